@@ -1,0 +1,59 @@
+# `make demo` plans the example; `make test` checks everything. Both make .venv and need only Python, make and
+# the package index.
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 2
+
+.PHONY: demo test lint bench bench-speed bench-simulate docs golden clean
+
+demo: .venv/demo.done
+	$(BIN)/comptroller plan examples/chat.toml --html out/chat.html --png out/chat.png --out out/chat.json
+	@echo "The report is in out/chat.html, the picture in out/chat.png, the plan in out/chat.json."
+
+test: .venv/test.done lint
+	$(BIN)/python -m pytest -n $(WORKERS) -p no:cacheprovider
+
+lint: .venv/test.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python docs/sizes.py
+
+# Speed and accuracy of the planner; results land in benchmarks/results and in the README.
+bench: bench-speed docs
+
+bench-speed: .venv/test.done
+	$(BIN)/python benchmarks/plan_speed.py
+
+# The simulator against recorded runs, split clusters, routing by prefix, and herding; needs ../shared/data.
+bench-simulate: .venv/test.done
+	$(BIN)/python benchmarks/simulate_accuracy.py
+	$(BIN)/python benchmarks/splitwise.py
+	$(BIN)/python benchmarks/prefix_routing.py
+	$(BIN)/python benchmarks/herding.py
+
+# Everything that is generated: tables of facts, figures of the README.
+docs: .venv/test.done
+	$(BIN)/python docs/generate.py
+	$(BIN)/python benchmarks/readme.py
+
+# Golden outputs of the examples, after a change that is meant to change them.
+golden: .venv/test.done
+	$(BIN)/python tests/test_examples.py
+
+clean:
+	rm -rf .venv out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/python.done:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Comptroller needs Python 3.11 or newer; name one with: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/demo.done: .venv/python.done pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[sim,tables,plot]'
+	touch $@
+
+.venv/test.done: .venv/python.done pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[sim,tables,plot,test]'
+	touch $@

@@ -1,0 +1,49 @@
+"""Every claim beside what our data gives: claim, published, ours, data, standing.
+
+    python benchmarks/claims.py        (data at ../shared/data or COMPTROLLER_DATA)
+
+Writes results/claims.{md,json}. Standing: `recorded` rests on recorded outcomes alone; `modelled` on declared
+assumptions, listed with the line; `not reproducible here` needs what we lack. Only `recorded` counts as reproduced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import claims_evidence
+import claims_strategies
+from claims_strategies import Claim
+from record import table, write
+
+ABSENT = (
+    Claim("compute-optimal choice by difficulty saves 4x over best-of-n", "4x (arXiv 2408.03314)", "–",
+          "needs samples of PaLM 2 with its process reward model", "not reproducible here"),
+    Claim("ETS keeps 1.8x less KV cache than REBASE", "1.8x (arXiv 2502.13575)", "–",
+          "needs tree-search traces with a process reward model", "not reproducible here"),
+    Claim("prefill-token equivalents follow wall time, r = 0.925", "0.925 (arXiv 2604.05404)", "–",
+          "needs tool-use trajectories with wall times on several devices", "not reproducible here"),
+)  # fmt: skip
+
+
+def strategies() -> list[Claim]:
+    """Claims about strategies."""
+    known = claims_strategies.counts()
+    return [
+        *claims_strategies.stop_on_success(known),
+        *claims_strategies.allocation(known),
+        *claims_strategies.kinetics(known),
+        *claims_strategies.verification(),
+        *claims_strategies.sleep_time(),
+    ]
+
+
+def main() -> None:
+    """Computes every line and writes the table."""
+    claims = [*claims_evidence.lines(), *strategies(), *ABSENT]
+    heads = ["claim", "published", "ours", "data", "standing"]
+    text = "# Claims\n\n" + table(heads, [claim.row for claim in claims])
+    print(write("claims", {"claims": [asdict(claim) for claim in claims]}, text).read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,302 @@
+"""Claims that need only evidence and laws: coverage, its forecast, price reversal, routing baselines, own evidence."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from claims_strategies import DATA, MONKEYS, Claim, counts
+from comptroller.errors import ComptrollerError
+from comptroller.work.evidence import REVISER, Arm, Counts, Evidence, Place
+from comptroller.work.evidence_readers import packaged, read_evidence
+from comptroller.work.laws import Asking
+from comptroller.work.laws._resampling import mean_band, spread, thinned
+from comptroller.work.laws.best_of import best_of_k, ratings
+from comptroller.work.laws.caps import caps
+from comptroller.work.laws.coverage import coverage, pass_at_k
+from comptroller.work.laws.equivalence import tost
+from comptroller.work.laws.forecast import forecast, power_law_of
+from comptroller.work.laws.price_order import reversals
+
+Floats = npt.NDArray[np.float64]
+
+PRICES, REPEATS = "pricing_reversal.parquet", "pricing_reversal_repeats.parquet"
+FEW, MANY, DRAWS, SEED = 200, 10_000, 20, 0
+OWN = "own evidence (SmolLM2-135M, see own_evidence.md)"
+
+
+def monkeys(known: Counts) -> list[Claim]:
+    """Coverage from 1 to 10,000 samples, and how well the power law fits it."""
+    said = []
+    for at, arm in enumerate(known.arms):
+        n, correct = known.of(at)
+        law, ks = power_law_of(n, correct), spread(MANY, 60)
+        curve = coverage(n, correct, ks)
+        miss = np.abs(law.at(ks) - curve).max()
+        name = str(arm).removeprefix("Pythia ")
+        said.append(
+            f"{name} {curve[0]:.2%} to {curve[-1]:.1%}, a {law.a:.2f}, b {law.b:.3f}, miss {miss:.3f}"
+        )
+    return [
+        Claim(
+            "coverage rises as exp(-a k^-b) over four orders of magnitude of samples",
+            "yes, for most models (Large Language Monkeys, arXiv 2407.21787)",
+            "; ".join(said),
+            MONKEYS,
+            "recorded",
+        )
+    ]
+
+
+def forecasts(known: Counts) -> list[Claim]:
+    """Coverage at 10,000 forecast from 200 samples: error, and how often the interval holds the truth."""
+    said, inside, errors, beta_errors = [], 0, [], []
+    for at, arm in enumerate(known.arms):
+        n, correct = known.of(at)
+        true = float(coverage(n, correct, [MANY])[0])
+        rng = np.random.default_rng(SEED)
+        law, beta = np.empty(DRAWS), np.empty(DRAWS)
+        for draw in range(DRAWS):
+            few = thinned(n, correct.astype(np.int64), FEW, rng)
+            made = forecast(np.full(len(few), FEW), few, MANY, rng)
+            law[draw], beta[draw] = made.value, made.beta
+            inside += made.low <= true <= made.high
+        errors += list(np.abs(law - true))
+        beta_errors += list(np.abs(beta - true))
+        name = str(arm).removeprefix("Pythia ")
+        said.append(
+            f"{name} {true:.3f}: law {law.mean():.3f} ± {law.std():.3f}, Beta {beta.mean():.3f} ± {beta.std():.3f}"
+        )
+    total = DRAWS * len(known.arms)
+    return [
+        Claim(
+            f"coverage at {MANY:,} samples is forecast from {FEW}",
+            "from far fewer samples, by the distribution of difficulty (arXiv 2502.17578)",
+            f"{'; '.join(said)}; mean absolute error {np.mean(errors):.3f} (law), {np.mean(beta_errors):.3f} (Beta); "
+            f"90 % intervals hold the truth in {inside / total:.0%}; nothing is fitted on other models",
+            f"{MONKEYS}, {DRAWS} draws of {FEW} for each model",
+            "recorded",
+        )
+    ]
+
+
+def prices() -> list[Claim]:
+    """Price reversal, with and without thinking tokens and the model that was capped; noise of repeats."""
+    read = read_evidence(DATA / PRICES)
+    found, pairs = reversals(read)
+    rest, _ = reversals(read, thinking=False)
+    capped = {arm: cap for arm, cap in caps(read).items() if cap.hits > 0.1 * cap.outputs}
+    kept, fewer = reversals(read, without=list(capped))
+    named = ", ".join(f"{read.arms[arm]} at {cap.tokens:,} tokens" for arm, cap in capped.items())
+    again = read_evidence(DATA / REPEATS)
+    rows = again.rows
+    ratio = [
+        float(thought.max() / thought.min())
+        for question in range(len(again.items))
+        for arm in range(len(again.arms))
+        if len(thought := rows.reasoning_tokens[(rows.question == question) & (rows.arm == arm)]) > 1
+        and thought.min() > 0
+    ]
+    return [
+        Claim(
+            "a pair of models costs in reverse of its list prices",
+            "21.8 % of pairs, up to 28x (The Price Reversal, arXiv 2603.23971, 9 tasks)",
+            f"{len(found)} of {pairs} pairs ({len(found) / pairs:.1%}), up to {found[0].times:.1f}x; "
+            f"without {named} (suspected cap): {len(kept)} of {fewer}",
+            PRICES,
+            "recorded",
+        ),
+        Claim(
+            "thinking tokens make most reversals",
+            "70 % fewer without them (arXiv 2603.23971)",
+            f"{len(rest)} remain without them: {1 - len(rest) / len(found):.0%} fewer",
+            PRICES,
+            "recorded",
+        ),
+        Claim(
+            "the same question asked again takes up to 9.7x the thinking tokens",
+            "9.7x (arXiv 2603.23971)",
+            f"largest over smallest of five runs: median {np.median(ratio):.2f}, at most {max(ratio):.2f}",
+            REPEATS,
+            "recorded",
+        ),
+    ]
+
+
+def recovered(gain: Floats) -> float:
+    """APGR of a router that sends questions to the strong model in the order given; 0 weak, 1 strong.
+
+    Ong et al., RouteLLM, arXiv 2406.18665: area under quality over the share of strong calls, from weak (0) to
+    strong (1) quality.
+
+    >>> recovered(np.array([0.0, 0.0, 1.0, 1.0]))
+    0.25
+    """
+    curve = np.concatenate([[0.0], np.cumsum(gain)])
+    return float(np.trapezoid(curve) / (len(gain) * curve[-1]))
+
+
+def routing() -> list[Claim]:
+    """Baselines of RouteLLM on MMLU and GSM8K: weak, strong, random and oracle."""
+    claims = []
+    for name, published in (
+        ("routellm_mmlu.parquet", "weak 68.1 %, strong 80.6 %, random 0.50, oracle 1.285 (14,037 rows)"),
+        ("routellm_gsm8k.parquet", "weak 63.8 %, strong 85.7 %"),
+    ):
+        read = read_evidence(DATA / name)
+        score = np.full((len(read.items), 2), np.nan)
+        score[read.rows.question, read.rows.arm] = read.rows.score
+        gain = score[:, 1] - score[:, 0]
+        rng = np.random.default_rng(SEED)
+        random = [recovered(rng.permutation(gain)) for _ in range(200)]
+        claims.append(
+            Claim(
+                f"RouteLLM's baselines on {name.removeprefix('routellm_').removesuffix('.parquet').upper()}",
+                published,
+                f"weak {score[:, 0].mean():.1%}, strong {score[:, 1].mean():.1%}, "
+                f"either {score.max(axis=1).mean():.1%}; "
+                f"APGR random {np.mean(random):.2f}, oracle {recovered(-np.sort(-gain)):.3f}",
+                f"{name}, {len(read.items):,} questions",
+                "recorded",
+            )
+        )
+    return claims
+
+
+def _groups(read: Evidence, arm: int) -> list[npt.NDArray[np.int64]]:
+    """Rows of the samples of each question that the arm was asked."""
+    places = [read.at(Place(question, arm)) for question in range(len(read.items))]
+    return [rows for rows in places if len(rows)]
+
+
+def _vote(read: Evidence, rows: npt.NDArray[np.int64]) -> float:
+    """Chance that the most frequent answer is right; ties are drawn."""
+    tally: dict[str, list[float]] = {}
+    for row in rows:
+        if read.rows.answer[row] is not None:
+            tally.setdefault(read.rows.answer[row], []).append(float(read.rows.score[row]))
+    if not tally:
+        return 0.0
+    most = max(map(len, tally.values()))
+    return float(np.mean([np.mean(scores) for scores in tally.values() if len(scores) == most]))
+
+
+def own_samples(read: Evidence) -> list[Claim]:
+    """Greedy, one sample, vote, coverage and best by likelihood, for every arm of our own evidence."""
+    likely, claims = ratings(read)["likelihood"], []
+    for at, arm in enumerate(read.arms):
+        groups = _groups(read, at)
+        score = read.rows.score
+        greedy = score[(read.rows.arm == at) & (read.rows.role == "solver") & read.greedy]
+        each = {
+            "greedy": greedy,
+            "one sample": np.array([score[g].mean() for g in groups]),
+            "vote of 16": np.array([_vote(read, g) for g in groups]),
+            "likeliest of 16": np.array([best_of_k(likely[g], score[g], len(g)) for g in groups]),
+            "any of 16": np.array([pass_at_k(len(g), score[g].sum(), len(g)) for g in groups]),
+        }
+        gap = each["vote of 16"] - greedy
+        low, high = mean_band(gap, Asking())
+        claims.append(
+            Claim(
+                f"sampling and voting beats one greedy answer: {arm}",
+                "yes, on reasoning tasks (self-consistency, arXiv 2203.11171)",
+                ", ".join(f"{name} {values.mean():.1%}" for name, values in each.items())
+                + f"; vote minus greedy {gap.mean():+.1%} ({low:+.1%} to {high:+.1%})",
+                f"{OWN}, {len(groups)} questions",
+                "recorded",
+            )
+        )
+    return claims
+
+
+def own_checks(read: Evidence) -> list[Claim]:
+    """What verdicts and revisions are worth, where they are recorded."""
+    rows, verdicts, claims = read.rows, ratings(read)["verdicts"], []
+    for at, arm in enumerate(read.arms):
+        judged = np.flatnonzero((rows.arm == at) & np.isfinite(verdicts) & (rows.role == "solver"))
+        if not len(judged):
+            continue
+        right = rows.score[judged] == 1
+        tpr, fpr = verdicts[judged][right].mean(), verdicts[judged][~right].mean()
+        groups = [g[np.isfinite(verdicts[g])] for g in _groups(read, at)]
+        groups = [g for g in groups if len(g)]
+        best = np.array([best_of_k(verdicts[g], rows.score[g], len(g)) for g in groups])
+        vote = np.array([_vote(read, g) for g in groups])
+        low, high = mean_band(best - vote, Asking())
+        claims.append(
+            Claim(
+                f"verification beats voting at large budgets: {arm}",
+                "for strong verifiers (arXiv 2504.01005)",
+                f"a verdict says yes to {tpr:.0%} of right and {fpr:.0%} of wrong answers; best of 16 by two verdicts "
+                f"{best.mean():.1%}, vote of 16 {vote.mean():.1%}, difference {(best - vote).mean():+.1%} "
+                f"({low:+.1%} to {high:+.1%})",
+                f"{OWN}, {len(groups)} questions",
+                "recorded",
+            )
+        )
+        claims.append(_revised(read, at, arm))
+    return claims
+
+
+def _revised(read: Evidence, at: int, arm: Arm) -> Claim:
+    rows = read.rows
+    first = np.flatnonzero((rows.arm == at) & (rows.role == REVISER))
+    chains = [row for row in first if rows.role[rows.parent[row]] == "solver"]
+    ends = {int(rows.parent[row]): row for row in first}
+    score = np.array(
+        [[rows.score[rows.parent[r]], rows.score[r], rows.score[ends.get(int(r), r)]] for r in chains]
+    )
+    question = rows.question[chains]
+    means = np.array([score[question == q].mean(axis=0) for q in np.unique(question)])
+    low, high = mean_band(means[:, 2] - means[:, 0], Asking())
+    steps = " to ".join(f"{value:.1%}" for value in means.mean(axis=0))
+    return Claim(
+        f"revising an answer improves it: {arm}",
+        "for models trained to revise (arXiv 2408.03314)",
+        f"score after 0, 1, 2 revisions {steps}; change {(means[:, 2] - means[:, 0]).mean():+.1%} "
+        f"({low:+.1%} to {high:+.1%})",
+        f"{OWN}, {len(means)} questions, {len(chains)} chains",
+        "recorded",
+    )
+
+
+def own_formats(read: Evidence) -> list[Claim]:
+    """Four bits against eight, and steps against direct answers, paired by question."""
+    score = np.full((len(read.items), len(read.arms)), np.nan)
+    for at in range(len(read.arms)):
+        for rows in _groups(read, at):
+            score[read.rows.question[rows[0]], at] = read.rows.score[rows].mean()
+    claims = []
+    for what, same in (("format", "effort"), ("effort", "format")):
+        for one, first in enumerate(read.arms):
+            for other, second in enumerate(read.arms):
+                differs = getattr(first, what) < getattr(second, what)
+                both = np.isfinite(score[:, one] + score[:, other])
+                if not differs or getattr(first, same) != getattr(second, same) or both.sum() < 2:
+                    continue
+                test = tost(score[both, other], score[both, one], 0.02)
+                claims.append(
+                    Claim(
+                        f"{second} is as good as {first}",
+                        "–"
+                        if what == "format"
+                        else "thinking helps (and can harm: PTE, arXiv 2604.05404, SimpleQA -3.4 %)",
+                        f"{test.verdict}: {test.difference:+.1%} ({test.low:+.1%} to {test.high:+.1%})",
+                        f"{OWN}, {test.pairs} questions",
+                        "recorded",
+                    )
+                )
+    return claims
+
+
+def lines() -> list[Claim]:
+    """All claims of this file; those on measured sets only where the data is there."""
+    known = counts()
+    claims = [*monkeys(known), *forecasts(known), *prices(), *routing()]
+    if "own" in packaged():
+        own = read_evidence("own")
+        if not isinstance(own, Evidence):
+            raise ComptrollerError("own evidence holds replies")
+        claims += [*own_samples(own), *own_checks(own), *own_formats(own)]
+    return claims

@@ -1,0 +1,41 @@
+"""The energy and power measurements, resolved under the shipped kernel calibration."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from comptroller.costs.calibrated import KernelPriors
+from comptroller.measure.energy import Measured, read_energy
+from comptroller.measure.harness import Bench
+from comptroller.measure.observed import Report
+from comptroller.measure.power_fit import Points, span_points
+from comptroller.measure.splitwise_power import read_splitwise_power, spans
+
+ROOT = Path(__file__).resolve().parent.parent
+ENERGY, SPLITWISE = "energy/ml_energy_known.csv", "serving/splitwise_known.csv"
+
+
+@dataclass(frozen=True)
+class EnergyData:
+    """Rows, replicas ready to be timed, the A100 readings, and what was left out of each file."""
+
+    rows: Measured
+    bench: Bench
+    a100: Points
+    left_out: dict[str, Report]
+
+
+def data_folder() -> Path:
+    """The measured data: where COMPTROLLER_DATA points, else beside the repository."""
+    return Path(os.environ.get("COMPTROLLER_DATA", ROOT.parent / "shared" / "data"))
+
+
+def load(folder: Path) -> EnergyData:
+    """Read both files of a data folder."""
+    rows, left_out = read_energy(folder / ENERGY)
+    readings, beside = read_splitwise_power(folder / SPLITWISE)
+    base = KernelPriors()
+    a100 = span_points(spans(readings, base))
+    return EnergyData(rows, Bench.of(rows, base), a100, {ENERGY: left_out, SPLITWISE: beside})

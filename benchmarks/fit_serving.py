@@ -1,0 +1,72 @@
+"""Fits the shipped serving calibration: writes facts/calibration/serving.toml and residual.csv.
+
+    python benchmarks/fit_serving.py [DATA]        (default: COMPTROLLER_DATA or ../shared/data)
+
+Starts from the first priors (`measure.serving_model.PRIORS`), not from the files it replaces. Anchors hold
+configurations and fitted weights, no measured value.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import date
+from pathlib import Path
+
+from accuracy_data import data_folder, silicon
+from comptroller.facts.reader import Source, folder
+from comptroller.facts.serving import Bands, ServingFacts
+from comptroller.measure.calibrate import Fitted, fit_bank, start
+from comptroller.measure.calibration_text import anchors_text, constants_text
+from comptroller.measure.intervals import with_intervals
+from comptroller.measure.residuals import TPOT_KERNEL, TTFT_KERNEL
+
+SOURCES = {
+    "silicon": Source(
+        title="aiconfigurator-core 0.12.0, end-to-end serving measurements (aggregated rows)",
+        url="https://github.com/ai-dynamo/aiconfigurator",
+        date=date(2026, 11, 21),
+        licence="Apache-2.0",
+    )
+}
+EMPTY = Bands((-1.0, 1.0), (-1.0, 1.0), (-1.0, 1.0))
+
+
+def about(rows: int) -> ServingFacts:
+    """What the files say of themselves."""
+    return ServingFacts(
+        date=date(2026, 11, 21),
+        command="python benchmarks/fit_serving.py",
+        data="aggregated steady-state runs on H100, H200, B200 and GB200 under vLLM, SGLang and TensorRT-LLM",
+        rows=rows,
+        parameters=(),
+        tpot=EMPTY,
+        ttft=EMPTY,
+        tpot_kernel=TPOT_KERNEL,
+        ttft_kernel=TTFT_KERNEL,
+        sources=SOURCES,
+    )
+
+
+def fitted(data: Path) -> Fitted:
+    """The calibration on all aggregated rows."""
+    runs, _ = silicon(data)
+    return with_intervals(runs, fit_bank(runs, start(runs.engines, None)))
+
+
+def main() -> None:
+    """Fit and write."""
+    data = data_folder(sys.argv[1:])
+    found = fitted(data)
+    facts = found.facts(about(found.rows))
+    (folder("calibration") / "serving.toml").write_text(constants_text(facts), encoding="utf-8")
+    (folder("calibration") / "residual.csv").write_text(anchors_text(found.anchors()), encoding="utf-8")
+    for p in facts.parameters:
+        mark = "" if p.identified else "   not identified"
+        print(
+            f"{p.name:28s} {p.engine:8s} {p.value:10.4g} {p.unit:2s} x{p.value / p.prior:.2f} +-{p.error:.2f}{mark}"
+        )
+    print(f"{found.rows} runs, {len(found.tpot.points.residual)} anchors")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""How fast the simulator is: `python benchmarks/simulate_speed.py` writes results/simulate_speed.{json,md}.
+
+CPU seconds of one process after warm-up, the median of the repeats; the process start and the first compilation
+are wall seconds of fresh processes. Step times come from the shipped cost model (`served.step_table`).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+
+import served
+from comptroller.serving.engine import Engine, Job, simulate
+from comptroller.serving.fleet import Fleet
+from comptroller.work.call import Calls
+from comptroller.work.trace import Trace
+from record import table, write
+
+REPEATS = 3
+MANY, REPLICAS, RATE_PER_S = 1_000_000, 80, 800.0
+CREATED, FAN_OUT = 100_000, 8
+ONE = (
+    "import sys; sys.path.insert(0, 'benchmarks'); import served\n"
+    "from comptroller.serving.engine import simulate\n"
+    "from comptroller.serving.fleet import Fleet\n"
+    "from comptroller.work.call import Calls\n"
+    "one = Calls.of(arrival_s=[0.0], input_tokens=[100], output_tokens=[10])\n"
+    "simulate(Fleet.uniform(served.step_table(), 1), one)\n"
+)
+
+
+def cpu_s(task: Callable[[], object]) -> float:
+    """Median CPU seconds."""
+    taken = []
+    for _ in range(REPEATS):
+        start = time.process_time()
+        task()
+        taken.append(time.process_time() - start)
+    return median(taken)
+
+
+def drawn(count: int) -> Calls:
+    """Poisson arrivals and lognormal lengths: prompts of median 665 tokens, outputs of median 148."""
+    rng = np.random.default_rng(0)
+    lengths = [
+        np.clip(np.exp(rng.normal(np.log(m), 0.9, count)), 1, top) for m, top in ((665, 8000), (148, 2000))
+    ]
+    return Calls.of(
+        arrival_s=np.cumsum(rng.exponential(1 / RATE_PER_S, count)),
+        input_tokens=lengths[0].astype(int),
+        output_tokens=lengths[1].astype(int),
+    )
+
+
+def of_trace(trace: Trace) -> Calls:
+    """The calls of a trace."""
+    return Calls.of(
+        arrival_s=trace.arrival_s, input_tokens=trace.input_tokens, output_tokens=trace.output_tokens
+    )
+
+
+def created(fleet: Fleet) -> int:
+    """Calls that a strategy creates while the simulation runs: each that ends asks for the next one."""
+    engine = Engine(fleet)
+    left = CREATED - FAN_OUT * REPLICAS
+    engine.ask([Job(0.0, prompt=200, output=40, predicted=40)] * (FAN_OUT * REPLICAS))
+    while (ended := engine.advance()).size:
+        again = min(left, int(ended.size))
+        left -= again
+        if again:
+            engine.ask([Job(0.0, prompt=200, output=40, predicted=40)] * again)
+    return CREATED
+
+
+def started_s(cache: str) -> float:
+    """Wall seconds of a fresh process that simulates one request, with compiled code kept in a folder."""
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", ONE],
+        check=True,
+        env={**os.environ, "NUMBA_CACHE_DIR": cache},
+        capture_output=True,
+        cwd=served.ROOT,
+    )
+    return time.perf_counter() - start
+
+
+def peak_gib() -> float:
+    """The most memory a fresh process holds for the large run."""
+    code = (
+        "import sys, resource; sys.path.insert(0, 'benchmarks'); import simulate_speed as s, served\n"
+        "s.simulate(s.Fleet.uniform(served.step_table(), s.REPLICAS), s.drawn(s.MANY))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=served.ROOT
+    )
+    return float(run.stdout)
+
+
+def main() -> None:
+    """Measure, print and write."""
+    fleet, few = (Fleet.uniform(served.step_table(), count) for count in (REPLICAS, 4))
+    many, azure = drawn(MANY), of_trace(served.recorded("azure_2023_conv.csv"))
+    simulate(fleet, drawn(1000))
+    steps = int(simulate(fleet, many).meters.steps.sum())
+    with tempfile.TemporaryDirectory() as cache:
+        first_s = started_s(cache)
+        again_s = median(started_s(cache) for _ in range(REPEATS))
+    per_s = CREATED / cpu_s(lambda: created(fleet))
+    figures = {
+        "million_s": cpu_s(lambda: simulate(fleet, many)),
+        "azure_s": cpu_s(lambda: simulate(few, azure)),
+        "start_s": again_s,
+        "first_s": first_s,
+        "created_per_s": per_s,
+        "peak_gib": peak_gib(),
+        "steps": steps,
+    }
+    lines = (
+        (
+            "1,000,000 requests on 80 replicas",
+            f"{figures['million_s']:.2f} s",
+            "2 s",
+            figures["million_s"] <= 2,
+        ),
+        (
+            "Azure conversation trace, 19,366 requests",
+            f"{figures['azure_s'] * 1e3:.0f} ms",
+            "50 ms",
+            figures["azure_s"] <= 0.05,
+        ),
+        ("process start, compiled code on disk", f"{again_s:.1f} s", "5 s", again_s <= 5),
+        ("first run, with compilation", f"{first_s:.0f} s", "30 s", first_s <= 30),
+        ("calls created while it runs", f"{per_s:,.0f} a second", "50,000", per_s >= 50_000),
+        (
+            "most memory, a million requests",
+            f"{figures['peak_gib']:.2f} GiB",
+            "1 GiB",
+            figures["peak_gib"] < 1,
+        ),
+    )
+    rows = [[what, value, target, "met" if met else "missed"] for what, value, target, met in lines]
+    text = "# Speed of the simulator\n\n" + table(["task", "ours", "target", ""], rows)
+    text += f"\n\nThe million requests took {steps:,} engine iterations."
+    print(text)
+    write("simulate_speed", figures, text, ("numpy", "numba"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""How fast strategies are: asks through the generators, asks replayed on evidence, nested grids, closed forms.
+
+`python benchmarks/strategies_speed.py` writes results/strategies_speed.{json,md}. CPU seconds of one process, best
+of the repeats. The samples are drawn from a seed: only their number matters here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from comptroller.quantities import Cost, Tokens
+from comptroller.strategies import closed
+from comptroller.strategies.allocation import allocate
+from comptroller.strategies.drive import Drive, play
+from comptroller.strategies.protocol import UNLIMITED, Ask, Question, Reply
+from comptroller.strategies.replay import Replay, Service
+from comptroller.strategies.results import nested, replayed
+from comptroller.strategies.spelling import parse
+from comptroller.work.evidence import Arm, Evidence, Item, columns
+from record import table, write
+
+QUESTIONS, SETTINGS = 10_000, 100
+ASKS_PER_S, CLOSED_S = 100_000.0, 5.0
+REPEATS = 5
+DRIVEN = (
+    "once",
+    "sample_and_vote(n=64)",
+    "best_of_n(n=64)",
+    "best_of_n(n=64,by=reward)",
+    "adaptive_consistency(cap=64,threshold=1.0)",
+    "stop_on_success(cap=32,accept=1.0)",
+    "generative_verification(s=8,v=8)",
+    "sequential_revision(rounds=8,chains=1)",
+)
+REPLAYED = ("once", "sample_and_vote(n=64)", "best_of_n(n=64)", "adaptive_consistency(cap=64,threshold=1.0)")
+
+
+def best_s(task: Callable[[], object], repeats: int = REPEATS) -> float:
+    """Least CPU seconds of a few runs."""
+    taken = []
+    for _ in range(repeats):
+        start = time.process_time()
+        task()
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+class Same:
+    """A world that gives one answer to everything and costs as little time as a world can."""
+
+    cost = Cost(tokens=Tokens(input=5.0, output=3.0))
+
+    def reply(self, ask: Ask, at_s: float) -> Reply:
+        return Reply(ask, "stop", "x", "x", 0.5, None, self.cost, at_s, at_s + 3)
+
+    def cut(self, reply: Reply, at_s: float) -> Reply:
+        return reply
+
+
+def driven(text: str, runs: int = 300) -> float:
+    """Asks a second through a strategy's generator and the drive core."""
+    strategy, question, rng, world = parse(text), Question("q", "?"), np.random.default_rng(0), Same()
+    asks = 0
+
+    def task() -> None:
+        nonlocal asks
+        asks = 0
+        for _ in range(runs):
+            asks += len(play(Drive(strategy, question, UNLIMITED, rng), world).replies)
+
+    taken = best_s(task)
+    return asks / taken
+
+
+def recorded(questions: int, samples: int) -> Replay:
+    """Evidence of one model: a greedy reply and samples with answers, lengths and judgements, drawn from a seed."""
+    rng = np.random.default_rng(0)
+    count = questions * (samples + 1)
+    number = np.tile(np.arange(samples + 1), questions)
+    answer = rng.integers(0, 12, count)
+    rows = columns(
+        count,
+        question=np.repeat(np.arange(questions), samples + 1),
+        sample=number,
+        temperature=np.where(number == 0, 0.0, 1.0),
+        answer=np.array([f"a{value}" for value in answer], object),
+        score=(answer == 0).astype(float),
+        judgement=rng.random(count),
+        finish=np.full(count, "stop"),
+        input_tokens=np.full(count, 100.0),
+        output_tokens=rng.integers(10, 500, count).astype(float),
+    )
+    items = tuple(Item(f"q{at}") for at in range(questions))
+    return Replay(Evidence(items, (Arm("m"),), rows, source="drawn"), {"solver": Service(Arm("m"))})
+
+
+def closed_forms() -> dict[str, float]:
+    """CPU seconds of each closed form for all questions and settings."""
+    rng = np.random.default_rng(0)
+    answer = rng.integers(0, 12, (QUESTIONS, SETTINGS))
+    samples = closed.Samples(answer, (answer == 0).astype(float))
+    rated, sizes = rng.random(answer.shape), np.arange(1, SETTINGS + 1)
+    votes, right = closed.vote_path(samples), samples.score.sum(axis=1)
+    small = closed.Samples(answer[:, :10], samples.score[:, :10])
+    value = np.cumsum(rng.random(answer.shape) / np.arange(1, SETTINGS + 1) ** 2, axis=1)
+    tasks: dict[str, Callable[[], object]] = {
+        "vote, n = 1..100": lambda: closed.vote_path(samples),
+        "best of n by score, n = 1..100": lambda: closed.best_path(samples, rated),
+        "best of n, mean over all choices": lambda: closed.expected_best(rated, samples.score, sizes),
+        "adaptive consistency, cap = 1..100": lambda: closed.adaptive_path(votes, [0.95]),
+        "stop on success, verifier with error rates": lambda: closed.stopped(
+            right / SETTINGS, sizes, 0.9, 0.1
+        ),
+        "stop on success, over recorded samples": lambda: closed.stopped_recorded(right, SETTINGS, sizes),
+        "generative verification, S, V = 1..10": lambda: closed.verified_path(
+            small, rated.reshape(QUESTIONS, 10, 10)
+        ),
+        "cascade of two, 100 thresholds": lambda: closed.cascaded(
+            rated[:, :2], samples.score[:, :2], rated[:, :2], sizes / SETTINGS
+        ),
+        "allocation of a budget over 100 options": lambda: allocate(
+            value, sizes.astype(float), 20.0 * QUESTIONS
+        ),
+    }
+    return {name: best_s(task, 3) for name, task in tasks.items()}
+
+
+def rates(figures: dict[str, float], least: float | None) -> list[Sequence[str]]:
+    """Rows of asks a second."""
+    return [
+        [name, f"{rate:,.0f}", "–" if least is None else "met" if rate >= least else "missed"]
+        for name, rate in figures.items()
+    ]
+
+
+def main() -> None:
+    """Measures everything and writes the results."""
+    through = {text: driven(text) for text in DRIVEN}
+    replay = recorded(200, 64)
+    onto = {}
+    for text in REPLAYED:
+        strategy = parse(text)
+        calls = replayed(strategy, replay).calls.sum()
+        onto[text] = float(calls / best_s(lambda strategy=strategy: replayed(strategy, replay), 3))
+    grid = list(range(1, 65))
+    vote = parse("sample_and_vote")
+    once = best_s(lambda: replayed(parse("sample_and_vote(n=64)"), replay), 3)
+    whole = best_s(lambda: nested(vote, replay, grid), 3)
+    forms = closed_forms()
+    text = "\n\n".join(
+        [
+            "# Speed of strategies",
+            "Asks a second of one core through the generator and the drive core, in a world that answers at once "
+            f"(target {ASKS_PER_S:,.0f}):",
+            table(["strategy", "asks/s", ""], rates(through, ASKS_PER_S)),
+            "The same replayed on evidence, the replies' books included:",
+            table(["strategy", "asks/s"], [row[:2] for row in rates(onto, None)]),
+            f"A nested grid, n = 1..64 of `sample_and_vote` on 200 questions, takes {whole:.2f} s; one replay at "
+            f"n = 64 alone takes {once:.2f} s, {len(grid)} of them would take {sum(grid) / 64 * once:.1f} s.",
+            f"Closed forms for {QUESTIONS:,} questions x {SETTINGS} settings (target {CLOSED_S:g} s each):",
+            table(
+                ["closed form", "s", ""],
+                [
+                    [name, f"{taken:.2f}", "met" if taken < CLOSED_S else "missed"]
+                    for name, taken in forms.items()
+                ],
+            ),
+        ]
+    )
+    figures = {
+        "asks_per_s": through,
+        "replayed_asks_per_s": onto,
+        "nested_s": whole,
+        "single_s": once,
+        "closed_forms_s": forms,
+    }
+    print(write("strategies_speed", figures, text, ("numpy", "scipy")).read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

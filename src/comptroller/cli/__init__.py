@@ -1,0 +1,69 @@
+"""The command line, `comptroller COMMAND ...`. A command is one file of this folder: its stem is the name,
+its `run` the function. Only the command that is asked for is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module, resources
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from comptroller import __version__
+from comptroller.errors import ComptrollerError
+
+WRONG, INTERRUPTED = 2, 130
+"""Exit codes: the input is wrong or nothing is feasible; the user pressed Ctrl-C."""
+
+
+def commands() -> list[str]:
+    """Names of all commands, sorted."""
+    here = resources.files(__name__)
+    return sorted(x.name[:-3] for x in here.iterdir() if x.name.endswith(".py") and x.name[0] != "_")
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 if it worked, 2 for bad input, 130 when interrupted; never a traceback."""
+    given = list(sys.argv[1:] if words is None else words)
+    try:
+        application(given)(given, prog_name="comptroller")
+    except ComptrollerError as error:
+        Console(stderr=True, highlight=False).print(
+            f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True
+        )
+        sys.exit(WRONG)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def application(words: Sequence[str]) -> typer.Typer:
+    """The program with the command that the words name, or with all of them where they name none."""
+    app = typer.Typer(
+        help="Plans, runs and accounts for LLM compute.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_program)
+    asked = [name for name in commands() if name in words[:1]]
+    for name in asked or commands():
+        app.command(name, no_args_is_help=True)(import_module(f"{__name__}.{name}").run)
+    return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass

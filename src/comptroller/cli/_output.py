@@ -1,0 +1,35 @@
+"""Where results go: files that can be written, or one clear error."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from comptroller.errors import InputError
+
+
+def check(path: Path) -> None:
+    """Make the folder of a file that is about to be made with much work.
+
+    Raises:
+        InputError: the file cannot be written there; says why.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: cannot be written: {'a folder' if path.is_dir() else 'not allowed'}")
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file.
+
+    Raises:
+        InputError: it cannot be written; says why.
+    """
+    data = content if isinstance(content, bytes) else content.encode("utf-8")
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,89 @@
+"""`comptroller plan`: the cheapest deployment for a workload, with the reasons."""
+
+from __future__ import annotations
+
+import json as documents
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from comptroller.cli._output import check, write
+from comptroller.cli._progress import Bar
+from comptroller.planning.against import Comparison, Current, compare, load_current
+from comptroller.planning.plan import Plan
+from comptroller.planning.planner import GRID, goal_of, load_of, shipped
+from comptroller.planning.planner import plan as find_plan
+from comptroller.report.page import page
+from comptroller.report.picture import picture
+from comptroller.report.terminal import console, print_plan
+from comptroller.work.demand import demand
+from comptroller.work.workload import Workload, load
+
+File = Path | None
+
+
+def run(
+    workload: Annotated[Path, typer.Argument(help="The workload, a TOML file.", show_default=False)],
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the whole plan as JSON; with --against, {plan, against}.")
+    ] = False,
+    out: Annotated[File, typer.Option(help="Write the plan as JSON.", show_default=False)] = None,
+    html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
+    png: Annotated[File, typer.Option(help="Write a picture (needs matplotlib).", show_default=False)] = None,
+    against: Annotated[
+        File, typer.Option(help="Compare with the fleet of today, a TOML file.", show_default=False)
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows of a trace, counted.")] = False,
+) -> None:
+    """Find the cheapest accelerators, layouts and number formats that serve a workload."""
+    paths = {"json": out, "html": html, "png": png}
+    for path in filter(None, paths.values()):
+        check(path)
+    today = load_current(against) if against else None
+    asked = load(workload)
+    if skip_bad:
+        asked = asked.model_copy(update={"skip_bad": True})
+    with Bar("evaluating deployments", "choosing the mix, pricing constraints") as bar:
+        found = find_plan(asked, progress=bar)
+    beside = compared(asked, found, today) if today else None
+    _files(found, beside, paths)
+    if json:
+        typer.echo(_document(found, beside), nl=False)
+    else:
+        print_plan(found, console(), beside)
+
+
+def compared(asked: Workload, found: Plan, today: Current) -> Comparison:
+    """The fleet of today beside a plan for the same workload.
+
+    Raises:
+        Unsupported: a service of it has no price, does not fit or cannot run.
+    """
+    planned = {s.id: sum(pool.replicas for pool in s.deployment.pools) for s in found.services}
+    load_, usd_per_h = load_of(demand(asked, GRID)), found.totals.usd_per_h.value
+    return compare(today, planned, usd_per_h, load_, goal_of(asked), shipped())
+
+
+def _document(found: Plan, beside: Comparison | None) -> str:
+    if beside is None:
+        return found.to_json()
+    both = {"plan": found.model_dump(mode="json"), "against": asdict(beside)}
+    return documents.dumps(both, indent=2, ensure_ascii=False) + "\n"
+
+
+def _files(found: Plan, beside: Comparison | None, paths: dict[str, File]) -> None:
+    said = Console(stderr=True, highlight=False)
+    make: dict[str, Callable[[], str | bytes]] = {
+        "json": found.to_json,
+        "html": lambda: page(found, beside),
+        "png": lambda: picture(found),
+    }
+    for kind, path in paths.items():
+        if path:
+            write(path, make[kind]())
+            said.print(f"[dim]wrote {escape(str(path))}[/]", soft_wrap=True)

@@ -1,0 +1,194 @@
+"""`comptroller replay`: strategies on recorded evidence."""
+
+from __future__ import annotations
+
+import json as documents
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from comptroller.cli._output import check, write
+from comptroller.costs.inference_units import TokenPrice
+from comptroller.errors import InputError
+from comptroller.report import replayed
+from comptroller.report.scatter import drawing
+from comptroller.report.sheet import Sheet
+from comptroller.report.tables import writer_of
+from comptroller.report.terminal import console, print_sheet
+from comptroller.strategies.protocol import Budget
+from comptroller.strategies.replay import Checker, Pace
+from comptroller.strategies.spelling import parse
+from comptroller.strategies.study import Conditions, Study, study
+from comptroller.work.evidence import Arm, Evidence
+from comptroller.work.evidence_readers import read_evidence
+
+File = Path | None
+DEFAULT_SAMPLES = 100
+"""Samples drawn of each question where only counts are recorded."""
+
+
+def run(
+    strategy: Annotated[
+        list[str], typer.Argument(help="One or more, as best_of_n(n=8) or best_of_n:n=8.", show_default=False)
+    ],
+    evidence: Annotated[
+        Path, typer.Option(help="Recorded replies, in any known format.", show_default=False)
+    ],
+    model: Annotated[
+        list[str] | None, typer.Option(help="Only this model; again for others.", show_default=False)
+    ] = None,
+    role: Annotated[
+        list[str] | None,
+        typer.Option(help="Which model plays a role, as weak=NAME; again for others.", show_default=False),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Only questions of this task; again for others.", show_default=False),
+    ] = None,
+    budget: Annotated[
+        str, typer.Option(help="Per question, as '2000 tokens, 0.01 usd, 5 j, 30 s'.", show_default=False)
+    ] = "",
+    frontier: Annotated[
+        bool, typer.Option("--frontier", help="Every point of the strategies' grids.")
+    ] = False,
+    over: Annotated[
+        str, typer.Option(help="The frontier is over usd, j, tokens, elapsed_s or calls.", show_default=False)
+    ] = "",
+    checker: Annotated[
+        str, typer.Option(help="The modelled checker's true and false positive rate.")
+    ] = "1.0,0.0",
+    price: Annotated[
+        str, typer.Option(help="Dollars per million tokens, as 'input,output'.", show_default=False)
+    ] = "",
+    joules: Annotated[
+        str, typer.Option(help="Joules per token, as 'input,output'.", show_default=False)
+    ] = "",
+    pace: Annotated[
+        str,
+        typer.Option(help="Seconds, as 'to the first token,per prompt token,per token'.", show_default=False),
+    ] = "",
+    samples: Annotated[
+        int, typer.Option(help="Samples drawn per question where only counts are recorded.", min=1)
+    ] = DEFAULT_SAMPLES,
+    deal: Annotated[
+        int | None,
+        typer.Option(
+            help="Deal samples in the order of this seed, not as recorded.", min=0, show_default=False
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the resampling of questions.", min=0)] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
+    png: Annotated[File, typer.Option(help="Write the frontier as a picture.", show_default=False)] = None,
+    html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
+    table: Annotated[
+        File, typer.Option(help="Write the table, .csv, .md, .tex or .parquet.", show_default=False)
+    ] = None,
+) -> None:
+    """Replay strategies on recorded evidence: what they solve and take, with intervals, beside one greedy answer."""
+    strategies = [parse(text) for text in strategy]
+    for path in filter(None, (png, html, table)):
+        check(path)
+    as_table = writer_of(table) if table else None
+    records = _records(evidence, samples, seed)
+    conditions = replace(
+        _declared(checker, price, joules, pace),
+        arms=tuple(_arm(records, name) for name in model or []),
+        roles={name: _arm(records, who) for name, who in map(_pair, role or [])},
+        budget=Budget.parse(budget),
+        tasks=tuple(task or ()),
+        deal=deal,
+        seed=seed,
+    )
+    found = study(records, strategies, conditions, frontier, over)
+    _write(found, png, html, (table, as_table))
+    if json:
+        typer.echo(documents.dumps(replayed.record(found), indent=2, ensure_ascii=False))
+    else:
+        _print(found)
+
+
+def _write(found: Study, png: File, html: File, rows: tuple[File, Callable[[Sheet], bytes] | None]) -> None:
+    """Write what was asked for and say where."""
+    table, as_table = rows
+    make: list[tuple[File, Callable[[], str | bytes]]] = [
+        (png, lambda: _picture(found)),
+        (html, lambda: replayed.page(found)),
+    ]
+    if as_table:
+        make.append((table, lambda: as_table(replayed.settings(found))))
+    for file, content in make:
+        if file:
+            write(file, content())
+            Console(stderr=True, highlight=False).print(f"[dim]wrote {escape(str(file))}[/]", soft_wrap=True)
+
+
+def _print(found: Study) -> None:
+    to = console()
+    to.print(f"[bold green]{escape(replayed.headline(found))}[/]")
+    to.print(f"[dim]{escape(replayed.setting(found))}[/]\n", soft_wrap=True)
+    whole = replayed.settings(found)
+    fits = to.width >= replayed.WHOLE_WIDTH
+    print_sheet(whole if fits else whole.without("calls", "truncated", "unanswered"), to, titled=False)
+    print_sheet(replayed.missing(found), to)
+    for note in found.notes:
+        to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
+
+
+def _picture(found: Study) -> bytes:
+    return drawing(replayed.points(found), replayed.AMOUNT_NAMES[found.over], replayed.headline(found))
+
+
+def _records(path: Path, samples: int, seed: int) -> Evidence:
+    found = read_evidence(path)
+    if isinstance(found, Evidence):
+        return found
+    recorded = int(found.n[found.n > 0].min())
+    return found.evidence(min(samples, recorded), np.random.default_rng(seed))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, who = text.partition("=")
+    if not (name and equals and who):
+        raise InputError(f"--role {text!r}: write it as ROLE=MODEL")
+    return name.strip(), who.strip()
+
+
+def _arm(evidence: Evidence, who: str) -> Arm:
+    """The arm of a model's name, or of a model, format and effort as printed.
+
+    Raises:
+        InputError: no arm or several have the name.
+    """
+    named = [arm for arm in evidence.arms if who in (arm.model, str(arm))]
+    exact = [arm for arm in named if str(arm) == who]
+    if len(exact) == 1 or len(named) == 1:
+        return (exact or named)[0]
+    known = ", ".join(map(str, evidence.arms))
+    raise InputError(f"model {who!r}: {'several are' if named else 'none is'} recorded; recorded: {known}")
+
+
+def _declared(checker: str, price: str, joules: str, pace: str) -> Conditions:
+    """The conditions that are declared, not recorded."""
+    tpr, fpr = _numbers("checker", checker, 2)
+    return Conditions(
+        checker=Checker(tpr, fpr),
+        pace=Pace(*_numbers("pace", pace, 3)) if pace else None,
+        price=TokenPrice(*(usd / 1e6 for usd in _numbers("price", price, 2))) if price else None,
+        joules=TokenPrice(*_numbers("joules", joules, 2)) if joules else None,
+    )
+
+
+def _numbers(name: str, text: str, count: int) -> list[float]:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != count or not all(value >= 0 for value in values):
+        raise InputError(f"--{name} {text!r}: write {count} numbers from 0 up, separated by commas")
+    return values

@@ -1,0 +1,78 @@
+"""`comptroller show`: the facts, evidence, a plan, the installation."""
+
+from __future__ import annotations
+
+import json as documents
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from comptroller.errors import InputError, UnknownId
+from comptroller.planning.plan import load_plan
+from comptroller.report import evidence
+from comptroller.report.facts import LISTS, details
+from comptroller.report.installation import installation
+from comptroller.report.sheet import Sheet
+from comptroller.report.terminal import console, print_plan, print_sheet
+from comptroller.work.evidence_readers import read_evidence
+from comptroller.work.evidence_summary import summarise
+
+SUBJECTS = (*LISTS, "evidence", "plan", "installation")
+
+
+def run(
+    subject: Annotated[str, typer.Argument(help=f"One of {', '.join(SUBJECTS)}.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="An id, or a file: every value of it.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show facts (a whole table, or every value of one with its source), evidence, a plan, or the installation."""
+    if subject == "plan":
+        _plan(name, json)
+        return
+    if subject == "evidence" and name:
+        _evidence(name, json)
+        return
+    sheets = _sheets(subject, name)
+    if json:
+        records = {sheet.title.partition(":")[0]: sheet.records() for sheet in sheets}
+        only = next(iter(records.values()))
+        whole = only if len(records) == 1 else {"values": only, **dict(list(records.items())[1:])}
+        typer.echo(documents.dumps(whole, indent=2, ensure_ascii=False))
+        return
+    for sheet in sheets:
+        print_sheet(sheet.without("url"), console())
+
+
+def _sheets(subject: str, name: str) -> tuple[Sheet, ...]:
+    if subject == "installation":
+        return (installation(),)
+    if subject == "evidence":
+        return (evidence.formats(),)
+    kind = subject if subject in LISTS else f"{subject}s"
+    if kind not in LISTS:
+        raise UnknownId("subject", subject, SUBJECTS)
+    return details(kind, name) if name else (LISTS[kind](),)
+
+
+def _evidence(name: str, json: bool) -> None:
+    summary = summarise(read_evidence(name))
+    sheets = evidence.summary_sheets(summary)
+    if json:
+        records = {sheet.title.lower(): sheet.records() for sheet in sheets}
+        typer.echo(documents.dumps({"source": summary.source, **records}, indent=2, ensure_ascii=False))
+        return
+    console().print(f"[bold]{escape(evidence.headline(summary))}[/]\n")
+    for sheet in sheets:
+        print_sheet(sheet, console())
+
+
+def _plan(name: str, json: bool) -> None:
+    if not name:
+        raise InputError("show plan: name the plan's JSON file")
+    plan = load_plan(Path(name))
+    if json:
+        typer.echo(plan.to_json(), nl=False)
+    else:
+        print_plan(plan, console())

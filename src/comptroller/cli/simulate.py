@@ -1,0 +1,109 @@
+"""`comptroller simulate`: a plan's fleet serves a recorded trace, request by request."""
+
+from __future__ import annotations
+
+import json as documents
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from comptroller.cli._output import check, write
+from comptroller.planning.plan import load_plan
+from comptroller.planning.simulation import Conditions, Simulation, simulate_plan
+from comptroller.report.perfetto import MOST_REQUESTS, perfetto
+from comptroller.report.requests import writer_of
+from comptroller.report.simulated import headline, record, routings, setting, sheets
+from comptroller.report.terminal import console, print_sheet
+from comptroller.report.timeline import timeline
+from comptroller.work.rows import Reading
+from comptroller.work.traces import read_trace
+from comptroller.work.workload import find_trace
+
+File = Path | None
+SAMPLES = 240
+"""Points of the time line over the span of the arrivals."""
+
+
+def run(
+    plan: Annotated[
+        Path, typer.Argument(help="The plan, as `comptroller plan --out` wrote it.", show_default=False)
+    ],
+    trace: Annotated[
+        str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)
+    ],
+    scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
+    routing: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Route by this policy; again for others to compare. [default: the plan's]",
+            show_default=False,
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
+    html: Annotated[
+        File, typer.Option(help="Write the time line, a self-contained page.", show_default=False)
+    ] = None,
+    perfetto_: Annotated[
+        File, typer.Option("--perfetto", help="Write a trace for ui.perfetto.dev.", show_default=False)
+    ] = None,
+    calls: Annotated[
+        File, typer.Option(help="Write one row per request, .csv or .parquet.", show_default=False)
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Drop bad rows of the trace, counted.")
+    ] = False,
+) -> None:
+    """Simulate a plan under a trace: latencies, objectives, dollars, joules and emissions, request by request."""
+    paths = {"html": html, "perfetto": perfetto_, "calls": calls}
+    for path in filter(None, paths.values()):
+        check(path)
+    as_calls = writer_of(calls) if calls else None
+    found = load_plan(plan)
+    here = Path(trace)
+    requests = read_trace(here if here.exists() else find_trace(trace, plan), Reading(skip_bad=skip_bad))
+    samples = SAMPLES if html or perfetto_ else 0
+    done = [
+        simulate_plan(found, requests, Conditions(scale, name, samples))
+        for name in dict.fromkeys(routing or [""])
+    ]
+    make: dict[str, Callable[[], str | bytes]] = {
+        "html": lambda: timeline(done[0], done[1:]),
+        "perfetto": lambda: perfetto(done[0]),
+    }
+    if as_calls:
+        make["calls"] = lambda: as_calls(done[0].calls)
+    _files(done[0], paths, make)
+    if json:
+        typer.echo(_document(done), nl=False)
+    else:
+        _print(done)
+
+
+def _document(done: Sequence[Simulation]) -> str:
+    """The first simulation, with the others under `beside`."""
+    whole = record(done[0]) | {"beside": [record(other) for other in done[1:]]}
+    return documents.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def _print(done: Sequence[Simulation]) -> None:
+    to = console()
+    to.print(f"[bold]{escape(done[0].plan.name)}[/]: [bold green]{escape(headline(done[0]))}[/]")
+    to.print(f"[dim]{escape(setting(done[0]))}[/]\n", soft_wrap=True)
+    for sheet in (*sheets(done[0]), routings(done)):
+        print_sheet(sheet, to)
+
+
+def _files(first: Simulation, paths: dict[str, File], make: dict[str, Callable[[], str | bytes]]) -> None:
+    said = Console(stderr=True, highlight=False)
+    for kind, path in paths.items():
+        if path:
+            write(path, make[kind]())
+            said.print(f"[dim]wrote {escape(str(path))}[/]", soft_wrap=True)
+    if paths["perfetto"] and len(first.trace) > MOST_REQUESTS:
+        said.print(
+            f"[dim]{paths['perfetto']}: the first {MOST_REQUESTS:,} of {len(first.trace):,} requests[/]"
+        )

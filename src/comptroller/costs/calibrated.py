@@ -1,0 +1,145 @@
+"""The shipped calibration: kernel priors, scaled and completed by what whole servers showed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comptroller.costs.deployment import Replica
+from comptroller.costs.timing import COLLECTIVES, Efficiency, Kernel, Overheads, Serving
+from comptroller.facts.calibration import kernel_prior
+from comptroller.facts.serving import ServingFacts, serving_facts
+
+STAND_IN = {"indexer": "attention_decode"}
+"""Operations without measurements of their own -> the kind whose shares they take."""
+
+MEASURED_UNDER = {
+    ("elementwise", "bf16", "sglang"): "vllm",
+    ("moe", "int4_g32", "vllm"): "sglang",
+    ("gemm", "fp8_block", "vllm"): "sglang",
+}
+"""(kind, format, engine) -> the engine under which the tables timed the kernel that serves there: SGLang's
+elementwise rows are an unfused quantisation; vLLM's int4 expert rows are not its Marlin path of 2026; its
+block-scaled GEMM rows were timed outside a CUDA graph and show the host's latency."""
+
+GROUPS = (
+    "gemm_16bit",
+    "gemm_8bit",
+    "gemm_4bit",
+    "elementwise",
+    "experts_16bit",
+    "experts_8bit",
+    "experts_4bit",
+    "experts_dequantised",
+    "attention_decode",
+    "attention_prefill",
+    "linear_attention",
+    "all_reduce",
+    "exchange",
+)
+"""Kinds of kernels whose time one parameter scales."""
+
+_GROUP_OF = {
+    "elementwise": "elementwise",
+    "attention_decode": "attention_decode",
+    "mla_decode": "attention_decode",
+    "indexer": "attention_decode",
+    "attention_prefill": "attention_prefill",
+    "mla_prefill": "attention_prefill",
+    "linear_attention_decode": "linear_attention",
+    "linear_attention_prefill": "linear_attention",
+    "all_reduce": "all_reduce",
+    "send": "all_reduce",
+    "all_gather": "exchange",
+    "reduce_scatter": "exchange",
+    "all_to_all": "exchange",
+}
+_BITS = {"fp4": "4bit", "fp8": "8bit", "int8": "8bit"}
+
+
+def group_of(kernel: Kernel) -> str:
+    """The group whose parameter scales a kernel: by kind, and for matrices by the arithmetic they run in.
+
+    >>> group_of(Kernel("moe", "mxfp4", "bf16", 1)), group_of(Kernel("gemm", "fp8_block", "fp8", 1))
+    ('experts_dequantised', 'gemm_8bit')
+    """
+    if kernel.kind not in {"gemm", "moe"}:
+        return _GROUP_OF[kernel.kind]
+    bits = _BITS.get(kernel.arithmetic, "16bit")
+    if kernel.kind == "gemm":
+        return f"gemm_{bits}"
+    wide = kernel.format in {"bf16", "fp16", "fp32", "tf32"}
+    return "experts_dequantised" if bits == "16bit" and not wide else f"experts_{bits}"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPriors:
+    """Kernels as measured one by one, nothing between them."""
+
+    def efficiency(self, replica: Replica, kernel: Kernel) -> Efficiency:
+        """The fitted shares and latencies of the kernel on the device under the engine."""
+        device = replica.device
+        kind = STAND_IN.get(kernel.kind, kernel.kind)
+        engine = MEASURED_UNDER.get((kind, kernel.format, replica.engine.id), replica.engine.id)
+        prior = kernel_prior(kind, device.id, device.family, engine, kernel.format)
+        return Efficiency(
+            flops=prior.eff_flops,
+            bytes=prior.eff_bytes,
+            floor_s=prior.floor_s,
+            item_s=prior.item_s,
+            depth_s=prior.depth_s,
+            passes=prior.passes,
+            direct=prior.eff_direct if kernel.kind in COLLECTIVES else 0.0,
+            setup_s=prior.setup_s,
+        )
+
+    def overheads(self, replica: Replica) -> Overheads:
+        """None."""
+        return Overheads()
+
+    def serving(self, replica: Replica) -> Serving:
+        """Steps alone."""
+        return Serving()
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """Kernel priors times the fitted scales, with the engine's overheads."""
+
+    facts: ServingFacts
+
+    @classmethod
+    def shipped(cls) -> Calibrated:
+        """With the shipped constants."""
+        return cls(serving_facts())
+
+    def efficiency(self, replica: Replica, kernel: Kernel) -> Efficiency:
+        """The prior, its time scaled by the kernel's group and its least time by the engine besides."""
+        prior = KernelPriors().efficiency(replica, kernel)
+        engine = replica.engine.id
+        scale = self.facts.value(f"time.{group_of(kernel)}", engine)
+        least = scale * self.facts.value("floor", engine)
+        per_device = kernel.kind in COLLECTIVES
+        return Efficiency(
+            flops=prior.flops / scale,
+            bytes=prior.bytes / scale,
+            floor_s=prior.floor_s * least,
+            item_s=prior.item_s * (least if per_device else scale),
+            depth_s=prior.depth_s * scale,
+            passes=prior.passes * scale,
+            direct=prior.direct / scale,
+            setup_s=prior.setup_s * scale,
+        )
+
+    def overheads(self, replica: Replica) -> Overheads:
+        """Per layer, per step (more with data-parallel ranks, which wait for each other) and per sequence."""
+        engine = replica.engine.id
+        step = self.facts.value("step", engine)
+        if replica.layout.dp > 1:
+            step += self.facts.value("ranks", engine)
+        return Overheads(self.facts.value("layer", engine), step, self.facts.value("sequence", engine))
+
+    def serving(self, replica: Replica) -> Serving:
+        """The engine's constants around its steps."""
+        engine = replica.engine.id
+        names = ("interference", "host", "client", "prefill", "wait_steps", "burst", "crowd")
+        return Serving(*(self.facts.value(name, engine) for name in names))

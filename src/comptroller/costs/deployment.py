@@ -1,0 +1,200 @@
+"""A deployment: which model runs in which formats, on which engine, on which pools of accelerators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from comptroller.errors import InputError, NoSuchRate
+from comptroller.facts.accelerator import Accelerator
+from comptroller.facts.engine import EngineFacts
+from comptroller.facts.format import Format, format_
+from comptroller.facts.model import Model
+
+Phase = Literal["mixed", "prefill", "decode"]
+
+SIXTEEN_BIT = frozenset({"bf16", "fp16"})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Recipe:
+    """Format ids of weights, experts, activations and cache."""
+
+    weights: str = "bf16"
+    experts: str = "bf16"
+    activations: str = "bf16"
+    kv: str = "bf16"
+
+    def __str__(self) -> str:
+        weights = self.weights if self.weights == self.experts else f"{self.weights}+{self.experts}"
+        return f"w:{weights} a:{self.activations} kv:{self.kv}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Layout:
+    """How one replica is cut: tensor x pipeline x data-parallel attention ranks; `ep` devices share the experts.
+
+    A replica takes tp * pp * dp devices. Experts are cut over the tp * dp devices of a stage: ep ways by
+    expert, the rest inside each expert.
+    """
+
+    tp: int = 1
+    pp: int = 1
+    dp: int = 1
+    ep: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.tp, self.pp, self.dp, self.ep) < 1 or (self.tp * self.dp) % self.ep:
+            raise InputError(f"layout {self}: every degree is >= 1 and ep divides tp * dp")
+
+    @property
+    def devices(self) -> int:
+        """Devices of one replica."""
+        return self.tp * self.pp * self.dp
+
+    @property
+    def stage_devices(self) -> int:
+        """Devices of one pipeline stage."""
+        return self.tp * self.dp
+
+    def __str__(self) -> str:
+        parts = [
+            f"{name}{n}" for name, n in (("tp", self.tp), ("pp", self.pp), ("dp", self.dp), ("ep", self.ep))
+        ]
+        return "-".join(part for part in parts if not part.endswith("p1")) or "tp1"
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Settings of a serving engine.
+
+    max_batch: most sequences in a step.  chunk_tokens: token budget of a step that holds prefill.
+    memory_fraction: share of device memory it takes, of what `fraction_of` says (`facts.engine`).
+    """
+
+    id: str
+    version: str
+    max_batch: int
+    chunk_tokens: int
+    memory_fraction: float
+    kv_block_tokens: int = 16
+    graph_bytes: float = 0.0
+    fraction_of: str = "total"
+
+    @classmethod
+    def default(cls, facts: EngineFacts) -> Engine:
+        """An engine as it starts without flags."""
+        return cls(
+            facts.id,
+            facts.version,
+            facts.max_batch,
+            facts.chunk_tokens,
+            facts.fraction,
+            facts.kv_block_tokens,
+            facts.graph_bytes,
+            facts.fraction_of,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Equal replicas that do one phase."""
+
+    phase: Phase
+    accelerator: str
+    layout: Layout
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A model served: recipe, engine, pools, policies by axis, and the site it runs at."""
+
+    model: str
+    recipe: Recipe
+    engine: Engine
+    pools: tuple[Pool, ...]
+    site: str
+    policies: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One replica with its facts resolved: what the cost functions take."""
+
+    model: Model
+    device: Accelerator
+    recipe: Recipe
+    layout: Layout
+    engine: Engine
+    formats: Formats = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "formats", Formats.of(self.recipe))
+
+    def __str__(self) -> str:
+        return f"{self.model.id} on {self.layout.devices}x {self.device.id} ({self.layout}, {self.recipe})"
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """The formats of a recipe, resolved."""
+
+    weights: Format
+    experts: Format
+    activations: Format
+    kv: Format
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Formats:
+        """Resolve the ids.
+
+        Raises:
+            InputError: a format may not stand where the recipe puts it.
+        """
+        placed = (
+            ("weights", recipe.weights, "weights"),
+            ("experts", recipe.experts, "weights"),
+            ("activations", recipe.activations, "activations"),
+            ("kv", recipe.kv, "kv"),
+        )
+        found = []
+        for place, name, role in placed:
+            entry = format_(name)
+            if role not in entry.roles:
+                raise InputError(f"format {name} cannot hold {place}; it serves for {', '.join(entry.roles)}")
+            found.append(entry)
+        return cls(*found)
+
+
+def arithmetic(weights: Format, activations: Format, device: Accelerator) -> str:
+    """The arithmetic that multiplies weights by activations on a device.
+
+    Equal native arithmetic on both sides runs at its own rate. Matrices that a checkpoint keeps wider than the
+    recipe's activations take them unquantised, in their own arithmetic. Otherwise the weights are widened by a
+    published kernel to the arithmetic that it computes in, which must hold the activations; 16-bit kernels serve
+    both 16-bit types.
+
+    Raises:
+        NoSuchRate: the device has neither.
+    """
+    if weights.arithmetic == activations.arithmetic and weights.support(device) == "native":
+        return str(weights.arithmetic)
+    if activations.support(device) != "native":
+        raise NoSuchRate(
+            f"{device.id} cannot multiply {activations.id} activations: it has "
+            f"{', '.join(sorted(str(rate) for rate in device.peak_flops_per_s))}"
+        )
+    if weights.id == activations.id or weights.arithmetic == activations.arithmetic:
+        return weights.compute_arithmetic(device)
+    if weights.support(device) == "native" and weights.bits_per_element > activations.bits_per_element:
+        return str(weights.arithmetic)
+    families = {kernel.computes_in for kernel in weights.kernels if device.family in kernel.families}
+    if families & SIXTEEN_BIT and activations.arithmetic in SIXTEEN_BIT:
+        return str(activations.arithmetic)
+    if activations.arithmetic in families:
+        return str(activations.arithmetic)
+    raise NoSuchRate(
+        f"{device.id} cannot run {weights.id} weights with {activations.id} activations: "
+        f"published kernels compute in {', '.join(sorted(families)) or 'nothing on ' + device.family}"
+    )

@@ -1,0 +1,338 @@
+"""The operations of one step of a replica: FLOPs, bytes and messages per device.
+
+A step is described by a few features (tokens, cached tokens read, query-key pairs, experts touched); the FLOPs
+and bytes of every operation are linear in them, so a whole grid of steps is two small matrix products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.costs.deployment import Formats, Layout, Recipe
+from comptroller.costs.step import Feature, Shares, Step
+from comptroller.facts.model import (
+    Attention,
+    Block,
+    Dense,
+    LatentAttention,
+    LinearAttention,
+    Model,
+    MoE,
+    Projection,
+)
+
+Array = npt.NDArray[np.float64]
+
+NODE_DEVICES = 8
+"""Up to here data-parallel ranks gather and scatter all tokens; more exchange only what their experts need."""
+
+STATE_BYTES = 4.0
+"""Recurrent states are kept in fp32 by the public kernels (flash-linear-attention, mamba_ssm)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One kind of operation, `count` times a step, on one device.
+
+    kind: what calibration knows it by.  part: which matrices, `weights` or `experts`, decide its arithmetic.
+    devices: how many take part in a collective.  flops, bytes: coefficients by feature; the bytes of a
+    collective are what one device sends in a ring, `direct` times that where each sends to every other.
+    items: independent pieces of work a kernel starts.  depth: length of what it must do one after the other.
+    passes: bytes of one pass over the activations (quantising, permuting). Kernel calibrations price all three.
+    """
+
+    kind: str
+    count: float
+    flops: Mapping[Feature, float]
+    bytes: Mapping[Feature, float]
+    part: str = "weights"
+    devices: int = 1
+    items: Mapping[Feature, float] = field(default_factory=dict)
+    depth: Mapping[Feature, float] = field(default_factory=dict)
+    passes: Mapping[Feature, float] = field(default_factory=dict)
+    direct: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """All operations of a step as matrices: rows are operations, columns features."""
+
+    rows: tuple[Operation, ...]
+    features: tuple[Feature, ...]
+    count: Array
+    flop_matrix: Array
+    byte_matrix: Array
+    layout: Layout
+
+    def values(self, step: Step) -> Array:
+        """The features of steps, of shape (features, points)."""
+        shares = Shares.of(step, self.layout.dp, self.layout.pp)
+        return np.stack([feature.value(shares) for feature in self.features])
+
+    def work(self, step: Step) -> tuple[Array, Array]:
+        """FLOPs and bytes per device and call, each of shape (operations, points)."""
+        values = self.values(step)
+        return self.flop_matrix @ values, self.byte_matrix @ values
+
+    def matrix(self, name: str) -> Array:
+        """Coefficients of `items`, `depth` or `passes`, of shape (operations, features)."""
+        return _matrix([getattr(row, name) for row in self.rows], self.features)
+
+
+def _matrix(coefficients: list[Mapping[Feature, float]], features: tuple[Feature, ...]) -> Array:
+    column = {feature: i for i, feature in enumerate(features)}
+    found = np.zeros((len(coefficients), len(features)))
+    for i, row in enumerate(coefficients):
+        for feature, value in row.items():
+            found[i, column[feature]] = value
+    return found
+
+
+ONE, TOKENS, STAGE_TOKENS = Feature("one"), Feature("tokens"), Feature("stage_tokens")
+ROWS, BATCH, PREFILL_TOKENS = Feature("rows"), Feature("batch"), Feature("prefill_tokens")
+PROMPTS, PROMPT_TOKENS = Feature("prompts"), Feature("prompt_tokens")
+
+QUANTISED = frozenset({"fp8_e4m3", "fp8_block", "nvfp4", "int8"})
+"""Formats whose activations a kernel first quantises in a pass of its own (the kernel tables' convention)."""
+
+
+@lru_cache(maxsize=4096)
+def operations(model: Model, recipe: Recipe, layout: Layout) -> Operations:
+    """The operations of a model in a recipe, cut by a layout.
+
+    >>> from comptroller.facts.config import model
+    >>> ops = operations(model("llama_3_1_8b"), Recipe(), Layout())
+    >>> flops, _ = ops.work(Step.decode(1, 0))
+    >>> round(float((ops.count[:, None] * flops).sum()) / 1e9, 2)  # 2 x (8.03 - 0.525) G parameters
+    15.01
+    """
+    formats = Formats.of(recipe)
+    cut = _Cut(model, formats, layout)
+    rows = [row for block in model.blocks for row in cut.block(block)]
+    rows.extend(cut.ends())
+    used = (
+        f for row in rows for part in (row.flops, row.bytes, row.items, row.depth, row.passes) for f in part
+    )
+    features = tuple(dict.fromkeys(used))
+    flop_matrix = _matrix([row.flops for row in rows], features)
+    byte_matrix = _matrix([row.bytes for row in rows], features)
+    count = np.array([row.count for row in rows])
+    return Operations(tuple(rows), features, count, flop_matrix, byte_matrix, layout)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A model in formats, cut by a layout: builds the rows of one device."""
+
+    model: Model
+    formats: Formats
+    layout: Layout
+
+    @property
+    def _wire_bytes(self) -> float:
+        """Bytes per activation element between kernels and on the wire: 16 bit, as the engines keep them."""
+        return 2.0
+
+    def block(self, block: Block) -> list[Operation]:
+        hidden, rows = self.model.hidden, []
+        if block.mixer:
+            rows += self._gemms(block.mixer.projections(hidden), block.count)
+            rows += self._mixing(block.mixer, block.count)
+            rows += self._all_reduce(block.count)
+        if isinstance(block.ffn, Dense):
+            rows += self._gemms(block.ffn.projections(hidden), block.count)
+            rows += self._all_reduce(block.count)
+        elif isinstance(block.ffn, MoE):
+            rows += self._gemms(block.ffn.projections(hidden), block.count)
+            rows += self._experts(block.ffn, block.count)
+        return [*rows, *self._small(block)]
+
+    def _small(self, block: Block) -> list[Operation]:
+        """What runs between the matrices: norms with the residual, rotations, activations, routing, gates.
+
+        Each is a pass over its operands; at small batches its least time is what counts.
+        """
+        wire, hidden, count = self._wire_bytes, self.model.hidden, block.count
+        parts = (block.mixer is not None) + (block.ffn is not None)
+        passes = [(parts, 4.0 * hidden)]
+        if isinstance(block.mixer, LinearAttention):
+            passes.append((3, 2.0 * block.mixer.value_heads * block.mixer.value_dim / self.layout.tp))
+        elif isinstance(block.mixer, LatentAttention):
+            passes.append(
+                (3 if block.mixer.index_heads else 2, 2.0 * (block.mixer.kv_rank + block.mixer.rope_dim))
+            )
+        elif block.mixer:
+            passes.append((1, 2.0 * block.mixer.heads * block.mixer.head_dim / self.layout.tp))
+        if isinstance(block.ffn, Dense):
+            passes.append((1, 3.0 * block.ffn.width / self.layout.tp))
+        elif block.ffn:
+            passes.append((1 + bool(block.ffn.shared_width), 2.0 * block.ffn.experts))
+        return [Operation("elementwise", count * n, {}, {TOKENS: width * wire}) for n, width in passes]
+
+    def ends(self) -> list[Operation]:
+        """Output head, and the sends between pipeline stages."""
+        head = Projection("head", self.model.hidden, self.model.vocabulary)
+        rows = self._gemms((head,), 1, feature=ROWS, weight_bytes=2.0)
+        if self.layout.pp > 1:
+            wire = {TOKENS: self.model.hidden * self._wire_bytes / self.layout.tp}
+            rows.append(Operation("send", self.layout.pp - 1, {}, wire, devices=2))
+        return rows
+
+    def _gemms(
+        self,
+        projections: tuple[Projection, ...],
+        count: int,
+        feature: Feature = TOKENS,
+        weight_bytes: float | None = None,
+    ) -> list[Operation]:
+        fused: dict[tuple[str, int], float] = {}
+        for p in projections:
+            inputs, outputs = p.inputs, float(p.outputs)
+            if p.shard == "column":
+                outputs /= min(self.layout.tp, p.units or self.layout.tp)
+            elif p.shard == "row":
+                inputs = max(1, inputs // self.layout.tp)
+            fused[p.shard, inputs] = fused.get((p.shard, inputs), 0.0) + outputs
+        stored = self.formats.weights.bytes_per_element if weight_bytes is None else weight_bytes
+        moved = self.formats.activations.bytes_per_element
+        pass_bytes = (
+            moved + self._wire_bytes if self.formats.weights.id in QUANTISED and weight_bytes is None else 0.0
+        )
+        return [
+            Operation(
+                "gemm",
+                count,
+                {feature: 2.0 * inputs * outputs},
+                {ONE: inputs * outputs * stored, feature: inputs * moved + outputs * self._wire_bytes},
+                depth={ONE: float(inputs)},
+                passes={feature: inputs * pass_bytes},
+                part="head" if weight_bytes else "weights",
+            )
+            for (_, inputs), outputs in fused.items()
+        ]
+
+    def _mixing(self, mixer: Attention | LatentAttention | LinearAttention, count: int) -> list[Operation]:
+        if isinstance(mixer, Attention):
+            return self._softmax(mixer, count)
+        if isinstance(mixer, LatentAttention):
+            return self._latent(mixer, count)
+        return self._recurrent(mixer, count)
+
+    def _softmax(self, mixer: Attention, count: int) -> list[Operation]:
+        heads = mixer.heads / min(self.layout.tp, mixer.heads)
+        kv_heads = mixer.kv_heads / min(self.layout.tp, mixer.kv_heads)
+        kv, pairs = Feature("kv", mixer.window_tokens or 0), Feature("pairs", mixer.window_tokens or 0)
+        width = mixer.head_dim + (mixer.value_dim or mixer.head_dim)
+        ends = heads * width * self._wire_bytes
+        flops, stored = 2.0 * heads * width, kv_heads * width * self.formats.kv.bytes_per_element
+        return [
+            Operation(
+                "attention_decode", count, {kv: flops}, {kv: stored, BATCH: ends}, items={BATCH: kv_heads}
+            ),
+            Operation(
+                "attention_prefill",
+                count,
+                {pairs: flops},
+                {PREFILL_TOKENS: ends + stored},
+                items={PROMPTS: heads},
+                depth={PROMPT_TOKENS: 1.0},
+            ),
+        ]
+
+    def _latent(self, mixer: LatentAttention, count: int) -> list[Operation]:
+        heads = mixer.heads / min(self.layout.tp, mixer.heads)
+        limit = mixer.top_tokens or 0
+        kv, pairs = Feature("kv", limit), Feature("pairs", limit)
+        latent = mixer.kv_rank + mixer.rope_dim
+        per_token = latent * self.formats.kv.bytes_per_element
+        unfolded = mixer.nope_dim + mixer.rope_dim + mixer.value_dim
+        ends = heads * (latent + mixer.kv_rank) * self._wire_bytes
+        rows = [
+            Operation(
+                "mla_decode",
+                count,
+                {kv: 2.0 * heads * (latent + mixer.kv_rank)},
+                {kv: per_token, BATCH: ends},
+                items={BATCH: 1.0},
+            ),
+            Operation(
+                "mla_prefill",
+                count,
+                {pairs: 2.0 * heads * unfolded},
+                {PREFILL_TOKENS: per_token + 2.0 * heads * unfolded * self._wire_bytes},
+                items={PROMPTS: heads},
+                depth={PROMPT_TOKENS: 1.0},
+            ),
+        ]
+        if mixer.index_heads:
+            every, all_pairs = Feature("kv"), Feature("pairs")
+            score = 2.0 * mixer.index_heads * mixer.index_dim
+            rows.append(
+                Operation("indexer", count, {every: score, all_pairs: score}, {every: float(mixer.index_dim)})
+            )
+        return rows
+
+    def _recurrent(self, mixer: LinearAttention, count: int) -> list[Operation]:
+        heads = mixer.value_heads / min(self.layout.tp, mixer.value_heads)
+        state = mixer.state_elements / min(self.layout.tp, mixer.value_heads)
+        moved = 2.0 * state * STATE_BYTES
+        return [
+            Operation("linear_attention_decode", count, {BATCH: 6.0 * state}, {BATCH: moved}),
+            Operation(
+                "linear_attention_prefill",
+                count,
+                {PREFILL_TOKENS: 6.0 * state},
+                {PROMPTS: moved},
+                items={PROMPTS: heads},
+                depth={PROMPT_TOKENS: 1.0},
+            ),
+        ]
+
+    def _experts(self, moe: MoE, count: int) -> list[Operation]:
+        layout, hidden = self.layout, moe.latent or self.model.hidden
+        wide = layout.dp > 1 and layout.stage_devices > NODE_DEVICES
+        matrix = moe.expert_elements(self.model.hidden)
+        touched = Feature("experts", moe.chosen, moe.experts)
+        weight_bytes = matrix * self.formats.experts.bytes_per_element / layout.stage_devices
+        flops = 2.0 * moe.chosen * matrix / layout.stage_devices
+        moved = 3.0 * moe.chosen * hidden * self._wire_bytes / layout.ep
+        rows = [
+            Operation(
+                "moe",
+                count,
+                {STAGE_TOKENS: flops},
+                {touched: weight_bytes, STAGE_TOKENS: moved},
+                part="experts",
+                devices=layout.ep,
+                passes={STAGE_TOKENS: 2.0 * moe.chosen * hidden / (layout.ep if wide else 1)},
+            )
+        ]
+        if layout.dp == 1:
+            return rows + self._all_reduce(count)
+        if not wide:
+            return rows + self._gather(count)
+        reach = min(moe.chosen, layout.ep) * (layout.stage_devices - 1) / layout.stage_devices
+        wire = (
+            self.formats.activations.bytes_per_element + self._wire_bytes
+        ) / 2  # narrow there, 16 bit back
+        each = {TOKENS: reach * self.model.hidden * wire / layout.tp}
+        return [*rows, Operation("all_to_all", 2 * count, {}, each, devices=layout.stage_devices)]
+
+    def _gather(self, count: int) -> list[Operation]:
+        """Ranks of one node show every token to every device and add up the parts afterwards."""
+        ranks = self.layout.dp
+        share = {STAGE_TOKENS: (ranks - 1) / ranks * self.model.hidden * self._wire_bytes}
+        return [Operation(kind, count, {}, share, devices=ranks) for kind in ("all_gather", "reduce_scatter")]
+
+    def _all_reduce(self, count: int) -> list[Operation]:
+        devices = self.layout.tp
+        if devices == 1:
+            return []
+        ring = 2.0 * (devices - 1) / devices
+        wire = {TOKENS: ring * self.model.hidden * self._wire_bytes}
+        return [Operation("all_reduce", count, {}, wire, devices=devices, direct=devices / 2)]

@@ -1,0 +1,122 @@
+"""Predictions as they leave the house: a value and the interval that held 80 % of held-out measurements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.costs.calibrated import Calibrated
+from comptroller.costs.closed import ClosedLoop, closed_loop
+from comptroller.costs.deployment import Replica
+from comptroller.costs.memory import memory
+from comptroller.costs.residual import Correction, Identity, Novelty, Residual, places
+from comptroller.costs.steady import Requests
+from comptroller.costs.timing import timed
+from comptroller.facts.serving import Bands, ServingFacts, anchors, serving_facts
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A predicted figure and its 80 % interval; arrays of points."""
+
+    value: Array
+    low: Array
+    high: Array
+
+    @classmethod
+    def around(cls, value: Array, correction: Correction, bands: Bands) -> Interval:
+        """The corrected value, and the band of its novelty around it (see `facts.serving.Bands`)."""
+        middle = value * np.exp(correction.mean)
+        if correction.novelty == "seen":
+            low, high = (np.exp(edge * correction.spread) for edge in bands.seen)
+        else:
+            band = bands.related if correction.novelty == "related" else bands.new
+            low, high = (np.full(np.shape(value), np.exp(edge)) for edge in band)
+        return cls(middle, middle * low, middle * high)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Equal requests from a closed loop of clients; arrays of points. run: version and date, of a measurement."""
+
+    input_tokens: Array
+    output_tokens: Array
+    clients: Array
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a replica does under loads: seconds per token, seconds to the first, output tokens per second.
+
+    novelty: whether this engine, model, formats and accelerator were measured together ("seen"), the model under
+    this engine was ("related"), or neither ("new").  loop: the physics, with every part of the time visible.
+    """
+
+    tpot_s: Interval
+    ttft_s: Interval
+    output_tokens_per_s: Interval
+    novelty: Novelty
+    loop: ClosedLoop
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """A calibration with its residuals and intervals."""
+
+    calibration: Calibrated
+    tpot: Residual
+    ttft: Residual
+
+    @property
+    def facts(self) -> ServingFacts:
+        """The constants behind it."""
+        return self.calibration.facts
+
+    @classmethod
+    @lru_cache(maxsize=8)
+    def shipped(cls, constants: Path | None = None, learned: Path | None = None) -> Predictor:
+        """The shipped one, or one from a user's own files."""
+        facts, known = serving_facts(constants), anchors(learned)
+        tpot = Residual.of(facts.tpot_kernel, known, [anchor.tpot_weight for anchor in known])
+        ttft = Residual.of(facts.ttft_kernel, known, [anchor.ttft_weight for anchor in known])
+        return cls(Calibrated(facts), tpot, ttft)
+
+    def predict(self, replica: Replica, load: Load) -> Prediction:
+        """TPOT, TTFT and throughput of a replica under loads, each with its 80 % interval.
+
+        Raises:
+            DoesNotFit: the weights leave no room for a cache.
+            NoSuchRate: the accelerator cannot run the formats.
+        """
+        loop = closed_loop(
+            timed(replica, self.calibration),
+            memory(replica),
+            Requests(load.input_tokens, load.output_tokens),
+            load.clients,
+        )
+        identity = Identity.of(replica, load.run)
+        at = places(replica, load.clients, load.input_tokens, load.output_tokens)
+        tpot = self.tpot.correction(identity, at)
+        ttft = self.ttft.correction(identity, at)
+        each = Interval.around(loop.tpot_s, tpot, self.facts.tpot)
+        first = Interval.around(loop.ttft_s, ttft, self.facts.ttft)
+        rate = Interval(
+            *(
+                _rate(load, f, t)
+                for f, t in ((first.value, each.value), (first.high, each.high), (first.low, each.low))
+            )
+        )
+        return Prediction(each, first, rate, tpot.novelty, loop)
+
+
+def _rate(load: Load, ttft_s: Array, tpot_s: Array) -> Array:
+    return np.asarray(
+        load.clients * load.output_tokens / (ttft_s + np.maximum(load.output_tokens - 1, 0) * tpot_s)
+    )

@@ -1,0 +1,175 @@
+"""What measured servers did beyond the physics: a Gaussian process that only speaks where it was measured.
+
+Two configurations share a part of their residual if engine and model agree ("kin"), more if formats and accelerator
+do too ("key"), more still if engine version and date do ("run"); each part fades with the distance in load and
+layout. Far from every anchor, or for a model never measured under the engine, the residual is 0.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.costs.deployment import Replica
+from comptroller.facts.serving import Anchor, Kernel
+
+Array = npt.NDArray[np.float64]
+Novelty = Literal["seen", "related", "new"]
+
+OWN = "own"
+"""The run of a user's own server: what a prediction without a run of its own is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose residual it is; without a run, the user's own server."""
+
+    engine: str
+    architecture: str
+    formats: str
+    accelerator: str
+    run: str = ""
+
+    @classmethod
+    def of(cls, replica: Replica, run: str = "") -> Identity:
+        """The identity of a replica; `run` is engine version and date of a measurement, if it is one."""
+        model, recipe = replica.model, replica.recipe
+        architecture = f"{model.layers}x{model.hidden}x{model.vocabulary}"
+        formats = f"{recipe.weights}+{recipe.experts}"
+        return cls(replica.engine.id, architecture, formats, replica.device.id, run)
+
+
+def places(replica: Replica, clients: Array, input_tokens: Array, output_tokens: Array) -> Array:
+    """Coordinates of loads on a replica, shape (points, 6): octaves of load and devices, and the layout's kind."""
+    layout = replica.layout
+    loads = np.broadcast_arrays(clients, input_tokens, output_tokens)
+    octaves = [np.log2(np.maximum(load.astype(float).ravel(), 1.0)) for load in loads]
+    kind = np.array([np.log2(layout.stage_devices), 2.0 * (layout.dp > 1), 1.0 * (layout.ep > 1)])
+    return np.column_stack([*octaves, np.broadcast_to(kind, (len(octaves[0]), 3))])
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Which parts of their residual rows and columns share, as 0 or 1."""
+
+    kin: Array
+    key: Array
+    run: Array
+
+
+def covariance(kernel: Kernel, left: Array, right: Array, shared: Shared) -> Array:
+    """Covariance of residuals at two sets of places.
+
+    k = kin^2 W + key^2 W + fine^2 F + run^2 W + run_fine^2 F, W = exp(-d^2 / 2 reach^2), F likewise by `scales`
+    """
+    wide = _bell(left, right, np.full(left.shape[1], kernel.reach))
+    fine = _bell(left, right, np.asarray(kernel.scales))
+    same = shared.key * (kernel.key**2 * wide + kernel.fine**2 * fine)
+    same = same + shared.run * (kernel.run**2 * wide + kernel.run_fine**2 * fine)
+    return np.asarray(same + shared.kin * kernel.kin**2 * wide)
+
+
+def _bell(left: Array, right: Array, scales: Array) -> Array:
+    """exp(-d^2 / 2) with d the distance in units of the scales."""
+    a, b = left / scales, right / scales
+    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None, :] - 2.0 * (a @ b.T)
+    return np.asarray(np.exp(-0.5 * np.maximum(squares, 0.0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The anchors of one engine and architecture: their weights, and the inverse of their covariance with noise."""
+
+    formats: tuple[str, ...]
+    accelerators: tuple[str, ...]
+    runs: tuple[str, ...]
+    places: Array
+    weights: Array
+    inverse: Array
+
+    @classmethod
+    def of(cls, kernel: Kernel, anchors: Sequence[Anchor], weights: Sequence[float]) -> Block:
+        """From anchors and their weights."""
+        where = np.array([anchor.place for anchor in anchors])
+        names = ([a.formats for a in anchors], [a.accelerator for a in anchors], [a.run for a in anchors])
+        among = covariance(kernel, where, where, among_each_other(*names))
+        inverse = np.linalg.inv(among + kernel.noise**2 * np.eye(len(where)))
+        formats, accelerators, runs = (tuple(name) for name in names)
+        return cls(formats, accelerators, runs, where, np.asarray(weights), np.asarray(inverse))
+
+    def shared(self, identity: Identity) -> Shared:
+        """What an identity shares with the anchors, shape (1, anchors)."""
+        pairs = zip(self.formats, self.accelerators, strict=True)
+        key = np.array([[f == identity.formats and a == identity.accelerator for f, a in pairs]], float)
+        run = np.array([[r == (identity.run or OWN) for r in self.runs]], float)
+        return Shared(np.ones(key.shape), key, key * run)
+
+
+def among_each_other(formats: Sequence[str], accelerators: Sequence[str], runs: Sequence[str]) -> Shared:
+    """What the anchors of one block share with each other."""
+    key = np.array([f"{f} {a}" for f, a in zip(formats, accelerators, strict=True)])
+    run = np.array(runs)
+    same = (key[:, None] == key[None, :]).astype(float)
+    return Shared(np.ones(same.shape), same, same * (run[:, None] == run[None, :]))
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Log of measured over predicted: mean, its spread, and how new the configuration is."""
+
+    mean: Array
+    spread: Array
+    novelty: Novelty
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """The anchors by engine and architecture."""
+
+    kernel: Kernel
+    blocks: Mapping[tuple[str, str], Block]
+
+    @classmethod
+    def of(cls, kernel: Kernel, anchors: Sequence[Anchor], weights: Sequence[float]) -> Residual:
+        """From anchors and their weights; anchors without a weight (NaN) are left out."""
+        rows: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for i, (anchor, weight) in enumerate(zip(anchors, weights, strict=True)):
+            if not np.isnan(weight):
+                rows[anchor.engine, anchor.architecture].append(i)
+        blocks = {
+            key: Block.of(kernel, [anchors[i] for i in index], [weights[i] for i in index])
+            for key, index in rows.items()
+        }
+        return cls(kernel, blocks)
+
+    def novelty(self, identity: Identity) -> Novelty:
+        """Whether the configuration, or only its model under the engine, was measured."""
+        block = self.blocks.get((identity.engine, identity.architecture))
+        if block is None:
+            return "new"
+        return "seen" if block.shared(identity).key.any() else "related"
+
+    def mean(self, identity: Identity, at: Array) -> Array:
+        """Log of measured over predicted at places; 0 where nothing was measured."""
+        block = self.blocks.get((identity.engine, identity.architecture))
+        if block is None:
+            return np.zeros(len(at))
+        return np.asarray(covariance(self.kernel, at, block.places, block.shared(identity)) @ block.weights)
+
+    def correction(self, identity: Identity, at: Array) -> Correction:
+        """Mean, spread and novelty at places."""
+        kernel = self.kernel
+        block = self.blocks.get((identity.engine, identity.architecture))
+        full = kernel.kin**2 + kernel.key**2 + kernel.fine**2 + kernel.run**2 + kernel.run_fine**2
+        if block is None:
+            spread = np.full(len(at), np.sqrt(full + kernel.noise**2))
+            return Correction(np.zeros(len(at)), spread, "new")
+        cross = covariance(kernel, at, block.places, block.shared(identity))
+        known = ((cross @ block.inverse) * cross).sum(axis=1)
+        spread = np.sqrt(np.maximum(full - known, 0.0) + kernel.noise**2)
+        return Correction(cross @ block.weights, spread, self.novelty(identity))

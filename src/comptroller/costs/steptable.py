@@ -1,0 +1,99 @@
+"""The step table: what the cost model hands to the simulator about one deployment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class StepTable:
+    """Time and energy of one engine step of a replica, piecewise linear; the last segment extrapolates.
+
+    A decode step of B sequences that hold K cached tokens takes `decode_s[B]` at K (knots
+    `kv_knots_tokens`, from 0). A step with P prompt tokens, B decoding sequences with K cached tokens and
+    A query-key pairs of the prompt chunks takes `mixed_s` at P + B (knots `token_knots`) plus
+    `decode_s[B]` at K less the same at 0, plus `pair_s` at A (knots `pair_knots`). Joules likewise: they are
+    the whole replica's at the wall, idle power included. Row 0 of the decode tables is not read.
+
+    idle_w: power of a replica that waits.  kv_capacity_tokens, kv_block_tokens: the paged cache.
+    chunk_tokens: token budget of a step.  context_tokens: longest prompt plus output; None = the cache's
+    capacity.  swap_bytes_per_s: host link.  transfer_bytes_per_s: link between prompt and token pools.
+    gco2e_per_j: the wall factor included.
+
+    Raises:
+        InputError: shapes disagree, knots do not ascend from 0, or a time or energy is not positive.
+    """
+
+    kv_knots_tokens: Floats
+    decode_s: Floats
+    decode_j: Floats
+    token_knots: Floats
+    mixed_s: Floats
+    mixed_j: Floats
+    pair_knots: Floats
+    pair_s: Floats
+    pair_j: Floats
+    idle_w: float
+    devices: int
+    kv_capacity_tokens: int
+    kv_block_tokens: int
+    max_batch: int
+    chunk_tokens: int
+    kv_bytes_per_token: float
+    swap_bytes_per_s: float
+    transfer_bytes_per_s: float
+    usd_per_s: float
+    gco2e_per_j: float
+    context_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        rows = (self.max_batch + 1, self.kv_knots_tokens.size)
+        self._check("decode", self.kv_knots_tokens, (self.decode_s, self.decode_j), rows)
+        self._check("mixed", self.token_knots, (self.mixed_s, self.mixed_j), self.token_knots.shape)
+        self._check("pair", self.pair_knots, (self.pair_s, self.pair_j), self.pair_knots.shape)
+        for name in ("devices", "kv_capacity_tokens", "kv_block_tokens", "max_batch", "chunk_tokens"):
+            if getattr(self, name) < 1:
+                raise InputError(f"step table: {name} is {getattr(self, name)}; it must be at least 1")
+        if not (self.decode_s[1:] > 0).all() or not (self.mixed_s > 0).all():
+            raise InputError("step table: every decode and mixed step must take a positive time")
+
+    def _check(self, name: str, knots: Floats, values: tuple[Floats, ...], shape: tuple[int, ...]) -> None:
+        if knots.ndim != 1 or knots.size < 2 or knots[0] < 0 or not (np.diff(knots) > 0).all():
+            raise InputError(f"step table: {name} knots must ascend from 0 and be at least two")
+        if name != "mixed" and knots[0] != 0:
+            raise InputError(f"step table: the first {name} knot must be 0, not {knots[0]:g}")
+        for table in values:
+            used = table[1:] if name == "decode" else table
+            if table.shape != shape:
+                raise InputError(f"step table: a {name} table has shape {table.shape}; it must be {shape}")
+            if not np.isfinite(used).all() or (used < 0).any():
+                raise InputError(f"step table: a {name} table has an entry that is negative or not finite")
+            if (used[..., -1] < used[..., -2]).any():
+                raise InputError(f"step table: the last {name} segment falls, so it would go below zero")
+
+    def decode_step_s(self, batch: int, kv_tokens: float) -> float:
+        """Seconds of a decode step of so many sequences with so many cached tokens in all."""
+        return _at(self.kv_knots_tokens, self.decode_s[batch], kv_tokens)
+
+    def decode_step_j(self, batch: int, kv_tokens: float) -> float:
+        """Joules of the same step."""
+        return _at(self.kv_knots_tokens, self.decode_j[batch], kv_tokens)
+
+    def mixed_step_s(self, prompt_tokens: int, pairs: float, batch: int = 0, kv_tokens: float = 0) -> float:
+        """Seconds of a step with prompt tokens and their query-key pairs beside a decoding batch."""
+        attention = self.decode_step_s(batch, kv_tokens) - self.decode_step_s(batch, 0) if batch else 0.0
+        linear = _at(self.token_knots, self.mixed_s, prompt_tokens + batch)
+        return linear + attention + _at(self.pair_knots, self.pair_s, pairs)
+
+
+def _at(knots: Floats, values: Floats, x: float) -> float:
+    left = int(np.clip(np.searchsorted(knots, x, side="right") - 1, 0, knots.size - 2))
+    slope = (values[left + 1] - values[left]) / (knots[left + 1] - knots[left])
+    return float(values[left] + slope * (x - knots[left]))

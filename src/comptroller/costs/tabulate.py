@@ -1,0 +1,153 @@
+"""From the cost model to the step table that the simulator runs on, and how far the table is off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.costs.memory import Memory
+from comptroller.costs.money import host_w
+from comptroller.costs.power import device_w, idle_w
+from comptroller.costs.step import Step
+from comptroller.costs.steptable import StepTable
+from comptroller.costs.timing import Timed
+from comptroller.facts.accelerator import Link
+
+Floats = npt.NDArray[np.float64]
+
+KV_KNOTS = 40
+TOKEN_KNOTS = 96
+PAIR_KNOTS = 40
+PROBES = 512
+
+UNKNOWN_LINK_BYTES_PER_S = 1.0
+"""A link that the facts do not hold: so slow that no simulation gains from a cache moved over it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a replica's second and joule cost where it stands."""
+
+    usd_per_s: float
+    pue: float
+    gco2e_per_j: float
+
+
+def tabulate(ready: Timed, held: Memory, terms: Terms, context_tokens: int | None = None) -> StepTable:
+    """The step table of a replica.
+
+    Joules are at the wall: devices and servers times PUE. Knots are geometric; `table_error` says how far linear
+    interpolation between them is from the model. A mixed step adds a decode row less its value at 0 cached tokens;
+    as no decoding sequence is without cache, that entry holds the part of the row that `mixed_s` already contains.
+    """
+    replica = ready.replica
+    engine, device, layout = replica.engine, replica.device, replica.layout
+    wall = _Wall(ready, layout.devices, terms.pue)
+    batches = np.arange(1, engine.max_batch + 1, dtype=float)
+    kv_knots = _knots(max(held.kv_capacity_tokens, engine.max_batch), KV_KNOTS)
+    decode_s, decode_j = wall.of(
+        Step.decode(np.repeat(batches, len(kv_knots)), np.tile(kv_knots, len(batches)))
+    )
+    rows = (engine.max_batch, len(kv_knots))
+    tokens = _knots(engine.chunk_tokens + engine.max_batch, TOKEN_KNOTS)[1:]
+    mixed_s, mixed_j = wall.of(_prompt(tokens, np.zeros(len(tokens))))
+    longest = context_tokens or min(replica.model.context_tokens, max(held.kv_capacity_tokens, 1))
+    pairs = _knots(float(engine.chunk_tokens) * longest, PAIR_KNOTS)
+    prompt = np.clip(np.sqrt(2 * pairs), 1.0, engine.chunk_tokens)
+    pair_s, pair_j = wall.between(_prompt(prompt, pairs), _prompt(prompt, 0 * pairs))
+    half = np.full(len(batches), engine.chunk_tokens / 2)
+    beside = Step(batches, 0 * batches, half, 0 * batches, np.ones(len(batches)))
+    added_s, added_j = wall.between(beside, _prompt(half + batches, 0 * half))
+    return StepTable(
+        kv_knots_tokens=kv_knots,
+        decode_s=_rows(decode_s.reshape(rows), added_s),
+        decode_j=_rows(decode_j.reshape(rows), added_j),
+        token_knots=tokens,
+        mixed_s=mixed_s,
+        mixed_j=mixed_j,
+        pair_knots=pairs,
+        pair_s=np.maximum.accumulate(np.maximum(pair_s, 0.0)),
+        pair_j=np.maximum.accumulate(np.maximum(pair_j, 0.0)),
+        idle_w=(idle_w(device) * layout.devices + host_w(layout.devices)) * terms.pue,
+        devices=layout.devices,
+        kv_capacity_tokens=held.kv_capacity_tokens,
+        kv_block_tokens=engine.kv_block_tokens,
+        max_batch=engine.max_batch,
+        chunk_tokens=engine.chunk_tokens,
+        kv_bytes_per_token=held.kv_bytes_per_token * layout.devices,
+        swap_bytes_per_s=_rate(device.host) * layout.devices,
+        transfer_bytes_per_s=_rate(device.scale_out) * layout.devices,
+        usd_per_s=terms.usd_per_s,
+        gco2e_per_j=terms.gco2e_per_j,
+        context_tokens=context_tokens,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TableError:
+    """Relative error of a step table against the model it was made from: largest and mean, by kind of step."""
+
+    decode_most: float
+    decode_mean: float
+    mixed_most: float
+    mixed_mean: float
+
+
+def table_error(ready: Timed, table: StepTable, rng: np.random.Generator) -> TableError:
+    """Probe a table at random decode and mixed steps between its knots."""
+    most = table.max_batch
+    batch = rng.integers(1, most + 1, PROBES).astype(float)
+    kv = np.minimum(batch * rng.uniform(16, 8192, PROBES), table.kv_capacity_tokens)
+    exact = ready.step(Step.decode(batch, kv)).total_s
+    ours = np.array([table.decode_step_s(int(b), k) for b, k in zip(batch, kv, strict=True)])
+    decode = np.abs(ours / exact - 1)
+    prompt = rng.integers(64, table.chunk_tokens + 1, PROBES).astype(float)
+    pairs = prompt * rng.uniform(0.5, 2.0, PROBES) * prompt / 2
+    mixed = ready.step(Step(batch, kv, prompt, pairs, np.ones(PROBES))).total_s
+    columns = zip(prompt, pairs, batch, kv, strict=True)
+    guess = np.array([table.mixed_step_s(int(p), a, int(b), k) for p, a, b, k in columns])
+    both = np.abs(guess / mixed - 1)
+    return TableError(float(decode.max()), float(decode.mean()), float(both.max()), float(both.mean()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wall:
+    """Seconds and wall joules of steps."""
+
+    ready: Timed
+    devices: int
+    pue: float
+
+    def of(self, step: Step) -> tuple[Floats, Floats]:
+        time = self.ready.step(step)
+        watts = device_w(self.ready, time) * self.devices + host_w(self.devices)
+        return time.total_s, watts * self.pue * time.total_s
+
+    def between(self, step: Step, without: Step) -> tuple[Floats, Floats]:
+        """What one step takes more than another."""
+        (more_s, more_j), (less_s, less_j) = self.of(step), self.of(without)
+        return more_s - less_s, more_j - less_j
+
+
+def _prompt(tokens: Floats, pairs: Floats) -> Step:
+    zero = np.zeros(len(tokens))
+    return Step(zero, zero, tokens, pairs, np.ones(len(tokens)))
+
+
+def _rate(link: Link | None) -> float:
+    return link.one_way_bytes_per_s if link else UNKNOWN_LINK_BYTES_PER_S
+
+
+def _knots(most: float, count: int) -> Floats:
+    """0 and a geometric series from 1 to `most`, whole numbers, no repeats."""
+    series = np.unique(np.rint(np.geomspace(1.0, max(most, 2.0), count)))
+    return np.concatenate([[0.0], series])
+
+
+def _rows(rows: Floats, beside: Floats) -> Floats:
+    """Rows of batches 0 .. max: entry 0 less what a batch adds beside a prompt; row 0 is a copy, never read."""
+    based = rows.copy()
+    based[:, 0] = np.clip(rows[:, 0] - beside, 1e-9, rows[:, 1])
+    return np.concatenate([based[:1], based])

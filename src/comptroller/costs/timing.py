@@ -1,0 +1,346 @@
+"""Time of a step: every operation at its calibrated share of the datasheet rate, plus launch and host overhead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.costs.deployment import Replica, arithmetic
+from comptroller.costs.operations import Operation, Operations, operations
+from comptroller.costs.step import Step
+from comptroller.errors import Unsupported
+
+Array = npt.NDArray[np.float64]
+
+NORM = 4.0
+"""Exponent of the smooth maximum of the compute and the memory time of a kernel (a roofline's knee)."""
+
+COLLECTIVES = frozenset({"all_reduce", "all_to_all", "all_gather", "reduce_scatter", "send"})
+
+TERM_OF = {
+    "gemm": "linear",
+    "elementwise": "linear",
+    "moe": "experts",
+    **dict.fromkeys(
+        (
+            "attention_decode",
+            "attention_prefill",
+            "mla_decode",
+            "mla_prefill",
+            "indexer",
+            "linear_attention_decode",
+            "linear_attention_prefill",
+        ),
+        "attention",
+    ),
+    **dict.fromkeys(COLLECTIVES, "communication"),
+}
+TERMS = ("linear", "experts", "attention", "communication", "overhead")
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What calibration knows an operation by: its kind, the format it reads, its arithmetic, devices taking part."""
+
+    kind: str
+    format: str
+    arithmetic: str
+    devices: int
+
+
+@dataclass(frozen=True, slots=True)
+class Efficiency:
+    """Share of the peak rates that a kernel reaches, and what it pays besides, in seconds.
+
+    floor_s: a call at least.  item_s: per independent piece of work (collectives: per further device).
+    depth_s: per unit of serial length.  passes: passes over the activations at the memory rate.
+    Collectives: `bytes` is the share of the link a ring reaches after `setup_s`, `direct` the share when every
+    device sends to every other at once (0: only the ring is known); the faster way is taken.
+    """
+
+    flops: float
+    bytes: float
+    floor_s: float
+    item_s: float = 0.0
+    depth_s: float = 0.0
+    passes: float = 0.0
+    direct: float = 0.0
+    setup_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Overheads:
+    """Time outside kernels: per layer, per step, and per sequence of a data-parallel rank, in seconds."""
+
+    layer_s: float = 0.0
+    step_s: float = 0.0
+    sequence_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a server adds around its steps; see `costs.closed` for the equations.
+
+    interference: share of other prompts' chunks that delays a decoding request.  host_s, client_s: fixed time to
+    the first token, and per client.  prefill: a prompt's own prefill over its ideal.  steps: decode steps that pass
+    before a prompt starts.  burst, crowd: a prompt waits for burst * (B^crowd - 1) others.
+    """
+
+    interference: float = 1.0
+    host_s: float = 0.0
+    client_s: float = 0.0
+    prefill: float = 1.0
+    steps: float = 1.0
+    burst: float = 0.0
+    crowd: float = 1.0
+
+
+class Calibration(Protocol):
+    """What turns datasheet rates into times; `facts.calibration` holds the shipped ones."""
+
+    def efficiency(self, replica: Replica, kernel: Kernel) -> Efficiency:
+        """Efficiency of a kernel of the replica's engine on its device."""
+        ...
+
+    def overheads(self, replica: Replica) -> Overheads:
+        """Launch and host overheads of the replica's engine."""
+        ...
+
+    def serving(self, replica: Replica) -> Serving:
+        """What the replica's engine adds around its steps."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Reachable rates per row of a replica's operations.
+
+    flops_per_s, bytes_per_s: rows.  direct_bytes_per_s: of a collective sent all at once, 0 where unknown.
+    floor_s: least time of a call that does anything.  setup_s: before a ring starts.
+    extra_s: seconds per unit of each feature, (rows, features).
+    """
+
+    flops_per_s: Array
+    bytes_per_s: Array
+    direct_bytes_per_s: Array
+    floor_s: Array
+    setup_s: Array
+    extra_s: Array
+    term: npt.NDArray[np.int64]
+
+    @property
+    def wire(self) -> npt.NDArray[np.bool_]:
+        """Which rows are collectives."""
+        return np.asarray(self.term == TERMS.index("communication"))
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """Seconds of a step by term (linear, experts, attention, communication, overhead), and what was done.
+
+    terms: (5, points).  flops, bytes: per device, all layers, (points,); bytes exclude the wire.
+    """
+
+    terms: Array
+    flops: Array
+    bytes: Array
+
+    @property
+    def total_s(self) -> Array:
+        """Seconds of the step, shape (points,)."""
+        return np.asarray(self.terms.sum(axis=0))
+
+    def by_name(self) -> Mapping[str, Array]:
+        """Seconds by the name of the term."""
+        return dict(zip(TERMS, self.terms, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A replica made ready to be timed: operations, rates and overheads resolved once."""
+
+    replica: Replica
+    operations: Operations
+    rates: Rates
+    overheads: Overheads
+    serving: Serving = Serving()
+
+    def step(self, step: Step) -> StepTime:
+        """Time of steps: operations plus overhead.
+
+        t = sum over operations of `seconds` + layers * t_layer + t_step + B / ranks * t_sequence
+        """
+        seconds, flops, moved = self.seconds(step)
+        terms = (np.arange(len(TERMS))[:, None] == self.rates.term) @ seconds
+        over, ranks = self.overheads, self.replica.layout.dp
+        terms[-1] = (
+            self.replica.model.layers * over.layer_s + over.step_s + over.sequence_s * step.batch / ranks
+        )
+        count = self.operations.count[:, None]
+        memory = (count * np.where(self.rates.wire[:, None], 0.0, moved)).sum(axis=0)
+        return StepTime(terms, (count * flops).sum(axis=0), memory)
+
+    def seconds(self, step: Step) -> tuple[Array, Array, Array]:
+        """Seconds of every operation, all its calls, and FLOPs and bytes of one call; (operations, points).
+
+        t = count * (floor + extra + ((F / f)^p + (B / b)^p)^(1/p)), nothing where there is no work
+        """
+        values = self.operations.values(step)
+        flops, moved = self.operations.flop_matrix @ values, self.operations.byte_matrix @ values
+        rates, wire = self.rates, self.rates.wire
+        busy = np.empty(flops.shape)
+        compute, memory = flops[~wire], moved[~wire]
+        busy[~wire] = smooth_max(
+            compute / rates.flops_per_s[~wire, None], memory / rates.bytes_per_s[~wire, None]
+        )
+        busy[wire] = collective_s(moved[wire], *(rate[wire, None] for rate in self._link))
+        fixed = rates.floor_s[:, None] + rates.extra_s @ values
+        seconds = self.operations.count[:, None] * np.where(flops + moved > 0, fixed + busy, 0.0)
+        return seconds, flops, moved
+
+    @property
+    def _link(self) -> tuple[Array, Array, Array]:
+        return self.rates.bytes_per_s, self.rates.direct_bytes_per_s, self.rates.setup_s
+
+
+def collective_s(moved: Array, ring: Array, direct: Array, setup_s: Array) -> Array:
+    """Seconds on the wire of a message by the faster of a ring and a direct exchange.
+
+    t = (r^-4 + d^-4)^(-1/4), r = t_setup + B / b_ring, d = B / b_direct (smooth minimum; the kernel tables' form)
+
+    moved: bytes one device sends in a ring; direct: bytes/s at which a direct exchange disposes of them, 0: none.
+
+    >>> round(float(collective_s(*map(np.array, (1e6, 1e9, 1e9, 0.0)))) * 1e3, 4)
+    0.8409
+    """
+    inverse_ring = 1.0 / (setup_s + np.maximum(moved, 1e-9) / ring)
+    inverse_direct = direct / np.maximum(moved, 1e-9)
+    return np.asarray(1.0 / _norm(inverse_ring, inverse_direct))
+
+
+def _norm(a: Array, b: Array) -> Array:
+    square_a, square_b = a * a, b * b
+    return np.asarray(np.sqrt(np.sqrt(square_a * square_a + square_b * square_b)))
+
+
+def smooth_max(a: Array, b: Array) -> Array:
+    """(a^p + b^p)^(1/p) with p = 4, for a, b >= 0.
+
+    >>> round(float(smooth_max(np.array(1.0), np.array(1.0))), 4)
+    1.1892
+    """
+    return _norm(a, b)
+
+
+def timed(replica: Replica, calibration: Calibration) -> Timed:
+    """Resolve a replica for timing.
+
+    Raises:
+        NoSuchRate: the accelerator cannot run the recipe.
+        Unsupported: the layout needs a network that the accelerator's facts lack.
+    """
+    ops = operations(replica.model, replica.recipe, replica.layout)
+    parts = part_arithmetic(replica)
+    columns = _Columns(replica, calibration, {}, ops)
+    return Timed(
+        replica, ops, columns.rates(parts), calibration.overheads(replica), calibration.serving(replica)
+    )
+
+
+def part_arithmetic(replica: Replica) -> Mapping[str, str]:
+    """The arithmetic of a replica's matrices: dense ones, experts, output head.
+
+    Raises:
+        NoSuchRate: the accelerator cannot run the recipe.
+    """
+    formats, device = replica.formats, replica.device
+    parts = {"weights": arithmetic(formats.weights, formats.activations, device), "head": _widest(replica)}
+    if replica.model.is_moe:
+        parts["experts"] = arithmetic(formats.experts, formats.activations, device)
+    return parts
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Looks up and scales the efficiency of every row once per kernel."""
+
+    replica: Replica
+    calibration: Calibration
+    found: dict[Kernel, Efficiency]
+    ops: Operations
+
+    def rates(self, parts: Mapping[str, str]) -> Rates:
+        rows = self.ops.rows
+        kernels = [kernel_of(self.replica, row, parts[row.part]) for row in rows]
+        shares = [self._share(kernel) for kernel in kernels]
+        device = self.replica.device
+        peaks, widths, direct = np.ones(len(rows)), np.ones(len(rows)), np.zeros(len(rows))
+        for i, (row, kernel, share) in enumerate(zip(rows, kernels, shares, strict=True)):
+            if row.kind in COLLECTIVES:
+                link = link_bytes_per_s(self.replica, row.devices)
+                widths[i], direct[i] = share.bytes * link, share.direct * link / row.direct
+            else:
+                peaks[i] = share.flops * device.peak(kernel.arithmetic)
+                widths[i] = share.bytes * device.memory_bytes_per_s
+        floors = [
+            s.floor_s + s.item_s * (k.devices - 1) * (k.kind in COLLECTIVES)
+            for s, k in zip(shares, kernels, strict=True)
+        ]
+        extra = self._extra(shares)
+        term = np.array([TERMS.index(TERM_OF[row.kind]) for row in rows])
+        setup = np.array([share.setup_s for share in shares])
+        return Rates(peaks, widths, direct, np.array(floors), setup, extra, term)
+
+    def _extra(self, shares: list[Efficiency]) -> Array:
+        items, depth, passes = (self.ops.matrix(name) for name in ("items", "depth", "passes"))
+        cost = np.array([(s.item_s, s.depth_s, s.passes) for s in shares])
+        memory = self.replica.device.memory_bytes_per_s
+        return np.asarray(cost[:, :1] * items + cost[:, 1:2] * depth + cost[:, 2:] / memory * passes)
+
+    def _share(self, kernel: Kernel) -> Efficiency:
+        if kernel not in self.found:
+            self.found[kernel] = self.calibration.efficiency(self.replica, kernel)
+        return self.found[kernel]
+
+
+def kernel_of(replica: Replica, row: Operation, weights_arithmetic: str) -> Kernel:
+    """The kernel that runs an operation: matrices in their own arithmetic, everything else in 16 bit.
+
+    Raises:
+        Unsupported: the device has no 16- or 32-bit rate for attention.
+    """
+    formats = replica.formats
+    if row.kind == "gemm":
+        return Kernel(row.kind, "bf16" if row.part == "head" else formats.weights.id, weights_arithmetic, 1)
+    if row.kind == "moe":
+        return Kernel(row.kind, formats.experts.id, weights_arithmetic, row.devices)
+    if row.kind in COLLECTIVES:
+        return Kernel(row.kind, "bf16", "bf16", row.devices)
+    cached = row.kind not in {"elementwise", "linear_attention_decode", "linear_attention_prefill"}
+    return Kernel(row.kind, formats.kv.id if cached else "bf16", _widest(replica), 1)
+
+
+def _widest(replica: Replica) -> str:
+    """Attention and the output head run in 16 bit whatever is stored, on the widest 16-bit unit there is."""
+    for name in ("bf16", "fp16", "fp32"):
+        if name in {str(rate) for rate in replica.device.peak_flops_per_s}:
+            return name
+    raise Unsupported(f"{replica.device.id} has no rate for attention in bf16, fp16 or fp32")
+
+
+def link_bytes_per_s(replica: Replica, devices: int) -> float:
+    """Bytes per second in one direction of the link that joins `devices` devices.
+
+    Raises:
+        Unsupported: the accelerator's facts hold no such link.
+    """
+    device = replica.device
+    if device.scale_up and devices <= device.scale_up.devices:
+        return device.scale_up.one_way_bytes_per_s
+    if device.scale_out:
+        return device.scale_out.one_way_bytes_per_s
+    raise Unsupported(f"{device.id}: no known link joins {devices} devices")

@@ -1,0 +1,92 @@
+"""What can go wrong, as one small tree.
+
+    ComptrollerError
+    ├── InputError            what was given is wrong; the command line exits with 2
+    │   ├── FactError         a fact file: which file, which field, what is allowed
+    │   ├── UnknownId         an id that no file carries; lists the nearest
+    │   └── RecordError       rows of a trace, table or log: which rows, what is wrong
+    ├── Unsupported           the facts or the evidence do not support an answer
+    │   ├── NoSuchRate        an accelerator cannot run a number format
+    │   └── DoesNotFit        weights or cache exceed the memory, by how many bytes
+    ├── Infeasible            no choice meets the objectives; names what binds and what would be feasible
+    └── ProtocolError         a strategy or a world broke the protocol between them; names which rule
+
+>>> issubclass(DoesNotFit, ComptrollerError)
+True
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ComptrollerError(Exception):
+    """Root of every error this package raises on purpose."""
+
+
+class InputError(ComptrollerError):
+    """What was given is wrong."""
+
+
+class FactError(InputError):
+    """A fact file is malformed.
+
+    >>> print(FactError("h100.toml", "tdp_w", "needs a unit", "W, kW"))
+    h100.toml: tdp_w: needs a unit (allowed: W, kW)
+    """
+
+    def __init__(self, file: str, field: str, problem: str, allowed: str = "") -> None:
+        self.file, self.field, self.problem, self.allowed = file, field, problem, allowed
+        super().__init__(f"{file}: {field}: {problem}" + (f" (allowed: {allowed})" if allowed else ""))
+
+
+class UnknownId(InputError):
+    """An id that no file carries.
+
+    >>> print(UnknownId("accelerator", "h100", ["h100_sxm", "h200_sxm", "t4"]))
+    unknown accelerator 'h100'; nearest: h100_sxm, h200_sxm
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+        hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known)}"
+        super().__init__(f"unknown {kind} {name!r}; {hint}")
+
+
+class RecordError(InputError):
+    """Rows of a table are bad; names the first of them.
+
+    >>> print(RecordError("trace.csv", [(3, "arrival_s is negative (-1.0)")], total=1))
+    trace.csv: 1 bad row: row 3: arrival_s is negative (-1.0)
+    """
+
+    def __init__(self, file: str, rows: list[tuple[int, str]], total: int) -> None:
+        self.file, self.rows, self.total = file, rows, total
+        shown = "; ".join(f"row {number}: {problem}" for number, problem in rows)
+        super().__init__(f"{file}: {total} bad row{'s' * (total != 1)}: {shown}")
+
+
+class Unsupported(ComptrollerError):
+    """The facts or the evidence do not support an answer."""
+
+
+class NoSuchRate(Unsupported):
+    """An accelerator cannot run a number format."""
+
+
+class DoesNotFit(Unsupported):
+    """Weights or cache exceed the memory of a device."""
+
+    def __init__(self, what: str, where: str, short_bytes: float) -> None:
+        self.short_bytes = short_bytes
+        super().__init__(f"{what} does not fit on {where}: short by {short_bytes / 1e9:.2f} GB")
+
+
+class Infeasible(ComptrollerError):
+    """No choice meets the objectives."""
+
+
+class ProtocolError(ComptrollerError):
+    """A strategy or a world broke the protocol between them."""

@@ -1,0 +1,93 @@
+"""Accelerators: a device and the node it sits in, as the datasheet states them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from functools import lru_cache
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from comptroller.errors import NoSuchRate
+from comptroller.facts.reader import Source, locate, read
+
+Arithmetic = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4", "int1"]
+"""Arithmetic a matrix unit offers; an accelerator without a rate for one cannot run it natively."""
+
+_STRICT = ConfigDict(extra="forbid")
+Rate = Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Link:
+    """A network between devices.
+
+    bytes_per_s: per device and per direction, as `direction = "each"`; datasheets often print the sum of
+    both, which `direction = "both"` marks and `one_way_bytes_per_s` halves.
+    devices: how many devices the domain joins; 0 where the source states no limit (a fabric of nodes).
+    """
+
+    name: str
+    direction: Literal["each", "both"]
+    bytes_per_s: Rate
+    devices: int = Field(default=0, ge=0)
+
+    @property
+    def one_way_bytes_per_s(self) -> float:
+        """Bytes per second, per device, in one direction."""
+        return self.bytes_per_s / 2 if self.direction == "both" else self.bytes_per_s
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Accelerator:
+    """A device and its node. Absent rates are absent: they are never zero.
+
+    peak_flops_per_s: dense peak of the matrix units by arithmetic (a multiply-add counts two).
+    scale_up: links inside the domain (NVLink, Infinity Fabric, ICI; PCIe where there is nothing better).
+    scale_out: the node's network, per device.  host: the link to the host's memory, for swapping.
+    node_devices: devices in one node, the unit of a parallel layout without scale-out traffic.
+    reported_memory_bytes: what the driver reports as total; marketed gigabytes round it either way.
+    """
+
+    id: str
+    name: str
+    vendor: str
+    family: str
+    kind: Literal["gpu", "tpu", "npu", "soc", "cpu"]
+    released: date
+    peak_flops_per_s: Mapping[Arithmetic, Rate]
+    memory_bytes: Rate
+    memory_bytes_per_s: Rate
+    tdp_w: Rate
+    node_devices: Annotated[int, Field(ge=1)]
+    sources: Mapping[str, Source]
+    provenance: Mapping[str, str]
+    idle_w: float | None = None
+    reported_memory_bytes: Rate | None = None
+    scale_up: Link | None = None
+    scale_out: Link | None = None
+    host: Link | None = None
+    note: str = ""
+
+    def peak(self, arithmetic: str) -> float:
+        """Dense peak in flop/s.
+
+        Raises:
+            NoSuchRate: the device has no such unit; names the ones it has.
+        """
+        rates: Mapping[str, float] = {str(key): value for key, value in self.peak_flops_per_s.items()}
+        if arithmetic not in rates:
+            raise NoSuchRate(f"{self.id} has no {arithmetic} rate; it has {', '.join(sorted(rates))}")
+        return rates[arithmetic]
+
+
+@lru_cache(maxsize=256)
+def accelerator(name: str) -> Accelerator:
+    """The accelerator of an id or of a user's own TOML file.
+
+    >>> accelerator("h100_sxm").memory_bytes
+    80000000000.0
+    """
+    return read(Accelerator, locate("accelerators", name))

@@ -1,0 +1,50 @@
+"""Serving engines: their defaults and limits, as their documentation states them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from comptroller.facts.reader import Source, locate, read
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class EngineFacts:
+    """An engine's defaults.
+
+    fraction: share of device memory the engine takes; of what, says `fraction_of`.
+    fraction_of: "total" memory, for weights, activations and cache (vLLM); "static" for weights and cache only
+    (SGLang); "free" of what weights and activations leave (TensorRT-LLM).
+    kv_block_tokens: tokens of one cache block.  chunk_tokens: token budget of one mixed step.
+    max_batch: most sequences in one step.  graph_bytes: memory that captured graphs take per device.
+    """
+
+    id: str
+    name: str
+    version: str
+    kv_block_tokens: Annotated[int, Field(ge=1)]
+    chunk_tokens: Annotated[int, Field(ge=1)]
+    max_batch: Annotated[int, Field(ge=1)]
+    fraction: Annotated[float, Field(gt=0, le=1)]
+    graph_bytes: float
+    sources: Mapping[str, Source]
+    provenance: Mapping[str, str]
+    fraction_of: Literal["total", "static", "free"] = "total"
+    vendors: tuple[str, ...] = ()
+    note: str = ""
+
+
+@lru_cache(maxsize=32)
+def engine_facts(name: str) -> EngineFacts:
+    """The engine of an id or of a user's own TOML file.
+
+    >>> engine_facts("vllm").kv_block_tokens
+    16
+    """
+    return read(EngineFacts, locate("engines", name))

@@ -1,0 +1,165 @@
+"""A public `config.json` read under one name per quantity, whatever its family calls it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import resources
+from typing import Any, TypeVar
+
+from comptroller.errors import FactError
+
+T = TypeVar("T")
+
+_WORDS: Mapping[type, str] = {str: "words", int: "whole numbers", dict: "tables"}
+
+KEYS: dict[str, tuple[str, ...]] = {
+    "hidden": ("hidden_size", "n_embd", "n_embed", "d_model", "dim"),
+    "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+    "heads": ("num_attention_heads", "n_head", "n_heads"),
+    "kv_heads": ("num_key_value_heads", "num_kv_heads", "multi_query_group_num"),
+    "head_dim": ("head_dim", "attention_head_dim", "kv_channels"),
+    "value_dim": ("v_head_dim",),
+    "width": ("intermediate_size_mlp", "dense_intermediate_size", "intermediate_size", "ffn_dim", "n_inner"),
+    "vocabulary": ("vocab_size", "padded_vocab_size"),
+    "context": ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"),
+    "window": ("sliding_window", "sliding_window_size", "attention_chunk_size"),
+    "experts": ("num_local_experts", "num_experts", "n_routed_experts"),
+    "chosen": ("num_experts_per_tok", "num_experts_per_token", "experts_per_token", "top_k_experts"),
+    "expert_width": ("moe_intermediate_size", "expert_intermediate_size", "intermediate_size"),
+    "shared": ("n_shared_experts", "num_shared_experts"),
+    "shared_expert_width": ("shared_expert_intermediate_size", "moe_shared_expert_intermediate_size"),
+    "latent": ("moe_latent_size", "routed_expert_hidden_size"),
+    "conv": ("linear_conv_kernel_dim", "conv_kernel", "mamba_d_conv"),
+    "ssm_heads": ("mamba_num_heads", "mamba_n_heads"),
+    "ssm_head_dim": ("mamba_head_dim", "mamba_d_head"),
+    "ssm_state": ("ssm_state_size", "mamba_d_state"),
+    "ssm_groups": ("n_groups", "mamba_n_groups"),
+}
+"""Our name of a quantity -> the keys that public configs give it, first match wins."""
+
+MOST = {"layers": 10_000, "": 10**9}
+"""Sizes beyond which a number in a config is a slip, not a model."""
+
+REFUSED = {
+    "compress_ratios": "attention over compressed caches (DeepSeek-V4)",
+    "linear_attn_config": "Kimi delta attention",
+    "sparse_attention_config": "attention to chosen blocks (MiniMax-M3)",
+    "is_encoder_decoder": "encoder-decoder models",
+    "num_codebooks": "audio decoders",
+}
+"""Keys whose presence (and truth) changes the architecture beyond what the nouns of `model` describe."""
+
+ENCODERS = ("MaskedLM", "PreTraining", "Classification", "QuestionAnswering")
+"""Endings of `architectures` that do not generate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What a model family does that its `config.json` does not say.
+
+    gated: feed-forward parts have a gate (three matrices).  tied: the head shares the embedding table where
+    the config is silent.  beside: the dense part runs next to the experts of the same layer.
+    defaults: values the library's configuration class fills in for keys the file leaves out.
+    """
+
+    gated: bool = True
+    tied: bool = False
+    beside: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=1)
+def families() -> dict[str, Family]:
+    """Exceptions by `model_type`, from `families.toml`."""
+    text = (resources.files("comptroller.facts") / "families.toml").read_text(encoding="utf-8")
+    return {name: Family(**table) for name, table in tomllib.loads(text)["families"].items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The text part of a config; `top` is the whole document, `file` stands in errors."""
+
+    raw: Mapping[str, Any]
+    top: Mapping[str, Any]
+    file: str
+    family: Family = Family()
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], file: str) -> Fields:
+        """The fields of a config, of its `text_config` where vision or audio stand beside it.
+
+        Raises:
+            FactError: a key tells of an architecture that is not supported.
+        """
+        nested = [config[key] for key in ("text_config", "llm_config", "language_config") if config.get(key)]
+        text = nested[0] if nested else config
+        if not isinstance(text, Mapping):
+            raise FactError(file, "text_config", "is not a table")
+        for key, meaning in REFUSED.items():
+            if text.get(key):
+                raise FactError(file, key, f"not supported: {meaning}", "decoder-only models")
+        known = families()
+        names = (text.get("model_type"), config.get("model_type"))
+        family = next((known[str(name)] for name in names if str(name) in known), Family())
+        written = {key: value for key, value in text.items() if value is not None}
+        fields = cls({**family.defaults, **written}, config, file, family)
+        for name in fields.items("architectures", str, config):
+            if name.endswith(ENCODERS):
+                raise FactError(file, "architectures", f"{name} does not generate", "decoder-only models")
+        return fields
+
+    def has(self, name: str) -> bool:
+        """Whether the config gives the quantity or raw key a value: not null, false, zero or nothing."""
+        return any(self.raw.get(key) not in (None, False, 0, [], "") for key in KEYS.get(name, (name,)))
+
+    def count(self, name: str, default: int | None = None, layer: int = 0) -> int:
+        """A whole number >= 1; of a list that gives one per layer, that of `layer`.
+
+        Raises:
+            FactError: it is missing without a default, or not a whole number >= 1.
+        """
+        keys = KEYS.get(name, (name,))
+        for key in keys:
+            value = self.raw.get(key)
+            if isinstance(value, list) and len(value) > layer:
+                value = value[layer]
+            if value is None:
+                continue
+            most = MOST.get(name, MOST[""])
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+                raise FactError(self.file, key, f"{value!r} is not a size", f"a whole number 1 to {most}")
+            if value > 0:
+                return value
+            if default is None:
+                raise FactError(self.file, key, "0 is not a size", "a whole number >= 1")
+        if default is None:
+            raise FactError(self.file, keys[0], "is missing", " or ".join(keys))
+        return default
+
+    def items(self, key: str, kind: type[T], source: Mapping[str, Any] | None = None) -> list[T]:
+        """The entries of a list, of the text part or of another table; a string's letters; empty if absent.
+
+        Raises:
+            FactError: it is not a list, or an entry is not of the kind.
+        """
+        value = (self.raw if source is None else source).get(key)
+        entries = list(value) if isinstance(value, list | str) else [] if value is None else [value, None]
+        if not all(isinstance(entry, kind) for entry in entries):
+            raise FactError(self.file, key, f"{value!r:.60} is not a list", f"a list of {_WORDS[kind]}")
+        return entries
+
+    def pattern(self, key: str, layers: int, kind: type[T]) -> list[T]:
+        """A list or string with one entry per layer; empty if the config has none.
+
+        Raises:
+            FactError: its length is not the number of layers, or an entry is not of the kind.
+        """
+        entries = self.items(key, kind)
+        # lists may go on with the layers of multi-token prediction; letters may not
+        extra = len(entries) > layers and isinstance(self.raw[key], str)
+        if entries and (len(entries) < layers or extra):
+            raise FactError(self.file, key, f"has {len(entries)} entries", f"one for each of {layers} layers")
+        return entries[:layers]

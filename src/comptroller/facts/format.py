@@ -1,0 +1,143 @@
+"""Number formats for weights, activations and cache; bits per element are derived, never typed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from comptroller.errors import NoSuchRate
+from comptroller.facts.accelerator import Accelerator
+from comptroller.facts.reader import Source, locate, read
+
+_STRICT = ConfigDict(extra="forbid")
+Support = Literal["native", "dequantised", "emulated"]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Element:
+    """One stored element.
+
+    kind: `float` (sign + exponent_bits + mantissa_bits), `int` (two's complement or unsigned),
+    `ternary`, or `codebook` (an index into 2**bits values). bits may be fractional for packed ternary.
+    """
+
+    kind: Literal["float", "int", "ternary", "codebook"]
+    bits: Annotated[float, Field(gt=0, le=64)]
+    exponent_bits: int | None = None
+    mantissa_bits: int | None = None
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Level:
+    """A level of scaling: `bits` of metadata (scale, and zero point if any) for every `block` elements.
+
+    block 0 means one per channel or tensor: its bits vanish per element.
+    """
+
+    block: Annotated[int, Field(ge=0)]
+    scale: Literal["f32", "f16", "bf16", "e8m0", "e4m3", "ue5m3", "int6", "int8", "int4"]
+    scale_bits: Annotated[float, Field(ge=0)]
+    zero_bits: float = 0.0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Kernel:
+    """A published kernel that reads this format and computes in another arithmetic."""
+
+    name: str
+    families: tuple[str, ...]
+    computes_in: str
+    source: str
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Format:
+    """A number format.
+
+    arithmetic: the matrix-unit arithmetic that multiplies it natively, if any exists.
+    native_families: accelerator families whose units take the format itself (empty: every accelerator with a
+    rate for `arithmetic`).  keep, of: N:M sparsity (keep of every `of` elements are stored, with an index).
+    """
+
+    id: str
+    name: str
+    element: Element
+    sources: Mapping[str, Source]
+    provenance: Mapping[str, str]
+    levels: tuple[Level, ...] = ()
+    arithmetic: str | None = None
+    native_families: tuple[str, ...] = ()
+    kernels: tuple[Kernel, ...] = ()
+    roles: tuple[Literal["weights", "activations", "kv"], ...] = ("weights",)
+    rotation: Literal["none", "hadamard"] = "none"
+    keep: int = 1
+    of: int = 1
+    note: str = ""
+
+    @property
+    def bits_per_element(self) -> float:
+        """Stored bits per element of the tensor: element, index of sparsity, scales and zero points.
+
+        >>> format_("nvfp4").bits_per_element
+        4.5
+        """
+        index = (self.of - 1).bit_length() if self.of > 1 else 0
+        stored = (self.element.bits + index) * self.keep / self.of
+        return stored + sum((x.scale_bits + x.zero_bits) / x.block for x in self.levels if x.block)
+
+    @property
+    def bytes_per_element(self) -> float:
+        """Stored bytes per element."""
+        return self.bits_per_element / 8
+
+    def _kernel(self, device: Accelerator) -> Kernel | None:
+        """The first published kernel for the device whose arithmetic the device has."""
+        fits = (
+            k
+            for k in self.kernels
+            if device.family in k.families and k.computes_in in device.peak_flops_per_s
+        )
+        return next(fits, None)
+
+    def support(self, device: Accelerator) -> Support:
+        """How a device multiplies it: `native`, `dequantised` by a published kernel, or `emulated`."""
+        rate = self.arithmetic in device.peak_flops_per_s
+        if rate and (not self.native_families or device.family in self.native_families):
+            return "native"
+        return "dequantised" if self._kernel(device) else "emulated"
+
+    def compute_arithmetic(self, device: Accelerator) -> str:
+        """The arithmetic in which a device multiplies it, operands of both sides in this format if native.
+
+        Raises:
+            NoSuchRate: neither a native unit nor a published kernel; the device would have to emulate it.
+        """
+        if self.arithmetic and self.support(device) == "native":
+            return self.arithmetic
+        kernel = self._kernel(device)
+        if kernel:
+            return kernel.computes_in
+        native = f"{self.arithmetic} units" if self.arithmetic else "no unit"
+        takes = (
+            ", ".join(self.native_families) or "any device with that rate" if self.arithmetic else "no device"
+        )
+        known = sorted({family for kernel in self.kernels for family in kernel.families})
+        raise NoSuchRate(
+            f"{device.id} ({device.family}) cannot run {self.id}: it needs {native} ({takes}) or a published "
+            f"kernel ({', '.join(known) or 'none known'}); {device.id} has rates for "
+            f"{', '.join(sorted(device.peak_flops_per_s))}"
+        )
+
+
+@lru_cache(maxsize=256)
+def format_(name: str) -> Format:
+    """The format of an id or of a user's own TOML file.
+
+    >>> format_("bf16").bytes_per_element
+    2.0
+    """
+    return read(Format, locate("formats", name))

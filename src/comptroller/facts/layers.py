@@ -1,0 +1,250 @@
+"""Which mixer and which feed-forward part stand in each layer, from the keys of a public `config.json`.
+
+Nothing here asks for a model's name: `kv_lora_rank` means latent attention, `num_experts` (or its synonyms) a
+mixture of experts, a list per layer or a period says which layer is which.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TypeVar
+
+from comptroller.errors import FactError
+from comptroller.facts.fields import Fields
+from comptroller.facts.model import Attention, Block, Dense, LatentAttention, LinearAttention, Mixer, MoE
+
+T = TypeVar("T")
+
+FULL, WINDOW, LINEAR, DENSE, SPARSE = "full", "window", "linear", "dense", "sparse"
+
+MIXERS = {
+    "full_attention": FULL,
+    "attention": FULL,
+    "sliding_attention": WINDOW,
+    "chunked_attention": WINDOW,
+    "linear_attention": LINEAR,
+    "mamba": LINEAR,
+}
+"""Words of `layer_types` and `layers_block_type`."""
+
+FEEDS = {"dense": DENSE, "sparse": SPARSE}
+"""Words of `mlp_layer_types`."""
+
+PARTS: dict[str, tuple[str | None, str | None]] = {
+    "M": (LINEAR, None),
+    "mamba": (LINEAR, None),
+    "*": (FULL, None),
+    "attention": (FULL, None),
+    "-": (None, DENSE),
+    "mlp": (None, DENSE),
+    "E": (None, SPARSE),
+    "moe": (None, SPARSE),
+}
+"""Words of a stack in which each layer is one part only (Nemotron-H)."""
+
+FLAGS = {
+    "hybrid_layer_pattern": (FULL, WINDOW),
+    "attn_type_list": (LINEAR, FULL),
+    "no_rope_layers": (FULL, WINDOW),
+}
+"""Lists of 0 and 1 per layer -> what 0 and what 1 means."""
+
+PERIODS = {
+    "full_attention_interval": LINEAR,
+    "sliding_window_pattern": WINDOW,
+    "_sliding_window_pattern": WINDOW,
+    "no_rope_layer_interval": WINDOW,
+}
+"""Every n-th layer is full attention -> what the others are."""
+
+
+def blocks(fields: Fields) -> tuple[Block, ...]:
+    """The layers of a config, equal ones together, in order of first appearance.
+
+    Raises:
+        FactError: names the key that is missing, malformed or not understood.
+    """
+    if "block_configs" in fields.raw:
+        stack = _searched(fields)
+    else:
+        stack = [
+            (_mixer(fields, kind, i), _feed(fields, part, i)) for i, (kind, part) in enumerate(_kinds(fields))
+        ]
+    return tuple(Block(count, mixer, feed) for (mixer, feed), count in Counter(stack).items())
+
+
+def _kinds(fields: Fields) -> list[tuple[str | None, str | None]]:
+    for key in ("hybrid_override_pattern", "layers_block_type"):
+        words = fields.items(key, str)
+        if {"-", "E", "mlp", "moe"} & set(words):
+            layers = fields.count("layers", len(words))
+            return [_word(fields, key, word, PARTS) for word in fields.pattern(key, layers, str)]
+    layers = fields.count("layers")
+    return list(zip(_mixer_kinds(fields, layers), _feed_kinds(fields, layers), strict=True))
+
+
+def _word(fields: Fields, key: str, word: str, table: dict[str, T]) -> T:
+    if word not in table:
+        raise FactError(fields.file, key, f"unknown layer type {word!r}", ", ".join(table))
+    return table[word]
+
+
+def _mixer_kinds(fields: Fields, layers: int) -> list[str]:
+    for key in ("layer_types", "layers_block_type"):
+        if words := fields.pattern(key, layers, str):
+            return [_word(fields, key, word, MIXERS) for word in words]
+    for key, meaning in FLAGS.items():
+        if flags := fields.pattern(key, layers, int):
+            return [meaning[bool(flag)] for flag in flags]
+    for key, other in PERIODS.items():
+        if fields.has(key):
+            period = fields.count(key)
+            return [other if (i + 1) % period else FULL for i in range(layers)]
+    if fields.has("window") and fields.raw.get("use_sliding_window", True):
+        first = fields.count("max_window_layers", 0) if "use_sliding_window" in fields.raw else 0
+        return [WINDOW if i >= first else FULL for i in range(layers)]
+    return [FULL if fields.has("heads") else LINEAR] * layers
+
+
+def _feed_kinds(fields: Fields, layers: int) -> list[str]:
+    if not fields.has("experts"):
+        return [DENSE] * layers
+    if words := fields.pattern("mlp_layer_types", layers, str):
+        return [_word(fields, "mlp_layer_types", word, FEEDS) for word in words]
+    if isinstance(fields.raw.get("moe_layer_freq"), list):
+        flags = fields.pattern("moe_layer_freq", layers, int) or [1] * layers
+        return [SPARSE if flag else DENSE for flag in flags]
+    if "moe_layers" in fields.raw:
+        sparse = set(fields.items("moe_layers", int))
+        return [SPARSE if i in sparse else DENSE for i in range(layers)]
+    dense = {*fields.items("mlp_only_layers", int), *range(fields.count("first_k_dense_replace", 0))}
+    period = fields.count("decoder_sparse_step", fields.count("interleave_moe_layer_step", 1))
+    stride = fields.count("moe_layer_freq", 1)
+    return [DENSE if i in dense or (i + 1) % period or i % stride else SPARSE for i in range(layers)]
+
+
+def _mixer(fields: Fields, kind: str | None, layer: int) -> Mixer | None:
+    if kind is None:
+        return None
+    if kind == LINEAR:
+        return _linear(fields)
+    if fields.has("kv_lora_rank"):
+        return _latent(fields, layer)
+    return _attention(fields, kind, layer)
+
+
+def _attention(fields: Fields, kind: str, layer: int) -> Attention:
+    def size(name: str, default: int | None = None) -> int:
+        """What holds for one kind of layer only goes before what holds for all."""
+        keys = {
+            (FULL, "kv_heads"): "num_global_key_value_heads",
+            (FULL, "head_dim"): "global_head_dim",
+            (WINDOW, "heads"): "swa_num_attention_heads",
+            (WINDOW, "kv_heads"): "swa_num_key_value_heads",
+            (WINDOW, "head_dim"): "swa_head_dim",
+            (WINDOW, "value_dim"): "swa_v_head_dim",
+        }
+        own = keys.get((kind, name), "")
+        return fields.count(own) if fields.has(own) else fields.count(name, default, layer)
+
+    heads = size("heads")
+    hidden = fields.count("hidden")
+    if not fields.has("head_dim") and hidden % heads:
+        raise FactError(fields.file, "hidden_size", f"{hidden} is not a multiple of {heads} heads")
+    head_dim = size("head_dim", hidden // heads)
+    kv_heads = 1 if fields.raw.get("multi_query") else size("kv_heads", heads)
+    if heads % kv_heads:
+        raise FactError(fields.file, "num_key_value_heads", f"{kv_heads} does not divide {heads} heads")
+    value_dim = size("value_dim", head_dim)
+    shared = fields.count("num_kv_shared_layers", 0)
+    return Attention(
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        window_tokens=fields.count("window") if kind == WINDOW else None,
+        value_dim=None if value_dim == head_dim else value_dim,
+        output_gate=fields.has("attn_output_gate"),
+        kv_shared=bool(shared) and layer >= fields.count("layers") - shared,
+    )
+
+
+def _latent(fields: Fields, layer: int) -> LatentAttention:
+    owners = fields.pattern("indexer_types", fields.count("layers"), str)
+    indexes = fields.has("index_topk") and not (owners and owners[layer] == "shared")
+    return LatentAttention(
+        heads=fields.count("heads"),
+        q_rank=fields.count("q_lora_rank", 0) or None,
+        kv_rank=fields.count("kv_lora_rank"),
+        rope_dim=fields.count("qk_rope_head_dim"),
+        nope_dim=fields.count("qk_nope_head_dim"),
+        value_dim=fields.count("v_head_dim"),
+        top_tokens=fields.count("index_topk", 0) or None,
+        index_heads=fields.count("index_n_heads") if indexes else 0,
+        index_dim=fields.count("index_head_dim") if indexes else 0,
+    )
+
+
+def _linear(fields: Fields) -> LinearAttention:
+    conv = fields.count("conv", 0)
+    if fields.has("linear_num_value_heads"):
+        values, value_dim = fields.count("linear_num_value_heads"), fields.count("linear_value_head_dim")
+        return LinearAttention(
+            key_heads=fields.count("linear_num_key_heads"),
+            value_heads=values,
+            key_dim=fields.count("linear_key_head_dim"),
+            value_dim=value_dim,
+            conv_kernel=conv,
+            gates=values * value_dim + 2 * values,
+        )
+    heads, head_dim = fields.count("ssm_heads"), fields.count("ssm_head_dim")
+    return LinearAttention(
+        key_heads=fields.count("ssm_groups"),
+        value_heads=heads,
+        key_dim=fields.count("ssm_state"),
+        value_dim=head_dim,
+        conv_kernel=conv,
+        gates=heads * head_dim + heads,
+    )
+
+
+def _feed(fields: Fields, kind: str | None, layer: int) -> Dense | MoE | None:
+    gated = fields.family.gated
+    if kind is None:
+        return None
+    if kind == DENSE:
+        return Dense(fields.count("width", 4 * fields.count("hidden"), layer), gated)
+    experts, chosen = fields.count("experts"), fields.count("chosen")
+    if chosen > experts:
+        raise FactError(fields.file, "num_experts_per_tok", f"{chosen} of {experts} experts")
+    width = fields.count("expert_width")
+    return MoE(experts, chosen, width, _shared_width(fields, width), gated, fields.count("latent", 0) or None)
+
+
+def _shared_width(fields: Fields, expert: int) -> int:
+    """Width of what every token passes beside its chosen experts, all shared experts together."""
+    if fields.family.beside:
+        return fields.count("width")
+    shared = fields.count("shared", int(fields.has("shared_expert_width")))
+    return shared * fields.count("shared_expert_width", expert)
+
+
+def _searched(fields: Fields) -> list[tuple[Mixer | None, Dense | MoE | None]]:
+    """A stack whose layers were chosen one by one (Nemotron-NAS, `block_configs`)."""
+    heads, hidden = fields.count("heads"), fields.count("hidden")
+    stack: list[tuple[Mixer | None, Dense | MoE | None]] = []
+    for i, layer in enumerate(fields.pattern("block_configs", fields.count("layers"), dict)):
+        try:
+            attention, feed = layer["attention"], layer["ffn"]
+            mixer = (
+                None
+                if attention["no_op"]
+                else Attention(heads, heads // attention["n_heads_in_group"], hidden // heads)
+            )
+            # modeling_decilm.py: the width is rounded up to a multiple of 256
+            width = None if feed["no_op"] else -(-int(2 * feed["ffn_mult"] * hidden / 3) // 256) * 256
+        except (KeyError, TypeError, ZeroDivisionError) as error:
+            raise FactError(
+                fields.file, f"block_configs.{i}", f"not understood: {error}", "attention and ffn tables"
+            ) from error
+        stack.append((mixer, None if width is None else Dense(width, fields.family.gated)))
+    return stack

@@ -1,0 +1,323 @@
+"""Models: architectures as the fields of their public `config.json` state them.
+
+A model is a stack of blocks; a block is a mixer (how tokens see each other) and a feed-forward part. Both say
+which matrices they hold (`projections`) and what they keep per token; what that costs is the business of
+`costs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from comptroller.facts.reader import Source
+
+Shard = Literal["column", "row", "replicated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A weight matrix of shape (inputs, outputs); `shard` says which side tensor parallelism cuts.
+
+    units: how many pieces the cut side has at most (key-value heads); more devices replicate them.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    shard: Shard = "column"
+    units: int | None = None
+
+    @property
+    def elements(self) -> int:
+        """Weights in the matrix."""
+        return self.inputs * self.outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Softmax attention: MHA (kv_heads == heads), GQA, or MQA (kv_heads == 1).
+
+    window_tokens: sliding window or chunk; None sees everything.
+    value_dim: dimension of a value head where it differs from `head_dim`.
+    kv_shared: the layer reads the cache of an earlier layer and keeps none itself.
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    window_tokens: int | None = None
+    value_dim: int | None = None
+    output_gate: bool = False
+    kv_shared: bool = False
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """Cache elements a token leaves behind: keys and values of every key-value head."""
+        return 0 if self.kv_shared else self.kv_heads * (self.head_dim + (self.value_dim or self.head_dim))
+
+    state_elements: int = field(default=0, init=False)
+
+    def projections(self, hidden: int) -> tuple[Projection, ...]:
+        """Query (with its gate, if any), key, value and output matrices."""
+        value = self.value_dim or self.head_dim
+        query = self.heads * self.head_dim * (2 if self.output_gate else 1)
+        kv = (
+            ()
+            if self.kv_shared
+            else (
+                Projection("k", hidden, self.kv_heads * self.head_dim, "column", self.kv_heads),
+                Projection("v", hidden, self.kv_heads * value, "column", self.kv_heads),
+            )
+        )
+        return (Projection("q", hidden, query), *kv, Projection("o", self.heads * value, hidden, "row"))
+
+
+@dataclass(frozen=True, slots=True)
+class LatentAttention:
+    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): one latent per token serves all heads.
+
+    top_tokens: sparse attention reads only that many tokens, chosen by an indexer with `index_heads` heads of
+    `index_dim` that itself keeps `index_dim` elements a token (DeepSeek-V3.2).
+    """
+
+    heads: int
+    q_rank: int | None
+    kv_rank: int
+    rope_dim: int
+    nope_dim: int
+    value_dim: int
+    top_tokens: int | None = None
+    index_heads: int = 0
+    index_dim: int = 0
+    state_elements: int = field(default=0, init=False)
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """Cache elements a token leaves behind: latent, rotary key, and the indexer's key."""
+        return self.kv_rank + self.rope_dim + self.index_dim
+
+    def projections(self, hidden: int) -> tuple[Projection, ...]:
+        """Down- and up-projections of queries and latents, output, and the indexer's, if any."""
+        query = self.heads * (self.nope_dim + self.rope_dim)
+        down = (
+            (Projection("q", hidden, query),)
+            if self.q_rank is None
+            else (Projection("q_a", hidden, self.q_rank, "replicated"), Projection("q_b", self.q_rank, query))
+        )
+        index = (
+            (
+                Projection("index_q", self.q_rank or hidden, self.index_heads * self.index_dim, "replicated"),
+                Projection("index_k", hidden, self.index_dim, "replicated"),
+                Projection("index_w", hidden, self.index_heads, "replicated"),
+            )
+            if self.index_heads
+            else ()
+        )
+        return (
+            *down,
+            Projection("kv_a", hidden, self.kv_rank + self.rope_dim, "replicated"),
+            Projection("kv_b", self.kv_rank, self.heads * (self.nope_dim + self.value_dim)),
+            Projection("o", self.heads * self.value_dim, hidden, "row"),
+            *index,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LinearAttention:
+    """A recurrent mixer (gated delta net, Mamba-2, lightning): a state of fixed size, no cache per token.
+
+    The state holds value_heads x key_dim x value_dim elements (Mamba-2: heads x state size x head dim).
+    gates: extra outputs of the input projection (gate z, decay, dt) in elements.
+    """
+
+    key_heads: int
+    value_heads: int
+    key_dim: int
+    value_dim: int
+    conv_kernel: int = 0
+    gates: int = 0
+    kv_elements_per_token: int = field(default=0, init=False)
+
+    @property
+    def state_elements(self) -> int:
+        """Elements of the recurrent state of one sequence, with the convolution's tail."""
+        return self.value_heads * self.key_dim * self.value_dim + self._conv_channels * max(
+            self.conv_kernel - 1, 0
+        )
+
+    @property
+    def _conv_channels(self) -> int:
+        return (
+            2 * self.key_heads * self.key_dim + self.value_heads * self.value_dim if self.conv_kernel else 0
+        )
+
+    def projections(self, hidden: int) -> tuple[Projection, ...]:
+        """Input projection (query, key, value, gates) and output projection."""
+        inner = self.value_heads * self.value_dim
+        outputs = 2 * self.key_heads * self.key_dim + inner + self.gates
+        return (Projection("in", hidden, outputs), Projection("out", inner, hidden, "row"))
+
+
+Mixer = Attention | LatentAttention | LinearAttention
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A feed-forward part; gated ones (SwiGLU, GeGLU) hold three matrices, plain ones two."""
+
+    width: int
+    gated: bool = True
+
+    def projections(self, hidden: int) -> tuple[Projection, ...]:
+        """Up (and gate) and down matrices."""
+        up = Projection("up", hidden, self.width * (2 if self.gated else 1))
+        return (up, Projection("down", self.width, hidden, "row"))
+
+
+@dataclass(frozen=True, slots=True)
+class MoE:
+    """A mixture of experts: `chosen` of `experts` run for each token; `shared_width` runs for every token.
+
+    latent: dimension in which the experts work where it differs from the hidden size; every token is
+    projected down before and up after them.
+    """
+
+    experts: int
+    chosen: int
+    width: int
+    shared_width: int = 0
+    gated: bool = True
+    latent: int | None = None
+
+    @property
+    def expert_elements_per_hidden(self) -> int:
+        """Weights of one expert per unit of the dimension it works in (hidden size, or `latent`)."""
+        return self.width * (3 if self.gated else 2)
+
+    def expert_elements(self, hidden: int) -> int:
+        """Weights of one expert."""
+        return self.expert_elements_per_hidden * (self.latent or hidden)
+
+    def projections(self, hidden: int) -> tuple[Projection, ...]:
+        """The matrices that every token passes: router, shared experts, ways into and out of the latent."""
+        router = Projection("router", hidden, self.experts, "replicated")
+        shared = Dense(self.shared_width, self.gated).projections(hidden) if self.shared_width else ()
+        latent = (
+            (
+                Projection("latent_in", hidden, self.latent, "replicated"),
+                Projection("latent_out", self.latent, hidden, "replicated"),
+            )
+            if self.latent
+            else ()
+        )
+        return (router, *shared, *latent)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`count` equal layers; a layer may lack a mixer or a feed-forward part (Nemotron-H)."""
+
+    count: int
+    mixer: Mixer | None
+    ffn: Dense | MoE | None
+
+
+@pydantic_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class Published:
+    """Parameter counts as the model's card or paper states them, to check the derived ones against.
+
+    total_vision: whether the total includes the vision tower.
+    active_embeddings: which of embedding table and output head the active count includes.
+    """
+
+    total_params: float | None = None
+    active_params: float | None = None
+    total_vision: bool = True
+    active_embeddings: Literal["both", "head", "none"] = "both"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A decoder: embedding, blocks, output head.
+
+    norm_elements: weights of the norms and biases, all layers together (small).
+    repository: the Hugging Face repository an engine loads; empty for a user's own config.
+    weights: the format the checkpoint ships in; experts the one of its experts.
+    """
+
+    id: str
+    name: str
+    family: str
+    hidden: int
+    vocabulary: int
+    context_tokens: int
+    blocks: tuple[Block, ...]
+    tied_embedding: bool = False
+    repository: str = ""
+    weights: str = "bf16"
+    experts: str = "bf16"
+    norm_elements: int = 0
+    vision_elements: int = 0
+    published: Published = field(default_factory=Published)
+    sources: Mapping[str, Source] = field(default_factory=dict, hash=False, compare=False)
+    provenance: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False)
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return sum(block.count for block in self.blocks)
+
+    @property
+    def total_params(self) -> float:
+        """All weights: embedding, head, blocks with all experts, norms."""
+        return (
+            self._block_params(active=False)
+            + self.embedding_params
+            + self.norm_elements
+            + self.vision_elements
+        )
+
+    @property
+    def active_params(self) -> float:
+        """Weights one token passes through, embedding table and head included."""
+        return self._block_params(active=True) + self.embedding_params + self.norm_elements
+
+    @property
+    def embedding_params(self) -> float:
+        """Weights of the embedding table and of the output head, once if tied."""
+        return self.hidden * self.vocabulary * (1 if self.tied_embedding else 2)
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """Cache elements per token over all layers that keep a full-length cache or a window."""
+        return sum(b.count * b.mixer.kv_elements_per_token for b in self.blocks if b.mixer)
+
+    @property
+    def expert_params(self) -> float:
+        """Weights of all routed experts."""
+        return sum(
+            b.count * b.ffn.experts * b.ffn.expert_elements(self.hidden)
+            for b in self.blocks
+            if isinstance(b.ffn, MoE)
+        )
+
+    @property
+    def is_moe(self) -> bool:
+        """Whether any layer routes tokens to experts."""
+        return any(isinstance(block.ffn, MoE) for block in self.blocks)
+
+    def _block_params(self, active: bool) -> float:
+        total = 0.0
+        for block in self.blocks:
+            parts = [part for part in (block.mixer, block.ffn) if part]
+            layer = sum(p.elements for part in parts for p in part.projections(self.hidden))
+            if isinstance(block.ffn, MoE):
+                experts = block.ffn.chosen if active else block.ffn.experts
+                layer += experts * block.ffn.expert_elements(self.hidden)
+            total += block.count * layer
+        return total

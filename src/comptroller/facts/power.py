@@ -1,0 +1,123 @@
+"""What a device draws by what it does, as shares of its power limit; fitted, apart from the datasheet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import date
+from functools import lru_cache
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from comptroller.facts.reader import Source, locate, read
+
+_STRICT = ConfigDict(extra="forbid")
+Positive = Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Draw:
+    """A share of the power limit, its standard error, and the rows it was fitted on."""
+
+    fraction: float
+    error: Annotated[float, Field(ge=0)]
+    rows: Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Spread:
+    """Half-widths of 80 % intervals of predictions on unseen model families, as natural-log ratios.
+
+    measured_steps: power where step times are known.  predicted_steps: power where they are predicted.
+    energy: joules per token, all predicted.  unseen_device: added in quadrature on device families without rows.
+    """
+
+    measured_steps: Positive
+    predicted_steps: Positive
+    energy: Positive
+    unseen_device: Positive
+    rows: Annotated[int, Field(ge=1)]
+
+    def half(self, seen: float, device_seen: bool) -> float:
+        """A half-width, widened for a device family without rows."""
+        return seen if device_seen else math.hypot(seen, self.unseen_device)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Host:
+    """Watts of a server beside its devices."""
+
+    node_w: float
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Nuisance:
+    """A serving overhead or input length of the harness that measured the rows; error: of its logarithm."""
+
+    name: str
+    fitted: Positive
+    error: Annotated[float, Field(ge=0)]
+    unit: str
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Fit:
+    """Which command fitted the shares, and when."""
+
+    command: str
+    fitted: date
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Shares:
+    """Shares of the power limit by activity; they add up, and the limit caps the sum.
+
+    floor: clocks up, waiting for the host.  active: any kernel running.  communication: a collective running.
+    sequence: the engine's work per sequence (sampling).  memory: the memory at its peak rate.
+    compute: the matrix units at their peak rate (the share grows with the root of their utilisation).
+    """
+
+    floor: Draw
+    active: Draw
+    communication: Draw
+    sequence: Draw
+    memory: Draw
+    compute: Draw
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PowerFacts:
+    """The fitted shares.
+
+    families: factor on the shares of the device families that were measured; 1 for any other.
+    idle: a device without load, for devices whose file has no idle power.
+    serving: nuisances of the energy rows; nothing else uses them.
+    """
+
+    id: str
+    name: str
+    shares: Shares
+    families: Mapping[str, Draw]
+    idle: Draw
+    spread: Spread
+    host: Host
+    fit: Fit
+    sources: Mapping[str, Source]
+    provenance: Mapping[str, str]
+    serving: tuple[Nuisance, ...] = ()
+
+    def factor(self, family: str) -> float:
+        """Factor of a device family."""
+        return self.families[family].fraction if family in self.families else 1.0
+
+
+@lru_cache(maxsize=1)
+def power_facts() -> PowerFacts:
+    """The shipped shares.
+
+    >>> 0 < power_facts().shares.floor.fraction < 1
+    True
+    """
+    return read(PowerFacts, locate("calibration", "power"))

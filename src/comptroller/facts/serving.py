@@ -1,0 +1,191 @@
+"""The shipped serving calibration: few named parameters, each with its error bar, and the learned residual.
+
+`calibration/serving.toml` and `calibration/residual.csv` are written by `benchmarks/fit_serving.py`, or by
+`comptroller fit calibration` for a user's own file of the same form.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as strict
+
+from comptroller.errors import FactError, RecordError
+from comptroller.facts.reader import Source, build, folder, parse_toml
+
+_STRICT = ConfigDict(extra="forbid")
+ANY = "any"
+Positive = Annotated[float, Field(gt=0)]
+Band = tuple[float, float]
+
+
+@strict(frozen=True, config=_STRICT)
+class Parameter:
+    """A positive constant of one engine, or of any.
+
+    error: log standard deviation after the fit.  prior, prior_error: centre and log standard deviation before it.
+    An error above 0.9 of its prior's means that the data say nothing about the parameter.
+    """
+
+    name: str
+    engine: str
+    unit: str
+    value: Positive
+    error: Annotated[float, Field(ge=0)]
+    prior: Positive
+    prior_error: Positive
+
+    @property
+    def identified(self) -> bool:
+        """Whether the data narrowed it."""
+        return self.error <= 0.9 * self.prior_error
+
+
+@strict(frozen=True, config=_STRICT)
+class Bands:
+    """10th and 90th percentile of held-out errors, in log units.
+
+    new: neither the model under this engine nor the accelerator with it was measured.  related: the model was,
+    under this engine, on another accelerator or in another format.  seen: of the standardised residual where
+    engine, model, formats and accelerator were all measured.
+    """
+
+    new: Band
+    related: Band
+    seen: Band
+
+
+@strict(frozen=True, config=_STRICT)
+class Kernel:
+    """Spread (log units) and reach of the residual's parts; length scales in octaves.
+
+    key: shared by engine, model, formats and accelerator.  run: by engine version and date besides.
+    kin: by engine and model on any accelerator.  fine: the part that varies over `scales` (clients, input, output,
+    devices, ranks, expert parallelism); the others vary over `reach`.  noise: of a measurement.
+    """
+
+    key: float
+    run: float
+    kin: float
+    fine: float
+    run_fine: float
+    noise: float
+    reach: float
+    scales: tuple[float, float, float, float, float, float]
+
+
+@strict(frozen=True, config=_STRICT)
+class ServingFacts:
+    """The fitted constants of a serving calibration."""
+
+    date: date
+    command: str
+    data: str
+    rows: int
+    parameters: tuple[Parameter, ...]
+    tpot: Bands
+    ttft: Bands
+    tpot_kernel: Kernel
+    ttft_kernel: Kernel
+    sources: Mapping[str, Source]
+
+    @cached_property
+    def table(self) -> Mapping[tuple[str, str], Parameter]:
+        """Parameters by name and engine."""
+        return {(p.name, p.engine): p for p in self.parameters}
+
+    def value(self, name: str, engine: str) -> float:
+        """The value for an engine; of one never measured, the geometric mean over those that were.
+
+        Raises:
+            FactError: no engine has such a parameter.
+        """
+        found = self.table
+        exact = found.get((name, engine)) or found.get((name, ANY))
+        if exact:
+            return exact.value
+        others = [p.value for p in self.parameters if p.name == name]
+        if not others:
+            raise FactError("serving.toml", name, "no such parameter")
+        product = 1.0
+        for value in others:
+            product *= value ** (1 / len(others))
+        return product
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A measured configuration the residual knows: where it stands, and its weight for TPOT and TTFT (NaN: none)."""
+
+    engine: str
+    architecture: str
+    formats: str
+    accelerator: str
+    run: str
+    place: tuple[float, float, float, float, float, float]
+    tpot_weight: float
+    ttft_weight: float
+
+
+ANCHOR_COLUMNS = (
+    "engine",
+    "architecture",
+    "formats",
+    "accelerator",
+    "run",
+    *(f"x{i}" for i in range(6)),
+    "tpot_weight",
+    "ttft_weight",
+)
+
+
+def read_anchors(path: Path) -> tuple[Anchor, ...]:
+    """The anchors of a residual file; none where there is no file.
+
+    Raises:
+        RecordError: columns are missing or a number is not one.
+    """
+    if not path.is_file():
+        return ()
+    with path.open(newline="", encoding="utf-8") as stream:
+        reader = csv.reader(line for line in stream if not line.startswith("#"))
+        header = next(reader, [])
+        if tuple(header) != ANCHOR_COLUMNS:
+            raise RecordError(path.name, [(1, f"columns must be {', '.join(ANCHOR_COLUMNS)}")], 1)
+        found = []
+        for number, row in enumerate(reader, start=2):
+            try:
+                engine, architecture, formats, device, run, *rest = row
+                x0, x1, x2, x3, x4, x5, tpot, ttft = (float(x) if x else float("nan") for x in rest)
+                place = (x0, x1, x2, x3, x4, x5)
+                found.append(Anchor(engine, architecture, formats, device, run, place, tpot, ttft))
+            except ValueError as error:
+                raise RecordError(path.name, [(number, str(error))], 1) from error
+    return tuple(found)
+
+
+@lru_cache(maxsize=8)
+def serving_facts(path: Path | None = None) -> ServingFacts:
+    """The shipped constants, or those of a user's own file.
+
+    Raises:
+        FactError: the file is malformed; names file, field and what is allowed.
+
+    >>> serving_facts().value("interference", "vllm") > 0
+    True
+    """
+    path = path or folder("calibration") / "serving.toml"
+    return build(ServingFacts, parse_toml(path), path.name)
+
+
+@lru_cache(maxsize=8)
+def anchors(path: Path | None = None) -> tuple[Anchor, ...]:
+    """The shipped residual's anchors, or those of a user's own file."""
+    return read_anchors(path or folder("calibration") / "residual.csv")

@@ -1,0 +1,317 @@
+"""Fits the serving calibration to measured runs, pooling partially towards what is already believed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.costs.residual import OWN, Identity
+from comptroller.errors import InputError
+from comptroller.facts.serving import Anchor, Parameter, ServingFacts, anchors, serving_facts
+from comptroller.measure import robust
+from comptroller.measure.calibration_text import anchors_text, constants_text
+from comptroller.measure.features import Bank, bank
+from comptroller.measure.observed import Observation, Report, latency_problem
+from comptroller.measure.residuals import TPOT_KERNEL, TTFT_KERNEL, Points, Trained, anchor, recovered, train
+from comptroller.measure.serving_model import FIRST, PRIORS, Layout, ServingModel
+
+Array = npt.NDArray[np.float64]
+
+TPOT_SETTINGS = robust.Settings(error=0.3, cell=0.1, most=2.0)
+TTFT_SETTINGS = robust.Settings(error=0.2, cell=0.3, most=10.0, rounds=15)
+"""A cell (one engine, model, formats, accelerator, version and day) counts as few measurements: its runs err
+together. Chosen by the error on models and systems left out."""
+
+WEIGHTS = ("tpot_weight", "ttft_weight")
+
+UNIT_FACTOR = 100.0
+"""A latency this far from the shipped prediction is not of the unit its column says."""
+
+OVERLOAD_S = 20.0
+"""Beyond this a time to first token measures a queue, not the parts a fit can tell apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """Parameters as logarithms with standard deviations, before and after a fit."""
+
+    layout: Layout
+    centre: Array
+    prior: Array
+    logs: Array
+    spread: Array
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """As they stand in a calibration file, in order of name and engine."""
+        rows = zip(self.layout.names, self.logs, self.spread, self.centre, self.prior, strict=True)
+        found = [
+            Parameter(
+                name=name,
+                engine=engine,
+                unit=PRIORS[name].unit,
+                value=float(np.exp(log)),
+                error=float(spread),
+                prior=float(np.exp(centre)),
+                prior_error=float(prior),
+            )
+            for (name, engine), log, spread, centre, prior in rows
+        ]
+        return tuple(sorted(found, key=lambda p: (p.name, p.engine)))
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """Logs of predicted TPOT and TTFT of runs with their 80 % bands, (3, runs): value, low, high."""
+
+    tpot: Array
+    ttft: Array
+    novelty: npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A fitted calibration."""
+
+    belief: Belief
+    tpot: Trained
+    ttft: Trained
+    rows: int
+
+    def physics(self, runs: Bank) -> tuple[Array, Array]:
+        """Logs of TPOT and TTFT without the residual; engines never fitted take the mean of the others."""
+        layout = Layout.of((*self.belief.layout.engines, *runs.engines))
+        known = dict(zip(self.belief.layout.names, self.belief.logs, strict=True))
+        by_name: dict[str, list[float]] = defaultdict(list)
+        for (name, _), log in known.items():
+            by_name[name].append(float(log))
+        logs = np.array([known.get(key, float(np.mean(by_name[key[0]]))) for key in layout.names])
+        model = ServingModel.of(runs.features, runs.engines, layout)
+        return model.tpot(logs), model.ttft(logs)
+
+    def predict(self, runs: Bank) -> Predicted:
+        """Predictions with intervals."""
+        tpot, ttft = self.physics(runs)
+        first, novelty = _corrected(tpot, self.tpot, runs)
+        second, _ = _corrected(ttft, self.ttft, runs)
+        return Predicted(first, second, novelty)
+
+    def facts(self, about: ServingFacts) -> ServingFacts:
+        """As a calibration file, `about` saying what data and command it came from."""
+        return replace(
+            about,
+            rows=self.rows,
+            parameters=self.belief.parameters(),
+            tpot=self.tpot.bands,
+            ttft=self.ttft.bands,
+            tpot_kernel=self.tpot.kernel,
+            ttft_kernel=self.ttft.kernel,
+        )
+
+    def anchors(self) -> list[Anchor]:
+        """The residual's anchors, each with its weight for TPOT and TTFT."""
+        found: dict[tuple[Identity, tuple[float, ...]], list[float]] = {}
+        for column, part in enumerate((self.tpot, self.ttft)):
+            rows = zip(part.points.identities, part.points.places, part.weights, strict=True)
+            for identity, place, weight in rows:
+                found.setdefault((identity, tuple(place)), [np.nan, np.nan])[column] = float(weight)
+        order = sorted(
+            found,
+            key=lambda k: (k[0].engine, k[0].architecture, k[0].accelerator, k[0].formats, k[0].run, k[1]),
+        )
+        return [anchor(identity, np.array(place), *found[identity, place]) for identity, place in order]
+
+
+def start(engines: Sequence[str], believed: ServingFacts | None) -> Belief:
+    """What is believed before a fit: the shipped values with their error bars, or the first priors."""
+    layout = Layout.of(engines)
+    centre, spread = layout.centre(), layout.spread()
+    if believed is not None:
+        table = believed.table
+        for i, (name, engine) in enumerate(layout.names):
+            centre[i] = np.log(believed.value(name, engine))
+            known = table.get((name, engine))
+            spread[i] = known.error if known else PRIORS[name].spread
+    return Belief(layout, centre, spread, centre.copy(), spread.copy())
+
+
+def fit_parameters(runs: Bank, belief: Belief) -> Belief:
+    """Fit the parameters of the steps to TPOT, then those of the first token to TTFT."""
+    model = ServingModel.of(runs.features, runs.engines, belief.layout)
+    first = np.array([name in FIRST for name, _ in belief.layout.names])
+    logs, spread = belief.logs, belief.spread
+    for predict, seconds, free, how in (
+        (model.tpot, runs.features.tpot_s, ~first, TPOT_SETTINGS),
+        (model.ttft, runs.features.ttft_s, first, TTFT_SETTINGS),
+    ):
+        usable = np.flatnonzero(np.isfinite(seconds) & (seconds <= OVERLOAD_S))
+        if not len(usable):
+            continue
+        target = _target(runs, usable, seconds)
+        prior = robust.Prior(np.where(free, belief.centre, logs), belief.prior, free)
+        found = robust.fit(_Some(predict, usable), target, prior, how)
+        logs, spread = np.where(free, found.logs, logs), np.where(free, found.spread, spread)
+    return replace(belief, logs=logs, spread=spread)
+
+
+def left_over(runs: Bank, belief: Belief) -> tuple[Array, Array]:
+    """Log of measured over predicted TPOT and TTFT; unknown where not measured or overloaded."""
+    model = ServingModel.of(runs.features, runs.engines, belief.layout)
+    first = np.where(runs.features.ttft_s <= OVERLOAD_S, runs.features.ttft_s, np.nan)
+    return np.log(runs.features.tpot_s) - model.tpot(belief.logs), np.log(first) - model.ttft(belief.logs)
+
+
+def fit_bank(
+    runs: Bank, belief: Belief, older: Sequence[Anchor] = (), believed: ServingFacts | None = None
+) -> Fitted:
+    """Fit the parameters, then the residual over what they leave; `older` anchors stay beside the new runs."""
+    after = fit_parameters(runs, belief)
+    kernels = (believed.tpot_kernel, believed.ttft_kernel) if believed else (TPOT_KERNEL, TTFT_KERNEL)
+    trained = []
+    for kernel, weight, residual in zip(kernels, WEIGHTS, left_over(runs, after), strict=True):
+        olds = recovered(kernel, older, [getattr(anchor, weight) for anchor in older])
+        trained.append(train(kernel, _joined(olds, runs, residual)))
+    return Fitted(after, trained[0], trained[1], len(runs.observations))
+
+
+@dataclass(frozen=True, slots=True)
+class _Some:
+    """A prediction for some of the runs."""
+
+    predict: Callable[[Array], Array]
+    index: npt.NDArray[np.int64]
+
+    def __call__(self, logs: Array) -> Array:
+        return self.predict(logs)[self.index]
+
+
+def _target(runs: Bank, usable: npt.NDArray[np.int64], seconds: Array) -> robust.Target:
+    cells = np.unique([runs.cells[i] for i in usable], return_inverse=True)[1]
+    groups = np.unique([runs.observations[i].group for i in usable], return_inverse=True)[1]
+    return robust.Target(np.log(seconds[usable]), cells.astype(np.int64), groups.astype(np.int64))
+
+
+def _corrected(physics: Array, trained: Trained, runs: Bank) -> tuple[Array, npt.NDArray[np.str_]]:
+    """Value and band of every run, and how new it is."""
+    residual = trained.residual()
+    rows: dict[Identity, list[int]] = defaultdict(list)
+    for i, identity in enumerate(runs.identities):
+        rows[identity].append(i)
+    found = np.empty((3, len(physics)))
+    novelty = np.empty(len(physics), dtype="<U7")
+    for identity, index in rows.items():
+        correction = residual.correction(identity, runs.features.place[index])
+        value = physics[index] + correction.mean
+        if correction.novelty == "seen":
+            low, high = (edge * correction.spread for edge in trained.bands.seen)
+        else:
+            edges = trained.bands.related if correction.novelty == "related" else trained.bands.new
+            low, high = (np.full(len(index), edge) for edge in edges)
+        found[:, index] = value, value + low, value + high
+        novelty[index] = correction.novelty
+    return found, novelty
+
+
+def _joined(older: Points, runs: Bank, residual: Array) -> Points:
+    return Points.merged(
+        [*older.identities, *runs.identities],
+        np.concatenate([older.places, runs.features.place]),
+        np.concatenate([older.residual, residual]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a fit on a user's own runs found: the files' contents, and what to say about it.
+
+    excluded: runs left out, by reason and row.  unidentified: parameters the runs say nothing about.
+    """
+
+    fitted: Fitted
+    facts: ServingFacts
+    excluded: Report
+
+    @property
+    def unidentified(self) -> tuple[Parameter, ...]:
+        """Parameters whose error bar the data did not narrow (posterior over prior above 0.9)."""
+        return tuple(p for p in self.facts.parameters if not p.identified)
+
+    @property
+    def constants(self) -> str:
+        """The text of `serving.toml`."""
+        return constants_text(self.facts)
+
+    @property
+    def learned(self) -> str:
+        """The text of `residual.csv`."""
+        return anchors_text(self.fitted.anchors())
+
+
+def fit(rows: Sequence[Observation], command: str, today: date, data: str) -> Calibration:
+    """Refit the shipped calibration to measured runs; tens suffice, since every parameter starts at its shipped value.
+
+    Runs with absurd figures are left out and named; the engines', models' and accelerators' residual is learned
+    beside the shipped one.
+
+    Raises:
+        InputError: no usable run is left.
+    """
+    excluded = Report()
+    good = [row for row in rows if not _bad(row, excluded)]
+    believed = serving_facts()
+    runs = _own(_plausible(bank(good, excluded), believed, excluded))
+    if not runs.observations:
+        raise InputError(f"no usable run: {'; '.join(excluded.lines()) or 'the data hold none'}")
+    fitted = fit_bank(runs, start(runs.engines, believed), anchors(), believed)
+    about = replace(believed, date=today, command=command, data=data)
+    return Calibration(fitted, _with_others(fitted.facts(about), believed), excluded)
+
+
+def _bad(row: Observation, excluded: Report) -> bool:
+    problems = [latency_problem("tpot", row.tpot_s), latency_problem("ttft", row.ttft_s)]
+    if np.isnan(row.tpot_s) and np.isnan(row.ttft_s):
+        problems.append("neither tpot nor ttft was measured")
+    if min(row.input_tokens, row.output_tokens, row.concurrency) < 1:
+        problems.append("tokens and clients must be at least 1")
+    found = [problem for problem in problems if problem]
+    if found:
+        excluded.add(row.number, found[0])
+    return bool(found)
+
+
+def _own(runs: Bank) -> Bank:
+    """The runs as the user's own server's, whatever their version and day: plans are about that server."""
+    return replace(runs, identities=tuple(replace(identity, run=OWN) for identity in runs.identities))
+
+
+def _plausible(runs: Bank, believed: ServingFacts, excluded: Report) -> Bank:
+    """The runs within a factor of 100 of the shipped physics; others were written in another unit."""
+    if not runs.observations:
+        return runs
+    belief = start(runs.engines, believed)
+    model = ServingModel.of(runs.features, runs.engines, belief.layout)
+    ttft = np.log(runs.features.ttft_s) - model.ttft(belief.logs)
+    tpot = np.log(runs.features.tpot_s) - model.tpot(belief.logs)
+    kept = []
+    for i, observation in enumerate(runs.observations):
+        worst = np.nanmax(np.abs([ttft[i], tpot[i], 0.0]))
+        if worst > np.log(UNIT_FACTOR):
+            excluded.add(
+                observation.number, f"a latency is over {UNIT_FACTOR:g} times off any physics: another unit?"
+            )
+        else:
+            kept.append(i)
+    return runs.take(np.array(kept, dtype=np.int64))
+
+
+def _with_others(facts: ServingFacts, believed: ServingFacts) -> ServingFacts:
+    """Parameters of engines the runs did not show stay as they were."""
+    own = {(p.name, p.engine) for p in facts.parameters}
+    kept = [p for p in believed.parameters if (p.name, p.engine) not in own]
+    return replace(
+        facts, parameters=tuple(sorted((*facts.parameters, *kept), key=lambda p: (p.name, p.engine)))
+    )

@@ -1,0 +1,91 @@
+"""The text of calibration files, as `facts.serving` reads them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from comptroller.facts.serving import ANCHOR_COLUMNS, Anchor, Bands, Kernel, Parameter, ServingFacts
+
+HEADER = """\
+# Fitted serving calibration. Each parameter: value with its log standard deviation after the fit (error), and the
+# centre and log standard deviation before it (prior, prior_error). An error above 0.9 of the prior's means that the
+# data do not identify the parameter. Kernel times stand relative to kernels.toml; equations: costs/timing.py,
+# costs/steady.py, costs/closed.py. Bands: 10th and 90th percentile of held-out log errors.
+"""
+
+RESIDUAL_HEADER = """\
+# Anchors of the learned residual: configurations (no measured value stands here) and fitted weights.
+# x0..x5: log2 of clients, input tokens, output tokens, devices of a stage; 2 with data-parallel ranks; 1 with
+# expert parallelism. Source, licence and command: serving.toml.
+"""
+
+
+def constants_text(facts: ServingFacts) -> str:
+    """The text of `serving.toml`."""
+    lines = [
+        HEADER,
+        f"date = {facts.date.isoformat()}",
+        f"command = {_quoted(facts.command)}",
+        f"data = {_quoted(facts.data)}",
+        f"rows = {facts.rows}",
+        "",
+        "parameters = [",
+        *(_parameter(p) for p in facts.parameters),
+        "]",
+        "",
+        *_bands("tpot", facts.tpot),
+        *_bands("ttft", facts.ttft),
+        *_kernel("tpot_kernel", facts.tpot_kernel),
+        *_kernel("ttft_kernel", facts.ttft_kernel),
+    ]
+    for name, source in facts.sources.items():
+        lines += [
+            f"[sources.{name}]",
+            f"title = {_quoted(source.title)}",
+            f"url = {_quoted(source.url)}",
+            f"date = {source.date.isoformat()}",
+            f"licence = {_quoted(source.licence)}",
+            "",
+        ]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def anchors_text(anchors: Sequence[Anchor]) -> str:
+    """The text of `residual.csv`."""
+    rows = [",".join(ANCHOR_COLUMNS)]
+    for a in anchors:
+        numbers = [f"{x:.4g}" for x in a.place] + [_weight(a.tpot_weight), _weight(a.ttft_weight)]
+        rows.append(",".join((a.engine, a.architecture, a.formats, a.accelerator, a.run, *numbers)))
+    return RESIDUAL_HEADER + "\n".join(rows) + "\n"
+
+
+def _weight(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.5g}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _parameter(p: Parameter) -> str:
+    fields = (
+        f'name = "{p.name}", engine = "{p.engine}", unit = "{p.unit}", value = {p.value:.4g}, error = {p.error:.3g}, '
+        f"prior = {p.prior:.4g}, prior_error = {p.prior_error:.3g}"
+    )
+    return f"  {{ {fields} }},"
+
+
+def _bands(name: str, bands: Bands) -> list[str]:
+    rows = [
+        f"{key} = [{low:.4g}, {high:.4g}]"
+        for key, (low, high) in (("new", bands.new), ("related", bands.related), ("seen", bands.seen))
+    ]
+    return [f"[{name}]", *rows, ""]
+
+
+def _kernel(name: str, kernel: Kernel) -> list[str]:
+    scalars = ("key", "run", "kin", "fine", "run_fine", "noise", "reach")
+    rows = [f"{key} = {getattr(kernel, key)!r}" for key in scalars]
+    return [f"[{name}]", *rows, f"scales = {list(kernel.scales)}", ""]

@@ -1,0 +1,175 @@
+"""Measured runs as arrays: the ideal seconds of every group of kernels, so that a fit costs milliseconds.
+
+With kernels at their priors a step's time is linear in the parameters that a fit scales: the time of each group of
+kernels, the least times of their calls, and the overheads. These are computed once per run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.costs.calibrated import GROUPS, KernelPriors, group_of
+from comptroller.costs.deployment import Replica
+from comptroller.costs.memory import Memory, memory
+from comptroller.costs.residual import Identity, places
+from comptroller.costs.steady import Requests, batch_that_fits
+from comptroller.costs.step import Step, causal_pairs
+from comptroller.costs.timing import Timed, kernel_of, part_arithmetic, timed
+from comptroller.errors import DoesNotFit, NoSuchRate
+from comptroller.measure.observed import Observation, Report
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Runs as arrays; the first axis is the run.
+
+    decode, solo, marginal: seconds by group at the kernels' priors, work first and least times after, of a decode
+    step, of a prompt alone, and of what a prompt adds to the steps it shares.  batch: what runs at once.
+    chunks: steps a prompt alone takes.
+    tpot_s, ttft_s: as measured.  place: coordinates of the residual.
+    """
+
+    decode: Array
+    solo: Array
+    marginal: Array
+    layers: Array
+    chunks: Array
+    ranks: Array
+    clients: Array
+    batch: Array
+    output_tokens: Array
+    tpot_s: Array
+    ttft_s: Array
+    place: Array
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def take(self, index: npt.NDArray[np.int64]) -> Features:
+        """Some of the runs."""
+        return Features(*(getattr(self, item.name)[index] for item in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """Features of runs, with who they are: identity, engine, and the group that may not be split."""
+
+    observations: tuple[Observation, ...]
+    features: Features
+    identities: tuple[Identity, ...]
+
+    def take(self, index: npt.NDArray[np.int64]) -> Bank:
+        """Some of the runs."""
+        return Bank(
+            tuple(self.observations[i] for i in index),
+            self.features.take(index),
+            tuple(self.identities[i] for i in index),
+        )
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Engine of every run."""
+        return tuple(identity.engine for identity in self.identities)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Runs of one cell share engine, model, formats, accelerator, version and date."""
+        return tuple(
+            " ".join((i.engine, i.architecture, i.formats, i.accelerator, i.run)) for i in self.identities
+        )
+
+
+def run_of(observation: Observation) -> str:
+    """Engine version and date of a run, as the residual knows them."""
+    date = observation.measured.isoformat() if observation.measured else ""
+    return f"{observation.version} {date}".strip()
+
+
+def bank(observations: Sequence[Observation], report: Report) -> Bank:
+    """Features of runs; those the facts cannot price are left out and reported."""
+    kept: list[Observation] = []
+    rows: list[list[Array]] = []
+    ready: dict[Hashable, Ready] = {}
+    for observation in observations:
+        try:
+            rows.append(_row(observation, ready))
+        except (DoesNotFit, NoSuchRate) as error:
+            report.add(observation.number, str(error))
+            continue
+        kept.append(observation)
+    columns = [np.array([row[i] for row in rows]) for i in range(len(fields(Features)))] if rows else []
+    features = Features(*columns) if rows else Features(*(np.zeros(0) for _ in fields(Features)))
+    identities = tuple(Identity.of(o.replica, run_of(o)) for o in kept)
+    return Bank(tuple(kept), features, identities)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A replica priced once: its kernels, the group of each, and its memory."""
+
+    priced: Timed
+    group: npt.NDArray[np.int64]
+    held: Memory
+
+    @classmethod
+    def of(cls, replica: Replica) -> Ready:
+        """A replica with kernels at their priors."""
+        priced = timed(replica, KernelPriors())
+        parts = part_arithmetic(replica)
+        names = [group_of(kernel_of(replica, row, parts[row.part])) for row in priced.operations.rows]
+        return cls(priced, np.array([GROUPS.index(name) for name in names]), memory(replica))
+
+
+def _row(observation: Observation, ready: dict[Hashable, Ready]) -> list[Array]:
+    replica = observation.replica
+    key = (replica.model.id, replica.device.id, replica.recipe, replica.layout, replica.engine)
+    if key not in ready:
+        ready[key] = Ready.of(replica)
+    priced, group, held = ready[key].priced, ready[key].group, ready[key].held
+    requests = Requests(np.array([observation.input_tokens]), np.array([observation.output_tokens]))
+    clients = np.array([observation.concurrency])
+    fits = batch_that_fits(held, requests, replica.engine.max_batch)
+    batch = np.minimum(clients, np.maximum(fits, 1.0))
+    decode, solo, marginal = (by_group(priced, group, step) for step in _steps(replica, requests, batch))
+    chunks = np.ceil(observation.input_tokens / replica.engine.chunk_tokens)
+    place = places(replica, clients, requests.input_tokens, requests.output_tokens)[0]
+    rest = (
+        replica.model.layers,
+        chunks,
+        replica.layout.dp,
+        clients[0],
+        batch[0],
+        observation.output_tokens,
+        observation.tpot_s,
+        observation.ttft_s,
+    )
+    times = [decode, solo * chunks, (marginal - decode) * chunks]
+    return [*times, *(np.asarray(float(x)) for x in rest), place]
+
+
+def _steps(replica: Replica, requests: Requests, batch: Array) -> tuple[Step, Step, Step]:
+    """A decode step, one chunk of a prompt on every rank, and a chunk of one prompt beside the batch."""
+    chunks = np.ceil(requests.input_tokens / replica.engine.chunk_tokens)
+    pairs = causal_pairs(requests.input_tokens, np.zeros(1)) / chunks
+    tokens, ends, zero = requests.input_tokens / chunks, 1.0 / chunks, np.zeros(1)
+    kv, ranks = batch * requests.mean_context_tokens, float(replica.layout.dp)
+    return (
+        Step.decode(batch, kv),
+        Step(zero, zero, ranks * tokens, ranks * pairs, ranks * ends),
+        Step(batch, kv, tokens, pairs, ends),
+    )
+
+
+def by_group(priced: Timed, group: npt.NDArray[np.int64], step: Step) -> Array:
+    """Seconds of one step by group of kernels: work first, least times of the calls after; shape (2 groups,)."""
+    whole = priced.seconds(step)[0][:, 0]
+    without = replace(priced, rates=replace(priced.rates, floor_s=0.0 * priced.rates.floor_s))
+    work = without.seconds(step)[0][:, 0]
+    count = len(GROUPS)
+    return np.concatenate([np.bincount(group, work, count), np.bincount(group, whole - work, count)])

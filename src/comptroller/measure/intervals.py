@@ -1,0 +1,86 @@
+"""Honest intervals: errors on models and accelerators that a refit inside the training runs has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.costs.residual import Identity
+from comptroller.facts.serving import Band, Bands
+from comptroller.measure.calibrate import OVERLOAD_S, Fitted, fit_bank, fit_parameters, left_over, start
+from comptroller.measure.features import Bank
+
+Array = npt.NDArray[np.float64]
+Index = npt.NDArray[np.int64]
+
+TAILS = (0.1, 0.9)
+LEAST = 30
+"""Fewer held-out errors than this give no band of their own; the residual's closed-form one stays."""
+
+
+def with_intervals(runs: Bank, fitted: Fitted) -> Fitted:
+    """The fit with its bands rebuilt: `new` from leaving out each model, `related` from leaving out each accelerator.
+
+    Split conformal prediction with whole models and accelerators as the exchangeable units (Vovk et al. 2005,
+    ch. 4): each is predicted by a fit on the other training runs alone, from the same prior.
+    """
+    new, related = _on_new_models(runs), _on_other_accelerators(runs)
+    return replace(
+        fitted,
+        tpot=replace(fitted.tpot, bands=_bands(fitted.tpot.bands, new[0], related[0])),
+        ttft=replace(fitted.ttft, bands=_bands(fitted.ttft.bands, new[1], related[1])),
+    )
+
+
+def _bands(quick: Bands, new: Array, related: Array) -> Bands:
+    wide = _band(new) if len(new) >= LEAST else quick.new
+    kin = _band(related) if len(related) >= LEAST else quick.related
+    return Bands(wide, kin, quick.seen)
+
+
+def _band(errors: Array) -> Band:
+    low, high = np.quantile(errors, TAILS)
+    return float(low), float(high)
+
+
+def _on_new_models(runs: Bank) -> tuple[Array, Array]:
+    """Log errors of TPOT and TTFT on models left out: there the residual is silent, only the parameters count."""
+    parts = []
+    for train, test in _folds(runs, lambda identity: identity.architecture):
+        belief = fit_parameters(runs.take(train), start(runs.engines, None))
+        parts.append(left_over(runs.take(test), belief))
+    return _joined(parts)
+
+
+def _on_other_accelerators(runs: Bank) -> tuple[Array, Array]:
+    """Log errors on accelerators left out, where the engine's residual for the model speaks from another one."""
+    parts = []
+    for train, test in _folds(runs, lambda identity: identity.accelerator):
+        part = runs.take(test)
+        fitted = fit_bank(runs.take(train), start(runs.engines, None))
+        predicted = fitted.predict(part)
+        known = predicted.novelty == "related"
+        first = np.where(part.features.ttft_s <= OVERLOAD_S, part.features.ttft_s, np.nan)
+        errors = np.log(part.features.tpot_s) - predicted.tpot[0], np.log(first) - predicted.ttft[0]
+        parts.append((errors[0][known], errors[1][known]))
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    both = [np.concatenate([np.zeros(0), *column]) for column in zip(*parts, strict=True)] or [
+        np.zeros(0)
+    ] * 2
+    return both[0][np.isfinite(both[0])], both[1][np.isfinite(both[1])]
+
+
+def _folds(runs: Bank, label: Callable[[Identity], str]) -> Iterator[tuple[Index, Index]]:
+    names = np.array([label(identity) for identity in runs.identities])
+    groups = np.array([observation.group for observation in runs.observations])
+    for name in np.unique(names):
+        test = np.flatnonzero(names == name)
+        train = np.flatnonzero((names != name) & ~np.isin(groups, groups[test]))
+        if len(train):
+            yield train, test

@@ -1,0 +1,1 @@
+"""Readers of what benchmarks of engines print, one file each, as calibration input."""

@@ -1,0 +1,149 @@
+"""A user's own measurements as a CSV table: one row a run, latencies in columns that name their unit."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
+from comptroller.errors import ComptrollerError, InputError, RecordError
+from comptroller.facts.accelerator import Accelerator
+from comptroller.facts.format import format_
+from comptroller.measure.observed import Observation, Report
+from comptroller.measure.silicon import Lookup
+
+NEEDED = ("model", "accelerator", "engine", "input_tokens", "output_tokens", "clients")
+LATENCIES = {"ttft_s": 1.0, "ttft_ms": 1e-3, "tpot_s": 1.0, "tpot_ms": 1e-3}
+OPTIONAL = (
+    "version",
+    "measured",
+    "weights",
+    "experts",
+    "activations",
+    "kv",
+    "tp",
+    "pp",
+    "dp",
+    "ep",
+    "memory_fraction",
+    "max_batch",
+)
+
+Row = Mapping[str, str]
+
+
+def read_table(path: Path, lookup: Lookup | None = None) -> tuple[list[Observation], Report]:
+    """Runs of a table; bad rows are named one by one and left out.
+
+    Columns: model, accelerator, engine (ids or paths, as everywhere), input_tokens, output_tokens, clients, and
+    ttft and tpot in `_ms` or `_s`, one unit each. Optional: version, measured (a date), tp, pp, dp, ep,
+    memory_fraction, max_batch, and the formats weights, experts, activations, kv (if empty: the checkpoint's own,
+    what the device takes, and 16 bit).
+
+    Raises:
+        RecordError: columns are missing, unknown, or give a latency in two units.
+        InputError: the file cannot be read.
+    """
+    rows, names = _rows(path)
+    _check(path, names)
+    report, kept = Report(), []
+    for number, row in enumerate(rows, start=2):
+        try:
+            kept.append(_observation(number, row, path, lookup or Lookup()))
+        except (ComptrollerError, ValueError) as error:
+            report.add(number, str(error).partition("; known")[0])
+    return kept, report
+
+
+def _rows(path: Path) -> tuple[list[Row], tuple[str, ...]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            names = tuple(reader.fieldnames or ())
+            return [{k: (v or "").strip() for k, v in row.items() if k} for row in reader], names
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+
+
+def _check(path: Path, names: tuple[str, ...]) -> None:
+    problems = [f"no column {name}" for name in NEEDED if name not in names]
+    known = {*NEEDED, *LATENCIES, *OPTIONAL}
+    problems += [
+        f"unknown column {name}; known: {', '.join(sorted(known))}" for name in names if name not in known
+    ]
+    for quantity in ("ttft", "tpot"):
+        units = [name for name in LATENCIES if name.startswith(quantity) and name in names]
+        if len(units) > 1:
+            problems.append(f"{quantity} stands in two units: {' and '.join(units)}")
+    if not any(name in names for name in LATENCIES):
+        problems.append(f"no latency column; one of {', '.join(LATENCIES)} is needed")
+    if problems:
+        raise RecordError(path.name, [(1, problem) for problem in problems[:3]], len(problems))
+
+
+def _observation(number: int, row: Row, path: Path, lookup: Lookup) -> Observation:
+    model, device = lookup.model(row["model"]), lookup.accelerator(row["accelerator"])
+    weights = row.get("weights") or model.weights
+    experts = row.get("experts") or (model.experts if not row.get("weights") else weights)
+    activations = row.get("activations") or _activations(experts, device)
+    recipe = Recipe(weights, experts, activations, row.get("kv") or "bf16")
+    layout = Layout(*(_count(row, name) for name in ("tp", "pp", "dp", "ep")))
+    clients = _positive(row, "clients")
+    engine = Engine.default(lookup.engine(row["engine"]))
+    engine = replace(
+        engine,
+        version=row.get("version", ""),
+        memory_fraction=float(row.get("memory_fraction") or engine.memory_fraction),
+        max_batch=int(row.get("max_batch") or max(engine.max_batch, int(clients))),
+    )
+    return Observation(
+        number=number,
+        replica=Replica(model, device, recipe, layout, engine),
+        input_tokens=_positive(row, "input_tokens"),
+        output_tokens=_positive(row, "output_tokens"),
+        concurrency=clients,
+        ttft_s=_seconds(row, "ttft"),
+        tpot_s=_seconds(row, "tpot"),
+        source=path.name,
+        group=f"{path.name} {number}",
+        version=row.get("version", ""),
+        measured=date.fromisoformat(row["measured"]) if row.get("measured") else None,
+    )
+
+
+def _activations(experts: str, device: Accelerator) -> str:
+    """What the matrices take: their own format where the device multiplies it, 16 bit elsewhere."""
+    found = format_(experts)
+    return experts if "activations" in found.roles and found.support(device) == "native" else "bf16"
+
+
+def _seconds(row: Row, quantity: str) -> float:
+    for name, factor in LATENCIES.items():
+        if name.startswith(quantity) and row.get(name):
+            return _number(row, name) * factor
+    return math.nan
+
+
+def _positive(row: Row, name: str) -> float:
+    value = _number(row, name)
+    if not value >= 1:
+        raise InputError(f"{name} is {row[name]!r}; it must be at least 1")
+    return value
+
+
+def _count(row: Row, name: str) -> int:
+    text = row.get(name) or "1"
+    if not text.isdecimal():
+        raise InputError(f"{name} is {text!r}; it must be a whole number of devices")
+    return int(text)
+
+
+def _number(row: Row, name: str) -> float:
+    try:
+        return float(row[name])
+    except ValueError as error:
+        raise InputError(f"{name} is {row[name]!r}, not a number") from error

@@ -1,0 +1,1 @@
+"""Which choice is cheapest and meets the target: enumerate, bound, optimise, rank."""

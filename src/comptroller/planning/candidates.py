@@ -1,0 +1,236 @@
+"""The space of choices: every way a model could be served, and why the others fall out at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+from comptroller.costs.deployment import Engine, Layout, Recipe, Replica, arithmetic
+from comptroller.costs.memory import Memory, memory
+from comptroller.errors import DoesNotFit, NoSuchRate, Unsupported
+from comptroller.facts.accelerator import Accelerator
+from comptroller.facts.engine import EngineFacts
+from comptroller.facts.format import Format, format_
+from comptroller.facts.model import Attention, LatentAttention, Model
+from comptroller.facts.site import Offer, Site, Term
+
+NEAR_LOSSLESS = ("fp8_e4m3",)
+"""Formats tried when the workload names none, beside those of the checkpoint and the device's 16-bit one: what
+fewer bits lose on a given model has to be measured, not assumed."""
+
+
+SLOW_BYTES_PER_S = 100e9
+"""Links below this (PCIe) make pipeline stages inside a node worth trying; NVLink's first generation has 150e9."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to serve: a replica, its memory, the site it stands at and the offer that prices it."""
+
+    replica: Replica
+    memory: Memory
+    site: Site
+    offer: Offer
+
+    @property
+    def id(self) -> str:
+        """Readable and unique within a plan."""
+        replica = self.replica
+        formats = "_".join(dict.fromkeys((replica.recipe.weights, replica.recipe.experts, replica.recipe.kv)))
+        layout = str(replica.layout).replace("-", "")
+        where = f"{replica.engine.id}.{self.site.id}.{self.offer.term}"
+        return f"{replica.model.id}.{replica.device.id}.{layout}.{formats}.{where}"
+
+    @property
+    def usd_per_h(self) -> float:
+        """Dollars per hour of one replica: what must be rented to have its devices, shared if it divides."""
+        devices, packed = self.replica.layout.devices, self.offer.devices
+        rented = devices if packed % devices == 0 else -(-devices // packed) * packed
+        return self.offer.usd_per_s * 3600.0 * rented
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The value of this choice on every axis a runner-up may differ in."""
+        return {
+            "model": self.replica.model.id,
+            "accelerator": self.replica.device.id,
+            "layout": str(self.replica.layout),
+            "format": str(self.replica.recipe),
+            "engine": self.replica.engine.id,
+            "site": self.site.id,
+            "term": self.offer.term,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What may be chosen; every axis in the order given, which also breaks ties."""
+
+    models: tuple[Model, ...]
+    accelerators: tuple[Accelerator, ...]
+    engines: tuple[EngineFacts, ...]
+    sites: tuple[Site, ...]
+    terms: tuple[Term, ...]
+    formats: tuple[str, ...] = ()
+    on: date | None = None
+
+
+@dataclass(slots=True)
+class Rejected:
+    """Choices that fell out before any search: how many by reason, and one example each."""
+
+    count: Counter[str] = field(default_factory=Counter)
+    example: dict[str, str] = field(default_factory=dict)
+    nearest: dict[str, float] = field(default_factory=dict)
+
+    def add(self, reason: str, detail: str, distance: float = 0.0) -> None:
+        """Count one; the example kept is the one that missed by the least `distance`."""
+        self.count[reason] += 1
+        if distance < self.nearest.get(reason, float("inf")):
+            self.nearest[reason], self.example[reason] = distance, detail
+
+    def __str__(self) -> str:
+        lines = (
+            f"{reason} ({count}): {self.example[reason]}" for reason, count in sorted(self.count.items())
+        )
+        return "; ".join(lines) or "nothing is allowed"
+
+
+def enumerate_candidates(space: Space, rejected: Rejected) -> Iterator[Candidate]:
+    """Every candidate that has a price, runs its formats and fits its memory."""
+    for device in space.accelerators:
+        offers = list(_offers(space, device, rejected))
+        engines = [x for x in space.engines if device.vendor in x.vendors]
+        if offers and not engines:
+            rejected.add("no engine", f"no allowed engine serves on {device.vendor} devices ({device.id})")
+        for facts in engines if offers else ():
+            for model in space.models:
+                for candidate in _on_device(model, device, facts, space, rejected):
+                    for site, offer in offers:
+                        yield Candidate(candidate, _memory_of(candidate), site, offer)
+
+
+def _offers(space: Space, device: Accelerator, rejected: Rejected) -> Iterator[tuple[Site, Offer]]:
+    found = False
+    for site in space.sites:
+        for term in space.terms:
+            try:
+                yield site, site.offer(device.id, term, space.on)
+                found = True
+            except Unsupported:
+                continue
+    if not found:
+        rejected.add("no offer", f"no allowed site offers {device.id} on allowed terms")
+
+
+def _memory_of(replica: Replica) -> Memory:
+    return memory(replica)
+
+
+def _on_device(
+    model: Model, device: Accelerator, facts: EngineFacts, space: Space, rejected: Rejected
+) -> Iterator[Replica]:
+    for recipe in recipes(model, device, space.formats, rejected):
+        fitted = False
+        for layout in layouts(model, device):
+            if layout.pp > 1 and fitted and layout.devices > device.node_devices:
+                continue
+            replica = Replica(model, device, recipe, layout, Engine.default(facts))
+            try:
+                _memory_of(replica)
+            except DoesNotFit as error:
+                rejected.add("does not fit", str(error), error.short_bytes)
+                continue
+            fitted = True
+            yield replica
+
+
+def recipes(
+    model: Model, device: Accelerator, allowed: Sequence[str], rejected: Rejected
+) -> tuple[Recipe, ...]:
+    """Recipes of a model that a device can run, of the allowed formats.
+
+    Without a list: the checkpoint's own formats and the near-lossless ones. Weights whose arithmetic the device
+    multiplies natively take activations in the same format, others 16-bit ones; the cache is 16-bit, or fp8 if
+    allowed. Experts take the weights' format, or the checkpoint's own mix.
+    """
+    wide = _wide(device)
+    if wide is None:
+        rejected.add("no 16-bit rate", f"{device.id} has no 16-bit matrix rate")
+        return ()
+    own = tuple(wide if x in {"bf16", "fp16"} else x for x in (model.weights, model.experts))
+    names = tuple(allowed) or tuple(dict.fromkeys((*own, wide, *NEAR_LOSSLESS)))
+    caches = [
+        wide,
+        *(x for x in names if x != wide and "kv" in format_(x).roles and _is_eight_bit(format_(x))),
+    ]
+    found: list[Recipe] = []
+    pairs = [(name, name) for name in names if "weights" in format_(name).roles]
+    if model.is_moe and own[0] != own[1] and set(own) <= set(names):
+        pairs.append((own[0], own[1]))
+    for weights, experts in pairs:
+        try:
+            activations = _activations(format_(experts), device, wide)
+            arithmetic(format_(weights), format_(activations), device)
+            arithmetic(format_(experts), format_(activations), device)
+        except NoSuchRate as error:
+            rejected.add("no such rate", str(error))
+            continue
+        found.extend(Recipe(weights, experts, activations, kv) for kv in caches)
+    return tuple(dict.fromkeys(found))
+
+
+def _wide(device: Accelerator) -> str | None:
+    rates = {str(rate) for rate in device.peak_flops_per_s}
+    return next((name for name in ("bf16", "fp16") if name in rates), None)
+
+
+def _is_eight_bit(entry: Format) -> bool:
+    return 7.9 < entry.bits_per_element < 8.6 and entry.element.kind == "float"
+
+
+def _activations(weights: Format, device: Accelerator, wide: str) -> str:
+    native = "activations" in weights.roles and weights.support(device) == "native"
+    return weights.id if native else wide
+
+
+def layouts(model: Model, device: Accelerator) -> tuple[Layout, ...]:
+    """Layouts worth trying, smallest first.
+
+    Tensor parallel degrees are powers of two that divide the heads, inside a node; pipeline stages in powers of
+    two inside a node where links are slow, or over nodes; experts kept whole or cut over all devices; latent
+    attention also as data-parallel ranks with the experts spread over all of them.
+    """
+    found: list[Layout] = []
+    heads = _heads(model)
+    slow = device.scale_up is None or device.scale_up.one_way_bytes_per_s < SLOW_BYTES_PER_S
+    for tp in _powers(device.node_devices):
+        if heads % tp:
+            continue
+        found.append(Layout(tp=tp))
+        if model.is_moe and tp > 1:
+            found.append(Layout(tp=tp, ep=tp))
+            if any(isinstance(block.mixer, LatentAttention) for block in model.blocks):
+                found.append(Layout(tp=1, dp=tp, ep=tp))
+        stages = _powers(device.node_devices // tp)[1:] if slow else []
+        found.extend(Layout(tp=tp, pp=pp) for pp in stages if model.layers >= pp)
+    if device.scale_out and heads % device.node_devices == 0:
+        found.extend(Layout(tp=device.node_devices, pp=pp) for pp in (2, 4) if model.layers >= pp)
+    return tuple(dict.fromkeys(sorted(found, key=lambda x: (x.devices, x.pp, x.dp, x.ep))))
+
+
+def _heads(model: Model) -> int:
+    heads = [b.mixer.heads for b in model.blocks if isinstance(b.mixer, Attention | LatentAttention)]
+    return min(heads, default=1)
+
+
+def _powers(most: int) -> list[int]:
+    return [2**i for i in range(max(most, 1).bit_length()) if 2**i <= most]
+
+
+def with_batch(candidate: Candidate, max_batch: int) -> Candidate:
+    """The candidate with the engine's batch capped."""
+    engine = replace(candidate.replica.engine, max_batch=max_batch)
+    return replace(candidate, replica=replace(candidate.replica, engine=engine))

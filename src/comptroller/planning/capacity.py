@@ -1,0 +1,228 @@
+"""How much of a demand one replica carries, and how late, as a function of the batch it runs at.
+
+A replica serves a mixture of request sizes. Per second of its time a request of slice i takes
+
+    u_i = m_i + O_i (a / B + c k_i)
+
+where m_i is the time its prompt's chunks add to the steps they share, O_i its output tokens, k_i its mean context,
+a / B its share of the fixed part of a decode step at batch B, and c the time per cached token. Usage adds over
+slices (as Melange's load, arXiv 2404.14527, does), and at usage 1 the batch is B. With a share rho = r m of the
+time in prompts, TPOT = t_decode(B) / (1 - rho).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.costs.memory import Memory
+from comptroller.costs.power import device_w as step_w
+from comptroller.costs.power import idle_w
+from comptroller.costs.queueing import allen_cunneen_wait_s, busy_batch
+from comptroller.costs.steady import Requests, batch_that_fits
+from comptroller.costs.step import Step, causal_pairs
+from comptroller.costs.timing import Timed
+
+Array = npt.NDArray[np.float64]
+
+BATCH_GRID = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024)
+"""Batch caps that are tried."""
+
+BISECTIONS = 14
+"""Halvings of a quantile's bracket: a precision of 1e-4 of its width."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A latency objective: the quantile of a quantity (`ttft_s`, `tpot_s`, `e2e_s`) that must stay below `most_s`."""
+
+    quantity: str
+    quantile: float
+    most_s: float
+
+
+@dataclass(frozen=True)
+class Load:
+    """A demand in slices of equal requests, and how irregular its arrivals are (coefficient of variation)."""
+
+    requests: Requests
+    rate_per_s: Array
+    arrival_cv: float
+
+    @cached_property
+    def weight(self) -> Array:
+        """Share of each slice in the requests."""
+        return np.asarray(self.rate_per_s / self.rate_per_s.sum())
+
+    @cached_property
+    def context_tokens(self) -> float:
+        """Mean context of a sequence that is decoding, seen at a random time: longer outputs weigh more."""
+        tokens = self.weight * self.requests.output_tokens
+        return float(tokens @ self.requests.mean_context_tokens / tokens.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What prompts do to the steps they share: (slices, columns).
+
+    marginal_s: seconds one prompt adds, all its chunks.  chunks: steps it needs.
+    """
+
+    marginal_s: Array
+    chunks: Array
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A replica under a mixture, at each of several batches (columns); rows are slices.
+
+    batch: mean sequences in flight.  decode_s: a pure decode step.  usage_s: replica seconds per request.
+    """
+
+    load: Load
+    batch: Array
+    decode_s: Array
+    prompts: Prompts
+    usage_s: Array
+
+    def part(self, columns: slice, beside: Prompts) -> State:
+        """Some of the batches."""
+        return State(self.load, self.batch[columns], self.decode_s[columns], beside, self.usage_s[:, columns])
+
+    @property
+    def saturated_per_s(self) -> Array:
+        """Requests per second of the mixture at usage 1."""
+        return np.asarray(1.0 / (self.load.weight @ self.usage_s))
+
+    def prefill_share(self, rate_per_s: Array) -> Array:
+        """rho: share of the time that goes to prompts."""
+        return np.asarray(np.minimum(rate_per_s * (self.load.weight @ self.prompts.marginal_s), 1 - 1e-9))
+
+    def tpot_s(self, rate_per_s: Array) -> Array:
+        """Mean time per output token."""
+        return np.asarray(self.decode_s / (1.0 - self.prefill_share(rate_per_s)))
+
+    def wait_s(self, rate_per_s: Array) -> tuple[Array, Array]:
+        """Mean wait for prefill, and its utilisation: Allen-Cunneen over the prompts' marginal times."""
+        mean = self.load.weight @ self.prompts.marginal_s
+        square = self.load.weight @ self.prompts.marginal_s**2
+        spread = np.sqrt(np.maximum(square / np.maximum(mean, 1e-12) ** 2 - 1.0, 0.0))
+        used = self.prefill_share(rate_per_s)
+        return allen_cunneen_wait_s(used, mean, self.load.arrival_cv, spread), used
+
+    def first_token_s(self, tpot_s: Array) -> Array:
+        """TTFT of each slice once its prefill begins: half a step, its chunks, and the steps that carry them."""
+        return np.asarray(0.5 * tpot_s + self.prompts.marginal_s + self.prompts.chunks * self.decode_s)
+
+
+def prompts(ready: Timed, load: Load, batch: Array) -> Prompts:
+    """What prompts add to steps that decode `batch` sequences, shape (columns,)."""
+    columns, slices = len(batch), len(load.rate_per_s)
+    chunk = float(ready.replica.engine.chunk_tokens)
+    wide, tokens = np.tile(batch, slices), np.repeat(load.requests.input_tokens, columns)
+    chunks = np.ceil(tokens / np.maximum(chunk - wide, chunk / 2))
+    pairs = causal_pairs(tokens, np.zeros(len(tokens))) / chunks
+    held = wide * load.context_tokens
+    mixed = ready.step(Step(wide, held, tokens / chunks, pairs, 1.0 / chunks)).total_s
+    alone = ready.step(Step.decode(batch, batch * load.context_tokens)).total_s
+    marginal = np.maximum(mixed - np.tile(alone, slices), 0.0) * chunks
+    return Prompts(marginal.reshape(slices, columns), chunks.reshape(slices, columns))
+
+
+def state(ready: Timed, load: Load, batch: Array, beside: Prompts) -> State:
+    """Evaluate a replica under a mixture at given batches, shape (columns,)."""
+    context, columns = load.context_tokens, len(batch)
+    steps = ready.step(Step.decode(np.tile(batch, 2), np.concatenate([batch * context, 0 * batch]))).total_s
+    full, bare = steps[:columns], steps[columns:]
+    per_token = (full - bare) / np.maximum(batch * context, 1.0)
+    output, held = load.requests.output_tokens[:, None], load.requests.mean_context_tokens[:, None]
+    usage = beside.marginal_s + output * (bare / batch + per_token * held)
+    return State(load, batch, full, beside, usage)
+
+
+def device_w(ready: Timed, at: State, rate_per_s: Array) -> Array:
+    """Mean watts of one device at a rate: prompts, decoding, and idle when nothing is in flight."""
+    chunk = float(ready.replica.engine.chunk_tokens)
+    typical = Step.prefill(min(chunk, float(at.load.weight @ at.load.requests.input_tokens)))
+    decoding = step_w(ready, ready.step(Step.decode(at.batch, at.batch * at.load.context_tokens)))
+    share = at.prefill_share(rate_per_s)
+    working = share * step_w(ready, ready.step(typical)) + (1.0 - share) * decoding
+    flying = -np.expm1(-rate_per_s / at.saturated_per_s * at.batch)
+    return np.asarray(flying * working + (1.0 - flying) * idle_w(ready.replica.device))
+
+
+def tail_s(at: State, rate_per_s: Array, crowded_tpot_s: Array, target: Target) -> Array:
+    """Quantile of a latency over all requests of the mixture, at each batch.
+
+    TPOT is that of a crowded batch. TTFT and end-to-end latency are the wait, exponential for the share that waits
+    at all, plus what each slice takes: the quantile solves sum_i w_i P(W > t - b_i) = 1 - q.
+    """
+    if target.quantity == "tpot_s":
+        return crowded_tpot_s
+    base = at.first_token_s(crowded_tpot_s)
+    if target.quantity == "e2e_s":
+        base = base + crowded_tpot_s * np.maximum(at.load.requests.output_tokens[:, None] - 1, 0)
+    wait, used = at.wait_s(rate_per_s)
+    scale = np.maximum(wait / np.maximum(used, 1e-12), 1e-12)
+    low, high = np.zeros(len(at.batch)), base.max(axis=0) + scale * np.log(1.0 / (1.0 - target.quantile))
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        late = middle[None, :] - base
+        beyond = at.load.weight @ np.where(late < 0, 1.0, used * np.exp(-np.maximum(late, 0.0) / scale))
+        above = beyond > 1.0 - target.quantile
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return np.where(np.isfinite(wait), high, np.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What one replica does at each batch cap (columns).
+
+    cap: the caps, held to what fits.  rate_per_s: (slices, caps), requests per second if it served that slice's
+    share of the mixture only.  decode_s: a decode step of the crowded batch; marginal_s: (slices, caps), what a
+    prompt adds to it.  latency_s: by (quantity, quantile).  usual: the state at the mean batch, for watts.
+    """
+
+    cap: Array
+    rate_per_s: Array
+    decode_s: Array
+    marginal_s: Array
+    latency_s: dict[tuple[str, float], Array]
+    usual: State
+
+
+def curve(ready: Timed, held: Memory, load: Load, targets: Sequence[Target]) -> Curve | None:
+    """Rates and latencies of a replica over the grid of batch caps; `None` if not even one sequence fits.
+
+    The cap is what the batch may grow to, the mean is lower by the spread of irregular arrivals (`busy_batch`).
+    """
+    mean = Requests(np.array([load.context_tokens]), np.zeros(1))
+    room = float(batch_that_fits(held, mean, ready.replica.engine.max_batch)[0])
+    if room < 1:
+        return None
+    grid = [b for b in BATCH_GRID if b <= room]
+    cap = np.array([*grid, room] if grid[-1] < room < BATCH_GRID[-1] else grid, float)
+    quantile = max((t.quantile for t in targets), default=0.5)
+    beside = prompts(ready, load, cap)
+    twice = Prompts(np.tile(beside.marginal_s, 2), np.tile(beside.chunks, 2))
+    both = state(ready, load, np.concatenate([mean_batch(cap, quantile), cap]), twice)
+    usual, crowded = both.part(slice(0, len(cap)), beside), both.part(slice(len(cap), None), beside)
+    rate = usual.saturated_per_s
+    tpot = crowded.tpot_s(rate)
+    latency = {(t.quantity, t.quantile): tail_s(usual, rate, tpot, t) for t in targets}
+    return Curve(cap, 1.0 / usual.usage_s, crowded.decode_s, beside.marginal_s, latency, usual)
+
+
+def mean_batch(cap: Array, quantile: float) -> Array:
+    """The mean whose `quantile` is the cap: the inverse of B + z sqrt(B), at least half a sequence.
+
+    >>> round(float(mean_batch(np.array([116.4]), 0.95)[0]), 1)
+    100.0
+    """
+    spread = float(busy_batch(np.ones(1), quantile)[0]) - 1.0
+    root = (np.sqrt(spread**2 + 4 * cap) - spread) / 2
+    return np.asarray(np.maximum(root**2, 0.5))

@@ -1,0 +1,336 @@
+"""From a chosen fleet to the Plan document: services, totals, and the reasons around it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from comptroller import __version__
+from comptroller.costs.deployment import Replica
+from comptroller.costs.money import carbon_g
+from comptroller.costs.steady import Requests
+from comptroller.errors import Infeasible
+from comptroller.facts.accelerator import accelerator
+from comptroller.facts.reader import folder
+from comptroller.planning.candidates import Candidate, Rejected, with_batch
+from comptroller.planning.capacity import Load
+from comptroller.planning.frontier import frontier
+from comptroller.planning.intervals import Spread, Spreads, unmeasured_error
+from comptroller.planning.launch import command
+from comptroller.planning.operating import Operating, operating
+from comptroller.planning.plan import (
+    Class,
+    DeploymentDocument,
+    Digests,
+    EngineDocument,
+    Latency,
+    Plan,
+    PoolDocument,
+    PriceDocument,
+    Pruned,
+    RecipeDocument,
+    Service,
+    Share,
+    SliceDocument,
+    Totals,
+    Verification,
+)
+from comptroller.planning.rivals import runners_up
+from comptroller.planning.search import Fleet, Goal, Search
+from comptroller.planning.shadow import constraints, shadow_price
+from comptroller.planning.verify import Seen
+from comptroller.quantities import round_significant
+from comptroller.serving.jit import COMPILED
+from comptroller.work.demand import Demand
+from comptroller.work.workload import Workload
+
+ENGINES = ("vllm", "sglang")
+"""Engines tried when the workload names none: the open ones that serve on more than one vendor's devices."""
+
+QUEUEING = "Allen-Cunneen wait with an exponential tail for prefill; normal quantile of the batch for decode"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A workload translated for the search: what is asked, and the table of all that could serve it."""
+
+    workload: Workload
+    asked: Demand
+    goal: Goal
+    search: Search
+    rejected: Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The rounds of simulation and what the last one showed."""
+
+    document: Verification
+    seen: tuple[Seen, ...]
+
+
+@lru_cache(maxsize=1)
+def facts_digest() -> tuple[str, str]:
+    """SHA-256 of all shipped facts, and of the calibration files among them."""
+    digests = []
+    for kinds in (("accelerators", "engines", "formats", "models", "sites"), ("calibration",)):
+        sha = hashlib.sha256()
+        for kind in kinds:
+            for path in sorted(folder(kind).glob("*.toml")):
+                sha.update(path.name.encode() + path.read_bytes())
+        digests.append(sha.hexdigest())
+    return digests[0], digests[1]
+
+
+def describe(search: Search, fleet: Fleet) -> str:
+    """A fleet in one line: replicas x model on devices, layout, formats, site."""
+    parts = []
+    for row in np.flatnonzero(fleet.units):
+        candidate = search.table.candidates[row]
+        replicas = round(fleet.units[row] * search.unit.replicas[row])
+        parts.append(f"{replicas}x [{_label(candidate)}]")
+    return " + ".join(parts)
+
+
+def _label(candidate: Candidate) -> str:
+    replica = candidate.replica
+    return (
+        f"{replica.model.id} {replica.recipe.weights}/kv {replica.recipe.kv} on {replica.layout.devices}x "
+        f"{replica.device.id} {replica.layout} {replica.engine.id} @ {candidate.site.id} {candidate.offer.term}"
+    )
+
+
+def document(problem: Problem, best: Fleet, verified: Verified | None) -> Plan:
+    """The plan of a fleet: services, totals, and the re-solved reasons around it."""
+    search, goal = problem.search, problem.goal
+    services, states = [], []
+    for row in np.flatnonzero(best.units):
+        found, state = service(problem, best, int(row))
+        services.append(found)
+        states.append(state)
+    spreads = _spreads(problem, best)
+
+    def line(fleet: Fleet) -> str:
+        return describe(search, fleet)
+
+    facts, calibration = facts_digest()
+    return Plan(
+        schema_version=1,
+        comptroller=__version__,
+        name=problem.workload.name,
+        objective=problem.workload.objective.value,
+        seed=problem.workload.seed,
+        digests=Digests(workload=problem.workload.digest, facts=facts, calibration=calibration),
+        classes=(_class(problem, services),),
+        services=tuple(services),
+        totals=_totals(problem, services, _price_spread(problem, best)),
+        latency=_latency(goal, states, verified, spreads),
+        queueing=QUEUEING,
+        verification=verified.document if verified else None,
+        shadow_prices=tuple(shadow_price(search, goal, best, c, line) for c in constraints(goal)),
+        runners_up=runners_up(search, goal, best, line),
+        frontier=frontier(search, goal, line),
+        candidates=len(search.table.candidates),
+        considered=best.considered,
+        pruned=tuple(
+            Pruned(reason=reason, count=count, example=problem.rejected.example[reason])
+            for reason, count in sorted(problem.rejected.count.items())
+        ),
+        notes=(*_notes(problem, verified), *_unmeasured(problem, best)),
+    )
+
+
+def service(problem: Problem, best: Fleet, row: int) -> tuple[Service, Operating]:
+    """One candidate of the fleet as a service, and where it operates."""
+    search, load = problem.search, problem.search.table.load
+    share = best.share[:, row]
+    replicas = round(best.units[row] * search.unit.replicas[row])
+    cap = int(search.table.cap[row, best.column[row]])
+    candidate = with_batch(search.table.candidates[row], cap)
+    rate = share * load.rate_per_s
+    served = share > 1e-9
+    part = Requests(load.requests.input_tokens[served], load.requests.output_tokens[served])
+    each = Load(part, rate[served] / replicas, load.arrival_cv)
+    state = operating(search.table.ready[row], each, problem.goal.targets, candidate.site.pue)
+    carried = rate[served] / best.rate_per_s[row, served]
+    output = float((rate * load.requests.output_tokens).sum())
+    watts, spreads = state.w * replicas, Spreads.of(candidate.replica)
+    grams = float(carbon_g(watts * 3600.0, candidate.site.grid_gco2e_per_j))
+    slices = tuple(
+        SliceDocument(
+            input_tokens=short(load.requests.input_tokens[i]),
+            output_tokens=short(load.requests.output_tokens[i]),
+            rate_per_s=short(load.rate_per_s[i]),
+            share=short(share[i]),
+            capacity_per_replica_per_s=short(best.rate_per_s[row, i]),
+        )
+        for i in np.flatnonzero(served)
+    )
+    found = Service(
+        id=candidate.id,
+        deployment=_deployment(candidate, replicas),
+        price=PriceDocument(
+            provider=candidate.offer.provider,
+            instance=candidate.offer.instance,
+            term=candidate.offer.term,
+            usd_per_device_h=short(candidate.offer.usd_per_s * 3600.0),
+            since=candidate.offer.since.isoformat(),
+        ),
+        usd_per_h=short(search.unit.usd_per_h[row] * best.units[row]),
+        rate_per_s=short(rate.sum()),
+        utilisation=short(carried.sum() / replicas),
+        batch=short(state.batch),
+        kv_capacity_tokens=candidate.memory.kv_capacity_tokens,
+        ttft_s=spreads.ttft.around(state.ttft_s),
+        tpot_s=spreads.tpot.around(state.tpot_s),
+        output_tokens_per_s=short(output),
+        w=spreads.w.around(watts),
+        gco2e_per_h=short(grams),
+        slices=slices,
+        launch=command(candidate.replica, int(problem.asked.longest_tokens)),
+    )
+    return found, state
+
+
+def _deployment(candidate: Candidate, replicas: int) -> DeploymentDocument:
+    replica: Replica = candidate.replica
+    recipe, engine, layout = replica.recipe, replica.engine, replica.layout
+    return DeploymentDocument(
+        model=replica.model.id,
+        recipe=RecipeDocument(
+            weights=recipe.weights, experts=recipe.experts, activations=recipe.activations, kv=recipe.kv
+        ),
+        engine=EngineDocument(
+            id=engine.id,
+            version=engine.version,
+            max_batch=engine.max_batch,
+            chunk_tokens=engine.chunk_tokens,
+            memory_fraction=short(engine.memory_fraction),
+        ),
+        pools=(
+            PoolDocument(
+                phase="mixed",
+                accelerator=replica.device.id,
+                tp=layout.tp,
+                pp=layout.pp,
+                dp=layout.dp,
+                ep=layout.ep,
+                replicas=replicas,
+            ),
+        ),
+        policies=(("batching", "chunked"), ("routing", "least_request"), ("scheduling", "fcfs")),
+        site=candidate.site.id,
+    )
+
+
+def _class(problem: Problem, services: Sequence[Service]) -> Class:
+    total = sum(service.rate_per_s for service in services)
+    shares = tuple(Share(service=s.id, share=short(s.rate_per_s / total)) for s in services)
+    return Class(name="all", share=1.0, strategy="once", roles={"solver": shares})
+
+
+def _spreads(problem: Problem, best: Fleet) -> list[Spreads]:
+    table = problem.search.table
+    return [Spreads.of(table.candidates[row].replica) for row in np.flatnonzero(best.units)]
+
+
+def _price_spread(problem: Problem, best: Fleet) -> Spread:
+    """The same demand if steps took as long as the ends of their interval: fleets are re-solved for it."""
+    search, goal = problem.search, problem.goal
+    steps = Spread.widest(x.tpot for x in _spreads(problem, best))
+    price = search.unit.usd_per_h
+
+    def ratio(factor: float) -> float:
+        try:
+            fleet = search.solve(replace(goal, demand=goal.demand * factor))
+        except Infeasible:
+            return float("nan")
+        return float(price @ fleet.units) / float(price @ best.units)
+
+    return Spread(ratio(steps.low), ratio(steps.high))
+
+
+def _totals(problem: Problem, services: Sequence[Service], price: Spread) -> Totals:
+    asked = problem.asked
+    usd = sum(service.usd_per_h for service in services)
+    watts = sum(service.w.value for service in services)
+    grams = sum(service.gco2e_per_h for service in services)
+    requests_h = asked.rate_per_s * 3600.0
+    output_h = requests_h * asked.mean_output_tokens
+    tokens_h = output_h + requests_h * asked.mean_input_tokens
+    power = Spread(*(sum(getattr(s.w, end) for s in services) / watts for end in ("low", "high")))
+    return Totals(
+        usd_per_h=price.around(usd),
+        usd_per_request=price.around(usd / requests_h),
+        usd_per_million_tokens=price.around(usd / tokens_h * 1e6),
+        usd_per_million_output_tokens=price.around(usd / output_h * 1e6),
+        w=power.around(watts),
+        j_per_request=power.around(watts * 3600.0 / requests_h),
+        gco2e_per_h=power.around(grams),
+        gco2e_per_request=power.around(grams / requests_h),
+        devices=sum(
+            p.replicas * p.tp * p.pp * p.dp for service in services for p in service.deployment.pools
+        ),
+        requests_per_s=short(asked.rate_per_s),
+    )
+
+
+def _latency(
+    goal: Goal, states: Sequence[Operating], verified: Verified | None, spreads: Sequence[Spreads]
+) -> tuple[Latency, ...]:
+    steady = [max(state.tails_s[number] for state in states) for number in range(len(goal.targets))]
+    return tuple(
+        Latency(
+            quantity=target.quantity,
+            quantile=target.quantile,
+            predicted_s=Spread.widest(x.latency(target.quantity) for x in spreads).around(
+                verified.seen[number].mean_s if verified else steady[number]
+            ),
+            steady_s=short(steady[number]),
+            most_s=short(target.most_s),
+            status="simulated" if verified else "unverified",
+        )
+        for number, target in enumerate(goal.targets)
+    )
+
+
+def _notes(problem: Problem, verified: Verified | None) -> tuple[str, ...]:
+    notes = [_host_note(problem)]
+    if not verified:
+        missing = "" if COMPILED else "; comptroller[sim] adds it"
+        notes.append(f"percentiles come from the queueing approximation, not from a simulation{missing}")
+    if not problem.workload.allow.engines:
+        notes.append(f"engines: {', '.join(ENGINES)}; allow.engines widens the choice")
+    if not problem.workload.allow.formats:
+        notes.append("formats: the checkpoint's own and near-lossless ones; allow.formats widens the choice")
+    if problem.asked.dropped:
+        notes.append(f"{problem.asked.dropped} bad rows of the trace were dropped")
+    return tuple(notes)
+
+
+def _unmeasured(problem: Problem, best: Fleet) -> Iterator[str]:
+    """Devices of the plan whose efficiency is borrowed from other families."""
+    chosen = [problem.search.table.candidates[row].replica for row in np.flatnonzero(best.units)]
+    for device, engine in dict.fromkeys((x.device.id, x.engine.id) for x in chosen):
+        if unmeasured_error(accelerator(device), engine):
+            yield (
+                f"{device}: no kernel of its family was timed; its efficiency is pooled from other families "
+                f"and its intervals are wider for it; measure it before you rely on the choice"
+            )
+
+
+def _host_note(problem: Problem) -> str:
+    """What measured servers added to TTFT outside the engine's own clock."""
+    served = {ready.replica.engine.id: ready.serving.host_s for ready in problem.search.table.ready}
+    each = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in sorted(served.items()))
+    return f"TTFT counts from the engine's queue; the server around it took a fixed time besides ({each} measured)"
+
+
+def short(value: float) -> float:
+    """A figure at six significant digits, as plans hold it."""
+    rounded = round_significant(float(value))
+    return float("nan") if rounded is None else rounded

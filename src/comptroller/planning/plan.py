@@ -1,0 +1,287 @@
+"""The Plan document: what was chosen, what it costs, why, and what would change it. Versioned JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from comptroller.errors import FactError
+
+SCHEMA_VERSION = 1
+
+Objective = Literal["usd", "j", "gco2e"]
+
+
+class Document(BaseModel):
+    """A part of a plan: frozen, no unknown fields; NaN is written as null."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+class Figure(Document):
+    """A predicted figure and its 80 % interval; `None` where no residuals support one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Latency(Document):
+    """A latency objective beside its prediction, in seconds.
+
+    predicted_s: by simulation where `status` says so.  steady_s: by the queueing approximation.
+    """
+
+    quantity: Literal["ttft_s", "tpot_s", "e2e_s"]
+    quantile: float
+    predicted_s: Figure
+    steady_s: float
+    most_s: float
+    status: Literal["unverified", "simulated"]
+
+
+class RecipeDocument(Document):
+    """Format ids."""
+
+    weights: str
+    experts: str
+    activations: str
+    kv: str
+
+
+class EngineDocument(Document):
+    """Engine settings."""
+
+    id: str
+    version: str
+    max_batch: int
+    chunk_tokens: int
+    memory_fraction: float
+
+
+class PoolDocument(Document):
+    """Equal replicas of one phase."""
+
+    phase: Literal["mixed", "prefill", "decode"]
+    accelerator: str
+    tp: int
+    pp: int
+    dp: int
+    ep: int
+    replicas: int
+
+
+class DeploymentDocument(Document):
+    """Model x recipe x engine x pools x site: the `Deployment` of the design."""
+
+    model: str
+    recipe: RecipeDocument
+    engine: EngineDocument
+    pools: tuple[PoolDocument, ...]
+    policies: tuple[tuple[str, str], ...]
+    site: str
+
+
+class PriceDocument(Document):
+    """The dated offer a service was priced with."""
+
+    provider: str
+    instance: str
+    term: str
+    usd_per_device_h: float
+    since: str
+
+
+class SliceDocument(Document):
+    """A request-size bucket and the share of it that a service carries."""
+
+    input_tokens: float
+    output_tokens: float
+    rate_per_s: float
+    share: float
+    capacity_per_replica_per_s: float
+
+
+class Service(Document):
+    """A deployment in the plan with what it does there."""
+
+    id: str
+    deployment: DeploymentDocument
+    price: PriceDocument
+    usd_per_h: float
+    rate_per_s: float
+    utilisation: float
+    batch: float
+    kv_capacity_tokens: int
+    ttft_s: Figure
+    tpot_s: Figure
+    output_tokens_per_s: float
+    w: Figure
+    gco2e_per_h: float
+    slices: tuple[SliceDocument, ...]
+    launch: str
+
+
+class Share(Document):
+    """A service's share of a role."""
+
+    service: str
+    share: float
+
+
+class Class(Document):
+    """A class of questions: its strategy, and which services play the strategy's roles."""
+
+    name: str
+    share: float
+    strategy: str
+    roles: dict[str, tuple[Share, ...]]
+
+
+class Totals(Document):
+    """Cost of the whole plan."""
+
+    usd_per_h: Figure
+    usd_per_request: Figure
+    usd_per_million_tokens: Figure
+    usd_per_million_output_tokens: Figure
+    w: Figure
+    j_per_request: Figure
+    gco2e_per_h: Figure
+    gco2e_per_request: Figure
+    devices: int
+    requests_per_s: float
+
+
+class Breakpoint(Document):
+    """The next value of a constraint at which the optimum changes, and by how much per hour.
+
+    change_per_h: objective after minus before (negative saves); `None` where the move is infeasible.
+    """
+
+    value: float
+    change_per_h: float | None
+    fleet: str
+
+
+class ShadowPrice(Document):
+    """What a constraint is worth: the next breakpoint on either side.
+
+    relaxed, tightened: `None` if nothing changes within the range that was searched (`searched`).
+    """
+
+    constraint: str
+    unit: str
+    value: float
+    relaxed: Breakpoint | None
+    tightened: Breakpoint | None
+    searched: tuple[float, float]
+    sentence: str
+
+
+class RunnerUp(Document):
+    """The best plan without the chosen value of one axis, and why it lost."""
+
+    axis: str
+    without: str
+    choice: str
+    objective_per_h: float | None
+    excess: float | None
+    reason: str
+
+
+class Pruned(Document):
+    """Candidates that fell out, by reason, with one example."""
+
+    reason: str
+    count: int
+    example: str
+
+
+class Frontier(Document):
+    """A point of the trade of cost against latency: the cheapest plan at a tighter or looser objective."""
+
+    constraint: str
+    value: float
+    usd_per_h: float
+    fleet: str
+
+
+class Round(Document):
+    """One fleet that was simulated: how far demand was inflated for sizing it, and what the draws showed.
+
+    upper_s: upper confidence bound of each objective's quantile, in the order of the plan's `latency`.
+    """
+
+    sized_for: float
+    usd_per_h: float
+    fleet: str
+    upper_s: tuple[float, ...]
+    holds: bool
+
+
+class Verification(Document):
+    """The simulation behind a plan: the steady-state answer, and what queueing added to it."""
+
+    draws: int
+    requests_per_draw: int
+    confidence: float
+    steady_usd_per_h: float
+    added_usd_per_h: float
+    rounds: tuple[Round, ...]
+
+
+class Digests(Document):
+    """SHA-256 of what the plan was made from."""
+
+    workload: str
+    facts: str
+    calibration: str
+
+
+class Plan(Document):
+    """The answer to a workload. The same input gives the same bytes."""
+
+    schema_version: Literal[1]
+    comptroller: str
+    name: str
+    objective: Objective
+    seed: int
+    digests: Digests
+    classes: tuple[Class, ...]
+    services: tuple[Service, ...]
+    totals: Totals
+    latency: tuple[Latency, ...]
+    queueing: str
+    verification: Verification | None
+    shadow_prices: tuple[ShadowPrice, ...]
+    runners_up: tuple[RunnerUp, ...]
+    frontier: tuple[Frontier, ...]
+    candidates: int
+    considered: int
+    pruned: tuple[Pruned, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """The whole document, two-space indented, ending in a newline."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def load_plan(path: Path) -> Plan:
+    """A plan from its JSON file.
+
+    Raises:
+        FactError: not readable, not a plan, or of another schema version.
+    """
+    try:
+        return Plan.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise FactError(str(path), "file", str(error)) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise FactError(
+            path.name, where, first["msg"], f"a plan of schema version {SCHEMA_VERSION}"
+        ) from error

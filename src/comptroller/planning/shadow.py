@@ -1,0 +1,183 @@
+"""Shadow prices by re-solving: the next value of a constraint at which the optimum changes, on either side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from comptroller.errors import Infeasible
+from comptroller.planning.plan import Breakpoint, ShadowPrice
+from comptroller.planning.search import Fleet, Goal, Search
+
+REACH = 4.0
+"""How far a constraint is moved, as a factor on either side."""
+
+RESOLUTION = 0.005
+"""Relative precision of a breakpoint."""
+
+CHANGE = 1e-6
+"""Relative change of the objective that counts as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A number of the goal that can be moved.
+
+    looser: +1 if larger values relax it, -1 if smaller ones do.  scale: SI value per unit shown.
+    """
+
+    name: str
+    unit: str
+    value: float
+    looser: int
+    scale: float
+    moved: Callable[[float], Goal]
+    whole: bool = False
+
+
+def constraints(goal: Goal) -> Iterator[Constraint]:
+    """Every constraint of a goal: latency targets, accelerator caps, budget, spares, demand."""
+    for number, target in enumerate(goal.targets):
+        name = f"{target.quantity[:-2].upper()} p{target.quantile * 100:g}"
+        yield Constraint(name, "ms", target.most_s, 1, 1e-3, _move_target(goal, number))
+    for number, (device, most) in enumerate(goal.caps):
+        yield Constraint(f"cap {device}", "devices", float(most), 1, 1.0, _move_cap(goal, number), whole=True)
+    if goal.budget_usd_per_h is not None:
+        yield Constraint(
+            "budget", "USD/h", goal.budget_usd_per_h, 1, 1.0, lambda x: replace(goal, budget_usd_per_h=x)
+        )
+    if goal.spare:
+        yield Constraint(
+            "spare", "replicas", float(goal.spare), -1, 1.0, lambda x: replace(goal, spare=int(x)), whole=True
+        )
+    yield Constraint("demand", "x", goal.demand, -1, goal.demand, lambda x: replace(goal, demand=x))
+
+
+def shadow_price(
+    search: Search, goal: Goal, best: Fleet, constraint: Constraint, describe: Callable[[Fleet], str]
+) -> ShadowPrice:
+    """The price of one constraint at the optimum `best`."""
+    before = best.objective
+    sides = []
+    for towards in (constraint.looser, -constraint.looser):
+        sides.append(_next_breakpoint(search, constraint, before, towards, describe))
+    low, high = constraint.value / REACH, constraint.value * REACH
+    relaxed, tightened = sides
+    return ShadowPrice(
+        constraint=constraint.name,
+        unit=constraint.unit,
+        value=_shown(constraint, constraint.value),
+        relaxed=relaxed,
+        tightened=tightened,
+        searched=(_shown(constraint, low), _shown(constraint, high)),
+        sentence=_sentence(constraint, relaxed, tightened, goal.objective),
+    )
+
+
+def _next_breakpoint(
+    search: Search, constraint: Constraint, before: float, towards: int, describe: Callable[[Fleet], str]
+) -> Breakpoint | None:
+    unchanged = constraint.value
+    for step in _ladder(constraint, towards):
+        tried = _try(search, constraint, step)
+        if tried is None or abs(tried.objective - before) > CHANGE * before:
+            value, fleet = _bisect(search, constraint, before, unchanged, (step, tried))
+            change = None if fleet is None else fleet.objective - before
+            return Breakpoint(
+                value=_shown(constraint, value),
+                change_per_h=None if change is None else float(f"{change:.6g}"),
+                fleet="infeasible" if fleet is None else describe(fleet),
+            )
+        unchanged = step
+    return None
+
+
+def _ladder(constraint: Constraint, towards: int) -> Iterator[float]:
+    if constraint.whole:
+        for step in range(1, max(4, round(constraint.value * (REACH - 1))) + 1):
+            if constraint.value + towards * step >= 0:
+                yield constraint.value + towards * step
+        return
+    factor = 1.02
+    while factor <= REACH:
+        yield constraint.value * (factor if towards > 0 else 1 / factor)
+        factor *= factor if factor > 1.1 else 1.05
+    yield constraint.value * (REACH if towards > 0 else 1 / REACH)
+
+
+def _bisect(
+    search: Search,
+    constraint: Constraint,
+    before: float,
+    unchanged: float,
+    changed: tuple[float, Fleet | None],
+) -> tuple[float, Fleet | None]:
+    value, fleet = changed
+    while not constraint.whole and abs(value - unchanged) > RESOLUTION * constraint.value:
+        middle = (value + unchanged) / 2
+        found = _try(search, constraint, middle)
+        if found is None or abs(found.objective - before) > CHANGE * before:
+            value, fleet = middle, found
+        else:
+            unchanged = middle
+    return value, fleet
+
+
+def _try(search: Search, constraint: Constraint, value: float) -> Fleet | None:
+    try:
+        return search.solve(constraint.moved(value))
+    except Infeasible:
+        return None
+
+
+def _move_target(goal: Goal, number: int) -> Callable[[float], Goal]:
+    def moved(value: float) -> Goal:
+        targets = list(goal.targets)
+        targets[number] = replace(targets[number], most_s=value)
+        return replace(goal, targets=tuple(targets))
+
+    return moved
+
+
+def _move_cap(goal: Goal, number: int) -> Callable[[float], Goal]:
+    def moved(value: float) -> Goal:
+        caps = list(goal.caps)
+        caps[number] = (caps[number][0], int(value))
+        return replace(goal, caps=tuple(caps))
+
+    return moved
+
+
+def _shown(constraint: Constraint, value: float) -> float:
+    return float(f"{value / constraint.scale:.6g}")
+
+
+UNIT = {"usd": ("$", ""), "j": ("", " J"), "gco2e": ("", " gCO2e")}
+
+
+def amount(value: float, objective: str) -> str:
+    """A value of the objective with its unit.
+
+    >>> amount(1.9, "usd")
+    '$1.90'
+    """
+    before, after = UNIT[objective]
+    return f"{before}{value:,.2f}{after}" if objective == "usd" else f"{value:,.4g}{after}"
+
+
+def _sentence(
+    constraint: Constraint, relaxed: Breakpoint | None, tightened: Breakpoint | None, objective: str
+) -> str:
+    now = f"{constraint.name} {_shown(constraint, constraint.value):g} {constraint.unit}"
+    parts = []
+    if relaxed and relaxed.change_per_h is not None and relaxed.change_per_h < 0:
+        saved = amount(-relaxed.change_per_h, objective)
+        parts.append(f"relax {now} to {relaxed.value:.4g} and save {saved}/h")
+    if tightened:
+        if tightened.change_per_h is None:
+            parts.append(f"{constraint.name} {tightened.value:g} {constraint.unit} is infeasible")
+        else:
+            what = "tighten" if parts else f"tighten {now}"
+            more = amount(tightened.change_per_h, objective)
+            parts.append(f"{what} to {tightened.value:.4g} and pay {more}/h more")
+    return "; ".join(parts) or f"{now} does not bind within a factor of {REACH:g}"

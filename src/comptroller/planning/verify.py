@@ -1,0 +1,118 @@
+"""Is the fleet really enough? Finalists are simulated on arrivals they have not seen, and raised until they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtrit
+
+from comptroller.costs.timing import Calibration
+from comptroller.planning.capacity import Target
+from comptroller.planning.fleet import calls_of, fleet_of
+from comptroller.planning.plan import Service
+from comptroller.serving.engine import simulate
+from comptroller.work.demand import Demand, recorded, requests
+from comptroller.work.trace import Trace
+from comptroller.work.workload import Peak, Workload
+
+Array = npt.NDArray[np.float64]
+
+SPAN_S = 600.0
+FEWEST, MOST = 2_000, 40_000
+WARM_UP = 0.2
+"""A draw lasts ten minutes of arrivals within these bounds; its first fifth fills the fleet and is not counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """How a fleet is tried: independent draws of the arrivals, and the confidence that its quantiles hold."""
+
+    draws: int = 8
+    confidence: float = 0.95
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the draws showed of one objective: mean over draws, its upper confidence bound, and whether it holds."""
+
+    target: Target
+    mean_s: float
+    upper_s: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bound is within the objective."""
+        return self.upper_s <= self.target.most_s
+
+
+def traces(workload: Workload, asked: Demand, rehearsal: Rehearsal) -> list[Trace]:
+    """Independent draws of the arrivals.
+
+    Without a trace: gaps and lengths from the workload, at the rate to hold. With one: the trace as it was
+    recorded, then draws of its windows with replacement, so that bursts and busy hours stay what they are.
+    """
+    if workload.trace is None:
+        count = int(np.clip(asked.rate_per_s * SPAN_S, FEWEST, MOST))
+        return [requests(workload, _draw(rehearsal, number), count) for number in range(rehearsal.draws)]
+    whole = recorded(workload)
+    window_s = (workload.peak or Peak()).window_s
+    drawn = [shuffled(whole, window_s, _draw(rehearsal, number)) for number in range(1, rehearsal.draws)]
+    return [whole, *drawn]
+
+
+def _draw(rehearsal: Rehearsal, number: int) -> np.random.Generator:
+    return np.random.default_rng([rehearsal.seed, number])
+
+
+def shuffled(trace: Trace, window_s: float, rng: np.random.Generator) -> Trace:
+    """Windows of a trace drawn with replacement and put end to end (a block bootstrap)."""
+    since = trace.arrival_s - trace.arrival_s[0]
+    windows = max(int(np.ceil(trace.span_s / window_s)), 1)
+    edges = np.searchsorted(since, np.arange(windows + 1) * window_s)
+    rows, offset = [], []
+    for place, window in enumerate(rng.integers(0, windows, windows)):
+        part = np.arange(edges[window], edges[window + 1])
+        rows.append(part)
+        offset.append(np.full(len(part), (place - window) * window_s))
+    chosen = np.concatenate(rows)
+    taken = trace.take(chosen)
+    return replace(
+        taken, arrival_s=since[chosen] + np.concatenate(offset), blocks=None, session=None, measured=None
+    )
+
+
+def rehearse(
+    services: Sequence[Service],
+    calibration: Calibration,
+    draws: Sequence[Trace],
+    targets: Sequence[Target],
+    rehearsal: Rehearsal,
+) -> tuple[Seen, ...]:
+    """Simulate every draw and bound the quantiles: mean + t s / sqrt(n), one-sided, over independent draws."""
+    fleet = fleet_of(services, calibration)
+    values = np.empty((len(draws), len(targets)))
+    for row, trace in enumerate(draws):
+        calls = calls_of(services, trace, np.random.default_rng([rehearsal.seed, row, 1]))
+        outcome = simulate(fleet, calls)
+        counted = trace.arrival_s >= trace.arrival_s[0] + WARM_UP * trace.span_s
+        for column, target in enumerate(targets):
+            values[row, column] = _quantile(getattr(outcome, target.quantity)[counted], target)
+    mean = values.mean(axis=0)
+    spread = values.std(axis=0, ddof=1) / np.sqrt(len(draws))
+    upper = mean + float(stdtrit(len(draws) - 1, rehearsal.confidence)) * spread
+    return tuple(Seen(t, float(m), float(u)) for t, m, u in zip(targets, mean, upper, strict=True))
+
+
+def _quantile(values: Array, target: Target) -> float:
+    """The quantile over all counted requests; those that never got there count as infinitely late.
+
+    A single output token has no TPOT and is left out of it.
+    """
+    if target.quantity == "tpot_s":
+        values = values[np.isfinite(values)]
+    late = np.where(np.isfinite(values), values, np.inf)
+    return float(np.quantile(late, target.quantile, method="higher")) if late.size else float("inf")

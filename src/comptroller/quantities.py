@@ -1,0 +1,127 @@
+"""Units, the cost vector, and the glossary of symbols.
+
+Inside the package every number is in SI base units and its name ends in the unit: `_s _bytes _flops
+_flops_per_s _bytes_per_s _w _j _usd _gco2e _tokens`. Conversion happens only at the door, here.
+
+Glossary: B batch (sequences in a step), C concurrency, D hidden size, E experts, K key-value tokens,
+P prompt tokens of a step, S sequence length, TTFT time to first token, TPOT time per output token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Values = float | npt.NDArray[np.float64]
+"""One number, or an array whose leading axis is calibration draws or points."""
+
+KWH_J = 3.6e6
+HOUR_S = 3600.0
+
+_PREFIX = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
+_BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
+
+
+def _units() -> dict[str, tuple[str, float]]:
+    table = {"1": ("1", 1.0), "%": ("1", 0.01), "USD/h": ("usd_per_s", 1 / HOUR_S), "USD": ("usd", 1.0)}
+    for prefix, scale in _PREFIX.items():
+        table[prefix + "B"] = ("bytes", scale)
+        table[prefix + "B/s"] = ("bytes_per_s", scale)
+        table[prefix + "bit/s"] = ("bytes_per_s", scale / 8)
+        table[prefix + "flop/s"] = ("flops_per_s", scale)
+        table[prefix + "op/s"] = ("flops_per_s", scale)
+        table[prefix + "W"] = ("w", scale)
+        table[prefix + "params"] = ("params", scale)
+    for prefix, scale in _BINARY.items():
+        table[prefix + "B"] = ("bytes", scale)
+    for name, seconds in {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "h": HOUR_S}.items():
+        table[name] = ("s", seconds)
+    for name, joules in {"J": 1.0, "pJ": 1e-12, "kWh": KWH_J, "Wh": 3600.0}.items():
+        table[name] = ("j", joules)
+        table["USD/" + name] = ("usd_per_j", 1 / joules)
+        table["gCO2e/" + name] = ("gco2e_per_j", 1 / joules)
+    return table
+
+
+UNITS: dict[str, tuple[str, float]] = _units()
+"""Unit as written -> (suffix of the field it may stand in, factor to SI)."""
+
+
+def to_si(value: float, unit: str) -> tuple[float, str]:
+    """The value in SI and the field suffix its unit belongs to.
+
+    Raises:
+        KeyError: the unit is unknown.
+
+    >>> to_si(80, "GB")
+    (80000000000.0, 'bytes')
+    >>> to_si(0.36, "USD/kWh")
+    (1e-07, 'usd_per_j')
+    """
+    suffix, factor = UNITS[unit]
+    return value * factor, suffix
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens by kind; every token is in exactly one bucket."""
+
+    input: Values = 0.0
+    cached: Values = 0.0
+    cache_write: Values = 0.0
+    output: Values = 0.0
+    reasoning: Values = 0.0
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(*(a + b for a, b in zip(_each(self), _each(other), strict=True)))
+
+    def __mul__(self, factor: Values) -> Tokens:
+        return Tokens(*(a * factor for a in _each(self)))
+
+    @property
+    def total(self) -> Values:
+        """All tokens of the call."""
+        return self.input + self.cached + self.cache_write + self.output + self.reasoning
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What was or would be consumed; adds and scales. Unknown is NaN and propagates.
+
+    No latency stands here: it does not add over parallel calls.
+
+    >>> (Cost(usd=1.0, j=2.0) + Cost(usd=0.5, j=1.0)) * 2
+    Cost(device_s=0.0, tokens=Tokens(input=0.0, cached=0.0, cache_write=0.0, output=0.0, reasoning=0.0), \
+flops=0.0, bytes=0.0, j=6.0, usd=3.0, gco2e=0.0)
+    """
+
+    device_s: Values = 0.0
+    tokens: Tokens = field(default_factory=Tokens)
+    flops: Values = 0.0
+    bytes: Values = 0.0
+    j: Values = 0.0
+    usd: Values = 0.0
+    gco2e: Values = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(a + b for a, b in zip(_each(self), _each(other), strict=True)))
+
+    def __mul__(self, factor: Values) -> Cost:
+        return Cost(*(a * factor for a in _each(self)))
+
+
+def _each(record: Tokens | Cost) -> Iterator[Any]:
+    return (getattr(record, item.name) for item in fields(record))
+
+
+def round_significant(value: float, digits: int = 6) -> float | None:
+    """The value at a number of significant digits; `None` where it is unknown (NaN), as JSON wants it.
+
+    >>> round_significant(1234.56789, 4), round_significant(float("nan"))
+    (1235.0, None)
+    """
+    return None if np.isnan(value) else float(f"{value:.{digits}g}")

@@ -1,0 +1,69 @@
+"""How numbers are printed: three significant digits, in the unit a reader expects."""
+
+from __future__ import annotations
+
+import math
+
+from comptroller.planning.plan import Figure
+
+_STEPS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+
+OBJECTIVES = {"usd": "dollars", "j": "energy", "gco2e": "emissions"}
+"""An objective in words."""
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Significant digits without an exponent, thousands separated; a dash where it is unknown.
+
+    >>> number(1234.56), number(0.012345), number(None), number(20.0)
+    ('1,235', '0.0123', '–', '20')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    if value == 0 or math.isinf(value):
+        return f"{value:g}"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def scaled(value: float, unit: str) -> str:
+    """A value with the metric prefix that leaves it readable.
+
+    >>> scaled(0.035, "s"), scaled(4742, "W"), scaled(0, "W")
+    ('35 ms', '4.74 kW', '0 W')
+    """
+    if math.isnan(value):
+        return "–"
+    factor, prefix = next(((f, p) for f, p in _STEPS if abs(value) >= f * 0.9995), (1.0, ""))
+    return f"{number(value / factor)} {prefix}{unit}"
+
+
+def dollars(value: float) -> str:
+    """Dollars with cents, or three significant digits below ten cents.
+
+    >>> dollars(9.56), dollars(0.000132778), dollars(1234.5)
+    ('$9.56', '$0.000133', '$1,234.50')
+    """
+    return f"${value:,.2f}" if abs(value) >= 0.1 else f"${number(value)}"
+
+
+def seconds(value: float) -> str:
+    """A duration; milliseconds below a second, seconds however long.
+
+    >>> seconds(0.0347), seconds(2.5), seconds(1236.1)
+    ('34.7 ms', '2.5 s', '1,236 s')
+    """
+    return scaled(value, "s") if abs(value) < 1000 else f"{number(value)} s"
+
+
+def interval(figure: Figure, unit: str = "") -> str:
+    """The 80 % interval of a figure in brackets, or nothing where it has none.
+
+    >>> interval(Figure(value=0.035, low=0.03, high=0.041), "s")
+    '[30 ms to 41 ms]'
+    """
+    if figure.low is None or figure.high is None:
+        return ""
+    show = dollars if unit == "$" else (lambda x: scaled(x, unit))
+    return f"[{show(figure.low)} to {show(figure.high)}]"

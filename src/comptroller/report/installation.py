@@ -1,0 +1,51 @@
+"""What is installed: versions, extras, facts."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+
+from comptroller import __version__
+from comptroller.facts.reader import ids
+from comptroller.planning.document import facts_digest
+from comptroller.report.facts import LISTS
+from comptroller.report.sheet import Column, Sheet
+
+
+def installation() -> Sheet:
+    """Version of Comptroller, Python and every dependency, with the extra it belongs to; counts of facts."""
+    rows = [
+        ("comptroller", __version__, ""),
+        ("python", platform.python_version(), ""),
+        ("machine", f"{platform.system()} {platform.machine()}", ""),
+        *((name, _version(name), extra) for name, extra in dependencies()),
+        *((kind, str(len(ids(kind))), "facts") for kind in LISTS),
+        ("digest of the facts", facts_digest()[0][:16], "facts"),
+        ("digest of the calibration", facts_digest()[1][:16], "facts"),
+    ]
+    columns = (
+        Column("what", "what"),
+        Column("version", "version or count"),
+        Column("belongs_to", "belongs to"),
+    )
+    return Sheet("Installation", columns, tuple(rows))
+
+
+def dependencies() -> list[tuple[str, str]]:
+    """Declared dependencies and the extra each belongs to (`core` for none); those of tests are left out."""
+    found = []
+    for line in requires("comptroller") or []:
+        requirement, _, condition = line.partition(";")
+        extra = condition.partition("extra ==")[2].strip(" '\"") or "core"
+        name = requirement.strip().split(">=")[0].split("[")[0].strip()
+        if extra != "test":
+            found.append((name, extra))
+    return found
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed" if find_spec(package) is None else "unknown"

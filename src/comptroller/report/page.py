@@ -1,0 +1,179 @@
+"""A plan as one self-contained HTML page: no network, readable by keyboard and in print, light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from html import escape
+from importlib import resources
+
+from comptroller.planning.against import Comparison
+from comptroller.planning.plan import Plan
+from comptroller.report import planned
+from comptroller.report.chart import Panel, chart, most_cost, panels
+from comptroller.report.figures import dollars, interval, number, scaled, seconds
+from comptroller.report.sheet import Column, Sheet, right
+
+SECTIONS: tuple[tuple[str, Callable[[Plan], Sheet], str], ...] = (
+    (
+        "Services",
+        planned.services,
+        "What runs where. TTFT, TPOT and batch are means; power is at the meter, with host and cooling.",
+    ),
+    ("Latency objectives", planned.latency, "Predictions of the percentile that was asked for."),
+    (
+        "Shadow prices",
+        planned.shadow_prices,
+        "What the next unit of each constraint is worth, found by solving again.",
+    ),
+    (
+        "Runners-up",
+        planned.runners_up,
+        "The best plan without each thing that was chosen, and why it lost; model and place as chosen where not named.",
+    ),
+    (
+        "Simulated fleets",
+        planned.rounds,
+        "Upper confidence bounds of the percentiles on arrivals that the sizing had not seen.",
+    ),
+    ("Fell out before the search", planned.pruned, "Choices that no plan could use."),
+)
+
+
+def page(plan: Plan, beside: Comparison | None = None) -> str:
+    """The page as text; beside: the comparison with the fleet of today, if there is one."""
+    sections = [*SECTIONS[:1], (*SECTIONS[1][:2], planned.verified(plan) or SECTIONS[1][2]), *SECTIONS[2:]]
+    services, objectives, *reasons = (section(title, sheet(plan), hint) for title, sheet, hint in sections)
+    body = [_header(plan), services, objectives, _frontier(plan)]
+    if beside:
+        body.append(section("Against today's fleet", planned.comparison(beside), "At the prices of today."))
+    body += [*reasons, _launch(plan), _footer(plan)]
+    return document(f"{plan.name}: {planned.headline(plan)}", "".join(body), asset("page.js"))
+
+
+def document(title: str, body: str, script: str) -> str:
+    """A whole page in the look of all pages."""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title>"
+        f"<style>{asset('page.css')}</style></head><body><main>{body}</main>"
+        '<div id="tip" role="status" hidden><b></b><span></span></div>'
+        f"<script>{script}</script></body></html>\n"
+    )
+
+
+def asset(name: str) -> str:
+    """The text of a style sheet or script of this folder."""
+    return (resources.files("comptroller.report") / name).read_text(encoding="utf-8")
+
+
+def _header(plan: Plan) -> str:
+    total = plan.totals
+    shown = (
+        ("Cost", f"{dollars(total.usd_per_h.value)}/h", interval(total.usd_per_h, "$")),
+        ("Per request", dollars(total.usd_per_request.value), interval(total.usd_per_request, "$")),
+        (
+            "Per million tokens",
+            dollars(total.usd_per_million_tokens.value),
+            f"{dollars(total.usd_per_million_output_tokens.value)} per million output tokens",
+        ),
+        ("Power at the meter", scaled(total.w.value, "W"), interval(total.w, "W")),
+        ("Energy per request", scaled(total.j_per_request.value, "J"), interval(total.j_per_request, "J")),
+        (
+            "Emissions",
+            f"{scaled(total.gco2e_per_h.value, 'g')}/h",
+            f"{scaled(total.gco2e_per_request.value, 'g')} CO2e per request",
+        ),
+    )
+    return (
+        f'<p class="eyebrow"><b>Comptroller</b> plan for {escape(plan.name)}</p>'
+        f"<h1>{escape(planned.headline(plan))}</h1>"
+        f'<p class="lede">{escape(planned.goal(plan))}</p>{tiles(shown)}'
+    )
+
+
+def tiles(shown: Iterable[tuple[str, str, str]]) -> str:
+    """Large figures: a name, a value, and a line beneath it, each."""
+    cells = "".join(
+        f'<div class="tile"><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(more)}</small></dd></div>'
+        for name, value, more in shown
+    )
+    return f'<dl class="tiles">{cells}</dl>'
+
+
+def _frontier(plan: Plan) -> str:
+    shown = panels(plan)
+    if not shown:
+        return ""
+    most = most_cost(shown)
+    figures = "".join(_figure(panel, most) for panel in shown)
+    return (
+        "<section><h2>Cost against latency</h2>"
+        '<p class="hint">The cheapest plan at tighter and looser objectives, the others held as asked. '
+        "Point at a mark, or move with Tab and the arrow keys, to read it. Between marks the true frontier lies "
+        f'on or below the line.</p><div class="charts">{figures}</div></section>'
+    )
+
+
+def _figure(panel: Panel, most_usd: float) -> str:
+    columns = (right("value", panel.name), right("usd_per_h", "$/h"), Column("fleet", "cheapest plan"))
+    rows = tuple((f"≤ {seconds(p.value)}", number(p.usd_per_h, 4), p.fleet) for p in panel.points)
+    listed = table(Sheet(panel.name, columns, rows))
+    return (
+        f"<figure><figcaption>{escape(panel.name)}</figcaption>{chart(panel, most_usd)}"
+        f"<details><summary>The {len(rows)} points as a table</summary>{listed}</details></figure>"
+    )
+
+
+def section(title: str, sheet: Sheet, hint: str) -> str:
+    """A table under a heading with a line that explains it; nothing if it has no rows."""
+    if not sheet.rows:
+        return ""
+    return f'<section><h2>{escape(title)}</h2><p class="hint">{escape(hint)}</p>{table(sheet)}</section>'
+
+
+def table(sheet: Sheet) -> str:
+    """A table, as wide as it needs to be."""
+    sides = ['class="num"' if column.side == "right" else "" for column in sheet.columns]
+    heads = "".join(
+        f'<th scope="col" {side}>{escape(column.heading)}</th>'
+        for column, side in zip(sheet.columns, sides, strict=True)
+    )
+    rows = "".join(
+        f"<tr>{''.join(f'<td {side}>{_cell(text)}</td>' for text, side in zip(row, sides, strict=True))}</tr>"
+        for row in sheet.texts()
+    )
+    return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _cell(text: str) -> str:
+    word, comma, rest = text.partition(",")
+    if word in {"met", "missed"}:
+        return f'<span class="{word}">{word}</span>{comma}{escape(rest)}'
+    return escape(text)
+
+
+def _launch(plan: Plan) -> str:
+    blocks = "".join(
+        f'<p class="hint">{escape(count)}</p><div class="launch"><pre tabindex="0">{escape(command)}</pre>'
+        '<button type="button" data-copy>Copy</button></div>'
+        for count, command in planned.launches(plan)
+    )
+    return f"<section><h2>Launch</h2>{blocks}</section>"
+
+
+def _footer(plan: Plan) -> str:
+    digests = plan.digests
+    prices = "; ".join(
+        f"{s.price.provider} {s.deployment.pools[0].accelerator} "
+        f"{dollars(s.price.usd_per_device_h)} per device and hour, {s.price.term}, since {s.price.since}"
+        for s in plan.services
+    )
+    lines = (
+        f"Prices: {prices}.",
+        f"Percentiles: {plan.queueing}.",
+        *plan.notes,
+        f"Comptroller {plan.comptroller}, seed {plan.seed}; SHA-256 of workload {digests.workload[:16]}, "
+        f"facts {digests.facts[:16]}, calibration {digests.calibration[:16]}.",
+    )
+    return f"<footer>{''.join(f'<p>{escape(line)}</p>' for line in lines)}</footer>"

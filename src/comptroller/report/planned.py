@@ -1,0 +1,271 @@
+"""The tables of a plan: services, latency, shadow prices, runners-up, what fell out."""
+
+from __future__ import annotations
+
+from comptroller.planning.against import Comparison
+from comptroller.planning.plan import DeploymentDocument, Latency, Plan, PoolDocument, Service
+from comptroller.report.figures import OBJECTIVES, dollars, interval, number, scaled, seconds
+from comptroller.report.sheet import Column, Sheet, right
+
+
+def headline(plan: Plan) -> str:
+    """The answer in one line."""
+    total = plan.totals
+    counts: dict[str, int] = {}
+    for service in plan.services:
+        for pool in service.deployment.pools:
+            counts[pool.accelerator] = counts.get(pool.accelerator, 0) + devices(pool)
+    fleet = " + ".join(f"{count} {name}" for name, count in counts.items())
+    return f"{fleet} for {number(total.requests_per_s)} req/s at {dollars(total.usd_per_h.value)}/h"
+
+
+def goal(plan: Plan) -> str:
+    """What was minimised, over how many choices."""
+    least = OBJECTIVES[plan.objective]
+    return (
+        f"least {least} among {plan.candidates:,} deployments; {plan.considered:,} left after exact pruning"
+    )
+
+
+def devices(pool: PoolDocument) -> int:
+    """Accelerators of a pool."""
+    return pool.replicas * pool.tp * pool.pp * pool.dp
+
+
+def layout(pool: PoolDocument) -> str:
+    """The parallel layout in short: only the degrees above one, `tp1` if there are none."""
+    degrees = {"tp": pool.tp, "pp": pool.pp, "dp": pool.dp, "ep": pool.ep}
+    return " ".join(f"{name}{degree}" for name, degree in degrees.items() if degree > 1) or "tp1"
+
+
+def formats(deployment: DeploymentDocument) -> str:
+    """The formats of weights, experts, activations and cache; one name where all are the same."""
+    recipe = deployment.recipe
+    weights = "+".join(dict.fromkeys((recipe.weights, recipe.experts)))
+    rest = [
+        f"{part} {name}" for part, name in (("act", recipe.activations), ("kv", recipe.kv)) if name != weights
+    ]
+    return ", ".join((weights, *rest))
+
+
+def services(plan: Plan) -> Sheet:
+    """One row per pool of every service."""
+    several = len({service.deployment.model for service in plan.services}) > 1
+    phases = any(len(service.deployment.pools) > 1 for service in plan.services)
+    columns = [
+        Column("accelerator", "accelerators"),
+        Column("layout", "layout"),
+        *([Column("model", "model")] if several else []),
+        *([Column("phase", "phase")] if phases else []),
+        Column("formats", "formats"),
+        Column("engine", "engine"),
+        Column("site", "site"),
+        Column("term", "term"),
+        right("usd_per_h", "$/h"),
+        right("rate_per_s", "req/s"),
+        right("utilisation", "used"),
+        right("batch", "batch"),
+        right("ttft", "TTFT"),
+        right("tpot", "TPOT"),
+        right("w", "power"),
+    ]
+    rows = []
+    for service in plan.services:
+        for number_, pool in enumerate(service.deployment.pools):
+            cells = _service_cells(service, pool, first=number_ == 0)
+            kept = {column.key for column in columns}
+            rows.append(tuple(value for key, value in cells.items() if key in kept))
+    return Sheet("Services", tuple(columns), tuple(rows))
+
+
+def _service_cells(service: Service, pool: PoolDocument, first: bool) -> dict[str, str]:
+    deployment = service.deployment
+    cells = {
+        "accelerator": f"{pool.replicas} x {pool.tp * pool.pp * pool.dp} {pool.accelerator}",
+        "layout": layout(pool),
+        "model": deployment.model,
+        "phase": pool.phase,
+        "formats": formats(deployment),
+        "engine": deployment.engine.id,
+        "site": deployment.site,
+        "term": service.price.term.replace("_", "-"),
+        "usd_per_h": dollars(service.usd_per_h),
+        "rate_per_s": number(service.rate_per_s),
+        "utilisation": f"{service.utilisation:.0%}",
+        "batch": number(service.batch),
+        "ttft": seconds(service.ttft_s.value),
+        "tpot": seconds(service.tpot_s.value),
+        "w": scaled(service.w.value, "W"),
+    }
+    shared = ("usd_per_h", "rate_per_s", "utilisation", "batch", "ttft", "tpot", "w")
+    return cells if first else {**cells, **dict.fromkeys(shared, "")}
+
+
+def totals(plan: Plan) -> Sheet:
+    """What the whole plan costs, with intervals where residuals support them."""
+    total = plan.totals
+    rows = [
+        ("cost", f"{dollars(total.usd_per_h.value)}/h", interval(total.usd_per_h, "$")),
+        ("per request", dollars(total.usd_per_request.value), interval(total.usd_per_request, "$")),
+        (
+            "per million tokens",
+            f"{dollars(total.usd_per_million_tokens.value)} "
+            f"({dollars(total.usd_per_million_output_tokens.value)} per million output tokens)",
+            interval(total.usd_per_million_tokens, "$"),
+        ),
+        ("power", scaled(total.w.value, "W"), interval(total.w, "W")),
+        ("energy per request", scaled(total.j_per_request.value, "J"), interval(total.j_per_request, "J")),
+        (
+            "emissions",
+            f"{scaled(total.gco2e_per_h.value, 'gCO2e')}/h, "
+            f"{scaled(total.gco2e_per_request.value, 'gCO2e')} per request",
+            interval(total.gco2e_per_h, "gCO2e"),
+        ),
+    ]
+    columns = (Column("quantity", "total"), Column("value", "value"), Column("interval", "80 % interval"))
+    sheet = Sheet("Totals", columns, tuple(rows))
+    return sheet if any(row[2] for row in rows) else sheet.without("interval")
+
+
+def latency(plan: Plan) -> Sheet:
+    """Every latency objective beside its prediction."""
+    columns = (
+        Column("objective", "latency"),
+        right("asked", "asked"),
+        right("predicted", "predicted"),
+        Column("interval", "80 % interval"),
+        right("steady", "steady state"),
+        Column("verdict", "status"),
+    )
+    rows = tuple(
+        (
+            objective_name(entry),
+            f"≤ {seconds(entry.most_s)}",
+            seconds(entry.predicted_s.value),
+            interval(entry.predicted_s, "s") or "–",
+            seconds(entry.steady_s),
+            verdict(entry),
+        )
+        for entry in plan.latency
+    )
+    sheet = Sheet("Latency", columns, rows)
+    idle = [] if any(row[3] != "–" for row in rows) else ["interval"]
+    return sheet.without(*idle, *([] if plan.verification else ["steady"]))
+
+
+def objective_name(entry: Latency) -> str:
+    """The quantity and its percentile: `TTFT p95`."""
+    return f"{entry.quantity.removesuffix('_s').upper()} p{entry.quantile * 100:g}"
+
+
+def verdict(entry: Latency) -> str:
+    """Whether the prediction meets the objective, and how far it is to be trusted."""
+    met = entry.predicted_s.value <= entry.most_s * (1 + 1e-6)
+    return f"{'met' if met else 'missed'}, {entry.status}"
+
+
+def verified(plan: Plan) -> str:
+    """What the simulation found, in a sentence; empty if nothing was simulated."""
+    found = plan.verification
+    if found is None:
+        return ""
+    return (
+        f"Simulated on {found.draws} draws of {found.requests_per_draw:,} requests, percentiles held with "
+        f"{found.confidence:.0%} confidence: the steady-state answer was {dollars(found.steady_usd_per_h)}/h, "
+        f"queueing added {dollars(found.added_usd_per_h)}/h."
+    )
+
+
+def rounds(plan: Plan) -> Sheet:
+    """Every fleet that was simulated: what its size was reckoned for, the upper bounds seen, whether they hold."""
+    columns = (
+        right("sized_for", "sized for"),
+        right("usd_per_h", "$/h"),
+        *(right(f"upper_{n}", objective_name(entry)) for n, entry in enumerate(plan.latency)),
+        Column("verdict", "holds"),
+        Column("fleet", "fleet"),
+    )
+    rows = tuple(
+        (
+            f"{number(one.sized_for)} x demand",
+            dollars(one.usd_per_h),
+            *(seconds(bound) for bound in one.upper_s),
+            "met" if one.holds else "missed",
+            short(one.fleet, plan),
+        )
+        for one in (plan.verification.rounds if plan.verification else ())
+    )
+    return Sheet("Simulated fleets", columns, rows)
+
+
+def shadow_prices(plan: Plan) -> Sheet:
+    """What moving every constraint would change."""
+    columns = (Column("constraint", "constraint"), right("value", "now"), Column("sentence", "shadow price"))
+    rows = tuple((p.constraint, f"{number(p.value)} {p.unit}", p.sentence) for p in plan.shadow_prices)
+    return Sheet("Shadow prices", columns, rows)
+
+
+def short(fleet: str, plan: Plan) -> str:
+    """A fleet's line without the model, site and term that the whole plan shares."""
+    models = {service.deployment.model for service in plan.services}
+    places = {f" @ {service.deployment.site} {service.price.term}" for service in plan.services}
+    shared = ([f"{model} " for model in models] if len(models) == 1 else []) + (
+        list(places) if len(places) == 1 else []
+    )
+    for words in shared:
+        fleet = fleet.replace(words, "")
+    return fleet
+
+
+def runners_up(plan: Plan) -> Sheet:
+    """The best plan without each chosen value, and why it lost."""
+    columns = (
+        Column("without", "without"),
+        right("excess", "more"),
+        Column("choice", "the next best"),
+        Column("reason", "why it lost"),
+    )
+    rows = tuple(
+        (
+            f"{rival.axis} {rival.without}",
+            "–" if rival.excess is None else f"+{max(rival.excess, 0.0):.1%}",
+            short(rival.choice, plan),
+            rival.reason,
+        )
+        for rival in plan.runners_up
+    )
+    return Sheet("Runners-up", columns, rows)
+
+
+def pruned(plan: Plan) -> Sheet:
+    """Choices that fell out before the search."""
+    columns = (Column("reason", "fell out"), right("count", "choices"), Column("example", "for example"))
+    rows = tuple((entry.reason, entry.count, entry.example) for entry in plan.pruned)
+    return Sheet("Fell out before the search", columns, rows)
+
+
+def comparison(beside: Comparison) -> Sheet:
+    """Today's fleet beside the plan: price, what it carries, what changes."""
+    saves = beside.saves_usd_per_h
+    share = saves / beside.usd_per_h
+    rows = [
+        ("costs today", f"{dollars(beside.usd_per_h)}/h"),
+        (
+            "the plan " + ("saves" if saves >= 0 else "costs more"),
+            f"{dollars(abs(saves))}/h ({abs(share):.0%})",
+        ),
+        ("carries within the objectives", f"{beside.carries:.0%} of the demand"),
+        *(("change", change) for change in beside.changes),
+    ]
+    return Sheet("Against today's fleet", (Column("what", "today"), Column("value", "value")), tuple(rows))
+
+
+def launches(plan: Plan) -> list[tuple[str, str]]:
+    """For every service how often, and the command of one replica."""
+    return [
+        (
+            " + ".join(f"{p.replicas} x {p.tp * p.pp * p.dp} {p.accelerator}" for p in s.deployment.pools),
+            s.launch,
+        )
+        for s in plan.services
+    ]

@@ -1,0 +1,231 @@
+"""What strategies came to on evidence, as tables, records and a page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from html import escape
+from math import isnan
+from typing import Any
+
+from comptroller.quantities import round_significant
+from comptroller.report.figures import dollars, number, scaled, seconds
+from comptroller.report.page import asset, document, section
+from comptroller.report.scatter import Point, scatter
+from comptroller.report.sheet import Cell, Column, Sheet, right
+from comptroller.strategies.study import AMOUNTS, Estimate, Setting, Study
+
+AMOUNT_NAMES: Mapping[str, str] = {
+    "usd": "dollars per question",
+    "j": "joules per question",
+    "tokens": "tokens per question",
+    "elapsed_s": "seconds per question",
+    "calls": "calls per question",
+}
+
+
+WHOLE_WIDTH = 150
+"""Columns of a terminal from which on every column of the table fits."""
+
+
+def headline(study: Study) -> str:
+    """The cheapest and the best of the frontier in one line."""
+    front = study.frontier()
+    if not front:
+        return f"{len(study.settings)} settings; none is both scored and priced"
+    least, most = front[0], front[-1]
+    ends = [
+        f"{_named(item, study)} solves {item.score.value:.1%} at {_amount(study.over, item)}"
+        for item in (least, most)
+    ]
+    return ends[0] if least is most else f"{ends[0]}; {ends[1]}"
+
+
+def _named(item: Setting, study: Study) -> str:
+    names = short_names(study)
+    return item.strategy if len(names) == 1 else f"{names[item.who]} {item.strategy}"
+
+
+def setting(study: Study) -> str:
+    """What was replayed."""
+    questions = {len(item.results.question) for item in study.settings}
+    count = f"{min(questions):,}" if len(questions) == 1 else f"{min(questions):,} to {max(questions):,}"
+    who = (
+        next(iter(names))
+        if len(names := {item.who for item in study.settings}) == 1
+        else f"{len(names)} models"
+    )
+    return f"{study.source}: {count} questions, {who}; intervals 95 %, questions resampled in pairs"
+
+
+def _amount(name: str, item: Setting) -> str:
+    value = item.amount(name)
+    if isnan(value):
+        return "–"
+    if name == "usd":
+        return dollars(value)
+    shown = {"j": scaled(value, "J"), "elapsed_s": seconds(value)}
+    return shown.get(name, f"{number(value)} {name}")
+
+
+def _share(item: Setting, name: str) -> str:
+    return f"{item.amount(name):.1%}" if item.amount(name) else ""
+
+
+def _with_range(estimate: Estimate, sign: str = "") -> str:
+    """Percent with its interval."""
+    if isnan(estimate.value):
+        return "–"
+    low, high = (f"{100 * value:{sign}.1f}" for value in (estimate.low, estimate.high))
+    return f"{100 * estimate.value:{sign}.1f} [{low}, {high}]"
+
+
+def settings(study: Study) -> Sheet:
+    """One row per setting, the cheapest first; amounts that nothing records are left out."""
+    columns = (
+        Column("strategy", "strategy"),
+        Column("models", "model"),
+        right("score", "% solved [95 %]"),
+        right("gain", "vs once [95 %]"),
+        right("questions", "questions"),
+        right("calls", "calls"),
+        right("output_tokens", "tokens out"),
+        right("usd", "$/question"),
+        right("usd_per_solved", "$/solved"),
+        right("j", "J/question"),
+        right("elapsed_s", "time"),
+        right("truncated", "truncated"),
+        right("unanswered", "no answer"),
+        Column("frontier", ""),
+    )
+    front = {id(item) for item in study.frontier()}
+    ordered = sorted(study.settings, key=lambda item: (_or_last(item.amount(study.over)), item.strategy))
+    names = short_names(study)
+    rows = tuple(_row(item, names[item.who], id(item) in front) for item in ordered)
+    sheet = Sheet("Strategies", columns, rows)
+    empty = [c.key for i, c in enumerate(columns) if all(row[i] in ("–", None, "") for row in rows)]
+    alike = [
+        key for key in ("questions", "models") if len({sheet_row[key] for sheet_row in sheet.records()}) == 1
+    ]
+    return sheet.without(*empty, *alike)
+
+
+def _or_last(value: float) -> float:
+    return float("inf") if isnan(value) else value
+
+
+def short_names(study: Study) -> dict[str, str]:
+    """Who plays, less the words that all have in common; whole where nothing would be left."""
+    whole = dict.fromkeys(item.who for item in study.settings)
+    common = set.intersection(*(set(name.split()) for name in whole)) - {">"} if len(whole) > 1 else set()
+    short = {name: " ".join(word for word in name.split() if word not in common) for name in whole}
+    return short if all(short.values()) else dict(zip(whole, whole, strict=True))
+
+
+def _row(item: Setting, who: str, front: bool) -> tuple[Cell, ...]:
+    per_solved = item.usd_per_solved.value
+    return (
+        item.strategy,
+        who,
+        _with_range(item.score),
+        _with_range(item.gain, "+"),
+        len(item.results.question),
+        number(item.amount("calls")),
+        number(item.amount("output_tokens")),
+        _amount("usd", item),
+        "–" if isnan(per_solved) else dollars(per_solved),
+        _amount("j", item),
+        _amount("elapsed_s", item),
+        _share(item, "truncated"),
+        _share(item, "unanswered"),
+        "frontier" if front else "baseline" if item.baseline else "",
+    )
+
+
+def missing(study: Study) -> Sheet:
+    """What the evidence cannot support, and why: one row for each reason, questions left out."""
+    grouped: dict[str, list[str]] = {}
+    for name, reason in study.missing:
+        grouped.setdefault(re.sub(r"question [^,]+, ", "", reason), []).append(name)
+    columns = (Column("reason", "why"), Column("strategies", "strategies"))
+    rows = tuple((reason, _listed(list(dict.fromkeys(names)))) for reason, names in grouped.items())
+    return Sheet("Not supported by this evidence", columns, rows)
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def record(study: Study) -> dict[str, Any]:
+    """Everything, as JSON has it; unknown is null."""
+    front = {id(item) for item in study.frontier()}
+    return {
+        "source": study.source,
+        "over": study.over,
+        "settings": [_record(item) | {"frontier": id(item) in front} for item in study.settings],
+        "missing": [{"strategy": name, "reason": reason} for name, reason in study.missing],
+        "notes": list(study.notes),
+    }
+
+
+def _record(item: Setting) -> dict[str, Any]:
+    means = (*AMOUNTS, "input_tokens", "output_tokens", "reasoning_tokens", "flops", "bytes")
+    shares = ("truncated", "lost", "unanswered", "expired")
+    found: dict[str, Any] = {
+        "strategy": item.strategy,
+        "models": dict(item.models),
+        "baseline": item.baseline,
+    }
+    found |= {"questions": len(item.results.question)}
+    for name, estimate in (
+        ("score", item.score),
+        ("gain", item.gain),
+        ("usd_per_solved", item.usd_per_solved),
+    ):
+        found[name] = {end: _known(getattr(estimate, end)) for end in ("value", "low", "high")}
+    found |= {name: _known(item.amount(name)) for name in (*means, *shares)}
+    found["j_per_solved"] = _known(item.results.per_solved("j"))
+    return found | {"elasticity": _known(item.elasticity)}
+
+
+def _known(value: float) -> float | None:
+    return None if value in (float("inf"), float("-inf")) else round_significant(value)
+
+
+def points(study: Study) -> tuple[Point, ...]:
+    """The settings as points of amount against score."""
+    front = {id(item) for item in study.frontier()}
+    return tuple(
+        Point(
+            x=item.amount(study.over),
+            y=item.score.value,
+            low=item.score.low,
+            high=item.score.high,
+            name=_named(item, study),
+            reading=f"solves {_with_range(item.score)} % at {_amount(study.over, item)}",
+            chosen=id(item) in front,
+        )
+        for item in study.settings
+        if item.amount(study.over) > 0 and not isnan(item.score.value)
+    )
+
+
+def page(study: Study) -> str:
+    """A self-contained page: the frontier as a chart, the settings, what is not supported, and the notes."""
+    drawn = points(study)
+    chart = ""
+    if drawn:
+        chart = (
+            "<section><h2>Solved against cost</h2>"
+            '<p class="hint">Every setting with its interval; the line joins those that none beats. Point at a mark, '
+            f"or move with Tab and the arrow keys, to read it.</p>{scatter(drawn, AMOUNT_NAMES[study.over])}</section>"
+        )
+    notes = "".join(f"<p>{escape(note)}</p>" for note in study.notes)
+    body = (
+        f'<p class="eyebrow"><b>Comptroller</b> replay of {escape(study.source)}</p>'
+        f'<h1>{escape(headline(study))}</h1><p class="lede">{escape(setting(study))}</p>'
+        f"{chart}{section('Strategies', settings(study), 'The cheapest first, per question; one answer beside all.')}"
+        f"{section('Not supported by this evidence', missing(study), 'Left out, never guessed.')}"
+        f"<footer>{notes}</footer>"
+    )
+    return document(f"Replay of {study.source}", body, asset("page.js"))

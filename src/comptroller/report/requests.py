@@ -1,0 +1,82 @@
+"""The call record as a file: one row per request, CSV or Parquet by the name's ending."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from comptroller.errors import InputError
+from comptroller.work.call import FINISH, LABELS, SOURCE, Calls
+
+CODED = {"finish": FINISH, "source": SOURCE}
+
+
+def columns(calls: Calls) -> dict[str, Any]:
+    """Every column of the calls as values or texts; prefix blocks are left out."""
+    found: dict[str, Any] = {}
+    for name, column in calls.columns.items():
+        if name in LABELS:
+            found[name] = calls.text(name)
+        elif name in CODED:
+            found[name] = np.asarray(CODED[name])[column]
+        else:
+            found[name] = column
+    return found
+
+
+def as_csv(calls: Calls) -> bytes:
+    """Comma-separated, a heading first; unknown numbers are empty."""
+    table = columns(calls)
+    cells = [_texts(column) for column in table.values()]
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(table)
+    writer.writerows(zip(*cells, strict=True))
+    return out.getvalue().encode()
+
+
+def _texts(column: Any) -> list[Any]:
+    values: list[Any] = column.tolist()
+    return ["" if isnan(v) else v for v in values] if column.dtype.kind == "f" else values
+
+
+def as_parquet(calls: Calls) -> bytes:
+    """Parquet, unknown numbers as null.
+
+    Raises:
+        InputError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise InputError("Parquet needs pyarrow: pip install 'comptroller[tables]'") from error
+    table = {name: np.ascontiguousarray(column) for name, column in columns(calls).items()}
+    arrays = {
+        name: pyarrow.array(column.tolist() if column.dtype.kind == "U" else column, from_pandas=True)
+        for name, column in table.items()
+    }
+    out = io.BytesIO()
+    parquet.write_table(pyarrow.table(arrays), out, compression="zstd")
+    return out.getvalue()
+
+
+WRITERS: Mapping[str, Callable[[Calls], bytes]] = {".csv": as_csv, ".parquet": as_parquet}
+
+
+def writer_of(path: Path) -> Callable[[Calls], bytes]:
+    """What makes the bytes of a file of this name.
+
+    Raises:
+        InputError: neither CSV nor Parquet.
+    """
+    found = WRITERS.get(path.suffix.lower())
+    if found is None:
+        raise InputError(f"{path.name}: calls are written as {' or '.join(WRITERS)}, by the file's ending")
+    return found

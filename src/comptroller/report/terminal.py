@@ -1,0 +1,79 @@
+"""Plans and tables in the terminal."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from comptroller.planning.against import Comparison
+from comptroller.planning.plan import Plan
+from comptroller.report import planned
+from comptroller.report.sheet import Sheet
+
+WIDTH = 120
+"""Columns where the output is not a terminal."""
+
+
+PROSE = 24
+"""Characters beyond which a column may wrap; all others keep to one line."""
+
+RUNNING = ("rate_per_s", "utilisation", "batch", "ttft", "tpot", "w")
+PLACED = ("layout", "model", "formats", "engine", "site", "term", "usd_per_h")
+
+
+def console() -> Console:
+    """The terminal, or a plain page of `WIDTH` columns if the output goes elsewhere."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+def print_plan(plan: Plan, to: Console, beside: Comparison | None = None) -> None:
+    """The whole plan: services, totals, latency, shadow prices, runners-up, what fell out, launch commands."""
+    to.print(f"[bold]{escape(plan.name)}[/]: [bold green]{escape(planned.headline(plan))}[/]")
+    to.print(f"[dim]{escape(planned.goal(plan))}[/]\n")
+    for sheet in (*_services(plan, to.width), planned.totals(plan), planned.latency(plan)):
+        print_sheet(sheet, to, titled=False)
+    if plan.verification:
+        to.print(f"[dim]{escape(planned.verified(plan))}[/]\n")
+    if beside:
+        print_sheet(planned.comparison(beside), to)
+    for make in (planned.shadow_prices, planned.runners_up, planned.rounds, planned.pruned):
+        print_sheet(make(plan), to)
+    to.print("[bold]Launch[/]")
+    for count, command in planned.launches(plan):
+        to.print(f"[dim]# {escape(count)}[/]")
+        to.print(escape(command), soft_wrap=True)
+    for note in (plan.queueing, *plan.notes):
+        to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
+
+
+def _services(plan: Plan, width: int) -> tuple[Sheet, ...]:
+    """What runs where, and how it runs: one table where it fits, else two."""
+    whole = planned.services(plan)
+    if width >= WIDTH:
+        return (whole,)
+    return whole.without(*RUNNING), whole.without(*PLACED)
+
+
+def print_sheet(sheet: Sheet, to: Console, titled: bool = True) -> None:
+    """A table with headings; nothing if it has no rows."""
+    if not sheet.rows:
+        return
+    if titled:
+        to.print(f"[bold]{escape(sheet.title)}[/]")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
+    texts = sheet.texts()
+    for number, column in enumerate(sheet.columns):
+        longest = max(len(row[number]) for row in texts)
+        table.add_column(
+            escape(column.heading),
+            justify=column.side,
+            overflow="fold",
+            no_wrap=longest <= PROSE or number == 0,
+        )
+    for row in texts:
+        table.add_row(*(escape(cell) for cell in row))
+    to.print(table)
+    to.print()

@@ -1,0 +1,202 @@
+"""From a fleet to the arrays the kernel works on."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from comptroller.errors import InputError
+from comptroller.serving.fleet import Fleet, Replica
+from comptroller.serving.policies import needs, number
+from comptroller.serving.policies.view import CAPACITY, COLUMNS, WEIGHT
+from comptroller.serving.state import (
+    CANCELS,
+    CLOCK,
+    JOB,
+    LATEST_S,
+    NEVER,
+    ONE,
+    RANK,
+    REQUEST,
+    RESULT,
+    TICKS_PER_S,
+    Arena,
+    Pool,
+    World,
+    records,
+)
+from comptroller.serving.ticks import TickTable
+
+
+def ticks(seconds: float) -> int:
+    """Whole ticks of a time.
+
+    Raises:
+        InputError: the time is beyond what can be simulated.
+    """
+    if not 0 <= seconds < LATEST_S:
+        raise InputError(f"{seconds:g} s is outside what can be simulated (0 to {LATEST_S / 86400:.0f} days)")
+    return int(seconds * TICKS_PER_S + 0.5)
+
+
+def context_tokens(replica: Replica) -> int:
+    """Longest prompt plus output that a replica takes."""
+    table = replica.table
+    return table.kv_capacity_tokens if table.context_tokens is None else table.context_tokens
+
+
+def chunk_tokens(fleet: Fleet, replica: Replica) -> int:
+    """Prompt tokens a step of a replica may take."""
+    chunk = replica.table.chunk_tokens
+    return min(chunk, fleet.split.prompt_batch_tokens) if replica.pool == Pool.PROMPT else chunk
+
+
+def progress(replica: Replica) -> int:
+    """Tokens per decode step, in whole units of 1 / ONE."""
+    return round(replica.tokens_per_step * ONE)
+
+
+def build(fleet: Fleet, sample_s: float) -> World:
+    """The world at second 0, without requests."""
+    ints, floats = Arena(np.int64), Arena(np.float64)
+    placed = fleet.replicas()
+    tables = {id(replica.table): TickTable.of(replica.table) for _, replica in placed}
+    packed = {key: _pack(table, ints, floats) for key, table in tables.items()}
+    ranks = records(RANK, sum(replica.ranks for _, replica in placed))
+    first = 0
+    for service, replica in placed:
+        for r in range(first, first + replica.ranks):
+            rank = ranks[r]
+            rank.leader, rank.ranks = first, replica.ranks
+            rank.service = fleet.services.index(service)
+            _describe(rank, fleet, replica)
+            for name, value in packed[id(replica.table)].items():
+                setattr(rank, name, value)
+            _allot(rank, fleet, replica, ints, floats)
+        first += replica.ranks
+    _pair_stores(ranks, fleet)
+    clock = records(CLOCK, 1)
+    _set_clock(clock[0], fleet, ranks, sample_s)
+    _allot_clock(clock[0], fleet, ranks, (ints, floats))
+    return World(
+        records(JOB, 1),
+        records(RESULT, 1),
+        records(REQUEST, 0),
+        ranks,
+        clock,
+        ints.array(),
+        floats.array(),
+        np.zeros(1, np.int64),
+    )
+
+
+def _pack(table: TickTable, ints: Arena, floats: Arena) -> dict[str, int]:
+    return {
+        "nk": table.knots.size,
+        "nt": table.mixed.knots.size,
+        "np": table.pairs.knots.size,
+        "kv_x": ints.put(table.knots),
+        "kv_v": ints.put(table.value),
+        "kv_m": ints.put(table.slope),
+        "kv_a": floats.put(table.intercept_j),
+        "kv_b": floats.put(table.slope_j),
+        "tokens": floats.put(table.mixed.packed()),
+        "pairs": floats.put(table.pairs.packed()),
+    }
+
+
+def _describe(rank: Any, fleet: Fleet, replica: Replica) -> None:
+    table = replica.table
+    rank.pool = rank.own_pool = replica.pool
+    rank.peer = -1
+    rank.max_batch = table.max_batch
+    rank.chunk = chunk_tokens(fleet, replica)
+    rank.block = table.kv_block_tokens
+    rank.capacity = table.kv_capacity_tokens // table.kv_block_tokens
+    rank.context = context_tokens(replica)
+    rank.verify = replica.verify_tokens
+    rank.progress = progress(replica)
+    rank.swaps = replica.swaps
+    rank.prefix_tokens = fleet.prefix_block_tokens
+    rank.cache_blocks = fleet.prefix_block_tokens // table.kv_block_tokens
+    rank.idle_w = table.idle_w
+    rank.swap_ticks = table.kv_bytes_per_token / table.swap_bytes_per_s * TICKS_PER_S
+    rank.move_ticks = table.kv_bytes_per_token / table.transfer_bytes_per_s * TICKS_PER_S
+    rank.usd_per_s = table.usd_per_s
+    rank.queue = rank.intake = rank.landed = rank.oldest = rank.newest = -1
+
+
+def _allot(rank: Any, fleet: Fleet, replica: Replica, ints: Arena, floats: Arena) -> None:
+    table = replica.table
+    rank.run, rank.due = ints.room(table.max_batch + 1), ints.room(table.max_batch + 1)
+    rank.pre = ints.room(table.max_batch + 1)
+    rank.hist = ints.room(table.kv_block_tokens)
+    rank.tags = floats.room(fleet.tenants)
+    count = rank.capacity // rank.cache_blocks if rank.cache_blocks else 0
+    rank.entry_count = count
+    rank.bucket_mask = (1 << max(1, int(2 * count)).bit_length()) - 1
+    rank.buckets = ints.room(int(rank.bucket_mask) + 1, -1) if count else 0
+    entries = np.zeros((count, 5), np.int64)
+    entries[:, 4] = np.arange(1, count + 1)
+    rank.entries = ints.put(entries)
+
+
+def _pair_stores(ranks: Any, fleet: Fleet) -> None:
+    seen: dict[tuple[str, int], int] = {}
+    r = 0
+    for service, replica in fleet.replicas():
+        if replica.storage is not None:
+            key = (service.name, replica.storage)
+            if key in seen:
+                ranks[r].peer, ranks[seen[key]].peer = seen[key], r
+            seen[key] = r
+        r += replica.ranks
+
+
+def _set_clock(clock: Any, fleet: Fleet, ranks: Any, sample_s: float) -> None:
+    policies = fleet.policies
+    clock.timed = clock.spare = clock.out_first = -1
+    clock.ranks, clock.services = len(ranks), len(fleet.services)
+    clock.routing = number("routing", policies.routing)
+    clock.handoff = number("routing", policies.handoff)
+    clock.batching = number("batching", policies.batching)
+    clock.scheduling = number("scheduling", policies.scheduling)
+    clock.seed, clock.evicts = policies.seed, policies.evict_for_priority
+    clock.bound, clock.overlap = policies.bound, policies.overlap
+    clock.max_pending = fleet.split.max_pending_tokens
+    used = {policies.routing} | ({policies.handoff} if (ranks.own_pool == Pool.TOKEN).any() else set())
+    clock.needs_kv = any(needs("routing", name, "kv") for name in used)
+    clock.needs_match = any(needs("routing", name, "match") for name in used)
+    held = (ranks.capacity * ranks.block - ranks.verify - ranks.block).min()
+    clock.shortest = min(held, ranks.context.min())
+    clock.sample_every = clock.next_sample = ticks(sample_s)
+
+
+def _allot_clock(clock: Any, fleet: Fleet, ranks: Any, arenas: tuple[Arena, Arena]) -> None:
+    ints, floats = arenas
+    count = len(ranks)
+    leaves = 1 << max(0, count - 1).bit_length()
+    clock.leaves, clock.tree = leaves, ints.room(2 * leaves, NEVER)
+    clock.scratch, clock.pokes = ints.room(count), ints.room(count)
+    clock.cancels = ints.room(CANCELS)
+    table = []
+    for service in range(-1, len(fleet.services)):
+        members = np.arange(count) if service < 0 else np.flatnonzero(ranks.service == service)
+        split = (ranks.own_pool[members] == Pool.TOKEN).any()
+        table.append([ints.put(members), members.size, int(split), 0])
+    clock.candidates = ints.put(table)
+    view = np.zeros((count, COLUMNS))
+    view[:, CAPACITY] = ranks.capacity * ranks.block
+    weights = [replica.weight for _, replica in fleet.replicas() for _ in range(replica.ranks)]
+    view[:, WEIGHT] = weights
+    # By column, so that a policy that compares one column of many ranks reads it in one go.
+    clock.seen = floats.put(view.T)
+    telemetry = fleet.telemetry
+    clock.snapshot_every = clock.next_snapshot = ticks(telemetry.period_s)
+    clock.snapshot_delay = ticks(telemetry.delay_s)
+    if clock.snapshot_every:
+        clock.snapshot_depth = math.ceil(telemetry.delay_s / telemetry.period_s) + 2
+        clock.snapshots = floats.put(np.tile(view.T, (int(clock.snapshot_depth), 1)))
+        clock.snapshot_count = 1

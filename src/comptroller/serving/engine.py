@@ -1,0 +1,275 @@
+"""The event engine: submit calls, advance the clock, read what happened."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.errors import InputError, Unsupported
+from comptroller.serving.build import build, ticks
+from comptroller.serving.fleet import Fleet
+from comptroller.serving.jit import COMPILED, cache_folder
+from comptroller.serving.jobs import check, fill, parents_of
+from comptroller.serving.outcome import Outcome, Series, meters_of
+from comptroller.serving.policies.view import COLUMNS, KV, QUEUED
+from comptroller.serving.state import CANCELS, FOREVER, REQUEST, TICKS_PER_S, Reason, State, records
+from comptroller.serving.twin import Twin
+from comptroller.work.call import Calls
+
+Ids = npt.NDArray[np.int64]
+
+
+class Job(NamedTuple):
+    """A request as strategies hand it in, the quick way: the fields of a job, in their order.
+
+    parent: id of the request it waits for.  blocks, block_count: as `Engine.add_blocks` returned them.
+    service: 0 any, else one more than its place in the fleet.  watched: whether `advance` returns when it
+    ends.
+    """
+
+    arrival_s: float
+    wait_s: float = 0.0
+    priority: float = 0.0
+    session: int = -1
+    blocks: int = 0
+    parent: int = -1
+    prompt: int = 0
+    output: int = 0
+    predicted: int = 0
+    block_count: int = 0
+    tenant: int = 0
+    service: int = 0
+    watched: int = 1
+
+
+@lru_cache(maxsize=1)
+def _kernel() -> Any:
+    from comptroller.serving.kernel import loop  # noqa: PLC0415
+
+    return loop
+
+
+class Engine:
+    """A fleet under load, at one moment; `advance` moves the moment on.
+
+    sample_s: how often the time series is sampled (0: never).
+
+    Raises:
+        Unsupported: numba is not installed; `Twin` does the same, slowly.
+    """
+
+    def __init__(self, fleet: Fleet, sample_s: float = 0.0) -> None:
+        if not COMPILED:
+            raise Unsupported("the event engine needs numba (the `sim` extra); use Twin without it")
+        self.fleet = fleet
+        self._kernel = _ready_kernel()
+        self._world = build(fleet, sample_s)
+        self._cancels: list[int] = []
+        self._count = 0
+        self._blocks = 0
+        self._series: list[Series] = []
+
+    @property
+    def now_s(self) -> float:
+        """The moment."""
+        return float(int(self._world.clock[0].now) >> 2) / TICKS_PER_S
+
+    def submit(self, calls: Calls, watch: bool = False) -> Ids:
+        """Ids of the calls, which arrive at their time, or at once if that has passed.
+
+        A parent is named by its `call` number among these calls.  watch: `advance` returns when one ends.
+
+        Raises:
+            RecordError: calls that cannot be simulated.
+            InputError: an unknown parent, service or tenant.
+        """
+        check(calls)
+        first, last = self._count, self._count + len(calls)
+        base = self.add_blocks(calls.block_ids)
+        parents = parents_of(calls, first)
+        self._stage(len(calls))
+        jobs = self._world.jobs[first:last]
+        fill(jobs, calls, self.fleet)
+        jobs.parent = parents
+        jobs.blocks += base
+        jobs.watched = watch
+        return np.arange(first, last)
+
+    def ask(self, jobs: Sequence[Job]) -> range:
+        """Ids of jobs handed in the quick way, unchecked; parents are the engine's own ids."""
+        first = self._count
+        self._stage(len(jobs))
+        for place, job in enumerate(jobs, first):
+            self._world.jobs[place] = job
+        return range(first, self._count)
+
+    def add_blocks(self, ids: Ids) -> int:
+        """Where the prefix blocks will stand that jobs name by `blocks`."""
+        if ids.size == 0:
+            return 0
+        blocks = self._world.blocks
+        if self._blocks + ids.size > blocks.size:
+            blocks = np.concatenate([blocks, np.zeros(max(blocks.size, ids.size), np.int64)])
+        base = self._blocks
+        blocks[base : base + ids.size] = ids
+        self._blocks += ids.size
+        self._world = self._world._replace(blocks=blocks)
+        return base
+
+    def cancel(self, request: int) -> None:
+        """End a request: at once where it waits, after the step under way where it runs."""
+        if not 0 <= request < self._count:
+            raise InputError(f"cancel: no request {request}; there are {self._count}")
+        self._cancels.append(request)
+        if len(self._cancels) == CANCELS:
+            self._kernel_to(-1)
+
+    def advance(self, until_s: float = math.inf) -> Ids:
+        """Watched requests that ended first, all at one moment; empty when `until_s` is reached or nothing is
+        left to happen."""
+        until = FOREVER if math.isinf(until_s) else ticks(until_s)
+        while self._kernel_to(until) == Reason.SAMPLE:
+            self._sample()
+        clock = self._world.clock[0]
+        ended = []
+        request = int(clock.out_first)
+        while request >= 0:
+            ended.append(request)
+            request = int(self._world.results[request].slot)
+        clock.out_first = -1
+        return np.array(ended, np.int64)
+
+    def _kernel_to(self, until: int) -> int:
+        """Why the kernel returned, having been given the slots it needs."""
+        clock = self._world.clock[0]
+        clock.entering = self._count
+        if clock.spares < len(self._cancels) + 2:
+            self._add_slots(len(self._cancels) + 2)
+        cancels = len(self._cancels)
+        self._world.ints[clock.cancels : clock.cancels + cancels] = self._cancels
+        while True:
+            reason = self._kernel.advance(self._world, cancels, until)
+            if reason != Reason.CROWDED:
+                break
+            if clock.count == clock.entering:
+                cancels = 0
+            self._add_slots(2)
+        self._cancels.clear()
+        return int(reason)
+
+    def run(self) -> Outcome:
+        """What came of everything submitted, once nothing is left to happen."""
+        while self.advance().size:
+            pass
+        return self.outcome()
+
+    def outcome(self) -> Outcome:
+        """What has happened so far."""
+        world = self._world
+        return Outcome(
+            self.fleet,
+            world.jobs[: self._count],
+            _with_living(world)[: self._count],
+            meters_of(world.ranks),
+            self.now_s,
+            tuple(self._series),
+        )
+
+    def _stage(self, count: int) -> None:
+        """Make room for so many more jobs."""
+        self._count += count
+        world = self._world
+        if self._count > world.jobs.size:
+            self._world = world._replace(
+                jobs=_grown(world.jobs, self._count), results=_grown(world.results, self._count)
+            )
+
+    def _add_slots(self, least: int) -> None:
+        """At least so many more slots, twice as many as before."""
+        requests, clock = self._world.requests, self._world.clock[0]
+        larger = records(REQUEST, max(2 * requests.size, requests.size + least, 256))
+        larger[: requests.size] = requests
+        fresh = np.arange(requests.size, larger.size)
+        larger.id[fresh] = -1
+        larger.right[fresh] = np.append(fresh[1:], clock.spare)
+        clock.spare = requests.size
+        clock.spares += fresh.size
+        self._world = self._world._replace(requests=larger)
+
+    def _sample(self) -> None:
+        world, clock = self._world, self._world.clock[0]
+        ranks = world.ranks
+        view = world.floats[clock.seen : clock.seen + clock.ranks * COLUMNS].reshape(COLUMNS, -1)
+        self._series.append(
+            Series(
+                float((int(clock.now) >> 2) / TICKS_PER_S),
+                ranks.busy / TICKS_PER_S,
+                ranks.joules.copy(),
+                view[KV].copy(),
+                view[QUEUED].astype(np.int64),
+                ranks.batch + ranks.pre_count,
+            )
+        )
+
+
+def _with_living(world: Any) -> Any:
+    """Results, with what has become so far of the requests that still live."""
+    results, requests = world.results, world.requests
+    living = requests.id >= 0
+    living[living] = results.slot[requests.id[living]] == np.flatnonzero(living)
+    living &= requests.state < State.DONE
+    if not living.any():
+        return results
+    results = results.copy()
+    for name in set(results.dtype.names) & set(requests.dtype.names):
+        results[name][requests.id[living]] = requests[name][living]
+    return results
+
+
+def _grown(array: Any, count: int) -> Any:
+    # The first batch gets what it needs and no more: it is often the whole trace.
+    larger = records(array.dtype, count if array.size <= 1 else max(count, 2 * array.size))
+    larger[: array.size] = array
+    return larger
+
+
+@lru_cache(maxsize=1)
+def _ready_kernel() -> Any:
+    """The kernel, compiled or read from disk; says so when it has to be compiled."""
+    loop = _kernel()
+    if any(cache_folder(loop.SOURCES).rglob("*.nbi")):
+        return loop
+    print("Compiling the event engine, once; this takes about half a minute.", file=sys.stderr, flush=True)
+    before = time.perf_counter()
+    loop.advance(build(_smallest(), 0.0), 0, 0)
+    print(f"Compiled in {time.perf_counter() - before:.0f} s.", file=sys.stderr, flush=True)
+    return loop
+
+
+def _smallest() -> Fleet:
+    from comptroller.serving.ticks import linear  # noqa: PLC0415
+
+    return Fleet.uniform(linear(max_batch=1), 1)
+
+
+def simulate(fleet: Fleet, calls: Calls, sample_s: float = 0.0) -> Outcome:
+    """What comes of the calls on the fleet; by the twin where numba is not installed.
+
+    Raises:
+        RecordError, InputError: calls that cannot be simulated.
+
+    >>> from comptroller.serving.ticks import linear
+    >>> calls = Calls.of(arrival_s=[0.0, 0.5], input_tokens=[100, 200], output_tokens=[10, 1])
+    >>> simulate(Fleet.uniform(linear(), 1), calls).ttft_s.round(4).tolist()
+    [0.0082, 0.0104]
+    """
+    world = Engine(fleet, sample_s) if COMPILED else Twin(fleet, sample_s)
+    world.submit(calls)
+    return world.run()

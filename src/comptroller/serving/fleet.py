@@ -1,0 +1,156 @@
+"""The nouns of a simulation: replicas in services, the policies over them, and what the router can see."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from comptroller.costs.steptable import StepTable
+from comptroller.errors import InputError
+from comptroller.serving.policies import number
+from comptroller.serving.state import Pool
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One engine.
+
+    ranks: data-parallel ranks, each with a batch and a cache of its own (`table` is one rank's), that step
+    in lockstep: a step takes as long as the slowest rank's.  pool: what it is for in a split service.
+    tokens_per_step: expected tokens of a sequence per decode step (above 1 with speculative decoding; the
+    table then prices a whole draft-and-verify step, see `layouts.speculative`).  verify_tokens: tokens of a
+    sequence that a decode step processes.  swaps: a preempted sequence's cache moves to the host and back
+    instead of being recomputed.  weight: share of traffic under weighted routing.  storage: replicas of the
+    same number share one cache (see `layouts.shared`).
+    """
+
+    table: StepTable
+    ranks: int = 1
+    pool: Pool = Pool.MIXED
+    tokens_per_step: float = 1.0
+    verify_tokens: int = 1
+    swaps: bool = False
+    weight: float = 1.0
+    storage: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.ranks < 1 or self.verify_tokens < 1 or not self.weight > 0:
+            raise InputError("replica: ranks and verify_tokens must be at least 1, weight above 0")
+        if not 1 <= self.tokens_per_step <= self.verify_tokens:
+            raise InputError(
+                f"replica: tokens_per_step is {self.tokens_per_step:g}; allowed: 1 to {self.verify_tokens}"
+            )
+
+
+@dataclass(frozen=True)
+class Service:
+    """Replicas that take the same calls; split into prompt and token pools, or mixed."""
+
+    name: str
+    replicas: tuple[Replica, ...]
+
+    def __post_init__(self) -> None:
+        pools = {replica.pool for replica in self.replicas}
+        if not pools:
+            raise InputError(f"service {self.name!r} has no replicas")
+        if (Pool.PROMPT in pools) != (Pool.TOKEN in pools):
+            raise InputError(f"service {self.name!r}: prompt and token pools come together or not at all")
+
+
+@dataclass(frozen=True)
+class Policies:
+    """Who decides, by the ids of the files in `policies/`.
+
+    handoff: routing within the token pool.  bound, overlap: settings of `bounded_hash` and `prefix_load`.
+    evict_for_priority: a waiting call sets aside a running one of lower priority that goes behind it.
+    seed: of random routing.
+    """
+
+    routing: str = "least_request"
+    batching: str = "chunked"
+    scheduling: str = "fcfs"
+    handoff: str = "least_reserved"
+    bound: float = 1.25
+    overlap: float = 1.0
+    evict_for_priority: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for kind in ("routing", "batching", "scheduling"):
+            number(kind, getattr(self, kind))
+        number("routing", self.handoff)
+        if not self.bound >= 1:
+            raise InputError(f"policies: bound is {self.bound}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """How old the router's view is: taken every `period_s`, visible `delay_s` later; period 0 = current."""
+
+    period_s: float = 0.0
+    delay_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.period_s < math.inf and 0 <= self.delay_s < math.inf):
+            raise InputError("telemetry: period_s and delay_s must be finite and not negative")
+        if self.period_s == 0 < self.delay_s:
+            raise InputError("telemetry: a delay needs a period_s above 0")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Thresholds of a split service (Splitwise's defaults).
+
+    max_pending_tokens: a prompt replica with a queue takes no more prompt tokens than this; then the mixed
+    pool is asked, then a token replica is drawn into it.  prompt_batch_tokens: largest prompt step of the
+    prompt pool.  Source: Mutinifni/splitwise-sim, configs (prompt_max_pending_batch_tokens 8192) and the
+    paper's prompt batches of 2048 tokens.
+    """
+
+    max_pending_tokens: int = 8192
+    prompt_batch_tokens: int = 2048
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What is simulated.
+
+    prefix_block_tokens: tokens of a prefix block (0: no prefix cache); a multiple of each cache's block.
+    tenants: how many tenants share the fleet (fair share).
+    """
+
+    services: tuple[Service, ...]
+    policies: Policies = field(default_factory=Policies)
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    split: Split = field(default_factory=Split)
+    prefix_block_tokens: int = 0
+    tenants: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.services:
+            raise InputError("fleet: no services")
+        stored: dict[tuple[str, int], list[Replica]] = {}
+        for service, replica in self.replicas():
+            block = replica.table.kv_block_tokens
+            if self.prefix_block_tokens % block:
+                raise InputError(
+                    f"fleet: prefix blocks of {self.prefix_block_tokens} tokens are no multiple of {block}"
+                )
+            if replica.storage is not None:
+                stored.setdefault((service.name, replica.storage), []).append(replica)
+        for (name, storage), pair in stored.items():
+            if [item.pool for item in pair] != [Pool.PROMPT, Pool.TOKEN] or max(i.ranks for i in pair) > 1:
+                raise InputError(
+                    f"service {name!r}: storage {storage} must be shared by one prompt and one token replica"
+                    " of one rank each, in this order"
+                )
+
+    def replicas(self) -> list[tuple[Service, Replica]]:
+        """Every replica with its service, in the order of their numbers."""
+        return [(service, replica) for service in self.services for replica in service.replicas]
+
+    @classmethod
+    def uniform(cls, table: StepTable, replicas: int, policies: Policies | None = None) -> Fleet:
+        """So many equal replicas under one service."""
+        service = Service("all", (Replica(table),) * replicas)
+        return cls((service,), policies or Policies())

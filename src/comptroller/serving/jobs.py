@@ -1,0 +1,121 @@
+"""From calls to jobs: what the engine takes in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.errors import InputError, RecordError
+from comptroller.serving.fleet import Fleet
+from comptroller.serving.state import LATEST_S
+from comptroller.work.call import Calls
+from comptroller.work.trace import Trace
+
+_SHOWN = 5
+_LONGEST = 1 << 30
+
+
+def calls_of(trace: Trace) -> Calls:
+    """A trace as calls; of its prefix blocks, the full ones."""
+    session = np.full(len(trace), -1) if trace.session is None else trace.session
+    lengths = {"input_tokens": trace.input_tokens, "output_tokens": trace.output_tokens}
+    if trace.blocks is None:
+        return Calls.of(None, None, arrival_s=trace.arrival_s, session=session, **lengths)
+    counts = np.minimum(np.diff(trace.blocks.offsets), trace.input_tokens // trace.blocks.tokens)
+    starts = np.concatenate(([0], np.cumsum(counts)))
+    within = np.arange(starts[-1]) - np.repeat(starts[:-1], counts)
+    ids = trace.blocks.ids[np.repeat(trace.blocks.offsets[:-1], counts) + within]
+    return Calls.of(None, (ids, starts), arrival_s=trace.arrival_s, session=session, **lengths)
+
+
+def fill(jobs: Any, calls: Calls, fleet: Fleet) -> None:
+    """Write checked calls to jobs; block starts count from the first block of these calls.
+
+    Raises:
+        InputError: a call names a service or a tenant that the fleet has not.
+    """
+    jobs.prompt, jobs.output = calls["input_tokens"], calls["output_tokens"]
+    predicted = calls["predicted_tokens"]
+    jobs.predicted = np.where(predicted < 0, calls["output_tokens"], predicted)
+    for name in ("session", "arrival_s", "wait_s", "priority"):
+        jobs[name] = calls[name]
+    jobs.block_count, jobs.blocks = 0, 0
+    if calls.block_starts is not None:
+        jobs.blocks, jobs.block_count = calls.block_starts[:-1], np.diff(calls.block_starts)
+    jobs.service = _services(calls, fleet)
+    jobs.tenant = calls["key"] if fleet.tenants > 1 else 0
+    if len(jobs) and jobs.tenant.max() >= fleet.tenants:
+        raise InputError(f"calls: {jobs.tenant.max() + 1} keys, but the fleet has {fleet.tenants} tenants")
+
+
+def _services(calls: Calls, fleet: Fleet) -> npt.NDArray[np.int64]:
+    """0 for a call that names no service, else one more than the service's place in the fleet."""
+    places = {service.name: place + 1 for place, service in enumerate(fleet.services)}
+    split = any(replica.storage is not None or replica.pool for _, replica in fleet.replicas())
+    lookup = np.zeros(len(calls.names["service"]), np.int64)
+    used = set(np.unique(calls["service"]).tolist())
+    for code, name in enumerate(calls.names["service"]):
+        if name and code in used and name not in places:
+            raise InputError(f"calls: no service {name!r} in the fleet; it has {', '.join(places)}")
+        if not name and code in used and split and len(places) > 1:
+            raise InputError(
+                "calls: a fleet of several services, one of them split, needs a service per call"
+            )
+        lookup[code] = places.get(name, 0)
+    found: npt.NDArray[np.int64] = lookup[calls["service"]]
+    return found
+
+
+def check(calls: Calls) -> None:
+    """Whether calls can be simulated.
+
+    Raises:
+        RecordError: names the first bad rows.
+    """
+    prompt, output, wait = calls["input_tokens"], calls["output_tokens"], calls["wait_s"]
+    arrival, parent = calls["arrival_s"], calls["parent"]
+    faults: list[tuple[npt.NDArray[np.bool_], Callable[[int], str]]] = [
+        (~(arrival >= 0) | (arrival >= LATEST_S), lambda i: f"arrival_s is {arrival[i]:g}"),
+        (~(wait >= 0) | (wait >= LATEST_S), lambda i: f"wait_s is {wait[i]:g}"),
+        (
+            (prompt < 0) | (output < 0) | ((prompt == 0) != (output == 0)),
+            lambda i: (
+                f"input_tokens is {prompt[i]}, output_tokens {output[i]}; both must be above 0, or both 0"
+            ),
+        ),
+        ((prompt > 0) & (wait > 0), lambda i: "has tokens and wait_s; a wait is a call of its own"),
+        (prompt + output > _LONGEST, lambda i: f"has {prompt[i] + output[i]} tokens"),
+        (parent < -1, lambda i: f"parent is {parent[i]}"),
+        (~np.isfinite(calls["priority"]), lambda i: f"priority is {calls['priority'][i]:g}"),
+    ]
+    bad: dict[int, str] = {}
+    total = np.zeros(len(calls), bool)
+    for rows, describe in faults:
+        total |= rows
+        for row in np.flatnonzero(rows)[:_SHOWN].tolist():
+            bad.setdefault(row, describe(row))
+    if bad:
+        shown = [(row, bad[row]) for row in sorted(bad)][:_SHOWN]
+        raise RecordError("calls", shown, int(total.sum()))
+
+
+def parents_of(calls: Calls, first: int) -> npt.NDArray[np.int64] | int:
+    """The request that each call waits for, the first call being request `first`; -1 for none.
+
+    Raises:
+        InputError: a parent is not among these calls, or comes after its child.
+    """
+    parent = calls["parent"]
+    if not (parent >= 0).any():
+        return -1
+    places = {int(call): place for place, call in enumerate(calls["call"])}
+    found = np.full(len(calls), -1)
+    for place in np.flatnonzero(parent >= 0).tolist():
+        at = places.get(int(parent[place]), len(calls))
+        if at >= place:
+            raise InputError(f"calls: row {place}: parent {parent[place]} is not among the calls before it")
+        found[place] = first + at
+    return found

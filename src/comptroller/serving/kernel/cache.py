@@ -1,0 +1,226 @@
+"""Paged memory of a rank, and its prefix cache: blocks by id, the idle ones in order of last use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comptroller.serving.jit import jit, part
+from comptroller.serving.state import World
+
+ID, REFS, OLDER, NEWER, CHAIN = range(5)
+"""Fields of an entry, five numbers each in the arena."""
+
+
+@jit
+def pages(tokens: int, block: int) -> int:
+    """Blocks that so many tokens take."""
+    return (tokens + block - 1) // block
+
+
+@jit
+def occupied(w: World, r: int) -> int:
+    """Blocks of a rank that running requests hold."""
+    rank = w.ranks[r]
+    return int(rank.used + rank.held_entries * rank.cache_blocks)
+
+
+@jit
+def growth(w: World, r: int, tokens: int) -> int:
+    """Blocks that the decoding requests of a rank take up over their next `tokens` tokens each."""
+    rank = w.ranks[r]
+    if tokens == 1:
+        return int(w.ints[rank.hist + rank.phase])
+    total = tokens // rank.block * rank.batch
+    place = rank.phase
+    for _ in range(tokens % rank.block):
+        total += w.ints[rank.hist + place]
+        place = place - 1 if place > 0 else rank.block - 1
+    return int(total)
+
+
+@part
+def move_on(w: World, r: int, steps: int) -> None:
+    """Let the decoding requests of a rank have taken so many steps: tokens and blocks."""
+    rank = w.ranks[r]
+    tokens = step_tokens(rank, steps)
+    rank.used += growth(w, r, tokens)
+    rank.n += steps
+    rank.g += tokens
+    rank.phase = (rank.phase - tokens) % rank.block
+    trim(w, r)
+
+
+@jit
+def step_tokens(rank: Any, steps: int) -> int:
+    """Tokens each decoding request moves on in the next so many steps."""
+    return int(((rank.n + steps) * rank.progress >> 10) - rank.g)
+
+
+@jit
+def free(w: World, r: int) -> int:
+    """Blocks a rank may take, idle cached ones included; of a shared store, what the other leaves."""
+    rank = w.ranks[r]
+    left = rank.capacity - occupied(w, r)
+    if rank.peer >= 0:
+        left -= occupied(w, rank.peer) + in_flight(w, rank.peer)
+    return int(left)
+
+
+@jit
+def in_flight(w: World, r: int) -> int:
+    """Blocks that the decode step under way on a rank will have taken up at its end."""
+    rank = w.ranks[r]
+    if rank.kind < 2 or rank.batch == 0 or rank.step_decode == 0:
+        return 0
+    return int(growth(w, r, step_tokens(rank, 1)))
+
+
+@jit
+def find(w: World, r: int, block: int) -> int:
+    """The entry of a block on a rank, or -1."""
+    rank = w.ranks[r]
+    entry = w.ints[rank.buckets + ((block * 40503) & rank.bucket_mask)]
+    while entry >= 0 and w.ints[rank.entries + 5 * entry + ID] != block:
+        entry = w.ints[rank.entries + 5 * entry + CHAIN]
+    return int(entry)
+
+
+@jit
+def _unlink(w: World, r: int, entry: int) -> None:
+    rank = w.ranks[r]
+    older = w.ints[rank.entries + 5 * entry + OLDER]
+    newer = w.ints[rank.entries + 5 * entry + NEWER]
+    if older >= 0:
+        w.ints[rank.entries + 5 * older + NEWER] = newer
+    else:
+        rank.oldest = newer
+    if newer >= 0:
+        w.ints[rank.entries + 5 * newer + OLDER] = older
+    else:
+        rank.newest = older
+    rank.idle_entries -= 1
+
+
+@jit
+def hold(w: World, r: int, entry: int) -> None:
+    """One more request uses an entry."""
+    rank = w.ranks[r]
+    if w.ints[rank.entries + 5 * entry + REFS] == 0:
+        _unlink(w, r, entry)
+        rank.held_entries += 1
+    w.ints[rank.entries + 5 * entry + REFS] += 1
+
+
+@jit
+def drop(w: World, r: int, entry: int) -> None:
+    """One request fewer uses an entry; without any it is idle, and the last to be evicted."""
+    rank = w.ranks[r]
+    w.ints[rank.entries + 5 * entry + REFS] -= 1
+    if w.ints[rank.entries + 5 * entry + REFS] > 0:
+        return
+    rank.held_entries -= 1
+    rank.idle_entries += 1
+    w.ints[rank.entries + 5 * entry + OLDER] = rank.newest
+    w.ints[rank.entries + 5 * entry + NEWER] = -1
+    if rank.newest >= 0:
+        w.ints[rank.entries + 5 * rank.newest + NEWER] = entry
+    else:
+        rank.oldest = entry
+    rank.newest = entry
+
+
+@jit
+def _insert(w: World, r: int, block: int) -> None:
+    rank = w.ranks[r]
+    entry = rank.spare
+    base = rank.entries + 5 * entry
+    rank.spare = w.ints[base + CHAIN]
+    bucket = rank.buckets + ((block * 40503) & rank.bucket_mask)
+    w.ints[base + ID] = block
+    w.ints[base + REFS] = 1
+    w.ints[base + CHAIN] = w.ints[bucket]
+    w.ints[bucket] = entry
+    rank.held_entries += 1
+
+
+@jit
+def _evict(w: World, r: int) -> None:
+    rank = w.ranks[r]
+    entry = rank.oldest
+    _unlink(w, r, entry)
+    base = rank.entries + 5 * entry
+    bucket = rank.buckets + ((w.ints[base + ID] * 40503) & rank.bucket_mask)
+    if w.ints[bucket] == entry:
+        w.ints[bucket] = w.ints[base + CHAIN]
+    else:
+        other = w.ints[bucket]
+        while w.ints[rank.entries + 5 * other + CHAIN] != entry:
+            other = w.ints[rank.entries + 5 * other + CHAIN]
+        w.ints[rank.entries + 5 * other + CHAIN] = w.ints[base + CHAIN]
+    w.ints[base + CHAIN] = rank.spare
+    rank.spare = entry
+    rank.evictions += 1
+
+
+@jit
+def trim(w: World, r: int) -> None:
+    """Evict idle blocks, least recently used first, until everything fits; then the peer's."""
+    rank = w.ranks[r]
+    if rank.cache_blocks == 0:
+        return
+    room = rank.capacity - occupied(w, r)
+    other = 0
+    if rank.peer >= 0:
+        room -= occupied(w, rank.peer)
+        other = w.ranks[rank.peer].idle_entries
+    while rank.idle_entries > 0 and (rank.idle_entries + other) * rank.cache_blocks > room:
+        _evict(w, r)
+    if rank.peer >= 0:
+        peer = w.ranks[rank.peer]
+        while peer.idle_entries > 0 and (rank.idle_entries + peer.idle_entries) * rank.cache_blocks > room:
+            _evict(w, rank.peer)
+
+
+@jit
+def matched(w: World, r: int, i: int, tokens: int) -> int:
+    """Leading blocks of a request that a rank has cached, leaving at least one of `tokens` to compute."""
+    rank, request = w.ranks[r], w.requests[i]
+    if rank.cache_blocks == 0:
+        return 0
+    most = min(request.block_count, (tokens - 1) // rank.prefix_tokens)
+    count = 0
+    while count < most and find(w, r, w.blocks[request.blocks + count]) >= 0:
+        count += 1
+    return int(count)
+
+
+@jit
+def publish(w: World, r: int, i: int, tokens: int) -> None:
+    """Make a request's full blocks up to `tokens` findable where its prompt was computed; a copy somebody else
+    made first is shared."""
+    rank, request = w.ranks[r], w.requests[i]
+    if rank.cache_blocks == 0:
+        return
+    home = request.home
+    for place in range(request.held, min(request.block_count, tokens // rank.prefix_tokens)):
+        block = w.blocks[request.blocks + place]
+        entry = find(w, home, block)
+        if entry >= 0:
+            hold(w, home, entry)
+        else:
+            _insert(w, home, block)
+        rank.used -= rank.cache_blocks
+        request.held += 1
+
+
+@jit
+def release(w: World, r: int, i: int, blocks: int) -> None:
+    """Give back a request's private blocks on a rank and its hold on cached ones, tail first."""
+    w.ranks[r].used -= blocks
+    request = w.requests[i]
+    if request.held > 0:
+        home = request.home
+        for back in range(request.held):
+            place = request.held - 1 - back
+            drop(w, home, find(w, home, w.blocks[request.blocks + place]))
+        request.held = 0

@@ -1,0 +1,332 @@
+"""Groups of ranks in lockstep: starting a step or a run, cutting a run short, ending it."""
+
+from __future__ import annotations
+
+from comptroller.serving.jit import jit, part
+from comptroller.serving.kernel.books import (
+    close,
+    give_slot,
+    off_prompt,
+    poke,
+    poke_peer,
+    queued,
+    see,
+    time_out,
+)
+from comptroller.serving.kernel.cache import free, growth, move_on, pages, publish, release, step_tokens, trim
+from comptroller.serving.kernel.queues import pop, push, set_key
+from comptroller.serving.kernel.ranks import (
+    compose,
+    fill,
+    full,
+    join_decode,
+    leave_decode,
+    leave_prefill,
+    private,
+)
+from comptroller.serving.kernel.steps import decode_ticks, pass_run, prompt_ticks, spend_step, walk_group
+from comptroller.serving.policies import dispatcher
+from comptroller.serving.policies.view import PENDING
+from comptroller.serving.state import END, NEVER, ONE, OVER, START, TICKS_PER_S, Kind, State, World
+
+IDLE, READY, STEP, RUN = int(Kind.IDLE), int(Kind.READY), int(Kind.STEP), int(Kind.RUN)
+HANDED, MOVING, LANDED = int(State.HANDED), int(State.MOVING), int(State.LANDED)
+DONE, CANCELLED = int(State.DONE), int(State.CANCELLED)
+
+batch_budget = dispatcher("batching", "decoding, chunk")
+
+
+@jit
+def settle(w: World, group: int, tick: int) -> None:
+    """Let the decode steps of a run that have ended by now have happened."""
+    leader = w.ranks[group]
+    if leader.kind != RUN or tick <= leader.since:
+        return
+    done, ticks = walk_group(w, group, leader.planned, tick - leader.since)
+    if done == 0:
+        return
+    for r in range(group, group + leader.ranks):
+        pass_run(w, r, done, ticks)
+    leader.since += ticks
+    leader.planned -= done
+
+
+@part
+def ready(w: World, group: int, tick: int) -> None:
+    """The group starts its next step at this tick."""
+    w.ranks[group].kind = READY
+    set_key(w, group, 4 * tick + START)
+
+
+@part
+def cut(w: World, group: int, tick: int) -> None:
+    """End a run with the step under way: who is in it, or what memory it finds, is about to change."""
+    leader = w.ranks[group]
+    if leader.kind != RUN or leader.since + leader.length <= tick:
+        return
+    before = leader.since
+    settle(w, group, tick)
+    leader.length -= leader.since - before
+    if leader.since == tick and leader.started < tick and w.clock[0].now & 3 != OVER:
+        ready(w, group, tick)
+    elif leader.planned > 1:
+        leader.planned = 1
+        leader.length = walk_group(w, group, 1, NEVER)[1]
+        set_key(w, group, 4 * (leader.since + leader.length) + END)
+
+
+@part
+def look(w: World, tick: int) -> None:
+    """Attend to the groups that were poked."""
+    clock = w.clock[0]
+    for place in range(clock.poke_count):
+        group = w.ints[clock.pokes + place]
+        w.ranks[group].poked = 0
+        if w.ranks[group].kind == IDLE:
+            ready(w, group, tick)
+        else:
+            cut(w, group, tick)
+    clock.poke_count = 0
+
+
+@part
+def _receive(w: World, r: int, tick: int) -> None:
+    """Start the transfers of the requests handed over that have a seat and blocks here."""
+    rank = w.ranks[r]
+    while rank.intake >= 0 and not full(w, r):
+        i = rank.intake
+        request = w.requests[i]
+        if request.state == HANDED:
+            need = pages(request.goal, rank.block)
+            if need + growth(w, r, step_tokens(rank, 1)) > free(w, r):
+                return
+            sender = w.ranks[request.rank]
+            due = max(tick, sender.link_free) + int(request.goal * sender.move_ticks + 0.5)
+            sender.link_free = due
+            rank.used += need
+            rank.moving += 1
+            request.state = MOVING
+            queued(w, r, -1)
+            rank.intake = pop(w.requests, i)
+            time_out(w, i, due)
+            trim(w, r)
+        else:
+            rank.intake = pop(w.requests, i)
+            give_slot(w, i)
+
+
+@part
+def _run_length(w: World, r: int) -> int:
+    """Decode steps until a request of the rank is done or its memory is full."""
+    rank = w.ranks[r]
+    target = w.ints[rank.due]
+    steps = target - rank.n
+    if rank.progress != ONE:
+        steps = (target * ONE + rank.progress - 1) // rank.progress - rank.n
+    room = free(w, r)
+    tokens = step_tokens(rank, steps)
+    if rank.batch * tokens <= room or growth(w, r, tokens) <= room:
+        return int(steps)
+    tokens = room // rank.batch * rank.block
+    left, place = room % rank.batch, rank.phase
+    while w.ints[rank.hist + place] <= left:
+        left -= w.ints[rank.hist + place]
+        tokens += 1
+        place = place - 1 if place > 0 else rank.block - 1
+    return int(min(steps, ((rank.g + tokens + 1) * ONE - 1) // rank.progress - rank.n))
+
+
+@part
+def _step_ticks(w: World, r: int) -> int:
+    rank = w.ranks[r]
+    ticks = rank.stall
+    if rank.step_prompt > 0:
+        ticks += prompt_ticks(w, r)
+    elif rank.step_decode:
+        ticks += decode_ticks(w, r, rank.sum + rank.batch * rank.g)
+    rank.own_ticks = ticks
+    return int(ticks)
+
+
+@part
+def start(w: World, group: int, tick: int) -> None:
+    """Begin the next step of a group, or a run of equal ones, or rest."""
+    leader = w.ranks[group]
+    plain, ticks, steps = True, 0, NEVER
+    for r in range(group, group + leader.ranks):
+        rank = w.ranks[r]
+        if rank.peer >= 0:
+            cut(w, rank.peer, tick)
+        compose(w, r, tick)
+        rank.budget, mixes = batch_budget(w.clock[0].batching, rank.batch * rank.verify, rank.chunk)
+        if rank.intake >= 0 and rank.peer < 0 and not rank.disturbed:
+            _receive(w, r, tick)
+        fill(w, r, tick, mixes)
+        if rank.freed:
+            rank.freed = 0
+            poke_peer(w, r)
+        ticks = max(ticks, _step_ticks(w, r))
+        if rank.step_prompt > 0 or rank.stall > 0 or rank.disturbed:
+            plain = False
+    if ticks == 0:
+        leader.kind = IDLE
+        set_key(w, group, NEVER)
+        return
+    leader.since = leader.started = tick
+    leader.kind, leader.planned = STEP, 1
+    if plain:
+        leader.kind = RUN
+        for r in range(group, group + leader.ranks):
+            if w.ranks[r].batch > 0:
+                steps = min(steps, _run_length(w, r))
+        leader.planned, ticks = walk_group(w, group, steps, NEVER)
+    leader.length = ticks
+    set_key(w, group, 4 * (tick + ticks) + END)
+
+
+@part
+def _pass_prompts(w: World, r: int, ticks: int) -> None:
+    """Book the prompt tokens of a step and what they used; those computed before are waste."""
+    rank = w.ranks[r]
+    tokens = rank.step_prompt + (rank.batch * rank.verify if rank.step_decode else 0)
+    each, per_pair = spend_step(w, r, ticks)
+    left = rank.budget
+    for place in range(rank.pre_count):
+        request = w.requests[w.ints[rank.pre + place]]
+        take = min(request.goal - request.done, left)
+        if take == 0:
+            break
+        left -= take
+        joules = take * each + take * (request.done + 0.5 * (take + 1)) * per_pair
+        again = max(0, min(request.done + take, request.high) - request.done)
+        request.j_waste += joules * again / take
+        request.j_prefill += joules * (take - again) / take
+        seconds = ticks / TICKS_PER_S * take / tokens
+        request.device_s += seconds
+        request.usd += seconds * rank.usd_per_s
+        request.done += take
+        request.recomputed += again
+        request.computed += take - again
+        request.high = max(request.high, request.done)
+        request.steps += 1
+        rank.pre_left -= take
+        rank.prompt_done += take - again
+        rank.recomputed += again
+
+
+@part
+def _pass_step(w: World, r: int, ticks: int) -> None:
+    """Let a single step of a rank have happened."""
+    rank = w.ranks[r]
+    if rank.step_prompt == 0:
+        if rank.step_decode:
+            pass_run(w, r, 1, ticks)
+            if w.ranks[rank.leader].ranks > 1:
+                rank.busy += rank.stall
+        else:
+            rank.busy += rank.stall
+        return
+    _pass_prompts(w, r, ticks)
+    rank.busy += rank.own_ticks
+    rank.steps += 1
+    if rank.step_decode:
+        move_on(w, r, 1)
+
+
+@jit
+def _finish(w: World, r: int, i: int, context: int, tick: int) -> None:
+    request = w.requests[i]
+    publish(w, r, i, min(context, request.prompt + request.output - 1))
+    release(w, r, i, private(w, r, i, context))
+    if request.cancelled:
+        w.ranks[r].cancels -= 1
+    close(w, i, tick, DONE)
+    poke_peer(w, r)
+
+
+@part
+def _hand_over(w: World, r: int, i: int, tick: int) -> None:
+    """The prompt is done; the request goes on in the token pool."""
+    request = w.requests[i]
+    if request.cancelled:
+        w.ranks[r].cancels -= 1
+        release(w, r, i, private(w, r, i, request.goal))
+        close(w, i, tick, CANCELLED)
+        poke_peer(w, r)
+        return
+    taker = w.ranks[request.token_rank]
+    request.state = HANDED
+    taker.intake = push(w.requests, taker.intake, i, request.rank_key, request.arrival)
+    queued(w, request.token_rank, 1)
+    poke(w, taker.leader)
+
+
+@part
+def _end_prompts(w: World, r: int, tick: int) -> None:
+    """Prompts that are done give a token and go on to decode."""
+    rank = w.ranks[r]
+    place = 0
+    while place < rank.pre_count:
+        i = w.ints[rank.pre + place]
+        request = w.requests[i]
+        if request.done < request.goal:
+            return
+        leave_prefill(w, r, place)
+        publish(w, r, i, request.goal)
+        request.generated += 1
+        rank.decode_done += 1
+        if request.first < 0:
+            request.first = tick
+            see(w, request.prompt_rank, PENDING, -request.prompt)
+        if request.generated == request.output:
+            _finish(w, r, i, request.goal, tick)
+        elif r == request.prompt_rank and r != request.token_rank:
+            _hand_over(w, r, i, tick)
+        else:
+            join_decode(w, r, i, request.goal)
+
+
+@part
+def end(w: World, group: int, tick: int) -> None:
+    """A step or a run of a group ends; what is done leaves."""
+    leader = w.ranks[group]
+    for r in range(group, group + leader.ranks):
+        if leader.kind == RUN:
+            pass_run(w, r, leader.planned, tick - leader.since)
+        else:
+            _pass_step(w, r, tick - leader.since)
+    # From here on nothing is under way: who asks what memory is in flight must not count it twice.
+    leader.kind = READY
+    for r in range(group, group + leader.ranks):
+        rank = w.ranks[r]
+        if rank.peer >= 0:
+            # What the other grew by before this moment it took from the store as it was before.
+            settle(w, rank.peer, tick - 1)
+        while rank.batch > 0 and w.ints[rank.due] <= rank.g:
+            i = w.ints[rank.run]
+            _finish(w, r, i, leave_decode(w, r, 0), tick)
+        if rank.step_prompt > 0:
+            _end_prompts(w, r, tick)
+    ready(w, group, tick)
+
+
+@part
+def land(w: World, i: int, tick: int) -> None:
+    """A request's cache has crossed the link: its prompt rank is free of it."""
+    request = w.requests[i]
+    sender, taker = request.rank, w.ranks[request.token_rank]
+    release(w, sender, i, private(w, sender, i, request.goal))
+    off_prompt(w, i)
+    poke(w, w.ranks[sender].leader)
+    taker.moving -= 1
+    if request.cancelled:
+        taker.used -= pages(request.goal, taker.block)
+        close(w, i, tick, CANCELLED)
+    else:
+        request.state = LANDED
+        request.rank = request.token_rank
+        request.home = request.token_rank
+        request.left = taker.landed
+        taker.landed = i
+        taker.arrived += 1
+    poke(w, taker.leader)

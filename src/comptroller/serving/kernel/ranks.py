@@ -1,0 +1,349 @@
+"""Who is on a rank: joining and leaving batches, preemption, admission, and the make-up of the next step."""
+
+from __future__ import annotations
+
+from comptroller.serving.jit import jit, part
+from comptroller.serving.kernel.books import close, give_slot, off_prompt, queued
+from comptroller.serving.kernel.cache import (
+    find,
+    free,
+    growth,
+    hold,
+    matched,
+    pages,
+    release,
+    step_tokens,
+    trim,
+)
+from comptroller.serving.kernel.queues import pop, push, run_sift
+from comptroller.serving.state import TICKS_PER_S, State, World
+
+PREFILL, DECODE = int(State.PREFILL), int(State.DECODE)
+QUEUED, SWAPPED, HANDED = int(State.QUEUED), int(State.SWAPPED), int(State.HANDED)
+CANCELLED = int(State.CANCELLED)
+
+
+@jit
+def join_decode(w: World, r: int, i: int, context: int) -> None:
+    """A request with so many cached tokens decodes from the next step on."""
+    rank, request = w.ranks[r], w.requests[i]
+    request.state = DECODE
+    request.rank = r
+    request.base = context - rank.g
+    request.target = rank.g + request.output - request.generated
+    request.entered = rank.n
+    request.a0, request.a1, request.even, request.share = rank.a0, rank.a1, rank.even, rank.share
+    rank.sum += request.base
+    w.ints[rank.hist + request.base % rank.block] += 1
+    w.ints[rank.run + rank.batch] = i
+    w.ints[rank.due + rank.batch] = request.target
+    rank.batch += 1
+    run_sift(w, r, rank.batch - 1)
+
+
+@jit
+def leave_decode(w: World, r: int, place: int) -> int:
+    """Take the request at a place of the heap out of the batch and book what it used; its cached tokens."""
+    rank = w.ranks[r]
+    i = w.ints[rank.run + place]
+    request = w.requests[i]
+    rank.batch -= 1
+    if place < rank.batch:
+        w.ints[rank.run + place] = w.ints[rank.run + rank.batch]
+        w.ints[rank.due + place] = w.ints[rank.due + rank.batch]
+        run_sift(w, r, place)
+    context = request.base + rank.g
+    rank.sum -= request.base
+    w.ints[rank.hist + request.base % rank.block] -= 1
+    made = min(request.output, request.output - request.target + rank.g) - request.generated
+    request.generated += made
+    rank.decode_done += made
+    request.high = max(request.high, context)
+    request.steps += rank.n - request.entered
+    request.j_decode += request.base * (rank.a0 - request.a0) + (rank.a1 - request.a1)
+    request.j_decode += rank.even - request.even
+    seconds = (rank.share - request.share) / TICKS_PER_S
+    request.device_s += seconds
+    request.usd += seconds * rank.usd_per_s
+    if rank.batch == 0:
+        rank.a0, rank.a1, rank.even, rank.share = 0.0, 0.0, 0.0, 0.0
+    return int(context)
+
+
+@jit
+def leave_prefill(w: World, r: int, place: int) -> None:
+    """Take the request at a place of the prompt list out of it."""
+    rank = w.ranks[r]
+    request = w.requests[w.ints[rank.pre + place]]
+    rank.pre_left -= request.goal - request.done
+    rank.pre_count -= 1
+    for later in range(place, rank.pre_count):
+        w.ints[rank.pre + later] = w.ints[rank.pre + later + 1]
+
+
+@jit
+def private(w: World, r: int, i: int, context: int) -> int:
+    """Blocks of a request beyond the cached ones it shares."""
+    rank = w.ranks[r]
+    return int(pages(context, rank.block) - w.requests[i].held * rank.cache_blocks)
+
+
+@part
+def _drop_cancelled(w: World, r: int, tick: int) -> None:
+    rank = w.ranks[r]
+    rank.freed = 1
+    place = 0
+    while rank.cancels > 0 and place < rank.pre_count:
+        i = w.ints[rank.pre + place]
+        if w.requests[i].cancelled:
+            rank.cancels -= 1
+            leave_prefill(w, r, place)
+            release(w, r, i, private(w, r, i, w.requests[i].goal))
+            close(w, i, tick, CANCELLED)
+        else:
+            place += 1
+    while rank.cancels > 0:
+        # In order of id: a heap's order is not the twin's, and blocks become idle in the order of leaving.
+        chosen = -1
+        for place in range(rank.batch):
+            i = w.ints[rank.run + place]
+            if w.requests[i].cancelled and (
+                chosen < 0 or w.requests[i].id < w.requests[w.ints[rank.run + chosen]].id
+            ):
+                chosen = place
+        if chosen < 0:
+            return
+        i = w.ints[rank.run + chosen]
+        rank.cancels -= 1
+        context = leave_decode(w, r, chosen)
+        release(w, r, i, private(w, r, i, context))
+        close(w, i, tick, CANCELLED)
+
+
+@jit
+def _worse(w: World, a: int, b: int) -> bool:
+    """Whether request a goes behind request b."""
+    first, second = w.requests[a], w.requests[b]
+    if first.rank_key != second.rank_key:
+        return bool(first.rank_key > second.rank_key)
+    if first.arrival != second.arrival:
+        return bool(first.arrival > second.arrival)
+    return bool(first.id > second.id)
+
+
+@jit
+def _victim(w: World, r: int) -> int:
+    """The place of whoever goes behind all others: in the heap from 0, in the prompt list from -1 down."""
+    rank = w.ranks[r]
+    chosen, worst = 0, -1
+    for place in range(rank.batch):
+        i = w.ints[rank.run + place]
+        if worst < 0 or _worse(w, i, worst):
+            chosen, worst = place, i
+    for place in range(rank.pre_count):
+        i = w.ints[rank.pre + place]
+        if worst < 0 or _worse(w, i, worst):
+            chosen, worst = -1 - place, i
+    return chosen
+
+
+@jit
+def _set_aside(w: World, r: int, place: int) -> None:
+    """Preempt: the victim's blocks are freed, its cache is swapped out or forgotten, it queues again."""
+    rank = w.ranks[r]
+    rank.disturbed, rank.freed = 1, 1
+    if place < 0:
+        i = w.ints[rank.pre - 1 - place]
+        leave_prefill(w, r, -1 - place)
+        release(w, r, i, private(w, r, i, w.requests[i].goal))
+        w.requests[i].state = QUEUED
+    else:
+        i = w.ints[rank.run + place]
+        context = leave_decode(w, r, place)
+        release(w, r, i, private(w, r, i, context))
+        w.requests[i].state = SWAPPED if rank.swaps else QUEUED
+        w.requests[i].goal = context
+        if rank.swaps:
+            _stall(w, r, i)
+    request = w.requests[i]
+    request.preemptions += 1
+    rank.queue = push(w.requests, rank.queue, i, request.rank_key, request.arrival)
+    queued(w, r, 1)
+
+
+@jit
+def _stall(w: World, r: int, i: int) -> None:
+    """The step waits for a request's cache to cross the host link; the energy of waiting is waste."""
+    rank, request = w.ranks[r], w.requests[i]
+    ticks = int(request.goal * rank.swap_ticks + 0.5)
+    rank.stall += ticks
+    joules = rank.idle_w * (ticks / TICKS_PER_S)
+    rank.joules += joules
+    request.j_waste += joules
+
+
+@part
+def _make_room(w: World, r: int) -> None:
+    """Preempt until the decoding requests can take their next step."""
+    rank = w.ranks[r]
+    while rank.batch > 0 and growth(w, r, step_tokens(rank, 1)) > free(w, r):
+        _set_aside(w, r, _victim(w, r))
+
+
+@part
+def _first(w: World, r: int) -> int:
+    """The first request in a rank's queue, or -1; those cancelled meanwhile are dropped."""
+    rank = w.ranks[r]
+    while rank.queue >= 0:
+        i = rank.queue
+        if w.requests[i].state in (QUEUED, SWAPPED):
+            return int(i)
+        rank.queue = pop(w.requests, i)
+        give_slot(w, i)
+    return -1
+
+
+@jit
+def full(w: World, r: int) -> bool:
+    """Whether a rank has no seat for another request."""
+    rank = w.ranks[r]
+    return bool(rank.batch + rank.pre_count + rank.moving + rank.arrived >= rank.max_batch)
+
+
+@part
+def _fits(w: World, r: int, i: int) -> bool:
+    """Whether a queued request can have its seat and its blocks now."""
+    rank, request = w.ranks[r], w.requests[i]
+    if full(w, r):
+        return False
+    ahead = step_tokens(rank, 1)
+    room = free(w, r) - growth(w, r, ahead)
+    if request.state == SWAPPED:
+        return bool(pages(request.goal + ahead, rank.block) <= room)
+    goal = request.prompt + request.generated
+    hits = matched(w, r, i, goal)
+    need = pages(goal, rank.block) - hits * rank.cache_blocks
+    for place in range(hits):
+        entry = find(w, r, w.blocks[request.blocks + place])
+        if w.ints[rank.entries + 5 * entry + 1] == 0:
+            need += rank.cache_blocks
+    return bool(need <= room)
+
+
+@part
+def _start_prefill(w: World, r: int, i: int) -> None:
+    rank, request = w.ranks[r], w.requests[i]
+    request.goal = request.prompt + request.generated
+    request.home = r
+    hits = matched(w, r, i, request.goal)
+    for place in range(hits):
+        hold(w, r, find(w, r, w.blocks[request.blocks + place]))
+    request.held = hits
+    request.done = hits * rank.prefix_tokens
+    request.cached += max(0, request.done - request.high)
+    request.high = max(request.high, request.done)
+    request.state = PREFILL
+    w.ints[rank.pre + rank.pre_count] = i
+    rank.pre_count += 1
+    rank.pre_left += request.goal - request.done
+    rank.used += private(w, r, i, request.goal)
+
+
+@part
+def _admit(w: World, r: int, tick: int) -> None:
+    """Take requests from the queue as long as seats, blocks and the step's budget last."""
+    rank = w.ranks[r]
+    while True:
+        i = _first(w, r)
+        if i < 0 or (w.requests[i].state == QUEUED and rank.budget <= rank.pre_left):
+            return
+        request = w.requests[i]
+        if not _fits(w, r, i):
+            if not w.clock[0].evicts or rank.batch + rank.pre_count == 0:
+                return
+            place = _victim(w, r)
+            victim = w.ints[rank.run + place] if place >= 0 else w.ints[rank.pre - 1 - place]
+            if w.requests[victim].priority >= request.priority or not _worse(w, victim, i):
+                return
+            _set_aside(w, r, place)
+            continue
+        rank.queue = pop(w.requests, rank.queue)
+        queued(w, r, -1)
+        request.rank = r
+        rank.virtual = max(rank.virtual, request.fair_start)
+        if request.started < 0:
+            request.started = tick
+        if request.state == SWAPPED:
+            rank.used += pages(request.goal, rank.block)
+            request.home = r
+            _stall(w, r, i)
+            join_decode(w, r, i, request.goal)
+        else:
+            _start_prefill(w, r, i)
+        trim(w, r)
+
+
+@part
+def _land(w: World, r: int) -> None:
+    """Requests whose cache has arrived over the link join the batch."""
+    rank = w.ranks[r]
+    while rank.landed >= 0:
+        i = rank.landed
+        rank.landed = w.requests[i].left
+        rank.arrived -= 1
+        join_decode(w, r, i, w.requests[i].goal)
+
+
+@part
+def _take_shared(w: World, r: int) -> None:
+    """Of a shared store: requests whose prompt is done join the batch, their blocks stay where they are."""
+    rank = w.ranks[r]
+    if rank.peer < 0:
+        return
+    while rank.intake >= 0 and not full(w, r):
+        i = rank.intake
+        rank.intake = pop(w.requests, i)
+        request = w.requests[i]
+        if request.state != HANDED:
+            give_slot(w, i)
+            continue
+        queued(w, r, -1)
+        blocks = private(w, r, i, request.goal)
+        w.ranks[request.rank].used -= blocks
+        rank.used += blocks
+        off_prompt(w, i)
+        join_decode(w, r, i, request.goal)
+
+
+@part
+def compose(w: World, r: int, tick: int) -> None:
+    """Settle who is in a rank's batch before anybody is admitted."""
+    rank = w.ranks[r]
+    rank.stall, rank.disturbed = 0, 0
+    rank.step_prompt, rank.step_pairs, rank.step_decode = 0, 0.0, 0
+    _land(w, r)
+    if rank.cancels > 0:
+        _drop_cancelled(w, r, tick)
+    _take_shared(w, r)
+    _make_room(w, r)
+    while rank.peer >= 0 and rank.batch == 0 and rank.intake >= 0 and not full(w, r):
+        # Whoever was set aside made room for the next, who holds blocks already.
+        _take_shared(w, r)
+        _make_room(w, r)
+
+
+@part
+def fill(w: World, r: int, tick: int, mixes: bool) -> None:
+    """Admit what fits and count the step's prompt tokens and query-key pairs."""
+    rank = w.ranks[r]
+    if not rank.disturbed and rank.waiting > 0:
+        _admit(w, r, tick)
+    left, pairs = rank.budget, 0.0
+    for place in range(rank.pre_count):
+        request = w.requests[w.ints[rank.pre + place]]
+        take = min(request.goal - request.done, left)
+        left -= take
+        pairs += take * (request.done + 0.5 * (take + 1))
+    rank.step_prompt = rank.budget - left
+    rank.step_pairs = pairs
+    rank.step_decode = 1 if rank.batch > 0 and (mixes or rank.step_prompt == 0) else 0

@@ -1,0 +1,115 @@
+"""Replicas made from step tables: speculative decoding, pipelines, and stores shared by two engines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.costs.steptable import StepTable
+from comptroller.errors import InputError
+from comptroller.serving.fleet import Replica
+from comptroller.serving.state import Pool
+
+Floats = npt.NDArray[np.float64]
+
+
+def accepted_tokens(draft_tokens: int, acceptance: float) -> float:
+    """Expected tokens of one draft-and-verify step.
+
+    E = (1 - a^(k + 1)) / (1 - a) for k draft tokens, each accepted with probability a: the accepted ones and
+    one of the target's own, as a geometric sum. Source: Leviathan, Kalman, Matias, "Fast Inference from
+    Transformers via Speculative Decoding".
+
+    Raises:
+        InputError: a negative number of tokens, or no probability.
+
+    >>> round(accepted_tokens(4, 0.8), 4)
+    3.3616
+    """
+    if draft_tokens < 0 or not 0 <= acceptance <= 1:
+        raise InputError(f"speculation: {draft_tokens} draft tokens, acceptance {acceptance:g}")
+    if acceptance == 1:
+        return draft_tokens + 1.0
+    return float((1 - acceptance ** (draft_tokens + 1)) / (1 - acceptance))
+
+
+def speculative(table: StepTable, draft: StepTable, draft_tokens: int, acceptance: float) -> Replica:
+    """A replica that drafts and verifies.
+
+    A decode step is k steps of the draft model and one step of the target over B (k + 1) tokens:
+    t(B, K) = k * draft(B, K) + mixed(B (k + 1)) + decode(B, K) - decode(B, 0); joules likewise. Progress is
+    the expected one (`accepted_tokens`), the same for all sequences.
+    """
+    batches = np.arange(table.max_batch + 1)
+    tokens = batches * (draft_tokens + 1.0)
+    draft_rows = np.minimum(batches, draft.max_batch)
+    values = {}
+    for unit in ("s", "j"):
+        own, linear = getattr(table, f"decode_{unit}"), getattr(table, f"mixed_{unit}")
+        drafted = _resampled(draft, getattr(draft, f"decode_{unit}")[draft_rows], table.kv_knots_tokens)
+        verified = np.array([_line(table.token_knots, linear, count) for count in tokens])
+        values[f"decode_{unit}"] = draft_tokens * drafted + verified[:, None] + own - own[:, :1]
+    return Replica(
+        replace(table, **values),
+        tokens_per_step=accepted_tokens(draft_tokens, acceptance),
+        verify_tokens=draft_tokens + 1,
+    )
+
+
+def _resampled(table: StepTable, rows: Floats, knots: Floats) -> Floats:
+    return np.array([[_line(table.kv_knots_tokens, row, knot) for knot in knots] for row in rows])
+
+
+def _line(knots: Floats, values: Floats, x: float) -> float:
+    left = int(np.clip(np.searchsorted(knots, x, side="right") - 1, 0, knots.size - 2))
+    slope = (values[left + 1] - values[left]) / (knots[left + 1] - knots[left])
+    return float(values[left] + slope * (x - knots[left]))
+
+
+def pipelined(table: StepTable, stages: int, microbatches: int) -> StepTable:
+    """The step table of a pipeline, from one whose steps pass through all stages one after another.
+
+    A step split into m microbatches over p equal stages takes (m + p - 1) / (m p) of the time of passing
+    through the stages in turn; the rest, (p - 1) / (m + p - 1) of it, is the bubble. Energy stays, but for
+    the idle power of the bubble. Source: the schedule of GPipe (Huang et al.).
+
+    Raises:
+        InputError: fewer than one stage or microbatch.
+
+    >>> from comptroller.serving.ticks import linear
+    >>> round(pipelined(linear(), 4, 8).decode_step_s(10, 0) / linear().decode_step_s(10, 0), 4)
+    0.3438
+    """
+    if stages < 1 or microbatches < 1:
+        raise InputError(f"pipeline: {stages} stages, {microbatches} microbatches; both must be at least 1")
+    share = (microbatches + stages - 1) / (microbatches * stages)
+    bubble_w = table.idle_w * (stages - 1) / (microbatches + stages - 1)
+    times = {name: getattr(table, f"{name}_s") * share for name in ("decode", "mixed", "pair")}
+    joules = {name: getattr(table, f"{name}_j") + bubble_w * value for name, value in times.items()}
+    return replace(
+        table,
+        **{f"{name}_s": value for name, value in times.items()},
+        **{f"{name}_j": value for name, value in joules.items()},
+    )
+
+
+def shared(table: StepTable, prompt_share: float, storage: int = 0) -> tuple[Replica, Replica]:
+    """Two engines on the same devices, one for prompts and one for tokens, over one cache (semi-PD).
+
+    Each has its share of the compute: its steps take 1 / share as long (an upper bound: what is bound by
+    memory bandwidth loses less). A request's cache stays where it is when it changes engine. Both replicas
+    stand for the same devices: each carries its share of the idle power and of the price.
+
+    Raises:
+        InputError: the share is not between 0 and 1.
+    """
+    if not 0 < prompt_share < 1:
+        raise InputError(f"shared store: prompt share is {prompt_share:g}; it must lie between 0 and 1")
+    made = []
+    for pool, share in ((Pool.PROMPT, prompt_share), (Pool.TOKEN, 1 - prompt_share)):
+        times = {f"{name}_s": getattr(table, f"{name}_s") / share for name in ("decode", "mixed", "pair")}
+        half = replace(table, **times, idle_w=table.idle_w * share, usd_per_s=table.usd_per_s * share)
+        made.append(Replica(half, pool=pool, storage=storage))
+    return made[0], made[1]

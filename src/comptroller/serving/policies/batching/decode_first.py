@@ -1,0 +1,11 @@
+"""Decode first: a batch decodes to its end before the next prompts start (FasterTransformer)."""
+
+
+def budget(decoding: int, chunk: int) -> tuple[int, bool]:
+    """In the engine\'s form."""
+    return (chunk if decoding == 0 else 0), False
+
+
+def plain(decoding: int, chunk: int) -> tuple[int, bool]:
+    """Prompt tokens a step may take, and whether decodes run beside them."""
+    return (0, False) if decoding else (chunk, False)

@@ -1,0 +1,1 @@
+"""Routing: which replica takes a call. `choose(view, ranks, call, router)` returns one of `ranks`."""

@@ -1,0 +1,182 @@
+"""What the engine remembers: a record per request and per rank, one clock, and arrays they point into."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+TICKS_PER_S = float(1 << 38)
+"""Time is counted in whole ticks, so that sums are exact in any order and ties are ties."""
+NEVER = 1 << 62
+FOREVER = (NEVER >> 2) - 1
+END, ARRIVE, START, OVER = 0, 1, 2, 3
+"""What happens first within one tick: steps end, then calls arrive, then steps start; then it is over. An
+event's key is 4 * tick + phase; what is submitted once steps start arrives in the next tick."""
+LATEST_S = float(NEVER >> 3) / TICKS_PER_S
+"""The latest arrival that can be simulated, in seconds (some weeks)."""
+ONE = 1 << 10
+SHIFT = 10
+"""Tokens per decode step are whole in units of 1 / ONE."""
+
+
+class State(IntEnum):
+    """Where a request is. The last three are final."""
+
+    PENDING = 0
+    BLOCKED = 1
+    TIMED = 2
+    WAITS = 3
+    QUEUED = 4
+    PREFILL = 5
+    HANDED = 6
+    MOVING = 7
+    LANDED = 8
+    DECODE = 9
+    SWAPPED = 10
+    DONE = 11
+    CANCELLED = 12
+    REFUSED = 13
+
+
+class Pool(IntEnum):
+    """What a replica is for."""
+
+    MIXED = 0
+    PROMPT = 1
+    TOKEN = 2
+
+
+class Reason(IntEnum):
+    """Why the kernel returned."""
+
+    IDLE = 0
+    REACHED = 1
+    COMPLETED = 2
+    SAMPLE = 3
+    CROWDED = 4
+
+
+class Kind(IntEnum):
+    """What a group of ranks is doing."""
+
+    IDLE = 0
+    READY = 1
+    STEP = 2
+    RUN = 3
+
+
+def _fields(kind: str, names: str) -> list[tuple[str, str]]:
+    return [(name, kind) for name in names.split()]
+
+
+JOB = np.dtype(
+    _fields("f8", "arrival_s wait_s priority")
+    + _fields("i8", "session blocks parent")
+    + _fields("i4", "prompt output predicted block_count tenant")
+    + _fields("i2", "service watched")
+)
+"""A request as it enters: tokens (both 0: a wait of wait_s), who it belongs to, where its blocks start."""
+
+RESULT = np.dtype(
+    _fields("i8", "arrival started first last")
+    + _fields("f8", "j_prefill j_decode j_waste device_s usd")
+    + _fields("i4", "generated cached computed recomputed preemptions steps prompt_rank token_rank")
+    + _fields("i4", "state slot")
+)
+"""What became of a request: ticks (-1 never), joules, tokens. `slot` is where it lives while it does; after
+that, the next in the list of ended requests to report."""
+
+# One width of integer in what functions pass around: the kernel would be compiled once for each width.
+REQUEST = np.dtype(
+    _fields(
+        "i8",
+        # read and written while it queues
+        "id state left right heaped order arrival prompt output predicted session tenant watched "
+        "prompt_rank token_rank prompt_held child sibling started first "
+        # while it runs
+        "rank home held blocks block_count goal done high generated target base entered steps "
+        "cached computed recomputed preemptions cancelled",
+    )
+    + _fields(
+        "f8", "a0 a1 even share j_decode device_s usd j_prefill j_waste key rank_key priority fair_start"
+    )
+)
+"""A request from its arrival to its end; the place is used again after that."""
+
+RANK = np.dtype(
+    _fields(
+        "i8",
+        # what it is
+        "leader ranks pool own_pool peer service max_batch chunk block capacity context verify progress swaps "
+        "cache_blocks prefix_tokens nk nt np kv_x kv_v kv_m kv_a kv_b tokens pairs run due pre hist "
+        "buckets bucket_mask entries entry_count tags "
+        # who is on it
+        "queue intake landed waiting batch pre_count pre_left moving arrived cancels sum g n phase used "
+        "held_entries idle_entries oldest newest spare evictions link_free "
+        # what it does
+        "kind since started planned length poked budget step_prompt step_decode stall disturbed freed own_ticks "
+        # what it did
+        "busy steps prompt_done decode_done recomputed",
+    )
+    + _fields("f8", "idle_w swap_ticks move_ticks usd_per_s step_pairs virtual a0 a1 even share joules")
+)
+
+CLOCK = np.dtype(
+    _fields(
+        "i8",
+        "now count entering stream stream_last timed spare spares tree leaves pokes poke_count cancels scratch "
+        "out_first out_last out_key seen snapshots snapshot_depth snapshot_every snapshot_delay next_snapshot "
+        "snapshot_count sample_every next_sample ranks services candidates routing handoff batching scheduling "
+        "turn seed evicts needs_kv needs_match max_pending shortest",
+    )
+    + _fields("f8", "bound overlap")
+)
+
+CANCELS = 1024
+"""How many requests can be cancelled in one go."""
+
+
+class World(NamedTuple):
+    """Everything the kernel works on. Records hold offsets into `ints`, `floats` and `blocks`; `jobs` and
+    `results` go by a request's id, `requests` by its slot."""
+
+    jobs: Any
+    results: Any
+    requests: Any
+    ranks: Any
+    clock: Any
+    ints: npt.NDArray[np.int64]
+    floats: npt.NDArray[np.float64]
+    blocks: npt.NDArray[np.int64]
+
+
+def records(dtype: np.dtype[np.void], count: int) -> Any:
+    """Zeroed records whose fields are attributes."""
+    return np.zeros(count, dtype).view(np.recarray)
+
+
+class Arena:
+    """Hands out stretches of one growing array."""
+
+    def __init__(self, dtype: npt.DTypeLike) -> None:
+        self._dtype = np.dtype(dtype)
+        self._parts: list[npt.NDArray[Any]] = []
+        self._size = 0
+
+    def put(self, values: npt.ArrayLike) -> int:
+        """Offset at which the values will stand."""
+        array = np.ravel(np.asarray(values, self._dtype))
+        self._parts.append(array)
+        self._size += array.size
+        return self._size - array.size
+
+    def room(self, count: int, fill: float = 0) -> int:
+        """Offset of a stretch filled with one value."""
+        return self.put(np.full(count, fill))
+
+    def array(self) -> npt.NDArray[Any]:
+        """The whole array."""
+        return np.concatenate([*self._parts, np.zeros(1, self._dtype)])

@@ -1,0 +1,155 @@
+"""A step table in whole ticks, as the engine and the twin read it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.costs.steptable import StepTable
+from comptroller.serving.state import TICKS_PER_S
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Seconds and joules over one variable, in segments."""
+
+    knots: Floats
+    seconds: Floats
+    joules: Floats
+
+    def packed(self) -> Floats:
+        """Knots, then value and slope of seconds, then value and slope of joules."""
+        parts = [self.knots]
+        for values in (self.seconds, self.joules):
+            slopes = np.diff(values) / np.diff(self.knots)
+            parts += [values, np.append(slopes, slopes[-1])]
+        return np.concatenate(parts)
+
+    @cached_property
+    def _lists(self) -> list[list[float]]:
+        return self.packed().reshape(5, -1).tolist()
+
+    def seconds_at(self, x: float) -> float:
+        """Seconds at x."""
+        return self._at(x, 1)
+
+    def joules_at(self, x: float) -> float:
+        """Joules at x."""
+        return self._at(x, 3)
+
+    def _at(self, x: float, part: int) -> float:
+        knots = self._lists[0]
+        left = min(max(bisect_right(knots, x) - 1, 0), len(knots) - 2)
+        return self._lists[part][left] + self._lists[part + 1][left] * (x - knots[left])
+
+
+@dataclass(frozen=True, eq=False)
+class TickTable:
+    """Decode steps in ticks: `value` at each knot, `slope` per token; joules as intercept and slope.
+
+    Slopes are rounded to whole ticks per token, an error of at most 2e-12 s per token past a knot.
+    """
+
+    knots: Ints
+    value: Ints
+    slope: Ints
+    intercept_j: Floats
+    slope_j: Floats
+    mixed: Curve
+    pairs: Curve
+
+    @classmethod
+    def of(cls, table: StepTable) -> TickTable:
+        """The same table in ticks."""
+        knots = np.rint(table.kv_knots_tokens).astype(np.int64)
+        gaps = np.diff(table.kv_knots_tokens)
+        seconds = np.where(np.arange(table.max_batch + 1)[:, None] > 0, table.decode_s, 0.0)
+        joules = np.where(np.arange(table.max_batch + 1)[:, None] > 0, table.decode_j, 0.0)
+        slope_s, slope_j = np.diff(seconds) / gaps, np.diff(joules) / gaps
+        slope_s, slope_j = (np.concatenate([item, item[:, -1:]], axis=1) for item in (slope_s, slope_j))
+        return cls(
+            knots,
+            np.rint(seconds * TICKS_PER_S).astype(np.int64),
+            np.rint(slope_s * TICKS_PER_S).astype(np.int64),
+            joules - slope_j * table.kv_knots_tokens,
+            slope_j,
+            Curve(table.token_knots, table.mixed_s, table.mixed_j),
+            Curve(table.pair_knots, table.pair_s, table.pair_j),
+        )
+
+    def decode_ticks(self, batch: int, kv_tokens: int) -> int:
+        """Ticks of one decode step."""
+        left = self._segment(kv_tokens)
+        knots, value, slope = self._lists
+        return value[batch][left] + slope[batch][left] * (kv_tokens - knots[left])
+
+    def decode_joules(self, batch: int, kv_tokens: int) -> tuple[float, float]:
+        """Joules of one decode step: the part that is not of cached tokens, and joules per cached token."""
+        left = self._segment(kv_tokens)
+        return float(self.intercept_j[batch, left]), float(self.slope_j[batch, left])
+
+    def prompt_ticks(self, tokens: int, pairs: float) -> int:
+        """Ticks of the part of a step that is not decode attention."""
+        seconds = self.mixed.seconds_at(tokens) + self.pairs.seconds_at(pairs)
+        return int(seconds * TICKS_PER_S + 0.5)
+
+    def _segment(self, kv_tokens: int) -> int:
+        knots = self._lists[0]
+        return min(max(bisect_right(knots, kv_tokens) - 1, 0), len(knots) - 2)
+
+    @cached_property
+    def _lists(self) -> tuple[list[int], list[list[int]], list[list[int]]]:
+        return self.knots.tolist(), self.value.tolist(), self.slope.tolist()
+
+
+def linear(
+    base_s: float = 6e-3,
+    token_s: float = 22e-6,
+    sequence_s: float = 60e-6,
+    kv_token_s: float = 0.0,
+    max_batch: int = 128,
+) -> StepTable:
+    """A step table of straight lines: a step takes base + per prompt token + per sequence + per cached token.
+
+    Power is 1 kW in a step, 200 W beside it. For tests and for measuring the engine's own speed.
+
+    >>> table = linear()
+    >>> round(table.decode_step_s(100, 0), 6), round(table.mixed_step_s(1000, 0.0, 100), 6)
+    (0.012, 0.0302)
+    """
+    batches = np.arange(max_batch + 1)[:, None]
+    knots = np.array([0.0, 1e6])
+    decode_s = base_s + sequence_s * batches + kv_token_s * knots
+    # A sequence that decodes beside prompts is counted as one prompt token by the mixed table.
+    tokens = np.array([0.0, 1e6])
+    mixed_s = base_s + token_s * tokens
+    pairs = np.array([0.0, 1e12])
+    return StepTable(
+        kv_knots_tokens=knots,
+        decode_s=decode_s,
+        decode_j=decode_s * 1e3,
+        token_knots=tokens,
+        mixed_s=mixed_s,
+        mixed_j=mixed_s * 1e3,
+        pair_knots=pairs,
+        pair_s=np.zeros(2),
+        pair_j=np.zeros(2),
+        idle_w=200.0,
+        devices=1,
+        kv_capacity_tokens=1 << 22,
+        kv_block_tokens=16,
+        max_batch=max_batch,
+        chunk_tokens=4096,
+        kv_bytes_per_token=131072.0,
+        swap_bytes_per_s=50e9,
+        transfer_bytes_per_s=200e9,
+        usd_per_s=1e-3,
+        gco2e_per_j=1e-4,
+    )

@@ -1,0 +1,36 @@
+"""Checks of a strategy's parameters, where they enter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from comptroller.errors import InputError, UnknownId
+
+
+def at_least(low: float, **values: float) -> None:
+    """Raises InputError unless every value is at least `low`.
+
+    >>> at_least(1, n=8)
+    """
+    for name, value in values.items():
+        if not value >= low:
+            raise InputError(f"{name} is {value}; it must be at least {low}")
+
+
+def between(low: float, high: float, **values: float) -> None:
+    """Raises InputError unless every value lies in [low, high].
+
+    >>> between(0, 1, threshold=0.95)
+    """
+    for name, value in values.items():
+        if not low <= value <= high:
+            raise InputError(f"{name} is {value}; it must lie between {low} and {high}")
+
+
+def known(kind: str, name: str, allowed: Iterable[str]) -> None:
+    """Raises UnknownId unless the name is one of those allowed.
+
+    >>> known("weight", "plain", ["plain", "score"])
+    """
+    if name not in allowed:
+        raise UnknownId(kind, name, allowed)

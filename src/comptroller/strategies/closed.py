@@ -1,0 +1,255 @@
+"""Closed forms: what a strategy yields on recorded samples, for every setting at once and without driving it.
+
+Two kinds. A *path* is exact for the recorded order: column n is what the generator answers with the first n+1
+samples of each question (nested grids in one pass). An *expected* form is the mean over all orders, or over fresh
+draws. Each is held equal to its generator by a test. Arrays are questions x samples unless said otherwise; answers
+are small whole numbers per question, -1 where a sample has none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betainc, gammaln
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Recorded samples, questions x samples.
+
+    answer: class of the answer, -1 for none.  score: what the scorer gives.  done_s: when each ends if all begin
+    together, which breaks ties; in the order of asking where not given.
+    """
+
+    answer: Ints
+    score: Floats
+    done_s: Floats | None = None
+
+    @property
+    def rank(self) -> Floats:
+        """Order of ending within a question, in [0, 1)."""
+        questions, samples = self.answer.shape
+        if self.done_s is None:
+            return np.broadcast_to(np.arange(samples) / samples, (questions, samples))
+        order = np.argsort(self.done_s, axis=1, kind="stable")
+        rank = np.empty(order.shape)
+        np.put_along_axis(rank, order, np.broadcast_to(np.arange(samples) / samples, order.shape), axis=1)
+        return rank
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """The vote after each sample: its score, and the counts of the two leading answers."""
+
+    score: Floats
+    first: Floats
+    second: Floats
+
+
+def vote_path(samples: Samples, weight: Floats | None = None) -> Votes:
+    """The vote over the first 1, 2 ... samples, each weighing one or `weight`; ties as `votes.vote` breaks them.
+
+    >>> path = vote_path(Samples(np.array([[0, 1, 1]]), np.array([[0.0, 1.0, 1.0]])))
+    >>> path.score.tolist(), path.first.tolist()
+    ([[0.0, 0.0, 1.0]], [[1.0, 1.0, 2.0]])
+    """
+    questions, count = samples.answer.shape
+    rows, rank = np.arange(questions), samples.rank
+    classes = int(samples.answer.max(initial=0)) + 2
+    tally = np.zeros((questions, classes))
+    lead = np.full((questions, classes), np.inf)
+    worth = np.zeros((questions, classes))
+    out = Votes(*(np.zeros((questions, count)) for _ in range(3)))
+    for n in range(count):
+        label = samples.answer[:, n] % classes  # no answer goes to the last class, which does not vote
+        tally[rows, label] += 1.0 if weight is None else weight[:, n]
+        sooner = rank[:, n] < lead[rows, label]
+        lead[rows, label] = np.where(sooner, rank[:, n], lead[rows, label])
+        worth[rows, label] = np.where(sooner, samples.score[:, n], worth[rows, label])
+        voting = np.where(np.isfinite(lead[:, :-1]), tally[:, :-1], -np.inf)
+        top = voting.max(axis=1)
+        winner = np.where(voting == top[:, None], lead[:, :-1], np.inf).argmin(axis=1)
+        nobody = ~np.isfinite(top)
+        out.score[:, n] = np.where(nobody, worth[:, -1], worth[rows, winner])
+        out.first[:, n] = np.where(nobody, 0.0, top)
+        voting[rows, winner] = -np.inf
+        second = voting.max(axis=1)
+        out.second[:, n] = np.where(np.isfinite(second), second, 0.0)
+    return out
+
+
+def best_path(samples: Samples, rated: Floats) -> Floats:
+    """The score of the best rated of the first 1, 2 ... samples; samples without an answer only if all are.
+
+    >>> best_path(Samples(np.array([[0, 1]]), np.array([[1.0, 0.0]])), np.array([[0.2, 0.9]])).tolist()
+    [[1.0, 0.0]]
+    """
+    rank = samples.rank
+    rated = np.where(samples.answer < 0, -1e300, rated)
+    best, lead, worth = rated[:, 0].copy(), rank[:, 0].copy(), samples.score[:, 0].copy()
+    out = np.empty(rated.shape)
+    out[:, 0] = worth
+    for n in range(1, rated.shape[1]):
+        better = (rated[:, n] > best) | ((rated[:, n] == best) & (rank[:, n] < lead))
+        best = np.where(better, rated[:, n], best)
+        lead = np.where(better, rank[:, n], lead)
+        worth = np.where(better, samples.score[:, n], worth)
+        out[:, n] = worth
+    return out
+
+
+def verified_path(samples: Samples, verdicts: Floats) -> Floats:
+    """The score of the solution with the best mean verdict, for every S and V: questions x S x V.
+
+    verdicts: questions x samples x verdicts.
+    """
+    running = np.cumsum(verdicts, axis=2) / np.arange(1, verdicts.shape[2] + 1)
+    return np.stack([best_path(samples, running[:, :, v]) for v in range(verdicts.shape[2])], axis=2)
+
+
+def adaptive_path(votes: Votes, thresholds: npt.ArrayLike) -> tuple[Ints, Floats]:
+    """Samples drawn and score of adaptive consistency by the Beta rule: questions x thresholds x caps, each.
+
+    One sample at a time, as `adaptive_consistency(width=1)`; cap c is the (c-1)-th of the last axis.
+    """
+    sure = 1 - betainc(votes.first + 1, votes.second + 1, 0.5)
+    levels, count = np.atleast_1d(np.asarray(thresholds, float)), votes.score.shape[1]
+    stop = np.where(sure[:, None, :] >= levels[:, None] - 1e-12, np.arange(1, count + 1), count + 1).min(
+        axis=2
+    )
+    drawn = np.minimum(stop[:, :, None], np.arange(1, count + 1))
+    score = np.take_along_axis(votes.score[:, None, :], drawn - 1, axis=2)
+    return drawn.astype(np.int64), score
+
+
+def log_choose(n: npt.ArrayLike, k: npt.ArrayLike) -> Floats:
+    """Logarithm of C(n, k); minus infinity outside 0 <= k <= n."""
+    n, k = np.broadcast_arrays(np.asarray(n, float), np.asarray(k, float))
+    inside = (k >= 0) & (k <= n)
+    low, high = np.where(inside, k, 0.0), np.where(inside, n, 0.0)
+    return np.where(inside, gammaln(high + 1) - gammaln(low + 1) - gammaln(high - low + 1), -np.inf)
+
+
+def expected_best(rated: Floats, score: Floats, ns: npt.ArrayLike) -> Floats:
+    """Mean score of best-of-n over all choices of n of the N samples: questions x len(ns).
+
+    sum_i s_(i) C(N - i - 1, n - 1) / C(N, n) with samples sorted by falling rating, ties sharing their mean score
+    (arXiv 2504.01005, `eval_utils.py`, where ties are shuffled a hundred times).
+
+    >>> expected_best(np.array([[0.9, 0.1]]), np.array([[1.0, 0.0]]), [1, 2]).round(12).tolist()
+    [[0.5, 1.0]]
+    """
+    count = rated.shape[1]
+    order = np.argsort(-rated, axis=1, kind="stable")
+    rated, score = np.take_along_axis(rated, order, axis=1), np.take_along_axis(score, order, axis=1)
+    starts = np.concatenate([np.ones((len(rated), 1), bool), rated[:, 1:] != rated[:, :-1]], axis=1)
+    group = np.cumsum(starts.ravel()) - 1
+    mean = np.bincount(group, score.ravel()) / np.bincount(group)
+    size = np.asarray(ns, float)
+    weight = np.exp(log_choose(count - 1 - np.arange(count)[:, None], size - 1) - log_choose(count, size))
+    return np.asarray(mean[group].reshape(score.shape) @ weight)
+
+
+def expected_vote(counts: Ints, score: Floats, ns: npt.ArrayLike) -> Floats:
+    """Mean score of the plain vote over all choices of n of the N samples, from counts: questions x len(ns).
+
+    counts, score: questions x answers, how often each was given and what it scores. An answer with m votes wins
+    if all others have fewer, and ties are shared: with u uniform, P = int_0^1 prod_j [C_j^{<m} + u C_j^{=m}] du over
+    products of polynomials in x whose coefficient k counts the ways to draw k votes; the integral is exact by
+    Gauss-Legendre. Cost grows with n^3 x answers per question: for n up to some tens.
+
+    >>> expected_vote(np.array([[2, 1]]), np.array([[1.0, 0.0]]), [1, 3]).round(12).tolist()
+    [[0.666666666667, 1.0]]
+    """
+    sizes = np.atleast_1d(np.asarray(ns, np.int64))
+    most, answers = int(sizes.max()), counts.shape[1]
+    ways = np.exp(log_choose(counts[:, :, None], np.arange(most + 1)))
+    total = np.exp(log_choose(counts.sum(axis=1)[:, None], sizes))
+    found = np.zeros((len(counts), len(sizes)))
+    for votes in range(1, most + 1):
+        nodes, weights = np.polynomial.legendre.leggauss((min(most // votes, answers) + 1) // 2 or 1)
+        for node, share in zip((nodes + 1) / 2, weights / 2, strict=True):
+            below = ways[:, :, : votes + 1] * np.where(np.arange(votes + 1) < votes, 1.0, node)
+            for winner in range(answers):
+                losing = _product(np.delete(below, winner, axis=1), most - votes)
+                reach = sizes >= votes
+                won = ways[:, winner, votes, None] * losing[:, np.where(reach, sizes - votes, 0)]
+                found += share * score[:, winner, None] * np.where(reach, won, 0.0)
+    return np.asarray(found / total)
+
+
+def _product(factors: Floats, degree: int) -> Floats:
+    """Product over the middle axis of polynomials, cut at a degree: rows x (degree + 1)."""
+    product = np.zeros((len(factors), degree + 1))
+    product[:, 0] = 1.0
+    for factor in np.moveaxis(factors, 1, 0):
+        grown = np.zeros_like(product)
+        for power in range(min(factor.shape[1], degree + 1)):
+            grown[:, power:] += factor[:, power, None] * product[:, : degree + 1 - power]
+        product = grown
+    return product
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Stop on success: samples drawn, chance that the answer is right, chance that any was accepted."""
+
+    samples: Floats
+    right: Floats
+    accepted: Floats
+
+
+def stopped(p: npt.ArrayLike, caps: npt.ArrayLike, tpr: float = 1.0, fpr: float = 0.0) -> Stopped:
+    """Stop on success over fresh draws, each right with probability p: arrays of p's shape x caps.
+
+    A verifier accepts a right sample with probability tpr and a wrong one with fpr, so each is accepted with
+    a = p tpr + (1 - p) fpr: samples = (1 - (1 - a)^c) / a. Where none is accepted the first sample is the answer,
+    right with probability p (1 - tpr) / (1 - a).
+
+    >>> found = stopped(0.5, [1, 2])
+    >>> found.samples.tolist(), found.right.tolist()
+    ([1.0, 1.5], [0.5, 0.75])
+    """
+    p, cap = np.asarray(p, float)[..., None], np.asarray(caps, float)
+    a = p * tpr + (1 - p) * fpr
+    never = (1 - a) ** cap
+    safe = np.where(a > 0, a, 1.0)
+    samples = np.where(a > 0, (1 - never) / safe, cap)
+    last = np.where(a < 1, p * (1 - tpr) / np.where(a < 1, 1 - a, 1.0), 0.0)
+    right = np.where(a > 0, p * tpr / safe, 0.0) * (1 - never) + never * last
+    return Stopped(samples, right, 1 - never)
+
+
+def stopped_recorded(correct: npt.ArrayLike, total: int, caps: npt.ArrayLike) -> Stopped:
+    """Stop on success with a perfect checker over all orders of `total` recorded samples.
+
+    The first k all fail with probability C(N - c, k) / C(N, k); samples = sum of that over k < cap.
+
+    >>> stopped_recorded([1], 2, [1, 2]).samples.tolist()
+    [[1.0, 1.5]]
+    """
+    right, cap = np.asarray(correct, float), np.asarray(caps, np.int64)
+    ks = np.arange(int(cap.max()) + 1)
+    failing = np.exp(log_choose(total - right[:, None], ks) - log_choose(total, ks))
+    drawn = np.cumsum(failing, axis=1)[:, cap - 1]
+    solved = 1 - failing[:, cap]
+    return Stopped(drawn, solved, solved)
+
+
+def cascaded(accept: Floats, score: Floats, cost: Floats, thresholds: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Mean score and mean cost of a cascade at each of many thresholds.
+
+    accept, score, cost: questions x levels, cheapest first; a level answers if its acceptance reaches the
+    threshold, the last always; every level tried is paid for.
+    """
+    levels = np.atleast_1d(np.asarray(thresholds, float))
+    passed = accept[:, :, None] >= levels
+    passed[:, -1] = True
+    stop = passed.argmax(axis=1)
+    paid = np.cumsum(cost, axis=1)
+    return np.take_along_axis(score, stop, 1).mean(axis=0), np.take_along_axis(paid, stop, 1).mean(axis=0)

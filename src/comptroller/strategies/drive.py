@@ -1,0 +1,392 @@
+"""The one core that drives every strategy in every world: ordering, budgets, cancellation and booking.
+
+`Drive` is a state machine without I/O or clock. A driver gives it replies (`feed`) or tells it that time or money
+is up (`expire`), and does the `Orders` it gets back: begin these asks, cut those. `play` is the driver for worlds
+that know the end of a call when it begins; an asynchronous one is as short:
+
+    orders = drive.start()
+    while not drive.settled:
+        begin(orders.begin); cut(orders.cut)
+        orders = drive.feed(await the_next_reply())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+from math import inf, isnan
+from typing import Protocol
+
+import numpy as np
+
+from comptroller.errors import ProtocolError, Unsupported
+from comptroller.quantities import Cost, Tokens
+from comptroller.strategies.protocol import (
+    NOTHING,
+    All,
+    Answer,
+    Ask,
+    Budget,
+    Next,
+    Question,
+    Reply,
+    Run,
+    Strategy,
+)
+
+PATIENCE = 10_000
+"""Waits in a row that bring nothing new, before a strategy is held to run for ever."""
+
+MEASURES: dict[str, Callable[[Cost], float]] = {
+    "tokens": lambda cost: float(cost.tokens.total),
+    "usd": lambda cost: float(cost.usd),
+    "j": lambda cost: float(cost.j),
+}
+"""What of a cost each limit of a budget counts."""
+
+
+@dataclass(slots=True)
+class Orders:
+    """What the driver must do now: begin these asks, then cut those, each of which still owes a reply."""
+
+    begin: list[Ask] = field(default_factory=list)
+    cut: list[Ask] = field(default_factory=list)
+
+
+IDLE = Orders()
+"""Nothing to do; shared, and never changed."""
+
+
+class Meter:
+    """What a run has consumed of the limits of its budget.
+
+    limited: whether any of tokens, dollars and joules is.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        limits = (("tokens", budget.tokens), ("usd", budget.usd), ("j", budget.j))
+        self._limited = [(name, MEASURES[name], limit) for name, limit in limits if limit < inf]
+        self.spent = {name: 0.0 for name, _, _ in self._limited}
+        self.limited = bool(self._limited)
+
+    def add(self, cost: Cost) -> None:
+        """Books a cost.
+
+        Raises:
+            Unsupported: a limited quantity is unknown, so the limit could not be kept.
+        """
+        for name, measure, _ in self._limited:
+            amount = measure(cost)
+            if isnan(amount):
+                raise Unsupported(f"the budget limits {name}, but a reply does not say how many it took")
+            self.spent[name] += amount
+
+    def over(self, pending: Iterable[Cost] = ()) -> bool:
+        """Whether what is booked, and what is pending, reaches a limit."""
+        pending = tuple(pending)
+        return any(
+            self.spent[name] + sum(measure(cost) for cost in pending) >= limit
+            for name, measure, limit in self._limited
+        )
+
+
+class Drive:
+    """One run of a strategy on a question.
+
+    answer: what the strategy returned, None until then.  replies: every reply booked, in the order they came,
+    cut ones included: the books of the run.  asked: every ask in the order of asking.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        question: Question,
+        budget: Budget,
+        rng: np.random.Generator,
+        start_s: float = 0.0,
+    ) -> None:
+        self.question, self.budget = question, budget
+        self.answer: Answer | None = None
+        self.replies: list[Reply] = []
+        self.asked: dict[Ask, int] = {}
+        self.start_s = self.now_s = start_s
+        self.meter = Meter(budget)
+        self.expired = budget.s <= 0 or self.meter.over()
+        self._run: Run = strategy.solve(question, budget, rng)
+        self._wait: All = All()
+        self._outstanding: dict[Ask, None] = {}
+        self._dropped: set[Ask] = set()
+        self._ready: list[Reply] = []
+        self._idle = 0
+
+    @property
+    def deadline_s(self) -> float:
+        """When the budget's seconds are up, on the world's clock."""
+        return self.start_s + self.budget.s
+
+    @property
+    def settled(self) -> bool:
+        """Whether the strategy has returned and every ask it made is booked."""
+        return self.answer is not None and not self._outstanding and not self._dropped
+
+    def start(self) -> Orders:
+        """The first orders."""
+        return self._resume(Orders(), None)
+
+    def feed(self, reply: Reply) -> Orders:
+        """Books a reply and gives the orders that follow from it.
+
+        Raises:
+            ProtocolError: nobody waits for the reply, or the strategy broke the protocol.
+            Unsupported: the budget limits what the reply does not tell.
+        """
+        self.now_s = max(self.now_s, reply.done_s)
+        ask = reply.ask
+        if ask in self._outstanding:
+            del self._outstanding[ask]
+            if self.expired and reply.finish == "cancelled":
+                reply = replace(reply, finish="budget")
+            self._ready.append(reply)
+        elif ask in self._dropped:
+            self._dropped.remove(ask)
+        else:
+            raise ProtocolError(f"a reply came to an ask of {ask.role} that is not outstanding")
+        self._book(reply)
+        if self.answer is not None:
+            return IDLE
+        orders = IDLE
+        if self.meter.limited and not self.expired and self.meter.over():
+            orders = Orders()
+            self._cut_all(orders)
+        if not self._outstanding or self._satisfied():
+            return self._resume(Orders() if orders is IDLE else orders, self._due())
+        return orders
+
+    def expire(self) -> Orders:
+        """The budget is spent: everything outstanding is to be cut, and comes back as `budget`."""
+        orders = Orders()
+        if self.answer is None and not self.expired:
+            self._cut_all(orders)
+            if self._satisfied():
+                self._resume(orders, self._due())
+        return orders
+
+    def _book(self, reply: Reply) -> None:
+        if self.meter.limited:
+            self.meter.add(reply.cost)
+        self.replies.append(reply)
+
+    def _cut_all(self, orders: Orders) -> None:
+        self.expired = True
+        orders.cut.extend(self._outstanding)
+
+    def _satisfied(self) -> bool:
+        if not self._outstanding:
+            return True
+        return isinstance(self._wait, Next) and bool(self._ready) and not self.expired
+
+    def _due(self) -> tuple[Reply, ...]:
+        ready, asked = self._ready, self.asked
+        if len(ready) > 1:
+            ready.sort(key=lambda reply: (reply.done_s, asked[reply.ask]))
+        if isinstance(self._wait, Next):
+            return (ready.pop(0),) if ready else ()
+        self._ready = []
+        return tuple(ready)
+
+    def _resume(self, orders: Orders, due: tuple[Reply, ...] | None) -> Orders:
+        while True:
+            try:
+                wait = next(self._run) if due is None else self._run.send(due)
+            except StopIteration as stop:
+                self._finish(stop.value, orders)
+                return orders
+            if not isinstance(wait, All):
+                raise ProtocolError(f"a strategy yields All(...) or Next(...), not {type(wait).__name__}")
+            self._wait = wait
+            for ask in wait.cancel:
+                self._drop(ask, orders)
+            if wait.asks:
+                self._ask(wait.asks, orders)
+            if not self._satisfied():
+                self._idle = 0
+                return orders
+            due = self._due()
+            self._idle = self._idle + 1 if self.expired or not due else 0
+            if self._idle > PATIENCE:
+                raise ProtocolError(
+                    f"the strategy waited {PATIENCE} times without anything to wait for; past its budget, or with "
+                    "nothing outstanding, it must return"
+                )
+
+    def _ask(self, asks: tuple[Ask, ...], orders: Orders) -> None:
+        asked, order = self.asked, len(self.asked)
+        for ask in asks:
+            asked[ask] = order
+            order += 1
+        if order != len(asked):
+            raise ProtocolError("the same ask was asked twice; ask.times(n) makes n asks of one")
+        if self.expired:
+            for ask in asks:
+                reply = Reply(ask, "budget", "", None, np.nan, None, NOTHING, self.now_s, self.now_s)
+                self._ready.append(reply)
+                self._book(reply)
+            return
+        self._outstanding.update(dict.fromkeys(asks))
+        orders.begin.extend(asks)
+
+    def _drop(self, ask: Ask, orders: Orders) -> None:
+        if ask in self._outstanding:
+            del self._outstanding[ask]
+            if ask in orders.begin:
+                orders.begin.remove(ask)
+                self._book(Reply(ask, "cancelled", started_s=self.now_s, done_s=self.now_s))
+            else:
+                self._dropped.add(ask)
+                if ask not in orders.cut:
+                    orders.cut.append(ask)
+        elif ask in self.asked:
+            self._ready = [reply for reply in self._ready if reply.ask is not ask]
+        else:
+            raise ProtocolError("a strategy cancelled an ask that it never asked")
+
+    def _finish(self, answer: object, orders: Orders) -> None:
+        if not isinstance(answer, Answer):
+            raise ProtocolError(f"a strategy returns an Answer, not {type(answer).__name__}")
+        for ask in list(self._outstanding):
+            self._drop(ask, orders)
+        self._ready = []
+        self.answer = answer
+
+
+class World(Protocol):
+    """Who answers, where the end of a call is known when it begins."""
+
+    def reply(self, ask: Ask, at_s: float) -> Reply:
+        """The whole reply to an ask that begins now."""
+        ...
+
+    def cut(self, reply: Reply, at_s: float) -> Reply:
+        """What there is of a reply when it is cut, as `cancelled` with its partial tokens."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A finished run: its answer, its replies in the order they were booked, its seconds, and the order of asking."""
+
+    question: Question
+    answer: Answer
+    replies: tuple[Reply, ...]
+    elapsed_s: float
+    expired: bool
+    order: Mapping[Ask, int] = field(default_factory=dict)
+
+    @property
+    def cost(self) -> Cost:
+        """All that was consumed, cut and unwanted replies included."""
+        return total(reply.cost for reply in self.replies)
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """The sum of costs, a few times faster than adding them one to the next.
+
+    >>> total([Cost(usd=1.0), Cost(usd=0.5, j=2.0)]) == Cost(usd=1.5, j=2.0)
+    True
+    """
+    rows = [
+        (
+            c.device_s,
+            t.input,
+            t.cached,
+            t.cache_write,
+            t.output,
+            t.reasoning,
+            c.flops,
+            c.bytes,
+            c.j,
+            c.usd,
+            c.gco2e,
+        )
+        for c in costs
+        for t in (c.tokens,)
+    ]
+    if not rows:
+        return NOTHING
+    device_s, *tokens, flops, moved, j, usd, gco2e = (sum(column) for column in zip(*rows, strict=True))
+    return Cost(device_s, Tokens(*tokens), flops, moved, j, usd, gco2e)
+
+
+def play(drive: Drive, world: World) -> Played:
+    """Runs a drive to its end in a world that knows the end of a call when it begins.
+
+    Calls run side by side, as many as the strategy asks for. A budget ends the run at the very moment in which
+    the tokens, dollars or joules of finished and running calls together reach it.
+    """
+    queue: list[tuple[float, int, Reply]] = []
+    going: dict[Ask, Reply] = {}
+    now, asked, deadline_s = drive.start_s, drive.asked, drive.deadline_s
+    bounded = drive.meter.limited or deadline_s < inf
+    orders = drive.start()
+    while True:
+        for ask in orders.begin:
+            reply = world.reply(ask, now)
+            going[ask] = reply
+            heappush(queue, (reply.done_s, asked[ask], reply))
+        if orders.cut:
+            orders = _cut(drive, world, [going.pop(ask) for ask in orders.cut], now)
+            continue
+        while queue and queue[0][2].ask not in going:
+            heappop(queue)
+        if not queue:
+            break
+        if bounded and not drive.expired:
+            stop = min(_crossing_s(drive, world, going, now, queue[0][0]), deadline_s)
+            if stop < queue[0][0]:
+                now = max(now, stop)
+                orders = drive.expire()
+                continue
+        now, _, reply = heappop(queue)
+        del going[reply.ask]
+        orders = drive.feed(reply)
+    if drive.answer is None:
+        raise ProtocolError("the strategy waits and nothing is outstanding")
+    elapsed_s = now - drive.start_s
+    return Played(drive.question, drive.answer, tuple(drive.replies), elapsed_s, drive.expired, drive.asked)
+
+
+def _cut(drive: Drive, world: World, replies: list[Reply], now: float) -> Orders:
+    merged = Orders()
+    for reply in replies:
+        orders = drive.feed(world.cut(reply, now))
+        merged.begin += orders.begin
+        merged.cut += orders.cut
+    return merged
+
+
+def _crossing_s(drive: Drive, world: World, going: dict[Ask, Reply], now: float, until: float) -> float:
+    """When the running calls spend what the budget has left; infinite where they do not before `until`."""
+
+    def over(at_s: float) -> bool:
+        return drive.meter.over(world.cut(reply, at_s).cost for reply in going.values())
+
+    if not drive.meter.over(reply.cost for reply in going.values()) or not over(until):
+        return inf
+    low, high = now, until
+    for _ in range(60):
+        middle = (low + high) / 2
+        if over(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def amortised(offline: Played, online: Sequence[Played]) -> list[Cost]:
+    """What each query on a context takes, with its share of the run that prepared the context.
+
+    offline: the run of a strategy's `offline` half.  online: the runs that went on from its reply.
+    """
+    share = offline.cost * (1 / len(online)) if online else NOTHING
+    return [run.cost + share for run in online]

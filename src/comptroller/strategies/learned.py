@@ -1,0 +1,142 @@
+"""The trained part of a strategy: a chance of success predicted from cheap signals, with its measured quality.
+
+A success rate p of a question is believed to be Beta(m phi, (1 - m) phi), m a logistic function of signals and
+phi the precision that the training data support; trials of one (right or wrong) are the case of plain logistic
+regression. What is shipped are small JSON files in `trained`, each with the data, the command and the quality
+measured on folds that did not train it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.errors import FactError, InputError, UnknownId
+from comptroller.strategies.protocol import Reply
+from comptroller.strategies.votes import tally
+
+Floats = npt.NDArray[np.float64]
+
+TRAINED = Path(__file__).parent / "trained"
+
+
+def text_signals(text: str) -> dict[str, float]:
+    """What can be told of a question without a model: its length and what it is made of.
+
+    >>> round(text_signals("What is 12 + 30?")["digits"], 2)
+    0.25
+    """
+    size = max(len(text), 1)
+    words = text.split()
+    return {
+        "log_chars": float(np.log1p(len(text))),
+        "log_words": float(np.log1p(len(words))),
+        "word_length": sum(map(len, words)) / max(len(words), 1),
+        "digits": sum(map(str.isdigit, text)) / size,
+        "log_numbers": float(np.log1p(sum(any(map(str.isdigit, word)) for word in words))),
+        "capitals": sum(map(str.isupper, text)) / size,
+        "symbols": sum(not (letter.isalnum() or letter.isspace()) for letter in text) / size,
+        "log_lines": float(np.log1p(text.count("\n"))),
+    }
+
+
+def reply_signals(replies: Sequence[Reply]) -> dict[str, float]:
+    """What replies tell of their own worth: confidence, length, truncation, and agreement among them."""
+    counts = list(tally(replies).values())
+    likelihood = [reply.likelihood for reply in replies if reply.logprobs]
+    tokens = [float(reply.cost.tokens.output + reply.cost.tokens.reasoning) for reply in replies]
+    return {
+        "likelihood": float(np.mean(likelihood)) if likelihood else float("nan"),
+        "log_tokens": float(np.log1p(np.mean(tokens))) if tokens else float("nan"),
+        "truncated": float(np.mean([reply.finish == "length" for reply in replies])) if replies else 0.0,
+        "agreement": max(counts) / len(replies) if counts else 0.0,
+        "answered": sum(counts) / len(replies) if replies else 0.0,
+    }
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A chance of success from signals.
+
+    centre, scale, weights: per signal.  precision: phi; infinite for plain logistic regression.
+    about: data, command, date.  measured: quality on held-out folds.
+    """
+
+    signals: tuple[str, ...]
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+    weights: tuple[float, ...]
+    intercept: float
+    precision: float = float("inf")
+    about: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+    def chance(self, signals: Mapping[str, float]) -> float:
+        """The chance of success of one question or reply.
+
+        Raises:
+            InputError: a signal that was trained on is missing.
+        """
+        level = self.intercept
+        for name, centre, scale, weight in zip(
+            self.signals, self.centre, self.scale, self.weights, strict=True
+        ):
+            value = signals.get(name, float("nan"))
+            if np.isnan(value):
+                raise InputError(f"the trained part needs the signal {name!r}, which is not there")
+            level += weight * (value - centre) / scale
+        return float(1 / (1 + np.exp(-level)))
+
+    def chances(self, table: Floats) -> Floats:
+        """The same for a table of rows x signals."""
+        level = self.intercept + (table - np.array(self.centre)) / np.array(self.scale) @ np.array(
+            self.weights
+        )
+        return np.asarray(1 / (1 + np.exp(-level)))
+
+    def beliefs(self, table: Floats) -> tuple[Floats, Floats]:
+        """Alpha and beta of the believed success rate of each row."""
+        mean = np.clip(self.chances(table), 1e-9, 1 - 1e-9)
+        return mean * self.precision, (1 - mean) * self.precision
+
+    def save(self, path: Path) -> None:
+        """Writes the part as JSON."""
+        found = asdict(self)
+        found["precision"] = None if np.isinf(self.precision) else self.precision
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def names() -> tuple[str, ...]:
+    """Ids of the trained parts that ship."""
+    return tuple(sorted(path.stem for path in TRAINED.glob("*.json")))
+
+
+@lru_cache(maxsize=32)
+def learned(name: str) -> Learned:
+    """The trained part of an id, or of a path to a JSON file.
+
+    Raises:
+        UnknownId: there is none.
+        FactError: the file is not one of a trained part.
+    """
+    path = Path(name) if name.endswith(".json") else TRAINED / f"{name}.json"
+    if not path.is_file():
+        raise UnknownId("trained part", name, names())
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        signals = tuple(str(name) for name in found["signals"])
+        centre, scale, weights = (tuple(map(float, found[key])) for key in ("centre", "scale", "weights"))
+        precision = float("inf") if found["precision"] is None else float(found["precision"])
+        level, about, measured = float(found["intercept"]), found["about"], found["measured"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise FactError(path.name, "file", f"not a trained part: {error}") from error
+    if len({len(signals), len(centre), len(scale), len(weights)}) != 1:
+        raise FactError(path.name, "weights", "signals, centre, scale and weights differ in length")
+    return Learned(signals, centre, scale, weights, level, precision, about, measured)

@@ -1,0 +1,83 @@
+"""Adaptive consistency: sample until the vote is decided.
+
+Aggarwal et al., arXiv 2305.11860: after each sample stop if P(the top answer stays the majority) >= 0.95, by the
+Beta or the Dirichlet rule; at most 40 samples. Two variants in use elsewhere (its_hub, issues 262 and 266): sample
+in doubling batches until a share of 0.75 agrees; keep several in flight and cancel the rest once it is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from comptroller.strategies.checks import at_least, between, known
+from comptroller.strategies.protocol import All, Answer, Ask, Budget, Next, Question, Reply, Run
+from comptroller.strategies.stopping import RULES
+from comptroller.strategies.votes import count, tally, vote
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveConsistency:
+    """cap: most samples.  rule: beta, dirichlet or share, against the threshold.
+
+    width: samples in flight at a time; those not needed any more are cancelled.
+    doubling: batches of 2, 2, 4, 8 ... instead, judged when each is complete.
+    """
+
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {"cap": (4, 8, 16, 32, 64), "threshold": (0.9, 0.95, 0.99)}
+    reads: ClassVar[tuple[str, ...]] = ("answer",)
+    cap: int = 40
+    threshold: float = 0.95
+    rule: str = "beta"
+    width: int = 1
+    doubling: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(1, cap=self.cap, width=self.width)
+        between(0, 1, threshold=self.threshold)
+        known("rule", self.rule, RULES)
+
+    @property
+    def nested(self) -> str:
+        """The parameter whose smaller values are prefixes of a run."""
+        return "cap" if self.doubling or self.width == 1 else ""
+
+    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+        """Samples in batches or in a window, until the rule is content."""
+        ask = Ask(content=question.content)
+        return (yield from (self._batches(ask) if self.doubling else self._window(ask)))
+
+    def _batches(self, ask: Ask) -> Run:
+        replies: list[Reply] = []
+        while len(replies) < self.cap:
+            size = min(max(len(replies), 2), self.cap - len(replies))
+            replies += yield All(*ask.times(size))
+            if self.decided(replies) or replies[-1].finish == "budget":
+                break
+        return self.choose(replies)
+
+    def _window(self, ask: Ask) -> Run:
+        replies: list[Reply] = []
+        counts: dict[str, float] = {}
+        rule, asked = RULES[self.rule], min(self.width, self.cap)
+        due = yield Next(*ask.times(asked))
+        while due:
+            replies += due
+            count(counts, due[0])
+            if due[0].finish == "budget" or rule(counts.values()) >= self.threshold:
+                break
+            more = ask.times(1) if asked < self.cap else ()
+            asked += len(more)
+            due = yield Next(*more)
+        return self.choose(replies)
+
+    def decided(self, replies: Sequence[Reply]) -> bool:
+        """Whether the rule is content with what was answered so far."""
+        return RULES[self.rule](tally(replies).values()) >= self.threshold
+
+    def choose(self, replies: Sequence[Reply]) -> Answer:
+        """The majority; the confidence is the rule's."""
+        return vote(replies).sure(RULES[self.rule](tally(replies).values()))

@@ -1,0 +1,56 @@
+"""Generative verification: S solutions, V verdicts on each, the solution with the best mean verdict.
+
+Singhi et al., When To Solve, When To Verify, arXiv 2504.01005: the score of a solution is the mean over V
+verdicts (the probability of yes, or 0 or 1); best of S, or a vote weighted by the scores. A solution without an
+answer, or without a verdict, scores 0. Its compute is S (1 + lambda V) solutions, lambda = T_V / T_S.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from typing import Any, ClassVar
+
+import numpy as np
+
+from comptroller.strategies.checks import at_least, known
+from comptroller.strategies.protocol import All, Answer, Ask, Budget, Question, Reply, Run
+from comptroller.strategies.votes import best, vote
+
+PROMPT = "Check the solution above step by step, then say whether its final answer is correct: yes or no."
+
+PICKS: Mapping[str, Callable[[Sequence[Reply], Callable[[Reply], float]], Answer]] = {
+    "best": best,
+    "vote": vote,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GenerativeVerification:
+    """s: solutions.  v: verdicts on each; 0 leaves a plain vote.  pick: best, or vote weighted by the verdicts."""
+
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {"s": (1, 2, 4, 8, 16), "v": (1, 2, 4, 8)}
+    uses: ClassVar[tuple[str, ...]] = ("verifier",)
+    s: int = 4
+    v: int = 4
+    pick: str = "best"
+
+    def __post_init__(self) -> None:
+        at_least(1, s=self.s)
+        at_least(0, v=self.v)
+        known("pick", self.pick, PICKS)
+
+    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+        """All solutions, then all verdicts, then the choice."""
+        replies = yield All(*Ask(content=question.content).times(self.s))
+        given = [reply for reply in replies if reply.answer is not None]
+        if not self.v or not given:
+            return vote(replies)
+        asks = [ask for reply in given for ask in Ask("verifier", after=reply, content=PROMPT).times(self.v)]
+        verdicts: dict[Reply, list[float]] = {reply: [] for reply in given}
+        for verdict in (yield All(*asks)):
+            if verdict.ask.after is not None and not isnan(verdict.score):
+                verdicts[verdict.ask.after].append(verdict.score)
+        scores = {reply: sum(found) / len(found) if found else 0.0 for reply, found in verdicts.items()}
+        return PICKS[self.pick](given, scores.__getitem__)

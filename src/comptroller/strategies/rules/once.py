@@ -1,0 +1,26 @@
+"""Once: one greedy answer. The baseline beside every other strategy, and most often the one to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from comptroller.strategies.protocol import GREEDY, SAMPLED, All, Ask, Budget, Question, Run
+from comptroller.strategies.votes import first
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """Asks the solver once. greedy: at temperature 0, otherwise one sample.  effort: empty for its own."""
+
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    greedy: bool = True
+    effort: str = ""
+
+    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+        """One ask; its reply is the answer."""
+        how = GREEDY if self.greedy else SAMPLED
+        return first((yield All(Ask(content=question.content, sampling=how, effort=self.effort))))

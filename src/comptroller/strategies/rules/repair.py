@@ -1,0 +1,49 @@
+"""Repair: answer, check, and revise with the checker's words until it accepts.
+
+Self-Refine, Madaan et al., arXiv 2303.17651, with the feedback of a checker instead of the model's own: tests, a
+schema, a solver. Unlike revision without a checker, it stops as soon as the answer is good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from comptroller.strategies.checks import at_least
+from comptroller.strategies.protocol import All, Answer, Ask, Budget, Question, Run
+from comptroller.strategies.votes import candidates
+
+PROMPT = "The check above found this answer wrong. Correct it and give the final answer."
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """rounds: most repairs.  accept: least score of a check that accepts.  checker: the role that checks."""
+
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {"rounds": (1, 2, 4)}
+    uses: ClassVar[tuple[str, ...]] = ("reviser",)
+    rounds: int = 2
+    accept: float = 0.5
+    checker: str = "checker"
+
+    def __post_init__(self) -> None:
+        at_least(0, rounds=self.rounds)
+
+    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+        """One chain: answer, check, repair, check; the last answer where none is accepted."""
+        (reply,) = yield All(Ask(content=question.content))
+        last = Answer.of(reply, 0.0) if candidates([reply]) else Answer()
+        for turn in range(self.rounds + 1):
+            if not candidates([reply]):
+                break
+            last = Answer.of(reply, 0.0)
+            (check,) = yield All(Ask(self.checker, after=reply))
+            if check.score >= self.accept:
+                return last.sure(check.score)
+            if check.finish == "budget" or turn == self.rounds:
+                break
+            (reply,) = yield All(Ask("reviser", after=check, content=PROMPT))
+        return last

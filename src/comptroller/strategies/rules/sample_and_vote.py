@@ -1,0 +1,43 @@
+"""Sample and vote (self-consistency): n samples, the most frequent answer.
+
+Wang et al., Self-Consistency Improves Chain of Thought Reasoning, arXiv 2203.11171: the answer maximising
+sum_i w_i 1{a_i = a}; w_i = 1, or the length-normalised probability of sample i. A score of the replies may weigh
+instead. Samples without an answer do not vote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from comptroller.strategies.checks import at_least, known
+from comptroller.strategies.protocol import All, Answer, Ask, Budget, Question, Reply, Run
+from comptroller.strategies.votes import WEIGHTS, vote
+
+
+@dataclass(frozen=True, slots=True)
+class SampleAndVote:
+    """n: samples.  weight: plain, score or likelihood.  effort: empty for the service's own."""
+
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {"n": (2, 4, 8, 16, 32, 64)}
+    reads: ClassVar[tuple[str, ...]] = ("answer",)
+    nested: ClassVar[str] = "n"
+    n: int = 8
+    weight: str = "plain"
+    effort: str = ""
+
+    def __post_init__(self) -> None:
+        at_least(1, n=self.n)
+        known("weight", self.weight, WEIGHTS)
+
+    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+        """All samples at once, then the vote."""
+        replies = yield All(*Ask(content=question.content, effort=self.effort).times(self.n))
+        return self.choose(replies)
+
+    def choose(self, replies: Sequence[Reply]) -> Answer:
+        """The answer of the greatest weight."""
+        return vote(replies, WEIGHTS[self.weight])

@@ -1,0 +1,60 @@
+"""Sleep-time compute: think about a context before anybody asks, and answer each query from the notes.
+
+Lin et al., Sleep-time Compute, arXiv 2504.13171: cost per query = (T_sleep + t sum_j T_test,j) / queries, with
+test-time tokens priced t times those of idle hours. The notes are made once per context by the `offline` strategy,
+whose reply arrives as `question.prepared`; a question whose context nobody prepared pays for the notes itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from comptroller.strategies.checks import at_least
+from comptroller.strategies.protocol import All, Answer, Ask, Budget, Question, Run
+from comptroller.strategies.votes import candidates, vote
+
+PROMPT = "Work out what will be needed to answer questions about the text above, and write it down."
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """The offline half, itself a strategy: notes on a context, whose reply the queries go on from."""
+
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    max_tokens: int | None = None
+
+    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+        """One ask of the sleeper about the context."""
+        content = f"{question.context}\n\n{PROMPT}"
+        (reply,) = yield All(Ask("sleeper", content=content, max_tokens=self.max_tokens))
+        return Answer.of(reply if candidates([reply]) else None)
+
+
+@dataclass(frozen=True, slots=True)
+class SleepTime:
+    """n: samples a query gets after the notes.  notes_tokens: most tokens of notes, 0 for no limit."""
+
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {"n": (1, 2, 4)}
+    n: int = 1
+    notes_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(1, n=self.n)
+        at_least(0, notes_tokens=self.notes_tokens)
+
+    @property
+    def offline(self) -> Notes:
+        """The strategy to run once per context, before its queries come."""
+        return Notes(self.notes_tokens or None)
+
+    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+        """Samples that go on from the notes, then the vote."""
+        notes = question.prepared
+        if notes is None:
+            notes = (yield from self.offline.solve(question, budget, rng)).reply
+        replies = yield All(*Ask(after=notes, content=question.content).times(self.n))
+        return vote(replies)

@@ -1,0 +1,72 @@
+"""Stop on success: sample until a checker or verifier accepts.
+
+Repeated sampling with a verifier, Brown et al., Large Language Monkeys, arXiv 2407.21787: coverage is reached as
+soon as one sample passes. What is paid until then, and how often a verifier with a false positive rate accepts a
+wrong sample, are closed forms in `strategies.closed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from typing import Any, ClassVar
+
+import numpy as np
+
+from comptroller.strategies.checks import at_least
+from comptroller.strategies.protocol import Answer, Ask, Budget, Next, Question, Reply, Run
+from comptroller.strategies.votes import candidates, first
+
+
+@dataclass(frozen=True, slots=True)
+class StopOnSuccess:
+    """cap: most samples.  width: samples in flight.  accept: least score of a check that accepts.
+
+    checker: the role that checks; its reply's score is the verdict.
+    """
+
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {"cap": (2, 4, 8, 16, 32, 64)}
+    cap: int = 10
+    width: int = 1
+    accept: float = 0.5
+    checker: str = "checker"
+
+    def __post_init__(self) -> None:
+        at_least(1, cap=self.cap, width=self.width)
+
+    @property
+    def nested(self) -> str:
+        """The parameter whose smaller values are prefixes of a run."""
+        return "cap" if self.width == 1 else ""
+
+    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+        """Samples, each checked as it comes; the first accepted is the answer and the rest are cancelled."""
+        ask, asked = Ask(content=question.content), min(self.width, self.cap)
+        replies: list[Reply] = []
+        due = yield Next(*ask.times(asked))
+        while due:
+            (reply,) = due
+            replies.append(reply)
+            if reply.ask.after is None and candidates([reply]):
+                due = yield Next(Ask(self.checker, after=reply))
+                continue
+            if self._accepts(reply) or reply.finish == "budget":
+                break
+            more = ask.times(1) if asked < self.cap else ()
+            asked += len(more)
+            due = yield Next(*more)
+        return self.choose(replies)
+
+    def _accepts(self, reply: Reply) -> bool:
+        return reply.ask.after is not None and reply.score >= self.accept
+
+    def choose(self, replies: Sequence[Reply]) -> Answer:
+        """The accepted sample; where none is, the one of the highest verdict at confidence 0."""
+        checks = [reply for reply in replies if reply.ask.after is not None and not isnan(reply.score)]
+        for check in checks:
+            if self._accepts(check):
+                return Answer.of(check.ask.after, check.score)
+        if not checks:
+            return first(reply for reply in replies if reply.ask.after is None).sure(0.0)
+        return Answer.of(max(checks, key=lambda check: check.score).ask.after, 0.0)

@@ -1,0 +1,334 @@
+"""Strategies side by side on the same evidence: what each solves and takes, with intervals, beside one greedy answer.
+
+Every setting is replayed for every binding of roles to models. The baseline of a binding is `once`: the greedy
+reply, or one sample where no greedy one is recorded, of its solver. What the evidence cannot support is listed
+with its reason, not guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import isnan, nan
+from typing import Any
+
+import numpy as np
+
+from comptroller.costs.inference_units import TokenPrice, elasticity
+from comptroller.errors import InputError, Unsupported
+from comptroller.strategies.learned import learned
+from comptroller.strategies.learned import names as trained
+from comptroller.strategies.protocol import UNLIMITED, Budget, Strategy
+from comptroller.strategies.replay import Checker, Pace, Replay, Service
+from comptroller.strategies.results import (
+    Results,
+    mean_interval,
+    nested,
+    paired_difference,
+    per_solved_interval,
+    replayed,
+    uses,
+)
+from comptroller.strategies.rules.once import Once
+from comptroller.strategies.spelling import parse, settings, spell
+from comptroller.work.evidence import Arm, Evidence
+from comptroller.work.laws.caps import caps, flag_truncated
+
+AMOUNTS = ("usd", "j", "tokens", "elapsed_s", "calls")
+"""What a frontier may be drawn over, the first that is known by default."""
+
+SOLVERS = ("solver", "verifier", "reviser")
+"""Roles that one model plays where nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How to replay.
+
+    roles: role -> arm, for strategies of several models; empty: each of `arms` (all, if empty) by itself plays all
+    roles.  checker: the modelled checker, with its error rates.  pace, price, joules: of all services,
+    instead of the record.  tasks: only questions of these.  deal: seed of the order in which samples are dealt, None
+    as recorded.  seed: of resampling.
+    """
+
+    roles: Mapping[str, Arm] = field(default_factory=dict)
+    arms: tuple[Arm, ...] = ()
+    checker: Checker = field(default_factory=Checker)
+    pace: Pace | None = None
+    price: TokenPrice | None = None
+    joules: TokenPrice | None = None
+    budget: Budget = UNLIMITED
+    tasks: tuple[str, ...] = ()
+    deal: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value over questions and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One strategy under one binding. gain: of the score over the baseline, on the same questions.
+
+    models: role -> model.  elasticity: relative gain of score for a relative gain of tokens.
+    """
+
+    strategy: str
+    models: Mapping[str, str]
+    results: Results
+    score: Estimate
+    gain: Estimate
+    usd_per_solved: Estimate
+    elasticity: float
+    baseline: bool
+
+    @property
+    def who(self) -> str:
+        """The models that play, each once."""
+        return " > ".join(dict.fromkeys(self.models.values()))
+
+    def amount(self, name: str) -> float:
+        """The mean of a column per question."""
+        return self.results.mean(name)
+
+
+@dataclass(frozen=True)
+class Study:
+    """All settings, what was left out and why, and the notes that belong to the figures."""
+
+    source: str
+    settings: tuple[Setting, ...]
+    missing: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    over: str = "tokens"
+
+    def frontier(self) -> tuple[Setting, ...]:
+        """The settings that none beats in both score and amount, from the cheapest on; among those on the most
+        questions, where not all were replayed on the same."""
+        known = [
+            item
+            for item in self.settings
+            if not isnan(item.amount(self.over)) and not isnan(item.score.value)
+        ]
+        found: list[Setting] = []
+        for item in sorted(known, key=lambda one: (one.amount(self.over), -one.score.value)):
+            if not found or item.score.value > found[-1].score.value:
+                found.append(item)
+        return tuple(found)
+
+
+def study(
+    evidence: Evidence,
+    strategies: Sequence[Strategy],
+    conditions: Conditions | None = None,
+    grid: bool = False,
+    over: str = "",
+) -> Study:
+    """The strategies, at every point of their grids if asked, on the evidence.
+
+    over: what the frontier is drawn over, one of `AMOUNTS`; the first that is known where none is given.
+
+    Raises:
+        Unsupported: the evidence supports none of them; says why.
+        InputError: a task or an amount is unknown.
+    """
+    conditions = conditions or Conditions()
+    if over and over not in AMOUNTS:
+        raise InputError(f"a frontier is over one of {', '.join(AMOUNTS)}, not {over!r}")
+    keep = _questions(evidence, conditions.tasks)
+    replays = _replays(flag_truncated(evidence), conditions)
+    on, said = _common(replays, strategies, keep)
+    found: list[Setting] = []
+    missing: list[tuple[str, str]] = (
+        [] if on else [("every strategy", "no question has a reply of every model bound")]
+    )
+    for replay, chosen in on.items():
+        made, gaps = _family(replay, strategies, conditions, sorted(chosen), grid)
+        found += made
+        missing += gaps
+    if not [item for item in found if not item.baseline or spell(Once()) in map(spell, strategies)]:
+        reasons = list(dict.fromkeys(reason for _, reason in missing)) or [
+            "no question has a reply of every model"
+        ]
+        raise Unsupported("; ".join(reasons[:3]))
+    known = [name for name in AMOUNTS if not any(isnan(item.amount(name)) for item in found)]
+    return Study(
+        source=evidence.source,
+        settings=tuple(found),
+        missing=tuple(dict.fromkeys(missing)),
+        notes=(*said, *_notes(evidence, conditions, found)),
+        over=over or known[0],
+    )
+
+
+def _questions(evidence: Evidence, tasks: tuple[str, ...]) -> list[bool]:
+    known = {item.task for item in evidence.items}
+    unknown = [task for task in tasks if task not in known]
+    if unknown:
+        raise InputError(
+            f"no task {unknown[0]!r} in the evidence; it has {', '.join(sorted(filter(None, known)))}"
+        )
+    return [not tasks or item.task in tasks for item in evidence.items]
+
+
+def _replays(evidence: Evidence, conditions: Conditions) -> list[Replay]:
+    def service(arm: Arm) -> Service:
+        return Service(arm, conditions.pace, conditions.price, conditions.joules)
+
+    if conditions.roles:
+        roles = {role: service(arm) for role, arm in conditions.roles.items()}
+        lead = roles.get("solver", list(roles.values())[-1])
+        bindings = [dict.fromkeys(SOLVERS, lead) | roles]
+    else:
+        bindings = [dict.fromkeys(SOLVERS, service(arm)) for arm in conditions.arms or evidence.arms]
+    checked: list[dict[str, Service | Checker]] = [
+        {"checker": conditions.checker} | each for each in bindings
+    ]
+    return [Replay(evidence, roles, conditions.deal) for roles in checked]
+
+
+def _common(
+    replays: Sequence[Replay], strategies: Sequence[Strategy], keep: Sequence[bool]
+) -> tuple[dict[Replay, set[int]], list[str]]:
+    """Questions on which all can stand side by side, by binding: those that every binding, and every strategy that
+    needs verdicts or revisions and has any, is recorded on. Also what is to be said of it."""
+    every: set[int] = set()
+    found: dict[Replay, set[int]] = {}
+    for replay in replays:
+        asked = {int(number) for number in replay.covered() if keep[number]}
+        every |= asked
+        for strategy in strategies:
+            asked = asked & {int(number) for number in replay.covered(uses(strategy))} or asked
+        if asked:
+            found[replay] = asked
+    shared = set.intersection(*found.values()) if found else set()
+    if shared:
+        said = [f"on {len(shared):,} of {len(every):,} questions: those recorded for all that is compared"]
+        return dict.fromkeys(found, shared), said if len(shared) < len(every) else []
+    return found, ["the models were asked different questions, so they do not compare"] if found else []
+
+
+def _family(
+    replay: Replay, strategies: Sequence[Strategy], conditions: Conditions, chosen: list[int], grid: bool
+) -> tuple[list[Setting], list[tuple[str, str]]]:
+    missing: list[tuple[str, str]] = []
+    tried = (_tried(once, replay, conditions, chosen, missing) for once in (Once(), Once(greedy=False)))
+    base = next((found for found in tried if found), None)
+    if base:
+        missing.clear()  # one of the two is enough, and the notes tell which
+    results = {base.strategy: base} if base else {}
+    for strategy in strategies:
+        for one in _points(strategy, replay, conditions, chosen, grid, missing):
+            results.setdefault(one.strategy, one)
+    # every setting sees the same resamples of the questions, whatever else is in the study
+    seeds = [np.random.default_rng(conditions.seed) for _ in results]
+    return [_setting(replay, *pair, base) for pair in zip(results.values(), seeds, strict=True)], missing
+
+
+def _points(
+    strategy: Strategy,
+    replay: Replay,
+    conditions: Conditions,
+    chosen: list[int],
+    grid: bool,
+    missing: list[tuple[str, str]],
+) -> list[Results]:
+    """The strategy at its grid: one replay for all sizes of a nested parameter, where no budget cuts runs short."""
+    points = settings(strategy) if grid else [strategy]
+    name = getattr(strategy, "nested", "") if grid and conditions.budget == UNLIMITED else ""
+    if not name:
+        tried = (_tried(point, replay, conditions, chosen, missing) for point in points)
+        return [found for found in tried if found]
+    families: dict[Any, list[int]] = {}
+    for point in points:
+        families.setdefault(replace(point, **{name: 1}), []).append(getattr(point, name))  # type: ignore[type-var]
+    return [
+        found
+        for family, sizes in families.items()
+        for found in _sizes(family, sizes, replay, chosen, missing)
+    ]
+
+
+def _sizes(
+    family: Any, sizes: list[int], replay: Replay, chosen: list[int], missing: list[tuple[str, str]]
+) -> list[Results]:
+    """A family at the sizes that the evidence has samples for."""
+    for most in range(len(sizes), 0, -1):
+        try:
+            return nested(family, replay, sizes[:most], chosen)
+        except Unsupported as gap:
+            missing.append((spell(replace(family, **{family.nested: sizes[most - 1]})), str(gap)))
+    return []
+
+
+def _tried(
+    point: Strategy, replay: Replay, conditions: Conditions, chosen: list[int], missing: list[tuple[str, str]]
+) -> Results | None:
+    try:
+        return replayed(point, replay, chosen, conditions.budget)
+    except Unsupported as gap:
+        missing.append((spell(point), str(gap)))
+        return None
+
+
+def _setting(replay: Replay, one: Results, rng: np.random.Generator, base: Results | None) -> Setting:
+    gain = Estimate(nan, nan, nan)
+    responds = nan
+    if base is not None and base is not one:
+        gain = Estimate(*paired_difference(one, base, "score", rng))
+        responds = elasticity(
+            (base.mean("score"), one.mean("score")), (base.mean("tokens"), one.mean("tokens"))
+        )
+    models = {role: str(who.arm) for role, who in replay.roles.items() if isinstance(who, Service)}
+    plays = {role: arm for role, arm in models.items() if role not in SOLVERS} or {"solver": models["solver"]}
+    return Setting(
+        strategy=one.strategy,
+        models=plays if one is not base else {"solver": models["solver"]},
+        results=one,
+        score=Estimate(one.mean("score"), *mean_interval(one, "score", rng)),
+        gain=gain,
+        usd_per_solved=Estimate(one.per_solved("usd"), *per_solved_interval(one, "usd", rng)),
+        elasticity=responds,
+        baseline=one is base,
+    )
+
+
+def _notes(evidence: Evidence, conditions: Conditions, found: Sequence[Setting]) -> list[str]:
+    notes = []
+    checker = conditions.checker
+    if any("stop_on_success" in item.strategy or "repair" in item.strategy for item in found):
+        notes.append(
+            f"modelled: the checker accepts {checker.tpr:.0%} of right and {checker.fpr:.0%} of wrong answers"
+        )
+    for label, given in (
+        ("seconds", conditions.pace),
+        ("dollars", conditions.price),
+        ("joules", conditions.joules),
+    ):
+        if given is not None:
+            notes.append(f"modelled: {label} from the declared {given}")
+    models = {model for item in found for model in item.models.values()}
+    notes += [
+        f"{cap.hits / cap.outputs:.0%} of the replies of {evidence.arms[arm]} end at exactly {cap.tokens:,} tokens: "
+        "truncated"
+        for arm, cap in caps(evidence).items()
+        if str(evidence.arms[arm]) in models
+    ]
+    for name in dict.fromkeys(part for item in found for part in _parts(item.strategy)):
+        if learned(name).about.get("data") == evidence.source:
+            notes.append(f"in sample: the trained part {name} was trained on {evidence.source}")
+    if any(item.strategy == "once(greedy=False)" and item.baseline for item in found):
+        notes.append("no greedy reply is recorded; the baseline is one sample")
+    return notes
+
+
+def _parts(spelled: str) -> list[str]:
+    """Trained parts that a strategy uses."""
+    strategy = parse(spelled)
+    return [value for value in (getattr(strategy, "by", ""),) if value in trained()]

@@ -1,0 +1,1 @@
+"""What is asked and what happened: workloads, traces of requests, the record of a call."""

@@ -1,0 +1,59 @@
+"""When requests arrive: drawn with a given rate and variability, or counted in windows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from comptroller.work.trace import Floats
+
+CLOCK = 1e-6
+"""Gaps that vary less than this are taken for equal."""
+
+FEWEST_GAPS = 5
+"""Gaps a window must hold before its variability is counted."""
+
+
+def gamma_arrivals(rate_per_s: float, cv: float, n: int, rng: np.random.Generator) -> Floats:
+    """Arrivals in s of a renewal process whose gaps are gamma distributed with the given variability.
+
+    Gaps have mean 1/rate and standard deviation cv/rate (shape 1/cv^2, scale cv^2/rate); cv = 1 is a Poisson
+    stream, cv = 0 a clock. The form ServeGen and `vllm bench serve --burstiness` (= 1/cv^2) use.
+    """
+    if cv < CLOCK:
+        return np.arange(1, n + 1) / rate_per_s
+    return np.cumsum(rng.gamma(1 / cv**2, cv**2 / rate_per_s, n))
+
+
+def window_rates(arrival_s: Floats, window_s: float) -> Floats:
+    """Requests per second in each whole window from the first arrival on; the mean rate if none is whole.
+
+    >>> window_rates(np.array([0.0, 0.5, 1.0, 1.1, 1.2, 2.0]), 1.0).tolist()
+    [2.0, 3.0]
+    """
+    span_s = arrival_s[-1] - arrival_s[0]
+    whole = int(span_s // window_s)
+    if not whole:
+        return np.array([(len(arrival_s) - 1) / span_s])
+    edges = np.searchsorted(arrival_s - arrival_s[0], np.arange(whole + 1) * window_s)
+    return np.diff(edges) / window_s
+
+
+def window_cv(arrival_s: Floats, window_s: float) -> float:
+    """Coefficient of variation of the gaps inside windows, weighted by their gaps.
+
+    What remains of the variability when the rate's own changes from window to window are taken out; that of
+    the whole trace where no window holds enough gaps.
+    """
+    gaps = np.diff(arrival_s)
+    window = ((arrival_s - arrival_s[0]) // window_s).astype(np.int64)
+    inside = window[1:] == window[:-1]
+    label = window[1:][inside] - window[0]
+    count = np.bincount(label)
+    total = np.bincount(label, gaps[inside])
+    square = np.bincount(label, gaps[inside] ** 2)
+    full = (count >= FEWEST_GAPS) & (total > 0)
+    if not full.any():
+        return float(gaps.std() / gaps.mean())
+    mean = total[full] / count[full]
+    deviation = np.sqrt(np.maximum(square[full] / count[full] - mean**2, 0.0))
+    return float(np.average(deviation / mean, weights=count[full]))

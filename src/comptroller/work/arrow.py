@@ -1,0 +1,60 @@
+"""Parquet through pyarrow, an optional extra: imported when a file is first read or written."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from comptroller.errors import FactError, Unsupported
+
+
+def _pyarrow(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise Unsupported("Parquet needs the package pyarrow: pip install 'comptroller[tables]'") from error
+
+
+def column_names(path: Path) -> frozenset[str]:
+    """The column names of a Parquet file.
+
+    Raises:
+        FactError: it is not readable as Parquet.
+        Unsupported: pyarrow is not installed.
+    """
+    parquet = _pyarrow("pyarrow.parquet")
+    try:
+        return frozenset(parquet.read_schema(path).names)
+    except (_pyarrow("pyarrow").ArrowInvalid, OSError) as error:
+        raise FactError(path.name, "file", f"not readable as Parquet: {error}") from error
+
+
+def read_columns(path: Path) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """Cells by column as Python values, and the file's own metadata.
+
+    Raises:
+        FactError: it is not readable as Parquet.
+        Unsupported: pyarrow is not installed.
+    """
+    parquet = _pyarrow("pyarrow.parquet")
+    try:
+        table = parquet.read_table(path)
+    except (_pyarrow("pyarrow").ArrowInvalid, OSError) as error:
+        raise FactError(path.name, "file", f"not readable as Parquet: {error}") from error
+    notes = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    return {name: table.column(name).to_pylist() for name in table.column_names}, notes
+
+
+def write_columns(path: Path, columns: Mapping[str, Sequence[Any]], notes: Mapping[str, str]) -> None:
+    """Writes cells by column with metadata, compressed.
+
+    Raises:
+        Unsupported: pyarrow is not installed.
+    """
+    arrow, parquet = _pyarrow("pyarrow"), _pyarrow("pyarrow.parquet")
+    table = arrow.table({name: arrow.array(cells) for name, cells in columns.items()})
+    parquet.write_table(
+        table.replace_schema_metadata(dict(notes)), path, compression="zstd", compression_level=19
+    )

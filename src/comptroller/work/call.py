@@ -1,0 +1,223 @@
+"""The record of a call: trace row, simulator row and ledger row are one.
+
+A `Call` is one row, `Calls` the same as columns. A tool wait is a call without tokens: it takes `wait_s`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.errors import InputError, RecordError
+from comptroller.quantities import Cost, Tokens
+
+FINISH = ("", "stop", "length", "refused", "cancelled", "failed", "budget")
+"""How a call ended; the empty string where it has not. `Calls.finish` holds positions in this tuple."""
+SOURCE = ("", "predicted", "metered", "priced")
+"""Where a call's cost comes from; the empty string where it has none."""
+
+LABELS = ("question", "role", "strategy", "service", "key", "project")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call. Times are seconds on one clock; NaN or -1 where unknown.
+
+    parent: the call whose end releases this one (-1 none).  session: what affinity goes by (-1 none).
+    output_tokens: what was, or is to be, generated, reasoning included.  predicted_tokens: what a scheduler
+    may know of it beforehand (-1: output_tokens).  priority: larger goes first.  blocks: ids of the full
+    prefix blocks of the prompt and, where they go on, of the output.  preemptions: times it was set aside.
+    """
+
+    call: int = 0
+    request: int = 0
+    parent: int = -1
+    attempt: int = 0
+    question: str = ""
+    role: str = ""
+    strategy: str = ""
+    service: str = ""
+    key: str = ""
+    project: str = ""
+    session: int = -1
+    arrival_s: float = 0.0
+    started_s: float = np.nan
+    first_s: float = np.nan
+    last_s: float = np.nan
+    wait_s: float = 0.0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    predicted_tokens: int = -1
+    priority: float = 0.0
+    blocks: tuple[int, ...] = ()
+    finish: str = ""
+    preemptions: int = 0
+    device_s: float = np.nan
+    j_prefill: float = np.nan
+    j_decode: float = np.nan
+    usd: float = np.nan
+    gco2e: float = np.nan
+    source: str = ""
+
+    @property
+    def cost(self) -> Cost:
+        """What the call consumed; every token in one bucket, flops and bytes unknown."""
+        tokens = Tokens(
+            input=float(self.input_tokens - self.cached_tokens - self.cache_write_tokens),
+            cached=float(self.cached_tokens),
+            cache_write=float(self.cache_write_tokens),
+            output=float(self.output_tokens - self.reasoning_tokens),
+            reasoning=float(self.reasoning_tokens),
+        )
+        joules = self.j_prefill + self.j_decode
+        return Cost(self.device_s, tokens, np.nan, np.nan, joules, self.usd, self.gco2e)
+
+
+Column = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Calls:
+    """Calls as columns of one length; the fields are those of `Call`.
+
+    A label column (question, role, ...) holds codes into `names[column]`. The blocks of call i are
+    `block_ids[block_starts[i] : block_starts[i + 1]]`. A column that is not given is a constant that takes
+    no memory. Make one with `Calls.of` (columns) or `Calls.from_rows`.
+    """
+
+    columns: Mapping[str, Column]
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    block_ids: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    block_starts: npt.NDArray[np.int64] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        names: Mapping[str, tuple[str, ...]] | None = None,
+        blocks: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+        **columns: npt.ArrayLike,
+    ) -> Calls:
+        """Calls from arrays by name; those not given take the default of `Call`, `call` counts from 0.
+
+        names: texts of the label columns given.  blocks: (ids, starts of length n + 1).
+
+        Raises:
+            InputError: a column is unknown or its length differs.
+
+        >>> calls = Calls.of(arrival_s=[0.0, 1.5], input_tokens=[100, 20], output_tokens=[10, 1])
+        >>> len(calls), calls["parent"].tolist(), calls.row(1).arrival_s
+        (2, [-1, -1], 1.5)
+        """
+        unknown = sorted(set(columns) - set(_DEFAULTS))
+        if unknown or not columns:
+            raise InputError(f"calls: no column {', '.join(unknown)}; known: {', '.join(_DEFAULTS)}")
+        given = {name: np.asarray(value, _DEFAULTS[name].dtype) for name, value in columns.items()}
+        count = len(next(iter(given.values())))
+        wrong = [f"{name} {array.shape}" for name, array in given.items() if array.shape != (count,)]
+        if wrong:
+            raise InputError(f"calls: columns must have one length, {count}: {', '.join(wrong)}")
+        made = {name: np.broadcast_to(value, count) for name, value in _DEFAULTS.items()}
+        made["call"] = np.arange(count, dtype=np.int64)
+        texts = dict.fromkeys(LABELS, ("",)) | dict(names or {})
+        if blocks is None:
+            return cls(made | given, texts)
+        ids, starts = (np.asarray(item, np.int64) for item in blocks)
+        if starts.shape != (count + 1,):
+            raise InputError(f"calls: block starts must be {count + 1} numbers, not {starts.size}")
+        return cls(made | given, texts, ids, starts)
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Call]) -> Calls:
+        """The same calls as columns."""
+        rows = list(rows)
+        columns: dict[str, npt.ArrayLike] = {}
+        names: dict[str, tuple[str, ...]] = {}
+        for name, default in _DEFAULTS.items():
+            values = [getattr(row, name) for row in rows]
+            if name in LABELS:
+                names[name] = tuple(dict.fromkeys(values)) or ("",)
+                code = {text: number for number, text in enumerate(names[name])}
+                values = [code[text] for text in values]
+            elif name in _CODED:
+                values = [_position(name, value, row) for row, value in enumerate(values)]
+            columns[name] = np.array(values, default.dtype)
+        starts = np.cumsum([0] + [len(row.blocks) for row in rows])
+        ids = np.array([block for row in rows for block in row.blocks], np.int64)
+        return cls.of(names, (ids, starts), **columns)
+
+    def __len__(self) -> int:
+        return int(self.columns["call"].size)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} calls>"
+
+    def __getitem__(self, name: str) -> Column:
+        """A column by its field's name."""
+        return self.columns[name]
+
+    def blocks(self, index: int) -> npt.NDArray[np.int64]:
+        """Ids of the prefix blocks of one call."""
+        if self.block_starts is None:
+            return self.block_ids[:0]
+        return self.block_ids[self.block_starts[index] : self.block_starts[index + 1]]
+
+    def row(self, index: int) -> Call:
+        """One call as a row."""
+        values = {name: self.columns[name][index].item() for name in _DEFAULTS}
+        for name in LABELS:
+            values[name] = self.names[name][values[name]]
+        for name, texts in _CODED.items():
+            values[name] = texts[values[name]]
+        return Call(**values, blocks=tuple(self.blocks(index).tolist()))
+
+    def rows(self) -> list[Call]:
+        """All calls as rows."""
+        return [self.row(index) for index in range(len(self))]
+
+    def text(self, name: str) -> npt.NDArray[np.str_]:
+        """A label column as text."""
+        return np.asarray(self.names[name], np.str_)[self.columns[name]]
+
+    def take(self, index: npt.ArrayLike) -> Calls:
+        """The calls of a mask or of positions, in that order."""
+        chosen = np.arange(len(self))[np.asarray(index)]
+        columns = {name: column[chosen] for name, column in self.columns.items()}
+        if self.block_starts is None:
+            return Calls(columns, self.names)
+        counts = np.diff(self.block_starts)[chosen]
+        parts = [self.blocks(int(item)) for item in chosen]
+        ids = np.concatenate(parts) if parts else self.block_ids[:0]
+        return Calls(columns, self.names, ids, np.concatenate([[0], np.cumsum(counts)]))
+
+    def with_columns(self, **columns: npt.ArrayLike) -> Calls:
+        """The same calls with some columns replaced."""
+        made = Calls.of(self.names, None, **columns)
+        if len(made) != len(self):
+            raise InputError(f"calls: a column of {len(made)} rows cannot stand in a table of {len(self)}")
+        replaced = {name: made.columns[name] for name in columns}
+        return Calls(dict(self.columns) | replaced, self.names, self.block_ids, self.block_starts)
+
+
+def _position(name: str, value: str, row: int) -> int:
+    if value not in _CODED[name]:
+        raise RecordError("calls", [(row, f"{name} is {value!r}; allowed: {', '.join(_CODED[name])}")], 1)
+    return _CODED[name].index(value)
+
+
+def _default(name: str, value: object) -> Column:
+    if name in LABELS:
+        return np.zeros((), np.int32)
+    if name in _CODED:
+        return np.zeros((), np.int8)
+    return np.array(value, np.float64 if isinstance(value, float) else np.int64)
+
+
+_CODED = {"finish": FINISH, "source": SOURCE}
+_DEFAULTS = {item.name: _default(item.name, item.default) for item in fields(Call) if item.name != "blocks"}

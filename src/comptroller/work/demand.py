@@ -1,0 +1,179 @@
+"""What a workload asks for: requests one by one for the simulator, sizes and rates for the planner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from comptroller.errors import FactError
+from comptroller.work.arrivals import gamma_arrivals, window_cv, window_rates
+from comptroller.work.lengths import Points, bucketed, edges_of, points
+from comptroller.work.rows import Reading
+from comptroller.work.trace import Blocks, Floats, Trace
+from comptroller.work.traces import read_trace
+from comptroller.work.workload import Peak, Workload
+
+GRID = (8, 8)
+DEFAULT_PEAK = Peak()
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Requests of like size: mean lengths, requests per second, and the longest among them."""
+
+    input_tokens: float
+    output_tokens: float
+    rate_per_s: float
+    input_most: float
+    output_most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a fleet must carry.
+
+    rate_per_s: the rate to hold, the sum over buckets.  mean_rate_per_s and busiest_rate_per_s: of the trace,
+    or the stated rate.  cv: variability of the gaps between arrivals; window_cv: that inside windows, where
+    changes of the rate itself do not count.  block_reuse: most of the prefix blocks a cache can hit.
+    """
+
+    rate_per_s: float
+    mean_rate_per_s: float
+    busiest_rate_per_s: float
+    cv: float
+    window_cv: float
+    sizes: Points
+    block_reuse: float = 0.0
+    dropped: int = 0
+
+    @property
+    def rates_per_s(self) -> Floats:
+        """Requests per second of each bucket."""
+        return self.sizes.weight * self.rate_per_s
+
+    @property
+    def mean_input_tokens(self) -> float:
+        """Mean input tokens of a request."""
+        return float(self.sizes.weight @ self.sizes.input_tokens)
+
+    @property
+    def mean_output_tokens(self) -> float:
+        """Mean output tokens of a request."""
+        return float(self.sizes.weight @ self.sizes.output_tokens)
+
+    @property
+    def longest_tokens(self) -> float:
+        """A length (input and output) that no request exceeds."""
+        return float((self.sizes.input_most + self.sizes.output_most).max())
+
+    def __len__(self) -> int:
+        return len(self.sizes.weight)
+
+    def __iter__(self) -> Iterator[Bucket]:
+        sizes = self.sizes
+        columns = (
+            sizes.input_tokens,
+            sizes.output_tokens,
+            self.rates_per_s,
+            sizes.input_most,
+            sizes.output_most,
+        )
+        return (Bucket(*map(float, row)) for row in zip(*columns, strict=True))
+
+
+def recorded(workload: Workload) -> Trace:
+    """The workload's trace at the rate asked for.
+
+    Raises:
+        FactError: it has none, or its arrivals give no rate; or the file is malformed.
+        RecordError: rows are bad and the workload does not say `skip_bad`.
+    """
+    if workload.trace is None:
+        raise FactError(workload.name, "trace", "the workload has none")
+    path = Path(workload.trace)
+    trace = _read(path, path.stat().st_mtime_ns, workload.reading, workload.seed)
+    if not trace.rate_per_s > 0:
+        raise FactError(path.name, "arrivals", "give no rate", "at least two requests at different times")
+    factor = workload.rate_per_s / trace.rate_per_s if workload.rate_per_s else workload.scale
+    return trace if factor is None or factor == 1 else trace.scaled(factor)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, changed_ns: int, reading: Reading, seed: int) -> Trace:
+    return read_trace(path, reading, np.random.default_rng(seed))
+
+
+def requests(workload: Workload, rng: np.random.Generator, n: int) -> Trace:
+    """The first n requests: drawn from rate, variability and lengths, or the trace's own.
+
+    A trace shorter than n starts again a mean gap after its last request; blocks and sessions of a later lap
+    are new ones, so that laps share no prefix.
+    """
+    if workload.trace is not None:
+        return _laps(recorded(workload), n)
+    rate, sizes, cv = workload.rate_per_s, workload.lengths, workload.cv
+    if rate is None or sizes is None:
+        raise FactError(workload.name, "rate_per_s", "no arrivals", "rate_per_s and lengths, or trace")
+    arrival_s = gamma_arrivals(rate, 1.0 if cv is None else cv, n, rng)
+    inputs, outputs = sizes.draw(n, rng)
+    return Trace(arrival_s, inputs, outputs, source=workload.name)
+
+
+def resampled(trace: Trace, rng: np.random.Generator, n: int) -> Trace:
+    """n new requests with the rate and variability of a trace, their lengths drawn from its rows."""
+    rows = trace.take(rng.integers(0, len(trace), n))
+    arrival_s = gamma_arrivals(trace.rate_per_s, trace.cv, n, rng)
+    return replace(rows, arrival_s=arrival_s, blocks=None, session=None, measured=None)
+
+
+def _laps(trace: Trace, n: int) -> Trace:
+    row = np.arange(n)
+    lap, within = np.divmod(row, len(trace))
+    once = trace.take(within)
+    period_s = trace.span_s + 1 / trace.rate_per_s
+    blocks, session = once.blocks, once.session
+    if blocks is not None and n > len(trace):
+        step = blocks.ids.max() + 1 - blocks.ids.min() if len(blocks.ids) else 0
+        ids = blocks.ids + np.repeat(lap * step, np.diff(blocks.offsets))
+        blocks = Blocks(blocks.offsets, ids, blocks.tokens)
+    if session is not None and n > len(trace):
+        session = np.where(session < 0, session, session + lap * (session.max() + 1))
+    return replace(once, arrival_s=once.arrival_s + lap * period_s, blocks=blocks, session=session)
+
+
+def demand(workload: Workload, grid: tuple[int, int] = GRID) -> Demand:
+    """Sizes in at most grid[0] x grid[1] buckets, and the rate to hold.
+
+    Raises:
+        FactError, RecordError: as `recorded`.
+    """
+    if workload.trace is not None:
+        return demand_of(recorded(workload), workload.peak or DEFAULT_PEAK, grid)
+    rate, lengths = workload.rate_per_s, workload.lengths
+    if rate is None or lengths is None:
+        raise FactError(workload.name, "rate_per_s", "no arrivals", "rate_per_s and lengths, or trace")
+    cv = 1.0 if workload.cv is None else workload.cv
+    sizes, own = lengths.points(), lengths.edges()
+    fits = own is not None and len(own.input) < grid[0] and len(own.output) < grid[1]
+    edges = own if own is not None and fits else edges_of(sizes, grid)
+    return Demand(rate, rate, rate, cv, cv, bucketed(sizes, edges))
+
+
+def demand_of(trace: Trace, peak: Peak = DEFAULT_PEAK, grid: tuple[int, int] = GRID) -> Demand:
+    """The demand of a trace: the rate to hold is a quantile of its rate over windows."""
+    rates = window_rates(trace.arrival_s, peak.window_s)
+    sizes = points(trace.input_tokens, trace.output_tokens)
+    return Demand(
+        rate_per_s=float(np.quantile(rates, peak.quantile)),
+        mean_rate_per_s=trace.rate_per_s,
+        busiest_rate_per_s=float(rates.max()),
+        cv=trace.cv,
+        window_cv=window_cv(trace.arrival_s, peak.window_s),
+        sizes=bucketed(sizes, edges_of(sizes, grid)),
+        block_reuse=trace.blocks.reuse if trace.blocks else 0.0,
+        dropped=trace.dropped,
+    )

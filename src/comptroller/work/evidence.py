@@ -1,0 +1,276 @@
+"""Evidence: what models did with questions, as recorded. A table of question x model x format x effort x sample.
+
+A row is one reply: a sample of the solver, a verdict on one (its parent), a revision of one (its parent). Columns
+are arrays with NaN (or -1) where a record lacks a value; nothing is imputed. Where only counts are known
+(n samples, c of them correct) the noun is `Counts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.errors import Unsupported
+from comptroller.quantities import Cost, Tokens
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+FINISHES = ("stop", "length", "refused", "failed", "")
+"""How a reply ended; the empty one: the record does not say."""
+
+SOLVER, VERIFIER, REVISER = "solver", "verifier", "reviser"
+
+
+class Arm(NamedTuple):
+    """Who answered: a model in a number format at a reasoning effort; empty where the record does not say."""
+
+    model: str
+    format: str = ""
+    effort: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(part for part in self if part)
+
+
+class Item(NamedTuple):
+    """A question: its id, its text and the task (domain) it belongs to; empty where the record does not say."""
+
+    id: str
+    text: str = ""
+    task: str = ""
+
+
+class Place(NamedTuple):
+    """Where replies to the same ask stand: question and arm (their indices), role, parent row (-1: none), greedy."""
+
+    question: int
+    arm: int
+    role: str = SOLVER
+    parent: int = -1
+    greedy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """One array per column, one entry per row (a reply); NaN, -1 or '' where the record lacks it.
+
+    question, arm: indices.  sample: number among the replies to the same ask.  role, parent: who replied, to
+    which row.  score: in [0, 1]; 1 is correct; NaN is unscored.  answer: what votes compare, or its hash.
+    judgement: a verifier's or reward's score, recorded with a sample or said by a verdict.  input_tokens exclude
+    those cached, output_tokens those of reasoning.  temperature 0 is greedy.  ttft_s, latency_s: from the ask.
+    """
+
+    question: Ints
+    arm: Ints
+    sample: Ints
+    role: npt.NDArray[np.str_]
+    parent: Ints
+    score: Floats
+    answer: npt.NDArray[np.object_]
+    content: npt.NDArray[np.object_]
+    finish: npt.NDArray[np.str_]
+    temperature: Floats
+    judgement: Floats
+    input_tokens: Floats
+    cached_tokens: Floats
+    output_tokens: Floats
+    reasoning_tokens: Floats
+    usd: Floats
+    ttft_s: Floats
+    latency_s: Floats
+
+    def __len__(self) -> int:
+        return len(self.question)
+
+    def take(self, rows: npt.NDArray[Any]) -> Columns:
+        """The rows at the indices, or where the mask is true; parents are not renumbered."""
+        return Columns(**{item.name: getattr(self, item.name)[rows] for item in fields(self)})
+
+
+TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+NUMBERS = ("score", "temperature", "judgement", *TOKENS, "usd", "ttft_s", "latency_s")
+
+
+def columns(count: int, **given: Any) -> Columns:
+    """Columns of which only some are given; the others say that nothing is recorded.
+
+    >>> columns(2, question=np.array([0, 1]), score=np.array([1.0, 0.0])).usd
+    array([nan, nan])
+    """
+    blank: dict[str, Any] = {name: np.full(count, np.nan) for name in NUMBERS}
+    blank |= {name: np.zeros(count, np.int64) for name in ("question", "arm", "sample")}
+    blank |= {
+        "parent": np.full(count, -1),
+        "role": np.full(count, SOLVER),
+        "finish": np.full(count, "", "U7"),
+    }
+    blank |= {name: np.full(count, None, dtype=object) for name in ("answer", "content")}
+    return Columns(**{**blank, **given})
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Recorded replies. Rows are ordered by question, arm, role, parent, greedy before sampled, sample.
+
+    logprobs: per row the log-probability of each output token in nats, None where not recorded.  source: where
+    the records come from.
+    """
+
+    items: tuple[Item, ...]
+    arms: tuple[Arm, ...]
+    rows: Columns
+    logprobs: tuple[npt.NDArray[np.float32] | None, ...] | None = None
+    source: str = ""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def greedy(self) -> npt.NDArray[np.bool_]:
+        """Rows that were decoded greedily: their temperature is recorded as 0."""
+        return np.asarray(self.rows.temperature == 0.0)
+
+    @cached_property
+    def _places(self) -> Mapping[Place, Ints]:
+        rows = self.rows
+        keys = zip(
+            rows.question.tolist(), rows.arm.tolist(), rows.role.tolist(), rows.parent.tolist(),
+            self.greedy.tolist(), strict=True,
+        )  # fmt: skip
+        found: dict[Place, list[int]] = {}
+        for row, key in enumerate(keys):
+            found.setdefault(Place(*key), []).append(row)
+        order = self.rows.sample
+        return {key: np.array(sorted(at, key=lambda row: order[row])) for key, at in found.items()}
+
+    def at(self, place: Place) -> Ints:
+        """Indices of the recorded replies to one ask, in order of their sample numbers; empty if there are none."""
+        return self._places.get(place, np.empty(0, np.int64))
+
+    def item(self, question: str) -> int:
+        """Index of a question.
+
+        Raises:
+            Unsupported: the evidence does not have it.
+        """
+        if question not in self._items:
+            raise Unsupported(f"{self.source or 'evidence'}: no question {question!r}")
+        return self._items[question]
+
+    @cached_property
+    def _items(self) -> Mapping[str, int]:
+        return {item.id: number for number, item in enumerate(self.items)}
+
+    def arm(self, arm: Arm) -> int:
+        """Index of an arm.
+
+        Raises:
+            Unsupported: the evidence does not have it; lists those it has.
+        """
+        if arm not in self.arms:
+            raise Unsupported(
+                f"{self.source or 'evidence'}: nothing recorded for {arm}; recorded: "
+                + ", ".join(str(known) for known in self.arms)
+            )
+        return self.arms.index(arm)
+
+    def cost(self, row: int) -> Cost:
+        """What a reply consumed, as far as it was recorded; NaN where it was not."""
+        rows = self.rows
+        tokens = Tokens(
+            input=float(rows.input_tokens[row]),
+            cached=float(rows.cached_tokens[row]),
+            output=float(rows.output_tokens[row]),
+            reasoning=float(rows.reasoning_tokens[row]),
+        )
+        nan = float("nan")
+        return Cost(
+            device_s=nan, tokens=tokens, flops=nan, bytes=nan, j=nan, usd=float(rows.usd[row]), gco2e=nan
+        )
+
+    def only(self, keep: npt.NDArray[np.bool_]) -> Evidence:
+        """The rows where the mask is true, with the children of none that is left out; items and arms stay."""
+        keep = keep.copy()
+        for _ in range(len(self.rows)):
+            orphan = keep & (self.rows.parent >= 0) & ~keep[self.rows.parent]
+            if not orphan.any():
+                break
+            keep &= ~orphan
+        place = np.cumsum(keep) - 1
+        rows = self.rows.take(keep)
+        parent = np.where(rows.parent >= 0, place[rows.parent], -1)
+        logprobs = self.logprobs and tuple(self.logprobs[row] for row in np.flatnonzero(keep))
+        return replace(self, rows=replace(rows, parent=parent), logprobs=logprobs)
+
+    @property
+    def samples(self) -> npt.NDArray[np.bool_]:
+        """Rows of solvers that were sampled or whose decoding is unknown: neither greedy, verdict nor revision."""
+        return np.asarray((self.rows.role == SOLVER) & ~self.greedy)
+
+    def counts(self) -> Counts:
+        """Samples and correct ones per question and arm.
+
+        Greedy replies, verdicts and revisions are left out. A row counts as correct in proportion to its score;
+        unscored rows are not counted.
+        """
+        rows = self.rows
+        use = self.samples & ~np.isnan(rows.score)
+        shape = (len(self.items), len(self.arms))
+        n, correct = np.zeros(shape, np.int64), np.zeros(shape)
+        np.add.at(n, (rows.question[use], rows.arm[use]), 1)
+        np.add.at(correct, (rows.question[use], rows.arm[use]), rows.score[use])
+        return Counts(self.items, self.arms, n, correct, self.source)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Evidence without the replies: of `n` samples of an arm on a question (row), `correct` were correct."""
+
+    items: tuple[Item, ...]
+    arms: tuple[Arm, ...]
+    n: Ints
+    correct: Floats
+    source: str = ""
+
+    def of(self, arm: int) -> tuple[Ints, Floats]:
+        """n and correct of one arm, over the questions it has samples of."""
+        asked = self.n[:, arm] > 0
+        return self.n[asked, arm], self.correct[asked, arm]
+
+    def evidence(self, samples: int, rng: np.random.Generator) -> Evidence:
+        """Scored replies without answers or tokens: `samples` of the n, drawn without replacement.
+
+        Exact where samples are exchangeable, as those of one sampler are.
+
+        Raises:
+            Unsupported: a question has fewer samples, or correct is not a whole number.
+        """
+        asked = np.argwhere(self.n > 0)
+        n = self.n[asked[:, 0], asked[:, 1]]
+        correct = self.correct[asked[:, 0], asked[:, 1]]
+        if len(n) and n.min() < samples:
+            raise Unsupported(f"{self.source or 'counts'}: {n.min()} samples of a question, {samples} asked")
+        if (correct != np.floor(correct)).any():
+            raise Unsupported(f"{self.source or 'counts'}: scores are not all 0 or 1")
+        scores = np.concatenate(
+            [_draw(int(a), int(c), samples, rng) for a, c in zip(n, correct, strict=True)]
+        )
+        rows = columns(
+            len(asked) * samples,
+            question=np.repeat(asked[:, 0], samples),
+            arm=np.repeat(asked[:, 1], samples),
+            sample=np.tile(np.arange(samples), len(asked)),
+            score=scores,
+        )
+        return Evidence(self.items, self.arms, rows, source=self.source)
+
+
+def _draw(n: int, correct: int, samples: int, rng: np.random.Generator) -> Floats:
+    hits = int(rng.hypergeometric(correct, n - correct, samples))
+    return np.asarray(rng.permutation((np.arange(samples) < hits).astype(np.float64)))

@@ -1,0 +1,103 @@
+"""Formats that evidence is read from, one module each: a module with a `READER` in this folder is read."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from comptroller.errors import FactError
+from comptroller.work.arrow import column_names
+from comptroller.work.evidence import Counts, Evidence
+from comptroller.work.evidence_rows import EvidenceReader, Peek
+from comptroller.work.tabular import header, open_text
+
+SHIPPED = Path(__file__).parents[1] / "evidence_data"
+PARQUET, ZIP = b"PAR1", b"PK"
+
+
+@lru_cache(maxsize=1)
+def readers() -> tuple[EvidenceReader, ...]:
+    """The formats this package reads, by name, general ones last."""
+    modules = (importlib.import_module(f"{__name__}.{item.name}") for item in pkgutil.iter_modules(__path__))
+    found: list[EvidenceReader] = [module.READER for module in modules]
+    return tuple(sorted(found, key=lambda reader: (reader.general, reader.name)))
+
+
+def reader_of(path: Path) -> EvidenceReader:
+    """The format of a file, told from its content.
+
+    Raises:
+        FactError: it cannot be opened, or no format recognises it; lists what each looks like.
+    """
+    peek = _peek(path)
+    for reader in readers():
+        if reader.recognises(peek):
+            return reader
+    accepted = "; ".join(f"{reader.name}: {reader.looks_like}" for reader in readers())
+    seen = ", ".join(sorted(peek.names)[:12]) or "nothing"
+    raise FactError(path.name, "file", f"not evidence in a known format ({peek.kind} with {seen})", accepted)
+
+
+def packaged() -> tuple[str, ...]:
+    """Names of the evidence that ships with the package."""
+    return tuple(sorted(item.stem for item in SHIPPED.glob("*.parquet")))
+
+
+def read_evidence(path: Path | str) -> Evidence | Counts:
+    """The evidence of a file in any known format, or of that name among those that ship with the package.
+
+    Raises:
+        FactError: the format is unknown or the file as a whole is malformed.
+        RecordError: rows are bad; names the first of them.
+        Unsupported: a package that the format needs is not installed.
+    """
+    path = Path(path)
+    if not path.exists() and str(path) in packaged():
+        path = SHIPPED / f"{path}.parquet"
+    return reader_of(path).read(path)
+
+
+def _peek(path: Path) -> Peek:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+        if magic == PARQUET:
+            return Peek(path, "parquet", column_names(path), None)
+        if magic[:2] == ZIP:
+            return Peek(path, "zip", frozenset(), None)
+        with open_text(path) as text:
+            line = text.readline()
+            while line and not line.strip():
+                line = text.readline()
+    except OSError as error:
+        raise FactError(str(path), "file", error.strerror or "cannot be read") from error
+    except (UnicodeDecodeError, EOFError) as error:
+        raise FactError(path.name, "file", f"not text in UTF-8: {error}") from error
+    if line.lstrip()[:1] not in ("{", "["):
+        return Peek(path, "csv", frozenset(header(line)), None)
+    return _peek_json(path, line)
+
+
+def _peek_json(path: Path, line: str) -> Peek:
+    first = _loaded(line)
+    if isinstance(first, dict):
+        with open_text(path) as text:
+            more = sum(1 for other in text if other.strip()) > 1
+        return Peek(path, "jsonl" if more or path.suffix != ".json" else "json", frozenset(first), first)
+    with open_text(path) as text:
+        whole = _loaded(text.read())
+    if whole is None:
+        raise FactError(path.name, "file", "not readable as JSON, nor as one JSON object a line")
+    head = whole[0] if isinstance(whole, list) and whole else whole
+    return Peek(path, "json", frozenset(head) if isinstance(head, dict) else frozenset(), head)
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

@@ -1,0 +1,135 @@
+"""Logs of inspect_ai: `.eval` (a zip of JSON files) and `.json`.
+
+The documents are EvalLog and EvalSample of UKGovernmentBEIS/inspect_ai, src/inspect_ai/log/_log.py, and ModelUsage
+and ModelOutput of src/inspect_ai/model/_model_output.py; an `.eval` file holds header.json and samples/*.json. A
+sample's epoch is its number; its usage is that of the model evaluated, over all its calls. Values of scores are
+those of inspect's value_to_float: C 1, P 0.5, I and N 0, numbers, yes and no. Logs with several scorers are refused
+unless they agree on the name of the first, because which one counts is not ours to choose.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator
+from math import nan
+from pathlib import Path
+from typing import Any
+
+from comptroller.errors import FactError
+from comptroller.work.documents import Object, inside, said
+from comptroller.work.evidence import Evidence
+from comptroller.work.evidence_readers.openai_log import table
+from comptroller.work.evidence_rows import EvidenceReader, Peek
+from comptroller.work.tabular import open_text
+
+VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+FINISHED = {
+    "stop": "stop",
+    "tool_calls": "stop",
+    "max_tokens": "length",
+    "model_length": "length",
+    "content_filter": "refused",
+}
+DAMAGE = (ValueError, KeyError, NotImplementedError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
+CUT = ("context", "token", "message", "time", "working", "cost")
+"""Limits of inspect that end a sample before it is done."""
+
+
+def _read(path: Path) -> Evidence:
+    header, samples = _parts(path)
+    spec = header.get("eval") or {}
+    for key in ("task", "model"):
+        if not spec.get(key):
+            raise FactError(path.name, f"eval.{key}", "is missing")
+    config = spec.get("model_generate_config") or inside(header, "plan", "config") or {}
+    scorers = {tuple(sample.get("scores") or ()) for sample in samples} - {()}
+    if len({name for names in scorers for name in names}) > 1:
+        named = ", ".join(sorted({name for names in scorers for name in names}))
+        raise FactError(path.name, "scores", f"several scorers: {named}", "a log with one scorer")
+    rows = [[_row(sample, spec, config)] for sample in samples]
+    return table(path, list(range(1, len(rows) + 1)), rows)
+
+
+def _row(sample: Object, spec: Object, config: Object) -> Object:
+    score: Object = next(iter((sample.get("scores") or {}).values()), {})
+    output = sample.get("output") or {}
+    logs = inside(output, "choices", 0, "logprobs", "content")
+    usage = inside(sample, "model_usage", spec["model"]) or output.get("usage") or {}
+    return {
+        "question": f"{spec['task']}/{sample.get('id')}",
+        "text": said(sample.get("input")),
+        "task": spec["task"],
+        "model": spec["model"],
+        "effort": config.get("reasoning_effort") or "",
+        "temperature": config.get("temperature"),
+        "sample": int(sample.get("epoch") or 1) - 1,
+        "score": _value(score.get("value")),
+        "answer": score.get("answer"),
+        "content": output.get("completion") or said(inside(output, "choices", 0, "message", "content")),
+        "finish": _finish(sample, output),
+        "usd": usage.get("total_cost"),
+        "latency_s": sample.get("total_time") or output.get("time"),
+        "logprobs": [token["logprob"] for token in logs] if logs else None,
+        **_tokens(usage),
+    }
+
+
+def _tokens(usage: Object) -> Object:
+    """Tokens by kind. Some providers count cached tokens among the input: the total tells."""
+    made, thought = usage.get("output_tokens", nan), usage.get("reasoning_tokens")
+    read, written = usage.get("input_tokens_cache_read"), usage.get("input_tokens_cache_write") or 0
+    prompt = usage.get("input_tokens", nan)
+    inside_input = read and usage.get("total_tokens") == prompt + made
+    return {
+        "input_tokens": prompt - read if inside_input else prompt + written,
+        "cached_tokens": read,
+        "output_tokens": made - (thought or 0),
+        "reasoning_tokens": thought,
+    }
+
+
+def _value(value: Any) -> Any:
+    return VALUES.get(value, value) if isinstance(value, str) else value
+
+
+def _finish(sample: Object, output: Object) -> str:
+    if sample.get("error"):
+        return "failed"
+    if inside(sample, "limit", "type") in CUT:
+        return "length"
+    return FINISHED.get(str(inside(output, "choices", 0, "stop_reason")), "")
+
+
+def _parts(path: Path) -> tuple[Object, list[Object]]:
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+                head = "header.json" if "header.json" in names else "_journal/start.json"
+                header: Object = json.loads(archive.read(head))
+                samples = [json.loads(archive.read(name)) for name in sorted(_samples(names))]
+            return header, samples
+        with open_text(path) as text:
+            log: Object = json.load(text)
+        return log, list(log.get("samples") or [])
+    except DAMAGE as error:
+        raise FactError(path.name, "file", f"not readable as a log of inspect_ai: {error}") from error
+
+
+def _samples(names: list[str]) -> Iterator[str]:
+    return (name for name in names if name.startswith("samples/") and name.endswith(".json"))
+
+
+def _recognises(peek: Peek) -> bool:
+    if peek.kind == "zip":
+        try:
+            with zipfile.ZipFile(peek.path) as archive:
+                return bool({"header.json", "_journal/start.json"} & set(archive.namelist()))
+        except DAMAGE:
+            return peek.path.suffix == ".eval"
+    return peek.kind == "json" and {"eval", "samples"} <= peek.names
+
+
+READER = EvidenceReader("inspect_ai", ".eval or .json log of inspect_ai", _recognises, _read)

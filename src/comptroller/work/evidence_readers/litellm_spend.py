@@ -1,0 +1,82 @@
+"""LiteLLM spend logs: rows of the table LiteLLM_SpendLogs as JSON (`GET /spend/logs`) or CSV.
+
+Columns as in `schema.prisma` of BerriAI/litellm (commit 029f645f): request_id, spend ($), prompt_tokens,
+completion_tokens, startTime, endTime, completionStartTime, model, messages, response, status; the details of usage
+stand in metadata.usage_object (litellm/proxy/_types.py, SpendLogsMetadata). Messages and responses are logged only
+if `store_prompts_in_spend_logs` is set (docs.litellm.ai/docs/proxy/ui_logs); without them every request is a
+question of its own. Nothing there says whether an answer was right.
+"""
+
+from __future__ import annotations
+
+import csv
+from datetime import datetime
+from math import nan
+from pathlib import Path
+from typing import Any
+
+from comptroller.work.documents import Object, digest, inside, objects, said, unpacked
+from comptroller.work.evidence import Evidence
+from comptroller.work.evidence_readers.openai_log import rows_of, table, tokens_of
+from comptroller.work.evidence_rows import EvidenceReader, Peek
+from comptroller.work.tabular import open_text
+
+NEEDED = {"request_id", "spend", "prompt_tokens", "completion_tokens", "startTime", "endTime"}
+
+
+def _row(entry: Object) -> Object:
+    response = unpacked(entry.get("response"))
+    asked = unpacked(entry.get("messages"))
+    usage = inside(unpacked(entry.get("metadata")), "usage_object") or inside(response, "usage")
+    totals = {name: _whole(entry.get(name)) for name in ("prompt_tokens", "completion_tokens")}
+    said_back = rows_of({}, response)[0] if inside(response, "choices") else {}
+    failed = str(entry.get("status") or "").lower() == "failure"
+    return {
+        "question": digest(asked) if asked else entry.get("request_id"),
+        "text": said(asked),
+        "model": entry.get("model"),
+        "content": said_back.get("content"),
+        "finish": "failed" if failed else said_back.get("finish", ""),
+        "usd": entry.get("spend"),
+        "ttft_s": _seconds(entry, "completionStartTime"),
+        "latency_s": _seconds(entry, "endTime"),
+        **tokens_of(totals | {name: inside(usage, name) for name in DETAILS}),
+    }
+
+
+DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+
+
+def _whole(cell: Any) -> Any:
+    return int(cell) if isinstance(cell, str) and cell.strip().isdigit() else cell
+
+
+def _seconds(entry: Object, until: str) -> float:
+    started, ended = _instant(entry.get("startTime")), _instant(entry.get(until))
+    return nan if started is None or ended is None else (ended - started).total_seconds()
+
+
+def _instant(cell: Any) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(str(cell).replace(" ", "T", 1))
+    except ValueError:
+        return None
+    return found.replace(tzinfo=None)
+
+
+def _read(path: Path) -> Evidence:
+    with open_text(path) as text:
+        start = text.read(1)
+        if start not in ("{", "["):
+            text.seek(0)
+            rows: list[Object] = list(csv.DictReader(text))
+            return table(path, list(range(2, len(rows) + 2)), [[_row(row)] for row in rows])
+    line, rows = objects(path)
+    return table(path, line, [[_row(row)] for row in rows])
+
+
+def _recognises(peek: Peek) -> bool:
+    return peek.kind in ("json", "jsonl", "csv") and peek.names >= NEEDED
+
+
+READER = EvidenceReader("litellm_spend", f"JSON or CSV with {', '.join(sorted(NEEDED))}", _recognises, _read)

@@ -1,0 +1,82 @@
+"""Sample logs of lm-evaluation-harness (`--log_samples`): MODEL/samples_TASK_DATE.jsonl, a document a line.
+
+Lines as `lm_eval.evaluator` of EleutherAI/lm-evaluation-harness writes them: doc_id, doc, target, arguments, resps,
+filtered_resps, filter, metrics (names), and a value for each metric. The model is not in the file: it is the name of
+its folder, with `__` for `/`. Where a document stands under several filters the first filter of the file is read;
+the source names it. The score is the first metric.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from comptroller.errors import FactError
+from comptroller.work.documents import Object, inside, objects, said, unpacked
+from comptroller.work.evidence import Evidence
+from comptroller.work.evidence_rows import EvidenceReader, Peek, Raw, assembled
+
+NEEDED = {"doc_id", "target", "resps", "filtered_resps"}
+BOOKKEEPING = NEEDED | {"doc", "arguments", "filter", "metrics", "doc_hash", "prompt_hash", "target_hash"}
+
+
+def _read(path: Path) -> Evidence:
+    line, rows = objects(path)
+    chosen = rows[0].get("filter") if rows else None
+    kept = [(number, row) for number, row in zip(line, rows, strict=True) if row.get("filter") == chosen]
+    found = re.match(r"samples_(.+?)(?:_\d{4}-\d{2}-\d{2}T.*)?\.jsonl", path.name)
+    task = found[1] if found else path.stem
+    model = path.resolve().parent.name.replace("__", "/")
+    metric = _metric(path, kept[0][1]) if kept else ""
+    columns: dict[str, list[Any]] = {
+        "question": [f"{task}/{row['doc_id']}" for _, row in kept],
+        "text": [_prompt(row) for _, row in kept],
+        "task": [task] * len(kept),
+        "model": [model] * len(kept),
+        "score": [row.get(metric) for _, row in kept],
+        "answer": [_text(inside(row, "filtered_resps", 0)) for _, row in kept],
+        "content": [_text(inside(row, "resps", 0, 0)) for _, row in kept],
+        "temperature": [_temperature(row) for _, row in kept],
+    }
+    source = path.name + (f", filter {chosen}" if len(kept) < len(rows) else "")
+    return assembled(Raw([number for number, _ in kept], columns, source), path)
+
+
+def _metric(path: Path, row: Object) -> str:
+    named = row.get("metrics") or [name for name in row if name not in BOOKKEEPING]
+    if not named:
+        raise FactError(path.name, "metrics", "no metric in its first line")
+    return str(named[0])
+
+
+def _arguments(row: Object) -> Any:
+    """What the first request was asked with: a pair, or an object by name."""
+    found = row.get("arguments")
+    if isinstance(found, dict):
+        first: Any = next(iter(found.values()), {})
+        return list(first.values()) if isinstance(first, dict) else first
+    return inside(found, 0)
+
+
+def _prompt(row: Object) -> str:
+    asked = unpacked(inside(_arguments(row), 0))
+    return said(unpacked(asked[0]) if isinstance(asked, list) and len(asked) == 1 else asked)
+
+
+def _temperature(row: Object) -> Any:
+    how = inside(_arguments(row), 1)
+    if inside(how, "do_sample") is False:
+        return 0.0
+    return inside(how, "temperature")
+
+
+def _text(found: Any) -> str | None:
+    return found if isinstance(found, str) else None
+
+
+def _recognises(peek: Peek) -> bool:
+    return peek.kind in ("json", "jsonl") and peek.names >= NEEDED
+
+
+READER = EvidenceReader("lm_eval", "samples_*.jsonl of lm-evaluation-harness", _recognises, _read)

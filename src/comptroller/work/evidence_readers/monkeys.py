@@ -1,0 +1,39 @@
+"""Counts published with "How Do Large Language Monkeys Get Their Power": correct out of n samples a problem."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.work.evidence import Counts
+from comptroller.work.evidence_rows import EvidenceReader, Peek, Raw, counted
+from comptroller.work.tabular import Cells, numbers, read_columns
+
+NAMES = ("Model", "Benchmark", "Problem Idx", "Num. Samples Total", "Num. Samples Correct")
+
+
+def _read(path: Path) -> Counts:
+    line, (model, task, problem, n, correct) = read_columns(
+        path, NAMES, (_cells, _cells, _cells, numbers, numbers)
+    )
+    columns = {
+        "question": [f"{name}/{number}" for name, number in zip(task, problem, strict=True)],
+        "task": task,
+        "model": model,
+        "n": n.tolist(),
+        "correct": correct.tolist(),
+    }
+    return counted(Raw(line.tolist(), columns, path.name), path)
+
+
+def _cells(cells: Cells) -> npt.NDArray[np.object_]:
+    return np.array(cells, dtype=object)
+
+
+def _recognises(peek: Peek) -> bool:
+    return peek.kind == "csv" and set(NAMES) <= peek.names
+
+
+READER = EvidenceReader("monkeys", f"CSV with {', '.join(NAMES)}", _recognises, _read)

@@ -1,0 +1,93 @@
+"""Evidence as this package writes it: Parquet, one row a reply (or a count), parents by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from comptroller.work.arrow import read_columns, write_columns
+from comptroller.work.evidence import NUMBERS, Counts, Evidence
+from comptroller.work.evidence_rows import (
+    COUNTED,
+    EvidenceReader,
+    Peek,
+    Raw,
+    assembled,
+    counted,
+    unknown_columns,
+)
+
+MARK = "comptroller.evidence"
+DECIMALS = 3
+"""Of log-probabilities; more do not matter and do not compress."""
+
+
+def write_evidence(evidence: Evidence | Counts, path: Path) -> None:
+    """Writes evidence as Parquet that `read_evidence` gives back; unrecorded cells are null.
+
+    Raises:
+        Unsupported: pyarrow is not installed.
+    """
+    columns = _counts(evidence) if isinstance(evidence, Counts) else _replies(evidence)
+    write_columns(path, columns, {MARK: "1", "source": evidence.source})
+
+
+def _replies(evidence: Evidence) -> Mapping[str, list[Any]]:
+    rows = evidence.rows
+    items = [evidence.items[code] for code in rows.question]
+    arms = [evidence.arms[code] for code in rows.arm]
+    parents = set(rows.parent.tolist())
+    columns: dict[str, list[Any]] = {
+        "id": [str(row) if row in parents else None for row in range(len(rows))],
+        "parent": [str(row) if row >= 0 else None for row in rows.parent.tolist()],
+        "question": [item.id for item in items],
+        "text": [item.text or None for item in items],
+        "task": [item.task or None for item in items],
+        "model": [arm.model for arm in arms],
+        "format": [arm.format or None for arm in arms],
+        "effort": [arm.effort or None for arm in arms],
+    }
+    columns |= {
+        name: getattr(rows, name).tolist() for name in ("role", "sample", "answer", "content", "finish")
+    }
+    for name in NUMBERS:
+        columns[name] = [None if isnan(cell) else cell for cell in getattr(rows, name).tolist()]
+    if evidence.logprobs is not None:
+        columns["logprobs"] = [
+            None if cell is None else [round(float(value), DECIMALS) for value in cell]
+            for cell in evidence.logprobs
+        ]
+    return columns
+
+
+def _counts(counts: Counts) -> Mapping[str, list[Any]]:
+    asked = [(q, a) for q, a in zip(*counts.n.nonzero(), strict=True)]
+    cells = [
+        (*counts.items[q], *counts.arms[a], int(counts.n[q, a]), float(counts.correct[q, a]))
+        for q, a in asked
+    ]
+    return {name: [cell[place] for cell in cells] for place, name in enumerate(COUNTED)}
+
+
+def _read(path: Path) -> Evidence | Counts:
+    cells, notes = read_columns(path)
+    unknown_columns(path, cells, 1)
+    count = len(next(iter(cells.values()), []))
+    raw = Raw(range(1, count + 1), cells, notes.get("source", path.name))
+    return counted(raw, path) if "correct" in cells else assembled(raw, path)
+
+
+def _recognises(peek: Peek) -> bool:
+    replies = {"question", "model", "score"} <= peek.names
+    return peek.kind == "parquet" and (replies or {"question", "model", "n", "correct"} <= peek.names)
+
+
+READER = EvidenceReader(
+    "parquet",
+    "Parquet with the columns of plain evidence, as `comptroller` writes it",
+    _recognises,
+    _read,
+    general=True,
+)

@@ -1,0 +1,120 @@
+"""Best of k by a recorded score (a reward, a verifier, the likelihood): its mean correctness, without bias.
+
+The mean over all choices of k of the N samples of the correctness of the best rated one: samples sorted by rating,
+sum_i correct_(i) C(i-1, k-1) / C(N, k) with i the place from below; ties share alike, which is the limit of random
+tie-breaks as used in Singhi et al., arXiv 2504.01005 (100 shuffles there).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import gammaln
+
+from comptroller.errors import Unsupported
+from comptroller.work.evidence import SOLVER, VERIFIER, Evidence, Floats
+from comptroller.work.laws import Asking, Finding, Known, Law
+from comptroller.work.laws._resampling import mean_band, names
+
+STEPS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def best_of_k(rating: npt.ArrayLike, correct: npt.ArrayLike, k: int) -> float:
+    """Expected correctness of the best rated of k samples drawn without replacement from those given.
+
+    Raises:
+        Unsupported: fewer than k samples.
+
+    >>> round(best_of_k([0.1, 0.9, 0.5], [0, 1, 0], 2), 6)
+    0.666667
+    """
+    rated, right = np.asarray(rating, float), np.asarray(correct, float)
+    count = len(rated)
+    if count < k:
+        raise Unsupported(f"best of {k} needs that many samples; there are {count}")
+    values, group = np.unique(rated, return_inverse=True)
+    size = np.bincount(group, minlength=len(values))
+    share = np.bincount(group, weights=right, minlength=len(values)) / size
+    upto = np.cumsum(size)
+    wins = np.exp(_log_choose(upto, k) - _log_choose(count, k))
+    return float((np.diff(wins, prepend=0.0) * share).sum())
+
+
+def _log_choose(n: npt.ArrayLike, k: int) -> Floats:
+    total = np.asarray(n, float)
+    enough = total >= k
+    top = np.where(enough, total, k)
+    return np.where(enough, gammaln(top + 1) - gammaln(k + 1) - gammaln(top - k + 1), -np.inf)
+
+
+def ratings(evidence: Evidence) -> Mapping[str, Floats]:
+    """Ratings of rows that the evidence records, by name; NaN where a row has none.
+
+    judgement: recorded with the sample.  verdicts: mean over the verdicts on it.  likelihood: mean log-probability
+    of its tokens.  vote: how many samples of the same ask gave the same answer.
+    """
+    rows = evidence.rows
+    count = len(rows)
+    found = {"judgement": np.where(rows.role == SOLVER, rows.judgement, np.nan)}
+    said = (rows.role == VERIFIER) & np.isfinite(rows.judgement) & (rows.parent >= 0)
+    total = np.bincount(rows.parent[said], weights=rows.judgement[said], minlength=count)
+    number = np.bincount(rows.parent[said], minlength=count)
+    found["verdicts"] = np.divide(total, number, out=np.full(count, np.nan), where=number > 0)
+    if evidence.logprobs is not None:
+        logs = [
+            float(np.mean(cell)) if cell is not None and len(cell) else np.nan for cell in evidence.logprobs
+        ]
+        found["likelihood"] = np.array(logs)
+    found["vote"] = _votes(evidence)
+    return found
+
+
+def _votes(evidence: Evidence) -> Floats:
+    rows = evidence.rows
+    keys = list(zip(rows.question.tolist(), rows.arm.tolist(), rows.answer.tolist(), strict=True))
+    use = evidence.samples & np.array([answer is not None for *_, answer in keys], bool)
+    tally: dict[tuple[int, int, str], int] = {}
+    for row in np.flatnonzero(use):
+        tally[keys[row]] = tally.get(keys[row], 0) + 1
+    return np.array([float(tally[key]) if use[row] else np.nan for row, key in enumerate(keys)])
+
+
+def _find(known: Known, asking: Asking) -> list[Finding]:
+    if not isinstance(known, Evidence):
+        return []
+    found = []
+    for name, rating in ratings(known).items():
+        if name == "vote":
+            continue  # a vote over k samples is not the best of k by a vote over N
+        for arm in range(len(known.arms)):
+            found += _of_arm(known, name, rating, arm, asking)
+    return found
+
+
+def _of_arm(evidence: Evidence, name: str, rating: Floats, arm: int, asking: Asking) -> list[Finding]:
+    rows = evidence.rows
+    use = evidence.samples & (rows.arm == arm) & np.isfinite(rating) & np.isfinite(rows.score)
+    groups = [np.flatnonzero(use & (rows.question == q)) for q in np.unique(rows.question[use])]
+    groups = [group for group in groups if len(group) > 1]
+    if not groups:
+        return []
+    most = min(len(group) for group in groups)
+    found = []
+    for k in [k for k in (asking.at or STEPS) if k <= most]:
+        each = np.array([best_of_k(rating[group], rows.score[group], k) for group in groups])
+        found.append(
+            Finding(
+                "best_of",
+                names(evidence)[arm],
+                f"best of {k} by {name}",
+                float(each.mean()),
+                *mean_band(each, asking),
+                f"{len(groups)} questions",
+            )
+        )
+    return found
+
+
+LAW = Law("best_of", "correctness of the best of k samples by each recorded rating (unbiased)", _find)

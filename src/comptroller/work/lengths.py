@@ -1,0 +1,144 @@
+"""Request lengths: weighted points, buckets that keep every token, and draws that keep the means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+from scipy.stats import norm
+
+from comptroller.work.trace import Floats, Ints
+
+STRATA = 64
+"""Slices of equal probability that stand for a continuous distribution."""
+
+TAIL = 0.02
+"""Share of the weight left to the open bucket at either end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Request sizes with weights that add up to one; `most` columns bound what a point stands for."""
+
+    input_tokens: Floats
+    output_tokens: Floats
+    weight: Floats
+    input_most: Floats
+    output_most: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """Inner bucket edges: n edges make n + 1 buckets, [.., e0), [e0, e1) .. [en, ..)."""
+
+    input: Floats
+    output: Floats
+
+
+def points(input_tokens: npt.ArrayLike, output_tokens: npt.ArrayLike) -> Points:
+    """The points of recorded requests, each of equal weight."""
+    inputs, outputs = np.asarray(input_tokens, np.float64), np.asarray(output_tokens, np.float64)
+    return Points(inputs, outputs, np.full(len(inputs), 1 / len(inputs)), inputs, outputs)
+
+
+def product(inputs: Strata, outputs: Strata) -> Points:
+    """The points of independent inputs and outputs."""
+    grid = [np.repeat(column, len(outputs.tokens)) for column in (inputs.tokens, inputs.weight, inputs.most)]
+    tile = [np.tile(column, len(inputs.tokens)) for column in (outputs.tokens, outputs.weight, outputs.most)]
+    return Points(grid[0], tile[0], grid[1] * tile[1], grid[2], tile[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Strata:
+    """One length in slices: mean tokens, weight and longest of each."""
+
+    tokens: Floats
+    weight: Floats
+    most: Floats
+
+
+def fixed_strata(tokens: float) -> Strata:
+    """A length that never varies."""
+    return Strata(np.array([tokens]), np.ones(1), np.array([tokens]))
+
+
+def lognormal_strata(median: float, sigma: float, most: float) -> Strata:
+    """A lognormal length cut at `most` (longer requests ask for `most`), in slices of equal probability.
+
+    Each slice stands at its conditional mean, so the mean of the whole is exact:
+    E[X; a < X < b] = m exp(s^2/2) (Phi(ln(b/m)/s - s) - Phi(ln(a/m)/s - s)), the partial expectation of a
+    lognormal with median m and sigma s (Crow and Shimizu, Lognormal Distributions, 1988, chapter 1).
+
+    >>> strata = lognormal_strata(1000.0, 0.5, 1e7)
+    >>> round(float(strata.tokens @ strata.weight), 3), round(1000 * float(np.exp(0.125)), 3)
+    (1133.148, 1133.148)
+    """
+    z = ndtri(np.arange(STRATA + 1) / STRATA)
+    cut = np.log(most / median) / sigma
+    below = np.minimum(z, cut)
+    partial = median * np.exp(sigma**2 / 2) * np.diff(norm.cdf(below - sigma))
+    over = 1 / STRATA - np.diff(norm.cdf(below))
+    tokens = (partial + most * over) * STRATA
+    longest = np.where(z[1:] >= cut, most, np.ceil(median * np.exp(sigma * below[1:])))
+    return Strata(tokens, np.full(STRATA, 1 / STRATA), longest)
+
+
+def geometric_edges(tokens: Floats, weight: Floats, buckets: int) -> Floats:
+    """Inner edges of at most `buckets` buckets, in equal ratios between the 2nd and the 98th percentile.
+
+    Costs grow with length over orders of magnitude, hence ratios; the outer buckets are open.
+    """
+    order = np.argsort(tokens, kind="stable")
+    below = np.cumsum(weight[order])
+    low, high = tokens[order][np.searchsorted(below, [TAIL, 1 - TAIL]).clip(max=len(tokens) - 1)]
+    if buckets < 2:
+        return np.empty(0)
+    return np.unique(np.round(np.geomspace(max(low, 1.0), max(high, 1.0), buckets - 1)))
+
+
+def edges_of(sizes: Points, grid: tuple[int, int]) -> Edges:
+    """Inner edges of at most grid[0] x grid[1] buckets."""
+    return Edges(
+        geometric_edges(sizes.input_tokens, sizes.weight, grid[0]),
+        geometric_edges(sizes.output_tokens, sizes.weight, grid[1]),
+    )
+
+
+def bucketed(sizes: Points, edges: Edges) -> Points:
+    """One point for each bucket that holds any: its weight, its mean lengths and its longest.
+
+    Weights and tokens are conserved: sum(weight) and sum(weight * tokens) are those of the points given.
+    """
+    row = np.searchsorted(edges.input, sizes.input_tokens, side="right")
+    column = np.searchsorted(edges.output, sizes.output_tokens, side="right")
+    cells, cell = np.unique(row * (len(edges.output) + 1) + column, return_inverse=True)
+    weight: Floats = np.bincount(cell, sizes.weight, len(cells)).astype(np.float64)
+    most = [np.zeros(len(cells)), np.zeros(len(cells))]
+    np.maximum.at(most[0], cell, sizes.input_most)
+    np.maximum.at(most[1], cell, sizes.output_most)
+    return Points(
+        np.bincount(cell, sizes.weight * sizes.input_tokens, len(cells)) / weight,
+        np.bincount(cell, sizes.weight * sizes.output_tokens, len(cells)) / weight,
+        weight,
+        most[0],
+        most[1],
+    )
+
+
+def whole(tokens: Floats, rng: np.random.Generator) -> Ints:
+    """The lengths rounded up or down at random, so that their expectation stays."""
+    return np.floor(tokens + rng.random(len(tokens))).astype(np.int64)
+
+
+def within(low: Floats, high: Floats, mean: Floats, rng: np.random.Generator) -> Floats:
+    """One value in each [low, high], with the given means.
+
+    Uniform below the mean with probability (high - mean)/(high - low), else uniform above it: the two halves'
+    midpoints then average to the mean.
+    """
+    width = high - low
+    lower = rng.random(len(low)) * width < high - mean
+    start, end = np.where(lower, low, mean), np.where(lower, mean, high)
+    return start + (end - start) * rng.random(len(low))

@@ -1,0 +1,139 @@
+"""Rows as a file has them, before anyone believes them, and the check that makes a trace of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.errors import FactError, RecordError
+from comptroller.work.trace import Blocks, Floats, Ints, Measured, Trace
+
+SHOWN = 5
+"""Bad rows that an error names; it counts the rest."""
+
+MOST_TOKENS = 1e7
+LONGEST_S = 10 * 365.25 * 86400.0
+"""Beyond these a length or an arrival is taken for damage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How to read a trace: which part of it, and whether bad rows are dropped (and counted) or refused."""
+
+    start_s: float = 0.0
+    end_s: float = float("inf")
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Columns with NaN where a cell is missing or not a number.
+
+    line: where each row stands (line of the file, or place in a list, from 1).  problems: by row index, what
+    the format itself finds wrong.  origin_s: second 0 of the trace; the first arrival, if not given.
+    """
+
+    line: Ints
+    arrival_s: Floats
+    input_tokens: Floats
+    output_tokens: Floats
+    problems: Mapping[int, str] = field(default_factory=dict)
+    blocks: Blocks | None = None
+    session: Ints | None = None
+    measured: Measured | None = None
+    origin_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A trace format: `recognises` sees the path and the first 64 KiB of the file ('' for a folder)."""
+
+    name: str
+    looks_like: str
+    recognises: Callable[[Path, str], bool]
+    read: Callable[[Path, Reading, np.random.Generator], Rows]
+
+
+def checked(rows: Rows, path: Path, skip_bad: bool) -> Trace:
+    """The trace of sound rows.
+
+    A row is bad if a value is missing, not finite, negative, not whole (tokens), absurdly large, if it asks
+    for no tokens, or if it arrives before a sound row above it.
+
+    Raises:
+        RecordError: some rows are bad and `skip_bad` is not set; names the first five and counts all.
+        FactError: no request is left.
+    """
+    problems = dict(rows.problems)
+    for column, name in ((rows.input_tokens, "input_tokens"), (rows.output_tokens, "output_tokens")):
+        _note(problems, column, name, _token_faults(column))
+    _note(problems, rows.arrival_s, "arrival_s", _time_faults(rows.arrival_s))
+    sound = np.ones(len(rows.line), bool)
+    sound[list(problems)] = False
+    shown = np.where(sound, rows.arrival_s, -np.inf)
+    late = sound & (rows.arrival_s < np.maximum.accumulate(shown)) if len(shown) else sound
+    latest = np.maximum.accumulate(shown) if len(shown) else shown
+    for index in np.flatnonzero(late):
+        problems[int(index)] = (
+            f"out of order: arrives {latest[index] - rows.arrival_s[index]:.6g} s before an earlier row"
+        )
+    if problems and not skip_bad:
+        first = sorted(problems)[:SHOWN]
+        raise RecordError(path.name, [(int(rows.line[i]), problems[i]) for i in first], len(problems))
+    return _trace(rows, np.flatnonzero(sound & ~late), path)
+
+
+def _trace(rows: Rows, keep: Ints, path: Path) -> Trace:
+    if not len(keep):
+        raise FactError(path.name, "rows", "has no usable request", "at least one")
+    whole = Trace(
+        arrival_s=np.where(np.isfinite(rows.arrival_s), rows.arrival_s, 0.0),
+        input_tokens=np.zeros(len(rows.line), np.int64),
+        output_tokens=np.zeros(len(rows.line), np.int64),
+        source=path.name,
+        blocks=rows.blocks,
+        session=rows.session,
+        measured=rows.measured,
+        dropped=len(rows.line) - len(keep),
+    )
+    part = whole.take(keep)
+    return replace(
+        part,
+        arrival_s=part.arrival_s - (part.arrival_s[0] if rows.origin_s is None else rows.origin_s),
+        input_tokens=rows.input_tokens[keep].astype(np.int64),
+        output_tokens=rows.output_tokens[keep].astype(np.int64),
+    )
+
+
+Faults = tuple[tuple[str, npt.NDArray[np.bool_]], ...]
+
+
+def _token_faults(column: Floats) -> Faults:
+    return (
+        ("is missing or not a number", np.isnan(column)),
+        ("is negative", column < 0),
+        ("is zero", column == 0),
+        ("is absurd", column > MOST_TOKENS),
+        ("is not a whole number", np.isfinite(column) & (column != np.floor(column))),
+    )
+
+
+def _time_faults(column: Floats) -> Faults:
+    finite = column[np.isfinite(column)]
+    start = finite[0] if len(finite) else 0.0
+    return (
+        ("is missing or not a time", np.isnan(column)),
+        ("is absurd", np.abs(column - start) > LONGEST_S),
+        ("is negative", column < 0),
+    )
+
+
+def _note(problems: dict[int, str], column: Floats, name: str, faults: Faults) -> None:
+    for problem, mask in faults:
+        for index in np.flatnonzero(mask):
+            value = "" if np.isnan(column[index]) else f" ({column[index]:.10g})"
+            problems.setdefault(int(index), f"{name} {problem}{value}")

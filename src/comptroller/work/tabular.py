@@ -1,0 +1,115 @@
+"""CSV traces column by column, in chunks, so that millions of rows neither fill memory nor take minutes."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.errors import FactError
+from comptroller.work.trace import Floats, Ints
+
+CHUNK = 5_000
+Cells = Sequence[str]
+
+
+def open_text(path: Path) -> IO[str]:
+    """The file as text, unpacked if its name ends in `.gz`; a byte-order mark is skipped."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def header(head: str) -> list[str]:
+    """The cells of the first line."""
+    return [cell.strip() for cell in head.split("\n", 1)[0].split(",")]
+
+
+def columns_of(path: Path) -> list[str]:
+    """The column names of a CSV file with a header line."""
+    with open_text(path) as file:
+        return header(file.readline())
+
+
+def chunks(path: Path, names: Sequence[str]) -> Iterator[list[Cells]]:
+    """The named columns of a CSV file with a header line; a short row has empty cells.
+
+    Raises:
+        FactError: the file is not CSV in UTF-8.
+    """
+    try:
+        with open_text(path) as file:
+            reader = csv.reader(file)
+            head = [cell.strip() for cell in next(reader, [])]
+            missing = [name for name in names if name not in head]
+            if missing:
+                raise FactError(path.name, missing[0], "no such column", ", ".join(head))
+            places = [head.index(name) for name in names]
+            rows = list(islice(reader, CHUNK))
+            while rows:
+                following = list(islice(reader, CHUNK))
+                if not any(following):
+                    following = []
+                    while rows and not rows[-1]:
+                        rows.pop()
+                columns = list(zip_longest(*rows, fillvalue=""))
+                empty = ("",) * len(rows)
+                yield [columns[place] if place < len(columns) else empty for place in places]
+                rows = following
+    except (csv.Error, UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+        raise FactError(path.name, "file", f"not readable as CSV: {error}") from error
+
+
+def numbers(cells: Cells) -> Floats:
+    """The cells as numbers, NaN where one is not.
+
+    >>> numbers(["1", "x", ""]).tolist()
+    [1.0, nan, nan]
+    """
+    try:
+        return np.array(cells, dtype=np.float64)
+    except ValueError:
+        return np.array([_number(cell) for cell in cells])
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return float("nan")
+
+
+def json_numbers(values: Iterable[object]) -> Floats:
+    """JSON values as numbers, NaN where one is not a finite number.
+
+    >>> json_numbers([1, 2.5, "3", True, None, 10**400]).tolist()
+    [1.0, 2.5, nan, nan, nan, nan]
+    """
+    return np.array([_json_number(value) for value in values], dtype=np.float64)
+
+
+def _json_number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return float("nan")
+    return float(value) if abs(value) < sys.float_info.max else float("nan")
+
+
+def read_columns(
+    path: Path, names: Sequence[str], convert: Sequence[Callable[[Cells], npt.NDArray[Any]]]
+) -> tuple[Ints, list[npt.NDArray[Any]]]:
+    """Line numbers (the header is line 1) and the named columns, each converted by its own function."""
+    parts: list[list[npt.NDArray[Any]]] = [[] for _ in names]
+    for chunk in chunks(path, names):
+        for part, function, cells in zip(parts, convert, chunk, strict=True):
+            part.append(function(cells))
+    columns = [
+        np.concatenate(part) if part else function(()) for part, function in zip(parts, convert, strict=True)
+    ]
+    return np.arange(len(columns[0]), dtype=np.int64) + 2, columns

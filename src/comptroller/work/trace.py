@@ -1,0 +1,151 @@
+"""A trace: requests over time, one array per column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+NO_SESSION = -1
+"""Session of a request that belongs to none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Prefix blocks of all requests, one after another: those of request i are ids[offsets[i]:offsets[i+1]].
+
+    tokens: tokens of one block; equal ids mean equal content and equal content before it.
+    """
+
+    offsets: Ints
+    ids: Ints
+    tokens: int
+
+    def take(self, rows: Ints) -> Blocks:
+        """The blocks of some requests, in the order asked for."""
+        counts = np.diff(self.offsets)[rows]
+        offsets = np.concatenate(([0], np.cumsum(counts)))
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+        return Blocks(offsets, self.ids[np.repeat(self.offsets[rows], counts) + within], self.tokens)
+
+    @property
+    def reuse(self) -> float:
+        """Share of blocks seen before: no cache, however large, can hit more.
+
+        >>> Blocks(np.array([0, 2, 4]), np.array([7, 8, 7, 9]), 512).reuse
+        0.25
+        """
+        return 1 - len(np.unique(self.ids)) / len(self.ids) if len(self.ids) else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a run measured: time to first token and end-to-end latency per request, NaN where unknown."""
+
+    ttft_s: Floats
+    e2e_s: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Requests in order of arrival; second 0 is the first arrival, or the start of the part that was read
+    (of the pool, for formats that describe one).
+
+    session: equal numbers belong to one conversation, `NO_SESSION` to none.  dropped: bad rows left out.
+    """
+
+    arrival_s: Floats
+    input_tokens: Ints
+    output_tokens: Ints
+    source: str = ""
+    blocks: Blocks | None = None
+    session: Ints | None = None
+    measured: Measured | None = None
+    dropped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)
+
+    @property
+    def span_s(self) -> float:
+        """Seconds from the first to the last arrival."""
+        return float(self.arrival_s[-1] - self.arrival_s[0]) if len(self) else 0.0
+
+    @property
+    def rate_per_s(self) -> float:
+        """Requests per second: one over the mean gap between arrivals; NaN where there is no gap.
+
+        >>> Trace(np.array([0.0, 0.5, 1.0]), np.ones(3, int), np.ones(3, int)).rate_per_s
+        2.0
+        """
+        return (len(self) - 1) / self.span_s if self.span_s > 0 else float("nan")
+
+    @property
+    def cv(self) -> float:
+        """Coefficient of variation of the gaps between arrivals; 1 for a Poisson stream."""
+        gaps = np.diff(self.arrival_s)
+        return float(gaps.std() / gaps.mean()) if self.span_s > 0 else float("nan")
+
+    def take(self, rows: Ints) -> Trace:
+        """Some of the requests, in the order asked for."""
+        return replace(
+            self,
+            arrival_s=self.arrival_s[rows],
+            input_tokens=self.input_tokens[rows],
+            output_tokens=self.output_tokens[rows],
+            blocks=self.blocks.take(rows) if self.blocks else None,
+            session=None if self.session is None else self.session[rows],
+            measured=Measured(self.measured.ttft_s[rows], self.measured.e2e_s[rows])
+            if self.measured
+            else None,
+        )
+
+    def between(self, start_s: float, end_s: float) -> Trace:
+        """The requests with start_s <= arrival < end_s; start_s becomes second 0."""
+        first, last = np.searchsorted(self.arrival_s, [start_s, end_s])
+        part = self.take(np.arange(first, last))
+        return replace(part, arrival_s=part.arrival_s - start_s)
+
+    def scaled(self, factor: float) -> Trace:
+        """The same requests arriving `factor` times as fast; what a run measured no longer holds."""
+        return replace(self, arrival_s=self.arrival_s / factor, measured=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A trace in a few numbers; quantiles by per cent (50, 90, 99)."""
+
+    requests: int
+    span_s: float
+    rate_per_s: float
+    cv: float
+    mean_input_tokens: float
+    mean_output_tokens: float
+    input_tokens: Mapping[int, float] = field(hash=False)
+    output_tokens: Mapping[int, float] = field(hash=False)
+    block_reuse: float | None = None
+
+
+def summary(trace: Trace) -> Summary:
+    """The rate, variability and lengths of a trace, and the bound of its block reuse if it has blocks."""
+    percents = (50, 90, 99, 100)
+    lengths = [
+        dict(zip(percents, np.percentile(column, percents).tolist(), strict=True))
+        for column in (trace.input_tokens, trace.output_tokens)
+    ]
+    return Summary(
+        requests=len(trace),
+        span_s=trace.span_s,
+        rate_per_s=trace.rate_per_s,
+        cv=trace.cv,
+        mean_input_tokens=float(trace.input_tokens.mean()),
+        mean_output_tokens=float(trace.output_tokens.mean()),
+        input_tokens=lengths[0],
+        output_tokens=lengths[1],
+        block_reuse=trace.blocks.reuse if trace.blocks else None,
+    )

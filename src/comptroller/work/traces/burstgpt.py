@@ -1,0 +1,49 @@
+"""BurstGPT (github.com/HPMLL/BurstGPT, CC-BY 4.0): months of requests to a campus ChatGPT and GPT-4 service.
+
+Files since release 2.0 have a session id and the elapsed time. A row whose `Response tokens` is 0 is a failed
+request: it counts as bad (the publisher's `without_fails` files leave those rows out).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from comptroller.work.rows import Reader, Reading, Rows
+from comptroller.work.tabular import Cells, columns_of, header, numbers, read_columns
+from comptroller.work.trace import NO_SESSION, Ints
+
+COLUMNS = ("Timestamp", "Request tokens", "Response tokens")
+SESSION = "Session ID"
+
+
+class Numbering:
+    """Numbers names from 0 in the order they first appear; an empty name is no session."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, int] = {"": NO_SESSION}
+
+    def __call__(self, cells: Cells) -> Ints:
+        """The number of each name."""
+        known = self.known
+        return np.array([known.setdefault(cell, len(known) - 1) for cell in cells], dtype=np.int64)
+
+
+def _recognises(path: Path, head: str) -> bool:
+    return set(COLUMNS) <= set(header(head))
+
+
+def _read(path: Path, reading: Reading, rng: np.random.Generator) -> Rows:
+    if SESSION in columns_of(path):
+        line, (*columns, session) = read_columns(
+            path, (*COLUMNS, SESSION), (numbers, numbers, numbers, Numbering())
+        )
+    else:
+        (line, columns), session = read_columns(path, COLUMNS, (numbers, numbers, numbers)), None
+    failed = np.flatnonzero(columns[2] == 0)
+    problems = dict.fromkeys(failed.tolist(), "Response tokens is 0: the request failed")
+    return Rows(line, columns[0], columns[1], columns[2], problems=problems, session=session)
+
+
+READER = Reader("burstgpt", f"CSV with {', '.join(COLUMNS)}", _recognises, _read)

@@ -1,0 +1,179 @@
+"""Random fleets and workloads for the tests of the simulator."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from hypothesis import strategies as st
+
+from comptroller.costs.steptable import StepTable
+from comptroller.serving.fleet import Fleet, Policies, Replica, Service, Split, Telemetry
+from comptroller.serving.policies import names
+from comptroller.serving.state import Pool
+from comptroller.work.call import Calls
+
+
+def table(
+    seed: int = 0,
+    max_batch: int = 8,
+    capacity: int = 512,
+    block: int = 4,
+    chunk: int = 32,
+    context: int | None = None,
+) -> StepTable:
+    """A step table with crooked rows."""
+    rng = np.random.default_rng(seed)
+    kv = np.array([0.0, 37.0, 120.0, 400.0, 3000.0])
+    batches = np.arange(max_batch + 1)[:, None]
+    rises = np.cumsum(rng.uniform(1e-6, 3e-5, (max_batch + 1, kv.size)) * np.diff(kv, prepend=0), axis=1)
+    decode_s = 5e-3 + 2e-4 * batches + rises
+    tokens, pairs = np.array([0.0, 16.0, 64.0, 4096.0]), np.array([0.0, 500.0, 1e6])
+    mixed_s = 5e-3 + np.cumsum(rng.uniform(1e-5, 1e-4, 4) * np.diff(tokens, prepend=0))
+    pair_s = np.cumsum(rng.uniform(1e-8, 1e-6, 3) * np.diff(pairs, prepend=0))
+    return StepTable(
+        kv_knots_tokens=kv,
+        decode_s=decode_s,
+        decode_j=decode_s * rng.uniform(300, 900, decode_s.shape).cumsum(axis=1),
+        token_knots=tokens,
+        mixed_s=mixed_s,
+        mixed_j=mixed_s * 700,
+        pair_knots=pairs,
+        pair_s=pair_s,
+        pair_j=pair_s * 900,
+        idle_w=120.0,
+        devices=1,
+        kv_capacity_tokens=capacity,
+        kv_block_tokens=block,
+        max_batch=max_batch,
+        chunk_tokens=chunk,
+        kv_bytes_per_token=1e5,
+        swap_bytes_per_s=2e9,
+        transfer_bytes_per_s=4e9,
+        usd_per_s=1e-3,
+        gco2e_per_j=1e-4,
+        context_tokens=context,
+    )
+
+
+@st.composite
+def replicas(draw: st.DrawFn, block: int, pool: Pool = Pool.MIXED) -> Replica:
+    """One engine of any kind."""
+    verify = draw(st.sampled_from([1, 1, 1, 4]))
+    return Replica(
+        table(
+            draw(st.integers(0, 5)),
+            draw(st.integers(1, 6)),
+            draw(st.sampled_from([64, 96, 200, 2000])),
+            block,
+            draw(st.sampled_from([4, 16, 64])),
+            draw(st.sampled_from([None, 90])),
+        ),
+        ranks=draw(st.sampled_from([1, 1, 1, 2, 3])),
+        pool=pool,
+        tokens_per_step=draw(st.floats(1.0, 3.5)) if verify > 1 else 1.0,
+        verify_tokens=verify,
+        swaps=draw(st.booleans()),
+        weight=draw(st.sampled_from([1.0, 2.5])),
+    )
+
+
+@st.composite
+def services(draw: st.DrawFn, name: str, block: int) -> Service:
+    """Mixed, split into pools, or split over shared stores."""
+    kind = draw(st.sampled_from(["mixed", "mixed", "split", "shared"]))
+    if kind == "mixed":
+        return Service(name, tuple(draw(st.lists(replicas(block), min_size=1, max_size=3))))
+    if kind == "split":
+        pools = [Pool.PROMPT, Pool.TOKEN, *draw(st.lists(st.sampled_from(list(Pool)), max_size=2))]
+        return Service(name, tuple(draw(replicas(block, pool)) for pool in pools))
+    pairs = []
+    for storage in range(draw(st.integers(1, 2))):
+        one = dataclasses.replace(draw(replicas(block, Pool.PROMPT)), ranks=1, storage=storage)
+        batch = draw(st.integers(1, 6))
+        decoder = dataclasses.replace(
+            one.table,
+            max_batch=batch,
+            decode_s=_rows(one.table.decode_s, batch),
+            decode_j=_rows(one.table.decode_j, batch),
+        )
+        pairs += [one, dataclasses.replace(one, pool=Pool.TOKEN, table=decoder)]
+    return Service(name, tuple(pairs))
+
+
+def _rows(values: np.ndarray, batch: int) -> np.ndarray:
+    return np.vstack([values] * 7)[: batch + 1]
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> Fleet:
+    """Any fleet the nouns allow, small enough to be short of memory."""
+    block = draw(st.sampled_from([1, 4]))
+    policies = Policies(
+        routing=draw(st.sampled_from(names("routing"))),
+        batching=draw(st.sampled_from(names("batching"))),
+        scheduling=draw(st.sampled_from(names("scheduling"))),
+        handoff=draw(st.sampled_from(names("routing"))),
+        bound=draw(st.sampled_from([1.0, 1.25])),
+        overlap=draw(st.sampled_from([0.5, 1.0])),
+        evict_for_priority=draw(st.booleans()),
+        seed=draw(st.integers(0, 99)),
+    )
+    period = draw(st.sampled_from([0.0, 0.0, 0.03, 0.2]))
+    telemetry = Telemetry(period, draw(st.sampled_from([0.0, 0.1])) if period else 0.0)
+    made = tuple(draw(services(name, block)) for name in ("a", "b")[: draw(st.integers(1, 2))])
+    split = Split(draw(st.sampled_from([40, 8192])), draw(st.sampled_from([8, 2048])))
+    prefix = draw(st.sampled_from([0, 4, 8]))
+    return Fleet(made, policies, telemetry, split, prefix, tenants=3)
+
+
+@st.composite
+def workloads(draw: st.DrawFn, fleet: Fleet, most: int = 25) -> Calls:
+    """Calls of all sorts: bursts, equal arrivals, waits, children, prefixes, some too long to serve."""
+    count = draw(st.integers(1, most))
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    rate = draw(st.sampled_from([2.0, 20.0, 200.0]))
+    arrival = rng.exponential(1 / rate, count).cumsum()
+    if draw(st.booleans()):
+        arrival = np.round(arrival * 8) / 8
+    if draw(st.booleans()):
+        rng.shuffle(arrival)
+    longest = draw(st.sampled_from([12, 40, 90]))
+    waits = rng.random(count) < 0.1
+    prompt = np.where(waits, 0, rng.integers(1, longest, count))
+    output = np.where(waits, 0, rng.integers(1, longest, count))
+    parent = np.where(
+        rng.random(count) < draw(st.sampled_from([0.0, 0.3])), rng.integers(-1, np.arange(count) + 1) - 1, -1
+    )
+    named = any(replica.pool for _, replica in fleet.replicas()) and len(fleet.services) > 1
+    services = tuple(service.name for service in fleet.services)
+    starts, ids = _blocks(rng, prompt, output, fleet.prefix_block_tokens)
+    return Calls.of(
+        {"service": services if named else ("", *services), "key": ("k0", "k1", "k2")},
+        (ids, starts),
+        arrival_s=arrival,
+        wait_s=np.where(waits, rng.exponential(0.1, count), 0.0),
+        input_tokens=prompt,
+        output_tokens=output,
+        predicted_tokens=np.where(rng.random(count) < 0.5, -1, rng.integers(0, longest, count)),
+        parent=np.maximum(parent, -1),
+        priority=rng.integers(0, 3, count),
+        session=rng.integers(-1, 4, count),
+        service=rng.integers(0, len(services) + (not named), count),
+        key=rng.integers(0, 3, count),
+    )
+
+
+def _blocks(
+    rng: np.random.Generator, prompt: np.ndarray, output: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Prefix trees: a call's blocks follow one of a few paths and then leave it."""
+    ids, starts, fresh = [], [0], 1000
+    for p, o in zip(prompt, output, strict=True):
+        count = (p + o * (rng.random() < 0.5)) // size if size else 0
+        path, shared = rng.integers(0, 3), rng.integers(0, 12)
+        for place in range(int(count)):
+            fresh += 1
+            ids.append(path * 100 + place if place < shared else fresh)
+        starts.append(len(ids))
+    return np.array(starts), np.array(ids, np.int64)

@@ -1,0 +1,45 @@
+"""`comptroller fit calibration`: what it writes, what it leaves out, what it cannot tell."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from comptroller.cli import main
+
+ROWS = """model,accelerator,engine,input_tokens,output_tokens,clients,ttft_ms,tpot_ms
+llama_3_1_8b,h100_sxm,vllm,1024,512,8,120,9.1
+llama_3_1_8b,h100_sxm,vllm,1024,512,32,180,11.5
+llama_3_1_8b,h100_sxm,vllm,1024,512,0,240,15.2
+"""
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "calibration", *words])
+    return int(ended.value.code or 0)
+
+
+def test_a_fit_writes_both_files_and_names_what_it_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "own.csv"
+    data.write_text(ROWS)
+    assert run(str(data), "--out", str(tmp_path / "fitted")) == 0
+    said = capsys.readouterr().out
+    assert "clients is '0'" in said and "row 4" in said and "the data cannot tell" in said
+    written = tomllib.loads((tmp_path / "fitted" / "serving.toml").read_text())
+    assert written["parameters"] and (tmp_path / "fitted" / "residual.csv").is_file()
+
+
+def test_missing_columns_and_a_missing_folder_are_clear(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "own.csv"
+    data.write_text("model,engine\nllama_3_1_8b,vllm\n")
+    assert run(str(data), "--out", str(tmp_path)) == 2
+    assert "no column" in capsys.readouterr().err
+    assert run(str(data)) == 2
+    assert "--out" in capsys.readouterr().err

@@ -1,0 +1,182 @@
+"""Every site's prices are dated and sourced, and the price in force on a day is the cheapest latest one."""
+
+import re
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comptroller.errors import FactError, Unsupported
+from comptroller.facts.accelerator import accelerator
+from comptroller.facts.reader import ids, locate
+from comptroller.facts.site import Offer, Site, Term, site
+from comptroller.quantities import HOUR_S, KWH_J
+
+EXPECTED = {"us_neocloud", "aws_us_east", "gcp_us_central", "azure_us_east", "eu_north", "own_us"}
+FIRST, LAST = date(2018, 1, 1), date(2026, 12, 31)
+RENTED = {"on_demand", "spot", "reserved"}
+every = pytest.mark.parametrize("name", ids("sites"))
+
+
+def offer(
+    usd_per_h: float, since: date, provider: str = "A", term: Term = "on_demand", instance: str = ""
+) -> Offer:
+    return Offer(
+        accelerator="h100_sxm",
+        term=term,
+        usd_per_s=usd_per_h / HOUR_S,
+        since=since,
+        provider=provider,
+        instance=instance,
+    )
+
+
+def place(*offers: Offer) -> Site:
+    return Site(
+        id="here",
+        name="Here",
+        electricity_usd_per_j=0.1 / KWH_J,
+        grid_gco2e_per_j=100 / KWH_J,
+        pue=1.2,
+        sources={},
+        provenance={},
+        offers=offers,
+    )
+
+
+def test_the_folder_holds_every_expected_site() -> None:
+    assert set(ids("sites")) >= EXPECTED
+
+
+@every
+def test_every_number_has_a_dated_public_source(name: str) -> None:
+    here = site(name)
+    wanted = {"electricity_usd_per_j", "grid_gco2e_per_j", "pue"}
+    wanted |= {f"offers.{index}.usd_per_s" for index in range(len(here.offers))}
+    assert set(here.provenance) == wanted
+    assert set(here.provenance.values()) == set(here.sources)
+    for source in here.sources.values():
+        assert re.match(r"https?://[\w.-]+/\S+$", source.url)
+        assert FIRST <= source.date <= LAST
+
+
+@every
+def test_a_price_is_not_dated_after_its_source(name: str) -> None:
+    here = site(name)
+    for index, entry in enumerate(here.offers):
+        source = here.sources[here.provenance[f"offers.{index}.usd_per_s"]]
+        assert FIRST <= entry.since <= source.date, f"offer {index} of {entry.accelerator}"
+
+
+@every
+def test_a_site_is_plausible(name: str) -> None:
+    here = site(name)
+    assert re.fullmatch("[A-Z]{2}", here.country)
+    assert 0.03 <= here.electricity_usd_per_j * KWH_J <= 0.5
+    assert 5 <= here.grid_gco2e_per_j * KWH_J <= 900
+    assert 1 <= here.pue <= 2
+    assert here.offers
+    for entry in here.offers:
+        accelerator(entry.accelerator)
+        assert 0.01 <= entry.usd_per_s * HOUR_S <= 25
+        assert entry.devices <= 2 * accelerator(entry.accelerator).node_devices
+        assert entry.term in RENTED or name == "own_us"
+
+
+@every
+def test_no_two_prices_of_one_offer_share_a_day(name: str) -> None:
+    keys = [(o.accelerator, o.term, o.provider, o.instance, o.since) for o in site(name).offers]
+    assert len(keys) == len(set(keys))
+
+
+@every
+def test_spot_costs_less_than_on_demand_of_the_same_seller_and_day(name: str) -> None:
+    offers = site(name).offers
+    listed = {(o.accelerator, o.provider, o.instance, o.since): o for o in offers if o.term == "on_demand"}
+    for entry in offers:
+        other = listed.get((entry.accelerator, entry.provider, entry.instance, entry.since))
+        if entry.term in {"spot", "reserved"} and other:
+            assert entry.usd_per_s <= other.usd_per_s
+
+
+def test_prices_cover_the_catalogue_and_keep_their_history() -> None:
+    offers = [(name, entry) for name in ids("sites") for entry in site(name).offers]
+    assert len({entry.accelerator for _, entry in offers}) >= 20
+    days: dict[tuple[str, str, str, str, str], set[date]] = {}
+    for name, o in offers:
+        days.setdefault((name, o.accelerator, o.term, o.provider, o.instance), set()).add(o.since)
+    assert sum(len(seen) > 1 for seen in days.values()) >= 10
+
+
+def test_an_earlier_day_has_its_earlier_price() -> None:
+    finland = site("eu_north")
+    august = finland.offer("h200_sxm", "on_demand", on=date(2026, 9, 1))
+    october = finland.offer("b200_sxm", "on_demand", on=date(2026, 10, 2))
+    assert august.usd_per_s * HOUR_S == pytest.approx(4.00)
+    assert october.usd_per_s * HOUR_S == pytest.approx(6.9175)
+
+
+def test_owned_hardware_is_amortised_over_three_years() -> None:
+    share_of_a_server = site("own_us").offer("a100_80_sxm", "owned")
+    assert share_of_a_server.usd_per_s * 3 * 365 * 24 * HOUR_S == pytest.approx(18548.75, rel=1e-5)
+
+
+def test_an_unknown_price_is_never_zero(tmp_path: Path) -> None:
+    with pytest.raises(
+        Unsupported, match=r"us_neocloud has no on_demand offer for ascend_910c; it has .*h100_sxm"
+    ):
+        site("us_neocloud").offer("ascend_910c", "on_demand")
+    with pytest.raises(Unsupported, match="has no owned offer"):
+        site("us_neocloud").offer("h100_sxm", "owned")
+    text = locate("sites", "own_us").read_text(encoding="utf-8")
+    mine = tmp_path / "mine.toml"
+    mine.write_text(re.sub(r"usd_per_s = \{ value = [\d.]+", "usd_per_s = { value = 0", text, count=1))
+    with pytest.raises(FactError, match=r"mine\.toml: offers\.0\.usd_per_s: .*greater than 0"):
+        site(str(mine))
+
+
+def test_before_the_first_price_there_is_none() -> None:
+    with pytest.raises(Unsupported):
+        site("us_neocloud").offer("h100_sxm", "on_demand", on=date(2020, 1, 1))
+
+
+def test_a_later_price_succeeds_only_its_own_seller_s() -> None:
+    old, new = offer(2.0, date(2026, 1, 1)), offer(3.0, date(2026, 2, 1))
+    other = offer(2.5, date(2025, 6, 1), provider="B")
+    assert place(new, old, other).offer("h100_sxm", "on_demand") == other
+    assert place(new, old).offer("h100_sxm", "on_demand") == new
+    assert place(new, old).offer("h100_sxm", "on_demand", on=date(2026, 1, 31)) == old
+
+
+def test_instances_of_one_seller_are_offers_of_their_own() -> None:
+    small, large = offer(3.0, date(2026, 2, 1), instance="1x"), offer(2.0, date(2026, 1, 1), instance="8x")
+    assert place(small, large).offer("h100_sxm", "on_demand") == large
+
+
+def test_seller_and_instance_are_not_confused_by_their_spelling() -> None:
+    ab, a_b = offer(2.0, date(2026, 1, 1), "ab", instance=""), offer(3.0, date(2026, 2, 1), "a", instance="b")
+    assert place(ab, a_b).offer("h100_sxm", "on_demand") == ab
+
+
+DAYS = st.integers(0, 400).map(lambda n: date(2025, 9, 1) + timedelta(days=n))
+OFFERS = st.lists(st.builds(offer, st.floats(0.1, 20), DAYS, st.sampled_from("ABC")), min_size=1, max_size=12)
+
+
+@given(OFFERS, DAYS)
+def test_the_price_in_force_is_among_the_latest_and_the_cheapest_of_them(
+    offers: list[Offer], day: date
+) -> None:
+    known = [entry for entry in offers if entry.since <= day]
+    if not known:
+        with pytest.raises(Unsupported):
+            place(*offers).offer("h100_sxm", "on_demand", on=day)
+        return
+    chosen = place(*offers).offer("h100_sxm", "on_demand", on=day)
+    assert chosen in known
+    assert all(entry.since <= chosen.since for entry in known if entry.provider == chosen.provider)
+    for seller in {entry.provider for entry in known}:
+        latest = max(entry.since for entry in known if entry.provider == seller)
+        rates = [e.usd_per_s for e in known if e.provider == seller and e.since == latest]
+        assert chosen.usd_per_s <= max(rates)

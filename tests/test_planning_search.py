@@ -1,0 +1,121 @@
+"""The search: exact pruning, targets that bind, caps and budgets, objectives other than dollars."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from comptroller.costs.efficiency import Baseline
+from comptroller.errors import Infeasible
+from comptroller.planning import search as searching
+from comptroller.planning.mix import Chosen, Mix
+from comptroller.planning.planner import Problem, pose
+from comptroller.planning.shadow import constraints, shadow_price
+from comptroller.work.workload import parse
+
+SMALL = {
+    "name": "small",
+    "models": ["llama_3_1_8b"],
+    "rate_per_s": 12.0,
+    "lengths": {
+        "input": {"median": 600, "mean": 900, "most": 6000},
+        "output": {"median": 150, "mean": 200, "most": 900},
+    },
+    "objectives": {
+        "tpot": {"p": 95.0, "max": 40.0, "unit": "ms"},
+        "ttft": {"p": 95.0, "max": 800.0, "unit": "ms"},
+    },
+    "allow": {"sites": ["us_neocloud"], "accelerators": ["h100_sxm", "l4", "a10g", "a100_80_sxm", "l40s"]},
+}
+
+
+@cache
+def problem() -> Problem:
+    return pose(parse(SMALL), Baseline.shipped())
+
+
+def test_pruning_by_bound_keeps_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = problem()
+    pruned = asked.search.solve(asked.goal)
+    monkeypatch.setattr(searching, "undominated", lambda mix: np.arange(mix.load.shape[1]))
+    monkeypatch.setattr(searching.Search, "_survivors", lambda self, mix, goal: np.arange(mix.load.shape[1]))
+    full = asked.search.solve(asked.goal)
+    assert full.considered > pruned.considered
+    assert pruned.objective == pytest.approx(full.objective, rel=1e-9)
+
+
+def test_equal_cost_prefers_one_kind_of_replica() -> None:
+    mix = Mix(np.array([[1.0, 1.0], [1.0, 1.0]]), np.array([2.0, 2.0]))
+    mixed = Chosen(np.array([1, 1]), np.eye(2), 4.0, 4.0)
+    assert np.count_nonzero(searching.simplest(mix, mixed).replicas) == 1
+    dear = Mix(np.array([[1.0, 3.0], [3.0, 1.0]]), np.array([2.0, 2.0]))
+    assert searching.simplest(dear, mixed) is mixed
+
+
+def test_every_slice_is_served_once_and_capacity_holds() -> None:
+    asked = problem()
+    fleet = asked.search.solve(asked.goal)
+    assert fleet.share.sum(axis=1) == pytest.approx(1.0)
+    carried = fleet.share * asked.search.table.load.rate_per_s[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        usage = np.where(carried > 0, carried / fleet.rate_per_s.T, 0.0).sum(axis=0)
+    assert (usage <= fleet.units * asked.search.unit.replicas + 1e-6).all()
+
+
+def test_cost_grows_with_demand_and_with_tighter_targets() -> None:
+    asked = problem()
+    cost = [asked.search.solve(replace(asked.goal, demand=x)).objective for x in (0.5, 1.0, 2.0, 4.0)]
+    assert cost == sorted(cost)
+    looser = tuple(replace(t, most_s=t.most_s * 2) for t in asked.goal.targets)
+    assert asked.search.solve(replace(asked.goal, targets=looser)).objective <= cost[1] * (1 + 1e-9)
+
+
+def test_an_infeasible_target_names_the_closest_feasible_value() -> None:
+    asked = problem()
+    targets = tuple(replace(t, most_s=1e-5) if t.quantity == "tpot_s" else t for t in asked.goal.targets)
+    with pytest.raises(
+        Infeasible, match=r"TPOT p95 <= 0\.01 ms binds; the closest feasible value is [\d.]+ ms"
+    ) as caught:
+        asked.search.solve(replace(asked.goal, targets=targets))
+    value_ms = float(str(caught.value).split("closest feasible value is ")[1].split(" ms")[0])
+    nearly = tuple(
+        replace(t, most_s=value_ms * 1.001e-3) if t.quantity == "tpot_s" else t for t in asked.goal.targets
+    )
+    assert asked.search.solve(replace(asked.goal, targets=nearly)).objective > 0
+
+
+def test_caps_and_budget_hold_and_are_named_when_they_cannot() -> None:
+    asked = problem()
+    best = asked.search.solve(asked.goal)
+    used = asked.search.table.candidates[int(np.flatnonzero(best.units)[0])].replica.device.id
+    capped = asked.search.solve(replace(asked.goal, caps=((used, 0),)))
+    chosen = {asked.search.table.candidates[j].replica.device.id for j in np.flatnonzero(capped.units)}
+    assert used not in chosen
+    with pytest.raises(Infeasible, match=r"budget \(at most 0\.1, needs"):
+        asked.search.solve(replace(asked.goal, budget_usd_per_h=0.1))
+
+
+def test_other_objectives_find_fleets_that_spend_less_of_them() -> None:
+    asked = problem()
+    fleets = {name: asked.search.solve(replace(asked.goal, objective=name)) for name in ("usd", "j", "gco2e")}
+    price = {name: float(asked.search.unit.usd_per_h @ fleet.units) for name, fleet in fleets.items()}
+    assert price["usd"] <= price["j"] + 1e-9
+    assert fleets["j"].objective < 1e9 and fleets["gco2e"].objective > 0
+
+
+def test_a_shadow_price_is_a_real_breakpoint() -> None:
+    asked = problem()
+    best = asked.search.solve(asked.goal)
+    for constraint in constraints(asked.goal):
+        price = shadow_price(asked.search, asked.goal, best, constraint, str)
+        for side in (price.relaxed, price.tightened):
+            if side is None or side.change_per_h is None:
+                continue
+            moved = asked.search.solve(constraint.moved(side.value * constraint.scale))
+            assert moved.objective - best.objective == pytest.approx(side.change_per_h, rel=1e-3, abs=1e-4)
+            between = constraint.value + (side.value * constraint.scale - constraint.value) * 0.5
+            unchanged = asked.search.solve(constraint.moved(between)).objective
+            assert unchanged == pytest.approx(best.objective, rel=1e-5)

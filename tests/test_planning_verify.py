@@ -1,0 +1,71 @@
+"""Rehearsals: draws keep what makes a trace hard, bounds lie above means, overload is seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comptroller.costs.efficiency import Baseline
+from comptroller.planning.fleet import calls_of, fleet_of
+from comptroller.planning.planner import plan, targets_of
+from comptroller.planning.verify import Rehearsal, rehearse, shuffled, traces
+from comptroller.work.demand import demand
+from comptroller.work.trace import Trace
+from comptroller.work.workload import parse
+
+WORKLOAD = {
+    "name": "small",
+    "models": ["llama_3_1_8b"],
+    "rate_per_s": 10.0,
+    "lengths": {
+        "input": {"median": 600, "mean": 900, "most": 6000},
+        "output": {"median": 150, "mean": 200, "most": 900},
+    },
+    "objectives": {
+        "tpot": {"p": 95.0, "max": 40.0, "unit": "ms"},
+        "ttft": {"p": 95.0, "max": 800.0, "unit": "ms"},
+    },
+    "allow": {"sites": ["us_neocloud"], "accelerators": ["h100_sxm", "l4"]},
+}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 400), st.floats(0.5, 50.0), st.integers(0, 2**32 - 1))
+def test_shuffled_windows_are_windows_of_the_trace(count: int, window_s: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    arrival = np.sort(rng.uniform(0, 300, count))
+    sizes = np.arange(1, count + 1)
+    whole = Trace(arrival, sizes, sizes)
+    drawn = shuffled(whole, window_s, np.random.default_rng(seed))
+    assert (np.diff(drawn.arrival_s) >= -1e-9).all()
+    since = arrival - arrival[0]
+    at = {int(size): float(when) for size, when in zip(sizes, since, strict=True)}
+    phase = np.array([at[int(size)] for size in drawn.input_tokens]) % window_s
+    assert np.allclose((drawn.arrival_s - phase + window_s / 2) % window_s, window_s / 2, atol=1e-6)
+
+
+def test_bounds_lie_above_means_and_overload_misses() -> None:
+    workload = parse(WORKLOAD)
+    found = plan(workload, rehearsal=None)
+    draws = traces(workload, demand(workload), Rehearsal(draws=3))
+    seen = rehearse(found.services, Baseline.shipped(), draws, targets_of(workload), Rehearsal(draws=3))
+    assert all(item.upper_s >= item.mean_s for item in seen)
+    crowded = [replace(t, arrival_s=t.arrival_s / 20) for t in draws]
+    late = rehearse(found.services, Baseline.shipped(), crowded, targets_of(workload), Rehearsal(draws=3))
+    assert not all(item.holds for item in late)
+
+
+def test_calls_are_sent_as_the_plan_shares_them() -> None:
+    workload = parse(WORKLOAD | {"rate_per_s": 60.0, "caps": {"h100_sxm": 1}})
+    found = plan(workload, rehearsal=None)
+    trace = traces(workload, demand(workload), Rehearsal(draws=2))[0]
+    calls = calls_of(found.services, trace, np.random.default_rng(0))
+    sent = np.bincount(calls["service"], minlength=len(found.services)) / len(calls)
+    shares = [x.share for x in found.classes[0].roles["solver"]]
+    assert sent == pytest.approx(shares, abs=0.08)
+    fleet = fleet_of(found.services, Baseline.shipped())
+    assert len(fleet.replicas()) == sum(s.deployment.pools[0].replicas for s in found.services)

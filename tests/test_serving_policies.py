@@ -1,0 +1,250 @@
+"""Every policy's compiled form means what its plain form says; and what some of them are for."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comptroller.errors import UnknownId
+from comptroller.serving.engine import simulate
+from comptroller.serving.fleet import Fleet, Policies, Replica, Service, Telemetry
+from comptroller.serving.policies import KINDS, module, names, number
+from comptroller.serving.policies.draw import draw, mixed
+from comptroller.serving.policies.view import COLUMNS, Router, Seen
+from comptroller.serving.ticks import linear
+from comptroller.work.call import Calls
+
+numba = pytest.importorskip("numba")
+
+
+class Call(NamedTuple):
+    """What policies read of a request."""
+
+    id: int
+    prompt: int
+    predicted: int
+    session: int
+    priority: float
+    fair_start: float
+
+
+class Settings(NamedTuple):
+    """What policies read of the router."""
+
+    turn: int
+    seed: int
+    bound: float
+    overlap: float
+
+
+CALL = st.builds(
+    Call,
+    id=st.integers(0, 1000),
+    prompt=st.integers(1, 5000),
+    predicted=st.integers(0, 5000),
+    session=st.integers(-1, 20),
+    priority=st.integers(-3, 3).map(float),
+    fair_start=st.floats(0, 1e6),
+)
+
+
+@lru_cache(maxsize=64)
+def compiled(kind: str, name: str) -> Any:
+    """The engine's form of a policy, compiled so that it can be called from here."""
+    return numba.njit(getattr(module(kind, name), KINDS[kind]))
+
+
+@pytest.mark.parametrize("name", names("routing"))
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_routing_forms_agree(name: str, data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 8))
+    rows = np.array(
+        data.draw(
+            st.lists(
+                st.lists(st.integers(0, 6), min_size=COLUMNS, max_size=COLUMNS),
+                min_size=count,
+                max_size=count,
+            )
+        ),
+        np.float64,
+    )
+    rows[:, [5, 6]] += 1  # capacity and weight are never 0
+    ranks = np.array(sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=1))))
+    router = Settings(data.draw(st.integers(0, 50)), data.draw(st.integers(0, 9)), 1.25, 0.5)
+    call = data.draw(CALL)
+    policy = module("routing", name)
+    chosen = compiled("routing", name)(rows, ranks, call, router)
+    seen = [Seen(int(rank), *rows[rank]) for rank in ranks]
+    assert chosen == policy.plain(seen, call, Router(*router))
+    assert chosen in ranks
+
+
+@pytest.mark.parametrize("name", names("batching"))
+@settings(deadline=None)
+@given(decoding=st.integers(0, 600), chunk=st.integers(1, 8192))
+def test_batching_forms_agree(name: str, decoding: int, chunk: int) -> None:
+    policy = module("batching", name)
+    assert compiled("batching", name)(decoding, chunk) == policy.plain(decoding, chunk)
+    tokens, _ = policy.plain(decoding, chunk)
+    assert 0 <= tokens <= chunk
+    assert tokens or decoding, "with nothing decoding, prompts must go on"
+
+
+@pytest.mark.parametrize("name", names("scheduling"))
+@settings(deadline=None)
+@given(call=CALL)
+def test_scheduling_forms_agree(name: str, call: Any) -> None:
+    policy = module("scheduling", name)
+    assert compiled("scheduling", name)(call) == policy.plain(call)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_folder_is_the_registry(kind: str) -> None:
+    for name in names(kind):
+        policy = module(kind, name)
+        assert policy.__doc__
+        assert callable(getattr(policy, KINDS[kind]))
+    with pytest.raises(UnknownId, match="nearest: .*" + names(kind)[0]):
+        number(kind, names(kind)[0] + "x")
+    with pytest.raises(UnknownId):
+        Policies(**{kind: "no_such_policy"})
+
+
+@numba.njit
+def drawn(seed: int, name: int, turn: int) -> int:
+    return draw(seed, name, turn)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**62), st.integers(-1, 2**62), st.integers(0, 100))
+def test_draws_are_the_same_compiled_and_plain(seed: int, name: int, turn: int) -> None:
+    assert drawn(seed, name, turn) == mixed(seed, name, turn)
+
+
+def traffic(count: int, rate: float, **columns: Any) -> Calls:
+    rng = np.random.default_rng(1)
+    return Calls.of(
+        arrival_s=rng.exponential(1 / rate, count).cumsum(),
+        input_tokens=np.clip(rng.lognormal(6, 0.8, count), 1, 4000).astype(int),
+        output_tokens=np.clip(rng.lognormal(5, 0.8, count), 1, 1000).astype(int),
+        **columns,
+    )
+
+
+def test_stale_telemetry_herds() -> None:
+    """With a current view least request balances; with an old one all calls run to the same replica."""
+    calls = traffic(8000, 130.0)
+    waits = {}
+    for routing in ("least_request", "power_of_two", "round_robin"):
+        for period_s in (0.0, 0.5, 3.0):
+            fleet = Fleet(
+                (Service("all", (Replica(linear()),) * 8),),
+                Policies(routing=routing),
+                Telemetry(period_s, period_s),
+            )
+            waits[routing, period_s] = simulate(fleet, calls).percentile("ttft_s", 99)
+    assert waits["least_request", 0.0] < waits["power_of_two", 0.0], "a full view beats two draws"
+    assert waits["least_request", 0.5] > 5 * waits["least_request", 0.0]
+    assert waits["least_request", 3.0] > 50 * waits["least_request", 0.0]
+    assert waits["power_of_two", 3.0] < 1.5 * waits["power_of_two", 0.0], "two choices herd far less"
+    assert waits["round_robin", 3.0] == waits["round_robin", 0.0], "it does not look"
+
+
+def test_prefix_routing_finds_what_others_cached() -> None:
+    """Sessions with a prefix each: routing by match caches more than round robin, which is blind."""
+    rng = np.random.default_rng(2)
+    count, blocks = 600, 16
+    session = rng.integers(0, 40, count)
+    ids = (session[:, None] * 100 + np.arange(blocks)).ravel()
+    calls = Calls.of(
+        None,
+        (ids, np.arange(count + 1) * blocks),
+        arrival_s=rng.exponential(0.05, count).cumsum(),
+        input_tokens=np.full(count, blocks * 64 + 10),
+        output_tokens=np.full(count, 20),
+        session=session,
+    )
+    cached = {}
+    for routing in ("round_robin", "prefix_match", "prefix_load", "session_affinity"):
+        fleet = Fleet(
+            (Service("all", (Replica(linear()),) * 4),), Policies(routing=routing), prefix_block_tokens=64
+        )
+        outcome = simulate(fleet, calls)
+        cached[routing] = outcome.requests.cached.sum() / calls["input_tokens"].sum()
+    bound = 1 - 40 / count
+    assert cached["round_robin"] < cached["prefix_load"] <= bound
+    for routing in ("prefix_match", "session_affinity"):
+        assert cached[routing] > 0.9
+
+
+def test_weights_split_the_traffic() -> None:
+    replicas = tuple(Replica(linear(), weight=weight) for weight in (1.0, 3.0))
+    outcome = simulate(Fleet((Service("all", replicas),), Policies(routing="weighted")), traffic(4000, 20.0))
+    assert np.mean(outcome.requests.prompt_rank == 1) == pytest.approx(0.75, abs=0.02)
+
+
+def test_bounded_hash_keeps_sessions_together_until_the_bound() -> None:
+    session = np.random.default_rng(3).integers(0, 30, 3000)
+    calls = traffic(3000, 40.0, session=session)
+    places = {}
+    for routing in ("session_affinity", "bounded_hash"):
+        outcome = simulate(Fleet.uniform(linear(), 4, Policies(routing=routing, bound=1.25)), calls)
+        homes = np.array(
+            [np.bincount(outcome.requests.prompt_rank[session == s], minlength=4) for s in range(30)]
+        )
+        places[routing] = homes.max(axis=1).sum() / 3000, homes.sum(axis=0).max() / 3000
+    assert places["session_affinity"][0] == 1.0
+    assert places["bounded_hash"][0] > 0.5
+    assert places["bounded_hash"][1] < places["session_affinity"][1], "the fullest replica is less full"
+
+
+def test_batching_trades_first_token_for_the_next() -> None:
+    """Prompts first: early first tokens; decodes first: even ones; chunks: in between on both."""
+    calls = traffic(1500, 14.0)
+    found = {
+        name: simulate(Fleet.uniform(linear(), 1, Policies(batching=name)), calls)
+        for name in names("batching")
+    }
+    ttft = {name: outcome.percentile("ttft_s", 50) for name, outcome in found.items()}
+    tpot = {name: outcome.percentile("tpot_s", 50) for name, outcome in found.items()}
+    assert ttft["decode_first"] > 10 * ttft["phase_exclusive"]
+    assert tpot["decode_first"] < tpot["chunked"] <= tpot["prefill_first"]
+
+
+def test_shortest_job_first_shortens_the_mean() -> None:
+    calls = traffic(3000, 25.0)
+    mean = {}
+    for scheduling in ("fcfs", "shortest_job"):
+        fleet = Fleet.uniform(linear(max_batch=32), 1, Policies(scheduling=scheduling))
+        mean[scheduling] = np.nanmean(simulate(fleet, calls).e2e_s)
+    assert mean["shortest_job"] < 0.7 * mean["fcfs"]
+
+
+def test_priority_goes_first() -> None:
+    priority = np.random.default_rng(4).integers(0, 2, 3000)
+    calls = traffic(3000, 22.0, priority=priority)
+    outcome = simulate(Fleet.uniform(linear(max_batch=32), 1, Policies(scheduling="priority")), calls)
+    assert np.median(outcome.queue_s[priority == 1]) < 0.1 * np.median(outcome.queue_s[priority == 0])
+
+
+def test_fair_share_shields_the_modest_tenant() -> None:
+    """One tenant floods; under fair share the other hardly waits, under FCFS it waits like the rest."""
+    flood, modest = traffic(3000, 60.0), traffic(150, 3.0)
+    columns = {
+        name: np.concatenate([flood[name], modest[name]])
+        for name in ("arrival_s", "input_tokens", "output_tokens")
+    }
+    key = np.repeat([0, 1], [3000, 150])
+    calls = Calls.of({"key": ("flood", "modest")}, None, key=key, **columns)
+    waits = {}
+    for scheduling in ("fcfs", "fair_share"):
+        service = Service("all", (Replica(linear(max_batch=32)),))
+        outcome = simulate(Fleet((service,), Policies(scheduling=scheduling), tenants=2), calls)
+        waits[scheduling] = np.median(outcome.queue_s[key == 1])
+    assert waits["fair_share"] < 0.1 * waits["fcfs"]

@@ -1,0 +1,121 @@
+"""`comptroller simulate`: what goes to stdout, what to files, and how bad input ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from comptroller.cli import main
+from comptroller.work.traces import plain
+from simulate_worlds import GOLDEN, stream
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("simulate") / "requests.csv"
+    plain.write(stream(120), path)
+    return path
+
+
+@pytest.fixture
+def broken(trace: Path, tmp_path: Path) -> Path:
+    lines = trace.read_text().splitlines()
+    lines[4] = "-3.0,100,10"
+    lines[9] = f"{lines[9].split(',')[0]},,10"
+    path = tmp_path / "broken.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def ends(*words: object) -> int:
+    """The exit code of `comptroller simulate` on the golden plan."""
+    with pytest.raises(SystemExit) as ended:
+        main(["simulate", str(GOLDEN), *map(str, words)])
+    code = ended.value.code
+    assert code is None or isinstance(code, int)
+    return code or 0
+
+
+def test_the_tables_are_printed(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends("--trace", trace) == 0
+    said = capsys.readouterr().out
+    for words in ("TTFT", "within the objectives", "per request within", "idle", "preemptions"):
+        assert words in said
+
+
+def test_json_is_one_document_with_the_other_routings_beside_it(
+    trace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    routings = ("--routing", "least_request", "--routing", "round_robin", "--routing", "least_request")
+    assert ends("--trace", trace, "--scale", 2, "--json", *routings) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["requests"] == 120 and document["scale"] == 2
+    assert document["routing"] == "least_request"
+    assert [other["routing"] for other in document["beside"]] == ["round_robin"]
+
+
+def test_files_are_written(trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    html, events, calls = (tmp_path / "new" / name for name in ("line.html", "trace.json", "calls.csv"))
+    assert ends("--trace", trace, "--html", html, "--perfetto", events, "--calls", calls) == 0
+    assert html.read_text().startswith("<!doctype html>")
+    assert json.loads(events.read_text())["traceEvents"]
+    assert len(calls.read_text().splitlines()) == 121
+    said = capsys.readouterr().err
+    assert all(f"wrote {path}" in said for path in (html, events, calls))
+
+
+def test_a_trace_is_found_by_name_in_the_data_folder(
+    trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "traces").mkdir()
+    (tmp_path / "traces" / "named.csv").write_bytes(trace.read_bytes())
+    monkeypatch.setenv("COMPTROLLER_DATA", str(tmp_path))
+    assert ends("--trace", "named.csv", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["trace"] == "named.csv"
+
+
+def test_bad_rows_are_named_and_nothing_is_simulated(
+    broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    html = tmp_path / "line.html"
+    assert ends("--trace", broken, "--html", html) == 2
+    seen = capsys.readouterr()
+    assert "2 bad rows" in seen.err and "row 5" in seen.err and "row 10" in seen.err
+    assert "negative" in seen.err and "missing" in seen.err
+    assert not seen.out and not html.exists()
+
+
+def test_bad_rows_are_dropped_and_counted_when_asked(
+    broken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ends("--trace", broken, "--skip-bad", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["requests"] == 118 and document["dropped"] == 2
+    assert ends("--trace", broken, "--skip-bad") == 0
+    assert "2 bad rows left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--trace", "nowhere.csv"), "nowhere.csv"),
+        (("--trace", "{trace}", "--scale", "0"), "scale"),
+        (("--trace", "{trace}", "--routing", "magic"), "magic"),
+        (("--trace", "{trace}", "--calls", "{folder}/calls.xlsx"), ".csv or .parquet"),
+        (("--trace", "{trace}", "--html", "{folder}"), "a folder"),
+    ],
+)
+def test_bad_input_ends_with_2_and_says_why(
+    words: tuple[str, ...], said: str, trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ends(*(word.format(trace=trace, folder=tmp_path) for word in words)) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_is_not_a_plan_is_refused(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["simulate", str(trace), "--trace", str(trace)])
+    assert ended.value.code == 2
+    assert "a plan of schema version 1" in " ".join(capsys.readouterr().err.split())

@@ -1,0 +1,140 @@
+"""A plan under a trace: every request once, books that balance, objectives judged over all requests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import comptroller
+from comptroller.errors import InputError, Unsupported
+from comptroller.facts.config import model
+from comptroller.planning.plan import Plan
+from comptroller.planning.simulation import Conditions, Simulation, simulate_plan
+from comptroller.report.simulated import record
+from simulate_worlds import chat, stream, with_blocks
+
+PLAN = chat()
+TRACE = stream()
+TICK_S = 1e-11
+"""The engine rounds arrivals to ticks of 2^-38 s."""
+
+
+@pytest.fixture(scope="module")
+def simulation() -> Simulation:
+    return simulate_plan(PLAN, TRACE, Conditions(samples=20))
+
+
+def test_a_row_per_request_in_the_order_of_the_trace(simulation: Simulation) -> None:
+    calls = simulation.calls
+    assert len(calls) == len(TRACE)
+    assert np.array_equal(calls["arrival_s"], TRACE.arrival_s)
+    assert np.array_equal(calls["output_tokens"], TRACE.output_tokens)
+    assert {row.source for row in calls.rows()} == {"predicted"}
+    for row in calls.rows():
+        assert row.finish == "stop"
+        assert row.arrival_s - TICK_S <= row.started_s < row.first_s <= row.last_s
+        assert row.usd > 0 and row.j_prefill > 0 and row.gco2e > 0
+
+
+def test_requests_and_idling_use_what_the_fleet_uses(simulation: Simulation) -> None:
+    spent = record(simulation)["spent"]
+    assert spent["j_prefill"] + spent["j_decode"] + spent["j_waste"] + spent["j_idle"] == pytest.approx(
+        spent["j"], rel=1e-5
+    )
+    assert spent["usd_requests"] + spent["usd_idle"] == pytest.approx(spent["usd"], rel=1e-5)
+    assert 0 < spent["usd_requests"] <= spent["usd"] * (1 + 1e-9)
+    assert spent["usd"] == pytest.approx(
+        PLAN.totals.usd_per_h.value * simulation.outcome.horizon_s / 3600, rel=1e-4
+    )
+
+
+def test_requests_go_where_the_plan_sends_their_size(simulation: Simulation) -> None:
+    sent = set(simulation.calls.text("service").tolist())
+    assert sent <= {service.id for service in PLAN.services}
+    if len(PLAN.services) > 1:
+        assert len(sent) > 1
+
+
+def test_attainment_is_counted_over_all_requests(simulation: Simulation) -> None:
+    limits = simulation.limits_s
+    outcome = simulation.outcome
+    within = np.ones(len(TRACE), bool)
+    within &= outcome.ttft_s <= limits["ttft_s"]
+    within &= ~np.isfinite(outcome.tpot_s) | (outcome.tpot_s <= limits["tpot_s"])
+    assert np.array_equal(simulation.within, within)
+    assert simulation.attainment == within.mean()
+    assert simulation.goodput_per_s == pytest.approx(within.sum() / outcome.horizon_s)
+    for entry in simulation.attained():
+        assert entry.holds == (entry.seen_s <= entry.objective.most_s)
+        assert 0 <= entry.share <= 1
+
+
+def test_the_command_is_a_function_too() -> None:
+    trace = stream(20)
+    assert record(comptroller.simulate(PLAN, trace)) == record(simulate_plan(PLAN, trace))
+
+
+def test_a_faster_trace_is_attained_less() -> None:
+    calm, rushed = (simulate_plan(PLAN, TRACE, Conditions(scale=scale)) for scale in (0.5, 40.0))
+    assert calm.attainment > rushed.attainment
+    assert calm.outcome.percentile("ttft_s", 95) < rushed.outcome.percentile("ttft_s", 95)
+    assert rushed.trace.rate_per_s == pytest.approx(TRACE.rate_per_s * 40)
+    assert not all(entry.holds for entry in rushed.attained())
+
+
+def test_the_same_conditions_give_the_same_document(simulation: Simulation) -> None:
+    assert record(simulate_plan(PLAN, TRACE, Conditions(samples=20))) == record(simulation)
+
+
+def test_a_request_beyond_the_context_is_refused_counted_and_missed() -> None:
+    longest = max(model(service.deployment.model).context_tokens for service in PLAN.services)
+    tokens = TRACE.input_tokens.copy()
+    tokens[7] = longest
+    found = simulate_plan(PLAN, replace(TRACE, input_tokens=tokens))
+    assert found.outcome.counts()["refused"] == 1
+    assert found.calls.row(7).finish == "refused"
+    assert not found.within[7]
+    assert all(entry.share < 1 for entry in found.attained())
+    assert record(found)["ends"]["refused"] == 1
+
+
+def test_where_nothing_is_served_objectives_are_missed_without_an_end() -> None:
+    trace = stream(3)
+    found = simulate_plan(PLAN, replace(trace, input_tokens=np.full(3, 9_000_000)))
+    assert found.attainment == 0 and found.goodput_per_s == 0
+    assert all(np.isinf(entry.seen_s) and not entry.holds for entry in found.attained())
+    assert record(found)["per_request_within"]["usd"] is None
+
+
+def test_prefix_blocks_are_cached_up_to_their_reuse() -> None:
+    trace = with_blocks(TRACE)
+    found = simulate_plan(PLAN, trace, Conditions(routing="prefix_match"))
+    assert trace.blocks is not None
+    hits = found.calls["cached_tokens"] / trace.blocks.tokens
+    assert 0 < hits.sum() <= trace.blocks.reuse * trace.blocks.ids.size
+    assert hits.max() <= 4
+    cached, plain = simulate_plan(PLAN, trace), simulate_plan(PLAN, TRACE)
+    assert cached.outcome.ttft_s.mean() < plain.outcome.ttft_s.mean()
+    assert cached.outcome.meter_j < plain.outcome.meter_j
+
+
+def test_a_routing_policy_can_be_chosen_and_is_checked() -> None:
+    assert simulate_plan(PLAN, stream(20), Conditions(routing="round_robin")).routing == "round_robin"
+    with pytest.raises(InputError, match=r"least_requst.*least_request"):
+        simulate_plan(PLAN, stream(20), Conditions(routing="least_requst"))
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_scale_must_be_a_positive_number(scale: float) -> None:
+    with pytest.raises(InputError, match="scale"):
+        Conditions(scale=scale)
+
+
+def test_split_services_are_refused_not_guessed() -> None:
+    document = PLAN.model_dump(mode="json")
+    pools = document["services"][0]["deployment"]["pools"]
+    pools.append({**pools[0], "phase": "decode"})
+    with pytest.raises(Unsupported, match="splits its phases"):
+        simulate_plan(Plan.model_validate(document), TRACE)

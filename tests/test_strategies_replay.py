@@ -1,0 +1,472 @@
+"""The replay world: dealing, gaps, clocks, partial tokens, nested grids, intervals, and closed forms."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
+from comptroller.costs.efficiency import Baseline
+from comptroller.costs.inference_units import Shape, TokenPrice
+from comptroller.costs.memory import memory
+from comptroller.costs.step import causal_pairs
+from comptroller.costs.tabulate import Terms, tabulate
+from comptroller.costs.timing import timed
+from comptroller.errors import InputError, Unsupported
+from comptroller.facts.accelerator import accelerator
+from comptroller.facts.config import model
+from comptroller.facts.engine import engine_facts
+from comptroller.strategies import closed
+from comptroller.strategies.drive import Drive, play
+from comptroller.strategies.learned import learned, reply_signals
+from comptroller.strategies.protocol import UNLIMITED, Answer, Ask, Budget
+from comptroller.strategies.replay import Checker, Pace, Replay, Service, recorded_price
+from comptroller.strategies.results import (
+    interval,
+    mean_interval,
+    nested,
+    paired_difference,
+    per_solved_interval,
+    replayed,
+)
+from comptroller.strategies.rules.cascade import Cascade
+from comptroller.strategies.services import on_deployment
+from comptroller.strategies.spelling import names, parse
+from comptroller.work.evidence import Arm, Evidence, Item, columns
+from strategy_evidence import ARMS, PRICE, bound, drawn, scrambled
+from strategy_worlds import signature
+
+ASKED = [
+    "once",
+    "once(greedy=false)",
+    "sample_and_vote(n=9)",
+    "sample_and_vote(n=9,weight=score)",
+    "sample_and_vote(n=9,weight=likelihood)",
+    "best_of_n(n=9)",
+    "best_of_n(n=9,by=likelihood)",
+    "adaptive_consistency(cap=16)",
+    "adaptive_consistency(cap=16,width=5)",
+    "adaptive_consistency(cap=16,rule=share,threshold=0.75,doubling=true)",
+    "generative_verification(s=5,v=2)",
+    "sequential_revision(rounds=2,chains=3)",
+    "stop_on_success(cap=9,checker=verifier)",
+    "stop_on_success(cap=9,width=3,checker=verifier)",
+    "repair(rounds=1,checker=verifier)",
+    "cascade(threshold=0.8)",
+    "difficulty_gate(threshold=0.3)",
+    "budget_forcing(limit=20,final_tokens=0)",
+]
+
+
+def test_every_strategy_that_ships_is_asked_here_or_needs_what_no_sample_records():
+    asked = {text.partition("(")[0] for text in ASKED}
+    assert asked | {"sleep_time"} == set(names())
+
+
+def runs(text, evidence, budget=UNLIMITED):
+    replay = bound(evidence)
+    for number in range(len(evidence.items)):
+        world, rng = replay.world(number), np.random.default_rng(number)
+        yield world, play(Drive(parse(text), replay.questions[number], budget, rng), world)
+
+
+@pytest.mark.parametrize("text", ASKED)
+@pytest.mark.parametrize("budget", [UNLIMITED, Budget(tokens=150), Budget(s=1.0), Budget(usd=3e-4)], ids=str)
+def test_truth_turned_round_changes_no_ask_and_no_answer(text, budget):
+    evidence = drawn()
+    for (world, run), (other_world, other) in zip(
+        runs(text, evidence, budget), runs(text, scrambled(evidence), budget), strict=True
+    ):
+        assert [signature(reply.ask) for reply in run.replies] == [signature(r.ask) for r in other.replies]
+        assert run.answer.answer == other.answer.answer
+        assert (run.cost.tokens, run.cost.usd) == (other.cost.tokens, other.cost.usd)
+        if run.answer.reply is not None and run.answer.reply.finish == "stop":
+            assert world.score(run.answer) == 1 - other_world.score(other.answer)
+
+
+def test_samples_are_dealt_once_and_in_the_recorded_order():
+    evidence = drawn()
+    world = bound(evidence).world(2)
+    rows = [world.reply(ask, 0.0) for ask in Ask().times(16)]
+    place = (evidence.rows.question == 2) & (evidence.rows.arm == 0) & evidence.samples
+    assert [reply.answer for reply in rows] == evidence.rows.answer[place].tolist()
+    with pytest.raises(
+        Unsupported, match=r"question q2, small, role solver: sample 17 is asked, 16 are recorded"
+    ):
+        world.reply(Ask(), 0.0)
+
+
+def test_a_seed_deals_another_order_and_the_same_one_again():
+    evidence = drawn()
+    first, again, other = (
+        [bound(evidence, seed=seed).world(0).reply(ask, 0.0).cost.tokens.output for ask in Ask().times(1)]
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    deals = []
+    for seed in (1, 2):
+        world = bound(evidence, seed=seed).world(0)
+        deals.append([world.reply(ask, 0.0).cost.usd for ask in Ask().times(16)])
+    assert deals[0] != deals[1]
+    assert sorted(deals[0]) == sorted(deals[1])
+    assert other
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sleep_time", "nothing plays the role 'sleeper'"),
+        ("best_of_n(n=4,by=reward)", "nothing plays the role 'reward'"),
+        ("sample_and_vote(n=17)", "sample 17 is asked, 16 are recorded"),
+        ("generative_verification(s=2,v=3)", "sample 3 is asked, 2 are recorded"),
+        ("sequential_revision(rounds=3)", "no reply of a reviser is recorded"),
+        ("budget_forcing(limit=5)", "no recorded reply goes on from another"),
+        ("budget_forcing(efforts=none)", "nothing recorded for small none"),
+    ],
+)
+def test_a_gap_in_the_evidence_is_named(text, message):
+    with pytest.raises(Unsupported, match=message):
+        replayed(parse(text), bound(drawn()))
+
+
+def bare(**given):
+    count = len(given["question"])
+    table = {"arm": np.zeros(count, np.int64), "finish": np.full(count, "stop")} | given
+    items = tuple(Item(f"q{n}") for n in range(int(given["question"].max()) + 1))
+    return Evidence(items, (Arm("m"),), columns(count, **table), source="bare")
+
+
+def test_evidence_without_answers_cannot_vote_but_can_be_checked():
+    evidence = bare(question=np.zeros(4, np.int64), sample=np.arange(4), score=np.array([0.0, 0.0, 1.0, 0.0]))
+    replay = Replay(evidence, {"solver": Service(Arm("m")), "checker": Checker()})
+    with pytest.raises(Unsupported, match="no answers are recorded"):
+        replayed(parse("sample_and_vote(n=4)"), replay)
+    found = replayed(parse("stop_on_success(cap=4)"), replay)
+    assert found.score.tolist() == [1.0]
+    assert found.calls.tolist() == [6.0]
+    assert np.isnan(found.mean("tokens"))
+    assert np.isnan(found.elapsed_s).all()
+
+
+def test_a_lone_reply_of_unknown_decoding_is_what_greedy_gets():
+    one = bare(question=np.array([0]), score=np.array([1.0]))
+    assert replayed(parse("once"), Replay(one, {"solver": Service(Arm("m"))})).score.tolist() == [1.0]
+    two = bare(question=np.array([0, 0]), sample=np.array([0, 1]), score=np.array([1.0, 0.0]))
+    with pytest.raises(Unsupported, match="no greedy reply is recorded, only samples"):
+        replayed(parse("once"), Replay(two, {"solver": Service(Arm("m"))}))
+
+
+def test_unbound_and_unrecorded_are_refused():
+    with pytest.raises(Unsupported, match="nothing recorded for medium; recorded: small, large"):
+        Replay(drawn(), {"solver": Service(Arm("medium"))})
+    with pytest.raises(InputError, match="rates must lie"):
+        Checker(tpr=1.5)
+    evidence = drawn()
+    untimed = Replay(evidence, {"solver": Service(ARMS[0])})
+    with pytest.raises(InputError, match="budget in seconds"):
+        replayed(parse("once"), untimed, budget=Budget(s=1.0))
+
+
+def test_recorded_dollars_tell_the_price_and_so_the_dollars_of_a_cut_reply():
+    evidence = drawn()
+    price = recorded_price(evidence, 0)
+    assert price.input == pytest.approx(PRICE.input)
+    assert price.output == pytest.approx(PRICE.output)
+    world = bound(evidence).world(0)
+    whole = world.reply(Ask(), 10.0)
+    half = world.cut(whole, 10.0 + 0.5 + 0.02 + 0.101)
+    assert half.finish == "cancelled"
+    assert half.cost.tokens.input == 20
+    assert half.cost.tokens.output + half.cost.tokens.reasoning == 10
+    assert half.cost.usd == pytest.approx(float(PRICE.usd(20.0, 10.0)))
+    assert world.cut(whole, whole.done_s).cost == whole.cost
+    assert world.cut(whole, 10.0).cost.tokens.total == 20
+
+
+def test_dollars_that_follow_no_price_are_unknown_when_a_reply_is_cut():
+    evidence = drawn()
+    odd = replace(evidence, rows=replace(evidence.rows, usd=evidence.rows.usd**2))
+    assert recorded_price(odd, 0) is None
+    world = bound(odd).world(0)
+    whole = world.reply(Ask(), 0.0)
+    assert np.isnan(world.cut(whole, whole.done_s / 2).cost.usd)
+
+
+def test_max_tokens_truncates_the_record():
+    world = bound(drawn()).world(0)
+    reply = world.reply(Ask(max_tokens=3), 0.0)
+    assert (reply.finish, reply.answer) == ("length", None)
+    assert reply.cost.tokens.output + reply.cost.tokens.reasoning == 3
+    assert replayed(parse("budget_forcing(limit=1,final_tokens=0)"), bound(drawn())).score.sum() == 0
+
+
+def test_recorded_latency_is_the_clock_where_there_is_no_pace():
+    evidence = drawn()
+    rows = replace(
+        evidence.rows, latency_s=evidence.rows.output_tokens / 10, ttft_s=np.full(len(evidence), 0.1)
+    )
+    replay = Replay(replace(evidence, rows=rows), {"solver": Service(ARMS[0])})
+    found = replayed(parse("once"), replay)
+    np.testing.assert_allclose(found.elapsed_s, found.cost.tokens.output / 10)
+
+
+def test_a_service_may_state_dollars_joules_and_the_shape_of_its_model():
+    shape = Shape(1e9, 4096.0, 8192.0)
+    service = Service(ARMS[0], Pace(0, 0, 1), TokenPrice(1.0, 2.0), TokenPrice(0.1, 0.5), shape)
+    found = replayed(parse("sample_and_vote(n=3)"), Replay(drawn(questions=12), {"solver": service}))
+    made = found.column("output_tokens")
+    np.testing.assert_allclose(found.cost.usd, 60 + 2 * made)
+    np.testing.assert_allclose(found.cost.j, 6 + 0.5 * made)
+    assert (found.cost.flops > 2e9 * made).all()
+    assert found.per_solved("j") == pytest.approx(found.cost.j.sum() / found.score.sum())
+
+
+def test_a_verifier_of_stated_rates_errs_at_them():
+    evidence = drawn(questions=60)
+    accepted = {True: [], False: []}
+    replay = bound(evidence, Checker(tpr=0.8, fpr=0.3))
+    for number in range(60):
+        world = replay.world(number)
+        for ask in Ask().times(16):
+            sample = world.reply(ask, 0.0)
+            verdict = world.reply(Ask("checker", after=sample), 0.0)
+            accepted[sample.answer == "a"].append(verdict.score)
+    assert np.mean(accepted[True]) == pytest.approx(0.8, abs=0.06)
+    assert np.mean(accepted[False]) == pytest.approx(0.3, abs=0.06)
+
+
+NESTED = [
+    "sample_and_vote",
+    "sample_and_vote(weight=score)",
+    "best_of_n",
+    "best_of_n(by=likelihood)",
+    "adaptive_consistency(threshold=0.9)",
+    "adaptive_consistency(threshold=0.75,rule=share,doubling=true)",
+    "stop_on_success(checker=verifier)",
+]
+
+
+@pytest.mark.parametrize("text", NESTED)
+def test_a_nested_grid_is_a_replay_at_every_size(text):
+    replay, strategy = bound(drawn(3)), parse(text)
+    sizes = list(range(1, 17))
+    for size, found in zip(sizes, nested(strategy, replay, sizes), strict=True):
+        alone = replayed(replace(strategy, **{strategy.nested: size}), replay)
+        assert found.strategy == alone.strategy
+        for name in ("score", "tokens", "usd", "calls", "elapsed_s", "lost"):
+            np.testing.assert_allclose(found.column(name), alone.column(name), err_msg=f"{size} {name}")
+
+
+def test_what_is_not_nested_says_so():
+    for text in ("once", "adaptive_consistency(width=3)", "best_of_n(by=reward)"):
+        with pytest.raises(InputError, match="not prefixes"):
+            nested(parse(text), bound(drawn()), [1, 2])
+
+
+def samples_of(evidence, clock=False):
+    shape = (len(evidence.items), 16)
+    keep = (evidence.rows.arm == 0) & evidence.samples
+    names = {"a": 0, "b": 1, "c": 2, "d": 3}
+    answer = np.array([names[text] for text in evidence.rows.answer[keep]]).reshape(shape)
+    made = (evidence.rows.output_tokens + evidence.rows.reasoning_tokens)[keep].reshape(shape)
+    rated = evidence.rows.judgement[keep].reshape(shape)
+    return closed.Samples(answer, evidence.rows.score[keep].reshape(shape), made if clock else None), rated
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_paths_are_what_the_generators_answer(seed):
+    evidence = drawn(seed, questions=12)
+    replay, sizes = bound(evidence), list(range(1, 17))
+    samples, rated = samples_of(evidence, clock=True)
+    vote = [found.score for found in nested(parse("sample_and_vote"), replay, sizes)]
+    np.testing.assert_array_equal(closed.vote_path(samples).score, np.stack(vote, axis=1))
+    weighted = [found.score for found in nested(parse("sample_and_vote(weight=score)"), replay, sizes)]
+    np.testing.assert_array_equal(closed.vote_path(samples, rated).score, np.stack(weighted, axis=1))
+    best = [found.score for found in nested(parse("best_of_n"), replay, sizes)]
+    np.testing.assert_array_equal(closed.best_path(samples, rated), np.stack(best, axis=1))
+
+
+@pytest.mark.parametrize("threshold", [0.7, 0.9, 0.95])
+def test_the_adaptive_path_is_what_the_generator_draws_and_answers(threshold):
+    evidence = drawn(5, questions=12)
+    votes = closed.vote_path(samples_of(evidence)[0])
+    drawn_samples, score = closed.adaptive_path(votes, [threshold])
+    found = nested(parse(f"adaptive_consistency(threshold={threshold})"), bound(evidence), list(range(1, 17)))
+    np.testing.assert_array_equal(drawn_samples[:, 0], np.stack([item.calls for item in found], axis=1))
+    np.testing.assert_array_equal(score[:, 0], np.stack([item.score for item in found], axis=1))
+
+
+def test_the_verified_path_is_what_the_generator_answers():
+    evidence = drawn(6, questions=12)
+    samples, _ = samples_of(evidence, clock=True)
+    rows = evidence.rows
+    on_samples = evidence.samples[rows.parent]
+    keep = (rows.arm == 0) & (rows.role == "verifier") & on_samples
+    verdicts = rows.judgement[keep].reshape(12, 16, 2)
+    path = closed.verified_path(samples, verdicts)
+    for s in (1, 3, 8, 16):
+        for v in (1, 2):
+            found = replayed(parse(f"generative_verification(s={s},v={v})"), bound(evidence))
+            np.testing.assert_array_equal(path[:, s - 1, v - 1], found.score)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=7), st.data())
+@settings(max_examples=60)
+def test_expected_forms_are_means_over_all_choices(pairs, data):
+    answers = np.array([answer for answer, _ in pairs])
+    rated = np.array([float(rating) for _, rating in pairs])
+    right = np.array([float(answer == 0) for answer in answers])
+    size = data.draw(st.integers(1, len(pairs)))
+    vote, best = [], []
+    for chosen in combinations(range(len(pairs)), size):
+        some = list(chosen)
+        counts = np.bincount(answers[some], minlength=3)
+        vote.append(float(counts[0] == counts.max()) / (counts == counts.max()).sum())
+        top = rated[some] == rated[some].max()
+        best.append(right[some][top].mean())
+    counts = np.bincount(answers, minlength=3)[None]
+    worth = np.array([[1.0, 0.0, 0.0]])
+    assert closed.expected_vote(counts, worth, [size])[0, 0] == pytest.approx(np.mean(vote), abs=1e-9)
+    assert closed.expected_best(rated[None], right[None], [size])[0, 0] == pytest.approx(
+        np.mean(best), abs=1e-9
+    )
+
+
+def test_the_expected_vote_is_the_mean_of_the_generator_over_deals():
+    evidence = drawn(8, questions=4)
+    samples, _ = samples_of(evidence)
+    counts = np.stack([(samples.answer == label).sum(axis=1) for label in range(4)], axis=1)
+    expected = closed.expected_vote(counts, np.tile([1.0, 0, 0, 0], (4, 1)), [3, 8])
+    at_once = Pace(0.0, 0.0, 0.0)  # so that no answer is first for being short
+    deals = [
+        nested(parse("sample_and_vote"), bound(evidence, pace=at_once, seed=seed), [3, 8])
+        for seed in range(400)
+    ]
+    for at in range(2):
+        mean = np.mean([deal[at].score for deal in deals], axis=0)
+        np.testing.assert_allclose(mean, expected[:, at], atol=0.08)
+
+
+@pytest.mark.parametrize(("tpr", "fpr"), [(1.0, 0.0), (0.8, 0.3)])
+def test_stop_on_success_over_fresh_draws_is_its_closed_form(tpr, fpr):
+    rng = np.random.default_rng(0)
+    count, cap = 3000, 5
+    score = (rng.random((count, cap)) < 0.3).astype(float)
+    evidence = bare(
+        question=np.repeat(np.arange(count), cap), sample=np.tile(np.arange(cap), count), score=score.ravel()
+    )
+    replay = Replay(evidence, {"solver": Service(Arm("m")), "checker": Checker(tpr, fpr)})
+    sizes = [1, 2, 5]
+    found = nested(parse("stop_on_success"), replay, sizes)
+    expected = closed.stopped(0.3, sizes, tpr, fpr)
+    for at, item in enumerate(found):
+        assert item.mean("calls") / 2 == pytest.approx(expected.samples[at], rel=0.05)
+        assert item.mean("score") == pytest.approx(expected.right[at], abs=0.03)
+
+
+@given(st.integers(1, 7), st.data())
+def test_stop_on_success_over_recorded_samples_is_the_mean_over_orders(total, data):
+    correct = data.draw(st.integers(0, total))
+    caps = list(range(1, total + 1))
+    found = closed.stopped_recorded([correct], total, caps)
+    for at, cap in enumerate(caps):
+        drawn_samples, solved = [], []
+        for places in combinations(range(total), correct):
+            first = min(places, default=total) + 1
+            drawn_samples.append(min(first, cap))
+            solved.append(first <= cap)
+        assert found.samples[0, at] == pytest.approx(np.mean(drawn_samples))
+        assert found.right[0, at] == pytest.approx(np.mean(solved))
+
+
+def test_the_cascade_form_is_the_generator():
+    evidence = drawn(9, questions=20)
+    score, cost, accept = (np.empty((20, 2)) for _ in range(3))
+    for number in range(20):
+        world = bound(evidence).world(number)
+        for level, role in enumerate(("weak", "strong")):
+            reply = world.reply(Ask(role), 0.0)
+            score[number, level] = world.score(Answer.of(reply))
+            cost[number, level] = reply.cost.usd
+            accept[number, level] = learned("reply_length").chance(reply_signals([reply]))
+    thresholds = np.quantile(accept[:, 0], [0.2, 0.5, 0.8])
+    mean_score, mean_cost = closed.cascaded(accept, score, cost, thresholds)
+    for at, threshold in enumerate(thresholds):
+        found = replayed(Cascade(threshold=float(threshold)), bound(evidence))
+        assert found.mean("score") == pytest.approx(mean_score[at])
+        assert found.mean("usd") == pytest.approx(mean_cost[at])
+
+
+def test_intervals_cover_and_pairing_narrows_them():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(60):
+        values = rng.random(80) < 0.4
+        low, high = interval({"x": values.astype(float)}, lambda mean: mean["x"], rng)
+        covered += low <= 0.4 <= high
+    assert covered >= 50
+    evidence = drawn(2, questions=40)
+    few = replayed(parse("sample_and_vote(n=4)"), bound(evidence))
+    many = replayed(parse("sample_and_vote(n=12)"), bound(evidence))
+    gap, low, high = paired_difference(many, few, "score", rng)
+    assert low <= gap <= high
+    alone = [mean_interval(item, "score", rng) for item in (few, many)]
+    assert high - low < sum(top - bottom for bottom, top in alone)
+    bottom, top = per_solved_interval(many, "usd", rng)
+    assert bottom <= many.per_solved("usd") <= top
+    with pytest.raises(InputError, match="not replayed on the same questions"):
+        paired_difference(many, replayed(parse("once"), bound(evidence), [1, 2]), "score", rng)
+
+
+def test_a_budget_in_tokens_is_kept_by_what_the_replay_books():
+    for limit in (0, 50, 300, 1000):
+        found = replayed(parse("sample_and_vote(n=16)"), bound(drawn()), budget=Budget(tokens=limit))
+        assert (found.column("tokens") <= max(limit, 1) + 16 * 21).all()
+        assert (found.expired == 1).all() or limit >= 1000
+
+
+def deployed(batch):
+    replica = Replica(
+        model("llama_3_1_8b"),
+        accelerator("h100_sxm"),
+        Recipe(),
+        Layout(),
+        Engine.default(engine_facts("vllm")),
+    )
+    table = tabulate(
+        timed(replica, Baseline.shipped()),
+        memory(replica),
+        Terms(usd_per_s=2.0 / 3600, pue=1.1, gco2e_per_j=1e-4),
+    )
+    return table, on_deployment(ARMS[0], table, batch, (20.0, 40.0), Shape.of(model("llama_3_1_8b")))
+
+
+def test_a_deployment_prices_tokens_by_its_own_steps():
+    table, alone = deployed(1)
+    _, crowd = deployed(64)
+    assert alone.pace.token_s == pytest.approx(table.decode_step_s(1, 40))
+    assert alone.price.output == pytest.approx(2.0 / 3600 * alone.pace.token_s)
+    assert crowd.price.output < alone.price.output / 30  # weights are read once for all that decode together
+    assert crowd.joules.output < alone.joules.output / 10
+    assert crowd.pace.token_s > alone.pace.token_s
+    assert alone.price.input < alone.price.output
+    found = replayed(parse("sample_and_vote(n=4)"), Replay(drawn(questions=12), {"solver": crowd}))
+    assert found.per_solved("j") > 0
+    assert found.per_solved("usd") > 0
+    assert (found.cost.flops > 0).all()
+    for wrong in (0, table.max_batch + 1):
+        with pytest.raises(InputError, match="does not run here"):
+            on_deployment(ARMS[0], table, wrong, (20.0, 40.0))
+    with pytest.raises(InputError, match="tokens in and out"):
+        on_deployment(ARMS[0], table, 1, (0.0, 40.0))
+
+
+def test_a_long_prompt_is_priced_in_the_chunks_the_engine_makes():
+    table, _ = deployed(1)
+    chunk = table.chunk_tokens
+    found = on_deployment(ARMS[0], table, 1, (3.0 * chunk, 40.0)).pace.input_token_s * 3 * chunk
+    parts = [table.mixed_step_s(chunk, float(causal_pairs(chunk, past * chunk))) for past in range(3)]
+    assert found == pytest.approx(sum(parts))

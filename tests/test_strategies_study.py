@@ -1,0 +1,360 @@
+"""Studies: strategies side by side, what is missing, what is flagged, and the command that prints them."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from comptroller.cli import main
+from comptroller.errors import InputError, Unsupported
+from comptroller.report import replayed as report
+from comptroller.report.scatter import drawing
+from comptroller.report.tables import WRITERS, writer_of
+from comptroller.strategies.learned import learned, text_signals
+from comptroller.strategies.protocol import Question
+from comptroller.strategies.replay import Checker, Pace
+from comptroller.strategies.spelling import parse, settings
+from comptroller.strategies.study import Conditions, study
+from comptroller.work.evidence import Evidence, columns
+from comptroller.work.evidence_readers import read_evidence
+from strategy_evidence import ARMS, drawn
+
+BOTH = {"weak": ARMS[0], "strong": ARMS[1]}
+
+
+def strategies(*texts):
+    return [parse(text) for text in texts]
+
+
+def test_greedy_stands_beside_every_strategy_and_every_model_plays():
+    found = study(drawn(), strategies("sample_and_vote(n=4)", "best_of_n(n=4)"))
+    assert [(item.who, item.strategy) for item in found.settings] == [
+        (model, text)
+        for model in ("small", "large")
+        for text in ("once", "sample_and_vote(n=4)", "best_of_n(n=4)")
+    ]
+    assert [item.baseline for item in found.settings] == [True, False, False] * 2
+    for item in found.settings:
+        assert item.score.low <= item.score.value <= item.score.high
+        if not item.baseline:
+            base = next(one for one in found.settings if one.baseline and one.who == item.who)
+            assert item.gain.value == pytest.approx(item.score.value - base.score.value)
+
+
+def test_a_grid_is_every_setting_the_evidence_supports_and_names_the_others():
+    found = study(drawn(), strategies("sample_and_vote"), Conditions(arms=ARMS[:1]), grid=True)
+    assert [item.strategy for item in found.settings] == [
+        "once",
+        *(f"sample_and_vote(n={n})" for n in (2, 4, 8, 16)),
+    ]
+    assert [name for name, _ in found.missing] == ["sample_and_vote(n=64)", "sample_and_vote(n=32)"]
+    assert all("17 is asked, 16 are recorded" in reason for _, reason in found.missing)
+
+
+def test_a_grid_is_the_same_whether_prefixes_are_shared_or_a_budget_forbids_it():
+    shared = study(drawn(), strategies("best_of_n"), Conditions(arms=ARMS[:1]), grid=True)
+    for point in settings(parse("best_of_n"))[:4]:
+        alone = study(drawn(), [point], Conditions(arms=ARMS[:1])).settings[1]
+        same = next(item for item in shared.settings if item.strategy == alone.strategy)
+        assert (same.score, same.usd_per_solved) == (alone.score, alone.usd_per_solved)
+
+
+def test_the_frontier_is_what_nothing_beats():
+    found = study(
+        drawn(2, questions=30), strategies("sample_and_vote", "cascade"), Conditions(roles=BOTH), grid=True
+    )
+    front = found.frontier()
+    for item in found.settings:
+        better = [
+            other
+            for other in found.settings
+            if other.score.value >= item.score.value
+            and other.amount("usd") <= item.amount("usd")
+            and (other.score.value, other.amount("usd")) != (item.score.value, item.amount("usd"))
+        ]
+        assert (item in front) == (not better) or item in front
+        assert not (item in front and better)
+    assert found.over == "usd"
+
+
+def test_roles_bind_a_cascade_and_its_baseline_is_the_last():
+    found = study(drawn(), strategies("cascade"), Conditions(roles=BOTH))
+    once, cascade = found.settings
+    assert (once.who, cascade.who) == ("large", "small > large")
+    with pytest.raises(Unsupported, match="nothing plays the role 'weak'"):
+        study(drawn(), strategies("cascade"))
+
+
+def test_the_price_the_pace_and_the_checker_are_said_to_be_modelled():
+    said = Conditions(arms=ARMS[:1], pace=Pace(0.1, 0.0, 0.01), checker=Checker(0.9, 0.1))
+    found = study(drawn(), strategies("stop_on_success(cap=4)"), said)
+    assert any("accepts 90% of right and 10% of wrong" in note for note in found.notes)
+    assert any("seconds from the declared Pace" in note for note in found.notes)
+    assert found.settings[1].amount("elapsed_s") > 0
+
+
+def test_a_cap_that_many_replies_end_at_is_flagged_and_its_replies_count_as_truncated():
+    evidence = drawn()
+    rows = evidence.rows
+    made, none = np.minimum(rows.output_tokens, 30.0), np.zeros(len(rows))
+    piled = replace(rows, output_tokens=made, reasoning_tokens=none, finish=np.full(len(rows), "", "U7"))
+    found = study(replace(evidence, rows=piled), strategies("once"))
+    assert any("of small end at exactly 30 tokens: truncated" in note for note in found.notes)
+    assert any(item.amount("truncated") > 0 for item in found.settings)
+    assert not study(evidence, strategies("once")).notes
+
+
+def test_where_no_greedy_reply_is_recorded_a_sample_is_the_baseline():
+    evidence = drawn()
+    sampled = evidence.only(~evidence.greedy)
+    found = study(sampled, strategies("sample_and_vote(n=4)"))
+    assert found.settings[0].strategy == "once(greedy=False)"
+    assert "no greedy reply is recorded; the baseline is one sample" in found.notes
+    assert found.missing == ()
+
+
+def test_studies_of_nothing_are_refused():
+    with pytest.raises(InputError, match="no task 'x'"):
+        study(drawn(), strategies("once"), Conditions(tasks=("x",)))
+    with pytest.raises(InputError, match="frontier is over one of usd"):
+        study(drawn(), strategies("once"), over="luck")
+    empty = Evidence(drawn().items, ARMS, columns(0), source="empty")
+    with pytest.raises(Unsupported, match="no question has a reply of every model"):
+        study(empty, strategies("once"))
+
+
+@pytest.fixture(scope="module")
+def shown():
+    return study(
+        drawn(3, questions=20), strategies("sample_and_vote", "cascade"), Conditions(roles=BOTH), grid=True
+    )
+
+
+def test_the_record_holds_every_setting_and_is_json(shown):
+    record = json.loads(json.dumps(report.record(shown), allow_nan=False))
+    assert len(record["settings"]) == len(shown.settings)
+    first = record["settings"][0]
+    assert first["score"]["low"] <= first["score"]["value"] <= first["score"]["high"]
+    assert first["j"] is None
+    assert any(item["frontier"] for item in record["settings"])
+
+
+def test_the_page_is_whole_and_lists_every_setting(shown):
+    page = report.page(shown)
+    assert page.startswith("<!doctype html>")
+    for item in shown.settings:
+        assert item.strategy in page
+    assert page.count('class="point') == len(report.points(shown))
+
+
+def test_the_picture_is_a_png_with_dollars_in_its_title(shown):
+    assert "$" in report.headline(shown)
+    data = drawing(report.points(shown), "dollars per question", report.headline(shown))
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    with pytest.raises(InputError, match="there are none"):
+        drawing((), "x", "y")
+
+
+def test_the_table_is_written_in_every_format(shown, tmp_path):
+    sheet = report.settings(shown)
+    assert {column.key for column in sheet.columns} >= {"strategy", "models", "score", "usd"}
+    assert "j" not in {column.key for column in sheet.columns}
+    made = {ending: write(sheet) for ending, write in WRITERS.items()}
+    assert made[".csv"].decode().count("\n") == len(sheet.rows) + 1
+    assert made[".tex"].decode().count(r"\\") == len(sheet.rows) + 1
+    assert r"\$/question" in made[".tex"].decode()
+    assert made[".parquet"][:4] == b"PAR1"
+    with pytest.raises(InputError, match="ends in one of"):
+        writer_of(tmp_path / "table.doc")
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    lines = [
+        {
+            "question": f"q{question}",
+            "model": model,
+            "sample": number,
+            "temperature": 0.0 if number == 0 else 1.0,
+            "answer": "a" if (question + number + len(model)) % 3 else "b",
+            "score": float((question + number + len(model)) % 3 != 0),
+            "input_tokens": 20,
+            "output_tokens": 10 + question + number,
+            "usd": 0.001 * (10 + question + number),
+            "finish": "stop",
+        }
+        for question in range(8)
+        for model in ("small", "large")
+        for number in range(5)
+    ]
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+def command(*words):
+    try:
+        main(["replay", *map(str, words)])
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def test_the_command_prints_a_table(recorded, capsys):
+    assert command("sample_and_vote(n=4)", "--evidence", recorded, "--model", "small") == 0
+    out = capsys.readouterr().out
+    assert "sample_and_vote(n=4)" in out
+    assert "once" in out
+    assert "large" not in out
+
+
+def test_the_command_writes_json_and_files(recorded, tmp_path, capsys):
+    files = [tmp_path / name for name in ("p.png", "p.html", "p.tex")]
+    options = [word for pair in zip(("--png", "--html", "--table"), files, strict=True) for word in pair]
+    roles = ("--role", "weak=small", "--role", "strong=large")
+    assert (
+        command("cascade:threshold=0.5", "--evidence", recorded, *roles, "--json", "--frontier", *options)
+        == 0
+    )
+    record = json.loads(capsys.readouterr().out)
+    assert {item["strategy"] for item in record["settings"]} >= {"once", "cascade(threshold=0.5,samples=1)"}
+    assert all(path.stat().st_size > 100 for path in files)
+
+
+def test_a_budget_in_joules_needs_joules_per_token(recorded, capsys):
+    words = ("sample_and_vote(n=4)", "--evidence", recorded, "--budget", "20 j", "--json")
+    assert command(*words) == 2
+    assert "budget limits j" in capsys.readouterr().err
+    assert command(*words, "--joules", "0.1,1.0") == 0
+    settings = json.loads(capsys.readouterr().out)["settings"]
+    vote = next(item for item in settings if item["strategy"] == "sample_and_vote(n=4)")
+    assert vote["expired"] == 1.0
+    assert vote["j"] < 20 + 4 * 3
+
+
+def test_the_same_command_prints_the_same_bytes(recorded, capsys):
+    words = (
+        "stop_on_success",
+        "--evidence",
+        recorded,
+        "--frontier",
+        "--json",
+        "--seed",
+        "3",
+        "--checker",
+        "0.9,0.2",
+    )
+    assert command(*words) == 0
+    first = capsys.readouterr().out
+    assert command(*words) == 0
+    assert capsys.readouterr().out == first
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("bost_of_n",), "nearest: best_of_n"),
+        (("sample_and_vote(n=9)",), "sample 5 is asked, 4 are recorded"),
+        (("once", "--model", "medium"), "recorded: small, large"),
+        (("once", "--role", "weak"), "write it as ROLE=MODEL"),
+        (("once", "--budget", "5 apples"), "cannot read '5 apples'"),
+        (("once", "--budget", "5 s"), "budget in seconds"),
+        (("once", "--checker", "2"), "write 2 numbers"),
+        (("once", "--checker", "2,0"), "rates must lie"),
+        (("once", "--pace", "a,b,c"), "write 3 numbers"),
+        (("once", "--over", "luck"), "one of usd"),
+        (("once", "--table", "x.doc"), "ends in one of"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(recorded, capsys, words, message):
+    assert command(*words, "--evidence", recorded) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+
+
+def test_all_that_is_compared_stands_on_the_questions_that_all_are_recorded_on():
+    evidence = drawn(questions=10)
+    rows = evidence.rows
+    few = evidence.only((rows.role == "solver") | (rows.question < 4))
+    found = study(few, strategies("sample_and_vote(n=4)", "generative_verification(s=2,v=2)"))
+    assert {len(item.results.question) for item in found.settings} == {4}
+    assert "on 4 of 10 questions: those recorded for all that is compared" in found.notes
+    bare = few.only(few.rows.role == "solver")
+    with pytest.raises(Unsupported, match="no reply of a verifier is recorded"):
+        study(bare, strategies("generative_verification"))
+    apart = evidence.only((rows.question < 5) == (rows.arm == 0))
+    found = study(apart, strategies("once"))
+    assert "the models were asked different questions, so they do not compare" in found.notes
+    assert [len(item.results.question) for item in found.settings] == [5, 5]
+    one_short = evidence.only((rows.question > 0) | (rows.arm == 0))
+    assert {len(item.results.question) for item in study(one_short, strategies("once")).settings} == {9}
+
+
+def test_what_all_models_have_in_common_is_not_repeated(shown):
+    one, two = shown.settings[0], shown.settings[1]
+    named = replace(
+        shown,
+        settings=(
+            replace(one, models={"solver": "m Q8 direct"}),
+            replace(two, models={"solver": "m Q4 direct"}),
+        ),
+    )
+    assert list(report.short_names(named).values()) == ["Q8", "Q4"]
+    alone = replace(named, settings=named.settings[:1])
+    assert list(report.short_names(alone).values()) == ["m Q8 direct"]
+
+
+def test_own_evidence_replays_to_what_its_counts_say():
+    own = read_evidence("own")
+    arm = next(arm for arm in own.arms if (arm.format, arm.effort) == ("Q8_0", "direct"))
+    number, rows = own.arm(arm), own.rows
+    texts = ("stop_on_success(cap=16)", "sample_and_vote(n=16)", "best_of_n(n=16,by=likelihood)")
+    found = study(own, strategies(*texts), Conditions(arms=(arm,)))
+    once, stopped, *_ = found.settings
+    greedy = own.greedy & (rows.arm == number) & (rows.role == "solver")
+    assert once.score.value == pytest.approx(rows.score[greedy].mean())
+    counts = own.counts()
+    asked = counts.n[:, number] > 0
+    assert stopped.score.value == pytest.approx((counts.correct[asked, number] > 0).mean())
+    assert stopped.gain.low > 0
+    assert once.score.value < stopped.score.value
+
+
+def test_own_evidence_holds_verdicts_and_revisions_to_replay():
+    own = read_evidence("own")
+    arm = next(arm for arm in own.arms if (arm.format, arm.effort) == ("Q8_0", "direct"))
+    texts = ("generative_verification(s=4,v=2)", "sequential_revision(rounds=2,chains=4)")
+    found = study(own, strategies(*texts), Conditions(arms=(arm,)))
+    assert [item.strategy for item in found.settings] == ["once", *texts]
+    assert found.settings[1].amount("calls") > 4
+    assert any("those recorded for all that is compared" in note for note in found.notes)
+
+
+def test_a_part_trained_on_the_same_evidence_is_said_to_be_in_sample():
+    own = read_evidence("own")
+    weak, strong = (next(arm for arm in own.arms if arm.format == form) for form in ("Q4_0", "Q8_0"))
+    roles = {"weak": weak, "strong": strong}
+    found = study(own, strategies("cascade(samples=4,by=agreement_of_4)"), Conditions(roles=roles))
+    assert any("in sample: the trained part agreement_of_4" in note for note in found.notes)
+
+
+def test_the_effort_is_the_shortest_whose_chance_comes_close_to_the_best():
+    own = read_evidence("own")
+    text = "budget_forcing(limit=0,efforts=(direct,steps),by=(own_direct,own_steps),final_tokens=0,slack={})"
+    questions = [Question(item.id, item.text) for item in own.items]
+    strict, lenient = parse(text.format(0.0)), parse(text.format(1.0))
+    assert {lenient.effort(question) for question in questions} == {"direct"}
+    for question in questions:
+        signals = text_signals(question.content)
+        direct, steps = (learned(name).chance(signals) for name in ("own_direct", "own_steps"))
+        assert strict.effort(question) == ("direct" if direct >= steps else "steps")
+    found = study(own, [parse(text.format(1.0))], Conditions(arms=(arm_of(own, "direct"),)))
+    assert found.settings[1].gain.value == pytest.approx(
+        0.0, abs=0.08
+    )  # a sample in place of the greedy reply
+
+
+def arm_of(own, effort):
+    return next(arm for arm in own.arms if (arm.format, arm.effort) == ("Q8_0", effort))

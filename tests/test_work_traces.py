@@ -1,0 +1,430 @@
+"""Public traces read as their publishers count them; damaged ones name the rows, and nothing is returned."""
+
+import gzip
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comptroller.errors import ComptrollerError, FactError, RecordError
+from comptroller.work.rows import Reading
+from comptroller.work.tabular import CHUNK
+from comptroller.work.trace import NO_SESSION, Measured, Trace, summary
+from comptroller.work.traces import read_trace, reader_of, readers
+from comptroller.work.traces.plain import write
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("COMPTROLLER_DATA", ROOT.parent / "shared" / "data"))
+SKIP = Reading(skip_bad=True)
+
+AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
+2023-11-16 18:15:46.6805900,374,44
+2023-11-16 18:15:50.9951690,396,109
+2023-11-16 18:15:51.2224670,879,55
+"""
+BURST = """Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type
+100.0,a,43,GPT-4,906,446,1352,Conversation log
+151.5,,2,ChatGPT,36,29,65,API log
+151.5,a,8,GPT-4,1779,123,1902,Conversation log
+"""
+BURST_1 = """Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type
+5,ChatGPT,472,18,490,Conversation log
+45,ChatGPT,1087,230,1317,Conversation log
+"""
+MOONCAKE = "\n".join(
+    json.dumps(row)
+    for row in (
+        {"timestamp": 0, "input_length": 1000, "output_length": 5, "hash_ids": [0, 1]},
+        {"timestamp": 27, "input_length": 1100, "output_length": 7, "hash_ids": [0, 1, 2]},
+        {"timestamp": 3027, "input_length": 400, "output_length": 9, "hash_ids": [0]},
+    )
+)
+PLAIN = (
+    "arrival_s,prompt_tokens,output_tokens,first_token_s,last_token_s\n0.5,10,20,0.6,1.6\n2.0,11,21,2.2,3.0\n"
+)
+
+
+def bench(**changes: object) -> str:
+    result = {
+        "duration": 3.0,
+        "completed": 3,
+        "total_input_tokens": 60,
+        "input_lens": [10, 20, 30],
+        "output_lens": [2, 3, 4],
+        "ttfts": [0.1, 0.2, 0.3],
+        "itls": [[0.01], [0.01, 0.02], [0.01, 0.01, 0.01]],
+        "start_times": [1002.0, 1000.0, 1001.0],
+        "errors": ["", "", ""],
+    }
+    merged = {**result, **changes}
+    return json.dumps({key: value for key, value in merged.items() if value is not None})
+
+
+def put(folder: Path, name: str, text: str) -> Path:
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def pool(folder: Path, clients: int = 1, rows: str | None = None) -> Path:
+    for client in range(1, clients + 1):
+        lines = rows or "0,2.0,1.5,Gamma,0.4444,1.125\n600,,,,,\n1200,1.0,2.0,Weibull,0.54,0.57\n"
+        put(folder, f"chunk-{client}-trace.csv", lines)
+        windows = {
+            "0": {"input_tokens": "{100: 0.5, 300: 0.5}", "output_tokens": "{10: 1.0}"},
+            "1200": {"input_tokens": "{7: 1.0}", "output_tokens": "{0: 1.0}"},
+        }
+        put(folder, f"chunk-{client}-dataset.json", json.dumps(windows))
+    return folder
+
+
+def test_every_format_is_told_from_its_content(tmp_path: Path) -> None:
+    files = {
+        "azure": put(tmp_path, "a.csv", AZURE),
+        "burstgpt": put(tmp_path, "b.csv", BURST),
+        "mooncake": put(tmp_path, "m.jsonl", MOONCAKE),
+        "plain": put(tmp_path, "p.csv", PLAIN),
+        "vllm_bench": put(tmp_path, "v.json", bench()),
+    }
+    (tmp_path / "pool").mkdir()
+    files["servegen"] = pool(tmp_path / "pool")
+    assert {reader.name for reader in readers()} == set(files)
+    assert {name: reader_of(path).name for name, path in files.items()} == {name: name for name in files}
+
+
+def test_azure_times_are_exact_and_start_at_zero(tmp_path: Path) -> None:
+    trace = read_trace(put(tmp_path, "a.csv", AZURE))
+    assert trace.arrival_s.tolist() == pytest.approx([0.0, 4.314579, 4.541877], abs=1e-9)
+    assert trace.input_tokens.tolist() == [374, 396, 879]
+    assert trace.output_tokens.tolist() == [44, 109, 55]
+
+
+def test_packed_files_are_unpacked(tmp_path: Path) -> None:
+    packed = tmp_path / "a.csv.gz"
+    packed.write_bytes(gzip.compress(AZURE.encode()))
+    assert read_trace(packed).input_tokens.tolist() == [374, 396, 879]
+    packed.write_bytes(gzip.compress(AZURE.encode())[:40])
+    with pytest.raises(FactError):
+        read_trace(packed)
+
+
+def test_azure_2024_writes_an_offset(tmp_path: Path) -> None:
+    text = (
+        AZURE.replace("0,374", "0+00:00,374").replace("0,396", "0+00:00,396").replace("0,879", "0+00:00,879")
+    )
+    assert read_trace(put(tmp_path, "a.csv", text)).arrival_s[-1] == pytest.approx(4.541877, abs=1e-9)
+
+
+def test_burstgpt_keeps_sessions(tmp_path: Path) -> None:
+    trace = read_trace(put(tmp_path, "b.csv", BURST))
+    assert trace.session is not None
+    assert trace.session.tolist() == [0, NO_SESSION, 0]
+    assert trace.arrival_s.tolist() == [0.0, 51.5, 51.5]
+    older = read_trace(put(tmp_path, "b1.csv", BURST_1))
+    assert older.session is None
+    assert older.output_tokens.tolist() == [18, 230]
+
+
+def test_a_failed_burstgpt_request_is_a_bad_row(tmp_path: Path) -> None:
+    path = put(tmp_path, "b.csv", BURST_1 + "50,ChatGPT,9,0,9,API log\n")
+    with pytest.raises(RecordError, match=r"1 bad row: row 4: Response tokens is 0: the request failed"):
+        read_trace(path)
+    assert (len(read_trace(path, SKIP)), read_trace(path, SKIP).dropped) == (2, 1)
+
+
+def test_mooncake_blocks_are_compressed_rows(tmp_path: Path) -> None:
+    trace = read_trace(put(tmp_path, "m.jsonl", MOONCAKE))
+    assert trace.blocks is not None
+    assert trace.arrival_s.tolist() == [0.0, 0.027, 3.027]
+    assert trace.blocks.offsets.tolist() == [0, 2, 5, 6]
+    assert trace.blocks.ids.tolist() == [0, 1, 0, 1, 2, 0]
+    assert trace.blocks.tokens == 512
+    assert trace.blocks.reuse == pytest.approx(0.5)
+    part = trace.take(np.array([2, 1]))
+    assert part.blocks is not None
+    assert part.blocks.ids.tolist() == [0, 0, 1, 2]
+    assert part.blocks.offsets.tolist() == [0, 1, 4]
+
+
+def test_vllm_results_are_sorted_by_arrival_with_what_was_measured(tmp_path: Path) -> None:
+    trace = read_trace(put(tmp_path, "v.json", bench()))
+    assert trace.arrival_s.tolist() == [0.0, 1.0, 2.0]
+    assert trace.input_tokens.tolist() == [20, 30, 10]
+    assert trace.measured is not None
+    assert trace.measured.ttft_s.tolist() == [0.2, 0.3, 0.1]
+    assert trace.measured.e2e_s.tolist() == pytest.approx([0.23, 0.33, 0.11])
+    waited = read_trace(put(tmp_path, "q.json", bench(queue_times=[1.5, 0.0, 0.0])))
+    assert waited.arrival_s.tolist() == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        ({"start_times": None}, FactError, "start_times: is missing"),
+        ({"input_lens": None}, FactError, "--save-detailed"),
+        ({"ttfts": [0.1]}, FactError, "has 1 entries"),
+        ({"errors": ["", "timed out", ""]}, RecordError, "row 2: the request failed: timed out"),
+        ({"output_lens": [2, -3, 4]}, RecordError, r"row 2: output_tokens is negative \(-3\)"),
+        ({"start_times": [1.0, None, 2.0]}, RecordError, "row 2: arrival_s is missing"),
+    ],
+)
+def test_damaged_vllm_results(tmp_path: Path, changes: dict[str, object], error: type, says: str) -> None:
+    with pytest.raises(error, match=says):
+        read_trace(put(tmp_path, "v.json", bench(**changes)))
+
+
+def test_two_runs_in_one_vllm_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FactError, match="one run a file"):
+        read_trace(put(tmp_path, "v.json", bench() + "\n" + bench()))
+
+
+def test_servegen_pool_draws_the_rates_it_states(tmp_path: Path) -> None:
+    trace = read_trace(pool(tmp_path, clients=20), rng=np.random.default_rng(3))
+    first, silent, last = np.histogram(trace.arrival_s, [0, 600, 1200, 1800])[0]
+    assert first == 20 * 1200
+    assert silent == 0
+    assert last == 20 * 600
+    early = trace.between(0, 600)
+    assert set(early.input_tokens.tolist()) == {100, 300}
+    assert early.input_tokens.mean() == pytest.approx(200, rel=0.02)
+    late = trace.between(1200, 1800)
+    assert set(late.input_tokens.tolist()) == {7}
+    assert set(late.output_tokens.tolist()) == {1}
+
+
+def test_servegen_gaps_follow_their_family(tmp_path: Path) -> None:
+    """Gamma gaps of shape k vary by 1/sqrt(k); Weibull ones of shape c by sqrt(G(1+2/c)/G(1+1/c)^2 - 1)."""
+    for shape, family, cv in ((0.25, "Gamma", 2.0), (0.5, "Weibull", np.sqrt(5.0))):
+        folder = tmp_path / family
+        folder.mkdir()
+        trace = read_trace(pool(folder, rows=f"0,100.0,{cv},{family},{shape},1.0\n"))
+        assert len(trace) == 60_000
+        assert trace.cv == pytest.approx(cv, rel=0.05)
+
+
+def test_servegen_is_the_same_for_the_same_seed_and_reads_one_client(tmp_path: Path) -> None:
+    folder = pool(tmp_path, clients=2)
+    one, two = (read_trace(folder, rng=np.random.default_rng(5)) for _ in range(2))
+    assert one.arrival_s.tobytes() == two.arrival_s.tobytes()
+    alone = read_trace(folder / "chunk-1-trace.csv", rng=np.random.default_rng(5))
+    assert 2 * len(alone) == len(one)
+    part = read_trace(folder, Reading(start_s=1200, end_s=1500), np.random.default_rng(5))
+    assert 0 <= part.arrival_s.min() <= part.arrival_s.max() < 300
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("0,2.0,1.5,Pareto,1,1\n", "line 1: family: unknown 'Pareto'.*Gamma, Weibull"),
+        ("0,x,1.5,Gamma,1,1\n", "line 1: cell 2 is not a number"),
+        ("0,2.0,1.5,Gamma\n", "has 4 cells"),
+        ("600,2.0,1.5,Gamma,1,1\n0,2.0,1.5,Gamma,1,1\n", "does not increase"),
+        ("0,1e9,1.5,Gamma,1,1\n", "describes 6e.11 requests"),
+        ("0,2.0,1.5,Gamma,-1,1\n", "shape > 0"),
+        ("0,,,,,\n", "describes no request"),
+    ],
+)
+def test_damaged_servegen_pools(tmp_path: Path, rows: str, says: str) -> None:
+    with pytest.raises(FactError, match=says):
+        read_trace(pool(tmp_path, rows=rows))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "says"),
+    [
+        ('{"0": {"text_tokens": "{1: 1.0}"}}', "0.input_tokens: is missing among text_tokens"),
+        ('{"0": {"input_tokens": "{1: }", "output_tokens": "{1: 1.0}"}}', "not a table of token counts"),
+        ('{"0": {"input_tokens": "{1: -1.0}", "output_tokens": "{1: 1.0}"}}', "negative or no weights"),
+        ('{"0": {"input_tokens": "{}", "output_tokens": "{}"}}', "gives no lengths"),
+        ("{", "not readable as JSON"),
+    ],
+)
+def test_damaged_servegen_lengths(tmp_path: Path, dataset: str, says: str) -> None:
+    folder = pool(tmp_path)
+    put(folder, "chunk-1-dataset.json", dataset)
+    with pytest.raises(FactError, match=says):
+        read_trace(folder)
+
+
+BAD_ROWS = [
+    ("2023-11-16 18:15:51.3,,5", "input_tokens is missing or not a number"),
+    ("2023-11-16 18:15:51.3,7", "output_tokens is missing or not a number"),
+    ("2023-11-16 18:15:51.3,nan,5", "input_tokens is missing or not a number"),
+    ("2023-11-16 18:15:51.3,-7,5", r"input_tokens is negative \(-7\)"),
+    ("2023-11-16 18:15:51.3,7,0", r"output_tokens is zero \(0\)"),
+    ("2023-11-16 18:15:51.3,7,2e7", r"output_tokens is absurd \(20000000\)"),
+    ("2023-11-16 18:15:51.3,7,inf", "output_tokens is absurd"),
+    ("2023-11-16 18:15:51.3,7.5,1", "input_tokens is not a whole number"),
+    ("yesterday evening at six,7,1", "arrival_s is missing or not a time"),
+    ("2023-11-16 18:15:51.3+02:00,7,1", "arrival_s is missing or not a time"),
+    ("9023-11-16 18:15:51.3,7,1", "arrival_s is missing or not a time"),
+    ("2053-11-16 18:15:51.3,7,1", "arrival_s is absurd"),
+    ("2023-11-16 18:15:48.0000000,7,1", "out of order: arrives 3.22247 s before an earlier row"),
+]
+
+
+@pytest.mark.parametrize(("row", "says"), BAD_ROWS)
+def test_a_bad_row_is_named_and_nothing_returned(tmp_path: Path, row: str, says: str) -> None:
+    path = put(tmp_path, "a.csv", AZURE + row + "\n2023-11-16 18:15:59.0000000,1,1\n")
+    with pytest.raises(RecordError, match=f"a.csv: 1 bad row: row 5: {says}"):
+        read_trace(path)
+    kept = read_trace(path, SKIP)
+    assert (len(kept), kept.dropped) == (4, 1)
+    assert kept.arrival_s[-1] == pytest.approx(12.31941)
+
+
+def test_the_first_five_bad_rows_are_named_and_all_counted(tmp_path: Path) -> None:
+    path = put(tmp_path, "a.csv", AZURE + "x,1,1\n" * 9)
+    with pytest.raises(RecordError) as caught:
+        read_trace(path)
+    assert [row for row, _ in caught.value.rows] == [5, 6, 7, 8, 9]
+    assert caught.value.total == 9
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", "row 4: is not a JSON object"),
+        ("[1]", "row 4: is not a JSON object"),
+        ('{"timestamp": 4000, "input_length": 9}', "row 4: output_tokens is missing"),
+        ('{"timestamp": "4000", "input_length": 9, "output_length": 1}', "row 4: arrival_s is missing"),
+        ('{"timestamp": 4000, "input_length": NaN, "output_length": 1}', "row 4: input_tokens is missing"),
+        (
+            '{"timestamp": 4000, "input_length": 9, "output_length": 1, "hash_ids": [0.5]}',
+            "hash_ids is not a list",
+        ),
+        (
+            '{"timestamp": 4000, "input_length": 9, "output_length": 1, "hash_ids": [1, 2, 3]}',
+            "covers 1536 tokens",
+        ),
+        ('{"timestamp": 10, "input_length": 9, "output_length": 1}', "row 4: out of order: arrives 3.017 s"),
+    ],
+)
+def test_damaged_mooncake_rows(tmp_path: Path, line: str, says: str) -> None:
+    path = put(tmp_path, "m.jsonl", MOONCAKE + "\n" + line + "\n")
+    with pytest.raises(RecordError, match=says):
+        read_trace(path)
+    kept = read_trace(path, SKIP)
+    assert kept.blocks is not None
+    assert (len(kept), kept.dropped, len(kept.blocks.ids)) == (3, 1, 6)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "hello\n", "a,b,c\n1,2,3\n", '{"x": 1}\n', AZURE.replace("ContextTokens", "Tokens")]
+)
+def test_an_unknown_format_lists_the_accepted_ones(tmp_path: Path, text: str) -> None:
+    with pytest.raises(FactError, match="not a trace format that is known") as caught:
+        read_trace(put(tmp_path, "x.csv", text))
+    assert all(reader.name in str(caught.value) for reader in readers())
+
+
+def test_no_file_no_text_no_rows(tmp_path: Path) -> None:
+    with pytest.raises(FactError, match=r"No such file"):
+        read_trace(tmp_path / "absent.csv")
+    (tmp_path / "binary.csv").write_bytes(bytes(range(256)))
+    with pytest.raises(FactError, match="UTF-8"):
+        read_trace(tmp_path / "binary.csv")
+    with pytest.raises(FactError, match="has no usable request"):
+        read_trace(put(tmp_path, "a.csv", "TIMESTAMP,ContextTokens,GeneratedTokens\n"))
+    with pytest.raises(FactError, match=r"no request in \[100, inf\) s"):
+        read_trace(put(tmp_path, "b.csv", AZURE), Reading(start_s=100))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    start=st.sampled_from([AZURE, BURST, MOONCAKE, PLAIN, bench(), ""]),
+    cut=st.integers(0, 400),
+    junk=st.text(max_size=60),
+    skip=st.booleans(),
+)
+def test_damage_anywhere_never_gives_a_traceback(
+    tmp_path_factory: pytest.TempPathFactory, start: str, cut: int, junk: str, skip: bool
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged.csv"
+    path.write_text(start[:cut] + junk + start[cut:], encoding="utf-8", errors="surrogatepass", newline="")
+    try:
+        trace = read_trace(path, Reading(skip_bad=skip))
+    except ComptrollerError:
+        return
+    assert len(trace) > 0
+    assert (np.diff(trace.arrival_s) >= 0).all()
+    assert min(trace.input_tokens.min(), trace.output_tokens.min()) >= 1
+    assert trace.dropped == 0 or skip
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.floats(0, 1e6), st.integers(1, 10**7), st.integers(1, 10**7), st.floats(0, 100)),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_a_written_trace_reads_back_the_same(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[float, int, int, float]]
+) -> None:
+    arrival, inputs, outputs, took = (np.array(column) for column in zip(*sorted(rows), strict=True))
+    trace = Trace(arrival - arrival[0], inputs, outputs, measured=Measured(took, 2 * took))
+    path = tmp_path_factory.getbasetemp() / "round.csv"
+    write(trace, path)
+    back = read_trace(path)
+    assert back.arrival_s.tobytes() == trace.arrival_s.tobytes()
+    assert back.input_tokens.tolist() == inputs.tolist()
+    assert back.output_tokens.tolist() == outputs.tolist()
+    assert back.measured is not None
+    assert back.measured.ttft_s == pytest.approx(took, abs=1e-9)
+
+
+def test_blank_lines_count_in_the_middle_and_not_at_the_end(tmp_path: Path) -> None:
+    for rows in (2, CHUNK - 1, CHUNK):
+        text = "arrival_s,input_tokens,output_tokens\n" + "1,1,1\n" * rows
+        assert len(read_trace(put(tmp_path, "p.csv", text + "\n\n"))) == rows
+        with pytest.raises(RecordError, match=rf"1 bad row: row {rows + 2}: input_tokens is missing"):
+            read_trace(put(tmp_path, "p.csv", text + "\n1,1,1\n"))
+
+
+def test_large_files_are_read_in_chunks(tmp_path: Path) -> None:
+    rows = 10 * CHUNK + 7
+    text = "arrival_s,input_tokens,output_tokens\n" + "".join(f"{i},{i % 7 + 1},2\n" for i in range(rows))
+    path = put(tmp_path, "p.csv", text)
+    trace = read_trace(path)
+    assert (len(trace), trace.arrival_s[-1], int(trace.input_tokens[-1])) == (
+        rows,
+        rows - 1,
+        (rows - 1) % 7 + 1,
+    )
+    with path.open("a") as file:
+        file.write("5,1,1\n")
+    with pytest.raises(RecordError, match=f"row {rows + 2}: out of order"):
+        read_trace(path)
+
+
+# What the publishers' own counts and the notes beside the data state.
+PUBLISHED = [
+    ("azure_2023_conv.csv", 19366, 3501.7, 5.53, 1154.7, 211.1, None),
+    ("azure_2023_code.csv", 8819, 3435.9, 2.57, 2047.8, 27.9, None),
+    ("mooncake_conversation.jsonl", 12031, 3537.0, 3.40, 12035, 342.6, 0.366),
+    ("mooncake_synthetic.jsonl", 3993, 1022.0, 3.91, 15325, 149.1, 0.640),
+]
+
+
+@pytest.mark.parametrize("published", PUBLISHED, ids=lambda row: row[0])
+def test_public_traces_have_their_published_shape(published: tuple[Any, ...]) -> None:
+    name, rows, span_s, rate, inputs, outputs, reuse = published
+    path = DATA / "traces" / name
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    start = time.perf_counter()
+    seen = summary(read_trace(path))
+    assert time.perf_counter() - start < 1.0
+    assert seen.requests == rows
+    assert seen.span_s == pytest.approx(span_s, abs=0.06)
+    assert seen.rate_per_s == pytest.approx(rate, abs=0.006)
+    assert seen.mean_input_tokens == pytest.approx(inputs, abs=0.6)
+    assert seen.mean_output_tokens == pytest.approx(outputs, abs=0.06)
+    assert seen.block_reuse is None if reuse is None else seen.block_reuse == pytest.approx(reuse, abs=5e-4)
