@@ -160,7 +160,8 @@ def _trial(
 def _verification(
     rehearsal: Rehearsal, draws: Sequence[Trace], trials: Sequence[Trial], held: Trial
 ) -> Verification:
-    distinct = {trial.line: trial for trial in reversed(trials)}
+    climb = sorted((t for t in trials if t.goal.demand <= held.goal.demand), key=lambda t: -t.goal.demand)
+    distinct = {trial.line: trial for trial in climb}
     return Verification(
         draws=rehearsal.draws,
         requests_per_draw=len(draws[0]),
@@ -175,7 +176,7 @@ def _verification(
                 upper_s=tuple(short(item.upper_s) for item in trial.seen),
                 holds=trial.holds,
             )
-            for trial in sorted(distinct.values(), key=lambda x: x.goal.demand)
+            for trial in reversed(distinct.values())
         ),
     )
 
