@@ -21,7 +21,7 @@ from comptroller.report.terminal import console, print_sheet
 from comptroller.report.timeline import timeline
 from comptroller.work.rows import Reading
 from comptroller.work.traces import read_trace
-from comptroller.work.workload import find_trace
+from comptroller.work.workload import find_data
 
 File = Path | None
 SAMPLES = 240
@@ -64,7 +64,7 @@ def run(
     as_calls = writer_of(calls) if calls else None
     found = load_plan(plan)
     here = Path(trace)
-    requests = read_trace(here if here.exists() else find_trace(trace, plan), Reading(skip_bad=skip_bad))
+    requests = read_trace(here if here.exists() else find_data("trace", trace, plan), Reading(skip_bad=skip_bad))
     samples = SAMPLES if html or perfetto_ else 0
     done = [
         simulate_plan(found, requests, Conditions(scale, name, samples))

@@ -113,9 +113,15 @@ def replayed(
         Unsupported: the strategy asks for what is not recorded, or the budget limits what the record lacks.
     """
     chosen = _questions(strategy, replay, questions, budget)
-    rows = [_one(strategy, replay, number, budget) for number in chosen]
-    found = [(world.score(run.answer), run) for world, run in rows]
-    return gather(spell(strategy), chosen, found, replay.timed)
+    return gather(spell(strategy), chosen, runs(strategy, replay, chosen, budget), replay.timed)
+
+
+def runs(
+    strategy: Strategy, replay: Replay, questions: Sequence[int], budget: Budget = UNLIMITED
+) -> list[tuple[float, Played]]:
+    """Score and run of each question."""
+    rows = [_one(strategy, replay, number, budget) for number in questions]
+    return [(world.score(run.answer), run) for world, run in rows]
 
 
 def _questions(
@@ -154,13 +160,23 @@ def nested(
     Raises:
         InputError: smaller sizes of the strategy are not prefixes of larger ones.
     """
+    chosen = _questions(strategy, replay, questions, UNLIMITED)
+    return [
+        gather(spell(one), chosen, found, replay.timed)
+        for one, found in nested_runs(strategy, replay, sizes, chosen)
+    ]
+
+
+def nested_runs(
+    strategy: Strategy, replay: Replay, sizes: Sequence[int], questions: Sequence[int]
+) -> list[tuple[Strategy, list[tuple[float, Played]]]]:
+    """The strategy at each size with score and run of each question; `nested` says how."""
     name, choose = getattr(strategy, "nested", ""), getattr(strategy, "choose", None)
     if not name or choose is None:
         raise InputError(f"{spell(strategy)}: its smaller settings are not prefixes of a larger one")
     largest = replace(strategy, **{name: max(sizes)})  # type: ignore[type-var]
-    chosen = _questions(largest, replay, questions, UNLIMITED)
     rows: list[list[tuple[float, Played]]] = [[] for _ in sizes]
-    for number in chosen:
+    for number in questions:
         world, run = _one(largest, replay, number, UNLIMITED)
         order = sorted(run.replies, key=lambda reply: reply.done_s)
         roots = [reply.ask for reply in _asked(run) if reply.ask.after is None]
@@ -169,10 +185,7 @@ def nested(
             seen = tuple(reply for reply in order if _root(reply) in kept)
             part = Played(run.question, choose(seen), seen, max((r.done_s for r in seen), default=0.0), False)
             rows[at].append((world.score(part.answer), part))
-    return [
-        gather(spell(replace(strategy, **{name: size})), chosen, found, replay.timed)  # type: ignore[type-var]
-        for size, found in zip(sizes, rows, strict=True)
-    ]
+    return [(replace(strategy, **{name: size}), found) for size, found in zip(sizes, rows, strict=True)]  # type: ignore[type-var]
 
 
 def _asked(run: Played) -> list[Reply]:

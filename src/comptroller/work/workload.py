@@ -18,6 +18,8 @@ from comptroller.errors import FactError, UnknownId
 from comptroller.facts.reader import locate, parse_toml
 from comptroller.facts.site import Term
 from comptroller.quantities import UNITS, to_si
+from comptroller.work.evidence_readers import packaged
+from comptroller.work.quality import Quality
 from comptroller.work.rows import Reading
 from comptroller.work.sizes import STRICT, TAGS, Sizes, conflict
 
@@ -149,11 +151,13 @@ class Workload(BaseModel):
     (1: Poisson), or a `trace`, as it is, `scale` times as fast or at a mean of `rate_per_s`; the rate to hold
     is then its `peak`. Lengths come from the trace or from `lengths`.
     spare_replicas: replicas of each deployment kept in reserve (1: N+1).  caps: most devices by accelerator.
+    quality: what must be solved; the rate is then that of questions, lengths come from the evidence, and `models`
+    are the recorded ones that may answer (all, if none is named).
     """
 
     model_config = STRICT
     name: Annotated[str, Field(min_length=1)]
-    models: tuple[str, ...] = Field(min_length=1)
+    models: tuple[str, ...] = ()
     rate_per_s: Rate | None = None
     cv: Annotated[float, Field(strict=True, ge=0, le=100)] | None = None
     trace: str | None = None
@@ -166,16 +170,21 @@ class Workload(BaseModel):
     objectives: Objectives = Objectives()
     objective: Goal = Goal.USD
     budget: Budget | None = None
+    quality: Quality | None = None
     spare_replicas: Count = 0
     caps: Mapping[str, Count] = Field(default_factory=dict)
     allow: Allow = Allow()
 
     @model_validator(mode="after")
     def _arrivals(self) -> Workload:
+        if self.quality is None and not self.models:
+            raise conflict("models", "is missing", "a list that is not empty, or quality")
+        if self.quality is not None and self.lengths is not None:
+            raise conflict("lengths", "are already given by the evidence", "quality.lengths, or none")
         if self.trace is None:
             if self.rate_per_s is None:
                 raise conflict("rate_per_s", "no arrivals", "rate_per_s, or trace")
-            if self.lengths is None:
+            if self.lengths is None and self.quality is None:
                 raise conflict("lengths", "is missing", "a histogram, distributions, or a trace")
             given = [name for name in ("scale", "part", "peak") if getattr(self, name) is not None]
             if given:
@@ -200,10 +209,15 @@ class Workload(BaseModel):
     def digest(self) -> str:
         """SHA-256 of the document and of its trace's content; the same wherever the files lie."""
         path = Path(self.trace) if self.trace else None
-        document = self.model_copy(update={"trace": path.name if path else None})
-        sha = hashlib.sha256(document.model_dump_json().encode())
-        if path:
-            for file in sorted(path.glob("chunk-*")) if path.is_dir() else [path]:
+        asked = self.quality
+        records = Path(asked.evidence) if asked else None
+        update: dict[str, Any] = {"trace": path.name if path else None}
+        if asked and records:
+            update["quality"] = asked.model_copy(update={"evidence": records.name})
+        sha = hashlib.sha256(self.model_copy(update=update).model_dump_json().encode())
+        parts = sorted(path.glob("chunk-*")) if path and path.is_dir() else [path]
+        for file in (*parts, records):
+            if file and file.is_file():
                 sha.update(file.name.encode() + file.read_bytes())
         return sha.hexdigest()
 
@@ -230,7 +244,9 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
         raise _explained(error.errors()[0], file.name) from error
     allow = workload.allow
     update: dict[str, Any] = {
-        "models": _located("models", "models", workload.models, file),
+        "models": workload.models
+        if workload.quality
+        else _located("models", "models", workload.models, file),
         "caps": dict(
             zip(_located("caps", "accelerators", workload.caps, file), workload.caps.values(), strict=True)
         ),
@@ -242,7 +258,9 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
         ),
     }
     if workload.trace is not None:
-        update["trace"] = str(find_trace(workload.trace, file))
+        update["trace"] = str(find_data("trace", workload.trace, file))
+    if workload.quality is not None:
+        update["quality"] = _found_records(workload.quality, file)
     return workload.model_copy(update=update)
 
 
@@ -262,28 +280,47 @@ def _located(
     return tuple(found)
 
 
-def trace_folders(file: Path) -> Iterator[Path]:
-    """Where a trace is looked for: beside the workload, then in the data folders."""
+def _found_records(quality: Quality, file: Path) -> Quality:
+    """The target with its evidence found and the models it maps to located."""
+    models = dict(
+        zip(
+            quality.models,
+            _located("quality.models", "models", tuple(quality.models.values()), file),
+            strict=True,
+        )
+    )
+    if quality.evidence in packaged():
+        return quality.model_copy(update={"models": models})
+    found = find_data("evidence", quality.evidence, file)
+    return quality.model_copy(update={"models": models, "evidence": str(found)})
+
+
+FOLDERS = {"trace": "traces", "evidence": "evidence"}
+"""The data folder of each kind of file that a workload names."""
+
+
+def data_folders(kind: str, file: Path) -> Iterator[Path]:
+    """Where a file is looked for: beside the workload, then in the data folders."""
     yield file.parent
     if root := os.environ.get("COMPTROLLER_DATA"):
-        yield Path(root) / "traces"
+        yield Path(root) / FOLDERS[kind]
     for base in (Path.cwd(), file.absolute().parent, file.absolute().parent.parent):
-        yield base.parent / "shared" / "data" / "traces"
+        yield base.parent / "shared" / "data" / FOLDERS[kind]
 
 
-def find_trace(name: str, file: Path) -> Path:
-    """The trace file or folder of a name or path.
+def find_data(kind: str, name: str, file: Path) -> Path:
+    """The trace or evidence, a file or folder, of a name or path.
 
     Raises:
         FactError: it is nowhere; says where it was looked for.
     """
-    folders = list(dict.fromkeys(trace_folders(file)))
+    folders = list(dict.fromkeys(data_folders(kind, file)))
     for folder in folders:
         if (folder / name).exists():
             return folder / name
     places = ", ".join(str(folder) for folder in folders)
-    hint = "a path, or COMPTROLLER_DATA set to the folder that holds traces/"
-    raise FactError(file.name, "trace", f"{name!r} is not there; looked in {places}", hint)
+    hint = f"a path, or COMPTROLLER_DATA set to the folder that holds {FOLDERS[kind]}/"
+    raise FactError(file.name, kind, f"{name!r} is not there; looked in {places}", hint)
 
 
 def _explained(error: ErrorDetails, file: str) -> FactError:
