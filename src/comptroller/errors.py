@@ -8,6 +8,8 @@
     ├── Unsupported           the facts or the evidence do not support an answer
     │   ├── NoSuchRate        an accelerator cannot run a number format
     │   └── DoesNotFit        weights or cache exceed the memory, by how many bytes
+    ├── BudgetExceeded        a call's worst case is more than a budget has left; names budget, limit and spend
+    ├── LedgerError           the books cannot be opened, read or written; names the fix
     ├── Infeasible            no choice meets the objectives; names what binds and what would be feasible
     └── ProtocolError         a strategy or a world broke the protocol between them; names which rule
 
@@ -82,6 +84,35 @@ class DoesNotFit(Unsupported):
     def __init__(self, what: str, where: str, short_bytes: float) -> None:
         self.short_bytes = short_bytes
         super().__init__(f"{what} does not fit on {where}: short by {short_bytes / 1e9:.2f} GB")
+
+
+class BudgetExceeded(ComptrollerError):
+    """A call's worst case is more than a budget has left.
+
+    All amounts in picodollars; `asked` is None where the price is unknown.
+
+    >>> print(BudgetExceeded("key checkout per day", 5 * 10**12, 4_900_000_000_000, 0, 250_000_000_000))
+    budget of key checkout per day: limit $5.00, spent $4.90, held by open calls $0.00; this call may cost $0.25
+    """
+
+    def __init__(self, budget: str, limit: int, spent: int, held: int, asked: int | None) -> None:
+        self.budget, self.limit, self.spent, self.held, self.asked = budget, limit, spent, held, asked
+        may = "has no known price" if asked is None else f"may cost {_usd(asked)}"
+        super().__init__(
+            f"budget of {budget}: limit {_usd(limit)}, spent {_usd(spent)}, held by open calls {_usd(held)}; "
+            f"this call {may}"
+        )
+
+
+def _usd(pusd: int) -> str:
+    """Dollars of picodollars, to the cent or exactly where there is less."""
+    whole, part = divmod(abs(pusd), 10**12)
+    digits = f"{part:012d}".rstrip("0").ljust(2, "0")
+    return f"{'-' * (pusd < 0)}${whole:,}.{digits}"
+
+
+class LedgerError(ComptrollerError):
+    """The books cannot be opened, read or written; the message names the fix."""
 
 
 class Infeasible(ComptrollerError):
