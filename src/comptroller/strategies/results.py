@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from math import nan
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.inference_units import per_solved
-from comptroller.errors import InputError
+from comptroller.errors import InputError, Unsupported
 from comptroller.quantities import Cost, Tokens
 from comptroller.strategies.drive import Drive, Played, play
 from comptroller.strategies.protocol import UNLIMITED, Budget, Reply, Strategy
@@ -186,6 +187,50 @@ def nested_runs(
             part = Played(run.question, choose(seen), seen, max((r.done_s for r in seen), default=0.0), False)
             rows[at].append((world.score(part.answer), part))
     return [(replace(strategy, **{name: size}), found) for size, found in zip(sizes, rows, strict=True)]  # type: ignore[type-var]
+
+
+def grid_runs(
+    points: Sequence[Strategy],
+    replay: Replay,
+    questions: Sequence[int],
+    missing: list[tuple[str, str]],
+    budget: Budget = UNLIMITED,
+) -> list[tuple[Strategy, list[tuple[float, Played]]]]:
+    """Score and run of each question at every point; one replay for all sizes of a nested parameter.
+
+    missing: gets what the evidence does not support, with its reason.
+    """
+    families: dict[Any, list[int]] = {}
+    found: list[tuple[Strategy, list[tuple[float, Played]]]] = []
+    for point in points:
+        name = getattr(point, "nested", "") if len(points) > 1 and budget == UNLIMITED else ""
+        if name:
+            families.setdefault(replace(point, **{name: 1}), []).append(getattr(point, name))  # type: ignore[type-var]
+            continue
+        try:
+            found.append((point, runs(point, replay, _questions(point, replay, questions, budget), budget)))
+        except Unsupported as gap:
+            missing.append((spell(point), str(gap)))
+    for family, sizes in families.items():
+        found += _sizes(family, sizes, replay, questions, missing)
+    return found
+
+
+def _sizes(
+    family: Any,
+    sizes: list[int],
+    replay: Replay,
+    questions: Sequence[int],
+    missing: list[tuple[str, str]],
+) -> list[tuple[Strategy, list[tuple[float, Played]]]]:
+    """A family at the sizes that the evidence has samples for."""
+    for most in range(len(sizes), 0, -1):
+        try:
+            chosen = _questions(family, replay, questions, UNLIMITED)
+            return nested_runs(family, replay, sizes[:most], chosen)
+        except Unsupported as gap:
+            missing.append((spell(replace(family, **{family.nested: sizes[most - 1]})), str(gap)))
+    return []
 
 
 def _asked(run: Played) -> list[Reply]:

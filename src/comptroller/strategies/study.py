@@ -8,9 +8,8 @@ with its reason, not guessed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import isnan, nan
-from typing import Any
 
 import numpy as np
 
@@ -22,8 +21,9 @@ from comptroller.strategies.protocol import UNLIMITED, Budget, Strategy
 from comptroller.strategies.replay import Checker, Pace, Replay, Service
 from comptroller.strategies.results import (
     Results,
+    gather,
+    grid_runs,
     mean_interval,
-    nested,
     paired_difference,
     per_solved_interval,
     replayed,
@@ -239,32 +239,12 @@ def _points(
     grid: bool,
     missing: list[tuple[str, str]],
 ) -> list[Results]:
-    """The strategy at its grid: one replay for all sizes of a nested parameter, where no budget cuts runs short."""
+    """The strategy, or every point of its grid, as far as the evidence goes."""
     points = settings(strategy) if grid else [strategy]
-    name = getattr(strategy, "nested", "") if grid and conditions.budget == UNLIMITED else ""
-    if not name:
-        tried = (_tried(point, replay, conditions, chosen, missing) for point in points)
-        return [found for found in tried if found]
-    families: dict[Any, list[int]] = {}
-    for point in points:
-        families.setdefault(replace(point, **{name: 1}), []).append(getattr(point, name))  # type: ignore[type-var]
     return [
-        found
-        for family, sizes in families.items()
-        for found in _sizes(family, sizes, replay, chosen, missing)
+        gather(spell(point), chosen, rows, replay.timed)
+        for point, rows in grid_runs(points, replay, chosen, missing, conditions.budget)
     ]
-
-
-def _sizes(
-    family: Any, sizes: list[int], replay: Replay, chosen: list[int], missing: list[tuple[str, str]]
-) -> list[Results]:
-    """A family at the sizes that the evidence has samples for."""
-    for most in range(len(sizes), 0, -1):
-        try:
-            return nested(family, replay, sizes[:most], chosen)
-        except Unsupported as gap:
-            missing.append((spell(replace(family, **{family.nested: sizes[most - 1]})), str(gap)))
-    return []
 
 
 def _tried(
