@@ -9,8 +9,11 @@ import pytest
 
 import comptroller
 from comptroller.errors import InputError, Unsupported
+from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
+from comptroller.planning.fleet import fleet_of
 from comptroller.planning.plan import Plan
+from comptroller.planning.planner import shipped
 from comptroller.planning.simulation import Conditions, Simulation, simulate_plan
 from comptroller.report.simulated import record
 from simulate_worlds import chat, stream, with_blocks
@@ -89,7 +92,10 @@ def test_the_same_conditions_give_the_same_document(simulation: Simulation) -> N
 
 
 def test_a_request_beyond_the_context_is_refused_counted_and_missed() -> None:
-    longest = max(model(service.deployment.model).context_tokens for service in PLAN.services)
+    longest = max(
+        service.deployment.engine.context_tokens or model(service.deployment.model).context_tokens
+        for service in PLAN.services
+    )
     tokens = TRACE.input_tokens.copy()
     tokens[7] = longest
     found = simulate_plan(PLAN, replace(TRACE, input_tokens=tokens))
@@ -132,9 +138,83 @@ def test_a_scale_must_be_a_positive_number(scale: float) -> None:
         Conditions(scale=scale)
 
 
-def test_split_services_are_refused_not_guessed() -> None:
+def split(prefill: int = 2, decode: int = 2, accelerator: str = "h100_sxm") -> Plan:
+    """The golden plan's first service alone, its replicas in two pools."""
     document = PLAN.model_dump(mode="json")
-    pools = document["services"][0]["deployment"]["pools"]
-    pools.append({**pools[0], "phase": "decode"})
-    with pytest.raises(Unsupported, match="splits its phases"):
+    service = document["services"][0]
+    pool = service["deployment"]["pools"][0]
+    service["usd_per_h"] = (prefill + decode) * service["usd_per_h"] / pool["replicas"]
+    service["deployment"]["pools"] = [
+        {**pool, "phase": "prefill", "replicas": prefill},
+        {**pool, "phase": "decode", "replicas": decode, "accelerator": accelerator},
+    ]
+    document["services"] = [service]
+    return Plan.model_validate(document)
+
+
+def test_split_pools_hand_the_cache_over_their_link() -> None:
+    found = simulate_plan(split(), TRACE)
+    table = fleet_of(split().services, shipped()).services[0].replicas[0].table
+    assert table.transfer_bytes_per_s == 2 * accelerator("h100_sxm").scale_up.one_way_bytes_per_s
+    outcome = found.outcome
+    assert set(outcome.requests.prompt_rank) <= {0, 1} and set(outcome.requests.token_rank) <= {2, 3}
+    assert outcome.counts()["stop"] == len(TRACE)
+    steps = np.maximum(TRACE.output_tokens - 1, 1)
+    gap_s = outcome.e2e_s - outcome.ttft_s
+    move_s = TRACE.input_tokens * table.kv_bytes_per_token / table.transfer_bytes_per_s
+    assert (gap_s[TRACE.output_tokens > 1] > (move_s + steps * 1e-3)[TRACE.output_tokens > 1]).all()
+    spent = record(found)["spent"]
+    assert spent["usd"] == pytest.approx(split().services[0].usd_per_h * outcome.horizon_s / 3600, rel=1e-4)
+
+
+def test_a_large_or_unlike_split_crosses_the_network() -> None:
+    nic = 2 * accelerator("h100_sxm").scale_out.one_way_bytes_per_s
+    wide, unlike = split(4, 4), split(1, 1, "h200_sxm")
+    for plan in (wide, unlike):
+        first = fleet_of(plan.services, shipped()).services[0].replicas[0]
+        assert first.table.transfer_bytes_per_s == nic
+    with pytest.raises(Unsupported, match="mi300x: no known link joins"):
+        simulate_plan(split(1, 1, "mi300x"), TRACE)
+
+
+def test_pools_share_the_rent_by_devices_and_price() -> None:
+    document = split(1, 3).model_dump(mode="json")
+    document["services"][0]["deployment"]["pools"][1]["usd_per_device_h"] = 1.0
+    plan = Plan.model_validate(document)
+    replicas = fleet_of(plan.services, shipped()).services[0].replicas
+    usd = np.array([replica.table.usd_per_s for replica in replicas]) * 3600
+    assert usd.sum() == pytest.approx(plan.services[0].usd_per_h)
+    assert usd[0] / usd[1] == pytest.approx(plan.services[0].price.usd_per_device_h / 1.0)
+
+
+def test_a_lone_pool_of_prompts_is_refused() -> None:
+    document = split().model_dump(mode="json")
+    del document["services"][0]["deployment"]["pools"][1]
+    with pytest.raises(InputError, match="come together"):
+        simulate_plan(Plan.model_validate(document), TRACE)
+
+
+def test_the_engine_s_own_context_bounds_requests() -> None:
+    document = PLAN.model_dump(mode="json")
+    for service in document["services"]:
+        service["deployment"]["engine"]["context_tokens"] = 1000
+    found = simulate_plan(Plan.model_validate(document), TRACE)
+    beyond = TRACE.input_tokens + TRACE.output_tokens > 1000
+    assert 0 < beyond.sum() < len(TRACE)
+    assert np.array_equal(np.array(found.outcome.finish) == "refused", beyond)
+
+
+def test_sessions_reach_the_router_and_stay_with_their_service() -> None:
+    session = np.random.default_rng(1).integers(0, 25, len(TRACE))
+    trace = replace(TRACE, session=np.where(session < 3, -1, session))
+    found = simulate_plan(PLAN, trace, Conditions(routing="session_affinity", scale=0.2))
+    for number in range(3, 25):
+        mine = trace.session == number
+        assert len(set(found.outcome.requests.prompt_rank[mine].tolist())) == 1
+
+
+def test_an_unknown_decision_of_a_policy_is_named() -> None:
+    document = PLAN.model_dump(mode="json")
+    document["services"][0]["deployment"]["policies"].append(["rooting", "fcfs"])
+    with pytest.raises(InputError, match=r"rooting.*routing"):
         simulate_plan(Plan.model_validate(document), TRACE)

@@ -172,7 +172,7 @@ def service(problem: Problem, best: Fleet, row: int) -> tuple[Service, Operating
     )
     found = Service(
         id=candidate.id,
-        deployment=_deployment(candidate, replicas),
+        deployment=_deployment(candidate, replicas, int(problem.asked.longest_tokens)),
         price=PriceDocument(
             provider=candidate.offer.provider,
             instance=candidate.offer.instance,
@@ -196,7 +196,7 @@ def service(problem: Problem, best: Fleet, row: int) -> tuple[Service, Operating
     return found, state
 
 
-def _deployment(candidate: Candidate, replicas: int) -> DeploymentDocument:
+def _deployment(candidate: Candidate, replicas: int, context_tokens: int) -> DeploymentDocument:
     replica: Replica = candidate.replica
     recipe, engine, layout = replica.recipe, replica.engine, replica.layout
     return DeploymentDocument(
@@ -210,6 +210,7 @@ def _deployment(candidate: Candidate, replicas: int) -> DeploymentDocument:
             max_batch=engine.max_batch,
             chunk_tokens=engine.chunk_tokens,
             memory_fraction=short(engine.memory_fraction),
+            context_tokens=context_tokens,
         ),
         pools=(
             PoolDocument(
@@ -272,9 +273,7 @@ def _totals(problem: Problem, services: Sequence[Service], price: Spread) -> Tot
         j_per_request=power.around(watts * 3600.0 / requests_h),
         gco2e_per_h=power.around(grams),
         gco2e_per_request=power.around(grams / requests_h),
-        devices=sum(
-            p.replicas * p.tp * p.pp * p.dp for service in services for p in service.deployment.pools
-        ),
+        devices=sum(p.devices for service in services for p in service.deployment.pools),
         requests_per_s=short(asked.rate_per_s),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,8 @@ from comptroller.costs.deployment import Replica as Priced
 from comptroller.costs.memory import memory
 from comptroller.costs.steptable import StepTable
 from comptroller.costs.tabulate import Terms, tabulate
-from comptroller.costs.timing import Calibration, timed
+from comptroller.costs.timing import Calibration, link_bytes_per_s, timed
+from comptroller.errors import UnknownId
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
@@ -21,34 +22,60 @@ from comptroller.facts.site import site
 from comptroller.planning.plan import DeploymentDocument, PoolDocument, Service
 from comptroller.serving.fleet import Fleet, Policies, Replica
 from comptroller.serving.fleet import Service as Simulated
+from comptroller.serving.jobs import calls_of as whole
+from comptroller.serving.state import Pool
 from comptroller.work.call import Calls
-from comptroller.work.trace import Trace
+from comptroller.work.trace import NO_SESSION, Trace
+
+NO_NODE = 1 << 30
+"""More devices than any node joins: what lies apart is reached over the network."""
+
+
+DECISIONS = ("routing", "batching", "scheduling", "handoff")
+"""What a plan may name a policy for; `handoff` is routing within the decode pools."""
+
+PHASES = {"mixed": Pool.MIXED, "prefill": Pool.PROMPT, "decode": Pool.TOKEN}
 
 
 def fleet_of(services: Sequence[Service], calibration: Calibration, prefix_block_tokens: int = 0) -> Fleet:
-    """The services as the simulator runs them: a step table for each, replicas, policies.
+    """The services as the simulator runs them: a step table for each pool, replicas, policies.
 
     Raises:
-        InputError: an id in the plan is unknown, or a policy has no file.
+        InputError: an id in the plan is unknown, a policy has no file, or prefill and decode pools do not pair up.
+        Unsupported: no known link joins the pools of a split service.
     """
-    simulated = []
-    for service in services:
-        pool = service.deployment.pools[0]
-        table = table_of(service, calibration)
-        simulated.append(Simulated(service.id, (Replica(table, ranks=pool.dp),) * pool.replicas))
-    chosen = dict(services[0].deployment.policies)
-    policies = Policies(chosen["routing"], chosen["batching"], chosen["scheduling"])
-    return Fleet(tuple(simulated), policies, prefix_block_tokens=prefix_block_tokens)
+    simulated = tuple(Simulated(service.id, _replicas(service, calibration)) for service in services)
+    policies = _policies(dict(services[0].deployment.policies))
+    return Fleet(simulated, policies, prefix_block_tokens=prefix_block_tokens)
 
 
-def table_of(service: Service, calibration: Calibration) -> StepTable:
-    """The step table of one data-parallel rank of a service's replica; dollars and watts shared among ranks."""
+def _policies(chosen: Mapping[str, str]) -> Policies:
+    unknown = set(chosen) - set(DECISIONS)
+    if unknown:
+        raise UnknownId("decision for a policy", min(unknown), DECISIONS)
+    return Policies(*(chosen.get(decision, getattr(Policies(), decision)) for decision in DECISIONS))
+
+
+def _replicas(service: Service, calibration: Calibration) -> tuple[Replica, ...]:
+    found: list[Replica] = []
+    for pool in service.deployment.pools:
+        table = table_of(service, pool, calibration)
+        found += [Replica(table, ranks=pool.dp, pool=PHASES[pool.phase])] * pool.replicas
+    return tuple(found)
+
+
+def table_of(service: Service, pool: PoolDocument, calibration: Calibration) -> StepTable:
+    """The step table of one data-parallel rank of a replica; dollars and watts shared among ranks."""
     deployment = service.deployment
-    pool = deployment.pools[0]
     priced = _priced(deployment, pool)
-    place = site(deployment.site)
-    terms = Terms(service.usd_per_h / 3600.0 / pool.replicas, place.pue, place.grid_gco2e_per_j * 1.0)
-    table = tabulate(timed(priced, calibration), memory(priced), terms)
+    place, held = site(deployment.site), memory(priced)
+    terms = Terms(_usd_per_s(service, pool), place.pue, place.grid_gco2e_per_j * 1.0)
+    longest = deployment.engine.context_tokens or priced.model.context_tokens
+    table = tabulate(
+        timed(priced, calibration), held, terms, min(longest, held.kv_capacity_tokens // pool.dp)
+    )
+    if len(deployment.pools) > 1:
+        table = replace(table, transfer_bytes_per_s=_transfer_bytes_per_s(deployment, pool))
     if pool.dp == 1:
         return table
     share = 1.0 / pool.dp
@@ -67,6 +94,26 @@ def table_of(service: Service, calibration: Calibration) -> StepTable:
     )
 
 
+def _usd_per_s(service: Service, pool: PoolDocument) -> float:
+    """Rent of a replica: the service's, shared among its pools by devices and their prices."""
+    rents = [
+        other.devices * (other.usd_per_device_h or service.price.usd_per_device_h)
+        for other in service.deployment.pools
+    ]
+    mine = pool.devices * (pool.usd_per_device_h or service.price.usd_per_device_h) / sum(rents)
+    return service.usd_per_h * mine / 3600.0 / pool.replicas
+
+
+def _transfer_bytes_per_s(deployment: DeploymentDocument, pool: PoolDocument) -> float:
+    """What a replica of a split service sends a cache at, over all its devices' links and as the receivers take it:
+    inside a node where all pools fit into one, else over the network."""
+    pools = deployment.pools
+    alike = len({other.accelerator for other in pools}) == 1
+    devices = sum(other.devices for other in pools) if alike else NO_NODE
+    ends = [pool, *(other for other in pools if other.phase == "decode")]
+    return min(link_bytes_per_s(_priced(deployment, end), devices) * end.tp * end.pp * end.dp for end in ends)
+
+
 def _per_rank(rows: npt.NDArray[np.float64], most: int, ranks: int) -> npt.NDArray[np.float64]:
     """Rows by the batch of one rank, where rows by the batch of all ranks are known: n x B, interpolated."""
     batch = np.minimum(np.arange(most + 1) * ranks, most)
@@ -76,7 +123,8 @@ def _per_rank(rows: npt.NDArray[np.float64], most: int, ranks: int) -> npt.NDArr
 def calls_of(services: Sequence[Service], trace: Trace, rng: np.random.Generator) -> Calls:
     """The requests of a trace, each sent to a service with the probability that the plan gives its size.
 
-    The size of a request is the plan's slice whose mean input and output are nearest on a log scale.
+    The size of a request is the plan's slice whose mean input and output are nearest on a log scale. A session stays
+    with the service that its first request is sent to, or no cache would know it again.
     """
     sizes, shares = _shares(services)
     asked = np.log(np.stack([trace.input_tokens, np.maximum(trace.output_tokens, 1)], axis=1).astype(float))
@@ -85,16 +133,14 @@ def calls_of(services: Sequence[Service], trace: Trace, rng: np.random.Generator
         gap = asked[part : part + 65536, None, :] - np.log(sizes)[None, :, :]
         nearest[part : part + 65536] = (gap**2).sum(axis=2).argmin(axis=1)
     edges = shares.cumsum(axis=1)
-    chosen = (rng.uniform(size=len(asked))[:, None] > edges[nearest]).sum(axis=1)
-    blocks = None if trace.blocks is None else (trace.blocks.ids, trace.blocks.offsets)
-    return Calls.of(
-        names={"service": tuple(service.id for service in services)},
-        blocks=blocks,
-        arrival_s=trace.arrival_s,
-        input_tokens=trace.input_tokens,
-        output_tokens=trace.output_tokens,
-        service=np.minimum(chosen, len(services) - 1),
-    )
+    drawn = (rng.uniform(size=len(asked))[:, None] > edges[nearest]).sum(axis=1)
+    chosen = np.minimum(drawn, len(services) - 1)
+    if trace.session is not None:
+        _, first, member = np.unique(trace.session, return_index=True, return_inverse=True)
+        chosen = np.where(trace.session == NO_SESSION, chosen, chosen[first][member])
+    calls = whole(trace)
+    names = {**calls.names, "service": tuple(service.id for service in services)}
+    return Calls({**calls.columns, "service": chosen}, names, calls.block_ids, calls.block_starts)
 
 
 def _shares(services: Sequence[Service]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -52,17 +52,18 @@ class RecipeDocument(Document):
 
 
 class EngineDocument(Document):
-    """Engine settings."""
+    """Engine settings; context_tokens: longest prompt plus output it takes, the model's own where not given."""
 
     id: str
     version: str
     max_batch: int
     chunk_tokens: int
     memory_fraction: float
+    context_tokens: int | None = None
 
 
 class PoolDocument(Document):
-    """Equal replicas of one phase."""
+    """Equal replicas of one phase; usd_per_device_h where it is not the service's."""
 
     phase: Literal["mixed", "prefill", "decode"]
     accelerator: str
@@ -71,6 +72,12 @@ class PoolDocument(Document):
     dp: int
     ep: int
     replicas: int
+    usd_per_device_h: float | None = None
+
+    @property
+    def devices(self) -> int:
+        """Devices of all its replicas."""
+        return self.tp * self.pp * self.dp * self.replicas
 
 
 class DeploymentDocument(Document):

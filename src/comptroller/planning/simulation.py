@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,16 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.timing import Calibration
-from comptroller.errors import InputError, Unsupported
-from comptroller.facts.config import model
-from comptroller.planning.fleet import calls_of as placed
-from comptroller.planning.fleet import fleet_of
-from comptroller.planning.plan import Latency, Plan, Service
+from comptroller.errors import InputError
+from comptroller.planning.fleet import calls_of, fleet_of
+from comptroller.planning.plan import Latency, Plan
 from comptroller.planning.planner import shipped
 from comptroller.serving.engine import simulate
-from comptroller.serving.fleet import Fleet, Replica
-from comptroller.serving.fleet import Service as Simulated
-from comptroller.serving.jobs import calls_of
 from comptroller.serving.outcome import Outcome
 from comptroller.work.call import Calls
 from comptroller.work.trace import Trace
@@ -130,46 +124,19 @@ def simulate_plan(
 ) -> Simulation:
     """Replay a trace on the fleet of a plan, request by request.
 
-    Prefixes are cached if the trace names prefix blocks. A request that the plan's longest context cannot hold is
-    refused, as the engine would.
+    Prefixes are cached if the trace names prefix blocks. A request beyond the engine's context is refused, as the
+    engine would, and counted.
 
     Raises:
-        InputError: an unknown policy, or requests that cannot be simulated.
-        Unsupported: a service with split pools.
+        InputError: an unknown policy, pools that do not pair up, or requests that cannot be simulated.
+        Unsupported: no known link joins the pools of a split service.
     """
     how = conditions or Conditions()
-    split = [service.id for service in plan.services if len(service.deployment.pools) > 1]
-    if split:
-        raise Unsupported(f"service {split[0]!r} splits its phases; only services of one pool are simulated")
     replayed = trace.scaled(how.scale) if how.scale != 1 else trace
     blocks = replayed.blocks.tokens if replayed.blocks else 0
     fleet = fleet_of(plan.services, calibration or shipped(), blocks)
-    fleet = with_contexts(fleet, plan.services)
     if how.routing:
         fleet = replace(fleet, policies=replace(fleet.policies, routing=how.routing, seed=how.seed))
-    asked = requests_of(plan.services, replayed, np.random.default_rng(how.seed))
+    asked = calls_of(plan.services, replayed, np.random.default_rng(how.seed))
     sample_s = replayed.arrival_s[-1] / how.samples if how.samples else 0.0
     return Simulation(plan, replayed, how, asked, simulate(fleet, asked, float(sample_s)))
-
-
-def requests_of(services: Sequence[Service], trace: Trace, rng: np.random.Generator) -> Calls:
-    """A trace's requests with their sessions and whole prefix blocks, each sent where the plan sends its size."""
-    whole, sent = calls_of(trace), placed(services, trace, rng)
-    columns = dict(whole.columns) | {"service": sent["service"]}
-    names = dict(whole.names) | {"service": sent.names["service"]}
-    return Calls(columns, names, whole.block_ids, whole.block_starts)
-
-
-def with_contexts(fleet: Fleet, services: Sequence[Service]) -> Fleet:
-    """The fleet with every replica's context bounded by its model's and by its cache."""
-    bounded = []
-    for simulated, service in zip(fleet.services, services, strict=True):
-        longest = model(service.deployment.model).context_tokens
-        first = _bounded(simulated.replicas[0], longest)
-        bounded.append(Simulated(simulated.name, (first,) * len(simulated.replicas)))
-    return replace(fleet, services=tuple(bounded))
-
-
-def _bounded(replica: Replica, longest: int) -> Replica:
-    table = replica.table
-    return replace(replica, table=replace(table, context_tokens=min(longest, table.kv_capacity_tokens)))
