@@ -4,6 +4,7 @@
     ├── InputError            what was given is wrong; the command line exits with 2
     │   ├── FactError         a fact file: which file, which field, what is allowed
     │   ├── UnknownId         an id that no file carries; lists the nearest
+    │   ├── AlreadyBooked     a call of this id was settled, released or given up before
     │   └── RecordError       rows of a trace, table or log: which rows, what is wrong
     ├── Unsupported           the facts or the evidence do not support an answer
     │   ├── NoSuchRate        an accelerator cannot run a number format
@@ -68,6 +69,10 @@ class RecordError(InputError):
         self.file, self.rows, self.total = file, rows, total
         shown = "; ".join(f"row {number}: {problem}" for number, problem in rows)
         super().__init__(f"{file}: {total} bad row{'s' * (total != 1)}: {shown}")
+
+
+class AlreadyBooked(InputError):
+    """A call of this id was settled, released or given up before: its upstream must not be called again."""
 
 
 class Unsupported(ComptrollerError):

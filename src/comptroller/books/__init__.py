@@ -1,0 +1,1 @@
+"""Stores: the ledger, budgets, keys, reconciliation. Rows are appended, never changed."""

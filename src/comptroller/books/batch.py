@@ -1,0 +1,434 @@
+"""Many postings in one transaction: load what they touch, decide each in order, write everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from sqlalchemy import Connection, Row, Table, and_, bindparam, delete, or_, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+
+from comptroller.books import schema
+from comptroller.books.budgets import Balance, Budget, Place, joined, split
+from comptroller.books.chain import link, number_of
+from comptroller.costs.rating import Receipt
+from comptroller.errors import AlreadyBooked, BudgetExceeded, InputError
+from comptroller.work.call import Call
+
+CHUNK = 500
+"""Ids per question to the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a call may cost before it is made.
+
+    worst_pusd: the most it may cost, None where no price is known.  estimate_pusd: what it is expected to cost.
+    plan: digest of the plan that it belongs to.
+    """
+
+    worst_pusd: int | None
+    estimate_pusd: int | None = None
+    plan: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """A call about to be made."""
+
+    call: Call
+    quote: Quote
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """A call that ended, with its usage."""
+
+    call: Call
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A call that ended and cost nothing."""
+
+    call: Call
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lose:
+    """An open call of a writer that died: it may have been billed, so it counts with its worst case."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class Correct:
+    """Other figures for a call that is booked; a new row with an id of its own that points at the last."""
+
+    id: int
+    call: Call
+    receipt: Receipt
+    reason: str = ""
+
+
+Posting = Reserve | Settle | Release | Lose | Correct
+FREE = Receipt(0)
+Values = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Pen:
+    """Where a writer stands in its segment: rows written, the hash of the last, and its latest time."""
+
+    segment: int
+    rows: int
+    head: bytes
+    at_us: int
+
+
+class Batch:
+    """One transaction. `decide` answers each posting; `write` puts down what was decided."""
+
+    def __init__(
+        self, connection: Connection, pen: Pen, postings: Sequence[Posting], known: Set[int] = frozenset()
+    ) -> None:
+        self._to, self.pen = connection, pen
+        ids = sorted({posting.call.call for posting in postings})
+        self._holds = {row["id"]: row for row in self._rows(schema.hold, schema.hold.c.id, ids)}
+        self._booked = self._entries(ids)
+        self._budgets = self._budgets_of(postings)
+        self._balances = self._lock(postings)
+        self._fresh: dict[int, Values] = {}
+        self._closed: list[int] = []
+        self._new: list[Values] = []
+        self._known = known
+        self.accounts: dict[int, Values] = {}
+
+    def _rows(self, table: Table, column: Any, ids: Sequence[int]) -> list[Values]:
+        found: list[Values] = []
+        for start in range(0, len(ids), CHUNK):
+            query = select(table).where(column.in_(ids[start : start + CHUNK])).order_by(column)
+            if table is schema.hold:  # another process that ends the same call waits, then finds it booked
+                query = query.with_for_update()
+            found += [dict(row) for row in self._to.execute(query).mappings()]
+        return found
+
+    def _entries(self, ids: Sequence[int]) -> dict[int, Values]:
+        """The rows in force of calls: each one's last correction, or the row itself."""
+        columns = schema.entry.c
+        found = {row["id"]: row for row in self._rows(schema.entry, columns.id, ids)}
+        last = dict(found)
+        while last:
+            by_id = {row["id"]: call for call, row in last.items()}
+            newer = self._rows(schema.entry, columns.corrects, list(by_id))
+            last = {by_id[row["corrects"]]: row for row in newer}
+            found |= last
+        return found
+
+    def _budgets_of(self, postings: Sequence[Posting]) -> dict[tuple[str, str], list[Budget]]:
+        """Budgets that new holds fall under, by scope and name."""
+        calls = [posting.call for posting in postings if isinstance(posting, Reserve)]
+        table, found = schema.budget.c, dict[tuple[str, str], list[Budget]]()
+        if not calls:
+            return found
+        keys, projects = {call.key for call in calls} - {""}, {call.project for call in calls} - {""}
+        asked = or_(
+            table.scope == "all",
+            and_(table.scope == "key", table.name.in_(sorted(keys))),
+            and_(table.scope == "project", table.name.in_(sorted(projects))),
+        )
+        for row in self._to.execute(select(schema.budget).where(asked).order_by(table.id)):
+            found.setdefault((row.scope, row.name), []).append(_budget(row))
+        return found
+
+    def _over(self, call: Call) -> list[Budget]:
+        scopes = (("all", ""), ("key", call.key), ("project", call.project))
+        return [budget for scope in scopes for budget in self._budgets.get(scope, ())]
+
+    def _places(self, call: Call) -> list[Place]:
+        return [(budget.id, budget.span(self.pen.at_us)) for budget in self._over(call)]
+
+    def _lock(self, postings: Sequence[Posting]) -> dict[Place, Balance]:
+        """The balances that the postings move, locked until the end of the transaction."""
+        wanted = {
+            place
+            for posting in postings
+            if isinstance(posting, Reserve)
+            for place in self._places(posting.call)
+        }
+        wanted |= {
+            p for row in (*self._holds.values(), *self._booked.values()) for p in split(row["budgets"])
+        }
+        if not wanted:
+            return {}
+        self._add_missing(schema.balance, [_empty(place) for place in sorted(wanted)])
+        places = tuple_(schema.balance.c.budget, schema.balance.c.span)
+        query = (
+            select(schema.balance, schema.budget)
+            .join(schema.budget, schema.budget.c.id == schema.balance.c.budget)
+            .where(places.in_(sorted(wanted)))
+            .order_by(schema.balance.c.budget, schema.balance.c.span)
+            .with_for_update(of=schema.balance)
+        )
+        found = self._to.execute(query).all()
+        return {
+            (row.budget, row.span): Balance(_budget(row), row.span, row.spent_pusd, row.held_pusd)
+            for row in found
+        }
+
+    def _of(self, row: Values) -> list[Balance]:
+        """The balances of a hold or row; a budget that was dropped since has none."""
+        return [self._balances[place] for place in split(row["budgets"]) if place in self._balances]
+
+    def _add_missing(self, table: Table, rows: list[Values]) -> None:
+        if not rows:
+            return
+        insert = postgresql.insert if self._to.dialect.name == "postgresql" else sqlite.insert
+        self._to.execute(insert(table).on_conflict_do_nothing(), rows)
+
+    def decide(self, posting: Posting) -> int:
+        """Picodollars that the posting holds or charges.
+
+        Raises:
+            BudgetExceeded, AlreadyBooked, InputError: the posting is refused; nothing of it is written.
+        """
+        if isinstance(posting, Reserve):
+            return self._reserve(posting)
+        if isinstance(posting, Correct):
+            return self._correct(posting)
+        return self._end(posting)
+
+    def _reserve(self, posting: Reserve) -> int:
+        call, quote = posting.call, posting.quote
+        if call.call in self._booked:
+            row = self._booked[call.call]
+            raise AlreadyBooked(
+                f"call {call.call} was booked before, as {row['kind']}: {row['finish'] or 'open'}"
+            )
+        if there := self._fresh.get(call.call) or self._holds.get(call.call):
+            return there["worst_pusd"] or 0
+        places = self._places(call)
+        self._hold(places, quote.worst_pusd)
+        self._fresh[call.call] = {
+            "id": call.call,
+            "segment": self.pen.segment,
+            "at_us": self.pen.at_us,
+            "account": self._account(call, quote.plan),
+            "request": call.request,
+            "parent": call.parent,
+            "attempt": call.attempt,
+            "question": call.question,
+            "arrival_s": _real(call.arrival_s),
+            "worst_pusd": quote.worst_pusd,
+            "estimate_pusd": quote.estimate_pusd,
+            "budgets": joined(places),
+        }
+        return quote.worst_pusd or 0
+
+    def _hold(self, places: list[Place], worst_pusd: int | None) -> None:
+        for place in places:
+            balance = self._balances[place]
+            if worst_pusd is None or worst_pusd > balance.left_pusd:
+                raise BudgetExceeded(
+                    str(balance.budget),
+                    balance.budget.limit_pusd,
+                    balance.spent_pusd,
+                    balance.held_pusd,
+                    worst_pusd,
+                )
+        for place in places:
+            self._balances[place].held_pusd += worst_pusd or 0
+
+    def _account(self, call: Call, plan: str) -> int:
+        words = (call.role, call.strategy, call.service, call.key, call.project, plan)
+        number = number_of(*words)
+        names = ("role", "strategy", "service", "key", "project", "plan")
+        if number not in self._known:
+            self.accounts[number] = {"id": number, **dict(zip(names, words, strict=True))}
+        return number
+
+    def _end(self, posting: Settle | Release | Lose) -> int:
+        call, booked = posting.call, self._booked.get(posting.call.call)
+        held = self._fresh.get(call.call) or self._holds.get(call.call)
+        if held is None and booked is None:
+            raise InputError(f"call {call.call} was never reserved")
+        if held is None or booked is not None:
+            assert booked is not None
+            late = booked["kind"] == "lost" and not isinstance(posting, Lose)
+            return self._late(posting, booked) if late else int(booked["charged_pusd"])
+        receipt = _receipt(posting)
+        worst = held["worst_pusd"] or 0
+        charged = worst if receipt.pusd is None else receipt.pusd
+        for balance in self._of(held):
+            balance.held_pusd -= worst
+            balance.spent_pusd += charged
+        about = {name: held[name] for name in ("account", "estimate_pusd", "budgets")}
+        self._append(call, receipt, about | {"kind": _kind(posting), "charged_pusd": charged})
+        self._closed.append(call.call)
+        return charged
+
+    def _late(self, posting: Settle | Release | Lose, booked: Values) -> int:
+        """The end of a call that was given up for lost: the row that counts from now on."""
+        call = posting.call
+        fresh_id = number_of("late", str(call.call))
+        return self._correct(
+            Correct(fresh_id, call, _receipt(posting), "ended after it was given up for lost")
+        )
+
+    def _correct(self, posting: Correct) -> int:
+        call, receipt = posting.call, posting.receipt
+        booked = self._booked.get(call.call)
+        if booked is None:
+            raise InputError(f"call {call.call} is not booked; only booked calls can be corrected")
+        charged = booked["charged_pusd"] if receipt.pusd is None else receipt.pusd
+        for balance in self._of(booked):
+            balance.spent_pusd += charged - booked["charged_pusd"]
+        about = {name: booked[name] for name in ("account", "estimate_pusd", "budgets")}
+        about |= {"kind": "correction", "corrects": booked["id"], "id": posting.id, "charged_pusd": charged}
+        note = "; ".join(filter(None, (posting.reason, receipt.note)))
+        self._append(call, receipt, about | {"note": note})
+        return int(charged)
+
+    def _append(self, call: Call, receipt: Receipt, about: Values) -> None:
+        """One more row of this writer's segment, with its hash."""
+        pen = self.pen
+        row = {
+            **_recorded(call, receipt),
+            "segment": pen.segment,
+            "number": pen.rows,
+            "at_us": pen.at_us,
+            **about,
+        }
+        row["hash"] = pen.head = link(pen.head, row)
+        pen.rows += 1
+        self._new.append(row)
+        self._booked[call.call] = row
+
+    def write(self) -> None:
+        """Puts down holds, rows, balances and where the writer stands."""
+        self._add_missing(schema.account, list(self.accounts.values()))
+        closed = set(self._closed)
+        if opened := [row for number, row in self._fresh.items() if number not in closed]:
+            self._to.execute(schema.hold.insert(), opened)
+        if ended := [number for number in self._closed if number in self._holds]:
+            for start in range(0, len(ended), CHUNK):
+                self._to.execute(
+                    delete(schema.hold).where(schema.hold.c.id.in_(ended[start : start + CHUNK]))
+                )
+        if self._new:
+            self._to.execute(schema.entry.insert(), self._new)
+        if self._balances:
+            self._to.execute(_MOVE, [_moved(balance) for balance in self._balances.values()])
+        pen, table = self.pen, schema.segment
+        values = {"rows": pen.rows, "head": pen.head, "at_us": pen.at_us}
+        self._to.execute(table.update().where(table.c.id == pen.segment).values(values))
+
+
+_MOVE = (
+    schema.balance.update()
+    .where(schema.balance.c.budget == bindparam("of"), schema.balance.c.span == bindparam("within"))
+    .values(spent_pusd=bindparam("spent"), held_pusd=bindparam("held"))
+)
+
+
+def _empty(place: Place) -> Values:
+    return {"budget": place[0], "span": place[1], "spent_pusd": 0, "held_pusd": 0}
+
+
+def _moved(balance: Balance) -> Values:
+    return {
+        "of": balance.budget.id,
+        "within": balance.span,
+        "spent": balance.spent_pusd,
+        "held": balance.held_pusd,
+    }
+
+
+def _budget(row: Row[Any]) -> Budget:
+    return Budget(row.scope, row.name, row.period, row.limit_pusd, row.id)
+
+
+def _receipt(posting: Settle | Release | Lose) -> Receipt:
+    if isinstance(posting, Settle):
+        return posting.receipt
+    if isinstance(posting, Release):
+        return Receipt(0, note=posting.reason)
+    return Receipt.unknown("its writer died while the call was open")
+
+
+def _kind(posting: Settle | Release | Lose) -> str:
+    return {Settle: "settled", Release: "released", Lose: "lost"}[type(posting)]
+
+
+def _recorded(call: Call, receipt: Receipt) -> Values:
+    """The columns of a row that the call and its receipt tell; unknown is None."""
+    energy = receipt.energy
+    return {
+        "id": call.call,
+        "corrects": None,
+        "request": call.request,
+        "parent": call.parent,
+        "attempt": call.attempt,
+        "session": call.session,
+        "preemptions": call.preemptions,
+        "question": call.question,
+        "finish": call.finish,
+        "arrival_s": _real(call.arrival_s),
+        "started_s": _real(call.started_s),
+        "first_s": _real(call.first_s),
+        "last_s": _real(call.last_s),
+        "wait_s": _real(call.wait_s),
+        "input_tokens": _count(call.input_tokens),
+        "cached_tokens": _count(call.cached_tokens),
+        "cache_write_tokens": _count(call.cache_write_tokens),
+        "output_tokens": _count(call.output_tokens),
+        "reasoning_tokens": _count(call.reasoning_tokens),
+        "device_s": _real(call.device_s),
+        "flops": _real(energy.flops),
+        "j_prefill": _real(energy.prefill_j),
+        "j_decode": _real(energy.decode_j),
+        "low_j": _real(energy.low_j),
+        "high_j": _real(energy.high_j),
+        "gco2e": _real(energy.gco2e),
+        "source": call.source,
+        "energy": energy.source,
+        "pusd": receipt.pusd,
+        "price": receipt.price,
+        "extra": receipt.extra,
+        "note": receipt.note,
+    }
+
+
+def _real(value: float) -> float | None:
+    return float(value) if isfinite(value) else None
+
+
+def _count(tokens: int) -> int | None:
+    return tokens if tokens >= 0 else None
+
+
+def lost_calls(rows: Iterable[Values]) -> list[Lose]:
+    """The calls of holds that nobody will settle; their usage is unknown."""
+    return [
+        Lose(
+            Call(
+                call=row["id"],
+                request=row["request"],
+                parent=row["parent"],
+                attempt=row["attempt"],
+                question=row["question"],
+                arrival_s=float("nan") if row["arrival_s"] is None else row["arrival_s"],
+                finish="failed",
+                input_tokens=-1,
+                cached_tokens=-1,
+                cache_write_tokens=-1,
+                output_tokens=-1,
+                reasoning_tokens=-1,
+            )
+        )
+        for row in rows
+    ]

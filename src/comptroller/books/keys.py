@@ -1,0 +1,104 @@
+"""Keys of the gateway: created, rotated and revoked; the books keep only their SHA-256.
+
+A secret is 256 random bits, so a plain hash cannot be searched backwards, and looking one up takes no time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import or_, select
+
+from comptroller.books import schema
+from comptroller.books.ledger import Ledger, now_us
+from comptroller.errors import InputError
+
+PREFIX = "ck-"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key's name, under which its calls and budgets are booked, and its project. Times in microseconds since 1970."""
+
+    name: str
+    project: str
+    created_us: int
+    expires_us: int | None
+
+
+class Keys:
+    """The keys of a ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def create(self, name: str, project: str = "") -> str:
+        """A new key; the secret is returned here and never again.
+
+        Raises:
+            InputError: the name is empty or taken by a key that is valid.
+        """
+        if not name:
+            raise InputError("a key needs a name")
+        if any(key.name == name for key in self.all()):
+            raise InputError(f"key {name!r} exists: rotate or revoke it, or choose another name")
+        return self._insert(name, project)
+
+    def rotate(self, name: str, grace_s: float = 0.0) -> str:
+        """Another secret for a key; the old one is valid for `grace_s` seconds more.
+
+        Raises:
+            InputError: there is no valid key of this name.
+        """
+        project = self._end(name, now_us() + round(grace_s * 1e6))
+        return self._insert(name, project)
+
+    def revoke(self, name: str) -> None:
+        """End all secrets of a key at once.
+
+        Raises:
+            InputError: there is no valid key of this name.
+        """
+        self._end(name, now_us())
+
+    def find(self, secret: str) -> Key | None:
+        """The key of a secret, None where it is unknown, revoked or expired."""
+        table = schema.key
+        query = select(table).where(table.c.digest == _digest(secret))
+        with schema.refusals("keys"), self._ledger.engine.connect() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None or (row.expires_us is not None and row.expires_us <= now_us()):
+            return None
+        return Key(row.name, row.project, row.created_us, row.expires_us)
+
+    def all(self) -> list[Key]:
+        """The keys that are valid now, by name."""
+        table, now = schema.key, now_us()
+        query = select(table).where(or_(table.c.expires_us.is_(None), table.c.expires_us > now))
+        with schema.refusals("keys"), self._ledger.engine.connect() as connection:
+            rows = connection.execute(query.order_by(table.c.name, table.c.created_us)).all()
+        return [Key(row.name, row.project, row.created_us, row.expires_us) for row in rows]
+
+    def _insert(self, name: str, project: str) -> str:
+        secret = PREFIX + secrets.token_urlsafe(32)
+        values = {"digest": _digest(secret), "name": name, "project": project, "created_us": now_us()}
+        with schema.refusals("keys"), schema.writing(self._ledger.engine) as connection:
+            connection.execute(schema.key.insert().values(values))
+        return secret
+
+    def _end(self, name: str, at_us: int) -> str:
+        """Let the secrets of a key expire; returns its project."""
+        mine = [key for key in self.all() if key.name == name]
+        if not mine:
+            raise InputError(f"there is no valid key {name!r}")
+        table = schema.key
+        valid = or_(table.c.expires_us.is_(None), table.c.expires_us > at_us)
+        with schema.refusals("keys"), schema.writing(self._ledger.engine) as connection:
+            connection.execute(table.update().where(table.c.name == name, valid).values(expires_us=at_us))
+        return mine[-1].project
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

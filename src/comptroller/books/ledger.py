@@ -1,0 +1,287 @@
+"""The ledger: every call to a model is one row, held before the call and settled after it; rows are only appended.
+
+A writer works on a segment of its own, whose rows are chained by hash; PostgreSQL serves many writers at once,
+SQLite lets them take turns. See docs/books.md.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Engine, delete, select
+from sqlalchemy.exc import IntegrityError
+
+from comptroller.books import schema
+from comptroller.books.batch import (
+    Batch,
+    Correct,
+    Lose,
+    Pen,
+    Posting,
+    Quote,
+    Release,
+    Reserve,
+    Settle,
+    lost_calls,
+)
+from comptroller.books.budgets import Balance, Budget
+from comptroller.books.chain import seed
+from comptroller.books.locks import Lock, claim
+from comptroller.costs.rating import Receipt
+from comptroller.errors import AlreadyBooked, BudgetExceeded, ComptrollerError, InputError
+from comptroller.work.call import Call
+
+__all__ = ["Correct", "Ledger", "Lose", "Quote", "Release", "Reserve", "Settle"]
+
+EPOCH_US = 1_577_836_800_000_000
+"""Ids count microseconds since 2020."""
+ID_BITS = 13
+"""Low bits of an id: those of the segment, so that writers at work at once never make the same."""
+PATIENCE_US = 86_400_000_000
+"""How far behind the books a clock may be and still be corrected: a day."""
+
+Outcome = int | ComptrollerError
+Clock = Callable[[], int]
+
+
+def now_us() -> int:
+    """Microseconds since 1970 by the machine's clock."""
+    return time.time_ns() // 1000
+
+
+class Ledger:
+    """Open books. Make one with `open`; safe to share between threads."""
+
+    def __init__(self, engine: Engine, clock: Clock = now_us) -> None:
+        self.engine, self._clock = engine, clock
+        self._name = engine.url.render_as_string()
+        self._lock = threading.RLock()
+        self._last_id = 0
+        self._pen: Pen | None = None
+        self._alive: Lock | None = None
+        self._stale = False
+        self._known_accounts: set[int] = set()
+
+    @classmethod
+    def open(cls, where: str, clock: Clock = now_us) -> Ledger:
+        """Open books, or make them.
+
+        where: a path of an SQLite file or a URL.
+
+        Raises:
+            LedgerError: they cannot be used; names the fix.
+            InputError: the URL names no kind of database that keeps books.
+        """
+        return cls(schema.connect(where), clock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the books; open holds stay, and count as lost at the next `recover`."""
+        with self._lock:
+            if self._alive:
+                self._alive.release()
+            self._alive = self._pen = None
+            self.engine.dispose()
+
+    @property
+    def pen(self) -> Pen:
+        """Where this writer stands; opens a segment at its first use."""
+        with self._lock:
+            if self._pen is None:
+                self._pen = self._new_segment()
+            return self._pen
+
+    def _new_segment(self) -> Pen:
+        table = schema.segment
+        with schema.refusals(self._name), schema.writing(self.engine) as connection:
+            before = connection.execute(select(table.c.head, table.c.at_us).order_by(table.c.id)).all()
+            first = seed([bytes(row.head) for row in before])
+            at_us = self._not_before(max((row.at_us for row in before), default=0))
+            row = {"seed": first, "head": first, "rows": 0, "at_us": at_us}
+            made = connection.execute(table.insert().values(row)).inserted_primary_key
+        assert made is not None
+        self._alive = claim(self.engine, made.id)
+        return Pen(made.id, 0, first, at_us)
+
+    def _not_before(self, last_us: int) -> int:
+        """The clock, or the latest time in the books where the clock went back by less than a day."""
+        read = self._clock()
+        return last_us if read < last_us < read + PATIENCE_US else read
+
+    def new_id(self) -> int:
+        """An id for a call or a request: 63 bits, larger than the last, unlike any of another writer."""
+        with self._lock:
+            tail = self.pen.segment & ((1 << ID_BITS) - 1)
+            ticks = max(self._clock() - EPOCH_US, (self._last_id >> ID_BITS) + 1)
+            self._last_id = ticks << ID_BITS | tail
+            return self._last_id
+
+    def apply(self, postings: Sequence[Posting]) -> list[Outcome]:
+        """Many postings in one transaction; what each holds or charges in picodollars, or why it was refused.
+
+        Raises:
+            LedgerError: nothing was written.
+        """
+        with self._lock, schema.refusals(self._name):
+            try:
+                return self._commit(postings)
+            except (
+                IntegrityError
+            ):  # another writer booked the same call at the same moment: now it can be seen
+                return self._commit(postings)
+
+    def _commit(self, postings: Sequence[Posting]) -> list[Outcome]:
+        pen = self._here()
+        with schema.writing(self.engine) as connection:
+            batch = Batch(connection, pen, postings, self._known_accounts)
+            outcomes = [_decided(batch, posting) for posting in postings]
+            batch.write()
+            self._stale = True  # until the commit is known to have worked
+        self._pen, self._stale = pen, False
+        self._known_accounts |= batch.accounts.keys()
+        return outcomes
+
+    def _here(self) -> Pen:
+        """A copy of where the writer stands, read from the books where the last commit is in doubt."""
+        pen = self.pen
+        if self._stale:
+            table = schema.segment
+            with self.engine.connect() as connection:
+                row = connection.execute(select(table).where(table.c.id == pen.segment)).one()
+            pen = Pen(row.id, row.rows, bytes(row.head), row.at_us)
+        return replace(pen, at_us=self._not_before(pen.at_us))
+
+    def _one(self, posting: Posting) -> int:
+        outcome = self.apply([posting])[0]
+        if isinstance(outcome, ComptrollerError):
+            raise outcome
+        return outcome
+
+    def reserve(self, call: Call, quote: Quote) -> int:
+        """Hold a call's worst case before it is made; durable at return.
+
+        Raises:
+            BudgetExceeded: a budget has less left; names it.
+            AlreadyBooked: the call's id was settled, released or given up.
+            LedgerError: nothing was written: do not make the call.
+        """
+        return self._one(Reserve(call, quote))
+
+    def settle(self, call: Call, receipt: Receipt) -> int:
+        """Book a call that ended; returns the picodollars charged. A second time changes nothing.
+
+        Raises:
+            InputError: the call was never reserved.
+        """
+        return self._one(Settle(call, receipt))
+
+    def release(self, call: Call, reason: str = "") -> int:
+        """Book a call that ended and cost nothing.
+
+        Raises:
+            InputError: the call was never reserved.
+        """
+        return self._one(Release(call, reason))
+
+    def correct(self, call: Call, receipt: Receipt, reason: str) -> int:
+        """Book other figures for a call that is booked, in a new row that points at the last.
+
+        Raises:
+            InputError: the call is not booked, or no reason is given.
+        """
+        if not reason:
+            raise InputError("a correction needs a reason")
+        return self._one(Correct(self.new_id(), call, receipt, reason))
+
+    def recover(self) -> int:
+        """Book the open calls of writers that died, at their worst case; returns how many there were."""
+        pen, count = self.pen, 0
+        with schema.refusals(self._name):
+            with self.engine.connect() as connection:
+                holders = list(connection.scalars(select(schema.hold.c.segment).distinct()))
+            for number in holders:
+                dead = claim(self.engine, number) if number != pen.segment else None
+                if dead:
+                    count += self._give_up(number)
+                    dead.release()
+        return count
+
+    def _give_up(self, number: int) -> int:
+        table, count = schema.hold, 0
+        while True:
+            with self.engine.connect() as connection:
+                query = select(table).where(table.c.segment == number).limit(1000)
+                rows = [dict(row) for row in connection.execute(query).mappings()]
+            if not rows:
+                return count
+            self.apply(lost_calls(rows))
+            count += len(rows)
+
+    def set_budget(self, budget: Budget) -> None:
+        """Set a limit, or another limit for the same scope, name and period."""
+        table = schema.budget
+        same = (table.c.scope == budget.scope, table.c.name == budget.name, table.c.period == budget.period)
+        values = {"limit_pusd": budget.limit_pusd, "at_us": self._clock()}
+        with schema.refusals(self._name), schema.writing(self.engine) as connection:
+            if not connection.execute(table.update().where(*same).values(values)).rowcount:
+                named = {"scope": budget.scope, "name": budget.name, "period": budget.period}
+                connection.execute(table.insert().values(named | values))
+
+    def drop_budget(self, budget: Budget) -> None:
+        """Take a limit away; what was spent stays in the rows.
+
+        Raises:
+            InputError: there is no such budget.
+        """
+        found = next((item for item in self.budgets() if str(item) == str(budget)), None)
+        if found is None:
+            raise InputError(f"there is no budget of {budget}")
+        with schema.refusals(self._name), schema.writing(self.engine) as connection:
+            connection.execute(delete(schema.balance).where(schema.balance.c.budget == found.id))
+            connection.execute(delete(schema.budget).where(schema.budget.c.id == found.id))
+
+    def budgets(self) -> list[Budget]:
+        """All limits."""
+        with schema.refusals(self._name), self.engine.connect() as connection:
+            rows = connection.execute(select(schema.budget).order_by(schema.budget.c.id)).all()
+        return [Budget(row.scope, row.name, row.period, row.limit_pusd, row.id) for row in rows]
+
+    def balances(self) -> list[Balance]:
+        """What every budget has spent and holds in the current period."""
+        at_us = self._clock()
+        with schema.refusals(self._name), self.engine.connect() as connection:
+            rows = connection.execute(select(schema.balance)).all()
+        known = {(row.budget, row.span): (row.spent_pusd, row.held_pusd) for row in rows}
+        current = ((budget, budget.span(at_us)) for budget in self.budgets())
+        return [Balance(budget, span, *known.get((budget.id, span), (0, 0))) for budget, span in current]
+
+    def score(self, request: int, score: float) -> None:
+        """What a request's answer was worth; the last word counts.
+
+        Raises:
+            InputError: the score is not in [0, 1].
+        """
+        if not 0.0 <= score <= 1.0:
+            raise InputError(f"a score of {score}: scores lie in [0, 1]")
+        with schema.refusals(self._name), schema.writing(self.engine) as connection:
+            values = {"request": request, "score": float(score), "at_us": self._clock()}
+            connection.execute(schema.score.insert().values(values))
+
+
+def _decided(batch: Batch, posting: Posting) -> Outcome:
+    try:
+        return batch.decide(posting)
+    except (BudgetExceeded, AlreadyBooked, InputError) as refusal:
+        return refusal

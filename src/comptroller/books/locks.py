@@ -1,0 +1,65 @@
+"""Who is alive: a writer holds a lock as long as it lives; the kernel or the server lets go of it when it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy import Connection, Engine, text
+
+_CLASS = 0x436D7074
+"""The first half of our advisory locks' keys in PostgreSQL."""
+
+
+class Lock(Protocol):
+    """A lock that is held; `release` lets go of it."""
+
+    def release(self) -> None:
+        """Let go."""
+
+
+class _FileLock:
+    def __init__(self, file: int, path: Path) -> None:
+        self._file, self._path = file, path
+
+    def release(self) -> None:
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+class _ServerLock:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def release(self) -> None:
+        self._connection.invalidate()
+        self._connection.close()
+
+
+def claim(engine: Engine, segment: int) -> Lock | None:
+    """The lock of a segment; None where its writer is alive.
+
+    SQLite: a locked file beside the books. PostgreSQL: an advisory lock of one connection (a pooler that shares
+    connections between transactions cannot be used).
+    """
+    if engine.dialect.name == "sqlite":
+        return _claim_file(Path(f"{engine.url.database}-writer-{segment}"))
+    connection = engine.connect()
+    got = connection.scalar(text("SELECT pg_try_advisory_lock(:kind, :id)"), {"kind": _CLASS, "id": segment})
+    connection.commit()
+    if got:
+        return _ServerLock(connection)
+    connection.close()
+    return None
+
+
+def _claim_file(path: Path) -> Lock | None:
+    file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return None
+    return _FileLock(file, path)

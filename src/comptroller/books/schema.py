@@ -1,0 +1,266 @@
+"""The tables of the books, the named migrations that make them, and the doors to SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    select,
+)
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from comptroller.errors import InputError, LedgerError
+
+BUSY_S = 10.0
+"""How long a writer waits for another process that writes to the same SQLite file."""
+
+METADATA = MetaData()
+_Serial = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _int(name: str, null: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=null)
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False, default="")
+
+
+def _real(name: str) -> Column[float]:
+    return Column(name, Float(53), nullable=True)
+
+
+migration = Table("migration", METADATA, Column("name", Text, primary_key=True), _int("at_us"))
+segment = Table(
+    "segment",
+    METADATA,
+    Column("id", _Serial, primary_key=True),
+    Column("seed", LargeBinary, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+    _int("rows"),
+    _int("at_us"),
+)
+account = Table(
+    "account",
+    METADATA,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    *map(_text, ("role", "strategy", "service", "key", "project", "plan")),
+)
+hold = Table(
+    "hold",
+    METADATA,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    *map(_int, ("segment", "at_us", "account", "request", "parent", "attempt")),
+    _text("question"),
+    _real("arrival_s"),
+    _int("worst_pusd", null=True),
+    _int("estimate_pusd", null=True),
+    _text("budgets"),
+)
+entry = Table(
+    "entry",
+    METADATA,
+    *map(_int, ("segment", "number", "id")),
+    _text("kind"),
+    _int("corrects", null=True),
+    *map(_int, ("at_us", "account", "request", "parent", "attempt", "session", "preemptions")),
+    *map(_text, ("question", "finish")),
+    *map(_real, ("arrival_s", "started_s", "first_s", "last_s", "wait_s")),
+    *(
+        _int(f"{kind}_tokens", null=True)
+        for kind in ("input", "cached", "cache_write", "output", "reasoning")
+    ),
+    *map(_real, ("device_s", "flops", "j_prefill", "j_decode", "low_j", "high_j", "gco2e")),
+    *map(_text, ("source", "energy")),
+    _int("estimate_pusd", null=True),
+    _int("charged_pusd"),
+    _int("pusd", null=True),
+    *map(_text, ("price", "extra", "budgets", "note")),
+    Column("hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("segment", "number"),
+    sqlite_with_rowid=False,
+)
+Index("entry_id", entry.c.id, unique=True)
+_corrected = entry.c.corrects.isnot(None)
+Index("entry_corrects", entry.c.corrects, unique=True, sqlite_where=_corrected, postgresql_where=_corrected)
+budget = Table(
+    "budget",
+    METADATA,
+    Column("id", _Serial, primary_key=True),
+    *map(_text, ("scope", "name", "period")),
+    _int("limit_pusd"),
+    _int("at_us"),
+)
+Index("budget_of", budget.c.scope, budget.c.name, budget.c.period, unique=True)
+balance = Table(
+    "balance",
+    METADATA,
+    *map(_int, ("budget",)),
+    _text("span"),
+    *map(_int, ("spent_pusd", "held_pusd")),
+    PrimaryKeyConstraint("budget", "span"),
+)
+alert = Table(
+    "alert",
+    METADATA,
+    *map(_int, ("budget", "percent", "at_us")),
+    _text("span"),
+    PrimaryKeyConstraint("budget", "span", "percent"),
+)
+key = Table(
+    "key",
+    METADATA,
+    Column("digest", Text, primary_key=True),
+    *map(_text, ("name", "project")),
+    _int("created_us"),
+    _int("expires_us", null=True),
+)
+price = Table("price", METADATA, Column("id", Text, primary_key=True), _text("document"))
+score = Table(
+    "score",
+    METADATA,
+    Column("id", _Serial, primary_key=True),
+    _int("request"),
+    Column("score", Float(53), nullable=False),
+    _int("at_us"),
+)
+Index("score_request", score.c.request)
+
+
+def _first(connection: Connection) -> None:
+    METADATA.create_all(connection)
+
+
+MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (("0001_ledger", _first),)
+"""Name and work of every step that brought the schema to where it is, in order."""
+
+
+def connect(where: str) -> Engine:
+    """An engine on books that exist and are up to date.
+
+    where: a path of an SQLite file, or an SQLAlchemy URL of SQLite or PostgreSQL.
+
+    Raises:
+        LedgerError: corrupt, of a newer Comptroller, not books, not reachable; names the fix.
+    """
+    url = _url(where)
+    with refusals(str(url)):
+        try:
+            engine = create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite")
+        except (NoSuchModuleError, ModuleNotFoundError) as error:
+            raise LedgerError(f"{url}: no driver: pip install 'comptroller[postgres]'") from error
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _sqlite_settings)
+            event.listen(engine, "begin", _sqlite_begin)
+        with writing(engine) as connection:
+            _migrate(connection, str(url))
+    return engine
+
+
+def _url(where: str) -> URL:
+    url = make_url(where) if "://" in where else URL.create("sqlite", database=where)
+    if url.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise InputError(f"books in {url.get_backend_name()}: only sqlite and postgresql keep them")
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() == "sqlite":
+        file = Path(url.database or "")
+        if file.name in {"", ":memory:"}:
+            raise InputError("books need a file: an SQLite database in memory is lost with the process")
+        if not file.parent.is_dir():
+            raise InputError(f"{file}: there is no folder {file.parent}")
+    return url
+
+
+def _sqlite_settings(raw: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+    raw.isolation_level = None  # SQLAlchemy begins; sqlite3 must not
+    for setting in (
+        f"busy_timeout={int(BUSY_S * 1000)}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "cache_size=-65536",
+        "temp_store=MEMORY",
+    ):
+        raw.execute(f"PRAGMA {setting}")
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    mode = "IMMEDIATE" if connection.get_execution_options().get("writes") else "DEFERRED"
+    connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes; on SQLite it takes the file's only write lock at once."""
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        yield connection
+
+
+def _migrate(connection: Connection, name: str) -> None:
+    if connection.dialect.name == "postgresql":  # one at a time: several gateways may start together
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('comptroller.books'))")
+    there = set(inspect(connection).get_table_names())
+    if there and "migration" not in there:
+        raise LedgerError(f"{name}: a database, but not books: name another file or an empty database")
+    done = set(connection.scalars(select(migration.c.name))) if there else set()
+    newer = sorted(done - {step for step, _ in MIGRATIONS})
+    if newer:
+        raise LedgerError(
+            f"{name}: written by a newer Comptroller (migration {newer[-1]}): pip install -U comptroller"
+        )
+    for step, work in MIGRATIONS:
+        if step not in done:
+            work(connection)
+            connection.execute(migration.insert().values(name=step, at_us=time.time_ns() // 1000))
+
+
+FIXES = (
+    ("malformed", "it is damaged: restore a copy, or save what is left with: sqlite3 FILE .recover"),
+    ("not a database", "it is not an SQLite file: name another, or restore a copy"),
+    ("disk is full", "the disk is full: make room; nothing is spent until a hold can be written"),
+    ("No space left", "the disk is full: make room; nothing is spent until a hold can be written"),
+    (
+        "disk I/O error",
+        "the disk refuses: check room and health; nothing is spent until a hold can be written",
+    ),
+    ("locked", "another process has written for too long: end it"),
+    ("readonly", "it cannot be written: check the permissions"),
+    ("unable to open", "it cannot be opened: check the path and the permissions"),
+    ("onnection", "the database does not answer: check that it runs and the address"),
+)
+"""Words of a database's message, and what to do."""
+
+
+@contextmanager
+def refusals(name: str) -> Iterator[None]:
+    """Turns what a database raises into `LedgerError` with the fix."""
+    try:
+        yield
+    except DBAPIError as error:
+        text = str(error.orig).strip()
+        fix = next((fix for words, fix in FIXES if words in text), "see the database's message")
+        raise LedgerError(f"{name}: {fix} ({text})") from error
+    except SQLAlchemyError as error:
+        raise LedgerError(f"{name}: {error}") from error

@@ -1,0 +1,105 @@
+"""Group commit: everything that waits is written in one transaction by one thread, and `await` ends when it is durable.
+
+While one transaction is on its way to the disk the next one fills: the busier, the larger, and no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+from comptroller.books.batch import Posting, Quote, Release, Reserve, Settle
+from comptroller.books.ledger import Ledger, Outcome
+from comptroller.costs.rating import Receipt
+from comptroller.errors import ComptrollerError, LedgerError
+from comptroller.work.call import Call
+
+MOST = 1000
+"""Postings per transaction."""
+Waiting = tuple[Posting, "asyncio.Future[int]"]
+
+
+class Writer:
+    """A ledger for asyncio: `async with Writer(ledger) as writer`; then `reserve`, `settle`, `release`."""
+
+    def __init__(self, ledger: Ledger, most: int = MOST) -> None:
+        self.ledger, self._most = ledger, most
+        self._waiting: deque[Waiting] = deque()
+        self._wake = threading.Semaphore(0)
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="books", daemon=True)
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing = True
+        self._wake.release()
+        await asyncio.to_thread(self._thread.join)
+
+    async def reserve(self, call: Call, quote: Quote) -> int:
+        """As `Ledger.reserve`."""
+        return await self.post(Reserve(call, quote))
+
+    async def settle(self, call: Call, receipt: Receipt) -> int:
+        """As `Ledger.settle`."""
+        return await self.post(Settle(call, receipt))
+
+    async def release(self, call: Call, reason: str = "") -> int:
+        """As `Ledger.release`."""
+        return await self.post(Release(call, reason))
+
+    def post(self, posting: Posting) -> asyncio.Future[int]:
+        """Queue a posting; the future ends when it is durable or refused. A cancelled waiter is written all the same.
+
+        Raises:
+            LedgerError: the writer is closed.
+        """
+        if self._closing:
+            raise LedgerError("the books are closed")
+        done: asyncio.Future[int] = self._loop.create_future()
+        self._waiting.append((posting, done))
+        self._wake.release()
+        return done
+
+    def _work(self) -> None:
+        batch: list[Waiting] = []
+        try:
+            while batch or not self._closing:
+                if batch:
+                    outcomes = self._apply([posting for posting, _ in batch])
+                    self._loop.call_soon_threadsafe(_answer, batch, outcomes)
+                else:
+                    self._wake.acquire()
+                batch = self._next()
+        finally:  # nobody waits for ever, should this thread end in an error
+            self._closing = True
+            left = [*batch, *self._waiting]
+            refusals: list[Outcome] = [LedgerError("the books are closed")] * len(left)
+            self._loop.call_soon_threadsafe(_answer, left, refusals)
+
+    def _next(self) -> list[Waiting]:
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
+
+    def _apply(self, postings: list[Posting]) -> list[Outcome]:
+        try:
+            return self.ledger.apply(postings)
+        except LedgerError as error:
+            return [error] * len(postings)
+
+
+def _answer(batch: list[Waiting], outcomes: list[Outcome]) -> None:
+    for (_, done), outcome in zip(batch, outcomes, strict=True):
+        if done.done():
+            continue
+        if isinstance(outcome, ComptrollerError):
+            done.set_exception(outcome)
+        else:
+            done.set_result(outcome)

@@ -1,0 +1,41 @@
+"""Energy and carbon of work: joules with their source and interval, grams by place and hour.
+
+Formulas: Green Algorithms (Lannelongue et al. 2021) for whole jobs in `green_algorithms_g`; for calls, metered or
+predicted joules times PUE times the grid's intensity of the hour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isnan, nan
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """Joules of a call at the meter of its site, NaN where unknown.
+
+    low_j, high_j: the interval; equal to the value where a meter was read.  source: "nvml", "rapl", "predicted";
+    empty where unknown.  flops: of the call's tokens.
+    """
+
+    prefill_j: float = nan
+    decode_j: float = nan
+    low_j: float = nan
+    high_j: float = nan
+    gco2e: float = nan
+    flops: float = nan
+    source: str = ""
+
+    @property
+    def j(self) -> float:
+        """Prefill and decode.
+
+        >>> Energy(prefill_j=1.5, decode_j=2.0).j
+        3.5
+        """
+        return self.prefill_j + self.decode_j
+
+    @property
+    def known(self) -> bool:
+        """Whether there are joules at all."""
+        return not isnan(self.j)
