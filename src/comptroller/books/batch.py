@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
@@ -15,6 +15,7 @@ from comptroller.books.budgets import Balance, Budget, Place, joined, split
 from comptroller.books.chain import link, number_of
 from comptroller.costs.rating import Receipt
 from comptroller.errors import AlreadyBooked, BudgetExceeded, InputError
+from comptroller.facts.prices import Price
 from comptroller.work.call import Call
 
 CHUNK = 500
@@ -90,12 +91,18 @@ class Pen:
     at_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Accounts and prices that are in the books for sure."""
+
+    accounts: set[int] = field(default_factory=set)
+    prices: set[str] = field(default_factory=set)
+
+
 class Batch:
     """One transaction. `decide` answers each posting; `write` puts down what was decided."""
 
-    def __init__(
-        self, connection: Connection, pen: Pen, postings: Sequence[Posting], known: Set[int] = frozenset()
-    ) -> None:
+    def __init__(self, connection: Connection, pen: Pen, postings: Sequence[Posting], known: Known) -> None:
         self._to, self.pen = connection, pen
         ids = sorted({posting.call.call for posting in postings})
         self._holds = {row["id"]: row for row in self._rows(schema.hold, schema.hold.c.id, ids)}
@@ -107,6 +114,7 @@ class Batch:
         self._new: list[Values] = []
         self._known = known
         self.accounts: dict[int, Values] = {}
+        self.prices: dict[str, Price] = {}
 
     def _rows(self, table: Table, column: Any, ids: Sequence[int]) -> list[Values]:
         found: list[Values] = []
@@ -247,7 +255,7 @@ class Batch:
         words = (call.role, call.strategy, call.service, call.key, call.project, plan)
         number = number_of(*words)
         names = ("role", "strategy", "service", "key", "project", "plan")
-        if number not in self._known:
+        if number not in self._known.accounts:
             self.accounts[number] = {"id": number, **dict(zip(names, words, strict=True))}
         return number
 
@@ -305,12 +313,16 @@ class Batch:
         }
         row["hash"] = pen.head = link(pen.head, row)
         pen.rows += 1
+        if receipt.price is not None and receipt.price.id not in self._known.prices:
+            self.prices[receipt.price.id] = receipt.price
         self._new.append(row)
         self._booked[call.call] = row
 
     def write(self) -> None:
         """Puts down holds, rows, balances and where the writer stands."""
         self._add_missing(schema.account, list(self.accounts.values()))
+        prices = [{"id": price.id, "document": price.document} for price in self.prices.values()]
+        self._add_missing(schema.price, prices)
         closed = set(self._closed)
         if opened := [row for number, row in self._fresh.items() if number not in closed]:
             self._to.execute(schema.hold.insert(), opened)
@@ -397,7 +409,7 @@ def _recorded(call: Call, receipt: Receipt) -> Values:
         "source": call.source,
         "energy": energy.source,
         "pusd": receipt.pusd,
-        "price": receipt.price,
+        "price": receipt.price.id if receipt.price else "",
         "extra": receipt.extra,
         "note": receipt.note,
     }

@@ -20,6 +20,7 @@ from comptroller.books import schema
 from comptroller.books.batch import (
     Batch,
     Correct,
+    Known,
     Lose,
     Pen,
     Posting,
@@ -65,7 +66,7 @@ class Ledger:
         self._pen: Pen | None = None
         self._alive: Lock | None = None
         self._stale = False
-        self._known_accounts: set[int] = set()
+        self._known = Known()
 
     @classmethod
     def open(cls, where: str, clock: Clock = now_us) -> Ledger:
@@ -145,12 +146,13 @@ class Ledger:
     def _commit(self, postings: Sequence[Posting]) -> list[Outcome]:
         pen = self._here()
         with schema.writing(self.engine) as connection:
-            batch = Batch(connection, pen, postings, self._known_accounts)
+            batch = Batch(connection, pen, postings, self._known)
             outcomes = [_decided(batch, posting) for posting in postings]
             batch.write()
             self._stale = True  # until the commit is known to have worked
         self._pen, self._stale = pen, False
-        self._known_accounts |= batch.accounts.keys()
+        self._known.accounts.update(batch.accounts)
+        self._known.prices.update(batch.prices)
         return outcomes
 
     def _here(self) -> Pen:
