@@ -59,7 +59,7 @@ def table(
 @st.composite
 def replicas(draw: st.DrawFn, block: int, pool: Pool = Pool.MIXED) -> Replica:
     """One engine of any kind."""
-    verify = draw(st.sampled_from([1, 1, 1, 4]))
+    drafts = draw(st.sampled_from([0, 0, 0, 3]))
     return Replica(
         table(
             draw(st.integers(0, 5)),
@@ -71,9 +71,9 @@ def replicas(draw: st.DrawFn, block: int, pool: Pool = Pool.MIXED) -> Replica:
         ),
         ranks=draw(st.sampled_from([1, 1, 1, 2, 3])),
         pool=pool,
-        tokens_per_step=draw(st.floats(1.0, 3.5)) if verify > 1 else 1.0,
-        verify_tokens=verify,
-        swaps=draw(st.booleans()),
+        draft_tokens=drafts,
+        acceptance=draw(st.sampled_from([0.0, 0.6, 1.0])) if drafts else 0.0,
+        swap_tokens=draw(st.sampled_from([0, 0, 30, 100, 10_000])),
         weight=draw(st.sampled_from([1.0, 2.5])),
     )
 

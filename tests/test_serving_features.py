@@ -12,7 +12,7 @@ from comptroller.errors import InputError, RecordError
 from comptroller.serving.engine import Engine, Job, simulate
 from comptroller.serving.fleet import Fleet, Policies, Replica, Service, Telemetry
 from comptroller.serving.jobs import calls_of
-from comptroller.serving.layouts import accepted_tokens, pipelined, shared, speculative
+from comptroller.serving.layouts import pipelined, shared, speculative
 from comptroller.serving.state import Pool
 from comptroller.serving.ticks import linear
 from comptroller.work.call import Calls
@@ -58,7 +58,7 @@ def test_preemption_recomputes_or_swaps() -> None:
     small = replace(TABLE, kv_capacity_tokens=512)
     work = calls([200, 200], [200, 200], arrival_s=[0.0, 0.01])
     again = simulate(one(Replica(small)), work)
-    swapped = simulate(one(Replica(small, swaps=True)), work)
+    swapped = simulate(one(Replica(small, swap_tokens=10_000)), work)
     assert again.requests.preemptions.tolist() == swapped.requests.preemptions.tolist() == [0, 1]
     assert again.requests.recomputed[1] > 200
     assert again.waste_j[1] > 0
@@ -113,12 +113,35 @@ def test_a_shared_store_needs_no_transfer() -> None:
     assert outcome.e2e_s[0] - outcome.ttft_s[0] == pytest.approx(10 * 2 * 6.06e-3, rel=1e-9)
 
 
-def test_speculation_takes_fewer_steps() -> None:
-    draft = linear(base_s=5e-4, token_s=1e-6, sequence_s=0.0)
-    replica = speculative(TABLE, draft, 4, 0.8)
-    outcome = simulate(one(replica), calls([100], [337]))
-    assert outcome.requests.steps[0] - 1 == pytest.approx(336 / accepted_tokens(4, 0.8), abs=1)
-    assert outcome.requests.generated[0] == 337
+DRAFT = linear(base_s=5e-4, token_s=1e-6, sequence_s=0.0)
+
+
+@pytest.mark.parametrize("acceptance", [0.0, 0.5, 0.8, 1.0])
+def test_speculation_takes_fewer_steps(acceptance: float) -> None:
+    """A step makes (1 - a^(k + 1)) / (1 - a) tokens in the mean, k drafts kept with chance a (Leviathan et al.)."""
+    expected = sum(acceptance**kept for kept in range(5))
+    outcome = simulate(one(speculative(TABLE, DRAFT, 4, acceptance)), calls([10] * 60, [1001] * 60))
+    steps = outcome.requests.steps - 1
+    assert steps.mean() == pytest.approx(1000 / expected, rel=0.01, abs=1)
+    assert (outcome.requests.generated == 1001).all()
+    assert len(set(steps.tolist())) == 1 if acceptance in {0.0, 1.0} else len(set(steps.tolist())) > 20
+
+
+def test_drafts_are_drawn_by_the_seed() -> None:
+    replica, work = speculative(TABLE, DRAFT, 4, 0.7), calls([100] * 20, [300] * 20)
+    runs = [simulate(one(replica, policies=Policies(seed=seed)), work).requests.steps for seed in (1, 1, 2)]
+    assert (runs[0] == runs[1]).all() and (runs[0] != runs[2]).any()
+
+
+def test_what_the_host_cannot_hold_is_recomputed() -> None:
+    """Two requests that outgrow the cache: with room on the host nothing is computed twice, with too little all is."""
+    small = replace(TABLE, kv_capacity_tokens=1024)
+    seen = {}
+    for tokens in (0, 300, 10_000):
+        seen[tokens] = simulate(one(Replica(small, swap_tokens=tokens)), calls([400] * 2, [300] * 2))
+    assert all(outcome.requests.preemptions.sum() > 0 for outcome in seen.values())
+    recomputed = {tokens: outcome.meters.recomputed_tokens.sum() for tokens, outcome in seen.items()}
+    assert recomputed[0] == recomputed[300] > 0 == recomputed[10_000]
 
 
 def test_a_pipeline_fills_with_microbatches() -> None:
@@ -225,13 +248,13 @@ def test_bad_rows_are_named_and_nothing_is_simulated() -> None:
     [
         (lambda: Fleet(()), "no services"),
         (lambda: Service("x", (Replica(TABLE, pool=Pool.PROMPT),)), "come together"),
-        (lambda: Replica(TABLE, tokens_per_step=2.0), "tokens_per_step"),
+        (lambda: Replica(TABLE, draft_tokens=4, acceptance=1.5), "acceptance 1.5"),
+        (lambda: Replica(TABLE, swap_tokens=-1), "swap_tokens"),
         (lambda: Telemetry(0.0, 1.0), "needs a period_s"),
         (lambda: Policies(bound=0.5), "at least 1"),
         (lambda: one(Replica(TABLE), prefix_block_tokens=100), "no multiple of 16"),
         (lambda: shared(TABLE, 1.0), "between 0 and 1"),
         (lambda: pipelined(TABLE, 0, 1), "at least 1"),
-        (lambda: accepted_tokens(2, 1.5), "acceptance 1.5"),
         (lambda: replace(TABLE, mixed_s=TABLE.mixed_s * 0), "positive time"),
         (lambda: replace(TABLE, pair_knots=TABLE.pair_knots + 1), "first pair knot must be 0"),
     ],

@@ -1,8 +1,11 @@
-"""Every policy's compiled form means what its plain form says; and what some of them are for."""
+"""Every policy chooses what it says, compiled or not, shipped or a user's own; and what some of them are for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from fractions import Fraction
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.errors import UnknownId
-from comptroller.serving.engine import simulate
+from comptroller.errors import InputError, UnknownId, Unsupported
+from comptroller.serving.engine import Engine, simulate
 from comptroller.serving.fleet import Fleet, Policies, Replica, Service, Telemetry
-from comptroller.serving.policies import KINDS, module, names, number
-from comptroller.serving.policies.draw import draw, mixed
-from comptroller.serving.policies.view import COLUMNS, Router, Seen
+from comptroller.serving.policies import KINDS, decision, module, names
+from comptroller.serving.policies.draw import draw
+from comptroller.serving.policies.view import COLUMNS
 from comptroller.serving.ticks import linear
+from comptroller.serving.twin import Twin
 from comptroller.work.call import Calls
 
 numba = pytest.importorskip("numba")
@@ -53,45 +57,102 @@ CALL = st.builds(
 )
 
 
+class Row(NamedTuple):
+    """A rank of the view: its number, then the columns."""
+
+    id: int
+    active: float
+    queued: float
+    pending: float
+    reserved: float
+    kv: float
+    capacity: float
+    weight: float
+    match: float
+
+
+Rows = list[Row]
+
+
+def least(of: Callable[[Row], Any]) -> Callable[[Rows, Call, Settings], int]:
+    """The row that has least of something, the lowest number among equals."""
+    return lambda rows, call, router: min(rows, key=lambda row: (of(row), row.id)).id
+
+
+def drawn_highest(rows: Rows, name: int, router: Settings) -> int:
+    """Rendezvous hashing."""
+    return max(rows, key=lambda row: (draw(router.seed, name, row.id), -row.id)).id
+
+
+def bounded(rows: Rows, call: Call, router: Settings) -> int:
+    """Rendezvous hashing among the ranks below the bound."""
+    limit = np.ceil(router.bound * (1 + sum(row.active for row in rows)) / len(rows))
+    below = [row for row in rows if row.active < limit] or rows[:1]
+    return drawn_highest(below, call.session if call.session >= 0 else call.id, router)
+
+
+def weighted(rows: Rows, call: Call, router: Settings) -> int:
+    """In whose share of the total weight the draw falls."""
+    edges = np.cumsum([row.weight for row in rows])
+    place = np.searchsorted(edges, edges[-1] * draw(router.seed, call.id, 0) / 2**32, side="right")
+    return rows[min(int(place), len(rows) - 1)].id
+
+
+MEANINGS: dict[str, Callable[[Rows, Call, Settings], int]] = {
+    "bounded_hash": bounded,
+    "least_kv": least(lambda row: Fraction(int(row.kv), int(row.capacity))),
+    "least_request": least(lambda row: row.active),
+    "least_reserved": least(lambda row: row.reserved),
+    "power_of_two": lambda rows, call, router: (
+        min(
+            (rows[draw(router.seed, call.id, turn) % len(rows)] for turn in (0, 1)),
+            key=lambda row: row.active,
+        ).id
+    ),
+    "prefix_load": lambda rows, call, router: least(
+        lambda row: router.overlap * (call.prompt - row.match + row.pending) + row.kv
+    )(rows, call, router),
+    "prefix_match": least(lambda row: (-row.match, row.active)),
+    "round_robin": lambda rows, call, router: rows[router.turn % len(rows)].id,
+    "session_affinity": lambda rows, call, router: (
+        drawn_highest(rows, call.session, router)
+        if call.session >= 0
+        else least(lambda row: row.active)(rows, call, router)
+    ),
+    "shortest_tokens": least(lambda row: (row.pending, row.active)),
+    "weighted": weighted,
+}
+"""What each routing policy means, said another way."""
+
+
 @lru_cache(maxsize=64)
 def compiled(kind: str, name: str) -> Any:
-    """The engine's form of a policy, compiled so that it can be called from here."""
-    return numba.njit(getattr(module(kind, name), KINDS[kind]))
+    """A policy as the engine has it, compiled so that it can be called from here."""
+    return numba.njit(decision(kind, name))
 
 
 @pytest.mark.parametrize("name", names("routing"))
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
-def test_routing_forms_agree(name: str, data: st.DataObject) -> None:
+def test_routing_chooses_what_it_says(name: str, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 8))
-    rows = np.array(
-        data.draw(
-            st.lists(
-                st.lists(st.integers(0, 6), min_size=COLUMNS, max_size=COLUMNS),
-                min_size=count,
-                max_size=count,
-            )
-        ),
-        np.float64,
-    )
-    rows[:, [5, 6]] += 1  # capacity and weight are never 0
+    cells = st.lists(st.integers(0, 6), min_size=COLUMNS, max_size=COLUMNS)
+    view = np.array(data.draw(st.lists(cells, min_size=count, max_size=count)), np.float64)
+    view[:, [5, 6]] += 1  # capacity and weight are never 0
     ranks = np.array(sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=1))))
     router = Settings(data.draw(st.integers(0, 50)), data.draw(st.integers(0, 9)), 1.25, 0.5)
     call = data.draw(CALL)
-    policy = module("routing", name)
-    chosen = compiled("routing", name)(rows, ranks, call, router)
-    seen = [Seen(int(rank), *rows[rank]) for rank in ranks]
-    assert chosen == policy.plain(seen, call, Router(*router))
-    assert chosen in ranks
+    chosen = compiled("routing", name)(view, ranks, call, router)
+    assert chosen == decision("routing", name)(view, ranks, call, router)
+    assert chosen == MEANINGS[name]([Row(int(rank), *view[rank]) for rank in ranks], call, router)
 
 
 @pytest.mark.parametrize("name", names("batching"))
 @settings(deadline=None)
 @given(decoding=st.integers(0, 600), chunk=st.integers(1, 8192))
-def test_batching_forms_agree(name: str, decoding: int, chunk: int) -> None:
-    policy = module("batching", name)
-    assert compiled("batching", name)(decoding, chunk) == policy.plain(decoding, chunk)
-    tokens, _ = policy.plain(decoding, chunk)
+def test_batching_is_the_same_compiled_and_never_stalls(name: str, decoding: int, chunk: int) -> None:
+    tokens, mixes = decision("batching", name)(decoding, chunk)
+    assert compiled("batching", name)(decoding, chunk) == (tokens, mixes)
     assert 0 <= tokens <= chunk
     assert tokens or decoding, "with nothing decoding, prompts must go on"
 
@@ -99,19 +160,16 @@ def test_batching_forms_agree(name: str, decoding: int, chunk: int) -> None:
 @pytest.mark.parametrize("name", names("scheduling"))
 @settings(deadline=None)
 @given(call=CALL)
-def test_scheduling_forms_agree(name: str, call: Any) -> None:
-    policy = module("scheduling", name)
-    assert compiled("scheduling", name)(call) == policy.plain(call)
+def test_scheduling_is_the_same_compiled(name: str, call: Any) -> None:
+    assert compiled("scheduling", name)(call) == decision("scheduling", name)(call)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_folder_is_the_registry(kind: str) -> None:
     for name in names(kind):
-        policy = module(kind, name)
-        assert policy.__doc__
-        assert callable(getattr(policy, KINDS[kind]))
+        assert module(kind, name).__doc__
     with pytest.raises(UnknownId, match="nearest: .*" + names(kind)[0]):
-        number(kind, names(kind)[0] + "x")
+        module(kind, names(kind)[0] + "x")
     with pytest.raises(UnknownId):
         Policies(**{kind: "no_such_policy"})
 
@@ -124,7 +182,67 @@ def drawn(seed: int, name: int, turn: int) -> int:
 @settings(deadline=None)
 @given(st.integers(0, 2**62), st.integers(-1, 2**62), st.integers(0, 100))
 def test_draws_are_the_same_compiled_and_plain(seed: int, name: int, turn: int) -> None:
-    assert drawn(seed, name, turn) == mixed(seed, name, turn)
+    assert drawn(seed, name, turn) == draw(seed, name, turn)
+
+
+SHIPPED = [(kind, name) for kind in KINDS for name in names(kind)]
+
+
+@pytest.mark.parametrize(("kind", "name"), SHIPPED)
+def test_a_policy_of_one_s_own_is_its_shipped_copy(kind: str, name: str, tmp_path: Path) -> None:
+    """The same file, named by its path: called by its address in the engine, as it is in the twin."""
+    own = tmp_path / f"my_{name}.py"
+    own.write_text(Path(str(module(kind, name).__file__)).read_text())
+    calls = traffic(60, 60.0, session=np.arange(60) % 7, priority=np.arange(60) % 3)
+    found = []
+    for world, policy in ((Engine, name), (Engine, str(own)), (Twin, str(own))):
+        one = world(Fleet.uniform(linear(max_batch=4), 3, Policies(**{kind: policy})))
+        one.submit(calls)
+        found.append(one.run())
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0].requests["last"], other.requests["last"])
+        np.testing.assert_array_equal(found[0].requests["prompt_rank"], other.requests["prompt_rank"])
+
+
+OWN = """
+def choose(view, ranks, call, router):
+    {body}
+"""
+
+
+def test_what_cannot_be_compiled_is_run_by_the_twin(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "eccentric.py"
+    path.write_text(OWN.format(body="import json; return min(ranks, key=lambda rank: json.dumps(int(rank)))"))
+    fleet = Fleet.uniform(linear(), 2, Policies(routing=str(path)))
+    with pytest.raises(Unsupported, match="only the twin runs it"):
+        Engine(fleet)
+    outcome = simulate(fleet, traffic(20, 20.0))
+    assert outcome.counts()["stop"] == 20 and not outcome.requests.prompt_rank.any()
+    assert "only the twin runs it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("world", [Engine, Twin])
+def test_a_policy_that_chooses_what_it_may_not_is_found_out(world: Any, tmp_path: Path) -> None:
+    path = tmp_path / "astray.py"
+    path.write_text(OWN.format(body="return 99"))
+    one = world(Fleet.uniform(linear(), 2, Policies(routing=str(path))))
+    one.submit(traffic(5, 20.0))
+    with pytest.raises(InputError, match="not among those it was given"):
+        one.run()
+
+
+def test_a_dotted_path_names_a_policy_too() -> None:
+    dotted = Policies(scheduling="comptroller.serving.policies.scheduling.shortest_job")
+    calls = traffic(500, 25.0)
+    found = [
+        simulate(Fleet.uniform(linear(max_batch=8), 1, policies), calls).e2e_s
+        for policies in (dotted, Policies(scheduling="shortest_job"))
+    ]
+    np.testing.assert_array_equal(*found)
+    with pytest.raises(InputError, match="no function `rank`"):
+        Policies(scheduling="comptroller.serving.policies.routing.weighted")
 
 
 def traffic(count: int, rate: float, **columns: Any) -> Calls:

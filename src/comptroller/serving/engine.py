@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InputError, Unsupported
-from comptroller.serving.build import build, ticks
 from comptroller.serving.fleet import Fleet
 from comptroller.serving.jit import COMPILED, cache_folder
 from comptroller.serving.jobs import check, fill, parents_of
 from comptroller.serving.outcome import Outcome, Series, meters_of
-from comptroller.serving.policies.view import COLUMNS, KV, QUEUED
-from comptroller.serving.state import CANCELS, FOREVER, REQUEST, TICKS_PER_S, Reason, State, records
+from comptroller.serving.policies.view import COLUMNS, KV, QUEUED, WRONG_RANK
+from comptroller.serving.state import CANCELS, FOREVER, REQUEST, TICKS_PER_S, Reason, State, records, ticks
 from comptroller.serving.twin import Twin
 from comptroller.work.call import Calls
 
@@ -49,27 +48,20 @@ class Job(NamedTuple):
     watched: int = 1
 
 
-@lru_cache(maxsize=1)
-def _kernel() -> Any:
-    from comptroller.serving.kernel import loop  # noqa: PLC0415
-
-    return loop
-
-
 class Engine:
     """A fleet under load, at one moment; `advance` moves the moment on.
 
     sample_s: how often the time series is sampled (0: never).
 
     Raises:
-        Unsupported: numba is not installed; `Twin` does the same, slowly.
+        Unsupported: numba is not installed, or cannot compile a policy; `Twin` does the same, slowly.
     """
 
     def __init__(self, fleet: Fleet, sample_s: float = 0.0) -> None:
         if not COMPILED:
             raise Unsupported("the event engine needs numba (the `sim` extra); use Twin without it")
         self.fleet = fleet
-        self._kernel = _ready_kernel()
+        self._kernel, build = _ready_kernel()
         self._world = build(fleet, sample_s)
         self._cancels: list[int] = []
         self._count = 0
@@ -155,7 +147,9 @@ class Engine:
         cancels = len(self._cancels)
         self._world.ints[clock.cancels : clock.cancels + cancels] = self._cancels
         while True:
-            reason = self._kernel.advance(self._world, cancels, until)
+            reason = self._kernel(self._world, cancels, until)
+            if clock.fault:
+                raise InputError(WRONG_RANK)
             if reason != Reason.CROWDED:
                 break
             if clock.count == clock.entering:
@@ -241,16 +235,18 @@ def _grown(array: Any, count: int) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _ready_kernel() -> Any:
-    """The kernel, compiled or read from disk; says so when it has to be compiled."""
-    loop = _kernel()
+def _ready_kernel() -> tuple[Any, Any]:
+    """The kernel, compiled or read from disk, and what builds its world; says so when it has to be compiled."""
+    from comptroller.serving.kernel import loop  # noqa: PLC0415
+    from comptroller.serving.kernel.build import build  # noqa: PLC0415
+
     if any(cache_folder(loop.SOURCES).rglob("*.nbi")):
-        return loop
+        return loop.advance, build
     print("Compiling the event engine, once; this takes about half a minute.", file=sys.stderr, flush=True)
     before = time.perf_counter()
     loop.advance(build(_smallest(), 0.0), 0, 0)
     print(f"Compiled in {time.perf_counter() - before:.0f} s.", file=sys.stderr, flush=True)
-    return loop
+    return loop.advance, build
 
 
 def _smallest() -> Fleet:
@@ -260,7 +256,7 @@ def _smallest() -> Fleet:
 
 
 def simulate(fleet: Fleet, calls: Calls, sample_s: float = 0.0) -> Outcome:
-    """What comes of the calls on the fleet; by the twin where numba is not installed.
+    """What comes of the calls on the fleet; by the twin where numba is missing or cannot compile a policy.
 
     Raises:
         RecordError, InputError: calls that cannot be simulated.
@@ -270,6 +266,11 @@ def simulate(fleet: Fleet, calls: Calls, sample_s: float = 0.0) -> Outcome:
     >>> simulate(Fleet.uniform(linear(), 1), calls).ttft_s.round(4).tolist()
     [0.0082, 0.0104]
     """
-    world = Engine(fleet, sample_s) if COMPILED else Twin(fleet, sample_s)
+    world: Engine | Twin
+    try:
+        world = Engine(fleet, sample_s)
+    except Unsupported as why:
+        world = Twin(fleet, sample_s)
+        print(f"{why}; this takes a while", file=sys.stderr, flush=True)
     world.submit(calls)
     return world.run()

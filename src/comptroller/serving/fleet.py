@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from comptroller.costs.steptable import StepTable
 from comptroller.errors import InputError
-from comptroller.serving.policies import number
+from comptroller.serving.policies import module
 from comptroller.serving.state import Pool
 
 
@@ -17,29 +17,40 @@ class Replica:
 
     ranks: data-parallel ranks, each with a batch and a cache of its own (`table` is one rank's), that step
     in lockstep: a step takes as long as the slowest rank's.  pool: what it is for in a split service.
-    tokens_per_step: expected tokens of a sequence per decode step (above 1 with speculative decoding; the
-    table then prices a whole draft-and-verify step, see `layouts.speculative`).  verify_tokens: tokens of a
-    sequence that a decode step processes.  swaps: a preempted sequence's cache moves to the host and back
-    instead of being recomputed.  weight: share of traffic under weighted routing.  storage: replicas of the
-    same number share one cache (see `layouts.shared`).
+    draft_tokens, acceptance: of speculative decoding, tokens drafted per sequence and step and the chance that
+    each is kept (the table then prices a whole draft-and-verify step, see `layouts.speculative`).  swap_tokens:
+    tokens of cache that the host's memory takes from preempted sequences of a rank; beyond it, and with 0, they
+    are recomputed.  weight: share of traffic under weighted routing.  storage: replicas of the same number share
+    one cache (see `layouts.shared`).
     """
 
     table: StepTable
     ranks: int = 1
     pool: Pool = Pool.MIXED
-    tokens_per_step: float = 1.0
-    verify_tokens: int = 1
-    swaps: bool = False
+    draft_tokens: int = 0
+    acceptance: float = 0.0
+    swap_tokens: int = 0
     weight: float = 1.0
     storage: int | None = None
 
     def __post_init__(self) -> None:
-        if self.ranks < 1 or self.verify_tokens < 1 or not self.weight > 0:
-            raise InputError("replica: ranks and verify_tokens must be at least 1, weight above 0")
-        if not 1 <= self.tokens_per_step <= self.verify_tokens:
+        if self.ranks < 1 or self.swap_tokens < 0 or not self.weight > 0:
+            raise InputError("replica: ranks must be at least 1, swap_tokens not negative, weight above 0")
+        if self.draft_tokens < 0 or not 0 <= self.acceptance <= 1:
             raise InputError(
-                f"replica: tokens_per_step is {self.tokens_per_step:g}; allowed: 1 to {self.verify_tokens}"
+                f"replica: {self.draft_tokens} draft tokens, acceptance {self.acceptance:g}; allowed: from 0, 0 to 1"
             )
+
+    @property
+    def verify_tokens(self) -> int:
+        """Tokens of a sequence that a decode step processes, and at most makes."""
+        return 1 + self.draft_tokens
+
+    @property
+    def context_tokens(self) -> int:
+        """Longest prompt plus output that it takes."""
+        table = self.table
+        return table.kv_capacity_tokens if table.context_tokens is None else table.context_tokens
 
 
 @dataclass(frozen=True)
@@ -59,11 +70,11 @@ class Service:
 
 @dataclass(frozen=True)
 class Policies:
-    """Who decides, by the ids of the files in `policies/`.
+    """Who decides: ids of files in `policies/`, or the path or dotted path of a policy of one's own.
 
     handoff: routing within the token pool.  bound, overlap: settings of `bounded_hash` and `prefix_load`.
     evict_for_priority: a waiting call sets aside a running one of lower priority that goes behind it.
-    seed: of random routing.
+    seed: of random routing and of the draft tokens kept.
     """
 
     routing: str = "least_request"
@@ -77,8 +88,8 @@ class Policies:
 
     def __post_init__(self) -> None:
         for kind in ("routing", "batching", "scheduling"):
-            number(kind, getattr(self, kind))
-        number("routing", self.handoff)
+            module(kind, getattr(self, kind))
+        module("routing", self.handoff)
         if not self.bound >= 1:
             raise InputError(f"policies: bound is {self.bound}; it must be at least 1")
 
@@ -148,6 +159,11 @@ class Fleet:
     def replicas(self) -> list[tuple[Service, Replica]]:
         """Every replica with its service, in the order of their numbers."""
         return [(service, replica) for service in self.services for replica in service.replicas]
+
+    def chunk_tokens(self, replica: Replica) -> int:
+        """Prompt tokens a step of a replica may take."""
+        chunk = replica.table.chunk_tokens
+        return min(chunk, self.split.prompt_batch_tokens) if replica.pool == Pool.PROMPT else chunk
 
     @classmethod
     def uniform(cls, table: StepTable, replicas: int, policies: Policies | None = None) -> Fleet:

@@ -38,6 +38,12 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     return finished
 
 
+def plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as it was before it was compiled."""
+    before: Callable[..., Any] = getattr(function, "py_func", function)
+    return before
+
+
 def part(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as a part of its few callers, in which it is compiled: a call would cost more than it does."""
     if not COMPILED:
@@ -62,6 +68,17 @@ def entry(function: Callable[..., Any], sources: Iterable[Path]) -> Callable[...
     finally:
         numba.config.CACHE_DIR = before
     return compiled
+
+
+def stand_in(function: Callable[..., Any], compiled: Callable[..., Any]) -> None:
+    """In compiled code, use another function of three arguments for this one."""
+    if not COMPILED:
+        return
+
+    def choose(first: Any, second: Any, third: Any) -> Callable[..., Any]:
+        return compiled
+
+    numba.extending.overload(function, strict=False)(choose)
 
 
 def cache_folder(sources: Iterable[Path]) -> Path:

@@ -15,32 +15,12 @@ from comptroller.serving.state import Pool
 Floats = npt.NDArray[np.float64]
 
 
-def accepted_tokens(draft_tokens: int, acceptance: float) -> float:
-    """Expected tokens of one draft-and-verify step.
-
-    E = (1 - a^(k + 1)) / (1 - a) for k draft tokens, each accepted with probability a: the accepted ones and
-    one of the target's own, as a geometric sum. Source: Leviathan, Kalman, Matias, "Fast Inference from
-    Transformers via Speculative Decoding".
-
-    Raises:
-        InputError: a negative number of tokens, or no probability.
-
-    >>> round(accepted_tokens(4, 0.8), 4)
-    3.3616
-    """
-    if draft_tokens < 0 or not 0 <= acceptance <= 1:
-        raise InputError(f"speculation: {draft_tokens} draft tokens, acceptance {acceptance:g}")
-    if acceptance == 1:
-        return draft_tokens + 1.0
-    return float((1 - acceptance ** (draft_tokens + 1)) / (1 - acceptance))
-
-
 def speculative(table: StepTable, draft: StepTable, draft_tokens: int, acceptance: float) -> Replica:
     """A replica that drafts and verifies.
 
     A decode step is k steps of the draft model and one step of the target over B (k + 1) tokens:
-    t(B, K) = k * draft(B, K) + mixed(B (k + 1)) + decode(B, K) - decode(B, 0); joules likewise. Progress is
-    the expected one (`accepted_tokens`), the same for all sequences.
+    t(B, K) = k * draft(B, K) + mixed(B (k + 1)) + decode(B, K) - decode(B, 0); joules likewise. Each sequence
+    keeps the draft tokens before the first that is rejected, drawn at each step by the policies' seed.
     """
     batches = np.arange(table.max_batch + 1)
     tokens = batches * (draft_tokens + 1.0)
@@ -53,8 +33,8 @@ def speculative(table: StepTable, draft: StepTable, draft_tokens: int, acceptanc
         values[f"decode_{unit}"] = draft_tokens * drafted + verified[:, None] + own - own[:, :1]
     return Replica(
         replace(table, **values),
-        tokens_per_step=accepted_tokens(draft_tokens, acceptance),
-        verify_tokens=draft_tokens + 1,
+        draft_tokens=draft_tokens,
+        acceptance=acceptance,
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.errors import InputError
+
 TICKS_PER_S = float(1 << 38)
 """Time is counted in whole ticks, so that sums are exact in any order and ties are ties."""
 NEVER = 1 << 62
@@ -17,9 +19,17 @@ END, ARRIVE, START, OVER = 0, 1, 2, 3
 event's key is 4 * tick + phase; what is submitted once steps start arrives in the next tick."""
 LATEST_S = float(NEVER >> 3) / TICKS_PER_S
 """The latest arrival that can be simulated, in seconds (some weeks)."""
-ONE = 1 << 10
-SHIFT = 10
-"""Tokens per decode step are whole in units of 1 / ONE."""
+
+
+def ticks(seconds: float) -> int:
+    """Whole ticks of a time.
+
+    Raises:
+        InputError: the time is beyond what can be simulated.
+    """
+    if not 0 <= seconds < LATEST_S:
+        raise InputError(f"{seconds:g} s is outside what can be simulated (0 to {LATEST_S / 86400:.0f} days)")
+    return int(seconds * TICKS_PER_S + 0.5)
 
 
 class State(IntEnum):
@@ -110,18 +120,20 @@ RANK = np.dtype(
     _fields(
         "i8",
         # what it is
-        "leader ranks pool own_pool peer service max_batch chunk block capacity context verify progress swaps "
+        "leader ranks pool own_pool peer service max_batch chunk block capacity context verify host "
         "cache_blocks prefix_tokens nk nt np kv_x kv_v kv_m kv_a kv_b tokens pairs run due pre hist "
         "buckets bucket_mask entries entry_count tags "
         # who is on it
-        "queue intake landed waiting batch pre_count pre_left moving arrived cancels sum g n phase used "
+        "queue intake landed waiting batch pre_count pre_left moving arrived cancels sum g phase used swapped "
         "held_entries idle_entries oldest newest spare evictions link_free "
         # what it does
         "kind since started planned length poked budget step_prompt step_decode stall disturbed freed own_ticks "
         # what it did
         "busy steps prompt_done decode_done recomputed",
     )
-    + _fields("f8", "idle_w swap_ticks move_ticks usd_per_s step_pairs virtual a0 a1 even share joules")
+    + _fields(
+        "f8", "chance idle_w swap_ticks move_ticks usd_per_s step_pairs virtual a0 a1 even share joules"
+    )
 )
 
 CLOCK = np.dtype(
@@ -130,7 +142,7 @@ CLOCK = np.dtype(
         "now count entering stream stream_last timed spare spares tree leaves pokes poke_count cancels scratch "
         "out_first out_last out_key seen snapshots snapshot_depth snapshot_every snapshot_delay next_snapshot "
         "snapshot_count sample_every next_sample ranks services candidates routing handoff batching scheduling "
-        "turn seed evicts needs_kv needs_match max_pending shortest",
+        "turn seed evicts needs_kv needs_match max_pending shortest fault",
     )
     + _fields("f8", "bound overlap")
 )

@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InputError
-from comptroller.serving.build import ticks
 from comptroller.serving.fleet import Fleet
 from comptroller.serving.jobs import check, fill, parents_of
 from comptroller.serving.outcome import Outcome, Series
-from comptroller.serving.policies.view import Router, Seen
+from comptroller.serving.policies.view import Router, View
 from comptroller.serving.state import (
     ARRIVE,
     END,
@@ -25,10 +24,11 @@ from comptroller.serving.state import (
     TICKS_PER_S,
     State,
     records,
+    ticks,
 )
 from comptroller.serving.twin_books import jobs_of, meters, results_of, series
 from comptroller.serving.twin_call import Sequence
-from comptroller.serving.twin_dispatch import View, holds, pair_of, ranks_of, send
+from comptroller.serving.twin_dispatch import Sight, holds, pair_of, ranks_of, send
 from comptroller.serving.twin_rank import Group, Rank, at_home
 from comptroller.work.call import Calls
 
@@ -54,7 +54,7 @@ class Twin:
         self._delay = ticks(fleet.telemetry.delay_s)
         self._series: list[Series] = []
         self.ranks, self.groups = ranks_of(fleet, self._later)
-        self._snapshots = [[rank.seen(None) for rank in self.ranks]]
+        self._snapshots = [self._view()]
 
     @property
     def now_s(self) -> float:
@@ -162,10 +162,10 @@ class Twin:
         self.now, self._phase = min(shot, sample), ARRIVE
         if shot <= sample:
             self._next_snapshot += self._every
-            self._snapshots.append([rank.seen(None) for rank in self.ranks])
+            self._snapshots.append(self._view())
         else:
             self._next_sample += self._sample_every
-            self._sample()
+            self._series.append(series(self.now, self.ranks))
         return True
 
     def _take_in(self, call: Sequence, parent: int) -> None:
@@ -313,6 +313,8 @@ class Twin:
             return
         if call.state in (State.QUEUED, State.SWAPPED) and call.rank:
             call.rank.queue.remove(call)
+            if call.state == State.SWAPPED:
+                call.rank.swapped -= call.rank.pages(call.goal)
         elif call.state == State.HANDED and call.rank and call.token_rank:
             call.token_rank.intake.remove(call)
             call.rank.release(call, call.rank.private(call))
@@ -358,38 +360,33 @@ class Twin:
                 self._close(child, State.CANCELLED)
 
     def _dispatch(self, call: Sequence) -> None:
-        service = self.fleet.services[call.service - 1].name if call.service else None
-        names = [item.name for item, replica in self.fleet.replicas() for _ in range(replica.ranks)]
-        members = [rank for rank in self.ranks if service in (None, names[rank.id])]
+        members = [rank for rank in self.ranks if call.service in (0, rank.service)]
         able = [rank for rank in members if holds(rank, call)]
         if not able:
             self._close(call, State.REFUSED)
             return
         policies = self.fleet.policies
         router = Router(self._turns[call.service], policies.seed, policies.bound, policies.overlap)
-        view = View(self._visible(), call, router)
+        sight = Sight(self._visible(), able, call, router)
         if any(rank.replica.pool for rank in members):
-            pair = pair_of(self.fleet, able, view)
+            pair = pair_of(self.fleet, able, sight)
             if pair is None:
                 self._close(call, State.REFUSED)
                 return
             prompt, token = pair
         else:
-            prompt = token = view.pick(policies.routing, able)
+            prompt = token = sight.pick(policies.routing, able)
         self._turns[call.service] += 1
-        self._send(call, prompt, token)
-
-    def _visible(self) -> list[Seen] | None:
-        if not self._every:
-            return None
-        return self._snapshots[max(0, (self.now - self._delay) // self._every)]
-
-    def _send(self, call: Sequence, prompt: Rank, token: Rank) -> None:
         send(self.fleet, call, prompt, token)
         self._poke(prompt.group)
 
-    def _sample(self) -> None:
-        self._series.append(series(self.now, self.ranks))
+    def _view(self) -> View:
+        return np.array([rank.seen() for rank in self.ranks], np.float64)
+
+    def _visible(self) -> View:
+        if not self._every:
+            return self._view()
+        return self._snapshots[max(0, (self.now - self._delay) // self._every)]
 
     def outcome(self) -> Outcome:
         """As `Engine.outcome`."""

@@ -3,76 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
+import numpy as np
+
+from comptroller.errors import InputError
 from comptroller.serving.fleet import Fleet
-from comptroller.serving.policies import module
-from comptroller.serving.policies.view import Router, Seen
+from comptroller.serving.policies import decision
+from comptroller.serving.policies.view import MATCH, PENDING, QUEUED, RESERVED, WRONG_RANK, Router, View
 from comptroller.serving.state import Pool, State
 from comptroller.serving.ticks import TickTable
 from comptroller.serving.twin_call import Sequence
 from comptroller.serving.twin_rank import Group, Rank
 
 
-class View:
-    """What the router sees when it takes one call: now, or an older snapshot; prefix matches are current."""
+class Sight:
+    """What the router sees when it takes one call: now, or an older view; prefix matches are current."""
 
-    def __init__(self, older: list[Seen] | None, call: Sequence, router: Router) -> None:
-        self.older, self.call, self.router = older, call, router
-
-    def row(self, rank: Rank) -> Seen:
-        """The row of a rank."""
-        now = rank.seen(self.call)
-        if self.older is None:
-            return now
-        old = self.older[rank.id]
-        return replace(old, match=now.match)
+    def __init__(self, view: View, ranks: list[Rank], call: Sequence, router: Router) -> None:
+        self.view, self.call, self.router = view, call, router
+        for rank in ranks:
+            view[rank.id, MATCH] = rank.matched(call, call.prompt) * rank.fleet.prefix_block_tokens
 
     def pick(self, policy: str, ranks: list[Rank]) -> Rank:
-        """The rank a policy chooses."""
-        chosen = module("routing", policy).plain([self.row(rank) for rank in ranks], self.call, self.router)
-        return next(rank for rank in ranks if rank.id == chosen)
+        """The rank a policy chooses.
 
-    def fewest(self, ranks: list[Rank], of: Callable[[Seen], float]) -> Rank | None:
-        """The rank without a shared store that has least of something."""
+        Raises:
+            InputError: it may not choose that one.
+        """
+        numbers = np.array([rank.id for rank in ranks])
+        chosen = decision("routing", policy)(self.view, numbers, self.call, self.router)
+        for rank in ranks:
+            if rank.id == chosen:
+                return rank
+        raise InputError(WRONG_RANK)
+
+    def fewest(self, ranks: list[Rank], column: int) -> Rank | None:
+        """The rank without a shared store that has least in a column."""
         alone = [rank for rank in ranks if rank.peer is None]
-        return min(alone, key=lambda rank: (of(self.row(rank)), rank.id), default=None)
+        return min(alone, key=lambda rank: (self.view[rank.id, column], rank.id), default=None)
 
 
-def pair_of(fleet: Fleet, able: list[Rank], view: View) -> tuple[Rank, Rank] | None:
+def pair_of(fleet: Fleet, able: list[Rank], sight: Sight) -> tuple[Rank, Rank] | None:
     """Prompt, token and mixed pools, as Splitwise's mixed-pool scheduler fills them."""
     pools = {pool: [rank for rank in able if rank.pool == pool] for pool in Pool}
-    prompt = _from_pools(fleet, pools, Pool.PROMPT, view)
+    prompt = _from_pools(fleet, pools, Pool.PROMPT, sight)
     if prompt and prompt.peer:
         return prompt, prompt.peer
-    token = _from_pools(fleet, pools, Pool.TOKEN, view)
+    token = _from_pools(fleet, pools, Pool.TOKEN, sight)
     if prompt is None:
-        prompt = view.fewest([rank for rank in able if rank.pool == Pool.TOKEN], lambda row: row.pending)
+        prompt = sight.fewest([rank for rank in able if rank.pool == Pool.TOKEN], PENDING)
         if prompt:
             prompt.pool = Pool.MIXED
     if token is None:
-        token = view.fewest([rank for rank in able if rank.pool == Pool.PROMPT], lambda row: row.reserved)
+        token = sight.fewest([rank for rank in able if rank.pool == Pool.PROMPT], RESERVED)
         if token:
             token.pool = Pool.MIXED
     if prompt is None or token is None:
-        prompt = token = view.fewest(able, lambda row: row.pending)
+        prompt = token = sight.fewest(able, PENDING)
     if prompt is None and pools[Pool.PROMPT]:
-        prompt = view.pick(fleet.policies.routing, pools[Pool.PROMPT])
+        prompt = sight.pick(fleet.policies.routing, pools[Pool.PROMPT])
         token = prompt.peer
     return (prompt, token) if prompt and token else None
 
 
-def _from_pools(fleet: Fleet, pools: dict[Pool, list[Rank]], own: Pool, view: View) -> Rank | None:
-    call, policies = view.call, fleet.policies
+def _from_pools(fleet: Fleet, pools: dict[Pool, list[Rank]], own: Pool, sight: Sight) -> Rank | None:
+    call, policies = sight.call, fleet.policies
     for pool in (own, Pool.MIXED):
         if pools[pool]:
-            rank = view.pick(policies.routing if own == Pool.PROMPT else policies.handoff, pools[pool])
-            row = view.row(rank)
+            rank = sight.pick(policies.routing if own == Pool.PROMPT else policies.handoff, pools[pool])
+            row = sight.view[rank.id]
             if own == Pool.PROMPT:
-                waits = row.pending + call.prompt > fleet.split.max_pending_tokens
-                if not (row.queued > 0 and waits):
+                waits = row[PENDING] + call.prompt > fleet.split.max_pending_tokens
+                if not (row[QUEUED] > 0 and waits):
                     return rank
-            elif row.reserved + call.prompt + call.predicted < rank.capacity * rank.block:
+            elif row[RESERVED] + call.prompt + call.predicted < rank.capacity * rank.block:
                 return rank
     return None
 
@@ -91,7 +95,7 @@ def send(fleet: Fleet, call: Sequence, prompt: Rank, token: Rank) -> None:
         token.promised += expected
     call.fair_start = max(prompt.virtual, prompt.tags[call.tenant])
     prompt.tags[call.tenant] = call.fair_start + expected
-    call.rank_key = module("scheduling", fleet.policies.scheduling).plain(call)
+    call.rank_key = decision("scheduling", fleet.policies.scheduling)(call)
     call.state, call.rank = State.QUEUED, prompt
     prompt.queue.append(call)
 
@@ -114,7 +118,7 @@ def ranks_of(fleet: Fleet, later: Callable[[Sequence, int], None]) -> tuple[list
         members = [Rank(first + place, fleet, replica, table) for place in range(replica.ranks)]
         group = Group(first, members, later)
         for rank in members:
-            rank.group = group
+            rank.group, rank.service = group, 1 + fleet.services.index(service)
             if replica.storage is not None:
                 other = stores.setdefault((service.name, replica.storage), rank)
                 rank.peer, other.peer = (None, None) if other is rank else (other, rank)

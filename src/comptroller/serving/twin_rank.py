@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from comptroller.serving.build import chunk_tokens, context_tokens, progress
 from comptroller.serving.fleet import Fleet, Replica
-from comptroller.serving.policies import module
-from comptroller.serving.policies.view import Seen
-from comptroller.serving.state import SHIFT, TICKS_PER_S, Pool, State
+from comptroller.serving.jit import plain
+from comptroller.serving.policies import decision
+from comptroller.serving.policies.draw import accepted, draw
+from comptroller.serving.state import TICKS_PER_S, Pool, State
 from comptroller.serving.ticks import TickTable
 from comptroller.serving.twin_call import Cache, Sequence
 
@@ -19,13 +19,14 @@ class Rank:
 
     def __init__(self, number: int, fleet: Fleet, replica: Replica, table: TickTable) -> None:
         self.id, self.replica, self.fleet, self.table = number, replica, fleet, table
-        self.pool = replica.pool
+        self.pool, self.service = replica.pool, 0
         self.peer: Rank | None = None
         self.group: Group
         self.block = replica.table.kv_block_tokens
         self.capacity = replica.table.kv_capacity_tokens // self.block
-        self.context = context_tokens(replica)
-        self.chunk = chunk_tokens(fleet, replica)
+        self.context = replica.context_tokens
+        self.chunk = fleet.chunk_tokens(replica)
+        self.host = replica.swap_tokens // self.block
         self.cache = Cache()
         self.cache_blocks = fleet.prefix_block_tokens // self.block
         self.queue: list[Sequence] = []
@@ -34,8 +35,7 @@ class Rank:
         self.prefilling: list[Sequence] = []
         self.decoding: list[Sequence] = []
         self.moving = 0
-        self.used = self.reserved = 0
-        self.steps_decoded = 0
+        self.used = self.reserved = self.swapped = 0
         self.link_free = 0
         self.virtual = 0.0
         self.tags = [0.0] * fleet.tenants
@@ -46,23 +46,11 @@ class Rank:
         self.joules = 0.0
         self.prompt_done = self.recomputed = self.decode_done = 0
 
-    def seen(self, call: Sequence | None) -> Seen:
-        """What a router may know of the rank."""
-        match = self.matched(call, call.prompt) * self.fleet.prefix_block_tokens if call else 0
+    def seen(self) -> list[float]:
+        """What a router may know of the rank: its row of the view."""
         queued = len(self.queue) + len(self.intake)
-        kv = self.occupied * self.block
-        weight = self.replica.weight
-        return Seen(
-            self.id,
-            self.active,
-            queued,
-            self.pending,
-            self.promised,
-            kv,
-            self.capacity * self.block,
-            weight,
-            match,
-        )
+        kv, most = self.occupied * self.block, self.capacity * self.block
+        return [self.active, queued, self.pending, self.promised, kv, most, self.replica.weight, 0]
 
     # Memory
 
@@ -86,14 +74,9 @@ class Rank:
         return self.pages(max(call.goal, call.context)) - call.held * self.cache_blocks
 
     def growth(self) -> int:
-        """Blocks that the next decode step takes up."""
-        ahead = self.step_tokens()
+        """Blocks that the next decode step takes up at most."""
+        ahead = self.replica.verify_tokens
         return sum(self.pages(call.context + ahead) - self.pages(call.context) for call in self.decoding)
-
-    def step_tokens(self) -> int:
-        """Tokens that each decoding request moves on in the next decode step."""
-        rate = progress(self.replica)
-        return ((self.steps_decoded + 1) * rate >> SHIFT) - (self.steps_decoded * rate >> SHIFT)
 
     def trim(self) -> None:
         """Evict idle blocks until everything fits, the peer's last."""
@@ -156,12 +139,13 @@ class Rank:
 
     def set_aside(self, call: Sequence) -> None:
         """Preempt a request: its cache is swapped out or forgotten, it queues again."""
-        swaps = self.replica.swaps and call in self.decoding
+        swaps = call in self.decoding and self.swapped + self.pages(call.context) <= self.host
         self.release(call, self.leave(call))
         self.disturbed = self.freed = True
         call.preemptions += 1
         call.state = State.SWAPPED if swaps else State.QUEUED
         if swaps:
+            self.swapped += self.pages(call.goal)
             self.wait_for_swap(call)
         call.context = 0
         self.queue.append(call)
@@ -190,7 +174,7 @@ class Rank:
             return False
         room = self.free - self.growth()
         if call.state == State.SWAPPED:
-            return self.pages(call.goal + self.step_tokens()) <= room
+            return self.pages(call.goal + self.replica.verify_tokens) <= room
         goal = call.prompt + call.generated
         hits = call.blocks[: self.matched(call, goal)]
         awakened = sum(block in self.cache.idle for block in hits)
@@ -222,6 +206,7 @@ class Rank:
             call.started = tick
         if call.state == State.SWAPPED:
             self.used += self.pages(call.goal)
+            self.swapped -= self.pages(call.goal)
             self.wait_for_swap(call)
             self.join(call)
         else:
@@ -251,9 +236,9 @@ class Rank:
 
     def begin(self, tick: int) -> int:
         """Admit, make up the next step, and say how many ticks it takes alone; 0 if there is nothing to do."""
-        budget: Callable[[int, int], tuple[int, bool]]
-        budget = module("batching", self.fleet.policies.batching).plain
-        self.budget, mixes = budget(len(self.decoding) * self.replica.verify_tokens, self.chunk)
+        budget = decision("batching", self.fleet.policies.batching)
+        tokens, mixes = budget(len(self.decoding) * self.replica.verify_tokens, self.chunk)
+        self.budget = max(0, tokens)
         self.receive(tick)
         if not self.disturbed:
             self.admit(tick)
@@ -318,18 +303,23 @@ class Rank:
             self._decode()
 
     def _decode(self) -> None:
-        ahead = self.step_tokens()
-        self.used += self.growth()
         self.reserved = 0
-        self.steps_decoded += 1
         for call in self.decoding:
+            call.steps += 1
+            ahead = 1 + self._kept(call)
             made = max(0, min(ahead, call.left))
             call.generated += made
             self.decode_done += made
+            self.used += self.pages(call.context + ahead) - self.pages(call.context)
             call.context += ahead
             call.left -= ahead
-            call.steps += 1
         self.trim()
+
+    def _kept(self, call: Sequence) -> int:
+        """Draft tokens of the step that the target accepts."""
+        drawn = draw(self.fleet.policies.seed, call.id, call.steps)
+        kept: int = plain(accepted)(drawn, self.replica.acceptance, self.replica.draft_tokens)
+        return kept
 
     def _book(self, chunks: list[tuple[Sequence, int]], ticks: int) -> None:
         """Energy and device time: by tokens, by query-key pairs, by cached tokens, the rest in equal parts."""
@@ -377,10 +367,6 @@ class Group:
     later: Callable[[Sequence, int], None]
     at: tuple[int, int] | None = None
     since: int = 0
-
-    def free(self) -> bool:
-        """Whether all its ranks are without work."""
-        return all(rank.active == 0 for rank in self.ranks)
 
 
 def at_home(rank: Rank) -> None:

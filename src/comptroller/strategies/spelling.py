@@ -9,6 +9,7 @@ from functools import lru_cache
 from importlib import import_module, util
 from itertools import product
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from comptroller.errors import InputError, UnknownId
@@ -43,15 +44,23 @@ def rule(name: str) -> type[Any]:
     if name in names():
         return _checked(name, import_module(f"{RULES}.{name}"), "".join(map(str.capitalize, name.split("_"))))
     where, _, what = name.rpartition(":")
+    found = located(where)
+    if found is None:
+        raise UnknownId("strategy", name, names())
+    return _checked(name, found, what)
+
+
+def located(where: str) -> ModuleType | None:
+    """The module of a path to a file or of a dotted path; None if there is none."""
     if where.endswith(".py") and Path(where).is_file():
         found = util.spec_from_file_location(Path(where).stem, where)
         if found is not None and found.loader is not None:
             module = util.module_from_spec(found)
             found.loader.exec_module(module)
-            return _checked(name, module, what)
+            return module
     if where and re.fullmatch(r"[\w.]+", where) and _importable(where):
-        return _checked(name, import_module(where), what)
-    raise UnknownId("strategy", name, names())
+        return import_module(where)
+    return None
 
 
 def _importable(name: str) -> bool:

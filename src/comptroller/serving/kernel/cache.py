@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from comptroller.serving.jit import jit, part
+from comptroller.serving.kernel.queues import run_sift
+from comptroller.serving.policies.draw import accepted, draw
 from comptroller.serving.state import World
 
 ID, REFS, OLDER, NEWER, CHAIN = range(5)
@@ -42,18 +42,35 @@ def growth(w: World, r: int, tokens: int) -> int:
 def move_on(w: World, r: int, steps: int) -> None:
     """Let the decoding requests of a rank have taken so many steps: tokens and blocks."""
     rank = w.ranks[r]
-    tokens = step_tokens(rank, steps)
-    rank.used += growth(w, r, tokens)
-    rank.n += steps
-    rank.g += tokens
-    rank.phase = (rank.phase - tokens) % rank.block
+    rank.used += growth(w, r, steps)
+    rank.g += steps
+    rank.phase = (rank.phase - steps) % rank.block
+    if rank.verify > 1 and steps > 0:
+        _keep_drafts(w, r)
     trim(w, r)
 
 
 @jit
-def step_tokens(rank: Any, steps: int) -> int:
-    """Tokens each decoding request moves on in the next so many steps."""
-    return int(((rank.n + steps) * rank.progress >> 10) - rank.g)
+def _keep_drafts(w: World, r: int) -> None:
+    """Beside its token of the step, each decoding request has the draft tokens that were accepted."""
+    rank = w.ranks[r]
+    for place in range(rank.batch):
+        i = w.ints[rank.run + place]
+        request = w.requests[i]
+        drawn = draw(w.clock[0].seed, request.id, request.steps + rank.g - request.entered)
+        kept = accepted(drawn, rank.chance, rank.verify - 1)
+        if kept > 0:
+            context = request.base + rank.g
+            rank.used += pages(context + kept, rank.block) - pages(context, rank.block)
+            w.ints[rank.hist + request.base % rank.block] -= 1
+            request.base += kept
+            w.ints[rank.hist + request.base % rank.block] += 1
+            rank.sum += kept
+            # Energy is booked by what was cached from the start on; these tokens were not.
+            request.j_decode -= kept * (rank.a0 - request.a0)
+            request.target -= kept
+            w.ints[rank.due + place] = request.target
+            run_sift(w, r, place)
 
 
 @jit
@@ -72,7 +89,7 @@ def in_flight(w: World, r: int) -> int:
     rank = w.ranks[r]
     if rank.kind < 2 or rank.batch == 0 or rank.step_decode == 0:
         return 0
-    return int(growth(w, r, step_tokens(rank, 1)))
+    return int(growth(w, r, rank.verify))
 
 
 @jit

@@ -13,7 +13,8 @@ from comptroller.serving.kernel.books import (
     see,
     time_out,
 )
-from comptroller.serving.kernel.cache import free, growth, move_on, pages, publish, release, step_tokens, trim
+from comptroller.serving.kernel.cache import free, growth, move_on, pages, publish, release, trim
+from comptroller.serving.kernel.decisions import budget
 from comptroller.serving.kernel.queues import pop, push, set_key
 from comptroller.serving.kernel.ranks import (
     compose,
@@ -25,15 +26,12 @@ from comptroller.serving.kernel.ranks import (
     private,
 )
 from comptroller.serving.kernel.steps import decode_ticks, pass_run, prompt_ticks, spend_step, walk_group
-from comptroller.serving.policies import dispatcher
 from comptroller.serving.policies.view import PENDING
-from comptroller.serving.state import END, NEVER, ONE, OVER, START, TICKS_PER_S, Kind, State, World
+from comptroller.serving.state import END, NEVER, OVER, START, TICKS_PER_S, Kind, State, World
 
 IDLE, READY, STEP, RUN = int(Kind.IDLE), int(Kind.READY), int(Kind.STEP), int(Kind.RUN)
 HANDED, MOVING, LANDED = int(State.HANDED), int(State.MOVING), int(State.LANDED)
 DONE, CANCELLED = int(State.DONE), int(State.CANCELLED)
-
-batch_budget = dispatcher("batching", "decoding, chunk")
 
 
 @jit
@@ -98,7 +96,7 @@ def _receive(w: World, r: int, tick: int) -> None:
         request = w.requests[i]
         if request.state == HANDED:
             need = pages(request.goal, rank.block)
-            if need + growth(w, r, step_tokens(rank, 1)) > free(w, r):
+            if need + growth(w, r, rank.verify) > free(w, r):
                 return
             sender = w.ranks[request.rank]
             due = max(tick, sender.link_free) + int(request.goal * sender.move_ticks + 0.5)
@@ -119,13 +117,11 @@ def _receive(w: World, r: int, tick: int) -> None:
 def _run_length(w: World, r: int) -> int:
     """Decode steps until a request of the rank is done or its memory is full."""
     rank = w.ranks[r]
-    target = w.ints[rank.due]
-    steps = target - rank.n
-    if rank.progress != ONE:
-        steps = (target * ONE + rank.progress - 1) // rank.progress - rank.n
+    if rank.verify > 1:
+        return 1
+    steps = w.ints[rank.due] - rank.g
     room = free(w, r)
-    tokens = step_tokens(rank, steps)
-    if rank.batch * tokens <= room or growth(w, r, tokens) <= room:
+    if rank.batch * steps <= room or growth(w, r, steps) <= room:
         return int(steps)
     tokens = room // rank.batch * rank.block
     left, place = room % rank.batch, rank.phase
@@ -133,7 +129,7 @@ def _run_length(w: World, r: int) -> int:
         left -= w.ints[rank.hist + place]
         tokens += 1
         place = place - 1 if place > 0 else rank.block - 1
-    return int(min(steps, ((rank.g + tokens + 1) * ONE - 1) // rank.progress - rank.n))
+    return int(min(steps, tokens))
 
 
 @part
@@ -158,7 +154,7 @@ def start(w: World, group: int, tick: int) -> None:
         if rank.peer >= 0:
             cut(w, rank.peer, tick)
         compose(w, r, tick)
-        rank.budget, mixes = batch_budget(w.clock[0].batching, rank.batch * rank.verify, rank.chunk)
+        rank.budget, mixes = budget(w.clock[0].batching, rank.batch * rank.verify, rank.chunk)
         if rank.intake >= 0 and rank.peer < 0 and not rank.disturbed:
             _receive(w, r, tick)
         fill(w, r, tick, mixes)

@@ -16,7 +16,7 @@ from comptroller.serving.kernel.books import (
     take_slot,
     time_out,
 )
-from comptroller.serving.kernel.cache import release
+from comptroller.serving.kernel.cache import pages, release
 from comptroller.serving.kernel.groups import end, land, look, settle, start
 from comptroller.serving.kernel.queues import first_group, pop
 from comptroller.serving.kernel.ranks import private
@@ -81,6 +81,9 @@ def _cancel(w: World, id_: int) -> None:
         close(w, i, now, CANCELLED)
     elif state in (QUEUED, SWAPPED):
         queued(w, request.rank, -1)
+        if state == SWAPPED:
+            rank = w.ranks[request.rank]
+            rank.swapped -= pages(request.goal, rank.block)
         close(w, i, now, CANCELLED)
     elif state == HANDED:
         queued(w, request.token_rank, -1)
@@ -213,7 +216,7 @@ def _advance(w: World, cancels: int, until: int) -> int:
 
 _HERE = Path(__file__).parent
 SOURCES = [
-    *(_HERE.parent / name for name in ("jit.py", "state.py")),
+    *(_HERE.parent / name for name in ("jit.py", "pointers.py", "state.py")),
     *_HERE.glob("*.py"),
     *Path(policies.__file__).parent.rglob("*.py"),
 ]

@@ -12,7 +12,6 @@ from comptroller.serving.kernel.cache import (
     matched,
     pages,
     release,
-    step_tokens,
     trim,
 )
 from comptroller.serving.kernel.queues import pop, push, run_sift
@@ -31,7 +30,7 @@ def join_decode(w: World, r: int, i: int, context: int) -> None:
     request.rank = r
     request.base = context - rank.g
     request.target = rank.g + request.output - request.generated
-    request.entered = rank.n
+    request.entered = rank.g
     request.a0, request.a1, request.even, request.share = rank.a0, rank.a1, rank.even, rank.share
     rank.sum += request.base
     w.ints[rank.hist + request.base % rank.block] += 1
@@ -59,7 +58,7 @@ def leave_decode(w: World, r: int, place: int) -> int:
     request.generated += made
     rank.decode_done += made
     request.high = max(request.high, context)
-    request.steps += rank.n - request.entered
+    request.steps += rank.g - request.entered
     request.j_decode += request.base * (rank.a0 - request.a0) + (rank.a1 - request.a1)
     request.j_decode += rank.even - request.even
     seconds = (rank.share - request.share) / TICKS_PER_S
@@ -149,7 +148,8 @@ def _victim(w: World, r: int) -> int:
 
 @jit
 def _set_aside(w: World, r: int, place: int) -> None:
-    """Preempt: the victim's blocks are freed, its cache is swapped out or forgotten, it queues again."""
+    """Preempt: the victim's blocks are freed, its cache goes to the host if there is room or is forgotten, it queues
+    again."""
     rank = w.ranks[r]
     rank.disturbed, rank.freed = 1, 1
     if place < 0:
@@ -161,9 +161,11 @@ def _set_aside(w: World, r: int, place: int) -> None:
         i = w.ints[rank.run + place]
         context = leave_decode(w, r, place)
         release(w, r, i, private(w, r, i, context))
-        w.requests[i].state = SWAPPED if rank.swaps else QUEUED
+        w.requests[i].state = QUEUED
         w.requests[i].goal = context
-        if rank.swaps:
+        if rank.swapped + pages(context, rank.block) <= rank.host:
+            w.requests[i].state = SWAPPED
+            rank.swapped += pages(context, rank.block)
             _stall(w, r, i)
     request = w.requests[i]
     request.preemptions += 1
@@ -186,7 +188,7 @@ def _stall(w: World, r: int, i: int) -> None:
 def _make_room(w: World, r: int) -> None:
     """Preempt until the decoding requests can take their next step."""
     rank = w.ranks[r]
-    while rank.batch > 0 and growth(w, r, step_tokens(rank, 1)) > free(w, r):
+    while rank.batch > 0 and growth(w, r, rank.verify) > free(w, r):
         _set_aside(w, r, _victim(w, r))
 
 
@@ -216,10 +218,9 @@ def _fits(w: World, r: int, i: int) -> bool:
     rank, request = w.ranks[r], w.requests[i]
     if full(w, r):
         return False
-    ahead = step_tokens(rank, 1)
-    room = free(w, r) - growth(w, r, ahead)
+    room = free(w, r) - growth(w, r, rank.verify)
     if request.state == SWAPPED:
-        return bool(pages(request.goal + ahead, rank.block) <= room)
+        return bool(pages(request.goal + rank.verify, rank.block) <= room)
     goal = request.prompt + request.generated
     hits = matched(w, r, i, goal)
     need = pages(goal, rank.block) - hits * rank.cache_blocks
@@ -275,6 +276,7 @@ def _admit(w: World, r: int, tick: int) -> None:
             request.started = tick
         if request.state == SWAPPED:
             rank.used += pages(request.goal, rank.block)
+            rank.swapped -= pages(request.goal, rank.block)
             request.home = r
             _stall(w, r, i)
             join_decode(w, r, i, request.goal)

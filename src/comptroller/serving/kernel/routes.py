@@ -5,19 +5,16 @@ from __future__ import annotations
 from comptroller.serving.jit import jit, part
 from comptroller.serving.kernel.books import close, dispatched, poke, queued
 from comptroller.serving.kernel.cache import matched, occupied, pages
+from comptroller.serving.kernel.decisions import choose, rank_key
 from comptroller.serving.kernel.groups import settle
 from comptroller.serving.kernel.queues import push
 from comptroller.serving.kernel.ranks import full
-from comptroller.serving.policies import dispatcher
 from comptroller.serving.policies.view import COLUMNS, KV, MATCH, PENDING, QUEUED, RESERVED
 from comptroller.serving.state import Kind, Pool, State, World
 
 RUN = int(Kind.RUN)
 IN_QUEUE, REFUSED = int(State.QUEUED), int(State.REFUSED)
 MIXED, PROMPT, TOKEN = int(Pool.MIXED), int(Pool.PROMPT), int(Pool.TOKEN)
-
-choose = dispatcher("routing", "view, ranks, call, router")
-rank_key = dispatcher("scheduling", "call")
 
 
 @jit

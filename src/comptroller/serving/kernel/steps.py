@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from comptroller.serving.jit import jit, part
-from comptroller.serving.kernel.cache import move_on, step_tokens
-from comptroller.serving.state import NEVER, ONE, TICKS_PER_S, World
+from comptroller.serving.kernel.cache import move_on
+from comptroller.serving.state import NEVER, TICKS_PER_S, World
 
 
 @jit
@@ -48,8 +48,6 @@ def decode_ticks(w: World, r: int, kv: int) -> int:
 @part
 def _alike(w: World, rank: Any, kv: int, left: int, most: int) -> int:
     """Steps from here on that stay on one segment, so that their sum is a quadratic."""
-    if rank.progress != ONE:
-        return 1
     if left >= rank.nk - 2:
         return most
     ahead = w.ints[rank.kv_x + left + 1] - kv
@@ -74,7 +72,7 @@ def walk(w: World, r: int, most: int, limit: int) -> tuple[int, int]:
     rank = w.ranks[r]
     done, ticks = 0, 0
     while done < most:
-        kv = rank.sum + rank.batch * (rank.g + step_tokens(rank, done))
+        kv = rank.sum + rank.batch * (rank.g + done)
         left = _segment(w, rank, kv)
         row = rank.batch * rank.nk + left
         slope = w.ints[rank.kv_m + row]
@@ -102,7 +100,7 @@ def walk_group(w: World, group: int, most: int, limit: int) -> tuple[int, int]:
         for r in range(group, group + ranks):
             rank = w.ranks[r]
             if rank.batch > 0:
-                kv = rank.sum + rank.batch * (rank.g + step_tokens(rank, done))
+                kv = rank.sum + rank.batch * (rank.g + done)
                 slowest = max(slowest, decode_ticks(w, r, kv))
         if ticks + slowest > limit:
             break
@@ -117,7 +115,7 @@ def _spend(w: World, r: int, steps: int, ticks: int) -> None:
     rank = w.ranks[r]
     done = 0
     while done < steps:
-        g = rank.g + step_tokens(rank, done)
+        g = rank.g + done
         kv = rank.sum + rank.batch * g
         left = _segment(w, rank, kv)
         row = rank.batch * rank.nk + left

@@ -1,7 +1,7 @@
 """Policies: one file each, in `routing`, `batching` and `scheduling`; the folder is the registry.
 
-Each file holds one decision twice: `choose` (or `budget`, `rank`) in the form the compiled engine takes, and
-`plain`, what it means in plain Python, which the twin executes. A conformance suite holds them equal.
+A file holds one function: `choose`, `budget` or `rank`. The engine compiles it, the twin runs it as it is. A user's
+own is named by the path to its file or by a dotted path; what numba cannot compile, the twin alone can run.
 """
 
 from __future__ import annotations
@@ -13,54 +13,46 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from comptroller.errors import UnknownId
-from comptroller.serving.jit import jit
+from comptroller.errors import InputError, UnknownId
+from comptroller.strategies.spelling import located
 
 KINDS = {"routing": "choose", "batching": "budget", "scheduling": "rank"}
-"""Kind of policy -> the function its files define for the engine."""
+"""Kind of policy -> the function its files define."""
 
 
 @lru_cache(maxsize=8)
 def names(kind: str) -> tuple[str, ...]:
-    """Ids of the policies of a kind, in the order of their numbers."""
+    """Ids of the policies of a kind that ship, in the order of their numbers.
+
+    >>> names("scheduling")[1]
+    'fcfs'
+    """
     folder = Path(__file__).parent / kind
     return tuple(sorted(path.stem for path in folder.glob("[a-z]*.py")))
 
 
-def number(kind: str, name: str) -> int:
-    """The number of a policy.
-
-    Raises:
-        UnknownId: no file carries the name.
-
-    >>> names("scheduling")[number("scheduling", "fcfs")]
-    'fcfs'
-    """
-    if name not in names(kind):
-        raise UnknownId(f"{kind} policy", name, names(kind))
-    return names(kind).index(name)
-
-
 @lru_cache(maxsize=64)
 def module(kind: str, name: str) -> ModuleType:
-    """The file of a policy."""
-    return import_module(f"{__name__}.{kind}.{names(kind)[number(kind, name)]}")
+    """The file of a policy: by its id, by a path or by a dotted path.
+
+    Raises:
+        UnknownId: there is no such policy.
+        InputError: it lacks the function of its kind.
+    """
+    found = import_module(f"{__name__}.{kind}.{name}") if name in names(kind) else located(name)
+    if found is None:
+        raise UnknownId(f"{kind} policy", name, names(kind))
+    if not callable(getattr(found, KINDS[kind], None)):
+        raise InputError(f"{kind} policy {name}: {found.__file__} has no function `{KINDS[kind]}`")
+    return found
+
+
+def decision(kind: str, name: str) -> Callable[..., Any]:
+    """The function of a policy."""
+    function: Callable[..., Any] = getattr(module(kind, name), KINDS[kind])
+    return function
 
 
 def needs(kind: str, name: str, what: str) -> bool:
     """Whether a policy reads something that is costly to keep current (`kv`, `match`)."""
     return what in getattr(module(kind, name), "NEEDS", ())
-
-
-def dispatcher(kind: str, arguments: str) -> Callable[..., Any]:
-    """A function of (which, *arguments) that calls the policy of that number; compiled kernels take numbers,
-    not functions, or they would be compiled once per function."""
-    function = KINDS[kind]
-    space: dict[str, Any] = {}
-    lines = [f"def {function}(which, {arguments}):"]
-    for index, name in enumerate(names(kind)):
-        space[name] = jit(getattr(module(kind, name), function))
-        lines += [f"    if which == {index}:", f"        return {name}({arguments})"]
-    lines[-2] = "    if True:"
-    exec("\n".join(lines), space)
-    return jit(space[function])

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 ACTIVE, QUEUED, PENDING, RESERVED, KV, CAPACITY, WEIGHT, MATCH = range(8)
 """Columns: requests in flight; requests not yet admitted; prompt tokens not yet computed; prompt and
 predicted output tokens of requests in flight; tokens of cache in use; tokens of cache; weight; cached prefix
@@ -12,19 +15,10 @@ tokens of the call at hand (always current)."""
 COLUMNS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One row of the view, for the plain meaning of a policy."""
-
-    id: int
-    active: float
-    queued: float
-    pending: float
-    reserved: float
-    kv: float
-    capacity: float
-    weight: float
-    match: float
+View = npt.NDArray[np.float64]
+"""What a router sees, by rank and column."""
+Ranks = npt.NDArray[np.int64]
+"""The ranks that may take a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +35,8 @@ class Router:
     bound: float
     overlap: float
 
+
+WRONG_RANK = "the routing policy chose a rank that is not among those it was given"
 
 Call = Any
 """A request as routing and scheduling see it: id, prompt, predicted, priority, session, fair_start."""

@@ -2,10 +2,5 @@
 
 
 def budget(decoding: int, chunk: int) -> tuple[int, bool]:
-    """In the engine\'s form."""
-    return max(0, chunk - decoding), True
-
-
-def plain(decoding: int, chunk: int) -> tuple[int, bool]:
     """Prompt tokens a step may take, and whether decodes run beside them."""
-    return (chunk - decoding if decoding < chunk else 0), True
+    return max(0, chunk - decoding), True

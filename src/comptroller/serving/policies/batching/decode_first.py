@@ -2,10 +2,5 @@
 
 
 def budget(decoding: int, chunk: int) -> tuple[int, bool]:
-    """In the engine\'s form."""
-    return (chunk if decoding == 0 else 0), False
-
-
-def plain(decoding: int, chunk: int) -> tuple[int, bool]:
     """Prompt tokens a step may take, and whether decodes run beside them."""
-    return (0, False) if decoding else (chunk, False)
+    return (chunk if decoding == 0 else 0), False

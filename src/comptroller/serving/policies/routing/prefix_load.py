@@ -2,18 +2,15 @@
 included, times `overlap`, plus the tokens in cache.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
-import numpy.typing as npt
 
-from comptroller.serving.policies.view import KV, MATCH, PENDING, Call, Router, Seen
+from comptroller.serving.policies.view import KV, MATCH, PENDING, Call, Ranks, Router, View
 
 NEEDS = ("kv", "match")
 
 
-def choose(view: npt.NDArray[np.float64], ranks: npt.NDArray[np.int64], call: Call, router: Router) -> int:
-    """In the engine\'s form."""
+def choose(view: View, ranks: Ranks, call: Call, router: Router) -> int:
+    """The replica of least cost."""
     best, least = ranks[0], np.inf
     for rank in ranks:
         work = call.prompt - view[rank, MATCH] + view[rank, PENDING]
@@ -21,13 +18,3 @@ def choose(view: npt.NDArray[np.float64], ranks: npt.NDArray[np.int64], call: Ca
         if cost < least:
             best, least = rank, cost
     return int(best)
-
-
-def plain(seen: Sequence[Seen], call: Call, router: Router) -> int:
-    """The replica of least cost."""
-
-    def cost(rank: Seen) -> float:
-        work: float = call.prompt - rank.match + rank.pending
-        return router.overlap * work + rank.kv
-
-    return min(seen, key=lambda rank: (cost(rank), rank.id)).id

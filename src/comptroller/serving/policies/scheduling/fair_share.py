@@ -8,10 +8,5 @@ from comptroller.serving.policies.view import Call
 
 
 def rank(call: Call) -> float:
-    """In the engine\'s form."""
-    return call.fair_start  # type: ignore[no-any-return]
-
-
-def plain(call: Call) -> float:
     """The start tag."""
-    return float(call.fair_start)
+    return call.fair_start  # type: ignore[no-any-return]

@@ -4,10 +4,5 @@ from comptroller.serving.policies.view import Call
 
 
 def rank(call: Call) -> float:
-    """In the engine\'s form."""
-    return 0.0
-
-
-def plain(call: Call) -> float:
     """The same for all: arrival decides."""
     return 0.0

@@ -4,10 +4,5 @@ from comptroller.serving.policies.view import Call
 
 
 def rank(call: Call) -> float:
-    """In the engine\'s form."""
-    return float(call.prompt + call.predicted)
-
-
-def plain(call: Call) -> float:
     """Tokens the call is expected to take."""
-    return float(sum((call.prompt, call.predicted)))
+    return float(call.prompt + call.predicted)

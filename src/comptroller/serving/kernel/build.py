@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from comptroller.errors import InputError
 from comptroller.serving.fleet import Fleet, Replica
-from comptroller.serving.policies import needs, number
+from comptroller.serving.kernel.own import number
+from comptroller.serving.policies import needs
 from comptroller.serving.policies.view import CAPACITY, COLUMNS, WEIGHT
 from comptroller.serving.state import (
     CANCELS,
     CLOCK,
     JOB,
-    LATEST_S,
     NEVER,
-    ONE,
     RANK,
     REQUEST,
     RESULT,
@@ -26,36 +24,9 @@ from comptroller.serving.state import (
     Pool,
     World,
     records,
+    ticks,
 )
 from comptroller.serving.ticks import TickTable
-
-
-def ticks(seconds: float) -> int:
-    """Whole ticks of a time.
-
-    Raises:
-        InputError: the time is beyond what can be simulated.
-    """
-    if not 0 <= seconds < LATEST_S:
-        raise InputError(f"{seconds:g} s is outside what can be simulated (0 to {LATEST_S / 86400:.0f} days)")
-    return int(seconds * TICKS_PER_S + 0.5)
-
-
-def context_tokens(replica: Replica) -> int:
-    """Longest prompt plus output that a replica takes."""
-    table = replica.table
-    return table.kv_capacity_tokens if table.context_tokens is None else table.context_tokens
-
-
-def chunk_tokens(fleet: Fleet, replica: Replica) -> int:
-    """Prompt tokens a step of a replica may take."""
-    chunk = replica.table.chunk_tokens
-    return min(chunk, fleet.split.prompt_batch_tokens) if replica.pool == Pool.PROMPT else chunk
-
-
-def progress(replica: Replica) -> int:
-    """Tokens per decode step, in whole units of 1 / ONE."""
-    return round(replica.tokens_per_step * ONE)
 
 
 def build(fleet: Fleet, sample_s: float) -> World:
@@ -112,13 +83,13 @@ def _describe(rank: Any, fleet: Fleet, replica: Replica) -> None:
     rank.pool = rank.own_pool = replica.pool
     rank.peer = -1
     rank.max_batch = table.max_batch
-    rank.chunk = chunk_tokens(fleet, replica)
+    rank.chunk = fleet.chunk_tokens(replica)
     rank.block = table.kv_block_tokens
     rank.capacity = table.kv_capacity_tokens // table.kv_block_tokens
-    rank.context = context_tokens(replica)
+    rank.context = replica.context_tokens
     rank.verify = replica.verify_tokens
-    rank.progress = progress(replica)
-    rank.swaps = replica.swaps
+    rank.chance = replica.acceptance
+    rank.host = replica.swap_tokens // table.kv_block_tokens
     rank.prefix_tokens = fleet.prefix_block_tokens
     rank.cache_blocks = fleet.prefix_block_tokens // table.kv_block_tokens
     rank.idle_w = table.idle_w
