@@ -16,7 +16,7 @@ from comptroller.work.workload import load
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 GOLDEN = Path(__file__).parent / "golden"
-WORKLOADS = sorted(path.stem for path in EXAMPLES.glob("*.toml") if path.stem != "current")
+WORKLOADS = sorted(path.stem for path in EXAMPLES.glob("*.toml") if path.stem not in ("current", "quality"))
 
 
 def figures_apart(value: Any) -> tuple[Any, list[float]]:

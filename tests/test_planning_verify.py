@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from comptroller.costs.efficiency import Baseline
 from comptroller.planning.fleet import calls_of, fleet_of
-from comptroller.planning.planner import plan, targets_of
+from comptroller.planning.planner import plan
+from comptroller.planning.space import targets_of
 from comptroller.planning.verify import Rehearsal, rehearse, shuffled, traces
 from comptroller.work.demand import demand
 from comptroller.work.trace import Trace

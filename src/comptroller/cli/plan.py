@@ -16,8 +16,9 @@ from comptroller.cli._output import check, write
 from comptroller.cli._progress import Bar
 from comptroller.planning.against import Comparison, Current, compare, load_current
 from comptroller.planning.plan import Plan
-from comptroller.planning.planner import GRID, goal_of, load_of, shipped
+from comptroller.planning.planner import GRID, load_of, shipped
 from comptroller.planning.planner import plan as find_plan
+from comptroller.planning.space import goal_of
 from comptroller.report.page import page
 from comptroller.report.picture import picture
 from comptroller.report.terminal import console, print_plan

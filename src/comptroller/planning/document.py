@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from comptroller import __version__
 from comptroller.costs.deployment import Replica
@@ -86,13 +87,12 @@ def facts_digest() -> tuple[str, str]:
     return digests[0], digests[1]
 
 
-def describe(search: Search, fleet: Fleet) -> str:
+def describe(search: Search, units: npt.NDArray[np.int64]) -> str:
     """A fleet in one line: replicas x model on devices, layout, formats, site."""
     parts = []
-    for row in np.flatnonzero(fleet.units):
-        candidate = search.table.candidates[row]
-        replicas = round(fleet.units[row] * search.unit.replicas[row])
-        parts.append(f"{replicas}x [{_label(candidate)}]")
+    for row in np.flatnonzero(units):
+        replicas = round(units[row] * search.unit.replicas[row])
+        parts.append(f"{replicas}x [{_label(search.table.candidates[row])}]")
     return " + ".join(parts)
 
 
@@ -115,7 +115,7 @@ def document(problem: Problem, best: Fleet, verified: Verified | None) -> Plan:
     spreads = _spreads(problem, best)
 
     def line(fleet: Fleet) -> str:
-        return describe(search, fleet)
+        return describe(search, fleet.units)
 
     facts, calibration = facts_digest()
     return Plan(
@@ -127,8 +127,8 @@ def document(problem: Problem, best: Fleet, verified: Verified | None) -> Plan:
         digests=Digests(workload=problem.workload.digest, facts=facts, calibration=calibration),
         classes=(_class(problem, services),),
         services=tuple(services),
-        totals=_totals(problem, services, _price_spread(problem, best)),
-        latency=_latency(goal, states, verified, spreads),
+        totals=totals_of(services, Bill.of(problem.asked), _price_spread(problem, best)),
+        latency=latency_of(goal, states, verified, spreads),
         queueing=QUEUEING,
         verification=verified.document if verified else None,
         shadow_prices=tuple(shadow_price(search, goal, best, c, line) for c in constraints(goal)),
@@ -136,11 +136,8 @@ def document(problem: Problem, best: Fleet, verified: Verified | None) -> Plan:
         frontier=frontier(search, goal, line),
         candidates=len(search.table.candidates),
         considered=best.considered,
-        pruned=tuple(
-            Pruned(reason=reason, count=count, example=problem.rejected.example[reason])
-            for reason, count in sorted(problem.rejected.count.items())
-        ),
-        notes=(*_notes(problem, verified), *_unmeasured(problem, best)),
+        pruned=fallen(problem.rejected),
+        notes=(*_notes(problem, verified), *unmeasured(problem, best)),
     )
 
 
@@ -255,15 +252,36 @@ def _price_spread(problem: Problem, best: Fleet) -> Spread:
     return Spread(ratio(steps.low), ratio(steps.high))
 
 
-def _totals(problem: Problem, services: Sequence[Service], price: Spread) -> Totals:
-    asked = problem.asked
-    usd = sum(service.usd_per_h for service in services)
-    watts = sum(service.w.value for service in services)
-    grams = sum(service.gco2e_per_h for service in services)
-    requests_h = asked.rate_per_s * 3600.0
-    output_h = requests_h * asked.mean_output_tokens
-    tokens_h = output_h + requests_h * asked.mean_input_tokens
-    power = Spread(*(sum(getattr(s.w, end) for s in services) / watts for end in ("low", "high")))
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a plan's cost is spread over.
+
+    requests_per_s: of requests, or of questions.  bought_usd_per_h: paid for tokens of APIs, beside the rent.
+    metered: whether all that is consumed has a known power.
+    """
+
+    requests_per_s: float
+    input_tokens_per_s: float
+    output_tokens_per_s: float
+    bought_usd_per_h: float = 0.0
+    metered: bool = True
+
+    @classmethod
+    def of(cls, asked: Demand) -> Bill:
+        """The bill of a demand for requests."""
+        rate = asked.rate_per_s
+        return cls(rate, rate * asked.mean_input_tokens, rate * asked.mean_output_tokens)
+
+
+def totals_of(services: Sequence[Service], bill: Bill, price: Spread) -> Totals:
+    """Dollars, watts and grams of all services, per hour, request and token."""
+    usd = sum(service.usd_per_h for service in services) + bill.bought_usd_per_h
+    watts = sum(service.w.value for service in services) if bill.metered else float("nan")
+    grams = sum(service.gco2e_per_h for service in services) if bill.metered else float("nan")
+    requests_h = bill.requests_per_s * 3600.0
+    output_h = bill.output_tokens_per_s * 3600.0
+    tokens_h = output_h + bill.input_tokens_per_s * 3600.0
+    power = Spread(*(sum(getattr(s.w, end) or 0.0 for s in services) / watts for end in ("low", "high")))
     return Totals(
         usd_per_h=price.around(usd),
         usd_per_request=price.around(usd / requests_h),
@@ -273,14 +291,25 @@ def _totals(problem: Problem, services: Sequence[Service], price: Spread) -> Tot
         j_per_request=power.around(watts * 3600.0 / requests_h),
         gco2e_per_h=power.around(grams),
         gco2e_per_request=power.around(grams / requests_h),
-        devices=sum(p.devices for service in services for p in service.deployment.pools),
-        requests_per_s=short(asked.rate_per_s),
+        devices=sum(
+            p.replicas * p.tp * p.pp * p.dp for service in services for p in service.deployment.pools
+        ),
+        requests_per_s=short(bill.requests_per_s),
     )
 
 
-def _latency(
+def fallen(rejected: Rejected) -> tuple[Pruned, ...]:
+    """What fell out before the search, by reason."""
+    return tuple(
+        Pruned(reason=reason, count=count, example=rejected.example[reason])
+        for reason, count in sorted(rejected.count.items())
+    )
+
+
+def latency_of(
     goal: Goal, states: Sequence[Operating], verified: Verified | None, spreads: Sequence[Spreads]
 ) -> tuple[Latency, ...]:
+    """Every latency objective beside its prediction."""
     steady = [max(state.tails_s[number] for state in states) for number in range(len(goal.targets))]
     return tuple(
         Latency(
@@ -311,7 +340,7 @@ def _notes(problem: Problem, verified: Verified | None) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _unmeasured(problem: Problem, best: Fleet) -> Iterator[str]:
+def unmeasured(problem: Problem, best: Fleet) -> Iterator[str]:
     """Devices of the plan whose efficiency is borrowed from other families."""
     chosen = [problem.search.table.candidates[row].replica for row in np.flatnonzero(best.units)]
     for device, engine in dict.fromkeys((x.device.id, x.engine.id) for x in chosen):

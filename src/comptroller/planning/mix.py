@@ -83,7 +83,7 @@ def solve(mix: Mix) -> Chosen:
     usable = np.isfinite(mix.load)
     _require_some_candidate(mix, usable)
     program = _program(mix, usable)
-    highs = _run(program)
+    highs = run(program)
     if highs.getModelStatus() not in {HighsModelStatus.kOptimal, HighsModelStatus.kSolutionLimit}:
         raise Infeasible(_which_limit_binds(mix))
     values = np.array(highs.getSolution().col_value)
@@ -115,7 +115,7 @@ def balance(mix: Mix, chosen: Chosen) -> Chosen:
     carry = [coo_array((load, (of, column)), shape=(len(used), pairs)) for load in loads]
     blocks: list[list[Any]] = [[serve, None], *([rows, coo_array(room[:, None])] for rows in carry)]
     ones, rows = np.ones(mix.load.shape[0]), len(used) * len(loads)
-    program = _Program(
+    program = Program(
         cost=np.concatenate([np.zeros(pairs), [1.0]]),
         matrix=csc_array(block_array(blocks)),
         lower=np.concatenate([ones, np.full(rows, -np.inf)]),
@@ -125,13 +125,13 @@ def balance(mix: Mix, chosen: Chosen) -> Chosen:
     )
     share = np.zeros(mix.load.shape)
     part = np.zeros(usable.shape)
-    part[usable] = np.clip(np.array(_run(program).getSolution().col_value)[:pairs], 0.0, 1.0)
+    part[usable] = np.clip(np.array(run(program).getSolution().col_value)[:pairs], 0.0, 1.0)
     share[:, used] = part
     return replace(chosen, share=share)
 
 
 @dataclass(frozen=True, slots=True)
-class _Program:
+class Program:
     """minimise cost x within lower <= matrix x <= upper, 0 <= x <= most, some columns whole."""
 
     cost: Array
@@ -142,7 +142,7 @@ class _Program:
     whole: npt.NDArray[np.bool_]
 
 
-def _program(mix: Mix, usable: npt.NDArray[np.bool_]) -> _Program:
+def _program(mix: Mix, usable: npt.NDArray[np.bool_]) -> Program:
     """Columns: shares of slices on candidates, replicas of candidates, and, with spares, who is in use."""
     slices, candidates = mix.load.shape
     slice_of, candidate_of = np.nonzero(usable)
@@ -172,7 +172,7 @@ def _program(mix: Mix, usable: npt.NDArray[np.bool_]) -> _Program:
         upper.append(np.zeros(pairs))
     used = candidates if mix.spare else 0
     energy = np.zeros(pairs) if mix.energy is None else mix.energy[usable]
-    return _Program(
+    return Program(
         cost=np.concatenate([energy, mix.price, np.zeros(used)]),
         matrix=csc_array(block_array(blocks)),
         lower=np.concatenate(lower),
@@ -182,7 +182,7 @@ def _program(mix: Mix, usable: npt.NDArray[np.bool_]) -> _Program:
     )
 
 
-def _run(program: _Program) -> Any:
+def run(program: Program) -> Any:
     """HiGHS, silent, one thread, limited by nodes; its large-neighbourhood heuristics cost more than they find."""
     highs: Any = Highs()
     highs.silent()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from comptroller.errors import FactError
 
@@ -20,10 +20,14 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
 
+Known = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
+"""A number, or NaN where it is not known, which stands as null in the file."""
+
+
 class Figure(Document):
     """A predicted figure and its 80 % interval; `None` where no residuals support one."""
 
-    value: float
+    value: Known
     low: float | None = None
     high: float | None = None
 
@@ -139,12 +143,53 @@ class Share(Document):
 
 
 class Class(Document):
-    """A class of questions: its strategy, and which services play the strategy's roles."""
+    """A class of questions: its strategy, and which services play the strategy's roles.
+
+    share: of all traffic. A class that is split over strategies stands once for each.  solved, usd_per_question:
+    of its questions under that strategy, with a quality target; dollars are those paid to APIs.
+    """
 
     name: str
     share: float
     strategy: str
     roles: dict[str, tuple[Share, ...]]
+    solved: Figure | None = None
+    usd_per_question: float | None = None
+
+
+class OfferService(Document):
+    """Tokens bought from an API, the other kind of service.
+
+    usd_per_million: of input and of output tokens; `None` where the recorded dollars follow no such price.
+    """
+
+    id: str
+    model: str
+    usd_per_h: float
+    calls_per_s: float
+    input_tokens_per_s: float
+    output_tokens_per_s: float
+    usd_per_million: tuple[float, float] | None
+    source: str
+
+
+class Solving(Document):
+    """What a plan solves beside its target, on the evidence.
+
+    predicted: with the 80 % interval of resampled questions.  chance_met: share of resamples in which every target
+    holds.  held_out: what a choice made on one half of the questions solves on the other, mean of both ways round.
+    greedy: share solved, and dollars per hour bought, by one answer of each recorded model.
+    """
+
+    target: float
+    each: dict[str, float]
+    predicted: Figure
+    chance_met: float
+    held_out: float | None
+    usd_per_solved: Figure
+    questions: int
+    evidence: str
+    greedy: dict[str, tuple[float, float | None]]
 
 
 class Totals(Document):
@@ -259,6 +304,8 @@ class Plan(Document):
     digests: Digests
     classes: tuple[Class, ...]
     services: tuple[Service, ...]
+    offers: tuple[OfferService, ...] = ()
+    quality: Solving | None = None
     totals: Totals
     latency: tuple[Latency, ...]
     queueing: str

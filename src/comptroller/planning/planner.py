@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,16 +11,14 @@ from comptroller.costs.calibrated import Calibrated
 from comptroller.costs.steady import Requests
 from comptroller.costs.timing import Calibration
 from comptroller.errors import Infeasible
-from comptroller.facts.accelerator import accelerator
-from comptroller.facts.config import model
-from comptroller.facts.engine import engine_facts
-from comptroller.facts.reader import ids
-from comptroller.facts.site import site
-from comptroller.planning.candidates import Rejected, Space, enumerate_candidates
+from comptroller.planning.candidates import Rejected, enumerate_candidates
 from comptroller.planning.capacity import Load, Target
-from comptroller.planning.document import ENGINES, Problem, Verified, describe, document, service, short
+from comptroller.planning.document import Problem, Verified, describe, document, service, short
+from comptroller.planning.joint_document import joint_document
+from comptroller.planning.joint_planner import pose_joint
 from comptroller.planning.plan import Plan, Round, Verification
 from comptroller.planning.search import Fleet, Goal, Search
+from comptroller.planning.space import Progress, goal_of, no_progress, space_of
 from comptroller.planning.table import build_table
 from comptroller.planning.verify import Rehearsal, Seen, rehearse, traces
 from comptroller.serving.jit import COMPILED
@@ -42,12 +40,6 @@ REFINEMENTS = 3
 
 REHEARSAL = Rehearsal()
 
-Progress = Callable[[int, int], None]
-
-
-def no_progress(done: int, total: int) -> None:
-    """Say nothing."""
-
 
 def plan(
     workload: Workload,
@@ -65,6 +57,8 @@ def plan(
         InputError: the workload, or a fact it names, is malformed.
     """
     known = calibration or shipped()
+    if workload.quality is not None:
+        return joint_document(pose_joint(workload, known, progress))
     problem = pose(workload, known, progress)
     best = problem.search.solve(problem.goal)
     if rehearsal is None or not COMPILED:
@@ -138,7 +132,7 @@ def _sized(
     """A trial of the fleet for a demand; one that was tried before is not simulated again."""
     goal = replace(problem.goal, demand=demand)
     fleet = problem.search.solve(goal)
-    known = next((t for t in trials if t.line == describe(problem.search, fleet)), None)
+    known = next((t for t in trials if t.line == describe(problem.search, fleet.units)), None)
     if known:
         return replace(known, goal=goal, fleet=fleet)
     return _trial(problem, goal, fleet, calibration, draws, rehearsal)
@@ -154,7 +148,7 @@ def _trial(
 ) -> Trial:
     services = [service(problem, fleet, int(row))[0] for row in np.flatnonzero(fleet.units)]
     seen = rehearse(services, calibration, draws, goal.targets, rehearsal)
-    return Trial(goal, fleet, describe(problem.search, fleet), _price(problem, fleet), seen)
+    return Trial(goal, fleet, describe(problem.search, fleet.units), _price(problem, fleet), seen)
 
 
 def _verification(
@@ -214,34 +208,3 @@ def load_of(asked: Demand) -> Load:
     """A demand as the costs take it."""
     sizes = Requests(asked.sizes.input_tokens, asked.sizes.output_tokens)
     return Load(sizes, asked.rates_per_s, asked.window_cv)
-
-
-def goal_of(workload: Workload) -> Goal:
-    """What a workload minimises, and within what."""
-    return Goal(
-        objective=workload.objective.value,
-        targets=targets_of(workload),
-        budget_usd_per_h=workload.budget.max_usd_per_s * 3600.0 if workload.budget else None,
-        caps=tuple(workload.caps.items()),
-        spare=workload.spare_replicas,
-    )
-
-
-def space_of(workload: Workload) -> Space:
-    """What a workload allows; an empty list allows everything there is."""
-    allow = workload.allow
-    return Space(
-        models=tuple(model(name) for name in workload.models),
-        accelerators=tuple(accelerator(name) for name in allow.accelerators or ids("accelerators")),
-        engines=tuple(engine_facts(name) for name in allow.engines or ENGINES),
-        sites=tuple(site(name) for name in allow.sites or ids("sites")),
-        terms=allow.terms,
-        formats=allow.formats,
-    )
-
-
-def targets_of(workload: Workload) -> tuple[Target, ...]:
-    """The latency objectives of a workload."""
-    asked = workload.objectives
-    named = (("ttft_s", asked.ttft), ("tpot_s", asked.tpot), ("e2e_s", asked.e2e))
-    return tuple(Target(name, bound.p / 100, bound.max_s) for name, bound in named if bound)

@@ -24,7 +24,8 @@ class Goal:
     """What is minimised and within what: everything a shadow price may move.
 
     objective: `usd`, `j` or `gco2e`, per hour.  demand: factor on the rate.  budget_usd_per_h: most dollars.
-    caps: most accelerators of an id.  spare: replicas in reserve for each candidate in use.
+    caps: most accelerators of an id.  spare: replicas in reserve for each candidate in use.  quality: least share of
+    questions solved, by task, the empty name for all.
     """
 
     objective: str
@@ -33,6 +34,7 @@ class Goal:
     budget_usd_per_h: float | None = None
     caps: tuple[tuple[str, int], ...] = ()
     spare: int = 0
+    quality: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,15 @@ class Search:
         mix = self._mix(rate, column, goal)
         mix = replace(mix, limits=(*mix.limits, *self._at_most(most)))
         useful = np.flatnonzero(np.isfinite(mix.load).any(axis=0))
-        useful = useful[undominated(_columns(mix, useful))]
-        considered = useful[self._survivors(_columns(mix, useful), goal)]
-        small = _columns(mix, considered)
+        useful = useful[undominated(columns_of(mix, useful))]
+        considered = useful[self._survivors(columns_of(mix, useful), goal)]
+        small = columns_of(mix, considered)
         return self._expand(balance(small, simplest(small, solve(small))), considered, column, rate)
+
+    def mix(self, goal: Goal, allowed: npt.NDArray[np.bool_]) -> Mix:
+        """All candidates as a mix, at the batch cap that the targets leave; those not allowed carry nothing."""
+        rate, column = self.table.best(goal.targets)
+        return self._mix(np.where(allowed[:, None], rate, 0.0), column, goal)
 
     def _mix(self, rate: Array, column: npt.NDArray[np.int64], goal: Goal) -> Mix:
         demand = self.table.load.rate_per_s * goal.demand
@@ -130,7 +137,7 @@ class Search:
             np.concatenate([unit_cost.argmin(axis=1), np.argsort(bound, kind="stable")[:SEED_CANDIDATES]])
         )
         try:
-            known = solve(_columns(mix, seeds)).objective
+            known = solve(columns_of(mix, seeds)).objective
         except Infeasible:
             return everyone
         return np.flatnonzero((bound <= known * (1 + 1e-9)) | np.isin(everyone, seeds))
@@ -160,7 +167,8 @@ class Search:
         return Fleet(number, share, chosen.objective, len(considered), column, rate)
 
 
-def _columns(mix: Mix, which: npt.NDArray[np.int64]) -> Mix:
+def columns_of(mix: Mix, which: npt.NDArray[np.int64]) -> Mix:
+    """A mix of some candidates only."""
     limits = tuple(replace(limit, weights=limit.weights[which]) for limit in mix.limits)
     energy = None if mix.energy is None else mix.energy[:, which]
     also = tuple(load[:, which] for load in mix.also)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 from comptroller.errors import Infeasible
 from comptroller.planning.plan import Breakpoint, ShadowPrice
-from comptroller.planning.search import Fleet, Goal, Search
+from comptroller.planning.search import Goal
 
 REACH = 4.0
 """How far a constraint is moved, as a factor on either side."""
@@ -17,6 +18,27 @@ RESOLUTION = 0.005
 
 CHANGE = 1e-6
 """Relative change of the objective that counts as one."""
+
+
+class Solved(Protocol):
+    """An optimum: its objective per hour."""
+
+    @property
+    def objective(self) -> float:
+        """In the objective's unit per hour."""
+        ...
+
+
+S = TypeVar("S", bound=Solved)
+Found_co = TypeVar("Found_co", bound=Solved, covariant=True)
+
+
+class Solver(Protocol[Found_co]):
+    """What can be solved for a goal; raises Infeasible where it cannot."""
+
+    def solve(self, goal: Goal) -> Found_co:
+        """The optimum of a goal."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +72,14 @@ def constraints(goal: Goal) -> Iterator[Constraint]:
         yield Constraint(
             "spare", "replicas", float(goal.spare), -1, 1.0, lambda x: replace(goal, spare=int(x)), whole=True
         )
+    for number, (task, least) in enumerate(goal.quality):
+        name = f"solved {task}".strip()
+        yield Constraint(name, "%", least, -1, 0.01, _move_quality(goal, number))
     yield Constraint("demand", "x", goal.demand, -1, goal.demand, lambda x: replace(goal, demand=x))
 
 
 def shadow_price(
-    search: Search, goal: Goal, best: Fleet, constraint: Constraint, describe: Callable[[Fleet], str]
+    search: Solver[S], goal: Goal, best: S, constraint: Constraint, describe: Callable[[S], str]
 ) -> ShadowPrice:
     """The price of one constraint at the optimum `best`."""
     before = best.objective
@@ -75,7 +100,7 @@ def shadow_price(
 
 
 def _next_breakpoint(
-    search: Search, constraint: Constraint, before: float, towards: int, describe: Callable[[Fleet], str]
+    search: Solver[S], constraint: Constraint, before: float, towards: int, describe: Callable[[S], str]
 ) -> Breakpoint | None:
     unchanged = constraint.value
     for step in _ladder(constraint, towards):
@@ -106,12 +131,12 @@ def _ladder(constraint: Constraint, towards: int) -> Iterator[float]:
 
 
 def _bisect(
-    search: Search,
+    search: Solver[S],
     constraint: Constraint,
     before: float,
     unchanged: float,
-    changed: tuple[float, Fleet | None],
-) -> tuple[float, Fleet | None]:
+    changed: tuple[float, S | None],
+) -> tuple[float, S | None]:
     value, fleet = changed
     while not constraint.whole and abs(value - unchanged) > RESOLUTION * constraint.value:
         middle = (value + unchanged) / 2
@@ -123,7 +148,7 @@ def _bisect(
     return value, fleet
 
 
-def _try(search: Search, constraint: Constraint, value: float) -> Fleet | None:
+def _try(search: Solver[S], constraint: Constraint, value: float) -> S | None:
     try:
         return search.solve(constraint.moved(value))
     except Infeasible:
@@ -135,6 +160,15 @@ def _move_target(goal: Goal, number: int) -> Callable[[float], Goal]:
         targets = list(goal.targets)
         targets[number] = replace(targets[number], most_s=value)
         return replace(goal, targets=tuple(targets))
+
+    return moved
+
+
+def _move_quality(goal: Goal, number: int) -> Callable[[float], Goal]:
+    def moved(value: float) -> Goal:
+        quality = list(goal.quality)
+        quality[number] = (quality[number][0], value)
+        return replace(goal, quality=tuple(quality))
 
     return moved
 

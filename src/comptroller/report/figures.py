@@ -63,7 +63,7 @@ def interval(figure: Figure, unit: str = "") -> str:
     >>> interval(Figure(value=0.035, low=0.03, high=0.041), "s")
     '[30 ms to 41 ms]'
     """
-    if figure.low is None or figure.high is None:
+    if figure.low is None or figure.high is None or math.isnan(figure.low) or math.isnan(figure.high):
         return ""
     show = dollars if unit == "$" else (lambda x: scaled(x, unit))
     return f"[{show(figure.low)} to {show(figure.high)}]"

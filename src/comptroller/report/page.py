@@ -8,10 +8,21 @@ from importlib import resources
 
 from comptroller.planning.against import Comparison
 from comptroller.planning.plan import Plan
-from comptroller.report import planned
+from comptroller.report import planned, solving
 from comptroller.report.chart import Panel, chart, most_cost, panels
 from comptroller.report.figures import dollars, interval, number, scaled, seconds
+from comptroller.report.scatter import scatter
 from comptroller.report.sheet import Column, Sheet, right
+
+SOLVING: tuple[tuple[str, Callable[[Plan], Sheet], str], ...] = (
+    ("Solved", solving.solved, "On the evidence; the interval is that of resampled questions."),
+    (
+        "Strategies",
+        solving.classes,
+        "What each class of questions gets; a class may be split over strategies.",
+    ),
+    ("Bought", solving.offers, "Tokens from APIs, at the dollars that the evidence records."),
+)
 
 SECTIONS: tuple[tuple[str, Callable[[Plan], Sheet], str], ...] = (
     (
@@ -43,7 +54,8 @@ def page(plan: Plan, beside: Comparison | None = None) -> str:
     """The page as text; beside: the comparison with the fleet of today, if there is one."""
     sections = [*SECTIONS[:1], (*SECTIONS[1][:2], planned.verified(plan) or SECTIONS[1][2]), *SECTIONS[2:]]
     services, objectives, *reasons = (section(title, sheet(plan), hint) for title, sheet, hint in sections)
-    body = [_header(plan), services, objectives, _frontier(plan)]
+    solved = (section(title, sheet(plan), hint) for title, sheet, hint in SOLVING)
+    body = [_header(plan), *solved, services, objectives, _solved_chart(plan), _frontier(plan)]
     if beside:
         body.append(section("Against today's fleet", planned.comparison(beside), "At the prices of today."))
     body += [*reasons, _launch(plan), _footer(plan)]
@@ -101,6 +113,18 @@ def tiles(shown: Iterable[tuple[str, str, str]]) -> str:
     return f'<dl class="tiles">{cells}</dl>'
 
 
+def _solved_chart(plan: Plan) -> str:
+    drawn = solving.points(plan)
+    if not drawn:
+        return ""
+    return (
+        "<section><h2>Solved against cost</h2>"
+        '<p class="hint">The line joins the cheapest plans at every share solved; the other marks are one answer of '
+        "each model that can be bought. Point at a mark, or move with Tab and the arrow keys, to read it.</p>"
+        f"{scatter(drawn, 'dollars per hour')}</section>"
+    )
+
+
 def _frontier(plan: Plan) -> str:
     shown = panels(plan)
     if not shown:
@@ -154,6 +178,8 @@ def _cell(text: str) -> str:
 
 
 def _launch(plan: Plan) -> str:
+    if not plan.services:
+        return ""
     blocks = "".join(
         f'<p class="hint">{escape(count)}</p><div class="launch"><pre tabindex="0">{escape(command)}</pre>'
         '<button type="button" data-copy>Copy</button></div>'
@@ -170,8 +196,7 @@ def _footer(plan: Plan) -> str:
         for s in plan.services
     )
     lines = (
-        f"Prices: {prices}.",
-        f"Percentiles: {plan.queueing}.",
+        *((f"Prices: {prices}.", f"Percentiles: {plan.queueing}.") if plan.services else ()),
         *plan.notes,
         f"Comptroller {plan.comptroller}, seed {plan.seed}; SHA-256 of workload {digests.workload[:16]}, "
         f"facts {digests.facts[:16]}, calibration {digests.calibration[:16]}.",

@@ -10,6 +10,8 @@ from comptroller.planning.plan import Plan
 from comptroller.report.chart import Panel, latency_ticks, most_cost, panels
 from comptroller.report.figures import dollars, seconds
 from comptroller.report.planned import headline
+from comptroller.report.scatter import drawing
+from comptroller.report.solving import points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +25,8 @@ def picture(plan: Plan) -> bytes:
     Raises:
         InputError: matplotlib is not installed, or the plan has no frontier.
     """
+    if plan.quality is not None:
+        return drawing(points(plan), "dollars per hour", f"{plan.name}: {headline(plan)}")
     try:
         from matplotlib.figure import Figure as Canvas
     except ImportError as error:

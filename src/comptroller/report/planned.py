@@ -15,13 +15,25 @@ def headline(plan: Plan) -> str:
     for service in plan.services:
         for pool in service.deployment.pools:
             counts[pool.accelerator] = counts.get(pool.accelerator, 0) + devices(pool)
-    fleet = " + ".join(f"{count} {name}" for name, count in counts.items())
+    fleet = " + ".join(
+        [*(f"{count} {name}" for name, count in counts.items()), *(o.model for o in plan.offers)]
+    )
+    if plan.quality is not None:
+        return (
+            f"{fleet} solve {plan.quality.predicted.value:.1%} of {number(total.requests_per_s)} questions/s "
+            f"at {dollars(total.usd_per_h.value)}/h"
+        )
     return f"{fleet} for {number(total.requests_per_s)} req/s at {dollars(total.usd_per_h.value)}/h"
 
 
 def goal(plan: Plan) -> str:
     """What was minimised, over how many choices."""
     least = OBJECTIVES[plan.objective]
+    if plan.quality is not None:
+        return (
+            f"least {least} among {plan.considered:,} strategies played by recorded models and "
+            f"{plan.candidates:,} ways to serve them"
+        )
     return (
         f"least {least} among {plan.candidates:,} deployments; {plan.considered:,} left after exact pruning"
     )

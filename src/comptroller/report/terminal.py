@@ -9,7 +9,7 @@ from rich.table import Table
 
 from comptroller.planning.against import Comparison
 from comptroller.planning.plan import Plan
-from comptroller.report import planned
+from comptroller.report import planned, solving
 from comptroller.report.sheet import Sheet
 
 WIDTH = 120
@@ -33,6 +33,8 @@ def print_plan(plan: Plan, to: Console, beside: Comparison | None = None) -> Non
     """The whole plan: services, totals, latency, shadow prices, runners-up, what fell out, launch commands."""
     to.print(f"[bold]{escape(plan.name)}[/]: [bold green]{escape(planned.headline(plan))}[/]")
     to.print(f"[dim]{escape(planned.goal(plan))}[/]\n")
+    for make in (solving.solved, solving.classes, solving.offers):
+        print_sheet(make(plan), to, titled=False)
     for sheet in (*_services(plan, to.width), planned.totals(plan), planned.latency(plan)):
         print_sheet(sheet, to, titled=False)
     if plan.verification:
@@ -41,11 +43,12 @@ def print_plan(plan: Plan, to: Console, beside: Comparison | None = None) -> Non
         print_sheet(planned.comparison(beside), to)
     for make in (planned.shadow_prices, planned.runners_up, planned.rounds, planned.pruned):
         print_sheet(make(plan), to)
-    to.print("[bold]Launch[/]")
+    if plan.services:
+        to.print("[bold]Launch[/]")
     for count, command in planned.launches(plan):
         to.print(f"[dim]# {escape(count)}[/]")
         to.print(escape(command), soft_wrap=True)
-    for note in (plan.queueing, *plan.notes):
+    for note in (*([plan.queueing] if plan.services else []), *plan.notes):
         to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
 
 

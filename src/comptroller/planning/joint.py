@@ -1,0 +1,284 @@
+"""The cheapest way to solve a share of the questions: strategies over classes, and the fleets and offers they need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.errors import Infeasible
+from comptroller.planning.capacity import Load
+from comptroller.planning.joint_program import SLACK, Matter, Optimum, Rent, Rented, optimum
+from comptroller.planning.mix import Limit, Mix
+from comptroller.planning.options import Choices, Option
+from comptroller.planning.search import Goal, Search, columns_of, undominated
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+Kinds = Mapping[str, frozenset[str]]
+Keep = Callable[[Kinds], bool]
+"""Whether a choice, told by its values on every axis, may be made."""
+
+
+def everything(kinds: Kinds) -> bool:
+    """Keep every choice."""
+    return True
+
+
+@dataclass(frozen=True)
+class Way:
+    """An option with a route for each of its arms: its tokens are bought from an API or made on own devices."""
+
+    option: Option
+    routes: Mapping[int, str]
+    kinds: Kinds
+
+    def usd(self, questions: int) -> Floats:
+        """Dollars paid to APIs for each question."""
+        asked = self.option.asked
+        bought = np.array([self.routes[arm] == "api" for arm in asked.arm.tolist()], bool)
+        return np.asarray(np.bincount(asked.question[bought], asked.usd[bought], questions), float)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The calls of an arm in buckets of like size. bucket: of each of the arm's calls in an option, by its place."""
+
+    load: Load
+    edges: tuple[Floats, Floats]
+
+    def bucket(self, inputs: Floats, outputs: Floats) -> Ints:
+        """The bucket of each call."""
+        row = np.searchsorted(self.edges[0], inputs, side="right")
+        column = np.searchsorted(self.edges[1], outputs, side="right")
+        return np.asarray(row * (len(self.edges[1]) + 1) + column, np.int64)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The optimum. share: (classes, ways).  fleets: by arm.  objective: per hour."""
+
+    share: Floats
+    fleets: Mapping[int, Rented]
+    objective: float
+    solved: float
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a joint search stands on: the questions' classes with their weights, ways, own fleets to rent, and rate.
+
+    weight: of each class in the traffic.  searches: by arm that own devices may serve.  sizes: of their calls.
+    """
+
+    choices: Choices
+    weight: Floats
+    ways: tuple[Way, ...]
+    searches: Mapping[int, Search]
+    sizes: Mapping[int, Sizes]
+    rate_per_s: float
+
+
+class Joint:
+    """A ground made ready to be solved again and again for changing goals."""
+
+    def __init__(self, ground: Ground) -> None:
+        self.ground = ground
+        tasks, task = ground.choices.tasks, ground.choices.task
+        of_class = np.stack([task == number for number in range(len(tasks))]).astype(float)
+        self._mean = of_class / of_class.sum(axis=1, keepdims=True)
+        self.score = np.stack([self._mean @ way.option.score for way in ground.ways], axis=1)
+        self.usd = np.stack([self._mean @ way.usd(len(task)) for way in ground.ways], axis=1)
+        self.calls = {arm: self._calls(arm) for arm in ground.searches}
+
+    def _calls(self, arm: int) -> Floats:
+        """Calls per question that own devices get: (classes, ways, buckets)."""
+        sizes = self.ground.sizes[arm]
+        count = (len(sizes.edges[0]) + 1) * (len(sizes.edges[1]) + 1)
+        questions = self._mean.shape[1]
+        found = np.zeros((len(self._mean), len(self.ground.ways), count))
+        known: dict[int, Floats] = {}
+        for number, way in enumerate(self.ground.ways):
+            if way.routes.get(arm) != "own":
+                continue
+            key = id(way.option)
+            if key not in known:
+                asked = way.option.asked
+                mine = asked.arm == arm
+                bucket = sizes.bucket(asked.input_tokens[mine], asked.output_tokens[mine])
+                cells = np.bincount(asked.question[mine] * count + bucket, minlength=questions * count)
+                known[key] = self._mean @ cells.reshape(questions, count)
+            found[:, number] = known[key]
+        return found
+
+    def solve(self, goal: Goal, keep: Keep = everything) -> Solution:
+        """The cheapest shares and fleets.
+
+        minimise  sum_r p_r u_r + sum_abr e_abr y_abr + L sum_co w_c a_co x_co  subject to  sum_o x_co = 1,
+        sum_co w_c q_co x_co >= Q,  sum_o q_co x_co >= Q_c,  sum_r y_abr = L sum_co w_c n_coab x_co,
+        sum_b l_br y_abr <= u_r - s z_r for every load l,  sum_r w_kr u_r <= m_k,  u whole.
+
+        x: share of class c (weight w, pass rate q) that goes way o; n its calls of arm a in bucket b, a its API
+        dollars; y calls per second on candidate r, l its units per call per second; u units; L questions per second.
+
+        Raises:
+            Infeasible: names the target that is out of reach and the best that is supported, or what binds.
+        """
+        ways = np.array([keep(way.kinds) for way in self.ground.ways])
+        self._require_quality(goal, ways)
+        found = {arm: self.rent(arm, goal, keep) for arm in self.ground.searches}
+        for arm in (arm for arm, rent in found.items() if rent is None):
+            ways &= np.array([way.routes.get(arm) != "own" for way in self.ground.ways])
+        self._require_quality(goal, ways)
+        left = np.flatnonzero(ways)
+        rents = {arm: replace(rent, calls=rent.calls[:, left]) for arm, rent in found.items() if rent}
+        matter = Matter(
+            self.ground.rate_per_s * goal.demand,
+            self.ground.weight,
+            self.score[:, left],
+            self.usd[:, left],
+            rents,
+            tuple(
+                (self.ground.choices.tasks.index(task) if task else None, least)
+                for task, least in goal.quality
+            ),
+        )
+        best = optimum(matter, goal)
+        if best is None:
+            raise Infeasible(self._conflict(goal, keep))
+        return self._solution(best, left, rents)
+
+    def _solution(self, best: Optimum, left: Ints, rents: Mapping[int, Rent]) -> Solution:
+        """An optimum over what was left, told over everything there is."""
+        share = np.zeros(self.score.shape)
+        share[:, left] = best.share
+        fleets = {}
+        for arm, rented in best.rented.items():
+            rent = rents[arm]
+            units = np.zeros(len(self.ground.searches[arm].table.candidates), np.int64)
+            units[rent.candidates] = rented.units
+            calls = np.zeros((rent.calls.shape[2], len(units)))
+            calls[np.ix_(rent.buckets, rent.candidates)] = rented.calls_per_s
+            fleets[arm] = Rented(units, calls)
+        solved = float(self.ground.weight @ (self.score * share).sum(axis=1))
+        return Solution(share, fleets, best.objective, solved)
+
+    def _conflict(self, goal: Goal, keep: Keep) -> str:
+        """Which of the budget and the caps cannot be held, with what would do."""
+        free = self.solve(replace(goal, budget_usd_per_h=None, caps=()), keep)
+        needs = []
+        if goal.budget_usd_per_h is not None:
+            least = self.solve(replace(goal, budget_usd_per_h=None, caps=(), objective="usd"), keep)
+            if least.objective > goal.budget_usd_per_h:
+                needs.append(f"budget (at most {goal.budget_usd_per_h:g} $/h, needs {least.objective:.6g})")
+        for device, most in goal.caps:
+            held = sum(
+                float(self.ground.searches[arm].unit.devices[row] * fleet.units[row])
+                for arm, fleet in free.fleets.items()
+                for row in np.flatnonzero(fleet.units)
+                if self.ground.searches[arm].table.candidates[row].replica.device.id == device
+            )
+            if held > most:
+                needs.append(f"cap {device} (at most {most}, the cheapest without it takes {held:g})")
+        return "the limits leave no room: " + ("; or ".join(needs) or "budget and caps conflict")
+
+    def rent(self, arm: int, goal: Goal, keep: Keep = everything) -> Rent | None:
+        """What an arm may rent: undominated candidates, per call per second; None where none meets the targets."""
+        search = self.ground.searches[arm]
+        allowed = np.array([keep(kinds_of(search, row)) for row in range(len(search.table.candidates))], bool)
+        mix = search.mix(replace(goal, demand=1.0, budget_usd_per_h=None, caps=()), allowed)
+        used = np.flatnonzero(self.calls[arm].any(axis=(0, 1)))
+        place = self._bucket_rows(arm)
+        rows = np.array([place[bucket] for bucket in used.tolist()], np.int64)
+        per_call = 1.0 / search.table.load.rate_per_s[rows][:, None]
+        mix = replace(
+            mix,
+            load=mix.load[rows] * per_call,
+            also=tuple(load[rows] * per_call for load in mix.also),
+            energy=None if mix.energy is None else mix.energy[rows] * per_call,
+        )
+        usable = np.flatnonzero(np.isfinite(mix.load).all(axis=0))
+        if not len(usable):
+            return None
+        columns = usable[undominated(self._capped(columns_of(mix, usable), search, usable, goal))]
+        return Rent(
+            columns,
+            used,
+            columns_of(mix, columns),
+            search.unit.usd_per_h[columns],
+            search.unit.devices[columns],
+            tuple(search.table.candidates[row].replica.device.id for row in columns),
+            self.calls[arm],
+        )
+
+    def _capped(self, mix: Mix, search: Search, rows: Ints, goal: Goal) -> Mix:
+        """The mix with what limits weigh, so that nothing that a limit favours counts as dominated."""
+        device = np.array([search.table.candidates[row].replica.device.id for row in rows])
+        limits = [Limit(name, search.unit.devices[rows] * (device == name), most) for name, most in goal.caps]
+        if goal.budget_usd_per_h is not None:
+            limits.append(Limit("budget", search.unit.usd_per_h[rows], goal.budget_usd_per_h))
+        return replace(mix, limits=tuple(limits))
+
+    def _bucket_rows(self, arm: int) -> dict[int, int]:
+        """Row of the search's load that stands for each bucket."""
+        sizes = self.ground.sizes[arm]
+        keys = sizes.bucket(sizes.load.requests.input_tokens, sizes.load.requests.output_tokens)
+        return {int(key): row for row, key in enumerate(keys)}
+
+    def _require_quality(self, goal: Goal, ways: npt.NDArray[np.bool_]) -> None:
+        if not ways.any():
+            raise Infeasible("no way to answer is left")
+        best = np.where(ways[None, :], self.score, -np.inf).max(axis=1)
+        for name, least in goal.quality:
+            tasks = self.ground.choices.tasks
+            reached = float(self.ground.weight @ best) if not name else float(best[tasks.index(name)])
+            if reached < least - SLACK:
+                of = f" of {name}" if name else ""
+                raise Infeasible(
+                    f"solving {least:.1%}{of} is not supported by the evidence; the best supported is "
+                    f"{reached:.1%}, {self._best_ways(name, ways)}; measure other models or more samples"
+                )
+
+    def _best_ways(self, name: str, ways: npt.NDArray[np.bool_]) -> str:
+        found = []
+        for number, task in enumerate(self.ground.choices.tasks):
+            if name in ("", task):
+                best = int(np.where(ways, self.score[number], -np.inf).argmax())
+                found.append(f"{task + ': ' if task else ''}{describe_way(self, best)}")
+        return "; ".join(found[:4])
+
+
+def kinds_of(search: Search, row: int) -> Kinds:
+    """A candidate's values on every axis; `model` is that of the way that it serves."""
+    kinds = search.table.candidates[row].kinds
+    return {axis: frozenset((value,)) for axis, value in kinds.items() if axis != "model"}
+
+
+def describe_way(joint: Joint, number: int) -> str:
+    """A way in one line: strategy, who plays, by which route."""
+    way, arms = joint.ground.ways[number], joint.ground.choices.evidence.arms
+    who = " > ".join(f"{arms[arm]} ({way.routes[arm]})" for arm in way.option.arms)
+    return f"{way.option.strategy} by {who}"
+
+
+def ways_of(
+    choices: Choices, own: Sequence[int], routes: Sequence[str], bought: Sequence[int]
+) -> Iterator[Way]:
+    """Every option by every route that its arms have: an API where dollars are recorded, own devices where it fits."""
+    arms = choices.evidence.arms
+    for option in choices.options:
+        each = [
+            [r for r in routes if (r == "api" and arm in bought) or (r == "own" and arm in own)]
+            for arm in option.arms
+        ]
+        for picked in product(*each):
+            kinds = {
+                "strategy": frozenset((option.name,)),
+                "model": frozenset(str(arms[arm]) for arm in option.arms),
+                "route": frozenset(picked),
+            }
+            yield Way(option, dict(zip(option.arms, picked, strict=True)), kinds)

@@ -1,0 +1,304 @@
+"""From a joint optimum to the Plan document: classes and strategies, fleets and offers, and the reasons around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller import __version__
+from comptroller.costs.steady import Requests
+from comptroller.errors import Infeasible
+from comptroller.planning import search as single
+from comptroller.planning.capacity import Load
+from comptroller.planning.document import (
+    QUEUEING,
+    Bill,
+    Problem,
+    facts_digest,
+    fallen,
+    latency_of,
+    service,
+    short,
+    totals_of,
+    unmeasured,
+)
+from comptroller.planning.intervals import Spread, Spreads
+from comptroller.planning.joint import Joint, Solution, Way
+from comptroller.planning.joint_planner import JointProblem, modelled
+from comptroller.planning.joint_reasons import (
+    LEAST,
+    RESAMPLES,
+    describe_solution,
+    figure,
+    frontier,
+    resampled,
+    runners_up,
+    solving,
+    usd_per_h,
+)
+from comptroller.planning.operating import Operating
+from comptroller.planning.plan import (
+    Class,
+    Digests,
+    Latency,
+    OfferService,
+    Plan,
+    Service,
+    Share,
+    Totals,
+)
+from comptroller.planning.search import Goal, Search
+from comptroller.planning.shadow import constraints, shadow_price
+from comptroller.strategies.replay import recorded_price
+from comptroller.work.demand import Demand
+from comptroller.work.lengths import Points
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Served:
+    """The own services of one arm: what stands in the plan, where each operates, its row, and its calls per second."""
+
+    problem: Problem
+    fleet: single.Fleet
+    services: tuple[Service, ...]
+    states: tuple[Operating, ...]
+    calls_per_s: Floats
+
+
+def joint_document(problem: JointProblem) -> Plan:
+    """Solve for the goal and say what was found, what it rests on, and what would change it.
+
+    Raises:
+        Infeasible: the target is out of reach, or the limits leave no room.
+    """
+    joint, goal = problem.joint, problem.goal
+    best = joint.solve(goal)
+    served = {arm: _served(problem, best, arm) for arm in best.fleets}
+    offers = tuple(_offers(problem, best))
+    facts, fitted = facts_digest()
+
+    def line(solution: Solution) -> str:
+        return describe_solution(joint, solution)
+
+    return Plan(
+        schema_version=1,
+        comptroller=__version__,
+        name=problem.workload.name,
+        objective=problem.workload.objective.value,
+        seed=problem.workload.seed,
+        digests=Digests(workload=problem.workload.digest, facts=facts, calibration=fitted),
+        classes=tuple(_classes(problem, best, served)),
+        services=tuple(s for each in served.values() for s in each.services),
+        offers=offers,
+        quality=solving(problem, best),
+        totals=_totals(problem, best, served, offers),
+        latency=_latency(goal, served),
+        queueing=QUEUEING,
+        verification=None,
+        shadow_prices=tuple(shadow_price(joint, goal, best, c, line) for c in constraints(goal)),
+        runners_up=tuple(runners_up(joint, goal, best)),
+        frontier=tuple(frontier(joint, goal, best)),
+        candidates=len(joint.ground.ways)
+        + sum(len(s.table.candidates) for s in joint.ground.searches.values()),
+        considered=len(joint.ground.choices.options),
+        pruned=fallen(problem.rejected),
+        notes=tuple(_notes(problem, best, served)),
+    )
+
+
+def _served(problem: JointProblem, best: Solution, arm: int) -> Served:
+    """The services of an arm's fleet, at the calls they get."""
+    ground, fleet = problem.joint.ground, best.fleets[arm]
+    search, sizes = ground.searches[arm], ground.sizes[arm]
+    requests = sizes.load.requests
+    calls = fleet.calls_per_s[sizes.bucket(requests.input_tokens, requests.output_tokens)]
+    rate = calls.sum(axis=1)
+    load = Load(requests, np.maximum(rate, 1e-12), problem.cv)
+    loaded = Search(replace(search.table, load=load))
+    per_s, column = search.table.best(problem.goal.targets)
+    share = np.where(rate[:, None] > 1e-9, calls / np.maximum(rate, 1e-12)[:, None], 0.0)
+    asked = Problem(problem.workload, _demand(requests, rate), problem.goal, loaded, problem.rejected)
+    whole = single.Fleet(fleet.units, share, best.objective, 0, column, per_s)
+    rows = np.flatnonzero(fleet.units)
+    found = [service(asked, whole, int(row)) for row in rows]
+    return Served(
+        asked, whole, tuple(s for s, _ in found), tuple(s for _, s in found), calls.sum(axis=0)[rows]
+    )
+
+
+def _demand(requests: Requests, rate: Floats) -> Demand:
+    weight = rate / rate.sum()
+    sizes = Points(
+        requests.input_tokens, requests.output_tokens, weight, requests.input_tokens, requests.output_tokens
+    )
+    total = float(rate.sum())
+    return Demand(total, total, total, 1.0, 1.0, sizes)
+
+
+def _offers(problem: JointProblem, best: Solution) -> Iterator[OfferService]:
+    """What is bought from each API."""
+    ground = problem.joint.ground
+    evidence = ground.choices.evidence
+    bought: dict[int, Floats] = {}
+    for way, gets in _used(problem.joint, best):
+        asked = way.option.asked
+        per = gets[ground.choices.task] / np.bincount(ground.choices.task)[ground.choices.task]
+        for arm in (a for a, route in way.routes.items() if route == "api"):
+            mine = asked.arm == arm
+            each = per[asked.question[mine]] * ground.rate_per_s
+            columns = (
+                np.ones(mine.sum()),
+                asked.input_tokens[mine],
+                asked.output_tokens[mine],
+                asked.usd[mine],
+            )
+            bought[arm] = bought.get(arm, np.zeros(4)) + np.array([each @ np.nan_to_num(c) for c in columns])
+    for arm, (calls, inputs, outputs, usd) in sorted(bought.items()):
+        price = recorded_price(evidence, arm)
+        yield OfferService(
+            id=_offer_id(str(evidence.arms[arm])),
+            model=str(evidence.arms[arm]),
+            usd_per_h=short(usd * 3600.0),
+            calls_per_s=short(calls),
+            input_tokens_per_s=short(inputs),
+            output_tokens_per_s=short(outputs),
+            usd_per_million=None if price is None else (short(price.input * 1e6), short(price.output * 1e6)),
+            source=f"dollars as recorded in {evidence.source}",
+        )
+
+
+def _offer_id(arm: str) -> str:
+    return f"api.{arm.replace(' ', '.')}"
+
+
+def _used(joint: Joint, best: Solution) -> Iterator[tuple[Way, Floats]]:
+    """The ways in use, with the share of all traffic that each class sends there."""
+    for number in np.flatnonzero(best.share.sum(axis=0) > LEAST):
+        yield joint.ground.ways[number], joint.ground.weight * best.share[:, number]
+
+
+def _classes(problem: JointProblem, best: Solution, served: Mapping[int, Served]) -> Iterator[Class]:
+    joint = problem.joint
+    ground, rng = joint.ground, np.random.default_rng(problem.workload.seed)
+    for number, task in enumerate(ground.choices.tasks):
+        of_task = np.flatnonzero(ground.choices.task == number)
+        for place in np.flatnonzero(best.share[number] > LEAST):
+            way = ground.ways[place]
+            scores = way.option.score[of_task]
+            drawn = scores[rng.integers(0, len(scores), (RESAMPLES, len(scores)))].mean(axis=1)
+            yield Class(
+                name=task or "all",
+                share=short(ground.weight[number] * best.share[number, place]),
+                strategy=way.option.strategy,
+                roles={
+                    role: _shares(problem, arm, way.routes[arm], served)
+                    for role, arm in way.option.roles.items()
+                },
+                solved=figure(float(scores.mean()), drawn),
+                usd_per_question=short(joint.usd[number, place]) if "api" in way.routes.values() else 0.0,
+            )
+
+
+def _shares(problem: JointProblem, arm: int, route: str, served: Mapping[int, Served]) -> tuple[Share, ...]:
+    if route == "api":
+        return (Share(service=_offer_id(str(problem.joint.ground.choices.evidence.arms[arm])), share=1.0),)
+    mine = served[arm]
+    total = float(mine.calls_per_s.sum())
+    return tuple(
+        Share(service=s.id, share=short(calls / total))
+        for s, calls in zip(mine.services, mine.calls_per_s.tolist(), strict=True)
+    )
+
+
+def _totals(
+    problem: JointProblem, best: Solution, served: Mapping[int, Served], offers: tuple[OfferService, ...]
+) -> Totals:
+    """Totals per question; watts and emissions are unknown where anything is bought from an API."""
+    joint = problem.joint
+    ground = joint.ground
+    services = [s for each in served.values() for s in each.services]
+    tokens = np.array(
+        [_tokens_per_question(problem, best, name) for name in ("input_tokens", "output_tokens")]
+    )
+    bill = Bill(
+        requests_per_s=ground.rate_per_s,
+        input_tokens_per_s=tokens[0] * ground.rate_per_s,
+        output_tokens_per_s=tokens[1] * ground.rate_per_s,
+        bought_usd_per_h=sum(offer.usd_per_h for offer in offers),
+        metered=not offers,
+    )
+    return totals_of(services, bill, _price_spread(problem, best, served))
+
+
+def _tokens_per_question(problem: JointProblem, best: Solution, name: str) -> float:
+    ground = problem.joint.ground
+    total = 0.0
+    for way, gets in _used(problem.joint, best):
+        values = np.bincount(
+            way.option.asked.question, getattr(way.option.asked, name), len(ground.choices.task)
+        )
+        counts = np.bincount(ground.choices.task)
+        total += float((gets[ground.choices.task] / counts[ground.choices.task]) @ np.nan_to_num(values))
+    return total
+
+
+def _price_spread(problem: JointProblem, best: Solution, served: Mapping[int, Served]) -> Spread:
+    """80 % interval of the dollars, as ratios: questions resampled, and fleets re-solved for slower or faster steps."""
+    joint = problem.joint
+    ground = joint.ground
+    whole = usd_per_h(joint, best)
+    drawn = resampled(joint, best, problem.workload.seed).usd * ground.rate_per_s * 3600.0
+    bought = np.quantile(drawn, (0.1, 0.9)) if drawn.any() else np.zeros(2)
+    rent = {a: float(ground.searches[a].unit.usd_per_h @ f.units) for a, f in best.fleets.items()}
+    ends = []
+    for side, tail in zip(("low", "high"), bought.tolist(), strict=True):
+        held = 0.0
+        for arm, each in served.items():
+            rows = np.flatnonzero(each.fleet.units)
+            steps = Spread.widest(
+                Spreads.of(each.problem.search.table.candidates[r].replica).tpot for r in rows
+            )
+            goal = replace(problem.goal, demand=getattr(steps, side), quality=(), budget_usd_per_h=None)
+            held += _rent(each.problem.search, goal, rent[arm])
+        ends.append((tail + held) / whole)
+    return Spread(min(ends[0], 1.0), max(ends[1], 1.0))
+
+
+def _rent(search: Search, goal: Goal, otherwise: float) -> float:
+    try:
+        return float(search.unit.usd_per_h @ search.solve(goal).units)
+    except Infeasible:
+        return otherwise
+
+
+def _latency(goal: Goal, served: Mapping[int, Served]) -> tuple[Latency, ...]:
+    states = [state for each in served.values() for state in each.states]
+    rows = [
+        each.problem.search.table.candidates[row].replica
+        for each in served.values()
+        for row in np.flatnonzero(each.fleet.units)
+    ]
+    return latency_of(goal, states, None, [Spreads.of(replica) for replica in rows]) if states else ()
+
+
+def _notes(problem: JointProblem, best: Solution, served: Mapping[int, Served]) -> Iterator[str]:
+    joint = problem.joint
+    ground = joint.ground
+    numbers = {id(option): number for number, option in enumerate(ground.choices.options)}
+    used = {numbers[id(way.option)]: float(gets.sum()) for way, gets in _used(joint, best)}
+    yield from modelled(problem.quality, ground.choices, used)
+    yield (
+        f"recorded: scores and tokens of {len(ground.choices.task):,} questions in {ground.choices.evidence.source}"
+    )
+    if served:
+        yield "steady state: percentiles come from the queueing approximation, not from a simulation"
+        yield "samples of one question reach a fleet together, which the steady state takes for independent arrivals"
+    if any("api" in way.routes.values() for way, _ in _used(joint, best)):
+        yield "joules and emissions of an API are not known, so the totals have none"
+    for each in served.values():
+        yield from unmeasured(each.problem, each.fleet)

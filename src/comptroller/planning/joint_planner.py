@@ -1,0 +1,187 @@
+"""From a workload with a quality target to a joint search: evidence replayed, fleets priced, routes found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from comptroller.costs.steady import Requests
+from comptroller.costs.timing import Calibration
+from comptroller.errors import FactError, Infeasible, UnknownId, Unsupported
+from comptroller.facts.config import model
+from comptroller.facts.model import Model
+from comptroller.facts.reader import ids
+from comptroller.planning.candidates import Rejected, enumerate_candidates
+from comptroller.planning.capacity import Load, Target
+from comptroller.planning.joint import Ground, Joint, Sizes, ways_of
+from comptroller.planning.options import Choices, choices
+from comptroller.planning.search import Goal, Search
+from comptroller.planning.space import Progress, goal_of, space_of
+from comptroller.planning.table import build_table
+from comptroller.work.demand import DEFAULT_PEAK, demand_of, recorded
+from comptroller.work.evidence import Arm, Evidence
+from comptroller.work.lengths import edges_of, points
+from comptroller.work.quality import Quality, records
+from comptroller.work.workload import Workload
+
+GRID = (3, 3)
+"""Buckets of the calls of a model, input x output."""
+
+
+@dataclass(frozen=True)
+class JointProblem:
+    """A workload with a quality target, ready to be solved. cv: of arrivals.  notes: what is modelled, not recorded."""
+
+    workload: Workload
+    quality: Quality
+    goal: Goal
+    joint: Joint
+    rejected: Rejected
+    cv: float
+
+
+def pose_joint(workload: Workload, calibration: Calibration, progress: Progress) -> JointProblem:
+    """Replay what the evidence supports, and price every recorded model on devices and at its recorded price.
+
+    Raises:
+        Infeasible: no recorded model can be bought or served; says why.
+        Unsupported: the evidence supports no strategy.
+    """
+    quality = workload.quality
+    if quality is None:
+        raise Unsupported(f"{workload.name}: no quality target")
+    rejected = Rejected()
+    found = choices(quality, workload.models, records(quality, workload.seed), rejected)
+    goal = replace(goal_of(workload), quality=targets_of(quality))
+    rate, cv = _arrivals(workload)
+    arms = sorted({arm for option in found.options for arm in option.arms})
+    bought = list(_bought(arms, found, goal, rejected)) if "api" in quality.routes else []
+    sizes, searches = {}, {}
+    served = {arm: who for arm in arms if (who := _served(found.evidence.arms[arm], quality, rejected))}
+    for number, (arm, who) in enumerate(served.items() if "own" in quality.routes else ()):
+        progress(number, len(served))
+        held = _sizes(arm, found, rate, cv)
+        if held and (search := _search(who, arm, found, held, (workload, goal, calibration), rejected)):
+            sizes[arm], searches[arm] = held, search
+    ways = tuple(ways_of(found, list(searches), quality.routes, bought))
+    if not ways:
+        raise Infeasible(f"no recorded model can be bought or served: {rejected}")
+    ground = Ground(found, _weights(found, quality), ways, searches, sizes, rate)
+    return JointProblem(workload, quality, goal, Joint(ground), rejected, cv)
+
+
+def targets_of(quality: Quality) -> tuple[tuple[str, float], ...]:
+    """The shares to solve: over all, then by task."""
+    return (("", quality.solve.least), *((task, share.least) for task, share in quality.each.items()))
+
+
+def _weights(found: Choices, quality: Quality) -> np.ndarray:
+    """Weight of each task in the traffic."""
+    counts = np.bincount(found.task, minlength=len(found.tasks)).astype(float)
+    if quality.mix:
+        counts = np.array([quality.mix.get(task, 0.0) for task in found.tasks])
+    return np.asarray(counts / counts.sum())
+
+
+def _arrivals(workload: Workload) -> tuple[float, float]:
+    """Questions per second to hold, and the variability of their gaps."""
+    if workload.trace is None:
+        return float(workload.rate_per_s or 0.0), 1.0 if workload.cv is None else workload.cv
+    asked = demand_of(recorded(workload), workload.peak or DEFAULT_PEAK)
+    return asked.rate_per_s, asked.window_cv
+
+
+def _bought(arms: list[int], found: Choices, goal: Goal, rejected: Rejected) -> Iterator[int]:
+    """Arms whose dollars are recorded, and whose recorded latencies keep the objectives."""
+    for arm in arms:
+        who = str(found.evidence.arms[arm])
+        usd = [o.asked.usd[o.asked.arm == arm] for o in found.options if arm in o.arms]
+        if goal.objective != "usd":
+            rejected.add("no API", f"{who}: what an API takes in {goal.objective} is not known")
+        elif any(np.isnan(each).any() for each in usd):
+            rejected.add("no API price", f"{who}: no dollars are recorded")
+        elif late := _late(found.evidence, arm, goal.targets):
+            rejected.add("API latency", f"{who}: {late}")
+        else:
+            yield arm
+
+
+def _late(evidence: Evidence, arm: int, targets: tuple[Target, ...]) -> str:
+    """The objective that an API's recorded latencies do not keep; empty if they keep all."""
+    rows = evidence.rows
+    mine = rows.arm == arm
+    first, last = rows.ttft_s[mine], rows.latency_s[mine]
+    made = rows.output_tokens[mine] + np.nan_to_num(rows.reasoning_tokens[mine])
+    seen = {"ttft_s": first, "e2e_s": last, "tpot_s": (last - first) / np.maximum(made - 1, 1)}
+    for target in targets:
+        values = seen[target.quantity]
+        if np.isnan(values).all():
+            return f"{target.quantity[:-2].upper()} is not recorded"
+        if np.nanquantile(values, target.quantile) > target.most_s:
+            return f"{target.quantity[:-2].upper()} is recorded at more than {target.most_s:g} s"
+    return ""
+
+
+def _served(arm: Arm, quality: Quality, rejected: Rejected) -> Model | None:
+    """The model of facts that a recorded name stands for."""
+    named = quality.models.get(str(arm), quality.models.get(arm.model, arm.model))
+    try:
+        return model(named)
+    except (UnknownId, FactError):
+        rejected.add(
+            "no facts of the model", f"{arm}: its architecture is not known; quality.models can name it"
+        )
+        return None
+
+
+def _sizes(arm: int, found: Choices, rate: float, cv: float) -> Sizes | None:
+    """The calls of an arm over all options, in buckets; None where tokens are not recorded."""
+    parts = [(o.asked, o.asked.arm == arm) for o in found.options if arm in o.arms]
+    inputs = np.concatenate([asked.input_tokens[mine] for asked, mine in parts])
+    outputs = np.concatenate([asked.output_tokens[mine] for asked, mine in parts])
+    if np.isnan(inputs + outputs).any():
+        return None
+    outputs = np.maximum(outputs, 1.0)
+    edges = edges_of(points(inputs, outputs), GRID)
+    bare = Sizes(Load(Requests(inputs, outputs), np.ones(len(inputs)), cv), (edges.input, edges.output))
+    keys, of, count = np.unique(bare.bucket(inputs, outputs), return_inverse=True, return_counts=True)
+    means = [np.bincount(of, values, len(keys)) / count for values in (inputs, outputs)]
+    return replace(bare, load=Load(Requests(*means), rate * count / count.sum(), cv))
+
+
+def _search(
+    who: Model,
+    arm: int,
+    found: Choices,
+    held: Sizes,
+    asked: tuple[Workload, Goal, Calibration],
+    rejected: Rejected,
+) -> Search | None:
+    """Every way to serve a model's calls; None where none fits."""
+    workload, goal, calibration = asked
+    space = replace(space_of(workload), models=(who,))
+    recorded_format = found.evidence.arms[arm].format.lower()
+    if recorded_format in ids("formats"):
+        space = replace(space, formats=(recorded_format,))
+    candidates = list(enumerate_candidates(space, rejected))
+    table = build_table(candidates, held.load, goal.targets, calibration, rejected, _silent)
+    return Search(table) if table.candidates else None
+
+
+def _silent(done: int, total: int) -> None:
+    """A part of a longer work says nothing."""
+
+
+def modelled(quality: Quality, found: Choices, shares: Mapping[int, float]) -> Iterator[str]:
+    """What of a plan is modelled rather than recorded.
+
+    shares: traffic by the number of the option that gets it.
+    """
+    if quality.lengths is not None:
+        yield "modelled: lengths of replies without recorded tokens, as quality.lengths declares"
+    used = [found.options[number] for number in shares]
+    if quality.checker and any(o.name in ("stop_on_success", "repair") for o in used):
+        rates = quality.checker
+        yield f"modelled: a checker accepts {rates.tpr:.0%} of right and {rates.fpr:.0%} of wrong answers, at no cost"

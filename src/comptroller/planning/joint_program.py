@@ -1,0 +1,204 @@
+"""The joint choice as one mixed-integer program: rows and columns, and how the values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from highspy import HighsModelStatus
+from scipy.sparse import coo_array, csc_array
+
+from comptroller.planning.mix import Mix, Program, run
+from comptroller.planning.search import Goal
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+SLACK = 1e-9
+
+
+@dataclass(frozen=True)
+class Rent:
+    """What one arm may rent.
+
+    candidates: rows in its search.  buckets: of calls that it gets.  mix: units per call per second.  usd_per_h,
+    devices: of a unit.  device: id of its accelerator.  calls: (classes, ways, buckets), per question.
+    """
+
+    candidates: Ints
+    buckets: Ints
+    mix: Mix
+    usd_per_h: Floats
+    devices: Floats
+    device: tuple[str, ...]
+    calls: Floats
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Buckets and candidates."""
+        return self.mix.load.shape[0], self.mix.load.shape[1]
+
+
+@dataclass(frozen=True)
+class Matter:
+    """What a program is about, over the ways that are left.
+
+    rate_per_s: of questions.  weight: of classes.  score, usd: (classes, ways), share solved and API dollars per
+    question.  rents: by arm.  quality: (row of the class or None for all, least share).
+    """
+
+    rate_per_s: float
+    weight: Floats
+    score: Floats
+    usd: Floats
+    rents: Mapping[int, Rent]
+    quality: tuple[tuple[int | None, float], ...]
+
+
+@dataclass(frozen=True)
+class Rented:
+    """What one arm rents: units of its candidates, and calls per second of its buckets on each."""
+
+    units: Ints
+    calls_per_s: Floats
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """share: (classes, ways).  rented: by arm.  objective: per hour."""
+
+    share: Floats
+    rented: Mapping[int, Rented]
+    objective: float
+
+
+def optimum(matter: Matter, goal: Goal) -> Optimum | None:
+    """The cheapest shares and units (`Joint.solve` states the program); `None` where there are none."""
+    built = _Rows(matter, goal)
+    program = built.program()
+    highs = run(program)
+    if highs.getModelStatus() not in {HighsModelStatus.kOptimal, HighsModelStatus.kSolutionLimit}:
+        return None
+    values = np.array(highs.getSolution().col_value)
+    return built.read(values, float(program.cost @ values))
+
+
+class _Rows:
+    """Columns: shares of classes over ways; for every arm calls on candidates, units, and with spares who is used."""
+
+    def __init__(self, matter: Matter, goal: Goal) -> None:
+        self.matter, self.goal = matter, goal
+        self.start: dict[tuple[str, int], int] = {}
+        self.count = matter.score.size
+        for arm, rent in matter.rents.items():
+            slices, columns = rent.shape
+            sizes = {"calls": slices * columns, "units": columns, "used": columns if goal.spare else 0}
+            for kind, size in sizes.items():
+                self.start[kind, arm] = self.count
+                self.count += size
+        self._columns: list[Ints] = []
+        self._values: list[Floats] = []
+        self._bounds: list[tuple[float, float]] = []
+
+    def program(self) -> Program:
+        """All rows."""
+        self._shares()
+        for arm, rent in self.matter.rents.items():
+            self._serve(arm, rent)
+            if self.goal.spare:
+                self._use(arm, rent)
+        self._limits()
+        rows = np.repeat(np.arange(len(self._columns)), [len(columns) for columns in self._columns])
+        entries = (np.concatenate(self._values), (rows, np.concatenate(self._columns)))
+        lower, upper = np.array(self._bounds).T
+        matrix = csc_array(coo_array(entries, shape=(len(self._columns), self.count)))
+        most, whole = np.full(self.count, np.inf), np.zeros(self.count, bool)
+        for arm, rent in self.matter.rents.items():
+            whole[self.start["units", arm] :][: rent.shape[1] * (2 if self.goal.spare else 1)] = True
+            if self.goal.spare:
+                most[self.start["used", arm] :][: rent.shape[1]] = 1.0
+        return Program(self._cost(self.goal.objective), matrix, lower, upper, most, whole)
+
+    def _add(self, columns: npt.ArrayLike, values: npt.ArrayLike, lower: float, upper: float) -> None:
+        self._columns.append(np.asarray(columns, np.int64).ravel())
+        self._values.append(np.asarray(values, np.float64).ravel())
+        self._bounds.append((lower, upper))
+
+    def _shares(self) -> None:
+        classes, ways = self.matter.score.shape
+        of = np.arange(classes * ways).reshape(classes, ways)
+        for columns in of:
+            self._add(columns, np.ones(ways), 1.0, 1.0)
+        for row, least in self.matter.quality:
+            if row is None:
+                self._add(of, self.matter.weight[:, None] * self.matter.score, least, np.inf)
+            else:
+                self._add(of[row], self.matter.score[row], least, np.inf)
+
+    def _on(self, arm: int, rent: Rent) -> Ints:
+        """Columns of the calls: (buckets, candidates)."""
+        slices, columns = rent.shape
+        return np.arange(slices * columns).reshape(slices, columns) + self.start["calls", arm]
+
+    def _serve(self, arm: int, rent: Rent) -> None:
+        on, units = self._on(arm, rent), self.start["units", arm]
+        asked = rent.calls * self.matter.weight[:, None, None] * self.matter.rate_per_s
+        for row, bucket in enumerate(rent.buckets):
+            want = asked[:, :, bucket].ravel()
+            some = np.flatnonzero(want)
+            values = np.concatenate([np.ones(on.shape[1]), -want[some]])
+            self._add(np.concatenate([on[row], some]), values, 0.0, 0.0)
+        spare = [float(self.goal.spare)] if self.goal.spare else []
+        for load in (rent.mix.load, *rent.mix.also):
+            for column in range(on.shape[1]):
+                used = [self.start["used", arm] + column] if spare else []
+                self._add(
+                    [*on[:, column], units + column, *used], [*load[:, column], -1.0, *spare], -np.inf, 0.0
+                )
+
+    def _use(self, arm: int, rent: Rent) -> None:
+        """A candidate that gets calls is in use."""
+        top = float(rent.calls.sum(axis=2).max()) * self.matter.rate_per_s + 1.0
+        for column, on in enumerate(self._on(arm, rent).T):
+            self._add([*on, self.start["used", arm] + column], [*np.ones(len(on)), -top], -np.inf, 0.0)
+
+    def _limits(self) -> None:
+        if self.goal.budget_usd_per_h is not None:
+            self._add(np.arange(self.count), self._cost("usd"), -np.inf, self.goal.budget_usd_per_h)
+        for device, most in self.goal.caps:
+            which, values = [], []
+            for arm, rent in self.matter.rents.items():
+                for column in (n for n, name in enumerate(rent.device) if name == device):
+                    which.append(self.start["units", arm] + column)
+                    values.append(float(rent.devices[column]))
+            if which:
+                self._add(which, values, -np.inf, float(most))
+
+    def _cost(self, of: str) -> Floats:
+        """What every column adds per hour: to the objective, or to the dollars that a budget limits."""
+        cost = np.zeros(self.count)
+        matter = self.matter
+        if of == "usd":
+            bought = matter.weight[:, None] * matter.usd * matter.rate_per_s * 3600.0
+            cost[: bought.size] = bought.ravel()
+        for arm, rent in matter.rents.items():
+            minimised = of == self.goal.objective
+            cost[self.start["units", arm] :][: rent.shape[1]] = (
+                rent.mix.price if minimised else rent.usd_per_h
+            )
+            if rent.mix.energy is not None and minimised:
+                cost[self._on(arm, rent)] = rent.mix.energy
+        return cost
+
+    def read(self, values: Floats, objective: float) -> Optimum:
+        """The optimum that the columns' values are."""
+        shape = self.matter.score.shape
+        share = np.clip(values[: self.matter.score.size].reshape(shape), 0.0, 1.0)
+        rented = {}
+        for arm, rent in self.matter.rents.items():
+            units = np.rint(values[self.start["units", arm] :][: rent.shape[1]]).astype(np.int64)
+            if units.any():
+                rented[arm] = Rented(units, np.maximum(values[self._on(arm, rent)], 0.0))
+        return Optimum(np.where(share < SLACK, 0.0, share), rented, objective)

@@ -1,0 +1,226 @@
+"""Why a joint plan is what it is: what it solves with which certainty, its rivals, and the frontier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.errors import Infeasible
+from comptroller.planning.document import describe, short
+from comptroller.planning.joint import Joint, Keep, Kinds, Solution, describe_way, kinds_of
+from comptroller.planning.joint_planner import JointProblem
+from comptroller.planning.plan import Figure, Frontier, RunnerUp, Solving
+from comptroller.planning.search import Goal
+from comptroller.planning.shadow import amount
+
+Floats = npt.NDArray[np.float64]
+
+RESAMPLES = 2_000
+"""Resamples of the questions behind an interval."""
+
+AXES = ("strategy", "model", "route", "accelerator", "format", "engine", "site")
+
+LEAST = 1e-6
+"""Shares below this are left out of the document."""
+
+
+SHOWN = 2
+"""Ways named in a line; the rest are counted."""
+
+
+def describe_solution(joint: Joint, found: Solution) -> str:
+    """A solution in one line: what each strategy gets of the traffic, and the fleets."""
+    gets = joint.ground.weight @ found.share
+    order = [int(number) for number in np.argsort(-gets, kind="stable") if gets[number] > LEAST]
+    ways = [f"{gets[number]:.0%} {describe_way(joint, number)}" for number in order[:SHOWN]]
+    more = [f"{len(order) - SHOWN} more"] if len(order) > SHOWN else []
+    fleets = []
+    for arm, held in found.fleets.items():
+        search = joint.ground.searches[arm]
+        fleets.append(describe(search, held.units))
+    return "; ".join([" + ".join([*ways, *more]), *fleets])
+
+
+def figure(value: float, drawn: Floats) -> Figure:
+    """A value with the 80 % interval of its draws."""
+    low, high = np.quantile(drawn, (0.1, 0.9))
+    return Figure(value=short(value), low=short(low), high=short(high))
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Shares solved and API dollars per question, one entry per resample of the questions."""
+
+    solved: Floats
+    usd: Floats
+    by_task: Floats
+
+
+def resampled(joint: Joint, best: Solution, seed: int) -> Resampled:
+    """The mixture on resamples of the questions, drawn within every class; by_task: (resamples, classes)."""
+    ground = joint.ground
+    rng = np.random.default_rng([seed, 1])
+    questions = len(ground.choices.task)
+    score, usd = np.zeros(questions), np.zeros(questions)
+    for number in np.flatnonzero(best.share.sum(axis=0) > LEAST):
+        share = best.share[ground.choices.task, number]
+        score += share * ground.ways[number].option.score
+        usd += share * np.nan_to_num(ground.ways[number].usd(questions))
+    solved, spent = (np.zeros((RESAMPLES, len(ground.choices.tasks))) for _ in range(2))
+    for task in range(len(ground.choices.tasks)):
+        mine = np.flatnonzero(ground.choices.task == task)
+        rows = mine[rng.integers(0, len(mine), (RESAMPLES, len(mine)))]
+        solved[:, task], spent[:, task] = score[rows].mean(axis=1), usd[rows].mean(axis=1)
+    return Resampled(solved @ ground.weight, spent @ ground.weight, solved)
+
+
+def solving(problem: JointProblem, best: Solution) -> Solving:
+    """What a solution solves beside its targets, with the evidence's uncertainty and what one answer would solve."""
+    joint, goal = problem.joint, problem.goal
+    ground = joint.ground
+    drawn = resampled(joint, best, problem.workload.seed)
+    met = np.ones(RESAMPLES, bool)
+    for task, least in goal.quality:
+        met &= (drawn.by_task[:, ground.choices.tasks.index(task)] if task else drawn.solved) >= least - 1e-9
+    spent = usd_per_h(joint, best)
+    own = spent - float(ground.weight @ (joint.usd * best.share).sum(axis=1)) * ground.rate_per_s * 3600.0
+    per_solved = (own / 3600.0 / ground.rate_per_s + drawn.usd) / drawn.solved
+    return Solving(
+        target=goal.quality[0][1],
+        each=dict(goal.quality[1:]),
+        predicted=figure(best.solved, drawn.solved),
+        chance_met=short(float(met.mean())),
+        held_out=held_out(problem),
+        usd_per_solved=figure(spent / 3600.0 / ground.rate_per_s / best.solved, per_solved),
+        questions=len(ground.choices.task),
+        evidence=ground.choices.evidence.source,
+        greedy=_greedy(joint),
+    )
+
+
+def usd_per_h(joint: Joint, best: Solution) -> float:
+    """Dollars per hour of rent and of what is bought."""
+    ground = joint.ground
+    bought = (
+        float(ground.weight @ np.nan_to_num(joint.usd * best.share).sum(axis=1)) * ground.rate_per_s * 3600.0
+    )
+    rent = sum(float(ground.searches[a].unit.usd_per_h @ f.units) for a, f in best.fleets.items())
+    return bought + rent
+
+
+def held_out(problem: JointProblem) -> float | None:
+    """What a choice made on one half of the questions solves on the other half, mean of both ways round.
+
+    `None` where a half does not support the target, or lacks a class.
+    """
+    joint = problem.joint
+    found = joint.ground.choices
+    order = np.random.default_rng([problem.workload.seed, 2]).permutation(len(found.task))
+    ranked = order[np.argsort(found.task[order], kind="stable")]
+    half = np.zeros(len(found.task), bool)
+    half[ranked[::2]] = True
+    values = []
+    for told in (half, ~half):
+        if len(np.unique(found.task[told])) < len(found.tasks):
+            return None
+        try:
+            chosen = _on(joint, told).solve(problem.goal)
+        except Infeasible:
+            return None
+        judged = _on(joint, ~told)
+        values.append(float(joint.ground.weight @ (judged.score * chosen.share).sum(axis=1)))
+    return short(float(np.mean(values)))
+
+
+def _on(joint: Joint, rows: npt.NDArray[np.bool_]) -> Joint:
+    """The same ground on some of the questions."""
+    ground = joint.ground
+    part = ground.choices.take(rows)
+    taken = {id(old): new for old, new in zip(ground.choices.options, part.options, strict=True)}
+    ways = tuple(replace(way, option=taken[id(way.option)]) for way in ground.ways)
+    return Joint(replace(ground, choices=part, ways=ways))
+
+
+def _greedy(joint: Joint) -> dict[str, tuple[float, float | None]]:
+    """Share solved by one answer of each model, and the dollars per hour that it would be bought for."""
+    ground = joint.ground
+    found: dict[str, tuple[float, float | None]] = {}
+    for number, way in enumerate(ground.ways):
+        if way.option.name == "once" and len(way.option.arms) == 1:
+            who = str(ground.choices.evidence.arms[way.option.arms[0]])
+            usd = None
+            if "api" in way.routes.values():
+                usd = short(float(ground.weight @ joint.usd[:, number]) * ground.rate_per_s * 3600.0)
+            if who not in found or usd is not None:
+                found[who] = (short(float(ground.weight @ joint.score[:, number])), usd)
+    return found
+
+
+def runners_up(joint: Joint, goal: Goal, best: Solution) -> Iterator[RunnerUp]:
+    """For every value that the plan uses on an axis: the best without it, and why it lost."""
+    for axis, value in _values(joint, best):
+        yield rival(joint, goal, best, (axis, value), _without(axis, value))
+
+
+def _without(axis: str, value: str) -> Keep:
+    def keep(kinds: Kinds) -> bool:
+        return value not in kinds.get(axis, frozenset())
+
+    return keep
+
+
+def rival(joint: Joint, goal: Goal, best: Solution, what: tuple[str, str], keep: Keep) -> RunnerUp:
+    """The best among what may be kept, beside the optimum."""
+    axis, value = what
+    try:
+        found = joint.solve(goal, keep)
+    except Infeasible as error:
+        return RunnerUp(
+            axis=axis, without=value, choice="none", objective_per_h=None, excess=None, reason=str(error)
+        )
+    more = amount(found.objective - best.objective, goal.objective)
+    return RunnerUp(
+        axis=axis,
+        without=value,
+        choice=describe_solution(joint, found),
+        objective_per_h=short(found.objective),
+        excess=float(f"{found.objective / best.objective - 1:.4g}"),
+        reason=f"{more}/h more for {found.solved:.1%} solved",
+    )
+
+
+def _values(joint: Joint, best: Solution) -> Iterator[tuple[str, str]]:
+    """Values in use on axes that offer another."""
+    ground = joint.ground
+    used: list[Kinds] = [ground.ways[n].kinds for n in np.flatnonzero(best.share.sum(axis=0) > LEAST)]
+    known: list[Kinds] = [way.kinds for way in ground.ways]
+    for arm, search in ground.searches.items():
+        known += [kinds_of(search, row) for row in range(len(search.table.candidates))]
+        if arm in best.fleets:
+            used += [kinds_of(search, int(row)) for row in np.flatnonzero(best.fleets[arm].units)]
+    for axis in AXES:
+        others = {value for kinds in known for value in kinds.get(axis, ())}
+        for value in dict.fromkeys(v for kinds in used for v in sorted(kinds.get(axis, ()))):
+            if len(others) > 1:
+                yield axis, value
+
+
+def frontier(joint: Joint, goal: Goal, best: Solution) -> Iterator[Frontier]:
+    """The cheapest at every share of questions solved that the evidence supports, the other targets as asked."""
+    top = float(joint.ground.weight @ joint.score.max(axis=1))
+    low = min(0.5 * best.solved, top)
+    for least in np.linspace(low, top - 1e-9, 12):
+        tried = replace(goal, quality=(("", float(least)), *goal.quality[1:]))
+        try:
+            found = joint.solve(tried)
+        except Infeasible:
+            continue
+        yield Frontier(
+            constraint="solved",
+            value=short(found.solved),
+            usd_per_h=short(usd_per_h(joint, found)),
+            fleet=describe_solution(joint, found),
+        )

@@ -1,0 +1,235 @@
+"""What can be done with a question: strategies played by recorded models, what they solve and what they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.errors import Unsupported
+from comptroller.planning.candidates import Rejected
+from comptroller.strategies.drive import Played
+from comptroller.strategies.protocol import Strategy
+from comptroller.strategies.replay import Checker, Replay, Service
+from comptroller.strategies.results import grid_runs, uses
+from comptroller.strategies.rules.once import Once
+from comptroller.strategies.spelling import names, parse, settings, spell
+from comptroller.strategies.study import SOLVERS
+from comptroller.work.evidence import Arm, Evidence
+from comptroller.work.laws.caps import flag_truncated
+from comptroller.work.quality import Quality
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+LEAST_RECORDED = 0.95
+"""An arm with replies to fewer of the questions is left out, rather than the questions that it lacks."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Every call of an option, one entry each: position of the question, index of the arm, tokens, dollars if bought.
+
+    Tokens include those of calls that were cut; dollars are NaN where the record has none.
+    """
+
+    question: Ints
+    arm: Ints
+    input_tokens: Floats
+    output_tokens: Floats
+    usd: Floats
+
+
+@dataclass(frozen=True)
+class Option:
+    """A strategy and who plays its roles (indices of arms). score: of each question.  asked: its calls."""
+
+    strategy: str
+    roles: Mapping[str, int]
+    score: Floats
+    asked: Asked
+
+    @property
+    def arms(self) -> tuple[int, ...]:
+        """The arms that play, each once."""
+        return tuple(dict.fromkeys(self.roles.values()))
+
+    @property
+    def name(self) -> str:
+        """Its strategy without the parameters."""
+        return self.strategy.partition("(")[0]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """All options on the same questions. question: indices into the evidence.  task: of each, an index of `tasks`."""
+
+    evidence: Evidence
+    question: Ints
+    task: Ints
+    tasks: tuple[str, ...]
+    options: tuple[Option, ...]
+
+    def take(self, rows: npt.NDArray[np.bool_]) -> Choices:
+        """Only some of the questions."""
+        place = np.cumsum(rows) - 1
+        options = tuple(_taken(option, rows, place) for option in self.options)
+        return Choices(self.evidence, self.question[rows], self.task[rows], self.tasks, options)
+
+
+def _taken(option: Option, rows: npt.NDArray[np.bool_], place: Ints) -> Option:
+    asked = option.asked
+    kept = rows[asked.question]
+    part = Asked(
+        place[asked.question[kept]],
+        asked.arm[kept],
+        asked.input_tokens[kept],
+        asked.output_tokens[kept],
+        asked.usd[kept],
+    )
+    return Option(option.strategy, option.roles, option.score[rows], part)
+
+
+def choices(quality: Quality, models: Sequence[str], evidence: Evidence, rejected: Rejected) -> Choices:
+    """Every strategy at every point of its grid, played by every arm, or by every pair from a cheap to a dear one.
+
+    models: the recorded ones that may answer; all, if none is named.
+
+    Raises:
+        Unsupported: the evidence supports no option; says why.
+    """
+    evidence = flag_truncated(evidence)
+    question = _questions(quality, evidence)
+    arms, question = _arms(models, evidence, question, rejected)
+    found: list[Option] = []
+    for strategy in _strategies(quality):
+        for roles in _bindings(strategy, arms, evidence, question):
+            found += _played(strategy, roles, quality, evidence, question, rejected)
+    if not found:
+        raise Unsupported(f"{evidence.source}: no strategy can be replayed; {rejected}")
+    names_ = tuple(sorted({evidence.items[number].task for number in question}))
+    task = np.array([names_.index(evidence.items[number].task) for number in question])
+    return Choices(evidence, question, task, names_, tuple(found))
+
+
+def _questions(quality: Quality, evidence: Evidence) -> Ints:
+    wanted = quality.tasks or quality.mix
+    return np.array([n for n, item in enumerate(evidence.items) if not wanted or item.task in wanted])
+
+
+def _arms(
+    models: Sequence[str], evidence: Evidence, question: Ints, rejected: Rejected
+) -> tuple[list[int], Ints]:
+    """Arms that may answer, and the questions that all of them are recorded on."""
+    rows = evidence.rows
+    answered = {}
+    for arm, who in enumerate(evidence.arms):
+        if models and who.model not in models and str(who) not in models:
+            continue
+        use = (rows.arm == arm) & ~np.isnan(rows.score)
+        known = np.isin(question, rows.question[use])
+        if known.mean() < LEAST_RECORDED:
+            lacks = f"{who}: {known.sum()} of {len(question)} questions are recorded"
+            rejected.add("too few questions recorded", lacks, float(1 - known.mean()))
+        else:
+            answered[arm] = known
+    if not answered:
+        named = f"none of {', '.join(models)} is" if models else "no model is"
+        have = ", ".join(str(arm) for arm in evidence.arms)
+        raise Unsupported(f"{evidence.source}: {named} recorded on the questions; recorded: {have}")
+    return list(answered), question[np.all(list(answered.values()), axis=0)]
+
+
+def _strategies(quality: Quality) -> Iterator[Strategy]:
+    """As spelled, with its grid where only the name is given; by default all that the checker allows."""
+    spelled = quality.strategies or names()
+    for text in dict.fromkeys((spell(Once()), *spelled)):
+        yield parse(text)
+
+
+def _points(strategy: Strategy, quality: Quality) -> list[Strategy]:
+    given = [text for text in quality.strategies if parse(text) == strategy]
+    fixed = given and any(mark in given[0] for mark in "(:")
+    return [strategy] if fixed else settings(strategy)
+
+
+def _bindings(
+    strategy: Strategy, arms: Sequence[int], evidence: Evidence, question: Ints
+) -> Iterator[dict[str, int]]:
+    roles: tuple[str, ...] = getattr(strategy, "roles", ())
+    if not roles:
+        yield from (dict.fromkeys(SOLVERS, arm) for arm in arms)
+        return
+    cheap_first = sorted(arms, key=lambda arm: (_effort(evidence, arm, question), arm))
+    for chosen in combinations(cheap_first, len(roles)):
+        yield dict(zip(roles, chosen, strict=True))
+
+
+def _effort(evidence: Evidence, arm: int, question: Ints) -> float:
+    """What an arm takes of a question: dollars where they are recorded, else tokens."""
+    rows = evidence.rows
+    use = (rows.arm == arm) & np.isin(rows.question, question)
+    usd = rows.usd[use]
+    made = rows.output_tokens[use] + np.nan_to_num(rows.reasoning_tokens[use])
+    return float(np.mean(made if np.isnan(usd).all() else np.nan_to_num(usd)))
+
+
+def _played(
+    strategy: Strategy,
+    roles: Mapping[str, int],
+    quality: Quality,
+    evidence: Evidence,
+    question: Ints,
+    rejected: Rejected,
+) -> Iterator[Option]:
+    played: dict[str, Service | Checker] = {role: Service(evidence.arms[arm]) for role, arm in roles.items()}
+    if quality.checker is not None:
+        played["checker"] = Checker(quality.checker.tpr, quality.checker.fpr)
+    replay = Replay(evidence, played)
+    missing: list[tuple[str, str]] = []
+    lacking = set(question.tolist()) - set(replay.covered(uses(strategy)).tolist())
+    if lacking:
+        rejected.add(
+            "not recorded", f"{spell(strategy)}: {len(lacking)} questions lack what it asks for", len(lacking)
+        )
+        return
+    for point, rows in grid_runs(_points(strategy, quality), replay, question.tolist(), missing):
+        score = np.array([value for value, _ in rows])
+        if np.isnan(score).any():
+            rejected.add(
+                "not scored", f"{spell(point)}: {int(np.isnan(score).sum())} answers were never scored"
+            )
+            continue
+        kept = {role: arm for role, arm in roles.items() if _plays(role, rows)}
+        yield Option(spell(point), kept, score, _asked([run for _, run in rows], roles))
+    for spelled, reason in missing:
+        rejected.add("not supported by the evidence", f"{spelled}: {reason}")
+
+
+def _plays(role: str, rows: Sequence[tuple[float, Played]]) -> bool:
+    return any(reply.ask.role == role for _, run in rows for reply in run.replies)
+
+
+def _asked(runs: Sequence[Played], roles: Mapping[str, int]) -> Asked:
+    found = [
+        (
+            place,
+            roles[reply.ask.role],
+            float(reply.cost.tokens.input + reply.cost.tokens.cached + reply.cost.tokens.cache_write),
+            float(reply.cost.tokens.output + reply.cost.tokens.reasoning),
+            float(reply.cost.usd),
+        )
+        for place, run in enumerate(runs)
+        for reply in run.replies
+        if reply.ask.role in roles and reply.finish != "budget"
+    ]
+    columns = np.array(found, float).reshape(-1, 5).T
+    return Asked(columns[0].astype(np.int64), columns[1].astype(np.int64), columns[2], columns[3], columns[4])
+
+
+def arm_label(arm: Arm) -> str:
+    """An arm as it stands in a plan."""
+    return str(arm)

@@ -1,0 +1,54 @@
+"""What a workload minimises, within what, and what it allows: its part in every search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from comptroller.facts.accelerator import accelerator
+from comptroller.facts.config import model
+from comptroller.facts.engine import engine_facts
+from comptroller.facts.reader import ids
+from comptroller.facts.site import site
+from comptroller.planning.candidates import Space
+from comptroller.planning.capacity import Target
+from comptroller.planning.document import ENGINES
+from comptroller.planning.search import Goal
+from comptroller.work.workload import Workload
+
+Progress = Callable[[int, int], None]
+"""Told how much is done of how much."""
+
+
+def no_progress(done: int, total: int) -> None:
+    """Say nothing."""
+
+
+def goal_of(workload: Workload) -> Goal:
+    """What a workload minimises, and within what."""
+    return Goal(
+        objective=workload.objective.value,
+        targets=targets_of(workload),
+        budget_usd_per_h=workload.budget.max_usd_per_s * 3600.0 if workload.budget else None,
+        caps=tuple(workload.caps.items()),
+        spare=workload.spare_replicas,
+    )
+
+
+def space_of(workload: Workload) -> Space:
+    """What a workload allows; an empty list allows everything there is."""
+    allow = workload.allow
+    return Space(
+        models=() if workload.quality else tuple(model(name) for name in workload.models),
+        accelerators=tuple(accelerator(name) for name in allow.accelerators or ids("accelerators")),
+        engines=tuple(engine_facts(name) for name in allow.engines or ENGINES),
+        sites=tuple(site(name) for name in allow.sites or ids("sites")),
+        terms=allow.terms,
+        formats=allow.formats,
+    )
+
+
+def targets_of(workload: Workload) -> tuple[Target, ...]:
+    """The latency objectives of a workload."""
+    asked = workload.objectives
+    named = (("ttft_s", asked.ttft), ("tpot_s", asked.tpot), ("e2e_s", asked.e2e))
+    return tuple(Target(name, bound.p / 100, bound.max_s) for name, bound in named if bound)

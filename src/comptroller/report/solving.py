@@ -1,0 +1,137 @@
+"""The tables of a plan with a quality target: what is solved, which strategy each class gets, what is bought."""
+
+from __future__ import annotations
+
+from comptroller.planning.plan import Class, Plan, Share
+from comptroller.report.figures import dollars, interval, number
+from comptroller.report.scatter import Point
+from comptroller.report.sheet import Column, Sheet, right
+
+
+def solved(plan: Plan) -> Sheet:
+    """What the plan solves, beside its target and beside one answer of each recorded model."""
+    columns = (Column("quantity", "solved"), Column("value", "value"), Column("interval", "80 % interval"))
+    quality = plan.quality
+    if quality is None:
+        return Sheet("Solved", columns, ())
+    share, price = quality.predicted, quality.usd_per_solved
+    met = f"the targets hold in {quality.chance_met:.0%} of resamples of the questions"
+    rows = [
+        (f"target {quality.target:.1%}", f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}; {met}"),
+        *((f"target {task} {least:.1%}", _of_task(plan, task), "") for task, least in quality.each.items()),
+        ("per solved question", dollars(price.value), interval(price, "$")),
+    ]
+    if quality.held_out is not None:
+        rows.append(
+            (
+                "held out",
+                f"{quality.held_out:.1%}",
+                "chosen on one half of the questions, judged on the other",
+            )
+        )
+    for model, (alone, usd) in sorted(quality.greedy.items(), key=lambda item: -item[1][0]):
+        rows.append(
+            (f"one answer of {model}", f"{alone:.1%}", "" if usd is None else f"{dollars(usd)}/h bought")
+        )
+    return Sheet("Solved", columns, tuple(rows))
+
+
+def _of_task(plan: Plan, task: str) -> str:
+    mine = [each for each in plan.classes if each.name == task and each.solved]
+    total = sum(each.share for each in mine)
+    return (
+        f"{sum(each.share * each.solved.value for each in mine if each.solved) / total:.1%}" if mine else "–"
+    )
+
+
+def classes(plan: Plan) -> Sheet:
+    """The strategies of every class of questions, and who plays them."""
+    columns = (
+        Column("name", "questions"),
+        right("share", "of all"),
+        Column("strategy", "strategy"),
+        Column("roles", "played by"),
+        right("solved", "solved"),
+        right("usd", "bought/question"),
+    )
+    rows = tuple(
+        (
+            each.name,
+            f"{each.share:.1%}",
+            each.strategy,
+            _roles(each, plan),
+            f"{each.solved.value:.1%}",
+            dollars(each.usd_per_question or 0.0),
+        )
+        for each in plan.classes
+        if each.solved
+    )
+    return Sheet("Strategies", columns, rows)
+
+
+def _roles(each: Class, plan: Plan) -> str:
+    """Who plays, each once; a role only where several play."""
+    models = {s.id: s.deployment.model for s in plan.services} | {
+        o.id: f"{o.model} (API)" for o in plan.offers
+    }
+
+    def who(shares: tuple[Share, ...]) -> str:
+        return " + ".join(dict.fromkeys(models[share.service] for share in shares))
+
+    players = {role: who(shares) for role, shares in each.roles.items()}
+    if len(set(players.values())) == 1:
+        return next(iter(players.values()))
+    return ", ".join(f"{role} {player}" for role, player in players.items())
+
+
+def offers(plan: Plan) -> Sheet:
+    """What is bought from APIs."""
+    columns = (
+        Column("model", "API"),
+        right("usd_per_h", "$/h"),
+        right("calls_per_s", "calls/s"),
+        right("input", "tokens in/s"),
+        right("output", "tokens out/s"),
+        Column("price", "$ per million in, out"),
+    )
+    rows = tuple(
+        (
+            offer.model,
+            dollars(offer.usd_per_h),
+            number(offer.calls_per_s),
+            number(offer.input_tokens_per_s),
+            number(offer.output_tokens_per_s),
+            " / ".join(map(number, offer.usd_per_million)) if offer.usd_per_million else "as recorded",
+        )
+        for offer in plan.offers
+    )
+    return Sheet("Bought", columns, rows)
+
+
+def points(plan: Plan) -> tuple[Point, ...]:
+    """The frontier and, beside it, one answer of each model that can be bought; the plan itself with its interval."""
+    quality = plan.quality
+    if quality is None:
+        return ()
+    cost, share = plan.totals.usd_per_h.value, quality.predicted
+    found = [
+        Point(
+            p.usd_per_h,
+            p.value,
+            p.value,
+            p.value,
+            f"{p.value:.0%}",
+            f"{dollars(p.usd_per_h)}/h by {p.fleet}",
+            True,
+        )
+        for p in plan.frontier
+        if p.usd_per_h > 0
+    ]
+    found += [
+        Point(usd, alone, alone, alone, model, f"one answer solves {alone:.1%} at {dollars(usd)}/h", False)
+        for model, (alone, usd) in quality.greedy.items()
+        if usd
+    ]
+    low, high = share.low or share.value, share.high or share.value
+    reading = f"the plan solves {share.value:.1%} at {dollars(cost)}/h"
+    return (*found, Point(cost, share.value, low, high, "chosen", reading, True))

@@ -1,0 +1,255 @@
+"""Plans with a quality target: equal to exhaustive search, within their limits, and clear about what cannot be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+from comptroller.errors import FactError, Infeasible, InputError, Unsupported
+from comptroller.planning.joint import Joint
+from comptroller.planning.joint_planner import JointProblem, pose_joint
+from comptroller.planning.joint_reasons import held_out, usd_per_h
+from comptroller.planning.plan import Plan, load_plan
+from comptroller.planning.planner import plan, shipped
+from comptroller.planning.space import no_progress
+from comptroller.work.workload import load, parse
+from strategy_evidence import drawn
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "quality.toml"
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The seeded evidence as a file: two models, twelve questions, greedy and sampled replies with prices."""
+    evidence = drawn(3, questions=12, samples=8)
+    rows = []
+    for row in range(len(evidence)):
+        at = evidence.rows
+        if at.role[row] != "solver":
+            continue
+        rows.append(
+            {
+                "question": evidence.items[at.question[row]].id,
+                "task": "even" if at.question[row] % 2 else "odd",
+                "model": evidence.arms[at.arm[row]].model,
+                "sample": int(at.sample[row]),
+                "temperature": float(at.temperature[row]),
+                "score": float(at.score[row]),
+                "answer": at.answer[row],
+                "input_tokens": 400.0,
+                "output_tokens": float(at.output_tokens[row]) * 10,
+                "usd": float(at.usd[row]),
+            }
+        )
+    file = tmp_path_factory.mktemp("joint") / "drawn.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def workload(recorded: Path, least: float = 60.0, **more: Any) -> dict[str, Any]:
+    quality = {
+        "evidence": str(recorded),
+        "solve": {"min": least, "unit": "%"},
+        "strategies": ["once", "sample_and_vote"],
+        "models": {"small": "llama_3_1_8b", "large": "llama_3_1_70b"},
+        **more.pop("quality", {}),
+    }
+    allow = {
+        "accelerators": ["h100_sxm", "l4"],
+        "sites": ["us_neocloud"],
+        "engines": ["vllm"],
+        "formats": ["fp8_e4m3"],
+    }
+    return {"name": "drawn", "rate_per_s": 40.0, "quality": quality, "allow": allow, **more}
+
+
+def posed(document: dict[str, Any]) -> JointProblem:
+    return pose_joint(parse(document), shipped(), no_progress)
+
+
+def test_the_optimum_is_that_of_exhaustive_search(recorded: Path) -> None:
+    document = workload(recorded, 70.0, quality={"models": {"small": "llama_3_1_8b"}})
+    problem = posed(
+        {**document, "rate_per_s": 100.0, "allow": {**document["allow"], "accelerators": ["h100_sxm"]}}
+    )
+    joint, goal = problem.joint, problem.goal
+    best = joint.solve(goal)
+    assert best.fleets and (joint.usd * best.share).any()
+    assert best.objective == pytest.approx(exhaustive(joint, problem), rel=1e-6)
+
+
+def exhaustive(joint: Joint, problem: JointProblem) -> float:
+    """Every number of units of every candidate, the shares and calls by a linear program for each."""
+    ground = joint.ground
+    matters = {arm: rent for arm in ground.searches if (rent := joint.rent(arm, problem.goal))}
+    classes, ways = joint.score.shape
+    least = np.inf
+    ranges = [range(5) for rent in matters.values() for _ in rent.candidates]
+    assert len(ranges) <= 6
+    for units in product(*ranges):
+        cost = list((ground.weight[:, None] * joint.usd).ravel() * ground.rate_per_s * 3600.0)
+        place, offsets = classes * ways, {}
+        for arm, rent in matters.items():
+            offsets[arm] = place
+            place += rent.mix.load.size
+            cost += [0.0] * rent.mix.load.size
+        equal, right, capped, top, at = [], [], [], [], 0
+        for number in range(classes):
+            row = np.zeros(place)
+            row[number * ways : (number + 1) * ways] = 1.0
+            equal.append(row), right.append(1.0)
+        for arm, rent in matters.items():
+            slices, columns = rent.mix.load.shape
+            for index, bucket in enumerate(rent.buckets):
+                row = np.zeros(place)
+                row[offsets[arm] + index * columns :][:columns] = 1.0
+                asked = rent.calls[:, :, bucket] * ground.weight[:, None] * ground.rate_per_s
+                row[: classes * ways] = -asked.ravel()
+                equal.append(row), right.append(0.0)
+            for column in range(columns):
+                for load_ in (rent.mix.load, *rent.mix.also):
+                    row = np.zeros(place)
+                    row[offsets[arm] + column + np.arange(slices) * columns] = load_[:, column]
+                    capped.append(row), top.append(float(units[at]))
+                at += 1
+        row = np.zeros(place)
+        row[: classes * ways] = -(ground.weight[:, None] * joint.score).ravel()
+        capped.append(row), top.append(-problem.goal.quality[0][1])
+        found = linprog(cost, A_ub=capped, b_ub=top, A_eq=equal, b_eq=right)
+        price = np.concatenate([rent.mix.price for rent in matters.values()]) @ np.array(units)
+        if found.success:
+            least = min(least, found.fun + price)
+    return float(least)
+
+
+def test_cheaper_never_when_more_must_be_solved(recorded: Path) -> None:
+    problem = posed(workload(recorded))
+    costs = [
+        problem.joint.solve(replace(problem.goal, quality=(("", least),))).objective
+        for least in (0.2, 0.4, 0.5, 0.6, 0.65)
+    ]
+    assert costs == sorted(costs)
+
+
+def test_targets_by_task_hold_besides(recorded: Path) -> None:
+    least = 70.0
+    problem = posed(workload(recorded, 40.0, quality={"each": {"odd": {"min": least, "unit": "%"}}}))
+    best = problem.joint.solve(problem.goal)
+    row = problem.joint.ground.choices.tasks.index("odd")
+    assert float((problem.joint.score * best.share)[row].sum()) >= least / 100 - 1e-9
+    assert best.solved >= 0.4
+
+
+def test_the_document_adds_up_and_survives_its_file(recorded: Path, tmp_path: Path) -> None:
+    found = planned(recorded)
+    assert sum(each.share for each in found.classes) == pytest.approx(1.0, rel=1e-4)
+    assert found.quality is not None and found.quality.predicted.value >= 0.6 - 1e-4
+    bought = sum(offer.usd_per_h for offer in found.offers)
+    rented = sum(service.usd_per_h for service in found.services)
+    assert found.totals.usd_per_h.value == pytest.approx(bought + rented, rel=1e-4)
+    known = {service.id for service in found.services} | {offer.id for offer in found.offers}
+    for each in found.classes:
+        for shares in each.roles.values():
+            assert {share.service for share in shares} <= known
+            assert sum(share.share for share in shares) == pytest.approx(1.0, rel=1e-4)
+    solved = sum(each.share * each.solved.value for each in found.classes if each.solved)
+    assert solved == pytest.approx(found.quality.predicted.value, rel=1e-4)
+    assert [x.usd_per_h for x in found.frontier] == sorted(x.usd_per_h for x in found.frontier)
+    assert all(rival.excess is None or rival.excess >= -1e-9 for rival in found.runners_up)
+    file = tmp_path / "plan.json"
+    file.write_text(found.to_json())
+    assert load_plan(file).to_json() == found.to_json()
+    assert plan(parse(workload(recorded))).to_json() == found.to_json()
+
+
+@cache
+def planned(recorded: Path) -> Plan:
+    return plan(parse(workload(recorded)))
+
+
+def test_only_what_may_be_used_is_used(recorded: Path) -> None:
+    api = posed(workload(recorded, quality={"routes": ["api"]}))
+    best = api.joint.solve(api.goal)
+    assert not best.fleets and usd_per_h(api.joint, best) == pytest.approx(best.objective)
+    own = posed(workload(recorded, quality={"routes": ["own"]}))
+    assert own.joint.solve(own.goal).fleets
+    assert all("own" in way.routes.values() for way in own.joint.ground.ways)
+    least = plan(parse(workload(recorded))).totals.usd_per_h.value
+    for one in (api, own):
+        assert one.joint.solve(one.goal).objective >= least * (1 - 1e-4)
+
+
+def test_joules_leave_out_what_is_not_known(recorded: Path) -> None:
+    problem = posed(workload(recorded, objective="j"))
+    assert {route for way in problem.joint.ground.ways for route in way.routes.values()} == {"own"}
+    assert "no API" in problem.rejected.count
+
+
+def test_spares_are_rented_for_every_kind_in_use(recorded: Path) -> None:
+    document = workload(recorded, quality={"routes": ["own"]})
+    bare, spared = posed(document), posed({**document, "spare_replicas": 1})
+    assert spared.joint.solve(spared.goal).objective > bare.joint.solve(bare.goal).objective
+
+
+def test_a_target_out_of_reach_names_the_best_that_is_supported(recorded: Path) -> None:
+    with pytest.raises(Infeasible, match=r"best supported is \d+\.\d%.*by large.*measure"):
+        plan(parse(workload(recorded, 99.0, quality={"strategies": ["once"]})))
+
+
+def test_a_budget_that_is_too_small_says_what_is_needed(recorded: Path) -> None:
+    document = {**workload(recorded), "budget": {"max": 0.01, "unit": "USD/h"}}
+    with pytest.raises(Infeasible, match=r"budget \(at most 0.01 \$/h, needs [\d.]+\)"):
+        plan(parse(document))
+
+
+def test_a_choice_on_half_the_questions_is_judged_on_the_other(recorded: Path) -> None:
+    problem = posed(workload(recorded, 40.0))
+    judged = held_out(problem)
+    assert judged is not None and 0.0 <= judged <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"solve": {"min": 120}}, FactError, "quality.solve.min"),
+        ({"evidence": "nowhere.parquet"}, FactError, "not there"),
+        ({"each": {"nope": {"min": 50}}}, InputError, "no task 'nope'.*even, odd"),
+        ({"strategies": ["think_harder"]}, InputError, "think_harder"),
+        ({"models": {"small": "no_such_model"}}, FactError, "quality.models"),
+    ],
+)
+def test_a_bad_target_is_named(
+    recorded: Path, change: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        posed(workload(recorded, quality=change))
+
+
+def test_models_that_are_not_recorded_are_named(recorded: Path) -> None:
+    with pytest.raises(Unsupported, match=r"none of huge is recorded.*small, large"):
+        posed({**workload(recorded), "models": ["huge"]})
+
+
+def test_a_workload_needs_models_or_a_target() -> None:
+    with pytest.raises(FactError, match="models"):
+        parse({"name": "bare", "rate_per_s": 1.0})
+
+
+def test_the_example_reaches_its_target_for_less_than_any_model_alone() -> None:
+    try:
+        asked = load(EXAMPLE)
+    except FactError as error:
+        assert error.field == "evidence"
+        pytest.skip(f"the evidence is not here: {error}")
+    found = plan(asked)
+    assert found.quality is not None
+    alone = [usd for solved, usd in found.quality.greedy.values() if usd and solved >= found.quality.target]
+    assert found.totals.usd_per_h.value < min(alone)
