@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, and_, bindparam, delete, or_, select, tuple_
@@ -13,6 +12,21 @@ from sqlalchemy.dialects import postgresql, sqlite
 from comptroller.books import schema
 from comptroller.books.budgets import Balance, Budget, Place, joined, split
 from comptroller.books.chain import link, number_of
+from comptroller.books.daily import DAY_US, Sums
+from comptroller.books.postings import (
+    Correct,
+    Lose,
+    Posting,
+    Release,
+    Reserve,
+    Settle,
+    Values,
+    check,
+    held,
+    kind_of,
+    receipt_of,
+    recorded,
+)
 from comptroller.costs.rating import Receipt
 from comptroller.errors import AlreadyBooked, BudgetExceeded, InputError
 from comptroller.facts.prices import Price
@@ -20,65 +34,6 @@ from comptroller.work.call import Call
 
 CHUNK = 500
 """Ids per question to the database."""
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """What a call may cost before it is made.
-
-    worst_pusd: the most it may cost, None where no price is known.  estimate_pusd: what it is expected to cost.
-    plan: digest of the plan that it belongs to.
-    """
-
-    worst_pusd: int | None
-    estimate_pusd: int | None = None
-    plan: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Reserve:
-    """A call about to be made."""
-
-    call: Call
-    quote: Quote
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """A call that ended, with its usage."""
-
-    call: Call
-    receipt: Receipt
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """A call that ended and cost nothing."""
-
-    call: Call
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Lose:
-    """An open call of a writer that died: it may have been billed, so it counts with its worst case."""
-
-    call: Call
-
-
-@dataclass(frozen=True, slots=True)
-class Correct:
-    """Other figures for a call that is booked; a new row with an id of its own that points at the last."""
-
-    id: int
-    call: Call
-    receipt: Receipt
-    reason: str = ""
-
-
-Posting = Reserve | Settle | Release | Lose | Correct
-FREE = Receipt(0)
-Values = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -113,6 +68,7 @@ class Batch:
         self._closed: list[int] = []
         self._new: list[Values] = []
         self._known = known
+        self._sums = Sums()
         self.accounts: dict[int, Values] = {}
         self.prices: dict[str, Price] = {}
 
@@ -162,18 +118,13 @@ class Batch:
 
     def _lock(self, postings: Sequence[Posting]) -> dict[Place, Balance]:
         """The balances that the postings move, locked until the end of the transaction."""
-        wanted = {
-            place
-            for posting in postings
-            if isinstance(posting, Reserve)
-            for place in self._places(posting.call)
-        }
-        wanted |= {
+        new = {place for p in postings if isinstance(p, Reserve) for place in self._places(p.call)}
+        self._add_missing(schema.balance, [_empty(place) for place in sorted(new)])
+        wanted = new | {
             p for row in (*self._holds.values(), *self._booked.values()) for p in split(row["budgets"])
         }
         if not wanted:
             return {}
-        self._add_missing(schema.balance, [_empty(place) for place in sorted(wanted)])
         places = tuple_(schema.balance.c.budget, schema.balance.c.span)
         query = (
             select(schema.balance, schema.budget)
@@ -204,6 +155,7 @@ class Batch:
         Raises:
             BudgetExceeded, AlreadyBooked, InputError: the posting is refused; nothing of it is written.
         """
+        check(posting)
         if isinstance(posting, Reserve):
             return self._reserve(posting)
         if isinstance(posting, Correct):
@@ -222,17 +174,10 @@ class Batch:
         places = self._places(call)
         self._hold(places, quote.worst_pusd)
         self._fresh[call.call] = {
-            "id": call.call,
+            **held(call, quote),
             "segment": self.pen.segment,
             "at_us": self.pen.at_us,
             "account": self._account(call, quote.plan),
-            "request": call.request,
-            "parent": call.parent,
-            "attempt": call.attempt,
-            "question": call.question,
-            "arrival_s": _real(call.arrival_s),
-            "worst_pusd": quote.worst_pusd,
-            "estimate_pusd": quote.estimate_pusd,
             "budgets": joined(places),
         }
         return quote.worst_pusd or 0
@@ -261,21 +206,21 @@ class Batch:
 
     def _end(self, posting: Settle | Release | Lose) -> int:
         call, booked = posting.call, self._booked.get(posting.call.call)
-        held = self._fresh.get(call.call) or self._holds.get(call.call)
-        if held is None and booked is None:
+        hold = self._fresh.get(call.call) or self._holds.get(call.call)
+        if hold is None and booked is None:
             raise InputError(f"call {call.call} was never reserved")
-        if held is None or booked is not None:
+        if hold is None or booked is not None:
             assert booked is not None
             late = booked["kind"] == "lost" and not isinstance(posting, Lose)
             return self._late(posting, booked) if late else int(booked["charged_pusd"])
-        receipt = _receipt(posting)
-        worst = held["worst_pusd"] or 0
+        receipt = receipt_of(posting)
+        worst = hold["worst_pusd"] or 0
         charged = worst if receipt.pusd is None else receipt.pusd
-        for balance in self._of(held):
+        for balance in self._of(hold):
             balance.held_pusd -= worst
             balance.spent_pusd += charged
-        about = {name: held[name] for name in ("account", "estimate_pusd", "budgets")}
-        self._append(call, receipt, about | {"kind": _kind(posting), "charged_pusd": charged})
+        about = {name: hold[name] for name in ("account", "estimate_pusd", "budgets")}
+        self._append(call, receipt, about | {"kind": kind_of(posting), "charged_pusd": charged})
         self._closed.append(call.call)
         return charged
 
@@ -284,7 +229,7 @@ class Batch:
         call = posting.call
         fresh_id = number_of("late", str(call.call))
         return self._correct(
-            Correct(fresh_id, call, _receipt(posting), "ended after it was given up for lost")
+            Correct(fresh_id, call, receipt_of(posting), "ended after it was given up for lost")
         )
 
     def _correct(self, posting: Correct) -> int:
@@ -295,9 +240,10 @@ class Batch:
         charged = booked["charged_pusd"] if receipt.pusd is None else receipt.pusd
         for balance in self._of(booked):
             balance.spent_pusd += charged - booked["charged_pusd"]
-        about = {name: booked[name] for name in ("account", "estimate_pusd", "budgets")}
+        about = {name: booked[name] for name in ("account", "day", "estimate_pusd", "budgets")}
         about |= {"kind": "correction", "corrects": booked["id"], "id": posting.id, "charged_pusd": charged}
         note = "; ".join(filter(None, (posting.reason, receipt.note)))
+        self._sums.add(booked, -1)
         self._append(call, receipt, about | {"note": note})
         return int(charged)
 
@@ -305,10 +251,11 @@ class Batch:
         """One more row of this writer's segment, with its hash."""
         pen = self.pen
         row = {
-            **_recorded(call, receipt),
+            **recorded(call, receipt),
             "segment": pen.segment,
             "number": pen.rows,
             "at_us": pen.at_us,
+            "day": pen.at_us // DAY_US,
             **about,
         }
         row["hash"] = pen.head = link(pen.head, row)
@@ -316,6 +263,7 @@ class Batch:
         if receipt.price is not None and receipt.price.id not in self._known.prices:
             self.prices[receipt.price.id] = receipt.price
         self._new.append(row)
+        self._sums.add(row, 1)
         self._booked[call.call] = row
 
     def write(self) -> None:
@@ -333,6 +281,7 @@ class Batch:
                 )
         if self._new:
             self._to.execute(schema.entry.insert(), self._new)
+        self._sums.write(self._to)
         if self._balances:
             self._to.execute(_MOVE, [_moved(balance) for balance in self._balances.values()])
         pen, table = self.pen, schema.segment
@@ -362,85 +311,3 @@ def _moved(balance: Balance) -> Values:
 
 def _budget(row: Row[Any]) -> Budget:
     return Budget(row.scope, row.name, row.period, row.limit_pusd, row.id)
-
-
-def _receipt(posting: Settle | Release | Lose) -> Receipt:
-    if isinstance(posting, Settle):
-        return posting.receipt
-    if isinstance(posting, Release):
-        return Receipt(0, note=posting.reason)
-    return Receipt.unknown("its writer died while the call was open")
-
-
-def _kind(posting: Settle | Release | Lose) -> str:
-    return {Settle: "settled", Release: "released", Lose: "lost"}[type(posting)]
-
-
-def _recorded(call: Call, receipt: Receipt) -> Values:
-    """The columns of a row that the call and its receipt tell; unknown is None."""
-    energy = receipt.energy
-    return {
-        "id": call.call,
-        "corrects": None,
-        "request": call.request,
-        "parent": call.parent,
-        "attempt": call.attempt,
-        "session": call.session,
-        "preemptions": call.preemptions,
-        "question": call.question,
-        "finish": call.finish,
-        "arrival_s": _real(call.arrival_s),
-        "started_s": _real(call.started_s),
-        "first_s": _real(call.first_s),
-        "last_s": _real(call.last_s),
-        "wait_s": _real(call.wait_s),
-        "input_tokens": _count(call.input_tokens),
-        "cached_tokens": _count(call.cached_tokens),
-        "cache_write_tokens": _count(call.cache_write_tokens),
-        "output_tokens": _count(call.output_tokens),
-        "reasoning_tokens": _count(call.reasoning_tokens),
-        "device_s": _real(call.device_s),
-        "flops": _real(energy.flops),
-        "j_prefill": _real(energy.prefill_j),
-        "j_decode": _real(energy.decode_j),
-        "low_j": _real(energy.low_j),
-        "high_j": _real(energy.high_j),
-        "gco2e": _real(energy.gco2e),
-        "source": call.source,
-        "energy": energy.source,
-        "pusd": receipt.pusd,
-        "price": receipt.price.id if receipt.price else "",
-        "extra": receipt.extra,
-        "note": receipt.note,
-    }
-
-
-def _real(value: float) -> float | None:
-    return float(value) if isfinite(value) else None
-
-
-def _count(tokens: int) -> int | None:
-    return tokens if tokens >= 0 else None
-
-
-def lost_calls(rows: Iterable[Values]) -> list[Lose]:
-    """The calls of holds that nobody will settle; their usage is unknown."""
-    return [
-        Lose(
-            Call(
-                call=row["id"],
-                request=row["request"],
-                parent=row["parent"],
-                attempt=row["attempt"],
-                question=row["question"],
-                arrival_s=float("nan") if row["arrival_s"] is None else row["arrival_s"],
-                finish="failed",
-                input_tokens=-1,
-                cached_tokens=-1,
-                cache_write_tokens=-1,
-                output_tokens=-1,
-                reasoning_tokens=-1,
-            )
-        )
-        for row in rows
-    ]

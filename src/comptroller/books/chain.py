@@ -1,7 +1,7 @@
 """What makes the ledger tamper-evident: every row carries the hash of the row before it in its segment.
 
 h_n = SHA-256(h_(n-1) | row_n), where row_n is the JSON list of its columns in the order of the schema. A segment is
-what one writer wrote between opening and closing; its seed is the hash of the heads of all segments before it.
+what one writer wrote between opening and closing; it begins with the hash that the segment before it had reached.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 from comptroller.books.schema import entry
 
 COLUMNS = tuple(column.name for column in entry.columns if column.name != "hash")
+START = bytes(32)
+"""The hash before the first row of the first segment."""
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -25,11 +27,6 @@ def link(before: bytes, row: Mapping[str, Any]) -> bytes:
     False
     """
     return hashlib.sha256(before + _encode([row[name] for name in COLUMNS]).encode()).digest()
-
-
-def seed(heads: list[bytes]) -> bytes:
-    """The first hash of a new segment, from the heads of those before it in the order of their ids."""
-    return hashlib.sha256(b"".join(heads)).digest()
 
 
 def number_of(*words: str) -> int:

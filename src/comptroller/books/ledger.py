@@ -17,22 +17,11 @@ from sqlalchemy import Engine, delete, select
 from sqlalchemy.exc import IntegrityError
 
 from comptroller.books import schema
-from comptroller.books.batch import (
-    Batch,
-    Correct,
-    Known,
-    Lose,
-    Pen,
-    Posting,
-    Quote,
-    Release,
-    Reserve,
-    Settle,
-    lost_calls,
-)
+from comptroller.books.batch import Batch, Known, Pen
 from comptroller.books.budgets import Balance, Budget
-from comptroller.books.chain import seed
+from comptroller.books.chain import START
 from comptroller.books.locks import Lock, claim
+from comptroller.books.postings import Correct, Lose, Posting, Quote, Release, Reserve, Settle, lost_calls
 from comptroller.costs.rating import Receipt
 from comptroller.errors import AlreadyBooked, BudgetExceeded, ComptrollerError, InputError
 from comptroller.work.call import Call
@@ -59,7 +48,7 @@ class Ledger:
     """Open books. Make one with `open`; safe to share between threads."""
 
     def __init__(self, engine: Engine, clock: Clock = now_us) -> None:
-        self.engine, self._clock = engine, clock
+        self.engine, self.clock = engine, clock
         self._name = engine.url.render_as_string()
         self._lock = threading.RLock()
         self._last_id = 0
@@ -107,25 +96,25 @@ class Ledger:
     def _new_segment(self) -> Pen:
         table = schema.segment
         with schema.refusals(self._name), schema.writing(self.engine) as connection:
-            before = connection.execute(select(table.c.head, table.c.at_us).order_by(table.c.id)).all()
-            first = seed([bytes(row.head) for row in before])
-            at_us = self._not_before(max((row.at_us for row in before), default=0))
-            row = {"seed": first, "head": first, "rows": 0, "at_us": at_us}
+            last = connection.execute(select(table).order_by(table.c.id.desc()).limit(1)).one_or_none()
+            head, at_us = (bytes(last.head), self._not_before(last.at_us)) if last else (START, self.clock())
+            after = {"after": last.id, "after_rows": last.rows} if last else {"after": 0, "after_rows": 0}
+            row = {**after, "head": head, "rows": 0, "at_us": at_us}
             made = connection.execute(table.insert().values(row)).inserted_primary_key
         assert made is not None
         self._alive = claim(self.engine, made.id)
-        return Pen(made.id, 0, first, at_us)
+        return Pen(made.id, 0, head, at_us)
 
     def _not_before(self, last_us: int) -> int:
         """The clock, or the latest time in the books where the clock went back by less than a day."""
-        read = self._clock()
+        read = self.clock()
         return last_us if read < last_us < read + PATIENCE_US else read
 
     def new_id(self) -> int:
         """An id for a call or a request: 63 bits, larger than the last, unlike any of another writer."""
         with self._lock:
             tail = self.pen.segment & ((1 << ID_BITS) - 1)
-            ticks = max(self._clock() - EPOCH_US, (self._last_id >> ID_BITS) + 1)
+            ticks = max(self.clock() - EPOCH_US, (self._last_id >> ID_BITS) + 1)
             self._last_id = ticks << ID_BITS | tail
             return self._last_id
 
@@ -235,7 +224,7 @@ class Ledger:
         """Set a limit, or another limit for the same scope, name and period."""
         table = schema.budget
         same = (table.c.scope == budget.scope, table.c.name == budget.name, table.c.period == budget.period)
-        values = {"limit_pusd": budget.limit_pusd, "at_us": self._clock()}
+        values = {"limit_pusd": budget.limit_pusd, "at_us": self.clock()}
         with schema.refusals(self._name), schema.writing(self.engine) as connection:
             if not connection.execute(table.update().where(*same).values(values)).rowcount:
                 named = {"scope": budget.scope, "name": budget.name, "period": budget.period}
@@ -262,7 +251,7 @@ class Ledger:
 
     def balances(self) -> list[Balance]:
         """What every budget has spent and holds in the current period."""
-        at_us = self._clock()
+        at_us = self.clock()
         with schema.refusals(self._name), self.engine.connect() as connection:
             rows = connection.execute(select(schema.balance)).all()
         known = {(row.budget, row.span): (row.spent_pusd, row.held_pusd) for row in rows}
@@ -278,7 +267,7 @@ class Ledger:
         if not 0.0 <= score <= 1.0:
             raise InputError(f"a score of {score}: scores lie in [0, 1]")
         with schema.refusals(self._name), schema.writing(self.engine) as connection:
-            values = {"request": request, "score": float(score), "at_us": self._clock()}
+            values = {"request": request, "score": float(score), "at_us": self.clock()}
             connection.execute(schema.score.insert().values(values))
 
 

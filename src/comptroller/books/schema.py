@@ -57,10 +57,9 @@ segment = Table(
     "segment",
     METADATA,
     Column("id", _Serial, primary_key=True),
-    Column("seed", LargeBinary, nullable=False),
+    *map(_int, ("after", "after_rows")),
     Column("head", LargeBinary, nullable=False),
-    _int("rows"),
-    _int("at_us"),
+    *map(_int, ("rows", "at_us")),
 )
 account = Table(
     "account",
@@ -85,7 +84,7 @@ entry = Table(
     *map(_int, ("segment", "number", "id")),
     _text("kind"),
     _int("corrects", null=True),
-    *map(_int, ("at_us", "account", "request", "parent", "attempt", "session", "preemptions")),
+    *map(_int, ("at_us", "day", "account", "request", "parent", "attempt", "session", "preemptions")),
     *map(_text, ("question", "finish")),
     *map(_real, ("arrival_s", "started_s", "first_s", "last_s", "wait_s")),
     *(
@@ -105,6 +104,30 @@ entry = Table(
 Index("entry_id", entry.c.id, unique=True)
 _corrected = entry.c.corrects.isnot(None)
 Index("entry_corrects", entry.c.corrects, unique=True, sqlite_where=_corrected, postgresql_where=_corrected)
+Index("entry_request", entry.c.request, entry.c.account)
+SUMS: tuple[str, ...] = (
+    *("calls", "unpriced", "unreported", "pusd", "charged_pusd", "estimate_pusd", "retries", "retry_pusd"),
+    *(
+        "input_tokens",
+        "cached_tokens",
+        "cache_write_tokens",
+        "output_tokens",
+        "reasoning_tokens",
+        "preemptions",
+    ),
+    *("over_1k", "over_3k", "over_5k", "metered", "predicted"),
+)
+REAL_SUMS = ("device_s", "flops", "j", "low_j", "high_j", "gco2e")
+daily = Table(
+    "daily",
+    METADATA,
+    *map(_int, ("day", "account")),
+    _text("finish"),
+    *map(_int, SUMS),
+    *(Column(name, Float(53), nullable=False) for name in REAL_SUMS),
+    PrimaryKeyConstraint("day", "account", "finish"),
+    sqlite_with_rowid=False,
+)
 budget = Table(
     "budget",
     METADATA,

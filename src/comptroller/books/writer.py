@@ -11,8 +11,8 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
-from comptroller.books.batch import Posting, Quote, Release, Reserve, Settle
 from comptroller.books.ledger import Ledger, Outcome
+from comptroller.books.postings import Posting, Quote, Release, Reserve, Settle
 from comptroller.costs.rating import Receipt
 from comptroller.errors import ComptrollerError, LedgerError
 from comptroller.work.call import Call

@@ -1,0 +1,77 @@
+"""Sums of the rows in force by day, account and finish: kept in the same transaction, so reports need not read rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql, sqlite
+
+from comptroller.books.schema import REAL_SUMS, SUMS, daily
+
+LONG = (1000, 3000, 5000)
+"""Output lengths, in tokens, beyond which a call counts as long."""
+DAY_US = 86_400 * 10**6
+PREDICTED = "predicted"
+NAMES = SUMS + REAL_SUMS
+Place = tuple[int, int, str]
+
+
+class Sums:
+    """Changes to the daily sums that wait to be written."""
+
+    def __init__(self) -> None:
+        self._changes: dict[Place, list[float]] = {}
+
+    def add(self, row: Mapping[str, Any], sign: int) -> None:
+        """Count a row, or take one out again."""
+        change = self._changes.setdefault((row["day"], row["account"], row["finish"]), [0] * len(NAMES))
+        for position, value in enumerate(amounts(row)):
+            change[position] += sign * value
+
+    def write(self, to: Connection) -> None:
+        """Add the changes to what is there."""
+        if not self._changes:
+            return
+        insert = postgresql.insert if to.dialect.name == "postgresql" else sqlite.insert
+        new = insert(daily)
+        added = {name: daily.c[name] + new.excluded[name] for name in NAMES}
+        rows = [
+            {"day": day, "account": account, "finish": finish, **dict(zip(NAMES, change, strict=True))}
+            for (day, account, finish), change in sorted(self._changes.items())
+        ]
+        keys = [daily.c.day, daily.c.account, daily.c.finish]
+        to.execute(new.on_conflict_do_update(index_elements=keys, set_=added), rows)
+
+
+def amounts(row: Mapping[str, Any]) -> tuple[float, ...]:
+    """What a row adds to each of `NAMES`; unknown adds nothing but its count."""
+    pusd, output = row["pusd"], row["output_tokens"] or 0
+    joules = (row["j_prefill"] or 0.0) + (row["j_decode"] or 0.0)
+    retry = row["attempt"] > 0
+    return (
+        1,
+        pusd is None,
+        row["output_tokens"] is None,
+        pusd or 0,
+        row["charged_pusd"],
+        row["estimate_pusd"] or 0,
+        retry,
+        (pusd or 0) if retry else 0,
+        row["input_tokens"] or 0,
+        row["cached_tokens"] or 0,
+        row["cache_write_tokens"] or 0,
+        output,
+        row["reasoning_tokens"] or 0,
+        row["preemptions"],
+        *(output > length for length in LONG),
+        bool(row["energy"]) and row["energy"] != PREDICTED,
+        row["energy"] == PREDICTED,
+        row["device_s"] or 0.0,
+        row["flops"] or 0.0,
+        joules,
+        row["low_j"] or 0.0,
+        row["high_j"] or 0.0,
+        row["gco2e"] or 0.0,
+    )

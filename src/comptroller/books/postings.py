@@ -1,0 +1,177 @@
+"""What can be posted to the books, and how a call becomes a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isfinite, nan
+from typing import Any
+
+from comptroller.costs.rating import Receipt
+from comptroller.errors import InputError
+from comptroller.work.call import LABELS, Call
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a call may cost before it is made.
+
+    worst_pusd: the most it may cost, None where no price is known.  estimate_pusd: what it is expected to cost.
+    plan: digest of the plan that it belongs to.
+    """
+
+    worst_pusd: int | None
+    estimate_pusd: int | None = None
+    plan: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """A call about to be made."""
+
+    call: Call
+    quote: Quote
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """A call that ended, with its usage."""
+
+    call: Call
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A call that ended and cost nothing."""
+
+    call: Call
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lose:
+    """An open call of a writer that died: it may have been billed, so it counts with its worst case."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class Correct:
+    """Other figures for a call that is booked; a new row with an id of its own that points at the last."""
+
+    id: int
+    call: Call
+    receipt: Receipt
+    reason: str = ""
+
+
+Posting = Reserve | Settle | Release | Lose | Correct
+Values = dict[str, Any]
+
+
+_COUNTS = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
+_COPIED = ("request", "parent", "attempt", "session", "preemptions", "question", "finish", "source")
+_TIMES = ("arrival_s", "started_s", "first_s", "last_s", "wait_s", "device_s")
+_ENERGY = {
+    "flops": "flops",
+    "j_prefill": "prefill_j",
+    "j_decode": "decode_j",
+    "low_j": "low_j",
+    "high_j": "high_j",
+}
+_NO_TEXT = {"\0", *map(chr, range(0xD800, 0xE000))}
+_WHOLE = (
+    *("call", "request", "parent", "attempt", "session", "preemptions"),
+    *_COUNTS,
+)
+
+
+def recorded(call: Call, receipt: Receipt) -> Values:
+    """The columns of a row that the call and its receipt tell; unknown is None."""
+    energy = receipt.energy
+    return {
+        "id": call.call,
+        "corrects": None,
+        **{name: getattr(call, name) for name in _COPIED},
+        **{name: _real(getattr(call, name)) for name in _TIMES},
+        **{name: tokens if (tokens := getattr(call, name)) >= 0 else None for name in _COUNTS},
+        **{name: _real(getattr(energy, own)) for name, own in _ENERGY.items()},
+        "gco2e": _real(energy.gco2e),
+        "energy": energy.source,
+        "pusd": receipt.pusd,
+        "price": receipt.price.id if receipt.price else "",
+        "extra": receipt.extra,
+        "note": receipt.note,
+    }
+
+
+def held(call: Call, quote: Quote) -> Values:
+    """The columns of a hold that the call and its quote tell."""
+    names = ("request", "parent", "attempt", "question")
+    return {
+        "id": call.call,
+        **{name: getattr(call, name) for name in names},
+        "arrival_s": _real(call.arrival_s),
+        "worst_pusd": quote.worst_pusd,
+        "estimate_pusd": quote.estimate_pusd,
+    }
+
+
+def lost_calls(holds: Iterable[Values]) -> list[Lose]:
+    """The calls of holds that nobody will settle; their usage is unknown."""
+    unknown: dict[str, Any] = dict.fromkeys(_COUNTS, -1)
+    names = ("request", "parent", "attempt", "question")
+    return [
+        Lose(
+            Call(
+                call=row["id"],
+                arrival_s=nan if row["arrival_s"] is None else row["arrival_s"],
+                finish="failed",
+                **{name: row[name] for name in names},
+                **unknown,
+            )
+        )
+        for row in holds
+    ]
+
+
+def receipt_of(posting: Settle | Release | Lose) -> Receipt:
+    """The receipt that ends a call."""
+    if isinstance(posting, Settle):
+        return posting.receipt
+    if isinstance(posting, Release):
+        return Receipt(0, note=posting.reason)
+    return Receipt.unknown("its writer died while the call was open")
+
+
+def kind_of(posting: Settle | Release | Lose) -> str:
+    """The kind of row that ends a call."""
+    return {Settle: "settled", Release: "released", Lose: "lost"}[type(posting)]
+
+
+def check(posting: Posting) -> None:
+    """Refuses what a database cannot hold, before it spoils the others of its transaction.
+
+    Raises:
+        InputError: names the value.
+    """
+    call = posting.call
+    texts = [getattr(call, name) for name in (*LABELS, "finish")]
+    numbers = [getattr(call, name) for name in _WHOLE]
+    if isinstance(posting, Reserve):
+        texts.append(posting.quote.plan)
+        numbers += [posting.quote.worst_pusd or 0, posting.quote.estimate_pusd or 0]
+    elif isinstance(posting, Settle | Correct):
+        texts += [posting.receipt.note, posting.receipt.extra]
+        numbers.append(posting.receipt.pusd or 0)
+    for text in texts:
+        if not text.isprintable() and (set(text) & _NO_TEXT):
+            raise InputError(f"call {call.call}: {text!r} cannot be kept as text")
+    for number in numbers:
+        if not -1 <= number < 1 << 63:
+            raise InputError(f"call {call.call}: {number} is no count or amount that can be kept")
+
+
+def _real(value: float) -> float | None:
+    return float(value) if isfinite(value) else None
