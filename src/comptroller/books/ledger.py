@@ -20,7 +20,7 @@ from comptroller.books import schema
 from comptroller.books.batch import Batch, Known, Pen
 from comptroller.books.budgets import Balance, Budget
 from comptroller.books.chain import START
-from comptroller.books.locks import Lock, claim
+from comptroller.books.locks import Lock, announce, claim
 from comptroller.books.postings import Correct, Lose, Posting, Quote, Release, Reserve, Settle, lost_calls
 from comptroller.costs.rating import Receipt
 from comptroller.errors import AlreadyBooked, BudgetExceeded, ComptrollerError, InputError
@@ -135,6 +135,7 @@ class Ledger:
     def _commit(self, postings: Sequence[Posting]) -> list[Outcome]:
         pen = self._here()
         with schema.writing(self.engine) as connection:
+            announce(connection, pen.segment)
             batch = Batch(connection, pen, postings, self._known)
             outcomes = [_decided(batch, posting) for posting in postings]
             batch.write()

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Engine, text
 
-_CLASS = 0x436D7074
-"""The first half of our advisory locks' keys in PostgreSQL."""
+_ALIVE, _WRITING = 0x436D7074, 0x436D7075
+"""The first halves of our advisory locks' keys in PostgreSQL; the second is the segment."""
 
 
 class Lock(Protocol):
@@ -47,12 +47,23 @@ def claim(engine: Engine, segment: int) -> Lock | None:
     if engine.dialect.name == "sqlite":
         return _claim_file(Path(f"{engine.url.database}-writer-{segment}"))
     connection = engine.connect()
-    got = connection.scalar(text("SELECT pg_try_advisory_lock(:kind, :id)"), {"kind": _CLASS, "id": segment})
+    got = connection.scalar(text("SELECT pg_try_advisory_lock(:kind, :id)"), {"kind": _ALIVE, "id": segment})
+    if got:  # what the writer sent before it died may still be on its way into the tables
+        connection.execute(
+            text("SELECT pg_advisory_xact_lock(:kind, :id)"), {"kind": _WRITING, "id": segment}
+        )
     connection.commit()
     if got:
         return _ServerLock(connection)
     connection.close()
     return None
+
+
+def announce(connection: Connection, segment: int) -> None:
+    """Tell that a transaction of a segment is on its way; `claim` of the segment waits for its end."""
+    if connection.dialect.name == "postgresql":
+        values = {"kind": _WRITING, "id": segment}
+        connection.execute(text("SELECT pg_advisory_xact_lock_shared(:kind, :id)"), values)
 
 
 def _claim_file(path: Path) -> Lock | None:
