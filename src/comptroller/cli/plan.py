@@ -16,12 +16,13 @@ from comptroller.cli._output import check, write
 from comptroller.cli._progress import Bar
 from comptroller.planning.against import Comparison, Current, compare, load_current
 from comptroller.planning.plan import Plan
-from comptroller.planning.planner import GRID, load_of, shipped
+from comptroller.planning.planner import GRID, load_of, shipped, why_not
 from comptroller.planning.planner import plan as find_plan
 from comptroller.planning.space import goal_of
 from comptroller.report.page import page
 from comptroller.report.picture import picture
-from comptroller.report.terminal import console, print_plan
+from comptroller.report.planned import explanations
+from comptroller.report.terminal import console, print_plan, print_sheet
 from comptroller.work.demand import demand
 from comptroller.work.workload import Workload, load
 
@@ -39,6 +40,10 @@ def run(
     against: Annotated[
         File, typer.Option(help="Compare with the fleet of today, a TOML file.", show_default=False)
     ] = None,
+    explain: Annotated[
+        list[str] | None,
+        typer.Option(help="Why not AXIS=VALUE? Again for others.", metavar="AXIS=VALUE", show_default=False),
+    ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows of a trace, counted.")] = False,
 ) -> None:
     """Find the cheapest accelerators, layouts and number formats that serve a workload."""
@@ -49,6 +54,9 @@ def run(
     asked = load(workload)
     if skip_bad:
         asked = asked.model_copy(update={"skip_bad": True})
+    if explain:
+        _explain(asked, explain, json)
+        return
     with Bar("evaluating deployments", "choosing the mix, pricing constraints") as bar:
         found = find_plan(asked, progress=bar)
     beside = compared(asked, found, today) if today else None
@@ -57,6 +65,15 @@ def run(
         typer.echo(_document(found, beside), nl=False)
     else:
         print_plan(found, console(), beside)
+
+
+def _explain(asked: Workload, wanted: list[str], json: bool) -> None:
+    with Bar("evaluating deployments", "solving for each choice") as bar:
+        told = why_not(asked, wanted, progress=bar)
+    if json:
+        typer.echo(documents.dumps([asdict(each) for each in told], indent=2, ensure_ascii=False))
+    else:
+        print_sheet(explanations(told), console())
 
 
 def compared(asked: Workload, found: Plan, today: Current) -> Comparison:

@@ -14,6 +14,7 @@ from comptroller.errors import Infeasible
 from comptroller.planning.candidates import Rejected, enumerate_candidates
 from comptroller.planning.capacity import Load, Target
 from comptroller.planning.document import Problem, Verified, describe, document, service, short
+from comptroller.planning.explain import Explanation, explain, of_joint, of_problem
 from comptroller.planning.joint_document import joint_document
 from comptroller.planning.joint_planner import pose_joint
 from comptroller.planning.plan import Plan, Round, Verification
@@ -65,6 +66,23 @@ def plan(
         return document(problem, best, None)
     proven, best, verified = prove(problem, best, known, rehearsal)
     return document(proven, best, verified)
+
+
+def why_not(
+    workload: Workload,
+    wanted: Sequence[str],
+    calibration: Calibration | None = None,
+    progress: Progress = no_progress,
+) -> tuple[Explanation, ...]:
+    """What the plan would cost with each choice, written axis=value, in steady state, and what it loses on.
+
+    Raises:
+        InputError, UnknownId, Infeasible: as `explain`.
+    """
+    known = calibration or shipped()
+    if workload.quality is not None:
+        return explain(of_joint(pose_joint(workload, known, progress)), wanted)
+    return explain(of_problem(pose(workload, known, progress)), wanted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class Search:
         rate, column = self.table.best(goal.targets)
         if keep is not None:
             rate = np.where(keep[:, None], rate, 0.0)
-        self._require_feasible(rate, goal)
+        self._require_feasible(rate, goal, keep)
         mix = self._mix(rate, column, goal)
         mix = replace(mix, limits=(*mix.limits, *self._at_most(most)))
         useful = np.flatnonzero(np.isfinite(mix.load).any(axis=0))
@@ -142,13 +142,13 @@ class Search:
             return everyone
         return np.flatnonzero((bound <= known * (1 + 1e-9)) | np.isin(everyone, seeds))
 
-    def _require_feasible(self, rate: Array, goal: Goal) -> None:
+    def _require_feasible(self, rate: Array, goal: Goal, keep: npt.NDArray[np.bool_] | None) -> None:
         if (rate > 0).any(axis=0).all():
             return
         parts = []
         for target in goal.targets:
             others = [t for t in goal.targets if t is not target]
-            least = self.table.least_latency_s(target, others)
+            least = self.table.least_latency_s(target, others, keep)
             if np.isfinite(least):
                 parts.append(
                     f"{_name(target)} <= {target.most_s * 1e3:g} ms binds; "

@@ -69,9 +69,11 @@ class Table:
                 known[key] = float(device_w(ready, at, at.saturated_per_s)[column[row]])
         return np.array([known[id(x), int(c)] for x, c in zip(self.ready, column, strict=True)])
 
-    def least_latency_s(self, target: Target, others: Sequence[Target]) -> float:
-        """The lowest value of a target's quantity that some candidate reaches within the other targets."""
-        allowed = self.cap > 0
+    def least_latency_s(
+        self, target: Target, others: Sequence[Target], keep: npt.NDArray[np.bool_] | None = None
+    ) -> float:
+        """The lowest value of a target's quantity that some (kept) candidate reaches within the other targets."""
+        allowed = self.cap > 0 if keep is None else (self.cap > 0) & keep[:, None]
         for other in others:
             allowed = allowed & (self.latency_s[other.quantity, other.quantile] <= other.most_s)
         return float(np.where(allowed, self.latency_s[target.quantity, target.quantile], np.inf).min())

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from comptroller.planning.against import Comparison
+from comptroller.planning.explain import Explanation
 from comptroller.planning.plan import DeploymentDocument, Latency, Plan, PoolDocument, Service
+from comptroller.planning.shadow import amount
 from comptroller.report.figures import OBJECTIVES, dollars, interval, number, scaled, seconds
 from comptroller.report.sheet import Column, Sheet, right
 
@@ -247,6 +251,28 @@ def runners_up(plan: Plan) -> Sheet:
         for rival in plan.runners_up
     )
     return Sheet("Runners-up", columns, rows)
+
+
+def explanations(told: Sequence[Explanation]) -> Sheet:
+    """What each choice would cost at its best, and what it loses on."""
+    columns = (
+        Column("choice", "held to"),
+        right("cost", "per hour"),
+        right("excess", "more"),
+        Column("plan", "its best"),
+        Column("loses_on", "loses on"),
+    )
+    rows = tuple(
+        (
+            f"{each.axis} {each.value}",
+            "–" if each.with_per_h is None else amount(each.with_per_h, each.objective),
+            "–" if each.excess is None else f"+{max(each.excess, 0.0):.1%}",
+            each.choice,
+            each.loses_on or "it is chosen",
+        )
+        for each in told
+    )
+    return Sheet("Why not?", columns, rows)
 
 
 def pruned(plan: Plan) -> Sheet:
