@@ -1,0 +1,162 @@
+"""Any OpenAI-compatible service: vLLM, SGLang, llama.cpp, hosted APIs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from comptroller.errors import InputError
+from comptroller.gateway.backends import NoMeter
+from comptroller.gateway.config import ServiceConfig
+from comptroller.gateway.problems import UpstreamError
+from comptroller.gateway.sse import DONE, Events
+
+Json = dict[str, Any]
+MOST_BYTES = 64 * 2**20
+"""The longest reply that is read."""
+CONNECT_S = 10.0
+
+
+class Openai:
+    """A client with a pool of connections to one base URL, such as http://host:8000/v1."""
+
+    def __init__(self, name: str, config: ServiceConfig, url: str) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise InputError(f"service {name}: url must be http://host:port/v1 or https://..., not {url!r}")
+        self.name, self.config, self.url = name, config, url.rstrip("/") + "/"
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Makes the pool; connects at the first call."""
+        headers = {"content-type": "application/json"}
+        if secret := self.secret():
+            headers["authorization"] = f"Bearer {secret}"
+        self._session = aiohttp.ClientSession(
+            headers=headers,
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+            read_bufsize=2**17,
+        )
+
+    def secret(self) -> str:
+        """The upstream's key."""
+        return self.config.secret(self.name)
+
+    async def stop(self) -> None:
+        """Closes the pool."""
+        if self._session is not None:
+            await self._session.close()
+
+    def meter(self) -> NoMeter:
+        """Joules are unknown."""
+        return NoMeter()
+
+    async def send(self, path: str, body: Json) -> Json:
+        """A whole reply."""
+        try:
+            async with asyncio.timeout(self.config.total_s):
+                return await self._whole(path, body)
+        except TimeoutError as error:
+            raise self._late("a reply", self.config.total_s) from error
+
+    async def _whole(self, path: str, body: Json) -> Json:
+        response = await self._post(path, body)
+        async with response:
+            try:
+                data = await response.content.read(MOST_BYTES)
+                while len(data) < MOST_BYTES and (more := await response.content.read(MOST_BYTES)):
+                    data += more
+                found = msgspec.json.decode(data)
+            except aiohttp.ClientError as error:
+                raise self._broken(error) from error
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise UpstreamError(
+                    502, f"{self.name} answered what is not JSON: {error}", billable=True
+                ) from error
+        if not isinstance(found, dict):
+            raise UpstreamError(502, f"{self.name} answered what is no JSON object", billable=True)
+        return found
+
+    async def stream(self, path: str, body: Json) -> AsyncIterator[list[bytes]]:
+        """The data of a reply's events; ends at [DONE], or where the service ends."""
+        try:
+            async with asyncio.timeout(self.config.first_s):
+                response = await self._post(path, body)
+        except TimeoutError as error:
+            raise self._late("the first byte", self.config.first_s) from error
+        events = Events()
+        try:
+            async for piece in response.content.iter_any():
+                found = events.feed(piece)
+                if found and found[-1] == DONE:
+                    if found[:-1]:
+                        yield found[:-1]
+                    await response.read()
+                    return
+                if found:
+                    yield found
+        except (aiohttp.ClientError, InputError) as error:
+            raise self._broken(error) from error
+        except TimeoutError as error:
+            raise self._late("the next event", self.config.idle_s) from error
+        finally:
+            response.close() if not response.content.at_eof() else response.release()
+
+    async def _post(self, path: str, body: Json) -> aiohttp.ClientResponse:
+        assert self._session is not None, "start() comes first"
+        longest = max(self.config.idle_s, self.config.first_s) if body.get("stream") else None
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=longest)
+        try:
+            response = await self._session.post(
+                self.url + path, data=msgspec.json.encode(body), timeout=timeout
+            )
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise UpstreamError(
+                503, f"{self.name} is not there: {error.strerror if hasattr(error, 'strerror') else error}"
+            ) from error
+        except aiohttp.ClientError as error:
+            raise self._broken(error) from error
+        if response.status >= 400:
+            raise await self._refused(response)
+        return response
+
+    async def _refused(self, response: aiohttp.ClientResponse) -> UpstreamError:
+        async with response:
+            try:
+                data = await response.content.read(2**16)
+                said = msgspec.json.decode(data)
+            except (aiohttp.ClientError, msgspec.DecodeError, UnicodeDecodeError, TimeoutError):
+                said = None
+        wait = retry_after_s(response.headers.get("retry-after", ""))
+        message = f"{self.name} answered {response.status} {response.reason or ''}".strip()
+        return UpstreamError(response.status, message, said if isinstance(said, dict) else None, wait)
+
+    def _broken(self, error: Exception) -> UpstreamError:
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return UpstreamError(502, f"{self.name} broke off: {what}", billable=True)
+
+    def _late(self, what: str, seconds: float) -> UpstreamError:
+        return UpstreamError(504, f"{self.name}: {what} did not come within {seconds:g} s", billable=True)
+
+
+def retry_after_s(text: str) -> float:
+    """Seconds of a Retry-After header, a number or a date; negative where it says nothing.
+
+    >>> retry_after_s("2.5"), retry_after_s("soon")
+    (2.5, -1.0)
+    """
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return -1.0

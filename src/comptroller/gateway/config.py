@@ -1,0 +1,194 @@
+"""What a gateway is told: services, limits, guard, books. One TOML file; see docs/gateway.md."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from comptroller.errors import FactError, InputError
+from comptroller.facts.reader import parse_toml
+
+Positive = Annotated[float, Meta(gt=0)]
+Whole = Annotated[int, Meta(ge=1)]
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Tokens(Struct, forbid_unknown_fields=True):
+    """Dollars per million tokens, as text so that nothing is rounded, from the day `since`, by `source`."""
+
+    input: str
+    output: str
+    cached: str | None = None
+    cache_write: str | None = None
+    since: str = "1970-01-01"
+    source: str = "configuration"
+
+
+class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
+    """One service. Its id is what clients name as the model, or a service of the plan.
+
+    backend: a file of gateway/backends.  urls: replicas.  model: its name there, the id itself if empty.
+    key_env, key_file: where the upstream's key is read.  price: "provider/model" of the price books, or
+    dollars per million tokens.  context_tokens: longest prompt plus output.  max_output_tokens: cap of a
+    generation.  max_in_flight: calls at once; max_waiting: in the queue before 429; wait_s: longest there.
+    attempts: tries of a call.  fallback: services to try next.  first_s: longest to the first byte; idle_s:
+    between two; total_s: of a whole call.  single_choice: counts the tokens of one choice of n, so that n
+    choices are asked for one by one.  usage: takes stream_options.  running_usage: reports usage in each event
+    when asked (vLLM).  prefill: goes on from a last turn of the assistant.  endpoints: what it serves.
+    settings: of the backend itself.
+    """
+
+    backend: str = "openai"
+    url: str = ""
+    urls: tuple[str, ...] = ()
+    model: str = ""
+    key_env: str = ""
+    key_file: str = ""
+    price: str | Tokens | None = None
+    context_tokens: Whole | None = None
+    max_output_tokens: Whole | None = None
+    max_in_flight: Whole = 256
+    max_waiting: Annotated[int, Meta(ge=0)] = 256
+    wait_s: Positive = 30.0
+    attempts: Whole = 3
+    fallback: tuple[str, ...] = ()
+    first_s: Positive = 60.0
+    idle_s: Positive = 60.0
+    total_s: Positive = 600.0
+    single_choice: bool = False
+    usage: bool = True
+    running_usage: bool = False
+    prefill: bool = False
+    endpoints: tuple[str, ...] = ("chat", "completions", "embeddings")
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def replicas(self) -> tuple[str, ...]:
+        """Where it is."""
+        return self.urls or ((self.url,) if self.url else ())
+
+    def secret(self, name: str) -> str:
+        """The upstream's key, from the environment or a file; empty where it needs none.
+
+        Raises:
+            InputError: the variable is not set, or the file cannot be read.
+        """
+        if self.key_env:
+            if not (found := os.environ.get(self.key_env, "")):
+                raise InputError(f"service {name}: the environment variable {self.key_env} is not set")
+            return found
+        if not self.key_file:
+            return ""
+        try:
+            return Path(self.key_file).expanduser().read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"service {name}: key_file {self.key_file}: {error}") from error
+
+
+class Rates(Struct, forbid_unknown_fields=True, frozen=True):
+    """Limits of a key per minute; None is no limit."""
+
+    requests: Positive | None = None
+    tokens: Positive | None = None
+    usd: Positive | None = None
+
+
+class GuardConfig(Struct, forbid_unknown_fields=True, frozen=True):
+    """Against answers without end.
+
+    stop_repetition: end a generation that repeats itself.  reasoning_tokens: end one that has thought for so many
+    without beginning its answer.  reminder: text added to the last turn where a request asks for it.
+    """
+
+    stop_repetition: bool = False
+    reasoning_tokens: Whole | None = None
+    reminder: str = "Be concise: give the answer in as few words as it takes."
+
+
+class CheckerConfig(Struct, forbid_unknown_fields=True, frozen=True):
+    """A user's callable `file.py:function(content, **arguments) -> bool or score in [0, 1]`, and its limits."""
+
+    python: str
+    seconds: Positive = 5.0
+    memory_bytes: Whole = 2**29
+
+
+class Config(Struct, forbid_unknown_fields=True, frozen=True):
+    """The whole of it.
+
+    require_key: no service without a key on loopback either.  strategies: a user's own that model ids may name.
+    roles: role -> service where a request does not say.  key_limits: by the name of the key.
+    drain_s: how long requests may take to end when the server stops.
+    """
+
+    services: dict[str, ServiceConfig]
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    books: str = "books.sqlite"
+    plan: str = ""
+    prices: tuple[str, ...] = ()
+    site: str = "own_us"
+    require_key: bool = False
+    strategies: tuple[str, ...] = ()
+    roles: dict[str, str] = field(default_factory=dict)
+    checkers: dict[str, CheckerConfig] = field(default_factory=dict)
+    limits: Rates = Rates()
+    key_limits: dict[str, Rates] = field(default_factory=dict)
+    guard: GuardConfig = GuardConfig()
+    max_body_bytes: Whole = 32 * 2**20
+    max_calls: Whole = 256
+    send_s: Positive = 60.0
+    drain_s: Positive = 30.0
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in LOOPBACK
+
+    def checked(self) -> Config:
+        """Itself.
+
+        Raises:
+            InputError: a name is used that stands for nothing; names what there is.
+        """
+        if not self.services:
+            raise InputError("services: name at least one, as [services.NAME] with a url")
+        named = {f"services.{name}.fallback": item.fallback for name, item in self.services.items()}
+        named |= {"roles": tuple(self.roles.values())}
+        for where, services in named.items():
+            for service in services:
+                if service not in self.services:
+                    raise InputError(f"{where}: no service {service!r}; there are {', '.join(self.services)}")
+        return self
+
+
+def read(path: Path) -> Config:
+    """A configuration file.
+
+    Raises:
+        FactError: cannot be read, or a field is not what is allowed; names it.
+        InputError: a name is used that stands for nothing.
+    """
+    return configured(parse_toml(path), path.name)
+
+
+def configured(document: Mapping[str, Any], name: str = "configuration") -> Config:
+    """The configuration of a document.
+
+    Raises:
+        FactError: a field is not what is allowed; names it.
+        InputError: a name is used that stands for nothing.
+
+    >>> configured({"services": {"a": {"url": "http://127.0.0.1:9"}}}).services["a"].attempts
+    3
+    """
+    try:
+        return msgspec.convert(dict(document), Config).checked()
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `")
+        raise FactError(name, where.rstrip("`").removeprefix("$.") or "file", what) from error

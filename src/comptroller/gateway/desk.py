@@ -1,0 +1,376 @@
+"""Every call to a service passes here: queue, hold in the books, attempt, settlement; each attempt is booked once.
+
+A hold is durable before the service is called. A settlement is handed to the books at once and written with the next
+group; if that fails it is kept and tried again, and a crash in between leaves the hold, which counts as lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from math import nan
+from typing import Any, Protocol, TypeVar
+
+from comptroller.books.postings import Posting, Quote, Release, Reserve, Settle
+from comptroller.costs.rating import PUSD, Receipt, Usage
+from comptroller.errors import LedgerError, Unsupported
+from comptroller.gateway.events import FINISH, Piece, Reading
+from comptroller.gateway.problems import UpstreamError
+from comptroller.gateway.service import Replica, Resting, Service
+from comptroller.gateway.tariff import usage_of
+from comptroller.quantities import Cost, Tokens
+from comptroller.strategies.protocol import Finish
+from comptroller.work.call import Call
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+LAG_S = 0.005
+"""How long a settlement may wait for a hold to share a transaction with."""
+AGAIN_S = 1.0
+"""When a settlement that could not be written is tried again."""
+BACKOFF_S, LONGEST_S = 0.25, 8.0
+"""First and longest pause between attempts, before jitter."""
+UNKNOWN = -1
+
+
+class Books(Protocol):
+    """Where holds and settlements go: a ledger's writer, or nothing."""
+
+    def new_id(self) -> int:
+        """An id for a call or request."""
+        ...
+
+    def post(self, posting: Posting) -> asyncio.Future[int]:
+        """Queues a posting; the future ends when it is durable or refused."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A call that is to be made.
+
+    path, body: as the service gets them, its model excepted.  call: who asks, and what for.  services: the first
+    choice and the fallbacks.  affinity: what decides among replicas.  prompt_tokens, output_tokens: at most;
+    None where there is no known end.  estimate_pusd: expected.  plan: digest of the plan it belongs to.
+    """
+
+    path: str
+    body: Json
+    call: Call
+    services: tuple[Service, ...]
+    affinity: str = ""
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    choices: int = 1
+    estimate_pusd: int | None = None
+    plan: str = ""
+
+
+class Attempt:
+    """One try of an order at one replica: holds a place and a hold until it is closed."""
+
+    def __init__(self, desk: Desk, order: Order, service: Service, replica: Replica, number: int) -> None:
+        self.desk, self.order, self.service, self.replica = desk, order, service, replica
+        self.call = replace(
+            order.call,
+            call=desk.books.new_id() if number else order.call.call,
+            attempt=number,
+            service=service.id,
+            started_s=time.time(),
+        )
+        self.receipt: Receipt | None = None
+        self.usage: Usage | None = None
+        self.open = False
+        self.first_s = nan
+        self.meter = replica.backend.meter()
+
+    async def reserve(self) -> None:
+        """Writes the hold.
+
+        Raises:
+            BudgetExceeded, LedgerError: nothing may be spent.
+        """
+        order, desk = self.order, self.desk
+        worst = self.service.tariff.worst_pusd(order.prompt_tokens, order.output_tokens, order.choices)
+        self.open = True
+        self.replica.busy += 1
+        try:
+            await asyncio.shield(desk.hold(Reserve(self.call, Quote(worst, order.estimate_pusd, order.plan))))
+        except asyncio.CancelledError:
+            self.close("cancelled", None, "called off before it was sent", billable=False)
+            raise
+        except BaseException:
+            self._leave()
+            raise
+
+    def close(
+        self,
+        finish: Finish,
+        said: Json | None,
+        why: str = "",
+        billable: bool = True,
+        reading: Reading | None = None,
+    ) -> None:
+        """Books how it ended, once; later calls change nothing."""
+        if not self.open:
+            return
+        self._leave()
+        energy = self.meter.end(reading.timings if reading else None)
+        call = replace(self.call, finish=finish, first_s=self.first_s, last_s=time.time())
+        if not billable:
+            self.receipt, self.call = Receipt(0, energy=energy), call
+            self.desk.settle(Release(call, why), self)
+            return
+        try:
+            self.usage = usage_of(said, reading.counted if reading else 0)
+            self.receipt = self.service.tariff.receipt(self.usage, energy)
+            tokens: dict[str, Any] = {**self.usage.call_tokens()}
+        except Unsupported as error:
+            self.receipt = Receipt.unknown("; ".join(filter(None, (why, str(error)))), energy)
+            tokens = dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), UNKNOWN)
+        spent = self.receipt
+        self.call = replace(
+            call,
+            **tokens,
+            j_prefill=spent.energy.prefill_j,
+            j_decode=spent.energy.decode_j,
+            usd=nan if spent.pusd is None else spent.pusd / PUSD,
+            gco2e=spent.energy.gco2e,
+            source="priced" if spent.price else "metered" if spent.pusd is not None else "",
+        )
+        self.desk.settle(Settle(self.call, spent), self)
+
+    def failed(self, error: UpstreamError, reading: Reading | None = None) -> None:
+        """Books an attempt that the service failed."""
+        said = reading.usage if reading else None
+        if error.transient:
+            self.replica.breaker.failed(time.monotonic())
+        self.close("failed", said, str(error), error.billable, reading)
+
+    def _leave(self) -> None:
+        self.open = False
+        self.replica.busy -= 1
+        self.service.queue.leave()
+
+    @property
+    def cost(self) -> Cost:
+        """What it took; NaN where that is unknown."""
+        spent, usage = self.receipt, self.usage
+        assert spent is not None, "an open attempt has no cost yet"
+        usd = nan if spent.pusd is None else spent.pusd / PUSD
+        if usage is None:
+            count = 0.0 if spent.pusd == 0 else nan
+            tokens = Tokens(count, count, count, count, count)
+        else:
+            written = usage.cache_write + usage.cache_write_1h
+            tokens = Tokens(usage.input, usage.cached, written, usage.output, usage.reasoning)
+        return Cost(nan, tokens, nan, nan, spent.energy.j, usd, spent.energy.gco2e)
+
+
+class Stream:
+    """A reply as it comes. Read it with `next` to its end, or `close` it: either way it is booked."""
+
+    def __init__(self, attempt: Attempt, events: AsyncIterator[list[bytes]]) -> None:
+        self.attempt, self._events = attempt, events
+        self.reading = Reading()
+        self._first: list[Piece] | None = None
+
+    async def begin(self) -> Stream:
+        """Waits for the first event.
+
+        Raises:
+            UpstreamError: the service failed before it said anything.
+        """
+        self._first = await self._more()
+        self.attempt.first_s = time.time()
+        if self._first is None:
+            raise UpstreamError(502, f"{self.attempt.service.id} ended without a word", billable=True)
+        return self
+
+    async def next(self) -> list[Piece] | None:
+        """The next events, None at the end.
+
+        Raises:
+            UpstreamError: the service broke off.
+        """
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        try:
+            return await self._more()
+        except UpstreamError as error:
+            self.attempt.failed(error, self.reading)
+            raise
+
+    async def _more(self) -> list[Piece] | None:
+        try:
+            data = await anext(self._events)
+        except StopAsyncIteration:
+            if not self.reading.finish:
+                raise UpstreamError(
+                    502, f"{self.attempt.service.id} broke off in mid-answer", billable=True
+                ) from None
+            self.attempt.replica.breaker.succeeded()
+            self.attempt.close(self.reading.finish, self.reading.usage, reading=self.reading)
+            return None
+        return [self.reading.read(payload) for payload in data]
+
+    async def close(self, finish: Finish = "cancelled", why: str = "") -> None:
+        """Stops the generation where it is not over, and books what there was of it."""
+        self.attempt.close(finish, self.reading.usage, why, reading=self.reading)
+        await self._events.aclose()  # type: ignore[attr-defined]
+
+
+class Desk:
+    """Makes calls and books them."""
+
+    def __init__(self, books: Books, booked: Callable[[Attempt], None] = lambda attempt: None) -> None:
+        self.books, self._booked = books, booked
+        self._late: list[Posting] = []
+        self._pending: set[asyncio.Future[int]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self.unwritten = 0
+
+    def hold(self, posting: Reserve) -> asyncio.Future[int]:
+        """Writes a hold, and the settlements that wait with it."""
+        self._flush()
+        return self.books.post(posting)
+
+    def settle(self, posting: Settle | Release, attempt: Attempt) -> None:
+        """Hands a settlement to the books; it is written even if whoever asked is gone."""
+        self._booked(attempt)
+        self._late.append(posting)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LAG_S, self._flush)
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        late, self._late = self._late, []
+        for posting in late:
+            self._write(posting)
+
+    def _write(self, posting: Posting) -> None:
+        written = self.books.post(posting)
+        self._pending.add(written)
+        written.add_done_callback(lambda done: self._written(done, posting))
+
+    def _written(self, done: asyncio.Future[int], posting: Posting) -> None:
+        self._pending.discard(done)
+        if not done.cancelled() and isinstance(done.exception(), LedgerError):
+            self.unwritten += 1
+            asyncio.get_running_loop().call_later(AGAIN_S, self._again, posting)
+
+    def _again(self, posting: Posting) -> None:
+        self.unwritten -= 1
+        self._write(posting)
+
+    async def drained(self, within_s: float) -> bool:
+        """Waits until every settlement is written; whether that came to pass."""
+        self._flush()
+        end = time.monotonic() + within_s
+        while (self._pending or self.unwritten) and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+        return not (self._pending or self.unwritten)
+
+    async def whole(self, order: Order) -> tuple[Json, Attempt]:
+        """A whole reply.
+
+        Raises:
+            UpstreamError: no attempt worked.  BudgetExceeded, LedgerError, Problem: none was made.
+        """
+
+        async def work(attempt: Attempt, body: Json) -> Json:
+            reply = await attempt.replica.backend.send(order.path, body)
+            _settle_whole(attempt, reply)
+            return reply
+
+        return await self._tried(order, work)
+
+    async def stream(self, order: Order) -> Stream:
+        """A reply as it comes; after its first event nothing is tried again.
+
+        Raises:
+            UpstreamError: no attempt worked.  BudgetExceeded, LedgerError, Problem: none was made.
+        """
+
+        async def work(attempt: Attempt, body: Json) -> Stream:
+            return await Stream(attempt, attempt.replica.backend.stream(order.path, body)).begin()
+
+        stream, _ = await self._tried(order, work)
+        return stream
+
+    async def _tried(self, order: Order, work: Callable[[Attempt, Json], Awaitable[T]]) -> tuple[T, Attempt]:
+        number, last = 0, None
+        for service in order.services:
+            for turn in range(service.config.attempts):
+                try:
+                    return await self._try(order, service, number, work)
+                except UpstreamError as error:
+                    number, last = number + 1, error
+                    if not error.transient:
+                        raise
+                    if isinstance(error, Resting) or turn + 1 == service.config.attempts:
+                        break
+                    if not await _paused(turn, error.retry_after_s):
+                        break
+        assert last is not None, "an order names a service"
+        raise last
+
+    async def _try(
+        self, order: Order, service: Service, number: int, work: Callable[[Attempt, Json], Awaitable[T]]
+    ) -> tuple[T, Attempt]:
+        replica = service.replica(order.affinity)
+        await service.queue.enter()
+        attempt = Attempt(self, order, service, replica, number)
+        await attempt.reserve()
+        try:
+            return await work(attempt, order.body | {"model": service.model}), attempt
+        except UpstreamError as error:
+            attempt.failed(error)
+            raise
+        except BaseException:
+            attempt.close("cancelled", None, "called off while it ran")
+            raise
+
+
+async def _paused(turn: int, retry_after_s: float) -> bool:
+    """Waits before the next attempt: as long as the service says, else longer each time, with jitter.
+
+    False where the service says to stay away for longer than anybody waits.
+    """
+    if retry_after_s > LONGEST_S:
+        return False
+    pause_s = retry_after_s if retry_after_s >= 0 else min(BACKOFF_S * 2**turn, LONGEST_S)
+    await asyncio.sleep(pause_s * random.uniform(1.0, 1.25))
+    return True
+
+
+def _settle_whole(attempt: Attempt, reply: Json) -> None:
+    said = reply.get("usage")
+    if isinstance(said, dict) and "completion_tokens" not in said and attempt.order.path == "embeddings":
+        said = said | {"completion_tokens": 0}
+    choices = [item for item in reply.get("choices") or () if isinstance(item, dict)]
+    ends = {str(item.get("finish_reason")) for item in choices}
+    finish: Finish = "length" if "length" in ends else FINISH.get(next(iter(ends), "stop"), "stop")
+    reading = Reading()
+    reading.counted = least_tokens(choices, attempt.order)
+    reading.timings = reply.get("timings")
+    attempt.first_s = time.time()
+    attempt.replica.breaker.succeeded()
+    attempt.close(finish, said if isinstance(said, dict) else None, reading=reading)
+
+
+def least_tokens(choices: list[Json], order: Order) -> int:
+    """Tokens that there must be at least: all permitted in a choice that was cut for its length, one in another.
+
+    A server that reports the usage of one of n choices is found out by it (llama.cpp did, with n=4).
+    """
+    if len(choices) < 2 or order.output_tokens is None:
+        return 0
+    return sum(order.output_tokens if item.get("finish_reason") == "length" else 1 for item in choices)

@@ -1,0 +1,82 @@
+"""Reading a stream: what arrived, how it ended, what the service says it used."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from comptroller.gateway.formats import Chunk, read_chunk
+from comptroller.gateway.problems import UpstreamError
+from comptroller.gateway.tariff import running
+from comptroller.strategies.protocol import Finish
+
+Json = dict[str, Any]
+
+FINISH: dict[str, Finish] = {"length": "length", "content_filter": "refused"}
+"""OpenAI's finish_reason -> ours; all others came to their own end."""
+
+
+class Piece(NamedTuple):
+    """An event as it came, and as it was read."""
+
+    data: bytes
+    chunk: Chunk
+
+
+class Reading:
+    """What a stream has told so far.
+
+    counted: events that brought a token or more.  usage: the last that was reported.  finish: empty while it runs.
+    """
+
+    __slots__ = ("counted", "finish", "reasoned", "timings", "usage")
+
+    def __init__(self) -> None:
+        self.counted = self.reasoned = 0
+        self.usage: Json | None = None
+        self.timings: Json | None = None
+        self.finish: Finish | None = None
+
+    def read(self, data: bytes) -> Piece:
+        """Takes note of an event.
+
+        Raises:
+            UpstreamError: it is not JSON, or is an error.
+        """
+        try:
+            chunk = read_chunk(data)
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+            raise UpstreamError(
+                502, f"the service sent an event that cannot be read: {error}", billable=True
+            ) from error
+        if chunk.error:
+            raise _error(chunk.error)
+        for choice in chunk.choices:
+            self._count(choice)
+        if chunk.timings is not None:
+            self.timings = chunk.timings
+            self.usage = running(chunk.timings) or self.usage
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+        return Piece(data, chunk)
+
+    def _count(self, choice: Any) -> None:
+        delta = choice.delta
+        if choice.text or (delta is not None and (delta.content or delta.refusal)):
+            self.counted += 1
+        elif delta is not None and (delta.reasoning_content or delta.reasoning):
+            self.counted += 1
+            self.reasoned += 1
+        if choice.finish_reason:
+            found = FINISH.get(choice.finish_reason, "stop")
+            self.finish = "length" if "length" in (self.finish, found) else found
+
+
+def _error(said: Any) -> UpstreamError:
+    """An error that came as an event."""
+    about = said if isinstance(said, dict) else {"message": str(said)}
+    code = about.get("code")
+    status = code if isinstance(code, int) and 400 <= code < 600 else 502
+    message = str(about.get("message", "the service reported an error"))
+    return UpstreamError(status, message, {"error": about}, billable=True)

@@ -1,0 +1,247 @@
+"""The wire formats of the door: what is read of a request and of an upstream event. All else is passed on as it is.
+
+One definition serves three ends: requests are checked against it, errors name the field by it, and `/openapi.json`
+is generated from it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from comptroller.gateway.problems import Problem
+
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Choices = Annotated[int, Meta(ge=1, le=128)]
+Text = Annotated[str, Meta(min_length=1)]
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Stop = str | Annotated[list[str], Meta(max_length=16)] | None
+Json = dict[str, Any]
+
+
+class Checker(Struct, forbid_unknown_fields=True):
+    """How an answer is judged; exactly one of them.
+
+    exact: the text itself.  number: the last number, within `tolerance`.  regex: found in it.  json_schema: it is
+    JSON that holds to it.  python: a checker that the operator configured, called with `arguments`.  model: a
+    service that is asked for a verdict.
+    """
+
+    exact: str | None = None
+    number: float | None = None
+    tolerance: Annotated[float, Meta(ge=0)] = 1e-9
+    regex: str | None = None
+    json_schema: Json | None = None
+    python: str | None = None
+    arguments: Json = field(default_factory=dict)
+    model: str | None = None
+
+
+class Options(Struct, forbid_unknown_fields=True, rename={"klass": "class"}):
+    """The field `comptroller` of a request.
+
+    strategy: as in a model id.  budget: "2000 tokens, 0.01 usd, 5 j, 30 s".  answer: what is compared in votes:
+    "text", "number", "letter", or a regex with one group.  roles: role -> service.  klass: class of the plan.
+    session: requests of one session go to one replica.  stop_repetition: end a generation that repeats itself.
+    reminder: ask for a concise answer.  question: a label in the books.
+    """
+
+    strategy: str | None = None
+    budget: str | None = None
+    checker: Checker | None = None
+    answer: str = "text"
+    roles: dict[str, str] = field(default_factory=dict)
+    klass: str | None = None
+    session: str | None = None
+    stop_repetition: bool | None = None
+    reminder: bool | None = None
+    question: Annotated[str, Meta(max_length=200)] = ""
+
+
+class StreamOptions(Struct):
+    """Of it, only this is read."""
+
+    include_usage: bool | None = None
+
+
+class Message(Struct):
+    """One turn."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[Json] | None = None
+    tool_calls: list[Json] | None = None
+    tool_call_id: str | None = None
+
+
+class Generation(Struct, kw_only=True):
+    """What chat and completions have in common."""
+
+    model: Text
+    max_tokens: Count | None = None
+    n: Choices | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
+    stop: Stop = None
+    seed: int | None = None
+    user: str | None = None
+    comptroller: Options | None = None
+
+
+class Chat(Generation, kw_only=True):
+    """POST /v1/chat/completions."""
+
+    messages: Annotated[list[Message], Meta(min_length=1)]
+    max_completion_tokens: Count | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    tools: list[Json] | None = None
+    tool_choice: str | Json | None = None
+    response_format: Json | None = None
+    reasoning_effort: str | None = None
+    prompt_cache_key: str | None = None
+
+
+class Completion(Generation, kw_only=True):
+    """POST /v1/completions."""
+
+    prompt: Text | Annotated[list[Any], Meta(min_length=1)]
+    suffix: str | None = None
+    echo: bool | None = None
+    best_of: Choices | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
+
+
+class Embedding(Struct, kw_only=True):
+    """POST /v1/embeddings."""
+
+    model: Text
+    input: Text | Annotated[list[Any], Meta(min_length=1)]
+    dimensions: Count | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    user: str | None = None
+    comptroller: Options | None = None
+
+
+class Response(Struct, kw_only=True):
+    """POST /v1/responses."""
+
+    model: Text
+    input: Text | Annotated[list[Json], Meta(min_length=1)]
+    instructions: str | None = None
+    max_output_tokens: Count | None = None
+    stream: bool | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
+    tools: list[Json] | None = None
+    tool_choice: str | Json | None = None
+    parallel_tool_calls: bool | None = None
+    text: Json | None = None
+    reasoning: Json | None = None
+    previous_response_id: str | None = None
+    background: bool | None = None
+    user: str | None = None
+    metadata: Json | None = None
+    comptroller: Options | None = None
+
+
+class Delta(Struct):
+    """What an event adds to a message."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[Json] | None = None
+
+
+class TokenProbability(Struct):
+    """A token's log-probability."""
+
+    logprob: float
+
+
+class Probabilities(Struct):
+    """Log-probabilities of chat (`content`) and of completions (`token_logprobs`)."""
+
+    content: list[TokenProbability] | None = None
+    token_logprobs: list[float | None] | None = None
+
+    @property
+    def values(self) -> list[float]:
+        """One for each token."""
+        if self.content is not None:
+            return [token.logprob for token in self.content]
+        return [value for value in self.token_logprobs or () if value is not None]
+
+
+class ChunkChoice(Struct):
+    """A choice in an event: `delta` of a chat, `text` of a completion."""
+
+    index: int = 0
+    delta: Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+    logprobs: Probabilities | None = None
+
+
+class Chunk(Struct):
+    """An event of a stream."""
+
+    choices: list[ChunkChoice] = field(default_factory=list)
+    usage: Json | None = None
+    error: Any = None
+    timings: Json | None = None
+
+
+T = TypeVar("T", bound=Struct)
+
+read_chunk = msgspec.json.Decoder(Chunk).decode
+_decode = msgspec.json.Decoder().decode
+
+
+def parse(kind: type[T], body: bytes) -> tuple[T, Json]:
+    """A request as checked and as it came.
+
+    Raises:
+        Problem: not JSON, or a field is not what is allowed; names it.
+    """
+    try:
+        raw = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem(400, f"the body is not JSON: {error}", "invalid_json") from error
+    return convert(kind, raw), raw
+
+
+def convert(kind: type[T], raw: Any) -> T:
+    """A document as checked.
+
+    Raises:
+        Problem: a field is not what is allowed; names it.
+    """
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise Problem(400, *_told(str(error))) from error
+
+
+def _told(text: str) -> tuple[str, str, str | None]:
+    """Message, code and field of msgspec's "Expected `int`, got `str` - at `$.max_tokens`"."""
+    what, _, where = text.partition(" - at `")
+    at = where.rstrip("`").removeprefix("$").removeprefix(".")
+    missing = re.search(r"required field `([^`]+)`", what)
+    name = ".".join(filter(None, (at, missing[1] if missing else "")))
+    return f"{name or 'body'}: {what}", "missing" if missing else "invalid_value", name or None
+
+
+def schemas() -> Mapping[str, Json]:
+    """JSON schemas of all requests and of what they are made of, by name."""
+    kinds = (Chat, Completion, Embedding, Response)
+    _, found = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    return found

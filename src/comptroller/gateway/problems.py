@@ -1,0 +1,105 @@
+"""What the door answers when something is wrong, in OpenAI's shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from comptroller.errors import (
+    AlreadyBooked,
+    BudgetExceeded,
+    ComptrollerError,
+    InputError,
+    LedgerError,
+    Unsupported,
+)
+
+NO_RETRY = {"x-should-retry": "false"}
+"""Tells the official client that asking again changes nothing."""
+
+
+class Problem(ComptrollerError):
+    """A request that is refused or failed, with its HTTP status.
+
+    param: the field at fault.  retry_after_s: when to come again, negative where it makes no sense.
+    """
+
+    def __init__(
+        self, status: int, message: str, code: str = "", param: str | None = None, retry_after_s: float = -1.0
+    ) -> None:
+        self.status, self.code, self.param, self.retry_after_s = status, code, param, retry_after_s
+        super().__init__(message)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that belong to the answer."""
+        if self.retry_after_s >= 0:
+            return {"retry-after": str(max(1, round(self.retry_after_s)))}
+        return NO_RETRY if self.status == 429 else {}
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The body, as OpenAI writes it.
+
+        >>> Problem(404, "no model x", "model_not_found", "model").document["error"]["type"]
+        'invalid_request_error'
+        """
+        kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        about = {"type": kind, "param": self.param, "code": self.code or None}
+        return {"error": {"message": str(self), **about}}
+
+    @property
+    def body(self) -> bytes:
+        """The document as bytes."""
+        return msgspec.json.encode(self.document)
+
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+class UpstreamError(Problem):
+    """A service refused, broke off or was not there.
+
+    said: its own error document, passed on as it is.  billable: whether it may have charged for what it did.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        said: dict[str, Any] | None = None,
+        retry_after_s: float = -1.0,
+        billable: bool = False,
+    ) -> None:
+        super().__init__(status, message, "upstream_error", None, retry_after_s)
+        self.said, self.billable = said, billable
+
+    @property
+    def transient(self) -> bool:
+        """Whether another attempt may do better."""
+        return self.status in {408, 409, 429} or self.status >= 500
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What the service said, or our words where it said nothing."""
+        return self.said if self.said and "error" in self.said else super().document
+
+
+def problem_of(error: ComptrollerError) -> Problem:
+    """Any of the package's errors as an answer.
+
+    >>> problem_of(LedgerError("the disk is full")).status
+    503
+    """
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, BudgetExceeded):
+        return Problem(429, str(error), "budget_exceeded")
+    if isinstance(error, LedgerError):
+        return Problem(503, f"the books cannot be written, so nothing is spent: {error}", "books", None, 5.0)
+    if isinstance(error, AlreadyBooked):
+        return Problem(409, str(error), "already_booked")
+    if isinstance(error, InputError | Unsupported):
+        return Problem(400, str(error), "invalid_value")
+    return Problem(500, f"{type(error).__name__}: {error}", "internal")
