@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint bench bench-speed bench-simulate docs golden clean
+.PHONY: demo crash test lint bench bench-speed bench-simulate docs golden clean
 
 demo: .venv/demo.done
 	$(BIN)/comptroller plan examples/chat.toml --html out/chat.html --png out/chat.png --out out/chat.json
@@ -18,6 +18,10 @@ lint: .venv/test.done
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python docs/sizes.py
+
+# kill -9 of a writer at 200 random points on SQLite and PostgreSQL (about eight minutes).
+crash: .venv/test.done
+	$(BIN)/python tests/books_crash.py 200
 
 # Speed and accuracy of the planner; results land in benchmarks/results and in the README.
 bench: bench-speed docs
@@ -51,9 +55,9 @@ clean:
 	touch $@
 
 .venv/demo.done: .venv/python.done pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[sim,tables,plot]'
+	$(BIN)/pip install --quiet --editable '.[sim,tables,plot,serve,prices]'
 	touch $@
 
 .venv/test.done: .venv/python.done pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[sim,tables,plot,test]'
+	$(BIN)/pip install --quiet --editable '.[sim,tables,plot,serve,postgres,prices,sign,test]'
 	touch $@
