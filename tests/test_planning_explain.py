@@ -76,7 +76,7 @@ def test_what_fell_out_before_the_search_says_why() -> None:
     [
         ("h100_sxm", InputError, "write axis=value"),
         ("accelerator=", InputError, "write axis=value"),
-        ("colour=red", UnknownId, "unknown axis 'colour'.*accelerator"),
+        ("colour=red", UnknownId, "unknown axis 'colour'"),
     ],
 )
 def test_a_bad_question_is_named(text: str, error: type[Exception], says: str) -> None:

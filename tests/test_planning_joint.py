@@ -139,6 +139,15 @@ def test_cheaper_never_when_more_must_be_solved(recorded: Path) -> None:
     assert costs == sorted(costs)
 
 
+def test_confidence_costs_more_and_is_held(recorded: Path) -> None:
+    bare, sure = (plan(parse(workload(recorded, 50.0, quality=more))) for more in ({}, {"confidence": 0.9}))
+    assert sure.quality is not None and bare.quality is not None
+    assert sure.quality.chance_met >= 0.9 > bare.quality.chance_met
+    assert sure.totals.usd_per_h.value > bare.totals.usd_per_h.value
+    with pytest.raises(Infeasible, match=r"12 questions support \d+% at most"):
+        plan(parse(workload(recorded, 60.0, quality={"confidence": 0.999, "strategies": ["once"]})))
+
+
 def test_targets_by_task_hold_besides(recorded: Path) -> None:
     least = 70.0
     problem = posed(workload(recorded, 40.0, quality={"each": {"odd": {"min": least, "unit": "%"}}}))

@@ -31,6 +31,7 @@ from comptroller.planning.joint_planner import JointProblem, modelled
 from comptroller.planning.joint_reasons import (
     LEAST,
     RESAMPLES,
+    confident,
     describe_solution,
     figure,
     frontier,
@@ -76,6 +77,7 @@ def joint_document(problem: JointProblem) -> Plan:
     Raises:
         Infeasible: the target is out of reach, or the limits leave no room.
     """
+    problem = confident(problem)
     joint, goal = problem.joint, problem.goal
     best = joint.solve(goal)
     served = {arm: _served(problem, best, arm) for arm in best.fleets}

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from comptroller.errors import Infeasible
 from comptroller.planning.document import describe, short
 from comptroller.planning.joint import Joint, Keep, Kinds, Solution, describe_way, kinds_of
-from comptroller.planning.joint_planner import JointProblem
+from comptroller.planning.joint_planner import JointProblem, targets_of
+from comptroller.planning.joint_program import SLACK
 from comptroller.planning.plan import Figure, Frontier, RunnerUp, Solving
 from comptroller.planning.search import Goal
 from comptroller.planning.shadow import amount
@@ -79,26 +80,77 @@ def resampled(joint: Joint, best: Solution, seed: int) -> Resampled:
 
 def solving(problem: JointProblem, best: Solution) -> Solving:
     """What a solution solves beside its targets, with the evidence's uncertainty and what one answer would solve."""
-    joint, goal = problem.joint, problem.goal
+    joint = problem.joint
     ground = joint.ground
     drawn = resampled(joint, best, problem.workload.seed)
-    met = np.ones(RESAMPLES, bool)
-    for task, least in goal.quality:
-        met &= (drawn.by_task[:, ground.choices.tasks.index(task)] if task else drawn.solved) >= least - 1e-9
     spent = usd_per_h(joint, best)
     own = spent - float(ground.weight @ (joint.usd * best.share).sum(axis=1)) * ground.rate_per_s * 3600.0
     per_solved = (own / 3600.0 / ground.rate_per_s + drawn.usd) / drawn.solved
     return Solving(
-        target=goal.quality[0][1],
-        each=dict(goal.quality[1:]),
+        target=problem.quality.solve.least,
+        each=dict(targets_of(problem.quality)[1:]),
+        confidence=problem.quality.confidence,
         predicted=figure(best.solved, drawn.solved),
-        chance_met=short(float(met.mean())),
+        chance_met=short(chance_met(problem, drawn)),
         held_out=held_out(problem),
         usd_per_solved=figure(spent / 3600.0 / ground.rate_per_s / best.solved, per_solved),
         questions=len(ground.choices.task),
         evidence=ground.choices.evidence.source,
         greedy=_greedy(joint),
     )
+
+
+def chance_met(problem: JointProblem, drawn: Resampled) -> float:
+    """Share of the resamples in which every target that was asked for holds."""
+    tasks, met = problem.joint.ground.choices.tasks, np.ones(RESAMPLES, bool)
+    for task, least in targets_of(problem.quality):
+        met &= (drawn.by_task[:, tasks.index(task)] if task else drawn.solved) >= least - SLACK
+    return float(met.mean())
+
+
+HALVINGS = 8
+"""Bisections of the margin that a confidence takes."""
+
+
+def confident(problem: JointProblem) -> JointProblem:
+    """The problem with its targets raised by the least margin at which they hold with the confidence asked for.
+
+    Raises:
+        Infeasible: no margin does; says what confidence the evidence supports at most.
+    """
+    wanted = problem.quality.confidence
+    if wanted is None or _chance(problem, 0.0) >= wanted:
+        return problem
+    low, high = 0.0, _room(problem)
+    if (most := _chance(problem, high)) < wanted:
+        raise Infeasible(
+            f"the targets do not hold with {wanted:.0%} confidence: {len(problem.joint.ground.choices.task):,} "
+            f"questions support {most:.0%} at most; measure more questions or other models"
+        )
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _chance(problem, middle) >= wanted else (middle, high)
+    return _raised(problem, high)
+
+
+def _raised(problem: JointProblem, margin: float) -> JointProblem:
+    quality = tuple((task, least + margin) for task, least in targets_of(problem.quality))
+    return replace(problem, goal=replace(problem.goal, quality=quality))
+
+
+def _chance(problem: JointProblem, margin: float) -> float:
+    best = problem.joint.solve(_raised(problem, margin).goal)
+    return chance_met(problem, resampled(problem.joint, best, problem.workload.seed))
+
+
+def _room(problem: JointProblem) -> float:
+    """The largest margin at which all targets can still be reached."""
+    ground, best = problem.joint.ground, problem.joint.score.max(axis=1)
+    reached = [
+        float(best[ground.choices.tasks.index(task)] if task else ground.weight @ best) - least
+        for task, least in targets_of(problem.quality)
+    ]
+    return max(min(reached) - SLACK, 0.0)
 
 
 def usd_per_h(joint: Joint, best: Solution) -> float:

@@ -176,13 +176,15 @@ class OfferService(Document):
 class Solving(Document):
     """What a plan solves beside its target, on the evidence.
 
-    predicted: with the 80 % interval of resampled questions.  chance_met: share of resamples in which every target
-    holds.  held_out: what a choice made on one half of the questions solves on the other, mean of both ways round.
+    confidence: asked for, of the targets to hold.  predicted: with the 80 % interval of resampled questions.
+    chance_met: share of resamples in which every target holds.  held_out: what a choice made on one half of the
+    questions solves on the other, mean of both ways round.
     greedy: share solved, and dollars per hour bought, by one answer of each recorded model.
     """
 
     target: float
     each: dict[str, float]
+    confidence: float | None
     predicted: Figure
     chance_met: float
     held_out: float | None

@@ -15,7 +15,8 @@ def solved(plan: Plan) -> Sheet:
     if quality is None:
         return Sheet("Solved", columns, ())
     share, price = quality.predicted, quality.usd_per_solved
-    met = f"the targets hold in {quality.chance_met:.0%} of resamples of the questions"
+    asked = f", {quality.confidence:.0%} asked for" if quality.confidence else ""
+    met = f"the targets hold in {quality.chance_met:.0%} of resamples of the questions{asked}"
     rows = [
         (f"target {quality.target:.1%}", f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}; {met}"),
         *((f"target {task} {least:.1%}", _of_task(plan, task), "") for task, least in quality.each.items()),

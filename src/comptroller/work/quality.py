@@ -54,7 +54,8 @@ class Quality(BaseModel):
     that ship, at their grids, where none is given.  checker: there is one, with these error rates.  models: the
     model of facts that a recorded name stands for.  lengths: of replies whose tokens are not recorded, a declared
     model.  samples: drawn of each question where only counts are recorded.  routes: `api` buys tokens at the recorded
-    price, `own` rents devices.
+    price, `own` rents devices.  confidence: chance, over resampled questions, that every target holds; without one
+    the targets hold on the questions as recorded.
     """
 
     model_config = STRICT
@@ -68,6 +69,7 @@ class Quality(BaseModel):
     models: Mapping[str, str] = Field(default_factory=dict)
     lengths: Sizes | None = None
     samples: Annotated[int, Field(strict=True, ge=1)] = 32
+    confidence: Annotated[float, Field(strict=True, ge=0.5, lt=1)] | None = None
     routes: tuple[Route, ...] = Field(default=("api", "own"), min_length=1)
 
 
