@@ -56,6 +56,32 @@ def test_json_is_one_document_with_the_other_routings_beside_it(
     assert [other["routing"] for other in document["beside"]] == ["round_robin"]
 
 
+ASKED = (
+    "--evidence",
+    "own",
+    "--model",
+    "SmolLM2-135M-Instruct Q8_0 direct",
+    "--strategy",
+    "sample_and_vote(n=2)",
+)
+
+
+def test_questions_cost_per_solved_question(
+    trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls, html = tmp_path / "calls.csv", tmp_path / "line.html"
+    assert ends("--trace", trace, *ASKED, "--calls", calls, "--html", html) == 0
+    said = capsys.readouterr().out
+    assert "120 questions" in said and "dollars per solved question" in said
+    assert "dollars per solved question" in html.read_text()
+    rows = calls.read_text().splitlines()
+    assert len(rows) == 241 and "sample_and_vote(n=2)" in rows[1]
+    assert ends("--trace", trace, *ASKED, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["questions"]["calls_per_question"] == 2 and found["questions"]["usd_per_solved"] > 0
+    assert len(found["series"]["at_s"]) == len(found["series"]["w"]) > 100
+
+
 def test_files_are_written(trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     html, events, calls = (tmp_path / "new" / name for name in ("line.html", "trace.json", "calls.csv"))
     assert ends("--trace", trace, "--html", html, "--perfetto", events, "--calls", calls) == 0
@@ -103,6 +129,10 @@ def test_bad_rows_are_dropped_and_counted_when_asked(
         (("--trace", "nowhere.csv"), "nowhere.csv"),
         (("--trace", "{trace}", "--scale", "0"), "scale"),
         (("--trace", "{trace}", "--routing", "magic"), "magic"),
+        (("--trace", "{trace}", "--scheduling", "{folder}/none.py"), "unknown scheduling policy"),
+        (("--trace", "{trace}", "--strategy", "once"), "--strategy and --evidence go together"),
+        (("--trace", "{trace}", "--strategy", "once", "--evidence", "own"), "--model: whose replies?"),
+        (("--trace", "{trace}", *ASKED, "--budget", "7 apples"), "cannot read"),
         (("--trace", "{trace}", "--calls", "{folder}/calls.xlsx"), ".csv or .parquet"),
         (("--trace", "{trace}", "--html", "{folder}"), "a folder"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +15,13 @@ from comptroller.facts.config import model
 from comptroller.planning.fleet import fleet_of
 from comptroller.planning.plan import Plan
 from comptroller.planning.planner import shipped
-from comptroller.planning.simulation import Conditions, Simulation, simulate_plan
-from comptroller.report.simulated import record
+from comptroller.planning.simulation import Conditions, Questions, Simulation, simulate_plan, thinking
+from comptroller.report.simulated_figures import record
+from comptroller.strategies.replay import Checker, Replay
+from comptroller.strategies.replay import Service as Recorded
+from comptroller.strategies.spelling import parse
+from comptroller.work.evidence import Evidence
+from comptroller.work.evidence_readers import read_evidence
 from simulate_worlds import chat, stream, with_blocks
 
 PLAN = chat()
@@ -218,3 +224,49 @@ def test_an_unknown_decision_of_a_policy_is_named() -> None:
     document["services"][0]["deployment"]["policies"].append(["rooting", "fcfs"])
     with pytest.raises(InputError, match=r"rooting.*routing"):
         simulate_plan(Plan.model_validate(document), TRACE)
+
+
+EVIDENCE = read_evidence("own")
+
+
+def asked(strategy: str) -> Questions:
+    """Questions of the evidence that ships, answered by one of its models."""
+    assert isinstance(EVIDENCE, Evidence)
+    solver = Recorded(EVIDENCE.arms[0])
+    return Questions(parse(strategy), Replay(EVIDENCE, {"solver": solver, "checker": Checker()}))
+
+
+def test_questions_are_solved_on_the_plan_s_fleet() -> None:
+    once, vote = (simulate_plan(PLAN, TRACE, questions=asked(s)) for s in ("once", "sample_and_vote(n=8)"))
+    assert len(once.asked) == len(TRACE) and len(vote.asked) == 8 * len(TRACE)
+    assert once.solved is not None and vote.solved is not None
+    for found in (once, vote):
+        document = record(found)
+        solved = found.solved.score.sum()
+        assert document["questions"]["solved"] == pytest.approx(solved)
+        assert document["questions"]["usd_per_solved"] * solved == pytest.approx(
+            document["spent"]["usd"], rel=1e-4
+        )
+        assert document["requests"] == len(found.asked) == len(found.calls)
+        assert set(found.calls.text("service")) <= {service.id for service in PLAN.services}
+    assert vote.solved.score.mean() > once.solved.score.mean()
+    assert vote.outcome.meter_j > once.outcome.meter_j
+    assert vote.outcome.requests.cached.sum() > 0, "samples of a question share its prompt"
+
+
+def test_every_question_is_asked_before_any_is_asked_again() -> None:
+    trace = stream(900)
+    found = thinking(asked("once"), trace, np.random.default_rng(0))
+    known = found.replay.covered()
+    counts = np.bincount(found.question, minlength=known.max() + 1)[known]
+    assert counts.max() - counts.min() <= 1
+
+
+def test_batching_and_scheduling_can_be_chosen_too(tmp_path: Path) -> None:
+    own = tmp_path / "shortest_prompt.py"
+    own.write_text("def rank(call):\n    return float(call.prompt)\n")
+    how = Conditions(batching="prefill_first", scheduling=str(own))
+    policies = simulate_plan(PLAN, stream(20), how).outcome.fleet.policies
+    assert (policies.batching, policies.scheduling) == ("prefill_first", str(own))
+    with pytest.raises(InputError, match="unknown batching policy"):
+        simulate_plan(PLAN, stream(5), Conditions(batching="nobody"))

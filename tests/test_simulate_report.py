@@ -21,6 +21,7 @@ from comptroller.planning.simulation import Conditions, Simulation, simulate_pla
 from comptroller.report import simulated
 from comptroller.report.perfetto import Lanes, perfetto
 from comptroller.report.requests import as_csv, as_parquet, writer_of
+from comptroller.report.simulated_figures import record
 from comptroller.report.timeline import charts, timeline
 from simulate_worlds import chat, stream
 from test_report_page import Reader, in_browser, probed
@@ -43,12 +44,12 @@ def events(simulation: Simulation) -> list[dict[str, Any]]:
 
 
 def test_latency_percentiles_ascend(simulation: Simulation) -> None:
-    for spread in simulated.record(simulation)["latency"].values():
+    for spread in record(simulation)["latency"].values():
         assert spread["p50"] <= spread["p90"] <= spread["p95"] <= spread["p99"] <= spread["most"]
 
 
 def test_the_tables_say_what_the_document_says(simulation: Simulation) -> None:
-    document = simulated.record(simulation)
+    document = record(simulation)
     counts = dict(simulated.ends(simulation).rows)
     assert counts["requests"] == document["requests"] == 300
     assert counts[simulated.INSET + "done"] == document["ends"]["stop"] == 299
@@ -62,8 +63,8 @@ def test_the_tables_say_what_the_document_says(simulation: Simulation) -> None:
 
 
 def test_the_document_is_json_without_nan(simulation: Simulation) -> None:
-    text = json.dumps(simulated.record(simulation), allow_nan=False)
-    assert json.loads(text) == simulated.record(simulation)
+    text = json.dumps(record(simulation), allow_nan=False)
+    assert json.loads(text) == record(simulation)
 
 
 def test_routings_are_compared_only_where_there_are_several(simulation: Simulation) -> None:

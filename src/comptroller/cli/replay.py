@@ -95,11 +95,11 @@ def run(
     for path in filter(None, (png, html, table)):
         check(path)
     as_table = writer_of(table) if table else None
-    records = _records(evidence, samples, seed)
+    records = records_of(evidence, samples, seed)
     conditions = replace(
         _declared(checker, price, joules, pace),
-        arms=tuple(_arm(records, name) for name in model or []),
-        roles={name: _arm(records, who) for name, who in map(_pair, role or [])},
+        arms=tuple(arm_of(records, name) for name in model or []),
+        roles={name: arm_of(records, who) for name, who in map(_pair, role or [])},
         budget=Budget.parse(budget),
         tasks=tuple(task or ()),
         deal=deal,
@@ -144,7 +144,8 @@ def _picture(found: Study) -> bytes:
     return drawing(replayed.points(found), replayed.AMOUNT_NAMES[found.over], replayed.headline(found))
 
 
-def _records(path: Path, samples: int, seed: int) -> Evidence:
+def records_of(path: Path, samples: int, seed: int) -> Evidence:
+    """The evidence of a file; where only counts are recorded, so many samples drawn of each question."""
     found = read_evidence(path)
     if isinstance(found, Evidence):
         return found
@@ -159,7 +160,7 @@ def _pair(text: str) -> tuple[str, str]:
     return name.strip(), who.strip()
 
 
-def _arm(evidence: Evidence, who: str) -> Arm:
+def arm_of(evidence: Evidence, who: str) -> Arm:
     """The arm of a model's name, or of a model, format and effort as printed.
 
     Raises:

@@ -12,13 +12,21 @@ from rich.console import Console
 from rich.markup import escape
 
 from comptroller.cli._output import check, write
+from comptroller.cli.replay import DEFAULT_SAMPLES, arm_of, records_of
+from comptroller.errors import InputError
 from comptroller.planning.plan import load_plan
-from comptroller.planning.simulation import Conditions, Simulation, simulate_plan
+from comptroller.planning.simulation import Conditions, Questions, Simulation, simulate_plan
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
 from comptroller.report.requests import writer_of
-from comptroller.report.simulated import headline, record, routings, setting, sheets
+from comptroller.report.simulated import headline, routings, setting, sheets
+from comptroller.report.simulated_figures import record
 from comptroller.report.terminal import console, print_sheet
 from comptroller.report.timeline import timeline
+from comptroller.strategies.protocol import Budget
+from comptroller.strategies.replay import Checker, Replay, Service
+from comptroller.strategies.spelling import parse
+from comptroller.strategies.study import SOLVERS
+from comptroller.work.laws.caps import flag_truncated
 from comptroller.work.rows import Reading
 from comptroller.work.traces import read_trace
 from comptroller.work.workload import find_data
@@ -26,6 +34,25 @@ from comptroller.work.workload import find_data
 File = Path | None
 SAMPLES = 240
 """Points of the time line over the span of the arrivals."""
+
+Policy = Annotated[
+    str, typer.Option(help="Another policy than the plan's, named likewise.", show_default=False)
+]
+HowSolved = Annotated[
+    str,
+    typer.Option(
+        help="Let recorded questions arrive instead, each solved like this, as best_of_n(n=8).",
+        show_default=False,
+    ),
+]
+Recorded = Annotated[
+    str,
+    typer.Option(help="The recorded questions: a file, or evidence that ships by name.", show_default=False),
+]
+Whose = Annotated[
+    str, typer.Option(help="Whose replies, where the evidence has several models.", show_default=False)
+]
+Limits = Annotated[str, typer.Option(help="Per question, as '2000 tokens, 30 s'.", show_default=False)]
 
 
 def run(
@@ -39,10 +66,17 @@ def run(
     routing: Annotated[
         list[str] | None,
         typer.Option(
-            help="Route by this policy; again for others to compare. [default: the plan's]",
+            help="Route by this policy, by its id, the path to its file or its dotted path; again for others to "
+            "compare. [default: the plan's]",
             show_default=False,
         ),
     ] = None,
+    batching: Policy = "",
+    scheduling: Policy = "",
+    strategy: HowSolved = "",
+    evidence: Recorded = "",
+    model: Whose = "",
+    budget: Limits = "",
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
     html: Annotated[
         File, typer.Option(help="Write the time line, a self-contained page.", show_default=False)
@@ -64,10 +98,15 @@ def run(
     as_calls = writer_of(calls) if calls else None
     found = load_plan(plan)
     here = Path(trace)
-    requests = read_trace(here if here.exists() else find_data("trace", trace, plan), Reading(skip_bad=skip_bad))
-    samples = SAMPLES if html or perfetto_ else 0
+    requests = read_trace(
+        here if here.exists() else find_data("trace", trace, plan), Reading(skip_bad=skip_bad)
+    )
+    samples = SAMPLES if html or perfetto_ or json else 0
+    asked = _questions(strategy, evidence, model, budget)
     done = [
-        simulate_plan(found, requests, Conditions(scale, name, samples))
+        simulate_plan(
+            found, requests, Conditions(scale, name, batching, scheduling, samples), questions=asked
+        )
         for name in dict.fromkeys(routing or [""])
     ]
     make: dict[str, Callable[[], str | bytes]] = {
@@ -81,6 +120,20 @@ def run(
         typer.echo(_document(done), nl=False)
     else:
         _print(done)
+
+
+def _questions(strategy: str, evidence: str, model: str, budget: str) -> Questions | None:
+    """The recorded questions and how they are solved, where they are asked for."""
+    if not strategy and not evidence:
+        return None
+    if not evidence or not strategy:
+        raise InputError("--strategy and --evidence go together: how questions are solved, and which")
+    records = records_of(Path(evidence), DEFAULT_SAMPLES, 0)
+    if not model and len(records.arms) > 1:
+        raise InputError(f"--model: whose replies? recorded: {', '.join(map(str, records.arms))}")
+    service = Service(arm_of(records, model) if model else records.arms[0])
+    roles: dict[str, Service | Checker] = {"checker": Checker(), **dict.fromkeys(SOLVERS, service)}
+    return Questions(parse(strategy), Replay(flag_truncated(records), roles), Budget.parse(budget))
 
 
 def _document(done: Sequence[Simulation]) -> str:
@@ -103,7 +156,7 @@ def _files(first: Simulation, paths: dict[str, File], make: dict[str, Callable[[
         if path:
             write(path, make[kind]())
             said.print(f"[dim]wrote {escape(str(path))}[/]", soft_wrap=True)
-    if paths["perfetto"] and len(first.trace) > MOST_REQUESTS:
+    if paths["perfetto"] and len(first.asked) > MOST_REQUESTS:
         said.print(
-            f"[dim]{paths['perfetto']}: the first {MOST_REQUESTS:,} of {len(first.trace):,} requests[/]"
+            f"[dim]{paths['perfetto']}: the first {MOST_REQUESTS:,} of {len(first.asked):,} requests[/]"
         )

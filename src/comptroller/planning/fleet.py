@@ -126,15 +126,7 @@ def calls_of(services: Sequence[Service], trace: Trace, rng: np.random.Generator
     The size of a request is the plan's slice whose mean input and output are nearest on a log scale. A session stays
     with the service that its first request is sent to, or no cache would know it again.
     """
-    sizes, shares = _shares(services)
-    asked = np.log(np.stack([trace.input_tokens, np.maximum(trace.output_tokens, 1)], axis=1).astype(float))
-    nearest = np.empty(len(asked), np.int64)
-    for part in range(0, len(asked), 65536):
-        gap = asked[part : part + 65536, None, :] - np.log(sizes)[None, :, :]
-        nearest[part : part + 65536] = (gap**2).sum(axis=2).argmin(axis=1)
-    edges = shares.cumsum(axis=1)
-    drawn = (rng.uniform(size=len(asked))[:, None] > edges[nearest]).sum(axis=1)
-    chosen = np.minimum(drawn, len(services) - 1)
+    chosen = Sender(services).services(trace.input_tokens, trace.output_tokens, rng)
     if trace.session is not None:
         _, first, member = np.unique(trace.session, return_index=True, return_inverse=True)
         chosen = np.where(trace.session == NO_SESSION, chosen, chosen[first][member])
@@ -143,15 +135,31 @@ def calls_of(services: Sequence[Service], trace: Trace, rng: np.random.Generator
     return Calls({**calls.columns, "service": chosen}, names, calls.block_ids, calls.block_starts)
 
 
-def _shares(services: Sequence[Service]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean sizes of the plan's slices, and the share of each slice that each service carries."""
-    found: dict[tuple[float, float], npt.NDArray[np.float64]] = {}
-    for place, service in enumerate(services):
-        for part in service.slices:
-            row = found.setdefault((part.input_tokens, part.output_tokens), np.zeros(len(services)))
-            row[place] += part.share
-    rows = np.array(list(found.values()))
-    return np.array(list(found), float), rows / rows.sum(axis=1, keepdims=True)
+class Sender:
+    """Which service of a plan a call goes to, by its size: the slices' mean sizes and the services' shares of each."""
+
+    def __init__(self, services: Sequence[Service]) -> None:
+        found: dict[tuple[float, float], npt.NDArray[np.float64]] = {}
+        for place, service in enumerate(services):
+            for part in service.slices:
+                row = found.setdefault((part.input_tokens, part.output_tokens), np.zeros(len(services)))
+                row[place] += part.share
+        rows = np.array(list(found.values()))
+        self._sizes = np.log(np.array(list(found), float))
+        self._edges = (rows / rows.sum(axis=1, keepdims=True)).cumsum(axis=1)
+
+    def services(
+        self, inputs: npt.ArrayLike, outputs: npt.ArrayLike, rng: np.random.Generator
+    ) -> npt.NDArray[np.int64]:
+        """Places of the services that calls are sent to."""
+        asked = np.log(np.stack([np.asarray(inputs), np.maximum(outputs, 1)], axis=1).astype(float))
+        nearest = np.empty(len(asked), np.int64)
+        for part in range(0, len(asked), 65536):
+            gap = asked[part : part + 65536, None, :] - self._sizes[None, :, :]
+            nearest[part : part + 65536] = (gap**2).sum(axis=2).argmin(axis=1)
+        drawn = (rng.uniform(size=len(asked))[:, None] > self._edges[nearest]).sum(axis=1)
+        chosen: npt.NDArray[np.int64] = np.minimum(drawn, self._edges.shape[1] - 1)
+        return chosen
 
 
 def _priced(deployment: DeploymentDocument, pool: PoolDocument) -> Priced:

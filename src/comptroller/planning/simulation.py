@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,12 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.timing import Calibration
-from comptroller.errors import InputError
-from comptroller.planning.fleet import calls_of, fleet_of
-from comptroller.planning.plan import Latency, Plan
+from comptroller.errors import InputError, Unsupported
+from comptroller.planning.fleet import Sender, calls_of, fleet_of
+from comptroller.planning.plan import Latency, Plan, Service
 from comptroller.planning.planner import shipped
 from comptroller.serving.engine import simulate
 from comptroller.serving.outcome import Outcome
+from comptroller.serving.world import Place, Solved, Thinking, solve
+from comptroller.strategies.protocol import UNLIMITED, Budget, Strategy
+from comptroller.strategies.replay import Replay
+from comptroller.strategies.results import uses
 from comptroller.work.call import Calls
 from comptroller.work.trace import Trace
 
@@ -29,12 +34,15 @@ QUANTITIES = ("queue_s", "ttft_s", "tpot_s", "e2e_s")
 class Conditions:
     """How a trace is replayed.
 
-    scale: times as fast as it was.  routing: id of a policy; the plan's own if empty.  samples: points of the
-    time series over the span of the arrivals (0: none).  seed: of the shares that services take.
+    scale: times as fast as it was.  routing, batching, scheduling: a policy by its id, the path to its file or its
+    dotted path; the plan's own if empty.  samples: points of the time series over the span of the arrivals (0:
+    none).  seed: of the shares that services take, of random policies, and of the questions drawn.
     """
 
     scale: float = 1.0
     routing: str = ""
+    batching: str = ""
+    scheduling: str = ""
     samples: int = 0
     seed: int = 0
 
@@ -43,6 +51,15 @@ class Conditions:
             raise InputError(f"scale is {self.scale:g}; it must be a finite number above 0")
         if self.samples < 0:
             raise InputError(f"samples is {self.samples}; it must be at least 0")
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """What arrives in place of the trace's own lengths: recorded questions, each solved by a strategy on a budget."""
+
+    strategy: Strategy
+    replay: Replay
+    budget: Budget = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +79,18 @@ class Attained:
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """What came of a trace on a plan's fleet. `trace` is as replayed: scaled already."""
+    """What came of a trace on a plan's fleet. `trace` is as replayed: scaled already.
+
+    asked: one row per call; of a trace its requests, of questions what their strategy asked.  solved: what came of
+    the questions.
+    """
 
     plan: Plan
     trace: Trace
     conditions: Conditions
     asked: Calls
     outcome: Outcome
+    solved: Solved | None = None
 
     @property
     def routing(self) -> str:
@@ -77,7 +99,7 @@ class Simulation:
 
     @cached_property
     def calls(self) -> Calls:
-        """One row per request: the call record, with what is predicted for it."""
+        """One row per call: the call record, with what is predicted for it."""
         return self.outcome.calls(self.asked)
 
     @cached_property
@@ -121,22 +143,49 @@ def simulate_plan(
     trace: Trace,
     conditions: Conditions | None = None,
     calibration: Calibration | None = None,
+    questions: Questions | None = None,
 ) -> Simulation:
-    """Replay a trace on the fleet of a plan, request by request.
+    """Replay a trace on the fleet of a plan, request by request; or solve questions that arrive as its requests do.
 
     Prefixes are cached if the trace names prefix blocks. A request beyond the engine's context is refused, as the
     engine would, and counted.
 
     Raises:
         InputError: an unknown policy, pools that do not pair up, or requests that cannot be simulated.
-        Unsupported: no known link joins the pools of a split service.
+        Unsupported: no known link joins the pools of a split service, or a strategy asks for what is not recorded.
     """
     how = conditions or Conditions()
     replayed = trace.scaled(how.scale) if how.scale != 1 else trace
     blocks = replayed.blocks.tokens if replayed.blocks else 0
     fleet = fleet_of(plan.services, calibration or shipped(), blocks)
-    if how.routing:
-        fleet = replace(fleet, policies=replace(fleet.policies, routing=how.routing, seed=how.seed))
-    asked = calls_of(plan.services, replayed, np.random.default_rng(how.seed))
-    sample_s = replayed.arrival_s[-1] / how.samples if how.samples else 0.0
-    return Simulation(plan, replayed, how, asked, simulate(fleet, asked, float(sample_s)))
+    own = {name: getattr(how, name) for name in ("routing", "batching", "scheduling") if getattr(how, name)}
+    fleet = replace(fleet, policies=replace(fleet.policies, **own, seed=how.seed))
+    rng = np.random.default_rng(how.seed)
+    sample_s = float(replayed.arrival_s[-1] / how.samples) if how.samples else 0.0
+    if questions:
+        # What is asked about a question begins with it, whatever the trace says of prefixes.
+        block = math.lcm(*(replica.table.kv_block_tokens for _, replica in fleet.replicas()))
+        fleet = replace(fleet, prefix_block_tokens=block)
+        solved = solve(fleet, thinking(questions, replayed, rng), _place(plan.services, rng), sample_s)
+        return Simulation(plan, replayed, how, solved.calls, solved.outcome, solved)
+    asked = calls_of(plan.services, replayed, rng)
+    return Simulation(plan, replayed, how, asked, simulate(fleet, asked, sample_s))
+
+
+def thinking(questions: Questions, trace: Trace, rng: np.random.Generator) -> Thinking:
+    """A recorded question for every arrival of a trace: each once, in an order drawn, before any comes again."""
+    known = questions.replay.covered(uses(questions.strategy))
+    if not known.size:
+        raise Unsupported("no question has replies of every model and role, so there is nothing to solve")
+    rounds = [rng.permutation(known) for _ in range(-(-len(trace) // known.size))]
+    chosen = np.concatenate(rounds)[: len(trace)]
+    seed = int(rng.integers(1 << 32))
+    return Thinking(questions.strategy, questions.replay, trace.arrival_s, chosen, questions.budget, seed)
+
+
+def _place(services: Sequence[Service], rng: np.random.Generator) -> Place:
+    """Where a strategy's call goes: as the plan sends its size."""
+    if len(services) == 1:
+        return lambda role, prompt, output: 1
+    sender = Sender(services)
+    return lambda role, prompt, output: 1 + int(sender.services([prompt], [output], rng)[0])

@@ -26,13 +26,13 @@ Event = dict[str, Any]
 
 def perfetto(simulation: Simulation, most_requests: int = MOST_REQUESTS) -> str:
     """The trace as a JSON document; of a longer simulation, its first `most_requests` requests."""
-    written = min(len(simulation.trace), most_requests)
+    written = min(len(simulation.asked), most_requests)
     document = {
         "displayTimeUnit": "ms",
         "otherData": {
             "plan": simulation.plan.name,
             "trace": simulation.trace.source,
-            "requests": len(simulation.trace),
+            "requests": len(simulation.asked),
             "requests_written": written,
         },
         "traceEvents": [*_processes(simulation), *_slices(simulation, written), *_counters(simulation)],

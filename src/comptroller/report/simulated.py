@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
 
 from comptroller.planning.plan import Plan, Service
 from comptroller.planning.simulation import QUANTITIES, Attained, Simulation
-from comptroller.quantities import round_significant
 from comptroller.report.figures import dollars, number, scaled, seconds
 from comptroller.report.planned import devices, layout, objective_name
 from comptroller.report.sheet import Cell, Column, Sheet, right
+from comptroller.report.simulated_figures import (
+    PERCENTS,
+    service_records,
+    solving,
+    spent,
+    spread,
+    token_counts,
+)
 
 NAMES = {"queue_s": "queue", "ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "end to end"}
-PERCENTS = (50, 90, 95, 99)
 
-Record = dict[str, Any]
 
 INSET = "\u00a0\u00a0"
 """Before the name of a part that stands below its whole."""
@@ -27,12 +29,36 @@ INSET = "\u00a0\u00a0"
 
 def headline(simulation: Simulation) -> str:
     """What came of it in one line."""
-    whole = len(simulation.trace)
+    rate = f"at {number(simulation.trace.rate_per_s)}/s"
     share = f"{simulation.attainment:.1%}" if simulation.limits_s else "all"
+    held = f"{share} within the objectives, goodput {number(simulation.goodput_per_s)} req/s"
+    if simulation.solved is None:
+        return f"{len(simulation.trace):,} requests {rate}: {held}"
+    found = solving(simulation)
     return (
-        f"{whole:,} requests at {number(simulation.trace.rate_per_s)} req/s: {share} within the objectives, "
-        f"goodput {number(simulation.goodput_per_s)} req/s"
+        f"{found['questions']:,} questions {rate}: {found['share']:.1%} solved at "
+        f"{dollars(found['usd_per_solved'])} each; {len(simulation.asked):,} calls, {held}"
     )
+
+
+def questions(simulation: Simulation) -> Sheet:
+    """What came of the questions, if it was questions that arrived."""
+    columns = (Column("what", ""), right("value", ""))
+    found = solving(simulation)
+    if not found:
+        return Sheet("Questions", columns, ())
+    rows: tuple[tuple[Cell, ...], ...] = (
+        ("strategy", found["strategy"]),
+        ("questions", found["questions"]),
+        (INSET + "solved", f"{found['share']:.1%}"),
+        (INSET + "calls each", number(found["calls_per_question"])),
+        (INSET + "seconds to the answer, p50", seconds(found["answer_s"]["p50"])),
+        (INSET + "seconds to the answer, p95", seconds(found["answer_s"]["p95"])),
+        ("dollars per solved question", dollars(found["usd_per_solved"])),
+        ("energy per solved question", _joules(found["j_per_solved"])),
+        ("emissions per solved question, CO2e", _grams(found["gco2e_per_solved"])),
+    )
+    return Sheet("Questions", columns, rows)
 
 
 def setting(simulation: Simulation) -> str:
@@ -70,20 +96,9 @@ def latencies(simulation: Simulation) -> Sheet:
     )
     rows = []
     for name in QUANTITIES:
-        values = _spread(simulation, name)
+        values = spread(getattr(simulation.outcome, name))
         rows.append((NAMES[name], *(seconds(value) for value in values.values())))
     return Sheet("Latency", columns, tuple(rows))
-
-
-def _spread(simulation: Simulation, name: str) -> dict[str, float]:
-    """Mean, percentiles and the most of a latency over the requests that have one."""
-    values = getattr(simulation.outcome, name)
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return dict.fromkeys(("mean", *(f"p{p}" for p in PERCENTS), "most"), math.nan)
-    found = np.percentile(values, PERCENTS)
-    percents = {f"p{p}": float(value) for p, value in zip(PERCENTS, found, strict=True)}
-    return {"mean": float(values.mean())} | percents | {"most": float(values.max())}
 
 
 def objectives(simulation: Simulation) -> Sheet:
@@ -127,8 +142,8 @@ def spending(simulation: Simulation) -> Sheet:
         right("per_request", "per request"),
         right("per_good", "per request within"),
     )
-    record = _spent(simulation)
-    requests, good = len(simulation.trace), int(simulation.within.sum())
+    record = spent(simulation)
+    requests, good = len(simulation.asked), int(simulation.within.sum())
     rows: list[tuple[Cell, ...]] = []
     for label, key, whole, show in _LINES:
         value, total = record[key], record[whole]
@@ -159,23 +174,6 @@ _LINES = (
 )
 
 
-def _spent(simulation: Simulation) -> dict[str, float]:
-    """Totals of dollars, joules by phase, idle and waste, and grams; parts add up to their whole."""
-    outcome = simulation.outcome
-    used = float(outcome.requests.usd.sum())
-    return {
-        "usd": outcome.meter_usd,
-        "usd_requests": used,
-        "usd_idle": outcome.meter_usd - used,
-        "j": outcome.meter_j,
-        "j_prefill": float(outcome.requests.j_prefill.sum()),
-        "j_decode": float(outcome.requests.j_decode.sum()),
-        "j_waste": float(outcome.waste_j.sum()),
-        "j_idle": float(outcome.idle_j.sum()),
-        "gco2e": outcome.meter_gco2e,
-    }
-
-
 ENDS = {
     "stop": "done",
     "refused": "refused: longer than the context",
@@ -187,8 +185,8 @@ ENDS = {
 def ends(simulation: Simulation) -> Sheet:
     """How requests ended, and what happened to tokens on the way."""
     counts = simulation.outcome.counts()
-    tokens = _tokens(simulation)
-    rows: list[tuple[Cell, ...]] = [("requests", len(simulation.trace))]
+    tokens = token_counts(simulation)
+    rows: list[tuple[Cell, ...]] = [("requests", len(simulation.asked))]
     rows += [(INSET + words, counts[name]) for name, words in ENDS.items() if counts[name] or name == "stop"]
     rows += [
         (INSET + "of them within all objectives", int(simulation.within.sum())),
@@ -199,18 +197,6 @@ def ends(simulation: Simulation) -> Sheet:
         (INSET + "tokens computed again", tokens["recomputed"]),
     ]
     return Sheet("Requests and tokens", (Column("what", ""), right("count", "count")), tuple(rows))
-
-
-def _tokens(simulation: Simulation) -> dict[str, int]:
-    outcome = simulation.outcome
-    done = outcome.requests
-    return {
-        "prompt": int(simulation.trace.input_tokens.sum()),
-        "cached": int(done.cached.sum()),
-        "output": int(done.generated.sum()),
-        "preemptions": int(done.preemptions.sum()),
-        "recomputed": int(outcome.meters.recomputed_tokens.sum()),
-    }
 
 
 def services(simulation: Simulation) -> Sheet:
@@ -230,7 +216,7 @@ def services(simulation: Simulation) -> Sheet:
     for record in service_records(simulation):
         rows.append(
             (
-                names[record["service"]],
+                names[record["service"]] + f" {record['pool']}" * (record["pool"] != "mixed"),
                 record["replicas"],
                 record["requests"],
                 f"{record['busy']:.0%}",
@@ -255,35 +241,6 @@ def _short(service: Service) -> str:
     return f"{devices(pool) // pool.replicas} {pool.accelerator} {layout(pool)}"
 
 
-def service_records(simulation: Simulation) -> list[Record]:
-    """Per service: replicas, requests, busy share, share within the objectives, tails, mean power."""
-    outcome, found = simulation.outcome, []
-    owner = [s.name for s, replica in outcome.fleet.replicas() for _ in range(replica.ranks)]
-    sent = simulation.calls.text("service")
-    for service in outcome.fleet.services:
-        ranks = np.array([name == service.name for name in owner])
-        mine = sent == service.name
-        joules = float((outcome.meters.step_j + outcome.idle_j)[ranks].sum())
-        found.append(
-            {
-                "service": service.name,
-                "replicas": len(service.replicas),
-                "requests": int(mine.sum()),
-                "busy": float(outcome.meters.busy_s[ranks].mean() / outcome.horizon_s),
-                "within": float(simulation.within[mine].mean()) if mine.any() else math.nan,
-                "ttft_p95_s": _tail(outcome.ttft_s[mine]),
-                "tpot_p95_s": _tail(outcome.tpot_s[mine]),
-                "w": joules / outcome.horizon_s,
-            }
-        )
-    return found
-
-
-def _tail(values: Any) -> float:
-    values = values[np.isfinite(values)]
-    return float(np.percentile(values, 95)) if values.size else math.nan
-
-
 def routings(simulations: Sequence[Simulation]) -> Sheet:
     """The same requests under several routings, side by side."""
     columns = (
@@ -299,7 +256,7 @@ def routings(simulations: Sequence[Simulation]) -> Sheet:
     )
     rows: list[tuple[Cell, ...]] = []
     for one in simulations:
-        ttft, tpot, tokens = _spread(one, "ttft_s"), _spread(one, "tpot_s"), _tokens(one)
+        ttft, tpot, tokens = spread(one.outcome.ttft_s), spread(one.outcome.tpot_s), token_counts(one)
         good = int(one.within.sum())
         rows.append(
             (
@@ -319,54 +276,4 @@ def routings(simulations: Sequence[Simulation]) -> Sheet:
 
 def sheets(simulation: Simulation) -> tuple[Sheet, ...]:
     """All tables of one simulation, in the order of reading."""
-    return tuple(make(simulation) for make in (latencies, objectives, spending, ends, services))
-
-
-def record(simulation: Simulation) -> Record:
-    """A simulation as a document: raw figures in SI, six significant digits, unknown ones as None."""
-    spent, good = _spent(simulation), int(simulation.within.sum())
-    requests = len(simulation.trace)
-    figures: Record = {
-        "plan": simulation.plan.name,
-        "trace": simulation.trace.source,
-        "scale": simulation.conditions.scale,
-        "routing": simulation.routing,
-        "requests": requests,
-        "dropped": simulation.trace.dropped,
-        "rate_per_s": simulation.trace.rate_per_s,
-        "horizon_s": simulation.outcome.horizon_s,
-        "ends": simulation.outcome.counts(),
-        "within": good,
-        "attainment": simulation.attainment,
-        "goodput_per_s": simulation.goodput_per_s,
-        "latency": {name: _spread(simulation, name) for name in QUANTITIES},
-        "objectives": [
-            {
-                "quantity": entry.objective.quantity,
-                "quantile": entry.objective.quantile,
-                "most_s": entry.objective.most_s,
-                "planned_s": entry.objective.predicted_s.value,
-                "simulated_s": entry.seen_s,
-                "share": entry.share,
-                "holds": entry.holds,
-            }
-            for entry in simulation.attained()
-        ],
-        "tokens": _tokens(simulation),
-        "spent": spent,
-        "per_request": {key: spent[key] / requests for key in ("usd", "j", "gco2e")},
-        "per_request_within": {key: spent[key] / good if good else math.nan for key in ("usd", "j", "gco2e")},
-        "services": service_records(simulation),
-    }
-    rounded: Record = _rounded(figures)
-    return rounded
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_rounded(inner) for inner in value]
-    if isinstance(value, float):
-        return round_significant(value) if math.isfinite(value) else None
-    return value
+    return tuple(make(simulation) for make in (questions, latencies, objectives, spending, ends, services))

@@ -36,6 +36,7 @@ HINTS = {
     "others is carried by them.",
     "ends": "Every request ends in exactly one state; tokens are counted once.",
     "services": "Busy is the share of the time in which a step ran.",
+    "questions": "Scored by the record. What the unsolved took is paid for by the solved.",
     "routing": "The same requests on the same fleet.",
 }
 
@@ -83,6 +84,7 @@ def timeline(simulation: Simulation, beside: Sequence[Simulation] = ()) -> str:
     body = [
         _header(simulation),
         _figures(simulation, shown),
+        section("Questions", simulated.questions(simulation), HINTS["questions"]),
         section("Routing", simulated.routings((simulation, *beside)), HINTS["routing"]),
         section("Objectives", simulated.objectives(simulation), HINTS["objectives"]),
         section("Latency", simulated.latencies(simulation), HINTS["latency"]),

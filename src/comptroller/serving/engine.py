@@ -18,7 +18,17 @@ from comptroller.serving.jit import COMPILED, cache_folder
 from comptroller.serving.jobs import check, fill, parents_of
 from comptroller.serving.outcome import Outcome, Series, meters_of
 from comptroller.serving.policies.view import COLUMNS, KV, QUEUED, WRONG_RANK
-from comptroller.serving.state import CANCELS, FOREVER, REQUEST, TICKS_PER_S, Reason, State, records, ticks
+from comptroller.serving.state import (
+    CANCELS,
+    FOREVER,
+    REQUEST,
+    TICKS_PER_S,
+    Reason,
+    Row,
+    State,
+    records,
+    ticks,
+)
 from comptroller.serving.twin import Twin
 from comptroller.work.call import Calls
 
@@ -130,11 +140,11 @@ class Engine:
         while self._kernel_to(until) == Reason.SAMPLE:
             self._sample()
         clock = self._world.clock[0]
-        ended = []
+        ended, following = [], self._world.results["slot"]
         request = int(clock.out_first)
         while request >= 0:
             ended.append(request)
-            request = int(self._world.results[request].slot)
+            request = int(following[request])
         clock.out_first = -1
         return np.array(ended, np.int64)
 
@@ -157,6 +167,10 @@ class Engine:
             self._add_slots(2)
         self._cancels.clear()
         return int(reason)
+
+    def row(self, request: int) -> Any:
+        """What became of a request that has ended."""
+        return Row(*self._world.results[request].item())
 
     def run(self) -> Outcome:
         """What came of everything submitted, once nothing is left to happen."""
@@ -266,11 +280,15 @@ def simulate(fleet: Fleet, calls: Calls, sample_s: float = 0.0) -> Outcome:
     >>> simulate(Fleet.uniform(linear(), 1), calls).ttft_s.round(4).tolist()
     [0.0082, 0.0104]
     """
-    world: Engine | Twin
-    try:
-        world = Engine(fleet, sample_s)
-    except Unsupported as why:
-        world = Twin(fleet, sample_s)
-        print(f"{why}; this takes a while", file=sys.stderr, flush=True)
+    world = engine_of(fleet, sample_s)
     world.submit(calls)
     return world.run()
+
+
+def engine_of(fleet: Fleet, sample_s: float = 0.0) -> Engine | Twin:
+    """The engine, or where it cannot run the fleet the twin, which says so."""
+    try:
+        return Engine(fleet, sample_s)
+    except Unsupported as why:
+        print(f"{why}; this takes a while", file=sys.stderr, flush=True)
+        return Twin(fleet, sample_s)

@@ -22,6 +22,7 @@ from comptroller.serving.state import (
     OVER,
     START,
     TICKS_PER_S,
+    Row,
     State,
     records,
     ticks,
@@ -106,6 +107,10 @@ class Twin:
         if not 0 <= request < len(self.calls):
             raise InputError(f"cancel: no request {request}; there are {len(self.calls)}")
         self._cancels.append(self.calls[request])
+
+    def row(self, request: int) -> Any:
+        """As `Engine.row`."""
+        return Row(*results_of([self.calls[request]])[0].item())
 
     def run(self) -> Outcome:
         """As `Engine.run`."""
@@ -390,7 +395,5 @@ class Twin:
 
     def outcome(self) -> Outcome:
         """As `Engine.outcome`."""
-        results = results_of(self.calls)
-        return Outcome(
-            self.fleet, jobs_of(self._jobs), results, meters(self.ranks), self.now_s, tuple(self._series)
-        )
+        jobs, results = jobs_of(self._jobs), results_of(self.calls)
+        return Outcome(self.fleet, jobs, results, meters(self.ranks), self.now_s, tuple(self._series))

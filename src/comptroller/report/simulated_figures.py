@@ -1,0 +1,176 @@
+"""A simulation in figures: what the tables show and `--json` prints, raw and in SI."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from comptroller.costs.inference_units import per_solved
+from comptroller.planning.simulation import QUANTITIES, Simulation
+from comptroller.quantities import round_significant
+from comptroller.report.perfetto import power_w
+from comptroller.serving.state import Pool
+
+PERCENTS = (50, 90, 95, 99)
+POOLS = {Pool.MIXED: "mixed", Pool.PROMPT: "prefill", Pool.TOKEN: "decode"}
+
+Record = dict[str, Any]
+
+
+def solving(simulation: Simulation) -> Record:
+    """What came of questions: how many were solved, what a solved one took of everything the fleet used, its seconds.
+
+    The unsolved are paid for by the solved; infinite where none is.
+    """
+    solved, outcome = simulation.solved, simulation.outcome
+    if solved is None:
+        return {}
+    whole = {"usd": outcome.meter_usd, "j": outcome.meter_j, "gco2e": outcome.meter_gco2e}
+    return {
+        "strategy": simulation.asked.names["strategy"][0],
+        "questions": int(solved.score.size),
+        "solved": float(solved.score.sum()),
+        "share": float(solved.score.mean()),
+        **{f"{name}_per_solved": per_solved(amount, solved.score) for name, amount in whole.items()},
+        "calls_per_question": len(simulation.asked) / solved.score.size,
+        "answer_s": spread(solved.answer_s),
+    }
+
+
+def series(simulation: Simulation) -> Record:
+    """The time series over all ranks: requests waiting and running, tokens in cache, watts since the sample before."""
+    samples = simulation.outcome.series
+    watts = [float(power_w(simulation, a, b).sum()) for a, b in pairwise(samples)]
+    return {
+        "at_s": [sample.at_s for sample in samples],
+        "waiting": [int(sample.queued.sum()) for sample in samples],
+        "running": [int(sample.running.sum()) for sample in samples],
+        "kv_tokens": [float(sample.kv_tokens.sum()) for sample in samples],
+        "w": [math.nan, *watts] if samples else [],
+    }
+
+
+def spread(values: Any) -> dict[str, float]:
+    """Mean, percentiles and the most of a latency over those that have one."""
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return dict.fromkeys(("mean", *(f"p{p}" for p in PERCENTS), "most"), math.nan)
+    found = np.percentile(values, PERCENTS)
+    percents = {f"p{p}": float(value) for p, value in zip(PERCENTS, found, strict=True)}
+    return {"mean": float(values.mean())} | percents | {"most": float(values.max())}
+
+
+def spent(simulation: Simulation) -> dict[str, float]:
+    """Totals of dollars, joules by phase, idle and waste, and grams; parts add up to their whole."""
+    outcome = simulation.outcome
+    used = float(outcome.requests.usd.sum())
+    return {
+        "usd": outcome.meter_usd,
+        "usd_requests": used,
+        "usd_idle": outcome.meter_usd - used,
+        "j": outcome.meter_j,
+        "j_prefill": float(outcome.requests.j_prefill.sum()),
+        "j_decode": float(outcome.requests.j_decode.sum()),
+        "j_waste": float(outcome.waste_j.sum()),
+        "j_idle": float(outcome.idle_j.sum()),
+        "gco2e": outcome.meter_gco2e,
+    }
+
+
+def token_counts(simulation: Simulation) -> dict[str, int]:
+    """Tokens of all calls by what became of them, and preemptions."""
+    outcome = simulation.outcome
+    done = outcome.requests
+    return {
+        "prompt": int(simulation.asked["input_tokens"].sum()),
+        "cached": int(done.cached.sum()),
+        "output": int(done.generated.sum()),
+        "preemptions": int(done.preemptions.sum()),
+        "recomputed": int(outcome.meters.recomputed_tokens.sum()),
+    }
+
+
+def service_records(simulation: Simulation) -> list[Record]:
+    """Per service, or pool of a split one: replicas, requests, busy share, share within the objectives, tails, mean
+    power."""
+    fleet = simulation.outcome.fleet
+    owners = [(s.name, r.pool) for s, r in fleet.replicas() for _ in range(r.ranks)]
+    replicas = Counter((service.name, replica.pool) for service, replica in fleet.replicas())
+    return [
+        {"service": part[0], "pool": POOLS[part[1]], "replicas": replicas[part]}
+        | _of_ranks(simulation, part, np.array([owner == part for owner in owners]))
+        for part in dict.fromkeys(owners)
+    ]
+
+
+def _of_ranks(simulation: Simulation, part: tuple[str, Pool], ranks: Any) -> Record:
+    outcome, (service, pool) = simulation.outcome, part
+    mine = simulation.calls.text("service") == service
+    if pool != Pool.MIXED:
+        ran = outcome.requests.prompt_rank if pool == Pool.PROMPT else outcome.requests.token_rank
+        mine = np.append(ranks, False)[ran]
+    joules = float((outcome.meters.step_j + outcome.idle_j)[ranks].sum())
+    return {
+        "requests": int(mine.sum()),
+        "busy": float(outcome.meters.busy_s[ranks].mean() / outcome.horizon_s),
+        "within": float(simulation.within[mine].mean()) if mine.any() else math.nan,
+        "ttft_p95_s": spread(outcome.ttft_s[mine])["p95"],
+        "tpot_p95_s": spread(outcome.tpot_s[mine])["p95"],
+        "w": joules / outcome.horizon_s,
+    }
+
+
+def record(simulation: Simulation) -> Record:
+    """A simulation as a document: raw figures in SI, six significant digits, unknown ones as None."""
+    used, good = spent(simulation), int(simulation.within.sum())
+    requests = len(simulation.asked)
+    figures: Record = {
+        "plan": simulation.plan.name,
+        "trace": simulation.trace.source,
+        "scale": simulation.conditions.scale,
+        "routing": simulation.routing,
+        "requests": requests,
+        "dropped": simulation.trace.dropped,
+        "rate_per_s": simulation.trace.rate_per_s,
+        "horizon_s": simulation.outcome.horizon_s,
+        "ends": simulation.outcome.counts(),
+        "within": good,
+        "attainment": simulation.attainment,
+        "goodput_per_s": simulation.goodput_per_s,
+        "latency": {name: spread(getattr(simulation.outcome, name)) for name in QUANTITIES},
+        "objectives": [
+            {
+                "quantity": entry.objective.quantity,
+                "quantile": entry.objective.quantile,
+                "most_s": entry.objective.most_s,
+                "planned_s": entry.objective.predicted_s.value,
+                "simulated_s": entry.seen_s,
+                "share": entry.share,
+                "holds": entry.holds,
+            }
+            for entry in simulation.attained()
+        ],
+        "tokens": token_counts(simulation),
+        "spent": used,
+        "per_request": {key: used[key] / requests for key in ("usd", "j", "gco2e")},
+        "per_request_within": {key: used[key] / good if good else math.nan for key in ("usd", "j", "gco2e")},
+        "services": service_records(simulation),
+        "questions": solving(simulation) or None,
+        "series": series(simulation),
+    }
+    rounded: Record = _rounded(figures)
+    return rounded
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    if isinstance(value, float):
+        return round_significant(value) if math.isfinite(value) else None
+    return value

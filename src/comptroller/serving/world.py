@@ -1,0 +1,227 @@
+"""The simulated world: evidence answers, the fleet's clock runs, and strategies create their calls while it does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.errors import InputError, Unsupported
+from comptroller.quantities import Cost, Tokens
+from comptroller.serving.engine import Engine, Job, engine_of
+from comptroller.serving.fleet import Fleet
+from comptroller.serving.outcome import Outcome
+from comptroller.serving.state import State
+from comptroller.serving.twin import Twin
+from comptroller.strategies.drive import Drive, Orders
+from comptroller.strategies.protocol import UNLIMITED, Ask, Budget, Finish, Reply, Strategy
+from comptroller.strategies.replay import Checker, Replay, ReplayWorld
+from comptroller.strategies.spelling import spell
+from comptroller.work.call import Calls
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+Place = Callable[[str, int, int], int]
+"""Where a call goes: (role, prompt tokens, output tokens) -> 0 any, else one more than the service's place."""
+
+
+def anywhere(role: str, prompt: int, output: int) -> int:
+    """To whichever service the router takes."""
+    return 0
+
+
+@dataclass(frozen=True, eq=False)
+class Thinking:
+    """Questions over time: when each arrives, which of the evidence it is, how it is solved, and on what budget.
+
+    A budget in seconds ends a run at that moment; one in tokens, dollars or joules is looked at when a call ends.
+    """
+
+    strategy: Strategy
+    replay: Replay
+    arrival_s: Floats
+    question: Ints
+    budget: Budget = UNLIMITED
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.arrival_s.shape != self.question.shape or not self.question.size:
+            raise InputError("questions over time: as many arrivals as questions, at least one of each")
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """What came of it. calls: every call that was made, `request` its question's place; outcome: what came of the
+    calls. score, answer_s: of each question, NaN where it was never scored; seconds from arrival to answer."""
+
+    calls: Calls
+    outcome: Outcome
+    score: Floats
+    answer_s: Floats
+
+
+class _Run(NamedTuple):
+    number: int
+    drive: Drive
+    world: ReplayWorld
+
+
+class _Asked(NamedTuple):
+    run: _Run
+    ask: Ask
+    reply: Reply
+
+
+def solve(fleet: Fleet, thinking: Thinking, place: Place = anywhere, sample_s: float = 0.0) -> Solved:
+    """Every question solved by the strategy on the fleet; calls on one question share the blocks of its prompt.
+
+    Raises:
+        Unsupported: the strategy asks for what is not recorded, or the record lacks tokens.
+    """
+    return _World(fleet, thinking, place, sample_s).solved()
+
+
+class _World:
+    def __init__(self, fleet: Fleet, thinking: Thinking, place: Place, sample_s: float) -> None:
+        self._fleet, self._thinking, self._place = fleet, thinking, place
+        self._engine: Engine | Twin = engine_of(fleet, sample_s)
+        self._going: dict[int, _Asked] = {}
+        self._ids: dict[Ask, int] = {}
+        self._asked: list[_Asked] = []
+        self._jobs: list[Job] = []
+        self._deadlines: list[tuple[float, int, _Run]] = []
+        self._prefix: dict[int, tuple[int, int]] = {}
+        count = thinking.question.size
+        self._score, self._answer_s = np.full(count, np.nan), np.full(count, np.nan)
+
+    def solved(self) -> Solved:
+        """Play all questions to their end."""
+        for number in range(self._thinking.question.size):
+            self._begin(number)
+        while True:
+            while self._deadlines and self._deadlines[0][2].drive.settled:
+                heappop(self._deadlines)
+            until_s = self._deadlines[0][0] if self._deadlines else math.inf
+            ended = self._engine.advance(until_s)
+            for request in ended.tolist():
+                self._end(request)
+            if not ended.size:
+                if not self._deadlines:
+                    break
+                self._expire(heappop(self._deadlines)[2])
+        return Solved(self._calls(), self._engine.outcome(), self._score, self._answer_s)
+
+    def _begin(self, number: int) -> None:
+        thinking = self._thinking
+        question, start_s = int(thinking.question[number]), float(thinking.arrival_s[number])
+        rng = np.random.default_rng([thinking.seed, number])
+        drive = Drive(thinking.strategy, thinking.replay.questions[question], thinking.budget, rng, start_s)
+        run = _Run(number, drive, thinking.replay.world(question))
+        if drive.deadline_s < math.inf:
+            heappush(self._deadlines, (drive.deadline_s, number, run))
+        self._obey(run, drive.start(), start_s)
+
+    def _obey(self, run: _Run, orders: Orders, at_s: float) -> None:
+        asked = [_Asked(run, ask, run.world.reply(ask, at_s)) for ask in orders.begin]
+        jobs = [self._job(each, at_s) for each in asked]
+        for request, each in zip(self._engine.ask(jobs), asked, strict=True):
+            self._going[request] = each
+            self._ids[each.ask] = request
+        self._asked += asked
+        self._jobs += jobs
+        for ask in orders.cut:
+            self._engine.cancel(self._ids[ask])
+        if run.drive.answer is not None and math.isnan(self._answer_s[run.number]):
+            self._answer_s[run.number] = at_s - run.drive.start_s
+            self._score[run.number] = run.world.score(run.drive.answer)
+
+    def _job(self, asked: _Asked, at_s: float) -> Job:
+        run, ask, reply = asked
+        if isinstance(self._thinking.replay.roles[ask.role], Checker):
+            return Job(at_s, wait_s=reply.done_s - at_s)
+        tokens = reply.cost.tokens
+        read = float(tokens.input + tokens.cached + tokens.cache_write)
+        made = float(tokens.output + tokens.reasoning)
+        if not math.isfinite(read + made):
+            raise Unsupported(f"the role {ask.role!r} has replies whose tokens are not recorded")
+        prompt, output = max(1, round(read)), max(1, round(made))
+        base, blocks = self._blocks(run.number, prompt)
+        return Job(
+            at_s,
+            session=run.number,
+            blocks=base,
+            prompt=prompt,
+            output=output,
+            predicted=output,
+            block_count=blocks,
+            service=self._place(ask.role, prompt, output),
+        )
+
+    def _blocks(self, number: int, prompt: int) -> tuple[int, int]:
+        """Where the prefix blocks of a question stand and how many of them a prompt holds."""
+        size = self._fleet.prefix_block_tokens
+        if not size or isinstance(self._engine, Twin):
+            return 0, 0
+        if number not in self._prefix:
+            ids = np.arange(prompt // size) + (number << 20)
+            self._prefix[number] = self._engine.add_blocks(ids), ids.size
+        base, count = self._prefix[number]
+        return base, min(count, prompt // size)
+
+    def _end(self, request: int) -> None:
+        """A call is over: its reply goes to who asked."""
+        run, _, reply = self._going.pop(request)
+        row, now_s, tokens = self._engine.row(request), self._engine.now_s, reply.cost.tokens
+        if row.state != State.DONE:
+            finish: Finish = "refused" if row.state == State.REFUSED else "cancelled"
+            reply = replace(reply, finish=finish, content="", answer=None, score=math.nan, logprobs=None)
+            tokens = Tokens(row.computed, row.cached, output=row.generated)
+        joules = row.j_prefill + row.j_decode + row.j_waste
+        cost = Cost(row.device_s, tokens, math.nan, math.nan, joules, row.usd, math.nan)
+        self._obey(run, run.drive.feed(replace(reply, cost=cost, done_s=now_s)), now_s)
+
+    def _expire(self, run: _Run) -> None:
+        """The seconds of a run are up."""
+        if run.drive.answer is None:
+            run.drive.now_s = self._engine.now_s
+            self._obey(run, run.drive.expire(), self._engine.now_s)
+
+    def _calls(self) -> Calls:
+        """What was asked, as call records."""
+        roles = _coded(each.ask.role for each in self._asked)
+        questions = _coded(each.run.drive.question.id for each in self._asked)
+        names = {
+            "role": roles[0],
+            "question": questions[0],
+            "strategy": (spell(self._thinking.strategy),),
+            "service": ("", *(service.name for service in self._fleet.services)),
+        }
+        of = {name: [getattr(job, name) for job in self._jobs] for name in Job._fields}
+        parents = [each.ask.after.ask if each.ask.after else None for each in self._asked]
+        return Calls.of(
+            names,
+            None,
+            request=[each.run.number for each in self._asked],
+            parent=[-1 if ask is None else self._ids.get(ask, -1) for ask in parents],
+            role=roles[1],
+            question=questions[1],
+            session=of["session"],
+            service=of["service"],
+            arrival_s=of["arrival_s"],
+            wait_s=of["wait_s"],
+            input_tokens=of["prompt"],
+            output_tokens=of["output"],
+        )
+
+
+def _coded(texts: Iterable[str]) -> tuple[tuple[str, ...], list[int]]:
+    """Distinct texts, and the place of each among them."""
+    places: dict[str, int] = {}
+    codes = [places.setdefault(text, len(places)) for text in texts]
+    return tuple(places), codes
