@@ -84,12 +84,17 @@ class Ground:
 
 
 class Joint:
-    """A ground made ready to be solved again and again for changing goals."""
+    """A ground made ready to be solved again and again for changing goals.
 
-    def __init__(self, ground: Ground) -> None:
+    counts: how often each question counts, in a half or a resample of them; once each, if not given.
+    """
+
+    def __init__(self, ground: Ground, counts: Floats | None = None) -> None:
         self.ground = ground
         tasks, task = ground.choices.tasks, ground.choices.task
         of_class = np.stack([task == number for number in range(len(tasks))]).astype(float)
+        if counts is not None:
+            of_class = of_class * counts
         self._mean = of_class / of_class.sum(axis=1, keepdims=True)
         self.score = np.stack([self._mean @ way.option.score for way in ground.ways], axis=1)
         self.usd = np.stack([self._mean @ way.usd(len(task)) for way in ground.ways], axis=1)

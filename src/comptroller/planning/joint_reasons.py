@@ -172,28 +172,19 @@ def held_out(problem: JointProblem) -> float | None:
     found = joint.ground.choices
     order = np.random.default_rng([problem.workload.seed, 2]).permutation(len(found.task))
     ranked = order[np.argsort(found.task[order], kind="stable")]
-    half = np.zeros(len(found.task), bool)
-    half[ranked[::2]] = True
+    half = np.zeros(len(found.task))
+    half[ranked[::2]] = 1.0
     values = []
-    for told in (half, ~half):
-        if len(np.unique(found.task[told])) < len(found.tasks):
+    for told in (half, 1 - half):
+        if len(np.unique(found.task[told > 0])) < len(found.tasks):
             return None
         try:
-            chosen = _on(joint, told).solve(problem.goal)
+            chosen = Joint(joint.ground, told).solve(problem.goal)
         except Infeasible:
             return None
-        judged = _on(joint, ~told)
+        judged = Joint(joint.ground, 1 - told)
         values.append(float(joint.ground.weight @ (judged.score * chosen.share).sum(axis=1)))
     return short(float(np.mean(values)))
-
-
-def _on(joint: Joint, rows: npt.NDArray[np.bool_]) -> Joint:
-    """The same ground on some of the questions."""
-    ground = joint.ground
-    part = ground.choices.take(rows)
-    taken = {id(old): new for old, new in zip(ground.choices.options, part.options, strict=True)}
-    ways = tuple(replace(way, option=taken[id(way.option)]) for way in ground.ways)
-    return Joint(replace(ground, choices=part, ways=ways))
 
 
 def _greedy(joint: Joint) -> dict[str, tuple[float, float | None]]:

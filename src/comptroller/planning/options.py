@@ -73,25 +73,6 @@ class Choices:
     tasks: tuple[str, ...]
     options: tuple[Option, ...]
 
-    def take(self, rows: npt.NDArray[np.bool_]) -> Choices:
-        """Only some of the questions."""
-        place = np.cumsum(rows) - 1
-        options = tuple(_taken(option, rows, place) for option in self.options)
-        return Choices(self.evidence, self.question[rows], self.task[rows], self.tasks, options)
-
-
-def _taken(option: Option, rows: npt.NDArray[np.bool_], place: Ints) -> Option:
-    asked = option.asked
-    kept = rows[asked.question]
-    part = Asked(
-        place[asked.question[kept]],
-        asked.arm[kept],
-        asked.input_tokens[kept],
-        asked.output_tokens[kept],
-        asked.usd[kept],
-    )
-    return Option(option.strategy, option.roles, option.score[rows], part)
-
 
 def choices(quality: Quality, models: Sequence[str], evidence: Evidence, rejected: Rejected) -> Choices:
     """Every strategy at every point of its grid, played by every arm, or by every pair from a cheap to a dear one.

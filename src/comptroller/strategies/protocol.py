@@ -187,12 +187,16 @@ UNLIMITED = Budget()
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked. `prepared` is a reply made beforehand on the question's context, to go on from."""
+    """What is asked. `prepared` is a reply made beforehand on the question's context, to go on from.
+
+    task: the domain it belongs to, empty where nobody says.
+    """
 
     id: str
     content: str = ""
     context: str = ""
     prepared: Reply | None = None
+    task: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ class Replay:
         self, evidence: Evidence, roles: Mapping[str, Service | Checker], seed: int | None = None
     ) -> None:
         self.evidence, self.roles, self.seed = evidence, dict(roles), seed
-        self.questions = tuple(Question(item.id, item.text) for item in evidence.items)
+        self.questions = tuple(Question(item.id, item.text, task=item.task) for item in evidence.items)
         services = [role for role in roles.values() if isinstance(role, Service)]
         self._arms = {service.arm: evidence.arm(service.arm) for service in services}
         self._prices = {arm: recorded_price(evidence, number) for arm, number in self._arms.items()}
