@@ -51,6 +51,7 @@ class Ledger:
         self.engine, self.clock = engine, clock
         self._name = engine.url.render_as_string()
         self._lock = threading.RLock()
+        self._ids = threading.Lock()
         self._last_id = 0
         self._pen: Pen | None = None
         self._alive: Lock | None = None
@@ -112,8 +113,9 @@ class Ledger:
 
     def new_id(self) -> int:
         """An id for a call or a request: 63 bits, larger than the last, unlike any of another writer."""
-        with self._lock:
-            tail = self.pen.segment & ((1 << ID_BITS) - 1)
+        pen = self._pen or self.pen
+        with self._ids:  # a commit on its way to the disk holds up no id
+            tail = pen.segment & ((1 << ID_BITS) - 1)
             ticks = max(self.clock() - EPOCH_US, (self._last_id >> ID_BITS) + 1)
             self._last_id = ticks << ID_BITS | tail
             return self._last_id

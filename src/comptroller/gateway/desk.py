@@ -10,13 +10,14 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import nan
 from typing import Any, Protocol, TypeVar
 
 from comptroller.books.postings import Posting, Quote, Release, Reserve, Settle
 from comptroller.costs.rating import PUSD, Receipt, Usage
 from comptroller.errors import LedgerError, Unsupported
+from comptroller.gateway.conversation import capped, most_tokens, prompt_bound
 from comptroller.gateway.events import FINISH, Piece, Reading
 from comptroller.gateway.problems import UpstreamError
 from comptroller.gateway.service import Replica, Resting, Service
@@ -53,21 +54,51 @@ class Books(Protocol):
 class Order:
     """A call that is to be made.
 
-    path, body: as the service gets them, its model excepted.  call: who asks, and what for.  services: the first
-    choice and the fallbacks.  affinity: what decides among replicas.  prompt_tokens, output_tokens: at most;
-    None where there is no known end.  estimate_pusd: expected.  plan: digest of the plan it belongs to.
+    path: "chat/completions", "completions" or "embeddings".  body: of the request, which each service gets in its own
+    way.  size: bytes of the request, which bound its prompt.  call: who asks, and what for.  services: the first
+    choice and the fallbacks.  affinity: what decides among replicas.  estimate_pusd: what it is expected to cost.
+    plan: digest of the plan it belongs to.  attempts: every try that is over.
     """
 
     path: str
     body: Json
+    size: int
     call: Call
     services: tuple[Service, ...]
+    stream: bool = False
     affinity: str = ""
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
-    choices: int = 1
     estimate_pusd: int | None = None
     plan: str = ""
+    attempts: list[Attempt] = field(default_factory=list)
+
+    @property
+    def choices(self) -> int:
+        """How many generations it asks for."""
+        prompt = self.body.get("prompt")
+        many = len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
+        return many * int(self.body.get("best_of") or self.body.get("n") or 1)
+
+    def body_for(self, service: Service) -> Json:
+        """The body as a service gets it: its model, its cap, and the wish for usage."""
+        config = service.config
+        body = {name: value for name, value in self.body.items() if name != "comptroller"}
+        body["model"] = service.model
+        if self.path == "embeddings":
+            return body
+        body = capped(body, config.max_output_tokens)
+        if self.stream and config.usage:
+            body["stream_options"] = (body.get("stream_options") or {}) | {"include_usage": True}
+            if config.running_usage:
+                body["stream_options"] |= {"continuous_usage_stats": True}
+                body["timings_per_token"] = True
+        return body
+
+    def worst_pusd(self, service: Service, body: Json) -> int | None:
+        """The most it may cost there."""
+        context = service.config.context_tokens
+        prompt = prompt_bound(body, self.size, context)
+        output = 0 if self.path == "embeddings" else most_tokens(body) or context
+        return service.tariff.worst_pusd(prompt, output, self.choices)
 
 
 class Attempt:
@@ -82,6 +113,7 @@ class Attempt:
             service=service.id,
             started_s=time.time(),
         )
+        self.body = order.body_for(service)
         self.receipt: Receipt | None = None
         self.usage: Usage | None = None
         self.open = False
@@ -95,7 +127,7 @@ class Attempt:
             BudgetExceeded, LedgerError: nothing may be spent.
         """
         order, desk = self.order, self.desk
-        worst = self.service.tariff.worst_pusd(order.prompt_tokens, order.output_tokens, order.choices)
+        worst = order.worst_pusd(self.service, self.body)
         self.open = True
         self.replica.busy += 1
         try:
@@ -119,6 +151,7 @@ class Attempt:
         if not self.open:
             return
         self._leave()
+        self.order.attempts.append(self)
         energy = self.meter.end(reading.timings if reading else None)
         call = replace(self.call, finish=finish, first_s=self.first_s, last_s=time.time())
         if not billable:
@@ -285,8 +318,8 @@ class Desk:
             UpstreamError: no attempt worked.  BudgetExceeded, LedgerError, Problem: none was made.
         """
 
-        async def work(attempt: Attempt, body: Json) -> Json:
-            reply = await attempt.replica.backend.send(order.path, body)
+        async def work(attempt: Attempt) -> Json:
+            reply = await attempt.replica.backend.send(order.path, attempt.body)
             _settle_whole(attempt, reply)
             return reply
 
@@ -299,13 +332,13 @@ class Desk:
             UpstreamError: no attempt worked.  BudgetExceeded, LedgerError, Problem: none was made.
         """
 
-        async def work(attempt: Attempt, body: Json) -> Stream:
-            return await Stream(attempt, attempt.replica.backend.stream(order.path, body)).begin()
+        async def work(attempt: Attempt) -> Stream:
+            return await Stream(attempt, attempt.replica.backend.stream(order.path, attempt.body)).begin()
 
         stream, _ = await self._tried(order, work)
         return stream
 
-    async def _tried(self, order: Order, work: Callable[[Attempt, Json], Awaitable[T]]) -> tuple[T, Attempt]:
+    async def _tried(self, order: Order, work: Callable[[Attempt], Awaitable[T]]) -> tuple[T, Attempt]:
         number, last = 0, None
         for service in order.services:
             for turn in range(service.config.attempts):
@@ -323,14 +356,14 @@ class Desk:
         raise last
 
     async def _try(
-        self, order: Order, service: Service, number: int, work: Callable[[Attempt, Json], Awaitable[T]]
+        self, order: Order, service: Service, number: int, work: Callable[[Attempt], Awaitable[T]]
     ) -> tuple[T, Attempt]:
         replica = service.replica(order.affinity)
         await service.queue.enter()
         attempt = Attempt(self, order, service, replica, number)
         await attempt.reserve()
         try:
-            return await work(attempt, order.body | {"model": service.model}), attempt
+            return await work(attempt), attempt
         except UpstreamError as error:
             attempt.failed(error)
             raise
@@ -359,18 +392,19 @@ def _settle_whole(attempt: Attempt, reply: Json) -> None:
     ends = {str(item.get("finish_reason")) for item in choices}
     finish: Finish = "length" if "length" in ends else FINISH.get(next(iter(ends), "stop"), "stop")
     reading = Reading()
-    reading.counted = least_tokens(choices, attempt.order)
+    reading.counted = least_tokens(choices, attempt.body)
     reading.timings = reply.get("timings")
     attempt.first_s = time.time()
     attempt.replica.breaker.succeeded()
     attempt.close(finish, said if isinstance(said, dict) else None, reading=reading)
 
 
-def least_tokens(choices: list[Json], order: Order) -> int:
+def least_tokens(choices: list[Json], body: Json) -> int:
     """Tokens that there must be at least: all permitted in a choice that was cut for its length, one in another.
 
     A server that reports the usage of one of n choices is found out by it (llama.cpp did, with n=4).
     """
-    if len(choices) < 2 or order.output_tokens is None:
+    most = most_tokens(body)
+    if len(choices) < 2 or most is None:
         return 0
-    return sum(order.output_tokens if item.get("finish_reason") == "length" else 1 for item in choices)
+    return sum(most if item.get("finish_reason") == "length" else 1 for item in choices)

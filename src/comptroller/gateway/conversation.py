@@ -1,0 +1,163 @@
+"""From the asks of a strategy to the bodies of requests: turns of a chat, or the text of a completion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from comptroller.strategies.protocol import SAMPLED, Ask, Prefill, Reply
+
+Json = dict[str, Any]
+
+JUDGE = "Is the answer above correct? Check it step by step, then say: yes or no."
+"""Asked of a role that judges a reply and was given no words of its own."""
+OWN = frozenset({"messages", "prompt", "model", "stream", "stream_options", "n", "best_of", "comptroller"})
+"""Fields that the gateway fills in itself."""
+
+
+def most_tokens(body: Json) -> int | None:
+    """The longest generation that a request permits; None where it does not say."""
+    found = body.get("max_completion_tokens") or body.get("max_tokens")
+    return int(found) if found else None
+
+
+def capped(body: Json, most: int | None) -> Json:
+    """A request with a generation of at most so many tokens, under the name that it uses itself."""
+    asked = most_tokens(body)
+    if most is None or (asked is not None and asked <= most):
+        return body
+    name = "max_completion_tokens" if body.get("max_completion_tokens") else "max_tokens"
+    return body | {name: most}
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What a client sent, from which every ask of a strategy is made.
+
+    path: "chat/completions" or "completions".  body: as it came.  reminder: added to the last turn, if any.
+    """
+
+    path: str
+    body: Json
+    reminder: str = ""
+
+    @property
+    def question(self) -> str:
+        """The last words of the user: what strategies take for the question."""
+        if self.path == "completions":
+            return str(self.body["prompt"])
+        turns = [turn for turn in self.body["messages"] if turn.get("role") == "user"]
+        return text_of(turns[-1].get("content")) if turns else ""
+
+    def body_of(self, ask: Ask, number: int) -> Json:
+        """The body of an ask, the `number`-th of its run: a seed is counted up from the client's."""
+        chat = self.path != "completions"
+        body = {name: value for name, value in self.body.items() if name not in OWN}
+        body |= {"messages": self.turns(ask)} if chat else {"prompt": self.text(ask)}
+        if ask.sampling != SAMPLED or "temperature" not in body:
+            body["temperature"] = ask.sampling.temperature
+        if ask.sampling.top_p != 1.0:
+            body["top_p"] = ask.sampling.top_p
+        if isinstance(body.get("seed"), int):
+            body["seed"] += number
+        if ask.effort:
+            body["reasoning_effort"] = ask.effort
+        if ask.stop:
+            own = body.get("stop") or []
+            body["stop"] = [*([own] if isinstance(own, str) else own), *ask.stop]
+        if chat and body["messages"][-1]["role"] == "assistant":
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
+        return capped(body, ask.max_tokens)
+
+    def goes_on(self, ask: Ask) -> bool:
+        """Whether an ask continues the model's own unfinished turn."""
+        return self.path != "completions" and self.turns(ask)[-1]["role"] == "assistant"
+
+    def turns(self, ask: Ask) -> list[Json]:
+        """The messages of an ask: those of the client, and what was said since."""
+        chain = _chain(ask)
+        turns: list[Json] = []
+        for each, reply in chain:
+            self._put(turns, each)
+            if reply is not None and reply.content:
+                _say(turns, reply.content)
+        return turns
+
+    def _put(self, turns: list[Json], ask: Ask) -> None:
+        if not turns:
+            turns += self._opening(ask.content)
+        elif isinstance(ask.content, Prefill) or (not ask.content and ask.after and not _judges(ask)):
+            _say(turns, str(ask.content))
+        elif ask.content or _judges(ask):
+            turns.append({"role": "user", "content": ask.content or JUDGE})
+
+    def _opening(self, content: str) -> list[Json]:
+        """The client's messages, the last words of the user replaced if others are asked."""
+        turns = [dict(turn) for turn in self.body["messages"]]
+        last = max((at for at, turn in enumerate(turns) if turn.get("role") == "user"), default=None)
+        if last is None:
+            return [*turns, *([{"role": "user", "content": content}] if content else [])]
+        if content != self.question:
+            turns[last]["content"] = content
+        elif self.reminder and isinstance(turns[last]["content"], str):
+            turns[last]["content"] += f"\n\n{self.reminder}"
+        return turns
+
+    def text(self, ask: Ask) -> str:
+        """The prompt of an ask: the client's, and what was said since."""
+        text = ""
+        for each, reply in _chain(ask):
+            said = each.content or (JUDGE if _judges(each) else "")
+            text += ("\n\n" if text and said and not isinstance(said, Prefill) else "") + said
+            text += reply.content if reply else ""
+        return text
+
+
+def _chain(ask: Ask) -> Sequence[tuple[Ask, Reply | None]]:
+    """The asks before one and their replies, oldest first, the ask itself last."""
+    found: list[tuple[Ask, Reply | None]] = [(ask, None)]
+    while (parent := found[-1][0].after) is not None:
+        found.append((parent.ask, parent))
+    return found[::-1]
+
+
+def _judges(ask: Ask) -> bool:
+    """Whether an ask without words of its own wants a verdict, not more of the text it comes after."""
+    return not ask.content and ask.after is not None and ask.role != ask.after.ask.role
+
+
+def _say(turns: list[Json], words: str) -> None:
+    """Adds to the turn of the assistant, or begins one."""
+    if turns and turns[-1]["role"] == "assistant":
+        turns[-1]["content"] = (turns[-1].get("content") or "") + words
+    else:
+        turns.append({"role": "assistant", "content": words})
+
+
+def text_of(content: Any) -> str:
+    """The text of a message, whose content may be parts.
+
+    >>> text_of([{"type": "text", "text": "2+2?"}, {"type": "image_url", "image_url": {}}])
+    '2+2?'
+    """
+    if isinstance(content, list):
+        return "\n".join(str(part["text"]) for part in content if isinstance(part.get("text"), str))
+    return content or ""
+
+
+def prompt_bound(body: Json, size: int, context_tokens: int | None) -> int | None:
+    """The most tokens a prompt may have: a token is a byte or longer, so the size of the request bounds it.
+
+    Pictures, sounds and files that are fetched from elsewhere have no such bound; the context has the last word.
+    """
+    turns = body.get("messages")
+    parts = (part for turn in turns or () for part in _parts(turn))
+    if any(part.get("type", "text") not in ("text", "refusal", "output_text") for part in parts):
+        return context_tokens
+    return size if context_tokens is None else min(size, context_tokens)
+
+
+def _parts(turn: Json) -> list[Json]:
+    content = turn.get("content")
+    return content if isinstance(content, list) else []

@@ -1,0 +1,277 @@
+"""The live world: real backends answer the asks of a strategy, the wall clock runs.
+
+The core of `strategies.drive` decides what is asked, cut and booked; here its orders are carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from math import inf, nan
+from typing import Any
+
+from comptroller.costs.carbon import Energy
+from comptroller.costs.rating import PUSD, Usage
+from comptroller.errors import BudgetExceeded, ComptrollerError, LedgerError, Unsupported
+from comptroller.gateway.checking import score, verdict
+from comptroller.gateway.config import CheckerConfig, GuardConfig
+from comptroller.gateway.conversation import Conversation
+from comptroller.gateway.desk import Attempt, Desk, Order, Stream
+from comptroller.gateway.formats import Checker
+from comptroller.gateway.guard import Guard
+from comptroller.gateway.problems import Problem
+from comptroller.gateway.service import Service
+from comptroller.quantities import Cost, Tokens
+from comptroller.strategies.drive import Drive, Orders, Played, total
+from comptroller.strategies.protocol import Ask, Finish, Reply
+from comptroller.work.call import Call
+
+Json = dict[str, Any]
+Choose = Callable[[str], tuple[Service, ...]]
+"""Role -> the service that plays it and its fallbacks."""
+
+CHECKER = "checker"
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who plays, and how replies are read.
+
+    choose: role -> services.  answer: what of a reply is compared.  checker: judges where no model does.
+    scored: whether samples are judged without being asked for.  logprobs: whether their likelihood is needed.
+    affinity: what decides among replicas.  plan: digest of the plan that the run belongs to.
+    """
+
+    choose: Choose
+    answer: Callable[[str], str | None]
+    checker: Checker | None = None
+    checkers: Mapping[str, CheckerConfig] = field(default_factory=dict)
+    scored: bool = False
+    logprobs: bool = False
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    stop_repetition: bool | None = None
+    affinity: str = ""
+    plan: str = ""
+
+
+def mentions(strategy: Any, word: str) -> bool:
+    """Whether a strategy, or one inside it, has a parameter of this value.
+
+    >>> from comptroller.strategies.spelling import parse
+    >>> mentions(parse("difficulty_gate(slow=best_of_n(by=likelihood))"), "likelihood")
+    True
+    """
+    if not is_dataclass(strategy):
+        return bool(strategy == word)
+    return any(mentions(getattr(strategy, item.name), word) for item in fields(strategy))
+
+
+class Live:
+    """Answers the asks of one run.
+
+    call: whose calls they are.  size: bytes of the request.  attempts: every try that was made.
+    """
+
+    def __init__(self, desk: Desk, talk: Conversation, cast: Cast, call: Call, size: int) -> None:
+        self.desk, self.talk, self.cast, self.call, self.size = desk, talk, cast, call, size
+        self.attempts: list[Attempt] = []
+        self.streams: dict[Ask, Stream] = {}
+        self.found: list[str] = []
+        self.error: ComptrollerError | None = None
+        self.progress: Callable[[], None] = lambda: None
+        self.clock = time.monotonic()
+        self._asked = 0
+
+    def now_s(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self.clock
+
+    async def reply(self, ask: Ask) -> Reply:
+        """The reply to an ask; cancelling it cuts the call, which is booked and returned as far as it went."""
+        started_s = self.now_s()
+        if ask.role == CHECKER and self.cast.checker is not None and self.cast.checker.model is None:
+            return await self._checked(ask, started_s)
+        made: list[Attempt] = []
+        try:
+            reply = await self._generated(ask, made)
+        except asyncio.CancelledError:
+            reply = Reply(ask, "cancelled")
+        except (BudgetExceeded, LedgerError, Problem) as error:
+            self.error = error
+            reply = Reply(ask, "budget" if isinstance(error, BudgetExceeded) else "failed")
+        finally:
+            self.streams.pop(ask, None)
+        self.attempts += made
+        cost = total(attempt.cost for attempt in made if attempt.receipt is not None)
+        return replace(reply, cost=cost, started_s=started_s, done_s=self.now_s())
+
+    async def _checked(self, ask: Ask, started_s: float) -> Reply:
+        """The verdict of a checker on the reply it comes after."""
+        assert self.cast.checker is not None and ask.after is not None
+        try:
+            found = await score(self.cast.checker, ask.after.content, self.cast.checkers)
+        except asyncio.CancelledError:
+            return Reply(ask, "cancelled", started_s=started_s, done_s=self.now_s())
+        except Unsupported as error:
+            self.error = error
+            return Reply(ask, "failed", started_s=started_s, done_s=self.now_s())
+        return Reply(ask, "stop", score=found, started_s=started_s, done_s=self.now_s())
+
+    async def _generated(self, ask: Ask, made: list[Attempt]) -> Reply:
+        order = self._order(ask, made)
+        stream = await self.desk.stream(order)
+        self.streams[ask] = stream
+        guard = Guard(self.cast.guard, self.cast.stop_repetition)
+        text: list[str] = []
+        logs: list[float] = []
+        finish: Finish | None = None
+        try:
+            while (pieces := await stream.next()) is not None:
+                for choice in (choice for piece in pieces for choice in piece.chunk.choices):
+                    said = choice.text if choice.delta is None else choice.delta.content
+                    text.append(said or "")
+                    if choice.logprobs is not None:
+                        logs += choice.logprobs.values
+                self.progress()
+                if guard.ends(pieces, stream.reading):
+                    finish = "length"
+                    break
+        finally:
+            await stream.close(finish or "cancelled", guard.found)
+        if guard.found:
+            self.found.append(guard.found)
+        return await self._read(ask, finish or stream.reading.finish or "stop", "".join(text), logs)
+
+    async def _read(self, ask: Ask, finish: Finish, content: str, logs: list[float]) -> Reply:
+        """A generated text as a reply: its answer, and its score where somebody gives one."""
+        judged = nan
+        if self.cast.scored and ask.after is None and self.cast.checker is not None:
+            judged = await score(self.cast.checker, content, self.cast.checkers)
+        elif ask.role not in ("solver", "reviser"):
+            judged = verdict(content)
+        answer = self.cast.answer(content) if content else None
+        return Reply(ask, finish, content, answer, judged, tuple(logs) or None)
+
+    def _order(self, ask: Ask, made: list[Attempt]) -> Order:
+        services = self.cast.choose(ask.role)
+        first = services[0].config
+        body = self.talk.body_of(ask, self._asked)
+        self._asked += 1
+        if self.talk.goes_on(ask) and not first.prefill:
+            raise Problem(
+                400, f"the strategy goes on from a model's own words, which {services[0].id} does not take; "
+                "set prefill = true if it does", "unsupported", "comptroller.strategy",
+            )  # fmt: skip
+        if self.cast.logprobs:
+            body["logprobs"] = True if self.talk.path != "completions" else 1
+        call = replace(self.call, call=self.desk.books.new_id(), role=ask.role, arrival_s=time.time())
+        grown = self.size + sum(len(reply.content) * 4 for reply in _replies(ask))
+        return Order(
+            self.talk.path, body | {"stream": True}, grown, call, services, stream=True, affinity=self.cast.affinity,
+            plan=self.cast.plan, attempts=made,
+        )  # fmt: skip
+
+    def pending(self) -> list[Cost]:
+        """What running calls have taken for certain: the tokens that arrived, at their price."""
+        return [_least(stream) for stream in self.streams.values()]
+
+
+def _replies(ask: Ask) -> list[Reply]:
+    found, at = [], ask.after
+    while at is not None:
+        found.append(at)
+        at = at.ask.after
+    return found
+
+
+def _least(stream: Stream) -> Cost:
+    counted = stream.reading.counted
+    receipt = stream.attempt.service.tariff.receipt(Usage(0, counted), Energy())
+    usd = 0.0 if receipt.pusd is None else receipt.pusd / PUSD
+    return Cost(tokens=Tokens(output=counted), usd=usd)
+
+
+async def run(drive: Drive, world: Live) -> Played:
+    """Runs a drive to its end over real backends.
+
+    Raises:
+        Problem: nothing came of it, for the reason of the last call that failed.
+    """
+    tasks: dict[asyncio.Task[Reply], Ask] = {}
+    spent = asyncio.Event()
+    if drive.meter.limited:
+        world.progress = lambda: _note(drive, world, spent)
+    try:
+        await _play(drive, world, tasks, spent)
+    except Unsupported as error:
+        raise Problem(502, str(error), "unsupported") from error
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert drive.answer is not None
+    if world.error is not None and drive.answer.reply is None:
+        raise world.error
+    return Played(
+        drive.question, drive.answer, tuple(drive.replies), world.now_s(), drive.expired, drive.asked
+    )
+
+
+def _note(drive: Drive, world: Live, spent: asyncio.Event) -> None:
+    if drive.meter.over(world.pending()):
+        spent.set()
+
+
+async def _play(
+    drive: Drive, world: Live, tasks: dict[asyncio.Task[Reply], Ask], spent: asyncio.Event
+) -> None:
+    orders = await asyncio.to_thread(drive.start)
+    alarm = asyncio.create_task(_alarm(drive, world, spent))
+    try:
+        while True:
+            _obey(orders, world, tasks)
+            if drive.settled:
+                return
+            waits: set[asyncio.Task[Any]] = {*tasks, *(() if alarm.done() else (alarm,))}
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            orders = Orders()
+            if alarm.done() and not drive.expired:
+                _add(orders, drive.expire())
+            came = [_result(task, tasks.pop(task), world) for task in list(tasks) if task.done()]
+            for reply in sorted(came, key=lambda reply: reply.done_s):
+                _add(orders, await asyncio.to_thread(drive.feed, reply))
+    finally:
+        alarm.cancel()
+
+
+def _result(task: asyncio.Task[Reply], ask: Ask, world: Live) -> Reply:
+    """The reply of a task; one that was cut before it began has none of its own."""
+    now = world.now_s()
+    return Reply(ask, "cancelled", started_s=now, done_s=now) if task.cancelled() else task.result()
+
+
+def _add(orders: Orders, more: Orders) -> None:
+    orders.begin += more.begin
+    orders.cut += more.cut
+
+
+async def _alarm(drive: Drive, world: Live, spent: asyncio.Event) -> None:
+    """Ends when the budget is: by the clock, or by what running calls have taken."""
+    left_s = drive.deadline_s - world.now_s()
+    try:
+        async with asyncio.timeout(None if left_s == inf else left_s):
+            await spent.wait()
+    except TimeoutError:
+        return
+
+
+def _obey(orders: Orders, world: Live, tasks: dict[asyncio.Task[Reply], Ask]) -> None:
+    """Begins and cuts calls."""
+    for ask in orders.begin:
+        tasks[asyncio.create_task(world.reply(ask))] = ask
+    cut = set(orders.cut)
+    for task, ask in tasks.items():
+        if ask in cut:
+            task.cancel()
