@@ -12,7 +12,7 @@ from comptroller.errors import InputError, RecordError
 from comptroller.serving.engine import Engine, Job, simulate
 from comptroller.serving.fleet import Fleet, Policies, Replica, Service, Telemetry
 from comptroller.serving.jobs import calls_of
-from comptroller.serving.layouts import pipelined, shared, speculative
+from comptroller.serving.layouts import shared, speculative
 from comptroller.serving.state import Pool
 from comptroller.serving.ticks import linear
 from comptroller.work.call import Calls
@@ -144,13 +144,6 @@ def test_what_the_host_cannot_hold_is_recomputed() -> None:
     assert recomputed[0] == recomputed[300] > 0 == recomputed[10_000]
 
 
-def test_a_pipeline_fills_with_microbatches() -> None:
-    assert pipelined(TABLE, 4, 1).decode_step_s(8, 0) == pytest.approx(TABLE.decode_step_s(8, 0))
-    assert pipelined(TABLE, 4, 10_000).decode_step_s(8, 0) == pytest.approx(
-        TABLE.decode_step_s(8, 0) / 4, rel=1e-3
-    )
-
-
 def test_ranks_in_lockstep_wait_for_the_slowest() -> None:
     """A short request steps as slowly as the long prompt on the other rank."""
     pair = simulate(one(Replica(TABLE, ranks=2)), calls([10, 4000], [2, 1]))
@@ -254,7 +247,6 @@ def test_bad_rows_are_named_and_nothing_is_simulated() -> None:
         (lambda: Policies(bound=0.5), "at least 1"),
         (lambda: one(Replica(TABLE), prefix_block_tokens=100), "no multiple of 16"),
         (lambda: shared(TABLE, 1.0), "between 0 and 1"),
-        (lambda: pipelined(TABLE, 0, 1), "at least 1"),
         (lambda: replace(TABLE, mixed_s=TABLE.mixed_s * 0), "positive time"),
         (lambda: replace(TABLE, pair_knots=TABLE.pair_knots + 1), "first pair knot must be 0"),
     ],

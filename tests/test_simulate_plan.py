@@ -193,6 +193,30 @@ def test_pools_share_the_rent_by_devices_and_price() -> None:
     assert usd[0] / usd[1] == pytest.approx(plan.services[0].price.usd_per_device_h / 1.0)
 
 
+@pytest.mark.parametrize("cut", [{"pp": 2}, {"tp": 4}, {"dp": 2}, {"tp": 1, "pp": 2, "dp": 2}])
+def test_every_layout_is_simulated(cut: dict[str, int]) -> None:
+    document = split(2, 2).model_dump(mode="json")
+    for pool in document["services"][0]["deployment"]["pools"]:
+        pool.update(cut)
+    found = simulate_plan(Plan.model_validate(document), TRACE)
+    assert found.outcome.counts()["stop"] == len(TRACE)
+    assert found.outcome.meter_usd == pytest.approx(
+        split(2, 2).services[0].usd_per_h * found.outcome.horizon_s / 3600, rel=1e-9
+    )
+    assert len(found.outcome.meters.steps) == 4 * cut.get("dp", 1)
+
+
+def test_pools_of_a_split_service_are_told_apart() -> None:
+    found = simulate_plan(split(2, 2), TRACE)
+    prefill, decode = record(found)["services"]
+    assert (prefill["pool"], decode["pool"]) == ("prefill", "decode")
+    assert prefill["requests"] == decode["requests"] == len(TRACE)
+    assert 0 < prefill["busy"] < 1 and 0 < decode["busy"] < 1
+    assert prefill["w"] + decode["w"] == pytest.approx(
+        found.outcome.meter_j / found.outcome.horizon_s, rel=1e-5
+    )
+
+
 def test_a_lone_pool_of_prompts_is_refused() -> None:
     document = split().model_dump(mode="json")
     del document["services"][0]["deployment"]["pools"][1]

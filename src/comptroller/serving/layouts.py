@@ -1,4 +1,4 @@
-"""Replicas made from step tables: speculative decoding, pipelines, and stores shared by two engines."""
+"""Replicas made from step tables: speculative decoding, and stores shared by two engines."""
 
 from __future__ import annotations
 
@@ -46,33 +46,6 @@ def _line(knots: Floats, values: Floats, x: float) -> float:
     left = int(np.clip(np.searchsorted(knots, x, side="right") - 1, 0, knots.size - 2))
     slope = (values[left + 1] - values[left]) / (knots[left + 1] - knots[left])
     return float(values[left] + slope * (x - knots[left]))
-
-
-def pipelined(table: StepTable, stages: int, microbatches: int) -> StepTable:
-    """The step table of a pipeline, from one whose steps pass through all stages one after another.
-
-    A step split into m microbatches over p equal stages takes (m + p - 1) / (m p) of the time of passing
-    through the stages in turn; the rest, (p - 1) / (m + p - 1) of it, is the bubble. Energy stays, but for
-    the idle power of the bubble. Source: the schedule of GPipe (Huang et al.).
-
-    Raises:
-        InputError: fewer than one stage or microbatch.
-
-    >>> from comptroller.serving.ticks import linear
-    >>> round(pipelined(linear(), 4, 8).decode_step_s(10, 0) / linear().decode_step_s(10, 0), 4)
-    0.3438
-    """
-    if stages < 1 or microbatches < 1:
-        raise InputError(f"pipeline: {stages} stages, {microbatches} microbatches; both must be at least 1")
-    share = (microbatches + stages - 1) / (microbatches * stages)
-    bubble_w = table.idle_w * (stages - 1) / (microbatches + stages - 1)
-    times = {name: getattr(table, f"{name}_s") * share for name in ("decode", "mixed", "pair")}
-    joules = {name: getattr(table, f"{name}_j") + bubble_w * value for name, value in times.items()}
-    return replace(
-        table,
-        **{f"{name}_s": value for name, value in times.items()},
-        **{f"{name}_j": value for name, value in joules.items()},
-    )
 
 
 def shared(table: StepTable, prompt_share: float, storage: int = 0) -> tuple[Replica, Replica]:
