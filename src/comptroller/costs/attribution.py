@@ -88,12 +88,12 @@ def attribute(meter: Metered, work: Work) -> Shares:
     call, window, part = _overlaps(meter.edges_s, work.start_s, work.end_s)
     whole = work.prefill + work.decode
     weight = part * whole[call]
-    sums = np.bincount(window, weight, len(meter.amount))
-    active = np.where(sums > 0, meter.amount - np.minimum(meter.amount, meter.floor), 0.0)
-    taken = np.bincount(call, active[window] * _ratio(weight, sums[window]), len(whole))
+    sums = np.bincount(window, weight, len(meter.amount)).astype(float)
+    idle = np.where(sums > 0, np.minimum(meter.amount, meter.floor), meter.amount)
+    taken = np.bincount(call, (meter.amount - idle)[window] * _ratio(weight, sums[window]), len(whole))
     useful = taken * (1.0 - work.wasted)
     prefill = useful * _ratio(work.prefill, whole)
-    return Shares(prefill, useful - prefill, taken * work.wasted, float(meter.amount.sum() - active.sum()))
+    return Shares(prefill, useful - prefill, taken * work.wasted, float(idle.sum()))
 
 
 def _ratio(part: Array, whole: Array) -> Array:
