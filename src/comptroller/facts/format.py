@@ -23,12 +23,15 @@ class Element:
 
     kind: `float` (sign + exponent_bits + mantissa_bits), `int` (two's complement or unsigned),
     `ternary`, or `codebook` (an index into 2**bits values). bits may be fractional for packed ternary.
+    values: of a codebook, ascending.  lattice: of a codebook of vectors, its table in the package gguf.
     """
 
     kind: Literal["float", "int", "ternary", "codebook"]
     bits: Annotated[float, Field(gt=0, le=64)]
     exponent_bits: int | None = None
     mantissa_bits: int | None = None
+    values: tuple[float, ...] = ()
+    lattice: str = ""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -36,12 +39,18 @@ class Level:
     """A level of scaling: `bits` of metadata (scale, and zero point if any) for every `block` elements.
 
     block 0 means one per channel or tensor: its bits vanish per element.
+    across: blocks run along a row (0: the row), cover a square tile, or run over the whole tensor.
+    fit: the scale takes the largest magnitude to the largest element, the largest magnitude with its sign to the
+    lowest element, or the mean magnitude to 1.  power: which way a power-of-two scale is rounded.
     """
 
     block: Annotated[int, Field(ge=0)]
     scale: Literal["f32", "f16", "bf16", "e8m0", "e4m3", "ue5m3", "int6", "int8", "int4"]
     scale_bits: Annotated[float, Field(ge=0)]
     zero_bits: float = 0.0
+    across: Literal["row", "tile", "tensor"] = "row"
+    fit: Literal["absmax", "signed", "absmean"] = "absmax"
+    power: Literal["floor", "ceil"] = "floor"
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -61,6 +70,8 @@ class Format:
     arithmetic: the matrix-unit arithmetic that multiplies it natively, if any exists.
     native_families: accelerator families whose units take the format itself (empty: every accelerator with a
     rate for `arithmetic`).  keep, of: N:M sparsity (keep of every `of` elements are stored, with an index).
+    ties: how elements half way between two values are rounded.  coded_with: elements are coded with the scale as
+    stored, or with the exact one before it is rounded (llama.cpp).
     """
 
     id: str
@@ -74,6 +85,8 @@ class Format:
     kernels: tuple[Kernel, ...] = ()
     roles: tuple[Literal["weights", "activations", "kv"], ...] = ("weights",)
     rotation: Literal["none", "hadamard"] = "none"
+    ties: Literal["even", "away", "up"] = "even"
+    coded_with: Literal["stored", "exact"] = "stored"
     keep: int = 1
     of: int = 1
     note: str = ""

@@ -1,0 +1,249 @@
+"""How much a format loses: measured on samples, and in closed form from a distribution.
+
+QSNR = 10 log10(E[x^2] / E[(x - q(x))^2]), in dB: the signal over the noise of quantisation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from comptroller.errors import Unsupported
+from comptroller.facts.format import Format
+from comptroller.numerics.grid import Floats, Grid, grid
+from comptroller.numerics.quantise import round_trip
+from comptroller.numerics.rotation import rotate, rotation_size
+from comptroller.numerics.scales import Statistic, scales_of
+
+Array = npt.NDArray[np.float64]
+
+PHASES = 16
+"""Sizes within an octave over which power-of-two scales are averaged."""
+
+
+def qsnr_db(x: Floats, fmt: Format) -> float:
+    """Measured QSNR of a tensor in a format, dB; infinite where nothing is lost."""
+    noise = np.square(x - round_trip(x, fmt), dtype=np.float64).sum()
+    return 10 * math.log10(np.square(x, dtype=np.float64).sum() / noise) if noise else math.inf
+
+
+def integer_qsnr_db(top: float, crest: float, block: int) -> float:
+    """QSNR of symmetric integers up to `top` in blocks with an exact scale, dB.
+
+    QSNR = 10 log10(12 M^2 / k^2 * g / (g - 1)): steps of amax / M, uniform noise, none on the largest.
+
+    top: M, the largest code.  crest: k = sqrt(E[amax^2] / E[x^2]) of blocks.  block: g, elements of a block.
+
+    >>> round(integer_qsnr_db(127, 2.3885, 32), 2)
+    45.44
+    """
+    return 10 * math.log10(12 * top**2 / crest**2 * block / (block - 1))
+
+
+def crest_factor(x: Floats, block: int) -> float:
+    """k = sqrt(E[amax^2] / E[x^2]) of the blocks of a tensor.
+
+    >>> crest_factor(np.array([[1.0, -1.0, 1.0, 1.0]], np.float32), 4)
+    1.0
+    """
+    blocks = x.reshape(-1, block).astype(np.float64)
+    return float(np.sqrt(np.square(np.abs(blocks).max(axis=1)).mean() / np.square(blocks).mean()))
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Cumulative moments 0, 1, 2 of a magnitude below each of a list of points, cut off at `most`."""
+
+    at: Array
+    below: Array
+    most: float
+
+    def between(self, edges: Array) -> Array:
+        """Moments of each interval of ascending edges, (3, intervals), of a distribution that ends at `most`."""
+        points = np.append(edges.clip(max=self.most), self.most)
+        found = np.stack([np.interp(points, self.at, row) for row in self.below])
+        return np.diff(found[:, :-1], axis=1) / max(float(found[0, -1]), 1e-300)
+
+    @property
+    def second(self) -> float:
+        """E[x^2]."""
+        return float(self.between(np.array([0.0, self.most]))[2, 0])
+
+    @classmethod
+    def of(cls, distribution: Any, most: float) -> Moments:
+        """Of a symmetric distribution of scipy.stats, by the trapezoid rule."""
+        at = np.concatenate([[0.0], np.geomspace(most * 1e-6, most, 30000)])
+        density = 2 * distribution.pdf(at)
+        steps = np.diff(at) / 2
+        curves = (density * at**k for k in range(3))
+        below = [np.concatenate([[0.0], np.cumsum((y[1:] + y[:-1]) * steps)]) for y in curves]
+        return cls(at, np.stack(below), most)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """What blocks hold: groups of blocks by their largest element.
+
+    largest, weight: of groups.  others: moments of the other magnitudes of a group, per element.
+    block: elements.  whole: the largest of the tensor.
+    """
+
+    largest: Array
+    weight: Array
+    others: tuple[Moments, ...]
+    block: int
+    whole: float
+
+    @property
+    def power(self) -> float:
+        """E[x^2] per element."""
+        rest = np.array([moments.second for moments in self.others])
+        return float(self.weight @ (np.square(self.largest) + (self.block - 1) * rest)) / self.block
+
+
+def spread_of(distribution: Any, block: int, elements: float = 2.0**24, groups: int = 96) -> Spread:
+    """Independent draws of a symmetric distribution of scipy.stats, in blocks.
+
+    The largest of a block has the distribution function F^g, F that of a magnitude; the others follow the magnitude
+    cut off at the largest.  elements: of the tensor, which bounds its largest.
+
+    >>> from scipy.stats import norm
+    >>> round(math.sqrt(float(np.square((s := spread_of(norm(), 32)).largest) @ s.weight)), 2)
+    2.39
+    """
+    whole = float(distribution.isf(0.5 / elements))
+    every = Moments.of(distribution, whole)
+    tails = 1 - np.geomspace(1 / groups, block / elements, groups)
+    share = np.unique(np.concatenate([np.linspace(0, 1, groups + 1)[:-1], tails, [1.0]]))
+    middle = (share[1:] + share[:-1]) / 2
+    largest = np.interp(middle ** (1 / block), every.below[0] / every.below[0, -1], every.at)
+    others = tuple(Moments(every.at, every.below, float(m)) for m in largest)
+    return Spread(largest, np.diff(share), others, block, whole)
+
+
+def spread_in(x: Floats, block: int, groups: int = 32) -> Spread:
+    """The blocks of a tensor by the phase of their largest element within its octave.
+
+    What a block loses relative to its largest element depends on the phase only, if scales are powers of two, and
+    not even on that if they are exact; so blocks of all sizes share a group, each with the weight of its power.
+    """
+    blocks = np.sort(np.abs(x.reshape(-1, block).astype(np.float64)), axis=1)
+    blocks = blocks[blocks[:, -1] > 0]
+    mantissa = np.frexp(blocks[:, -1])[0]
+    blocks = blocks[np.argsort(mantissa)]
+    cuts = [cut for cut in np.array_split(blocks, groups) if len(cut)]
+    seen = [_group(cut) for cut in cuts]
+    weight = [len(cut) / len(blocks) * power for cut, (power, _) in zip(cuts, seen, strict=True)]
+    largest = np.array([moments.most for _, moments in seen])
+    whole = float(blocks[:, -1].max())
+    return Spread(largest, np.array(weight), tuple(moments for _, moments in seen), block, whole)
+
+
+def _group(cut: Array) -> tuple[float, Moments]:
+    """Power of a group in units of its representative, and moments of the others relative to their largest."""
+    top = cut[:, -1:]
+    octave = np.frexp(math.sqrt(np.square(top).mean()))[1]
+    most = float(np.ldexp(np.frexp(top)[0].mean(), octave))
+    ratio = (cut[:, :-1] / top * most).reshape(-1)
+    weight = np.repeat(np.square(top[:, 0]), cut.shape[1] - 1)
+    order = np.argsort(ratio)
+    ratio, weight = ratio[order], weight[order] / weight.sum()
+    below = np.stack([np.append(0.0, np.cumsum(weight * ratio**k)) for k in range(3)])
+    return float(np.square(top / most).mean()), Moments(np.append(0.0, ratio), below, most)
+
+
+def predicted_qsnr_db(fmt: Format, spread: Spread) -> float:
+    """QSNR of a block format from what its blocks hold, without quantising anything, dB.
+
+    noise(m) = sum over the values c of the grid of integral (x - c s)^2 p(x | |x| < m) dx, over the reals nearest to
+    c s, s = s(m) the stored scale of a block with largest element m; averaged over m, the largest counted apart.
+    It takes saturation, subnormals and the rounding of scales in; INT v.s. FP (arXiv 2510.25602) approximates it.
+
+    Raises:
+        Unsupported: zero points, scales by the mean, sparsity and lattices have no such form here; measure them.
+    """
+    level = fmt.levels[0] if fmt.levels else None
+    plain = level and level.fit != "absmean" and not level.zero_bits and fmt.of == 1
+    if not level or not plain or (fmt.element.kind == "codebook" and not fmt.element.values):
+        raise Unsupported(
+            f"{fmt.id}: no closed form (zero points, sparsity, sketches); measure it on samples"
+        )
+    cells = grid(fmt.element, level.fit)
+    scale = _scales(fmt, cells, spread)
+    pairs = zip(scale, spread.largest, spread.others, strict=True)
+    noise = np.array([_noise(cells, s, m, others, spread.block) for s, m, others in pairs])
+    return 10 * math.log10(spread.power / float(spread.weight @ noise))
+
+
+def _scales(fmt: Format, cells: Grid, spread: Spread) -> Array:
+    """Stored scales of the groups, with one more block that holds the largest of the tensor."""
+    largest = np.append(spread.largest, spread.whole).astype(np.float32)
+    found = scales_of(fmt, cells, Statistic(largest, -largest, largest), len(largest))
+    return np.abs(found.scale[:-1].astype(np.float64))
+
+
+def _noise(cells: Grid, scale: float, largest: float, others: Moments, block: int) -> float:
+    """Mean squared error per element of a block; half of the elements on either side of zero."""
+    if scale == 0:
+        return float(largest**2 + (block - 1) * others.second) / block
+    values = cells.values() * scale
+    edges = np.concatenate([[-np.inf], (values[1:] + values[:-1]) / 2, [np.inf]])
+    total = 0.0
+    for sign in (1.0, -1.0):
+        kept = np.sort(sign * edges).clip(0)
+        points = values if sign > 0 else -values[::-1]
+        mass, first, second = others.between(kept)
+        total += float((second - 2 * points * first + points**2 * mass).sum()) / 2
+    peak = float(np.abs(np.abs(values) - largest).min())
+    return ((block - 1) * total + peak**2) / block
+
+
+def planted(crest: float, block: int) -> Spread:
+    """Gaussian blocks whose largest element is `crest` times their root mean square, of any size in an octave.
+
+    crest: between that of a uniform block, sqrt(g / (1 + (g - 1) / 3)), and sqrt(g).
+    """
+    every = Moments.of(norm(), 12.0)
+
+    def excess(largest: float) -> float:
+        rest = Moments(every.at, every.below, largest).second
+        return largest / math.sqrt((largest**2 + (block - 1) * rest) / block) - crest
+
+    largest = float(brentq(excess, 1e-3, 1e3))
+    factors = 2.0 ** (np.arange(PHASES) / PHASES)
+    others = tuple(
+        Moments(every.at * f, every.below * [[1], [f], [f * f]], min(largest, 12.0) * f) for f in factors
+    )
+    return Spread(largest * factors, factors**-2 / PHASES, others, block, 2 * largest)
+
+
+def crossover(integers: Format, floats: Format) -> float | None:
+    """The crest factor of Gaussian blocks from which floats lose less than integers; None if they never do.
+
+    Both formats have the same block. A block of g cannot exceed a crest factor of sqrt(g).
+    """
+    block = integers.levels[0].block
+
+    def gain(crest: float) -> float:
+        spread = planted(crest, block)
+        return predicted_qsnr_db(integers, spread) - predicted_qsnr_db(floats, spread)
+
+    crests = np.linspace(math.sqrt(block / (1 + (block - 1) / 3)) * 1.005, math.sqrt(block) * 0.99, 60)
+    gains = [gain(float(crest)) for crest in crests]
+    turns = (i for i, (one, other) in enumerate(pairwise(gains)) if one > 0 >= other)
+    turn = next(turns, None)
+    return None if turn is None else float(brentq(gain, crests[turn], crests[turn + 1], xtol=1e-3))
+
+
+def hadamard_effect(x: Floats, fmt: Format) -> tuple[float, float]:
+    """Crest factors of the blocks of a tensor before and after the rotation that fits the format."""
+    size = rotation_size(x.shape[-1], fmt)
+    block = fmt.levels[0].block if fmt.levels and fmt.levels[0].block else x.shape[-1]
+    return crest_factor(x, block), crest_factor(rotate(x, size), block)
