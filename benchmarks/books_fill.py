@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
-from comptroller.books.postings import Posting
 from comptroller.books.ledger import Ledger, Quote, Reserve, Settle
+from comptroller.books.postings import Posting
 from comptroller.costs.carbon import Energy
 from comptroller.costs.rating import Receipt
 from comptroller.work.call import Call
@@ -27,27 +27,36 @@ class Clock:
         return self.now_us
 
 
-def call(ledger: Ledger, draw: random.Random, request: int, attempt: int) -> Call:
-    """A call about to be made."""
-    return Call(
-        call=ledger.new_id(),
-        request=request,
-        attempt=attempt,
-        role=draw.choice(("sample", "verify")),
-        strategy=draw.choice(("once", "best_of_n(n=4)", "cascade")),
-        service=draw.choice(list(SERVICES)),
-        key=f"key-{draw.randrange(20)}",
-        project=f"project-{draw.randrange(5)}",
-        arrival_s=ledger.clock() / 1e6,
-        input_tokens=draw.randrange(50, 4000),
-        output_tokens=draw.randrange(1, 3000),
-    )
+def calls(ledger: Ledger, draw: random.Random, request: int) -> list[Call]:
+    """The four calls of a request: three samples and a check by a cheaper model."""
+    about = {
+        "request": request,
+        "strategy": draw.choice(("once", "best_of_n(n=4)", "cascade")),
+        "key": f"key-{draw.randrange(20)}",
+        "project": f"project-{draw.randrange(5)}",
+    }
+    services = [draw.choice(list(SERVICES))] * 3 + ["own/llama-8b"]
+    return [
+        Call(
+            call=ledger.new_id(),
+            attempt=number == 2,
+            role="verify" if number == 3 else "sample",
+            service=service,
+            arrival_s=ledger.clock() / 1e6,
+            input_tokens=draw.randrange(50, 4000),
+            output_tokens=draw.randrange(1, 3000),
+            **about,
+        )
+        for number, service in enumerate(services)
+    ]
 
 
 def ended(held: Call, draw: random.Random) -> Settle:
     """Its settlement."""
     tokens = held.input_tokens + 4 * held.output_tokens
-    energy = Energy(tokens * 1e-3, tokens * 2e-3, tokens * 2e-3, tokens * 4e-3, tokens * 1e-6, tokens * 1e10, "predicted")
+    energy = Energy(
+        tokens * 1e-3, tokens * 2e-3, tokens * 2e-3, tokens * 4e-3, tokens * 1e-6, tokens * 1e10, "predicted"
+    )
     finish = draw.choices(("stop", "length", "cancelled", "failed"), (90, 5, 3, 2))[0]
     done = replace(held, finish=finish, last_s=held.arrival_s + 1.0, source="priced")
     return Settle(done, Receipt(tokens * SERVICES[held.service] * 100_000, None, energy))
@@ -55,14 +64,13 @@ def ended(held: Call, draw: random.Random) -> Settle:
 
 def batches(ledger: Ledger, clock: Clock, rows: int, size: int = 1000) -> Iterator[list[Posting]]:
     """Holds and their settlements, so many at a time."""
-    draw, request = random.Random(7), 0
-    for start in range(0, rows, size):
-        calls = []
-        for number in range(start, min(start + size, rows)):
-            clock.now_us += clock.step_us
-            request = ledger.new_id() if number % 4 == 0 else request
-            calls.append(call(ledger, draw, request, number % 4))
-        yield [Reserve(item, Quote(10**12, 10**9)) for item in calls] + [ended(item, draw) for item in calls]
+    draw = random.Random(7)
+    for _ in range(0, rows, size):
+        made: list[Call] = []
+        while len(made) < size:
+            clock.now_us += 4 * clock.step_us
+            made += calls(ledger, draw, ledger.new_id())
+        yield [Reserve(item, Quote(10**12, 10**9)) for item in made] + [ended(item, draw) for item in made]
 
 
 def fill(where: str, rows: int) -> None:

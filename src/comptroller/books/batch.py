@@ -64,6 +64,7 @@ class Batch:
         self._booked = self._entries(ids)
         self._budgets = self._budgets_of(postings)
         self._balances = self._lock(postings)
+        self._seen = self._marks(postings)
         self._fresh: dict[int, Values] = {}
         self._closed: list[int] = []
         self._new: list[Values] = []
@@ -220,9 +221,34 @@ class Batch:
             balance.held_pusd -= worst
             balance.spent_pusd += charged
         about = {name: hold[name] for name in ("account", "estimate_pusd", "budgets")}
+        about["firsts"] = self._firsts(call)
         self._append(call, receipt, about | {"kind": kind_of(posting), "charged_pusd": charged})
         self._closed.append(call.call)
         return charged
+
+    def _firsts(self, call: Call) -> int:
+        """Bits that tell whether the call is its request's first: at all, to its service, in its role."""
+        seen = self._seen.setdefault(call.request, set())
+        marks = ("", f"service {call.service}", f"role {call.role}")
+        bits = sum((mark not in seen) << bit for bit, mark in enumerate(marks))
+        seen.update(marks)
+        return bits
+
+    def _marks(self, postings: Sequence[Posting]) -> dict[int, set[str]]:
+        """What requests have in the books already, as `_firsts` writes it."""
+        table, accounts = schema.entry.c, schema.account.c
+        requests = sorted({p.call.request for p in postings if not isinstance(p, Reserve)})
+        found: dict[int, set[str]] = {}
+        for start in range(0, len(requests), CHUNK):
+            query = (
+                select(table.request, accounts.service, accounts.role)
+                .join(schema.account, accounts.id == table.account)
+                .where(table.request.in_(requests[start : start + CHUNK]))
+                .distinct()
+            )
+            for request, service, role in self._to.execute(query):
+                found.setdefault(request, set()).update(("", f"service {service}", f"role {role}"))
+        return found
 
     def _late(self, posting: Settle | Release | Lose, booked: Values) -> int:
         """The end of a call that was given up for lost: the row that counts from now on."""
@@ -240,7 +266,7 @@ class Batch:
         charged = booked["charged_pusd"] if receipt.pusd is None else receipt.pusd
         for balance in self._of(booked):
             balance.spent_pusd += charged - booked["charged_pusd"]
-        about = {name: booked[name] for name in ("account", "day", "estimate_pusd", "budgets")}
+        about = {name: booked[name] for name in ("account", "day", "firsts", "estimate_pusd", "budgets")}
         about |= {"kind": "correction", "corrects": booked["id"], "id": posting.id, "charged_pusd": charged}
         note = "; ".join(filter(None, (posting.reason, receipt.note)))
         self._sums.add(booked, -1)

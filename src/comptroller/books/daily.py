@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
-from comptroller.books.schema import REAL_SUMS, SUMS, daily
+from comptroller.books.schema import FIRSTS, REAL_SUMS, SUMS, daily
 
 LONG = (1000, 3000, 5000)
 """Output lengths, in tokens, beyond which a call counts as long."""
@@ -51,6 +51,7 @@ def amounts(row: Mapping[str, Any]) -> tuple[float, ...]:
     joules = (row["j_prefill"] or 0.0) + (row["j_decode"] or 0.0)
     retry = row["attempt"] > 0
     return (
+        *(row["firsts"] >> bit & 1 for bit in range(len(FIRSTS))),
         1,
         pusd is None,
         row["output_tokens"] is None,

@@ -269,9 +269,13 @@ class Ledger:
         """
         if not 0.0 <= score <= 1.0:
             raise InputError(f"a score of {score}: scores lie in [0, 1]")
+        table = schema.score
         with schema.refusals(self._name), schema.writing(self.engine) as connection:
             values = {"request": request, "score": float(score), "at_us": self.clock()}
-            connection.execute(schema.score.insert().values(values))
+            if not connection.execute(
+                table.update().where(table.c.request == request).values(values)
+            ).rowcount:
+                connection.execute(table.insert().values(values))
 
 
 def _decided(batch: Batch, posting: Posting) -> Outcome:

@@ -85,6 +85,7 @@ entry = Table(
     _text("kind"),
     _int("corrects", null=True),
     *map(_int, ("at_us", "day", "account", "request", "parent", "attempt", "session", "preemptions")),
+    _int("firsts"),
     *map(_text, ("question", "finish")),
     *map(_real, ("arrival_s", "started_s", "first_s", "last_s", "wait_s")),
     *(
@@ -105,7 +106,10 @@ Index("entry_id", entry.c.id, unique=True)
 _corrected = entry.c.corrects.isnot(None)
 Index("entry_corrects", entry.c.corrects, unique=True, sqlite_where=_corrected, postgresql_where=_corrected)
 Index("entry_request", entry.c.request, entry.c.account)
+FIRSTS = ("requests", "service_requests", "role_requests")
+"""Bits of `firsts`: this row is its request's first, its first to that service, its first in that role."""
 SUMS: tuple[str, ...] = (
+    *FIRSTS,
     *("calls", "unpriced", "unreported", "pusd", "charged_pusd", "estimate_pusd", "retries", "retry_pusd"),
     *(
         "input_tokens",
@@ -164,12 +168,10 @@ price = Table("price", METADATA, Column("id", Text, primary_key=True), _text("do
 score = Table(
     "score",
     METADATA,
-    Column("id", _Serial, primary_key=True),
-    _int("request"),
+    Column("request", BigInteger, primary_key=True, autoincrement=False),
     Column("score", Float(53), nullable=False),
     _int("at_us"),
 )
-Index("score_request", score.c.request)
 
 
 def _first(connection: Connection) -> None:
