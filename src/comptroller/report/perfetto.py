@@ -45,7 +45,8 @@ def _processes(simulation: Simulation) -> Iterator[Event]:
     for service in simulation.outcome.fleet.services:
         for place, replica in enumerate(service.replicas):
             for rank in range(replica.ranks):
-                part = f", rank {rank}" if replica.ranks > 1 else ""
+                part = f", {replica.pool.name.lower()} pool" if replica.pool else ""
+                part += f", rank {rank}" if replica.ranks > 1 else ""
                 name = f"{service.name}, replica {place}{part}"
                 yield {"ph": "M", "name": "process_name", "pid": number, "args": {"name": name}}
                 yield {"ph": "M", "name": "process_sort_index", "pid": number, "args": {"sort_index": number}}
