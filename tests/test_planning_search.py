@@ -11,6 +11,7 @@ import pytest
 from comptroller.costs.efficiency import Baseline
 from comptroller.errors import Infeasible
 from comptroller.planning import search as searching
+from comptroller.planning.conflict import constraints_of, minimal, solved
 from comptroller.planning.mix import Chosen, Mix
 from comptroller.planning.planner import Problem, pose
 from comptroller.planning.shadow import constraints, shadow_price
@@ -91,11 +92,47 @@ def test_caps_and_budget_hold_and_are_named_when_they_cannot() -> None:
     asked = problem()
     best = asked.search.solve(asked.goal)
     used = asked.search.table.candidates[int(np.flatnonzero(best.units)[0])].replica.device.id
-    capped = asked.search.solve(replace(asked.goal, caps=((used, 0),)))
+    capped = asked.search.solve(replace(asked.goal, limits=((f"cap {used}", 0.0),)))
     chosen = {asked.search.table.candidates[j].replica.device.id for j in np.flatnonzero(capped.units)}
     assert used not in chosen
     with pytest.raises(Infeasible, match=r"budget \(at most 0\.1, needs"):
-        asked.search.solve(replace(asked.goal, budget_usd_per_h=0.1))
+        asked.search.solve(replace(asked.goal, limits=(("budget", 0.1),)))
+
+
+def test_the_minimal_conflicting_set_is_irreducible() -> None:
+    asked = problem()
+    best = asked.search.solve(asked.goal)
+    price = float(asked.search.unit.usd_per_h @ best.units)
+    device = asked.search.table.candidates[int(np.flatnonzero(best.units)[0])].replica.device.id
+    tight = replace(asked.goal, limits=(("budget", price), (f"cap {device}", 0.0), ("power", 1e9)))
+    named = minimal(asked.search, tight)
+    assert "power <= 1e+09 W" not in named and len(named) >= 2
+    dropped = dict(constraints_of(tight))
+    with pytest.raises(Infeasible, match="these cannot hold together") as raised:
+        solved(asked.search, tight)
+    assert all(name in str(raised.value) for name in named)
+    for name in named:
+        kept = tight
+        for other, drop in dropped.items():
+            kept = drop(kept) if other not in named or other == name else kept
+        assert asked.search.solve(kept).objective > 0
+
+
+def test_power_and_carbon_are_held_at_full_load() -> None:
+    asked = problem()
+    best = asked.search.solve(asked.goal)
+    for name in ("power", "carbon"):
+        taken = asked.search.weights(name, best.column)
+        most = 0.9 * float(taken @ best.units)
+        try:
+            held = asked.search.solve(replace(asked.goal, limits=((name, most),)))
+        except Infeasible as error:
+            assert f"{name} (at most" in str(error)
+        else:
+            assert float(taken @ held.units) <= most * (1 + 1e-9)
+            assert held.objective >= best.objective
+    grams = asked.search.weights("carbon", best.column) / asked.search.weights("power", best.column)
+    assert np.allclose(grams, grams[0])
 
 
 def test_other_objectives_find_fleets_that_spend_less_of_them() -> None:

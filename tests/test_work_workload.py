@@ -216,7 +216,8 @@ def test_a_file_that_is_not_toml(tmp_path: Path) -> None:
         load(tmp_path / "absent.toml")
 
 
-FIELDS = [*DOCUMENT, "trace", "scale", "peak", "part", "caps", "budget", "spare_replicas", "seed", "skip_bad"]
+FIELDS = [*DOCUMENT, "trace", "scale", "peak", "part", "caps", "budget", "power", "carbon"]
+FIELDS += ["spare_replicas", "seed", "skip_bad"]
 INNER = [f"{table}__{field}" for table in ("objectives", "allow", "lengths") for field in DOCUMENT[table]]
 JUNK = st.recursive(
     st.one_of(

@@ -114,7 +114,7 @@ def _carried(search: Search, goal: Goal, counts: list[int]) -> float:
 
 def _holds(search: Search, goal: Goal, counts: list[int], demand: float) -> bool:
     try:
-        search.solve(replace(goal, demand=demand, caps=(), budget_usd_per_h=None), most=counts)
+        search.solve(replace(goal, demand=demand, limits=()), most=counts)
     except Infeasible:
         return False
     return True

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic
 
 import numpy as np
 
 from comptroller.errors import Infeasible, InputError, UnknownId
 from comptroller.planning.candidates import Rejected
+from comptroller.planning.conflict import constraints_of
 from comptroller.planning.document import Problem, describe
 from comptroller.planning.joint import Keep, Kinds, Solution, everything, kinds_of
 from comptroller.planning.joint_planner import JointProblem
 from comptroller.planning.joint_reasons import describe_solution
 from comptroller.planning.search import Fleet, Goal
 from comptroller.planning.shadow import S, amount
-
-SHORT = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "E2E"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,28 +156,14 @@ def _loses_on(question: Question[S], keep: Keep, best: S, found: S) -> str:
     """The constraint without which the choice would lose least, or the price where none matters."""
     goal, lost = question.goal, found.objective - best.objective
     freed = []
-    for name, free in _relaxed(goal):
+    for name, drop in constraints_of(goal):
+        free = drop(goal)
         gap = _cost(question, free, keep) - _cost(question, free, everything)
         freed.append((lost - gap, name))
     gained, name = max(freed, default=(0.0, ""))
     if gained > 0.01 * lost:
         return f"{name}: without it the choice would lose {amount(max(lost - gained, 0.0), goal.objective)}/h"
     return "price: it costs more for what it carries whatever the constraints"
-
-
-def _relaxed(goal: Goal) -> Iterable[tuple[str, Goal]]:
-    for number, target in enumerate(goal.targets):
-        rest = tuple(t for place, t in enumerate(goal.targets) if place != number)
-        label = f"{SHORT[target.quantity]} p{target.quantile * 100:g} <= {target.most_s * 1e3:g} ms"
-        yield label, replace(goal, targets=rest)
-    for number, (task, least) in enumerate(goal.quality):
-        rest_ = tuple(q for place, q in enumerate(goal.quality) if place != number)
-        yield " ".join(filter(None, ("solved", task, f">= {least:.0%}"))), replace(goal, quality=rest_)
-    for number, (device, most) in enumerate(goal.caps):
-        caps = tuple(c for place, c in enumerate(goal.caps) if place != number)
-        yield f"cap {device} {most}", replace(goal, caps=caps)
-    if goal.budget_usd_per_h is not None:
-        yield f"budget {goal.budget_usd_per_h:g} $/h", replace(goal, budget_usd_per_h=None)
 
 
 def _cost(question: Question[S], goal: Goal, keep: Keep) -> float:

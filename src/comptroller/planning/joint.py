@@ -12,9 +12,8 @@ import numpy.typing as npt
 from comptroller.errors import Infeasible
 from comptroller.planning.capacity import Load
 from comptroller.planning.joint_program import SLACK, Matter, Optimum, Rent, Rented, optimum
-from comptroller.planning.mix import Limit, Mix
 from comptroller.planning.options import Choices, Option
-from comptroller.planning.search import Goal, Search, columns_of, undominated
+from comptroller.planning.search import LIMITS, Goal, Search, columns_of, undominated
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -86,7 +85,8 @@ class Ground:
 class Joint:
     """A ground made ready to be solved again and again for changing goals.
 
-    counts: how often each question counts, in a half or a resample of them; once each, if not given.
+    counts: how often each question counts, in a half or a resample of them; once each, if not given.  mean: weights of
+    the questions in the mean of each class, (classes, questions).
     """
 
     def __init__(self, ground: Ground, counts: Floats | None = None) -> None:
@@ -95,17 +95,17 @@ class Joint:
         of_class = np.stack([task == number for number in range(len(tasks))]).astype(float)
         if counts is not None:
             of_class = of_class * counts
-        self._mean = of_class / of_class.sum(axis=1, keepdims=True)
-        self.score = np.stack([self._mean @ way.option.score for way in ground.ways], axis=1)
-        self.usd = np.stack([self._mean @ way.usd(len(task)) for way in ground.ways], axis=1)
+        self.mean = of_class / of_class.sum(axis=1, keepdims=True)
+        self.score = np.stack([self.mean @ way.option.score for way in ground.ways], axis=1)
+        self.usd = np.stack([self.mean @ way.usd(len(task)) for way in ground.ways], axis=1)
         self.calls = {arm: self._calls(arm) for arm in ground.searches}
 
     def _calls(self, arm: int) -> Floats:
         """Calls per question that own devices get: (classes, ways, buckets)."""
         sizes = self.ground.sizes[arm]
         count = (len(sizes.edges[0]) + 1) * (len(sizes.edges[1]) + 1)
-        questions = self._mean.shape[1]
-        found = np.zeros((len(self._mean), len(self.ground.ways), count))
+        questions = self.mean.shape[1]
+        found = np.zeros((len(self.mean), len(self.ground.ways), count))
         known: dict[int, Floats] = {}
         for number, way in enumerate(self.ground.ways):
             if way.routes.get(arm) != "own":
@@ -116,7 +116,7 @@ class Joint:
                 mine = asked.arm == arm
                 bucket = sizes.bucket(asked.input_tokens[mine], asked.output_tokens[mine])
                 cells = np.bincount(asked.question[mine] * count + bucket, minlength=questions * count)
-                known[key] = self._mean @ cells.reshape(questions, count)
+                known[key] = self.mean @ cells.reshape(questions, count)
             found[:, number] = known[key]
         return found
 
@@ -133,6 +133,13 @@ class Joint:
         Raises:
             Infeasible: names the target that is out of reach and the best that is supported, or what binds.
         """
+        found = self._optimum(goal, keep)
+        if found is None:
+            raise Infeasible(self._conflict(goal, keep))
+        return found
+
+    def _optimum(self, goal: Goal, keep: Keep) -> Solution | None:
+        """The optimum, `None` where the limits leave no room."""
         ways = np.array([keep(way.kinds) for way in self.ground.ways])
         self._require_quality(goal, ways)
         found = {arm: self.rent(arm, goal, keep) for arm in self.ground.searches}
@@ -153,9 +160,7 @@ class Joint:
             ),
         )
         best = optimum(matter, goal)
-        if best is None:
-            raise Infeasible(self._conflict(goal, keep))
-        return self._solution(best, left, rents)
+        return None if best is None else self._solution(best, left, rents)
 
     def _solution(self, best: Optimum, left: Ints, rents: Mapping[int, Rent]) -> Solution:
         """An optimum over what was left, told over everything there is."""
@@ -173,29 +178,30 @@ class Joint:
         return Solution(share, fleets, best.objective, solved)
 
     def _conflict(self, goal: Goal, keep: Keep) -> str:
-        """Which of the budget and the caps cannot be held, with what would do."""
-        free = self.solve(replace(goal, budget_usd_per_h=None, caps=()), keep)
+        """Which limits cannot be held, each alone or all together, with what would do."""
         needs = []
-        if goal.budget_usd_per_h is not None:
-            least = self.solve(replace(goal, budget_usd_per_h=None, caps=(), objective="usd"), keep)
-            if least.objective > goal.budget_usd_per_h:
-                needs.append(f"budget (at most {goal.budget_usd_per_h:g} $/h, needs {least.objective:.6g})")
-        for device, most in goal.caps:
-            held = sum(
-                float(self.ground.searches[arm].unit.devices[row] * fleet.units[row])
-                for arm, fleet in free.fleets.items()
-                for row in np.flatnonzero(fleet.units)
-                if self.ground.searches[arm].table.candidates[row].replica.device.id == device
-            )
-            if held > most:
-                needs.append(f"cap {device} (at most {most}, the cheapest without it takes {held:g})")
-        return "the limits leave no room: " + ("; or ".join(needs) or "budget and caps conflict")
+        for name, most in goal.limits:
+            if self._optimum(replace(goal, limits=((name, most),)), keep) is None:
+                objective = "usd" if name == "budget" else goal.objective
+                free = self.solve(replace(goal, limits=(), objective=objective), keep)
+                used = free.objective if name == "budget" else self._takes(free, name, goal)
+                needs.append(f"{name} (at most {most:g} {LIMITS.get(name, 'devices')}, needs {used:.6g})")
+        together = ", ".join(name for name, _ in goal.limits)
+        return "the limits leave no room: " + ("; or ".join(needs) or f"{together} conflict with each other")
+
+    def _takes(self, found: Solution, name: str, goal: Goal) -> float:
+        """What a solution takes of a limit."""
+        column = {arm: self.ground.searches[arm].table.best(goal.targets)[1] for arm in found.fleets}
+        return sum(
+            float(self.ground.searches[arm].weights(name, column[arm]) @ fleet.units)
+            for arm, fleet in found.fleets.items()
+        )
 
     def rent(self, arm: int, goal: Goal, keep: Keep = everything) -> Rent | None:
         """What an arm may rent: undominated candidates, per call per second; None where none meets the targets."""
         search = self.ground.searches[arm]
         allowed = np.array([keep(kinds_of(search, row)) for row in range(len(search.table.candidates))], bool)
-        mix = search.mix(replace(goal, demand=1.0, budget_usd_per_h=None, caps=()), allowed)
+        mix = search.mix(replace(goal, demand=1.0), allowed)
         used = np.flatnonzero(self.calls[arm].any(axis=(0, 1)))
         place = self._bucket_rows(arm)
         rows = np.array([place[bucket] for bucket in used.tolist()], np.int64)
@@ -209,24 +215,13 @@ class Joint:
         usable = np.flatnonzero(np.isfinite(mix.load).all(axis=0))
         if not len(usable):
             return None
-        columns = usable[undominated(self._capped(columns_of(mix, usable), search, usable, goal))]
+        columns = usable[undominated(columns_of(mix, usable))]
         return Rent(
             columns,
             used,
             columns_of(mix, columns),
-            search.unit.usd_per_h[columns],
-            search.unit.devices[columns],
-            tuple(search.table.candidates[row].replica.device.id for row in columns),
             self.calls[arm],
         )
-
-    def _capped(self, mix: Mix, search: Search, rows: Ints, goal: Goal) -> Mix:
-        """The mix with what limits weigh, so that nothing that a limit favours counts as dominated."""
-        device = np.array([search.table.candidates[row].replica.device.id for row in rows])
-        limits = [Limit(name, search.unit.devices[rows] * (device == name), most) for name, most in goal.caps]
-        if goal.budget_usd_per_h is not None:
-            limits.append(Limit("budget", search.unit.usd_per_h[rows], goal.budget_usd_per_h))
-        return replace(mix, limits=tuple(limits))
 
     def _bucket_rows(self, arm: int) -> dict[int, int]:
         """Row of the search's load that stands for each bucket."""

@@ -13,6 +13,7 @@ from comptroller.costs.steady import Requests
 from comptroller.errors import Infeasible
 from comptroller.planning import search as single
 from comptroller.planning.capacity import Load
+from comptroller.planning.conflict import solved
 from comptroller.planning.document import (
     QUEUEING,
     Bill,
@@ -79,7 +80,7 @@ def joint_document(problem: JointProblem) -> Plan:
     """
     problem = confident(problem)
     joint, goal = problem.joint, problem.goal
-    best = joint.solve(goal)
+    best = solved(joint, goal)
     served = {arm: _served(problem, best, arm) for arm in best.fleets}
     offers = tuple(_offers(problem, best))
     facts, fitted = facts_digest()
@@ -265,7 +266,7 @@ def _price_spread(problem: JointProblem, best: Solution, served: Mapping[int, Se
             steps = Spread.widest(
                 Spreads.of(each.problem.search.table.candidates[r].replica).tpot for r in rows
             )
-            goal = replace(problem.goal, demand=getattr(steps, side), quality=(), budget_usd_per_h=None)
+            goal = replace(problem.goal, demand=getattr(steps, side), quality=(), limits=())
             held += _rent(each.problem.search, goal, rent[arm])
         ends.append((tail + held) / whole)
     return Spread(min(ends[0], 1.0), max(ends[1], 1.0))

@@ -23,16 +23,13 @@ SLACK = 1e-9
 class Rent:
     """What one arm may rent.
 
-    candidates: rows in its search.  buckets: of calls that it gets.  mix: units per call per second.  usd_per_h,
-    devices: of a unit.  device: id of its accelerator.  calls: (classes, ways, buckets), per question.
+    candidates: rows in its search.  buckets: of calls that it gets.  mix: units per call per second, with the goal's
+    limits in order.  calls: (classes, ways, buckets), per question.
     """
 
     candidates: Ints
     buckets: Ints
     mix: Mix
-    usd_per_h: Floats
-    devices: Floats
-    device: tuple[str, ...]
     calls: Floats
 
     @property
@@ -119,7 +116,7 @@ class _Rows:
             whole[self.start["units", arm] :][: rent.shape[1] * (2 if self.goal.spare else 1)] = True
             if self.goal.spare:
                 most[self.start["used", arm] :][: rent.shape[1]] = 1.0
-        return Program(self._cost(self.goal.objective), matrix, lower, upper, most, whole)
+        return Program(self._cost(), matrix, lower, upper, most, whole)
 
     def _add(self, columns: npt.ArrayLike, values: npt.ArrayLike, lower: float, upper: float) -> None:
         self._columns.append(np.asarray(columns, np.int64).ravel())
@@ -165,30 +162,27 @@ class _Rows:
             self._add([*on, self.start["used", arm] + column], [*np.ones(len(on)), -top], -np.inf, 0.0)
 
     def _limits(self) -> None:
-        if self.goal.budget_usd_per_h is not None:
-            self._add(np.arange(self.count), self._cost("usd"), -np.inf, self.goal.budget_usd_per_h)
-        for device, most in self.goal.caps:
-            which, values = [], []
+        for number, (name, most) in enumerate(self.goal.limits):
+            taken = np.zeros(self.count)
             for arm, rent in self.matter.rents.items():
-                for column in (n for n, name in enumerate(rent.device) if name == device):
-                    which.append(self.start["units", arm] + column)
-                    values.append(float(rent.devices[column]))
-            if which:
-                self._add(which, values, -np.inf, float(most))
+                taken[self.start["units", arm] :][: rent.shape[1]] = rent.mix.limits[number].weights
+            if name == "budget":
+                taken[: self.matter.score.size] = self._bought()
+            self._add(np.arange(self.count), taken, -np.inf, most)
 
-    def _cost(self, of: str) -> Floats:
-        """What every column adds per hour: to the objective, or to the dollars that a budget limits."""
-        cost = np.zeros(self.count)
+    def _bought(self) -> Floats:
+        """Dollars per hour paid to APIs, for the whole of each class on each way."""
         matter = self.matter
-        if of == "usd":
-            bought = matter.weight[:, None] * matter.usd * matter.rate_per_s * 3600.0
-            cost[: bought.size] = bought.ravel()
-        for arm, rent in matter.rents.items():
-            minimised = of == self.goal.objective
-            cost[self.start["units", arm] :][: rent.shape[1]] = (
-                rent.mix.price if minimised else rent.usd_per_h
-            )
-            if rent.mix.energy is not None and minimised:
+        return (matter.weight[:, None] * matter.usd * matter.rate_per_s * 3600.0).ravel()
+
+    def _cost(self) -> Floats:
+        """What every column adds to the objective per hour."""
+        cost = np.zeros(self.count)
+        if self.goal.objective == "usd":
+            cost[: self.matter.score.size] = self._bought()
+        for arm, rent in self.matter.rents.items():
+            cost[self.start["units", arm] :][: rent.shape[1]] = rent.mix.price
+            if rent.mix.energy is not None:
                 cost[self._on(arm, rent)] = rent.mix.energy
         return cost
 

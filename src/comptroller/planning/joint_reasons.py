@@ -13,6 +13,7 @@ from comptroller.planning.document import describe, short
 from comptroller.planning.joint import Joint, Keep, Kinds, Solution, describe_way, kinds_of
 from comptroller.planning.joint_planner import JointProblem, targets_of
 from comptroller.planning.joint_program import SLACK
+from comptroller.planning.options import Option
 from comptroller.planning.plan import Figure, Frontier, RunnerUp, Solving
 from comptroller.planning.search import Goal
 from comptroller.planning.shadow import amount
@@ -93,6 +94,7 @@ def solving(problem: JointProblem, best: Solution) -> Solving:
         predicted=figure(best.solved, drawn.solved),
         chance_met=short(chance_met(problem, drawn)),
         held_out=held_out(problem),
+        next_dollar=next_dollar(joint, problem.goal, best),
         usd_per_solved=figure(spent / 3600.0 / ground.rate_per_s / best.solved, per_solved),
         questions=len(ground.choices.task),
         evidence=ground.choices.evidence.source,
@@ -200,6 +202,46 @@ def _greedy(joint: Joint) -> dict[str, tuple[float, float | None]]:
             if who not in found or usd is not None:
                 found[who] = (short(float(ground.weight @ joint.score[:, number])), usd)
     return found
+
+
+STEP = 0.005
+"""Share of questions more, to see what the next dollar buys."""
+
+
+def next_dollar(joint: Joint, goal: Goal, best: Solution) -> str:
+    """What one dollar per hour more buys at the optimum, on which class, and by which change; empty if nothing."""
+    more = best.solved + STEP
+    tried = replace(goal, quality=(("", more), *goal.quality[1:]))
+    try:
+        found = joint.solve(tried)
+    except Infeasible:
+        return "no money solves more of these questions: the evidence supports nothing better"
+    paid = usd_per_h(joint, found) - usd_per_h(joint, best)
+    if paid <= 0:
+        return ""
+    moved = joint.ground.weight[:, None] * (found.share - best.share)
+    task, to = np.unravel_index(moved.argmax(), moved.shape)
+    name, gone = joint.ground.choices.tasks[task], int(moved[task].argmin())
+    how = _how(joint.ground.ways[gone].option, joint.ground.ways[to].option)
+    where = f" on {name}" if name else ""
+    points = (found.solved - best.solved) / paid * 100
+    return (
+        f"The next dollar per hour buys {points:.2g} points of solved questions: by {how}{where}, "
+        f"{describe_way(joint, int(to))} in place of {describe_way(joint, gone)}"
+    )
+
+
+def _how(before: Option, after: Option) -> str:
+    """What kind of change leads from one option to another."""
+    if before.strategy == after.strategy and before.arms == after.arms:
+        return "another way to serve the same calls"
+    if set(after.arms) == set(before.arms):
+        return (
+            "longer thinking"
+            if len(after.asked.question) > len(before.asked.question)
+            else "another strategy"
+        )
+    return "asking a further model" if set(before.arms) < set(after.arms) else "another model"
 
 
 def runners_up(joint: Joint, goal: Goal, best: Solution) -> Iterator[RunnerUp]:

@@ -178,7 +178,7 @@ class Solving(Document):
 
     confidence: asked for, of the targets to hold.  predicted: with the 80 % interval of resampled questions.
     chance_met: share of resamples in which every target holds.  held_out: what a choice made on one half of the
-    questions solves on the other, mean of both ways round.
+    questions solves on the other, mean of both ways round.  next_dollar: what one more per hour buys, in words.
     greedy: share solved, and dollars per hour bought, by one answer of each recorded model.
     """
 
@@ -188,6 +188,7 @@ class Solving(Document):
     predicted: Figure
     chance_met: float
     held_out: float | None
+    next_dollar: str
     usd_per_solved: Figure
     questions: int
     evidence: str

@@ -13,6 +13,7 @@ from comptroller.costs.timing import Calibration
 from comptroller.errors import Infeasible
 from comptroller.planning.candidates import Rejected, enumerate_candidates
 from comptroller.planning.capacity import Load, Target
+from comptroller.planning.conflict import solved
 from comptroller.planning.document import Problem, Verified, describe, document, service, short
 from comptroller.planning.explain import Explanation, explain, of_joint, of_problem
 from comptroller.planning.joint_document import joint_document
@@ -61,7 +62,7 @@ def plan(
     if workload.quality is not None:
         return joint_document(pose_joint(workload, known, progress))
     problem = pose(workload, known, progress)
-    best = problem.search.solve(problem.goal)
+    best = solved(problem.search, problem.goal)
     if rehearsal is None or not COMPILED:
         return document(problem, best, None)
     proven, best, verified = prove(problem, best, known, rehearsal)

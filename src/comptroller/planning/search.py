@@ -19,20 +19,26 @@ SEED_CANDIDATES = 24
 """Candidates of the first, small program, whose optimum bounds the full one."""
 
 
+LIMITS = {"budget": "USD/h", "power": "W", "carbon": "gCO2e/h"}
+"""What may be limited, and its unit."""
+
+CAP = "cap "
+"""Before the id of an accelerator: its devices are limited."""
+
+
 @dataclass(frozen=True, slots=True)
 class Goal:
     """What is minimised and within what: everything a shadow price may move.
 
-    objective: `usd`, `j` or `gco2e`, per hour.  demand: factor on the rate.  budget_usd_per_h: most dollars.
-    caps: most accelerators of an id.  spare: replicas in reserve for each candidate in use.  quality: least share of
-    questions solved, by task, the empty name for all.
+    objective: `usd`, `j` or `gco2e`, per hour.  demand: factor on the rate.  limits: most of each (`LIMITS`, or
+    `cap` and the id of an accelerator).  spare: replicas in reserve for each candidate in use.  quality: least share
+    of questions solved, by task, the empty name for all.
     """
 
     objective: str
     targets: tuple[Target, ...]
     demand: float = 1.0
-    budget_usd_per_h: float | None = None
-    caps: tuple[tuple[str, int], ...] = ()
+    limits: tuple[tuple[str, float], ...] = ()
     spare: int = 0
     quality: tuple[tuple[str, float], ...] = ()
 
@@ -94,13 +100,21 @@ class Search:
             prompts = self.table.prompts_per_s(goal.targets, column)
             prefill = (demand[None, :] / prompts / self.unit.replicas[:, None]).T
         price, energy = self._objective(load, column, goal.objective)
-        limits = [
-            Limit(f"cap {device}", self.unit.devices * (np.array(self._device) == device), float(most))
-            for device, most in goal.caps
-        ]
-        if goal.budget_usd_per_h is not None:
-            limits.append(Limit("budget", self.unit.usd_per_h, goal.budget_usd_per_h))
-        return Mix(load, price, (prefill,), energy, tuple(limits), spare=goal.spare)
+        limits = tuple(Limit(name, self.weights(name, column), most) for name, most in goal.limits)
+        return Mix(load, price, (prefill,), energy, limits, spare=goal.spare)
+
+    def weights(self, name: str, column: npt.NDArray[np.int64]) -> Array:
+        """What a unit of each candidate takes of a limit; watts and grams are those at full load."""
+        if name == "budget":
+            return self.unit.usd_per_h
+        if name in LIMITS:
+            full_w = self._busy_w(column)
+            return full_w if name == "power" else full_w * 3600.0 * self._grid
+        return np.asarray(self.unit.devices * (np.array(self._device) == name.removeprefix(CAP)))
+
+    def _busy_w(self, column: npt.NDArray[np.int64]) -> Array:
+        """Watts of a unit at the meter, saturated at its cap."""
+        return (self.table.device_w(column) * self.unit.devices + self.unit.host_w) * self.unit.pue
 
     def _at_most(self, replicas: Sequence[int]) -> Iterator[Limit]:
         for row, count in enumerate(replicas):
@@ -114,8 +128,7 @@ class Search:
         per_j = {"usd": self._tariff, "j": np.ones(len(idle_j)), "gco2e": self._grid}[objective]
         added_j = np.zeros(load.shape)
         if per_j.any():
-            busy_w = self.table.device_w(column) * self.unit.devices + self.unit.host_w
-            gained = np.maximum(busy_w * self.unit.pue * 3600.0 - idle_j, 0.0)
+            gained = np.maximum(self._busy_w(column) * 3600.0 - idle_j, 0.0)
             added_j = np.where(np.isfinite(load), load, 0.0) * gained
         rent = self.unit.usd_per_h if objective == "usd" else 0.0
         return rent + idle_j * per_j, added_j * per_j

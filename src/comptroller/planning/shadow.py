@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from comptroller.errors import Infeasible
 from comptroller.planning.plan import Breakpoint, ShadowPrice
-from comptroller.planning.search import Goal
+from comptroller.planning.search import LIMITS, Goal
 
 REACH = 4.0
 """How far a constraint is moved, as a factor on either side."""
@@ -58,16 +58,13 @@ class Constraint:
 
 
 def constraints(goal: Goal) -> Iterator[Constraint]:
-    """Every constraint of a goal: latency targets, accelerator caps, budget, spares, demand."""
+    """Every constraint of a goal: latency targets, limits, spares, shares solved, demand."""
     for number, target in enumerate(goal.targets):
         name = f"{target.quantity[:-2].upper()} p{target.quantile * 100:g}"
         yield Constraint(name, "ms", target.most_s, 1, 1e-3, _move_target(goal, number))
-    for number, (device, most) in enumerate(goal.caps):
-        yield Constraint(f"cap {device}", "devices", float(most), 1, 1.0, _move_cap(goal, number), whole=True)
-    if goal.budget_usd_per_h is not None:
-        yield Constraint(
-            "budget", "USD/h", goal.budget_usd_per_h, 1, 1.0, lambda x: replace(goal, budget_usd_per_h=x)
-        )
+    for number, (name, most) in enumerate(goal.limits):
+        unit = LIMITS.get(name, "devices")
+        yield Constraint(name, unit, most, 1, 1.0, _move_limit(goal, number), whole=name not in LIMITS)
     if goal.spare:
         yield Constraint(
             "spare", "replicas", float(goal.spare), -1, 1.0, lambda x: replace(goal, spare=int(x)), whole=True
@@ -173,11 +170,11 @@ def _move_quality(goal: Goal, number: int) -> Callable[[float], Goal]:
     return moved
 
 
-def _move_cap(goal: Goal, number: int) -> Callable[[float], Goal]:
+def _move_limit(goal: Goal, number: int) -> Callable[[float], Goal]:
     def moved(value: float) -> Goal:
-        caps = list(goal.caps)
-        caps[number] = (caps[number][0], int(value))
-        return replace(goal, caps=tuple(caps))
+        limits = list(goal.limits)
+        limits[number] = (limits[number][0], value)
+        return replace(goal, limits=tuple(limits))
 
     return moved
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
@@ -12,7 +12,7 @@ from comptroller.facts.site import site
 from comptroller.planning.candidates import Space
 from comptroller.planning.capacity import Target
 from comptroller.planning.document import ENGINES
-from comptroller.planning.search import Goal
+from comptroller.planning.search import CAP, Goal
 from comptroller.work.workload import Workload
 
 Progress = Callable[[int, int], None]
@@ -28,10 +28,20 @@ def goal_of(workload: Workload) -> Goal:
     return Goal(
         objective=workload.objective.value,
         targets=targets_of(workload),
-        budget_usd_per_h=workload.budget.max_usd_per_s * 3600.0 if workload.budget else None,
-        caps=tuple(workload.caps.items()),
+        limits=tuple(_limits(workload)),
         spare=workload.spare_replicas,
     )
+
+
+def _limits(workload: Workload) -> Iterator[tuple[str, float]]:
+    for device, most in workload.caps.items():
+        yield f"{CAP}{device}", float(most)
+    if workload.budget:
+        yield "budget", workload.budget.max_usd_per_s * 3600.0
+    if workload.power:
+        yield "power", workload.power.in_si("w")
+    if workload.carbon:
+        yield "carbon", workload.carbon.in_si("gco2e_per_s") * 3600.0
 
 
 def space_of(workload: Workload) -> Space:

@@ -114,14 +114,14 @@ def tiles(shown: Iterable[tuple[str, str, str]]) -> str:
 
 
 def _solved_chart(plan: Plan) -> str:
-    drawn = solving.points(plan)
+    drawn, said = solving.points(plan), plan.quality.next_dollar if plan.quality else ""
     if not drawn:
         return ""
     return (
         "<section><h2>Solved against cost</h2>"
         '<p class="hint">The line joins the cheapest plans at every share solved; the other marks are one answer of '
         "each model that can be bought. Point at a mark, or move with Tab and the arrow keys, to read it.</p>"
-        f"{scatter(drawn, 'dollars per hour')}</section>"
+        f"{scatter(drawn, 'dollars per hour')}<p>{escape(said)}</p></section>"
     )
 
 

@@ -39,6 +39,8 @@ def print_plan(plan: Plan, to: Console, beside: Comparison | None = None) -> Non
         print_sheet(sheet, to, titled=False)
     if plan.verification:
         to.print(f"[dim]{escape(planned.verified(plan))}[/]\n")
+    if plan.quality and plan.quality.next_dollar:
+        to.print(f"{escape(plan.quality.next_dollar)}\n", soft_wrap=True)
     if beside:
         print_sheet(planned.comparison(beside), to)
     for make in (planned.shadow_prices, planned.runners_up, planned.rounds, planned.pruned):

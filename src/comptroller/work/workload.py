@@ -92,6 +92,24 @@ class Budget(Bound):
         return self.in_si("usd_per_s")
 
 
+class Power(Bound):
+    """The most power, at the meter."""
+
+    @model_validator(mode="after")
+    def _watts(self) -> Power:
+        checked_unit(self.unit, "w")
+        return self
+
+
+class Carbon(Bound):
+    """The most emissions, over time."""
+
+    @model_validator(mode="after")
+    def _grams(self) -> Carbon:
+        checked_unit(self.unit, "gco2e_per_s")
+        return self
+
+
 def checked_unit(unit: str, suffix: str) -> str:
     """The unit, if it belongs to a suffix."""
     fitting = [name for name, (belongs, _) in UNITS.items() if belongs == suffix]
@@ -151,6 +169,7 @@ class Workload(BaseModel):
     (1: Poisson), or a `trace`, as it is, `scale` times as fast or at a mean of `rate_per_s`; the rate to hold
     is then its `peak`. Lengths come from the trace or from `lengths`.
     spare_replicas: replicas of each deployment kept in reserve (1: N+1).  caps: most devices by accelerator.
+    power, carbon: most watts at the meter, and grams of CO2e over time, with every replica busy.
     quality: what must be solved; the rate is then that of questions, lengths come from the evidence, and `models`
     are the recorded ones that may answer (all, if none is named).
     """
@@ -170,6 +189,8 @@ class Workload(BaseModel):
     objectives: Objectives = Objectives()
     objective: Goal = Goal.USD
     budget: Budget | None = None
+    power: Power | None = None
+    carbon: Carbon | None = None
     quality: Quality | None = None
     spare_replicas: Count = 0
     caps: Mapping[str, Count] = Field(default_factory=dict)
