@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from comptroller.costs.inference_units import TokenPrice
 from comptroller.errors import InputError, Unsupported
 from comptroller.serving.fleet import Fleet, Replica, Service
 from comptroller.serving.ticks import linear
-from comptroller.serving.world import Solved, Thinking, solve
+from comptroller.serving.world import ELSEWHERE, Solved, Thinking, solve
 from comptroller.strategies.protocol import UNLIMITED, Budget
 from comptroller.strategies.replay import Checker, Replay
 from comptroller.strategies.replay import Service as Recorded
@@ -125,6 +128,25 @@ def test_calls_go_where_they_are_placed() -> None:
     rank = found.outcome.requests.prompt_rank
     assert np.array_equal(rank == 1, found.calls.text("role") == "verifier")
     assert set(found.calls.text("service")) == {"solves", "checks"}
+
+
+def test_calls_to_elsewhere_take_what_the_record_says() -> None:
+    asked = parse("sequential_revision(rounds=1)")
+    questions = replay().covered(uses(asked))[:20]
+    thinking = Thinking(asked, replay(), np.arange(20.0), questions)
+    found = solve(FLEET, thinking, lambda role, prompt, output: ELSEWHERE if role == "reviser" else 0)
+    rows = found.outcome.calls(found.calls)
+    away = rows.text("role") == "reviser"
+    seconds = EVIDENCE.rows.latency_s
+    assert away.any() and not rows["input_tokens"][away].any()
+    assert np.isin(np.round((rows["last_s"] - rows["arrival_s"])[away], 6), np.round(seconds, 6)).all()
+    roles = dict.fromkeys(("solver", "reviser"), Recorded(EVIDENCE.arms[0], price=TokenPrice(1.0, 1.0)))
+    spend = solve(
+        FLEET,
+        replace(thinking, replay=Replay(EVIDENCE, roles), budget=Budget(usd=1.0)),
+        lambda role, prompt, output: ELSEWHERE,
+    )
+    assert len(spend.calls) == 20, "the first call spends the budget, at the record's price"
 
 
 def test_what_is_not_recorded_is_refused() -> None:

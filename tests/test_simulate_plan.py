@@ -224,6 +224,17 @@ def test_a_lone_pool_of_prompts_is_refused() -> None:
         simulate_plan(Plan.model_validate(document), TRACE)
 
 
+def test_what_is_bought_from_an_api_is_not_simulated() -> None:
+    document = PLAN.model_dump(mode="json")
+    amounts = ("usd_per_h", "calls_per_s", "input_tokens_per_s", "output_tokens_per_s")
+    offer = {"id": "api.large", "model": "large", "usd_per_million": None, "source": "evidence"}
+    document["offers"] = [offer | dict.fromkeys(amounts, 1.0)]
+    with pytest.raises(Unsupported, match=r"buys from an API \(api.large\)"):
+        simulate_plan(Plan.model_validate(document), TRACE)
+    with pytest.raises(Unsupported, match="all tokens"):
+        simulate_plan(Plan.model_validate(PLAN.model_dump(mode="json") | {"services": []}), TRACE)
+
+
 def test_the_engine_s_own_context_bounds_requests() -> None:
     document = PLAN.model_dump(mode="json")
     for service in document["services"]:

@@ -152,8 +152,14 @@ def simulate_plan(
 
     Raises:
         InputError: an unknown policy, pools that do not pair up, or requests that cannot be simulated.
-        Unsupported: no known link joins the pools of a split service, or a strategy asks for what is not recorded.
+        Unsupported: part of the plan is bought from an API, no known link joins the pools of a split service, or a
+            strategy asks for what is not recorded.
     """
+    if plan.offers or not plan.services:
+        bought = ", ".join(offer.id for offer in plan.offers) or "all tokens"
+        raise Unsupported(
+            f"plan {plan.name!r} buys from an API ({bought}); only a plan's own fleet is simulated"
+        )
     how = conditions or Conditions()
     replayed = trace.scaled(how.scale) if how.scale != 1 else trace
     blocks = replayed.blocks.tokens if replayed.blocks else 0

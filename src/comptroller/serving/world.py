@@ -19,7 +19,7 @@ from comptroller.serving.outcome import Outcome
 from comptroller.serving.state import State
 from comptroller.serving.twin import Twin
 from comptroller.strategies.drive import Drive, Orders
-from comptroller.strategies.protocol import UNLIMITED, Ask, Budget, Finish, Reply, Strategy
+from comptroller.strategies.protocol import UNLIMITED, Ask, Budget, Reply, Strategy
 from comptroller.strategies.replay import Checker, Replay, ReplayWorld
 from comptroller.strategies.spelling import spell
 from comptroller.work.call import Calls
@@ -28,7 +28,11 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 Place = Callable[[str, int, int], int]
-"""Where a call goes: (role, prompt tokens, output tokens) -> 0 any, else one more than the service's place."""
+"""Where a call goes: (role, prompt tokens, output tokens) -> `ELSEWHERE`, 0 any service of the fleet, else one more
+than the service's place."""
+
+ELSEWHERE = -1
+"""Not to the fleet: it takes the seconds and costs what the record says, as a call to an API does."""
 
 
 def anywhere(role: str, prompt: int, output: int) -> int:
@@ -76,6 +80,7 @@ class _Asked(NamedTuple):
     run: _Run
     ask: Ask
     reply: Reply
+    job: Job
 
 
 def solve(fleet: Fleet, thinking: Thinking, place: Place = anywhere, sample_s: float = 0.0) -> Solved:
@@ -94,7 +99,6 @@ class _World:
         self._going: dict[int, _Asked] = {}
         self._ids: dict[Ask, int] = {}
         self._asked: list[_Asked] = []
-        self._jobs: list[Job] = []
         self._deadlines: list[tuple[float, int, _Run]] = []
         self._prefix: dict[int, tuple[int, int]] = {}
         count = thinking.question.size
@@ -128,29 +132,34 @@ class _World:
         self._obey(run, drive.start(), start_s)
 
     def _obey(self, run: _Run, orders: Orders, at_s: float) -> None:
-        asked = [_Asked(run, ask, run.world.reply(ask, at_s)) for ask in orders.begin]
-        jobs = [self._job(each, at_s) for each in asked]
-        for request, each in zip(self._engine.ask(jobs), asked, strict=True):
+        replies = [run.world.reply(ask, at_s) for ask in orders.begin]
+        asked = [_Asked(run, reply.ask, reply, self._job(run, reply)) for reply in replies]
+        for request, each in zip(self._engine.ask([each.job for each in asked]), asked, strict=True):
             self._going[request] = each
             self._ids[each.ask] = request
         self._asked += asked
-        self._jobs += jobs
         for ask in orders.cut:
             self._engine.cancel(self._ids[ask])
         if run.drive.answer is not None and math.isnan(self._answer_s[run.number]):
             self._answer_s[run.number] = at_s - run.drive.start_s
             self._score[run.number] = run.world.score(run.drive.answer)
 
-    def _job(self, asked: _Asked, at_s: float) -> Job:
-        run, ask, reply = asked
-        if isinstance(self._thinking.replay.roles[ask.role], Checker):
-            return Job(at_s, wait_s=reply.done_s - at_s)
+    def _job(self, run: _Run, reply: Reply) -> Job:
+        role, at_s = reply.ask.role, reply.started_s
+        wait = Job(at_s, wait_s=reply.done_s - at_s)
+        if isinstance(self._thinking.replay.roles[role], Checker):
+            return wait
         tokens = reply.cost.tokens
         read = float(tokens.input + tokens.cached + tokens.cache_write)
         made = float(tokens.output + tokens.reasoning)
         if not math.isfinite(read + made):
-            raise Unsupported(f"the role {ask.role!r} has replies whose tokens are not recorded")
+            raise Unsupported(f"the role {role!r} has replies whose tokens are not recorded")
         prompt, output = max(1, round(read)), max(1, round(made))
+        service = self._place(role, prompt, output)
+        if service == ELSEWHERE:
+            if not self._thinking.replay.timed:
+                raise Unsupported(f"the role {role!r} is not played by the fleet and has no recorded seconds")
+            return wait
         base, blocks = self._blocks(run.number, prompt)
         return Job(
             at_s,
@@ -160,7 +169,7 @@ class _World:
             output=output,
             predicted=output,
             block_count=blocks,
-            service=self._place(ask.role, prompt, output),
+            service=service,
         )
 
     def _blocks(self, number: int, prompt: int) -> tuple[int, int]:
@@ -176,15 +185,20 @@ class _World:
 
     def _end(self, request: int) -> None:
         """A call is over: its reply goes to who asked."""
-        run, _, reply = self._going.pop(request)
-        row, now_s, tokens = self._engine.row(request), self._engine.now_s, reply.cost.tokens
+        run, _, reply, job = self._going.pop(request)
+        row, now_s, whole = self._engine.row(request), self._engine.now_s, reply
         if row.state != State.DONE:
-            finish: Finish = "refused" if row.state == State.REFUSED else "cancelled"
-            reply = replace(reply, finish=finish, content="", answer=None, score=math.nan, logprobs=None)
+            reply = run.world.cut(reply, now_s)
+            if row.state == State.REFUSED:
+                reply = replace(reply, finish="refused")
+        if job.prompt:
             tokens = Tokens(row.computed, row.cached, output=row.generated)
-        joules = row.j_prefill + row.j_decode + row.j_waste
-        cost = Cost(row.device_s, tokens, math.nan, math.nan, joules, row.usd, math.nan)
-        self._obey(run, run.drive.feed(replace(reply, cost=cost, done_s=now_s)), now_s)
+            if row.state == State.DONE:
+                tokens = whole.cost.tokens
+            joules = row.j_prefill + row.j_decode + row.j_waste
+            cost = Cost(row.device_s, tokens, math.nan, math.nan, joules, row.usd, math.nan)
+            reply = replace(reply, cost=cost)
+        self._obey(run, run.drive.feed(replace(reply, done_s=now_s)), now_s)
 
     def _expire(self, run: _Run) -> None:
         """The seconds of a run are up."""
@@ -202,7 +216,7 @@ class _World:
             "strategy": (spell(self._thinking.strategy),),
             "service": ("", *(service.name for service in self._fleet.services)),
         }
-        of = {name: [getattr(job, name) for job in self._jobs] for name in Job._fields}
+        of = {name: [getattr(each.job, name) for each in self._asked] for name in Job._fields}
         parents = [each.ask.after.ask if each.ask.after else None for each in self._asked]
         return Calls.of(
             names,
