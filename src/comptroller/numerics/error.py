@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -205,12 +206,17 @@ def _noise(cells: Grid, scale: float, largest: float, others: Moments, block: in
     return ((block - 1) * total + peak**2) / block
 
 
+@lru_cache(maxsize=1)
+def _normal() -> Moments:
+    return Moments.of(norm(), 12.0)
+
+
 def planted(crest: float, block: int) -> Spread:
     """Gaussian blocks whose largest element is `crest` times their root mean square, of any size in an octave.
 
     crest: between that of a uniform block, sqrt(g / (1 + (g - 1) / 3)), and sqrt(g).
     """
-    every = Moments.of(norm(), 12.0)
+    every = _normal()
 
     def excess(largest: float) -> float:
         rest = Moments(every.at, every.below, largest).second
@@ -235,7 +241,7 @@ def crossover(integers: Format, floats: Format) -> float | None:
         spread = planted(crest, block)
         return predicted_qsnr_db(integers, spread) - predicted_qsnr_db(floats, spread)
 
-    crests = np.linspace(math.sqrt(block / (1 + (block - 1) / 3)) * 1.005, math.sqrt(block) * 0.99, 60)
+    crests = np.linspace(math.sqrt(block / (1 + (block - 1) / 3)) * 1.005, math.sqrt(block) * 0.99, 30)
     gains = [gain(float(crest)) for crest in crests]
     turns = (i for i, (one, other) in enumerate(pairwise(gains)) if one > 0 >= other)
     turn = next(turns, None)

@@ -175,7 +175,7 @@ class Floating:
             raised = bits + rng.integers(0, 1 << drop, x.shape, np.uint32)
         else:
             raised = bits + (np.uint32((1 << (drop - 1)) - 1) + ((bits >> np.uint32(drop)) & np.uint32(1)))
-        found = (raised & np.uint32((0xFFFFFFFF << drop) & 0xFFFFFFFF)).view(np.float32)
+        found: Floats = (raised & np.uint32((0xFFFFFFFF << drop) & 0xFFFFFFFF)).view(np.float32)
         return np.clip(found, np.float32(self.low), np.float32(self.high))
 
     def encode(self, values: Floats) -> Codes:

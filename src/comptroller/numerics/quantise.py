@@ -157,11 +157,11 @@ def _units(block: Floats, fmt: Format, scales: Scales | None, part: tuple[slice,
     coding = scales.coding[part[0], None]
     if scales.base is not None:
         block = block - scales.base[part[0], None]
-    some = coding != 0
     if fmt.coded_with == "exact":
+        some = np.abs(coding) >= np.finfo(np.float32).tiny
         inverse = np.divide(np.float32(1), coding, out=np.zeros_like(coding), where=some)
         return np.asarray(block * inverse, np.float32)
-    return np.asarray(block / np.where(some, coding, np.float32(np.inf)), np.float32)
+    return np.asarray(block / np.where(coding != 0, coding, np.float32(np.inf)), np.float32)
 
 
 def dequantise(stored: Quantised) -> Floats:
@@ -281,5 +281,9 @@ def _nearest(shape: tuple[int, ...], fmt: Format) -> str:
         and (other.element.kind != "codebook" or other.element.values or other.element.lattice)
         and not _misfit(shape, other)
     )
-    best = min(same, key=lambda o: (abs(o.bits_per_element - fmt.bits_per_element), o.id), default=None)
+    best = min(
+        same,
+        key=lambda o: (abs(o.bits_per_element - fmt.bits_per_element), -o.bits_per_element, o.id),
+        default=None,
+    )
     return best.id if best else ""
