@@ -86,13 +86,13 @@ class Conversation:
 
     def _put(self, turns: list[Json], ask: Ask) -> None:
         if not turns:
-            turns += self._opening(ask.content)
+            turns += self.opening(ask.content)
         elif isinstance(ask.content, Prefill) or (not ask.content and ask.after and not _judges(ask)):
             _say(turns, str(ask.content))
         elif ask.content or _judges(ask):
             turns.append({"role": "user", "content": ask.content or JUDGE})
 
-    def _opening(self, content: str) -> list[Json]:
+    def opening(self, content: str) -> list[Json]:
         """The client's messages, the last words of the user replaced if others are asked."""
         turns = [dict(turn) for turn in self.body["messages"]]
         last = max((at for at, turn in enumerate(turns) if turn.get("role") == "user"), default=None)

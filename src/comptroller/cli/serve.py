@@ -1,0 +1,62 @@
+"""`comptroller serve`: a plan, or any services, behind an OpenAI-compatible endpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from comptroller.errors import InputError
+from comptroller.gateway.config import Config, configured, read
+from comptroller.gateway.server import serve
+
+EMBEDDED = "smollm2-135m-instruct"
+
+
+def run(
+    config: Annotated[
+        Path | None,
+        typer.Argument(help="The gateway's configuration, a TOML file.", show_default=False),
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(help="Serve a plan, written by `comptroller plan --out`.", show_default=False),
+    ] = None,
+    backend: Annotated[
+        str, typer.Option(help="Without a configuration: embedded, echo, or the URL of a service.")
+    ] = "embedded",
+    model: Annotated[str, typer.Option(help="With a URL: the model's name there.", show_default=False)] = "",
+    books: Annotated[
+        str,
+        typer.Option(help="Where the books are: a file, or a PostgreSQL URL.", show_default="books.sqlite"),
+    ] = "",
+    host: Annotated[
+        str, typer.Option(help="Beyond loopback every request needs a key.", show_default="127.0.0.1")
+    ] = "",
+    port: Annotated[int, typer.Option(help="0 takes any that is free.", show_default="8080")] = -1,
+) -> None:
+    """Serve models and strategies to OpenAI clients, and book every call."""
+    made = read(config) if config else _alone(backend, model)
+    given = {"plan": str(plan) if plan else "", "books": books, "host": host}
+    changed: dict[str, str | int] = {name: value for name, value in given.items() if value}
+    if port >= 0:
+        changed["port"] = port
+    said = Console(stderr=True, highlight=False)
+
+    def told(url: str) -> None:
+        said.print(f"serving {', '.join(made.services)} at [bold]{url}/v1[/]", soft_wrap=True)
+
+    serve(msgspec.structs.replace(made, **changed).checked(), told)
+
+
+def _alone(backend: str, model: str) -> Config:
+    """One service without a configuration."""
+    if backend.startswith(("http://", "https://")):
+        if not model:
+            raise InputError("--model: name the model that the service has")
+        return configured({"services": {model: {"url": backend}}})
+    name = EMBEDDED if backend == "embedded" else backend
+    return configured({"services": {name: {"backend": backend}}})

@@ -1,0 +1,171 @@
+"""Who may come in, and how often: keys of the books, and limits per minute of requests, tokens and dollars."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from comptroller.books.keys import PREFIX, Key
+from comptroller.gateway.config import Config, Rates
+from comptroller.gateway.problems import Problem
+
+MOST = 20_000
+"""Keys remembered at once; those unused for longest are forgotten."""
+FRESH_S = 5.0
+"""How long a key is believed before the books are asked again: the longest that a revoked key lives on here."""
+MINUTE_S = 60.0
+
+V = TypeVar("V")
+
+
+class Recent(Generic[V]):
+    """A mapping that forgets what was unused for longest."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._items: OrderedDict[str, V] = OrderedDict()
+        self._most = most
+
+    def get(self, name: str) -> V | None:
+        """The item, which is now the last to be forgotten."""
+        if (found := self._items.get(name)) is not None:
+            self._items.move_to_end(name)
+        return found
+
+    def put(self, name: str, item: V) -> V:
+        """Remembers an item."""
+        self._items[name] = item
+        self._items.move_to_end(name)
+        if len(self._items) > self._most:
+            self._items.popitem(last=False)
+        return item
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A rate as a bucket that fills evenly and holds a minute's worth; it may be overdrawn by what was not foreseen.
+
+    >>> bucket = Bucket(60.0, at_s=0.0)
+    >>> bucket.take(60.0, 0.0); bucket.wait_s(0.0), bucket.wait_s(1.5)
+    (1.0, 0.0)
+    """
+
+    per_minute: float
+    level: float = -1.0
+    at_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.level = self.per_minute
+
+    def _fill(self, now_s: float) -> None:
+        gained = (now_s - self.at_s) * self.per_minute / MINUTE_S
+        self.level, self.at_s = min(self.per_minute, self.level + gained), now_s
+
+    def wait_s(self, now_s: float, amount: float = 1.0) -> float:
+        """Seconds until there is so much in it."""
+        self._fill(now_s)
+        amount = min(amount, self.per_minute)
+        return max(0.0, amount - self.level) * MINUTE_S / self.per_minute
+
+    def take(self, amount: float, now_s: float) -> None:
+        """Takes an amount out."""
+        self._fill(now_s)
+        self.level -= amount
+
+
+@dataclass(slots=True)
+class Caller:
+    """Who asks. name and project are empty for one without a key, on loopback."""
+
+    name: str = ""
+    project: str = ""
+    buckets: dict[str, Bucket] = field(default_factory=dict)
+    asked_s: float = 0.0
+
+
+class Admission:
+    """Lets callers in by their key, and holds them to their limits. Limits are those of this process alone."""
+
+    def __init__(
+        self, config: Config, find: Callable[[str], Key | None], any_key: Callable[[], bool]
+    ) -> None:
+        self._config, self._find, self._any_key = config, find, any_key
+        self._callers: Recent[Caller | None] = Recent()
+        self._buckets: Recent[dict[str, Bucket]] = Recent()
+        self._closed: tuple[float, bool] = (-FRESH_S, False)
+
+    async def caller(self, authorization: str) -> Caller:
+        """Who a header belongs to.
+
+        Raises:
+            Problem: a key is needed and there is none, or it is not valid.
+        """
+        secret = authorization.removeprefix("Bearer ").strip()
+        now = time.monotonic()
+        if not secret.startswith(PREFIX):
+            if await self._needs_key(now):
+                raise Problem(
+                    401, "send a key as `Authorization: Bearer ck-...`; the operator makes one with "
+                    "`comptroller keys create NAME`", "invalid_api_key",
+                )  # fmt: skip
+            return self._limited(Caller(asked_s=now))
+        known = self._callers.get(secret)
+        if known is None or now - known.asked_s > FRESH_S:
+            key = await asyncio.to_thread(self._find, secret)
+            if key is None:
+                raise Problem(401, "the key is unknown, revoked or expired", "invalid_api_key")
+            known = self._callers.put(secret, self._limited(Caller(key.name, key.project, asked_s=now)))
+            assert known is not None
+        return known
+
+    async def _needs_key(self, now: float) -> bool:
+        """Whether nobody comes in without one: beyond loopback, where it is configured, and where keys exist."""
+        if self._config.require_key or not self._config.loopback:
+            return True
+        if now - self._closed[0] > FRESH_S:
+            self._closed = (now, await asyncio.to_thread(self._any_key))
+        return self._closed[1]
+
+    def _limited(self, caller: Caller) -> Caller:
+        rates = self._config.key_limits.get(caller.name, self._config.limits)
+        found = self._buckets.get(caller.name)
+        if found is None:
+            found = self._buckets.put(caller.name, _buckets(rates, caller.asked_s))
+        caller.buckets = found
+        return caller
+
+    def enter(self, caller: Caller) -> None:
+        """Counts a request.
+
+        Raises:
+            Problem: a limit is reached; says which, and when to come again.
+        """
+        now = time.monotonic()
+        for unit, bucket in caller.buckets.items():
+            least = 1.0 if unit == "requests" else 1e-12
+            if (wait_s := bucket.wait_s(now, least)) > 0:
+                who = f"key {caller.name}" if caller.name else "requests without a key"
+                raise Problem(
+                    429, f"rate limit of {who}: {bucket.per_minute:g} {unit} per minute", "rate_limit_exceeded",
+                    None, wait_s,
+                )  # fmt: skip
+        if "requests" in caller.buckets:
+            caller.buckets["requests"].take(1.0, now)
+
+    def spent(self, caller: Caller, tokens: float, usd: float) -> None:
+        """Counts what a request took, once it is known."""
+        now = time.monotonic()
+        for unit, amount in (("tokens", tokens), ("usd", usd)):
+            if unit in caller.buckets and amount > 0:
+                caller.buckets[unit].take(amount, now)
+
+
+def _buckets(rates: Rates, now_s: float) -> dict[str, Bucket]:
+    given = {"requests": rates.requests, "tokens": rates.tokens, "usd": rates.usd}
+    return {unit: Bucket(most, at_s=now_s) for unit, most in given.items() if most is not None}

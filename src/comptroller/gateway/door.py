@@ -1,0 +1,393 @@
+"""The endpoints. A request is read and checked, becomes a job, and is answered in the shape of its endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from comptroller.errors import ComptrollerError
+from comptroller.gateway.desk import Attempt, Order
+from comptroller.gateway.events import Reading
+from comptroller.gateway.formats import (
+    Chat,
+    Completion,
+    Embedding,
+    Generation,
+    Options,
+    Response,
+    parse,
+)
+from comptroller.gateway.guard import Guard
+from comptroller.gateway.live import run as play
+from comptroller.gateway.problems import Problem, problem_of
+from comptroller.gateway.responses import Responses, as_chat
+from comptroller.gateway.runtime import Asked, Gateway, Run
+from comptroller.gateway.shapes import (
+    Plain,
+    Shape,
+    cost_document,
+    cost_of,
+    encode,
+    generated,
+    known,
+    pieces_of,
+    usage_document,
+)
+from comptroller.gateway.sse import comment
+from comptroller.strategies.spelling import spell
+
+Json = dict[str, Any]
+Kind = type[Chat] | type[Completion] | type[Embedding] | type[Response]
+log = logging.getLogger("comptroller.gateway")
+
+PATHS: Mapping[str, tuple[Kind, str]] = {
+    "/v1/chat/completions": (Chat, "chat/completions"),
+    "/v1/completions": (Completion, "completions"),
+    "/v1/responses": (Response, "chat/completions"),
+    "/v1/embeddings": (Embedding, "embeddings"),
+}
+PROGRESS_S = 1.0
+"""How often a stream that waits for a strategy says so."""
+HEADERS = ("strategy", "budget", "class", "session", "question")
+"""Options that may come as headers, `x-comptroller-...`, where the body has no field for them."""
+
+
+class Gone(Exception):
+    """The client left, or reads no more."""
+
+
+class Visit:
+    """One request at one endpoint: what came, and the way back."""
+
+    def __init__(self, gateway: Gateway, scope: Scope, receive: Receive, send: Send) -> None:
+        self.gateway, self.scope, self._receive, self._send = gateway, scope, receive, send
+        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        self.status = 0
+        self._watch: asyncio.Task[None] | None = None
+        self.gone = False
+
+    async def body(self) -> bytes:
+        """The body.
+
+        Raises:
+            Problem: too long, or said to be no JSON.
+        """
+        most, kind = self.gateway.config.max_body_bytes, self.headers.get("content-type", "application/json")
+        if "json" not in kind:
+            raise Problem(415, f"send application/json, not {kind}", "unsupported_media_type")
+        data: bytes = b""
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            data += message.get("body", b"")
+            if len(data) > most:
+                raise Problem(413, f"the body is longer than {most} bytes", "too_large")
+            if not message.get("more_body"):
+                return data
+
+    def watch(self) -> None:
+        """From now on, the client's leaving cancels the task that serves it."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._watch = asyncio.create_task(self._left(task))
+
+    async def _left(self, task: asyncio.Task[Any]) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        task.cancel()
+
+    def unwatch(self) -> None:
+        """The answer is on its way."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def start(self, status: int, headers: Mapping[str, str]) -> None:
+        """Status and headers."""
+        self.status = status
+        made = [(name.encode(), str(value).encode("latin-1", "replace")) for name, value in headers.items()]
+        await self._put({"type": "http.response.start", "status": status, "headers": made})
+
+    async def write(self, data: bytes, more: bool = True) -> None:
+        """A part of the body; waits while the client reads slowly, but not for ever."""
+        await self._put({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def _put(self, message: dict[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(self.gateway.config.send_s):
+                await self._send(message)
+        except (TimeoutError, OSError) as error:
+            raise Gone from error
+
+    async def answer(self, status: int, data: bytes, headers: Mapping[str, str]) -> None:
+        """A whole answer."""
+        about = {"content-type": "application/json", "content-length": str(len(data)), **headers}
+        await self.start(status, about)
+        await self.write(data, more=False)
+
+
+class Door:
+    """The ASGI application behind the four endpoints that spend something."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request; whatever goes wrong is told in OpenAI's shape."""
+        visit = Visit(self.gateway, scope, receive, send)
+        try:
+            await self._serve(visit)
+        except Gone:
+            visit.status = visit.status or 499
+        except asyncio.CancelledError:
+            if not visit.gone:
+                raise
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            visit.status = 499
+        except ComptrollerError as error:
+            await refuse(visit, problem_of(error))
+        finally:
+            visit.unwatch()
+            self.gateway.metrics.request(scope["path"], visit.status)
+
+    async def _serve(self, visit: Visit) -> None:
+        gateway = self.gateway
+        if not gateway.ready:
+            raise Problem(503, "the gateway is starting or stopping", "not_ready", None, 1.0)
+        caller = await gateway.admission.caller(visit.headers.get("authorization", ""))
+        data = await visit.body()
+        gateway.admission.enter(caller)
+        kind, path = PATHS[visit.scope["path"]]
+        request, body = parse(kind, data)
+        shape: Shape
+        if isinstance(request, Response):
+            body = as_chat(request, body)
+            shape = Responses(request)
+        else:
+            wanted = request.stream_options if isinstance(request, Generation) else None
+            shape = Plain(bool(wanted and wanted.include_usage))
+        options = _options(request.comptroller, visit.headers)
+        asked = Asked(path, body, len(data), options, caller, gateway.desk.books.new_id())
+        visit.watch()
+        if (job := gateway.run(asked)) is not None:
+            await _Solving(visit, asked, shape, job).serve()
+        else:
+            await _Passing(visit, asked, shape, gateway.order(asked)).serve()
+
+
+def _options(given: Options | None, headers: Mapping[str, str]) -> Options:
+    """The options of the body, and those of headers where the body has none."""
+    options = given or Options()
+    for name in HEADERS:
+        field = {"class": "klass"}.get(name, name)
+        if (value := headers.get(f"x-comptroller-{name}")) and not getattr(options, field):
+            setattr(options, field, value)
+    return options
+
+
+class _Answering:
+    """What both kinds of answers share: headers before, figures after."""
+
+    def __init__(self, visit: Visit, asked: Asked, shape: Shape) -> None:
+        self.visit, self.asked, self.shape, self.gateway = visit, asked, shape, visit.gateway
+        self.predicted = visit.gateway.predicted(asked)
+        self.found: list[str] = []
+        self.strategy = ""
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Every call that is over."""
+        raise NotImplementedError
+
+    def head(self) -> dict[str, str]:
+        """Headers that are known before the answer is."""
+        made = {"x-request-id": str(self.asked.id), "x-comptroller-request": str(self.asked.id)}
+        if self.strategy:
+            made["x-comptroller-strategy"] = self.strategy
+        for name, figure in self.predicted.items():
+            if figure.get("low") is not None:
+                made[f"x-comptroller-predicted-{name}"] = f"{figure['low']:.6g},{figure['high']:.6g}"
+        return made
+
+    def told(self) -> Json:
+        """What was done and what it cost."""
+        cost = cost_of(self.attempts)
+        self.gateway.ended(self.asked, self.attempts, cost)
+        for kind in self.found:
+            self.gateway.metrics.guarded(kind)
+        return {
+            "request": str(self.asked.id),
+            "strategy": self.strategy or None,
+            "services": sorted({item.service.id for item in self.attempts}),
+            "calls": len(self.attempts),
+            "cost": cost_document(cost),
+            "predicted": self.predicted or None,
+            "guard": self.found,
+        }
+
+    async def whole(self, reply: Json) -> None:
+        """The answer at once."""
+        told = self.told()
+        cost = told["cost"]
+        spent = {
+            f"x-comptroller-{name}": f"{cost[name]:.9g}" for name in ("usd", "j") if cost[name] is not None
+        }
+        headers = self.head() | spent | {"x-comptroller-calls": str(told["calls"])}
+        document = self.shape.whole(reply) | {"comptroller": told}
+        await self.visit.answer(200, encode(document), headers)
+
+    async def begin(self) -> None:
+        """Headers of a stream."""
+        about = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+        await self.visit.start(200, about | self.head())
+
+
+class _Passing(_Answering):
+    """A request that is answered as asked, by one service or its fallbacks."""
+
+    def __init__(self, visit: Visit, asked: Asked, shape: Shape, order: Order) -> None:
+        super().__init__(visit, asked, shape)
+        self.order = order
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Every call that is over."""
+        return self.order.attempts
+
+    async def serve(self) -> None:
+        """Answers it."""
+        if self.order.stream:
+            await self._streamed()
+        elif self.order.choices > 1 and self.order.services[0].config.single_choice:
+            await self.whole(await self._one_by_one())
+        else:
+            reply, attempt = await self.gateway.desk.whole(self.order)
+            if attempt.usage is None and "usage" in reply:
+                reply["usage"] = None
+            await self.whole(reply)
+
+    async def _one_by_one(self) -> Json:
+        """n choices as n calls, for services that count the tokens of one."""
+        count = self.order.choices
+        if not isinstance(self.order.body.get("prompt", ""), str) or self.order.body.get("best_of"):
+            raise Problem(400, "this service takes one prompt at a time, and no best_of", "unsupported", "n")
+        seed = self.order.body.get("seed")
+        orders = [self._single(number, seed) for number in range(count)]
+        replies = await asyncio.gather(*(self.gateway.desk.whole(order) for order in orders))
+        choices = [
+            choice | {"index": at} for at, (reply, _) in enumerate(replies) for choice in reply["choices"]
+        ]
+        return replies[0][0] | {"choices": choices, "usage": usage_document(self.attempts)}
+
+    def _single(self, number: int, seed: int | None) -> Order:
+        body = self.order.body | {"n": 1} | ({} if seed is None else {"seed": seed + number})
+        call = replace(self.order.call, call=self.gateway.desk.books.new_id())
+        return replace(self.order, body=body, call=call)
+
+    async def _streamed(self) -> None:
+        if self.order.choices > 1 and self.order.services[0].config.single_choice:
+            raise Problem(
+                400, f"{self.order.services[0].id} streams one choice at a time", "unsupported", "n"
+            )
+        stream = await self.gateway.desk.stream(self.order)
+        guard = Guard(self.gateway.config.guard, self.asked.options.stop_repetition)
+        cut = False
+        try:
+            await self.begin()
+            while not cut and (pieces := await stream.next()) is not None:
+                if data := self.shape.events(pieces):
+                    await self.visit.write(data)
+                cut = guard.ends(pieces, stream.reading)
+        except Problem as error:
+            self.found = [guard.found] if guard.found else []
+            self.told()
+            await self.visit.write(self.shape.failed(error), more=False)
+            return
+        finally:
+            await stream.close("length" if cut else "cancelled", guard.found)
+        self.found = [guard.found] if guard.found else []
+        usage = stream.reading.usage if stream.attempt.usage is not None else None
+        await self.visit.write(self.shape.end(usage, self.told()), more=False)
+
+
+class _Solving(_Answering):
+    """A request that a strategy answers."""
+
+    def __init__(self, visit: Visit, asked: Asked, shape: Shape, job: Run) -> None:
+        super().__init__(visit, asked, shape)
+        self.job, self.strategy = job, spell(job.strategy)
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Every call that is over."""
+        return self.job.world.attempts
+
+    async def serve(self) -> None:
+        """Answers it."""
+        if self.asked.body.get("stream"):
+            await self._streamed()
+        else:
+            await self.whole(await self._solved() | {"usage": usage_document(self.attempts)})
+
+    async def _solved(self) -> Json:
+        played = await play(self.job.drive, self.job.world)
+        self.found = self.job.world.found
+        answer = played.answer
+        self.confidence = answer.confidence
+        finish = answer.reply.finish if answer.reply is not None else "length"
+        end = {"refused": "content_filter", "stop": "stop"}.get(finish, "length")
+        return generated(self.asked.path, self.asked.model, str(self.asked.id), answer.content, end)
+
+    def told(self) -> Json:
+        """What was done, with how sure the strategy is and how its budget ended."""
+        drive = self.job.drive
+        sure = drive.answer.confidence if drive.answer is not None else float("nan")
+        about = {"confidence": known(sure), "budget_spent": drive.expired}
+        return super().told() | about
+
+    async def _streamed(self) -> None:
+        await self.begin()
+        work = asyncio.create_task(self._solved())
+        try:
+            while not work.done():
+                await asyncio.wait({work}, timeout=PROGRESS_S)
+                if not work.done():
+                    await self.visit.write(comment(self._progress()))
+            reply = work.result()
+        except ComptrollerError as error:
+            await self.visit.write(self.shape.failed(problem_of(error)), more=False)
+            return
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+        reading = Reading()
+        pieces = [reading.read(data) for data in pieces_of(reply)]
+        await self.visit.write(self.shape.events(pieces))
+        await self.visit.write(self.shape.end(usage_document(self.attempts), self.told()), more=False)
+
+    def _progress(self) -> str:
+        drive = self.job.drive
+        usd = cost_document(cost_of(self.attempts))["usd"]
+        spent = "" if usd is None else f", ${usd:.6f}"
+        return f"{self.strategy}: {len(drive.replies)} of {len(drive.asked)} calls{spent}"
+
+
+async def refuse(visit: Visit, problem: Problem) -> None:
+    """A problem as an answer, or as the end of one that has begun."""
+    if problem.status >= 500:
+        log.warning("%s %s: %s", problem.status, visit.scope["path"], problem)
+    try:
+        if visit.status:
+            await visit.write(b"", more=False)
+        else:
+            await visit.answer(problem.status, problem.body, problem.headers)
+    except Gone:
+        visit.status = visit.status or 499

@@ -1,0 +1,85 @@
+"""Prometheus metrics. Labels are services, endpoints and outcomes, never keys: their number stays bounded."""
+
+from __future__ import annotations
+
+from math import isnan
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from comptroller.gateway.desk import Attempt
+from comptroller.gateway.service import Service
+
+SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class Metrics:
+    """What the gateway counts."""
+
+    def __init__(self) -> None:
+        own = self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "comptroller_requests", "Requests by endpoint and status", ["endpoint", "status"], registry=own
+        )
+        self._calls = Counter(
+            "comptroller_calls", "Calls to services by end", ["service", "finish"], registry=own
+        )
+        self._tokens = Counter("comptroller_tokens", "Tokens by kind", ["service", "kind"], registry=own)
+        self._usd = Counter("comptroller_usd", "Dollars of known receipts", ["service"], registry=own)
+        self._j = Counter("comptroller_joules", "Joules of known receipts", ["service"], registry=own)
+        self._unknown = Counter(
+            "comptroller_unknown_cost", "Calls whose dollars are unknown", ["service"], registry=own
+        )
+        self._first = Histogram(
+            "comptroller_first_token_seconds",
+            "To the first event",
+            ["service"],
+            buckets=SECONDS,
+            registry=own,
+        )
+        self._whole = Histogram(
+            "comptroller_call_seconds", "Whole calls", ["service"], buckets=SECONDS, registry=own
+        )
+        self._busy = Gauge("comptroller_in_flight", "Calls at a service", ["service"], registry=own)
+        self._waiting = Gauge("comptroller_waiting", "Calls in its queue", ["service"], registry=own)
+        self._guarded = Counter("comptroller_guarded", "Overflows found", ["kind"], registry=own)
+        self._plan = Gauge(
+            "comptroller_plan", "Predicted and observed means per request", ["figure", "what"], registry=own
+        )
+        self._unwritten = Gauge("comptroller_unwritten", "Settlements that wait for the books", registry=own)
+
+    def request(self, endpoint: str, status: int) -> None:
+        """A request was answered."""
+        self._requests.labels(endpoint, status).inc()
+
+    def guarded(self, kind: str) -> None:
+        """The guard found something."""
+        self._guarded.labels(kind).inc()
+
+    def call(self, attempt: Attempt) -> None:
+        """A call ended."""
+        name, call, spent = attempt.service.id, attempt.call, attempt.receipt
+        self._calls.labels(name, call.finish).inc()
+        if attempt.usage is not None:
+            for kind, count in (("input", call.input_tokens), ("output", call.output_tokens)):
+                self._tokens.labels(name, kind).inc(count)
+        if spent is None or spent.pusd is None:
+            self._unknown.labels(name).inc()
+        else:
+            self._usd.labels(name).inc(spent.pusd / 1e12)
+            if spent.energy.known:
+                self._j.labels(name).inc(spent.energy.j)
+        if not isnan(call.first_s):
+            self._first.labels(name).observe(call.first_s - call.started_s)
+        self._whole.labels(name).observe(call.last_s - call.started_s)
+
+    def plan(self, figure: str, what: str, value: float) -> None:
+        """A prediction, or what came of it."""
+        self._plan.labels(figure, what).set(value)
+
+    def text(self, services: list[Service], unwritten: int) -> bytes:
+        """All of it, as Prometheus reads it."""
+        for service in services:
+            self._busy.labels(service.id).set(service.queue.busy)
+            self._waiting.labels(service.id).set(service.queue.waiting)
+        self._unwritten.set(unwritten)
+        return generate_latest(self.registry)

@@ -1,0 +1,211 @@
+"""The plan, live: which strategy and which services a request gets, what was predicted, and what happened."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from math import isnan, log, nan
+from typing import Any
+
+from comptroller.costs.carbon import Energy
+from comptroller.costs.rating import PUSD, Receipt, Usage
+from comptroller.errors import InputError
+from comptroller.facts.prices import STANDARD, Price, PriceBook
+from comptroller.gateway.problems import Problem
+from comptroller.gateway.service import SPREAD, Service, rank
+from comptroller.gateway.tariff import PerToken
+from comptroller.planning.plan import Class, Figure, Plan
+from comptroller.planning.plan import Service as PlannedService
+
+FORGET = 1000
+"""Choices after which older ones count half."""
+BYTES_PER_TOKEN = 4
+"""Of a prompt whose tokens nobody has counted yet; decides only among buckets of the plan, which are far apart."""
+ENOUGH = 30
+"""Requests before a mean is held against a prediction."""
+
+
+class Shares:
+    """Spreads keys over names in proportion to weights; a key keeps its name while that one is not ahead of its share.
+
+    >>> shares = Shares()
+    >>> picks = [shares.pick("same prefix", {"a": 0.7, "b": 0.3}) for _ in range(1000)]
+    >>> 0.1 < picks.count("b") / 1000 < 0.45
+    True
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, float] = {}
+
+    def pick(self, key: str, weights: Mapping[str, float]) -> str:
+        """The name for a key."""
+        if len(weights) == 1:
+            return next(iter(weights))
+        order = sorted(weights, key=lambda name: rank(key, name, weights[name]), reverse=True)
+        whole, total = sum(weights.values()), sum(self._counts.get(name, 0.0) for name in weights) + 1
+        room = (
+            name
+            for name in order
+            if self._counts.get(name, 0.0) + 1 <= SPREAD * total * weights[name] / whole + 1
+        )
+        name = next(room, order[0])
+        self._counts[name] = self._counts.get(name, 0.0) + 1
+        if total > FORGET:
+            self._counts = {name: count / 2 for name, count in self._counts.items()}
+        return name
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the plan says about a request: its class, strategy, and role -> weights of services."""
+
+    name: str
+    strategy: str
+    roles: Mapping[str, Mapping[str, float]]
+
+
+class Routes:
+    """A plan bound to services.
+
+    Raises:
+        InputError: the plan names a service that is not configured; names it and how it is launched.
+    """
+
+    def __init__(self, plan: Plan, services: Mapping[str, Service]) -> None:
+        self.plan = plan
+        self.digest = hashlib.sha256(plan.to_json().encode()).hexdigest()[:16]
+        self._slices = {service.id: service.slices for service in plan.services}
+        self._shares: dict[tuple[str, str], Shares] = {}
+        launch = {service.id: service.launch for service in plan.services}
+        for name in {
+            share.service for each in plan.classes for role in each.roles.values() for share in role
+        }:
+            if name not in services:
+                hint = f"; it is started with: {launch[name]}" if name in launch else ""
+                raise InputError(f"the plan's service {name}: add [services.{name!r}] with its url{hint}")
+
+    def choose(self, klass: str | None, request: int, size: int) -> Chosen:
+        """Strategy and services of a request of `size` bytes.
+
+        Raises:
+            Problem: the plan has no such class, or several and none was named.
+        """
+        names = list(dict.fromkeys(item.name for item in self.plan.classes))
+        if klass is None and len(names) > 1:
+            raise Problem(
+                400, f"name a class of the plan: {', '.join(names)}", "missing", "comptroller.class"
+            )
+        name = klass or names[0]
+        mine = [item for item in self.plan.classes if item.name == name]
+        if not mine:
+            raise Problem(
+                400, f"the plan has no class {name!r}; it has {', '.join(names)}", "invalid_value", "comptroller.class"
+            )  # fmt: skip
+        found = max(mine, key=lambda item: rank(str(request), item.strategy, item.share or 1.0))
+        return Chosen(name, found.strategy, {role: self._weights(found, role, size) for role in found.roles})
+
+    def _weights(self, found: Class, role: str, size: int) -> dict[str, float]:
+        """Shares of a role, by the plan's bucket of prompt lengths nearest to the request's where it has buckets."""
+        plain = {item.service: item.share for item in found.roles[role] if item.share > 0}
+        tokens = max(size / BYTES_PER_TOKEN, 1.0)
+        knots = sorted({item.input_tokens for name in plain for item in self._slices.get(name, ())})
+        if not knots or len(plain) == 1:
+            return plain
+        nearest = min(knots, key=lambda knot: abs(log(max(knot, 1.0) / tokens)))
+        sliced = {name: _carried(self._slices.get(name, ()), nearest) for name in plain}
+        return {name: weight for name, weight in sliced.items() if weight > 0} or plain
+
+    def pick(self, chosen: Chosen, role: str, key: str) -> str:
+        """The service that plays a role for a key."""
+        weights = chosen.roles.get(role) or next(iter(chosen.roles.values()))
+        return self._shares.setdefault((chosen.name, role), Shares()).pick(key, weights)
+
+
+def _carried(slices: Iterable[Any], input_tokens: float) -> float:
+    return float(sum(item.rate_per_s * item.share for item in slices if item.input_tokens == input_tokens))
+
+
+class Planned(PerToken):
+    """A deployment of the plan: its rent and joules over the tokens it is planned to make.
+
+    price of an output token = usd_per_h / 3600 / output_tokens_per_s; joules likewise, with the plan's interval
+    """
+
+    def __init__(self, service: PlannedService, digest: str) -> None:
+        rate = Decimal(service.usd_per_h) / 3600 / Decimal(service.output_tokens_per_s) * PUSD
+        rates = {"input_tokens": ((0, Decimal(0)),), "output_tokens": ((0, rate),)}
+        since = date.fromisoformat(service.price.since)
+        super().__init__(
+            Price("plan", service.id, STANDARD, since, rates, f"plan {digest}"), PriceBook.read()
+        )
+        self._w, self._tokens_per_s = service.w, service.output_tokens_per_s
+
+    def receipt(self, usage: Usage, energy: Energy) -> Receipt:
+        """Usage at the planned price, with planned joules where none were measured."""
+        if not energy.known:
+            each = usage.output_tokens / self._tokens_per_s
+            low, high = (nan if end is None else end * each for end in (self._w.low, self._w.high))
+            energy = Energy(0.0, self._w.value * each, low, high, source="predicted")
+        return super().receipt(usage, energy)
+
+
+class Happened:
+    """What happened beside what was predicted."""
+
+    def __init__(self, plan: Plan) -> None:
+        predicted = {"usd": plan.totals.usd_per_request, "j": plan.totals.j_per_request}
+        predicted |= {
+            item.quantity: item.predicted_s
+            for item in plan.latency
+            if item.quantity in ("ttft_s", "e2e_s") and item.quantile == 0.5
+        }
+        self.predicted: Mapping[str, Figure] = predicted
+        self._sums = dict.fromkeys(("usd", "j", "ttft_s", "e2e_s"), 0.0)
+        self._counts = dict.fromkeys(self._sums, 0)
+        self.requests = 0
+
+    def add(self, **values: float) -> None:
+        """A request that ended; what is unknown (NaN) is left out of its mean."""
+        self.requests += 1
+        for name, value in values.items():
+            if not isnan(value):
+                self._sums[name] += value
+                self._counts[name] += 1
+
+    def mean(self, name: str) -> float:
+        """The mean so far."""
+        return self._sums[name] / self._counts[name] if self._counts[name] else nan
+
+    def drifted(self) -> list[str]:
+        """What lies outside its predicted interval, in words.
+
+        An 80 % interval of a mean is for the model's error, not for the scatter of requests; so it is held against
+        means of at least 30 requests.
+        """
+        found = []
+        for name, figure in self.predicted.items():
+            mean = self.mean(name)
+            if self._counts[name] < ENOUGH or figure.low is None or figure.high is None:
+                continue
+            if not figure.low <= mean <= figure.high:
+                told = f"predicted {figure.value:.4g} ({figure.low:.4g} to {figure.high:.4g})"
+                found.append(
+                    f"{name} per request is {mean:.4g} over {self._counts[name]} requests, {told}: plan again"
+                )
+        return found
+
+    def document(self) -> dict[str, Any]:
+        """Predictions beside means, for /comptroller/plan."""
+        rows = {
+            name: {**figure.model_dump(), "happened": None if isnan(self.mean(name)) else self.mean(name)}
+            for name, figure in self.predicted.items()
+        }
+        return {"requests": self.requests, "figures": rows, "drift": self.drifted()}
+
+
+def with_fallbacks(first: Service, services: Mapping[str, Service]) -> tuple[Service, ...]:
+    """A service and the services that stand in for it."""
+    return (first, *(services[name] for name in first.config.fallback))

@@ -1,0 +1,378 @@
+"""The gateway as a whole: services, books, keys and plan, started and stopped together; requests become jobs here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import quantiles
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from comptroller.books.keys import Keys
+from comptroller.books.ledger import Ledger
+from comptroller.books.postings import Posting
+from comptroller.books.writer import Writer
+from comptroller.errors import InputError
+from comptroller.facts.prices import PriceBook
+from comptroller.facts.site import site
+from comptroller.gateway.admission import Admission, Caller, Recent
+from comptroller.gateway.checking import answer_of, checked, require_callable
+from comptroller.gateway.config import Config, ServiceConfig, Tokens
+from comptroller.gateway.conversation import Conversation, text_of
+from comptroller.gateway.desk import Attempt, Desk, Order
+from comptroller.gateway.formats import Options
+from comptroller.gateway.live import Cast, Live, mentions
+from comptroller.gateway.metrics import Metrics
+from comptroller.gateway.problems import Problem
+from comptroller.gateway.routing import Happened, Planned, Routes, with_fallbacks
+from comptroller.gateway.service import Service
+from comptroller.gateway.shapes import known
+from comptroller.gateway.tariff import Electricity, PerToken, Tariff, Unpriced, fixed
+from comptroller.planning.plan import load_plan
+from comptroller.quantities import Cost
+from comptroller.strategies.drive import Drive
+from comptroller.strategies.protocol import Budget, Question, Strategy
+from comptroller.strategies.spelling import PREFIX, names, parse, spell
+from comptroller.work.call import Call
+
+Json: TypeAlias = dict[str, Any]
+log_ = logging.getLogger("comptroller.gateway")
+
+AUTO = "auto"
+PREFIX_BYTES = 1024
+"""Of the first message: what requests have in common that should meet the same cache."""
+ENOUGH, KEPT = 20, 200
+"""Costs of a model id before an interval is made of them, and how many are looked at."""
+_SAFE = re.compile(r"[\w\s=(),:.\"+\[\]-]*")
+_LOADS = re.compile(r":\s*[A-Z]|\.py\b|\.json\b|\.\.")
+
+
+@dataclass
+class Asked:
+    """A request that came in. body: as it will be sent on, in the form of chat, completions or embeddings."""
+
+    path: str
+    body: Json
+    size: int
+    options: Options
+    caller: Caller
+    id: int
+    arrival_s: float = field(default_factory=time.time)
+
+    @property
+    def model(self) -> str:
+        """What was asked for."""
+        return str(self.body["model"])
+
+
+@dataclass
+class Run:
+    """A request that a strategy answers."""
+
+    strategy: Strategy
+    drive: Drive
+    world: Live
+
+
+class LedgerBooks:
+    """A ledger's ids and its writer."""
+
+    def __init__(self, ledger: Ledger, writer: Writer) -> None:
+        self._ledger, self._writer = ledger, writer
+
+    def new_id(self) -> int:
+        """A new id."""
+        return self._ledger.new_id()
+
+    def post(self, posting: Posting) -> asyncio.Future[int]:
+        """Queues a posting."""
+        return self._writer.post(posting)
+
+
+class Forecast:
+    """What requests of a model id cost lately: the 80 % interval of their dollars and joules."""
+
+    def __init__(self) -> None:
+        self._seen: Recent[deque[tuple[float | None, float | None]]] = Recent(1000)
+
+    def add(self, model: str, cost: Cost) -> None:
+        """A request that ended."""
+        seen = self._seen.get(model) or self._seen.put(model, deque(maxlen=KEPT))
+        usd, j = float(cost.usd), float(cost.j)
+        seen.append((known(usd), known(j)))
+
+    def of(self, model: str) -> Json:
+        """Low, middle and high of each; empty where too few were seen."""
+        seen = self._seen.get(model)
+        if seen is None or len(seen) < ENOUGH:
+            return {}
+        made: Json = {}
+        for name, column in zip(("usd", "j"), zip(*seen, strict=True), strict=True):
+            if len(values := [value for value in column if value is not None]) >= ENOUGH:
+                tenths = quantiles(values, n=10)
+                made[name] = {"low": tenths[0], "value": tenths[4], "high": tenths[8], "source": "recent"}
+        return made
+
+
+class Gateway:
+    """Made of a configuration; `start` before the first request, `stop` after the last."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config.checked()
+        for name, checker in config.checkers.items():
+            require_callable(name, checker)
+        self.services = {name: Service(name, item) for name, item in config.services.items()}
+        self.metrics, self.forecast = Metrics(), Forecast()
+        self.routes = Routes(load_plan(Path(config.plan)), self.services) if config.plan else None
+        self.happened = Happened(self.routes.plan) if self.routes else None
+        self._allowed = frozenset(config.strategies)
+        self._tell_drift = 0.0
+        self.desk: Desk
+        self.admission: Admission
+        self.ready = False
+        self._held = AsyncExitStack()
+
+    async def start(self) -> None:
+        """Opens the books, gives up what a crash left, starts the services.
+
+        Raises:
+            ComptrollerError: something is missing; names the fix.
+        """
+        starting = asyncio.gather(*(service.start() for service in self.services.values()))
+        try:
+            ledger = await asyncio.to_thread(Ledger.open, self.config.books)
+            self._held.callback(ledger.close)
+            if lost := await asyncio.to_thread(ledger.recover):
+                log_.warning("%d calls were open when a gateway died; they count with their worst case", lost)
+            writer = await self._held.enter_async_context(Writer(ledger))
+            self.desk = Desk(LedgerBooks(ledger, writer), self.metrics.call)
+            keys = Keys(ledger)
+            self.admission = Admission(self.config, keys.find, lambda: bool(keys.all()))
+            await asyncio.to_thread(self._price)
+        finally:
+            await starting
+        self.ready = True
+
+    def _price(self) -> None:
+        book = PriceBook.read(Path(file) for file in self.config.prices)
+        for name, service in self.services.items():
+            service.tariff = self._tariff(name, service.config, book)
+
+    def _tariff(self, name: str, config: ServiceConfig, book: PriceBook) -> Tariff:
+        if isinstance(config.price, Tokens):
+            return PerToken(fixed(name, config.price), book)
+        if config.price is not None:
+            return PerToken(config.price, book)
+        if self.routes is not None:
+            for planned in self.routes.plan.services:
+                if planned.id == name:
+                    return Planned(planned, self.routes.digest)
+        worst_j = getattr(self.services[name].replicas[0].backend, "worst_j", None)
+        if worst_j is not None:
+            return Electricity(site(self.config.site), worst_j)
+        return Unpriced(
+            f'service {name} has no price: set price = "provider/model" or dollars per million tokens'
+        )
+
+    async def stop(self) -> None:
+        """Writes what is not written, and lets go of everything."""
+        self.ready = False
+        if hasattr(self, "desk") and not await self.desk.drained(self.config.drain_s):
+            log_.error("the books could not be written; open holds count as lost at the next start")
+        await self._held.aclose()
+        await asyncio.gather(*(service.stop() for service in self.services.values()))
+
+    def models(self) -> list[str]:
+        """Ids that a request may name."""
+        auto = [PREFIX + AUTO] if self.routes else []
+        return [*self.services, *auto, *(PREFIX + name for name in (*names(), *sorted(self._allowed)))]
+
+    def order(self, asked: Asked) -> Order:
+        """A request that is answered as asked.
+
+        Raises:
+            Problem: the model is unknown, or does not serve the endpoint.
+        """
+        service = self.services.get(asked.model)
+        if service is None:
+            raise Problem(
+                404, f"no model {asked.model!r}; there are {', '.join(self.models())}", "model_not_found", "model"
+            )  # fmt: skip
+        if asked.path.split("/")[0] not in service.config.endpoints:
+            raise Problem(
+                400, f"{service.id} does not serve {asked.path}; it serves {', '.join(service.config.endpoints)}",
+                "unsupported_endpoint", "model",
+            )  # fmt: skip
+        if asked.options.budget:
+            raise Problem(
+                400, "a budget goes with a strategy, such as comptroller/once; max_tokens limits one generation",
+                "invalid_value", "comptroller.budget",
+            )  # fmt: skip
+        body = asked.body
+        if asked.options.reminder and asked.path == "chat/completions":
+            talk = Conversation(asked.path, body, self.config.guard.reminder)
+            body = body | {"messages": talk.opening(talk.question)}
+        return Order(
+            asked.path, body, asked.size, self._call(asked), with_fallbacks(service, self.services),
+            bool(body.get("stream")), self._affinity(asked), self._estimate(asked.model),
+        )  # fmt: skip
+
+    def run(self, asked: Asked) -> Run | None:
+        """A request that a strategy answers; None where it names none.
+
+        Raises:
+            Problem, InputError: the strategy, budget, checker or roles are not what is allowed.
+        """
+        spelled = asked.options.strategy or (asked.model if asked.model.startswith(PREFIX) else None)
+        if spelled is None:
+            return None
+        if asked.path == "embeddings" or not isinstance(asked.body.get("prompt", ""), str):
+            raise Problem(
+                400, "strategies answer one question: a chat or one prompt as text", "unsupported", "model"
+            )  # fmt: skip
+        if (asked.body.get("n") or 1) > 1 or asked.body.get("tools"):
+            raise Problem(
+                400, "a strategy gives one answer of text; leave out n and tools, or name a service", "unsupported",
+                "n" if (asked.body.get("n") or 1) > 1 else "tools",
+            )  # fmt: skip
+        spelled, roles, plan = self._bound(spelled, asked)
+        strategy = self._strategy(spelled)
+        budget = Budget.parse(asked.options.budget or "")
+        guard = self.config.guard
+        reminder = guard.reminder if asked.options.reminder else ""
+        talk = Conversation(asked.path, asked.body, reminder)
+        choose = self._choosing(asked, roles)
+        checker = checked(asked.options.checker, self.config.checkers) if asked.options.checker else None
+        if checker is not None and checker.model is not None:
+            asked.options.roles["checker"] = checker.model
+        scored = mentions(strategy, "score")
+        _require_checker(strategy, checker, scored, asked.options.roles | self.config.roles)
+        cast = Cast(
+            choose, answer_of(asked.options.answer), checker, self.config.checkers, scored,
+            mentions(strategy, "likelihood"), guard, asked.options.stop_repetition, self._affinity(asked), plan,
+        )  # fmt: skip
+        choose("solver")
+        call = replace(self._call(asked), strategy=spell(strategy))
+        world = Live(self.desk, talk, cast, call, asked.size)
+        question = Question(asked.options.question or str(asked.id), talk.question)
+        seed = asked.body.get("seed")
+        rng = np.random.default_rng(abs(seed) if isinstance(seed, int) else asked.id)
+        return Run(strategy, Drive(strategy, question, budget, rng), world)
+
+    def _bound(self, spelled: str, asked: Asked) -> tuple[str, Mapping[str, Any], str]:
+        """The strategy as it is written, role -> weights of services from the plan, and the plan's digest."""
+        if spelled.removeprefix(PREFIX) != AUTO:
+            return spelled, {}, ""
+        if self.routes is None:
+            raise Problem(
+                404, f"{PREFIX}{AUTO} needs a plan: comptroller serve --plan plan.json", "model_not_found", "model"
+            )  # fmt: skip
+        chosen = self.routes.choose(asked.options.klass, asked.id, asked.size)
+        roles = {role: self.routes.pick(chosen, role, self._affinity(asked)) for role in chosen.roles}
+        return chosen.strategy, roles, self.routes.digest
+
+    def _choosing(self, asked: Asked, planned: Mapping[str, str]) -> Any:
+        bound = {**planned, **self.config.roles, **asked.options.roles}
+        for role, name in asked.options.roles.items():
+            if name not in self.services:
+                raise Problem(
+                    400, f"comptroller.roles.{role}: no service {name!r}; there are {', '.join(self.services)}",
+                    "invalid_value", f"comptroller.roles.{role}",
+                )  # fmt: skip
+        default = bound.get("solver") or next(iter(planned.values()), next(iter(self.services)))
+
+        def choose(role: str) -> tuple[Service, ...]:
+            name = bound.get(role, default)
+            if name not in self.services:
+                raise Problem(
+                    400, f"comptroller.checker.model: no service {name!r}; there are {', '.join(self.services)}",
+                    "invalid_value", "comptroller.checker.model",
+                )  # fmt: skip
+            return with_fallbacks(self.services[name], self.services)
+
+        return choose
+
+    def _strategy(self, spelled: str) -> Strategy:
+        """A strategy as a request writes it: one that ships, or one that the operator allows; no other is loaded."""
+        text = spelled.removeprefix(PREFIX)
+        bare = text
+        for name in self._allowed:
+            bare = bare.replace(name, "")
+        if not _SAFE.fullmatch(bare) or _LOADS.search(bare):
+            raise Problem(
+                400, f"strategy {text!r}: only {', '.join((*names(), *sorted(self._allowed)))} may be named here",
+                "invalid_value", "model",
+            )  # fmt: skip
+        try:
+            return parse(text)
+        except InputError as error:
+            raise Problem(400, str(error), "invalid_value", "model") from error
+
+    def _call(self, asked: Asked) -> Call:
+        return Call(
+            call=self.desk.books.new_id(), request=asked.id, role="solver", arrival_s=asked.arrival_s,
+            key=asked.caller.name, project=asked.caller.project, question=asked.options.question,
+        )  # fmt: skip
+
+    def _affinity(self, asked: Asked) -> str:
+        """What requests that should meet the same cache have in common."""
+        named = asked.options.session or asked.body.get("prompt_cache_key")
+        if named:
+            return str(named)
+        if len(self.services) == 1 and len(next(iter(self.services.values())).replicas) == 1:
+            return ""
+        turns = asked.body.get("messages")
+        start = text_of(turns[0].get("content")) if turns else str(asked.body.get("prompt", ""))
+        return start[:PREFIX_BYTES]
+
+    def _estimate(self, model: str) -> int | None:
+        usd = self.forecast.of(model).get("usd")
+        return round(usd["value"] * 1e12) if usd else None
+
+    def predicted(self, asked: Asked) -> Json:
+        """What the request is expected to cost, with its interval: from the plan, else from what its like cost."""
+        if self.routes is not None and asked.model == PREFIX + AUTO:
+            totals = self.routes.plan.totals
+            figures = {"usd": totals.usd_per_request, "j": totals.j_per_request}
+            return {name: {**item.model_dump(), "source": "plan"} for name, item in figures.items()}
+        return self.forecast.of(asked.model)
+
+    def ended(self, asked: Asked, attempts: list[Attempt], cost: Cost) -> None:
+        """A request is over: limits, forecasts and the plan's figures learn of it."""
+        tokens = cost.tokens
+        spent = float(tokens.total)
+        usd = float(cost.usd)
+        self.admission.spent(asked.caller, known(spent) or 0.0, known(usd) or 0.0)
+        self.forecast.add(asked.model, cost)
+        if self.happened is None or asked.model != PREFIX + AUTO or not attempts:
+            return
+        first = min(item.first_s for item in attempts) - asked.arrival_s
+        self.happened.add(usd=usd, j=float(cost.j), ttft_s=first, e2e_s=time.time() - asked.arrival_s)
+        for name, figure in self.happened.predicted.items():
+            self.metrics.plan(name, "predicted", figure.value)
+            self.metrics.plan(name, "happened", self.happened.mean(name))
+        if time.monotonic() - self._tell_drift > 60 and (drift := self.happened.drifted()):
+            self._tell_drift = time.monotonic()
+            for line in drift:
+                log_.warning("drift: %s", line)
+
+
+def _require_checker(
+    strategy: Strategy, checker: object | None, scored: bool, roles: Mapping[str, str]
+) -> None:
+    """Raises Problem where a strategy needs verdicts and nobody gives them."""
+    judged = getattr(strategy, "checker", None)
+    if checker is None and (scored or (judged is not None and judged not in roles)):
+        raise Problem(
+            400, f"{spell(strategy)} needs verdicts: give comptroller.checker, such as {{\"number\": 42}}"
+            + ("; or by=likelihood or by=reward" if scored else ", or a model as comptroller.roles.checker"),
+            "missing", "comptroller.checker",
+        )  # fmt: skip

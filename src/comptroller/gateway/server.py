@@ -1,0 +1,217 @@
+"""The server: endpoints as a Starlette application, run by uvicorn in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from comptroller import __version__
+from comptroller.errors import ComptrollerError, InputError
+from comptroller.gateway.config import Config
+from comptroller.gateway.door import PATHS, Door
+from comptroller.gateway.formats import schemas
+from comptroller.gateway.problems import Problem, problem_of
+from comptroller.gateway.runtime import Gateway
+from comptroller.gateway.shapes import encode
+
+Json = dict[str, Any]
+log = logging.getLogger("comptroller.gateway")
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+NAMES = {
+    "/v1/chat/completions": "Chat",
+    "/v1/completions": "Completion",
+    "/v1/responses": "Response",
+    "/v1/embeddings": "Embedding",
+}
+
+
+def application(gateway: Gateway) -> Starlette:
+    """The endpoints of a gateway, which was started."""
+    door = Door(gateway)
+    read = {
+        "/v1/models": _models,
+        "/v1/models/{model:path}": _model,
+        "/metrics": _metrics,
+        "/comptroller/plan": _plan,
+        "/openapi.json": _openapi,
+    }
+    routes = [Route(path, door, methods=["POST"]) for path in PATHS]
+    routes += [Route(path, _keyed(gateway, work), methods=["GET"]) for path, work in read.items()]
+    routes += [Route("/health", _health), Route("/ready", _ready(gateway))]
+    handlers: dict[Any, Any] = {HTTPException: _unrouted, 500: _broken}
+    return Starlette(routes=routes, exception_handlers=handlers)
+
+
+def _json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(encode(document), status, headers, "application/json")
+
+
+def _keyed(gateway: Gateway, work: Callable[[Gateway, Request], Response]) -> Endpoint:
+    """An endpoint that reads, for those who may come in."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            await gateway.admission.caller(request.headers.get("authorization", ""))
+            return work(gateway, request)
+        except ComptrollerError as error:
+            problem = problem_of(error)
+            return _json(problem.document, problem.status, problem.headers)
+
+    return endpoint
+
+
+def _models(gateway: Gateway, _: Request) -> Response:
+    return _json({"object": "list", "data": [_entry(name) for name in gateway.models()]})
+
+
+def _model(gateway: Gateway, request: Request) -> Response:
+    name = request.path_params["model"]
+    if name not in gateway.models():
+        raise Problem(
+            404, f"no model {name!r}; there are {', '.join(gateway.models())}", "model_not_found", "model"
+        )
+    return _json(_entry(name))
+
+
+def _entry(name: str) -> Json:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "comptroller"}
+
+
+def _metrics(gateway: Gateway, _: Request) -> Response:
+    text = gateway.metrics.text(list(gateway.services.values()), gateway.desk.unwritten)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _plan(gateway: Gateway, _: Request) -> Response:
+    if gateway.routes is None or gateway.happened is None:
+        raise Problem(404, "no plan is served: comptroller serve --plan plan.json", "no_plan")
+    return _json(
+        {"plan": gateway.routes.plan.name, "digest": gateway.routes.digest} | gateway.happened.document()
+    )
+
+
+def _openapi(gateway: Gateway, _: Request) -> Response:
+    return _json(description())
+
+
+async def _health(_: Request) -> Response:
+    return _json({"status": "ok", "version": __version__})
+
+
+def _ready(gateway: Gateway) -> Endpoint:
+    async def endpoint(_: Request) -> Response:
+        fine = gateway.ready and not gateway.desk.unwritten
+        return _json(
+            {"ready": fine, "unwritten": gateway.desk.unwritten if gateway.ready else None},
+            200 if fine else 503,
+        )
+
+    return endpoint
+
+
+async def _unrouted(request: Request, error: HTTPException) -> Response:
+    """Paths and methods that there are not."""
+    there = ", ".join([*PATHS, "/v1/models", "/health", "/ready", "/metrics", "/openapi.json"])
+    message = f"{request.method} {request.url.path}: {error.detail}; there are {there}"
+    return _json(
+        Problem(error.status_code, message, "not_found").document,
+        error.status_code,
+        dict(error.headers or {}),
+    )
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    """Our own fault: it is logged in full, the client learns no more than that."""
+    log.error("%s failed", request.url.path, exc_info=error)
+    return _json(Problem(500, "the gateway failed; its log says why", "internal").document, 500)
+
+
+def description() -> Json:
+    """The OpenAPI description of the door."""
+    paths: Json = {path: {"post": _operation(path, NAMES[path])} for path in PATHS}
+    for path in ("/v1/models", "/metrics", "/health", "/ready"):
+        paths[path] = {"get": {"summary": path.rsplit("/", 1)[1], "responses": _answers("200", "503")}}
+    secured = {"key": {"type": "http", "scheme": "bearer"}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Comptroller gateway", "version": __version__},
+        "paths": paths,
+        "components": {"schemas": dict(schemas()), "securitySchemes": secured},
+        "security": [{}, {"key": []}],
+    }
+
+
+def _operation(path: str, name: str) -> Json:
+    schema = {"$ref": f"#/components/schemas/{name}"}
+    body = {"required": True, "content": {"application/json": {"schema": schema}}}
+    codes = ("200", "400", "401", "404", "413", "415", "429", "503")
+    return {"summary": path.removeprefix("/v1/"), "requestBody": body, "responses": _answers(*codes)}
+
+
+def _answers(*codes: str) -> Json:
+    return {
+        code: {"description": "an answer" if code == "200" else "an error in OpenAI's shape"}
+        for code in codes
+    }
+
+
+def listen(config: Config) -> socket.socket:
+    """The socket that is served.
+
+    Raises:
+        InputError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    made = socket.socket(family)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((config.host, config.port))
+    except OSError as error:
+        made.close()
+        raise InputError(
+            f"{config.host}:{config.port}: {error.strerror}; choose another with --port"
+        ) from error
+    return made
+
+
+def serve(config: Config, told: Callable[[str], None] = lambda url: None) -> None:
+    """Runs a gateway until it is told to stop; then requests under way may end. `told` hears its URL when it is ready.
+
+    Raises:
+        ComptrollerError: it cannot start; names the fix.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(config, told))
+
+
+async def _serve(config: Config, told: Callable[[str], None]) -> None:
+    gateway = Gateway(config)
+    settings = uvicorn.Config(
+        application(gateway),
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=round(config.drain_s),
+        timeout_keep_alive=75,
+        server_header=False,
+        lifespan="off",
+    )
+    with listen(config) as door:
+        try:
+            await gateway.start()
+            host, port = door.getsockname()[:2]
+            told(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            await uvicorn.Server(settings).serve(sockets=[door])
+        finally:
+            await gateway.stop()
