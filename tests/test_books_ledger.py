@@ -20,7 +20,8 @@ from comptroller.books.keys import Keys
 from comptroller.books.ledger import Ledger, Quote
 from comptroller.books.postings import Release, Reserve, Settle
 from comptroller.books.schema import daily, entry
-from comptroller.books.verify import in_force, verify
+from comptroller.books.query import in_force
+from comptroller.books.verify import verify
 from comptroller.books.writer import Writer
 from comptroller.costs.carbon import Energy
 from comptroller.costs.rating import PUSD, Receipt

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from math import isfinite, nan
 from typing import Any
 
-from comptroller.costs.rating import Receipt
+from comptroller.costs.carbon import Energy
+from comptroller.costs.rating import Receipt, Usage
 from comptroller.errors import InputError
 from comptroller.work.call import LABELS, Call
 
@@ -104,6 +105,28 @@ def recorded(call: Call, receipt: Receipt) -> Values:
         "extra": receipt.extra,
         "note": receipt.note,
     }
+
+
+def call_of(row: Values) -> Call:
+    """The call of a row, its account's names included; what is null is unknown."""
+    own: Values = {name: row[name] for name in (*_COPIED, "role", "strategy", "service", "key", "project")}
+    own |= {name: nan if row[name] is None else row[name] for name in _TIMES}
+    return Call(call=row["id"], **own, **{name: -1 if row[name] is None else row[name] for name in _COUNTS})
+
+
+def energy_of(row: Values) -> Energy:
+    """The energy of a row."""
+    known = {
+        own: nan if row[name] is None else row[name] for name, own in (_ENERGY | {"gco2e": "gco2e"}).items()
+    }
+    return Energy(**known, source=row["energy"])
+
+
+def usage_of(row: Values) -> Usage | None:
+    """The usage of a row; None where it is unknown."""
+    if any(row[name] is None for name in _COUNTS):
+        return None
+    return Usage.of_call({name: row[name] for name in _COUNTS}, row["extra"])
 
 
 def held(call: Call, quote: Quote) -> Values:

@@ -16,6 +16,7 @@ from comptroller.books import schema
 from comptroller.books.budgets import Place, split
 from comptroller.books.chain import START, link, number_of
 from comptroller.books.ledger import Ledger
+from comptroller.books.query import exact_sum, in_force, whole
 from comptroller.errors import InputError
 
 Progress = Callable[[int, int], None]
@@ -148,25 +149,6 @@ def _sums(connection: Connection, column: Any, where: Any) -> Counter[Place]:
         for place in split(budgets):
             found[place] += whole(high, low)
     return found
-
-
-def in_force() -> Any:
-    """Rows that no other row corrects."""
-    corrected = select(schema.entry.c.corrects).where(schema.entry.c.corrects.isnot(None))
-    return schema.entry.c.id.not_in(corrected)
-
-
-MEGA = 10**6
-
-
-def exact_sum(column: Any) -> tuple[Any, Any]:
-    """Two sums that together are the exact sum of picodollars: one 64-bit number would not hold it."""
-    return func.sum(column // MEGA), func.sum(column % MEGA)
-
-
-def whole(high: int | None, low: int | None) -> int:
-    """The exact sum of the two."""
-    return int(high or 0) * MEGA + int(low or 0)
 
 
 def digest(ledger: Ledger) -> dict[str, Any]:

@@ -1,0 +1,170 @@
+"""Questions to the books: sums by anything, rows in force, what requests were worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from math import nan
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, select
+
+from comptroller.books import schema
+from comptroller.books.daily import NAMES
+from comptroller.books.ledger import Ledger
+from comptroller.books.schema import FIRSTS, account, daily, entry, score
+from comptroller.errors import InputError
+
+DAY_0 = date(1970, 1, 1)
+MEGA = 10**6
+GROUPS: Mapping[str, ColumnElement[Any]] = {
+    "day": daily.c.day,
+    "key": account.c.key,
+    "project": account.c.project,
+    "model": account.c.service,
+    "strategy": account.c.strategy,
+    "role": account.c.role,
+    "plan": account.c.plan,
+    "finish": daily.c.finish,
+}
+"""What sums can be grouped by."""
+MONEY = ("pusd", "charged_pusd", "estimate_pusd", "retry_pusd")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which rows: from a day on, before a day, and of which keys, projects, models, ...
+
+    only: a name of `GROUPS` -> the value it must have.
+    """
+
+    since: date | None = None
+    until: date | None = None
+    only: Mapping[str, str] = field(default_factory=dict)
+
+    def limits(self, day: ColumnElement[int]) -> list[ColumnElement[bool]]:
+        """The conditions on a table with this column of days."""
+        found = [GROUPS[name] == value for name, value in self.only.items()]
+        if self.since:
+            found.append(day >= (self.since - DAY_0).days)
+        if self.until:
+            found.append(day < (self.until - DAY_0).days)
+        return found
+
+
+EVERYTHING = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums of the rows of one group. Money is exact; unknown is left out and counted.
+
+    group: the values grouped by.  amounts: by the names of `daily.NAMES`.  requests: distinct ones.
+    solved: sum of the scores of its requests, NaN where none has a score.  scored: requests with a score.
+    """
+
+    group: tuple[str, ...]
+    amounts: Mapping[str, float]
+    requests: int = 0
+    solved: float = nan
+    scored: int = 0
+
+    def __getitem__(self, name: str) -> float:
+        return self.amounts[name]
+
+    @property
+    def usd(self) -> float:
+        """Dollars of the rows whose price is known."""
+        return self.amounts["pusd"] / 1e12
+
+
+def totals(ledger: Ledger, by: Sequence[str], scope: Scope = EVERYTHING) -> list[Totals]:
+    """Sums by some of `GROUPS`, the dearest first (by day: in order).
+
+    Raises:
+        InputError: a name to group by is unknown.
+    """
+    unknown = sorted(set(by) - GROUPS.keys())
+    if unknown:
+        raise InputError(f"cannot group by {unknown[0]!r}; allowed: {', '.join(GROUPS)}")
+    columns = [GROUPS[name] for name in by]
+    summed = [column for name in NAMES for column in _sum(name)]
+    query = select(*columns, *summed).join_from(daily, account, daily.c.account == account.c.id)
+    with schema.refusals("report"), ledger.engine.connect() as connection:
+        rows = connection.execute(query.where(*scope.limits(daily.c.day)).group_by(*columns)).all()
+        solved = {tuple(row[:-2]): row[-2:] for row in connection.execute(_solved(by, scope))}
+    found = [_totals(by, tuple(row), solved) for row in rows if any(row[len(by) :])]
+    return sorted(found, key=lambda item: item.group if by[:1] == ["day"] else (-item["pusd"], item.group))
+
+
+def _sum(name: str) -> list[ColumnElement[Any]]:
+    column = daily.c[name]
+    return list(exact_sum(column)) if name in MONEY else [func.sum(column)]
+
+
+def _totals(
+    by: Sequence[str], row: tuple[Any, ...], solved: Mapping[tuple[Any, ...], Sequence[Any]]
+) -> Totals:
+    values = iter(row[len(by) :])
+    amounts = {n: whole(next(values), next(values)) if n in MONEY else next(values) or 0 for n in NAMES}
+    group = row[: len(by)]
+    worth, scored = solved.get(group, (nan, 0))
+    known = nan if worth is None else float(worth)
+    return Totals(_named(by, group), amounts, int(amounts[_requests(by)]), known, int(scored))
+
+
+def _requests(by: Sequence[str]) -> str:
+    """Which count tells the distinct requests of groups: a request has several models and roles, but one key."""
+    return FIRSTS[1] if "model" in by else FIRSTS[2] if "role" in by else FIRSTS[0]
+
+
+def _solved(by: Sequence[str], scope: Scope) -> Select[Any]:
+    """Scores of the requests of every group."""
+    bit = FIRSTS.index(_requests(by))
+    columns = [entry.c.day if n == "day" else entry.c.finish if n == "finish" else GROUPS[n] for n in by]
+    return (
+        select(*columns, func.sum(score.c.score), func.count())
+        .join_from(score, entry, entry.c.request == score.c.request)
+        .join(account, account.c.id == entry.c.account)
+        .where(entry.c.firsts.op("&")(1 << bit) != 0, entry.c.kind != "correction")
+        .where(*scope.limits(entry.c.day))
+        .group_by(*columns)
+    )
+
+
+def _named(by: Sequence[str], group: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(
+        (DAY_0 + timedelta(days=value)).isoformat() if name == "day" else value
+        for name, value in zip(by, group, strict=True)
+    )
+
+
+def rows(ledger: Ledger, scope: Scope = EVERYTHING, *also: ColumnElement[bool]) -> Iterator[dict[str, Any]]:
+    """The rows in force, with the names of their account, in the order they were written."""
+    names = [account.c[name] for name in ("role", "strategy", "service", "key", "project", "plan")]
+    query = (
+        select(entry, *names)
+        .join(account, account.c.id == entry.c.account)
+        .where(in_force(), *scope.limits(entry.c.day), *also)
+        .order_by(entry.c.segment, entry.c.number)
+    )
+    with schema.refusals("rows"), ledger.engine.connect() as connection:
+        for row in connection.execution_options(yield_per=2000).execute(query).mappings():
+            yield dict(row)
+
+
+def in_force() -> ColumnElement[bool]:
+    """Rows that no other row corrects."""
+    corrected = select(entry.c.corrects).where(entry.c.corrects.isnot(None))
+    return entry.c.id.not_in(corrected)
+
+
+def exact_sum(column: Any) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Two sums that together are the exact sum of picodollars: one 64-bit number would not hold it."""
+    return func.sum(column // MEGA), func.sum(column % MEGA)
+
+
+def whole(high: int | None, low: int | None) -> int:
+    """The exact sum of the two."""
+    return int(high or 0) * MEGA + int(low or 0)
