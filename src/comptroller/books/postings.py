@@ -111,7 +111,8 @@ def call_of(row: Values) -> Call:
     """The call of a row, its account's names included; what is null is unknown."""
     own: Values = {name: row[name] for name in (*_COPIED, "role", "strategy", "service", "key", "project")}
     own |= {name: nan if row[name] is None else row[name] for name in _TIMES}
-    return Call(call=row["id"], **own, **{name: -1 if row[name] is None else row[name] for name in _COUNTS})
+    own |= {name: -1 if row[name] is None else row[name] for name in _COUNTS}
+    return Call(call=row["id"], **own)
 
 
 def energy_of(row: Values) -> Energy:

@@ -181,4 +181,4 @@ def _split(side: Factors, other: Factors, groups: Sequence[str]) -> list[Any]:
 
 def _spend(sides: Sequence[Sequence[Any]], chosen: Sequence[int]) -> Fraction:
     calls, share, per_call, per_token = (sides[side][place] for place, side in enumerate(chosen))
-    return Fraction(requests * sum(s * t * p for s, t, p in zip(share, per_call, per_token, strict=True)))
+    return Fraction(calls * sum(s * t * p for s, t, p in zip(share, per_call, per_token, strict=True)))
