@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -182,11 +183,11 @@ def _program(mix: Mix, usable: npt.NDArray[np.bool_]) -> Program:
     )
 
 
-def run(program: Program) -> Any:
+def run(program: Program, options: Mapping[str, bool | int | float] = OPTIONS) -> Any:
     """HiGHS, silent, one thread, limited by nodes; its large-neighbourhood heuristics cost more than they find."""
     highs: Any = Highs()
     highs.silent()
-    for name, value in OPTIONS.items():
+    for name, value in options.items():
         highs.setOptionValue(name, value)
     lp = HighsLp()
     lp.num_col_, lp.num_row_ = len(program.cost), len(program.lower)
