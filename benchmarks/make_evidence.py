@@ -14,6 +14,7 @@ from importlib import metadata
 from math import isnan
 from pathlib import Path
 
+from comptroller.gateway.weights import convert
 from comptroller.measure.sample import Embedded, Exercise, Sampler, Who, read_lines
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers import SHIPPED
@@ -22,7 +23,6 @@ from comptroller.work.evidence_rows import KNOWN, Raw, assembled
 from comptroller.work.evidence_summary import summarise
 from comptroller.work.laws.coverage import pass_at_k
 from evidence_tasks import SEED, TASKS, exercises
-from gguf_formats import convert
 from record import table, write
 
 MODEL = "SmolLM2-135M-Instruct"

@@ -178,6 +178,7 @@ def listen(config: Config) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((config.host, config.port))
+        made.listen(2048)
     except OSError as error:
         made.close()
         raise InputError(

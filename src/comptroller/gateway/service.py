@@ -127,10 +127,11 @@ class Service:
     """What clients name as a model. `tariff` is set when the gateway starts; `planned` where a plan names it."""
 
     def __init__(self, name: str, config: ServiceConfig) -> None:
+        kind = backend(config.backend)
+        config = kind.filled(config)
         self.id, self.config = name, config
         self.model = config.model or name
         self.queue = Queue(name, config.max_in_flight, config.max_waiting, config.wait_s)
-        kind = backend(config.backend)
         self.replicas = [Replica(kind, name, config, url) for url in config.replicas or ("",)]
         self.tariff: Tariff
 

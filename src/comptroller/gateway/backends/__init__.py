@@ -24,6 +24,11 @@ class Backend(Protocol):
 
     def __init__(self, name: str, config: ServiceConfig, url: str) -> None: ...
 
+    @staticmethod
+    def filled(config: ServiceConfig) -> ServiceConfig:
+        """The configuration with what holds of this engine whatever it says."""
+        ...
+
     async def start(self) -> None:
         """Makes it ready.
 
@@ -98,7 +103,9 @@ def backend(name: str) -> type[Backend]:
         if module is None:
             raise UnknownId("backend", name, names())
     kind = getattr(module, what, None)
-    if kind is None or not all(hasattr(kind, part) for part in ("start", "stop", "send", "stream", "meter")):
-        raise InputError(f"backend {name}: no class {what} with start, stop, send, stream and meter")
+    if kind is None or not all(
+        hasattr(kind, part) for part in ("filled", "start", "stop", "send", "stream", "meter")
+    ):
+        raise InputError(f"backend {name}: no class {what} with filled, start, stop, send, stream and meter")
     found: type[Backend] = kind
     return found

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from comptroller.gateway.backends import NoMeter
 from comptroller.gateway.config import ServiceConfig
@@ -22,6 +23,11 @@ class Echo:
         self.name = name
         self._token_s = float(config.settings.get("token_s", 0.0))
         self._answers = tuple(map(str, config.settings.get("answers", ())))
+
+    @staticmethod
+    def filled(config: ServiceConfig) -> ServiceConfig:
+        """It gives one choice at a time."""
+        return replace(config, single_choice=True)
 
     async def start(self) -> None:
         """Nothing to do."""

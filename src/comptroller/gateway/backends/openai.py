@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from comptroller.errors import InputError
-from comptroller.gateway.backends import NoMeter
+from comptroller.gateway.backends import Meter, NoMeter
 from comptroller.gateway.config import ServiceConfig
 from comptroller.gateway.problems import UpstreamError
 from comptroller.gateway.sse import DONE, Events
@@ -31,6 +31,11 @@ class Openai:
             raise InputError(f"service {name}: url must be http://host:port/v1 or https://..., not {url!r}")
         self.name, self.config, self.url = name, config, url.rstrip("/") + "/"
         self._session: aiohttp.ClientSession | None = None
+
+    @staticmethod
+    def filled(config: ServiceConfig) -> ServiceConfig:
+        """As it is: engines differ, the configuration tells how."""
+        return config
 
     async def start(self) -> None:
         """Makes the pool; connects at the first call."""
@@ -54,7 +59,7 @@ class Openai:
         if self._session is not None:
             await self._session.close()
 
-    def meter(self) -> NoMeter:
+    def meter(self) -> Meter:
         """Joules are unknown."""
         return NoMeter()
 

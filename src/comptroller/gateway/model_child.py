@@ -1,0 +1,33 @@
+"""The model's own process: llama.cpp's server on a free port of loopback. Ends when its stdin does.
+
+Nothing of the package is imported: it runs by its path.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import xllamacpp
+
+
+def main() -> None:
+    """Loads, says where it listens, waits."""
+    told = json.loads(sys.argv[1])
+    params = xllamacpp.CommonParams()
+    params.model.path, params.model_alias = told["model"], [told["name"]]
+    params.n_ctx = told["context_tokens"] * told["slots"]
+    params.n_parallel = told["slots"]
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = told["threads"]
+    params.api_keys = [os.environ["MODEL_KEY"]]
+    params.port = 0
+    params.warmup = params.fit_params = params.ui = False
+    server = xllamacpp.Server(params)
+    print(server.listening_address, flush=True)
+    sys.stdin.read()
+    os._exit(0)  # nobody waits for what still runs
+
+
+if __name__ == "__main__":
+    main()
