@@ -126,3 +126,12 @@ def round_significant(value: float, digits: int = 6) -> float | None:
     (1235.0, None)
     """
     return None if np.isnan(value) else float(f"{value:.{digits}g}")
+
+
+def short(value: float) -> float:
+    """A figure at six significant digits, as plans hold it; NaN stays NaN.
+
+    >>> short(1234.56789)
+    1234.57
+    """
+    return float(f"{value:.6g}")

@@ -44,7 +44,7 @@ from comptroller.planning.rivals import runners_up
 from comptroller.planning.search import Fleet, Goal, Search
 from comptroller.planning.shadow import constraints, shadow_price
 from comptroller.planning.verify import Seen
-from comptroller.quantities import round_significant
+from comptroller.quantities import short
 from comptroller.serving.jit import COMPILED
 from comptroller.work.demand import Demand
 from comptroller.work.workload import Workload
@@ -356,9 +356,3 @@ def _host_note(problem: Problem) -> str:
     served = {ready.replica.engine.id: ready.serving.host_s for ready in problem.search.table.ready}
     each = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in sorted(served.items()))
     return f"TTFT counts from the engine's queue; the server around it took a fixed time besides ({each} measured)"
-
-
-def short(value: float) -> float:
-    """A figure at six significant digits, as plans hold it."""
-    rounded = round_significant(float(value))
-    return float("nan") if rounded is None else rounded

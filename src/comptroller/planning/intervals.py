@@ -15,7 +15,7 @@ from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.calibration import kernel_prior
 from comptroller.facts.serving import Bands
 from comptroller.planning.plan import Figure
-from comptroller.quantities import round_significant
+from comptroller.quantities import short
 
 Z80 = 1.2816
 """Standard deviations to the 90th percentile of a normal distribution."""
@@ -30,7 +30,7 @@ class Spread:
 
     def around(self, value: float) -> Figure:
         """The figure with its interval."""
-        return Figure(value=_short(value), low=_short(value * self.low), high=_short(value * self.high))
+        return Figure(value=short(value), low=short(value * self.low), high=short(value * self.high))
 
     @classmethod
     def widest(cls, spreads: Iterable[Spread]) -> Spread:
@@ -77,8 +77,3 @@ def _of_band(bands: Bands, measured: bool, error: float) -> Spread:
     low, high = bands.related if measured else bands.new
     more = Z80 * error
     return Spread(float(np.exp(-np.hypot(low, more))), float(np.exp(np.hypot(high, more))))
-
-
-def _short(value: float) -> float:
-    rounded = round_significant(value)
-    return float("nan") if rounded is None else rounded

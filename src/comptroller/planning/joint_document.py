@@ -22,7 +22,6 @@ from comptroller.planning.document import (
     fallen,
     latency_of,
     service,
-    short,
     totals_of,
     unmeasured,
 )
@@ -54,6 +53,7 @@ from comptroller.planning.plan import (
 )
 from comptroller.planning.search import Goal, Search
 from comptroller.planning.shadow import constraints, shadow_price
+from comptroller.quantities import short
 from comptroller.strategies.replay import recorded_price
 from comptroller.work.demand import Demand
 from comptroller.work.lengths import Points

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import Infeasible
-from comptroller.planning.document import describe, short
+from comptroller.planning.document import describe
 from comptroller.planning.joint import Joint, Keep, Kinds, Solution, describe_way, kinds_of
 from comptroller.planning.joint_planner import JointProblem, targets_of
 from comptroller.planning.joint_program import SLACK
@@ -17,6 +17,7 @@ from comptroller.planning.options import Option
 from comptroller.planning.plan import Figure, Frontier, RunnerUp, Solving
 from comptroller.planning.search import Goal
 from comptroller.planning.shadow import amount
+from comptroller.quantities import short
 
 Floats = npt.NDArray[np.float64]
 
