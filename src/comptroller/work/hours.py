@@ -1,0 +1,134 @@
+"""The day of a workload: its load by the hour, what may wait, the grid and the spot market."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, Field, model_validator
+
+from comptroller.errors import FactError
+from comptroller.work.arrivals import window_rates
+from comptroller.work.sizes import STRICT, TokenMean, Weight, conflict
+from comptroller.work.trace import Floats
+
+HOURS = 24
+
+Profile = Annotated[tuple[Weight, ...], Field(min_length=HOURS, max_length=HOURS)]
+Share = Annotated[float, Field(strict=True, gt=0, le=1)]
+Amount = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+
+
+class Spot(BaseModel):
+    """What renting spot units risks; nobody's number is assumed.
+
+    interruptions_per_h: of one unit, per hour it stands.  outage_s: from an interruption until it stands again.
+    lost_at_once: share of the spot units of a kind that one interruption takes.  price_factor: by hour, on the dated
+    offer.  source: where the rate is from.
+    """
+
+    model_config = STRICT
+    interruptions_per_h: Weight
+    outage_s: Weight
+    lost_at_once: Share = 1.0
+    price_factor: Profile | None = None
+    source: Annotated[str, Field(min_length=1)]
+
+    @property
+    def standing(self) -> float:
+        """Share of the time that a unit stands: up / (up + out), a renewal process."""
+        return 1.0 / (1.0 + self.interruptions_per_h * self.outage_s / 3600.0)
+
+
+class Deferrable(BaseModel):
+    """Work that may wait.
+
+    requests_per_day, or tokens_per_day in and out together.  input_tokens, output_tokens: of one request.
+    deadline_h: hours, that of its release included, in which it must be done; without one, any time of the day.
+    released: by hour, in any unit; evenly without one.  saves: share of the interactive work that doing all of it
+    spares, which makes it optional: sleep-time compute (arXiv 2504.13171) is done as far as it pays.
+    """
+
+    model_config = STRICT
+    name: Annotated[str, Field(min_length=1)]
+    requests_per_day: Amount | None = None
+    tokens_per_day: Amount | None = None
+    input_tokens: TokenMean
+    output_tokens: TokenMean
+    deadline_h: Annotated[int, Field(strict=True, ge=1, le=HOURS)] = HOURS
+    released: Profile | None = None
+    saves: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
+
+    @model_validator(mode="after")
+    def _amount(self) -> Deferrable:
+        if (self.requests_per_day is None) == (self.tokens_per_day is None):
+            raise conflict("requests_per_day", "give the work once", "requests_per_day or tokens_per_day")
+        if self.released is not None and not any(self.released):
+            raise conflict("released", "is all zero", f"{HOURS} numbers, not all 0")
+        return self
+
+    @property
+    def each_day(self) -> float:
+        """Requests a day."""
+        tokens = self.tokens_per_day or 0.0
+        return self.requests_per_day or tokens / (self.input_tokens + self.output_tokens)
+
+    @property
+    def by_hour(self) -> Floats:
+        """Requests released in each hour.
+
+        >>> work = Deferrable(name="nightly", tokens_per_day=48e6, input_tokens=900, output_tokens=100)
+        >>> float(work.by_hour[0])
+        2000.0
+        """
+        shape = np.array(self.released or np.ones(HOURS), float)
+        return np.asarray(self.each_day * shape / shape.sum())
+
+
+class Hours(BaseModel):
+    """Hours of the day, all in one time zone.
+
+    load: by hour, relative to its busiest, which has the rate to hold; or `trace`, whose first arrival is in hour
+    `starts_h`.  grid_gco2e_per_kwh: by site; a site that is not named keeps its yearly mean.
+    """
+
+    model_config = STRICT
+    load: Profile | Literal["trace"]
+    starts_h: Annotated[int, Field(strict=True, ge=0, lt=HOURS)] = 0
+    grid_gco2e_per_kwh: Mapping[str, Profile] = Field(default_factory=dict)
+    spot: Spot | None = None
+    deferrable: tuple[Deferrable, ...] = ()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Hours:
+        if self.load != "trace" and not any(self.load):
+            raise conflict("load", "is all zero", f"{HOURS} numbers, not all 0")
+        names = [work.name for work in self.deferrable]
+        if len(set(names)) < len(names):
+            raise conflict("deferrable", "two have one name", "a name for each")
+        return self
+
+
+def rates_by_hour(arrival_s: Floats, starts_h: int, quantile: float, window_s: float) -> Floats:
+    """Requests per second to hold in each hour of the day: the quantile of the rates of its windows.
+
+    Raises:
+        FactError: the arrivals leave out an hour of the day.
+
+    >>> day = np.concatenate([np.arange(0, 43_200, 1.0), np.arange(43_200, 86_401, 2.0)])
+    >>> rates_by_hour(day, 6, 0.5, 60.0)[[6, 17, 18]].tolist()
+    [1.0, 1.0, 0.5]
+    """
+    rates = window_rates(arrival_s, window_s)
+    hour = (starts_h + np.arange(len(rates)) * window_s / 3600.0).astype(np.int64) % HOURS
+    missing = sorted(set(range(HOURS)) - set(hour.tolist()))
+    if missing:
+        span_h = (arrival_s[-1] - arrival_s[0]) / 3600.0
+        raise FactError(
+            "trace",
+            "hours.load",
+            f"its {span_h:.3g} h leave out hour {missing[0]}",
+            "a day of arrivals, or 24 numbers",
+        )
+    return np.array([np.quantile(rates[hour == h], quantile) for h in range(HOURS)])
