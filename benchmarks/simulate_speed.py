@@ -19,7 +19,7 @@ import numpy as np
 import served
 from comptroller.serving.engine import Engine, Job, simulate
 from comptroller.serving.fleet import Fleet
-from comptroller.serving.world import Thinking, solve
+from comptroller.serving.world import Play, Thinking, solve
 from comptroller.strategies.replay import Replay, Service
 from comptroller.strategies.spelling import parse
 from comptroller.work.call import Calls
@@ -89,7 +89,9 @@ def thought(fleet: Fleet) -> int:
     records = read_evidence("own")
     replay = Replay(records, {"solver": Service(records.arms[0])})
     question = np.resize(replay.covered(), QUESTIONS)
-    thinking = Thinking(parse("sample_and_vote(n=5)"), replay, np.arange(QUESTIONS) / 100.0, question)
+    thinking = Thinking(
+        (Play(parse("sample_and_vote(n=5)"), replay),), np.arange(QUESTIONS) / 100.0, question
+    )
     return len(solve(fleet, thinking).calls)
 
 

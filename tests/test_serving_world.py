@@ -11,7 +11,7 @@ from comptroller.costs.inference_units import TokenPrice
 from comptroller.errors import InputError, Unsupported
 from comptroller.serving.fleet import Fleet, Replica, Service
 from comptroller.serving.ticks import linear
-from comptroller.serving.world import ELSEWHERE, Solved, Thinking, solve
+from comptroller.serving.world import ELSEWHERE, Play, Solved, Thinking, solve
 from comptroller.strategies.protocol import UNLIMITED, Budget
 from comptroller.strategies.replay import Checker, Replay
 from comptroller.strategies.replay import Service as Recorded
@@ -38,7 +38,7 @@ def solved(
 ) -> Solved:
     question = replay().covered(uses(parse(strategy)))[:count]
     arrival_s = np.random.default_rng(0).exponential(1 / rate_per_s, question.size).cumsum()
-    return solve(fleet, Thinking(parse(strategy), replay(), arrival_s, question, budget))
+    return solve(fleet, Thinking((Play(parse(strategy), replay()),), arrival_s, question, budget))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_fleet_without_hurry_answers_as_replay_does(strategy: str) -> None:
     asked = parse(strategy)
     questions = replay().covered(uses(asked))[:40]
     expected = replayed(asked, replay(), questions)
-    found = solve(FLEET, Thinking(asked, replay(), np.arange(40.0) * 100, questions))
+    found = solve(FLEET, Thinking((Play(asked, replay()),), np.arange(40.0) * 100, questions))
     np.testing.assert_array_equal(found.score, expected.score)
     np.testing.assert_array_equal(np.bincount(found.calls["request"], minlength=40), expected.calls)
     assert found.calls["input_tokens"].sum() == expected.column("input_tokens").sum()
@@ -123,8 +123,8 @@ def test_calls_go_where_they_are_placed() -> None:
     two = Fleet((Service("solves", (Replica(linear()),)), Service("checks", (Replica(linear()),))))
     asked = parse("generative_verification(s=2, v=1)")
     questions = replay().covered(uses(asked))[:20]
-    thinking = Thinking(asked, replay(), np.arange(20.0), questions)
-    found = solve(two, thinking, lambda role, prompt, output: 1 + (role == "verifier"))
+    play = Play(asked, replay(), lambda role, prompt, output: 1 + (role == "verifier"))
+    found = solve(two, Thinking((play,), np.arange(20.0), questions))
     rank = found.outcome.requests.prompt_rank
     assert np.array_equal(rank == 1, found.calls.text("role") == "verifier")
     assert set(found.calls.text("service")) == {"solves", "checks"}
@@ -133,19 +133,16 @@ def test_calls_go_where_they_are_placed() -> None:
 def test_calls_to_elsewhere_take_what_the_record_says() -> None:
     asked = parse("sequential_revision(rounds=1)")
     questions = replay().covered(uses(asked))[:20]
-    thinking = Thinking(asked, replay(), np.arange(20.0), questions)
-    found = solve(FLEET, thinking, lambda role, prompt, output: ELSEWHERE if role == "reviser" else 0)
+    play = Play(asked, replay(), lambda role, prompt, output: ELSEWHERE if role == "reviser" else 0)
+    found = solve(FLEET, Thinking((play,), np.arange(20.0), questions))
     rows = found.outcome.calls(found.calls)
     away = rows.text("role") == "reviser"
     seconds = EVIDENCE.rows.latency_s
     assert away.any() and not rows["input_tokens"][away].any()
     assert np.isin(np.round((rows["last_s"] - rows["arrival_s"])[away], 6), np.round(seconds, 6)).all()
     roles = dict.fromkeys(("solver", "reviser"), Recorded(EVIDENCE.arms[0], price=TokenPrice(1.0, 1.0)))
-    spend = solve(
-        FLEET,
-        replace(thinking, replay=Replay(EVIDENCE, roles), budget=Budget(usd=1.0)),
-        lambda role, prompt, output: ELSEWHERE,
-    )
+    play = Play(asked, Replay(EVIDENCE, roles), lambda role, prompt, output: ELSEWHERE)
+    spend = solve(FLEET, Thinking((play,), np.arange(20.0), questions, Budget(usd=1.0)))
     assert len(spend.calls) == 20, "the first call spends the budget, at the record's price"
 
 
@@ -153,4 +150,4 @@ def test_what_is_not_recorded_is_refused() -> None:
     with pytest.raises(Unsupported, match="are recorded"):
         solved("sample_and_vote(n=500)", count=2)
     with pytest.raises(InputError, match="as many arrivals as questions"):
-        Thinking(parse("once"), replay(), np.zeros(2), np.zeros(3, int))
+        Thinking((Play(parse("once"), replay()),), np.zeros(2), np.zeros(3, int))

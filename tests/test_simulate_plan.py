@@ -291,8 +291,8 @@ def test_questions_are_solved_on_the_plan_s_fleet() -> None:
 
 def test_every_question_is_asked_before_any_is_asked_again() -> None:
     trace = stream(900)
-    found = thinking(asked("once"), trace, np.random.default_rng(0))
-    known = found.replay.covered()
+    found = thinking(asked("once"), trace, PLAN.services, np.random.default_rng(0))
+    known = found.plays[0].replay.covered()
     counts = np.bincount(found.question, minlength=known.max() + 1)[known]
     assert counts.max() - counts.min() <= 1
 

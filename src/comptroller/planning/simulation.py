@@ -17,7 +17,7 @@ from comptroller.planning.plan import Latency, Plan, Service
 from comptroller.planning.planner import shipped
 from comptroller.serving.engine import simulate
 from comptroller.serving.outcome import Outcome
-from comptroller.serving.world import Place, Solved, Thinking, solve
+from comptroller.serving.world import Place, Play, Solved, Thinking, solve
 from comptroller.strategies.protocol import UNLIMITED, Budget, Strategy
 from comptroller.strategies.replay import Replay
 from comptroller.strategies.results import uses
@@ -172,13 +172,15 @@ def simulate_plan(
         # What is asked about a question begins with it, whatever the trace says of prefixes.
         block = math.lcm(*(replica.table.kv_block_tokens for _, replica in fleet.replicas()))
         fleet = replace(fleet, prefix_block_tokens=block)
-        solved = solve(fleet, thinking(questions, replayed, rng), _place(plan.services, rng), sample_s)
+        solved = solve(fleet, thinking(questions, replayed, plan.services, rng), sample_s)
         return Simulation(plan, replayed, how, solved.calls, solved.outcome, solved)
     asked = calls_of(plan.services, replayed, rng)
     return Simulation(plan, replayed, how, asked, simulate(fleet, asked, sample_s))
 
 
-def thinking(questions: Questions, trace: Trace, rng: np.random.Generator) -> Thinking:
+def thinking(
+    questions: Questions, trace: Trace, services: Sequence[Service], rng: np.random.Generator
+) -> Thinking:
     """A recorded question for every arrival of a trace: each once, in an order drawn, before any comes again."""
     known = questions.replay.covered(uses(questions.strategy))
     if not known.size:
@@ -186,7 +188,8 @@ def thinking(questions: Questions, trace: Trace, rng: np.random.Generator) -> Th
     rounds = [rng.permutation(known) for _ in range(-(-len(trace) // known.size))]
     chosen = np.concatenate(rounds)[: len(trace)]
     seed = int(rng.integers(1 << 32))
-    return Thinking(questions.strategy, questions.replay, trace.arrival_s, chosen, questions.budget, seed)
+    play = Play(questions.strategy, questions.replay, _place(services, rng))
+    return Thinking((play,), trace.arrival_s, chosen, questions.budget, seed)
 
 
 def _place(services: Sequence[Service], rng: np.random.Generator) -> Place:

@@ -41,18 +41,32 @@ def anywhere(role: str, prompt: int, output: int) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Thinking:
-    """Questions over time: when each arrives, which of the evidence it is, how it is solved, and on what budget.
-
-    A budget in seconds ends a run at that moment; one in tokens, dollars or joules is looked at when a call ends.
-    """
+class Play:
+    """A way to solve a question: the strategy, who plays its roles in the evidence, and where their calls go."""
 
     strategy: Strategy
     replay: Replay
+    place: Place = anywhere
+
+
+@dataclass(frozen=True, eq=False)
+class Thinking:
+    """Questions over time: when each arrives, which of the evidence it is, how it is solved, and on what budget.
+
+    play: of each question, a place in `plays`; the first for all, if none is given.
+    A budget in seconds ends a run at that moment; one in tokens, dollars or joules is looked at when a call ends.
+    """
+
+    plays: tuple[Play, ...]
     arrival_s: Floats
     question: Ints
     budget: Budget = UNLIMITED
     seed: int = 0
+    play: Ints | None = None
+
+    def of(self, number: int) -> Play:
+        """How a question is solved."""
+        return self.plays[0 if self.play is None else int(self.play[number])]
 
     def __post_init__(self) -> None:
         if self.arrival_s.shape != self.question.shape or not self.question.size:
@@ -72,6 +86,7 @@ class Solved:
 
 class _Run(NamedTuple):
     number: int
+    play: Play
     drive: Drive
     world: ReplayWorld
 
@@ -83,18 +98,18 @@ class _Asked(NamedTuple):
     job: Job
 
 
-def solve(fleet: Fleet, thinking: Thinking, place: Place = anywhere, sample_s: float = 0.0) -> Solved:
-    """Every question solved by the strategy on the fleet; calls on one question share the blocks of its prompt.
+def solve(fleet: Fleet, thinking: Thinking, sample_s: float = 0.0) -> Solved:
+    """Every question solved by its strategy on the fleet; calls on one question share the blocks of its prompt.
 
     Raises:
         Unsupported: the strategy asks for what is not recorded, or the record lacks tokens.
     """
-    return _World(fleet, thinking, place, sample_s).solved()
+    return _World(fleet, thinking, sample_s).solved()
 
 
 class _World:
-    def __init__(self, fleet: Fleet, thinking: Thinking, place: Place, sample_s: float) -> None:
-        self._fleet, self._thinking, self._place = fleet, thinking, place
+    def __init__(self, fleet: Fleet, thinking: Thinking, sample_s: float) -> None:
+        self._fleet, self._thinking = fleet, thinking
         self._engine: Engine | Twin = engine_of(fleet, sample_s)
         self._going: dict[int, _Asked] = {}
         self._ids: dict[Ask, int] = {}
@@ -124,9 +139,9 @@ class _World:
     def _begin(self, number: int) -> None:
         thinking = self._thinking
         question, start_s = int(thinking.question[number]), float(thinking.arrival_s[number])
-        rng = np.random.default_rng([thinking.seed, number])
-        drive = Drive(thinking.strategy, thinking.replay.questions[question], thinking.budget, rng, start_s)
-        run = _Run(number, drive, thinking.replay.world(question))
+        rng, play = np.random.default_rng([thinking.seed, number]), thinking.of(number)
+        drive = Drive(play.strategy, play.replay.questions[question], thinking.budget, rng, start_s)
+        run = _Run(number, play, drive, play.replay.world(question))
         if drive.deadline_s < math.inf:
             heappush(self._deadlines, (drive.deadline_s, number, run))
         self._obey(run, drive.start(), start_s)
@@ -147,7 +162,7 @@ class _World:
     def _job(self, run: _Run, reply: Reply) -> Job:
         role, at_s = reply.ask.role, reply.started_s
         wait = Job(at_s, wait_s=reply.done_s - at_s)
-        if isinstance(self._thinking.replay.roles[role], Checker):
+        if isinstance(run.play.replay.roles[role], Checker):
             return wait
         tokens = reply.cost.tokens
         read = float(tokens.input + tokens.cached + tokens.cache_write)
@@ -155,9 +170,9 @@ class _World:
         if not math.isfinite(read + made):
             raise Unsupported(f"the role {role!r} has replies whose tokens are not recorded")
         prompt, output = max(1, round(read)), max(1, round(made))
-        service = self._place(role, prompt, output)
+        service = run.play.place(role, prompt, output)
         if service == ELSEWHERE:
-            if not self._thinking.replay.timed:
+            if not run.play.replay.timed:
                 raise Unsupported(f"the role {role!r} is not played by the fleet and has no recorded seconds")
             return wait
         base, blocks = self._blocks(run.number, prompt)
@@ -210,10 +225,11 @@ class _World:
         """What was asked, as call records."""
         roles = _coded(each.ask.role for each in self._asked)
         questions = _coded(each.run.drive.question.id for each in self._asked)
+        spelled = _coded(spell(each.run.play.strategy) for each in self._asked)
         names = {
             "role": roles[0],
             "question": questions[0],
-            "strategy": (spell(self._thinking.strategy),),
+            "strategy": spelled[0],
             "service": ("", *(service.name for service in self._fleet.services)),
         }
         of = {name: [getattr(each.job, name) for each in self._asked] for name in Job._fields}
@@ -224,6 +240,7 @@ class _World:
             request=[each.run.number for each in self._asked],
             parent=[-1 if ask is None else self._ids.get(ask, -1) for ask in parents],
             role=roles[1],
+            strategy=spelled[1],
             question=questions[1],
             session=of["session"],
             service=of["service"],
