@@ -92,7 +92,7 @@ def test_fitting_writes_a_page_a_picture_and_tables(capsys, tmp_path):
 
 WRONG = {
     "no such file": (["fit", "laws", "absent.csv"], "No such file"),
-    "no such subject": (["fit", "rules", "x.csv"], "unknown subject 'rules'; known: calibration, laws"),
+    "no such subject": (["fit", "rules", "x.csv"], "unknown subject 'rules'; nearest: routers"),
     "no such law": (
         ["fit", "laws", "{counts}", "--law", "coverge"],
         "unknown law 'coverge'; nearest: coverage",

@@ -294,7 +294,7 @@ def test_units_at_their_edges():
 def outcome(name, score, tokens):
     zero = np.zeros(len(score))
     cost = Cost(tokens=Tokens(input=zero, output=tokens))
-    return Results(name, np.arange(len(score)), score, cost, zero, zero, zero, zero, zero, zero)
+    return Results(name, np.arange(len(score)), score, cost, *[zero] * 7)
 
 
 def test_the_choice_gives_the_dear_setting_only_to_questions_that_need_it():

@@ -23,6 +23,8 @@ VARIANTS = [
         "sequential_revision(rounds=2,chains=3,pick=vote)",
         "stop_on_success(cap=9,width=3,accept=0.9)",
         "sleep_time(n=3)",
+        "route(spend=0.7,by=mmlu_nearest)",
+        "route(spend=0.1,by=mmlu_domain)",
     )
 ]
 EVERY = [pytest.param(item, id=spell(item)) for item in [*SHIPPED, *VARIANTS]] + [

@@ -56,6 +56,8 @@ ASKED = [
     "stop_on_success(cap=9,width=3,checker=verifier)",
     "repair(rounds=1,checker=verifier)",
     "cascade(threshold=0.8)",
+    "route(spend=0.5)",
+    "route(spend=0.3,by=mmlu_win)",
     "difficulty_gate(threshold=0.3)",
     "budget_forcing(limit=20,final_tokens=0)",
 ]

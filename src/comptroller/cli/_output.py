@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
 
 from comptroller.errors import InputError
 
@@ -20,6 +24,19 @@ def check(path: Path) -> None:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise InputError(f"{path}: cannot be written: {'a folder' if path.is_dir() else 'not allowed'}")
+
+
+def say(text: str) -> None:
+    """A remark beside the output, on the other stream."""
+    Console(stderr=True, highlight=False).print(f"[dim]{escape(text)}[/]", soft_wrap=True)
+
+
+def write_all(files: Mapping[str, Path | None], make: Mapping[str, Callable[[], str | bytes]]) -> None:
+    """Write those files that have a path, each made as its name says, and tell where."""
+    for name, path in files.items():
+        if path is not None:
+            write(path, make[name]())
+            say(f"wrote {path}")
 
 
 def write(path: Path, content: str | bytes) -> None:

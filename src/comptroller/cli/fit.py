@@ -1,18 +1,18 @@
-"""`comptroller fit`: laws that evidence obeys, and the calibration from measured runs."""
+"""`comptroller fit`: laws that evidence obeys, routers among models, and the calibration from measured runs."""
 
 from __future__ import annotations
 
 import json as documents
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from comptroller.cli._calibration import fit_calibration
-from comptroller.cli._output import check, write
+from comptroller.cli._output import check, write_all
+from comptroller.cli._routers import Wish, fit_routers
 from comptroller.errors import InputError, UnknownId, Unsupported
 from comptroller.report.evidence import all_findings, findings_sheet
 from comptroller.report.laws import page, picture
@@ -22,11 +22,13 @@ from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.laws import Asking, Finding, Known, Law, law, laws
 
 File = Path | None
-SUBJECTS = ("laws", "calibration")
+SUBJECTS = ("laws", "routers", "calibration")
 
 
 def run(
-    subject: Annotated[str, typer.Argument(help="What to fit: laws or calibration.", show_default=False)],
+    subject: Annotated[
+        str, typer.Argument(help="What to fit: laws, routers or calibration.", show_default=False)
+    ],
     evidence: Annotated[
         str,
         typer.Argument(help="Replies or counts (a file, or `own`); or measured runs.", show_default=False),
@@ -47,28 +49,52 @@ def run(
     level: Annotated[float, typer.Option(help="Level of intervals.")] = 0.9,
     draws: Annotated[int, typer.Option(help="Resamples behind an interval.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the resampling.", min=0)] = 0,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A model to route among; again for others.", show_default=False)
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Kind of router: win, linear, nearest, domain; again for others.", show_default=False
+        ),
+    ] = None,
+    cost: Annotated[
+        list[float] | None,
+        typer.Option(help="What a call of each --model costs, where not as recorded.", show_default=False),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
     png: Annotated[
         File, typer.Option(help="Write coverage and forecasts, a picture.", show_default=False)
     ] = None,
     html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
     out: Annotated[
-        File, typer.Option(help="Folder for the files of a calibration.", show_default=False)
+        File,
+        typer.Option(help="Folder for the files of a calibration; file for a router.", show_default=False),
     ] = None,
     table: Annotated[
         File, typer.Option(help="Write the findings, .csv, .md, .tex or .parquet.", show_default=False)
     ] = None,
 ) -> None:
-    """Fit laws to evidence: coverage, forecasts, frontier, saturation, equivalence, lengths, each with intervals."""
+    """Fit laws to evidence, each with intervals; routers among its models, held out; or a calibration."""
     if subject not in SUBJECTS:
         raise UnknownId("subject", subject, SUBJECTS)
     if subject == "calibration":
         fit_calibration(Path(evidence), out, console())
         return
-    for path in filter(None, (png, html, table)):
+    files = {"png": png, "html": html, "table": table}
+    if subject == "routers":
+        fit_routers(evidence, Wish(model or [], kind or [], cost or [], seed), out, files, json)
+        return
+    _fit_laws(evidence, only or [], Asking(tuple(at or ()), beyond, margin, level, draws, seed), files, json)
+
+
+def _fit_laws(
+    evidence: str, only: list[str], asking: Asking, files: Mapping[str, Path | None], as_json: bool
+) -> None:
+    """Fit the laws named, or all that the evidence supports; print them and write the files asked for."""
+    for path in filter(None, files.values()):
         check(path)
-    as_table = writer_of(table) if table else None
-    asking = Asking(tuple(at or ()), beyond, margin, level, draws, seed)
+    as_table = writer_of(files["table"]) if files["table"] else None
     known = read_evidence(evidence)
     chosen = [law(name) for name in dict.fromkeys(only)] if only else list(laws())
     found, refused = _found(chosen, known, asking, strict=bool(only))
@@ -78,17 +104,14 @@ def run(
         )
     whole = all_findings([one for each in found.values() for one in each])
     sheets = [findings_sheet(one, found[one.name]) for one in chosen if found.get(one.name)]
-    make: list[tuple[File, Callable[[], str | bytes]]] = [
-        (png, lambda: picture(known, asking)),
-        (html, lambda: page(known, asking, sheets, refused)),
-    ]
+    make: dict[str, Callable[[], str | bytes]] = {
+        "png": lambda: picture(known, asking),
+        "html": lambda: page(known, asking, sheets, refused),
+    }
     if as_table:
-        make.append((table, lambda: as_table(whole)))
-    for file, content in make:
-        if file:
-            write(file, content())
-            Console(stderr=True, highlight=False).print(f"[dim]wrote {escape(str(file))}[/]", soft_wrap=True)
-    if json:
+        make["table"] = lambda: as_table(whole)
+    write_all(files, make)
+    if as_json:
         document = {"source": known.source, "findings": whole.records(), "refused": refused}
         typer.echo(documents.dumps(document, indent=2, ensure_ascii=False))
         return

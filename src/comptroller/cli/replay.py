@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json as documents
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from comptroller.cli._output import check, write
+from comptroller.cli._output import check, write_all
 from comptroller.costs.inference_units import TokenPrice
 from comptroller.errors import InputError
 from comptroller.report import replayed
+from comptroller.report.routed import routed
 from comptroller.report.scatter import drawing
 from comptroller.report.sheet import Sheet
 from comptroller.report.tables import writer_of
@@ -24,7 +24,7 @@ from comptroller.report.terminal import console, print_sheet
 from comptroller.strategies.protocol import Budget
 from comptroller.strategies.replay import Checker, Pace
 from comptroller.strategies.spelling import parse
-from comptroller.strategies.study import Conditions, Study, study
+from comptroller.strategies.study import AMOUNTS, Conditions, Study, study
 from comptroller.work.evidence import Arm, Evidence
 from comptroller.work.evidence_readers import read_evidence
 
@@ -41,7 +41,7 @@ def run(
         Path, typer.Option(help="Recorded replies, in any known format.", show_default=False)
     ],
     model: Annotated[
-        list[str] | None, typer.Option(help="Only this model; again for others.", show_default=False)
+        list[str] | None, typer.Option(help="Only models of this name; again for others.", show_default=False)
     ] = None,
     role: Annotated[
         list[str] | None,
@@ -58,7 +58,7 @@ def run(
         bool, typer.Option("--frontier", help="Every point of the strategies' grids.")
     ] = False,
     over: Annotated[
-        str, typer.Option(help="The frontier is over usd, j, tokens, elapsed_s or calls.", show_default=False)
+        str, typer.Option(help="The frontier is over " + ", ".join(AMOUNTS) + ".", show_default=False)
     ] = "",
     checker: Annotated[
         str, typer.Option(help="The modelled checker's true and false positive rate.")
@@ -98,7 +98,7 @@ def run(
     records = records_of(evidence, samples, seed)
     conditions = replace(
         _declared(checker, price, joules, pace),
-        arms=tuple(arm_of(records, name) for name in model or []),
+        arms=_arms(records, model or []),
         roles={name: arm_of(records, who) for name, who in map(_pair, role or [])},
         budget=Budget.parse(budget),
         tasks=tuple(task or ()),
@@ -106,26 +106,21 @@ def run(
         seed=seed,
     )
     found = study(records, strategies, conditions, frontier, over)
-    _write(found, png, html, (table, as_table))
+    _write(found, {"png": png, "html": html, "table": table}, as_table)
     if json:
         typer.echo(documents.dumps(replayed.record(found), indent=2, ensure_ascii=False))
     else:
         _print(found)
 
 
-def _write(found: Study, png: File, html: File, rows: tuple[File, Callable[[Sheet], bytes] | None]) -> None:
-    """Write what was asked for and say where."""
-    table, as_table = rows
-    make: list[tuple[File, Callable[[], str | bytes]]] = [
-        (png, lambda: _picture(found)),
-        (html, lambda: replayed.page(found)),
-    ]
+def _write(found: Study, files: Mapping[str, File], as_table: Callable[[Sheet], bytes] | None) -> None:
+    make: dict[str, Callable[[], str | bytes]] = {
+        "png": lambda: _picture(found),
+        "html": lambda: replayed.page(found),
+    }
     if as_table:
-        make.append((table, lambda: as_table(replayed.settings(found))))
-    for file, content in make:
-        if file:
-            write(file, content())
-            Console(stderr=True, highlight=False).print(f"[dim]wrote {escape(str(file))}[/]", soft_wrap=True)
+        make["table"] = lambda: as_table(replayed.settings(found))
+    write_all(files, make)
 
 
 def _print(found: Study) -> None:
@@ -135,6 +130,8 @@ def _print(found: Study) -> None:
     whole = replayed.settings(found)
     fits = to.width >= replayed.WHOLE_WIDTH
     print_sheet(whole if fits else whole.without("calls", "truncated", "unanswered"), to, titled=False)
+    for each in found.routed:
+        print_sheet(routed(each), to)
     print_sheet(replayed.missing(found), to)
     for note in found.notes:
         to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
@@ -161,17 +158,15 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def arm_of(evidence: Evidence, who: str) -> Arm:
-    """The arm of a model's name, or of a model, format and effort as printed.
+    """The one arm of a name; InputError where no arm or several have it."""
+    return evidence.find(who)
 
-    Raises:
-        InputError: no arm or several have the name.
-    """
-    named = [arm for arm in evidence.arms if who in (arm.model, str(arm))]
-    exact = [arm for arm in named if str(arm) == who]
-    if len(exact) == 1 or len(named) == 1:
-        return (exact or named)[0]
-    known = ", ".join(map(str, evidence.arms))
-    raise InputError(f"model {who!r}: {'several are' if named else 'none is'} recorded; recorded: {known}")
+
+def _arms(evidence: Evidence, names: list[str]) -> tuple[Arm, ...]:
+    """All arms of the names."""
+    return tuple(
+        dict.fromkeys(arm for name in names for arm in evidence.named(name) or (evidence.find(name),))
+    )
 
 
 def _declared(checker: str, price: str, joules: str, pace: str) -> Conditions:

@@ -11,6 +11,8 @@ from typing import Any
 from comptroller.quantities import round_significant
 from comptroller.report.figures import dollars, number, scaled, seconds
 from comptroller.report.page import asset, document, section
+from comptroller.report.routed import HINT as ROUTING
+from comptroller.report.routed import routed
 from comptroller.report.scatter import Point, scatter
 from comptroller.report.sheet import Cell, Column, Sheet, right
 from comptroller.strategies.study import AMOUNTS, Estimate, Setting, Study
@@ -20,6 +22,7 @@ AMOUNT_NAMES: Mapping[str, str] = {
     "j": "joules per question",
     "tokens": "tokens per question",
     "elapsed_s": "seconds per question",
+    "strong_calls": "calls of the strong model per question",
     "calls": "calls per question",
 }
 
@@ -65,7 +68,7 @@ def _amount(name: str, item: Setting) -> str:
     if name == "usd":
         return dollars(value)
     shown = {"j": scaled(value, "J"), "elapsed_s": seconds(value)}
-    return shown.get(name, f"{number(value)} {name}")
+    return shown.get(name, f"{number(value)} {name.replace('_', ' ')}")
 
 
 def _share(item: Setting, name: str) -> str:
@@ -94,6 +97,7 @@ def settings(study: Study) -> Sheet:
         right("usd_per_solved", "$/solved"),
         right("j", "J/question"),
         right("elapsed_s", "time"),
+        right("strong_calls", "strong calls"),
         right("truncated", "truncated"),
         right("unanswered", "no answer"),
         Column("frontier", ""),
@@ -136,6 +140,7 @@ def _row(item: Setting, who: str, front: bool) -> tuple[Cell, ...]:
         "–" if isnan(per_solved) else dollars(per_solved),
         _amount("j", item),
         _amount("elapsed_s", item),
+        "–" if isnan(item.amount("strong_calls")) else number(item.amount("strong_calls")),
         _share(item, "truncated"),
         _share(item, "unanswered"),
         "frontier" if front else "baseline" if item.baseline else "",
@@ -163,6 +168,7 @@ def record(study: Study) -> dict[str, Any]:
         "source": study.source,
         "over": study.over,
         "settings": [_record(item) | {"frontier": id(item) in front} for item in study.settings],
+        "routers": [curve for each in study.routed for curve in routed(each).records()],
         "missing": [{"strategy": name, "reason": reason} for name, reason in study.missing],
         "notes": list(study.notes),
     }
@@ -206,7 +212,7 @@ def points(study: Study) -> tuple[Point, ...]:
             chosen=id(item) in front,
         )
         for item in study.settings
-        if item.amount(study.over) > 0 and not isnan(item.score.value)
+        if item.amount(study.over) >= 0 and not isnan(item.score.value)
     )
 
 
@@ -225,6 +231,7 @@ def page(study: Study) -> str:
         f'<p class="eyebrow"><b>Comptroller</b> replay of {escape(study.source)}</p>'
         f'<h1>{escape(headline(study))}</h1><p class="lede">{escape(setting(study))}</p>'
         f"{chart}{section('Strategies', settings(study), 'The cheapest first, per question; one answer beside all.')}"
+        f"{''.join(section(sheet.title, sheet, ROUTING) for sheet in map(routed, study.routed))}"
         f"{section('Not supported by this evidence', missing(study), 'Left out, never guessed.')}"
         f"<footer>{notes}</footer>"
     )

@@ -1,4 +1,4 @@
-"""Points of cost (logarithmic) against a share, with intervals: inline SVG, and a PNG by matplotlib."""
+"""Points of cost (logarithmic, unless it may be 0) against a share, with intervals: inline SVG, and a PNG."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ def ticks(points: Sequence[Point]) -> list[float]:
     [0.02, 0.05, 0.1, 0.2]
     """
     low, high = min(point.x for point in points), max(point.x for point in points)
+    if low <= 0:
+        return [high * step / 5 for step in range(6)]
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1,) if len(powers) > 4 else (1, 2, 5)
     found = [float(f"{step * 10.0**power:.6g}") for power in powers for step in steps]
@@ -45,12 +47,13 @@ def ticks(points: Sequence[Point]) -> list[float]:
 
 def scatter(points: Sequence[Point], label: str) -> str:
     """An `<svg>`; every point can be focused and carries its reading in words."""
-    low, high = (
-        math.log(bound) for bound in (min(p.x for p in points) / 1.2, max(p.x for p in points) * 1.2)
-    )
+    least, most = min(p.x for p in points), max(p.x for p in points)
+    bent = math.log if least > 0 else float
+    ends = (least / 1.2, most * 1.2) if least > 0 else (-0.03 * (most or 1), 1.03 * (most or 1))
+    low, high = map(bent, ends)
 
     def x(value: float) -> float:
-        return LEFT + (math.log(value) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+        return LEFT + (bent(value) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
     def y(share: float) -> float:
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
@@ -117,7 +120,7 @@ def drawing(points: Sequence[Point], label: str, title: str) -> bytes:
         named = axes.legend(loc="best", fontsize=7, handlelength=0, handletextpad=0, frameon=False)
         for text in named.get_texts():
             text.set_parse_math(False)
-    axes.set_xscale("log")
+    axes.set_xscale("log" if min(point.x for point in points) > 0 else "linear")
     axes.set_xticks(ticks(points), [number(tick) for tick in ticks(points)])
     axes.minorticks_off()
     axes.set_ylim(0, min(1.05, 1.15 * max(point.high for point in points) + 0.01))

@@ -153,6 +153,14 @@ class Replay:
         recorded = not np.isnan(evidence.rows.latency_s[of_arms]).any()
         self.timed = all(service.pace is not None for service in services) or recorded
 
+    @cached_property
+    def strong_roles(self) -> frozenset[str]:
+        """Roles of the model that plays the solver, where others play beside it."""
+        played = {name: role.arm for name, role in self.roles.items() if isinstance(role, Service)}
+        if len(set(played.values())) < 2:
+            return frozenset()
+        return frozenset(name for name, arm in played.items() if arm == played.get("solver"))
+
     def covered(self, uses: Sequence[str] = ()) -> Ints:
         """Questions for which every bound arm has a reply, and those of `uses` a verdict or a revision."""
         rows, count = self.evidence.rows, len(self.evidence.items)

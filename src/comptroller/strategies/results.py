@@ -30,7 +30,8 @@ class Results:
 
     score: NaN where it was never scored.  cost: arrays.  calls: asks made.  elapsed_s: NaN where the clock means
     nothing.  truncated: the answer is a truncated reply.  lost: replies that were truncated, failed or refused.
-    unanswered: there is no answer.  expired: the budget ended it.
+    unanswered: there is no answer.  expired: the budget ended it.  strong_calls: asks of the model that plays the
+    solver, NaN where no other plays.
     """
 
     strategy: str
@@ -43,6 +44,7 @@ class Results:
     lost: Floats
     unanswered: Floats
     expired: Floats
+    strong_calls: Floats
 
     def column(self, name: str) -> Floats:
         """A column of itself or of the cost, by name; `tokens` are all, `output` with reasoning.
@@ -72,11 +74,11 @@ class Results:
         return per_solved(self.column(name), self.score)
 
 
-COLUMNS = ("score", "calls", "elapsed_s", "truncated", "lost", "unanswered", "expired")
+COLUMNS = ("score", "calls", "elapsed_s", "truncated", "lost", "unanswered", "expired", "strong_calls")
 
 
 def gather(
-    strategy: str, questions: Sequence[int], rows: Iterable[tuple[float, Played]], timed: bool
+    strategy: str, questions: Sequence[int], rows: Iterable[tuple[float, Played]], replay: Replay
 ) -> Results:
     """Results from the score and the run of each question."""
     scores, played = zip(*rows, strict=True)
@@ -86,19 +88,23 @@ def gather(
         tokens=Tokens(*(np.array([getattr(cost.tokens, f.name) for cost in costs]) for f in fields(Tokens))),
     )
     ends = [run.answer.reply for run in played]
+    strong = replay.strong_roles
     return Results(
         strategy=strategy,
         question=np.array(questions, np.int64),
         score=np.array(scores, float),
         cost=gathered,
         calls=np.array([len(run.replies) for run in played], float),
-        elapsed_s=np.array([run.elapsed_s if timed else nan for run in played]),
+        elapsed_s=np.array([run.elapsed_s if replay.timed else nan for run in played]),
         truncated=np.array([end is not None and end.finish == "length" for end in ends], float),
         lost=np.array(
             [sum(r.finish in ("length", "failed", "refused") for r in run.replies) for run in played], float
         ),
         unanswered=np.array([end is None for end in ends], float),
         expired=np.array([run.expired for run in played], float),
+        strong_calls=np.array([sum(r.ask.role in strong for r in run.replies) for run in played])
+        if strong
+        else np.full(len(played), nan),
     )
 
 
@@ -114,7 +120,7 @@ def replayed(
         Unsupported: the strategy asks for what is not recorded, or the budget limits what the record lacks.
     """
     chosen = _questions(strategy, replay, questions, budget)
-    return gather(spell(strategy), chosen, runs(strategy, replay, chosen, budget), replay.timed)
+    return gather(spell(strategy), chosen, runs(strategy, replay, chosen, budget), replay)
 
 
 def runs(
@@ -163,7 +169,7 @@ def nested(
     """
     chosen = _questions(strategy, replay, questions, UNLIMITED)
     return [
-        gather(spell(one), chosen, found, replay.timed)
+        gather(spell(one), chosen, found, replay)
         for one, found in nested_runs(strategy, replay, sizes, chosen)
     ]
 

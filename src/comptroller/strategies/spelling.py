@@ -20,7 +20,7 @@ RULES = "comptroller.strategies.rules"
 
 _SPELLED = re.compile(r"(?P<name>[^():]+(?::[A-Z]\w*)?)(?:\((?P<called>.*)\)|:(?P<listed>.+))?", re.DOTALL)
 _NAMED = {"true": True, "True": True, "false": False, "False": False, "None": None}
-_WORD = re.compile(r"[A-Za-z_][\w.+/-]*")
+_WORD = re.compile(r"[A-Za-z_./~][\w.+/~-]*")
 
 
 @lru_cache(maxsize=1)

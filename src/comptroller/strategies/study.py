@@ -29,12 +29,16 @@ from comptroller.strategies.results import (
     replayed,
     uses,
 )
+from comptroller.strategies.routers import Router, router
+from comptroller.strategies.routers import names as routers
+from comptroller.strategies.routing import Routed, judged, outcomes, references
 from comptroller.strategies.rules.once import Once
+from comptroller.strategies.rules.route import Route
 from comptroller.strategies.spelling import parse, settings, spell
 from comptroller.work.evidence import Arm, Evidence
 from comptroller.work.laws.caps import caps, flag_truncated
 
-AMOUNTS = ("usd", "j", "tokens", "elapsed_s", "calls")
+AMOUNTS = ("usd", "j", "tokens", "elapsed_s", "strong_calls", "calls")
 """What a frontier may be drawn over, the first that is known by default."""
 
 SOLVERS = ("solver", "verifier", "reviser")
@@ -107,6 +111,7 @@ class Study:
     missing: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     over: str = "tokens"
+    routed: tuple[Routed, ...] = ()
 
     def frontier(self) -> tuple[Setting, ...]:
         """The settings that none beats in both score and amount, from the cheapest on; among those on the most
@@ -164,7 +169,29 @@ def study(
         missing=tuple(dict.fromkeys(missing)),
         notes=(*said, *_notes(evidence, conditions, found)),
         over=over or known[0],
+        routed=tuple(
+            each for replay, chosen in on.items() for each in _routed(replay, strategies, sorted(chosen))
+        ),
     )
+
+
+def _routed(replay: Replay, strategies: Sequence[Strategy], chosen: list[int]) -> list[Routed]:
+    """The curves of the routers among the strategies, for each choice of models."""
+    among: dict[tuple[Arm, ...], list[str]] = {}
+    for route in [each for each in strategies if isinstance(each, Route)]:
+        bound = [replay.roles.get(role) for role in route.roles]
+        arms = tuple(each.arm for each in bound if isinstance(each, Service))
+        if len(arms) == len(bound):
+            among.setdefault(arms, []).append(route.by)
+    found = []
+    for arms, names in among.items():
+        known = outcomes(replay.evidence, arms, among=chosen)
+        curves = [
+            judged(name, router(name).expected(known.questions), known, router(name).cost)
+            for name in dict.fromkeys(names)
+        ]
+        found.append(Routed(known.models, known.unit, (*curves, *references(known))))
+    return found
 
 
 def _questions(evidence: Evidence, tasks: tuple[str, ...]) -> list[bool]:
@@ -242,7 +269,7 @@ def _points(
     """The strategy, or every point of its grid, as far as the evidence goes."""
     points = settings(strategy) if grid else [strategy]
     return [
-        gather(spell(point), chosen, rows, replay.timed)
+        gather(spell(point), chosen, rows, replay)
         for point, rows in grid_runs(points, replay, chosen, missing, conditions.budget)
     ]
 
@@ -301,8 +328,11 @@ def _notes(evidence: Evidence, conditions: Conditions, found: Sequence[Setting])
         if str(evidence.arms[arm]) in models
     ]
     for name in dict.fromkeys(part for item in found for part in _parts(item.strategy)):
-        if learned(name).about.get("data") == evidence.source:
+        part = router(name) if name in routers() or name.endswith(".npz") else learned(name)
+        if part.about.get("data") == evidence.source:
             notes.append(f"in sample: the trained part {name} was trained on {evidence.source}")
+        elif isinstance(part, Router):
+            notes.append(f"{name} was trained on {part.about['data']}, for {' < '.join(part.models)}")
     if any(item.strategy == "once(greedy=False)" and item.baseline for item in found):
         notes.append("no greedy reply is recorded; the baseline is one sample")
     return notes
@@ -310,5 +340,10 @@ def _notes(evidence: Evidence, conditions: Conditions, found: Sequence[Setting])
 
 def _parts(spelled: str) -> list[str]:
     """Trained parts that a strategy uses."""
-    strategy = parse(spelled)
-    return [value for value in (getattr(strategy, "by", ""),) if value in trained()]
+    by = getattr(parse(spelled), "by", "")
+    known = (*trained(), *routers())
+    return [
+        name
+        for name in ((by,) if isinstance(by, str) else by)
+        if name in known or name.endswith((".json", ".npz"))
+    ]

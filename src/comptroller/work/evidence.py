@@ -7,7 +7,7 @@ are arrays with NaN (or -1) where a record lacks a value; nothing is imputed. Wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import Unsupported
+from comptroller.errors import InputError, Unsupported
 from comptroller.quantities import Cost, Tokens
 
 Floats = npt.NDArray[np.float64]
@@ -179,6 +179,30 @@ class Evidence:
                 + ", ".join(str(known) for known in self.arms)
             )
         return self.arms.index(arm)
+
+    def named(self, name: str) -> tuple[Arm, ...]:
+        """The arms of a name: model, format and effort as printed; else the model; else some words, or part, of it."""
+        words = set(name.split())
+        fits: tuple[Callable[[Arm], bool], ...] = (
+            lambda arm: str(arm) == name,
+            lambda arm: arm.model == name,
+            lambda arm: bool(words) and words <= set(str(arm).split()),
+            lambda arm: bool(words) and name in str(arm),
+        )
+        found = (tuple(arm for arm in self.arms if fit(arm)) for fit in fits)
+        return next((arms for arms in found if arms), ())
+
+    def find(self, name: str) -> Arm:
+        """The one arm of a name.
+
+        Raises:
+            InputError: no arm or several have it; lists them.
+        """
+        found = self.named(name)
+        if len(found) == 1:
+            return found[0]
+        told = "several are recorded" if found else "none is recorded; recorded"
+        raise InputError(f"model {name!r}: {told}: {', '.join(map(str, found or self.arms))}")
 
     def cost(self, row: int) -> Cost:
         """What a reply consumed, as far as it was recorded; NaN where it was not."""

@@ -40,7 +40,7 @@ def pass_at_k(n: npt.ArrayLike, correct: npt.ArrayLike, k: npt.ArrayLike) -> Flo
     missed = wrong >= size
     left = np.where(missed, wrong, size)
     log = gammaln(left + 1) - gammaln(left - size + 1) - gammaln(total + 1) + gammaln(total - size + 1)
-    return np.asarray(np.where(missed, -np.expm1(np.where(missed, log, 0.0)), 1.0))
+    return np.asarray(np.where(missed, -np.expm1(np.where(missed, np.minimum(log, 0.0), 0.0)), 1.0))
 
 
 def coverage(n: Ints, correct: npt.ArrayLike, ks: npt.ArrayLike) -> Floats:

@@ -1,0 +1,51 @@
+"""Route: one model for each question, chosen before anything is generated.
+
+RouteLLM, Ong et al., arXiv 2406.18665 (the strong model where the predicted chance that it wins reaches a threshold,
+which is the quantile that meets a share of strong calls), and RouterBench, Hu et al., arXiv 2403.12031 (any number of
+models: the greatest expected score less price times cost). What is expected is a trained part, `strategies.routers`;
+`comptroller fit routers` trains it for your models and prints its quality beside random and oracle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from comptroller.errors import InputError
+from comptroller.strategies.checks import between
+from comptroller.strategies.protocol import GREEDY, All, Ask, Budget, Question, Run
+from comptroller.strategies.routers import router
+from comptroller.strategies.votes import first
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """roles: in the order of the router's models, the cheapest first.  by: the router, an id or a path.
+
+    spend: the mean cost to meet, from 0 (always the cheapest) to 1 (always the dearest); of two models that is the
+    share of calls of the strong one.
+    """
+
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "spend": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    }
+    roles: tuple[str, ...] = ("weak", "strong")
+    spend: float = 0.5
+    by: str = "mmlu_linear"
+
+    def __post_init__(self) -> None:
+        between(0, 1, spend=self.spend)
+        models = router(self.by).models
+        if len(self.roles) != len(models) or len(set(self.roles)) < len(self.roles):
+            raise InputError(
+                f"route: {self.by} chooses among {len(models)} models ({', '.join(models)}), the cheapest first; "
+                f"roles must be as many different ones, not {self.roles}"
+            )
+
+    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+        """One greedy answer of the chosen model."""
+        role = self.roles[router(self.by).choose(question, self.spend)]
+        return first((yield All(Ask(role, content=question.content, sampling=GREEDY))))
