@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Insert
 from sqlalchemy.dialects import postgresql, sqlite
 
 from comptroller.books.schema import FIRSTS, REAL_SUMS, SUMS, daily
@@ -34,15 +35,20 @@ class Sums:
         """Add the changes to what is there."""
         if not self._changes:
             return
-        insert = postgresql.insert if to.dialect.name == "postgresql" else sqlite.insert
-        new = insert(daily)
-        added = {name: daily.c[name] + new.excluded[name] for name in NAMES}
         rows = [
             {"day": day, "account": account, "finish": finish, **dict(zip(NAMES, change, strict=True))}
             for (day, account, finish), change in sorted(self._changes.items())
         ]
-        keys = [daily.c.day, daily.c.account, daily.c.finish]
-        to.execute(new.on_conflict_do_update(index_elements=keys, set_=added), rows)
+        to.execute(_adding(to.dialect.name), rows)
+
+
+@lru_cache(maxsize=2)
+def _adding(dialect: str) -> Insert:
+    """The statement that adds to sums, or begins them; made once, for it stands in every commit."""
+    new = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(daily)
+    added = {name: daily.c[name] + new.excluded[name] for name in NAMES}
+    keys = [daily.c.day, daily.c.account, daily.c.finish]
+    return new.on_conflict_do_update(index_elements=keys, set_=added)
 
 
 def amounts(row: Mapping[str, Any]) -> tuple[float, ...]:
