@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from comptroller.cli._export import HELP, wishes, write_exports
 from comptroller.cli._output import check, write
 from comptroller.cli._progress import Bar
 from comptroller.planning.against import Comparison, Current, compare, load_current
@@ -44,12 +45,14 @@ def run(
         list[str] | None,
         typer.Option(help="Why not AXIS=VALUE? Again for others.", metavar="AXIS=VALUE", show_default=False),
     ] = None,
+    export: Annotated[list[str] | None, typer.Option(help=HELP, metavar="TARGET=FOLDER")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows of a trace, counted.")] = False,
 ) -> None:
     """Find the cheapest accelerators, layouts and number formats that serve a workload."""
     paths = {"json": out, "html": html, "png": png}
     for path in filter(None, paths.values()):
         check(path)
+    wanted = wishes(export)
     today = load_current(against) if against else None
     asked = load(workload)
     if skip_bad:
@@ -61,6 +64,7 @@ def run(
         found = find_plan(asked, progress=bar)
     beside = compared(asked, found, today) if today else None
     _files(found, beside, paths)
+    write_exports(found, wanted)
     if json:
         typer.echo(_document(found, beside), nl=False)
     else:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from comptroller.cli._export import HELP, wishes, write_exports
 from comptroller.errors import InputError, UnknownId
 from comptroller.planning.plan import load_plan
 from comptroller.report import evidence
@@ -26,11 +27,16 @@ def run(
     subject: Annotated[str, typer.Argument(help=f"One of {', '.join(SUBJECTS)}.", show_default=False)],
     name: Annotated[str, typer.Argument(help="An id, or a file: every value of it.")] = "",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    export: Annotated[
+        list[str] | None, typer.Option(help=f"Of a plan: {HELP}", metavar="TARGET=FOLDER")
+    ] = None,
 ) -> None:
     """Show facts (a whole table, or every value of one with its source), evidence, a plan, or the installation."""
     if subject == "plan":
-        _plan(name, json)
+        _plan(name, json, export)
         return
+    if export:
+        raise InputError(f"--export writes a plan for a tool: comptroller show plan FILE, not show {subject}")
     if subject == "evidence" and name:
         _evidence(name, json)
         return
@@ -68,10 +74,12 @@ def _evidence(name: str, json: bool) -> None:
         print_sheet(sheet, console())
 
 
-def _plan(name: str, json: bool) -> None:
+def _plan(name: str, json: bool, export: list[str] | None) -> None:
     if not name:
         raise InputError("show plan: name the plan's JSON file")
+    wanted = wishes(export)
     plan = load_plan(Path(name))
+    write_exports(plan, wanted)
     if json:
         typer.echo(plan.to_json(), nl=False)
     else:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shlex
 from importlib import import_module, resources
+from types import ModuleType
 
 from comptroller.costs.deployment import Replica
-from comptroller.errors import UnknownId
+from comptroller.errors import UnknownId, Unsupported
+from comptroller.facts.accelerator import Accelerator
 
 
 def engines() -> list[str]:
@@ -23,7 +25,41 @@ def command(replica: Replica, context_tokens: int) -> str:
     Raises:
         UnknownId: no file for the engine.
     """
-    if replica.engine.id not in engines():
-        raise UnknownId("engine", replica.engine.id, engines())
-    words = import_module(f"{__name__}.{replica.engine.id}").words(replica, context_tokens)
+    words = _file(replica.engine.id).words(replica, context_tokens)
     return shlex.join(str(word) for word in words)
+
+
+def image(engine: str, device: Accelerator) -> str:
+    """The engine's own container image for a device's family, or for its vendor.
+
+    Raises:
+        UnknownId: no file for the engine.
+        Unsupported: the engine publishes no image for the device that we know of.
+    """
+    images: dict[str, str] = getattr(_file(engine), "IMAGES", {})
+    found = images.get(device.family, images.get(device.vendor))
+    if found is None:
+        known = ", ".join(sorted(images)) or "none"
+        raise Unsupported(f"no container image of {engine} is known for {device.id}; known: {known}")
+    return found
+
+
+def spread(engine: str, nodes: int) -> str:
+    """What the command of a replica over several nodes adds, in shell: $RANK of a node, $LEADER the first one's address.
+
+    Raises:
+        UnknownId: no file for the engine.
+        Unsupported: the engine is not known to span nodes by itself.
+    """
+    flags: str | None = getattr(_file(engine), "SPREAD", None)
+    if flags is None:
+        raise Unsupported(
+            f"{engine}: how a replica spans {nodes} nodes is not known; use one node's devices, or vllm"
+        )
+    return flags.format(nodes=nodes)
+
+
+def _file(engine: str) -> ModuleType:
+    if engine not in engines():
+        raise UnknownId("engine", engine, engines())
+    return import_module(f"{__name__}.{engine}")

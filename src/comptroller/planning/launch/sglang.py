@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from comptroller.costs.deployment import Replica
 
+IMAGES = {
+    "NVIDIA": "lmsysorg/sglang:v0.5.18",
+    "cdna3": "lmsysorg/sglang:v0.5.18-rocm720-mi30x",
+    "cdna4": "lmsysorg/sglang:v0.5.19-rocm700-mi35x",
+}
+"""hub.docker.com/r/lmsysorg/sglang, by vendor or family of device."""
+
+SPREAD = '--nnodes {nodes} --node-rank "$RANK" --dist-init-addr "$LEADER:20000"'
+"""Arguments of a node, in shell; the first one listens."""
+
 QUANTIZATION = {
     "fp8_e4m3": "fp8",
     "fp8_block": "fp8",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from comptroller.costs.deployment import Replica
 
+IMAGES = {"NVIDIA": "nvcr.io/nvidia/tensorrt-llm/release:1.0.0"}
+
 
 def words(replica: Replica, context_tokens: int) -> list[str | int | float]:
     """Arguments of the command; number formats come from the checkpoint."""

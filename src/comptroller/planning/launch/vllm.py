@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from comptroller.costs.deployment import Replica
 
+IMAGES = {"NVIDIA": "vllm/vllm-openai:v0.12.0", "AMD": "vllm/vllm-openai-rocm:v0.14.0"}
+"""hub.docker.com/u/vllm; there is none for AMD before 0.14."""
+
+SPREAD = '--nnodes {nodes} --node-rank "$RANK" --master-addr "$LEADER" $([ "$RANK" = 0 ] || echo --headless)'
+"""Arguments of a node, in shell; the first one listens."""
+
 QUANTIZATION = {
     "fp8_e4m3": "fp8",
     "fp8_block": "fp8",

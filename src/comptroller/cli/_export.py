@@ -1,0 +1,46 @@
+"""`--export TARGET=FOLDER`: a plan for the tools that people run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from comptroller.cli._output import check, write
+from comptroller.errors import InputError
+from comptroller.planning.export import export, targets
+from comptroller.planning.plan import Plan
+
+HELP = f"Write the plan for a tool, TARGET=FOLDER; again for others. Targets: {', '.join(targets())}."
+
+
+def wishes(given: Sequence[str] | None) -> list[tuple[str, Path]]:
+    """Targets with their folders, before any work is done.
+
+    Raises:
+        InputError: not TARGET=FOLDER, there is no such target, or the folder cannot be made.
+    """
+    found = []
+    for text in given or ():
+        target, _, folder = text.partition("=")
+        if target not in targets() or not folder:
+            raise InputError(f"--export {text}: give TARGET=FOLDER, with a target of {', '.join(targets())}")
+        check(Path(folder) / "file")
+        found.append((target, Path(folder)))
+    return found
+
+
+def write_exports(plan: Plan, wanted: Sequence[tuple[str, Path]]) -> None:
+    """Write every file and say so on stderr.
+
+    Raises:
+        Unsupported: a tool cannot run what the plan asks for.
+        InputError: a file cannot be written.
+    """
+    said = Console(stderr=True, highlight=False)
+    for target, folder in wanted:
+        for name, text in export(target, plan).items():
+            write(folder / name, text)
+            said.print(f"[dim]wrote {escape(str(folder / name))}[/]", soft_wrap=True)

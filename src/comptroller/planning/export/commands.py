@@ -1,0 +1,21 @@
+"""Shell scripts that start one replica of each service, for machines that people manage themselves."""
+
+from __future__ import annotations
+
+from comptroller.planning.export import Started, started
+from comptroller.planning.plan import Plan
+
+
+def files(plan: Plan) -> dict[str, str]:
+    """One script for each service."""
+    return {f"{run.name}.sh": _script(run) for run in started(plan)}
+
+
+def _script(run: Started) -> str:
+    where = f"on a node with {run.devices} x {run.device.id}"
+    if run.nodes > 1:
+        where = f"on each of {run.nodes} nodes with {run.devices} x {run.device.id}: RANK is the node's number from 0"
+    lines = ["#!/bin/sh", f"# {run.service.id}: {run.pool.replicas} times, {where}"]
+    if run.nodes > 1:
+        lines.append(': "${RANK:?the number of this node}" "${LEADER:?the address of node 0}"')
+    return "\n".join([*lines, f"exec {run.line}", ""])

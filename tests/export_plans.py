@@ -1,0 +1,58 @@
+"""Plans to export: the golden plan of two services, and what may become of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comptroller.facts.accelerator import accelerator
+from comptroller.planning.export import nodes_of
+from comptroller.planning.fleet import _priced as priced
+from comptroller.planning.launch import command
+from comptroller.planning.plan import OfferService, Plan, PoolDocument, Service, load_plan
+
+GOLDEN = load_plan(Path(__file__).parent / "golden" / "chat.json")
+
+OFFER = OfferService(
+    id="api.gpt-5-mini.high", model="gpt-5-mini high", usd_per_h=1.0, calls_per_s=2.0, input_tokens_per_s=100.0,
+    output_tokens_per_s=900.0, usd_per_million=(0.25, 2.0), source="dollars as recorded in drawn evidence",
+)  # fmt: skip
+
+
+def served(engine: str, **pool: int | str) -> Service:
+    """The golden plan's first service on another engine and pool, with the command that starts it."""
+    base = GOLDEN.services[0]
+    pools = (base.deployment.pools[0].model_copy(update=pool),)
+    engine_ = base.deployment.engine.model_copy(update={"id": engine})
+    deployment = base.deployment.model_copy(update={"pools": pools, "engine": engine_})
+    line = command(priced(deployment, pools[0]), 15050)
+    name = f"{engine}.tp{pools[0].tp}"
+    return base.model_copy(update={"id": name, "deployment": deployment, "launch": line})
+
+
+def plan_of(*services: Service, offers: tuple[OfferService, ...] = ()) -> Plan:
+    """The golden plan with other services."""
+    return GOLDEN.model_copy(update={"services": services, "offers": offers})
+
+
+def split() -> Service:
+    """A service whose prefill and decode run apart."""
+    base = GOLDEN.services[0]
+    (pool,) = base.deployment.pools
+    apart: tuple[PoolDocument, ...] = tuple(
+        pool.model_copy(update={"phase": p}) for p in ("prefill", "decode")
+    )
+    return base.model_copy(update={"deployment": base.deployment.model_copy(update={"pools": apart})})
+
+
+WIDE = {engine: served(engine, tp=8, pp=2, replicas=2) for engine in ("vllm", "sglang")}
+"""Two replicas of sixteen H100 each, over two nodes."""
+
+PLANS = {
+    "golden": GOLDEN,
+    "bought_too": plan_of(*GOLDEN.services, offers=(OFFER,)),
+    "wide_vllm": plan_of(WIDE["vllm"]),
+    "wide_sglang": plan_of(WIDE["sglang"], GOLDEN.services[1]),
+    "twice": plan_of(served("vllm", tp=4, replicas=3), served("vllm", tp=8, replicas=1)),
+    "trtllm": plan_of(served("trtllm", tp=4)),
+}
+assert nodes_of(WIDE["vllm"].deployment.pools[0], accelerator("h100_sxm")) == 2
