@@ -47,7 +47,7 @@ def reconcile(ledger: Ledger, invoice: Mapping[Line, Billed], scope: Scope = EVE
     for item in totals(ledger, by, scope):
         day, model, *key = item.group
         booked[day, model, key[0] if key else ""] = item
-    prices = _prices(ledger, scope)
+    prices = prices_charged(ledger, scope)
     lines = sorted(booked.keys() | invoice.keys())
     return [_compared(line, booked.get(line), invoice.get(line), prices.get(line[1])) for line in lines]
 
@@ -85,7 +85,7 @@ def _explained(booked: Totals, billed: Billed, price: Price) -> tuple[int, int, 
     return tokens, caching, asked, billed.pusd - int(booked["pusd"]) - tokens - caching - asked
 
 
-def _prices(ledger: Ledger, scope: Scope) -> dict[str, Price]:
+def prices_charged(ledger: Ledger, scope: Scope) -> dict[str, Price]:
     """The price that most rows of each model were charged at."""
     query = (
         select(account.c.service, entry.c.price, func.count().label("rows"))

@@ -1,5 +1,5 @@
 """The command line, `comptroller COMMAND ...`. A command is one file of this folder: its stem is the name,
-its `run` the function. Only the command that is asked for is imported.
+its `run` the function, or its `app` a group of functions. Only the command that is asked for is imported.
 """
 
 from __future__ import annotations
@@ -51,7 +51,11 @@ def application(words: Sequence[str]) -> typer.Typer:
     app.callback()(_program)
     asked = [name for name in commands() if name in words[:1]]
     for name in asked or commands():
-        app.command(name, no_args_is_help=True)(import_module(f"{__name__}.{name}").run)
+        module = import_module(f"{__name__}.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+        else:
+            app.command(name, no_args_is_help=True)(module.run)
     return app
 
 

@@ -1,0 +1,176 @@
+"""The books for other tools: FOCUS 1.2 (the FinOps Foundation's cost format) and OpenTelemetry's GenAI spans."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any, TextIO
+
+from comptroller.books.ledger import Ledger
+from comptroller.books.query import EVERYTHING, Scope, rows, totals
+
+FOCUS = (
+    *("BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd"),
+    *("BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargePeriodEnd"),
+    *(
+        "ChargePeriodStart",
+        "ContractedCost",
+        "EffectiveCost",
+        "InvoiceIssuerName",
+        "ListCost",
+        "PricingQuantity",
+    ),
+    *("PricingUnit", "ProviderName", "PublisherName", "ServiceCategory", "ServiceName", "ConsumedQuantity"),
+    *("ConsumedUnit", "SubAccountName", "x_Model", "x_Key", "x_Requests", "x_Calls", "x_InputTokens"),
+    *("x_CachedTokens", "x_OutputTokens", "x_ReasoningTokens", "x_UnpricedCalls", "x_Joules", "x_GramsCO2e"),
+)
+"""Columns: the mandatory ones of FOCUS 1.2, then ours, which begin with x_ as it demands."""
+
+
+def focus(ledger: Ledger, to: TextIO, scope: Scope = EVERYTHING) -> int:
+    """Write one charge per day, model, key and project as CSV; returns how many.
+
+    Costs are those that are known; calls without a price are counted in x_UnpricedCalls.
+    """
+    writer = csv.DictWriter(to, FOCUS, lineterminator="\n")
+    writer.writeheader()
+    found = totals(ledger, ["day", "model", "key", "project"], scope)
+    for item in found:
+        day, model, key, project = item.group
+        start = date.fromisoformat(day)
+        month = start.replace(day=1)
+        cost = f"{int(item['pusd']) // 10**12}.{int(item['pusd']) % 10**12:012d}"
+        tokens = int(item["input_tokens"] + item["output_tokens"])
+        provider, _, name = model.partition("/")
+        line: dict[str, Any] = dict.fromkeys(
+            ("BilledCost", "ContractedCost", "EffectiveCost", "ListCost"), cost
+        )
+        line |= dict.fromkeys(("ProviderName", "PublisherName", "InvoiceIssuerName"), provider)
+        line |= dict.fromkeys(("PricingQuantity", "ConsumedQuantity"), tokens)
+        line |= dict.fromkeys(("PricingUnit", "ConsumedUnit"), "Tokens")
+        line |= {
+            "BillingAccountId": project or "none",
+            "BillingAccountName": project,
+            "BillingCurrency": "USD",
+        }
+        line |= {
+            "BillingPeriodStart": _moment(month),
+            "BillingPeriodEnd": _moment((month + timedelta(32)).replace(day=1)),
+        }
+        line |= {"ChargePeriodStart": _moment(start), "ChargePeriodEnd": _moment(start + timedelta(1))}
+        line |= {
+            "ChargeCategory": "Usage",
+            "ChargeDescription": f"{name or model}, {int(item['calls'])} calls",
+        }
+        line |= {
+            "ServiceCategory": "AI and Machine Learning",
+            "ServiceName": name or model,
+            "SubAccountName": key,
+        }
+        line |= {"x_Model": model, "x_Key": key, "x_Requests": item.requests, "x_Calls": int(item["calls"])}
+        line |= {"x_InputTokens": int(item["input_tokens"]), "x_CachedTokens": int(item["cached_tokens"])}
+        line |= {
+            "x_OutputTokens": int(item["output_tokens"]),
+            "x_ReasoningTokens": int(item["reasoning_tokens"]),
+        }
+        line |= {
+            "x_UnpricedCalls": int(item["unpriced"]),
+            "x_Joules": item["j"],
+            "x_GramsCO2e": item["gco2e"],
+        }
+        writer.writerow(line)
+    return len(found)
+
+
+def _moment(day: date) -> str:
+    return f"{day.isoformat()}T00:00:00Z"
+
+
+ATTRIBUTES = {
+    "gen_ai.usage.input_tokens": "input_tokens",
+    "gen_ai.usage.output_tokens": "output_tokens",
+    "gen_ai.usage.cache_read.input_tokens": "cached_tokens",
+    "gen_ai.usage.cache_creation.input_tokens": "cache_write_tokens",
+    "gen_ai.usage.reasoning.output_tokens": "reasoning_tokens",
+    "comptroller.cost.picodollars": "pusd",
+    "comptroller.energy.joules": "j",
+    "comptroller.carbon.gco2e": "gco2e",
+    "comptroller.energy.source": "energy",
+    "comptroller.price.id": "price",
+    "comptroller.role": "role",
+    "comptroller.strategy": "strategy",
+    "comptroller.key": "key",
+    "comptroller.project": "project",
+}
+"""Attributes of a span, by the conventions for generative AI and, where these have none, our own -> our columns."""
+LINES = 500
+"""Spans per line of OTLP JSON."""
+
+
+def spans(ledger: Ledger, to: TextIO, scope: Scope = EVERYTHING) -> int:
+    """Write one span per call as lines of OTLP JSON, as the collector's file receiver reads them; returns how many."""
+    count = 0
+    for batch in _batches(rows(ledger, scope)):
+        resource = {"attributes": [_attribute("service.name", "comptroller")]}
+        scoped = {"scope": {"name": "comptroller.books"}, "spans": [_span(row) for row in batch]}
+        to.write(json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [scoped]}]}) + "\n")
+        count += len(batch)
+    return count
+
+
+def _batches(found: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    batch: list[dict[str, Any]] = []
+    for row in found:
+        batch.append(row)
+        if len(batch) == LINES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _span(row: dict[str, Any]) -> dict[str, Any]:
+    provider, _, model = row["service"].partition("/")
+    start = row["started_s"] if row["started_s"] is not None else row["arrival_s"]
+    end = row["last_s"] if row["last_s"] is not None else start
+    known = row | {
+        "j": None
+        if row["j_prefill"] is None or row["j_decode"] is None
+        else row["j_prefill"] + row["j_decode"]
+    }
+    about = {name: known[column] for name, column in ATTRIBUTES.items() if known[column] not in (None, "")}
+    about |= {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": provider,
+        "gen_ai.request.model": model or provider,
+    }
+    parent = {"parentSpanId": f"{row['parent']:016x}"} if row["parent"] >= 0 else {}
+    failed = row["finish"] == "failed"
+    finish = {
+        "key": "gen_ai.response.finish_reasons",
+        "value": {"arrayValue": {"values": [{"stringValue": row["finish"]}]}},
+    }
+    return {
+        "traceId": f"{row['request']:032x}",
+        "spanId": f"{row['id']:016x}",
+        **parent,
+        "name": f"chat {model or provider}",
+        "kind": 3,
+        "startTimeUnixNano": str(_nanoseconds(start, row)),
+        "endTimeUnixNano": str(_nanoseconds(end, row)),
+        "attributes": [*(_attribute(*item) for item in about.items()), finish],
+        "status": {"code": 2, "message": row["note"]} if failed else {},
+    }
+
+
+def _nanoseconds(moment_s: float | None, row: dict[str, Any]) -> int:
+    return int(row["at_us"]) * 1000 if moment_s is None else round(moment_s * 1e9)
+
+
+def _attribute(name: str, value: str | float) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"key": name, "value": {"stringValue": value}}
+    whole = isinstance(value, int)
+    return {"key": name, "value": {"intValue": str(value)} if whole else {"doubleValue": value}}

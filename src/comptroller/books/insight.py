@@ -1,0 +1,197 @@
+"""What the books tell beyond sums: where list prices mislead, and which trajectories are inefficient."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, groupby
+from math import nan
+from typing import Any
+
+from sqlalchemy import select
+
+from comptroller.books import schema
+from comptroller.books.ledger import Ledger
+from comptroller.books.query import EVERYTHING, Scope, in_force, totals
+from comptroller.books.reconcile import prices_charged
+from comptroller.books.schema import account, entry
+from comptroller.costs.inference_units import prefill_token_equivalents
+from comptroller.facts.prices import Price
+
+BLEND = (3, 1)
+"""Prompt and output tokens of a list price that is one number, as price lists blend them."""
+ENDED_BADLY = ("failed", "cancelled", "refused")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A model: its list price in dollars per million tokens; what a request cost, with thinking and without."""
+
+    model: str
+    list_usd: float
+    cost_usd: float
+    visible_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """A model that is cheaper on the list and dearer in the books; times: by how much it is dearer."""
+
+    listed_cheaper: str
+    costs_less: str
+    times: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reversals:
+    """Pairs of models, those reversed, and Kendall's tau-b of list price and cost, with and without thinking tokens."""
+
+    pairs: int
+    reversed: tuple[Reversal, ...]
+    tau: float
+    tau_visible: float
+
+
+def listed(ledger: Ledger, scope: Scope = EVERYTHING) -> list[Listed]:
+    """The models of the books that have a list price, and what a request to each cost."""
+    prices = prices_charged(ledger, scope)
+    found = []
+    for item in totals(ledger, ["model"], scope):
+        price = prices.get(item.group[0])
+        if price is not None and item.requests and not item["unpriced"]:
+            thinking = float(price.rate("output_reasoning_tokens", 0)) * item["reasoning_tokens"]
+            cost, visible = ((item["pusd"] - part) / 1e12 / item.requests for part in (0.0, thinking))
+            found.append(Listed(item.group[0], list_price_usd(price), cost, visible))
+    return found
+
+
+def list_price_usd(price: Price) -> float:
+    """Dollars per million tokens, three of prompt to one of output."""
+    rates = (price.rate("input_tokens", 0), price.rate("output_tokens", 0))
+    return float(sum(rate * weight for rate, weight in zip(rates, BLEND, strict=True))) / sum(BLEND) / 1e6
+
+
+def reversals(models: Sequence[Listed]) -> Reversals:
+    """Where the ranking by list price is not the ranking by cost (Chen et al., arXiv 2603.23971).
+
+    >>> found = reversals([Listed("a", 1.0, 0.05, 0.01), Listed("b", 2.0, 0.02, 0.02)])
+    >>> found.pairs, found.reversed[0].listed_cheaper, found.reversed[0].times, found.tau, found.tau_visible
+    (1, 'a', 2.5, -1.0, 1.0)
+    """
+    turned = []
+    pairs = [
+        pair
+        for pair in combinations(sorted(models, key=lambda m: m.list_usd), 2)
+        if pair[0].list_usd < pair[1].list_usd
+    ]
+    for cheap, dear in pairs:
+        if cheap.cost_usd > dear.cost_usd:
+            times = cheap.cost_usd / dear.cost_usd if dear.cost_usd else float("inf")
+            turned.append(Reversal(cheap.model, dear.model, times))
+    taus = [_tau([m.list_usd for m in models], [cost(m) for m in models]) for cost in (_whole, _visible)]
+    return Reversals(len(pairs), tuple(sorted(turned, key=lambda item: -item.times)), *taus)
+
+
+def _whole(model: Listed) -> float:
+    return model.cost_usd
+
+
+def _visible(model: Listed) -> float:
+    return model.visible_usd
+
+
+def _tau(one: Sequence[float], other: Sequence[float]) -> float:
+    """Kendall's tau-b; scipy.stats has it too, and takes a second to import."""
+    signs = [(_sign(a - b), _sign(c - d)) for (a, c), (b, d) in combinations(zip(one, other, strict=True), 2)]
+    ranked = sum(abs(x) for x, _ in signs) * sum(abs(y) for _, y in signs)
+    return float(sum(x * y for x, y in signs) / ranked**0.5) if ranked else nan
+
+
+def _sign(value: float) -> int:
+    return (value > 0) - (value < 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """An inefficiency: requests that show it, and its prefill-token equivalents; what is in two counts in both."""
+
+    name: str
+    requests: int
+    tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """Prefill-token equivalents of all requests, and of the inefficiencies found in them."""
+
+    requests: int
+    tokens: float
+    found: tuple[Pattern, ...]
+
+
+NAMES = ("context computed again", "long tool answers", "several tools", "rounds that failed")
+
+
+def patterns(ledger: Ledger, gamma: float, scope: Scope = EVERYTHING) -> Patterns:
+    """Inefficiency in trajectories, in prefill-token equivalents (arXiv 2604.05404).
+
+    gamma: prefill tokens that reading one cached token costs (`costs.inference_units.prefill_gamma`).  A tool call is a
+    row without tokens.  Of the paper's four patterns, tool mixing and format collapse (rounds that failed) can be seen
+    here; confirmatory use and lack of priors need the texts, which the books do not keep. The paper's causes of cost,
+    context computed again after a tool call and long tool answers, stand as patterns of their own.
+    """
+    whole, hit, amount = 0.0, defaultdict[str, int](int), defaultdict[str, float](float)
+    requests = 0
+    for _, calls in groupby(_trajectories(ledger, scope), key=lambda row: row["request"]):
+        requests += 1
+        tokens, parts = _trajectory(list(calls), gamma)
+        whole += tokens
+        for name, part in parts.items():
+            hit[name] += part > 0
+            amount[name] += part
+    return Patterns(requests, whole, tuple(Pattern(name, hit[name], amount[name]) for name in NAMES))
+
+
+def _trajectory(calls: list[Mapping[str, Any]], gamma: float) -> tuple[float, dict[str, float]]:
+    """Prefill-token equivalents of a request, and of its patterns."""
+    by_id = {row["id"]: row for row in calls}
+    each = {row["id"]: _equivalents(row, gamma) for row in calls}
+    tools = [row["role"] for row in calls if _is_tool(row)]
+    again = answers = 0.0
+    for row in calls:
+        before = by_id.get(row["parent"])
+        through_tool = before is not None and _is_tool(before)
+        known = by_id.get(before["parent"]) if before is not None and through_tool else before
+        if known is None or _is_tool(row):
+            continue
+        context = min((known["input_tokens"] or 0) + (known["output_tokens"] or 0), row["input_tokens"] or 0)
+        again += max(0, context - (row["cached_tokens"] or 0))
+        answers += ((row["input_tokens"] or 0) - context) if through_tool else 0
+    whole = sum(each.values())
+    failed = sum(each[row["id"]] for row in calls if row["finish"] in ENDED_BADLY)
+    return whole, dict(
+        zip(NAMES, (again, answers, whole if len(set(tools)) > 1 else 0.0, failed), strict=True)
+    )
+
+
+def _equivalents(row: Mapping[str, Any], gamma: float) -> float:
+    taken, output = row["input_tokens"] or 0, row["output_tokens"] or 0
+    return prefill_token_equivalents([taken - (row["cached_tokens"] or 0)], [output], [taken + output], gamma)
+
+
+def _is_tool(row: Mapping[str, Any]) -> bool:
+    return not row["input_tokens"] and not row["output_tokens"] and bool(row["wait_s"])
+
+
+def _trajectories(ledger: Ledger, scope: Scope) -> Iterator[Mapping[str, Any]]:
+    names = ("id", "request", "parent", "input_tokens", "cached_tokens", "output_tokens", "wait_s", "finish")
+    query = (
+        select(*(entry.c[name] for name in names), account.c.role)
+        .join_from(entry, account, account.c.id == entry.c.account)
+        .where(in_force(), *scope.limits(entry.c.day))
+        .order_by(entry.c.request, entry.c.id)
+    )
+    with schema.refusals("patterns"), ledger.engine.connect() as connection:
+        for row in connection.execution_options(yield_per=2000).execute(query).mappings():
+            yield dict(row)
