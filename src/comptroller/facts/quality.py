@@ -1,0 +1,98 @@
+"""What formats cost models: published tables, and the constant measured here; one file per model, never per format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from comptroller.facts.reader import Source, folder, ids, locate, read
+
+_STRICT = ConfigDict(extra="forbid")
+Positive = Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Published:
+    """One row of a table.
+
+    recipe: as its author names it; a mixture of formats (Q4_K_M) has no `format` of the catalogue.
+    perplexity on the text of the file, its standard error; ratio to the reference; kl: mean divergence from the
+    reference, nats per token.
+    """
+
+    recipe: str
+    source: str
+    format: str | None = None
+    perplexity: Positive | None = None
+    perplexity_error: Positive | None = None
+    ratio: Positive | None = None
+    kl: Positive | None = None
+    kl_error: Positive | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Constant:
+    """KL = value * 10^(-QSNR / 10), QSNR of the weights in dB.
+
+    error: log standard deviation for a format that it was not fitted on.  formats: how many it was fitted on.
+    most_kl: the largest divergence among them; it is not known to hold beyond.
+    """
+
+    value: Positive
+    error: Positive
+    formats: Annotated[int, Field(ge=2)]
+    most_kl: Positive
+    source: str
+
+
+@dataclass(frozen=True, config=_STRICT)
+class QualityFacts:
+    """Losses of one model by format; `reference` says what they are relative to."""
+
+    id: str
+    name: str
+    text: str
+    reference: str
+    sources: Mapping[str, Source]
+    provenance: Mapping[str, str]
+    reference_perplexity: Positive | None = None
+    rows: tuple[Published, ...] = ()
+    constant: Constant | None = None
+
+    def ratio(self, row: Published) -> float | None:
+        """Perplexity over that of the reference, where it is known."""
+        if row.ratio or not (row.perplexity and self.reference_perplexity):
+            return row.ratio
+        return row.perplexity / self.reference_perplexity
+
+    def published(self, format_id: str) -> Published | None:
+        """The row of a format of the catalogue, if the table has it."""
+        return next((row for row in self.rows if row.format == format_id), None)
+
+
+@lru_cache(maxsize=64)
+def quality_facts(model: str) -> QualityFacts:
+    """The losses of a model, by its id or a user's own TOML file.
+
+    Raises:
+        UnknownId: no file for that model; lists the nearest.
+
+    >>> facts = quality_facts("llama_2_70b")
+    >>> round(facts.ratio(facts.published("q4_0")), 4)
+    1.0361
+    """
+    return read(QualityFacts, locate("quality", model))
+
+
+def measured_models() -> tuple[str, ...]:
+    """The models that have a file.
+
+    >>> "llama_3_8b" in measured_models()
+    True
+    """
+    return tuple(ids("quality")) if folder("quality").is_dir() else ()

@@ -1,0 +1,240 @@
+"""What a number format costs a real model on a text: perplexity, divergence from the weights as read, agreement.
+
+Every figure carries an interval, a bootstrap over windows of the text, because tokens of a window are not independent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.errors import InputError
+from comptroller.facts.format import Format
+from comptroller.measure.quality_model import MATRICES, Change, Decoder, Tokens
+from comptroller.numerics.grid import Floats
+from comptroller.numerics.quantise import check, round_trip, spelled
+
+Array = npt.NDArray[np.float64]
+Layers = Sequence[Mapping[str, Floats]]
+Progress = Callable[[int, int], None]
+
+AS_READ = "same"
+DRAWS, LEVEL = 1000, 0.9
+ROWS = 128
+"""States whose probabilities are held at a time: 128 x 49,152 singles are 25 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """Spelled formats of weights, activations and cache; `same` leaves them as they were read.
+
+    >>> Formats.of("nvfp4/mxfp8"), str(Formats.of("same/same/fp8_e4m3"))
+    (Formats(weights='nvfp4', activations='mxfp8', kv='same'), 'same/same/fp8_e4m3')
+    """
+
+    weights: str = AS_READ
+    activations: str = AS_READ
+    kv: str = AS_READ
+
+    @classmethod
+    def of(cls, text: str) -> Formats:
+        """From `weights`, `weights/activations` or `weights/activations/cache`.
+
+        Raises:
+            InputError: more than three parts.
+            UnknownId: a format that is not there; lists the nearest.
+        """
+        parts = text.split("/")
+        if len(parts) > 3:
+            raise InputError(f"{text}: weights/activations/cache, at most three formats")
+        for name in parts:
+            if name != AS_READ:
+                spelled(name)
+        return cls(*parts)
+
+    def __str__(self) -> str:
+        parts = [self.weights, self.activations, self.kv]
+        while len(parts) > 1 and parts[-1] == AS_READ:
+            parts.pop()
+        return "/".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean and its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a recipe loses on a text, over the weights as read.
+
+    perplexity, ratio (to the weights as read); kl: mean nats from the reference's distribution to the recipe's;
+    agreement: share of positions with the same likeliest token.  weight_db: QSNR of all matrices.
+    output_db: the same with each column weighted by the mean square of what it multiplies.
+    """
+
+    formats: Formats
+    bits: float
+    perplexity: Estimate
+    ratio: Estimate
+    kl: Estimate
+    agreement: Estimate
+    weight_db: float
+    output_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The decoder as read, on windows of a text: final states, states before every layer, mean squares of inputs.
+
+    scale: of the states that were kept.
+    """
+
+    decoder: Decoder
+    tokens: Tokens
+    final: Floats
+    before: Sequence[Floats]
+    inputs: Mapping[tuple[int, str], Array] = field(repr=False)
+
+
+def windows(tokens: Sequence[int], length: int, most: int) -> Tokens:
+    """The first tokens of a text in windows, (windows, length).
+
+    Raises:
+        InputError: the text is shorter than two windows; says how many tokens it has.
+    """
+    count = min(most, len(tokens)) // length
+    if count < 2:
+        raise InputError(
+            f"the text has {len(tokens)} tokens, of {most} asked; intervals need two windows of {length}"
+        )
+    return np.asarray(tokens[: count * length], np.int64).reshape(count, length)
+
+
+def reference(decoder: Decoder, tokens: Tokens, keep: bool = False) -> Reference:
+    """Run the decoder as read. keep: remember the states before every layer, for runs that start further in."""
+    total: dict[tuple[int, str], Array] = {}
+
+    def seen(layer: int, name: str, x: Floats) -> None:
+        total[layer, name] = np.square(x.reshape(-1, x.shape[-1])).mean(axis=0, dtype=np.float64)
+
+    states, before = decoder.embed(tokens), []
+    for number in range(len(decoder.layers)):
+        if keep:
+            before.append(states)
+        states = decoder.layer(number, states, seen)
+    return Reference(decoder, tokens, decoder.run(states, len(decoder.layers)), before, total)
+
+
+def quantised(
+    layer: Mapping[str, Floats], fmt: Format | None, names: Sequence[str] = MATRICES
+) -> Mapping[str, Floats]:
+    """A layer with some matrices put through a format."""
+    return layer if fmt is None else {**layer, **{name: round_trip(layer[name], fmt) for name in names}}
+
+
+def fitting(decoder: Decoder, name: str) -> Format | None:
+    """A spelled format for the matrices of a decoder, None for `same`.
+
+    Raises:
+        InputError: its blocks do not divide some matrix; names it and the nearest legal choice.
+    """
+    if name == AS_READ:
+        return None
+    fmt = spelled(name)
+    for matrix in MATRICES:
+        try:
+            check(decoder.layers[0][matrix].shape, fmt)
+        except InputError as error:
+            raise InputError(f"matrix {matrix}: {error}") from error
+    return fmt
+
+
+def measure(ref: Reference, formats: Sequence[Formats], progress: Progress | None = None) -> Iterator[Loss]:
+    """The loss of every recipe on the reference's windows.
+
+    Raises:
+        InputError: blocks of a format do not divide what it is to hold.
+    """
+    weights = {one.weights: fitting(ref.decoder, one.weights) for one in formats}
+    for number, one in enumerate(formats):
+        if progress:
+            progress(number, len(formats))
+        layers = [quantised(layer, weights[one.weights]) for layer in ref.decoder.layers]
+        changed = ref.decoder.changed(layers, _change(one.activations), _change(one.kv))
+        bits = weights[one.weights].bits_per_element if weights[one.weights] else math.nan  # type: ignore[union-attr]
+        yield loss(ref, changed.run(changed.embed(ref.tokens)), layers, one, bits)
+
+
+def _change(name: str) -> Change | None:
+    if name == AS_READ:
+        return None
+    fmt = spelled(name)
+    return lambda x: round_trip(x, fmt)
+
+
+def loss(ref: Reference, final: Floats, layers: Layers, formats: Formats, bits: float) -> Loss:
+    """Compare final states with the reference's; layers are those that made them."""
+    counts = ref.tokens.shape[1] - 1
+    rows = [_compare(ref, final, window) for window in range(len(ref.tokens))]
+    nll, base, kl, agree = (np.array(column) / counts for column in zip(*rows, strict=True))
+    return Loss(
+        formats,
+        bits,
+        _interval(nll, np.exp),
+        _interval(nll - base, np.exp),
+        _interval(kl, np.asarray),
+        _interval(agree, np.asarray),
+        *noise_db(ref, layers),
+    )
+
+
+def _compare(ref: Reference, final: Floats, window: int) -> tuple[float, float, float, float]:
+    """Sums over a window: negative log-likelihood here and of the reference (nats), divergence, agreement."""
+    sums = np.zeros(4)
+    for start in range(0, ref.tokens.shape[1] - 1, ROWS):
+        part = slice(start, min(start + ROWS, ref.tokens.shape[1] - 1))
+        theirs = ref.decoder.log_probabilities(ref.final[window, part])
+        ours = ref.decoder.log_probabilities(final[window, part])
+        next_ones = ref.tokens[window, part.start + 1 : part.stop + 1, None]
+        sums[0] -= np.take_along_axis(ours, next_ones, 1).sum(dtype=np.float64)
+        sums[1] -= np.take_along_axis(theirs, next_ones, 1).sum(dtype=np.float64)
+        sums[2] += (np.exp(theirs) * (theirs - ours)).sum(dtype=np.float64)
+        sums[3] += (theirs.argmax(axis=1) == ours.argmax(axis=1)).sum()
+    return float(sums[0]), float(sums[1]), float(sums[2]), float(sums[3])
+
+
+def _interval(each: Array, of_mean: Callable[[Array], Array]) -> Estimate:
+    rng = np.random.default_rng(0)
+    drawn = of_mean(rng.choice(each, (DRAWS, len(each))).mean(axis=1))
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(of_mean(each.mean())), float(low), float(high))
+
+
+def noise_db(ref: Reference, layers: Layers) -> tuple[float, float]:
+    """QSNR of the changed matrices, and with columns weighted by the mean square of their inputs, dB."""
+    sums = np.zeros(4)
+    for number, (one, other) in enumerate(zip(ref.decoder.layers, layers, strict=True)):
+        for name in MATRICES:
+            sums += noise_of(one[name], other[name], ref.inputs[number, name])
+    weight, output = (
+        10 * math.log10(signal / noise) if noise else math.inf for noise, signal in (sums[:2], sums[2:])
+    )
+    return weight, output
+
+
+def noise_of(one: Floats, other: Floats, inputs: Array) -> Array:
+    """Noise and signal of a matrix, then both weighted by the mean squares of its inputs."""
+    signal = np.square(one).sum(axis=0, dtype=np.float64)
+    noise = (
+        np.square(one - other).sum(axis=0, dtype=np.float64) if one is not other else np.zeros(len(inputs))
+    )
+    return np.array([noise.sum(), signal.sum(), noise @ inputs, signal @ inputs])
