@@ -60,10 +60,13 @@ WIDE = ("cached_tokens", "cache_write_tokens", "flops", "j_low", "j_high", "j_pe
 def terse(sheet: Sheet) -> Sheet:
     """The sheet as a terminal of usual width has room for it: less some columns, large amounts with a prefix.
 
+    Columns without an entry are left out too.
+
     >>> terse(Sheet("s", (right("flops", "FLOP"), right("j", "J")), ((1.0, 1234567.0),))).rows
     (('1.23 M',),)
     """
-    kept = sheet.without(*WIDE)
+    empty = [c.key for i, c in enumerate(sheet.columns) if not any(row[i] for row in sheet.rows)]
+    kept = sheet.without(*WIDE, *empty)
     rows = tuple(tuple(_terse(cell) for cell in row) for row in kept.rows)
     return Sheet(kept.title, kept.columns, rows)
 
@@ -129,10 +132,8 @@ def waste(by_finish: Sequence[Totals], by_role: Sequence[Totals]) -> Sheet:
     """What bought nothing: calls that ended badly, repeated attempts, idle hardware. Lines may overlap."""
     whole = sum(item.usd for item in by_finish)
     bad = [item for item in by_finish if item.group[0] in {"failed", "cancelled", "refused", "budget"}]
-    lines = [
-        (f"ended as {item.group[0]}", item["calls"], item.usd, item["output_tokens"], item["j"])
-        for item in bad
-    ]
+    lines: list[tuple[str, float | None, float, float | None, float | None]] = []
+    lines += [(f"ended as {i.group[0]}", i["calls"], i.usd, i["output_tokens"], i["j"]) for i in bad]
     cut = [item for item in by_finish if item.group[0] == "length"]
     lines += [("cut off at the length limit", i["calls"], i.usd, i["output_tokens"], i["j"]) for i in cut]
     retries, retried = (sum(item[name] for item in by_finish) for name in ("retries", "retry_pusd"))
@@ -142,14 +143,11 @@ def waste(by_finish: Sequence[Totals], by_role: Sequence[Totals]) -> Sheet:
     unknown = sum(item["unpriced"] for item in by_finish)
     lines.append(("cost unknown, worst case", unknown, lost / 1e12, None, None))
     columns = (
-        Column("what", "what"),
-        right("calls", "calls"),
-        right("usd", "$"),
-        right("share", "% of spend"),
+        *(Column("what", "what"), right("calls", "calls"), right("usd", "$"), right("share", "% of spend")),
+        *(right("output_tokens", "tokens out"), right("j", "J")),
     )
-    columns += (right("output_tokens", "tokens out"), right("j", "J"))
     rows = (
-        (what, calls and int(calls), cost, _per(100 * cost, whole), out, j)
+        (what, None if calls is None else int(calls), cost, _per(100 * cost, whole), out, j)
         for what, calls, cost, out, j in lines
     )
     return Sheet("Waste", columns, tuple(rows))
