@@ -1,0 +1,99 @@
+"""The flags and choices that published engines take, read from their source: importing them needs a GPU stack."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+
+def source(package: str, *names: str) -> list[ast.Module]:
+    """Parsed files of an installed package, which is not imported; skips the test where it is not installed."""
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip(f"{package} is not installed; make test-export installs it beside")
+    root = Path(spec.submodule_search_locations[0])
+    paths = [path for name in names for path in sorted(root.glob(name))]
+    assert paths, names
+    return [ast.parse(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def literals(trees: list[ast.Module]) -> dict[str, list[str]]:
+    """Names that stand for Literal[...] or a list of texts at the top of a file -> the texts."""
+    found = {}
+    for node in (node for tree in trees for node in tree.body if isinstance(node, ast.Assign)):
+        value = node.value.slice if isinstance(node.value, ast.Subscript) else node.value
+        items = getattr(value, "elts", [])
+        if (
+            items
+            and all(isinstance(x, ast.Constant) for x in items)
+            and isinstance(node.targets[0], ast.Name)
+        ):
+            found[node.targets[0].id] = [str(x.value) for x in items]
+    return found
+
+
+def vllm() -> argparse.ArgumentParser:
+    """Flags of `vllm serve`: engine and front end; choices where they are Literals."""
+    parser = argparse.ArgumentParser(prog="vllm serve", exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("model")
+    known = literals(source("vllm", "config/*.py", "model_executor/layers/quantization/__init__.py"))
+    choices = {"quantization": "QuantizationMethods", "kv-cache-dtype": "CacheDType", "dtype": "ModelDType"}
+    (engine,) = source("vllm", "engine/arg_utils.py")
+    (front,) = source("vllm", "entrypoints/openai/cli_args.py")
+    flags = {flag for tree in (engine, front) for flag in _added(tree)} | {
+        f"--{name}" for name in _fields(front)
+    }
+    for flag in sorted(flags):
+        bare = flag in {"--headless", "--enable-expert-parallel"}
+        limits = {"choices": known[choices[flag[2:]]]} if flag[2:] in choices else {}
+        parser.add_argument(flag, **({"action": "store_true"} if bare else limits))
+    return parser
+
+
+def _added(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "add_argument"
+        ):
+            yield from (
+                a.value for a in node.args if isinstance(a, ast.Constant) and str(a.value).startswith("--")
+            )
+
+
+def _fields(tree: ast.Module) -> Iterator[str]:
+    for owner in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        for node in owner.body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                yield node.target.id.replace("_", "-")
+
+
+def sglang() -> argparse.ArgumentParser:
+    """Flags of `sglang.launch_server`: every field of its argument groups, aliases and choices included."""
+    parser = argparse.ArgumentParser(prog="sglang.launch_server", exit_on_error=False, allow_abbrev=False)
+    groups = source("sglang", "srt/arg_groups/fields/*.py")
+    known = literals(source("sglang", "srt/arg_groups/choices.py"))
+    for tree in groups:
+        for node in (
+            n for n in ast.walk(tree) if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+        ):
+            assert isinstance(node.target, ast.Name)
+            name, calls = node.target.id, [n for n in ast.walk(node.annotation) if isinstance(n, ast.Call)]
+            told = {word.arg: word.value for call in calls for word in call.keywords}
+            aliases = [x.value for x in getattr(told.get("aliases"), "elts", [])]
+            bare = isinstance(node.value, ast.Constant) and node.value.value is False
+            kept = told.get("choices")
+            limits = (
+                known.get(kept.id)
+                if isinstance(kept, ast.Name)
+                else [x.value for x in getattr(kept, "elts", [])]
+            )
+            more = {"action": "store_true"} if bare else {"choices": limits or None}
+            parser.add_argument(f"--{name.replace('_', '-')}", *aliases, **more)
+    return parser

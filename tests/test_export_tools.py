@@ -1,0 +1,116 @@
+"""Exports against the tools' own parsers: SkyPilot's task, Ray Serve's schema, vLLM's and SGLang's arguments.
+
+The packages are heavy: `make test-export` installs them into an environment of its own. Elsewhere these tests skip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable, Iterator
+from itertools import product
+
+import pytest
+import yaml
+
+import engine_parsers
+from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
+from comptroller.facts.accelerator import accelerator
+from comptroller.facts.config import model
+from comptroller.facts.engine import engine_facts
+from comptroller.planning.candidates import Rejected, recipes
+from comptroller.planning.export import export
+from comptroller.planning.export.ray_serve import ACCELERATORS as RAY
+from comptroller.planning.export.skypilot import ACCELERATORS as SKY
+from comptroller.planning.launch import command, spread
+from comptroller.planning.plan import Plan
+from export_plans import PLANS, plan_of
+
+WHY = "is not installed; make test-export installs it beside"
+
+
+def exported(target: str, plan: Plan) -> Iterator[dict]:
+    for text in export(target, plan).values():
+        yield yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_skypilot_reads_every_task(name: str) -> None:
+    sky = pytest.importorskip("sky", reason=f"skypilot {WHY}")
+    services = {run.id: run for run in PLANS[name].services}
+    tasks = [sky.Task.from_yaml_config(item) for item in exported("skypilot", PLANS[name])]
+    assert len(tasks) == len(services)
+    for task, service in zip(tasks, PLANS[name].services, strict=True):
+        (pool,) = service.deployment.pools
+        assert task.service.min_replicas == pool.replicas and task.num_nodes * pool.replicas <= pool.devices
+        for resources in task.resources:
+            ((device, count),) = resources.accelerators.items()
+            assert device in SKY[pool.accelerator] and count * task.num_nodes * pool.replicas == pool.devices
+
+
+def test_skypilot_names_are_those_that_it_tells_apart() -> None:
+    names = pytest.importorskip("sky.utils.gpu_names", reason=f"skypilot {WHY}").CANONICAL_GPU_NAMES
+    for device in set(SKY) - {"mi300x"}:
+        assert SKY[device][0] in names, device
+
+
+@pytest.mark.parametrize("name", ["twice", "mi300x", "wide_vllm"])
+def test_ray_serve_reads_the_config(name: str) -> None:
+    schema = pytest.importorskip("ray.serve.schema", reason=f"ray[serve] {WHY}")
+    configs = pytest.importorskip(
+        "ray.llm._internal.serve.core.configs.llm_config", reason=f"ray[serve] {WHY}"
+    )
+    plan = PLANS.get(name) or plan_of(PLANS["golden"].services[1])
+    (document,) = exported("ray_serve", plan)
+    (application,) = schema.ServeDeploySchema.model_validate(document).applications
+    for given, service in zip(application.args["llm_configs"], plan.services, strict=True):
+        known = configs.LLMConfig.model_validate(given)
+        (pool,) = service.deployment.pools
+        assert known.deployment_config["num_replicas"] == pool.replicas
+        assert known.engine_kwargs["tensor_parallel_size"] == pool.tp
+
+
+def test_ray_knows_every_name_of_a_device() -> None:
+    known = pytest.importorskip("ray.util.accelerators.accelerators", reason=f"ray {WHY}")
+    assert set(RAY.values()) <= {value for value in vars(known).values() if isinstance(value, str)}
+
+
+PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
+    "vllm": engine_parsers.vllm,
+    "sglang": engine_parsers.sglang,
+}
+
+
+def lines(engine: str) -> Iterator[str]:
+    """Commands of every recipe that the planner would try, on several layouts."""
+    devices, models = ("h100_sxm", "b200_sxm", "mi300x"), ("llama_3_1_70b", "deepseek_r1", "gpt_oss_120b")
+    layouts = (Layout(tp=4), Layout(tp=8, pp=2), Layout(tp=8, ep=8), Layout(tp=1, dp=8, ep=8))
+    formats = ("bf16", "fp8_e4m3", "fp8_block", "int8", "int4_awq_g128", "mxfp4", "nvfp4", "q4_k", "q8_0")
+    for device, who in product(map(accelerator, devices), map(model, models)):
+        for recipe, layout in product(recipes(who, device, formats, Rejected()), layouts):
+            replica = Replica(
+                who, device, Recipe(*_parts(recipe)), layout, Engine.default(engine_facts(engine))
+            )
+            yield f"{command(replica, 9000)} --host 0.0.0.0 --port 8000"
+
+
+def _parts(recipe: Recipe) -> tuple[str, str, str, str]:
+    return recipe.weights, recipe.experts, recipe.activations, recipe.kv
+
+
+@pytest.mark.parametrize("engine", PARSERS)
+def test_an_engine_takes_every_command(engine: str) -> None:
+    parser, skipped = PARSERS[engine](), {"vllm": 2, "sglang": 3}[engine]
+    several = spread(engine, 2).replace('$([ "$RANK" = 0 ] || echo --headless)', "--headless")
+    distinct = {*lines(engine)}
+    assert len(distinct) > 50
+    for line in (*distinct, f"{min(distinct)} {several}"):
+        parser.parse_args(shlex.split(line)[skipped:])
+
+
+@pytest.mark.parametrize("engine", PARSERS)
+def test_the_parsers_that_were_read_refuse_what_is_wrong(engine: str) -> None:
+    parser = PARSERS[engine]()
+    for wrong in ("--no-such-flag 1", "--quantization fp9"):
+        with pytest.raises((argparse.ArgumentError, SystemExit)):
+            parser.parse_args(["model", *shlex.split(wrong)] if engine == "vllm" else shlex.split(wrong))
