@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from comptroller.facts.format import Format
     from comptroller.facts.model import Model
     from comptroller.facts.site import Site
+    from comptroller.gateway.solve import solve
     from comptroller.planning.plan import Plan, load_plan
     from comptroller.planning.planner import plan
     from comptroller.planning.simulation import simulate_plan as simulate
@@ -38,6 +39,7 @@ __all__ = [
     "plan",
     "replay",
     "simulate",
+    "solve",
 ]
 
 _HOME = {
@@ -55,6 +57,7 @@ _HOME = {
     "plan": "planning.planner",
     "replay": "strategies.study:study",
     "simulate": "planning.simulation:simulate_plan",
+    "solve": "gateway.solve",
 }
 """Exported name -> its module, and its name there where it differs."""
 

@@ -9,11 +9,8 @@ import msgspec
 import typer
 from rich.console import Console
 
-from comptroller.errors import InputError
-from comptroller.gateway.config import Config, configured, read
+from comptroller.gateway.config import alone, read
 from comptroller.gateway.server import serve
-
-EMBEDDED = "smollm2-135m-instruct"
 
 
 def run(
@@ -39,7 +36,7 @@ def run(
     port: Annotated[int, typer.Option(help="0 takes any that is free.", show_default="8080")] = -1,
 ) -> None:
     """Serve models and strategies to OpenAI clients, and book every call."""
-    made = read(config) if config else _alone(backend, model)
+    made = read(config) if config else alone(backend, model)
     given = {"plan": str(plan) if plan else "", "books": books, "host": host}
     changed: dict[str, str | int] = {name: value for name, value in given.items() if value}
     if port >= 0:
@@ -50,13 +47,3 @@ def run(
         said.print(f"serving {', '.join(made.services)} at [bold]{url}/v1[/]", soft_wrap=True)
 
     serve(msgspec.structs.replace(made, **changed).checked(), told)
-
-
-def _alone(backend: str, model: str) -> Config:
-    """One service without a configuration."""
-    if backend.startswith(("http://", "https://")):
-        if not model:
-            raise InputError("--model: name the model that the service has")
-        return configured({"services": {model: {"url": backend}}})
-    name = EMBEDDED if backend == "embedded" else backend
-    return configured({"services": {name: {"backend": backend}}})

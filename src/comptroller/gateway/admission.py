@@ -112,7 +112,7 @@ class Admission:
             if await self._needs_key(now):
                 raise Problem(
                     401, "send a key as `Authorization: Bearer ck-...`; the operator makes one with "
-                    "`comptroller keys create NAME`", "invalid_api_key",
+                    "`comptroller books keys --create NAME`", "invalid_api_key",
                 )  # fmt: skip
             return self._limited(Caller(asked_s=now))
         known = self._callers.get(secret)

@@ -167,6 +167,25 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
         return self
 
 
+EMBEDDED = "smollm2-135m-instruct"
+
+
+def alone(backend: str, model: str = "") -> Config:
+    """One service: `embedded`, `echo`, or the URL of a service and a model that it has.
+
+    Raises:
+        InputError: a URL without a model.
+
+    >>> list(alone("embedded").services)
+    ['smollm2-135m-instruct']
+    """
+    if backend.startswith(("http://", "https://")):
+        if not model:
+            raise InputError("name the model that the service has: --model")
+        return configured({"services": {model: {"url": backend}}})
+    return configured({"services": {EMBEDDED if backend == "embedded" else backend: {"backend": backend}}})
+
+
 def read(path: Path) -> Config:
     """A configuration file.
 

@@ -12,11 +12,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from math import nan
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from comptroller.books.postings import Posting, Quote, Release, Reserve, Settle
 from comptroller.costs.rating import PUSD, Receipt, Usage
 from comptroller.errors import LedgerError, Unsupported
+from comptroller.gateway.booking import Books
 from comptroller.gateway.conversation import capped, most_tokens, prompt_bound
 from comptroller.gateway.events import FINISH, Piece, Reading
 from comptroller.gateway.problems import UpstreamError
@@ -36,18 +37,6 @@ AGAIN_S = 1.0
 BACKOFF_S, LONGEST_S = 0.25, 8.0
 """First and longest pause between attempts, before jitter."""
 UNKNOWN = -1
-
-
-class Books(Protocol):
-    """Where holds and settlements go: a ledger's writer, or nothing."""
-
-    def new_id(self) -> int:
-        """An id for a call or request."""
-        ...
-
-    def post(self, posting: Posting) -> asyncio.Future[int]:
-        """Queues a posting; the future ends when it is durable or refused."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

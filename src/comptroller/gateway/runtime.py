@@ -6,28 +6,27 @@ import asyncio
 import logging
 import re
 import time
-from collections import deque
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import quantiles
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from comptroller.books.keys import Keys
 from comptroller.books.ledger import Ledger
-from comptroller.books.postings import Posting
 from comptroller.books.writer import Writer
 from comptroller.errors import InputError
 from comptroller.facts.prices import PriceBook
 from comptroller.facts.site import site
-from comptroller.gateway.admission import Admission, Caller, Recent
+from comptroller.gateway.admission import Admission, Caller
+from comptroller.gateway.booking import LedgerBooks, Unbooked
 from comptroller.gateway.checking import answer_of, checked, require_callable
 from comptroller.gateway.config import Config, ServiceConfig, Tokens
 from comptroller.gateway.conversation import Conversation, text_of
 from comptroller.gateway.desk import Attempt, Desk, Order
+from comptroller.gateway.forecast import Forecast
 from comptroller.gateway.formats import Options
 from comptroller.gateway.live import Cast, Live, mentions
 from comptroller.gateway.metrics import Metrics
@@ -49,8 +48,6 @@ log_ = logging.getLogger("comptroller.gateway")
 AUTO = "auto"
 PREFIX_BYTES = 1024
 """Of the first message: what requests have in common that should meet the same cache."""
-ENOUGH, KEPT = 20, 200
-"""Costs of a model id before an interval is made of them, and how many are looked at."""
 _SAFE = re.compile(r"[\w\s=(),:.\"+\[\]-]*")
 _LOADS = re.compile(r":\s*[A-Z]|\.py\b|\.json\b|\.\.")
 
@@ -82,46 +79,6 @@ class Run:
     world: Live
 
 
-class LedgerBooks:
-    """A ledger's ids and its writer."""
-
-    def __init__(self, ledger: Ledger, writer: Writer) -> None:
-        self._ledger, self._writer = ledger, writer
-
-    def new_id(self) -> int:
-        """A new id."""
-        return self._ledger.new_id()
-
-    def post(self, posting: Posting) -> asyncio.Future[int]:
-        """Queues a posting."""
-        return self._writer.post(posting)
-
-
-class Forecast:
-    """What requests of a model id cost lately: the 80 % interval of their dollars and joules."""
-
-    def __init__(self) -> None:
-        self._seen: Recent[deque[tuple[float | None, float | None]]] = Recent(1000)
-
-    def add(self, model: str, cost: Cost) -> None:
-        """A request that ended."""
-        seen = self._seen.get(model) or self._seen.put(model, deque(maxlen=KEPT))
-        usd, j = float(cost.usd), float(cost.j)
-        seen.append((known(usd), known(j)))
-
-    def of(self, model: str) -> Json:
-        """Low, middle and high of each; empty where too few were seen."""
-        seen = self._seen.get(model)
-        if seen is None or len(seen) < ENOUGH:
-            return {}
-        made: Json = {}
-        for name, column in zip(("usd", "j"), zip(*seen, strict=True), strict=True):
-            if len(values := [value for value in column if value is not None]) >= ENOUGH:
-                tenths = quantiles(values, n=10)
-                made[name] = {"low": tenths[0], "value": tenths[4], "high": tenths[8], "source": "recent"}
-        return made
-
-
 class Gateway:
     """Made of a configuration; `start` before the first request, `stop` after the last."""
 
@@ -148,18 +105,25 @@ class Gateway:
         """
         starting = asyncio.gather(*(service.start() for service in self.services.values()))
         try:
-            ledger = await asyncio.to_thread(Ledger.open, self.config.books)
-            self._held.callback(ledger.close)
-            if lost := await asyncio.to_thread(ledger.recover):
-                log_.warning("%d calls were open when a gateway died; they count with their worst case", lost)
-            writer = await self._held.enter_async_context(Writer(ledger))
-            self.desk = Desk(LedgerBooks(ledger, writer), self.metrics.call)
-            keys = Keys(ledger)
-            self.admission = Admission(self.config, keys.find, lambda: bool(keys.all()))
+            await self._open()
             await asyncio.to_thread(self._price)
         finally:
             await starting
         self.ready = True
+
+    async def _open(self) -> None:
+        if not self.config.books:
+            self.desk = Desk(Unbooked(), self.metrics.call)
+            self.admission = Admission(self.config, lambda secret: None, lambda: False)
+            return
+        ledger = await asyncio.to_thread(Ledger.open, self.config.books)
+        self._held.callback(ledger.close)
+        if lost := await asyncio.to_thread(ledger.recover):
+            log_.warning("%d calls were open when a gateway died; they count with their worst case", lost)
+        writer = await self._held.enter_async_context(Writer(ledger))
+        self.desk = Desk(LedgerBooks(ledger, writer), self.metrics.call)
+        keys = Keys(ledger)
+        self.admission = Admission(self.config, keys.find, lambda: bool(keys.all()))
 
     def _price(self) -> None:
         book = PriceBook.read(Path(file) for file in self.config.prices)
@@ -225,14 +189,14 @@ class Gateway:
             bool(body.get("stream")), self._affinity(asked), self._estimate(asked.model),
         )  # fmt: skip
 
-    def run(self, asked: Asked) -> Run | None:
-        """A request that a strategy answers; None where it names none.
+    def run(self, asked: Asked, given: Strategy | None = None) -> Run | None:
+        """A request that a strategy answers, the one that is given or named; None where there is neither.
 
         Raises:
             Problem, InputError: the strategy, budget, checker or roles are not what is allowed.
         """
         spelled = asked.options.strategy or (asked.model if asked.model.startswith(PREFIX) else None)
-        if spelled is None:
+        if spelled is None and given is None:
             return None
         if asked.path == "embeddings" or not isinstance(asked.body.get("prompt", ""), str):
             raise Problem(
@@ -243,8 +207,8 @@ class Gateway:
                 400, "a strategy gives one answer of text; leave out n and tools, or name a service", "unsupported",
                 "n" if (asked.body.get("n") or 1) > 1 else "tools",
             )  # fmt: skip
-        spelled, roles, plan = self._bound(spelled, asked)
-        strategy = self._strategy(spelled)
+        spelled, roles, plan = self._bound(spelled or "", asked)
+        strategy = given or self._strategy(spelled)
         budget = Budget.parse(asked.options.budget or "")
         guard = self.config.guard
         reminder = guard.reminder if asked.options.reminder else ""

@@ -1,0 +1,88 @@
+"""`comptroller.solve`: a strategy over a live backend, without a server: the same driver, the same calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from comptroller.gateway.admission import Caller
+from comptroller.gateway.config import Config, alone, read
+from comptroller.gateway.formats import Options, convert
+from comptroller.gateway.live import run as play
+from comptroller.gateway.runtime import Asked, Gateway
+from comptroller.gateway.shapes import cost_of
+from comptroller.quantities import Cost
+from comptroller.strategies.protocol import Answer, Strategy
+from comptroller.strategies.spelling import parse
+from comptroller.work.call import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """The answer to a question, all that it cost, and every call that was made."""
+
+    answer: Answer
+    cost: Cost
+    calls: tuple[Call, ...]
+    seconds: float
+
+
+def solve(
+    question: str | Sequence[Mapping[str, Any]],
+    strategy: str | Strategy = "once",
+    backend: str | Path | Config = "embedded",
+    options: Mapping[str, Any] | None = None,
+    request: Mapping[str, Any] | None = None,
+    books: str = "",
+) -> Solved:
+    """Answers a question, or a chat, by a strategy.
+
+    backend: `embedded`, `echo`, a gateway's configuration, or the path of one.  options: as the field `comptroller` of
+    a request: checker, budget, answer, roles.  request: further fields, such as max_tokens.  books: where the calls
+    are booked; nowhere if empty.
+
+    Raises:
+        ComptrollerError: nothing came of it; says why.
+
+    >>> solve("blue blue", "sample_and_vote(n=3)", "echo").answer.content
+    'blue blue'
+    """
+    return asyncio.run(solve_live(question, strategy, backend, options, request, books))
+
+
+async def solve_live(
+    question: str | Sequence[Mapping[str, Any]],
+    strategy: str | Strategy = "once",
+    backend: str | Path | Config = "embedded",
+    options: Mapping[str, Any] | None = None,
+    request: Mapping[str, Any] | None = None,
+    books: str = "",
+) -> Solved:
+    """`solve` inside a running event loop."""
+    config = backend if isinstance(backend, Config) else _config(backend)
+    gateway = Gateway(replace(config, books=books))
+    turns = [{"role": "user", "content": question}] if isinstance(question, str) else list(question)
+    body = {"model": next(iter(config.services)), "messages": turns, **(request or {})}
+    size = len(str(body).encode("utf-8", "surrogatepass"))
+    try:
+        await gateway.start()
+        asked = Asked(
+            "chat/completions", body, size, convert(Options, dict(options or {})), Caller(), gateway.desk.books.new_id()
+        )  # fmt: skip
+        job = gateway.run(asked, parse(strategy) if isinstance(strategy, str) else strategy)
+        assert job is not None
+        played = await play(job.drive, job.world)
+    finally:
+        await gateway.stop()
+    attempts = job.world.attempts
+    return Solved(played.answer, cost_of(attempts), tuple(item.call for item in attempts), played.elapsed_s)
+
+
+def _config(backend: str | Path) -> Config:
+    path = Path(backend)
+    return read(path) if path.suffix == ".toml" else alone(str(backend))
