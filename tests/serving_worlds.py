@@ -148,6 +148,7 @@ def workloads(draw: st.DrawFn, fleet: Fleet, most: int = 25) -> Calls:
     named = any(replica.pool for _, replica in fleet.replicas()) and len(fleet.services) > 1
     services = tuple(service.name for service in fleet.services)
     starts, ids = _blocks(rng, prompt, output, fleet.prefix_block_tokens)
+    ids <<= draw(st.sampled_from([0, 0, 20, 44]))
     return Calls.of(
         {"service": services if named else ("", *services), "key": ("k0", "k1", "k2")},
         (ids, starts),

@@ -116,6 +116,7 @@ class _World:
         self._asked: list[_Asked] = []
         self._deadlines: list[tuple[float, int, _Run]] = []
         self._prefix: dict[int, tuple[int, int]] = {}
+        self._blocks_made = 0
         count = thinking.question.size
         self._score, self._answer_s = np.full(count, np.nan), np.full(count, np.nan)
 
@@ -193,7 +194,8 @@ class _World:
         if not size or isinstance(self._engine, Twin):
             return 0, 0
         if number not in self._prefix:
-            ids = np.arange(prompt // size) + (number << 20)
+            ids = np.arange(self._blocks_made, self._blocks_made + prompt // size)
+            self._blocks_made += ids.size
             self._prefix[number] = self._engine.add_blocks(ids), ids.size
         base, count = self._prefix[number]
         return base, min(count, prompt // size)

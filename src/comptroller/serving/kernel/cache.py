@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comptroller.serving.jit import jit, part
 from comptroller.serving.kernel.queues import run_sift
 from comptroller.serving.policies.draw import accepted, draw
 from comptroller.serving.state import World
+
+MIX = -7046029254386353131
+"""2^64 over the golden ratio, as 64 signed bits."""
 
 ID, REFS, OLDER, NEWER, CHAIN = range(5)
 """Fields of an entry, five numbers each in the arena."""
@@ -93,10 +98,17 @@ def in_flight(w: World, r: int) -> int:
 
 
 @jit
+def _bucket(rank: Any, block: int) -> int:
+    """Where the chain of a block starts; by the upper half of a product, or ids that differ in their upper bits alone
+    would share one chain (Knuth, multiplicative hashing)."""
+    return int(rank.buckets + (((block * MIX) >> 32) & rank.bucket_mask))
+
+
+@jit
 def find(w: World, r: int, block: int) -> int:
     """The entry of a block on a rank, or -1."""
     rank = w.ranks[r]
-    entry = w.ints[rank.buckets + ((block * 40503) & rank.bucket_mask)]
+    entry = w.ints[_bucket(rank, block)]
     while entry >= 0 and w.ints[rank.entries + 5 * entry + ID] != block:
         entry = w.ints[rank.entries + 5 * entry + CHAIN]
     return int(entry)
@@ -152,7 +164,7 @@ def _insert(w: World, r: int, block: int) -> None:
     entry = rank.spare
     base = rank.entries + 5 * entry
     rank.spare = w.ints[base + CHAIN]
-    bucket = rank.buckets + ((block * 40503) & rank.bucket_mask)
+    bucket = _bucket(rank, block)
     w.ints[base + ID] = block
     w.ints[base + REFS] = 1
     w.ints[base + CHAIN] = w.ints[bucket]
@@ -166,7 +178,7 @@ def _evict(w: World, r: int) -> None:
     entry = rank.oldest
     _unlink(w, r, entry)
     base = rank.entries + 5 * entry
-    bucket = rank.buckets + ((w.ints[base + ID] * 40503) & rank.bucket_mask)
+    bucket = _bucket(rank, w.ints[base + ID])
     if w.ints[bucket] == entry:
         w.ints[bucket] = w.ints[base + CHAIN]
     else:
