@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from comptroller.errors import InputError
+from comptroller.report.tables import parquet_of
 from comptroller.work.call import FINISH, LABELS, SOURCE, Calls
 
 CODED = {"finish": FINISH, "source": SOURCE}
@@ -47,24 +48,9 @@ def _texts(column: Any) -> list[Any]:
 
 
 def as_parquet(calls: Calls) -> bytes:
-    """Parquet, unknown numbers as null.
-
-    Raises:
-        InputError: pyarrow is not installed.
-    """
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise InputError("Parquet needs pyarrow: pip install 'comptroller[tables]'") from error
+    """Parquet, unknown numbers as null."""
     table = {name: np.ascontiguousarray(column) for name, column in columns(calls).items()}
-    arrays = {
-        name: pyarrow.array(column.tolist() if column.dtype.kind == "U" else column, from_pandas=True)
-        for name, column in table.items()
-    }
-    out = io.BytesIO()
-    parquet.write_table(pyarrow.table(arrays), out, compression="zstd")
-    return out.getvalue()
+    return parquet_of({name: c.tolist() if c.dtype.kind == "U" else c for name, c in table.items()})
 
 
 WRITERS: Mapping[str, Callable[[Calls], bytes]] = {".csv": as_csv, ".parquet": as_parquet}

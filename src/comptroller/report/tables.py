@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from comptroller.errors import InputError
 from comptroller.report.sheet import Sheet
@@ -46,8 +47,8 @@ def _escaped(text: str) -> str:
     return "".join(_LATEX.get(letter, letter) for letter in text)
 
 
-def as_parquet(sheet: Sheet) -> bytes:
-    """Parquet, unknown as null.
+def parquet_of(columns: Mapping[str, Any]) -> bytes:
+    """Columns as Parquet, unknown as null.
 
     Raises:
         InputError: pyarrow is not installed.
@@ -57,9 +58,16 @@ def as_parquet(sheet: Sheet) -> bytes:
         from pyarrow import parquet
     except ImportError as error:
         raise InputError("Parquet needs pyarrow: pip install 'comptroller[tables]'") from error
+    arrays = {name: pyarrow.array(column, from_pandas=True) for name, column in columns.items()}
     out = io.BytesIO()
-    parquet.write_table(pyarrow.Table.from_pylist(sheet.records()), out, compression="zstd")
+    parquet.write_table(pyarrow.table(arrays), out, compression="zstd")
     return out.getvalue()
+
+
+def as_parquet(sheet: Sheet) -> bytes:
+    """Parquet, a column for each of the sheet's."""
+    records = sheet.records()
+    return parquet_of({column.key: [record[column.key] for record in records] for column in sheet.columns})
 
 
 WRITERS: Mapping[str, Callable[[Sheet], bytes]] = {
