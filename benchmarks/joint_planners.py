@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 FIXED = "h100_sxm"
 """The accelerator of a planner that does not choose one."""
 
-FIXED_STRATEGIES = ("once", "once(greedy=false)", "stop_on_success(cap=64)")
+FIXED_STRATEGIES = ("once", "once(greedy=False)", "stop_on_success(cap=64)")
 """Strategies of a planner that does not choose one, the first that reaches the target: one answer, else up to 64."""
 
 
