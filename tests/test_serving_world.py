@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from comptroller.costs.inference_units import TokenPrice
 from comptroller.errors import InputError, Unsupported
-from comptroller.serving.fleet import Fleet, Replica, Service
+from comptroller.serving.fleet import Fleet, Policies, Replica, Service
 from comptroller.serving.ticks import linear
 from comptroller.serving.world import ELSEWHERE, Play, Solved, Thinking, solve
 from comptroller.strategies.protocol import UNLIMITED, Budget
@@ -117,6 +117,21 @@ def test_later_samples_of_a_question_find_its_prompt_cached() -> None:
     request, hits = found.calls["request"][solver], found.outcome.requests.cached[solver]
     first = np.isin(np.arange(request.size), np.unique(request, return_index=True)[1])
     assert not hits[first].any() and (hits[~first] > 0).all() and (~first).sum() > 100
+
+
+def test_the_twin_solves_alike(tmp_path: Path) -> None:
+    """A policy that cannot be compiled: the same strategy, caches and clock in plain Python."""
+    path = tmp_path / "plainest.py"
+    path.write_text("def choose(view, ranks, call, router):\n    import math; return ranks[0]\n")
+    first = tmp_path / "first.py"
+    first.write_text("def choose(view, ranks, call, router):\n    return ranks[0]\n")
+    found = []
+    for policy in (path, first):
+        fleet = Fleet(FLEET.services, Policies(routing=str(policy)), prefix_block_tokens=16)
+        found.append(solved("stop_on_success(cap=3)", count=20, fleet=fleet))
+    np.testing.assert_array_equal(found[0].answer_s, found[1].answer_s)
+    np.testing.assert_array_equal(found[0].outcome.requests.cached, found[1].outcome.requests.cached)
+    assert found[0].outcome.requests.cached.any()
 
 
 def test_calls_go_where_they_are_placed() -> None:

@@ -30,7 +30,7 @@ from comptroller.serving.state import (
 from comptroller.serving.twin_books import jobs_of, meters, results_of, series
 from comptroller.serving.twin_call import Sequence
 from comptroller.serving.twin_dispatch import Sight, holds, pair_of, ranks_of, send
-from comptroller.serving.twin_rank import Group, Rank, at_home
+from comptroller.serving.twin_rank import Group, Rank, at_home, off_prompt
 from comptroller.work.call import Calls
 
 
@@ -42,6 +42,7 @@ class Twin:
         self.now = 0
         self.calls: list[Sequence] = []
         self._jobs: list[Any] = []
+        self._blocks: list[int] = []
         self._fresh: list[tuple[Sequence, int]] = []
         self._cancels: list[Sequence] = []
         self._timed: list[tuple[int, int]] = []
@@ -75,13 +76,18 @@ class Twin:
         return np.arange(first, first + len(calls))
 
     def ask(self, jobs: Any) -> range:
-        """As `Engine.ask`; jobs with prefix blocks enter by `submit`."""
+        """As `Engine.ask`."""
         first = len(self.calls)
         made = records(JOB, len(jobs))
         for place, job in enumerate(jobs):
             made[place] = job
-            self._enter(made[place], [])
+            self._enter(made[place], self._blocks[job.blocks : job.blocks + job.block_count])
         return range(first, len(self.calls))
+
+    def add_blocks(self, ids: npt.NDArray[np.int64]) -> int:
+        """As `Engine.add_blocks`."""
+        self._blocks += ids.tolist()
+        return len(self._blocks) - ids.size
 
     def _enter(self, job: Any, blocks: list[int]) -> None:
         call = Sequence(
@@ -250,7 +256,7 @@ class Twin:
             blocks = rank.private(call)
             rank.peer.used -= blocks
             rank.used += blocks
-            self._off_prompt(call)
+            off_prompt(call)
             rank.join(call)
 
     def _end(self, group: Group) -> None:
@@ -302,7 +308,7 @@ class Twin:
         if sender is None or taker is None:
             return
         sender.release(call, sender.private(call))
-        self._off_prompt(call)
+        off_prompt(call)
         self._poke(sender.group)
         taker.moving -= 1
         if call.cancelled:
@@ -336,20 +342,12 @@ class Twin:
         self._close(call, State.CANCELLED)
         self._look()
 
-    def _off_prompt(self, call: Sequence) -> None:
-        rank = call.prompt_rank
-        if rank and call.prompt_held and rank is not call.token_rank:
-            call.prompt_held = False
-            rank.active -= 1
-            rank.promised -= call.prompt
-            at_home(rank)
-
     def _close(self, call: Sequence, state: State) -> None:
         call.state, call.last = state, self.now
         if call.prompt_rank and call.token_rank:
             if call.first < 0:
                 call.prompt_rank.pending -= call.prompt
-            self._off_prompt(call)
+            off_prompt(call)
             call.token_rank.active -= 1
             call.token_rank.promised -= call.prompt + call.predicted
             at_home(call.token_rank)

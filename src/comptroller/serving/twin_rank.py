@@ -373,3 +373,13 @@ def at_home(rank: Rank) -> None:
     """A replica drawn into the mixed pool goes back to its own when it is free."""
     if rank.pool == Pool.MIXED and rank.active == 0:
         rank.pool = rank.replica.pool
+
+
+def off_prompt(call: Sequence) -> None:
+    """A split request no longer counts on its prompt rank."""
+    rank = call.prompt_rank
+    if rank and call.prompt_held and rank is not call.token_rank:
+        call.prompt_held = False
+        rank.active -= 1
+        rank.promised -= call.prompt
+        at_home(rank)

@@ -191,7 +191,7 @@ class _World:
     def _blocks(self, number: int, prompt: int) -> tuple[int, int]:
         """Where the prefix blocks of a question stand and how many of them a prompt holds."""
         size = self._fleet.prefix_block_tokens
-        if not size or isinstance(self._engine, Twin):
+        if not size:
             return 0, 0
         if number not in self._prefix:
             ids = np.arange(self._blocks_made, self._blocks_made + prompt // size)
