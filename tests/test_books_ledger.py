@@ -19,8 +19,8 @@ from comptroller.books.daily import NAMES, amounts
 from comptroller.books.keys import Keys
 from comptroller.books.ledger import Ledger, Quote
 from comptroller.books.postings import Release, Reserve, Settle
-from comptroller.books.schema import daily, entry
 from comptroller.books.query import in_force
+from comptroller.books.schema import daily, entry
 from comptroller.books.verify import verify
 from comptroller.books.writer import Writer
 from comptroller.costs.carbon import Energy

@@ -84,7 +84,8 @@ def _page(ledger: Ledger, where: str, names: list[str], scope: Scope) -> str:
     found, models = totals(ledger, names, scope), totals(ledger, ["model"], scope)
     shown = [sheets.spend(found, names), sheets.success(found, names), _waste(ledger, scope)]
     shown += [sheets.overflow(models, ["model"]), sheets.balances(ledger.balances())]
-    return page(f"Books of {Path(where).name}", whole[0], totals(ledger, ["day"], scope), found, shown)
+    tables = [sheets.terse(sheet) for sheet in shown]
+    return page(f"Books of {Path(where).name}", whole[0], totals(ledger, ["day"], scope), found, tables)
 
 
 def _waste(ledger: Ledger, scope: Scope) -> Sheet:

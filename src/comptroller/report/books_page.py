@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from html import escape
 
 from comptroller.books.query import Totals
-from comptroller.report.figures import dollars, number, scaled
+from comptroller.report.figures import dollars, scaled
 from comptroller.report.page import asset, document, section, tiles
 from comptroller.report.sheet import Sheet
 
 WIDTH, ROW, LEFT, TALL = 860.0, 22.0, 260.0, 220.0
+FILL = "fill:#1f5fbf"
 MOST = 20
 """Bars of a picture at most."""
 
@@ -28,8 +29,8 @@ def page(
         ("Per request", dollars(whole.usd / max(whole.requests, 1)), f"{whole.scored:,} requests scored"),
         (
             "Tokens out",
-            number(whole["output_tokens"]),
-            f"{number(whole['reasoning_tokens'])} of them thinking",
+            scaled(whole["output_tokens"], ""),
+            f"{scaled(whole['reasoning_tokens'], '')} of them thinking",
         ),
         (
             "Energy",
@@ -62,7 +63,7 @@ def bars(items: Sequence[tuple[str, float]]) -> str:
         top, long = place * ROW, max(0.0, value) / most * (WIDTH - LEFT - 110)
         parts.append(
             f'<text class="tick" x="{LEFT - 8:g}" y="{top + 15:g}" text-anchor="end">{escape(name[:40] or "–")}</text>'
-            f'<rect class="dot" x="{LEFT:g}" y="{top + 4:g}" width="{long:.1f}" height="{ROW - 8:g}"/>'
+            f'<rect style="{FILL}" x="{LEFT:g}" y="{top + 4:g}" width="{long:.1f}" height="{ROW - 8:g}"/>'
             f'<text class="tick" x="{LEFT + long + 6:.1f}" y="{top + 15:g}">{escape(dollars(value))}</text>'
         )
     return _svg("".join(parts), len(items) * ROW, f"{len(items)} bars, listed below")
@@ -73,7 +74,7 @@ def columns(items: Sequence[tuple[str, float]]) -> str:
     most = max((value for _, value in items), default=0.0) or 1.0
     wide = WIDTH / max(len(items), 1)
     parts = [
-        f'<rect class="dot" tabindex="0" role="img" aria-label="{escape(day)}: {dollars(value)}" '
+        f'<rect style="{FILL}" tabindex="0" role="img" aria-label="{escape(day)}: {dollars(value)}" '
         f'x="{place * wide + 1:.1f}" y="{TALL - 24 - value / most * (TALL - 48):.1f}" '
         f'width="{max(wide - 2, 1):.1f}" height="{max(0.0, value) / most * (TALL - 48):.1f}">'
         f"<title>{escape(day)}: {dollars(value)}</title></rect>"
