@@ -17,6 +17,7 @@ Array = npt.NDArray[np.float64]
 
 OPTIONS: dict[str, bool | int | float] = {
     "mip_rel_gap": 1e-9,
+    "mip_feasibility_tolerance": 1e-9,
     "mip_max_nodes": 20_000,
     "mip_heuristic_run_rins": False,
     "mip_heuristic_run_rens": False,
@@ -133,7 +134,7 @@ def balance(mix: Mix, chosen: Chosen) -> Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """minimise cost x within lower <= matrix x <= upper, 0 <= x <= most, some columns whole."""
+    """minimise cost x within lower <= matrix x <= upper, least <= x <= most, some columns whole; least is 0 if None."""
 
     cost: Array
     matrix: csc_array
@@ -141,6 +142,7 @@ class Program:
     upper: Array
     most: Array
     whole: npt.NDArray[np.bool_]
+    least: Array | None = None
 
 
 def _program(mix: Mix, usable: npt.NDArray[np.bool_]) -> Program:
@@ -183,15 +185,23 @@ def _program(mix: Mix, usable: npt.NDArray[np.bool_]) -> Program:
     )
 
 
-def run(program: Program, options: Mapping[str, bool | int | float] = OPTIONS) -> Any:
-    """HiGHS, silent, one thread, limited by nodes; its large-neighbourhood heuristics cost more than they find."""
+def run(
+    program: Program,
+    options: Mapping[str, bool | int | float] = OPTIONS,
+    known: tuple[npt.NDArray[np.int64], Array] | None = None,
+) -> Any:
+    """HiGHS, silent, one thread, limited by nodes; its large-neighbourhood heuristics cost more than they find.
+
+    known: columns and values of a solution to start from; it is completed, and nothing dearer is returned.
+    """
     highs: Any = Highs()
     highs.silent()
     for name, value in options.items():
         highs.setOptionValue(name, value)
     lp = HighsLp()
     lp.num_col_, lp.num_row_ = len(program.cost), len(program.lower)
-    lp.col_cost_, lp.col_lower_, lp.col_upper_ = program.cost, np.zeros(len(program.cost)), program.most
+    least = np.zeros(len(program.cost)) if program.least is None else program.least
+    lp.col_cost_, lp.col_lower_, lp.col_upper_ = program.cost, least, program.most
     lp.row_lower_, lp.row_upper_ = program.lower, program.upper
     lp.a_matrix_.format_ = MatrixFormat.kColwise
     lp.a_matrix_.start_, lp.a_matrix_.index_ = program.matrix.indptr, program.matrix.indices
@@ -199,6 +209,8 @@ def run(program: Program, options: Mapping[str, bool | int | float] = OPTIONS) -
     kinds = (HighsVarType.kContinuous, HighsVarType.kInteger)
     lp.integrality_ = [kinds[int(whole)] for whole in program.whole]
     highs.passModel(lp)
+    if known is not None:
+        highs.setSolution(len(known[0]), known[0].astype(np.int32), known[1].astype(float))
     highs.run()
     return highs
 

@@ -5,19 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BeforeValidator, ValidationError
 
 from comptroller.errors import FactError
+from comptroller.planning.hours_document import DayPlan, Document
 
 SCHEMA_VERSION = 1
 
 Objective = Literal["usd", "j", "gco2e"]
-
-
-class Document(BaseModel):
-    """A part of a plan: frozen, no unknown fields; NaN is written as null."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
 
 Known = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
@@ -309,6 +304,7 @@ class Plan(Document):
     services: tuple[Service, ...]
     offers: tuple[OfferService, ...] = ()
     quality: Solving | None = None
+    hours: DayPlan | None = None
     totals: Totals
     latency: tuple[Latency, ...]
     queueing: str

@@ -1,0 +1,84 @@
+"""What a plan says of the hours of a day."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Document(BaseModel):
+    """A part of a plan: frozen, no unknown fields; NaN is written as null."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+class Rented(Document):
+    """Replicas of one candidate in an hour; usd: what they cost in it."""
+
+    service: str
+    accelerator: str
+    site: str
+    term: str
+    replicas: int
+    devices: int
+    usd: float
+
+
+class Hour(Document):
+    """One hour of the day. done: requests of each work done in it.  w: mean watts at the meter."""
+
+    hour: int
+    load_per_s: float
+    rented: tuple[Rented, ...]
+    done: dict[str, float]
+    usd: float
+    w: float
+    gco2e: float
+
+
+class Step(Document):
+    """What the day costs with one more freedom than the step before; the first is today's habit, a peak fleet."""
+
+    name: str
+    objective_per_day: float
+    usd_per_day: float
+    gco2e_per_day: float
+
+
+class Deadline(Document):
+    """The nearest deadline at which a day costs otherwise; `change_per_day` is None where there is no such day."""
+
+    hours: int
+    change_per_day: float | None
+
+
+class WorkDone(Document):
+    """Work that may wait. chosen: share of it that is done.  moved: share of that not done in the hour of its
+    release.  mean_wait_h: of all that is done.  saves: share of the interactive work it spares.  later, earlier:
+    what its deadline is worth.
+    """
+
+    name: str
+    requests_per_day: float
+    deadline_h: int
+    chosen: float
+    moved: float
+    mean_wait_h: float
+    saves: float | None
+    later: Deadline | None
+    earlier: Deadline | None
+
+
+class DayPlan(Document):
+    """A day by the hour. least_per_day: no day of the candidates that were kept costs less in the objective.
+
+    steps: from a peak fleet held all day to this one.
+    """
+
+    usd_per_day: float
+    j_per_day: float
+    gco2e_per_day: float
+    least_per_day: float
+    hours: tuple[Hour, ...]
+    steps: tuple[Step, ...]
+    works: tuple[WorkDone, ...]
+    notes: tuple[str, ...]

@@ -1,0 +1,232 @@
+"""The cheapest day of a workload, where its saving comes from, and what its deadlines are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from comptroller.costs.timing import Calibration
+from comptroller.errors import Infeasible
+from comptroller.planning.document import Problem
+from comptroller.planning.hours import Array, Asked, Day, Market, Work, cheapest, merged
+from comptroller.planning.hours_document import DayPlan, Deadline, Hour, Rented, Step, WorkDone
+from comptroller.planning.hours_market import Offered, offered
+from comptroller.planning.plan import Plan
+from comptroller.planning.search import Goal
+from comptroller.quantities import short
+from comptroller.work.hours import Hours
+
+FEW = 12
+"""Columns that are all kept; of more, those that the cheapest fleet of some term has at some load."""
+
+QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Of the day's load: where whole fleets are sought, and at twice the most, for work that comes on top."""
+
+KINDS_OF_SLICES = 5
+"""Groups that slices are moved in: with more the day costs 0.2 % less, and takes three times as long (measured)."""
+
+CHANGE = 5e-4
+"""Relative change of a day's cost that counts as one; the programs are solved to a fifth of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freedom:
+    """One way to run the day: what may be rented, and what is asked."""
+
+    name: str
+    market: Market
+    asked: Asked
+
+
+def with_hours(found: Plan, problem: Problem, calibration: Calibration) -> Plan:
+    """The plan with its day, if the workload has hours; units are sized for the demand that held in simulation.
+
+    Raises:
+        Infeasible: no day holds the limits.
+        InputError: the hours are malformed.
+    """
+    hours = problem.workload.hours
+    if hours is None:
+        return found
+    market = offered(problem.workload, hours, problem.search.table.load, problem.goal, calibration)
+    return found.model_copy(update={"hours": day_plan(market, hours, problem)})
+
+
+def day_plan(market: Offered, hours: Hours, problem: Problem) -> DayPlan:
+    """The cheapest day of a market as a document."""
+    few = _few(market, problem.goal)
+    steps = list(_freedoms(few))
+    days: list[Day] = []
+    for step in steps:
+        days.append(cheapest(step.market, step.asked, days[-1] if days else None))
+    last, day = steps[-1], days[-1]
+    totals = {name: short(values.sum()) for name, values in day.total.items()}
+    return DayPlan(
+        usd_per_day=totals["usd"],
+        j_per_day=totals["j"],
+        gco2e_per_day=totals["gco2e"],
+        least_per_day=short(day.bound),
+        hours=tuple(_hour(few, last, day, h, problem.asked.rate_per_s) for h in range(len(day.units))),
+        steps=tuple(_step(step.name, each) for step, each in zip(steps, days, strict=True)),
+        works=tuple(_work(last, day, k) for k in range(len(last.asked.works))),
+        notes=tuple(_notes(hours, problem)),
+    )
+
+
+def _few(market: Offered, goal: Goal) -> Offered:
+    """The market of the columns that count, with slices in groups."""
+    if len(market.rows) > FEW:
+        market = market.only(np.flatnonzero(np.isin(market.rows, list(_fleets(market, goal)))))
+    grouped = merged(market.market, market.slices, KINDS_OF_SLICES)
+    slices = market.slices - market.market.load.shape[1] + grouped.load.shape[1]
+    return replace(market, market=grouped, slices=slices)
+
+
+def _fleets(market: Offered, goal: Goal) -> Iterator[int]:
+    """Rows of the cheapest fleets of each term alone, at several loads of the day: whole units, small and large."""
+    rows, load = np.arange(len(market.search.table.candidates)), market.asked.load
+    factors = dict.fromkeys([*np.quantile(load[load > 0], QUANTILES).tolist(), 2 * load.max()])
+    for term in dict.fromkeys(market.terms):
+        keep = np.isin(rows, market.rows[np.array(market.terms) == term])
+        for factor in factors:
+            try:
+                fleet = market.search.solve(replace(goal, demand=goal.demand * factor, limits=()), keep)
+            except Infeasible:
+                continue
+            yield from np.flatnonzero(fleet.units).tolist()
+
+
+def _freedoms(of: Offered) -> Iterator[Freedom]:
+    """From a peak fleet on demand, held all day, to every term and every hour; a step that adds nothing is left out.
+
+    Columns that a step may not rent cost nothing less: they are closed by what they carry.
+    """
+    market, asked, terms = of.market, of.asked, np.array(of.terms)
+    first = terms == ("on_demand" if "on_demand" in terms else terms[0])
+    must = tuple(work for work in asked.works if work.saves is None)
+    at_once = replace(asked, works=tuple(replace(work, window_h=1) for work in must))
+    held = replace(market, constant=market.constant | first)
+    only = {name: _closed(each, ~first, of, must) for name, each in (("held", held), ("open", market))}
+    yield Freedom(f"peak fleet held all day, {terms[first][0].replace('_', '-')}", only["held"], at_once)
+    if not market.constant[first].any():
+        yield Freedom("units rented by the hour", only["open"], at_once)
+    if any(work.window_h > 1 for work in must):
+        yield Freedom("deferrable work moved", only["open"], replace(asked, works=must))
+    if len(must) < len(asked.works):
+        yield Freedom("sleep-time work where it pays", _closed(market, ~first, of, asked.works), asked)
+    if not first.all():
+        others = ", ".join(dict.fromkeys(terms[~first].tolist()))
+        yield Freedom(f"{others} beside", _closed(market, np.zeros(len(terms), bool), of, asked.works), asked)
+
+
+def _closed(market: Market, columns: Array, of: Offered, works: tuple[Work, ...]) -> Market:
+    """The market with some columns carrying nothing, and the rows of some works only."""
+    wanted = [work.name for work in works]
+    kept = [
+        *range(of.slices),
+        *(of.slices + k for k, work in enumerate(of.asked.works) if work.name in wanted),
+    ]
+    load = np.where(columns, np.inf, market.load)[:, kept]
+    return replace(market, load=load, added_j=market.added_j[kept], added_usd=market.added_usd[kept])
+
+
+def _hour(of: Offered, step: Freedom, day: Day, h: int, rate_per_s: float) -> Hour:
+    prices = step.market.unit("usd")[h]
+    rented = []
+    for column in np.flatnonzero(day.units[h]):
+        candidate, units, row = of.candidates[column], int(day.units[h, column]), of.rows[column]
+        rented.append(
+            Rented(
+                service=candidate.id,
+                accelerator=candidate.replica.device.id,
+                site=candidate.site.id,
+                term=candidate.offer.term,
+                replicas=round(units * of.search.unit.replicas[row]),
+                devices=round(units * of.search.unit.devices[row]),
+                usd=short(prices[column] * units),
+            )
+        )
+    daily = step.asked.daily_per_s * 3600.0
+    done = zip(step.asked.works, day.done[h].sum(axis=-1) * daily, strict=True)
+    return Hour(
+        hour=h,
+        load_per_s=short(rate_per_s * step.asked.load[h]),
+        rented=tuple(rented),
+        done={work.name: short(value) for work, value in done},
+        usd=short(day.total["usd"][h]),
+        w=short(day.total["j"][h] / 3600.0),
+        gco2e=short(day.total["gco2e"][h]),
+    )
+
+
+def _step(name: str, day: Day) -> Step:
+    return Step(
+        name=name,
+        objective_per_day=short(day.objective),
+        usd_per_day=short(day.total["usd"].sum()),
+        gco2e_per_day=short(day.total["gco2e"].sum()),
+    )
+
+
+def _work(step: Freedom, day: Day, k: int) -> WorkDone:
+    work, moved = step.asked.works[k], day.moved[k]
+    waits = moved.sum(axis=0)
+    done = max(float(waits.sum()), 1e-12)
+    return WorkDone(
+        name=work.name,
+        requests_per_day=short(work.released.sum()),
+        deadline_h=work.window_h,
+        chosen=short(day.chosen[k]),
+        moved=short(1.0 - waits[0] / done),
+        mean_wait_h=short(float(waits @ np.arange(len(waits))) / done),
+        saves=work.saves,
+        later=_deadline(step, day, k, 1),
+        earlier=_deadline(step, day, k, -1),
+    )
+
+
+def _deadline(step: Freedom, day: Day, k: int, towards: int) -> Deadline | None:
+    """The nearest deadline at which the day costs otherwise, by halving: a later one never costs more."""
+    same, last = step.asked.works[k].window_h, len(step.asked.load) if towards > 0 else 1
+    found = _changed(step, day, k, last) if same != last else None
+    while found is not None and abs(found.hours - same) > 1:
+        middle = (found.hours + same) // 2
+        nearer = _changed(step, day, k, middle)
+        found, same = (found, middle) if nearer is None else (nearer, same)
+    return found
+
+
+def _changed(step: Freedom, day: Day, k: int, hours: int) -> Deadline | None:
+    later = hours > step.asked.works[k].window_h
+    try:
+        other = cheapest(step.market, _due(step.asked, k, hours), day if later else None)
+    except Infeasible:
+        return Deadline(hours=hours, change_per_day=None)
+    change = other.objective - day.objective
+    if (-change if later else change) <= CHANGE * day.objective:
+        return None
+    return Deadline(hours=hours, change_per_day=short(change))
+
+
+def _due(asked: Asked, k: int, hours: int) -> Asked:
+    works = list(asked.works)
+    works[k] = replace(works[k], window_h=hours)
+    return replace(asked, works=tuple(works))
+
+
+def _notes(hours: Hours, problem: Problem) -> Iterator[str]:
+    yield (
+        f"every hour is sized for {problem.goal.demand:.3g} x its demand, as the peak fleet was in simulation; "
+        f"the day repeats itself, and work may wait past midnight"
+    )
+    spot = hours.spot
+    if spot is None and "spot" in problem.workload.allow.terms:
+        yield "spot is not used: the workload gives no rate of interruptions (hours.spot)"
+    if spot is not None:
+        yield (
+            f"spot: {spot.interruptions_per_h:g} interruptions of a unit per hour and {spot.outage_s:g} s without it "
+            f"({spot.source}): a unit stands {spot.standing:.1%} of the time, and interactive load fits what is left "
+            f"when {spot.lost_at_once:.0%} of a kind's units go at once"
+        )
