@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from comptroller.errors import Infeasible
 from comptroller.planning.capacity import Load
 from comptroller.planning.joint_program import SLACK, Matter, Optimum, Rent, Rented, optimum
+from comptroller.planning.joint_ways import undominated_ways
 from comptroller.planning.options import Choices, Option
 from comptroller.planning.search import LIMITS, Goal, Search, columns_of, undominated
 
@@ -45,10 +47,11 @@ class Way:
 
 @dataclass(frozen=True)
 class Sizes:
-    """The calls of an arm in buckets of like size. bucket: of each of the arm's calls in an option, by its place."""
+    """The calls of an arm in buckets of like size. longest_tokens: prompt and output of the longest."""
 
     load: Load
     edges: tuple[Floats, Floats]
+    longest_tokens: float
 
     def bucket(self, inputs: Floats, outputs: Floats) -> Ints:
         """The bucket of each call."""
@@ -99,6 +102,15 @@ class Joint:
         self.score = np.stack([self.mean @ way.option.score for way in ground.ways], axis=1)
         self.usd = np.stack([self.mean @ way.usd(len(task)) for way in ground.ways], axis=1)
         self.calls = {arm: self._calls(arm) for arm in ground.searches}
+        self._own = [frozenset(a for a, route in way.routes.items() if route == "own") for way in ground.ways]
+        self._rents: dict[tuple[int, Goal, bytes], Rent | None] = {}
+        self._worth: dict[bytes, Ints] = {}
+
+    @cached_property
+    def _kinds(self) -> dict[int, list[Kinds]]:
+        """Of every candidate of an arm."""
+        searches = self.ground.searches.items()
+        return {arm: [kinds_of(s, row) for row in range(len(s.table.candidates))] for arm, s in searches}
 
     def _calls(self, arm: int) -> Floats:
         """Calls per question that own devices get: (classes, ways, buckets)."""
@@ -144,10 +156,15 @@ class Joint:
         self._require_quality(goal, ways)
         found = {arm: self.rent(arm, goal, keep) for arm in self.ground.searches}
         for arm in (arm for arm, rent in found.items() if rent is None):
-            ways &= np.array([way.routes.get(arm) != "own" for way in self.ground.ways])
+            ways &= np.array([arm not in own for own in self._own])
         self._require_quality(goal, ways)
-        left = np.flatnonzero(ways)
-        rents = {arm: replace(rent, calls=rent.calls[:, left]) for arm, rent in found.items() if rent}
+        left = self._worth_trying(ways)
+        asked = frozenset[int]().union(*(self._own[way] for way in left.tolist()))
+        rents = {
+            arm: replace(rent, calls=rent.calls[:, left])
+            for arm, rent in found.items()
+            if rent and arm in asked
+        }
         matter = Matter(
             self.ground.rate_per_s * goal.demand,
             self.ground.weight,
@@ -161,6 +178,14 @@ class Joint:
         )
         best = optimum(matter, goal)
         return None if best is None else self._solution(best, left, rents)
+
+    def _worth_trying(self, ways: npt.NDArray[np.bool_]) -> Ints:
+        """The ways of a mask that no other of them replaces."""
+        key = ways.tobytes()
+        if key not in self._worth:
+            left = np.flatnonzero(ways)
+            self._worth[key] = undominated_ways(self._own, self.score, self.usd, self.calls, left)
+        return self._worth[key]
 
     def _solution(self, best: Optimum, left: Ints, rents: Mapping[int, Rent]) -> Solution:
         """An optimum over what was left, told over everything there is."""
@@ -199,8 +224,14 @@ class Joint:
 
     def rent(self, arm: int, goal: Goal, keep: Keep = everything) -> Rent | None:
         """What an arm may rent: undominated candidates, per call per second; None where none meets the targets."""
+        allowed = np.array([keep is everything or keep(kinds) for kinds in self._kinds[arm]], bool)
+        key = (arm, replace(goal, demand=1.0, quality=()), allowed.tobytes())
+        if key not in self._rents:
+            self._rents[key] = self._rent(arm, goal, allowed)
+        return self._rents[key]
+
+    def _rent(self, arm: int, goal: Goal, allowed: npt.NDArray[np.bool_]) -> Rent | None:
         search = self.ground.searches[arm]
-        allowed = np.array([keep(kinds_of(search, row)) for row in range(len(search.table.candidates))], bool)
         mix = search.mix(replace(goal, demand=1.0), allowed)
         used = np.flatnonzero(self.calls[arm].any(axis=(0, 1)))
         place = self._bucket_rows(arm)
