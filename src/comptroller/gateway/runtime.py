@@ -213,10 +213,10 @@ class Gateway:
         guard = self.config.guard
         reminder = guard.reminder if asked.options.reminder else ""
         talk = Conversation(asked.path, asked.body, reminder)
-        choose = self._choosing(asked, roles)
         checker = checked(asked.options.checker, self.config.checkers) if asked.options.checker else None
         if checker is not None and checker.model is not None:
             asked.options.roles["checker"] = checker.model
+        choose = self._choosing(asked, roles)
         scored = mentions(strategy, "score")
         _require_checker(strategy, checker, scored, asked.options.roles | self.config.roles)
         cast = Cast(
@@ -244,7 +244,7 @@ class Gateway:
         return chosen.strategy, roles, self.routes.digest
 
     def _choosing(self, asked: Asked, planned: Mapping[str, str]) -> Any:
-        bound = {**planned, **self.config.roles, **asked.options.roles}
+        bound = {**self.config.roles, **planned, **asked.options.roles}
         for role, name in asked.options.roles.items():
             if name not in self.services:
                 raise Problem(
@@ -254,13 +254,7 @@ class Gateway:
         default = bound.get("solver") or next(iter(planned.values()), next(iter(self.services)))
 
         def choose(role: str) -> tuple[Service, ...]:
-            name = bound.get(role, default)
-            if name not in self.services:
-                raise Problem(
-                    400, f"comptroller.checker.model: no service {name!r}; there are {', '.join(self.services)}",
-                    "invalid_value", "comptroller.checker.model",
-                )  # fmt: skip
-            return with_fallbacks(self.services[name], self.services)
+            return with_fallbacks(self.services[bound.get(role, default)], self.services)
 
         return choose
 

@@ -1,0 +1,262 @@
+"""Strategies over live backends: the same objects and the same core as in replay, with real calls under them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import openai
+import pytest
+
+import comptroller
+from comptroller.errors import InputError, Unsupported
+from comptroller.gateway.checking import score
+from comptroller.gateway.config import CheckerConfig, configured
+from comptroller.gateway.formats import Checker
+from comptroller.gateway.guard import repeats
+from gateway_houses import House, config, held, rows, running
+from gateway_upstream import WORDS, Upstream, upstream
+
+ASK: list[Any] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 6 x 7?"}]
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Upstream]:
+    with upstream() as made:
+        yield made
+
+
+def dice(folder: Path, answers: list[str], **about: Any) -> dict[str, Any]:
+    """A gateway whose one service gives answers in turn by the seed."""
+    service = {"backend": "echo", "settings": {"answers": answers} | about.pop("settings", {})}
+    price = {"input": "1", "output": "2"}
+    return {"services": {"dice": service | {"price": price, "max_output_tokens": 50}}, "port": 0,
+            "books": str(folder / "books.sqlite"), **about}  # fmt: skip
+
+
+async def solved(house: House, strategy: str, **options: Any) -> tuple[str, dict[str, Any]]:
+    reply = await house.client().chat.completions.create(
+        model=f"comptroller/{strategy}", messages=ASK, seed=0, extra_body={"comptroller": options}
+    )
+    return str(reply.choices[0].message.content), reply.model_extra["comptroller"]
+
+
+def test_votes_best_of_n_and_stopping_on_success(tmp_path: Path) -> None:
+    async def work() -> None:
+        answers = ["It is 41.", "It is 42.", "I say 42", "43"]
+        async with running(dice(tmp_path, answers)) as house:
+            text, told = await solved(house, "sample_and_vote:n=4", answer="number")
+            assert text == "It is 42." and told["calls"] == 4 and told["confidence"] == 0.5
+            text, told = await solved(house, "best_of_n:n=4", checker={"exact": "43"})
+            assert text == "43" and told["confidence"] == 1.0
+            text, told = await solved(house, "stop_on_success:cap=4", checker={"number": 42})
+            assert text == "It is 42." and told["calls"] == 2, "the second was accepted, no more were asked"
+            text, told = await solved(house, "repair:rounds=2", checker={"regex": r"\b42\b"})
+            assert "42" in text and told["calls"] == 2
+            text, told = await solved(house, "difficulty_gate(slow=sample_and_vote(n=2))")
+            assert told["calls"] in (1, 2)
+            usage = await house.client().chat.completions.create(
+                model="comptroller/sample_and_vote:n=3", messages=ASK
+            )
+            assert usage.usage is not None and usage.usage.prompt_tokens == 3 * 7, "every call counts"
+
+    asyncio.run(work())
+    found = rows(tmp_path / "books.sqlite")
+    assert len(found) >= 16 and all(row["charged_pusd"] > 0 for row in found)
+    assert held(tmp_path / "books.sqlite") == 0
+
+
+def test_early_stop_cancels_the_upstream_and_books_what_it_made(up: Upstream, tmp_path: Path) -> None:
+    """Eight in flight, of which one ends at once with the answer; the others run for ever and are cut."""
+    services = config(tmp_path, up.url, "endless", "fine", endless={"running_usage": True})
+    services["roles"] = {"weak": "fine"}
+
+    async def work() -> None:
+        async with running(services) as house:
+            before = up.stopped["endless"]
+            start = time.monotonic()
+            reply = await house.client().chat.completions.create(
+                model="comptroller/adaptive_consistency:cap=8,width=4,threshold=0.9", messages=ASK, max_tokens=40,
+                extra_body={"comptroller": {"budget": "0.4 s", "roles": {"solver": "endless"}}},
+            )  # fmt: skip
+            assert time.monotonic() - start < 5
+            told = reply.model_extra["comptroller"]
+            assert told["budget_spent"] and told["calls"] == 4
+            for _ in range(100):
+                if up.stopped["endless"] == before + 4:
+                    break
+                await asyncio.sleep(0.02)
+            assert up.stopped["endless"] == before + 4
+            await house.gateway.desk.drained(2.0)
+            found = rows(tmp_path / "books.sqlite")
+            assert {row["finish"] for row in found} == {"cancelled"}
+            assert all(row["charged_pusd"] == (11 + 2 * row["output_tokens"]) * 10**6 for row in found)
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("budget", ["60 tokens", "0.0001 usd"])
+def test_budgets_cut_calls_that_run(up: Upstream, tmp_path: Path, budget: str) -> None:
+    async def work() -> None:
+        services = config(tmp_path, up.url, "endless", endless={"running_usage": True})
+        async with running(services) as house:
+            reply = await house.client().chat.completions.create(
+                model="comptroller/sample_and_vote:n=2", messages=ASK,
+                extra_body={"comptroller": {"budget": budget}},
+            )  # fmt: skip
+            told = reply.model_extra["comptroller"]
+            assert told["budget_spent"] and told["calls"] == 2
+            spent = told["cost"]["tokens"]["output"] + told["cost"]["tokens"]["input"]
+            assert 40 <= spent <= 120, "soon after the budget was reached; 3000 tokens would have come"
+
+    asyncio.run(work())
+
+
+def test_a_strategy_streams_progress_then_its_answer(up: Upstream, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with running(dice(tmp_path, ["one two three four"], settings={"token_s": 0.3})) as house:
+            body = {"model": "comptroller/sample_and_vote:n=2", "messages": ASK, "stream": True}
+            where = f"{house.url}/v1/chat/completions"
+            async with aiohttp.ClientSession() as session, session.post(where, json=body) as reply:
+                lines = (await reply.text()).splitlines()
+            assert any(line.startswith(": sample_and_vote(n=2): 0 of 2 calls") for line in lines)
+            events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+            assert events[0]["choices"][0]["delta"]["content"] == "one two three four"
+            assert events[-1]["usage"]["completion_tokens"] == 8 and lines[-2] == "data: [DONE]"
+            stream = await house.client().chat.completions.create(
+                model="comptroller/once", messages=ASK, stream=True
+            )
+            text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+            assert text == "one two three four"
+
+    asyncio.run(work())
+
+
+def test_another_model_judges_and_cheap_ones_come_first(up: Upstream, tmp_path: Path) -> None:
+    services = dice(tmp_path, ["6 x 7 is 41.", "", "6 x 7 is 42."])["services"]
+    services["judge"] = {"backend": "echo", "settings": {"answers": ["Yes.", "No, it is wrong.", "No."]}}
+    services["big"] = {"backend": "echo", "settings": {"answers": ["42"]}}
+
+    async def work() -> None:
+        async with running({"services": services, "books": str(tmp_path / "b.sqlite"), "port": 0}) as house:
+            text, told = await solved(house, "stop_on_success:cap=3", checker={"model": "judge"})
+            assert text == "6 x 7 is 42." and told["confidence"] == 1.0
+            assert told["services"] == ["dice", "judge"]
+            text, told = await solved(house, "cascade:threshold=1.0", roles={"weak": "dice", "strong": "big"})
+            assert text == "42" and told["services"] == ["big", "dice"]
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("checker", "good", "bad"),
+    [
+        (Checker(exact="a  b"), " a b ", "ab"),
+        (Checker(number=0.5, tolerance=0.01), "about 0.499", "none"),
+        (Checker(regex=r"^\d+$"), "42", "x42"),
+        (Checker(json_schema={"type": "object", "required": ["a"]}), '{"a": 1}', "a"),
+    ],
+)
+def test_checkers(checker: Checker, good: str, bad: str) -> None:
+    async def work() -> tuple[float, float]:
+        return await score(checker, good, {}), await score(checker, bad, {})
+
+    assert asyncio.run(work()) == (1.0, 0.0)
+
+
+def test_what_a_checker_may_not_do(tmp_path: Path) -> None:
+    """Run for ever, take all memory, write files, see the environment, or end the gateway."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import os\ndef loops(text):\n    while True: pass\n"
+        "def eats(text):\n    return len(bytearray(2**33)) > 0\n"
+        "def writes(text):\n    with open(__file__ + '.out', 'w') as out:\n        out.write(text)\n    return True\n"
+        "def looks(text):\n    print('noise'); return not os.environ.get('HOME') and text == 'x'\n"
+        "def odd(text):\n    return 7\ndef right(text, want):\n    return text == want\n", encoding="utf-8",
+    )  # fmt: skip
+    names = ("loops", "eats", "writes", "looks", "odd", "right")
+    known = {name: CheckerConfig(f"{file}:{name}", seconds=1.0) for name in names}
+
+    async def judged(name: str, **arguments: Any) -> float:
+        return await score(Checker(python=name, arguments=arguments), "x", known)
+
+    assert asyncio.run(judged("looks")) == 1.0
+    assert asyncio.run(judged("right", want="x")) == 1.0
+    for name, words in (
+        ("loops", "more than|failed"),
+        ("eats", "Memory"),
+        ("writes", "File too large"),
+        ("odd", "lie in"),
+    ):
+        with pytest.raises(Unsupported, match=words):
+            asyncio.run(judged(name))
+    with pytest.raises(Unsupported, match=r"failed|more than"):  # a regex that takes for ever
+        asyncio.run(score(Checker(regex=r"(a+)+$"), "a" * 60 + "b", {}))
+    with pytest.raises(InputError, match=r"write file.py:function"):
+        comptroller.solve("x", "once", configured({
+            "services": {"e": {"backend": "echo"}}, "checkers": {"bad": {"python": "nowhere.py:f"}}}))  # fmt: skip
+
+
+def test_the_guard_ends_what_repeats_itself(up: Upstream, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with running(config(tmp_path, up.url, "loops", "fine")) as house:
+            stream = await house.client().chat.completions.create(
+                model="loops",
+                messages=ASK,
+                stream=True,
+                extra_body={"comptroller": {"stop_repetition": True}},
+            )
+            chunks = [chunk async for chunk in stream]
+            told = chunks[-1].model_extra["comptroller"]
+            assert told["guard"] == ["repetition"] and len(chunks) < 300
+            await house.client().chat.completions.create(
+                model="fine", messages=ASK, extra_body={"comptroller": {"reminder": True}}
+            )
+            assert up.seen["fine"][-1]["messages"][-1]["content"].endswith("as it takes.")
+
+    asyncio.run(work())
+    (row, _) = rows(tmp_path / "books.sqlite")
+    assert row["finish"] == "length" and "repetition" in row["note"]
+
+
+def test_repetition_is_found_and_ordinary_text_is_not() -> None:
+    assert repeats("Let me check that again. " * 40) and repeats("ab" * 300)
+    prose = Path(comptroller.__file__).with_name("errors.py").read_text(encoding="utf-8")
+    assert not any(repeats(prose[at : at + 2000]) for at in range(0, len(prose), 500))
+
+
+def test_solve_without_a_server(tmp_path: Path) -> None:
+    document = dice(tmp_path, ["41", "42", "42"])
+    document["services"]["dice"]["price"] = {"input": "1", "output": "2"}
+    books = str(tmp_path / "solve.sqlite")
+    found = comptroller.solve(
+        "What is 6 x 7?",
+        "stop_on_success(cap=5)",
+        configured(document),
+        {"checker": {"number": 42}},
+        {"seed": 0},
+        books,
+    )
+    assert found.answer.content == "42" and found.answer.confidence == 1.0
+    assert [call.usd for call in found.calls] == [7e-6, 7e-6] and found.cost.usd == 14e-6
+    assert [row["charged_pusd"] for row in rows(books)] == [7 * 10**6] * 2
+    with pytest.raises(comptroller.ComptrollerError, match="unknown strategy"):
+        comptroller.solve("x", "nonsense", configured(document))
+
+
+def test_every_call_of_a_failing_run_is_booked_and_the_reason_told(up: Upstream, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with running(config(tmp_path, up.url, "broken", "busy")) as house:
+            with pytest.raises(openai.InternalServerError, match="broken answered 500"):
+                await solved(house, "sample_and_vote:n=3", roles={"solver": "broken"})
+            with pytest.raises(openai.RateLimitError, match="slow down"):
+                await solved(house, "sample_and_vote:n=2", roles={"solver": "busy"})
+
+    asyncio.run(work())
+    assert [row["kind"] for row in rows(tmp_path / "books.sqlite")] == ["released"] * 5
+    assert len(WORDS) == 6
