@@ -16,6 +16,8 @@ from comptroller.planning.capacity import Load
 from comptroller.planning.conflict import solved
 from comptroller.planning.document import Problem, Verified, describe, document, service
 from comptroller.planning.explain import Explanation, explain, of_joint, of_problem
+from comptroller.planning.hours_market import firm
+from comptroller.planning.hours_planner import with_hours
 from comptroller.planning.joint_document import joint_document
 from comptroller.planning.joint_planner import pose_joint
 from comptroller.planning.plan import Plan
@@ -52,12 +54,12 @@ def plan(
     known = calibration or shipped()
     if workload.quality is not None:
         return joint_document(pose_joint(workload, known, progress))
-    problem = pose(workload, known, progress)
+    problem = replace(pose(firm(workload), known, progress), workload=workload)
     best = solved(problem.search, problem.goal)
     if rehearsal is None or not COMPILED:
-        return document(problem, best, None)
+        return with_hours(document(problem, best, None), problem, known)
     proven, best, verified = prove(problem, best, known, rehearsal)
-    return document(proven, best, verified)
+    return with_hours(document(proven, best, verified), proven, known)
 
 
 def why_not(
