@@ -71,7 +71,8 @@ def rows(books: Path | str) -> list[dict[str, Any]]:
     engine = create_engine(f"sqlite:///{books}" if "://" not in str(books) else str(books))
     with engine.connect() as connection:
         table = schema.entry.join(schema.account, schema.entry.c.account == schema.account.c.id)
-        query = select(schema.entry, schema.account.c.service, schema.account.c.key).select_from(table)
+        of = schema.account.c
+        query = select(schema.entry, of.service, of.key, of.plan, of.strategy).select_from(table)
         found = [
             dict(row)
             for row in connection.execute(

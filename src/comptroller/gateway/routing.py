@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from math import isnan, log, nan
+from statistics import fmean
 from typing import Any
+
+import numpy as np
 
 from comptroller.costs.carbon import Energy
 from comptroller.costs.rating import PUSD, Receipt, Usage
@@ -24,8 +28,8 @@ FORGET = 1000
 """Choices after which older ones count half."""
 BYTES_PER_TOKEN = 4
 """Of a prompt whose tokens nobody has counted yet; decides only among buckets of the plan, which are far apart."""
-ENOUGH = 30
-"""Requests before a mean is held against a prediction."""
+ENOUGH, LAST = 30, 1000
+"""Requests before a prediction is held against them, and how many are looked at."""
 
 
 class Shares:
@@ -152,57 +156,65 @@ class Planned(PerToken):
         return super().receipt(usage, energy)
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """A figure of the plan: of the mean of requests, or of a quantile of their latency."""
+
+    name: str
+    quantile: float | None
+    figure: Figure
+
+
 class Happened:
-    """What happened beside what was predicted."""
+    """What happened beside what was predicted, over the last requests of the plan."""
 
     def __init__(self, plan: Plan) -> None:
-        predicted = {"usd": plan.totals.usd_per_request, "j": plan.totals.j_per_request}
-        predicted |= {
-            item.quantity: item.predicted_s
-            for item in plan.latency
-            if item.quantity in ("ttft_s", "e2e_s") and item.quantile == 0.5
-        }
-        self.predicted: Mapping[str, Figure] = predicted
-        self._sums = dict.fromkeys(("usd", "j", "ttft_s", "e2e_s"), 0.0)
-        self._counts = dict.fromkeys(self._sums, 0)
+        self.predictions = [
+            Prediction("usd", None, plan.totals.usd_per_request),
+            Prediction("j", None, plan.totals.j_per_request),
+            *(Prediction(item.quantity, item.quantile, item.predicted_s) for item in plan.latency),
+        ]
+        self._seen = {item.name: deque[float](maxlen=LAST) for item in self.predictions}
         self.requests = 0
 
     def add(self, **values: float) -> None:
-        """A request that ended; what is unknown (NaN) is left out of its mean."""
+        """A request that ended; what is unknown (NaN) is left out."""
         self.requests += 1
         for name, value in values.items():
-            if not isnan(value):
-                self._sums[name] += value
-                self._counts[name] += 1
+            if name in self._seen and not isnan(value):
+                self._seen[name].append(value)
 
-    def mean(self, name: str) -> float:
-        """The mean so far."""
-        return self._sums[name] / self._counts[name] if self._counts[name] else nan
+    def figure(self, item: Prediction) -> float:
+        """What came of a prediction so far; NaN where nothing did."""
+        seen = self._seen[item.name]
+        if not seen:
+            return nan
+        return fmean(seen) if item.quantile is None else float(np.quantile(seen, item.quantile))
 
     def drifted(self) -> list[str]:
-        """What lies outside its predicted interval, in words.
-
-        An 80 % interval of a mean is for the model's error, not for the scatter of requests; so it is held against
-        means of at least 30 requests.
-        """
+        """What lies outside its predicted interval, in words, from thirty requests on."""
         found = []
-        for name, figure in self.predicted.items():
-            mean = self.mean(name)
-            if self._counts[name] < ENOUGH or figure.low is None or figure.high is None:
+        for item in self.predictions:
+            figure, value, count = item.figure, self.figure(item), len(self._seen[item.name])
+            if count < ENOUGH or figure.low is None or figure.high is None:
                 continue
-            if not figure.low <= mean <= figure.high:
-                told = f"predicted {figure.value:.4g} ({figure.low:.4g} to {figure.high:.4g})"
-                found.append(
-                    f"{name} per request is {mean:.4g} over {self._counts[name]} requests, {told}: plan again"
+            if not figure.low <= value <= figure.high:
+                what = (
+                    f"{item.name} per request"
+                    if item.quantile is None
+                    else f"{item.name} p{item.quantile * 100:g}"
                 )
+                told = f"predicted {figure.value:.4g} ({figure.low:.4g} to {figure.high:.4g})"
+                found.append(f"{what} is {value:.4g} over {count} requests, {told}: plan again")
         return found
 
     def document(self) -> dict[str, Any]:
-        """Predictions beside means, for /comptroller/plan."""
-        rows = {
-            name: {**figure.model_dump(), "happened": None if isnan(self.mean(name)) else self.mean(name)}
-            for name, figure in self.predicted.items()
-        }
+        """Predictions beside what happened, for /comptroller/plan."""
+        rows = [
+            {"figure": item.name, "quantile": item.quantile, "predicted": item.figure.model_dump(),
+             "happened": None if isnan(self.figure(item)) else self.figure(item)}
+            for item in self.predictions
+        ]  # fmt: skip
         return {"requests": self.requests, "figures": rows, "drift": self.drifted()}
 
 

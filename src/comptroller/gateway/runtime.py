@@ -31,7 +31,7 @@ from comptroller.gateway.formats import Options
 from comptroller.gateway.live import Cast, Live, mentions
 from comptroller.gateway.metrics import Metrics
 from comptroller.gateway.problems import Problem
-from comptroller.gateway.routing import Happened, Planned, Routes, with_fallbacks
+from comptroller.gateway.routing import Chosen, Happened, Planned, Routes, with_fallbacks
 from comptroller.gateway.service import Service
 from comptroller.gateway.shapes import known
 from comptroller.gateway.tariff import Electricity, PerToken, Tariff, Unpriced, fixed
@@ -45,7 +45,7 @@ from comptroller.work.call import Call
 Json: TypeAlias = dict[str, Any]
 log_ = logging.getLogger("comptroller.gateway")
 
-AUTO = "auto"
+AUTO, ONCE = "auto", "once"
 PREFIX_BYTES = 1024
 """Of the first message: what requests have in common that should meet the same cache."""
 _SAFE = re.compile(r"[\w\s=(),:.\"+\[\]-]*")
@@ -165,7 +165,12 @@ class Gateway:
         Raises:
             Problem: the model is unknown, or does not serve the endpoint.
         """
-        service = self.services.get(asked.model)
+        service, plan = self.services.get(asked.model), ""
+        if asked.model == PREFIX + AUTO:
+            chosen = self._planned(asked)
+            assert self.routes is not None
+            plan = self.routes.digest
+            service = self.services[self.routes.pick(chosen, "solver", self._affinity(asked))]
         if service is None:
             raise Problem(
                 404, f"no model {asked.model!r}; there are {', '.join(self.models())}", "model_not_found", "model"
@@ -186,7 +191,7 @@ class Gateway:
             body = body | {"messages": talk.opening(talk.question)}
         return Order(
             asked.path, body, asked.size, self._call(asked), with_fallbacks(service, self.services),
-            bool(body.get("stream")), self._affinity(asked), self._estimate(asked.model),
+            bool(body.get("stream")), self._affinity(asked), self._estimate(asked.model), plan,
         )  # fmt: skip
 
     def run(self, asked: Asked, given: Strategy | None = None) -> Run | None:
@@ -198,6 +203,8 @@ class Gateway:
         spelled = asked.options.strategy or (asked.model if asked.model.startswith(PREFIX) else None)
         if spelled is None and given is None:
             return None
+        if spelled == PREFIX + AUTO and self._planned(asked).strategy == ONCE:
+            return None  # one answer, as asked, from the service that the plan chooses
         if asked.path == "embeddings" or not isinstance(asked.body.get("prompt", ""), str):
             raise Problem(
                 400, "strategies answer one question: a chat or one prompt as text", "unsupported", "model"
@@ -235,13 +242,18 @@ class Gateway:
         """The strategy as it is written, role -> weights of services from the plan, and the plan's digest."""
         if spelled.removeprefix(PREFIX) != AUTO:
             return spelled, {}, ""
+        chosen = self._planned(asked)
+        assert self.routes is not None
+        roles = {role: self.routes.pick(chosen, role, self._affinity(asked)) for role in chosen.roles}
+        return chosen.strategy, roles, self.routes.digest
+
+    def _planned(self, asked: Asked) -> Chosen:
+        """What the plan says about a request."""
         if self.routes is None:
             raise Problem(
                 404, f"{PREFIX}{AUTO} needs a plan: comptroller serve --plan plan.json", "model_not_found", "model"
             )  # fmt: skip
-        chosen = self.routes.choose(asked.options.klass, asked.id, asked.size)
-        roles = {role: self.routes.pick(chosen, role, self._affinity(asked)) for role in chosen.roles}
-        return chosen.strategy, roles, self.routes.digest
+        return self.routes.choose(asked.options.klass, asked.id, asked.size)
 
     def _choosing(self, asked: Asked, planned: Mapping[str, str]) -> Any:
         bound = {**self.config.roles, **planned, **asked.options.roles}
@@ -312,15 +324,27 @@ class Gateway:
         self.forecast.add(asked.model, cost)
         if self.happened is None or asked.model != PREFIX + AUTO or not attempts:
             return
-        first = min(item.first_s for item in attempts) - asked.arrival_s
-        self.happened.add(usd=usd, j=float(cost.j), ttft_s=first, e2e_s=time.time() - asked.arrival_s)
-        for name, figure in self.happened.predicted.items():
-            self.metrics.plan(name, "predicted", figure.value)
-            self.metrics.plan(name, "happened", self.happened.mean(name))
+        self.happened.add(usd=usd, j=float(cost.j), **_latencies(asked, attempts))
+        for item in self.happened.predictions:
+            self.metrics.plan(item.name, "predicted", item.figure.value)
+            self.metrics.plan(item.name, "happened", self.happened.figure(item))
         if time.monotonic() - self._tell_drift > 60 and (drift := self.happened.drifted()):
             self._tell_drift = time.monotonic()
             for line in drift:
                 log_.warning("drift: %s", line)
+
+
+def _latencies(asked: Asked, attempts: list[Attempt]) -> dict[str, float]:
+    """Of a request: to its first event, between tokens of its last call, to its end."""
+    last = attempts[-1]
+    made = 0 if last.usage is None else last.usage.output_tokens
+    ends = {
+        "ttft_s": min(item.first_s for item in attempts) - asked.arrival_s,
+        "e2e_s": time.time() - asked.arrival_s,
+    }
+    return ends | (
+        {"tpot_s": (last.call.last_s - last.first_s) / (made - 1)} if made > 1 and last.order.stream else {}
+    )
 
 
 def _require_checker(
