@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
@@ -12,15 +12,10 @@ from comptroller.facts.site import site
 from comptroller.planning.candidates import Space
 from comptroller.planning.capacity import Target
 from comptroller.planning.document import ENGINES
+from comptroller.planning.executor import Progress as Progress  # noqa: PLC0414
+from comptroller.planning.executor import no_progress as no_progress  # noqa: PLC0414
 from comptroller.planning.search import CAP, Goal
 from comptroller.work.workload import Workload
-
-Progress = Callable[[int, int], None]
-"""Told how much is done of how much."""
-
-
-def no_progress(done: int, total: int) -> None:
-    """Say nothing."""
 
 
 def goal_of(workload: Workload) -> Goal:

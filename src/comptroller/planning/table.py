@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.deployment import Replica
+from comptroller.costs.memory import Memory
 from comptroller.costs.money import host_w
 from comptroller.costs.power import idle_w
 from comptroller.costs.timing import Calibration, Timed, timed
 from comptroller.errors import NoSuchRate, Unsupported
 from comptroller.planning.candidates import Candidate, Rejected
 from comptroller.planning.capacity import BATCH_GRID, Curve, Load, State, Target, curve, device_w
+from comptroller.planning.executor import HERE, Progress, gather, no_progress
 
 Array = npt.NDArray[np.float64]
 
@@ -95,55 +99,102 @@ class Unit:
     pue: Array
 
 
+CHUNK = 64
+"""Replicas that are evaluated together: a tenth of a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Replicas with their memory, and the load they are evaluated under."""
+
+    load: Load
+    replicas: tuple[tuple[Replica, Memory], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fallen:
+    """Why a replica is no candidate."""
+
+    reason: str
+    detail: str
+
+
+Evaluated = tuple[Curve, Timed] | Fallen
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """What replicas do within some targets."""
+
+    targets: tuple[Target, ...]
+    calibration: Calibration
+
+    def __call__(self, chunk: Chunk) -> list[Evaluated]:
+        """One entry for each replica."""
+        return [self._one(replica, held, chunk.load) for replica, held in chunk.replicas]
+
+    def _one(self, replica: Replica, held: Memory, load: Load) -> Evaluated:
+        try:
+            ready = timed(replica, self.calibration)
+        except (NoSuchRate, Unsupported) as error:
+            return Fallen("not supported by facts", str(error))
+        found = curve(ready, held, load, self.targets)
+        if found is None:
+            return Fallen("no room for one request", f"{replica}: the cache holds less than one request")
+        return found, ready
+
+
+def chunks(candidates: Sequence[Candidate], load: Load) -> list[Chunk]:
+    """The distinct replicas of candidates, in parts to evaluate."""
+    distinct: dict[int, tuple[Replica, Memory]] = {}
+    for candidate in candidates:
+        distinct.setdefault(id(candidate.replica), (candidate.replica, candidate.memory))
+    replicas = tuple(distinct.values())
+    return [Chunk(load, replicas[start : start + CHUNK]) for start in range(0, len(replicas), CHUNK)]
+
+
 def build_table(
     candidates: Sequence[Candidate],
     load: Load,
-    targets: Sequence[Target],
+    targets: tuple[Target, ...],
     calibration: Calibration,
     rejected: Rejected,
-    progress: Callable[[int, int], None],
+    progress: Progress = no_progress,
 ) -> Table:
-    """Evaluate every candidate once per distinct replica; progress is told (done, total)."""
-    curves: dict[int, tuple[Curve, Timed] | None] = {}
-    kept: list[tuple[Candidate, Curve, Timed]] = []
-    for number, candidate in enumerate(candidates):
-        progress(number, len(candidates))
-        key = id(candidate.replica)
-        if key not in curves:
-            curves[key] = _evaluate(candidate, load, targets, calibration, rejected)
-        evaluated = curves[key]
-        if evaluated is not None:
-            kept.append((candidate, *evaluated))
+    """Evaluate every candidate once per distinct replica; progress is told (done, total) of the parts."""
+    found = gather(HERE, Evaluate(targets, calibration), chunks(candidates, load), progress)
+    return table_of(candidates, load, found, targets, rejected)
+
+
+def table_of(
+    candidates: Sequence[Candidate],
+    load: Load,
+    evaluated: Iterable[Sequence[Evaluated]],
+    targets: Sequence[Target],
+    rejected: Rejected,
+) -> Table:
+    """Candidates with what was found of their `chunks`."""
+    distinct = dict.fromkeys(id(candidate.replica) for candidate in candidates)
+    found = dict(zip(distinct, chain.from_iterable(evaluated), strict=True))
+    for fallen in (entry for entry in found.values() if isinstance(entry, Fallen)):
+        rejected.add(fallen.reason, fallen.detail)
+    entries = ((candidate, found[id(candidate.replica)]) for candidate in candidates)
+    kept = [(candidate, *entry) for candidate, entry in entries if not isinstance(entry, Fallen)]
     width = len(BATCH_GRID) + 1
     shape = (len(kept), width)
     cap, decode = np.zeros(shape), np.zeros(shape)
     rate, marginal = (np.zeros((len(kept), len(load.rate_per_s), width)) for _ in range(2))
     latency = {(t.quantity, t.quantile): np.full(shape, np.inf) for t in targets}
-    for row, (_, found, _) in enumerate(kept):
-        columns = len(found.cap)
-        cap[row, :columns] = found.cap
-        rate[row, :, :columns], marginal[row, :, :columns] = found.rate_per_s, found.marginal_s
-        decode[row, :columns] = found.decode_s
-        for name, values in found.latency_s.items():
+    for row, (_, curve_, _) in enumerate(kept):
+        columns = len(curve_.cap)
+        cap[row, :columns] = curve_.cap
+        rate[row, :, :columns], marginal[row, :, :columns] = curve_.rate_per_s, curve_.marginal_s
+        decode[row, :columns] = curve_.decode_s
+        for name, values in curve_.latency_s.items():
             latency[name][row, :columns] = values
-    names, curves_, ready = zip(*kept, strict=True) if kept else ((), (), ())
-    usual = tuple(found.usual for found in curves_)
+    names, curves, ready = zip(*kept, strict=True) if kept else ((), (), ())
+    usual = tuple(each.usual for each in curves)
     return Table(tuple(names), load, cap, rate, decode, marginal, latency, usual, tuple(ready))
-
-
-def _evaluate(
-    candidate: Candidate, load: Load, targets: Sequence[Target], calibration: Calibration, rejected: Rejected
-) -> tuple[Curve, Timed] | None:
-    try:
-        ready = timed(candidate.replica, calibration)
-    except (NoSuchRate, Unsupported) as error:
-        rejected.add("not supported by facts", str(error))
-        return None
-    found = curve(ready, candidate.memory, load, targets)
-    if found is None:
-        rejected.add("no room for one request", f"{candidate.replica}: the cache holds less than one request")
-        return None
-    return found, ready
 
 
 def units(candidates: Sequence[Candidate]) -> Unit:
