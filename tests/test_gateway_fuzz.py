@@ -1,0 +1,174 @@
+"""No input makes the gateway fail: events in any pieces, bodies of any shape, requests made from its own description.
+
+`make fuzz` looks longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import hypothesis
+import pytest
+import schemathesis
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from comptroller.errors import InputError
+from comptroller.gateway.events import Reading
+from comptroller.gateway.formats import Chat, Completion, Embedding, Response, parse
+from comptroller.gateway.problems import Problem, UpstreamError
+from comptroller.gateway.responses import as_chat
+from comptroller.gateway.sse import Events, comment, written
+from gateway_houses import config, running
+from gateway_upstream import Upstream, upstream
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "5"))
+"""Of each endpoint, made from the description."""
+TEXT = some.text(max_size=30).map(lambda text: text.encode("utf-8", "surrogatepass"))
+PAYLOADS = some.lists(some.text(min_size=1, max_size=20).map(lambda t: json.dumps(t).encode()), max_size=8)
+JSON: Any = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.floats(allow_nan=False) | some.text(max_size=20),
+    lambda inner: (
+        some.lists(inner, max_size=4) | some.dictionaries(some.text(max_size=12), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+FIELDS = some.sampled_from(
+    ["model", "messages", "role", "content", "n", "stream", "max_tokens", "prompt", "input", "stop", "tools", "type",
+     "comptroller", "checker", "budget", "roles", "strategy", "user", "text", "instructions", "choices", "delta",
+     "usage", "error", "timings", "prompt_n", "predicted_n", "finish_reason", "index"]
+)  # fmt: skip
+BODIES = some.recursive(
+    JSON
+    | some.sampled_from(
+        ["fine", "user", "comptroller/once", "comptroller/best_of_n:n=2", "5 usd", "function"]
+    ),
+    lambda inner: some.lists(inner, max_size=3) | some.dictionaries(FIELDS, inner, max_size=6),
+    max_leaves=20,
+)
+
+
+@given(PAYLOADS, some.data(), some.sampled_from([b"\n", b"\r\n", b"\r"]))
+def test_events_come_out_however_their_bytes_are_cut(
+    payloads: list[bytes], data: some.DataObject, end: bytes
+) -> None:
+    whole = comment("hi") + written(payloads)
+    stream = whole.replace(b"\n", end)
+    cuts = sorted(data.draw(some.lists(some.integers(0, len(stream)), max_size=10)))
+    events, found = Events(), list[bytes]()
+    for start, stop in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        found += events.feed(stream[start:stop])
+    found += events.feed(b"\n")  # a carriage return at the very end waits for what follows
+    assert found == payloads and not events.torn
+
+
+@given(some.lists(some.binary(max_size=60), max_size=6))
+def test_any_bytes_are_events_or_nothing(pieces: list[bytes]) -> None:
+    events = Events()
+    for piece in pieces:
+        for payload in events.feed(piece):
+            try:
+                Reading().read(payload)
+            except UpstreamError as error:
+                assert error.status >= 400
+
+
+@given(BODIES.map(lambda body: json.dumps(body).encode()) | TEXT)
+def test_any_event_is_read_or_refused(payload: bytes) -> None:
+    reading = Reading()
+    try:
+        reading.read(payload)
+    except UpstreamError as error:
+        assert error.billable
+    assert reading.counted >= 0
+
+
+@given(some.sampled_from([Chat, Completion, Embedding, Response]), BODIES)
+def test_any_body_is_checked_or_refused_with_its_field(kind: Any, body: Any) -> None:
+    try:
+        request, raw = parse(kind, json.dumps(body).encode())
+        if isinstance(request, Response):
+            as_chat(request, raw)
+    except Problem as problem:
+        assert problem.status == 400 and problem.document["error"]["message"]
+
+
+def test_an_endless_event_is_refused() -> None:
+    events = Events()
+    with pytest.raises(InputError, match="an event of more than"):
+        for _ in range(20):
+            events.feed(b"data: " + b"x" * 2**20)
+
+
+@contextmanager
+def in_a_thread(document: dict[str, Any]) -> Iterator[str]:
+    """A gateway that runs beside the test."""
+    ready, stop, found = threading.Event(), threading.Event(), list[str]()
+
+    async def work() -> None:
+        async with running(document) as house:
+            found.append(house.url)
+            ready.set()
+            await asyncio.to_thread(stop.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(work()), daemon=True)
+    thread.start()
+    assert ready.wait(20)
+    try:
+        yield found[0]
+    finally:
+        stop.set()
+        thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Upstream]:
+    with upstream() as made:
+        yield made
+
+
+def document(folder: Path, url: str) -> dict[str, Any]:
+    return config(folder, url, "fine", fine={"price": {"input": "1", "output": "2"}}) | {"drain_s": 1.0}
+
+
+def test_bodies_of_any_shape_get_no_5xx(up: Upstream, tmp_path: Path) -> None:
+    base = {"model": "fine", "messages": [{"role": "user", "content": "x"}], "prompt": "x", "input": "x"}
+
+    @settings(max_examples=10 * EXAMPLES, deadline=None)
+    @given(some.sampled_from(["chat/completions", "completions", "responses", "embeddings"]), BODIES)
+    def check(path: str, body: Any) -> None:
+        sent = base | body if isinstance(body, dict) else body
+        asyncio.run(post(path, sent))
+
+    async def post(path: str, body: Any) -> None:
+        async with aiohttp.ClientSession() as session, session.post(f"{url}/v1/{path}", json=body) as reply:
+            text = await reply.text()
+            assert reply.status < 500, (path, body, text)
+
+    with in_a_thread(document(tmp_path, up.url)) as url:
+        check()
+
+
+def test_requests_made_from_our_description_get_no_5xx(up: Upstream, tmp_path: Path) -> None:
+    with in_a_thread(document(tmp_path, up.url)) as url:
+        schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+
+        for operation in schema.get_all_operations():
+            quietly = settings(
+                max_examples=EXAMPLES, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+            )
+            run = quietly(given(case=operation.ok().as_strategy())(_checked))
+            run()
+
+
+def _checked(case: Any) -> None:
+    reply = case.call(timeout=20)
+    assert reply.status_code < 500, (case.body, reply.text)
