@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from comptroller.cli._export import HELP, wishes, write_exports
+from comptroller.cli._formats import Wanted, show_catalogue, show_comparison
 from comptroller.errors import InputError, UnknownId
 from comptroller.planning.plan import load_plan
 from comptroller.report import evidence
@@ -25,13 +26,33 @@ SUBJECTS = (*LISTS, "evidence", "plan", "installation")
 
 def run(
     subject: Annotated[str, typer.Argument(help=f"One of {', '.join(SUBJECTS)}.", show_default=False)],
-    name: Annotated[str, typer.Argument(help="An id, or a file: every value of it.")] = "",
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="An id or a file: every value of it. Formats: several, to compare.", show_default=False
+        ),
+    ] = None,
+    on: Annotated[
+        Path | None, typer.Option(help="Formats: compare on these weights.", show_default=False)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     export: Annotated[
         list[str] | None, typer.Option(help=f"Of a plan: {HELP}", metavar="TARGET=FOLDER")
     ] = None,
+    png: Annotated[Path | None, typer.Option(help="Formats: write a picture.", show_default=False)] = None,
+    html: Annotated[Path | None, typer.Option(help="Formats: write a page.", show_default=False)] = None,
 ) -> None:
     """Show facts (a whole table, or every value of one with its source), evidence, a plan, or the installation."""
+    given, wanted = list(names or ()), Wanted(on, json, png, html)
+    if subject in {"formats", "format"} and not given:
+        show_catalogue(wanted)
+        return
+    if subject in {"formats", "format"} and (len(given) > 1 or wanted.anything):
+        show_comparison(given, wanted)
+        return
+    if len(given) > 1 or wanted.anything:
+        raise InputError(f"show {subject}: one name; --on, --png and --html are of formats")
+    name = given[0] if given else ""
     if subject == "plan":
         _plan(name, json, export)
         return

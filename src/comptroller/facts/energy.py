@@ -1,0 +1,60 @@
+"""Energy of one arithmetic operation by kind and width: published tables, never fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from comptroller.errors import UnknownId
+from comptroller.facts.reader import Source, read
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class OperationEnergy:
+    """One row: joules of an addition or multiplication of two numbers of a kind and width."""
+
+    operation: Literal["add", "multiply"]
+    kind: Literal["int", "float"]
+    bits: Annotated[int, Field(gt=0)]
+    energy_j: Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class EnergyTable:
+    """Rows of one process and voltage."""
+
+    id: str
+    name: str
+    note: str
+    rows: tuple[OperationEnergy, ...]
+    sources: Mapping[str, Source]
+    provenance: Mapping[str, str]
+
+
+@lru_cache(maxsize=1)
+def energy_table() -> EnergyTable:
+    """The shipped table."""
+    return read(EnergyTable, Path(__file__).with_name("energy_per_op.toml"))
+
+
+def operation_j(operation: str, kind: str, bits: int) -> float:
+    """Joules of an operation; widths between the published ones are not guessed.
+
+    Raises:
+        UnknownId: no such row; lists the nearest.
+
+    >>> round(operation_j("multiply", "float", 32) / operation_j("add", "int", 32))
+    37
+    """
+    rows = {f"{row.operation} {row.kind}{row.bits}": row.energy_j for row in energy_table().rows}
+    name = f"{operation} {kind}{bits}"
+    if name not in rows:
+        raise UnknownId("operation", name, rows)
+    return rows[name]
