@@ -299,14 +299,14 @@ class Batch:
         self._add_missing(schema.price, prices)
         closed = set(self._closed)
         if opened := [row for number, row in self._fresh.items() if number not in closed]:
-            self._to.execute(schema.hold.insert(), opened)
+            schema.insert(self._to, schema.hold, opened)
         if ended := [number for number in self._closed if number in self._holds]:
             for start in range(0, len(ended), CHUNK):
                 self._to.execute(
                     delete(schema.hold).where(schema.hold.c.id.in_(ended[start : start + CHUNK]))
                 )
         if self._new:
-            self._to.execute(schema.entry.insert(), self._new)
+            schema.insert(self._to, schema.entry, self._new)
         self._sums.write(self._to)
         if self._balances:
             self._to.execute(_MOVE, [_moved(balance) for balance in self._balances.values()])

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Insert
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection
 
-from comptroller.books.schema import FIRSTS, REAL_SUMS, SUMS, daily
+from comptroller.books.schema import FIRSTS, REAL_SUMS, SUMS, daily, insert
 
 LONG = (1000, 3000, 5000)
 """Output lengths, in tokens, beyond which a call counts as long."""
@@ -17,6 +15,8 @@ DAY_US = 86_400 * 10**6
 PREDICTED = "predicted"
 NAMES = SUMS + REAL_SUMS
 Place = tuple[int, int, str]
+_ADD = "ON CONFLICT (day, account, finish) DO UPDATE SET "
+_ADD += ", ".join(f"{name} = daily.{name} + excluded.{name}" for name in NAMES)
 
 
 class Sums:
@@ -39,16 +39,7 @@ class Sums:
             {"day": day, "account": account, "finish": finish, **dict(zip(NAMES, change, strict=True))}
             for (day, account, finish), change in sorted(self._changes.items())
         ]
-        to.execute(_adding(to.dialect.name), rows)
-
-
-@lru_cache(maxsize=2)
-def _adding(dialect: str) -> Insert:
-    """The statement that adds to sums, or begins them; made once, for it stands in every commit."""
-    new = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(daily)
-    added = {name: daily.c[name] + new.excluded[name] for name in NAMES}
-    keys = [daily.c.day, daily.c.account, daily.c.finish]
-    return new.on_conflict_do_update(index_elements=keys, set_=added)
+        insert(to, daily, rows, _ADD)
 
 
 def amounts(row: Mapping[str, Any]) -> tuple[float, ...]:

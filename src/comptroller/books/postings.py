@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite, nan
+from operator import attrgetter
 from typing import Any
 
 from comptroller.costs.carbon import Energy
@@ -74,37 +75,30 @@ Values = dict[str, Any]
 _COUNTS = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
 _COPIED = ("request", "parent", "attempt", "session", "preemptions", "question", "finish", "source")
 _TIMES = ("arrival_s", "started_s", "first_s", "last_s", "wait_s", "device_s")
-_ENERGY = {
-    "flops": "flops",
-    "j_prefill": "prefill_j",
-    "j_decode": "decode_j",
-    "low_j": "low_j",
-    "high_j": "high_j",
+_ENERGY = {"j_prefill": "prefill_j", "j_decode": "decode_j"} | {
+    n: n for n in ("low_j", "high_j", "flops", "gco2e")
 }
 _NO_TEXT = {"\0", *map(chr, range(0xD800, 0xE000))}
-_WHOLE = (
-    *("call", "request", "parent", "attempt", "session", "preemptions"),
-    *_COUNTS,
+_TEXTS = (*LABELS, "finish", "source")
+_NUMBERS = ("call", "request", "parent", "attempt", "session", "preemptions", *_COUNTS)
+_copied, _times, _counts, _texts, _numbers = (
+    attrgetter(*names) for names in (_COPIED, _TIMES, _COUNTS, _TEXTS, _NUMBERS)
 )
+_energy = attrgetter(*_ENERGY.values())
+_LIMIT = 1 << 63
 
 
 def recorded(call: Call, receipt: Receipt) -> Values:
     """The columns of a row that the call and its receipt tell; unknown is None."""
-    energy = receipt.energy
-    return {
-        "id": call.call,
-        "corrects": None,
-        **{name: getattr(call, name) for name in _COPIED},
-        **{name: _real(getattr(call, name)) for name in _TIMES},
-        **{name: tokens if (tokens := getattr(call, name)) >= 0 else None for name in _COUNTS},
-        **{name: _real(getattr(energy, own)) for name, own in _ENERGY.items()},
-        "gco2e": _real(energy.gco2e),
-        "energy": energy.source,
-        "pusd": receipt.pusd,
-        "price": receipt.price.id if receipt.price else "",
-        "extra": receipt.extra,
-        "note": receipt.note,
-    }
+    row: Values = dict(zip(_COPIED, _copied(call), strict=True))
+    row.update(zip(_TIMES, map(_real, _times(call)), strict=True))
+    row.update(zip(_ENERGY, map(_real, _energy(receipt.energy)), strict=True))
+    row.update(zip(_COUNTS, (count if count >= 0 else None for count in _counts(call)), strict=True))
+    row["id"], row["corrects"] = call.call, None
+    row["energy"], row["pusd"] = receipt.energy.source, receipt.pusd
+    row["price"] = receipt.price.id if receipt.price else ""
+    row["extra"], row["note"] = receipt.extra, receipt.note
+    return row
 
 
 def call_of(row: Values) -> Call:
@@ -117,9 +111,7 @@ def call_of(row: Values) -> Call:
 
 def energy_of(row: Values) -> Energy:
     """The energy of a row."""
-    known = {
-        own: nan if row[name] is None else row[name] for name, own in (_ENERGY | {"gco2e": "gco2e"}).items()
-    }
+    known = {own: nan if row[name] is None else row[name] for name, own in _ENERGY.items()}
     return Energy(**known, source=row["energy"])
 
 
@@ -181,20 +173,24 @@ def check(posting: Posting) -> None:
         InputError: names the value.
     """
     call = posting.call
-    texts = [getattr(call, name) for name in (*LABELS, "finish")]
-    numbers = [getattr(call, name) for name in _WHOLE]
+    texts: tuple[str, ...] = _texts(call)
+    money: tuple[int | None, ...] = ()
     if isinstance(posting, Reserve):
-        texts.append(posting.quote.plan)
-        numbers += [posting.quote.worst_pusd or 0, posting.quote.estimate_pusd or 0]
+        texts += (posting.quote.plan,)
+        money = (posting.quote.worst_pusd, posting.quote.estimate_pusd)
     elif isinstance(posting, Settle | Correct):
-        texts += [posting.receipt.note, posting.receipt.extra]
-        numbers.append(posting.receipt.pusd or 0)
+        receipt = posting.receipt
+        texts += (receipt.note, receipt.extra, receipt.energy.source)
+        money = (receipt.pusd,)
     for text in texts:
         if not text.isprintable() and (set(text) & _NO_TEXT):
             raise InputError(f"call {call.call}: {text!r} cannot be kept as text")
-    for number in numbers:
-        if not -1 <= number < 1 << 63:
-            raise InputError(f"call {call.call}: {number} is no count or amount that can be kept")
+    for number in _numbers(call):
+        if type(number) is not int or not -1 <= number < _LIMIT:
+            raise InputError(f"call {call.call}: {number!r} is no id or count that can be kept")
+    for amount in money:
+        if amount is not None and (type(amount) is not int or not 0 <= amount < _LIMIT):
+            raise InputError(f"call {call.call}: {amount!r} is no amount of picodollars that can be kept")
 
 
 def _real(value: float) -> float | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import (
     URL,
@@ -241,6 +244,27 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that writes; on SQLite it takes the file's only write lock at once."""
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         yield connection
+
+
+def insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], clash: str = "") -> None:
+    """Insert many rows at once: as one JSON document into PostgreSQL, as tuples into SQLite; faster than row by row.
+
+    clash: an `ON CONFLICT` clause.
+    """
+    columns = ", ".join(table.c.keys())
+    if connection.dialect.name == "postgresql":
+        document = json.dumps(rows, default=_as_bytea)
+        source = f"SELECT * FROM json_populate_recordset(NULL::{table.name}, %s::json)"
+        connection.exec_driver_sql(f"INSERT INTO {table.name} ({columns}) {source} {clash}", (document,))
+    else:
+        marks = ", ".join("?" * len(table.c))
+        values = list(map(itemgetter(*table.c.keys()), rows))
+        connection.exec_driver_sql(f"INSERT INTO {table.name} ({columns}) VALUES ({marks}) {clash}", values)
+
+
+def _as_bytea(value: bytes) -> str:
+    """Bytes as PostgreSQL writes them."""
+    return "\\x" + value.hex()
 
 
 def _migrate(connection: Connection, name: str) -> None:
