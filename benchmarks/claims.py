@@ -16,8 +16,6 @@ from claims_strategies import Claim
 from record import table, write
 
 ABSENT = (
-    Claim("compute-optimal choice by difficulty saves 4x over best-of-n", "4x (arXiv 2408.03314)", "–",
-          "needs samples of PaLM 2 with its process reward model", "not reproducible here"),
     Claim("ETS keeps 1.8x less KV cache than REBASE", "1.8x (arXiv 2502.13575)", "–",
           "needs tree-search traces with a process reward model", "not reproducible here"),
     Claim("prefill-token equivalents follow wall time, r = 0.925", "0.925 (arXiv 2604.05404)", "–",
@@ -29,10 +27,12 @@ def strategies() -> list[Claim]:
     """Claims about strategies."""
     known = claims_strategies.counts()
     return [
+        *claims_strategies.own(),
         *claims_strategies.stop_on_success(known),
         *claims_strategies.allocation(known),
         *claims_strategies.kinetics(known),
         *claims_strategies.verification(),
+        *claims_strategies.by_difficulty(),
         *claims_strategies.sleep_time(),
     ]
 

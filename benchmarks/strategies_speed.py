@@ -34,6 +34,8 @@ DRIVEN = (
     "stop_on_success(cap=32,accept=1.0)",
     "generative_verification(s=8,v=8)",
     "sequential_revision(rounds=8,chains=1)",
+    "cascade(samples=4,threshold=1.0)",
+    "route",
 )
 REPLAYED = ("once", "sample_and_vote(n=64)", "best_of_n(n=64)", "adaptive_consistency(cap=64,threshold=1.0)")
 
@@ -104,10 +106,15 @@ def closed_forms() -> dict[str, float]:
     samples = closed.Samples(answer, (answer == 0).astype(float))
     rated, sizes = rng.random(answer.shape), np.arange(1, SETTINGS + 1)
     votes, right = closed.vote_path(samples), samples.score.sum(axis=1)
+    few = rng.multinomial(16, [0.4, 0.3, 0.2, 0.1], QUESTIONS)
     small = closed.Samples(answer[:, :10], samples.score[:, :10])
     value = np.cumsum(rng.random(answer.shape) / np.arange(1, SETTINGS + 1) ** 2, axis=1)
     tasks: dict[str, Callable[[], object]] = {
         "vote, n = 1..100": lambda: closed.vote_path(samples),
+        "vote, mean over 8 random orders, n = 1..100": lambda: closed.shuffled_vote(samples, 8, rng),
+        "vote, mean over all choices, n = 1..8 of 16, four answers": lambda: closed.expected_vote(
+            few, np.tile([1.0, 0.0, 0.0, 0.0], (QUESTIONS, 1)), np.arange(1, 9)
+        ),
         "best of n by score, n = 1..100": lambda: closed.best_path(samples, rated),
         "best of n, mean over all choices": lambda: closed.expected_best(rated, samples.score, sizes),
         "adaptive consistency, cap = 1..100": lambda: closed.adaptive_path(votes, [0.95]),

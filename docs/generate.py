@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from comptroller.report.facts import LISTS
-from comptroller.report.strategies import rules, spelled, strategies, trained
+from comptroller.report.strategies import rules, spelled, strategies, trained, trained_routers
 from comptroller.strategies import protocol
 
 HERE = Path(__file__).parent
@@ -49,7 +49,14 @@ def strategies_page() -> str:
         "    comptroller replay cascade --evidence FILE --role weak=MODEL --role strong=MODEL --html page.html\n\n"
         f"{strategies().markdown()}\n\n## Rules\n{told}\n\n## Trained parts\n\n"
         "Quality is cross-fitted: measured on folds that did not train. `python benchmarks/train_strategies.py` makes "
-        f"them.\n\n{trained().markdown()}\n"
+        f"them.\n\n{trained().markdown()}\n\n## Routers\n\n"
+        "Held out: five folds of questions by text. APGR (RouteLLM): share of the quality gap recovered, over all "
+        "spending; random 0.5. AIQ (RouterBench): mean height of the convex hull of score over spending. CPT(x): least "
+        "spending that recovers x. `route` takes one with a cost to meet, `spend`, from 0 (always the cheapest) to 1 "
+        "(always the dearest). Yours are trained from your evidence, and printed beside random and oracle:\n\n"
+        "    comptroller fit routers FILE --model CHEAP --model DEAR --out mine.npz\n"
+        "    comptroller replay route:by=mine.npz --evidence FILE --role weak=CHEAP --role strong=DEAR --frontier\n\n"
+        f"{trained_routers().markdown()}\n"
     )
 
 

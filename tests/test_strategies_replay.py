@@ -337,6 +337,18 @@ def test_expected_forms_are_means_over_all_choices(pairs, data):
     )
 
 
+def test_votes_in_random_orders_come_to_the_expected_vote():
+    rng = np.random.default_rng(0)
+    answer = rng.integers(0, 4, (300, 9))
+    counts = np.stack([(answer == label).sum(axis=1) for label in range(4)], axis=1)
+    expected = closed.expected_vote(counts, np.tile([1.0, 0, 0, 0], (300, 1)), np.arange(1, 10))
+    found = closed.shuffled_vote(closed.Samples(answer, (answer == 0).astype(float)), 64, rng)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found.mean(axis=0), expected.mean(axis=0), atol=0.02)
+    assert np.abs(found - expected).max() < 0.3
+    np.testing.assert_allclose(found[:, -1].mean(), expected[:, -1].mean(), atol=0.02)
+
+
 def test_the_expected_vote_is_the_mean_of_the_generator_over_deals():
     evidence = drawn(8, questions=4)
     samples, _ = samples_of(evidence)

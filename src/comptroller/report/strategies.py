@@ -8,6 +8,8 @@ from dataclasses import MISSING, fields
 from comptroller.report.sheet import Cell, Column, Sheet, right
 from comptroller.strategies.learned import learned
 from comptroller.strategies.learned import names as parts
+from comptroller.strategies.routers import names as routers
+from comptroller.strategies.routers import router
 from comptroller.strategies.spelling import names, parse, rule, spell
 
 
@@ -58,6 +60,28 @@ def trained() -> Sheet:
             (name, ", ".join(part.signals), str(part.about["data"]), int(part.measured["rows"]), *figures)
         )
     return Sheet("Trained parts", columns, tuple(rows))
+
+
+def trained_routers() -> Sheet:
+    """One row per router: the models from the cheapest on, what trained it, and its quality on held-out questions."""
+    columns = (
+        Column("router", "router"),
+        Column("kind", "kind"),
+        Column("models", "models, cheapest first"),
+        Column("data", "trained on"),
+        right("questions", "questions"),
+        right("apgr", "APGR"),
+        right("aiq", "AIQ"),
+        right("cpt_50", "CPT(50 %)"),
+        right("cpt_80", "CPT(80 %)"),
+    )
+    rows = []
+    for name in routers():
+        part = router(name)
+        figures = tuple(part.measured.get(column.key) for column in columns[5:])
+        told = (part.scorer.kind, " < ".join(part.models), str(part.about["data"]))
+        rows.append((name, *told, int(part.measured["questions"]), *figures))
+    return Sheet("Routers", columns, tuple(rows))
 
 
 def rules() -> dict[str, str]:

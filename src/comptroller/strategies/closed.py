@@ -161,7 +161,8 @@ def expected_vote(counts: Ints, score: Floats, ns: npt.ArrayLike) -> Floats:
     counts, score: questions x answers, how often each was given and what it scores. An answer with m votes wins
     if all others have fewer, and ties are shared: with u uniform, P = int_0^1 prod_j [C_j^{<m} + u C_j^{=m}] du over
     products of polynomials in x whose coefficient k counts the ways to draw k votes; the integral is exact by
-    Gauss-Legendre. Cost grows with n^3 x answers per question: for n up to some tens.
+    Gauss-Legendre. Cost grows with n^3 x answers^2: milliseconds a question for all n up to 100 of 4 answers (34 s for
+    10,000 questions, 0.2 s up to n = 8); beyond some tens `shuffled_vote` is the form to use.
 
     >>> expected_vote(np.array([[2, 1]]), np.array([[1.0, 0.0]]), [1, 3]).round(12).tolist()
     [[0.666666666667, 1.0]]
@@ -181,6 +182,20 @@ def expected_vote(counts: Ints, score: Floats, ns: npt.ArrayLike) -> Floats:
                 won = ways[:, winner, votes, None] * losing[:, np.where(reach, sizes - votes, 0)]
                 found += share * score[:, winner, None] * np.where(reach, won, 0.0)
     return np.asarray(found / total)
+
+
+def shuffled_vote(samples: Samples, orders: int, rng: np.random.Generator) -> Floats:
+    """Mean score of the plain vote over the first 1, 2 ... samples in random orders: questions x samples.
+
+    Unbiased for `expected_vote`; its standard error is at most 0.5 / sqrt(orders) for a question, and over questions
+    falls with the root of their number.
+    """
+    total = np.zeros(samples.answer.shape)
+    for _ in range(orders):
+        order = np.argsort(rng.random(total.shape), axis=1)
+        answer = np.take_along_axis(samples.answer, order, axis=1)
+        total += vote_path(Samples(answer, np.take_along_axis(samples.score, order, axis=1))).score
+    return total / orders
 
 
 def _product(factors: Floats, degree: int) -> Floats:

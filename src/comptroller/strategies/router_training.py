@@ -25,8 +25,8 @@ Sparse = Any
 BITS = 16
 """Buckets of the linear router, as a power of two, for two models; one less for every doubling of their number."""
 NEAREST_BITS, DIRECTIONS, NEIGHBOURS = 13, 24, 200
-RIDGE = 20.0
-"""Penalty of the linear router, each question standing there with and without its domain."""
+RIDGE = 10.0
+"""Penalty of the linear router, for every time that a question is there."""
 PRIOR = 20.0
 """Questions' worth of the overall mean in the mean of a domain."""
 FEWEST = 100
@@ -85,10 +85,11 @@ def linear(known: Outcomes) -> Linear:
         at = tuple(np.array(said).T)
         named = sparse.csr_matrix((np.full(len(said), Linear.SAID), at), shape=texts.shape)
         texts = sparse.vstack([texts + named, texts]).tocsr()
-    gap = np.tile(known.score - level, (texts.shape[0] // len(known.score), 1))
+    times = texts.shape[0] // len(known.score)
+    gap = np.tile(known.score - level, (times, 1))
     # solved for one weight per row, w = X'a with (X X' + ridge) a = y: far fewer than buckets where questions are few
     normal = LinearOperator(
-        (texts.shape[0],) * 2, matvec=lambda a: texts @ (texts.T @ a) + RIDGE * a, dtype=np.float64
+        (texts.shape[0],) * 2, matvec=lambda a: texts @ (texts.T @ a) + RIDGE * times * a, dtype=np.float64
     )
     weights = [texts.T @ cg(normal, column, rtol=1e-5, maxiter=300)[0] for column in gap.T]
     return Linear(np.stack(weights, axis=1).astype(np.float16), idf.astype(np.float16), level)

@@ -168,8 +168,7 @@ class Router:
 
     def choose(self, question: Question, spend: float) -> int:
         """The model for a question where the mean cost may be `spend`, from 0 (the cheapest) to 1 (the dearest)."""
-        last = int(np.searchsorted(self.spends, spend, side="right")) - 1
-        return int(np.argmax(self.scores(question) - self.prices[max(last, 0)] * self.cost))
+        return _choice(self, question.content, question.task, spend)
 
     def scores(self, question: Question) -> Floats:
         """What each model is expected to score."""
@@ -191,6 +190,12 @@ class Router:
         arrays |= {f"scorer.{item.name}": getattr(self.scorer, item.name) for item in fields(self.scorer)}
         with path.open("wb") as file:
             np.savez_compressed(file, told=np.array(json.dumps(told, default=dict)), **arrays)
+
+
+@lru_cache(maxsize=1 << 15)
+def _choice(router: Router, text: str, task: str, spend: float) -> int:
+    last = int(np.searchsorted(router.spends, spend, side="right")) - 1
+    return int(np.argmax(_scores(router, text, task) - router.prices[max(last, 0)] * router.cost))
 
 
 SHARES = ("cost", "spends", "prices")
