@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from comptroller.costs.steptable import StepTable
 from comptroller.serving.engine import Engine
-from comptroller.serving.fleet import Fleet
+from comptroller.serving.fleet import Fleet, Policies, Replica, Service, Split
 from comptroller.serving.jit import COMPILED
 from comptroller.serving.outcome import Outcome
-from comptroller.serving.state import RESULT
+from comptroller.serving.state import RESULT, Pool
 from comptroller.serving.ticks import linear
 from comptroller.serving.twin import Twin
 from comptroller.work.call import Calls
@@ -140,3 +140,25 @@ def test_same_seed_same_bytes() -> None:
         world.submit(calls)
         runs.append(world.run().requests.tobytes())
     assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("world", [Engine, Twin])
+def test_replicas_that_wait_for_each_other_s_memory_get_on(world: type[Engine] | type[Twin]) -> None:
+    """Both are drawn into the mixed pool, each holds a prompt for the other and has no room for the other's."""
+    small = table(0, 1, 96, 1, 4)
+    replicas = Replica(small, pool=Pool.PROMPT), Replica(small, pool=Pool.TOKEN)
+    policies = Policies("bounded_hash", scheduling="fair_share", handoff="bounded_hash", bound=1.0)
+    calls = Calls.of(
+        {"key": ("k0", "k1", "k2")},
+        arrival_s=[0.0, 0.0, 0.125],
+        input_tokens=[80, 27, 50],
+        output_tokens=[6, 46, 30],
+        predicted_tokens=[-1, 86, 30],
+        session=[3, 3, 2],
+        key=[0, 2, 2],
+    )
+    one = world(Fleet((Service("a", replicas),), policies, split=Split(40, 8), tenants=3))
+    one.submit(calls)
+    outcome = one.run()
+    assert outcome.counts()["stop"] == 3 and outcome.requests.preemptions.sum() == 1
+    conserves(outcome, calls)

@@ -29,8 +29,18 @@ from comptroller.serving.state import (
 )
 from comptroller.serving.twin_books import jobs_of, meters, results_of, series
 from comptroller.serving.twin_call import Sequence
-from comptroller.serving.twin_dispatch import Sight, holds, pair_of, ranks_of, send
-from comptroller.serving.twin_rank import Group, Rank, at_home, off_prompt
+from comptroller.serving.twin_dispatch import (
+    Sight,
+    at_home,
+    holds,
+    off_prompt,
+    pair_of,
+    ranks_of,
+    send,
+    take_over,
+    take_shared,
+)
+from comptroller.serving.twin_rank import Group, Rank
 from comptroller.work.call import Calls
 
 
@@ -229,6 +239,9 @@ class Twin:
                 self._poke_peer(rank)
         group.since = self.now
         group.at = (self.now + max(lengths), END) if max(lengths) else None
+        for sender in [] if group.at else filter(None, [take_over(rank) for rank in group.ranks]):
+            group.at = (self.now, START)
+            self._poke(sender.group)
 
     def _settle(self, rank: Rank) -> None:
         """Who is in the batch before anybody is admitted."""
@@ -242,22 +255,11 @@ class Twin:
             rank.release(call, rank.leave(call))
             rank.freed = True
             self._close(call, State.CANCELLED)
-        self._take_shared(rank)
+        take_shared(rank)
         rank.make_room()
         while rank.peer and not rank.decoding and rank.intake and not rank.full:
-            self._take_shared(rank)
+            take_shared(rank)
             rank.make_room()
-
-    def _take_shared(self, rank: Rank) -> None:
-        """Of a shared store: requests whose prompt is done join, their blocks stay where they are."""
-        while rank.peer and rank.intake and not rank.full:
-            call = min(rank.intake, key=lambda item: item.place)
-            rank.intake.remove(call)
-            blocks = rank.private(call)
-            rank.peer.used -= blocks
-            rank.used += blocks
-            off_prompt(call)
-            rank.join(call)
 
     def _end(self, group: Group) -> None:
         for rank in group.ranks:

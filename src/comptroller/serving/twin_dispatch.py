@@ -125,3 +125,47 @@ def ranks_of(fleet: Fleet, later: Callable[[Sequence, int], None]) -> tuple[list
         ranks += members
         groups.append(group)
     return ranks, groups
+
+
+def at_home(rank: Rank) -> None:
+    """A replica drawn into the mixed pool goes back to its own when it is free."""
+    if rank.pool == Pool.MIXED and rank.active == 0:
+        rank.pool = rank.replica.pool
+
+
+def off_prompt(call: Sequence) -> None:
+    """A split request no longer counts on its prompt rank."""
+    rank = call.prompt_rank
+    if rank and call.prompt_held and rank is not call.token_rank:
+        call.prompt_held = False
+        rank.active -= 1
+        rank.promised -= call.prompt
+        at_home(rank)
+
+
+def take_over(rank: Rank) -> Rank | None:
+    """Of two ranks that hand over to each other and hold what the other waits for, one takes a request without its
+    cache, to compute it again; who had handed it over."""
+    call = min(rank.intake, key=lambda item: item.place, default=None)
+    sender = call.rank if call else None
+    if call is None or sender is None or rank.peer or rank.at_work or sender.at_work:
+        return None
+    rank.intake.remove(call)
+    sender.release(call, sender.private(call))
+    off_prompt(call)
+    call.state, call.rank, call.context = State.QUEUED, rank, 0
+    call.preemptions += 1
+    rank.queue.append(call)
+    return sender
+
+
+def take_shared(rank: Rank) -> None:
+    """Of a shared store: requests whose prompt is done join, their blocks stay where they are."""
+    while rank.peer and rank.intake and not rank.full:
+        call = min(rank.intake, key=lambda item: item.place)
+        rank.intake.remove(call)
+        blocks = rank.private(call)
+        rank.peer.used -= blocks
+        rank.used += blocks
+        off_prompt(call)
+        rank.join(call)

@@ -9,7 +9,7 @@ from comptroller.serving.fleet import Fleet, Replica
 from comptroller.serving.jit import plain
 from comptroller.serving.policies import decision
 from comptroller.serving.policies.draw import accepted, draw
-from comptroller.serving.state import TICKS_PER_S, Pool, State
+from comptroller.serving.state import TICKS_PER_S, State
 from comptroller.serving.ticks import TickTable
 from comptroller.serving.twin_call import Cache, Sequence
 
@@ -267,6 +267,11 @@ class Rank:
             self.group.later(call, call.rank.link_free)
             self.trim()
 
+    @property
+    def at_work(self) -> bool:
+        """Whether anybody here goes on without waiting for another rank."""
+        return bool(self.decoding or self.prefilling or self.moving or self.landed)
+
     def _ticks(self, chunks: list[tuple[Sequence, int]]) -> int:
         batch, kv = len(self.decoding), sum(call.context for call in self.decoding)
         if not chunks:
@@ -367,19 +372,3 @@ class Group:
     later: Callable[[Sequence, int], None]
     at: tuple[int, int] | None = None
     since: int = 0
-
-
-def at_home(rank: Rank) -> None:
-    """A replica drawn into the mixed pool goes back to its own when it is free."""
-    if rank.pool == Pool.MIXED and rank.active == 0:
-        rank.pool = rank.replica.pool
-
-
-def off_prompt(call: Sequence) -> None:
-    """A split request no longer counts on its prompt rank."""
-    rank = call.prompt_rank
-    if rank and call.prompt_held and rank is not call.token_rank:
-        call.prompt_held = False
-        rank.active -= 1
-        rank.promised -= call.prompt
-        at_home(rank)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comptroller.serving.jit import jit, part
 from comptroller.serving.kernel.books import (
     close,
@@ -30,7 +32,8 @@ from comptroller.serving.policies.view import PENDING
 from comptroller.serving.state import END, NEVER, OVER, START, TICKS_PER_S, Kind, State, World
 
 IDLE, READY, STEP, RUN = int(Kind.IDLE), int(Kind.READY), int(Kind.STEP), int(Kind.RUN)
-HANDED, MOVING, LANDED = int(State.HANDED), int(State.MOVING), int(State.LANDED)
+QUEUED, HANDED = int(State.QUEUED), int(State.HANDED)
+MOVING, LANDED = int(State.MOVING), int(State.LANDED)
 DONE, CANCELLED = int(State.DONE), int(State.CANCELLED)
 
 
@@ -113,6 +116,38 @@ def _receive(w: World, r: int, tick: int) -> None:
             give_slot(w, i)
 
 
+@jit
+def _at_work(rank: Any) -> bool:
+    """Whether anybody on a rank goes on without waiting for another rank."""
+    return bool(rank.batch + rank.pre_count + rank.moving + rank.arrived > 0)
+
+
+@part
+def _take_over(w: World, r: int) -> bool:
+    """Of two ranks that hand over to each other and hold what the other waits for, one takes a request without its
+    cache, to compute it again."""
+    rank = w.ranks[r]
+    while rank.intake >= 0 and w.requests[rank.intake].state != HANDED:
+        i = rank.intake
+        rank.intake = pop(w.requests, i)
+        give_slot(w, i)
+    if rank.intake < 0 or rank.peer >= 0 or _at_work(rank):
+        return False
+    i = rank.intake
+    request = w.requests[i]
+    sender = request.rank
+    if _at_work(w.ranks[sender]):
+        return False
+    rank.intake = pop(w.requests, i)
+    release(w, sender, i, private(w, sender, i, request.goal))
+    off_prompt(w, i)
+    poke(w, w.ranks[sender].leader)
+    request.state, request.rank = QUEUED, r
+    request.preemptions += 1
+    rank.queue = push(w.requests, rank.queue, i, request.rank_key, request.arrival)
+    return True
+
+
 @part
 def _run_length(w: World, r: int) -> int:
     """Decode steps until a request of the rank is done or its memory is full."""
@@ -167,6 +202,9 @@ def start(w: World, group: int, tick: int) -> None:
     if ticks == 0:
         leader.kind = IDLE
         set_key(w, group, NEVER)
+        for r in range(group, group + leader.ranks):
+            if _take_over(w, r):
+                ready(w, group, tick)
         return
     leader.since = leader.started = tick
     leader.kind, leader.planned = STEP, 1
