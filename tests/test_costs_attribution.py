@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from comptroller.costs.attribution import Metered, Shares, Work, attribute, charge_back
+from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
+from comptroller.costs.footprint import predicted
 from comptroller.costs.money import carbon_g, electricity_usd, green_algorithms_j
+from comptroller.costs.prediction import Load
 from comptroller.errors import InputError, RecordError, Unsupported
+from comptroller.facts.accelerator import accelerator
+from comptroller.facts.config import model
+from comptroller.facts.engine import engine_facts
 from comptroller.facts.grid import Grid
 from comptroller.facts.site import site
 from comptroller.measure.meters import Nvml, Rapl, Window
@@ -145,3 +151,23 @@ def test_a_meter_counts_or_says_that_there_is_none(kind: type[Nvml] | type[Rapl]
     with Window(meter) as window:
         sum(number * number for number in range(3_000_000))
     assert window.reading.j[kind.source] >= 0 and window.reading.end_s > window.reading.start_s
+
+
+def test_predicted_energy_is_labelled_and_near_a_measured_run() -> None:
+    """ML.ENERGY v3, Llama-3.1-8B on one H100, 64 at once: 610 W and 5,147 tokens/s at the device."""
+    replica = Replica(
+        model("llama_3_1_8b"),
+        accelerator("h100_sxm"),
+        Recipe(),
+        Layout(1),
+        Engine.default(engine_facts("vllm")),
+    )
+    place = site("own_us")
+    tokens = [np.array([value, value]) for value in (150.0, 450.0)]
+    alone, many = predicted(replica, Load(*tokens, np.array([1.0, 64.0])), place)
+    measured = (610 + 150) * place.pue / 5147 * 450
+    assert many.j == pytest.approx(measured, rel=0.35) and many.low_j < many.j < many.high_j
+    assert alone.j > 5 * many.j and {alone.source, many.source} == {"predicted"}
+    assert (
+        many.gco2e == pytest.approx(many.j * place.grid_gco2e_per_j) and many.flops > 2 * 8.03e9 * 600 * 0.9
+    )
