@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from comptroller import __version__
-from comptroller.costs.steady import Requests
 from comptroller.errors import Infeasible
-from comptroller.planning import search as single
-from comptroller.planning.capacity import Load
-from comptroller.planning.conflict import solved
 from comptroller.planning.document import (
     QUEUEING,
     Bill,
-    Problem,
+    Verified,
     facts_digest,
     fallen,
     latency_of,
-    service,
     totals_of,
     unmeasured,
 )
@@ -31,7 +26,6 @@ from comptroller.planning.joint_planner import JointProblem, modelled
 from comptroller.planning.joint_reasons import (
     LEAST,
     RESAMPLES,
-    confident,
     describe_solution,
     figure,
     frontier,
@@ -40,14 +34,13 @@ from comptroller.planning.joint_reasons import (
     solving,
     usd_per_h,
 )
-from comptroller.planning.operating import Operating
+from comptroller.planning.joint_services import Served, served
 from comptroller.planning.plan import (
     Class,
     Digests,
     Latency,
     OfferService,
     Plan,
-    Service,
     Share,
     Totals,
 )
@@ -55,33 +48,14 @@ from comptroller.planning.search import Goal, Search
 from comptroller.planning.shadow import constraints, shadow_price
 from comptroller.quantities import short
 from comptroller.strategies.replay import recorded_price
-from comptroller.work.demand import Demand
-from comptroller.work.lengths import Points
 
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Served:
-    """The own services of one arm: what stands in the plan, where each operates, its row, and its calls per second."""
-
-    problem: Problem
-    fleet: single.Fleet
-    services: tuple[Service, ...]
-    states: tuple[Operating, ...]
-    calls_per_s: Floats
-
-
-def joint_document(problem: JointProblem) -> Plan:
-    """Solve for the goal and say what was found, what it rests on, and what would change it.
-
-    Raises:
-        Infeasible: the target is out of reach, or the limits leave no room.
-    """
-    problem = confident(problem)
+def joint_document(problem: JointProblem, best: Solution, verified: Verified | None) -> Plan:
+    """What was found, what it rests on, and what would change it."""
     joint, goal = problem.joint, problem.goal
-    best = solved(joint, goal)
-    served = {arm: _served(problem, best, arm) for arm in best.fleets}
+    held = served(problem, best)
     offers = tuple(_offers(problem, best))
     facts, fitted = facts_digest()
 
@@ -95,14 +69,14 @@ def joint_document(problem: JointProblem) -> Plan:
         objective=problem.workload.objective.value,
         seed=problem.workload.seed,
         digests=Digests(workload=problem.workload.digest, facts=facts, calibration=fitted),
-        classes=tuple(_classes(problem, best, served)),
-        services=tuple(s for each in served.values() for s in each.services),
+        classes=tuple(_classes(problem, best, held)),
+        services=tuple(s for each in held.values() for s in each.services),
         offers=offers,
         quality=solving(problem, best),
-        totals=_totals(problem, best, served, offers),
-        latency=_latency(goal, served),
+        totals=_totals(problem, best, held, offers),
+        latency=_latency(goal, held, verified),
         queueing=QUEUEING,
-        verification=None,
+        verification=verified.document if verified else None,
         shadow_prices=tuple(shadow_price(joint, goal, best, c, line) for c in constraints(goal)),
         runners_up=tuple(runners_up(joint, goal, best)),
         frontier=tuple(frontier(joint, goal, best)),
@@ -110,37 +84,8 @@ def joint_document(problem: JointProblem) -> Plan:
         + sum(len(s.table.candidates) for s in joint.ground.searches.values()),
         considered=len(joint.ground.choices.options),
         pruned=fallen(problem.rejected),
-        notes=tuple(_notes(problem, best, served)),
+        notes=tuple(_notes(problem, best, held, verified)),
     )
-
-
-def _served(problem: JointProblem, best: Solution, arm: int) -> Served:
-    """The services of an arm's fleet, at the calls they get."""
-    ground, fleet = problem.joint.ground, best.fleets[arm]
-    search, sizes = ground.searches[arm], ground.sizes[arm]
-    requests = sizes.load.requests
-    calls = fleet.calls_per_s[sizes.bucket(requests.input_tokens, requests.output_tokens)]
-    rate = calls.sum(axis=1)
-    load = Load(requests, np.maximum(rate, 1e-12), problem.cv)
-    loaded = Search(replace(search.table, load=load))
-    per_s, column = search.table.best(problem.goal.targets)
-    share = np.where(rate[:, None] > 1e-9, calls / np.maximum(rate, 1e-12)[:, None], 0.0)
-    asked = Problem(problem.workload, _demand(requests, rate), problem.goal, loaded, problem.rejected)
-    whole = single.Fleet(fleet.units, share, best.objective, 0, column, per_s)
-    rows = np.flatnonzero(fleet.units)
-    found = [service(asked, whole, int(row)) for row in rows]
-    return Served(
-        asked, whole, tuple(s for s, _ in found), tuple(s for _, s in found), calls.sum(axis=0)[rows]
-    )
-
-
-def _demand(requests: Requests, rate: Floats) -> Demand:
-    weight = rate / rate.sum()
-    sizes = Points(
-        requests.input_tokens, requests.output_tokens, weight, requests.input_tokens, requests.output_tokens
-    )
-    total = float(rate.sum())
-    return Demand(total, total, total, 1.0, 1.0, sizes)
 
 
 def _offers(problem: JointProblem, best: Solution) -> Iterator[OfferService]:
@@ -185,7 +130,7 @@ def _used(joint: Joint, best: Solution) -> Iterator[tuple[Way, Floats]]:
         yield joint.ground.ways[number], joint.ground.weight * best.share[:, number]
 
 
-def _classes(problem: JointProblem, best: Solution, served: Mapping[int, Served]) -> Iterator[Class]:
+def _classes(problem: JointProblem, best: Solution, held: Mapping[int, Served]) -> Iterator[Class]:
     joint = problem.joint
     ground, rng = joint.ground, np.random.default_rng(problem.workload.seed)
     for number, task in enumerate(ground.choices.tasks):
@@ -199,7 +144,7 @@ def _classes(problem: JointProblem, best: Solution, served: Mapping[int, Served]
                 share=short(ground.weight[number] * best.share[number, place]),
                 strategy=way.option.strategy,
                 roles={
-                    role: _shares(problem, arm, way.routes[arm], served)
+                    role: _shares(problem, arm, way.routes[arm], held)
                     for role, arm in way.option.roles.items()
                 },
                 solved=figure(float(scores.mean()), drawn),
@@ -207,10 +152,10 @@ def _classes(problem: JointProblem, best: Solution, served: Mapping[int, Served]
             )
 
 
-def _shares(problem: JointProblem, arm: int, route: str, served: Mapping[int, Served]) -> tuple[Share, ...]:
+def _shares(problem: JointProblem, arm: int, route: str, held: Mapping[int, Served]) -> tuple[Share, ...]:
     if route == "api":
         return (Share(service=_offer_id(str(problem.joint.ground.choices.evidence.arms[arm])), share=1.0),)
-    mine = served[arm]
+    mine = held[arm]
     total = float(mine.calls_per_s.sum())
     return tuple(
         Share(service=s.id, share=short(calls / total))
@@ -219,12 +164,12 @@ def _shares(problem: JointProblem, arm: int, route: str, served: Mapping[int, Se
 
 
 def _totals(
-    problem: JointProblem, best: Solution, served: Mapping[int, Served], offers: tuple[OfferService, ...]
+    problem: JointProblem, best: Solution, held: Mapping[int, Served], offers: tuple[OfferService, ...]
 ) -> Totals:
     """Totals per question; watts and emissions are unknown where anything is bought from an API."""
     joint = problem.joint
     ground = joint.ground
-    services = [s for each in served.values() for s in each.services]
+    services = [s for each in held.values() for s in each.services]
     tokens = np.array(
         [_tokens_per_question(problem, best, name) for name in ("input_tokens", "output_tokens")]
     )
@@ -235,7 +180,7 @@ def _totals(
         bought_usd_per_h=sum(offer.usd_per_h for offer in offers),
         metered=not offers,
     )
-    return totals_of(services, bill, _price_spread(problem, best, served))
+    return totals_of(services, bill, _price_spread(problem, best, held))
 
 
 def _tokens_per_question(problem: JointProblem, best: Solution, name: str) -> float:
@@ -250,7 +195,7 @@ def _tokens_per_question(problem: JointProblem, best: Solution, name: str) -> fl
     return total
 
 
-def _price_spread(problem: JointProblem, best: Solution, served: Mapping[int, Served]) -> Spread:
+def _price_spread(problem: JointProblem, best: Solution, held: Mapping[int, Served]) -> Spread:
     """80 % interval of the dollars, as ratios: questions resampled, and fleets re-solved for slower or faster steps."""
     joint = problem.joint
     ground = joint.ground
@@ -260,15 +205,15 @@ def _price_spread(problem: JointProblem, best: Solution, served: Mapping[int, Se
     rent = {a: float(ground.searches[a].unit.usd_per_h @ f.units) for a, f in best.fleets.items()}
     ends = []
     for side, tail in zip(("low", "high"), bought.tolist(), strict=True):
-        held = 0.0
-        for arm, each in served.items():
+        rented = 0.0
+        for arm, each in held.items():
             rows = np.flatnonzero(each.fleet.units)
             steps = Spread.widest(
                 Spreads.of(each.problem.search.table.candidates[r].replica).tpot for r in rows
             )
             goal = replace(problem.goal, demand=getattr(steps, side), quality=(), limits=())
-            held += _rent(each.problem.search, goal, rent[arm])
-        ends.append((tail + held) / whole)
+            rented += _rent(each.problem.search, goal, rent[arm])
+        ends.append((tail + rented) / whole)
     return Spread(min(ends[0], 1.0), max(ends[1], 1.0))
 
 
@@ -279,17 +224,19 @@ def _rent(search: Search, goal: Goal, otherwise: float) -> float:
         return otherwise
 
 
-def _latency(goal: Goal, served: Mapping[int, Served]) -> tuple[Latency, ...]:
-    states = [state for each in served.values() for state in each.states]
+def _latency(goal: Goal, held: Mapping[int, Served], verified: Verified | None) -> tuple[Latency, ...]:
+    states = [state for each in held.values() for state in each.states]
     rows = [
         each.problem.search.table.candidates[row].replica
-        for each in served.values()
+        for each in held.values()
         for row in np.flatnonzero(each.fleet.units)
     ]
-    return latency_of(goal, states, None, [Spreads.of(replica) for replica in rows]) if states else ()
+    return latency_of(goal, states, verified, [Spreads.of(replica) for replica in rows]) if states else ()
 
 
-def _notes(problem: JointProblem, best: Solution, served: Mapping[int, Served]) -> Iterator[str]:
+def _notes(
+    problem: JointProblem, best: Solution, held: Mapping[int, Served], verified: Verified | None
+) -> Iterator[str]:
     joint = problem.joint
     ground = joint.ground
     numbers = {id(option): number for number, option in enumerate(ground.choices.options)}
@@ -298,10 +245,10 @@ def _notes(problem: JointProblem, best: Solution, served: Mapping[int, Served]) 
     yield (
         f"recorded: scores and tokens of {len(ground.choices.task):,} questions in {ground.choices.evidence.source}"
     )
-    if served:
+    if held and verified is None:
         yield "steady state: percentiles come from the queueing approximation, not from a simulation"
         yield "samples of one question reach a fleet together, which the steady state takes for independent arrivals"
     if any("api" in way.routes.values() for way, _ in _used(joint, best)):
         yield "joules and emissions of an API are not known, so the totals have none"
-    for each in served.values():
+    for each in held.values():
         yield from unmeasured(each.problem, each.fleet)

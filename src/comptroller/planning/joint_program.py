@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from highspy import HighsModelStatus
-from scipy.sparse import coo_array, csc_array
+from scipy.sparse import coo_array, csc_array, vstack
 
 from comptroller.planning.mix import Mix, Program, run
 from comptroller.planning.search import Goal
@@ -72,14 +72,23 @@ class Optimum:
 
 
 def optimum(matter: Matter, goal: Goal) -> Optimum | None:
-    """The cheapest shares and units (`Joint.solve` states the program); `None` where there are none."""
+    """The cheapest shares and units (`Joint.solve` states the program), and of equally cheap ones those that solve
+    most; `None` where there are none."""
     built = _Rows(matter, goal)
     program = built.program()
+    values = _solved(program)
+    if values is None:
+        return None
+    best = float(program.cost @ values)
+    better = _solved(built.most_solved(program, values, best))
+    return built.read(values if better is None else better, best)
+
+
+def _solved(program: Program) -> Floats | None:
     highs = run(program)
     if highs.getModelStatus() not in {HighsModelStatus.kOptimal, HighsModelStatus.kSolutionLimit}:
         return None
-    values = np.array(highs.getSolution().col_value)
-    return built.read(values, float(program.cost @ values))
+    return np.array(highs.getSolution().col_value)
 
 
 class _Rows:
@@ -117,6 +126,21 @@ class _Rows:
             if self.goal.spare:
                 most[self.start["used", arm] :][: rent.shape[1]] = 1.0
         return Program(self._cost(), matrix, lower, upper, most, whole)
+
+    def most_solved(self, program: Program, values: Floats, best: float) -> Program:
+        """The program that solves most at no more than the best cost, with the units as they are."""
+        solved = np.zeros(self.count)
+        solved[: self.matter.score.size] = -(self.matter.weight[:, None] * self.matter.score).ravel()
+        units = np.where(program.whole, np.rint(values), 0.0)
+        return Program(
+            solved,
+            csc_array(vstack([program.matrix, program.cost[None, :]])),
+            np.append(program.lower, -np.inf),
+            np.append(program.upper, best * (1 + SLACK) + SLACK),
+            np.where(program.whole, units, program.most),
+            np.zeros(self.count, bool),
+            units,
+        )
 
     def _add(self, columns: npt.ArrayLike, values: npt.ArrayLike, lower: float, upper: float) -> None:
         self._columns.append(np.asarray(columns, np.int64).ravel())

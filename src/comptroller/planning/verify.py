@@ -92,7 +92,7 @@ def rehearse(
     targets: Sequence[Target],
     rehearsal: Rehearsal,
 ) -> tuple[Seen, ...]:
-    """Simulate every draw and bound the quantiles: mean + t s / sqrt(n), one-sided, over independent draws."""
+    """Simulate every draw and bound the quantiles."""
     fleet = fleet_of(services, calibration)
     values = np.empty((len(draws), len(targets)))
     for row, trace in enumerate(draws):
@@ -100,14 +100,20 @@ def rehearse(
         outcome = simulate(fleet, calls)
         counted = trace.arrival_s >= trace.arrival_s[0] + WARM_UP * trace.span_s
         for column, target in enumerate(targets):
-            values[row, column] = _quantile(getattr(outcome, target.quantity)[counted], target)
+            values[row, column] = quantile(getattr(outcome, target.quantity)[counted], target)
+    return bounded(values, targets, rehearsal.confidence)
+
+
+def bounded(values: Array, targets: Sequence[Target], confidence: float) -> tuple[Seen, ...]:
+    """Quantiles by draw and target, with their bound: mean + t s / sqrt(n), one-sided, over independent draws."""
     mean = values.mean(axis=0)
-    spread = values.std(axis=0, ddof=1) / np.sqrt(len(draws))
-    upper = mean + float(stdtrit(len(draws) - 1, rehearsal.confidence)) * spread
+    never = ~np.isfinite(mean)
+    spread = np.where(never, 0.0, values).std(axis=0, ddof=1) / np.sqrt(len(values))
+    upper = mean + float(stdtrit(len(values) - 1, confidence)) * spread
     return tuple(Seen(t, float(m), float(u)) for t, m, u in zip(targets, mean, upper, strict=True))
 
 
-def _quantile(values: Array, target: Target) -> float:
+def quantile(values: Array, target: Target) -> float:
     """The quantile over all counted requests; those that never got there count as infinitely late.
 
     A single output token has no TPOT and is left out of it.

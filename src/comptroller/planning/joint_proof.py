@@ -1,0 +1,160 @@
+"""A joint plan simulated: questions arrive, strategies create their calls on the fleet, and percentiles are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.costs.timing import Calibration
+from comptroller.planning.document import Verified
+from comptroller.planning.fleet import fleet_of
+from comptroller.planning.joint import Solution, Way
+from comptroller.planning.joint_planner import JointProblem
+from comptroller.planning.joint_reasons import LEAST, describe_solution, usd_per_h
+from comptroller.planning.joint_services import Served, served
+from comptroller.planning.plan import Service
+from comptroller.planning.proof import Proof, proven
+from comptroller.planning.search import Goal
+from comptroller.planning.verify import MOST, WARM_UP, Rehearsal, Seen, bounded, quantile, shuffled
+from comptroller.serving.state import State
+from comptroller.serving.world import ELSEWHERE, Place, Play, Solved, Thinking, solve
+from comptroller.strategies.replay import Checker, Pace, Replay
+from comptroller.strategies.replay import Service as Recorded
+from comptroller.strategies.spelling import parse
+from comptroller.work.arrivals import gamma_arrivals
+from comptroller.work.demand import recorded
+from comptroller.work.workload import Peak
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+FEWEST = 500
+"""Questions of a draw at least."""
+
+RESIDENCES = 6.0
+"""A draw lasts so many times as long as a call does: the fleet fills, and then has to hold."""
+
+AT_ONCE = Pace(0.0, 0.0, 0.0)
+"""An API whose latency is not recorded; no latency objective is judged by it."""
+
+
+def prove_joint(
+    problem: JointProblem, best: Solution, calibration: Calibration, rehearsal: Rehearsal
+) -> tuple[JointProblem, Solution, Verified]:
+    """Simulate the fleets with the call graphs of their strategies, and raise them until the percentiles hold.
+
+    Raises:
+        Infeasible: as `proven`.
+    """
+    found: Proof[Solution] = proven(Asked(problem, best, calibration, rehearsal), best, rehearsal)
+    return replace(problem, goal=found.goal), found.fleet, Verified(found.document, found.seen)
+
+
+class Asked:
+    """The stage of a plan for questions: each is solved by a strategy of its class, in the plan's shares."""
+
+    def __init__(
+        self, problem: JointProblem, best: Solution, calibration: Calibration, rehearsal: Rehearsal
+    ) -> None:
+        self.goal, self._problem = problem.goal, problem
+        self._calibration, self._rehearsal = calibration, rehearsal
+        self._arrivals = [self._arrive(best, number) for number in range(rehearsal.draws)]
+        self.requests = len(self._arrivals[0])
+
+    def sized(self, goal: Goal) -> Solution:
+        """The cheapest strategies and fleets for a goal."""
+        return self._problem.joint.solve(goal)
+
+    def line(self, fleet: Solution) -> str:
+        """A solution in one line."""
+        return describe_solution(self._problem.joint, fleet)
+
+    def usd_per_h(self, fleet: Solution) -> float:
+        """Its price at the demand itself."""
+        return usd_per_h(self._problem.joint, fleet)
+
+    def seen(self, fleet: Solution, goal: Goal) -> tuple[Seen, ...]:
+        """What simulating it showed: TTFT and TPOT of calls on the fleets, end to end from question to answer."""
+        held = served(replace(self._problem, goal=goal), fleet)
+        values = np.empty((len(self._arrivals), len(goal.targets)))
+        for row, arrival_s in enumerate(self._arrivals):
+            found = self._played(fleet, held, arrival_s, row)
+            counted = arrival_s >= arrival_s[0] + WARM_UP * (arrival_s[-1] - arrival_s[0])
+            for column, target in enumerate(goal.targets):
+                values[row, column] = quantile(_observed(found, target.quantity, counted), target)
+        return bounded(values, goal.targets, self._rehearsal.confidence)
+
+    def _arrive(self, best: Solution, number: int) -> Floats:
+        """Arrivals of one draw: the trace or its windows, or gaps of the stated variability."""
+        rng = np.random.default_rng([self._rehearsal.seed, number])
+        workload, rate = self._problem.workload, self._problem.joint.ground.rate_per_s
+        if workload.trace is not None:
+            whole = recorded(workload)
+            drawn = shuffled(whole, (workload.peak or Peak()).window_s, rng) if number else whole
+            return np.sort(drawn.arrival_s - drawn.arrival_s[0])[:MOST]
+        residence_s = max(each.residence_s for each in served(self._problem, best).values())
+        count = int(np.clip(rate * RESIDENCES * residence_s, FEWEST, MOST))
+        return gamma_arrivals(rate, self._problem.cv, count, rng)
+
+    def _played(self, fleet: Solution, held: Mapping[int, Served], arrival_s: Floats, draw: int) -> Solved:
+        """One draw: every question of a class, each by one of its ways, on the services of the plan."""
+        ground = self._problem.joint.ground
+        rng = np.random.default_rng([self._rehearsal.seed, draw, 1])
+        services = [service for each in held.values() for service in each.services]
+        task = rng.choice(len(ground.weight), len(arrival_s), p=ground.weight)
+        ways = np.flatnonzero(fleet.share.sum(axis=0) > LEAST)
+        question, play = np.empty(len(task), np.int64), np.empty(len(task), np.int64)
+        for number, share in enumerate(fleet.share[:, ways]):
+            mine = np.flatnonzero(task == number)
+            question[mine] = rng.choice(ground.choices.question[ground.choices.task == number], len(mine))
+            play[mine] = rng.choice(len(ways), len(mine), p=share / share.sum())
+        places = {arm: _Shares(each, services, rng) for arm, each in held.items()}
+        plays = tuple(self._play(ground.ways[way], places) for way in ways)
+        seed = int(rng.integers(1 << 32))
+        thinking = Thinking(plays, arrival_s, question, seed=seed, play=play)
+        return solve(fleet_of(services, self._calibration), thinking)
+
+    def _play(self, way: Way, places: Mapping[int, _Shares]) -> Play:
+        evidence, checker = self._problem.joint.ground.choices.evidence, self._problem.quality.checker
+        roles: dict[str, Recorded | Checker] = {
+            role: Recorded(evidence.arms[arm], pace=AT_ONCE) for role, arm in way.option.bound.items()
+        }
+        if checker is not None:
+            roles["checker"] = Checker(checker.tpr, checker.fpr)
+        at = {role: places[arm] for role, arm in way.option.bound.items() if way.routes.get(arm) == "own"}
+        return Play(parse(way.option.strategy), Replay(evidence, roles), _place(at))
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """Where the calls of an arm go: its services, in the shares that the plan gives them."""
+
+    held: Served
+    services: list[Service]
+    rng: np.random.Generator
+
+    def __call__(self) -> int:
+        """One more than the place of a service."""
+        chosen = 0
+        if len(self.held.services) > 1:
+            share = self.held.calls_per_s / self.held.calls_per_s.sum()
+            chosen = int(self.rng.choice(len(share), p=share))
+        return 1 + self.services.index(self.held.services[chosen])
+
+
+def _place(at: Mapping[str, _Shares]) -> Place:
+    """Calls of a role that own devices play go there, the others to their API."""
+    return lambda role, prompt, output: at[role]() if role in at else ELSEWHERE
+
+
+def _observed(found: Solved, quantity: str, counted: npt.NDArray[np.bool_]) -> Floats:
+    """A quantity of the counted questions: of their calls on the fleet, or from question to answer."""
+    if quantity == "e2e_s":
+        return found.answer_s[counted]
+    of_fleet = found.calls["input_tokens"] > 0
+    kept = found.outcome.requests.state != State.CANCELLED
+    chosen = counted[found.calls["request"]] & of_fleet & kept
+    return np.asarray(getattr(found.outcome, quantity)[chosen])

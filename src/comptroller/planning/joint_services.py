@@ -1,0 +1,74 @@
+"""The services of a joint plan: its fleets at the calls that its strategies send them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.planning import search as single
+from comptroller.planning.capacity import Load
+from comptroller.planning.document import Problem, service
+from comptroller.planning.joint import Sizes, Solution
+from comptroller.planning.joint_planner import JointProblem
+from comptroller.planning.operating import Operating
+from comptroller.planning.plan import Service
+from comptroller.planning.search import Search
+from comptroller.work.demand import Demand
+from comptroller.work.lengths import Points
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Served:
+    """The own services of one arm: what stands in the plan, where each operates, its row, and its calls per second."""
+
+    problem: Problem
+    fleet: single.Fleet
+    services: tuple[Service, ...]
+    states: tuple[Operating, ...]
+    calls_per_s: Floats
+
+    @property
+    def residence_s(self) -> float:
+        """The longest mean time of a call on one of the services."""
+        return max(
+            s.ttft_s.value + s.tpot_s.value * s.output_tokens_per_s / max(s.rate_per_s, 1e-12)
+            for s in self.services
+        )
+
+
+def served(problem: JointProblem, best: Solution) -> dict[int, Served]:
+    """The own services of every arm, at the calls they get."""
+    return {arm: _of_arm(problem, best, arm) for arm in best.fleets}
+
+
+def _of_arm(problem: JointProblem, best: Solution, arm: int) -> Served:
+    """The services of an arm's fleet, at the calls they get."""
+    ground, fleet = problem.joint.ground, best.fleets[arm]
+    search, sizes = ground.searches[arm], ground.sizes[arm]
+    requests = sizes.load.requests
+    calls = (
+        fleet.calls_per_s[sizes.bucket(requests.input_tokens, requests.output_tokens)] / problem.goal.demand
+    )
+    rate = calls.sum(axis=1)
+    load = Load(requests, np.maximum(rate, 1e-12), problem.cv)
+    loaded = Search(replace(search.table, load=load))
+    per_s, column = search.table.best(problem.goal.targets)
+    share = np.where(rate[:, None] > 1e-9, calls / np.maximum(rate, 1e-12)[:, None], 0.0)
+    asked = Problem(problem.workload, _demand(sizes, rate), problem.goal, loaded, problem.rejected)
+    whole = single.Fleet(fleet.units, share, best.objective, 0, column, per_s)
+    rows = np.flatnonzero(fleet.units)
+    found = [service(asked, whole, int(row)) for row in rows]
+    return Served(
+        asked, whole, tuple(s for s, _ in found), tuple(s for _, s in found), calls.sum(axis=0)[rows]
+    )
+
+
+def _demand(sizes: Sizes, rate: Floats) -> Demand:
+    requests, total = sizes.load.requests, float(rate.sum())
+    longest = np.full(len(rate), sizes.longest_tokens)
+    points = Points(requests.input_tokens, requests.output_tokens, rate / total, longest, np.zeros(len(rate)))
+    return Demand(total, total, total, 1.0, 1.0, points)
