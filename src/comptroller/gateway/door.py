@@ -51,6 +51,12 @@ PATHS: Mapping[str, tuple[Kind, str]] = {
     "/v1/responses": (Response, "chat/completions"),
     "/v1/embeddings": (Embedding, "embeddings"),
 }
+FOREIGN = {
+    "chat/completions": ("prompt",),
+    "completions": ("messages", "max_completion_tokens"),
+    "embeddings": ("messages", "prompt", "n", "best_of", "max_tokens", "max_completion_tokens", "stream"),
+}
+"""Fields of other endpoints, which mean nothing at these."""
 PROGRESS_S = 1.0
 """How often a stream that waits for a strategy says so."""
 HEADERS = ("strategy", "budget", "class", "session", "question")
@@ -174,6 +180,8 @@ class Door:
         else:
             wanted = request.stream_options if isinstance(request, Generation) else None
             shape = Plain(bool(wanted and wanted.include_usage))
+        for name in FOREIGN[path]:
+            body.pop(name, None)
         options = _options(request.comptroller, visit.headers)
         asked = Asked(path, body, len(data), options, caller, gateway.desk.books.new_id())
         visit.watch()
