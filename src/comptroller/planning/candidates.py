@@ -91,6 +91,13 @@ class Rejected:
         if distance < self.nearest.get(reason, float("inf")):
             self.nearest[reason], self.example[reason] = distance, detail
 
+    def merge(self, other: Rejected) -> None:
+        """Count what another counted, as if it had been added here."""
+        self.count += other.count
+        for reason, distance in other.nearest.items():
+            if distance < self.nearest.get(reason, float("inf")):
+                self.nearest[reason], self.example[reason] = distance, other.example[reason]
+
     def __str__(self) -> str:
         lines = (
             f"{reason} ({count}): {self.example[reason]}" for reason, count in sorted(self.count.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 import numpy as np
 
@@ -13,13 +14,14 @@ from comptroller.errors import FactError, Infeasible, UnknownId, Unsupported
 from comptroller.facts.config import model
 from comptroller.facts.model import Model
 from comptroller.facts.reader import ids
-from comptroller.planning.candidates import Rejected, enumerate_candidates
+from comptroller.planning.candidates import Rejected, Space, enumerate_candidates
 from comptroller.planning.capacity import Load, Target
+from comptroller.planning.executor import HERE, Executor, Progress, gather
 from comptroller.planning.joint import Ground, Joint, Sizes, ways_of
 from comptroller.planning.options import Choices, choices
 from comptroller.planning.search import Goal, Search
-from comptroller.planning.space import Progress, goal_of, space_of
-from comptroller.planning.table import build_table
+from comptroller.planning.space import goal_of, space_of
+from comptroller.planning.table import Evaluate, chunks, table_of
 from comptroller.work.demand import DEFAULT_PEAK, demand_of, recorded
 from comptroller.work.evidence import Arm, Evidence
 from comptroller.work.lengths import edges_of, points
@@ -42,7 +44,9 @@ class JointProblem:
     cv: float
 
 
-def pose_joint(workload: Workload, calibration: Calibration, progress: Progress) -> JointProblem:
+def pose_joint(
+    workload: Workload, calibration: Calibration, progress: Progress, executor: Executor = HERE
+) -> JointProblem:
     """Replay what the evidence supports, and price every recorded model on devices and at its recorded price.
 
     Raises:
@@ -53,18 +57,28 @@ def pose_joint(workload: Workload, calibration: Calibration, progress: Progress)
     if quality is None:
         raise Unsupported(f"{workload.name}: no quality target")
     rejected = Rejected()
-    found = choices(quality, workload.models, records(quality, workload.seed), rejected)
+    evidence = records(quality, workload.seed)
+    found = choices(quality, workload.models, evidence, rejected, half(progress, 0), executor)
     goal = replace(goal_of(workload), quality=targets_of(quality))
     rate, cv = _arrivals(workload)
     arms = sorted({arm for option in found.options for arm in option.arms})
     bought = list(_bought(arms, found, goal, rejected)) if "api" in quality.routes else []
-    sizes, searches = {}, {}
     served = {arm: who for arm in arms if (who := _served(found.evidence.arms[arm], quality, rejected))}
-    for number, (arm, who) in enumerate(served.items() if "own" in quality.routes else ()):
-        progress(number, len(served))
-        held = _sizes(arm, found, rate, cv)
-        if held and (search := _search(who, arm, found, held, (workload, goal, calibration), rejected)):
-            sizes[arm], searches[arm] = held, search
+    sized = {arm: _sizes(arm, found, rate, cv) for arm in served if "own" in quality.routes}
+    sizes = {arm: held for arm, held in sized.items() if held}
+    offered = {
+        arm: list(enumerate_candidates(_space(served[arm], found.evidence.arms[arm], workload), rejected))
+        for arm in sizes
+    }
+    parts = {arm: chunks(candidates, sizes[arm].load) for arm, candidates in offered.items()}
+    evaluate = Evaluate(goal.targets, calibration)
+    tables = iter(gather(executor, evaluate, list(chain.from_iterable(parts.values())), half(progress, 1)))
+    searches = {}
+    for arm, candidates in offered.items():
+        evaluated = islice(tables, len(parts[arm]))
+        table = table_of(candidates, sizes[arm].load, evaluated, goal.targets, rejected)
+        if table.candidates:
+            searches[arm] = Search(table)
     ways = tuple(ways_of(found, list(searches), quality.routes, bought))
     if not ways:
         raise Infeasible(f"no recorded model can be bought or served: {rejected}")
@@ -145,33 +159,25 @@ def _sizes(arm: int, found: Choices, rate: float, cv: float) -> Sizes | None:
         return None
     outputs = np.maximum(outputs, 1.0)
     edges = edges_of(points(inputs, outputs), GRID)
-    bare = Sizes(Load(Requests(inputs, outputs), np.ones(len(inputs)), cv), (edges.input, edges.output))
+    longest = float((inputs + outputs).max())
+    bare = Sizes(
+        Load(Requests(inputs, outputs), np.ones(len(inputs)), cv), (edges.input, edges.output), longest
+    )
     keys, of, count = np.unique(bare.bucket(inputs, outputs), return_inverse=True, return_counts=True)
     means = [np.bincount(of, values, len(keys)) / count for values in (inputs, outputs)]
     return replace(bare, load=Load(Requests(*means), rate * count / count.sum(), cv))
 
 
-def _search(
-    who: Model,
-    arm: int,
-    found: Choices,
-    held: Sizes,
-    asked: tuple[Workload, Goal, Calibration],
-    rejected: Rejected,
-) -> Search | None:
-    """Every way to serve a model's calls; None where none fits."""
-    workload, goal, calibration = asked
+def _space(who: Model, arm: Arm, workload: Workload) -> Space:
+    """Every way to serve a recorded model, in the format that it was recorded in where that is known."""
     space = replace(space_of(workload), models=(who,))
-    recorded_format = found.evidence.arms[arm].format.lower()
-    if recorded_format in ids("formats"):
-        space = replace(space, formats=(recorded_format,))
-    candidates = list(enumerate_candidates(space, rejected))
-    table = build_table(candidates, held.load, goal.targets, calibration, rejected, _silent)
-    return Search(table) if table.candidates else None
+    known = arm.format.lower() in ids("formats")
+    return replace(space, formats=(arm.format.lower(),)) if known else space
 
 
-def _silent(done: int, total: int) -> None:
-    """A part of a longer work says nothing."""
+def half(progress: Progress, number: int) -> Progress:
+    """The first half of a work (0) or the second (1), told as a part of the whole."""
+    return lambda done, total: progress(number * total + done, 2 * total)
 
 
 def modelled(quality: Quality, found: Choices, shares: Mapping[int, float]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from comptroller.errors import Unsupported
 from comptroller.planning.candidates import Rejected
+from comptroller.planning.executor import HERE, Executor, Progress, gather, no_progress
 from comptroller.strategies.drive import Played
 from comptroller.strategies.protocol import Strategy
 from comptroller.strategies.replay import Checker, Replay, Service
@@ -45,9 +46,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Option:
-    """A strategy and who plays its roles (indices of arms). score: of each question.  asked: its calls."""
+    """A strategy and who plays its roles (indices of arms). score: of each question.  asked: its calls.
+
+    bound: all roles that may ask; roles: those that did.
+    """
 
     strategy: str
+    bound: Mapping[str, int]
     roles: Mapping[str, int]
     score: Floats
     asked: Asked
@@ -74,7 +79,37 @@ class Choices:
     options: tuple[Option, ...]
 
 
-def choices(quality: Quality, models: Sequence[str], evidence: Evidence, rejected: Rejected) -> Choices:
+BOUND = 4
+"""Bindings of a strategy that are played together."""
+
+
+@dataclass(frozen=True)
+class Playing:
+    """Strategies on recorded questions: indices into the evidence."""
+
+    quality: Quality
+    evidence: Evidence
+    question: Ints
+
+    def __call__(self, part: tuple[str, tuple[Mapping[str, int], ...]]) -> tuple[list[Option], Rejected]:
+        """A strategy, as spelled, at every point by each binding of its roles; and what cannot be played."""
+        strategy, rejected = parse(part[0]), Rejected()
+        found = (
+            option
+            for roles in part[1]
+            for option in _played(strategy, roles, self.quality, self.evidence, self.question, rejected)
+        )
+        return list(found), rejected
+
+
+def choices(
+    quality: Quality,
+    models: Sequence[str],
+    evidence: Evidence,
+    rejected: Rejected,
+    progress: Progress = no_progress,
+    executor: Executor = HERE,
+) -> Choices:
     """Every strategy at every point of its grid, played by every arm, or by every pair from a cheap to a dear one.
 
     models: the recorded ones that may answer; all, if none is named.
@@ -86,9 +121,10 @@ def choices(quality: Quality, models: Sequence[str], evidence: Evidence, rejecte
     question = _questions(quality, evidence)
     arms, question = _arms(models, evidence, question, rejected)
     found: list[Option] = []
-    for strategy in _strategies(quality):
-        for roles in _bindings(strategy, arms, evidence, question):
-            found += _played(strategy, roles, quality, evidence, question, rejected)
+    parts = list(_parts(quality, arms, evidence, question))
+    for options, fallen in gather(executor, Playing(quality, evidence, question), parts, progress):
+        found += options
+        rejected.merge(fallen)
     if not found:
         raise Unsupported(f"{evidence.source}: no strategy can be replayed; {rejected}")
     names_ = tuple(sorted({evidence.items[number].task for number in question}))
@@ -124,11 +160,14 @@ def _arms(
     return list(answered), question[np.all(list(answered.values()), axis=0)]
 
 
-def _strategies(quality: Quality) -> Iterator[Strategy]:
-    """As spelled, with its grid where only the name is given; by default all that the checker allows."""
-    spelled = quality.strategies or names()
-    for text in dict.fromkeys((spell(Once()), *spelled)):
-        yield parse(text)
+def _parts(
+    quality: Quality, arms: Sequence[int], evidence: Evidence, question: Ints
+) -> Iterator[tuple[str, tuple[Mapping[str, int], ...]]]:
+    """Strategies as spelled, all that ship where none is named, with some bindings of their roles each."""
+    for text in dict.fromkeys((spell(Once()), *(quality.strategies or names()))):
+        bindings = list(_bindings(parse(text), arms, evidence, question))
+        for start in range(0, len(bindings), BOUND):
+            yield text, tuple(bindings[start : start + BOUND])
 
 
 def _points(strategy: Strategy, quality: Quality) -> list[Strategy]:
@@ -185,7 +224,7 @@ def _played(
             )
             continue
         kept = {role: arm for role, arm in roles.items() if _plays(role, rows)}
-        yield Option(spell(point), kept, score, _asked([run for _, run in rows], roles))
+        yield Option(spell(point), roles, kept, score, _asked([run for _, run in rows], roles))
     for spelled, reason in missing:
         rejected.add("not supported by the evidence", f"{spelled}: {reason}")
 

@@ -15,6 +15,7 @@ from comptroller.planning.candidates import Rejected, enumerate_candidates
 from comptroller.planning.capacity import Load
 from comptroller.planning.conflict import solved
 from comptroller.planning.document import Problem, Verified, describe, document, service
+from comptroller.planning.executor import HERE, Executor, Progress, gather, no_progress
 from comptroller.planning.explain import Explanation, explain, of_joint, of_problem
 from comptroller.planning.hours_market import firm
 from comptroller.planning.hours_planner import with_hours
@@ -23,8 +24,8 @@ from comptroller.planning.joint_planner import pose_joint
 from comptroller.planning.plan import Plan
 from comptroller.planning.proof import proven
 from comptroller.planning.search import Fleet, Goal, Search
-from comptroller.planning.space import Progress, goal_of, no_progress, space_of
-from comptroller.planning.table import build_table
+from comptroller.planning.space import goal_of, space_of
+from comptroller.planning.table import Evaluate, chunks, table_of
 from comptroller.planning.verify import Rehearsal, Seen, rehearse, traces
 from comptroller.serving.jit import COMPILED
 from comptroller.work.demand import Demand, demand
@@ -41,11 +42,12 @@ def plan(
     calibration: Calibration | None = None,
     progress: Progress = no_progress,
     rehearsal: Rehearsal | None = REHEARSAL,
+    executor: Executor = HERE,
 ) -> Plan:
     """The cheapest fleet for a workload, simulated and raised until its percentiles hold.
 
     rehearsal: how it is simulated. With None, or without numba (the `sim` extra), percentiles stay those of the
-    queueing approximation, marked `unverified`.
+    queueing approximation, marked `unverified`.  executor: where choices are evaluated; the plan is the same.
 
     Raises:
         Infeasible: no choice meets the objectives; names what binds and the closest feasible value.
@@ -53,8 +55,8 @@ def plan(
     """
     known = calibration or shipped()
     if workload.quality is not None:
-        return joint_document(pose_joint(workload, known, progress))
-    problem = replace(pose(firm(workload), known, progress), workload=workload)
+        return joint_document(pose_joint(workload, known, progress, executor))
+    problem = replace(pose(firm(workload), known, progress, executor), workload=workload)
     best = solved(problem.search, problem.goal)
     if rehearsal is None or not COMPILED:
         return with_hours(document(problem, best, None), problem, known)
@@ -123,7 +125,12 @@ def shipped() -> Calibration:
     return Calibrated.shipped()
 
 
-def pose(workload: Workload, calibration: Calibration, progress: Progress = no_progress) -> Problem:
+def pose(
+    workload: Workload,
+    calibration: Calibration,
+    progress: Progress = no_progress,
+    executor: Executor = HERE,
+) -> Problem:
     """Enumerate the choices of a workload and evaluate them all.
 
     Raises:
@@ -133,7 +140,9 @@ def pose(workload: Workload, calibration: Calibration, progress: Progress = no_p
     rejected = Rejected()
     candidates = list(enumerate_candidates(space_of(workload), rejected))
     goal = goal_of(workload)
-    table = build_table(candidates, load_of(asked), goal.targets, calibration, rejected, progress)
+    load = load_of(asked)
+    found = gather(executor, Evaluate(goal.targets, calibration), chunks(candidates, load), progress)
+    table = table_of(candidates, load, found, goal.targets, rejected)
     if not table.candidates:
         raise Infeasible(f"nothing that is allowed can serve {', '.join(workload.models)}: {rejected}")
     return Problem(workload, asked, goal, Search(table), rejected)

@@ -45,7 +45,7 @@ def image(engine: str, device: Accelerator) -> str:
 
 
 def spread(engine: str, nodes: int) -> str:
-    """What the command of a replica over several nodes adds, in shell: $RANK of a node, $LEADER the first one's address.
+    """What the command of a replica over several nodes adds, in shell: $RANK of a node, $LEADER is the first's address.
 
     Raises:
         UnknownId: no file for the engine.
