@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import text
+from sqlalchemy import URL, create_engine, text
 
-from books_databases import postgres, where  # noqa: F401
+from books_databases import fresh, postgres, where  # noqa: F401
 from comptroller.books import schema
 from comptroller.books.budgets import Budget
 from comptroller.books.ledger import Ledger, Quote
@@ -201,3 +201,44 @@ def test_a_file_that_may_not_grow_is_a_full_disk(tmp_path: Path) -> None:
             int(number),
             int(number) + 1,
         }
+
+
+def test_a_connection_that_is_cut_loses_nothing(postgres: URL) -> None:  # noqa: F811
+    with Ledger.open(fresh(postgres)) as books:
+        booked(books, 2)
+        call = made(books)
+        books.reserve(call, Quote(10))
+        admin = create_engine(postgres)
+        with admin.begin() as connection:
+            others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid != pg_backend_pid()"
+            connection.execute(text(others))
+        admin.dispose()
+        with Ledger.open(
+            str(postgres.render_as_string(False))
+        ) as another:  # it finds the first one's lock free
+            assert another.recover() == 1
+        assert books.settle(done(call), Receipt(7)) == 7  # which was alive after all: a correction
+        booked(books, 2)
+        assert verify(books).faults == () and [row["kind"] for row in rows(books)].count("correction") == 1
+
+
+def test_a_writer_that_waits_too_long_says_who_holds_it_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "BUSY_S", 0.2)
+    file = str(tmp_path / "books.sqlite")
+    with Ledger.open(file) as books:
+        booked(books, 1)
+        other = sqlite3.connect(file, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerError, match="another process has written for too long"):
+            booked(books, 1)
+        other.execute("ROLLBACK")
+        booked(books, 1)
+        assert len(rows(books)) == 2 and verify(books).faults == ()
+
+
+def test_what_serving_imports_is_light() -> None:
+    code = "import sys, comptroller.books.writer, comptroller.books.keys, comptroller.facts.prices; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"numba", "scipy", "pyarrow", "matplotlib", "genai_prices"} & set(run.stdout.split())
