@@ -20,7 +20,9 @@ from comptroller.planning.explain import Explanation, explain, of_joint, of_prob
 from comptroller.planning.hours_market import firm
 from comptroller.planning.hours_planner import with_hours
 from comptroller.planning.joint_document import joint_document
-from comptroller.planning.joint_planner import pose_joint
+from comptroller.planning.joint_planner import JointProblem, pose_joint
+from comptroller.planning.joint_proof import prove_joint
+from comptroller.planning.joint_reasons import confident
 from comptroller.planning.plan import Plan
 from comptroller.planning.proof import proven
 from comptroller.planning.search import Fleet, Goal, Search
@@ -55,13 +57,21 @@ def plan(
     """
     known = calibration or shipped()
     if workload.quality is not None:
-        return joint_document(pose_joint(workload, known, progress, executor))
+        return _joint(confident(pose_joint(workload, known, progress, executor)), known, rehearsal)
     problem = replace(pose(firm(workload), known, progress, executor), workload=workload)
     best = solved(problem.search, problem.goal)
     if rehearsal is None or not COMPILED:
         return with_hours(document(problem, best, None), problem, known)
     proven, best, verified = prove(problem, best, known, rehearsal)
     return with_hours(document(proven, best, verified), proven, known)
+
+
+def _joint(problem: JointProblem, calibration: Calibration, rehearsal: Rehearsal | None) -> Plan:
+    """The plan of a quality target; what it rents is simulated where a latency objective has to hold."""
+    best = solved(problem.joint, problem.goal)
+    if rehearsal is None or not COMPILED or not problem.goal.targets or not best.fleets:
+        return joint_document(problem, best, None)
+    return joint_document(*prove_joint(problem, best, calibration, rehearsal))
 
 
 def why_not(
