@@ -1,0 +1,141 @@
+"""What `comptroller measure` runs, and what it hands to be shown and written."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape as plain
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from comptroller import __version__
+from comptroller.cli._progress import Bar
+from comptroller.errors import InputError
+from comptroller.facts.format import format_
+from comptroller.measure import kernels_run
+from comptroller.measure.kernels import Shape
+from comptroller.measure.quality import Formats, Reference, fitting, measure, reference, windows
+from comptroller.measure.quality_mix import assign, measured, sensitivities
+from comptroller.measure.quality_weights import read_decoder
+from comptroller.report import quality as report
+from comptroller.report.page import asset, document, section
+from comptroller.report.sheet import Sheet
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options of a measurement: size is (tokens, window), mixed is (probe, bits)."""
+
+    what: str
+    formats: tuple[str, ...]
+    text: Path | None
+    size: tuple[int, int]
+    mixed: tuple[str, float | None]
+    shapes: tuple[str, ...]
+    kernels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Tables, a sentence on what was measured, and what can be written."""
+
+    sheets: tuple[Sheet, ...]
+    about: str
+    picture: Callable[[], bytes] | None = None
+    calibration: Callable[[], str] | None = None
+
+    def page(self) -> str:
+        """A self-contained page of the tables."""
+        tables = "".join(
+            section(sheet.title.partition(":")[0], sheet, sheet.title.partition(": ")[2])
+            for sheet in self.sheets
+        )
+        body = f'<p class="eyebrow"><b>Comptroller</b> measured</p><p class="lede">{plain(self.about)}</p>{tables}'
+        return document("Measured", body, asset("page.js"))
+
+
+def quality(asked: Asked, words: Console) -> Found:
+    """Losses of recipes on a text; with a probe, sensitivities; with a budget, an assignment.
+
+    Raises:
+        InputError: no text, no formats, or files that cannot be read.
+    """
+    probe, bits = asked.mixed
+    if asked.text is None or not (asked.formats or probe):
+        raise InputError("measure quality: MODEL FORMAT... --text FILE, such as nvfp4 int8/int8/fp8_e4m3")
+    recipes = [Formats.of(name) for name in asked.formats]
+    if bits is not None and (not probe or any(str(one) != one.weights for one in recipes)):
+        raise InputError("--bits assigns weight formats by sensitivity: name them, and a --probe")
+    try:
+        text = asked.text.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{asked.text}: {error}") from error
+    read = read_decoder(Path(asked.what))
+    tokens = windows(read.tokens(text), asked.size[1], asked.size[0])
+    for name in filter(None, (probe, *(one.weights for one in recipes))):
+        fitting(read.decoder, name)
+    ref = reference(read.decoder, tokens, keep=bool(probe))
+    with Bar("recipes", "last recipe", words) as bar:
+        losses = list(measure(ref, recipes, bar))
+    about = (
+        f"{read.name} on {tokens.size} tokens of {asked.text.name} in windows of {tokens.shape[1]}; intervals 90 %, "
+        f"windows resampled; the reference is the file as read"
+    )
+    sheets = [report.losses(losses, read.name)] if losses else []
+    fitted = report.constant(losses)
+    sheets += [fitted] if fitted else []
+    sheets += _mixed(asked, ref, words) if probe else []
+    return Found(tuple(sheets), about, (lambda: report.picture(losses, about)) if losses else None)
+
+
+def _mixed(asked: Asked, ref: Reference, words: Console) -> list[Sheet]:
+    probe, bits = asked.mixed
+    with Bar("parts", "last part", words) as bar:
+        parts = sensitivities(ref, probe, bar)
+    if bits is None:
+        return [report.parts(parts, probe)]
+    chosen = assign(ref, parts, asked.formats, bits)
+    return [report.parts(parts, probe), report.assignment(chosen, measured(ref, chosen))]
+
+
+def kernels(asked: Asked, words: Console) -> Found:
+    """Products timed on a device and the law fitted to them.
+
+    Raises:
+        InputError: torch or the device is missing, a shape is not MxNxK, or nothing ran.
+    """
+    shapes = [_shape(text) for text in asked.shapes] or kernels_run.SHAPES
+    own = dict(kernels_run.own_kernel(spec) for spec in asked.kernels)
+    torch = kernels_run.load(asked.what)
+
+    def tell(line: str) -> None:
+        words.print(f"[yellow]not run:[/] {escape(line)}", soft_wrap=True)
+
+    with Bar("products", "last product", words):
+        timed = list(kernels_run.measure(asked.what, shapes, tell, own))
+    if not timed:
+        raise InputError(f"no kernel ran on {asked.what}")
+    size = {one.format: format_(one.format).bytes_per_element for one in timed}
+    fits = kernels_run.fits(timed, size)
+    device = kernels_run.named(asked.what, torch)
+    versions = {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "comptroller": __version__,
+    }
+    return Found(
+        (report.timings(timed, device), report.kernel_fits(fits)),
+        f"{device}: {len(timed)} products, torch {torch.__version__}",
+        calibration=lambda: kernels_run.as_toml(device, versions, fits),
+    )
+
+
+def _shape(text: str) -> Shape:
+    found = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text)
+    if not found or 0 in (sizes := tuple(map(int, found.groups()))):
+        raise InputError(f"shape {text!r}: MxNxK, three whole numbers above 0, such as 16x4096x4096")
+    return Shape(*sizes)
