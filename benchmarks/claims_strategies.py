@@ -20,15 +20,15 @@ from comptroller.costs.inference_units import (
     sleep_time_cost,
     verification_solutions,
 )
-from comptroller.strategies.allocation import allocate, separating_tokens, token_ceiling, token_floor
+from comptroller.strategies.allocation import allocate, token_ceiling, token_floor
 from comptroller.strategies.allocation import coverage as believed
-from comptroller.strategies.choosing import bins_of, compute_optimal
+from comptroller.strategies.choosing import bins_of, compute_optimal, needed_tokens
+from comptroller.strategies.choosing import predicted as predicted_chance
 from comptroller.strategies.closed import log_choose, stopped_recorded
-from comptroller.strategies.learned import text_signals
 from comptroller.strategies.replay import Replay, Service
 from comptroller.strategies.results import Results, interval, paired_difference, replayed
 from comptroller.strategies.spelling import parse
-from comptroller.strategies.training import Outcomes, cross_fitted, fit
+from comptroller.strategies.training import Outcomes, fit
 from comptroller.work.evidence import Counts, Evidence
 from comptroller.work.evidence_readers import read_evidence
 
@@ -306,16 +306,7 @@ def own() -> list[Claim]:
     replay = Replay(evidence, dict.fromkeys(("solver", "verifier", "reviser"), Service(arm)))
     asked = replay.covered(("verifier", "reviser"))
     results = {text: replayed(parse(text), replay, asked.tolist()) for text in OWN_SETTINGS}
-    rows = [text_signals(evidence.items[at].text) for at in asked]
-    known = evidence.counts()
-    told = Outcomes(
-        tuple(rows[0]),
-        np.array([list(row.values()) for row in rows]),
-        known.correct[asked, number],
-        known.n[asked, number].astype(float),
-        asked,
-    )
-    chance = cross_fitted(told, np.random.default_rng(SEED))
+    chance = predicted_chance(evidence, number, asked, np.random.default_rng(SEED))
     data = f"own evidence: {arm}, {len(asked)} questions with verdicts and revisions"
     return [
         *_against_vote(results, data),
@@ -372,9 +363,8 @@ def _ceiling(evidence: Evidence, arm: int, data: str) -> Claim:
     rows = evidence.rows
     use = (rows.arm == arm) & evidence.samples
     asked = np.unique(rows.question[use])
-    made = (rows.output_tokens + np.nan_to_num(rows.reasoning_tokens))[use].reshape(len(asked), -1)
-    needed = separating_tokens(made, (rows.score[use] >= 0.5).reshape(len(asked), -1))
-    mean, score = float(made.mean()), float(np.nanmean(rows.score[use]))
+    needed, mean = needed_tokens(evidence, arm, asked), float(rows.output_tokens[use].mean())
+    score = float(np.nanmean(rows.score[use]))
     return Claim(
         "no allocation of output tokens can exceed the token-complexity bound",
         "compression stays 3.2x to 11.2x from it (arXiv 2503.01141)",

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from comptroller.cli import main
-from comptroller.errors import InputError, Unsupported
+from comptroller.costs.inference_units import (
+    Shape,
+    attention_flops,
+    cache_bytes_read,
+    parameter_flops,
+    prefill_gamma,
+)
+from comptroller.errors import Infeasible, InputError, Unsupported
 from comptroller.report import replayed as report
 from comptroller.report.scatter import drawing
 from comptroller.report.tables import WRITERS, writer_of
@@ -124,6 +131,65 @@ def test_studies_of_nothing_are_refused():
         study(empty, strategies("once"))
 
 
+def texts(questions=60):
+    """Evidence whose texts tell how hard a question is: the odd ones are never solved by either model."""
+    evidence = drawn(4, questions=questions)
+    items = tuple(
+        item._replace(text="1234 " * 30) if at % 2 else item for at, item in enumerate(evidence.items)
+    )
+    rows = evidence.rows
+    return replace(
+        evidence, items=items, rows=replace(rows, score=np.where(rows.question % 2, 0.0, rows.score))
+    )
+
+
+def test_a_mean_is_spread_by_predicted_difficulty_and_judged_on_the_other_half():
+    found = study(
+        texts(),
+        strategies("sample_and_vote"),
+        Conditions(arms=ARMS[:1], spread=300.0),
+        grid=True,
+        over="tokens",
+    )
+    (each,) = found.spread
+    assert each.mean <= 300 * 1.15
+    assert sum(each.shares.values()) == pytest.approx(1)
+    assert set(each.shares) == {item.strategy for item in found.settings}
+    assert each.score.low <= each.score.value <= min(each.score.high, each.ceiling + 1e-9)
+    assert each.gain.value == pytest.approx(each.score.value - each.single)
+    (row,) = report.spread(found).records()
+    assert row["models"] == "small" and "sample_and_vote" in row["shares"]
+    assert json.loads(json.dumps(report.record(found)))["spread"][0]["shares"] == each.shares
+    assert "Spread by predicted difficulty" in report.page(found)
+
+
+def test_a_spread_without_texts_or_below_the_cheapest_is_refused():
+    evidence = texts()
+    bare = replace(evidence, items=tuple(item._replace(text="") for item in evidence.items))
+    with pytest.raises(Unsupported, match="difficulty is predicted from texts"):
+        study(bare, strategies("sample_and_vote"), Conditions(arms=ARMS[:1], spread=300.0), True, "tokens")
+    with pytest.raises(Infeasible, match="cheapest options cost"):
+        study(evidence, strategies("sample_and_vote"), Conditions(arms=ARMS[:1], spread=1.0), True, "tokens")
+
+
+def test_a_shape_counts_flops_cache_traffic_and_prefill_equivalents():
+    shape = Shape(1e9, 4096.0, 8192.0)
+    found = study(drawn(), strategies("once"), Conditions(arms=ARMS[:1], shape=shape))
+    (once,) = found.settings
+    tokens = once.results.cost.tokens
+    made = np.asarray(tokens.output + tokens.reasoning)
+    read = cache_bytes_read(shape, np.asarray(tokens.input), made)
+    flops = parameter_flops(1e9, np.asarray(tokens.input) + made) + attention_flops(shape, tokens.input, made)
+    assert once.amount("flops") == pytest.approx(flops.mean())
+    assert once.amount("eflops") == pytest.approx((flops + 562.5 * read).mean())
+    assert once.prefill_equivalents == pytest.approx(
+        (tokens.input + prefill_gamma(shape, 562.5) * read / 4096).mean()
+    )
+    assert report.record(found)["settings"][0]["prefill_token_equivalents"] == pytest.approx(
+        once.prefill_equivalents, rel=1e-4
+    )
+
+
 @pytest.fixture(scope="module")
 def shown():
     return study(
@@ -222,6 +288,19 @@ def test_the_command_writes_json_and_files(recorded, tmp_path, capsys):
     assert all(path.stat().st_size > 100 for path in files)
 
 
+def test_a_price_may_be_that_of_a_service_on_a_day(recorded, capsys):
+    pytest.importorskip("genai_prices")
+    words = ("once", "--evidence", recorded, "--model", "small", "--json", "--shape", "llama_3_1_8b")
+    assert command(*words, "--price", "openai/gpt-4o-mini@2026-01-01") == 0
+    told = json.loads(capsys.readouterr().out)
+    (once,) = told["settings"]
+    assert any(note.startswith("price of openai/gpt-4o-mini on 2026-01-01") for note in told["notes"])
+    assert command(*words, "--price", "0.15,0.6") == 0
+    assert json.loads(capsys.readouterr().out)["settings"][0]["usd"] == pytest.approx(once["usd"])
+    assert once["eflops"] > once["flops"] > 0
+    assert command(*words, "--price", "openai/none@2026-01-01") == 2
+
+
 def test_a_budget_in_joules_needs_joules_per_token(recorded, capsys):
     words = ("sample_and_vote(n=4)", "--evidence", recorded, "--budget", "20 j", "--json")
     assert command(*words) == 2
@@ -264,6 +343,9 @@ def test_the_same_command_prints_the_same_bytes(recorded, capsys):
         (("once", "--checker", "2,0"), "rates must lie"),
         (("once", "--pace", "a,b,c"), "write 3 numbers"),
         (("once", "--over", "luck"), "one of usd"),
+        (("once", "--shape", "lama_3_1_8b"), "nearest: llama_3_1_8b"),
+        (("once", "--price", "openai/gpt-4o-mini@soon"), "write the date as"),
+        (("once", "--spread", "300"), "difficulty is predicted from texts"),
         (("once", "--table", "x.doc"), "ends in one of"),
     ],
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json as documents
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
+from math import nan
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +15,10 @@ import typer
 from rich.markup import escape
 
 from comptroller.cli._output import check, write_all
-from comptroller.costs.inference_units import TokenPrice
+from comptroller.costs.inference_units import Shape, TokenPrice
 from comptroller.errors import InputError
+from comptroller.facts.config import model as model_of
+from comptroller.facts.prices import PriceBook
 from comptroller.report import replayed
 from comptroller.report.routed import routed
 from comptroller.report.scatter import drawing
@@ -31,6 +35,26 @@ from comptroller.work.evidence_readers import read_evidence
 File = Path | None
 DEFAULT_SAMPLES = 100
 """Samples drawn of each question where only counts are recorded."""
+
+Rates = Annotated[str, typer.Option(help="The modelled checker's true and false positive rate.")]
+Prices = Annotated[
+    str,
+    typer.Option(
+        help="Dollars per million tokens, 'input,output'; or of a PROVIDER/MODEL, at a date with @2026-02-28.",
+        show_default=False,
+    ),
+]
+Joules = Annotated[str, typer.Option(help="Joules per token, as 'input,output'.", show_default=False)]
+Shaped = Annotated[
+    str, typer.Option(help="Count FLOPs and cache traffic as of this model.", show_default=False)
+]
+Spreading = Annotated[
+    float, typer.Option(help="Spread this mean of --over by predicted difficulty.", show_default=False)
+]
+Paced = Annotated[
+    str,
+    typer.Option(help="Seconds, as 'to the first token,per prompt token,per token'.", show_default=False),
+]
 
 
 def run(
@@ -60,19 +84,12 @@ def run(
     over: Annotated[
         str, typer.Option(help="The frontier is over " + ", ".join(AMOUNTS) + ".", show_default=False)
     ] = "",
-    checker: Annotated[
-        str, typer.Option(help="The modelled checker's true and false positive rate.")
-    ] = "1.0,0.0",
-    price: Annotated[
-        str, typer.Option(help="Dollars per million tokens, as 'input,output'.", show_default=False)
-    ] = "",
-    joules: Annotated[
-        str, typer.Option(help="Joules per token, as 'input,output'.", show_default=False)
-    ] = "",
-    pace: Annotated[
-        str,
-        typer.Option(help="Seconds, as 'to the first token,per prompt token,per token'.", show_default=False),
-    ] = "",
+    checker: Rates = "1.0,0.0",
+    price: Prices = "",
+    joules: Joules = "",
+    shape: Shaped = "",
+    spread: Spreading = nan,
+    pace: Paced = "",
     samples: Annotated[
         int, typer.Option(help="Samples drawn per question where only counts are recorded.", min=1)
     ] = DEFAULT_SAMPLES,
@@ -104,6 +121,8 @@ def run(
         tasks=tuple(task or ()),
         deal=deal,
         seed=seed,
+        shape=Shape.of(model_of(shape)) if shape else None,
+        spread=spread,
     )
     found = study(records, strategies, conditions, frontier, over)
     _write(found, {"png": png, "html": html, "table": table}, as_table)
@@ -129,7 +148,12 @@ def _print(found: Study) -> None:
     to.print(f"[dim]{escape(replayed.setting(found))}[/]\n", soft_wrap=True)
     whole = replayed.settings(found)
     fits = to.width >= replayed.WHOLE_WIDTH
-    print_sheet(whole if fits else whole.without("calls", "truncated", "unanswered"), to, titled=False)
+    print_sheet(
+        whole if fits else whole.without("calls", "truncated", "unanswered", "flops", "prefill_equivalents"),
+        to,
+        titled=False,
+    )
+    print_sheet(replayed.spread(found), to)
     for each in found.routed:
         print_sheet(routed(each), to)
     print_sheet(replayed.missing(found), to)
@@ -172,12 +196,31 @@ def _arms(evidence: Evidence, names: list[str]) -> tuple[Arm, ...]:
 def _declared(checker: str, price: str, joules: str, pace: str) -> Conditions:
     """The conditions that are declared, not recorded."""
     tpr, fpr = _numbers("checker", checker, 2)
+    usd, told = _price(price) if price else (None, ())
     return Conditions(
         checker=Checker(tpr, fpr),
         pace=Pace(*_numbers("pace", pace, 3)) if pace else None,
-        price=TokenPrice(*(usd / 1e6 for usd in _numbers("price", price, 2))) if price else None,
+        price=usd,
         joules=TokenPrice(*_numbers("joules", joules, 2)) if joules else None,
+        told=told,
     )
+
+
+def _price(text: str) -> tuple[TokenPrice, tuple[str, ...]]:
+    """The price per token that is written, or that a service had on a day; and what to say of it."""
+    if "/" not in text:
+        return TokenPrice(*(usd / 1e6 for usd in _numbers("price", text, 2))), ()
+    service, _, day = text.partition("@")
+    try:
+        at = datetime.fromisoformat(day).replace(tzinfo=UTC) if day else datetime.now(UTC)
+    except ValueError:
+        raise InputError(f"--price {text!r}: write the date as provider/model@2026-02-28") from None
+    price = PriceBook.read().price(service, at)
+    sold = (
+        float(price.rate(unit, 0)) * 1e-12 for unit in ("input_tokens", "output_tokens", "cache_read_tokens")
+    )
+    since = f" since {price.since}" if price.since else ""
+    return TokenPrice(*sold), (f"price of {service} on {at:%Y-%m-%d}{since}, {price.source}",)
 
 
 def _numbers(name: str, text: str, count: int) -> list[float]:

@@ -15,13 +15,17 @@ from comptroller.report.routed import HINT as ROUTING
 from comptroller.report.routed import routed
 from comptroller.report.scatter import Point, scatter
 from comptroller.report.sheet import Cell, Column, Sheet, right
-from comptroller.strategies.study import AMOUNTS, Estimate, Setting, Study
+from comptroller.strategies.choosing import Spread
+from comptroller.strategies.results import Estimate
+from comptroller.strategies.study import AMOUNTS, Setting, Study
 
 AMOUNT_NAMES: Mapping[str, str] = {
     "usd": "dollars per question",
     "j": "joules per question",
     "tokens": "tokens per question",
     "elapsed_s": "seconds per question",
+    "flops": "FLOPs per question",
+    "eflops": "eFLOPs per question",
     "strong_calls": "calls of the strong model per question",
     "calls": "calls per question",
 }
@@ -97,6 +101,9 @@ def settings(study: Study) -> Sheet:
         right("usd_per_solved", "$/solved"),
         right("j", "J/question"),
         right("elapsed_s", "time"),
+        right("flops", "FLOPs"),
+        right("eflops", "eFLOPs"),
+        right("prefill_equivalents", "PTE"),
         right("strong_calls", "strong calls"),
         right("truncated", "truncated"),
         right("unanswered", "no answer"),
@@ -140,11 +147,46 @@ def _row(item: Setting, who: str, front: bool) -> tuple[Cell, ...]:
         "–" if isnan(per_solved) else dollars(per_solved),
         _amount("j", item),
         _amount("elapsed_s", item),
-        "–" if isnan(item.amount("strong_calls")) else number(item.amount("strong_calls")),
+        *(_figure(item.amount(name), 1e12) for name in ("flops", "eflops")),
+        _figure(item.prefill_equivalents),
+        _figure(item.amount("strong_calls")),
         _share(item, "truncated"),
         _share(item, "unanswered"),
         "frontier" if front else "baseline" if item.baseline else "",
     )
+
+
+def _figure(value: float, unit: float = 1.0) -> str:
+    """A number, in millions of millions if the unit is; a dash where it is unknown."""
+    return "–" if isnan(value) else number(value / unit) + (" T" if unit > 1 else "")
+
+
+def spread(study: Study) -> Sheet:
+    """A mean amount spread by predicted difficulty: what it solves, and the one setting that it is held against."""
+    columns = (
+        Column("models", "model"),
+        right("mean", f"{study.over.replace('_', ' ')}/question"),
+        right("score", "% solved [95 %]"),
+        right("single", "one setting"),
+        right("gain", "gain [95 %]"),
+        right("shadow_price", "points/unit"),
+        right("ceiling", "ceiling"),
+        Column("shares", "spread over"),
+    )
+    rows = tuple(
+        (
+            each.models,
+            number(each.mean),
+            _with_range(each.score),
+            f"{each.single:.1%}",
+            _with_range(each.gain, "+"),
+            number(100 * each.shadow_price),
+            "–" if isnan(each.ceiling) else f"{each.ceiling:.1%}",
+            ", ".join(f"{name} {share:.0%}" for name, share in each.shares.items() if share),
+        )
+        for each in study.spread
+    )
+    return Sheet("Spread by predicted difficulty, judged on questions that had no say", columns, rows)
 
 
 def missing(study: Study) -> Sheet:
@@ -168,6 +210,7 @@ def record(study: Study) -> dict[str, Any]:
         "source": study.source,
         "over": study.over,
         "settings": [_record(item) | {"frontier": id(item) in front} for item in study.settings],
+        "spread": [_spread_record(each) for each in study.spread],
         "routers": [curve for each in study.routed for curve in routed(each).records()],
         "missing": [{"strategy": name, "reason": reason} for name, reason in study.missing],
         "notes": list(study.notes),
@@ -175,7 +218,7 @@ def record(study: Study) -> dict[str, Any]:
 
 
 def _record(item: Setting) -> dict[str, Any]:
-    means = (*AMOUNTS, "input_tokens", "output_tokens", "reasoning_tokens", "flops", "bytes")
+    means = (*AMOUNTS, "input_tokens", "output_tokens", "reasoning_tokens", "bytes")
     shares = ("truncated", "lost", "unanswered", "expired")
     found: dict[str, Any] = {
         "strategy": item.strategy,
@@ -190,8 +233,17 @@ def _record(item: Setting) -> dict[str, Any]:
     ):
         found[name] = {end: _known(getattr(estimate, end)) for end in ("value", "low", "high")}
     found |= {name: _known(item.amount(name)) for name in (*means, *shares)}
+    found["prefill_token_equivalents"] = _known(item.prefill_equivalents)
     found["j_per_solved"] = _known(item.results.per_solved("j"))
     return found | {"elasticity": _known(item.elasticity)}
+
+
+def _spread_record(each: Spread) -> dict[str, Any]:
+    found: dict[str, Any] = {"models": each.models, "shares": dict(each.shares)}
+    found |= {name: _known(getattr(each, name)) for name in ("mean", "single", "shadow_price", "ceiling")}
+    for name, estimate in (("score", each.score), ("gain", each.gain)):
+        found[name] = {end: _known(getattr(estimate, end)) for end in ("value", "low", "high")}
+    return found
 
 
 def _known(value: float) -> float | None:
@@ -231,6 +283,7 @@ def page(study: Study) -> str:
         f'<p class="eyebrow"><b>Comptroller</b> replay of {escape(study.source)}</p>'
         f'<h1>{escape(headline(study))}</h1><p class="lede">{escape(setting(study))}</p>'
         f"{chart}{section('Strategies', settings(study), 'The cheapest first, per question; one answer beside all.')}"
+        f"{section('Spread by predicted difficulty', spread(study), 'Judged on questions that had no say in it.')}"
         f"{''.join(section(sheet.title, sheet, ROUTING) for sheet in map(routed, study.routed))}"
         f"{section('Not supported by this evidence', missing(study), 'Left out, never guessed.')}"
         f"<footer>{notes}</footer>"

@@ -7,15 +7,18 @@ other half, which had no say in it; then the halves change places.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import InputError
-from comptroller.strategies.allocation import allocate
-from comptroller.strategies.results import Results
+from comptroller.errors import InputError, Unsupported
+from comptroller.strategies.allocation import allocate, separating_tokens, token_ceiling
+from comptroller.strategies.learned import text_signals
+from comptroller.strategies.results import Estimate, Results, estimate
+from comptroller.strategies.training import Outcomes, cross_fitted
+from comptroller.work.evidence import Evidence
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -40,6 +43,24 @@ class Choice:
     single_score: Floats
     single_cost: Floats
     shadow_price: float
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean amount spread over settings by predicted difficulty, on questions that had no say in the choice.
+
+    single: score of the one setting chosen likewise.  gain: over it.  shadow_price: score that a unit more per question
+    buys.  ceiling: what no split of the same output tokens can exceed.  shares: of the questions, by setting.
+    """
+
+    models: str
+    mean: float
+    score: Estimate
+    single: float
+    gain: Estimate
+    shadow_price: float
+    ceiling: float
+    shares: Mapping[str, float]
 
 
 def bins_of(chance: Floats, count: int = BINS) -> Ints:
@@ -97,6 +118,73 @@ def compute_optimal(
         cost[rows, single],
         float(np.mean(prices)),
     )
+
+
+def predicted(evidence: Evidence, arm: int, questions: Ints, rng: np.random.Generator) -> Floats:
+    """The chance that an arm solves each question, from the text alone, by a part that was trained without it.
+
+    Raises:
+        Unsupported: no texts, or no scored samples of a question.
+    """
+    known, rows = evidence.counts(), [text_signals(evidence.items[at].text) for at in questions]
+    n = known.n[questions, arm].astype(float)
+    if not any(evidence.items[at].text for at in questions) or not n.all():
+        raise Unsupported(
+            f"{evidence.source}: difficulty is predicted from texts and scored samples of questions"
+        )
+    table = np.array([list(row.values()) for row in rows])
+    return cross_fitted(Outcomes(tuple(rows[0]), table, known.correct[questions, arm], n, questions), rng)
+
+
+def spread(
+    evidence: Evidence, solver: str, settings: Sequence[Results], mean: tuple[float, str], seed: int = 0
+) -> Spread:
+    """A mean amount, `mean` of a column, spread over the settings of a solver by difficulty predicted from the text.
+
+    Raises:
+        Unsupported: difficulty cannot be predicted.  InputError, Infeasible: as `compute_optimal`.
+    """
+    rng, questions = np.random.default_rng(seed), settings[0].question
+    arm = [str(each) for each in evidence.arms].index(solver)
+    found = compute_optimal(settings, predicted(evidence, arm, questions, rng), mean[0], rng, mean[1])
+    made = np.stack([one.column("output_tokens") for one in settings], axis=1)
+    mean_made = float(made[np.arange(len(questions)), found.setting].mean())
+    return Spread(
+        models=solver,
+        mean=float(found.cost.mean()),
+        score=estimate(found.score, rng),
+        single=float(found.single_score.mean()),
+        gain=estimate(found.score - found.single_score, rng),
+        shadow_price=found.shadow_price,
+        ceiling=_ceiling(evidence, arm, questions, mean_made),
+        shares={one.strategy: float((found.setting == at).mean()) for at, one in enumerate(settings)},
+    )
+
+
+def needed_tokens(evidence: Evidence, arm: int, questions: Ints) -> Floats:
+    """Output tokens that each question needs, by the samples of an arm (token complexity, arXiv 2503.01141).
+
+    Raises:
+        Unsupported: questions have different numbers of samples, or lengths or scores are not recorded.
+    """
+    rows = evidence.rows
+    use = np.flatnonzero((rows.arm == arm) & evidence.samples & np.isin(rows.question, questions))
+    made = (rows.output_tokens + np.nan_to_num(rows.reasoning_tokens))[use]
+    counts = np.bincount(rows.question[use], minlength=len(evidence.items))[questions]
+    if len(set(counts.tolist())) != 1 or not counts[0] or np.isnan(made + rows.score[use]).any():
+        raise Unsupported(
+            f"{evidence.source}: token complexity needs as many scored samples of every question"
+        )
+    shape = (len(questions), int(counts[0]))
+    return separating_tokens(made.reshape(shape), (rows.score[use] >= 0.5).reshape(shape))
+
+
+def _ceiling(evidence: Evidence, arm: int, questions: Ints, output_tokens: float) -> float:
+    """The share of questions that no split of a mean of output tokens can exceed; NaN where it is not known."""
+    try:
+        return float(token_ceiling(needed_tokens(evidence, arm, questions), [output_tokens])[0])
+    except Unsupported:
+        return float("nan")
 
 
 def _halves(bins: Ints, rng: np.random.Generator) -> Ints:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.inference_units import per_solved
+from comptroller.costs.inference_units import KINETICS_INTENSITY, per_solved
 from comptroller.errors import InputError, Unsupported
 from comptroller.quantities import Cost, Tokens
 from comptroller.strategies.drive import Drive, Played, play
@@ -47,7 +47,8 @@ class Results:
     strong_calls: Floats
 
     def column(self, name: str) -> Floats:
-        """A column of itself or of the cost, by name; `tokens` are all, `output` with reasoning.
+        """A column of itself or of the cost, by name; `tokens` are all, `output` with reasoning;
+        `eflops` count the cache bytes read at the intensity of Kinetics, and the prompt's FLOPs, which it leaves out.
 
         Raises:
             InputError: there is no such column.
@@ -58,6 +59,7 @@ class Results:
             "input_tokens": tokens.input + tokens.cached + tokens.cache_write,
             "output_tokens": tokens.output + tokens.reasoning,
             "reasoning_tokens": tokens.reasoning,
+            "eflops": self.cost.flops + KINETICS_INTENSITY * self.cost.bytes,
         }
         named |= {item: getattr(self.cost, item) for item in ("usd", "j", "flops", "bytes", "gco2e")}
         named |= {item: getattr(self, item) for item in COLUMNS}
@@ -251,6 +253,15 @@ def _root(reply: Reply) -> object:
     return ask
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value over questions and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 Statistic = Callable[[Mapping[str, Floats]], Floats]
 """From resampled sums of columns to what is wanted of them."""
 
@@ -276,6 +287,11 @@ def interval(
     values = np.sort(statistic(dict(zip(columns, means.T, strict=True))))
     low, high = (values[round(share * (DRAWS - 1))] for share in ((1 - level) / 2, (1 + level) / 2))
     return float(low), float(high)
+
+
+def estimate(values: Floats, rng: np.random.Generator) -> Estimate:
+    """The mean over questions with its interval."""
+    return Estimate(float(values.mean()), *interval({"of": values}, lambda mean: mean["of"], rng))
 
 
 def mean_interval(results: Results, name: str, rng: np.random.Generator) -> tuple[float, float]:

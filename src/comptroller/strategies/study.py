@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from math import isnan, nan
 
 import numpy as np
 
-from comptroller.costs.inference_units import TokenPrice, elasticity
+from comptroller.costs.inference_units import KINETICS_INTENSITY, Shape, TokenPrice, elasticity
 from comptroller.errors import InputError, Unsupported
+from comptroller.strategies.choosing import Spread, spread
 from comptroller.strategies.learned import learned
 from comptroller.strategies.learned import names as trained
 from comptroller.strategies.protocol import UNLIMITED, Budget, Strategy
 from comptroller.strategies.replay import Checker, Pace, Replay, Service
 from comptroller.strategies.results import (
+    Estimate,
     Results,
     gather,
     grid_runs,
@@ -38,7 +41,7 @@ from comptroller.strategies.spelling import parse, settings, spell
 from comptroller.work.evidence import Arm, Evidence
 from comptroller.work.laws.caps import caps, flag_truncated
 
-AMOUNTS = ("usd", "j", "tokens", "elapsed_s", "strong_calls", "calls")
+AMOUNTS = ("usd", "j", "tokens", "elapsed_s", "flops", "eflops", "strong_calls", "calls")
 """What a frontier may be drawn over, the first that is known by default."""
 
 SOLVERS = ("solver", "verifier", "reviser")
@@ -50,9 +53,10 @@ class Conditions:
     """How to replay.
 
     roles: role -> arm, for strategies of several models; empty: each of `arms` (all, if empty) by itself plays all
-    roles.  checker: the modelled checker, with its error rates.  pace, price, joules: of all services,
-    instead of the record.  tasks: only questions of these.  deal: seed of the order in which samples are dealt, None
-    as recorded.  seed: of resampling.
+    roles.  checker: the modelled checker, with its error rates.  pace, price, joules: of all services, instead of the
+    record.  shape: of all models, for FLOPs and cache bytes.  spread: a mean amount per question to spread over the
+    settings by predicted difficulty.  told: what to say of the conditions.  tasks: only questions of these.  deal:
+    seed of the order in which samples are dealt, None as recorded.  seed: of resampling.
     """
 
     roles: Mapping[str, Arm] = field(default_factory=dict)
@@ -61,26 +65,21 @@ class Conditions:
     pace: Pace | None = None
     price: TokenPrice | None = None
     joules: TokenPrice | None = None
+    shape: Shape | None = None
+    spread: float = nan
+    told: tuple[str, ...] = ()
     budget: Budget = UNLIMITED
     tasks: tuple[str, ...] = ()
     deal: int | None = None
     seed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A value over questions and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 @dataclass(frozen=True)
 class Setting:
     """One strategy under one binding. gain: of the score over the baseline, on the same questions.
 
-    models: role -> model.  elasticity: relative gain of score for a relative gain of tokens.
+    models: role -> model.  elasticity: relative gain of score for a relative gain of tokens.  solver: the model that
+    plays it.  prefill_equivalents: tokens (arXiv 2604.05404), at the intensity of Kinetics.
     """
 
     strategy: str
@@ -91,6 +90,8 @@ class Setting:
     usd_per_solved: Estimate
     elasticity: float
     baseline: bool
+    solver: str = ""
+    prefill_equivalents: float = nan
 
     @property
     def who(self) -> str:
@@ -112,6 +113,7 @@ class Study:
     notes: tuple[str, ...]
     over: str = "tokens"
     routed: tuple[Routed, ...] = ()
+    spread: tuple[Spread, ...] = ()
 
     def frontier(self) -> tuple[Setting, ...]:
         """The settings that none beats in both score and amount, from the cheapest on; among those on the most
@@ -163,14 +165,27 @@ def study(
         ]
         raise Unsupported("; ".join(reasons[:3]))
     known = [name for name in AMOUNTS if not any(isnan(item.amount(name)) for item in found)]
+    amount = over or known[0]
+    groups = [tuple(group) for _, group in groupby(found, key=lambda item: item.solver)]
     return Study(
         source=evidence.source,
         settings=tuple(found),
         missing=tuple(dict.fromkeys(missing)),
         notes=(*said, *_notes(evidence, conditions, found)),
-        over=over or known[0],
+        over=amount,
         routed=tuple(
             each for replay, chosen in on.items() for each in _routed(replay, strategies, sorted(chosen))
+        ),
+        spread=tuple(
+            spread(
+                evidence,
+                group[0].solver,
+                [item.results for item in group],
+                (conditions.spread, amount),
+                conditions.seed,
+            )
+            for group in groups
+            if not isnan(conditions.spread)
         ),
     )
 
@@ -206,7 +221,7 @@ def _questions(evidence: Evidence, tasks: tuple[str, ...]) -> list[bool]:
 
 def _replays(evidence: Evidence, conditions: Conditions) -> list[Replay]:
     def service(arm: Arm) -> Service:
-        return Service(arm, conditions.pace, conditions.price, conditions.joules)
+        return Service(arm, conditions.pace, conditions.price, conditions.joules, conditions.shape)
 
     if conditions.roles:
         roles = {role: service(arm) for role, arm in conditions.roles.items()}
@@ -255,7 +270,9 @@ def _family(
             results.setdefault(one.strategy, one)
     # every setting sees the same resamples of the questions, whatever else is in the study
     seeds = [np.random.default_rng(conditions.seed) for _ in results]
-    return [_setting(replay, *pair, base) for pair in zip(results.values(), seeds, strict=True)], missing
+    return [
+        _setting(replay, *pair, base, conditions.shape) for pair in zip(results.values(), seeds, strict=True)
+    ], missing
 
 
 def _points(
@@ -284,7 +301,9 @@ def _tried(
         return None
 
 
-def _setting(replay: Replay, one: Results, rng: np.random.Generator, base: Results | None) -> Setting:
+def _setting(
+    replay: Replay, one: Results, rng: np.random.Generator, base: Results | None, shape: Shape | None
+) -> Setting:
     gain = Estimate(nan, nan, nan)
     responds = nan
     if base is not None and base is not one:
@@ -303,11 +322,18 @@ def _setting(replay: Replay, one: Results, rng: np.random.Generator, base: Resul
         usd_per_solved=Estimate(one.per_solved("usd"), *per_solved_interval(one, "usd", rng)),
         elasticity=responds,
         baseline=one is base,
+        solver=models["solver"],
+        prefill_equivalents=nan if shape is None else _prefill_equivalents(one, shape),
     )
 
 
+def _prefill_equivalents(one: Results, shape: Shape) -> float:
+    """Tokens read, and the cache traffic of those generated as tokens: gamma L D summed, exact within a reply."""
+    return one.mean("input_tokens") + KINETICS_INTENSITY * one.mean("bytes") / (2 * shape.params)
+
+
 def _notes(evidence: Evidence, conditions: Conditions, found: Sequence[Setting]) -> list[str]:
-    notes = []
+    notes = list(conditions.told)
     checker = conditions.checker
     if any("stop_on_success" in item.strategy or "repair" in item.strategy for item in found):
         notes.append(
