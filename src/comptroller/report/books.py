@@ -27,6 +27,11 @@ def _per(amount: float, count: float) -> float | None:
     return None if isnan(count) or count <= 0 else amount / count
 
 
+def _per_solved(amount: float, item: Totals) -> float | None:
+    """An amount per solved request; requests without a score are taken to be like those with one."""
+    return _per(amount * item.scored / max(item.requests, 1), item.solved)
+
+
 def spend(found: Sequence[Totals], by: Sequence[str]) -> Sheet:
     """Dollars, tokens by kind, FLOPs, joules and grams of groups, per request and per solved request."""
     columns = (
@@ -85,10 +90,10 @@ def _spent(item: Totals) -> tuple[Cell, ...]:
         item.usd,
         int(item["unpriced"]),
         _per(item.usd, item.requests),
-        _per(item.usd, item.solved),
+        _per_solved(item.usd, item),
         *(int(item[name]) for name in kinds),
         *energy,
-        _per(item["j"], item.solved) if measured else None,
+        _per_solved(item["j"], item) if measured else None,
         item["gco2e"] if measured else None,
         source(item),
     )
@@ -121,7 +126,7 @@ def success(found: Sequence[Totals], by: Sequence[str]) -> Sheet:
             _per(100 * item.solved, item.scored),
             item.usd,
             _per(item.usd, item.requests),
-            _per(item.usd * item.scored / max(item.requests, 1), item.solved),
+            _per_solved(item.usd, item),
         )
         for item in found
     )
