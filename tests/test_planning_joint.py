@@ -16,13 +16,16 @@ from scipy.optimize import linprog
 from comptroller.errors import FactError, Infeasible, InputError, Unsupported
 from comptroller.planning.joint import Joint
 from comptroller.planning.joint_planner import JointProblem, pose_joint
+from comptroller.planning.joint_proof import Asked, prove_joint
 from comptroller.planning.joint_reasons import held_out, usd_per_h
 from comptroller.planning.plan import Plan, load_plan
 from comptroller.planning.planner import plan, shipped
 from comptroller.planning.space import no_progress
+from comptroller.planning.verify import Rehearsal
 from comptroller.work.workload import load, parse
 from strategy_evidence import drawn
 
+FEW = Rehearsal(draws=3)
 EXAMPLE = Path(__file__).parents[1] / "examples" / "quality.toml"
 
 
@@ -182,6 +185,42 @@ def test_the_document_adds_up_and_survives_its_file(recorded: Path, tmp_path: Pa
 @cache
 def planned(recorded: Path) -> Plan:
     return plan(parse(workload(recorded)))
+
+
+OBJECTIVES = {
+    "ttft": {"p": 95.0, "max": 300.0, "unit": "ms"},
+    "tpot": {"p": 95.0, "max": 20.0, "unit": "ms"},
+    "e2e": {"p": 95.0, "max": 30.0, "unit": "s"},
+}
+
+
+def timely(recorded: Path) -> dict[str, Any]:
+    return {**workload(recorded, quality={"routes": ["own"]}, objectives=OBJECTIVES), "rate_per_s": 2.0}
+
+
+def test_latency_is_simulated_with_the_calls_of_the_strategies(recorded: Path) -> None:
+    found = plan(parse(timely(recorded)), rehearsal=FEW)
+    assert found.verification is not None and found.verification.rounds[-1].holds
+    assert {each.quantity for each in found.latency} == {"ttft_s", "tpot_s", "e2e_s"}
+    for each in found.latency:
+        assert each.status == "simulated" and each.predicted_s.value <= each.most_s
+    assert found.totals.usd_per_h.value == pytest.approx(
+        found.verification.steady_usd_per_h + found.verification.added_usd_per_h, rel=1e-4
+    )
+
+
+def test_the_objectives_hold_on_draws_that_were_not_seen(recorded: Path) -> None:
+    problem = posed(timely(recorded))
+    best = problem.joint.solve(problem.goal)
+    proven, held, _ = prove_joint(problem, best, shipped(), FEW)
+    unseen = Asked(proven, held, shipped(), replace(FEW, seed=7)).seen(held, proven.goal)
+    assert all(each.mean_s <= each.target.most_s for each in unseen)
+
+
+def test_an_api_without_recorded_latency_cannot_keep_an_objective(recorded: Path) -> None:
+    problem = posed(workload(recorded, objectives=OBJECTIVES))
+    assert {route for way in problem.joint.ground.ways for route in way.routes.values()} == {"own"}
+    assert "is not recorded" in problem.rejected.example["API latency"]
 
 
 def test_only_what_may_be_used_is_used(recorded: Path) -> None:

@@ -18,7 +18,7 @@ from comptroller.planning.joint_services import Served, served
 from comptroller.planning.plan import Service
 from comptroller.planning.proof import Proof, proven
 from comptroller.planning.search import Goal
-from comptroller.planning.verify import MOST, WARM_UP, Rehearsal, Seen, bounded, quantile, shuffled
+from comptroller.planning.verify import MOST, SPAN_S, WARM_UP, Rehearsal, Seen, bounded, quantile, shuffled
 from comptroller.serving.state import State
 from comptroller.serving.world import ELSEWHERE, Place, Play, Solved, Thinking, solve
 from comptroller.strategies.replay import Checker, Pace, Replay
@@ -31,11 +31,11 @@ from comptroller.work.workload import Peak
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-FEWEST = 500
-"""Questions of a draw at least."""
+FEWEST, ENOUGH = 1_000, 6_000
+"""Questions of ten minutes of arrivals, within these bounds."""
 
 RESIDENCES = 6.0
-"""A draw lasts so many times as long as a call does: the fleet fills, and then has to hold."""
+"""A draw lasts at least so many times as long as a call does: the fleet fills, and then has to hold."""
 
 AT_ONCE = Pace(0.0, 0.0, 0.0)
 """An API whose latency is not recorded; no latency objective is judged by it."""
@@ -96,7 +96,8 @@ class Asked:
             drawn = shuffled(whole, (workload.peak or Peak()).window_s, rng) if number else whole
             return np.sort(drawn.arrival_s - drawn.arrival_s[0])[:MOST]
         residence_s = max(each.residence_s for each in served(self._problem, best).values())
-        count = int(np.clip(rate * RESIDENCES * residence_s, FEWEST, MOST))
+        usual = float(np.clip(rate * SPAN_S, FEWEST, ENOUGH))
+        count = int(min(max(usual, rate * RESIDENCES * residence_s), MOST))
         return gamma_arrivals(rate, self._problem.cv, count, rng)
 
     def _played(self, fleet: Solution, held: Mapping[int, Served], arrival_s: Floats, draw: int) -> Solved:
