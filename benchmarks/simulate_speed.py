@@ -19,11 +19,7 @@ import numpy as np
 import served
 from comptroller.serving.engine import Engine, Job, simulate
 from comptroller.serving.fleet import Fleet
-from comptroller.serving.world import Play, Thinking, solve
-from comptroller.strategies.replay import Replay, Service
-from comptroller.strategies.spelling import parse
 from comptroller.work.call import Calls
-from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.trace import Trace
 from record import table, write
 
@@ -86,6 +82,12 @@ def created(fleet: Fleet) -> int:
 
 def thought(fleet: Fleet) -> int:
     """Calls of a strategy: recorded questions, five samples each, every reply read, booked and voted over."""
+    # Imported here, or the memory of the large run would count them.
+    from comptroller.serving.world import Play, Thinking, solve  # noqa: PLC0415
+    from comptroller.strategies.replay import Replay, Service  # noqa: PLC0415
+    from comptroller.strategies.spelling import parse  # noqa: PLC0415
+    from comptroller.work.evidence_readers import read_evidence  # noqa: PLC0415
+
     records = read_evidence("own")
     replay = Replay(records, {"solver": Service(records.arms[0])})
     question = np.resize(replay.covered(), QUESTIONS)

@@ -152,8 +152,7 @@ class Twin:
         """Let the next thing happen; whether there was one that may."""
         found = [(*group.at, group.id) for group in self.groups if group.at]
         arrival = (self._timed[0][0], ARRIVE, self._timed[0][1]) if self._timed else None
-        events = found + ([arrival] if arrival else [])
-        event = min(events, default=None)
+        event = min(found + ([arrival] if arrival else []), default=None)
         if self._ended and (event is None or event[:2] > self._ended_at):
             return False
         if event and self._observe(min(event[:2], (until, ARRIVE))):
@@ -239,9 +238,11 @@ class Twin:
                 self._poke_peer(rank)
         group.since = self.now
         group.at = (self.now + max(lengths), END) if max(lengths) else None
-        for sender in [] if group.at else filter(None, [take_over(rank) for rank in group.ranks]):
-            group.at = (self.now, START)
-            self._poke(sender.group)
+        for rank in [] if group.at else group.ranks:
+            sender = take_over(rank)
+            if sender or rank.disturbed:
+                group.at = (self.now, START)
+                self._poke(sender.group if sender else group)
 
     def _settle(self, rank: Rank) -> None:
         """Who is in the batch before anybody is admitted."""

@@ -148,7 +148,7 @@ def take_over(rank: Rank) -> Rank | None:
     cache, to compute it again; who had handed it over."""
     call = min(rank.intake, key=lambda item: item.place, default=None)
     sender = call.rank if call else None
-    if call is None or sender is None or rank.peer or rank.at_work or sender.at_work:
+    if call is None or sender is None or rank.peer or rank.disturbed or rank.at_work or sender.at_work:
         return None
     rank.intake.remove(call)
     sender.release(call, sender.private(call))

@@ -203,7 +203,8 @@ def start(w: World, group: int, tick: int) -> None:
         leader.kind = IDLE
         set_key(w, group, NEVER)
         for r in range(group, group + leader.ranks):
-            if _take_over(w, r):
+            # Who set somebody aside admits nobody in the same step, so there may be room by now.
+            if w.ranks[r].disturbed or _take_over(w, r):
                 ready(w, group, tick)
         return
     leader.since = leader.started = tick
