@@ -12,10 +12,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from comptroller.cli._executor import executor_of
 from comptroller.cli._export import HELP, wishes, write_exports
 from comptroller.cli._output import check, write
 from comptroller.cli._progress import Bar
 from comptroller.planning.against import Comparison, Current, compare, load_current
+from comptroller.planning.executor import EXECUTORS
 from comptroller.planning.plan import Plan
 from comptroller.planning.planner import GRID, load_of, shipped, why_not
 from comptroller.planning.planner import plan as find_plan
@@ -46,6 +48,17 @@ def run(
         typer.Option(help="Why not AXIS=VALUE? Again for others.", metavar="AXIS=VALUE", show_default=False),
     ] = None,
     export: Annotated[list[str] | None, typer.Option(help=HELP, metavar="TARGET=FOLDER")] = None,
+    on: Annotated[
+        str,
+        typer.Option(
+            help=f"Where choices are evaluated: {', '.join(EXECUTORS)}.",
+            show_default="processes if it is much",
+        ),
+    ] = "",
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Keep finished parts; go on from those of a run that was cut short."),
+    ] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows of a trace, counted.")] = False,
 ) -> None:
     """Find the cheapest accelerators, layouts and number formats that serve a workload."""
@@ -60,8 +73,11 @@ def run(
     if explain:
         _explain(asked, explain, json)
         return
-    with Bar("evaluating deployments", "choosing the mix, pricing constraints") as bar:
-        found = find_plan(asked, progress=bar)
+    with (
+        Bar("evaluating deployments", "choosing the mix, pricing constraints") as bar,
+        executor_of(asked, on, resume) as executor,
+    ):
+        found = find_plan(asked, progress=bar, executor=executor)
     beside = compared(asked, found, today) if today else None
     _files(found, beside, paths)
     write_exports(found, wanted)
