@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from importlib.util import find_spec
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,7 @@ class Embedded(Openai):
             env={"MODEL_KEY": self._secret, "OMP_WAIT_POLICY": "passive", "PATH": os.environ.get("PATH", "")},
             start_new_session=True,
         )  # fmt: skip
+        self._cpu.restart()
         assert self._process.stdout is not None
         try:
             async with asyncio.timeout(START_S):
@@ -173,13 +175,21 @@ class Shared:
     def __init__(self, read: Callable[[], float]) -> None:
         self._read = read
         self._last_s = float("nan")
+        self.there = False
         self.working: list[Share] = []
+
+    def restart(self) -> None:
+        """The counter begins at 0 again: its process is another one."""
+        self._last_s = 0.0
 
     def turn(self) -> None:
         """Shares out what was used since the last turn."""
         now = self._read()
+        self.there = not isnan(now)
         for share in self.working:
-            share.cpu_s += max(0.0, now - self._last_s) / len(self.working)
+            if self.there or share.counted:  # what a process took that died since is not known
+                share.cpu_s += (now - self._last_s) / len(self.working)
+            share.counted = share.counted or self.there
         self._last_s = now
 
 
@@ -187,8 +197,8 @@ class Share:
     """One call's share."""
 
     def __init__(self, cpu: Shared) -> None:
-        self._cpu, self.cpu_s = cpu, 0.0
         cpu.turn()
+        self._cpu, self.cpu_s, self.counted = cpu, 0.0, cpu.there
         cpu.working.append(self)
 
     def end(self, timings: Json | None) -> Energy:
