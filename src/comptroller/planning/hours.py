@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse import coo_array, csc_array
 
 from comptroller.errors import Infeasible
@@ -23,8 +22,8 @@ LIMITED = {"usd": "budget", "j": "energy", "gco2e": "carbon"}
 
 SETTINGS: dict[str, bool | int | float] = {
     **OPTIONS,
-    "mip_rel_gap": 1e-4,
-    "mip_max_nodes": 30,
+    "mip_rel_gap": 5e-4,
+    "mip_max_nodes": 100,
     "mip_heuristic_run_rins": True,
     "mip_heuristic_run_rens": True,
     "mip_heuristic_run_root_reduced_cost": True,
@@ -34,13 +33,13 @@ SETTINGS: dict[str, bool | int | float] = {
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """What can be rented: columns j, over hours h; interactive slices i and works k are its rows.
+    """What can be rented: columns j over hours h. Its rows are the interactive load, and works k.
 
-    load: (matrices, slices + works, j), units of j that a slice takes at factor 1, or one request per second of a
-    work; inf where it cannot.  usd, grid: (h, j), dollars per unit and hour, gCO2e per joule.  idle_j: (j,), joules
-    of a unit and hour.  added_j, added_usd: (slices + works, j), what such a load adds in an hour.  constant: rented
-    for the whole day.  standing: share of the time that a unit stands.  lost: share of j's units that one
-    interruption takes.  caps: (names, weights (j,), most), held in every hour.
+    load: (matrices, 1 + works, j), units of j that the load takes at factor 1, or one request per second of a work;
+    inf where it cannot.  usd, grid: (h, j), dollars per unit and hour, gCO2e per joule.  idle_j: (j,), joules of a
+    unit and hour.  added_j, added_usd: (1 + works, j), what such a load adds in an hour.  constant: rented for the
+    whole day.  standing: share of the time that a unit stands.  lost: share of j's units that one interruption takes.
+    caps: (names, weights (j,), most), held in every hour.
     """
 
     load: Array
@@ -66,7 +65,7 @@ class Market:
         return np.asarray(each * self.standing)
 
     def added(self, objective: str) -> Array:
-        """(h, slices + works, j): what a load adds in an hour, in the objective."""
+        """(h, 1 + works, j): what a load adds in an hour, in the objective."""
         if objective == "gco2e":
             return self.added_j * self.grid[:, None, :]
         each = {"usd": self.added_usd, "j": self.added_j}[objective]
@@ -94,15 +93,16 @@ class Asked:
     spare: int = 0
 
     @property
-    def daily_per_s(self) -> Array:
-        """By work, requests per second if a day's were done in an hour."""
-        return np.array([work.released.sum() / 3600.0 for work in self.works])
+    def size(self) -> Array:
+        """(h, 1 + works): the load of the hour, and requests per second if a day's work were done in an hour."""
+        daily = [np.full(len(self.load), work.released.sum() / 3600.0) for work in self.works]
+        return np.stack([self.load, *daily], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A cheapest day. units: (h, j).  share: (h, slices, j), of the hour's interactive load.  done: (h, works, j), of a
-    day's work.  moved: by work, (h released, hours waited), shares of a day's work.  chosen: share of each work that
+    """A cheapest day. units: (h, j).  share: (h, j), of the hour's interactive load.  done: (h, works, j), of a day's
+    work.  moved: by work, (h released, hours waited), shares of a day's work.  chosen: share of each work that
     is done.  total: usd, j and gco2e, by hour.  bound: no day of these columns costs less.
     """
 
@@ -170,40 +170,39 @@ class Posed:
 def pose(market: Market, asked: Asked) -> Posed:
     """The program of a day.
 
-    minimise sum_hj p_hj y_hj + sum_hij e_hij x_hij + sum_hkj e_hkj d_hkj
-    serve    sum_j x_hij = 1 - sum_k s_k z_k
-    carry    sum_i f_h l_ij x_hij + sum_k w_kj d_hkj <= a_j y_hj                  (every matrix of loads)
-    hold     sum_i f_h l_ij x_hij <= y_hj - g_hj,  g_hj >= lost_j y_hj, whole     (interrupted kinds)
+    minimise sum_hj p_hj y_hj + sum_hj e_hj x_hj + sum_hkj e_hkj d_hkj
+    serve    sum_j x_hj = 1 - sum_k s_k z_k
+    carry    f_h l_j x_hj + sum_k w_kj d_hkj <= a_j y_hj                   (every matrix of loads)
+    hold     f_h l_j x_hj <= y_hj - g_hj,  g_hj >= lost_j y_hj             (interrupted kinds)
     work     sum_j d_hkj = sum of what was moved to hour h,  which leaves its release within the window
-    y_hj = y_j of columns rented for the day; y whole; d and z shares of a day's work; z = 1 if it saves nothing.
+    y_hj = y_j of columns rented for the day; y, g whole; d and z shares of a day's work; z = 1 if it saves nothing.
     """
     hours, (_, rows, columns) = len(asked.load), market.load.shape
-    works, rent = len(asked.works), Rows()
-    slices = rows - works
+    rent = Rows()
     fits = np.isfinite(market.load).all(axis=0)
     load = np.where(fits, market.load, 0.0)
-    daily = np.array([work.released.sum() for work in asked.works]) / 3600.0
-    size = np.concatenate(
-        [np.broadcast_to(asked.load[:, None], (hours, slices)), np.broadcast_to(daily, (hours, works))],
-        axis=1,
-    )
+    size = asked.size
+    open_ = fits & ((np.arange(rows)[:, None] > 0) | (market.lost < 1))
     cost = np.where(fits, market.added(asked.objective), 0.0) * size[:, :, None]
-    firm = np.arange(rows)[:, None] >= slices
-    carried = rent.columns(cost, np.where(fits & (firm | (market.lost < 1)), 1.0, 0.0))
-    share, done = carried[:, :slices], carried[:, slices:]
+    carried = rent.columns(cost, np.where(open_, 1.0, 0.0))
+    share, done = carried[:, 0], carried[:, 1:]
     units = _rented(rent, market, asked)
-    chosen = rent.columns(np.zeros(works), 1.0)
-    serve = rent.rows(1.0, 1.0, (hours, slices))
-    rent.put(serve[:, :, None], share, 1.0)
-    saves = np.array([work.saves or 0.0 for work in asked.works])
-    rent.put(serve[:, :, None], chosen, saves)
+    chosen = rent.columns(np.zeros(rows - 1), 1.0)
+    serve = rent.rows(1.0, 1.0, (hours, 1))
+    rent.put(serve, share, 1.0)
+    rent.put(serve, chosen, np.array([work.saves or 0.0 for work in asked.works]))
     for each in load:
         room = rent.rows(-np.inf, 0.0, (hours, columns))
         rent.put(room[:, None, :], carried, size[:, :, None] * each)
         rent.put(room, units, -market.standing)
-    _hold(rent, market, asked, (share, units, load[:, :slices]))
+    _hold(rent, market, asked, (share, units, load[:, 0]))
     moved = tuple(_moved(rent, work, done[:, k], chosen[k]) for k, work in enumerate(asked.works))
-    _limit(rent, market, asked, (carried, units, size))
+    for _, weights, most in market.caps:
+        rent.put(rent.rows(-np.inf, most, (hours, 1)), units, weights)
+    for name, most in asked.most.items():
+        row = rent.rows(-np.inf, most, (1,))
+        rent.put(row, units, market.unit(name))
+        rent.put(row, carried, np.where(fits, market.added(name), 0.0) * size[:, :, None])
     return Posed(rent.program(), share, done, units, moved, chosen)
 
 
@@ -220,8 +219,6 @@ def _hold(rent: Rows, market: Market, asked: Asked, of: tuple[Indices, Indices, 
     """Interactive load fits what is left after an interruption, and beside the replicas in reserve."""
     share, units, load = of
     risky = np.flatnonzero((market.lost < 1) & ((market.lost > 0) | (asked.spare > 0)))
-    if not len(risky):
-        return
     shape = (len(asked.load), len(risky))
     gone = rent.columns(np.zeros(shape), whole=True)
     lost = rent.rows(0.0, np.inf, shape)
@@ -229,44 +226,29 @@ def _hold(rent: Rows, market: Market, asked: Asked, of: tuple[Indices, Indices, 
     rent.put(lost, units[:, risky], -market.lost[risky])
     for each in load:
         room = rent.rows(-np.inf, 0.0, shape)
-        rent.put(room[:, None, :], share[:, :, risky], asked.load[:, None, None] * each[:, risky])
+        rent.put(room, share[:, risky], asked.load[:, None] * each[risky])
         rent.put(room, units[:, risky], -1.0)
         rent.put(room, gone, 1.0)
     if asked.spare:
         used = rent.columns(np.zeros(shape), 1.0, whole=True)
-        kept = rent.rows(0.0, np.inf, shape)
-        rent.put(kept, gone, 1.0)
-        rent.put(kept, used, -float(asked.spare))
-        uses = rent.rows(-np.inf, 0.0, share[:, :, risky].shape)
-        rent.put(uses, share[:, :, risky], 1.0)
-        rent.put(uses, used[:, None, :], -1.0)
+        kept = rent.rows(0.0, np.inf, (2, *shape))
+        rent.put(kept, used, np.array([-float(asked.spare), 1.0])[:, None, None])
+        rent.put(kept[0], gone, 1.0)
+        rent.put(kept[1], share[:, risky], -1.0)
 
 
 def _moved(rent: Rows, work: Work, done: Indices, chosen: Indices) -> Indices:
     """Columns (h released, hours waited): all that is chosen leaves its hour of release within the window."""
     hours = len(work.released)
     moved = rent.columns(np.zeros((hours, min(work.window_h, hours))))
-    leave = rent.rows(0.0, 0.0, (hours,))
-    rent.put(leave[:, None], moved, 1.0)
-    rent.put(leave, chosen, -work.released / max(work.released.sum(), 1e-12))
-    arrive = rent.rows(0.0, 0.0, (hours,))
-    rent.put(arrive[(np.arange(hours)[:, None] + np.arange(moved.shape[1])) % hours], moved, 1.0)
-    rent.put(arrive[:, None], done, -1.0)
+    leave, arrive = rent.rows(0.0, 0.0, (hours, 1)), rent.rows(0.0, 0.0, (hours, 1))
+    rent.put(leave, moved, 1.0)
+    rent.put(leave[:, 0], chosen, -work.released / max(work.released.sum(), 1e-12))
+    rent.put(arrive[(np.arange(hours)[:, None] + np.arange(moved.shape[1])) % hours, 0], moved, 1.0)
+    rent.put(arrive, done, -1.0)
     if work.saves is None:
         rent.put(rent.rows(1.0, 1.0, (1,)), chosen, 1.0)
     return moved
-
-
-def _limit(rent: Rows, market: Market, asked: Asked, of: tuple[Indices, Indices, Array]) -> None:
-    """Caps of every hour, and the most dollars and grams of the day."""
-    carried, units, size = of
-    for _, weights, most in market.caps:
-        rent.put(rent.rows(-np.inf, most, (len(units), 1)), units, weights)
-    fits = np.isfinite(market.load).all(axis=0)
-    for name, most in asked.most.items():
-        row = rent.rows(-np.inf, most, (1,))
-        rent.put(row, units, market.unit(name))
-        rent.put(row, carried, np.where(fits, market.added(name), 0.0) * size[:, :, None])
 
 
 def cheapest(market: Market, asked: Asked, known: Day | None = None) -> Day:
@@ -290,7 +272,8 @@ def cheapest(market: Market, asked: Asked, known: Day | None = None) -> Day:
     units = np.rint(first[posed.units]).astype(np.int64)
     values = np.array(run(_settled(posed, market, asked, first), SETTINGS).getSolution().col_value)
     share, done = values[posed.share], values[posed.done]
-    totals = {name: _total(market, asked, units, share, done, name) for name in OBJECTIVES}
+    carried = np.concatenate([share[:, None], done], axis=1)
+    totals = {name: _total(market, asked, units, carried, name) for name in OBJECTIVES}
     return Day(
         units=units,
         share=share,
@@ -343,25 +326,8 @@ def _settled(posed: Posed, market: Market, asked: Asked, first: Array) -> Progra
     return replace(program, cost=cost, most=most, whole=whole)
 
 
-def merged(market: Market, slices: int, most: int) -> Market:
-    """The market with slices that compare alike on all columns moved as one: fewer rows, hardly a dearer day.
-
-    Ward clusters of the logarithms of each slice's loads over its least one.
-    """
-    each = np.concatenate(list(market.load[:, :slices]), axis=1)
-    if slices <= most or market.load.shape[2] < 2 or not np.isfinite(each).all():
-        return market
-    group = fcluster(linkage(np.log(each / each.min(axis=1, keepdims=True)), "ward"), most, "maxclust") - 1
-    into = np.zeros((group.max() + 1, slices))
-    into[group, np.arange(slices)] = 1.0
-    works = np.eye(market.load.shape[1] - slices)
-    total = np.block([[into, np.zeros((len(into), len(works)))], [np.zeros((len(works), slices)), works]])
-    rows = {name: getattr(market, name) for name in ("added_j", "added_usd")}
-    return replace(market, load=total @ market.load, **{name: total @ value for name, value in rows.items()})
-
-
-def _total(market: Market, asked: Asked, units: Indices, share: Array, done: Array, name: str) -> Array:
-    used = np.concatenate([share * asked.load[:, None, None], done * asked.daily_per_s[:, None]], axis=1)
+def _total(market: Market, asked: Asked, units: Indices, carried: Array, name: str) -> Array:
+    used = carried * asked.size[:, :, None]
     added = np.where(used > 0, market.added(name), 0.0) * used
     return np.asarray((market.unit(name) * units).sum(axis=1) + added.sum(axis=(1, 2)))
 
@@ -369,14 +335,12 @@ def _total(market: Market, asked: Asked, units: Indices, share: Array, done: Arr
 def _why(market: Market, asked: Asked) -> str:
     """What leaves no day: rows that nothing carries, else limits without which there is one."""
     fits: npt.NDArray[np.bool_] = np.asarray(np.isfinite(market.load).all(axis=0))
-    works = [f"work {work.name}" for work in asked.works]
-    slices = len(fits) - len(works)
-    firm = fits & (market.lost < 1)
-    stranded = np.concatenate([~firm[:slices].any(axis=1), ~fits[slices:].any(axis=1)])
-    names = [*(f"slice {number}" for number in range(slices)), *works]
-    if stranded.any():
-        alone = ", ".join(name for name, lost in zip(names, stranded, strict=True) if lost)
-        return f"nothing that is allowed, and not gone with one interruption, carries {alone} within the objectives"
+    firm = np.concatenate([fits[:1] & (market.lost < 1), fits[1:]])
+    names = ("the interactive load", *(work.name for work in asked.works))
+    some = [bool(row.any()) for row in firm]
+    stranded = [name for name, any_ in zip(names, some, strict=True) if not any_]
+    if stranded:
+        return f"nothing that is allowed, and outlasts an interruption, carries {', '.join(stranded)}"
     found = []
     for name, most in asked.most.items():
         others = {other: value for other, value in asked.most.items() if other != name}

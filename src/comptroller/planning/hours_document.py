@@ -45,7 +45,7 @@ class Step(Document):
 
 
 class Deadline(Document):
-    """The nearest deadline at which a day costs otherwise; `change_per_day` is None where there is no such day."""
+    """What the day costs more with another deadline; `change_per_day` is None where there is no such day."""
 
     hours: int
     change_per_day: float | None
@@ -54,7 +54,7 @@ class Deadline(Document):
 class WorkDone(Document):
     """Work that may wait. chosen: share of it that is done.  moved: share of that not done in the hour of its
     release.  mean_wait_h: of all that is done.  saves: share of the interactive work it spares.  later, earlier:
-    what its deadline is worth.
+    what an hour more, or less, changes.
     """
 
     name: str

@@ -38,7 +38,6 @@ class Offered:
     rows: Indices
     market: Market
     asked: Asked
-    slices: int
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -59,11 +58,17 @@ def firm(workload: Workload) -> Workload:
     """The workload without spot, for the fleet that is held all day.
 
     Raises:
-        FactError: a risk of spot is given and spot is not allowed, or nothing else is.
+        FactError: a risk of spot is given and spot is not allowed, or nothing else is; the load of a trace, of none.
+        UnknownId: no site has the name that a grid is given for.
     """
     hours, terms = workload.hours, workload.allow.terms
     if hours is None:
         return workload
+    unknown = set(hours.grid_gco2e_per_kwh) - set(ids("sites")) - set(workload.allow.sites)
+    if unknown:
+        raise UnknownId("site", min(unknown), ids("sites"))
+    if hours.load == "trace" and workload.trace is None:
+        raise FactError(workload.name, "hours.load", "there is no trace", f"{HOURS} numbers, or trace")
     if hours.spot is not None and "spot" not in terms:
         raise FactError(workload.name, "hours.spot", "spot is not allowed", 'allow.terms with "spot"')
     rest = tuple(term for term in terms if term != "spot")
@@ -79,11 +84,7 @@ def offered(workload: Workload, hours: Hours, load: Load, goal: Goal, calibratio
 
     Raises:
         FactError: the trace leaves out an hour.
-        UnknownId: no site of that name has a grid.
     """
-    unknown = set(hours.grid_gco2e_per_kwh) - set(ids("sites")) - set(workload.allow.sites)
-    if unknown:
-        raise UnknownId("site", min(unknown), ids("sites"))
     candidates = list(enumerate_candidates(space_of(workload), Rejected()))
     wider = _wider(load, hours)
     table = build_table(candidates, wider, goal.targets, calibration, Rejected(), no_progress)
@@ -91,9 +92,8 @@ def offered(workload: Workload, hours: Hours, load: Load, goal: Goal, calibratio
     everyone = np.ones(len(table.candidates), bool)
     usd, j = (search.mix(replace(goal, objective=name), everyone) for name in ("usd", "j"))
     rows = np.array(sorted(_worth(table.candidates, usd, j, hours.spot)), np.int64)
-    slices = len(load.rate_per_s)
-    market = _market(search, rows, (columns_of(usd, rows), columns_of(j, rows)), wider, goal, slices)
-    found = Offered(search, rows, market, _asked(workload, hours, goal, load), slices)
+    market = _market(search, rows, (columns_of(usd, rows), columns_of(j, rows)), goal, len(hours.deferrable))
+    found = Offered(search, rows, market, _asked(workload, hours, goal, load))
     return replace(found, market=_by_the_hour(found, goal, hours))
 
 
@@ -124,28 +124,33 @@ def _worth(candidates: tuple[Candidate, ...], usd: Mix, j: Mix, spot: Spot | Non
             yield from rows[undominated(columns_of(mix, rows))].tolist()
 
 
-def _market(
-    search: Search, rows: Indices, mixes: tuple[Mix, Mix], wider: Load, goal: Goal, slices: int
-) -> Market:
-    """The columns before the hours are known: loads of slices at factor 1, of works at one request per second."""
+def _market(search: Search, rows: Indices, mixes: tuple[Mix, Mix], goal: Goal, works: int) -> Market:
+    """The columns before the hours are known. All kinds serve the same mixture: slices are one load."""
     usd, j = mixes
-    each = np.ones(len(wider.rate_per_s))
-    each[slices:] = 1.0 / (wider.rate_per_s[slices:] * goal.demand)
-    loads = np.stack([usd.load, *usd.also]) * each[:, None]
-    each[:slices] = 1.0 / goal.demand
-    added = [(0.0 if mix.energy is None else mix.energy) * each[:, None] + 0 * usd.price for mix in mixes]
-    columns = len(rows)
+    rate_per_s = search.table.load.rate_per_s
+    slices = len(rate_per_s) - works
+    into = np.zeros((1 + works, len(rate_per_s)))
+    into[0, :slices] = 1.0
+    into[1:, slices:] = np.diag(1.0 / (rate_per_s[slices:] * goal.demand))
+    load = np.stack(
+        [
+            np.where(np.isfinite(x).all(axis=0), into @ np.nan_to_num(x, posinf=0.0), np.inf)
+            for x in (usd.load, *usd.also)
+        ]
+    )
+    into[0] /= goal.demand
+    added = [into @ (np.zeros(usd.load.shape) if mix.energy is None else mix.energy) for mix in mixes]
     grid = np.array([search.table.candidates[row].site.grid_gco2e_per_j for row in rows])
     return Market(
-        load=loads,
+        load=load,
         usd=np.tile(usd.price, (HOURS, 1)),
         grid=np.tile(grid, (HOURS, 1)),
         idle_j=j.price,
         added_j=added[1],
         added_usd=added[0],
-        constant=np.zeros(columns, bool),
-        standing=np.ones(columns),
-        lost=np.zeros(columns),
+        constant=np.zeros(len(rows), bool),
+        standing=np.ones(len(rows)),
+        lost=np.zeros(len(rows)),
         caps=tuple((x.name, x.weights, x.most) for x in usd.limits if x.name not in OVER_THE_DAY),
     )
 
@@ -169,15 +174,19 @@ def _by_the_hour(found: Offered, goal: Goal, hours: Hours) -> Market:
 
 
 def redone(found: Offered, goal: Goal, risk: Spot) -> Array:
-    """Work per useful work, (slices + works, columns): an interruption loses half of what is in flight.
+    """Work per useful work, (1 + works, columns): an interruption loses half of what is in flight.
 
-    1 + lambda T / 2, where T = B / r is how long a request of a slice is in a batch of B that serves r a second.
+    1 + lambda T / 2, where T = B / r is how long a request stays in a batch of B that serves r a second; of the
+    mixture, T = B sum_i w_i / r_i.
     """
-    rate, column = found.search.table.best(goal.targets)
-    batch = found.search.table.cap[found.rows, column[found.rows]]
+    table, works = found.search.table, len(found.asked.works)
+    rate, column = table.best(goal.targets)
+    batch, weight = table.cap[found.rows, column[found.rows]], table.load.weight
     with np.errstate(divide="ignore"):
-        stay_s = batch[:, None] / rate[found.rows]
-    return np.asarray(1.0 + risk.interruptions_per_h / 3600.0 * stay_s.T / 2)
+        each_s = (1.0 / rate[found.rows]).T
+    slices = len(weight) - works
+    stay_s = batch * np.vstack([weight[:slices] @ each_s[:slices], each_s[slices:]])
+    return np.asarray(1.0 + risk.interruptions_per_h / 3600.0 * stay_s / 2)
 
 
 def _asked(workload: Workload, hours: Hours, goal: Goal, load: Load) -> Asked:
@@ -191,8 +200,6 @@ def _factors(workload: Workload, hours: Hours, load: Load) -> Array:
     if hours.load != "trace":
         each = np.array(hours.load, float)
         return np.asarray(each / each.max())
-    if workload.trace is None:
-        raise FactError(workload.name, "hours.load", "there is no trace", f"{HOURS} numbers, or trace")
     peak, arrival_s = workload.peak or DEFAULT_PEAK, recorded(workload).arrival_s
     rates = rates_by_hour(arrival_s, hours.starts_h, peak.quantile, peak.window_s)
     return np.asarray(rates / load.rate_per_s.sum())

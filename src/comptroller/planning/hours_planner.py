@@ -10,7 +10,7 @@ import numpy as np
 from comptroller.costs.timing import Calibration
 from comptroller.errors import Infeasible
 from comptroller.planning.document import Problem
-from comptroller.planning.hours import Array, Asked, Day, Market, Work, cheapest, merged
+from comptroller.planning.hours import Array, Asked, Day, Market, Work, cheapest
 from comptroller.planning.hours_document import DayPlan, Deadline, Hour, Rented, Step, WorkDone
 from comptroller.planning.hours_market import Offered, offered
 from comptroller.planning.plan import Plan
@@ -24,11 +24,8 @@ FEW = 12
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the day's load: where whole fleets are sought, and at twice the most, for work that comes on top."""
 
-KINDS_OF_SLICES = 5
-"""Groups that slices are moved in: with more the day costs 0.2 % less, and takes three times as long (measured)."""
-
-CHANGE = 5e-4
-"""Relative change of a day's cost that counts as one; the programs are solved to a fifth of it."""
+CHANGE = 1e-3
+"""Relative change of a day's cost that counts as one; the programs are solved to half of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +73,10 @@ def day_plan(market: Offered, hours: Hours, problem: Problem) -> DayPlan:
 
 
 def _few(market: Offered, goal: Goal) -> Offered:
-    """The market of the columns that count, with slices in groups."""
-    if len(market.rows) > FEW:
-        market = market.only(np.flatnonzero(np.isin(market.rows, list(_fleets(market, goal)))))
-    grouped = merged(market.market, market.slices, KINDS_OF_SLICES)
-    slices = market.slices - market.market.load.shape[1] + grouped.load.shape[1]
-    return replace(market, market=grouped, slices=slices)
+    """The market of the columns that count."""
+    if len(market.rows) <= FEW:
+        return market
+    return market.only(np.flatnonzero(np.isin(market.rows, list(_fleets(market, goal)))))
 
 
 def _fleets(market: Offered, goal: Goal) -> Iterator[int]:
@@ -124,10 +119,7 @@ def _freedoms(of: Offered) -> Iterator[Freedom]:
 def _closed(market: Market, columns: Array, of: Offered, works: tuple[Work, ...]) -> Market:
     """The market with some columns carrying nothing, and the rows of some works only."""
     wanted = [work.name for work in works]
-    kept = [
-        *range(of.slices),
-        *(of.slices + k for k, work in enumerate(of.asked.works) if work.name in wanted),
-    ]
+    kept = [0, *(1 + k for k, work in enumerate(of.asked.works) if work.name in wanted)]
     load = np.where(columns, np.inf, market.load)[:, kept]
     return replace(market, load=load, added_j=market.added_j[kept], added_usd=market.added_usd[kept])
 
@@ -148,7 +140,7 @@ def _hour(of: Offered, step: Freedom, day: Day, h: int, rate_per_s: float) -> Ho
                 usd=short(prices[column] * units),
             )
         )
-    daily = step.asked.daily_per_s * 3600.0
+    daily = step.asked.size[h, 1:] * 3600.0
     done = zip(step.asked.works, day.done[h].sum(axis=-1) * daily, strict=True)
     return Hour(
         hour=h,
@@ -188,32 +180,21 @@ def _work(step: Freedom, day: Day, k: int) -> WorkDone:
 
 
 def _deadline(step: Freedom, day: Day, k: int, towards: int) -> Deadline | None:
-    """The nearest deadline at which the day costs otherwise, by halving: a later one never costs more."""
-    same, last = step.asked.works[k].window_h, len(step.asked.load) if towards > 0 else 1
-    found = _changed(step, day, k, last) if same != last else None
-    while found is not None and abs(found.hours - same) > 1:
-        middle = (found.hours + same) // 2
-        nearer = _changed(step, day, k, middle)
-        found, same = (found, middle) if nearer is None else (nearer, same)
-    return found
-
-
-def _changed(step: Freedom, day: Day, k: int, hours: int) -> Deadline | None:
-    later = hours > step.asked.works[k].window_h
+    """What an hour more or less for work that must be done changes, solved again."""
+    work = step.asked.works[k]
+    hours = work.window_h + towards
+    if work.saves is not None or not 1 <= hours <= len(step.asked.load):
+        return None
+    works = list(step.asked.works)
+    works[k] = replace(work, window_h=hours)
     try:
-        other = cheapest(step.market, _due(step.asked, k, hours), day if later else None)
+        other = cheapest(step.market, replace(step.asked, works=tuple(works)), day)
     except Infeasible:
         return Deadline(hours=hours, change_per_day=None)
     change = other.objective - day.objective
-    if (-change if later else change) <= CHANGE * day.objective:
-        return None
-    return Deadline(hours=hours, change_per_day=short(change))
-
-
-def _due(asked: Asked, k: int, hours: int) -> Asked:
-    works = list(asked.works)
-    works[k] = replace(works[k], window_h=hours)
-    return replace(asked, works=tuple(works))
+    return Deadline(
+        hours=hours, change_per_day=short(change if change * towards < -CHANGE * day.objective else 0.0)
+    )
 
 
 def _notes(hours: Hours, problem: Problem) -> Iterator[str]:

@@ -8,7 +8,7 @@ from importlib import resources
 
 from comptroller.planning.against import Comparison
 from comptroller.planning.plan import Plan
-from comptroller.report import planned, solving
+from comptroller.report import hours, planned, solving
 from comptroller.report.chart import Panel, chart, most_cost, panels
 from comptroller.report.figures import dollars, interval, number, scaled, seconds
 from comptroller.report.scatter import scatter
@@ -56,6 +56,9 @@ def page(plan: Plan, beside: Comparison | None = None) -> str:
     services, objectives, *reasons = (section(title, sheet(plan), hint) for title, sheet, hint in sections)
     solved = (section(title, sheet(plan), hint) for title, sheet, hint in SOLVING)
     body = [_header(plan), *solved, services, objectives, _solved_chart(plan), _frontier(plan)]
+    body.append(
+        hours.section_of(plan, (table(make(plan)) for make in (hours.steps, hours.works, hours.hours)))
+    )
     if beside:
         body.append(section("Against today's fleet", planned.comparison(beside), "At the prices of today."))
     body += [*reasons, _launch(plan), _footer(plan)]

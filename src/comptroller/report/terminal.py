@@ -9,7 +9,7 @@ from rich.table import Table
 
 from comptroller.planning.against import Comparison
 from comptroller.planning.plan import Plan
-from comptroller.report import planned, solving
+from comptroller.report import hours, planned, solving
 from comptroller.report.sheet import Sheet
 
 WIDTH = 120
@@ -41,6 +41,8 @@ def print_plan(plan: Plan, to: Console, beside: Comparison | None = None) -> Non
         to.print(f"[dim]{escape(planned.verified(plan))}[/]\n")
     if plan.quality and plan.quality.next_dollar:
         to.print(f"{escape(plan.quality.next_dollar)}\n", soft_wrap=True)
+    for make in (hours.hours, hours.steps, hours.works):
+        print_sheet(make(plan), to)
     if beside:
         print_sheet(planned.comparison(beside), to)
     for make in (planned.shadow_prices, planned.runners_up, planned.rounds, planned.pruned):
@@ -50,7 +52,11 @@ def print_plan(plan: Plan, to: Console, beside: Comparison | None = None) -> Non
     for count, command in planned.launches(plan):
         to.print(f"[dim]# {escape(count)}[/]")
         to.print(escape(command), soft_wrap=True)
-    for note in (*([plan.queueing] if plan.services else []), *plan.notes):
+    for note in (
+        *([plan.queueing] if plan.services else []),
+        *plan.notes,
+        *(plan.hours.notes if plan.hours else ()),
+    ):
         to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
 
 

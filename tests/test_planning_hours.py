@@ -1,0 +1,297 @@
+"""The day: brute force, conservation, deadlines, terms, spot, limits, and what is refused."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comptroller.errors import FactError, Infeasible, InputError
+from comptroller.planning.hours import Asked, Day, Market, Work, cheapest
+from comptroller.planning.plan import Plan
+from comptroller.planning.planner import plan
+from comptroller.work.hours import HOURS, Spot, rates_by_hour
+from comptroller.work.workload import parse
+
+H = 3
+
+
+def market(load: Any, price: Any, constant: Any = (False, False), works: Any = ()) -> Market:
+    """Two columns; energy of 1 J a unit and hour, and 2 J for each unit's worth of load."""
+    rows = np.vstack([[load], *([work] for work in works)]).astype(float)
+    columns = rows.shape[1]
+    return Market(
+        load=rows[None],
+        usd=np.tile(np.array(price, float), (H, 1)),
+        grid=np.tile(np.array([[1.0], [2.0], [4.0]]), (1, columns)),
+        idle_j=np.ones(columns),
+        added_j=2 * rows,
+        added_usd=np.zeros(rows.shape),
+        constant=np.array(constant, bool),
+        standing=np.ones(columns),
+        lost=np.zeros(columns),
+    )
+
+
+def work(released: Any, window_h: int, saves: float | None = None) -> Work:
+    """Requests released by hour, 3,600 making one per second for an hour."""
+    return Work("batch", 3600.0 * np.array(released, float), window_h, saves)
+
+
+def brute_force(of: Market, asked: Asked, most: int = 4) -> float:
+    """Every number of units in every hour, for loads without work: the hours meet only in constant columns."""
+    best = np.inf
+    for held in itertools.product(range(most + 1), repeat=int(of.constant.sum())):
+        total = 0.0
+        for h, factor in enumerate(asked.load):
+            hour = np.inf
+            for free in itertools.product(range(most + 1), repeat=int((~of.constant).sum())):
+                units = np.zeros(len(of.constant))
+                units[of.constant], units[~of.constant] = held, free
+                if (units / of.load[0, 0]).sum() >= factor - 1e-9:
+                    hour = min(hour, float(of.usd[h] @ units))
+            total += hour
+        best = min(best, total)
+    return best
+
+
+numbers = st.floats(0.3, 2.5).map(lambda x: round(x, 2))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    load=st.tuples(numbers, numbers),
+    price=st.tuples(numbers, numbers),
+    constant=st.tuples(st.booleans(), st.booleans()),
+    by_hour=st.tuples(*[st.floats(0.1, 1.0).map(lambda x: round(x, 2))] * H),
+)
+def test_the_day_is_the_one_that_brute_force_finds(
+    load: Any, price: Any, constant: Any, by_hour: Any
+) -> None:
+    of, asked = market(load, price, constant), Asked(np.array(by_hour))
+    assert cheapest(of, asked).objective == pytest.approx(brute_force(of, asked), rel=1e-3)
+
+
+def conserved(day: Day, asked: Asked) -> None:
+    """All load served; all work done once, after its release and before its deadline."""
+    saved = sum(z * (w.saves or 0.0) for z, w in zip(day.chosen, asked.works, strict=True))
+    assert day.share.sum(axis=1) == pytest.approx(np.full(len(asked.load), 1.0 - saved), abs=1e-6)
+    for k, each in enumerate(asked.works):
+        moved = day.moved[k]
+        assert moved.min() >= -1e-9 and moved.shape[1] <= each.window_h
+        assert moved.sum(axis=1) == pytest.approx(
+            day.chosen[k] * each.released / each.released.sum(), abs=1e-6
+        )
+        arrived = np.zeros(len(asked.load))
+        for released, waited in np.ndindex(*moved.shape):
+            arrived[(released + waited) % len(arrived)] += moved[released, waited]
+        assert day.done[:, k].sum(axis=-1) == pytest.approx(arrived, abs=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    load=st.tuples(numbers, numbers),
+    by_hour=st.tuples(*[st.floats(0.1, 1.0)] * H),
+    released=st.tuples(*[st.floats(0.0, 2.0)] * H).filter(lambda x: sum(x) > 0.1),
+)
+def test_a_later_deadline_is_never_dearer_and_all_work_is_done_in_time(
+    load: Any, by_hour: Any, released: Any
+) -> None:
+    of = market(load, (1.0, 0.7), (False, True), works=[load])
+    costs = []
+    for window in (1, 2, 3):
+        asked = Asked(np.array(by_hour), (work(released, window),))
+        day = cheapest(of, asked)
+        conserved(day, asked)
+        assert (
+            (of.load[0, 0] * asked.load[:, None] * day.share)
+            + of.load[0, 1] * asked.size[:, [1]] * day.done[:, 0]
+            <= day.units + 1e-6
+        ).all()
+        costs.append(day.objective)
+    assert costs[1] <= costs[0] * (1 + 1e-3) and costs[2] <= costs[1] * (1 + 1e-3)
+
+
+def test_work_moves_into_idle_units_and_costs_nothing_there() -> None:
+    of = market((1.0,), (1.0,), (False,), works=[(1.0,)])
+    alone = cheapest(of, Asked(np.array([1.0, 0.5, 1.0])))
+    later = cheapest(of, Asked(np.array([1.0, 0.5, 1.0]), (work([0.5, 0, 0], 2),)))
+    at_once = cheapest(of, Asked(np.array([1.0, 0.5, 1.0]), (work([0.5, 0, 0], 1),)))
+    assert later.objective == pytest.approx(alone.objective) == pytest.approx(3.0)
+    assert at_once.objective == pytest.approx(4.0)
+    assert later.done[1, 0].sum() == pytest.approx(1.0)
+
+
+def test_emissions_move_work_to_the_clean_hour() -> None:
+    of = market((1.0,), (1.0,), (False,), works=[(1.0,)])
+    asked = Asked(np.array([0.1, 0.1, 0.1]), (work([0, 0, 0.5], 3),), objective="gco2e")
+    day = cheapest(of, asked)
+    assert day.done[:, 0].sum(axis=-1) == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
+    assert day.objective == pytest.approx((1 + 2 + 4) * (1 + 0.2) + 2 * 0.5)
+    assert day.total["usd"].sum() == pytest.approx(3.0)
+
+
+def test_units_for_the_day_stay_and_others_follow_the_load() -> None:
+    day = cheapest(market((0.5, 0.5), (1.0, 0.6), (False, True)), Asked(np.array([4.0, 1.0, 1.0])))
+    assert day.units[:, 1].tolist() == [1, 1, 1] and day.units[:, 0].tolist() == [1, 0, 0]
+
+
+def spotted(lost: float, standing: float = 1.0) -> Market:
+    """A firm column at 1.0 and a spot column at 0.3."""
+    of = market((1.0, 1.0), (1.0, 0.3), works=[(1.0, 1.0)])
+    return replace(of, lost=np.array([0.0, lost]), standing=np.array([1.0, standing]))
+
+
+def test_interactive_load_outlasts_an_interruption() -> None:
+    asked = Asked(np.full(H, 2.0))
+    half = cheapest(spotted(0.5), asked)
+    assert half.units[:, 1].tolist() == [4] * H and half.objective == pytest.approx(3 * 4 * 0.3)
+    third = cheapest(spotted(0.3), asked)
+    assert third.units[:, 1].tolist() == [3] * H, "of three units 0.9 go: a whole one"
+    everything = cheapest(spotted(1.0), replace(asked, works=(work([3, 0, 0], 3),)))
+    assert everything.units[:, 0].tolist() == [2] * H, (
+        "all spot may go at once: only work that may wait runs on it"
+    )
+    assert everything.units[:, 1].sum() == 3
+
+
+def test_a_unit_that_stands_half_the_time_does_half_the_work_and_costs_half() -> None:
+    asked = Asked(np.full(H, 1.0), (work([1, 1, 1], 1),))
+    whole, part = (cheapest(spotted(1.0, standing), asked) for standing in (1.0, 0.5))
+    assert part.units[:, 1].tolist() == [2] * H
+    assert part.objective == pytest.approx(whole.objective)
+
+
+def test_sleep_time_work_is_done_as_far_as_it_pays() -> None:
+    load = Asked(np.full(H, 2.0))
+    of = market((1.0,), (1.0,), (False,), works=[(1.0,)])
+    dear = cheapest(of, replace(load, works=(work([1, 1, 1], 3, saves=0.3),)))
+    cheap = cheapest(of, replace(load, works=(work([0.3, 0.3, 0.3], 3, saves=0.5),)))
+    assert dear.objective == pytest.approx(6.0) and cheap.objective == pytest.approx(4.0)
+    assert cheap.units.sum() == 4, "one unit an hour for what is left, one more where the work is done"
+    conserved(cheap, replace(load, works=(work([0.3, 0.3, 0.3], 3, saves=0.5),)))
+
+
+def test_replicas_in_reserve_and_caps_are_held() -> None:
+    of, asked = market((1.0, 1.0), (1.0, 1.5)), Asked(np.array([1.0, 2.0, 1.0]))
+    spare = cheapest(of, replace(asked, spare=1))
+    assert spare.units.sum(axis=1).tolist() == [2, 3, 2]
+    capped = cheapest(replace(of, caps=(("cap a", np.array([1.0, 0.0]), 1.0),)), asked)
+    assert capped.units.tolist() == [[1, 0], [1, 1], [1, 0]]
+
+
+def test_limits_that_leave_no_day_are_named_with_what_would_do() -> None:
+    of, asked = market((1.0, 1.0), (1.0, 1.5)), Asked(np.array([1.0, 2.0, 1.0]))
+    with pytest.raises(Infeasible, match=r"budget of the day \(at most 3, needs 4\)"):
+        cheapest(of, replace(asked, most={"usd": 3.0}))
+    with pytest.raises(Infeasible, match="interactive load"):
+        cheapest(replace(of, lost=np.ones(2)), asked)
+    with pytest.raises(Infeasible, match=r"cap a \(at most 1\)"):
+        cheapest(replace(of, caps=(("cap a", np.ones(2), 1.0),)), asked)
+
+
+WORKLOAD: dict[str, Any] = {
+    "name": "day",
+    "models": ["llama_3_1_8b"],
+    "rate_per_s": 30.0,
+    "lengths": {
+        "input": {"median": 600, "mean": 900, "most": 6000},
+        "output": {"median": 150, "mean": 200, "most": 900},
+    },
+    "objectives": {"tpot": {"p": 95.0, "max": 40.0, "unit": "ms"}},
+    "allow": {"sites": ["aws_us_east"], "accelerators": ["l4"], "terms": ["on_demand", "spot"]},
+    "hours": {
+        "load": [0.2] * 8 + [1.0] * 8 + [0.5] * 8,
+        "grid_gco2e_per_kwh": {"aws_us_east": [300.0] * 12 + [400.0] * 12},
+        "deferrable": [
+            {
+                "name": "batch",
+                "requests_per_day": 60_000.0,
+                "input_tokens": 2000,
+                "output_tokens": 200,
+                "deadline_h": 12,
+                "released": [0.0] * 12 + [1.0] + [0.0] * 11,
+            }
+        ],
+    },
+}
+
+RISK = {"interruptions_per_h": 0.1, "outage_s": 1800, "lost_at_once": 0.5, "source": "made up for this test"}
+
+
+def with_hours(**changes: Any) -> dict[str, Any]:
+    return {**WORKLOAD, "hours": {**WORKLOAD["hours"], **changes}}
+
+
+@pytest.fixture(scope="module")
+def planned() -> Plan:
+    return plan(parse(WORKLOAD), rehearsal=None)
+
+
+def test_the_plan_holds_a_day_that_adds_up(planned: Plan) -> None:
+    day = planned.hours
+    assert day is not None and len(day.hours) == HOURS
+    assert sum(hour.usd for hour in day.hours) == pytest.approx(day.usd_per_day, rel=1e-4)
+    assert sum(hour.gco2e for hour in day.hours) == pytest.approx(day.gco2e_per_day, rel=1e-4)
+    assert sum(hour.w for hour in day.hours) * 3600 == pytest.approx(day.j_per_day, rel=1e-4)
+    assert sum(hour.done["batch"] for hour in day.hours) == pytest.approx(60_000, rel=1e-4)
+    assert all(hour.done["batch"] == 0 for hour in day.hours[:12]), "released at 12, due by midnight"
+    assert {r.term for hour in day.hours for r in hour.rented} == {"on_demand"}
+    assert any("hours.spot" in note for note in day.notes)
+    costs = [step.objective_per_day for step in day.steps]
+    assert costs == sorted(costs, reverse=True) and day.usd_per_day == costs[-1]
+    assert day.least_per_day <= day.usd_per_day * (1 + 1e-6)
+
+
+def test_a_peak_fleet_held_all_day_is_the_plan_without_hours(planned: Plan) -> None:
+    lone = plan(parse(with_hours(deferrable=[])), rehearsal=None)
+    assert lone.hours is not None
+    held = lone.hours.steps[0].usd_per_day / HOURS
+    assert held == pytest.approx(lone.totals.usd_per_h.value, rel=0.02)
+    assert planned.totals.usd_per_h.value == lone.totals.usd_per_h.value
+    assert Plan.model_validate_json(planned.to_json()) == planned
+
+
+def test_spot_is_mixed_in_where_its_risk_is_known(planned: Plan) -> None:
+    risky = plan(parse(with_hours(spot=RISK)), rehearsal=None).hours
+    assert risky is not None and planned.hours is not None
+    assert risky.usd_per_day < planned.hours.usd_per_day
+    assert "spot" in {r.term for hour in risky.hours for r in hour.rented}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"load": [1.0] * 23}, "load"),
+        ({"load": [0.0] * 24}, "all zero"),
+        ({"load": "trace"}, "no trace"),
+        ({"spot": {"interruptions_per_h": 0.1, "outage_s": 60}}, "source"),
+        ({"grid_gco2e_per_kwh": {"atlantis": [1.0] * 24}}, "atlantis"),
+        ({"deferrable": [{"name": "x", "input_tokens": 1, "output_tokens": 1}]}, "give the work once"),
+        ({"deferrable": [{**WORKLOAD["hours"]["deferrable"][0], "deadline_h": 0}]}, "deadline_h"),
+        ({"deferrable": WORKLOAD["hours"]["deferrable"] * 2}, "one name"),
+        ({"lode": [1.0] * 24}, "did you mean 'load'"),
+    ],
+)
+def test_malformed_hours_are_named(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        plan(parse(with_hours(**changes)), rehearsal=None)
+
+
+def test_spot_alone_or_unallowed_is_refused() -> None:
+    for terms, said in ((["spot"], "spot alone"), (["on_demand"], "spot is not allowed")):
+        document = {**with_hours(spot=RISK), "allow": {**WORKLOAD["allow"], "terms": terms}}
+        with pytest.raises(FactError, match=said):
+            plan(parse(document), rehearsal=None)
+
+
+def test_hours_of_a_trace_need_all_hours_and_a_unit_stands_between_interruptions() -> None:
+    with pytest.raises(FactError, match="leave out hour 1"):
+        rates_by_hour(np.arange(0.0, 3600.0), 0, 0.95, 60.0)
+    risk = Spot(interruptions_per_h=1.0, outage_s=3600, source="a test")
+    assert risk.standing == 0.5
