@@ -288,6 +288,21 @@ def test_the_command_writes_json_and_files(recorded, tmp_path, capsys):
     assert all(path.stat().st_size > 100 for path in files)
 
 
+def test_a_table_for_programs_holds_raw_values(recorded, tmp_path, capsys):
+    for name in ("t.csv", "t.parquet"):
+        assert command("once", "--evidence", recorded, "--table", tmp_path / name, "--json") == 0
+        told = json.loads(capsys.readouterr().out)["settings"]
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    for row, item in zip(pq.read_table(tmp_path / "t.parquet").to_pylist(), told, strict=True):
+        assert (row["score"], row["score_low"]) == (item["score"]["value"], item["score"]["low"])
+        assert (row["usd"], row["truncated"], row["j"]) == (item["usd"], item["truncated"], None)
+        assert row["models"] == item["models"]["solver"]
+    head, *rows = (tmp_path / "t.csv").read_text().splitlines()
+    assert head.startswith("strategy,models,baseline,questions,score,score_low,score_high,gain")
+    assert len(rows) == len(told)
+
+
 def test_a_price_may_be_that_of_a_service_on_a_day(recorded, capsys):
     pytest.importorskip("genai_prices")
     words = ("once", "--evidence", recorded, "--model", "small", "--json", "--shape", "llama_3_1_8b")

@@ -23,7 +23,7 @@ from comptroller.report import replayed
 from comptroller.report.routed import routed
 from comptroller.report.scatter import drawing
 from comptroller.report.sheet import Sheet
-from comptroller.report.tables import writer_of
+from comptroller.report.tables import RAW, writer_of
 from comptroller.report.terminal import console, print_sheet
 from comptroller.strategies.protocol import Budget
 from comptroller.strategies.replay import Checker, Pace
@@ -138,7 +138,8 @@ def _write(found: Study, files: Mapping[str, File], as_table: Callable[[Sheet], 
         "html": lambda: replayed.page(found),
     }
     if as_table:
-        make["table"] = lambda: as_table(replayed.settings(found))
+        raw = getattr(files["table"], "suffix", "") in RAW
+        make["table"] = lambda: as_table(replayed.figures(found) if raw else replayed.settings(found))
     write_all(files, make)
 
 
@@ -149,7 +150,7 @@ def _print(found: Study) -> None:
     whole = replayed.settings(found)
     fits = to.width >= replayed.WHOLE_WIDTH
     print_sheet(
-        whole if fits else whole.without("calls", "truncated", "unanswered", "flops", "prefill_equivalents"),
+        whole if fits else whole.without("calls", "unanswered", "flops", "prefill_equivalents"),
         to,
         titled=False,
     )

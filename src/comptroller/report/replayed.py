@@ -71,7 +71,7 @@ def _amount(name: str, item: Setting) -> str:
         return "–"
     if name == "usd":
         return dollars(value)
-    shown = {"j": scaled(value, "J"), "elapsed_s": seconds(value)}
+    shown = {"j": scaled(value, "J"), "elapsed_s": seconds(round(value, 9))}
     return shown.get(name, f"{number(value)} {name.replace('_', ' ')}")
 
 
@@ -236,6 +236,23 @@ def _record(item: Setting) -> dict[str, Any]:
     found["prefill_token_equivalents"] = _known(item.prefill_equivalents)
     found["j_per_solved"] = _known(item.results.per_solved("j"))
     return found | {"elasticity": _known(item.elasticity)}
+
+
+def figures(study: Study) -> Sheet:
+    """One row per setting with raw values, for files that are read by programs; unknown is None."""
+    rows = []
+    for item in record(study)["settings"]:
+        flat = {"strategy": item["strategy"], "models": " > ".join(dict.fromkeys(item["models"].values()))}
+        for key, value in item.items():
+            if isinstance(value, dict) and key != "models":
+                flat |= {
+                    key if end == "value" else f"{key}_{end}": value[end] for end in ("value", "low", "high")
+                }
+            elif key not in flat:
+                flat[key] = value
+        rows.append(flat)
+    columns = tuple(Column(key, key) for key in rows[0])
+    return Sheet("Strategies", columns, tuple(tuple(row.values()) for row in rows))
 
 
 def _spread_record(each: Spread) -> dict[str, Any]:

@@ -78,6 +78,10 @@ WRITERS: Mapping[str, Callable[[Sheet], bytes]] = {
 }
 
 
+RAW = (".csv", ".parquet")
+"""Files that programs read: raw values, unknown left empty."""
+
+
 def writer_of(path: Path) -> Callable[[Sheet], bytes]:
     """What writes a file of this name.
 
