@@ -156,6 +156,12 @@ class Upstream:
             await write(event(chunk({"content": f" {number}"}, **told)))
             await asyncio.sleep(0.005)
 
+    async def _slowly(self, request: web.Request, write: Any, body: dict[str, Any]) -> None:
+        for word in WORDS:
+            await write(event(chunk({"content": word})))
+            await asyncio.sleep(0.2)
+        await write(event(chunk({}, "stop")) + event(chunk(usage=USAGE)) + b"data: [DONE]\n\n")
+
     async def _firehose(self, request: web.Request, write: Any, body: dict[str, Any]) -> None:
         """As fast as the other end takes it, for ever."""
         data = event(chunk({"content": "x" * 4000}))

@@ -10,6 +10,7 @@ belongs to the embedded model; 19 is `make flat`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import sqlite3
@@ -25,6 +26,9 @@ import pytest
 from comptroller.books.budgets import Budget
 from comptroller.books.keys import Keys
 from comptroller.books.ledger import Ledger
+from comptroller.errors import ComptrollerError
+from comptroller.gateway.config import read
+from comptroller.gateway.server import serve
 from gateway_houses import House, config, held, process, rows, running
 from gateway_upstream import USAGE, WORDS, Upstream, upstream
 
@@ -287,6 +291,76 @@ def test_10_kill_9_in_mid_stream_loses_nothing(up: Upstream, tmp_path: Path) -> 
             assert all(row["charged_pusd"] > 200 * 10**6 for row in found if row["kind"] == "lost")
 
     asyncio.run(again())
+
+
+def test_a_server_that_is_told_to_stop_lets_requests_end(up: Upstream, tmp_path: Path) -> None:
+    """SIGTERM: what is under way ends whole, nothing new is accepted; what takes too long is cut and booked."""
+    services = config(tmp_path, up.url, "slowly", "endless", drain_s=3.0)
+
+    async def told(made: Any, url: str) -> tuple[str, str]:
+        async def read(session: aiohttp.ClientSession, model: str) -> str:
+            body, lines = {"model": model, "messages": ASK, "stream": True}, list[bytes]()
+            async with session.post(f"{url}/v1/chat/completions", json=body) as reply:
+                with contextlib.suppress(aiohttp.ClientError):
+                    async for line in reply.content:
+                        lines.append(line)
+            chunks = [json.loads(line[6:]) for line in lines if line.startswith(b"data: {")]
+            return "".join(
+                choice["delta"].get("content", "") for c in chunks for choice in c.get("choices", ())
+            )
+
+        async with aiohttp.ClientSession() as session:
+            reading = [asyncio.create_task(read(session, model)) for model in ("slowly", "endless")]
+            while held(tmp_path / "books.sqlite") < 2:
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.3)
+            made.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.5)
+            with pytest.raises(aiohttp.ClientError):
+                await session.get(f"{url}/health")
+            whole, cut = await asyncio.gather(*reading)
+            return whole, cut
+
+    with process(tmp_path, services) as (made, url):
+        whole, cut = asyncio.run(told(made, url))
+        made.wait(10)
+    assert whole == SAID and cut.startswith(" 0 1 2") and " 2999" not in cut
+    assert held(tmp_path / "books.sqlite") == 0
+    assert sorted(row["finish"] for row in rows(tmp_path / "books.sqlite")) == ["cancelled", "stop"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("port = 'x'", "gateway.toml: port: Expected `int`, got `str`"),
+        ("[services.a]\nurl = 'ftp://x'", "service a: url must be http://"),
+        (
+            "[services.a]\nurl = 'http://x'\ncolour = 1",
+            "services[...]: Object contains unknown field `colour`",
+        ),
+        (
+            "[services.a]\nurl = 'http://x'\nfallback = ['b']",
+            "services.a.fallback: no service 'b'; there are a",
+        ),
+        ("[services.a]\nurl = 'http://x'\nkey_env = 'NO_SUCH_KEY'", "NO_SUCH_KEY is not set"),
+        ("[services.a]\nbackend = 'vlm'", "unknown backend 'vlm'"),
+        ("[services.a]\nurl = 'http://x'\nprice = 'nobody/nothing'", "no price for nobody/nothing"),
+        ("plan = 'none.json'\n[services.a]\nurl = 'http://x'", "none.json"),
+        ("books = '/nowhere/b.sqlite'\n[services.a]\nurl = 'http://x'", "there is no folder /nowhere"),
+        ("services = {}", "services: name at least one"),
+    ],
+)
+def test_a_configuration_that_is_wrong_is_told_without_a_traceback(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(
+        f"{'' if 'books' in text else 'books = ' + repr(str(tmp_path / 'b.sqlite'))}\n{text}",
+        encoding="utf-8",
+    )
+    with pytest.raises(ComptrollerError) as caught:
+        serve(read(file))
+    assert words in str(caught.value)
 
 
 def test_13_an_unknown_price_is_marked_and_refused_where_a_budget_applies(
