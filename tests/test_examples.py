@@ -16,7 +16,9 @@ from comptroller.work.workload import load
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 GOLDEN = Path(__file__).parent / "golden"
-WORKLOADS = sorted(path.stem for path in EXAMPLES.glob("*.toml") if path.stem not in ("current", "quality"))
+WORKLOADS = sorted(
+    path.stem for path in EXAMPLES.glob("*.toml") if path.stem not in ("current", "quality", "day")
+)
 
 
 def figures_apart(value: Any) -> tuple[Any, list[float]]:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from io import StringIO
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from comptroller.errors import FactError, Infeasible, InputError
 from comptroller.planning.hours import Asked, Day, Market, Work, cheapest
+from comptroller.planning.hours_market import firm, offered
+from comptroller.planning.hours_planner import freedoms, kept
 from comptroller.planning.plan import Plan
-from comptroller.planning.planner import plan
+from comptroller.planning.planner import plan, pose, shipped
+from comptroller.report import hours
+from comptroller.report.page import page
+from comptroller.report.terminal import print_plan
 from comptroller.work.hours import HOURS, Spot, rates_by_hour
-from comptroller.work.workload import parse
+from comptroller.work.workload import load, parse
 
 H = 3
 
@@ -193,6 +202,33 @@ def test_limits_that_leave_no_day_are_named_with_what_would_do() -> None:
         cheapest(replace(of, lost=np.ones(2)), asked)
     with pytest.raises(Infeasible, match=r"cap a \(at most 1\)"):
         cheapest(replace(of, caps=(("cap a", np.ones(2), 1.0),)), asked)
+
+
+def test_the_day_is_drawn_and_told(planned: Plan) -> None:
+    body = page(planned)
+    svg = body[body.index("<svg", body.index("Hours of the day")) :]
+    drawn = ElementTree.fromstring(svg[: svg.index("</svg>") + 6])
+    bars = [each for each in drawn.iter() if each.tag.endswith("rect")]
+    assert len(bars) == HOURS and all(float(bar.attrib["height"]) > 0 for bar in bars)
+    told = StringIO()
+    print_plan(planned, Console(file=told, width=120))
+    text = told.getvalue()
+    assert "Where the day's saving comes from" in text and "deferrable work moved" in text
+    assert len(hours.hours(planned).rows) == HOURS
+    assert planned.hours is not None
+    assert hours.steps(planned).rows[-1][1] == f"${planned.hours.usd_per_day:,.2f}"
+
+
+def test_the_example_gives_what_it_gave() -> None:
+    """The first steps of the day, which are proven in a moment."""
+    workload = load(Path(__file__).parents[1] / "examples" / "day.toml")
+    problem = pose(firm(workload), shipped())
+    assert workload.hours is not None
+    asked = problem.search.table.load, problem.goal, shipped()
+    few = kept(offered(workload, workload.hours, *asked), problem.goal)
+    costs = [cheapest(step.market, step.asked).objective for step in itertools.islice(freedoms(few), 2)]
+    assert costs == pytest.approx([3242.65, 1856.49], rel=1e-3)
+    assert {"on_demand", "reserved", "spot"} == set(few.terms) and len(few.rows) == 10
 
 
 WORKLOAD: dict[str, Any] = {

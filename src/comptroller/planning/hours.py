@@ -270,7 +270,8 @@ def cheapest(market: Market, asked: Asked, known: Day | None = None) -> Day:
     bound = float(highs.getInfo().mip_dual_bound)
     first = np.array(highs.getSolution().col_value)
     units = np.rint(first[posed.units]).astype(np.int64)
-    values = np.array(run(_settled(posed, market, asked, first), SETTINGS).getSolution().col_value)
+    settled = run(_settled(posed, market, asked, first), SETTINGS).getSolution()
+    values = np.array(settled.col_value) if settled.value_valid else first
     share, done = values[posed.share], values[posed.done]
     carried = np.concatenate([share[:, None], done], axis=1)
     totals = {name: _total(market, asked, units, carried, name) for name in OBJECTIVES}

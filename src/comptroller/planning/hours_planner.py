@@ -24,9 +24,6 @@ FEW = 12
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the day's load: where whole fleets are sought, and at twice the most, for work that comes on top."""
 
-CHANGE = 1e-3
-"""Relative change of a day's cost that counts as one; the programs are solved to half of it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Freedom:
@@ -53,8 +50,8 @@ def with_hours(found: Plan, problem: Problem, calibration: Calibration) -> Plan:
 
 def day_plan(market: Offered, hours: Hours, problem: Problem) -> DayPlan:
     """The cheapest day of a market as a document."""
-    few = _few(market, problem.goal)
-    steps = list(_freedoms(few))
+    few = kept(market, problem.goal)
+    steps = list(freedoms(few))
     days: list[Day] = []
     for step in steps:
         days.append(cheapest(step.market, step.asked, days[-1] if days else None))
@@ -68,11 +65,11 @@ def day_plan(market: Offered, hours: Hours, problem: Problem) -> DayPlan:
         hours=tuple(_hour(few, last, day, h, problem.asked.rate_per_s) for h in range(len(day.units))),
         steps=tuple(_step(step.name, each) for step, each in zip(steps, days, strict=True)),
         works=tuple(_work(last, day, k) for k in range(len(last.asked.works))),
-        notes=tuple(_notes(hours, problem)),
+        notes=(*_notes(hours, problem), _gap(day, len(few.rows))),
     )
 
 
-def _few(market: Offered, goal: Goal) -> Offered:
+def kept(market: Offered, goal: Goal) -> Offered:
     """The market of the columns that count."""
     if len(market.rows) <= FEW:
         return market
@@ -93,7 +90,7 @@ def _fleets(market: Offered, goal: Goal) -> Iterator[int]:
             yield from np.flatnonzero(fleet.units).tolist()
 
 
-def _freedoms(of: Offered) -> Iterator[Freedom]:
+def freedoms(of: Offered) -> Iterator[Freedom]:
     """From a peak fleet on demand, held all day, to every term and every hour; a step that adds nothing is left out.
 
     Columns that a step may not rent cost nothing less: they are closed by what they carry.
@@ -119,9 +116,9 @@ def _freedoms(of: Offered) -> Iterator[Freedom]:
 def _closed(market: Market, columns: Array, of: Offered, works: tuple[Work, ...]) -> Market:
     """The market with some columns carrying nothing, and the rows of some works only."""
     wanted = [work.name for work in works]
-    kept = [0, *(1 + k for k, work in enumerate(of.asked.works) if work.name in wanted)]
-    load = np.where(columns, np.inf, market.load)[:, kept]
-    return replace(market, load=load, added_j=market.added_j[kept], added_usd=market.added_usd[kept])
+    rows = [0, *(1 + k for k, work in enumerate(of.asked.works) if work.name in wanted)]
+    load = np.where(columns, np.inf, market.load)[:, rows]
+    return replace(market, load=load, added_j=market.added_j[rows], added_usd=market.added_usd[rows])
 
 
 def _hour(of: Offered, step: Freedom, day: Day, h: int, rate_per_s: float) -> Hour:
@@ -180,7 +177,7 @@ def _work(step: Freedom, day: Day, k: int) -> WorkDone:
 
 
 def _deadline(step: Freedom, day: Day, k: int, towards: int) -> Deadline | None:
-    """What an hour more or less for work that must be done changes, solved again."""
+    """What an hour more or less for work that must be done changes, solved again; nothing where it is not proven."""
     work = step.asked.works[k]
     hours = work.window_h + towards
     if work.saves is not None or not 1 <= hours <= len(step.asked.load):
@@ -191,9 +188,14 @@ def _deadline(step: Freedom, day: Day, k: int, towards: int) -> Deadline | None:
         other = cheapest(step.market, replace(step.asked, works=tuple(works)), day)
     except Infeasible:
         return Deadline(hours=hours, change_per_day=None)
-    change = other.objective - day.objective
-    return Deadline(
-        hours=hours, change_per_day=short(change if change * towards < -CHANGE * day.objective else 0.0)
+    proven = other.objective < day.bound if towards > 0 else other.bound > day.objective
+    return Deadline(hours=hours, change_per_day=short(other.objective - day.objective if proven else 0.0))
+
+
+def _gap(day: Day, columns: int) -> str:
+    return (
+        f"{columns} candidates were kept, those of the cheapest fleets of each term at several loads; no day of theirs "
+        f"costs less by more than {max(1.0 - day.bound / day.objective, 0.0):.1%}"
     )
 
 
