@@ -133,6 +133,19 @@ def test_the_loss_is_what_its_definition_says(ref):
     )
     assert found.weight_db == pytest.approx(10 * math.log10(signal / noise), abs=1e-3)
     assert found.bits == 4.5
+    each = [
+        output_noise(ref, i, name, layers[i])
+        for i in range(len(layers))
+        for part in PARTS.values()
+        for name in part
+    ]
+    assert found.output_db == pytest.approx(-10 * math.log10(np.mean(each)), abs=1e-2)
+
+
+def output_noise(ref, number, name, changed):
+    """Relative noise of what a matrix puts out if inputs were independent, by the definition."""
+    one, inputs = ref.decoder.layers[number][name], ref.inputs[number, name]
+    return float((np.square(one - changed[name]) @ inputs).sum() / (np.square(one) @ inputs).sum())
 
 
 def test_nothing_changed_loses_nothing_and_more_bits_lose_less(ref):

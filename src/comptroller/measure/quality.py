@@ -77,8 +77,8 @@ class Loss:
     """What a recipe loses on a text, over the weights as read.
 
     perplexity, ratio (to the weights as read); kl: mean nats from the reference's distribution to the recipe's;
-    agreement: share of positions with the same likeliest token.  weight_db: QSNR of all matrices.
-    output_db: the same with each column weighted by the mean square of what it multiplies.
+    agreement: share of positions with the same likeliest token.  weight_db, output_db: QSNR of all matrices, and of
+    what they put out (`noise_db`).
     """
 
     formats: Formats
@@ -220,14 +220,21 @@ def _interval(each: Array, of_mean: Callable[[Array], Array]) -> Estimate:
 
 
 def noise_db(ref: Reference, layers: Layers) -> tuple[float, float]:
-    """QSNR of the changed matrices, and with columns weighted by the mean square of their inputs, dB."""
-    sums = np.zeros(4)
-    for number, (one, other) in enumerate(zip(ref.decoder.layers, layers, strict=True)):
-        for name in MATRICES:
-            sums += noise_of(one[name], other[name], ref.inputs[number, name])
-    weight, output = (
-        10 * math.log10(signal / noise) if noise else math.inf for noise, signal in (sums[:2], sums[2:])
+    """QSNR of the changed matrices together, and of what they put out, dB.
+
+    Output noise is the mean over matrices of relative noise with columns weighted by the mean square of their inputs,
+    E|dW x|^2 / E|W x|^2 with the diagonal of E[x x^T]: the divergence is proportional to it over integers and floats.
+    """
+    each = np.array(
+        [
+            noise_of(one[name], other[name], ref.inputs[number, name])
+            for number, (one, other) in enumerate(zip(ref.decoder.layers, layers, strict=True))
+            for name in MATRICES
+        ]
     )
+    noise, signal = each[:, 0].sum(), each[:, 1].sum()
+    ratios = (noise / signal, float((each[:, 2] / each[:, 3]).mean()))
+    weight, output = (-10 * math.log10(ratio) if ratio else math.inf for ratio in ratios)
     return weight, output
 
 

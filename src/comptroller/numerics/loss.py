@@ -32,7 +32,7 @@ class KnownLoss:
 def known_loss(facts: QualityFacts, fmt: Format, qsnr_db: float | None = None) -> KnownLoss:
     """The loss of a model in a format; a published row overrides a prediction.
 
-    qsnr_db: of the model's weights in the format; needed for a prediction.
+    qsnr_db: of what the model's matrices put out in the format (`measure.quality.noise_db`); needed for a prediction.
 
     Raises:
         Unsupported: no row, and no constant or a divergence beyond what the constant was fitted on; says what to
@@ -56,7 +56,7 @@ def known_loss(facts: QualityFacts, fmt: Format, qsnr_db: float | None = None) -
 
 
 def divergence(constant: float, qsnr_db: float) -> float:
-    """KL = C 10^(-QSNR / 10), nats per token: linear in the power of the weights' noise.
+    """KL = C 10^(-QSNR / 10), nats per token: linear in the power of the noise.
 
     >>> round(divergence(35.0, 20.0), 3)
     0.35

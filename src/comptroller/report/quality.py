@@ -22,7 +22,8 @@ COLUMNS = (
     right("kl_nats", "KL, nats"),
     Column("kl_interval", "90 %", "right"),
     right("agreement", "top-1"),
-    right("weight_db", "QSNR dB"),
+    right("weight_db", "weights dB"),
+    right("output_db", "outputs dB"),
 )
 
 
@@ -41,7 +42,8 @@ def _row(loss: Loss) -> tuple[Cell, ...]:
         loss.kl.value,
         _between(loss.kl, 4),
         loss.agreement.value,
-        loss.weight_db if math.isfinite(loss.weight_db) else None,
+        _known(loss.weight_db),
+        _known(loss.output_db),
     )
 
 
@@ -54,11 +56,11 @@ def constant(found: Sequence[Loss]) -> Sheet | None:
     own = [
         x
         for x in found
-        if str(x.formats) == x.formats.weights and math.isfinite(x.weight_db) and x.kl.value > 0
+        if str(x.formats) == x.formats.weights and math.isfinite(x.output_db) and x.kl.value > 0
     ]
     if len(own) < 3:
         return None
-    db, kl = [x.weight_db for x in own], [x.kl.value for x in own]
+    db, kl = [x.output_db for x in own], [x.kl.value for x in own]
     errors = held_out(db, kl)
     columns = (
         Column("formats", "weights"),
@@ -151,7 +153,7 @@ def _known(value: float) -> float | None:
 
 
 def picture(found: Sequence[Loss], subject: str) -> bytes:
-    """Divergence against QSNR, both logarithmic, with intervals and the fitted line; a PNG.
+    """Divergence against QSNR of the outputs, both logarithmic, with intervals and the fitted line; a PNG.
 
     Raises:
         InputError: matplotlib is not installed, or no recipe lost anything.
@@ -160,26 +162,26 @@ def picture(found: Sequence[Loss], subject: str) -> bytes:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise InputError("a picture needs matplotlib: pip install 'comptroller[plot]'") from error
-    shown = [x for x in found if math.isfinite(x.weight_db) and x.kl.value > 0]
+    shown = [x for x in found if math.isfinite(x.output_db) and x.kl.value > 0]
     if not shown:
         raise InputError("nothing to draw: no recipe changes the weights")
     canvas = Figure(figsize=(6.4, 4.2), dpi=160, layout="constrained")
     axes = canvas.subplots()
     for x in shown:
-        axes.plot([x.weight_db] * 2, [x.kl.low, x.kl.high], color="#b4540a", linewidth=1)
-        axes.plot([x.weight_db], [x.kl.value], "o", color="#1f5fbf", markersize=4)
+        axes.plot([x.output_db] * 2, [x.kl.low, x.kl.high], color="#b4540a", linewidth=1)
+        axes.plot([x.output_db], [x.kl.value], "o", color="#1f5fbf", markersize=4)
         axes.annotate(
-            str(x.formats), (x.weight_db, x.kl.value), (4, 3), textcoords="offset points", fontsize=6
+            str(x.formats), (x.output_db, x.kl.value), (4, 3), textcoords="offset points", fontsize=6
         )
     if len(shown) > 1:
-        db = [x.weight_db for x in shown]
+        db = [x.output_db for x in shown]
         value = fitted_constant(db, [x.kl.value for x in shown])
         ends = [min(db), max(db)]
         axes.plot(
             ends, [value * 10 ** (-end / 10) for end in ends], color="#5b6068", linewidth=0.8, linestyle="--"
         )
     axes.set_yscale("log")
-    axes.set_xlabel("QSNR of the weights, dB")
+    axes.set_xlabel("QSNR of what the matrices put out, dB")
     axes.set_ylabel("KL, nats per token")
     axes.set_title(subject, fontsize=9, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
