@@ -293,6 +293,16 @@ def test_a_peak_fleet_held_all_day_is_the_plan_without_hours(planned: Plan) -> N
     assert Plan.model_validate_json(planned.to_json()) == planned
 
 
+def test_a_limit_may_forbid_the_peak_fleet_and_leave_a_day(planned: Plan) -> None:
+    assert planned.hours is not None
+    mean = planned.hours.usd_per_day / HOURS
+    most = max(planned.totals.usd_per_h.value, mean) * 1.01
+    assert most < planned.hours.steps[0].usd_per_day / HOURS
+    found = plan(parse({**WORKLOAD, "budget": {"max": most, "unit": "USD/h"}}), rehearsal=None).hours
+    assert found is not None and not any("held all day" in step.name for step in found.steps)
+    assert found.usd_per_day == pytest.approx(planned.hours.usd_per_day, rel=1e-3)
+
+
 def test_spot_is_mixed_in_where_its_risk_is_known(planned: Plan) -> None:
     risky = plan(parse(with_hours(spot=RISK)), rehearsal=None).hours
     assert risky is not None and planned.hours is not None

@@ -271,7 +271,7 @@ def cheapest(market: Market, asked: Asked, known: Day | None = None) -> Day:
     first = np.array(highs.getSolution().col_value)
     units = np.rint(first[posed.units]).astype(np.int64)
     settled = run(_settled(posed, market, asked, first), SETTINGS).getSolution()
-    values = np.array(settled.col_value) if settled.value_valid else first
+    values = np.maximum(np.array(settled.col_value) if settled.value_valid else first, 0.0)
     share, done = values[posed.share], values[posed.done]
     carried = np.concatenate([share[:, None], done], axis=1)
     totals = {name: _total(market, asked, units, carried, name) for name in OBJECTIVES}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,11 +51,8 @@ def with_hours(found: Plan, problem: Problem, calibration: Calibration) -> Plan:
 def day_plan(market: Offered, hours: Hours, problem: Problem) -> DayPlan:
     """The cheapest day of a market as a document."""
     few = kept(market, problem.goal)
-    steps = list(freedoms(few))
-    days: list[Day] = []
-    for step in steps:
-        days.append(cheapest(step.market, step.asked, days[-1] if days else None))
-    last, day = steps[-1], days[-1]
+    steps = _solved(list(freedoms(few)))
+    last, day = steps[-1]
     totals = {name: short(values.sum()) for name, values in day.total.items()}
     return DayPlan(
         usd_per_day=totals["usd"],
@@ -63,10 +60,22 @@ def day_plan(market: Offered, hours: Hours, problem: Problem) -> DayPlan:
         gco2e_per_day=totals["gco2e"],
         least_per_day=short(day.bound),
         hours=tuple(_hour(few, last, day, h, problem.asked.rate_per_s) for h in range(len(day.units))),
-        steps=tuple(_step(step.name, each) for step, each in zip(steps, days, strict=True)),
+        steps=tuple(_step(step.name, each) for step, each in steps),
         works=tuple(_work(last, day, k) for k in range(len(last.asked.works))),
         notes=(*_notes(hours, problem), _gap(day, len(few.rows))),
     )
+
+
+def _solved(steps: Sequence[Freedom]) -> list[tuple[Freedom, Day]]:
+    """The days of all steps, each begun from the one before; one that the limits forbid is left out, but the last."""
+    found: list[tuple[Freedom, Day]] = []
+    for step in steps:
+        try:
+            found.append((step, cheapest(step.market, step.asked, found[-1][1] if found else None)))
+        except Infeasible:
+            if step is steps[-1]:
+                raise
+    return found
 
 
 def kept(market: Offered, goal: Goal) -> Offered:
