@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, and_, bindparam, delete, or_, select, tuple_
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Row,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from comptroller.books import schema
@@ -60,7 +72,7 @@ class Batch:
     def __init__(self, connection: Connection, pen: Pen, postings: Sequence[Posting], known: Known) -> None:
         self._to, self.pen = connection, pen
         ids = sorted({posting.call.call for posting in postings})
-        self._holds = {row["id"]: row for row in self._rows(schema.hold, schema.hold.c.id, ids)}
+        self._holds = {row["id"]: row for row in self._rows(_HOLDS, ids)}
         self._booked = self._entries(ids)
         self._budgets = self._budgets_of(postings)
         self._balances = self._lock(postings)
@@ -73,23 +85,19 @@ class Batch:
         self.accounts: dict[int, Values] = {}
         self.prices: dict[str, Price] = {}
 
-    def _rows(self, table: Table, column: Any, ids: Sequence[int]) -> list[Values]:
+    def _rows(self, query: Select[Any], ids: Sequence[int]) -> list[Values]:
         found: list[Values] = []
         for start in range(0, len(ids), CHUNK):
-            query = select(table).where(column.in_(ids[start : start + CHUNK])).order_by(column)
-            if table is schema.hold:  # another process that ends the same call waits, then finds it booked
-                query = query.with_for_update()
-            found += [dict(row) for row in self._to.execute(query).mappings()]
+            found += map(dict, self._to.execute(query, {"ids": ids[start : start + CHUNK]}).mappings())
         return found
 
     def _entries(self, ids: Sequence[int]) -> dict[int, Values]:
         """The rows in force of calls: each one's last correction, or the row itself."""
-        columns = schema.entry.c
-        found = {row["id"]: row for row in self._rows(schema.entry, columns.id, ids)}
+        found = {row["id"]: row for row in self._rows(_ENTRIES, ids)}
         last = dict(found)
         while last:
             by_id = {row["id"]: call for call, row in last.items()}
-            newer = self._rows(schema.entry, columns.corrects, list(by_id))
+            newer = self._rows(_CORRECTIONS, list(by_id))
             last = {by_id[row["corrects"]]: row for row in newer}
             found |= last
         return found
@@ -97,16 +105,12 @@ class Batch:
     def _budgets_of(self, postings: Sequence[Posting]) -> dict[tuple[str, str], list[Budget]]:
         """Budgets that new holds fall under, by scope and name."""
         calls = [posting.call for posting in postings if isinstance(posting, Reserve)]
-        table, found = schema.budget.c, dict[tuple[str, str], list[Budget]]()
+        found: dict[tuple[str, str], list[Budget]] = {}
         if not calls:
             return found
-        keys, projects = {call.key for call in calls} - {""}, {call.project for call in calls} - {""}
-        asked = or_(
-            table.scope == "all",
-            and_(table.scope == "key", table.name.in_(sorted(keys))),
-            and_(table.scope == "project", table.name.in_(sorted(projects))),
-        )
-        for row in self._to.execute(select(schema.budget).where(asked).order_by(table.id)):
+        asked = {"keys": sorted({call.key for call in calls} - {""})}
+        asked["projects"] = sorted({call.project for call in calls} - {""})
+        for row in self._to.execute(_BUDGETS, asked):
             found.setdefault((row.scope, row.name), []).append(_budget(row))
         return found
 
@@ -236,18 +240,11 @@ class Batch:
 
     def _marks(self, postings: Sequence[Posting]) -> dict[int, set[str]]:
         """What requests have in the books already, as `_firsts` writes it."""
-        table, accounts = schema.entry.c, schema.account.c
         requests = sorted({p.call.request for p in postings if not isinstance(p, Reserve)})
         found: dict[int, set[str]] = {}
-        for start in range(0, len(requests), CHUNK):
-            query = (
-                select(table.request, accounts.service, accounts.role)
-                .join(schema.account, accounts.id == table.account)
-                .where(table.request.in_(requests[start : start + CHUNK]))
-                .distinct()
-            )
-            for request, service, role in self._to.execute(query):
-                found.setdefault(request, set()).update(("", f"service {service}", f"role {role}"))
+        for row in self._rows(_MARKS, requests):
+            marks = ("", f"service {row['service']}", f"role {row['role']}")
+            found.setdefault(row["request"], set()).update(marks)
         return found
 
     def _late(self, posting: Settle | Release | Lose, booked: Values) -> int:
@@ -302,19 +299,48 @@ class Batch:
             schema.insert(self._to, schema.hold, opened)
         if ended := [number for number in self._closed if number in self._holds]:
             for start in range(0, len(ended), CHUNK):
-                self._to.execute(
-                    delete(schema.hold).where(schema.hold.c.id.in_(ended[start : start + CHUNK]))
-                )
+                self._to.execute(_ENDED, {"ids": ended[start : start + CHUNK]})
         if self._new:
             schema.insert(self._to, schema.entry, self._new)
         self._sums.write(self._to)
         if self._balances:
             self._to.execute(_MOVE, [_moved(balance) for balance in self._balances.values()])
-        pen, table = self.pen, schema.segment
-        values = {"rows": pen.rows, "head": pen.head, "at_us": pen.at_us}
-        self._to.execute(table.update().where(table.c.id == pen.segment).values(values))
+        pen = self.pen
+        here = {"of": pen.segment, "written": pen.rows, "last": pen.head, "at": pen.at_us}
+        self._to.execute(_HERE, here)
 
 
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+# another process that ends the same call waits, then finds it booked
+_HOLDS = select(schema.hold).where(schema.hold.c.id.in_(_IDS)).order_by(schema.hold.c.id).with_for_update()
+_ENTRIES = select(schema.entry).where(schema.entry.c.id.in_(_IDS)).order_by(schema.entry.c.id)
+_CORRECTIONS = select(schema.entry).where(schema.entry.c.corrects.in_(_IDS)).order_by(schema.entry.c.corrects)
+_ENDED = delete(schema.hold).where(schema.hold.c.id.in_(_IDS))
+_BUDGETS = (
+    select(schema.budget)
+    .where(
+        or_(
+            schema.budget.c.scope == "all",
+            and_(schema.budget.c.scope == "key", schema.budget.c.name.in_(bindparam("keys", expanding=True))),
+            and_(
+                schema.budget.c.scope == "project",
+                schema.budget.c.name.in_(bindparam("projects", expanding=True)),
+            ),
+        )
+    )
+    .order_by(schema.budget.c.id)
+)
+_MARKS = (
+    select(schema.entry.c.request, schema.account.c.service, schema.account.c.role)
+    .join(schema.account, schema.account.c.id == schema.entry.c.account)
+    .where(schema.entry.c.request.in_(_IDS))
+    .distinct()
+)
+_HERE = (
+    schema.segment.update()
+    .where(schema.segment.c.id == bindparam("of"))
+    .values(rows=bindparam("written"), head=bindparam("last"), at_us=bindparam("at"))
+)
 _MOVE = (
     schema.balance.update()
     .where(schema.balance.c.budget == bindparam("of"), schema.balance.c.span == bindparam("within"))
