@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate docs golden clean
+.PHONY: demo crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-books docs golden clean
 
 demo: .venv/demo.done
 	$(BIN)/comptroller plan examples/chat.toml --html out/chat.html --png out/chat.png --out out/chat.json
@@ -53,6 +53,10 @@ bench-simulate: .venv/test.done
 	$(BIN)/python benchmarks/splitwise.py
 	$(BIN)/python benchmarks/prefix_routing.py
 	$(BIN)/python benchmarks/herding.py
+
+# Durable rows per second and reports over a million rows, on SQLite and PostgreSQL (about five minutes).
+bench-books: .venv/test.done
+	cd benchmarks && ../$(BIN)/python books_speed.py
 
 # Everything that is generated: tables of facts, figures of the README.
 docs: .venv/test.done

@@ -54,6 +54,7 @@ def two_segments(where: str) -> Ledger:  # noqa: F811
         ("DELETE FROM entry WHERE segment = 1 AND number > 2", "segment 1: ends after row 2"),
         ("DELETE FROM segment WHERE id = 1", "segment 2: the 5 rows of segment 1 that it follows are gone"),
         ("UPDATE account SET project = 'other'", r"account \d+: was changed"),
+        ("UPDATE daily SET pusd = pusd - 1", r"daily sums of .*69.* the rows sum to .*70"),
         ("UPDATE balance SET spent_pusd = 0", "budget 1 : spent is 0, the rows sum to 70"),
         ("UPDATE balance SET held_pusd = 5", "budget 1 : held is 5, the open calls sum to 0"),
     ],
@@ -90,6 +91,8 @@ def test_a_signed_digest_shows_rows_that_were_cut_off_with_care(two_segments: Le
             schema.segment.update().where(schema.segment.c.id == 2).values(rows=4, head=fourth["hash"])
         )
         connection.execute(schema.balance.update().values(spent_pusd=63))
+        sums = {"calls": 9, "pusd": 63, "charged_pusd": 63, "input_tokens": 900, "output_tokens": 180}
+        connection.execute(schema.daily.update().values(sums))
     assert verify(two_segments).faults == ()
     assert verify(two_segments, signed).faults == ("segment 2: its first 5 rows are not those of the digest",)
 

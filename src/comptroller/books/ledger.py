@@ -23,7 +23,7 @@ from comptroller.books.chain import START
 from comptroller.books.locks import Lock, announce, claim
 from comptroller.books.postings import Correct, Lose, Posting, Quote, Release, Reserve, Settle, lost_calls
 from comptroller.costs.rating import Receipt
-from comptroller.errors import AlreadyBooked, BudgetExceeded, ComptrollerError, InputError
+from comptroller.errors import AlreadyBooked, BudgetExceeded, ComptrollerError, InputError, LedgerError
 from comptroller.work.call import Call
 
 __all__ = ["Correct", "Ledger", "Lose", "Quote", "Release", "Reserve", "Settle"]
@@ -220,7 +220,10 @@ class Ledger:
                 rows = [dict(row) for row in connection.execute(query).mappings()]
             if not rows:
                 return count
-            self.apply(lost_calls(rows))
+            outcomes = self.apply(lost_calls(rows))
+            refused = [outcome for outcome in outcomes if isinstance(outcome, ComptrollerError)]
+            if refused:
+                raise LedgerError(f"{self._name}: an open call cannot be given up: {refused[0]}")
             count += len(rows)
 
     def set_budget(self, budget: Budget) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, Table, func, select
 
 from comptroller.books import schema
 from comptroller.books.budgets import Place, split
@@ -61,6 +61,7 @@ def verify(
         )
         faults += [f"segment {number}: it has rows but is not listed" for number in loose]
         faults += [*_account_faults(connection), *_price_faults(connection), *_balance_faults(connection)]
+        faults += _daily_faults(connection)
     return Verdict(rows, tuple(faults))
 
 
@@ -135,6 +136,31 @@ def _balance_faults(connection: Connection) -> list[str]:
         )
         if found != sums[row.budget, row.span]
     ]
+
+
+_TOLD = ("pusd", "charged_pusd", "input_tokens", "output_tokens")
+
+
+def _daily_faults(connection: Connection) -> list[str]:
+    """Daily sums, which reports read, that are not those of the rows in force."""
+    daily, entry = schema.daily, schema.entry
+    kept = _by_day(connection, daily, func.sum(daily.c.calls), daily.c.calls > 0)
+    found = _by_day(connection, entry, func.count(), in_force())
+    wrong = [place for place in sorted(kept.keys() | found.keys()) if kept.get(place) != found.get(place)]
+    return [
+        f"daily sums of {place}: {kept.get(place)}, the rows sum to {found.get(place)}" for place in wrong[:3]
+    ]
+
+
+def _by_day(
+    connection: Connection, table: Table, calls: Any, where: Any
+) -> dict[tuple[Any, ...], tuple[int, ...]]:
+    """Calls and some sums by day, account and finish."""
+    place = [table.c[name] for name in ("day", "account", "finish")]
+    sums = [part for name in _TOLD for part in exact_sum(table.c[name])]
+    query = select(*place, calls, *sums).where(where).group_by(*place)
+    read = (tuple(row) for row in connection.execute(query))
+    return {row[:3]: (int(row[3]), *map(whole, row[4::2], row[5::2])) for row in read}
 
 
 def _sums(connection: Connection, column: Any, where: Any) -> Counter[Place]:
