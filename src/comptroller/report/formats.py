@@ -78,19 +78,17 @@ def stored_as(fmt: Format) -> str:
     ('e2m1, e4m3 per 16, f32 per tensor', 'int4, f16 + zero per 32')
     """
     element = fmt.element
-    bits = f"{element.bits:g}"
-    name = (
-        f"e{element.exponent_bits}m{element.mantissa_bits}"
-        if element.kind == "float"
-        else f"{element.kind}{bits}"
-    )
-    name = f"lattice {element.lattice}" if element.lattice else name
+    name = f"{element.kind}{element.bits:g}"
+    if element.kind == "float":
+        name = f"e{element.exponent_bits}m{element.mantissa_bits}"
+    elif element.lattice:
+        name = f"lattice {element.lattice}"
     parts = [name if fmt.of == 1 else f"{name}, {fmt.keep} of {fmt.of}"]
     for level in fmt.levels:
         zero = " + zero" if level.zero_bits else ""
-        parts.append(
-            f"{level.scale}{zero} per {level.block or ('tensor' if level.across == 'tensor' else 'channel')}"
-        )
+        side = f"{level.block**0.5:g} x {level.block**0.5:g}" if level.across == "tile" else level.block
+        whole = "tensor" if level.across == "tensor" else "channel"
+        parts.append(f"{level.scale}{zero} per {side or whole}")
     return ", ".join(parts)
 
 
