@@ -49,6 +49,7 @@ bench-speed: .venv/test.done
 
 # The simulator against recorded runs, split clusters, routing by prefix, and herding; needs ../shared/data.
 bench-simulate: .venv/test.done
+	$(BIN)/python benchmarks/simulate_speed.py
 	$(BIN)/python benchmarks/simulate_accuracy.py
 	$(BIN)/python benchmarks/splitwise.py
 	$(BIN)/python benchmarks/prefix_routing.py
