@@ -30,7 +30,7 @@ from comptroller.work.call import Call
 Json = dict[str, Any]
 T = TypeVar("T")
 
-LAG_S = 0.005
+LAG_S = 0.05
 """How long a settlement may wait for a hold to share a transaction with."""
 AGAIN_S = 1.0
 """When a settlement that could not be written is tried again."""
@@ -118,6 +118,7 @@ class Attempt:
         order, desk = self.order, self.desk
         worst = order.worst_pusd(self.service, self.body)
         self.open = True
+        desk.open += 1
         self.replica.busy += 1
         try:
             await asyncio.shield(desk.hold(Reserve(self.call, Quote(worst, order.estimate_pusd, order.plan))))
@@ -175,6 +176,7 @@ class Attempt:
 
     def _leave(self) -> None:
         self.open = False
+        self.desk.open -= 1
         self.replica.busy -= 1
         self.service.queue.leave()
 
@@ -255,7 +257,7 @@ class Desk:
         self._late: list[Posting] = []
         self._pending: set[asyncio.Future[int]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self.unwritten = 0
+        self.open = self.unwritten = 0
 
     def hold(self, posting: Reserve) -> asyncio.Future[int]:
         """Writes a hold, and the settlements that wait with it."""
@@ -293,12 +295,12 @@ class Desk:
         self._write(posting)
 
     async def drained(self, within_s: float) -> bool:
-        """Waits until every settlement is written; whether that came to pass."""
-        self._flush()
+        """Waits until every call is over and settled in the books; whether that came to pass."""
         end = time.monotonic() + within_s
-        while (self._pending or self.unwritten) and time.monotonic() < end:
+        while (self.open or self._late or self._pending or self.unwritten) and time.monotonic() < end:
+            self._flush()
             await asyncio.sleep(0.01)
-        return not (self._pending or self.unwritten)
+        return not (self.open or self._late or self._pending or self.unwritten)
 
     async def whole(self, order: Order) -> tuple[Json, Attempt]:
         """A whole reply.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -212,6 +213,11 @@ async def _serve(config: Config, told: Callable[[str], None]) -> None:
         try:
             await gateway.start()
             host, port = door.getsockname()[:2]
+            for number in (
+                signal.SIGINT,
+                signal.SIGTERM,
+            ):  # uvicorn raises them again at its end; the books come after
+                signal.signal(number, lambda *_: None)
             told(f"http://{f'[{host}]' if ':' in host else host}:{port}")
             await uvicorn.Server(settings).serve(sockets=[door])
         finally:
