@@ -23,7 +23,7 @@ from comptroller.strategies.protocol import Question
 from comptroller.strategies.replay import Checker, Pace
 from comptroller.strategies.spelling import parse, settings
 from comptroller.strategies.study import Conditions, study
-from comptroller.work.evidence import Evidence, columns
+from comptroller.work.evidence import Arm, Evidence, columns
 from comptroller.work.evidence_readers import read_evidence
 from strategy_evidence import ARMS, drawn
 
@@ -91,6 +91,29 @@ def test_roles_bind_a_cascade_and_its_baseline_is_the_last():
     assert (once.who, cascade.who) == ("large", "small > large")
     with pytest.raises(Unsupported, match="nothing plays the role 'weak'"):
         study(drawn(), strategies("cascade"))
+
+
+def test_a_strategy_whose_trained_part_lacks_a_signal_is_left_out_with_its_reason():
+    evidence = drawn()
+    rows = evidence.rows
+    blank = np.full(len(rows), np.nan)
+    bare = replace(evidence, rows=replace(rows, output_tokens=blank, reasoning_tokens=blank))
+    found = study(bare, strategies("cascade", "route"), Conditions(roles=BOTH))
+    assert [item.strategy for item in found.settings] == ["once", "route(spend=0.5)"]
+    assert dict(found.missing)["cascade(threshold=0.7,samples=1)"].endswith(
+        "signal 'log_tokens', which is not there"
+    )
+
+
+def test_names_lose_what_all_models_have_in_common():
+    evidence = drawn()
+    arms = (Arm("tiny", "Q4", "direct"), Arm("tiny", "Q8", "direct"))
+    found = study(
+        replace(evidence, arms=arms),
+        strategies("route"),
+        Conditions(roles={"weak": arms[0], "strong": arms[1]}),
+    )
+    assert set(report.short_names(found).values()) == {"Q8", "Q4 > Q8"}
 
 
 def test_the_price_the_pace_and_the_checker_are_said_to_be_modelled():

@@ -128,9 +128,12 @@ def _or_last(value: float) -> float:
 def short_names(study: Study) -> dict[str, str]:
     """Who plays, less the words that all have in common; whole where nothing would be left."""
     whole = dict.fromkeys(item.who for item in study.settings)
-    common = set.intersection(*(set(name.split()) for name in whole)) - {">"} if len(whole) > 1 else set()
-    short = {name: " ".join(word for word in name.split() if word not in common) for name in whole}
-    return short if all(short.values()) else dict(zip(whole, whole, strict=True))
+    models = dict.fromkeys(model for name in whole for model in name.split(" > "))
+    common = set.intersection(*(set(model.split()) for model in models)) if len(models) > 1 else set()
+    short = {model: " ".join(word for word in model.split() if word not in common) for model in models}
+    if not all(short.values()):
+        return dict(zip(whole, whole, strict=True))
+    return {name: " > ".join(short[model] for model in name.split(" > ")) for name in whole}
 
 
 def _row(item: Setting, who: str, front: bool) -> tuple[Cell, ...]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import FactError, InputError, UnknownId
+from comptroller.errors import FactError, UnknownId, Unsupported
 from comptroller.strategies.protocol import Reply
 from comptroller.strategies.votes import tally
 
@@ -82,7 +82,7 @@ class Learned:
         """The chance of success of one question or reply.
 
         Raises:
-            InputError: a signal that was trained on is missing.
+            Unsupported: a signal that was trained on is missing.
         """
         level = self.intercept
         for name, centre, scale, weight in zip(
@@ -90,7 +90,7 @@ class Learned:
         ):
             value = signals.get(name, float("nan"))
             if np.isnan(value):
-                raise InputError(f"the trained part needs the signal {name!r}, which is not there")
+                raise Unsupported(f"the trained part needs the signal {name!r}, which is not there")
             level += weight * (value - centre) / scale
         return float(1 / (1 + np.exp(-level)))
 

@@ -205,7 +205,7 @@ def _routed(replay: Replay, strategies: Sequence[Strategy], chosen: list[int]) -
             judged(name, router(name).expected(known.questions), known, router(name).cost)
             for name in dict.fromkeys(names)
         ]
-        found.append(Routed(known.models, known.unit, (*curves, *references(known))))
+        found.append(Routed(known.cheapest_first.models, known.unit, (*curves, *references(known))))
     return found
 
 
