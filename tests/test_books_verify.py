@@ -9,6 +9,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,7 @@ def test_a_full_disk_stops_spending_and_nothing_is_half_written(tmp_path: Path) 
 
 SMALL = """
 import sys
+import threading
 from test_books_ledger import made, done
 from comptroller.books.ledger import Ledger, Quote
 from comptroller.costs.rating import Receipt
@@ -245,3 +247,17 @@ def test_what_serving_imports_is_light() -> None:
     code = "import sys, comptroller.books.writer, comptroller.books.keys, comptroller.facts.prices; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"numba", "scipy", "pyarrow", "matplotlib", "genai_prices"} & set(run.stdout.split())
+
+
+def test_books_that_are_written_meanwhile_fit(where: str) -> None:  # noqa: F811
+    with Ledger.open(where) as writer, Ledger.open(where) as reader:
+        writer.set_budget(Budget("all", "", "total", PUSD))
+        thread = threading.Thread(target=booked, args=(writer, 150))
+        thread.start()
+        seen = []
+        while thread.is_alive():
+            found = verify(reader)
+            assert found.faults == ()
+            seen.append(found.rows)
+        thread.join()
+        assert verify(reader).rows == 150 and seen == sorted(seen)

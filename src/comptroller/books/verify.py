@@ -40,7 +40,7 @@ def verify(
     """
     faults: list[str] = []
     rows = 0
-    with schema.refusals("verify"), ledger.engine.connect() as connection:
+    with schema.refusals("verify"), _at_one_moment(ledger) as connection:
         faults += _file_faults(connection)
         total = connection.scalar(select(func.count()).select_from(schema.entry)) or 0
         heads: dict[tuple[int, int], bytes] = {(0, 0): START}
@@ -63,6 +63,14 @@ def verify(
         faults += [*_account_faults(connection), *_price_faults(connection), *_balance_faults(connection)]
         faults += _daily_faults(connection)
     return Verdict(rows, tuple(faults))
+
+
+def _at_one_moment(ledger: Ledger) -> Connection:
+    """A connection that sees the books as they were when it began, whoever writes meanwhile; SQLite's always does."""
+    connection = ledger.engine.connect()
+    if connection.dialect.name == "postgresql":
+        return connection.execution_options(isolation_level="REPEATABLE READ")
+    return connection
 
 
 def _told(progress: Progress, before: int, total: int, read: int) -> None:
