@@ -10,8 +10,9 @@ demo: .venv/demo.done
 	$(BIN)/comptroller plan examples/chat.toml --html out/chat.html --png out/chat.png --out out/chat.json
 	@echo "The report is in out/chat.html, the picture in out/chat.png, the plan in out/chat.json."
 
+# One thread of linear algebra per worker: more of them fight over the cores.
 test: .venv/test.done lint
-	$(BIN)/python -m pytest -n $(WORKERS) -p no:cacheprovider
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -p no:cacheprovider
 
 # Exports against the parsers of SkyPilot, Ray Serve, vLLM and SGLang, and a search on Ray: 2 GB, an environment
 # of its own.
