@@ -39,7 +39,7 @@ def calls(ledger: Ledger, draw: random.Random, request: int) -> list[Call]:
     return [
         Call(
             call=ledger.new_id(),
-            attempt=number == 2,
+            attempt=int(number == 2),
             role="verify" if number == 3 else "sample",
             service=service,
             arrival_s=ledger.clock() / 1e6,
