@@ -16,9 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from comptroller.cli import main
 from comptroller.errors import InputError
 from comptroller.gateway.config import configured
-from comptroller.gateway.routing import Happened, Routes, Shares
+from comptroller.gateway.happened import Happened
+from comptroller.gateway.routing import Routes, Shares
 from comptroller.gateway.runtime import Gateway
 from comptroller.planning.plan import Figure, Plan, load_plan
 from gateway_houses import config, rows, running
@@ -151,3 +153,30 @@ def test_serving_imports_nothing_that_computes() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert not {"numba", "scipy", "pyarrow", "highspy", "matplotlib"} & set(json.loads(run.stdout))
+
+
+def test_books_against_the_plan(up: Upstream, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def work() -> None:
+        async with running(planned(tmp_path, up.url)) as house:
+            for number in range(31):
+                ask: Any = [{"role": "user", "content": f"question {number}"}]
+                await house.client().chat.completions.create(
+                    model="comptroller/auto", messages=ask, stream=number < 3
+                )
+
+    asyncio.run(work())
+    books = str(tmp_path / "books.sqlite")
+    for words, code in ((["--json"], 0), ([], 0)):
+        with pytest.raises(SystemExit) as ended:
+            main(["books", "against", books, str(GOLDEN), *words])
+        assert ended.value.code == code
+        out = capsys.readouterr().out
+        if words:
+            found = json.loads(out)
+            assert found["requests"] == 31 and found["figures"][0]["happened"] > 0
+            assert found["figures"][0]["predicted"]["value"] == 0.000185083
+        else:
+            assert "Plan chat" in out and "drift: usd per request is" in out.replace("\n", " ")
+    with pytest.raises(SystemExit) as ended:
+        main(["books", "against", str(tmp_path / "none.sqlite"), str(GOLDEN)])
+    assert ended.value.code == 2

@@ -23,6 +23,7 @@ from comptroller.books.keys import Keys
 from comptroller.books.ledger import Ledger
 from comptroller.books.metered import post
 from comptroller.books.query import GROUPS, Scope, totals
+from comptroller.cli._against import against
 from comptroller.cli._metered import bill
 from comptroller.cli._output import check, write
 from comptroller.cli._progress import Bar
@@ -39,6 +40,7 @@ from comptroller.report.tables import writer_of
 from comptroller.report.terminal import WIDTH, console, print_sheet
 
 app = typer.Typer(help="What was spent, on what, and does it balance.", no_args_is_help=True)
+app.command()(against)
 
 Where = Annotated[str, typer.Argument(help="The books: a file, or a URL of PostgreSQL.", show_default=False)]
 By = Annotated[str, typer.Option(help=f"Group by some of {', '.join(GROUPS)}; separated by commas.")]

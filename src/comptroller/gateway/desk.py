@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import nan
 from typing import Any, TypeVar
 
@@ -18,14 +18,14 @@ from comptroller.books.postings import Posting, Quote, Release, Reserve, Settle
 from comptroller.costs.rating import PUSD, Receipt, Usage
 from comptroller.errors import LedgerError, Unsupported
 from comptroller.gateway.booking import Books
-from comptroller.gateway.conversation import capped, most_tokens, prompt_bound
+from comptroller.gateway.conversation import most_tokens
 from comptroller.gateway.events import FINISH, Piece, Reading
+from comptroller.gateway.order import Order
 from comptroller.gateway.problems import UpstreamError
 from comptroller.gateway.service import Replica, Resting, Service
 from comptroller.gateway.tariff import usage_of
 from comptroller.quantities import Cost, Tokens
 from comptroller.strategies.protocol import Finish
-from comptroller.work.call import Call
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -37,57 +37,6 @@ AGAIN_S = 1.0
 BACKOFF_S, LONGEST_S = 0.25, 8.0
 """First and longest pause between attempts, before jitter."""
 UNKNOWN = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A call that is to be made.
-
-    path: "chat/completions", "completions" or "embeddings".  body: of the request, which each service gets in its own
-    way.  size: bytes of the request, which bound its prompt.  call: who asks, and what for.  services: the first
-    choice and the fallbacks.  affinity: what decides among replicas.  estimate_pusd: what it is expected to cost.
-    plan: digest of the plan it belongs to.  attempts: every try that is over.
-    """
-
-    path: str
-    body: Json
-    size: int
-    call: Call
-    services: tuple[Service, ...]
-    stream: bool = False
-    affinity: str = ""
-    estimate_pusd: int | None = None
-    plan: str = ""
-    attempts: list[Attempt] = field(default_factory=list)
-
-    @property
-    def choices(self) -> int:
-        """How many generations it asks for."""
-        prompt = self.body.get("prompt")
-        many = len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
-        return many * int(self.body.get("best_of") or self.body.get("n") or 1)
-
-    def body_for(self, service: Service) -> Json:
-        """The body as a service gets it: its model, its cap, and the wish for usage."""
-        config = service.config
-        body = {name: value for name, value in self.body.items() if name != "comptroller"}
-        body["model"] = service.model
-        if self.path == "embeddings":
-            return body
-        body = capped(body, config.max_output_tokens)
-        if self.stream and config.usage:
-            body["stream_options"] = (body.get("stream_options") or {}) | {"include_usage": True}
-            if config.running_usage:
-                body["stream_options"] |= {"continuous_usage_stats": True}
-                body["timings_per_token"] = True
-        return body
-
-    def worst_pusd(self, service: Service, body: Json) -> int | None:
-        """The most it may cost there."""
-        context = service.config.context_tokens
-        prompt = prompt_bound(body, self.size, context)
-        output = 0 if self.path == "embeddings" else most_tokens(body) or context
-        return service.tariff.worst_pusd(prompt, output, self.choices)
 
 
 class Attempt:

@@ -18,9 +18,10 @@ from comptroller.errors import BudgetExceeded, ComptrollerError, LedgerError, Un
 from comptroller.gateway.checking import score, verdict
 from comptroller.gateway.config import CheckerConfig, GuardConfig
 from comptroller.gateway.conversation import Conversation
-from comptroller.gateway.desk import Attempt, Desk, Order, Stream
+from comptroller.gateway.desk import Attempt, Desk, Stream
 from comptroller.gateway.formats import Checker
 from comptroller.gateway.guard import Guard
+from comptroller.gateway.order import Order
 from comptroller.gateway.problems import Problem
 from comptroller.gateway.service import Service
 from comptroller.quantities import Cost, Tokens

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from math import isnan, log, nan
-from statistics import fmean
+from math import log, nan
 from typing import Any
-
-import numpy as np
 
 from comptroller.costs.carbon import Energy
 from comptroller.costs.rating import PUSD, Receipt, Usage
 from comptroller.errors import InputError
 from comptroller.facts.prices import STANDARD, Price, PriceBook
+from comptroller.gateway.happened import digest_of
 from comptroller.gateway.problems import Problem
 from comptroller.gateway.service import SPREAD, Service, rank
 from comptroller.gateway.tariff import PerToken
-from comptroller.planning.plan import Class, Figure, Plan
+from comptroller.planning.plan import Class, Plan
 from comptroller.planning.plan import Service as PlannedService
 
 FORGET = 1000
 """Choices after which older ones count half."""
 BYTES_PER_TOKEN = 4
 """Of a prompt whose tokens nobody has counted yet; decides only among buckets of the plan, which are far apart."""
-ENOUGH, LAST = 30, 1000
-"""Requests before a prediction is held against them, and how many are looked at."""
 
 
 class Shares:
@@ -80,7 +74,7 @@ class Routes:
 
     def __init__(self, plan: Plan, services: Mapping[str, Service]) -> None:
         self.plan = plan
-        self.digest = hashlib.sha256(plan.to_json().encode()).hexdigest()[:16]
+        self.digest = digest_of(plan)
         self._slices = {service.id: service.slices for service in plan.services}
         self._shares: dict[tuple[str, str], Shares] = {}
         launch = {service.id: service.launch for service in plan.services}
@@ -154,68 +148,6 @@ class Planned(PerToken):
             low, high = (nan if end is None else end * each for end in (self._w.low, self._w.high))
             energy = Energy(0.0, self._w.value * each, low, high, source="predicted")
         return super().receipt(usage, energy)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A figure of the plan: of the mean of requests, or of a quantile of their latency."""
-
-    name: str
-    quantile: float | None
-    figure: Figure
-
-
-class Happened:
-    """What happened beside what was predicted, over the last requests of the plan."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.predictions = [
-            Prediction("usd", None, plan.totals.usd_per_request),
-            Prediction("j", None, plan.totals.j_per_request),
-            *(Prediction(item.quantity, item.quantile, item.predicted_s) for item in plan.latency),
-        ]
-        self._seen = {item.name: deque[float](maxlen=LAST) for item in self.predictions}
-        self.requests = 0
-
-    def add(self, **values: float) -> None:
-        """A request that ended; what is unknown (NaN) is left out."""
-        self.requests += 1
-        for name, value in values.items():
-            if name in self._seen and not isnan(value):
-                self._seen[name].append(value)
-
-    def figure(self, item: Prediction) -> float:
-        """What came of a prediction so far; NaN where nothing did."""
-        seen = self._seen[item.name]
-        if not seen:
-            return nan
-        return fmean(seen) if item.quantile is None else float(np.quantile(seen, item.quantile))
-
-    def drifted(self) -> list[str]:
-        """What lies outside its predicted interval, in words, from thirty requests on."""
-        found = []
-        for item in self.predictions:
-            figure, value, count = item.figure, self.figure(item), len(self._seen[item.name])
-            if count < ENOUGH or figure.low is None or figure.high is None:
-                continue
-            if not figure.low <= value <= figure.high:
-                what = (
-                    f"{item.name} per request"
-                    if item.quantile is None
-                    else f"{item.name} p{item.quantile * 100:g}"
-                )
-                told = f"predicted {figure.value:.4g} ({figure.low:.4g} to {figure.high:.4g})"
-                found.append(f"{what} is {value:.4g} over {count} requests, {told}: plan again")
-        return found
-
-    def document(self) -> dict[str, Any]:
-        """Predictions beside what happened, for /comptroller/plan."""
-        rows = [
-            {"figure": item.name, "quantile": item.quantile, "predicted": item.figure.model_dump(),
-             "happened": None if isnan(self.figure(item)) else self.figure(item)}
-            for item in self.predictions
-        ]  # fmt: skip
-        return {"requests": self.requests, "figures": rows, "drift": self.drifted()}
 
 
 def with_fallbacks(first: Service, services: Mapping[str, Service]) -> tuple[Service, ...]:

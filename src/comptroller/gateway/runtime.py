@@ -25,13 +25,15 @@ from comptroller.gateway.booking import LedgerBooks, Unbooked
 from comptroller.gateway.checking import answer_of, checked, require_callable
 from comptroller.gateway.config import Config, ServiceConfig, Tokens
 from comptroller.gateway.conversation import Conversation, text_of
-from comptroller.gateway.desk import Attempt, Desk, Order
+from comptroller.gateway.desk import Attempt, Desk
 from comptroller.gateway.forecast import Forecast
 from comptroller.gateway.formats import Options
+from comptroller.gateway.happened import Happened
 from comptroller.gateway.live import Cast, Live, mentions
 from comptroller.gateway.metrics import Metrics
+from comptroller.gateway.order import Order
 from comptroller.gateway.problems import Problem
-from comptroller.gateway.routing import Chosen, Happened, Planned, Routes, with_fallbacks
+from comptroller.gateway.routing import Chosen, Planned, Routes, with_fallbacks
 from comptroller.gateway.service import Service
 from comptroller.gateway.shapes import known
 from comptroller.gateway.tariff import Electricity, PerToken, Tariff, Unpriced, fixed

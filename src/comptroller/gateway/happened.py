@@ -1,0 +1,114 @@
+"""What a plan predicted beside what happened, live and from the books."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import isnan, nan
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from comptroller.planning.plan import Figure, Plan
+
+ENOUGH, LAST = 30, 1000
+"""Requests before a prediction is held against them, and how many are looked at."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A figure of the plan: of the mean of requests, or of a quantile of their latency."""
+
+    name: str
+    quantile: float | None
+    figure: Figure
+
+
+class Happened:
+    """What happened beside what was predicted, over the last requests of the plan; over all where `most` is None."""
+
+    def __init__(self, plan: Plan, most: int | None = LAST) -> None:
+        self.predictions = [
+            Prediction("usd", None, plan.totals.usd_per_request),
+            Prediction("j", None, plan.totals.j_per_request),
+            *(Prediction(item.quantity, item.quantile, item.predicted_s) for item in plan.latency),
+        ]
+        self._seen = {item.name: deque[float](maxlen=most) for item in self.predictions}
+        self.requests = 0
+
+    def add(self, **values: float) -> None:
+        """A request that ended; what is unknown (NaN) is left out."""
+        self.requests += 1
+        for name, value in values.items():
+            if name in self._seen and not isnan(value):
+                self._seen[name].append(value)
+
+    def figure(self, item: Prediction) -> float:
+        """What came of a prediction so far; NaN where nothing did."""
+        seen = self._seen[item.name]
+        if not seen:
+            return nan
+        return fmean(seen) if item.quantile is None else float(np.quantile(seen, item.quantile))
+
+    def drifted(self) -> list[str]:
+        """What lies outside its predicted interval, in words, from thirty requests on."""
+        found = []
+        for item in self.predictions:
+            figure, value, count = item.figure, self.figure(item), len(self._seen[item.name])
+            if count < ENOUGH or figure.low is None or figure.high is None:
+                continue
+            if not figure.low <= value <= figure.high:
+                what = (
+                    f"{item.name} per request"
+                    if item.quantile is None
+                    else f"{item.name} p{item.quantile * 100:g}"
+                )
+                told = f"predicted {figure.value:.4g} ({figure.low:.4g} to {figure.high:.4g})"
+                found.append(f"{what} is {value:.4g} over {count} requests, {told}: plan again")
+        return found
+
+    def document(self) -> dict[str, Any]:
+        """Predictions beside what happened, for /comptroller/plan."""
+        rows = [
+            {"figure": item.name, "quantile": item.quantile, "predicted": item.figure.model_dump(),
+             "happened": None if isnan(self.figure(item)) else self.figure(item)}
+            for item in self.predictions
+        ]  # fmt: skip
+        return {"requests": self.requests, "figures": rows, "drift": self.drifted()}
+
+
+def digest_of(plan: Plan) -> str:
+    """What calls of a plan carry in the books."""
+    return hashlib.sha256(plan.to_json().encode()).hexdigest()[:16]
+
+
+def from_books(plan: Plan, rows: Iterable[Mapping[str, Any]]) -> Happened:
+    """What the rows of a plan's calls tell, request by request."""
+    found = Happened(plan, None)
+    requests: dict[int, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        requests.setdefault(row["request"], []).append(row)
+    for calls in requests.values():
+        found.add(**_request(calls))
+    return found
+
+
+def _request(calls: list[Mapping[str, Any]]) -> dict[str, float]:
+    """The figures of one request; NaN where a call's are unknown."""
+
+    def read(name: str) -> list[float]:
+        return [nan if row[name] is None else float(row[name]) for row in calls]
+
+    arrival_s, last = min(read("arrival_s")), calls[-1]
+    made = (last["output_tokens"] or 0) - 1
+    going_s = read("last_s")[-1] - read("first_s")[-1]
+    return {
+        "usd": sum(read("pusd")) / 1e12,
+        "j": sum(read("j_prefill")) + sum(read("j_decode")),
+        "ttft_s": min(read("first_s")) - arrival_s,
+        "tpot_s": going_s / made if made > 0 and going_s > 0 else nan,
+        "e2e_s": max(read("last_s")) - arrival_s,
+    }
