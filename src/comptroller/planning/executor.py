@@ -6,7 +6,7 @@ import hashlib
 import os
 import pickle
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -36,17 +36,17 @@ class Executor(Protocol):
     """Does a work to parts."""
 
     def map(self, work: Work[P, R], parts: Sequence[P]) -> Generated[R]:
-        """Place and result of each part, as they are finished; closing the iterator calls the rest off."""
+        """Place and result of each part, as they are finished; closing the generator calls the rest off."""
         ...
 
 
-Generated = Iterator[tuple[int, R]]
+Generated = Generator[tuple[int, R], None, None]
 
 
 def gather(executor: Executor, work: Work[P, R], parts: Sequence[P], progress: Progress) -> list[R]:
     """Results in the order of the parts, which is the same for every executor; progress is told (done, total)."""
     found: dict[int, R] = {}
-    with closing(executor.map(work, parts)) as finished:  # type: ignore[type-var]
+    with closing(executor.map(work, parts)) as finished:
         for place, result in finished:
             found[place] = result
             progress(len(found) - 1, len(parts))
@@ -205,7 +205,7 @@ class Kept:
         open_ = [place for place, file in enumerate(files) if not file.exists()]
         for place in sorted(set(range(len(parts))) - set(open_)):
             yield place, pickle.loads(files[place].read_bytes())
-        with closing(self.executor.map(work, [parts[place] for place in open_])) as finished:  # type: ignore[type-var]
+        with closing(self.executor.map(work, [parts[place] for place in open_])) as finished:
             for number, result in finished:
                 _write_whole(files[open_[number]], pickle.dumps(result))
                 yield open_[number], result

@@ -31,7 +31,7 @@ LOADING_S, PERIOD_S = 3600, 10
 
 def files(plan: Plan) -> dict[str, str]:
     """One manifest for each service."""
-    says = (f"{plan.name}: kubectl apply -f", "HF_TOKEN comes from the secret hf-token, if there is one.")
+    says = (f"{plan.name}: kubectl apply -f .", "HF_TOKEN comes from the secret hf-token, if there is one.")
     return {
         f"{run.name}.yaml": "---\n".join(
             _yaml.document(item, says if not number else ()) for number, item in enumerate(_objects(run))
