@@ -87,7 +87,7 @@ def why_not(
     """
     known = calibration or shipped()
     if workload.quality is not None:
-        return explain(of_joint(pose_joint(workload, known, progress)), wanted)
+        return explain(of_joint(confident(pose_joint(workload, known, progress))), wanted)
     return explain(of_problem(pose(workload, known, progress)), wanted)
 
 
