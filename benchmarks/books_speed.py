@@ -133,6 +133,12 @@ def main(filled: str = "") -> None:
         figures["sqlite"] = measure("sqlite", lambda: next(files), filled)
         figures["postgresql"] = measure("postgresql", lambda: fresh(url))
     figures["load_average"] = [load, os.getloadavg()[0]]
+    print(write("books_speed", figures, rendered(figures), ("sqlalchemy", "psycopg")))
+
+
+def rendered(figures: dict[str, Any]) -> str:
+    """The figures as a table."""
+    load = figures["load_average"][0]
     heads = ["", "SQLite", "PostgreSQL", "target"]
     sides = [figures[name] for name in TARGETS]
     goal = f"{TARGETS['sqlite']:,} or {TARGETS['postgresql']:,}"
@@ -161,8 +167,7 @@ def main(filled: str = "") -> None:
         f"Load average {load:.1f} on {os.cpu_count()} cores while measuring. A row is held and settled: two postings, "
         "chained by hash, with budget, daily sums and account."
     )
-    text = f"# Speed of the books\n\n{table(heads, rows)}\n\n{note}"
-    print(write("books_speed", figures, text, ("sqlalchemy", "psycopg")))
+    return f"# Speed of the books\n\n{table(heads, rows)}\n\n{note}"
 
 
 if __name__ == "__main__":
