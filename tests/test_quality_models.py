@@ -278,7 +278,8 @@ class TestPublished:
     @pytest.mark.parametrize("model", measured_models())
     def test_every_file_names_a_model_formats_and_sources(self, model):
         facts = quality_facts(model)
-        assert model in ids("models") and facts.rows
+        assert model in ids("models") and (facts.rows or facts.constant)
+        assert not facts.constant or facts.constant.source in facts.sources
         for row in facts.rows:
             assert row.source in facts.sources
             assert row.format is None or row.format in ids("formats")
@@ -315,6 +316,10 @@ class TestPublished:
         names = ["q4_0", "q4_1", "q5_0", "q5_1"]
         errors = held_out([qsnr_db(x, format_(n)) for n in names], [facts.published(n).kl for n in names])
         assert max(map(abs, errors)) < 0.25
+
+    def test_the_measured_constant_predicts_formats_it_was_not_told(self):
+        found = known_loss(quality_facts("smollm2_135m"), spelled("int6"), qsnr_db=26.3)
+        assert 0.05 < found.low < found.kl < found.high < 0.1 and "22 formats" in found.source
 
     def test_divergence_is_linear_in_noise_power(self):
         assert divergence(30, 20) == pytest.approx(10 * divergence(30, 30))

@@ -37,13 +37,13 @@ class Published:
 
 @dataclass(frozen=True, config=_STRICT)
 class Constant:
-    """KL = value * 10^(-QSNR / 10), QSNR in dB of what the matrices put out (`measure.quality.noise_db`).
+    """KL = kl_per_noise * 10^(-QSNR / 10), QSNR in dB of what the matrices put out (`measure.quality.noise_db`).
 
     error: log standard deviation for a format that it was not fitted on.  formats: how many it was fitted on.
     most_kl: the largest divergence among them; it is not known to hold beyond.
     """
 
-    value: Positive
+    kl_per_noise: Positive
     error: Positive
     formats: Annotated[int, Field(ge=2)]
     most_kl: Positive

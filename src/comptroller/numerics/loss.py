@@ -46,7 +46,7 @@ def known_loss(facts: QualityFacts, fmt: Format, qsnr_db: float | None = None) -
     measure = f"measure it: comptroller measure quality MODEL {fmt.id} --text FILE"
     if facts.constant is None or qsnr_db is None:
         raise Unsupported(f"{facts.id} has no row for {fmt.id} and nothing to predict it from; {measure}")
-    kl = divergence(facts.constant.value, qsnr_db)
+    kl = divergence(facts.constant.kl_per_noise, qsnr_db)
     if kl > facts.constant.most_kl:
         raise Unsupported(
             f"{facts.id} in {fmt.id}: {kl:.2g} nats, its constant holds up to {facts.constant.most_kl:.2g}; {measure}"
