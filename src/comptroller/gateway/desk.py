@@ -49,32 +49,34 @@ class Attempt:
             call=desk.books.new_id() if number else order.call.call,
             attempt=number,
             service=service.id,
-            started_s=time.time(),
         )
         self.body = order.body_for(service)
+        self._worst_pusd = order.worst_pusd(service, self.body)
         self.receipt: Receipt | None = None
         self.usage: Usage | None = None
         self.open = False
         self.first_s = nan
-        self.meter = replica.backend.meter()
 
     async def reserve(self) -> None:
-        """Writes the hold.
+        """Takes the place that was waited for, and writes the hold.
 
         Raises:
             BudgetExceeded, LedgerError: nothing may be spent.
         """
         order, desk = self.order, self.desk
-        worst = order.worst_pusd(self.service, self.body)
+        self.call = replace(self.call, started_s=time.time())
+        self.meter = self.replica.backend.meter()
         self.open = True
         desk.open += 1
         self.replica.busy += 1
         try:
-            await asyncio.shield(desk.hold(Reserve(self.call, Quote(worst, order.estimate_pusd, order.plan))))
+            quote = Quote(self._worst_pusd, order.estimate_pusd, order.plan)
+            await asyncio.shield(desk.hold(Reserve(self.call, quote)))
         except asyncio.CancelledError:
             self.close("cancelled", None, "called off before it was sent", billable=False)
             raise
         except BaseException:
+            self.meter.end(None)
             self._leave()
             raise
 
@@ -299,8 +301,8 @@ class Desk:
         self, order: Order, service: Service, number: int, work: Callable[[Attempt], Awaitable[T]]
     ) -> tuple[T, Attempt]:
         replica = service.replica(order.affinity)
-        await service.queue.enter()
         attempt = Attempt(self, order, service, replica, number)
+        await service.queue.enter()
         await attempt.reserve()
         try:
             return await work(attempt), attempt
