@@ -3,39 +3,53 @@
 from __future__ import annotations
 
 from collections import deque
+from math import isnan
 from statistics import quantiles
 from typing import Any
 
 from comptroller.gateway.admission import Recent
-from comptroller.gateway.shapes import known
 from comptroller.quantities import Cost
 
 Json = dict[str, Any]
 
 ENOUGH, KEPT = 20, 200
-"""Costs of a model id before an interval is made of them, and how many are looked at."""
+"""Costs of a model id before an interval is made of them, and between two; how many are looked at."""
+
+
+class Model:
+    """Costs of one model id, and the intervals that were made of them last."""
+
+    def __init__(self) -> None:
+        self.usd, self.j = deque[float](maxlen=KEPT), deque[float](maxlen=KEPT)
+        self.since, self.made = ENOUGH, dict[str, Json]()
+
+    def intervals(self) -> dict[str, Json]:
+        """The 80 % interval of each, made anew after some requests."""
+        if self.since >= ENOUGH:
+            self.since = 0
+            for name, seen in (("usd", self.usd), ("j", self.j)):
+                if len(seen) >= ENOUGH:
+                    tenths = quantiles(seen, n=10)
+                    about = {"low": tenths[0], "value": tenths[4], "high": tenths[8], "source": "recent"}
+                    self.made[name] = about
+        return self.made
 
 
 class Forecast:
     """What requests of a model id cost lately: the 80 % interval of their dollars and joules."""
 
     def __init__(self) -> None:
-        self._seen: Recent[deque[tuple[float | None, float | None]]] = Recent(1000)
+        self._models: Recent[Model] = Recent(1000)
 
     def add(self, model: str, cost: Cost) -> None:
-        """A request that ended."""
-        seen = self._seen.get(model) or self._seen.put(model, deque(maxlen=KEPT))
-        usd, j = float(cost.usd), float(cost.j)
-        seen.append((known(usd), known(j)))
+        """A request that ended; what is unknown is left out."""
+        mine = self._models.get(model) or self._models.put(model, Model())
+        mine.since += 1
+        for seen, value in ((mine.usd, float(cost.usd)), (mine.j, float(cost.j))):
+            if not isnan(value):
+                seen.append(value)
 
-    def of(self, model: str) -> Json:
+    def of(self, model: str) -> dict[str, Json]:
         """Low, middle and high of each; empty where too few were seen."""
-        seen = self._seen.get(model)
-        if seen is None or len(seen) < ENOUGH:
-            return {}
-        made: Json = {}
-        for name, column in zip(("usd", "j"), zip(*seen, strict=True), strict=True):
-            if len(values := [value for value in column if value is not None]) >= ENOUGH:
-                tenths = quantiles(values, n=10)
-                made[name] = {"low": tenths[0], "value": tenths[4], "high": tenths[8], "source": "recent"}
-        return made
+        mine = self._models.get(model)
+        return {} if mine is None else mine.intervals()
