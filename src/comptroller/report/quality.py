@@ -14,22 +14,26 @@ from comptroller.numerics.loss import fitted_constant, held_out
 from comptroller.report.sheet import Cell, Column, Sheet, right
 
 COLUMNS = (
-    Column("formats", "weights/activations/cache"),
+    Column("formats", "recipe"),
     right("bits_per_element", "bits"),
-    right("perplexity", "perplexity"),
+    right("perplexity", "ppl"),
     right("perplexity_ratio", "ratio"),
     Column("perplexity_ratio_interval", "90 %", "right"),
-    right("kl_nats", "KL, nats"),
+    right("kl_nats", "KL"),
     Column("kl_interval", "90 %", "right"),
     right("agreement", "top-1"),
-    right("weight_db", "weights dB"),
-    right("output_db", "outputs dB"),
+    right("weight_db", "w dB"),
+    right("output_db", "out dB"),
 )
 
 
 def losses(found: Sequence[Loss], subject: str) -> Sheet:
     """One row per recipe."""
-    return Sheet(f"{subject}: loss against the weights as read", COLUMNS, tuple(map(_row, found)))
+    return Sheet(
+        f"{subject}: weights/activations/cache against the weights as read; KL in nats, intervals 90 %",
+        COLUMNS,
+        tuple(map(_row, found)),
+    )
 
 
 def _row(loss: Loss) -> tuple[Cell, ...]:
@@ -38,9 +42,9 @@ def _row(loss: Loss) -> tuple[Cell, ...]:
         None if math.isnan(loss.bits) else loss.bits,
         loss.perplexity.value,
         loss.ratio.value,
-        _between(loss.ratio, 4),
+        _between(loss.ratio, 3),
         loss.kl.value,
-        _between(loss.kl, 4),
+        _between(loss.kl, 2),
         loss.agreement.value,
         _known(loss.weight_db),
         _known(loss.output_db),
