@@ -89,11 +89,8 @@ def quality(asked: Asked, words: Console) -> Found:
     fitted = report.constant(losses)
     sheets += [fitted] if fitted else []
     sheets += _mixed(asked, ref, words) if probe else []
-    return Found(
-        tuple(sheets),
-        about,
-        (lambda: report.picture(losses, f"{read.name} on {asked.text.name}")) if losses else None,
-    )
+    subject = f"{read.name} on {asked.text.name}"
+    return Found(tuple(sheets), about, (lambda: report.picture(losses, subject)) if losses else None)
 
 
 def _mixed(asked: Asked, ref: Reference, words: Console) -> list[Sheet]:
