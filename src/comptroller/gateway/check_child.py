@@ -43,7 +43,7 @@ def verdict(task: dict[str, Any]) -> float:
 
 
 def _holds(content: str, schema: Any) -> float:
-    from jsonschema import ValidationError, validate  # noqa: PLC0415  # only where a schema is checked
+    from jsonschema import ValidationError, validate
 
     try:
         validate(json.loads(content), schema)

@@ -64,7 +64,7 @@ def cached(kind: str = "") -> Path:
 
 def convert(source: Path, target: Path, kind: str) -> float:
     """Write `target`; returns the mean relative root-mean-square error of the tensors converted."""
-    from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, quants  # noqa: PLC0415
+    from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, quants
 
     reader = GGUFReader(source)
     writer = GGUFWriter(target, reader.fields["general.architecture"].contents())
