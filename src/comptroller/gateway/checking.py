@@ -22,7 +22,7 @@ from comptroller.gateway.formats import Checker
 from comptroller.gateway.problems import Problem
 
 CHILD = Path(__file__).with_name("check_child.py")
-LIMITS = CheckerConfig(python="")
+LIMITS = CheckerConfig(python="", seconds=2.0)
 KINDS = ("exact", "number", "regex", "json_schema", "python", "model")
 AT_ONCE = asyncio.Semaphore(4)
 """Processes that check at the same time."""
