@@ -4,7 +4,7 @@
     python examples/client.py
 
 Products are hard for a model of 135 million parameters: its most likely answer is often wrong, one of a few samples is
-often right, and a checker can tell. Forty questions give an interval of fifteen points either way.
+often right, and a checker can tell. Sixty questions give an interval of thirteen points either way.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def run(client: openai.OpenAI, strategy: str, questions: list[tuple[str, int]]) 
     return {name: value / len(questions) for name, value in sums.items()}
 
 
-def main(url: str = "http://127.0.0.1:8080/v1", count: str = "40") -> None:
+def main(url: str = "http://127.0.0.1:8080/v1", count: str = "60") -> None:
     """Asks, and prints what came of it."""
     client = openai.OpenAI(base_url=url, api_key="none")
     stream = client.chat.completions.create(
