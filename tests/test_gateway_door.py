@@ -163,6 +163,7 @@ def test_embeddings_completions_models_and_health(up: Upstream, tmp_path: Path) 
         ({"model": "gpt-9", "messages": ASK}, "model", "there are fine, comptroller/"),
         ({"model": "comptroller/nope", "messages": ASK}, "model", "unknown strategy 'nope'"),
         ({"model": "comptroller/best_of_n:m=8", "messages": ASK}, "model", "parameter of best_of_n 'm'"),
+        ({"model": "comptroller/sample_and_vote:n=1000000000", "messages": ASK}, "model", "more than the 256 calls"),
         ({"model": "comptroller/os:System", "messages": ASK}, "model", "only adaptive_consistency"),
         ({"model": "comptroller/x.py:Evil", "messages": ASK}, "model", "may be named here"),
         ({"model": "comptroller/cascade:by=/etc/passwd", "messages": ASK}, "model", "may be named here"),

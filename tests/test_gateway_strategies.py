@@ -71,6 +71,17 @@ def test_votes_best_of_n_and_stopping_on_success(tmp_path: Path) -> None:
     assert held(tmp_path / "books.sqlite") == 0
 
 
+def test_a_request_makes_no_more_calls_than_it_may(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with running(dice(tmp_path, ["4", "5"], max_calls=6)) as house:
+            _, told = await solved(house, "sequential_revision:rounds=4,chains=4")
+            assert told["calls"] == 6
+            with pytest.raises(openai.BadRequestError, match="7 is more than the 6 calls"):
+                await solved(house, "sample_and_vote:n=7")
+
+    asyncio.run(work())
+
+
 def test_early_stop_cancels_the_upstream_and_books_what_it_made(up: Upstream, tmp_path: Path) -> None:
     """Eight in flight, of which one ends at once with the answer; the others run for ever and are cut."""
     services = config(tmp_path, up.url, "endless", "fine", endless={"running_usage": True})

@@ -123,6 +123,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
 
     require_key: no service without a key on loopback either.  strategies: a user's own that model ids may name.
     roles: role -> service where a request does not say.  key_limits: by the name of the key.
+    max_calls: that one request may make.  send_s: how long a client may read nothing.
     drain_s: how long requests may take to end when the server stops.
     """
 

@@ -43,6 +43,7 @@ class Cast:
     choose: role -> services.  answer: what of a reply is compared.  checker: judges where no model does.
     scored: whether samples are judged without being asked for.  logprobs: whether their likelihood is needed.
     affinity: what decides among replicas.  plan: digest of the plan that the run belongs to.
+    most_calls: that a run may make.
     """
 
     choose: Choose
@@ -55,6 +56,7 @@ class Cast:
     stop_repetition: bool | None = None
     affinity: str = ""
     plan: str = ""
+    most_calls: int = 256
 
 
 def mentions(strategy: Any, word: str) -> bool:
@@ -156,6 +158,11 @@ class Live:
         return Reply(ask, finish, content, answer, judged, tuple(logs) or None)
 
     def _order(self, ask: Ask, made: list[Attempt]) -> Order:
+        if self._asked >= self.cast.most_calls:
+            raise Problem(
+                400, f"the strategy asks for more than the {self.cast.most_calls} calls a request may make",
+                "too_many_calls", "model",
+            )  # fmt: skip
         services = self.cast.choose(ask.role)
         first = services[0].config
         body = self.talk.body_of(ask, self._asked)

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -231,6 +231,7 @@ class Gateway:
         cast = Cast(
             choose, answer_of(asked.options.answer), checker, self.config.checkers, scored,
             mentions(strategy, "likelihood"), guard, asked.options.stop_repetition, self._affinity(asked), plan,
+            self.config.max_calls,
         )  # fmt: skip
         choose("solver")
         call = replace(self._call(asked), strategy=spell(strategy))
@@ -284,9 +285,15 @@ class Gateway:
                 "invalid_value", "model",
             )  # fmt: skip
         try:
-            return parse(text)
+            made = parse(text)
         except InputError as error:
             raise Problem(400, str(error), "invalid_value", "model") from error
+        if (wanted := _largest(made)) > self.config.max_calls:
+            raise Problem(
+                400, f"strategy {text!r}: {wanted} is more than the {self.config.max_calls} calls a request may make",
+                "invalid_value", "model",
+            )  # fmt: skip
+        return made
 
     def _call(self, asked: Asked) -> Call:
         return Call(
@@ -334,6 +341,20 @@ class Gateway:
             self._tell_drift = time.monotonic()
             for line in drift:
                 log_.warning("drift: %s", line)
+
+
+def _largest(strategy: Any) -> int:
+    """The largest whole number among the parameters of a strategy and those inside it; tokens are none of its calls.
+
+    >>> _largest(parse("difficulty_gate(slow=best_of_n(n=9))"))
+    9
+    """
+    if not is_dataclass(strategy):
+        return strategy if type(strategy) is int else 0
+    names = (
+        item.name for item in fields(strategy) if item.name != "limit" and not item.name.endswith("tokens")
+    )
+    return max((_largest(getattr(strategy, name)) for name in names), default=0)
 
 
 def _latencies(asked: Asked, attempts: list[Attempt]) -> dict[str, float]:
