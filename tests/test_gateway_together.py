@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any

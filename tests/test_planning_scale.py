@@ -197,7 +197,7 @@ def test_an_interrupted_search_goes_on(tmp_path: Path) -> None:
     work, given = parts_of(load(file))
     resumed = gather(Kept(HERE, kept[0].parent), work, given, no_progress)
     assert {each: each.stat().st_mtime_ns for each in kept} == stamps
-    assert len(list(kept[0].parent.glob("*.part"))) == len(given)
+    assert len(list(kept[0].parent.glob("*.part"))) >= len(given)
     assert [repr(each) for each in resumed] == [repr(work(each)) for each in given]
 
 

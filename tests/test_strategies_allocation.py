@@ -20,7 +20,7 @@ from comptroller.costs.inference_units import (
     sleep_break_even,
     sleep_time_cost,
 )
-from comptroller.errors import FactError, Infeasible, InputError, UnknownId
+from comptroller.errors import FactError, Infeasible, InputError, UnknownId, Unsupported
 from comptroller.facts.config import model
 from comptroller.quantities import Cost, Tokens
 from comptroller.strategies.allocation import (
@@ -216,7 +216,7 @@ def test_a_part_reads_back_as_it_was_written(tmp_path):
     assert made.measured["rows"] == 200
     row = {"x": 0.3, "noise": 0.1}
     assert made.chance(row) == pytest.approx(made.chances(np.array([[0.3, 0.1]]))[0])
-    with pytest.raises(InputError, match="signal 'noise'"):
+    with pytest.raises(Unsupported, match="signal 'noise'"):
         made.chance({"x": 0.3})
 
 
