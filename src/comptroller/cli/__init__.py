@@ -55,7 +55,7 @@ def application(words: Sequence[str]) -> typer.Typer:
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:
-            app.command(name, no_args_is_help=True)(module.run)
+            app.command(name, no_args_is_help=not getattr(module, "ALONE", False))(module.run)
     return app
 
 

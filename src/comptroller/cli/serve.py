@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 from rich.console import Console
 
-from comptroller.gateway.config import alone, read
-from comptroller.gateway.server import serve
+from comptroller.errors import InputError
+
+ALONE = True
+"""It does something without arguments, too."""
 
 
 def run(
@@ -36,6 +37,13 @@ def run(
     port: Annotated[int, typer.Option(help="0 takes any that is free.", show_default="8080")] = -1,
 ) -> None:
     """Serve models and strategies to OpenAI clients, and book every call."""
+    try:
+        from msgspec.structs import replace
+
+        from comptroller.gateway.config import alone, read
+        from comptroller.gateway.server import serve
+    except ImportError as error:
+        raise InputError(f"{error.name} is not installed: pip install 'comptroller[serve]'") from error
     made = read(config) if config else alone(backend, model)
     given = {"plan": str(plan) if plan else "", "books": books, "host": host}
     changed: dict[str, str | int] = {name: value for name, value in given.items() if value}
@@ -46,4 +54,4 @@ def run(
     def told(url: str) -> None:
         said.print(f"serving {', '.join(made.services)} at [bold]{url}/v1[/]", soft_wrap=True)
 
-    serve(msgspec.structs.replace(made, **changed).checked(), told)
+    serve(replace(made, **changed).checked(), told)
