@@ -25,11 +25,11 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import Infeasible
+from comptroller.planning.executor import no_progress
 from comptroller.planning.joint import Joint
 from comptroller.planning.joint_planner import JointProblem, pose_joint
 from comptroller.planning.planner import shipped
 from comptroller.planning.search import Goal
-from comptroller.planning.space import no_progress
 from comptroller.strategies.learned import Learned
 from comptroller.strategies.training import Outcomes, fit
 from comptroller.work.workload import Workload, load

@@ -14,10 +14,10 @@ import pytest
 from comptroller.costs.inference_units import Shape, attention_flops, eflops, parameter_flops
 from comptroller.errors import Infeasible
 from comptroller.facts.config import model
+from comptroller.planning.executor import no_progress
 from comptroller.planning.joint import Keep, Kinds, Solution, everything
 from comptroller.planning.joint_planner import JointProblem, pose_joint
 from comptroller.planning.planner import pose, shipped
-from comptroller.planning.space import no_progress
 from comptroller.strategies.replay import recorded_price
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers import read_evidence

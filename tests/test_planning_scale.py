@@ -21,10 +21,20 @@ from scipy.optimize import linprog
 
 from comptroller.errors import UnknownId, Unsupported
 from comptroller.planning.candidates import Rejected, enumerate_candidates
-from comptroller.planning.executor import HERE, Executor, Kept, OnRay, Processes, Sized, executor, gather
+from comptroller.planning.executor import (
+    HERE,
+    Executor,
+    Kept,
+    OnRay,
+    Processes,
+    Sized,
+    executor,
+    gather,
+    no_progress,
+)
 from comptroller.planning.joint_ways import undominated_ways
 from comptroller.planning.planner import GRID, load_of, plan, shipped
-from comptroller.planning.space import goal_of, no_progress, space_of
+from comptroller.planning.space import goal_of, space_of
 from comptroller.planning.table import Chunk, Evaluate, chunks
 from comptroller.work.demand import demand
 from comptroller.work.workload import Workload, load, parse

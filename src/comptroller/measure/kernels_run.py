@@ -196,7 +196,7 @@ def measure(
             try:
                 product = make(torch, device, shape)
                 product()
-            except (Unsupported, RuntimeError, NotImplementedError, AttributeError) as error:
+            except (Unsupported, RuntimeError, AttributeError) as error:
                 reason = f"{kernel}, {fmt}: {str(error).splitlines()[0]}"
                 if tell and reason not in told:
                     tell(reason)

@@ -13,10 +13,11 @@ from comptroller.errors import FactError, UnknownId
 from comptroller.facts.reader import ids
 from comptroller.planning.candidates import Candidate, Rejected, enumerate_candidates
 from comptroller.planning.capacity import Load
+from comptroller.planning.executor import no_progress
 from comptroller.planning.hours import Array, Asked, Indices, Market, Work
 from comptroller.planning.mix import Limit, Mix
 from comptroller.planning.search import Goal, Search, columns_of, undominated
-from comptroller.planning.space import no_progress, space_of
+from comptroller.planning.space import space_of
 from comptroller.planning.table import build_table
 from comptroller.quantities import to_si
 from comptroller.work.demand import DEFAULT_PEAK, recorded

@@ -12,8 +12,6 @@ from comptroller.facts.site import site
 from comptroller.planning.candidates import Space
 from comptroller.planning.capacity import Target
 from comptroller.planning.document import ENGINES
-from comptroller.planning.executor import Progress as Progress  # noqa: PLC0414
-from comptroller.planning.executor import no_progress as no_progress  # noqa: PLC0414
 from comptroller.planning.search import CAP, Goal
 from comptroller.work.workload import Workload
 
