@@ -18,7 +18,8 @@ from comptroller.planning.candidates import Rejected, Space, enumerate_candidate
 from comptroller.planning.capacity import Load, Target
 from comptroller.planning.executor import HERE, Executor, Progress, gather
 from comptroller.planning.joint import Ground, Joint, Sizes, ways_of
-from comptroller.planning.options import Choices, choices
+from comptroller.planning.options import Choices
+from comptroller.planning.playing import choices
 from comptroller.planning.search import Goal, Search
 from comptroller.planning.space import goal_of, space_of
 from comptroller.planning.table import Evaluate, chunks, table_of

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import Unsupported
-from comptroller.planning.candidates import Rejected
-from comptroller.planning.executor import HERE, Executor, Progress, gather, no_progress
 from comptroller.strategies.drive import Played
-from comptroller.strategies.protocol import Strategy
-from comptroller.strategies.replay import Checker, Replay, Service
-from comptroller.strategies.results import grid_runs, uses
-from comptroller.strategies.rules.once import Once
-from comptroller.strategies.spelling import names, parse, settings, spell
-from comptroller.strategies.study import SOLVERS
-from comptroller.work.evidence import Arm, Evidence
-from comptroller.work.laws.caps import flag_truncated
-from comptroller.work.quality import Quality
+from comptroller.work.evidence import Evidence
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-LEAST_RECORDED = 0.95
-"""An arm with replies to fewer of the questions is left out, rather than the questions that it lacks."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +27,38 @@ class Asked:
     input_tokens: Floats
     output_tokens: Floats
     usd: Floats
+
+    @classmethod
+    def of(cls, runs: Sequence[Played], roles: Mapping[str, int]) -> Asked:
+        """The calls of runs, one for each question, whose roles are played by arms; without those never begun."""
+        found = [
+            (
+                place,
+                roles[reply.ask.role],
+                float(reply.cost.tokens.input + reply.cost.tokens.cached + reply.cost.tokens.cache_write),
+                float(reply.cost.tokens.output + reply.cost.tokens.reasoning),
+                float(reply.cost.usd),
+            )
+            for place, run in enumerate(runs)
+            for reply in run.replies
+            if reply.ask.role in roles and reply.finish != "budget"
+        ]
+        question, arm, *amounts = np.array(found, float).reshape(-1, 5).T
+        return cls(question.astype(np.int64), arm.astype(np.int64), *amounts)
+
+    def at(self, place: int) -> Asked:
+        """The calls of one question as those of the question at another position."""
+        return replace(self, question=np.full_like(self.question, place))
+
+    def only(self, which: npt.NDArray[np.bool_] | Ints) -> Asked:
+        """Some of the calls."""
+        return Asked(*(getattr(self, item.name)[which] for item in fields(self)))
+
+    @classmethod
+    def together(cls, parts: Sequence[Asked]) -> Asked:
+        """The calls of all parts, question by question."""
+        whole = cls(*(np.concatenate([getattr(p, item.name) for p in parts]) for item in fields(cls)))
+        return whole.only(np.argsort(whole.question, kind="stable"))
 
 
 @dataclass(frozen=True)
@@ -77,179 +94,3 @@ class Choices:
     task: Ints
     tasks: tuple[str, ...]
     options: tuple[Option, ...]
-
-
-BOUND = 4
-"""Bindings of a strategy that are played together."""
-
-
-@dataclass(frozen=True)
-class Playing:
-    """Strategies on recorded questions: indices into the evidence."""
-
-    quality: Quality
-    evidence: Evidence
-    question: Ints
-
-    def __call__(self, part: tuple[str, tuple[Mapping[str, int], ...]]) -> tuple[list[Option], Rejected]:
-        """A strategy, as spelled, at every point by each binding of its roles; and what cannot be played."""
-        strategy, rejected = parse(part[0]), Rejected()
-        found = (
-            option
-            for roles in part[1]
-            for option in _played(strategy, roles, self.quality, self.evidence, self.question, rejected)
-        )
-        return list(found), rejected
-
-
-def choices(
-    quality: Quality,
-    models: Sequence[str],
-    evidence: Evidence,
-    rejected: Rejected,
-    progress: Progress = no_progress,
-    executor: Executor = HERE,
-) -> Choices:
-    """Every strategy at every point of its grid, played by every arm, or by every pair from a cheap to a dear one.
-
-    models: the recorded ones that may answer; all, if none is named.
-
-    Raises:
-        Unsupported: the evidence supports no option; says why.
-    """
-    evidence = flag_truncated(evidence)
-    question = _questions(quality, evidence)
-    arms, question = _arms(models, evidence, question, rejected)
-    found: list[Option] = []
-    parts = list(_parts(quality, arms, evidence, question))
-    for options, fallen in gather(executor, Playing(quality, evidence, question), parts, progress):
-        found += options
-        rejected.merge(fallen)
-    if not found:
-        raise Unsupported(f"{evidence.source}: no strategy can be replayed; {rejected}")
-    names_ = tuple(sorted({evidence.items[number].task for number in question}))
-    task = np.array([names_.index(evidence.items[number].task) for number in question])
-    return Choices(evidence, question, task, names_, tuple(found))
-
-
-def _questions(quality: Quality, evidence: Evidence) -> Ints:
-    wanted = quality.tasks or quality.mix
-    return np.array([n for n, item in enumerate(evidence.items) if not wanted or item.task in wanted])
-
-
-def _arms(
-    models: Sequence[str], evidence: Evidence, question: Ints, rejected: Rejected
-) -> tuple[list[int], Ints]:
-    """Arms that may answer, and the questions that all of them are recorded on."""
-    rows = evidence.rows
-    answered = {}
-    for arm, who in enumerate(evidence.arms):
-        if models and who.model not in models and str(who) not in models:
-            continue
-        use = (rows.arm == arm) & ~np.isnan(rows.score)
-        known = np.isin(question, rows.question[use])
-        if known.mean() < LEAST_RECORDED:
-            lacks = f"{who}: {known.sum()} of {len(question)} questions are recorded"
-            rejected.add("too few questions recorded", lacks, float(1 - known.mean()))
-        else:
-            answered[arm] = known
-    if not answered:
-        named = f"none of {', '.join(models)} is" if models else "no model is"
-        have = ", ".join(str(arm) for arm in evidence.arms)
-        raise Unsupported(f"{evidence.source}: {named} recorded on the questions; recorded: {have}")
-    return list(answered), question[np.all(list(answered.values()), axis=0)]
-
-
-def _parts(
-    quality: Quality, arms: Sequence[int], evidence: Evidence, question: Ints
-) -> Iterator[tuple[str, tuple[Mapping[str, int], ...]]]:
-    """Strategies as spelled, all that ship where none is named, with some bindings of their roles each."""
-    for text in dict.fromkeys((spell(Once()), *(quality.strategies or names()))):
-        bindings = list(_bindings(parse(text), arms, evidence, question))
-        for start in range(0, len(bindings), BOUND):
-            yield text, tuple(bindings[start : start + BOUND])
-
-
-def _points(strategy: Strategy, quality: Quality) -> list[Strategy]:
-    given = [text for text in quality.strategies if parse(text) == strategy]
-    fixed = given and any(mark in given[0] for mark in "(:")
-    return [strategy] if fixed else settings(strategy)
-
-
-def _bindings(
-    strategy: Strategy, arms: Sequence[int], evidence: Evidence, question: Ints
-) -> Iterator[dict[str, int]]:
-    roles: tuple[str, ...] = getattr(strategy, "roles", ())
-    if not roles:
-        yield from (dict.fromkeys(SOLVERS, arm) for arm in arms)
-        return
-    cheap_first = sorted(arms, key=lambda arm: (_effort(evidence, arm, question), arm))
-    for chosen in combinations(cheap_first, len(roles)):
-        yield dict(zip(roles, chosen, strict=True))
-
-
-def _effort(evidence: Evidence, arm: int, question: Ints) -> float:
-    """What an arm takes of a question: dollars where they are recorded, else tokens."""
-    rows = evidence.rows
-    use = (rows.arm == arm) & np.isin(rows.question, question)
-    usd = rows.usd[use]
-    made = rows.output_tokens[use] + np.nan_to_num(rows.reasoning_tokens[use])
-    return float(np.mean(made if np.isnan(usd).all() else np.nan_to_num(usd)))
-
-
-def _played(
-    strategy: Strategy,
-    roles: Mapping[str, int],
-    quality: Quality,
-    evidence: Evidence,
-    question: Ints,
-    rejected: Rejected,
-) -> Iterator[Option]:
-    played: dict[str, Service | Checker] = {role: Service(evidence.arms[arm]) for role, arm in roles.items()}
-    if quality.checker is not None:
-        played["checker"] = Checker(quality.checker.tpr, quality.checker.fpr)
-    replay = Replay(evidence, played)
-    missing: list[tuple[str, str]] = []
-    lacking = set(question.tolist()) - set(replay.covered(uses(strategy)).tolist())
-    if lacking:
-        rejected.add(
-            "not recorded", f"{spell(strategy)}: {len(lacking)} questions lack what it asks for", len(lacking)
-        )
-        return
-    for point, rows in grid_runs(_points(strategy, quality), replay, question.tolist(), missing):
-        score = np.array([value for value, _ in rows])
-        if np.isnan(score).any():
-            rejected.add(
-                "not scored", f"{spell(point)}: {int(np.isnan(score).sum())} answers were never scored"
-            )
-            continue
-        kept = {role: arm for role, arm in roles.items() if _plays(role, rows)}
-        yield Option(spell(point), roles, kept, score, _asked([run for _, run in rows], roles))
-    for spelled, reason in missing:
-        rejected.add("not supported by the evidence", f"{spelled}: {reason}")
-
-
-def _plays(role: str, rows: Sequence[tuple[float, Played]]) -> bool:
-    return any(reply.ask.role == role for _, run in rows for reply in run.replies)
-
-
-def _asked(runs: Sequence[Played], roles: Mapping[str, int]) -> Asked:
-    found = [
-        (
-            place,
-            roles[reply.ask.role],
-            float(reply.cost.tokens.input + reply.cost.tokens.cached + reply.cost.tokens.cache_write),
-            float(reply.cost.tokens.output + reply.cost.tokens.reasoning),
-            float(reply.cost.usd),
-        )
-        for place, run in enumerate(runs)
-        for reply in run.replies
-        if reply.ask.role in roles and reply.finish != "budget"
-    ]
-    columns = np.array(found, float).reshape(-1, 5).T
-    return Asked(columns[0].astype(np.int64), columns[1].astype(np.int64), columns[2], columns[3], columns[4])
-
-
-def arm_label(arm: Arm) -> str:
-    """An arm as it stands in a plan."""
-    return str(arm)

@@ -18,7 +18,26 @@ from comptroller.errors import InputError
 from comptroller.strategies.checks import at_least, between
 from comptroller.strategies.learned import learned, reply_signals
 from comptroller.strategies.protocol import All, Answer, Ask, Budget, Question, Run
+from comptroller.strategies.stages import staged
 from comptroller.strategies.votes import candidates, vote
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Samples of one role and their vote. by: the trained part that says how likely it is right; none if empty."""
+
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    role: str
+    samples: int
+    by: str
+
+    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+        """All samples at once, then the vote."""
+        replies = yield All(*Ask(self.role, content=question.content).times(self.samples))
+        if not candidates(replies):
+            return Answer()
+        best = vote(replies)
+        return best.sure(learned(self.by).chance(reply_signals(replies))) if self.by else best
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +65,15 @@ class Cascade:
 
     def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
         """Level by level; what was answered before stands where a later level has nothing to say."""
-        best = Answer()
-        for role in self.roles:
-            replies = yield All(*Ask(role, content=question.content).times(self.samples))
-            if not candidates(replies):
-                continue
-            best = vote(replies)
-            if role != self.roles[-1]:
-                best = best.sure(learned(self.by).chance(reply_signals(replies)))
-                if best.confidence >= self.threshold:
-                    break
-        return best
+        return (yield from staged(self, question, budget, rng))
+
+    def stage(self, role: str) -> Level:
+        """The samples of a role, and how far they are trusted; the last role is not judged."""
+        return Level(role, self.samples, "" if role == self.roles[-1] else self.by)
+
+    def following(self, question: Question, ended: Mapping[str, Answer]) -> str | None:
+        """The next dearer role, until an answer is trusted."""
+        if len(ended) == len(self.roles):
+            return None
+        trusted = ended and ended[self.roles[len(ended) - 1]].confidence >= self.threshold
+        return None if trusted else self.roles[len(ended)]

@@ -14,13 +14,14 @@ from comptroller.strategies.votes import first
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """Asks the solver once. greedy: at temperature 0, otherwise one sample.  effort: empty for its own."""
+    """Asks once. greedy: at temperature 0, otherwise one sample.  effort: empty for its own.  role: who is asked."""
 
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
     greedy: bool = True
     effort: str = ""
+    role: str = "solver"
 
     def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
         """One ask; its reply is the answer."""
         how = GREEDY if self.greedy else SAMPLED
-        return first((yield All(Ask(content=question.content, sampling=how, effort=self.effort))))
+        return first((yield All(Ask(self.role, content=question.content, sampling=how, effort=self.effort))))

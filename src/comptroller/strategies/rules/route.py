@@ -16,9 +16,10 @@ import numpy as np
 
 from comptroller.errors import InputError
 from comptroller.strategies.checks import between
-from comptroller.strategies.protocol import GREEDY, All, Ask, Budget, Question, Run
+from comptroller.strategies.protocol import Answer, Budget, Question, Run, Strategy
 from comptroller.strategies.routers import router
-from comptroller.strategies.votes import first
+from comptroller.strategies.rules.once import Once
+from comptroller.strategies.stages import staged
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,5 +48,12 @@ class Route:
 
     def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
         """One greedy answer of the chosen model."""
-        role = self.roles[router(self.by).choose(question, self.spend)]
-        return first((yield All(Ask(role, content=question.content, sampling=GREEDY))))
+        return (yield from staged(self, question, budget, rng))
+
+    def stage(self, role: str) -> Strategy:
+        """One greedy answer."""
+        return Once(role=role)
+
+    def following(self, question: Question, ended: Mapping[str, Answer]) -> str | None:
+        """The chosen model, and nobody after it."""
+        return None if ended else self.roles[router(self.by).choose(question, self.spend)]
