@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,6 +29,8 @@ from comptroller.work.quality import Quality
 LEAST_RECORDED = 0.95
 """An arm with replies to fewer of the questions is left out, rather than the questions that it lacks."""
 
+
+S = TypeVar("S", bound=Strategy)
 
 BOUND = 4
 """Bindings of a strategy that are played together; all, where stages are shared among them."""
@@ -137,7 +140,7 @@ def _parts(
             yield text, tuple(bindings[start : start + size])
 
 
-def _points(strategy: Strategy, quality: Quality) -> list[Strategy]:
+def _points(strategy: S, quality: Quality) -> list[S]:
     given = [text for text in quality.strategies if parse(text) == strategy]
     fixed = given and any(mark in given[0] for mark in "(:")
     return [strategy] if fixed else settings(strategy)

@@ -10,10 +10,12 @@ from importlib import import_module, util
 from itertools import product
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from comptroller.errors import InputError, UnknownId
 from comptroller.strategies.protocol import Strategy
+
+S = TypeVar("S", bound=Strategy)
 
 PREFIX = "comptroller/"
 RULES = "comptroller.strategies.rules"
@@ -209,7 +211,7 @@ def _written(value: Any) -> str:
     return str(value) if not isinstance(value, float) else f"{value!r}"
 
 
-def settings(strategy: Strategy) -> list[Strategy]:
+def settings(strategy: S) -> list[S]:
     """The strategy at every point of its grid, its other parameters kept.
 
     >>> [spell(point) for point in settings(parse("once"))]

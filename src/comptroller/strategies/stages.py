@@ -18,7 +18,10 @@ from comptroller.strategies.protocol import Answer, Budget, Question, Run, Strat
 class Staged(Strategy, Protocol):
     """A strategy in stages, one for each of its roles."""
 
-    roles: tuple[str, ...]
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Who is asked, in the order of the stages."""
+        ...
 
     def stage(self, role: str) -> Strategy:
         """What the role does; it asks that role alone."""
@@ -32,11 +35,9 @@ class Staged(Strategy, Protocol):
 def staged(strategy: Staged, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
     """Stage after stage; what was answered before stands where a later one has nothing to say."""
     ended: dict[str, Answer] = {}
+    last = Answer()
     while (role := strategy.following(question, ended)) is not None:
         ended[role] = yield from strategy.stage(role).solve(question, budget, rng)
-    return last(ended) or Answer()
-
-
-def last(ended: Mapping[str, Answer]) -> Answer | None:
-    """The last answer that rests on a reply."""
-    return next((answer for answer in reversed(ended.values()) if answer.reply is not None), None)
+        if ended[role].reply is not None:
+            last = ended[role]
+    return last
