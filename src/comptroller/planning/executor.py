@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol, TypeVar
@@ -73,12 +73,12 @@ class Processes:
     workers: int = 0
 
     def map(self, work: Work[P, R], parts: Sequence[P]) -> Generated[R]:
-        """See `Executor`.
+        """See `Executor`. What is called off ends with the parts at work: a worker that is killed while it sends a
+        result would leave its reader waiting for the rest.
 
         Raises:
             Unsupported: a process ended abruptly.
         """
-        others = set(active_children())
         count = min(self.workers or os.cpu_count() or 1, max(len(parts), 1))
         pool = ProcessPoolExecutor(count, get_context("spawn"), _receive, (pickle.dumps(work),))
         try:
@@ -89,10 +89,6 @@ class Processes:
             raise Unsupported(
                 "a worker process ended abruptly, perhaps for want of memory; try --on here"
             ) from error
-        except BaseException:
-            for child in set(active_children()) - others:
-                child.terminate()
-            raise
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import Infeasible
 from comptroller.planning.capacity import Load
-from comptroller.planning.joint_program import SLACK, Matter, Optimum, Rent, Rented, optimum
+from comptroller.planning.joint_optimum import at, optimum
+from comptroller.planning.joint_program import SLACK, Matter, Optimum, Rent, Rented
 from comptroller.planning.joint_ways import undominated_ways
 from comptroller.planning.options import Choices, Option
 from comptroller.planning.search import LIMITS, Goal, Search, columns_of, undominated
@@ -85,6 +87,15 @@ class Ground:
     rate_per_s: float
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What a program is about: the ways (numbers of the ground's) that are left in it, and what their arms rent."""
+
+    matter: Matter
+    ways: Ints
+    rents: Mapping[int, Rent]
+
+
 class Joint:
     """A ground made ready to be solved again and again for changing goals.
 
@@ -104,6 +115,8 @@ class Joint:
         self.calls = {arm: self._calls(arm) for arm in ground.searches}
         self._own = [frozenset(a for a, route in way.routes.items() if route == "own") for way in ground.ways]
         self._rents: dict[tuple[int, Goal, bytes], Rent | None] = {}
+        self._alike: dict[tuple[int, bytes], Rent] = {}
+        self._optima: dict[tuple[Any, ...], Solution | None] = {}
         self._worth: dict[bytes, Ints] = {}
 
     @cached_property
@@ -151,7 +164,33 @@ class Joint:
         return found
 
     def _optimum(self, goal: Goal, keep: Keep) -> Solution | None:
-        """The optimum, `None` where the limits leave no room."""
+        """The optimum, `None` where the limits leave no room; what is asked again is not solved again."""
+        asked = self._matter(goal, keep)
+        key = (replace(goal, targets=()), asked.ways.tobytes(), *map(id, asked.rents.values()))
+        if key not in self._optima:
+            best = optimum(asked.matter, goal)
+            self._optima[key] = None if best is None else self._solution(best, asked)
+        return self._optima[key]
+
+    def held(self, found: Solution, goal: Goal) -> Solution | None:
+        """The same units at another goal, the questions shared anew; `None` where they do not hold it."""
+        try:
+            asked = self._matter(goal, everything)
+        except Infeasible:
+            return None
+        units = {
+            arm: found.fleets[arm].units[rent.candidates]
+            if arm in found.fleets
+            else np.zeros(rent.shape[1], int)
+            for arm, rent in asked.rents.items()
+        }
+        rented = sum(int(fleet.units.sum()) for fleet in found.fleets.values())
+        if sum(int(count.sum()) for count in units.values()) < rented:
+            return None
+        same = at(asked.matter, goal, units)
+        return None if same is None else self._solution(same, asked)
+
+    def _matter(self, goal: Goal, keep: Keep) -> _Asked:
         ways = np.array([keep(way.kinds) for way in self.ground.ways])
         self._require_quality(goal, ways)
         found = {arm: self.rent(arm, goal, keep) for arm in self.ground.searches}
@@ -160,24 +199,18 @@ class Joint:
         self._require_quality(goal, ways)
         left = self._worth_trying(ways)
         asked = frozenset[int]().union(*(self._own[way] for way in left.tolist()))
-        rents = {
-            arm: replace(rent, calls=rent.calls[:, left])
-            for arm, rent in found.items()
-            if rent and arm in asked
-        }
+        rents = {arm: rent for arm, rent in found.items() if rent and arm in asked}
+        tasks = self.ground.choices.tasks
+        quality = tuple((tasks.index(task) if task else None, least) for task, least in goal.quality)
         matter = Matter(
-            self.ground.rate_per_s * goal.demand,
-            self.ground.weight,
-            self.score[:, left],
-            self.usd[:, left],
-            rents,
-            tuple(
-                (self.ground.choices.tasks.index(task) if task else None, least)
-                for task, least in goal.quality
-            ),
+            rate_per_s=self.ground.rate_per_s * goal.demand,
+            weight=self.ground.weight,
+            score=self.score[:, left],
+            usd=self.usd[:, left],
+            rents={arm: replace(rent, calls=rent.calls[:, left]) for arm, rent in rents.items()},
+            quality=quality,
         )
-        best = optimum(matter, goal)
-        return None if best is None else self._solution(best, left, rents)
+        return _Asked(matter, left, rents)
 
     def _worth_trying(self, ways: npt.NDArray[np.bool_]) -> Ints:
         """The ways of a mask that no other of them replaces."""
@@ -187,13 +220,13 @@ class Joint:
             self._worth[key] = undominated_ways(self._own, self.score, self.usd, self.calls, left)
         return self._worth[key]
 
-    def _solution(self, best: Optimum, left: Ints, rents: Mapping[int, Rent]) -> Solution:
+    def _solution(self, best: Optimum, asked: _Asked) -> Solution:
         """An optimum over what was left, told over everything there is."""
         share = np.zeros(self.score.shape)
-        share[:, left] = best.share
+        share[:, asked.ways] = best.share
         fleets = {}
         for arm, rented in best.rented.items():
-            rent = rents[arm]
+            rent = asked.rents[arm]
             units = np.zeros(len(self.ground.searches[arm].table.candidates), np.int64)
             units[rent.candidates] = rented.units
             calls = np.zeros((rent.calls.shape[2], len(units)))
@@ -227,7 +260,8 @@ class Joint:
         allowed = np.array([keep is everything or keep(kinds) for kinds in self._kinds[arm]], bool)
         key = (arm, replace(goal, demand=1.0, quality=()), allowed.tobytes())
         if key not in self._rents:
-            self._rents[key] = self._rent(arm, goal, allowed)
+            rent = self._rent(arm, goal, allowed)
+            self._rents[key] = rent if rent is None else self._alike.setdefault((arm, rent.digest), rent)
         return self._rents[key]
 
     def _rent(self, arm: int, goal: Goal, allowed: npt.NDArray[np.bool_]) -> Rent | None:

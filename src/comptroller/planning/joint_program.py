@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
-from highspy import HighsModelStatus
 from scipy.sparse import coo_array, csc_array, vstack
 
-from comptroller.planning.mix import Mix, Program, run
+from comptroller.planning.mix import Mix, Program
 from comptroller.planning.search import Goal
 
 Floats = npt.NDArray[np.float64]
@@ -36,6 +36,15 @@ class Rent:
     def shape(self) -> tuple[int, int]:
         """Buckets and candidates."""
         return self.mix.load.shape[0], self.mix.load.shape[1]
+
+    @property
+    def digest(self) -> bytes:
+        """Of all but the calls."""
+        mix = self.mix
+        energy = () if mix.energy is None else (mix.energy,)
+        limits = (limit.weights for limit in mix.limits)
+        parts = (self.candidates, self.buckets, mix.load, mix.price, *mix.also, *energy, *limits)
+        return sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).digest()
 
 
 @dataclass(frozen=True)
@@ -71,27 +80,7 @@ class Optimum:
     objective: float
 
 
-def optimum(matter: Matter, goal: Goal) -> Optimum | None:
-    """The cheapest shares and units (`Joint.solve` states the program), and of equally cheap ones those that solve
-    most; `None` where there are none."""
-    built = _Rows(matter, goal)
-    program = built.program()
-    values = _solved(program)
-    if values is None:
-        return None
-    best = float(program.cost @ values)
-    better = _solved(built.most_solved(program, values, best))
-    return built.read(values if better is None else better, best)
-
-
-def _solved(program: Program) -> Floats | None:
-    highs = run(program)
-    if highs.getModelStatus() not in {HighsModelStatus.kOptimal, HighsModelStatus.kSolutionLimit}:
-        return None
-    return np.array(highs.getSolution().col_value)
-
-
-class _Rows:
+class Rows:
     """Columns: shares of classes over ways; for every arm calls on candidates, units, and with spares who is used."""
 
     def __init__(self, matter: Matter, goal: Goal) -> None:
@@ -108,14 +97,17 @@ class _Rows:
         self._values: list[Floats] = []
         self._bounds: list[tuple[float, float]] = []
 
-    def program(self) -> Program:
-        """All rows."""
+    def program(self, below: float = np.inf) -> Program:
+        """All rows; one more for an objective that must not be exceeded."""
         self._shares()
         for arm, rent in self.matter.rents.items():
             self._serve(arm, rent)
             if self.goal.spare:
                 self._use(arm, rent)
         self._limits()
+        cost = self._cost()
+        if np.isfinite(below):
+            self._add(np.arange(self.count), cost, -np.inf, below)
         rows = np.repeat(np.arange(len(self._columns)), [len(columns) for columns in self._columns])
         entries = (np.concatenate(self._values), (rows, np.concatenate(self._columns)))
         lower, upper = np.array(self._bounds).T
@@ -125,22 +117,40 @@ class _Rows:
             whole[self.start["units", arm] :][: rent.shape[1] * (2 if self.goal.spare else 1)] = True
             if self.goal.spare:
                 most[self.start["used", arm] :][: rent.shape[1]] = 1.0
-        return Program(self._cost(), matrix, lower, upper, most, whole)
+        return Program(cost, matrix, lower, upper, most, whole)
 
-    def most_solved(self, program: Program, values: Floats, best: float) -> Program:
-        """The program that solves most at no more than the best cost, with the units as they are."""
+    def held(self, units: Mapping[int, Ints]) -> Program:
+        """The program whose units are given, by arm; those of other arms are none."""
+        program = self.program()
+        fixed = np.where(program.whole, 0.0, np.inf)
+        for arm, count in units.items():
+            fixed[self.start["units", arm] :][: len(count)] = count
+            if self.goal.spare:
+                fixed[self.start["used", arm] :][: len(count)] = count > 0
+        least = np.where(program.whole, fixed, 0.0)
+        return replace(
+            program, most=np.minimum(program.most, fixed), least=least, whole=np.zeros_like(program.whole)
+        )
+
+    def most_solved(self, program: Program, best: float) -> Program:
+        """The program that solves most of the questions at no more than the best cost."""
         solved = np.zeros(self.count)
         solved[: self.matter.score.size] = -(self.matter.weight[:, None] * self.matter.score).ravel()
-        units = np.where(program.whole, np.rint(values), 0.0)
-        return Program(
-            solved,
-            csc_array(vstack([program.matrix, program.cost[None, :]])),
-            np.append(program.lower, -np.inf),
-            np.append(program.upper, best * (1 + SLACK) + SLACK),
-            np.where(program.whole, units, program.most),
-            np.zeros(self.count, bool),
-            units,
+        return replace(
+            program,
+            cost=solved,
+            matrix=csc_array(vstack([program.matrix, program.cost[None, :]])),
+            lower=np.append(program.lower, -np.inf),
+            upper=np.append(program.upper, best * (1 + SLACK) + SLACK),
         )
+
+    def units(self, values: Floats) -> dict[int, Ints]:
+        """The units that the columns' values are, by arm."""
+        start = {arm: self.start["units", arm] for arm in self.matter.rents}
+        return {
+            arm: np.rint(values[start[arm] :][: rent.shape[1]]).astype(np.int64)
+            for arm, rent in self.matter.rents.items()
+        }
 
     def _add(self, columns: npt.ArrayLike, values: npt.ArrayLike, lower: float, upper: float) -> None:
         self._columns.append(np.asarray(columns, np.int64).ravel())
@@ -191,19 +201,22 @@ class _Rows:
             for arm, rent in self.matter.rents.items():
                 taken[self.start["units", arm] :][: rent.shape[1]] = rent.mix.limits[number].weights
             if name == "budget":
-                taken[: self.matter.score.size] = self._bought()
+                taken[: self.matter.score.size] = self._paid().ravel()
             self._add(np.arange(self.count), taken, -np.inf, most)
 
-    def _bought(self) -> Floats:
+    def _paid(self) -> Floats:
         """Dollars per hour paid to APIs, for the whole of each class on each way."""
         matter = self.matter
-        return (matter.weight[:, None] * matter.usd * matter.rate_per_s * 3600.0).ravel()
+        return np.asarray(matter.weight[:, None] * matter.usd * matter.rate_per_s * 3600.0)
+
+    def bought(self) -> Floats:
+        """(classes, ways): what is bought adds to the objective per hour, for the whole of each class on each way."""
+        return self._paid() if self.goal.objective == "usd" else np.zeros(self.matter.score.shape)
 
     def _cost(self) -> Floats:
         """What every column adds to the objective per hour."""
         cost = np.zeros(self.count)
-        if self.goal.objective == "usd":
-            cost[: self.matter.score.size] = self._bought()
+        cost[: self.matter.score.size] = self.bought().ravel()
         for arm, rent in self.matter.rents.items():
             cost[self.start["units", arm] :][: rent.shape[1]] = rent.mix.price
             if rent.mix.energy is not None:
@@ -214,9 +227,8 @@ class _Rows:
         """The optimum that the columns' values are."""
         shape = self.matter.score.shape
         share = np.clip(values[: self.matter.score.size].reshape(shape), 0.0, 1.0)
-        rented = {}
+        rented, units = {}, self.units(values)
         for arm, rent in self.matter.rents.items():
-            units = np.rint(values[self.start["units", arm] :][: rent.shape[1]]).astype(np.int64)
-            if units.any():
-                rented[arm] = Rented(units, np.maximum(values[self._on(arm, rent)], 0.0))
+            if units[arm].any():
+                rented[arm] = Rented(units[arm], np.maximum(values[self._on(arm, rent)], 0.0))
         return Optimum(np.where(share < SLACK, 0.0, share), rented, objective)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.planning.dominance import dominated
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -40,21 +42,3 @@ def _minimal(
         values = np.column_stack([-score[number, pool], usd[number, pool], *columns])
         replaced &= dominated(values)
     return pool[~replaced]
-
-
-def dominated(values: Floats) -> npt.NDArray[np.bool_]:
-    """Rows for which another row is nowhere greater, and somewhere less or equal throughout but earlier.
-
-    >>> dominated(np.array([[1.0, 2.0], [1.0, 3.0], [0.0, 9.0], [1.0, 2.0]])).tolist()
-    [False, True, False, True]
-    """
-    count = len(values)
-    order = np.lexsort((np.arange(count), *values.T[::-1]))
-    ranked, result = values[order], np.zeros(count, bool)
-    for place in range(count):
-        if not result[place]:
-            later = np.flatnonzero(~result[place + 1 :]) + place + 1
-            result[later] = (ranked[place] <= ranked[later]).all(axis=1)
-    found = np.zeros(count, bool)
-    found[order] = result
-    return found

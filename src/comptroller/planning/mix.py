@@ -97,6 +97,25 @@ def solve(mix: Mix) -> Chosen:
     return Chosen(replicas, share, float(program.cost @ values), bound)
 
 
+def held(mix: Mix, replicas: npt.NDArray[np.int64]) -> Chosen | None:
+    """The cheapest shares on replicas that are given; `None` where they do not carry the demand or break a limit."""
+    usable = np.isfinite(mix.load)
+    if not usable.any(axis=1).all():
+        return None
+    program, pairs = _program(mix, usable), int(usable.sum())
+    fixed = [replicas, replicas > 0] if mix.spare else [replicas]
+    count = np.concatenate(fixed).astype(float)
+    program.most[pairs:] = count
+    highs = run(replace(program, least=np.concatenate([np.zeros(pairs), count])))
+    if highs.getModelStatus() != HighsModelStatus.kOptimal:
+        return None
+    values = np.array(highs.getSolution().col_value)
+    share = np.zeros(mix.load.shape)
+    share[usable] = np.clip(values[:pairs], 0.0, 1.0)
+    cost = float(program.cost @ values)
+    return Chosen(replicas, share, cost, cost)
+
+
 def balance(mix: Mix, chosen: Chosen) -> Chosen:
     """The same replicas with the slices shared so that the busiest is as little busy as can be.
 

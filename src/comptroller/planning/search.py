@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from comptroller.errors import Infeasible
 from comptroller.planning.capacity import Target
-from comptroller.planning.mix import Chosen, Limit, Mix, balance, solve
+from comptroller.planning.dominance import dominated
+from comptroller.planning.mix import Chosen, Limit, Mix, balance, held, solve
 from comptroller.planning.table import Table, Unit, units
 
 Array = npt.NDArray[np.float64]
@@ -87,6 +88,13 @@ class Search:
         considered = useful[self._survivors(columns_of(mix, useful), goal)]
         small = columns_of(mix, considered)
         return self._expand(balance(small, simplest(small, solve(small))), considered, column, rate)
+
+    def held(self, found: Fleet, goal: Goal) -> Fleet | None:
+        """The same units at another goal, the slices shared anew; `None` where they do not hold it."""
+        rate, column = self.table.best(goal.targets)
+        used = np.flatnonzero(found.units)
+        same = held(columns_of(self._mix(rate, column, goal), used), found.units[used])
+        return None if same is None else self._expand(same, used, column, rate)
 
     def mix(self, goal: Goal, allowed: npt.NDArray[np.bool_]) -> Mix:
         """All candidates as a mix, at the batch cap that the targets leave; those not allowed carry nothing."""
@@ -220,14 +228,7 @@ def undominated(mix: Mix) -> npt.NDArray[np.int64]:
         energy,
         *(limit.weights[None, :] for limit in mix.limits),
     ]
-    values = np.concatenate(rows)
-    order = np.lexsort((np.arange(values.shape[1]), np.where(np.isfinite(values), values, 1e30).sum(axis=0)))
-    order = order[np.argsort(mix.price[order], kind="stable")]
-    kept: list[int] = []
-    for j in order:
-        if not kept or not (values[:, kept] <= values[:, [j]]).all(axis=0).any():
-            kept.append(int(j))
-    return np.sort(np.array(kept, np.int64))
+    return np.flatnonzero(~dominated(np.concatenate(rows).T))
 
 
 def _absorbed(load: Array, value: Array) -> Array:

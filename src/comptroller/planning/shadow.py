@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Generic, Protocol, TypeVar
 
 from comptroller.errors import Infeasible
 from comptroller.planning.plan import Breakpoint, ShadowPrice
@@ -30,14 +30,17 @@ class Solved(Protocol):
 
 
 S = TypeVar("S", bound=Solved)
-Found_co = TypeVar("Found_co", bound=Solved, covariant=True)
 
 
-class Solver(Protocol[Found_co]):
+class Solver(Protocol[S]):
     """What can be solved for a goal; raises Infeasible where it cannot."""
 
-    def solve(self, goal: Goal) -> Found_co:
+    def solve(self, goal: Goal) -> S:
         """The optimum of a goal."""
+        ...
+
+    def held(self, found: S, goal: Goal) -> S | None:
+        """The same units at another goal, what they carry shared anew; `None` where they do not hold it."""
         ...
 
 
@@ -79,12 +82,11 @@ def shadow_price(
     search: Solver[S], goal: Goal, best: S, constraint: Constraint, describe: Callable[[S], str]
 ) -> ShadowPrice:
     """The price of one constraint at the optimum `best`."""
-    before = best.objective
-    sides = []
-    for towards in (constraint.looser, -constraint.looser):
-        sides.append(_next_breakpoint(search, constraint, before, towards, describe))
+    relaxed, tightened = (
+        _Side(search, constraint, best, towards).breakpoint(describe)
+        for towards in (constraint.looser, -constraint.looser)
+    )
     low, high = constraint.value / REACH, constraint.value * REACH
-    relaxed, tightened = sides
     return ShadowPrice(
         constraint=constraint.name,
         unit=constraint.unit,
@@ -96,22 +98,69 @@ def shadow_price(
     )
 
 
-def _next_breakpoint(
-    search: Solver[S], constraint: Constraint, before: float, towards: int, describe: Callable[[S], str]
-) -> Breakpoint | None:
-    unchanged = constraint.value
-    for step in _ladder(constraint, towards):
-        tried = _try(search, constraint, step)
-        if tried is None or abs(tried.objective - before) > CHANGE * before:
-            value, fleet = _bisect(search, constraint, before, unchanged, (step, tried))
-            change = None if fleet is None else fleet.objective - before
-            return Breakpoint(
-                value=_shown(constraint, value),
-                change_per_h=None if change is None else float(f"{change:.6g}"),
-                fleet="infeasible" if fleet is None else describe(fleet),
-            )
-        unchanged = step
-    return None
+@dataclass(frozen=True, slots=True)
+class _Side(Generic[S]):
+    """One side of a constraint, seen from the optimum `best`."""
+
+    search: Solver[S]
+    constraint: Constraint
+    best: S
+    towards: int
+    known: dict[float, S | None] = field(default_factory=dict)
+
+    def breakpoint(self, describe: Callable[[S], str]) -> Breakpoint | None:
+        """The next value at which the optimum changes; nearer values change it no more than farther ones."""
+        unchanged = self.constraint.value
+        if (
+            not self.constraint.whole
+            and self.relaxes
+            and not self._changed(_farthest(self.constraint, self.towards))
+        ):
+            return None
+        for step in _ladder(self.constraint, self.towards):
+            if self._changed(step):
+                value = self._bisected(unchanged, step)
+                fleet = self._solved(value)
+                change = None if fleet is None else fleet.objective - self.best.objective
+                return Breakpoint(
+                    value=_shown(self.constraint, value),
+                    change_per_h=None if change is None else float(f"{change:.6g}"),
+                    fleet="infeasible" if fleet is None else describe(fleet),
+                )
+            unchanged = step
+        return None
+
+    @property
+    def relaxes(self) -> bool:
+        """Whether this is the side on which the optimum cannot cost more."""
+        return self.towards == self.constraint.looser
+
+    def _bisected(self, unchanged: float, changed: float) -> float:
+        most = RESOLUTION * self.constraint.value
+        while not self.constraint.whole and abs(changed - unchanged) > most:
+            middle = (changed + unchanged) / 2
+            unchanged, changed = (unchanged, middle) if self._changed(middle) else (middle, changed)
+        return changed
+
+    def _changed(self, value: float) -> bool:
+        """Whether the optimum is another: a tighter constraint leaves it where its units still hold at its cost."""
+        if not self.relaxes:
+            same = self.search.held(self.best, self.constraint.moved(value))
+            if same is not None and self._alike(same):
+                return False
+        found = self._solved(value)
+        return found is None or not self._alike(found)
+
+    def _alike(self, found: S) -> bool:
+        return abs(found.objective - self.best.objective) <= CHANGE * self.best.objective
+
+    def _solved(self, value: float) -> S | None:
+        if value not in self.known:
+            try:
+                self.known[value] = self.search.solve(self.constraint.moved(value))
+            except Infeasible:
+                self.known[value] = None
+        return self.known[value]
 
 
 def _ladder(constraint: Constraint, towards: int) -> Iterator[float]:
@@ -124,32 +173,11 @@ def _ladder(constraint: Constraint, towards: int) -> Iterator[float]:
     while factor <= REACH:
         yield constraint.value * (factor if towards > 0 else 1 / factor)
         factor *= factor if factor > 1.1 else 1.05
-    yield constraint.value * (REACH if towards > 0 else 1 / REACH)
+    yield _farthest(constraint, towards)
 
 
-def _bisect(
-    search: Solver[S],
-    constraint: Constraint,
-    before: float,
-    unchanged: float,
-    changed: tuple[float, S | None],
-) -> tuple[float, S | None]:
-    value, fleet = changed
-    while not constraint.whole and abs(value - unchanged) > RESOLUTION * constraint.value:
-        middle = (value + unchanged) / 2
-        found = _try(search, constraint, middle)
-        if found is None or abs(found.objective - before) > CHANGE * before:
-            value, fleet = middle, found
-        else:
-            unchanged = middle
-    return value, fleet
-
-
-def _try(search: Solver[S], constraint: Constraint, value: float) -> S | None:
-    try:
-        return search.solve(constraint.moved(value))
-    except Infeasible:
-        return None
+def _farthest(constraint: Constraint, towards: int) -> float:
+    return constraint.value * (REACH if towards > 0 else 1 / REACH)
 
 
 def _move_target(goal: Goal, number: int) -> Callable[[float], Goal]:

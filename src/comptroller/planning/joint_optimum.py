@@ -1,0 +1,101 @@
+"""The optimum of the joint program: a small program first, then a proof over all that may still be cheaper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from highspy import HighsModelStatus
+
+from comptroller.planning.joint_bound import Bound, Part
+from comptroller.planning.joint_program import Matter, Optimum, Rented, Rows
+from comptroller.planning.mix import OPTIONS, Program, run
+from comptroller.planning.search import Goal
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+PROOF = 1e-7
+"""What is not cheaper by more than this share of a known plan is not looked for."""
+
+SETTINGS: dict[str, bool | int | float] = {
+    **OPTIONS,
+    "mip_heuristic_effort": 0.0,
+    "mip_heuristic_run_feasibility_jump": False,
+    "mip_allow_restart": False,
+}
+"""Settings of HiGHS where a plan is known, or the program is small: its heuristics cost more than they find."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Units by arm, over all candidates of the matter, and what the plan costs."""
+
+    units: Mapping[int, Ints]
+    objective: float
+
+
+def optimum(matter: Matter, goal: Goal) -> Optimum | None:
+    """The cheapest shares and units (`Joint.solve` states the program), and of equally cheap ones those that solve
+    most; `None` where there are none."""
+    bound = Bound(matter, Rows(matter, goal).bought())
+    first = _cheapest(bound.seeds(), goal, matter)
+    most = np.inf if first is None else first.objective
+    kept = bound.kept(most)
+    best = _cheapest(kept, goal, matter, most) or first
+    return None if best is None else at(matter, goal, best.units, best.objective)
+
+
+def _cheapest(part: Part, goal: Goal, matter: Matter, most: float = np.inf) -> Found | None:
+    """The cheapest plan of a part, if it is cheaper than `most`."""
+    rows = Rows(part.matter, goal)
+    program = rows.program(most * (1 - PROOF))
+    values = _solved(program, SETTINGS)
+    if values is None:
+        return None
+    units = {arm: np.zeros(rent.shape[1], np.int64) for arm, rent in matter.rents.items()}
+    for arm, count in rows.units(values).items():
+        units[arm][part.candidates[arm]] = count
+    return Found(units, float(program.cost @ values))
+
+
+def at(matter: Matter, goal: Goal, units: Mapping[int, Ints], most: float = np.inf) -> Optimum | None:
+    """The cheapest shares for units that are given, and of those the ones that solve most; `None` where there are none.
+
+    most: what it is known to cost, if it is.
+    """
+    candidates = {arm: np.flatnonzero(count) for arm, count in units.items() if count.any()}
+    idle = [rent.calls.any(axis=(0, 2)) for arm, rent in matter.rents.items() if arm not in candidates]
+    ways = np.flatnonzero(~np.any([np.zeros(matter.score.shape[1], bool), *idle], axis=0))
+    part = Part.of(matter, ways, candidates)
+    rows = Rows(part.matter, goal)
+    program = rows.held({arm: units[arm][rows_] for arm, rows_ in candidates.items()})
+    if np.isinf(most):
+        values = _solved(program, OPTIONS)
+        if values is None:
+            return None
+        most = float(program.cost @ values)
+    better = _solved(rows.most_solved(program, most), OPTIONS)
+    return None if better is None else _whole(rows.read(better, most), part, matter)
+
+
+def _whole(found: Optimum, part: Part, matter: Matter) -> Optimum:
+    """An optimum of a part, told over the whole."""
+    share = np.zeros(matter.score.shape)
+    share[:, part.ways] = found.share
+    rented = {}
+    for arm, rent in found.rented.items():
+        columns = part.candidates[arm]
+        units, calls = np.zeros(matter.rents[arm].shape[1], np.int64), np.zeros(matter.rents[arm].shape)
+        units[columns], calls[:, columns] = rent.units, rent.calls_per_s
+        rented[arm] = Rented(units, calls)
+    return Optimum(share, rented, found.objective)
+
+
+def _solved(program: Program, settings: Mapping[str, bool | int | float]) -> Floats | None:
+    highs = run(program, settings)
+    ended = highs.getModelStatus() in {HighsModelStatus.kOptimal, HighsModelStatus.kSolutionLimit}
+    found = highs.getSolution()
+    return np.array(found.col_value) if ended and found.value_valid else None
