@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from comptroller.errors import Infeasible
 from comptroller.planning.capacity import Load
-from comptroller.planning.joint_optimum import at, optimum
+from comptroller.planning.joint_optimum import at, optimum, within
 from comptroller.planning.joint_program import SLACK, Matter, Optimum, Rent, Rented
 from comptroller.planning.joint_ways import undominated_ways
 from comptroller.planning.options import Choices, Option
@@ -171,6 +171,13 @@ class Joint:
             best = optimum(asked.matter, goal)
             self._optima[key] = None if best is None else self._solution(best, asked)
         return self._optima[key]
+
+    def within(self, goal: Goal, most: float) -> bool:
+        """Whether any plan holds a goal for no more than so much per hour."""
+        try:
+            return within(self._matter(goal, everything).matter, goal, most)
+        except Infeasible:
+            return False
 
     def held(self, found: Solution, goal: Goal) -> Solution | None:
         """The same units at another goal, the questions shared anew; `None` where they do not hold it."""

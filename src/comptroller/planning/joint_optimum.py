@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from highspy import HighsModelStatus
 
-from comptroller.planning.joint_bound import Bound, Part
+from comptroller.planning.joint_bound import MARGIN, Bound, Part
 from comptroller.planning.joint_program import Matter, Optimum, Rented, Rows
 from comptroller.planning.mix import OPTIONS, Program, run
 from comptroller.planning.search import Goal
@@ -35,6 +35,15 @@ class Found:
 
     units: Mapping[int, Ints]
     objective: float
+
+
+def within(matter: Matter, goal: Goal, most: float) -> bool:
+    """Whether any plan costs no more than `most`."""
+    bound = Bound(matter, Rows(matter, goal).bought())
+    if bound.least > most * (1 + MARGIN):
+        return False
+    program = Rows(bound.kept(most).matter, goal).program(most)
+    return _solved(program, {**SETTINGS, "mip_max_improving_sols": 1}) is not None
 
 
 def optimum(matter: Matter, goal: Goal) -> Optimum | None:

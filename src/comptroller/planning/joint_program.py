@@ -102,6 +102,7 @@ class Rows:
         self._shares()
         for arm, rent in self.matter.rents.items():
             self._serve(arm, rent)
+            self._stand(arm, rent)
             if self.goal.spare:
                 self._use(arm, rent)
         self._limits()
@@ -188,6 +189,17 @@ class Rows:
                 self._add(
                     [*on[:, column], units + column, *used], [*load[:, column], -1.0, *spare], -np.inf, 0.0
                 )
+
+    def _stand(self, arm: int, rent: Rent) -> None:
+        """No question of a class goes to an arm without a unit: implied by whole units, and not by parts of them."""
+        units = self.start["units", arm] + np.arange(rent.shape[1])
+        ways = self.matter.score.shape[1]
+        for number, calls in enumerate(rent.calls.any(axis=2)):
+            mine = np.flatnonzero(calls)
+            if len(mine):
+                columns = [number * ways + mine, units]
+                values = [np.ones(len(mine)), -np.ones(len(units))]
+                self._add(np.concatenate(columns), np.concatenate(values), -np.inf, 0.0)
 
     def _use(self, arm: int, rent: Rent) -> None:
         """A candidate that gets calls is in use."""

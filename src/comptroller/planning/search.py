@@ -89,6 +89,13 @@ class Search:
         small = columns_of(mix, considered)
         return self._expand(balance(small, simplest(small, solve(small))), considered, column, rate)
 
+    def within(self, goal: Goal, most: float) -> bool:
+        """Whether any fleet holds a goal for no more than so much per hour."""
+        try:
+            return self.solve(goal).objective <= most
+        except Infeasible:
+            return False
+
     def held(self, found: Fleet, goal: Goal) -> Fleet | None:
         """The same units at another goal, the slices shared anew; `None` where they do not hold it."""
         rate, column = self.table.best(goal.targets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from comptroller.errors import Infeasible
@@ -37,6 +37,10 @@ class Solver(Protocol[S]):
 
     def solve(self, goal: Goal) -> S:
         """The optimum of a goal."""
+        ...
+
+    def within(self, goal: Goal, most: float) -> bool:
+        """Whether anything holds a goal for no more than so much per hour."""
         ...
 
     def held(self, found: S, goal: Goal) -> S | None:
@@ -106,7 +110,6 @@ class _Side(Generic[S]):
     constraint: Constraint
     best: S
     towards: int
-    known: dict[float, S | None] = field(default_factory=dict)
 
     def breakpoint(self, describe: Callable[[S], str]) -> Breakpoint | None:
         """The next value at which the optimum changes; nearer values change it no more than farther ones."""
@@ -143,24 +146,20 @@ class _Side(Generic[S]):
         return changed
 
     def _changed(self, value: float) -> bool:
-        """Whether the optimum is another: a tighter constraint leaves it where its units still hold at its cost."""
-        if not self.relaxes:
-            same = self.search.held(self.best, self.constraint.moved(value))
-            if same is not None and self._alike(same):
-                return False
-        found = self._solved(value)
-        return found is None or not self._alike(found)
-
-    def _alike(self, found: S) -> bool:
-        return abs(found.objective - self.best.objective) <= CHANGE * self.best.objective
+        """Whether the optimum is another: cheaper on one side; on the other dearer, unless its units still hold."""
+        goal, before = self.constraint.moved(value), self.best.objective
+        if self.relaxes:
+            return self.search.within(goal, before * (1 - CHANGE))
+        same = self.search.held(self.best, goal)
+        if same is not None and same.objective <= before * (1 + CHANGE):
+            return False
+        return not self.search.within(goal, before * (1 + CHANGE))
 
     def _solved(self, value: float) -> S | None:
-        if value not in self.known:
-            try:
-                self.known[value] = self.search.solve(self.constraint.moved(value))
-            except Infeasible:
-                self.known[value] = None
-        return self.known[value]
+        try:
+            return self.search.solve(self.constraint.moved(value))
+        except Infeasible:
+            return None
 
 
 def _ladder(constraint: Constraint, towards: int) -> Iterator[float]:
