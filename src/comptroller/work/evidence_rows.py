@@ -122,9 +122,7 @@ def assembled(raw: Raw, path: Path) -> Evidence:
         if finish not in FINISHES:
             faults.add(row, f"finish is {finish!r}; known: {', '.join(filter(None, FINISHES))}")
     items, question = _items(texts, faults)
-    arms, arm = _codes(
-        [Arm(*key) for key in zip(texts["model"], texts["format"], texts["effort"], strict=True)]
-    )
+    arms, arm = _arms(texts)
     parent = _parents(raw, count, faults)
     faults.check()
     ask = list(zip(question, arm, roles, parent, (numbers["temperature"] == 0.0).tolist(), strict=True))
@@ -177,9 +175,7 @@ def counted(raw: Raw, path: Path) -> Counts:
         elif not 0 <= correct <= n:
             faults.add(row, f"correct is {correct:g}; it must lie between 0 and n ({n:g})")
     items, question = _items(texts, faults)
-    arms, arm = _codes(
-        [Arm(*key) for key in zip(texts["model"], texts["format"], texts["effort"], strict=True)]
-    )
+    arms, arm = _arms(texts)
     _samples([0] * count, list(zip(question, arm, strict=True)), faults)
     faults.check()
     n = np.zeros((len(items), len(arms)), np.int64)
@@ -195,7 +191,8 @@ def _missing(cell: Any) -> bool:
 def _texts(cells: Cells | None, count: int) -> list[str]:
     if cells is None:
         return [""] * count
-    return ["" if _missing(cell) else str(cell).strip() for cell in cells]
+    known = {cell: cell.strip() for cell in {cell for cell in cells if isinstance(cell, str)}}
+    return [known[cell] if isinstance(cell, str) else "" if _missing(cell) else str(cell) for cell in cells]
 
 
 def _objects(cells: Cells | None, count: int) -> npt.NDArray[np.object_]:
@@ -208,6 +205,11 @@ def _objects(cells: Cells | None, count: int) -> npt.NDArray[np.object_]:
 def _numbers(cells: Cells | None, count: int, name: str, faults: Faults) -> npt.NDArray[np.float64]:
     if cells is None:
         return np.full(count, nan)
+    if set(map(type, cells)) <= PLAIN:
+        found = np.array(cells, float)
+        for row in np.flatnonzero(np.isinf(found)).tolist():
+            faults.add(row, f"{name} is not finite")
+        return found
     found = np.empty(count)
     for row, cell in enumerate(cells):
         found[row] = _number(cell)
@@ -217,6 +219,9 @@ def _numbers(cells: Cells | None, count: int, name: str, faults: Faults) -> npt.
             faults.add(row, f"{name} is not finite")
     return found
 
+
+PLAIN = frozenset((float, int, bool, type(None)))
+"""Types of cells that are a number as they are, or missing."""
 
 TRUTH = {"true": 1.0, "false": 0.0}
 
@@ -271,10 +276,11 @@ def _items(texts: Mapping[str, list[str]], faults: Faults) -> tuple[tuple[Item, 
     return tuple(found.values()), codes
 
 
-def _codes(keys: Sequence[Arm]) -> tuple[tuple[Arm, ...], list[int]]:
-    known: dict[Arm, int] = {}
+def _arms(texts: Mapping[str, list[str]]) -> tuple[tuple[Arm, ...], list[int]]:
+    known: dict[tuple[str, str, str], int] = {}
+    keys = zip(texts["model"], texts["format"], texts["effort"], strict=True)
     codes = [known.setdefault(key, len(known)) for key in keys]
-    return tuple(known), codes
+    return tuple(Arm(*key) for key in known), codes
 
 
 def _parents(raw: Raw, count: int, faults: Faults) -> list[int]:
