@@ -16,9 +16,10 @@ from scipy.optimize import linprog
 from comptroller.errors import FactError, Infeasible, InputError, Unsupported
 from comptroller.planning.executor import no_progress
 from comptroller.planning.joint import Joint
+from comptroller.planning.joint_confidence import held_out
 from comptroller.planning.joint_planner import JointProblem, pose_joint
 from comptroller.planning.joint_proof import Asked, prove_joint
-from comptroller.planning.joint_reasons import held_out, usd_per_h
+from comptroller.planning.joint_reasons import usd_per_h
 from comptroller.planning.plan import Plan, load_plan
 from comptroller.planning.planner import plan, shipped
 from comptroller.planning.verify import Rehearsal
