@@ -2,8 +2,8 @@
 
     python benchmarks/confidence.py        (data at ../shared/data or COMPTROLLER_DATA)
 
-Writes results/confidence.{json,md}. The questions are halved at random, evenly over tasks; a plan is made on one half as
-if there were no others, and what it solves of the other half is held against the target. Before: the margin of a
+Writes results/confidence.{json,md}. The questions are halved at random, evenly over tasks; a plan is made on one half
+as if there were no others, and what it solves of the other half is held against the target. Before: the margin of a
 confidence covers the questions alone. After: also that the choice was made on them (`joint_confidence.Selection`).
 """
 
@@ -151,9 +151,9 @@ def text(found: list[Row]) -> str:
     lines = [
         "# Does a plan with a confidence reach its target on other questions?",
         "",
-        f"{SPLITS} random splits of the questions, both ways round: {2 * SPLITS} plans of a kind, each made on one half "
-        "and judged on the other. Before: the margin covers the questions alone. After: the optimism of choosing on "
-        "them is taken off too. Cost is that of the plan on the half that it was made on.",
+        f"{SPLITS} random splits of the questions, both ways round: {2 * SPLITS} plans of a kind, each made on one "
+        "half and judged on the other. Before: the margin covers the questions alone. After: the optimism of choosing "
+        "on them is taken off too. Cost is that of the plan on the half that it was made on.",
         "",
         "The other half is as small as the half chosen on, and has as much chance in it: a confidence that were exact "
         f"would be seen to hold this often here ({exact}). Halves of the same questions depend on each other, so a "

@@ -10,9 +10,16 @@ import numpy.typing as npt
 from comptroller.planning.joint_confidence import chance_met, held_out, met, optimism_of
 from comptroller.planning.joint_draws import RESAMPLES, resampled
 from comptroller.planning.joint_planner import JointProblem, targets_of
-from comptroller.planning.joint_reasons import Around, figure, greedy, next_dollar, usd_per_h
+from comptroller.planning.joint_reasons import (
+    Around,
+    describe_solution,
+    figure,
+    greedy,
+    next_dollar,
+    usd_per_h,
+)
 from comptroller.planning.joint_risk import ALONE, Drawn, ends
-from comptroller.planning.joint_worth import losses_of, measurements, price_of
+from comptroller.planning.joint_worth import NOTHING, losses_of, measurements, price_of
 from comptroller.planning.plan import Figure, Solving, Totals
 from comptroller.planning.risk_document import Optimism, Risk, Source
 from comptroller.quantities import short
@@ -48,18 +55,41 @@ def risk(problem: JointProblem, around: Around, drawn: Drawn, optimism: Optimism
     """Sources of uncertainty, the chance that everything holds, and the next measurement."""
     price = price_of(drawn, around, optimism.solved)
     lost = losses_of(drawn, price)
-    in_dollars = problem.goal.objective == "usd"
-    return Risk(
+    least = int(lost.mean(axis=1).argmin())
+    regret = float(lost[0].mean() - lost[least].mean())
+    objective = problem.goal.objective
+    found = measurements(drawn, price, objective == "usd", problem.workload.seed)
+    better = drawn.chances.ground.stands[least].solution
+    known = Risk(
         draws=RESAMPLES,
         chance_held=short(_chance_held(problem, drawn, optimism)),
         sources=tuple(_sources(drawn, usd_per_h(problem.joint, around.best))),
         rivals=len(lost) - 1,
         stands=short(float((lost[0] <= lost.min(axis=0) * (1 + 1e-9)).mean())),
-        regret_usd_per_h=short(float(lost[0].mean() - lost.mean(axis=1).min())),
+        regret_usd_per_h=short(regret),
         usd_per_point=short(price.usd_per_h / 100.0),
         priced_by=price.because,
-        next=measurements(drawn, price, in_dollars, problem.workload.seed),
+        better=describe_solution(problem.joint, better) if regret > NOTHING * lost[0].mean() else "",
+        verdict="",
+        next=found,
     )
+    return known.model_copy(update={"verdict": _verdict(known, objective)})
+
+
+def _verdict(known: Risk, objective: str) -> str:
+    """Whether the choice stands, and what to measure first."""
+    first = known.next[0] if known.next else None
+    narrows = f"; {first.what} narrows the interval of cost most" if first else ""
+    if objective != "usd":
+        return f"Plans that do not minimise dollars are not weighed against each other in dollars{narrows}"
+    beside = f" against {known.rivals} rivals in {known.stands:.0%} of draws"
+    if known.better:
+        beside += f", and in the mean one loses ${known.regret_usd_per_h:,.2f}/h less: {known.better}"
+    if first and first.saves_usd_per_h:
+        return f"Measure first: {first.what}. The choice stands{beside}"
+    if known.stands == 1.0:
+        return f"The choice stands against {known.rivals} rivals in all draws{narrows}"
+    return f"No single measurement changes the choice{narrows}. It stands{beside}"
 
 
 def _chance_held(problem: JointProblem, drawn: Drawn, optimism: Optimism) -> float:

@@ -52,8 +52,9 @@ class Risk(Document):
 
     chance_held: share of draws in which every target, less the optimism, and the budget hold.  rivals: plans that it
     was compared with.  stands: share of draws in which none of them loses less.  regret_usd_per_h: by how much the one
-    that loses least in the mean does so, 0 where that is the plan.  usd_per_point: what a point of
+    that loses least in the mean does so, 0 where that is the plan; better: that one.  usd_per_point: what a point of
     solved questions that is missed counts for, in dollars per hour.  priced_by: where that comes from.
+    verdict: what it comes to, in words.
     """
 
     draws: int
@@ -64,4 +65,6 @@ class Risk(Document):
     regret_usd_per_h: float
     usd_per_point: float
     priced_by: str
+    better: str
+    verdict: str
     next: tuple[Measurement, ...]
