@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri
 
 from comptroller.planning.candidates import Candidate
 from comptroller.planning.intervals import Spread, Spreads
 from comptroller.planning.joint import Joint, Solution
 from comptroller.planning.joint_draws import LEAST, RESAMPLES, class_means, per_question
 from comptroller.planning.joint_planner import JointProblem, targets_of
+from comptroller.planning.price_drift import strata
 from comptroller.planning.search import Goal
 from comptroller.planning.uncertain import Chance, demand_chance, price_chance, two_sided
 
@@ -216,19 +218,23 @@ class Chances:
         return cls(ground, prices, demand_chance(ground.problem.workload, declared))
 
     def deviations(self, count: int, seed: Sequence[int]) -> Floats:
-        """Of the classes' means from the point, times their weights: (classes, draws, columns)."""
+        """Of the classes' means from the point, times their weights: (classes, draws, columns).
+
+        Their own mean, which is 0 but for chance, is taken off.
+        """
         joint = self.ground.problem.joint
         means = class_means(joint, self.ground.values, count, np.random.default_rng([*seed, 1]))
-        apart = (means - joint.mean @ self.ground.values) * self.ground.weight[:, None]
+        apart = (means - means.mean(axis=0)) * self.ground.weight[:, None]
         return np.asarray(np.moveaxis(apart, 1, 0))
 
     def draw(self, count: int, seed: Sequence[int]) -> Draws:
         """Everything drawn together. seed: of the draws; each source has a stream of its own."""
         steps, prices, demand = (np.random.default_rng([*seed, number]) for number in (4, 5, 6))
         factors = [chance.draw(count, prices) for chance in self.prices]
+        deviates = [ndtri(strata(count, steps)) for _ in self.ground.kinds]
         return Draws(
             self.ground.point + self.deviations(count, seed).sum(axis=0),
-            steps.standard_normal((count, len(self.ground.kinds))),
+            np.stack(deviates, axis=1) if deviates else np.ones((count, 0)),
             np.stack(factors, axis=1) if factors else np.ones((count, 0)),
             self.demand.draw(count, demand),
         )

@@ -82,14 +82,14 @@ def _verdict(known: Risk, objective: str) -> str:
     narrows = f"; {first.what} narrows the interval of cost most" if first else ""
     if objective != "usd":
         return f"Plans that do not minimise dollars are not weighed against each other in dollars{narrows}"
-    beside = f" against {known.rivals} rivals in {known.stands:.0%} of draws"
+    beside = f"In {known.stands:.0%} of draws none of {known.rivals} rivals loses less"
     if known.better:
-        beside += f", and in the mean one loses ${known.regret_usd_per_h:,.2f}/h less: {known.better}"
+        beside += f"; in the mean this one does, by ${known.regret_usd_per_h:,.2f}/h: {known.better}"
     if first and first.saves_usd_per_h:
-        return f"Measure first: {first.what}. The choice stands{beside}"
+        return f"Measure first: {first.what}. {beside}"
     if known.stands == 1.0:
         return f"The choice stands against {known.rivals} rivals in all draws{narrows}"
-    return f"No single measurement changes the choice{narrows}. It stands{beside}"
+    return f"No single measurement changes the choice{narrows}. {beside}"
 
 
 def _chance_held(problem: JointProblem, drawn: Drawn, optimism: Optimism) -> float:

@@ -19,6 +19,15 @@ FEWEST = 10
 """Pairs of which one may lie beyond each decile; a term with fewer borrows those of all terms."""
 
 
+def strata(count: int, rng: np.random.Generator) -> Floats:
+    """Levels in (0, 1), evenly spaced, in random order: draws that leave no part of a distribution out by chance.
+
+    >>> sorted(strata(4, np.random.default_rng(0)).tolist())
+    [0.125, 0.375, 0.625, 0.875]
+    """
+    return np.asarray((rng.permutation(count) + 0.5) / count)
+
+
 @dataclass(frozen=True, slots=True)
 class Drift:
     """Measured changes of a quote. ratios: of each dated price to the one before it.  days: between the two.
@@ -31,8 +40,8 @@ class Drift:
     of: str
 
     def draw(self, count: int, rng: np.random.Generator) -> Floats:
-        """Factors on a price of today: one of the ratios each."""
-        return self.ratios[rng.integers(0, len(self.ratios), count)]
+        """Factors on a price of today: one of the ratios each, all of them as often as each other."""
+        return np.sort(self.ratios)[(strata(count, rng) * len(self.ratios)).astype(np.int64)]
 
 
 @lru_cache(maxsize=8)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri
 
 from comptroller.planning.intervals import Z80
-from comptroller.planning.price_drift import drift
+from comptroller.planning.price_drift import drift, strata
 from comptroller.work.arrivals import window_rates
 from comptroller.work.demand import DEFAULT_PEAK, recorded
 from comptroller.work.uncertainty import Range, Uncertainty
@@ -50,7 +51,7 @@ def declared_chance(bounds: Range) -> Chance:
     """That of declared 80 % bounds."""
 
     def draw(count: int, rng: np.random.Generator) -> Floats:
-        return two_sided(rng.standard_normal(count), bounds.low, bounds.high)
+        return two_sided(ndtri(strata(count, rng)), bounds.low, bounds.high)
 
     return Chance(draw, f"declared: {bounds.low:g}x to {bounds.high:g}x", bounds.low == bounds.high)
 
