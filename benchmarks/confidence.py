@@ -159,6 +159,9 @@ def text(found: list[Row]) -> str:
         f"would be seen to hold this often here ({exact}). Halves of the same questions depend on each other, so a "
         "percentage of 40 is uncertain by about 8 points.",
         "",
+        "Where not every half has a plan, those that have one are the easier halves, which leave the harder ones to "
+        "judge on; no margin mends that. The evidence then does not support the target, and more of it is needed.",
+        "",
         table(
             [
                 "workload and target", "confidence", "margin", "plans made", "reach the target",
