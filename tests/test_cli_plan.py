@@ -43,13 +43,13 @@ def ends(words: list[str]) -> int:
 
 
 def test_json_is_the_whole_plan_and_nothing_else_is_on_stdout(
-    workload: Path, capsys: pytest.CaptureFixture[str]
+    workload: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert ends(["plan", str(workload), "--json"]) == 0
-    first = capsys.readouterr().out
+    first = capfd.readouterr().out
     assert Plan.model_validate_json(first).services
     assert ends(["plan", str(workload), "--json"]) == 0
-    assert capsys.readouterr().out == first
+    assert capfd.readouterr().out == first
 
 
 def test_files_are_written_and_the_table_is_printed(

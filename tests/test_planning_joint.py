@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -14,16 +13,16 @@ import pytest
 from scipy.optimize import linprog
 
 from comptroller.errors import FactError, Infeasible, InputError, Unsupported
-from comptroller.planning.executor import no_progress
 from comptroller.planning.joint import Joint
-from comptroller.planning.joint_planner import JointProblem, pose_joint
+from comptroller.planning.joint_confidence import held_out
+from comptroller.planning.joint_planner import JointProblem
 from comptroller.planning.joint_proof import Asked, prove_joint
-from comptroller.planning.joint_reasons import held_out, usd_per_h
+from comptroller.planning.joint_reasons import usd_per_h
 from comptroller.planning.plan import Plan, load_plan
 from comptroller.planning.planner import plan, shipped
 from comptroller.planning.verify import Rehearsal
 from comptroller.work.workload import load, parse
-from strategy_evidence import drawn
+from joint_problems import posed, recorded_in, workload
 
 FEW = Rehearsal(draws=3)
 EXAMPLE = Path(__file__).parents[1] / "examples" / "quality.toml"
@@ -31,51 +30,8 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "quality.toml"
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The seeded evidence as a file: two models, twelve questions, greedy and sampled replies with prices."""
-    evidence = drawn(3, questions=12, samples=8)
-    rows = []
-    for row in range(len(evidence)):
-        at = evidence.rows
-        if at.role[row] != "solver":
-            continue
-        rows.append(
-            {
-                "question": evidence.items[at.question[row]].id,
-                "task": "even" if at.question[row] % 2 else "odd",
-                "model": evidence.arms[at.arm[row]].model,
-                "sample": int(at.sample[row]),
-                "temperature": float(at.temperature[row]),
-                "score": float(at.score[row]),
-                "answer": at.answer[row],
-                "input_tokens": 400.0,
-                "output_tokens": float(at.output_tokens[row]) * 10,
-                "usd": float(at.usd[row]),
-            }
-        )
-    file = tmp_path_factory.mktemp("joint") / "drawn.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return file
-
-
-def workload(recorded: Path, least: float = 60.0, **more: Any) -> dict[str, Any]:
-    quality = {
-        "evidence": str(recorded),
-        "solve": {"min": least, "unit": "%"},
-        "strategies": ["once", "sample_and_vote"],
-        "models": {"small": "llama_3_1_8b", "large": "llama_3_1_70b"},
-        **more.pop("quality", {}),
-    }
-    allow = {
-        "accelerators": ["h100_sxm", "l4"],
-        "sites": ["us_neocloud"],
-        "engines": ["vllm"],
-        "formats": ["fp8_e4m3"],
-    }
-    return {"name": "drawn", "rate_per_s": 40.0, "quality": quality, "allow": allow, **more}
-
-
-def posed(document: dict[str, Any]) -> JointProblem:
-    return pose_joint(parse(document), shipped(), no_progress)
+    """The seeded evidence as a file."""
+    return recorded_in(tmp_path_factory.mktemp("joint"))
 
 
 def test_the_optimum_is_that_of_exhaustive_search(recorded: Path) -> None:

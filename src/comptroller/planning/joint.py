@@ -71,6 +71,12 @@ class Solution:
     objective: float
     solved: float
 
+    @property
+    def key(self) -> tuple[bytes, ...]:
+        """The same for solutions that do the same: shares to a millionth, and units."""
+        units = [b"%d:" % arm + fleet.units.tobytes() for arm, fleet in sorted(self.fleets.items())]
+        return (np.round(self.share, 6).tobytes(), *units)
+
 
 @dataclass(frozen=True)
 class Ground:

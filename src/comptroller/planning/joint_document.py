@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from comptroller import __version__
-from comptroller.errors import Infeasible
 from comptroller.planning.document import (
     QUEUEING,
     Bill,
@@ -22,18 +20,11 @@ from comptroller.planning.document import (
 )
 from comptroller.planning.intervals import Spread, Spreads
 from comptroller.planning.joint import Joint, Solution, Way
+from comptroller.planning.joint_draws import LEAST, RESAMPLES
 from comptroller.planning.joint_planner import JointProblem, modelled
-from comptroller.planning.joint_reasons import (
-    LEAST,
-    RESAMPLES,
-    describe_solution,
-    figure,
-    frontier,
-    resampled,
-    runners_up,
-    solving,
-    usd_per_h,
-)
+from comptroller.planning.joint_reasons import Around, describe_solution, figure
+from comptroller.planning.joint_risk import Drawn
+from comptroller.planning.joint_risk_document import solving, with_draws
 from comptroller.planning.joint_services import Served, served
 from comptroller.planning.plan import (
     Class,
@@ -44,7 +35,7 @@ from comptroller.planning.plan import (
     Share,
     Totals,
 )
-from comptroller.planning.search import Goal, Search
+from comptroller.planning.search import Goal
 from comptroller.planning.shadow import constraints, shadow_price
 from comptroller.quantities import short
 from comptroller.strategies.replay import recorded_price
@@ -58,6 +49,8 @@ def joint_document(problem: JointProblem, best: Solution, verified: Verified | N
     held = served(problem, best)
     offers = tuple(_offers(problem, best))
     facts, fitted = facts_digest()
+    around = Around.of(joint, goal, best)
+    drawn = Drawn.of(problem, (best, *around.rivals))
 
     def line(solution: Solution) -> str:
         return describe_solution(joint, solution)
@@ -72,19 +65,19 @@ def joint_document(problem: JointProblem, best: Solution, verified: Verified | N
         classes=tuple(_classes(problem, best, held)),
         services=tuple(s for each in held.values() for s in each.services),
         offers=offers,
-        quality=solving(problem, best),
-        totals=_totals(problem, best, held, offers),
+        quality=solving(problem, around, drawn),
+        totals=with_draws(_totals(problem, best, held, offers), drawn),
         latency=_latency(goal, held, verified),
         queueing=QUEUEING,
         verification=verified.document if verified else None,
         shadow_prices=tuple(shadow_price(joint, goal, best, c, line) for c in constraints(goal)),
-        runners_up=tuple(runners_up(joint, goal, best)),
-        frontier=tuple(frontier(joint, goal, best)),
+        runners_up=tuple(told for told, _ in around.runners_up),
+        frontier=tuple(told for told, _ in around.frontier),
         candidates=len(joint.ground.ways)
         + sum(len(s.table.candidates) for s in joint.ground.searches.values()),
         considered=len(joint.ground.choices.options),
         pruned=fallen(problem.rejected),
-        notes=tuple(_notes(problem, best, held, verified)),
+        notes=(*_notes(problem, best, held, verified), *_given(problem, best, drawn)),
     )
 
 
@@ -180,7 +173,7 @@ def _totals(
         bought_usd_per_h=sum(offer.usd_per_h for offer in offers),
         metered=not offers,
     )
-    return totals_of(services, bill, _price_spread(problem, best, held))
+    return totals_of(services, bill, Spread(1.0, 1.0))
 
 
 def _tokens_per_question(problem: JointProblem, best: Solution, name: str) -> float:
@@ -193,35 +186,6 @@ def _tokens_per_question(problem: JointProblem, best: Solution, name: str) -> fl
         counts = np.bincount(ground.choices.task)
         total += float((gets[ground.choices.task] / counts[ground.choices.task]) @ np.nan_to_num(values))
     return total
-
-
-def _price_spread(problem: JointProblem, best: Solution, held: Mapping[int, Served]) -> Spread:
-    """80 % interval of the dollars, as ratios: questions resampled, and fleets re-solved for slower or faster steps."""
-    joint = problem.joint
-    ground = joint.ground
-    whole = usd_per_h(joint, best)
-    drawn = resampled(joint, best, problem.workload.seed).usd * ground.rate_per_s * 3600.0
-    bought = np.quantile(drawn, (0.1, 0.9)) if drawn.any() else np.zeros(2)
-    rent = {a: float(ground.searches[a].unit.usd_per_h @ f.units) for a, f in best.fleets.items()}
-    ends = []
-    for side, tail in zip(("low", "high"), bought.tolist(), strict=True):
-        rented = 0.0
-        for arm, each in held.items():
-            rows = np.flatnonzero(each.fleet.units)
-            steps = Spread.widest(
-                Spreads.of(each.problem.search.table.candidates[r].replica).tpot for r in rows
-            )
-            goal = replace(problem.goal, demand=getattr(steps, side), quality=(), limits=())
-            rented += _rent(each.problem.search, goal, rent[arm])
-        ends.append((tail + rented) / whole)
-    return Spread(min(ends[0], 1.0), max(ends[1], 1.0))
-
-
-def _rent(search: Search, goal: Goal, otherwise: float) -> float:
-    try:
-        return float(search.unit.usd_per_h @ search.solve(goal).units)
-    except Infeasible:
-        return otherwise
 
 
 def _latency(goal: Goal, held: Mapping[int, Served], verified: Verified | None) -> tuple[Latency, ...]:
@@ -252,3 +216,11 @@ def _notes(
         yield "joules and emissions of an API are not known, so the totals have none"
     for each in held.values():
         yield from unmeasured(each.problem, each.fleet)
+
+
+def _given(problem: JointProblem, best: Solution, drawn: Drawn) -> Iterator[str]:
+    """What the intervals take as it is."""
+    if any("api" in way.routes.values() for way, _ in _used(problem.joint, best)):
+        yield "intervals take the recorded dollars of APIs as they are: the record has no dates to see them change"
+    if drawn.chances.demand.known:
+        yield "intervals take the demand as given: a trace, or uncertainty.demand, would give it a range"

@@ -20,6 +20,7 @@ from comptroller.planning.executor import HERE, Executor, Progress, gather
 from comptroller.planning.joint import Ground, Joint, Sizes, ways_of
 from comptroller.planning.options import Choices
 from comptroller.planning.playing import choices
+from comptroller.planning.risk_document import Optimism
 from comptroller.planning.search import Goal, Search
 from comptroller.planning.space import goal_of, space_of
 from comptroller.planning.table import Evaluate, chunks, table_of
@@ -35,7 +36,7 @@ GRID = (3, 3)
 
 @dataclass(frozen=True)
 class JointProblem:
-    """A workload with a quality target, ready to be solved. cv: of arrivals.  notes: what is modelled, not recorded."""
+    """A workload with a quality target, ready to be solved. cv: of arrivals.  optimism: its goal allows for."""
 
     workload: Workload
     quality: Quality
@@ -43,6 +44,7 @@ class JointProblem:
     joint: Joint
     rejected: Rejected
     cv: float
+    optimism: Optimism | None = None
 
 
 def pose_joint(

@@ -12,8 +12,9 @@ from comptroller.costs.timing import Calibration
 from comptroller.planning.document import Verified
 from comptroller.planning.fleet import fleet_of
 from comptroller.planning.joint import Solution, Way
+from comptroller.planning.joint_draws import LEAST
 from comptroller.planning.joint_planner import JointProblem
-from comptroller.planning.joint_reasons import LEAST, describe_solution, usd_per_h
+from comptroller.planning.joint_reasons import describe_solution, usd_per_h
 from comptroller.planning.joint_services import Served, served
 from comptroller.planning.plan import Service
 from comptroller.planning.proof import Proof, proven

@@ -11,24 +11,17 @@ import numpy.typing as npt
 from comptroller.errors import Infeasible
 from comptroller.planning.document import describe
 from comptroller.planning.joint import Joint, Keep, Kinds, Solution, describe_way, kinds_of
-from comptroller.planning.joint_planner import JointProblem, targets_of
-from comptroller.planning.joint_program import SLACK
+from comptroller.planning.joint_draws import LEAST
+from comptroller.planning.joint_risk import ends
 from comptroller.planning.options import Option
-from comptroller.planning.plan import Figure, Frontier, RunnerUp, Solving
+from comptroller.planning.plan import Figure, Frontier, RunnerUp
 from comptroller.planning.search import Goal
 from comptroller.planning.shadow import amount
 from comptroller.quantities import short
 
 Floats = npt.NDArray[np.float64]
 
-RESAMPLES = 2_000
-"""Resamples of the questions behind an interval."""
-
 AXES = ("strategy", "model", "route", "accelerator", "format", "engine", "site")
-
-LEAST = 1e-6
-"""Shares below this are left out of the document."""
-
 
 SHOWN = 2
 """Ways named in a line; the rest are counted."""
@@ -48,112 +41,9 @@ def describe_solution(joint: Joint, found: Solution) -> str:
 
 
 def figure(value: float, drawn: Floats) -> Figure:
-    """A value with the 80 % interval of its draws."""
-    low, high = np.quantile(drawn, (0.1, 0.9))
+    """A value with the 80 % interval of its draws, which holds it."""
+    low, high = ends(drawn, value)
     return Figure(value=short(value), low=short(low), high=short(high))
-
-
-@dataclass(frozen=True)
-class Resampled:
-    """Shares solved and API dollars per question, one entry per resample of the questions."""
-
-    solved: Floats
-    usd: Floats
-    by_task: Floats
-
-
-def resampled(joint: Joint, best: Solution, seed: int) -> Resampled:
-    """The mixture on resamples of the questions, drawn within every class; by_task: (resamples, classes)."""
-    ground = joint.ground
-    rng = np.random.default_rng([seed, 1])
-    questions = len(ground.choices.task)
-    score, usd = np.zeros(questions), np.zeros(questions)
-    for number in np.flatnonzero(best.share.sum(axis=0) > LEAST):
-        share = best.share[ground.choices.task, number]
-        score += share * ground.ways[number].option.score
-        usd += share * np.nan_to_num(ground.ways[number].usd(questions))
-    solved, spent = (np.zeros((RESAMPLES, len(ground.choices.tasks))) for _ in range(2))
-    for task in range(len(ground.choices.tasks)):
-        mine = np.flatnonzero(ground.choices.task == task)
-        rows = mine[rng.integers(0, len(mine), (RESAMPLES, len(mine)))]
-        solved[:, task], spent[:, task] = score[rows].mean(axis=1), usd[rows].mean(axis=1)
-    return Resampled(solved @ ground.weight, spent @ ground.weight, solved)
-
-
-def solving(problem: JointProblem, best: Solution) -> Solving:
-    """What a solution solves beside its targets, with the evidence's uncertainty and what one answer would solve."""
-    joint = problem.joint
-    ground = joint.ground
-    drawn = resampled(joint, best, problem.workload.seed)
-    spent = usd_per_h(joint, best)
-    own = spent - float(ground.weight @ (joint.usd * best.share).sum(axis=1)) * ground.rate_per_s * 3600.0
-    per_solved = (own / 3600.0 / ground.rate_per_s + drawn.usd) / drawn.solved
-    return Solving(
-        target=problem.quality.solve.least,
-        each=dict(targets_of(problem.quality)[1:]),
-        confidence=problem.quality.confidence,
-        predicted=figure(best.solved, drawn.solved),
-        chance_met=short(chance_met(problem, drawn)),
-        held_out=held_out(problem),
-        next_dollar=next_dollar(joint, problem.goal, best),
-        usd_per_solved=figure(spent / 3600.0 / ground.rate_per_s / best.solved, per_solved),
-        questions=len(ground.choices.task),
-        evidence=ground.choices.evidence.source,
-        greedy=_greedy(joint),
-    )
-
-
-def chance_met(problem: JointProblem, drawn: Resampled) -> float:
-    """Share of the resamples in which every target that was asked for holds."""
-    tasks, met = problem.joint.ground.choices.tasks, np.ones(RESAMPLES, bool)
-    for task, least in targets_of(problem.quality):
-        met &= (drawn.by_task[:, tasks.index(task)] if task else drawn.solved) >= least - SLACK
-    return float(met.mean())
-
-
-HALVINGS = 8
-"""Bisections of the margin that a confidence takes."""
-
-
-def confident(problem: JointProblem) -> JointProblem:
-    """The problem with its targets raised by the least margin at which they hold with the confidence asked for.
-
-    Raises:
-        Infeasible: no margin does; says what confidence the evidence supports at most.
-    """
-    wanted = problem.quality.confidence
-    if wanted is None or _chance(problem, 0.0) >= wanted:
-        return problem
-    low, high = 0.0, _room(problem)
-    if (most := _chance(problem, high)) < wanted:
-        raise Infeasible(
-            f"the targets do not hold with {wanted:.0%} confidence: {len(problem.joint.ground.choices.task):,} "
-            f"questions support {most:.0%} at most; measure more questions or other models"
-        )
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _chance(problem, middle) >= wanted else (middle, high)
-    return _raised(problem, high)
-
-
-def _raised(problem: JointProblem, margin: float) -> JointProblem:
-    quality = tuple((task, least + margin) for task, least in targets_of(problem.quality))
-    return replace(problem, goal=replace(problem.goal, quality=quality))
-
-
-def _chance(problem: JointProblem, margin: float) -> float:
-    best = problem.joint.solve(_raised(problem, margin).goal)
-    return chance_met(problem, resampled(problem.joint, best, problem.workload.seed))
-
-
-def _room(problem: JointProblem) -> float:
-    """The largest margin at which all targets can still be reached."""
-    ground, best = problem.joint.ground, problem.joint.score.max(axis=1)
-    reached = [
-        float(best[ground.choices.tasks.index(task)] if task else ground.weight @ best) - least
-        for task, least in targets_of(problem.quality)
-    ]
-    return max(min(reached) - SLACK, 0.0)
 
 
 def usd_per_h(joint: Joint, best: Solution) -> float:
@@ -166,31 +56,7 @@ def usd_per_h(joint: Joint, best: Solution) -> float:
     return bought + rent
 
 
-def held_out(problem: JointProblem) -> float | None:
-    """What a choice made on one half of the questions solves on the other half, mean of both ways round.
-
-    `None` where a half does not support the target, or lacks a class.
-    """
-    joint = problem.joint
-    found = joint.ground.choices
-    order = np.random.default_rng([problem.workload.seed, 2]).permutation(len(found.task))
-    ranked = order[np.argsort(found.task[order], kind="stable")]
-    half = np.zeros(len(found.task))
-    half[ranked[::2]] = 1.0
-    values = []
-    for told in (half, 1 - half):
-        if len(np.unique(found.task[told > 0])) < len(found.tasks):
-            return None
-        try:
-            chosen = Joint(joint.ground, told).solve(problem.goal)
-        except Infeasible:
-            return None
-        judged = Joint(joint.ground, 1 - told)
-        values.append(float(joint.ground.weight @ (judged.score * chosen.share).sum(axis=1)))
-    return short(float(np.mean(values)))
-
-
-def _greedy(joint: Joint) -> dict[str, tuple[float, float | None]]:
+def greedy(joint: Joint) -> dict[str, tuple[float, float | None]]:
     """Share solved by one answer of each model, and the dollars per hour that it would be bought for."""
     ground = joint.ground
     found: dict[str, tuple[float, float | None]] = {}
@@ -209,13 +75,20 @@ STEP = 0.005
 """Share of questions more, to see what the next dollar buys."""
 
 
-def next_dollar(joint: Joint, goal: Goal, best: Solution) -> str:
-    """What one dollar per hour more buys at the optimum, on which class, and by which change; empty if nothing."""
-    more = best.solved + STEP
-    tried = replace(goal, quality=(("", more), *goal.quality[1:]))
+def dearer(joint: Joint, goal: Goal, best: Solution) -> Solution | None:
+    """The optimum that solves `STEP` more; `None` where nothing does."""
     try:
-        found = joint.solve(tried)
+        return joint.solve(replace(goal, quality=(("", best.solved + STEP), *goal.quality[1:])))
     except Infeasible:
+        return None
+
+
+def next_dollar(joint: Joint, best: Solution, found: Solution | None) -> str:
+    """What one dollar per hour more buys at the optimum, on which class, and by which change; empty if nothing.
+
+    found: what solves a little more.
+    """
+    if found is None:
         return "no money solves more of these questions: the evidence supports nothing better"
     paid = usd_per_h(joint, found) - usd_per_h(joint, best)
     if paid <= 0:
@@ -245,8 +118,8 @@ def _how(before: Option, after: Option) -> str:
     return "asking a further model" if set(before.arms) < set(after.arms) else "another model"
 
 
-def runners_up(joint: Joint, goal: Goal, best: Solution) -> Iterator[RunnerUp]:
-    """For every value that the plan uses on an axis: the best without it, and why it lost."""
+def runners_up(joint: Joint, goal: Goal, best: Solution) -> Iterator[tuple[RunnerUp, Solution | None]]:
+    """For every value that the plan uses on an axis: the best without it, if there is one, and why it lost."""
     for axis, value in _values(joint, best):
         yield rival(joint, goal, best, (axis, value), _without(axis, value))
 
@@ -258,17 +131,20 @@ def _without(axis: str, value: str) -> Keep:
     return keep
 
 
-def rival(joint: Joint, goal: Goal, best: Solution, what: tuple[str, str], keep: Keep) -> RunnerUp:
+def rival(
+    joint: Joint, goal: Goal, best: Solution, what: tuple[str, str], keep: Keep
+) -> tuple[RunnerUp, Solution | None]:
     """The best among what may be kept, beside the optimum."""
     axis, value = what
     try:
         found = joint.solve(goal, keep)
     except Infeasible as error:
-        return RunnerUp(
+        nothing = RunnerUp(
             axis=axis, without=value, choice="none", objective_per_h=None, excess=None, reason=str(error)
         )
+        return nothing, None
     more = amount(found.objective - best.objective, goal.objective)
-    return RunnerUp(
+    told = RunnerUp(
         axis=axis,
         without=value,
         choice=describe_solution(joint, found),
@@ -276,6 +152,7 @@ def rival(joint: Joint, goal: Goal, best: Solution, what: tuple[str, str], keep:
         excess=float(f"{found.objective / best.objective - 1:.4g}"),
         reason=f"{more}/h more for {found.solved:.1%} solved",
     )
+    return told, found
 
 
 def _values(joint: Joint, best: Solution) -> Iterator[tuple[str, str]]:
@@ -294,7 +171,7 @@ def _values(joint: Joint, best: Solution) -> Iterator[tuple[str, str]]:
                 yield axis, value
 
 
-def frontier(joint: Joint, goal: Goal, best: Solution) -> Iterator[Frontier]:
+def frontier(joint: Joint, goal: Goal, best: Solution) -> Iterator[tuple[Frontier, Solution]]:
     """The cheapest at every share of questions solved that the evidence supports, the other targets as asked."""
     top = float(joint.ground.weight @ joint.score.max(axis=1))
     low = min(0.5 * best.solved, top)
@@ -304,9 +181,47 @@ def frontier(joint: Joint, goal: Goal, best: Solution) -> Iterator[Frontier]:
             found = joint.solve(tried)
         except Infeasible:
             continue
-        yield Frontier(
+        point = Frontier(
             constraint="solved",
             value=short(found.solved),
             usd_per_h=short(usd_per_h(joint, found)),
             fleet=describe_solution(joint, found),
         )
+        yield point, found
+
+
+@dataclass(frozen=True)
+class Around:
+    """What was solved beside an optimum. dearer: what solves a little more, if anything does."""
+
+    best: Solution
+    runners_up: tuple[tuple[RunnerUp, Solution | None], ...]
+    frontier: tuple[tuple[Frontier, Solution], ...]
+    dearer: Solution | None
+
+    @classmethod
+    def of(cls, joint: Joint, goal: Goal, best: Solution) -> Around:
+        """Solved once, for the reasons and for the rivals of the plan."""
+        rivals, points = tuple(runners_up(joint, goal, best)), tuple(frontier(joint, goal, best))
+        return cls(best, rivals, points, dearer(joint, goal, best))
+
+    @property
+    def neighbours(self) -> tuple[Solution | None, Solution | None]:
+        """The nearest of the frontier that solve less and more than the optimum, by `STEP` at least."""
+        found = [each for _, each in self.frontier]
+        less = [each for each in found if each.solved < self.best.solved - STEP]
+        more = [each for each in found if each.solved > self.best.solved + STEP]
+        return (
+            max(less, key=lambda each: each.solved, default=None),
+            min(more, key=lambda each: each.solved, default=None),
+        )
+
+    @property
+    def rivals(self) -> tuple[Solution, ...]:
+        """Other plans that were found: runners-up, the neighbours on the frontier, and what solves a little more."""
+        found = [each for _, each in self.runners_up]
+        distinct = {self.best.key: self.best}
+        for each in (*found, *self.neighbours, self.dearer):
+            if each is not None:
+                distinct.setdefault(each.key, each)
+        return tuple(distinct.values())[1:]

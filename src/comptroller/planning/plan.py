@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, ValidationError
 
 from comptroller.errors import FactError
 from comptroller.planning.hours_document import DayPlan, Document
+from comptroller.planning.risk_document import Optimism, Risk
 
 SCHEMA_VERSION = 1
 
@@ -172,9 +173,10 @@ class Solving(Document):
     """What a plan solves beside its target, on the evidence.
 
     confidence: asked for, of the targets to hold.  predicted: with the 80 % interval of resampled questions.
-    chance_met: share of resamples in which every target holds.  held_out: what a choice made on one half of the
-    questions solves on the other, mean of both ways round.  next_dollar: what one more per hour buys, in words.
-    greedy: share solved, and dollars per hour bought, by one answer of each recorded model.
+    chance_met: share of resamples in which every target holds, less the optimism of having chosen on the same
+    questions.  held_out: what a choice made on one half of the questions solves on the other, mean of both ways
+    round.  next_dollar: what one more per hour buys, in words.  greedy: share solved, and dollars per hour bought, by
+    one answer of each recorded model.  risk: everything uncertain drawn together.
     """
 
     target: float
@@ -188,6 +190,8 @@ class Solving(Document):
     questions: int
     evidence: str
     greedy: dict[str, tuple[float, float | None]]
+    optimism: Optimism | None = None
+    risk: Risk | None = None
 
 
 class Totals(Document):

@@ -19,10 +19,10 @@ from comptroller.planning.executor import HERE, Executor, Progress, gather, no_p
 from comptroller.planning.explain import Explanation, explain, of_joint, of_problem
 from comptroller.planning.hours_market import firm
 from comptroller.planning.hours_planner import with_hours
+from comptroller.planning.joint_confidence import confident
 from comptroller.planning.joint_document import joint_document
 from comptroller.planning.joint_planner import JointProblem, pose_joint
 from comptroller.planning.joint_proof import prove_joint
-from comptroller.planning.joint_reasons import confident
 from comptroller.planning.plan import Plan
 from comptroller.planning.proof import proven
 from comptroller.planning.search import Fleet, Goal, Search

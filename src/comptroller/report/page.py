@@ -22,6 +22,16 @@ SOLVING: tuple[tuple[str, Callable[[Plan], Sheet], str], ...] = (
         "What each class of questions gets; a class may be split over strategies.",
     ),
     ("Bought", solving.offers, "Tokens from APIs, at the dollars that the evidence records."),
+    (
+        "Uncertainty",
+        solving.uncertainty,
+        "Cost when one thing alone varies, each fleet rented anew for the same work, and when all vary together.",
+    ),
+    (
+        "Next measurement",
+        solving.measurements,
+        "What knowing each before choosing is expected to save, and how it narrows the intervals.",
+    ),
 )
 
 SECTIONS: tuple[tuple[str, Callable[[Plan], Sheet], str], ...] = (
@@ -55,7 +65,8 @@ def page(plan: Plan, beside: Comparison | None = None) -> str:
     sections = [*SECTIONS[:1], (*SECTIONS[1][:2], planned.verified(plan) or SECTIONS[1][2]), *SECTIONS[2:]]
     services, objectives, *reasons = (section(title, sheet(plan), hint) for title, sheet, hint in sections)
     solved = (section(title, sheet(plan), hint) for title, sheet, hint in SOLVING)
-    body = [_header(plan), *solved, services, objectives, _solved_chart(plan), _frontier(plan)]
+    said = f"<p>{escape(solving.verdict(plan))}</p>" if solving.verdict(plan) else ""
+    body = [_header(plan), *solved, said, services, objectives, _solved_chart(plan), _frontier(plan)]
     body.append(
         hours.section_of(plan, (table(make(plan)) for make in (hours.steps, hours.works, hours.hours)))
     )

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from comptroller.planning.plan import Class, Plan, Share
+from comptroller.planning.risk_document import Optimism
 from comptroller.report.figures import dollars, interval, number
 from comptroller.report.scatter import Point
 from comptroller.report.sheet import Column, Sheet, right
+
+MEASUREMENTS = 5
+"""Measurements in a table; the document has all that change anything."""
 
 
 def solved(plan: Plan) -> Sheet:
@@ -16,7 +20,8 @@ def solved(plan: Plan) -> Sheet:
         return Sheet("Solved", columns, ())
     share, price = quality.predicted, quality.usd_per_solved
     asked = f", {quality.confidence:.0%} asked for" if quality.confidence else ""
-    met = f"the targets hold in {quality.chance_met:.0%} of resamples of the questions{asked}"
+    taken = ", less the optimism" if quality.optimism else ""
+    met = f"the targets hold in {quality.chance_met:.0%} of resamples of the questions{taken}{asked}"
     rows = [
         (f"target {quality.target:.1%}", f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}; {met}"),
         *((f"target {task} {least:.1%}", _of_task(plan, task), "") for task, least in quality.each.items()),
@@ -30,11 +35,89 @@ def solved(plan: Plan) -> Sheet:
                 "chosen on one half of the questions, judged on the other",
             )
         )
+    if quality.optimism is not None:
+        rows.append(
+            ("optimism", f"{quality.optimism.solved[''] * 100:.1f} points", _optimism(quality.optimism))
+        )
     for model, (alone, usd) in sorted(quality.greedy.items(), key=lambda item: -item[1][0]):
         rows.append(
             (f"one answer of {model}", f"{alone:.1%}", "" if usd is None else f"{dollars(usd)}/h bought")
         )
     return Sheet("Solved", columns, tuple(rows))
+
+
+def _optimism(found: Optimism) -> str:
+    """What the optimism is, and which resamples it could not be seen on."""
+    missing = f"; {found.short} of them cannot reach the targets" if found.short else ""
+    closed = f"; the limits leave no choice on {found.closed}" if found.closed else ""
+    return f"of a choice judged on its own questions, by {found.resamples} resamples{missing}{closed}"
+
+
+def uncertainty(plan: Plan) -> Sheet:
+    """What the cost depends on that is not known, and all of it together."""
+    columns = (
+        Column("source", "uncertain"),
+        Column("usd_per_h", "cost, 80 % interval"),
+        right("share", "of variance"),
+        Column("rests_on", "rests on"),
+    )
+    known = plan.quality.risk if plan.quality else None
+    if known is None:
+        return Sheet("Uncertainty", columns, ())
+    rows = [
+        (
+            source.name,
+            f"{dollars(source.usd_per_h[0])} to {dollars(source.usd_per_h[1])}/h",
+            f"{source.share:.0%}",
+            source.rests_on,
+        )
+        for source in known.sources
+    ]
+    low, high = plan.totals.usd_per_h.low or 0.0, plan.totals.usd_per_h.high or 0.0
+    held = (
+        f"targets, and the budget if there is one, hold in {known.chance_held:.0%} of {known.draws:,} draws"
+    )
+    rows.append(("together", f"{dollars(low)} to {dollars(high)}/h", "", held))
+    return Sheet("Uncertainty", columns, tuple(rows))
+
+
+def measurements(plan: Plan) -> Sheet:
+    """What to measure next: first what is expected to save most."""
+    columns = (
+        Column("what", "measure"),
+        right("saves_usd_per_h", "expected saving"),
+        Column("usd_per_h", "cost interval, wide"),
+        Column("solved", "solved interval, points"),
+        Column("how", "how"),
+    )
+    known = plan.quality.risk if plan.quality else None
+    rows = tuple(
+        (
+            each.what,
+            "–" if each.saves_usd_per_h is None else f"{dollars(each.saves_usd_per_h)}/h",
+            _narrowed(*(dollars(width) for width in each.usd_per_h)),
+            _narrowed(*(f"{width * 100:.1f}" for width in each.solved)),
+            each.how,
+        )
+        for each in (known.next[:MEASUREMENTS] if known else ())
+    )
+    return Sheet("Next measurement", columns, rows)
+
+
+def verdict(plan: Plan) -> str:
+    """Whether the choice stands in what is uncertain, in a sentence; empty without a quality target."""
+    return plan.quality.risk.verdict if plan.quality and plan.quality.risk else ""
+
+
+def first_step(plan: Plan) -> str:
+    """How the first measurement is made; empty where there is none."""
+    known = plan.quality.risk if plan.quality else None
+    return f"How: {known.next[0].how}" if known and known.next else ""
+
+
+def _narrowed(before: str, after: str) -> str:
+    """The width of an interval now and after; one of them where they print alike."""
+    return f"{before} to {after}" if before != after else before
 
 
 def _of_task(plan: Plan, task: str) -> str:

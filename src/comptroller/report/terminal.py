@@ -41,6 +41,10 @@ def print_plan(plan: Plan, to: Console, beside: Comparison | None = None) -> Non
         to.print(f"[dim]{escape(planned.verified(plan))}[/]\n")
     if plan.quality and plan.quality.next_dollar:
         to.print(f"{escape(plan.quality.next_dollar)}\n", soft_wrap=True)
+    for sheet in (solving.uncertainty(plan), solving.measurements(plan).without("how")):
+        print_sheet(sheet, to)
+    if said := solving.verdict(plan):
+        to.print(f"{escape(said)}\n{escape(solving.first_step(plan))}\n", soft_wrap=True)
     for make in (hours.hours, hours.steps, hours.works):
         print_sheet(make(plan), to)
     if beside:

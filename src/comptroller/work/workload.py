@@ -23,6 +23,7 @@ from comptroller.work.hours import Hours
 from comptroller.work.quality import Quality
 from comptroller.work.rows import Reading
 from comptroller.work.sizes import STRICT, TAGS, Sizes, conflict
+from comptroller.work.uncertainty import Uncertainty
 
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -173,6 +174,7 @@ class Workload(BaseModel):
     power, carbon: most watts at the meter, and grams of CO2e over time, with every replica busy.
     quality: what must be solved; the rate is then that of questions, lengths come from the evidence, and `models`
     are the recorded ones that may answer (all, if none is named).
+    uncertainty: declared ranges of prices and demand, for a plan with a quality target.
     hours: the day by the hour, planned beside the fleet for the rate to hold.
     """
 
@@ -194,6 +196,7 @@ class Workload(BaseModel):
     power: Power | None = None
     carbon: Carbon | None = None
     quality: Quality | None = None
+    uncertainty: Uncertainty | None = None
     hours: Hours | None = None
     spare_replicas: Count = 0
     caps: Mapping[str, Count] = Field(default_factory=dict)
@@ -203,6 +206,8 @@ class Workload(BaseModel):
     def _arrivals(self) -> Workload:
         if self.quality is not None and self.hours is not None:
             raise conflict("hours", "are planned for requests, not for questions", "quality or hours")
+        if self.uncertainty is not None and self.quality is None:
+            raise conflict("uncertainty", "is reckoned with for questions, not for requests", "with quality")
         if self.quality is None and not self.models:
             raise conflict("models", "is missing", "a list that is not empty, or quality")
         if self.quality is not None and self.lengths is not None:

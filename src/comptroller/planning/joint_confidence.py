@@ -1,0 +1,193 @@
+"""How far a share solved can be trusted: questions resampled, the choice's optimism, and halves held out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.errors import Infeasible
+from comptroller.planning.joint import Joint, Solution
+from comptroller.planning.joint_draws import Resampled, counts_of, resampled
+from comptroller.planning.joint_planner import JointProblem, targets_of
+from comptroller.planning.joint_program import SLACK
+from comptroller.planning.risk_document import Optimism
+from comptroller.planning.search import Goal
+from comptroller.quantities import short
+
+Floats = npt.NDArray[np.float64]
+
+CHOSEN_ON = 20
+"""Resamples of the questions that a choice is made on to see its optimism."""
+
+HALVINGS = 8
+"""Bisections of the margin that a confidence takes."""
+
+
+def met(
+    problem: JointProblem, solved: Iterable[Floats], optimism: Mapping[str, float]
+) -> npt.NDArray[np.bool_]:
+    """In which draws every target that was asked for holds: the shares solved of each, less the optimism."""
+    pairs = zip(solved, targets_of(problem.quality), strict=True)
+    held = [share - optimism[task] >= least - SLACK for share, (task, least) in pairs]
+    return np.asarray(np.all(held, axis=0))
+
+
+def chance_met(problem: JointProblem, drawn: Resampled, optimism: Mapping[str, float]) -> float:
+    """Share of the resamples in which every target holds."""
+    tasks = problem.joint.ground.choices.tasks
+    names = (task for task, _ in targets_of(problem.quality))
+    solved = (drawn.by_task[:, tasks.index(task)] if task else drawn.solved for task in names)
+    return float(met(problem, solved, optimism).mean())
+
+
+def confident(problem: JointProblem) -> JointProblem:
+    """The problem with its targets raised by the least margin at which they hold with the confidence asked for.
+
+    The optimism is that at the targets themselves, and where it is larger there, that at the margin.
+
+    Raises:
+        Infeasible: no margin does; says what confidence the evidence supports at most.
+    """
+    if problem.quality.confidence is None:
+        return problem
+    selection = Selection(problem)
+    first = selection.optimism(problem.goal)
+    margin = margin_of(problem, first.solved)
+    there = selection.optimism(raised(problem, margin).goal)
+    most = {task: max(value, there.solved[task]) for task, value in first.solved.items()}
+    told = there.model_copy(update={"solved": most})
+    return replace(raised(problem, margin_of(problem, most)), optimism=told)
+
+
+def margin_of(problem: JointProblem, optimism: Mapping[str, float]) -> float:
+    """The least margin at which the targets hold with the confidence asked for, less an optimism by task.
+
+    Raises:
+        Infeasible: as `confident`.
+    """
+    wanted = problem.quality.confidence or 0.0
+    if _chance(problem, 0.0, optimism) >= wanted:
+        return 0.0
+    low, high = 0.0, _room(problem)
+    if (most := _chance(problem, high, optimism)) < wanted:
+        raise Infeasible(
+            f"the targets do not hold with {wanted:.0%} confidence: {len(problem.joint.ground.choices.task):,} "
+            f"questions support {most:.0%} at most, {optimism['']:.1%} taken off for choosing on them; "
+            "measure more questions or other models"
+        )
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _chance(problem, middle, optimism) >= wanted else (middle, high)
+    return high
+
+
+def raised(problem: JointProblem, margin: float) -> JointProblem:
+    """The problem with all its targets higher by a margin."""
+    quality = tuple((task, least + margin) for task, least in targets_of(problem.quality))
+    return replace(problem, goal=replace(problem.goal, quality=quality))
+
+
+def _chance(problem: JointProblem, margin: float, optimism: Mapping[str, float]) -> float:
+    best = problem.joint.solve(raised(problem, margin).goal)
+    return chance_met(problem, resampled(problem.joint, best, problem.workload.seed), optimism)
+
+
+def _room(problem: JointProblem) -> float:
+    """The largest margin at which all targets can still be reached."""
+    most = supported(problem.joint)
+    return max(min(most[task] - least for task, least in targets_of(problem.quality)) - SLACK, 0.0)
+
+
+def supported(joint: Joint) -> dict[str, float]:
+    """The largest share solved that a search's questions support, by task and over all (the empty name)."""
+    best = joint.score.max(axis=1)
+    by_task = dict(zip(joint.ground.choices.tasks, best.tolist(), strict=True))
+    return {**by_task, "": float(joint.ground.weight @ best)}
+
+
+class Selection:
+    """A choice made again on resamples of the questions, the same ones for every goal."""
+
+    def __init__(self, problem: JointProblem) -> None:
+        self._joint, rng = problem.joint, np.random.default_rng([problem.workload.seed, 3])
+        self._drawn = [Joint(self._joint.ground, counts_of(self._joint, rng)) for _ in range(CHOSEN_ON)]
+
+    def optimism(self, goal: Goal) -> Optimism:
+        """The mean over resamples of what a choice solves on the resample less what it solves on all questions.
+
+        The bootstrap estimate (Efron, JASA 78, 1983; Harrell, Lee and Mark, Statistics in Medicine 15, 1996). What
+        the choice on all questions happens to solve more on the same resample, which is 0 in the mean, is taken off:
+        the luck of the resample, not of choosing. An estimate below 0 counts as 0.
+        """
+        joint, gained = self._joint, []
+        best, short_of, closed = joint.solve(goal), 0, 0
+        for drawn in self._drawn:
+            within = reachable(drawn, goal)
+            short_of += within != goal
+            try:
+                chosen = drawn.solve(within)
+            except Infeasible:
+                closed += 1
+                continue
+            gained.append(_more(drawn, joint, chosen) - _more(drawn, joint, best))
+        mean = np.mean(gained, axis=0) if gained else np.zeros(len(joint.ground.choices.tasks))
+        solved = {"": float(joint.ground.weight @ mean)}
+        solved |= {
+            task: float(mean[joint.ground.choices.tasks.index(task)]) for task, _ in goal.quality if task
+        }
+        return Optimism(
+            solved={task: short(max(value, 0.0)) for task, value in solved.items()},
+            resamples=CHOSEN_ON,
+            short=short_of,
+            closed=closed,
+        )
+
+
+def reachable(joint: Joint, goal: Goal) -> Goal:
+    """The goal, with targets that a search's questions do not support lowered to what they support at most."""
+    most = supported(joint)
+    quality = tuple((task, min(least, most[task] - SLACK)) for task, least in goal.quality)
+    return replace(goal, quality=quality)
+
+
+def _more(drawn: Joint, joint: Joint, chosen: Solution) -> Floats:
+    """What a choice solves of each class on a resample less what it solves on all questions."""
+    return np.asarray(((drawn.score - joint.score) * chosen.share).sum(axis=1))
+
+
+def optimism_of(problem: JointProblem) -> Optimism:
+    """That of the problem's choice: as it was found with its confidence, or at its goal."""
+    return problem.optimism or Selection(problem).optimism(problem.goal)
+
+
+def halves(problem: JointProblem) -> Iterator[Floats]:
+    """Each question in one half of the questions or in the other, every class cut in two: 1 or 0, both ways round."""
+    found = problem.joint.ground.choices
+    order = np.random.default_rng([problem.workload.seed, 2]).permutation(len(found.task))
+    ranked = order[np.argsort(found.task[order], kind="stable")]
+    half = np.zeros(len(found.task))
+    half[ranked[::2]] = 1.0
+    yield half
+    yield 1.0 - half
+
+
+def held_out(problem: JointProblem) -> float | None:
+    """What a choice made on one half of the questions solves on the other half, mean of both ways round.
+
+    `None` where a half does not support the target, or lacks a class.
+    """
+    joint, values = problem.joint, []
+    found = joint.ground.choices
+    for told in halves(problem):
+        if len(np.unique(found.task[told > 0])) < len(found.tasks):
+            return None
+        try:
+            chosen = Joint(joint.ground, told).solve(problem.goal)
+        except Infeasible:
+            return None
+        judged = Joint(joint.ground, 1 - told)
+        values.append(float(joint.ground.weight @ (judged.score * chosen.share).sum(axis=1)))
+    return short(float(np.mean(values)))
