@@ -77,7 +77,14 @@ class Asked:
         return usd_per_h(self._problem.joint, fleet)
 
     def seen(self, fleet: Solution, goal: Goal) -> tuple[Seen, ...]:
-        """What simulating it showed: TTFT and TPOT of calls on the fleets, end to end from question to answer."""
+        """What simulating it showed."""
+        return bounded(self.measured(fleet, goal), goal.targets, self._rehearsal)
+
+    def measured(self, fleet: Solution, goal: Goal) -> Floats:
+        """The objectives' quantiles in every draw, in seconds: (draws, targets).
+
+        TTFT and TPOT are those of calls on the fleets, end to end is from question to answer.
+        """
         held = served(replace(self._problem, goal=goal), fleet)
         values = np.empty((len(self._arrivals), len(goal.targets)))
         for row, arrival_s in enumerate(self._arrivals):
@@ -85,7 +92,7 @@ class Asked:
             counted = arrival_s >= arrival_s[0] + WARM_UP * (arrival_s[-1] - arrival_s[0])
             for column, target in enumerate(goal.targets):
                 values[row, column] = quantile(_observed(found, target.quantity, counted), target)
-        return bounded(values, goal.targets, self._rehearsal.confidence)
+        return values
 
     def _arrive(self, best: Solution, number: int) -> Floats:
         """Arrivals of one draw: the trace or its windows, or gaps of the stated variability."""
