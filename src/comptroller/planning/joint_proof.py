@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.timing import Calibration
 from comptroller.planning.document import Verified
-from comptroller.planning.fleet import fleet_of
+from comptroller.planning.fleet import fleet_of, keeping
 from comptroller.planning.joint import Solution, Way
 from comptroller.planning.joint_planner import JointProblem
 from comptroller.planning.joint_reasons import LEAST, describe_solution, usd_per_h
-from comptroller.planning.joint_services import Served, served
+from comptroller.planning.joint_services import Served, served, shared_block_tokens
 from comptroller.planning.plan import Service
 from comptroller.planning.proof import Proof, proven
 from comptroller.planning.search import Goal
@@ -123,7 +123,8 @@ class Asked:
         plays = tuple(self._play(ground.ways[way], places) for way in ways)
         seed = int(rng.integers(1 << 32))
         thinking = Thinking(plays, arrival_s, question, seed=seed, play=play)
-        return solve(fleet_of(services, self._calibration), thinking)
+        block = shared_block_tokens(self._problem, fleet)
+        return solve(keeping(fleet_of(services, self._calibration, block), services), thinking)
 
     def _play(self, way: Way, places: Mapping[int, _Shares]) -> Play:
         evidence, checker = self._problem.joint.ground.choices.evidence, self._problem.quality.checker
@@ -138,24 +139,28 @@ class Asked:
 
 @dataclass(frozen=True)
 class _Shares:
-    """Where the calls of an arm go: its services, in the shares that the plan gives them."""
+    """Where the calls of an arm go: its services, in the shares that the plan gives them; all calls on one question to
+    the same, as the gateway sends them, or no cache would know them again."""
 
     held: Served
     services: list[Service]
     rng: np.random.Generator
+    chosen: dict[int, int] = field(default_factory=dict)
 
-    def __call__(self) -> int:
-        """One more than the place of a service."""
-        chosen = 0
-        if len(self.held.services) > 1:
+    def __call__(self, number: int) -> int:
+        """One more than the place of a question's service."""
+        if len(self.held.services) == 1:
+            return 1 + self.services.index(self.held.services[0])
+        if number not in self.chosen:
             share = self.held.calls_per_s / self.held.calls_per_s.sum()
-            chosen = int(self.rng.choice(len(share), p=share))
-        return 1 + self.services.index(self.held.services[chosen])
+            drawn = int(self.rng.choice(len(share), p=share))
+            self.chosen[number] = 1 + self.services.index(self.held.services[drawn])
+        return self.chosen[number]
 
 
 def _place(at: Mapping[str, _Shares]) -> Place:
     """Calls of a role that own devices play go there, the others to their API."""
-    return lambda role, prompt, output: at[role]() if role in at else ELSEWHERE
+    return lambda number, role, prompt, output: at[role](number) if role in at else ELSEWHERE
 
 
 def _observed(found: Solved, quantity: str, counted: npt.NDArray[np.bool_]) -> Floats:

@@ -28,7 +28,7 @@ class Rank:
         self.chunk = fleet.chunk_tokens(replica)
         self.host = replica.swap_tokens // self.block
         self.cache = Cache()
-        self.cache_blocks = fleet.prefix_block_tokens // self.block
+        self.cache_blocks = fleet.prefix_block_tokens // self.block if replica.prefixes else 0
         self.queue: list[Sequence] = []
         self.intake: list[Sequence] = []
         self.landed: list[Sequence] = []
