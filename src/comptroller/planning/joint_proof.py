@@ -88,7 +88,7 @@ class Asked:
         held = served(replace(self._problem, goal=goal), fleet)
         values = np.empty((len(self._arrivals), len(goal.targets)))
         for row, arrival_s in enumerate(self._arrivals):
-            found = self._played(fleet, held, arrival_s, row)
+            found = self._played(fleet, held, row)
             counted = arrival_s >= arrival_s[0] + WARM_UP * (arrival_s[-1] - arrival_s[0])
             for column, target in enumerate(goal.targets):
                 values[row, column] = quantile(_observed(found, target.quantity, counted), target)
@@ -107,9 +107,13 @@ class Asked:
         count = int(min(max(usual, rate * RESIDENCES * residence_s), MOST))
         return gamma_arrivals(rate, self._problem.cv, count, rng)
 
-    def _played(self, fleet: Solution, held: Mapping[int, Served], arrival_s: Floats, draw: int) -> Solved:
+    def played(self, fleet: Solution, goal: Goal, draw: int) -> Solved:
+        """What came of one draw: every call, and every question."""
+        return self._played(fleet, served(replace(self._problem, goal=goal), fleet), draw)
+
+    def _played(self, fleet: Solution, held: Mapping[int, Served], draw: int) -> Solved:
         """One draw: every question of a class, each by one of its ways, on the services of the plan."""
-        ground = self._problem.joint.ground
+        ground, arrival_s = self._problem.joint.ground, self._arrivals[draw]
         rng = np.random.default_rng([self._rehearsal.seed, draw, 1])
         services = [service for each in held.values() for service in each.services]
         task = rng.choice(len(ground.weight), len(arrival_s), p=ground.weight)
