@@ -83,7 +83,8 @@ def services(draw: st.DrawFn, name: str, block: int) -> Service:
     """Mixed, split into pools, or split over shared stores."""
     kind = draw(st.sampled_from(["mixed", "mixed", "split", "shared"]))
     if kind == "mixed":
-        return Service(name, tuple(draw(st.lists(replicas(block), min_size=1, max_size=3))))
+        found = draw(st.lists(replicas(block), min_size=1, max_size=3))
+        return Service(name, tuple(dataclasses.replace(one, prefixes=draw(st.booleans())) for one in found))
     if kind == "split":
         pools = [Pool.PROMPT, Pool.TOKEN, *draw(st.lists(st.sampled_from(list(Pool)), max_size=2))]
         return Service(name, tuple(draw(replicas(block, pool)) for pool in pools))

@@ -37,7 +37,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_optimum_is_that_of_exhaustive_search(recorded: Path) -> None:
     document = workload(recorded, 70.0, quality={"models": {"small": "llama_3_1_8b"}})
     problem = posed(
-        {**document, "rate_per_s": 100.0, "allow": {**document["allow"], "accelerators": ["h100_sxm"]}}
+        {**document, "rate_per_s": 60.0, "allow": {**document["allow"], "accelerators": ["h100_sxm"]}}
     )
     joint, goal = problem.joint, problem.goal
     best = joint.solve(goal)

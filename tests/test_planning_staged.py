@@ -79,7 +79,7 @@ def test_stages_together_are_a_replay_of_the_whole(seed: int) -> None:
             assert option.strategy == spell(strategy) and option.bound == bound
             np.testing.assert_array_equal(option.score, score)
             assert option.roles == {r: a for r, a in bound.items() if (asked.arm == a).any()}
-            for name in ("question", "arm", "input_tokens", "output_tokens", "usd"):
+            for name in ("question", "arm", "input_tokens", "output_tokens", "usd", "common_tokens"):
                 np.testing.assert_array_equal(getattr(option.asked, name), getattr(asked, name), name)
     assert gaps
 

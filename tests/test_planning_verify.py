@@ -10,10 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comptroller.costs.efficiency import Baseline
+from comptroller.planning.capacity import Target
 from comptroller.planning.fleet import calls_of, fleet_of
 from comptroller.planning.planner import plan
 from comptroller.planning.space import targets_of
-from comptroller.planning.verify import Rehearsal, rehearse, shuffled, traces
+from comptroller.planning.verify import (
+    Rehearsal,
+    bounded,
+    measured,
+    of_a_further_draw,
+    of_the_mean,
+    shuffled,
+    traces,
+)
 from comptroller.work.demand import demand
 from comptroller.work.trace import Trace
 from comptroller.work.workload import parse
@@ -53,11 +62,30 @@ def test_bounds_lie_above_means_and_overload_misses() -> None:
     workload = parse(WORKLOAD)
     found = plan(workload, rehearsal=None)
     draws = traces(workload, demand(workload), Rehearsal(draws=3))
-    seen = rehearse(found.services, Baseline.shipped(), draws, targets_of(workload), Rehearsal(draws=3))
+    few, targets = Rehearsal(draws=3), targets_of(workload)
+    seen = bounded(measured(found.services, Baseline.shipped(), draws, targets, 0), targets, few)
     assert all(item.upper_s >= item.mean_s for item in seen)
     crowded = [replace(t, arrival_s=t.arrival_s / 20) for t in draws]
-    late = rehearse(found.services, Baseline.shipped(), crowded, targets_of(workload), Rehearsal(draws=3))
+    late = bounded(measured(found.services, Baseline.shipped(), crowded, targets, 0), targets, few)
     assert not all(item.holds for item in late)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(2, 12), st.sampled_from((0.8, 0.95)), st.integers(0, 2**32 - 1))
+def test_the_bound_covers_a_further_draw_as_often_as_it_says(n: int, confidence: float, seed: int) -> None:
+    draws = np.random.default_rng(seed).normal(10.0, 1.0, (4000, n + 1))
+    held = {}
+    for bound in (of_a_further_draw, of_the_mean):
+        upper = draws[:, :n].mean(axis=1) + bound(n, confidence) * draws[:, :n].std(axis=1, ddof=1)
+        held[bound] = float((draws[:, n] <= upper).mean())
+    assert held[of_a_further_draw] == pytest.approx(confidence, abs=0.03)
+    assert held[of_the_mean] < held[of_a_further_draw]
+
+
+def test_a_percentile_that_is_never_reached_is_not_within_any_bound() -> None:
+    target = Target("ttft_s", 0.95, 1.0)
+    (seen,) = bounded(np.array([[0.5], [np.inf], [0.5]]), (target,), Rehearsal(draws=3))
+    assert not seen.holds and seen.upper_s == np.inf
 
 
 def test_calls_are_sent_as_the_plan_shares_them() -> None:

@@ -82,6 +82,14 @@ def test_prefix_cache_serves_what_was_computed() -> None:
     assert outcome.ttft_s[1] == pytest.approx(6e-3 + 72 * 22e-6, rel=1e-9)
 
 
+def test_prompts_of_one_step_share_what_it_computes() -> None:
+    """As vLLM does: a block that is full once the step is over is found by requests that enter the same step."""
+    blocks = (np.array([1, 2, 3] * 3), np.array([0, 3, 6, 9]))
+    outcome = simulate(one(Replica(TABLE), prefix_block_tokens=64), calls([200] * 3, [5] * 3, blocks=blocks))
+    assert outcome.requests.cached.tolist() == [0, 192, 192]
+    assert outcome.requests.computed.tolist() == [200, 8, 8]
+
+
 def test_prefix_cache_evicts_the_least_recently_used() -> None:
     """A cache of two blocks beside one request: of three prefixes the oldest is gone when it is asked again."""
     small = replace(TABLE, kv_capacity_tokens=176)

@@ -138,7 +138,7 @@ def test_calls_go_where_they_are_placed() -> None:
     two = Fleet((Service("solves", (Replica(linear()),)), Service("checks", (Replica(linear()),))))
     asked = parse("generative_verification(s=2, v=1)")
     questions = replay().covered(uses(asked))[:20]
-    play = Play(asked, replay(), lambda role, prompt, output: 1 + (role == "verifier"))
+    play = Play(asked, replay(), lambda number, role, prompt, output: 1 + (role == "verifier"))
     found = solve(two, Thinking((play,), np.arange(20.0), questions))
     rank = found.outcome.requests.prompt_rank
     assert np.array_equal(rank == 1, found.calls.text("role") == "verifier")
@@ -148,7 +148,7 @@ def test_calls_go_where_they_are_placed() -> None:
 def test_calls_to_elsewhere_take_what_the_record_says() -> None:
     asked = parse("sequential_revision(rounds=1)")
     questions = replay().covered(uses(asked))[:20]
-    play = Play(asked, replay(), lambda role, prompt, output: ELSEWHERE if role == "reviser" else 0)
+    play = Play(asked, replay(), lambda number, role, prompt, output: ELSEWHERE if role == "reviser" else 0)
     found = solve(FLEET, Thinking((play,), np.arange(20.0), questions))
     rows = found.outcome.calls(found.calls)
     away = rows.text("role") == "reviser"
@@ -156,7 +156,7 @@ def test_calls_to_elsewhere_take_what_the_record_says() -> None:
     assert away.any() and not rows["input_tokens"][away].any()
     assert np.isin(np.round((rows["last_s"] - rows["arrival_s"])[away], 6), np.round(seconds, 6)).all()
     roles = dict.fromkeys(("solver", "reviser"), Recorded(EVIDENCE.arms[0], price=TokenPrice(1.0, 1.0)))
-    play = Play(asked, Replay(EVIDENCE, roles), lambda role, prompt, output: ELSEWHERE)
+    play = Play(asked, Replay(EVIDENCE, roles), lambda number, role, prompt, output: ELSEWHERE)
     spend = solve(FLEET, Thinking((play,), np.arange(20.0), questions, Budget(usd=1.0)))
     assert len(spend.calls) == 20, "the first call spends the budget, at the record's price"
 

@@ -70,6 +70,7 @@ class Engine:
 
     max_batch: most sequences in a step.  chunk_tokens: token budget of a step that holds prefill.
     memory_fraction: share of device memory it takes, of what `fraction_of` says (`facts.engine`).
+    prefix_block_tokens: of a block that calls with a common prefix share, 0 where they share none.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Engine:
     kv_block_tokens: int = 16
     graph_bytes: float = 0.0
     fraction_of: str = "total"
+    prefix_block_tokens: int = 0
 
     @classmethod
     def default(cls, facts: EngineFacts) -> Engine:
@@ -93,6 +95,7 @@ class Engine:
             facts.kv_block_tokens,
             facts.graph_bytes,
             facts.fraction_of,
+            facts.prefix_block_tokens,
         )
 
 
@@ -131,6 +134,11 @@ class Replica:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "formats", Formats.of(self.recipe))
+
+    @property
+    def prefix_block_tokens(self) -> int:
+        """Tokens of a block that calls share; 0 where the engine shares none, or the model has recurrent states."""
+        return 0 if self.model.recurrent else self.engine.prefix_block_tokens
 
     def __str__(self) -> str:
         return f"{self.model.id} on {self.layout.devices}x {self.device.id} ({self.layout}, {self.recipe})"

@@ -7,11 +7,12 @@ replaces it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.deployment import Replica
 from comptroller.costs.memory import Memory
 from comptroller.costs.step import Step, causal_pairs
 from comptroller.costs.timing import StepTime, Timed
@@ -21,10 +22,25 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Equal requests: input and output tokens, arrays of points."""
+    """Equal requests: input and output tokens, arrays of points. cached_tokens: of the input, found in a cache."""
 
     input_tokens: Array
     output_tokens: Array
+    cached_tokens: Array = field(default_factory=lambda: np.zeros(()))
+
+    @property
+    def fresh_tokens(self) -> Array:
+        """Input tokens that have to be computed."""
+        return np.asarray(self.input_tokens - self.cached_tokens)
+
+    def kept_by(self, replica: Replica) -> Requests:
+        """The requests as a replica finds them: nothing of them where it keeps no prefixes."""
+        return self if replica.prefix_block_tokens else Requests(self.input_tokens, self.output_tokens)
+
+    def only(self, which: npt.NDArray[np.bool_]) -> Requests:
+        """Some of the points."""
+        cached = np.broadcast_to(self.cached_tokens, self.input_tokens.shape)
+        return Requests(self.input_tokens[which], self.output_tokens[which], cached[which])
 
     @property
     def mean_context_tokens(self) -> Array:
@@ -81,14 +97,15 @@ def steady(ready: Timed, requests: Requests, batch: npt.ArrayLike) -> Steady:
     """
     size = np.broadcast_to(np.asarray(batch, float), np.broadcast(batch, requests.input_tokens).shape)
     decode = ready.step(Step.decode(size, size * requests.mean_context_tokens))
-    prefill = prefill_time(ready, requests.input_tokens)
+    prefill = prefill_time(ready, requests.fresh_tokens, requests.cached_tokens)
     others = ready.serving.interference * np.maximum(size - 1, 0) / np.maximum(requests.output_tokens, 1)
     marginal = marginal_prefill_s(ready, requests, size, decode)
     return Steady(requests, size, decode, prefill, others * marginal, marginal)
 
 
-def prefill_time(ready: Timed, input_tokens: Array) -> StepTime:
-    """One prompt alone, cut in chunks of the engine's token budget; equal chunks, pairs exact.
+def prefill_time(ready: Timed, input_tokens: Array, past_tokens: npt.ArrayLike = 0.0) -> StepTime:
+    """One prompt alone after so many cached tokens, cut in chunks of the engine's token budget; equal chunks, pairs
+    exact.
 
     A prompt runs on one data-parallel rank while the others run theirs: the time is that of one prompt on every
     rank, FLOPs and bytes are one prompt's.
@@ -96,17 +113,18 @@ def prefill_time(ready: Timed, input_tokens: Array) -> StepTime:
     ranks = float(ready.replica.layout.dp)
     chunks = np.ceil(input_tokens / float(ready.replica.engine.chunk_tokens))
     zero = np.zeros(np.shape(input_tokens))
-    pairs = causal_pairs(input_tokens, zero) / chunks
+    pairs = causal_pairs(input_tokens, zero + past_tokens) / chunks
     one = ready.step(Step(zero, zero, ranks * input_tokens / chunks, ranks * pairs, ranks / chunks))
     return StepTime(one.terms * chunks, one.flops * chunks / ranks, one.bytes * chunks / ranks)
 
 
 def marginal_prefill_s(ready: Timed, requests: Requests, batch: Array, decode: StepTime) -> Array:
     """Seconds that one prompt adds to the steps it shares with `batch` decoding sequences."""
-    chunks = np.ceil(requests.input_tokens / float(ready.replica.engine.chunk_tokens))
-    pairs = causal_pairs(requests.input_tokens, np.zeros(batch.shape)) / chunks
+    fresh = requests.fresh_tokens
+    chunks = np.ceil(fresh / float(ready.replica.engine.chunk_tokens))
+    pairs = causal_pairs(fresh, np.zeros(batch.shape) + requests.cached_tokens) / chunks
     kv = batch * requests.mean_context_tokens
-    mixed = ready.step(Step(batch, kv, requests.input_tokens / chunks, pairs, 1.0 / chunks))
+    mixed = ready.step(Step(batch, kv, fresh / chunks, pairs, 1.0 / chunks))
     return np.asarray(np.maximum(mixed.total_s - decode.total_s, 0.0) * chunks)
 
 

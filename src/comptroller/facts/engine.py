@@ -22,6 +22,8 @@ class EngineFacts:
     fraction_of: "total" memory, for weights, activations and cache (vLLM); "static" for weights and cache only
     (SGLang); "free" of what weights and activations leave (TensorRT-LLM).
     kv_block_tokens: tokens of one cache block.  chunk_tokens: token budget of one mixed step.
+    prefix_block_tokens: tokens of a block whose cache calls with a common prefix share by default, those of one step
+    included; 0 where they are not.
     max_batch: most sequences in one step.  graph_bytes: memory that captured graphs take per device.
     """
 
@@ -36,6 +38,7 @@ class EngineFacts:
     sources: Mapping[str, Source]
     provenance: Mapping[str, str]
     fraction_of: Literal["total", "static", "free"] = "total"
+    prefix_block_tokens: Annotated[int, Field(ge=0)] = 0
     vendors: tuple[str, ...] = ()
     note: str = ""
 

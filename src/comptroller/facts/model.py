@@ -311,6 +311,11 @@ class Model:
         """Whether any layer routes tokens to experts."""
         return any(isinstance(block.ffn, MoE) for block in self.blocks)
 
+    @property
+    def recurrent(self) -> bool:
+        """Whether any layer carries a recurrent state from token to token."""
+        return any(block.mixer and block.mixer.state_elements for block in self.blocks)
+
     def _block_params(self, active: bool) -> float:
         total = 0.0
         for block in self.blocks:

@@ -120,12 +120,14 @@ class State:
 
 
 def prompts(ready: Timed, load: Load, batch: Array) -> Prompts:
-    """What prompts add to steps that decode `batch` sequences, shape (columns,)."""
+    """What prompts add to steps that decode `batch` sequences, shape (columns,); cached tokens are only read."""
     columns, slices = len(batch), len(load.rate_per_s)
     chunk = float(ready.replica.engine.chunk_tokens)
-    wide, tokens = np.tile(batch, slices), np.repeat(load.requests.input_tokens, columns)
+    asked = load.requests.kept_by(ready.replica)
+    wide, tokens = np.tile(batch, slices), np.repeat(asked.fresh_tokens, columns)
+    past = np.repeat(np.broadcast_to(asked.cached_tokens, (slices,)), columns)
     chunks = np.ceil(tokens / np.maximum(chunk - wide, chunk / 2))
-    pairs = causal_pairs(tokens, np.zeros(len(tokens))) / chunks
+    pairs = causal_pairs(tokens, past) / chunks
     held = wide * load.context_tokens
     mixed = ready.step(Step(wide, held, tokens / chunks, pairs, 1.0 / chunks)).total_s
     alone = ready.step(Step.decode(batch, batch * load.context_tokens)).total_s
@@ -147,7 +149,9 @@ def state(ready: Timed, load: Load, batch: Array, beside: Prompts) -> State:
 def device_w(ready: Timed, at: State, rate_per_s: Array) -> Array:
     """Mean watts of one device at a rate: prompts, decoding, and idle when nothing is in flight."""
     chunk = float(ready.replica.engine.chunk_tokens)
-    typical = Step.prefill(min(chunk, float(at.load.weight @ at.load.requests.input_tokens)))
+    typical = Step.prefill(
+        min(chunk, float(at.load.weight @ at.load.requests.kept_by(ready.replica).fresh_tokens))
+    )
     decoding = step_w(ready, ready.step(Step.decode(at.batch, at.batch * at.load.context_tokens)))
     share = at.prefill_share(rate_per_s)
     working = share * step_w(ready, ready.step(typical)) + (1.0 - share) * decoding

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from comptroller import __version__
 from comptroller.costs.deployment import Replica
 from comptroller.costs.money import carbon_g
-from comptroller.costs.steady import Requests
 from comptroller.errors import Infeasible
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.reader import folder
@@ -150,7 +149,7 @@ def service(problem: Problem, best: Fleet, row: int) -> tuple[Service, Operating
     candidate = with_batch(search.table.candidates[row], cap)
     rate = share * load.rate_per_s
     served = share > 1e-9
-    part = Requests(load.requests.input_tokens[served], load.requests.output_tokens[served])
+    part = load.requests.only(served)
     each = Load(part, rate[served] / replicas, load.arrival_cv)
     state = operating(search.table.ready[row], each, problem.goal.targets, candidate.site.pue)
     carried = rate[served] / best.rate_per_s[row, served]

@@ -49,6 +49,19 @@ def fleet_of(services: Sequence[Service], calibration: Calibration, prefix_block
     return Fleet(simulated, policies, prefix_block_tokens=prefix_block_tokens)
 
 
+def keeping(fleet: Fleet, services: Sequence[Service]) -> Fleet:
+    """The fleet in which only such replicas keep prefixes whose engine does by default, with their model."""
+    kept = [
+        [bool(_priced(service.deployment, pool).prefix_block_tokens) for pool in service.deployment.pools]
+        for service in services
+    ]
+    found = tuple(
+        replace(one, replicas=tuple(replace(replica, prefixes=all(keeps)) for replica in one.replicas))
+        for one, keeps in zip(fleet.services, kept, strict=True)
+    )
+    return replace(fleet, services=found)
+
+
 def _policies(chosen: Mapping[str, str]) -> Policies:
     unknown = set(chosen) - set(DECISIONS)
     if unknown:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.steady import Requests
 from comptroller.errors import Infeasible
 from comptroller.planning.capacity import Load
 from comptroller.planning.joint_optimum import at, optimum, within
@@ -18,6 +19,7 @@ from comptroller.planning.joint_program import SLACK, Matter, Optimum, Rent, Ren
 from comptroller.planning.joint_ways import undominated_ways
 from comptroller.planning.options import Choices, Option
 from comptroller.planning.search import LIMITS, Goal, Search, columns_of, undominated
+from comptroller.strategies.prefixes import whole_blocks
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -49,17 +51,37 @@ class Way:
 
 @dataclass(frozen=True)
 class Sizes:
-    """The calls of an arm in buckets of like size. longest_tokens: prompt and output of the longest."""
+    """The calls of an arm in buckets of like size, those that find part of their prompt cached apart from the others.
+
+    longest_tokens: prompt and output of the longest.  block_tokens: of a block of the prefix cache, 0 for none.
+    """
 
     load: Load
     edges: tuple[Floats, Floats]
     longest_tokens: float
+    block_tokens: int = 0
 
-    def bucket(self, inputs: Floats, outputs: Floats) -> Ints:
+    @property
+    def buckets(self) -> int:
+        """How many there are, empty ones included."""
+        return 2 * (len(self.edges[0]) + 1) * (len(self.edges[1]) + 1)
+
+    def cached(self, inputs: Floats, common: Floats) -> Floats:
+        """Tokens of prompts that are found, of those in common with earlier calls."""
+        if not self.block_tokens:
+            return np.zeros(len(inputs))
+        return np.asarray(whole_blocks(common, inputs, self.block_tokens))
+
+    def bucket(self, inputs: Floats, outputs: Floats, cached: Floats) -> Ints:
         """The bucket of each call."""
         row = np.searchsorted(self.edges[0], inputs, side="right")
         column = np.searchsorted(self.edges[1], outputs, side="right")
-        return np.asarray(row * (len(self.edges[1]) + 1) + column, np.int64)
+        place = row * (len(self.edges[1]) + 1) + column
+        return np.asarray(place + (cached > 0) * (self.buckets // 2), np.int64)
+
+    def keys(self, requests: Requests) -> Ints:
+        """The buckets of requests."""
+        return self.bucket(requests.input_tokens, requests.output_tokens, requests.cached_tokens)
 
 
 @dataclass(frozen=True)
@@ -134,7 +156,7 @@ class Joint:
     def _calls(self, arm: int) -> Floats:
         """Calls per question that own devices get: (classes, ways, buckets)."""
         sizes = self.ground.sizes[arm]
-        count = (len(sizes.edges[0]) + 1) * (len(sizes.edges[1]) + 1)
+        count = sizes.buckets
         questions = self.mean.shape[1]
         found = np.zeros((len(self.mean), len(self.ground.ways), count))
         known: dict[int, Floats] = {}
@@ -145,7 +167,8 @@ class Joint:
             if key not in known:
                 asked = way.option.asked
                 mine = asked.arm == arm
-                bucket = sizes.bucket(asked.input_tokens[mine], asked.output_tokens[mine])
+                cached = sizes.cached(asked.input_tokens[mine], asked.common_tokens[mine])
+                bucket = sizes.bucket(asked.input_tokens[mine], asked.output_tokens[mine], cached)
                 cells = np.bincount(asked.question[mine] * count + bucket, minlength=questions * count)
                 known[key] = self.mean @ cells.reshape(questions, count)
             found[:, number] = known[key]
@@ -304,8 +327,7 @@ class Joint:
     def _bucket_rows(self, arm: int) -> dict[int, int]:
         """Row of the search's load that stands for each bucket."""
         sizes = self.ground.sizes[arm]
-        keys = sizes.bucket(sizes.load.requests.input_tokens, sizes.load.requests.output_tokens)
-        return {int(key): row for row, key in enumerate(keys)}
+        return {int(key): row for row, key in enumerate(sizes.keys(sizes.load.requests))}
 
     def _require_quality(self, goal: Goal, ways: npt.NDArray[np.bool_]) -> None:
         if not ways.any():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
+from math import lcm
 
 import numpy as np
 
@@ -67,7 +68,8 @@ def pose_joint(
     arms = sorted({arm for option in found.options for arm in option.arms})
     bought = list(_bought(arms, found, goal, rejected)) if "api" in quality.routes else []
     served = {arm: who for arm in arms if (who := _served(found.evidence.arms[arm], quality, rejected))}
-    sized = {arm: _sizes(arm, found, rate, cv) for arm in served if "own" in quality.routes}
+    blocks = {arm: _block_tokens(who, workload) for arm, who in served.items()}
+    sized = {arm: _sizes(arm, found, rate, cv, blocks[arm]) for arm in served if "own" in quality.routes}
     sizes = {arm: held for arm, held in sized.items() if held}
     offered = {
         arm: list(enumerate_candidates(_space(served[arm], found.evidence.arms[arm], workload), rejected))
@@ -153,7 +155,13 @@ def _served(arm: Arm, quality: Quality, rejected: Rejected) -> Model | None:
         return None
 
 
-def _sizes(arm: int, found: Choices, rate: float, cv: float) -> Sizes | None:
+def _block_tokens(who: Model, workload: Workload) -> int:
+    """Tokens of a prefix block that suits every engine allowed that shares any with a model; 0 where none does."""
+    blocks = [engine.prefix_block_tokens for engine in space_of(workload).engines if not who.recurrent]
+    return lcm(*filter(None, blocks)) if any(blocks) else 0
+
+
+def _sizes(arm: int, found: Choices, rate: float, cv: float, block: int) -> Sizes | None:
     """The calls of an arm over all options, in buckets; None where tokens are not recorded."""
     parts = [(o.asked, o.asked.arm == arm) for o in found.options if arm in o.arms]
     inputs = np.concatenate([asked.input_tokens[mine] for asked, mine in parts])
@@ -164,10 +172,11 @@ def _sizes(arm: int, found: Choices, rate: float, cv: float) -> Sizes | None:
     edges = edges_of(points(inputs, outputs), GRID)
     longest = float((inputs + outputs).max())
     bare = Sizes(
-        Load(Requests(inputs, outputs), np.ones(len(inputs)), cv), (edges.input, edges.output), longest
+        Load(Requests(inputs, outputs), np.ones(len(inputs)), cv), (edges.input, edges.output), longest, block
     )
-    keys, of, count = np.unique(bare.bucket(inputs, outputs), return_inverse=True, return_counts=True)
-    means = [np.bincount(of, values, len(keys)) / count for values in (inputs, outputs)]
+    cached = bare.cached(inputs, np.concatenate([asked.common_tokens[mine] for asked, mine in parts]))
+    keys, of, count = np.unique(bare.bucket(inputs, outputs, cached), return_inverse=True, return_counts=True)
+    means = [np.bincount(of, values, len(keys)) / count for values in (inputs, outputs, cached)]
     return replace(bare, load=Load(Requests(*means), rate * count / count.sum(), cv))
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.timing import Calibration
 from comptroller.planning.document import Verified
-from comptroller.planning.fleet import fleet_of
+from comptroller.planning.fleet import fleet_of, keeping
 from comptroller.planning.joint import Solution, Way
 from comptroller.planning.joint_draws import LEAST
 from comptroller.planning.joint_planner import JointProblem
 from comptroller.planning.joint_reasons import describe_solution, usd_per_h
-from comptroller.planning.joint_services import Served, served
+from comptroller.planning.joint_services import Served, served, shared_block_tokens
 from comptroller.planning.plan import Service
 from comptroller.planning.proof import Proof, proven
 from comptroller.planning.search import Goal
@@ -78,15 +78,22 @@ class Asked:
         return usd_per_h(self._problem.joint, fleet)
 
     def seen(self, fleet: Solution, goal: Goal) -> tuple[Seen, ...]:
-        """What simulating it showed: TTFT and TPOT of calls on the fleets, end to end from question to answer."""
+        """What simulating it showed."""
+        return bounded(self.measured(fleet, goal), goal.targets, self._rehearsal)
+
+    def measured(self, fleet: Solution, goal: Goal) -> Floats:
+        """The objectives' quantiles in every draw, in seconds: (draws, targets).
+
+        TTFT and TPOT are those of calls on the fleets, end to end is from question to answer.
+        """
         held = served(replace(self._problem, goal=goal), fleet)
         values = np.empty((len(self._arrivals), len(goal.targets)))
         for row, arrival_s in enumerate(self._arrivals):
-            found = self._played(fleet, held, arrival_s, row)
+            found = self._played(fleet, held, row)
             counted = arrival_s >= arrival_s[0] + WARM_UP * (arrival_s[-1] - arrival_s[0])
             for column, target in enumerate(goal.targets):
                 values[row, column] = quantile(_observed(found, target.quantity, counted), target)
-        return bounded(values, goal.targets, self._rehearsal.confidence)
+        return values
 
     def _arrive(self, best: Solution, number: int) -> Floats:
         """Arrivals of one draw: the trace or its windows, or gaps of the stated variability."""
@@ -101,9 +108,13 @@ class Asked:
         count = int(min(max(usual, rate * RESIDENCES * residence_s), MOST))
         return gamma_arrivals(rate, self._problem.cv, count, rng)
 
-    def _played(self, fleet: Solution, held: Mapping[int, Served], arrival_s: Floats, draw: int) -> Solved:
+    def played(self, fleet: Solution, goal: Goal, draw: int) -> Solved:
+        """What came of one draw: every call, and every question."""
+        return self._played(fleet, served(replace(self._problem, goal=goal), fleet), draw)
+
+    def _played(self, fleet: Solution, held: Mapping[int, Served], draw: int) -> Solved:
         """One draw: every question of a class, each by one of its ways, on the services of the plan."""
-        ground = self._problem.joint.ground
+        ground, arrival_s = self._problem.joint.ground, self._arrivals[draw]
         rng = np.random.default_rng([self._rehearsal.seed, draw, 1])
         services = [service for each in held.values() for service in each.services]
         task = rng.choice(len(ground.weight), len(arrival_s), p=ground.weight)
@@ -117,7 +128,8 @@ class Asked:
         plays = tuple(self._play(ground.ways[way], places) for way in ways)
         seed = int(rng.integers(1 << 32))
         thinking = Thinking(plays, arrival_s, question, seed=seed, play=play)
-        return solve(fleet_of(services, self._calibration), thinking)
+        block = shared_block_tokens(self._problem, fleet)
+        return solve(keeping(fleet_of(services, self._calibration, block), services), thinking)
 
     def _play(self, way: Way, places: Mapping[int, _Shares]) -> Play:
         evidence, checker = self._problem.joint.ground.choices.evidence, self._problem.quality.checker
@@ -132,24 +144,28 @@ class Asked:
 
 @dataclass(frozen=True)
 class _Shares:
-    """Where the calls of an arm go: its services, in the shares that the plan gives them."""
+    """Where the calls of an arm go: its services, in the shares that the plan gives them; all calls on one question to
+    the same, as the gateway sends them, or no cache would know them again."""
 
     held: Served
     services: list[Service]
     rng: np.random.Generator
+    chosen: dict[int, int] = field(default_factory=dict)
 
-    def __call__(self) -> int:
-        """One more than the place of a service."""
-        chosen = 0
-        if len(self.held.services) > 1:
+    def __call__(self, number: int) -> int:
+        """One more than the place of a question's service."""
+        if len(self.held.services) == 1:
+            return 1 + self.services.index(self.held.services[0])
+        if number not in self.chosen:
             share = self.held.calls_per_s / self.held.calls_per_s.sum()
-            chosen = int(self.rng.choice(len(share), p=share))
-        return 1 + self.services.index(self.held.services[chosen])
+            drawn = int(self.rng.choice(len(share), p=share))
+            self.chosen[number] = 1 + self.services.index(self.held.services[drawn])
+        return self.chosen[number]
 
 
 def _place(at: Mapping[str, _Shares]) -> Place:
     """Calls of a role that own devices play go there, the others to their API."""
-    return lambda role, prompt, output: at[role]() if role in at else ELSEWHERE
+    return lambda number, role, prompt, output: at[role](number) if role in at else ELSEWHERE
 
 
 def _observed(found: Solved, quantity: str, counted: npt.NDArray[np.bool_]) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import lcm
 
 import numpy as np
 import numpy.typing as npt
@@ -40,9 +41,42 @@ class Served:
         )
 
 
+SHARING = "bounded_hash"
+"""Routing where calls on a question find each other's cache: a question's calls go to one replica while that is not far
+busier than the others, as the gateway sends them."""
+
+
 def served(problem: JointProblem, best: Solution) -> dict[int, Served]:
     """The own services of every arm, at the calls they get."""
-    return {arm: _of_arm(problem, best, arm) for arm in best.fleets}
+    found = {arm: _of_arm(problem, best, arm) for arm in best.fleets}
+    if not shared_block_tokens(problem, best):
+        return found
+    return {arm: replace(each, services=tuple(map(_sharing, each.services))) for arm, each in found.items()}
+
+
+def shared_block_tokens(problem: JointProblem, best: Solution) -> int:
+    """Tokens of the prefix blocks that calls of the plan share on its fleets; 0 where none are found."""
+    blocks = [
+        problem.joint.ground.sizes[arm].block_tokens
+        for arm, rented in best.fleets.items()
+        if cached_share(problem, arm, rented.calls_per_s) > 0
+    ]
+    return lcm(*blocks) if blocks else 0
+
+
+def cached_share(problem: JointProblem, arm: int, calls_per_s: Floats) -> float:
+    """Share of the prompt tokens of an arm's calls, (buckets, candidates), that is found in a cache."""
+    ground = problem.joint.ground
+    requests, table = ground.sizes[arm].load.requests, ground.searches[arm].table
+    keeps = np.array([candidate.replica.prefix_block_tokens > 0 for candidate in table.candidates])
+    calls = calls_per_s[ground.sizes[arm].keys(requests)]
+    found = (calls[:, keeps].sum(axis=1) * requests.cached_tokens).sum()
+    return float(found / max((calls.sum(axis=1) * requests.input_tokens).sum(), 1e-12))
+
+
+def _sharing(one: Service) -> Service:
+    policies = tuple((kind, SHARING if kind == "routing" else name) for kind, name in one.deployment.policies)
+    return one.model_copy(update={"deployment": one.deployment.model_copy(update={"policies": policies})})
 
 
 def _of_arm(problem: JointProblem, best: Solution, arm: int) -> Served:
@@ -50,9 +84,7 @@ def _of_arm(problem: JointProblem, best: Solution, arm: int) -> Served:
     ground, fleet = problem.joint.ground, best.fleets[arm]
     search, sizes = ground.searches[arm], ground.sizes[arm]
     requests = sizes.load.requests
-    calls = (
-        fleet.calls_per_s[sizes.bucket(requests.input_tokens, requests.output_tokens)] / problem.goal.demand
-    )
+    calls = fleet.calls_per_s[sizes.keys(requests)] / problem.goal.demand
     rate = calls.sum(axis=1)
     load = Load(requests, np.maximum(rate, 1e-12), problem.cv)
     loaded = Search(replace(search.table, load=load))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
 
 from comptroller.strategies.drive import Played
+from comptroller.strategies.prefixes import Prefixes, Text
+from comptroller.strategies.protocol import Ask
 from comptroller.work.evidence import Evidence
 
 Floats = npt.NDArray[np.float64]
@@ -19,7 +22,8 @@ Ints = npt.NDArray[np.int64]
 class Asked:
     """Every call of an option, one entry each: position of the question, index of the arm, tokens, dollars if bought.
 
-    Tokens include those of calls that were cut; dollars are NaN where the record has none.
+    Tokens include those of calls that were cut; dollars are NaN where the record has none. common_tokens: of the
+    prompt, in common with an earlier call of the arm on the question (`strategies.prefixes`).
     """
 
     question: Ints
@@ -27,23 +31,13 @@ class Asked:
     input_tokens: Floats
     output_tokens: Floats
     usd: Floats
+    common_tokens: Floats
 
     @classmethod
     def of(cls, runs: Sequence[Played], roles: Mapping[str, int]) -> Asked:
         """The calls of runs, one for each question, whose roles are played by arms; without those never begun."""
-        found = [
-            (
-                place,
-                roles[reply.ask.role],
-                float(reply.cost.tokens.input + reply.cost.tokens.cached + reply.cost.tokens.cache_write),
-                float(reply.cost.tokens.output + reply.cost.tokens.reasoning),
-                float(reply.cost.usd),
-            )
-            for place, run in enumerate(runs)
-            for reply in run.replies
-            if reply.ask.role in roles and reply.finish != "budget"
-        ]
-        question, arm, *amounts = np.array(found, float).reshape(-1, 5).T
+        found = [row for place, run in enumerate(runs) for row in _rows(place, run, roles)]
+        question, arm, *amounts = np.array(found, float).reshape(-1, 6).T
         return cls(question.astype(np.int64), arm.astype(np.int64), *amounts)
 
     def at(self, place: int) -> Asked:
@@ -59,6 +53,25 @@ class Asked:
         """The calls of all parts, question by question."""
         whole = cls(*(np.concatenate([getattr(p, item.name) for p in parts]) for item in fields(cls)))
         return whole.only(np.argsort(whole.question, kind="stable"))
+
+
+def _rows(place: int, run: Played, roles: Mapping[str, int]) -> Iterator[tuple[float, ...]]:
+    """The calls of a run: the columns of `Asked`."""
+    played = [reply for reply in run.replies if reply.ask.role in roles and reply.finish != "budget"]
+    common, prefixes = dict[Ask, float](), Prefixes()
+    if len(played) > 1:
+        for reply in sorted(played, key=attrgetter("started_s")):
+            common[reply.ask] = prefixes.add(reply.ask, roles[reply.ask.role], Text.of(reply))[1]
+    for reply in played:
+        tokens = reply.cost.tokens
+        yield (
+            place,
+            roles[reply.ask.role],
+            float(tokens.input + tokens.cached + tokens.cache_write),
+            float(tokens.output + tokens.reasoning),
+            float(reply.cost.usd),
+            common.get(reply.ask, 0.0),
+        )
 
 
 @dataclass(frozen=True)

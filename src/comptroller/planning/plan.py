@@ -266,7 +266,7 @@ class Frontier(Document):
 class Round(Document):
     """One fleet that was simulated: how far demand was inflated for sizing it, and what the draws showed.
 
-    upper_s: upper confidence bound of each objective's quantile, in the order of the plan's `latency`.
+    upper_s: upper bound of each objective's quantile in a further draw, in the order of the plan's `latency`.
     """
 
     sized_for: float
@@ -277,7 +277,10 @@ class Round(Document):
 
 
 class Verification(Document):
-    """The simulation behind a plan: the steady-state answer, and what queueing added to it."""
+    """The simulation behind a plan: the steady-state answer, and what queueing added to it.
+
+    confidence: that in a further draw of the arrivals, as long as these, an objective's quantile lies within its bound.
+    """
 
     draws: int
     requests_per_draw: int

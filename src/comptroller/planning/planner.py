@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from comptroller.costs.calibrated import Calibrated
 from comptroller.costs.steady import Requests
@@ -28,7 +29,7 @@ from comptroller.planning.proof import proven
 from comptroller.planning.search import Fleet, Goal, Search
 from comptroller.planning.space import goal_of, space_of
 from comptroller.planning.table import Evaluate, chunks, table_of
-from comptroller.planning.verify import Rehearsal, Seen, rehearse, traces
+from comptroller.planning.verify import Rehearsal, Seen, bounded, measured, traces
 from comptroller.serving.jit import COMPILED
 from comptroller.work.demand import Demand, demand
 from comptroller.work.workload import Workload
@@ -126,8 +127,12 @@ class Requested:
 
     def seen(self, fleet: Fleet, goal: Goal) -> tuple[Seen, ...]:
         """What simulating it showed."""
+        return bounded(self.measured(fleet, goal), goal.targets, self._rehearsal)
+
+    def measured(self, fleet: Fleet, goal: Goal) -> npt.NDArray[np.float64]:
+        """The objectives' quantiles in every draw, in seconds: (draws, targets)."""
         services = [service(self._problem, fleet, int(row))[0] for row in np.flatnonzero(fleet.units)]
-        return rehearse(services, self._calibration, self._draws, goal.targets, self._rehearsal)
+        return measured(services, self._calibration, self._draws, goal.targets, self._rehearsal.seed)
 
 
 def shipped() -> Calibration:

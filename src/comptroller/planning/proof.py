@@ -82,7 +82,7 @@ class Proof(Generic[F]):
 
 
 def proven(stage: Stage[F], best: F, rehearsal: Rehearsal) -> Proof[F]:
-    """Simulate the best; while a percentile fails at the stated confidence, size it for more demand.
+    """Simulate the best; while a percentile of a further draw may fail, size it for more demand.
 
     Demand for sizing climbs faster the further the bound is off; once a choice holds, a few bisections look for a
     cheaper one below it.

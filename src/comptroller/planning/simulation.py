@@ -195,6 +195,6 @@ def thinking(
 def _place(services: Sequence[Service], rng: np.random.Generator) -> Place:
     """Where a strategy's call goes: as the plan sends its size."""
     if len(services) == 1:
-        return lambda role, prompt, output: 1
+        return lambda number, role, prompt, output: 1
     sender = Sender(services)
-    return lambda role, prompt, output: 1 + int(sender.services([prompt], [output], rng)[0])
+    return lambda number, role, prompt, output: 1 + int(sender.services([prompt], [output], rng)[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,13 +26,40 @@ WARM_UP = 0.2
 """A draw lasts ten minutes of arrivals within these bounds; its first fifth fills the fleet and is not counted."""
 
 
+Bound = Callable[[int, float], float]
+"""From the number of draws and a confidence to the sample deviations that a bound lies above their mean."""
+
+
+def of_the_mean(draws: int, confidence: float) -> float:
+    """Deviations from the mean of normal draws to the one-sided bound of the mean itself: t / sqrt(n).
+
+    Student's; half of all further draws lie above the mean. n = draws, t the quantile at n - 1 degrees of freedom.
+
+    >>> round(of_the_mean(8, 0.95), 4)
+    0.6698
+    """
+    return float(stdtrit(draws - 1, confidence)) / float(np.sqrt(draws))
+
+
+def of_a_further_draw(draws: int, confidence: float) -> float:
+    """Deviations from the mean of normal draws to the one-sided bound of one more draw: t sqrt(1 + 1/n).
+
+    Hahn and Meeker, Statistical Intervals (1991), section 4.8. n = draws, t the quantile at n - 1 degrees of freedom.
+
+    >>> round(of_a_further_draw(8, 0.95), 4)
+    2.0095
+    """
+    return float(stdtrit(draws - 1, confidence)) * float(np.sqrt(1 + 1 / draws))
+
+
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """How a fleet is tried: independent draws of the arrivals, and the confidence that its quantiles hold."""
+    """How a fleet is tried: independent draws of the arrivals, and the confidence that a further one holds."""
 
     draws: int = 8
     confidence: float = 0.95
     seed: int = 0
+    bound: Bound = of_a_further_draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,31 +112,31 @@ def shuffled(trace: Trace, window_s: float, rng: np.random.Generator) -> Trace:
     )
 
 
-def rehearse(
+def measured(
     services: Sequence[Service],
     calibration: Calibration,
     draws: Sequence[Trace],
     targets: Sequence[Target],
-    rehearsal: Rehearsal,
-) -> tuple[Seen, ...]:
-    """Simulate every draw and bound the quantiles."""
+    seed: int,
+) -> Array:
+    """The objectives' quantiles in every draw, in seconds: (draws, targets)."""
     fleet = fleet_of(services, calibration)
     values = np.empty((len(draws), len(targets)))
     for row, trace in enumerate(draws):
-        calls = calls_of(services, trace, np.random.default_rng([rehearsal.seed, row, 1]))
+        calls = calls_of(services, trace, np.random.default_rng([seed, row, 1]))
         outcome = simulate(fleet, calls)
         counted = trace.arrival_s >= trace.arrival_s[0] + WARM_UP * trace.span_s
         for column, target in enumerate(targets):
             values[row, column] = quantile(getattr(outcome, target.quantity)[counted], target)
-    return bounded(values, targets, rehearsal.confidence)
+    return values
 
 
-def bounded(values: Array, targets: Sequence[Target], confidence: float) -> tuple[Seen, ...]:
-    """Quantiles by draw and target, with their bound: mean + t s / sqrt(n), one-sided, over independent draws."""
+def bounded(values: Array, targets: Sequence[Target], rehearsal: Rehearsal) -> tuple[Seen, ...]:
+    """Quantiles by draw and target as their mean over draws and its bound, mean + k s, one-sided."""
     mean = values.mean(axis=0)
     never = ~np.isfinite(mean)
-    spread = np.where(never, 0.0, values).std(axis=0, ddof=1) / np.sqrt(len(values))
-    upper = mean + float(stdtrit(len(values) - 1, confidence)) * spread
+    spread = np.where(never, 0.0, values).std(axis=0, ddof=1)
+    upper = mean + rehearsal.bound(len(values), rehearsal.confidence) * spread
     return tuple(Seen(t, float(m), float(u)) for t, m, u in zip(targets, mean, upper, strict=True))
 
 

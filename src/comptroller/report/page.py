@@ -54,7 +54,7 @@ SECTIONS: tuple[tuple[str, Callable[[Plan], Sheet], str], ...] = (
     (
         "Simulated fleets",
         planned.rounds,
-        "Upper confidence bounds of the percentiles on arrivals that the sizing had not seen.",
+        "Upper bounds of the percentiles in a further draw of arrivals that the sizing had not seen.",
     ),
     ("Fell out before the search", planned.pruned, "Choices that no plan could use."),
 )

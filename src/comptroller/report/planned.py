@@ -186,9 +186,9 @@ def verified(plan: Plan) -> str:
     if found is None:
         return ""
     return (
-        f"Simulated on {found.draws} draws of {found.requests_per_draw:,} requests, percentiles held with "
-        f"{found.confidence:.0%} confidence: the steady-state answer was {dollars(found.steady_usd_per_h)}/h, "
-        f"queueing added {dollars(found.added_usd_per_h)}/h."
+        f"Simulated on {found.draws} draws of {found.requests_per_draw:,} requests, the percentiles of a further draw "
+        f"hold with {found.confidence:.0%} confidence: the steady-state answer was "
+        f"{dollars(found.steady_usd_per_h)}/h, queueing added {dollars(found.added_usd_per_h)}/h."
     )
 
 

@@ -21,7 +21,7 @@ class Replica:
     each is kept (the table then prices a whole draft-and-verify step, see `layouts.speculative`).  swap_tokens:
     tokens of cache that the host's memory takes from preempted sequences of a rank; beyond it, and with 0, they
     are recomputed.  weight: share of traffic under weighted routing.  storage: replicas of the same number share
-    one cache (see `layouts.shared`).
+    one cache (see `layouts.shared`).  prefixes: whether it keeps prefixes, in a fleet that has blocks for them.
     """
 
     table: StepTable
@@ -32,6 +32,7 @@ class Replica:
     swap_tokens: int = 0
     weight: float = 1.0
     storage: int | None = None
+    prefixes: bool = True
 
     def __post_init__(self) -> None:
         if self.ranks < 1 or self.swap_tokens < 0 or not self.weight > 0:
@@ -66,6 +67,8 @@ class Service:
             raise InputError(f"service {self.name!r} has no replicas")
         if (Pool.PROMPT in pools) != (Pool.TOKEN in pools):
             raise InputError(f"service {self.name!r}: prompt and token pools come together or not at all")
+        if Pool.PROMPT in pools and len({replica.prefixes for replica in self.replicas}) > 1:
+            raise InputError(f"service {self.name!r}: of a split service all replicas keep prefixes, or none")
 
 
 @dataclass(frozen=True)

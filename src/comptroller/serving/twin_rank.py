@@ -28,7 +28,7 @@ class Rank:
         self.chunk = fleet.chunk_tokens(replica)
         self.host = replica.swap_tokens // self.block
         self.cache = Cache()
-        self.cache_blocks = fleet.prefix_block_tokens // self.block
+        self.cache_blocks = fleet.prefix_block_tokens // self.block if replica.prefixes else 0
         self.queue: list[Sequence] = []
         self.intake: list[Sequence] = []
         self.landed: list[Sequence] = []
@@ -97,7 +97,7 @@ class Rank:
         return hits
 
     def publish(self, call: Sequence, tokens: int) -> None:
-        """Make a request's full blocks findable by others."""
+        """Make a request's full blocks findable by others, from the step on that computes them."""
         if self.cache_blocks and call.home:
             for block in call.blocks[call.held : tokens // self.fleet.prefix_block_tokens]:
                 call.home.cache.hold(block)
@@ -218,8 +218,11 @@ class Rank:
             call.cached += max(0, call.context - call.high)
             call.high = max(call.high, call.context)
             call.state = State.PREFILL
+            left = self.budget - sum(item.goal - item.context for item in self.prefilling)
             self.prefilling.append(call)
             self.used += self.private(call)
+            self.trim()
+            self.publish(call, call.context + max(0, min(call.goal - call.context, left)))
         self.trim()
 
     # One step
@@ -243,6 +246,8 @@ class Rank:
         if not self.disturbed:
             self.admit(tick)
         chunks = self.chunks()
+        for call, take in chunks:
+            self.publish(call, call.context + take)
         self.decodes = bool(self.decoding) and (mixes or not chunks)
         self.reserved = self.growth() if self.decodes else 0
         self.own_ticks = self.stall + self._ticks(chunks)

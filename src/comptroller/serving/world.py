@@ -19,6 +19,7 @@ from comptroller.serving.outcome import Outcome
 from comptroller.serving.state import State
 from comptroller.serving.twin import Twin
 from comptroller.strategies.drive import Drive, Orders
+from comptroller.strategies.prefixes import Prefixes, Text
 from comptroller.strategies.protocol import UNLIMITED, Ask, Budget, Reply, Strategy
 from comptroller.strategies.replay import Checker, Replay, ReplayWorld
 from comptroller.strategies.spelling import spell
@@ -27,15 +28,17 @@ from comptroller.work.call import Calls
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-Place = Callable[[str, int, int], int]
-"""Where a call goes: (role, prompt tokens, output tokens) -> `ELSEWHERE`, 0 any service of the fleet, else one more
-than the service's place."""
+Place = Callable[[int, str, int, int], int]
+"""Where a call goes: (number of the question, role, prompt tokens, output tokens) -> `ELSEWHERE`, 0 any service of the
+fleet, else one more than the service's place."""
+
+NO_BLOCKS: Ints = np.zeros(0, np.int64)
 
 ELSEWHERE = -1
 """Not to the fleet: it takes the seconds and costs what the record says, as a call to an API does."""
 
 
-def anywhere(role: str, prompt: int, output: int) -> int:
+def anywhere(number: int, role: str, prompt: int, output: int) -> int:
     """To whichever service the router takes."""
     return 0
 
@@ -89,6 +92,8 @@ class _Run(NamedTuple):
     play: Play
     drive: Drive
     world: ReplayWorld
+    prefixes: Prefixes
+    blocks: dict[Ask, Ints]
 
 
 class _Asked(NamedTuple):
@@ -99,7 +104,7 @@ class _Asked(NamedTuple):
 
 
 def solve(fleet: Fleet, thinking: Thinking, sample_s: float = 0.0) -> Solved:
-    """Every question solved by its strategy on the fleet; calls on one question share the blocks of its prompt.
+    """Every question solved by its strategy on the fleet; its calls share blocks where their texts begin alike.
 
     Raises:
         Unsupported: the strategy asks for what is not recorded, or the record lacks tokens.
@@ -115,7 +120,6 @@ class _World:
         self._ids: dict[Ask, int] = {}
         self._asked: list[_Asked] = []
         self._deadlines: list[tuple[float, int, _Run]] = []
-        self._prefix: dict[int, tuple[int, int]] = {}
         self._blocks_made = 0
         count = thinking.question.size
         self._score, self._answer_s = np.full(count, np.nan), np.full(count, np.nan)
@@ -142,7 +146,7 @@ class _World:
         question, start_s = int(thinking.question[number]), float(thinking.arrival_s[number])
         rng, play = np.random.default_rng([thinking.seed, number]), thinking.of(number)
         drive = Drive(play.strategy, play.replay.questions[question], thinking.budget, rng, start_s)
-        run = _Run(number, play, drive, play.replay.world(question))
+        run = _Run(number, play, drive, play.replay.world(question), Prefixes(), {})
         if drive.deadline_s < math.inf:
             heappush(self._deadlines, (drive.deadline_s, number, run))
         self._obey(run, drive.start(), start_s)
@@ -159,11 +163,12 @@ class _World:
         if run.drive.answer is not None and math.isnan(self._answer_s[run.number]):
             self._answer_s[run.number] = at_s - run.drive.start_s
             self._score[run.number] = run.world.score(run.drive.answer)
+            run.blocks.clear()
 
     def _job(self, run: _Run, reply: Reply) -> Job:
-        role, at_s = reply.ask.role, reply.started_s
+        role, at_s, player = reply.ask.role, reply.started_s, run.play.replay.roles[reply.ask.role]
         wait = Job(at_s, wait_s=reply.done_s - at_s)
-        if isinstance(run.play.replay.roles[role], Checker):
+        if isinstance(player, Checker):
             return wait
         tokens = reply.cost.tokens
         read = float(tokens.input + tokens.cached + tokens.cache_write)
@@ -171,34 +176,36 @@ class _World:
         if not math.isfinite(read + made):
             raise Unsupported(f"the role {role!r} has replies whose tokens are not recorded")
         prompt, output = max(1, round(read)), max(1, round(made))
-        service = run.play.place(role, prompt, output)
+        service = run.play.place(run.number, role, prompt, output)
         if service == ELSEWHERE:
             if not run.play.replay.timed:
                 raise Unsupported(f"the role {role!r} is not played by the fleet and has no recorded seconds")
             return wait
-        base, blocks = self._blocks(run.number, prompt)
+        known = self._known(run, reply, (prompt, output))
         return Job(
             at_s,
             session=run.number,
-            blocks=base,
+            blocks=self._engine.add_blocks(known),
             prompt=prompt,
             output=output,
             predicted=output,
-            block_count=blocks,
+            block_count=known.size,
             service=service,
         )
 
-    def _blocks(self, number: int, prompt: int) -> tuple[int, int]:
-        """Where the prefix blocks of a question stand and how many of them a prompt holds."""
+    def _known(self, run: _Run, reply: Reply, tokens: tuple[int, int]) -> Ints:
+        """The blocks of a call's prompt and output, whose first are those of the call that it begins as."""
         size = self._fleet.prefix_block_tokens
         if not size:
-            return 0, 0
-        if number not in self._prefix:
-            ids = np.arange(self._blocks_made, self._blocks_made + prompt // size)
-            self._blocks_made += ids.size
-            self._prefix[number] = self._engine.add_blocks(ids), ids.size
-        base, count = self._prefix[number]
-        return base, min(count, prompt // size)
+            return NO_BLOCKS
+        text = Text(float(tokens[0]), Text.of(reply).kept)
+        earlier, common = run.prefixes.add(reply.ask, run.play.replay.roles[reply.ask.role], text)
+        shared = NO_BLOCKS if earlier is None else run.blocks[earlier][: int(common) // size]
+        fresh = sum(tokens) // size - shared.size
+        ids = np.concatenate([shared, np.arange(self._blocks_made, self._blocks_made + fresh)])
+        self._blocks_made += fresh
+        run.blocks[reply.ask] = ids
+        return ids
 
     def _end(self, request: int) -> None:
         """A call is over: its reply goes to who asked."""

@@ -91,7 +91,7 @@ def _describe(rank: Any, fleet: Fleet, replica: Replica) -> None:
     rank.chance = replica.acceptance
     rank.host = replica.swap_tokens // table.kv_block_tokens
     rank.prefix_tokens = fleet.prefix_block_tokens
-    rank.cache_blocks = fleet.prefix_block_tokens // table.kv_block_tokens
+    rank.cache_blocks = fleet.prefix_block_tokens // table.kv_block_tokens if replica.prefixes else 0
     rank.idle_w = table.idle_w
     rank.swap_ticks = table.kv_bytes_per_token / table.swap_bytes_per_s * TICKS_PER_S
     rank.move_ticks = table.kv_bytes_per_token / table.transfer_bytes_per_s * TICKS_PER_S

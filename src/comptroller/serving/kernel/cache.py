@@ -225,8 +225,8 @@ def matched(w: World, r: int, i: int, tokens: int) -> int:
 
 @jit
 def publish(w: World, r: int, i: int, tokens: int) -> None:
-    """Make a request's full blocks up to `tokens` findable where its prompt was computed; a copy somebody else
-    made first is shared."""
+    """Make a request's full blocks up to `tokens` findable where its prompt is computed; a copy somebody else
+    made first is shared. Blocks are findable from the step on that computes them, for whoever is in it."""
     rank, request = w.ranks[r], w.requests[i]
     if rank.cache_blocks == 0:
         return

@@ -11,6 +11,7 @@ from comptroller.serving.kernel.cache import (
     hold,
     matched,
     pages,
+    publish,
     release,
     trim,
 )
@@ -246,8 +247,11 @@ def _start_prefill(w: World, r: int, i: int) -> None:
     request.state = PREFILL
     w.ints[rank.pre + rank.pre_count] = i
     rank.pre_count += 1
+    take = max(0, min(request.goal - request.done, rank.budget - rank.pre_left))
     rank.pre_left += request.goal - request.done
     rank.used += private(w, r, i, request.goal)
+    trim(w, r)
+    publish(w, r, i, request.done + take)
 
 
 @part
@@ -346,6 +350,7 @@ def fill(w: World, r: int, tick: int, mixes: bool) -> None:
         take = min(request.goal - request.done, left)
         left -= take
         pairs += take * (request.done + 0.5 * (take + 1))
+        publish(w, r, w.ints[rank.pre + place], request.done + take)
     rank.step_prompt = rank.budget - left
     rank.step_pairs = pairs
     rank.step_decode = 1 if rank.batch > 0 and (mixes or rank.step_prompt == 0) else 0
