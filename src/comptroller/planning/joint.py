@@ -17,7 +17,7 @@ from comptroller.planning.capacity import Load
 from comptroller.planning.joint_optimum import at, optimum, within
 from comptroller.planning.joint_program import SLACK, Matter, Optimum, Rent, Rented
 from comptroller.planning.joint_ways import undominated_ways
-from comptroller.planning.options import Choices, Option
+from comptroller.planning.options import Asked, Choices, Option
 from comptroller.planning.search import LIMITS, Goal, Search, columns_of, undominated
 from comptroller.strategies.prefixes import whole_blocks
 
@@ -78,6 +78,14 @@ class Sizes:
         column = np.searchsorted(self.edges[1], outputs, side="right")
         place = row * (len(self.edges[1]) + 1) + column
         return np.asarray(place + (cached > 0) * (self.buckets // 2), np.int64)
+
+    def calls(self, asked: Asked, arm: int, questions: int) -> Floats:
+        """How many calls of an arm each question makes: (questions, buckets)."""
+        mine = asked.only(asked.arm == arm)
+        cached = self.cached(mine.input_tokens, mine.common_tokens)
+        cell = mine.question * self.buckets + self.bucket(mine.input_tokens, mine.output_tokens, cached)
+        found = np.bincount(cell, minlength=questions * self.buckets)
+        return np.asarray(found.reshape(questions, self.buckets), float)
 
     def keys(self, requests: Requests) -> Ints:
         """The buckets of requests."""
@@ -155,22 +163,15 @@ class Joint:
 
     def _calls(self, arm: int) -> Floats:
         """Calls per question that own devices get: (classes, ways, buckets)."""
-        sizes = self.ground.sizes[arm]
-        count = sizes.buckets
-        questions = self.mean.shape[1]
-        found = np.zeros((len(self.mean), len(self.ground.ways), count))
+        sizes, questions = self.ground.sizes[arm], self.mean.shape[1]
+        found = np.zeros((len(self.mean), len(self.ground.ways), sizes.buckets))
         known: dict[int, Floats] = {}
         for number, way in enumerate(self.ground.ways):
             if way.routes.get(arm) != "own":
                 continue
             key = id(way.option)
             if key not in known:
-                asked = way.option.asked
-                mine = asked.arm == arm
-                cached = sizes.cached(asked.input_tokens[mine], asked.common_tokens[mine])
-                bucket = sizes.bucket(asked.input_tokens[mine], asked.output_tokens[mine], cached)
-                cells = np.bincount(asked.question[mine] * count + bucket, minlength=questions * count)
-                known[key] = self.mean @ cells.reshape(questions, count)
+                known[key] = self.mean @ sizes.calls(way.option.asked, arm, questions)
             found[:, number] = known[key]
         return found
 

@@ -156,7 +156,7 @@ def _needs(joint: Joint, solution: Solution, arm: int, goal: Goal) -> Iterator[t
     ground = joint.ground
     search, sizes, fleet = ground.searches[arm], ground.sizes[arm], solution.fleets[arm]
     requests = sizes.load.requests
-    bucket = sizes.bucket(requests.input_tokens, requests.output_tokens)
+    bucket = sizes.keys(requests)
     mix = search.mix(replace(goal, demand=1.0), np.ones(len(search.table.candidates), bool))
     calls = _calls(joint, solution, arm)[:, bucket] * ground.rate_per_s * goal.demand
     sent = fleet.calls_per_s[bucket]
@@ -173,18 +173,12 @@ def _needs(joint: Joint, solution: Solution, arm: int, goal: Goal) -> Iterator[t
 def _calls(joint: Joint, solution: Solution, arm: int) -> Floats:
     """Calls that own devices get of each question: (questions, buckets)."""
     choices, sizes = joint.ground.choices, joint.ground.sizes[arm]
-    count, questions = (len(sizes.edges[0]) + 1) * (len(sizes.edges[1]) + 1), len(choices.task)
-    found = np.zeros((questions, count))
+    found = np.zeros((len(choices.task), sizes.buckets))
     for number in np.flatnonzero(solution.share.sum(axis=0) > LEAST):
         way = joint.ground.ways[number]
         if way.routes.get(arm) == "own":
-            asked = way.option.asked
-            mine = asked.arm == arm
-            cell = asked.question[mine] * count + sizes.bucket(
-                asked.input_tokens[mine], asked.output_tokens[mine]
-            )
-            cells = np.bincount(cell, minlength=questions * count).reshape(questions, count)
-            found += cells * solution.share[choices.task, number][:, None]
+            calls = sizes.calls(way.option.asked, arm, len(choices.task))
+            found += calls * solution.share[choices.task, number][:, None]
     return found
 
 
