@@ -16,7 +16,6 @@ from comptroller.planning.joint_draws import LEAST
 from comptroller.planning.joint_planner import JointProblem
 from comptroller.planning.joint_reasons import describe_solution, usd_per_h
 from comptroller.planning.joint_services import Served, served, shared_block_tokens
-from comptroller.planning.plan import Service
 from comptroller.planning.proof import Proof, proven
 from comptroller.planning.search import Goal
 from comptroller.planning.verify import MOST, SPAN_S, WARM_UP, Rehearsal, Seen, bounded, quantile, shuffled
@@ -124,7 +123,10 @@ class Asked:
             mine = np.flatnonzero(task == number)
             question[mine] = rng.choice(ground.choices.question[ground.choices.task == number], len(mine))
             play[mine] = rng.choice(len(ways), len(mine), p=share / share.sum())
-        places = {arm: _Shares(each, services, rng) for arm, each in held.items()}
+        places: dict[int, _Shares] = {}
+        for arm, each in held.items():
+            first = 1 + sum(len(before.calls_per_s) for before in places.values())
+            places[arm] = _Shares(each.calls_per_s, first, rng)
         plays = tuple(self._play(ground.ways[way], places) for way in ways)
         seed = int(rng.integers(1 << 32))
         thinking = Thinking(plays, arrival_s, question, seed=seed, play=play)
@@ -145,21 +147,20 @@ class Asked:
 @dataclass(frozen=True)
 class _Shares:
     """Where the calls of an arm go: its services, in the shares that the plan gives them; all calls on one question to
-    the same, as the gateway sends them, or no cache would know them again."""
+    the same, as the gateway sends them, or no cache would know them again. first: one more than their first place."""
 
-    held: Served
-    services: list[Service]
+    calls_per_s: Floats
+    first: int
     rng: np.random.Generator
     chosen: dict[int, int] = field(default_factory=dict)
 
     def __call__(self, number: int) -> int:
         """One more than the place of a question's service."""
-        if len(self.held.services) == 1:
-            return 1 + self.services.index(self.held.services[0])
+        if len(self.calls_per_s) == 1:
+            return self.first
         if number not in self.chosen:
-            share = self.held.calls_per_s / self.held.calls_per_s.sum()
-            drawn = int(self.rng.choice(len(share), p=share))
-            self.chosen[number] = 1 + self.services.index(self.held.services[drawn])
+            share = self.calls_per_s / self.calls_per_s.sum()
+            self.chosen[number] = self.first + int(self.rng.choice(len(share), p=share))
         return self.chosen[number]
 
 

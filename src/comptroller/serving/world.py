@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -50,6 +51,11 @@ class Play:
     strategy: Strategy
     replay: Replay
     place: Place = anywhere
+
+    @cached_property
+    def spelled(self) -> str:
+        """The strategy as it is written."""
+        return spell(self.strategy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,11 +161,15 @@ class _World:
         replies = [run.world.reply(ask, at_s) for ask in orders.begin]
         asked = [_Asked(run, reply.ask, reply, self._job(run, reply)) for reply in replies]
         for request, each in zip(self._engine.ask([each.job for each in asked]), asked, strict=True):
-            self._going[request] = each
             self._ids[each.ask] = request
+            if each.job.watched:
+                self._going[request] = each
         self._asked += asked
         for ask in orders.cut:
             self._engine.cancel(self._ids[ask])
+        for each in asked:
+            if not each.job.watched:
+                self._obey(run, run.drive.feed(each.reply), at_s)
         if run.drive.answer is not None and math.isnan(self._answer_s[run.number]):
             self._answer_s[run.number] = at_s - run.drive.start_s
             self._score[run.number] = run.world.score(run.drive.answer)
@@ -167,7 +177,7 @@ class _World:
 
     def _job(self, run: _Run, reply: Reply) -> Job:
         role, at_s, player = reply.ask.role, reply.started_s, run.play.replay.roles[reply.ask.role]
-        wait = Job(at_s, wait_s=reply.done_s - at_s)
+        wait = Job(at_s, wait_s=reply.done_s - at_s, watched=int(reply.done_s > at_s))
         if isinstance(player, Checker):
             return wait
         tokens = reply.cost.tokens
@@ -234,7 +244,7 @@ class _World:
         """What was asked, as call records."""
         roles = _coded(each.ask.role for each in self._asked)
         questions = _coded(each.run.drive.question.id for each in self._asked)
-        spelled = _coded(spell(each.run.play.strategy) for each in self._asked)
+        spelled = _coded(each.run.play.spelled for each in self._asked)
         names = {
             "role": roles[0],
             "question": questions[0],

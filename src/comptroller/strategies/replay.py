@@ -149,6 +149,7 @@ class Replay:
         self._arms = {service.arm: evidence.arm(service.arm) for service in services}
         self._prices = {arm: recorded_price(evidence, number) for arm, number in self._arms.items()}
         self._records: dict[tuple[str, int], Record] = {}
+        self.dealt: dict[Place, list[int]] = {}
         of_arms = np.isin(evidence.rows.arm, list(self._arms.values()))
         recorded = not np.isnan(evidence.rows.latency_s[of_arms]).any()
         self.timed = all(service.pace is not None for service in services) or recorded
@@ -351,7 +352,9 @@ class ReplayWorld:
             raise Unsupported(f"{self._where(ask)}: no recorded reply goes on from another as this ask does")
         greedy = ask.sampling.temperature == 0 and kind == SOLVER
         place = Place(self.question, arm, kind, parent, greedy)
-        rows = self._order(place)
+        rows = self.replay.dealt.get(place)
+        if rows is None:
+            rows = self.replay.dealt[place] = self._order(place)
         if not rows:
             raise Unsupported(f"{self._where(ask)}: {self._nothing(place)}")
         while greedy:
