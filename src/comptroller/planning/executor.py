@@ -6,8 +6,8 @@ import hashlib
 import os
 import pickle
 import signal
-from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
@@ -51,6 +51,17 @@ def gather(executor: Executor, work: Work[P, R], parts: Sequence[P], progress: P
             found[place] = result
             progress(len(found) - 1, len(parts))
     return [found[place] for place in range(len(parts))]
+
+
+def side_by_side(tasks: Iterable[Callable[[], R]]) -> list[R]:
+    """What tasks return, in their order, each in a thread, one per core: for programs, which HiGHS solves outside the
+    interpreter's lock."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(_call_it, tasks))
+
+
+def _call_it(task: Callable[[], R]) -> R:
+    return task()
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import Infeasible
+from comptroller.planning.executor import side_by_side
 from comptroller.planning.joint import Joint, Solution
 from comptroller.planning.joint_draws import Resampled, counts_of, resampled
 from comptroller.planning.joint_planner import JointProblem, targets_of
@@ -122,17 +124,20 @@ class Selection:
         the choice on all questions happens to solve more on the same resample, which is 0 in the mean, is taken off:
         the luck of the resample, not of choosing. An estimate below 0 counts as 0.
         """
-        joint, gained = self._joint, []
-        best, short_of, closed = joint.solve(goal), 0, 0
-        for drawn in self._drawn:
-            within = reachable(drawn, goal)
-            short_of += within != goal
-            try:
-                chosen = drawn.solve(within)
-            except Infeasible:
-                closed += 1
-                continue
-            gained.append(_more(drawn, joint, chosen) - _more(drawn, joint, best))
+        best = self._joint.solve(goal)
+        gained = side_by_side(partial(self._gained, drawn, goal, best) for drawn in self._drawn)
+        return self._told([each for each in gained if each is not None], goal)
+
+    def _gained(self, drawn: Joint, goal: Goal, best: Solution) -> Floats | None:
+        """On one resample: by class; `None` where nothing holds the goal there."""
+        try:
+            chosen = drawn.solve(reachable(drawn, goal))
+        except Infeasible:
+            return None
+        return _more(drawn, self._joint, chosen) - _more(drawn, self._joint, best)
+
+    def _told(self, gained: Sequence[Floats], goal: Goal) -> Optimism:
+        joint = self._joint
         mean = np.mean(gained, axis=0) if gained else np.zeros(len(joint.ground.choices.tasks))
         solved = {"": float(joint.ground.weight @ mean)}
         solved |= {
@@ -141,8 +146,8 @@ class Selection:
         return Optimism(
             solved={task: short(max(value, 0.0)) for task, value in solved.items()},
             resamples=CHOSEN_ON,
-            short=short_of,
-            closed=closed,
+            short=sum(reachable(drawn, goal) != goal for drawn in self._drawn),
+            closed=CHOSEN_ON - len(gained),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from comptroller.planning.document import (
     totals_of,
     unmeasured,
 )
+from comptroller.planning.executor import side_by_side
 from comptroller.planning.intervals import Spread, Spreads
 from comptroller.planning.joint import Joint, Solution, Way
 from comptroller.planning.joint_draws import LEAST, RESAMPLES
@@ -70,7 +72,9 @@ def joint_document(problem: JointProblem, best: Solution, verified: Verified | N
         latency=_latency(goal, held, verified),
         queueing=QUEUEING,
         verification=verified.document if verified else None,
-        shadow_prices=tuple(shadow_price(joint, goal, best, c, line) for c in constraints(goal)),
+        shadow_prices=tuple(
+            side_by_side(partial(shadow_price, joint, goal, best, c, line) for c in constraints(goal))
+        ),
         runners_up=tuple(told for told, _ in around.runners_up),
         frontier=tuple(told for told, _ in around.frontier),
         candidates=len(joint.ground.ways)

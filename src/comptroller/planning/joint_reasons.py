@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import Infeasible
 from comptroller.planning.document import describe
+from comptroller.planning.executor import side_by_side
 from comptroller.planning.joint import Joint, Keep, Kinds, Solution, describe_way, kinds_of
 from comptroller.planning.joint_draws import LEAST
 from comptroller.planning.joint_risk import ends
@@ -118,10 +120,11 @@ def _how(before: Option, after: Option) -> str:
     return "asking a further model" if set(before.arms) < set(after.arms) else "another model"
 
 
-def runners_up(joint: Joint, goal: Goal, best: Solution) -> Iterator[tuple[RunnerUp, Solution | None]]:
+def runners_up(joint: Joint, goal: Goal, best: Solution) -> list[tuple[RunnerUp, Solution | None]]:
     """For every value that the plan uses on an axis: the best without it, if there is one, and why it lost."""
-    for axis, value in _values(joint, best):
-        yield rival(joint, goal, best, (axis, value), _without(axis, value))
+    return side_by_side(
+        partial(rival, joint, goal, best, what, _without(*what)) for what in _values(joint, best)
+    )
 
 
 def _without(axis: str, value: str) -> Keep:
@@ -171,23 +174,26 @@ def _values(joint: Joint, best: Solution) -> Iterator[tuple[str, str]]:
                 yield axis, value
 
 
-def frontier(joint: Joint, goal: Goal, best: Solution) -> Iterator[tuple[Frontier, Solution]]:
+def frontier(joint: Joint, goal: Goal, best: Solution) -> list[tuple[Frontier, Solution]]:
     """The cheapest at every share of questions solved that the evidence supports, the other targets as asked."""
     top = float(joint.ground.weight @ joint.score.max(axis=1))
-    low = min(0.5 * best.solved, top)
-    for least in np.linspace(low, top - 1e-9, 12):
-        tried = replace(goal, quality=(("", float(least)), *goal.quality[1:]))
-        try:
-            found = joint.solve(tried)
-        except Infeasible:
-            continue
-        point = Frontier(
-            constraint="solved",
-            value=short(found.solved),
-            usd_per_h=short(usd_per_h(joint, found)),
-            fleet=describe_solution(joint, found),
-        )
-        yield point, found
+    shares = np.linspace(min(0.5 * best.solved, top), top - 1e-9, 12).tolist()
+    found = side_by_side(partial(_point, joint, goal, least) for least in shares)
+    return [each for each in found if each is not None]
+
+
+def _point(joint: Joint, goal: Goal, least: float) -> tuple[Frontier, Solution] | None:
+    try:
+        found = joint.solve(replace(goal, quality=(("", least), *goal.quality[1:])))
+    except Infeasible:
+        return None
+    point = Frontier(
+        constraint="solved",
+        value=short(found.solved),
+        usd_per_h=short(usd_per_h(joint, found)),
+        fleet=describe_solution(joint, found),
+    )
+    return point, found
 
 
 @dataclass(frozen=True)
