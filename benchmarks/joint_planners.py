@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import Infeasible
-from comptroller.planning.joint import Joint, Keep, Kinds, everything
+from comptroller.planning.joint import Joint, Keep, everything
+from comptroller.planning.joint_ground import Kinds
 from comptroller.planning.joint_program import Matter, optimum
 from comptroller.planning.search import Goal
 from comptroller.strategies.replay import recorded_price

@@ -70,7 +70,7 @@ def exhaustive(joint: Joint, problem: JointProblem) -> float:
             for index, bucket in enumerate(rent.buckets):
                 row = np.zeros(place)
                 row[offsets[arm] + index * columns :][:columns] = 1.0
-                asked = rent.calls[:, :, bucket] * ground.weight[:, None] * ground.rate_per_s
+                asked = joint.calls[arm][:, :, bucket] * ground.weight[:, None] * ground.rate_per_s
                 row[: classes * ways] = -asked.ravel()
                 equal.append(row), right.append(0.0)
             for column in range(columns):

@@ -15,7 +15,8 @@ from comptroller.costs.inference_units import Shape, attention_flops, eflops, pa
 from comptroller.errors import Infeasible
 from comptroller.facts.config import model
 from comptroller.planning.executor import no_progress
-from comptroller.planning.joint import Keep, Kinds, Solution, everything
+from comptroller.planning.joint import Keep, Solution, everything
+from comptroller.planning.joint_ground import Kinds
 from comptroller.planning.joint_planner import JointProblem, pose_joint
 from comptroller.planning.planner import pose, shipped
 from comptroller.strategies.replay import recorded_price

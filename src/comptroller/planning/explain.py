@@ -13,7 +13,8 @@ from comptroller.errors import Infeasible, InputError, UnknownId
 from comptroller.planning.candidates import Rejected
 from comptroller.planning.conflict import constraints_of
 from comptroller.planning.document import Problem, describe
-from comptroller.planning.joint import Keep, Kinds, Solution, everything, kinds_of
+from comptroller.planning.joint import Keep, Solution, everything
+from comptroller.planning.joint_ground import Kinds, kinds_of
 from comptroller.planning.joint_planner import JointProblem
 from comptroller.planning.joint_reasons import describe_solution
 from comptroller.planning.search import Fleet, Goal

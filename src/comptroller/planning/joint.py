@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.steady import Requests
 from comptroller.errors import Infeasible
-from comptroller.planning.capacity import Load
+from comptroller.planning.joint_ground import Ground, Kinds
 from comptroller.planning.joint_optimum import at, optimum, within
 from comptroller.planning.joint_program import SLACK, Matter, Optimum, Rent, Rented
 from comptroller.planning.joint_ways import undominated_ways
-from comptroller.planning.options import Asked, Choices, Option
-from comptroller.planning.search import LIMITS, Goal, Search, columns_of, undominated
-from comptroller.strategies.prefixes import whole_blocks
+from comptroller.planning.search import LIMITS, Goal
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-Kinds = Mapping[str, frozenset[str]]
 Keep = Callable[[Kinds], bool]
 """Whether a choice, told by its values on every axis, may be made."""
 
@@ -32,64 +26,6 @@ Keep = Callable[[Kinds], bool]
 def everything(kinds: Kinds) -> bool:
     """Keep every choice."""
     return True
-
-
-@dataclass(frozen=True)
-class Way:
-    """An option with a route for each of its arms: its tokens are bought from an API or made on own devices."""
-
-    option: Option
-    routes: Mapping[int, str]
-    kinds: Kinds
-
-    def usd(self, questions: int) -> Floats:
-        """Dollars paid to APIs for each question."""
-        asked = self.option.asked
-        bought = np.array([self.routes[arm] == "api" for arm in asked.arm.tolist()], bool)
-        return np.asarray(np.bincount(asked.question[bought], asked.usd[bought], questions), float)
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """The calls of an arm in buckets of like size, those that find part of their prompt cached apart from the others.
-
-    longest_tokens: prompt and output of the longest.  block_tokens: of a block of the prefix cache, 0 for none.
-    """
-
-    load: Load
-    edges: tuple[Floats, Floats]
-    longest_tokens: float
-    block_tokens: int = 0
-
-    @property
-    def buckets(self) -> int:
-        """How many there are, empty ones included."""
-        return 2 * (len(self.edges[0]) + 1) * (len(self.edges[1]) + 1)
-
-    def cached(self, inputs: Floats, common: Floats) -> Floats:
-        """Tokens of prompts that are found, of those in common with earlier calls."""
-        if not self.block_tokens:
-            return np.zeros(len(inputs))
-        return np.asarray(whole_blocks(common, inputs, self.block_tokens))
-
-    def bucket(self, inputs: Floats, outputs: Floats, cached: Floats) -> Ints:
-        """The bucket of each call."""
-        row = np.searchsorted(self.edges[0], inputs, side="right")
-        column = np.searchsorted(self.edges[1], outputs, side="right")
-        place = row * (len(self.edges[1]) + 1) + column
-        return np.asarray(place + (cached > 0) * (self.buckets // 2), np.int64)
-
-    def calls(self, asked: Asked, arm: int, questions: int) -> Floats:
-        """How many calls of an arm each question makes: (questions, buckets)."""
-        mine = asked.only(asked.arm == arm)
-        cached = self.cached(mine.input_tokens, mine.common_tokens)
-        cell = mine.question * self.buckets + self.bucket(mine.input_tokens, mine.output_tokens, cached)
-        found = np.bincount(cell, minlength=questions * self.buckets)
-        return np.asarray(found.reshape(questions, self.buckets), float)
-
-    def keys(self, requests: Requests) -> Ints:
-        """The buckets of requests."""
-        return self.bucket(requests.input_tokens, requests.output_tokens, requests.cached_tokens)
 
 
 @dataclass(frozen=True)
@@ -109,27 +45,11 @@ class Solution:
 
 
 @dataclass(frozen=True)
-class Ground:
-    """What a joint search stands on: the questions' classes with their weights, ways, own fleets to rent, and rate.
-
-    weight: of each class in the traffic.  searches: by arm that own devices may serve.  sizes: of their calls.
-    """
-
-    choices: Choices
-    weight: Floats
-    ways: tuple[Way, ...]
-    searches: Mapping[int, Search]
-    sizes: Mapping[int, Sizes]
-    rate_per_s: float
-
-
-@dataclass(frozen=True)
 class _Asked:
-    """What a program is about: the ways (numbers of the ground's) that are left in it, and what their arms rent."""
+    """What a program is about: the ways (numbers of the ground's) that are left in it."""
 
     matter: Matter
     ways: Ints
-    rents: Mapping[int, Rent]
 
 
 class Joint:
@@ -146,34 +66,11 @@ class Joint:
         if counts is not None:
             of_class = of_class * counts
         self.mean = of_class / of_class.sum(axis=1, keepdims=True)
-        self.score = np.stack([self.mean @ way.option.score for way in ground.ways], axis=1)
-        self.usd = np.stack([self.mean @ way.usd(len(task)) for way in ground.ways], axis=1)
-        self.calls = {arm: self._calls(arm) for arm in ground.searches}
-        self._own = [frozenset(a for a, route in way.routes.items() if route == "own") for way in ground.ways]
-        self._rents: dict[tuple[int, Goal, bytes], Rent | None] = {}
-        self._alike: dict[tuple[int, bytes], Rent] = {}
+        self.score, self.usd = self.mean @ ground.score, self.mean @ ground.usd
+        shape = self.score.shape
+        self.calls = {arm: (self.mean @ calls).reshape(*shape, -1) for arm, calls in ground.calls.items()}
         self._optima: dict[tuple[Any, ...], Solution | None] = {}
         self._worth: dict[bytes, Ints] = {}
-
-    @cached_property
-    def _kinds(self) -> dict[int, list[Kinds]]:
-        """Of every candidate of an arm."""
-        searches = self.ground.searches.items()
-        return {arm: [kinds_of(s, row) for row in range(len(s.table.candidates))] for arm, s in searches}
-
-    def _calls(self, arm: int) -> Floats:
-        """Calls per question that own devices get: (classes, ways, buckets)."""
-        sizes, questions = self.ground.sizes[arm], self.mean.shape[1]
-        found = np.zeros((len(self.mean), len(self.ground.ways), sizes.buckets))
-        known: dict[int, Floats] = {}
-        for number, way in enumerate(self.ground.ways):
-            if way.routes.get(arm) != "own":
-                continue
-            key = id(way.option)
-            if key not in known:
-                known[key] = self.mean @ sizes.calls(way.option.asked, arm, questions)
-            found[:, number] = known[key]
-        return found
 
     def solve(self, goal: Goal, keep: Keep = everything) -> Solution:
         """The cheapest shares and fleets.
@@ -196,7 +93,7 @@ class Joint:
     def _optimum(self, goal: Goal, keep: Keep) -> Solution | None:
         """The optimum, `None` where the limits leave no room; what is asked again is not solved again."""
         asked = self._matter(goal, keep)
-        key = (replace(goal, targets=()), asked.ways.tobytes(), *map(id, asked.rents.values()))
+        key = (replace(goal, targets=()), asked.ways.tobytes(), *map(id, asked.matter.rents.values()))
         if key not in self._optima:
             best = optimum(asked.matter, goal)
             self._optima[key] = None if best is None else self._solution(best, asked)
@@ -219,7 +116,7 @@ class Joint:
             arm: found.fleets[arm].units[rent.candidates]
             if arm in found.fleets
             else np.zeros(rent.shape[1], int)
-            for arm, rent in asked.rents.items()
+            for arm, rent in asked.matter.rents.items()
         }
         rented = sum(int(fleet.units.sum()) for fleet in found.fleets.values())
         if sum(int(count.sum()) for count in units.values()) < rented:
@@ -232,10 +129,10 @@ class Joint:
         self._require_quality(goal, ways)
         found = {arm: self.rent(arm, goal, keep) for arm in self.ground.searches}
         for arm in (arm for arm, rent in found.items() if rent is None):
-            ways &= np.array([arm not in own for own in self._own])
+            ways &= np.array([arm not in own for own in self.ground.own])
         self._require_quality(goal, ways)
         left = self._worth_trying(ways)
-        asked = frozenset[int]().union(*(self._own[way] for way in left.tolist()))
+        asked = frozenset[int]().union(*(self.ground.own[way] for way in left.tolist()))
         rents = {arm: rent for arm, rent in found.items() if rent and arm in asked}
         tasks = self.ground.choices.tasks
         quality = tuple((tasks.index(task) if task else None, least) for task, least in goal.quality)
@@ -244,17 +141,18 @@ class Joint:
             weight=self.ground.weight,
             score=self.score[:, left],
             usd=self.usd[:, left],
-            rents={arm: replace(rent, calls=rent.calls[:, left]) for arm, rent in rents.items()},
+            rents=rents,
+            calls={arm: self.calls[arm][:, left] for arm in rents},
             quality=quality,
         )
-        return _Asked(matter, left, rents)
+        return _Asked(matter, left)
 
     def _worth_trying(self, ways: npt.NDArray[np.bool_]) -> Ints:
         """The ways of a mask that no other of them replaces."""
         key = ways.tobytes()
         if key not in self._worth:
             left = np.flatnonzero(ways)
-            self._worth[key] = undominated_ways(self._own, self.score, self.usd, self.calls, left)
+            self._worth[key] = undominated_ways(self.ground.own, self.score, self.usd, self.calls, left)
         return self._worth[key]
 
     def _solution(self, best: Optimum, asked: _Asked) -> Solution:
@@ -263,10 +161,10 @@ class Joint:
         share[:, asked.ways] = best.share
         fleets = {}
         for arm, rented in best.rented.items():
-            rent = asked.rents[arm]
+            rent = asked.matter.rents[arm]
             units = np.zeros(len(self.ground.searches[arm].table.candidates), np.int64)
             units[rent.candidates] = rented.units
-            calls = np.zeros((rent.calls.shape[2], len(units)))
+            calls = np.zeros((self.ground.sizes[arm].buckets, len(units)))
             calls[np.ix_(rent.buckets, rent.candidates)] = rented.calls_per_s
             fleets[arm] = Rented(units, calls)
         solved = float(self.ground.weight @ (self.score * share).sum(axis=1))
@@ -293,42 +191,12 @@ class Joint:
         )
 
     def rent(self, arm: int, goal: Goal, keep: Keep = everything) -> Rent | None:
-        """What an arm may rent: undominated candidates, per call per second; None where none meets the targets."""
-        allowed = np.array([keep is everything or keep(kinds) for kinds in self._kinds[arm]], bool)
-        key = (arm, replace(goal, demand=1.0, quality=()), allowed.tobytes())
-        if key not in self._rents:
-            rent = self._rent(arm, goal, allowed)
-            self._rents[key] = rent if rent is None else self._alike.setdefault((arm, rent.digest), rent)
-        return self._rents[key]
-
-    def _rent(self, arm: int, goal: Goal, allowed: npt.NDArray[np.bool_]) -> Rent | None:
-        search = self.ground.searches[arm]
-        mix = search.mix(replace(goal, demand=1.0), allowed)
+        """What an arm may rent, per call per second; `None` where nothing meets the targets."""
+        allowed = np.ones(len(self.ground.searches[arm].table.candidates), bool)
+        if keep is not everything:
+            allowed = np.array([keep(kinds) for kinds in self.ground.kinds[arm]], bool)
         used = np.flatnonzero(self.calls[arm].any(axis=(0, 1)))
-        place = self._bucket_rows(arm)
-        rows = np.array([place[bucket] for bucket in used.tolist()], np.int64)
-        per_call = 1.0 / search.table.load.rate_per_s[rows][:, None]
-        mix = replace(
-            mix,
-            load=mix.load[rows] * per_call,
-            also=tuple(load[rows] * per_call for load in mix.also),
-            energy=None if mix.energy is None else mix.energy[rows] * per_call,
-        )
-        usable = np.flatnonzero(np.isfinite(mix.load).all(axis=0))
-        if not len(usable):
-            return None
-        columns = usable[undominated(columns_of(mix, usable))]
-        return Rent(
-            columns,
-            used,
-            columns_of(mix, columns),
-            self.calls[arm],
-        )
-
-    def _bucket_rows(self, arm: int) -> dict[int, int]:
-        """Row of the search's load that stands for each bucket."""
-        sizes = self.ground.sizes[arm]
-        return {int(key): row for row, key in enumerate(sizes.keys(sizes.load.requests))}
+        return self.ground.rents.of(arm, goal, allowed, used)
 
     def _require_quality(self, goal: Goal, ways: npt.NDArray[np.bool_]) -> None:
         if not ways.any():
@@ -353,33 +221,8 @@ class Joint:
         return "; ".join(found[:4])
 
 
-def kinds_of(search: Search, row: int) -> Kinds:
-    """A candidate's values on every axis; `model` is that of the way that it serves."""
-    kinds = search.table.candidates[row].kinds
-    return {axis: frozenset((value,)) for axis, value in kinds.items() if axis != "model"}
-
-
 def describe_way(joint: Joint, number: int) -> str:
     """A way in one line: strategy, who plays, by which route."""
     way, arms = joint.ground.ways[number], joint.ground.choices.evidence.arms
     who = " > ".join(f"{arms[arm]} ({way.routes[arm]})" for arm in way.option.arms)
     return f"{way.option.strategy} by {who}"
-
-
-def ways_of(
-    choices: Choices, own: Sequence[int], routes: Sequence[str], bought: Sequence[int]
-) -> Iterator[Way]:
-    """Every option by every route that its arms have: an API where dollars are recorded, own devices where it fits."""
-    arms = choices.evidence.arms
-    for option in choices.options:
-        each = [
-            [r for r in routes if (r == "api" and arm in bought) or (r == "own" and arm in own)]
-            for arm in option.arms
-        ]
-        for picked in product(*each):
-            kinds = {
-                "strategy": frozenset((option.name,)),
-                "model": frozenset(str(arms[arm]) for arm in option.arms),
-                "route": frozenset(picked),
-            }
-            yield Way(option, dict(zip(option.arms, picked, strict=True)), kinds)

@@ -45,18 +45,15 @@ class Part:
     @classmethod
     def of(cls, matter: Matter, ways: Ints, candidates: Mapping[int, Ints]) -> Part:
         """The part; arms that are left no candidate rent nothing, so their ways must not be among those given."""
-        rents = {arm: _some(matter.rents[arm], ways, rows) for arm, rows in candidates.items() if len(rows)}
-        some = replace(matter, score=matter.score[:, ways], usd=matter.usd[:, ways], rents=rents)
+        rents = {arm: _some(matter.rents[arm], rows) for arm, rows in candidates.items() if len(rows)}
+        calls = {arm: matter.calls[arm][:, ways] for arm in rents}
+        score, usd = matter.score[:, ways], matter.usd[:, ways]
+        some = replace(matter, score=score, usd=usd, rents=rents, calls=calls)
         return cls(some, ways, {arm: candidates[arm] for arm in rents})
 
 
-def _some(rent: Rent, ways: Ints, candidates: Ints) -> Rent:
-    return replace(
-        rent,
-        candidates=rent.candidates[candidates],
-        mix=columns_of(rent.mix, candidates),
-        calls=rent.calls[:, ways],
-    )
+def _some(rent: Rent, candidates: Ints) -> Rent:
+    return replace(rent, candidates=rent.candidates[candidates], mix=columns_of(rent.mix, candidates))
 
 
 @dataclass(frozen=True)
@@ -92,13 +89,14 @@ class Bound:
         self.matter = matter
         per_s = matter.weight[:, None, None] * matter.rate_per_s
         self.worth = {
-            arm: Worth.of(rent, rent.calls[:, :, rent.buckets] * per_s) for arm, rent in matter.rents.items()
+            arm: Worth.of(rent, matter.calls[arm][:, :, rent.buckets] * per_s)
+            for arm, rent in matter.rents.items()
         }
         cost = sum((worth.share for worth in self.worth.values()), start=bought)
         highs = run(_ways_alone(matter, cost))
         self.least = float(highs.getInfo().objective_function_value)
         self.reduced = np.maximum(np.array(highs.getSolution().col_dual).reshape(cost.shape), 0.0)
-        users = [rent.calls.any(axis=(0, 2)) for rent in matter.rents.values()]
+        users = [matter.calls[arm].any(axis=(0, 2)) for arm in matter.rents]
         self._uses = np.array(users, bool).reshape(len(users), cost.shape[1])
 
     def seeds(self) -> Part:

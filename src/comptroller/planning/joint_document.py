@@ -21,8 +21,9 @@ from comptroller.planning.document import (
 )
 from comptroller.planning.executor import side_by_side
 from comptroller.planning.intervals import Spread, Spreads
-from comptroller.planning.joint import Joint, Solution, Way
+from comptroller.planning.joint import Joint, Solution
 from comptroller.planning.joint_draws import LEAST, RESAMPLES
+from comptroller.planning.joint_ground import Way
 from comptroller.planning.joint_planner import JointProblem, modelled
 from comptroller.planning.joint_reasons import Around, describe_solution, figure
 from comptroller.planning.joint_risk import Drawn

@@ -76,7 +76,7 @@ def at(matter: Matter, goal: Goal, units: Mapping[int, Ints], most: float = np.i
     most: what it is known to cost, if it is.
     """
     candidates = {arm: np.flatnonzero(count) for arm, count in units.items() if count.any()}
-    idle = [rent.calls.any(axis=(0, 2)) for arm, rent in matter.rents.items() if arm not in candidates]
+    idle = [calls.any(axis=(0, 2)) for arm, calls in matter.calls.items() if arm not in candidates]
     ways = np.flatnonzero(~np.any([np.zeros(matter.score.shape[1], bool), *idle], axis=0))
     part = Part.of(matter, ways, candidates)
     rows = Rows(part.matter, goal)

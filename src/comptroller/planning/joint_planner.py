@@ -18,7 +18,8 @@ from comptroller.facts.reader import ids
 from comptroller.planning.candidates import Rejected, Space, enumerate_candidates
 from comptroller.planning.capacity import Load, Target
 from comptroller.planning.executor import HERE, Executor, Progress, gather
-from comptroller.planning.joint import Ground, Joint, Sizes, ways_of
+from comptroller.planning.joint import Joint
+from comptroller.planning.joint_ground import Ground, Sizes, ways_of
 from comptroller.planning.options import Choices
 from comptroller.planning.playing import choices
 from comptroller.planning.risk_document import Optimism

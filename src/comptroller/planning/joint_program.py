@@ -24,13 +24,12 @@ class Rent:
     """What one arm may rent.
 
     candidates: rows in its search.  buckets: of calls that it gets.  mix: units per call per second, with the goal's
-    limits in order.  calls: (classes, ways, buckets), per question.
+    limits in order.
     """
 
     candidates: Ints
     buckets: Ints
     mix: Mix
-    calls: Floats
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -39,7 +38,7 @@ class Rent:
 
     @property
     def digest(self) -> bytes:
-        """Of all but the calls."""
+        """Equal where all of it is."""
         mix = self.mix
         energy = () if mix.energy is None else (mix.energy,)
         limits = (limit.weights for limit in mix.limits)
@@ -52,7 +51,8 @@ class Matter:
     """What a program is about, over the ways that are left.
 
     rate_per_s: of questions.  weight: of classes.  score, usd: (classes, ways), share solved and API dollars per
-    question.  rents: by arm.  quality: (row of the class or None for all, least share).
+    question.  rents: by arm.  calls: by arm, (classes, ways, buckets), per question.  quality: (row of the class or
+    None for all, least share).
     """
 
     rate_per_s: float
@@ -60,6 +60,7 @@ class Matter:
     score: Floats
     usd: Floats
     rents: Mapping[int, Rent]
+    calls: Mapping[int, Floats]
     quality: tuple[tuple[int | None, float], ...]
 
 
@@ -176,7 +177,7 @@ class Rows:
 
     def _serve(self, arm: int, rent: Rent) -> None:
         on, units = self._on(arm, rent), self.start["units", arm]
-        asked = rent.calls * self.matter.weight[:, None, None] * self.matter.rate_per_s
+        asked = self.matter.calls[arm] * self.matter.weight[:, None, None] * self.matter.rate_per_s
         for row, bucket in enumerate(rent.buckets):
             want = asked[:, :, bucket].ravel()
             some = np.flatnonzero(want)
@@ -194,7 +195,7 @@ class Rows:
         """No question of a class goes to an arm without a unit: implied by whole units, and not by parts of them."""
         units = self.start["units", arm] + np.arange(rent.shape[1])
         ways = self.matter.score.shape[1]
-        for number, calls in enumerate(rent.calls.any(axis=2)):
+        for number, calls in enumerate(self.matter.calls[arm].sum(axis=2) > 0):
             mine = np.flatnonzero(calls)
             if len(mine):
                 columns = [number * ways + mine, units]
@@ -203,7 +204,7 @@ class Rows:
 
     def _use(self, arm: int, rent: Rent) -> None:
         """A candidate that gets calls is in use."""
-        top = float(rent.calls.sum(axis=2).max()) * self.matter.rate_per_s + 1.0
+        top = float(self.matter.calls[arm].sum(axis=2).max()) * self.matter.rate_per_s + 1.0
         for column, on in enumerate(self._on(arm, rent).T):
             self._add([*on, self.start["used", arm] + column], [*np.ones(len(on)), -top], -np.inf, 0.0)
 

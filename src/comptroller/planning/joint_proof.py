@@ -11,8 +11,9 @@ import numpy.typing as npt
 from comptroller.costs.timing import Calibration
 from comptroller.planning.document import Verified
 from comptroller.planning.fleet import fleet_of, keeping
-from comptroller.planning.joint import Solution, Way
+from comptroller.planning.joint import Solution
 from comptroller.planning.joint_draws import LEAST
+from comptroller.planning.joint_ground import Way
 from comptroller.planning.joint_planner import JointProblem
 from comptroller.planning.joint_reasons import describe_solution, usd_per_h
 from comptroller.planning.joint_services import Served, served, shared_block_tokens

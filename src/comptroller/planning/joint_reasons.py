@@ -12,8 +12,9 @@ import numpy.typing as npt
 from comptroller.errors import Infeasible
 from comptroller.planning.document import describe
 from comptroller.planning.executor import side_by_side
-from comptroller.planning.joint import Joint, Keep, Kinds, Solution, describe_way, kinds_of
+from comptroller.planning.joint import Joint, Keep, Solution, describe_way
 from comptroller.planning.joint_draws import LEAST
+from comptroller.planning.joint_ground import Kinds, kinds_of
 from comptroller.planning.joint_risk import ends
 from comptroller.planning.options import Option
 from comptroller.planning.plan import Figure, Frontier, RunnerUp

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from comptroller.planning import search as single
 from comptroller.planning.capacity import Load
 from comptroller.planning.document import Problem, service
-from comptroller.planning.joint import Sizes, Solution
+from comptroller.planning.joint import Solution
+from comptroller.planning.joint_ground import Sizes
 from comptroller.planning.joint_planner import JointProblem
 from comptroller.planning.operating import Operating
 from comptroller.planning.plan import Service
