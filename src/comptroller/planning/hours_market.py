@@ -14,7 +14,8 @@ from comptroller.facts.reader import ids
 from comptroller.planning.candidates import Candidate, Rejected, enumerate_candidates
 from comptroller.planning.capacity import Load
 from comptroller.planning.executor import no_progress
-from comptroller.planning.hours import Array, Asked, Indices, Market, Work
+from comptroller.planning.hours import Asked
+from comptroller.planning.hours_blocks import Array, Indices, Market, Work
 from comptroller.planning.mix import Limit, Mix
 from comptroller.planning.search import Goal, Search, columns_of, undominated
 from comptroller.planning.space import space_of

@@ -10,7 +10,8 @@ import numpy as np
 from comptroller.costs.timing import Calibration
 from comptroller.errors import Infeasible
 from comptroller.planning.document import Problem
-from comptroller.planning.hours import Array, Asked, Day, Market, Work, cheapest
+from comptroller.planning.hours import Asked, Day, cheapest
+from comptroller.planning.hours_blocks import Array, Market, Work
 from comptroller.planning.hours_document import DayPlan, Deadline, Hour, Rented, Step, WorkDone
 from comptroller.planning.hours_market import Offered, offered
 from comptroller.planning.plan import Plan
