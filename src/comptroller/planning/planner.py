@@ -20,6 +20,7 @@ from comptroller.planning.explain import Explanation, explain, of_joint, of_prob
 from comptroller.planning.hours_market import firm
 from comptroller.planning.hours_planner import with_hours
 from comptroller.planning.joint_document import joint_document
+from comptroller.planning.joint_hours_planner import with_joint_hours
 from comptroller.planning.joint_planner import JointProblem, pose_joint
 from comptroller.planning.joint_proof import prove_joint
 from comptroller.planning.joint_reasons import confident
@@ -57,7 +58,8 @@ def plan(
     """
     known = calibration or shipped()
     if workload.quality is not None:
-        return _joint(confident(pose_joint(workload, known, progress, executor)), known, rehearsal)
+        posed = confident(pose_joint(firm(workload), known, progress, executor))
+        return _joint(replace(posed, workload=workload), known, rehearsal)
     problem = replace(pose(firm(workload), known, progress, executor), workload=workload)
     best = solved(problem.search, problem.goal)
     if rehearsal is None or not COMPILED:
@@ -70,8 +72,9 @@ def _joint(problem: JointProblem, calibration: Calibration, rehearsal: Rehearsal
     """The plan of a quality target; what it rents is simulated where a latency objective has to hold."""
     best = solved(problem.joint, problem.goal)
     if rehearsal is None or not COMPILED or not problem.goal.targets or not best.fleets:
-        return joint_document(problem, best, None)
-    return joint_document(*prove_joint(problem, best, calibration, rehearsal))
+        return with_joint_hours(joint_document(problem, best, None), problem, calibration)
+    proven_, best, verified = prove_joint(problem, best, calibration, rehearsal)
+    return with_joint_hours(joint_document(proven_, best, verified), proven_, calibration)
 
 
 def why_not(

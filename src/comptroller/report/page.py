@@ -57,7 +57,9 @@ def page(plan: Plan, beside: Comparison | None = None) -> str:
     solved = (section(title, sheet(plan), hint) for title, sheet, hint in SOLVING)
     body = [_header(plan), *solved, services, objectives, _solved_chart(plan), _frontier(plan)]
     body.append(
-        hours.section_of(plan, (table(make(plan)) for make in (hours.steps, hours.works, hours.hours)))
+        hours.section_of(
+            plan, (table(make(plan)) for make in (hours.steps, hours.works, hours.hours, hours.strategies))
+        )
     )
     if beside:
         body.append(section("Against today's fleet", planned.comparison(beside), "At the prices of today."))

@@ -41,7 +41,7 @@ def print_plan(plan: Plan, to: Console, beside: Comparison | None = None) -> Non
         to.print(f"[dim]{escape(planned.verified(plan))}[/]\n")
     if plan.quality and plan.quality.next_dollar:
         to.print(f"{escape(plan.quality.next_dollar)}\n", soft_wrap=True)
-    for make in (hours.hours, hours.steps, hours.works):
+    for make in (hours.hours, hours.strategies, hours.steps, hours.works):
         print_sheet(make(plan), to)
     if beside:
         print_sheet(planned.comparison(beside), to)
