@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from comptroller.costs.timing import Calibration
+from comptroller.errors import Infeasible
 from comptroller.planning.hours import Asked
 from comptroller.planning.hours_blocks import Array
 from comptroller.planning.hours_document import Bought, DayPlan, Hour, Rented
@@ -17,6 +18,7 @@ from comptroller.planning.joint_hours import QuestionDay, cheapest
 from comptroller.planning.joint_hours_market import Choice, choice
 from comptroller.planning.joint_hours_program import Arm, Traffic
 from comptroller.planning.joint_planner import JointProblem
+from comptroller.planning.joint_program import SLACK
 from comptroller.planning.plan import Plan
 from comptroller.quantities import short
 
@@ -26,15 +28,27 @@ SHOWN = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Freedom:
-    """One way to run the day: who may answer, and what is asked."""
+    """One way to run the day: who may answer, and what is asked.
+
+    keeps: the strategies stay those of the step before.
+    """
 
     name: str
     traffic: Traffic
     asked: Asked
+    keeps: bool = False
 
     def day(self, asked: Asked, known: QuestionDay | None = None) -> QuestionDay:
-        """The cheapest day for what is asked, begun from a known one."""
-        return cheapest(self.traffic, asked, known)
+        """The cheapest day for what is asked, begun from a known one.
+
+        Raises:
+            Infeasible: as `cheapest`; nothing is known of which the strategies could be kept.
+        """
+        if not self.keeps:
+            return cheapest(self.traffic, asked, known)
+        if known is None:
+            raise Infeasible("there is no day whose strategies could be kept")
+        return cheapest(replace(self.traffic, most=known.share[0] + SLACK), asked, known)
 
 
 def with_joint_hours(found: Plan, problem: JointProblem, calibration: Calibration) -> Plan:
@@ -82,9 +96,11 @@ def freedoms(of: Choice) -> Iterator[Freedom]:
     only = traffic.with_arms(dict(_of_term(of, first)))
     some = any(arm.market.fits.any() for arm in only.arms.values())
     named = first.replace("_", "-")
-    yield Freedom(f"one plan held all day, {named if some else 'by API'}", replace(_constant(only), held=True), at_once)
+    yield Freedom(
+        f"one plan held all day, {named if some else 'by API'}", replace(_constant(only), held=True), at_once
+    )
     if some and first not in ("reserved", "owned"):
-        yield Freedom("units rented by the hour", replace(only, held=True), at_once)
+        yield Freedom("units rented by the hour", only, at_once, keeps=True)
     yield Freedom("strategies and routes by the hour", only, at_once)
     if any(work.window_h > 1 for work in must):
         yield Freedom("deferrable work moved", only, replace(asked, works=must))

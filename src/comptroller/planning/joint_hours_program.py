@@ -52,6 +52,7 @@ class Traffic:
     rate_per_s: in the busiest hour.  demand: factor that interactive calls are sized with.  weight: of classes.  score,
     usd: (classes, ways), share solved and API dollars of a question.  quality: (class, or None for all, least share),
     in every hour.  arms: own devices.  held: the shares of the ways are the same in every hour.
+    most: (classes, ways), upper bounds on the shares of the interactive questions.
     """
 
     rate_per_s: float
@@ -62,6 +63,7 @@ class Traffic:
     quality: tuple[tuple[int | None, float], ...]
     arms: Mapping[int, Arm]
     held: bool = False
+    most: Array | None = None
 
     def with_arms(self, arms: Mapping[int, Arm]) -> Traffic:
         """The same questions on other devices."""
@@ -116,7 +118,7 @@ def pose(traffic: Traffic, asked: Asked) -> Posed:
     rent = Rows()
     price = traffic.usd_per_h * (asked.objective == "usd")
     waiting = traffic.questions(asked)
-    share = _shares(rent, asked.load, price, traffic.held)
+    share = _shares(rent, asked.load, price, traffic)
     later = rent.columns(np.tile(price[:, : price.shape[1] * bool(waiting)], (len(asked.load), 1, 1)))
     chosen = rent.columns(np.zeros(len(asked.works)), 1.0)
     done = {k: rent.columns(np.zeros((len(asked.load), 1))) for k in waiting}
@@ -132,11 +134,12 @@ def pose(traffic: Traffic, asked: Asked) -> Posed:
     return Posed(rent.program(), share, later, each, waits, chosen, arms)
 
 
-def _shares(rent: Rows, load: Array, price: Array, held: bool) -> Indices:
+def _shares(rent: Rows, load: Array, price: Array, traffic: Traffic) -> Indices:
     """Columns of the interactive questions, (h, classes, ways): one for the whole day where they are held."""
-    if held:
-        return np.broadcast_to(rent.columns(price * load.sum()), (len(load), *price.shape))
-    return rent.columns(load[:, None, None] * price)
+    most = np.full(price.shape, np.inf) if traffic.most is None else traffic.most
+    if traffic.held:
+        return np.broadcast_to(rent.columns(price * load.sum(), most), (len(load), *price.shape))
+    return rent.columns(load[:, None, None] * price, most)
 
 
 def _ask(
