@@ -44,13 +44,27 @@ SETTINGS: dict[str, bool | int | float] = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A day: load by hour as a factor, work, objective, most dollars and grams a day, replicas in reserve."""
+    """A day: load by hour as a factor, work, objective, most dollars and grams a day, replicas in reserve.
+
+    factor: by hour, how many times its interactive load it is sized for beyond what all hours are; once, if not given.
+    """
 
     load: Array
     works: tuple[Work, ...] = ()
     objective: str = "usd"
     most: dict[str, float] = field(default_factory=dict)
     spare: int = 0
+    factor: Array | None = None
+
+    @property
+    def raised(self) -> Array:
+        """(h,): the factor of every hour."""
+        return np.ones(len(self.load)) if self.factor is None else self.factor
+
+    def hour(self, h: int) -> Asked:
+        """One hour of it alone."""
+        works = tuple(replace(work, released=work.released[[h]]) for work in self.works)
+        return replace(self, load=self.load[[h]], works=works, factor=self.raised[[h]])
 
     @property
     def size(self) -> Array:
@@ -110,8 +124,9 @@ def pose(market: Market, asked: Asked) -> Posed:
     serve = rent.rows(1.0, 1.0, (hours, 1))
     rent.put(serve, share, 1.0)
     rent.put(serve, chosen, np.array([work.saves or 0.0 for work in asked.works]))
-    carry(rent, market, units, [Placed(carried, size, np.arange(rows))])
-    hold(rent, market, units, Placed(carried[:, :1], size[:, :1], np.arange(1)), Reserve(asked.spare))
+    sized = np.concatenate([size[:, :1] * asked.raised[:, None], size[:, 1:]], axis=1)
+    carry(rent, market, units, [Placed(carried, sized, np.arange(rows))])
+    hold(rent, market, units, Placed(carried[:, :1], sized[:, :1], np.arange(1)), Reserve(asked.spare))
     waits = tuple(moved(rent, work, done[:, k], chosen[k]) for k, work in enumerate(asked.works))
     for _, weights, most in market.caps:
         rent.put(rent.rows(-np.inf, most, (hours, 1)), units, weights)
@@ -163,9 +178,7 @@ def _apart(market: Market, asked: Asked) -> bool:
 
 
 def _alone(market: Market, asked: Asked, h: int) -> Day:
-    hour = replace(market, usd=market.usd[[h]], grid=market.grid[[h]])
-    works = tuple(replace(work, released=work.released[[h]]) for work in asked.works)
-    return cheapest(hour, replace(asked, load=asked.load[[h]], works=works))
+    return cheapest(replace(market, usd=market.usd[[h]], grid=market.grid[[h]]), asked.hour(h))
 
 
 def _joined(hours: Sequence[Day], asked: Asked) -> Day:

@@ -31,11 +31,23 @@ class Bought(Document):
     usd: float
 
 
+class Tried(Document):
+    """What simulating an hour's fleet at the hour's rate showed.
+
+    sized_for: demand that it is sized for, over the hour's.  upper_s: upper bounds of the objectives' quantiles, in
+    their order, None where some request never got there.  holds: all are within their objectives.
+    """
+
+    sized_for: float
+    upper_s: tuple[float | None, ...]
+    holds: bool
+
+
 class Hour(Document):
     """One hour of the day. done: requests or questions of each work done in it.  w: mean watts at the meter.
 
     solved: share of the questions answered in it.  strategies: shares of them by strategy and who plays it.
-    w, gco2e: None where an API does a part, whose joules nobody tells.
+    w, gco2e: None where an API does a part, whose joules nobody tells.  tried: where it was simulated.
     """
 
     hour: int
@@ -48,6 +60,7 @@ class Hour(Document):
     bought: tuple[Bought, ...] = ()
     solved: float | None = None
     strategies: dict[str, float] = {}
+    tried: Tried | None = None
 
 
 class Step(Document):

@@ -12,11 +12,13 @@ from comptroller.errors import Infeasible
 from comptroller.planning.document import Problem
 from comptroller.planning.hours import Asked, Day, cheapest
 from comptroller.planning.hours_blocks import Array, Market, Work
-from comptroller.planning.hours_document import DayPlan, Hour
+from comptroller.planning.hours_document import DayPlan, Hour, Tried
 from comptroller.planning.hours_market import Offered, offered
+from comptroller.planning.hours_proof import Stage, held, told
 from comptroller.planning.hours_steps import done_in, notes, rented, solved, step_of, work_of
 from comptroller.planning.plan import Plan
 from comptroller.planning.search import Goal
+from comptroller.planning.verify import Rehearsal
 from comptroller.quantities import short
 from comptroller.work.hours import Hours
 
@@ -40,8 +42,12 @@ class Freedom:
         return cheapest(self.market, asked, known)
 
 
-def with_hours(found: Plan, problem: Problem, calibration: Calibration) -> Plan:
-    """The plan with its day, if the workload has hours; units are sized for the demand that held in simulation.
+def with_hours(
+    found: Plan, problem: Problem, calibration: Calibration, rehearsal: Rehearsal | None = None
+) -> Plan:
+    """The plan with its day, if the workload has hours: sized for the demand that held in simulation.
+
+    rehearsal: how every hour is simulated by itself, where there are latency objectives.
 
     Raises:
         Infeasible: no day holds the limits.
@@ -51,24 +57,38 @@ def with_hours(found: Plan, problem: Problem, calibration: Calibration) -> Plan:
     if hours is None:
         return found
     market = offered(problem.workload, hours, problem.search.table.load, problem.goal, calibration)
-    return found.model_copy(update={"hours": day_plan(market, hours, problem)})
-
-
-def day_plan(market: Offered, hours: Hours, problem: Problem) -> DayPlan:
-    """The cheapest day of a market as a document."""
     few = kept(market, problem.goal)
+    stage = Stage(few, problem, calibration, rehearsal) if rehearsal and problem.goal.targets else None
+    return found.model_copy(update={"hours": day_plan(few, hours, problem, stage)})
+
+
+def day_plan(few: Offered, hours: Hours, problem: Problem, stage: Stage | None = None) -> DayPlan:
+    """The cheapest day of a market as a document; with a stage, every hour is simulated and raised until it holds."""
+    demand, terms = problem.goal.demand, problem.workload.allow.terms
     steps = solved(list(freedoms(few)))
     last, day = steps[-1]
+    tried = None if stage is None else held(stage, last, day)
+    if tried is not None and tried.day is not day:
+        last, day = replace(last, name="every hour held in simulation", asked=tried.asked), tried.day
+        steps.append((last, day))
     totals = {name: short(values.sum()) for name, values in day.total.items()}
+    rate_per_s = problem.asked.rate_per_s
     return DayPlan(
         usd_per_day=totals["usd"],
         j_per_day=totals["j"],
         gco2e_per_day=totals["gco2e"],
         least_per_day=short(day.bound),
-        hours=tuple(_hour(few, last, day, h, problem.asked.rate_per_s) for h in range(len(day.units))),
+        hours=tuple(
+            _hour(few, last, day, h, rate_per_s, tried.tried(demand, h) if tried else None)
+            for h in range(len(day.units))
+        ),
         steps=tuple(step_of(step.name, each) for step, each in steps),
         works=tuple(work_of(last, day, k) for k in range(len(last.asked.works))),
-        notes=(*notes(hours, problem.goal.demand, problem.workload.allow.terms), _gap(day, len(few.rows))),
+        notes=(
+            *notes(hours, demand, terms),
+            *(told(tried, demand) if tried else ()),
+            _gap(day, len(few.rows)),
+        ),
     )
 
 
@@ -124,7 +144,7 @@ def _closed(market: Market, columns: Array, of: Offered, works: tuple[Work, ...]
     return replace(market, load=load, added_j=market.added_j[rows], added_usd=market.added_usd[rows])
 
 
-def _hour(of: Offered, step: Freedom, day: Day, h: int, rate_per_s: float) -> Hour:
+def _hour(of: Offered, step: Freedom, day: Day, h: int, rate_per_s: float, tried: Tried | None) -> Hour:
     return Hour(
         hour=h,
         load_per_s=short(rate_per_s * step.asked.load[h]),
@@ -133,6 +153,7 @@ def _hour(of: Offered, step: Freedom, day: Day, h: int, rate_per_s: float) -> Ho
         usd=short(day.total["usd"][h]),
         w=short(day.total["j"][h] / 3600.0),
         gco2e=short(day.total["gco2e"][h]),
+        tried=tried,
     )
 
 

@@ -106,6 +106,7 @@ def _read(posed: Posed, traffic: Traffic, asked: Asked, values: Array, bound: fl
     for arm, serving in posed.arms.items():
         market, units = traffic.arms[arm].market, np.rint(values[serving.units]).astype(np.int64)
         calls = values[serving.placed[0].columns] * traffic.rate_per_s * traffic.demand
+        calls *= asked.raised[:, None, None]
         fleets[arm] = Fleet(units, calls)
         for name in OBJECTIVES:
             added = [values[placed.columns] * placed.costs(market, name) for placed in serving.placed]
@@ -141,8 +142,7 @@ def _alone(traffic: Traffic, asked: Asked, h: int) -> QuestionDay:
         number: replace(arm, market=replace(arm.market, usd=arm.market.usd[[h]], grid=arm.market.grid[[h]]))
         for number, arm in traffic.arms.items()
     }
-    works = tuple(replace(work, released=work.released[[h]]) for work in asked.works)
-    return cheapest(traffic.with_arms(arms), replace(asked, load=asked.load[[h]], works=works))
+    return cheapest(traffic.with_arms(arms), asked.hour(h))
 
 
 def _joined(hours: Sequence[QuestionDay], asked: Asked) -> QuestionDay:

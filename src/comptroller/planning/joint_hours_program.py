@@ -186,7 +186,7 @@ def _serve(rent: Rows, traffic: Traffic, asked: Asked, arm: Arm, columns: tuple[
             serve = rent.rows(0.0, 0.0, (hours, arm.buckets))
             rent.put(serve[:, :, None], placed.columns, 1.0)
             rent.put(serve[:, :, None, None], asks[:, None], -factor[:, None, None, None] * calls)
-    sized = replace(each[0], amount=each[0].amount * traffic.demand)
+    sized = replace(each[0], amount=each[0].amount * traffic.demand * asked.raised[:, None])
     carry(rent, market, units, (sized, *each[1:]))
     top = float(arm.calls.sum(axis=2).max(initial=0.0) * asked.load.max())
     hold(rent, market, units, sized, Reserve(asked.spare, top))

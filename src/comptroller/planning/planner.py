@@ -65,7 +65,7 @@ def plan(
     if rehearsal is None or not COMPILED:
         return with_hours(document(problem, best, None), problem, known)
     proven, best, verified = prove(problem, best, known, rehearsal)
-    return with_hours(document(proven, best, verified), proven, known)
+    return with_hours(document(proven, best, verified), proven, known, rehearsal)
 
 
 def _joint(problem: JointProblem, calibration: Calibration, rehearsal: Rehearsal | None) -> Plan:
@@ -90,8 +90,8 @@ def why_not(
     """
     known = calibration or shipped()
     if workload.quality is not None:
-        return explain(of_joint(confident(pose_joint(workload, known, progress))), wanted)
-    return explain(of_problem(pose(workload, known, progress)), wanted)
+        return explain(of_joint(confident(pose_joint(firm(workload), known, progress))), wanted)
+    return explain(of_problem(pose(firm(workload), known, progress)), wanted)
 
 
 def prove(
