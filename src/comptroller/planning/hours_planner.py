@@ -65,7 +65,8 @@ def with_hours(
 def day_plan(few: Offered, hours: Hours, problem: Problem, stage: Stage | None = None) -> DayPlan:
     """The cheapest day of a market as a document; with a stage, every hour is simulated and raised until it holds."""
     demand, terms = problem.goal.demand, problem.workload.allow.terms
-    steps = solved(list(freedoms(few)))
+    each = list(freedoms(few))
+    steps = [(each[place], day) for place, day in solved(each)]
     last, day = steps[-1]
     tried = None if stage is None else held(stage, last, day)
     if tried is not None and tried.day is not day:
@@ -82,7 +83,7 @@ def day_plan(few: Offered, hours: Hours, problem: Problem, stage: Stage | None =
             _hour(few, last, day, h, rate_per_s, tried.tried(demand, h) if tried else None)
             for h in range(len(day.units))
         ),
-        steps=tuple(step_of(step.name, each) for step, each in steps),
+        steps=tuple(step_of(step.name, one) for step, one in steps),
         works=tuple(work_of(last, day, k) for k in range(len(last.asked.works))),
         notes=(
             *notes(hours, demand, terms),

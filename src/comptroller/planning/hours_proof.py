@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -28,6 +29,19 @@ BEYOND = 1.001
 """Factor beyond what a fleet that failed could carry, so that the next is another one."""
 
 
+class Trial(Protocol):
+    """What tries single hours of the days of a market."""
+
+    @property
+    def market(self) -> Market:
+        """What the days rent."""
+        ...
+
+    def seen(self, asked: Asked, day: Day, h: int) -> tuple[Seen, ...]:
+        """What an hour showed of every objective."""
+        ...
+
+
 @dataclass
 class Stage:
     """Fleets of single hours, simulated once each.
@@ -44,9 +58,14 @@ class Stage:
     def __post_init__(self) -> None:
         self.draws = traces(self.problem.workload, self.problem.asked, self.rehearsal)
 
+    @property
+    def market(self) -> Market:
+        """What the days rent."""
+        return self.of.market
+
     def seen(self, asked: Asked, day: Day, h: int) -> tuple[Seen, ...]:
         """What simulating the interactive requests of an hour on what they get of its fleet showed."""
-        units, share = left(self.of.market, asked, day, h), np.round(day.share[h], 6)
+        units, share = left(self.market, asked, day, h), np.round(day.share[h], 6)
         factor = float(asked.load[h] * share.sum())
         key = (units.tobytes(), share.tobytes(), factor)
         if key not in self.known:
@@ -123,9 +142,9 @@ class Held:
         )
 
 
-def held(stage: Stage, step: Freedom[Day], day: Day) -> Held:
+def held(stage: Trial, step: Freedom[Day], day: Day) -> Held:
     """The day with its hours raised until their percentiles hold in simulation, within `ROUNDS`."""
-    market, found = stage.of.market, _simulated(stage, step.asked, day)
+    market, found = stage.market, _simulated(stage, step.asked, day)
     for _ in range(ROUNDS - 1):
         if not found.failed:
             break
@@ -142,7 +161,7 @@ def held(stage: Stage, step: Freedom[Day], day: Day) -> Held:
     return found
 
 
-def _simulated(stage: Stage, asked: Asked, day: Day) -> Held:
+def _simulated(stage: Trial, asked: Asked, day: Day) -> Held:
     busy = np.flatnonzero(asked.load * day.share.sum(axis=1) > 0).tolist()
     return Held(asked, day, {h: stage.seen(asked, day, h) for h in busy})
 

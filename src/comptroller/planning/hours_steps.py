@@ -72,16 +72,17 @@ class Freedom(Protocol[D]):
         ...
 
 
-def solved(steps: Sequence[Freedom[D]]) -> list[tuple[Freedom[D], D]]:
-    """The days of all steps, each begun from the one before; one that the limits forbid is left out, but the last.
+def solved(steps: Sequence[Freedom[D]]) -> list[tuple[int, D]]:
+    """Places of the steps with their days, each begun from the one before; one that the limits forbid is left out,
+    but the last.
 
     Raises:
         Infeasible: the last step has no day; names what binds.
     """
-    found: list[tuple[Freedom[D], D]] = []
-    for step in steps:
+    found: list[tuple[int, D]] = []
+    for place, step in enumerate(steps):
         try:
-            found.append((step, step.day(step.asked, found[-1][1] if found else None)))
+            found.append((place, step.day(step.asked, found[-1][1] if found else None)))
         except Infeasible:
             if step is steps[-1]:
                 raise

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from comptroller.costs.timing import Calibration
 from comptroller.errors import FactError, Infeasible
@@ -165,7 +166,7 @@ def _kept(whole: Choice) -> Choice:
     return replace(whole, traffic=traffic, ways=whole.ways[some], offers=offers, least=bound)
 
 
-def _plans(whole: Choice) -> Iterator[tuple[Array, Mapping[int, Array]]]:
+def _plans(whole: Choice) -> Iterator[tuple[Array, Mapping[int, npt.NDArray[np.bool_]]]]:
     """Shares, and units by arm, of the cheapest plans of each term alone at several loads: whole units."""
     ground, load = whole.problem.joint.ground, whole.asked.load
     searches = {arm: offered.search for arm, offered in whole.offers.items()}

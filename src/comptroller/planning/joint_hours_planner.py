@@ -68,7 +68,8 @@ def with_joint_hours(found: Plan, problem: JointProblem, calibration: Calibratio
 def question_day_plan(chosen: Choice) -> DayPlan:
     """The cheapest day of a choice as a document."""
     hours, problem = chosen.problem.workload.hours, chosen.problem
-    steps = solved(list(freedoms(chosen)))
+    each = list(freedoms(chosen))
+    steps = [(each[place], day) for place, day in solved(each)]
     last, day = steps[-1]
     metered = not day.bought.any()
     floor = max(day.bound, 0.0) if chosen.least is None else chosen.least
@@ -79,7 +80,7 @@ def question_day_plan(chosen: Choice) -> DayPlan:
         gco2e_per_day=short(day.total["gco2e"].sum()) if metered else None,
         least_per_day=short(floor),
         hours=tuple(_hour(chosen, last, day, h) for h in range(len(day.bought))),
-        steps=tuple(step_of(step.name, each, not each.bought.any()) for step, each in steps),
+        steps=tuple(step_of(step.name, one, not one.bought.any()) for step, one in steps),
         works=tuple(work_of(last, day, k) for k in range(len(last.asked.works))),
         notes=(*lines, *_notes(chosen, day, floor)),
     )

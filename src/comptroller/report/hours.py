@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from comptroller.planning.hours_document import Deadline, Hour, WorkDone
+from comptroller.planning.hours_document import Deadline, Hour, Tried, WorkDone
 from comptroller.planning.plan import Plan
 from comptroller.planning.shadow import amount
 from comptroller.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, cost_ticks, nice_ceiling
@@ -31,6 +31,7 @@ def hours(plan: Plan) -> Sheet:
         right("done", "deferred"),
         right("bought", "APIs"),
         right("solved", "solved"),
+        right("tried", "sized for"),
         right("usd", "$/h"),
         right("w", "power"),
         right("gco2e", "CO2e"),
@@ -43,6 +44,7 @@ def hours(plan: Plan) -> Sheet:
             number(sum(one.done.values())),
             f"{dollars(sum(each.usd for each in one.bought))}/h" if one.bought else "–",
             "" if one.solved is None else f"{one.solved:.1%}",
+            sized(one.tried),
             dollars(one.usd),
             _known(one.w, "W"),
             _known(one.gco2e, "g"),
@@ -54,6 +56,7 @@ def hours(plan: Plan) -> Sheet:
         "done": not (day and day.works),
         "bought": not (day and any(one.bought for one in day.hours)),
         "solved": not (day and any(one.solved is not None for one in day.hours)),
+        "tried": not (day and any(one.tried for one in day.hours)),
         "w": bool(day and all(one.w is None for one in day.hours)),
         "gco2e": bool(day and all(one.gco2e is None for one in day.hours)),
     }
@@ -84,6 +87,13 @@ def strategies(plan: Plan) -> Sheet:
 
 def _known(value: float | None, unit: str) -> str:
     return "–" if value is None else scaled(value, unit)
+
+
+def sized(tried: Tried | None) -> str:
+    """How many times its demand an hour is sized for, and whether that was shown to hold."""
+    if tried is None:
+        return "–"
+    return f"{tried.sized_for:.2f}x" + ("" if tried.holds else ", not shown")
 
 
 def rented(hour: Hour) -> str:
