@@ -21,8 +21,8 @@ from comptroller.planning.hours import Asked
 from comptroller.planning.hours_blocks import Market, Work
 from comptroller.planning.joint import Joint
 from comptroller.planning.joint_hours import QuestionDay, cheapest, least
-from comptroller.planning.joint_hours_market import Choice, choice
-from comptroller.planning.joint_hours_planner import freedoms
+from comptroller.planning.joint_hours_freedoms import Choice, freedoms
+from comptroller.planning.joint_hours_market import choice
 from comptroller.planning.joint_hours_program import Arm, Traffic
 from comptroller.planning.plan import Plan
 from comptroller.planning.planner import plan, shipped
@@ -342,8 +342,9 @@ def test_the_day_is_drawn_and_told(planned: Plan) -> None:
 
 def test_of_many_choices_those_are_kept_that_count(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = asked_for(recorded, spot=RISK, deferrable=[BATCH])
+    monkeypatch.setattr(joint_hours_market, "FEW", (1000, 1000))
     whole = chosen(document)
-    monkeypatch.setattr(joint_hours_market, "MANY", 0)
+    monkeypatch.setattr(joint_hours_market, "FEW", (0, 0))
     kept = chosen(document)
     assert kept.least is not None and len(kept.ways) < len(whole.ways)
     days = [cheapest(each.traffic, each.asked) for each in (whole, kept)]
@@ -351,13 +352,14 @@ def test_of_many_choices_those_are_kept_that_count(recorded: Path, monkeypatch: 
     assert days[1].objective == pytest.approx(days[0].objective, rel=0.02)
 
 
-def test_limits_of_a_plan_hold_over_the_day(recorded: Path, planned: Plan) -> None:
-    assert planned.hours is not None
-    mean = planned.hours.usd_per_day / HOURS
-    document = {**asked_for(recorded, deferrable=[BATCH]), "budget": {"max": mean / 3, "unit": "USD/h"}}
-    found = chosen(document)
+def test_limits_of_a_plan_hold_over_the_day(recorded: Path) -> None:
+    free = chosen(asked_for(recorded, deferrable=[BATCH]))
+    mean = cheapest(free.traffic, free.asked).objective / HOURS
+    within = {"max": mean * 1.01, "unit": "USD/h"}
+    found = chosen({**asked_for(recorded, deferrable=[BATCH]), "budget": within, "objective": "usd"})
+    assert cheapest(found.traffic, found.asked).total["usd"].sum() <= mean * 1.01 * HOURS * (1 + 1e-9)
     with pytest.raises(Infeasible, match="budget of the day"):
-        cheapest(found.traffic, found.asked)
+        chosen({**asked_for(recorded, deferrable=[BATCH]), "budget": {**within, "max": mean / 3}})
 
 
 def test_work_of_a_recorded_model_is_done_by_its_devices(recorded: Path) -> None:

@@ -14,6 +14,10 @@ from comptroller.planning.joint_hours_program import Posed, Traffic, pose
 from comptroller.planning.joint_program import SLACK
 from comptroller.planning.mix import Program, run
 
+SCALE = {"usd": 1.0, "j": 3.6e6, "gco2e": 1e3}
+"""What an objective is counted in while it is solved: dollars, kilowatt-hours and kilograms, whose size the solver's
+tolerances are made for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
@@ -58,10 +62,12 @@ def cheapest(traffic: Traffic, asked: Asked, known: QuestionDay | None = None) -
     if known is not None and known.fleets:
         units = [(known.fleets[arm].units, serving.units) for arm, serving in posed.arms.items()]
         start = started(*zip(*units, strict=True))
-    highs, whole = run(posed.program, SETTINGS, start), posed.program.whole
+    whole, unit = posed.program.whole, SCALE[asked.objective]
+    highs = run(replace(posed.program, cost=posed.program.cost / unit), SETTINGS, start)
     if not highs.getSolution().value_valid:
         raise Infeasible(_why(traffic, asked))
-    bound = float(highs.getInfo().mip_dual_bound if whole.any() else highs.getInfo().objective_function_value)
+    info = highs.getInfo()
+    bound = unit * float(info.mip_dual_bound if whole.any() else info.objective_function_value)
     first = np.array(highs.getSolution().col_value)
     again = run(_settled(posed, traffic, asked, first), SETTINGS).getSolution()
     values = np.array(again.col_value) if again.value_valid else first
@@ -75,12 +81,12 @@ def least(traffic: Traffic, asked: Asked) -> tuple[float, Posed, Array]:
         Infeasible: as `cheapest`.
     """
     posed = pose(traffic, asked)
-    program = replace(posed.program, whole=np.zeros(len(posed.program.cost), bool))
-    highs = run(program, SETTINGS)
+    cost = posed.program.cost / SCALE[asked.objective]
+    highs = run(replace(posed.program, cost=cost, whole=np.zeros(len(cost), bool)), SETTINGS)
     if not highs.getSolution().value_valid:
         raise Infeasible(_why(traffic, asked))
     values = np.array(highs.getSolution().col_value)
-    return float(program.cost @ values), posed, values
+    return float(posed.program.cost @ values), posed, values
 
 
 def _settled(posed: Posed, traffic: Traffic, asked: Asked, first: Array) -> Program:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,35 +16,21 @@ from comptroller.planning.hours_blocks import Array, Indices
 from comptroller.planning.hours_market import Into, Offered, asked_of, on_offer, table_with
 from comptroller.planning.joint import Joint, Keep, Kinds
 from comptroller.planning.joint_hours import least
+from comptroller.planning.joint_hours_freedoms import Choice, freedoms
 from comptroller.planning.joint_hours_program import Arm, Traffic
 from comptroller.planning.joint_planner import JointProblem, space_of_arm
 from comptroller.planning.joint_ways import undominated_ways
 from comptroller.planning.search import Search
 from comptroller.work.hours import Deferrable, Hours
 
-MANY = 240
-"""Shares to choose in an hour, and columns to rent times ten, that are all kept; of more, those that count."""
+FEW = (240, 8)
+"""Shares to choose in an hour, and columns to rent, that are all kept; of more, those that count (measured)."""
 
 QUANTILES = (0.25, 0.5, 0.75, 1.0)
 """Of the day's load: where whole fleets are sought."""
 
 USED = 1e-7
 """Shares and units above this count as used."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What the day of a quality target chooses from. ways: numbers in the joint search.  offers: by arm.
-
-    least: no day of all that is allowed costs less; None where nothing was left out.
-    """
-
-    problem: JointProblem
-    traffic: Traffic
-    asked: Asked
-    ways: Indices
-    offers: Mapping[int, Offered]
-    least: float | None = None
 
 
 def choice(problem: JointProblem, hours: Hours, calibration: Calibration) -> Choice:
@@ -64,7 +50,7 @@ def choice(problem: JointProblem, hours: Hours, calibration: Calibration) -> Cho
     traffic = _traffic(problem, ways, offers, names)
     whole = Choice(problem, traffic, asked, ways, offers)
     columns = sum(len(each.rows) for each in offers.values())
-    return whole if max(traffic.score.size, 10 * columns) <= MANY else _kept(whole)
+    return whole if traffic.score.size <= FEW[0] and columns <= FEW[1] else _kept(whole)
 
 
 def _by_arm(problem: JointProblem, hours: Hours) -> dict[int, list[Deferrable]]:
@@ -145,12 +131,22 @@ def _traffic(
 
 
 def _kept(whole: Choice) -> Choice:
-    """Ways and columns of the cheapest day of fractional units, and of the cheapest plans of each term alone."""
-    bound, posed, values = least(whole.traffic, whole.asked)
-    ways = (values[posed.share] > USED).any(axis=(0, 1))
-    if posed.later.size:
-        ways |= (values[posed.later] > USED).any(axis=(0, 1))
-    rows = {arm: (values[each.units] > USED).any(axis=0) for arm, each in posed.arms.items()}
+    """Ways and columns of the cheapest days of fractional units, and of the cheapest plans of each term alone."""
+    ways = np.zeros(len(whole.ways), np.bool_)
+    rows = {arm: np.zeros(len(each.rows), np.bool_) for arm, each in whole.offers.items()}
+    bound, steps = np.inf, list(freedoms(whole))
+    for step in steps:
+        try:
+            bound, posed, values = least(step.traffic, step.asked)
+        except Infeasible:
+            if step is steps[-1]:
+                raise
+            continue
+        ways |= (values[posed.share] > USED).any(axis=(0, 1))
+        if posed.later.size:
+            ways |= (values[posed.later] > USED).any(axis=(0, 1))
+        for arm, each in posed.arms.items():
+            rows[arm] |= (values[each.units] > USED).any(axis=0)
     for share, units in _plans(whole):
         ways |= share[:, whole.ways].any(axis=0)
         for arm, used in units.items():
