@@ -321,6 +321,18 @@ def test_the_plan_holds_a_day_that_adds_up(planned: Plan) -> None:
     assert Plan.model_validate_json(planned.to_json()).hours == day
 
 
+def test_hours_may_follow_a_trace(recorded: Path, tmp_path: Path) -> None:
+    rates = np.array([0.5] * 8 + [2.0] * 8 + [1.0] * 8)
+    arrivals = np.concatenate([h * 3600 + np.arange(0, 3600, 1 / rate) for h, rate in enumerate(rates)])
+    rows = "".join(f"{at:.3f},100,10\n" for at in (*arrivals.tolist(), 86_399.9))
+    (tmp_path / "day.csv").write_text("arrival_s,input_tokens,output_tokens\n" + rows)
+    document = {**asked_for(recorded, load="trace"), "trace": str(tmp_path / "day.csv")}
+    del document["rate_per_s"]
+    found = chosen(document)
+    assert found.asked.load == pytest.approx(rates / 2.0, rel=0.02)
+    assert found.traffic.rate_per_s == pytest.approx(2.0, rel=0.02)
+
+
 def test_the_same_input_gives_the_same_bytes(recorded: Path, planned: Plan) -> None:
     again = plan(parse(asked_for(recorded, spot=RISK, deferrable=[BATCH])), rehearsal=None)
     assert again.to_json() == planned.to_json()

@@ -163,7 +163,7 @@ def _within(asked: Asked, k: int, hours: int) -> Asked:
 def notes(hours: Hours, demand: float, terms: Sequence[str]) -> Iterator[str]:
     """What every day assumes."""
     yield (
-        f"every hour is sized for {demand:.3g} x its demand, as the peak fleet was in simulation; "
+        f"every hour is sized for {demand:.3g} x its demand, as the plan for the rate to hold is; "
         f"the day repeats itself, and work may wait past midnight"
     )
     spot = hours.spot

@@ -84,7 +84,7 @@ def _offered(
     """All that an arm may be served by, at every term: one load for each bucket of its calls, then its works."""
     ground, goal, (asked, calibration) = problem.joint.ground, problem.goal, rest
     search, sizes, mine = ground.searches[arm], ground.sizes[arm], works.get(arm, ())
-    if mine or "spot" in problem.workload.allow.terms:
+    if mine or hours.spot is not None:
         who = search.table.candidates[0].replica.model
         space = space_of_arm(who, ground.choices.evidence.arms[arm], problem.workload)
         candidates = list(enumerate_candidates(space, Rejected()))
