@@ -16,9 +16,8 @@ from comptroller.work.workload import load
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 GOLDEN = Path(__file__).parent / "golden"
-WORKLOADS = sorted(
-    path.stem for path in EXAMPLES.glob("*.toml") if path.stem not in ("current", "quality", "day")
-)
+ELSEWHERE = ("current", "quality", "day", "quality_day")
+WORKLOADS = sorted(path.stem for path in EXAMPLES.glob("*.toml") if path.stem not in ELSEWHERE)
 
 
 def figures_apart(value: Any) -> tuple[Any, list[float]]:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from comptroller.errors import FactError, Infeasible, InputError
-from comptroller.planning.hours import Asked, Day, Market, Work, cheapest
+from comptroller.planning.hours import Asked, Day, cheapest
+from comptroller.planning.hours_blocks import Market, Work
 from comptroller.planning.hours_market import firm, offered
 from comptroller.planning.hours_planner import freedoms, kept
 from comptroller.planning.plan import Plan

@@ -103,7 +103,7 @@ def steady(ready: Timed, requests: Requests, batch: npt.ArrayLike) -> Steady:
     return Steady(requests, size, decode, prefill, others * marginal, marginal)
 
 
-def prefill_time(ready: Timed, input_tokens: Array, past_tokens: npt.ArrayLike = 0.0) -> StepTime:
+def prefill_time(ready: Timed, input_tokens: Array, past_tokens: Array | float = 0.0) -> StepTime:
     """One prompt alone after so many cached tokens, cut in chunks of the engine's token budget; equal chunks, pairs
     exact.
 

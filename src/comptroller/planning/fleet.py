@@ -160,14 +160,15 @@ class Sender:
         rows = np.array(list(found.values()))
         self._sizes = np.log(np.array(list(found), float))
         self._edges = (rows / rows.sum(axis=1, keepdims=True)).cumsum(axis=1)
+        self._by_size = bool((self._edges != self._edges[0]).any())
 
     def services(
         self, inputs: npt.ArrayLike, outputs: npt.ArrayLike, rng: np.random.Generator
     ) -> npt.NDArray[np.int64]:
         """Places of the services that calls are sent to."""
         asked = np.log(np.stack([np.asarray(inputs), np.maximum(outputs, 1)], axis=1).astype(float))
-        nearest = np.empty(len(asked), np.int64)
-        for part in range(0, len(asked), 65536):
+        nearest = np.zeros(len(asked), np.int64)
+        for part in range(0, len(asked) if self._by_size else 0, 65536):
             gap = asked[part : part + 65536, None, :] - self._sizes[None, :, :]
             nearest[part : part + 65536] = (gap**2).sum(axis=2).argmin(axis=1)
         drawn = (rng.uniform(size=len(asked))[:, None] > self._edges[nearest]).sum(axis=1)

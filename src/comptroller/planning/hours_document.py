@@ -23,16 +23,44 @@ class Rented(Document):
     usd: float
 
 
+class Bought(Document):
+    """What an hour buys from the API of a model, in calls per second and dollars."""
+
+    model: str
+    calls_per_s: float
+    usd: float
+
+
+class Tried(Document):
+    """What simulating an hour's fleet at the hour's rate showed.
+
+    sized_for: demand that it is sized for, over the hour's.  upper_s: upper bounds of the objectives' quantiles, in
+    their order, None where some request never got there.  holds: all are within their objectives.
+    """
+
+    sized_for: float
+    upper_s: tuple[float | None, ...]
+    holds: bool
+
+
 class Hour(Document):
-    """One hour of the day. done: requests of each work done in it.  w: mean watts at the meter."""
+    """One hour of the day. done: requests or questions of each work done in it.  w: mean watts at the meter.
+
+    solved: share of the questions answered in it.  strategies: shares of them by strategy and who plays it.
+    w, gco2e: None where an API does a part, whose joules nobody tells.  tried: where it was simulated.
+    """
 
     hour: int
     load_per_s: float
     rented: tuple[Rented, ...]
     done: dict[str, float]
     usd: float
-    w: float
-    gco2e: float
+    w: float | None
+    gco2e: float | None
+    bought: tuple[Bought, ...] = ()
+    solved: float | None = None
+    strategies: dict[str, float] = {}
+    tried: Tried | None = None
 
 
 class Step(Document):
@@ -41,7 +69,7 @@ class Step(Document):
     name: str
     objective_per_day: float
     usd_per_day: float
-    gco2e_per_day: float
+    gco2e_per_day: float | None
 
 
 class Deadline(Document):
@@ -69,14 +97,15 @@ class WorkDone(Document):
 
 
 class DayPlan(Document):
-    """A day by the hour. least_per_day: no day of the candidates that were kept costs less in the objective.
+    """A day by the hour. least_per_day: no day of the candidates that were kept costs less in the objective; of a
+    plan for questions, no day of all that is allowed.
 
-    steps: from a peak fleet held all day to this one.
+    steps: from a peak fleet held all day to this one.  joules and grams: None where an API does a part.
     """
 
     usd_per_day: float
-    j_per_day: float
-    gco2e_per_day: float
+    j_per_day: float | None
+    gco2e_per_day: float | None
     least_per_day: float
     hours: tuple[Hour, ...]
     steps: tuple[Step, ...]

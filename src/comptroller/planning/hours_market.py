@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,14 +14,15 @@ from comptroller.facts.reader import ids
 from comptroller.planning.candidates import Candidate, Rejected, enumerate_candidates
 from comptroller.planning.capacity import Load
 from comptroller.planning.executor import no_progress
-from comptroller.planning.hours import Array, Asked, Indices, Market, Work
+from comptroller.planning.hours import Asked
+from comptroller.planning.hours_blocks import Array, Indices, Market, Work
 from comptroller.planning.mix import Limit, Mix
 from comptroller.planning.search import Goal, Search, columns_of, undominated
 from comptroller.planning.space import space_of
-from comptroller.planning.table import build_table
+from comptroller.planning.table import Table, build_table
 from comptroller.quantities import to_si
 from comptroller.work.demand import DEFAULT_PEAK, recorded
-from comptroller.work.hours import HOURS, Hours, Spot, rates_by_hour
+from comptroller.work.hours import HOURS, Deferrable, Hours, Spot, rates_by_hour
 from comptroller.work.workload import Workload
 
 TINY = 1e-9
@@ -80,36 +81,70 @@ def firm(workload: Workload) -> Workload:
     return workload.model_copy(update={"allow": workload.allow.model_copy(update={"terms": rest})})
 
 
+@dataclass(frozen=True, slots=True)
+class Into:
+    """How the sizes of a table become loads of a market: three matrices (loads, sizes).
+
+    sized: from units that the sized rates take.  paid: the same at the demand itself.  stay: weights of the sizes
+    among which a load stays in a batch.
+    """
+
+    sized: Array
+    paid: Array
+    stay: Array
+
+
 def offered(workload: Workload, hours: Hours, load: Load, goal: Goal, calibration: Calibration) -> Offered:
-    """All that the day may rent.
+    """All that the day of a plan for requests may rent.
 
     Raises:
         FactError: the trace leaves out an hour.
     """
+    works = len(hours.deferrable)
     candidates = list(enumerate_candidates(space_of(workload), Rejected()))
-    wider = _wider(load, hours)
-    table = build_table(candidates, wider, goal.targets, calibration, Rejected(), no_progress)
-    search = Search(table)
-    everyone = np.ones(len(table.candidates), bool)
-    usd, j = (search.mix(replace(goal, objective=name), everyone) for name in ("usd", "j"))
-    rows = np.array(sorted(_worth(table.candidates, usd, j, hours.spot)), np.int64)
-    market = _market(search, rows, (columns_of(usd, rows), columns_of(j, rows)), goal, len(hours.deferrable))
-    found = Offered(search, rows, market, _asked(workload, hours, goal, load))
-    return replace(found, market=_by_the_hour(found, goal, hours))
+    search = Search(table_with(candidates, load, hours.deferrable, goal, calibration))
+    rates = search.table.load.rate_per_s
+    sized, stay = np.zeros((1 + works, len(rates))), np.zeros((1 + works, len(rates)))
+    slices = len(rates) - works
+    sized[0, :slices], stay[0] = 1.0, search.table.load.weight
+    stay[0, slices:] = 0.0
+    sized[1:, slices:], stay[1:, slices:] = np.diag(1.0 / (rates[slices:] * goal.demand)), np.eye(works)
+    paid = sized.copy()
+    paid[0] /= goal.demand
+    asked = asked_of(workload, hours, goal, float(load.rate_per_s.sum()))
+    return on_offer(search, Into(sized, paid, stay), asked, goal, hours)
 
 
-def _wider(load: Load, hours: Hours) -> Load:
-    """The load with the sizes of work beside its slices."""
-    works = hours.deferrable
-    inputs, outputs = (
-        np.array([getattr(work, name) for work in works], float) for name in ("input_tokens", "output_tokens")
-    )
+def table_with(
+    candidates: Sequence[Candidate],
+    load: Load,
+    works: Sequence[Deferrable],
+    goal: Goal,
+    calibration: Calibration,
+) -> Table:
+    """Candidates at a load with the sizes of work beside its own, in its order."""
+    extra = np.array([work.size_tokens for work in works], float).reshape(-1, 2)
     sizes = Requests(
-        np.concatenate([load.requests.input_tokens, inputs]),
-        np.concatenate([load.requests.output_tokens, outputs]),
+        np.concatenate([load.requests.input_tokens, extra[:, 0]]),
+        np.concatenate([load.requests.output_tokens, extra[:, 1]]),
+        np.concatenate(
+            [np.broadcast_to(load.requests.cached_tokens, load.rate_per_s.shape), np.zeros(len(works))]
+        ),
     )
     rates = np.full(len(works), load.rate_per_s.sum() * TINY)
-    return Load(sizes, np.concatenate([load.rate_per_s, rates]), load.arrival_cv)
+    wider = Load(sizes, np.concatenate([load.rate_per_s, rates]), load.arrival_cv)
+    return build_table(candidates, wider, goal.targets, calibration, Rejected(), no_progress)
+
+
+def on_offer(search: Search, into: Into, asked: Asked, goal: Goal, hours: Hours) -> Offered:
+    """All that a search has to offer at every term, hour by hour."""
+    everyone = np.ones(len(search.table.candidates), bool)
+    usd, j = (search.mix(replace(goal, objective=name), everyone) for name in ("usd", "j"))
+    rows = np.array(sorted(_worth(search.table.candidates, usd, j, hours.spot)), np.int64)
+    market = _market(search, rows, (columns_of(usd, rows), columns_of(j, rows)), into)
+    found = Offered(search, rows, market, asked)
+    stay_s = _stay_s(found, goal, into.stay) if len(rows) else np.zeros((len(into.stay), 0))
+    return replace(found, market=_by_the_hour(found, hours, stay_s))
 
 
 def _worth(candidates: tuple[Candidate, ...], usd: Mix, j: Mix, spot: Spot | None) -> Iterator[int]:
@@ -125,22 +160,16 @@ def _worth(candidates: tuple[Candidate, ...], usd: Mix, j: Mix, spot: Spot | Non
             yield from rows[undominated(columns_of(mix, rows))].tolist()
 
 
-def _market(search: Search, rows: Indices, mixes: tuple[Mix, Mix], goal: Goal, works: int) -> Market:
-    """The columns before the hours are known. All kinds serve the same mixture: slices are one load."""
+def _market(search: Search, rows: Indices, mixes: tuple[Mix, Mix], into: Into) -> Market:
+    """The columns before the hours are known. A column carries all sizes or nothing."""
     usd, j = mixes
-    rate_per_s = search.table.load.rate_per_s
-    slices = len(rate_per_s) - works
-    into = np.zeros((1 + works, len(rate_per_s)))
-    into[0, :slices] = 1.0
-    into[1:, slices:] = np.diag(1.0 / (rate_per_s[slices:] * goal.demand))
     load = np.stack(
         [
-            np.where(np.isfinite(x).all(axis=0), into @ np.nan_to_num(x, posinf=0.0), np.inf)
+            np.where(np.isfinite(x).all(axis=0), into.sized @ np.nan_to_num(x, posinf=0.0), np.inf)
             for x in (usd.load, *usd.also)
         ]
     )
-    into[0] /= goal.demand
-    added = [into @ (np.zeros(usd.load.shape) if mix.energy is None else mix.energy) for mix in mixes]
+    added = [into.paid @ (np.zeros(usd.load.shape) if mix.energy is None else mix.energy) for mix in mixes]
     grid = np.array([search.table.candidates[row].site.grid_gco2e_per_j for row in rows])
     return Market(
         load=load,
@@ -156,7 +185,7 @@ def _market(search: Search, rows: Indices, mixes: tuple[Mix, Mix], goal: Goal, w
     )
 
 
-def _by_the_hour(found: Offered, goal: Goal, hours: Hours) -> Market:
+def _by_the_hour(found: Offered, hours: Hours, stay_s: Array) -> Market:
     """The market with grids, spot prices, and what an interruption does."""
     market, terms = found.market, np.array(found.terms)
     grid, usd = market.grid.copy(), market.usd.copy()
@@ -168,39 +197,49 @@ def _by_the_hour(found: Offered, goal: Goal, hours: Hours) -> Market:
     load, standing, lost = market.load, market.standing, market.lost
     if risk is not None:
         usd[:, spot] *= np.array(risk.price_factor or np.ones(HOURS))[:, None]
-        load = load * np.where(spot, redone(found, goal, risk), 1.0)
+        load = load * np.where(spot, redone(stay_s, risk), 1.0)
         standing, lost = np.where(spot, risk.standing, 1.0), np.where(spot, risk.lost_at_once, 0.0)
     constant = np.isin(terms, ("reserved", "owned"))
     return replace(market, load=load, usd=usd, grid=grid, constant=constant, standing=standing, lost=lost)
 
 
-def redone(found: Offered, goal: Goal, risk: Spot) -> Array:
-    """Work per useful work, (1 + works, columns): an interruption loses half of what is in flight.
+def redone(stay_s: Array, risk: Spot) -> Array:
+    """Work per useful work: an interruption loses half of what is in flight, 1 + lambda T / 2.
 
-    1 + lambda T / 2, where T = B / r is how long a request stays in a batch of B that serves r a second; of the
-    mixture, T = B sum_i w_i / r_i.
+    >>> risk = Spot(interruptions_per_h=36.0, outage_s=0.0, source="a doctest")
+    >>> redone(np.array([20.0]), risk).tolist()
+    [1.1]
     """
-    table, works = found.search.table, len(found.asked.works)
-    rate, column = table.best(goal.targets)
-    batch, weight = table.cap[found.rows, column[found.rows]], table.load.weight
-    with np.errstate(divide="ignore"):
-        each_s = (1.0 / rate[found.rows]).T
-    slices = len(weight) - works
-    stay_s = batch * np.vstack([weight[:slices] @ each_s[:slices], each_s[slices:]])
     return np.asarray(1.0 + risk.interruptions_per_h / 3600.0 * stay_s / 2)
 
 
-def _asked(workload: Workload, hours: Hours, goal: Goal, load: Load) -> Asked:
+def _stay_s(found: Offered, goal: Goal, stay: Array) -> Array:
+    """How long a request stays in a batch, (loads, columns): T = B sum_i w_i / r_i, B at once of which r_i a second."""
+    table = found.search.table
+    rate, column = table.best(goal.targets)
+    batch = table.cap[found.rows, column[found.rows]]
+    with np.errstate(divide="ignore"):
+        each_s = (1.0 / rate[found.rows]).T
+    return np.asarray(batch * np.stack([_dot(weights, each_s) for weights in stay]))
+
+
+def _dot(weights: Array, each_s: Array) -> Array:
+    used = np.flatnonzero(weights)
+    return np.asarray(weights[used] @ each_s[used])
+
+
+def asked_of(workload: Workload, hours: Hours, goal: Goal, rate_per_s: float) -> Asked:
+    """The day that is asked for, its load relative to the rate to hold."""
     works = tuple(Work(x.name, x.by_hour, x.deadline_h, x.saves) for x in hours.deferrable)
     most = {OVER_THE_DAY[name]: each * HOURS for name, each in goal.limits if name in OVER_THE_DAY}
-    return Asked(_factors(workload, hours, load), works, goal.objective, most, goal.spare)
+    return Asked(_factors(workload, hours, rate_per_s), works, goal.objective, most, goal.spare)
 
 
-def _factors(workload: Workload, hours: Hours, load: Load) -> Array:
+def _factors(workload: Workload, hours: Hours, rate_per_s: float) -> Array:
     """The load of each hour over the rate to hold."""
     if hours.load != "trace":
         each = np.array(hours.load, float)
         return np.asarray(each / each.max())
     peak, arrival_s = workload.peak or DEFAULT_PEAK, recorded(workload).arrival_s
     rates = rates_by_hour(arrival_s, hours.starts_h, peak.quantile, peak.window_s)
-    return np.asarray(rates / load.rate_per_s.sum())
+    return np.asarray(rates / rate_per_s)

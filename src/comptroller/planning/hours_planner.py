@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,11 +10,15 @@ import numpy as np
 from comptroller.costs.timing import Calibration
 from comptroller.errors import Infeasible
 from comptroller.planning.document import Problem
-from comptroller.planning.hours import Array, Asked, Day, Market, Work, cheapest
-from comptroller.planning.hours_document import DayPlan, Deadline, Hour, Rented, Step, WorkDone
+from comptroller.planning.hours import Asked, Day, cheapest
+from comptroller.planning.hours_blocks import Array, Market, Work
+from comptroller.planning.hours_document import DayPlan, Hour, Tried
 from comptroller.planning.hours_market import Offered, offered
+from comptroller.planning.hours_proof import Stage, held, told
+from comptroller.planning.hours_steps import done_in, notes, rented, solved, step_of, work_of
 from comptroller.planning.plan import Plan
 from comptroller.planning.search import Goal
+from comptroller.planning.verify import Rehearsal
 from comptroller.quantities import short
 from comptroller.work.hours import Hours
 
@@ -33,9 +37,17 @@ class Freedom:
     market: Market
     asked: Asked
 
+    def day(self, asked: Asked, known: Day | None = None) -> Day:
+        """The cheapest day for what is asked, begun from a known one."""
+        return cheapest(self.market, asked, known)
 
-def with_hours(found: Plan, problem: Problem, calibration: Calibration) -> Plan:
-    """The plan with its day, if the workload has hours; units are sized for the demand that held in simulation.
+
+def with_hours(
+    found: Plan, problem: Problem, calibration: Calibration, rehearsal: Rehearsal | None = None
+) -> Plan:
+    """The plan with its day, if the workload has hours: sized for the demand that held in simulation.
+
+    rehearsal: how every hour is simulated by itself, where there are latency objectives.
 
     Raises:
         Infeasible: no day holds the limits.
@@ -45,37 +57,40 @@ def with_hours(found: Plan, problem: Problem, calibration: Calibration) -> Plan:
     if hours is None:
         return found
     market = offered(problem.workload, hours, problem.search.table.load, problem.goal, calibration)
-    return found.model_copy(update={"hours": day_plan(market, hours, problem)})
-
-
-def day_plan(market: Offered, hours: Hours, problem: Problem) -> DayPlan:
-    """The cheapest day of a market as a document."""
     few = kept(market, problem.goal)
-    steps = _solved(list(freedoms(few)))
+    stage = Stage(few, problem, calibration, rehearsal) if rehearsal and problem.goal.targets else None
+    return found.model_copy(update={"hours": day_plan(few, hours, problem, stage)})
+
+
+def day_plan(few: Offered, hours: Hours, problem: Problem, stage: Stage | None = None) -> DayPlan:
+    """The cheapest day of a market as a document; with a stage, every hour is simulated and raised until it holds."""
+    demand, terms = problem.goal.demand, problem.workload.allow.terms
+    each = list(freedoms(few))
+    steps = [(each[place], day) for place, day in solved(each)]
     last, day = steps[-1]
+    tried = None if stage is None else held(stage, last, day)
+    if tried is not None and tried.day is not day:
+        last, day = replace(last, name="every hour held in simulation", asked=tried.asked), tried.day
+        steps.append((last, day))
     totals = {name: short(values.sum()) for name, values in day.total.items()}
+    rate_per_s = problem.asked.rate_per_s
     return DayPlan(
         usd_per_day=totals["usd"],
         j_per_day=totals["j"],
         gco2e_per_day=totals["gco2e"],
         least_per_day=short(day.bound),
-        hours=tuple(_hour(few, last, day, h, problem.asked.rate_per_s) for h in range(len(day.units))),
-        steps=tuple(_step(step.name, each) for step, each in steps),
-        works=tuple(_work(last, day, k) for k in range(len(last.asked.works))),
-        notes=(*_notes(hours, problem), _gap(day, len(few.rows))),
+        hours=tuple(
+            _hour(few, last, day, h, rate_per_s, tried.tried(demand, h) if tried else None)
+            for h in range(len(day.units))
+        ),
+        steps=tuple(step_of(step.name, one) for step, one in steps),
+        works=tuple(work_of(last, day, k) for k in range(len(last.asked.works))),
+        notes=(
+            *notes(hours, demand, terms),
+            *(told(tried, demand) if tried else ()),
+            _gap(day, len(few.rows)),
+        ),
     )
-
-
-def _solved(steps: Sequence[Freedom]) -> list[tuple[Freedom, Day]]:
-    """The days of all steps, each begun from the one before; one that the limits forbid is left out, but the last."""
-    found: list[tuple[Freedom, Day]] = []
-    for step in steps:
-        try:
-            found.append((step, cheapest(step.market, step.asked, found[-1][1] if found else None)))
-        except Infeasible:
-            if step is steps[-1]:
-                raise
-    return found
 
 
 def kept(market: Offered, goal: Goal) -> Offered:
@@ -130,75 +145,17 @@ def _closed(market: Market, columns: Array, of: Offered, works: tuple[Work, ...]
     return replace(market, load=load, added_j=market.added_j[rows], added_usd=market.added_usd[rows])
 
 
-def _hour(of: Offered, step: Freedom, day: Day, h: int, rate_per_s: float) -> Hour:
-    prices = step.market.unit("usd")[h]
-    rented = []
-    for column in np.flatnonzero(day.units[h]):
-        candidate, units, row = of.candidates[column], int(day.units[h, column]), of.rows[column]
-        rented.append(
-            Rented(
-                service=candidate.id,
-                accelerator=candidate.replica.device.id,
-                site=candidate.site.id,
-                term=candidate.offer.term,
-                replicas=round(units * of.search.unit.replicas[row]),
-                devices=round(units * of.search.unit.devices[row]),
-                usd=short(prices[column] * units),
-            )
-        )
-    daily = step.asked.size[h, 1:] * 3600.0
-    done = zip(step.asked.works, day.done[h].sum(axis=-1) * daily, strict=True)
+def _hour(of: Offered, step: Freedom, day: Day, h: int, rate_per_s: float, tried: Tried | None) -> Hour:
     return Hour(
         hour=h,
         load_per_s=short(rate_per_s * step.asked.load[h]),
-        rented=tuple(rented),
-        done={work.name: short(value) for work, value in done},
+        rented=tuple(rented(of, day.units[h], step.market.unit("usd")[h])),
+        done=done_in(step, day, h),
         usd=short(day.total["usd"][h]),
         w=short(day.total["j"][h] / 3600.0),
         gco2e=short(day.total["gco2e"][h]),
+        tried=tried,
     )
-
-
-def _step(name: str, day: Day) -> Step:
-    return Step(
-        name=name,
-        objective_per_day=short(day.objective),
-        usd_per_day=short(day.total["usd"].sum()),
-        gco2e_per_day=short(day.total["gco2e"].sum()),
-    )
-
-
-def _work(step: Freedom, day: Day, k: int) -> WorkDone:
-    work, moved = step.asked.works[k], day.moved[k]
-    waits = moved.sum(axis=0)
-    done = max(float(waits.sum()), 1e-12)
-    return WorkDone(
-        name=work.name,
-        requests_per_day=short(work.released.sum()),
-        deadline_h=work.window_h,
-        chosen=short(day.chosen[k]),
-        moved=short(1.0 - waits[0] / done),
-        mean_wait_h=short(float(waits @ np.arange(len(waits))) / done),
-        saves=work.saves,
-        later=_deadline(step, day, k, 1),
-        earlier=_deadline(step, day, k, -1),
-    )
-
-
-def _deadline(step: Freedom, day: Day, k: int, towards: int) -> Deadline | None:
-    """What an hour more or less for work that must be done changes, solved again; nothing where it is not proven."""
-    work = step.asked.works[k]
-    hours = work.window_h + towards
-    if work.saves is not None or not 1 <= hours <= len(step.asked.load):
-        return None
-    works = list(step.asked.works)
-    works[k] = replace(work, window_h=hours)
-    try:
-        other = cheapest(step.market, replace(step.asked, works=tuple(works)), day)
-    except Infeasible:
-        return Deadline(hours=hours, change_per_day=None)
-    proven = other.objective < day.bound if towards > 0 else other.bound > day.objective
-    return Deadline(hours=hours, change_per_day=short(other.objective - day.objective if proven else 0.0))
 
 
 def _gap(day: Day, columns: int) -> str:
@@ -206,19 +163,3 @@ def _gap(day: Day, columns: int) -> str:
         f"{columns} candidates were kept, those of the cheapest fleets of each term at several loads; no day of theirs "
         f"costs less by more than {max(1.0 - day.bound / day.objective, 0.0):.1%}"
     )
-
-
-def _notes(hours: Hours, problem: Problem) -> Iterator[str]:
-    yield (
-        f"every hour is sized for {problem.goal.demand:.3g} x its demand, as the peak fleet was in simulation; "
-        f"the day repeats itself, and work may wait past midnight"
-    )
-    spot = hours.spot
-    if spot is None and "spot" in problem.workload.allow.terms:
-        yield "spot is not used: the workload gives no rate of interruptions (hours.spot)"
-    if spot is not None:
-        yield (
-            f"spot: {spot.interruptions_per_h:g} interruptions of a unit per hour and {spot.outage_s:g} s without it "
-            f"({spot.source}): a unit stands {spot.standing:.1%} of the time, and interactive load fits what is left "
-            f"when {spot.lost_at_once:.0%} of a kind's units go at once"
-        )

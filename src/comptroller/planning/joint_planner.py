@@ -73,7 +73,9 @@ def pose_joint(
     sized = {arm: _sizes(arm, found, rate, cv, blocks[arm]) for arm in served if "own" in quality.routes}
     sizes = {arm: held for arm, held in sized.items() if held}
     offered = {
-        arm: list(enumerate_candidates(_space(served[arm], found.evidence.arms[arm], workload), rejected))
+        arm: list(
+            enumerate_candidates(space_of_arm(served[arm], found.evidence.arms[arm], workload), rejected)
+        )
         for arm in sizes
     }
     parts = {arm: chunks(candidates, sizes[arm].load) for arm, candidates in offered.items()}
@@ -181,7 +183,7 @@ def _sizes(arm: int, found: Choices, rate: float, cv: float, block: int) -> Size
     return replace(bare, load=Load(Requests(*means), rate * count / count.sum(), cv))
 
 
-def _space(who: Model, arm: Arm, workload: Workload) -> Space:
+def space_of_arm(who: Model, arm: Arm, workload: Workload) -> Space:
     """Every way to serve a recorded model, in the format that it was recorded in where that is known."""
     space = replace(space_of(workload), models=(who,))
     known = arm.format.lower() in ids("formats")

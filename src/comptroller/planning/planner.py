@@ -22,6 +22,7 @@ from comptroller.planning.hours_market import firm
 from comptroller.planning.hours_planner import with_hours
 from comptroller.planning.joint_confidence import confident
 from comptroller.planning.joint_document import joint_document
+from comptroller.planning.joint_hours_planner import with_joint_hours
 from comptroller.planning.joint_planner import JointProblem, pose_joint
 from comptroller.planning.joint_proof import prove_joint
 from comptroller.planning.plan import Plan
@@ -58,21 +59,23 @@ def plan(
     """
     known = calibration or shipped()
     if workload.quality is not None:
-        return _joint(confident(pose_joint(workload, known, progress, executor)), known, rehearsal)
+        posed = confident(pose_joint(firm(workload), known, progress, executor))
+        return _joint(replace(posed, workload=workload), known, rehearsal)
     problem = replace(pose(firm(workload), known, progress, executor), workload=workload)
     best = solved(problem.search, problem.goal)
     if rehearsal is None or not COMPILED:
         return with_hours(document(problem, best, None), problem, known)
     proven, best, verified = prove(problem, best, known, rehearsal)
-    return with_hours(document(proven, best, verified), proven, known)
+    return with_hours(document(proven, best, verified), proven, known, rehearsal)
 
 
 def _joint(problem: JointProblem, calibration: Calibration, rehearsal: Rehearsal | None) -> Plan:
     """The plan of a quality target; what it rents is simulated where a latency objective has to hold."""
     best = solved(problem.joint, problem.goal)
     if rehearsal is None or not COMPILED or not problem.goal.targets or not best.fleets:
-        return joint_document(problem, best, None)
-    return joint_document(*prove_joint(problem, best, calibration, rehearsal))
+        return with_joint_hours(joint_document(problem, best, None), problem, calibration)
+    proven_, best, verified = prove_joint(problem, best, calibration, rehearsal)
+    return with_joint_hours(joint_document(proven_, best, verified), proven_, calibration)
 
 
 def why_not(
@@ -88,8 +91,8 @@ def why_not(
     """
     known = calibration or shipped()
     if workload.quality is not None:
-        return explain(of_joint(confident(pose_joint(workload, known, progress))), wanted)
-    return explain(of_problem(pose(workload, known, progress)), wanted)
+        return explain(of_joint(confident(pose_joint(firm(workload), known, progress))), wanted)
+    return explain(of_problem(pose(firm(workload), known, progress)), wanted)
 
 
 def prove(

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from comptroller.planning.hours_document import Deadline, Hour, WorkDone
+from comptroller.planning.hours_document import Deadline, Hour, Tried, WorkDone
 from comptroller.planning.plan import Plan
 from comptroller.planning.shadow import amount
 from comptroller.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, cost_ticks, nice_ceiling
 from comptroller.report.figures import dollars, number, scaled
 from comptroller.report.sheet import Column, Sheet, right
 
-SHADES = {"owned": 1.0, "reserved": 1.0, "on_demand": 0.6, "spot": 0.3}
-"""How dark the bars of a term are, from what stays to what may go."""
+API = "API"
+
+SHADES = {"owned": 1.0, "reserved": 1.0, "on_demand": 0.6, "spot": 0.3, API: 0.12}
+"""How dark the bars of a term are, from what stays to what may go, and last what is bought."""
+
+LEAST = 0.005
+"""Shares of an hour's questions below this are not shown."""
 
 
 def hours(plan: Plan) -> Sheet:
@@ -24,6 +29,9 @@ def hours(plan: Plan) -> Sheet:
         right("load_per_s", "req/s"),
         Column("rented", "rented"),
         right("done", "deferred"),
+        right("bought", "APIs"),
+        right("solved", "solved"),
+        right("tried", "sized for"),
         right("usd", "$/h"),
         right("w", "power"),
         right("gco2e", "CO2e"),
@@ -34,14 +42,58 @@ def hours(plan: Plan) -> Sheet:
             number(one.load_per_s),
             rented(one),
             number(sum(one.done.values())),
+            f"{dollars(sum(each.usd for each in one.bought))}/h" if one.bought else "–",
+            "" if one.solved is None else f"{one.solved:.1%}",
+            sized(one.tried),
             dollars(one.usd),
-            scaled(one.w, "W"),
-            scaled(one.gco2e, "g"),
+            _known(one.w, "W"),
+            _known(one.gco2e, "g"),
         )
         for one in (day.hours if day else ())
     )
     sheet = Sheet("Hours of the day", columns, rows)
-    return sheet if day and day.works else sheet.without("done")
+    unused = {
+        "done": not (day and day.works),
+        "bought": not (day and any(one.bought for one in day.hours)),
+        "solved": not (day and any(one.solved is not None for one in day.hours)),
+        "tried": not (day and any(one.tried for one in day.hours)),
+        "w": bool(day and all(one.w is None for one in day.hours)),
+        "gco2e": bool(day and all(one.gco2e is None for one in day.hours)),
+    }
+    return sheet.without(*(name for name, gone in unused.items() if gone))
+
+
+def strategies(plan: Plan) -> Sheet:
+    """What is done with the questions: every way's share over the day, and in the hours that use it least and most."""
+    columns = (
+        Column("way", "strategy and who plays it, over the day"),
+        right("mean", "of all"),
+        right("least", "least"),
+        right("most", "most"),
+    )
+    told = [one for one in (plan.hours.hours if plan.hours else ()) if one.strategies]
+    asked = {one.hour: one.load_per_s * 3600.0 + sum(one.done.values()) for one in told}
+    rows = []
+    for way in dict.fromkeys(way for one in told for way in one.strategies):
+        by_hour = {one.hour: one.strategies.get(way, 0.0) for one in told}
+        mean = sum(share * asked[h] for h, share in by_hour.items()) / sum(asked.values())
+        ends = (min(by_hour, key=lambda h: by_hour[h]), max(by_hour, key=lambda h: by_hour[h]))
+        if by_hour[ends[1]] >= LEAST:
+            shown = (f"{by_hour[h]:.0%} at {h:02d}" for h in ends)
+            rows.append((mean, (way, f"{mean:.1%}", *shown)))
+    ranked = sorted(rows, key=lambda row: -row[0])
+    return Sheet("Strategies by the hour", columns, tuple(row for _, row in ranked))
+
+
+def _known(value: float | None, unit: str) -> str:
+    return "–" if value is None else scaled(value, unit)
+
+
+def sized(tried: Tried | None) -> str:
+    """How many times its demand an hour is sized for, and whether that was shown to hold."""
+    if tried is None:
+        return "–"
+    return f"{tried.sized_for:.2f}x" + ("" if tried.holds else ", not shown")
 
 
 def rented(hour: Hour) -> str:
@@ -67,12 +119,14 @@ def steps(plan: Plan) -> Sheet:
         (
             each.name,
             dollars(each.usd_per_day),
-            scaled(each.gco2e_per_day, "g"),
+            _known(each.gco2e_per_day, "g"),
             "–" if each.objective_per_day == first else f"{1 - each.objective_per_day / first:.1%}",
         )
         for each in (day.steps if day else ())
     )
-    return Sheet("Where the day's saving comes from", columns, rows)
+    sheet = Sheet("Where the day's saving comes from", columns, rows)
+    hidden = day is not None and all(each.gco2e_per_day is None for each in day.steps)
+    return sheet.without("gco2e_per_day") if hidden else sheet
 
 
 def works(plan: Plan) -> Sheet:
@@ -129,7 +183,7 @@ def section_of(plan: Plan, table: Iterator[str]) -> str:
 
 
 def picture(plan: Plan) -> str:
-    """Stacked bars of dollars by term for every hour, and the load as a line, each from zero."""
+    """Stacked bars of dollars by term and for APIs for every hour, and the load as a line, each from zero."""
     day = plan.hours
     if day is None:
         return ""
@@ -160,6 +214,7 @@ def _bars(hour: Hour, most: float) -> Iterator[str]:
     low = 0.0
     for term, shade in SHADES.items():
         usd = sum(each.usd for each in hour.rented if each.term == term)
+        usd += sum(each.usd for each in hour.bought) if term == API else 0.0
         if usd > 0:
             top, height = _y((low + usd) / most), _y(low / most) - _y((low + usd) / most)
             says = f"{hour.hour:02d} h, {term.replace('_', '-')}: {dollars(usd)}/h; {rented(hour)}"

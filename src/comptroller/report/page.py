@@ -68,7 +68,9 @@ def page(plan: Plan, beside: Comparison | None = None) -> str:
     said = f"<p>{escape(solving.verdict(plan))}</p>" if solving.verdict(plan) else ""
     body = [_header(plan), *solved, said, services, objectives, _solved_chart(plan), _frontier(plan)]
     body.append(
-        hours.section_of(plan, (table(make(plan)) for make in (hours.steps, hours.works, hours.hours)))
+        hours.section_of(
+            plan, (table(make(plan)) for make in (hours.steps, hours.works, hours.hours, hours.strategies))
+        )
     )
     if beside:
         body.append(section("Against today's fleet", planned.comparison(beside), "At the prices of today."))

@@ -45,7 +45,7 @@ def print_plan(plan: Plan, to: Console, beside: Comparison | None = None) -> Non
         print_sheet(sheet, to)
     if said := solving.verdict(plan):
         to.print(f"{escape(said)}\n{escape(solving.first_step(plan))}\n", soft_wrap=True)
-    for make in (hours.hours, hours.steps, hours.works):
+    for make in (hours.hours, hours.strategies, hours.steps, hours.works):
         print_sheet(make(plan), to)
     if beside:
         print_sheet(planned.comparison(beside), to)

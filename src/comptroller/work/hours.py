@@ -42,9 +42,10 @@ class Spot(BaseModel):
 
 
 class Deferrable(BaseModel):
-    """Work that may wait.
+    """Work that may wait: requests of one size, or, beside a quality target, questions of its mix.
 
-    requests_per_day, or tokens_per_day in and out together.  input_tokens, output_tokens: of one request.
+    requests_per_day, or tokens_per_day in and out together, with input_tokens and output_tokens of one request; or
+    questions_per_day.  model: the recorded model whose devices do the requests, beside a quality target.
     deadline_h: hours, that of its release included, in which it must be done; without one, any time of the day.
     released: by hour, in any unit; evenly without one.  saves: share of the interactive work that doing all of it
     spares, which makes it optional: sleep-time compute (arXiv 2504.13171) is done as far as it pays.
@@ -54,29 +55,46 @@ class Deferrable(BaseModel):
     name: Annotated[str, Field(min_length=1)]
     requests_per_day: Amount | None = None
     tokens_per_day: Amount | None = None
-    input_tokens: TokenMean
-    output_tokens: TokenMean
+    questions_per_day: Amount | None = None
+    input_tokens: TokenMean | None = None
+    output_tokens: TokenMean | None = None
+    model: Annotated[str, Field(min_length=1)] | None = None
     deadline_h: Annotated[int, Field(strict=True, ge=1, le=HOURS)] = HOURS
     released: Profile | None = None
     saves: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
 
     @model_validator(mode="after")
     def _amount(self) -> Deferrable:
-        if (self.requests_per_day is None) == (self.tokens_per_day is None):
-            raise conflict("requests_per_day", "give the work once", "requests_per_day or tokens_per_day")
+        amounts = ("requests_per_day", "tokens_per_day", "questions_per_day")
+        if sum(getattr(self, name) is not None for name in amounts) != 1:
+            raise conflict("requests_per_day", "give the work once", "one of " + ", ".join(amounts))
+        for name in ("input_tokens", "output_tokens"):
+            if self.questions_per_day is None and getattr(self, name) is None:
+                raise conflict(name, "is missing", "the tokens of one request")
+        if self.questions_per_day is not None:
+            given = [
+                name for name in ("input_tokens", "output_tokens", "model", "saves") if getattr(self, name)
+            ]
+            if given:
+                raise conflict(given[0], "has no meaning for questions", "questions_per_day without it")
         if self.released is not None and not any(self.released):
             raise conflict("released", "is all zero", f"{HOURS} numbers, not all 0")
         return self
 
     @property
+    def size_tokens(self) -> tuple[float, float]:
+        """Tokens in and out of one request; none of a question, whose calls the evidence has."""
+        return self.input_tokens or 0.0, self.output_tokens or 0.0
+
+    @property
     def each_day(self) -> float:
-        """Requests a day."""
+        """Requests or questions a day."""
         tokens = self.tokens_per_day or 0.0
-        return self.requests_per_day or tokens / (self.input_tokens + self.output_tokens)
+        return self.questions_per_day or self.requests_per_day or tokens / sum(self.size_tokens)
 
     @property
     def by_hour(self) -> Floats:
-        """Requests released in each hour.
+        """Requests or questions released in each hour.
 
         >>> work = Deferrable(name="nightly", tokens_per_day=48e6, input_tokens=900, output_tokens=100)
         >>> float(work.by_hour[0])
@@ -108,6 +126,19 @@ class Hours(BaseModel):
         if len(set(names)) < len(names):
             raise conflict("deferrable", "two have one name", "a name for each")
         return self
+
+
+def require_fitting(hours: Hours, quality: bool) -> None:
+    """Questions wait only beside a quality target; requests beside one say which recorded model does them."""
+    for number, work in enumerate(hours.deferrable):
+        where, who = f"hours.deferrable.{number}", repr(work.name)
+        for name in ("questions_per_day", "model") if not quality else ():
+            if getattr(work, name) is not None:
+                raise conflict(
+                    f"{where}.{name}", f"of {who} has no meaning without a quality target", "quality"
+                )
+        if quality and work.questions_per_day is None and work.model is None:
+            raise conflict(f"{where}.model", f"of {who} is missing", "the recorded model that does it")
 
 
 def rates_by_hour(arrival_s: Floats, starts_h: int, quantile: float, window_s: float) -> Floats:

@@ -19,7 +19,7 @@ from comptroller.facts.reader import locate, parse_toml
 from comptroller.facts.site import Term
 from comptroller.quantities import UNITS, to_si
 from comptroller.work.evidence_readers import packaged
-from comptroller.work.hours import Hours
+from comptroller.work.hours import Hours, require_fitting
 from comptroller.work.quality import Quality
 from comptroller.work.rows import Reading
 from comptroller.work.sizes import STRICT, TAGS, Sizes, conflict
@@ -175,7 +175,7 @@ class Workload(BaseModel):
     quality: what must be solved; the rate is then that of questions, lengths come from the evidence, and `models`
     are the recorded ones that may answer (all, if none is named).
     uncertainty: declared ranges of prices and demand, for a plan with a quality target.
-    hours: the day by the hour, planned beside the fleet for the rate to hold.
+    hours: the day by the hour, planned beside the plan for the rate to hold.
     """
 
     model_config = STRICT
@@ -204,10 +204,10 @@ class Workload(BaseModel):
 
     @model_validator(mode="after")
     def _arrivals(self) -> Workload:
-        if self.quality is not None and self.hours is not None:
-            raise conflict("hours", "are planned for requests, not for questions", "quality or hours")
         if self.uncertainty is not None and self.quality is None:
             raise conflict("uncertainty", "is reckoned with for questions, not for requests", "with quality")
+        if self.hours is not None:
+            require_fitting(self.hours, self.quality is not None)
         if self.quality is None and not self.models:
             raise conflict("models", "is missing", "a list that is not empty, or quality")
         if self.quality is not None and self.lengths is not None:
