@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.timing import Calibration
+from comptroller.errors import Infeasible
 from comptroller.facts.reader import parse_toml
 from comptroller.planning.capacity import Target
 from comptroller.planning.conflict import solved
@@ -171,7 +172,12 @@ def _tried(case: Case, stage: Callable[[Rehearsal], Measurable[F]], best: F) -> 
     """The plan by every bound, on draws that it has not seen; of a trace the first draw, itself, is left out."""
     unseen, known = stage(Rehearsal(draws=UNSEEN + 1, seed=UNSEEN_SEED)), dict[str, Floats]()
     for name, bound in BOUNDS.items():
-        found = proven(stage(Rehearsal(bound=bound)), best, Rehearsal(bound=bound))
+        try:
+            found = proven(stage(Rehearsal(bound=bound)), best, Rehearsal(bound=bound))
+        except Infeasible as error:
+            print(case.name, name, error, flush=True)
+            yield Line(case.name, name, float("nan"), float("nan"), 0, 0, {}, {})
+            continue
         line, targets = unseen.line(found.fleet), found.goal.targets
         if line not in known:
             known[line] = unseen.measured(found.fleet, found.goal)[1:]
@@ -198,7 +204,7 @@ def summary(found: Sequence[Line]) -> dict[str, dict[str, float]]:
     """By bound: shares of runs that held, over all and in the worst workload, coverage of the bound, dollars."""
     result = {}
     for name in BOUNDS:
-        mine = [line for line in found if line.bound == name]
+        mine = [line for line in found if line.bound == name and line.runs]
         covered = [share for line in mine for share in line.covered.values()]
         result[name] = {
             "runs": float(sum(line.runs for line in mine)),
@@ -224,7 +230,8 @@ def text(found: Sequence[Line]) -> str:
     ]  # fmt: skip
     steady = next(iter(summary(found).values()))["steady_usd_per_h"]
     each = [
-        [line.workload, line.bound, f"{line.held} of {line.runs}", f"${line.usd_per_h:,.2f}",
+        [line.workload, line.bound, f"{line.held} of {line.runs}" if line.runs else "no plan",
+         f"${line.usd_per_h:,.2f}" if line.runs else "–",
          ", ".join(f"{name} {worst:.2f}" for name, worst in line.worst.items()),
          ", ".join(f"{share:.0%}" for share in line.covered.values())]
         for line in found

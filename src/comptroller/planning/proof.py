@@ -84,16 +84,15 @@ class Proof(Generic[F]):
 def proven(stage: Stage[F], best: F, rehearsal: Rehearsal) -> Proof[F]:
     """Simulate the best; while a percentile of a further draw may fail, size it for more demand.
 
-    Demand for sizing climbs faster the further the bound is off; once a choice holds, a few bisections look for a
-    cheaper one below it.
+    Demand for sizing climbs faster the further the bound is off, and faster still while it changes nothing; once a
+    choice holds, a few bisections look for a cheaper one below it.
 
     Raises:
         Infeasible: nothing held within `ROUNDS` trials; says by how much the last one missed.
     """
     trials = [_trial(stage, stage.goal, best)]
     while not trials[-1].holds and len(trials) < ROUNDS:
-        step = float(np.clip(trials[-1].excess ** 0.25, *RAISE))
-        trials.append(_sized(stage, trials, trials[-1].goal.demand * step))
+        trials.append(_sized(stage, trials, trials[-1].goal.demand * _step(trials)))
     if not trials[-1].holds:
         missed = ", ".join(
             f"{_label(x.target)} {x.upper_s * 1e3:.4g} ms" for x in trials[-1].seen if not x.holds
@@ -108,6 +107,14 @@ def proven(stage: Stage[F], best: F, rehearsal: Rehearsal) -> Proof[F]:
             held = trials[-1]
     document = _verification(stage, trials, held, rehearsal)
     return Proof(held.goal, held.fleet, held.seen, document)
+
+
+def _step(trials: Sequence[Trial[F]]) -> float:
+    """The factor on the demand: by how far the bound is off; the last one squared where that left all as it was."""
+    step = trials[-1].excess ** 0.25
+    if len(trials) > 1 and trials[-1].line == trials[-2].line:
+        step = max(step, (trials[-1].goal.demand / trials[-2].goal.demand) ** 2)
+    return float(np.clip(step, *RAISE))
 
 
 def _sized(stage: Stage[F], trials: Sequence[Trial[F]], demand: float) -> Trial[F]:
