@@ -91,11 +91,12 @@ def describe(search: Search, units: npt.NDArray[np.int64]) -> str:
     parts = []
     for row in np.flatnonzero(units):
         replicas = round(units[row] * search.unit.replicas[row])
-        parts.append(f"{replicas}x [{_label(search.table.candidates[row])}]")
+        parts.append(f"{replicas}x [{label(search.table.candidates[row])}]")
     return " + ".join(parts)
 
 
-def _label(candidate: Candidate) -> str:
+def label(candidate: Candidate) -> str:
+    """A deployment in one line."""
     replica = candidate.replica
     return (
         f"{replica.model.id} {replica.recipe.weights}/kv {replica.recipe.kv} on {replica.layout.devices}x "

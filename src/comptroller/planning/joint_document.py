@@ -19,6 +19,7 @@ from comptroller.planning.document import (
     totals_of,
     unmeasured,
 )
+from comptroller.planning.dropped import dropped_jointly
 from comptroller.planning.executor import side_by_side
 from comptroller.planning.intervals import Spread, Spreads
 from comptroller.planning.joint import Joint, Solution
@@ -81,7 +82,7 @@ def joint_document(problem: JointProblem, best: Solution, verified: Verified | N
         candidates=len(joint.ground.ways)
         + sum(len(s.table.candidates) for s in joint.ground.searches.values()),
         considered=len(joint.ground.choices.options),
-        pruned=fallen(problem.rejected),
+        pruned=(*fallen(problem.rejected), *dropped_jointly(joint, goal)),
         notes=(*_notes(problem, best, held, verified), *_given(problem, best, drawn)),
     )
 

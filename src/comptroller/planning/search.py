@@ -85,7 +85,7 @@ class Search:
         mix = replace(mix, limits=(*mix.limits, *self._at_most(most)))
         useful = np.flatnonzero(np.isfinite(mix.load).any(axis=0))
         useful = useful[undominated(columns_of(mix, useful))]
-        considered = useful[self._survivors(columns_of(mix, useful), goal)]
+        considered = useful[self.survivors(columns_of(mix, useful), goal)]
         small = columns_of(mix, considered)
         return self._expand(balance(small, simplest(small, solve(small))), considered, column, rate)
 
@@ -148,7 +148,7 @@ class Search:
         rent = self.unit.usd_per_h if objective == "usd" else 0.0
         return rent + idle_j * per_j, added_j * per_j
 
-    def _survivors(self, mix: Mix, goal: Goal) -> npt.NDArray[np.int64]:
+    def survivors(self, mix: Mix, goal: Goal) -> npt.NDArray[np.int64]:
         """Columns that may stand in an optimum, by an exact bound.
 
         Any fleet with a unit of j costs at least z + p_j - a_j: z prices every slice at its cheapest fraction of

@@ -1,0 +1,103 @@
+"""What a search drops by exact bounds: how many ways and deployments, and for one of each what replaces it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.planning.document import label
+from comptroller.planning.joint import Joint, describe_way
+from comptroller.planning.mix import Mix
+from comptroller.planning.plan import Pruned
+from comptroller.planning.search import Goal, Search, columns_of, undominated
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+LATE = "misses the objectives"
+REPLACED = "another deployment carries as much for no more"
+BOUND = "no fleet with it is as cheap as one that is known"
+WAY = "another way solves as much for no more"
+
+
+def dropped(search: Search, goal: Goal) -> tuple[Pruned, ...]:
+    """The deployments that a plan for requests need not look at."""
+    mix = search.mix(goal, np.ones(len(search.table.candidates), bool))
+    useful = np.flatnonzero(np.isfinite(mix.load).any(axis=0))
+    left = useful[undominated(columns_of(mix, useful))]
+    known = left[search.survivors(columns_of(mix, left), goal)]
+    beyond = np.setdiff1d(left, known)
+    found = [_late(search, useful), *_replaced(search, mix, useful, left)]
+    if beyond.size:
+        found.append(Pruned(reason=BOUND, count=beyond.size, example=label(search.table.candidates[beyond[0]])))
+    return tuple(each for each in found if each)
+
+
+def dropped_jointly(joint: Joint, goal: Goal) -> tuple[Pruned, ...]:
+    """The ways, and the deployments of every arm, that a plan for questions need not look at."""
+    found = [*_ways(joint, goal)]
+    for arm, search in joint.ground.searches.items():
+        rent, sizes = joint.rent(arm, goal), joint.ground.sizes[arm]
+        mix = search.mix(goal, np.ones(len(search.table.candidates), bool))
+        if rent is None:
+            found.append(_late(search, np.zeros(0, np.int64)))
+            continue
+        rows = np.flatnonzero(np.isin(sizes.keys(search.table.load.requests), rent.buckets))
+        useful = np.flatnonzero(np.isfinite(mix.load[rows]).all(axis=0))
+        found += [_late(search, useful), *_replaced(search, rows_of(mix, rows), useful, rent.candidates)]
+    return summed([each for each in found if each])
+
+
+def summed(found: list[Pruned]) -> tuple[Pruned, ...]:
+    """Counts of a reason together, with the first example."""
+    first = {each.reason: each for each in reversed(found)}
+    counts = {reason: sum(each.count for each in found if each.reason == reason) for reason in first}
+    return tuple(
+        first[reason].model_copy(update={"count": counts[reason]})
+        for reason in dict.fromkeys(each.reason for each in found)
+    )
+
+
+def rows_of(mix: Mix, rows: Ints) -> Mix:
+    """A mix of some slices only."""
+    energy = None if mix.energy is None else mix.energy[rows]
+    return Mix(mix.load[rows], mix.price, tuple(x[rows] for x in mix.also), energy, mix.limits, spare=mix.spare)
+
+
+def _late(search: Search, useful: Ints) -> Pruned | None:
+    """Deployments that carry nothing within the objectives."""
+    gone = np.setdiff1d(np.arange(len(search.table.candidates)), useful)
+    if not gone.size:
+        return None
+    return Pruned(reason=LATE, count=gone.size, example=label(search.table.candidates[gone[0]]))
+
+
+def _replaced(search: Search, mix: Mix, useful: Ints, left: Ints) -> Iterator[Pruned]:
+    """Deployments that another replaces."""
+    gone = np.setdiff1d(useful, left)
+    if gone.size:
+        values = _values(mix)
+        by = left[(values[:, left] <= values[:, [gone[0]]]).all(axis=0)][0]
+        names = [label(search.table.candidates[row]) for row in (gone[0], by)]
+        yield Pruned(reason=REPLACED, count=gone.size, example=f"{names[0]}: {names[1]}")
+
+
+def _values(mix: Mix) -> Floats:
+    """All that must be no more in what replaces a column: price, load, energy, and use of any limit."""
+    energy = np.zeros(mix.load.shape) if mix.energy is None else mix.energy
+    limits = [limit.weights[None, :] for limit in mix.limits]
+    return np.concatenate([mix.price[None, :], mix.load, *mix.also, energy, *limits])
+
+
+def _ways(joint: Joint, goal: Goal) -> Iterator[Pruned]:
+    """Ways that others replace, in every class of questions; the example tells of the weightiest."""
+    open_, left = joint.tried(goal)
+    gone = np.setdiff1d(open_, left)
+    if gone.size:
+        row, tasks = int(joint.ground.weight.argmax()), joint.ground.choices.tasks
+        by = next(way for way in left.tolist() if joint.replaces(way, int(gone[0]), row))
+        where = f" of {tasks[row]}" if tasks[row] else ""
+        example = f"{describe_way(joint, int(gone[0]))}: {describe_way(joint, by)} solves as much{where} for no more"
+        yield Pruned(reason=WAY, count=gone.size, example=example)
