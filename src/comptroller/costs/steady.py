@@ -113,7 +113,7 @@ def prefill_time(ready: Timed, input_tokens: Array, past_tokens: Array | float =
     ranks = float(ready.replica.layout.dp)
     chunks = np.ceil(input_tokens / float(ready.replica.engine.chunk_tokens))
     zero = np.zeros(np.shape(input_tokens))
-    pairs = causal_pairs(input_tokens, zero + past_tokens) / chunks
+    pairs = causal_pairs(input_tokens, zero + np.asarray(past_tokens, float)) / chunks
     one = ready.step(Step(zero, zero, ranks * input_tokens / chunks, ranks * pairs, ranks / chunks))
     return StepTime(one.terms * chunks, one.flops * chunks / ranks, one.bytes * chunks / ranks)
 

@@ -44,6 +44,15 @@ class Candidate:
         return f"{replica.model.id}.{replica.device.id}.{layout}.{formats}.{where}"
 
     @property
+    def label(self) -> str:
+        """It in one line: model, formats, devices, layout, engine, place and term."""
+        replica = self.replica
+        return (
+            f"{replica.model.id} {replica.recipe.weights}/kv {replica.recipe.kv} on {replica.layout.devices}x "
+            f"{replica.device.id} {replica.layout} {replica.engine.id} @ {self.site.id} {self.offer.term}"
+        )
+
+    @property
     def usd_per_h(self) -> float:
         """Dollars per hour of one replica: what must be rented to have its devices, shared if it divides."""
         devices, packed = self.replica.layout.devices, self.offer.devices

@@ -18,6 +18,7 @@ from comptroller.facts.accelerator import accelerator
 from comptroller.facts.reader import folder
 from comptroller.planning.candidates import Candidate, Rejected, with_batch
 from comptroller.planning.capacity import Load
+from comptroller.planning.dropped import dropped
 from comptroller.planning.frontier import frontier
 from comptroller.planning.intervals import Spread, Spreads, unmeasured_error
 from comptroller.planning.launch import command
@@ -91,17 +92,8 @@ def describe(search: Search, units: npt.NDArray[np.int64]) -> str:
     parts = []
     for row in np.flatnonzero(units):
         replicas = round(units[row] * search.unit.replicas[row])
-        parts.append(f"{replicas}x [{label(search.table.candidates[row])}]")
+        parts.append(f"{replicas}x [{search.table.candidates[row].label}]")
     return " + ".join(parts)
-
-
-def label(candidate: Candidate) -> str:
-    """A deployment in one line."""
-    replica = candidate.replica
-    return (
-        f"{replica.model.id} {replica.recipe.weights}/kv {replica.recipe.kv} on {replica.layout.devices}x "
-        f"{replica.device.id} {replica.layout} {replica.engine.id} @ {candidate.site.id} {candidate.offer.term}"
-    )
 
 
 def document(problem: Problem, best: Fleet, verified: Verified | None) -> Plan:
@@ -136,7 +128,7 @@ def document(problem: Problem, best: Fleet, verified: Verified | None) -> Plan:
         frontier=frontier(search, goal, line),
         candidates=len(search.table.candidates),
         considered=best.considered,
-        pruned=fallen(problem.rejected),
+        pruned=(*fallen(problem.rejected), *dropped(search, goal)),
         notes=(*_notes(problem, verified), *unmeasured(problem, best)),
     )
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.planning.document import label
 from comptroller.planning.joint import Joint, describe_way
 from comptroller.planning.mix import Mix
 from comptroller.planning.plan import Pruned
@@ -17,9 +16,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 LATE = "misses the objectives"
-REPLACED = "another deployment carries as much for no more"
-BOUND = "no fleet with it is as cheap as one that is known"
-WAY = "another way solves as much for no more"
+REPLACED = "another deployment does as well"
+BOUND = "a fleet without it is known to be cheaper"
+WAY = "another way does as well"
 
 
 def dropped(search: Search, goal: Goal) -> tuple[Pruned, ...]:
@@ -29,15 +28,14 @@ def dropped(search: Search, goal: Goal) -> tuple[Pruned, ...]:
     left = useful[undominated(columns_of(mix, useful))]
     known = left[search.survivors(columns_of(mix, left), goal)]
     beyond = np.setdiff1d(left, known)
-    found = [_late(search, useful), *_replaced(search, mix, useful, left)]
-    if beyond.size:
-        found.append(Pruned(reason=BOUND, count=beyond.size, example=label(search.table.candidates[beyond[0]])))
+    dear = Pruned(reason=BOUND, count=beyond.size, example=_label(search, beyond)) if beyond.size else None
+    found = (_late(search, useful), *_replaced(search, mix, useful, left), dear)
     return tuple(each for each in found if each)
 
 
 def dropped_jointly(joint: Joint, goal: Goal) -> tuple[Pruned, ...]:
     """The ways, and the deployments of every arm, that a plan for questions need not look at."""
-    found = [*_ways(joint, goal)]
+    found: list[Pruned | None] = [*_ways(joint, goal)]
     for arm, search in joint.ground.searches.items():
         rent, sizes = joint.rent(arm, goal), joint.ground.sizes[arm]
         mix = search.mix(goal, np.ones(len(search.table.candidates), bool))
@@ -63,7 +61,9 @@ def summed(found: list[Pruned]) -> tuple[Pruned, ...]:
 def rows_of(mix: Mix, rows: Ints) -> Mix:
     """A mix of some slices only."""
     energy = None if mix.energy is None else mix.energy[rows]
-    return Mix(mix.load[rows], mix.price, tuple(x[rows] for x in mix.also), energy, mix.limits, spare=mix.spare)
+    return Mix(
+        mix.load[rows], mix.price, tuple(x[rows] for x in mix.also), energy, mix.limits, spare=mix.spare
+    )
 
 
 def _late(search: Search, useful: Ints) -> Pruned | None:
@@ -71,7 +71,12 @@ def _late(search: Search, useful: Ints) -> Pruned | None:
     gone = np.setdiff1d(np.arange(len(search.table.candidates)), useful)
     if not gone.size:
         return None
-    return Pruned(reason=LATE, count=gone.size, example=label(search.table.candidates[gone[0]]))
+    return Pruned(reason=LATE, count=gone.size, example=_label(search, gone))
+
+
+def _label(search: Search, rows: Ints) -> str:
+    """The first of some deployments in one line."""
+    return search.table.candidates[int(rows[0])].label
 
 
 def _replaced(search: Search, mix: Mix, useful: Ints, left: Ints) -> Iterator[Pruned]:
@@ -79,9 +84,9 @@ def _replaced(search: Search, mix: Mix, useful: Ints, left: Ints) -> Iterator[Pr
     gone = np.setdiff1d(useful, left)
     if gone.size:
         values = _values(mix)
-        by = left[(values[:, left] <= values[:, [gone[0]]]).all(axis=0)][0]
-        names = [label(search.table.candidates[row]) for row in (gone[0], by)]
-        yield Pruned(reason=REPLACED, count=gone.size, example=f"{names[0]}: {names[1]}")
+        by = left[(values[:, left] <= values[:, [gone[0]]] * (1 + 1e-9)).all(axis=0)]
+        example = f"{_label(search, gone)}: {_label(search, by)} carries as much for no more"
+        yield Pruned(reason=REPLACED, count=gone.size, example=example)
 
 
 def _values(mix: Mix) -> Floats:

@@ -247,7 +247,7 @@ class RunnerUp(Document):
 
 
 class Pruned(Document):
-    """Candidates that fell out, by reason, with one example."""
+    """Choices that fell out before the search or were dropped by exact bounds, by reason, with one example."""
 
     reason: str
     count: int

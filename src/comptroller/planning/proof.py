@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -20,6 +21,9 @@ ROUNDS = 24
 
 RAISE = (1.03, 1.5)
 """Least and most factor on the demand from one fleet to the next."""
+
+PATIENCE = 4
+"""Trials in a row that may end with the same fleet before the steps become longer."""
 
 REFINEMENTS = 3
 """Bisections below the first fleet that holds."""
@@ -110,11 +114,10 @@ def proven(stage: Stage[F], best: F, rehearsal: Rehearsal) -> Proof[F]:
 
 
 def _step(trials: Sequence[Trial[F]]) -> float:
-    """The factor on the demand: by how far the bound is off; the last one squared where that left all as it was."""
-    step = trials[-1].excess ** 0.25
-    if len(trials) > 1 and trials[-1].line == trials[-2].line:
-        step = max(step, (trials[-1].goal.demand / trials[-2].goal.demand) ** 2)
-    return float(np.clip(step, *RAISE))
+    """The factor on the demand: by how far the bound is off, squared with every further trial that changed nothing."""
+    step = float(np.clip(trials[-1].excess ** 0.25, *RAISE))
+    same = sum(1 for _ in takewhile(lambda trial: trial.line == trials[-1].line, reversed(trials)))
+    return min(step**2.0 ** max(same - PATIENCE, 0), RAISE[1])
 
 
 def _sized(stage: Stage[F], trials: Sequence[Trial[F]], demand: float) -> Trial[F]:

@@ -56,7 +56,11 @@ SECTIONS: tuple[tuple[str, Callable[[Plan], Sheet], str], ...] = (
         planned.rounds,
         "Upper bounds of the percentiles in a further draw of arrivals that the sizing had not seen.",
     ),
-    ("Fell out before the search", planned.pruned, "Choices that no plan could use."),
+    (
+        "Fell out before the search",
+        planned.pruned,
+        "Choices that no plan could use, or that exact bounds drop: another serves or solves as much for no more.",
+    ),
 )
 
 

@@ -276,7 +276,7 @@ def explanations(told: Sequence[Explanation]) -> Sheet:
 
 
 def pruned(plan: Plan) -> Sheet:
-    """Choices that fell out before the search."""
+    """Choices that fell out before the search, and that it dropped by exact bounds."""
     columns = (Column("reason", "fell out"), right("count", "choices"), Column("example", "for example"))
     rows = tuple((entry.reason, entry.count, entry.example) for entry in plan.pruned)
     return Sheet("Fell out before the search", columns, rows)
