@@ -117,7 +117,8 @@ def _step(trials: Sequence[Trial[F]]) -> float:
     """The factor on the demand: by how far the bound is off, squared with every further trial that changed nothing."""
     step = float(np.clip(trials[-1].excess ** 0.25, *RAISE))
     same = sum(1 for _ in takewhile(lambda trial: trial.line == trials[-1].line, reversed(trials)))
-    return min(step**2.0 ** max(same - PATIENCE, 0), RAISE[1])
+    longer = 2.0 ** max(same - PATIENCE, 0)
+    return float(min(step**longer, RAISE[1]))
 
 
 def _sized(stage: Stage[F], trials: Sequence[Trial[F]], demand: float) -> Trial[F]:

@@ -162,13 +162,15 @@ def engines() -> Sheet:
         right("max_batch", "max batch"),
         right("chunk_tokens", "chunk tokens"),
         right("kv_block_tokens", "KV block"),
+        right("prefix_block_tokens", "shared prefix block"),
         right("fraction", "memory share"),
         Column("vendors", "vendors"),
     )
     rows = []
     for name in ids("engines"):
         found = engine_facts(name)
-        limits = (found.max_batch, found.chunk_tokens, found.kv_block_tokens, found.fraction)
+        blocks = (found.kv_block_tokens, found.prefix_block_tokens or None)
+        limits = (found.max_batch, found.chunk_tokens, *blocks, found.fraction)
         rows.append((found.id, found.name, found.version, *limits, ", ".join(found.vendors)))
     return Sheet("Engines", columns, tuple(rows))
 
