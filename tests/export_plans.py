@@ -1,4 +1,4 @@
-"""Plans to export: the golden plan of two services, and what may become of it."""
+"""Plans to export: a plan of two services, kept as a file, and what may become of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from comptroller.planning.fleet import _priced as priced
 from comptroller.planning.launch import command
 from comptroller.planning.plan import OfferService, Plan, PoolDocument, Service, load_plan
 
-GOLDEN = load_plan(Path(__file__).parent / "golden" / "chat.json")
+GOLDEN = load_plan(Path(__file__).parent / "golden" / "two_services.json")
 
 OFFER = OfferService(
     id="api.gpt-5-mini.high", model="gpt-5-mini high", usd_per_h=1.0, calls_per_s=2.0, input_tokens_per_s=100.0,

@@ -9,7 +9,7 @@ import numpy as np
 from comptroller.planning.plan import Plan, load_plan
 from comptroller.work.trace import Blocks, Trace
 
-GOLDEN = Path(__file__).parent / "golden" / "chat.json"
+GOLDEN = Path(__file__).parent / "golden" / "two_services.json"
 
 
 def chat() -> Plan:

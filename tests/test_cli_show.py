@@ -11,7 +11,7 @@ from comptroller.cli import main
 from comptroller.facts.reader import ids
 from comptroller.report.facts import LISTS
 
-GOLDEN = Path(__file__).parent / "golden" / "chat.json"
+GOLDEN = Path(__file__).parent / "golden" / "two_services.json"
 
 
 def shown(capsys: pytest.CaptureFixture[str], *words: str) -> str:

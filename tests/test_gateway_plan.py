@@ -27,7 +27,7 @@ from gateway_houses import config, rows, running
 from gateway_upstream import Upstream, upstream
 
 ASK = [{"role": "user", "content": "hi"}]
-GOLDEN = Path(__file__).parent / "golden" / "chat.json"
+GOLDEN = Path(__file__).parent / "golden" / "two_services.json"
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from comptroller.report.chart import cost_ticks, nice_ceiling, panels
 from comptroller.report.page import page
 from comptroller.report.picture import picture
 
-GOLDEN = Path(__file__).parent / "golden" / "chat.json"
+GOLDEN = Path(__file__).parent / "golden" / "two_services.json"
 CHAT = load_plan(GOLDEN)
 VOID = {"meta", "br", "line", "path", "circle", "rect"}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
