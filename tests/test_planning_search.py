@@ -42,7 +42,7 @@ def test_pruning_by_bound_keeps_the_optimum(monkeypatch: pytest.MonkeyPatch) -> 
     asked = problem()
     pruned = asked.search.solve(asked.goal)
     monkeypatch.setattr(searching, "undominated", lambda mix: np.arange(mix.load.shape[1]))
-    monkeypatch.setattr(searching.Search, "_survivors", lambda self, mix, goal: np.arange(mix.load.shape[1]))
+    monkeypatch.setattr(searching.Search, "survivors", lambda self, mix, goal: np.arange(mix.load.shape[1]))
     full = asked.search.solve(asked.goal)
     assert full.considered > pruned.considered
     assert pruned.objective == pytest.approx(full.objective, rel=1e-9)

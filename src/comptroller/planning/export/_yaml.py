@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+
+PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
+WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+"""Words that YAML 1.1 reads as a truth value or as nothing."""
 
 
 def document(value: Mapping[str, object], says: Sequence[str] = ()) -> str:
@@ -22,7 +27,7 @@ def document(value: Mapping[str, object], says: Sequence[str] = ()) -> str:
 def _lines(value: object) -> Iterator[str]:
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
-            yield from _entry(f"{key}:", item)
+            yield from _entry(f"{_key(str(key))}:", item)
     elif isinstance(value, list | tuple) and value:
         for item in value:
             first, *rest = _lines(item)
@@ -30,6 +35,16 @@ def _lines(value: object) -> Iterator[str]:
             yield from (f"  {line}" for line in rest)
     else:
         yield json.dumps(value, ensure_ascii=False)
+
+
+def _key(name: str) -> str:
+    """A key, in quotes where YAML 1.1, which many tools still read, takes the bare word for something else.
+
+    >>> _key("image"), _key("no"), _key("app.kubernetes.io/name")
+    ('image', '"no"', 'app.kubernetes.io/name')
+    """
+    plain = PLAIN.fullmatch(name) and name.lower() not in WORDS
+    return name if plain else json.dumps(name, ensure_ascii=False)
 
 
 def _entry(key: str, item: object) -> Iterator[str]:
