@@ -48,13 +48,15 @@ bench: bench-speed docs
 bench-speed: .venv/test.done
 	$(BIN)/python benchmarks/plan_speed.py
 
-# The simulator against recorded runs, split clusters, routing by prefix, and herding; needs ../shared/data.
+# The simulator against recorded runs, split clusters, routing by prefix, herding, and whether plans hold on unseen
+# arrivals; needs ../shared/data.
 bench-simulate: .venv/test.done
 	$(BIN)/python benchmarks/simulate_speed.py
 	$(BIN)/python benchmarks/simulate_accuracy.py
 	$(BIN)/python benchmarks/splitwise.py
 	$(BIN)/python benchmarks/prefix_routing.py
 	$(BIN)/python benchmarks/herding.py
+	$(BIN)/python benchmarks/plan_holds.py
 
 # Durable rows per second and reports over a million rows, on SQLite and PostgreSQL (about five minutes).
 bench-books: .venv/test.done

@@ -150,15 +150,15 @@ class Joint:
     def tried(self, goal: Goal) -> tuple[Ints, Ints]:
         """The ways whose own arms can be rented, and those of them that no other replaces."""
         closed = {arm for arm in self.ground.searches if self.rent(arm, goal) is None}
-        ways = np.array([not own & closed for own in self._own], bool)
+        ways = np.array([not own & closed for own in self.ground.own], bool)
         return np.flatnonzero(ways), self._worth_trying(ways)
 
     def replaces(self, way: int, other: int, row: int) -> bool:
         """Whether a way solves as much of a class as another, for no more dollars and calls of no arm."""
-        if not self._own[way] <= self._own[other]:
+        if not self.ground.own[way] <= self.ground.own[other]:
             return False
         calls = all(
-            (self.calls[arm][row, way] <= self.calls[arm][row, other]).all() for arm in self._own[other]
+            (self.calls[arm][row, way] <= self.calls[arm][row, other]).all() for arm in self.ground.own[other]
         )
         solves = self.score[row, way] >= self.score[row, other]
         return bool(calls and solves and self.usd[row, way] <= self.usd[row, other])
