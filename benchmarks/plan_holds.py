@@ -149,8 +149,8 @@ class Line:
 class Measurable(Stage[F], Protocol[F]):
     """A stage whose percentiles can be read draw by draw."""
 
-    def measured(self, fleet: F, goal: Goal) -> Floats:
-        """Percentiles: (draws, objectives)."""
+    def measured(self, fleet: F, goal: Goal) -> Iterator[Floats]:
+        """Percentiles of the objectives, draw by draw."""
         ...
 
 
@@ -179,7 +179,7 @@ def _tried(case: Case, stage: Callable[[Rehearsal], Measurable[F]], best: F) -> 
             continue
         line, targets = unseen.line(found.fleet), found.goal.targets
         if line not in known:
-            known[line] = unseen.measured(found.fleet, found.goal)[1:]
+            known[line] = np.stack(list(unseen.measured(found.fleet, found.goal)))[1:]
         values, labels = known[line], [_label(target) for target in targets]
         ratio = values / np.array([target.most_s for target in targets])
         within = (values <= np.array([item.upper_s for item in found.seen])).mean(axis=0)

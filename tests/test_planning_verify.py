@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from comptroller.planning.space import targets_of
 from comptroller.planning.verify import (
     Rehearsal,
     bounded,
+    judged,
     measured,
     of_a_further_draw,
     of_the_mean,
@@ -63,10 +65,10 @@ def test_bounds_lie_above_means_and_overload_misses() -> None:
     found = plan(workload, rehearsal=None)
     draws = traces(workload, demand(workload), Rehearsal(draws=3))
     few, targets = Rehearsal(draws=3), targets_of(workload)
-    seen = bounded(measured(found.services, Baseline.shipped(), draws, targets, 0), targets, few)
+    seen = judged(measured(found.services, Baseline.shipped(), draws, targets, 0), targets, few)
     assert all(item.upper_s >= item.mean_s for item in seen)
     crowded = [replace(t, arrival_s=t.arrival_s / 20) for t in draws]
-    late = bounded(measured(found.services, Baseline.shipped(), crowded, targets, 0), targets, few)
+    late = judged(measured(found.services, Baseline.shipped(), crowded, targets, 0), targets, few)
     assert not all(item.holds for item in late)
 
 
@@ -98,3 +100,19 @@ def test_calls_are_sent_as_the_plan_shares_them() -> None:
     assert sent == pytest.approx(shares, abs=0.08)
     fleet = fleet_of(found.services, Baseline.shipped())
     assert len(fleet.replicas()) == sum(s.deployment.pools[0].replicas for s in found.services)
+
+
+def test_a_fleet_that_fails_by_far_is_not_simulated_to_the_end() -> None:
+    """Two draws tell; a third is not asked for, and one that only just fails is seen in all of them."""
+    targets, shown = (Target("ttft_s", 0.95, 1.0), Target("tpot_s", 0.95, 0.1)), list[int]()
+
+    def draws(late: float) -> Iterator[np.ndarray]:
+        for number in range(4):
+            shown.append(number)
+            yield np.array([0.2, late + 0.01 * number])
+
+    ttft, tpot = judged(draws(0.2), targets, Rehearsal(draws=4))
+    assert len(shown) == 2 and ttft.holds and not tpot.holds
+    assert tpot.upper_s == tpot.mean_s == pytest.approx(0.205)
+    assert not judged(draws(0.12), targets, Rehearsal(draws=4))[1].holds
+    assert len(shown) == 6

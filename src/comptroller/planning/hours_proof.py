@@ -19,7 +19,7 @@ from comptroller.planning.hours_steps import Freedom
 from comptroller.planning.plan import Service
 from comptroller.planning.proof import RAISE
 from comptroller.planning.search import Fleet, Search
-from comptroller.planning.verify import Rehearsal, Seen, bounded, measured, traces
+from comptroller.planning.verify import Rehearsal, Seen, judged, measured, traces
 from comptroller.quantities import short
 
 ROUNDS = 4
@@ -73,7 +73,7 @@ class Stage:
             draws = [trace.scaled(factor) for trace in self.draws]
             targets = self.problem.goal.targets
             values = measured(services, self.calibration, draws, targets, self.rehearsal.seed)
-            self.known[key] = bounded(values, targets, self.rehearsal)
+            self.known[key] = judged(values, targets, self.rehearsal)
         return self.known[key]
 
     def _services(self, units: Indices, share: Array, factor: float) -> Iterator[Service]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from comptroller.planning.joint_reasons import describe_solution, usd_per_h
 from comptroller.planning.joint_services import Served, served, shared_block_tokens
 from comptroller.planning.proof import Proof, proven
 from comptroller.planning.search import Goal
-from comptroller.planning.verify import MOST, SPAN_S, WARM_UP, Rehearsal, Seen, bounded, quantile, shuffled
+from comptroller.planning.verify import MOST, SPAN_S, WARM_UP, Rehearsal, Seen, judged, quantile, shuffled
 from comptroller.serving.state import State
 from comptroller.serving.world import ELSEWHERE, Place, Play, Solved, Thinking, solve
 from comptroller.strategies.replay import Checker, Pace, Replay
@@ -79,21 +79,18 @@ class Asked:
 
     def seen(self, fleet: Solution, goal: Goal) -> tuple[Seen, ...]:
         """What simulating it showed."""
-        return bounded(self.measured(fleet, goal), goal.targets, self._rehearsal)
+        return judged(self.measured(fleet, goal), goal.targets, self._rehearsal)
 
-    def measured(self, fleet: Solution, goal: Goal) -> Floats:
-        """The objectives' quantiles in every draw, in seconds: (draws, targets).
+    def measured(self, fleet: Solution, goal: Goal) -> Iterator[Floats]:
+        """The objectives' quantiles, in seconds, draw by draw.
 
         TTFT and TPOT are those of calls on the fleets, end to end is from question to answer.
         """
         held = served(replace(self._problem, goal=goal), fleet)
-        values = np.empty((len(self._arrivals), len(goal.targets)))
         for row, arrival_s in enumerate(self._arrivals):
             found = self._played(fleet, held, row)
             counted = arrival_s >= arrival_s[0] + WARM_UP * (arrival_s[-1] - arrival_s[0])
-            for column, target in enumerate(goal.targets):
-                values[row, column] = quantile(_observed(found, target.quantity, counted), target)
-        return values
+            yield np.array([quantile(_observed(found, t.quantity, counted), t) for t in goal.targets])
 
     def _arrive(self, best: Solution, number: int) -> Floats:
         """Arrivals of one draw: the trace or its windows, or gaps of the stated variability."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +30,7 @@ from comptroller.planning.proof import proven
 from comptroller.planning.search import Fleet, Goal, Search
 from comptroller.planning.space import goal_of, space_of
 from comptroller.planning.table import Evaluate, chunks, table_of
-from comptroller.planning.verify import Rehearsal, Seen, bounded, measured, traces
+from comptroller.planning.verify import Rehearsal, Seen, judged, measured, traces
 from comptroller.serving.jit import COMPILED
 from comptroller.work.demand import Demand, demand
 from comptroller.work.workload import Workload
@@ -130,10 +130,10 @@ class Requested:
 
     def seen(self, fleet: Fleet, goal: Goal) -> tuple[Seen, ...]:
         """What simulating it showed."""
-        return bounded(self.measured(fleet, goal), goal.targets, self._rehearsal)
+        return judged(self.measured(fleet, goal), goal.targets, self._rehearsal)
 
-    def measured(self, fleet: Fleet, goal: Goal) -> npt.NDArray[np.float64]:
-        """The objectives' quantiles in every draw, in seconds: (draws, targets)."""
+    def measured(self, fleet: Fleet, goal: Goal) -> Iterator[npt.NDArray[np.float64]]:
+        """The objectives' quantiles, in seconds, draw by draw."""
         services = [service(self._problem, fleet, int(row))[0] for row in np.flatnonzero(fleet.units)]
         return measured(services, self._calibration, self._draws, goal.targets, self._rehearsal.seed)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,9 @@ from comptroller.work.trace import Trace
 from comptroller.work.workload import Peak, Workload
 
 Array = npt.NDArray[np.float64]
+
+FIRST, FAR = 2, 1.5
+"""Draws after which a fleet is given up whose percentile is so many times its objective in each of them."""
 
 SPAN_S = 600.0
 FEWEST, MOST = 2_000, 40_000
@@ -118,17 +121,26 @@ def measured(
     draws: Sequence[Trace],
     targets: Sequence[Target],
     seed: int,
-) -> Array:
-    """The objectives' quantiles in every draw, in seconds: (draws, targets)."""
+) -> Iterator[Array]:
+    """The objectives' quantiles, in seconds, draw by draw as each is simulated."""
     fleet = fleet_of(services, calibration)
-    values = np.empty((len(draws), len(targets)))
     for row, trace in enumerate(draws):
         calls = calls_of(services, trace, np.random.default_rng([seed, row, 1]))
         outcome = simulate(fleet, calls)
         counted = trace.arrival_s >= trace.arrival_s[0] + WARM_UP * trace.span_s
-        for column, target in enumerate(targets):
-            values[row, column] = quantile(getattr(outcome, target.quantity)[counted], target)
-    return values
+        yield np.array([quantile(getattr(outcome, t.quantity)[counted], t) for t in targets])
+
+
+def judged(draws: Iterable[Array], targets: Sequence[Target], rehearsal: Rehearsal) -> tuple[Seen, ...]:
+    """What draws show, as far as they need be simulated: where the first few all miss an objective by far, the fleet
+    has failed, and their mean says by how much."""
+    most, rows = np.array([target.most_s for target in targets]), list[Array]()
+    for values in draws:
+        rows.append(values)
+        if len(rows) == FIRST and ((np.stack(rows) > FAR * most).all(axis=0)).any():
+            means = np.stack(rows).mean(axis=0).tolist()
+            return tuple(Seen(target, mean, mean) for target, mean in zip(targets, means, strict=True))
+    return bounded(np.stack(rows), targets, rehearsal)
 
 
 def bounded(values: Array, targets: Sequence[Target], rehearsal: Rehearsal) -> tuple[Seen, ...]:
