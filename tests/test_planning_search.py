@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -14,6 +14,7 @@ from comptroller.planning import search as searching
 from comptroller.planning.conflict import constraints_of, minimal, solved
 from comptroller.planning.mix import Chosen, Mix
 from comptroller.planning.planner import Problem, pose
+from comptroller.planning.search import Goal
 from comptroller.planning.shadow import constraints, shadow_price
 from comptroller.work.workload import parse
 
@@ -156,3 +157,36 @@ def test_a_shadow_price_is_a_real_breakpoint() -> None:
             between = constraint.value + (side.value * constraint.scale - constraint.value) * 0.5
             unchanged = asked.search.solve(constraint.moved(between)).objective
             assert unchanged == pytest.approx(best.objective, rel=1e-5)
+
+
+@dataclass(frozen=True)
+class Sloped:
+    """An optimum that costs as much as a convex function of the demand says."""
+
+    objective: float
+
+
+class Convex:
+    """Costs 10 an hour at demand 1, 4 for each unit more up to 1.5 and 9 beyond, 3 for each less down to 0.6."""
+
+    def solve(self, goal: Goal) -> Sloped:
+        knots = ([0.0, 0.6, 1.0, 1.5, 9.0], [8.0, 8.8, 10.0, 12.0, 79.5])
+        return Sloped(float(np.interp(goal.demand, *knots)))
+
+    def within(self, goal: Goal, most: float) -> bool:
+        return self.solve(goal).objective <= most
+
+    def held(self, found: Sloped, goal: Goal) -> Sloped | None:
+        return None
+
+
+def test_an_even_price_is_told_with_the_range_in_which_it_holds() -> None:
+    goal, search = Goal("usd", ()), Convex()
+    (constraint,) = constraints(goal)
+    price = shadow_price(search, goal, search.solve(goal), constraint, str)
+    assert price.relaxed and price.tightened
+    assert (price.relaxed.per_unit, price.tightened.per_unit) == pytest.approx((3.0, 4.0), rel=1e-6)
+    assert price.relaxed.value == pytest.approx(0.6, abs=0.01)
+    assert price.tightened.value == pytest.approx(1.5, abs=0.01)
+    assert price.tightened.change_per_h == pytest.approx(4.0 * (price.tightened.value - 1.0), rel=0.01)
+    assert "$4.00 for each x all the way" in price.sentence

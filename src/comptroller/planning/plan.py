@@ -212,12 +212,14 @@ class Totals(Document):
 class Breakpoint(Document):
     """The next value of a constraint at which the optimum changes, and by how much per hour.
 
-    change_per_h: objective after minus before (negative saves); `None` where the move is infeasible.
+    change_per_h: objective after minus before (negative saves); `None` where the move is infeasible.  per_unit: the
+    same for each unit of the constraint, where the optimum changes at once and evenly as far as `value`.
     """
 
     value: float
     change_per_h: float | None
     fleet: str
+    per_unit: float | None = None
 
 
 class ShadowPrice(Document):

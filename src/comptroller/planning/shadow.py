@@ -16,6 +16,9 @@ REACH = 4.0
 RESOLUTION = 0.005
 """Relative precision of a breakpoint."""
 
+EVEN = 0.01
+"""Relative deviation of a change that still counts as one at the same rate."""
+
 CHANGE = 1e-6
 """Relative change of the objective that counts as one."""
 
@@ -122,16 +125,47 @@ class _Side(Generic[S]):
             return None
         for step in _ladder(self.constraint, self.towards):
             if self._changed(step):
-                value = self._bisected(unchanged, step)
-                fleet = self._solved(value)
-                change = None if fleet is None else fleet.objective - self.best.objective
-                return Breakpoint(
-                    value=_shown(self.constraint, value),
-                    change_per_h=None if change is None else float(f"{change:.6g}"),
-                    fleet="infeasible" if fleet is None else describe(fleet),
-                )
+                return self._told(self._bisected(unchanged, step), describe)
             unchanged = step
         return None
+
+    def _told(self, value: float, describe: Callable[[S], str]) -> Breakpoint:
+        """The breakpoint at a value; where the optimum changes at once, how far it does so at an even rate."""
+        fleet, now = self._solved(value), self.constraint.value
+        if fleet is None:
+            return Breakpoint(value=_shown(self.constraint, value), change_per_h=None, fleet="infeasible")
+        rate = None
+        if not self.constraint.whole and abs(value - now) <= RESOLUTION * now:
+            rate = (fleet.objective - self.best.objective) / (value - now)
+            value, fleet = self._even(rate, value, fleet)
+        return Breakpoint(
+            value=_shown(self.constraint, value),
+            change_per_h=float(f"{fleet.objective - self.best.objective:.6g}"),
+            fleet=describe(fleet),
+            per_unit=None if rate is None else float(f"{rate * self.constraint.scale:.6g}"),
+        )
+
+    def _even(self, rate: float, value: float, fleet: S) -> tuple[float, S]:
+        """The farthest value up to which the optimum changes at a rate, and the optimum there: steps, then halves."""
+        far = None
+        for step in _ladder(self.constraint, self.towards):
+            if abs(step - self.constraint.value) > abs(value - self.constraint.value):
+                found = self._at_rate(rate, step)
+                if found is None:
+                    far = step
+                    break
+                value, fleet = step, found
+        while far is not None and abs(far - value) > RESOLUTION * self.constraint.value:
+            middle = (far + value) / 2
+            found = self._at_rate(rate, middle)
+            far, value, fleet = (middle, value, fleet) if found is None else (far, middle, found)
+        return value, fleet
+
+    def _at_rate(self, rate: float, value: float) -> S | None:
+        """The optimum at a value, if it has changed at the rate."""
+        found, due = self._solved(value), rate * (value - self.constraint.value)
+        even = found is not None and abs(found.objective - self.best.objective - due) <= EVEN * abs(due)
+        return found if even else None
 
     @property
     def relaxes(self) -> bool:
@@ -230,12 +264,21 @@ def _sentence(
     parts = []
     if relaxed and relaxed.change_per_h is not None and relaxed.change_per_h < 0:
         saved = amount(-relaxed.change_per_h, objective)
-        parts.append(f"relax {now} to {relaxed.value:.4g} and save {saved}/h")
+        parts.append(
+            f"relax {now} to {relaxed.value:.4g} and save {saved}/h{_evenly(relaxed, constraint, objective)}"
+        )
     if tightened:
         if tightened.change_per_h is None:
             parts.append(f"{constraint.name} {tightened.value:g} {constraint.unit} is infeasible")
         else:
             what = "tighten" if parts else f"tighten {now}"
             more = amount(tightened.change_per_h, objective)
-            parts.append(f"{what} to {tightened.value:.4g} and pay {more}/h more")
+            evenly = _evenly(tightened, constraint, objective)
+            parts.append(f"{what} to {tightened.value:.4g} and pay {more}/h more{evenly}")
     return "; ".join(parts) or f"{now} does not bind within a factor of {REACH:g}"
+
+
+def _evenly(found: Breakpoint, constraint: Constraint, objective: str) -> str:
+    if found.per_unit is None:
+        return ""
+    return f", {amount(abs(found.per_unit), objective)} for each {constraint.unit} all the way"
