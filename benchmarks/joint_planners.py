@@ -16,7 +16,8 @@ import numpy.typing as npt
 from comptroller.errors import Infeasible
 from comptroller.planning.joint import Joint, Keep, everything
 from comptroller.planning.joint_ground import Kinds
-from comptroller.planning.joint_program import Matter, optimum
+from comptroller.planning.joint_optimum import optimum
+from comptroller.planning.joint_program import Matter, Rent
 from comptroller.planning.search import Goal
 from comptroller.strategies.replay import recorded_price
 
@@ -46,23 +47,23 @@ def priced(joint: Joint, goal: Goal, chosen: Chosen) -> tuple[float, float]:
     Raises:
         Infeasible: nothing that may be rented carries it.
     """
-    share = chosen.share
-    rents = {}
+    share, rents, calls = chosen.share, dict[int, Rent](), dict[int, Floats]()
     for arm in joint.ground.searches:
-        calls = np.einsum("co,cob->cb", share, joint.calls[arm])[:, None, :]
-        if not calls.any():
+        asked = np.einsum("co,cob->cb", share, joint.calls[arm])[:, None, :]
+        if not asked.any():
             continue
         rent = joint.rent(arm, goal, chosen.keep)
         if rent is None:
             raise Infeasible("nothing that may be rented meets the objectives")
-        rents[arm] = replace(rent, calls=calls)
+        rents[arm], calls[arm] = rent, asked
     matter = Matter(
-        joint.ground.rate_per_s,
-        joint.ground.weight,
-        (share * joint.score).sum(axis=1, keepdims=True),
-        np.nan_to_num(share * joint.usd).sum(axis=1, keepdims=True),
-        rents,
-        (),
+        rate_per_s=joint.ground.rate_per_s,
+        weight=joint.ground.weight,
+        score=(share * joint.score).sum(axis=1, keepdims=True),
+        usd=np.nan_to_num(share * joint.usd).sum(axis=1, keepdims=True),
+        rents=rents,
+        calls=calls,
+        quality=(),
     )
     best = optimum(matter, replace(goal, quality=()))
     if best is None:
