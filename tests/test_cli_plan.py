@@ -188,3 +188,12 @@ def test_a_bar_stays_out_of_files() -> None:
         bar(0, 2)
         time.sleep(0.1)
     assert page.getvalue().strip() == ""
+
+
+def test_explanations_are_given_alone(
+    workload: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--explain", "accelerator=l4", "--png", str(tmp_path / "plan.png")]
+    assert ends(["plan", str(workload), *options]) == 2
+    assert "--explain answers alone" in capsys.readouterr().err
+    assert not (tmp_path / "plan.png").exists()

@@ -16,6 +16,7 @@ from comptroller.cli._executor import executor_of
 from comptroller.cli._export import HELP, wishes, write_exports
 from comptroller.cli._output import check, write
 from comptroller.cli._progress import Bar
+from comptroller.errors import InputError
 from comptroller.planning.against import Comparison, Current, compare, load_current
 from comptroller.planning.executor import EXECUTORS
 from comptroller.planning.plan import Plan
@@ -66,6 +67,8 @@ def run(
     for path in filter(None, paths.values()):
         check(path)
     wanted = wishes(export)
+    if explain and any((*paths.values(), against, wanted)):
+        raise InputError("--explain answers alone: leave out --out, --html, --png, --against and --export")
     today = load_current(against) if against else None
     asked = load(workload)
     if skip_bad:
