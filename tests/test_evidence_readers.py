@@ -219,3 +219,12 @@ def test_shipped_evidence_is_found_by_name():
     for name in packaged():
         assert len(read_evidence(name)) > 0
     assert DATA.name == "evidence"
+
+
+def test_a_number_too_large_for_any_float_is_named(tmp_path):
+    """As it stands among plain numbers, which are read without a closer look."""
+    rows = [{"question": "q", "model": "m", "score": 1, "sample": n, "usd": 10**n} for n in (0, 400)]
+    file = tmp_path / "huge.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(RecordError, match=r"usd is 10{3,}.*must be a number"):
+        read_evidence(file)

@@ -66,6 +66,7 @@ class Joint:
         if counts is not None:
             of_class = of_class * counts
         self.mean = of_class / of_class.sum(axis=1, keepdims=True)
+        self._rents = ground.rents
         self.score, self.usd = self.mean @ ground.score, self.mean @ ground.usd
         shape = self.score.shape
         self.calls = {arm: (self.mean @ calls).reshape(*shape, -1) for arm, calls in ground.calls.items()}
@@ -93,7 +94,11 @@ class Joint:
     def _optimum(self, goal: Goal, keep: Keep) -> Solution | None:
         """The optimum, `None` where the limits leave no room; what is asked again is not solved again."""
         asked = self._matter(goal, keep)
-        key = (replace(goal, targets=()), asked.ways.tobytes(), *map(id, asked.matter.rents.values()))
+        key = (
+            replace(goal, targets=()),
+            asked.ways.tobytes(),
+            *((arm, rent.digest) for arm, rent in asked.matter.rents.items()),
+        )
         if key not in self._optima:
             best = optimum(asked.matter, goal)
             self._optima[key] = None if best is None else self._solution(best, asked)
@@ -128,8 +133,8 @@ class Joint:
         ways = np.array([keep(way.kinds) for way in self.ground.ways])
         self._require_quality(goal, ways)
         found = {arm: self.rent(arm, goal, keep) for arm in self.ground.searches}
-        for arm in (arm for arm, rent in found.items() if rent is None):
-            ways &= np.array([arm not in own for own in self.ground.own])
+        rentable = {arm for arm, rent in found.items() if rent is not None}
+        ways &= np.array([own <= rentable for own in self.ground.own])
         self._require_quality(goal, ways)
         left = self._worth_trying(ways)
         asked = frozenset[int]().union(*(self.ground.own[way] for way in left.tolist()))
@@ -212,7 +217,7 @@ class Joint:
         if keep is not everything:
             allowed = np.array([keep(kinds) for kinds in self.ground.kinds[arm]], bool)
         used = np.flatnonzero(self.calls[arm].any(axis=(0, 1)))
-        return self.ground.rents.of(arm, goal, allowed, used)
+        return self._rents.of(arm, goal, allowed, used)
 
     def _require_quality(self, goal: Goal, ways: npt.NDArray[np.bool_]) -> None:
         if not ways.any():

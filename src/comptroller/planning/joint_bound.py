@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csc_array
 
-from comptroller.planning.joint_program import Matter, Rent
+from comptroller.planning.joint_program import Matter, Rent, scale_of
 from comptroller.planning.mix import Program, run
 from comptroller.planning.search import columns_of
 
@@ -43,12 +43,21 @@ class Part:
     candidates: Mapping[int, Ints]
 
     @classmethod
-    def of(cls, matter: Matter, ways: Ints, candidates: Mapping[int, Ints]) -> Part:
-        """The part; arms that are left no candidate rent nothing, so their ways must not be among those given."""
+    def of(
+        cls,
+        matter: Matter,
+        ways: Ints,
+        candidates: Mapping[int, Ints],
+        closed: npt.NDArray[np.bool_] | None = None,
+    ) -> Part:
+        """The part; a class goes no way that would call an arm which is left no candidate."""
         rents = {arm: _some(matter.rents[arm], rows) for arm, rows in candidates.items() if len(rows)}
         calls = {arm: matter.calls[arm][:, ways] for arm in rents}
         score, usd = matter.score[:, ways], matter.usd[:, ways]
-        some = replace(matter, score=score, usd=usd, rents=rents, calls=calls)
+        shut = np.zeros(score.shape, bool) if closed is None else closed[:, ways]
+        for arm in matter.rents.keys() - rents.keys():
+            shut = shut | matter.calls[arm][:, ways].any(axis=2)
+        some = replace(matter, score=score, usd=usd, rents=rents, calls=calls, shut=shut)
         return cls(some, ways, {arm: candidates[arm] for arm in rents})
 
 
@@ -93,11 +102,12 @@ class Bound:
             for arm, rent in matter.rents.items()
         }
         cost = sum((worth.share for worth in self.worth.values()), start=bought)
-        highs = run(_ways_alone(matter, cost))
-        self.least = float(highs.getInfo().objective_function_value)
-        self.reduced = np.maximum(np.array(highs.getSolution().col_dual).reshape(cost.shape), 0.0)
-        users = [matter.calls[arm].any(axis=(0, 2)) for arm in matter.rents]
-        self._uses = np.array(users, bool).reshape(len(users), cost.shape[1])
+        scale = scale_of(cost)
+        highs = run(_ways_alone(matter, cost * scale))
+        self.least = float(highs.getInfo().objective_function_value) / scale
+        self.reduced = np.maximum(np.array(highs.getSolution().col_dual).reshape(cost.shape), 0.0) / scale
+        users = [matter.calls[arm].any(axis=2).ravel() for arm in matter.rents]
+        self._uses = np.array(users, bool).reshape(len(users), cost.size)
 
     def seeds(self) -> Part:
         """Ways of the least reduced cost, and the units that cost least more than what they carry is worth."""
@@ -115,9 +125,10 @@ class Bound:
         arms = np.array(list(self.matter.rents))
         found, of = np.unique(self._uses, axis=1, return_inverse=True)
         few = np.array([self._together(arms[used].tolist(), rows) <= top for used in found.T], bool)
-        ways = np.flatnonzero(few[of.ravel()])
-        used = self._uses[:, ways].any(axis=1)
-        return Part.of(self.matter, ways, {arm: rows[arm] for arm in arms[used].tolist()})
+        open_ = few[of.ravel()]
+        closed, used = ~open_.reshape(self.reduced.shape), self._uses[:, open_].any(axis=1)
+        candidates = {arm: rows[arm] for arm in arms[used].tolist()}
+        return Part.of(self.matter, np.flatnonzero(~closed.all(axis=0)), candidates, closed)
 
     def _together(self, arms: Sequence[int], rows: Mapping[int, Ints]) -> float:
         """The least that a unit of each of the arms adds."""

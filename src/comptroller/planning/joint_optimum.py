@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from highspy import HighsModelStatus
 
+from comptroller.errors import Unsupported
 from comptroller.planning.joint_bound import MARGIN, Bound, Part
-from comptroller.planning.joint_program import Matter, Optimum, Rented, Rows
+from comptroller.planning.joint_program import Matter, Optimum, Rented, Rows, scale_of
 from comptroller.planning.mix import OPTIONS, Program, run
 from comptroller.planning.search import Goal
 
@@ -54,14 +55,14 @@ def optimum(matter: Matter, goal: Goal) -> Optimum | None:
     most = np.inf if first is None else first.objective
     kept = bound.kept(most)
     best = _cheapest(kept, goal, matter, most) or first
-    return None if best is None else at(matter, goal, best.units, best.objective)
+    return None if best is None else at(matter, goal, best.units)
 
 
 def _cheapest(part: Part, goal: Goal, matter: Matter, most: float = np.inf) -> Found | None:
     """The cheapest plan of a part, if it is cheaper than `most`."""
     rows = Rows(part.matter, goal)
     program = rows.program(most * (1 - PROOF))
-    values = _solved(program, SETTINGS)
+    values = _solved(program, SETTINGS, required=np.isinf(most))
     if values is None:
         return None
     units = {arm: np.zeros(rent.shape[1], np.int64) for arm, rent in matter.rents.items()}
@@ -70,24 +71,18 @@ def _cheapest(part: Part, goal: Goal, matter: Matter, most: float = np.inf) -> F
     return Found(units, float(program.cost @ values))
 
 
-def at(matter: Matter, goal: Goal, units: Mapping[int, Ints], most: float = np.inf) -> Optimum | None:
-    """The cheapest shares for units that are given, and of those the ones that solve most; `None` where there are none.
-
-    most: what it is known to cost, if it is.
-    """
+def at(matter: Matter, goal: Goal, units: Mapping[int, Ints]) -> Optimum | None:
+    """The cheapest shares for given units, and of those the ones that solve most; `None` where there are none."""
     candidates = {arm: np.flatnonzero(count) for arm, count in units.items() if count.any()}
-    idle = [calls.any(axis=(0, 2)) for arm, calls in matter.calls.items() if arm not in candidates]
-    ways = np.flatnonzero(~np.any([np.zeros(matter.score.shape[1], bool), *idle], axis=0))
-    part = Part.of(matter, ways, candidates)
+    part = Part.of(matter, np.arange(matter.score.shape[1]), candidates)
     rows = Rows(part.matter, goal)
     program = rows.held({arm: units[arm][rows_] for arm, rows_ in candidates.items()})
-    if np.isinf(most):
-        values = _solved(program, OPTIONS)
-        if values is None:
-            return None
-        most = float(program.cost @ values)
-    better = _solved(rows.most_solved(program, most), OPTIONS)
-    return None if better is None else _whole(rows.read(better, most), part, matter)
+    values = _solved(program, OPTIONS)
+    if values is None:
+        return None
+    cost = float(program.cost @ values)
+    better = _solved(rows.most_solved(program, cost), OPTIONS)
+    return _whole(rows.read(values if better is None else better, cost), part, matter)
 
 
 def _whole(found: Optimum, part: Part, matter: Matter) -> Optimum:
@@ -103,8 +98,19 @@ def _whole(found: Optimum, part: Part, matter: Matter) -> Optimum:
     return Optimum(share, rented, found.objective)
 
 
-def _solved(program: Program, settings: Mapping[str, bool | int | float]) -> Floats | None:
-    highs = run(program, settings)
-    ended = highs.getModelStatus() in {HighsModelStatus.kOptimal, HighsModelStatus.kSolutionLimit}
-    found = highs.getSolution()
+def _solved(
+    program: Program, settings: Mapping[str, bool | int | float], required: bool = False
+) -> Floats | None:
+    """The values of the columns; `None` where there are none, or none was found within the limit of nodes.
+
+    Raises:
+        Unsupported: none was found within the limit, and nothing is known to stand in its place.
+    """
+    highs = run(replace(program, cost=program.cost * scale_of(program.cost)), settings)
+    found, status = highs.getSolution(), highs.getModelStatus()
+    if status == HighsModelStatus.kSolutionLimit and not found.value_valid and required:
+        raise Unsupported(
+            f"no plan was found within {OPTIONS['mip_max_nodes']:,} nodes of the joint program; allow fewer choices"
+        )
+    ended = status in {HighsModelStatus.kOptimal, HighsModelStatus.kSolutionLimit}
     return np.array(found.col_value) if ended and found.value_valid else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 
 import numpy as np
@@ -36,14 +37,15 @@ class Rent:
         """Buckets and candidates."""
         return self.mix.load.shape[0], self.mix.load.shape[1]
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
-        """Equal where all of it is."""
-        mix = self.mix
+        """Equal where all of it is, but for what the goal says: spares, and how much of each limit there is."""
+        mix, sha = self.mix, sha256()
         energy = () if mix.energy is None else (mix.energy,)
         limits = (limit.weights for limit in mix.limits)
-        parts = (self.candidates, self.buckets, mix.load, mix.price, *mix.also, *energy, *limits)
-        return sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).digest()
+        for part in (self.candidates, self.buckets, mix.load, mix.price, *mix.also, *energy, *limits):
+            sha.update(f"{part.shape}{part.dtype}".encode() + np.ascontiguousarray(part).tobytes())
+        return sha.digest()
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Matter:
 
     rate_per_s: of questions.  weight: of classes.  score, usd: (classes, ways), share solved and API dollars per
     question.  rents: by arm.  calls: by arm, (classes, ways, buckets), per question.  quality: (row of the class or
-    None for all, least share).
+    None for all, least share).  shut: (classes, ways) where no question may go; nowhere, if not given.
     """
 
     rate_per_s: float
@@ -62,6 +64,7 @@ class Matter:
     rents: Mapping[int, Rent]
     calls: Mapping[int, Floats]
     quality: tuple[tuple[int | None, float], ...]
+    shut: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,12 @@ class Optimum:
     share: Floats
     rented: Mapping[int, Rented]
     objective: float
+
+
+def scale_of(cost: Floats) -> float:
+    """What costs are multiplied by for a solver whose tolerances are absolute: the dearest column then costs 100."""
+    dearest = float(np.abs(cost).max(initial=0.0))
+    return 100.0 / dearest if dearest > 0 else 1.0
 
 
 class Rows:
@@ -109,12 +118,15 @@ class Rows:
         self._limits()
         cost = self._cost()
         if np.isfinite(below):
-            self._add(np.arange(self.count), cost, -np.inf, below)
+            scale = scale_of(cost)
+            self._add(np.arange(self.count), cost * scale, -np.inf, below * scale)
         rows = np.repeat(np.arange(len(self._columns)), [len(columns) for columns in self._columns])
         entries = (np.concatenate(self._values), (rows, np.concatenate(self._columns)))
         lower, upper = np.array(self._bounds).T
         matrix = csc_array(coo_array(entries, shape=(len(self._columns), self.count)))
         most, whole = np.full(self.count, np.inf), np.zeros(self.count, bool)
+        if self.matter.shut is not None:
+            most[: self.matter.score.size][self.matter.shut.ravel()] = 0.0
         for arm, rent in self.matter.rents.items():
             whole[self.start["units", arm] :][: rent.shape[1] * (2 if self.goal.spare else 1)] = True
             if self.goal.spare:
@@ -138,12 +150,13 @@ class Rows:
         """The program that solves most of the questions at no more than the best cost."""
         solved = np.zeros(self.count)
         solved[: self.matter.score.size] = -(self.matter.weight[:, None] * self.matter.score).ravel()
+        scale = scale_of(program.cost)
         return replace(
             program,
             cost=solved,
-            matrix=csc_array(vstack([program.matrix, program.cost[None, :]])),
+            matrix=csc_array(vstack([program.matrix, scale * program.cost[None, :]])),
             lower=np.append(program.lower, -np.inf),
-            upper=np.append(program.upper, best * (1 + SLACK) + SLACK),
+            upper=np.append(program.upper, scale * best * (1 + SLACK)),
         )
 
     def units(self, values: Floats) -> dict[int, Ints]:
@@ -204,7 +217,7 @@ class Rows:
 
     def _use(self, arm: int, rent: Rent) -> None:
         """A candidate that gets calls is in use."""
-        top = float(self.matter.calls[arm].sum(axis=2).max()) * self.matter.rate_per_s + 1.0
+        top = float(self.matter.calls[arm].sum(axis=2).max(initial=0.0)) * self.matter.rate_per_s + 1.0
         for column, on in enumerate(self._on(arm, rent).T):
             self._add([*on, self.start["used", arm] + column], [*np.ones(len(on)), -top], -np.inf, 0.0)
 

@@ -21,7 +21,8 @@ from comptroller.work.workload import Peak, Workload
 Array = npt.NDArray[np.float64]
 
 FIRST, FAR = 2, 1.5
-"""Draws after which a fleet is given up whose percentile is so many times its objective in each of them."""
+"""Draws after which a fleet is given up that misses an objective in each of them, surely and by such a factor: nearer
+misses are seen in all draws, for their bound says how far to climb."""
 
 SPAN_S = 600.0
 FEWEST, MOST = 2_000, 40_000
@@ -137,10 +138,23 @@ def judged(draws: Iterable[Array], targets: Sequence[Target], rehearsal: Rehears
     most, rows = np.array([target.most_s for target in targets]), list[Array]()
     for values in draws:
         rows.append(values)
-        if len(rows) == FIRST and ((np.stack(rows) > FAR * most).all(axis=0)).any():
+        if len(rows) == FIRST and (np.stack(rows).min(axis=0) * _sure(rehearsal) > FAR * most).any():
             means = np.stack(rows).mean(axis=0).tolist()
             return tuple(Seen(target, mean, mean) for target, mean in zip(targets, means, strict=True))
     return bounded(np.stack(rows), targets, rehearsal)
+
+
+def _sure(rehearsal: Rehearsal) -> float:
+    """The least that a bound can be of all draws, for each second that the first few have at least.
+
+    With m of n draws at F or more and the others at x, mean + k s = x + (F - x) c, c = m/n + k sqrt(m (n - m) / (n
+    (n - 1))): at least F where c >= 1, and c F else.
+
+    >>> _sure(Rehearsal(draws=8)), round(_sure(Rehearsal(draws=8, bound=of_the_mean)), 2)
+    (1.0, 0.56)
+    """
+    n, k = rehearsal.draws, rehearsal.bound(rehearsal.draws, rehearsal.confidence)
+    return min(1.0, FIRST / n + k * float(np.sqrt(FIRST * (n - FIRST) / (n * (n - 1)))))
 
 
 def bounded(values: Array, targets: Sequence[Target], rehearsal: Rehearsal) -> tuple[Seen, ...]:

@@ -124,6 +124,7 @@ class _World:
         self._engine: Engine | Twin = engine_of(fleet, sample_s)
         self._going: dict[int, _Asked] = {}
         self._ids: dict[Ask, int] = {}
+        self._cut: set[Ask] = set()
         self._asked: list[_Asked] = []
         self._deadlines: list[tuple[float, int, _Run]] = []
         self._blocks_made = 0
@@ -167,9 +168,11 @@ class _World:
         self._asked += asked
         for ask in orders.cut:
             self._engine.cancel(self._ids[ask])
+            self._cut.add(ask)
         for each in asked:
             if not each.job.watched:
-                self._obey(run, run.drive.feed(each.reply), at_s)
+                reply = run.world.cut(each.reply, at_s) if each.ask in self._cut else each.reply
+                self._obey(run, run.drive.feed(reply), at_s)
         if run.drive.answer is not None and math.isnan(self._answer_s[run.number]):
             self._answer_s[run.number] = at_s - run.drive.start_s
             self._score[run.number] = run.world.score(run.drive.answer)

@@ -205,8 +205,8 @@ def _objects(cells: Cells | None, count: int) -> npt.NDArray[np.object_]:
 def _numbers(cells: Cells | None, count: int, name: str, faults: Faults) -> npt.NDArray[np.float64]:
     if cells is None:
         return np.full(count, nan)
-    if set(map(type, cells)) <= PLAIN:
-        found = np.array(cells, float)
+    found = _plain(cells)
+    if found is not None:
         for row in np.flatnonzero(np.isinf(found)).tolist():
             faults.add(row, f"{name} is not finite")
         return found
@@ -218,6 +218,16 @@ def _numbers(cells: Cells | None, count: int, name: str, faults: Faults) -> npt.
         elif isinf(found[row]):
             faults.add(row, f"{name} is not finite")
     return found
+
+
+def _plain(cells: Cells) -> npt.NDArray[np.float64] | None:
+    """Cells that are all numbers as they are, or missing; `None` where one needs a closer look."""
+    if not set(map(type, cells)) <= PLAIN:
+        return None
+    try:
+        return np.array(cells, float)
+    except OverflowError:
+        return None
 
 
 PLAIN = frozenset((float, int, bool, type(None)))
