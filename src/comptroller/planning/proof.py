@@ -79,9 +79,9 @@ class Trial(Generic[F]):
         return max((item.excess for item in self.seen), default=0.0)
 
     @property
-    def shown(self) -> tuple[str, tuple[float, ...]]:
-        """The choice and its bounds: equal ones are one simulation."""
-        return self.line, tuple(item.upper_s for item in self.seen)
+    def shown(self) -> tuple[str, ...]:
+        """The choice and its bounds to three digits: equal ones are told once."""
+        return self.line, *(f"{item.upper_s:.3g}" for item in self.seen)
 
     @property
     def reach(self) -> tuple[float, float]:
