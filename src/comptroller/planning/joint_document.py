@@ -13,6 +13,7 @@ from comptroller.planning.document import (
     QUEUEING,
     Bill,
     Verified,
+    aimed,
     facts_digest,
     fallen,
     latency_of,
@@ -220,6 +221,7 @@ def _notes(
         yield "samples of one question reach a fleet together, which the steady state takes for independent arrivals"
     if any("api" in way.routes.values() for way, _ in _used(joint, best)):
         yield "joules and emissions of an API are not known, so the totals have none"
+    yield from aimed(problem.goal)
     for each in held.values():
         yield from unmeasured(each.problem, each.fleet)
 
