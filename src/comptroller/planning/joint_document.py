@@ -83,7 +83,7 @@ def joint_document(problem: JointProblem, best: Solution, verified: Verified | N
         candidates=len(joint.ground.ways)
         + sum(len(s.table.candidates) for s in joint.ground.searches.values()),
         considered=len(joint.ground.choices.options),
-        pruned=(*fallen(problem.rejected), *dropped_jointly(joint, goal)),
+        pruned=(*fallen(problem.rejected), *dropped_jointly(joint, goal, best)),
         notes=(*_notes(problem, best, held, verified), *_given(problem, best, drawn)),
     )
 
