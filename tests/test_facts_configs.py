@@ -214,3 +214,11 @@ def test_active_experts_never_exceed_all(shape: dict[str, int], chosen: int) -> 
 def test_tying_saves_one_table(shape: dict[str, int]) -> None:
     loose, tied = shaped(shape, tie_word_embeddings=False), shaped(shape, tie_word_embeddings=True)
     assert loose.total_params - tied.total_params == loose.hidden * loose.vocabulary
+
+
+@pytest.mark.parametrize("empty", ["", []])
+def test_a_stack_chosen_layer_by_layer_must_have_layers(empty: object) -> None:
+    config = {"architectures": ["DeciLMForCausalLM"], "num_hidden_layers": 2, "hidden_size": 64}
+    config |= {"num_attention_heads": 4, "vocab_size": 100, "block_configs": empty}
+    with pytest.raises(FactError, match=r"block_configs.*is empty"):
+        model_from_config(config, "empty")

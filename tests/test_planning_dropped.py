@@ -34,14 +34,20 @@ def test_every_deployment_that_a_search_leaves_out_is_counted() -> None:
 def test_every_way_and_deployment_of_a_joint_plan_is_counted(recorded: Path) -> None:
     problem = posed(workload(recorded))
     joint, goal = problem.joint, problem.goal
-    found = {each.reason: each for each in dropped_jointly(joint, goal)}
+    best = joint.solve(goal)
+    found = {each.reason: each for each in dropped_jointly(joint, goal, best)}
     open_, left = joint.tried(goal)
     assert found[WAY].count == len(open_) - len(left) > 0
     gone, by = re.fullmatch(r"(.*?): (.*) solves as much.* for no more", found[WAY].example).groups()  # type: ignore[union-attr]
     assert gone != by
     deployments = sum(len(search.table.candidates) for search in joint.ground.searches.values())
     rented = sum(len(rent.candidates) for arm in joint.ground.searches if (rent := joint.rent(arm, goal)))
-    assert sum(each.count for reason, each in found.items() if reason != WAY) == deployments - rented
+    late = sum(found[reason].count for reason in (LATE, REPLACED) if reason in found)
+    assert late == deployments - rented
+    ways, rows = joint.beyond(goal, best.objective)
+    assert found[BOUND].count == sum(map(len, rows.values())) > 0
+    assert not best.share[:, ways].any()
+    assert not any(best.fleets[arm].units[gone].any() for arm, gone in rows.items() if arm in best.fleets)
 
 
 def test_what_replaces_a_way_is_no_dearer_and_solves_as_much(recorded: Path) -> None:

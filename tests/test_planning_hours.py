@@ -27,25 +27,7 @@ from comptroller.report.page import page
 from comptroller.report.terminal import print_plan
 from comptroller.work.hours import HOURS, Spot, rates_by_hour
 from comptroller.work.workload import load, parse
-
-H = 3
-
-
-def market(load: Any, price: Any, constant: Any = (False, False), works: Any = ()) -> Market:
-    """Two columns; energy of 1 J a unit and hour, and 2 J for each unit's worth of load."""
-    rows = np.vstack([[load], *([work] for work in works)]).astype(float)
-    columns = rows.shape[1]
-    return Market(
-        load=rows[None],
-        usd=np.tile(np.array(price, float), (H, 1)),
-        grid=np.tile(np.array([[1.0], [2.0], [4.0]]), (1, columns)),
-        idle_j=np.ones(columns),
-        added_j=2 * rows,
-        added_usd=np.zeros(rows.shape),
-        constant=np.array(constant, bool),
-        standing=np.ones(columns),
-        lost=np.zeros(columns),
-    )
+from hours_markets import H, market
 
 
 def work(released: Any, window_h: int, saves: float | None = None) -> Work:

@@ -36,31 +36,11 @@ from comptroller.report.page import page
 from comptroller.report.terminal import print_plan
 from comptroller.work.hours import HOURS
 from comptroller.work.workload import load, parse
+from hours_markets import H, market
 from joint_problems import posed, workload
 from test_planning_joint import recorded
 
 __all__ = ["recorded"]
-
-H = 3
-
-
-def market(
-    load: Any = (1.0, 1.0), price: Any = (10.0, 10.0), constant: Any = (False, False), works: Any = ()
-) -> Market:
-    """Two columns, one bucket of calls; energy of 1 J a unit and hour, and 2 J for each unit's worth of load."""
-    rows = np.vstack([[load], *([work] for work in works)]).astype(float)
-    columns = rows.shape[1]
-    return Market(
-        load=rows[None],
-        usd=np.tile(np.array(price, float), (H, 1)),
-        grid=np.tile(np.array([[1.0], [2.0], [4.0]]), (1, columns)),
-        idle_j=np.ones(columns),
-        added_j=2 * rows,
-        added_usd=np.zeros(rows.shape),
-        constant=np.array(constant, bool),
-        standing=np.ones(columns),
-        lost=np.zeros(columns),
-    )
 
 
 def traffic(of: Market, target: float = 0.7, works: tuple[str, ...] = (), rate: float = 2.0) -> Traffic:

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.planning.joint_bound import Bound
-from comptroller.planning.joint_optimum import at, optimum, within
+from comptroller.planning.joint_optimum import at, bound_of, optimum, within
 from comptroller.planning.joint_program import Matter, Rent, Rows
 from comptroller.planning.mix import OPTIONS, Limit, Mix, run
 from comptroller.planning.search import Goal
@@ -71,7 +70,7 @@ def test_the_bounded_optimum_is_that_of_the_whole_program(seed: int, kind: str) 
     assert np.allclose(found.share.sum(axis=1), 1.0)
     solved = float(matter.weight @ (matter.score * found.share).sum(axis=1))
     assert solved >= matter.quality[0][1] - 1e-6
-    assert Bound(matter, Rows(matter, goal).bought()).least <= least * (1 + 1e-6) + 1e-7
+    assert bound_of(matter, goal).least <= least * (1 + 1e-6) + 1e-7
     for more, so in ((1.001, True), (0.999, False)):
         if least > 1e-3:
             assert within(matter, goal, least * more) is so

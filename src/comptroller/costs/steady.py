@@ -93,7 +93,9 @@ def steady(ready: Timed, requests: Requests, batch: npt.ArrayLike) -> Steady:
 
         interference = phi (B - 1) / O * (t_mixed(chunks of prompt, B) - t_decode(B) * chunks)
 
-    phi is the engine's (`Serving.interference`), 1 where prompts only share the step.
+    phi is the engine's (`Serving.interference`), 1 where prompts only share the step. Of a prompt whose beginning is
+    cached only what is new is computed, against all of it: n new tokens after c cached ones are n c + n (n + 1) / 2
+    pairs.
     """
     size = np.broadcast_to(np.asarray(batch, float), np.broadcast(batch, requests.input_tokens).shape)
     decode = ready.step(Step.decode(size, size * requests.mean_context_tokens))

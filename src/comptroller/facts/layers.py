@@ -232,7 +232,11 @@ def _searched(fields: Fields) -> list[tuple[Mixer | None, Dense | MoE | None]]:
     """A stack whose layers were chosen one by one (Nemotron-NAS, `block_configs`)."""
     heads, hidden = fields.count("heads"), fields.count("hidden")
     stack: list[tuple[Mixer | None, Dense | MoE | None]] = []
-    for i, layer in enumerate(fields.pattern("block_configs", fields.count("layers"), dict)):
+    layers = fields.count("layers")
+    chosen = fields.pattern("block_configs", layers, dict)
+    if not chosen:
+        raise FactError(fields.file, "block_configs", "is empty", f"one table for each of {layers} layers")
+    for i, layer in enumerate(chosen):
         try:
             attention, feed = layer["attention"], layer["ffn"]
             mixer = (

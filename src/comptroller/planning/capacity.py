@@ -38,11 +38,21 @@ BISECTIONS = 14
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A latency objective: the quantile of a quantity (`ttft_s`, `tpot_s`, `e2e_s`) that must stay below `most_s`."""
+    """A latency objective: the quantile of a quantity (`ttft_s`, `tpot_s`, `e2e_s`) that must stay below `most_s`.
+
+    aim: share of `most_s` that the steady state has to keep, below one where queues take the rest; what is simulated is
+    judged by `most_s`.
+    """
 
     quantity: str
     quantile: float
     most_s: float
+    aim: float = 1.0
+
+    @property
+    def sized_s(self) -> float:
+        """The most that is allowed in the steady state."""
+        return self.most_s * self.aim
 
 
 @dataclass(frozen=True)

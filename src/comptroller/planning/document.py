@@ -129,7 +129,7 @@ def document(problem: Problem, best: Fleet, verified: Verified | None) -> Plan:
         candidates=len(search.table.candidates),
         considered=best.considered,
         pruned=(*fallen(problem.rejected), *dropped(search, goal)),
-        notes=(*_notes(problem, verified), *unmeasured(problem, best)),
+        notes=(*_notes(problem, verified), *aimed(goal), *unmeasured(problem, best)),
     )
 
 
@@ -330,6 +330,16 @@ def _notes(problem: Problem, verified: Verified | None) -> tuple[str, ...]:
     if problem.asked.dropped:
         notes.append(f"{problem.asked.dropped} bad rows of the trace were dropped")
     return tuple(notes)
+
+
+def aimed(goal: Goal) -> Iterator[str]:
+    """Objectives that the fleet is sized for more tightly than they were asked."""
+    for target in (target for target in goal.targets if target.aim < 1):
+        name = f"{target.quantity[:-2].upper()} p{target.quantile * 100:g}"
+        yield (
+            f"sized for {name} {target.sized_s * 1e3:.4g} ms in the steady state, so that {target.most_s * 1e3:g} ms "
+            f"hold in simulation: fleets for more demand alone did not"
+        )
 
 
 def unmeasured(problem: Problem, best: Fleet) -> Iterator[str]:

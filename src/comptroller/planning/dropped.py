@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.planning.joint import Joint, describe_way
+from comptroller.planning.joint import Joint, Solution, describe_way
 from comptroller.planning.mix import Mix
 from comptroller.planning.plan import Pruned
 from comptroller.planning.search import Goal, Search, columns_of, undominated
@@ -18,6 +18,7 @@ Ints = npt.NDArray[np.int64]
 LATE = "misses the objectives"
 REPLACED = "another deployment does as well"
 BOUND = "a fleet without it is known to be cheaper"
+BOUND_WAY = "a plan without it is known to be cheaper"
 WAY = "another way does as well"
 
 
@@ -33,9 +34,9 @@ def dropped(search: Search, goal: Goal) -> tuple[Pruned, ...]:
     return tuple(each for each in found if each)
 
 
-def dropped_jointly(joint: Joint, goal: Goal) -> tuple[Pruned, ...]:
+def dropped_jointly(joint: Joint, goal: Goal, best: Solution) -> tuple[Pruned, ...]:
     """The ways, and the deployments of every arm, that a plan for questions need not look at."""
-    found: list[Pruned | None] = [*_ways(joint, goal)]
+    found: list[Pruned | None] = [*_ways(joint, goal), *_beyond(joint, goal, best)]
     for arm, search in joint.ground.searches.items():
         rent, sizes = joint.rent(arm, goal), joint.ground.sizes[arm]
         mix = search.mix(goal, np.ones(len(search.table.candidates), bool))
@@ -46,6 +47,17 @@ def dropped_jointly(joint: Joint, goal: Goal) -> tuple[Pruned, ...]:
         useful = np.flatnonzero(np.isfinite(mix.load[rows]).all(axis=0))
         found += [_late(search, useful), *_replaced(search, rows_of(mix, rows), useful, rent.candidates)]
     return summed([each for each in found if each])
+
+
+def _beyond(joint: Joint, goal: Goal, best: Solution) -> Iterator[Pruned]:
+    """Ways and deployments that no plan as cheap as the best can hold, by the bound of `joint_bound`."""
+    ways, deployments = joint.beyond(goal, best.objective)
+    if ways.size:
+        yield Pruned(reason=BOUND_WAY, count=ways.size, example=describe_way(joint, int(ways[0])))
+    count = sum(rows.size for rows in deployments.values())
+    if count:
+        arm = next(arm for arm, rows in deployments.items() if rows.size)
+        yield Pruned(reason=BOUND, count=count, example=_label(joint.ground.searches[arm], deployments[arm]))
 
 
 def summed(found: list[Pruned]) -> tuple[Pruned, ...]:

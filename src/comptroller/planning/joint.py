@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from comptroller.errors import Infeasible
 from comptroller.planning.joint_ground import Ground, Kinds
-from comptroller.planning.joint_optimum import at, optimum, within
+from comptroller.planning.joint_optimum import at, bound_of, optimum, within
 from comptroller.planning.joint_program import SLACK, Matter, Optimum, Rent, Rented
 from comptroller.planning.joint_ways import undominated_ways
 from comptroller.planning.search import LIMITS, Goal
@@ -110,6 +110,15 @@ class Joint:
             return within(self._matter(goal, everything).matter, goal, most)
         except Infeasible:
             return False
+
+    def beyond(self, goal: Goal, most: float) -> tuple[Ints, dict[int, Ints]]:
+        """Ways, and by arm candidates, of which a bound shows that no plan with them costs as little as `most`."""
+        asked = self._matter(goal, everything)
+        kept = bound_of(asked.matter, goal).kept(most)
+        rents = asked.matter.rents
+        rows = {arm: rents[arm].candidates[kept.candidates.get(arm, np.zeros(0, np.int64))] for arm in rents}
+        gone = {arm: np.setdiff1d(rents[arm].candidates, rows[arm]) for arm in rents}
+        return np.setdiff1d(asked.ways, asked.ways[kept.ways]), gone
 
     def held(self, found: Solution, goal: Goal) -> Solution | None:
         """The same units at another goal, the questions shared anew; `None` where they do not hold it."""

@@ -13,6 +13,7 @@ from comptroller.planning.document import (
     QUEUEING,
     Bill,
     Verified,
+    aimed,
     facts_digest,
     fallen,
     latency_of,
@@ -82,7 +83,7 @@ def joint_document(problem: JointProblem, best: Solution, verified: Verified | N
         candidates=len(joint.ground.ways)
         + sum(len(s.table.candidates) for s in joint.ground.searches.values()),
         considered=len(joint.ground.choices.options),
-        pruned=(*fallen(problem.rejected), *dropped_jointly(joint, goal)),
+        pruned=(*fallen(problem.rejected), *dropped_jointly(joint, goal, best)),
         notes=(*_notes(problem, best, held, verified), *_given(problem, best, drawn)),
     )
 
@@ -220,6 +221,7 @@ def _notes(
         yield "samples of one question reach a fleet together, which the steady state takes for independent arrivals"
     if any("api" in way.routes.values() for way, _ in _used(joint, best)):
         yield "joules and emissions of an API are not known, so the totals have none"
+    yield from aimed(problem.goal)
     for each in held.values():
         yield from unmeasured(each.problem, each.fleet)
 

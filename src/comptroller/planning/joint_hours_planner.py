@@ -111,6 +111,7 @@ def _api_calls(joint: Joint, number: int) -> Mapping[int, Array]:
 
 def _notes(of: Choice, day: QuestionDay, floor: float) -> Iterator[str]:
     yield "the targets hold in every hour, for the questions that are answered in it, those that waited included"
+    yield "hours are not simulated one by one: each is sized by the factor of the plan for the rate to hold"
     if of.traffic.questions(of.asked):
         yield "questions that wait are sized for their rate itself: no latency objective is theirs"
     ways, columns = len(of.ways), sum(len(each.rows) for each in of.offers.values())

@@ -38,9 +38,14 @@ class Found:
     objective: float
 
 
+def bound_of(matter: Matter, goal: Goal) -> Bound:
+    """The bound of a goal's program."""
+    return Bound(matter, Rows(matter, goal).bought())
+
+
 def within(matter: Matter, goal: Goal, most: float) -> bool:
     """Whether any plan costs no more than `most`."""
-    bound = Bound(matter, Rows(matter, goal).bought())
+    bound = bound_of(matter, goal)
     if bound.least > most * (1 + MARGIN):
         return False
     program = Rows(bound.kept(most).matter, goal).program(most)
@@ -50,7 +55,7 @@ def within(matter: Matter, goal: Goal, most: float) -> bool:
 def optimum(matter: Matter, goal: Goal) -> Optimum | None:
     """The cheapest shares and units (`Joint.solve` states the program), and of equally cheap ones those that solve
     most; `None` where there are none."""
-    bound = Bound(matter, Rows(matter, goal).bought())
+    bound = bound_of(matter, goal)
     first = _cheapest(bound.seeds(), goal, matter)
     most = np.inf if first is None else first.objective
     kept = bound.kept(most)

@@ -126,11 +126,9 @@ def studies(nest: Nest) -> Iterator[Study]:
     chances, ground = nest.chances, nest.chances.ground
     for number, kind in enumerate(ground.kinds):
         yield Study(_step_time(ground, kind), _how_steps(kind), nest.steps(number))
-    tasks, counts = (
-        ground.problem.joint.ground.choices.tasks,
-        np.bincount(ground.problem.joint.ground.choices.task),
-    )
-    for number, task in enumerate(tasks):
+    choices = ground.problem.joint.ground.choices
+    counts = np.bincount(choices.task)
+    for number, task in enumerate(choices.tasks):
         what = f"{counts[number]:,} more questions{f' of {task}' if task else ''}"
         yield Study(what, _how_questions(ground), nest.questions(number))
     for number, (quote, candidate) in enumerate(ground.quotes.items()):

@@ -180,7 +180,7 @@ class Search:
             if np.isfinite(least):
                 parts.append(
                     f"{_name(target)} <= {target.most_s * 1e3:g} ms binds; "
-                    f"the closest feasible value is {least * 1e3:.4g} ms"
+                    f"the closest feasible value is {least / target.aim * 1e3:.4g} ms"
                 )
         raise Infeasible("no candidate meets the objectives: " + ("; ".join(parts) or _jointly(goal)))
 

@@ -46,7 +46,7 @@ class Table:
         """Rates (candidates, slices) at the cap that carries most of the mixture within the targets; its column."""
         allowed = self.cap > 0
         for target in targets:
-            allowed = allowed & (self.latency_s[target.quantity, target.quantile] <= target.most_s)
+            allowed = allowed & (self.latency_s[target.quantity, target.quantile] <= target.sized_s)
         with np.errstate(divide="ignore"):
             carried = np.where(allowed, 1.0 / (self.load.weight @ (1.0 / self.rate_per_s)), 0.0)
         column = carried.argmax(axis=1)
@@ -58,7 +58,7 @@ class Table:
 
         TPOT = t_decode / (1 - sum_i r_i m_i) <= T is linear in the rates: sum_i r_i m_i / (1 - t_decode / T) <= 1.
         """
-        most = min((t.most_s for t in targets if t.quantity == "tpot_s"), default=np.inf)
+        most = min((t.sized_s for t in targets if t.quantity == "tpot_s"), default=np.inf)
         rows = np.arange(len(column))
         room = np.maximum(1.0 - self.decode_s[rows, column] / most, 0.0)
         marginal = self.marginal_s[rows, :, column]
@@ -79,7 +79,7 @@ class Table:
         """The lowest value of a target's quantity that some (kept) candidate reaches within the other targets."""
         allowed = self.cap > 0 if keep is None else (self.cap > 0) & keep[:, None]
         for other in others:
-            allowed = allowed & (self.latency_s[other.quantity, other.quantile] <= other.most_s)
+            allowed = allowed & (self.latency_s[other.quantity, other.quantile] <= other.sized_s)
         return float(np.where(allowed, self.latency_s[target.quantity, target.quantile], np.inf).min())
 
 

@@ -79,6 +79,11 @@ class Seen:
         """Whether the bound is within the objective."""
         return self.upper_s <= self.target.most_s
 
+    @property
+    def excess(self) -> float:
+        """The bound as a share of the objective."""
+        return self.upper_s / self.target.most_s
+
 
 def traces(workload: Workload, asked: Demand, rehearsal: Rehearsal) -> list[Trace]:
     """Independent draws of the arrivals.

@@ -196,8 +196,10 @@ class Replay:
         found = self._records.get((role, row))
         if found is None:
             rows, logs = self.evidence.rows, self.evidence.logprobs
-            cost = self._cost(self._service(role), row)
-            found = Record(
+            service = self._service(role)
+            cost = self._cost(service, row)
+            first, last = self._seconds(service, row, cost.tokens)
+            found = self._records[role, row] = Record(
                 row=row,
                 finish=rows.finish[row].item() or "stop",
                 answer=rows.answer[row],
@@ -205,11 +207,9 @@ class Replay:
                 score=float(rows.judgement[row]),
                 logprobs=None if logs is None or logs[row] is None else tuple(np.asarray(logs[row]).tolist()),
                 cost=cost,
-                first_s=0.0,
-                last_s=0.0,
+                first_s=first,
+                last_s=last,
             )
-            first, last = self._seconds(self._service(role), found)
-            found = self._records[role, row] = found._replace(first_s=first, last_s=last)
         return found
 
     def _service(self, role: str) -> Service:
@@ -225,18 +225,20 @@ class Replay:
         output, reasoning = float(rows.output_tokens[row]), float(rows.reasoning_tokens[row])
         cached, reasoning = (0.0 if isnan(value) else value for value in (cached, reasoning))
         cost = service.cost(fresh + cached, output, reasoning, float(rows.usd[row]))
+        if not cached:
+            return cost
         return replace(cost, tokens=replace(cost.tokens, input=fresh, cached=cached))
 
-    def _seconds(self, service: Service, record: Record) -> tuple[float, float]:
+    def _seconds(self, service: Service, row: int, tokens: Tokens) -> tuple[float, float]:
         """Seconds to the first token and to the last."""
-        rows, row = self.evidence.rows, record.row
+        rows = self.evidence.rows
         if service.pace is None and self.timed:
             first, last = float(rows.ttft_s[row]), float(rows.latency_s[row])
             return (0.0 if isnan(first) else first), last
-        pace, asked = service.pace or TICKS, record.cost.tokens
-        prompt = float(asked.input + asked.cached)
+        pace, made = service.pace or TICKS, float(tokens.output + tokens.reasoning)
+        prompt = float(tokens.input + tokens.cached)
         first = pace.first_s + (pace.input_token_s * prompt if pace.input_token_s else 0.0)
-        return first, first + (0.0 if isnan(record.made) else pace.token_s * record.made)
+        return first, first + (0.0 if isnan(made) else pace.token_s * made)
 
     def shortened(self, role: str, record: Record, made: float) -> Record:
         """The same reply if it stops after so many tokens; reasoning comes first."""

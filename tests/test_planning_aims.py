@@ -1,0 +1,127 @@
+"""Fleets that more demand does not cure are sized for less than what was asked, and judged by what was asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comptroller.errors import Infeasible
+from comptroller.facts.reader import parse_toml
+from comptroller.planning.capacity import Target
+from comptroller.planning.executor import no_progress
+from comptroller.planning.joint_planner import pose_joint
+from comptroller.planning.joint_proof import Asked
+from comptroller.planning.planner import plan, pose, shipped
+from comptroller.planning.proof import ROUNDS, proven
+from comptroller.planning.search import Goal
+from comptroller.planning.shadow import constraints
+from comptroller.planning.verify import Rehearsal, Seen, of_the_mean
+from comptroller.work.workload import parse
+from evidence_files import measured
+
+ASKED = Target("e2e_s", 0.95, 10.0)
+
+
+def _objectives(most_s: float) -> dict[str, Any]:
+    return {"ttft": {"p": 99.0, "max": 500.0, "unit": "ms"}, "e2e": {"p": 95.0, "max": most_s, "unit": "s"}}
+
+
+ALONE = {
+    "name": "bursts",
+    "models": ["llama_3_1_8b"],
+    "rate_per_s": 1.0,
+    "cv": 3.0,
+    "lengths": {
+        "input": {"median": 250, "mean": 400, "most": 3000},
+        "output": {"median": 250, "mean": 350, "most": 2000},
+    },
+    "objectives": _objectives(7.5),
+    "allow": {"sites": ["us_neocloud"], "accelerators": ["l4", "l40s"], "formats": ["bf16", "fp8_e4m3"]},
+}
+BRIEF = Rehearsal(draws=3, bound=of_the_mean)
+FEW = Rehearsal(draws=4)
+
+
+class Kinds:
+    """Devices whose steady latency is a share of what is asked; a simulation shows `late` times that, however many."""
+
+    def __init__(self, steady: list[float], late: float) -> None:
+        self.goal, self.requests = Goal("usd", (ASKED,)), 1
+        self.simulated = list[str]()
+        self._steady, self._late = sorted(steady, reverse=True), late
+
+    def sized(self, goal: Goal) -> tuple[float, float]:
+        """The slowest kind that keeps the goal, cheapest of all, and how many of it."""
+        kept = [each for each in self._steady if each * ASKED.most_s <= goal.targets[0].sized_s]
+        if not kept:
+            raise Infeasible("no kind is so fast")
+        return kept[0], goal.demand // 1
+
+    def line(self, fleet: tuple[float, float]) -> str:
+        """Kind and number."""
+        return str(fleet)
+
+    def usd_per_h(self, fleet: tuple[float, float]) -> float:
+        """Faster ones cost more."""
+        return fleet[1] / fleet[0]
+
+    def seen(self, fleet: tuple[float, float], goal: Goal) -> tuple[Seen, ...]:
+        """As late as the kind is."""
+        self.simulated.append(self.line(fleet))
+        late = fleet[0] * self._late * ASKED.most_s
+        return (Seen(goal.targets[0], late, late),)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0.2, 1.0), min_size=1, max_size=8), st.floats(1.02, 3.0))
+def test_what_holds_is_found_where_only_faster_devices_help(steady: list[float], late: float) -> None:
+    stage = Kinds([*steady, 1.0], late)
+    holds = [each for each in steady if each * late <= 0.9]
+    try:
+        found = proven(stage, stage.sized(stage.goal), FEW)
+    except Infeasible as error:
+        assert not holds and "no fleet held its percentiles in simulation, sized for" in str(error)
+        return
+    finally:
+        assert len(stage.simulated) <= ROUNDS + 3
+    (target,) = found.goal.targets
+    assert found.fleet[0] * late <= 1.0 and replace(target, aim=1.0) == ASKED and target.aim < 1
+    assert found.goal.demand == 1.0 and found.document.rounds[-1].holds
+    (shown, *_) = constraints(found.goal)
+    assert shown.value == ASKED.most_s and shown.moved(5.0).targets[0].sized_s == 5.0 * target.aim
+
+
+def test_a_service_of_bursts_is_planned_and_told_by_what_was_asked() -> None:
+    found = plan(parse(ALONE), rehearsal=FEW)
+    ttft, e2e = found.latency
+    assert (ttft.most_s, e2e.most_s) == (0.5, 7.5) and e2e.predicted_s.value <= e2e.most_s
+    prices = {price.constraint: price for price in found.shadow_prices}
+    assert prices["E2E p95"].value == 7_500.0
+    assert found.verification is not None and found.verification.rounds[-1].holds
+    assert any(note.startswith("sized for E2E p95") and "7500 ms hold" in note for note in found.notes)
+
+
+def test_questions_in_bursts_are_planned() -> None:
+    name = "llmrouter_nine_models.parquet"
+    file = Path(__file__).parents[1] / "benchmarks" / "workloads" / "joint_open.toml"
+    asked = {"evidence": str(measured(name)), "solve": {"min": 40, "unit": "%"}}
+    document = parse_toml(file) | {"rate_per_s": 2.0, "cv": 3.0, "models": ["llama-3.1-8b-instruct"]}
+    document |= {"quality": document["quality"] | asked, "objectives": _objectives(15.0)}
+    problem = pose_joint(parse(document, file), shipped(), no_progress)
+    best = problem.joint.solve(problem.goal)
+    found = proven(Asked(problem, best, shipped(), BRIEF), best, BRIEF)
+    assert all(one.holds and one.target.most_s in (0.5, 15.0) for one in found.seen)
+    assert min(target.aim for target in found.goal.targets) < 1
+    assert found.document.added_usd_per_h < 0.1
+
+
+def test_a_lower_aim_is_the_lower_target_of_the_steady_state() -> None:
+    problem = pose(parse(ALONE), shipped())
+    goal = problem.goal
+    lower = replace(goal, targets=tuple(replace(t, aim=0.9) for t in goal.targets))
+    asked = replace(goal, targets=tuple(replace(t, most_s=0.9 * t.most_s) for t in goal.targets))
+    assert problem.search.solve(lower).objective == problem.search.solve(asked).objective
