@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from comptroller.facts.reader import folder
 from comptroller.planning.candidates import Candidate, Rejected, with_batch
 from comptroller.planning.capacity import Load
 from comptroller.planning.dropped import dropped
+from comptroller.planning.executor import side_by_side
 from comptroller.planning.frontier import frontier
 from comptroller.planning.intervals import Spread, Spreads, unmeasured_error
 from comptroller.planning.launch import command
@@ -110,6 +111,7 @@ def document(problem: Problem, best: Fleet, verified: Verified | None) -> Plan:
         return describe(search, fleet.units)
 
     facts, calibration = facts_digest()
+    prices = side_by_side(partial(shadow_price, search, goal, best, c, line) for c in constraints(goal))
     return Plan(
         schema_version=1,
         comptroller=__version__,
@@ -123,7 +125,7 @@ def document(problem: Problem, best: Fleet, verified: Verified | None) -> Plan:
         latency=latency_of(goal, states, verified, spreads),
         queueing=QUEUEING,
         verification=verified.document if verified else None,
-        shadow_prices=tuple(shadow_price(search, goal, best, c, line) for c in constraints(goal)),
+        shadow_prices=tuple(prices),
         runners_up=runners_up(search, goal, best, line),
         frontier=frontier(search, goal, line),
         candidates=len(search.table.candidates),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from comptroller.errors import Infeasible
+from comptroller.planning.capacity import Target
+from comptroller.planning.executor import side_by_side
 from comptroller.planning.plan import Frontier
 from comptroller.planning.search import Fleet, Goal, Search
 
@@ -14,22 +17,24 @@ FACTORS = (0.25, 0.35, 0.5, 0.7, 0.85, 1.0, 1.25, 1.6, 2.0, 3.0, 4.0)
 
 def frontier(search: Search, goal: Goal, describe: Callable[[Fleet], str]) -> tuple[Frontier, ...]:
     """Points for every latency objective, the others as asked; infeasible ones are left out."""
-    points = []
-    for number, target in enumerate(goal.targets):
-        name = f"{target.quantity[:-2].upper()} p{target.quantile * 100:g}"
-        for factor in FACTORS:
-            targets = list(goal.targets)
-            targets[number] = replace(target, most_s=target.most_s * factor)
-            try:
-                fleet = search.solve(replace(goal, targets=tuple(targets)))
-            except Infeasible:
-                continue
-            points.append(
-                Frontier(
-                    constraint=name,
-                    value=float(f"{target.most_s * factor:.6g}"),
-                    usd_per_h=float(f"{float((search.unit.usd_per_h * fleet.units).sum()):.6g}"),
-                    fleet=describe(fleet),
-                )
-            )
-    return tuple(points)
+    asked = [(target, factor) for target in goal.targets for factor in FACTORS]
+    found = side_by_side(partial(_point, search, goal, target, factor, describe) for target, factor in asked)
+    return tuple(point for point in found if point is not None)
+
+
+def _point(
+    search: Search, goal: Goal, target: Target, factor: float, describe: Callable[[Fleet], str]
+) -> Frontier | None:
+    """The cheapest fleet with one objective that many times as long; `None` where there is none."""
+    moved = replace(target, most_s=target.most_s * factor)
+    targets = tuple(moved if each is target else each for each in goal.targets)
+    try:
+        fleet = search.solve(replace(goal, targets=targets))
+    except Infeasible:
+        return None
+    return Frontier(
+        constraint=f"{target.quantity[:-2].upper()} p{target.quantile * 100:g}",
+        value=float(f"{moved.most_s:.6g}"),
+        usd_per_h=float(f"{float((search.unit.usd_per_h * fleet.units).sum()):.6g}"),
+        fleet=describe(fleet),
+    )
