@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 
@@ -38,7 +39,7 @@ def dependencies() -> list[tuple[str, str]]:
     for line in requires("comptroller") or []:
         requirement, _, condition = line.partition(";")
         extra = condition.partition("extra ==")[2].strip(" '\"") or "core"
-        name = requirement.strip().split(">=")[0].split("[")[0].strip()
+        name = re.split(r"[^\w.-]", requirement.strip(), maxsplit=1)[0]
         if extra != "test":
             found.append((name, extra))
     return found
