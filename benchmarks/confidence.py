@@ -82,11 +82,8 @@ def part_of(problem: JointProblem, kept: npt.NDArray[np.bool_]) -> JointProblem:
     ground, place = problem.joint.ground, np.cumsum(kept) - 1
     few: dict[int, Option] = {}
     for option in ground.choices.options:
-        asked, mine = option.asked, kept[option.asked.question]
-        columns = {
-            name: getattr(asked, name)[mine] for name in ("arm", "input_tokens", "output_tokens", "usd")
-        }
-        calls = replace(asked, question=place[asked.question[mine]], **columns)
+        calls = option.asked.only(kept[option.asked.question])
+        calls = replace(calls, question=place[calls.question])
         few[id(option)] = replace(option, score=option.score[kept], asked=calls)
     choices = replace(
         ground.choices,
