@@ -142,8 +142,7 @@ class Joint:
         ways = np.array([keep(way.kinds) for way in self.ground.ways])
         self._require_quality(goal, ways)
         found = {arm: self.rent(arm, goal, keep) for arm in self.ground.searches}
-        rentable = {arm for arm, rent in found.items() if rent is not None}
-        ways &= np.array([own <= rentable for own in self.ground.own])
+        ways &= self._served({arm for arm, rent in found.items() if rent is not None})
         self._require_quality(goal, ways)
         left = self._worth_trying(ways)
         asked = frozenset[int]().union(*(self.ground.own[way] for way in left.tolist()))
@@ -163,9 +162,12 @@ class Joint:
 
     def tried(self, goal: Goal) -> tuple[Ints, Ints]:
         """The ways whose own arms can be rented, and those of them that no other replaces."""
-        closed = {arm for arm in self.ground.searches if self.rent(arm, goal) is None}
-        ways = np.array([not own & closed for own in self.ground.own], bool)
+        ways = self._served({arm for arm in self.ground.searches if self.rent(arm, goal) is not None})
         return np.flatnonzero(ways), self._worth_trying(ways)
+
+    def _served(self, arms: set[int]) -> npt.NDArray[np.bool_]:
+        """The ways whose own devices are those of some arms alone."""
+        return np.array([own <= arms for own in self.ground.own], bool)
 
     def replaces(self, way: int, other: int, row: int) -> bool:
         """Whether a way solves as much of a class as another, for no more dollars and calls of no arm."""
