@@ -40,8 +40,8 @@ from accuracy_folds import (
     system,
     unfitted,
 )
-from comptroller.measure.features import Bank
-from comptroller.measure.observed import Report
+from comptroller.measure.features import FeatureBank
+from comptroller.measure.observations import ExclusionReport
 
 UNDATED = "before March 2026, test undated"
 PREDICTORS = (*UNFITTED, NEIGHBOUR, PHYSICS, OURS)
@@ -57,7 +57,7 @@ class Split:
     ttft: tuple[float, float] | None
 
 
-def splits(runs: Bank) -> list[Split]:
+def splits(runs: FeatureBank) -> list[Split]:
     """All splits of the table."""
     groups = [o.group for o in runs.observations]
     return [
@@ -121,9 +121,7 @@ def run(data: Path) -> tuple[str, dict[str, Any]]:
         found = held[split.name] = held_out(runs, iter(split.folds), ideal)
         each[split.name] = {name: Errors.of(found.tpot[name], truth.tpot_s) for name in PREDICTORS}
         first[split.name] = {name: Errors.of(found.ttft[name], truth.ttft_s) for name in PREDICTORS}
-        print(
-            f"{split.name}: TPOT {each[split.name][OURS].median:.1f} %, TTFT {first[split.name][OURS].median:.1f} %"
-        )
+        print(f"{split.name}: TPOT {each[split.name][OURS].median:.1f} %, TTFT {first[split.name][OURS].median:.1f} %")
         if split.tpot:
             targets.append(line(f"TPOT, {split.name}", split.tpot, each[split.name][OURS].median))
         if split.ttft:
@@ -133,13 +131,7 @@ def run(data: Path) -> tuple[str, dict[str, Any]]:
     extra = extras(data, runs, report, held)
     targets += [*interval_targets({"TPOT": each, "TTFT": first}), *extra.targets]
     text = "\n".join(
-        [
-            *head(runs, report),
-            *goals(targets),
-            *table("TPOT", each),
-            *table("TTFT up to 20 s", first),
-            *extra.text,
-        ]
+        [*head(runs, report), *goals(targets), *table("TPOT", each), *table("TTFT up to 20 s", first), *extra.text]
     )
     document = {
         "rows": len(runs.observations),
@@ -177,7 +169,7 @@ class Extra:
     document: dict[str, Any]
 
 
-def extras(data: Path, runs: Bank, report: Report, held: dict[str, Held]) -> Extra:
+def extras(data: Path, runs: FeatureBank, report: ExclusionReport, held: dict[str, Held]) -> Extra:
     """Learning curve, layout choice, overload, pools apart, coverage and speed."""
     curve, quick = learning_curve(runs), speed()
     regret = {name: layout_regret(runs, held[name]) for name in ("5-fold by group", "leave one model out")}
@@ -204,10 +196,7 @@ def extras(data: Path, runs: Bank, report: Report, held: dict[str, Held]) -> Ext
         "\n### Overload (TTFT above 20 s)\n",
         "| split | overloaded | foreseen | false alarms of |",
         "|---|---:|---:|---:|",
-        *(
-            f"| {k} | {a.overloaded} | {a.foreseen} | {a.false_alarms} of {a.sound} |"
-            for k, a in alarms.items()
-        ),
+        *(f"| {k} | {a.overloaded} | {a.foreseen} | {a.false_alarms} of {a.sound} |" for k, a in alarms.items()),
         "\n### Pools apart that state their batch sizes (fitted on aggregated rows only)\n",
         f"{answered} of {len(pools)} rows: TPOT {apart_tpot.median:.1f} / {apart_tpot.mean:.1f} %, "
         f"TTFT up to 20 s {apart_ttft.median:.1f} / {apart_ttft.mean:.1f} % ({apart_ttft.rows} rows).\n",
@@ -233,7 +222,7 @@ def extras(data: Path, runs: Bank, report: Report, held: dict[str, Held]) -> Ext
     return Extra(text, targets, document)
 
 
-def head(runs: Bank, report: Report) -> Iterator[str]:
+def head(runs: FeatureBank, report: ExclusionReport) -> Iterator[str]:
     """What was tested and what was left out."""
     yield "# Accuracy of the cost model, held out\n"
     yield "Made by `python benchmarks/accuracy.py` from the measurements of aiconfigurator-core 0.12.0 (Apache-2.0) and"

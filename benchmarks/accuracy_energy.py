@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import ComptrollerError
-from comptroller.measure.power_fit import Held, fit_all, hold_out
+from comptroller.measure.power_fit import HoldoutPredictions, fit_all, hold_out
 from energy_data import ROOT, EnergyData, data_folder, load
 
 Array = npt.NDArray[np.float64]
@@ -80,7 +80,7 @@ def energy_lines(folder: Path, say: Callable[[str], None]) -> list[Line]:
     ]
 
 
-def _split(found: EnergyData, held: Held, split: str, each: bool = True) -> list[Line]:
+def _split(found: EnergyData, held: HoldoutPredictions, split: str, each: bool = True) -> list[Line]:
     rows, lines = found.rows, []
     flat_j = held.token_j * held.constant_w / held.predicted_w
     parts = [("", np.ones(rows.rows, bool))]
@@ -111,8 +111,7 @@ def markdown(lines: list[Line]) -> str:
     """The table."""
     head = "| quantity | split | rows | median | mean | bias | in 10 % | in 20 % | coverage | half-width |"
     body = [
-        f"| {x.quantity} | {x.split} | {x.rows} | " + " | ".join(map(_percent, astuple(x)[3:])) + " |"
-        for x in lines
+        f"| {x.quantity} | {x.split} | {x.rows} | " + " | ".join(map(_percent, astuple(x)[3:])) + " |" for x in lines
     ]
     return "\n".join([head, "|---" * 10 + "|", *body])
 
@@ -132,9 +131,7 @@ def main() -> int:
     print(text)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "accuracy_energy.md").write_text(text)
-    (RESULTS / "accuracy_energy.json").write_text(
-        json.dumps([asdict(each) for each in lines], indent=1) + "\n"
-    )
+    (RESULTS / "accuracy_energy.json").write_text(json.dumps([asdict(each) for each in lines], indent=1) + "\n")
     return 0
 
 

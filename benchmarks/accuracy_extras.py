@@ -11,22 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from accuracy_folds import OURS, Errors, Held, Measured, fitted_on
-from comptroller.costs.calibrated import Calibrated
-from comptroller.costs.closed import closed_loop
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
+from comptroller.costs.closed_loop import closed_loop
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.memory import memory
-from comptroller.costs.prediction import Load, Predictor
-from comptroller.costs.residual import Identity, places
-from comptroller.costs.steady import Requests, prefill_time
-from comptroller.costs.step import Step
-from comptroller.costs.timing import timed
-from comptroller.errors import Unsupported
+from comptroller.costs.prediction import ClosedLoopLoad, ReplicaPredictor
+from comptroller.costs.residual import ResidualIdentity, places
+from comptroller.costs.steady import UniformRequests, prefill_time
+from comptroller.costs.step import ReplicaStep
+from comptroller.costs.timing import replica_timer
+from comptroller.errors import UnsupportedError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.measure.calibrate import OVERLOAD_S
-from comptroller.measure.features import Bank
-from comptroller.measure.observed import Observation
+from comptroller.measure.features import FeatureBank
+from comptroller.measure.observations import RunObservation
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -36,7 +36,7 @@ LEAST_GROUPS = 40
 REPEATS = 3
 
 
-def learning_curve(runs: Bank) -> dict[int, tuple[Errors, Errors]]:
+def learning_curve(runs: FeatureBank) -> dict[int, tuple[Errors, Errors]]:
     """Errors on an unseen (model, accelerator) after k of its own runs, for TPOT and TTFT.
 
     Each pair of at least 40 groups is left out with all groups it shares; k of its groups return, drawn by a seeded
@@ -61,7 +61,7 @@ def learning_curve(runs: Bank) -> dict[int, tuple[Errors, Errors]]:
     return {k: _joined(parts, truth) for k, parts in found.items()}
 
 
-def _at(runs: Bank, train: Index, test: Index) -> tuple[Array, Array, Index]:
+def _at(runs: FeatureBank, train: Index, test: Index) -> tuple[Array, Array, Index]:
     predicted = fitted_on(runs, train).predict(runs.take(test))
     return predicted.tpot, predicted.ttft, test
 
@@ -82,7 +82,7 @@ class Regret:
     best_chosen: float
 
 
-def layout_regret(runs: Bank, held: Held) -> Regret:
+def layout_regret(runs: FeatureBank, held: Held) -> Regret:
     """Choices among layouts measured under one engine, model, formats, accelerator, version, day, lengths, clients.
 
     We choose by the held-out prediction of output tokens per second and device; repeats count at their median.
@@ -105,7 +105,7 @@ def layout_regret(runs: Bank, held: Held) -> Regret:
     return Regret(len(values), 100 * float(values.mean()), 100 * float((values == 0).mean()))
 
 
-def _per_device(runs: Bank, held: Held) -> tuple[Array, Array]:
+def _per_device(runs: FeatureBank, held: Held) -> tuple[Array, Array]:
     devices = np.array([o.replica.layout.devices for o in runs.observations])
     output, clients = runs.features.output_tokens, runs.features.clients
 
@@ -128,29 +128,27 @@ class Overload:
     sound: int
 
 
-def overload(runs: Bank, held: Held) -> Overload:
+def overload(runs: FeatureBank, held: Held) -> Overload:
     """Held-out recall and false alarms."""
     rows = held.tested[np.isfinite(runs.features.ttft_s[held.tested])]
     true = runs.features.ttft_s[rows] > OVERLOAD_S
     called = np.exp(held.ttft[OURS][0][rows]) > OVERLOAD_S
-    return Overload(
-        int(true.sum()), int((true & called).sum()), int((called & ~true).sum()), int((~true).sum())
-    )
+    return Overload(int(true.sum()), int((true & called).sum()), int((called & ~true).sum()), int((~true).sum()))
 
 
-def apart(observations: Sequence[Observation], runs: Bank) -> tuple[int, Errors, Errors]:
+def apart(observations: Sequence[RunObservation], runs: FeatureBank) -> tuple[int, Errors, Errors]:
     """Pools apart: how many state their batches, and errors of TPOT and TTFT.
 
     The calibration is fitted on the aggregated runs. Decoding has no prefill beside it. The prompts of all decode
     replicas' requests queue at the prefill pool: at most as fast as it serves them, else like M/D/1.
     """
     fitted = fitted_on(runs, np.arange(len(runs.observations)))
-    calibration = Calibrated(fitted.facts(Predictor.shipped().facts))
+    calibration = FittedCalibration(fitted.facts(ReplicaPredictor.shipped().facts))
     tpot, ttft, each, first = [], [], [], []
     for o in observations:
         try:
             one, two = _apart(o, calibration)
-        except Unsupported:
+        except UnsupportedError:
             continue
         tpot.append(one)
         ttft.append(two)
@@ -159,12 +157,12 @@ def apart(observations: Sequence[Observation], runs: Bank) -> tuple[int, Errors,
     return len(tpot), Errors.of(np.log(tpot), np.array(each)), Errors.of(np.log(ttft), np.array(first))
 
 
-def _apart(o: Observation, calibration: Calibrated) -> tuple[float, float]:
+def _apart(o: RunObservation, calibration: FittedCalibration) -> tuple[float, float]:
     if o.prefill is None:
-        raise Unsupported(f"row {o.number} has no prefill pool")
-    ready, front = timed(o.replica, calibration), timed(o.prefill, calibration)
+        raise UnsupportedError(f"row {o.number} has no prefill pool")
+    ready, front = replica_timer(o.replica, calibration), replica_timer(o.prefill, calibration)
     context = o.input_tokens + o.output_tokens / 2
-    tpot = float(ready.step(Step.decode(o.concurrency, o.concurrency * context)).total_s[0])
+    tpot = float(ready.step(ReplicaStep.decode(o.concurrency, o.concurrency * context)).total_s[0])
     prompt = float(prefill_time(front, np.array([o.input_tokens])).total_s[0])
     servers, decoders = (max(n, 1) for n in o.pools)
     clients = o.concurrency * decoders
@@ -190,26 +188,26 @@ class Speed:
 
 def speed(points: int = 1000) -> Speed:
     """Qwen3-32B on four H100 under vLLM: a point alone, at the door with its interval, and in arrays."""
-    engine = Engine.default(engine_facts("vllm"))
-    replica = Replica(model("qwen3_32b"), accelerator("h100_sxm"), Recipe(), Layout(4), engine)
-    predictor = Predictor.shipped()
+    engine = EngineSettings.default(engine_facts("vllm"))
+    replica = ModelReplica(model("qwen3_32b"), accelerator("h100_sxm"), PrecisionRecipe(), ParallelLayout(4), engine)
+    predictor = ReplicaPredictor.shipped()
     one = np.array([1024.0])
 
     def alone() -> None:
-        closed_loop(timed(replica, predictor.calibration), memory(replica), Requests(one, one), 64.0)
+        closed_loop(replica_timer(replica, predictor.calibration), memory(replica), UniformRequests(one, one), 64.0)
 
-    ready, held = timed(replica, predictor.calibration), memory(replica)
+    ready, held = replica_timer(replica, predictor.calibration), memory(replica)
     lengths, clients = np.full(points, 1024.0), np.linspace(1, 256, points)
     at = places(replica, clients, lengths, lengths)
 
     def many() -> None:
-        closed_loop(ready, held, Requests(lengths, lengths), clients)
+        closed_loop(ready, held, UniformRequests(lengths, lengths), clients)
 
     def corrected() -> None:
         many()
-        predictor.tpot.mean(Identity.of(replica), at)
+        predictor.tpot.mean(ResidualIdentity.of(replica), at)
 
-    door = Load(one, one, np.array([64.0]))
+    door = ClosedLoopLoad(one, one, np.array([64.0]))
     return Speed(
         1e3 * _best(alone, 100),
         1e3 * _best(lambda: predictor.predict(replica, door), 100),

@@ -9,14 +9,14 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.calibrated import KernelPriors
-from comptroller.costs.closed import closed_loop
-from comptroller.costs.efficiency import Baseline, Roofline
+from comptroller.costs.closed_loop import closed_loop
+from comptroller.costs.efficiency import BaselineCalibration, RooflineCalibration
+from comptroller.costs.fitted_calibration import KernelPriors
 from comptroller.costs.memory import memory
-from comptroller.costs.steady import Requests
-from comptroller.costs.timing import Calibration, timed
-from comptroller.measure.calibrate import OVERLOAD_S, Fitted, fit_bank, start
-from comptroller.measure.features import Bank
+from comptroller.costs.steady import UniformRequests
+from comptroller.costs.timing import TimingCalibration, replica_timer
+from comptroller.measure.calibrate import OVERLOAD_S, CalibrationFit, fit_bank, start
+from comptroller.measure.features import FeatureBank
 from comptroller.measure.intervals import with_intervals
 
 Array = npt.NDArray[np.float64]
@@ -34,11 +34,11 @@ class Fold:
     test: Index
 
 
-def labels(runs: Bank, of: Callable[[int], str]) -> npt.NDArray[np.str_]:
+def labels(runs: FeatureBank, of: Callable[[int], str]) -> npt.NDArray[np.str_]:
     return np.array([of(i) for i in range(len(runs.observations))])
 
 
-def by_label(runs: Bank, label: npt.NDArray[np.str_], groups: Sequence[str]) -> Iterator[Fold]:
+def by_label(runs: FeatureBank, label: npt.NDArray[np.str_], groups: Sequence[str]) -> Iterator[Fold]:
     """One fold for every value of a label."""
     group = np.array(groups)
     for value in np.unique(label):
@@ -47,7 +47,7 @@ def by_label(runs: Bank, label: npt.NDArray[np.str_], groups: Sequence[str]) -> 
         yield Fold(str(value), train, test)
 
 
-def by_group(runs: Bank, groups: Sequence[str], folds: int = 5) -> Iterator[Fold]:
+def by_group(runs: FeatureBank, groups: Sequence[str], folds: int = 5) -> Iterator[Fold]:
     """Folds of whole groups, in the order of a seeded shuffle."""
     names = np.array(sorted(set(groups)))
     np.random.default_rng(0).shuffle(names)
@@ -55,7 +55,7 @@ def by_group(runs: Bank, groups: Sequence[str], folds: int = 5) -> Iterator[Fold
     yield from by_label(runs, np.array([place[g] for g in groups]), groups)
 
 
-def by_date(runs: Bank, dated: bool) -> Iterator[Fold]:
+def by_date(runs: FeatureBank, dated: bool) -> Iterator[Fold]:
     """Train on dated rows before March 2026; test on those of March, or on undated ones."""
     when = [o.measured for o in runs.observations]
     group = np.array([o.group for o in runs.observations])
@@ -65,16 +65,16 @@ def by_date(runs: Bank, dated: bool) -> Iterator[Fold]:
     yield Fold("date", np.flatnonzero(early & ~np.isin(group, group[test])), test)
 
 
-def architecture(runs: Bank) -> npt.NDArray[np.str_]:
+def architecture(runs: FeatureBank) -> npt.NDArray[np.str_]:
     """Models with the same weights' shape (DeepSeek-V3 and R1, and every format of one) are one model."""
     return labels(runs, lambda i: runs.identities[i].architecture)
 
 
-def family(runs: Bank) -> npt.NDArray[np.str_]:
+def family(runs: FeatureBank) -> npt.NDArray[np.str_]:
     return labels(runs, lambda i: runs.observations[i].replica.model.family)
 
 
-def system(runs: Bank) -> npt.NDArray[np.str_]:
+def system(runs: FeatureBank) -> npt.NDArray[np.str_]:
     return labels(runs, lambda i: runs.identities[i].accelerator)
 
 
@@ -121,30 +121,30 @@ class Measured:
     ttft_s: Array
 
     @classmethod
-    def of(cls, runs: Bank) -> Measured:
+    def of(cls, runs: FeatureBank) -> Measured:
         first = runs.features.ttft_s
         return cls(runs.features.tpot_s, np.where(first <= OVERLOAD_S, first, np.nan))
 
 
-def unfitted(runs: Bank, calibration: Calibration) -> tuple[Array, Array]:
+def unfitted(runs: FeatureBank, calibration: TimingCalibration) -> tuple[Array, Array]:
     """Logs of TPOT and TTFT under a calibration without a fit."""
     found = []
     for o in runs.observations:
-        requests = Requests(np.array([o.input_tokens]), np.array([o.output_tokens]))
-        loop = closed_loop(timed(o.replica, calibration), memory(o.replica), requests, o.concurrency)
+        requests = UniformRequests(np.array([o.input_tokens]), np.array([o.output_tokens]))
+        loop = closed_loop(replica_timer(o.replica, calibration), memory(o.replica), requests, o.concurrency)
         found.append((np.log(loop.tpot_s[0]), np.log(loop.ttft_s[0])))
     tpot, ttft = np.array(found).T
     return tpot, ttft
 
 
-UNFITTED: dict[str, Callable[[], Calibration]] = {
-    "pure roofline": Roofline,
-    "four constants": Baseline.shipped,
+UNFITTED: dict[str, Callable[[], TimingCalibration]] = {
+    "pure roofline": RooflineCalibration,
+    "four constants": BaselineCalibration.shipped,
     "kernel priors": KernelPriors,
 }
 
 
-def nearest(runs: Bank, fold: Fold, roofline: Array, measured: Array, neighbours: int = 3) -> Array:
+def nearest(runs: FeatureBank, fold: Fold, roofline: Array, measured: Array, neighbours: int = 3) -> Array:
     """The ratio to the roofline of the nearest measured configurations (median of three).
 
     Distance: octaves of clients, lengths, devices and active parameters, one step for another layout kind, two for
@@ -162,7 +162,7 @@ def nearest(runs: Bank, fold: Fold, roofline: Array, measured: Array, neighbours
     return found
 
 
-def fitted_on(runs: Bank, train: Index) -> Fitted:
+def fitted_on(runs: FeatureBank, train: Index) -> CalibrationFit:
     """A calibration fitted to some rows, from the first priors: nothing of the shipped fit enters."""
     part = runs.take(train)
     return fit_bank(part, start(runs.engines, None))
@@ -181,7 +181,7 @@ class Held:
 OURS, PHYSICS, NEIGHBOUR = "ours", "ours, physics alone", "nearest neighbour"
 
 
-def held_out(runs: Bank, folds: Iterator[Fold], ideal: dict[str, tuple[Array, Array]]) -> Held:
+def held_out(runs: FeatureBank, folds: Iterator[Fold], ideal: dict[str, tuple[Array, Array]]) -> Held:
     """Predict every test row of a split from its training rows."""
     count, truth = len(runs.observations), Measured.of(runs)
     names = (*ideal, NEIGHBOUR, PHYSICS)

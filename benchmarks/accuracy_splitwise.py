@@ -21,15 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from accuracy_folds import Errors
-from comptroller.costs.calibrated import GROUPS
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
-from comptroller.costs.step import Step, causal_pairs
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.fitted_calibration import GROUPS
+from comptroller.costs.step import ReplicaStep, causal_pairs
 from comptroller.costs.timing import smooth_max
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.measure import robust
-from comptroller.measure.features import Ready, by_group
+from comptroller.measure.features import PricedReplica, by_group
 
 Array = npt.NDArray[np.float64]
 
@@ -76,12 +76,12 @@ def read(path: Path) -> dict[str, Phase]:
             times = float(row["prompt_time"]) / 1e3, float(row["token_time"]) / 1e3
             if min(times) > 0:
                 rows[tuple(row[name] for name in names)].append(times)
-    ready: dict[tuple[str, str, str], Ready] = {}
+    ready: dict[tuple[str, str, str], PricedReplica] = {}
     found: dict[str, list[Row]] = {"prompt": [], "token": []}
     for (name, device, tp, prompt, batch, output), times in sorted(rows.items()):
         key = (name, device, tp)
         if key not in ready:
-            ready[key] = Ready.of(_replica(*key))
+            ready[key] = PricedReplica.of(_replica(*key))
         one, (first, each) = ready[key], np.median(np.array(times), axis=0)
         steps = _steps(float(prompt), float(batch), float(output))
         layers = float(one.priced.replica.model.layers)
@@ -95,17 +95,17 @@ def _phase(rows: list[Row]) -> Phase:
     return Phase(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
-def _replica(name: str, device: str, tp: str) -> Replica:
-    recipe = Recipe("fp16", "fp16", "fp16", "fp16")
-    engine = Engine.default(engine_facts("vllm"))
-    return Replica(model(MODELS[name]), accelerator(DEVICES[device]), recipe, Layout(int(tp)), engine)
+def _replica(name: str, device: str, tp: str) -> ModelReplica:
+    recipe = PrecisionRecipe("fp16", "fp16", "fp16", "fp16")
+    engine = EngineSettings.default(engine_facts("vllm"))
+    return ModelReplica(model(MODELS[name]), accelerator(DEVICES[device]), recipe, ParallelLayout(int(tp)), engine)
 
 
-def _steps(prompt: float, batch: float, output: float) -> dict[str, Step]:
+def _steps(prompt: float, batch: float, output: float) -> dict[str, ReplicaStep]:
     one, zero = np.ones(1), np.zeros(1)
     pairs = batch * causal_pairs(np.array([prompt]), zero)
-    whole = Step(zero, zero, batch * prompt * one, pairs, batch * one)
-    return {"prompt": whole, "token": Step.decode(batch, batch * (prompt + output / 2))}
+    whole = ReplicaStep(zero, zero, batch * prompt * one, pairs, batch * one)
+    return {"prompt": whole, "token": ReplicaStep.decode(batch, batch * (prompt + output / 2))}
 
 
 def predict(logs: Array, phase: Phase) -> Array:
@@ -122,14 +122,14 @@ def held_out(path: Path) -> dict[str, tuple[Errors, Errors]]:
     """Errors of both phases, each (model, GPU) predicted from the others: at the priors, and fitted."""
     found = {}
     centre, spread = np.log([c for c, _ in PRIORS.values()]), np.array([s for _, s in PRIORS.values()])
-    prior = robust.Prior(centre, spread, np.ones(len(centre), dtype=bool))
+    prior = robust.FitPrior(centre, spread, np.ones(len(centre), dtype=bool))
     for name, phase in read(path).items():
         logs = np.empty(len(phase.seconds))
         for pair in np.unique(phase.pair):
             train, test = _part(phase, phase.pair != pair), _part(phase, phase.pair == pair)
             cell = np.unique(train.pair, return_inverse=True)[1].astype(np.int64)
-            target = robust.Target(np.log(train.seconds), cell, np.arange(len(cell)))
-            settings = robust.Settings(error=0.1, cell=0.02, most=20.0, rounds=30)
+            target = robust.FitTarget(np.log(train.seconds), cell, np.arange(len(cell)))
+            settings = robust.FitSettings(error=0.1, cell=0.02, most=20.0, rounds=30)
             fitted = robust.fit(lambda p, part=train: predict(p, part), target, prior, settings)
             logs[phase.pair == pair] = predict(fitted.logs, test)
         found[name] = Errors.of(predict(centre, phase), phase.seconds), Errors.of(logs, phase.seconds)

@@ -6,10 +6,10 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
-from comptroller.books.ledger import Ledger, Quote, Reserve, Settle
+from comptroller.books.ledger import CallLedger, CallQuote, ReservationPosting, SettlementPosting
 from comptroller.books.postings import Posting
-from comptroller.costs.carbon import Energy
-from comptroller.costs.rating import Receipt
+from comptroller.costs.carbon import CallEnergy
+from comptroller.costs.rating import CallReceipt
 from comptroller.work.call import Call
 
 START_US = 1_790_000_000_000_000
@@ -27,7 +27,7 @@ class Clock:
         return self.now_us
 
 
-def calls(ledger: Ledger, draw: random.Random, request: int) -> list[Call]:
+def calls(ledger: CallLedger, draw: random.Random, request: int) -> list[Call]:
     """The four calls of a request: three samples and a check by a cheaper model."""
     about = {
         "request": request,
@@ -51,18 +51,18 @@ def calls(ledger: Ledger, draw: random.Random, request: int) -> list[Call]:
     ]
 
 
-def ended(held: Call, draw: random.Random) -> Settle:
+def ended(held: Call, draw: random.Random) -> SettlementPosting:
     """Its settlement."""
     tokens = held.input_tokens + 4 * held.output_tokens
-    energy = Energy(
+    energy = CallEnergy(
         tokens * 1e-3, tokens * 2e-3, tokens * 2e-3, tokens * 4e-3, tokens * 1e-6, tokens * 1e10, "predicted"
     )
     finish = draw.choices(("stop", "length", "cancelled", "failed"), (90, 5, 3, 2))[0]
     done = replace(held, finish=finish, last_s=held.arrival_s + 1.0, source="priced")
-    return Settle(done, Receipt(tokens * SERVICES[held.service] * 100_000, None, energy))
+    return SettlementPosting(done, CallReceipt(tokens * SERVICES[held.service] * 100_000, None, energy))
 
 
-def batches(ledger: Ledger, clock: Clock, rows: int, size: int = 1000) -> Iterator[list[Posting]]:
+def batches(ledger: CallLedger, clock: Clock, rows: int, size: int = 1000) -> Iterator[list[Posting]]:
     """Holds and their settlements, so many at a time."""
     draw = random.Random(7)
     for _ in range(0, rows, size):
@@ -70,13 +70,15 @@ def batches(ledger: Ledger, clock: Clock, rows: int, size: int = 1000) -> Iterat
         while len(made) < size:
             clock.now_us += 4 * clock.step_us
             made += calls(ledger, draw, ledger.new_id())
-        yield [Reserve(item, Quote(10**12, 10**9)) for item in made] + [ended(item, draw) for item in made]
+        yield [ReservationPosting(item, CallQuote(10**12, 10**9)) for item in made] + [
+            ended(item, draw) for item in made
+        ]
 
 
 def fill(where: str, rows: int) -> None:
     """Write so many rows."""
     clock = Clock(rows)
-    with Ledger.open(where, clock) as ledger:
+    with CallLedger.open(where, clock) as ledger:
         for batch in batches(ledger, clock, rows):
             refused = [outcome for outcome in ledger.apply(batch) if not isinstance(outcome, int)]
             assert not refused, refused[0]

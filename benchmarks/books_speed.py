@@ -20,11 +20,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from books_databases import fresh, server
 from books_fill import Clock, batches, fill
-from comptroller.books.budgets import Budget
-from comptroller.books.ledger import Ledger, Quote
+from comptroller.books.budgets import SpendBudget
+from comptroller.books.ledger import CallLedger, CallQuote
 from comptroller.books.query import totals
-from comptroller.books.writer import Writer
-from comptroller.costs.rating import PUSD, Receipt
+from comptroller.books.writer import LedgerWriter
+from comptroller.costs.rating import PUSD, CallReceipt
 from comptroller.work.call import Call
 from record import table, write
 
@@ -37,8 +37,8 @@ REPORTS = (["key"], ["project"], ["model"], ["strategy"], ["day"], ["day", "mode
 def posted(where: str) -> dict[str, float]:
     """Rows per second that are held and settled, 1,000 calls to a transaction, and CPU microseconds per row."""
     clock, taken = Clock(ROWS), []
-    with Ledger.open(where, clock) as ledger:
-        ledger.set_budget(Budget("all", "", "total", 9 * 10**6 * PUSD))
+    with CallLedger.open(where, clock) as ledger:
+        ledger.set_budget(SpendBudget("all", "", "total", 9 * 10**6 * PUSD))
         work, cpu = list(batches(ledger, clock, ROWS)), time.process_time()
         for batch in work:
             start = time.perf_counter()
@@ -57,40 +57,36 @@ def concurrent(where: str) -> dict[str, float]:
     """A thousand clients that each hold, then settle, call after call, as a gateway's do."""
     waits: list[float] = []
 
-    async def client(writer: Writer) -> None:
+    async def client(writer: LedgerWriter) -> None:
         for _ in range(CALLS):
             call = Call(call=writer.ledger.new_id(), request=1, service="p/m", key="k", project="p")
             start = time.perf_counter()
-            await writer.reserve(call, Quote(10))
-            await writer.settle(replace(call, finish="stop", input_tokens=9, output_tokens=9), Receipt(7))
+            await writer.reserve(call, CallQuote(10))
+            await writer.settle(replace(call, finish="stop", input_tokens=9, output_tokens=9), CallReceipt(7))
             waits.append(time.perf_counter() - start)
 
     async def run() -> float:
-        with Ledger.open(where) as ledger:
-            ledger.set_budget(Budget("key", "k", "total", PUSD))
+        with CallLedger.open(where) as ledger:
+            ledger.set_budget(SpendBudget("key", "k", "total", PUSD))
             start = time.perf_counter()
-            async with Writer(ledger) as writer:
+            async with LedgerWriter(ledger) as writer:
                 await asyncio.gather(*(client(writer) for _ in range(CLIENTS)))
             return CLIENTS * CALLS / (time.perf_counter() - start)
 
     rates = [asyncio.run(run()) for _ in range(3)]
     waits.sort()
-    return {
-        "rows_per_s": max(rates),
-        "p50_ms": waits[len(waits) // 2] * 1e3,
-        "p99_ms": waits[-len(waits) // 100] * 1e3,
-    }
+    return {"rows_per_s": max(rates), "p50_ms": waits[len(waits) // 2] * 1e3, "p99_ms": waits[-len(waits) // 100] * 1e3}
 
 
 def alone(where: str) -> float:
     """Milliseconds that one client waits for a hold and a settlement, median of 300."""
     waits = []
-    with Ledger.open(where) as ledger:
+    with CallLedger.open(where) as ledger:
         for _ in range(300):
             call = Call(call=ledger.new_id(), request=1)
             start = time.perf_counter()
-            ledger.reserve(call, Quote(10))
-            ledger.settle(replace(call, finish="stop"), Receipt(7))
+            ledger.reserve(call, CallQuote(10))
+            ledger.settle(replace(call, finish="stop"), CallReceipt(7))
             waits.append(time.perf_counter() - start)
     return sorted(waits)[150] * 1e3
 
@@ -98,7 +94,7 @@ def alone(where: str) -> float:
 def reports(where: str) -> dict[str, dict[str, float]]:
     """Seconds of each report, best of five, and CPU seconds of this process."""
     found = {}
-    with Ledger.open(where) as ledger:
+    with CallLedger.open(where) as ledger:
         for by in REPORTS:
             taken, cpu = [], time.process_time()
             for _ in range(5):
@@ -111,11 +107,7 @@ def reports(where: str) -> dict[str, dict[str, float]]:
 
 def measure(name: str, make: Callable[[], str], filled: str = "") -> dict[str, Any]:
     """All figures of one database; make() is where empty books can be made, filled: a million rows made before."""
-    figures: dict[str, Any] = {
-        "posted": posted(make()),
-        "concurrent": concurrent(make()),
-        "alone_ms": alone(make()),
-    }
+    figures: dict[str, Any] = {"posted": posted(make()), "concurrent": concurrent(make()), "alone_ms": alone(make())}
     where = filled or make()
     if not filled:
         fill(where, MILLION)

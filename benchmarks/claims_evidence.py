@@ -11,11 +11,11 @@ from claims_strategies import DATA, MONKEYS, Claim, counts
 from comptroller.errors import ComptrollerError
 from comptroller.strategies.router_training import held_out
 from comptroller.strategies.routers import router
-from comptroller.strategies.routing import Curve, Outcomes, judged, outcomes, references
-from comptroller.work.evidence import REVISER, Arm, Counts, Evidence, Place
-from comptroller.work.evidence_readers import packaged, read_evidence
-from comptroller.work.laws import Asking
-from comptroller.work.laws._resampling import mean_band, spread, thinned
+from comptroller.strategies.routing import RoutingCurve, RoutingOutcomes, outcomes, references, routing_curve
+from comptroller.work.evidence import REVISER, Evidence, EvidenceCounts, RecordedAskKey, RecordedModel
+from comptroller.work.evidence_readers import packaged_evidence, read_evidence
+from comptroller.work.laws import LawQuery
+from comptroller.work.laws._resampling import mean_band, spread, thinned_counts
 from comptroller.work.laws.best_of import best_of_k, ratings
 from comptroller.work.laws.caps import caps
 from comptroller.work.laws.coverage import coverage, pass_at_k
@@ -31,7 +31,7 @@ FEW, MANY, DRAWS, SEED = 200, 10_000, 20, 0
 OWN = "own evidence (SmolLM2-135M, see own_evidence.md)"
 
 
-def monkeys(known: Counts) -> list[Claim]:
+def monkeys(known: EvidenceCounts) -> list[Claim]:
     """Coverage from 1 to 10,000 samples, and how well the power law fits it."""
     said = []
     for at, arm in enumerate(known.arms):
@@ -40,9 +40,7 @@ def monkeys(known: Counts) -> list[Claim]:
         curve = coverage(n, correct, ks)
         miss = np.abs(law.at(ks) - curve).max()
         name = str(arm).removeprefix("Pythia ")
-        said.append(
-            f"{name} {curve[0]:.2%} to {curve[-1]:.1%}, a {law.a:.2f}, b {law.b:.3f}, miss {miss:.3f}"
-        )
+        said.append(f"{name} {curve[0]:.2%} to {curve[-1]:.1%}, a {law.a:.2f}, b {law.b:.3f}, miss {miss:.3f}")
     return [
         Claim(
             "coverage rises as exp(-a k^-b) over four orders of magnitude of samples",
@@ -54,7 +52,7 @@ def monkeys(known: Counts) -> list[Claim]:
     ]
 
 
-def forecasts(known: Counts) -> list[Claim]:
+def forecasts(known: EvidenceCounts) -> list[Claim]:
     """Coverage at 10,000 forecast from 200 samples: error, and how often the interval holds the truth."""
     said, inside, errors, beta_errors = [], 0, [], []
     for at, arm in enumerate(known.arms):
@@ -63,7 +61,7 @@ def forecasts(known: Counts) -> list[Claim]:
         rng = np.random.default_rng(SEED)
         law, beta = np.empty(DRAWS), np.empty(DRAWS)
         for draw in range(DRAWS):
-            few = thinned(n, correct.astype(np.int64), FEW, rng)
+            few = thinned_counts(n, correct.astype(np.int64), FEW, rng)
             made = forecast(np.full(len(few), FEW), few, MANY, rng)
             law[draw], beta[draw] = made.value, made.beta
             inside += made.low <= true <= made.high
@@ -143,7 +141,7 @@ def _replies(name: str) -> Evidence:
     return found
 
 
-def _quality(curve: Curve) -> str:
+def _quality(curve: RoutingCurve) -> str:
     """APGR with its interval, and the least shares of strong calls that recover half and 80 % of the gap."""
     inside = f" ({curve.low:.3f} to {curve.high:.3f})" if np.isfinite(curve.low) else ""
     return f"{curve.name} {curve.apgr:.3f}{inside}, CPT(50 %) {curve.cpt(0.5):.1%}, CPT(80 %) {curve.cpt(0.8):.1%}"
@@ -170,17 +168,14 @@ def routing() -> list[Claim]:
         )
         length = np.array([[0.0, len(question.content)] for question in known.questions])
         bare = replace(known, questions=tuple(replace(question, task="") for question in known.questions))
-        tried = [judged("prompt length", length, known), _held_out("linear", "text alone (linear)", bare)]
+        tried = [routing_curve("prompt length", length, known), _held_out("linear", "text alone (linear)", bare)]
         tried += [_held_out(kind, kind, known) for kind in ("win", "nearest")]
         if len({question.task for question in known.questions}) > 1:
-            tried += [
-                _held_out("domain", "domain", known),
-                _held_out("linear", "linear, text and domain", known),
-            ]
+            tried += [_held_out("domain", "domain", known), _held_out("linear", "linear, text and domain", known)]
         else:
             moved = router("mmlu_linear")
             tried.append(
-                judged("mmlu_linear, not trained here", moved.expected(bare.questions), known, moved.cost)
+                routing_curve("mmlu_linear, not trained here", moved.expected(bare.questions), known, moved.cost)
             )
         claims.append(
             Claim(
@@ -194,21 +189,19 @@ def routing() -> list[Claim]:
     return [*claims, _many()]
 
 
-def _held_out(kind: str, name: str, known: Outcomes) -> Curve:
-    return judged(name, held_out(kind, known, np.random.default_rng(SEED)), known)
+def _held_out(kind: str, name: str, known: RoutingOutcomes) -> RoutingCurve:
+    return routing_curve(name, held_out(kind, known, np.random.default_rng(SEED)), known)
 
 
 def _many() -> Claim:
     """Routing among five open models: the best score, and what the best single model's score takes."""
     read = _replies("llmrouter_nine_models.parquet")
-    known = outcomes(read, [Arm(name) for name in OPEN], list(OPEN.values()))
+    known = outcomes(read, [RecordedModel(name) for name in OPEN], list(OPEN.values()))
     said = []
     for curve in (*(_held_out(kind, kind, known) for kind in ("linear", "nearest")), references(known)[-1]):
         # spending as a share of the dearest model's cost, not of the range between the ends
         low = known.cost.mean(axis=0).min() / known.cost.mean(axis=0).max()
-        same = low + (1 - low) * curve.cpt(
-            (known.score.mean(axis=0).max() - curve.ends[0]) / np.ptp(curve.ends)
-        )
+        same = low + (1 - low) * curve.cpt((known.score.mean(axis=0).max() - curve.ends[0]) / np.ptp(curve.ends))
         said.append(f"{curve.name} at best {curve.score.max():.1%}, its score at {1 - same:.0%} less")
     best = known.score.mean(axis=0).max()
     return Claim(
@@ -222,7 +215,7 @@ def _many() -> Claim:
 
 def _groups(read: Evidence, arm: int) -> list[npt.NDArray[np.int64]]:
     """Rows of the samples of each question that the arm was asked."""
-    places = [read.at(Place(question, arm)) for question in range(len(read.items))]
+    places = [read.at(RecordedAskKey(question, arm)) for question in range(len(read.items))]
     return [rows for rows in places if len(rows)]
 
 
@@ -253,7 +246,7 @@ def own_samples(read: Evidence) -> list[Claim]:
             "any of 16": np.array([pass_at_k(len(g), score[g].sum(), len(g)) for g in groups]),
         }
         gap = each["vote of 16"] - greedy
-        low, high = mean_band(gap, Asking())
+        low, high = mean_band(gap, LawQuery())
         claims.append(
             Claim(
                 f"sampling and voting beats one greedy answer: {arm}",
@@ -280,7 +273,7 @@ def own_checks(read: Evidence) -> list[Claim]:
         groups = [g for g in groups if len(g)]
         best = np.array([best_of_k(verdicts[g], rows.score[g], len(g)) for g in groups])
         vote = np.array([_vote(read, g) for g in groups])
-        low, high = mean_band(best - vote, Asking())
+        low, high = mean_band(best - vote, LawQuery())
         claims.append(
             Claim(
                 f"verification beats voting at large budgets: {arm}",
@@ -296,17 +289,15 @@ def own_checks(read: Evidence) -> list[Claim]:
     return claims
 
 
-def _revised(read: Evidence, at: int, arm: Arm) -> Claim:
+def _revised(read: Evidence, at: int, arm: RecordedModel) -> Claim:
     rows = read.rows
     first = np.flatnonzero((rows.arm == at) & (rows.role == REVISER))
     chains = [row for row in first if rows.role[rows.parent[row]] == "solver"]
     ends = {int(rows.parent[row]): row for row in first}
-    score = np.array(
-        [[rows.score[rows.parent[r]], rows.score[r], rows.score[ends.get(int(r), r)]] for r in chains]
-    )
+    score = np.array([[rows.score[rows.parent[r]], rows.score[r], rows.score[ends.get(int(r), r)]] for r in chains])
     question = rows.question[chains]
     means = np.array([score[question == q].mean(axis=0) for q in np.unique(question)])
-    low, high = mean_band(means[:, 2] - means[:, 0], Asking())
+    low, high = mean_band(means[:, 2] - means[:, 0], LawQuery())
     steps = " to ".join(f"{value:.1%}" for value in means.mean(axis=0))
     return Claim(
         f"revising an answer improves it: {arm}",
@@ -351,7 +342,7 @@ def lines() -> list[Claim]:
     """All claims of this file; those on measured sets only where the data is there."""
     known = counts()
     claims = [*monkeys(known), *forecasts(known), *prices(), *routing()]
-    if "own" in packaged():
+    if "own" in packaged_evidence():
         own = read_evidence("own")
         if not isinstance(own, Evidence):
             raise ComptrollerError("own evidence holds replies")

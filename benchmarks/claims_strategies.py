@@ -13,7 +13,7 @@ from scipy.stats import beta as distribution
 from scipy.stats import norm
 
 from comptroller.costs.inference_units import (
-    Shape,
+    ModelCostShape,
     eflops,
     parameter_flops,
     sleep_break_even,
@@ -23,13 +23,13 @@ from comptroller.costs.inference_units import (
 from comptroller.strategies.allocation import allocate, token_ceiling, token_floor
 from comptroller.strategies.allocation import coverage as believed
 from comptroller.strategies.choosing import bins_of, compute_optimal, needed_tokens
-from comptroller.strategies.choosing import predicted as predicted_chance
-from comptroller.strategies.closed import log_choose, stopped_recorded
-from comptroller.strategies.replay import Replay, Service
-from comptroller.strategies.results import Results, interval, paired_difference, replayed
+from comptroller.strategies.choosing import solve_chances as predicted_chance
+from comptroller.strategies.closed_forms import log_choose, stop_on_success_over_orders
+from comptroller.strategies.replay import EvidenceReplay, RecordedService
+from comptroller.strategies.results import ReplayResults, interval, paired_difference, replay_strategy
 from comptroller.strategies.spelling import parse
-from comptroller.strategies.training import Outcomes, fit
-from comptroller.work.evidence import Counts, Evidence
+from comptroller.strategies.training import TrainingOutcomes, fit
+from comptroller.work.evidence import Evidence, EvidenceCounts
 from comptroller.work.evidence_readers import read_evidence
 
 Floats = npt.NDArray[np.float64]
@@ -47,12 +47,7 @@ OWN_SETTINGS = (
     *(f"sequential_revision(rounds={rounds},chains={chains})" for rounds in (1, 2) for chains in (1, 2, 4)),
 )
 
-PYTHIA = {
-    "Pythia 70M": (6, 512),
-    "Pythia 410M": (24, 1024),
-    "Pythia 1B": (16, 2048),
-    "Pythia 6.9B": (32, 4096),
-}
+PYTHIA = {"Pythia 70M": (6, 512), "Pythia 410M": (24, 1024), "Pythia 1B": (16, 2048), "Pythia 6.9B": (32, 4096)}
 """Layers and hidden size: EleutherAI/pythia, models/*/pythia-*.yml, read 2026-11-21."""
 
 
@@ -72,10 +67,10 @@ class Claim:
         return [self.claim, self.published, self.ours, self.data, self.standing]
 
 
-def counts() -> Counts:
+def counts() -> EvidenceCounts:
     """Correct out of 10,000 samples of each problem, per Pythia model."""
     found = read_evidence(DATA / MONKEYS)
-    if not isinstance(found, Counts):
+    if not isinstance(found, EvidenceCounts):
         raise SystemExit(f"{MONKEYS} holds no counts")
     return found
 
@@ -85,14 +80,14 @@ def covered(n: Floats, correct: Floats, k: Floats) -> Floats:
     return np.asarray(1 - np.exp(log_choose(n - correct, k) - log_choose(n, k)))
 
 
-def stop_on_success(known: Counts) -> list[Claim]:
+def stop_on_success(known: EvidenceCounts) -> list[Claim]:
     """What stopping at the first success saves at caps of 100 and 1,000, at the same coverage."""
     claims = []
     for cap in (100, 1000):
         saved = []
         for at, arm in enumerate(known.arms):
             n, correct = known.of(at)
-            drawn = stopped_recorded(correct, int(n[0]), [cap]).samples.mean()
+            drawn = stop_on_success_over_orders(correct, int(n[0]), [cap]).samples.mean()
             saved.append(f"{str(arm).removeprefix('Pythia ')} {1 - drawn / cap:.0%}")
         claims.append(
             Claim(
@@ -106,7 +101,7 @@ def stop_on_success(known: Counts) -> list[Claim]:
     return claims
 
 
-def predicted(known: Counts, target: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def predicted(known: EvidenceCounts, target: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Beliefs on each problem's chance for a model, from PILOT samples of each other model, held out by folds."""
     others = [at for at in range(len(known.arms)) if at != target]
     pilots = np.stack(
@@ -116,7 +111,7 @@ def predicted(known: Counts, target: int, rng: np.random.Generator) -> tuple[Flo
     signals = np.log((pilots + 0.5) / (PILOT + 1))
     n, correct = known.n[:, target].astype(float), known.correct[:, target]
     wins = rng.hypergeometric(correct.astype(int), (n - correct).astype(int), PILOT).astype(float)
-    told = Outcomes(tuple(str(known.arms[at]) for at in others), signals, wins, np.full(len(n), float(PILOT)),
+    told = TrainingOutcomes(tuple(str(known.arms[at]) for at in others), signals, wins, np.full(len(n), float(PILOT)),
                     np.arange(len(n)))  # fmt: skip
     fold = rng.permutation(len(n)) % FOLDS
     alpha, beta = np.empty(len(n)), np.empty(len(n))
@@ -126,7 +121,7 @@ def predicted(known: Counts, target: int, rng: np.random.Generator) -> tuple[Flo
     return alpha, beta
 
 
-def allocation(known: Counts) -> list[Claim]:
+def allocation(known: EvidenceCounts) -> list[Claim]:
     """Coverage at a mean of 100 samples: uniform, by known difficulty, by difficulty predicted from other models."""
     rng, grid = np.random.default_rng(SEED), np.unique(np.round(np.geomspace(1, 5000, 160))).astype(float) - 1
     claims = []
@@ -152,7 +147,7 @@ def allocation(known: Counts) -> list[Claim]:
     return claims
 
 
-def kinetics(known: Counts) -> list[Claim]:
+def kinetics(known: EvidenceCounts) -> list[Claim]:
     """The cheapest Pythia size for a coverage, by parameter FLOPs and by eFLOPs with cache traffic."""
     inputs = 512.0
     turned, lines = [], []
@@ -164,7 +159,7 @@ def kinetics(known: Counts) -> list[Claim]:
                 if str(arm) not in PYTHIA:
                     continue
                 layers, hidden = PYTHIA[str(arm)]
-                shape = Shape(12.0 * layers * hidden**2, 4.0 * layers * hidden, 4.0 * layers * hidden)
+                shape = ModelCostShape(12.0 * layers * hidden**2, 4.0 * layers * hidden, 4.0 * layers * hidden)
                 n, correct = (column.astype(float)[:, None] for column in known.of(at))
                 reached = covered(n, correct, ks).mean(axis=0)
                 if reached[-1] < target:
@@ -207,23 +202,15 @@ def verification() -> list[Claim]:
             verdict = rng.binomial(v, rates) / v + 1e-9 * rng.random(rates.shape)
             for s in sizes:
                 cost = float(verification_solutions(s, v, lam))
-                right = float(
-                    (np.take_along_axis(answers[:, :s], verdict[:, :s].argmax(1)[:, None], 1) == 0).mean()
-                )
+                right = float((np.take_along_axis(answers[:, :s], verdict[:, :s].argmax(1)[:, None], 1) == 0).mean())
                 points[cost] = max(points.get(cost, 0.0), right)
-        crossing = next(
-            (c for c in sorted(points) if points[c] > max(vote[s] for s in sizes if s <= max(c, 1))), None
-        )
+        crossing = next((c for c in sorted(points) if points[c] > max(vote[s] for s in sizes if s <= max(c, 1))), None)
         matched = next((s for s in sizes if crossing and vote[s] >= max(vote.values()) - 0.005), None)
         top = max(points.values())
         found.append(
             f"verifier {tpr:.0%}/{fpr:.0%}: a vote saturates at {max(vote.values()):.1%} from S = {matched}; "
             "verification "
-            + (
-                f"passes it from {crossing:.0f} solutions' worth, ending at {top:.1%}"
-                if crossing
-                else "never does"
-            )
+            + (f"passes it from {crossing:.0f} solutions' worth, ending at {top:.1%}" if crossing else "never does")
         )
     return [
         Claim(
@@ -300,12 +287,10 @@ def own() -> list[Claim]:
     evidence = read_evidence("own")
     if not isinstance(evidence, Evidence):
         raise SystemExit("own evidence holds replies")
-    number, arm = next(
-        (i, a) for i, a in enumerate(evidence.arms) if (a.format, a.effort) == ("Q8_0", "direct")
-    )
-    replay = Replay(evidence, dict.fromkeys(("solver", "verifier", "reviser"), Service(arm)))
+    number, arm = next((i, a) for i, a in enumerate(evidence.arms) if (a.format, a.effort) == ("Q8_0", "direct"))
+    replay = EvidenceReplay(evidence, dict.fromkeys(("solver", "verifier", "reviser"), RecordedService(arm)))
     asked = replay.covered(("verifier", "reviser"))
-    results = {text: replayed(parse(text), replay, asked.tolist()) for text in OWN_SETTINGS}
+    results = {text: replay_strategy(parse(text), replay, asked.tolist()) for text in OWN_SETTINGS}
     chance = predicted_chance(evidence, number, asked, np.random.default_rng(SEED))
     data = f"own evidence: {arm}, {len(asked)} questions with verdicts and revisions"
     return [
@@ -315,7 +300,7 @@ def own() -> list[Claim]:
     ]
 
 
-def _against_vote(results: dict[str, Results], data: str) -> list[Claim]:
+def _against_vote(results: dict[str, ReplayResults], data: str) -> list[Claim]:
     """Verification and revision against a plain vote of no fewer tokens, the difference with its interval."""
     published = {
         "generative_verification(s=8,v=2)": "verification beats a vote at large budgets (arXiv 2504.01005)",
@@ -340,7 +325,7 @@ def _against_vote(results: dict[str, Results], data: str) -> list[Claim]:
     return claims
 
 
-def _choice(settings: Sequence[Results], chance: Floats, data: str) -> Claim:
+def _choice(settings: Sequence[ReplayResults], chance: Floats, data: str) -> Claim:
     lines = []
     for budget in (600.0, 1200.0, 2400.0):
         found = compute_optimal(settings, chance, budget, np.random.default_rng(SEED))

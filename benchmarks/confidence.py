@@ -17,15 +17,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
-from comptroller.errors import Infeasible
+from comptroller.errors import InfeasibleError
 from comptroller.planning.executor import no_progress
-from comptroller.planning.joint import Joint
-from comptroller.planning.joint_confidence import confident, margin_of, raised
+from comptroller.planning.joint import JointSearch
+from comptroller.planning.joint_confidence import margin_of, with_confidence, with_raised_targets
 from comptroller.planning.joint_planner import JointProblem, pose_joint, targets_of
 from comptroller.planning.joint_reasons import usd_per_h
 from comptroller.planning.options import Option
-from comptroller.planning.planner import shipped
-from comptroller.work.quality import Share
+from comptroller.planning.planner import shipped_calibration
+from comptroller.work.quality import RequiredSolveShare
 from comptroller.work.workload import load
 from record import table, write
 
@@ -92,13 +92,13 @@ def part_of(problem: JointProblem, kept: npt.NDArray[np.bool_]) -> JointProblem:
         options=tuple(few.values()),
     )
     ways = tuple(replace(way, option=few[id(way.option)]) for way in ground.ways)
-    return replace(problem, joint=Joint(replace(ground, choices=choices, ways=ways)))
+    return replace(problem, joint=JointSearch(replace(ground, choices=choices, ways=ways)))
 
 
 def aimed(problem: JointProblem, least: float, confidence: float | None) -> JointProblem:
     """The problem with another target and confidence."""
     quality = problem.quality.model_copy(
-        update={"solve": Share(min=least, unit="1"), "confidence": confidence}
+        update={"solve": RequiredSolveShare(min=least, unit="1"), "confidence": confidence}
     )
     goal = replace(problem.goal, quality=targets_of(quality))
     return replace(problem, quality=quality, goal=goal)
@@ -106,18 +106,18 @@ def aimed(problem: JointProblem, least: float, confidence: float | None) -> Join
 
 def uncorrected(problem: JointProblem) -> JointProblem:
     """The problem with the margin that covers the questions alone."""
-    return raised(problem, margin_of(problem, {task: 0.0 for task, _ in targets_of(problem.quality)}))
+    return with_raised_targets(problem, margin_of(problem, {task: 0.0 for task, _ in targets_of(problem.quality)}))
 
 
 def judged(problem: JointProblem, half: npt.NDArray[np.bool_], corrected: bool) -> Judged | None:
     """The plan of a half, on the other half; None where there is none."""
     mine = part_of(problem, half)
     try:
-        asked = confident(mine) if corrected or mine.quality.confidence is None else uncorrected(mine)
+        asked = with_confidence(mine) if corrected or mine.quality.confidence is None else uncorrected(mine)
         best = asked.joint.solve(asked.goal)
-    except Infeasible:
+    except InfeasibleError:
         return None
-    other = Joint(problem.joint.ground, (~half).astype(float))
+    other = JointSearch(problem.joint.ground, (~half).astype(float))
     solved = float(other.ground.weight @ (other.score * best.share).sum(axis=1))
     allowed = asked.optimism.solved[""] if asked.optimism else 0.0
     return Judged(best.solved, solved, usd_per_h(asked.joint, best), allowed)
@@ -133,13 +133,8 @@ def rows(name: str, problem: JointProblem, least: float) -> Iterator[Row]:
         columns = np.array([[x.told, x.solved, x.usd_per_h, x.optimism] for x in made]).reshape(-1, 4)
         told, solved, usd, optimism = columns.mean(axis=0).tolist() if made else [float("nan")] * 4
         reached = float((columns[:, 1] >= least - 1e-9).mean()) if made else float("nan")
-        yield Row(
-            name, least, confidence, corrected, len(found), len(made), reached, solved, told, optimism, usd
-        )
-        print(
-            f"{name} {least:.0%} {confidence} {corrected}: {reached:.0%} of {len(made)}, {solved:.1%}",
-            flush=True,
-        )
+        yield Row(name, least, confidence, corrected, len(found), len(made), reached, solved, told, optimism, usd)
+        print(f"{name} {least:.0%} {confidence} {corrected}: {reached:.0%} of {len(made)}, {solved:.1%}", flush=True)
 
 
 def text(found: list[Row]) -> str:
@@ -187,7 +182,7 @@ def main() -> None:
     """All workloads and targets."""
     found = []
     for name, targets in TARGETS.items():
-        problem = pose_joint(load(HERE / "workloads" / f"{name}.toml"), shipped(), no_progress)
+        problem = pose_joint(load(HERE / "workloads" / f"{name}.toml"), shipped_calibration(), no_progress)
         for least in targets:
             found += list(rows(name, problem, least))
     print(write("confidence", {"rows": [asdict(row) for row in found]}, text(found)))

@@ -6,11 +6,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from comptroller.costs.calibrated import KernelPriors
-from comptroller.measure.energy import Measured, read_energy
-from comptroller.measure.harness import Bench
-from comptroller.measure.observed import Report
-from comptroller.measure.power_fit import Points, span_points
+from comptroller.costs.fitted_calibration import KernelPriors
+from comptroller.measure.energy import EnergyMeasurements, read_energy
+from comptroller.measure.harness import EnergyBench
+from comptroller.measure.observations import ExclusionReport
+from comptroller.measure.power_fit import PowerPoints, span_points
 from comptroller.measure.splitwise_power import read_splitwise_power, spans
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,10 +21,10 @@ ENERGY, SPLITWISE = "energy/ml_energy_known.csv", "serving/splitwise_known.csv"
 class EnergyData:
     """Rows, replicas ready to be timed, the A100 readings, and what was left out of each file."""
 
-    rows: Measured
-    bench: Bench
-    a100: Points
-    left_out: dict[str, Report]
+    rows: EnergyMeasurements
+    bench: EnergyBench
+    a100: PowerPoints
+    left_out: dict[str, ExclusionReport]
 
 
 def data_folder() -> Path:
@@ -38,4 +38,4 @@ def load(folder: Path) -> EnergyData:
     readings, beside = read_splitwise_power(folder / SPLITWISE)
     base = KernelPriors()
     a100 = span_points(spans(readings, base))
-    return EnergyData(rows, Bench.of(rows, base), a100, {ENERGY: left_out, SPLITWISE: beside})
+    return EnergyData(rows, EnergyBench.of(rows, base), a100, {ENERGY: left_out, SPLITWISE: beside})

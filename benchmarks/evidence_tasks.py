@@ -11,7 +11,7 @@ from typing import Any
 
 import reasoning_gym
 
-from comptroller.measure.sample import Exercise
+from comptroller.measure.sample import VerifiableQuestion
 
 Entry = dict[str, Any]
 SEED, SHOTS_SEED, SHOTS = 20_261, 999, 8
@@ -26,9 +26,7 @@ def _multiples(entry: Entry) -> str:
 def _common(entry: Entry) -> str:
     small, big = sorted(entry["metadata"]["numbers"])
     count = small // gcd(small, big)
-    return f"multiples of {big} until {small} divides: " + ", ".join(
-        str(big * i) for i in range(1, count + 1)
-    )
+    return f"multiples of {big} until {small} divides: " + ", ".join(str(big * i) for i in range(1, count + 1))
 
 
 def _binary(entry: Entry) -> str:
@@ -55,7 +53,7 @@ TASKS = (
 )
 
 
-def exercises(task: Task, effort: str, count: int) -> list[Exercise]:
+def exercises(task: Task, effort: str, count: int) -> list[VerifiableQuestion]:
     """The first `count` different questions of a task, at effort `direct` or `steps`; none is a worked example."""
     shots = _different(task, SHOTS_SEED, SHOTS)
     shown = frozenset(entry["question"] for entry in shots)
@@ -90,7 +88,7 @@ def _wrong(number: int, entry: Entry, shots: Sequence[Entry]) -> str:
 
 def _exercise(
     task: Task, effort: str, shots: Sequence[Entry], number: int, entry: Entry, checker: Any
-) -> Exercise:
+) -> VerifiableQuestion:
     solved = "".join(f"{_asked(shot)}{_reply(task, effort, shot)}\n\n" for shot in shots)
     judged = "".join(
         f"{_asked(shot)}Proposed answer: {shot['answer'] if i % 2 else _wrong(i, shot, shots)}\n"
@@ -109,7 +107,7 @@ def _exercise(
         return f"{revised}{_asked(entry)}{said}Final answer:"
 
     opening = "Answer:" if effort == "direct" else "Steps:"
-    return Exercise(
+    return VerifiableQuestion(
         id=f"{task.name}-{number:03d}",
         task=task.name,
         text=entry["question"].strip(),

@@ -87,9 +87,7 @@ def seconds(values: Mapping[str, float], rows: Rows) -> Array:
     return np.asarray(floor + serial + busy**0.25)
 
 
-def solve(
-    rows: Rows, prior: Mapping[str, tuple[float, float]], start: Mapping[str, float]
-) -> tuple[Array, Array]:
+def solve(rows: Rows, prior: Mapping[str, tuple[float, float]], start: Mapping[str, float]) -> tuple[Array, Array]:
     """Log parameters and their covariance, rows of one shape counting as four independent ones at most."""
     names = parameters(rows.op, rows.format)
     centre = np.array([np.log(prior[n][0]) for n in names])
@@ -117,9 +115,7 @@ def thin(rows: Rows, seed: int) -> Rows:
     return rows.take(np.sort(np.random.default_rng(seed).choice(len(rows), SHAPE_ROWS, replace=False)))
 
 
-def fit(
-    rows: Rows, prior: Mapping[str, tuple[float, float]], start: Mapping[str, float], held_out: bool
-) -> Fit:
+def fit(rows: Rows, prior: Mapping[str, tuple[float, float]], start: Mapping[str, float], held_out: bool) -> Fit:
     """Fit a table; with `held_out`, every fold of shapes is also predicted from the others."""
     names = parameters(rows.op, rows.format)
     x, covariance = solve(rows, prior, start)
@@ -179,9 +175,7 @@ def kin_of(op: str, system: str) -> tuple[str, ...]:
 
 def entries(fits: list[Fit]) -> list[Entry]:
     """System rows first, then the pools over engines, families, systems and formats."""
-    result = [
-        Entry(f.key[0], "system", f.key[1], f.key[2], f.key[3], len(f.rows), f.error, _own(f)) for f in fits
-    ]
+    result = [Entry(f.key[0], "system", f.key[1], f.key[2], f.key[3], len(f.rows), f.error, _own(f)) for f in fits]
     for level, engine, fmt in (
         ("system", ANY, "own"),
         ("family", "own", "own"),

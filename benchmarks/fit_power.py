@@ -23,9 +23,9 @@ from comptroller.measure.power_fit import (
     PRIOR,
     TRUTHS,
     UNSEEN_HALF,
-    Fitted,
-    Held,
-    Solution,
+    HoldoutPredictions,
+    LeastSquaresSolution,
+    PowerShareFit,
     fit_all,
     hold_out,
 )
@@ -72,7 +72,7 @@ licence = "MPL-2.0"
 """
 
 
-def errors(fits: dict[str, Fitted], names: tuple[str, ...]) -> Array:
+def errors(fits: dict[str, PowerShareFit], names: tuple[str, ...]) -> Array:
     """Jackknife standard errors: sqrt((k - 1) / k sum (v_i - mean)^2) over the left-out families.
 
     names: device families of the full fit; a fold that lacks one takes no part in its error.
@@ -84,9 +84,7 @@ def errors(fits: dict[str, Fitted], names: tuple[str, ...]) -> Array:
         folds.append([*fit.values[:size], *(own.get(name, np.nan) for name in names)])
     table = np.array(folds)
     count = np.isfinite(table).sum(axis=0)
-    return np.asarray(
-        np.sqrt((count - 1) / count * np.nansum((table - np.nanmean(table, axis=0)) ** 2, axis=0))
-    )
+    return np.asarray(np.sqrt((count - 1) / count * np.nansum((table - np.nanmean(table, axis=0)) ** 2, axis=0)))
 
 
 def _draw(where: str, value: float, error: float, rows: int, source: str) -> str:
@@ -94,7 +92,7 @@ def _draw(where: str, value: float, error: float, rows: int, source: str) -> str
     return f"\n[{where}]\nfraction = {quantity}\nerror = {error:.2g}\nrows = {rows}\n"
 
 
-def document(found: EnergyData, fit: tuple[Solution, Fitted], held: Held) -> str:
+def document(found: EnergyData, fit: tuple[LeastSquaresSolution, PowerShareFit], held: HoldoutPredictions) -> str:
     """The text of the calibration file."""
     rows, (solution, fitted) = found.rows, fit
     total, spreads = rows.rows + found.a100.share.size, errors(held.fits, fitted.families)
@@ -125,7 +123,7 @@ def document(found: EnergyData, fit: tuple[Solution, Fitted], held: Held) -> str
     return "".join(parts)
 
 
-def _spread(found: EnergyData, held: Held) -> str:
+def _spread(found: EnergyData, held: HoldoutPredictions) -> str:
     half = {
         name: float(np.quantile(np.abs(np.log(getattr(held, name) / getattr(found.rows, truth))), COVERAGE))
         for name, truth in TRUTHS.items()
@@ -136,7 +134,7 @@ def _spread(found: EnergyData, held: Held) -> str:
     )
 
 
-def _serving(found: EnergyData, solution: Solution) -> str:
+def _serving(found: EnergyData, solution: LeastSquaresSolution) -> str:
     covariance = np.linalg.inv(solution.jacobian.T @ solution.jacobian)
     lines = []
     for item, value, error in zip(

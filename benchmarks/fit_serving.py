@@ -13,22 +13,22 @@ from datetime import date
 from pathlib import Path
 
 from accuracy_data import data_folder, silicon
-from comptroller.facts.reader import Source, folder
-from comptroller.facts.serving import Bands, ServingFacts
-from comptroller.measure.calibrate import Fitted, fit_bank, start
+from comptroller.facts.reader import FactSource, folder
+from comptroller.facts.serving import PredictionErrorBands, ServingFacts
+from comptroller.measure.calibrate import CalibrationFit, fit_bank, start
 from comptroller.measure.calibration_text import anchors_text, constants_text
 from comptroller.measure.intervals import with_intervals
 from comptroller.measure.residuals import TPOT_KERNEL, TTFT_KERNEL
 
 SOURCES = {
-    "silicon": Source(
+    "silicon": FactSource(
         title="aiconfigurator-core 0.12.0, end-to-end serving measurements (aggregated rows)",
         url="https://github.com/ai-dynamo/aiconfigurator",
         date=date(2026, 11, 21),
         licence="Apache-2.0",
     )
 }
-EMPTY = Bands((-1.0, 1.0), (-1.0, 1.0), (-1.0, 1.0))
+EMPTY = PredictionErrorBands((-1.0, 1.0), (-1.0, 1.0), (-1.0, 1.0))
 
 
 def about(rows: int) -> ServingFacts:
@@ -47,7 +47,7 @@ def about(rows: int) -> ServingFacts:
     )
 
 
-def fitted(data: Path) -> Fitted:
+def fitted(data: Path) -> CalibrationFit:
     """The calibration on all aggregated rows."""
     runs, _ = silicon(data)
     return with_intervals(runs, fit_bank(runs, start(runs.engines, None)))
@@ -62,9 +62,7 @@ def main() -> None:
     (folder("calibration") / "residual.csv").write_text(anchors_text(found.anchors()), encoding="utf-8")
     for p in facts.parameters:
         mark = "" if p.identified else "   not identified"
-        print(
-            f"{p.name:28s} {p.engine:8s} {p.value:10.4g} {p.unit:2s} x{p.value / p.prior:.2f} +-{p.error:.2f}{mark}"
-        )
+        print(f"{p.name:28s} {p.engine:8s} {p.value:10.4g} {p.unit:2s} x{p.value / p.prior:.2f} +-{p.error:.2f}{mark}")
     print(f"{found.rows} runs, {len(found.tpot.points.residual)} anchors")
 
 

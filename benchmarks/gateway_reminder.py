@@ -12,11 +12,11 @@ from math import sqrt
 
 from msgspec.structs import replace
 
-from comptroller.gateway.admission import Caller
-from comptroller.gateway.config import EMBEDDED, GuardConfig, alone
-from comptroller.gateway.formats import Checker, Options
+from comptroller.gateway.admission import GatewayCaller
+from comptroller.gateway.config import EMBEDDED, GuardConfig, single_service_config
+from comptroller.gateway.formats import CheckerOptions, RequestOptions
 from comptroller.gateway.live import run
-from comptroller.gateway.runtime import Asked, Gateway
+from comptroller.gateway.runtime import GatewayRequest, GatewayRuntime
 from comptroller.strategies.spelling import parse
 from record import table, write
 
@@ -42,7 +42,7 @@ def questions() -> list[tuple[str, int]]:
 
 async def answers(reminder: bool) -> list[tuple[float, list[int], int, float]]:
     """Of each greedy answer: the verdict, tokens of its calls, how many were cut, joules."""
-    gateway = Gateway(replace(alone("embedded"), books=""))
+    gateway = GatewayRuntime(replace(single_service_config("embedded"), books=""))
     await gateway.start()
     found = []
     for text, right in questions():
@@ -52,8 +52,8 @@ async def answers(reminder: bool) -> list[tuple[float, list[int], int, float]]:
             "max_tokens": MOST,
             "temperature": 0,
         }
-        options = Options(reminder=reminder, checker=Checker(number=right))
-        asked = Asked("chat/completions", body, 1000, options, Caller(), gateway.desk.books.new_id())
+        options = RequestOptions(reminder=reminder, checker=CheckerOptions(number=right))
+        asked = GatewayRequest("chat/completions", body, 1000, options, GatewayCaller(), gateway.desk.books.new_id())
         job = gateway.run(asked, parse("stop_on_success(cap=1)"))
         assert job is not None
         played = await run(job.drive, job.world)

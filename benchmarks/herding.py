@@ -10,9 +10,9 @@ import numpy as np
 from comptroller.costs.steptable import StepTable
 from comptroller.errors import FactError
 from comptroller.serving.engine import simulate
-from comptroller.serving.fleet import Fleet, Policies, Telemetry
+from comptroller.serving.fleet import RouterTelemetry, ServingPolicies, SimulatedFleet
 from comptroller.serving.jobs import calls_of
-from comptroller.work.call import Calls
+from comptroller.work.call import CallTable
 from record import table, write
 from served import WORDS, recorded, step_table
 
@@ -37,11 +37,11 @@ class Line:
     spread: float
 
 
-def run(one: StepTable, calls: Calls, routing: str, age_s: float) -> Line:
+def run(one: StepTable, calls: CallTable, routing: str, age_s: float) -> Line:
     """One routing at one age of the view."""
     fleet = replace(
-        Fleet.uniform(one, REPLICAS, Policies(routing, seed=1)),
-        telemetry=Telemetry(period_s=age_s, delay_s=age_s),
+        SimulatedFleet.uniform(one, REPLICAS, ServingPolicies(routing, seed=1)),
+        telemetry=RouterTelemetry(period_s=age_s, delay_s=age_s),
     )
     outcome = simulate(fleet, calls, SAMPLE_S)
     on = np.array([sample.queued + sample.running for sample in outcome.series], float)
@@ -68,9 +68,7 @@ def main() -> int:
     rows = []
     for number, age_s in enumerate(AGES_S):
         mine = lines[number * len(ROUTINGS) : (number + 1) * len(ROUTINGS)]
-        rows.append(
-            [f"{age_s:g} s", *(f"{x.ttft_p99_s:.3g} s" for x in mine), *(f"{x.spread:.2f}" for x in mine)]
-        )
+        rows.append([f"{age_s:g} s", *(f"{x.ttft_p99_s:.3g} s" for x in mine), *(f"{x.spread:.2f}" for x in mine)])
     heads = ("age of the view", *(f"p99 TTFT, {r}" for r in ROUTINGS), *(f"imbalance, {r}" for r in ROUTINGS))
     text = (
         f"# Herding on stale telemetry\n\n{REPLICAS} replicas ({WORDS}); {TRACE} {SCALE:g} times as fast. The router "

@@ -24,14 +24,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import Infeasible
+from comptroller.errors import InfeasibleError
 from comptroller.planning.executor import no_progress
-from comptroller.planning.joint import Joint
+from comptroller.planning.joint import JointSearch
 from comptroller.planning.joint_planner import JointProblem, pose_joint
-from comptroller.planning.planner import shipped
+from comptroller.planning.planner import shipped_calibration
 from comptroller.planning.search import Goal
-from comptroller.strategies.learned import Learned
-from comptroller.strategies.training import Outcomes, fit
+from comptroller.strategies.success_prediction import SuccessPredictor
+from comptroller.strategies.training import TrainingOutcomes, fit
 from comptroller.work.workload import Workload, load
 from joint_planners import PLANNERS, Chosen, Planner, jointly, priced
 from record import table, write
@@ -76,7 +76,7 @@ class Line:
 
 def posed(workload: Workload) -> JointProblem:
     """The problem of a workload."""
-    return pose_joint(workload, shipped(), no_progress)
+    return pose_joint(workload, shipped_calibration(), no_progress)
 
 
 def at(problem: JointProblem, least: float) -> Goal:
@@ -84,12 +84,12 @@ def at(problem: JointProblem, least: float) -> Goal:
     return replace(problem.goal, quality=(("", least), *problem.goal.quality[1:]))
 
 
-def attempt(planner: Planner, joint: Joint, goal: Goal) -> tuple[float, float, Chosen] | None:
+def attempt(planner: Planner, joint: JointSearch, goal: Goal) -> tuple[float, float, Chosen] | None:
     """Dollars per hour, share solved and the choice; None where the planner has no answer."""
     try:
         chosen = planner(joint, goal)
         return *priced(joint, goal, chosen), chosen
-    except Infeasible:
+    except InfeasibleError:
         return None
 
 
@@ -98,7 +98,7 @@ def resamples(problem: JointProblem, goal: Goal) -> dict[str, Floats]:
     rng = np.random.default_rng(SEED)
     found = {name: np.full(RESAMPLES, np.nan) for name in PLANNERS}
     for number in range(RESAMPLES):
-        joint = Joint(problem.joint.ground, drawn(problem, rng))
+        joint = JointSearch(problem.joint.ground, drawn(problem, rng))
         for name, planner in PLANNERS.items():
             if got := attempt(planner, joint, goal):
                 found[name][number] = got[0]
@@ -131,7 +131,7 @@ def judged(problem: JointProblem, goal: Goal) -> dict[str, list[tuple[float, flo
     """Dollars per hour and share solved on the half that a choice was not made on."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in PLANNERS}
     for half in halves(problem, SPLITS):
-        told, other = Joint(problem.joint.ground, half), Joint(problem.joint.ground, 1.0 - half)
+        told, other = JointSearch(problem.joint.ground, half), JointSearch(problem.joint.ground, 1.0 - half)
         for name, planner in PLANNERS.items():
             if got := attempt(planner, told, goal):
                 found[name].append(priced(other, goal, got[2]))
@@ -162,7 +162,7 @@ def lines(name: str, problem: JointProblem, least: float) -> Iterator[Line]:
         yield line
 
 
-def told(joint: Joint, chosen: Chosen) -> str:
+def told(joint: JointSearch, chosen: Chosen) -> str:
     """The ways in use with their shares of the traffic."""
     gets, arms = joint.ground.weight @ chosen.share, joint.ground.choices.evidence.arms
     parts = []
@@ -204,7 +204,7 @@ def strictly_held_out(problem: JointProblem) -> dict[str, float]:
             spelled = ("once", *(f"cascade(threshold={t},by={path})" for t in THRESHOLDS))
             asked = problem.quality.model_copy(update={"strategies": spelled})
             again = posed(problem.workload.model_copy(update={"quality": asked}))
-            told_, other = Joint(again.joint.ground, half), Joint(again.joint.ground, 1.0 - half)
+            told_, other = JointSearch(again.joint.ground, half), JointSearch(again.joint.ground, 1.0 - half)
             for name, kept in found.items():
                 if got := attempt(PLANNERS[name], told_, again.goal):
                     kept.append(priced(other, again.goal, got[2]))
@@ -214,7 +214,7 @@ def strictly_held_out(problem: JointProblem) -> dict[str, float]:
             "rival_solved": float(rival_solved), "splits": float(len(found["joint"]))}  # fmt: skip
 
 
-def _trust(problem: JointProblem, half: Floats) -> Learned:
+def _trust(problem: JointProblem, half: Floats) -> SuccessPredictor:
     """The chance that a reply is right from its length, from the replies of one model to half of the questions."""
     found = problem.joint.ground.choices
     rows, arms = found.evidence.rows, found.evidence.arms
@@ -223,7 +223,7 @@ def _trust(problem: JointProblem, half: Floats) -> Learned:
     )
     made = rows.output_tokens[use] + np.nan_to_num(rows.reasoning_tokens[use])
     signals = [{"log_tokens": float(np.log1p(count))} for count in made]
-    return fit(Outcomes.of(signals, rows.score[use] >= 0.5, rows.question[use]))
+    return fit(TrainingOutcomes.of(signals, rows.score[use] >= 0.5, rows.question[use]))
 
 
 def same_bytes(file: Path) -> dict[str, object]:
@@ -252,9 +252,7 @@ def row(line: Line) -> list[str]:
     """The line of the table."""
     saved = "–"
     if line.saving is not None and line.planner != "joint":
-        saved = "{:.0%} ({:.0%} to {:.0%})".format(
-            *(round(x, 2) + 0.0 for x in (line.saving, line.low, line.high))
-        )
+        saved = "{:.0%} ({:.0%} to {:.0%})".format(*(round(x, 2) + 0.0 for x in (line.saving, line.low, line.high)))
     held = f"{dollars(line.held_usd_per_h)}, {percent(line.held_solved)} ({line.held} of {2 * SPLITS})"
     return [f"{line.planner} at {line.target:.0%}", dollars(line.usd_per_h), percent(line.solved),
             dollars(line.usd_per_thousand_solved), saved, held, line.choice, line.standing]  # fmt: skip
@@ -305,9 +303,7 @@ def main() -> None:
 
 def rules() -> str:
     """What each planner does."""
-    return "\n".join(
-        f"- {name}: {' '.join((planner.__doc__ or '').split())}" for name, planner in PLANNERS.items()
-    )
+    return "\n".join(f"- {name}: {' '.join((planner.__doc__ or '').split())}" for name, planner in PLANNERS.items())
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import Infeasible
-from comptroller.planning.joint import Joint, Keep, everything
+from comptroller.errors import InfeasibleError
+from comptroller.planning.joint import JointSearch, Keep, keep_everything
 from comptroller.planning.joint_ground import Kinds
 from comptroller.planning.joint_optimum import optimum
-from comptroller.planning.joint_program import Matter, Rent
+from comptroller.planning.joint_program import JointProgramData, RentableDeployments
 from comptroller.planning.search import Goal
 from comptroller.strategies.replay import recorded_price
 
@@ -35,28 +35,28 @@ class Chosen:
     """share: (classes, ways).  keep: what may be rented."""
 
     share: Floats
-    keep: Keep = everything
+    keep: Keep = keep_everything
 
 
-Planner = Callable[[Joint, Goal], Chosen]
+Planner = Callable[[JointSearch, Goal], Chosen]
 
 
-def priced(joint: Joint, goal: Goal, chosen: Chosen) -> tuple[float, float]:
+def priced(joint: JointSearch, goal: Goal, chosen: Chosen) -> tuple[float, float]:
     """Dollars per hour and share solved of a choice, its fleets sized anew for the questions that count.
 
     Raises:
-        Infeasible: nothing that may be rented carries it.
+        InfeasibleError: nothing that may be rented carries it.
     """
-    share, rents, calls = chosen.share, dict[int, Rent](), dict[int, Floats]()
+    share, rents, calls = chosen.share, dict[int, RentableDeployments](), dict[int, Floats]()
     for arm in joint.ground.searches:
         asked = np.einsum("co,cob->cb", share, joint.calls[arm])[:, None, :]
         if not asked.any():
             continue
         rent = joint.rent(arm, goal, chosen.keep)
         if rent is None:
-            raise Infeasible("nothing that may be rented meets the objectives")
+            raise InfeasibleError("nothing that may be rented meets the objectives")
         rents[arm], calls[arm] = rent, asked
-    matter = Matter(
+    matter = JointProgramData(
         rate_per_s=joint.ground.rate_per_s,
         weight=joint.ground.weight,
         score=(share * joint.score).sum(axis=1, keepdims=True),
@@ -67,32 +67,32 @@ def priced(joint: Joint, goal: Goal, chosen: Chosen) -> tuple[float, float]:
     )
     best = optimum(matter, replace(goal, quality=()))
     if best is None:
-        raise Infeasible("nothing that may be rented carries it")
+        raise InfeasibleError("nothing that may be rented carries it")
     return best.objective, float(joint.ground.weight @ matter.score[:, 0])
 
 
-def jointly(joint: Joint, goal: Goal) -> Chosen:
+def jointly(joint: JointSearch, goal: Goal) -> Chosen:
     """Every lever at once."""
     return Chosen(joint.solve(goal).share)
 
 
-def one_answer(joint: Joint, goal: Goal) -> Chosen:
+def one_answer(joint: JointSearch, goal: Goal) -> Chosen:
     """A fixed strategy by one model, the cheapest that reaches the target, on its best devices or its offer."""
     for strategy in FIXED_STRATEGIES:
         if found := reaching(joint, goal, strategy):
             return cheapest(joint, goal, [whole(joint, number) for number in found])
-    raise Infeasible("no model reaches the target alone with a fixed strategy")
+    raise InfeasibleError("no model reaches the target alone with a fixed strategy")
 
 
-def one_answer_each(joint: Joint, goal: Goal) -> Chosen:
+def one_answer_each(joint: JointSearch, goal: Goal) -> Chosen:
     """The same, models and devices mixed as the joint planner does it: only the strategy stands still."""
     for strategy in FIXED_STRATEGIES:
         same = {id(way.kinds) for way in joint.ground.ways if way.option.strategy == strategy}
         try:
             return Chosen(joint.solve(goal, partial(_among, same)).share)
-        except Infeasible:
+        except InfeasibleError:
             continue
-    raise Infeasible("no fixed strategy reaches the target")
+    raise InfeasibleError("no fixed strategy reaches the target")
 
 
 def _among(ways: set[int], kinds: Kinds) -> bool:
@@ -100,7 +100,7 @@ def _among(ways: set[int], kinds: Kinds) -> bool:
     return "strategy" not in kinds or id(kinds) in ways
 
 
-def fewest_tokens(joint: Joint, goal: Goal) -> Chosen:
+def fewest_tokens(joint: JointSearch, goal: Goal) -> Chosen:
     """Of all strategies and models that reach the target alone the one of fewest tokens, on H100 where it fits."""
     found = some(reaching(joint, goal))
     option = joint.ground.ways[min(found, key=lambda number: (tokens(joint, number), number))].option
@@ -110,11 +110,11 @@ def fewest_tokens(joint: Joint, goal: Goal) -> Chosen:
     bought = [whole(joint, number) for number in same if number not in own]
     try:
         return cheapest(joint, goal, fixed)
-    except Infeasible:
+    except InfeasibleError:
         return cheapest(joint, goal, bought)
 
 
-def cheapest_listed(joint: Joint, goal: Goal) -> Chosen:
+def cheapest_listed(joint: JointSearch, goal: Goal) -> Chosen:
     """What is cheapest by list among what reaches the target alone.
 
     Offers: one answer of the model of least dollars per token.  Without offers: the smallest model with the strategy
@@ -129,9 +129,9 @@ def cheapest_listed(joint: Joint, goal: Goal) -> Chosen:
     for name in by_the_hour(joint, ways[best].option.arms[0]):
         try:
             return cheapest(joint, goal, [whole(joint, best, only("accelerator", name))])
-        except Infeasible:
+        except InfeasibleError:
             continue
-    raise Infeasible("no accelerator carries it")
+    raise InfeasibleError("no accelerator carries it")
 
 
 PLANNERS: Mapping[str, Planner] = {
@@ -143,31 +143,31 @@ PLANNERS: Mapping[str, Planner] = {
 }
 
 
-def whole(joint: Joint, number: int, keep: Keep = everything) -> Chosen:
+def whole(joint: JointSearch, number: int, keep: Keep = keep_everything) -> Chosen:
     """Everything by one way."""
     share = np.zeros(joint.score.shape)
     share[:, number] = 1.0
     return Chosen(share, keep)
 
 
-def cheapest(joint: Joint, goal: Goal, choices: list[Chosen]) -> Chosen:
+def cheapest(joint: JointSearch, goal: Goal, choices: list[Chosen]) -> Chosen:
     """The choice of least dollars.
 
     Raises:
-        Infeasible: none can be had.
+        InfeasibleError: none can be had.
     """
     costs = []
     for choice in choices:
         try:
             costs.append(priced(joint, goal, choice)[0])
-        except Infeasible:
+        except InfeasibleError:
             costs.append(np.inf)
     if not costs or not np.isfinite(min(costs)):
-        raise Infeasible("no single model reaches the target")
+        raise InfeasibleError("no single model reaches the target")
     return choices[int(np.argmin(costs))]
 
 
-def reaching(joint: Joint, goal: Goal, strategy: str = "") -> list[int]:
+def reaching(joint: JointSearch, goal: Goal, strategy: str = "") -> list[int]:
     """Ways that reach every target alone, of one strategy if one is named."""
     tasks, weight = joint.ground.choices.tasks, joint.ground.weight
     met = np.ones(joint.score.shape[1], bool)
@@ -180,10 +180,10 @@ def some(found: list[int]) -> list[int]:
     """What was found.
 
     Raises:
-        Infeasible: nothing was.
+        InfeasibleError: nothing was.
     """
     if not found:
-        raise Infeasible("no model reaches the target alone")
+        raise InfeasibleError("no model reaches the target alone")
     return found
 
 
@@ -196,7 +196,7 @@ def only(axis: str, value: str) -> Keep:
     return keep
 
 
-def tokens(joint: Joint, number: int) -> float:
+def tokens(joint: JointSearch, number: int) -> float:
     """Mean tokens of a question, prompts and replies, the questions as they count."""
     asked = joint.ground.ways[number].option.asked
     count = len(joint.ground.choices.task)
@@ -204,20 +204,20 @@ def tokens(joint: Joint, number: int) -> float:
     return float(joint.ground.weight @ joint.mean @ each)
 
 
-def listed(joint: Joint, number: int) -> float:
+def listed(joint: JointSearch, number: int) -> float:
     """List price of a way's dearest model: dollars of a token in and one out."""
     option = joint.ground.ways[number].option
     prices = [recorded_price(joint.ground.choices.evidence, arm) for arm in option.arms]
     return max(np.inf if price is None else price.input + price.output for price in prices)
 
 
-def size(joint: Joint, number: int) -> float:
+def size(joint: JointSearch, number: int) -> float:
     """Weights of a way's largest model."""
     arms = joint.ground.ways[number].option.arms
     return max(joint.ground.searches[arm].table.candidates[0].replica.model.total_params for arm in arms)
 
 
-def by_the_hour(joint: Joint, arm: int) -> Iterator[str]:
+def by_the_hour(joint: JointSearch, arm: int) -> Iterator[str]:
     """Accelerators that an arm may be served on, that of the cheapest replica by the hour first."""
     search = joint.ground.searches[arm]
     price: dict[str, float] = {}

@@ -146,9 +146,7 @@ def _fit_power(op: str, columns: tuple[kt.Array, kt.Array, kt.Array], idle: floa
         return np.asarray(idle + (limit - idle) * -np.expm1(-(a * memory + b * compute)))
 
     def residual(x: kt.Array) -> kt.Array:
-        return np.asarray(
-            np.concatenate([np.log(predicted(x) / watts) / 0.1, (x - np.log([1.0, 3.0])) / 2.0])
-        )
+        return np.asarray(np.concatenate([np.log(predicted(x) / watts) / 0.1, (x - np.log([1.0, 3.0])) / 2.0]))
 
     found = least_squares(residual, np.log([1.0, 3.0]), loss="huber")
     gap = np.log(predicted(found.x) / watts)

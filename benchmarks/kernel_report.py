@@ -125,11 +125,7 @@ class Report:
         lines += [*(_line(entry) for entry in ordered), "]", "", "[units]"]
         lines += [f'{name} = "s"' for name in ("floor_s", "item_s", "depth_s", "setup_s")]
         lines += [f'{name} = "1"' for name in ("eff_bytes", "eff_flops", "eff_direct", "passes")]
-        lines += [
-            "",
-            "[sources.aiconfigurator]",
-            'title = "aiconfigurator-core 0.12.0, per-operation tables"',
-        ]
+        lines += ["", "[sources.aiconfigurator]", 'title = "aiconfigurator-core 0.12.0, per-operation tables"']
         lines += ['url = "https://github.com/ai-dynamo/aiconfigurator"', f"date = {today}"]
         lines += ['licence = "Apache-2.0"', "", *self._power_toml()]
         return "\n".join(lines).rstrip() + "\n"

@@ -22,9 +22,7 @@ def root_of(given: Path) -> Path:
     for part in ("", "systems/data", "aiconfigurator_core/systems/data"):
         if (given / part / "h100_sxm" / "gemm").is_dir():
             return given / part
-    raise FileNotFoundError(
-        f"{given}: no systems/data/h100_sxm/gemm; give the unpacked aiconfigurator-core wheel"
-    )
+    raise FileNotFoundError(f"{given}: no systems/data/h100_sxm/gemm; give the unpacked aiconfigurator-core wheel")
 
 
 def _version_key(path: Path) -> tuple[int, ...]:

@@ -135,9 +135,7 @@ class Device:
             raise ValueError(f"{self.facts.id} has no scale_up link")
         return self.facts.scale_up.one_way_bytes_per_s
 
-    def rows(
-        self, head: tuple[str, str, str, str], work: Work, time_s: Array, arithmetic: str = "bf16"
-    ) -> Rows:
+    def rows(self, head: tuple[str, str, str, str], work: Work, time_s: Array, arithmetic: str = "bf16") -> Rows:
         """Rows of (op, engine, format, version) with ideal seconds at this device's rates."""
         op, engine, name, version = head
         collective = op in COLLECTIVES
@@ -188,10 +186,7 @@ def gemm(source: Source, device: Device) -> Iterator[Rows]:
 def attention(source: Source, device: Device) -> Iterator[Rows]:
     """Grouped-query attention: decode over a cache, and causal prefill, by the format of the cache."""
     for engine in ENGINES:
-        for op, name in (
-            ("attention_decode", "generation_attention"),
-            ("attention_prefill", "context_attention"),
-        ):
+        for op, name in (("attention_decode", "generation_attention"), ("attention_prefill", "context_attention")):
             for dtype, version, every in source.by_format(
                 f"{device.folder}/attention/{engine}", name, "kv_cache_dtype"
             ):
@@ -202,16 +197,7 @@ def attention(source: Source, device: Device) -> Iterator[Rows]:
 
 def attention_work(op: str, frame: Frame, kv_bytes: float) -> tuple[Work, Array]:
     """Work of rows of an attention table with so many bytes per cached element, and their milliseconds."""
-    names = (
-        "batch_size",
-        "num_heads",
-        "num_key_value_heads",
-        "head_dim",
-        "window_size",
-        "isl",
-        "step",
-        "latency",
-    )
+    names = ("batch_size", "num_heads", "num_key_value_heads", "head_dim", "window_size", "isl", "step", "latency")
     frame = frame if "window_size" in frame else frame.assign(window_size=0)
     batch, heads, kv_heads, width, window, new, past, ms = _columns(frame, *names)
     kv_heads = np.where(kv_heads == 0, heads, kv_heads)
@@ -236,12 +222,8 @@ def latent_attention(source: Source, device: Device) -> Iterator[Rows]:
     """Multi-head latent attention, decode absorbed into the latent and prefill unfolded."""
     for engine in ENGINES:
         for op, name in (("mla_decode", "generation_mla"), ("mla_prefill", "context_mla")):
-            for dtype, version, frame in source.by_format(
-                f"{device.folder}/mla/{engine}", name, "kv_cache_dtype"
-            ):
-                batch, heads, new, past, ms = _columns(
-                    frame, "batch_size", "num_heads", "isl", "step", "latency"
-                )
+            for dtype, version, frame in source.by_format(f"{device.folder}/mla/{engine}", name, "kv_cache_dtype"):
+                batch, heads, new, past, ms = _columns(frame, "batch_size", "num_heads", "isl", "step", "latency")
                 latent = LATENT + ROPE
                 if op == "mla_decode":
                     length = past + 1
@@ -272,16 +254,7 @@ def moe(source: Source, device: Device) -> Iterator[Rows]:
 
 def moe_work(frame: Frame, weight: float) -> tuple[Work, Array]:
     """Work of rows of a MoE table with so many bytes per weight, and their milliseconds."""
-    names = (
-        "num_tokens",
-        "hidden_size",
-        "inter_size",
-        "topk",
-        "num_experts",
-        "moe_tp_size",
-        "moe_ep_size",
-        "latency",
-    )
+    names = ("num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size", "moe_ep_size", "latency")
     tokens, hidden, inner, chosen, experts, tp, ep, ms = _columns(frame, *names)
     gated = np.array([(h, i) not in NONGATED for h, i in zip(hidden, inner, strict=True)])
     matrix = np.where(gated, 3, 2) * hidden * inner / tp
@@ -341,9 +314,7 @@ def nccl(source: Source, device: Device) -> Iterator[Rows]:
     """NCCL's collectives, which every engine calls; `send` is its all-to-all between two devices."""
     for version, every in source.one(f"{device.folder}/comm/nccl", "nccl"):
         frame = every[every.nccl_dtype == "half"]
-        yield _collective(
-            device, ("all_reduce", "nccl", "bf16", version), frame[frame.op_name == "all_reduce"]
-        )
+        yield _collective(device, ("all_reduce", "nccl", "bf16", version), frame[frame.op_name == "all_reduce"])
         for name in ("all_gather", "reduce_scatter"):
             yield _collective(device, (name, ANY, "bf16", version), frame[frame.op_name == name])
         pair = frame[(frame.op_name == "alltoall") & (frame.num_gpus == 2)]
@@ -375,17 +346,7 @@ def dispatch(source: Source, device: Device) -> Iterator[Rows]:
             yield device.rows(("all_to_all", engine, "bf16", version), work, us * 1e-6)
 
 
-READERS = (
-    gemm,
-    attention,
-    latent_attention,
-    moe,
-    linear_attention,
-    elementwise,
-    all_reduce,
-    nccl,
-    dispatch,
-)
+READERS = (gemm, attention, latent_attention, moe, linear_attention, elementwise, all_reduce, nccl, dispatch)
 
 
 def tables(source: Source, folder: str) -> Iterator[Rows]:

@@ -15,11 +15,11 @@ from math import isnan
 from pathlib import Path
 
 from comptroller.gateway.weights import convert
-from comptroller.measure.sample import Embedded, Exercise, Sampler, Who, read_lines
+from comptroller.measure.sample import EvidenceSampler, LlamaCppGenerator, SampledModel, VerifiableQuestion, read_lines
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers import SHIPPED
 from comptroller.work.evidence_readers.parquet import write_evidence
-from comptroller.work.evidence_rows import KNOWN, Raw, assembled
+from comptroller.work.evidence_rows import KNOWN, RawEvidence, evidence_of_rows
 from comptroller.work.evidence_summary import summarise
 from comptroller.work.laws.coverage import pass_at_k
 from evidence_tasks import SEED, TASKS, exercises
@@ -58,8 +58,8 @@ def sample(path: Path) -> None:
     """All the work, phase by phase; steps are for tasks that we have worked examples of."""
     for phase, kind, count in PHASES:
         started, cpu = time.monotonic(), time.process_time()
-        who = Who(MODEL, kind, TEMPERATURE)
-        sampler = Sampler(Embedded(weights(kind, path.parent)), who, path, SEED)
+        who = SampledModel(MODEL, kind, TEMPERATURE)
+        sampler = EvidenceSampler(LlamaCppGenerator(weights(kind, path.parent)), who, path, SEED)
         for task in TASKS:
             if phase != "steps" or task.worked is not None:
                 _work(sampler, phase, exercises(task, EFFORT[phase], QUESTIONS)[:count])
@@ -71,7 +71,7 @@ def sample(path: Path) -> None:
 EFFORT = {"samples": "direct", "checks": "direct", "steps": "steps"}
 
 
-def _work(sampler: Sampler, phase: str, chosen: list[Exercise]) -> None:
+def _work(sampler: EvidenceSampler, phase: str, chosen: list[VerifiableQuestion]) -> None:
     for exercise in chosen:
         if phase == "checks":
             sampler.verdicts(exercise, VERDICTS)
@@ -93,7 +93,7 @@ def pack(path: Path) -> None:
     names = [name for name in KNOWN if name in rows[0] or name in ("parent", "judgement")]
     columns = {name: [row.get(name) for row in rows] for name in names}
     source = f"own: {MODEL} on the CPU, see benchmarks/results/own_evidence.md"
-    evidence = assembled(Raw(range(1, len(rows) + 1), columns, source), path)
+    evidence = evidence_of_rows(RawEvidence(range(1, len(rows) + 1), columns, source), path)
     SHIPPED.mkdir(exist_ok=True)
     target = SHIPPED / "own.parquet"
     write_evidence(evidence, target)

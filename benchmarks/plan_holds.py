@@ -19,18 +19,18 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.timing import Calibration
-from comptroller.errors import Infeasible
+from comptroller.costs.timing import TimingCalibration
+from comptroller.errors import InfeasibleError
 from comptroller.facts.reader import parse_toml
-from comptroller.planning.capacity import Target
-from comptroller.planning.conflict import solved
+from comptroller.planning.capacity import LatencyTarget
+from comptroller.planning.conflict import solve_or_explain
 from comptroller.planning.executor import no_progress
 from comptroller.planning.joint_planner import pose_joint
-from comptroller.planning.joint_proof import Asked
-from comptroller.planning.planner import Requested, pose, shipped
-from comptroller.planning.proof import Stage, proven
+from comptroller.planning.joint_proof import QuestionStage
+from comptroller.planning.planner import RequestStage, pose, shipped_calibration
+from comptroller.planning.proof import RehearsalStage, raise_until_proven
 from comptroller.planning.search import Goal
-from comptroller.planning.verify import Bound, Rehearsal, of_a_further_draw, of_the_mean
+from comptroller.planning.verify import Bound, RehearsalSettings, of_a_further_draw, of_the_mean
 from comptroller.work.workload import parse
 from record import table, write
 
@@ -42,7 +42,7 @@ UNSEEN = 20
 UNSEEN_SEED = 20_260_101
 """Draws of each fleet; the planner's own seed is 0."""
 
-CONFIDENCE = Rehearsal().confidence
+CONFIDENCE = RehearsalSettings().confidence
 BOUNDS: Mapping[str, Bound] = {"the mean of draws": of_the_mean, "a further draw": of_a_further_draw}
 
 
@@ -146,7 +146,7 @@ class Line:
         return self.held / self.runs
 
 
-class Measurable(Stage[F], Protocol[F]):
+class Measurable(RehearsalStage[F], Protocol[F]):
     """A stage whose percentiles can be read draw by draw."""
 
     def measured(self, fleet: F, goal: Goal) -> Iterator[Floats]:
@@ -154,26 +154,26 @@ class Measurable(Stage[F], Protocol[F]):
         ...
 
 
-def lines(case: Case, calibration: Calibration) -> Iterator[Line]:
+def lines(case: Case, calibration: TimingCalibration) -> Iterator[Line]:
     """A workload by every bound."""
     workload = parse(case.document, HERE.parent / case.file)
     if workload.quality is None:
         problem = pose(workload, calibration)
-        best = solved(problem.search, problem.goal)
-        yield from _tried(case, lambda how: Requested(problem, calibration, how), best)
+        best = solve_or_explain(problem.search, problem.goal)
+        yield from _tried(case, lambda how: RequestStage(problem, calibration, how), best)
     else:
         joint = pose_joint(workload, calibration, no_progress)
-        choice = solved(joint.joint, joint.goal)
-        yield from _tried(case, lambda how: Asked(joint, choice, calibration, how), choice)
+        choice = solve_or_explain(joint.joint, joint.goal)
+        yield from _tried(case, lambda how: QuestionStage(joint, choice, calibration, how), choice)
 
 
-def _tried(case: Case, stage: Callable[[Rehearsal], Measurable[F]], best: F) -> Iterator[Line]:
+def _tried(case: Case, stage: Callable[[RehearsalSettings], Measurable[F]], best: F) -> Iterator[Line]:
     """The plan by every bound, on draws that it has not seen; of a trace the first draw, itself, is left out."""
-    unseen, known = stage(Rehearsal(draws=UNSEEN + 1, seed=UNSEEN_SEED)), dict[str, Floats]()
+    unseen, known = stage(RehearsalSettings(draws=UNSEEN + 1, seed=UNSEEN_SEED)), dict[str, Floats]()
     for name, bound in BOUNDS.items():
         try:
-            found = proven(stage(Rehearsal(bound=bound)), best, Rehearsal(bound=bound))
-        except Infeasible as error:
+            found = raise_until_proven(stage(RehearsalSettings(bound=bound)), best, RehearsalSettings(bound=bound))
+        except InfeasibleError as error:
             print(case.name, name, error, flush=True)
             yield Line(case.name, name, float("nan"), float("nan"), 0, 0, {}, {})
             continue
@@ -195,7 +195,7 @@ def _tried(case: Case, stage: Callable[[Rehearsal], Measurable[F]], best: F) -> 
         )
 
 
-def _label(target: Target) -> str:
+def _label(target: LatencyTarget) -> str:
     return f"{target.quantity[:-2].upper()} p{target.quantile * 100:g}"
 
 
@@ -254,18 +254,13 @@ def text(found: Sequence[Line]) -> str:
 
 def main() -> None:
     """Every workload by every bound."""
-    calibration, found = shipped(), []
+    calibration, found = shipped_calibration(), []
     for case in CASES:
         start = time.perf_counter()
         for line in lines(case, calibration):
             found.append(line)
             print(
-                line.workload,
-                line.bound,
-                line.held,
-                line.usd_per_h,
-                f"{time.perf_counter() - start:.1f} s",
-                flush=True,
+                line.workload, line.bound, line.held, line.usd_per_h, f"{time.perf_counter() - start:.1f} s", flush=True
             )
     figures = {"summary": summary(found), "lines": [asdict(line) for line in found]}
     print(write("plan_holds", figures, text(found)).read_text(encoding="utf-8"))

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from comptroller.facts.reader import ids
-from comptroller.planning.executor import Processes, no_progress
+from comptroller.planning.executor import ProcessExecutor, no_progress
 from comptroller.planning.joint_document import joint_document
 from comptroller.planning.joint_planner import pose_joint
 from comptroller.planning.joint_proof import prove_joint
-from comptroller.planning.planner import REHEARSAL, shipped
+from comptroller.planning.planner import REHEARSAL, shipped_calibration
 from comptroller.strategies.spelling import names
-from comptroller.work.evidence import REVISER, SOLVER, VERIFIER, Arm, Evidence, Item, columns
+from comptroller.work.evidence import REVISER, SOLVER, VERIFIER, Evidence, RecordedModel, RecordedQuestion, columns
 from comptroller.work.evidence_readers.parquet import write_evidence
 from comptroller.work.workload import Workload, parse
 from record import table, write
@@ -72,13 +72,13 @@ class Drawn:
 
     def evidence(self) -> Evidence:
         """All rows as evidence."""
-        arms = tuple(Arm(model, form) for model in MODELS for form in FORMATS)
+        arms = tuple(RecordedModel(model, form) for model in MODELS for form in FORMATS)
         for question in range(QUESTIONS):
             for arm in range(len(arms)):
                 self.question(question, arm)
         made = {name: np.array([row[name] for row in self.rows]) for name in self.rows[0] if name != "answer"}
         made["answer"] = np.array([row["answer"] for row in self.rows], object)
-        items = tuple(Item(f"q{n}", f"question {n}?", ("even", "odd")[n % 2]) for n in range(QUESTIONS))
+        items = tuple(RecordedQuestion(f"q{n}", f"question {n}?", ("even", "odd")[n % 2]) for n in range(QUESTIONS))
         return Evidence(items, arms, columns(len(self.rows), **made), source="synthetic evidence")
 
 
@@ -114,9 +114,9 @@ class Clock:
 
 def measured(file: Path) -> Iterator[list[str]]:
     """Every stage of the search, one after the other."""
-    asked, known = workload(file), shipped()
+    asked, known = workload(file), shipped_calibration()
     clock = Clock()
-    problem = pose_joint(asked, known, no_progress, Processes())
+    problem = pose_joint(asked, known, no_progress, ProcessExecutor())
     ground = problem.joint.ground
     candidates = sum(len(search.table.candidates) for search in ground.searches.values())
     yield clock.row(
@@ -127,15 +127,12 @@ def measured(file: Path) -> Iterator[list[str]]:
     yield clock.row("the optimum", f"{best.objective:.4f} USD/h for {best.solved:.1%}")
     clock = Clock()
     found = joint_document(problem, best, None)
-    solves = (
-        f"{len(found.shadow_prices)} prices, {len(found.runners_up)} rivals, {len(found.frontier)} points"
-    )
+    solves = f"{len(found.shadow_prices)} prices, {len(found.runners_up)} rivals, {len(found.frontier)} points"
     yield clock.row("shadow prices, runners-up, frontier, intervals", solves)
     clock = Clock()
     proven, _, verified = prove_joint(problem, best, known, REHEARSAL)
     yield clock.row(
-        "simulated with its call graphs",
-        f"{len(verified.document.rounds)} fleets for {proven.goal.demand:.2f} x",
+        "simulated with its call graphs", f"{len(verified.document.rounds)} fleets for {proven.goal.demand:.2f} x"
     )
 
 

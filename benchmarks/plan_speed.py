@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
-from comptroller.costs.step import Step
-from comptroller.costs.timing import Timed, timed
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.step import ReplicaStep
+from comptroller.costs.timing import ReplicaTimer, replica_timer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import ids
-from comptroller.planning.planner import plan, pose, shipped
+from comptroller.planning.planner import plan, pose, shipped_calibration
 from comptroller.work.workload import Workload, parse
 from record import table, write
 
@@ -62,19 +62,19 @@ def best_s(task: Callable[[], object], repeats: int) -> float:
     return min(taken)
 
 
-def replica() -> Timed:
+def replica() -> ReplicaTimer:
     """Llama 3.1 70B in bf16 on four H100 under vLLM."""
-    engine = Engine.default(engine_facts("vllm"))
-    parts = (model("llama_3_1_70b"), accelerator("h100_sxm"), Recipe(), Layout(tp=4), engine)
-    return timed(Replica(*parts), shipped())
+    engine = EngineSettings.default(engine_facts("vllm"))
+    parts = (model("llama_3_1_70b"), accelerator("h100_sxm"), PrecisionRecipe(), ParallelLayout(tp=4), engine)
+    return replica_timer(ModelReplica(*parts), shipped_calibration())
 
 
 def points() -> list[Measured]:
     """One step at a time, and many in one call."""
     ready = replica()
-    one = Step.decode(32.0, 32 * 2048.0)
+    one = ReplicaStep.decode(32.0, 32 * 2048.0)
     batch = np.linspace(1, 512, POINTS)
-    many = Step.decode(batch, batch * 2048.0)
+    many = ReplicaStep.decode(batch, batch * 2048.0)
     ready.step(many)
     single = best_s(lambda: [ready.step(one) for _ in range(200)], 5) / 200
     vector = best_s(lambda: ready.step(many), 5) / POINTS
@@ -107,9 +107,7 @@ def searches() -> Iterator[Measured]:
     one = {"accelerators": ["h100_sxm"], "sites": ["us_neocloud"], "formats": ids("formats")}
     node = workload("node", MODELS[:1], one)
     yield _search("one 8-GPU node type, one 70B model, all formats and layouts", node, 1.0, 3)
-    yield _search(
-        "all accelerators and sites, five models, default formats", workload("all", MODELS, {}), 10.0, 1
-    )
+    yield _search("all accelerators and sites, five models, default formats", workload("all", MODELS, {}), 10.0, 1)
     plan(node)  # compiles the event engine, once per machine
     took = best_s(lambda: plan(node), 1)
     said = "with shadow prices, runners-up, frontier and simulation"
@@ -120,7 +118,7 @@ def _search(name: str, asked: Workload, most_s: float, repeats: int) -> Measured
     counts = []
 
     def search() -> None:
-        problem = pose(asked, shipped())
+        problem = pose(asked, shipped_calibration())
         problem.search.solve(problem.goal)
         counts.append(len(problem.search.table.candidates))
 

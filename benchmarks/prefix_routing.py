@@ -10,11 +10,11 @@ import numpy as np
 from comptroller.costs.steptable import StepTable
 from comptroller.errors import FactError
 from comptroller.serving.engine import simulate
-from comptroller.serving.fleet import Fleet, Policies
+from comptroller.serving.fleet import ServingPolicies, SimulatedFleet
 from comptroller.serving.jobs import calls_of
-from comptroller.serving.outcome import Outcome
-from comptroller.work.call import Calls
-from comptroller.work.trace import Trace
+from comptroller.serving.outcome import EngineOutcome
+from comptroller.work.call import CallTable
+from comptroller.work.trace import RequestTrace
 from record import table, write
 from served import WORDS, recorded, step_table
 
@@ -46,17 +46,17 @@ class Line:
         return [self.routing, str(self.replicas), *shares, *(f"{t:.3g} s" for t in times), f"{self.busy:.0%}"]
 
 
-def reuse(calls: Calls) -> float:
+def reuse(calls: CallTable) -> float:
     """Share of whole blocks seen before: no cache can hit more."""
     return 1 - np.unique(calls.block_ids).size / calls.block_ids.size
 
 
-def fleet(one: StepTable, replicas: int, routing: str, block_tokens: int) -> Fleet:
+def fleet(one: StepTable, replicas: int, routing: str, block_tokens: int) -> SimulatedFleet:
     """So many replicas with prefix caches."""
-    return replace(Fleet.uniform(one, replicas, Policies(routing)), prefix_block_tokens=block_tokens)
+    return replace(SimulatedFleet.uniform(one, replicas, ServingPolicies(routing)), prefix_block_tokens=block_tokens)
 
 
-def line(routing: str, replicas: int, outcome: Outcome, calls: Calls, block_tokens: int) -> Line:
+def line(routing: str, replicas: int, outcome: EngineOutcome, calls: CallTable, block_tokens: int) -> Line:
     """What a run shows. Tokens found in a cache come in whole blocks, but for a prompt cached to its end, whose last
     token is computed all the same."""
     ttft_s = outcome.ttft_s[np.isfinite(outcome.ttft_s)]
@@ -69,7 +69,7 @@ def line(routing: str, replicas: int, outcome: Outcome, calls: Calls, block_toke
     return Line(routing, replicas, float(hit), float(ttft_s.mean()), p50, p99, busy, refused)
 
 
-def runs(trace: Trace, one: StepTable) -> tuple[float, list[Line]]:
+def runs(trace: RequestTrace, one: StepTable) -> tuple[float, list[Line]]:
     """The bound of a trace and all its runs, first one replica that forgets nothing and has no queue to speak of."""
     if trace.blocks is None:
         raise FactError(trace.source, "hash_ids", "no prefix blocks")

@@ -40,11 +40,7 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 def write(name: str, figures: Mapping[str, Any], markdown: str, packages: Sequence[str] = PACKAGES) -> Path:
     """Write the figures as JSON and the text, with where and when they were measured; the path of the text."""
     RESULTS.mkdir(exist_ok=True)
-    about = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": machine(),
-        "versions": versions(packages),
-    }
+    about = {"date": datetime.now(UTC).date().isoformat(), "machine": machine(), "versions": versions(packages)}
     document = json.dumps({**about, "figures": figures}, indent=2, ensure_ascii=False)
     (RESULTS / f"{name}.json").write_text(document + "\n", encoding="utf-8")
     used = ", ".join(f"{package} {number}" for package, number in about["versions"].items())

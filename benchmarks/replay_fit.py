@@ -8,21 +8,28 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
 
-from comptroller.costs.calibrated import KernelPriors, group_of
-from comptroller.costs.deployment import Replica
+from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.fitted_calibration import KernelPriors, group_of
 from comptroller.costs.memory import memory
 from comptroller.costs.steptable import StepTable
-from comptroller.costs.tabulate import Terms, tabulate
-from comptroller.costs.timing import Calibration, Efficiency, Kernel, Overheads, Serving, timed
+from comptroller.costs.tabulate import SiteRates, tabulate
+from comptroller.costs.timing import (
+    KernelEfficiency,
+    KernelSignature,
+    ServingOverheads,
+    StepOverheads,
+    TimingCalibration,
+    replica_timer,
+)
 from comptroller.serving.engine import simulate
-from comptroller.serving.fleet import Fleet, Service
-from comptroller.serving.fleet import Replica as Simulated
-from comptroller.work.call import Calls
+from comptroller.serving.fleet import SimulatedFleet, SimulatedService
+from comptroller.serving.fleet import SimulatedReplica as Simulated
+from comptroller.work.call import CallTable
 from vllm_runs import Run
 
 Floats = npt.NDArray[np.float64]
 
-NOWHERE = Terms(usd_per_s=1.0, pue=1.0, gco2e_per_j=0.0)
+NOWHERE = SiteRates(usd_per_s=1.0, pue=1.0, gco2e_per_j=0.0)
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Overhead:
 
     values: tuple[float, ...]
 
-    def efficiency(self, replica: Replica, kernel: Kernel) -> Efficiency:
+    def efficiency(self, replica: ModelReplica, kernel: KernelSignature) -> KernelEfficiency:
         """The kernel prior, scaled."""
         prior = KernelPriors().efficiency(replica, kernel)
         memory_bound, compute_bound, decode, prefill = self.values[:4]
@@ -77,13 +84,13 @@ class Overhead:
             passes=prior.passes * scale,
         )
 
-    def overheads(self, replica: Replica) -> Overheads:
+    def overheads(self, replica: ModelReplica) -> StepOverheads:
         """Per step and per sequence."""
-        return Overheads(0.0, self.values[4], self.values[5])
+        return StepOverheads(0.0, self.values[4], self.values[5])
 
-    def serving(self, replica: Replica) -> Serving:
+    def serving(self, replica: ModelReplica) -> ServingOverheads:
         """Steps alone."""
-        return Serving()
+        return ServingOverheads()
 
 
 @dataclass(frozen=True)
@@ -95,26 +102,24 @@ class Latencies:
     e2e_s: Floats
 
 
-def replay(
-    run: Run, calibration: Calibration, prompt_step_s: float = 0.0, intake_s: float = 0.0
-) -> Latencies:
+def replay(run: Run, calibration: TimingCalibration, prompt_step_s: float = 0.0, intake_s: float = 0.0) -> Latencies:
     """The run's requests at their recorded arrivals.
 
     prompt_step_s: added to every step that holds a prompt.  intake_s: from arrival until the engine knows of it.
     """
     table = step_table(run, calibration)
     table = replace(table, mixed_s=table.mixed_s + prompt_step_s)
-    fleet = Fleet((Service("run", (Simulated(table, ranks=run.ranks),)),))
-    calls = Calls.of(
+    fleet = SimulatedFleet((SimulatedService("run", (Simulated(table, ranks=run.ranks),)),))
+    calls = CallTable.of(
         arrival_s=run.arrival_s + intake_s, input_tokens=run.input_tokens, output_tokens=run.output_tokens
     )
     outcome = simulate(fleet, calls)
     return Latencies(outcome.ttft_s + intake_s, outcome.tpot_s, outcome.e2e_s + intake_s)
 
 
-def step_table(run: Run, calibration: Calibration) -> StepTable:
+def step_table(run: Run, calibration: TimingCalibration) -> StepTable:
     """The table of one rank: what all ranks do together, at so many times the batch and the tokens."""
-    table = tabulate(timed(run.replica, calibration), memory(run.replica), NOWHERE)
+    table = tabulate(replica_timer(run.replica, calibration), memory(run.replica), NOWHERE)
     if run.ranks == 1:
         return table
     share, most = 1.0 / run.ranks, table.max_batch // run.ranks

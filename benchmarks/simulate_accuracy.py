@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.calibrated import Calibrated, KernelPriors
-from comptroller.costs.efficiency import Baseline, Roofline
-from comptroller.costs.timing import Calibration
+from comptroller.costs.efficiency import BaselineCalibration, RooflineCalibration
+from comptroller.costs.fitted_calibration import FittedCalibration, KernelPriors
+from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import ComptrollerError
 from record import table, write
 from replay_fit import PARAMETERS, Fitted, Latencies, Overhead, fit, replay, step_table
@@ -61,9 +61,7 @@ class Line:
         return [self.prediction, self.quantity, *signed, f"{self.each:.1%}", verdict]
 
 
-def lines(
-    name: str, seen: Latencies, run: Run, rows: slice, goals: Mapping[tuple[str, str], float]
-) -> list[Line]:
+def lines(name: str, seen: Latencies, run: Run, rows: slice, goals: Mapping[tuple[str, str], float]) -> list[Line]:
     """Errors over some requests, a line a quantity."""
     found = []
     for quantity in QUANTITIES:
@@ -75,13 +73,13 @@ def lines(
     return found
 
 
-def priors() -> dict[str, Calibration]:
+def priors() -> dict[str, TimingCalibration]:
     """Predictions that know nothing of the run; the shipped calibration is the product's."""
     return {
-        "prior: shipped calibration": Calibrated.shipped(),
+        "prior: shipped calibration": FittedCalibration.shipped(),
         "  kernel priors alone": KernelPriors(),
-        "  roofline and four constants": Baseline.shipped(),
-        "  pure roofline": Roofline(),
+        "  roofline and four constants": BaselineCalibration.shipped(),
+        "  pure roofline": RooflineCalibration(),
     }
 
 
@@ -133,7 +131,7 @@ PROMPTS = (0, 300, 600, 1200)
 
 def steps(run: Run, fitted: Fitted) -> str:
     """Where the prior errs: milliseconds of single steps, by the prior and by the calibration."""
-    prior = step_table(run, Calibrated.shipped())
+    prior = step_table(run, FittedCalibration.shipped())
     after = step_table(run, Overhead(fitted.values[:6]))
     length = float(run.input_tokens.mean() + run.output_tokens.mean() / 2)
     rows = []
@@ -147,9 +145,7 @@ def steps(run: Run, fitted: Fitted) -> str:
                 for one, more in ((prior, 0.0), (after, fitted.values[6]))
             ]
             cells = [f"{t * 1e3:.1f} ms" for t in times]
-            rows.append(
-                [f"{batch} sequences, {prompt} prompt tokens", *cells, f"{times[0] / times[1] - 1:+.0%}"]
-            )
+            rows.append([f"{batch} sequences, {prompt} prompt tokens", *cells, f"{times[0] / times[1] - 1:+.0%}"])
     return table(("step", "prior", "calibrated", "prior over it"), rows)
 
 

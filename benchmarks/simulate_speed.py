@@ -17,10 +17,10 @@ from statistics import median
 import numpy as np
 
 import served
-from comptroller.serving.engine import Engine, Job, simulate
-from comptroller.serving.fleet import Fleet
-from comptroller.work.call import Calls
-from comptroller.work.trace import Trace
+from comptroller.serving.engine import EngineJob, EventEngine, simulate
+from comptroller.serving.fleet import SimulatedFleet
+from comptroller.work.call import CallTable
+from comptroller.work.trace import RequestTrace
 from record import table, write
 
 REPEATS = 3
@@ -47,52 +47,48 @@ def cpu_s(task: Callable[[], object]) -> float:
     return median(taken)
 
 
-def drawn(count: int) -> Calls:
+def drawn(count: int) -> CallTable:
     """Poisson arrivals and lognormal lengths: prompts of median 665 tokens, outputs of median 148."""
     rng = np.random.default_rng(0)
-    lengths = [
-        np.clip(np.exp(rng.normal(np.log(m), 0.9, count)), 1, top) for m, top in ((665, 8000), (148, 2000))
-    ]
-    return Calls.of(
+    lengths = [np.clip(np.exp(rng.normal(np.log(m), 0.9, count)), 1, top) for m, top in ((665, 8000), (148, 2000))]
+    return CallTable.of(
         arrival_s=np.cumsum(rng.exponential(1 / RATE_PER_S, count)),
         input_tokens=lengths[0].astype(int),
         output_tokens=lengths[1].astype(int),
     )
 
 
-def of_trace(trace: Trace) -> Calls:
+def of_trace(trace: RequestTrace) -> CallTable:
     """The calls of a trace."""
-    return Calls.of(
-        arrival_s=trace.arrival_s, input_tokens=trace.input_tokens, output_tokens=trace.output_tokens
-    )
+    return CallTable.of(arrival_s=trace.arrival_s, input_tokens=trace.input_tokens, output_tokens=trace.output_tokens)
 
 
-def created(fleet: Fleet) -> int:
+def created(fleet: SimulatedFleet) -> int:
     """Calls that a strategy creates while the simulation runs: each that ends asks for the next one."""
-    engine = Engine(fleet)
+    engine = EventEngine(fleet)
     left = CREATED - FAN_OUT * REPLICAS
-    engine.ask([Job(0.0, prompt=200, output=40, predicted=40)] * (FAN_OUT * REPLICAS))
+    engine.ask([EngineJob(0.0, prompt=200, output=40, predicted=40)] * (FAN_OUT * REPLICAS))
     while (ended := engine.advance()).size:
         again = min(left, int(ended.size))
         left -= again
         if again:
-            engine.ask([Job(0.0, prompt=200, output=40, predicted=40)] * again)
+            engine.ask([EngineJob(0.0, prompt=200, output=40, predicted=40)] * again)
     return CREATED
 
 
-def thought(fleet: Fleet) -> int:
+def thought(fleet: SimulatedFleet) -> int:
     """Calls of a strategy: recorded questions, five samples each, every reply read, booked and voted over."""
     # Imported here, or the memory of the large run would count them.
-    from comptroller.serving.world import Play, Thinking, solve  # noqa: PLC0415
-    from comptroller.strategies.replay import Replay, Service  # noqa: PLC0415
+    from comptroller.serving.world import QuestionStream, SimulatedStrategy, solve  # noqa: PLC0415
+    from comptroller.strategies.replay import EvidenceReplay, RecordedService  # noqa: PLC0415
     from comptroller.strategies.spelling import parse  # noqa: PLC0415
     from comptroller.work.evidence_readers import read_evidence  # noqa: PLC0415
 
     records = read_evidence("own")
-    replay = Replay(records, {"solver": Service(records.arms[0])})
+    replay = EvidenceReplay(records, {"solver": RecordedService(records.arms[0])})
     question = np.resize(replay.covered(), QUESTIONS)
-    thinking = Thinking(
-        (Play(parse("sample_and_vote(n=5)"), replay),), np.arange(QUESTIONS) / 100.0, question
+    thinking = QuestionStream(
+        (SimulatedStrategy(parse("sample_and_vote(n=5)"), replay),), np.arange(QUESTIONS) / 100.0, question
     )
     return len(solve(fleet, thinking).calls)
 
@@ -117,15 +113,13 @@ def peak_gib() -> float:
         "s.simulate(s.Fleet.uniform(served.step_table(), s.REPLICAS), s.drawn(s.MANY))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)\n"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=served.ROOT
-    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=served.ROOT)
     return float(run.stdout)
 
 
 def main() -> None:
     """Measure, print and write."""
-    fleet, few = (Fleet.uniform(served.step_table(), count) for count in (REPLICAS, 4))
+    fleet, few = (SimulatedFleet.uniform(served.step_table(), count) for count in (REPLICAS, 4))
     many, azure = drawn(MANY), of_trace(served.recorded("azure_2023_conv.csv"))
     simulate(fleet, drawn(1000))
     steps = int(simulate(fleet, many).meters.steps.sum())
@@ -145,12 +139,7 @@ def main() -> None:
         "steps": steps,
     }
     lines = (
-        (
-            "1,000,000 requests on 80 replicas",
-            f"{figures['million_s']:.2f} s",
-            "2 s",
-            figures["million_s"] <= 2,
-        ),
+        ("1,000,000 requests on 80 replicas", f"{figures['million_s']:.2f} s", "2 s", figures["million_s"] <= 2),
         (
             "Azure conversation trace, 19,366 requests",
             f"{figures['azure_s'] * 1e3:.0f} ms",
@@ -161,16 +150,10 @@ def main() -> None:
         ("first run, with compilation", f"{first_s:.0f} s", "30 s", first_s <= 30),
         ("calls created while it runs", f"{per_s:,.0f} a second", "50,000", per_s >= 50_000),
         ("calls of recorded questions, five samples each", f"{thought_per_s:,.0f} a second", "", None),
-        (
-            "most memory, a million requests",
-            f"{figures['peak_gib']:.2f} GiB",
-            "1 GiB",
-            figures["peak_gib"] < 1,
-        ),
+        ("most memory, a million requests", f"{figures['peak_gib']:.2f} GiB", "1 GiB", figures["peak_gib"] < 1),
     )
     rows = [
-        [what, value, target, "" if met is None else "met" if met else "missed"]
-        for what, value, target, met in lines
+        [what, value, target, "" if met is None else "met" if met else "missed"] for what, value, target, met in lines
     ]
     text = "# Speed of the simulator\n\n" + table(["task", "ours", "target", ""], rows)
     text += f"\n\nThe million requests took {steps:,} engine iterations."

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from comptroller.costs.steptable import StepTable
 from comptroller.serving.engine import simulate
-from comptroller.serving.fleet import Fleet, Policies, Replica, Service
-from comptroller.serving.outcome import Outcome
-from comptroller.serving.state import Pool
-from comptroller.work.call import Calls
-from comptroller.work.trace import Trace
+from comptroller.serving.fleet import ServingPolicies, SimulatedFleet, SimulatedReplica, SimulatedService
+from comptroller.serving.outcome import EngineOutcome
+from comptroller.serving.state import PoolRole
+from comptroller.work.call import CallTable
+from comptroller.work.trace import RequestTrace
 from comptroller.work.traces import read_trace
 from record import table, write
 from splitwise_table import MIXED_FACTOR, Timings, read_timings, step_table
@@ -73,25 +73,25 @@ class Cluster:
         """Cost or power of all machines."""
         return sum(price[kind] * count for kind, count in self.machines)
 
-    def fleet(self, tables: Tables) -> Fleet:
+    def fleet(self, tables: Tables) -> SimulatedFleet:
         """As it is simulated: token-aware shortest queue, or Splitwise's pools."""
         kind, count = self.prompt
         if self.token is None:
-            replicas = (Replica(tables.mixed[kind]),) * count
-            return Fleet((Service("all", replicas),), Policies("shortest_tokens", self.batching))
-        prompt = Replica(tables.alone[kind], pool=Pool.PROMPT)
-        token = Replica(tables.alone[self.token[0]], pool=Pool.TOKEN)
+            replicas = (SimulatedReplica(tables.mixed[kind]),) * count
+            return SimulatedFleet(
+                (SimulatedService("all", replicas),), ServingPolicies("shortest_tokens", self.batching)
+            )
+        prompt = SimulatedReplica(tables.alone[kind], pool=PoolRole.PROMPT)
+        token = SimulatedReplica(tables.alone[self.token[0]], pool=PoolRole.TOKEN)
         replicas = (prompt,) * count + (token,) * self.token[1]
-        return Fleet((Service("all", replicas),), Policies("shortest_tokens", "prefill_first"))
+        return SimulatedFleet((SimulatedService("all", replicas),), ServingPolicies("shortest_tokens", "prefill_first"))
 
     def words(self) -> str:
         """The machines in short."""
         short = {A100: "A100", H100: "H100"}
         if self.token is None:
             return f"{self.prompt[1]} {short[self.prompt[0]]}"
-        return (
-            f"{self.prompt[1]} {short[self.prompt[0]]} prompt, {self.token[1]} {short[self.token[0]]} token"
-        )
+        return f"{self.prompt[1]} {short[self.prompt[0]]} prompt, {self.token[1]} {short[self.token[0]]} token"
 
 
 def baselines(budget: float, price: Mapping[str, float]) -> list[Cluster]:
@@ -122,10 +122,10 @@ class Load:
     """Requests of a trace's sizes in a Poisson stream, as SplitwiseSim draws them, or as the trace has them."""
 
     name: str
-    trace: Trace
+    trace: RequestTrace
     poisson: bool = True
 
-    def calls(self, rate_per_s: float) -> Calls:
+    def calls(self, rate_per_s: float) -> CallTable:
         """The requests at a rate."""
         count = int(rate_per_s * SPAN_S)
         rng = np.random.default_rng(0)
@@ -135,14 +135,14 @@ class Load:
         else:
             arrival_s = self.trace.arrival_s * self.trace.rate_per_s / rate_per_s
             rows = np.arange(len(self.trace))
-        return Calls.of(
+        return CallTable.of(
             arrival_s=arrival_s,
             input_tokens=self.trace.input_tokens[rows],
             output_tokens=self.trace.output_tokens[rows],
         )
 
 
-def slowdowns(outcome: Outcome, calls: Calls, yardstick: Timings) -> dict[str, Floats]:
+def slowdowns(outcome: EngineOutcome, calls: CallTable, yardstick: Timings) -> dict[str, Floats]:
     """Latencies over those of the same request alone on the yardstick machine; infinite where it never ended."""
     prompt, output = calls["input_tokens"].astype(float), calls["output_tokens"].astype(float)
     ttft_s = yardstick.prompt_at(prompt)
@@ -247,9 +247,7 @@ def section(name: str, tables: Tables, load: Load) -> tuple[str, dict[str, Any]]
     for label, price in (("equal cost", COST), ("equal power", POWER)):
         found = [best(designs, tables, load) for designs in clusters(MACHINES * price[H100], price)]
         rates = {b.cluster.name: b.rate_per_s for b in found}
-        figures[label] = {
-            b.cluster.name: {"rate_per_s": b.rate_per_s, "cluster": b.cluster.words()} for b in found
-        }
+        figures[label] = {b.cluster.name: {"rate_per_s": b.rate_per_s, "cluster": b.cluster.words()} for b in found}
         rows = [
             [
                 b.cluster.name,
@@ -268,10 +266,7 @@ def section(name: str, tables: Tables, load: Load) -> tuple[str, dict[str, Any]]
             base = max(found[:2], key=lambda b: b.rate_per_s)
             less = cheaper(tables, load, base)
             share = less.cluster.total(COST) / base.cluster.total(COST)
-            figures["cheaper"] = {
-                "rate_per_s": less.rate_per_s,
-                "over": _share(less.rate_per_s, base.rate_per_s),
-            }
+            figures["cheaper"] = {"rate_per_s": less.rate_per_s, "over": _share(less.rate_per_s, base.rate_per_s)}
             parts.append(
                 f"At {1 - share:.0%} lower cost than {base.cluster.name}: {less.cluster.words()} carries "
                 f"{less.rate_per_s} req/s, {_ratio(less.rate_per_s, base.rate_per_s)} of it."
@@ -305,10 +300,7 @@ def summary(figures: Mapping[str, Any]) -> str:
     """Ratios of throughput at SLO, a column a load."""
     rows = [
         [f"{split} over {base}, {budget}"]
-        + [
-            _ratio(found[budget][split]["rate_per_s"], found[budget][base]["rate_per_s"])
-            for found in figures.values()
-        ]
+        + [_ratio(found[budget][split]["rate_per_s"], found[budget][base]["rate_per_s"]) for found in figures.values()]
         for budget, split, base in SUMMARY
     ]
     saved = [found["cheaper"]["over"] for found in figures.values()]

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.memory import memory
 from comptroller.costs.steptable import StepTable
 from comptroller.facts.accelerator import accelerator
@@ -111,12 +111,12 @@ Decode = Callable[[Timings, Floats, Floats], Floats]
 
 def step_table(timings: Timings, decode: Decode, mixed_factor: float = 1.0) -> StepTable:
     """The step table of a machine. Joules are not modelled: they are seconds times one watt."""
-    replica = Replica(
+    replica = ModelReplica(
         model(MODELS[timings.model]),
         accelerator(DEVICES[timings.hardware]),
-        Recipe("fp16", "fp16", "fp16", "fp16"),
-        Layout(tp=TP),
-        Engine.default(engine_facts("vllm")),
+        PrecisionRecipe("fp16", "fp16", "fp16", "fp16"),
+        ParallelLayout(tp=TP),
+        EngineSettings.default(engine_facts("vllm")),
     )
     held = memory(replica)
     # SplitwiseSim gives the cache all that the weights leave.

@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from comptroller.quantities import Cost, Tokens
-from comptroller.strategies import closed
+from comptroller.quantities import Cost, TokenCounts
+from comptroller.strategies import closed_forms
 from comptroller.strategies.allocation import allocate
-from comptroller.strategies.drive import Drive, play
-from comptroller.strategies.protocol import UNLIMITED, Ask, Question, Reply
-from comptroller.strategies.replay import Replay, Service
-from comptroller.strategies.results import nested, replayed
+from comptroller.strategies.drive import StrategyDriver, play
+from comptroller.strategies.protocol import UNLIMITED, Ask, Reply, StrategyQuestion
+from comptroller.strategies.replay import EvidenceReplay, RecordedService
+from comptroller.strategies.results import nested_results, replay_strategy
 from comptroller.strategies.spelling import parse
-from comptroller.work.evidence import Arm, Evidence, Item, columns
+from comptroller.work.evidence import Evidence, RecordedModel, RecordedQuestion, columns
 from record import table, write
 
 QUESTIONS, SETTINGS = 10_000, 100
@@ -53,7 +53,7 @@ def best_s(task: Callable[[], object], repeats: int = REPEATS) -> float:
 class Same:
     """A world that gives one answer to everything and costs as little time as a world can."""
 
-    cost = Cost(tokens=Tokens(input=5.0, output=3.0))
+    cost = Cost(tokens=TokenCounts(input=5.0, output=3.0))
 
     def reply(self, ask: Ask, at_s: float) -> Reply:
         return Reply(ask, "stop", "x", "x", 0.5, None, self.cost, at_s, at_s + 3)
@@ -64,20 +64,20 @@ class Same:
 
 def driven(text: str, runs: int = 300) -> float:
     """Asks a second through a strategy's generator and the drive core."""
-    strategy, question, rng, world = parse(text), Question("q", "?"), np.random.default_rng(0), Same()
+    strategy, question, rng, world = parse(text), StrategyQuestion("q", "?"), np.random.default_rng(0), Same()
     asks = 0
 
     def task() -> None:
         nonlocal asks
         asks = 0
         for _ in range(runs):
-            asks += len(play(Drive(strategy, question, UNLIMITED, rng), world).replies)
+            asks += len(play(StrategyDriver(strategy, question, UNLIMITED, rng), world).replies)
 
     taken = best_s(task)
     return asks / taken
 
 
-def recorded(questions: int, samples: int) -> Replay:
+def recorded(questions: int, samples: int) -> EvidenceReplay:
     """Evidence of one model: a greedy reply and samples with answers, lengths and judgements, drawn from a seed."""
     rng = np.random.default_rng(0)
     count = questions * (samples + 1)
@@ -95,42 +95,44 @@ def recorded(questions: int, samples: int) -> Replay:
         input_tokens=np.full(count, 100.0),
         output_tokens=rng.integers(10, 500, count).astype(float),
     )
-    items = tuple(Item(f"q{at}") for at in range(questions))
-    return Replay(Evidence(items, (Arm("m"),), rows, source="drawn"), {"solver": Service(Arm("m"))})
+    items = tuple(RecordedQuestion(f"q{at}") for at in range(questions))
+    return EvidenceReplay(
+        Evidence(items, (RecordedModel("m"),), rows, source="drawn"), {"solver": RecordedService(RecordedModel("m"))}
+    )
 
 
-def closed_forms() -> dict[str, float]:
+def closed_form_times() -> dict[str, float]:
     """CPU seconds of each closed form for all questions and settings."""
     rng = np.random.default_rng(0)
     answer = rng.integers(0, 12, (QUESTIONS, SETTINGS))
-    samples = closed.Samples(answer, (answer == 0).astype(float))
+    samples = closed_forms.RecordedSamples(answer, (answer == 0).astype(float))
     rated, sizes = rng.random(answer.shape), np.arange(1, SETTINGS + 1)
-    votes, right = closed.vote_path(samples), samples.score.sum(axis=1)
+    votes, right = closed_forms.vote_path(samples), samples.score.sum(axis=1)
     few = rng.multinomial(16, [0.4, 0.3, 0.2, 0.1], QUESTIONS)
-    small = closed.Samples(answer[:, :10], samples.score[:, :10])
+    small = closed_forms.RecordedSamples(answer[:, :10], samples.score[:, :10])
     value = np.cumsum(rng.random(answer.shape) / np.arange(1, SETTINGS + 1) ** 2, axis=1)
     tasks: dict[str, Callable[[], object]] = {
-        "vote, n = 1..100": lambda: closed.vote_path(samples),
-        "vote, mean over 8 random orders, n = 1..100": lambda: closed.shuffled_vote(samples, 8, rng),
-        "vote, mean over all choices, n = 1..8 of 16, four answers": lambda: closed.expected_vote(
+        "vote, n = 1..100": lambda: closed_forms.vote_path(samples),
+        "vote, mean over 8 random orders, n = 1..100": lambda: closed_forms.shuffled_vote(samples, 8, rng),
+        "vote, mean over all choices, n = 1..8 of 16, four answers": lambda: closed_forms.expected_vote(
             few, np.tile([1.0, 0.0, 0.0, 0.0], (QUESTIONS, 1)), np.arange(1, 9)
         ),
-        "best of n by score, n = 1..100": lambda: closed.best_path(samples, rated),
-        "best of n, mean over all choices": lambda: closed.expected_best(rated, samples.score, sizes),
-        "adaptive consistency, cap = 1..100": lambda: closed.adaptive_path(votes, [0.95]),
-        "stop on success, verifier with error rates": lambda: closed.stopped(
+        "best of n by score, n = 1..100": lambda: closed_forms.best_path(samples, rated),
+        "best of n, mean over all choices": lambda: closed_forms.expected_best(rated, samples.score, sizes),
+        "adaptive consistency, cap = 1..100": lambda: closed_forms.adaptive_path(votes, [0.95]),
+        "stop on success, verifier with error rates": lambda: closed_forms.stop_on_success_outcome(
             right / SETTINGS, sizes, 0.9, 0.1
         ),
-        "stop on success, over recorded samples": lambda: closed.stopped_recorded(right, SETTINGS, sizes),
-        "generative verification, S, V = 1..10": lambda: closed.verified_path(
+        "stop on success, over recorded samples": lambda: closed_forms.stop_on_success_over_orders(
+            right, SETTINGS, sizes
+        ),
+        "generative verification, S, V = 1..10": lambda: closed_forms.verified_path(
             small, rated.reshape(QUESTIONS, 10, 10)
         ),
-        "cascade of two, 100 thresholds": lambda: closed.cascaded(
+        "cascade of two, 100 thresholds": lambda: closed_forms.cascade_means(
             rated[:, :2], samples.score[:, :2], rated[:, :2], sizes / SETTINGS
         ),
-        "allocation of a budget over 100 options": lambda: allocate(
-            value, sizes.astype(float), 20.0 * QUESTIONS
-        ),
+        "allocation of a budget over 100 options": lambda: allocate(value, sizes.astype(float), 20.0 * QUESTIONS),
     }
     return {name: best_s(task, 3) for name, task in tasks.items()}
 
@@ -150,13 +152,13 @@ def main() -> None:
     onto = {}
     for text in REPLAYED:
         strategy = parse(text)
-        calls = replayed(strategy, replay).calls.sum()
-        onto[text] = float(calls / best_s(lambda strategy=strategy: replayed(strategy, replay), 3))
+        calls = replay_strategy(strategy, replay).calls.sum()
+        onto[text] = float(calls / best_s(lambda strategy=strategy: replay_strategy(strategy, replay), 3))
     grid = list(range(1, 65))
     vote = parse("sample_and_vote")
-    once = best_s(lambda: replayed(parse("sample_and_vote(n=64)"), replay), 3)
-    whole = best_s(lambda: nested(vote, replay, grid), 3)
-    forms = closed_forms()
+    once = best_s(lambda: replay_strategy(parse("sample_and_vote(n=64)"), replay), 3)
+    whole = best_s(lambda: nested_results(vote, replay, grid), 3)
+    forms = closed_form_times()
     text = "\n\n".join(
         [
             "# Speed of strategies",
@@ -170,10 +172,7 @@ def main() -> None:
             f"Closed forms for {QUESTIONS:,} questions x {SETTINGS} settings (target {CLOSED_S:g} s each):",
             table(
                 ["closed form", "s", ""],
-                [
-                    [name, f"{taken:.2f}", "met" if taken < CLOSED_S else "missed"]
-                    for name, taken in forms.items()
-                ],
+                [[name, f"{taken:.2f}", "met" if taken < CLOSED_S else "missed"] for name, taken in forms.items()],
             ),
         ]
     )

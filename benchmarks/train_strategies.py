@@ -27,16 +27,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from comptroller.strategies.learned import TRAINED, reply_signals, text_signals
 from comptroller.strategies.protocol import Ask
-from comptroller.strategies.replay import Replay, Service
+from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.router_training import TRAINERS
 from comptroller.strategies.router_training import train as train_router
-from comptroller.strategies.routing import Outcomes as Answers
+from comptroller.strategies.routing import RoutingOutcomes as Answers
 from comptroller.strategies.routing import outcomes
-from comptroller.strategies.training import Outcomes, train
+from comptroller.strategies.success_prediction import TRAINED, reply_signals, text_signals
+from comptroller.strategies.training import TrainingOutcomes, train
 from comptroller.strategies.votes import vote
-from comptroller.work.evidence import Arm, Evidence
+from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.evidence_readers.routellm import STRONG, WEAK
 
@@ -63,34 +63,28 @@ def about(data: str, source: str) -> dict[str, object]:
 def question_text() -> None:
     table = pq.read_table(DATA / "routellm_mmlu.parquet").to_pydict()
     rows = [text_signals(prompt) for prompt in table["prompt"]]
-    learnt = Outcomes.of(rows, table["weak_correct"], table["prompt"])
+    learnt = TrainingOutcomes.of(rows, table["weak_correct"], table["prompt"])
     part = train(learnt, about("routellm_mmlu.parquet", "RouteLLM, Apache-2.0"), np.random.default_rng(SEED))
     part.save(TRAINED / "question_text.json")
     print("question_text", part.measured)
 
 
 def reply_length() -> None:
-    table = [
-        row
-        for row in pq.read_table(DATA / PRICES).to_pylist()
-        if row["task"] in HARD and row["model"] == CHEAP
-    ]
+    table = [row for row in pq.read_table(DATA / PRICES).to_pylist() if row["task"] in HARD and row["model"] == CHEAP]
     rows = [{"log_tokens": float(np.log1p(row["completion_tokens"]))} for row in table]
-    learnt = Outcomes.of(
+    learnt = TrainingOutcomes.of(
         rows, [row["score"] >= 0.5 for row in table], [f"{row['task']}:{row['question']}" for row in table]
     )
-    part = train(
-        learnt, about("pricing_reversal.parquet", "pricing-reversal, MIT"), np.random.default_rng(SEED)
-    )
+    part = train(learnt, about("pricing_reversal.parquet", "pricing-reversal, MIT"), np.random.default_rng(SEED))
     part.save(TRAINED / "reply_length.json")
     print("reply_length", part.measured)
 
 
 def routers() -> None:
-    mmlu = outcomes(replies("routellm_mmlu.parquet"), [Arm(WEAK), Arm(STRONG)])
+    mmlu = outcomes(replies("routellm_mmlu.parquet"), [RecordedModel(WEAK), RecordedModel(STRONG)])
     for kind in TRAINERS:
         route(f"mmlu_{kind}", kind, mmlu, "RouteLLM, Apache-2.0")
-    open_models = [Arm(name) for name in OPEN]
+    open_models = [RecordedModel(name) for name in OPEN]
     known = outcomes(replies("llmrouter_nine_models.parquet"), open_models, list(OPEN.values()))
     route("open_linear", "linear", known, "LLMRouter, MIT; cost: billions of parameters")
     prices = replies(PRICES)
@@ -125,14 +119,14 @@ def own() -> None:
             signals = [text_signals(evidence.items[at].text) for at in asked]
             table = np.array([list(row.values()) for row in signals])
             n, wins = counts.n[asked, number].astype(float), counts.correct[asked, number]
-            learnt = Outcomes(tuple(signals[0]), table, wins, n, asked)
+            learnt = TrainingOutcomes(tuple(signals[0]), table, wins, n, asked)
             save(f"own_{arm.effort}", learnt, told)
             if arm.effort == "direct":
                 agreement(evidence, arm, asked, told)
 
 
-def agreement(evidence: Evidence, arm: Arm, asked: npt.NDArray[np.int64], told: dict[str, object]) -> None:
-    replay = Replay(evidence, {"solver": Service(arm)})
+def agreement(evidence: Evidence, arm: RecordedModel, asked: npt.NDArray[np.int64], told: dict[str, object]) -> None:
+    replay = EvidenceReplay(evidence, {"solver": RecordedService(arm)})
     rows, right, group = [], [], []
     for number in asked.tolist():
         world = replay.world(number)
@@ -142,10 +136,10 @@ def agreement(evidence: Evidence, arm: Arm, asked: npt.NDArray[np.int64], told: 
             rows.append(reply_signals(some))
             right.append(world.score(vote(some)) >= 0.5)
             group.append(number)
-    save("agreement_of_4", Outcomes.of(rows, right, group), told)
+    save("agreement_of_4", TrainingOutcomes.of(rows, right, group), told)
 
 
-def save(name: str, learnt: Outcomes, told: dict[str, object]) -> None:
+def save(name: str, learnt: TrainingOutcomes, told: dict[str, object]) -> None:
     part = train(learnt, told, np.random.default_rng(SEED))
     part.save(TRAINED / f"{name}.json")
     print(name, part.measured)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
@@ -34,7 +34,7 @@ class Run:
     """
 
     name: str
-    replica: Replica
+    replica: ModelReplica
     ranks: int
     arrival_s: Floats
     input_tokens: npt.NDArray[np.int64]
@@ -71,16 +71,16 @@ def read_run(path: Path) -> Run:
     )
 
 
-def _replica(settings: Mapping[str, Any], device: str) -> Replica:
+def _replica(settings: Mapping[str, Any], device: str) -> ModelReplica:
     kept = settings["engine_kwargs"]
     ranks, tensor = int(kept["data_parallel_size"]), int(kept["tensor_parallel_size"])
     engine = replace(
-        Engine.default(engine_facts("vllm")),
+        EngineSettings.default(engine_facts("vllm")),
         version=settings["vllm_version"],
         max_batch=int(kept["max_num_seqs"]) * ranks,
         chunk_tokens=int(kept["max_num_batched_tokens"]) * ranks,
         memory_fraction=MEMORY_FRACTION,
     )
     spread = ranks * tensor if kept["enable_expert_parallel"] else 1
-    layout = Layout(tp=tensor, dp=ranks, ep=spread)
-    return Replica(model(settings["model"]), accelerator(DEVICES[device]), Recipe(), layout, engine)
+    layout = ParallelLayout(tp=tensor, dp=ranks, ep=spread)
+    return ModelReplica(model(settings["model"]), accelerator(DEVICES[device]), PrecisionRecipe(), layout, engine)

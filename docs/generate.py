@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from comptroller.report.facts import LISTS
-from comptroller.report.strategies import rules, spelled, strategies, trained, trained_routers
+from comptroller.report.strategies import rules, spelling_with_defaults, strategies, trained_parts, trained_routers
 from comptroller.strategies import protocol
 
 HERE = Path(__file__).parent
@@ -37,7 +37,7 @@ def facts_page(kind: str) -> str:
 
 def strategies_page() -> str:
     """What a strategy is, the table of the folder, every published rule, and the trained parts."""
-    told = "\n".join(f"\n### {spelled(name)}\n\n```text\n{text}\n```" for name, text in rules().items())
+    told = "\n".join(f"\n### {spelling_with_defaults(name)}\n\n```text\n{text}\n```" for name, text in rules().items())
     return (
         f"{WRITTEN}# Strategies\n\n"
         "How much compute one question gets. A strategy is a plain generator: it yields what it asks, `All(...)` to "
@@ -56,7 +56,7 @@ def strategies_page() -> str:
         "with raw values, Markdown or LaTeX; `--html` a page, `--png` the frontier, `--json` everything.\n\n"
         f"{strategies().markdown()}\n\n## Rules\n{told}\n\n## Trained parts\n\n"
         "Quality is cross-fitted: measured on folds that did not train. `python benchmarks/train_strategies.py` makes "
-        f"them.\n\n{trained().markdown()}\n\n## Routers\n\n"
+        f"them.\n\n{trained_parts().markdown()}\n\n## Routers\n\n"
         "Held out: five folds of questions by text. APGR (RouteLLM): share of the quality gap recovered, over all "
         "spending; random 0.5. AIQ (RouterBench): mean height of the convex hull of score over spending. CPT(x): least "
         "spending that recovers x. `route` takes one with a cost to meet, `spend`, from 0 (always the cheapest) to 1 "

@@ -17,9 +17,7 @@ from typing import Any
 import openai
 
 MODEL = "smollm2-135m-instruct"
-SHOWN = "".join(
-    f"Q: What is {a} times {b}?\nA: {a * b}\n" for a, b in ((2, 9), (7, 5), (12, 3), (4, 4), (11, 6))
-)
+SHOWN = "".join(f"Q: What is {a} times {b}?\nA: {a * b}\n" for a, b in ((2, 9), (7, 5), (12, 3), (4, 4), (11, 6)))
 
 
 def asked(count: int) -> list[tuple[str, int]]:

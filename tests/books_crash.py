@@ -19,13 +19,13 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from books_databases import fresh, server
-from comptroller.books.budgets import Budget
-from comptroller.books.ledger import Ledger, Quote
+from comptroller.books.budgets import SpendBudget
+from comptroller.books.ledger import CallLedger, CallQuote
 from comptroller.books.schema import entry, hold
 from comptroller.books.verify import verify
-from comptroller.books.writer import Writer
-from comptroller.costs.rating import Receipt
-from comptroller.errors import BudgetExceeded
+from comptroller.books.writer import LedgerWriter
+from comptroller.costs.rating import CallReceipt
+from comptroller.errors import BudgetExceededError
 from comptroller.work.call import Call
 
 AT_ONCE = 64
@@ -36,13 +36,13 @@ ROUND = 20
 def load(where: str) -> None:
     """The process that is killed: many requests at once, without end; tells on stdout what it was told."""
 
-    async def client(writer: Writer, draw: random.Random) -> None:
+    async def client(writer: LedgerWriter, draw: random.Random) -> None:
         while True:
             call = Call(call=writer.ledger.new_id(), request=1, service="p/m", key="k", project="p")
             os.write(1, b"? %d\n" % call.call)
             try:
-                await writer.reserve(call, Quote(WORST))
-            except BudgetExceeded:
+                await writer.reserve(call, CallQuote(WORST))
+            except BudgetExceededError:
                 os.write(1, b"- %d\n" % call.call)
                 await asyncio.sleep(0.01)
                 continue
@@ -53,13 +53,13 @@ def load(where: str) -> None:
                 os.write(1, b"F %d\n" % call.call)
             else:
                 cost = draw.randrange(WORST + 1)
-                await writer.settle(replace(call, finish="stop", output_tokens=cost), Receipt(cost))
+                await writer.settle(replace(call, finish="stop", output_tokens=cost), CallReceipt(cost))
                 os.write(1, b"S %d %d\n" % (call.call, cost))
 
     async def run() -> None:
-        with Ledger.open(where) as books:
+        with CallLedger.open(where) as books:
             books.recover()
-            async with Writer(books) as writer:
+            async with LedgerWriter(books) as writer:
                 await asyncio.gather(*(client(writer, random.Random(n)) for n in range(AT_ONCE)))
 
     asyncio.run(run())
@@ -98,7 +98,7 @@ class Witness:
 
     def check(self, limit: int) -> None:
         """After recovery: no call lost, none doubled, the budget held."""
-        with Ledger.open(self.where) as books:
+        with CallLedger.open(self.where) as books:
             books.recover()
             with books.engine.connect() as connection:
                 rows = connection.execute(select(entry.c.id, entry.c.kind, entry.c.charged_pusd)).all()
@@ -144,12 +144,12 @@ class _Reader:
 def crash(where: str, points: int, seed: int = 0) -> Witness:
     """Kill writers of the same books at so many random points, and check after each."""
     draw, witness = random.Random(seed), Witness(where)
-    with Ledger.open(where) as books:
-        books.set_budget(Budget("key", "k", "total", 0))
+    with CallLedger.open(where) as books:
+        books.set_budget(SpendBudget("key", "k", "total", 0))
     for _ in range(points):
-        with Ledger.open(where) as books:  # a budget that some rounds use up and others do not
+        with CallLedger.open(where) as books:  # a budget that some rounds use up and others do not
             limit = books.balances()[0].spent_pusd + draw.randrange(10_000, MOST)
-            books.set_budget(Budget("key", "k", "total", limit))
+            books.set_budget(SpendBudget("key", "k", "total", limit))
         witness.kill_once(draw.random() * 0.4)
         witness.check(limit)
     return witness
@@ -163,8 +163,7 @@ def _main(points: int) -> None:
                 where = str(Path(folder) / f"{seed}.sqlite") if name == "sqlite" else fresh(url)
                 told.append(crash(where, min(ROUND, points - seed), seed))
             asked, held, refused, ended = (
-                sum(len(getattr(item, what)) for item in told)
-                for what in ("asked", "reserved", "refused", "ended")
+                sum(len(getattr(item, what)) for item in told) for what in ("asked", "reserved", "refused", "ended")
             )
             print(
                 f"{name}: {points} kills; {asked} calls asked, {held} held, {refused} refused, {ended} ended; "

@@ -43,9 +43,7 @@ def server(durable: bool = False) -> Iterator[URL]:
     def run(*words: str | Path) -> None:
         subprocess.run(words, check=True, capture_output=True, cwd=home, **as_user)
 
-    options = f"-c listen_addresses='' -c unix_socket_directories={home}" + (
-        "" if durable else " -c fsync=off"
-    )
+    options = f"-c listen_addresses='' -c unix_socket_directories={home}" + ("" if durable else " -c fsync=off")
     try:
         run(initdb, "-D", data, "-U", "books", "-A", "trust", "-E", "UTF8", "--no-sync")
         run(control, "-D", data, "-o", options, "-w", "-l", home / "log", "start")

@@ -28,11 +28,7 @@ def literals(trees: list[ast.Module]) -> dict[str, list[str]]:
     for node in (node for tree in trees for node in tree.body if isinstance(node, ast.Assign)):
         value = node.value.slice if isinstance(node.value, ast.Subscript) else node.value
         items = getattr(value, "elts", [])
-        if (
-            items
-            and all(isinstance(x, ast.Constant) for x in items)
-            and isinstance(node.targets[0], ast.Name)
-        ):
+        if items and all(isinstance(x, ast.Constant) for x in items) and isinstance(node.targets[0], ast.Name):
             found[node.targets[0].id] = [str(x.value) for x in items]
     return found
 
@@ -45,9 +41,7 @@ def vllm() -> argparse.ArgumentParser:
     choices = {"quantization": "QuantizationMethods", "kv-cache-dtype": "CacheDType", "dtype": "ModelDType"}
     (engine,) = source("vllm", "engine/arg_utils.py")
     (front,) = source("vllm", "entrypoints/openai/cli_args.py")
-    flags = {flag for tree in (engine, front) for flag in _added(tree)} | {
-        f"--{name}" for name in _fields(front)
-    }
+    flags = {flag for tree in (engine, front) for flag in _added(tree)} | {f"--{name}" for name in _fields(front)}
     for flag in sorted(flags):
         bare = flag in {"--headless", "--enable-expert-parallel"}
         limits = {"choices": known[choices[flag[2:]]]} if flag[2:] in choices else {}
@@ -57,14 +51,8 @@ def vllm() -> argparse.ArgumentParser:
 
 def _added(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr == "add_argument"
-        ):
-            yield from (
-                a.value for a in node.args if isinstance(a, ast.Constant) and str(a.value).startswith("--")
-            )
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
+            yield from (a.value for a in node.args if isinstance(a, ast.Constant) and str(a.value).startswith("--"))
 
 
 def _fields(tree: ast.Module) -> Iterator[str]:
@@ -80,20 +68,14 @@ def sglang() -> argparse.ArgumentParser:
     groups = source("sglang", "srt/arg_groups/fields/*.py")
     known = literals(source("sglang", "srt/arg_groups/choices.py"))
     for tree in groups:
-        for node in (
-            n for n in ast.walk(tree) if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
-        ):
+        for node in (n for n in ast.walk(tree) if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)):
             assert isinstance(node.target, ast.Name)
             name, calls = node.target.id, [n for n in ast.walk(node.annotation) if isinstance(n, ast.Call)]
             told = {word.arg: word.value for call in calls for word in call.keywords}
             aliases = [x.value for x in getattr(told.get("aliases"), "elts", [])]
             bare = isinstance(node.value, ast.Constant) and node.value.value is False
             kept = told.get("choices")
-            limits = (
-                known.get(kept.id)
-                if isinstance(kept, ast.Name)
-                else [x.value for x in getattr(kept, "elts", [])]
-            )
+            limits = known.get(kept.id) if isinstance(kept, ast.Name) else [x.value for x in getattr(kept, "elts", [])]
             more = {"action": "store_true"} if bare else {"choices": limits or None}
             parser.add_argument(f"--{name.replace('_', '-')}", *aliases, **more)
     return parser

@@ -21,9 +21,7 @@ def measured(name):
 
 def chat(content, finish="stop", usage=None, **more):
     reply = {"object": "chat.completion", "model": "gpt-5-mini", **more}
-    reply["choices"] = [
-        {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish}
-    ]
+    reply["choices"] = [{"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish}]
     return reply | ({"usage": usage} if usage else {})
 
 
@@ -34,11 +32,7 @@ USAGE = {
     "prompt_tokens_details": {"cached_tokens": 64},
     "completion_tokens_details": {"reasoning_tokens": 30},
 }
-ASKED = {
-    "model": "gpt-5-mini",
-    "messages": [{"role": "user", "content": "6 times 7?"}],
-    "reasoning_effort": "low",
-}
+ASKED = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "6 times 7?"}], "reasoning_effort": "low"}
 
 
 def lines(path, rows):
@@ -57,24 +51,8 @@ def plain_csv(folder):
 
 def plain_jsonl(folder):
     rows = [
-        {
-            "id": "r1",
-            "question": "a",
-            "model": "m",
-            "sample": 0,
-            "score": 1,
-            "answer": "42",
-            "temperature": 0,
-        },
-        {
-            "id": "v1",
-            "parent": "r1",
-            "role": "verifier",
-            "question": "a",
-            "model": "m",
-            "judgement": 0.75,
-            "sample": 0,
-        },
+        {"id": "r1", "question": "a", "model": "m", "sample": 0, "score": 1, "answer": "42", "temperature": 0},
+        {"id": "v1", "parent": "r1", "role": "verifier", "question": "a", "model": "m", "judgement": 0.75, "sample": 0},
         {"id": "r2", "question": "a", "model": "m", "sample": 0, "score": 0, "logprobs": [-0.5, -0.25]},
     ]
     return lines(folder / "mine.jsonl", rows)
@@ -93,16 +71,8 @@ def openai_log(folder):
 
 
 def openai_batch(folder):
-    done = {
-        "custom_id": "q1",
-        "response": {"status_code": 200, "body": chat("42", usage=USAGE)},
-        "error": None,
-    }
-    lost = {
-        "custom_id": "q2",
-        "response": {"status_code": 500, "body": {"model": "gpt-5-mini"}},
-        "error": None,
-    }
+    done = {"custom_id": "q1", "response": {"status_code": 200, "body": chat("42", usage=USAGE)}, "error": None}
+    lost = {"custom_id": "q2", "response": {"status_code": 500, "body": {"model": "gpt-5-mini"}}, "error": None}
     return lines(folder / "batch_output.jsonl", [done, lost])
 
 
@@ -124,9 +94,7 @@ def litellm_spend(folder):
         "metadata": json.dumps({"usage_object": USAGE}),
     }
     path = folder / "spend.json"
-    path.write_text(
-        json.dumps([row, {**row, "request_id": "chatcmpl-2", "status": "failure", "response": "{}"}])
-    )
+    path.write_text(json.dumps([row, {**row, "request_id": "chatcmpl-2", "status": "failure", "response": "{}"}]))
     return path
 
 

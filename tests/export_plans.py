@@ -6,9 +6,9 @@ from pathlib import Path
 
 from comptroller.facts.accelerator import accelerator
 from comptroller.planning.export import nodes_of
-from comptroller.planning.fleet import _priced as priced
+from comptroller.planning.fleet import _replica_of_pool as priced
 from comptroller.planning.launch import command
-from comptroller.planning.plan import OfferService, Plan, PoolDocument, Service, load_plan
+from comptroller.planning.plan import OfferService, Plan, PoolDocument, ServiceDocument, load_plan
 
 GOLDEN = load_plan(Path(__file__).parent / "golden" / "two_services.json")
 
@@ -18,7 +18,7 @@ OFFER = OfferService(
 )  # fmt: skip
 
 
-def served(engine: str, **pool: int | str) -> Service:
+def served(engine: str, **pool: int | str) -> ServiceDocument:
     """The golden plan's first service on another engine and pool, with the command that starts it."""
     base = GOLDEN.services[0]
     pools = (base.deployment.pools[0].model_copy(update=pool),)
@@ -29,18 +29,16 @@ def served(engine: str, **pool: int | str) -> Service:
     return base.model_copy(update={"id": name, "deployment": deployment, "launch": line})
 
 
-def plan_of(*services: Service, offers: tuple[OfferService, ...] = ()) -> Plan:
+def plan_of(*services: ServiceDocument, offers: tuple[OfferService, ...] = ()) -> Plan:
     """The golden plan with other services."""
     return GOLDEN.model_copy(update={"services": services, "offers": offers})
 
 
-def split() -> Service:
+def split() -> ServiceDocument:
     """A service whose prefill and decode run apart."""
     base = GOLDEN.services[0]
     (pool,) = base.deployment.pools
-    apart: tuple[PoolDocument, ...] = tuple(
-        pool.model_copy(update={"phase": p}) for p in ("prefill", "decode")
-    )
+    apart: tuple[PoolDocument, ...] = tuple(pool.model_copy(update={"phase": p}) for p in ("prefill", "decode"))
     return base.model_copy(update={"deployment": base.deployment.model_copy(update={"pools": apart})})
 
 

@@ -19,8 +19,8 @@ import uvicorn
 from sqlalchemy import create_engine, select
 
 from comptroller.books import schema
-from comptroller.gateway.config import configured
-from comptroller.gateway.runtime import Gateway
+from comptroller.gateway.config import config_from_document
+from comptroller.gateway.runtime import GatewayRuntime
 from comptroller.gateway.server import application, listen
 
 PRICE = {"input": "1", "output": "2", "source": "test"}
@@ -38,7 +38,7 @@ def config(folder: Path, url: str, *models: str, **about: Any) -> dict[str, Any]
 class House:
     """A gateway that is served."""
 
-    gateway: Gateway
+    gateway: GatewayRuntime
     url: str
 
     def client(self, key: str = "none", **about: Any) -> openai.AsyncOpenAI:
@@ -49,13 +49,11 @@ class House:
 @asynccontextmanager
 async def running(document: dict[str, Any]) -> AsyncIterator[House]:
     """A gateway in this process, on a real socket."""
-    made = configured(document)
-    gateway = Gateway(made)
+    made = config_from_document(document)
+    gateway = GatewayRuntime(made)
     with listen(made) as door:
         await gateway.start()
-        settings = uvicorn.Config(
-            application(gateway), lifespan="off", log_level="error", timeout_graceful_shutdown=2
-        )
+        settings = uvicorn.Config(application(gateway), lifespan="off", log_level="error", timeout_graceful_shutdown=2)
         server = uvicorn.Server(settings)
         task = asyncio.create_task(server.serve(sockets=[door]))
         try:
@@ -75,9 +73,7 @@ def rows(books: Path | str) -> list[dict[str, Any]]:
         query = select(schema.entry, of.service, of.key, of.plan, of.strategy).select_from(table)
         found = [
             dict(row)
-            for row in connection.execute(
-                query.order_by(schema.entry.c.at_us, schema.entry.c.number)
-            ).mappings()
+            for row in connection.execute(query.order_by(schema.entry.c.at_us, schema.entry.c.number)).mappings()
         ]
     engine.dispose()
     return found

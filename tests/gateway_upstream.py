@@ -146,13 +146,7 @@ class Upstream:
         for number in range(3000):
             told = {}
             if (body.get("stream_options") or {}).get("continuous_usage_stats"):
-                told = {
-                    "usage": {
-                        "prompt_tokens": 11,
-                        "completion_tokens": number + 1,
-                        "total_tokens": 12 + number,
-                    }
-                }
+                told = {"usage": {"prompt_tokens": 11, "completion_tokens": number + 1, "total_tokens": 12 + number}}
             await write(event(chunk({"content": f" {number}"}, **told)))
             await asyncio.sleep(0.005)
 

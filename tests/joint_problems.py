@@ -8,7 +8,7 @@ from typing import Any
 
 from comptroller.planning.executor import no_progress
 from comptroller.planning.joint_planner import JointProblem, pose_joint
-from comptroller.planning.planner import shipped
+from comptroller.planning.planner import shipped_calibration
 from comptroller.work.workload import parse
 from strategy_evidence import drawn
 
@@ -48,14 +48,9 @@ def workload(recorded: Path, least: float = 60.0, **more: Any) -> dict[str, Any]
         "models": {"small": "llama_3_1_8b", "large": "llama_3_1_70b"},
         **more.pop("quality", {}),
     }
-    allow = {
-        "accelerators": ["h100_sxm", "l4"],
-        "sites": ["us_neocloud"],
-        "engines": ["vllm"],
-        "formats": ["fp8_e4m3"],
-    }
+    allow = {"accelerators": ["h100_sxm", "l4"], "sites": ["us_neocloud"], "engines": ["vllm"], "formats": ["fp8_e4m3"]}
     return {"name": "drawn", "rate_per_s": 40.0, "quality": quality, "allow": allow, **more}
 
 
 def posed(document: dict[str, Any]) -> JointProblem:
-    return pose_joint(parse(document), shipped(), no_progress)
+    return pose_joint(parse(document), shipped_calibration(), no_progress)

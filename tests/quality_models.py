@@ -29,9 +29,7 @@ def weights(seed: int = 0) -> list[dict[str, np.ndarray]]:
     made = []
     for _ in range(LAYERS):
         layer = {name: rng.standard_normal(size).astype(np.float32) * 0.2 for name, size in sizes.items()}
-        made.append(
-            {**layer, "attn_norm": np.ones(WIDTH, np.float32), "ffn_norm": np.ones(WIDTH, np.float32)}
-        )
+        made.append({**layer, "attn_norm": np.ones(WIDTH, np.float32), "ffn_norm": np.ones(WIDTH, np.float32)})
     return made
 
 
@@ -42,11 +40,7 @@ def halves(x: np.ndarray, heads: int) -> np.ndarray:
 
 def write_gguf(path: Path, architecture: str = "llama") -> Path:
     writer = GGUFWriter(path, architecture)
-    for name, value in (
-        ("block_count", LAYERS),
-        ("embedding_length", WIDTH),
-        ("attention.head_count", HEADS),
-    ):
+    for name, value in (("block_count", LAYERS), ("embedding_length", WIDTH), ("attention.head_count", HEADS)):
         writer.add_uint32(f"{architecture}.{name}", value)
     writer.add_uint32(f"{architecture}.attention.head_count_kv", KV_HEADS)
     writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", 1e-5)
@@ -77,16 +71,9 @@ def outer() -> dict[str, np.ndarray]:
 
 def write_folder(path: Path, kind: str = "llama") -> Path:
     path.mkdir()
-    facts = {
-        "model_type": kind,
-        "num_attention_heads": HEADS,
-        "num_key_value_heads": KV_HEADS,
-        "hidden_size": WIDTH,
-    }
+    facts = {"model_type": kind, "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS, "hidden_size": WIDTH}
     (path / "config.json").write_text(json.dumps({**facts, "rms_norm_eps": 1e-5, "rope_theta": 10000.0}))
-    tokenizer = Tokenizer(
-        models.BPE({w: i for i, w in enumerate(WORDS)}, [tuple(m.split(" ")) for m in MERGES])
-    )
+    tokenizer = Tokenizer(models.BPE({w: i for i, w in enumerate(WORDS)}, [tuple(m.split(" ")) for m in MERGES]))
     steps = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
     tokenizer.save(str(path / "tokenizer.json"))

@@ -8,19 +8,21 @@ import numpy as np
 from hypothesis import strategies as st
 
 from comptroller.costs.steptable import StepTable
-from comptroller.serving.fleet import Fleet, Policies, Replica, Service, Split, Telemetry
+from comptroller.serving.fleet import (
+    RouterTelemetry,
+    ServingPolicies,
+    SimulatedFleet,
+    SimulatedReplica,
+    SimulatedService,
+    SplitThresholds,
+)
 from comptroller.serving.policies import names
-from comptroller.serving.state import Pool
-from comptroller.work.call import Calls
+from comptroller.serving.state import PoolRole
+from comptroller.work.call import CallTable
 
 
 def table(
-    seed: int = 0,
-    max_batch: int = 8,
-    capacity: int = 512,
-    block: int = 4,
-    chunk: int = 32,
-    context: int | None = None,
+    seed: int = 0, max_batch: int = 8, capacity: int = 512, block: int = 4, chunk: int = 32, context: int | None = None
 ) -> StepTable:
     """A step table with crooked rows."""
     rng = np.random.default_rng(seed)
@@ -57,10 +59,10 @@ def table(
 
 
 @st.composite
-def replicas(draw: st.DrawFn, block: int, pool: Pool = Pool.MIXED) -> Replica:
+def replicas(draw: st.DrawFn, block: int, pool: PoolRole = PoolRole.MIXED) -> SimulatedReplica:
     """One engine of any kind."""
     drafts = draw(st.sampled_from([0, 0, 0, 3]))
-    return Replica(
+    return SimulatedReplica(
         table(
             draw(st.integers(0, 5)),
             draw(st.integers(1, 6)),
@@ -79,18 +81,18 @@ def replicas(draw: st.DrawFn, block: int, pool: Pool = Pool.MIXED) -> Replica:
 
 
 @st.composite
-def services(draw: st.DrawFn, name: str, block: int) -> Service:
+def services(draw: st.DrawFn, name: str, block: int) -> SimulatedService:
     """Mixed, split into pools, or split over shared stores."""
     kind = draw(st.sampled_from(["mixed", "mixed", "split", "shared"]))
     if kind == "mixed":
         found = draw(st.lists(replicas(block), min_size=1, max_size=3))
-        return Service(name, tuple(dataclasses.replace(one, prefixes=draw(st.booleans())) for one in found))
+        return SimulatedService(name, tuple(dataclasses.replace(one, prefixes=draw(st.booleans())) for one in found))
     if kind == "split":
-        pools = [Pool.PROMPT, Pool.TOKEN, *draw(st.lists(st.sampled_from(list(Pool)), max_size=2))]
-        return Service(name, tuple(draw(replicas(block, pool)) for pool in pools))
+        pools = [PoolRole.PROMPT, PoolRole.TOKEN, *draw(st.lists(st.sampled_from(list(PoolRole)), max_size=2))]
+        return SimulatedService(name, tuple(draw(replicas(block, pool)) for pool in pools))
     pairs = []
     for storage in range(draw(st.integers(1, 2))):
-        one = dataclasses.replace(draw(replicas(block, Pool.PROMPT)), ranks=1, storage=storage)
+        one = dataclasses.replace(draw(replicas(block, PoolRole.PROMPT)), ranks=1, storage=storage)
         batch = draw(st.integers(1, 6))
         decoder = dataclasses.replace(
             one.table,
@@ -98,8 +100,8 @@ def services(draw: st.DrawFn, name: str, block: int) -> Service:
             decode_s=_rows(one.table.decode_s, batch),
             decode_j=_rows(one.table.decode_j, batch),
         )
-        pairs += [one, dataclasses.replace(one, pool=Pool.TOKEN, table=decoder)]
-    return Service(name, tuple(pairs))
+        pairs += [one, dataclasses.replace(one, pool=PoolRole.TOKEN, table=decoder)]
+    return SimulatedService(name, tuple(pairs))
 
 
 def _rows(values: np.ndarray, batch: int) -> np.ndarray:
@@ -107,10 +109,10 @@ def _rows(values: np.ndarray, batch: int) -> np.ndarray:
 
 
 @st.composite
-def fleets(draw: st.DrawFn) -> Fleet:
+def fleets(draw: st.DrawFn) -> SimulatedFleet:
     """Any fleet the nouns allow, small enough to be short of memory."""
     block = draw(st.sampled_from([1, 4]))
-    policies = Policies(
+    policies = ServingPolicies(
         routing=draw(st.sampled_from(names("routing"))),
         batching=draw(st.sampled_from(names("batching"))),
         scheduling=draw(st.sampled_from(names("scheduling"))),
@@ -121,15 +123,15 @@ def fleets(draw: st.DrawFn) -> Fleet:
         seed=draw(st.integers(0, 99)),
     )
     period = draw(st.sampled_from([0.0, 0.0, 0.03, 0.2]))
-    telemetry = Telemetry(period, draw(st.sampled_from([0.0, 0.1])) if period else 0.0)
+    telemetry = RouterTelemetry(period, draw(st.sampled_from([0.0, 0.1])) if period else 0.0)
     made = tuple(draw(services(name, block)) for name in ("a", "b")[: draw(st.integers(1, 2))])
-    split = Split(draw(st.sampled_from([40, 8192])), draw(st.sampled_from([8, 2048])))
+    split = SplitThresholds(draw(st.sampled_from([40, 8192])), draw(st.sampled_from([8, 2048])))
     prefix = draw(st.sampled_from([0, 4, 8]))
-    return Fleet(made, policies, telemetry, split, prefix, tenants=3)
+    return SimulatedFleet(made, policies, telemetry, split, prefix, tenants=3)
 
 
 @st.composite
-def workloads(draw: st.DrawFn, fleet: Fleet, most: int = 25) -> Calls:
+def workloads(draw: st.DrawFn, fleet: SimulatedFleet, most: int = 25) -> CallTable:
     """Calls of all sorts: bursts, equal arrivals, waits, children, prefixes, some too long to serve."""
     count = draw(st.integers(1, most))
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
@@ -150,7 +152,7 @@ def workloads(draw: st.DrawFn, fleet: Fleet, most: int = 25) -> Calls:
     services = tuple(service.name for service in fleet.services)
     starts, ids = _blocks(rng, prompt, output, fleet.prefix_block_tokens)
     ids <<= draw(st.sampled_from([0, 0, 20, 44]))
-    return Calls.of(
+    return CallTable.of(
         {"service": services if named else ("", *services), "key": ("k0", "k1", "k2")},
         (ids, starts),
         arrival_s=arrival,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from comptroller.planning.plan import Plan, load_plan
-from comptroller.work.trace import Blocks, Trace
+from comptroller.work.trace import RequestTrace, TracePrefixBlocks
 
 GOLDEN = Path(__file__).parent / "golden" / "two_services.json"
 
@@ -17,19 +17,16 @@ def chat() -> Plan:
     return load_plan(GOLDEN)
 
 
-def stream(count: int = 400, rate_per_s: float = 5.0, seed: int = 0) -> Trace:
+def stream(count: int = 400, rate_per_s: float = 5.0, seed: int = 0) -> RequestTrace:
     """Poisson arrivals of chat-sized requests."""
     rng = np.random.default_rng(seed)
     arrival_s = np.cumsum(rng.exponential(1 / rate_per_s, count))
-    return Trace(
-        arrival_s - arrival_s[0],
-        rng.integers(50, 2000, count),
-        rng.integers(1, 300, count),
-        source="stream",
+    return RequestTrace(
+        arrival_s - arrival_s[0], rng.integers(50, 2000, count), rng.integers(1, 300, count), source="stream"
     )
 
 
-def with_blocks(trace: Trace, tokens: int = 64, shared: int = 4) -> Trace:
+def with_blocks(trace: RequestTrace, tokens: int = 64, shared: int = 4) -> RequestTrace:
     """The same requests, every one beginning with the same few prefix blocks and going on with its own."""
     counts = -(-trace.input_tokens // tokens)
     starts = np.concatenate([[0], np.cumsum(counts)])
@@ -37,6 +34,6 @@ def with_blocks(trace: Trace, tokens: int = 64, shared: int = 4) -> Trace:
     for start, count in zip(starts, counts, strict=False):
         common = min(shared, int(count))
         ids[start : start + common] = np.arange(common)
-    return Trace(
-        trace.arrival_s, trace.input_tokens, trace.output_tokens, "shared", Blocks(starts, ids, tokens)
+    return RequestTrace(
+        trace.arrival_s, trace.input_tokens, trace.output_tokens, "shared", TracePrefixBlocks(starts, ids, tokens)
     )

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from comptroller.costs.inference_units import TokenPrice
-from comptroller.strategies.replay import Checker, Pace, Replay, Service
-from comptroller.work.evidence import REVISER, SOLVER, VERIFIER, Arm, Evidence, Item, columns
+from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
+from comptroller.work.evidence import REVISER, SOLVER, VERIFIER, Evidence, RecordedModel, RecordedQuestion, columns
 
-ARMS = (Arm("small"), Arm("large"))
+ARMS = (RecordedModel("small"), RecordedModel("large"))
 PRICE = TokenPrice(1e-6, 4e-6)
 
 
@@ -36,24 +36,18 @@ def drawn(seed=0, questions=6, samples=16, logprobs=True, verdicts=2):
     for question in range(questions):
         for arm in range(2):
             solved(question, arm, temperature=0.0, judgement=float(rng.random()))
-            tops = [
-                solved(question, arm, sample=n, judgement=int(rng.integers(0, 9)) / 8) for n in range(samples)
-            ]
+            tops = [solved(question, arm, sample=n, judgement=int(rng.integers(0, 9)) / 8) for n in range(samples)]
             for top in tops:
                 for n in range(verdicts):
                     yes = float(rng.random() < 0.5)
-                    verdict = add(
-                        question=question, arm=arm, role=VERIFIER, parent=top, sample=n, judgement=yes
-                    )
+                    verdict = add(question=question, arm=arm, role=VERIFIER, parent=top, sample=n, judgement=yes)
                     told = solved(question, arm, role=REVISER, parent=verdict)
                     add(question=question, arm=arm, role=VERIFIER, parent=told, judgement=1 - yes)
                 first = solved(question, arm, role=REVISER, parent=top)
                 solved(question, arm, role=REVISER, parent=first)
-    table = {
-        name: np.array([row[name] for row in rows]) for name in rows[0] if name not in ("answer", "content")
-    }
+    table = {name: np.array([row[name] for row in rows]) for name in rows[0] if name not in ("answer", "content")}
     table |= {name: np.array([row[name] for row in rows], object) for name in ("answer", "content")}
-    items = tuple(Item(f"q{number}", f"question {number}?") for number in range(questions))
+    items = tuple(RecordedQuestion(f"q{number}", f"question {number}?") for number in range(questions))
     kept = tuple(logs) if logprobs else None
     return Evidence(items, ARMS, columns(len(rows), **table), kept, "drawn")
 
@@ -64,7 +58,7 @@ def scrambled(evidence):
 
 
 def bound(evidence, checker=None, pace=None, seed=None, price=None):
-    small, large = (Service(arm, pace=pace or Pace(0.5, 0.001, 0.01), price=price) for arm in ARMS)
+    small, large = (RecordedService(arm, pace=pace or ServicePace(0.5, 0.001, 0.01), price=price) for arm in ARMS)
     roles = {"solver": small, "weak": small, "strong": large, "verifier": small, "reviser": small}
-    roles |= {"checker": checker or Checker()}
-    return Replay(evidence, roles, seed)
+    roles |= {"checker": checker or ModelledChecker()}
+    return EvidenceReplay(evidence, roles, seed)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import ceil, exp
 from typing import ClassVar
 
-from comptroller.strategies.protocol import All, Answer, Ask, Next, Prefill
-from comptroller.strategies.rules.sleep_time import Notes
+from comptroller.strategies.protocol import All, Answer, Ask, AssistantPrefill, Next
+from comptroller.strategies.rules.sleep_time import ContextNotesStrategy
 from comptroller.strategies.votes import candidates, vote
 
 
@@ -98,11 +98,11 @@ class OfflinePrecompute:
     grid: ClassVar[Mapping] = {}
 
     def solve(self, question, budget, rng):
-        notes = question.prepared or (yield from Notes().solve(question, budget, rng)).reply
+        notes = question.prepared or (yield from ContextNotesStrategy().solve(question, budget, rng)).reply
         (draft,) = yield All(Ask(after=notes, content=question.content, max_tokens=16))
         if draft.finish != "length":
             return Answer.of(draft if candidates([draft]) else None)
-        (end,) = yield All(Ask(after=draft, content=Prefill("\nThe answer is")))
+        (end,) = yield All(Ask(after=draft, content=AssistantPrefill("\nThe answer is")))
         return Answer.of(next(iter(candidates([end, draft])), None))
 
 

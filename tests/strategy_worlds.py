@@ -7,11 +7,11 @@ from math import nan
 
 import numpy as np
 
-from comptroller.quantities import Cost, Tokens
-from comptroller.strategies.drive import Drive, Played, play
-from comptroller.strategies.protocol import UNLIMITED, Ask, Budget, Question, Reply, Strategy
+from comptroller.quantities import Cost, TokenCounts
+from comptroller.strategies.drive import FinishedRun, StrategyDriver, play
+from comptroller.strategies.protocol import UNLIMITED, Ask, QuestionBudget, Reply, Strategy, StrategyQuestion
 
-QUESTION = Question("q", "What is it?", context="A long text.")
+QUESTION = StrategyQuestion("q", "What is it?", context="A long text.")
 JUDGES = ("checker", "verifier", "reward", "difficulty")
 
 
@@ -30,11 +30,9 @@ class DrawnWorld:
         rng = np.random.default_rng([self.seed, self.asked])
         self.asked += 1
         output = int(rng.integers(1, 20))
-        cost = Cost(tokens=Tokens(input=5.0, output=float(output)), usd=self.usd * output, j=2.0 * output)
+        cost = Cost(tokens=TokenCounts(input=5.0, output=float(output)), usd=self.usd * output, j=2.0 * output)
         luck, answer, score = rng.random(), str(rng.choice(list("abc"))), float(rng.random())
-        finish = (
-            "failed" if luck < self.failing else "length" if luck < self.failing + self.truncated else "stop"
-        )
+        finish = "failed" if luck < self.failing else "length" if luck < self.failing + self.truncated else "stop"
         quiet = self.silent or finish != "stop"
         return Reply(
             ask,
@@ -50,21 +48,14 @@ class DrawnWorld:
 
     def cut(self, reply: Reply, at_s: float) -> Reply:
         done = float(int(min(max(at_s - reply.started_s, 0.0), reply.cost.tokens.output)))
-        cost = Cost(tokens=Tokens(input=5.0, output=done), usd=self.usd * done, j=2.0 * done)
+        cost = Cost(tokens=TokenCounts(input=5.0, output=done), usd=self.usd * done, j=2.0 * done)
         return replace(
-            reply,
-            finish="cancelled",
-            content="",
-            answer=None,
-            score=nan,
-            logprobs=None,
-            cost=cost,
-            done_s=at_s,
+            reply, finish="cancelled", content="", answer=None, score=nan, logprobs=None, cost=cost, done_s=at_s
         )
 
 
-def run(strategy: Strategy, world: DrawnWorld, budget: Budget = UNLIMITED) -> Played:
-    return play(Drive(strategy, QUESTION, budget, np.random.default_rng(7)), world)
+def run(strategy: Strategy, world: DrawnWorld, budget: QuestionBudget = UNLIMITED) -> FinishedRun:
+    return play(StrategyDriver(strategy, QUESTION, budget, np.random.default_rng(7)), world)
 
 
 def signature(ask: Ask | None) -> tuple[object, ...]:
@@ -76,6 +67,6 @@ def signature(ask: Ask | None) -> tuple[object, ...]:
     return (*said, signature(parent))
 
 
-def trace(played: Played) -> list[tuple[object, ...]]:
+def trace(played: FinishedRun) -> list[tuple[object, ...]]:
     """What was asked and what came, in order."""
     return [(signature(reply.ask), reply.finish, reply.done_s, reply.cost) for reply in played.replies]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from comptroller.books.budgets import Budget
-from comptroller.books.ledger import Ledger
+from comptroller.books.budgets import SpendBudget
+from comptroller.books.ledger import CallLedger
 from comptroller.books.schema import writing
 from comptroller.cli import main
-from comptroller.costs.rating import PUSD, Usage
-from comptroller.facts.prices import Price
+from comptroller.costs.rating import PUSD, TokenUsage
+from comptroller.facts.prices import ProviderPrice
 from test_books_reports import NOW_US, Clock, book, gpt5  # noqa: F401
 
 Capture = pytest.CaptureFixture[str]
@@ -26,12 +26,12 @@ def run(*words: str) -> int:
 
 
 @pytest.fixture
-def file(tmp_path: Path, gpt5: Price) -> str:  # noqa: F811
+def file(tmp_path: Path, gpt5: ProviderPrice) -> str:  # noqa: F811
     path = str(tmp_path / "books.sqlite")
-    with Ledger.open(path, Clock()) as books:
-        books.set_budget(Budget("key", "shop", "day", 5 * PUSD))
+    with CallLedger.open(path, Clock()) as books:
+        books.set_budget(SpendBudget("key", "shop", "day", 5 * PUSD))
         for finish in ("stop", "stop", "failed"):
-            call = book(books, Usage(1000, 500, reasoning=4000), gpt5, finish=finish, strategy="once")
+            call = book(books, TokenUsage(1000, 500, reasoning=4000), gpt5, finish=finish, strategy="once")
         books.score(call.request, 1.0)
     return path
 
@@ -39,27 +39,11 @@ def file(tmp_path: Path, gpt5: Price) -> str:  # noqa: F811
 def test_the_command_line_reports(file: str, tmp_path: Path, capsys: Capture) -> None:
     out = {name: tmp_path / name for name in ("t.csv", "t.parquet", "p.html")}
     assert (
-        run(
-            "report",
-            file,
-            "--by",
-            "key,model",
-            "--json",
-            "--table",
-            str(out["t.csv"]),
-            "--html",
-            str(out["p.html"]),
-        )
+        run("report", file, "--by", "key,model", "--json", "--table", str(out["t.csv"]), "--html", str(out["p.html"]))
         == 0
     )
     (record,) = json.loads(capsys.readouterr().out)
-    expected = {
-        "key": "shop",
-        "model": "openai/gpt-5",
-        "requests": 3,
-        "usd": 0.13875,
-        "reasoning_tokens": 12000,
-    }
+    expected = {"key": "shop", "model": "openai/gpt-5", "requests": 3, "usd": 0.13875, "reasoning_tokens": 12000}
     assert (
         expected.items() <= record.items()
         and record["energy"] == "3 predicted"
@@ -69,9 +53,7 @@ def test_the_command_line_reports(file: str, tmp_path: Path, capsys: Capture) ->
     assert float(line["usd"]) == record["usd"] and int(line["output_tokens"]) == 13500
     page = out["p.html"].read_text()
     assert page.count("<svg") == 2 and "Waste" in page and "http" not in page.replace("http-equiv", "")
-    assert (
-        run("report", file, "--table", str(out["t.parquet"])) == 0 and out["t.parquet"].stat().st_size > 500
-    )
+    assert run("report", file, "--table", str(out["t.parquet"])) == 0 and out["t.parquet"].stat().st_size > 500
     for words in (
         ["waste", file],
         ["overflow", file],
@@ -82,9 +64,7 @@ def test_the_command_line_reports(file: str, tmp_path: Path, capsys: Capture) ->
     ):
         assert run(*words) == 0
     text = capsys.readouterr().out
-    assert (
-        "ended as failed" in text and "100" in text and "0 of 0 pairs" in text and "key shop per day" in text
-    )
+    assert "ended as failed" in text and "100" in text and "0 of 0 pairs" in text and "key shop per day" in text
 
 
 def test_the_command_line_keeps_keys_and_budgets(file: str, capsys: Capture) -> None:
@@ -103,19 +83,17 @@ def test_the_command_line_verifies_and_signs(file: str, tmp_path: Path, capsys: 
     digest = str(tmp_path / "digest.json")
     assert run("digest", file, "--out", digest) == 0 and run("verify", file, "--digest", digest) == 0
     assert "3 rows fit" in capsys.readouterr().out
-    with Ledger.open(file) as books, writing(books.engine) as connection:
+    with CallLedger.open(file) as books, writing(books.engine) as connection:
         connection.exec_driver_sql("UPDATE entry SET pusd = 1 WHERE number = 1")
     assert run("verify", file) == 2
     error = capsys.readouterr().err
     assert "row 1" in error and "was changed" in error and "Traceback" not in error
 
 
-def test_the_command_line_attributes_reconciles_and_exports(
-    file: str, tmp_path: Path, capsys: Capture
-) -> None:
-    with Ledger.open(file, Clock()) as books:
+def test_the_command_line_attributes_reconciles_and_exports(file: str, tmp_path: Path, capsys: Capture) -> None:
+    with CallLedger.open(file, Clock()) as books:
         times = {"started_s": NOW_US / 1e6, "first_s": NOW_US / 1e6 + 1, "last_s": NOW_US / 1e6 + 30}
-        book(books, Usage(10, 10), None, service="own/llama", **times)
+        book(books, TokenUsage(10, 10), None, service="own/llama", **times)
     meter = tmp_path / "meter.csv"
     meter.write_text(f"start_s,end_s,joules\n{NOW_US / 1e6},{NOW_US / 1e6 + 60},30000\n")
     words = ["--service", "own/llama", "--meter", str(meter), "--usd-per-h", "3.60", "--idle-w", "100"]
@@ -131,18 +109,7 @@ def test_the_command_line_attributes_reconciles_and_exports(
     assert all(item["difference"] == 0 for item in json.loads(text[text.index("[\n") :]))
     assert run("export", file, "--out", str(tmp_path / "spans.jsonl"), "--as", "otel") == 0
     assert run("rerate", file, "--dry") == 0 and "0 of 5 rows corrected" in capsys.readouterr().out
-    assert (
-        run(
-            "change",
-            file,
-            "--before",
-            "2026-09-20..2026-09-21",
-            "--after",
-            "2026-09-21..2026-09-22",
-            "--json",
-        )
-        == 0
-    )
+    assert run("change", file, "--before", "2026-09-20..2026-09-21", "--after", "2026-09-21..2026-09-22", "--json") == 0
 
 
 @pytest.mark.parametrize(
@@ -159,9 +126,7 @@ def test_the_command_line_attributes_reconciles_and_exports(
         (["reconcile", "FILE", "--invoice", "missing.csv"], "missing.csv"),
     ],
 )
-def test_bad_input_exits_with_2_and_says_why(
-    file: str, words: list[str], named: str, capsys: Capture
-) -> None:
+def test_bad_input_exits_with_2_and_says_why(file: str, words: list[str], named: str, capsys: Capture) -> None:
     assert run(*[file if word == "FILE" else word for word in words]) == 2
     error = " ".join(capsys.readouterr().err.split())
     assert named in error and "Traceback" not in error

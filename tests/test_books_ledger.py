@@ -14,242 +14,234 @@ from sqlalchemy import text
 
 from books_databases import postgres, where  # noqa: F401
 from comptroller.books import schema
-from comptroller.books.budgets import Budget
+from comptroller.books.budgets import SpendBudget
 from comptroller.books.daily import NAMES, amounts
-from comptroller.books.keys import Keys
-from comptroller.books.ledger import Ledger, Quote
-from comptroller.books.postings import Release, Reserve, Settle
+from comptroller.books.keys import ApiKeyStore
+from comptroller.books.ledger import CallLedger, CallQuote
+from comptroller.books.postings import ReleasePosting, ReservationPosting, SettlementPosting
 from comptroller.books.query import in_force
 from comptroller.books.schema import daily, entry
 from comptroller.books.verify import verify
-from comptroller.books.writer import Writer
-from comptroller.costs.carbon import Energy
-from comptroller.costs.rating import PUSD, Receipt
-from comptroller.errors import AlreadyBooked, BudgetExceeded, InputError
+from comptroller.books.writer import LedgerWriter
+from comptroller.costs.carbon import CallEnergy
+from comptroller.costs.rating import PUSD, CallReceipt
+from comptroller.errors import BudgetExceededError, DuplicateCallError, InputError
 from comptroller.work.call import Call
 
 
-def made(ledger: Ledger, **about: object) -> Call:
-    return Call(
-        call=ledger.new_id(), request=7, service="p/m", key="shop", project="web", role="sample", **about
-    )
+def made(ledger: CallLedger, **about: object) -> Call:
+    return Call(call=ledger.new_id(), request=7, service="p/m", key="shop", project="web", role="sample", **about)
 
 
 def done(call: Call, **about: object) -> Call:
     return replace(call, finish="stop", input_tokens=100, output_tokens=20, last_s=2.0, **about)
 
 
-def rows(ledger: Ledger) -> list[dict[str, object]]:
+def rows(ledger: CallLedger) -> list[dict[str, object]]:
     with ledger.engine.connect() as connection:
         return [dict(row) for row in connection.execute(entry.select().order_by(entry.c.number)).mappings()]
 
 
-def balance(ledger: Ledger) -> tuple[int, int]:
+def balance(ledger: CallLedger) -> tuple[int, int]:
     (found,) = ledger.balances()
     return found.spent_pusd, found.held_pusd
 
 
 @pytest.fixture
-def ledger(where: str) -> Ledger:  # noqa: F811
-    with Ledger.open(where) as books:
+def ledger(where: str) -> CallLedger:  # noqa: F811
+    with CallLedger.open(where) as books:
         yield books
         assert verify(books).faults == ()
 
 
-def test_a_call_is_held_then_booked_with_all_that_is_known(ledger: Ledger) -> None:
-    ledger.set_budget(Budget("key", "shop", "day", 10 * PUSD))
+def test_a_call_is_held_then_booked_with_all_that_is_known(ledger: CallLedger) -> None:
+    ledger.set_budget(SpendBudget("key", "shop", "day", 10 * PUSD))
     call = made(ledger, question="q1", strategy="best_of_n(n=2)", arrival_s=1.0)
-    assert ledger.reserve(call, Quote(2 * PUSD, PUSD // 2, "plan7")) == 2 * PUSD
+    assert ledger.reserve(call, CallQuote(2 * PUSD, PUSD // 2, "plan7")) == 2 * PUSD
     assert balance(ledger) == (0, 2 * PUSD)
-    energy = Energy(1.5, 2.5, 3.0, 6.0, 0.25, 1e12, "nvml")
+    energy = CallEnergy(1.5, 2.5, 3.0, 6.0, 0.25, 1e12, "nvml")
     assert (
-        ledger.settle(done(call, reasoning_tokens=5, device_s=0.5), Receipt(PUSD // 4, energy=energy))
-        == PUSD // 4
+        ledger.settle(done(call, reasoning_tokens=5, device_s=0.5), CallReceipt(PUSD // 4, energy=energy)) == PUSD // 4
     )
     assert balance(ledger) == (PUSD // 4, 0)
     (row,) = rows(ledger)
-    known = {
-        "id": call.call,
-        "kind": "settled",
-        "finish": "stop",
-        "pusd": PUSD // 4,
-        "estimate_pusd": PUSD // 2,
-    }
+    known = {"id": call.call, "kind": "settled", "finish": "stop", "pusd": PUSD // 4, "estimate_pusd": PUSD // 2}
     known |= {"input_tokens": 100, "reasoning_tokens": 5, "j_decode": 2.5, "high_j": 6.0, "energy": "nvml"}
     assert known.items() <= row.items()
     assert row["started_s"] is None and row["price"] == "" and len(row["hash"]) == 32
 
 
-def test_nothing_is_taken_twice(ledger: Ledger) -> None:
-    ledger.set_budget(Budget("all", "", "total", 10 * PUSD))
+def test_nothing_is_taken_twice(ledger: CallLedger) -> None:
+    ledger.set_budget(SpendBudget("all", "", "total", 10 * PUSD))
     call = made(ledger)
     for _ in range(3):
-        assert ledger.reserve(call, Quote(PUSD)) == PUSD
+        assert ledger.reserve(call, CallQuote(PUSD)) == PUSD
     assert balance(ledger) == (0, PUSD)
     for price in (5, 9, 9):
-        assert ledger.settle(done(call), Receipt(price)) == 5
+        assert ledger.settle(done(call), CallReceipt(price)) == 5
     assert ledger.release(call, "late") == 5 and balance(ledger) == (5, 0) and len(rows(ledger)) == 1
-    with pytest.raises(AlreadyBooked, match="settled"):
-        ledger.reserve(call, Quote(PUSD))
+    with pytest.raises(DuplicateCallError, match="settled"):
+        ledger.reserve(call, CallQuote(PUSD))
 
 
-def test_a_released_call_costs_nothing_and_is_still_a_row(ledger: Ledger) -> None:
-    ledger.set_budget(Budget("project", "web", "month", PUSD))
+def test_a_released_call_costs_nothing_and_is_still_a_row(ledger: CallLedger) -> None:
+    ledger.set_budget(SpendBudget("project", "web", "month", PUSD))
     call = made(ledger)
-    ledger.reserve(call, Quote(PUSD))
+    ledger.reserve(call, CallQuote(PUSD))
     assert ledger.release(replace(call, finish="failed"), "HTTP 429") == 0 and balance(ledger) == (0, 0)
     (row,) = rows(ledger)
     assert (row["kind"], row["finish"], row["pusd"], row["note"]) == ("released", "failed", 0, "HTTP 429")
 
 
-def test_the_refusal_names_budget_limit_and_spend(ledger: Ledger) -> None:
-    ledger.set_budget(Budget("key", "shop", "day", PUSD))
-    ledger.set_budget(Budget("project", "web", "total", 50 * PUSD))
+def test_the_refusal_names_budget_limit_and_spend(ledger: CallLedger) -> None:
+    ledger.set_budget(SpendBudget("key", "shop", "day", PUSD))
+    ledger.set_budget(SpendBudget("project", "web", "total", 50 * PUSD))
     first = made(ledger)
-    ledger.reserve(first, Quote(PUSD * 9 // 10))
-    ledger.settle(done(first), Receipt(PUSD * 8 // 10))
-    with pytest.raises(BudgetExceeded) as refused:
-        ledger.reserve(made(ledger), Quote(PUSD * 3 // 10))
+    ledger.reserve(first, CallQuote(PUSD * 9 // 10))
+    ledger.settle(done(first), CallReceipt(PUSD * 8 // 10))
+    with pytest.raises(BudgetExceededError) as refused:
+        ledger.reserve(made(ledger), CallQuote(PUSD * 3 // 10))
     assert "key shop per day: limit $1.00, spent $0.80, held by open calls $0.00" in str(refused.value)
     assert [item.held_pusd for item in ledger.balances()] == [0, 0]  # the other budget was not touched
-    with pytest.raises(BudgetExceeded, match="no known price"):
-        ledger.reserve(made(ledger), Quote(None))
+    with pytest.raises(BudgetExceededError, match="no known price"):
+        ledger.reserve(made(ledger), CallQuote(None))
     elsewhere = replace(made(ledger), key="", project="")
-    assert ledger.reserve(elsewhere, Quote(None)) == 0
+    assert ledger.reserve(elsewhere, CallQuote(None)) == 0
 
 
-def test_unknown_is_not_zero(ledger: Ledger) -> None:
-    ledger.set_budget(Budget("key", "shop", "day", PUSD))
+def test_unknown_is_not_zero(ledger: CallLedger) -> None:
+    ledger.set_budget(SpendBudget("key", "shop", "day", PUSD))
     call = made(ledger)
-    ledger.reserve(call, Quote(PUSD // 2))
+    ledger.reserve(call, CallQuote(PUSD // 2))
     silent = replace(call, finish="stop", input_tokens=-1, output_tokens=-1, reasoning_tokens=-1)
-    assert (
-        ledger.settle(silent, Receipt.unknown("no usage in the stream")) == PUSD // 2
-    )  # the worst case counts
+    assert ledger.settle(silent, CallReceipt.unknown("no usage in the stream")) == PUSD // 2  # the worst case counts
     (row,) = rows(ledger)
     assert row["pusd"] is None and row["output_tokens"] is None and row["note"] == "no usage in the stream"
 
 
-def test_a_correction_points_at_the_row_and_the_last_one_counts(ledger: Ledger) -> None:
-    ledger.set_budget(Budget("key", "shop", "total", 10 * PUSD))
+def test_a_correction_points_at_the_row_and_the_last_one_counts(ledger: CallLedger) -> None:
+    ledger.set_budget(SpendBudget("key", "shop", "total", 10 * PUSD))
     call = made(ledger)
-    ledger.reserve(call, Quote(PUSD))
-    ledger.settle(done(call), Receipt(PUSD))
+    ledger.reserve(call, CallQuote(PUSD))
+    ledger.settle(done(call), CallReceipt(PUSD))
     for amount in (PUSD // 2, PUSD // 4):
-        assert (
-            ledger.correct(done(call, cached_tokens=50), Receipt(amount), "cached tokens were missing")
-            == amount
-        )
+        assert ledger.correct(done(call, cached_tokens=50), CallReceipt(amount), "cached tokens were missing") == amount
     first, second, third = rows(ledger)
     assert (second["corrects"], third["corrects"]) == (first["id"], second["id"])
     assert balance(ledger) == (PUSD // 4, 0) and first["pusd"] == PUSD
     with pytest.raises(InputError, match="not booked"):
-        ledger.correct(made(ledger), Receipt(1), "why not")
+        ledger.correct(made(ledger), CallReceipt(1), "why not")
     with pytest.raises(InputError, match="reason"):
-        ledger.correct(call, Receipt(1), "")
+        ledger.correct(call, CallReceipt(1), "")
 
 
 def test_only_calls_of_dead_writers_are_given_up(where: str) -> None:  # noqa: F811
-    alive, dead = Ledger.open(where), Ledger.open(where)
-    alive.set_budget(Budget("key", "shop", "day", 10 * PUSD))
+    alive, dead = CallLedger.open(where), CallLedger.open(where)
+    alive.set_budget(SpendBudget("key", "shop", "day", 10 * PUSD))
     open_call, lost = made(alive), made(dead)
-    alive.reserve(open_call, Quote(PUSD))
-    dead.reserve(lost, Quote(2 * PUSD))
-    with Ledger.open(where) as third:
+    alive.reserve(open_call, CallQuote(PUSD))
+    dead.reserve(lost, CallQuote(2 * PUSD))
+    with CallLedger.open(where) as third:
         assert third.recover() == 0
         dead.close()
         assert third.recover() == 1 and third.recover() == 0
         assert balance(third) == (2 * PUSD, PUSD)  # it may have been billed: the worst case
-        with pytest.raises(AlreadyBooked, match="lost"):
-            third.reserve(lost, Quote(PUSD))
-        assert third.settle(done(lost), Receipt(PUSD // 2)) == PUSD // 2  # it was not dead after all
-        assert third.settle(done(lost), Receipt(PUSD // 2)) == PUSD // 2
+        with pytest.raises(DuplicateCallError, match="lost"):
+            third.reserve(lost, CallQuote(PUSD))
+        assert third.settle(done(lost), CallReceipt(PUSD // 2)) == PUSD // 2  # it was not dead after all
+        assert third.settle(done(lost), CallReceipt(PUSD // 2)) == PUSD // 2
         assert [row["kind"] for row in rows(third)] == ["lost", "correction"]
         assert balance(third) == (PUSD // 2, PUSD) and verify(third).faults == ()
-    alive.settle(done(open_call), Receipt(1))
+    alive.settle(done(open_call), CallReceipt(1))
     alive.close()
 
 
 def test_a_call_counts_for_the_period_in_which_it_was_reserved(where: str) -> None:  # noqa: F811
     days = [1_790_000_000_000_000]
-    with Ledger.open(where, lambda: days[0]) as books:
-        books.set_budget(Budget("all", "", "day", PUSD))
+    with CallLedger.open(where, lambda: days[0]) as books:
+        books.set_budget(SpendBudget("all", "", "day", PUSD))
         call = made(books)
-        books.reserve(call, Quote(PUSD))
+        books.reserve(call, CallQuote(PUSD))
         days[0] += 86_400 * 10**6
         assert balance(books) == (0, 0)  # a new day
-        books.settle(done(call), Receipt(PUSD))
+        books.settle(done(call), CallReceipt(PUSD))
         assert balance(books) == (0, 0) and verify(books).faults == ()
 
 
 def test_a_clock_that_goes_back_is_tolerated(where: str) -> None:  # noqa: F811
     now = [1_790_000_000_000_000]
-    with Ledger.open(where, lambda: now[0]) as books:
+    with CallLedger.open(where, lambda: now[0]) as books:
         ids = []
         for back in (0, 5_000_000, 3_600_000_000):
             now[0] = 1_790_000_000_000_000 - back
             call = made(books)
             ids.append(call.call)
-            books.reserve(call, Quote(1))
-            books.settle(done(call), Receipt(1))
+            books.reserve(call, CallQuote(1))
+            books.settle(done(call), CallReceipt(1))
         assert ids == sorted(set(ids))
         times = [row["at_us"] for row in rows(books)]
         assert times == sorted(times) and verify(books).faults == ()
-    with Ledger.open(where, lambda: now[0] - 10) as again:
+    with CallLedger.open(where, lambda: now[0] - 10) as again:
         assert again.pen.at_us == times[-1]
 
 
-def test_one_bad_posting_does_not_spoil_the_others(ledger: Ledger) -> None:
+def test_one_bad_posting_does_not_spoil_the_others(ledger: CallLedger) -> None:
     good, nul, large = made(ledger), made(ledger, question="a\0b"), replace(made(ledger), request=1 << 70)
-    outcomes = ledger.apply([Reserve(nul, Quote(1)), Reserve(good, Quote(1)), Reserve(large, Quote(1))])
+    outcomes = ledger.apply(
+        [
+            ReservationPosting(nul, CallQuote(1)),
+            ReservationPosting(good, CallQuote(1)),
+            ReservationPosting(large, CallQuote(1)),
+        ]
+    )
     assert outcomes[1] == 1 and all(isinstance(outcomes[n], InputError) for n in (0, 2))
-    assert isinstance(ledger.apply([Settle(made(ledger), Receipt(1))])[0], InputError)
-    assert ledger.apply([Settle(done(good), Receipt(1)), Release(good, "")]) == [1, 1]
+    assert isinstance(ledger.apply([SettlementPosting(made(ledger), CallReceipt(1))])[0], InputError)
+    assert ledger.apply([SettlementPosting(done(good), CallReceipt(1)), ReleasePosting(good, "")]) == [1, 1]
 
 
 def test_a_hundred_concurrent_requests_never_spend_more_than_the_dollar_that_is_left(where: str) -> None:  # noqa: F811
-    async def spend(books: Ledger) -> list[int | BaseException]:
-        async with Writer(books) as writer:
+    async def spend(books: CallLedger) -> list[int | BaseException]:
+        async with LedgerWriter(books) as writer:
 
             async def request() -> int:
                 call = made(books)
-                await writer.reserve(call, Quote(PUSD // 30))
+                await writer.reserve(call, CallQuote(PUSD // 30))
                 await asyncio.sleep(0.001)
-                return await writer.settle(done(call), Receipt(PUSD // 31))
+                return await writer.settle(done(call), CallReceipt(PUSD // 31))
 
             return await asyncio.gather(*(request() for _ in range(100)), return_exceptions=True)
 
-    with Ledger.open(where) as one, Ledger.open(where) as other:  # two gateways
-        one.set_budget(Budget("key", "shop", "day", PUSD))
+    with CallLedger.open(where) as one, CallLedger.open(where) as other:  # two gateways
+        one.set_budget(SpendBudget("key", "shop", "day", PUSD))
 
         async def both() -> list[int | BaseException]:
             return [item for half in await asyncio.gather(spend(one), spend(other)) for item in half]
 
         outcomes = asyncio.run(both())
         served = [item for item in outcomes if isinstance(item, int)]
-        refused = [item for item in outcomes if isinstance(item, BudgetExceeded)]
+        refused = [item for item in outcomes if isinstance(item, BudgetExceededError)]
         assert len(served) + len(refused) == 200 and 29 <= len(served) <= 31
         assert balance(one) == (sum(served), 0) and sum(served) <= PUSD
         assert all("key shop per day: limit $1.00, spent $" in str(item) for item in refused)
         assert verify(one).faults == ()
 
 
-def test_a_cancelled_waiter_is_written_and_a_closed_writer_refuses(ledger: Ledger) -> None:
+def test_a_cancelled_waiter_is_written_and_a_closed_writer_refuses(ledger: CallLedger) -> None:
     async def play() -> None:
         call = made(ledger)
-        async with Writer(ledger) as writer:
-            waiting = asyncio.ensure_future(writer.reserve(call, Quote(5)))
+        async with LedgerWriter(ledger) as writer:
+            waiting = asyncio.ensure_future(writer.reserve(call, CallQuote(5)))
             await asyncio.sleep(0)
             waiting.cancel()
         with pytest.raises(Exception, match="closed"):
-            await writer.reserve(made(ledger), Quote(5))
-        assert ledger.settle(done(call), Receipt(3)) == 3
+            await writer.reserve(made(ledger), CallQuote(5))
+        assert ledger.settle(done(call), CallReceipt(3)) == 3
 
     asyncio.run(play())
 
 
-def test_keys_are_hashed_rotated_and_revoked(ledger: Ledger) -> None:
-    keys = Keys(ledger)
+def test_keys_are_hashed_rotated_and_revoked(ledger: CallLedger) -> None:
+    keys = ApiKeyStore(ledger)
     secret = keys.create("shop", "web")
     with ledger.engine.connect() as connection:
         stored = str(connection.execute(text('SELECT * FROM "key"')).all())
@@ -268,30 +260,25 @@ def test_keys_are_hashed_rotated_and_revoked(ledger: Ledger) -> None:
         keys.revoke("shop")
 
 
-def test_budgets_are_checked_changed_and_dropped(ledger: Ledger) -> None:
-    for wrong in (
-        ("team", "x", "day", 1),
-        ("key", "", "day", 1),
-        ("all", "x", "day", 1),
-        ("key", "x", "year", 1),
-    ):
+def test_budgets_are_checked_changed_and_dropped(ledger: CallLedger) -> None:
+    for wrong in (("team", "x", "day", 1), ("key", "", "day", 1), ("all", "x", "day", 1), ("key", "x", "year", 1)):
         with pytest.raises(InputError, match=r"allowed|has a name"):
-            Budget(*wrong)
+            SpendBudget(*wrong)
     with pytest.raises(InputError, match="limit"):
-        Budget("all", "", "day", 10**19)
-    ledger.set_budget(Budget("key", "shop", "day", PUSD))
+        SpendBudget("all", "", "day", 10**19)
+    ledger.set_budget(SpendBudget("key", "shop", "day", PUSD))
     call = made(ledger)
-    ledger.reserve(call, Quote(PUSD))
-    ledger.set_budget(Budget("key", "shop", "day", 3 * PUSD))
-    ledger.reserve(made(ledger), Quote(2 * PUSD))
+    ledger.reserve(call, CallQuote(PUSD))
+    ledger.set_budget(SpendBudget("key", "shop", "day", 3 * PUSD))
+    ledger.reserve(made(ledger), CallQuote(2 * PUSD))
     assert len(ledger.budgets()) == 1 and ledger.balances()[0].left_pusd == 0
-    ledger.drop_budget(Budget("key", "shop", "day", 0))
-    assert ledger.settle(done(call), Receipt(1)) == 1 and ledger.budgets() == []
+    ledger.drop_budget(SpendBudget("key", "shop", "day", 0))
+    assert ledger.settle(done(call), CallReceipt(1)) == 1 and ledger.budgets() == []
     with pytest.raises(InputError, match="no budget"):
-        ledger.drop_budget(Budget("key", "shop", "day", 0))
+        ledger.drop_budget(SpendBudget("key", "shop", "day", 0))
 
 
-def test_scores_lie_between_zero_and_one(ledger: Ledger) -> None:
+def test_scores_lie_between_zero_and_one(ledger: CallLedger) -> None:
     ledger.score(7, 0.5)
     for wrong in (-0.1, 1.1, nan):
         with pytest.raises(InputError, match="scores lie"):
@@ -299,9 +286,7 @@ def test_scores_lie_between_zero_and_one(ledger: Ledger) -> None:
 
 
 STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(("reserve", "settle", "release", "correct")), st.integers(0, 5), st.integers(0, 40)
-    ),
+    st.tuples(st.sampled_from(("reserve", "settle", "release", "correct")), st.integers(0, 5), st.integers(0, 40)),
     max_size=30,
 )
 
@@ -313,31 +298,31 @@ def test_whatever_happens_the_books_balance(
 ) -> None:
     """Against a model of one budget of 100 picodollars and six calls."""
     folder: Path = tmp_path_factory.mktemp("books")
-    with Ledger.open(str(folder / "books.sqlite")) as books:
-        books.set_budget(Budget("all", "", "total", 100))
+    with CallLedger.open(str(folder / "books.sqlite")) as books:
+        books.set_budget(SpendBudget("all", "", "total", 100))
         calls = [made(books) for _ in range(6)]
         held: dict[int, int] = {}
         spent: dict[int, int] = {}
         for what, who, amount in steps:
             try:
                 if what == "reserve":
-                    books.reserve(calls[who], Quote(amount))
+                    books.reserve(calls[who], CallQuote(amount))
                     held.setdefault(who, amount)
                 elif what == "correct":
-                    books.correct(done(calls[who]), Receipt(amount), "test")
+                    books.correct(done(calls[who]), CallReceipt(amount), "test")
                     spent[who] = amount
                 else:
                     ended = (
-                        books.settle(done(calls[who]), Receipt(amount))
+                        books.settle(done(calls[who]), CallReceipt(amount))
                         if what == "settle"
                         else books.release(calls[who])
                     )
                     if held.pop(who, None) is not None:
                         spent[who] = amount if what == "settle" else 0
                     assert ended == spent[who]
-            except BudgetExceeded:
+            except BudgetExceededError:
                 assert who not in spent and sum(spent.values()) + sum(held.values()) + amount > 100
-            except AlreadyBooked:
+            except DuplicateCallError:
                 assert who in spent and what == "reserve"
             except InputError:
                 assert who not in spent and who not in held if what != "correct" else who not in spent

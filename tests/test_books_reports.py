@@ -19,22 +19,22 @@ from scipy.stats import kendalltau
 
 from books_databases import postgres, where  # noqa: F401
 from comptroller.books.alerts import send
-from comptroller.books.budgets import Budget
+from comptroller.books.budgets import SpendBudget
 from comptroller.books.export import FOCUS, focus, spans
-from comptroller.books.insight import NAMES, Listed, listed, patterns, reversals
+from comptroller.books.insight import NAMES, ListPricedModel, list_priced_models, patterns, reversals
 from comptroller.books.invoices import read_invoice
-from comptroller.books.ledger import Ledger, Quote, Reserve, Settle
-from comptroller.books.metered import IDLE, Bill, post
-from comptroller.books.query import Scope, rows, totals
+from comptroller.books.ledger import CallLedger, CallQuote, ReservationPosting, SettlementPosting
+from comptroller.books.meter_posting import IDLE, MeterReadingBill, post
+from comptroller.books.query import LedgerScope, rows, totals
 from comptroller.books.reconcile import change, decompose, reconcile
 from comptroller.books.rerate import rerate
 from comptroller.books.verify import verify
-from comptroller.costs.attribution import Metered
-from comptroller.costs.carbon import Energy
-from comptroller.costs.rating import PUSD, Receipt, Usage, pusd, rate, reported
+from comptroller.costs.attribution import MeteredWindows
+from comptroller.costs.carbon import CallEnergy
+from comptroller.costs.rating import PUSD, CallReceipt, TokenUsage, parse_usage, pusd, rate
 from comptroller.errors import InputError, RecordError
-from comptroller.facts.grid import Grid
-from comptroller.facts.prices import Price, PriceBook
+from comptroller.facts.grid import GridCarbonIntensity
+from comptroller.facts.prices import PriceBook, ProviderPrice
 from comptroller.work.call import Call
 
 DATA = Path(os.environ.get("COMPTROLLER_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -50,9 +50,9 @@ class Clock:
         return self.now_us
 
 
-def book(ledger: Ledger, usage: Usage, price: Price | None, **about: object) -> Call:
+def book(ledger: CallLedger, usage: TokenUsage, price: ProviderPrice | None, **about: object) -> Call:
     """One settled call of a usage."""
-    energy = Energy(1.0, 2.0, 2.5, 4.0, 0.5, 1e9, "predicted")
+    energy = CallEnergy(1.0, 2.0, 2.5, 4.0, 0.5, 1e9, "predicted")
     about = {
         "request": ledger.new_id(),
         "service": "openai/gpt-5",
@@ -61,8 +61,10 @@ def book(ledger: Ledger, usage: Usage, price: Price | None, **about: object) -> 
         "finish": "stop",
     } | about
     call = Call(call=ledger.new_id(), **usage.call_tokens(), **about)
-    receipt = rate(usage, price, energy) if price else Receipt(0, energy=energy, extra=usage.extra)
-    outcomes = ledger.apply([Reserve(call, Quote(receipt.pusd, receipt.pusd)), Settle(call, receipt)])
+    receipt = rate(usage, price, energy) if price else CallReceipt(0, energy=energy, extra=usage.extra)
+    outcomes = ledger.apply(
+        [ReservationPosting(call, CallQuote(receipt.pusd, receipt.pusd)), SettlementPosting(call, receipt)]
+    )
     assert outcomes == [receipt.pusd, receipt.pusd]
     return call
 
@@ -73,70 +75,56 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def ledger(where: str, clock: Clock) -> Iterator[Ledger]:  # noqa: F811
-    with Ledger.open(where, clock) as books:
+def ledger(where: str, clock: Clock) -> Iterator[CallLedger]:  # noqa: F811
+    with CallLedger.open(where, clock) as books:
         yield books
         assert verify(books).faults == ()
 
 
 @pytest.fixture
-def gpt5() -> Price:
+def gpt5() -> ProviderPrice:
     return PriceBook.read().price("openai/gpt-5", NOW)
 
 
-def test_totals_add_up_and_requests_are_counted_once(ledger: Ledger, gpt5: Price) -> None:
+def test_totals_add_up_and_requests_are_counted_once(ledger: CallLedger, gpt5: ProviderPrice) -> None:
     request = ledger.new_id()
     for number in range(3):
         book(
             ledger,
-            Usage(100, 50, reasoning=1200),
+            TokenUsage(100, 50, reasoning=1200),
             gpt5,
             request=request,
             attempt=int(number == 2),
             strategy="best_of_n(n=2)",
         )
-    book(
-        ledger,
-        Usage(10, 5),
-        None,
-        request=request,
-        service="own/llama",
-        role="check",
-        strategy="best_of_n(n=2)",
-    )
-    book(ledger, Usage(100, 50, cached=900), gpt5, key="desk", finish="length")
+    book(ledger, TokenUsage(10, 5), None, request=request, service="own/llama", role="check", strategy="best_of_n(n=2)")
+    book(ledger, TokenUsage(100, 50, cached=900), gpt5, key="desk", finish="length")
     whole = totals(ledger, [])[0]
     by_key = {item.group[0]: item for item in totals(ledger, ["key"])}
     by_model = {item.group[0]: item for item in totals(ledger, ["model"])}
     assert (whole.requests, by_key["shop"].requests, by_key["desk"].requests) == (2, 1, 1)
     assert {name: item.requests for name, item in by_model.items()} == {"openai/gpt-5": 2, "own/llama": 1}
     assert whole["calls"] == 5 and whole["retries"] == 1 and whole["over_1k"] == 3 and whole["predicted"] == 5
-    assert (
-        sum(item["pusd"] for item in by_key.values())
-        == whole["pusd"]
-        == sum(row["pusd"] for row in rows(ledger))
-    )
+    assert sum(item["pusd"] for item in by_key.values()) == whole["pusd"] == sum(row["pusd"] for row in rows(ledger))
     assert whole["j"] == 15.0 and whole["cached_tokens"] == 900
     ledger.score(request, 0.25)
     ledger.score(request, 0.75)  # the last word counts
-    (shop,) = totals(ledger, ["strategy", "key"], Scope(only={"key": "shop"}))
+    (shop,) = totals(ledger, ["strategy", "key"], LedgerScope(only={"key": "shop"}))
     assert (shop.solved, shop.scored) == (0.75, 1)
-    assert totals(ledger, ["day"], Scope(until=date(2026, 9, 21))) == []
+    assert totals(ledger, ["day"], LedgerScope(until=date(2026, 9, 21))) == []
     with pytest.raises(InputError, match="cannot group by 'colour'; allowed: day, key"):
         totals(ledger, ["colour"])
 
 
 def test_rerating_keeps_both_and_prices_what_had_no_price(
-    ledger: Ledger, gpt5: Price, tmp_path: Path
+    ledger: CallLedger, gpt5: ProviderPrice, tmp_path: Path
 ) -> None:
-    ledger.set_budget(Budget("key", "shop", "total", 9 * PUSD))
-    first = book(ledger, Usage(1000, 100), gpt5)
-    unknown = Call(
-        call=ledger.new_id(), service="openai/gpt-5", key="shop", input_tokens=2000, output_tokens=0
-    )
-    ledger.reserve(unknown, Quote(PUSD))
-    ledger.settle(unknown, Receipt.unknown("no price was known"))
-    book(ledger, Usage(10, 10), None, service="own/llama")
+    ledger.set_budget(SpendBudget("key", "shop", "total", 9 * PUSD))
+    first = book(ledger, TokenUsage(1000, 100), gpt5)
+    unknown = Call(call=ledger.new_id(), service="openai/gpt-5", key="shop", input_tokens=2000, output_tokens=0)
+    ledger.reserve(unknown, CallQuote(PUSD))
+    ledger.settle(unknown, CallReceipt.unknown("no price was known"))
+    book(ledger, TokenUsage(10, 10), None, service="own/llama")
     assert totals(ledger, [])[0]["unpriced"] == 1
     own = tmp_path / "prices.toml"
     own.write_text(
@@ -155,7 +143,7 @@ def test_rerating_keeps_both_and_prices_what_had_no_price(
     assert kept == pusd("0.00225")
 
 
-def test_a_meter_is_attributed_to_the_rows_and_idle_gets_its_own(ledger: Ledger) -> None:
+def test_a_meter_is_attributed_to_the_rows_and_idle_gets_its_own(ledger: CallLedger) -> None:
     start = NOW_US / 1e6
     for number in range(4):
         times = {
@@ -164,20 +152,18 @@ def test_a_meter_is_attributed_to_the_rows_and_idle_gets_its_own(ledger: Ledger)
             "last_s": start + 10 * number + 8,
         }
         finish = "cancelled" if number == 3 else "stop"
-        book(ledger, Usage(100, 50), None, service="own/llama", finish=finish, arrival_s=start, **times)
+        book(ledger, TokenUsage(100, 50), None, service="own/llama", finish=finish, arrival_s=start, **times)
     edges = start + np.array([0.0, 20.0, 40.0, 60.0])
-    joules = Metered(edges, np.array([9000.0, 8000.0, 3000.0]), np.array([3000.0, 3000.0, 3000.0]))
-    dollars = Metered(edges, np.full(3, 1e12 / 3 + 0.3), np.zeros(3))
-    bill = Bill(joules, dollars, "nvml", Grid("here", 1e-4, {}), pue=1.5)
+    joules = MeteredWindows(edges, np.array([9000.0, 8000.0, 3000.0]), np.array([3000.0, 3000.0, 3000.0]))
+    dollars = MeteredWindows(edges, np.full(3, 1e12 / 3 + 0.3), np.zeros(3))
+    bill = MeterReadingBill(joules, dollars, "nvml", GridCarbonIntensity("here", 1e-4, {}), pue=1.5)
     post(ledger, "own/llama", bill)
     found = list(rows(ledger))
     assert sum(row["pusd"] for row in found) == round(dollars.amount.sum())
     assert sum(row["j_prefill"] + row["j_decode"] for row in found) == pytest.approx(20_000 * 1.5, rel=1e-9)
     assert sum(row["gco2e"] for row in found) == pytest.approx(3.0, rel=1e-9)
     idle = [row for row in found if row["role"] == IDLE]
-    assert (
-        len(idle) == 1 and idle[0]["j_decode"] == pytest.approx(9000 * 1.5) and idle[0]["pusd"] > 3 * 10**11
-    )
+    assert len(idle) == 1 and idle[0]["j_decode"] == pytest.approx(9000 * 1.5) and idle[0]["pusd"] > 3 * 10**11
     assert {row["energy"] for row in found} == {"nvml"} and len(found) == 5
     ended = {row["finish"]: row["pusd"] for row in found if row["role"] != IDLE}
     assert ended["cancelled"] > 0  # waste keeps its own line
@@ -186,10 +172,10 @@ def test_a_meter_is_attributed_to_the_rows_and_idle_gets_its_own(ledger: Ledger)
 
 
 def test_focus_goes_out_and_comes_back_without_a_difference(
-    ledger: Ledger, gpt5: Price, tmp_path: Path
+    ledger: CallLedger, gpt5: ProviderPrice, tmp_path: Path
 ) -> None:
     for key in ("shop", "desk", "shop"):
-        book(ledger, Usage(100, 333, cached=900, reasoning=77), gpt5, key=key)
+        book(ledger, TokenUsage(100, 333, cached=900, reasoning=77), gpt5, key=key)
     file = tmp_path / "focus.csv"
     with file.open("w", newline="") as out:
         assert focus(ledger, out) == 2
@@ -202,9 +188,9 @@ def test_focus_goes_out_and_comes_back_without_a_difference(
 
 
 def test_a_difference_to_the_invoice_is_explained_and_adds_up(
-    ledger: Ledger, gpt5: Price, tmp_path: Path
+    ledger: CallLedger, gpt5: ProviderPrice, tmp_path: Path
 ) -> None:
-    book(ledger, Usage(1_000_000, 100_000, cached=500_000), gpt5)
+    book(ledger, TokenUsage(1_000_000, 100_000, cached=500_000), gpt5)
     file = tmp_path / "invoice.csv"
     file.write_text(  # the provider saw 10 % more output, cached nothing, and asks 10 % more for output
         "day,model,kind,tokens,usd\n2026-09-21,openai/gpt-5,input,1500000,1.875\n"
@@ -257,12 +243,12 @@ def test_each_cause_of_a_change_is_found() -> None:
         assert getattr(found, cause) == found.after - found.before != 0
 
 
-def test_change_between_periods_of_the_books(ledger: Ledger, clock: Clock, gpt5: Price) -> None:
-    book(ledger, Usage(1000, 0), gpt5)
+def test_change_between_periods_of_the_books(ledger: CallLedger, clock: Clock, gpt5: ProviderPrice) -> None:
+    book(ledger, TokenUsage(1000, 0), gpt5)
     clock.now_us += 86_400 * 10**6
     for _ in range(3):
-        book(ledger, Usage(1000, 0), gpt5)
-    days = [Scope(date(2026, 9, day), date(2026, 9, day + 1)) for day in (21, 22)]
+        book(ledger, TokenUsage(1000, 0), gpt5)
+    days = [LedgerScope(date(2026, 9, day), date(2026, 9, day + 1)) for day in (21, 22)]
     assert change(ledger, *days).volume == pusd("0.0025")
 
 
@@ -285,7 +271,7 @@ def test_price_reversal_of_measured_runs(tmp_path: Path) -> None:
     services |= {"kimi-k2.5": "moonshotai/kimi-k2.5"}
     records = [r for r in parquet.read_table(file).to_pylist() if r["task"] == "aime"]
     prices, on = PriceBook.read(), datetime(2026, 2, 28, tzinfo=UTC)
-    with Ledger.open(str(tmp_path / "books.sqlite")) as ledger:
+    with CallLedger.open(str(tmp_path / "books.sqlite")) as ledger:
         postings = []
         for record in records:
             service = services[record["model"]]
@@ -295,13 +281,13 @@ def test_price_reversal_of_measured_runs(tmp_path: Path) -> None:
                 }
             }
             counts = {name: record[name] for name in ("prompt_tokens", "completion_tokens")}
-            usage, price = reported(counts | details), prices.price(service, on)
+            usage, price = parse_usage(counts | details), prices.price(service, on)
             receipt = rate(usage, price)
             assert receipt.pusd == pytest.approx(record["cost"] * PUSD, abs=1)
             call = Call(call=ledger.new_id(), request=ledger.new_id(), service=service, **usage.call_tokens())
-            postings += [Reserve(call, Quote(receipt.pusd)), Settle(call, receipt)]
+            postings += [ReservationPosting(call, CallQuote(receipt.pusd)), SettlementPosting(call, receipt)]
         assert all(isinstance(outcome, int) for outcome in ledger.apply(postings))
-        found = reversals(listed(ledger))
+        found = reversals(list_priced_models(ledger))
     assert (len(records), found.pairs) == (480, 28)
     assert len(found.reversed) == 5 and found.tau == pytest.approx(0.643, abs=1e-3)
     assert found.tau_visible == pytest.approx(0.857, abs=1e-3)
@@ -309,23 +295,21 @@ def test_price_reversal_of_measured_runs(tmp_path: Path) -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=2, max_size=12))
 def test_tau_is_scipys(pairs: list[tuple[int, int]]) -> None:
-    models = [Listed(str(n), float(a), float(b), float(b)) for n, (a, b) in enumerate(pairs)]
+    models = [ListPricedModel(str(n), float(a), float(b), float(b)) for n, (a, b) in enumerate(pairs)]
     expected = kendalltau([a for a, _ in pairs], [b for _, b in pairs]).statistic
     assert reversals(models).tau == pytest.approx(expected, nan_ok=True)
 
 
-def test_inefficient_trajectories_in_prefill_token_equivalents(ledger: Ledger) -> None:
+def test_inefficient_trajectories_in_prefill_token_equivalents(ledger: CallLedger) -> None:
     request = ledger.new_id()
-    first = book(ledger, Usage(1000, 100), None, request=request)
-    tool = book(ledger, Usage(0, 0), None, request=request, parent=first.call, role="tool:search", wait_s=2.0)
+    first = book(ledger, TokenUsage(1000, 100), None, request=request)
+    tool = book(ledger, TokenUsage(0, 0), None, request=request, parent=first.call, role="tool:search", wait_s=2.0)
     book(
-        ledger, Usage(6100, 50, cached=0), None, request=request, parent=tool.call
+        ledger, TokenUsage(6100, 50, cached=0), None, request=request, parent=tool.call
     )  # 1,100 again, 5,000 of answer
-    other = book(
-        ledger, Usage(0, 0), None, request=request, parent=first.call, role="tool:python", wait_s=1.0
-    )
-    book(ledger, Usage(200, 10, cached=1100), None, request=request, parent=other.call, finish="failed")
-    book(ledger, Usage(50, 5), None)
+    other = book(ledger, TokenUsage(0, 0), None, request=request, parent=first.call, role="tool:python", wait_s=1.0)
+    book(ledger, TokenUsage(200, 10, cached=1100), None, request=request, parent=other.call, finish="failed")
+    book(ledger, TokenUsage(50, 5), None)
     found = patterns(ledger, gamma=0.0)
     tokens = {item.name: (item.requests, item.tokens) for item in found.found}
     again, answers, several, failed = NAMES
@@ -357,17 +341,15 @@ def hook() -> Iterator[tuple[str, type[Hook]]]:
     server.shutdown()
 
 
-def test_alerts_are_sent_once_each_and_again_if_not_taken(
-    ledger: Ledger, hook: tuple[str, type[Hook]]
-) -> None:
+def test_alerts_are_sent_once_each_and_again_if_not_taken(ledger: CallLedger, hook: tuple[str, type[Hook]]) -> None:
 
     url, handler = hook
-    ledger.set_budget(Budget("key", "shop", "day", 100))
+    ledger.set_budget(SpendBudget("key", "shop", "day", 100))
     assert send(ledger, url) == []
     for amount, percent in ((49, None), (1, 50), (1, None), (29, 80), (20, 100)):
         call = Call(call=ledger.new_id(), key="shop")
-        ledger.reserve(call, Quote(amount))
-        ledger.settle(call, Receipt(amount))
+        ledger.reserve(call, CallQuote(amount))
+        ledger.settle(call, CallReceipt(amount))
         if percent == 80:
             handler.status = 500
             with pytest.raises(InputError, match="was not taken"):
@@ -380,22 +362,16 @@ def test_alerts_are_sent_once_each_and_again_if_not_taken(
         send(ledger, "ftp://x")
 
 
-def test_spans_are_otlp_with_the_genai_attributes(ledger: Ledger, gpt5: Price, tmp_path: Path) -> None:
+def test_spans_are_otlp_with_the_genai_attributes(ledger: CallLedger, gpt5: ProviderPrice, tmp_path: Path) -> None:
     times = {"started_s": 1.79e9, "last_s": 1.79e9 + 2.5}
-    call = book(ledger, Usage(100, 50, cached=20, reasoning=5), gpt5, **times)
-    book(ledger, Usage(1, 1), None, parent=call.call, finish="failed")
+    call = book(ledger, TokenUsage(100, 50, cached=20, reasoning=5), gpt5, **times)
+    book(ledger, TokenUsage(1, 1), None, parent=call.call, finish="failed")
     with (tmp_path / "spans.jsonl").open("w") as out:
         assert spans(ledger, out) == 2
     resource = json.loads((tmp_path / "spans.jsonl").read_text())["resourceSpans"][0]
     first, second = resource["scopeSpans"][0]["spans"]
     known = {item["key"]: next(iter(item["value"].values())) for item in first["attributes"]}
     assert known["gen_ai.provider.name"] == "openai" and known["gen_ai.request.model"] == "gpt-5"
-    assert (
-        known["gen_ai.usage.input_tokens"] == "120" and known["gen_ai.usage.cache_read.input_tokens"] == "20"
-    )
+    assert known["gen_ai.usage.input_tokens"] == "120" and known["gen_ai.usage.cache_read.input_tokens"] == "20"
     assert int(first["endTimeUnixNano"]) - int(first["startTimeUnixNano"]) == 2_500_000_000
-    assert (
-        second["parentSpanId"] == first["spanId"]
-        and len(first["traceId"]) == 32
-        and second["status"]["code"] == 2
-    )
+    assert second["parentSpanId"] == first["spanId"] and len(first["traceId"]) == 32 and second["status"]["code"] == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comptroller.errors import UnknownId
+from comptroller.errors import UnknownIdError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.calibration import (
     COLLECTIVES,
@@ -23,15 +23,7 @@ from comptroller.facts.reader import ids
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 ENGINES = ("vllm", "sglang", "trtllm", "llama.cpp")
 NEEDED = (
-    *(
-        "gemm",
-        "attention_decode",
-        "attention_prefill",
-        "mla_decode",
-        "mla_prefill",
-        "moe",
-        "linear_attention",
-    ),
+    *("gemm", "attention_decode", "attention_prefill", "mla_decode", "mla_prefill", "moe", "linear_attention"),
     *("all_reduce", "all_to_all", "all_gather", "send", "norm"),
 )
 
@@ -91,7 +83,7 @@ def test_an_unknown_engine_and_an_unknown_format_fall_back_further():
 
 
 def test_an_unknown_operation_lists_the_nearest():
-    with pytest.raises(UnknownId, match="gemm"):
+    with pytest.raises(UnknownIdError, match="gemm"):
         kernel_prior("gem", "h100_sxm", "hopper", "vllm", "bf16")
 
 

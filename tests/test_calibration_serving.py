@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comptroller.costs.calibrated import GROUPS, Calibrated
-from comptroller.costs.closed import closed_loop
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
+from comptroller.costs.closed_loop import closed_loop
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.fitted_calibration import GROUPS, FittedCalibration
 from comptroller.costs.memory import memory
-from comptroller.costs.prediction import Load, Predictor
-from comptroller.costs.residual import Identity, Residual, places
-from comptroller.costs.steady import Requests
-from comptroller.costs.timing import timed
+from comptroller.costs.prediction import ClosedLoopLoad, ReplicaPredictor
+from comptroller.costs.residual import GaussianProcessResidual, ResidualIdentity, places
+from comptroller.costs.steady import UniformRequests
+from comptroller.costs.timing import replica_timer
 from comptroller.errors import InputError, RecordError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
@@ -25,41 +25,45 @@ from comptroller.facts.engine import engine_facts
 from comptroller.facts.serving import anchors, read_anchors, serving_facts
 from comptroller.measure.calibrate import fit, start
 from comptroller.measure.features import bank
-from comptroller.measure.observed import Observation, Report, groups
-from comptroller.measure.readers.server import Server
+from comptroller.measure.observations import ExclusionReport, RunObservation, groups
+from comptroller.measure.readers.server import BenchmarkServer
 from comptroller.measure.readers.sglang_bench import read_sglang_bench
 from comptroller.measure.readers.table import read_table
 from comptroller.measure.readers.vllm_bench import read_vllm_bench
-from comptroller.measure.residuals import Points, recovered, train
+from comptroller.measure.residuals import ResidualPoints, points_from_anchors, train
 from comptroller.measure.serving_model import PRIORS, ServingModel
 
 TODAY = date(2026, 11, 21)
-LAYOUTS = (Layout(2), Layout(4), Layout(8))
+LAYOUTS = (ParallelLayout(2), ParallelLayout(4), ParallelLayout(8))
 
 
-def server(name: str = "llama_3_1_70b", device: str = "h100_sxm", layout: Layout | None = None) -> Replica:
-    return Replica(
-        model(name), accelerator(device), Recipe(), layout or Layout(4), Engine.default(engine_facts("vllm"))
+def server(name: str = "llama_3_1_70b", device: str = "h100_sxm", layout: ParallelLayout | None = None) -> ModelReplica:
+    return ModelReplica(
+        model(name),
+        accelerator(device),
+        PrecisionRecipe(),
+        layout or ParallelLayout(4),
+        EngineSettings.default(engine_facts("vllm")),
     )
 
 
-def load(*clients: float, input_tokens: float = 1024, output_tokens: float = 512) -> Load:
+def load(*clients: float, input_tokens: float = 1024, output_tokens: float = 512) -> ClosedLoopLoad:
     count = np.array(clients, float)
-    return Load(np.full(len(count), input_tokens), np.full(len(count), output_tokens), count)
+    return ClosedLoopLoad(np.full(len(count), input_tokens), np.full(len(count), output_tokens), count)
 
 
 def runs(
-    factor: float, layouts: tuple[Layout, ...] = LAYOUTS, clients: tuple[int, ...] = (1, 8, 32)
-) -> list[Observation]:
+    factor: float, layouts: tuple[ParallelLayout, ...] = LAYOUTS, clients: tuple[int, ...] = (1, 8, 32)
+) -> list[RunObservation]:
     """Runs of a server that is `factor` times as slow as the shipped physics."""
     found = []
     for layout in layouts:
         replica = server(layout=layout)
-        predicted = Predictor.shipped().predict(replica, load(*clients)).loop
+        predicted = ReplicaPredictor.shipped().predict(replica, load(*clients)).loop
         for i, count in enumerate(clients):
             number = len(found) + 1
             tpot, ttft = factor * predicted.tpot_s[i], factor * predicted.ttft_s[i]
-            found.append(Observation(number, replica, 1024, 512, count, ttft, tpot, "mine", f"mine {number}"))
+            found.append(RunObservation(number, replica, 1024, 512, count, ttft, tpot, "mine", f"mine {number}"))
     return found
 
 
@@ -82,48 +86,48 @@ def test_an_engine_never_measured_takes_the_mean_of_the_others() -> None:
 @pytest.mark.parametrize(
     ("name", "layout", "recipe"),
     [
-        ("llama_3_1_8b", Layout(1), Recipe()),
-        ("qwen3_32b", Layout(2), Recipe()),
-        ("deepseek_v3", Layout(8, 1, 1, 8), Recipe("fp8_block", "fp8_block", "fp8_block")),
-        ("deepseek_v3", Layout(1, 1, 8, 8), Recipe("fp8_block", "fp8_block", "fp8_block")),
-        ("minimax_m2_5", Layout(4), Recipe("fp8_block", "fp8_block", "fp8_block")),
+        ("llama_3_1_8b", ParallelLayout(1), PrecisionRecipe()),
+        ("qwen3_32b", ParallelLayout(2), PrecisionRecipe()),
+        ("deepseek_v3", ParallelLayout(8, 1, 1, 8), PrecisionRecipe("fp8_block", "fp8_block", "fp8_block")),
+        ("deepseek_v3", ParallelLayout(1, 1, 8, 8), PrecisionRecipe("fp8_block", "fp8_block", "fp8_block")),
+        ("minimax_m2_5", ParallelLayout(4), PrecisionRecipe("fp8_block", "fp8_block", "fp8_block")),
     ],
 )
-def test_the_fit_and_the_cost_model_are_the_same_equations(name: str, layout: Layout, recipe: Recipe) -> None:
-    replica = Replica(
-        model(name), accelerator("h200_sxm"), recipe, layout, Engine.default(engine_facts("sglang"))
+def test_the_fit_and_the_cost_model_are_the_same_equations(
+    name: str, layout: ParallelLayout, recipe: PrecisionRecipe
+) -> None:
+    replica = ModelReplica(
+        model(name), accelerator("h200_sxm"), recipe, layout, EngineSettings.default(engine_facts("sglang"))
     )
     loads = [(1024.0, 512.0, 1.0), (8192.0, 1024.0, 64.0), (20_000.0, 100.0, 3000.0)]
     observed = [
-        Observation(i, replica, isl, osl, clients, 1.0, 0.01, "x", f"x{i}")
+        RunObservation(i, replica, isl, osl, clients, 1.0, 0.01, "x", f"x{i}")
         for i, (isl, osl, clients) in enumerate(loads)
     ]
-    found = bank(observed, Report())
+    found = bank(observed, ExclusionReport())
     belief = start(found.engines, serving_facts())
     fitted = ServingModel.of(found.features, found.engines, belief.layout)
     inputs, outputs, clients = (np.array(column) for column in zip(*loads, strict=True))
     loop = closed_loop(
-        timed(replica, Calibrated.shipped()), memory(replica), Requests(inputs, outputs), clients
+        replica_timer(replica, FittedCalibration.shipped()), memory(replica), UniformRequests(inputs, outputs), clients
     )
     assert np.exp(fitted.tpot(belief.logs)) == pytest.approx(loop.tpot_s, rel=1e-6)
     assert np.exp(fitted.ttft(belief.logs)) == pytest.approx(loop.ttft_s, rel=1e-6)
 
 
 def test_the_residual_is_silent_on_models_never_measured() -> None:
-    found = Predictor.shipped().predict(server("mistral_large_2411", layout=Layout(8)), load(1, 16, 64))
+    found = ReplicaPredictor.shipped().predict(server("mistral_large_2411", layout=ParallelLayout(8)), load(1, 16, 64))
     assert found.novelty == "new"
     assert found.tpot_s.value == pytest.approx(found.loop.tpot_s)
     assert found.ttft_s.value == pytest.approx(found.loop.ttft_s)
 
 
 def test_the_residual_fades_far_from_what_was_measured() -> None:
-    predictor = Predictor.shipped()
+    predictor = ReplicaPredictor.shipped()
     anchor = next(
-        a
-        for a in anchors()
-        if a.engine == "vllm" and a.accelerator == "h100_sxm" and "151936" in a.architecture
+        a for a in anchors() if a.engine == "vllm" and a.accelerator == "h100_sxm" and "151936" in a.architecture
     )
-    identity = Identity(anchor.engine, anchor.architecture, anchor.formats, anchor.accelerator, anchor.run)
+    identity = ResidualIdentity(anchor.engine, anchor.architecture, anchor.formats, anchor.accelerator, anchor.run)
     near = np.array([anchor.place])
     far = near + np.array([[40.0, 40.0, 40.0, 0, 0, 0]])
     close, distant = predictor.tpot.mean(identity, near)[0], predictor.tpot.mean(identity, far)[0]
@@ -133,10 +137,10 @@ def test_the_residual_fades_far_from_what_was_measured() -> None:
 
 
 def test_intervals_hold_the_value_and_narrow_where_it_was_measured() -> None:
-    predictor = Predictor.shipped()
-    new = predictor.predict(server("mistral_large_2411", layout=Layout(8)), load(16))
+    predictor = ReplicaPredictor.shipped()
+    new = predictor.predict(server("mistral_large_2411", layout=ParallelLayout(8)), load(16))
     run = next(a.run for a in anchors() if a.engine == "vllm" and a.architecture == "64x5120x151936")
-    seen = predictor.predict(server("qwen3_32b", layout=Layout(4)), replace(load(16), run=run))
+    seen = predictor.predict(server("qwen3_32b", layout=ParallelLayout(4)), replace(load(16), run=run))
     for found in (new, seen):
         for figure in (found.tpot_s, found.ttft_s, found.output_tokens_per_s):
             assert figure.low[0] < figure.value[0] < figure.high[0]
@@ -149,13 +153,13 @@ def test_training_recovers_residuals_and_anchors_give_them_back() -> None:
     replica = server()
     at = places(replica, rng.integers(1, 256, 40).astype(float), np.full(40, 1024.0), np.full(40, 512.0))
     truth = 0.2 + 0.05 * np.sin(at[:, 0])
-    identity = Identity.of(replica, "1.0 2026-01-01")
+    identity = ResidualIdentity.of(replica, "1.0 2026-01-01")
     kernel = serving_facts().tpot_kernel
-    trained = train(kernel, Points.merged([identity] * 40, at, truth))
+    trained = train(kernel, ResidualPoints.merged([identity] * 40, at, truth))
     assert trained.residual().mean(identity, at) == pytest.approx(truth, abs=0.03)
-    back = recovered(kernel, trained.anchors(), list(trained.weights))
+    back = points_from_anchors(kernel, trained.anchors(), list(trained.weights))
     assert back.residual == pytest.approx(trained.points.residual, abs=1e-9)
-    assert Residual.of(kernel, trained.anchors(), list(trained.weights)).novelty(identity) == "seen"
+    assert GaussianProcessResidual.of(kernel, trained.anchors(), list(trained.weights)).novelty(identity) == "seen"
 
 
 def test_a_few_runs_of_ones_own_correct_the_prediction_and_narrow_it(tmp_path: Path) -> None:
@@ -163,21 +167,19 @@ def test_a_few_runs_of_ones_own_correct_the_prediction_and_narrow_it(tmp_path: P
     constants, learned = tmp_path / "serving.toml", tmp_path / "residual.csv"
     constants.write_text(found.constants, encoding="utf-8")
     learned.write_text(found.learned, encoding="utf-8")
-    before, after = Predictor.shipped(), Predictor.shipped(constants, learned)
+    before, after = ReplicaPredictor.shipped(), ReplicaPredictor.shipped(constants, learned)
     between = load(4, 16)
-    old, new = (p.predict(server(layout=Layout(4)), between) for p in (before, after))
+    old, new = (p.predict(server(layout=ParallelLayout(4)), between) for p in (before, after))
     assert old.novelty == "new" and new.novelty == "seen"
     assert new.tpot_s.value == pytest.approx(1.3 * old.tpot_s.value, rel=0.05)
     assert (new.tpot_s.high / new.tpot_s.low < old.tpot_s.high / old.tpot_s.low).all()
-    other = after.predict(server("mistral_large_2411", layout=Layout(8)), between)
-    plain = before.predict(server("mistral_large_2411", layout=Layout(8)), between)
-    assert other.tpot_s.value == pytest.approx(plain.tpot_s.value, rel=0.15), (
-        "other models are pooled, not moved"
-    )
+    other = after.predict(server("mistral_large_2411", layout=ParallelLayout(8)), between)
+    plain = before.predict(server("mistral_large_2411", layout=ParallelLayout(8)), between)
+    assert other.tpot_s.value == pytest.approx(plain.tpot_s.value, rel=0.15), "other models are pooled, not moved"
 
 
 def test_a_fit_says_what_the_data_do_not_identify() -> None:
-    found = fit(runs(1.1, layouts=(Layout(4),)), "c", TODAY, "d")
+    found = fit(runs(1.1, layouts=(ParallelLayout(4),)), "c", TODAY, "d")
     unknown = {p.name for p in found.unidentified}
     assert {"time.experts_8bit", "ranks", "time.linear_attention"} <= unknown
     assert {(p.name, p.engine) for p in serving_facts().parameters} == {
@@ -191,14 +193,14 @@ def test_the_same_runs_give_the_same_files() -> None:
 
 
 def test_bad_runs_are_named_and_left_out() -> None:
-    good = runs(1.0, layouts=(Layout(4),))
+    good = runs(1.0, layouts=(ParallelLayout(4),))
     bad = [
         replace(good[0], number=11, tpot_s=0.0),
         replace(good[0], number=12, tpot_s=float("nan"), ttft_s=float("nan")),
         replace(good[0], number=13, ttft_s=5000.0),
         replace(good[0], number=14, tpot_s=1000 * good[0].tpot_s),
         replace(good[0], number=15, ttft_s=1000 * good[0].ttft_s),
-        replace(good[0], number=16, replica=server(layout=Layout(1))),
+        replace(good[0], number=16, replica=server(layout=ParallelLayout(1))),
         replace(good[0], number=17, concurrency=0),
     ]
     found = fit([*good, *bad], "c", TODAY, "d")
@@ -231,7 +233,7 @@ VLLM_RESULT = {
 def test_vllm_bench_results_become_runs(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text(json.dumps(VLLM_RESULT))
-    (run,), report = read_vllm_bench(path, Server(server(), TODAY))
+    (run,), report = read_vllm_bench(path, BenchmarkServer(server(), TODAY))
     assert (run.input_tokens, run.output_tokens, run.concurrency) == (1024, 512, 16)
     assert (run.ttft_s, run.tpot_s) == (pytest.approx(0.1205), pytest.approx(0.0165))
     assert not report.rows
@@ -245,7 +247,7 @@ def test_sglang_bench_lines_become_runs_and_bad_lines_are_named(tmp_path: Path) 
     ]
     path = tmp_path / "online.jsonl"
     path.write_text("\n".join(json.dumps(line) for line in lines))
-    kept, report = read_sglang_bench(path, Server(server()))
+    kept, report = read_sglang_bench(path, BenchmarkServer(server()))
     assert [run.concurrency for run in kept] == [14.2]
     assert [number for number, _ in report.rows] == [2, 3]
 
@@ -255,7 +257,7 @@ def test_files_that_hold_no_results_are_refused(tmp_path: Path, text: str) -> No
     path = tmp_path / "broken.json"
     path.write_text(text)
     with pytest.raises(InputError, match=r"broken\.json"):
-        read_vllm_bench(path, Server(server()))
+        read_vllm_bench(path, BenchmarkServer(server()))
 
 
 HEADER = "model,accelerator,engine,tp,input_tokens,output_tokens,clients,ttft_ms,tpot_ms\n"
@@ -271,7 +273,7 @@ def test_tables_are_read_row_by_row(tmp_path: Path) -> None:
         + "llama_3_1_70b,h100_sxm,vllm,4,1024,512,8,fast,15\n"
     )
     (run,), report = read_table(path)
-    assert run.replica.layout == Layout(4) and run.tpot_s == pytest.approx(0.015)
+    assert run.replica.layout == ParallelLayout(4) and run.tpot_s == pytest.approx(0.015)
     assert [number for number, _ in report.rows] == [3, 4, 5]
     assert "no_such" in report.rows[0][1] and "tp is 'many'" in report.rows[1][1]
 

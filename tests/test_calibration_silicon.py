@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comptroller.costs.deployment import Layout, Recipe
+from comptroller.costs.deployment import ParallelLayout, PrecisionRecipe
 from comptroller.errors import InputError, RecordError
 from comptroller.measure.features import bank
 from comptroller.measure.silicon import COLUMNS, read_silicon
@@ -64,18 +64,18 @@ def cut(tp: int, dp: str, moe_tp: int, moe_ep: int, batch: int = 4) -> dict[str,
 @pytest.mark.parametrize(
     ("columns", "layout", "clients"),
     [
-        (cut(8, "1", 1, 8), Layout(8, 1, 1, 8), 4),
-        (cut(8, "1", 8, 1), Layout(8), 4),
-        (cut(64, "1", 8, 8), Layout(8, 1, 1, 8), 4),  # every device counted twice over
-        (cut(1, "64", 8, 8, 2), Layout(1, 1, 8, 8), 128),  # the same as ranks; the batch is one rank's
-        (cut(1, "8", 1, 8, 16), Layout(1, 1, 8, 8), 128),
-        (cut(4, "4", 1, 16, 2), Layout(4, 1, 1, 4), 8),
-        (cut(2, "", 4, 1), Layout(2, 1, 2, 1), 4),  # rows without ranks: the experts' devices say them
-        (cut(4, "", 0, 0), Layout(4), 4),
+        (cut(8, "1", 1, 8), ParallelLayout(8, 1, 1, 8), 4),
+        (cut(8, "1", 8, 1), ParallelLayout(8), 4),
+        (cut(64, "1", 8, 8), ParallelLayout(8, 1, 1, 8), 4),  # every device counted twice over
+        (cut(1, "64", 8, 8, 2), ParallelLayout(1, 1, 8, 8), 128),  # the same as ranks; the batch is one rank's
+        (cut(1, "8", 1, 8, 16), ParallelLayout(1, 1, 8, 8), 128),
+        (cut(4, "4", 1, 16, 2), ParallelLayout(4, 1, 1, 4), 8),
+        (cut(2, "", 4, 1), ParallelLayout(2, 1, 2, 1), 4),  # rows without ranks: the experts' devices say them
+        (cut(4, "", 0, 0), ParallelLayout(4), 4),
     ],
 )
 def test_layout_columns_mean_what_the_runs_show(
-    tmp_path: Path, columns: dict[str, str], layout: Layout, clients: float
+    tmp_path: Path, columns: dict[str, str], layout: ParallelLayout, clients: float
 ) -> None:
     (found,), report = read_silicon(written(tmp_path, columns))
     assert (found.replica.layout, found.concurrency) == (layout, clients)
@@ -85,24 +85,19 @@ def test_layout_columns_mean_what_the_runs_show(
 @pytest.mark.parametrize(
     ("columns", "recipe"),
     [
-        ({}, Recipe("fp8_block", "fp8_block", "fp8_block", "fp8_e4m3")),
-        ({"backend": "vllm"}, Recipe("fp8_block", "fp8_block", "fp8_block", "bf16")),
+        ({}, PrecisionRecipe("fp8_block", "fp8_block", "fp8_block", "fp8_e4m3")),
+        ({"backend": "vllm"}, PrecisionRecipe("fp8_block", "fp8_block", "fp8_block", "bf16")),
         (
             {"gemm_quant_mode": "nvfp4", "moe_quant_mode": "nvfp4"},
-            Recipe("bf16", "nvfp4", "nvfp4", "fp8_e4m3"),
+            PrecisionRecipe("bf16", "nvfp4", "nvfp4", "fp8_e4m3"),
         ),
         (
-            {
-                "model_path": "Qwen/Qwen3-32B",
-                "gemm_quant_mode": "",
-                "moe_quant_mode": "",
-                "system": "h100_sxm",
-            },
-            Recipe(),
+            {"model_path": "Qwen/Qwen3-32B", "gemm_quant_mode": "", "moe_quant_mode": "", "system": "h100_sxm"},
+            PrecisionRecipe(),
         ),
     ],
 )
-def test_quantisation_modes_become_recipes(tmp_path: Path, columns: dict[str, str], recipe: Recipe) -> None:
+def test_quantisation_modes_become_recipes(tmp_path: Path, columns: dict[str, str], recipe: PrecisionRecipe) -> None:
     (found,), _ = read_silicon(written(tmp_path, columns))
     assert found.replica.recipe == recipe
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-CLAIMS = json.loads(
-    (Path(__file__).parents[1] / "benchmarks" / "results" / "claims.json").read_text(encoding="utf-8")
-)["figures"]["claims"]
+CLAIMS = json.loads((Path(__file__).parents[1] / "benchmarks" / "results" / "claims.json").read_text(encoding="utf-8"))[
+    "figures"
+]["claims"]
 
 
 def lines(word):

@@ -22,9 +22,7 @@ def run(*words: str) -> int:
     return int(ended.value.code or 0)
 
 
-def test_a_fit_writes_both_files_and_names_what_it_left_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_fit_writes_both_files_and_names_what_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "own.csv"
     data.write_text(ROWS)
     assert run(str(data), "--out", str(tmp_path / "fitted")) == 0
@@ -34,9 +32,7 @@ def test_a_fit_writes_both_files_and_names_what_it_left_out(
     assert written["parameters"] and (tmp_path / "fitted" / "residual.csv").is_file()
 
 
-def test_missing_columns_and_a_missing_folder_are_clear(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_columns_and_a_missing_folder_are_clear(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "own.csv"
     data.write_text("model,engine\nllama_3_1_8b,vllm\n")
     assert run(str(data), "--out", str(tmp_path)) == 2

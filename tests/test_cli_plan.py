@@ -17,7 +17,7 @@ from rich.console import Console
 
 from comptroller import __version__
 from comptroller.cli import commands, main
-from comptroller.cli._progress import Bar
+from comptroller.cli._progress import ProgressBar
 from comptroller.planning.plan import Plan, load_plan
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -68,9 +68,7 @@ def test_files_are_written_and_the_table_is_printed(
     assert all(str(path) in said.err for path in paths.values())
 
 
-def test_against_says_what_changes_and_what_it_saves(
-    workload: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_against_says_what_changes_and_what_it_saves(workload: Path, capsys: pytest.CaptureFixture[str]) -> None:
     today = ["--against", str(EXAMPLES / "current.toml")]
     assert ends(["plan", str(workload), *today, "--json"]) == 0
     both = json.loads(capsys.readouterr().out)
@@ -90,10 +88,7 @@ EDITS = {
     "infeasible": ({"max = 50,": "max = 0.5,"}, "closest feasible value"),
     "no offer": ({ALLOWED: 'accelerators = ["apple_m4_max"]'}, "offers apple_m4_max"),
     "does not fit": ({MODEL: 'models = ["kimi_k2_5"]', ALLOWED: 'accelerators = ["rtx_4090"]'}, "short by"),
-    "cannot run": (
-        {ALLOWED: 'accelerators = ["a100_80_sxm"]\nformats = ["fp4_ue5m3"]'},
-        "cannot run fp4_ue5m3",
-    ),
+    "cannot run": ({ALLOWED: 'accelerators = ["a100_80_sxm"]\nformats = ["fp4_ue5m3"]'}, "cannot run fp4_ue5m3"),
 }
 
 
@@ -172,7 +167,7 @@ def test_a_closed_pipe_is_not_an_error_message() -> None:
 def test_the_bar_appears_only_when_work_takes_long() -> None:
     def drawn(seconds: float) -> str:
         page = io.StringIO()
-        with Bar("counting", "then", Console(file=page, force_terminal=True), patience_s=0.05) as bar:
+        with ProgressBar("counting", "then", Console(file=page, force_terminal=True), patience_s=0.05) as bar:
             bar(0, 2)
             time.sleep(seconds)
             bar(1, 2)
@@ -184,15 +179,13 @@ def test_the_bar_appears_only_when_work_takes_long() -> None:
 
 def test_a_bar_stays_out_of_files() -> None:
     page = io.StringIO()
-    with Bar("counting", "then", Console(file=page), patience_s=0.0) as bar:
+    with ProgressBar("counting", "then", Console(file=page), patience_s=0.0) as bar:
         bar(0, 2)
         time.sleep(0.1)
     assert page.getvalue().strip() == ""
 
 
-def test_explanations_are_given_alone(
-    workload: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_explanations_are_given_alone(workload: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--explain", "accelerator=l4", "--png", str(tmp_path / "plan.png")]
     assert ends(["plan", str(workload), *options]) == 2
     assert "--explain answers alone" in capsys.readouterr().err

@@ -29,9 +29,7 @@ def test_a_list_has_a_row_for_every_file(kind: str, capsys: pytest.CaptureFixtur
     assert all(name in table for name in ids(kind))
 
 
-def test_one_accelerator_shows_every_value_with_unit_source_and_date(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_one_accelerator_shows_every_value_with_unit_source_and_date(capsys: pytest.CaptureFixture[str]) -> None:
     rows = {row["field"]: row for row in json.loads(shown(capsys, "accelerator", "h100_sxm", "--json"))}
     memory = rows["memory_bytes"]
     assert (memory["value"], memory["unit"]) == (80, "GB")
@@ -39,9 +37,7 @@ def test_one_accelerator_shows_every_value_with_unit_source_and_date(
     assert "3,350" in shown(capsys, "accelerators", "h100_sxm")
 
 
-def test_a_site_lists_its_offers_and_a_model_answers_to_its_repository(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_site_lists_its_offers_and_a_model_answers_to_its_repository(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(shown(capsys, "site", "us_neocloud", "--json"))
     assert {"accelerator", "usd_per_s", "since", "source"} <= set(found["offers"][0])
     rows = json.loads(shown(capsys, "model", "meta-llama/Llama-3.1-70B-Instruct", "--json"))

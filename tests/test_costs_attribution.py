@@ -10,24 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from comptroller.costs.attribution import Metered, Shares, Work, attribute, charge_back
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
-from comptroller.costs.footprint import predicted
+from comptroller.costs.attribution import CallPhaseWork, MeterAttribution, MeteredWindows, attribute, charge_back
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.footprint import predicted_call_energy
 from comptroller.costs.money import carbon_g, electricity_usd, green_algorithms_j
-from comptroller.costs.prediction import Load
-from comptroller.errors import InputError, RecordError, Unsupported
+from comptroller.costs.prediction import ClosedLoopLoad
+from comptroller.errors import InputError, RecordError, UnsupportedError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
-from comptroller.facts.grid import Grid
+from comptroller.facts.grid import GridCarbonIntensity
 from comptroller.facts.site import site
-from comptroller.measure.meters import Nvml, Rapl, Window
+from comptroller.measure.meters import MeterWindow, NvmlMeter, RaplMeter
 
 POSITIVE = st.floats(0.0, 1e9, allow_subnormal=False)
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[Metered, Work]:
+def worlds(draw: st.DrawFn) -> tuple[MeteredWindows, CallPhaseWork]:
     windows, calls = draw(st.integers(1, 8)), draw(st.integers(0, 12))
 
     def column(count: int, values: st.SearchStrategy[float] = POSITIVE) -> np.ndarray:
@@ -37,14 +37,14 @@ def worlds(draw: st.DrawFn) -> tuple[Metered, Work]:
     start = edges[0] + column(calls, st.floats(-100.0, 5e4))
     end = start + column(calls, st.floats(0.0, 1e4))
     share = column(calls, st.floats(0.0, 1.0))
-    return Metered(edges, column(windows), column(windows)), Work(
+    return MeteredWindows(edges, column(windows), column(windows)), CallPhaseWork(
         start, end, column(calls), column(calls), share
     )
 
 
 @settings(max_examples=400, deadline=None)
 @given(world=worlds())
-def test_requests_waste_and_idle_sum_to_the_meter(world: tuple[Metered, Work]) -> None:
+def test_requests_waste_and_idle_sum_to_the_meter(world: tuple[MeteredWindows, CallPhaseWork]) -> None:
     meter, work = world
     shares = attribute(meter, work)
     assert shares.total == pytest.approx(meter.amount.sum(), rel=1e-9, abs=1e-9)
@@ -56,11 +56,11 @@ def test_requests_waste_and_idle_sum_to_the_meter(world: tuple[Metered, Work]) -
 
 
 def test_a_call_pays_in_each_window_for_its_part_of_the_work() -> None:
-    meter = Metered(
+    meter = MeteredWindows(
         np.array([0.0, 10.0, 20.0, 30.0]), np.array([100.0, 300.0, 50.0]), np.array([10.0, 10.0, 10.0])
     )
     # the first runs over both windows, the second in the second alone, nobody in the third
-    work = Work(
+    work = CallPhaseWork(
         np.array([5.0, 10.0]), np.array([15.0, 20.0]), np.array([2.0, 0.0]), np.array([2.0, 6.0]), np.zeros(2)
     )
     found = attribute(meter, work)
@@ -69,12 +69,12 @@ def test_a_call_pays_in_each_window_for_its_part_of_the_work() -> None:
 
 
 def test_what_was_done_twice_is_waste() -> None:
-    meter = Metered(np.array([0.0, 1.0]), np.array([8.0]), np.array([0.0]))
+    meter = MeteredWindows(np.array([0.0, 1.0]), np.array([8.0]), np.array([0.0]))
     preempted, failed = 0.25, 1.0
-    work = Work(
+    work = CallPhaseWork(
         np.zeros(2), np.ones(2), np.array([2.0, 1.0]), np.array([2.0, 3.0]), np.array([preempted, failed])
     )
-    shares: Shares = attribute(meter, work)
+    shares: MeterAttribution = attribute(meter, work)
     assert shares.waste.tolist() == [1.0, 4.0] and shares.prefill.tolist() == [1.5, 0.0]
 
 
@@ -82,7 +82,7 @@ def test_a_meter_must_make_sense() -> None:
     one = np.array([1.0])
     for edges, amount in (([0.0], one), ([1.0, 0.0], one), ([0.0, 1.0], -one), ([0.0, 1.0, 2.0], one)):
         with pytest.raises(InputError, match=r"meter"):
-            Metered(np.array(edges), amount, one)
+            MeteredWindows(np.array(edges), amount, one)
 
 
 # Green-Algorithms-core (8ae5dca), tests/testdata/slurm/expected/*.csv: seconds, core-hours and GPU-hours of a job,
@@ -113,15 +113,13 @@ def test_carbon_by_place_and_hour(tmp_path: Path) -> None:
         "Datetime (UTC),Country,Carbon intensity gCO2eq/kWh (direct),Carbon intensity gCO2eq/kWh (Life cycle)\n"
         "2026-01-01 00:00:00,Germany,300,360\n2026-01-01 01:00:00,Germany,100,180\n"
     )
-    grid = Grid.read(file)
+    grid = GridCarbonIntensity.read(file)
     midnight = 1_767_225_600.0
     assert grid.place == "DE" and grid.at(midnight, midnight + 60) == pytest.approx(360 / 3.6e6)
     assert grid.at(midnight + 1800, midnight + 5400) == pytest.approx(270 / 3.6e6)
     assert grid.at(midnight + 3599, midnight + 3599) == pytest.approx(360 / 3.6e6)
-    assert grid.at(midnight + 86400, midnight + 86401) == pytest.approx(
-        270 / 3.6e6
-    )  # beyond the file: its mean
-    own = Grid.of_site(site("own_us"))
+    assert grid.at(midnight + 86400, midnight + 86401) == pytest.approx(270 / 3.6e6)  # beyond the file: its mean
+    own = GridCarbonIntensity.of_site(site("own_us"))
     assert own.at(midnight, midnight + 1) == site("own_us").grid_gco2e_per_j
 
 
@@ -138,36 +136,34 @@ def test_a_wrong_file_of_intensities_names_the_row(tmp_path: Path, content: str,
     file = tmp_path / "grid.csv"
     file.write_text(content)
     with pytest.raises(RecordError, match=named):
-        Grid.read(file)
+        GridCarbonIntensity.read(file)
 
 
-@pytest.mark.parametrize("kind", [Nvml, Rapl])
-def test_a_meter_counts_or_says_that_there_is_none(kind: type[Nvml] | type[Rapl]) -> None:
+@pytest.mark.parametrize("kind", [NvmlMeter, RaplMeter])
+def test_a_meter_counts_or_says_that_there_is_none(kind: type[NvmlMeter] | type[RaplMeter]) -> None:
     try:
         meter = kind()
-    except Unsupported as missing:
+    except UnsupportedError as missing:
         assert "comptroller[meters]" in str(missing) or "counts energy here" in str(missing)
         return
-    with Window(meter) as window:
+    with MeterWindow(meter) as window:
         sum(number * number for number in range(3_000_000))
     assert window.reading.j[kind.source] >= 0 and window.reading.end_s > window.reading.start_s
 
 
 def test_predicted_energy_is_labelled_and_near_a_measured_run() -> None:
     """ML.ENERGY v3, Llama-3.1-8B on one H100, 64 at once: 610 W and 5,147 tokens/s at the device."""
-    replica = Replica(
+    replica = ModelReplica(
         model("llama_3_1_8b"),
         accelerator("h100_sxm"),
-        Recipe(),
-        Layout(1),
-        Engine.default(engine_facts("vllm")),
+        PrecisionRecipe(),
+        ParallelLayout(1),
+        EngineSettings.default(engine_facts("vllm")),
     )
     place = site("own_us")
     tokens = [np.array([value, value]) for value in (150.0, 450.0)]
-    alone, many = predicted(replica, Load(*tokens, np.array([1.0, 64.0])), place)
+    alone, many = predicted_call_energy(replica, ClosedLoopLoad(*tokens, np.array([1.0, 64.0])), place)
     measured = (610 + 150) * place.pue / 5147 * 450
     assert many.j == pytest.approx(measured, rel=0.35) and many.low_j < many.j < many.high_j
     assert alone.j > 5 * many.j and {alone.source, many.source} == {"predicted"}
-    assert (
-        many.gco2e == pytest.approx(many.j * place.grid_gco2e_per_j) and many.flops > 2 * 8.03e9 * 600 * 0.9
-    )
+    assert many.gco2e == pytest.approx(many.j * place.grid_gco2e_per_j) and many.flops > 2 * 8.03e9 * 600 * 0.9

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.memory import memory, reserve_bytes, total_bytes
-from comptroller.errors import DoesNotFit
+from comptroller.errors import InsufficientMemoryError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
@@ -53,10 +53,16 @@ LOGS = (
 
 
 def server(
-    name: str, device: str, layout: Layout | None = None, recipe: Recipe | None = None, engine: str = "vllm"
-) -> Replica:
-    facts = Engine.default(engine_facts(engine))
-    return Replica(model(name), accelerator(device), recipe or Recipe(), layout or Layout(), facts)
+    name: str,
+    device: str,
+    layout: ParallelLayout | None = None,
+    recipe: PrecisionRecipe | None = None,
+    engine: str = "vllm",
+) -> ModelReplica:
+    facts = EngineSettings.default(engine_facts(engine))
+    return ModelReplica(
+        model(name), accelerator(device), recipe or PrecisionRecipe(), layout or ParallelLayout(), facts
+    )
 
 
 @pytest.mark.parametrize("log", LOGS, ids=lambda log: log.source)
@@ -91,7 +97,7 @@ def test_engines_take_their_fraction_of_different_things() -> None:
 
 
 def test_what_does_not_fit_says_by_how_much() -> None:
-    with pytest.raises(DoesNotFit, match=r"llama_3_1_70b on 1x h100_sxm .* short by \d+\.\d\d GB"):
+    with pytest.raises(InsufficientMemoryError, match=r"llama_3_1_70b on 1x h100_sxm .* short by \d+\.\d\d GB"):
         memory(server("llama_3_1_70b", "h100_sxm"))
 
 
@@ -108,13 +114,13 @@ def test_a_larger_fraction_holds_more(fraction: float, more: float) -> None:
 
 def test_half_the_cache_bits_hold_twice_the_tokens() -> None:
     wide = memory(server("llama_3_1_8b", "h100_sxm")).kv_capacity_tokens
-    narrow = memory(server("llama_3_1_8b", "h100_sxm", recipe=Recipe(kv="fp8_e4m3"))).kv_capacity_tokens
+    narrow = memory(server("llama_3_1_8b", "h100_sxm", recipe=PrecisionRecipe(kv="fp8_e4m3"))).kv_capacity_tokens
     assert narrow == pytest.approx(2 * wide, rel=0.001)
 
 
 def test_data_parallel_ranks_hold_their_own_cache() -> None:
-    fp8 = Recipe("fp8_block", "fp8_block", "fp8_block", "bf16")
-    ranks = memory(server("deepseek_v3", "h200_sxm", Layout(1, 1, 8, 8), fp8))
-    tensor = memory(server("deepseek_v3", "h200_sxm", Layout(8, 1, 1, 8), fp8))
+    fp8 = PrecisionRecipe("fp8_block", "fp8_block", "fp8_block", "bf16")
+    ranks = memory(server("deepseek_v3", "h200_sxm", ParallelLayout(1, 1, 8, 8), fp8))
+    tensor = memory(server("deepseek_v3", "h200_sxm", ParallelLayout(8, 1, 1, 8), fp8))
     assert ranks.kv_bytes_per_token == tensor.kv_bytes_per_token
     assert ranks.kv_capacity_tokens > 4 * tensor.kv_capacity_tokens

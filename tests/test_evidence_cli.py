@@ -56,9 +56,7 @@ def test_fitting_laws_forecasts_and_refuses_what_lies_beyond(capsys):
     words = ["fit", "laws", measured(MONKEYS), "--law", "forecast", "--draws", 50]
     code, out, _ = ran([*words, "--at", 40_000, "--json"], capsys)
     found = json.loads(out)["findings"]
-    one = next(
-        f for f in found if f["subject"] == "Pythia 1B" and f["quantity"] == "coverage at 40000, power law"
-    )
+    one = next(f for f in found if f["subject"] == "Pythia 1B" and f["quantity"] == "coverage at 40000, power law")
     assert code == 0 and one["low"] < one["value"] < one["high"] and "held-out error" in one["note"]
     code, _, err = ran([*words, "--at", 10**12], capsys)
     assert code == 2 and "not supported by 10000 samples" in err
@@ -93,10 +91,7 @@ def test_fitting_writes_a_page_a_picture_and_tables(capsys, tmp_path):
 WRONG = {
     "no such file": (["fit", "laws", "absent.csv"], "No such file"),
     "no such subject": (["fit", "rules", "x.csv"], "unknown subject 'rules'; nearest: routers"),
-    "no such law": (
-        ["fit", "laws", "{counts}", "--law", "coverge"],
-        "unknown law 'coverge'; nearest: coverage",
-    ),
+    "no such law": (["fit", "laws", "{counts}", "--law", "coverge"], "unknown law 'coverge'; nearest: coverage"),
     "level": (["fit", "laws", "{counts}", "--level", "2"], "level between 0 and 1"),
     "nothing to fit": (["fit", "laws", "{counts}", "--law", "caps"], "nothing for caps to be fitted to"),
     "table ending": (["fit", "laws", "{counts}", "--table", "{folder}/x.xls"], "a table ends in one of"),

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from comptroller.errors import ComptrollerError, FactError, RecordError
-from comptroller.work.evidence import Arm, Counts, Evidence, Place
-from comptroller.work.evidence_readers import packaged, read_evidence, reader_of, readers
+from comptroller.work.evidence import Evidence, EvidenceCounts, RecordedAskKey, RecordedModel
+from comptroller.work.evidence_readers import packaged_evidence, read_evidence, reader_of, readers
 from comptroller.work.evidence_readers import parquet as own_format
 from evidence_files import (
     DATA,
@@ -32,7 +32,7 @@ def same(one, other):
     """Whether two readings are equal, unknown being equal to unknown."""
     assert type(one) is type(other)
     assert one.items == other.items and one.arms == other.arms
-    if isinstance(one, Counts):
+    if isinstance(one, EvidenceCounts):
         return np.array_equal(one.n, other.n) and np.array_equal(one.correct, other.correct)
     columns = one.rows.__dataclass_fields__
     for name in columns:
@@ -83,7 +83,7 @@ def test_damage_is_an_error_that_names_the_file_never_a_traceback(maker, tmp_pat
 def test_csv_of_a_user_samples_are_numbered_as_they_come(tmp_path):
     read = read_evidence(plain_csv(tmp_path))
     assert isinstance(read, Evidence)
-    assert read.arms == (Arm("m", "", "low"),)
+    assert read.arms == (RecordedModel("m", "", "low"),)
     assert read.rows.sample.tolist() == [0, 1, 0]
     assert read.rows.score.tolist() == [1.0, 0.0, 1.0]
     assert read.rows.finish.tolist() == ["stop", "stop", "length"]
@@ -92,25 +92,25 @@ def test_csv_of_a_user_samples_are_numbered_as_they_come(tmp_path):
 
 def test_json_lines_keep_parents_greedy_replies_and_log_probabilities(tmp_path):
     read = read_evidence(plain_jsonl(tmp_path))
-    greedy = read.at(Place(0, 0, greedy=True))
+    greedy = read.at(RecordedAskKey(0, 0, greedy=True))
     assert read.rows.answer[greedy].tolist() == ["42"]
-    verdicts = read.at(Place(0, 0, "verifier", int(greedy[0])))
+    verdicts = read.at(RecordedAskKey(0, 0, "verifier", int(greedy[0])))
     assert read.rows.judgement[verdicts].tolist() == [0.75]
-    sampled = read.at(Place(0, 0))
+    sampled = read.at(RecordedAskKey(0, 0))
     assert read.logprobs[int(sampled[0])].tolist() == [-0.5, -0.25]
     assert read.logprobs[int(greedy[0])] is None
 
 
 def test_counts_of_a_user(tmp_path):
     read = read_evidence(plain_counts(tmp_path))
-    assert isinstance(read, Counts)
+    assert isinstance(read, EvidenceCounts)
     assert read.n.tolist() == [[100], [100]] and read.correct.tolist() == [[3.0], [0.0]]
 
 
 def test_openai_logs_put_every_token_in_one_bucket_and_group_equal_messages(tmp_path):
     read = read_evidence(openai_log(tmp_path))
     assert len(read.items) == 1 and read.items[0].text == "6 times 7?"
-    assert read.arms == (Arm("gpt-5-mini", "", "low"),)
+    assert read.arms == (RecordedModel("gpt-5-mini", "", "low"),)
     tokens = read.cost(0).tokens
     assert (tokens.input, tokens.cached, tokens.output, tokens.reasoning) == (36, 64, 20, 30)
     assert tokens.total == 150
@@ -146,7 +146,7 @@ def test_litellm_spend_has_dollars_and_seconds(tmp_path):
 def test_inspect_epochs_are_samples_and_letters_are_scores(maker, tmp_path):
     read = read_evidence(maker(tmp_path))
     assert [item.id for item in read.items] == ["sums/1", "sums/2"]
-    assert read.arms == (Arm("openai/gpt-5-mini", "", "high"),)
+    assert read.arms == (RecordedModel("openai/gpt-5-mini", "", "high"),)
     assert read.rows.sample.tolist() == [0, 1, 0]
     assert read.rows.score.tolist() == [1.0, 0.0, 0.5]
     assert read.rows.finish.tolist() == ["stop", "stop", "length"]
@@ -157,7 +157,7 @@ def test_inspect_epochs_are_samples_and_letters_are_scores(maker, tmp_path):
 
 def test_lm_eval_reads_the_first_filter_and_names_it(tmp_path):
     read = read_evidence(lm_eval(tmp_path))
-    assert read.arms == (Arm("EleutherAI/pythia-160m"),)
+    assert read.arms == (RecordedModel("EleutherAI/pythia-160m"),)
     assert [item.id for item in read.items] == ["gsm8k/1", "gsm8k/2"]
     assert read.rows.answer.tolist() == ["41", "42"] and read.rows.score.tolist() == [0.0, 1.0]
     assert read.greedy.all()
@@ -217,7 +217,7 @@ def test_unknown_columns_are_named(tmp_path):
 
 
 def test_shipped_evidence_is_found_by_name():
-    for name in packaged():
+    for name in packaged_evidence():
         assert len(read_evidence(name)) > 0
     assert DATA.name == "evidence"
 

@@ -6,13 +6,13 @@ import re
 
 import pytest
 
-from comptroller.measure.sample import Exercise, Generated, Sampler, Who, read_lines
-from comptroller.work.evidence import Place
+from comptroller.measure.sample import EvidenceSampler, SampledModel, SampledReply, VerifiableQuestion, read_lines
+from comptroller.work.evidence import RecordedAskKey
 from comptroller.work.evidence_readers import read_evidence
-from comptroller.work.evidence_rows import KNOWN, Raw, assembled
+from comptroller.work.evidence_rows import KNOWN, RawEvidence, evidence_of_rows
 from evidence_files import lines
 
-WHO = Who("echo", "Q8_0", 0.8)
+WHO = SampledModel("echo", "Q8_0", 0.8)
 
 
 class Echo:
@@ -27,16 +27,16 @@ class Echo:
 
     def _one(self, prompt, wanted, seed):
         if prompt.endswith("correct?"):
-            return Generated(" yes" if seed % 3 else " maybe", "stop", (-0.5,), 9, 0.1, 0.1)
+            return SampledReply(" yes" if seed % 3 else " maybe", "stop", (-0.5,), 9, 0.1, 0.1)
         total = sum(int(digit) for digit in re.search(r"(\d)\+(\d)", prompt).groups())
         text = f" {total + seed % 2}"
         finish = "length" if seed % 7 == 0 else "stop"
-        return Generated(text, finish, (-0.25, -1.0), 9, 0.1, 0.2)
+        return SampledReply(text, finish, (-0.25, -1.0), 9, 0.1, 0.2)
 
 
 def exercise(number):
     text = f"{number}+{number}"
-    return Exercise(
+    return VerifiableQuestion(
         id=f"sum-{number}",
         task="sums",
         text=text,
@@ -61,13 +61,13 @@ def read(path):
     rows = list(read_lines(path))
     names = [name for name in KNOWN if any(name in row for row in rows)]
     columns = {name: [row.get(name) for row in rows] for name in names}
-    return assembled(Raw(range(1, len(rows) + 1), columns, "test"), path)
+    return evidence_of_rows(RawEvidence(range(1, len(rows) + 1), columns, "test"), path)
 
 
 @pytest.fixture
 def done(tmp_path):
     path = tmp_path / "rows.jsonl"
-    work(Sampler(Echo(), WHO, path, seed=1))
+    work(EvidenceSampler(Echo(), WHO, path, seed=1))
     return path
 
 
@@ -75,8 +75,8 @@ def test_samples_are_scored_and_truncated_ones_have_no_answer(done):
     found = read(done)
     rows = found.rows
     for question in range(3):
-        assert len(found.at(Place(question, 0))) == 8
-        (greedy,) = found.at(Place(question, 0, greedy=True))
+        assert len(found.at(RecordedAskKey(question, 0))) == 8
+        (greedy,) = found.at(RecordedAskKey(question, 0, greedy=True))
         assert rows.temperature[greedy] == 0
     cut = rows.finish == "length"
     assert cut.any() and (rows.score[cut] == 0).all()
@@ -91,7 +91,7 @@ def test_every_answer_is_judged_twice_and_an_unclear_verdict_is_none(done):
     rows = found.rows
     for row in range(len(found)):
         if rows.role[row] == "solver":
-            verdicts = found.at(Place(int(rows.question[row]), 0, "verifier", row))
+            verdicts = found.at(RecordedAskKey(int(rows.question[row]), 0, "verifier", row))
             assert len(verdicts) == (2 if rows.answer[row] is not None else 0)
     said = rows.role == "verifier"
     unclear = [row for row in range(len(found)) if said[row] and "maybe" in rows.content[row]]
@@ -100,11 +100,9 @@ def test_every_answer_is_judged_twice_and_an_unclear_verdict_is_none(done):
 
 def test_a_revision_rests_on_the_answers_before_it(done):
     echo = Echo()
-    work(Sampler(echo, WHO, done.with_name("again.jsonl"), seed=1))
+    work(EvidenceSampler(echo, WHO, done.with_name("again.jsonl"), seed=1))
     rounds = [prompt for prompt, _ in echo.asked if "; now" in prompt]
-    assert any(prompt.count(",") == 0 for prompt in rounds) and any(
-        prompt.count(",") == 1 for prompt in rounds
-    )
+    assert any(prompt.count(",") == 0 for prompt in rounds) and any(prompt.count(",") == 1 for prompt in rounds)
     found = read(done)
     rows = found.rows
     second = [row for row in range(len(found)) if rows.role[row] == rows.role[rows.parent[row]] == "reviser"]
@@ -115,9 +113,9 @@ def test_a_revision_rests_on_the_answers_before_it(done):
 
 def test_the_same_seed_asks_the_same_and_formats_draw_their_own(done):
     first, again, other = Echo(), Echo(), Echo()
-    work(Sampler(first, WHO, done.with_name("one.jsonl"), seed=1))
-    work(Sampler(again, WHO, done.with_name("two.jsonl"), seed=1))
-    work(Sampler(other, Who("echo", "Q4_0", 0.8), done.with_name("three.jsonl"), seed=1))
+    work(EvidenceSampler(first, WHO, done.with_name("one.jsonl"), seed=1))
+    work(EvidenceSampler(again, WHO, done.with_name("two.jsonl"), seed=1))
+    work(EvidenceSampler(other, SampledModel("echo", "Q4_0", 0.8), done.with_name("three.jsonl"), seed=1))
     assert first.asked == again.asked
     assert [wanted.seed for _, wanted in first.asked] != [wanted.seed for _, wanted in other.asked]
 
@@ -128,10 +126,10 @@ def test_work_that_was_cut_off_goes_on_and_ends_the_same(done, kept):
     part = done.with_name("part.jsonl")
     part.write_bytes(whole[: int(len(whole) * kept)])
     echo = Echo()
-    work(Sampler(echo, WHO, part, seed=1))
+    work(EvidenceSampler(echo, WHO, part, seed=1))
     assert part.read_bytes() == whole
     idle = Echo()
-    work(Sampler(idle, WHO, part, seed=1))
+    work(EvidenceSampler(idle, WHO, part, seed=1))
     assert idle.asked == []
 
 

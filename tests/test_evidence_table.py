@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.errors import RecordError, Unsupported
-from comptroller.work.evidence import Arm, Counts, Evidence, Item, Place, columns
+from comptroller.errors import RecordError, UnsupportedError
+from comptroller.work.evidence import Evidence, EvidenceCounts, RecordedAskKey, RecordedModel, RecordedQuestion, columns
 from comptroller.work.evidence_readers import read_evidence
-from comptroller.work.evidence_rows import Raw, assembled, counted
+from comptroller.work.evidence_rows import RawEvidence, counts_of_rows, evidence_of_rows
 from comptroller.work.evidence_summary import summarise
 from evidence_files import measured
 
@@ -20,7 +20,7 @@ from evidence_files import measured
 def table(path, **cells):
     count = len(next(iter(cells.values())))
     base = {"question": ["q"] * count, "model": ["m"] * count}
-    return assembled(Raw(range(2, count + 2), base | cells, "test"), path)
+    return evidence_of_rows(RawEvidence(range(2, count + 2), base | cells, "test"), path)
 
 
 FAULTY = {
@@ -59,18 +59,12 @@ def test_only_the_first_five_are_named_and_all_are_counted(tmp_path):
 
 @pytest.mark.parametrize(
     ("n", "correct", "problem"),
-    [
-        (0, 0, "n is 0"),
-        (2.5, 1, "n is 2.5"),
-        (3, 4, "correct is 4"),
-        (3, -1, "correct is -1"),
-        (None, 1, "n is nan"),
-    ],
+    [(0, 0, "n is 0"), (2.5, 1, "n is 2.5"), (3, 4, "correct is 4"), (3, -1, "correct is -1"), (None, 1, "n is nan")],
 )
 def test_impossible_counts_are_refused(n, correct, problem, tmp_path):
     cells = {"question": ["q"], "model": ["m"], "n": [n], "correct": [correct]}
     with pytest.raises(RecordError, match=problem):
-        counted(Raw([1], cells, "test"), tmp_path / "counts.csv")
+        counts_of_rows(RawEvidence([1], cells, "test"), tmp_path / "counts.csv")
 
 
 @settings(max_examples=60, deadline=None)
@@ -82,8 +76,8 @@ def test_impossible_counts_are_refused(n, correct, problem, tmp_path):
     )
 )
 def test_every_row_is_found_at_its_place_and_counts_leave_nothing_out(cells):
-    found = assembled(
-        Raw(
+    found = evidence_of_rows(
+        RawEvidence(
             range(len(cells)),
             {
                 "question": [f"q{q}" for q, *_ in cells],
@@ -98,7 +92,7 @@ def test_every_row_is_found_at_its_place_and_counts_leave_nothing_out(cells):
     rows = found.rows
     seen = []
     for row in range(len(found)):
-        place = Place(int(rows.question[row]), int(rows.arm[row]), greedy=bool(found.greedy[row]))
+        place = RecordedAskKey(int(rows.question[row]), int(rows.arm[row]), greedy=bool(found.greedy[row]))
         at = found.at(place)
         assert row in at and rows.sample[at].tolist() == list(range(len(at)))
         seen.append(place)
@@ -119,20 +113,20 @@ def test_leaving_out_a_reply_leaves_out_what_rests_on_it(tmp_path):
         role=["solver", "reviser", "reviser", "solver", "verifier"],
         score=[1, 0, 1, 0, None],
     )
-    first = found.at(Place(0, 0))[0]
+    first = found.at(RecordedAskKey(0, 0))[0]
     keep = np.ones(5, bool)
     keep[first] = False
     rest = found.only(keep)
     assert len(rest) == 2
-    (solver,) = rest.at(Place(0, 0))
-    assert rest.at(Place(0, 0, "verifier", int(solver))).tolist() == [1]
+    (solver,) = rest.at(RecordedAskKey(0, 0))
+    assert rest.at(RecordedAskKey(0, 0, "verifier", int(solver))).tolist() == [1]
 
 
 def test_what_is_not_recorded_is_named():
-    empty = Evidence((Item("a"),), (Arm("m", "q8"),), columns(0), source="mine.csv")
-    with pytest.raises(Unsupported, match=r"mine\.csv: nothing recorded for other; recorded: m q8"):
-        empty.arm(Arm("other"))
-    with pytest.raises(Unsupported, match=r"mine\.csv: no question 'b'"):
+    empty = Evidence((RecordedQuestion("a"),), (RecordedModel("m", "q8"),), columns(0), source="mine.csv")
+    with pytest.raises(UnsupportedError, match=r"mine\.csv: nothing recorded for other; recorded: m q8"):
+        empty.arm(RecordedModel("other"))
+    with pytest.raises(UnsupportedError, match=r"mine\.csv: no question 'b'"):
         empty.item("b")
 
 
@@ -140,7 +134,9 @@ def test_what_is_not_recorded_is_named():
 @given(st.integers(1, 30), st.data())
 def test_samples_drawn_from_counts_keep_the_totals_when_all_are_drawn(n, data):
     correct = data.draw(st.integers(0, n))
-    counts = Counts((Item("a"),), (Arm("m"),), np.array([[n]]), np.array([[float(correct)]]), "c")
+    counts = EvidenceCounts(
+        (RecordedQuestion("a"),), (RecordedModel("m"),), np.array([[n]]), np.array([[float(correct)]]), "c"
+    )
     drawn = counts.evidence(n, np.random.default_rng(data.draw(st.integers(0, 99))))
     assert drawn.rows.score.sum() == correct and len(drawn) == n
     again = drawn.counts()
@@ -148,8 +144,8 @@ def test_samples_drawn_from_counts_keep_the_totals_when_all_are_drawn(n, data):
 
 
 def test_more_samples_than_counted_are_refused():
-    counts = Counts((Item("a"),), (Arm("m"),), np.array([[5]]), np.array([[2.0]]), "c")
-    with pytest.raises(Unsupported, match="c: 5 samples of a question, 6 asked"):
+    counts = EvidenceCounts((RecordedQuestion("a"),), (RecordedModel("m"),), np.array([[5]]), np.array([[2.0]]), "c")
+    with pytest.raises(UnsupportedError, match="c: 5 samples of a question, 6 asked"):
         counts.evidence(6, np.random.default_rng(0))
 
 

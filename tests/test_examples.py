@@ -43,9 +43,7 @@ def test_the_chat_example_gives_the_golden_plan() -> None:
     shape, numbers = figures_apart(answer(json.loads(found.to_json())))
     golden_shape, golden_numbers = figures_apart(answer(json.loads((GOLDEN / "chat.json").read_text())))
     assert shape == golden_shape, "the choice changed; if that is meant: make golden"
-    assert numbers == pytest.approx(golden_numbers, rel=1e-4), (
-        "the figures moved; if that is meant: make golden"
-    )
+    assert numbers == pytest.approx(golden_numbers, rel=1e-4), "the figures moved; if that is meant: make golden"
 
 
 @pytest.mark.parametrize("name", [name for name in WORKLOADS if name != "chat"])

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comptroller.cli import main
-from comptroller.errors import UnknownId, Unsupported
+from comptroller.errors import UnknownIdError, UnsupportedError
 from comptroller.gateway.config import read
-from comptroller.planning.export import _yaml, export, slug, started, targets
+from comptroller.planning.export import _yaml, export, service_launches, slug, targets
 from comptroller.planning.plan import Plan, load_plan
 from export_plans import GOLDEN, OFFER, PLANS, WIDE, plan_of, served, split
 
@@ -97,15 +97,9 @@ def test_ranks_reach_the_command_of_a_replica_over_nodes(engine: str, tmp_path: 
 
 def test_a_command_is_the_plans_own() -> None:
     scripts = export("commands", GOLDEN)
-    for run in started(GOLDEN):
+    for run in service_launches(GOLDEN):
         line = scripts[f"{run.name}.sh"].splitlines()[-1]
-        assert shlex.split(line)[1:] == [
-            *shlex.split(run.service.launch),
-            "--host",
-            "0.0.0.0",
-            "--port",
-            "8000",
-        ]
+        assert shlex.split(line)[1:] == [*shlex.split(run.service.launch), "--host", "0.0.0.0", "--port", "8000"]
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -116,7 +110,7 @@ def test_the_gateway_reads_its_configuration(name: str, tmp_path: Path) -> None:
     config = read(tmp_path / "gateway.toml")
     assert set(config.services) == {x.id for x in plan.services} | {x.id for x in plan.offers}
     assert load_plan(tmp_path / config.plan) == plan
-    for run in started(plan):
+    for run in service_launches(plan):
         assert config.services[run.service.id].url == f"http://{run.name}:8000/v1"
         assert config.services[run.service.id].model in run.words
 
@@ -130,13 +124,13 @@ def test_what_is_bought_is_configured_at_its_recorded_price(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("target", [name for name in targets() if name != "gateway"])
 def test_nothing_to_start_is_said(target: str) -> None:
-    with pytest.raises(Unsupported, match="bought from APIs"):
+    with pytest.raises(UnsupportedError, match="bought from APIs"):
         export(target, plan_of(offers=(OFFER,)))
 
 
 @pytest.mark.parametrize("target", targets())
 def test_pools_of_their_own_are_refused_by_name(target: str) -> None:
-    with pytest.raises(Unsupported, match=r"llama_3_1_70b.*prefill and decode"):
+    with pytest.raises(UnsupportedError, match=r"llama_3_1_70b.*prefill and decode"):
         export(target, plan_of(split()))
 
 
@@ -144,11 +138,7 @@ def test_pools_of_their_own_are_refused_by_name(target: str) -> None:
     ("target", "service", "says"),
     [
         ("kubernetes", served("llama_cpp"), "no container image of llama_cpp"),
-        (
-            "kubernetes",
-            served("vllm", accelerator="gaudi3"),
-            "no container image of vllm is known for gaudi3",
-        ),
+        ("kubernetes", served("vllm", accelerator="gaudi3"), "no container image of vllm is known for gaudi3"),
         ("commands", served("trtllm", tp=8, pp=2), "trtllm: how a replica spans 2 nodes"),
         ("skypilot", served("vllm", accelerator="rtx_pro_6000"), "SkyPilot's name of rtx_pro_6000"),
         ("ray_serve", served("sglang"), "runs vllm, not sglang"),
@@ -156,23 +146,19 @@ def test_pools_of_their_own_are_refused_by_name(target: str) -> None:
     ],
 )
 def test_what_a_tool_cannot_run_is_refused(target: str, service: Any, says: str) -> None:
-    with pytest.raises(Unsupported, match=says):
+    with pytest.raises(UnsupportedError, match=says):
         export(target, plan_of(service))
 
 
 def test_an_unknown_target_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownId, match="kubernetes"):
+    with pytest.raises(UnknownIdError, match="kubernetes"):
         export("kubernets", GOLDEN)
 
 
 def test_the_command_line_exports_a_saved_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved = tmp_path / "plan.json"
     saved.write_text(GOLDEN.to_json())
-    wanted = [
-        word
-        for target in ("kubernetes", "skypilot")
-        for word in ("--export", f"{target}={tmp_path / target}")
-    ]
+    wanted = [word for target in ("kubernetes", "skypilot") for word in ("--export", f"{target}={tmp_path / target}")]
     with pytest.raises(SystemExit) as left:
         main(["show", "plan", str(saved), "--json", *wanted])
     assert left.value.code in (0, None)
@@ -190,11 +176,7 @@ def test_the_command_line_exports_a_saved_plan(tmp_path: Path, capsys: pytest.Ca
     ],
 )
 def test_a_wrong_wish_ends_at_once(
-    words: list[str],
-    says: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as left:
@@ -207,9 +189,7 @@ def test_a_wrong_wish_ends_at_once(
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["C"]) | st.just("\n"))
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | TEXT,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), inner)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), inner),
     max_leaves=12,
 )
 

@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 import engine_parsers
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
-from comptroller.planning.candidates import Rejected, recipes
+from comptroller.planning.candidates import RejectionTally, recipes
 from comptroller.planning.export import export
 from comptroller.planning.export.ray_serve import ACCELERATORS as RAY
 from comptroller.planning.export.skypilot import ACCELERATORS as SKY
@@ -57,9 +57,7 @@ def test_skypilot_names_are_those_that_it_tells_apart() -> None:
 @pytest.mark.parametrize("name", ["twice", "mi300x", "wide_vllm"])
 def test_ray_serve_reads_the_config(name: str) -> None:
     schema = pytest.importorskip("ray.serve.schema", reason=f"ray[serve] {WHY}")
-    configs = pytest.importorskip(
-        "ray.llm._internal.serve.core.configs.llm_config", reason=f"ray[serve] {WHY}"
-    )
+    configs = pytest.importorskip("ray.llm._internal.serve.core.configs.llm_config", reason=f"ray[serve] {WHY}")
     plan = PLANS.get(name) or plan_of(PLANS["golden"].services[1])
     (document,) = exported("ray_serve", plan)
     (application,) = schema.ServeDeploySchema.model_validate(document).applications
@@ -84,17 +82,22 @@ PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
 def lines(engine: str) -> Iterator[str]:
     """Commands of every recipe that the planner would try, on several layouts."""
     devices, models = ("h100_sxm", "b200_sxm", "mi300x"), ("llama_3_1_70b", "deepseek_r1", "gpt_oss_120b")
-    layouts = (Layout(tp=4), Layout(tp=8, pp=2), Layout(tp=8, ep=8), Layout(tp=1, dp=8, ep=8))
+    layouts = (
+        ParallelLayout(tp=4),
+        ParallelLayout(tp=8, pp=2),
+        ParallelLayout(tp=8, ep=8),
+        ParallelLayout(tp=1, dp=8, ep=8),
+    )
     formats = ("bf16", "fp8_e4m3", "fp8_block", "int8", "int4_awq_g128", "mxfp4", "nvfp4", "q4_k", "q8_0")
     for device, who in product(map(accelerator, devices), map(model, models)):
-        for recipe, layout in product(recipes(who, device, formats, Rejected()), layouts):
-            replica = Replica(
-                who, device, Recipe(*_parts(recipe)), layout, Engine.default(engine_facts(engine))
+        for recipe, layout in product(recipes(who, device, formats, RejectionTally()), layouts):
+            replica = ModelReplica(
+                who, device, PrecisionRecipe(*_parts(recipe)), layout, EngineSettings.default(engine_facts(engine))
             )
             yield f"{command(replica, 9000)} --host 0.0.0.0 --port 8000"
 
 
-def _parts(recipe: Recipe) -> tuple[str, str, str, str]:
+def _parts(recipe: PrecisionRecipe) -> tuple[str, str, str, str]:
     return recipe.weights, recipe.experts, recipe.activations, recipe.kv
 
 

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from comptroller.errors import NoSuchRate
-from comptroller.facts.accelerator import Accelerator, Link, accelerator
+from comptroller.errors import UnsupportedFormatError
+from comptroller.facts.accelerator import Accelerator, InterconnectLink, accelerator
 from comptroller.facts.reader import ids
 
 EXPECTED = [
@@ -88,7 +88,7 @@ ONE_WAY_SCALE_UP = [
 every = pytest.mark.parametrize("name", ids("accelerators"))
 
 
-def links(device: Accelerator) -> list[Link]:
+def links(device: Accelerator) -> list[InterconnectLink]:
     return [link for link in (device.scale_up, device.scale_out, device.host) if link]
 
 
@@ -106,9 +106,7 @@ def test_every_number_has_a_dated_public_source(name: str) -> None:
     wanted |= {f"{key}.bytes_per_s" for key in ("scale_up", "scale_out", "host") if getattr(device, key)}
     wanted |= {"idle_w"} if device.idle_w is not None else set()
     assert set(device.provenance) == wanted
-    assert set(device.provenance.values()) == set(device.sources), (
-        "a source that nothing cites, or the reverse"
-    )
+    assert set(device.provenance.values()) == set(device.sources), "a source that nothing cites, or the reverse"
     for source in device.sources.values():
         assert re.match(r"https?://[\w.-]+/\S+$", source.url)
         assert source.title
@@ -128,9 +126,7 @@ def test_a_device_is_plausible(name: str) -> None:
     assert all(1e12 <= rate <= 2e16 for rate in device.peak_flops_per_s.values())
     for link in links(device):
         assert 1e9 <= link.one_way_bytes_per_s <= device.memory_bytes_per_s
-    assert (
-        device.scale_up is None or device.node_devices <= device.scale_up.devices or device.id == "h100_nvl"
-    )
+    assert device.scale_up is None or device.node_devices <= device.scale_up.devices or device.id == "h100_nvl"
 
 
 @every
@@ -172,9 +168,7 @@ def test_links_are_counted_in_one_direction(name: str, speed: float) -> None:
 def test_one_die_has_one_peak() -> None:
     hopper = {accelerator(name).peak("bf16") for name in ("h100_sxm", "h200_sxm", "gh200")}
     assert max(hopper) / min(hopper) < 1.001
-    ampere = {
-        accelerator(f"a100_{size}_{form}").peak("bf16") for size in (40, 80) for form in ("sxm", "pcie")
-    }
+    ampere = {accelerator(f"a100_{size}_{form}").peak("bf16") for size in (40, 80) for form in ("sxm", "pcie")}
     assert ampere == {312 * T}
 
 
@@ -196,7 +190,7 @@ def test_what_the_hardware_lacks_is_absent() -> None:
     }
     for name, rates in lacking.items():
         for rate in rates:
-            with pytest.raises(NoSuchRate, match=f"{name} has no {rate} rate; it has "):
+            with pytest.raises(UnsupportedFormatError, match=f"{name} has no {rate} rate; it has "):
                 accelerator(name).peak(rate)
 
 

@@ -46,8 +46,7 @@ def test_a_users_toml(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(
         'name = "Mine"\nfamily = "llama"\n[sources.config]\ntitle = "t"\nurl = "https://x"\n'
-        "date = 2026-01-01\n[config]\n"
-        + "\n".join(f"{key} = {json.dumps(value)}" for key, value in TINY.items()),
+        "date = 2026-01-01\n[config]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in TINY.items()),
         encoding="utf-8",
     )
     assert (model(str(path)).id, model(str(path)).layers) == ("mine", 2)
@@ -93,9 +92,7 @@ JUNK = st.sampled_from([None, True, 0, -1, 10**30, 1.5, "x", "", [], [1], ["x"],
 
 
 @given(st.data(), st.sampled_from(SHIPPED), JUNK)
-def test_any_slip_in_any_key_is_a_fact_error_or_harmless(
-    data: st.DataObject, name: str, junk: object
-) -> None:
+def test_any_slip_in_any_key_is_a_fact_error_or_harmless(data: st.DataObject, name: str, junk: object) -> None:
     config = parse_toml(folder("models") / f"{name}.toml")["config"]
     tables = [config, *(value for value in config.values() if isinstance(value, dict))]
     table = data.draw(st.sampled_from([table for table in tables if table]))

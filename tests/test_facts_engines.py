@@ -53,9 +53,7 @@ def test_an_engine_runs_on_accelerators_that_are_known(name: str) -> None:
         ("llama_cpp", 1, 2048, 4, 1.0),
     ],
 )
-def test_defaults_are_the_documented_ones(
-    name: str, block: int, chunk: int, batch: int, fraction: float
-) -> None:
+def test_defaults_are_the_documented_ones(name: str, block: int, chunk: int, batch: int, fraction: float) -> None:
     engine = engine_facts(name)
     assert (engine.kv_block_tokens, engine.chunk_tokens, engine.max_batch) == (block, chunk, batch)
     assert engine.fraction == fraction

@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from comptroller.errors import UnknownId
+from comptroller.errors import UnknownIdError
 from comptroller.facts.config import model, repositories
 from comptroller.facts.format import format_
-from comptroller.facts.model import Attention, Dense, LatentAttention, LinearAttention, Model, MoE
+from comptroller.facts.model import (
+    DenseFeedForward,
+    LatentAttention,
+    LinearAttention,
+    MixtureOfExperts,
+    Model,
+    SoftmaxAttention,
+)
 from comptroller.facts.reader import folder, ids, parse_toml
 
 DATA = Path(os.environ.get("COMPTROLLER_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -25,7 +32,7 @@ def mixers(found: Model, kind: type) -> int:
 def windows(found: Model) -> dict[int | None, int]:
     counted: dict[int | None, int] = {}
     for block in found.blocks:
-        if isinstance(block.mixer, Attention):
+        if isinstance(block.mixer, SoftmaxAttention):
             key = block.mixer.window_tokens
             counted[key] = counted.get(key, 0) + block.count
     return counted
@@ -67,7 +74,7 @@ def test_active_agrees_with_the_published_one(name: str) -> None:
 def test_cache_and_state(name: str) -> None:
     found = model(name)
     recurrent = mixers(found, LinearAttention)
-    attending = mixers(found, Attention) + mixers(found, LatentAttention)
+    attending = mixers(found, SoftmaxAttention) + mixers(found, LatentAttention)
     assert (found.kv_elements_per_token > 0) == (attending > 0)
     assert attending + recurrent > 0
     state = sum(b.count * b.mixer.state_elements for b in found.blocks if b.mixer)
@@ -144,7 +151,7 @@ def test_exact_counts_of_public_checkpoints(name: str, exact: int) -> None:
 def test_llama_3_1_405b_layers_and_heads() -> None:
     found = model("llama_3_1_405b")
     (block,) = found.blocks
-    assert (block.count, block.mixer, block.ffn) == (126, Attention(128, 8, 128), Dense(53_248))
+    assert (block.count, block.mixer, block.ffn) == (126, SoftmaxAttention(128, 8, 128), DenseFeedForward(53_248))
 
 
 def test_deepseek_v3_keeps_a_latent_of_576_in_61_layers() -> None:
@@ -152,8 +159,8 @@ def test_deepseek_v3_keeps_a_latent_of_576_in_61_layers() -> None:
     assert {b.mixer.kv_elements_per_token for b in found.blocks if b.mixer} == {512 + 64}
     assert found.kv_elements_per_token == 61 * 576
     dense, sparse = found.blocks
-    assert (dense.count, dense.ffn) == (3, Dense(18_432))
-    assert (sparse.count, sparse.ffn) == (58, MoE(256, 8, 2048, shared_width=2048))
+    assert (dense.count, dense.ffn) == (3, DenseFeedForward(18_432))
+    assert (sparse.count, sparse.ffn) == (58, MixtureOfExperts(256, 8, 2048, shared_width=2048))
 
 
 def test_sparse_latent_attention_has_an_indexer() -> None:
@@ -161,10 +168,7 @@ def test_sparse_latent_attention_has_an_indexer() -> None:
     assert isinstance(mixer, LatentAttention)
     assert (mixer.top_tokens, mixer.index_heads, mixer.index_dim) == (2048, 64, 128)
     shared = model("glm_5_2")
-    assert (
-        sum(b.count for b in shared.blocks if isinstance(b.mixer, LatentAttention) and b.mixer.index_dim)
-        == 21
-    )
+    assert sum(b.count for b in shared.blocks if isinstance(b.mixer, LatentAttention) and b.mixer.index_dim) == 21
     assert mixers(shared, LatentAttention) == 78
 
 
@@ -175,8 +179,8 @@ def test_gemma_3_slides_in_five_of_six_layers(name: str, layers: int) -> None:
 
 def test_gemma_4_has_wider_heads_where_it_sees_everything() -> None:
     sliding, full = (block.mixer for block in model("gemma_4_31b").blocks)
-    assert sliding == Attention(32, 16, 256, window_tokens=1024)
-    assert full == Attention(32, 4, 512)
+    assert sliding == SoftmaxAttention(32, 16, 256, window_tokens=1024)
+    assert full == SoftmaxAttention(32, 4, 512)
 
 
 @pytest.mark.parametrize(("name", "layers"), [("gpt_oss_20b", 24), ("gpt_oss_120b", 36)])
@@ -187,7 +191,7 @@ def test_gpt_oss_alternates_windows_of_128(name: str, layers: int) -> None:
 
 def test_qwen3_5_has_three_linear_layers_to_one_full() -> None:
     found = model("qwen3_5_397b_a17b")
-    assert (mixers(found, LinearAttention), mixers(found, Attention)) == (45, 15)
+    assert (mixers(found, LinearAttention), mixers(found, SoftmaxAttention)) == (45, 15)
     (linear,) = {b.mixer for b in found.blocks if isinstance(b.mixer, LinearAttention)}
     assert linear.state_elements == 64 * 128 * 128 + 3 * (2 * 16 * 128 + 64 * 128)
     assert found.kv_elements_per_token == 15 * 2 * 2 * 256
@@ -195,34 +199,37 @@ def test_qwen3_5_has_three_linear_layers_to_one_full() -> None:
 
 def test_nemotron_has_layers_of_three_sorts() -> None:
     found = model("nemotron_nano_9b_v2")
-    assert (mixers(found, LinearAttention), mixers(found, Attention)) == (27, 4)
+    assert (mixers(found, LinearAttention), mixers(found, SoftmaxAttention)) == (27, 4)
     assert sum(b.count for b in found.blocks if b.mixer is None) == 25
     assert all((b.mixer is None) != (b.ffn is None) for b in found.blocks)
     assert all(not b.ffn.gated for b in found.blocks if b.ffn)
 
 
 def test_nemotron_super_experts_work_in_a_latent() -> None:
-    (moe,) = {b.ffn for b in model("nemotron_3_super_120b_a12b").blocks if isinstance(b.ffn, MoE)}
-    assert moe == MoE(512, 22, 2688, shared_width=5376, gated=False, latent=1024)
+    (moe,) = {b.ffn for b in model("nemotron_3_super_120b_a12b").blocks if isinstance(b.ffn, MixtureOfExperts)}
+    assert moe == MixtureOfExperts(512, 22, 2688, shared_width=5376, gated=False, latent=1024)
     assert moe.expert_elements(4096) == 2 * 2688 * 1024
 
 
 def test_llama_4_chunks_three_of_four_layers_and_shares_an_expert() -> None:
     found = model("llama_4_maverick")
     assert windows(found) == {8192: 36, None: 12}
-    assert sum(b.count for b in found.blocks if isinstance(b.ffn, MoE)) == 24
-    assert {b.ffn for b in found.blocks} == {Dense(16_384), MoE(128, 1, 8192, shared_width=8192)}
+    assert sum(b.count for b in found.blocks if isinstance(b.ffn, MixtureOfExperts)) == 24
+    assert {b.ffn for b in found.blocks} == {
+        DenseFeedForward(16_384),
+        MixtureOfExperts(128, 1, 8192, shared_width=8192),
+    }
 
 
 def test_searched_layers_may_lack_attention() -> None:
     found = model("llama_3_3_nemotron_super_49b")
-    assert mixers(found, Attention) == 49
+    assert mixers(found, SoftmaxAttention) == 49
 
 
 def test_ternary_and_bloom() -> None:
     assert model("bitnet_b1_58_2b_4t").weights == "ternary"
     (block,) = model("bloom_176b").blocks
-    assert (block.mixer, block.ffn) == (Attention(112, 112, 128), Dense(4 * 14_336, gated=False))
+    assert (block.mixer, block.ffn) == (SoftmaxAttention(112, 112, 128), DenseFeedForward(4 * 14_336, gated=False))
 
 
 # ---- names ------------------------------------------------------------------------------------------------
@@ -257,11 +264,8 @@ def test_a_variant_keeps_its_longer_context() -> None:
     assert model("Qwen/Qwen3-30B-A3B-Instruct-2507").context_tokens == 262_144
 
 
-@pytest.mark.parametrize(
-    ("name", "nearest"),
-    [("llama_3_1_7b", "llama_3_1_8b"), ("Qwen/Qwen3-33B", "qwen/qwen3-32b")],
-)
+@pytest.mark.parametrize(("name", "nearest"), [("llama_3_1_7b", "llama_3_1_8b"), ("Qwen/Qwen3-33B", "qwen/qwen3-32b")])
 def test_unknown_names_list_the_nearest(name: str, nearest: str) -> None:
-    with pytest.raises(UnknownId, match="nearest") as caught:
+    with pytest.raises(UnknownIdError, match="nearest") as caught:
         model(name)
     assert nearest in str(caught.value)

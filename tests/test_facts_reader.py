@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comptroller.errors import FactError, UnknownId
-from comptroller.facts.accelerator import Accelerator, Link, accelerator
+from comptroller.errors import FactError, UnknownIdError
+from comptroller.facts.accelerator import Accelerator, InterconnectLink, accelerator
 from comptroller.facts.engine import EngineFacts, engine_facts
 from comptroller.facts.reader import ids, locate, read
 from comptroller.facts.site import site
@@ -61,7 +61,7 @@ def test_a_sound_file_arrives_in_si_with_its_provenance(tmp_path: Path) -> None:
     assert device.id == "device"
     assert (device.memory_bytes, device.memory_bytes_per_s, device.tdp_w) == (80e9, 2e12, 700.0)
     assert device.peak("bf16") == 1e15
-    assert device.scale_up == Link(name="link", direction="both", bytes_per_s=1e11, devices=8)
+    assert device.scale_up == InterconnectLink(name="link", direction="both", bytes_per_s=1e11, devices=8)
     assert device.scale_up.one_way_bytes_per_s == 5e10
     assert device.idle_w is None
     assert device.provenance["scale_up.bytes_per_s"] == "sheet"
@@ -93,12 +93,7 @@ def test_a_sound_file_arrives_in_si_with_its_provenance(tmp_path: Path) -> None:
         ('note = "board"', 'remark = "board"', "tdp_w", "note"),
         ("node_devices = 8", "node_devices = 0", "node_devices", ""),
         ("node_devices = 8", "", "node_devices", ""),
-        (
-            "node_devices = 8",
-            'node_devices = { value = 8, unit = "1", source = "sheet" }',
-            "node_devices",
-            "",
-        ),
+        ("node_devices = 8", 'node_devices = { value = 8, unit = "1", source = "sheet" }', "node_devices", ""),
         ("node_devices = 8", "node_devices = 8\ncolour = 1", "colour", "memory_bytes"),
         ("node_devices = 8", 'node_devices = 8\nid = "h100_sxm"', "id", ""),
         ('kind = "gpu"', 'kind = "graphics"', "kind", "tpu"),
@@ -150,15 +145,15 @@ def test_an_entry_of_a_list_is_named_by_its_place(tmp_path: Path) -> None:
 
 
 def test_an_unknown_id_lists_the_nearest() -> None:
-    with pytest.raises(UnknownId, match=r"unknown accelerator 'h100'; nearest: .*h100_sxm"):
+    with pytest.raises(UnknownIdError, match=r"unknown accelerator 'h100'; nearest: .*h100_sxm"):
         accelerator("h100")
-    with pytest.raises(UnknownId, match=r"unknown engine 'vlm'; nearest: vllm"):
+    with pytest.raises(UnknownIdError, match=r"unknown engine 'vlm'; nearest: vllm"):
         engine_facts("vlm")
 
 
 @pytest.mark.parametrize("name", ["", "../sites/us_neocloud", "none.toml", "/etc", "a\x00b"])
 def test_a_name_is_an_id_or_an_existing_file(name: str) -> None:
-    with pytest.raises(UnknownId):
+    with pytest.raises(UnknownIdError):
         accelerator(name)
 
 

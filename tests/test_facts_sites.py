@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comptroller.errors import FactError, Unsupported
+from comptroller.errors import FactError, UnsupportedError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.reader import ids, locate
-from comptroller.facts.site import Offer, Site, Term, site
+from comptroller.facts.site import AcceleratorOffer, Site, Term, site
 from comptroller.quantities import HOUR_S, KWH_J
 
 EXPECTED = {"us_neocloud", "aws_us_east", "gcp_us_central", "azure_us_east", "eu_north", "own_us"}
@@ -22,8 +22,8 @@ every = pytest.mark.parametrize("name", ids("sites"))
 
 def offer(
     usd_per_h: float, since: date, provider: str = "A", term: Term = "on_demand", instance: str = ""
-) -> Offer:
-    return Offer(
+) -> AcceleratorOffer:
+    return AcceleratorOffer(
         accelerator="h100_sxm",
         term=term,
         usd_per_s=usd_per_h / HOUR_S,
@@ -33,7 +33,7 @@ def offer(
     )
 
 
-def place(*offers: Offer) -> Site:
+def place(*offers: AcceleratorOffer) -> Site:
     return Site(
         id="here",
         name="Here",
@@ -125,10 +125,10 @@ def test_owned_hardware_is_amortised_over_three_years() -> None:
 
 def test_an_unknown_price_is_never_zero(tmp_path: Path) -> None:
     with pytest.raises(
-        Unsupported, match=r"us_neocloud has no on_demand offer for ascend_910c; it has .*h100_sxm"
+        UnsupportedError, match=r"us_neocloud has no on_demand offer for ascend_910c; it has .*h100_sxm"
     ):
         site("us_neocloud").offer("ascend_910c", "on_demand")
-    with pytest.raises(Unsupported, match="has no owned offer"):
+    with pytest.raises(UnsupportedError, match="has no owned offer"):
         site("us_neocloud").offer("h100_sxm", "owned")
     text = locate("sites", "own_us").read_text(encoding="utf-8")
     mine = tmp_path / "mine.toml"
@@ -138,7 +138,7 @@ def test_an_unknown_price_is_never_zero(tmp_path: Path) -> None:
 
 
 def test_before_the_first_price_there_is_none() -> None:
-    with pytest.raises(Unsupported):
+    with pytest.raises(UnsupportedError):
         site("us_neocloud").offer("h100_sxm", "on_demand", on=date(2020, 1, 1))
 
 
@@ -166,11 +166,11 @@ OFFERS = st.lists(st.builds(offer, st.floats(0.1, 20), DAYS, st.sampled_from("AB
 
 @given(OFFERS, DAYS)
 def test_the_price_in_force_is_among_the_latest_and_the_cheapest_of_them(
-    offers: list[Offer], day: date
+    offers: list[AcceleratorOffer], day: date
 ) -> None:
     known = [entry for entry in offers if entry.since <= day]
     if not known:
-        with pytest.raises(Unsupported):
+        with pytest.raises(UnsupportedError):
             place(*offers).offer("h100_sxm", "on_demand", on=day)
         return
     chosen = place(*offers).offer("h100_sxm", "on_demand", on=day)

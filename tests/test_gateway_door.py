@@ -12,8 +12,8 @@ import aiohttp
 import openai
 import pytest
 
-from comptroller.books.keys import Keys
-from comptroller.books.ledger import Ledger
+from comptroller.books.keys import ApiKeyStore
+from comptroller.books.ledger import CallLedger
 from gateway_houses import House, config, rows, running
 from gateway_upstream import USAGE, WORDS, Upstream, upstream
 
@@ -42,9 +42,7 @@ def test_chat_as_asked_with_what_it_cost(up: Upstream, tmp_path: Path) -> None:
             )
             sent = up.seen["fine"][-1]
             wanted = {"model": "fine", "temperature": 0.3, "user": "u7", "top_k": 5, "min_p": 0.1}
-            assert sent == wanted | {"messages": ASK, "max_tokens": 100}, (
-                "passed on whole, under the service's cap"
-            )
+            assert sent == wanted | {"messages": ASK, "max_tokens": 100}, "passed on whole, under the service's cap"
             reply = raw.parse()
             assert reply.choices[0].message.content == SAID and reply.usage is not None
             assert reply.usage.model_dump(exclude_none=True) == USAGE
@@ -56,12 +54,8 @@ def test_chat_as_asked_with_what_it_cost(up: Upstream, tmp_path: Path) -> None:
             assert raw.headers["x-comptroller-usd"] == "2.3e-05" and raw.headers["x-comptroller-calls"] == "1"
             assert raw.headers["x-request-id"] == told["request"]
             for _ in range(25):
-                last = await house.client().chat.completions.with_raw_response.create(
-                    model="fine", messages=ASK
-                )
-            assert last.headers["x-comptroller-predicted-usd"] == "2.3e-05,2.3e-05", (
-                "what its like cost lately"
-            )
+                last = await house.client().chat.completions.with_raw_response.create(model="fine", messages=ASK)
+            assert last.headers["x-comptroller-predicted-usd"] == "2.3e-05,2.3e-05", "what its like cost lately"
 
     asyncio.run(work())
     assert len({row["request"] for row in rows(tmp_path / "books.sqlite")}) == 26
@@ -75,16 +69,12 @@ def test_tools_whole_and_in_a_stream(up: Upstream, tmp_path: Path) -> None:
             (call,) = reply.choices[0].message.tool_calls or ()
             assert call.function.name == "weather" and json.loads(call.function.arguments) == {"city": "Köln"}
             assert reply.choices[0].finish_reason == "tool_calls"
-            async with client.chat.completions.stream(
-                model="tools_stream", messages=ASK, tools=WEATHER
-            ) as stream:
+            async with client.chat.completions.stream(model="tools_stream", messages=ASK, tools=WEATHER) as stream:
                 final = await stream.get_final_completion()
             (call,) = final.choices[0].message.tool_calls or ()
             assert json.loads(call.function.arguments) == {"city": "Köln"}
             assert final.usage is not None and final.usage.total_tokens == USAGE["total_tokens"]
-            flat: Any = [
-                {"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}
-            ]
+            flat: Any = [{"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}]
             answer = await client.responses.create(model="tools", input="Wetter?", tools=flat)
             (item,) = (item for item in answer.output if item.type == "function_call")
             assert item.name == "weather" and json.loads(item.arguments) == {"city": "Köln"}
@@ -104,9 +94,7 @@ def test_responses_stream_ends_with_the_whole_and_its_usage(up: Upstream, tmp_pa
     async def work() -> None:
         async with running(config(tmp_path, up.url, "fine", "drops", "tools_stream")) as house:
             client = house.client()
-            events = [
-                e async for e in await client.responses.create(model="fine", input="Sag was.", stream=True)
-            ]
+            events = [e async for e in await client.responses.create(model="fine", input="Sag was.", stream=True)]
             assert "".join(e.delta for e in events if e.type == "response.output_text.delta") == SAID
             assert [e.sequence_number for e in events] == list(range(len(events)))
             last = events[-1]
@@ -118,9 +106,7 @@ def test_responses_stream_ends_with_the_whole_and_its_usage(up: Upstream, tmp_pa
             assert final.output[0].type == "function_call" and json.loads(final.output[0].arguments)
             broken = [e async for e in await client.responses.create(model="drops", input="x", stream=True)]
             assert broken[-1].type == "response.failed" and "broke off" in str(broken[-1].response.error)
-            with pytest.raises(
-                openai.BadRequestError, match="previous_response_id: responses are not stored"
-            ):
+            with pytest.raises(openai.BadRequestError, match="previous_response_id: responses are not stored"):
                 await client.responses.create(model="fine", input="x", previous_response_id="resp_1")
 
     asyncio.run(work())
@@ -133,9 +119,7 @@ def test_embeddings_completions_models_and_health(up: Upstream, tmp_path: Path) 
             found = await client.embeddings.create(model="fine", input=["a"])
             assert found.data[0].embedding == [0.5, 0.25]
             assert (await client.completions.create(model="fine", prompt="Sag")).choices[0].text == SAID
-            with pytest.raises(
-                openai.BadRequestError, match="talk does not serve embeddings; it serves chat"
-            ):
+            with pytest.raises(openai.BadRequestError, match="talk does not serve embeddings; it serves chat"):
                 await client.embeddings.create(model="talk", input="a")
             names = [model.id async for model in client.models.list()]
             assert names[:2] == ["fine", "talk"] and "comptroller/best_of_n" in names
@@ -199,31 +183,25 @@ def test_bad_input_names_the_field_and_the_fix(
 
 
 def test_no_key_no_service_once_keys_exist_and_a_revoked_one_ends(up: Upstream, tmp_path: Path) -> None:
-    with Ledger.open(str(tmp_path / "books.sqlite")) as ledger:
-        secret = Keys(ledger).create("shop", "web")
+    with CallLedger.open(str(tmp_path / "books.sqlite")) as ledger:
+        secret = ApiKeyStore(ledger).create("shop", "web")
 
     async def work() -> None:
         async with running(config(tmp_path, up.url, "fine", limits={"requests": 3.0})) as house:
             for wrong in ("none", "ck-wrong"):
                 with pytest.raises(openai.AuthenticationError, match=r"ck-|unknown, revoked"):
                     await house.client(wrong).chat.completions.create(model="fine", messages=ASK)
-            assert [(await got(house, p))[0] for p in ("/metrics", "/v1/models", "/health")] == [
-                401,
-                401,
-                200,
-            ]
+            assert [(await got(house, p))[0] for p in ("/metrics", "/v1/models", "/health")] == [401, 401, 200]
             assert (await got(house, "/v1/models", secret))[0] == 200
             client = house.client(secret)
             for _ in range(3):
                 await client.chat.completions.create(model="fine", messages=ASK)
-            with pytest.raises(
-                openai.RateLimitError, match="rate limit of key shop: 3 requests per minute"
-            ) as caught:
+            with pytest.raises(openai.RateLimitError, match="rate limit of key shop: 3 requests per minute") as caught:
                 await client.chat.completions.create(model="fine", messages=ASK)
             assert int(caught.value.response.headers["retry-after"]) in range(15, 22)
             assert all(secret not in str(headers) for headers in up.headers), "our key stays here"
             assert secret not in (tmp_path / "books.sqlite").read_bytes().decode("latin-1"), "hashed at rest"
-            keys = Keys(house.gateway.desk.books._ledger)  # type: ignore[attr-defined]
+            keys = ApiKeyStore(house.gateway.desk.books._ledger)  # type: ignore[attr-defined]
             keys.revoke("shop")
             for known in house.gateway.admission._callers._items.values():
                 assert known is not None
@@ -236,8 +214,8 @@ def test_no_key_no_service_once_keys_exist_and_a_revoked_one_ends(up: Upstream, 
 
 
 def test_limits_of_tokens_and_dollars(up: Upstream, tmp_path: Path) -> None:
-    with Ledger.open(str(tmp_path / "books.sqlite")) as ledger:
-        tokens, dollars = Keys(ledger).create("tokens"), Keys(ledger).create("dollars")
+    with CallLedger.open(str(tmp_path / "books.sqlite")) as ledger:
+        tokens, dollars = ApiKeyStore(ledger).create("tokens"), ApiKeyStore(ledger).create("dollars")
 
     async def work() -> None:
         limits = {"tokens": {"tokens": 20.0}, "dollars": {"usd": 30e-6}}
@@ -253,18 +231,14 @@ def test_limits_of_tokens_and_dollars(up: Upstream, tmp_path: Path) -> None:
 
 
 def test_a_full_queue_says_so_and_the_others_wait(up: Upstream, tmp_path: Path) -> None:
-    services = config(
-        tmp_path, up.url, "stalls", stalls={"max_in_flight": 1, "max_waiting": 1, "wait_s": 0.3}
-    )
+    services = config(tmp_path, up.url, "stalls", stalls={"max_in_flight": 1, "max_waiting": 1, "wait_s": 0.3})
 
     async def work() -> None:
         async with running(services) as house:
 
             async def ask() -> str:
                 try:
-                    stream = await house.client().chat.completions.create(
-                        model="stalls", messages=ASK, stream=True
-                    )
+                    stream = await house.client().chat.completions.create(model="stalls", messages=ASK, stream=True)
                     async with asyncio.timeout(1.0):
                         async for _ in stream:
                             pass
@@ -297,10 +271,7 @@ def test_bodies_and_paths_that_are_not_ours(up: Upstream, tmp_path: Path) -> Non
                     async with session.post(where, data=body, headers={"content-type": kind}) as reply:
                         assert reply.status == status and (await reply.json())["error"]["message"]
                 async with session.get(where) as reply:
-                    assert (
-                        reply.status == 405
-                        and "there are /v1/chat" in (await reply.json())["error"]["message"]
-                    )
+                    assert reply.status == 405 and "there are /v1/chat" in (await reply.json())["error"]["message"]
                 async with session.get(house.url + "/v2/x") as reply:
                     assert reply.status == 404
 

@@ -14,7 +14,7 @@ import pytest
 import comptroller
 from comptroller.errors import InputError
 from comptroller.gateway import weights
-from comptroller.gateway.config import EMBEDDED, alone
+from comptroller.gateway.config import EMBEDDED, single_service_config
 from gateway_houses import held, rows, running
 
 pytestmark = pytest.mark.skipif(
@@ -38,9 +38,7 @@ def test_a_real_answer_with_joules_and_again_after_its_process_was_killed(tmp_pa
             told = reply.model_extra["comptroller"]["cost"]
             assert told["j"] > 0 and told["usd"] == pytest.approx(told["j"] * 0.146 / 3.6e6, rel=1e-3)
 
-            stream = await client.chat.completions.create(
-                model="tiny", messages=ASK, max_tokens=400, stream=True
-            )
+            stream = await client.chat.completions.create(model="tiny", messages=ASK, max_tokens=400, stream=True)
             await anext(aiter(stream))
             backend: Any = house.gateway.services["tiny"].replicas[0].backend
             os.kill(backend._process.pid, signal.SIGKILL)
@@ -76,11 +74,7 @@ def test_a_real_answer_with_joules_and_again_after_its_process_was_killed(tmp_pa
 def test_samples_stop_at_the_first_that_the_checker_accepts() -> None:
     asked = "What is 7 + 6? Answer with the number only."
     found = comptroller.solve(
-        asked,
-        "stop_on_success(cap=8,width=4)",
-        "embedded",
-        {"checker": {"number": 13}},
-        {"max_tokens": 24, "seed": 3},
+        asked, "stop_on_success(cap=8,width=4)", "embedded", {"checker": {"number": 13}}, {"max_tokens": 24, "seed": 3}
     )
     assert "13" in found.answer.content and found.answer.confidence == 1.0
     assert found.cost.j > 0 and found.cost.usd > 0 and 1 <= len(found.calls) <= 8
@@ -89,7 +83,7 @@ def test_samples_stop_at_the_first_that_the_checker_accepts() -> None:
 
 def test_without_weights_it_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"settings.file: there is no"):
-        config: Any = alone("embedded")
+        config: Any = single_service_config("embedded")
         config.services[EMBEDDED].settings["file"] = str(tmp_path / "none.gguf")
         comptroller.solve("x", backend=config)
     monkeypatch.setattr(weights, "SHIPPED", "nothing.gguf")
@@ -97,4 +91,4 @@ def test_without_weights_it_says_how_to_get_them(tmp_path: Path, monkeypatch: py
         comptroller.solve("x")
     with pytest.raises(InputError, match=r"python -m comptroller.gateway.weights q8_0"):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        weights.cached("q8_0")
+        weights.weights_in_format("q8_0")

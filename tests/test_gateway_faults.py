@@ -23,9 +23,9 @@ import aiohttp
 import openai
 import pytest
 
-from comptroller.books.budgets import Budget
-from comptroller.books.keys import Keys
-from comptroller.books.ledger import Ledger
+from comptroller.books.budgets import SpendBudget
+from comptroller.books.keys import ApiKeyStore
+from comptroller.books.ledger import CallLedger
 from comptroller.errors import ComptrollerError
 from comptroller.gateway.config import read
 from comptroller.gateway.server import serve
@@ -89,9 +89,7 @@ def test_1_a_client_that_leaves_stops_the_upstream_and_is_booked(up: Upstream, t
             mid, early = sorted(await booked(house, tmp_path, 2), key=lambda row: row["service"])
             assert mid["finish"] == early["finish"] == "cancelled"
             # the upstream reported as it went: what is booked is what arrived, at its price
-            assert (
-                mid["output_tokens"] >= 20 and mid["charged_pusd"] == (11 + 2 * mid["output_tokens"]) * 10**6
-            )
+            assert mid["output_tokens"] >= 20 and mid["charged_pusd"] == (11 + 2 * mid["output_tokens"]) * 10**6
             # the other said nothing, so its worst case counts and the row says that it is unknown
             assert early["pusd"] is None and early["charged_pusd"] > 100 * 2 * 10**6
             for _ in range(100):
@@ -106,9 +104,7 @@ def test_1_a_client_that_leaves_stops_the_upstream_and_is_booked(up: Upstream, t
 @pytest.mark.parametrize("model", ["drops", "ends_early", "torn", "stalls", "error_event"])
 def test_2_an_upstream_that_breaks_off_is_told_and_booked(up: Upstream, tmp_path: Path, model: str) -> None:
     async def work() -> None:
-        async with running(
-            config(tmp_path, up.url, model, **{model: {"idle_s": 0.4, "first_s": 0.4}})
-        ) as house:
+        async with running(config(tmp_path, up.url, model, **{model: {"idle_s": 0.4, "first_s": 0.4}})) as house:
             with pytest.raises(openai.APIError, match=r"broke off|did not come|cannot be read|out of memory"):
                 await streamed(house, model)
             (row,) = await booked(house, tmp_path, 1)
@@ -118,9 +114,7 @@ def test_2_an_upstream_that_breaks_off_is_told_and_booked(up: Upstream, tmp_path
     asyncio.run(work())
 
 
-def test_2_3_4_8_17_usage_wherever_it_stands_and_bytes_however_they_come(
-    up: Upstream, tmp_path: Path
-) -> None:
+def test_2_3_4_8_17_usage_wherever_it_stands_and_bytes_however_they_come(up: Upstream, tmp_path: Path) -> None:
     models = ("fine", "no_done", "late_usage", "split", "no_usage", "zero_usage")
 
     async def work() -> None:
@@ -128,15 +122,11 @@ def test_2_3_4_8_17_usage_wherever_it_stands_and_bytes_however_they_come(
             for model in models[:4]:
                 text, chunks = await streamed(house, model)
                 assert text == SAID, model
-                assert all(chunk.choices for chunk in chunks), (
-                    "whoever did not ask for usage reads choices[0]"
-                )
+                assert all(chunk.choices for chunk in chunks), "whoever did not ask for usage reads choices[0]"
                 assert chunks[-1].usage is not None and chunks[-1].usage.completion_tokens == len(WORDS)
                 text, chunks = await streamed(house, model, stream_options={"include_usage": True})
                 assert text == SAID and not chunks[-1].choices
-                assert (
-                    chunks[-1].usage is not None and chunks[-1].usage.model_dump(exclude_none=True) == USAGE
-                )
+                assert chunks[-1].usage is not None and chunks[-1].usage.model_dump(exclude_none=True) == USAGE
                 assert [chunk.usage for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
                 assert chunks[-1].model_extra["comptroller"]["cost"]["usd"] == PUSD / 1e12
             fine = await booked(house, tmp_path, 8)
@@ -192,9 +182,7 @@ def test_7_15_every_attempt_is_booked_once(up: Upstream, tmp_path: Path) -> None
         "broken_once": {"attempts": 3},
         "broken": {"attempts": 2, "fallback": ["fine"]},
     }
-    services = config(
-        tmp_path, up.url, "busy_once", "broken_once", "broken", "fine", "busy", "garbage", **more
-    )
+    services = config(tmp_path, up.url, "busy_once", "broken_once", "broken", "fine", "busy", "garbage", **more)
 
     async def work() -> None:
         async with running(services) as house:
@@ -228,12 +216,10 @@ def test_15_a_service_that_keeps_failing_is_left_alone_for_a_while(up: Upstream,
 
 
 def test_9_20_many_at_once_against_one_remaining_budget(up: Upstream, tmp_path: Path) -> None:
-    with Ledger.open(str(tmp_path / "books.sqlite")) as ledger:
-        secret = Keys(ledger).create("shop")
-        worst = (
-            8192 * 10**6 + 100 * 2 * 10**6
-        )  # bounded by the request's size, which is less than the context
-        ledger.set_budget(Budget("key", "shop", "day", 10 * PUSD))
+    with CallLedger.open(str(tmp_path / "books.sqlite")) as ledger:
+        secret = ApiKeyStore(ledger).create("shop")
+        worst = 8192 * 10**6 + 100 * 2 * 10**6  # bounded by the request's size, which is less than the context
+        ledger.set_budget(SpendBudget("key", "shop", "day", 10 * PUSD))
 
     async def work() -> None:
         services = config(tmp_path, up.url, "fine")
@@ -251,7 +237,7 @@ def test_9_20_many_at_once_against_one_remaining_budget(up: Upstream, tmp_path: 
 
     assert worst > PUSD
     asyncio.run(work())
-    with Ledger.open(str(tmp_path / "books.sqlite")) as ledger:
+    with CallLedger.open(str(tmp_path / "books.sqlite")) as ledger:
         (balance,) = ledger.balances()
         assert balance.held_pusd == 0 and balance.spent_pusd <= 10 * PUSD
 
@@ -266,9 +252,7 @@ def test_10_kill_9_in_mid_stream_loses_nothing(up: Upstream, tmp_path: Path) -> 
             async with session.post(where, json={"model": "fine", "messages": ASK}) as reply:
                 assert reply.status == 200
             hanging = asyncio.create_task(session.post(where, json={"model": "hangs", "messages": ASK}))
-            async with session.post(
-                where, json={"model": "endless", "messages": ASK, "stream": True}
-            ) as reply:
+            async with session.post(where, json={"model": "endless", "messages": ASK, "stream": True}) as reply:
                 for _ in range(10):
                     await reply.content.readline()
                 assert held(tmp_path / "books.sqlite") == 2
@@ -305,9 +289,7 @@ def test_a_server_that_is_told_to_stop_lets_requests_end(up: Upstream, tmp_path:
                     async for line in reply.content:
                         lines.append(line)
             chunks = [json.loads(line[6:]) for line in lines if line.startswith(b"data: {")]
-            return "".join(
-                choice["delta"].get("content", "") for c in chunks for choice in c.get("choices", ())
-            )
+            return "".join(choice["delta"].get("content", "") for c in chunks for choice in c.get("choices", ()))
 
         async with aiohttp.ClientSession() as session:
             reading = [asyncio.create_task(read(session, model)) for model in ("slowly", "endless")]
@@ -334,14 +316,8 @@ def test_a_server_that_is_told_to_stop_lets_requests_end(up: Upstream, tmp_path:
     [
         ("port = 'x'", "gateway.toml: port: Expected `int`, got `str`"),
         ("[services.a]\nurl = 'ftp://x'", "service a: url must be http://"),
-        (
-            "[services.a]\nurl = 'http://x'\ncolour = 1",
-            "services[...]: Object contains unknown field `colour`",
-        ),
-        (
-            "[services.a]\nurl = 'http://x'\nfallback = ['b']",
-            "services.a.fallback: no service 'b'; there are a",
-        ),
+        ("[services.a]\nurl = 'http://x'\ncolour = 1", "services[...]: Object contains unknown field `colour`"),
+        ("[services.a]\nurl = 'http://x'\nfallback = ['b']", "services.a.fallback: no service 'b'; there are a"),
         ("[services.a]\nurl = 'http://x'\nkey_env = 'NO_SUCH_KEY'", "NO_SUCH_KEY is not set"),
         ("[services.a]\nbackend = 'vlm'", "unknown backend 'vlm'"),
         ("[services.a]\nurl = 'http://x'\nprice = 'nobody/nothing'", "no price for nobody/nothing"),
@@ -350,26 +326,21 @@ def test_a_server_that_is_told_to_stop_lets_requests_end(up: Upstream, tmp_path:
         ("services = {}", "services: name at least one"),
     ],
 )
-def test_a_configuration_that_is_wrong_is_told_without_a_traceback(
-    tmp_path: Path, text: str, words: str
-) -> None:
+def test_a_configuration_that_is_wrong_is_told_without_a_traceback(tmp_path: Path, text: str, words: str) -> None:
     file = tmp_path / "gateway.toml"
     file.write_text(
-        f"{'' if 'books' in text else 'books = ' + repr(str(tmp_path / 'b.sqlite'))}\n{text}",
-        encoding="utf-8",
+        f"{'' if 'books' in text else 'books = ' + repr(str(tmp_path / 'b.sqlite'))}\n{text}", encoding="utf-8"
     )
     with pytest.raises(ComptrollerError) as caught:
         serve(read(file))
     assert words in str(caught.value)
 
 
-def test_13_an_unknown_price_is_marked_and_refused_where_a_budget_applies(
-    up: Upstream, tmp_path: Path
-) -> None:
-    with Ledger.open(str(tmp_path / "books.sqlite")) as ledger:
-        secret = Keys(ledger).create("shop", "web")
-        ledger.set_budget(Budget("project", "web", "month", 10**15))
-        free = Keys(ledger).create("free")
+def test_13_an_unknown_price_is_marked_and_refused_where_a_budget_applies(up: Upstream, tmp_path: Path) -> None:
+    with CallLedger.open(str(tmp_path / "books.sqlite")) as ledger:
+        secret = ApiKeyStore(ledger).create("shop", "web")
+        ledger.set_budget(SpendBudget("project", "web", "month", 10**15))
+        free = ApiKeyStore(ledger).create("free")
 
     async def work() -> None:
         services = config(tmp_path, up.url, "fine")

@@ -22,11 +22,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from comptroller.errors import InputError
-from comptroller.gateway.events import Reading
-from comptroller.gateway.formats import Chat, Completion, Embedding, Response, parse
-from comptroller.gateway.problems import Problem, UpstreamError
+from comptroller.gateway.events import UpstreamStreamReader
+from comptroller.gateway.formats import ChatRequest, CompletionRequest, EmbeddingRequest, ResponsesRequest, parse
+from comptroller.gateway.problems import GatewayError, UpstreamError
 from comptroller.gateway.responses import as_chat
-from comptroller.gateway.sse import Events, comment, written
+from comptroller.gateway.sse import SseEventParser, comment, encode_events
 from gateway_houses import config, running
 from gateway_upstream import Upstream, upstream
 
@@ -36,9 +36,7 @@ TEXT = some.text(max_size=30).map(lambda text: text.encode("utf-8", "surrogatepa
 PAYLOADS = some.lists(some.text(min_size=1, max_size=20).map(lambda t: json.dumps(t).encode()), max_size=8)
 JSON: Any = some.recursive(
     some.none() | some.booleans() | some.integers() | some.floats(allow_nan=False) | some.text(max_size=20),
-    lambda inner: (
-        some.lists(inner, max_size=4) | some.dictionaries(some.text(max_size=12), inner, max_size=4)
-    ),
+    lambda inner: some.lists(inner, max_size=4) | some.dictionaries(some.text(max_size=12), inner, max_size=4),
     max_leaves=12,
 )
 FIELDS = some.sampled_from(
@@ -47,23 +45,18 @@ FIELDS = some.sampled_from(
      "usage", "error", "timings", "prompt_n", "predicted_n", "finish_reason", "index"]
 )  # fmt: skip
 BODIES = some.recursive(
-    JSON
-    | some.sampled_from(
-        ["fine", "user", "comptroller/once", "comptroller/best_of_n:n=2", "5 usd", "function"]
-    ),
+    JSON | some.sampled_from(["fine", "user", "comptroller/once", "comptroller/best_of_n:n=2", "5 usd", "function"]),
     lambda inner: some.lists(inner, max_size=3) | some.dictionaries(FIELDS, inner, max_size=6),
     max_leaves=20,
 )
 
 
 @given(PAYLOADS, some.data(), some.sampled_from([b"\n", b"\r\n", b"\r"]))
-def test_events_come_out_however_their_bytes_are_cut(
-    payloads: list[bytes], data: some.DataObject, end: bytes
-) -> None:
-    whole = comment("hi") + written(payloads)
+def test_events_come_out_however_their_bytes_are_cut(payloads: list[bytes], data: some.DataObject, end: bytes) -> None:
+    whole = comment("hi") + encode_events(payloads)
     stream = whole.replace(b"\n", end)
     cuts = sorted(data.draw(some.lists(some.integers(0, len(stream)), max_size=10)))
-    events, found = Events(), list[bytes]()
+    events, found = SseEventParser(), list[bytes]()
     for start, stop in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         found += events.feed(stream[start:stop])
     found += events.feed(b"\n")  # a carriage return at the very end waits for what follows
@@ -72,18 +65,18 @@ def test_events_come_out_however_their_bytes_are_cut(
 
 @given(some.lists(some.binary(max_size=60), max_size=6))
 def test_any_bytes_are_events_or_nothing(pieces: list[bytes]) -> None:
-    events = Events()
+    events = SseEventParser()
     for piece in pieces:
         for payload in events.feed(piece):
             try:
-                Reading().read(payload)
+                UpstreamStreamReader().read(payload)
             except UpstreamError as error:
                 assert error.status >= 400
 
 
 @given(BODIES.map(lambda body: json.dumps(body).encode()) | TEXT)
 def test_any_event_is_read_or_refused(payload: bytes) -> None:
-    reading = Reading()
+    reading = UpstreamStreamReader()
     try:
         reading.read(payload)
     except UpstreamError as error:
@@ -91,18 +84,18 @@ def test_any_event_is_read_or_refused(payload: bytes) -> None:
     assert reading.counted >= 0
 
 
-@given(some.sampled_from([Chat, Completion, Embedding, Response]), BODIES)
+@given(some.sampled_from([ChatRequest, CompletionRequest, EmbeddingRequest, ResponsesRequest]), BODIES)
 def test_any_body_is_checked_or_refused_with_its_field(kind: Any, body: Any) -> None:
     try:
         request, raw = parse(kind, json.dumps(body).encode())
-        if isinstance(request, Response):
+        if isinstance(request, ResponsesRequest):
             as_chat(request, raw)
-    except Problem as problem:
+    except GatewayError as problem:
         assert problem.status == 400 and problem.document["error"]["message"]
 
 
 def test_an_endless_event_is_refused() -> None:
-    events = Events()
+    events = SseEventParser()
     with pytest.raises(InputError, match="an event of more than"):
         for _ in range(20):
             events.feed(b"data: " + b"x" * 2**20)
@@ -162,9 +155,7 @@ def test_requests_made_from_our_description_get_no_5xx(up: Upstream, tmp_path: P
         schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
 
         for operation in schema.get_all_operations():
-            quietly = settings(
-                max_examples=EXAMPLES, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
-            )
+            quietly = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
             run = quietly(given(case=operation.ok().as_strategy())(_checked))
             run()
 

@@ -18,11 +18,11 @@ from hypothesis import strategies as some
 
 from comptroller.cli import main
 from comptroller.errors import InputError
-from comptroller.gateway.config import configured
-from comptroller.gateway.happened import Happened
-from comptroller.gateway.routing import Routes, Shares
-from comptroller.gateway.runtime import Gateway
-from comptroller.planning.plan import Figure, Plan, load_plan
+from comptroller.gateway.config import config_from_document
+from comptroller.gateway.plan_drift import PlanDriftMonitor
+from comptroller.gateway.routing import AffinityBalancer, PlanRouter
+from comptroller.gateway.runtime import GatewayRuntime
+from comptroller.planning.plan import Plan, PredictedFigure, load_plan
 from gateway_houses import config, rows, running
 from gateway_upstream import Upstream, upstream
 
@@ -79,19 +79,13 @@ def test_requests_go_where_the_plan_says_and_a_prefix_stays(up: Upstream, tmp_pa
     services, page = asyncio.run(work())
     shares = Counter(services)
     plan = load_plan(GOLDEN)
-    weights = (
-        Routes(plan, dict.fromkeys((s.id for s in plan.services), None)).choose(None, 1, 100).roles["solver"]
-    )  # type: ignore[arg-type]
-    assert any(service.slices for service in plan.services), (
-        "short prompts go where the plan sends short prompts"
-    )
+    weights = PlanRouter(plan, dict.fromkeys((s.id for s in plan.services), None)).choose(None, 1, 100).roles["solver"]  # type: ignore[arg-type]
+    assert any(service.slices for service in plan.services), "short prompts go where the plan sends short prompts"
     for name in (service.id for service in plan.services):
         assert shares[name] / 60 == pytest.approx(weights.get(name, 0.0) / sum(weights.values()), abs=0.15)
     usd = next(item for item in page["figures"] if item["figure"] == "usd")
     assert page["requests"] == 73 and usd["predicted"]["value"] == 0.000185083 and usd["happened"] > 0
-    assert any(line.startswith("usd per request is") for line in page["drift"]), (
-        "answers were far shorter than planned"
-    )
+    assert any(line.startswith("usd per request is") for line in page["drift"]), "answers were far shorter than planned"
     found = rows(tmp_path / "books.sqlite")
     assert {row["plan"] for row in found} == {page["digest"]} and all(row["pusd"] > 0 for row in found)
     assert all(row["j_decode"] > 0 for row in found), "planned joules where none were measured"
@@ -102,14 +96,14 @@ def test_a_plan_whose_services_are_not_there_says_how_to_start_them(tmp_path: Pa
     missing = next(name for name in document["services"] if "mi300x" in name)
     del document["services"][missing]
     with pytest.raises(InputError, match=r"mi300x.*add \[services.*url; it is started with: vllm serve"):
-        Gateway(configured(document))
+        GatewayRuntime(config_from_document(document))
 
 
 @given(some.lists(some.floats(0.05, 1.0), min_size=2, max_size=5), some.integers(0, 10**6))
 def test_shares_hold_for_many_prefixes_and_for_one(weights: list[float], seed: int) -> None:
     names = {f"s{at}": weight for at, weight in enumerate(weights)}
     for keys in ([f"{seed}/{n}" for n in range(400)], [str(seed)] * 400):
-        shares = Shares()
+        shares = AffinityBalancer()
         picked = Counter(shares.pick(key, names) for key in keys)
         for name, weight in names.items():
             assert picked[name] / 400 <= 1.25 * weight / sum(weights) + 0.02
@@ -118,7 +112,7 @@ def test_shares_hold_for_many_prefixes_and_for_one(weights: list[float], seed: i
 def test_drift_is_told_only_outside_the_interval_and_from_thirty_requests_on() -> None:
     plan = load_plan(GOLDEN)
     for usd, late_s, expected in ((0.0002, 0.6, 0), (0.0004, 0.6, 1), (0.0004, 3.0, 2)):
-        seen = Happened(plan)
+        seen = PlanDriftMonitor(plan)
         for number in range(40):
             assert seen.drifted() == [] or number >= 30
             seen.add(usd=usd, j=float("nan"), ttft_s=late_s, tpot_s=0.05)
@@ -135,14 +129,14 @@ def test_a_class_that_is_split_gets_its_strategies_by_their_shares() -> None:
     ]
     split: Plan = plan.model_copy(update={"classes": tuple(classes)})
     services: Any = {service.id: object() for service in plan.services}
-    routes = Routes(split, services)
+    routes = PlanRouter(split, services)
     picked = Counter(routes.choose("math", number, 1000).strategy for number in range(1000))
     assert 0.7 < picked["best_of_n(n=4)"] / 1000 < 0.8
     with pytest.raises(Exception, match="name a class of the plan: math, chat"):
         routes.choose(None, 1, 1000)
     with pytest.raises(Exception, match="no class 'law'; it has math, chat"):
         routes.choose("law", 1, 1000)
-    assert Figure(value=1.0).low is None
+    assert PredictedFigure(value=1.0).low is None
 
 
 def test_serving_imports_nothing_that_computes() -> None:
@@ -160,9 +154,7 @@ def test_books_against_the_plan(up: Upstream, tmp_path: Path, capsys: pytest.Cap
         async with running(planned(tmp_path, up.url)) as house:
             for number in range(31):
                 ask: Any = [{"role": "user", "content": f"question {number}"}]
-                await house.client().chat.completions.create(
-                    model="comptroller/auto", messages=ask, stream=number < 3
-                )
+                await house.client().chat.completions.create(model="comptroller/auto", messages=ask, stream=number < 3)
 
     asyncio.run(work())
     books = str(tmp_path / "books.sqlite")

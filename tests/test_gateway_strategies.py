@@ -14,10 +14,10 @@ import openai
 import pytest
 
 import comptroller
-from comptroller.errors import InputError, Unsupported
+from comptroller.errors import InputError, UnsupportedError
 from comptroller.gateway.checking import score
-from comptroller.gateway.config import CheckerConfig, configured
-from comptroller.gateway.formats import Checker
+from comptroller.gateway.config import CheckerConfig, config_from_document
+from comptroller.gateway.formats import CheckerOptions
 from comptroller.gateway.guard import repeats
 from gateway_houses import House, config, held, rows, running
 from gateway_upstream import WORDS, Upstream, upstream
@@ -60,9 +60,7 @@ def test_votes_best_of_n_and_stopping_on_success(tmp_path: Path) -> None:
             assert "42" in text and told["calls"] == 2
             text, told = await solved(house, "difficulty_gate(slow=sample_and_vote(n=2))")
             assert told["calls"] in (1, 2)
-            usage = await house.client().chat.completions.create(
-                model="comptroller/sample_and_vote:n=3", messages=ASK
-            )
+            usage = await house.client().chat.completions.create(model="comptroller/sample_and_vote:n=3", messages=ASK)
             assert usage.usage is not None and usage.usage.prompt_tokens == 3 * 7, "every call counts"
 
     asyncio.run(work())
@@ -139,9 +137,7 @@ def test_a_strategy_streams_progress_then_its_answer(up: Upstream, tmp_path: Pat
             events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
             assert events[0]["choices"][0]["delta"]["content"] == "one two three four"
             assert events[-1]["usage"]["completion_tokens"] == 8 and lines[-2] == "data: [DONE]"
-            stream = await house.client().chat.completions.create(
-                model="comptroller/once", messages=ASK, stream=True
-            )
+            stream = await house.client().chat.completions.create(model="comptroller/once", messages=ASK, stream=True)
             text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
             assert text == "one two three four"
 
@@ -167,13 +163,13 @@ def test_another_model_judges_and_cheap_ones_come_first(up: Upstream, tmp_path: 
 @pytest.mark.parametrize(
     ("checker", "good", "bad"),
     [
-        (Checker(exact="a  b"), " a b ", "ab"),
-        (Checker(number=0.5, tolerance=0.01), "about 0.499", "none"),
-        (Checker(regex=r"^\d+$"), "42", "x42"),
-        (Checker(json_schema={"type": "object", "required": ["a"]}), '{"a": 1}', "a"),
+        (CheckerOptions(exact="a  b"), " a b ", "ab"),
+        (CheckerOptions(number=0.5, tolerance=0.01), "about 0.499", "none"),
+        (CheckerOptions(regex=r"^\d+$"), "42", "x42"),
+        (CheckerOptions(json_schema={"type": "object", "required": ["a"]}), '{"a": 1}', "a"),
     ],
 )
-def test_checkers(checker: Checker, good: str, bad: str) -> None:
+def test_checkers(checker: CheckerOptions, good: str, bad: str) -> None:
     async def work() -> tuple[float, float]:
         return await score(checker, good, {}), await score(checker, bad, {})
 
@@ -194,7 +190,7 @@ def test_what_a_checker_may_not_do(tmp_path: Path) -> None:
     known = {name: CheckerConfig(f"{file}:{name}", seconds=1.0) for name in names}
 
     async def judged(name: str, **arguments: Any) -> float:
-        return await score(Checker(python=name, arguments=arguments), "x", known)
+        return await score(CheckerOptions(python=name, arguments=arguments), "x", known)
 
     assert asyncio.run(judged("looks")) == 1.0
     assert asyncio.run(judged("right", want="x")) == 1.0
@@ -204,12 +200,12 @@ def test_what_a_checker_may_not_do(tmp_path: Path) -> None:
         ("writes", "File too large"),
         ("odd", "lie in"),
     ):
-        with pytest.raises(Unsupported, match=words):
+        with pytest.raises(UnsupportedError, match=words):
             asyncio.run(judged(name))
-    with pytest.raises(Unsupported, match=r"failed|more than"):  # a regex that takes for ever
-        asyncio.run(score(Checker(regex=r"(a+)+$"), "a" * 60 + "b", {}))
+    with pytest.raises(UnsupportedError, match=r"failed|more than"):  # a regex that takes for ever
+        asyncio.run(score(CheckerOptions(regex=r"(a+)+$"), "a" * 60 + "b", {}))
     with pytest.raises(InputError, match=r"write file.py:function"):
-        comptroller.solve("x", "once", configured({
+        comptroller.solve("x", "once", config_from_document({
             "services": {"e": {"backend": "echo"}}, "checkers": {"bad": {"python": "nowhere.py:f"}}}))  # fmt: skip
 
 
@@ -217,10 +213,7 @@ def test_the_guard_ends_what_repeats_itself(up: Upstream, tmp_path: Path) -> Non
     async def work() -> None:
         async with running(config(tmp_path, up.url, "loops", "fine")) as house:
             stream = await house.client().chat.completions.create(
-                model="loops",
-                messages=ASK,
-                stream=True,
-                extra_body={"comptroller": {"stop_repetition": True}},
+                model="loops", messages=ASK, stream=True, extra_body={"comptroller": {"stop_repetition": True}}
             )
             chunks = [chunk async for chunk in stream]
             told = chunks[-1].model_extra["comptroller"]
@@ -248,7 +241,7 @@ def test_solve_without_a_server(tmp_path: Path) -> None:
     found = comptroller.solve(
         "What is 6 x 7?",
         "stop_on_success(cap=5)",
-        configured(document),
+        config_from_document(document),
         {"checker": {"number": 42}},
         {"seed": 0},
         books,
@@ -257,7 +250,7 @@ def test_solve_without_a_server(tmp_path: Path) -> None:
     assert [call.usd for call in found.calls] == [7e-6, 7e-6] and found.cost.usd == 14e-6
     assert [row["charged_pusd"] for row in rows(books)] == [7 * 10**6] * 2
     with pytest.raises(comptroller.ComptrollerError, match="unknown strategy"):
-        comptroller.solve("x", "nonsense", configured(document))
+        comptroller.solve("x", "nonsense", config_from_document(document))
 
 
 def test_every_call_of_a_failing_run_is_booked_and_the_reason_told(up: Upstream, tmp_path: Path) -> None:

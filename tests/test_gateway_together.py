@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy import URL
 
 from books_databases import postgres  # noqa: F401
-from comptroller.books.budgets import Budget
-from comptroller.books.keys import Keys
-from comptroller.books.ledger import Ledger
+from comptroller.books.budgets import SpendBudget
+from comptroller.books.keys import ApiKeyStore
+from comptroller.books.ledger import CallLedger
 from gateway_houses import config, held, process, rows
 from gateway_upstream import WORDS, upstream
 
@@ -26,9 +26,9 @@ ASK = [{"role": "user", "content": "Sag was."}]
 
 def test_budgets_hold_over_two_gateways_and_one_may_die(postgres: URL, tmp_path: Path) -> None:  # noqa: F811
     where = postgres.render_as_string(hide_password=False)
-    with Ledger.open(where) as ledger:
-        secret = Keys(ledger).create("shared")
-        ledger.set_budget(Budget("key", "shared", "total", 20 * PUSD))
+    with CallLedger.open(where) as ledger:
+        secret = ApiKeyStore(ledger).create("shared")
+        ledger.set_budget(SpendBudget("key", "shared", "total", 20 * PUSD))
 
     async def post(session: aiohttp.ClientSession, url: str, model: str = "fine", **about: Any) -> int:
         headers = {"authorization": f"Bearer {secret}"}
@@ -59,14 +59,14 @@ def test_budgets_hold_over_two_gateways_and_one_may_die(postgres: URL, tmp_path:
         told = asyncio.run(race([first, second]))
         good = told.count(200)
         assert good + told.count(429) == 60 and 2 <= good <= 20, told
-        with Ledger.open(where) as ledger:
+        with CallLedger.open(where) as ledger:
             (balance,) = ledger.balances()
             assert balance.spent_pusd + balance.held_pusd <= 20 * PUSD
-            ledger.set_budget(Budget("key", "shared", "total", 10**13))
+            ledger.set_budget(SpendBudget("key", "shared", "total", 10**13))
         while held(where):  # the last settlements of the race
             time.sleep(0.02)
         asyncio.run(hang(first, one))
-        with Ledger.open(where) as ledger:  # whoever opens the books next gives up what the dead one held
+        with CallLedger.open(where) as ledger:  # whoever opens the books next gives up what the dead one held
             assert ledger.recover() == 1
             (balance,) = ledger.balances()
             assert balance.held_pusd == 0

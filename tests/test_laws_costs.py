@@ -7,28 +7,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.errors import Unsupported
-from comptroller.work.evidence import Arm, Evidence, Item, columns
+from comptroller.errors import UnsupportedError
+from comptroller.work.evidence import Evidence, RecordedModel, RecordedQuestion, columns
 from comptroller.work.evidence_readers import read_evidence
-from comptroller.work.laws import Asking, laws
+from comptroller.work.laws import LawQuery, laws
 from comptroller.work.laws.caps import caps, csr, ecdf, flag_truncated, suspected_cap
 from comptroller.work.laws.equivalence import tost
 from comptroller.work.laws.flat import effort_gain, slope_within
-from comptroller.work.laws.frontier import frontier, undominated
+from comptroller.work.laws.frontier import frontier, undominated_mask
 from comptroller.work.laws.price_order import list_prices, reversals
 from evidence_files import measured
 
-FAST = Asking(draws=200)
+FAST = LawQuery(draws=200)
 numbers = st.integers(0, 6)
 
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=9))
 def test_the_frontier_is_what_nothing_beats(points):
     cost, quality = zip(*points, strict=True)
-    for one, kept in enumerate(undominated(cost, quality)):
-        beaten = any(
-            c <= cost[one] and q >= quality[one] and (c, q) != (cost[one], quality[one]) for c, q in points
-        )
+    for one, kept in enumerate(undominated_mask(cost, quality)):
+        beaten = any(c <= cost[one] and q >= quality[one] and (c, q) != (cost[one], quality[one]) for c, q in points)
         assert kept == (not beaten)
 
 
@@ -37,7 +35,7 @@ def test_the_frontier_is_what_nothing_beats(points):
 def test_whoever_is_dominated_is_so_by_one_named_that_is_cheaper_or_better(seed):
     rng = np.random.default_rng(seed)
     cost, quality = rng.random((30, 4)), rng.random((30, 4)) + rng.random(4)
-    found = {point.name: point for point in frontier(list("abcd"), cost, quality, Asking(draws=20))}
+    found = {point.name: point for point in frontier(list("abcd"), cost, quality, LawQuery(draws=20))}
     for point in found.values():
         if point.by is not None:
             better = found[point.by]
@@ -48,7 +46,7 @@ def test_whoever_is_dominated_is_so_by_one_named_that_is_cheaper_or_better(seed)
 
 def test_a_frontier_needs_common_questions():
     gaps = np.array([[1.0, np.nan], [np.nan, 1.0]])
-    with pytest.raises(Unsupported, match="no question has cost and score of every option"):
+    with pytest.raises(UnsupportedError, match="no question has cost and score of every option"):
         frontier(["a", "b"], gaps, np.ones((2, 2)), FAST)
 
 
@@ -65,7 +63,7 @@ def test_equivalence_keeps_its_level_and_finds_what_is_there():
 def test_equivalence_of_identical_answers_is_certain_and_one_pair_is_not_enough():
     test = tost([1, 0, 1], [1, 0, 1], 0.02)
     assert (test.p_equivalent, test.verdict, test.difference) == (0.0, "equivalent", 0.0)
-    with pytest.raises(Unsupported, match="1 paired question"):
+    with pytest.raises(UnsupportedError, match="1 paired question"):
         tost([1], [1], 0.02)
 
 
@@ -74,9 +72,7 @@ def test_the_slope_within_questions_is_blind_to_how_hard_questions_are():
     question = np.repeat(np.arange(200), 8)
     hard = rng.random(200)[question]
     tokens = np.exp2(5 + 4 * hard + rng.normal(0, 1, len(question)))
-    score = (rng.random(len(question)) < 0.9 - 0.8 * hard).astype(
-        float
-    )  # length says nothing within a question
+    score = (rng.random(len(question)) < 0.9 - 0.8 * hard).astype(float)  # length says nothing within a question
     pooled = np.polyfit(np.log2(tokens), score, 1)[0]
     response = slope_within(question, tokens, score, FAST)
     assert pooled < -0.05 and response.low < 0 < response.high
@@ -92,7 +88,7 @@ def test_a_slope_is_found_and_an_effort_that_harms_is_called_so():
     assert response.low < 0.1 < response.high and response.verdict(0.02) == "longer is better"
     gain = effort_gain((rng.random(400) < 0.6).astype(float), (rng.random(400) < 0.4).astype(float), FAST)
     assert gain.verdict(0.02) == "longer is worse"
-    with pytest.raises(Unsupported, match="different lengths"):
+    with pytest.raises(UnsupportedError, match="different lengths"):
         slope_within(np.array([0, 0]), np.array([5.0, 5.0]), np.array([0.0, 1.0]), FAST)
 
 
@@ -122,10 +118,7 @@ def test_published_caps_are_found_and_flagged_only_when_asked():
     assert (flagged.rows.finish == "length").sum() == 2545 + 35
     tasks = np.array([item.task for item in read.items])[flagged.rows.question]
     minimax = flagged.rows.arm == [arm.model for arm in read.arms].index("MiniMax-M2.5")
-    cut = {
-        task: int((minimax & (tasks == task) & (flagged.rows.finish == "length")).sum())
-        for task in set(tasks)
-    }
+    cut = {task: int((minimax & (tasks == task) & (flagged.rows.finish == "length")).sum()) for task in set(tasks)}
     assert cut == {"aime": 56, "gpqa": 150, "livemathbench": 79, "arc-agi": 399, "simpleqa": 1861}
 
 
@@ -146,16 +139,16 @@ def test_list_prices_are_read_off_recorded_dollars():
     rng = np.random.default_rng(0)
     prompt, made = rng.integers(10, 99, 20).astype(float), rng.integers(10, 99, 20).astype(float)
     rows = columns(20, input_tokens=prompt, output_tokens=made, usd=2e-6 * prompt + 8e-6 * made)
-    made_up = Evidence((Item("q"),), (Arm("m"),), rows)
+    made_up = Evidence((RecordedQuestion("q"),), (RecordedModel("m"),), rows)
     price = list_prices(made_up)[0]
     assert (price.input_usd, price.output_usd) == (pytest.approx(2e-6), pytest.approx(8e-6))
     rows = columns(20, input_tokens=prompt, output_tokens=made, usd=rng.random(20))
-    assert list_prices(Evidence((Item("q"),), (Arm("m"),), rows)) == {}
+    assert list_prices(Evidence((RecordedQuestion("q"),), (RecordedModel("m"),), rows)) == {}
 
 
 @pytest.mark.parametrize("one", laws(), ids=lambda one: one.name)
 def test_every_law_has_its_say_on_the_priced_set_or_stays_silent(one):
     read = read_evidence(measured("pricing_reversal.parquet"))
-    for found in one.find(read, Asking(draws=30)):
+    for found in one.find(read, LawQuery(draws=30)):
         assert found.law == one.name and found.subject and found.quantity
         assert not found.low > found.value + 1e-12 and not found.high < found.value - 1e-12

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.errors import InputError, Unsupported
-from comptroller.work.evidence import Arm, Counts, Item
+from comptroller.errors import InputError, UnsupportedError
+from comptroller.work.evidence import EvidenceCounts, RecordedModel, RecordedQuestion
 from comptroller.work.evidence_readers import read_evidence
-from comptroller.work.laws import Asking, law, laws
-from comptroller.work.laws._resampling import thinned
+from comptroller.work.laws import LawQuery, law, laws
+from comptroller.work.laws._resampling import thinned_counts
 from comptroller.work.laws.best_of import best_of_k
 from comptroller.work.laws.coverage import coverage, pass_at_k
-from comptroller.work.laws.forecast import Difficulty, difficulty, forecast, power_law, power_law_of
+from comptroller.work.laws.forecast import DifficultyDistribution, difficulty, forecast, power_law, power_law_of
 from comptroller.work.laws.saturation import observed_saturation, saturates
 from evidence_files import measured
 
@@ -49,7 +49,7 @@ def test_pass_at_k_rises_with_k_and_ends_at_the_truth(n, data):
 
 
 def test_more_samples_than_there_are_have_no_unbiased_estimate():
-    with pytest.raises(Unsupported, match="pass@11 needs that many samples; a question has 10"):
+    with pytest.raises(UnsupportedError, match="pass@11 needs that many samples; a question has 10"):
         pass_at_k(10, 3, 11)
 
 
@@ -96,11 +96,9 @@ def test_the_distribution_of_difficulty_is_found_in_its_own_draws():
 @given(st.integers(0, 6), st.integers(1, 6))
 def test_new_samples_of_known_questions_by_enumeration_of_the_beta_binomial(correct, k):
     n = 6
-    chance = Difficulty(1.0, 1.0).given(np.array([n]), np.array([correct]), k)
+    chance = DifficultyDistribution(1.0, 1.0).given(np.array([n]), np.array([correct]), k)
     missed = 1.0
-    for drawn in range(
-        k
-    ):  # Polya's urn: a uniform prior has n - correct + 1 + drawn wrong among n + 2 + drawn
+    for drawn in range(k):  # Polya's urn: a uniform prior has n - correct + 1 + drawn wrong among n + 2 + drawn
         missed *= (n - correct + 1 + drawn) / (n + 2 + drawn)
     assert chance == pytest.approx(1 - missed, abs=1e-12)
 
@@ -112,7 +110,7 @@ def test_coverage_at_ten_thousand_is_forecast_from_two_hundred(model):
     rng = np.random.default_rng(1)
     values, inside = [], 0
     for _ in range(5):
-        few = thinned(n, correct.astype(int), 200, rng)
+        few = thinned_counts(n, correct.astype(int), 200, rng)
         made = forecast(np.full(len(few), 200), few, 10_000, rng)
         values.append(made.value)
         inside += made.low <= true <= made.high
@@ -124,15 +122,15 @@ def test_a_forecast_past_the_measured_range_is_refused_unless_asked():
     n, correct = np.full(50, 20), np.random.default_rng(0).binomial(20, 0.1, 50)
     assert forecast(n, correct, 100, np.random.default_rng(0)).ratio == 5
     message = r"coverage at 101 samples is not supported by 20 samples.*up to 100; draw 21 samples"
-    with pytest.raises(Unsupported, match=message):
+    with pytest.raises(UnsupportedError, match=message):
         forecast(n, correct, 101, np.random.default_rng(0))
-    made = forecast(n, correct, 101, np.random.default_rng(0), Asking(beyond=True))
+    made = forecast(n, correct, 101, np.random.default_rng(0), LawQuery(beyond=True))
     assert made.ratio == pytest.approx(5.05) and 0 < made.value < 1
 
 
 def test_the_error_of_a_forecast_is_larger_the_further_it_reaches():
     n, correct = pythia()["Pythia 1B"]
-    few = thinned(n, correct.astype(int), 400, np.random.default_rng(2))
+    few = thinned_counts(n, correct.astype(int), 400, np.random.default_rng(2))
     total = np.full(len(few), 400)
     near, far = (forecast(total, few, k, np.random.default_rng(3)) for k in (800, 20_000))
     assert near.high - near.low < far.high - far.low
@@ -164,14 +162,14 @@ def test_every_law_has_its_say_on_counts_or_stays_silent(one):
     rng = np.random.default_rng(0)
     n = np.full((40, 2), 16)
     chances = rng.beta(0.5, 1.5, (40, 1)) * [1.0, 0.5]
-    counts = Counts(
-        tuple(Item(str(q)) for q in range(40)),
-        (Arm("a"), Arm("b")),
+    counts = EvidenceCounts(
+        tuple(RecordedQuestion(str(q)) for q in range(40)),
+        (RecordedModel("a"), RecordedModel("b")),
         n,
         rng.binomial(n, chances).astype(float),
         "c",
     )
-    first, again = (one.find(counts, Asking(draws=50)) for _ in range(2))
+    first, again = (one.find(counts, LawQuery(draws=50)) for _ in range(2))
     assert repr(first) == repr(again)
     for found in first:
         assert found.law == one.name
@@ -181,6 +179,6 @@ def test_every_law_has_its_say_on_counts_or_stays_silent(one):
 def test_impossible_questions_to_laws_are_refused():
     for wrong in ({"at": (0,)}, {"level": 1.0}, {"margin": 0.0}, {"draws": 3}):
         with pytest.raises(InputError):
-            Asking(**wrong)
+            LawQuery(**wrong)
     with pytest.raises(InputError, match="unknown law 'coverge'; nearest: coverage"):
         law("coverge")

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from comptroller.cli import main
 from comptroller.facts.format import format_
 from comptroller.facts.reader import ids
-from comptroller.report.formats import catalogue, operations, published, stored_as
+from comptroller.report.formats import catalogue, operations, published_losses, stored_as
 
 
 @pytest.fixture
@@ -37,13 +37,10 @@ def test_the_catalogue_has_error_speed_and_loss():
     assert list(rows) == ids("formats")
     measured = [row for row in rows.values() if row["normal_db"] is not None]
     assert len(measured) == len(rows) - 2  # single precision loses nothing, a sketch keeps no elements
-    assert (
-        rows["nvfp4"]["native_on"].startswith("blackwell")
-        or "any with the rate" in rows["nvfp4"]["native_on"]
-    )
+    assert rows["nvfp4"]["native_on"].startswith("blackwell") or "any with the rate" in rows["nvfp4"]["native_on"]
     assert float(rows["nvfp4"]["decode_speed"].split()[0]) < 2 < rows["nvfp4"]["bits_per_element"]
     assert "llama_3_70b +0.5%" in rows["q6_k"]["loss"] and "llama_2_70b +0.2%" in rows["q6_k"]["loss"]
-    assert rows["int5"]["decode_speed"] is None and published("int5") == ""
+    assert rows["int5"]["decode_speed"] is None and published_losses("int5") == ""
     assert stored_as(format_("fp8_block")) == "e4m3, f32 per 128 x 128"
     assert operations().rows[-1][-1] == pytest.approx(3.7)
 

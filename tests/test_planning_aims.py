@@ -9,21 +9,21 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.errors import Infeasible
+from comptroller.errors import InfeasibleError
 from comptroller.facts.reader import parse_toml
-from comptroller.planning.capacity import Target
+from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.executor import no_progress
 from comptroller.planning.joint_planner import pose_joint
-from comptroller.planning.joint_proof import Asked
-from comptroller.planning.planner import plan, pose, shipped
-from comptroller.planning.proof import ROUNDS, proven
+from comptroller.planning.joint_proof import QuestionStage
+from comptroller.planning.planner import plan, pose, shipped_calibration
+from comptroller.planning.proof import ROUNDS, raise_until_proven
 from comptroller.planning.search import Goal
 from comptroller.planning.shadow import constraints
-from comptroller.planning.verify import Rehearsal, Seen, of_the_mean
+from comptroller.planning.verify import RehearsalSettings, SimulatedQuantile, of_the_mean
 from comptroller.work.workload import parse
 from evidence_files import measured
 
-ASKED = Target("e2e_s", 0.95, 10.0)
+ASKED = LatencyTarget("e2e_s", 0.95, 10.0)
 
 
 def _objectives(most_s: float) -> dict[str, Any]:
@@ -42,8 +42,8 @@ ALONE = {
     "objectives": _objectives(7.5),
     "allow": {"sites": ["us_neocloud"], "accelerators": ["l4", "l40s"], "formats": ["bf16", "fp8_e4m3"]},
 }
-BRIEF = Rehearsal(draws=3, bound=of_the_mean)
-FEW = Rehearsal(draws=4)
+BRIEF = RehearsalSettings(draws=3, bound=of_the_mean)
+FEW = RehearsalSettings(draws=4)
 
 
 class Kinds:
@@ -58,7 +58,7 @@ class Kinds:
         """The slowest kind that keeps the goal, cheapest of all, and how many of it."""
         kept = [each for each in self._steady if each * ASKED.most_s <= goal.targets[0].sized_s]
         if not kept:
-            raise Infeasible("no kind is so fast")
+            raise InfeasibleError("no kind is so fast")
         return kept[0], goal.demand // 1
 
     def line(self, fleet: tuple[float, float]) -> str:
@@ -69,11 +69,11 @@ class Kinds:
         """Faster ones cost more."""
         return fleet[1] / fleet[0]
 
-    def seen(self, fleet: tuple[float, float], goal: Goal) -> tuple[Seen, ...]:
+    def seen(self, fleet: tuple[float, float], goal: Goal) -> tuple[SimulatedQuantile, ...]:
         """As late as the kind is."""
         self.simulated.append(self.line(fleet))
         late = fleet[0] * self._late * ASKED.most_s
-        return (Seen(goal.targets[0], late, late),)
+        return (SimulatedQuantile(goal.targets[0], late, late),)
 
 
 @settings(max_examples=60, deadline=None)
@@ -82,8 +82,8 @@ def test_what_holds_is_found_where_only_faster_devices_help(steady: list[float],
     stage = Kinds([*steady, 1.0], late)
     holds = [each for each in steady if each * late <= 0.9]
     try:
-        found = proven(stage, stage.sized(stage.goal), FEW)
-    except Infeasible as error:
+        found = raise_until_proven(stage, stage.sized(stage.goal), FEW)
+    except InfeasibleError as error:
         assert not holds and "no fleet held its percentiles in simulation, sized for" in str(error)
         return
     finally:
@@ -111,16 +111,16 @@ def test_questions_in_bursts_are_planned() -> None:
     asked = {"evidence": str(measured(name)), "solve": {"min": 40, "unit": "%"}}
     document = parse_toml(file) | {"rate_per_s": 2.0, "cv": 3.0, "models": ["llama-3.1-8b-instruct"]}
     document |= {"quality": document["quality"] | asked, "objectives": _objectives(15.0)}
-    problem = pose_joint(parse(document, file), shipped(), no_progress)
+    problem = pose_joint(parse(document, file), shipped_calibration(), no_progress)
     best = problem.joint.solve(problem.goal)
-    found = proven(Asked(problem, best, shipped(), BRIEF), best, BRIEF)
+    found = raise_until_proven(QuestionStage(problem, best, shipped_calibration(), BRIEF), best, BRIEF)
     assert all(one.holds and one.target.most_s in (0.5, 15.0) for one in found.seen)
     assert min(target.aim for target in found.goal.targets) < 1
     assert found.document.added_usd_per_h < 0.1
 
 
 def test_a_lower_aim_is_the_lower_target_of_the_steady_state() -> None:
-    problem = pose(parse(ALONE), shipped())
+    problem = pose(parse(ALONE), shipped_calibration())
     goal = problem.goal
     lower = replace(goal, targets=tuple(replace(t, aim=0.9) for t in goal.targets))
     asked = replace(goal, targets=tuple(replace(t, most_s=0.9 * t.most_s) for t in goal.targets))

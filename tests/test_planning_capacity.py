@@ -8,33 +8,31 @@ from functools import cache
 import numpy as np
 import pytest
 
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
-from comptroller.costs.efficiency import Baseline
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.efficiency import BaselineCalibration
 from comptroller.costs.memory import memory
-from comptroller.costs.steady import Requests
-from comptroller.costs.timing import Timed, timed
+from comptroller.costs.steady import UniformRequests
+from comptroller.costs.timing import ReplicaTimer, replica_timer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
-from comptroller.planning.capacity import Load, State, Target, curve, prompts, state, tail_s
-from comptroller.planning.operating import operating
+from comptroller.planning.capacity import LatencyTarget, MixtureSteadyState, SlicedLoad, curve, prompts, state, tail_s
+from comptroller.planning.operating import operating_point
 
-LOAD = Load(
-    Requests(np.array([300.0, 1200.0, 6000.0]), np.array([80.0, 250.0, 600.0])),
-    np.array([3.0, 2.0, 0.5]),
-    1.0,
+LOAD = SlicedLoad(
+    UniformRequests(np.array([300.0, 1200.0, 6000.0]), np.array([80.0, 250.0, 600.0])), np.array([3.0, 2.0, 0.5]), 1.0
 )
-TARGETS = (Target("ttft_s", 0.95, 2.0), Target("tpot_s", 0.95, 0.05), Target("e2e_s", 0.9, 60.0))
+TARGETS = (LatencyTarget("ttft_s", 0.95, 2.0), LatencyTarget("tpot_s", 0.95, 0.05), LatencyTarget("e2e_s", 0.9, 60.0))
 
 
 @cache
-def ready(device: str = "h100_sxm") -> Timed:
-    engine = replace(Engine.default(engine_facts("vllm")), max_batch=256)
-    replica = Replica(model("llama_3_1_8b"), accelerator(device), Recipe(), Layout(), engine)
-    return timed(replica, Baseline.shipped())
+def ready(device: str = "h100_sxm") -> ReplicaTimer:
+    engine = replace(EngineSettings.default(engine_facts("vllm")), max_batch=256)
+    replica = ModelReplica(model("llama_3_1_8b"), accelerator(device), PrecisionRecipe(), ParallelLayout(), engine)
+    return replica_timer(replica, BaselineCalibration.shipped())
 
 
-def at_batch(*batch: float) -> State:
+def at_batch(*batch: float) -> MixtureSteadyState:
     points = np.array(batch)
     return state(ready(), LOAD, points, prompts(ready(), LOAD, points))
 
@@ -55,7 +53,7 @@ def test_larger_caps_carry_more_and_later() -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_quantiles_agree_with_sampling(target: Target) -> None:
+def test_quantiles_agree_with_sampling(target: LatencyTarget) -> None:
     """The mixture's quantile equals that of draws from the same waits and slices."""
     at = at_batch(32.0)
     rate = at.saturated_per_s * 0.8
@@ -79,7 +77,7 @@ def test_operating_point_follows_the_rate_until_overload() -> None:
     points = []
     for factor in (0.1, 0.5, 1.0, 2.0, 100.0):
         load = replace(LOAD, rate_per_s=LOAD.rate_per_s * factor)
-        points.append(operating(ready(), load, TARGETS, 1.2))
+        points.append(operating_point(ready(), load, TARGETS, 1.2))
     batches = [point.batch for point in points]
     assert batches == sorted(batches)
     assert points[-1].utilisation > 1 and np.isinf(points[-1].tails_s).all()
@@ -88,5 +86,5 @@ def test_operating_point_follows_the_rate_until_overload() -> None:
 
 
 def test_nothing_fits_where_one_request_does_not() -> None:
-    long = replace(LOAD, requests=Requests(np.array([9e5] * 3), np.array([10.0] * 3)))
+    long = replace(LOAD, requests=UniformRequests(np.array([9e5] * 3), np.array([10.0] * 3)))
     assert curve(ready("l4"), memory(ready("l4").replica), long, TARGETS) is None

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comptroller.planning.dropped import BOUND, LATE, REPLACED, WAY, dropped, dropped_jointly
 from comptroller.planning.explain import explain, of_joint
-from comptroller.planning.planner import plan, pose, shipped
+from comptroller.planning.planner import plan, pose, shipped_calibration
+from comptroller.planning.pruning import BOUND, LATE, REPLACED, WAY, dropped_deployments, dropped_jointly
 from comptroller.work.workload import load, parse
 from joint_problems import posed, recorded_in, workload
 
@@ -24,9 +24,9 @@ CHAT = Path(__file__).parents[1] / "examples" / "chat.toml"
 
 
 def test_every_deployment_that_a_search_leaves_out_is_counted() -> None:
-    problem = pose(load(CHAT), shipped())
+    problem = pose(load(CHAT), shipped_calibration())
     best = problem.search.solve(problem.goal)
-    counts = {each.reason: each.count for each in dropped(problem.search, problem.goal)}
+    counts = {each.reason: each.count for each in dropped_deployments(problem.search, problem.goal)}
     assert set(counts) <= {LATE, REPLACED, BOUND}
     assert sum(counts.values()) == len(problem.search.table.candidates) - best.considered
 

@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from comptroller.cli import application
-from comptroller.costs.efficiency import Baseline
-from comptroller.errors import InputError, UnknownId
-from comptroller.planning.explain import Question, explain, of_problem, only
+from comptroller.costs.efficiency import BaselineCalibration
+from comptroller.errors import InputError, UnknownIdError
+from comptroller.planning.explain import WhyNotQuestion, explain, keep_only, of_problem
 from comptroller.planning.planner import pose
 from comptroller.planning.search import Fleet
 from comptroller.work.workload import parse
@@ -30,14 +30,14 @@ WORKLOAD = {
 
 
 @cache
-def question() -> Question[Fleet]:
-    return of_problem(pose(parse(WORKLOAD), Baseline.shipped()))
+def question() -> WhyNotQuestion[Fleet]:
+    return of_problem(pose(parse(WORKLOAD), BaselineCalibration.shipped()))
 
 
 def test_a_choice_costs_what_a_search_held_to_it_finds() -> None:
     for device in ("h100_sxm", "a100_80_sxm"):
         (told,) = explain(question(), [f"accelerator={device}"])
-        found = question().solve(question().goal, only("accelerator", device))
+        found = question().solve(question().goal, keep_only("accelerator", device))
         assert told.with_per_h == pytest.approx(found.objective, rel=1e-5)
         assert told.excess is not None and told.excess >= 0
         assert (told.loses_on == "") == (told.excess == 0)
@@ -60,7 +60,7 @@ def test_what_cannot_hold_an_objective_says_by_how_much() -> None:
 
 def test_a_constraint_that_makes_the_difference_is_named() -> None:
     loose = {**WORKLOAD, "objectives": {"tpot": {"p": 95.0, "max": 45.0, "unit": "ms"}}}
-    asked = of_problem(pose(parse(loose), Baseline.shipped()))
+    asked = of_problem(pose(parse(loose), BaselineCalibration.shipped()))
     told = {each.value: each for each in explain(asked, ["accelerator=l4", "accelerator=h100_sxm"])}
     lost = max(told.values(), key=lambda each: each.excess or 0.0)
     assert lost.loses_on.startswith(("TPOT p95 <= 45 ms: without it", "price:"))
@@ -76,7 +76,7 @@ def test_what_fell_out_before_the_search_says_why() -> None:
     [
         ("h100_sxm", InputError, "write axis=value"),
         ("accelerator=", InputError, "write axis=value"),
-        ("colour=red", UnknownId, "unknown axis 'colour'"),
+        ("colour=red", UnknownIdError, "unknown axis 'colour'"),
     ],
 )
 def test_a_bad_question_is_named(text: str, error: type[Exception], says: str) -> None:

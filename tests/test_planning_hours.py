@@ -15,27 +15,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from comptroller.errors import FactError, Infeasible, InputError
-from comptroller.planning.hours import Asked, Day, cheapest
-from comptroller.planning.hours_blocks import Market, Work
-from comptroller.planning.hours_market import firm, offered
-from comptroller.planning.hours_planner import freedoms, kept
+from comptroller.errors import FactError, InfeasibleError, InputError
+from comptroller.planning.hours import DayDemand, DayFleet, cheapest
+from comptroller.planning.hours_blocks import DeferrableLoad, Market
+from comptroller.planning.hours_market import deployment_market, without_spot
+from comptroller.planning.hours_planner import freedoms, pruned_market
 from comptroller.planning.plan import Plan
-from comptroller.planning.planner import plan, pose, shipped
+from comptroller.planning.planner import plan, pose, shipped_calibration
 from comptroller.report import hours
 from comptroller.report.page import page
 from comptroller.report.terminal import print_plan
-from comptroller.work.hours import HOURS, Spot, rates_by_hour
+from comptroller.work.hours import HOURS, SpotRisk, rates_by_hour
 from comptroller.work.workload import load, parse
 from hours_markets import H, market
 
 
-def work(released: Any, window_h: int, saves: float | None = None) -> Work:
+def work(released: Any, window_h: int, saves: float | None = None) -> DeferrableLoad:
     """Requests released by hour, 3,600 making one per second for an hour."""
-    return Work("batch", 3600.0 * np.array(released, float), window_h, saves)
+    return DeferrableLoad("batch", 3600.0 * np.array(released, float), window_h, saves)
 
 
-def brute_force(of: Market, asked: Asked, most: int = 4) -> float:
+def brute_force(of: Market, asked: DayDemand, most: int = 4) -> float:
     """Every number of units in every hour, for loads without work: the hours meet only in constant columns."""
     best = np.inf
     for held in itertools.product(range(most + 1), repeat=int(of.constant.sum())):
@@ -62,23 +62,19 @@ numbers = st.floats(0.3, 2.5).map(lambda x: round(x, 2))
     constant=st.tuples(st.booleans(), st.booleans()),
     by_hour=st.tuples(*[st.floats(0.1, 1.0).map(lambda x: round(x, 2))] * H),
 )
-def test_the_day_is_the_one_that_brute_force_finds(
-    load: Any, price: Any, constant: Any, by_hour: Any
-) -> None:
-    of, asked = market(load, price, constant), Asked(np.array(by_hour))
+def test_the_day_is_the_one_that_brute_force_finds(load: Any, price: Any, constant: Any, by_hour: Any) -> None:
+    of, asked = market(load, price, constant), DayDemand(np.array(by_hour))
     assert cheapest(of, asked).objective == pytest.approx(brute_force(of, asked), rel=1e-3)
 
 
-def conserved(day: Day, asked: Asked) -> None:
+def conserved(day: DayFleet, asked: DayDemand) -> None:
     """All load served; all work done once, after its release and before its deadline."""
     saved = sum(z * (w.saves or 0.0) for z, w in zip(day.chosen, asked.works, strict=True))
     assert day.share.sum(axis=1) == pytest.approx(np.full(len(asked.load), 1.0 - saved), abs=1e-6)
     for k, each in enumerate(asked.works):
         moved = day.moved[k]
         assert moved.min() >= -1e-9 and moved.shape[1] <= each.window_h
-        assert moved.sum(axis=1) == pytest.approx(
-            day.chosen[k] * each.released / each.released.sum(), abs=1e-6
-        )
+        assert moved.sum(axis=1) == pytest.approx(day.chosen[k] * each.released / each.released.sum(), abs=1e-6)
         arrived = np.zeros(len(asked.load))
         for released, waited in np.ndindex(*moved.shape):
             arrived[(released + waited) % len(arrived)] += moved[released, waited]
@@ -91,18 +87,15 @@ def conserved(day: Day, asked: Asked) -> None:
     by_hour=st.tuples(*[st.floats(0.1, 1.0)] * H),
     released=st.tuples(*[st.floats(0.0, 2.0)] * H).filter(lambda x: sum(x) > 0.1),
 )
-def test_a_later_deadline_is_never_dearer_and_all_work_is_done_in_time(
-    load: Any, by_hour: Any, released: Any
-) -> None:
+def test_a_later_deadline_is_never_dearer_and_all_work_is_done_in_time(load: Any, by_hour: Any, released: Any) -> None:
     of = market(load, (1.0, 0.7), (False, True), works=[load])
     costs = []
     for window in (1, 2, 3):
-        asked = Asked(np.array(by_hour), (work(released, window),))
+        asked = DayDemand(np.array(by_hour), (work(released, window),))
         day = cheapest(of, asked)
         conserved(day, asked)
         assert (
-            (of.load[0, 0] * asked.load[:, None] * day.share)
-            + of.load[0, 1] * asked.size[:, [1]] * day.done[:, 0]
+            (of.load[0, 0] * asked.load[:, None] * day.share) + of.load[0, 1] * asked.size[:, [1]] * day.done[:, 0]
             <= day.units + 1e-6
         ).all()
         costs.append(day.objective)
@@ -111,9 +104,9 @@ def test_a_later_deadline_is_never_dearer_and_all_work_is_done_in_time(
 
 def test_work_moves_into_idle_units_and_costs_nothing_there() -> None:
     of = market((1.0,), (1.0,), (False,), works=[(1.0,)])
-    alone = cheapest(of, Asked(np.array([1.0, 0.5, 1.0])))
-    later = cheapest(of, Asked(np.array([1.0, 0.5, 1.0]), (work([0.5, 0, 0], 2),)))
-    at_once = cheapest(of, Asked(np.array([1.0, 0.5, 1.0]), (work([0.5, 0, 0], 1),)))
+    alone = cheapest(of, DayDemand(np.array([1.0, 0.5, 1.0])))
+    later = cheapest(of, DayDemand(np.array([1.0, 0.5, 1.0]), (work([0.5, 0, 0], 2),)))
+    at_once = cheapest(of, DayDemand(np.array([1.0, 0.5, 1.0]), (work([0.5, 0, 0], 1),)))
     assert later.objective == pytest.approx(alone.objective) == pytest.approx(3.0)
     assert at_once.objective == pytest.approx(4.0)
     assert later.done[1, 0].sum() == pytest.approx(1.0)
@@ -121,7 +114,7 @@ def test_work_moves_into_idle_units_and_costs_nothing_there() -> None:
 
 def test_emissions_move_work_to_the_clean_hour() -> None:
     of = market((1.0,), (1.0,), (False,), works=[(1.0,)])
-    asked = Asked(np.array([0.1, 0.1, 0.1]), (work([0, 0, 0.5], 3),), objective="gco2e")
+    asked = DayDemand(np.array([0.1, 0.1, 0.1]), (work([0, 0, 0.5], 3),), objective="gco2e")
     day = cheapest(of, asked)
     assert day.done[:, 0].sum(axis=-1) == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
     assert day.objective == pytest.approx((1 + 2 + 4) * (1 + 0.2) + 2 * 0.5)
@@ -129,7 +122,7 @@ def test_emissions_move_work_to_the_clean_hour() -> None:
 
 
 def test_units_for_the_day_stay_and_others_follow_the_load() -> None:
-    day = cheapest(market((0.5, 0.5), (1.0, 0.6), (False, True)), Asked(np.array([4.0, 1.0, 1.0])))
+    day = cheapest(market((0.5, 0.5), (1.0, 0.6), (False, True)), DayDemand(np.array([4.0, 1.0, 1.0])))
     assert day.units[:, 1].tolist() == [1, 1, 1] and day.units[:, 0].tolist() == [1, 0, 0]
 
 
@@ -140,27 +133,25 @@ def spotted(lost: float, standing: float = 1.0) -> Market:
 
 
 def test_interactive_load_outlasts_an_interruption() -> None:
-    asked = Asked(np.full(H, 2.0))
+    asked = DayDemand(np.full(H, 2.0))
     half = cheapest(spotted(0.5), asked)
     assert half.units[:, 1].tolist() == [4] * H and half.objective == pytest.approx(3 * 4 * 0.3)
     third = cheapest(spotted(0.3), asked)
     assert third.units[:, 1].tolist() == [3] * H, "of three units 0.9 go: a whole one"
     everything = cheapest(spotted(1.0), replace(asked, works=(work([3, 0, 0], 3),)))
-    assert everything.units[:, 0].tolist() == [2] * H, (
-        "all spot may go at once: only work that may wait runs on it"
-    )
+    assert everything.units[:, 0].tolist() == [2] * H, "all spot may go at once: only work that may wait runs on it"
     assert everything.units[:, 1].sum() == 3
 
 
 def test_a_unit_that_stands_half_the_time_does_half_the_work_and_costs_half() -> None:
-    asked = Asked(np.full(H, 1.0), (work([1, 1, 1], 1),))
+    asked = DayDemand(np.full(H, 1.0), (work([1, 1, 1], 1),))
     whole, part = (cheapest(spotted(1.0, standing), asked) for standing in (1.0, 0.5))
     assert part.units[:, 1].tolist() == [2] * H
     assert part.objective == pytest.approx(whole.objective)
 
 
 def test_sleep_time_work_is_done_as_far_as_it_pays() -> None:
-    load = Asked(np.full(H, 2.0))
+    load = DayDemand(np.full(H, 2.0))
     of = market((1.0,), (1.0,), (False,), works=[(1.0,)])
     dear = cheapest(of, replace(load, works=(work([1, 1, 1], 3, saves=0.3),)))
     cheap = cheapest(of, replace(load, works=(work([0.3, 0.3, 0.3], 3, saves=0.5),)))
@@ -170,7 +161,7 @@ def test_sleep_time_work_is_done_as_far_as_it_pays() -> None:
 
 
 def test_replicas_in_reserve_and_caps_are_held() -> None:
-    of, asked = market((1.0, 1.0), (1.0, 1.5)), Asked(np.array([1.0, 2.0, 1.0]))
+    of, asked = market((1.0, 1.0), (1.0, 1.5)), DayDemand(np.array([1.0, 2.0, 1.0]))
     spare = cheapest(of, replace(asked, spare=1))
     assert spare.units.sum(axis=1).tolist() == [2, 3, 2]
     capped = cheapest(replace(of, caps=(("cap a", np.array([1.0, 0.0]), 1.0),)), asked)
@@ -178,12 +169,12 @@ def test_replicas_in_reserve_and_caps_are_held() -> None:
 
 
 def test_limits_that_leave_no_day_are_named_with_what_would_do() -> None:
-    of, asked = market((1.0, 1.0), (1.0, 1.5)), Asked(np.array([1.0, 2.0, 1.0]))
-    with pytest.raises(Infeasible, match=r"budget of the day \(at most 3, needs 4\)"):
+    of, asked = market((1.0, 1.0), (1.0, 1.5)), DayDemand(np.array([1.0, 2.0, 1.0]))
+    with pytest.raises(InfeasibleError, match=r"budget of the day \(at most 3, needs 4\)"):
         cheapest(of, replace(asked, most={"usd": 3.0}))
-    with pytest.raises(Infeasible, match="interactive load"):
+    with pytest.raises(InfeasibleError, match="interactive load"):
         cheapest(replace(of, lost=np.ones(2)), asked)
-    with pytest.raises(Infeasible, match=r"cap a \(at most 1\)"):
+    with pytest.raises(InfeasibleError, match=r"cap a \(at most 1\)"):
         cheapest(replace(of, caps=(("cap a", np.ones(2), 1.0),)), asked)
 
 
@@ -205,10 +196,10 @@ def test_the_day_is_drawn_and_told(planned: Plan) -> None:
 def test_the_example_gives_what_it_gave() -> None:
     """The first steps of the day, which are proven in a moment."""
     workload = load(Path(__file__).parents[1] / "examples" / "day.toml")
-    problem = pose(firm(workload), shipped())
+    problem = pose(without_spot(workload), shipped_calibration())
     assert workload.hours is not None
-    asked = problem.search.table.load, problem.goal, shipped()
-    few = kept(offered(workload, workload.hours, *asked), problem.goal)
+    asked = problem.search.table.load, problem.goal, shipped_calibration()
+    few = pruned_market(deployment_market(workload, workload.hours, *asked), problem.goal)
     costs = [cheapest(step.market, step.asked).objective for step in itertools.islice(freedoms(few), 2)]
     assert costs == pytest.approx([3242.65, 1856.49], rel=1e-3)
     assert {"on_demand", "reserved", "spot"} == set(few.terms) and len(few.rows) == 10
@@ -322,5 +313,5 @@ def test_spot_alone_or_unallowed_is_refused() -> None:
 def test_hours_of_a_trace_need_all_hours_and_a_unit_stands_between_interruptions() -> None:
     with pytest.raises(FactError, match="leave out hour 1"):
         rates_by_hour(np.arange(0.0, 3600.0), 0, 0.95, 60.0)
-    risk = Spot(interruptions_per_h=1.0, outage_s=3600, source="a test")
+    risk = SpotRisk(interruptions_per_h=1.0, outage_s=3600, source="a test")
     assert risk.standing == 0.5

@@ -13,14 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from comptroller.errors import Infeasible
-from comptroller.planning.capacity import Target
-from comptroller.planning.hours import Asked, Day, cheapest
+from comptroller.errors import InfeasibleError
+from comptroller.planning.capacity import LatencyTarget
+from comptroller.planning.hours import DayDemand, DayFleet, cheapest
 from comptroller.planning.hours_blocks import Market
-from comptroller.planning.hours_proof import ROUNDS, held, left, room, told
+from comptroller.planning.hours_proof import (
+    ROUNDS,
+    dependable_units,
+    headroom_factor,
+    hour_rehearsal_notes,
+    raise_hours_until_held,
+)
 from comptroller.planning.plan import Plan
 from comptroller.planning.planner import plan
-from comptroller.planning.verify import Rehearsal, Seen
+from comptroller.planning.verify import RehearsalSettings, SimulatedQuantile
 from comptroller.report import hours
 from comptroller.report.page import page
 from comptroller.report.terminal import print_plan
@@ -41,15 +47,15 @@ def test_what_interactive_load_can_count_on_carries_it_as_it_was_sized(
     load: Any, by_hour: Any, factor: Any, lost: float
 ) -> None:
     of = replace(market(load, (1.0, 0.4), works=[load]), lost=np.array([0.0, lost]))
-    asked = Asked(np.array(by_hour), (work([1, 0, 0], 2),), factor=np.array(factor))
+    asked = DayDemand(np.array(by_hour), (work([1, 0, 0], 2),), factor=np.array(factor))
     day = cheapest(of, asked)
     plain = cheapest(of, replace(asked, factor=None))
     assert day.objective >= plain.objective * (1 - 1e-3)
     for h in range(H):
-        units = left(of, asked, day, h)
+        units = dependable_units(of, asked, day, h)
         needs = of.load[0, 0] * asked.load[h] * asked.raised[h] * day.share[h]
         assert (units <= day.units[h]).all() and (needs <= units + 1e-6).all()
-        assert room(of, asked, day, h) >= 1.0 - 1e-6
+        assert headroom_factor(of, asked, day, h) >= 1.0 - 1e-6
 
 
 class Judge:
@@ -58,11 +64,11 @@ class Judge:
     def __init__(self, of: Market, needs: tuple[float, ...]) -> None:
         self.market, self.needs = of, needs
 
-    def seen(self, asked: Asked, day: Day, h: int) -> tuple[Seen, ...]:
-        units = left(self.market, asked, day, h)
+    def seen(self, asked: DayDemand, day: DayFleet, h: int) -> tuple[SimulatedQuantile, ...]:
+        units = dependable_units(self.market, asked, day, h)
         carried = float((units / self.market.load[0, 0]).sum()) / float(asked.load[h])
         upper = 0.9 if carried >= self.needs[h] else 1.1
-        return (Seen(Target("ttft_s", 0.95, 1.0), upper, upper),)
+        return (SimulatedQuantile(LatencyTarget("ttft_s", 0.95, 1.0), upper, upper),)
 
 
 class OneDay:
@@ -70,33 +76,35 @@ class OneDay:
 
     name = "the day"
 
-    def __init__(self, of: Market, asked: Asked) -> None:
+    def __init__(self, of: Market, asked: DayDemand) -> None:
         self.of, self.asked = of, asked
 
-    def day(self, asked: Asked, known: Day | None = None) -> Day:
+    def day(self, asked: DayDemand, known: DayFleet | None = None) -> DayFleet:
         return cheapest(self.of, asked, known)
 
 
 def test_only_hours_that_fail_are_raised_and_until_they_hold() -> None:
-    of, asked = market((0.5,), (1.0,), (False,)), Asked(np.array([1.0, 2.0, 3.0]))
-    found = held(Judge(of, (1.0, 3.0, 1.0)), OneDay(of, asked), cheapest(of, asked))
+    of, asked = market((0.5,), (1.0,), (False,)), DayDemand(np.array([1.0, 2.0, 3.0]))
+    found = raise_hours_until_held(Judge(of, (1.0, 3.0, 1.0)), OneDay(of, asked), cheapest(of, asked))
     assert not found.failed and found.day.units[:, 0].tolist() == [1, 3, 2]
     assert found.asked.raised[[0, 2]].tolist() == [1.0, 1.0] and found.asked.raised[1] > 1
     first = found.tried(1.1, 1)
     assert first is not None and first.holds and first.sized_for > 1.1
-    assert any("1 of 3 were raised" in line for line in told(found, 1.0))
+    assert any("1 of 3 were raised" in line for line in hour_rehearsal_notes(found, 1.0))
 
 
 def test_hours_that_cannot_be_shown_are_named() -> None:
-    of, asked = market((0.5,), (1.0,), (False,)), Asked(np.array([1.0, 2.0, 3.0]))
-    found = held(Judge(of, (1.0, np.inf, 1.0)), OneDay(of, asked), cheapest(of, asked))
-    assert found.failed == (1,) and any(f"within {ROUNDS} rounds: hours 01" in x for x in told(found, 1.0))
+    of, asked = market((0.5,), (1.0,), (False,)), DayDemand(np.array([1.0, 2.0, 3.0]))
+    found = raise_hours_until_held(Judge(of, (1.0, np.inf, 1.0)), OneDay(of, asked), cheapest(of, asked))
+    assert found.failed == (1,) and any(
+        f"within {ROUNDS} rounds: hours 01" in x for x in hour_rehearsal_notes(found, 1.0)
+    )
     capped = replace(of, caps=(("cap a", np.ones(1), 2.0),))
-    found = held(Judge(capped, (1.0, 9.0, 1.0)), OneDay(capped, asked), cheapest(capped, asked))
+    found = raise_hours_until_held(Judge(capped, (1.0, 9.0, 1.0)), OneDay(capped, asked), cheapest(capped, asked))
     assert found.failed == (1,) and "cap a" in found.why and found.day.units.sum() == 5
 
 
-FEW = Rehearsal(draws=3)
+FEW = RehearsalSettings(draws=3)
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +137,11 @@ def test_what_hours_are_sized_for_is_told(planned: Plan) -> None:
     day = planned.hours
     assert day is not None and day.hours[0].tried is not None
     tried = day.hours[0].tried.model_copy(update={"holds": False})
-    assert hours.sized(tried).endswith("not shown")
+    assert hours.sizing_text(tried).endswith("not shown")
     assert any("simulated at its own rate" in note for note in day.notes)
 
 
 def test_a_day_within_no_budget_is_still_refused(planned: Plan) -> None:
     document = {**with_hours(spot=RISK), "budget": {"max": 0.01, "unit": "USD/h"}}
-    with pytest.raises(Infeasible):
+    with pytest.raises(InfeasibleError):
         plan(parse(document), rehearsal=FEW)

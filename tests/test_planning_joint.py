@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from comptroller.errors import FactError, Infeasible, InputError, Unsupported
-from comptroller.planning.joint import Joint
+from comptroller.errors import FactError, InfeasibleError, InputError, UnsupportedError
+from comptroller.planning.joint import JointSearch
 from comptroller.planning.joint_confidence import held_out
 from comptroller.planning.joint_planner import JointProblem
-from comptroller.planning.joint_proof import Asked, prove_joint
+from comptroller.planning.joint_proof import QuestionStage, prove_joint
 from comptroller.planning.joint_reasons import usd_per_h
 from comptroller.planning.plan import Plan, load_plan
-from comptroller.planning.planner import plan, shipped
-from comptroller.planning.verify import Rehearsal
+from comptroller.planning.planner import plan, shipped_calibration
+from comptroller.planning.verify import RehearsalSettings
 from comptroller.work.workload import load, parse
 from joint_problems import posed, recorded_in, workload
 
-FEW = Rehearsal(draws=3)
+FEW = RehearsalSettings(draws=3)
 EXAMPLE = Path(__file__).parents[1] / "examples" / "quality.toml"
 
 
@@ -36,16 +36,14 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_optimum_is_that_of_exhaustive_search(recorded: Path) -> None:
     document = workload(recorded, 70.0, quality={"models": {"small": "llama_3_1_8b"}})
-    problem = posed(
-        {**document, "rate_per_s": 60.0, "allow": {**document["allow"], "accelerators": ["h100_sxm"]}}
-    )
+    problem = posed({**document, "rate_per_s": 60.0, "allow": {**document["allow"], "accelerators": ["h100_sxm"]}})
     joint, goal = problem.joint, problem.goal
     best = joint.solve(goal)
     assert best.fleets and (joint.usd * best.share).any()
     assert best.objective == pytest.approx(exhaustive(joint, problem), rel=1e-6)
 
 
-def exhaustive(joint: Joint, problem: JointProblem) -> float:
+def exhaustive(joint: JointSearch, problem: JointProblem) -> float:
     """Every number of units of every candidate, the shares and calls by a linear program for each."""
     ground = joint.ground
     matters = {arm: rent for arm in ground.searches if (rent := joint.rent(arm, problem.goal))}
@@ -103,7 +101,7 @@ def test_confidence_costs_more_and_is_held(recorded: Path) -> None:
     assert sure.quality is not None and bare.quality is not None
     assert sure.quality.chance_met >= 0.9 > bare.quality.chance_met
     assert sure.totals.usd_per_h.value > bare.totals.usd_per_h.value
-    with pytest.raises(Infeasible, match=r"12 questions support \d+% at most"):
+    with pytest.raises(InfeasibleError, match=r"12 questions support \d+% at most"):
         plan(parse(workload(recorded, 60.0, quality={"confidence": 0.999, "strategies": ["once"]})))
 
 
@@ -168,8 +166,8 @@ def test_latency_is_simulated_with_the_calls_of_the_strategies(recorded: Path) -
 def test_the_objectives_hold_on_draws_that_were_not_seen(recorded: Path) -> None:
     problem = posed(timely(recorded))
     best = problem.joint.solve(problem.goal)
-    proven, held, _ = prove_joint(problem, best, shipped(), FEW)
-    unseen = Asked(proven, held, shipped(), replace(FEW, seed=7)).seen(held, proven.goal)
+    proven, held, _ = prove_joint(problem, best, shipped_calibration(), FEW)
+    unseen = QuestionStage(proven, held, shipped_calibration(), replace(FEW, seed=7)).seen(held, proven.goal)
     assert all(each.mean_s <= each.target.most_s for each in unseen)
 
 
@@ -204,13 +202,13 @@ def test_spares_are_rented_for_every_kind_in_use(recorded: Path) -> None:
 
 
 def test_a_target_out_of_reach_names_the_best_that_is_supported(recorded: Path) -> None:
-    with pytest.raises(Infeasible, match=r"best supported is \d+\.\d%.*by large.*measure"):
+    with pytest.raises(InfeasibleError, match=r"best supported is \d+\.\d%.*by large.*measure"):
         plan(parse(workload(recorded, 99.0, quality={"strategies": ["once"]})))
 
 
 def test_a_budget_that_is_too_small_says_what_is_needed(recorded: Path) -> None:
     document = {**workload(recorded), "budget": {"max": 0.01, "unit": "USD/h"}}
-    with pytest.raises(Infeasible, match=r"budget \(at most 0.01 USD/h, needs [\d.]+\)"):
+    with pytest.raises(InfeasibleError, match=r"budget \(at most 0.01 USD/h, needs [\d.]+\)"):
         plan(parse(document))
 
 
@@ -230,15 +228,13 @@ def test_a_choice_on_half_the_questions_is_judged_on_the_other(recorded: Path) -
         ({"models": {"small": "no_such_model"}}, FactError, "quality.models"),
     ],
 )
-def test_a_bad_target_is_named(
-    recorded: Path, change: dict[str, Any], error: type[Exception], says: str
-) -> None:
+def test_a_bad_target_is_named(recorded: Path, change: dict[str, Any], error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         posed(workload(recorded, quality=change))
 
 
 def test_models_that_are_not_recorded_are_named(recorded: Path) -> None:
-    with pytest.raises(Unsupported, match=r"none of huge is recorded.*small, large"):
+    with pytest.raises(UnsupportedError, match=r"none of huge is recorded.*small, large"):
         posed({**workload(recorded), "models": ["huge"]})
 
 

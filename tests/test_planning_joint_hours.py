@@ -15,22 +15,22 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy.optimize import linprog
 
-from comptroller.errors import FactError, Infeasible, InputError
+from comptroller.errors import FactError, InfeasibleError, InputError
 from comptroller.planning import joint_hours_market
 from comptroller.planning.executor import no_progress
-from comptroller.planning.hours import Asked
-from comptroller.planning.hours_blocks import Market, Work
-from comptroller.planning.hours_market import firm
-from comptroller.planning.hours_steps import solved
-from comptroller.planning.joint import Joint
-from comptroller.planning.joint_confidence import confident
-from comptroller.planning.joint_hours import QuestionDay, cheapest, least
-from comptroller.planning.joint_hours_freedoms import Choice, freedoms
+from comptroller.planning.hours import DayDemand
+from comptroller.planning.hours_blocks import DeferrableLoad, Market
+from comptroller.planning.hours_market import without_spot
+from comptroller.planning.hours_steps import solve_steps
+from comptroller.planning.joint import JointSearch
+from comptroller.planning.joint_confidence import with_confidence
+from comptroller.planning.joint_hours import QuestionDayFleet, cheapest, least
+from comptroller.planning.joint_hours_freedoms import QuestionDaySpace, freedoms
 from comptroller.planning.joint_hours_market import choice
-from comptroller.planning.joint_hours_program import Arm, Traffic
+from comptroller.planning.joint_hours_program import ModelMarket, QuestionTraffic
 from comptroller.planning.joint_planner import pose_joint
 from comptroller.planning.plan import Plan
-from comptroller.planning.planner import plan, shipped
+from comptroller.planning.planner import plan, shipped_calibration
 from comptroller.report import hours
 from comptroller.report.page import page
 from comptroller.report.terminal import print_plan
@@ -43,32 +43,32 @@ from test_planning_joint import recorded
 __all__ = ["recorded"]
 
 
-def traffic(of: Market, target: float = 0.7, works: tuple[str, ...] = (), rate: float = 2.0) -> Traffic:
+def traffic(of: Market, target: float = 0.7, works: tuple[str, ...] = (), rate: float = 2.0) -> QuestionTraffic:
     """Two classes; ways: an API that solves most, own devices asked once or thrice, a cheap API that solves least."""
     calls = np.array([[0.0, 1.0, 3.0, 0.0], [0.0, 1.0, 3.0, 0.0]])[:, :, None]
-    return Traffic(
+    return QuestionTraffic(
         rate_per_s=rate,
         demand=1.0,
         weight=np.array([0.25, 0.75]),
         score=np.array([[0.9, 0.6, 0.7, 0.2], [0.8, 0.5, 0.75, 0.3]]),
         usd=np.array([[8.0, 0.0, 0.0, 1.0], [9.0, 0.0, 0.0, 1.0]]) / 3600.0,
         quality=((None, target),),
-        arms={0: Arm(of, calls, works)},
+        arms={0: ModelMarket(of, calls, works)},
     )
 
 
-def only_own(of: Traffic) -> Traffic:
+def only_own(of: QuestionTraffic) -> QuestionTraffic:
     """The same without the ways by API."""
     arms = {number: replace(arm, calls=arm.calls[:, 1:3]) for number, arm in of.arms.items()}
     return replace(of, score=of.score[:, 1:3], usd=of.usd[:, 1:3], arms=arms)
 
 
-def waiting(released: Any, window_h: int, saves: float | None = None, name: str = "batch") -> Work:
+def waiting(released: Any, window_h: int, saves: float | None = None, name: str = "batch") -> DeferrableLoad:
     """Questions or requests released by hour, 3,600 making one per second for an hour."""
-    return Work(name, 3600.0 * np.array(released, float), window_h, saves)
+    return DeferrableLoad(name, 3600.0 * np.array(released, float), window_h, saves)
 
 
-def hour_cost(of: Traffic, factor: float, units: np.ndarray) -> float:
+def hour_cost(of: QuestionTraffic, factor: float, units: np.ndarray) -> float:
     """API dollars of one hour with given units, by linear programming; inf where they do not carry it."""
     classes, ways = of.score.shape
     market_, columns = of.arms[0].market, len(units)
@@ -82,17 +82,11 @@ def hour_cost(of: Traffic, factor: float, units: np.ndarray) -> float:
     below = np.zeros((1 + columns, classes * ways + columns))
     below[0, : classes * ways] = -of.score.ravel()
     below[1:, classes * ways :] = np.diag(market_.load[0, 0])
-    found = linprog(
-        cost,
-        A_ub=below,
-        b_ub=[-(of.quality[0][1] or 0.0), *units],
-        A_eq=equal,
-        b_eq=[*of.weight, 0.0],
-    )
+    found = linprog(cost, A_ub=below, b_ub=[-(of.quality[0][1] or 0.0), *units], A_eq=equal, b_eq=[*of.weight, 0.0])
     return float(found.fun) if found.success else np.inf
 
 
-def brute_force(of: Traffic, by_hour: Any, most: int = 4) -> float:
+def brute_force(of: QuestionTraffic, by_hour: Any, most: int = 4) -> float:
     """Every number of units in every hour; the hours meet only in constant columns."""
     market_, best = of.arms[0].market, np.inf
     for held in itertools.product(range(most + 1), repeat=int(market_.constant.sum())):
@@ -118,24 +112,20 @@ few = st.floats(0.5, 2.0).map(lambda x: round(x, 2))
     constant=st.tuples(st.just(False), st.booleans()),
     by_hour=st.tuples(*[st.floats(0.1, 1.0).map(lambda x: round(x, 2))] * H),
 )
-def test_the_day_is_the_one_that_brute_force_finds(
-    load: Any, price: Any, constant: Any, by_hour: Any
-) -> None:
+def test_the_day_is_the_one_that_brute_force_finds(load: Any, price: Any, constant: Any, by_hour: Any) -> None:
     of = traffic(market(load, price, constant), rate=1.0)
-    asked = Asked(np.array(by_hour))
+    asked = DayDemand(np.array(by_hour))
     day = cheapest(of, asked)
     assert day.objective == pytest.approx(brute_force(of, by_hour), rel=1.1e-3)
     assert least(of, asked)[0] <= day.objective * (1 + 1e-6)
     assert day.bound <= day.objective * (1 + 1e-6)
 
 
-def holds(of: Traffic, asked: Asked, day: QuestionDay) -> None:
+def holds(of: QuestionTraffic, asked: DayDemand, day: QuestionDayFleet) -> None:
     """All questions answered, enough solved in every hour, all calls carried by units that outlast interruptions."""
     market_, arm = of.arms[0].market, of.arms[0]
     saved = sum(z * (w.saves or 0.0) for z, w in zip(day.chosen, asked.works, strict=True))
-    assert day.share.sum(axis=2) == pytest.approx(
-        np.tile(of.weight * (1 - saved), (len(asked.load), 1)), abs=1e-6
-    )
+    assert day.share.sum(axis=2) == pytest.approx(np.tile(of.weight * (1 - saved), (len(asked.load), 1)), abs=1e-6)
     flow = of.rate_per_s * asked.load[:, None, None] * day.share
     flow[:, :, : day.later.shape[2]] += day.later
     for row, target in of.quality:
@@ -171,7 +161,7 @@ def test_quality_holds_in_every_hour_and_more_freedom_is_never_dearer(
     of = replace(market((1.0, 0.8), price), lost=np.array(lost))
     costs = []
     for window in (1, 2, 3):
-        asked = Asked(np.array(by_hour), (waiting(released, window),))
+        asked = DayDemand(np.array(by_hour), (waiting(released, window),))
         day = cheapest(traffic(of, target), asked)
         holds(traffic(of, target), asked, day)
         costs.append(day.objective)
@@ -184,7 +174,7 @@ def test_quality_holds_in_every_hour_and_more_freedom_is_never_dearer(
 
 
 def test_apis_answer_where_a_unit_would_stand_idle() -> None:
-    day = cheapest(traffic(market(price=(4.0, 99.0)), 0.6), Asked(np.array([1.0, 0.1, 1.0])))
+    day = cheapest(traffic(market(price=(4.0, 99.0)), 0.6), DayDemand(np.array([1.0, 0.1, 1.0])))
     assert day.bought[1] > 0 and day.fleets[0].units[1].sum() == 0
     assert day.fleets[0].units[0].sum() > 0 and day.fleets[0].units[2].sum() > 0
 
@@ -192,15 +182,15 @@ def test_apis_answer_where_a_unit_would_stand_idle() -> None:
 def test_questions_move_into_idle_units() -> None:
     of = only_own(traffic(market(price=(10.0, 99.0)), 0.5, rate=1.0))
     load = np.array([1.0, 0.2, 1.0])
-    alone = cheapest(of, Asked(load))
-    later = cheapest(of, Asked(load, (waiting([0.8, 0, 0], 2),)))
+    alone = cheapest(of, DayDemand(load))
+    later = cheapest(of, DayDemand(load, (waiting([0.8, 0, 0], 2),)))
     assert later.objective == pytest.approx(alone.objective) == pytest.approx(30.0)
     assert later.done[1, 0] == pytest.approx(1.0) and later.later[1].sum() == pytest.approx(0.8)
 
 
 def test_emissions_move_questions_to_the_clean_hour() -> None:
     of = only_own(traffic(market(), 0.5, rate=1.0))
-    asked = Asked(np.full(H, 0.4), (waiting([0, 0, 0.2], 3),), objective="gco2e")
+    asked = DayDemand(np.full(H, 0.4), (waiting([0, 0, 0.2], 3),), objective="gco2e")
     day = cheapest(of, asked)
     assert day.done[:, 0] == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
     assert day.objective == pytest.approx((1 + 2 + 4) * (1 + 2 * 0.4) + 2 * 0.2)
@@ -209,7 +199,7 @@ def test_emissions_move_questions_to_the_clean_hour() -> None:
 def test_work_of_a_model_fills_its_units_and_sleep_time_work_spares_questions() -> None:
     of = market((1.0, 1.0), (10.0, 99.0), works=[(1.0, 1.0)])
     own = only_own(traffic(of, 0.5, ("batch",)))
-    load = Asked(np.array([1.0, 0.25, 1.0]))
+    load = DayDemand(np.array([1.0, 0.25, 1.0]))
     done = replace(load, works=(waiting([0.5, 0, 0], 2),))
     day = cheapest(own, done)
     assert day.done[:, 0] == pytest.approx([0.0, 1.0, 0.0], abs=1e-6)
@@ -224,7 +214,7 @@ def test_work_of_a_model_fills_its_units_and_sleep_time_work_spares_questions() 
 
 def test_interactive_calls_outlast_an_interruption_and_reserve() -> None:
     of = replace(market((1.0, 1.0), (50.0, 3.0)), lost=np.array([0.0, 0.5]))
-    asked = Asked(np.full(H, 1.0))
+    asked = DayDemand(np.full(H, 1.0))
     day = cheapest(only_own(traffic(of, 0.5)), asked)
     assert day.fleets[0].units[:, 1].tolist() == [4] * H
     at_once = cheapest(only_own(traffic(replace(of, lost=np.array([0.0, 1.0])), 0.5)), asked)
@@ -234,43 +224,36 @@ def test_interactive_calls_outlast_an_interruption_and_reserve() -> None:
 
 
 def test_limits_and_targets_that_leave_no_day_are_named() -> None:
-    of, asked = traffic(market(), 0.7), Asked(np.array([1.0, 0.5, 1.0]))
+    of, asked = traffic(market(), 0.7), DayDemand(np.array([1.0, 0.5, 1.0]))
     needs = cheapest(of, asked).objective
-    with pytest.raises(Infeasible, match=f"budget of the day .at most 3, needs {needs:.4g}"):
+    with pytest.raises(InfeasibleError, match=f"budget of the day .at most 3, needs {needs:.4g}"):
         cheapest(of, replace(asked, most={"usd": 3.0}))
-    with pytest.raises(Infeasible, match=r"out of reach; the best supported is 82\.5%"):
+    with pytest.raises(InfeasibleError, match=r"out of reach; the best supported is 82\.5%"):
         cheapest(replace(of, quality=((None, 0.9),)), asked)
-    with pytest.raises(Infeasible, match="nothing that is allowed carries batch"):
+    with pytest.raises(InfeasibleError, match="nothing that is allowed carries batch"):
         bare = market(works=[(np.inf, np.inf)])
         cheapest(traffic(bare, 0.5, ("batch",)), replace(asked, works=(waiting([1, 0, 0], 1),)))
     own = only_own(traffic(market(), 0.5))
     capped = replace(own.arms[0].market, caps=(("cap a", np.ones(2), 1.0),))
-    with pytest.raises(Infeasible, match=r"cap a \(at most 1\)"):
+    with pytest.raises(InfeasibleError, match=r"cap a \(at most 1\)"):
         cheapest(own.with_arms({0: replace(own.arms[0], market=capped)}), asked)
 
 
 RISK = {"interruptions_per_h": 0.1, "outage_s": 1800, "lost_at_once": 0.5, "source": "made up for this test"}
 DAY: dict[str, Any] = {"load": [0.2] * 8 + [1.0] * 8 + [0.5] * 8}
-BATCH = {
-    "name": "batch",
-    "questions_per_day": 400_000.0,
-    "deadline_h": 12,
-    "released": [0.0] * 12 + [1.0] + [0.0] * 11,
-}
+BATCH = {"name": "batch", "questions_per_day": 400_000.0, "deadline_h": 12, "released": [0.0] * 12 + [1.0] + [0.0] * 11}
 
 
 def asked_for(recorded: Path, **day: Any) -> dict[str, Any]:
     """The drawn evidence on devices at a hyperscaler, with hours."""
     allow = {"sites": ["aws_us_east"], "accelerators": ["l4"], "terms": ["on_demand", "spot"]}
-    return workload(
-        recorded, 62.0, allow={"engines": ["vllm"], "formats": ["fp8_e4m3"], **allow}, hours={**DAY, **day}
-    )
+    return workload(recorded, 62.0, allow={"engines": ["vllm"], "formats": ["fp8_e4m3"], **allow}, hours={**DAY, **day})
 
 
-def chosen(document: dict[str, Any]) -> Choice:
+def chosen(document: dict[str, Any]) -> QuestionDaySpace:
     found = parse(document)
     assert found.hours is not None
-    return choice(posed(document), found.hours, shipped())
+    return choice(posed(document), found.hours, shipped_calibration())
 
 
 @pytest.fixture(scope="module")
@@ -329,12 +312,7 @@ def test_the_day_is_drawn_and_told(planned: Plan) -> None:
     told = StringIO()
     print_plan(planned, Console(file=told, width=160))
     text, body = told.getvalue(), page(planned)
-    for said in (
-        "Hours of the day",
-        "strategy and who plays it",
-        "strategies and routes by the hour",
-        "batch",
-    ):
+    for said in ("Hours of the day", "strategy and who plays it", "strategies and routes by the hour", "batch"):
         assert said in text and said in body
     assert len(hours.hours(planned).rows) == HOURS and "APIs" in text and "solved" in text
     assert "h, API: $" in body
@@ -358,7 +336,7 @@ def test_limits_of_a_plan_hold_over_the_day(recorded: Path) -> None:
     within = {"max": mean * 1.01, "unit": "USD/h"}
     found = chosen({**asked_for(recorded, deferrable=[BATCH]), "budget": within, "objective": "usd"})
     assert cheapest(found.traffic, found.asked).total["usd"].sum() <= mean * 1.01 * HOURS * (1 + 1e-9)
-    with pytest.raises(Infeasible, match="budget of the day"):
+    with pytest.raises(InfeasibleError, match="budget of the day"):
         chosen({**asked_for(recorded, deferrable=[BATCH]), "budget": {**within, "max": mean / 3}})
 
 
@@ -370,7 +348,7 @@ def test_work_of_a_recorded_model_is_done_by_its_devices(recorded: Path) -> None
     assert list(found.traffic.questions(found.asked)) == [0]
     sleep = chosen(asked_for(recorded, deferrable=[{**tokens, "model": "small", "saves": 0.2}]))
     names = [step.name for step in freedoms(sleep)]
-    assert "sleep-time work where it pays" in names and isinstance(sleep.problem.joint, Joint)
+    assert "sleep-time work where it pays" in names and isinstance(sleep.problem.joint, JointSearch)
 
 
 def test_the_example_gives_what_it_gave() -> None:
@@ -380,11 +358,11 @@ def test_the_example_gives_what_it_gave() -> None:
     except FactError as error:
         assert error.field == "evidence"
         pytest.skip(f"the evidence is not here: {error}")
-    problem = confident(pose_joint(firm(asked), shipped(), no_progress))
+    problem = with_confidence(pose_joint(without_spot(asked), shipped_calibration(), no_progress))
     assert asked.hours is not None
-    found = choice(replace(problem, workload=asked), asked.hours, shipped())
+    found = choice(replace(problem, workload=asked), asked.hours, shipped_calibration())
     steps = list(itertools.islice(freedoms(found), 3))
-    costs = [day.objective for _, day in solved(steps)]
+    costs = [day.objective for _, day in solve_steps(steps)]
     assert costs == pytest.approx([18977.7, 17321.3, 17143.5], rel=2e-3)
     assert found.least == pytest.approx(15933.0, rel=1e-4)
 

@@ -7,24 +7,24 @@ from dataclasses import replace
 
 import pytest
 
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
-from comptroller.errors import UnknownId
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.errors import UnknownIdError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.planning.launch import command, engines
 
-WIDE = Replica(
+WIDE = ModelReplica(
     model("deepseek_r1"),
     accelerator("h200_sxm"),
-    Recipe("fp8_block", "fp8_block", "fp8_block", "fp8_e4m3"),
-    Layout(tp=4, pp=2, dp=2, ep=8),
-    Engine.default(engine_facts("vllm")),
+    PrecisionRecipe("fp8_block", "fp8_block", "fp8_block", "fp8_e4m3"),
+    ParallelLayout(tp=4, pp=2, dp=2, ep=8),
+    EngineSettings.default(engine_facts("vllm")),
 )
 
 
-def on(engine: str, replica: Replica = WIDE) -> list[str]:
-    chosen = replace(replica, engine=replace(Engine.default(engine_facts(engine)), max_batch=96))
+def on(engine: str, replica: ModelReplica = WIDE) -> list[str]:
+    chosen = replace(replica, engine=replace(EngineSettings.default(engine_facts(engine)), max_batch=96))
     return shlex.split(command(chosen, 9000))
 
 
@@ -53,12 +53,12 @@ def test_a_checkpoint_in_its_own_format_needs_no_flag() -> None:
     plain = replace(
         WIDE,
         model=model("llama_3_1_70b"),
-        recipe=Recipe("fp8_e4m3", "fp8_e4m3", "fp8_e4m3"),
-        layout=Layout(8),
+        recipe=PrecisionRecipe("fp8_e4m3", "fp8_e4m3", "fp8_e4m3"),
+        layout=ParallelLayout(8),
     )
     assert "--quantization fp8" in " ".join(on("vllm", plain))
 
 
 def test_an_engine_without_a_file_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownId, match="vllm"):
+    with pytest.raises(UnknownIdError, match="vllm"):
         command(replace(WIDE, engine=replace(WIDE.engine, id="vlm")), 9000)

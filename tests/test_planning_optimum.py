@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comptroller.planning.joint_optimum import at, bound_of, optimum, within
-from comptroller.planning.joint_program import Matter, Rent, Rows
-from comptroller.planning.mix import OPTIONS, Limit, Mix, run
+from comptroller.planning.joint_program import JointProgram, JointProgramData, RentableDeployments
+from comptroller.planning.mix import OPTIONS, MixProblem, ReplicaLimit, run
 from comptroller.planning.search import Goal
 
 
-def drawn(rng: np.random.Generator, kind: str) -> tuple[Matter, Goal]:
+def drawn(rng: np.random.Generator, kind: str) -> tuple[JointProgramData, Goal]:
     """A small matter: classes, ways and arms with whole units, and a goal of a kind."""
     classes, ways, arms = int(rng.integers(1, 4)), int(rng.integers(2, 9)), int(rng.integers(0, 4))
     weight = rng.dirichlet(np.ones(classes))
@@ -26,16 +26,16 @@ def drawn(rng: np.random.Generator, kind: str) -> tuple[Matter, Goal]:
         calls[arm] = rng.integers(1, 4, (classes, ways, buckets)) * uses
         shape = (buckets, candidates)
         energy = rng.random(shape) * 3 if kind == "energy" else None
-        limits = (Limit("power", rng.random(candidates) + 0.1, 4.0),) if limited else ()
-        mix = Mix(
+        limits = (ReplicaLimit("power", rng.random(candidates) + 0.1, 4.0),) if limited else ()
+        mix = MixProblem(
             rng.random(shape) + 0.05, rng.random(candidates) * 4 + 0.5, (rng.random(shape),), energy, limits
         )
-        rents[arm] = Rent(np.arange(candidates), np.arange(buckets), mix)
+        rents[arm] = RentableDeployments(np.arange(candidates), np.arange(buckets), mix)
     own = [arm for arm in rents if calls[arm].any()]
     rents, calls = {arm: rents[arm] for arm in own}, {arm: calls[arm] for arm in own}
     score = rng.integers(0, 11, (classes, ways)) / 10
     reach = float(weight @ score.max(axis=1))
-    matter = Matter(
+    matter = JointProgramData(
         rate_per_s=float(rng.uniform(0.2, 4.0)),
         weight=weight,
         score=score,
@@ -48,9 +48,9 @@ def drawn(rng: np.random.Generator, kind: str) -> tuple[Matter, Goal]:
     return matter, goal if kind != "spare" else Goal("usd", (), spare=1)
 
 
-def whole(matter: Matter, goal: Goal) -> float:
+def whole(matter: JointProgramData, goal: Goal) -> float:
     """The optimum of the whole program, infinite where there is none."""
-    highs: Any = run(Rows(matter, goal).program(), OPTIONS)
+    highs: Any = run(JointProgram(matter, goal).program(), OPTIONS)
     found = highs.getSolution()
     return float(highs.getInfo().objective_function_value) if found.value_valid else np.inf
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from comptroller.costs.efficiency import Baseline
-from comptroller.errors import FactError, Infeasible, InputError
+from comptroller.costs.efficiency import BaselineCalibration
+from comptroller.errors import FactError, InfeasibleError, InputError
 from comptroller.planning.against import compare, load_current
 from comptroller.planning.plan import Plan, load_plan
 from comptroller.planning.planner import plan, pose
@@ -23,10 +23,7 @@ WORKLOAD = {
         "input": {"median": 600, "mean": 900, "most": 6000},
         "output": {"median": 150, "mean": 200, "most": 900},
     },
-    "objectives": {
-        "tpot": {"p": 95.0, "max": 40.0, "unit": "ms"},
-        "ttft": {"p": 95.0, "max": 800.0, "unit": "ms"},
-    },
+    "objectives": {"tpot": {"p": 95.0, "max": 40.0, "unit": "ms"}, "ttft": {"p": 95.0, "max": 800.0, "unit": "ms"}},
     "allow": {"sites": ["us_neocloud", "aws_us_east"], "accelerators": ["h100_sxm", "l4", "a100_80_sxm"]},
 }
 
@@ -51,9 +48,7 @@ def test_services_carry_the_whole_demand_and_add_up() -> None:
     assert sum(s.rate_per_s for s in found.services) == pytest.approx(30.0, rel=1e-4)
     assert sum(s.usd_per_h for s in found.services) == pytest.approx(found.totals.usd_per_h.value, rel=1e-4)
     assert sum(x.share for x in found.classes[0].roles["solver"]) == pytest.approx(1.0, rel=1e-4)
-    assert found.totals.usd_per_request.value == pytest.approx(
-        found.totals.usd_per_h.value / 108_000, rel=1e-4
-    )
+    assert found.totals.usd_per_request.value == pytest.approx(found.totals.usd_per_h.value / 108_000, rel=1e-4)
     assert all(0 < s.utilisation <= 1.001 for s in found.services)
 
 
@@ -68,9 +63,7 @@ def test_the_steady_answer_and_what_queueing_added_are_told() -> None:
     found = planned().verification
     assert found is not None
     assert found.rounds[-1].holds and not any(x.holds for x in found.rounds[:-1])
-    assert found.added_usd_per_h == pytest.approx(
-        found.rounds[-1].usd_per_h - found.steady_usd_per_h, abs=1e-4
-    )
+    assert found.added_usd_per_h == pytest.approx(found.rounds[-1].usd_per_h - found.steady_usd_per_h, abs=1e-4)
     assert all(x <= y.most_s for x, y in zip(found.rounds[-1].upper_s, planned().latency, strict=True))
     unproven = plan(parse(WORKLOAD), rehearsal=None)
     assert unproven.verification is None and {x.status for x in unproven.latency} == {"unverified"}
@@ -88,11 +81,7 @@ def test_runners_up_cost_no_less_and_say_why() -> None:
 def test_shadow_prices_move_in_the_right_direction() -> None:
     for price in planned().shadow_prices:
         assert price.relaxed is None or price.relaxed.change_per_h is None or price.relaxed.change_per_h <= 0
-        assert (
-            price.tightened is None
-            or price.tightened.change_per_h is None
-            or price.tightened.change_per_h >= 0
-        )
+        assert price.tightened is None or price.tightened.change_per_h is None or price.tightened.change_per_h >= 0
 
 
 def test_the_frontier_falls() -> None:
@@ -106,9 +95,9 @@ def test_todays_fleet_is_compared(tmp_path: Path) -> None:
     file.write_text(
         '[[services]]\nmodel = "llama_3_1_8b"\naccelerator = "h100_sxm"\nsite = "aws_us_east"\nreplicas = 8\n'
     )
-    problem = pose(parse(WORKLOAD), Baseline.shipped())
+    problem = pose(parse(WORKLOAD), BaselineCalibration.shipped())
     result = compare(
-        load_current(file), {"new": 1}, 1.0, problem.search.table.load, problem.goal, Baseline.shipped()
+        load_current(file), {"new": 1}, 1.0, problem.search.table.load, problem.goal, BaselineCalibration.shipped()
     )
     assert result.usd_per_h > 1.0 and result.saves_usd_per_h == pytest.approx(result.usd_per_h - 1.0)
     assert result.carries > 1.0
@@ -119,10 +108,7 @@ def test_todays_fleet_is_compared(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ('[[services]]\nmodel = "llama_3_1_8b"\n', "accelerator"),
-        (
-            '[[services]]\nmodel = "x"\naccelerator = "h100_sxm"\nsite = "aws_us_east"\nreplicas = 0\n',
-            "replicas",
-        ),
+        ('[[services]]\nmodel = "x"\naccelerator = "h100_sxm"\nsite = "aws_us_east"\nreplicas = 0\n', "replicas"),
         ("services = []\n", "services"),
     ],
 )
@@ -134,19 +120,14 @@ def test_a_malformed_fleet_names_the_field(tmp_path: Path, text: str, says: str)
 
 
 def test_a_model_that_cannot_fit_says_by_how_much() -> None:
-    big = WORKLOAD | {
-        "models": ["llama_3_1_405b"],
-        "allow": {"sites": ["us_neocloud"], "accelerators": ["t4"]},
-    }
-    with pytest.raises(Infeasible, match=r"does not fit.*short by [\d.]+ GB"):
+    big = WORKLOAD | {"models": ["llama_3_1_405b"], "allow": {"sites": ["us_neocloud"], "accelerators": ["t4"]}}
+    with pytest.raises(InfeasibleError, match=r"does not fit.*short by [\d.]+ GB"):
         plan(parse(big))
 
 
 def test_a_format_that_the_device_cannot_run_says_so() -> None:
-    odd = WORKLOAD | {
-        "allow": {"sites": ["us_neocloud"], "accelerators": ["a100_80_sxm"], "formats": ["mxfp8"]}
-    }
-    with pytest.raises(Infeasible, match="a100_80_sxm"):
+    odd = WORKLOAD | {"allow": {"sites": ["us_neocloud"], "accelerators": ["a100_80_sxm"], "formats": ["mxfp8"]}}
+    with pytest.raises(InfeasibleError, match="a100_80_sxm"):
         plan(parse(odd))
 
 

@@ -13,33 +13,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
-from comptroller.costs.steady import Requests
-from comptroller.costs.timing import timed
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.steady import UniformRequests
+from comptroller.costs.timing import replica_timer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import locate
-from comptroller.planning.capacity import Load, prompts
+from comptroller.planning.capacity import SlicedLoad, prompts
 from comptroller.planning.executor import no_progress
 from comptroller.planning.export import export, targets
 from comptroller.planning.joint_planner import JointProblem, pose_joint
-from comptroller.planning.joint_proof import Asked
+from comptroller.planning.joint_proof import QuestionStage
 from comptroller.planning.joint_services import SHARING, cached_share
-from comptroller.planning.planner import plan, shipped
-from comptroller.planning.verify import Rehearsal
-from comptroller.quantities import Cost, Tokens
-from comptroller.strategies.prefixes import Prefixes, Text, whole_blocks
+from comptroller.planning.planner import plan, shipped_calibration
+from comptroller.planning.verify import RehearsalSettings
+from comptroller.quantities import Cost, TokenCounts
+from comptroller.strategies.prefixes import CallTokenCounts, QuestionPrefixIndex, whole_blocks
 from comptroller.strategies.protocol import Ask, Reply
 from comptroller.work.workload import parse
 
 
-def text(prompt: float, output: float, reasoning: float = 0.0) -> Text:
-    return Text.of(Reply(Ask(), "stop", cost=Cost(tokens=Tokens(prompt, output=output, reasoning=reasoning))))
+def text(prompt: float, output: float, reasoning: float = 0.0) -> CallTokenCounts:
+    return CallTokenCounts.of(
+        Reply(Ask(), "stop", cost=Cost(tokens=TokenCounts(prompt, output=output, reasoning=reasoning)))
+    )
 
 
 def test_of_four_samples_three_find_the_prompt() -> None:
-    seen = Prefixes()
+    seen = QuestionPrefixIndex()
     found = [seen.add(ask, "m", text(400, 90))[1] for ask in Ask(content="q").times(4)]
     assert found == [0, 400, 400, 400]
     assert whole_blocks(np.array(found), np.full(4, 400.0), 16).tolist() == [0, 384, 384, 384]
@@ -54,16 +56,10 @@ def test_of_four_samples_three_find_the_prompt() -> None:
         (text(400, 20, 70), "m", 520, 400),
         (text(400, 90), "other", 520, 0),
     ],
-    ids=[
-        "goes on",
-        "too short for the reply",
-        "too short for the prompt",
-        "earlier thinking",
-        "another model",
-    ],
+    ids=["goes on", "too short for the reply", "too short for the prompt", "earlier thinking", "another model"],
 )
-def test_what_follows_a_reply_begins_with_it(made: Text, player: str, prompt: float, common: float) -> None:
-    seen, first = Prefixes(), Ask(content="q")
+def test_what_follows_a_reply_begins_with_it(made: CallTokenCounts, player: str, prompt: float, common: float) -> None:
+    seen, first = QuestionPrefixIndex(), Ask(content="q")
     seen.add(first, "m", made)
     check = Reply(Ask("checker", after=Reply(first, "stop")), "stop")
     assert seen.add(Ask("reviser", after=check), player, text(prompt, 10))[1] == common
@@ -71,7 +67,7 @@ def test_what_follows_a_reply_begins_with_it(made: Text, player: str, prompt: fl
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2000)), max_size=12), st.sampled_from([16, 32]))
 def test_never_more_is_cached_than_was_asked(asked: list[tuple[int, int]], block: int) -> None:
-    seen, replies = Prefixes(), [None, Reply(Ask(), "stop")]
+    seen, replies = QuestionPrefixIndex(), [None, Reply(Ask(), "stop")]
     for kind, prompt in asked:
         ask = Ask(content=str(kind), after=replies[-1] if kind == 3 else None)
         common = seen.add(ask, "m", text(prompt, 40))[1]
@@ -80,25 +76,23 @@ def test_never_more_is_cached_than_was_asked(asked: list[tuple[int, int]], block
         replies.append(Reply(ask, "stop"))
 
 
-def load(cached: float) -> Load:
+def load(cached: float) -> SlicedLoad:
     sizes = np.array([300.0, 1200.0, 6000.0])
-    return Load(Requests(sizes, np.array([80.0, 250.0, 600.0]), cached * sizes), np.ones(3), 1.0)
+    return SlicedLoad(UniformRequests(sizes, np.array([80.0, 250.0, 600.0]), cached * sizes), np.ones(3), 1.0)
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])
 def test_a_cached_prompt_takes_less_where_the_engine_shares_it(engine: str) -> None:
-    parts = Recipe(), Layout(tp=4), Engine.default(engine_facts(engine))
-    ready = timed(Replica(model("llama_3_1_70b"), accelerator("h100_sxm"), *parts), shipped())
+    parts = PrecisionRecipe(), ParallelLayout(tp=4), EngineSettings.default(engine_facts(engine))
+    ready = replica_timer(ModelReplica(model("llama_3_1_70b"), accelerator("h100_sxm"), *parts), shipped_calibration())
     batch = np.array([1.0, 16.0, 64.0])
     whole, none, most = (
         prompts(ready, each, batch)
-        for each in (replace(load(0), requests=Requests(*_sizes())), load(0.0), load(0.9))
+        for each in (replace(load(0), requests=UniformRequests(*_sizes())), load(0.0), load(0.9))
     )
     np.testing.assert_array_equal(whole.marginal_s, none.marginal_s)
     if engine == "vllm":
-        assert (most.marginal_s[1:] < 0.5 * whole.marginal_s[1:]).all(), (
-            "a decode step reads the weights anyway"
-        )
+        assert (most.marginal_s[1:] < 0.5 * whole.marginal_s[1:]).all(), "a decode step reads the weights anyway"
     else:
         np.testing.assert_array_equal(most.marginal_s, whole.marginal_s)
 
@@ -108,10 +102,12 @@ def _sizes() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_recurrent_models_share_nothing() -> None:
-    engine = Engine.default(engine_facts("vllm"))
+    engine = EngineSettings.default(engine_facts("vllm"))
     for name, block in (("llama_3_1_8b", 16), ("qwen3_next_80b_a3b", 0)):
         assert (
-            Replica(model(name), accelerator("h100_sxm"), Recipe(), Layout(), engine).prefix_block_tokens
+            ModelReplica(
+                model(name), accelerator("h100_sxm"), PrecisionRecipe(), ParallelLayout(), engine
+            ).prefix_block_tokens
             == block
         )
 
@@ -138,22 +134,15 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             "models": {"small": "llama_3_1_8b"},
             "routes": ["own"],
         },
-        "allow": {
-            "accelerators": ["h100_sxm"],
-            "sites": ["us_neocloud"],
-            "engines": ["vllm"],
-            "formats": ["fp8_e4m3"],
-        },
+        "allow": {"accelerators": ["h100_sxm"], "sites": ["us_neocloud"], "engines": ["vllm"], "formats": ["fp8_e4m3"]},
     }
 
 
 def posed(document: dict[str, Any]) -> JointProblem:
-    return pose_joint(parse(document), shipped(), no_progress)
+    return pose_joint(parse(document), shipped_calibration(), no_progress)
 
 
-def test_shared_prompts_are_cheaper_and_found_as_often_as_reckoned(
-    document: dict[str, Any], tmp_path: Path
-) -> None:
+def test_shared_prompts_are_cheaper_and_found_as_often_as_reckoned(document: dict[str, Any], tmp_path: Path) -> None:
     problem = posed(document)
     best = problem.joint.solve(problem.goal)
     apart = tmp_path / "vllm.toml"
@@ -163,14 +152,16 @@ def test_shared_prompts_are_cheaper_and_found_as_often_as_reckoned(
     (arm,) = best.fleets
     reckoned = cached_share(problem, arm, best.fleets[arm].calls_per_s)
     assert reckoned == pytest.approx(0.75 * (2992 / 3000), rel=1e-9)
-    played = Asked(problem, best, shipped(), Rehearsal(draws=2)).played(best, problem.goal, 0)
+    played = QuestionStage(problem, best, shipped_calibration(), RehearsalSettings(draws=2)).played(
+        best, problem.goal, 0
+    )
     results = played.outcome.requests
     found = results.cached.sum() / (results.cached.sum() + results.computed.sum())
     assert found == pytest.approx(reckoned, abs=0.05)
 
 
 def test_the_plan_names_the_routing_that_was_simulated_and_is_exported(document: dict[str, Any]) -> None:
-    found = plan(parse(document), rehearsal=Rehearsal(draws=2))
+    found = plan(parse(document), rehearsal=RehearsalSettings(draws=2))
     assert found.verification is not None and found.classes[0].strategy == "sample_and_vote(n=4)"
     assert {dict(one.deployment.policies)["routing"] for one in found.services} == {SHARING}
     assert all(export(target, found) for target in targets())

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from comptroller.costs.inference_units import Shape, attention_flops, eflops, parameter_flops
-from comptroller.errors import Infeasible
+from comptroller.costs.inference_units import ModelCostShape, attention_flops, eflops, parameter_flops
+from comptroller.errors import InfeasibleError
 from comptroller.facts.config import model
 from comptroller.planning.executor import no_progress
-from comptroller.planning.joint import Keep, Solution, everything
+from comptroller.planning.joint import JointSolution, Keep, keep_everything
 from comptroller.planning.joint_ground import Kinds
 from comptroller.planning.joint_planner import JointProblem, pose_joint
-from comptroller.planning.planner import pose, shipped
+from comptroller.planning.planner import pose, shipped_calibration
 from comptroller.strategies.replay import recorded_price
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers import read_evidence
@@ -34,14 +34,14 @@ def posed(evidence: Path, least: float, strategies: Iterable[str], **more: Any) 
     quality = {"routes": ["api"], **more.pop("quality", {})}
     quality |= {"evidence": str(evidence), "solve": {"min": 100 * least}, "strategies": list(strategies)}
     asked = parse({"name": "reversal", "rate_per_s": 10.0, "quality": quality, **more})
-    return pose_joint(asked, shipped(), no_progress)
+    return pose_joint(asked, shipped_calibration(), no_progress)
 
 
-def solved(problem: JointProblem, least: float, keep: Keep = everything) -> Solution:
+def solved(problem: JointProblem, least: float, keep: Keep = keep_everything) -> JointSolution:
     return problem.joint.solve(replace(problem.goal, quality=(("", least),)), keep)
 
 
-def used(problem: JointProblem, least: float, axis: str, keep: Keep = everything) -> set[str]:
+def used(problem: JointProblem, least: float, axis: str, keep: Keep = keep_everything) -> set[str]:
     """Values of an axis that the plan for a target uses."""
     gets = problem.joint.ground.weight @ solved(problem, least, keep).share
     ways = [problem.joint.ground.ways[number] for number in np.flatnonzero(gets > 1e-6)]
@@ -95,12 +95,7 @@ def test_many_samples_of_a_small_model_lose_once_the_cache_is_priced() -> None:
             "samples": 64,
             "lengths": {"input": {"fixed": inputs}, "output": {"fixed": outputs}},
         },
-        allow={
-            "accelerators": ["h100_sxm"],
-            "sites": ["us_neocloud"],
-            "formats": ["bf16"],
-            "engines": ["vllm"],
-        },
+        allow={"accelerators": ["h100_sxm"], "sites": ["us_neocloud"], "formats": ["bf16"], "engines": ["vllm"]},
     )
     flops, traffic, usd = {}, {}, {}
     for name, id in sizes.items():
@@ -109,10 +104,8 @@ def test_many_samples_of_a_small_model_lose_once_the_cache_is_priced() -> None:
             return name in kinds.get("model", (name,))
 
         best = problem.joint.solve(problem.goal, only)
-        shape, samples = Shape.of(model(id)), calls(problem, best)
-        flops[name] = samples * (
-            parameter_flops(shape.params, outputs) + attention_flops(shape, inputs, outputs)
-        )
+        shape, samples = ModelCostShape.of(model(id)), calls(problem, best)
+        flops[name] = samples * (parameter_flops(shape.params, outputs) + attention_flops(shape, inputs, outputs))
         traffic[name] = eflops(shape, inputs, outputs, samples)
         usd[name] = best.objective
     assert min(flops, key=flops.__getitem__) == "Pythia 410M"
@@ -121,7 +114,7 @@ def test_many_samples_of_a_small_model_lose_once_the_cache_is_priced() -> None:
     assert used(problem, least, "model") == {"Pythia 1B"}
 
 
-def calls(problem: JointProblem, best: Solution) -> float:
+def calls(problem: JointProblem, best: JointSolution) -> float:
     """Mean calls of a question."""
     ground, count = problem.joint.ground, len(problem.joint.ground.choices.task)
     gets = ground.weight @ best.share
@@ -143,14 +136,9 @@ def dollars(accelerator: str, formats: list[str]) -> float:
         "rate_per_s": 100.0,
         "lengths": {"input": {"fixed": 100}, "output": {"fixed": 1000}},
         "objectives": {"tpot": {"max": 100, "unit": "ms"}},
-        "allow": {
-            "accelerators": [accelerator],
-            "formats": formats,
-            "sites": ["us_neocloud"],
-            "engines": ["vllm"],
-        },
+        "allow": {"accelerators": [accelerator], "formats": formats, "sites": ["us_neocloud"], "engines": ["vllm"]},
     }
-    problem = pose(parse(json.loads(json.dumps(document))), shipped())
+    problem = pose(parse(json.loads(json.dumps(document))), shipped_calibration())
     return problem.search.solve(problem.goal).objective
 
 
@@ -171,9 +159,7 @@ def test_votes_come_before_verification(tmp_path: Path) -> None:
     chosen = [used(problem, float(least), "strategy") for least in ladder]
     spent = [solved(problem, float(least)).objective for least in ladder]
     assert chosen[0] == {"once"} and "generative_verification" in chosen[-1] and spent == sorted(spent)
-    first = {
-        name: next((n for n, names in enumerate(chosen) if name in names)) for name in set().union(*chosen)
-    }
+    first = {name: next((n for n, names in enumerate(chosen) if name in names)) for name in set().union(*chosen)}
     assert 0 < first["sample_and_vote"] < first["generative_verification"]
 
 
@@ -228,17 +214,9 @@ def solvers(own: Evidence, efforts: Iterable[str], only: str = "") -> list[dict[
 def recorded(own: Evidence, row: int) -> Mapping[str, Any]:
     at = own.rows
     item = own.items[at.question[row]]
-    told = {
-        name: float(getattr(at, name)[row])
-        for name in ("score", "temperature", "input_tokens", "output_tokens")
-    }
+    told = {name: float(getattr(at, name)[row]) for name in ("score", "temperature", "input_tokens", "output_tokens")}
     usd = IN_USD * told["input_tokens"] + OUT_USD * told["output_tokens"]
-    named = {
-        "question": item.id,
-        "task": item.task,
-        "sample": int(at.sample[row]),
-        "finish": str(at.finish[row]),
-    }
+    named = {"question": item.id, "task": item.task, "sample": int(at.sample[row]), "finish": str(at.finish[row])}
     return {**named, **told, "answer": at.answer[row], "usd": usd}
 
 
@@ -253,7 +231,7 @@ def test_greedy_is_the_plan_where_nothing_verifies(own: Evidence, tmp_path: Path
     per_solved = (ground.weight @ problem.joint.usd) / (ground.weight @ problem.joint.score)
     dollars = {way.option.name: per_solved[n] for n, way in enumerate(ground.ways) if unchecked(way.kinds)}
     assert min(dollars, key=dollars.__getitem__) == "once"
-    with pytest.raises(Infeasible, match="best supported"):
+    with pytest.raises(InfeasibleError, match="best supported"):
         solved(problem, greedy + 0.1, unchecked)
     assert "stop_on_success" in used(problem, greedy + 0.1, "strategy")
 
@@ -271,9 +249,7 @@ def test_thinking_is_not_bought_where_it_does_not_help(own: Evidence, tmp_path: 
         "SmolLM2-135M-Instruct direct",
         "SmolLM2-135M-Instruct steps",
     }
-    direct = [
-        n for n, way in enumerate(ground.ways) if way.kinds["model"] == {"SmolLM2-135M-Instruct direct"}
-    ]
+    direct = [n for n, way in enumerate(ground.ways) if way.kinds["model"] == {"SmolLM2-135M-Instruct direct"}]
     top = float(ground.weight @ joint.score[:, direct].max(axis=1))
     for least in np.linspace(0.1, 0.9 * top, 4):
         assert used(problem, float(least), "model") == {"SmolLM2-135M-Instruct direct"}

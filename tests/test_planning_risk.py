@@ -19,27 +19,27 @@ from scipy.stats import norm
 
 from comptroller.errors import FactError
 from comptroller.planning.joint_confidence import (
-    Selection,
-    confident,
+    SelectionBootstrap,
     margin_of,
-    raised,
     reachable,
-    supported,
+    supported_shares,
+    with_confidence,
+    with_raised_targets,
 )
 from comptroller.planning.joint_planner import JointProblem
-from comptroller.planning.joint_reasons import Around, usd_per_h
-from comptroller.planning.joint_risk import ALONE, Drawn, ends, outcome
-from comptroller.planning.joint_worth import AXIS, Nest, losses_of, nested_losses, price_of, saving, width
+from comptroller.planning.joint_reasons import NeighbouringSolutions, usd_per_h
+from comptroller.planning.joint_risk import ALONE, RiskSimulation, ends, outcome
+from comptroller.planning.joint_worth import AXIS, NestedDraws, losses_of, nested_losses, price_of, saving, width
 from comptroller.planning.plan import Plan, load_plan
 from comptroller.planning.planner import plan
 from comptroller.planning.price_drift import drift
-from comptroller.planning.uncertain import demand_chance, two_sided
+from comptroller.planning.uncertainty import demand_chance, two_sided
 from comptroller.report.page import page
 from comptroller.report.solving import measurements, uncertainty
 from comptroller.report.terminal import print_plan
-from comptroller.work.trace import Trace
+from comptroller.work.trace import RequestTrace
 from comptroller.work.traces.plain import write
-from comptroller.work.uncertainty import Range, Uncertainty
+from comptroller.work.uncertainty import UncertaintyRange, WorkloadUncertainty
 from comptroller.work.workload import parse
 from joint_problems import posed, recorded_in, workload
 
@@ -57,9 +57,9 @@ def planned(recorded: Path) -> Plan:
     return plan(parse(workload(recorded, uncertainty=RANGES)))
 
 
-def drawn(problem: JointProblem) -> tuple[Around, Drawn]:
-    around = Around.of(problem.joint, problem.goal, problem.joint.solve(problem.goal))
-    return around, Drawn.of(problem, (around.best, *around.rivals))
+def drawn(problem: JointProblem) -> tuple[NeighbouringSolutions, RiskSimulation]:
+    around = NeighbouringSolutions.of(problem.joint, problem.goal, problem.joint.solve(problem.goal))
+    return around, RiskSimulation.of(problem, (around.best, *around.rivals))
 
 
 @settings(deadline=None)
@@ -126,14 +126,14 @@ def test_only_what_is_drawn_moves_the_cost(recorded: Path) -> None:
 @given(st.floats(0.5, 1.0), st.floats(1.0, 2.0))
 def test_a_wider_range_of_demand_is_not_narrower(recorded: Path, low: float, high: float) -> None:
     problem = own(recorded)
-    narrow, wide = (_with(problem, Range(low=x, high=y)) for x, y in ((low, high), (low * 0.9, high * 1.1)))
+    narrow, wide = (_with(problem, UncertaintyRange(low=x, high=y)) for x, y in ((low, high), (low * 0.9, high * 1.1)))
     cost = usd_per_h(problem.joint, problem.joint.solve(problem.goal))
     inner, outer = (ends(each.alone("demand"), cost) for each in (narrow, wide))
     assert outer[0] <= inner[0] <= cost <= inner[1] <= outer[1]
 
 
 def test_everything_together_is_wider_than_each_alone(recorded: Path) -> None:
-    found = _with(own(recorded), Range(low=0.8, high=1.25))
+    found = _with(own(recorded), UncertaintyRange(low=0.8, high=1.25))
     alone = [width(found.alone(source)) for source in ALONE]
     assert width(found.outcomes[0].usd_per_h) >= max(alone) > 0
     assert all(np.all(found.alone(source) > 0) for source in ALONE)
@@ -145,17 +145,17 @@ def own(recorded: Path) -> JointProblem:
     return posed(workload(recorded, quality={"routes": ["own"]}))
 
 
-def _with(problem: JointProblem, demand: Range) -> Drawn:
-    declared = problem.workload.model_copy(update={"uncertainty": Uncertainty(demand=demand)})
+def _with(problem: JointProblem, demand: UncertaintyRange) -> RiskSimulation:
+    declared = problem.workload.model_copy(update={"uncertainty": WorkloadUncertainty(demand=demand)})
     asked = replace(problem, workload=declared)
-    return Drawn.of(asked, (asked.joint.solve(asked.goal),))
+    return RiskSimulation.of(asked, (asked.joint.solve(asked.goal),))
 
 
 def test_nested_draws_know_what_they_say(recorded: Path) -> None:
     """The outer axis moves only what is measured; twice the questions leave half of the variance."""
     problem = posed(workload(recorded, uncertainty=RANGES))
     around, found = drawn(problem)
-    nest = Nest(found.chances, problem.workload.seed)
+    nest = NestedDraws(found.chances, problem.workload.seed)
     assert nest.demand().demand.shape == (AXIS, 1)
     stepped = nest.steps(0).steps
     assert np.ptp(stepped[:, :, 0], axis=1).max() == 0.0 < np.ptp(stepped[:, :, 0], axis=0).min()
@@ -180,9 +180,7 @@ def test_the_document_says_what_is_uncertain_and_what_to_measure(recorded: Path)
     assert known.chance_held <= 1.0 and known.regret_usd_per_h >= 0 and known.verdict
     saved = [each.saves_usd_per_h or 0.0 for each in known.next]
     assert saved == sorted(saved, reverse=True) and min(saved) >= 0
-    assert all(
-        each.usd_per_h[1] <= each.usd_per_h[0] and each.solved[1] <= each.solved[0] for each in known.next
-    )
+    assert all(each.usd_per_h[1] <= each.usd_per_h[0] and each.solved[1] <= each.solved[0] for each in known.next)
     assert any("more questions" in each.what for each in known.next)
     assert "declared: 0.8x to 1.25x" in {source.rests_on for source in known.sources}
     assert len(uncertainty(found).rows) == 5 and measurements(found).rows
@@ -222,7 +220,7 @@ def test_plans_that_do_not_minimise_dollars_are_not_weighed_in_dollars(recorded:
 def test_demand_of_a_trace_is_that_of_its_windows(recorded: Path, tmp_path: Path) -> None:
     rng, ones = np.random.default_rng(0), np.ones(6_000, np.int64)
     file = tmp_path / "steady.csv"
-    write(Trace(np.sort(rng.uniform(0, 6_000, 6_000)), ones * 100, ones * 10, source="steady"), file)
+    write(RequestTrace(np.sort(rng.uniform(0, 6_000, 6_000)), ones * 100, ones * 10, source="steady"), file)
     document = workload(recorded, trace=str(file))
     del document["rate_per_s"]
     chance = demand_chance(parse(document), None)
@@ -247,22 +245,22 @@ def test_a_choice_of_one_has_no_optimism_and_a_choice_on_noise_has(tmp_path: Pat
         return posed(workload(file, least, quality={**quality, **more.pop("quality", {})}, **more))
 
     alone = of(20.0, models=["m1"])
-    assert Selection(alone).optimism(alone.goal).solved == {"": 0.0}
-    most = supported(of(20.0).joint)[""] * 100
+    assert SelectionBootstrap(alone).optimism(alone.goal).solved == {"": 0.0}
+    most = supported_shares(of(20.0).joint)[""] * 100
     among = of(most - 1.0)
-    told = Selection(among).optimism(among.goal)
+    told = SelectionBootstrap(among).optimism(among.goal)
     assert 0.01 < told.solved[""] < 0.2 and told.short > 0
     sure = of(48.0, quality={"confidence": 0.6})
-    asked = confident(sure)
+    asked = with_confidence(sure)
     assert asked.optimism is not None and asked.optimism.solved[""] > 0
-    bare = raised(sure, margin_of(sure, {"": 0.0}))
+    bare = with_raised_targets(sure, margin_of(sure, {"": 0.0}))
     assert asked.goal.quality[0][1] > bare.goal.quality[0][1] >= 0.48
 
 
 def test_targets_out_of_a_resample_are_lowered_to_what_it_supports(recorded: Path) -> None:
     problem = posed(workload(recorded, 40.0, quality={"each": {"odd": {"min": 50.0, "unit": "%"}}}))
     far = replace(problem.goal, quality=(("", 1.5), ("odd", 1.5)))
-    most = supported(problem.joint)
+    most = supported_shares(problem.joint)
     assert reachable(problem.joint, problem.goal) == problem.goal
     found = problem.joint.solve(reachable(problem.joint, far))
     assert found.solved == pytest.approx(most[""], abs=1e-6)

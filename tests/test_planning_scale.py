@@ -19,23 +19,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from comptroller.errors import UnknownId, Unsupported
-from comptroller.planning.candidates import Rejected, enumerate_candidates
+from comptroller.errors import UnknownIdError, UnsupportedError
+from comptroller.planning.candidates import RejectionTally, enumerate_candidates
 from comptroller.planning.executor import (
     HERE,
-    Executor,
-    Kept,
-    OnRay,
-    Processes,
-    Sized,
+    AdaptiveExecutor,
+    CachingExecutor,
+    ProcessExecutor,
+    RayExecutor,
+    SearchExecutor,
     executor,
     gather,
     no_progress,
 )
 from comptroller.planning.joint_ways import undominated_ways
-from comptroller.planning.planner import GRID, load_of, plan, shipped
+from comptroller.planning.planner import GRID, load_of, plan, shipped_calibration
 from comptroller.planning.space import goal_of, space_of
-from comptroller.planning.table import Chunk, Evaluate, chunks
+from comptroller.planning.table import ReplicaChunk, ReplicaEvaluator, chunks
 from comptroller.work.demand import demand
 from comptroller.work.workload import Workload, load, parse
 
@@ -50,13 +50,15 @@ WORKLOAD = {
 
 
 @cache
-def parts() -> tuple[Evaluate, list[Chunk]]:
+def parts() -> tuple[ReplicaEvaluator, list[ReplicaChunk]]:
     return parts_of(parse(WORKLOAD))
 
 
-def parts_of(asked: Workload) -> tuple[Evaluate, list[Chunk]]:
-    candidates = list(enumerate_candidates(space_of(asked), Rejected()))
-    return Evaluate(goal_of(asked).targets, shipped()), chunks(candidates, load_of(demand(asked, GRID)))
+def parts_of(asked: Workload) -> tuple[ReplicaEvaluator, list[ReplicaChunk]]:
+    candidates = list(enumerate_candidates(space_of(asked), RejectionTally()))
+    return ReplicaEvaluator(goal_of(asked).targets, shipped_calibration()), chunks(
+        candidates, load_of(demand(asked, GRID))
+    )
 
 
 @cache
@@ -65,19 +67,19 @@ def planned() -> str:
 
 
 def test_processes_find_the_same_bytes_and_end() -> None:
-    assert plan(parse(WORKLOAD), rehearsal=None, executor=Processes(2)).to_json() == planned()
+    assert plan(parse(WORKLOAD), rehearsal=None, executor=ProcessExecutor(2)).to_json() == planned()
     assert not active_children()
 
 
 def test_ray_finds_the_same_bytes() -> None:
     pytest.importorskip("ray", reason="ray is not installed; make test-export installs it beside")
-    assert plan(parse(WORKLOAD), rehearsal=None, executor=OnRay()).to_json() == planned()
+    assert plan(parse(WORKLOAD), rehearsal=None, executor=RayExecutor()).to_json() == planned()
 
 
 def test_ray_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(Unsupported, match=r"comptroller\[ray\]"):
-        gather(OnRay(), *parts(), no_progress)
+    with pytest.raises(UnsupportedError, match=r"comptroller\[ray\]"):
+        gather(RayExecutor(), *parts(), no_progress)
 
 
 def slow(number: int) -> int:
@@ -96,7 +98,7 @@ def long(number: int) -> bytes:
 @pytest.mark.parametrize("work", [slow, long])
 def test_what_is_called_off_leaves_no_process(work: Any) -> None:
     """Not even in the middle of a result that takes a while to send."""
-    finished = Processes(2).map(work, list(range(10_000)))
+    finished = ProcessExecutor(2).map(work, list(range(10_000)))
     place, found = next(finished)
     assert found == work(place) and active_children()
     started = time.monotonic()
@@ -105,8 +107,8 @@ def test_what_is_called_off_leaves_no_process(work: Any) -> None:
 
 
 def test_a_process_that_dies_is_an_error_not_a_wait() -> None:
-    with pytest.raises(Unsupported, match="ended abruptly"):
-        gather(Processes(1), dies, [1, 2], no_progress)
+    with pytest.raises(UnsupportedError, match="ended abruptly"):
+        gather(ProcessExecutor(1), dies, [1, 2], no_progress)
     assert not active_children()
 
 
@@ -120,16 +122,16 @@ class Refuses:
 
 def test_finished_parts_are_not_done_again(tmp_path: Path) -> None:
     work, given = parts()
-    first = Kept(HERE, tmp_path).map(work, given)
+    first = CachingExecutor(HERE, tmp_path).map(work, given)
     next(first)
     first.close()
     assert len(list(tmp_path.glob("*.part"))) == 1
-    whole = gather(Kept(HERE, tmp_path), work, given, no_progress)
-    again = gather(Kept(Refuses(), tmp_path), work, given, no_progress)
+    whole = gather(CachingExecutor(HERE, tmp_path), work, given, no_progress)
+    again = gather(CachingExecutor(Refuses(), tmp_path), work, given, no_progress)
     assert [len(part) for part in again] == [len(part) for part in whole] and len(whole) == len(given)
-    other = Evaluate(work.targets[:0], work.calibration)
+    other = ReplicaEvaluator(work.targets[:0], work.calibration)
     with pytest.raises(AssertionError, match="done twice"):
-        gather(Kept(Refuses(), tmp_path), other, given, no_progress)
+        gather(CachingExecutor(Refuses(), tmp_path), other, given, no_progress)
 
 
 def test_parts_have_the_same_names_in_another_process() -> None:
@@ -149,9 +151,9 @@ def test_parts_have_the_same_names_in_another_process() -> None:
 
 
 def test_little_work_stays_here() -> None:
-    assert gather(Sized(Refuses()), slow, [1, 2, 3], no_progress) == [1, 4, 9]
+    assert gather(AdaptiveExecutor(Refuses()), slow, [1, 2, 3], no_progress) == [1, 4, 9]
     with pytest.raises(AssertionError, match="1000 parts"):
-        gather(Sized(Refuses()), slow, range(1000), no_progress)
+        gather(AdaptiveExecutor(Refuses()), slow, range(1000), no_progress)
 
 
 @given(st.lists(st.integers(0, 50), max_size=20))
@@ -163,13 +165,13 @@ def test_results_come_in_order_and_progress_reaches_the_end(numbers: list[int]) 
             yield from ((place, work(given[place])) for place in reversed(range(len(given))))
 
     told: list[tuple[int, int]] = []
-    shuffled: Executor = Shuffled()
+    shuffled: SearchExecutor = Shuffled()
     found = gather(shuffled, abs, numbers, lambda done, total: told.append((done, total)))
     assert found == numbers and told == [(n, len(numbers)) for n in range(len(numbers))]
 
 
 def test_an_unknown_executor_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownId, match="processes"):
+    with pytest.raises(UnknownIdError, match="processes"):
         executor("proceses")
 
 
@@ -211,7 +213,7 @@ def test_an_interrupted_search_goes_on(tmp_path: Path) -> None:
         time.sleep(0.05)
     stamps = {each: each.stat().st_mtime_ns for each in kept}
     work, given = parts_of(load(file))
-    resumed = gather(Kept(HERE, kept[0].parent), work, given, no_progress)
+    resumed = gather(CachingExecutor(HERE, kept[0].parent), work, given, no_progress)
     assert {each: each.stat().st_mtime_ns for each in kept} == stamps
     assert len(list(kept[0].parent.glob("*.part"))) >= len(given)
     assert [repr(each) for each in resumed] == [repr(work(each)) for each in given]

@@ -8,12 +8,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from comptroller.costs.efficiency import Baseline
-from comptroller.errors import Infeasible
+from comptroller.costs.efficiency import BaselineCalibration
+from comptroller.errors import InfeasibleError
 from comptroller.planning import search as searching
-from comptroller.planning.conflict import constraints_of, minimal, solved
-from comptroller.planning.mix import Chosen, Mix
-from comptroller.planning.planner import Problem, pose
+from comptroller.planning.conflict import constraints_of, minimal_conflict, solve_or_explain
+from comptroller.planning.mix import MixProblem, MixSolution
+from comptroller.planning.planner import PlanningProblem, pose
 from comptroller.planning.search import Goal
 from comptroller.planning.shadow import constraints, shadow_price
 from comptroller.work.workload import parse
@@ -26,34 +26,31 @@ SMALL = {
         "input": {"median": 600, "mean": 900, "most": 6000},
         "output": {"median": 150, "mean": 200, "most": 900},
     },
-    "objectives": {
-        "tpot": {"p": 95.0, "max": 40.0, "unit": "ms"},
-        "ttft": {"p": 95.0, "max": 800.0, "unit": "ms"},
-    },
+    "objectives": {"tpot": {"p": 95.0, "max": 40.0, "unit": "ms"}, "ttft": {"p": 95.0, "max": 800.0, "unit": "ms"}},
     "allow": {"sites": ["us_neocloud"], "accelerators": ["h100_sxm", "l4", "a10g", "a100_80_sxm", "l40s"]},
 }
 
 
 @cache
-def problem() -> Problem:
-    return pose(parse(SMALL), Baseline.shipped())
+def problem() -> PlanningProblem:
+    return pose(parse(SMALL), BaselineCalibration.shipped())
 
 
 def test_pruning_by_bound_keeps_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = problem()
     pruned = asked.search.solve(asked.goal)
     monkeypatch.setattr(searching, "undominated", lambda mix: np.arange(mix.load.shape[1]))
-    monkeypatch.setattr(searching.Search, "survivors", lambda self, mix, goal: np.arange(mix.load.shape[1]))
+    monkeypatch.setattr(searching.FleetSearch, "survivors", lambda self, mix, goal: np.arange(mix.load.shape[1]))
     full = asked.search.solve(asked.goal)
     assert full.considered > pruned.considered
     assert pruned.objective == pytest.approx(full.objective, rel=1e-9)
 
 
 def test_equal_cost_prefers_one_kind_of_replica() -> None:
-    mix = Mix(np.array([[1.0, 1.0], [1.0, 1.0]]), np.array([2.0, 2.0]))
-    mixed = Chosen(np.array([1, 1]), np.eye(2), 4.0, 4.0)
+    mix = MixProblem(np.array([[1.0, 1.0], [1.0, 1.0]]), np.array([2.0, 2.0]))
+    mixed = MixSolution(np.array([1, 1]), np.eye(2), 4.0, 4.0)
     assert np.count_nonzero(searching.simplest(mix, mixed).replicas) == 1
-    dear = Mix(np.array([[1.0, 3.0], [3.0, 1.0]]), np.array([2.0, 2.0]))
+    dear = MixProblem(np.array([[1.0, 3.0], [3.0, 1.0]]), np.array([2.0, 2.0]))
     assert searching.simplest(dear, mixed) is mixed
 
 
@@ -79,13 +76,11 @@ def test_an_infeasible_target_names_the_closest_feasible_value() -> None:
     asked = problem()
     targets = tuple(replace(t, most_s=1e-5) if t.quantity == "tpot_s" else t for t in asked.goal.targets)
     with pytest.raises(
-        Infeasible, match=r"TPOT p95 <= 0\.01 ms binds; the closest feasible value is [\d.]+ ms"
+        InfeasibleError, match=r"TPOT p95 <= 0\.01 ms binds; the closest feasible value is [\d.]+ ms"
     ) as caught:
         asked.search.solve(replace(asked.goal, targets=targets))
     value_ms = float(str(caught.value).split("closest feasible value is ")[1].split(" ms")[0])
-    nearly = tuple(
-        replace(t, most_s=value_ms * 1.001e-3) if t.quantity == "tpot_s" else t for t in asked.goal.targets
-    )
+    nearly = tuple(replace(t, most_s=value_ms * 1.001e-3) if t.quantity == "tpot_s" else t for t in asked.goal.targets)
     assert asked.search.solve(replace(asked.goal, targets=nearly)).objective > 0
 
 
@@ -96,7 +91,7 @@ def test_caps_and_budget_hold_and_are_named_when_they_cannot() -> None:
     capped = asked.search.solve(replace(asked.goal, limits=((f"cap {used}", 0.0),)))
     chosen = {asked.search.table.candidates[j].replica.device.id for j in np.flatnonzero(capped.units)}
     assert used not in chosen
-    with pytest.raises(Infeasible, match=r"budget \(at most 0\.1, needs"):
+    with pytest.raises(InfeasibleError, match=r"budget \(at most 0\.1, needs"):
         asked.search.solve(replace(asked.goal, limits=(("budget", 0.1),)))
 
 
@@ -106,11 +101,11 @@ def test_the_minimal_conflicting_set_is_irreducible() -> None:
     price = float(asked.search.unit.usd_per_h @ best.units)
     device = asked.search.table.candidates[int(np.flatnonzero(best.units)[0])].replica.device.id
     tight = replace(asked.goal, limits=(("budget", price), (f"cap {device}", 0.0), ("power", 1e9)))
-    named = minimal(asked.search, tight)
+    named = minimal_conflict(asked.search, tight)
     assert "power <= 1e+09 W" not in named and len(named) >= 2
     dropped = dict(constraints_of(tight))
-    with pytest.raises(Infeasible, match="these cannot hold together") as raised:
-        solved(asked.search, tight)
+    with pytest.raises(InfeasibleError, match="these cannot hold together") as raised:
+        solve_or_explain(asked.search, tight)
     assert all(name in str(raised.value) for name in named)
     for name in named:
         kept = tight
@@ -127,7 +122,7 @@ def test_power_and_carbon_are_held_at_full_load() -> None:
         most = 0.9 * float(taken @ best.units)
         try:
             held = asked.search.solve(replace(asked.goal, limits=((name, most),)))
-        except Infeasible as error:
+        except InfeasibleError as error:
             assert f"{name} (at most" in str(error)
         else:
             assert float(taken @ held.units) <= most * (1 + 1e-9)

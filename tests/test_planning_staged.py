@@ -8,16 +8,16 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from comptroller.errors import Unsupported
-from comptroller.planning.options import Asked
-from comptroller.planning.staged import Stages
-from comptroller.strategies.replay import Replay, Service
+from comptroller.errors import UnsupportedError
+from comptroller.planning.options import OptionCalls
+from comptroller.planning.stage_plays import StagePlayCache
+from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.results import runs
-from comptroller.strategies.rules.cascade import Cascade
-from comptroller.strategies.rules.route import Route
+from comptroller.strategies.rules.cascade import CascadeStrategy
+from comptroller.strategies.rules.route import RouteStrategy
 from comptroller.strategies.spelling import settings, spell
-from comptroller.strategies.stages import Staged
-from comptroller.work.evidence import Arm, Evidence
+from comptroller.strategies.stages import StagedStrategy
+from comptroller.work.evidence import Evidence, RecordedModel
 from strategy_evidence import drawn
 
 QUESTION = np.array([5, 0, 3, 2])
@@ -32,12 +32,9 @@ def three_arms(seed: int) -> Evidence:
     more = rows.take(np.flatnonzero(few))
     more.arm[:] = 2
     joined = type(rows)(
-        **{
-            name: np.concatenate([getattr(rows, name), getattr(more, name)])
-            for name in rows.__dataclass_fields__
-        }
+        **{name: np.concatenate([getattr(rows, name), getattr(more, name)]) for name in rows.__dataclass_fields__}
     )
-    return Evidence((*evidence.items,), (*evidence.arms, Arm("third")), joined, None, "drawn")
+    return Evidence((*evidence.items,), (*evidence.arms, RecordedModel("third")), joined, None, "drawn")
 
 
 def told(texts: Evidence) -> Evidence:
@@ -46,32 +43,32 @@ def told(texts: Evidence) -> Evidence:
     return replace(texts, items=items)
 
 
-def alone(evidence: Evidence, strategy: Staged, bound: dict[str, int]) -> tuple[np.ndarray, Asked]:
+def alone(evidence: Evidence, strategy: StagedStrategy, bound: dict[str, int]) -> tuple[np.ndarray, OptionCalls]:
     """Score and calls by replaying the whole strategy."""
-    replay = Replay(evidence, {role: Service(evidence.arms[arm]) for role, arm in bound.items()})
+    replay = EvidenceReplay(evidence, {role: RecordedService(evidence.arms[arm]) for role, arm in bound.items()})
     rows = runs(strategy, replay, QUESTION.tolist())
-    return np.array([score for score, _ in rows]), Asked.of([run for _, run in rows], bound)
+    return np.array([score for score, _ in rows]), OptionCalls.of([run for _, run in rows], bound)
 
 
 POINTS = [
-    *settings(Cascade()),
-    Cascade(roles=("weak", "middle", "strong"), threshold=0.6),
-    *settings(Route()),
+    *settings(CascadeStrategy()),
+    CascadeStrategy(roles=("weak", "middle", "strong"), threshold=0.6),
+    *settings(RouteStrategy()),
 ]
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_stages_together_are_a_replay_of_the_whole(seed: int) -> None:
     evidence = told(three_arms(seed))
-    stages, gaps = Stages(evidence, QUESTION), 0
+    stages, gaps = StagePlayCache(evidence, QUESTION), 0
     for strategy in POINTS:
         for arms in permutations(range(3), len(strategy.roles)):
             bound = dict(zip(strategy.roles, arms, strict=True))
             try:
                 score, asked = alone(evidence, strategy, bound)
-            except Unsupported as gap:
+            except UnsupportedError as gap:
                 gaps += 1
-                with pytest.raises(Unsupported) as found:
+                with pytest.raises(UnsupportedError) as found:
                     stages.option(strategy, bound)
                 assert str(found.value) == str(gap)
                 continue
@@ -85,7 +82,7 @@ def test_stages_together_are_a_replay_of_the_whole(seed: int) -> None:
 
 
 def test_a_stage_is_played_once_for_all_combinations() -> None:
-    stages = Stages(told(three_arms(0)), QUESTION)
+    stages = StagePlayCache(told(three_arms(0)), QUESTION)
     for threshold in (0.5, 0.9, 1.0):
-        stages.option(Cascade(threshold=threshold, samples=2), {"weak": 0, "strong": 1})
+        stages.option(CascadeStrategy(threshold=threshold, samples=2), {"weak": 0, "strong": 1})
     assert len(stages.known) == 2

@@ -10,23 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.costs.efficiency import Baseline
-from comptroller.planning.capacity import Target
+from comptroller.costs.efficiency import BaselineCalibration
+from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.fleet import calls_of, fleet_of
 from comptroller.planning.planner import plan
 from comptroller.planning.space import targets_of
 from comptroller.planning.verify import (
-    Rehearsal,
-    bounded,
-    judged,
-    measured,
+    RehearsalSettings,
+    block_bootstrap,
+    judge_draws,
     of_a_further_draw,
     of_the_mean,
-    shuffled,
+    quantile_bounds,
+    simulated_quantiles,
     traces,
 )
 from comptroller.work.demand import demand
-from comptroller.work.trace import Trace
+from comptroller.work.trace import RequestTrace
 from comptroller.work.workload import parse
 
 WORKLOAD = {
@@ -37,10 +37,7 @@ WORKLOAD = {
         "input": {"median": 600, "mean": 900, "most": 6000},
         "output": {"median": 150, "mean": 200, "most": 900},
     },
-    "objectives": {
-        "tpot": {"p": 95.0, "max": 40.0, "unit": "ms"},
-        "ttft": {"p": 95.0, "max": 800.0, "unit": "ms"},
-    },
+    "objectives": {"tpot": {"p": 95.0, "max": 40.0, "unit": "ms"}, "ttft": {"p": 95.0, "max": 800.0, "unit": "ms"}},
     "allow": {"sites": ["us_neocloud"], "accelerators": ["h100_sxm", "l4"]},
 }
 
@@ -51,8 +48,8 @@ def test_shuffled_windows_are_windows_of_the_trace(count: int, window_s: float, 
     rng = np.random.default_rng(seed)
     arrival = np.sort(rng.uniform(0, 300, count))
     sizes = np.arange(1, count + 1)
-    whole = Trace(arrival, sizes, sizes)
-    drawn = shuffled(whole, window_s, np.random.default_rng(seed))
+    whole = RequestTrace(arrival, sizes, sizes)
+    drawn = block_bootstrap(whole, window_s, np.random.default_rng(seed))
     assert (np.diff(drawn.arrival_s) >= -1e-9).all()
     since = arrival - arrival[0]
     at = {int(size): float(when) for size, when in zip(sizes, since, strict=True)}
@@ -63,12 +60,16 @@ def test_shuffled_windows_are_windows_of_the_trace(count: int, window_s: float, 
 def test_bounds_lie_above_means_and_overload_misses() -> None:
     workload = parse(WORKLOAD)
     found = plan(workload, rehearsal=None)
-    draws = traces(workload, demand(workload), Rehearsal(draws=3))
-    few, targets = Rehearsal(draws=3), targets_of(workload)
-    seen = judged(measured(found.services, Baseline.shipped(), draws, targets, 0), targets, few)
+    draws = traces(workload, demand(workload), RehearsalSettings(draws=3))
+    few, targets = RehearsalSettings(draws=3), targets_of(workload)
+    seen = judge_draws(
+        simulated_quantiles(found.services, BaselineCalibration.shipped(), draws, targets, 0), targets, few
+    )
     assert all(item.upper_s >= item.mean_s for item in seen)
     crowded = [replace(t, arrival_s=t.arrival_s / 20) for t in draws]
-    late = judged(measured(found.services, Baseline.shipped(), crowded, targets, 0), targets, few)
+    late = judge_draws(
+        simulated_quantiles(found.services, BaselineCalibration.shipped(), crowded, targets, 0), targets, few
+    )
     assert not all(item.holds for item in late)
 
 
@@ -85,34 +86,34 @@ def test_the_bound_covers_a_further_draw_as_often_as_it_says(n: int, confidence:
 
 
 def test_a_percentile_that_is_never_reached_is_not_within_any_bound() -> None:
-    target = Target("ttft_s", 0.95, 1.0)
-    (seen,) = bounded(np.array([[0.5], [np.inf], [0.5]]), (target,), Rehearsal(draws=3))
+    target = LatencyTarget("ttft_s", 0.95, 1.0)
+    (seen,) = quantile_bounds(np.array([[0.5], [np.inf], [0.5]]), (target,), RehearsalSettings(draws=3))
     assert not seen.holds and seen.upper_s == np.inf
 
 
 def test_calls_are_sent_as_the_plan_shares_them() -> None:
     workload = parse(WORKLOAD | {"rate_per_s": 60.0, "caps": {"h100_sxm": 1}})
     found = plan(workload, rehearsal=None)
-    trace = traces(workload, demand(workload), Rehearsal(draws=2))[0]
+    trace = traces(workload, demand(workload), RehearsalSettings(draws=2))[0]
     calls = calls_of(found.services, trace, np.random.default_rng(0))
     sent = np.bincount(calls["service"], minlength=len(found.services)) / len(calls)
     shares = [x.share for x in found.classes[0].roles["solver"]]
     assert sent == pytest.approx(shares, abs=0.08)
-    fleet = fleet_of(found.services, Baseline.shipped())
+    fleet = fleet_of(found.services, BaselineCalibration.shipped())
     assert len(fleet.replicas()) == sum(s.deployment.pools[0].replicas for s in found.services)
 
 
 def test_a_fleet_that_fails_by_far_is_not_simulated_to_the_end() -> None:
     """Two draws tell; a third is not asked for, and one that only just fails is seen in all of them."""
-    targets, shown = (Target("ttft_s", 0.95, 1.0), Target("tpot_s", 0.95, 0.1)), list[int]()
+    targets, shown = (LatencyTarget("ttft_s", 0.95, 1.0), LatencyTarget("tpot_s", 0.95, 0.1)), list[int]()
 
     def draws(late: float) -> Iterator[np.ndarray]:
         for number in range(4):
             shown.append(number)
             yield np.array([0.2, late + 0.01 * number])
 
-    ttft, tpot = judged(draws(0.2), targets, Rehearsal(draws=4))
+    ttft, tpot = judge_draws(draws(0.2), targets, RehearsalSettings(draws=4))
     assert len(shown) == 2 and ttft.holds and not tpot.holds
     assert tpot.upper_s == tpot.mean_s == pytest.approx(0.205)
-    assert not judged(draws(0.12), targets, Rehearsal(draws=4))[1].holds
+    assert not judge_draws(draws(0.12), targets, RehearsalSettings(draws=4))[1].holds
     assert len(shown) == 6

@@ -4,14 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comptroller.costs.calibrated import KernelPriors
+from comptroller.costs.fitted_calibration import KernelPriors
 from comptroller.facts.power import power_facts
 from comptroller.measure.energy import read_energy
-from comptroller.measure.harness import Bench, nuisances, shipped_serving
+from comptroller.measure.harness import EnergyBench, nuisances, shipped_serving
 from comptroller.measure.power_fit import (
     PRIOR,
-    Fitted,
-    Solution,
+    LeastSquaresSolution,
+    PowerShareFit,
     bench_points,
     fit_all,
     fit_shares,
@@ -28,7 +28,7 @@ needs_data = pytest.mark.skipif(not ENERGY.is_file(), reason=f"no measured data 
 
 @pytest.fixture(scope="module")
 def bench():
-    return Bench.of(read_energy(ENERGY)[0], KernelPriors())
+    return EnergyBench.of(read_energy(ENERGY)[0], KernelPriors())
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_shares_are_recovered_from_power_they_made(bench):
     predicted = bench.predict(shipped_serving())
     made = bench_points(bench, predicted)
     families = tuple(sorted(set(made.device_family.tolist())))
-    truth = Fitted(np.array([0.22, 0.12, 0.2, 0.3, 0.45, 0.9, *[0.0] * len(families)]), families)
+    truth = PowerShareFit(np.array([0.22, 0.12, 0.2, 0.3, 0.45, 0.9, *[0.0] * len(families)]), families)
     exact = bench_points(bench, predicted)
     exact = type(exact)(exact.phases, made.predicted(truth), exact.weight, exact.device_family)
     found = fit_shares(((exact, np.ones(exact.share.size, bool)),))
@@ -53,7 +53,7 @@ def test_shares_are_recovered_from_power_they_made(bench):
 def test_shipped_shares_predict_a100_power_that_has_no_part_in_hopper_or_blackwell(a100):
     facts = power_facts()
     values = np.array([getattr(facts.shares, name).fraction for name in PRIOR])
-    error = np.abs(a100.predicted(Fitted(values, ())) / a100.share - 1)
+    error = np.abs(a100.predicted(PowerShareFit(values, ())) / a100.share - 1)
     assert error.mean() < 0.12
 
 
@@ -111,7 +111,7 @@ def test_one_step_without_rows_solves_a_linear_problem_exactly():
     target = jacobian @ truth + rng.normal(scale=0.1, size=40)
     full = np.linalg.lstsq(jacobian, target, rcond=None)[0]
     out = np.arange(40) < 10
-    solution = Solution(full, jacobian, jacobian @ full - target, np.arange(40))
+    solution = LeastSquaresSolution(full, jacobian, jacobian @ full - target, np.arange(40))
     assert solution.without(out) == pytest.approx(np.linalg.lstsq(jacobian[10:], target[10:], rcond=None)[0])
 
 

@@ -5,13 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comptroller.costs.calibrated import KernelPriors
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.fitted_calibration import KernelPriors
 from comptroller.costs.money import host_w, wall_j, wall_w
 from comptroller.costs.power import (
-    Activity,
+    DeviceActivity,
     activity,
-    capped,
     device_interval_w,
     device_w,
     energy_interval_j,
@@ -19,11 +18,12 @@ from comptroller.costs.power import (
     idle_w,
     limit_s,
     request_j,
+    soft_power_cap,
     step_j,
 )
-from comptroller.costs.steady import Requests, steady
-from comptroller.costs.step import Step
-from comptroller.costs.timing import Overheads, Timed, timed
+from comptroller.costs.steady import UniformRequests, steady
+from comptroller.costs.step import ReplicaStep
+from comptroller.costs.timing import ReplicaTimer, StepOverheads, replica_timer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
@@ -34,24 +34,24 @@ SHARES = power_facts().shares
 seconds = st.floats(0.0, 10.0)
 
 
-def ready(name: str = "llama_3_1_8b", device: str = "h100_sxm", layout: Layout | None = None) -> Timed:
-    engine = Engine.default(engine_facts("vllm"))
-    replica = Replica(model(name), accelerator(device), Recipe(), layout or Layout(), engine)
-    return replace(timed(replica, KernelPriors()), overheads=Overheads(1e-5, 5e-4, 5e-5))
+def ready(name: str = "llama_3_1_8b", device: str = "h100_sxm", layout: ParallelLayout | None = None) -> ReplicaTimer:
+    engine = EngineSettings.default(engine_facts("vllm"))
+    replica = ModelReplica(model(name), accelerator(device), PrecisionRecipe(), layout or ParallelLayout(), engine)
+    return replace(replica_timer(replica, KernelPriors()), overheads=StepOverheads(1e-5, 5e-4, 5e-5))
 
 
 def doing(
     kernel: float, collective: float, sequence: float, waiting: float, used: tuple[float, float]
-) -> Activity:
+) -> DeviceActivity:
     total = kernel + collective + sequence + waiting
-    return Activity(*(np.array(x) for x in (total, kernel, collective, sequence, used[0], used[1])))
+    return DeviceActivity(*(np.array(x) for x in (total, kernel, collective, sequence, used[0], used[1])))
 
 
 @given(seconds, seconds, seconds, seconds, seconds, seconds)
 def test_power_stays_between_floor_and_limit(kernel, collective, sequence, waiting, memory, matrix):
     one = doing(kernel, collective, sequence, waiting, (memory, matrix))
     spent = float(limit_s(one, SHARES))
-    floor = capped(SHARES.floor.fraction)
+    floor = soft_power_cap(SHARES.floor.fraction)
     assert float(floor) * float(one.total_s) <= spent * (1 + 1e-12)
     assert spent <= float(one.total_s) * (1 + 1e-12)
 
@@ -95,10 +95,8 @@ def test_a_shorter_span_squeezes_what_runs():
 
 
 def test_energy_of_a_request_is_the_sum_of_its_phases_and_the_power_of_the_loop():
-    served = ready(layout=Layout(tp=2))
-    state = steady(
-        served, Requests(np.array([300.0, 2000.0]), np.array([400.0, 200.0])), np.array([64.0, 16.0])
-    )
+    served = ready(layout=ParallelLayout(tp=2))
+    state = steady(served, UniformRequests(np.array([300.0, 2000.0]), np.array([400.0, 200.0])), np.array([64.0, 16.0]))
     energy = request_j(served, state)
     share_s = state.request_s / state.batch
     mean_w = energy.total_j / share_s / 2
@@ -112,8 +110,8 @@ def test_energy_of_a_request_is_the_sum_of_its_phases_and_the_power_of_the_loop(
 
 def test_prefill_draws_more_than_decode_of_few():
     served = ready()
-    prefill = device_w(served, served.step(Step.prefill(8192)))
-    decode = device_w(served, served.step(Step.decode(8, 8 * 500)))
+    prefill = device_w(served, served.step(ReplicaStep.prefill(8192)))
+    decode = device_w(served, served.step(ReplicaStep.decode(8, 8 * 500)))
     assert prefill > 1.3 * decode
 
 
@@ -122,7 +120,7 @@ def test_steps_draw_between_floor_and_limit_on_every_device(device):
     served = ready(device=device)
     limit = served.replica.device.tdp_w
     batch = np.array([1.0, 8.0, 64.0, 512.0])
-    watts = device_w(served, served.step(Step.decode(batch, batch * 1000)))
+    watts = device_w(served, served.step(ReplicaStep.decode(batch, batch * 1000)))
     assert (watts > 0.15 * limit).all()
     assert (watts <= limit).all()
     low, high = device_interval_w(watts, served.replica.device)
@@ -146,13 +144,13 @@ def test_wall_energy_is_wall_power_over_the_time():
 def test_energy_per_token_falls_with_the_batch():
     served = ready()
     batch = np.array([1.0, 8.0, 64.0, 256.0])
-    joules = step_j(served, served.step(Step.decode(batch, batch * 600))) / batch
+    joules = step_j(served, served.step(ReplicaStep.decode(batch, batch * 600))) / batch
     assert (np.diff(joules) < 0).all()
 
 
 def test_work_per_sequence_counts_as_running_and_the_rest_of_the_overhead_as_waiting():
     served = ready()
-    time = served.step(Step.decode(100, 100 * 600))
+    time = served.step(ReplicaStep.decode(100, 100 * 600))
     found = activity(served, time)
     assert float(found.sequence_s[0]) == pytest.approx(100 * 5e-5)
     waiting = float((found.total_s - found.busy_s)[0])

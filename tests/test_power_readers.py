@@ -67,10 +67,7 @@ def test_a_row_becomes_a_replica_under_a_load(tmp_path):
         ({"median_itl_ms": "0"}, "median_itl_ms is not above 0"),
         ({"median_itl_ms": "fast"}, "median_itl_ms is not above 0"),
         ({"median_itl_ms": "1e8"}, "above an hour"),
-        (
-            {"avg_power_watts": "600000", "energy_per_token_joules": "120"},
-            "far above the devices' power limit",
-        ),
+        ({"avg_power_watts": "600000", "energy_per_token_joules": "120"}, "far above the devices' power limit"),
         ({"energy_per_token_joules": "120"}, "is not power over throughput"),
         ({"avg_batch_size": "0.5"}, "less than one sequence"),
         ({"num_gpus": "3", "data_parallel": "2"}, "not a multiple of data_parallel"),

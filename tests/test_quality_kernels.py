@@ -11,42 +11,34 @@ import pytest
 from scipy.optimize import brentq
 
 from comptroller.cli import main
-from comptroller.costs.calibrated import KernelPriors
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
-from comptroller.costs.efficiency import Roofline
-from comptroller.costs.step import Step
-from comptroller.costs.timing import timed
-from comptroller.errors import InputError, UnknownId
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.efficiency import RooflineCalibration
+from comptroller.costs.fitted_calibration import KernelPriors
+from comptroller.costs.step import ReplicaStep
+from comptroller.costs.timing import replica_timer
+from comptroller.errors import InputError, UnknownIdError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.measure import kernels_run
-from comptroller.measure.kernels import (
-    DECODE,
-    PREFILL,
-    Shape,
-    gemm_s,
-    launched_s,
-    measured_prior,
-    speed_over_bf16,
-)
+from comptroller.measure.kernels import DECODE, PREFILL, GemmShape, gemm_s, launched_s, measured_prior, speed_over_bf16
 
 # arXiv 2605.30571: Qwen2.5-7B, one sequence, 2,048 tokens of context
 L4_MS = {"bf16": 62.32, "bnb nf4": 59.36, "AutoAWQ + Marlin": 45.24, "GPTQ + ExLlamaV2": 17.36}
 GRAPHS = {"h100_sxm": 1.259, "l4": 1.028}
 OF_FLOOR = {"h100_sxm": 0.27, "l4": 0.81}
-STEP = Step.decode([1.0], [2048.0])
+STEP = ReplicaStep.decode([1.0], [2048.0])
 
 
 def ready(device: str, weights: str = "bf16", calibration=None):
-    replica = Replica(
+    replica = ModelReplica(
         model("qwen2_5_7b"),
         accelerator(device),
-        Recipe(weights, weights),
-        Layout(),
-        Engine.default(engine_facts("vllm")),
+        PrecisionRecipe(weights, weights),
+        ParallelLayout(),
+        EngineSettings.default(engine_facts("vllm")),
     )
-    return timed(replica, calibration or KernelPriors())
+    return replica_timer(replica, calibration or KernelPriors())
 
 
 def ms(device: str, weights: str = "bf16", calibration=None) -> float:
@@ -65,7 +57,10 @@ class TestBatchOneDecode:
 
     def test_the_runtime_decides_what_four_bits_buy(self):
         bytes_alone = (
-            L4_MS["bf16"] / ms("l4", "int4_g128", Roofline()) * ms("l4", "bf16", Roofline()) / L4_MS["bf16"]
+            L4_MS["bf16"]
+            / ms("l4", "int4_g128", RooflineCalibration())
+            * ms("l4", "bf16", RooflineCalibration())
+            / L4_MS["bf16"]
         )
         bought = {name: L4_MS["bf16"] / value for name, value in L4_MS.items()}
         assert bytes_alone > 3
@@ -77,7 +72,7 @@ class TestBatchOneDecode:
         assert gain("l4", launch_s) == pytest.approx(GRAPHS["l4"], abs=0.02)
 
     def test_the_slow_device_is_near_its_memory_floor_and_the_fast_one_is_not(self):
-        floor = {device: ms(device, "bf16", Roofline()) for device in OF_FLOOR}
+        floor = {device: ms(device, "bf16", RooflineCalibration()) for device in OF_FLOOR}
         assert floor["l4"] / L4_MS["bf16"] == pytest.approx(OF_FLOOR["l4"], abs=0.06)
         share = {device: floor[device] / ms(device) for device in OF_FLOOR}
         assert share["h100_sxm"] < share["l4"]
@@ -99,41 +94,38 @@ class TestFittedTable:
         assert prior is not None
         # aiconfigurator, vLLM 0.24 on H100, n = k = 8192: 51.6 us at m = 1, 1542 us at m = 8192
         assert gemm_s(device, prior, "bf16", DECODE) == pytest.approx(51.6e-6, rel=0.1)
-        assert gemm_s(device, prior, "bf16", Shape(8192, 8192, 8192)) == pytest.approx(1542e-6, rel=0.15)
+        assert gemm_s(device, prior, "bf16", GemmShape(8192, 8192, 8192)) == pytest.approx(1542e-6, rel=0.15)
         assert measured_prior(device, "vllm", "nf4") is None
 
 
 class TestKernels:
     def test_the_law_is_recovered_from_its_own_times(self):
-        shapes = [Shape(m, n, n) for m in (1, 64, 4096) for n in (1024, 8192)]
+        shapes = [GemmShape(m, n, n) for m in (1, 64, 4096) for n in (1024, 8192)]
         times = []
         for s in shapes:
             moved = s.n * s.k * 2 + 2 * s.m * (s.n + s.k)
             seconds = 5e-6 + moved / 2e12 + s.flops / 4e14
-            times.append(kernels_run.Timing("own", "bf16", s, seconds, seconds, seconds))
+            times.append(kernels_run.GemmTiming("own", "bf16", s, seconds, seconds, seconds))
         (fit,) = kernels_run.fits(times, {"bf16": 2.0})
         assert fit.floor_s == pytest.approx(5e-6, rel=1e-3)
-        assert (fit.bytes_per_s, fit.flops_per_s) == (
-            pytest.approx(2e12, rel=1e-3),
-            pytest.approx(4e14, rel=1e-3),
-        )
+        assert (fit.bytes_per_s, fit.flops_per_s) == (pytest.approx(2e12, rel=1e-3), pytest.approx(4e14, rel=1e-3))
         document = tomllib.loads(kernels_run.as_toml('odd "name"', {"torch": "2"}, [fit]))
         assert document["kernels"][0]["shapes"] == 6 and document["device"] == 'odd "name"'
 
     def test_few_shapes_fit_nothing(self):
-        one = kernels_run.Timing("own", "bf16", Shape(1, 8, 8), 1.0, 1.0, 1.0)
+        one = kernels_run.GemmTiming("own", "bf16", GemmShape(1, 8, 8), 1.0, 1.0, 1.0)
         assert kernels_run.fits([one] * 3, {"bf16": 2.0}) == []
 
     @pytest.mark.parametrize("spec", ["nothing", "missing.py:make=int8", "x.py:make=int8x"])
     def test_a_kernel_of_the_users_own_must_be_there(self, spec):
-        with pytest.raises((InputError, UnknownId)):
+        with pytest.raises((InputError, UnknownIdError)):
             kernels_run.own_kernel(spec)
 
     def test_a_kernel_of_the_users_own_is_read(self, tmp_path):
         file = tmp_path / "mine.py"
         file.write_text("def make(torch, device, shape):\n    return lambda: shape.flops\n")
         (name, fmt), make = kernels_run.own_kernel(f"{file}:make=int6_g128")
-        assert (name, fmt) == ("mine", "int6_g128") and make(None, "cpu", Shape(1, 2, 3))() == 12
+        assert (name, fmt) == ("mine", "int6_g128") and make(None, "cpu", GemmShape(1, 2, 3))() == 12
 
     @pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed")
     def test_without_torch_the_command_says_what_to_install(self, capsys):
@@ -154,9 +146,7 @@ class TestKernels:
         assert all(0 < row["least_us"] <= row["us"] <= row["most_us"] for row in timings)
         assert {row["format"] for row in tomllib.loads(out.read_text())["kernels"]} >= {"fp32", "bf16"}
 
-    @pytest.mark.parametrize(
-        ("words", "message"), [(["cuda"], "cuda"), (["cpu", "--shape", "4x0x4"], "MxNxK")]
-    )
+    @pytest.mark.parametrize(("words", "message"), [(["cuda"], "cuda"), (["cpu", "--shape", "4x0x4"], "MxNxK")])
     def test_bad_input(self, words, message, capsys):
         with pytest.raises(SystemExit) as ended:
             main(["measure", "kernels", *words])

@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 
 from comptroller.cli import main
-from comptroller.errors import FactError, InputError, UnknownId, Unsupported
+from comptroller.errors import FactError, InputError, UnknownIdError, UnsupportedError
 from comptroller.facts.energy import operation_j
 from comptroller.facts.format import format_
-from comptroller.facts.quality import Constant, measured_models, quality_facts
+from comptroller.facts.quality import LossConstant, measured_models, quality_facts
 from comptroller.facts.reader import ids
 from comptroller.measure import quality_mix
-from comptroller.measure.quality import Formats, measure, reference, windows
-from comptroller.measure.quality_mix import PARTS, assign, measured, sensitivities
+from comptroller.measure.quality import FormatTriple, measure, reference, windows
+from comptroller.measure.quality_mix import PARTS, assign, assignment_loss, sensitivities
 from comptroller.measure.quality_weights import read_decoder, read_tensors
 from comptroller.numerics.error import qsnr_db
-from comptroller.numerics.loss import divergence, held_out, known_loss
-from comptroller.numerics.quantise import round_trip, spelled
+from comptroller.numerics.loss import divergence, held_out_errors, known_loss
+from comptroller.numerics.quantise import format_with_variants, round_trip
 from quality_models import TEXT, WORDS, write_folder, write_gguf
 
 
@@ -74,9 +74,7 @@ def plain(decoder, tokens):
             for head, part in enumerate(q.reshape(-1, width)):
                 scores = np.array([rotated(part, at) @ key[head // each] for key in keys]) / math.sqrt(width)
                 share = np.exp(scores - scores.max())
-                heads.append(
-                    sum(s * value[head // each] for s, value in zip(share / share.sum(), values, strict=True))
-                )
+                heads.append(sum(s * value[head // each] for s, value in zip(share / share.sum(), values, strict=True)))
             y = x + layer["o"] @ np.concatenate(heads)
             h = rms(y, layer["ffn_norm"])
             gate = layer["gate"] @ h
@@ -94,10 +92,7 @@ def test_gguf_and_safetensors_are_one_function(gguf_file, hf_folder):
     assert one.tokens(TEXT) == other.tokens(TEXT)
     tokens = windows(one.tokens(TEXT), 32, 128)
     assert np.allclose(
-        one.decoder.run(one.decoder.embed(tokens)),
-        other.decoder.run(other.decoder.embed(tokens)),
-        rtol=1e-4,
-        atol=1e-4,
+        one.decoder.run(one.decoder.embed(tokens)), other.decoder.run(other.decoder.embed(tokens)), rtol=1e-4, atol=1e-4
     )
 
 
@@ -107,12 +102,9 @@ def test_tokens_split_digits_one_by_one(gguf_file):
 
 
 def test_the_loss_is_what_its_definition_says(ref):
-    fmt = spelled("int4_g32")
-    found = next(measure(ref, [Formats("int4_g32")]))
-    layers = [
-        {n: round_trip(x, fmt) if x.ndim == 2 else x for n, x in layer.items()}
-        for layer in ref.decoder.layers
-    ]
+    fmt = format_with_variants("int4_g32")
+    found = next(measure(ref, [FormatTriple("int4_g32")]))
+    layers = [{n: round_trip(x, fmt) if x.ndim == 2 else x for n, x in layer.items()} for layer in ref.decoder.layers]
     changed = ref.decoder.changed(layers, None, None)
     p, q = (
         ref.decoder.log_probabilities(s[:, :-1].reshape(-1, s.shape[-1]).astype(np.float64))
@@ -122,9 +114,7 @@ def test_the_loss_is_what_its_definition_says(ref):
     assert found.kl.value == pytest.approx(float((np.exp(p) * (p - q)).sum(axis=1).mean()), rel=1e-3)
     assert math.log(found.perplexity.value) == pytest.approx(-q[np.arange(len(q)), targets].mean(), rel=1e-4)
     assert found.agreement.value == pytest.approx((p.argmax(1) == q.argmax(1)).mean())
-    signal = sum(
-        np.square(layer[n]).sum() for layer in ref.decoder.layers for part in PARTS.values() for n in part
-    )
+    signal = sum(np.square(layer[n]).sum() for layer in ref.decoder.layers for part in PARTS.values() for n in part)
     noise = sum(
         np.square(a[n] - b[n]).sum()
         for a, b in zip(ref.decoder.layers, layers, strict=True)
@@ -134,10 +124,7 @@ def test_the_loss_is_what_its_definition_says(ref):
     assert found.weight_db == pytest.approx(10 * math.log10(signal / noise), abs=1e-3)
     assert found.bits == 4.5
     each = [
-        output_noise(ref, i, name, layers[i])
-        for i in range(len(layers))
-        for part in PARTS.values()
-        for name in part
+        output_noise(ref, i, name, layers[i]) for i in range(len(layers)) for part in PARTS.values() for name in part
     ]
     assert found.output_db == pytest.approx(-10 * math.log10(np.mean(each)), abs=1e-2)
 
@@ -150,25 +137,23 @@ def output_noise(ref, number, name, changed):
 
 def test_nothing_changed_loses_nothing_and_more_bits_lose_less(ref):
     names = ["same", "mxint8", "int6", "int4_g32", "int3"]
-    found = list(measure(ref, [Formats.of(name) for name in names]))
+    found = list(measure(ref, [FormatTriple.of(name) for name in names]))
     assert found[0].kl.value == 0 and found[0].ratio.value == 1 and found[0].agreement.value == 1
     assert (np.diff([x.kl.value for x in found]) > 0).all()
     for one in found[1:]:
-        assert (
-            one.kl.low <= one.kl.value <= one.kl.high and one.ratio.low <= one.ratio.value <= one.ratio.high
-        )
+        assert one.kl.low <= one.kl.value <= one.kl.high and one.ratio.low <= one.ratio.value <= one.ratio.high
 
 
 def test_activations_and_cache_take_formats_of_their_own(ref):
     weights, activations, cache = measure(
-        ref, [Formats.of(x) for x in ("mxfp4", "same/mxfp4", "same/same/mxfp4+channel")]
+        ref, [FormatTriple.of(x) for x in ("mxfp4", "same/mxfp4", "same/same/mxfp4+channel")]
     )
     assert weights.weight_db < 30 and math.isinf(activations.weight_db) and math.isinf(cache.weight_db)
     assert min(activations.kl.value, cache.kl.value) > 0
 
 
 def test_rotation_of_weights_and_activations_together_is_consistent(ref):
-    both = next(measure(ref, [Formats.of("mxint8+hadamard/mxint8+hadamard")]))
+    both = next(measure(ref, [FormatTriple.of("mxint8+hadamard/mxint8+hadamard")]))
     assert both.kl.value < 0.05 and both.weight_db > 40
 
 
@@ -179,7 +164,7 @@ def test_sensitivity_starts_further_in_and_agrees_with_the_whole(ref):
     layers = list(ref.decoder.layers)
     layers[last.layer] = last.quantised(layers[last.layer], "int3", ref)
     changed = ref.decoder.changed(layers, None, None)
-    whole = quality_mix.loss(ref, changed.run(changed.embed(ref.tokens)), layers, Formats("int3"), 3)
+    whole = quality_mix.loss(ref, changed.run(changed.embed(ref.tokens)), layers, FormatTriple("int3"), 3)
     assert last.kl == pytest.approx(whole.kl.value, rel=1e-3)
 
 
@@ -200,9 +185,7 @@ def brute_force(ref, parts, names, budget):
     for part in parts:
         for name in names:
             changed = part.quantised(ref.decoder.layers[part.layer], name, ref)
-            cost[part, name] = part.per_noise * quality_mix.relative_noise(
-                ref, part.layer, part.name, changed
-            )
+            cost[part, name] = part.per_noise * quality_mix.relative_noise(ref, part.layer, part.name, changed)
     total = sum(part.params for part in parts)
     best = math.inf
     for chosen in product(names, repeat=len(parts)):
@@ -215,8 +198,8 @@ def brute_force(ref, parts, names, budget):
 def test_a_mixture_is_better_than_the_narrow_format_and_measured(ref):
     parts = sensitivities(ref, "int3")
     chosen = assign(ref, parts, ["int3", "int6"], 4.5)
-    narrow = next(measure(ref, [Formats("int3")]))
-    assert measured(ref, chosen).kl.value < narrow.kl.value
+    narrow = next(measure(ref, [FormatTriple("int3")]))
+    assert assignment_loss(ref, chosen).kl.value < narrow.kl.value
 
 
 @pytest.mark.parametrize(
@@ -295,30 +278,28 @@ class TestPublished:
     def test_published_overrides_prediction(self):
         facts = quality_facts("llama_3_8b")
         found = known_loss(facts, format_("q4_0"), qsnr_db=99)
-        assert (
-            found.kl == 0.07194 and found.low < found.kl < found.high and found.source.startswith("published")
-        )
+        assert found.kl == 0.07194 and found.low < found.kl < found.high and found.source.startswith("published")
         assert found.ratio == pytest.approx(1.0749, abs=1e-4)
 
     def test_a_prediction_needs_a_constant_and_stays_in_its_range(self):
         facts = quality_facts("llama_3_8b")
-        with pytest.raises(Unsupported, match="comptroller measure quality MODEL nvfp4"):
+        with pytest.raises(UnsupportedError, match="comptroller measure quality MODEL nvfp4"):
             known_loss(facts, format_("nvfp4"), 20.5)
-        known = replace(facts, constant=Constant(10.0, 0.2, 4, 0.5, "llama_cpp"))
+        known = replace(facts, constant=LossConstant(10.0, 0.2, 4, 0.5, "llama_cpp"))
         found = known_loss(known, format_("nvfp4"), 20.0)
         assert found.kl == pytest.approx(0.1) and found.low < 0.1 < found.high
-        with pytest.raises(Unsupported, match=r"holds up to 0\.5"):
+        with pytest.raises(UnsupportedError, match=r"holds up to 0\.5"):
             known_loss(known, format_("int3"), 10.0)
 
     def test_kl_is_linear_in_noise_on_the_published_tables_too(self):
         facts = quality_facts("llama_3_8b")
         x = np.random.default_rng(0).standard_normal((256, 1024)).astype(np.float32)
         names = ["q4_0", "q4_1", "q5_0", "q5_1"]
-        errors = held_out([qsnr_db(x, format_(n)) for n in names], [facts.published(n).kl for n in names])
+        errors = held_out_errors([qsnr_db(x, format_(n)) for n in names], [facts.published(n).kl for n in names])
         assert max(map(abs, errors)) < 0.25
 
     def test_the_measured_constant_predicts_formats_it_was_not_told(self):
-        found = known_loss(quality_facts("smollm2_135m"), spelled("int6"), qsnr_db=26.3)
+        found = known_loss(quality_facts("smollm2_135m"), format_with_variants("int6"), qsnr_db=26.3)
         assert 0.05 < found.low < found.kl < found.high < 0.1 and "22 formats" in found.source
 
     def test_divergence_is_linear_in_noise_power(self):
@@ -331,14 +312,14 @@ class TestPublished:
         )
         with pytest.raises(FactError, match="perplexity"):
             quality_facts(str(own))
-        with pytest.raises(UnknownId, match="llama_3_8b"):
+        with pytest.raises(UnknownIdError, match="llama_3_8b"):
             quality_facts("llama3_8b")
 
 
 def test_energy_of_operations():
     assert operation_j("add", "int", 8) == pytest.approx(0.03e-12)
     assert operation_j("multiply", "float", 16) / operation_j("add", "int", 8) > 30
-    with pytest.raises(UnknownId, match="multiply float16"):
+    with pytest.raises(UnknownIdError, match="multiply float16"):
         operation_j("multiply", "float", 8)
 
 

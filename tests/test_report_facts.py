@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from comptroller.errors import UnknownId
+from comptroller.errors import UnknownIdError
 from comptroller.facts.reader import folder, ids, parse_toml
 from comptroller.report.facts import LISTS, details
-from comptroller.report.figures import number, scaled
-from comptroller.report.sheet import Column, Sheet, right, shown
+from comptroller.report.figures import number, with_prefix
+from comptroller.report.sheet import ReportSheet, SheetColumn, cell_text, right
 from comptroller.report.terminal import print_sheet
 
 KINDS = [kind for kind in LISTS if kind != "calibration"]
@@ -34,16 +34,14 @@ def test_every_quantity_of_a_file_is_shown_with_its_source(kind: str, name: str)
     document = parse_toml(folder(kind) / f"{name}.toml")
     assert len(sourced) == quantities({key: value for key, value in document.items() if key != "sources"})
     assert all(row["date"] and row["url"] for row in sourced)
-    tables = [
-        key for key, value in document.items() if isinstance(value, list) and isinstance(value[0], dict)
-    ]
+    tables = [key for key, value in document.items() if isinstance(value, list) and isinstance(value[0], dict)]
     assert [sheet.title for sheet in lists] == tables
 
 
 def test_an_unknown_kind_and_an_unknown_id_list_the_nearest() -> None:
-    with pytest.raises(UnknownId, match="nearest: engines"):
+    with pytest.raises(UnknownIdError, match="nearest: engines"):
         details("engine", "vllm")
-    with pytest.raises(UnknownId, match="nearest: vllm"):
+    with pytest.raises(UnknownIdError, match="nearest: vllm"):
         details("engines", "vlm")
 
 
@@ -54,16 +52,16 @@ def test_numbers_are_printed_to_three_digits(value: float) -> None:
 
 @given(st.floats(1e-8, 1e11))
 def test_a_metric_prefix_leaves_one_to_three_digits_before_the_point(value: float) -> None:
-    text, unit = scaled(value, "W").split()
+    text, unit = with_prefix(value, "W").split()
     factor = {"nW": 1e-9, "µW": 1e-6, "mW": 1e-3, "W": 1.0, "kW": 1e3, "MW": 1e6, "GW": 1e9}[unit]
     assert 0.99 <= float(text.replace(",", "")) <= 1000
     assert float(text.replace(",", "")) * factor == pytest.approx(value, rel=5.1e-3)
 
 
 def test_a_sheet_keeps_its_values_in_every_form() -> None:
-    sheet = Sheet("T", (Column("name", "name"), right("gb", "GB")), (("a|b", 80.0), ("c [bold]", None)))
+    sheet = ReportSheet("T", (SheetColumn("name", "name"), right("gb", "GB")), (("a|b", 80.0), ("c [bold]", None)))
     assert sheet.records() == [{"name": "a|b", "gb": 80.0}, {"name": "c [bold]", "gb": None}]
-    assert "| a\\|b | 80 |" in sheet.markdown() and shown(None) == "–"
+    assert "| a\\|b | 80 |" in sheet.markdown() and cell_text(None) == "–"
     page = io.StringIO()
     print_sheet(sheet, Console(file=page, width=60))
     assert "c [bold]" in page.getvalue() and "80" in page.getvalue()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from comptroller.errors import InputError
-from comptroller.planning.against import Comparison
+from comptroller.planning.against import FleetComparison
 from comptroller.planning.plan import Plan, load_plan
 from comptroller.report.chart import cost_ticks, nice_ceiling, panels
 from comptroller.report.page import page
@@ -95,7 +95,7 @@ def test_names_are_escaped() -> None:
 
 
 def test_a_comparison_is_a_section_of_its_own() -> None:
-    beside = Comparison(55.04, 0.88, ("remove a: 2 -> 0 replicas",), 47.87)
+    beside = FleetComparison(55.04, 0.88, ("remove a: 2 -> 0 replicas",), 47.87)
     assert "remove a: 2 -&gt; 0 replicas" in page(CHAT, beside) and "$55.04/h" in page(CHAT, beside)
 
 

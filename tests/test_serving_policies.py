@@ -13,15 +13,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.errors import InputError, UnknownId, Unsupported
-from comptroller.serving.engine import Engine, simulate
-from comptroller.serving.fleet import Fleet, Policies, Replica, Service, Telemetry
+from comptroller.errors import InputError, UnknownIdError, UnsupportedError
+from comptroller.serving.engine import EventEngine, simulate
+from comptroller.serving.fleet import (
+    RouterTelemetry,
+    ServingPolicies,
+    SimulatedFleet,
+    SimulatedReplica,
+    SimulatedService,
+)
 from comptroller.serving.policies import KINDS, decision, module, names
 from comptroller.serving.policies.draw import draw
 from comptroller.serving.policies.view import COLUMNS
 from comptroller.serving.ticks import linear
-from comptroller.serving.twin import Twin
-from comptroller.work.call import Calls
+from comptroller.serving.twin import EngineTwin
+from comptroller.work.call import CallTable
 
 numba = pytest.importorskip("numba")
 
@@ -104,10 +110,7 @@ MEANINGS: dict[str, Callable[[Rows, Call, Settings], int]] = {
     "least_request": least(lambda row: row.active),
     "least_reserved": least(lambda row: row.reserved),
     "power_of_two": lambda rows, call, router: (
-        min(
-            (rows[draw(router.seed, call.id, turn) % len(rows)] for turn in (0, 1)),
-            key=lambda row: row.active,
-        ).id
+        min((rows[draw(router.seed, call.id, turn) % len(rows)] for turn in (0, 1)), key=lambda row: row.active).id
     ),
     "prefix_load": lambda rows, call, router: least(
         lambda row: router.overlap * (call.prompt - row.match + row.pending) + row.kv
@@ -168,10 +171,10 @@ def test_scheduling_is_the_same_compiled(name: str, call: Any) -> None:
 def test_folder_is_the_registry(kind: str) -> None:
     for name in names(kind):
         assert module(kind, name).__doc__
-    with pytest.raises(UnknownId, match="nearest: .*" + names(kind)[0]):
+    with pytest.raises(UnknownIdError, match="nearest: .*" + names(kind)[0]):
         module(kind, names(kind)[0] + "x")
-    with pytest.raises(UnknownId):
-        Policies(**{kind: "no_such_policy"})
+    with pytest.raises(UnknownIdError):
+        ServingPolicies(**{kind: "no_such_policy"})
 
 
 @numba.njit
@@ -195,8 +198,8 @@ def test_a_policy_of_one_s_own_is_its_shipped_copy(kind: str, name: str, tmp_pat
     own.write_text(Path(str(module(kind, name).__file__)).read_text())
     calls = traffic(60, 60.0, session=np.arange(60) % 7, priority=np.arange(60) % 3)
     found = []
-    for world, policy in ((Engine, name), (Engine, str(own)), (Twin, str(own))):
-        one = world(Fleet.uniform(linear(max_batch=4), 3, Policies(**{kind: policy})))
+    for world, policy in ((EventEngine, name), (EventEngine, str(own)), (EngineTwin, str(own))):
+        one = world(SimulatedFleet.uniform(linear(max_batch=4), 3, ServingPolicies(**{kind: policy})))
         one.submit(calls)
         found.append(one.run())
     for other in found[1:]:
@@ -210,44 +213,42 @@ def choose(view, ranks, call, router):
 """
 
 
-def test_what_cannot_be_compiled_is_run_by_the_twin(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_compiled_is_run_by_the_twin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "eccentric.py"
     path.write_text(OWN.format(body="import json; return min(ranks, key=lambda rank: json.dumps(int(rank)))"))
-    fleet = Fleet.uniform(linear(), 2, Policies(routing=str(path)))
-    with pytest.raises(Unsupported, match="only the twin runs it"):
-        Engine(fleet)
+    fleet = SimulatedFleet.uniform(linear(), 2, ServingPolicies(routing=str(path)))
+    with pytest.raises(UnsupportedError, match="only the twin runs it"):
+        EventEngine(fleet)
     outcome = simulate(fleet, traffic(20, 20.0))
     assert outcome.counts()["stop"] == 20 and not outcome.requests.prompt_rank.any()
     assert "only the twin runs it" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("world", [Engine, Twin])
+@pytest.mark.parametrize("world", [EventEngine, EngineTwin])
 def test_a_policy_that_chooses_what_it_may_not_is_found_out(world: Any, tmp_path: Path) -> None:
     path = tmp_path / "astray.py"
     path.write_text(OWN.format(body="return 99"))
-    one = world(Fleet.uniform(linear(), 2, Policies(routing=str(path))))
+    one = world(SimulatedFleet.uniform(linear(), 2, ServingPolicies(routing=str(path))))
     one.submit(traffic(5, 20.0))
     with pytest.raises(InputError, match="not among those it was given"):
         one.run()
 
 
 def test_a_dotted_path_names_a_policy_too() -> None:
-    dotted = Policies(scheduling="comptroller.serving.policies.scheduling.shortest_job")
+    dotted = ServingPolicies(scheduling="comptroller.serving.policies.scheduling.shortest_job")
     calls = traffic(500, 25.0)
     found = [
-        simulate(Fleet.uniform(linear(max_batch=8), 1, policies), calls).e2e_s
-        for policies in (dotted, Policies(scheduling="shortest_job"))
+        simulate(SimulatedFleet.uniform(linear(max_batch=8), 1, policies), calls).e2e_s
+        for policies in (dotted, ServingPolicies(scheduling="shortest_job"))
     ]
     np.testing.assert_array_equal(*found)
     with pytest.raises(InputError, match="no function `rank`"):
-        Policies(scheduling="comptroller.serving.policies.routing.weighted")
+        ServingPolicies(scheduling="comptroller.serving.policies.routing.weighted")
 
 
-def traffic(count: int, rate: float, **columns: Any) -> Calls:
+def traffic(count: int, rate: float, **columns: Any) -> CallTable:
     rng = np.random.default_rng(1)
-    return Calls.of(
+    return CallTable.of(
         arrival_s=rng.exponential(1 / rate, count).cumsum(),
         input_tokens=np.clip(rng.lognormal(6, 0.8, count), 1, 4000).astype(int),
         output_tokens=np.clip(rng.lognormal(5, 0.8, count), 1, 1000).astype(int),
@@ -261,10 +262,10 @@ def test_stale_telemetry_herds() -> None:
     waits = {}
     for routing in ("least_request", "power_of_two", "round_robin"):
         for period_s in (0.0, 0.5, 3.0):
-            fleet = Fleet(
-                (Service("all", (Replica(linear()),) * 8),),
-                Policies(routing=routing),
-                Telemetry(period_s, period_s),
+            fleet = SimulatedFleet(
+                (SimulatedService("all", (SimulatedReplica(linear()),) * 8),),
+                ServingPolicies(routing=routing),
+                RouterTelemetry(period_s, period_s),
             )
             waits[routing, period_s] = simulate(fleet, calls).percentile("ttft_s", 99)
     assert waits["least_request", 0.0] < waits["power_of_two", 0.0], "a full view beats two draws"
@@ -280,7 +281,7 @@ def test_prefix_routing_finds_what_others_cached() -> None:
     count, blocks = 600, 16
     session = rng.integers(0, 40, count)
     ids = (session[:, None] * 100 + np.arange(blocks)).ravel()
-    calls = Calls.of(
+    calls = CallTable.of(
         None,
         (ids, np.arange(count + 1) * blocks),
         arrival_s=rng.exponential(0.05, count).cumsum(),
@@ -290,8 +291,10 @@ def test_prefix_routing_finds_what_others_cached() -> None:
     )
     cached = {}
     for routing in ("round_robin", "prefix_match", "prefix_load", "session_affinity"):
-        fleet = Fleet(
-            (Service("all", (Replica(linear()),) * 4),), Policies(routing=routing), prefix_block_tokens=64
+        fleet = SimulatedFleet(
+            (SimulatedService("all", (SimulatedReplica(linear()),) * 4),),
+            ServingPolicies(routing=routing),
+            prefix_block_tokens=64,
         )
         outcome = simulate(fleet, calls)
         cached[routing] = outcome.requests.cached.sum() / calls["input_tokens"].sum()
@@ -302,8 +305,10 @@ def test_prefix_routing_finds_what_others_cached() -> None:
 
 
 def test_weights_split_the_traffic() -> None:
-    replicas = tuple(Replica(linear(), weight=weight) for weight in (1.0, 3.0))
-    outcome = simulate(Fleet((Service("all", replicas),), Policies(routing="weighted")), traffic(4000, 20.0))
+    replicas = tuple(SimulatedReplica(linear(), weight=weight) for weight in (1.0, 3.0))
+    outcome = simulate(
+        SimulatedFleet((SimulatedService("all", replicas),), ServingPolicies(routing="weighted")), traffic(4000, 20.0)
+    )
     assert np.mean(outcome.requests.prompt_rank == 1) == pytest.approx(0.75, abs=0.02)
 
 
@@ -312,10 +317,8 @@ def test_bounded_hash_keeps_sessions_together_until_the_bound() -> None:
     calls = traffic(3000, 40.0, session=session)
     places = {}
     for routing in ("session_affinity", "bounded_hash"):
-        outcome = simulate(Fleet.uniform(linear(), 4, Policies(routing=routing, bound=1.25)), calls)
-        homes = np.array(
-            [np.bincount(outcome.requests.prompt_rank[session == s], minlength=4) for s in range(30)]
-        )
+        outcome = simulate(SimulatedFleet.uniform(linear(), 4, ServingPolicies(routing=routing, bound=1.25)), calls)
+        homes = np.array([np.bincount(outcome.requests.prompt_rank[session == s], minlength=4) for s in range(30)])
         places[routing] = homes.max(axis=1).sum() / 3000, homes.sum(axis=0).max() / 3000
     assert places["session_affinity"][0] == 1.0
     assert places["bounded_hash"][0] > 0.5
@@ -326,7 +329,7 @@ def test_batching_trades_first_token_for_the_next() -> None:
     """Prompts first: early first tokens; decodes first: even ones; chunks: in between on both."""
     calls = traffic(1500, 14.0)
     found = {
-        name: simulate(Fleet.uniform(linear(), 1, Policies(batching=name)), calls)
+        name: simulate(SimulatedFleet.uniform(linear(), 1, ServingPolicies(batching=name)), calls)
         for name in names("batching")
     }
     ttft = {name: outcome.percentile("ttft_s", 50) for name, outcome in found.items()}
@@ -339,7 +342,7 @@ def test_shortest_job_first_shortens_the_mean() -> None:
     calls = traffic(3000, 25.0)
     mean = {}
     for scheduling in ("fcfs", "shortest_job"):
-        fleet = Fleet.uniform(linear(max_batch=32), 1, Policies(scheduling=scheduling))
+        fleet = SimulatedFleet.uniform(linear(max_batch=32), 1, ServingPolicies(scheduling=scheduling))
         mean[scheduling] = np.nanmean(simulate(fleet, calls).e2e_s)
     assert mean["shortest_job"] < 0.7 * mean["fcfs"]
 
@@ -347,7 +350,7 @@ def test_shortest_job_first_shortens_the_mean() -> None:
 def test_priority_goes_first() -> None:
     priority = np.random.default_rng(4).integers(0, 2, 3000)
     calls = traffic(3000, 22.0, priority=priority)
-    outcome = simulate(Fleet.uniform(linear(max_batch=32), 1, Policies(scheduling="priority")), calls)
+    outcome = simulate(SimulatedFleet.uniform(linear(max_batch=32), 1, ServingPolicies(scheduling="priority")), calls)
     assert np.median(outcome.queue_s[priority == 1]) < 0.1 * np.median(outcome.queue_s[priority == 0])
 
 
@@ -355,14 +358,13 @@ def test_fair_share_shields_the_modest_tenant() -> None:
     """One tenant floods; under fair share the other hardly waits, under FCFS it waits like the rest."""
     flood, modest = traffic(3000, 60.0), traffic(150, 3.0)
     columns = {
-        name: np.concatenate([flood[name], modest[name]])
-        for name in ("arrival_s", "input_tokens", "output_tokens")
+        name: np.concatenate([flood[name], modest[name]]) for name in ("arrival_s", "input_tokens", "output_tokens")
     }
     key = np.repeat([0, 1], [3000, 150])
-    calls = Calls.of({"key": ("flood", "modest")}, None, key=key, **columns)
+    calls = CallTable.of({"key": ("flood", "modest")}, None, key=key, **columns)
     waits = {}
     for scheduling in ("fcfs", "fair_share"):
-        service = Service("all", (Replica(linear(max_batch=32)),))
-        outcome = simulate(Fleet((service,), Policies(scheduling=scheduling), tenants=2), calls)
+        service = SimulatedService("all", (SimulatedReplica(linear(max_batch=32)),))
+        outcome = simulate(SimulatedFleet((service,), ServingPolicies(scheduling=scheduling), tenants=2), calls)
         waits[scheduling] = np.median(outcome.queue_s[key == 1])
     assert waits["fair_share"] < 0.1 * waits["fcfs"]

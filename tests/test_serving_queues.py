@@ -10,10 +10,10 @@ import pytest
 
 from comptroller.costs.steptable import StepTable
 from comptroller.serving.engine import simulate
-from comptroller.serving.fleet import Fleet
+from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.jit import COMPILED
 from comptroller.serving.ticks import linear
-from comptroller.work.call import Calls
+from comptroller.work.call import CallTable
 
 pytestmark = pytest.mark.skipif(not COMPILED, reason="a million requests need numba")
 
@@ -31,12 +31,12 @@ def mean_wait_s(table: StepTable, tokens: np.ndarray, load: float, seed: int) ->
     """Mean seconds in the queue, arrivals Poisson, the service time one step per token."""
     rng = np.random.default_rng(seed)
     rate = load * table.max_batch / (tokens.mean() * STEP_S)
-    calls = Calls.of(
+    calls = CallTable.of(
         arrival_s=rng.exponential(1 / rate, tokens.size).cumsum(),
         input_tokens=np.ones(tokens.size, int),
         output_tokens=tokens,
     )
-    return float(simulate(Fleet.uniform(table, 1), calls).queue_s.mean())
+    return float(simulate(SimulatedFleet.uniform(table, 1), calls).queue_s.mean())
 
 
 def exponential(mean: float, seed: int) -> np.ndarray:
@@ -51,17 +51,13 @@ def pollaczek_khinchine_s(tokens: np.ndarray, load: float) -> float:
 
 def test_deterministic_service() -> None:
     tokens = np.full(COUNT, 1000)
-    assert mean_wait_s(servers(1), tokens, 0.5, 1) == pytest.approx(
-        pollaczek_khinchine_s(tokens, 0.5), rel=0.01
-    )
+    assert mean_wait_s(servers(1), tokens, 0.5, 1) == pytest.approx(pollaczek_khinchine_s(tokens, 0.5), rel=0.01)
 
 
 def test_general_service() -> None:
     rng = np.random.default_rng(2)
     tokens = np.where(rng.random(COUNT) < 0.2, 3000, 500)
-    assert mean_wait_s(servers(1), tokens, 0.5, 3) == pytest.approx(
-        pollaczek_khinchine_s(tokens, 0.5), rel=0.01
-    )
+    assert mean_wait_s(servers(1), tokens, 0.5, 3) == pytest.approx(pollaczek_khinchine_s(tokens, 0.5), rel=0.01)
 
 
 @pytest.mark.parametrize("count", [1, 3])

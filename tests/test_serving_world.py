@@ -8,54 +8,48 @@ import numpy as np
 import pytest
 
 from comptroller.costs.inference_units import TokenPrice
-from comptroller.errors import InputError, Unsupported
-from comptroller.serving.fleet import Fleet, Policies, Replica, Service
+from comptroller.errors import InputError, UnsupportedError
+from comptroller.serving.fleet import ServingPolicies, SimulatedFleet, SimulatedReplica, SimulatedService
 from comptroller.serving.ticks import linear
-from comptroller.serving.world import ELSEWHERE, Play, Solved, Thinking, solve
-from comptroller.strategies.protocol import UNLIMITED, Budget
-from comptroller.strategies.replay import Checker, Replay
-from comptroller.strategies.replay import Service as Recorded
-from comptroller.strategies.results import replayed, uses
+from comptroller.serving.world import ELSEWHERE, QuestionStream, QuestionStreamOutcome, SimulatedStrategy, solve
+from comptroller.strategies.protocol import UNLIMITED, QuestionBudget
+from comptroller.strategies.replay import EvidenceReplay, ModelledChecker
+from comptroller.strategies.replay import RecordedService as Recorded
+from comptroller.strategies.results import replay_strategy, uses
 from comptroller.strategies.spelling import parse
 from comptroller.work.evidence_readers import read_evidence
 
 EVIDENCE = read_evidence("own")
-FLEET = Fleet.uniform(linear(max_batch=16), 2)
+FLEET = SimulatedFleet.uniform(linear(max_batch=16), 2)
 CHECK_S = 0.2
 
 
-def replay() -> Replay:
+def replay() -> EvidenceReplay:
     roles = dict.fromkeys(("solver", "verifier", "reviser"), Recorded(EVIDENCE.arms[0]))
-    return Replay(EVIDENCE, {"checker": Checker(seconds=CHECK_S), **roles})
+    return EvidenceReplay(EVIDENCE, {"checker": ModelledChecker(seconds=CHECK_S), **roles})
 
 
 def solved(
     strategy: str,
     count: int = 120,
     rate_per_s: float = 40.0,
-    fleet: Fleet = FLEET,
-    budget: Budget = UNLIMITED,
-) -> Solved:
+    fleet: SimulatedFleet = FLEET,
+    budget: QuestionBudget = UNLIMITED,
+) -> QuestionStreamOutcome:
     question = replay().covered(uses(parse(strategy)))[:count]
     arrival_s = np.random.default_rng(0).exponential(1 / rate_per_s, question.size).cumsum()
-    return solve(fleet, Thinking((Play(parse(strategy), replay()),), arrival_s, question, budget))
+    return solve(fleet, QuestionStream((SimulatedStrategy(parse(strategy), replay()),), arrival_s, question, budget))
 
 
 @pytest.mark.parametrize(
-    "strategy",
-    [
-        "once",
-        "sample_and_vote(n=5)",
-        "sequential_revision(rounds=2)",
-        "stop_on_success(cap=4)",
-    ],
+    "strategy", ["once", "sample_and_vote(n=5)", "sequential_revision(rounds=2)", "stop_on_success(cap=4)"]
 )
 def test_a_fleet_without_hurry_answers_as_replay_does(strategy: str) -> None:
     """Who answers is the evidence in both worlds; only the clock differs."""
     asked = parse(strategy)
     questions = replay().covered(uses(asked))[:40]
-    expected = replayed(asked, replay(), questions)
-    found = solve(FLEET, Thinking((Play(asked, replay()),), np.arange(40.0) * 100, questions))
+    expected = replay_strategy(asked, replay(), questions)
+    found = solve(FLEET, QuestionStream((SimulatedStrategy(asked, replay()),), np.arange(40.0) * 100, questions))
     np.testing.assert_array_equal(found.score, expected.score)
     np.testing.assert_array_equal(np.bincount(found.calls["request"], minlength=40), expected.calls)
     assert found.calls["input_tokens"].sum() == expected.column("input_tokens").sum()
@@ -101,9 +95,9 @@ def test_what_is_not_needed_any_more_is_cut_and_paid_for() -> None:
 
 
 def test_a_budget_in_seconds_ends_a_run_at_that_moment() -> None:
-    crowded = Fleet.uniform(linear(max_batch=4), 1)
+    crowded = SimulatedFleet.uniform(linear(max_batch=4), 1)
     free = solved("sample_and_vote(n=8)", fleet=crowded)
-    bounded = solved("sample_and_vote(n=8)", fleet=crowded, budget=Budget(s=1.0))
+    bounded = solved("sample_and_vote(n=8)", fleet=crowded, budget=QuestionBudget(s=1.0))
     assert free.answer_s.max() > 3.0
     assert bounded.answer_s.max() < 1.0 + 0.2, "the step under way is finished"
     assert bounded.outcome.horizon_s < free.outcome.horizon_s
@@ -111,7 +105,9 @@ def test_a_budget_in_seconds_ends_a_run_at_that_moment() -> None:
 
 
 def test_later_samples_of_a_question_find_its_prompt_cached() -> None:
-    cached = Fleet((Service("all", (Replica(linear(max_batch=16)),)),), prefix_block_tokens=16)
+    cached = SimulatedFleet(
+        (SimulatedService("all", (SimulatedReplica(linear(max_batch=16)),)),), prefix_block_tokens=16
+    )
     found = solved("stop_on_success(cap=4)", fleet=cached, rate_per_s=2.0)
     solver = found.calls["input_tokens"] > 0
     request, hits = found.calls["request"][solver], found.outcome.requests.cached[solver]
@@ -127,7 +123,7 @@ def test_the_twin_solves_alike(tmp_path: Path) -> None:
     first.write_text("def choose(view, ranks, call, router):\n    return ranks[0]\n")
     found = []
     for policy in (path, first):
-        fleet = Fleet(FLEET.services, Policies(routing=str(policy)), prefix_block_tokens=16)
+        fleet = SimulatedFleet(FLEET.services, ServingPolicies(routing=str(policy)), prefix_block_tokens=16)
         found.append(solved("stop_on_success(cap=3)", count=20, fleet=fleet))
     np.testing.assert_array_equal(found[0].answer_s, found[1].answer_s)
     np.testing.assert_array_equal(found[0].outcome.requests.cached, found[1].outcome.requests.cached)
@@ -135,11 +131,16 @@ def test_the_twin_solves_alike(tmp_path: Path) -> None:
 
 
 def test_calls_go_where_they_are_placed() -> None:
-    two = Fleet((Service("solves", (Replica(linear()),)), Service("checks", (Replica(linear()),))))
+    two = SimulatedFleet(
+        (
+            SimulatedService("solves", (SimulatedReplica(linear()),)),
+            SimulatedService("checks", (SimulatedReplica(linear()),)),
+        )
+    )
     asked = parse("generative_verification(s=2, v=1)")
     questions = replay().covered(uses(asked))[:20]
-    play = Play(asked, replay(), lambda number, role, prompt, output: 1 + (role == "verifier"))
-    found = solve(two, Thinking((play,), np.arange(20.0), questions))
+    play = SimulatedStrategy(asked, replay(), lambda number, role, prompt, output: 1 + (role == "verifier"))
+    found = solve(two, QuestionStream((play,), np.arange(20.0), questions))
     rank = found.outcome.requests.prompt_rank
     assert np.array_equal(rank == 1, found.calls.text("role") == "verifier")
     assert set(found.calls.text("service")) == {"solves", "checks"}
@@ -148,21 +149,23 @@ def test_calls_go_where_they_are_placed() -> None:
 def test_calls_to_elsewhere_take_what_the_record_says() -> None:
     asked = parse("sequential_revision(rounds=1)")
     questions = replay().covered(uses(asked))[:20]
-    play = Play(asked, replay(), lambda number, role, prompt, output: ELSEWHERE if role == "reviser" else 0)
-    found = solve(FLEET, Thinking((play,), np.arange(20.0), questions))
+    play = SimulatedStrategy(
+        asked, replay(), lambda number, role, prompt, output: ELSEWHERE if role == "reviser" else 0
+    )
+    found = solve(FLEET, QuestionStream((play,), np.arange(20.0), questions))
     rows = found.outcome.calls(found.calls)
     away = rows.text("role") == "reviser"
     seconds = EVIDENCE.rows.latency_s
     assert away.any() and not rows["input_tokens"][away].any()
     assert np.isin(np.round((rows["last_s"] - rows["arrival_s"])[away], 6), np.round(seconds, 6)).all()
     roles = dict.fromkeys(("solver", "reviser"), Recorded(EVIDENCE.arms[0], price=TokenPrice(1.0, 1.0)))
-    play = Play(asked, Replay(EVIDENCE, roles), lambda number, role, prompt, output: ELSEWHERE)
-    spend = solve(FLEET, Thinking((play,), np.arange(20.0), questions, Budget(usd=1.0)))
+    play = SimulatedStrategy(asked, EvidenceReplay(EVIDENCE, roles), lambda number, role, prompt, output: ELSEWHERE)
+    spend = solve(FLEET, QuestionStream((play,), np.arange(20.0), questions, QuestionBudget(usd=1.0)))
     assert len(spend.calls) == 20, "the first call spends the budget, at the record's price"
 
 
 def test_what_is_not_recorded_is_refused() -> None:
-    with pytest.raises(Unsupported, match="are recorded"):
+    with pytest.raises(UnsupportedError, match="are recorded"):
         solved("sample_and_vote(n=500)", count=2)
     with pytest.raises(InputError, match="as many arrivals as questions"):
-        Thinking((Play(parse("once"), replay()),), np.zeros(2), np.zeros(3, int))
+        QuestionStream((SimulatedStrategy(parse("once"), replay()),), np.zeros(2), np.zeros(3, int))

@@ -19,7 +19,7 @@ import replay_fit  # noqa: E402
 import served  # noqa: E402
 import simulate_accuracy  # noqa: E402
 import splitwise  # noqa: E402
-from comptroller.costs.calibrated import KernelPriors  # noqa: E402
+from comptroller.costs.fitted_calibration import KernelPriors  # noqa: E402
 from comptroller.serving.engine import simulate  # noqa: E402
 from comptroller.serving.jobs import calls_of  # noqa: E402
 from splitwise_table import Timings, read_timings, step_table  # noqa: E402
@@ -54,9 +54,7 @@ def test_a_recorded_run_is_read_with_its_settings(run: Run) -> None:
 def test_fifty_requests_are_enough_to_predict_the_rest(run: Run) -> None:
     fitted = replay_fit.fit(run, 50)
     rest = slice(50, len(run))
-    for line in simulate_accuracy.lines(
-        "fitted", fitted.replay(run), run, rest, simulate_accuracy.FITTED_GOALS
-    ):
+    for line in simulate_accuracy.lines("fitted", fitted.replay(run), run, rest, simulate_accuracy.FITTED_GOALS):
         assert line.met, line
 
 
@@ -97,9 +95,7 @@ def test_step_tables_repeat_the_measured_medians(timings: dict[tuple[str, str], 
 
 
 @latency_table
-def test_splitting_carries_more_than_sharing_the_same_machines(
-    timings: dict[tuple[str, str], Timings],
-) -> None:
+def test_splitting_carries_more_than_sharing_the_same_machines(timings: dict[tuple[str, str], Timings]) -> None:
     rng = np.random.default_rng(0)
     trace = served.recorded("azure_2023_conv.csv").take(np.sort(rng.integers(0, 19_366, 3_000)))
     load = splitwise.Load("conversation", trace)

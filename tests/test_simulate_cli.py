@@ -56,19 +56,10 @@ def test_json_is_one_document_with_the_other_routings_beside_it(
     assert [other["routing"] for other in document["beside"]] == ["round_robin"]
 
 
-ASKED = (
-    "--evidence",
-    "own",
-    "--model",
-    "SmolLM2-135M-Instruct Q8_0 direct",
-    "--strategy",
-    "sample_and_vote(n=2)",
-)
+ASKED = ("--evidence", "own", "--model", "SmolLM2-135M-Instruct Q8_0 direct", "--strategy", "sample_and_vote(n=2)")
 
 
-def test_questions_cost_per_solved_question(
-    trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_questions_cost_per_solved_question(trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     calls, html = tmp_path / "calls.csv", tmp_path / "line.html"
     assert ends("--trace", trace, *ASKED, "--calls", calls, "--html", html) == 0
     said = capsys.readouterr().out
@@ -113,9 +104,7 @@ def test_bad_rows_are_named_and_nothing_is_simulated(
     assert not seen.out and not html.exists()
 
 
-def test_bad_rows_are_dropped_and_counted_when_asked(
-    broken: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_rows_are_dropped_and_counted_when_asked(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ends("--trace", broken, "--skip-bad", "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert document["requests"] == 118 and document["dropped"] == 2

@@ -9,16 +9,22 @@ import numpy as np
 import pytest
 
 import comptroller
-from comptroller.errors import InputError, Unsupported
+from comptroller.errors import InputError, UnsupportedError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.planning.fleet import fleet_of
 from comptroller.planning.plan import Plan
-from comptroller.planning.planner import shipped
-from comptroller.planning.simulation import Conditions, Questions, Simulation, simulate_plan, thinking
-from comptroller.report.simulated_figures import record
-from comptroller.strategies.replay import Checker, Replay
-from comptroller.strategies.replay import Service as Recorded
+from comptroller.planning.planner import shipped_calibration
+from comptroller.planning.simulation import (
+    PlanSimulation,
+    QuestionArrivals,
+    TraceReplaySettings,
+    question_arrivals_of,
+    simulate_plan,
+)
+from comptroller.report.simulation_figures import record
+from comptroller.strategies.replay import EvidenceReplay, ModelledChecker
+from comptroller.strategies.replay import RecordedService as Recorded
 from comptroller.strategies.spelling import parse
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers import read_evidence
@@ -31,11 +37,11 @@ TICK_S = 1e-11
 
 
 @pytest.fixture(scope="module")
-def simulation() -> Simulation:
-    return simulate_plan(PLAN, TRACE, Conditions(samples=20))
+def simulation() -> PlanSimulation:
+    return simulate_plan(PLAN, TRACE, TraceReplaySettings(samples=20))
 
 
-def test_a_row_per_request_in_the_order_of_the_trace(simulation: Simulation) -> None:
+def test_a_row_per_request_in_the_order_of_the_trace(simulation: PlanSimulation) -> None:
     calls = simulation.calls
     assert len(calls) == len(TRACE)
     assert np.array_equal(calls["arrival_s"], TRACE.arrival_s)
@@ -47,26 +53,24 @@ def test_a_row_per_request_in_the_order_of_the_trace(simulation: Simulation) -> 
         assert row.usd > 0 and row.j_prefill > 0 and row.gco2e > 0
 
 
-def test_requests_and_idling_use_what_the_fleet_uses(simulation: Simulation) -> None:
+def test_requests_and_idling_use_what_the_fleet_uses(simulation: PlanSimulation) -> None:
     spent = record(simulation)["spent"]
     assert spent["j_prefill"] + spent["j_decode"] + spent["j_waste"] + spent["j_idle"] == pytest.approx(
         spent["j"], rel=1e-5
     )
     assert spent["usd_requests"] + spent["usd_idle"] == pytest.approx(spent["usd"], rel=1e-5)
     assert 0 < spent["usd_requests"] <= spent["usd"] * (1 + 1e-9)
-    assert spent["usd"] == pytest.approx(
-        PLAN.totals.usd_per_h.value * simulation.outcome.horizon_s / 3600, rel=1e-4
-    )
+    assert spent["usd"] == pytest.approx(PLAN.totals.usd_per_h.value * simulation.outcome.horizon_s / 3600, rel=1e-4)
 
 
-def test_requests_go_where_the_plan_sends_their_size(simulation: Simulation) -> None:
+def test_requests_go_where_the_plan_sends_their_size(simulation: PlanSimulation) -> None:
     sent = set(simulation.calls.text("service").tolist())
     assert sent <= {service.id for service in PLAN.services}
     if len(PLAN.services) > 1:
         assert len(sent) > 1
 
 
-def test_attainment_is_counted_over_all_requests(simulation: Simulation) -> None:
+def test_attainment_is_counted_over_all_requests(simulation: PlanSimulation) -> None:
     limits = simulation.limits_s
     outcome = simulation.outcome
     within = np.ones(len(TRACE), bool)
@@ -86,15 +90,15 @@ def test_the_command_is_a_function_too() -> None:
 
 
 def test_a_faster_trace_is_attained_less() -> None:
-    calm, rushed = (simulate_plan(PLAN, TRACE, Conditions(scale=scale)) for scale in (0.5, 40.0))
+    calm, rushed = (simulate_plan(PLAN, TRACE, TraceReplaySettings(scale=scale)) for scale in (0.5, 40.0))
     assert calm.attainment > rushed.attainment
     assert calm.outcome.percentile("ttft_s", 95) < rushed.outcome.percentile("ttft_s", 95)
     assert rushed.trace.rate_per_s == pytest.approx(TRACE.rate_per_s * 40)
     assert not all(entry.holds for entry in rushed.attained())
 
 
-def test_the_same_conditions_give_the_same_document(simulation: Simulation) -> None:
-    assert record(simulate_plan(PLAN, TRACE, Conditions(samples=20))) == record(simulation)
+def test_the_same_conditions_give_the_same_document(simulation: PlanSimulation) -> None:
+    assert record(simulate_plan(PLAN, TRACE, TraceReplaySettings(samples=20))) == record(simulation)
 
 
 def test_a_request_beyond_the_context_is_refused_counted_and_missed() -> None:
@@ -122,7 +126,7 @@ def test_where_nothing_is_served_objectives_are_missed_without_an_end() -> None:
 
 def test_prefix_blocks_are_cached_up_to_their_reuse() -> None:
     trace = with_blocks(TRACE)
-    found = simulate_plan(PLAN, trace, Conditions(routing="prefix_match"))
+    found = simulate_plan(PLAN, trace, TraceReplaySettings(routing="prefix_match"))
     assert trace.blocks is not None
     hits = found.calls["cached_tokens"] / trace.blocks.tokens
     assert 0 < hits.sum() <= trace.blocks.reuse * trace.blocks.ids.size
@@ -133,15 +137,15 @@ def test_prefix_blocks_are_cached_up_to_their_reuse() -> None:
 
 
 def test_a_routing_policy_can_be_chosen_and_is_checked() -> None:
-    assert simulate_plan(PLAN, stream(20), Conditions(routing="round_robin")).routing == "round_robin"
+    assert simulate_plan(PLAN, stream(20), TraceReplaySettings(routing="round_robin")).routing == "round_robin"
     with pytest.raises(InputError, match=r"least_requst.*least_request"):
-        simulate_plan(PLAN, stream(20), Conditions(routing="least_requst"))
+        simulate_plan(PLAN, stream(20), TraceReplaySettings(routing="least_requst"))
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_scale_must_be_a_positive_number(scale: float) -> None:
     with pytest.raises(InputError, match="scale"):
-        Conditions(scale=scale)
+        TraceReplaySettings(scale=scale)
 
 
 def split(prefill: int = 2, decode: int = 2, accelerator: str = "h100_sxm") -> Plan:
@@ -160,7 +164,7 @@ def split(prefill: int = 2, decode: int = 2, accelerator: str = "h100_sxm") -> P
 
 def test_split_pools_hand_the_cache_over_their_link() -> None:
     found = simulate_plan(split(), TRACE)
-    table = fleet_of(split().services, shipped()).services[0].replicas[0].table
+    table = fleet_of(split().services, shipped_calibration()).services[0].replicas[0].table
     assert table.transfer_bytes_per_s == 2 * accelerator("h100_sxm").scale_up.one_way_bytes_per_s
     outcome = found.outcome
     assert set(outcome.requests.prompt_rank) <= {0, 1} and set(outcome.requests.token_rank) <= {2, 3}
@@ -177,9 +181,9 @@ def test_a_large_or_unlike_split_crosses_the_network() -> None:
     nic = 2 * accelerator("h100_sxm").scale_out.one_way_bytes_per_s
     wide, unlike = split(4, 4), split(1, 1, "h200_sxm")
     for plan in (wide, unlike):
-        first = fleet_of(plan.services, shipped()).services[0].replicas[0]
+        first = fleet_of(plan.services, shipped_calibration()).services[0].replicas[0]
         assert first.table.transfer_bytes_per_s == nic
-    with pytest.raises(Unsupported, match="mi300x: no known link joins"):
+    with pytest.raises(UnsupportedError, match="mi300x: no known link joins"):
         simulate_plan(split(1, 1, "mi300x"), TRACE)
 
 
@@ -187,7 +191,7 @@ def test_pools_share_the_rent_by_devices_and_price() -> None:
     document = split(1, 3).model_dump(mode="json")
     document["services"][0]["deployment"]["pools"][1]["usd_per_device_h"] = 1.0
     plan = Plan.model_validate(document)
-    replicas = fleet_of(plan.services, shipped()).services[0].replicas
+    replicas = fleet_of(plan.services, shipped_calibration()).services[0].replicas
     usd = np.array([replica.table.usd_per_s for replica in replicas]) * 3600
     assert usd.sum() == pytest.approx(plan.services[0].usd_per_h)
     assert usd[0] / usd[1] == pytest.approx(plan.services[0].price.usd_per_device_h / 1.0)
@@ -212,9 +216,7 @@ def test_pools_of_a_split_service_are_told_apart() -> None:
     assert (prefill["pool"], decode["pool"]) == ("prefill", "decode")
     assert prefill["requests"] == decode["requests"] == len(TRACE)
     assert 0 < prefill["busy"] < 1 and 0 < decode["busy"] < 1
-    assert prefill["w"] + decode["w"] == pytest.approx(
-        found.outcome.meter_j / found.outcome.horizon_s, rel=1e-5
-    )
+    assert prefill["w"] + decode["w"] == pytest.approx(found.outcome.meter_j / found.outcome.horizon_s, rel=1e-5)
 
 
 def test_a_lone_pool_of_prompts_is_refused() -> None:
@@ -229,9 +231,9 @@ def test_what_is_bought_from_an_api_is_not_simulated() -> None:
     amounts = ("usd_per_h", "calls_per_s", "input_tokens_per_s", "output_tokens_per_s")
     offer = {"id": "api.large", "model": "large", "usd_per_million": None, "source": "evidence"}
     document["offers"] = [offer | dict.fromkeys(amounts, 1.0)]
-    with pytest.raises(Unsupported, match=r"buys from an API \(api.large\)"):
+    with pytest.raises(UnsupportedError, match=r"buys from an API \(api.large\)"):
         simulate_plan(Plan.model_validate(document), TRACE)
-    with pytest.raises(Unsupported, match="all tokens"):
+    with pytest.raises(UnsupportedError, match="all tokens"):
         simulate_plan(Plan.model_validate(PLAN.model_dump(mode="json") | {"services": []}), TRACE)
 
 
@@ -248,7 +250,7 @@ def test_the_engine_s_own_context_bounds_requests() -> None:
 def test_sessions_reach_the_router_and_stay_with_their_service() -> None:
     session = np.random.default_rng(1).integers(0, 25, len(TRACE))
     trace = replace(TRACE, session=np.where(session < 3, -1, session))
-    found = simulate_plan(PLAN, trace, Conditions(routing="session_affinity", scale=0.2))
+    found = simulate_plan(PLAN, trace, TraceReplaySettings(routing="session_affinity", scale=0.2))
     for number in range(3, 25):
         mine = trace.session == number
         assert len(set(found.outcome.requests.prompt_rank[mine].tolist())) == 1
@@ -264,11 +266,11 @@ def test_an_unknown_decision_of_a_policy_is_named() -> None:
 EVIDENCE = read_evidence("own")
 
 
-def asked(strategy: str) -> Questions:
+def asked(strategy: str) -> QuestionArrivals:
     """Questions of the evidence that ships, answered by one of its models."""
     assert isinstance(EVIDENCE, Evidence)
     solver = Recorded(EVIDENCE.arms[0])
-    return Questions(parse(strategy), Replay(EVIDENCE, {"solver": solver, "checker": Checker()}))
+    return QuestionArrivals(parse(strategy), EvidenceReplay(EVIDENCE, {"solver": solver, "checker": ModelledChecker()}))
 
 
 def test_questions_are_solved_on_the_plan_s_fleet() -> None:
@@ -279,9 +281,7 @@ def test_questions_are_solved_on_the_plan_s_fleet() -> None:
         document = record(found)
         solved = found.solved.score.sum()
         assert document["questions"]["solved"] == pytest.approx(solved)
-        assert document["questions"]["usd_per_solved"] * solved == pytest.approx(
-            document["spent"]["usd"], rel=1e-4
-        )
+        assert document["questions"]["usd_per_solved"] * solved == pytest.approx(document["spent"]["usd"], rel=1e-4)
         assert document["requests"] == len(found.asked) == len(found.calls)
         assert set(found.calls.text("service")) <= {service.id for service in PLAN.services}
     assert vote.solved.score.mean() > once.solved.score.mean()
@@ -291,7 +291,7 @@ def test_questions_are_solved_on_the_plan_s_fleet() -> None:
 
 def test_every_question_is_asked_before_any_is_asked_again() -> None:
     trace = stream(900)
-    found = thinking(asked("once"), trace, PLAN.services, np.random.default_rng(0))
+    found = question_arrivals_of(asked("once"), trace, PLAN.services, np.random.default_rng(0))
     known = found.plays[0].replay.covered()
     counts = np.bincount(found.question, minlength=known.max() + 1)[known]
     assert counts.max() - counts.min() <= 1
@@ -300,8 +300,8 @@ def test_every_question_is_asked_before_any_is_asked_again() -> None:
 def test_batching_and_scheduling_can_be_chosen_too(tmp_path: Path) -> None:
     own = tmp_path / "shortest_prompt.py"
     own.write_text("def rank(call):\n    return float(call.prompt)\n")
-    how = Conditions(batching="prefill_first", scheduling=str(own))
+    how = TraceReplaySettings(batching="prefill_first", scheduling=str(own))
     policies = simulate_plan(PLAN, stream(20), how).outcome.fleet.policies
     assert (policies.batching, policies.scheduling) == ("prefill_first", str(own))
     with pytest.raises(InputError, match="unknown batching policy"):
-        simulate_plan(PLAN, stream(5), Conditions(batching="nobody"))
+        simulate_plan(PLAN, stream(5), TraceReplaySettings(batching="nobody"))

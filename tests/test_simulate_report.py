@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comptroller.errors import InputError
-from comptroller.planning.simulation import Conditions, Simulation, simulate_plan
-from comptroller.report import simulated
-from comptroller.report.perfetto import Lanes, perfetto
+from comptroller.planning.simulation import PlanSimulation, TraceReplaySettings, simulate_plan
+from comptroller.report import simulation_tables
+from comptroller.report.perfetto import LaneAllocator, perfetto
 from comptroller.report.requests import as_csv, as_parquet, writer_of
-from comptroller.report.simulated_figures import record
+from comptroller.report.simulation_figures import record
 from comptroller.report.timeline import charts, timeline
 from simulate_worlds import chat, stream
 from test_report_page import Reader, in_browser, probed
@@ -30,62 +30,60 @@ PLAN = chat()
 
 
 @pytest.fixture(scope="module")
-def simulation() -> Simulation:
+def simulation() -> PlanSimulation:
     trace = stream(300)
     tokens = trace.input_tokens.copy()
     tokens[5] = 9_000_000
-    return simulate_plan(PLAN, replace(trace, input_tokens=tokens), Conditions(samples=30))
+    return simulate_plan(PLAN, replace(trace, input_tokens=tokens), TraceReplaySettings(samples=30))
 
 
 @pytest.fixture(scope="module")
-def events(simulation: Simulation) -> list[dict[str, Any]]:
+def events(simulation: PlanSimulation) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(perfetto(simulation))["traceEvents"]
     return found
 
 
-def test_latency_percentiles_ascend(simulation: Simulation) -> None:
+def test_latency_percentiles_ascend(simulation: PlanSimulation) -> None:
     for spread in record(simulation)["latency"].values():
         assert spread["p50"] <= spread["p90"] <= spread["p95"] <= spread["p99"] <= spread["most"]
 
 
-def test_the_tables_say_what_the_document_says(simulation: Simulation) -> None:
+def test_the_tables_say_what_the_document_says(simulation: PlanSimulation) -> None:
     document = record(simulation)
-    counts = dict(simulated.ends(simulation).rows)
+    counts = dict(simulation_tables.ends(simulation).rows)
     assert counts["requests"] == document["requests"] == 300
-    assert counts[simulated.INSET + "done"] == document["ends"]["stop"] == 299
-    assert counts[simulated.INSET + "refused: longer than the context"] == 1
+    assert counts[simulation_tables.INSET + "done"] == document["ends"]["stop"] == 299
+    assert counts[simulation_tables.INSET + "refused: longer than the context"] == 1
     assert counts["preemptions"] == document["tokens"]["preemptions"]
-    assert len(simulated.objectives(simulation).rows) == len(PLAN.latency) == len(document["objectives"])
+    assert len(simulation_tables.objectives(simulation).rows) == len(PLAN.latency) == len(document["objectives"])
     assert sum(row["requests"] for row in document["services"]) == 300
     assert document["per_request"]["usd"] * 300 == pytest.approx(document["spent"]["usd"], rel=1e-4)
     good = document["within"]
     assert document["per_request_within"]["j"] * good == pytest.approx(document["spent"]["j"], rel=1e-4)
 
 
-def test_the_document_is_json_without_nan(simulation: Simulation) -> None:
+def test_the_document_is_json_without_nan(simulation: PlanSimulation) -> None:
     text = json.dumps(record(simulation), allow_nan=False)
     assert json.loads(text) == record(simulation)
 
 
-def test_routings_are_compared_only_where_there_are_several(simulation: Simulation) -> None:
-    other = simulate_plan(PLAN, stream(50), Conditions(routing="round_robin"))
-    assert not simulated.routings([simulation]).rows
-    assert [row[0] for row in simulated.routings([simulation, other]).rows] == [
+def test_routings_are_compared_only_where_there_are_several(simulation: PlanSimulation) -> None:
+    other = simulate_plan(PLAN, stream(50), TraceReplaySettings(routing="round_robin"))
+    assert not simulation_tables.routings([simulation]).rows
+    assert [row[0] for row in simulation_tables.routings([simulation, other]).rows] == [
         simulation.routing,
         "round_robin",
     ]
 
 
 def test_services_get_names_that_tell_them_apart() -> None:
-    names = simulated.service_names(PLAN)
+    names = simulation_tables.service_names(PLAN)
     assert len(set(names.values())) == len(PLAN.services)
-    twice = PLAN.model_copy(
-        update={"services": (PLAN.services[0], PLAN.services[0].model_copy(update={"id": "b"}))}
-    )
-    assert simulated.service_names(twice) == {PLAN.services[0].id: PLAN.services[0].id, "b": "b"}
+    twice = PLAN.model_copy(update={"services": (PLAN.services[0], PLAN.services[0].model_copy(update={"id": "b"}))})
+    assert simulation_tables.service_names(twice) == {PLAN.services[0].id: PLAN.services[0].id, "b": "b"}
 
 
-def test_csv_holds_every_request(simulation: Simulation) -> None:
+def test_csv_holds_every_request(simulation: PlanSimulation) -> None:
     rows = list(csv.DictReader(io.StringIO(as_csv(simulation.calls).decode())))
     assert len(rows) == 300
     for row, call in zip(rows, simulation.calls.rows(), strict=True):
@@ -95,7 +93,7 @@ def test_csv_holds_every_request(simulation: Simulation) -> None:
     assert float(rows[0]["usd"]) == simulation.calls.row(0).usd
 
 
-def test_parquet_holds_the_same(simulation: Simulation) -> None:
+def test_parquet_holds_the_same(simulation: PlanSimulation) -> None:
     table = pyarrow.parquet.read_table(io.BytesIO(as_parquet(simulation.calls)))
     assert table.num_rows == 300
     calls = simulation.calls
@@ -111,7 +109,7 @@ def test_a_file_of_calls_is_csv_or_parquet() -> None:
         writer_of(Path("calls.json"))
 
 
-def test_every_served_request_has_its_slices(simulation: Simulation, events: list[dict[str, Any]]) -> None:
+def test_every_served_request_has_its_slices(simulation: PlanSimulation, events: list[dict[str, Any]]) -> None:
     prefill = {e["args"]["request"]: e for e in events if e["ph"] == "X" and e["name"] == "prefill"}
     decode = {e["args"]["request"]: e for e in events if e["ph"] == "X" and e["name"] == "decode"}
     calls = simulation.calls
@@ -136,7 +134,7 @@ def test_slices_of_a_lane_do_not_overlap(events: list[dict[str, Any]]) -> None:
             assert end <= start + 0.01
 
 
-def test_ranks_are_processes_with_counters(simulation: Simulation, events: list[dict[str, Any]]) -> None:
+def test_ranks_are_processes_with_counters(simulation: PlanSimulation, events: list[dict[str, Any]]) -> None:
     ranks = len(simulation.outcome.meters.busy_s)
     assert {e["pid"] for e in events if e["name"] == "process_name"} == set(range(ranks))
     counters = [e for e in events if e["ph"] == "C"]
@@ -145,7 +143,7 @@ def test_ranks_are_processes_with_counters(simulation: Simulation, events: list[
     assert all(e["args"]["W"] > 0 for e in counters if e["name"] == "power")
 
 
-def test_a_long_simulation_is_cut_and_says_so(simulation: Simulation) -> None:
+def test_a_long_simulation_is_cut_and_says_so(simulation: PlanSimulation) -> None:
     document = json.loads(perfetto(simulation, most_requests=10))
     assert document["otherData"]["requests_written"] == 10
     assert document["otherData"]["requests"] == 300
@@ -154,7 +152,7 @@ def test_a_long_simulation_is_cut_and_says_so(simulation: Simulation) -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0.001, 20)), max_size=60))
 def test_lanes_never_hold_two_stays_at_once(spans: list[tuple[float, float]]) -> None:
-    lanes, held = Lanes(), dict[int, float]()
+    lanes, held = LaneAllocator(), dict[int, float]()
     stays = sorted((start, start + length) for start, length in spans)
     for start, end in stays:
         lane = lanes.take(0, start, end)
@@ -164,7 +162,7 @@ def test_lanes_never_hold_two_stays_at_once(spans: list[tuple[float, float]]) ->
     assert len(held) == most
 
 
-def test_the_time_line_nests_needs_no_network_and_draws_every_chart(simulation: Simulation) -> None:
+def test_the_time_line_nests_needs_no_network_and_draws_every_chart(simulation: PlanSimulation) -> None:
     html = timeline(simulation)
     reader = Reader(html)
     assert not reader.open
@@ -178,7 +176,7 @@ def test_the_time_line_nests_needs_no_network_and_draws_every_chart(simulation: 
         assert text in words
 
 
-def test_the_lines_add_up_to_the_meter(simulation: Simulation) -> None:
+def test_the_lines_add_up_to_the_meter(simulation: PlanSimulation) -> None:
     power = next(chart for chart in charts(simulation) if chart.name.startswith("Power"))
     clock = np.array([sample.at_s for sample in simulation.outcome.series])
     watts = sum(line.values for line in power.lines)
@@ -196,7 +194,7 @@ def test_a_time_line_needs_samples() -> None:
 
 
 @pytest.mark.browser
-def test_pointing_at_a_chart_reads_all_its_lines(simulation: Simulation, tmp_path: Path) -> None:
+def test_pointing_at_a_chart_reads_all_its_lines(simulation: PlanSimulation, tmp_path: Path) -> None:
     script = """
       const chart = document.querySelector('svg[data-panel="4"]');
       const frame = chart.getBoundingClientRect();

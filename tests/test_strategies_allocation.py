@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import linprog
 
 from comptroller.costs.inference_units import (
-    Shape,
+    ModelCostShape,
     TokenPrice,
     eflops,
     elasticity,
@@ -20,36 +20,27 @@ from comptroller.costs.inference_units import (
     sleep_break_even,
     sleep_time_cost,
 )
-from comptroller.errors import FactError, Infeasible, InputError, UnknownId, Unsupported
+from comptroller.errors import FactError, InfeasibleError, InputError, UnknownIdError, UnsupportedError
 from comptroller.facts.config import model
-from comptroller.quantities import Cost, Tokens
-from comptroller.strategies.allocation import (
-    allocate,
-    coverage,
-    separating_tokens,
-    token_ceiling,
-    token_floor,
-)
+from comptroller.quantities import Cost, TokenCounts
+from comptroller.strategies.allocation import allocate, coverage, separating_tokens, token_ceiling, token_floor
 from comptroller.strategies.choosing import compute_optimal
-from comptroller.strategies.learned import Learned, learned, names, reply_signals, text_signals
 from comptroller.strategies.protocol import Ask, Reply
-from comptroller.strategies.results import Results
-from comptroller.strategies.training import (
-    Outcomes,
-    auc,
-    cross_fitted,
-    fit,
-    quality,
-    threshold_for,
-    train,
+from comptroller.strategies.results import ReplayResults
+from comptroller.strategies.success_prediction import (
+    SuccessPredictor,
+    names,
+    reply_signals,
+    success_predictor,
+    text_signals,
 )
+from comptroller.strategies.training import TrainingOutcomes, auc, cross_fitted, fit, quality, threshold_for, train
 
 
 def tables(questions, options):
     whole = st.integers(0, 12).map(float)
     return st.tuples(
-        arrays(float, (questions, options), elements=whole),
-        arrays(float, (questions, options), elements=whole),
+        arrays(float, (questions, options), elements=whole), arrays(float, (questions, options), elements=whole)
     )
 
 
@@ -77,7 +68,7 @@ def test_an_allocation_is_within_one_step_of_the_best_and_its_bound_is_the_relax
     value, cost = table
     best = enumerate_best(value, cost, budget)
     if best is None:
-        with pytest.raises(Infeasible, match="cheapest options"):
+        with pytest.raises(InfeasibleError, match="cheapest options"):
             allocate(value, cost, budget)
         return
     found = allocate(value, cost, budget)
@@ -163,7 +154,7 @@ def outcomes(rng, count=3000, trials=1):
     chance = 1 / (1 + np.exp(-(0.5 + 1.5 * table[:, 0])))
     p = rng.beta(chance * 5, (1 - chance) * 5) if trials > 1 else chance
     wins = rng.binomial(trials, p).astype(float)
-    return Outcomes(("x", "noise"), table, wins, np.full(count, float(trials)), np.arange(count))
+    return TrainingOutcomes(("x", "noise"), table, wins, np.full(count, float(trials)), np.arange(count))
 
 
 def test_a_fit_finds_what_made_the_outcomes():
@@ -184,7 +175,7 @@ def test_held_out_quality_beats_the_base_rate_only_where_there_is_something_to_l
     assert good["log_loss"] < good["log_loss_of_base_rate"]
     assert good["auc"] > 0.75
     assert good["calibration_error"] < 0.05
-    blind = Outcomes(told.signals, rng.normal(size=(3000, 2)), told.successes, told.trials, told.group)
+    blind = TrainingOutcomes(told.signals, rng.normal(size=(3000, 2)), told.successes, told.trials, told.group)
     assert quality(cross_fitted(blind, rng), blind)["auc"] == pytest.approx(0.5, abs=0.05)
 
 
@@ -193,7 +184,7 @@ def test_groups_never_stand_on_both_sides_of_a_fold():
     group = np.repeat(np.arange(40), 50)
     table = np.repeat(rng.normal(size=(40, 1)), 50, axis=0)  # a fingerprint of the group and nothing else
     wins = np.repeat((rng.random(40) < 0.5).astype(float), 50)
-    told = Outcomes(("print",), table, wins, np.ones(2000), group)
+    told = TrainingOutcomes(("print",), table, wins, np.ones(2000), group)
     assert auc(cross_fitted(told, rng), wins) < 0.75
     with pytest.raises(InputError, match="cannot be held out"):
         cross_fitted(told.take(group < 3), rng)
@@ -201,22 +192,22 @@ def test_groups_never_stand_on_both_sides_of_a_fold():
 
 def test_outcomes_that_teach_nothing_are_refused():
     rows = [{"x": 1.0, "y": float("nan")}, {"x": 2.0, "y": 1.0}]
-    assert Outcomes.of(rows, [0, 1], [0, 1]).signals == ("x",)
+    assert TrainingOutcomes.of(rows, [0, 1], [0, 1]).signals == ("x",)
     with pytest.raises(InputError, match="all outcomes are the same"):
-        Outcomes.of(rows, [1, 1], [0, 1])
+        TrainingOutcomes.of(rows, [1, 1], [0, 1])
     with pytest.raises(InputError, match="at least one signal"):
-        Outcomes.of([], [], [])
+        TrainingOutcomes.of([], [], [])
 
 
 def test_a_part_reads_back_as_it_was_written(tmp_path):
     made = train(outcomes(np.random.default_rng(0), 200), {"data": "drawn"}, np.random.default_rng(0))
     path = tmp_path / "part.json"
     made.save(path)
-    assert learned(str(path)) == made
+    assert success_predictor(str(path)) == made
     assert made.measured["rows"] == 200
     row = {"x": 0.3, "noise": 0.1}
     assert made.chance(row) == pytest.approx(made.chances(np.array([[0.3, 0.1]]))[0])
-    with pytest.raises(Unsupported, match="signal 'noise'"):
+    with pytest.raises(UnsupportedError, match="signal 'noise'"):
         made.chance({"x": 0.3})
 
 
@@ -225,21 +216,21 @@ def test_a_file_that_is_no_part_is_refused(tmp_path, text):
     path = tmp_path / "broken.json"
     path.write_text(text)
     with pytest.raises(FactError, match="not a trained part"):
-        learned(str(path))
+        success_predictor(str(path))
 
 
 def test_a_part_of_uneven_lengths_or_no_part_is_refused(tmp_path):
-    uneven = Learned(("a", "b"), (0.0,), (1.0,), (1.0,), 0.0)
+    uneven = SuccessPredictor(("a", "b"), (0.0,), (1.0,), (1.0,), 0.0)
     uneven.save(tmp_path / "uneven.json")
     with pytest.raises(FactError, match="differ in length"):
-        learned(str(tmp_path / "uneven.json"))
-    with pytest.raises(UnknownId, match="trained part"):
-        learned("nothing_of_the_kind")
+        success_predictor(str(tmp_path / "uneven.json"))
+    with pytest.raises(UnknownIdError, match="trained part"):
+        success_predictor("nothing_of_the_kind")
 
 
 @pytest.mark.parametrize("name", names())
 def test_every_part_that_ships_says_what_trained_it_and_beats_the_base_rate_held_out(name):
-    part = learned(name)
+    part = success_predictor(name)
     assert {"data", "source", "command", "seed"} <= set(part.about)
     assert part.measured["log_loss"] < part.measured["log_loss_of_base_rate"]
     assert part.measured["brier"] < part.measured["brier_of_base_rate"]
@@ -264,7 +255,7 @@ def test_a_threshold_lets_the_share_through():
 
 
 def test_eflops_are_the_formula_of_kinetics():
-    llama = Shape.of(model("llama_3_1_8b"))
+    llama = ModelCostShape.of(model("llama_3_1_8b"))
     layers, query_heads, kv_heads, dim = 32, 32, 8, 128
     inputs, outputs, trials = 100.0, 4000.0, 8.0
     compute = 2 * llama.params * outputs + 2 * (2 * inputs + outputs) * outputs * query_heads * dim * layers
@@ -274,7 +265,7 @@ def test_eflops_are_the_formula_of_kinetics():
 
 def test_prefill_equivalents_are_the_formula_of_the_paper_for_multi_head_attention():
     layers, hidden, intensity, params = 32, 4096, 300.0, 7e9
-    shape = Shape(params, 4.0 * layers * hidden, 4.0 * layers * hidden)
+    shape = ModelCostShape(params, 4.0 * layers * hidden, 4.0 * layers * hidden)
     gamma = prefill_gamma(shape, intensity)
     assert gamma == pytest.approx(2 * layers * hidden * intensity / params)
     assert prefill_token_equivalents(100, 10, 105, gamma) == pytest.approx(100 + gamma * 105 * 10)
@@ -293,8 +284,8 @@ def test_units_at_their_edges():
 
 def outcome(name, score, tokens):
     zero = np.zeros(len(score))
-    cost = Cost(tokens=Tokens(input=zero, output=tokens))
-    return Results(name, np.arange(len(score)), score, cost, *[zero] * 7)
+    cost = Cost(tokens=TokenCounts(input=zero, output=tokens))
+    return ReplayResults(name, np.arange(len(score)), score, cost, *[zero] * 7)
 
 
 def test_the_choice_gives_the_dear_setting_only_to_questions_that_need_it():
@@ -316,9 +307,7 @@ def test_the_choice_gives_the_dear_setting_only_to_questions_that_need_it():
 
 def test_the_choice_on_noise_gains_nothing_held_out():
     rng = np.random.default_rng(1)
-    settings = [
-        outcome(f"s{n}", (rng.random(400) < 0.5).astype(float), np.full(400, 100.0)) for n in range(8)
-    ]
+    settings = [outcome(f"s{n}", (rng.random(400) < 0.5).astype(float), np.full(400, 100.0)) for n in range(8)]
     found = compute_optimal(settings, rng.random(400), 100.0, np.random.default_rng(0))
     assert found.score.mean() == pytest.approx(0.5, abs=0.07)
 
@@ -330,7 +319,7 @@ def test_a_choice_of_what_does_not_compare_is_refused():
         compute_optimal([one, outcome("b", np.ones(9), np.ones(9))], chance, 1.0, rng)
     with pytest.raises(InputError, match="needs score and tokens"):
         compute_optimal([one, outcome("b", np.full(50, np.nan), np.ones(50))], chance, 1.0, rng)
-    with pytest.raises(Infeasible, match="cheapest options"):
+    with pytest.raises(InfeasibleError, match="cheapest options"):
         compute_optimal([one], chance, 0.5, rng)
     with pytest.raises(InputError, match="needs 20 questions"):
         compute_optimal([outcome("a", np.ones(5), np.ones(5))], np.ones(5), 1.0, rng)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from comptroller.strategies.drive import MEASURES, Drive, play
-from comptroller.strategies.protocol import UNLIMITED, Answer, Budget, Strategy
+from comptroller.strategies.drive import MEASURES, StrategyDriver, play
+from comptroller.strategies.protocol import UNLIMITED, Answer, QuestionBudget, Strategy
 from comptroller.strategies.spelling import model_id, names, parse, settings, spell
 from strategy_kinds import KINDS
 from strategy_worlds import QUESTION, DrawnWorld, run, trace
@@ -68,7 +68,7 @@ def limits(strategy, world, unit):
 @pytest.mark.parametrize("unit", ["tokens", "usd", "j", "s"])
 def test_the_budget_may_cut_it_at_every_point(strategy, unit):
     for limit in limits(strategy, DrawnWorld(5), unit):
-        drive = Drive(strategy, QUESTION, Budget(**{unit: limit}), np.random.default_rng(7))
+        drive = StrategyDriver(strategy, QUESTION, QuestionBudget(**{unit: limit}), np.random.default_rng(7))
         played = play(drive, DrawnWorld(5))
         assert drive.settled
         assert set(drive.asked) == {reply.ask for reply in played.replies}

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comptroller.errors import InputError, ProtocolError, UnknownId, Unsupported
-from comptroller.quantities import Cost, Tokens
+from comptroller.errors import InputError, ProtocolError, UnknownIdError, UnsupportedError
+from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.booking import calls
-from comptroller.strategies.drive import Drive, amortised, play, total
-from comptroller.strategies.protocol import All, Answer, Ask, Budget, Next, Question, Reply
+from comptroller.strategies.drive import StrategyDriver, amortised_costs, play, total
+from comptroller.strategies.protocol import All, Answer, Ask, Next, QuestionBudget, Reply, StrategyQuestion
 from comptroller.strategies.spelling import model_id, parse, spell
 from comptroller.strategies.stopping import beta_majority, dirichlet_majority
-from comptroller.work.call import Calls
+from comptroller.work.call import CallTable
 from strategy_worlds import QUESTION, DrawnWorld, run, signature
 
-UNLIMITED = Budget()
+UNLIMITED = QuestionBudget()
 
 
 @dataclass
@@ -29,12 +29,12 @@ class Timed:
 
     def reply(self, ask, at_s):
         length = float(ask.content)
-        cost = Cost(tokens=Tokens(input=1.0, output=length), usd=nan)
+        cost = Cost(tokens=TokenCounts(input=1.0, output=length), usd=nan)
         return Reply(ask, "stop", ask.content, ask.content, cost=cost, started_s=at_s, done_s=at_s + length)
 
     def cut(self, reply, at_s):
         made = float(int(at_s - reply.started_s))
-        cost = Cost(tokens=Tokens(input=1.0, output=made), usd=nan)
+        cost = Cost(tokens=TokenCounts(input=1.0, output=made), usd=nan)
         return replace(reply, finish="cancelled", content="", answer=None, cost=cost, done_s=at_s)
 
 
@@ -48,7 +48,7 @@ class Scripted:
 
 
 def drive(body, budget=UNLIMITED):
-    return play(Drive(Scripted(body), QUESTION, budget, np.random.default_rng(0)), Timed())
+    return play(StrategyDriver(Scripted(body), QUESTION, budget, np.random.default_rng(0)), Timed())
 
 
 def asks(*lengths):
@@ -108,7 +108,7 @@ def test_returning_cancels_the_rest_and_books_its_partial_tokens():
 
     played = drive(body)
     assert [reply.finish for reply in played.replies] == ["stop", "cancelled"]
-    assert played.cost.tokens == Tokens(input=2.0, output=6.0)
+    assert played.cost.tokens == TokenCounts(input=2.0, output=6.0)
     assert played.elapsed_s == 3.0
 
 
@@ -141,7 +141,7 @@ def test_an_ask_called_off_before_it_began_costs_nothing():
         assert twin.content == "4"
         return Answer()
 
-    assert drive(body).cost.tokens == Tokens(input=5.0, output=8.0)
+    assert drive(body).cost.tokens == TokenCounts(input=5.0, output=8.0)
     assert drive(hurried).cost.tokens.output == 4 + 4 + 4
 
 
@@ -155,21 +155,18 @@ def test_a_budget_ends_everything_in_the_moment_it_is_reached():
         finishes.append((late[0].finish, late[0].cost.tokens.total, late[0].done_s))
         return Answer()
 
-    played = drive(body, Budget(tokens=3 + 2 + 2 * 5))
+    played = drive(body, QuestionBudget(tokens=3 + 2 + 2 * 5))
     assert finishes == [("stop", 2.0, 2.0), ("budget", 5.0, 5.0), ("budget", 5.0, 5.0), ("budget", 0.0, 5.0)]
     assert played.expired
     assert played.cost.tokens.total == 15
 
 
-@given(
-    st.lists(st.integers(1, 9), min_size=1, max_size=8),
-    st.integers(0, 80),
-)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(0, 80))
 def test_what_is_spent_never_passes_the_budget_by_more_than_a_token_a_call(lengths, limit):
     def body():
         return Answer.of((yield All(*asks(*lengths)))[0])
 
-    played = drive(body, Budget(tokens=limit))
+    played = drive(body, QuestionBudget(tokens=limit))
     whole = sum(lengths) + len(lengths)
     spent = played.cost.tokens.total
     assert spent <= limit + 2 * len(lengths)
@@ -180,8 +177,8 @@ def test_a_limit_on_dollars_needs_replies_that_tell_dollars():
     def body():
         return Answer.of((yield All(*asks(1)))[0])
 
-    with pytest.raises(Unsupported, match="limits usd"):
-        drive(body, Budget(usd=1.0))
+    with pytest.raises(UnsupportedError, match="limits usd"):
+        drive(body, QuestionBudget(usd=1.0))
 
 
 def endless():
@@ -225,11 +222,11 @@ def returns_text():
 )
 def test_what_breaks_the_protocol_is_said(body, message):
     with pytest.raises(ProtocolError, match=message):
-        drive(body, Budget(tokens=10))
+        drive(body, QuestionBudget(tokens=10))
 
 
 def test_a_reply_that_nobody_waits_for_is_refused():
-    core = Drive(parse("once"), QUESTION, UNLIMITED, np.random.default_rng(0))
+    core = StrategyDriver(parse("once"), QUESTION, UNLIMITED, np.random.default_rng(0))
     core.start()
     with pytest.raises(ProtocolError, match="not outstanding"):
         core.feed(Reply(Ask(), "stop"))
@@ -266,7 +263,7 @@ async def drive_async(core, world):
 
 @pytest.mark.parametrize("text", ["sample_and_vote(n=6)", "stop_on_success(cap=6,width=3)", "repair"])
 def test_an_asynchronous_driver_needs_only_start_and_feed(text):
-    core = Drive(parse(text), QUESTION, UNLIMITED, np.random.default_rng(0))
+    core = StrategyDriver(parse(text), QUESTION, UNLIMITED, np.random.default_rng(0))
     answer = asyncio.run(drive_async(core, DrawnWorld(2)))
     assert core.settled
     assert answer.reply in core.replies
@@ -281,7 +278,7 @@ def test_identical_asks_carry_the_whole_branch():
 
 
 def test_total_is_the_sum():
-    costs = [Cost(tokens=Tokens(input=1.0, output=2.0), j=3.0), Cost(usd=1.0, device_s=2.0), Cost(flops=5.0)]
+    costs = [Cost(tokens=TokenCounts(input=1.0, output=2.0), j=3.0), Cost(usd=1.0, device_s=2.0), Cost(flops=5.0)]
     assert total(costs) == costs[0] + costs[1] + costs[2]
     assert total([]) == Cost()
 
@@ -289,28 +286,28 @@ def test_total_is_the_sum():
 @pytest.mark.parametrize("text", ["", "5", "5 apples", "-1 usd", "1 usd, 2 usd", "1.2.3 j"])
 def test_a_budget_that_cannot_be_read_is_refused(text):
     if text == "":
-        assert Budget.parse(text) == UNLIMITED
+        assert QuestionBudget.parse(text) == UNLIMITED
         return
     with pytest.raises(InputError, match="budget"):
-        Budget.parse(text)
+        QuestionBudget.parse(text)
 
 
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("best_of_m(n=8)", UnknownId, "best_of_n"),
-        ("best_of_n(k=8)", UnknownId, "parameter of best_of_n"),
+        ("best_of_m(n=8)", UnknownIdError, "best_of_n"),
+        ("best_of_n(k=8)", UnknownIdError, "parameter of best_of_n"),
         ("best_of_n(n=eight)", InputError, "must be int"),
         ("best_of_n(n=0)", InputError, "at least 1"),
         ("best_of_n(n=1,n=2)", InputError, "each once"),
         ("best_of_n(8)", InputError, "parameter=value"),
         ("best_of_n(n=8", InputError, "write it as"),
         ("best_of_n:n=(8", InputError, "brackets"),
-        ("best_of_n(by=luck)", UnknownId, "luck"),
+        ("best_of_n(by=luck)", UnknownIdError, "luck"),
         ("adaptive_consistency(threshold=2)", InputError, "between 0 and 1"),
         ("", InputError, "write it as"),
-        ("os:path", UnknownId, "strategy"),
-        ("nowhere.at_all:Rule", UnknownId, "strategy"),
+        ("os:path", UnknownIdError, "strategy"),
+        ("nowhere.at_all:Rule", UnknownIdError, "strategy"),
         ("comptroller.strategies.votes:Votes", InputError, "no class Votes"),
     ],
 )
@@ -369,8 +366,8 @@ class Same(DrawnWorld):
 def test_a_question_may_carry_what_was_prepared():
     offline = parse("sleep_time(n=2)").offline
     notes = run(offline, DrawnWorld()).answer.reply
-    prepared = Question("q", "What?", "text", prepared=notes)
-    core = Drive(parse("sleep_time(n=2)"), prepared, UNLIMITED, np.random.default_rng(0))
+    prepared = StrategyQuestion("q", "What?", "text", prepared=notes)
+    core = StrategyDriver(parse("sleep_time(n=2)"), prepared, UNLIMITED, np.random.default_rng(0))
     played = play(core, DrawnWorld(1))
     assert all(reply.ask.after is notes for reply in played.replies)
     assert len(played.replies) == 2
@@ -381,13 +378,13 @@ def test_what_was_prepared_is_shared_by_the_queries_on_its_context():
     offline = run(strategy.offline, DrawnWorld())
     queries = []
     for seed in range(10):
-        question = Question(f"q{seed}", "What?", "text", prepared=offline.answer.reply)
-        queries.append(play(Drive(strategy, question, UNLIMITED, np.random.default_rng(0)), DrawnWorld(seed)))
-    costs = amortised(offline, queries)
+        question = StrategyQuestion(f"q{seed}", "What?", "text", prepared=offline.answer.reply)
+        queries.append(play(StrategyDriver(strategy, question, UNLIMITED, np.random.default_rng(0)), DrawnWorld(seed)))
+    costs = amortised_costs(offline, queries)
     alone = offline.cost.tokens.total / 10
     for cost, query in zip(costs, queries, strict=True):
         assert cost.tokens.total == pytest.approx(query.cost.tokens.total + alone)
-    assert amortised(offline, []) == []
+    assert amortised_costs(offline, []) == []
 
 
 def test_calls_of_a_run_carry_tree_tokens_and_services():
@@ -399,6 +396,6 @@ def test_calls_of_a_run_carry_tree_tokens_and_services():
     assert [row.service for row in rows] == ["a"] * 2 + ["b"] * 4
     assert sum(row.output_tokens for row in rows) == played.cost.tokens.output
     assert all(row.request == 7 and row.finish == "stop" and row.last_s > row.arrival_s for row in rows)
-    assert len(Calls.from_rows(rows)) == 6
-    cut = run(parse("sample_and_vote(n=3)"), DrawnWorld(), Budget(tokens=20))
+    assert len(CallTable.from_rows(rows)) == 6
+    cut = run(parse("sample_and_vote(n=3)"), DrawnWorld(), QuestionBudget(tokens=20))
     assert {row.finish for row in calls(cut, "v", {})} <= {"stop", "budget"}

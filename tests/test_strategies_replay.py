@@ -8,34 +8,34 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
-from comptroller.costs.efficiency import Baseline
-from comptroller.costs.inference_units import Shape, TokenPrice
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.efficiency import BaselineCalibration
+from comptroller.costs.inference_units import ModelCostShape, TokenPrice
 from comptroller.costs.memory import memory
 from comptroller.costs.step import causal_pairs
-from comptroller.costs.tabulate import Terms, tabulate
-from comptroller.costs.timing import timed
-from comptroller.errors import InputError, Unsupported
+from comptroller.costs.tabulate import SiteRates, tabulate
+from comptroller.costs.timing import replica_timer
+from comptroller.errors import InputError, UnsupportedError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
-from comptroller.strategies import closed
-from comptroller.strategies.drive import Drive, play
-from comptroller.strategies.learned import learned, reply_signals
-from comptroller.strategies.protocol import UNLIMITED, Answer, Ask, Budget
-from comptroller.strategies.replay import Checker, Pace, Replay, Service, recorded_price
+from comptroller.strategies import closed_forms
+from comptroller.strategies.drive import StrategyDriver, play
+from comptroller.strategies.protocol import UNLIMITED, Answer, Ask, QuestionBudget
+from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace, recorded_price
 from comptroller.strategies.results import (
     interval,
     mean_interval,
-    nested,
+    nested_results,
     paired_difference,
     per_solved_interval,
-    replayed,
+    replay_strategy,
 )
-from comptroller.strategies.rules.cascade import Cascade
+from comptroller.strategies.rules.cascade import CascadeStrategy
 from comptroller.strategies.services import on_deployment
 from comptroller.strategies.spelling import names, parse
-from comptroller.work.evidence import Arm, Evidence, Item, columns
+from comptroller.strategies.success_prediction import reply_signals, success_predictor
+from comptroller.work.evidence import Evidence, RecordedModel, RecordedQuestion, columns
 from strategy_evidence import ARMS, PRICE, bound, drawn, scrambled
 from strategy_worlds import signature
 
@@ -72,11 +72,13 @@ def runs(text, evidence, budget=UNLIMITED):
     replay = bound(evidence)
     for number in range(len(evidence.items)):
         world, rng = replay.world(number), np.random.default_rng(number)
-        yield world, play(Drive(parse(text), replay.questions[number], budget, rng), world)
+        yield world, play(StrategyDriver(parse(text), replay.questions[number], budget, rng), world)
 
 
 @pytest.mark.parametrize("text", ASKED)
-@pytest.mark.parametrize("budget", [UNLIMITED, Budget(tokens=150), Budget(s=1.0), Budget(usd=3e-4)], ids=str)
+@pytest.mark.parametrize(
+    "budget", [UNLIMITED, QuestionBudget(tokens=150), QuestionBudget(s=1.0), QuestionBudget(usd=3e-4)], ids=str
+)
 def test_truth_turned_round_changes_no_ask_and_no_answer(text, budget):
     evidence = drawn()
     for (world, run), (other_world, other) in zip(
@@ -95,9 +97,7 @@ def test_samples_are_dealt_once_and_in_the_recorded_order():
     rows = [world.reply(ask, 0.0) for ask in Ask().times(16)]
     place = (evidence.rows.question == 2) & (evidence.rows.arm == 0) & evidence.samples
     assert [reply.answer for reply in rows] == evidence.rows.answer[place].tolist()
-    with pytest.raises(
-        Unsupported, match=r"question q2, small, role solver: sample 17 is asked, 16 are recorded"
-    ):
+    with pytest.raises(UnsupportedError, match=r"question q2, small, role solver: sample 17 is asked, 16 are recorded"):
         world.reply(Ask(), 0.0)
 
 
@@ -130,23 +130,23 @@ def test_a_seed_deals_another_order_and_the_same_one_again():
     ],
 )
 def test_a_gap_in_the_evidence_is_named(text, message):
-    with pytest.raises(Unsupported, match=message):
-        replayed(parse(text), bound(drawn()))
+    with pytest.raises(UnsupportedError, match=message):
+        replay_strategy(parse(text), bound(drawn()))
 
 
 def bare(**given):
     count = len(given["question"])
     table = {"arm": np.zeros(count, np.int64), "finish": np.full(count, "stop")} | given
-    items = tuple(Item(f"q{n}") for n in range(int(given["question"].max()) + 1))
-    return Evidence(items, (Arm("m"),), columns(count, **table), source="bare")
+    items = tuple(RecordedQuestion(f"q{n}") for n in range(int(given["question"].max()) + 1))
+    return Evidence(items, (RecordedModel("m"),), columns(count, **table), source="bare")
 
 
 def test_evidence_without_answers_cannot_vote_but_can_be_checked():
     evidence = bare(question=np.zeros(4, np.int64), sample=np.arange(4), score=np.array([0.0, 0.0, 1.0, 0.0]))
-    replay = Replay(evidence, {"solver": Service(Arm("m")), "checker": Checker()})
-    with pytest.raises(Unsupported, match="no answers are recorded"):
-        replayed(parse("sample_and_vote(n=4)"), replay)
-    found = replayed(parse("stop_on_success(cap=4)"), replay)
+    replay = EvidenceReplay(evidence, {"solver": RecordedService(RecordedModel("m")), "checker": ModelledChecker()})
+    with pytest.raises(UnsupportedError, match="no answers are recorded"):
+        replay_strategy(parse("sample_and_vote(n=4)"), replay)
+    found = replay_strategy(parse("stop_on_success(cap=4)"), replay)
     assert found.score.tolist() == [1.0]
     assert found.calls.tolist() == [6.0]
     assert np.isnan(found.mean("tokens"))
@@ -155,21 +155,23 @@ def test_evidence_without_answers_cannot_vote_but_can_be_checked():
 
 def test_a_lone_reply_of_unknown_decoding_is_what_greedy_gets():
     one = bare(question=np.array([0]), score=np.array([1.0]))
-    assert replayed(parse("once"), Replay(one, {"solver": Service(Arm("m"))})).score.tolist() == [1.0]
+    assert replay_strategy(
+        parse("once"), EvidenceReplay(one, {"solver": RecordedService(RecordedModel("m"))})
+    ).score.tolist() == [1.0]
     two = bare(question=np.array([0, 0]), sample=np.array([0, 1]), score=np.array([1.0, 0.0]))
-    with pytest.raises(Unsupported, match="no greedy reply is recorded, only samples"):
-        replayed(parse("once"), Replay(two, {"solver": Service(Arm("m"))}))
+    with pytest.raises(UnsupportedError, match="no greedy reply is recorded, only samples"):
+        replay_strategy(parse("once"), EvidenceReplay(two, {"solver": RecordedService(RecordedModel("m"))}))
 
 
 def test_unbound_and_unrecorded_are_refused():
-    with pytest.raises(Unsupported, match="nothing recorded for medium; recorded: small, large"):
-        Replay(drawn(), {"solver": Service(Arm("medium"))})
+    with pytest.raises(UnsupportedError, match="nothing recorded for medium; recorded: small, large"):
+        EvidenceReplay(drawn(), {"solver": RecordedService(RecordedModel("medium"))})
     with pytest.raises(InputError, match="rates must lie"):
-        Checker(tpr=1.5)
+        ModelledChecker(tpr=1.5)
     evidence = drawn()
-    untimed = Replay(evidence, {"solver": Service(ARMS[0])})
+    untimed = EvidenceReplay(evidence, {"solver": RecordedService(ARMS[0])})
     with pytest.raises(InputError, match="budget in seconds"):
-        replayed(parse("once"), untimed, budget=Budget(s=1.0))
+        replay_strategy(parse("once"), untimed, budget=QuestionBudget(s=1.0))
 
 
 def test_recorded_dollars_tell_the_price_and_so_the_dollars_of_a_cut_reply():
@@ -202,23 +204,21 @@ def test_max_tokens_truncates_the_record():
     reply = world.reply(Ask(max_tokens=3), 0.0)
     assert (reply.finish, reply.answer) == ("length", None)
     assert reply.cost.tokens.output + reply.cost.tokens.reasoning == 3
-    assert replayed(parse("budget_forcing(limit=1,final_tokens=0)"), bound(drawn())).score.sum() == 0
+    assert replay_strategy(parse("budget_forcing(limit=1,final_tokens=0)"), bound(drawn())).score.sum() == 0
 
 
 def test_recorded_latency_is_the_clock_where_there_is_no_pace():
     evidence = drawn()
-    rows = replace(
-        evidence.rows, latency_s=evidence.rows.output_tokens / 10, ttft_s=np.full(len(evidence), 0.1)
-    )
-    replay = Replay(replace(evidence, rows=rows), {"solver": Service(ARMS[0])})
-    found = replayed(parse("once"), replay)
+    rows = replace(evidence.rows, latency_s=evidence.rows.output_tokens / 10, ttft_s=np.full(len(evidence), 0.1))
+    replay = EvidenceReplay(replace(evidence, rows=rows), {"solver": RecordedService(ARMS[0])})
+    found = replay_strategy(parse("once"), replay)
     np.testing.assert_allclose(found.elapsed_s, found.cost.tokens.output / 10)
 
 
 def test_a_service_may_state_dollars_joules_and_the_shape_of_its_model():
-    shape = Shape(1e9, 4096.0, 8192.0)
-    service = Service(ARMS[0], Pace(0, 0, 1), TokenPrice(1.0, 2.0), TokenPrice(0.1, 0.5), shape)
-    found = replayed(parse("sample_and_vote(n=3)"), Replay(drawn(questions=12), {"solver": service}))
+    shape = ModelCostShape(1e9, 4096.0, 8192.0)
+    service = RecordedService(ARMS[0], ServicePace(0, 0, 1), TokenPrice(1.0, 2.0), TokenPrice(0.1, 0.5), shape)
+    found = replay_strategy(parse("sample_and_vote(n=3)"), EvidenceReplay(drawn(questions=12), {"solver": service}))
     made = found.column("output_tokens")
     np.testing.assert_allclose(found.cost.usd, 60 + 2 * made)
     np.testing.assert_allclose(found.cost.j, 6 + 0.5 * made)
@@ -229,7 +229,7 @@ def test_a_service_may_state_dollars_joules_and_the_shape_of_its_model():
 def test_a_verifier_of_stated_rates_errs_at_them():
     evidence = drawn(questions=60)
     accepted = {True: [], False: []}
-    replay = bound(evidence, Checker(tpr=0.8, fpr=0.3))
+    replay = bound(evidence, ModelledChecker(tpr=0.8, fpr=0.3))
     for number in range(60):
         world = replay.world(number)
         for ask in Ask().times(16):
@@ -255,8 +255,8 @@ NESTED = [
 def test_a_nested_grid_is_a_replay_at_every_size(text):
     replay, strategy = bound(drawn(3)), parse(text)
     sizes = list(range(1, 17))
-    for size, found in zip(sizes, nested(strategy, replay, sizes), strict=True):
-        alone = replayed(replace(strategy, **{strategy.nested: size}), replay)
+    for size, found in zip(sizes, nested_results(strategy, replay, sizes), strict=True):
+        alone = replay_strategy(replace(strategy, **{strategy.nested: size}), replay)
         assert found.strategy == alone.strategy
         for name in ("score", "tokens", "usd", "calls", "elapsed_s", "lost"):
             np.testing.assert_allclose(found.column(name), alone.column(name), err_msg=f"{size} {name}")
@@ -265,7 +265,7 @@ def test_a_nested_grid_is_a_replay_at_every_size(text):
 def test_what_is_not_nested_says_so():
     for text in ("once", "adaptive_consistency(width=3)", "best_of_n(by=reward)"):
         with pytest.raises(InputError, match="not prefixes"):
-            nested(parse(text), bound(drawn()), [1, 2])
+            nested_results(parse(text), bound(drawn()), [1, 2])
 
 
 def samples_of(evidence, clock=False):
@@ -275,7 +275,9 @@ def samples_of(evidence, clock=False):
     answer = np.array([names[text] for text in evidence.rows.answer[keep]]).reshape(shape)
     made = (evidence.rows.output_tokens + evidence.rows.reasoning_tokens)[keep].reshape(shape)
     rated = evidence.rows.judgement[keep].reshape(shape)
-    return closed.Samples(answer, evidence.rows.score[keep].reshape(shape), made if clock else None), rated
+    return closed_forms.RecordedSamples(
+        answer, evidence.rows.score[keep].reshape(shape), made if clock else None
+    ), rated
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -283,20 +285,20 @@ def test_paths_are_what_the_generators_answer(seed):
     evidence = drawn(seed, questions=12)
     replay, sizes = bound(evidence), list(range(1, 17))
     samples, rated = samples_of(evidence, clock=True)
-    vote = [found.score for found in nested(parse("sample_and_vote"), replay, sizes)]
-    np.testing.assert_array_equal(closed.vote_path(samples).score, np.stack(vote, axis=1))
-    weighted = [found.score for found in nested(parse("sample_and_vote(weight=score)"), replay, sizes)]
-    np.testing.assert_array_equal(closed.vote_path(samples, rated).score, np.stack(weighted, axis=1))
-    best = [found.score for found in nested(parse("best_of_n"), replay, sizes)]
-    np.testing.assert_array_equal(closed.best_path(samples, rated), np.stack(best, axis=1))
+    vote = [found.score for found in nested_results(parse("sample_and_vote"), replay, sizes)]
+    np.testing.assert_array_equal(closed_forms.vote_path(samples).score, np.stack(vote, axis=1))
+    weighted = [found.score for found in nested_results(parse("sample_and_vote(weight=score)"), replay, sizes)]
+    np.testing.assert_array_equal(closed_forms.vote_path(samples, rated).score, np.stack(weighted, axis=1))
+    best = [found.score for found in nested_results(parse("best_of_n"), replay, sizes)]
+    np.testing.assert_array_equal(closed_forms.best_path(samples, rated), np.stack(best, axis=1))
 
 
 @pytest.mark.parametrize("threshold", [0.7, 0.9, 0.95])
 def test_the_adaptive_path_is_what_the_generator_draws_and_answers(threshold):
     evidence = drawn(5, questions=12)
-    votes = closed.vote_path(samples_of(evidence)[0])
-    drawn_samples, score = closed.adaptive_path(votes, [threshold])
-    found = nested(parse(f"adaptive_consistency(threshold={threshold})"), bound(evidence), list(range(1, 17)))
+    votes = closed_forms.vote_path(samples_of(evidence)[0])
+    drawn_samples, score = closed_forms.adaptive_path(votes, [threshold])
+    found = nested_results(parse(f"adaptive_consistency(threshold={threshold})"), bound(evidence), list(range(1, 17)))
     np.testing.assert_array_equal(drawn_samples[:, 0], np.stack([item.calls for item in found], axis=1))
     np.testing.assert_array_equal(score[:, 0], np.stack([item.score for item in found], axis=1))
 
@@ -308,10 +310,10 @@ def test_the_verified_path_is_what_the_generator_answers():
     on_samples = evidence.samples[rows.parent]
     keep = (rows.arm == 0) & (rows.role == "verifier") & on_samples
     verdicts = rows.judgement[keep].reshape(12, 16, 2)
-    path = closed.verified_path(samples, verdicts)
+    path = closed_forms.verified_path(samples, verdicts)
     for s in (1, 3, 8, 16):
         for v in (1, 2):
-            found = replayed(parse(f"generative_verification(s={s},v={v})"), bound(evidence))
+            found = replay_strategy(parse(f"generative_verification(s={s},v={v})"), bound(evidence))
             np.testing.assert_array_equal(path[:, s - 1, v - 1], found.score)
 
 
@@ -331,18 +333,16 @@ def test_expected_forms_are_means_over_all_choices(pairs, data):
         best.append(right[some][top].mean())
     counts = np.bincount(answers, minlength=3)[None]
     worth = np.array([[1.0, 0.0, 0.0]])
-    assert closed.expected_vote(counts, worth, [size])[0, 0] == pytest.approx(np.mean(vote), abs=1e-9)
-    assert closed.expected_best(rated[None], right[None], [size])[0, 0] == pytest.approx(
-        np.mean(best), abs=1e-9
-    )
+    assert closed_forms.expected_vote(counts, worth, [size])[0, 0] == pytest.approx(np.mean(vote), abs=1e-9)
+    assert closed_forms.expected_best(rated[None], right[None], [size])[0, 0] == pytest.approx(np.mean(best), abs=1e-9)
 
 
 def test_votes_in_random_orders_come_to_the_expected_vote():
     rng = np.random.default_rng(0)
     answer = rng.integers(0, 4, (300, 9))
     counts = np.stack([(answer == label).sum(axis=1) for label in range(4)], axis=1)
-    expected = closed.expected_vote(counts, np.tile([1.0, 0, 0, 0], (300, 1)), np.arange(1, 10))
-    found = closed.shuffled_vote(closed.Samples(answer, (answer == 0).astype(float)), 64, rng)
+    expected = closed_forms.expected_vote(counts, np.tile([1.0, 0, 0, 0], (300, 1)), np.arange(1, 10))
+    found = closed_forms.shuffled_vote(closed_forms.RecordedSamples(answer, (answer == 0).astype(float)), 64, rng)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found.mean(axis=0), expected.mean(axis=0), atol=0.02)
     assert np.abs(found - expected).max() < 0.3
@@ -353,10 +353,10 @@ def test_the_expected_vote_is_the_mean_of_the_generator_over_deals():
     evidence = drawn(8, questions=4)
     samples, _ = samples_of(evidence)
     counts = np.stack([(samples.answer == label).sum(axis=1) for label in range(4)], axis=1)
-    expected = closed.expected_vote(counts, np.tile([1.0, 0, 0, 0], (4, 1)), [3, 8])
-    at_once = Pace(0.0, 0.0, 0.0)  # so that no answer is first for being short
+    expected = closed_forms.expected_vote(counts, np.tile([1.0, 0, 0, 0], (4, 1)), [3, 8])
+    at_once = ServicePace(0.0, 0.0, 0.0)  # so that no answer is first for being short
     deals = [
-        nested(parse("sample_and_vote"), bound(evidence, pace=at_once, seed=seed), [3, 8])
+        nested_results(parse("sample_and_vote"), bound(evidence, pace=at_once, seed=seed), [3, 8])
         for seed in range(400)
     ]
     for at in range(2):
@@ -372,10 +372,12 @@ def test_stop_on_success_over_fresh_draws_is_its_closed_form(tpr, fpr):
     evidence = bare(
         question=np.repeat(np.arange(count), cap), sample=np.tile(np.arange(cap), count), score=score.ravel()
     )
-    replay = Replay(evidence, {"solver": Service(Arm("m")), "checker": Checker(tpr, fpr)})
+    replay = EvidenceReplay(
+        evidence, {"solver": RecordedService(RecordedModel("m")), "checker": ModelledChecker(tpr, fpr)}
+    )
     sizes = [1, 2, 5]
-    found = nested(parse("stop_on_success"), replay, sizes)
-    expected = closed.stopped(0.3, sizes, tpr, fpr)
+    found = nested_results(parse("stop_on_success"), replay, sizes)
+    expected = closed_forms.stop_on_success_outcome(0.3, sizes, tpr, fpr)
     for at, item in enumerate(found):
         assert item.mean("calls") / 2 == pytest.approx(expected.samples[at], rel=0.05)
         assert item.mean("score") == pytest.approx(expected.right[at], abs=0.03)
@@ -385,7 +387,7 @@ def test_stop_on_success_over_fresh_draws_is_its_closed_form(tpr, fpr):
 def test_stop_on_success_over_recorded_samples_is_the_mean_over_orders(total, data):
     correct = data.draw(st.integers(0, total))
     caps = list(range(1, total + 1))
-    found = closed.stopped_recorded([correct], total, caps)
+    found = closed_forms.stop_on_success_over_orders([correct], total, caps)
     for at, cap in enumerate(caps):
         drawn_samples, solved = [], []
         for places in combinations(range(total), correct):
@@ -405,11 +407,11 @@ def test_the_cascade_form_is_the_generator():
             reply = world.reply(Ask(role), 0.0)
             score[number, level] = world.score(Answer.of(reply))
             cost[number, level] = reply.cost.usd
-            accept[number, level] = learned("reply_length").chance(reply_signals([reply]))
+            accept[number, level] = success_predictor("reply_length").chance(reply_signals([reply]))
     thresholds = np.quantile(accept[:, 0], [0.2, 0.5, 0.8])
-    mean_score, mean_cost = closed.cascaded(accept, score, cost, thresholds)
+    mean_score, mean_cost = closed_forms.cascade_means(accept, score, cost, thresholds)
     for at, threshold in enumerate(thresholds):
-        found = replayed(Cascade(threshold=float(threshold)), bound(evidence))
+        found = replay_strategy(CascadeStrategy(threshold=float(threshold)), bound(evidence))
         assert found.mean("score") == pytest.approx(mean_score[at])
         assert found.mean("usd") == pytest.approx(mean_cost[at])
 
@@ -423,8 +425,8 @@ def test_intervals_cover_and_pairing_narrows_them():
         covered += low <= 0.4 <= high
     assert covered >= 50
     evidence = drawn(2, questions=40)
-    few = replayed(parse("sample_and_vote(n=4)"), bound(evidence))
-    many = replayed(parse("sample_and_vote(n=12)"), bound(evidence))
+    few = replay_strategy(parse("sample_and_vote(n=4)"), bound(evidence))
+    many = replay_strategy(parse("sample_and_vote(n=12)"), bound(evidence))
     gap, low, high = paired_difference(many, few, "score", rng)
     assert low <= gap <= high
     alone = [mean_interval(item, "score", rng) for item in (few, many)]
@@ -432,30 +434,30 @@ def test_intervals_cover_and_pairing_narrows_them():
     bottom, top = per_solved_interval(many, "usd", rng)
     assert bottom <= many.per_solved("usd") <= top
     with pytest.raises(InputError, match="not replayed on the same questions"):
-        paired_difference(many, replayed(parse("once"), bound(evidence), [1, 2]), "score", rng)
+        paired_difference(many, replay_strategy(parse("once"), bound(evidence), [1, 2]), "score", rng)
 
 
 def test_a_budget_in_tokens_is_kept_by_what_the_replay_books():
     for limit in (0, 50, 300, 1000):
-        found = replayed(parse("sample_and_vote(n=16)"), bound(drawn()), budget=Budget(tokens=limit))
+        found = replay_strategy(parse("sample_and_vote(n=16)"), bound(drawn()), budget=QuestionBudget(tokens=limit))
         assert (found.column("tokens") <= max(limit, 1) + 16 * 21).all()
         assert (found.expired == 1).all() or limit >= 1000
 
 
 def deployed(batch):
-    replica = Replica(
+    replica = ModelReplica(
         model("llama_3_1_8b"),
         accelerator("h100_sxm"),
-        Recipe(),
-        Layout(),
-        Engine.default(engine_facts("vllm")),
+        PrecisionRecipe(),
+        ParallelLayout(),
+        EngineSettings.default(engine_facts("vllm")),
     )
     table = tabulate(
-        timed(replica, Baseline.shipped()),
+        replica_timer(replica, BaselineCalibration.shipped()),
         memory(replica),
-        Terms(usd_per_s=2.0 / 3600, pue=1.1, gco2e_per_j=1e-4),
+        SiteRates(usd_per_s=2.0 / 3600, pue=1.1, gco2e_per_j=1e-4),
     )
-    return table, on_deployment(ARMS[0], table, batch, (20.0, 40.0), Shape.of(model("llama_3_1_8b")))
+    return table, on_deployment(ARMS[0], table, batch, (20.0, 40.0), ModelCostShape.of(model("llama_3_1_8b")))
 
 
 def test_a_deployment_prices_tokens_by_its_own_steps():
@@ -467,7 +469,7 @@ def test_a_deployment_prices_tokens_by_its_own_steps():
     assert crowd.joules.output < alone.joules.output / 10
     assert crowd.pace.token_s > alone.pace.token_s
     assert alone.price.input < alone.price.output
-    found = replayed(parse("sample_and_vote(n=4)"), Replay(drawn(questions=12), {"solver": crowd}))
+    found = replay_strategy(parse("sample_and_vote(n=4)"), EvidenceReplay(drawn(questions=12), {"solver": crowd}))
     assert found.per_solved("j") > 0
     assert found.per_solved("usd") > 0
     assert (found.cost.flops > 0).all()

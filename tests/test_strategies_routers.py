@@ -10,34 +10,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comptroller.cli import main
-from comptroller.errors import FactError, InputError, UnknownId, Unsupported
-from comptroller.report.routed import lines, page, picture, routed
-from comptroller.strategies.protocol import Question
+from comptroller.errors import FactError, InputError, UnknownIdError, UnsupportedError
+from comptroller.report.router_report import lines, page, picture, router_sheet
+from comptroller.strategies.protocol import StrategyQuestion
 from comptroller.strategies.router_training import TRAINERS, held_out, train
-from comptroller.strategies.routers import hashed, names, router
+from comptroller.strategies.routers import hashed_ngrams, names, router
 from comptroller.strategies.routing import (
-    Curve,
-    Outcomes,
-    Routed,
+    RoutingComparison,
+    RoutingCurve,
+    RoutingOutcomes,
     area,
-    chosen,
+    choices_by_price,
     hull,
-    judged,
     outcomes,
     references,
+    routing_curve,
 )
 from comptroller.strategies.spelling import parse
-from comptroller.strategies.study import Conditions, study
-from comptroller.work.evidence import Arm
+from comptroller.strategies.study import ReplayConditions, study
+from comptroller.work.evidence import RecordedModel
 from comptroller.work.evidence_readers import read_evidence
 from evidence_files import DATA
 from strategy_evidence import ARMS, drawn
 
-WORDS = {
-    "sums": "add numbers together please",
-    "poems": "write verse about love",
-    "law": "court ruling on appeal",
-}
+WORDS = {"sums": "add numbers together please", "poems": "write verse about love", "law": "court ruling on appeal"}
 
 
 def asked(count=300, seed=0, models=2, learnable=True):
@@ -50,15 +46,13 @@ def asked(count=300, seed=0, models=2, learnable=True):
     chance[:, -1] += 0.04
     if not learnable:
         chance = np.tile(np.linspace(0.4, 0.6, models), (count, 1))
-    texts = [
-        " ".join(rng.permutation(WORDS[task].split())) + f" {number}" for number, task in enumerate(tasks)
-    ]
+    texts = [" ".join(rng.permutation(WORDS[task].split())) + f" {number}" for number, task in enumerate(tasks)]
     questions = tuple(
-        Question(str(n), text, task=task) for n, (text, task) in enumerate(zip(texts, tasks, strict=True))
+        StrategyQuestion(str(n), text, task=task) for n, (text, task) in enumerate(zip(texts, tasks, strict=True))
     )
     score = (rng.random((count, models)) < chance).astype(float)
     cost = np.tile(np.arange(1.0, models + 1) ** 2, (count, 1)) * rng.uniform(0.8, 1.2, (count, 1))
-    return Outcomes(questions, tuple(f"m{n}" for n in range(models)), score, cost, "usd", "drawn")
+    return RoutingOutcomes(questions, tuple(f"m{n}" for n in range(models)), score, cost, "usd", "drawn")
 
 
 points = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=12)
@@ -85,13 +79,13 @@ def test_apgr_of_two_models_is_routellms_area_over_the_share_of_strong_calls(see
     score = rng.integers(0, 2, (count, 2)).astype(float)
     score[:2] = [[0, 1], [0, 1]]
     score[2:, 1] = np.maximum(score[2:, 0], score[2:, 1])
-    known = Outcomes(
-        tuple(Question(str(n)) for n in range(count)), ("w", "s"), score, np.tile([0.0, 1.0], (count, 1))
+    known = RoutingOutcomes(
+        tuple(StrategyQuestion(str(n)) for n in range(count)), ("w", "s"), score, np.tile([0.0, 1.0], (count, 1))
     )
     values = np.stack([np.zeros(count), rng.permutation(count).astype(float)], axis=1)
     gain = (score[:, 1] - score[:, 0])[np.argsort(-values[:, 1])]
     curve = np.concatenate([[0.0], np.cumsum(gain)])
-    found = judged("any", values, known)
+    found = routing_curve("any", values, known)
     assert found.apgr == pytest.approx(np.trapezoid(curve) / (count * curve[-1]))
     assert found.apgr <= references(known)[-1].apgr + 1e-9
 
@@ -105,7 +99,7 @@ def test_random_recovers_half_and_needs_as_much_spending_as_it_recovers():
 
 
 def test_a_gap_that_is_none_has_no_share_recovered():
-    flat = Curve("any", np.array([0.0, 1.0]), np.array([0.7, 0.6]), (0.7, 0.6))
+    flat = RoutingCurve("any", np.array([0.0, 1.0]), np.array([0.7, 0.6]), (0.7, 0.6))
     assert np.isnan(flat.apgr) and np.isnan(flat.cpt(0.5))
     assert flat.aiq == pytest.approx(0.7)
     assert np.isnan(area(flat.spend, flat.score, (0.5, 0.5)))
@@ -116,7 +110,7 @@ def test_a_gap_that_is_none_has_no_share_recovered():
 def test_every_choice_is_the_best_at_its_price_and_spending_falls_with_it(seed, models):
     rng = np.random.default_rng(seed)
     values, cost = rng.random((20, models)), np.sort(rng.random(models))
-    prices, picked = chosen(values, cost)
+    prices, picked = choices_by_price(values, cost)
     assert (np.diff(prices) < 0).all()
     for price, each in zip(prices, picked, strict=True):
         worth = values - price * cost
@@ -147,10 +141,10 @@ def test_the_win_probability_learns_from_signals_of_the_text():
     rng = np.random.default_rng(0)
     hard = rng.random(400) < 0.5
     questions = tuple(
-        Question(str(n), f"what is {'1234 ' * 20 if h else 'love'} {n}") for n, h in enumerate(hard)
+        StrategyQuestion(str(n), f"what is {'1234 ' * 20 if h else 'love'} {n}") for n, h in enumerate(hard)
     )
     score = np.stack([np.where(hard, 0.0, 1.0), np.ones(400)], axis=1)
-    known = Outcomes(questions, ("weak", "strong"), score, np.tile([0.0, 1.0], (400, 1)))
+    known = RoutingOutcomes(questions, ("weak", "strong"), score, np.tile([0.0, 1.0], (400, 1)))
     lesson = train("win", known, {}, np.random.default_rng(0))
     assert lesson.curve.apgr == pytest.approx(references(known)[-1].apgr, abs=0.01)
 
@@ -168,8 +162,8 @@ def test_a_share_of_spending_is_met_on_questions_that_were_not_seen(kind):
 
 def test_questions_of_the_same_text_never_stand_on_both_sides_of_a_fold():
     known = asked(200, learnable=False)
-    twice = Outcomes(
-        tuple(Question(q.id, f"same {number // 2}", task=q.task) for number, q in enumerate(known.questions)),
+    twice = RoutingOutcomes(
+        tuple(StrategyQuestion(q.id, f"same {number // 2}", task=q.task) for number, q in enumerate(known.questions)),
         known.models,
         np.repeat(np.random.default_rng(3).integers(0, 2, (100, 2)), 2, axis=0).astype(float),
         known.cost,
@@ -194,7 +188,7 @@ def test_a_router_is_read_back_as_it_was_written_the_same_bytes_each_time(kind, 
 
 
 def test_files_that_are_no_router_are_refused_by_name(tmp_path):
-    with pytest.raises(UnknownId, match="unknown router 'nope'"):
+    with pytest.raises(UnknownIdError, match="unknown router 'nope'"):
         router("nope")
     for content in (b"", b"PK\x03\x04broken"):
         (tmp_path / "bad.npz").write_bytes(content)
@@ -213,9 +207,9 @@ def test_every_router_that_ships_says_what_trained_it_and_beats_random_held_out(
     assert part.about["command"] == "python benchmarks/train_strategies.py"
     assert part.measured["apgr_low"] > 0.5
     assert part.cost.min() == 0 and part.cost.max() == 1
-    assert np.isfinite(part.scores(Question("q", "Which gas do plants take in?", task="biology"))).all()
-    assert np.isfinite(part.scores(Question("q"))).all()
-    empty = {part.choose(Question("q"), spend) for spend in (0.0, 1.0)}
+    assert np.isfinite(part.scores(StrategyQuestion("q", "Which gas do plants take in?", task="biology"))).all()
+    assert np.isfinite(part.scores(StrategyQuestion("q"))).all()
+    empty = {part.choose(StrategyQuestion("q"), spend) for spend in (0.0, 1.0)}
     assert empty == {0, len(part.models) - 1}
 
 
@@ -228,7 +222,7 @@ def test_a_route_needs_as_many_roles_as_its_router_has_models():
 
 @given(st.text(max_size=60))
 def test_any_text_falls_into_buckets(text):
-    at, weight = hashed(text, 1 << 10)
+    at, weight = hashed_ngrams(text, 1 << 10)
     assert len(at) == len(weight) == len(set(at.tolist()))
     assert ((at >= 0) & (at < 1 << 10)).all() and (weight >= 1).all()
 
@@ -254,11 +248,11 @@ def test_what_cannot_be_routed_is_refused():
         outcomes(evidence, ARMS[:1])
     with pytest.raises(InputError, match="all models cost the same"):
         outcomes(evidence, ARMS, [1.0, 1.0])
-    with pytest.raises(Unsupported, match="nothing recorded for other"):
-        outcomes(evidence, (ARMS[0], Arm("other")))
+    with pytest.raises(UnsupportedError, match="nothing recorded for other"):
+        outcomes(evidence, (ARMS[0], RecordedModel("other")))
     with pytest.raises(InputError, match="6 questions are scored for all; 100 are needed"):
         train("linear", outcomes(evidence, ARMS, [1, 2]), {}, np.random.default_rng(0))
-    with pytest.raises(UnknownId, match="kind of router 'magic'"):
+    with pytest.raises(UnknownIdError, match="kind of router 'magic'"):
         train("magic", asked(), {}, np.random.default_rng(0))
 
 
@@ -266,7 +260,7 @@ def test_a_study_puts_random_and_the_oracle_beside_every_router_and_counts_stron
     found = study(
         drawn(questions=20),
         [parse("route"), parse("route(by=mmlu_win)")],
-        Conditions(roles={"weak": ARMS[0], "strong": ARMS[1]}),
+        ReplayConditions(roles={"weak": ARMS[0], "strong": ARMS[1]}),
         grid=True,
         over="strong_calls",
     )
@@ -280,8 +274,10 @@ def test_a_study_puts_random_and_the_oracle_beside_every_router_and_counts_stron
 
 def test_the_table_the_page_and_the_picture_hold_every_curve():
     known = asked(models=3)
-    found = Routed(known.models, "usd", (judged("mine", known.score + 0.1, known), *references(known)))
-    rows = routed(found).records()
+    found = RoutingComparison(
+        known.models, "usd", (routing_curve("mine", known.score + 0.1, known), *references(known))
+    )
+    rows = router_sheet(found).records()
     assert [row["router"] for row in rows] == ["mine", "random", "single models, mixed", "oracle"]
     assert rows[0]["apgr"] == pytest.approx(rows[-1]["apgr"], rel=0.05)
     text = page(found, "drawn")
@@ -346,5 +342,5 @@ def test_the_baselines_of_routellm_and_our_router_above_them():
     random, oracle = references(known)
     assert (random.apgr, round(oracle.apgr, 3), round(oracle.cpt(0.8), 3)) == (pytest.approx(0.5), 1.285, 0.1)
     length = np.array([[0.0, len(question.content)] for question in known.questions])
-    assert judged("length", length, known).apgr == pytest.approx(0.586, abs=0.001)
+    assert routing_curve("length", length, known).apgr == pytest.approx(0.586, abs=0.001)
     assert router("mmlu_linear").measured["apgr"] > 0.675

@@ -8,22 +8,22 @@ import pytest
 
 from comptroller.cli import main
 from comptroller.costs.inference_units import (
-    Shape,
+    ModelCostShape,
     attention_flops,
     cache_bytes_read,
     parameter_flops,
     prefill_gamma,
 )
-from comptroller.errors import Infeasible, InputError, Unsupported
-from comptroller.report import replayed as report
+from comptroller.errors import InfeasibleError, InputError, UnsupportedError
+from comptroller.report import replay_report as report
 from comptroller.report.scatter import drawing
 from comptroller.report.tables import WRITERS, writer_of
-from comptroller.strategies.learned import learned, text_signals
-from comptroller.strategies.protocol import Question
-from comptroller.strategies.replay import Checker, Pace
+from comptroller.strategies.protocol import StrategyQuestion
+from comptroller.strategies.replay import ModelledChecker, ServicePace
 from comptroller.strategies.spelling import parse, settings
-from comptroller.strategies.study import Conditions, study
-from comptroller.work.evidence import Arm, Evidence, columns
+from comptroller.strategies.study import ReplayConditions, study
+from comptroller.strategies.success_prediction import success_predictor, text_signals
+from comptroller.work.evidence import Evidence, RecordedModel, columns
 from comptroller.work.evidence_readers import read_evidence
 from strategy_evidence import ARMS, drawn
 
@@ -37,9 +37,7 @@ def strategies(*texts):
 def test_greedy_stands_beside_every_strategy_and_every_model_plays():
     found = study(drawn(), strategies("sample_and_vote(n=4)", "best_of_n(n=4)"))
     assert [(item.who, item.strategy) for item in found.settings] == [
-        (model, text)
-        for model in ("small", "large")
-        for text in ("once", "sample_and_vote(n=4)", "best_of_n(n=4)")
+        (model, text) for model in ("small", "large") for text in ("once", "sample_and_vote(n=4)", "best_of_n(n=4)")
     ]
     assert [item.baseline for item in found.settings] == [True, False, False] * 2
     for item in found.settings:
@@ -50,26 +48,23 @@ def test_greedy_stands_beside_every_strategy_and_every_model_plays():
 
 
 def test_a_grid_is_every_setting_the_evidence_supports_and_names_the_others():
-    found = study(drawn(), strategies("sample_and_vote"), Conditions(arms=ARMS[:1]), grid=True)
-    assert [item.strategy for item in found.settings] == [
-        "once",
-        *(f"sample_and_vote(n={n})" for n in (2, 4, 8, 16)),
-    ]
+    found = study(drawn(), strategies("sample_and_vote"), ReplayConditions(arms=ARMS[:1]), grid=True)
+    assert [item.strategy for item in found.settings] == ["once", *(f"sample_and_vote(n={n})" for n in (2, 4, 8, 16))]
     assert [name for name, _ in found.missing] == ["sample_and_vote(n=64)", "sample_and_vote(n=32)"]
     assert all("17 is asked, 16 are recorded" in reason for _, reason in found.missing)
 
 
 def test_a_grid_is_the_same_whether_prefixes_are_shared_or_a_budget_forbids_it():
-    shared = study(drawn(), strategies("best_of_n"), Conditions(arms=ARMS[:1]), grid=True)
+    shared = study(drawn(), strategies("best_of_n"), ReplayConditions(arms=ARMS[:1]), grid=True)
     for point in settings(parse("best_of_n"))[:4]:
-        alone = study(drawn(), [point], Conditions(arms=ARMS[:1])).settings[1]
+        alone = study(drawn(), [point], ReplayConditions(arms=ARMS[:1])).settings[1]
         same = next(item for item in shared.settings if item.strategy == alone.strategy)
         assert (same.score, same.usd_per_solved) == (alone.score, alone.usd_per_solved)
 
 
 def test_the_frontier_is_what_nothing_beats():
     found = study(
-        drawn(2, questions=30), strategies("sample_and_vote", "cascade"), Conditions(roles=BOTH), grid=True
+        drawn(2, questions=30), strategies("sample_and_vote", "cascade"), ReplayConditions(roles=BOTH), grid=True
     )
     front = found.frontier()
     for item in found.settings:
@@ -86,10 +81,10 @@ def test_the_frontier_is_what_nothing_beats():
 
 
 def test_roles_bind_a_cascade_and_its_baseline_is_the_last():
-    found = study(drawn(), strategies("cascade"), Conditions(roles=BOTH))
+    found = study(drawn(), strategies("cascade"), ReplayConditions(roles=BOTH))
     once, cascade = found.settings
     assert (once.who, cascade.who) == ("large", "small > large")
-    with pytest.raises(Unsupported, match="nothing plays the role 'weak'"):
+    with pytest.raises(UnsupportedError, match="nothing plays the role 'weak'"):
         study(drawn(), strategies("cascade"))
 
 
@@ -98,26 +93,22 @@ def test_a_strategy_whose_trained_part_lacks_a_signal_is_left_out_with_its_reaso
     rows = evidence.rows
     blank = np.full(len(rows), np.nan)
     bare = replace(evidence, rows=replace(rows, output_tokens=blank, reasoning_tokens=blank))
-    found = study(bare, strategies("cascade", "route"), Conditions(roles=BOTH))
+    found = study(bare, strategies("cascade", "route"), ReplayConditions(roles=BOTH))
     assert [item.strategy for item in found.settings] == ["once", "route(spend=0.5)"]
-    assert dict(found.missing)["cascade(threshold=0.7,samples=1)"].endswith(
-        "signal 'log_tokens', which is not there"
-    )
+    assert dict(found.missing)["cascade(threshold=0.7,samples=1)"].endswith("signal 'log_tokens', which is not there")
 
 
 def test_names_lose_what_all_models_have_in_common():
     evidence = drawn()
-    arms = (Arm("tiny", "Q4", "direct"), Arm("tiny", "Q8", "direct"))
+    arms = (RecordedModel("tiny", "Q4", "direct"), RecordedModel("tiny", "Q8", "direct"))
     found = study(
-        replace(evidence, arms=arms),
-        strategies("route"),
-        Conditions(roles={"weak": arms[0], "strong": arms[1]}),
+        replace(evidence, arms=arms), strategies("route"), ReplayConditions(roles={"weak": arms[0], "strong": arms[1]})
     )
     assert set(report.short_names(found).values()) == {"Q8", "Q4 > Q8"}
 
 
 def test_the_price_the_pace_and_the_checker_are_said_to_be_modelled():
-    said = Conditions(arms=ARMS[:1], pace=Pace(0.1, 0.0, 0.01), checker=Checker(0.9, 0.1))
+    said = ReplayConditions(arms=ARMS[:1], pace=ServicePace(0.1, 0.0, 0.01), checker=ModelledChecker(0.9, 0.1))
     found = study(drawn(), strategies("stop_on_success(cap=4)"), said)
     assert any("accepts 90% of right and 10% of wrong" in note for note in found.notes)
     assert any("seconds from the declared Pace" in note for note in found.notes)
@@ -146,33 +137,25 @@ def test_where_no_greedy_reply_is_recorded_a_sample_is_the_baseline():
 
 def test_studies_of_nothing_are_refused():
     with pytest.raises(InputError, match="no task 'x'"):
-        study(drawn(), strategies("once"), Conditions(tasks=("x",)))
+        study(drawn(), strategies("once"), ReplayConditions(tasks=("x",)))
     with pytest.raises(InputError, match="frontier is over one of usd"):
         study(drawn(), strategies("once"), over="luck")
     empty = Evidence(drawn().items, ARMS, columns(0), source="empty")
-    with pytest.raises(Unsupported, match="no question has a reply of every model"):
+    with pytest.raises(UnsupportedError, match="no question has a reply of every model"):
         study(empty, strategies("once"))
 
 
 def texts(questions=60):
     """Evidence whose texts tell how hard a question is: the odd ones are never solved by either model."""
     evidence = drawn(4, questions=questions)
-    items = tuple(
-        item._replace(text="1234 " * 30) if at % 2 else item for at, item in enumerate(evidence.items)
-    )
+    items = tuple(item._replace(text="1234 " * 30) if at % 2 else item for at, item in enumerate(evidence.items))
     rows = evidence.rows
-    return replace(
-        evidence, items=items, rows=replace(rows, score=np.where(rows.question % 2, 0.0, rows.score))
-    )
+    return replace(evidence, items=items, rows=replace(rows, score=np.where(rows.question % 2, 0.0, rows.score)))
 
 
 def test_a_mean_is_spread_by_predicted_difficulty_and_judged_on_the_other_half():
     found = study(
-        texts(),
-        strategies("sample_and_vote"),
-        Conditions(arms=ARMS[:1], spread=300.0),
-        grid=True,
-        over="tokens",
+        texts(), strategies("sample_and_vote"), ReplayConditions(arms=ARMS[:1], spread=300.0), grid=True, over="tokens"
     )
     (each,) = found.spread
     assert each.mean <= 300 * 1.15
@@ -189,15 +172,15 @@ def test_a_mean_is_spread_by_predicted_difficulty_and_judged_on_the_other_half()
 def test_a_spread_without_texts_or_below_the_cheapest_is_refused():
     evidence = texts()
     bare = replace(evidence, items=tuple(item._replace(text="") for item in evidence.items))
-    with pytest.raises(Unsupported, match="difficulty is predicted from texts"):
-        study(bare, strategies("sample_and_vote"), Conditions(arms=ARMS[:1], spread=300.0), True, "tokens")
-    with pytest.raises(Infeasible, match="cheapest options cost"):
-        study(evidence, strategies("sample_and_vote"), Conditions(arms=ARMS[:1], spread=1.0), True, "tokens")
+    with pytest.raises(UnsupportedError, match="difficulty is predicted from texts"):
+        study(bare, strategies("sample_and_vote"), ReplayConditions(arms=ARMS[:1], spread=300.0), True, "tokens")
+    with pytest.raises(InfeasibleError, match="cheapest options cost"):
+        study(evidence, strategies("sample_and_vote"), ReplayConditions(arms=ARMS[:1], spread=1.0), True, "tokens")
 
 
 def test_a_shape_counts_flops_cache_traffic_and_prefill_equivalents():
-    shape = Shape(1e9, 4096.0, 8192.0)
-    found = study(drawn(), strategies("once"), Conditions(arms=ARMS[:1], shape=shape))
+    shape = ModelCostShape(1e9, 4096.0, 8192.0)
+    found = study(drawn(), strategies("once"), ReplayConditions(arms=ARMS[:1], shape=shape))
     (once,) = found.settings
     tokens = once.results.cost.tokens
     made = np.asarray(tokens.output + tokens.reasoning)
@@ -205,9 +188,7 @@ def test_a_shape_counts_flops_cache_traffic_and_prefill_equivalents():
     flops = parameter_flops(1e9, np.asarray(tokens.input) + made) + attention_flops(shape, tokens.input, made)
     assert once.amount("flops") == pytest.approx(flops.mean())
     assert once.amount("eflops") == pytest.approx((flops + 562.5 * read).mean())
-    assert once.prefill_equivalents == pytest.approx(
-        (tokens.input + prefill_gamma(shape, 562.5) * read / 4096).mean()
-    )
+    assert once.prefill_equivalents == pytest.approx((tokens.input + prefill_gamma(shape, 562.5) * read / 4096).mean())
     assert report.record(found)["settings"][0]["prefill_token_equivalents"] == pytest.approx(
         once.prefill_equivalents, rel=1e-4
     )
@@ -216,7 +197,7 @@ def test_a_shape_counts_flops_cache_traffic_and_prefill_equivalents():
 @pytest.fixture(scope="module")
 def shown():
     return study(
-        drawn(3, questions=20), strategies("sample_and_vote", "cascade"), Conditions(roles=BOTH), grid=True
+        drawn(3, questions=20), strategies("sample_and_vote", "cascade"), ReplayConditions(roles=BOTH), grid=True
     )
 
 
@@ -302,10 +283,7 @@ def test_the_command_writes_json_and_files(recorded, tmp_path, capsys):
     files = [tmp_path / name for name in ("p.png", "p.html", "p.tex")]
     options = [word for pair in zip(("--png", "--html", "--table"), files, strict=True) for word in pair]
     roles = ("--role", "weak=small", "--role", "strong=large")
-    assert (
-        command("cascade:threshold=0.5", "--evidence", recorded, *roles, "--json", "--frontier", *options)
-        == 0
-    )
+    assert command("cascade:threshold=0.5", "--evidence", recorded, *roles, "--json", "--frontier", *options) == 0
     record = json.loads(capsys.readouterr().out)
     assert {item["strategy"] for item in record["settings"]} >= {"once", "cascade(threshold=0.5,samples=1)"}
     assert all(path.stat().st_size > 100 for path in files)
@@ -351,17 +329,7 @@ def test_a_budget_in_joules_needs_joules_per_token(recorded, capsys):
 
 
 def test_the_same_command_prints_the_same_bytes(recorded, capsys):
-    words = (
-        "stop_on_success",
-        "--evidence",
-        recorded,
-        "--frontier",
-        "--json",
-        "--seed",
-        "3",
-        "--checker",
-        "0.9,0.2",
-    )
+    words = ("stop_on_success", "--evidence", recorded, "--frontier", "--json", "--seed", "3", "--checker", "0.9,0.2")
     assert command(*words) == 0
     first = capsys.readouterr().out
     assert command(*words) == 0
@@ -402,7 +370,7 @@ def test_all_that_is_compared_stands_on_the_questions_that_all_are_recorded_on()
     assert {len(item.results.question) for item in found.settings} == {4}
     assert "on 4 of 10 questions: those recorded for all that is compared" in found.notes
     bare = few.only(few.rows.role == "solver")
-    with pytest.raises(Unsupported, match="no reply of a verifier is recorded"):
+    with pytest.raises(UnsupportedError, match="no reply of a verifier is recorded"):
         study(bare, strategies("generative_verification"))
     apart = evidence.only((rows.question < 5) == (rows.arm == 0))
     found = study(apart, strategies("once"))
@@ -415,11 +383,7 @@ def test_all_that_is_compared_stands_on_the_questions_that_all_are_recorded_on()
 def test_what_all_models_have_in_common_is_not_repeated(shown):
     one, two = shown.settings[0], shown.settings[1]
     named = replace(
-        shown,
-        settings=(
-            replace(one, models={"solver": "m Q8 direct"}),
-            replace(two, models={"solver": "m Q4 direct"}),
-        ),
+        shown, settings=(replace(one, models={"solver": "m Q8 direct"}), replace(two, models={"solver": "m Q4 direct"}))
     )
     assert list(report.short_names(named).values()) == ["Q8", "Q4"]
     alone = replace(named, settings=named.settings[:1])
@@ -431,7 +395,7 @@ def test_own_evidence_replays_to_what_its_counts_say():
     arm = next(arm for arm in own.arms if (arm.format, arm.effort) == ("Q8_0", "direct"))
     number, rows = own.arm(arm), own.rows
     texts = ("stop_on_success(cap=16)", "sample_and_vote(n=16)", "best_of_n(n=16,by=likelihood)")
-    found = study(own, strategies(*texts), Conditions(arms=(arm,)))
+    found = study(own, strategies(*texts), ReplayConditions(arms=(arm,)))
     once, stopped, *_ = found.settings
     greedy = own.greedy & (rows.arm == number) & (rows.role == "solver")
     assert once.score.value == pytest.approx(rows.score[greedy].mean())
@@ -446,7 +410,7 @@ def test_own_evidence_holds_verdicts_and_revisions_to_replay():
     own = read_evidence("own")
     arm = next(arm for arm in own.arms if (arm.format, arm.effort) == ("Q8_0", "direct"))
     texts = ("generative_verification(s=4,v=2)", "sequential_revision(rounds=2,chains=4)")
-    found = study(own, strategies(*texts), Conditions(arms=(arm,)))
+    found = study(own, strategies(*texts), ReplayConditions(arms=(arm,)))
     assert [item.strategy for item in found.settings] == ["once", *texts]
     assert found.settings[1].amount("calls") > 4
     assert any("those recorded for all that is compared" in note for note in found.notes)
@@ -456,24 +420,22 @@ def test_a_part_trained_on_the_same_evidence_is_said_to_be_in_sample():
     own = read_evidence("own")
     weak, strong = (next(arm for arm in own.arms if arm.format == form) for form in ("Q4_0", "Q8_0"))
     roles = {"weak": weak, "strong": strong}
-    found = study(own, strategies("cascade(samples=4,by=agreement_of_4)"), Conditions(roles=roles))
+    found = study(own, strategies("cascade(samples=4,by=agreement_of_4)"), ReplayConditions(roles=roles))
     assert any("in sample: the trained part agreement_of_4" in note for note in found.notes)
 
 
 def test_the_effort_is_the_shortest_whose_chance_comes_close_to_the_best():
     own = read_evidence("own")
     text = "budget_forcing(limit=0,efforts=(direct,steps),by=(own_direct,own_steps),final_tokens=0,slack={})"
-    questions = [Question(item.id, item.text) for item in own.items]
+    questions = [StrategyQuestion(item.id, item.text) for item in own.items]
     strict, lenient = parse(text.format(0.0)), parse(text.format(1.0))
     assert {lenient.effort(question) for question in questions} == {"direct"}
     for question in questions:
         signals = text_signals(question.content)
-        direct, steps = (learned(name).chance(signals) for name in ("own_direct", "own_steps"))
+        direct, steps = (success_predictor(name).chance(signals) for name in ("own_direct", "own_steps"))
         assert strict.effort(question) == ("direct" if direct >= steps else "steps")
-    found = study(own, [parse(text.format(1.0))], Conditions(arms=(arm_of(own, "direct"),)))
-    assert found.settings[1].gain.value == pytest.approx(
-        0.0, abs=0.08
-    )  # a sample in place of the greedy reply
+    found = study(own, [parse(text.format(1.0))], ReplayConditions(arms=(arm_of(own, "direct"),)))
+    assert found.settings[1].gain.value == pytest.approx(0.0, abs=0.08)  # a sample in place of the greedy reply
 
 
 def arm_of(own, effort):

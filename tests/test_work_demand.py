@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from comptroller.errors import FactError
 from comptroller.work.arrivals import gamma_arrivals, window_cv, window_rates
-from comptroller.work.demand import demand, demand_of, recorded, requests, resampled
-from comptroller.work.lengths import Edges, bucketed, edges_of, lognormal_strata, points, within
-from comptroller.work.sizes import Distributions, Histogram
-from comptroller.work.trace import NO_SESSION, Blocks, Trace
+from comptroller.work.demand import demand, demand_of, recorded_trace, requests, resampled_trace
+from comptroller.work.lengths import LengthBucketEdges, bucketed_sizes, edges_of, lognormal_strata, points, within
+from comptroller.work.sizes import LengthDistributions, LengthHistogram
+from comptroller.work.trace import NO_SESSION, RequestTrace, TracePrefixBlocks
 from comptroller.work.traces.plain import write
-from comptroller.work.workload import Peak, Workload, parse
+from comptroller.work.workload import PeakQuantile, Workload, parse
 
 TOKENS = st.integers(1, 200_000)
 REQUESTS = st.lists(st.tuples(TOKENS, TOKENS), min_size=1, max_size=300)
@@ -27,16 +27,16 @@ def workload(**fields: Any) -> Workload:
     return parse({"name": "w", "models": ["llama_3_1_8b"], **fields})
 
 
-def trace_of(arrivals: Any, **columns: Any) -> Trace:
+def trace_of(arrivals: Any, **columns: Any) -> RequestTrace:
     arrival_s = np.asarray(arrivals, np.float64)
-    return Trace(arrival_s, np.arange(len(arrival_s)) + 1, np.full(len(arrival_s), 5), **columns)
+    return RequestTrace(arrival_s, np.arange(len(arrival_s)) + 1, np.full(len(arrival_s), 5), **columns)
 
 
 @given(rows=REQUESTS, grid=GRID)
 def test_buckets_conserve_requests_and_tokens(rows: list[tuple[int, int]], grid: tuple[int, int]) -> None:
     inputs, outputs = (np.array(column, np.float64) for column in zip(*rows, strict=True))
     sizes = points(inputs, outputs)
-    seen = bucketed(sizes, edges_of(sizes, grid))
+    seen = bucketed_sizes(sizes, edges_of(sizes, grid))
     assert 1 <= len(seen.weight) <= grid[0] * grid[1]
     assert (seen.weight > 0).all()
     assert seen.weight.sum() == pytest.approx(1, rel=1e-12)
@@ -53,7 +53,7 @@ def test_rates_over_buckets_add_up_to_the_rate_to_hold(
 ) -> None:
     inputs, outputs = (np.array(column) for column in zip(*rows, *rows, strict=True))
     arrivals = gamma_arrivals(3.0, 1.5, len(inputs), np.random.default_rng(seed))
-    asked = demand_of(Trace(arrivals, inputs, outputs), Peak(quantile=quantile, window_s=10.0), grid)
+    asked = demand_of(RequestTrace(arrivals, inputs, outputs), PeakQuantile(quantile=quantile, window_s=10.0), grid)
     assert sum(bucket.rate_per_s for bucket in asked) == pytest.approx(asked.rate_per_s, rel=1e-12)
     assert asked.rate_per_s <= asked.busiest_rate_per_s
     assert asked.mean_input_tokens == pytest.approx(inputs.mean(), rel=1e-9)
@@ -62,7 +62,7 @@ def test_rates_over_buckets_add_up_to_the_rate_to_hold(
 
 def test_a_bucket_stands_at_its_mean_and_not_at_its_middle() -> None:
     sizes = points([10, 11, 12, 1000, 1900], [1, 1, 1, 1, 1])
-    seen = bucketed(sizes, Edges(np.array([100.0, 1500.0]), np.empty(0)))
+    seen = bucketed_sizes(sizes, LengthBucketEdges(np.array([100.0, 1500.0]), np.empty(0)))
     assert seen.input_tokens.tolist() == pytest.approx([11, 1000, 1900])
     assert seen.weight.tolist() == pytest.approx([0.6, 0.2, 0.2])
 
@@ -83,13 +83,7 @@ def test_poisson_gaps_are_exponential() -> None:
 
 
 @settings(max_examples=60)
-@given(
-    rate=st.floats(0.01, 1e4),
-    cv=st.floats(0, 10),
-    n=st.integers(1, 200),
-    seed=st.integers(0, 2**32),
-    mean=TOKENS,
-)
+@given(rate=st.floats(0.01, 1e4), cv=st.floats(0, 10), n=st.integers(1, 200), seed=st.integers(0, 2**32), mean=TOKENS)
 def test_the_same_seed_gives_the_same_requests(rate: float, cv: float, n: int, seed: int, mean: int) -> None:
     asked = workload(rate_per_s=rate, cv=cv, lengths={"input": {"fixed": mean}, "output": {"fixed": 7}})
     one, two = (requests(asked, np.random.default_rng(seed), n) for _ in range(2))
@@ -105,7 +99,7 @@ def test_the_same_seed_gives_the_same_requests(rate: float, cv: float, n: int, s
 )
 def test_histogram_draws_stay_in_their_bins(edges: list[int], where: float, seed: int) -> None:
     means = [low + where * (high - 1 - low) for low, high in pairwise(edges)]
-    table = Histogram(
+    table = LengthHistogram(
         input_edges=tuple(edges),
         output_edges=(1, 2),
         weights=tuple((1.0,) if i % 2 == 0 else (0.0,) for i in range(len(means))),
@@ -132,10 +126,7 @@ def test_values_within_a_bin_have_its_mean(low: float, width: float, where: floa
 
 def test_drawn_lengths_have_the_means_the_planner_uses() -> None:
     tables: list[dict[str, Any]] = [
-        {
-            "input": {"median": 1000, "mean": 1500, "most": 16000},
-            "output": {"median": 150, "p99": 900, "most": 2000},
-        },
+        {"input": {"median": 1000, "mean": 1500, "most": 16000}, "output": {"median": 150, "p99": 900, "most": 2000}},
         {"input_edges": [1, 100, 5000], "output_edges": [1, 9, 90], "weights": [[3, 1], [0, 4]]},
         {"input": {"fixed": 512}, "output": {"median": 2, "mean": 3, "most": 20}},
     ]
@@ -150,7 +141,7 @@ def test_drawn_lengths_have_the_means_the_planner_uses() -> None:
 
 
 def test_a_lognormal_keeps_its_mean_until_it_is_cut() -> None:
-    sizes = Distributions.model_validate(
+    sizes = LengthDistributions.model_validate(
         {"input": {"median": 800, "mean": 1200, "most": 10_000_000}, "output": {"fixed": 3}}
     ).points()
     assert sizes.weight @ sizes.input_tokens == pytest.approx(1200, rel=1e-9)
@@ -176,16 +167,14 @@ def test_variability_inside_windows_leaves_out_changes_of_the_rate() -> None:
 
 
 def test_the_rate_to_hold_is_a_quantile_of_the_minutes() -> None:
-    arrivals = np.concatenate(
-        [60 * minute + np.arange(rate * 60) / rate for minute, rate in enumerate([1, 2, 4, 8])]
-    )
+    arrivals = np.concatenate([60 * minute + np.arange(rate * 60) / rate for minute, rate in enumerate([1, 2, 4, 8])])
     trace = trace_of(np.append(arrivals, 240.0))
-    assert demand_of(trace, Peak(quantile=1.0)).rate_per_s == pytest.approx(8.0)
-    assert demand_of(trace, Peak(quantile=0.5)).rate_per_s == pytest.approx(3.0)
+    assert demand_of(trace, PeakQuantile(quantile=1.0)).rate_per_s == pytest.approx(8.0)
+    assert demand_of(trace, PeakQuantile(quantile=0.5)).rate_per_s == pytest.approx(3.0)
     assert demand_of(trace).mean_rate_per_s == pytest.approx(900 / 240)
 
 
-def recorded_workload(folder: Path, trace: Trace, **fields: Any) -> Workload:
+def recorded_workload(folder: Path, trace: RequestTrace, **fields: Any) -> Workload:
     write(trace, folder / "t.csv")
     document = {"name": "w", "models": ["llama_3_1_8b"], "trace": "t.csv", **fields}
     return parse(document, folder / "w.toml")
@@ -195,9 +184,9 @@ def test_a_trace_is_replayed_scaled_cut_and_begun_again(tmp_path: Path) -> None:
     trace = trace_of(np.arange(11) * 2.0)
     plain = recorded_workload(tmp_path, trace)
     assert requests(plain, np.random.default_rng(0), 5).arrival_s.tolist() == [0, 2, 4, 6, 8]
-    assert recorded(recorded_workload(tmp_path, trace, scale=4)).rate_per_s == pytest.approx(2.0)
-    assert recorded(recorded_workload(tmp_path, trace, rate_per_s=10)).rate_per_s == pytest.approx(10.0)
-    part = recorded(recorded_workload(tmp_path, trace, part={"start": 4, "end": 10, "unit": "s"}))
+    assert recorded_trace(recorded_workload(tmp_path, trace, scale=4)).rate_per_s == pytest.approx(2.0)
+    assert recorded_trace(recorded_workload(tmp_path, trace, rate_per_s=10)).rate_per_s == pytest.approx(10.0)
+    part = recorded_trace(recorded_workload(tmp_path, trace, part={"start": 4, "end": 10, "unit": "s"}))
     assert part.input_tokens.tolist() == [3, 4, 5]
     twice = requests(plain, np.random.default_rng(0), 22)
     assert twice.arrival_s.tolist() == (np.arange(22) * 2.0).tolist()
@@ -219,15 +208,15 @@ def test_later_laps_share_no_prefix_and_no_session(tmp_path: Path) -> None:
 def test_resampling_keeps_rate_variability_and_pairs_of_lengths() -> None:
     rng = np.random.default_rng(1)
     inputs = rng.integers(1, 1000, 5000)
-    trace = Trace(gamma_arrivals(7.0, 2.0, 5000, rng), inputs, inputs * 2)
-    drawn = resampled(trace, rng, 200_000)
+    trace = RequestTrace(gamma_arrivals(7.0, 2.0, 5000, rng), inputs, inputs * 2)
+    drawn = resampled_trace(trace, rng, 200_000)
     assert drawn.rate_per_s == pytest.approx(trace.rate_per_s, rel=0.02)
     assert drawn.cv == pytest.approx(trace.cv, rel=0.02)
     assert (drawn.output_tokens == 2 * drawn.input_tokens).all()
 
 
 def test_taking_rows_takes_their_blocks_and_sessions() -> None:
-    blocks = Blocks(np.array([0, 1, 3, 3]), np.array([5, 6, 7]), 512)
+    blocks = TracePrefixBlocks(np.array([0, 1, 3, 3]), np.array([5, 6, 7]), 512)
     trace = trace_of([0.0, 1.0, 2.0], blocks=blocks, session=np.array([0, NO_SESSION, 0]))
     part = trace.between(1.0, 3.0)
     assert part.blocks is not None

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comptroller.errors import ComptrollerError, FactError, RecordError
-from comptroller.work.rows import Reading
+from comptroller.work.rows import TraceReadOptions
 from comptroller.work.tabular import CHUNK
-from comptroller.work.trace import NO_SESSION, Measured, Trace, summary
+from comptroller.work.trace import NO_SESSION, RequestTrace, TraceLatencies, summary
 from comptroller.work.traces import read_trace, reader_of, readers
 from comptroller.work.traces.plain import write
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("COMPTROLLER_DATA", ROOT.parent / "shared" / "data"))
-SKIP = Reading(skip_bad=True)
+SKIP = TraceReadOptions(skip_bad=True)
 
 AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
 2023-11-16 18:15:46.6805900,374,44
@@ -45,9 +45,7 @@ MOONCAKE = "\n".join(
         {"timestamp": 3027, "input_length": 400, "output_length": 9, "hash_ids": [0]},
     )
 )
-PLAIN = (
-    "arrival_s,prompt_tokens,output_tokens,first_token_s,last_token_s\n0.5,10,20,0.6,1.6\n2.0,11,21,2.2,3.0\n"
-)
+PLAIN = "arrival_s,prompt_tokens,output_tokens,first_token_s,last_token_s\n0.5,10,20,0.6,1.6\n2.0,11,21,2.2,3.0\n"
 
 
 def bench(**changes: object) -> str:
@@ -114,9 +112,7 @@ def test_packed_files_are_unpacked(tmp_path: Path) -> None:
 
 
 def test_azure_2024_writes_an_offset(tmp_path: Path) -> None:
-    text = (
-        AZURE.replace("0,374", "0+00:00,374").replace("0,396", "0+00:00,396").replace("0,879", "0+00:00,879")
-    )
+    text = AZURE.replace("0,374", "0+00:00,374").replace("0,396", "0+00:00,396").replace("0,879", "0+00:00,879")
     assert read_trace(put(tmp_path, "a.csv", text)).arrival_s[-1] == pytest.approx(4.541877, abs=1e-9)
 
 
@@ -213,7 +209,7 @@ def test_servegen_is_the_same_for_the_same_seed_and_reads_one_client(tmp_path: P
     assert one.arrival_s.tobytes() == two.arrival_s.tobytes()
     alone = read_trace(folder / "chunk-1-trace.csv", rng=np.random.default_rng(5))
     assert 2 * len(alone) == len(one)
-    part = read_trace(folder, Reading(start_s=1200, end_s=1500), np.random.default_rng(5))
+    part = read_trace(folder, TraceReadOptions(start_s=1200, end_s=1500), np.random.default_rng(5))
     assert 0 <= part.arrival_s.min() <= part.arrival_s.max() < 300
 
 
@@ -294,14 +290,8 @@ def test_the_first_five_bad_rows_are_named_and_all_counted(tmp_path: Path) -> No
         ('{"timestamp": 4000, "input_length": 9}', "row 4: output_tokens is missing"),
         ('{"timestamp": "4000", "input_length": 9, "output_length": 1}', "row 4: arrival_s is missing"),
         ('{"timestamp": 4000, "input_length": NaN, "output_length": 1}', "row 4: input_tokens is missing"),
-        (
-            '{"timestamp": 4000, "input_length": 9, "output_length": 1, "hash_ids": [0.5]}',
-            "hash_ids is not a list",
-        ),
-        (
-            '{"timestamp": 4000, "input_length": 9, "output_length": 1, "hash_ids": [1, 2, 3]}',
-            "covers 1536 tokens",
-        ),
+        ('{"timestamp": 4000, "input_length": 9, "output_length": 1, "hash_ids": [0.5]}', "hash_ids is not a list"),
+        ('{"timestamp": 4000, "input_length": 9, "output_length": 1, "hash_ids": [1, 2, 3]}', "covers 1536 tokens"),
         ('{"timestamp": 10, "input_length": 9, "output_length": 1}', "row 4: out of order: arrives 3.017 s"),
     ],
 )
@@ -332,7 +322,7 @@ def test_no_file_no_text_no_rows(tmp_path: Path) -> None:
     with pytest.raises(FactError, match="has no usable request"):
         read_trace(put(tmp_path, "a.csv", "TIMESTAMP,ContextTokens,GeneratedTokens\n"))
     with pytest.raises(FactError, match=r"no request in \[100, inf\) s"):
-        read_trace(put(tmp_path, "b.csv", AZURE), Reading(start_s=100))
+        read_trace(put(tmp_path, "b.csv", AZURE), TraceReadOptions(start_s=100))
 
 
 @settings(max_examples=150, deadline=None)
@@ -348,7 +338,7 @@ def test_damage_anywhere_never_gives_a_traceback(
     path = tmp_path_factory.getbasetemp() / "damaged.csv"
     path.write_text(start[:cut] + junk + start[cut:], encoding="utf-8", errors="surrogatepass", newline="")
     try:
-        trace = read_trace(path, Reading(skip_bad=skip))
+        trace = read_trace(path, TraceReadOptions(skip_bad=skip))
     except ComptrollerError:
         return
     assert len(trace) > 0
@@ -369,7 +359,7 @@ def test_a_written_trace_reads_back_the_same(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[float, int, int, float]]
 ) -> None:
     arrival, inputs, outputs, took = (np.array(column) for column in zip(*sorted(rows), strict=True))
-    trace = Trace(arrival - arrival[0], inputs, outputs, measured=Measured(took, 2 * took))
+    trace = RequestTrace(arrival - arrival[0], inputs, outputs, measured=TraceLatencies(took, 2 * took))
     path = tmp_path_factory.getbasetemp() / "round.csv"
     write(trace, path)
     back = read_trace(path)
@@ -393,11 +383,7 @@ def test_large_files_are_read_in_chunks(tmp_path: Path) -> None:
     text = "arrival_s,input_tokens,output_tokens\n" + "".join(f"{i},{i % 7 + 1},2\n" for i in range(rows))
     path = put(tmp_path, "p.csv", text)
     trace = read_trace(path)
-    assert (len(trace), trace.arrival_s[-1], int(trace.input_tokens[-1])) == (
-        rows,
-        rows - 1,
-        (rows - 1) % 7 + 1,
-    )
+    assert (len(trace), trace.arrival_s[-1], int(trace.input_tokens[-1])) == (rows, rows - 1, (rows - 1) % 7 + 1)
     with path.open("a") as file:
         file.write("5,1,1\n")
     with pytest.raises(RecordError, match=f"row {rows + 2}: out of order"):

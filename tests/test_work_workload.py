@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from comptroller.errors import FactError
 from comptroller.work.demand import demand, requests
-from comptroller.work.sizes import Histogram
-from comptroller.work.trace import Trace
+from comptroller.work.sizes import LengthHistogram
+from comptroller.work.trace import RequestTrace
 from comptroller.work.traces import read_trace
 from comptroller.work.traces.plain import write
-from comptroller.work.workload import Goal, load, parse
+from comptroller.work.workload import CostObjective, load, parse
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("COMPTROLLER_DATA", ROOT.parent / "shared" / "data"))
@@ -46,7 +46,7 @@ def test_the_chat_example() -> None:
         "chat",
         ("llama_3_1_70b",),
         20.0,
-        Goal.USD,
+        CostObjective.USD,
     )
     assert chat.objectives.ttft is not None
     assert chat.objectives.tpot is not None
@@ -66,7 +66,7 @@ def test_the_chat_histogram_is_that_of_the_azure_trace() -> None:
     if not path.exists():
         pytest.skip(f"{path} is not there")
     trace, table = read_trace(path), load(CHAT).lengths
-    assert isinstance(table, Histogram)
+    assert isinstance(table, LengthHistogram)
     bins = (np.array(table.input_edges), np.array(table.output_edges))
     counts = np.histogram2d(trace.input_tokens, trace.output_tokens, bins)[0]
     assert counts.tolist() == [list(row) for row in table.weights]
@@ -116,21 +116,9 @@ REFUSED = [
     ({"lengths": {"input": {"fixed": 3}}}, "lengths.output", ""),
     ({"lengths": {"input": {"fixed": -3}, "output": {"fixed": 3}}}, "lengths.input.fixed", "greater than"),
     ({"lengths": {"input": {"fixed": 3, "x": 1}, "output": {"fixed": 3}}}, "lengths.input.x", "fixed"),
-    (
-        {"lengths": {"input": {"fixed": 3}, "output": {"median": 9, "most": 40}}},
-        "lengths.output.mean",
-        "mean or p99",
-    ),
-    (
-        {"lengths": {"input": {"fixed": 3}, "output": {"median": 9, "mean": 8, "most": 40}}},
-        "lengths.output.median",
-        "",
-    ),
-    (
-        {"lengths": {"input": {"fixed": 3}, "output": {"median": 9, "mean": 10, "most": 4}}},
-        "lengths.output.most",
-        "",
-    ),
+    ({"lengths": {"input": {"fixed": 3}, "output": {"median": 9, "most": 40}}}, "lengths.output.mean", "mean or p99"),
+    ({"lengths": {"input": {"fixed": 3}, "output": {"median": 9, "mean": 8, "most": 40}}}, "lengths.output.median", ""),
+    ({"lengths": {"input": {"fixed": 3}, "output": {"median": 9, "mean": 10, "most": 4}}}, "lengths.output.most", ""),
     ({"lengths__weights": [[1.0]]}, "lengths.weights", "8 rows (input bins) of 8 (output bins)"),
     ({"lengths__weights": [[0] * 8] * 8}, "lengths.weights", ""),
     ({"lengths__input_edges": [1, 5, 5]}, "lengths.input_edges", ""),
@@ -145,9 +133,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("changes", "field", "allowed"), REFUSED, ids=[str(row[1]) for row in REFUSED])
-def test_a_bad_value_names_file_field_and_what_is_allowed(
-    changes: dict[str, Any], field: str, allowed: str
-) -> None:
+def test_a_bad_value_names_file_field_and_what_is_allowed(changes: dict[str, Any], field: str, allowed: str) -> None:
     with pytest.raises(FactError) as caught:
         parse(changed(**changes), CHAT)
     assert (caught.value.file, caught.value.field) == ("chat.toml", field)
@@ -176,7 +162,7 @@ def test_own_files_and_traces_are_looked_for_beside_the_workload(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine.json").write_text("{}")
-    trace = Trace(np.arange(100.0), np.full(100, 7), np.full(100, 3))
+    trace = RequestTrace(np.arange(100.0), np.full(100, 7), np.full(100, 3))
     write(trace, tmp_path / "t.csv")
     workload = tmp_path / "w.toml"
     workload.write_text('name = "w"\nmodels = ["mine.json"]\ntrace = "t.csv"\n')
@@ -201,7 +187,7 @@ def test_the_digest_follows_content_and_not_place(tmp_path: Path) -> None:
     digests = []
     for folder, rows in (("a", 100), ("b", 100), ("c", 101)):
         (tmp_path / folder).mkdir()
-        write(Trace(np.arange(float(rows)), np.full(rows, 7), np.full(rows, 3)), tmp_path / folder / "t.csv")
+        write(RequestTrace(np.arange(float(rows)), np.full(rows, 7), np.full(rows, 3)), tmp_path / folder / "t.csv")
         (tmp_path / folder / "w.toml").write_text(text)
         digests.append(load(tmp_path / folder / "w.toml").digest)
     assert digests[0] == digests[1] != digests[2]
@@ -221,12 +207,7 @@ FIELDS += ["spare_replicas", "seed", "skip_bad"]
 INNER = [f"{table}__{field}" for table in ("objectives", "allow", "lengths") for field in DOCUMENT[table]]
 JUNK = st.recursive(
     st.one_of(
-        st.none(),
-        st.booleans(),
-        st.integers(),
-        st.floats(),
-        st.text(max_size=5),
-        st.sampled_from(["s", "", "ms"]),
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.sampled_from(["s", "", "ms"])
     ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["max", "unit", "p"]), inner),
     max_leaves=4,

@@ -1,20 +1,20 @@
 """What can go wrong, as one small tree.
 
     ComptrollerError
-    ├── InputError            what was given is wrong; the command line exits with 2
-    │   ├── FactError         a fact file: which file, which field, what is allowed
-    │   ├── UnknownId         an id that no file carries; lists the nearest
-    │   ├── AlreadyBooked     a call of this id was settled, released or given up before
-    │   └── RecordError       rows of a trace, table or log: which rows, what is wrong
-    ├── Unsupported           the facts or the evidence do not support an answer
-    │   ├── NoSuchRate        an accelerator cannot run a number format
-    │   └── DoesNotFit        weights or cache exceed the memory, by how many bytes
-    ├── BudgetExceeded        a call's worst case is more than a budget has left; names budget, limit and spend
-    ├── LedgerError           the books cannot be opened, read or written; names the fix
-    ├── Infeasible            no choice meets the objectives; names what binds and what would be feasible
-    └── ProtocolError         a strategy or a world broke the protocol between them; names which rule
+    ├── InputError                   what was given is wrong; the command line exits with 2
+    │   ├── FactError                a fact file: which file, which field, what is allowed
+    │   ├── UnknownIdError           an id that no file carries; lists the nearest
+    │   ├── DuplicateCallError       a call of this id was settled, released or given up before
+    │   └── RecordError              rows of a trace, table or log: which rows, what is wrong
+    ├── UnsupportedError             the facts or the evidence do not support an answer
+    │   ├── UnsupportedFormatError   an accelerator cannot run a number format
+    │   └── InsufficientMemoryError  weights or cache exceed the memory, by how many bytes
+    ├── BudgetExceededError          a call's worst case is more than a budget has left; names budget, limit and spend
+    ├── LedgerError                  the books cannot be opened, read or written; names the fix
+    ├── InfeasibleError              no choice meets the objectives; names what binds and what would be feasible
+    └── ProtocolError                a strategy or a world broke the protocol between them; names which rule
 
->>> issubclass(DoesNotFit, ComptrollerError)
+>>> issubclass(InsufficientMemoryError, ComptrollerError)
 True
 """
 
@@ -44,10 +44,10 @@ class FactError(InputError):
         super().__init__(f"{file}: {field}: {problem}" + (f" (allowed: {allowed})" if allowed else ""))
 
 
-class UnknownId(InputError):
+class UnknownIdError(InputError):
     """An id that no file carries.
 
-    >>> print(UnknownId("accelerator", "h100", ["h100_sxm", "h200_sxm", "t4"]))
+    >>> print(UnknownIdError("accelerator", "h100", ["h100_sxm", "h200_sxm", "t4"]))
     unknown accelerator 'h100'; nearest: h100_sxm, h200_sxm
     """
 
@@ -71,19 +71,19 @@ class RecordError(InputError):
         super().__init__(f"{file}: {total} bad row{'s' * (total != 1)}: {shown}")
 
 
-class AlreadyBooked(InputError):
+class DuplicateCallError(InputError):
     """A call of this id was settled, released or given up before: its upstream must not be called again."""
 
 
-class Unsupported(ComptrollerError):
+class UnsupportedError(ComptrollerError):
     """The facts or the evidence do not support an answer."""
 
 
-class NoSuchRate(Unsupported):
+class UnsupportedFormatError(UnsupportedError):
     """An accelerator cannot run a number format."""
 
 
-class DoesNotFit(Unsupported):
+class InsufficientMemoryError(UnsupportedError):
     """Weights or cache exceed the memory of a device."""
 
     def __init__(self, what: str, where: str, short_bytes: float) -> None:
@@ -91,12 +91,12 @@ class DoesNotFit(Unsupported):
         super().__init__(f"{what} does not fit on {where}: short by {short_bytes / 1e9:.2f} GB")
 
 
-class BudgetExceeded(ComptrollerError):
+class BudgetExceededError(ComptrollerError):
     """A call's worst case is more than a budget has left.
 
     All amounts in picodollars; `asked` is None where the price is unknown.
 
-    >>> print(BudgetExceeded("key checkout per day", 5 * 10**12, 4_900_000_000_000, 0, 250_000_000_000))
+    >>> print(BudgetExceededError("key checkout per day", 5 * 10**12, 4_900_000_000_000, 0, 250_000_000_000))
     budget of key checkout per day: limit $5.00, spent $4.90, held by open calls $0.00; this call may cost $0.25
     """
 
@@ -120,7 +120,7 @@ class LedgerError(ComptrollerError):
     """The books cannot be opened, read or written; the message names the fix."""
 
 
-class Infeasible(ComptrollerError):
+class InfeasibleError(ComptrollerError):
     """No choice meets the objectives."""
 
 

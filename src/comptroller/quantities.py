@@ -68,7 +68,7 @@ def to_si(value: float, unit: str) -> tuple[float, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class TokenCounts:
     """Tokens by kind; every token is in exactly one bucket."""
 
     input: Values = 0.0
@@ -77,11 +77,11 @@ class Tokens:
     output: Values = 0.0
     reasoning: Values = 0.0
 
-    def __add__(self, other: Tokens) -> Tokens:
-        return Tokens(*(a + b for a, b in zip(_each(self), _each(other), strict=True)))
+    def __add__(self, other: TokenCounts) -> TokenCounts:
+        return TokenCounts(*(a + b for a, b in zip(_each(self), _each(other), strict=True)))
 
-    def __mul__(self, factor: Values) -> Tokens:
-        return Tokens(*(a * factor for a in _each(self)))
+    def __mul__(self, factor: Values) -> TokenCounts:
+        return TokenCounts(*(a * factor for a in _each(self)))
 
     @property
     def total(self) -> Values:
@@ -96,12 +96,12 @@ class Cost:
     No latency stands here: it does not add over parallel calls.
 
     >>> (Cost(usd=1.0, j=2.0) + Cost(usd=0.5, j=1.0)) * 2
-    Cost(device_s=0.0, tokens=Tokens(input=0.0, cached=0.0, cache_write=0.0, output=0.0, reasoning=0.0), \
+    Cost(device_s=0.0, tokens=TokenCounts(input=0.0, cached=0.0, cache_write=0.0, output=0.0, reasoning=0.0), \
 flops=0.0, bytes=0.0, j=6.0, usd=3.0, gco2e=0.0)
     """
 
     device_s: Values = 0.0
-    tokens: Tokens = field(default_factory=Tokens)
+    tokens: TokenCounts = field(default_factory=TokenCounts)
     flops: Values = 0.0
     bytes: Values = 0.0
     j: Values = 0.0
@@ -115,7 +115,7 @@ flops=0.0, bytes=0.0, j=6.0, usd=3.0, gco2e=0.0)
         return Cost(*(a * factor for a in _each(self)))
 
 
-def _each(record: Tokens | Cost) -> Iterator[Any]:
+def _each(record: TokenCounts | Cost) -> Iterator[Any]:
     return (getattr(record, item.name) for item in fields(record))
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 
 from comptroller.books import schema
-from comptroller.books.ledger import Ledger
+from comptroller.books.ledger import CallLedger
 from comptroller.errors import InputError
 
 PERCENTS = (50, 80, 100)
@@ -18,7 +18,7 @@ PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
+class BudgetAlert:
     """A budget that passed a threshold in a period; money in dollars, as people read it."""
 
     budget: str
@@ -29,13 +29,12 @@ class Alert:
     held_usd: float
 
 
-def due(ledger: Ledger) -> list[tuple[int, Alert]]:
+def due(ledger: CallLedger) -> list[tuple[int, BudgetAlert]]:
     """Alerts that were not sent yet, each with its budget's id; of several thresholds the highest."""
     table = schema.alert
     with schema.refusals("alerts"), ledger.engine.connect() as connection:
         sent = {
-            (row.budget, row.span): row.percent
-            for row in connection.execute(select(table).order_by(table.c.percent))
+            (row.budget, row.span): row.percent for row in connection.execute(select(table).order_by(table.c.percent))
         }
     found = []
     for balance in ledger.balances():
@@ -43,11 +42,11 @@ def due(ledger: Ledger) -> list[tuple[int, Alert]]:
         passed = max((percent for percent in PERCENTS if used * 100 >= limit * percent and used), default=0)
         if passed > sent.get((balance.budget.id, balance.span), 0):
             usd = [amount / 1e12 for amount in (limit, used, balance.held_pusd)]
-            found.append((balance.budget.id, Alert(str(balance.budget), balance.span, passed, *usd)))
+            found.append((balance.budget.id, BudgetAlert(str(balance.budget), balance.span, passed, *usd)))
     return found
 
 
-def send(ledger: Ledger, webhook: str) -> list[Alert]:
+def send(ledger: CallLedger, webhook: str) -> list[BudgetAlert]:
     """Post what is due as JSON; what could not be delivered is due again.
 
     Raises:
@@ -71,7 +70,7 @@ def send(ledger: Ledger, webhook: str) -> list[Alert]:
     return sent
 
 
-def _claim(ledger: Ledger, mark: dict[str, object]) -> bool:
+def _claim(ledger: CallLedger, mark: dict[str, object]) -> bool:
     """Whether this process is the one that sends an alert."""
     try:
         with schema.writing(ledger.engine) as connection:
@@ -81,7 +80,7 @@ def _claim(ledger: Ledger, mark: dict[str, object]) -> bool:
     return True
 
 
-def _unclaim(ledger: Ledger, mark: dict[str, object]) -> None:
+def _unclaim(ledger: CallLedger, mark: dict[str, object]) -> None:
     same = [schema.alert.c[name] == value for name, value in mark.items()]
     with schema.refusals("alerts"), schema.writing(ledger.engine) as connection:
         connection.execute(delete(schema.alert).where(*same))

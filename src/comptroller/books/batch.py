@@ -6,42 +6,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import (
-    BindParameter,
-    Connection,
-    Row,
-    Select,
-    Table,
-    and_,
-    bindparam,
-    delete,
-    or_,
-    select,
-    tuple_,
-)
+from sqlalchemy import BindParameter, Connection, Row, Select, Table, and_, bindparam, delete, or_, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from comptroller.books import schema
-from comptroller.books.budgets import Balance, Budget, Place, joined, split
+from comptroller.books.budgets import BudgetBalance, Place, SpendBudget, join_places, split_places
 from comptroller.books.chain import link, number_of
-from comptroller.books.daily import DAY_US, Sums
+from comptroller.books.daily import DAY_US, DailySumChanges
 from comptroller.books.postings import (
-    Correct,
-    Lose,
+    CorrectionPosting,
+    LossPosting,
     Posting,
-    Release,
-    Reserve,
-    Settle,
+    ReleasePosting,
+    ReservationPosting,
+    SettlementPosting,
     Values,
     check,
-    held,
+    entry_columns,
+    hold_columns,
     kind_of,
     receipt_of,
-    recorded,
 )
-from comptroller.costs.rating import Receipt
-from comptroller.errors import AlreadyBooked, BudgetExceeded, InputError
-from comptroller.facts.prices import Price
+from comptroller.costs.rating import CallReceipt
+from comptroller.errors import BudgetExceededError, DuplicateCallError, InputError
+from comptroller.facts.prices import ProviderPrice
 from comptroller.work.call import Call
 
 CHUNK = 500
@@ -49,7 +37,7 @@ CHUNK = 500
 
 
 @dataclass(slots=True)
-class Pen:
+class LedgerSegmentCursor:
     """Where a writer stands in its segment: rows written, the hash of the last, and its latest time."""
 
     segment: int
@@ -59,17 +47,19 @@ class Pen:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class LedgerIdCache:
     """Accounts and prices that are in the books for sure."""
 
     accounts: set[int] = field(default_factory=set)
     prices: set[str] = field(default_factory=set)
 
 
-class Batch:
+class PostingBatch:
     """One transaction. `decide` answers each posting; `write` puts down what was decided."""
 
-    def __init__(self, connection: Connection, pen: Pen, postings: Sequence[Posting], known: Known) -> None:
+    def __init__(
+        self, connection: Connection, pen: LedgerSegmentCursor, postings: Sequence[Posting], known: LedgerIdCache
+    ) -> None:
         self._to, self.pen = connection, pen
         ids = sorted({posting.call.call for posting in postings})
         self._holds = {row["id"]: row for row in self._rows(_HOLDS, ids)}
@@ -81,9 +71,9 @@ class Batch:
         self._closed: list[int] = []
         self._new: list[Values] = []
         self._known = known
-        self._sums = Sums()
+        self._sums = DailySumChanges()
         self.accounts: dict[int, Values] = {}
-        self.prices: dict[str, Price] = {}
+        self.prices: dict[str, ProviderPrice] = {}
 
     def _rows(self, query: Select[Any], ids: Sequence[int]) -> list[Values]:
         found: list[Values] = []
@@ -102,10 +92,10 @@ class Batch:
             found |= last
         return found
 
-    def _budgets_of(self, postings: Sequence[Posting]) -> dict[tuple[str, str], list[Budget]]:
+    def _budgets_of(self, postings: Sequence[Posting]) -> dict[tuple[str, str], list[SpendBudget]]:
         """Budgets that new holds fall under, by scope and name."""
-        calls = [posting.call for posting in postings if isinstance(posting, Reserve)]
-        found: dict[tuple[str, str], list[Budget]] = {}
+        calls = [posting.call for posting in postings if isinstance(posting, ReservationPosting)]
+        found: dict[tuple[str, str], list[SpendBudget]] = {}
         if not calls:
             return found
         asked = {"keys": sorted({call.key for call in calls} - {""})}
@@ -114,19 +104,19 @@ class Batch:
             found.setdefault((row.scope, row.name), []).append(_budget(row))
         return found
 
-    def _over(self, call: Call) -> list[Budget]:
+    def _over(self, call: Call) -> list[SpendBudget]:
         scopes = (("all", ""), ("key", call.key), ("project", call.project))
         return [budget for scope in scopes for budget in self._budgets.get(scope, ())]
 
     def _places(self, call: Call) -> list[Place]:
         return [(budget.id, budget.span(self.pen.at_us)) for budget in self._over(call)]
 
-    def _lock(self, postings: Sequence[Posting]) -> dict[Place, Balance]:
+    def _lock(self, postings: Sequence[Posting]) -> dict[Place, BudgetBalance]:
         """The balances that the postings move, locked until the end of the transaction."""
-        new = {place for p in postings if isinstance(p, Reserve) for place in self._places(p.call)}
+        new = {place for p in postings if isinstance(p, ReservationPosting) for place in self._places(p.call)}
         self._add_missing(schema.balance, [_empty(place) for place in sorted(new)])
         wanted = new | {
-            p for row in (*self._holds.values(), *self._booked.values()) for p in split(row["budgets"])
+            p for row in (*self._holds.values(), *self._booked.values()) for p in split_places(row["budgets"])
         }
         if not wanted:
             return {}
@@ -140,13 +130,13 @@ class Batch:
         )
         found = self._to.execute(query).all()
         return {
-            (row.budget, row.span): Balance(_budget(row), row.span, row.spent_pusd, row.held_pusd)
+            (row.budget, row.span): BudgetBalance(_budget(row), row.span, row.spent_pusd, row.held_pusd)
             for row in found
         }
 
-    def _of(self, row: Values) -> list[Balance]:
+    def _of(self, row: Values) -> list[BudgetBalance]:
         """The balances of a hold or row; a budget that was dropped since has none."""
-        return [self._balances[place] for place in split(row["budgets"]) if place in self._balances]
+        return [self._balances[place] for place in split_places(row["budgets"]) if place in self._balances]
 
     def _add_missing(self, table: Table, rows: list[Values]) -> None:
         if not rows:
@@ -158,32 +148,30 @@ class Batch:
         """Picodollars that the posting holds or charges.
 
         Raises:
-            BudgetExceeded, AlreadyBooked, InputError: the posting is refused; nothing of it is written.
+            BudgetExceededError, DuplicateCallError, InputError: the posting is refused; nothing of it is written.
         """
         check(posting)
-        if isinstance(posting, Reserve):
+        if isinstance(posting, ReservationPosting):
             return self._reserve(posting)
-        if isinstance(posting, Correct):
+        if isinstance(posting, CorrectionPosting):
             return self._correct(posting)
         return self._end(posting)
 
-    def _reserve(self, posting: Reserve) -> int:
+    def _reserve(self, posting: ReservationPosting) -> int:
         call, quote = posting.call, posting.quote
         if call.call in self._booked:
             row = self._booked[call.call]
-            raise AlreadyBooked(
-                f"call {call.call} was booked before, as {row['kind']}: {row['finish'] or 'open'}"
-            )
+            raise DuplicateCallError(f"call {call.call} was booked before, as {row['kind']}: {row['finish'] or 'open'}")
         if there := self._fresh.get(call.call) or self._holds.get(call.call):
             return there["worst_pusd"] or 0
         places = self._places(call)
         self._hold(places, quote.worst_pusd)
         self._fresh[call.call] = {
-            **held(call, quote),
+            **hold_columns(call, quote),
             "segment": self.pen.segment,
             "at_us": self.pen.at_us,
             "account": self._account(call, quote.plan),
-            "budgets": joined(places),
+            "budgets": join_places(places),
         }
         return quote.worst_pusd or 0
 
@@ -191,12 +179,8 @@ class Batch:
         for place in places:
             balance = self._balances[place]
             if worst_pusd is None or worst_pusd > balance.left_pusd:
-                raise BudgetExceeded(
-                    str(balance.budget),
-                    balance.budget.limit_pusd,
-                    balance.spent_pusd,
-                    balance.held_pusd,
-                    worst_pusd,
+                raise BudgetExceededError(
+                    str(balance.budget), balance.budget.limit_pusd, balance.spent_pusd, balance.held_pusd, worst_pusd
                 )
         for place in places:
             self._balances[place].held_pusd += worst_pusd or 0
@@ -209,14 +193,14 @@ class Batch:
             self.accounts[number] = {"id": number, **dict(zip(names, words, strict=True))}
         return number
 
-    def _end(self, posting: Settle | Release | Lose) -> int:
+    def _end(self, posting: SettlementPosting | ReleasePosting | LossPosting) -> int:
         call, booked = posting.call, self._booked.get(posting.call.call)
         hold = self._fresh.get(call.call) or self._holds.get(call.call)
         if hold is None and booked is None:
             raise InputError(f"call {call.call} was never reserved")
         if hold is None or booked is not None:
             assert booked is not None
-            late = booked["kind"] == "lost" and not isinstance(posting, Lose)
+            late = booked["kind"] == "lost" and not isinstance(posting, LossPosting)
             return self._late(posting, booked) if late else int(booked["charged_pusd"])
         receipt = receipt_of(posting)
         worst = hold["worst_pusd"] or 0
@@ -240,22 +224,22 @@ class Batch:
 
     def _marks(self, postings: Sequence[Posting]) -> dict[int, set[str]]:
         """What requests have in the books already, as `_firsts` writes it."""
-        requests = sorted({p.call.request for p in postings if not isinstance(p, Reserve)})
+        requests = sorted({p.call.request for p in postings if not isinstance(p, ReservationPosting)})
         found: dict[int, set[str]] = {}
         for row in self._rows(_MARKS, requests):
             marks = ("", f"service {row['service']}", f"role {row['role']}")
             found.setdefault(row["request"], set()).update(marks)
         return found
 
-    def _late(self, posting: Settle | Release | Lose, booked: Values) -> int:
+    def _late(self, posting: SettlementPosting | ReleasePosting | LossPosting, booked: Values) -> int:
         """The end of a call that was given up for lost: the row that counts from now on."""
         call = posting.call
         fresh_id = number_of("late", str(call.call))
         return self._correct(
-            Correct(fresh_id, call, receipt_of(posting), "ended after it was given up for lost")
+            CorrectionPosting(fresh_id, call, receipt_of(posting), "ended after it was given up for lost")
         )
 
-    def _correct(self, posting: Correct) -> int:
+    def _correct(self, posting: CorrectionPosting) -> int:
         call, receipt = posting.call, posting.receipt
         booked = self._booked.get(call.call)
         if booked is None:
@@ -270,11 +254,11 @@ class Batch:
         self._append(call, receipt, about | {"note": note})
         return int(charged)
 
-    def _append(self, call: Call, receipt: Receipt, about: Values) -> None:
+    def _append(self, call: Call, receipt: CallReceipt, about: Values) -> None:
         """One more row of this writer's segment, with its hash."""
         pen = self.pen
         row = {
-            **recorded(call, receipt),
+            **entry_columns(call, receipt),
             "segment": pen.segment,
             "number": pen.rows,
             "at_us": pen.at_us,
@@ -304,7 +288,7 @@ class Batch:
             schema.insert(self._to, schema.entry, self._new)
         self._sums.write(self._to)
         if self._balances:
-            self._to.execute(_MOVE, [_moved(balance) for balance in self._balances.values()])
+            self._to.execute(_MOVE, [_balance_values(balance) for balance in self._balances.values()])
         pen = self.pen
         here = {"of": pen.segment, "written": pen.rows, "last": pen.head, "at": pen.at_us}
         self._to.execute(_HERE, here)
@@ -322,10 +306,7 @@ _BUDGETS = (
         or_(
             schema.budget.c.scope == "all",
             and_(schema.budget.c.scope == "key", schema.budget.c.name.in_(bindparam("keys", expanding=True))),
-            and_(
-                schema.budget.c.scope == "project",
-                schema.budget.c.name.in_(bindparam("projects", expanding=True)),
-            ),
+            and_(schema.budget.c.scope == "project", schema.budget.c.name.in_(bindparam("projects", expanding=True))),
         )
     )
     .order_by(schema.budget.c.id)
@@ -352,14 +333,9 @@ def _empty(place: Place) -> Values:
     return {"budget": place[0], "span": place[1], "spent_pusd": 0, "held_pusd": 0}
 
 
-def _moved(balance: Balance) -> Values:
-    return {
-        "of": balance.budget.id,
-        "within": balance.span,
-        "spent": balance.spent_pusd,
-        "held": balance.held_pusd,
-    }
+def _balance_values(balance: BudgetBalance) -> Values:
+    return {"of": balance.budget.id, "within": balance.span, "spent": balance.spent_pusd, "held": balance.held_pusd}
 
 
-def _budget(row: Row[Any]) -> Budget:
-    return Budget(row.scope, row.name, row.period, row.limit_pusd, row.id)
+def _budget(row: Row[Any]) -> SpendBudget:
+    return SpendBudget(row.scope, row.name, row.period, row.limit_pusd, row.id)

@@ -18,7 +18,7 @@ _FORMATS = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "week": "%G-W%V", "month":
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class SpendBudget:
     """A limit. name: of the key or project; empty for scope `all`.
 
     Raises:
@@ -36,9 +36,7 @@ class Budget:
             allowed = f"{', '.join(get_args(Scope))}; period: {', '.join(get_args(Period))}"
             raise InputError(f"budget of {self.scope} per {self.period}: allowed are scope: {allowed}")
         if bool(self.name) == (self.scope == "all"):
-            raise InputError(
-                f"budget of {self.scope} {self.name!r}: a key or project has a name, all has none"
-            )
+            raise InputError(f"budget of {self.scope} {self.name!r}: a key or project has a name, all has none")
         if not 0 <= self.limit_pusd <= MOST_PUSD:
             raise InputError(f"budget of {self}: the limit must be 0 to 9,000,000 dollars")
 
@@ -49,17 +47,17 @@ class Budget:
     def span(self, at_us: int) -> str:
         """The period a moment belongs to; `at_us` is microseconds since 1970.
 
-        >>> Budget("all", "", "week", 0).span(1_798_761_600_000_000), Budget("all", "", "total", 0).span(0)
+        >>> SpendBudget("all", "", "week", 0).span(1_798_761_600_000_000), SpendBudget("all", "", "total", 0).span(0)
         ('2026-W53', '')
         """
         return datetime.fromtimestamp(at_us // 10**6, UTC).strftime(_FORMATS[self.period])
 
 
 @dataclass(slots=True)
-class Balance:
+class BudgetBalance:
     """What a budget has spent, and what open calls may still cost, in one period."""
 
-    budget: Budget
+    budget: SpendBudget
     span: str
     spent_pusd: int = 0
     held_pusd: int = 0
@@ -74,16 +72,16 @@ Place = tuple[int, str]
 """A budget's id and a period: the key of a balance."""
 
 
-def joined(places: list[Place]) -> str:
+def join_places(places: list[Place]) -> str:
     """Places as one text, as rows keep them.
 
-    >>> joined([(3, "2026-11"), (5, "")]), list(split("3@2026-11;5@"))
+    >>> join_places([(3, "2026-11"), (5, "")]), list(split_places("3@2026-11;5@"))
     ('3@2026-11;5@', [(3, '2026-11'), (5, '')])
     """
     return ";".join(f"{budget}@{span}" for budget, span in places)
 
 
-def split(text: str) -> Iterator[Place]:
+def split_places(text: str) -> Iterator[Place]:
     """The places of a row's text."""
     for part in filter(None, text.split(";")):
         budget, _, span = part.partition("@")

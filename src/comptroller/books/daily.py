@@ -19,7 +19,7 @@ _ADD = "ON CONFLICT (day, account, finish) DO UPDATE SET "
 _ADD += ", ".join(f"{name} = daily.{name} + excluded.{name}" for name in NAMES)
 
 
-class Sums:
+class DailySumChanges:
     """Changes to the daily sums that wait to be written."""
 
     def __init__(self) -> None:

@@ -8,20 +8,13 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any, TextIO
 
-from comptroller.books.ledger import Ledger
-from comptroller.books.query import EVERYTHING, Scope, rows, totals
+from comptroller.books.ledger import CallLedger
+from comptroller.books.query import EVERYTHING, LedgerScope, rows, totals
 
 FOCUS = (
     *("BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd"),
     *("BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargePeriodEnd"),
-    *(
-        "ChargePeriodStart",
-        "ContractedCost",
-        "EffectiveCost",
-        "InvoiceIssuerName",
-        "ListCost",
-        "PricingQuantity",
-    ),
+    *("ChargePeriodStart", "ContractedCost", "EffectiveCost", "InvoiceIssuerName", "ListCost", "PricingQuantity"),
     *("PricingUnit", "ProviderName", "PublisherName", "ServiceCategory", "ServiceName", "ConsumedQuantity"),
     *("ConsumedUnit", "SubAccountName", "x_Model", "x_Key", "x_Requests", "x_Calls", "x_InputTokens"),
     *("x_CachedTokens", "x_OutputTokens", "x_ReasoningTokens", "x_UnpricedCalls", "x_Joules", "x_GramsCO2e"),
@@ -29,7 +22,7 @@ FOCUS = (
 """Columns: the mandatory ones of FOCUS 1.2, then ours, which begin with x_ as it demands."""
 
 
-def focus(ledger: Ledger, to: TextIO, scope: Scope = EVERYTHING) -> int:
+def focus(ledger: CallLedger, to: TextIO, scope: LedgerScope = EVERYTHING) -> int:
     """Write one charge per day, model, key and project as CSV; returns how many.
 
     Costs are those that are known; calls without a price are counted in x_UnpricedCalls.
@@ -44,42 +37,22 @@ def focus(ledger: Ledger, to: TextIO, scope: Scope = EVERYTHING) -> int:
         cost = f"{int(item['pusd']) // 10**12}.{int(item['pusd']) % 10**12:012d}"
         tokens = int(item["input_tokens"] + item["output_tokens"])
         provider, _, name = model.partition("/")
-        line: dict[str, Any] = dict.fromkeys(
-            ("BilledCost", "ContractedCost", "EffectiveCost", "ListCost"), cost
-        )
+        line: dict[str, Any] = dict.fromkeys(("BilledCost", "ContractedCost", "EffectiveCost", "ListCost"), cost)
         line |= dict.fromkeys(("ProviderName", "PublisherName", "InvoiceIssuerName"), provider)
         line |= dict.fromkeys(("PricingQuantity", "ConsumedQuantity"), tokens)
         line |= dict.fromkeys(("PricingUnit", "ConsumedUnit"), "Tokens")
-        line |= {
-            "BillingAccountId": project or "none",
-            "BillingAccountName": project,
-            "BillingCurrency": "USD",
-        }
+        line |= {"BillingAccountId": project or "none", "BillingAccountName": project, "BillingCurrency": "USD"}
         line |= {
             "BillingPeriodStart": _moment(month),
             "BillingPeriodEnd": _moment((month + timedelta(32)).replace(day=1)),
         }
         line |= {"ChargePeriodStart": _moment(start), "ChargePeriodEnd": _moment(start + timedelta(1))}
-        line |= {
-            "ChargeCategory": "Usage",
-            "ChargeDescription": f"{name or model}, {int(item['calls'])} calls",
-        }
-        line |= {
-            "ServiceCategory": "AI and Machine Learning",
-            "ServiceName": name or model,
-            "SubAccountName": key,
-        }
+        line |= {"ChargeCategory": "Usage", "ChargeDescription": f"{name or model}, {int(item['calls'])} calls"}
+        line |= {"ServiceCategory": "AI and Machine Learning", "ServiceName": name or model, "SubAccountName": key}
         line |= {"x_Model": model, "x_Key": key, "x_Requests": item.requests, "x_Calls": int(item["calls"])}
         line |= {"x_InputTokens": int(item["input_tokens"]), "x_CachedTokens": int(item["cached_tokens"])}
-        line |= {
-            "x_OutputTokens": int(item["output_tokens"]),
-            "x_ReasoningTokens": int(item["reasoning_tokens"]),
-        }
-        line |= {
-            "x_UnpricedCalls": int(item["unpriced"]),
-            "x_Joules": item["j"],
-            "x_GramsCO2e": item["gco2e"],
-        }
+        line |= {"x_OutputTokens": int(item["output_tokens"]), "x_ReasoningTokens": int(item["reasoning_tokens"])}
+        line |= {"x_UnpricedCalls": int(item["unpriced"]), "x_Joules": item["j"], "x_GramsCO2e": item["gco2e"]}
         writer.writerow(line)
     return len(found)
 
@@ -109,7 +82,7 @@ LINES = 500
 """Spans per line of OTLP JSON."""
 
 
-def spans(ledger: Ledger, to: TextIO, scope: Scope = EVERYTHING) -> int:
+def spans(ledger: CallLedger, to: TextIO, scope: LedgerScope = EVERYTHING) -> int:
     """Write one span per call as lines of OTLP JSON, as the collector's file receiver reads them; returns how many."""
     count = 0
     for batch in _batches(rows(ledger, scope)):
@@ -136,9 +109,7 @@ def _span(row: dict[str, Any]) -> dict[str, Any]:
     start = row["started_s"] if row["started_s"] is not None else row["arrival_s"]
     end = row["last_s"] if row["last_s"] is not None else start
     known = row | {
-        "j": None
-        if row["j_prefill"] is None or row["j_decode"] is None
-        else row["j_prefill"] + row["j_decode"]
+        "j": None if row["j_prefill"] is None or row["j_decode"] is None else row["j_prefill"] + row["j_decode"]
     }
     about = {name: known[column] for name, column in ATTRIBUTES.items() if known[column] not in (None, "")}
     about |= {

@@ -12,12 +12,12 @@ from typing import Any
 from sqlalchemy import select
 
 from comptroller.books import schema
-from comptroller.books.ledger import Ledger
-from comptroller.books.query import EVERYTHING, Scope, in_force, totals
+from comptroller.books.ledger import CallLedger
+from comptroller.books.query import EVERYTHING, LedgerScope, in_force, totals
 from comptroller.books.reconcile import prices_charged
 from comptroller.books.schema import account, entry
 from comptroller.costs.inference_units import prefill_token_equivalents
-from comptroller.facts.prices import Price
+from comptroller.facts.prices import ProviderPrice
 
 BLEND = (3, 1)
 """Prompt and output tokens of a list price that is one number, as price lists blend them."""
@@ -25,7 +25,7 @@ ENDED_BADLY = ("failed", "cancelled", "refused")
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListPricedModel:
     """A model: its list price in dollars per million tokens; what a request cost, with thinking and without."""
 
     model: str
@@ -35,7 +35,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Reversal:
+class ListPriceReversal:
     """A model that is cheaper on the list and dearer in the books; times: by how much it is dearer."""
 
     listed_cheaper: str
@@ -44,16 +44,16 @@ class Reversal:
 
 
 @dataclass(frozen=True, slots=True)
-class Reversals:
+class PriceReversalReport:
     """Pairs of models, those reversed, and Kendall's tau-b of list price and cost, with and without thinking tokens."""
 
     pairs: int
-    reversed: tuple[Reversal, ...]
+    reversed: tuple[ListPriceReversal, ...]
     tau: float
     tau_visible: float
 
 
-def listed(ledger: Ledger, scope: Scope = EVERYTHING) -> list[Listed]:
+def list_priced_models(ledger: CallLedger, scope: LedgerScope = EVERYTHING) -> list[ListPricedModel]:
     """The models of the books that have a list price, and what a request to each cost."""
     prices = prices_charged(ledger, scope)
     found = []
@@ -62,20 +62,20 @@ def listed(ledger: Ledger, scope: Scope = EVERYTHING) -> list[Listed]:
         if price is not None and item.requests and not item["unpriced"]:
             thinking = float(price.rate("output_reasoning_tokens", 0)) * item["reasoning_tokens"]
             cost, visible = ((item["pusd"] - part) / 1e12 / item.requests for part in (0.0, thinking))
-            found.append(Listed(item.group[0], list_price_usd(price), cost, visible))
+            found.append(ListPricedModel(item.group[0], list_price_usd(price), cost, visible))
     return found
 
 
-def list_price_usd(price: Price) -> float:
+def list_price_usd(price: ProviderPrice) -> float:
     """Dollars per million tokens, three of prompt to one of output."""
     rates = (price.rate("input_tokens", 0), price.rate("output_tokens", 0))
     return float(sum(rate * weight for rate, weight in zip(rates, BLEND, strict=True))) / sum(BLEND) / 1e6
 
 
-def reversals(models: Sequence[Listed]) -> Reversals:
+def reversals(models: Sequence[ListPricedModel]) -> PriceReversalReport:
     """Where the ranking by list price is not the ranking by cost (Chen et al., arXiv 2603.23971).
 
-    >>> found = reversals([Listed("a", 1.0, 0.05, 0.01), Listed("b", 2.0, 0.02, 0.02)])
+    >>> found = reversals([ListPricedModel("a", 1.0, 0.05, 0.01), ListPricedModel("b", 2.0, 0.02, 0.02)])
     >>> found.pairs, found.reversed[0].listed_cheaper, found.reversed[0].times, found.tau, found.tau_visible
     (1, 'a', 2.5, -1.0, 1.0)
     """
@@ -88,16 +88,16 @@ def reversals(models: Sequence[Listed]) -> Reversals:
     for cheap, dear in pairs:
         if cheap.cost_usd > dear.cost_usd:
             times = cheap.cost_usd / dear.cost_usd if dear.cost_usd else float("inf")
-            turned.append(Reversal(cheap.model, dear.model, times))
+            turned.append(ListPriceReversal(cheap.model, dear.model, times))
     taus = [_tau([m.list_usd for m in models], [cost(m) for m in models]) for cost in (_whole, _visible)]
-    return Reversals(len(pairs), tuple(sorted(turned, key=lambda item: -item.times)), *taus)
+    return PriceReversalReport(len(pairs), tuple(sorted(turned, key=lambda item: -item.times)), *taus)
 
 
-def _whole(model: Listed) -> float:
+def _whole(model: ListPricedModel) -> float:
     return model.cost_usd
 
 
-def _visible(model: Listed) -> float:
+def _visible(model: ListPricedModel) -> float:
     return model.visible_usd
 
 
@@ -113,7 +113,7 @@ def _sign(value: float) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
+class InefficiencyPattern:
     """An inefficiency: requests that show it, and its prefill-token equivalents; what is in two counts in both."""
 
     name: str
@@ -122,18 +122,18 @@ class Pattern:
 
 
 @dataclass(frozen=True, slots=True)
-class Patterns:
+class InefficiencyReport:
     """Prefill-token equivalents of all requests, and of the inefficiencies found in them."""
 
     requests: int
     tokens: float
-    found: tuple[Pattern, ...]
+    found: tuple[InefficiencyPattern, ...]
 
 
 NAMES = ("context computed again", "long tool answers", "several tools", "rounds that failed")
 
 
-def patterns(ledger: Ledger, gamma: float, scope: Scope = EVERYTHING) -> Patterns:
+def patterns(ledger: CallLedger, gamma: float, scope: LedgerScope = EVERYTHING) -> InefficiencyReport:
     """Inefficiency in trajectories, in prefill-token equivalents (arXiv 2604.05404).
 
     gamma: prefill tokens that reading one cached token costs (`costs.inference_units.prefill_gamma`).  A tool call is a
@@ -150,7 +150,9 @@ def patterns(ledger: Ledger, gamma: float, scope: Scope = EVERYTHING) -> Pattern
         for name, part in parts.items():
             hit[name] += part > 0
             amount[name] += part
-    return Patterns(requests, whole, tuple(Pattern(name, hit[name], amount[name]) for name in NAMES))
+    return InefficiencyReport(
+        requests, whole, tuple(InefficiencyPattern(name, hit[name], amount[name]) for name in NAMES)
+    )
 
 
 def _trajectory(calls: list[Mapping[str, Any]], gamma: float) -> tuple[float, dict[str, float]]:
@@ -170,9 +172,7 @@ def _trajectory(calls: list[Mapping[str, Any]], gamma: float) -> tuple[float, di
         answers += ((row["input_tokens"] or 0) - context) if through_tool else 0
     whole = sum(each.values())
     failed = sum(each[row["id"]] for row in calls if row["finish"] in ENDED_BADLY)
-    return whole, dict(
-        zip(NAMES, (again, answers, whole if len(set(tools)) > 1 else 0.0, failed), strict=True)
-    )
+    return whole, dict(zip(NAMES, (again, answers, whole if len(set(tools)) > 1 else 0.0, failed), strict=True))
 
 
 def _equivalents(row: Mapping[str, Any], gamma: float) -> float:
@@ -184,7 +184,7 @@ def _is_tool(row: Mapping[str, Any]) -> bool:
     return not row["input_tokens"] and not row["output_tokens"] and bool(row["wait_s"])
 
 
-def _trajectories(ledger: Ledger, scope: Scope) -> Iterator[Mapping[str, Any]]:
+def _trajectories(ledger: CallLedger, scope: LedgerScope) -> Iterator[Mapping[str, Any]]:
     names = ("id", "request", "parent", "input_tokens", "cached_tokens", "output_tokens", "wait_s", "finish")
     query = (
         select(*(entry.c[name] for name in names), account.c.role)

@@ -26,7 +26,7 @@ KINDS = ("input", "cached", "output")
 
 
 @dataclass(slots=True)
-class Billed:
+class InvoiceCharge:
     """What an invoice asks for one day, model and key. tokens: by kind, where the invoice says."""
 
     pusd: int = 0
@@ -37,7 +37,7 @@ Line = tuple[str, str, str]
 """Day, model, key; the key is empty where the invoice knows none."""
 
 
-def read_invoice(path: Path) -> dict[Line, Billed]:
+def read_invoice(path: Path) -> dict[Line, InvoiceCharge]:
     """The sums of an invoice by day, model and key.
 
     Raises:
@@ -50,12 +50,10 @@ def read_invoice(path: Path) -> dict[Line, Billed]:
         raise RecordError(str(path), [(1, str(error))], 1) from error
     names = rows[0].keys() if rows else set()
     place = {what: next((name for name in known if name in names), "") for what, known in COLUMNS.items()}
-    missing = [
-        f"{what} ({' or '.join(COLUMNS[what])})" for what in ("day", "usd", "model") if not place[what]
-    ]
+    missing = [f"{what} ({' or '.join(COLUMNS[what])})" for what in ("day", "usd", "model") if not place[what]]
     if missing:
         raise RecordError(path.name, [(1, f"no column for {', '.join(missing)}")], 1)
-    found: dict[Line, Billed] = defaultdict(Billed)
+    found: dict[Line, InvoiceCharge] = defaultdict(InvoiceCharge)
     bad: list[tuple[int, str]] = []
     for number, row in enumerate(rows, 2):
         try:
@@ -67,13 +65,9 @@ def read_invoice(path: Path) -> dict[Line, Billed]:
     return dict(found)
 
 
-def _add(found: dict[Line, Billed], cells: Mapping[str, str]) -> None:
+def _add(found: dict[Line, InvoiceCharge], cells: Mapping[str, str]) -> None:
     """Count one line of an invoice."""
-    day = (
-        datetime.fromisoformat(cells["day"]).date()
-        if len(cells["day"]) > 10
-        else date.fromisoformat(cells["day"])
-    )
+    day = datetime.fromisoformat(cells["day"]).date() if len(cells["day"]) > 10 else date.fromisoformat(cells["day"])
     billed = found[day.isoformat(), cells["model"], cells["key"]]
     amount = Decimal(cells["usd"])
     if not amount.is_finite():

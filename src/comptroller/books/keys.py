@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from sqlalchemy import or_, select
 
 from comptroller.books import schema
-from comptroller.books.ledger import Ledger, now_us
+from comptroller.books.ledger import CallLedger, now_us
 from comptroller.errors import InputError
 
 PREFIX = "ck-"
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ApiKey:
     """A key's name, under which its calls and budgets are booked, and its project. Times in microseconds since 1970."""
 
     name: str
@@ -28,10 +28,10 @@ class Key:
     expires_us: int | None
 
 
-class Keys:
+class ApiKeyStore:
     """The keys of a ledger."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: CallLedger) -> None:
         self._ledger = ledger
 
     def create(self, name: str, project: str = "") -> str:
@@ -63,7 +63,7 @@ class Keys:
         """
         self._end(name, now_us())
 
-    def find(self, secret: str) -> Key | None:
+    def find(self, secret: str) -> ApiKey | None:
         """The key of a secret, None where it is unknown, revoked or expired."""
         table = schema.key
         query = select(table).where(table.c.digest == _digest(secret))
@@ -71,15 +71,15 @@ class Keys:
             row = connection.execute(query).one_or_none()
         if row is None or (row.expires_us is not None and row.expires_us <= now_us()):
             return None
-        return Key(row.name, row.project, row.created_us, row.expires_us)
+        return ApiKey(row.name, row.project, row.created_us, row.expires_us)
 
-    def all(self) -> list[Key]:
+    def all(self) -> list[ApiKey]:
         """The keys that are valid now, by name."""
         table, now = schema.key, now_us()
         query = select(table).where(or_(table.c.expires_us.is_(None), table.c.expires_us > now))
         with schema.refusals("keys"), self._ledger.engine.connect() as connection:
             rows = connection.execute(query.order_by(table.c.name, table.c.created_us)).all()
-        return [Key(row.name, row.project, row.created_us, row.expires_us) for row in rows]
+        return [ApiKey(row.name, row.project, row.created_us, row.expires_us) for row in rows]
 
     def _insert(self, name: str, project: str) -> str:
         secret = PREFIX + secrets.token_urlsafe(32)

@@ -17,16 +17,33 @@ from sqlalchemy import Engine, delete, select
 from sqlalchemy.exc import IntegrityError
 
 from comptroller.books import schema
-from comptroller.books.batch import Batch, Known, Pen
-from comptroller.books.budgets import Balance, Budget
+from comptroller.books.batch import LedgerIdCache, LedgerSegmentCursor, PostingBatch
+from comptroller.books.budgets import BudgetBalance, SpendBudget
 from comptroller.books.chain import START
-from comptroller.books.locks import Lock, announce, claim
-from comptroller.books.postings import Correct, Lose, Posting, Quote, Release, Reserve, Settle, lost_calls
-from comptroller.costs.rating import Receipt
-from comptroller.errors import AlreadyBooked, BudgetExceeded, ComptrollerError, InputError, LedgerError
+from comptroller.books.locks import WriterLock, announce, claim
+from comptroller.books.postings import (
+    CallQuote,
+    CorrectionPosting,
+    LossPosting,
+    Posting,
+    ReleasePosting,
+    ReservationPosting,
+    SettlementPosting,
+    lost_calls,
+)
+from comptroller.costs.rating import CallReceipt
+from comptroller.errors import BudgetExceededError, ComptrollerError, DuplicateCallError, InputError, LedgerError
 from comptroller.work.call import Call
 
-__all__ = ["Correct", "Ledger", "Lose", "Quote", "Release", "Reserve", "Settle"]
+__all__ = [
+    "CallLedger",
+    "CallQuote",
+    "CorrectionPosting",
+    "LossPosting",
+    "ReleasePosting",
+    "ReservationPosting",
+    "SettlementPosting",
+]
 
 EPOCH_US = 1_577_836_800_000_000
 """Ids count microseconds since 2020."""
@@ -44,7 +61,7 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-class Ledger:
+class CallLedger:
     """Open books. Make one with `open`; safe to share between threads."""
 
     def __init__(self, engine: Engine, clock: Clock = now_us) -> None:
@@ -53,13 +70,13 @@ class Ledger:
         self._lock = threading.RLock()
         self._ids = threading.Lock()
         self._last_id = 0
-        self._pen: Pen | None = None
-        self._alive: Lock | None = None
+        self._pen: LedgerSegmentCursor | None = None
+        self._alive: WriterLock | None = None
         self._stale = False
-        self._known = Known()
+        self._known = LedgerIdCache()
 
     @classmethod
-    def open(cls, where: str, clock: Clock = now_us) -> Ledger:
+    def open(cls, where: str, clock: Clock = now_us) -> CallLedger:
         """Open books, or make them.
 
         where: a path of an SQLite file or a URL.
@@ -87,14 +104,14 @@ class Ledger:
             self.engine.dispose()
 
     @property
-    def pen(self) -> Pen:
+    def pen(self) -> LedgerSegmentCursor:
         """Where this writer stands; opens a segment at its first use."""
         with self._lock:
             if self._pen is None:
                 self._pen = self._new_segment()
             return self._pen
 
-    def _new_segment(self) -> Pen:
+    def _new_segment(self) -> LedgerSegmentCursor:
         table = schema.segment
         with schema.refusals(self._name), schema.writing(self.engine) as connection:
             last = connection.execute(select(table).order_by(table.c.id.desc()).limit(1)).one_or_none()
@@ -104,7 +121,7 @@ class Ledger:
             made = connection.execute(table.insert().values(row)).inserted_primary_key
         assert made is not None
         self._alive = claim(self.engine, made.id)
-        return Pen(made.id, 0, head, at_us)
+        return LedgerSegmentCursor(made.id, 0, head, at_us)
 
     def _not_before(self, last_us: int) -> int:
         """The clock, or the latest time in the books where the clock went back by less than a day."""
@@ -129,17 +146,15 @@ class Ledger:
         with self._lock, schema.refusals(self._name):
             try:
                 return self._commit(postings)
-            except (
-                IntegrityError
-            ):  # another writer booked the same call at the same moment: now it can be seen
+            except IntegrityError:  # another writer booked the same call at the same moment: now it can be seen
                 return self._commit(postings)
 
     def _commit(self, postings: Sequence[Posting]) -> list[Outcome]:
         pen = self._here()
         with schema.writing(self.engine) as connection:
             announce(connection, pen.segment)
-            batch = Batch(connection, pen, postings, self._known)
-            outcomes = [_decided(batch, posting) for posting in postings]
+            batch = PostingBatch(connection, pen, postings, self._known)
+            outcomes = [_outcome_of(batch, posting) for posting in postings]
             batch.write()
             self._stale = True  # until the commit is known to have worked
         self._pen, self._stale = pen, False
@@ -147,14 +162,14 @@ class Ledger:
         self._known.prices.update(batch.prices)
         return outcomes
 
-    def _here(self) -> Pen:
+    def _here(self) -> LedgerSegmentCursor:
         """A copy of where the writer stands, read from the books where the last commit is in doubt."""
         pen = self.pen
         if self._stale:
             table = schema.segment
             with self.engine.connect() as connection:
                 row = connection.execute(select(table).where(table.c.id == pen.segment)).one()
-            pen = Pen(row.id, row.rows, bytes(row.head), row.at_us)
+            pen = LedgerSegmentCursor(row.id, row.rows, bytes(row.head), row.at_us)
         return replace(pen, at_us=self._not_before(pen.at_us))
 
     def _one(self, posting: Posting) -> int:
@@ -163,23 +178,23 @@ class Ledger:
             raise outcome
         return outcome
 
-    def reserve(self, call: Call, quote: Quote) -> int:
+    def reserve(self, call: Call, quote: CallQuote) -> int:
         """Hold a call's worst case before it is made; durable at return.
 
         Raises:
-            BudgetExceeded: a budget has less left; names it.
-            AlreadyBooked: the call's id was settled, released or given up.
+            BudgetExceededError: a budget has less left; names it.
+            DuplicateCallError: the call's id was settled, released or given up.
             LedgerError: nothing was written: do not make the call.
         """
-        return self._one(Reserve(call, quote))
+        return self._one(ReservationPosting(call, quote))
 
-    def settle(self, call: Call, receipt: Receipt) -> int:
+    def settle(self, call: Call, receipt: CallReceipt) -> int:
         """Book a call that ended; returns the picodollars charged. A second time changes nothing.
 
         Raises:
             InputError: the call was never reserved.
         """
-        return self._one(Settle(call, receipt))
+        return self._one(SettlementPosting(call, receipt))
 
     def release(self, call: Call, reason: str = "") -> int:
         """Book a call that ended and cost nothing.
@@ -187,9 +202,9 @@ class Ledger:
         Raises:
             InputError: the call was never reserved.
         """
-        return self._one(Release(call, reason))
+        return self._one(ReleasePosting(call, reason))
 
-    def correct(self, call: Call, receipt: Receipt, reason: str) -> int:
+    def correct(self, call: Call, receipt: CallReceipt, reason: str) -> int:
         """Book other figures for a call that is booked, in a new row that points at the last.
 
         Raises:
@@ -197,7 +212,7 @@ class Ledger:
         """
         if not reason:
             raise InputError("a correction needs a reason")
-        return self._one(Correct(self.new_id(), call, receipt, reason))
+        return self._one(CorrectionPosting(self.new_id(), call, receipt, reason))
 
     def recover(self) -> int:
         """Book the open calls of writers that died, at their worst case; returns how many there were."""
@@ -226,7 +241,7 @@ class Ledger:
                 raise LedgerError(f"{self._name}: an open call cannot be given up: {refused[0]}")
             count += len(rows)
 
-    def set_budget(self, budget: Budget) -> None:
+    def set_budget(self, budget: SpendBudget) -> None:
         """Set a limit, or another limit for the same scope, name and period."""
         table = schema.budget
         same = (table.c.scope == budget.scope, table.c.name == budget.name, table.c.period == budget.period)
@@ -236,7 +251,7 @@ class Ledger:
                 named = {"scope": budget.scope, "name": budget.name, "period": budget.period}
                 connection.execute(table.insert().values(named | values))
 
-    def drop_budget(self, budget: Budget) -> None:
+    def drop_budget(self, budget: SpendBudget) -> None:
         """Take a limit away; what was spent stays in the rows.
 
         Raises:
@@ -249,20 +264,20 @@ class Ledger:
             connection.execute(delete(schema.balance).where(schema.balance.c.budget == found.id))
             connection.execute(delete(schema.budget).where(schema.budget.c.id == found.id))
 
-    def budgets(self) -> list[Budget]:
+    def budgets(self) -> list[SpendBudget]:
         """All limits."""
         with schema.refusals(self._name), self.engine.connect() as connection:
             rows = connection.execute(select(schema.budget).order_by(schema.budget.c.id)).all()
-        return [Budget(row.scope, row.name, row.period, row.limit_pusd, row.id) for row in rows]
+        return [SpendBudget(row.scope, row.name, row.period, row.limit_pusd, row.id) for row in rows]
 
-    def balances(self) -> list[Balance]:
+    def balances(self) -> list[BudgetBalance]:
         """What every budget has spent and holds in the current period."""
         at_us = self.clock()
         with schema.refusals(self._name), self.engine.connect() as connection:
             rows = connection.execute(select(schema.balance)).all()
         known = {(row.budget, row.span): (row.spent_pusd, row.held_pusd) for row in rows}
         current = ((budget, budget.span(at_us)) for budget in self.budgets())
-        return [Balance(budget, span, *known.get((budget.id, span), (0, 0))) for budget, span in current]
+        return [BudgetBalance(budget, span, *known.get((budget.id, span), (0, 0))) for budget, span in current]
 
     def score(self, request: int, score: float) -> None:
         """What a request's answer was worth; the last word counts.
@@ -275,14 +290,12 @@ class Ledger:
         table = schema.score
         with schema.refusals(self._name), schema.writing(self.engine) as connection:
             values = {"request": request, "score": float(score), "at_us": self.clock()}
-            if not connection.execute(
-                table.update().where(table.c.request == request).values(values)
-            ).rowcount:
+            if not connection.execute(table.update().where(table.c.request == request).values(values)).rowcount:
                 connection.execute(table.insert().values(values))
 
 
-def _decided(batch: Batch, posting: Posting) -> Outcome:
+def _outcome_of(batch: PostingBatch, posting: Posting) -> Outcome:
     try:
         return batch.decide(posting)
-    except (BudgetExceeded, AlreadyBooked, InputError) as refusal:
+    except (BudgetExceededError, DuplicateCallError, InputError) as refusal:
         return refusal

@@ -13,7 +13,7 @@ _ALIVE, _WRITING = 0x436D7074, 0x436D7075
 """The first halves of our advisory locks' keys in PostgreSQL; the second is the segment."""
 
 
-class Lock(Protocol):
+class WriterLock(Protocol):
     """A lock that is held; `release` lets go of it."""
 
     def release(self) -> None:
@@ -38,7 +38,7 @@ class _ServerLock:
         self._connection.close()
 
 
-def claim(engine: Engine, segment: int) -> Lock | None:
+def claim(engine: Engine, segment: int) -> WriterLock | None:
     """The lock of a segment; None where its writer is alive.
 
     SQLite: a locked file beside the books. PostgreSQL: an advisory lock of one connection (a pooler that shares
@@ -49,9 +49,7 @@ def claim(engine: Engine, segment: int) -> Lock | None:
     connection = engine.connect()
     got = connection.scalar(text("SELECT pg_try_advisory_lock(:kind, :id)"), {"kind": _ALIVE, "id": segment})
     if got:  # what the writer sent before it died may still be on its way into the tables
-        connection.execute(
-            text("SELECT pg_advisory_xact_lock(:kind, :id)"), {"kind": _WRITING, "id": segment}
-        )
+        connection.execute(text("SELECT pg_advisory_xact_lock(:kind, :id)"), {"kind": _WRITING, "id": segment})
     connection.commit()
     if got:
         return _ServerLock(connection)
@@ -66,7 +64,7 @@ def announce(connection: Connection, segment: int) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock_shared(:kind, :id)"), values)
 
 
-def _claim_file(path: Path) -> Lock | None:
+def _claim_file(path: Path) -> WriterLock | None:
     file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

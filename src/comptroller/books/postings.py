@@ -8,14 +8,14 @@ from math import isfinite, nan
 from operator import attrgetter
 from typing import Any
 
-from comptroller.costs.carbon import Energy
-from comptroller.costs.rating import Receipt, Usage
+from comptroller.costs.carbon import CallEnergy
+from comptroller.costs.rating import CallReceipt, TokenUsage
 from comptroller.errors import InputError
 from comptroller.work.call import LABELS, Call
 
 
 @dataclass(frozen=True, slots=True)
-class Quote:
+class CallQuote:
     """What a call may cost before it is made.
 
     worst_pusd: the most it may cost, None where no price is known.  estimate_pusd: what it is expected to cost.
@@ -28,23 +28,23 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
-class Reserve:
+class ReservationPosting:
     """A call about to be made."""
 
     call: Call
-    quote: Quote
+    quote: CallQuote
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
+class SettlementPosting:
     """A call that ended, with its usage."""
 
     call: Call
-    receipt: Receipt
+    receipt: CallReceipt
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class ReleasePosting:
     """A call that ended and cost nothing."""
 
     call: Call
@@ -52,32 +52,30 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class Lose:
+class LossPosting:
     """An open call of a writer that died: it may have been billed, so it counts with its worst case."""
 
     call: Call
 
 
 @dataclass(frozen=True, slots=True)
-class Correct:
+class CorrectionPosting:
     """Other figures for a call that is booked; a new row with an id of its own that points at the last."""
 
     id: int
     call: Call
-    receipt: Receipt
+    receipt: CallReceipt
     reason: str = ""
 
 
-Posting = Reserve | Settle | Release | Lose | Correct
+Posting = ReservationPosting | SettlementPosting | ReleasePosting | LossPosting | CorrectionPosting
 Values = dict[str, Any]
 
 
 _COUNTS = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
 _COPIED = ("request", "parent", "attempt", "session", "preemptions", "question", "finish", "source")
 _TIMES = ("arrival_s", "started_s", "first_s", "last_s", "wait_s", "device_s")
-_ENERGY = {"j_prefill": "prefill_j", "j_decode": "decode_j"} | {
-    n: n for n in ("low_j", "high_j", "flops", "gco2e")
-}
+_ENERGY = {"j_prefill": "prefill_j", "j_decode": "decode_j"} | {n: n for n in ("low_j", "high_j", "flops", "gco2e")}
 _NO_TEXT = {"\0", *map(chr, range(0xD800, 0xE000))}
 _TEXTS = (*LABELS, "finish", "source")
 _NUMBERS = ("call", "request", "parent", "attempt", "session", "preemptions", *_COUNTS)
@@ -88,7 +86,7 @@ _energy = attrgetter(*_ENERGY.values())
 _LIMIT = 1 << 63
 
 
-def recorded(call: Call, receipt: Receipt) -> Values:
+def entry_columns(call: Call, receipt: CallReceipt) -> Values:
     """The columns of a row that the call and its receipt tell; unknown is None."""
     row: Values = dict(zip(_COPIED, _copied(call), strict=True))
     row.update(zip(_TIMES, map(_real, _times(call)), strict=True))
@@ -109,20 +107,20 @@ def call_of(row: Values) -> Call:
     return Call(call=row["id"], **own)
 
 
-def energy_of(row: Values) -> Energy:
+def energy_of(row: Values) -> CallEnergy:
     """The energy of a row."""
     known = {own: nan if row[name] is None else row[name] for name, own in _ENERGY.items()}
-    return Energy(**known, source=row["energy"])
+    return CallEnergy(**known, source=row["energy"])
 
 
-def usage_of(row: Values) -> Usage | None:
+def usage_of(row: Values) -> TokenUsage | None:
     """The usage of a row; None where it is unknown."""
     if any(row[name] is None for name in _COUNTS):
         return None
-    return Usage.of_call({name: row[name] for name in _COUNTS}, row["extra"])
+    return TokenUsage.of_call({name: row[name] for name in _COUNTS}, row["extra"])
 
 
-def held(call: Call, quote: Quote) -> Values:
+def hold_columns(call: Call, quote: CallQuote) -> Values:
     """The columns of a hold that the call and its quote tell."""
     names = ("request", "parent", "attempt", "question")
     return {
@@ -134,12 +132,12 @@ def held(call: Call, quote: Quote) -> Values:
     }
 
 
-def lost_calls(holds: Iterable[Values]) -> list[Lose]:
+def lost_calls(holds: Iterable[Values]) -> list[LossPosting]:
     """The calls of holds that nobody will settle; their usage is unknown."""
     unknown: dict[str, Any] = dict.fromkeys(_COUNTS, -1)
     names = ("request", "parent", "attempt", "question")
     return [
-        Lose(
+        LossPosting(
             Call(
                 call=row["id"],
                 arrival_s=nan if row["arrival_s"] is None else row["arrival_s"],
@@ -152,18 +150,18 @@ def lost_calls(holds: Iterable[Values]) -> list[Lose]:
     ]
 
 
-def receipt_of(posting: Settle | Release | Lose) -> Receipt:
+def receipt_of(posting: SettlementPosting | ReleasePosting | LossPosting) -> CallReceipt:
     """The receipt that ends a call."""
-    if isinstance(posting, Settle):
+    if isinstance(posting, SettlementPosting):
         return posting.receipt
-    if isinstance(posting, Release):
-        return Receipt(0, note=posting.reason)
-    return Receipt.unknown("its writer died while the call was open")
+    if isinstance(posting, ReleasePosting):
+        return CallReceipt(0, note=posting.reason)
+    return CallReceipt.unknown("its writer died while the call was open")
 
 
-def kind_of(posting: Settle | Release | Lose) -> str:
+def kind_of(posting: SettlementPosting | ReleasePosting | LossPosting) -> str:
     """The kind of row that ends a call."""
-    return {Settle: "settled", Release: "released", Lose: "lost"}[type(posting)]
+    return {SettlementPosting: "settled", ReleasePosting: "released", LossPosting: "lost"}[type(posting)]
 
 
 def check(posting: Posting) -> None:
@@ -175,10 +173,10 @@ def check(posting: Posting) -> None:
     call = posting.call
     texts: tuple[str, ...] = _texts(call)
     money: tuple[int | None, ...] = ()
-    if isinstance(posting, Reserve):
+    if isinstance(posting, ReservationPosting):
         texts += (posting.quote.plan,)
         money = (posting.quote.worst_pusd, posting.quote.estimate_pusd)
-    elif isinstance(posting, Settle | Correct):
+    elif isinstance(posting, SettlementPosting | CorrectionPosting):
         receipt = posting.receipt
         texts += (receipt.note, receipt.extra, receipt.energy.source)
         money = (receipt.pusd,)

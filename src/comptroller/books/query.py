@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 
 from comptroller.books import schema
 from comptroller.books.daily import NAMES
-from comptroller.books.ledger import Ledger
+from comptroller.books.ledger import CallLedger
 from comptroller.books.schema import FIRSTS, account, daily, entry, score
 from comptroller.errors import InputError
 
@@ -33,7 +33,7 @@ MONEY = ("pusd", "charged_pusd", "estimate_pusd", "retry_pusd")
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class LedgerScope:
     """Which rows: from a day on, before a day, and of which keys, projects, models, ...
 
     only: a name of `GROUPS` -> the value it must have.
@@ -53,11 +53,11 @@ class Scope:
         return found
 
 
-EVERYTHING = Scope()
+EVERYTHING = LedgerScope()
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class LedgerTotals:
     """Sums of the rows of one group. Money is exact; unknown is left out and counted.
 
     group: the values grouped by.  amounts: by the names of `daily.NAMES`.  requests: distinct ones.
@@ -79,7 +79,7 @@ class Totals:
         return self.amounts["pusd"] / 1e12
 
 
-def totals(ledger: Ledger, by: Sequence[str], scope: Scope = EVERYTHING) -> list[Totals]:
+def totals(ledger: CallLedger, by: Sequence[str], scope: LedgerScope = EVERYTHING) -> list[LedgerTotals]:
     """Sums by some of `GROUPS`, the dearest first (by day: in order).
 
     Raises:
@@ -93,7 +93,7 @@ def totals(ledger: Ledger, by: Sequence[str], scope: Scope = EVERYTHING) -> list
     query = select(*columns, *summed).join_from(daily, account, daily.c.account == account.c.id)
     with schema.refusals("report"), ledger.engine.connect() as connection:
         rows = connection.execute(query.where(*scope.limits(daily.c.day)).group_by(*columns)).all()
-        solved = {tuple(row[:-2]): row[-2:] for row in connection.execute(_solved(by, scope))}
+        solved = {tuple(row[:-2]): row[-2:] for row in connection.execute(_score_query(by, scope))}
     found = [_totals(by, tuple(row), solved) for row in rows if any(row[len(by) :])]
     return sorted(found, key=lambda item: item.group if by[:1] == ["day"] else (-item["pusd"], item.group))
 
@@ -103,15 +103,13 @@ def _sum(name: str) -> list[ColumnElement[Any]]:
     return list(exact_sum(column)) if name in MONEY else [func.sum(column)]
 
 
-def _totals(
-    by: Sequence[str], row: tuple[Any, ...], solved: Mapping[tuple[Any, ...], Sequence[Any]]
-) -> Totals:
+def _totals(by: Sequence[str], row: tuple[Any, ...], solved: Mapping[tuple[Any, ...], Sequence[Any]]) -> LedgerTotals:
     values = iter(row[len(by) :])
     amounts = {n: whole(next(values), next(values)) if n in MONEY else next(values) or 0 for n in NAMES}
     group = row[: len(by)]
     worth, scored = solved.get(group, (nan, 0))
     known = nan if worth is None else float(worth)
-    return Totals(_named(by, group), amounts, int(amounts[_requests(by)]), known, int(scored))
+    return LedgerTotals(_group_labels(by, group), amounts, int(amounts[_requests(by)]), known, int(scored))
 
 
 def _requests(by: Sequence[str]) -> str:
@@ -119,7 +117,7 @@ def _requests(by: Sequence[str]) -> str:
     return FIRSTS[1] if "model" in by else FIRSTS[2] if "role" in by else FIRSTS[0]
 
 
-def _solved(by: Sequence[str], scope: Scope) -> Select[Any]:
+def _score_query(by: Sequence[str], scope: LedgerScope) -> Select[Any]:
     """Scores of the requests of every group."""
     bit = FIRSTS.index(_requests(by))
     columns = [entry.c.day if n == "day" else entry.c.finish if n == "finish" else GROUPS[n] for n in by]
@@ -133,14 +131,14 @@ def _solved(by: Sequence[str], scope: Scope) -> Select[Any]:
     )
 
 
-def _named(by: Sequence[str], group: tuple[Any, ...]) -> tuple[str, ...]:
+def _group_labels(by: Sequence[str], group: tuple[Any, ...]) -> tuple[str, ...]:
     return tuple(
         (DAY_0 + timedelta(days=value)).isoformat() if name == "day" else value
         for name, value in zip(by, group, strict=True)
     )
 
 
-def rows(ledger: Ledger, scope: Scope = EVERYTHING, *also: ColumnElement[bool]) -> Iterator[dict[str, Any]]:
+def rows(ledger: CallLedger, scope: LedgerScope = EVERYTHING, *also: ColumnElement[bool]) -> Iterator[dict[str, Any]]:
     """The rows in force, with the names of their account, in the order they were written."""
     names = [account.c[name] for name in ("role", "strategy", "service", "key", "project", "plan")]
     query = (

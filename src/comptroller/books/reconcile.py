@@ -11,17 +11,17 @@ from typing import Any
 from sqlalchemy import func, select
 
 from comptroller.books import schema
-from comptroller.books.invoices import Billed, Line
-from comptroller.books.ledger import Ledger
-from comptroller.books.query import EVERYTHING, Scope, Totals, totals
+from comptroller.books.invoices import InvoiceCharge, Line
+from comptroller.books.ledger import CallLedger
+from comptroller.books.query import EVERYTHING, LedgerScope, LedgerTotals, totals
 from comptroller.books.schema import account, entry
-from comptroller.facts.prices import Price
+from comptroller.facts.prices import ProviderPrice
 
 FACTORS = ("volume", "mix", "efficiency", "price")
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ReconciliationLine:
     """One day, model and key. Money in picodollars; invoice and differences None where the invoice has no such line.
 
     unpriced: calls whose cost is unknown here but may have been billed.  retry: what repeated attempts cost.
@@ -40,30 +40,34 @@ class Compared:
     rest: int | None = None
 
 
-def reconcile(ledger: Ledger, invoice: Mapping[Line, Billed], scope: Scope = EVERYTHING) -> list[Compared]:
+def reconcile(
+    ledger: CallLedger, invoice: Mapping[Line, InvoiceCharge], scope: LedgerScope = EVERYTHING
+) -> list[ReconciliationLine]:
     """Estimate, meter and invoice side by side, by day and model, and by key where the invoice knows keys."""
     by = ("day", "model", "key") if any(key for _, _, key in invoice) else ("day", "model")
-    booked: dict[Line, Totals] = {}
+    booked: dict[Line, LedgerTotals] = {}
     for item in totals(ledger, by, scope):
         day, model, *key = item.group
         booked[day, model, key[0] if key else ""] = item
     prices = prices_charged(ledger, scope)
     lines = sorted(booked.keys() | invoice.keys())
-    return [_compared(line, booked.get(line), invoice.get(line), prices.get(line[1])) for line in lines]
+    return [_reconciliation_line(line, booked.get(line), invoice.get(line), prices.get(line[1])) for line in lines]
 
 
-def _compared(line: Line, booked: Totals | None, billed: Billed | None, price: Price | None) -> Compared:
+def _reconciliation_line(
+    line: Line, booked: LedgerTotals | None, billed: InvoiceCharge | None, price: ProviderPrice | None
+) -> ReconciliationLine:
     meter, estimate = (int(booked[name]) if booked else 0 for name in ("pusd", "estimate_pusd"))
     unpriced, retry = (int(booked[name]) if booked else 0 for name in ("unpriced", "retry_pusd"))
     parts: tuple[int | None, ...] = ()
     if billed is not None and booked is not None and price is not None and billed.tokens:
-        parts = _explained(booked, billed, price)
+        parts = _difference_parts(booked, billed, price)
     elif billed is not None:
         parts = (None, None, None, billed.pusd - meter)
-    return Compared(line, estimate, meter, billed.pusd if billed else None, unpriced, retry, *parts)
+    return ReconciliationLine(line, estimate, meter, billed.pusd if billed else None, unpriced, retry, *parts)
 
 
-def _explained(booked: Totals, billed: Billed, price: Price) -> tuple[int, int, int, int]:
+def _difference_parts(booked: LedgerTotals, billed: InvoiceCharge, price: ProviderPrice) -> tuple[int, int, int, int]:
     """Tokens, caching, price and rest of invoice - meter, at the rates of the price that was charged here.
 
     tokens: more or fewer of prompt and output.  caching: another share of the prompt was cached.  price: what the
@@ -71,11 +75,7 @@ def _explained(booked: Totals, billed: Billed, price: Price) -> tuple[int, int, 
     (cache writes, tiers, images, unknown calls).
     """
     rates = [price.rate(unit, 0) for unit in ("input_tokens", "cache_read_tokens", "output_tokens")]
-    ours = [
-        booked["input_tokens"] - booked["cached_tokens"],
-        booked["cached_tokens"],
-        booked["output_tokens"],
-    ]
+    ours = [booked["input_tokens"] - booked["cached_tokens"], booked["cached_tokens"], booked["output_tokens"]]
     theirs = [billed.tokens.get(kind, 0) for kind in ("input", "cached", "output")]
     more = [int(a - b) for a, b in zip(theirs, ours, strict=True)]
     tokens = round((more[0] + more[1]) * rates[0] + more[2] * rates[2])
@@ -85,7 +85,7 @@ def _explained(booked: Totals, billed: Billed, price: Price) -> tuple[int, int, 
     return tokens, caching, asked, billed.pusd - int(booked["pusd"]) - tokens - caching - asked
 
 
-def prices_charged(ledger: Ledger, scope: Scope) -> dict[str, Price]:
+def prices_charged(ledger: CallLedger, scope: LedgerScope) -> dict[str, ProviderPrice]:
     """The price that most rows of each model were charged at."""
     query = (
         select(account.c.service, entry.c.price, func.count().label("rows"))
@@ -96,11 +96,11 @@ def prices_charged(ledger: Ledger, scope: Scope) -> dict[str, Price]:
     with schema.refusals("reconcile"), ledger.engine.connect() as connection:
         counted = sorted(connection.execute(query).all(), key=lambda row: row.rows)
         known = {row.id: row.document for row in connection.execute(select(schema.price))}
-    return {row.service: Price.parse(known[row.price]) for row in counted}
+    return {row.service: ProviderPrice.parse(known[row.price]) for row in counted}
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SpendChange:
     """Why spend went from one amount to another, in picodollars; the four parts add up to the difference exactly.
 
     volume: more or fewer calls.  mix: they went to other groups.  efficiency: more or fewer tokens per call.
@@ -115,7 +115,7 @@ class Change:
     price: int
 
 
-def change(ledger: Ledger, before: Scope, after: Scope, by: str = "model") -> Change:
+def change(ledger: CallLedger, before: LedgerScope, after: LedgerScope, by: str = "model") -> SpendChange:
     """Splits the change of spend between two periods.
 
     Raises:
@@ -129,7 +129,7 @@ Factors = dict[str, tuple[int, int, int]]
 """Group -> calls, tokens, picodollars."""
 
 
-def _factors(found: Sequence[Totals]) -> Factors:
+def _factors(found: Sequence[LedgerTotals]) -> Factors:
     """Calls without tokens (images) count as one token each."""
     return {
         item.group[0]: (
@@ -141,14 +141,14 @@ def _factors(found: Sequence[Totals]) -> Factors:
     }
 
 
-def decompose(before: Factors, after: Factors) -> Change:
+def decompose(before: Factors, after: Factors) -> SpendChange:
     """Shapley values of four factors: spend = calls x share x tokens per call x dollars per token, over groups.
 
     Each factor's part is the mean of what changing it does over all orders in which the four can be changed, in exact
     fractions (Shorrocks 2013, doi 10.1007/s10888-011-9214-z). A group that is new or gone counts as mix.
 
     >>> decompose({"a": (10, 1000, 50)}, {"a": (20, 4000, 100)})
-    Change(before=50, after=100, volume=54, mix=0, efficiency=54, price=-58)
+    SpendChange(before=50, after=100, volume=54, mix=0, efficiency=54, price=-58)
     """
     groups = sorted(before.keys() | after.keys())
     sides = [_split(side, other, groups) for side, other in ((before, after), (after, before))]
@@ -165,7 +165,7 @@ def decompose(before: Factors, after: Factors) -> Change:
     total = [sum(item[2] for item in side.values()) for side in (before, after)]
     whole = {name: round(part) for name, part in parts.items()}
     whole["price"] += total[1] - total[0] - sum(whole.values())  # less than two picodollars of rounding
-    return Change(*total, **whole)
+    return SpendChange(*total, **whole)
 
 
 def _split(side: Factors, other: Factors, groups: Sequence[str]) -> list[Any]:

@@ -11,18 +11,18 @@ from typing import Any
 from sqlalchemy import select
 
 from comptroller.books import schema
-from comptroller.books.ledger import Correct, Ledger
+from comptroller.books.ledger import CallLedger, CorrectionPosting
 from comptroller.books.postings import call_of, energy_of, usage_of
-from comptroller.books.query import EVERYTHING, Scope, rows
+from comptroller.books.query import EVERYTHING, LedgerScope, rows
 from comptroller.costs.rating import rate
-from comptroller.errors import Unsupported
-from comptroller.facts.prices import STANDARD, Price, PriceBook
+from comptroller.errors import UnsupportedError
+from comptroller.facts.prices import STANDARD, PriceBook, ProviderPrice
 
 CHUNK = 500
 
 
 @dataclass(slots=True)
-class Rerated:
+class RerateReport:
     """What changed, in picodollars; why calls have no price still, and how many."""
 
     read: int = 0
@@ -32,14 +32,14 @@ class Rerated:
     unpriced: Counter[str] = field(default_factory=Counter)
 
 
-def rerate(ledger: Ledger, book: PriceBook, scope: Scope = EVERYTHING, dry: bool = False) -> Rerated:
+def rerate(ledger: CallLedger, book: PriceBook, scope: LedgerScope = EVERYTHING, dry: bool = False) -> RerateReport:
     """Price every row in force again, at the price in force when it was booked, and post a correction where it differs.
 
     Rows of own hardware, which have dollars but no price, stay. dry: only say what would change.
     """
     with schema.refusals("rerate"), ledger.engine.connect() as connection:
-        known = {row.id: Price.parse(row.document) for row in connection.execute(select(schema.price))}
-    found, read = Rerated(), rows(ledger, scope)
+        known = {row.id: ProviderPrice.parse(row.document) for row in connection.execute(select(schema.price))}
+    found, read = RerateReport(), rows(ledger, scope)
     while chunk := list(islice(read, CHUNK)):
         corrections = [made for row in chunk if (made := _correction(ledger, row, (book, known), found))]
         if corrections and not dry:
@@ -48,8 +48,8 @@ def rerate(ledger: Ledger, book: PriceBook, scope: Scope = EVERYTHING, dry: bool
 
 
 def _correction(
-    ledger: Ledger, row: dict[str, Any], prices: tuple[PriceBook, dict[str, Price]], found: Rerated
-) -> Correct | None:
+    ledger: CallLedger, row: dict[str, Any], prices: tuple[PriceBook, dict[str, ProviderPrice]], found: RerateReport
+) -> CorrectionPosting | None:
     book, known = prices
     found.read += 1
     usage, old = usage_of(row), known.get(row["price"])
@@ -59,7 +59,7 @@ def _correction(
     try:
         price = book.price(row["service"], at, tier)
         receipt = rate(usage, price, energy_of(row))
-    except Unsupported as reason:
+    except UnsupportedError as reason:
         found.unpriced[str(reason)] += 1
         return None
     if receipt.pusd == row["pusd"]:
@@ -68,4 +68,4 @@ def _correction(
     found.before_pusd += row["pusd"] or 0
     found.after_pusd += receipt.pusd or 0
     was = old.source if old else "no price"
-    return Correct(ledger.new_id(), call_of(row), receipt, f"rerated from {was} to {price.source}")
+    return CorrectionPosting(ledger.new_id(), call_of(row), receipt, f"rerated from {was} to {price.source}")

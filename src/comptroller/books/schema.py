@@ -91,10 +91,7 @@ entry = Table(
     _int("firsts"),
     *map(_text, ("question", "finish")),
     *map(_real, ("arrival_s", "started_s", "first_s", "last_s", "wait_s")),
-    *(
-        _int(f"{kind}_tokens", null=True)
-        for kind in ("input", "cached", "cache_write", "output", "reasoning")
-    ),
+    *(_int(f"{kind}_tokens", null=True) for kind in ("input", "cached", "cache_write", "output", "reasoning")),
     *map(_real, ("device_s", "flops", "j_prefill", "j_decode", "low_j", "high_j", "gco2e")),
     *map(_text, ("source", "energy")),
     _int("estimate_pusd", null=True),
@@ -114,14 +111,7 @@ FIRSTS = ("requests", "service_requests", "role_requests")
 SUMS: tuple[str, ...] = (
     *FIRSTS,
     *("calls", "unpriced", "unreported", "pusd", "charged_pusd", "estimate_pusd", "retries", "retry_pusd"),
-    *(
-        "input_tokens",
-        "cached_tokens",
-        "cache_write_tokens",
-        "output_tokens",
-        "reasoning_tokens",
-        "preemptions",
-    ),
+    *("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "preemptions"),
     *("over_1k", "over_3k", "over_5k", "metered", "predicted"),
 )
 REAL_SUMS = ("device_s", "flops", "j", "low_j", "high_j", "gco2e")
@@ -276,9 +266,7 @@ def _migrate(connection: Connection, name: str) -> None:
     done = set(connection.scalars(select(migration.c.name))) if there else set()
     newer = sorted(done - {step for step, _ in MIGRATIONS})
     if newer:
-        raise LedgerError(
-            f"{name}: written by a newer Comptroller (migration {newer[-1]}): pip install -U comptroller"
-        )
+        raise LedgerError(f"{name}: written by a newer Comptroller (migration {newer[-1]}): pip install -U comptroller")
     for step, work in MIGRATIONS:
         if step not in done:
             work(connection)
@@ -290,10 +278,7 @@ FIXES = (
     ("not a database", "it is not an SQLite file: name another, or restore a copy"),
     ("disk is full", "the disk is full: make room; nothing is spent until a hold can be written"),
     ("No space left", "the disk is full: make room; nothing is spent until a hold can be written"),
-    (
-        "disk I/O error",
-        "the disk refuses: check room and health; nothing is spent until a hold can be written",
-    ),
+    ("disk I/O error", "the disk refuses: check room and health; nothing is spent until a hold can be written"),
     ("locked", "another process has written for too long: end it"),
     ("readonly", "it cannot be written: check the permissions"),
     ("unable to open", "it cannot be opened: check the path and the permissions"),

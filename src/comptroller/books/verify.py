@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, func, select
 
 from comptroller.books import schema
-from comptroller.books.budgets import Place, split
+from comptroller.books.budgets import Place, split_places
 from comptroller.books.chain import START, link, number_of
-from comptroller.books.ledger import Ledger
+from comptroller.books.ledger import CallLedger
 from comptroller.books.query import exact_sum, in_force, whole
 from comptroller.errors import InputError
 
@@ -24,7 +24,7 @@ CHUNK = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class LedgerVerification:
     """How many rows were read, and what does not fit: the first of each chain, and everything beside."""
 
     rows: int
@@ -32,8 +32,8 @@ class Verdict:
 
 
 def verify(
-    ledger: Ledger, digest: Mapping[str, Any] | None = None, progress: Progress = lambda *_: None
-) -> Verdict:
+    ledger: CallLedger, digest: Mapping[str, Any] | None = None, progress: Progress = lambda *_: None
+) -> LedgerVerification:
     """Read every row and compute every hash again.
 
     digest: of an earlier `digest`; its rows must still be there as they were.
@@ -45,12 +45,10 @@ def verify(
         total = connection.scalar(select(func.count()).select_from(schema.entry)) or 0
         heads: dict[tuple[int, int], bytes] = {(0, 0): START}
         promised = {(item["id"], item["rows"]): item["head"] for item in (digest or {}).get("segments", ())}
-        wanted = {
-            (s.after, s.after_rows) for s in connection.execute(select(schema.segment))
-        } | promised.keys()
+        wanted = {(s.after, s.after_rows) for s in connection.execute(select(schema.segment))} | promised.keys()
         for segment in connection.execute(select(schema.segment).order_by(schema.segment.c.id)).all():
             walk = _Walk(segment, heads.get((segment.after, segment.after_rows)), wanted)
-            faults += walk.faults(connection, partial(_told, progress, rows, total))
+            faults += walk.faults(connection, partial(_report_progress, progress, rows, total))
             heads |= walk.heads
             rows += walk.number
         gone = [place for place, head in promised.items() if heads.get(place, b"").hex() != head]
@@ -62,10 +60,10 @@ def verify(
         faults += [f"segment {number}: it has rows but is not listed" for number in loose]
         faults += [*_account_faults(connection), *_price_faults(connection), *_balance_faults(connection)]
         faults += _daily_faults(connection)
-    return Verdict(rows, tuple(faults))
+    return LedgerVerification(rows, tuple(faults))
 
 
-def _at_one_moment(ledger: Ledger) -> Connection:
+def _at_one_moment(ledger: CallLedger) -> Connection:
     """A connection that sees the books as they were when it began, whoever writes meanwhile; SQLite's always does."""
     connection = ledger.engine.connect()
     if connection.dialect.name == "postgresql":
@@ -73,7 +71,7 @@ def _at_one_moment(ledger: Ledger) -> Connection:
     return connection
 
 
-def _told(progress: Progress, before: int, total: int, read: int) -> None:
+def _report_progress(progress: Progress, before: int, total: int, read: int) -> None:
     progress(before + read, total)
 
 
@@ -155,14 +153,10 @@ def _daily_faults(connection: Connection) -> list[str]:
     kept = _by_day(connection, daily, func.sum(daily.c.calls), daily.c.calls > 0)
     found = _by_day(connection, entry, func.count(), in_force())
     wrong = [place for place in sorted(kept.keys() | found.keys()) if kept.get(place) != found.get(place)]
-    return [
-        f"daily sums of {place}: {kept.get(place)}, the rows sum to {found.get(place)}" for place in wrong[:3]
-    ]
+    return [f"daily sums of {place}: {kept.get(place)}, the rows sum to {found.get(place)}" for place in wrong[:3]]
 
 
-def _by_day(
-    connection: Connection, table: Table, calls: Any, where: Any
-) -> dict[tuple[Any, ...], tuple[int, ...]]:
+def _by_day(connection: Connection, table: Table, calls: Any, where: Any) -> dict[tuple[Any, ...], tuple[int, ...]]:
     """Calls and some sums by day, account and finish."""
     place = [table.c[name] for name in ("day", "account", "finish")]
     sums = [part for name in _TOLD for part in exact_sum(table.c[name])]
@@ -173,19 +167,15 @@ def _by_day(
 
 def _sums(connection: Connection, column: Any, where: Any) -> Counter[Place]:
     table = column.table
-    query = (
-        select(table.c.budgets, *exact_sum(column))
-        .where(where, table.c.budgets != "")
-        .group_by(table.c.budgets)
-    )
+    query = select(table.c.budgets, *exact_sum(column)).where(where, table.c.budgets != "").group_by(table.c.budgets)
     found: Counter[Place] = Counter()
     for budgets, high, low in connection.execute(query):
-        for place in split(budgets):
+        for place in split_places(budgets):
             found[place] += whole(high, low)
     return found
 
 
-def digest(ledger: Ledger) -> dict[str, Any]:
+def digest(ledger: CallLedger) -> dict[str, Any]:
     """Where every segment stands: kept elsewhere, it shows later whether rows were changed or cut off."""
     query = select(schema.segment).order_by(schema.segment.c.id)
     with schema.refusals("digest"), ledger.engine.connect() as connection:

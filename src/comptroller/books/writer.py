@@ -11,9 +11,9 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
-from comptroller.books.ledger import Ledger, Outcome
-from comptroller.books.postings import Posting, Quote, Release, Reserve, Settle
-from comptroller.costs.rating import Receipt
+from comptroller.books.ledger import CallLedger, Outcome
+from comptroller.books.postings import CallQuote, Posting, ReleasePosting, ReservationPosting, SettlementPosting
+from comptroller.costs.rating import CallReceipt
 from comptroller.errors import ComptrollerError, LedgerError
 from comptroller.work.call import Call
 
@@ -22,10 +22,10 @@ MOST = 1000
 Waiting = tuple[Posting, "asyncio.Future[int]"]
 
 
-class Writer:
+class LedgerWriter:
     """A ledger for asyncio: `async with Writer(ledger) as writer`; then `reserve`, `settle`, `release`."""
 
-    def __init__(self, ledger: Ledger, most: int = MOST) -> None:
+    def __init__(self, ledger: CallLedger, most: int = MOST) -> None:
         self.ledger, self._most = ledger, most
         self._waiting: deque[Waiting] = deque()
         self._wake = threading.Semaphore(0)
@@ -44,17 +44,17 @@ class Writer:
         self._wake.release()
         await asyncio.to_thread(self._thread.join)
 
-    async def reserve(self, call: Call, quote: Quote) -> int:
-        """As `Ledger.reserve`."""
-        return await self.post(Reserve(call, quote))
+    async def reserve(self, call: Call, quote: CallQuote) -> int:
+        """As `CallLedger.reserve`."""
+        return await self.post(ReservationPosting(call, quote))
 
-    async def settle(self, call: Call, receipt: Receipt) -> int:
-        """As `Ledger.settle`."""
-        return await self.post(Settle(call, receipt))
+    async def settle(self, call: Call, receipt: CallReceipt) -> int:
+        """As `CallLedger.settle`."""
+        return await self.post(SettlementPosting(call, receipt))
 
     async def release(self, call: Call, reason: str = "") -> int:
-        """As `Ledger.release`."""
-        return await self.post(Release(call, reason))
+        """As `CallLedger.release`."""
+        return await self.post(ReleasePosting(call, reason))
 
     def post(self, posting: Posting) -> asyncio.Future[int]:
         """Queue a posting; the future ends when it is durable or refused. A cancelled waiter is written all the same.

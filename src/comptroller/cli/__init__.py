@@ -32,9 +32,7 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         application(given)(given, prog_name="comptroller")
     except ComptrollerError as error:
-        Console(stderr=True, highlight=False).print(
-            f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True
-        )
+        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(WRONG)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -10,20 +10,18 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from comptroller.books.ledger import Ledger
+from comptroller.books.ledger import CallLedger
 from comptroller.books.query import EVERYTHING, rows
 from comptroller.books.schema import account
 from comptroller.errors import InputError
-from comptroller.gateway.happened import Happened, digest_of, from_books
+from comptroller.gateway.plan_drift import PlanDriftMonitor, digest_of, from_books
 from comptroller.planning.plan import load_plan
-from comptroller.report.sheet import Column, Sheet, right
+from comptroller.report.sheet import ReportSheet, SheetColumn, right
 from comptroller.report.terminal import console, print_sheet
 
 
 def against(
-    where: Annotated[
-        str, typer.Argument(help="The books: a file, or a URL of PostgreSQL.", show_default=False)
-    ],
+    where: Annotated[str, typer.Argument(help="The books: a file, or a URL of PostgreSQL.", show_default=False)],
     plan: Annotated[Path, typer.Argument(help="The plan that was served, as JSON.", show_default=False)],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -31,7 +29,7 @@ def against(
     served = load_plan(plan)
     if "://" not in where and not Path(where).is_file():
         raise InputError(f"{where}: there are no books; `comptroller serve` makes them")
-    with Ledger.open(where) as ledger:
+    with CallLedger.open(where) as ledger:
         found = from_books(served, rows(ledger, EVERYTHING, account.c.plan == digest_of(served)))
     if not found.requests:
         raise InputError(f"{where}: no call belongs to {plan}; calls do that were asked of comptroller/auto")
@@ -43,10 +41,10 @@ def against(
         console().print(f"[yellow]drift:[/] {escape(line)}", soft_wrap=True)
 
 
-def sheet(name: str, found: Happened) -> Sheet:
+def sheet(name: str, found: PlanDriftMonitor) -> ReportSheet:
     """Predictions and what came of them."""
     columns = (
-        Column("figure", "per request"), right("low", "low"), right("predicted", "predicted"),
+        SheetColumn("figure", "per request"), right("low", "low"), right("predicted", "predicted"),
         right("high", "high"), right("happened", "happened"),
     )  # fmt: skip
     lines = [
@@ -59,4 +57,4 @@ def sheet(name: str, found: Happened) -> Sheet:
         )
         for item in found.predictions
     ]
-    return Sheet(f"Plan {name}: {found.requests} requests", columns, tuple(lines))
+    return ReportSheet(f"Plan {name}: {found.requests} requests", columns, tuple(lines))

@@ -11,7 +11,7 @@ from rich.markup import escape
 from comptroller.cli._output import check, write
 from comptroller.errors import InputError
 from comptroller.facts.serving import ANY
-from comptroller.measure.calibrate import Calibration, fit
+from comptroller.measure.calibrate import UserCalibration, fit
 from comptroller.measure.readers.table import read_table
 
 
@@ -38,7 +38,7 @@ def fit_calibration(data: Path, out: Path | None, words: Console) -> None:
     words.print(f"wrote {escape(str(out))}/serving.toml and residual.csv", soft_wrap=True)
 
 
-def _say(found: Calibration, engines: set[str], words: Console) -> None:
+def _say(found: UserCalibration, engines: set[str], words: Console) -> None:
     for line in found.excluded.lines():
         words.print(f"[yellow]left out:[/] {escape(line)}", soft_wrap=True)
     words.print(f"fitted to {found.fitted.rows} runs")

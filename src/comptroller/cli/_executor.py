@@ -12,19 +12,19 @@ from pathlib import Path
 from comptroller import __version__
 from comptroller.errors import InputError
 from comptroller.planning.document import facts_digest
-from comptroller.planning.executor import Executor, Kept, Processes, Sized, executor
+from comptroller.planning.executor import AdaptiveExecutor, CachingExecutor, ProcessExecutor, SearchExecutor, executor
 from comptroller.work.workload import Workload
 
 
 @contextmanager
-def executor_of(asked: Workload, on: str, resume: bool) -> Iterator[Executor]:
+def executor_of(asked: Workload, on: str, resume: bool) -> Iterator[SearchExecutor]:
     """The executor of a name, or one that fits the work; parts are kept until a plan is found.
 
     Raises:
-        UnknownId: there is no such executor.
+        UnknownIdError: there is no such executor.
         InputError: the cache folder cannot be written.
     """
-    chosen = executor(on) if on else Sized(Processes())
+    chosen = executor(on) if on else AdaptiveExecutor(ProcessExecutor())
     if not resume:
         yield chosen
         return
@@ -33,7 +33,7 @@ def executor_of(asked: Workload, on: str, resume: bool) -> Iterator[Executor]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--resume: {folder}: {error.strerror or error}") from error
-    yield Kept(chosen, folder)
+    yield CachingExecutor(chosen, folder)
     shutil.rmtree(folder)
 
 

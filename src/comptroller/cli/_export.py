@@ -36,7 +36,7 @@ def write_exports(plan: Plan, wanted: Sequence[tuple[str, Path]]) -> None:
     """Write every file and say so on stderr.
 
     Raises:
-        Unsupported: a tool cannot run what the plan asks for.
+        UnsupportedError: a tool cannot run what the plan asks for.
         InputError: a file cannot be written.
     """
     said = Console(stderr=True, highlight=False)

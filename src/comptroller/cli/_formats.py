@@ -15,14 +15,14 @@ from comptroller.cli._output import check, write
 from comptroller.errors import InputError
 from comptroller.measure.quality_weights import read_tensors
 from comptroller.numerics.grid import Floats
-from comptroller.numerics.quantise import spelled
+from comptroller.numerics.quantise import format_with_variants
 from comptroller.report.formats import catalogue, comparison, matrices, operations, samples
 from comptroller.report.formats_picture import page, picture
 from comptroller.report.terminal import console, print_sheet
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FormatShowOptions:
     """What to show: weights to compare on (None: samples), and files to write."""
 
     on: Path | None
@@ -36,7 +36,7 @@ class Wanted:
         return bool(self.on or self.png or self.html)
 
 
-def show_catalogue(wanted: Wanted) -> None:
+def show_catalogue(wanted: FormatShowOptions) -> None:
     """Every format, and the energy of operations by width.
 
     Raises:
@@ -54,14 +54,14 @@ def show_catalogue(wanted: Wanted) -> None:
     console().print("[dim]how each is stored and which devices dequantise it: --json, or show formats ID[/]")
 
 
-def show_comparison(names: Sequence[str], wanted: Wanted) -> None:
+def show_comparison(names: Sequence[str], wanted: FormatShowOptions) -> None:
     """Formats side by side on weights, or on normal and heavy-tailed numbers.
 
     Raises:
         InputError: no matrix that all of them can hold; says why.
-        UnknownId: a format that is not there; lists the nearest.
+        UnknownIdError: a format that is not there; lists the nearest.
     """
-    formats = [spelled(name) for name in names]
+    formats = [format_with_variants(name) for name in names]
     for path in filter(None, (wanted.png, wanted.html)):
         check(path)
     tensors: Mapping[str, Floats] = dict(read_tensors(wanted.on)) if wanted.on else samples()

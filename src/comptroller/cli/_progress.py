@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 PATIENCE_S = 1.0
 
 
-class Bar:
+class ProgressBar:
     """Call it with (done, total) from inside a `with`; at the end of the count it shows that work goes on."""
 
     def __init__(
@@ -25,7 +25,7 @@ class Bar:
         self._late = Timer(patience_s, self._progress.start)
         self._late.daemon = True
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> ProgressBar:
         self._late.start()
         return self
 

@@ -13,17 +13,17 @@ from rich.markup import escape
 
 from comptroller.cli._output import check, say, write_all
 from comptroller.errors import InputError
-from comptroller.report import routed as report
+from comptroller.report import router_report as report
 from comptroller.report.tables import writer_of
 from comptroller.report.terminal import console, print_sheet
-from comptroller.strategies.router_training import TRAINERS, Lesson, train
-from comptroller.strategies.routing import Outcomes, Routed, outcomes, references
+from comptroller.strategies.router_training import TRAINERS, TrainedRouter, train
+from comptroller.strategies.routing import RoutingComparison, RoutingOutcomes, outcomes, references
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers import read_evidence
 
 
 @dataclass(frozen=True)
-class Wish:
+class RouterFitOptions:
     """What to train: names of models, kinds (all that the evidence allows, if none), cost of each model."""
 
     models: Sequence[str]
@@ -33,7 +33,7 @@ class Wish:
 
 
 def fit_routers(
-    evidence: str, wish: Wish, out: Path | None, files: Mapping[str, Path | None], as_json: bool
+    evidence: str, wish: RouterFitOptions, out: Path | None, files: Mapping[str, Path | None], as_json: bool
 ) -> None:
     """Train, print held-out quality beside random and oracle, and write the one of the highest APGR.
 
@@ -49,13 +49,11 @@ def fit_routers(
     as_table = writer_of(files["table"]) if files["table"] else None
     records = read_evidence(evidence)
     if not isinstance(records, Evidence):
-        raise InputError(
-            f"{evidence}: holds counts; routers learn from replies to questions with texts or tasks"
-        )
+        raise InputError(f"{evidence}: holds counts; routers learn from replies to questions with texts or tasks")
     arms = [records.find(name) for name in wish.models]
     known = outcomes(records, arms, wish.cost).cheapest_first
     lessons = _lessons(known, wish, f"comptroller fit routers {records.source}")
-    shown = Routed(known.models, known.unit, (*(one.curve for one in lessons), *references(known)))
+    shown = RoutingComparison(known.models, known.unit, (*(one.curve for one in lessons), *references(known)))
     told = f"{len(known.questions):,} questions of {known.source}; held out, five folds by text"
     best = max(lessons, key=lambda one: one.curve.apgr if np.isfinite(one.curve.apgr) else one.curve.aiq)
     make: dict[str, Callable[[], str | bytes]] = {
@@ -63,7 +61,7 @@ def fit_routers(
         "html": lambda: report.page(shown, told),
     }
     if as_table:
-        make["table"] = lambda: as_table(report.routed(shown))
+        make["table"] = lambda: as_table(report.router_sheet(shown))
     write_all(files, make)
     if out:
         best.router.save(out)
@@ -71,22 +69,20 @@ def fit_routers(
     if as_json:
         document = {"source": known.source, "models": known.models, "unit": known.unit}
         typer.echo(
-            json.dumps(document | {"routers": report.routed(shown).records()}, indent=2, ensure_ascii=False)
+            json.dumps(document | {"routers": report.router_sheet(shown).records()}, indent=2, ensure_ascii=False)
         )
         return
-    print_sheet(report.routed(shown), console())
+    print_sheet(report.router_sheet(shown), console())
     console().print(f"[dim]{escape(told)}. {report.HINT}[/]", soft_wrap=True)
 
 
-def _lessons(known: Outcomes, wish: Wish, command: str) -> list[Lesson]:
+def _lessons(known: RoutingOutcomes, wish: RouterFitOptions, command: str) -> list[TrainedRouter]:
     """One for each kind; without kinds named, of those that the questions allow."""
     words = any(question.content for question in known.questions)
     tasks = len({question.task for question in known.questions}) > 1
     able = [kind for kind in TRAINERS if (tasks if kind == "domain" else words)]
     if not able:
-        raise InputError(
-            f"{known.source}: neither texts nor tasks are recorded, so nothing tells questions apart"
-        )
+        raise InputError(f"{known.source}: neither texts nor tasks are recorded, so nothing tells questions apart")
     return [
         train(kind, known, {"command": command, "seed": wish.seed}, np.random.default_rng(wish.seed))
         for kind in wish.kinds or able

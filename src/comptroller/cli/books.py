@@ -17,17 +17,17 @@ from comptroller.books import export as exporting
 from comptroller.books import insight, reconcile
 from comptroller.books import rerate as rerating
 from comptroller.books import verify as verifying
-from comptroller.books.budgets import Budget
+from comptroller.books.budgets import SpendBudget
 from comptroller.books.invoices import read_invoice
-from comptroller.books.keys import Keys
-from comptroller.books.ledger import Ledger
-from comptroller.books.metered import post
-from comptroller.books.query import GROUPS, Scope, totals
+from comptroller.books.keys import ApiKeyStore
+from comptroller.books.ledger import CallLedger
+from comptroller.books.meter_posting import post
+from comptroller.books.query import GROUPS, LedgerScope, totals
 from comptroller.cli._against import against
-from comptroller.cli._metered import bill
+from comptroller.cli._meter_file import bill
 from comptroller.cli._output import check, write
-from comptroller.cli._progress import Bar
-from comptroller.costs.inference_units import Shape, prefill_gamma
+from comptroller.cli._progress import ProgressBar
+from comptroller.costs.inference_units import ModelCostShape, prefill_gamma
 from comptroller.costs.rating import pusd
 from comptroller.errors import InputError
 from comptroller.facts.accelerator import accelerator
@@ -35,7 +35,7 @@ from comptroller.facts.config import model as model_facts
 from comptroller.facts.prices import PriceBook
 from comptroller.report import books as sheets
 from comptroller.report.books_page import page
-from comptroller.report.sheet import Sheet
+from comptroller.report.sheet import ReportSheet
 from comptroller.report.tables import writer_of
 from comptroller.report.terminal import WIDTH, console, print_sheet
 
@@ -46,13 +46,9 @@ Where = Annotated[str, typer.Argument(help="The books: a file, or a URL of Postg
 By = Annotated[str, typer.Option(help=f"Group by some of {', '.join(GROUPS)}; separated by commas.")]
 Since = Annotated[str, typer.Option(help="From this day on, as 2026-01-31.", show_default=False)]
 Until = Annotated[str, typer.Option(help="Before this day.", show_default=False)]
-Only = Annotated[
-    list[str] | None, typer.Option(help="Only these, as key=NAME; again for more.", show_default=False)
-]
+Only = Annotated[list[str] | None, typer.Option(help="Only these, as key=NAME; again for more.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Table = Annotated[
-    Path | None, typer.Option(help="Write the table, .csv, .md, .tex or .parquet.", show_default=False)
-]
+Table = Annotated[Path | None, typer.Option(help="Write the table, .csv, .md, .tex or .parquet.", show_default=False)]
 
 
 @app.command()
@@ -64,9 +60,7 @@ def report(
     only: Only = None,
     json: Json = False,
     table: Table = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Write a self-contained page.", show_default=False)
-    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
 ) -> None:
     """Dollars, tokens by kind, FLOPs, joules and grams, per request and per solved request."""
     scope, names = _scope(since, until, only), _names(by)
@@ -79,7 +73,7 @@ def report(
     _show(sheets.spend(found, names), json, table)
 
 
-def _page(ledger: Ledger, where: str, names: list[str], scope: Scope) -> str:
+def _page(ledger: CallLedger, where: str, names: list[str], scope: LedgerScope) -> str:
     whole = totals(ledger, [], scope)
     if not whole:
         raise InputError(f"{where}: no rows in that period")
@@ -90,18 +84,13 @@ def _page(ledger: Ledger, where: str, names: list[str], scope: Scope) -> str:
     return page(f"Books of {Path(where).name}", whole[0], totals(ledger, ["day"], scope), found, tables)
 
 
-def _waste(ledger: Ledger, scope: Scope) -> Sheet:
+def _waste(ledger: CallLedger, scope: LedgerScope) -> ReportSheet:
     return sheets.waste(totals(ledger, ["finish"], scope), totals(ledger, ["role"], scope))
 
 
 @app.command()
 def success(
-    where: Where,
-    by: By = "strategy",
-    since: Since = "",
-    until: Until = "",
-    only: Only = None,
-    json: Json = False,
+    where: Where, by: By = "strategy", since: Since = "", until: Until = "", only: Only = None, json: Json = False
 ) -> None:
     """What a solved request costs."""
     with _books(where) as ledger:
@@ -117,12 +106,7 @@ def waste(where: Where, since: Since = "", until: Until = "", only: Only = None,
 
 @app.command()
 def overflow(
-    where: Where,
-    by: By = "model",
-    since: Since = "",
-    until: Until = "",
-    only: Only = None,
-    json: Json = False,
+    where: Where, by: By = "model", since: Since = "", until: Until = "", only: Only = None, json: Json = False
 ) -> None:
     """Share of calls with outputs over 1,000, 3,000 and 5,000 tokens."""
     with _books(where) as ledger:
@@ -130,12 +114,10 @@ def overflow(
 
 
 @app.command()
-def reversal(
-    where: Where, since: Since = "", until: Until = "", only: Only = None, json: Json = False
-) -> None:
+def reversal(where: Where, since: Since = "", until: Until = "", only: Only = None, json: Json = False) -> None:
     """Models that are cheaper on the list and dearer in the books."""
     with _books(where) as ledger:
-        found = insight.reversals(insight.listed(ledger, _scope(since, until, only)))
+        found = insight.reversals(insight.list_priced_models(ledger, _scope(since, until, only)))
     if not json:
         console().print(f"[bold]{escape(sheets.reversal_headline(found))}[/]")
     _show(sheets.reversed_pairs(found), json)
@@ -144,9 +126,7 @@ def reversal(
 @app.command()
 def patterns(
     where: Where,
-    like: Annotated[
-        str, typer.Option(help="Model and accelerator whose costs count.")
-    ] = "llama_3_1_8b@h100_sxm",
+    like: Annotated[str, typer.Option(help="Model and accelerator whose costs count.")] = "llama_3_1_8b@h100_sxm",
     since: Since = "",
     until: Until = "",
     only: Only = None,
@@ -155,17 +135,15 @@ def patterns(
     """Inefficient trajectories, in prefill-token equivalents."""
     name, _, device = like.partition("@")
     chip = accelerator(device)
-    gamma = prefill_gamma(Shape.of(model_facts(name)), chip.peak("bf16") / chip.memory_bytes_per_s)
+    gamma = prefill_gamma(ModelCostShape.of(model_facts(name)), chip.peak("bf16") / chip.memory_bytes_per_s)
     with _books(where) as ledger:
         _show(sheets.patterns(insight.patterns(ledger, gamma, _scope(since, until, only))), json)
 
 
 @app.command(name="reconcile")
-def reconciled(
+def reconcile_invoice(
     where: Where,
-    invoice: Annotated[
-        Path, typer.Option(help="What the provider billed: CSV or FOCUS.", show_default=False)
-    ],
+    invoice: Annotated[Path, typer.Option(help="What the provider billed: CSV or FOCUS.", show_default=False)],
     since: Since = "",
     until: Until = "",
     json: Json = False,
@@ -187,7 +165,7 @@ def change(
 ) -> None:
     """Why spend changed: volume, mix, efficiency, price; the parts add up."""
     with _books(where) as ledger:
-        _show(sheets.changed(reconcile.change(ledger, _period(before), _period(after), by)), json)
+        _show(sheets.spend_change(reconcile.change(ledger, _period(before), _period(after), by)), json)
 
 
 @app.command()
@@ -200,7 +178,7 @@ def verify(
     known = documents.loads(_read(digest)) if digest else None
     if known and public_key:
         verifying.check_signature(known, _read(public_key))
-    with _books(where) as ledger, Bar("reading rows", "checking balances") as bar:
+    with _books(where) as ledger, ProgressBar("reading rows", "checking balances") as bar:
         found = verifying.verify(ledger, known, bar)
     if found.faults:
         raise InputError(f"{where} does not fit: {'; '.join(found.faults)}")
@@ -223,9 +201,7 @@ def digest(
 @app.command()
 def rerate(
     where: Where,
-    prices: Annotated[
-        list[Path] | None, typer.Option(help="A file of own prices.", show_default=False)
-    ] = None,
+    prices: Annotated[list[Path] | None, typer.Option(help="A file of own prices.", show_default=False)] = None,
     since: Since = "",
     until: Until = "",
     only: Only = None,
@@ -235,7 +211,7 @@ def rerate(
     book = PriceBook.read(prices or ())
     with _books(where) as ledger:
         found = rerating.rerate(ledger, book, _scope(since, until, only), dry)
-    console().print(escape(f"{'would be: ' if dry else ''}{sheets.rerated(found)}"), soft_wrap=True)
+    console().print(escape(f"{'would be: ' if dry else ''}{sheets.rerating_sentence(found)}"), soft_wrap=True)
 
 
 @app.command()
@@ -252,7 +228,7 @@ def attribute(
     read = bill(meter, (usd_per_h, idle_w), site, grid)
     with _books(where) as ledger:
         shares = post(ledger, service, read)
-    _show(sheets.attributed(shares), False)
+    _show(sheets.attribution_sheet(shares), False)
 
 
 @app.command()
@@ -279,16 +255,14 @@ def keys(
     where: Where,
     create: Annotated[str, typer.Option(help="Name of a new key.", show_default=False)] = "",
     project: Annotated[str, typer.Option(help="The new key's project.", show_default=False)] = "",
-    rotate: Annotated[
-        str, typer.Option(help="Name of a key that gets a new secret.", show_default=False)
-    ] = "",
+    rotate: Annotated[str, typer.Option(help="Name of a key that gets a new secret.", show_default=False)] = "",
     grace_s: Annotated[float, typer.Option(help="How long the old secret stays valid.", min=0)] = 0.0,
     revoke: Annotated[str, typer.Option(help="Name of a key that ends.", show_default=False)] = "",
     json: Json = False,
 ) -> None:
     """List, create, rotate or revoke keys; a secret is shown once."""
     with _books(where) as ledger:
-        known = Keys(ledger)
+        known = ApiKeyStore(ledger)
         if revoke:
             known.revoke(revoke)
         secret = known.create(create, project) if create else known.rotate(rotate, grace_s) if rotate else ""
@@ -301,9 +275,7 @@ def keys(
 @app.command()
 def budgets(
     where: Where,
-    set_: Annotated[
-        str, typer.Option("--set", help="As 'key NAME per day 5.00', or 'all in total 100'.")
-    ] = "",
+    set_: Annotated[str, typer.Option("--set", help="As 'key NAME per day 5.00', or 'all in total 100'.")] = "",
     drop: Annotated[str, typer.Option(help="As 'key NAME per day'.", show_default=False)] = "",
     json: Json = False,
 ) -> None:
@@ -318,9 +290,7 @@ def budgets(
 
 
 @app.command()
-def alerts(
-    where: Where, webhook: Annotated[str, typer.Option(help="Called with JSON.", show_default=False)]
-) -> None:
+def alerts(where: Where, webhook: Annotated[str, typer.Option(help="Called with JSON.", show_default=False)]) -> None:
     """Call a webhook once for every budget that passes 50, 80 or 100 %."""
     with _books(where) as ledger:
         for sent in sending.send(ledger, webhook):
@@ -328,25 +298,23 @@ def alerts(
 
 
 @contextmanager
-def _books(where: str) -> Iterator[Ledger]:
+def _books(where: str) -> Iterator[CallLedger]:
     """Books that exist: a report of a name that was mistyped must not make an empty file."""
     if "://" not in where and not Path(where).is_file():
         raise InputError(f"{where}: there are no books; `comptroller serve` makes them")
-    with Ledger.open(where) as ledger:
+    with CallLedger.open(where) as ledger:
         yield ledger
 
 
-def _scope(since: str, until: str, only: list[str] | None) -> Scope:
+def _scope(since: str, until: str, only: list[str] | None) -> LedgerScope:
     pairs = dict(text.partition("=")[::2] for text in only or ())
     wrong = sorted(name for name in pairs if name not in GROUPS or name == "day")
     if wrong:
-        raise InputError(
-            f"--only {wrong[0]}: allowed are {', '.join(name for name in GROUPS if name != 'day')}"
-        )
-    return Scope(_day(since), _day(until), pairs)
+        raise InputError(f"--only {wrong[0]}: allowed are {', '.join(name for name in GROUPS if name != 'day')}")
+    return LedgerScope(_day(since), _day(until), pairs)
 
 
-def _period(text: str) -> Scope:
+def _period(text: str) -> LedgerScope:
     since, dots, until = text.partition("..")
     if not (since and dots and until):
         raise InputError(f"period {text!r}: write it as 2026-01-01..2026-02-01")
@@ -364,14 +332,14 @@ def _names(by: str) -> list[str]:
     return [name.strip() for name in by.split(",") if name.strip()]
 
 
-def _budget(text: str, limit: int) -> Budget:
+def _budget(text: str, limit: int) -> SpendBudget:
     """A budget from its words: scope, name unless the scope is all, and `per PERIOD` or `in total`."""
     words = text.split()
     if len(words) < 3 or words[-2] not in {"per", "in"}:
         raise InputError(f"budget {text!r}: write it as 'key NAME per day' or 'all in total'")
     scope: Any = words[0]
     period: Any = words[-1]
-    return Budget(scope, " ".join(words[1:-2]), period, limit)
+    return SpendBudget(scope, " ".join(words[1:-2]), period, limit)
 
 
 def _read(path: Path) -> bytes:
@@ -381,7 +349,7 @@ def _read(path: Path) -> bytes:
         raise InputError(f"{path}: {error.strerror or error}") from error
 
 
-def _show(sheet: Sheet, json: bool, table: Path | None = None) -> None:
+def _show(sheet: ReportSheet, json: bool, table: Path | None = None) -> None:
     if table:
         write(table, writer_of(table)(sheet))
     if json:

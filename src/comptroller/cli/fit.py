@@ -12,38 +12,32 @@ from rich.markup import escape
 
 from comptroller.cli._calibration import fit_calibration
 from comptroller.cli._output import check, write_all
-from comptroller.cli._routers import Wish, fit_routers
-from comptroller.errors import InputError, UnknownId, Unsupported
+from comptroller.cli._routers import RouterFitOptions, fit_routers
+from comptroller.errors import InputError, UnknownIdError, UnsupportedError
 from comptroller.report.evidence import all_findings, findings_sheet
 from comptroller.report.laws import page, picture
 from comptroller.report.tables import writer_of
 from comptroller.report.terminal import console, print_sheet
 from comptroller.work.evidence_readers import read_evidence
-from comptroller.work.laws import Asking, Finding, Known, Law, law, laws
+from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery, law, laws
 
 File = Path | None
 SUBJECTS = ("laws", "routers", "calibration")
 
 
 def run(
-    subject: Annotated[
-        str, typer.Argument(help="What to fit: laws, routers or calibration.", show_default=False)
-    ],
+    subject: Annotated[str, typer.Argument(help="What to fit: laws, routers or calibration.", show_default=False)],
     evidence: Annotated[
-        str,
-        typer.Argument(help="Replies or counts (a file, or `own`); or measured runs.", show_default=False),
+        str, typer.Argument(help="Replies or counts (a file, or `own`); or measured runs.", show_default=False)
     ],
     only: Annotated[
-        list[str] | None,
-        typer.Option("--law", help="Only this law; again for others.", show_default=False),
+        list[str] | None, typer.Option("--law", help="Only this law; again for others.", show_default=False)
     ] = None,
     at: Annotated[
-        list[int] | None,
-        typer.Option(help="Answer for this many samples; again for others.", show_default=False),
+        list[int] | None, typer.Option(help="Answer for this many samples; again for others.", show_default=False)
     ] = None,
     beyond: Annotated[
-        bool,
-        typer.Option("--beyond", help="Extrapolate past the range in which the error could be measured."),
+        bool, typer.Option("--beyond", help="Extrapolate past the range in which the error could be measured.")
     ] = False,
     margin: Annotated[float, typer.Option(help="Difference in score that does not matter.")] = 0.02,
     level: Annotated[float, typer.Option(help="Level of intervals.")] = 0.9,
@@ -54,22 +48,17 @@ def run(
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Kind of router: win, linear, nearest, domain; again for others.", show_default=False
-        ),
+        typer.Option(help="Kind of router: win, linear, nearest, domain; again for others.", show_default=False),
     ] = None,
     cost: Annotated[
         list[float] | None,
         typer.Option(help="What a call of each --model costs, where not as recorded.", show_default=False),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
-    png: Annotated[
-        File, typer.Option(help="Write coverage and forecasts, a picture.", show_default=False)
-    ] = None,
+    png: Annotated[File, typer.Option(help="Write coverage and forecasts, a picture.", show_default=False)] = None,
     html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
     out: Annotated[
-        File,
-        typer.Option(help="Folder for the files of a calibration; file for a router.", show_default=False),
+        File, typer.Option(help="Folder for the files of a calibration; file for a router.", show_default=False)
     ] = None,
     table: Annotated[
         File, typer.Option(help="Write the findings, .csv, .md, .tex or .parquet.", show_default=False)
@@ -77,19 +66,19 @@ def run(
 ) -> None:
     """Fit laws to evidence, each with intervals; routers among its models, held out; or a calibration."""
     if subject not in SUBJECTS:
-        raise UnknownId("subject", subject, SUBJECTS)
+        raise UnknownIdError("subject", subject, SUBJECTS)
     if subject == "calibration":
         fit_calibration(Path(evidence), out, console())
         return
     files = {"png": png, "html": html, "table": table}
     if subject == "routers":
-        fit_routers(evidence, Wish(model or [], kind or [], cost or [], seed), out, files, json)
+        fit_routers(evidence, RouterFitOptions(model or [], kind or [], cost or [], seed), out, files, json)
         return
-    _fit_laws(evidence, only or [], Asking(tuple(at or ()), beyond, margin, level, draws, seed), files, json)
+    _fit_laws(evidence, only or [], LawQuery(tuple(at or ()), beyond, margin, level, draws, seed), files, json)
 
 
 def _fit_laws(
-    evidence: str, only: list[str], asking: Asking, files: Mapping[str, Path | None], as_json: bool
+    evidence: str, only: list[str], asking: LawQuery, files: Mapping[str, Path | None], as_json: bool
 ) -> None:
     """Fit the laws named, or all that the evidence supports; print them and write the files asked for."""
     for path in filter(None, files.values()):
@@ -97,11 +86,9 @@ def _fit_laws(
     as_table = writer_of(files["table"]) if files["table"] else None
     known = read_evidence(evidence)
     chosen = [law(name) for name in dict.fromkeys(only)] if only else list(laws())
-    found, refused = _found(chosen, known, asking, strict=bool(only))
+    found, refused = _findings_by_law(chosen, known, asking, strict=bool(only))
     if not any(found.values()):
-        raise InputError(
-            f"{known.source}: nothing for {', '.join(one.name for one in chosen)} to be fitted to"
-        )
+        raise InputError(f"{known.source}: nothing for {', '.join(one.name for one in chosen)} to be fitted to")
     whole = all_findings([one for each in found.values() for one in each])
     sheets = [findings_sheet(one, found[one.name]) for one in chosen if found.get(one.name)]
     make: dict[str, Callable[[], str | bytes]] = {
@@ -121,15 +108,15 @@ def _fit_laws(
         console().print(f"[dim]{escape(name)}: not supported: {escape(reason)}[/]", soft_wrap=True)
 
 
-def _found(
-    chosen: list[Law], known: Known, asking: Asking, strict: bool
-) -> tuple[dict[str, list[Finding]], dict[str, str]]:
+def _findings_by_law(
+    chosen: list[EvidenceLaw], known: Known, asking: LawQuery, strict: bool
+) -> tuple[dict[str, list[LawFinding]], dict[str, str]]:
     """Findings by law, and why a law refused; where laws were named, a refusal is an error."""
     found, refused = {}, {}
     for one in chosen:
         try:
             found[one.name] = one.find(known, asking)
-        except Unsupported as error:
+        except UnsupportedError as error:
             if strict:
                 raise
             refused[one.name] = str(error)

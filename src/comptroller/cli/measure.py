@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from comptroller.cli._measured import Asked, kernels, quality
+from comptroller.cli._measurement import MeasureCommandOptions, kernels, quality
 from comptroller.cli._output import check, write
-from comptroller.errors import InputError, UnknownId
+from comptroller.errors import InputError, UnknownIdError
 from comptroller.report.terminal import console, print_sheet
 
 SUBJECTS = {"quality": quality, "kernels": kernels}
@@ -23,15 +23,11 @@ def run(
     subject: Annotated[str, typer.Argument(help="quality or kernels.", show_default=False)],
     what: Annotated[
         str,
-        typer.Argument(
-            help="A model (.gguf, or a folder of safetensors); a device (cpu, cuda).", show_default=False
-        ),
+        typer.Argument(help="A model (.gguf, or a folder of safetensors); a device (cpu, cuda).", show_default=False),
     ],
     formats: Annotated[
         list[str] | None,
-        typer.Argument(
-            help="Quality: weights, weights/activations or weights/activations/cache.", show_default=False
-        ),
+        typer.Argument(help="Quality: weights, weights/activations or weights/activations/cache.", show_default=False),
     ] = None,
     text: Annotated[File, typer.Option(help="Quality: the text.", show_default=False)] = None,
     tokens: Annotated[int, typer.Option(help="Quality: most tokens of the text.", min=2)] = 2048,
@@ -41,9 +37,7 @@ def run(
     ] = "",
     bits: Annotated[
         float | None,
-        typer.Option(
-            help="Quality: assign the formats under this budget, bits per element.", show_default=False
-        ),
+        typer.Option(help="Quality: assign the formats under this budget, bits per element.", show_default=False),
     ] = None,
     shape: Annotated[
         list[str] | None, typer.Option(help="Kernels: MxNxK; again for others.", show_default=False)
@@ -54,23 +48,15 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     png: Annotated[File, typer.Option(help="Quality: write a picture.", show_default=False)] = None,
     html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
-    out: Annotated[
-        File, typer.Option(help="Kernels: write the calibration, TOML.", show_default=False)
-    ] = None,
+    out: Annotated[File, typer.Option(help="Kernels: write the calibration, TOML.", show_default=False)] = None,
 ) -> None:
     """Measure what formats cost a real model on a text, or how fast products run on a device."""
     if subject not in SUBJECTS:
-        raise UnknownId("subject", subject, SUBJECTS)
+        raise UnknownIdError("subject", subject, SUBJECTS)
     for wanted in filter(None, (png, html, out)):
         check(wanted)
-    asked = Asked(
-        what,
-        tuple(formats or ()),
-        text,
-        (tokens, window),
-        (probe, bits),
-        tuple(shape or ()),
-        tuple(kernel or ()),
+    asked = MeasureCommandOptions(
+        what, tuple(formats or ()), text, (tokens, window), (probe, bits), tuple(shape or ()), tuple(kernel or ())
     )
     found = SUBJECTS[subject](asked, Console(stderr=True, highlight=False))
     for path, make in ((png, found.picture), (html, found.page), (out, found.calibration)):

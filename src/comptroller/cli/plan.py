@@ -15,17 +15,17 @@ from rich.markup import escape
 from comptroller.cli._executor import executor_of
 from comptroller.cli._export import HELP, wishes, write_exports
 from comptroller.cli._output import check, write
-from comptroller.cli._progress import Bar
+from comptroller.cli._progress import ProgressBar
 from comptroller.errors import InputError
-from comptroller.planning.against import Comparison, Current, compare, load_current
+from comptroller.planning.against import CurrentFleet, FleetComparison, compare, load_current
 from comptroller.planning.executor import EXECUTORS
 from comptroller.planning.plan import Plan
-from comptroller.planning.planner import GRID, load_of, shipped, why_not
+from comptroller.planning.planner import GRID, load_of, shipped_calibration, why_not
 from comptroller.planning.planner import plan as find_plan
 from comptroller.planning.space import goal_of
 from comptroller.report.page import page
 from comptroller.report.picture import picture
-from comptroller.report.planned import explanations
+from comptroller.report.plan_tables import explanations
 from comptroller.report.terminal import console, print_plan, print_sheet
 from comptroller.work.demand import demand
 from comptroller.work.workload import Workload, load
@@ -52,13 +52,11 @@ def run(
     on: Annotated[
         str,
         typer.Option(
-            help=f"Where choices are evaluated: {', '.join(EXECUTORS)}.",
-            show_default="processes if it is much",
+            help=f"Where choices are evaluated: {', '.join(EXECUTORS)}.", show_default="processes if it is much"
         ),
     ] = "",
     resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Keep finished parts; go on from those of a run that was cut short."),
+        bool, typer.Option("--resume", help="Keep finished parts; go on from those of a run that was cut short.")
     ] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows of a trace, counted.")] = False,
 ) -> None:
@@ -77,11 +75,11 @@ def run(
         _explain(asked, explain, json)
         return
     with (
-        Bar("evaluating deployments", "choosing the mix, pricing constraints") as bar,
+        ProgressBar("evaluating deployments", "choosing the mix, pricing constraints") as bar,
         executor_of(asked, on, resume) as executor,
     ):
         found = find_plan(asked, progress=bar, executor=executor)
-    beside = compared(asked, found, today) if today else None
+    beside = comparison_with_today(asked, found, today) if today else None
     _files(found, beside, paths)
     write_exports(found, wanted)
     if json:
@@ -91,7 +89,7 @@ def run(
 
 
 def _explain(asked: Workload, wanted: list[str], json: bool) -> None:
-    with Bar("evaluating deployments", "solving for each choice") as bar:
+    with ProgressBar("evaluating deployments", "solving for each choice") as bar:
         told = why_not(asked, wanted, progress=bar)
     if json:
         typer.echo(documents.dumps([asdict(each) for each in told], indent=2, ensure_ascii=False))
@@ -99,25 +97,25 @@ def _explain(asked: Workload, wanted: list[str], json: bool) -> None:
         print_sheet(explanations(told), console())
 
 
-def compared(asked: Workload, found: Plan, today: Current) -> Comparison:
+def comparison_with_today(asked: Workload, found: Plan, today: CurrentFleet) -> FleetComparison:
     """The fleet of today beside a plan for the same workload.
 
     Raises:
-        Unsupported: a service of it has no price, does not fit or cannot run.
+        UnsupportedError: a service of it has no price, does not fit or cannot run.
     """
     planned = {s.id: sum(pool.replicas for pool in s.deployment.pools) for s in found.services}
     load_, usd_per_h = load_of(demand(asked, GRID)), found.totals.usd_per_h.value
-    return compare(today, planned, usd_per_h, load_, goal_of(asked), shipped())
+    return compare(today, planned, usd_per_h, load_, goal_of(asked), shipped_calibration())
 
 
-def _document(found: Plan, beside: Comparison | None) -> str:
+def _document(found: Plan, beside: FleetComparison | None) -> str:
     if beside is None:
         return found.to_json()
     both = {"plan": found.model_dump(mode="json"), "against": asdict(beside)}
     return documents.dumps(both, indent=2, ensure_ascii=False) + "\n"
 
 
-def _files(found: Plan, beside: Comparison | None, paths: dict[str, File]) -> None:
+def _files(found: Plan, beside: FleetComparison | None, paths: dict[str, File]) -> None:
     said = Console(stderr=True, highlight=False)
     make: dict[str, Callable[[], str | bytes]] = {
         "json": found.to_json,

@@ -15,21 +15,21 @@ import typer
 from rich.markup import escape
 
 from comptroller.cli._output import check, write_all
-from comptroller.costs.inference_units import Shape, TokenPrice
+from comptroller.costs.inference_units import ModelCostShape, TokenPrice
 from comptroller.errors import InputError
 from comptroller.facts.config import model as model_of
 from comptroller.facts.prices import PriceBook
-from comptroller.report import replayed
-from comptroller.report.routed import routed
+from comptroller.report import replay_report
+from comptroller.report.router_report import router_sheet
 from comptroller.report.scatter import drawing
-from comptroller.report.sheet import Sheet
+from comptroller.report.sheet import ReportSheet
 from comptroller.report.tables import RAW, writer_of
 from comptroller.report.terminal import console, print_sheet
-from comptroller.strategies.protocol import Budget
-from comptroller.strategies.replay import Checker, Pace
+from comptroller.strategies.protocol import QuestionBudget
+from comptroller.strategies.replay import ModelledChecker, ServicePace
 from comptroller.strategies.spelling import parse
-from comptroller.strategies.study import AMOUNTS, Conditions, Study, study
-from comptroller.work.evidence import Arm, Evidence
+from comptroller.strategies.study import AMOUNTS, ReplayConditions, StrategyStudy, study
+from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.evidence_readers import read_evidence
 
 File = Path | None
@@ -45,15 +45,12 @@ Prices = Annotated[
     ),
 ]
 Joules = Annotated[str, typer.Option(help="Joules per token, as 'input,output'.", show_default=False)]
-Shaped = Annotated[
-    str, typer.Option(help="Count FLOPs and cache traffic as of this model.", show_default=False)
-]
+Shaped = Annotated[str, typer.Option(help="Count FLOPs and cache traffic as of this model.", show_default=False)]
 Spreading = Annotated[
     float, typer.Option(help="Spread this mean of --over by predicted difficulty.", show_default=False)
 ]
 Paced = Annotated[
-    str,
-    typer.Option(help="Seconds, as 'to the first token,per prompt token,per token'.", show_default=False),
+    str, typer.Option(help="Seconds, as 'to the first token,per prompt token,per token'.", show_default=False)
 ]
 
 
@@ -61,9 +58,7 @@ def run(
     strategy: Annotated[
         list[str], typer.Argument(help="One or more, as best_of_n(n=8) or best_of_n:n=8.", show_default=False)
     ],
-    evidence: Annotated[
-        Path, typer.Option(help="Recorded replies, in any known format.", show_default=False)
-    ],
+    evidence: Annotated[Path, typer.Option(help="Recorded replies, in any known format.", show_default=False)],
     model: Annotated[
         list[str] | None, typer.Option(help="Only models of this name; again for others.", show_default=False)
     ] = None,
@@ -72,15 +67,12 @@ def run(
         typer.Option(help="Which model plays a role, as weak=NAME; again for others.", show_default=False),
     ] = None,
     task: Annotated[
-        list[str] | None,
-        typer.Option(help="Only questions of this task; again for others.", show_default=False),
+        list[str] | None, typer.Option(help="Only questions of this task; again for others.", show_default=False)
     ] = None,
     budget: Annotated[
         str, typer.Option(help="Per question, as '2000 tokens, 0.01 usd, 5 j, 30 s'.", show_default=False)
     ] = "",
-    frontier: Annotated[
-        bool, typer.Option("--frontier", help="Every point of the strategies' grids.")
-    ] = False,
+    frontier: Annotated[bool, typer.Option("--frontier", help="Every point of the strategies' grids.")] = False,
     over: Annotated[
         str, typer.Option(help="The frontier is over " + ", ".join(AMOUNTS) + ".", show_default=False)
     ] = "",
@@ -95,9 +87,7 @@ def run(
     ] = DEFAULT_SAMPLES,
     deal: Annotated[
         int | None,
-        typer.Option(
-            help="Deal samples in the order of this seed, not as recorded.", min=0, show_default=False
-        ),
+        typer.Option(help="Deal samples in the order of this seed, not as recorded.", min=0, show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the resampling of questions.", min=0)] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
@@ -114,56 +104,54 @@ def run(
     as_table = writer_of(table) if table else None
     records = records_of(evidence, samples, seed)
     conditions = replace(
-        _declared(checker, price, joules, pace),
+        _declared_conditions(checker, price, joules, pace),
         arms=_arms(records, model or []),
         roles={name: arm_of(records, who) for name, who in map(_pair, role or [])},
-        budget=Budget.parse(budget),
+        budget=QuestionBudget.parse(budget),
         tasks=tuple(task or ()),
         deal=deal,
         seed=seed,
-        shape=Shape.of(model_of(shape)) if shape else None,
+        shape=ModelCostShape.of(model_of(shape)) if shape else None,
         spread=spread,
     )
     found = study(records, strategies, conditions, frontier, over)
     _write(found, {"png": png, "html": html, "table": table}, as_table)
     if json:
-        typer.echo(documents.dumps(replayed.record(found), indent=2, ensure_ascii=False))
+        typer.echo(documents.dumps(replay_report.record(found), indent=2, ensure_ascii=False))
     else:
         _print(found)
 
 
-def _write(found: Study, files: Mapping[str, File], as_table: Callable[[Sheet], bytes] | None) -> None:
+def _write(found: StrategyStudy, files: Mapping[str, File], as_table: Callable[[ReportSheet], bytes] | None) -> None:
     make: dict[str, Callable[[], str | bytes]] = {
         "png": lambda: _picture(found),
-        "html": lambda: replayed.page(found),
+        "html": lambda: replay_report.page(found),
     }
     if as_table:
         raw = getattr(files["table"], "suffix", "") in RAW
-        make["table"] = lambda: as_table(replayed.figures(found) if raw else replayed.settings(found))
+        make["table"] = lambda: as_table(replay_report.figures(found) if raw else replay_report.settings(found))
     write_all(files, make)
 
 
-def _print(found: Study) -> None:
+def _print(found: StrategyStudy) -> None:
     to = console()
-    to.print(f"[bold green]{escape(replayed.headline(found))}[/]")
-    to.print(f"[dim]{escape(replayed.setting(found))}[/]\n", soft_wrap=True)
-    whole = replayed.settings(found)
-    fits = to.width >= replayed.WHOLE_WIDTH
+    to.print(f"[bold green]{escape(replay_report.headline(found))}[/]")
+    to.print(f"[dim]{escape(replay_report.setting(found))}[/]\n", soft_wrap=True)
+    whole = replay_report.settings(found)
+    fits = to.width >= replay_report.WHOLE_WIDTH
     print_sheet(
-        whole if fits else whole.without("calls", "unanswered", "flops", "prefill_equivalents"),
-        to,
-        titled=False,
+        whole if fits else whole.without("calls", "unanswered", "flops", "prefill_equivalents"), to, titled=False
     )
-    print_sheet(replayed.spread(found), to)
+    print_sheet(replay_report.spread(found), to)
     for each in found.routed:
-        print_sheet(routed(each), to)
-    print_sheet(replayed.missing(found), to)
+        print_sheet(router_sheet(each), to)
+    print_sheet(replay_report.missing(found), to)
     for note in found.notes:
         to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
 
 
-def _picture(found: Study) -> bytes:
-    return drawing(replayed.points(found), replayed.AMOUNT_NAMES[found.over], replayed.headline(found))
+def _picture(found: StrategyStudy) -> bytes:
+    return drawing(replay_report.points(found), replay_report.AMOUNT_NAMES[found.over], replay_report.headline(found))
 
 
 def records_of(path: Path, samples: int, seed: int) -> Evidence:
@@ -182,25 +170,23 @@ def _pair(text: str) -> tuple[str, str]:
     return name.strip(), who.strip()
 
 
-def arm_of(evidence: Evidence, who: str) -> Arm:
+def arm_of(evidence: Evidence, who: str) -> RecordedModel:
     """The one arm of a name; InputError where no arm or several have it."""
     return evidence.find(who)
 
 
-def _arms(evidence: Evidence, names: list[str]) -> tuple[Arm, ...]:
+def _arms(evidence: Evidence, names: list[str]) -> tuple[RecordedModel, ...]:
     """All arms of the names."""
-    return tuple(
-        dict.fromkeys(arm for name in names for arm in evidence.named(name) or (evidence.find(name),))
-    )
+    return tuple(dict.fromkeys(arm for name in names for arm in evidence.named(name) or (evidence.find(name),)))
 
 
-def _declared(checker: str, price: str, joules: str, pace: str) -> Conditions:
+def _declared_conditions(checker: str, price: str, joules: str, pace: str) -> ReplayConditions:
     """The conditions that are declared, not recorded."""
     tpr, fpr = _numbers("checker", checker, 2)
     usd, told = _price(price) if price else (None, ())
-    return Conditions(
-        checker=Checker(tpr, fpr),
-        pace=Pace(*_numbers("pace", pace, 3)) if pace else None,
+    return ReplayConditions(
+        checker=ModelledChecker(tpr, fpr),
+        pace=ServicePace(*_numbers("pace", pace, 3)) if pace else None,
         price=usd,
         joules=TokenPrice(*_numbers("joules", joules, 2)) if joules else None,
         told=told,
@@ -217,9 +203,7 @@ def _price(text: str) -> tuple[TokenPrice, tuple[str, ...]]:
     except ValueError:
         raise InputError(f"--price {text!r}: write the date as provider/model@2026-02-28") from None
     price = PriceBook.read().price(service, at)
-    sold = (
-        float(price.rate(unit, 0)) * 1e-12 for unit in ("input_tokens", "output_tokens", "cache_read_tokens")
-    )
+    sold = (float(price.rate(unit, 0)) * 1e-12 for unit in ("input_tokens", "output_tokens", "cache_read_tokens"))
     since = f" since {price.since}" if price.since else ""
     return TokenPrice(*sold), (f"price of {service} on {at:%Y-%m-%d}{since}, {price.source}",)
 

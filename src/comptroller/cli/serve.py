@@ -16,20 +16,17 @@ ALONE = True
 
 def run(
     config: Annotated[
-        Path | None,
-        typer.Argument(help="The gateway's configuration, a TOML file.", show_default=False),
+        Path | None, typer.Argument(help="The gateway's configuration, a TOML file.", show_default=False)
     ] = None,
     plan: Annotated[
-        Path | None,
-        typer.Option(help="Serve a plan, written by `comptroller plan --out`.", show_default=False),
+        Path | None, typer.Option(help="Serve a plan, written by `comptroller plan --out`.", show_default=False)
     ] = None,
     backend: Annotated[
         str, typer.Option(help="Without a configuration: embedded, echo, or the URL of a service.")
     ] = "embedded",
     model: Annotated[str, typer.Option(help="With a URL: the model's name there.", show_default=False)] = "",
     books: Annotated[
-        str,
-        typer.Option(help="Where the books are: a file, or a PostgreSQL URL.", show_default="books.sqlite"),
+        str, typer.Option(help="Where the books are: a file, or a PostgreSQL URL.", show_default="books.sqlite")
     ] = "",
     host: Annotated[
         str, typer.Option(help="Beyond loopback every request needs a key.", show_default="127.0.0.1")
@@ -40,11 +37,11 @@ def run(
     try:
         from msgspec.structs import replace
 
-        from comptroller.gateway.config import alone, read
+        from comptroller.gateway.config import read, single_service_config
         from comptroller.gateway.server import serve
     except ImportError as error:
         raise InputError(f"{error.name} is not installed: pip install 'comptroller[serve]'") from error
-    made = read(config) if config else alone(backend, model)
+    made = read(config) if config else single_service_config(backend, model)
     given = {"plan": str(plan) if plan else "", "books": books, "host": host}
     changed: dict[str, str | int] = {name: value for name, value in given.items() if value}
     if port >= 0:

@@ -10,13 +10,13 @@ import typer
 from rich.markup import escape
 
 from comptroller.cli._export import HELP, wishes, write_exports
-from comptroller.cli._formats import Wanted, show_catalogue, show_comparison
-from comptroller.errors import InputError, UnknownId
+from comptroller.cli._formats import FormatShowOptions, show_catalogue, show_comparison
+from comptroller.errors import InputError, UnknownIdError
 from comptroller.planning.plan import load_plan
 from comptroller.report import evidence
 from comptroller.report.facts import LISTS, details
 from comptroller.report.installation import installation
-from comptroller.report.sheet import Sheet
+from comptroller.report.sheet import ReportSheet
 from comptroller.report.terminal import console, print_plan, print_sheet
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.evidence_summary import summarise
@@ -28,22 +28,16 @@ def run(
     subject: Annotated[str, typer.Argument(help=f"One of {', '.join(SUBJECTS)}.", show_default=False)],
     names: Annotated[
         list[str] | None,
-        typer.Argument(
-            help="An id or a file: every value of it. Formats: several, to compare.", show_default=False
-        ),
+        typer.Argument(help="An id or a file: every value of it. Formats: several, to compare.", show_default=False),
     ] = None,
-    on: Annotated[
-        Path | None, typer.Option(help="Formats: compare on these weights.", show_default=False)
-    ] = None,
+    on: Annotated[Path | None, typer.Option(help="Formats: compare on these weights.", show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    export: Annotated[
-        list[str] | None, typer.Option(help=f"Of a plan: {HELP}", metavar="TARGET=FOLDER")
-    ] = None,
+    export: Annotated[list[str] | None, typer.Option(help=f"Of a plan: {HELP}", metavar="TARGET=FOLDER")] = None,
     png: Annotated[Path | None, typer.Option(help="Formats: write a picture.", show_default=False)] = None,
     html: Annotated[Path | None, typer.Option(help="Formats: write a page.", show_default=False)] = None,
 ) -> None:
     """Show facts (a whole table, or every value of one with its source), evidence, a plan, or the installation."""
-    given, wanted = list(names or ()), Wanted(on, json, png, html)
+    given, wanted = list(names or ()), FormatShowOptions(on, json, png, html)
     if subject in {"formats", "format"} and not given:
         show_catalogue(wanted)
         return
@@ -72,14 +66,14 @@ def run(
         print_sheet(sheet.without("url"), console())
 
 
-def _sheets(subject: str, name: str) -> tuple[Sheet, ...]:
+def _sheets(subject: str, name: str) -> tuple[ReportSheet, ...]:
     if subject == "installation":
         return (installation(),)
     if subject == "evidence":
         return (evidence.formats(),)
     kind = subject if subject in LISTS else f"{subject}s"
     if kind not in LISTS:
-        raise UnknownId("subject", subject, SUBJECTS)
+        raise UnknownIdError("subject", subject, SUBJECTS)
     return details(kind, name) if name else (LISTS[kind](),)
 
 

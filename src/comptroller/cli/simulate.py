@@ -15,19 +15,19 @@ from comptroller.cli._output import check, write
 from comptroller.cli.replay import DEFAULT_SAMPLES, arm_of, records_of
 from comptroller.errors import InputError
 from comptroller.planning.plan import load_plan
-from comptroller.planning.simulation import Conditions, Questions, Simulation, simulate_plan
+from comptroller.planning.simulation import PlanSimulation, QuestionArrivals, TraceReplaySettings, simulate_plan
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
 from comptroller.report.requests import writer_of
-from comptroller.report.simulated import headline, routings, setting, sheets
-from comptroller.report.simulated_figures import record
+from comptroller.report.simulation_figures import record
+from comptroller.report.simulation_tables import headline, routings, setting, sheets
 from comptroller.report.terminal import console, print_sheet
 from comptroller.report.timeline import timeline
-from comptroller.strategies.protocol import Budget
-from comptroller.strategies.replay import Checker, Replay, Service
+from comptroller.strategies.protocol import QuestionBudget
+from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import SOLVERS
 from comptroller.work.laws.caps import flag_truncated
-from comptroller.work.rows import Reading
+from comptroller.work.rows import TraceReadOptions
 from comptroller.work.traces import read_trace
 from comptroller.work.workload import find_data
 
@@ -35,34 +35,24 @@ File = Path | None
 SAMPLES = 240
 """Points of the time line over the span of the arrivals."""
 
-Policy = Annotated[
-    str, typer.Option(help="Another policy than the plan's, named likewise.", show_default=False)
-]
+Policy = Annotated[str, typer.Option(help="Another policy than the plan's, named likewise.", show_default=False)]
 HowSolved = Annotated[
     str,
     typer.Option(
-        help="Let recorded questions arrive instead, each solved like this, as best_of_n(n=8).",
-        show_default=False,
+        help="Let recorded questions arrive instead, each solved like this, as best_of_n(n=8).", show_default=False
     ),
 ]
 Recorded = Annotated[
-    str,
-    typer.Option(help="The recorded questions: a file, or evidence that ships by name.", show_default=False),
+    str, typer.Option(help="The recorded questions: a file, or evidence that ships by name.", show_default=False)
 ]
-Whose = Annotated[
-    str, typer.Option(help="Whose replies, where the evidence has several models.", show_default=False)
-]
+Whose = Annotated[str, typer.Option(help="Whose replies, where the evidence has several models.", show_default=False)]
 Limits = Annotated[str, typer.Option(help="Per question, as '2000 tokens, 30 s'.", show_default=False)]
 
 
 def run(
-    plan: Annotated[
-        Path, typer.Argument(help="The plan, as `comptroller plan --out` wrote it.", show_default=False)
-    ],
-    trace: Annotated[
-        str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)
-    ],
-    scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
+    plan: Annotated[Path, typer.Argument(help="The plan, as `comptroller plan --out` wrote it.", show_default=False)],
+    trace: Annotated[str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)],
+    scale: Annotated[float, typer.Option(help="EvidenceReplay this many times as fast.")] = 1.0,
     routing: Annotated[
         list[str] | None,
         typer.Option(
@@ -78,18 +68,14 @@ def run(
     model: Whose = "",
     budget: Limits = "",
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
-    html: Annotated[
-        File, typer.Option(help="Write the time line, a self-contained page.", show_default=False)
-    ] = None,
+    html: Annotated[File, typer.Option(help="Write the time line, a self-contained page.", show_default=False)] = None,
     perfetto_: Annotated[
         File, typer.Option("--perfetto", help="Write a trace for ui.perfetto.dev.", show_default=False)
     ] = None,
     calls: Annotated[
         File, typer.Option(help="Write one row per request, .csv or .parquet.", show_default=False)
     ] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Drop bad rows of the trace, counted.")
-    ] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows of the trace, counted.")] = False,
 ) -> None:
     """Simulate a plan under a trace: latencies, objectives, dollars, joules and emissions, request by request."""
     paths = {"html": html, "perfetto": perfetto_, "calls": calls}
@@ -99,14 +85,12 @@ def run(
     found = load_plan(plan)
     here = Path(trace)
     requests = read_trace(
-        here if here.exists() else find_data("trace", trace, plan), Reading(skip_bad=skip_bad)
+        here if here.exists() else find_data("trace", trace, plan), TraceReadOptions(skip_bad=skip_bad)
     )
     samples = SAMPLES if html or perfetto_ or json else 0
     asked = _questions(strategy, evidence, model, budget)
     done = [
-        simulate_plan(
-            found, requests, Conditions(scale, name, batching, scheduling, samples), questions=asked
-        )
+        simulate_plan(found, requests, TraceReplaySettings(scale, name, batching, scheduling, samples), questions=asked)
         for name in dict.fromkeys(routing or [""])
     ]
     make: dict[str, Callable[[], str | bytes]] = {
@@ -122,7 +106,7 @@ def run(
         _print(done)
 
 
-def _questions(strategy: str, evidence: str, model: str, budget: str) -> Questions | None:
+def _questions(strategy: str, evidence: str, model: str, budget: str) -> QuestionArrivals | None:
     """The recorded questions and how they are solved, where they are asked for."""
     if not strategy and not evidence:
         return None
@@ -131,18 +115,23 @@ def _questions(strategy: str, evidence: str, model: str, budget: str) -> Questio
     records = records_of(Path(evidence), DEFAULT_SAMPLES, 0)
     if not model and len(records.arms) > 1:
         raise InputError(f"--model: whose replies? recorded: {', '.join(map(str, records.arms))}")
-    service = Service(arm_of(records, model) if model else records.arms[0])
-    roles: dict[str, Service | Checker] = {"checker": Checker(), **dict.fromkeys(SOLVERS, service)}
-    return Questions(parse(strategy), Replay(flag_truncated(records), roles), Budget.parse(budget))
+    service = RecordedService(arm_of(records, model) if model else records.arms[0])
+    roles: dict[str, RecordedService | ModelledChecker] = {
+        "checker": ModelledChecker(),
+        **dict.fromkeys(SOLVERS, service),
+    }
+    return QuestionArrivals(
+        parse(strategy), EvidenceReplay(flag_truncated(records), roles), QuestionBudget.parse(budget)
+    )
 
 
-def _document(done: Sequence[Simulation]) -> str:
+def _document(done: Sequence[PlanSimulation]) -> str:
     """The first simulation, with the others under `beside`."""
     whole = record(done[0]) | {"beside": [record(other) for other in done[1:]]}
     return documents.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 
-def _print(done: Sequence[Simulation]) -> None:
+def _print(done: Sequence[PlanSimulation]) -> None:
     to = console()
     to.print(f"[bold]{escape(done[0].plan.name)}[/]: [bold green]{escape(headline(done[0]))}[/]")
     to.print(f"[dim]{escape(setting(done[0]))}[/]\n", soft_wrap=True)
@@ -150,13 +139,11 @@ def _print(done: Sequence[Simulation]) -> None:
         print_sheet(sheet, to)
 
 
-def _files(first: Simulation, paths: dict[str, File], make: dict[str, Callable[[], str | bytes]]) -> None:
+def _files(first: PlanSimulation, paths: dict[str, File], make: dict[str, Callable[[], str | bytes]]) -> None:
     said = Console(stderr=True, highlight=False)
     for kind, path in paths.items():
         if path:
             write(path, make[kind]())
             said.print(f"[dim]wrote {escape(str(path))}[/]", soft_wrap=True)
     if paths["perfetto"] and len(first.asked) > MOST_REQUESTS:
-        said.print(
-            f"[dim]{paths['perfetto']}: the first {MOST_REQUESTS:,} of {len(first.asked):,} requests[/]"
-        )
+        said.print(f"[dim]{paths['perfetto']}: the first {MOST_REQUESTS:,} of {len(first.asked):,} requests[/]")

@@ -17,7 +17,7 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Metered:
+class MeteredWindows:
     """What a meter read between edges.
 
     edges_s: ascending, one more than there are windows.  amount: of each window, in any unit that adds.
@@ -32,15 +32,13 @@ class Metered:
     def __post_init__(self) -> None:
         windows = len(self.edges_s) - 1
         if windows < 1 or self.amount.shape != (windows,) or self.floor.shape != (windows,):
-            raise InputError(
-                f"a meter of {len(self.edges_s)} edges has {windows} windows, each with amount and floor"
-            )
+            raise InputError(f"a meter of {len(self.edges_s)} edges has {windows} windows, each with amount and floor")
         if not (np.all(np.diff(self.edges_s) > 0) and np.all(self.amount >= 0) and np.all(self.floor >= 0)):
             raise InputError("a meter's edges ascend; its amounts and floors are 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class CallPhaseWork:
     """Calls by when they ran and how much work each phase was, one number per call.
 
     prefill, decode: work in one unit (predicted joules, or device-seconds).  wasted: the share of the call that was
@@ -55,7 +53,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class MeterAttribution:
     """What every call took of a meter, by phase, and what is left.
 
     prefill, decode: of useful work.  waste: of each call.  idle: of nobody, one amount.
@@ -72,16 +70,17 @@ class Shares:
         return float(self.prefill.sum() + self.decode.sum() + self.waste.sum()) + self.idle
 
 
-def attribute(meter: Metered, work: Work) -> Shares:
+def attribute(meter: MeteredWindows, work: CallPhaseWork) -> MeterAttribution:
     """Splits a meter over calls.
 
     In window k with amount A_k and floor F_k, call i that did w_ik of its work there takes
     (A_k - min(A_k, F_k)) w_ik / sum_j w_jk; a window without work is idle altogether. A call's work is spread evenly
     over its time; work outside the meter's windows takes nothing.
 
-    >>> meter = Metered(np.array([0.0, 10.0]), np.array([100.0]), np.array([20.0]))
+    >>> meter = MeteredWindows(np.array([0.0, 10.0]), np.array([100.0]), np.array([20.0]))
     >>> one, two = np.array([0.0, 5.0]), np.array([5.0, 10.0])
-    >>> shares = attribute(meter, Work(one, two, np.array([1.0, 0.0]), np.array([1.0, 2.0]), np.array([0.0, 1.0])))
+    >>> zero, half = np.array([0.0, 1.0]), np.array([1.0, 0.0])
+    >>> shares = attribute(meter, CallPhaseWork(one, two, half, np.array([1.0, 2.0]), zero))
     >>> shares.prefill.tolist(), shares.decode.tolist(), shares.waste.tolist(), shares.idle
     ([20.0, 0.0], [20.0, 0.0], [0.0, 40.0], 20.0)
     """
@@ -93,16 +92,14 @@ def attribute(meter: Metered, work: Work) -> Shares:
     taken = np.bincount(call, (meter.amount - idle)[window] * _ratio(weight, sums[window]), len(whole))
     useful = taken * (1.0 - work.wasted)
     prefill = useful * _ratio(work.prefill, whole)
-    return Shares(prefill, useful - prefill, taken * work.wasted, float(idle.sum()))
+    return MeterAttribution(prefill, useful - prefill, taken * work.wasted, float(idle.sum()))
 
 
 def _ratio(part: Array, whole: Array) -> Array:
     return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
 
 
-def _overlaps(
-    edges_s: Array, start_s: Array, end_s: Array
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Array]:
+def _overlaps(edges_s: Array, start_s: Array, end_s: Array) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Array]:
     """Every pair of a call and a window that it ran in, and the share of its time that fell there."""
     windows = len(edges_s) - 1
     first = np.clip(np.searchsorted(edges_s, start_s, "right") - 1, 0, windows - 1)

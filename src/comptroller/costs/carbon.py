@@ -11,7 +11,7 @@ from math import isnan, nan
 
 
 @dataclass(frozen=True, slots=True)
-class Energy:
+class CallEnergy:
     """Joules of a call at the meter of its site, NaN where unknown.
 
     low_j, high_j: the interval; equal to the value where a meter was read.  source: "nvml", "rapl", "predicted";
@@ -30,7 +30,7 @@ class Energy:
     def j(self) -> float:
         """Prefill and decode.
 
-        >>> Energy(prefill_j=1.5, decode_j=2.0).j
+        >>> CallEnergy(prefill_j=1.5, decode_j=2.0).j
         3.5
         """
         return self.prefill_j + self.decode_j

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from comptroller.errors import InputError, NoSuchRate
+from comptroller.errors import InputError, UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.engine import EngineFacts
 from comptroller.facts.format import Format, format_
@@ -17,7 +17,7 @@ SIXTEEN_BIT = frozenset({"bf16", "fp16"})
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Recipe:
+class PrecisionRecipe:
     """Format ids of weights, experts, activations and cache."""
 
     weights: str = "bf16"
@@ -31,7 +31,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Layout:
+class ParallelLayout:
     """How one replica is cut: tensor x pipeline x data-parallel attention ranks; `ep` devices share the experts.
 
     A replica takes tp * pp * dp devices. Experts are cut over the tp * dp devices of a stage: ep ways by
@@ -58,14 +58,12 @@ class Layout:
         return self.tp * self.dp
 
     def __str__(self) -> str:
-        parts = [
-            f"{name}{n}" for name, n in (("tp", self.tp), ("pp", self.pp), ("dp", self.dp), ("ep", self.ep))
-        ]
+        parts = [f"{name}{n}" for name, n in (("tp", self.tp), ("pp", self.pp), ("dp", self.dp), ("ep", self.ep))]
         return "-".join(part for part in parts if not part.endswith("p1")) or "tp1"
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class EngineSettings:
     """Settings of a serving engine.
 
     max_batch: most sequences in a step.  chunk_tokens: token budget of a step that holds prefill.
@@ -84,7 +82,7 @@ class Engine:
     prefix_block_tokens: int = 0
 
     @classmethod
-    def default(cls, facts: EngineFacts) -> Engine:
+    def default(cls, facts: EngineFacts) -> EngineSettings:
         """An engine as it starts without flags."""
         return cls(
             facts.id,
@@ -100,40 +98,40 @@ class Engine:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class ReplicaPool:
     """Equal replicas that do one phase."""
 
     phase: Phase
     accelerator: str
-    layout: Layout
+    layout: ParallelLayout
     replicas: int
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
+class DisaggregatedDeployment:
     """A model served: recipe, engine, pools, policies by axis, and the site it runs at."""
 
     model: str
-    recipe: Recipe
-    engine: Engine
-    pools: tuple[Pool, ...]
+    recipe: PrecisionRecipe
+    engine: EngineSettings
+    pools: tuple[ReplicaPool, ...]
     site: str
     policies: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Replica:
+class ModelReplica:
     """One replica with its facts resolved: what the cost functions take."""
 
     model: Model
     device: Accelerator
-    recipe: Recipe
-    layout: Layout
-    engine: Engine
-    formats: Formats = field(init=False)
+    recipe: PrecisionRecipe
+    layout: ParallelLayout
+    engine: EngineSettings
+    formats: RecipeFormats = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "formats", Formats.of(self.recipe))
+        object.__setattr__(self, "formats", RecipeFormats.of(self.recipe))
 
     @property
     def prefix_block_tokens(self) -> int:
@@ -145,7 +143,7 @@ class Replica:
 
 
 @dataclass(frozen=True, slots=True)
-class Formats:
+class RecipeFormats:
     """The formats of a recipe, resolved."""
 
     weights: Format
@@ -154,7 +152,7 @@ class Formats:
     kv: Format
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Formats:
+    def of(cls, recipe: PrecisionRecipe) -> RecipeFormats:
         """Resolve the ids.
 
         Raises:
@@ -184,12 +182,12 @@ def arithmetic(weights: Format, activations: Format, device: Accelerator) -> str
     both 16-bit types.
 
     Raises:
-        NoSuchRate: the device has neither.
+        UnsupportedFormatError: the device has neither.
     """
     if weights.arithmetic == activations.arithmetic and weights.support(device) == "native":
         return str(weights.arithmetic)
     if activations.support(device) != "native":
-        raise NoSuchRate(
+        raise UnsupportedFormatError(
             f"{device.id} cannot multiply {activations.id} activations: it has "
             f"{', '.join(sorted(str(rate) for rate in device.peak_flops_per_s))}"
         )
@@ -202,7 +200,7 @@ def arithmetic(weights: Format, activations: Format, device: Accelerator) -> str
         return str(activations.arithmetic)
     if activations.arithmetic in families:
         return str(activations.arithmetic)
-    raise NoSuchRate(
+    raise UnsupportedFormatError(
         f"{device.id} cannot run {weights.id} weights with {activations.id} activations: "
         f"published kernels compute in {', '.join(sorted(families)) or 'nothing on ' + device.family}"
     )

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InputError
-from comptroller.facts.model import Attention, LatentAttention, Mixer, Model
+from comptroller.facts.model import LatentAttention, Mixer, Model, SoftmaxAttention
 
 Array = npt.NDArray[np.float64]
 Number = float | Array
@@ -21,7 +21,7 @@ KINETICS_INTENSITY = 562.5
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ModelCostShape:
     """What of a model the formulas need: parameters used per token, cache bytes per token, and the FLOPs of
     attention per pair of a query and a key, over all layers."""
 
@@ -30,11 +30,11 @@ class Shape:
     pair_flops: float
 
     @classmethod
-    def of(cls, model: Model, kv_element_bytes: float = 2.0) -> Shape:
+    def of(cls, model: Model, kv_element_bytes: float = 2.0) -> ModelCostShape:
         """The shape of a model; its cache as `kv_element_bytes` bytes per element.
 
         >>> from comptroller.facts.config import model
-        >>> Shape.of(model("llama_3_1_8b")).kv_bytes_per_token
+        >>> ModelCostShape.of(model("llama_3_1_8b")).kv_bytes_per_token
         131072.0
         """
         flops = sum(block.count * _pair_flops(block.mixer) for block in model.blocks)
@@ -42,7 +42,7 @@ class Shape:
 
 
 def _pair_flops(mixer: Mixer | None) -> float:
-    if isinstance(mixer, Attention):
+    if isinstance(mixer, SoftmaxAttention):
         return 2.0 * mixer.heads * (mixer.head_dim + (mixer.value_dim or mixer.head_dim))
     if isinstance(mixer, LatentAttention):
         return 2.0 * mixer.heads * (2 * mixer.kv_rank + mixer.rope_dim)
@@ -69,30 +69,30 @@ def verification_solutions(solutions: Number, verdicts: Number, ratio: Number) -
     return solutions * (1.0 + ratio * verdicts)
 
 
-def attention_flops(shape: Shape, input_tokens: Number, output_tokens: Number) -> Number:
+def attention_flops(shape: ModelCostShape, input_tokens: Number, output_tokens: Number) -> Number:
     """FLOPs of attention while T_out tokens follow T_in: pair_flops * T_out (T_in + T_out / 2).
 
-    >>> attention_flops(Shape(1e9, 4096.0, 8192.0), 100.0, 50.0)
+    >>> attention_flops(ModelCostShape(1e9, 4096.0, 8192.0), 100.0, 50.0)
     51200000.0
     """
     return shape.pair_flops * output_tokens * (input_tokens + output_tokens / 2)
 
 
 def cache_bytes_read(
-    shape: Shape, input_tokens: Number, output_tokens: Number, trials: Number = 1.0
+    shape: ModelCostShape, input_tokens: Number, output_tokens: Number, trials: Number = 1.0
 ) -> Number:
     """Cache bytes that N trials read from a shared prompt: b T_out (T_in + N T_out / 2).
 
     The prompt's cache is read once for all trials, as Kinetics counts (arXiv 2506.05333).
 
-    >>> cache_bytes_read(Shape(1e9, 4096.0, 8192.0), 100.0, 50.0, 2.0)
+    >>> cache_bytes_read(ModelCostShape(1e9, 4096.0, 8192.0), 100.0, 50.0, 2.0)
     30720000.0
     """
     return shape.kv_bytes_per_token * output_tokens * (input_tokens + trials * output_tokens / 2)
 
 
 def eflops(
-    shape: Shape,
+    shape: ModelCostShape,
     input_tokens: Number,
     output_tokens: Number,
     trials: Number = 1.0,
@@ -104,12 +104,10 @@ def eflops(
     N [2 P L_out + 2 (2 L_in + L_out) L_out H_q d n] + I 2 (2 L_in + N L_out) L_out H_kv d n.
     Leaves out the prompt's own FLOPs and reading the weights, which it takes to be shared by a large batch.
 
-    >>> eflops(Shape(1e9, 4096.0, 8192.0), 100.0, 50.0, 2.0)
+    >>> eflops(ModelCostShape(1e9, 4096.0, 8192.0), 100.0, 50.0, 2.0)
     217382400000.0
     """
-    compute = parameter_flops(shape.params, output_tokens) + attention_flops(
-        shape, input_tokens, output_tokens
-    )
+    compute = parameter_flops(shape.params, output_tokens) + attention_flops(shape, input_tokens, output_tokens)
     return trials * compute + intensity * cache_bytes_read(shape, input_tokens, output_tokens, trials)
 
 
@@ -123,19 +121,17 @@ def prefill_token_equivalents(
     >>> prefill_token_equivalents([1000, 1500], [200, 300], [1200, 1800], gamma=0.001)
     3280.0
     """
-    prefill, decode, context = (
-        np.asarray(item, float) for item in (prefill_tokens, decode_tokens, context_tokens)
-    )
+    prefill, decode, context = (np.asarray(item, float) for item in (prefill_tokens, decode_tokens, context_tokens))
     return float(np.sum(prefill + gamma * context * decode))
 
 
-def prefill_gamma(shape: Shape, intensity: float) -> float:
+def prefill_gamma(shape: ModelCostShape, intensity: float) -> float:
     """Prefill tokens that reading one cached token costs: gamma = b I / (2 P).
 
     arXiv 2604.05404 has 2 n d_model HOI / N, which is this for multi-head attention at 16 bits (b = 4 n d_model);
     with the model's own b, grouped and latent attention are counted as they are.
 
-    >>> prefill_gamma(Shape(1e9, 4096.0, 8192.0), 500.0)
+    >>> prefill_gamma(ModelCostShape(1e9, 4096.0, 8192.0), 500.0)
     0.001024
     """
     return shape.kv_bytes_per_token * intensity / (2.0 * shape.params)
@@ -150,9 +146,7 @@ class TokenPrice:
     cached: float | None = None
     cache_write: float | None = None
 
-    def usd(
-        self, input_tokens: Number, output_tokens: Number, cached: Number = 0.0, written: Number = 0.0
-    ) -> Number:
+    def usd(self, input_tokens: Number, output_tokens: Number, cached: Number = 0.0, written: Number = 0.0) -> Number:
         """Dollars of tokens, each in one kind; `output_tokens` include reasoning.
 
         Raises:
@@ -161,10 +155,7 @@ class TokenPrice:
         >>> round(TokenPrice(3e-6, 15e-6).usd(1000.0, 200.0), 9)
         0.006
         """
-        for name, tokens, price in (
-            ("cached", cached, self.cached),
-            ("cache_write", written, self.cache_write),
-        ):
+        for name, tokens, price in (("cached", cached, self.cached), ("cache_write", written, self.cache_write)):
             if price is None and np.any(np.asarray(tokens) > 0):
                 raise InputError(f"there is no price for {name} tokens")
         side = (self.cached or 0.0) * cached + (self.cache_write or 0.0) * written
@@ -198,9 +189,7 @@ def elasticity(quality: tuple[float, float], tokens: tuple[float, float]) -> flo
     return (quality[1] / quality[0] - 1) / (tokens[1] / tokens[0] - 1)
 
 
-def sleep_time_cost(
-    sleep_tokens: Number, test_tokens: Number, queries: Number, premium: float = 10.0
-) -> Number:
+def sleep_time_cost(sleep_tokens: Number, test_tokens: Number, queries: Number, premium: float = 10.0) -> Number:
     """Tokens a query costs where a context is thought through once: (T_sleep + t q T_test) / q.
 
     arXiv 2504.13171; the premium t is what a token costs while somebody waits, 10 in the paper.

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from comptroller.costs.deployment import Replica
+from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.operations import STATE_BYTES
-from comptroller.errors import DoesNotFit
+from comptroller.errors import InsufficientMemoryError
 from comptroller.facts.accelerator import Accelerator
-from comptroller.facts.model import Attention, Dense, LatentAttention, MoE
+from comptroller.facts.model import DenseFeedForward, LatentAttention, MixtureOfExperts, SoftmaxAttention
 
 HIDDEN_COPIES = 3.0
 """Live tensors of hidden width per token while an engine profiles its largest step."""
@@ -28,7 +28,7 @@ DRIVER_BYTES = 0.45e9
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class ReplicaMemory:
     """What one device holds, in bytes; and the cache the replica can keep, in tokens."""
 
     total_bytes: float
@@ -39,7 +39,7 @@ class Memory:
     kv_capacity_tokens: int
 
 
-def weight_bytes(replica: Replica) -> float:
+def weight_bytes(replica: ModelReplica) -> float:
     """Bytes of weights on the fullest device.
 
     Norms, routers, embedding and head stay in 16 bit, as the public quantised checkpoints keep them; embedding and
@@ -50,7 +50,7 @@ def weight_bytes(replica: Replica) -> float:
     >>> from comptroller.facts.engine import engine_facts
     >>> from comptroller.costs.deployment import Engine, Layout, Recipe
     >>> engine = Engine.default(engine_facts("vllm"))
-    >>> one = Replica(model("llama_3_1_8b"), accelerator("h100_sxm"), Recipe(), Layout(), engine)
+    >>> one = ModelReplica(model("llama_3_1_8b"), accelerator("h100_sxm"), Recipe(), Layout(), engine)
     >>> round(weight_bytes(one) / 1e9, 2)  # 8.03 G parameters x 2 bytes
     16.06
     """
@@ -70,7 +70,7 @@ def weight_bytes(replica: Replica) -> float:
     return ends + experts + (split * stored + model.norm_elements * 2.0) / layout.pp
 
 
-def kv_bytes_per_token(replica: Replica) -> float:
+def kv_bytes_per_token(replica: ModelReplica) -> float:
     """Cache bytes one more token of context takes on one device, layers that keep everything only.
 
     K and V of `kv_heads / tp` heads (at least one) per layer, or one latent, replicated over tensor ranks:
@@ -81,27 +81,27 @@ def kv_bytes_per_token(replica: Replica) -> float:
     >>> from comptroller.facts.engine import engine_facts
     >>> from comptroller.costs.deployment import Engine, Layout, Recipe
     >>> engine = Engine.default(engine_facts("vllm"))
-    >>> kv_bytes_per_token(Replica(model("llama_3_1_70b"), accelerator("h100_sxm"), Recipe(), Layout(), engine))
+    >>> kv_bytes_per_token(ModelReplica(model("llama_3_1_70b"), accelerator("h100_sxm"), Recipe(), Layout(), engine))
     327680.0
     """
     return _cache_elements(replica, windowed=False) * replica.formats.kv.bytes_per_element / replica.layout.pp
 
 
-def state_bytes_per_sequence(replica: Replica) -> float:
+def state_bytes_per_sequence(replica: ModelReplica) -> float:
     """Bytes a sequence holds whatever its length: recurrent states and full sliding windows."""
     states = sum(b.count * b.mixer.state_elements for b in replica.model.blocks if b.mixer)
     windows = _cache_elements(replica, windowed=True) * replica.formats.kv.bytes_per_element
     return (states * STATE_BYTES / replica.layout.tp + windows) / replica.layout.pp
 
 
-def memory(replica: Replica) -> Memory:
+def memory(replica: ModelReplica) -> ReplicaMemory:
     """Memory of a replica and its cache capacity in tokens, over all its data-parallel ranks.
 
     capacity = dp * floor(left / (bytes per block)) * block tokens, where `left` is, by what the engine's fraction
     is of: f T - W - R (of the total), min(f T, T - R) - W (static), f (T - W - R) (of what is free)
 
     Raises:
-        DoesNotFit: weights and reserve alone exceed the memory, by how many bytes on what.
+        InsufficientMemoryError: weights and reserve alone exceed the memory, by how many bytes on what.
     """
     engine = replica.engine
     weights, reserve = weight_bytes(replica), reserve_bytes(replica)
@@ -112,10 +112,10 @@ def memory(replica: Replica) -> Memory:
         "free": engine.memory_fraction * (total - weights - reserve),
     }[engine.fraction_of]
     if left <= per_token * engine.kv_block_tokens:
-        raise DoesNotFit(str(replica), replica.device.id, per_token * engine.kv_block_tokens - left)
+        raise InsufficientMemoryError(str(replica), replica.device.id, per_token * engine.kv_block_tokens - left)
     blocks = np.floor(left / (per_token * engine.kv_block_tokens)) if per_token else 0.0
     capacity = int(blocks) * engine.kv_block_tokens * replica.layout.dp
-    return Memory(total, weights, reserve, per_token, state_bytes_per_sequence(replica), capacity)
+    return ReplicaMemory(total, weights, reserve, per_token, state_bytes_per_sequence(replica), capacity)
 
 
 def total_bytes(device: Accelerator) -> float:
@@ -130,7 +130,7 @@ def total_bytes(device: Accelerator) -> float:
     return device.reported_memory_bytes - DRIVER_BYTES
 
 
-def reserve_bytes(replica: Replica) -> float:
+def reserve_bytes(replica: ModelReplica) -> float:
     """Bytes the engine sets aside per device: activations of its largest step, captured graphs, framework.
 
     chunk * 2 * (3 D + 3 W / tp) + max_batch * V * 4 / tp + graphs + framework; W the widest feed-forward part, of a
@@ -145,19 +145,19 @@ def reserve_bytes(replica: Replica) -> float:
     return logits + activations + replica.engine.graph_bytes + FRAMEWORK_BYTES
 
 
-def _width(ffn: Dense | MoE | None) -> float:
-    if isinstance(ffn, MoE):
+def _width(ffn: DenseFeedForward | MixtureOfExperts | None) -> float:
+    if isinstance(ffn, MixtureOfExperts):
         return float(ffn.chosen * ffn.width + ffn.shared_width)
     return float(ffn.width) if ffn else 0.0
 
 
-def _cache_elements(replica: Replica, windowed: bool) -> float:
+def _cache_elements(replica: ModelReplica, windowed: bool) -> float:
     total = 0.0
     for block in replica.model.blocks:
         mixer = block.mixer
         if isinstance(mixer, LatentAttention) and not windowed:
             total += block.count * mixer.kv_elements_per_token
-        elif isinstance(mixer, Attention) and (mixer.window_tokens is not None) == windowed:
+        elif isinstance(mixer, SoftmaxAttention) and (mixer.window_tokens is not None) == windowed:
             share = mixer.kv_elements_per_token / min(replica.layout.tp, mixer.kv_heads)
             total += block.count * share * (mixer.window_tokens or 1)
     return total

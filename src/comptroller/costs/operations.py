@@ -13,17 +13,17 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.deployment import Formats, Layout, Recipe
-from comptroller.costs.step import Feature, Shares, Step
+from comptroller.costs.deployment import ParallelLayout, PrecisionRecipe, RecipeFormats
+from comptroller.costs.step import MicrobatchShares, ReplicaStep, StepFeature
 from comptroller.facts.model import (
-    Attention,
-    Block,
-    Dense,
+    DenseFeedForward,
     LatentAttention,
+    LayerBlock,
     LinearAttention,
+    MixtureOfExperts,
     Model,
-    MoE,
-    Projection,
+    ProjectionMatrix,
+    SoftmaxAttention,
 )
 
 Array = npt.NDArray[np.float64]
@@ -36,7 +36,7 @@ STATE_BYTES = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class StepOperation:
     """One kind of operation, `count` times a step, on one device.
 
     kind: what calibration knows it by.  part: which matrices, `weights` or `experts`, decide its arithmetic.
@@ -48,33 +48,33 @@ class Operation:
 
     kind: str
     count: float
-    flops: Mapping[Feature, float]
-    bytes: Mapping[Feature, float]
+    flops: Mapping[StepFeature, float]
+    bytes: Mapping[StepFeature, float]
     part: str = "weights"
     devices: int = 1
-    items: Mapping[Feature, float] = field(default_factory=dict)
-    depth: Mapping[Feature, float] = field(default_factory=dict)
-    passes: Mapping[Feature, float] = field(default_factory=dict)
+    items: Mapping[StepFeature, float] = field(default_factory=dict)
+    depth: Mapping[StepFeature, float] = field(default_factory=dict)
+    passes: Mapping[StepFeature, float] = field(default_factory=dict)
     direct: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Operations:
+class OperationMatrices:
     """All operations of a step as matrices: rows are operations, columns features."""
 
-    rows: tuple[Operation, ...]
-    features: tuple[Feature, ...]
+    rows: tuple[StepOperation, ...]
+    features: tuple[StepFeature, ...]
     count: Array
     flop_matrix: Array
     byte_matrix: Array
-    layout: Layout
+    layout: ParallelLayout
 
-    def values(self, step: Step) -> Array:
+    def values(self, step: ReplicaStep) -> Array:
         """The features of steps, of shape (features, points)."""
-        shares = Shares.of(step, self.layout.dp, self.layout.pp)
+        shares = MicrobatchShares.of(step, self.layout.dp, self.layout.pp)
         return np.stack([feature.value(shares) for feature in self.features])
 
-    def work(self, step: Step) -> tuple[Array, Array]:
+    def work(self, step: ReplicaStep) -> tuple[Array, Array]:
         """FLOPs and bytes per device and call, each of shape (operations, points)."""
         values = self.values(step)
         return self.flop_matrix @ values, self.byte_matrix @ values
@@ -84,7 +84,7 @@ class Operations:
         return _matrix([getattr(row, name) for row in self.rows], self.features)
 
 
-def _matrix(coefficients: list[Mapping[Feature, float]], features: tuple[Feature, ...]) -> Array:
+def _matrix(coefficients: list[Mapping[StepFeature, float]], features: tuple[StepFeature, ...]) -> Array:
     column = {feature: i for i, feature in enumerate(features)}
     found = np.zeros((len(coefficients), len(features)))
     for i, row in enumerate(coefficients):
@@ -93,36 +93,34 @@ def _matrix(coefficients: list[Mapping[Feature, float]], features: tuple[Feature
     return found
 
 
-ONE, TOKENS, STAGE_TOKENS = Feature("one"), Feature("tokens"), Feature("stage_tokens")
-ROWS, BATCH, PREFILL_TOKENS = Feature("rows"), Feature("batch"), Feature("prefill_tokens")
-PROMPTS, PROMPT_TOKENS = Feature("prompts"), Feature("prompt_tokens")
+ONE, TOKENS, STAGE_TOKENS = StepFeature("one"), StepFeature("tokens"), StepFeature("stage_tokens")
+ROWS, BATCH, PREFILL_TOKENS = StepFeature("rows"), StepFeature("batch"), StepFeature("prefill_tokens")
+PROMPTS, PROMPT_TOKENS = StepFeature("prompts"), StepFeature("prompt_tokens")
 
 QUANTISED = frozenset({"fp8_e4m3", "fp8_block", "nvfp4", "int8"})
 """Formats whose activations a kernel first quantises in a pass of its own (the kernel tables' convention)."""
 
 
 @lru_cache(maxsize=4096)
-def operations(model: Model, recipe: Recipe, layout: Layout) -> Operations:
+def operations(model: Model, recipe: PrecisionRecipe, layout: ParallelLayout) -> OperationMatrices:
     """The operations of a model in a recipe, cut by a layout.
 
     >>> from comptroller.facts.config import model
-    >>> ops = operations(model("llama_3_1_8b"), Recipe(), Layout())
-    >>> flops, _ = ops.work(Step.decode(1, 0))
+    >>> ops = operations(model("llama_3_1_8b"), PrecisionRecipe(), ParallelLayout())
+    >>> flops, _ = ops.work(ReplicaStep.decode(1, 0))
     >>> round(float((ops.count[:, None] * flops).sum()) / 1e9, 2)  # 2 x (8.03 - 0.525) G parameters
     15.01
     """
-    formats = Formats.of(recipe)
+    formats = RecipeFormats.of(recipe)
     cut = _Cut(model, formats, layout)
     rows = [row for block in model.blocks for row in cut.block(block)]
     rows.extend(cut.ends())
-    used = (
-        f for row in rows for part in (row.flops, row.bytes, row.items, row.depth, row.passes) for f in part
-    )
+    used = (f for row in rows for part in (row.flops, row.bytes, row.items, row.depth, row.passes) for f in part)
     features = tuple(dict.fromkeys(used))
     flop_matrix = _matrix([row.flops for row in rows], features)
     byte_matrix = _matrix([row.bytes for row in rows], features)
     count = np.array([row.count for row in rows])
-    return Operations(tuple(rows), features, count, flop_matrix, byte_matrix, layout)
+    return OperationMatrices(tuple(rows), features, count, flop_matrix, byte_matrix, layout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,29 +128,29 @@ class _Cut:
     """A model in formats, cut by a layout: builds the rows of one device."""
 
     model: Model
-    formats: Formats
-    layout: Layout
+    formats: RecipeFormats
+    layout: ParallelLayout
 
     @property
     def _wire_bytes(self) -> float:
         """Bytes per activation element between kernels and on the wire: 16 bit, as the engines keep them."""
         return 2.0
 
-    def block(self, block: Block) -> list[Operation]:
+    def block(self, block: LayerBlock) -> list[StepOperation]:
         hidden, rows = self.model.hidden, []
         if block.mixer:
             rows += self._gemms(block.mixer.projections(hidden), block.count)
             rows += self._mixing(block.mixer, block.count)
             rows += self._all_reduce(block.count)
-        if isinstance(block.ffn, Dense):
+        if isinstance(block.ffn, DenseFeedForward):
             rows += self._gemms(block.ffn.projections(hidden), block.count)
             rows += self._all_reduce(block.count)
-        elif isinstance(block.ffn, MoE):
+        elif isinstance(block.ffn, MixtureOfExperts):
             rows += self._gemms(block.ffn.projections(hidden), block.count)
             rows += self._experts(block.ffn, block.count)
         return [*rows, *self._small(block)]
 
-    def _small(self, block: Block) -> list[Operation]:
+    def _small(self, block: LayerBlock) -> list[StepOperation]:
         """What runs between the matrices: norms with the residual, rotations, activations, routing, gates.
 
         Each is a pass over its operands; at small batches its least time is what counts.
@@ -163,33 +161,31 @@ class _Cut:
         if isinstance(block.mixer, LinearAttention):
             passes.append((3, 2.0 * block.mixer.value_heads * block.mixer.value_dim / self.layout.tp))
         elif isinstance(block.mixer, LatentAttention):
-            passes.append(
-                (3 if block.mixer.index_heads else 2, 2.0 * (block.mixer.kv_rank + block.mixer.rope_dim))
-            )
+            passes.append((3 if block.mixer.index_heads else 2, 2.0 * (block.mixer.kv_rank + block.mixer.rope_dim)))
         elif block.mixer:
             passes.append((1, 2.0 * block.mixer.heads * block.mixer.head_dim / self.layout.tp))
-        if isinstance(block.ffn, Dense):
+        if isinstance(block.ffn, DenseFeedForward):
             passes.append((1, 3.0 * block.ffn.width / self.layout.tp))
         elif block.ffn:
             passes.append((1 + bool(block.ffn.shared_width), 2.0 * block.ffn.experts))
-        return [Operation("elementwise", count * n, {}, {TOKENS: width * wire}) for n, width in passes]
+        return [StepOperation("elementwise", count * n, {}, {TOKENS: width * wire}) for n, width in passes]
 
-    def ends(self) -> list[Operation]:
+    def ends(self) -> list[StepOperation]:
         """Output head, and the sends between pipeline stages."""
-        head = Projection("head", self.model.hidden, self.model.vocabulary)
+        head = ProjectionMatrix("head", self.model.hidden, self.model.vocabulary)
         rows = self._gemms((head,), 1, feature=ROWS, weight_bytes=2.0)
         if self.layout.pp > 1:
             wire = {TOKENS: self.model.hidden * self._wire_bytes / self.layout.tp}
-            rows.append(Operation("send", self.layout.pp - 1, {}, wire, devices=2))
+            rows.append(StepOperation("send", self.layout.pp - 1, {}, wire, devices=2))
         return rows
 
     def _gemms(
         self,
-        projections: tuple[Projection, ...],
+        projections: tuple[ProjectionMatrix, ...],
         count: int,
-        feature: Feature = TOKENS,
+        feature: StepFeature = TOKENS,
         weight_bytes: float | None = None,
-    ) -> list[Operation]:
+    ) -> list[StepOperation]:
         fused: dict[tuple[str, int], float] = {}
         for p in projections:
             inputs, outputs = p.inputs, float(p.outputs)
@@ -200,11 +196,9 @@ class _Cut:
             fused[p.shard, inputs] = fused.get((p.shard, inputs), 0.0) + outputs
         stored = self.formats.weights.bytes_per_element if weight_bytes is None else weight_bytes
         moved = self.formats.activations.bytes_per_element
-        pass_bytes = (
-            moved + self._wire_bytes if self.formats.weights.id in QUANTISED and weight_bytes is None else 0.0
-        )
+        pass_bytes = moved + self._wire_bytes if self.formats.weights.id in QUANTISED and weight_bytes is None else 0.0
         return [
-            Operation(
+            StepOperation(
                 "gemm",
                 count,
                 {feature: 2.0 * inputs * outputs},
@@ -216,25 +210,23 @@ class _Cut:
             for (_, inputs), outputs in fused.items()
         ]
 
-    def _mixing(self, mixer: Attention | LatentAttention | LinearAttention, count: int) -> list[Operation]:
-        if isinstance(mixer, Attention):
+    def _mixing(self, mixer: SoftmaxAttention | LatentAttention | LinearAttention, count: int) -> list[StepOperation]:
+        if isinstance(mixer, SoftmaxAttention):
             return self._softmax(mixer, count)
         if isinstance(mixer, LatentAttention):
             return self._latent(mixer, count)
         return self._recurrent(mixer, count)
 
-    def _softmax(self, mixer: Attention, count: int) -> list[Operation]:
+    def _softmax(self, mixer: SoftmaxAttention, count: int) -> list[StepOperation]:
         heads = mixer.heads / min(self.layout.tp, mixer.heads)
         kv_heads = mixer.kv_heads / min(self.layout.tp, mixer.kv_heads)
-        kv, pairs = Feature("kv", mixer.window_tokens or 0), Feature("pairs", mixer.window_tokens or 0)
+        kv, pairs = (StepFeature("kv", mixer.window_tokens or 0), StepFeature("pairs", mixer.window_tokens or 0))
         width = mixer.head_dim + (mixer.value_dim or mixer.head_dim)
         ends = heads * width * self._wire_bytes
         flops, stored = 2.0 * heads * width, kv_heads * width * self.formats.kv.bytes_per_element
         return [
-            Operation(
-                "attention_decode", count, {kv: flops}, {kv: stored, BATCH: ends}, items={BATCH: kv_heads}
-            ),
-            Operation(
+            StepOperation("attention_decode", count, {kv: flops}, {kv: stored, BATCH: ends}, items={BATCH: kv_heads}),
+            StepOperation(
                 "attention_prefill",
                 count,
                 {pairs: flops},
@@ -244,23 +236,23 @@ class _Cut:
             ),
         ]
 
-    def _latent(self, mixer: LatentAttention, count: int) -> list[Operation]:
+    def _latent(self, mixer: LatentAttention, count: int) -> list[StepOperation]:
         heads = mixer.heads / min(self.layout.tp, mixer.heads)
         limit = mixer.top_tokens or 0
-        kv, pairs = Feature("kv", limit), Feature("pairs", limit)
+        kv, pairs = StepFeature("kv", limit), StepFeature("pairs", limit)
         latent = mixer.kv_rank + mixer.rope_dim
         per_token = latent * self.formats.kv.bytes_per_element
         unfolded = mixer.nope_dim + mixer.rope_dim + mixer.value_dim
         ends = heads * (latent + mixer.kv_rank) * self._wire_bytes
         rows = [
-            Operation(
+            StepOperation(
                 "mla_decode",
                 count,
                 {kv: 2.0 * heads * (latent + mixer.kv_rank)},
                 {kv: per_token, BATCH: ends},
                 items={BATCH: 1.0},
             ),
-            Operation(
+            StepOperation(
                 "mla_prefill",
                 count,
                 {pairs: 2.0 * heads * unfolded},
@@ -270,20 +262,20 @@ class _Cut:
             ),
         ]
         if mixer.index_heads:
-            every, all_pairs = Feature("kv"), Feature("pairs")
+            every, all_pairs = StepFeature("kv"), StepFeature("pairs")
             score = 2.0 * mixer.index_heads * mixer.index_dim
             rows.append(
-                Operation("indexer", count, {every: score, all_pairs: score}, {every: float(mixer.index_dim)})
+                StepOperation("indexer", count, {every: score, all_pairs: score}, {every: float(mixer.index_dim)})
             )
         return rows
 
-    def _recurrent(self, mixer: LinearAttention, count: int) -> list[Operation]:
+    def _recurrent(self, mixer: LinearAttention, count: int) -> list[StepOperation]:
         heads = mixer.value_heads / min(self.layout.tp, mixer.value_heads)
         state = mixer.state_elements / min(self.layout.tp, mixer.value_heads)
         moved = 2.0 * state * STATE_BYTES
         return [
-            Operation("linear_attention_decode", count, {BATCH: 6.0 * state}, {BATCH: moved}),
-            Operation(
+            StepOperation("linear_attention_decode", count, {BATCH: 6.0 * state}, {BATCH: moved}),
+            StepOperation(
                 "linear_attention_prefill",
                 count,
                 {PREFILL_TOKENS: 6.0 * state},
@@ -293,16 +285,16 @@ class _Cut:
             ),
         ]
 
-    def _experts(self, moe: MoE, count: int) -> list[Operation]:
+    def _experts(self, moe: MixtureOfExperts, count: int) -> list[StepOperation]:
         layout, hidden = self.layout, moe.latent or self.model.hidden
         wide = layout.dp > 1 and layout.stage_devices > NODE_DEVICES
         matrix = moe.expert_elements(self.model.hidden)
-        touched = Feature("experts", moe.chosen, moe.experts)
+        touched = StepFeature("experts", moe.chosen, moe.experts)
         weight_bytes = matrix * self.formats.experts.bytes_per_element / layout.stage_devices
         flops = 2.0 * moe.chosen * matrix / layout.stage_devices
         moved = 3.0 * moe.chosen * hidden * self._wire_bytes / layout.ep
         rows = [
-            Operation(
+            StepOperation(
                 "moe",
                 count,
                 {STAGE_TOKENS: flops},
@@ -317,22 +309,20 @@ class _Cut:
         if not wide:
             return rows + self._gather(count)
         reach = min(moe.chosen, layout.ep) * (layout.stage_devices - 1) / layout.stage_devices
-        wire = (
-            self.formats.activations.bytes_per_element + self._wire_bytes
-        ) / 2  # narrow there, 16 bit back
+        wire = (self.formats.activations.bytes_per_element + self._wire_bytes) / 2  # narrow there, 16 bit back
         each = {TOKENS: reach * self.model.hidden * wire / layout.tp}
-        return [*rows, Operation("all_to_all", 2 * count, {}, each, devices=layout.stage_devices)]
+        return [*rows, StepOperation("all_to_all", 2 * count, {}, each, devices=layout.stage_devices)]
 
-    def _gather(self, count: int) -> list[Operation]:
+    def _gather(self, count: int) -> list[StepOperation]:
         """Ranks of one node show every token to every device and add up the parts afterwards."""
         ranks = self.layout.dp
         share = {STAGE_TOKENS: (ranks - 1) / ranks * self.model.hidden * self._wire_bytes}
-        return [Operation(kind, count, {}, share, devices=ranks) for kind in ("all_gather", "reduce_scatter")]
+        return [StepOperation(kind, count, {}, share, devices=ranks) for kind in ("all_gather", "reduce_scatter")]
 
-    def _all_reduce(self, count: int) -> list[Operation]:
+    def _all_reduce(self, count: int) -> list[StepOperation]:
         devices = self.layout.tp
         if devices == 1:
             return []
         ring = 2.0 * (devices - 1) / devices
         wire = {TOKENS: ring * self.model.hidden * self._wire_bytes}
-        return [Operation("all_reduce", count, {}, wire, devices=devices, direct=devices / 2)]
+        return [StepOperation("all_reduce", count, {}, wire, devices=devices, direct=devices / 2)]

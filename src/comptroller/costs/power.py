@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.deployment import arithmetic
-from comptroller.costs.steady import Steady
-from comptroller.costs.step import Step
-from comptroller.costs.timing import COLLECTIVES, TERMS, StepTime, Timed, kernel_of
+from comptroller.costs.steady import SteadyState
+from comptroller.costs.step import ReplicaStep
+from comptroller.costs.timing import COLLECTIVES, TERMS, ReplicaTimer, StepTime, kernel_of
 from comptroller.facts.accelerator import Accelerator
-from comptroller.facts.power import PowerFacts, Shares, power_facts
+from comptroller.facts.power import PowerFacts, PowerShareTable, power_facts
 
 Array = npt.NDArray[np.float64]
 
@@ -34,7 +34,7 @@ CAP_NORM = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class Activity:
+class DeviceActivity:
     """Seconds of one device by what it does; arrays of points.
 
     total_s: the span.  kernel_s, collective_s, sequence_s: something of that kind runs; the rest it waits.
@@ -49,13 +49,10 @@ class Activity:
     matrix_s: Array
 
     @classmethod
-    def stack(cls, parts: Sequence[Activity]) -> Activity:
+    def stack(cls, parts: Sequence[DeviceActivity]) -> DeviceActivity:
         """Several one after the other, their points in one array."""
         return cls(
-            *(
-                np.concatenate([np.atleast_1d(getattr(part, each.name)) for part in parts])
-                for each in fields(cls)
-            )
+            *(np.concatenate([np.atleast_1d(getattr(part, each.name)) for part in parts]) for each in fields(cls))
         )
 
     @property
@@ -63,10 +60,10 @@ class Activity:
         """Seconds in which anything runs."""
         return np.asarray(self.kernel_s + self.collective_s + self.sequence_s)
 
-    def within(self, total_s: Array) -> Activity:
+    def within(self, total_s: Array) -> DeviceActivity:
         """The same work in another span: more of it waiting, or everything squeezed where it is shorter."""
         squeeze = np.minimum(1.0, total_s / np.maximum(self.busy_s, 1e-12))
-        return Activity(
+        return DeviceActivity(
             np.asarray(total_s),
             self.kernel_s * squeeze,
             self.collective_s * squeeze,
@@ -75,13 +72,13 @@ class Activity:
             self.matrix_s,
         )
 
-    def times(self, factor: Array | float) -> Activity:
+    def times(self, factor: Array | float) -> DeviceActivity:
         """Repeated `factor` times."""
-        return Activity(*(getattr(self, each.name) * factor for each in fields(self)))
+        return DeviceActivity(*(getattr(self, each.name) * factor for each in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
-class Idle:
+class IdlePower:
     """Watts of one device without load; `source` says whence its file has them, or that they are fitted."""
 
     w: float
@@ -102,21 +99,21 @@ class RequestEnergy:
         return np.asarray(self.prefill_j + self.decode_j)
 
 
-def capped(demand: npt.ArrayLike) -> Array:
+def soft_power_cap(demand: npt.ArrayLike) -> Array:
     """A demand as a share of the power limit, held below it: d / (1 + d^p)^(1/p) with p = 8.
 
-    >>> round(float(capped(0.5)), 3), round(float(capped(2.0)), 3)
+    >>> round(float(soft_power_cap(0.5)), 3), round(float(soft_power_cap(2.0)), 3)
     (0.5, 1.0)
     """
     wanted = np.asarray(demand, float)
     return np.asarray(wanted / (1.0 + wanted**CAP_NORM) ** (1.0 / CAP_NORM))
 
 
-def limit_s(activity: Activity, shares: Shares, factor: Array | float = 1.0) -> Array:
+def limit_s(activity: DeviceActivity, shares: PowerShareTable, factor: Array | float = 1.0) -> Array:
     """Seconds at the power limit that an activity's energy is worth: E / TDP; `factor` scales all shares.
 
     >>> from comptroller.facts.power import power_facts
-    >>> waiting = Activity(*(np.array(x) for x in (2.0, 0.0, 0.0, 0.0, 0.0, 0.0)))
+    >>> waiting = DeviceActivity(*(np.array(x) for x in (2.0, 0.0, 0.0, 0.0, 0.0, 0.0)))
     >>> shares = power_facts().shares
     >>> bool(limit_s(waiting, shares) == 2.0 * shares.floor.fraction)
     True
@@ -132,16 +129,16 @@ def limit_s(activity: Activity, shares: Shares, factor: Array | float = 1.0) -> 
         + shares.compute.fraction * np.sqrt(np.minimum(activity.matrix_s / span, 1.0))
     )
     waiting = np.maximum(activity.total_s - busy, 0.0)
-    return np.asarray(busy * capped(factor * demand) + waiting * factor * shares.floor.fraction)
+    return np.asarray(busy * soft_power_cap(factor * demand) + waiting * factor * shares.floor.fraction)
 
 
-def activity(ready: Timed, time: StepTime) -> Activity:
+def activity(ready: ReplicaTimer, time: StepTime) -> DeviceActivity:
     """What one device does during steps; a layer's overhead and the step's own count as waiting."""
     overheads, layers = ready.overheads, ready.replica.model.layers
     overhead = time.terms[TERMS.index("overhead")]
     sequence = np.maximum(overhead - layers * overheads.layer_s - overheads.step_s, 0.0)
     collective = time.terms[TERMS.index("communication")]
-    return Activity(
+    return DeviceActivity(
         time.total_s,
         time.total_s - overhead - collective,
         collective,
@@ -151,7 +148,7 @@ def activity(ready: Timed, time: StepTime) -> Activity:
     )
 
 
-def device_w(ready: Timed, time: StepTime, facts: PowerFacts | None = None) -> Array:
+def device_w(ready: ReplicaTimer, time: StepTime, facts: PowerFacts | None = None) -> Array:
     """Mean watts of one device over steps, shape (points,); never above the power limit."""
     known, device = facts or power_facts(), ready.replica.device
     doing = activity(ready, time)
@@ -159,30 +156,26 @@ def device_w(ready: Timed, time: StepTime, facts: PowerFacts | None = None) -> A
     return np.asarray(device.tdp_w * share)
 
 
-def device_interval_w(
-    watts: Array, device: Accelerator, facts: PowerFacts | None = None
-) -> tuple[Array, Array]:
+def device_interval_w(watts: Array, device: Accelerator, facts: PowerFacts | None = None) -> tuple[Array, Array]:
     """80 % interval of a power per device whose step times are predicted too; held below the limit."""
     known = facts or power_facts()
     half = known.spread.half(known.spread.predicted_steps, device.family in known.families)
     return np.asarray(watts * np.exp(-half)), np.minimum(watts * np.exp(half), device.tdp_w)
 
 
-def energy_interval_j(
-    joules: Array, device: Accelerator, facts: PowerFacts | None = None
-) -> tuple[Array, Array]:
+def energy_interval_j(joules: Array, device: Accelerator, facts: PowerFacts | None = None) -> tuple[Array, Array]:
     """80 % interval of joules per token or request where times and power are predicted."""
     known = facts or power_facts()
     half = known.spread.half(known.spread.energy, device.family in known.families)
     return np.asarray(joules * np.exp(-half)), np.asarray(joules * np.exp(half))
 
 
-def step_j(ready: Timed, time: StepTime, facts: PowerFacts | None = None) -> Array:
+def step_j(ready: ReplicaTimer, time: StepTime, facts: PowerFacts | None = None) -> Array:
     """Joules of steps on all devices of the replica."""
     return np.asarray(device_w(ready, time, facts) * time.total_s * ready.replica.layout.devices)
 
 
-def request_j(ready: Timed, state: Steady, facts: PowerFacts | None = None) -> RequestEnergy:
+def request_j(ready: ReplicaTimer, state: SteadyState, facts: PowerFacts | None = None) -> RequestEnergy:
     """Joules of one request in a closed loop: its share of the replica's time, each phase at its own power.
 
     decode = n P_decode t_decode (O - 1) / B;  prefill = n P_prefill (t_request / B - t_decode (O - 1) / B)
@@ -196,12 +189,12 @@ def request_j(ready: Timed, state: Steady, facts: PowerFacts | None = None) -> R
     )
 
 
-def idle(device: Accelerator, facts: PowerFacts | None = None) -> Idle:
+def idle(device: Accelerator, facts: PowerFacts | None = None) -> IdlePower:
     """Idle power of a device: its file's value, else the fitted share of its power limit with its error."""
     if device.idle_w is not None:
-        return Idle(device.idle_w, 0.0, f"{device.id}: {device.provenance['idle_w']}")
+        return IdlePower(device.idle_w, 0.0, f"{device.id}: {device.provenance['idle_w']}")
     share = (facts or power_facts()).idle
-    return Idle(share.fraction * device.tdp_w, share.error * device.tdp_w, "fitted share of the power limit")
+    return IdlePower(share.fraction * device.tdp_w, share.error * device.tdp_w, "fitted share of the power limit")
 
 
 def idle_w(device: Accelerator) -> float:
@@ -214,11 +207,11 @@ def idle_w(device: Accelerator) -> float:
     return idle(device).w
 
 
-def matrix_flops_per_s(ready: Timed) -> float:
+def matrix_flops_per_s(ready: ReplicaTimer) -> float:
     """Peak rate over the arithmetics a replica computes in, weighted by the FLOPs of one decoded token."""
     replica = ready.replica
     formats, device = replica.formats, replica.device
-    flops, _ = ready.operations.work(Step.decode(1.0, 1.0))
+    flops, _ = ready.operations.work(ReplicaStep.decode(1.0, 1.0))
     work = ready.operations.count * flops[:, 0]
     seconds = 0.0
     for done, row in zip(work, ready.operations.rows, strict=True):

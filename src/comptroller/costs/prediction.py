@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.calibrated import Calibrated
-from comptroller.costs.closed import ClosedLoop, closed_loop
-from comptroller.costs.deployment import Replica
+from comptroller.costs.closed_loop import ClosedLoop, closed_loop
+from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.memory import memory
-from comptroller.costs.residual import Correction, Identity, Novelty, Residual, places
-from comptroller.costs.steady import Requests
-from comptroller.costs.timing import timed
-from comptroller.facts.serving import Bands, ServingFacts, anchors, serving_facts
+from comptroller.costs.residual import GaussianProcessResidual, Novelty, ResidualCorrection, ResidualIdentity, places
+from comptroller.costs.steady import UniformRequests
+from comptroller.costs.timing import replica_timer
+from comptroller.facts.serving import PredictionErrorBands, ServingFacts, anchors, serving_facts
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class PredictionInterval:
     """A predicted figure and its 80 % interval; arrays of points."""
 
     value: Array
@@ -30,7 +30,7 @@ class Interval:
     high: Array
 
     @classmethod
-    def around(cls, value: Array, correction: Correction, bands: Bands) -> Interval:
+    def around(cls, value: Array, correction: ResidualCorrection, bands: PredictionErrorBands) -> PredictionInterval:
         """The corrected value, and the band of its novelty around it (see `facts.serving.Bands`)."""
         middle = value * np.exp(correction.mean)
         if correction.novelty == "seen":
@@ -42,7 +42,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class ClosedLoopLoad:
     """Equal requests from a closed loop of clients; arrays of points. run: version and date, of a measurement."""
 
     input_tokens: Array
@@ -52,27 +52,27 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class ReplicaPrediction:
     """What a replica does under loads: seconds per token, seconds to the first, output tokens per second.
 
     novelty: whether this engine, model, formats and accelerator were measured together ("seen"), the model under
     this engine was ("related"), or neither ("new").  loop: the physics, with every part of the time visible.
     """
 
-    tpot_s: Interval
-    ttft_s: Interval
-    output_tokens_per_s: Interval
+    tpot_s: PredictionInterval
+    ttft_s: PredictionInterval
+    output_tokens_per_s: PredictionInterval
     novelty: Novelty
     loop: ClosedLoop
 
 
 @dataclass(frozen=True, slots=True)
-class Predictor:
+class ReplicaPredictor:
     """A calibration with its residuals and intervals."""
 
-    calibration: Calibrated
-    tpot: Residual
-    ttft: Residual
+    calibration: FittedCalibration
+    tpot: GaussianProcessResidual
+    ttft: GaussianProcessResidual
 
     @property
     def facts(self) -> ServingFacts:
@@ -81,42 +81,37 @@ class Predictor:
 
     @classmethod
     @lru_cache(maxsize=8)
-    def shipped(cls, constants: Path | None = None, learned: Path | None = None) -> Predictor:
+    def shipped(cls, constants: Path | None = None, learned: Path | None = None) -> ReplicaPredictor:
         """The shipped one, or one from a user's own files."""
         facts, known = serving_facts(constants), anchors(learned)
-        tpot = Residual.of(facts.tpot_kernel, known, [anchor.tpot_weight for anchor in known])
-        ttft = Residual.of(facts.ttft_kernel, known, [anchor.ttft_weight for anchor in known])
-        return cls(Calibrated(facts), tpot, ttft)
+        tpot = GaussianProcessResidual.of(facts.tpot_kernel, known, [anchor.tpot_weight for anchor in known])
+        ttft = GaussianProcessResidual.of(facts.ttft_kernel, known, [anchor.ttft_weight for anchor in known])
+        return cls(FittedCalibration(facts), tpot, ttft)
 
-    def predict(self, replica: Replica, load: Load) -> Prediction:
+    def predict(self, replica: ModelReplica, load: ClosedLoopLoad) -> ReplicaPrediction:
         """TPOT, TTFT and throughput of a replica under loads, each with its 80 % interval.
 
         Raises:
-            DoesNotFit: the weights leave no room for a cache.
-            NoSuchRate: the accelerator cannot run the formats.
+            InsufficientMemoryError: the weights leave no room for a cache.
+            UnsupportedFormatError: the accelerator cannot run the formats.
         """
         loop = closed_loop(
-            timed(replica, self.calibration),
+            replica_timer(replica, self.calibration),
             memory(replica),
-            Requests(load.input_tokens, load.output_tokens),
+            UniformRequests(load.input_tokens, load.output_tokens),
             load.clients,
         )
-        identity = Identity.of(replica, load.run)
+        identity = ResidualIdentity.of(replica, load.run)
         at = places(replica, load.clients, load.input_tokens, load.output_tokens)
         tpot = self.tpot.correction(identity, at)
         ttft = self.ttft.correction(identity, at)
-        each = Interval.around(loop.tpot_s, tpot, self.facts.tpot)
-        first = Interval.around(loop.ttft_s, ttft, self.facts.ttft)
-        rate = Interval(
-            *(
-                _rate(load, f, t)
-                for f, t in ((first.value, each.value), (first.high, each.high), (first.low, each.low))
-            )
+        each = PredictionInterval.around(loop.tpot_s, tpot, self.facts.tpot)
+        first = PredictionInterval.around(loop.ttft_s, ttft, self.facts.ttft)
+        rate = PredictionInterval(
+            *(_rate(load, f, t) for f, t in ((first.value, each.value), (first.high, each.high), (first.low, each.low)))
         )
-        return Prediction(each, first, rate, tpot.novelty, loop)
+        return ReplicaPrediction(each, first, rate, tpot.novelty, loop)
 
 
-def _rate(load: Load, ttft_s: Array, tpot_s: Array) -> Array:
-    return np.asarray(
-        load.clients * load.output_tokens / (ttft_s + np.maximum(load.output_tokens - 1, 0) * tpot_s)
-    )
+def _rate(load: ClosedLoopLoad, ttft_s: Array, tpot_s: Array) -> Array:
+    return np.asarray(load.clients * load.output_tokens / (ttft_s + np.maximum(load.output_tokens - 1, 0) * tpot_s))

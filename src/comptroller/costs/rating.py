@@ -1,7 +1,7 @@
 """Rating: usage times a dated price, in integer picodollars (1 USD = 10^12).
 
 Every token is in exactly one bucket. Providers disagree whether cached tokens count inside the prompt and reasoning
-inside the output; `reported` reads their usage and says which tokens are which. Missing is not zero.
+inside the output; `parse_usage` reads their usage and says which tokens are which. Missing is not zero.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from comptroller.costs.carbon import Energy
-from comptroller.errors import InputError, Unsupported
-from comptroller.facts.prices import Price
+from comptroller.costs.carbon import CallEnergy
+from comptroller.errors import InputError, UnsupportedError
+from comptroller.facts.prices import ProviderPrice
 
 PUSD = 10**12
 """Picodollars in a dollar."""
@@ -39,7 +39,7 @@ def pusd(usd: str | int | Decimal) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class TokenUsage:
     """What a call used, each token in one bucket. `cached` and `cache_write` are parts of no other bucket.
 
     cache_write_1h: cache writes that are kept for an hour.  other: counts by unit (images, web_searches).
@@ -84,7 +84,7 @@ class Usage:
     def call_tokens(self) -> dict[str, int]:
         """The fields of a `Call`: cached and written tokens inside the input, reasoning inside the output.
 
-        >>> Usage(10, 5, cached=90, reasoning=7).call_tokens()["input_tokens"]
+        >>> TokenUsage(10, 5, cached=90, reasoning=7).call_tokens()["input_tokens"]
         100
         """
         return {
@@ -96,11 +96,11 @@ class Usage:
         }
 
     @classmethod
-    def of_call(cls, tokens: Mapping[str, int], extra: str = "") -> Usage:
+    def of_call(cls, tokens: Mapping[str, int], extra: str = "") -> TokenUsage:
         """The usage of a call's token fields and of what it used beside them.
 
-        >>> usage = Usage(10, 5, cached=90, cache_write_1h=3, reasoning=7, other={"images": 2})
-        >>> Usage.of_call(usage.call_tokens(), usage.extra) == usage
+        >>> usage = TokenUsage(10, 5, cached=90, cache_write_1h=3, reasoning=7, other={"images": 2})
+        >>> TokenUsage.of_call(usage.call_tokens(), usage.extra) == usage
         True
         """
         beside = json.loads(extra) if extra else {}
@@ -118,57 +118,55 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class CallReceipt:
     """What a call cost: integer picodollars, None where unknown, and the price they were charged at.
 
-    price: kept in the books with its date; `None` for own hardware or free calls.  extra: `Usage.extra`.
+    price: kept in the books with its date; `None` for own hardware or free calls.  extra: `TokenUsage.extra`.
     note: why dollars are unknown, or what the provider says.
     """
 
     pusd: int | None
-    price: Price | None = None
-    energy: Energy = field(default_factory=Energy)
+    price: ProviderPrice | None = None
+    energy: CallEnergy = field(default_factory=CallEnergy)
     extra: str = ""
     note: str = ""
 
     @classmethod
-    def unknown(cls, why: str, energy: Energy | None = None) -> Receipt:
+    def unknown(cls, why: str, energy: CallEnergy | None = None) -> CallReceipt:
         """A receipt without dollars; never 0.
 
-        >>> Receipt.unknown("no price for model x").pusd is None
+        >>> CallReceipt.unknown("no price for model x").pusd is None
         True
         """
-        return cls(None, energy=energy or Energy(), note=why)
+        return cls(None, energy=energy or CallEnergy(), note=why)
 
 
-def rate(usage: Usage, price: Price, energy: Energy | None = None) -> Receipt:
+def rate(usage: TokenUsage, price: ProviderPrice, energy: CallEnergy | None = None) -> CallReceipt:
     """The receipt of a usage at a price: sum over units of count times rate, rounded once, half to even.
 
     The rate of every unit goes by the length of the whole prompt, cached tokens included.
 
     Raises:
-        Unsupported: something was used that has no price.
+        UnsupportedError: something was used that has no price.
 
-    >>> price = Price("p", "m", "standard", None, {"input_tokens": ((0, Decimal(3_000_000)),)}, "contract")
-    >>> rate(Usage(1000, 0), price).pusd / PUSD
+    >>> price = ProviderPrice("p", "m", "standard", None, {"input_tokens": ((0, Decimal(3_000_000)),)}, "contract")
+    >>> rate(TokenUsage(1000, 0), price).pusd / PUSD
     0.003
     """
     counts = usage.counts() | ({"requests": 1} if "requests" in price.rates else {})
     total = sum((count * price.rate(unit, usage.prompt_tokens) for unit, count in counts.items()), Decimal(0))
-    return Receipt(
-        int(total.to_integral_value(ROUND_HALF_EVEN)), price, energy or Energy(), extra=usage.extra
-    )
+    return CallReceipt(int(total.to_integral_value(ROUND_HALF_EVEN)), price, energy or CallEnergy(), extra=usage.extra)
 
 
-def worst_case(price: Price, prompt_tokens: int, max_tokens: int, choices: int = 1) -> int:
+def worst_case(price: ProviderPrice, prompt_tokens: int, max_tokens: int, choices: int = 1) -> int:
     """The most a call may cost in picodollars: every token at the dearest rate it may have, no cache discount.
 
     prompt_tokens: at most; every choice may be as long as `max_tokens`.
 
     Raises:
-        Unsupported: input or output has no price.
+        UnsupportedError: input or output has no price.
 
-    >>> price = Price("p", "m", "standard", None, {"input_tokens": ((0, Decimal(3)),),
+    >>> price = ProviderPrice("p", "m", "standard", None, {"input_tokens": ((0, Decimal(3)),),
     ...     "cache_write_tokens": ((0, Decimal(4)),), "output_tokens": ((0, Decimal(15)),)}, "contract")
     >>> worst_case(price, 1000, 100, choices=2)
     7000
@@ -177,19 +175,15 @@ def worst_case(price: Price, prompt_tokens: int, max_tokens: int, choices: int =
         (
             prompt_tokens
             * _dearest(price, ("input_tokens", "cache_write_tokens", "cache_write_1h_tokens"), prompt_tokens)
-            + max_tokens
-            * choices
-            * _dearest(price, ("output_tokens", "output_reasoning_tokens"), prompt_tokens)
+            + max_tokens * choices * _dearest(price, ("output_tokens", "output_reasoning_tokens"), prompt_tokens)
             + (price.rate("requests", 0) if "requests" in price.rates else 0)
         ).to_integral_value(ROUND_CEILING)
     )
 
 
-def _dearest(price: Price, units: Iterable[str], prompt_tokens: int) -> Decimal:
+def _dearest(price: ProviderPrice, units: Iterable[str], prompt_tokens: int) -> Decimal:
     """The dearest rate of some units for a prompt of up to so many tokens."""
-    starts = {0, prompt_tokens} | {
-        s + 1 for unit in price.rates.values() for s, _ in unit if s < prompt_tokens
-    }
+    starts = {0, prompt_tokens} | {s + 1 for unit in price.rates.values() for s, _ in unit if s < prompt_tokens}
     return max(price.rate(unit, length) for unit in units for length in starts)
 
 
@@ -209,17 +203,10 @@ class _Shape:
 _OPENAI = ("prompt_tokens_details.cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
 _CREATED = ("cache_creation_input_tokens", "prompt_tokens_details.cache_creation_tokens")
 _DETAILS = "output_tokens_details.reasoning_tokens"
-_CHAT = _Shape(
-    "prompt_tokens", "completion_tokens", _OPENAI, _CREATED, ("completion_tokens_details.reasoning_tokens",)
-)
+_CHAT = _Shape("prompt_tokens", "completion_tokens", _OPENAI, _CREATED, ("completion_tokens_details.reasoning_tokens",))
 _RESPONSES = _Shape("input_tokens", "output_tokens", ("input_tokens_details.cached_tokens",), (), (_DETAILS,))
 _ANTHROPIC = _Shape(
-    "input_tokens",
-    "output_tokens",
-    ("cache_read_input_tokens",),
-    _CREATED[:1],
-    (_DETAILS,),
-    cached_inside=False,
+    "input_tokens", "output_tokens", ("cache_read_input_tokens",), _CREATED[:1], (_DETAILS,), cached_inside=False
 )
 _GOOGLE = _Shape(
     "promptTokenCount",
@@ -231,30 +218,28 @@ _GOOGLE = _Shape(
 )
 
 
-def reported(usage: Mapping[str, Any] | None, counted_output: int = 0) -> Usage:
+def parse_usage(usage: Mapping[str, Any] | None, counted_output: int = 0) -> TokenUsage:
     """What a provider's usage object says: OpenAI (chat, responses), Anthropic or Google, told apart by their fields.
 
     Zero is what was used where it is written; absent is unknown. counted_output: tokens that were seen to arrive, over
     all choices; a report of fewer leaves some out (a server that counts one of n choices).
 
     Raises:
-        Unsupported: usage is missing, or cannot be all there was.
+        UnsupportedError: usage is missing, or cannot be all there was.
         InputError: a count is negative or the parts exceed the whole.
 
-    >>> reported({"prompt_tokens": 2006, "completion_tokens": 300, "prompt_tokens_details": {"cached_tokens": 1920}})
-    Usage(input=86, output=300, cached=1920, cache_write=0, cache_write_1h=0, reasoning=0, other={})
+    >>> parse_usage({"prompt_tokens": 2006, "completion_tokens": 300, "prompt_tokens_details": {"cached_tokens": 1920}})
+    TokenUsage(input=86, output=300, cached=1920, cache_write=0, cache_write_1h=0, reasoning=0, other={})
     """
     if not usage:
-        raise Unsupported("the provider reported no usage")
+        raise UnsupportedError("the provider reported no usage")
     shape = _shape(usage)
     whole, generated = _count(usage, shape.input), _count(usage, shape.output)
-    cached, written, reasoning = (
-        _first(usage, paths) for paths in (shape.cached, shape.written, shape.reasoning)
-    )
+    cached, written, reasoning = (_first(usage, paths) for paths in (shape.cached, shape.written, shape.reasoning))
     hour = _count(usage, "cache_creation.ephemeral_1h_input_tokens") or 0
     if whole is None or (generated is None and not reasoning):
-        raise Unsupported(f"the provider reported no {shape.input if whole is None else shape.output}")
-    made = Usage(
+        raise UnsupportedError(f"the provider reported no {shape.input if whole is None else shape.output}")
+    made = TokenUsage(
         input=whole - (cached + written if shape.cached_inside else 0),
         output=(generated or 0) - (reasoning if shape.reasoning_inside else 0),
         cached=cached,
@@ -265,9 +250,7 @@ def reported(usage: Mapping[str, Any] | None, counted_output: int = 0) -> Usage:
     if min(made.input, made.output, made.cached, made.cache_write, made.reasoning) < 0:
         raise InputError(f"usage does not add up: {json.dumps(usage, default=str)}")
     if made.output_tokens < counted_output:
-        raise Unsupported(
-            f"the provider reported {made.output_tokens} output tokens, {counted_output} arrived"
-        )
+        raise UnsupportedError(f"the provider reported {made.output_tokens} output tokens, {counted_output} arrived")
     return made
 
 

@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.deployment import Replica
-from comptroller.facts.serving import Anchor, Kernel
+from comptroller.costs.deployment import ModelReplica
+from comptroller.facts.serving import ResidualAnchor, ResidualKernel
 
 Array = npt.NDArray[np.float64]
 Novelty = Literal["seen", "related", "new"]
@@ -26,7 +26,7 @@ OWN = "own"
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class ResidualIdentity:
     """Whose residual it is; without a run, the user's own server."""
 
     engine: str
@@ -36,7 +36,7 @@ class Identity:
     run: str = ""
 
     @classmethod
-    def of(cls, replica: Replica, run: str = "") -> Identity:
+    def of(cls, replica: ModelReplica, run: str = "") -> ResidualIdentity:
         """The identity of a replica; `run` is engine version and date of a measurement, if it is one."""
         model, recipe = replica.model, replica.recipe
         architecture = f"{model.layers}x{model.hidden}x{model.vocabulary}"
@@ -44,7 +44,7 @@ class Identity:
         return cls(replica.engine.id, architecture, formats, replica.device.id, run)
 
 
-def places(replica: Replica, clients: Array, input_tokens: Array, output_tokens: Array) -> Array:
+def places(replica: ModelReplica, clients: Array, input_tokens: Array, output_tokens: Array) -> Array:
     """Coordinates of loads on a replica, shape (points, 6): octaves of load and devices, and the layout's kind."""
     layout = replica.layout
     loads = np.broadcast_arrays(clients, input_tokens, output_tokens)
@@ -54,7 +54,7 @@ def places(replica: Replica, clients: Array, input_tokens: Array, output_tokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class ResidualOverlap:
     """Which parts of their residual rows and columns share, as 0 or 1."""
 
     kin: Array
@@ -62,7 +62,7 @@ class Shared:
     run: Array
 
 
-def covariance(kernel: Kernel, left: Array, right: Array, shared: Shared) -> Array:
+def covariance(kernel: ResidualKernel, left: Array, right: Array, shared: ResidualOverlap) -> Array:
     """Covariance of residuals at two sets of places.
 
     k = kin^2 W + key^2 W + fine^2 F + run^2 W + run_fine^2 F, W = exp(-d^2 / 2 reach^2), F likewise by `scales`
@@ -82,7 +82,7 @@ def _bell(left: Array, right: Array, scales: Array) -> Array:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class AnchorBlock:
     """The anchors of one engine and architecture: their weights, and the inverse of their covariance with noise."""
 
     formats: tuple[str, ...]
@@ -93,7 +93,7 @@ class Block:
     inverse: Array
 
     @classmethod
-    def of(cls, kernel: Kernel, anchors: Sequence[Anchor], weights: Sequence[float]) -> Block:
+    def of(cls, kernel: ResidualKernel, anchors: Sequence[ResidualAnchor], weights: Sequence[float]) -> AnchorBlock:
         """From anchors and their weights."""
         where = np.array([anchor.place for anchor in anchors])
         names = ([a.formats for a in anchors], [a.accelerator for a in anchors], [a.run for a in anchors])
@@ -102,24 +102,24 @@ class Block:
         formats, accelerators, runs = (tuple(name) for name in names)
         return cls(formats, accelerators, runs, where, np.asarray(weights), np.asarray(inverse))
 
-    def shared(self, identity: Identity) -> Shared:
+    def shared(self, identity: ResidualIdentity) -> ResidualOverlap:
         """What an identity shares with the anchors, shape (1, anchors)."""
         pairs = zip(self.formats, self.accelerators, strict=True)
         key = np.array([[f == identity.formats and a == identity.accelerator for f, a in pairs]], float)
         run = np.array([[r == (identity.run or OWN) for r in self.runs]], float)
-        return Shared(np.ones(key.shape), key, key * run)
+        return ResidualOverlap(np.ones(key.shape), key, key * run)
 
 
-def among_each_other(formats: Sequence[str], accelerators: Sequence[str], runs: Sequence[str]) -> Shared:
+def among_each_other(formats: Sequence[str], accelerators: Sequence[str], runs: Sequence[str]) -> ResidualOverlap:
     """What the anchors of one block share with each other."""
     key = np.array([f"{f} {a}" for f, a in zip(formats, accelerators, strict=True)])
     run = np.array(runs)
     same = (key[:, None] == key[None, :]).astype(float)
-    return Shared(np.ones(same.shape), same, same * (run[:, None] == run[None, :]))
+    return ResidualOverlap(np.ones(same.shape), same, same * (run[:, None] == run[None, :]))
 
 
 @dataclass(frozen=True, slots=True)
-class Correction:
+class ResidualCorrection:
     """Log of measured over predicted: mean, its spread, and how new the configuration is."""
 
     mean: Array
@@ -128,48 +128,50 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
-class Residual:
+class GaussianProcessResidual:
     """The anchors by engine and architecture."""
 
-    kernel: Kernel
-    blocks: Mapping[tuple[str, str], Block]
+    kernel: ResidualKernel
+    blocks: Mapping[tuple[str, str], AnchorBlock]
 
     @classmethod
-    def of(cls, kernel: Kernel, anchors: Sequence[Anchor], weights: Sequence[float]) -> Residual:
+    def of(
+        cls, kernel: ResidualKernel, anchors: Sequence[ResidualAnchor], weights: Sequence[float]
+    ) -> GaussianProcessResidual:
         """From anchors and their weights; anchors without a weight (NaN) are left out."""
         rows: dict[tuple[str, str], list[int]] = defaultdict(list)
         for i, (anchor, weight) in enumerate(zip(anchors, weights, strict=True)):
             if not np.isnan(weight):
                 rows[anchor.engine, anchor.architecture].append(i)
         blocks = {
-            key: Block.of(kernel, [anchors[i] for i in index], [weights[i] for i in index])
+            key: AnchorBlock.of(kernel, [anchors[i] for i in index], [weights[i] for i in index])
             for key, index in rows.items()
         }
         return cls(kernel, blocks)
 
-    def novelty(self, identity: Identity) -> Novelty:
+    def novelty(self, identity: ResidualIdentity) -> Novelty:
         """Whether the configuration, or only its model under the engine, was measured."""
         block = self.blocks.get((identity.engine, identity.architecture))
         if block is None:
             return "new"
         return "seen" if block.shared(identity).key.any() else "related"
 
-    def mean(self, identity: Identity, at: Array) -> Array:
+    def mean(self, identity: ResidualIdentity, at: Array) -> Array:
         """Log of measured over predicted at places; 0 where nothing was measured."""
         block = self.blocks.get((identity.engine, identity.architecture))
         if block is None:
             return np.zeros(len(at))
         return np.asarray(covariance(self.kernel, at, block.places, block.shared(identity)) @ block.weights)
 
-    def correction(self, identity: Identity, at: Array) -> Correction:
+    def correction(self, identity: ResidualIdentity, at: Array) -> ResidualCorrection:
         """Mean, spread and novelty at places."""
         kernel = self.kernel
         block = self.blocks.get((identity.engine, identity.architecture))
         full = kernel.kin**2 + kernel.key**2 + kernel.fine**2 + kernel.run**2 + kernel.run_fine**2
         if block is None:
             spread = np.full(len(at), np.sqrt(full + kernel.noise**2))
-            return Correction(np.zeros(len(at)), spread, "new")
+            return ResidualCorrection(np.zeros(len(at)), spread, "new")
         cross = covariance(kernel, at, block.places, block.shared(identity))
         known = ((cross @ block.inverse) * cross).sum(axis=1)
         spread = np.sqrt(np.maximum(full - known, 0.0) + kernel.noise**2)
-        return Correction(cross @ block.weights, spread, self.novelty(identity))
+        return ResidualCorrection(cross @ block.weights, spread, self.novelty(identity))

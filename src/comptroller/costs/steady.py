@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.deployment import Replica
-from comptroller.costs.memory import Memory
-from comptroller.costs.step import Step, causal_pairs
-from comptroller.costs.timing import StepTime, Timed
+from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.memory import ReplicaMemory
+from comptroller.costs.step import ReplicaStep, causal_pairs
+from comptroller.costs.timing import ReplicaTimer, StepTime
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Requests:
+class UniformRequests:
     """Equal requests: input and output tokens, arrays of points. cached_tokens: of the input, found in a cache."""
 
     input_tokens: Array
@@ -33,14 +33,14 @@ class Requests:
         """Input tokens that have to be computed."""
         return np.asarray(self.input_tokens - self.cached_tokens)
 
-    def kept_by(self, replica: Replica) -> Requests:
+    def kept_by(self, replica: ModelReplica) -> UniformRequests:
         """The requests as a replica finds them: nothing of them where it keeps no prefixes."""
-        return self if replica.prefix_block_tokens else Requests(self.input_tokens, self.output_tokens)
+        return self if replica.prefix_block_tokens else UniformRequests(self.input_tokens, self.output_tokens)
 
-    def only(self, which: npt.NDArray[np.bool_]) -> Requests:
+    def only(self, which: npt.NDArray[np.bool_]) -> UniformRequests:
         """Some of the points."""
         cached = np.broadcast_to(self.cached_tokens, self.input_tokens.shape)
-        return Requests(self.input_tokens[which], self.output_tokens[which], cached[which])
+        return UniformRequests(self.input_tokens[which], self.output_tokens[which], cached[which])
 
     @property
     def mean_context_tokens(self) -> Array:
@@ -49,7 +49,7 @@ class Requests:
 
 
 @dataclass(frozen=True, slots=True)
-class Steady:
+class SteadyState:
     """A closed loop of `batch` requests on one replica; all arrays of points, seconds.
 
     decode: the pure decode step.  prefill: one prompt alone, all its chunks.
@@ -57,7 +57,7 @@ class Steady:
     marginal_s: what one more prompt adds to the steps it shares.
     """
 
-    requests: Requests
+    requests: UniformRequests
     batch: Array
     decode: StepTime
     prefill: StepTime
@@ -85,7 +85,7 @@ class Steady:
         return np.asarray(self.batch / self.request_s)
 
 
-def steady(ready: Timed, requests: Requests, batch: npt.ArrayLike) -> Steady:
+def steady(ready: ReplicaTimer, requests: UniformRequests, batch: npt.ArrayLike) -> SteadyState:
     """A closed loop with `batch` requests in flight.
 
     Each request prefills once in the time it decodes `output` tokens, so of the other batch - 1 requests
@@ -98,14 +98,14 @@ def steady(ready: Timed, requests: Requests, batch: npt.ArrayLike) -> Steady:
     pairs.
     """
     size = np.broadcast_to(np.asarray(batch, float), np.broadcast(batch, requests.input_tokens).shape)
-    decode = ready.step(Step.decode(size, size * requests.mean_context_tokens))
+    decode = ready.step(ReplicaStep.decode(size, size * requests.mean_context_tokens))
     prefill = prefill_time(ready, requests.fresh_tokens, requests.cached_tokens)
     others = ready.serving.interference * np.maximum(size - 1, 0) / np.maximum(requests.output_tokens, 1)
     marginal = marginal_prefill_s(ready, requests, size, decode)
-    return Steady(requests, size, decode, prefill, others * marginal, marginal)
+    return SteadyState(requests, size, decode, prefill, others * marginal, marginal)
 
 
-def prefill_time(ready: Timed, input_tokens: Array, past_tokens: Array | float = 0.0) -> StepTime:
+def prefill_time(ready: ReplicaTimer, input_tokens: Array, past_tokens: Array | float = 0.0) -> StepTime:
     """One prompt alone after so many cached tokens, cut in chunks of the engine's token budget; equal chunks, pairs
     exact.
 
@@ -116,21 +116,21 @@ def prefill_time(ready: Timed, input_tokens: Array, past_tokens: Array | float =
     chunks = np.ceil(input_tokens / float(ready.replica.engine.chunk_tokens))
     zero = np.zeros(np.shape(input_tokens))
     pairs = causal_pairs(input_tokens, zero + np.asarray(past_tokens, float)) / chunks
-    one = ready.step(Step(zero, zero, ranks * input_tokens / chunks, ranks * pairs, ranks / chunks))
+    one = ready.step(ReplicaStep(zero, zero, ranks * input_tokens / chunks, ranks * pairs, ranks / chunks))
     return StepTime(one.terms * chunks, one.flops * chunks / ranks, one.bytes * chunks / ranks)
 
 
-def marginal_prefill_s(ready: Timed, requests: Requests, batch: Array, decode: StepTime) -> Array:
+def marginal_prefill_s(ready: ReplicaTimer, requests: UniformRequests, batch: Array, decode: StepTime) -> Array:
     """Seconds that one prompt adds to the steps it shares with `batch` decoding sequences."""
     fresh = requests.fresh_tokens
     chunks = np.ceil(fresh / float(ready.replica.engine.chunk_tokens))
     pairs = causal_pairs(fresh, np.zeros(batch.shape) + requests.cached_tokens) / chunks
     kv = batch * requests.mean_context_tokens
-    mixed = ready.step(Step(batch, kv, fresh / chunks, pairs, 1.0 / chunks))
+    mixed = ready.step(ReplicaStep(batch, kv, fresh / chunks, pairs, 1.0 / chunks))
     return np.asarray(np.maximum(mixed.total_s - decode.total_s, 0.0) * chunks)
 
 
-def batch_that_fits(memory: Memory, requests: Requests, max_batch: int) -> Array:
+def batch_that_fits(memory: ReplicaMemory, requests: UniformRequests, max_batch: int) -> Array:
     """Requests whose cache fits at once: by blocks at the mean context, at most the engine's `max_batch`."""
     per_request = requests.mean_context_tokens * memory.kv_bytes_per_token + memory.state_bytes_per_sequence
     room = memory.kv_capacity_tokens * memory.kv_bytes_per_token

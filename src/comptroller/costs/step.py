@@ -12,7 +12,7 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ReplicaStep:
     """One iteration of a replica, over all its data-parallel ranks; every field an array of points.
 
     batch: sequences that decode.  kv_tokens: cached tokens they read, summed.
@@ -27,20 +27,16 @@ class Step:
     prefill_sequences: Array
 
     @classmethod
-    def decode(cls, batch: npt.ArrayLike, kv_tokens: npt.ArrayLike) -> Step:
+    def decode(cls, batch: npt.ArrayLike, kv_tokens: npt.ArrayLike) -> ReplicaStep:
         """A pure decode step."""
         batch, kv_tokens = np.broadcast_arrays(np.atleast_1d(batch), np.atleast_1d(kv_tokens))
         zero = np.zeros(batch.shape)
         return cls(batch.astype(float), kv_tokens.astype(float), zero, zero, zero)
 
     @classmethod
-    def prefill(
-        cls, tokens: npt.ArrayLike, past: npt.ArrayLike = 0.0, sequences: npt.ArrayLike = 1.0
-    ) -> Step:
+    def prefill(cls, tokens: npt.ArrayLike, past: npt.ArrayLike = 0.0, sequences: npt.ArrayLike = 1.0) -> ReplicaStep:
         """A prefill step of `sequences` equal prompts that add `tokens` each after `past` cached ones."""
-        new, old, count = np.broadcast_arrays(
-            *(np.atleast_1d(np.asarray(x, float)) for x in (tokens, past, sequences))
-        )
+        new, old, count = np.broadcast_arrays(*(np.atleast_1d(np.asarray(x, float)) for x in (tokens, past, sequences)))
         zero = np.zeros(new.shape)
         return cls(zero, zero, new * count, count * causal_pairs(new, old), count.copy())
 
@@ -62,20 +58,18 @@ def expected_experts(experts: int, chosen: int, tokens: npt.ArrayLike) -> Array:
     >>> round(float(expected_experts(256, 8, 32)), 2)
     163.31
     """
-    return np.asarray(
-        experts * -np.expm1(np.asarray(tokens, float) * np.log1p(-min(chosen / experts, 1 - 1e-12)))
-    )
+    return np.asarray(experts * -np.expm1(np.asarray(tokens, float) * np.log1p(-min(chosen / experts, 1 - 1e-12))))
 
 
 @dataclass(frozen=True, slots=True)
-class Feature:
+class StepFeature:
     """A quantity of a step that operations are linear in."""
 
     name: str
     limit: int = 0
     experts: int = 0
 
-    def value(self, shares: Shares) -> Array:
+    def value(self, shares: MicrobatchShares) -> Array:
         """Its value for a device's share of a step."""
         if self.name == "experts":
             return expected_experts(self.experts, self.limit, shares.plain["stage_tokens"])
@@ -87,13 +81,13 @@ class Feature:
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class MicrobatchShares:
     """A step's share per data-parallel rank and pipeline microbatch, by the name of the feature."""
 
     plain: Mapping[str, Array]
 
     @classmethod
-    def of(cls, step: Step, ranks: int, stages: int) -> Shares:
+    def of(cls, step: ReplicaStep, ranks: int, stages: int) -> MicrobatchShares:
         """Decoding sequences spread over as many microbatches as there are stages; a prompt's chunk is one
         microbatch that passes all stages alone, as engines run it, so prompts gain no throughput from stages here.
         """

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.memory import Memory
+from comptroller.costs.memory import ReplicaMemory
 from comptroller.costs.money import host_w
 from comptroller.costs.power import device_w, idle_w
-from comptroller.costs.step import Step
+from comptroller.costs.step import ReplicaStep
 from comptroller.costs.steptable import StepTable
-from comptroller.costs.timing import Timed
-from comptroller.facts.accelerator import Link
+from comptroller.costs.timing import ReplicaTimer
+from comptroller.facts.accelerator import InterconnectLink
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,7 +27,7 @@ UNKNOWN_LINK_BYTES_PER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class SiteRates:
     """What a replica's second and joule cost where it stands."""
 
     usd_per_s: float
@@ -35,7 +35,9 @@ class Terms:
     gco2e_per_j: float
 
 
-def tabulate(ready: Timed, held: Memory, terms: Terms, context_tokens: int | None = None) -> StepTable:
+def tabulate(
+    ready: ReplicaTimer, held: ReplicaMemory, terms: SiteRates, context_tokens: int | None = None
+) -> StepTable:
     """The step table of a replica.
 
     Joules are at the wall: devices and servers times PUE. Knots are geometric; `table_error` says how far linear
@@ -47,9 +49,7 @@ def tabulate(ready: Timed, held: Memory, terms: Terms, context_tokens: int | Non
     wall = _Wall(ready, layout.devices, terms.pue)
     batches = np.arange(1, engine.max_batch + 1, dtype=float)
     kv_knots = _knots(max(held.kv_capacity_tokens, engine.max_batch), KV_KNOTS)
-    decode_s, decode_j = wall.of(
-        Step.decode(np.repeat(batches, len(kv_knots)), np.tile(kv_knots, len(batches)))
-    )
+    decode_s, decode_j = wall.of(ReplicaStep.decode(np.repeat(batches, len(kv_knots)), np.tile(kv_knots, len(batches))))
     rows = (engine.max_batch, len(kv_knots))
     tokens = _knots(engine.chunk_tokens + engine.max_batch, TOKEN_KNOTS)[1:]
     mixed_s, mixed_j = wall.of(_prompt(tokens, np.zeros(len(tokens))))
@@ -58,7 +58,7 @@ def tabulate(ready: Timed, held: Memory, terms: Terms, context_tokens: int | Non
     prompt = np.clip(np.sqrt(2 * pairs), 1.0, engine.chunk_tokens)
     pair_s, pair_j = wall.between(_prompt(prompt, pairs), _prompt(prompt, 0 * pairs))
     half = np.full(len(batches), engine.chunk_tokens / 2)
-    beside = Step(batches, 0 * batches, half, 0 * batches, np.ones(len(batches)))
+    beside = ReplicaStep(batches, 0 * batches, half, 0 * batches, np.ones(len(batches)))
     added_s, added_j = wall.between(beside, _prompt(half + batches, 0 * half))
     return StepTable(
         kv_knots_tokens=kv_knots,
@@ -86,7 +86,7 @@ def tabulate(ready: Timed, held: Memory, terms: Terms, context_tokens: int | Non
 
 
 @dataclass(frozen=True, slots=True)
-class TableError:
+class StepTableDeviation:
     """Relative error of a step table against the model it was made from: largest and mean, by kind of step."""
 
     decode_most: float
@@ -95,48 +95,48 @@ class TableError:
     mixed_mean: float
 
 
-def table_error(ready: Timed, table: StepTable, rng: np.random.Generator) -> TableError:
+def table_error(ready: ReplicaTimer, table: StepTable, rng: np.random.Generator) -> StepTableDeviation:
     """Probe a table at random decode and mixed steps between its knots."""
     most = table.max_batch
     batch = rng.integers(1, most + 1, PROBES).astype(float)
     kv = np.minimum(batch * rng.uniform(16, 8192, PROBES), table.kv_capacity_tokens)
-    exact = ready.step(Step.decode(batch, kv)).total_s
+    exact = ready.step(ReplicaStep.decode(batch, kv)).total_s
     ours = np.array([table.decode_step_s(int(b), k) for b, k in zip(batch, kv, strict=True)])
     decode = np.abs(ours / exact - 1)
     prompt = rng.integers(64, table.chunk_tokens + 1, PROBES).astype(float)
     pairs = prompt * rng.uniform(0.5, 2.0, PROBES) * prompt / 2
-    mixed = ready.step(Step(batch, kv, prompt, pairs, np.ones(PROBES))).total_s
+    mixed = ready.step(ReplicaStep(batch, kv, prompt, pairs, np.ones(PROBES))).total_s
     columns = zip(prompt, pairs, batch, kv, strict=True)
     guess = np.array([table.mixed_step_s(int(p), a, int(b), k) for p, a, b, k in columns])
     both = np.abs(guess / mixed - 1)
-    return TableError(float(decode.max()), float(decode.mean()), float(both.max()), float(both.mean()))
+    return StepTableDeviation(float(decode.max()), float(decode.mean()), float(both.max()), float(both.mean()))
 
 
 @dataclass(frozen=True, slots=True)
 class _Wall:
     """Seconds and wall joules of steps."""
 
-    ready: Timed
+    ready: ReplicaTimer
     devices: int
     pue: float
 
-    def of(self, step: Step) -> tuple[Floats, Floats]:
+    def of(self, step: ReplicaStep) -> tuple[Floats, Floats]:
         time = self.ready.step(step)
         watts = device_w(self.ready, time) * self.devices + host_w(self.devices)
         return time.total_s, watts * self.pue * time.total_s
 
-    def between(self, step: Step, without: Step) -> tuple[Floats, Floats]:
+    def between(self, step: ReplicaStep, without: ReplicaStep) -> tuple[Floats, Floats]:
         """What one step takes more than another."""
         (more_s, more_j), (less_s, less_j) = self.of(step), self.of(without)
         return more_s - less_s, more_j - less_j
 
 
-def _prompt(tokens: Floats, pairs: Floats) -> Step:
+def _prompt(tokens: Floats, pairs: Floats) -> ReplicaStep:
     zero = np.zeros(len(tokens))
-    return Step(zero, zero, tokens, pairs, np.ones(len(tokens)))
+    return ReplicaStep(zero, zero, tokens, pairs, np.ones(len(tokens)))
 
 
-def _rate(link: Link | None) -> float:
+def _rate(link: InterconnectLink | None) -> float:
     return link.one_way_bytes_per_s if link else UNKNOWN_LINK_BYTES_PER_S
 
 

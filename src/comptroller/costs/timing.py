@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.deployment import Replica, arithmetic
-from comptroller.costs.operations import Operation, Operations, operations
-from comptroller.costs.step import Step
-from comptroller.errors import Unsupported
+from comptroller.costs.deployment import ModelReplica, arithmetic
+from comptroller.costs.operations import OperationMatrices, StepOperation, operations
+from comptroller.costs.step import ReplicaStep
+from comptroller.errors import UnsupportedError
 
 Array = npt.NDArray[np.float64]
 
@@ -43,7 +43,7 @@ TERMS = ("linear", "experts", "attention", "communication", "overhead")
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
+class KernelSignature:
     """What calibration knows an operation by: its kind, the format it reads, its arithmetic, devices taking part."""
 
     kind: str
@@ -53,7 +53,7 @@ class Kernel:
 
 
 @dataclass(frozen=True, slots=True)
-class Efficiency:
+class KernelEfficiency:
     """Share of the peak rates that a kernel reaches, and what it pays besides, in seconds.
 
     floor_s: a call at least.  item_s: per independent piece of work (collectives: per further device).
@@ -73,7 +73,7 @@ class Efficiency:
 
 
 @dataclass(frozen=True, slots=True)
-class Overheads:
+class StepOverheads:
     """Time outside kernels: per layer, per step, and per sequence of a data-parallel rank, in seconds."""
 
     layer_s: float = 0.0
@@ -82,7 +82,7 @@ class Overheads:
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class ServingOverheads:
     """What a server adds around its steps; see `costs.closed` for the equations.
 
     interference: share of other prompts' chunks that delays a decoding request.  host_s, client_s: fixed time to
@@ -99,24 +99,24 @@ class Serving:
     crowd: float = 1.0
 
 
-class Calibration(Protocol):
+class TimingCalibration(Protocol):
     """What turns datasheet rates into times; `facts.calibration` holds the shipped ones."""
 
-    def efficiency(self, replica: Replica, kernel: Kernel) -> Efficiency:
+    def efficiency(self, replica: ModelReplica, kernel: KernelSignature) -> KernelEfficiency:
         """Efficiency of a kernel of the replica's engine on its device."""
         ...
 
-    def overheads(self, replica: Replica) -> Overheads:
+    def overheads(self, replica: ModelReplica) -> StepOverheads:
         """Launch and host overheads of the replica's engine."""
         ...
 
-    def serving(self, replica: Replica) -> Serving:
+    def serving(self, replica: ModelReplica) -> ServingOverheads:
         """What the replica's engine adds around its steps."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
+class OperationRates:
     """Reachable rates per row of a replica's operations.
 
     flops_per_s, bytes_per_s: rows.  direct_bytes_per_s: of a collective sent all at once, 0 where unknown.
@@ -160,16 +160,16 @@ class StepTime:
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
+class ReplicaTimer:
     """A replica made ready to be timed: operations, rates and overheads resolved once."""
 
-    replica: Replica
-    operations: Operations
-    rates: Rates
-    overheads: Overheads
-    serving: Serving = Serving()
+    replica: ModelReplica
+    operations: OperationMatrices
+    rates: OperationRates
+    overheads: StepOverheads
+    serving: ServingOverheads = ServingOverheads()
 
-    def step(self, step: Step) -> StepTime:
+    def step(self, step: ReplicaStep) -> StepTime:
         """Time of steps: operations plus overhead.
 
         t = sum over operations of `seconds` + layers * t_layer + t_step + B / ranks * t_sequence
@@ -177,14 +177,12 @@ class Timed:
         seconds, flops, moved = self.seconds(step)
         terms = (np.arange(len(TERMS))[:, None] == self.rates.term) @ seconds
         over, ranks = self.overheads, self.replica.layout.dp
-        terms[-1] = (
-            self.replica.model.layers * over.layer_s + over.step_s + over.sequence_s * step.batch / ranks
-        )
+        terms[-1] = self.replica.model.layers * over.layer_s + over.step_s + over.sequence_s * step.batch / ranks
         count = self.operations.count[:, None]
         memory = (count * np.where(self.rates.wire[:, None], 0.0, moved)).sum(axis=0)
         return StepTime(terms, (count * flops).sum(axis=0), memory)
 
-    def seconds(self, step: Step) -> tuple[Array, Array, Array]:
+    def seconds(self, step: ReplicaStep) -> tuple[Array, Array, Array]:
         """Seconds of every operation, all its calls, and FLOPs and bytes of one call; (operations, points).
 
         t = count * (floor + extra + ((F / f)^p + (B / b)^p)^(1/p)), nothing where there is no work
@@ -194,9 +192,7 @@ class Timed:
         rates, wire = self.rates, self.rates.wire
         busy = np.empty(flops.shape)
         compute, memory = flops[~wire], moved[~wire]
-        busy[~wire] = smooth_max(
-            compute / rates.flops_per_s[~wire, None], memory / rates.bytes_per_s[~wire, None]
-        )
+        busy[~wire] = smooth_max(compute / rates.flops_per_s[~wire, None], memory / rates.bytes_per_s[~wire, None])
         busy[wire] = collective_s(moved[wire], *(rate[wire, None] for rate in self._link))
         fixed = rates.floor_s[:, None] + rates.extra_s @ values
         seconds = self.operations.count[:, None] * np.where(flops + moved > 0, fixed + busy, 0.0)
@@ -236,26 +232,26 @@ def smooth_max(a: Array, b: Array) -> Array:
     return _norm(a, b)
 
 
-def timed(replica: Replica, calibration: Calibration) -> Timed:
+def replica_timer(replica: ModelReplica, calibration: TimingCalibration) -> ReplicaTimer:
     """Resolve a replica for timing.
 
     Raises:
-        NoSuchRate: the accelerator cannot run the recipe.
-        Unsupported: the layout needs a network that the accelerator's facts lack.
+        UnsupportedFormatError: the accelerator cannot run the recipe.
+        UnsupportedError: the layout needs a network that the accelerator's facts lack.
     """
     ops = operations(replica.model, replica.recipe, replica.layout)
     parts = part_arithmetic(replica)
     columns = _Columns(replica, calibration, {}, ops)
-    return Timed(
+    return ReplicaTimer(
         replica, ops, columns.rates(parts), calibration.overheads(replica), calibration.serving(replica)
     )
 
 
-def part_arithmetic(replica: Replica) -> Mapping[str, str]:
+def part_arithmetic(replica: ModelReplica) -> Mapping[str, str]:
     """The arithmetic of a replica's matrices: dense ones, experts, output head.
 
     Raises:
-        NoSuchRate: the accelerator cannot run the recipe.
+        UnsupportedFormatError: the accelerator cannot run the recipe.
     """
     formats, device = replica.formats, replica.device
     parts = {"weights": arithmetic(formats.weights, formats.activations, device), "head": _widest(replica)}
@@ -268,12 +264,12 @@ def part_arithmetic(replica: Replica) -> Mapping[str, str]:
 class _Columns:
     """Looks up and scales the efficiency of every row once per kernel."""
 
-    replica: Replica
-    calibration: Calibration
-    found: dict[Kernel, Efficiency]
-    ops: Operations
+    replica: ModelReplica
+    calibration: TimingCalibration
+    found: dict[KernelSignature, KernelEfficiency]
+    ops: OperationMatrices
 
-    def rates(self, parts: Mapping[str, str]) -> Rates:
+    def rates(self, parts: Mapping[str, str]) -> OperationRates:
         rows = self.ops.rows
         kernels = [kernel_of(self.replica, row, parts[row.part]) for row in rows]
         shares = [self._share(kernel) for kernel in kernels]
@@ -293,54 +289,54 @@ class _Columns:
         extra = self._extra(shares)
         term = np.array([TERMS.index(TERM_OF[row.kind]) for row in rows])
         setup = np.array([share.setup_s for share in shares])
-        return Rates(peaks, widths, direct, np.array(floors), setup, extra, term)
+        return OperationRates(peaks, widths, direct, np.array(floors), setup, extra, term)
 
-    def _extra(self, shares: list[Efficiency]) -> Array:
+    def _extra(self, shares: list[KernelEfficiency]) -> Array:
         items, depth, passes = (self.ops.matrix(name) for name in ("items", "depth", "passes"))
         cost = np.array([(s.item_s, s.depth_s, s.passes) for s in shares])
         memory = self.replica.device.memory_bytes_per_s
         return np.asarray(cost[:, :1] * items + cost[:, 1:2] * depth + cost[:, 2:] / memory * passes)
 
-    def _share(self, kernel: Kernel) -> Efficiency:
+    def _share(self, kernel: KernelSignature) -> KernelEfficiency:
         if kernel not in self.found:
             self.found[kernel] = self.calibration.efficiency(self.replica, kernel)
         return self.found[kernel]
 
 
-def kernel_of(replica: Replica, row: Operation, weights_arithmetic: str) -> Kernel:
+def kernel_of(replica: ModelReplica, row: StepOperation, weights_arithmetic: str) -> KernelSignature:
     """The kernel that runs an operation: matrices in their own arithmetic, everything else in 16 bit.
 
     Raises:
-        Unsupported: the device has no 16- or 32-bit rate for attention.
+        UnsupportedError: the device has no 16- or 32-bit rate for attention.
     """
     formats = replica.formats
     if row.kind == "gemm":
-        return Kernel(row.kind, "bf16" if row.part == "head" else formats.weights.id, weights_arithmetic, 1)
+        return KernelSignature(row.kind, "bf16" if row.part == "head" else formats.weights.id, weights_arithmetic, 1)
     if row.kind == "moe":
-        return Kernel(row.kind, formats.experts.id, weights_arithmetic, row.devices)
+        return KernelSignature(row.kind, formats.experts.id, weights_arithmetic, row.devices)
     if row.kind in COLLECTIVES:
-        return Kernel(row.kind, "bf16", "bf16", row.devices)
+        return KernelSignature(row.kind, "bf16", "bf16", row.devices)
     cached = row.kind not in {"elementwise", "linear_attention_decode", "linear_attention_prefill"}
-    return Kernel(row.kind, formats.kv.id if cached else "bf16", _widest(replica), 1)
+    return KernelSignature(row.kind, formats.kv.id if cached else "bf16", _widest(replica), 1)
 
 
-def _widest(replica: Replica) -> str:
+def _widest(replica: ModelReplica) -> str:
     """Attention and the output head run in 16 bit whatever is stored, on the widest 16-bit unit there is."""
     for name in ("bf16", "fp16", "fp32"):
         if name in {str(rate) for rate in replica.device.peak_flops_per_s}:
             return name
-    raise Unsupported(f"{replica.device.id} has no rate for attention in bf16, fp16 or fp32")
+    raise UnsupportedError(f"{replica.device.id} has no rate for attention in bf16, fp16 or fp32")
 
 
-def link_bytes_per_s(replica: Replica, devices: int) -> float:
+def link_bytes_per_s(replica: ModelReplica, devices: int) -> float:
     """Bytes per second in one direction of the link that joins `devices` devices.
 
     Raises:
-        Unsupported: the accelerator's facts hold no such link.
+        UnsupportedError: the accelerator's facts hold no such link.
     """
     device = replica.device
     if device.scale_up and devices <= device.scale_up.devices:
         return device.scale_up.one_way_bytes_per_s
     if device.scale_out:
         return device.scale_out.one_way_bytes_per_s
-    raise Unsupported(f"{device.id}: no known link joins {devices} devices")
+    raise UnsupportedError(f"{device.id}: no known link joins {devices} devices")

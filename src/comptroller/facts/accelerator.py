@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from comptroller.errors import NoSuchRate
-from comptroller.facts.reader import Source, locate, read
+from comptroller.errors import UnsupportedFormatError
+from comptroller.facts.reader import FactSource, locate, read
 
 Arithmetic = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4", "int1"]
 """Arithmetic a matrix unit offers; an accelerator without a rate for one cannot run it natively."""
@@ -21,7 +21,7 @@ Rate = Annotated[float, Field(gt=0)]
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Link:
+class InterconnectLink:
     """A network between devices.
 
     bytes_per_s: per device and per direction, as `direction = "each"`; datasheets often print the sum of
@@ -62,24 +62,24 @@ class Accelerator:
     memory_bytes_per_s: Rate
     tdp_w: Rate
     node_devices: Annotated[int, Field(ge=1)]
-    sources: Mapping[str, Source]
+    sources: Mapping[str, FactSource]
     provenance: Mapping[str, str]
     idle_w: float | None = None
     reported_memory_bytes: Rate | None = None
-    scale_up: Link | None = None
-    scale_out: Link | None = None
-    host: Link | None = None
+    scale_up: InterconnectLink | None = None
+    scale_out: InterconnectLink | None = None
+    host: InterconnectLink | None = None
     note: str = ""
 
     def peak(self, arithmetic: str) -> float:
         """Dense peak in flop/s.
 
         Raises:
-            NoSuchRate: the device has no such unit; names the ones it has.
+            UnsupportedFormatError: the device has no such unit; names the ones it has.
         """
         rates: Mapping[str, float] = {str(key): value for key, value in self.peak_flops_per_s.items()}
         if arithmetic not in rates:
-            raise NoSuchRate(f"{self.id} has no {arithmetic} rate; it has {', '.join(sorted(rates))}")
+            raise UnsupportedFormatError(f"{self.id} has no {arithmetic} rate; it has {', '.join(sorted(rates))}")
         return rates[arithmetic]
 
 

@@ -8,20 +8,20 @@ from functools import lru_cache
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from comptroller.facts.reader import Source, locate, read
+from comptroller.facts.reader import FactSource, locate, read
 
 _STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Share:
+class BaselineShare:
     """A share of a datasheet rate."""
 
     fraction: float
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Latency:
+class BaselineLatency:
     """A least time per call."""
 
     latency_s: float
@@ -33,11 +33,11 @@ class BaselineFacts:
 
     id: str
     name: str
-    compute: Share
-    bandwidth: Share
-    kernel: Latency
-    message: Latency
-    sources: Mapping[str, Source]
+    compute: BaselineShare
+    bandwidth: BaselineShare
+    kernel: BaselineLatency
+    message: BaselineLatency
+    sources: Mapping[str, FactSource]
     provenance: Mapping[str, str]
 
 

@@ -18,9 +18,9 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as strict
 
-from comptroller.errors import UnknownId
+from comptroller.errors import UnknownIdError
 from comptroller.facts.accelerator import accelerator
-from comptroller.facts.reader import Source, build, folder, parse_toml
+from comptroller.facts.reader import FactSource, build, folder, parse_toml
 
 _STRICT = ConfigDict(extra="forbid")
 Positive = Annotated[float, Field(gt=0)]
@@ -28,16 +28,7 @@ Estimate = tuple[Positive, Annotated[float, Field(ge=0)]]
 """A value and its log standard deviation."""
 
 ANY = "any"
-PARAMETERS = (
-    "floor_s",
-    "eff_bytes",
-    "eff_flops",
-    "passes",
-    "item_s",
-    "depth_s",
-    "eff_direct",
-    "setup_s",
-)
+PARAMETERS = ("floor_s", "eff_bytes", "eff_flops", "passes", "item_s", "depth_s", "eff_direct", "setup_s")
 
 
 @strict(frozen=True, config=_STRICT)
@@ -60,7 +51,7 @@ class _Row:
 
 
 @strict(frozen=True, config=_STRICT)
-class Imbalance:
+class ExpertImbalance:
     """Time of routed experts under power-law routing over balanced routing.
 
     exponent: of the power law.  least: routed tokens per expert from which it holds.
@@ -104,10 +95,10 @@ class KernelPowerTable:
 @strict(frozen=True, config=_STRICT)
 class _Document:
     date: date
-    imbalance: tuple[Imbalance, ...]
+    imbalance: tuple[ExpertImbalance, ...]
     kernels: tuple[_Row, ...]
     units: Mapping[str, str]
-    sources: Mapping[str, Source]
+    sources: Mapping[str, FactSource]
     power: KernelPowerTable
 
 
@@ -176,7 +167,7 @@ def kernel_prior(op: str, accelerator_id: str, family: str, engine: str, arithme
     arithmetic: a number format of the weights (gemm, moe) or of the cache (attention), or an arithmetic.
 
     Raises:
-        UnknownId: no such kind of operation, or accelerator of a collective; lists the nearest.
+        UnknownIdError: no such kind of operation, or accelerator of a collective; lists the nearest.
 
     >>> prior = kernel_prior("gemm", "h100_sxm", "hopper", "vllm", "bf16")
     >>> prior.source_level, 0.7 < prior.eff_bytes < 1.0
@@ -186,7 +177,7 @@ def kernel_prior(op: str, accelerator_id: str, family: str, engine: str, arithme
     """
     name = OP_ALIASES.get(op, op)
     if name not in operations_known():
-        raise UnknownId("operation", op, (*operations_known(), *OP_ALIASES))
+        raise UnknownIdError("operation", op, (*operations_known(), *OP_ALIASES))
     fmt = FORMAT_ALIASES.get(arithmetic, arithmetic)
     pools = [("family", where) for where in kin(name, accelerator_id, family)]
     places = [("system", accelerator_id), *pools, ("overall", "overall")]
@@ -195,7 +186,7 @@ def kernel_prior(op: str, accelerator_id: str, family: str, engine: str, arithme
         row = _index().get((name, level, where, one, form))
         if row:
             return _whole(op, row, _prior(op, row))
-    raise UnknownId("operation", op, operations_known())
+    raise UnknownIdError("operation", op, operations_known())
 
 
 def kin(op: str, accelerator_id: str, family: str) -> tuple[str, ...]:
@@ -241,7 +232,7 @@ def _whole(op: str, row: _Row, prior: OpPrior) -> OpPrior:
     return _replace(prior, eff_flops=chunk.eff_flops[0], errors=errors)
 
 
-def expert_imbalance(engine: str, exponent: float, tokens_per_expert: float) -> Imbalance:
+def expert_imbalance(engine: str, exponent: float, tokens_per_expert: float) -> ExpertImbalance:
     """What skewed routing costs at a load; the nearest measured exponent, the engine or else the first.
 
     >>> expert_imbalance("vllm", 1.2, 500).ratio[0] > 1

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from comptroller.errors import FactError
-from comptroller.facts.fields import Fields
+from comptroller.facts.fields import ConfigFields
 from comptroller.facts.reader import ids
 
 DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "fp16": "fp16", "bf16": "bf16"}
@@ -32,7 +32,7 @@ SPARING = ("ignore", "modules_to_not_convert", "exclude_modules")
 _ATTENTION = re.compile(r"(self_attn|attention)(\W*|\W+(q|q_b|qkv|o)_proj)$")
 
 
-def checkpoint_formats(fields: Fields, sparse: bool) -> tuple[str, str]:
+def checkpoint_formats(fields: ConfigFields, sparse: bool) -> tuple[str, str]:
     """Formats of the weights and of the routed experts; equal where there are none.
 
     A quantised checkpoint that spares its attention keeps `torch_dtype` there (bf16 where the file is silent,
@@ -48,15 +48,15 @@ def checkpoint_formats(fields: Fields, sparse: bool) -> tuple[str, str]:
     if not isinstance(scheme, Mapping):
         raise FactError(fields.file, "quantization_config", "is not a table")
     if scheme.get("quant_algo") == "MIXED_PRECISION":
-        return _mixed(fields, scheme)
-    quantised = _quantised(fields.file, scheme)
+        return _mixed_precision_formats(fields, scheme)
+    quantised = _weight_format(fields.file, scheme)
     spared = [name for key in SPARING for name in fields.items(key, str, scheme)]
     keeps_attention = sparse and any(_ATTENTION.search(name) for name in spared)
     experts = {"fp4": "mxfp4"}.get(str(fields.raw.get("expert_dtype")), quantised)
     return (base if keeps_attention else quantised), (experts if sparse else quantised)
 
 
-def _base(fields: Fields) -> str:
+def _base(fields: ConfigFields) -> str:
     written = [d for c in (fields.raw, fields.top) for d in (c.get("torch_dtype"), c.get("dtype")) if d]
     name = str(written[0] if written else "bfloat16").removeprefix("torch.")
     if name not in DTYPES:
@@ -64,12 +64,12 @@ def _base(fields: Fields) -> str:
     return DTYPES[name]
 
 
-def _quantised(file: str, scheme: Mapping[str, Any]) -> str:
+def _weight_format(file: str, scheme: Mapping[str, Any]) -> str:
     method = str(scheme.get("quant_algo") or scheme.get("quant_method"))
     if method == "fp8":
         return "fp8_block" if scheme.get("weight_block_size") else METHODS["FP8"]
     if method == "compressed-tensors":
-        return _compressed(file, scheme)
+        return _compressed_tensors_format(file, scheme)
     if method in {"gptq", "awq", "auto-round"}:
         bits, group = scheme.get("bits", 4), scheme.get("group_size", 128)
         four = (method, bits, group) == ("awq", 4, 128)
@@ -82,7 +82,7 @@ def _quantised(file: str, scheme: Mapping[str, Any]) -> str:
     return METHODS[method]
 
 
-def _compressed(file: str, scheme: Mapping[str, Any]) -> str:
+def _compressed_tensors_format(file: str, scheme: Mapping[str, Any]) -> str:
     """compressed-tensors: the weights of the first group that says how it is stored."""
     for name, value in _table(file, "config_groups", scheme.get("config_groups")).items():
         group = _table(file, f"config_groups.{name}", value)
@@ -109,7 +109,7 @@ def _integer(file: str, bits: Any, group: Any) -> str:
     return name
 
 
-def _mixed(fields: Fields, scheme: Mapping[str, Any]) -> tuple[str, str]:
+def _mixed_precision_formats(fields: ConfigFields, scheme: Mapping[str, Any]) -> tuple[str, str]:
     """ModelOpt's mixed precision names every quantised layer; the commonest format of each kind counts."""
     named = _table(fields.file, "quantized_layers", scheme.get("quantized_layers"))
     layers = {key: _table(fields.file, f"quantized_layers.{key}", value) for key, value in named.items()}
@@ -120,7 +120,7 @@ def _mixed(fields: Fields, scheme: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _commonest(file: str, schemes: Iterable[Mapping[str, Any]]) -> str | None:
-    counted = Counter(_quantised(file, scheme) for scheme in schemes)
+    counted = Counter(_weight_format(file, scheme) for scheme in schemes)
     return max(counted, key=lambda name: (counted[name], name)) if counted else None
 
 

@@ -16,12 +16,12 @@ from typing import Any
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from comptroller.errors import FactError, UnknownId
+from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.checkpoint import checkpoint_formats
-from comptroller.facts.fields import Fields
+from comptroller.facts.fields import ConfigFields
 from comptroller.facts.layers import blocks
-from comptroller.facts.model import Block, Model, MoE, Published
-from comptroller.facts.reader import Source, folder, ids, read
+from comptroller.facts.model import LayerBlock, MixtureOfExperts, Model, PublishedParameterCounts
+from comptroller.facts.reader import FactSource, folder, ids, read
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -41,7 +41,7 @@ BLOCKWISE_PUBLISHERS = ("qwen/", "zai-org/", "deepseek-ai/", "minimaxai/")
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Variant:
+class RepositoryVariant:
     """A repository with the same architecture and other keys, mostly its `quantization_config`."""
 
     config: Mapping[str, Any]
@@ -60,11 +60,11 @@ class ModelFile:
     name: str
     family: str
     config: Mapping[str, Any]
-    sources: Mapping[str, Source]
+    sources: Mapping[str, FactSource]
     provenance: Mapping[str, str]
     aliases: tuple[str, ...] = ()
-    variants: Mapping[str, Variant] = Field(default_factory=dict)
-    published: Published = Field(default_factory=Published)
+    variants: Mapping[str, RepositoryVariant] = Field(default_factory=dict)
+    published: PublishedParameterCounts = Field(default_factory=PublishedParameterCounts)
     note: str = ""
 
 
@@ -81,9 +81,9 @@ def model_from_config(config: Mapping[str, Any], id: str, file: str = "config.js
     """
     if not isinstance(config, Mapping) or not config:
         raise FactError(file, "file", "is not a table of keys")
-    fields = Fields.of(config, file)
+    fields = ConfigFields.of(config, file)
     stack = blocks(fields)
-    weights, experts = checkpoint_formats(fields, any(isinstance(b.ffn, MoE) for b in stack))
+    weights, experts = checkpoint_formats(fields, any(isinstance(b.ffn, MixtureOfExperts) for b in stack))
     hidden = fields.count("hidden")
     return Model(
         id=id,
@@ -93,7 +93,7 @@ def model_from_config(config: Mapping[str, Any], id: str, file: str = "config.js
         vocabulary=fields.count("vocabulary"),
         context_tokens=fields.count("context"),
         blocks=stack,
-        tied_embedding=_tied(fields),
+        tied_embedding=_ties_embedding(fields),
         weights=weights,
         experts=experts,
         norm_elements=_norms(stack, hidden),
@@ -101,19 +101,19 @@ def model_from_config(config: Mapping[str, Any], id: str, file: str = "config.js
     )
 
 
-def _tied(fields: Fields) -> bool:
+def _ties_embedding(fields: ConfigFields) -> bool:
     for place in (fields.raw, fields.top):
         if isinstance(place.get("tie_word_embeddings"), bool):
             return bool(place["tie_word_embeddings"])
     return fields.family.tied
 
 
-def _norms(stack: tuple[Block, ...], hidden: int) -> int:
+def _norms(stack: tuple[LayerBlock, ...], hidden: int) -> int:
     """One norm before each part of a layer and one before the head."""
     return hidden * (1 + sum(b.count * ((b.mixer is not None) + (b.ffn is not None)) for b in stack))
 
 
-def _vision(fields: Fields, hidden: int) -> int:
+def _vision(fields: ConfigFields, hidden: int) -> int:
     """Weights of a vision transformer: attention and two feed-forward matrices per layer, and the merger.
 
     The merger maps merge^2 patches to the text model's hidden size through one matrix of its own input size
@@ -122,7 +122,7 @@ def _vision(fields: Fields, hidden: int) -> int:
     config = fields.top.get("vision_config")
     if not isinstance(config, Mapping):
         return 0
-    vision = Fields({key.removeprefix("vt_"): value for key, value in config.items()}, config, fields.file)
+    vision = ConfigFields({key.removeprefix("vt_"): value for key, value in config.items()}, config, fields.file)
     if not vision.has("hidden"):
         return 0
     width = vision.count("hidden")
@@ -148,10 +148,10 @@ def _from_file(path: Path, variant: str = "") -> Model:
     file = read(ModelFile, path)
     chosen = file.variants.get(variant)
     config = {**file.config, **(chosen.config if chosen else {})}
-    return _labelled(model_from_config(config, variant or file.id, path.name), file, chosen)
+    return _with_provenance(model_from_config(config, variant or file.id, path.name), file, chosen)
 
 
-def _labelled(found: Model, file: ModelFile, variant: Variant | None) -> Model:
+def _with_provenance(found: Model, file: ModelFile, variant: RepositoryVariant | None) -> Model:
     place = {"config": "config"} | ({"variant": variant.source} if variant else {})
     return replace(
         found,
@@ -182,7 +182,7 @@ def repositories() -> Mapping[str, tuple[str, str]]:
     return index
 
 
-def _named(name: str) -> Model | None:
+def _model_by_name(name: str) -> Model | None:
     """The model of an id or a repository, listed in a file or quantised from a listed one."""
     path = folder("models") / f"{name}.toml"
     if "/" not in name and path.is_file():
@@ -196,17 +196,17 @@ def _named(name: str) -> Model | None:
         return _from_file(folder("models") / f"{bases[own]}.toml")
     for ending, scheme in QUANTISED.items():
         if stem := bases.get(own.removesuffix(ending.lower())):
-            return _quantised(name, stem, scheme)
+            return _quantised_model(name, stem, scheme)
     return None
 
 
-def _quantised(name: str, stem: str, scheme: Mapping[str, Any]) -> Model:
+def _quantised_model(name: str, stem: str, scheme: Mapping[str, Any]) -> Model:
     path = folder("models") / f"{stem}.toml"
     file = read(ModelFile, path)
     blockwise = name.lower().startswith(BLOCKWISE_PUBLISHERS) and scheme == QUANTISED["-FP8"]
     told = {"quantization_config": BLOCKWISE if blockwise else scheme}
-    variant = Variant(config=told, source="the repository's name")
-    return _labelled(model_from_config({**file.config, **told}, name, path.name), file, variant)
+    variant = RepositoryVariant(config=told, source="the repository's name")
+    return _with_provenance(model_from_config({**file.config, **told}, name, path.name), file, variant)
 
 
 @lru_cache(maxsize=512)
@@ -215,13 +215,13 @@ def model(name: str) -> Model:
     directory that holds one.
 
     Raises:
-        UnknownId: none of these; lists the nearest.
+        UnknownIdError: none of these; lists the nearest.
         FactError: the file is malformed; names file and field.
 
     >>> model("meta-llama/Llama-3.1-70B-Instruct").id
     'llama_3_1_70b'
     """
-    if found := _named(name):
+    if found := _model_by_name(name):
         return found
     path = Path(name)
     if path.is_dir() and (path / "config.json").is_file():
@@ -229,4 +229,4 @@ def model(name: str) -> Model:
     if path.suffix in {".json", ".toml"} or path.is_file():
         return _from_user(path)
     known = repositories() if "/" in name else ids("models")
-    raise UnknownId("model", name, known)
+    raise UnknownIdError("model", name, known)

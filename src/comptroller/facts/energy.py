@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from comptroller.errors import UnknownId
-from comptroller.facts.reader import Source, read
+from comptroller.errors import UnknownIdError
+from comptroller.facts.reader import FactSource, read
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -34,7 +34,7 @@ class EnergyTable:
     name: str
     note: str
     rows: tuple[OperationEnergy, ...]
-    sources: Mapping[str, Source]
+    sources: Mapping[str, FactSource]
     provenance: Mapping[str, str]
 
 
@@ -48,7 +48,7 @@ def operation_j(operation: str, kind: str, bits: int) -> float:
     """Joules of an operation; widths between the published ones are not guessed.
 
     Raises:
-        UnknownId: no such row; lists the nearest.
+        UnknownIdError: no such row; lists the nearest.
 
     >>> round(operation_j("multiply", "float", 32) / operation_j("add", "int", 32))
     37
@@ -56,5 +56,5 @@ def operation_j(operation: str, kind: str, bits: int) -> float:
     rows = {f"{row.operation} {row.kind}{row.bits}": row.energy_j for row in energy_table().rows}
     name = f"{operation} {kind}{bits}"
     if name not in rows:
-        raise UnknownId("operation", name, rows)
+        raise UnknownIdError("operation", name, rows)
     return rows[name]

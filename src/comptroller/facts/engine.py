@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from comptroller.facts.reader import Source, locate, read
+from comptroller.facts.reader import FactSource, locate, read
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -35,7 +35,7 @@ class EngineFacts:
     max_batch: Annotated[int, Field(ge=1)]
     fraction: Annotated[float, Field(gt=0, le=1)]
     graph_bytes: float
-    sources: Mapping[str, Source]
+    sources: Mapping[str, FactSource]
     provenance: Mapping[str, str]
     fraction_of: Literal["total", "static", "free"] = "total"
     prefix_block_tokens: Annotated[int, Field(ge=0)] = 0

@@ -57,7 +57,7 @@ ENCODERS = ("MaskedLM", "PreTraining", "Classification", "QuestionAnswering")
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class ModelFamily:
     """What a model family does that its `config.json` does not say.
 
     gated: feed-forward parts have a gate (three matrices).  tied: the head shares the embedding table where
@@ -72,23 +72,23 @@ class Family:
 
 
 @lru_cache(maxsize=1)
-def families() -> dict[str, Family]:
+def families() -> dict[str, ModelFamily]:
     """Exceptions by `model_type`, from `families.toml`."""
     text = (resources.files("comptroller.facts") / "families.toml").read_text(encoding="utf-8")
-    return {name: Family(**table) for name, table in tomllib.loads(text)["families"].items()}
+    return {name: ModelFamily(**table) for name, table in tomllib.loads(text)["families"].items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Fields:
+class ConfigFields:
     """The text part of a config; `top` is the whole document, `file` stands in errors."""
 
     raw: Mapping[str, Any]
     top: Mapping[str, Any]
     file: str
-    family: Family = Family()
+    family: ModelFamily = ModelFamily()
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], file: str) -> Fields:
+    def of(cls, config: Mapping[str, Any], file: str) -> ConfigFields:
         """The fields of a config, of its `text_config` where vision or audio stand beside it.
 
         Raises:
@@ -103,7 +103,7 @@ class Fields:
                 raise FactError(file, key, f"not supported: {meaning}", "decoder-only models")
         known = families()
         names = (text.get("model_type"), config.get("model_type"))
-        family = next((known[str(name)] for name in names if str(name) in known), Family())
+        family = next((known[str(name)] for name in names if str(name) in known), ModelFamily())
         written = {key: value for key, value in text.items() if value is not None}
         fields = cls({**family.defaults, **written}, config, file, family)
         for name in fields.items("architectures", str, config):

@@ -9,16 +9,16 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from comptroller.errors import NoSuchRate
+from comptroller.errors import UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator
-from comptroller.facts.reader import Source, locate, read
+from comptroller.facts.reader import FactSource, locate, read
 
 _STRICT = ConfigDict(extra="forbid")
 Support = Literal["native", "dequantised", "emulated"]
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Element:
+class ElementEncoding:
     """One stored element.
 
     kind: `float` (sign + exponent_bits + mantissa_bits), `int` (two's complement or unsigned),
@@ -35,7 +35,7 @@ class Element:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Level:
+class ScaleLevel:
     """A level of scaling: `bits` of metadata (scale, and zero point if any) for every `block` elements.
 
     block 0 means one per channel or tensor: its bits vanish per element.
@@ -54,7 +54,7 @@ class Level:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Kernel:
+class DequantisationKernel:
     """A published kernel that reads this format and computes in another arithmetic."""
 
     name: str
@@ -76,13 +76,13 @@ class Format:
 
     id: str
     name: str
-    element: Element
-    sources: Mapping[str, Source]
+    element: ElementEncoding
+    sources: Mapping[str, FactSource]
     provenance: Mapping[str, str]
-    levels: tuple[Level, ...] = ()
+    levels: tuple[ScaleLevel, ...] = ()
     arithmetic: str | None = None
     native_families: tuple[str, ...] = ()
-    kernels: tuple[Kernel, ...] = ()
+    kernels: tuple[DequantisationKernel, ...] = ()
     roles: tuple[Literal["weights", "activations", "kv"], ...] = ("weights",)
     rotation: Literal["none", "hadamard"] = "none"
     ties: Literal["even", "away", "up"] = "even"
@@ -107,13 +107,9 @@ class Format:
         """Stored bytes per element."""
         return self.bits_per_element / 8
 
-    def _kernel(self, device: Accelerator) -> Kernel | None:
+    def _kernel(self, device: Accelerator) -> DequantisationKernel | None:
         """The first published kernel for the device whose arithmetic the device has."""
-        fits = (
-            k
-            for k in self.kernels
-            if device.family in k.families and k.computes_in in device.peak_flops_per_s
-        )
+        fits = (k for k in self.kernels if device.family in k.families and k.computes_in in device.peak_flops_per_s)
         return next(fits, None)
 
     def support(self, device: Accelerator) -> Support:
@@ -127,7 +123,7 @@ class Format:
         """The arithmetic in which a device multiplies it, operands of both sides in this format if native.
 
         Raises:
-            NoSuchRate: neither a native unit nor a published kernel; the device would have to emulate it.
+            UnsupportedFormatError: neither a native unit nor a published kernel; the device would have to emulate it.
         """
         if self.arithmetic and self.support(device) == "native":
             return self.arithmetic
@@ -135,11 +131,9 @@ class Format:
         if kernel:
             return kernel.computes_in
         native = f"{self.arithmetic} units" if self.arithmetic else "no unit"
-        takes = (
-            ", ".join(self.native_families) or "any device with that rate" if self.arithmetic else "no device"
-        )
+        takes = ", ".join(self.native_families) or "any device with that rate" if self.arithmetic else "no device"
         known = sorted({family for kernel in self.kernels for family in kernel.families})
-        raise NoSuchRate(
+        raise UnsupportedFormatError(
             f"{device.id} ({device.family}) cannot run {self.id}: it needs {native} ({takes}) or a published "
             f"kernel ({', '.join(known) or 'none known'}); {device.id} has rates for "
             f"{', '.join(sorted(device.peak_flops_per_s))}"

@@ -19,7 +19,7 @@ INTENSITIES = ("life cycle", "gco2e_per_kwh", "direct")
 
 
 @dataclass(frozen=True)
-class Grid:
+class GridCarbonIntensity:
     """Grams of CO2e per joule by the hour (its number since 1970); the mean outside the hours that are known."""
 
     place: str
@@ -27,12 +27,12 @@ class Grid:
     hours: Mapping[int, float]
 
     @classmethod
-    def of_site(cls, site: Site) -> Grid:
+    def of_site(cls, site: Site) -> GridCarbonIntensity:
         """The yearly mean of a site."""
         return cls(site.id, site.grid_gco2e_per_j, {})
 
     @classmethod
-    def read(cls, path: Path, place: str = "") -> Grid:
+    def read(cls, path: Path, place: str = "") -> GridCarbonIntensity:
         """A CSV with a column of hours (ISO 8601, UTC) and one of gCO2e/kWh.
 
         Raises:
@@ -43,16 +43,14 @@ class Grid:
         names = [name.lower() for name in rows[0]] if rows else []
         when, what = (_column(names, words) for words in (TIMES, INTENSITIES))
         if when is None or what is None or len(rows) < 2:
-            raise RecordError(
-                path.name, [(1, "needs columns such as 'hour' and 'gco2e_per_kwh', and rows")], 1
-            )
+            raise RecordError(path.name, [(1, "needs columns such as 'hour' and 'gco2e_per_kwh', and rows")], 1)
         known = dict(_read(path, number, row[when], row[what]) for number, row in enumerate(rows[1:], 2))
         return cls(place or path.stem, fmean(known.values()), known)
 
     def at(self, start_s: float, end_s: float) -> float:
         """The mean intensity in gCO2e/J between two moments (s since 1970), each hour by its share of the time.
 
-        >>> grid = Grid("x", 5.0, {0: 1.0, 1: 3.0})
+        >>> grid = GridCarbonIntensity("x", 5.0, {0: 1.0, 1: 3.0})
         >>> grid.at(1800.0, 5400.0), grid.at(7200.0, 7300.0)
         (2.0, 5.0)
         """

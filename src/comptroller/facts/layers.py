@@ -10,8 +10,16 @@ from collections import Counter
 from typing import TypeVar
 
 from comptroller.errors import FactError
-from comptroller.facts.fields import Fields
-from comptroller.facts.model import Attention, Block, Dense, LatentAttention, LinearAttention, Mixer, MoE
+from comptroller.facts.fields import ConfigFields
+from comptroller.facts.model import (
+    DenseFeedForward,
+    LatentAttention,
+    LayerBlock,
+    LinearAttention,
+    Mixer,
+    MixtureOfExperts,
+    SoftmaxAttention,
+)
 
 T = TypeVar("T")
 
@@ -42,11 +50,7 @@ PARTS: dict[str, tuple[str | None, str | None]] = {
 }
 """Words of a stack in which each layer is one part only (Nemotron-H)."""
 
-FLAGS = {
-    "hybrid_layer_pattern": (FULL, WINDOW),
-    "attn_type_list": (LINEAR, FULL),
-    "no_rope_layers": (FULL, WINDOW),
-}
+FLAGS = {"hybrid_layer_pattern": (FULL, WINDOW), "attn_type_list": (LINEAR, FULL), "no_rope_layers": (FULL, WINDOW)}
 """Lists of 0 and 1 per layer -> what 0 and what 1 means."""
 
 PERIODS = {
@@ -58,22 +62,20 @@ PERIODS = {
 """Every n-th layer is full attention -> what the others are."""
 
 
-def blocks(fields: Fields) -> tuple[Block, ...]:
+def blocks(fields: ConfigFields) -> tuple[LayerBlock, ...]:
     """The layers of a config, equal ones together, in order of first appearance.
 
     Raises:
         FactError: names the key that is missing, malformed or not understood.
     """
     if "block_configs" in fields.raw:
-        stack = _searched(fields)
+        stack = _searched_stack(fields)
     else:
-        stack = [
-            (_mixer(fields, kind, i), _feed(fields, part, i)) for i, (kind, part) in enumerate(_kinds(fields))
-        ]
-    return tuple(Block(count, mixer, feed) for (mixer, feed), count in Counter(stack).items())
+        stack = [(_mixer(fields, kind, i), _feed(fields, part, i)) for i, (kind, part) in enumerate(_kinds(fields))]
+    return tuple(LayerBlock(count, mixer, feed) for (mixer, feed), count in Counter(stack).items())
 
 
-def _kinds(fields: Fields) -> list[tuple[str | None, str | None]]:
+def _kinds(fields: ConfigFields) -> list[tuple[str | None, str | None]]:
     for key in ("hybrid_override_pattern", "layers_block_type"):
         words = fields.items(key, str)
         if {"-", "E", "mlp", "moe"} & set(words):
@@ -83,13 +85,13 @@ def _kinds(fields: Fields) -> list[tuple[str | None, str | None]]:
     return list(zip(_mixer_kinds(fields, layers), _feed_kinds(fields, layers), strict=True))
 
 
-def _word(fields: Fields, key: str, word: str, table: dict[str, T]) -> T:
+def _word(fields: ConfigFields, key: str, word: str, table: dict[str, T]) -> T:
     if word not in table:
         raise FactError(fields.file, key, f"unknown layer type {word!r}", ", ".join(table))
     return table[word]
 
 
-def _mixer_kinds(fields: Fields, layers: int) -> list[str]:
+def _mixer_kinds(fields: ConfigFields, layers: int) -> list[str]:
     for key in ("layer_types", "layers_block_type"):
         if words := fields.pattern(key, layers, str):
             return [_word(fields, key, word, MIXERS) for word in words]
@@ -106,7 +108,7 @@ def _mixer_kinds(fields: Fields, layers: int) -> list[str]:
     return [FULL if fields.has("heads") else LINEAR] * layers
 
 
-def _feed_kinds(fields: Fields, layers: int) -> list[str]:
+def _feed_kinds(fields: ConfigFields, layers: int) -> list[str]:
     if not fields.has("experts"):
         return [DENSE] * layers
     if words := fields.pattern("mlp_layer_types", layers, str):
@@ -123,7 +125,7 @@ def _feed_kinds(fields: Fields, layers: int) -> list[str]:
     return [DENSE if i in dense or (i + 1) % period or i % stride else SPARSE for i in range(layers)]
 
 
-def _mixer(fields: Fields, kind: str | None, layer: int) -> Mixer | None:
+def _mixer(fields: ConfigFields, kind: str | None, layer: int) -> Mixer | None:
     if kind is None:
         return None
     if kind == LINEAR:
@@ -133,7 +135,7 @@ def _mixer(fields: Fields, kind: str | None, layer: int) -> Mixer | None:
     return _attention(fields, kind, layer)
 
 
-def _attention(fields: Fields, kind: str, layer: int) -> Attention:
+def _attention(fields: ConfigFields, kind: str, layer: int) -> SoftmaxAttention:
     def size(name: str, default: int | None = None) -> int:
         """What holds for one kind of layer only goes before what holds for all."""
         keys = {
@@ -157,7 +159,7 @@ def _attention(fields: Fields, kind: str, layer: int) -> Attention:
         raise FactError(fields.file, "num_key_value_heads", f"{kv_heads} does not divide {heads} heads")
     value_dim = size("value_dim", head_dim)
     shared = fields.count("num_kv_shared_layers", 0)
-    return Attention(
+    return SoftmaxAttention(
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
@@ -168,7 +170,7 @@ def _attention(fields: Fields, kind: str, layer: int) -> Attention:
     )
 
 
-def _latent(fields: Fields, layer: int) -> LatentAttention:
+def _latent(fields: ConfigFields, layer: int) -> LatentAttention:
     owners = fields.pattern("indexer_types", fields.count("layers"), str)
     indexes = fields.has("index_topk") and not (owners and owners[layer] == "shared")
     return LatentAttention(
@@ -184,7 +186,7 @@ def _latent(fields: Fields, layer: int) -> LatentAttention:
     )
 
 
-def _linear(fields: Fields) -> LinearAttention:
+def _linear(fields: ConfigFields) -> LinearAttention:
     conv = fields.count("conv", 0)
     if fields.has("linear_num_value_heads"):
         values, value_dim = fields.count("linear_num_value_heads"), fields.count("linear_value_head_dim")
@@ -207,20 +209,22 @@ def _linear(fields: Fields) -> LinearAttention:
     )
 
 
-def _feed(fields: Fields, kind: str | None, layer: int) -> Dense | MoE | None:
+def _feed(fields: ConfigFields, kind: str | None, layer: int) -> DenseFeedForward | MixtureOfExperts | None:
     gated = fields.family.gated
     if kind is None:
         return None
     if kind == DENSE:
-        return Dense(fields.count("width", 4 * fields.count("hidden"), layer), gated)
+        return DenseFeedForward(fields.count("width", 4 * fields.count("hidden"), layer), gated)
     experts, chosen = fields.count("experts"), fields.count("chosen")
     if chosen > experts:
         raise FactError(fields.file, "num_experts_per_tok", f"{chosen} of {experts} experts")
     width = fields.count("expert_width")
-    return MoE(experts, chosen, width, _shared_width(fields, width), gated, fields.count("latent", 0) or None)
+    return MixtureOfExperts(
+        experts, chosen, width, _shared_width(fields, width), gated, fields.count("latent", 0) or None
+    )
 
 
-def _shared_width(fields: Fields, expert: int) -> int:
+def _shared_width(fields: ConfigFields, expert: int) -> int:
     """Width of what every token passes beside its chosen experts, all shared experts together."""
     if fields.family.beside:
         return fields.count("width")
@@ -228,10 +232,10 @@ def _shared_width(fields: Fields, expert: int) -> int:
     return shared * fields.count("shared_expert_width", expert)
 
 
-def _searched(fields: Fields) -> list[tuple[Mixer | None, Dense | MoE | None]]:
+def _searched_stack(fields: ConfigFields) -> list[tuple[Mixer | None, DenseFeedForward | MixtureOfExperts | None]]:
     """A stack whose layers were chosen one by one (Nemotron-NAS, `block_configs`)."""
     heads, hidden = fields.count("heads"), fields.count("hidden")
-    stack: list[tuple[Mixer | None, Dense | MoE | None]] = []
+    stack: list[tuple[Mixer | None, DenseFeedForward | MixtureOfExperts | None]] = []
     layers = fields.count("layers")
     chosen = fields.pattern("block_configs", layers, dict)
     if not chosen:
@@ -242,7 +246,7 @@ def _searched(fields: Fields) -> list[tuple[Mixer | None, Dense | MoE | None]]:
             mixer = (
                 None
                 if attention["no_op"]
-                else Attention(heads, heads // attention["n_heads_in_group"], hidden // heads)
+                else SoftmaxAttention(heads, heads // attention["n_heads_in_group"], hidden // heads)
             )
             # modeling_decilm.py: the width is rounded up to a multiple of 256
             width = None if feed["no_op"] else -(-int(2 * feed["ffn_mult"] * hidden / 3) // 256) * 256
@@ -250,5 +254,5 @@ def _searched(fields: Fields) -> list[tuple[Mixer | None, Dense | MoE | None]]:
             raise FactError(
                 fields.file, f"block_configs.{i}", f"not understood: {error}", "attention and ffn tables"
             ) from error
-        stack.append((mixer, None if width is None else Dense(width, fields.family.gated)))
+        stack.append((mixer, None if width is None else DenseFeedForward(width, fields.family.gated)))
     return stack

@@ -14,13 +14,13 @@ from typing import Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from comptroller.facts.reader import Source
+from comptroller.facts.reader import FactSource
 
 Shard = Literal["column", "row", "replicated"]
 
 
 @dataclass(frozen=True, slots=True)
-class Projection:
+class ProjectionMatrix:
     """A weight matrix of shape (inputs, outputs); `shard` says which side tensor parallelism cuts.
 
     units: how many pieces the cut side has at most (key-value heads); more devices replicate them.
@@ -39,7 +39,7 @@ class Projection:
 
 
 @dataclass(frozen=True, slots=True)
-class Attention:
+class SoftmaxAttention:
     """Softmax attention: MHA (kv_heads == heads), GQA, or MQA (kv_heads == 1).
 
     window_tokens: sliding window or chunk; None sees everything.
@@ -62,7 +62,7 @@ class Attention:
 
     state_elements: int = field(default=0, init=False)
 
-    def projections(self, hidden: int) -> tuple[Projection, ...]:
+    def projections(self, hidden: int) -> tuple[ProjectionMatrix, ...]:
         """Query (with its gate, if any), key, value and output matrices."""
         value = self.value_dim or self.head_dim
         query = self.heads * self.head_dim * (2 if self.output_gate else 1)
@@ -70,11 +70,11 @@ class Attention:
             ()
             if self.kv_shared
             else (
-                Projection("k", hidden, self.kv_heads * self.head_dim, "column", self.kv_heads),
-                Projection("v", hidden, self.kv_heads * value, "column", self.kv_heads),
+                ProjectionMatrix("k", hidden, self.kv_heads * self.head_dim, "column", self.kv_heads),
+                ProjectionMatrix("v", hidden, self.kv_heads * value, "column", self.kv_heads),
             )
         )
-        return (Projection("q", hidden, query), *kv, Projection("o", self.heads * value, hidden, "row"))
+        return (ProjectionMatrix("q", hidden, query), *kv, ProjectionMatrix("o", self.heads * value, hidden, "row"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,28 +101,31 @@ class LatentAttention:
         """Cache elements a token leaves behind: latent, rotary key, and the indexer's key."""
         return self.kv_rank + self.rope_dim + self.index_dim
 
-    def projections(self, hidden: int) -> tuple[Projection, ...]:
+    def projections(self, hidden: int) -> tuple[ProjectionMatrix, ...]:
         """Down- and up-projections of queries and latents, output, and the indexer's, if any."""
         query = self.heads * (self.nope_dim + self.rope_dim)
         down = (
-            (Projection("q", hidden, query),)
+            (ProjectionMatrix("q", hidden, query),)
             if self.q_rank is None
-            else (Projection("q_a", hidden, self.q_rank, "replicated"), Projection("q_b", self.q_rank, query))
+            else (
+                ProjectionMatrix("q_a", hidden, self.q_rank, "replicated"),
+                ProjectionMatrix("q_b", self.q_rank, query),
+            )
         )
         index = (
             (
-                Projection("index_q", self.q_rank or hidden, self.index_heads * self.index_dim, "replicated"),
-                Projection("index_k", hidden, self.index_dim, "replicated"),
-                Projection("index_w", hidden, self.index_heads, "replicated"),
+                ProjectionMatrix("index_q", self.q_rank or hidden, self.index_heads * self.index_dim, "replicated"),
+                ProjectionMatrix("index_k", hidden, self.index_dim, "replicated"),
+                ProjectionMatrix("index_w", hidden, self.index_heads, "replicated"),
             )
             if self.index_heads
             else ()
         )
         return (
             *down,
-            Projection("kv_a", hidden, self.kv_rank + self.rope_dim, "replicated"),
-            Projection("kv_b", self.kv_rank, self.heads * (self.nope_dim + self.value_dim)),
-            Projection("o", self.heads * self.value_dim, hidden, "row"),
+            ProjectionMatrix("kv_a", hidden, self.kv_rank + self.rope_dim, "replicated"),
+            ProjectionMatrix("kv_b", self.kv_rank, self.heads * (self.nope_dim + self.value_dim)),
+            ProjectionMatrix("o", self.heads * self.value_dim, hidden, "row"),
             *index,
         )
 
@@ -146,41 +149,37 @@ class LinearAttention:
     @property
     def state_elements(self) -> int:
         """Elements of the recurrent state of one sequence, with the convolution's tail."""
-        return self.value_heads * self.key_dim * self.value_dim + self._conv_channels * max(
-            self.conv_kernel - 1, 0
-        )
+        return self.value_heads * self.key_dim * self.value_dim + self._conv_channels * max(self.conv_kernel - 1, 0)
 
     @property
     def _conv_channels(self) -> int:
-        return (
-            2 * self.key_heads * self.key_dim + self.value_heads * self.value_dim if self.conv_kernel else 0
-        )
+        return 2 * self.key_heads * self.key_dim + self.value_heads * self.value_dim if self.conv_kernel else 0
 
-    def projections(self, hidden: int) -> tuple[Projection, ...]:
+    def projections(self, hidden: int) -> tuple[ProjectionMatrix, ...]:
         """Input projection (query, key, value, gates) and output projection."""
         inner = self.value_heads * self.value_dim
         outputs = 2 * self.key_heads * self.key_dim + inner + self.gates
-        return (Projection("in", hidden, outputs), Projection("out", inner, hidden, "row"))
+        return (ProjectionMatrix("in", hidden, outputs), ProjectionMatrix("out", inner, hidden, "row"))
 
 
-Mixer = Attention | LatentAttention | LinearAttention
+Mixer = SoftmaxAttention | LatentAttention | LinearAttention
 
 
 @dataclass(frozen=True, slots=True)
-class Dense:
+class DenseFeedForward:
     """A feed-forward part; gated ones (SwiGLU, GeGLU) hold three matrices, plain ones two."""
 
     width: int
     gated: bool = True
 
-    def projections(self, hidden: int) -> tuple[Projection, ...]:
+    def projections(self, hidden: int) -> tuple[ProjectionMatrix, ...]:
         """Up (and gate) and down matrices."""
-        up = Projection("up", hidden, self.width * (2 if self.gated else 1))
-        return (up, Projection("down", self.width, hidden, "row"))
+        up = ProjectionMatrix("up", hidden, self.width * (2 if self.gated else 1))
+        return (up, ProjectionMatrix("down", self.width, hidden, "row"))
 
 
 @dataclass(frozen=True, slots=True)
-class MoE:
+class MixtureOfExperts:
     """A mixture of experts: `chosen` of `experts` run for each token; `shared_width` runs for every token.
 
     latent: dimension in which the experts work where it differs from the hidden size; every token is
@@ -203,14 +202,14 @@ class MoE:
         """Weights of one expert."""
         return self.expert_elements_per_hidden * (self.latent or hidden)
 
-    def projections(self, hidden: int) -> tuple[Projection, ...]:
+    def projections(self, hidden: int) -> tuple[ProjectionMatrix, ...]:
         """The matrices that every token passes: router, shared experts, ways into and out of the latent."""
-        router = Projection("router", hidden, self.experts, "replicated")
-        shared = Dense(self.shared_width, self.gated).projections(hidden) if self.shared_width else ()
+        router = ProjectionMatrix("router", hidden, self.experts, "replicated")
+        shared = DenseFeedForward(self.shared_width, self.gated).projections(hidden) if self.shared_width else ()
         latent = (
             (
-                Projection("latent_in", hidden, self.latent, "replicated"),
-                Projection("latent_out", self.latent, hidden, "replicated"),
+                ProjectionMatrix("latent_in", hidden, self.latent, "replicated"),
+                ProjectionMatrix("latent_out", self.latent, hidden, "replicated"),
             )
             if self.latent
             else ()
@@ -219,16 +218,16 @@ class MoE:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class LayerBlock:
     """`count` equal layers; a layer may lack a mixer or a feed-forward part (Nemotron-H)."""
 
     count: int
     mixer: Mixer | None
-    ffn: Dense | MoE | None
+    ffn: DenseFeedForward | MixtureOfExperts | None
 
 
 @pydantic_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
-class Published:
+class PublishedParameterCounts:
     """Parameter counts as the model's card or paper states them, to check the derived ones against.
 
     total_vision: whether the total includes the vision tower.
@@ -256,15 +255,15 @@ class Model:
     hidden: int
     vocabulary: int
     context_tokens: int
-    blocks: tuple[Block, ...]
+    blocks: tuple[LayerBlock, ...]
     tied_embedding: bool = False
     repository: str = ""
     weights: str = "bf16"
     experts: str = "bf16"
     norm_elements: int = 0
     vision_elements: int = 0
-    published: Published = field(default_factory=Published)
-    sources: Mapping[str, Source] = field(default_factory=dict, hash=False, compare=False)
+    published: PublishedParameterCounts = field(default_factory=PublishedParameterCounts)
+    sources: Mapping[str, FactSource] = field(default_factory=dict, hash=False, compare=False)
     provenance: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False)
 
     @property
@@ -275,12 +274,7 @@ class Model:
     @property
     def total_params(self) -> float:
         """All weights: embedding, head, blocks with all experts, norms."""
-        return (
-            self._block_params(active=False)
-            + self.embedding_params
-            + self.norm_elements
-            + self.vision_elements
-        )
+        return self._block_params(active=False) + self.embedding_params + self.norm_elements + self.vision_elements
 
     @property
     def active_params(self) -> float:
@@ -303,13 +297,13 @@ class Model:
         return sum(
             b.count * b.ffn.experts * b.ffn.expert_elements(self.hidden)
             for b in self.blocks
-            if isinstance(b.ffn, MoE)
+            if isinstance(b.ffn, MixtureOfExperts)
         )
 
     @property
     def is_moe(self) -> bool:
         """Whether any layer routes tokens to experts."""
-        return any(isinstance(block.ffn, MoE) for block in self.blocks)
+        return any(isinstance(block.ffn, MixtureOfExperts) for block in self.blocks)
 
     @property
     def recurrent(self) -> bool:
@@ -321,7 +315,7 @@ class Model:
         for block in self.blocks:
             parts = [part for part in (block.mixer, block.ffn) if part]
             layer = sum(p.elements for part in parts for p in part.projections(self.hidden))
-            if isinstance(block.ffn, MoE):
+            if isinstance(block.ffn, MixtureOfExperts):
                 experts = block.ffn.chosen if active else block.ffn.experts
                 layer += experts * block.ffn.expert_elements(self.hidden)
             total += block.count * layer

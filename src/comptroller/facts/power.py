@@ -11,14 +11,14 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from comptroller.facts.reader import Source, locate, read
+from comptroller.facts.reader import FactSource, locate, read
 
 _STRICT = ConfigDict(extra="forbid")
 Positive = Annotated[float, Field(gt=0)]
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Draw:
+class PowerShare:
     """A share of the power limit, its standard error, and the rows it was fitted on."""
 
     fraction: float
@@ -27,7 +27,7 @@ class Draw:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Spread:
+class PowerIntervalWidths:
     """Half-widths of 80 % intervals of predictions on unseen model families, as natural-log ratios.
 
     measured_steps: power where step times are known.  predicted_steps: power where they are predicted.
@@ -46,14 +46,14 @@ class Spread:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Host:
+class HostPower:
     """Watts of a server beside its devices."""
 
     node_w: float
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Nuisance:
+class PowerNuisanceParameter:
     """A serving overhead or input length of the harness that measured the rows; error: of its logarithm."""
 
     name: str
@@ -63,7 +63,7 @@ class Nuisance:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Fit:
+class PowerFitRecord:
     """Which command fitted the shares, and when."""
 
     command: str
@@ -71,7 +71,7 @@ class Fit:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Shares:
+class PowerShareTable:
     """Shares of the power limit by activity; they add up, and the limit caps the sum.
 
     floor: clocks up, waiting for the host.  active: any kernel running.  communication: a collective running.
@@ -79,12 +79,12 @@ class Shares:
     compute: the matrix units at their peak rate (the share grows with the root of their utilisation).
     """
 
-    floor: Draw
-    active: Draw
-    communication: Draw
-    sequence: Draw
-    memory: Draw
-    compute: Draw
+    floor: PowerShare
+    active: PowerShare
+    communication: PowerShare
+    sequence: PowerShare
+    memory: PowerShare
+    compute: PowerShare
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -98,15 +98,15 @@ class PowerFacts:
 
     id: str
     name: str
-    shares: Shares
-    families: Mapping[str, Draw]
-    idle: Draw
-    spread: Spread
-    host: Host
-    fit: Fit
-    sources: Mapping[str, Source]
+    shares: PowerShareTable
+    families: Mapping[str, PowerShare]
+    idle: PowerShare
+    spread: PowerIntervalWidths
+    host: HostPower
+    fit: PowerFitRecord
+    sources: Mapping[str, FactSource]
     provenance: Mapping[str, str]
-    serving: tuple[Nuisance, ...] = ()
+    serving: tuple[PowerNuisanceParameter, ...] = ()
 
     def factor(self, family: str) -> float:
         """Factor of a device family."""

@@ -17,7 +17,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comptroller.errors import FactError, InputError, Unsupported
+from comptroller.errors import FactError, InputError, UnsupportedError
 from comptroller.facts.reader import parse_toml
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ Rate = tuple[tuple[int, Decimal], ...]
 
 
 @dataclass(frozen=True)
-class Price:
+class ProviderPrice:
     """What a provider asks for a model from a day on.
 
     rates: picodollars per unit, by unit.  since: None where only one price is known.  source: where it was read.
@@ -97,11 +97,11 @@ class Price:
         return hashlib.sha256(self.document.encode()).hexdigest()[:16]
 
     @classmethod
-    def parse(cls, document: str) -> Price:
+    def parse(cls, document: str) -> ProviderPrice:
         """The price of a document.
 
-        >>> price = Price("p", "m", "standard", None, {"input_tokens": ((0, Decimal(3)),)}, "contract")
-        >>> Price.parse(price.document) == price
+        >>> price = ProviderPrice("p", "m", "standard", None, {"input_tokens": ((0, Decimal(3)),)}, "contract")
+        >>> ProviderPrice.parse(price.document) == price
         True
         """
         found = json.loads(document)
@@ -113,24 +113,22 @@ class Price:
         """Picodollars per unit for a prompt of this length: its own price, else its parent's.
 
         Raises:
-            Unsupported: neither has a price.
+            UnsupportedError: neither has a price.
         """
         name: str | None = unit
         while name is not None:
             if name in self.rates:
-                return next(
-                    rate for start, rate in reversed(self.rates[name]) if prompt_tokens > start or not start
-                )
+                return next(rate for start, rate in reversed(self.rates[name]) if prompt_tokens > start or not start)
             name = PARENTS.get(name)
-        raise Unsupported(f"{self.provider}/{self.model}: no price for {unit}")
+        raise UnsupportedError(f"{self.provider}/{self.model}: no price for {unit}")
 
 
 @dataclass(frozen=True)
 class PriceBook:
     """Where prices are looked up: the user's own files first, then genai-prices if it is installed."""
 
-    own: tuple[Price, ...] = ()
-    _found: dict[tuple[str, str, datetime], Price] = field(default_factory=dict, compare=False)
+    own: tuple[ProviderPrice, ...] = ()
+    _found: dict[tuple[str, str, datetime], ProviderPrice] = field(default_factory=dict, compare=False)
 
     @classmethod
     def read(cls, files: Iterable[Path] = ()) -> PriceBook:
@@ -141,45 +139,41 @@ class PriceBook:
         """
         return cls(tuple(price for file in files for price in _own(file)))
 
-    def price(self, service: str, at: datetime, tier: str = STANDARD) -> Price:
+    def price(self, service: str, at: datetime, tier: str = STANDARD) -> ProviderPrice:
         """The price of `provider/model` at a moment.
 
         Raises:
-            Unsupported: no price is known; names the model and the nearest that have one.
+            UnsupportedError: no price is known; names the model and the nearest that have one.
             InputError: the tier is unknown.
         """
         if tier not in TIERS:
             raise InputError(f"service tier {tier!r}: allowed are {', '.join(TIERS)}")
-        moment = (at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)).replace(
-            second=0, microsecond=0
-        )
+        moment = (at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)).replace(second=0, microsecond=0)
         asked = (service, tier, moment)
         if asked not in self._found:
             if len(self._found) >= KEPT:
                 self._found.clear()
-            self._found[asked] = self._own_price(service, moment.date(), tier) or _listed(
+            self._found[asked] = self._own_price(service, moment.date(), tier) or _catalogue_price(
                 service, moment, tier
             )
         return self._found[asked]
 
-    def _own_price(self, service: str, day: date, tier: str) -> Price | None:
+    def _own_price(self, service: str, day: date, tier: str) -> ProviderPrice | None:
         """The user's latest entry that is in force on a day."""
         mine = [p for p in self.own if f"{p.provider}/{p.model}" == service and p.tier == tier]
         valid = [(p.since, p) for p in mine if p.since is not None and p.since <= day]
         return max(valid, key=lambda item: item[0])[1] if valid else None
 
 
-def _own(file: Path) -> list[Price]:
+def _own(file: Path) -> list[ProviderPrice]:
     """The entries of a file: provider, model, since, source, and dollars per million tokens (or per image ...)."""
     entries = parse_toml(file).get("prices")
     if not isinstance(entries, list) or not entries:
-        raise FactError(
-            file.name, "prices", "must be entries", "[[prices]] provider, model, since, input, output"
-        )
+        raise FactError(file.name, "prices", "must be entries", "[[prices]] provider, model, since, input, output")
     return [_own_price(file.name, f"prices.{number}", entry) for number, entry in enumerate(entries)]
 
 
-def _own_price(file: str, where: str, entry: Mapping[str, Any]) -> Price:
+def _own_price(file: str, where: str, entry: Mapping[str, Any]) -> ProviderPrice:
     about = {"provider", "model", "since", "tier", "source", "above"}
     unknown = sorted(entry.keys() - about - OWN_UNITS.keys())
     if unknown:
@@ -200,7 +194,7 @@ def _own_price(file: str, where: str, entry: Mapping[str, Any]) -> Price:
     words = (entry.get("provider"), entry.get("model"))
     if not all(isinstance(word, str) and word for word in words):
         raise FactError(file, where, "needs provider and model")
-    return Price(
+    return ProviderPrice(
         str(words[0]), str(words[1]), entry.get("tier", STANDARD), entry["since"], rates, entry["source"]
     )
 
@@ -216,13 +210,13 @@ def _pusd(file: str, where: str, value: object) -> Decimal:
     return dollars * 10**12
 
 
-def _listed(service: str, moment: datetime, tier: str) -> Price:
+def _catalogue_price(service: str, moment: datetime, tier: str) -> ProviderPrice:
     """A price from genai-prices."""
     try:
         from genai_prices import __version__
         from genai_prices.data_snapshot import get_snapshot
     except ImportError as error:
-        raise Unsupported(f"no price for {service}: pip install 'comptroller[prices]', or list it") from error
+        raise UnsupportedError(f"no price for {service}: pip install 'comptroller[prices]', or list it") from error
     provider_id, _, name = service.partition("/")
     snapshot = get_snapshot()
     try:
@@ -230,19 +224,19 @@ def _listed(service: str, moment: datetime, tier: str) -> Price:
     except LookupError as error:
         known = [f"{p.id}/{m.id}" for p in snapshot.providers for m in p.models]
         near = ", ".join(difflib.get_close_matches(service, known, n=3, cutoff=0.5)) or "none is near"
-        raise Unsupported(f"no price for {service}; nearest: {near}") from error
+        raise UnsupportedError(f"no price for {service}; nearest: {near}") from error
     found = _variant(provider, model, moment, tier)
     rates = {unit: steps for unit, steps in _rates(found).items() if steps}
     if not {"input_tokens", "output_tokens"} & rates.keys():
-        raise Unsupported(f"no price for {service}: genai-prices {__version__} lists none per token")
-    return Price(provider.id, model.id, tier, _since(model, moment), rates, f"genai-prices {__version__}")
+        raise UnsupportedError(f"no price for {service}: genai-prices {__version__} lists none per token")
+    return ProviderPrice(provider.id, model.id, tier, _since(model, moment), rates, f"genai-prices {__version__}")
 
 
 def _variant(provider: Provider, model: ModelInfo, moment: datetime, tier: str) -> ModelPrice:
     context = TIERS[tier]
     offered = any(variant.when == context for variant in model.price_variants or ())
     if context and not offered:
-        raise Unsupported(f"no {tier} price for {provider.id}/{model.id}")
+        raise UnsupportedError(f"no {tier} price for {provider.id}/{model.id}")
     return model.get_prices(moment, context or None)
 
 

@@ -9,14 +9,14 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from comptroller.facts.reader import Source, folder, ids, locate, read
+from comptroller.facts.reader import FactSource, folder, ids, locate, read
 
 _STRICT = ConfigDict(extra="forbid")
 Positive = Annotated[float, Field(gt=0)]
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Published:
+class PublishedLoss:
     """One row of a table.
 
     recipe: as its author names it; a mixture of formats (Q4_K_M) has no `format` of the catalogue.
@@ -36,7 +36,7 @@ class Published:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Constant:
+class LossConstant:
     """KL = kl_per_noise * 10^(-QSNR / 10), QSNR in dB of what the matrices put out (`measure.quality.noise_db`).
 
     error: log standard deviation for a format that it was not fitted on.  formats: how many it was fitted on.
@@ -58,19 +58,19 @@ class QualityFacts:
     name: str
     text: str
     reference: str
-    sources: Mapping[str, Source]
+    sources: Mapping[str, FactSource]
     provenance: Mapping[str, str]
     reference_perplexity: Positive | None = None
-    rows: tuple[Published, ...] = ()
-    constant: Constant | None = None
+    rows: tuple[PublishedLoss, ...] = ()
+    constant: LossConstant | None = None
 
-    def ratio(self, row: Published) -> float | None:
+    def ratio(self, row: PublishedLoss) -> float | None:
         """Perplexity over that of the reference, where it is known."""
         if row.ratio or not (row.perplexity and self.reference_perplexity):
             return row.ratio
         return row.perplexity / self.reference_perplexity
 
-    def published(self, format_id: str) -> Published | None:
+    def published(self, format_id: str) -> PublishedLoss | None:
         """The row of a format of the catalogue, if the table has it."""
         return next((row for row in self.rows if row.format == format_id), None)
 
@@ -80,7 +80,7 @@ def quality_facts(model: str) -> QualityFacts:
     """The losses of a model, by its id or a user's own TOML file.
 
     Raises:
-        UnknownId: no file for that model; lists the nearest.
+        UnknownIdError: no file for that model; lists the nearest.
 
     >>> facts = quality_facts("llama_2_70b")
     >>> round(facts.ratio(facts.published("q4_0")), 4)

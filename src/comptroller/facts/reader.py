@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from comptroller.errors import FactError, UnknownId
+from comptroller.errors import FactError, UnknownIdError
 from comptroller.quantities import UNITS, to_si
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ QUANTITY = ("value", "unit", "source", "note")
 
 
 @dataclass(frozen=True)
-class Source:
+class FactSource:
     """Where a value was read, and when."""
 
     title: str
@@ -53,14 +53,14 @@ def locate(kind: str, name: str) -> Path:
     """The file of an id, or of a path to a user's own file.
 
     Raises:
-        UnknownId: neither is there; lists the nearest ids.
+        UnknownIdError: neither is there; lists the nearest ids.
     """
     own = Path(name)
     if own.suffix in {".toml", ".json"} and own.is_file():
         return own
     path = folder(kind) / f"{name}.toml"
     if not path.is_file() or own.name != name:
-        raise UnknownId(kind.removesuffix("s"), name, ids(kind))
+        raise UnknownIdError(kind.removesuffix("s"), name, ids(kind))
     return path
 
 
@@ -142,11 +142,7 @@ def _suffix(where: tuple[str, ...]) -> str | None:
 
 
 def _quantity(
-    table: Mapping[str, Any],
-    file: str,
-    where: tuple[str, ...],
-    sources: Mapping[str, Any],
-    provenance: dict[str, str],
+    table: Mapping[str, Any], file: str, where: tuple[str, ...], sources: Mapping[str, Any], provenance: dict[str, str]
 ) -> float:
     name = ".".join(where)
     if set(table) - set(QUANTITY):

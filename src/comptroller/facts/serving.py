@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as strict
 
 from comptroller.errors import FactError, RecordError
-from comptroller.facts.reader import Source, build, folder, parse_toml
+from comptroller.facts.reader import FactSource, build, folder, parse_toml
 
 _STRICT = ConfigDict(extra="forbid")
 ANY = "any"
@@ -27,7 +27,7 @@ Band = tuple[float, float]
 
 
 @strict(frozen=True, config=_STRICT)
-class Parameter:
+class ServingParameter:
     """A positive constant of one engine, or of any.
 
     error: log standard deviation after the fit.  prior, prior_error: centre and log standard deviation before it.
@@ -49,7 +49,7 @@ class Parameter:
 
 
 @strict(frozen=True, config=_STRICT)
-class Bands:
+class PredictionErrorBands:
     """10th and 90th percentile of held-out errors, in log units.
 
     new: neither the model under this engine nor the accelerator with it was measured.  related: the model was,
@@ -63,7 +63,7 @@ class Bands:
 
 
 @strict(frozen=True, config=_STRICT)
-class Kernel:
+class ResidualKernel:
     """Spread (log units) and reach of the residual's parts; length scales in octaves.
 
     key: shared by engine, model, formats and accelerator.  run: by engine version and date besides.
@@ -89,15 +89,15 @@ class ServingFacts:
     command: str
     data: str
     rows: int
-    parameters: tuple[Parameter, ...]
-    tpot: Bands
-    ttft: Bands
-    tpot_kernel: Kernel
-    ttft_kernel: Kernel
-    sources: Mapping[str, Source]
+    parameters: tuple[ServingParameter, ...]
+    tpot: PredictionErrorBands
+    ttft: PredictionErrorBands
+    tpot_kernel: ResidualKernel
+    ttft_kernel: ResidualKernel
+    sources: Mapping[str, FactSource]
 
     @cached_property
-    def table(self) -> Mapping[tuple[str, str], Parameter]:
+    def table(self) -> Mapping[tuple[str, str], ServingParameter]:
         """Parameters by name and engine."""
         return {(p.name, p.engine): p for p in self.parameters}
 
@@ -121,7 +121,7 @@ class ServingFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Anchor:
+class ResidualAnchor:
     """A measured configuration the residual knows: where it stands, and its weight for TPOT and TTFT (NaN: none)."""
 
     engine: str
@@ -146,7 +146,7 @@ ANCHOR_COLUMNS = (
 )
 
 
-def read_anchors(path: Path) -> tuple[Anchor, ...]:
+def read_anchors(path: Path) -> tuple[ResidualAnchor, ...]:
     """The anchors of a residual file; none where there is no file.
 
     Raises:
@@ -165,7 +165,7 @@ def read_anchors(path: Path) -> tuple[Anchor, ...]:
                 engine, architecture, formats, device, run, *rest = row
                 x0, x1, x2, x3, x4, x5, tpot, ttft = (float(x) if x else float("nan") for x in rest)
                 place = (x0, x1, x2, x3, x4, x5)
-                found.append(Anchor(engine, architecture, formats, device, run, place, tpot, ttft))
+                found.append(ResidualAnchor(engine, architecture, formats, device, run, place, tpot, ttft))
             except ValueError as error:
                 raise RecordError(path.name, [(number, str(error))], 1) from error
     return tuple(found)
@@ -186,6 +186,6 @@ def serving_facts(path: Path | None = None) -> ServingFacts:
 
 
 @lru_cache(maxsize=8)
-def anchors(path: Path | None = None) -> tuple[Anchor, ...]:
+def anchors(path: Path | None = None) -> tuple[ResidualAnchor, ...]:
     """The shipped residual's anchors, or those of a user's own file."""
     return read_anchors(path or folder("calibration") / "residual.csv")

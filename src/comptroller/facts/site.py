@@ -10,15 +10,15 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from comptroller.errors import Unsupported
-from comptroller.facts.reader import Source, locate, read
+from comptroller.errors import UnsupportedError
+from comptroller.facts.reader import FactSource, locate, read
 
 _STRICT = ConfigDict(extra="forbid")
 Term = Literal["on_demand", "spot", "reserved", "owned"]
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Offer:
+class AcceleratorOffer:
     """A dated price for one accelerator: a later entry succeeds it, nothing is overwritten.
 
     usd_per_s: per device.  devices: the smallest number rented together.  provider: who sells it.
@@ -44,26 +44,26 @@ class Site:
     electricity_usd_per_j: float
     grid_gco2e_per_j: float
     pue: Annotated[float, Field(ge=1)]
-    sources: Mapping[str, Source]
+    sources: Mapping[str, FactSource]
     provenance: Mapping[str, str]
-    offers: tuple[Offer, ...] = ()
+    offers: tuple[AcceleratorOffer, ...] = ()
     country: str = ""
     note: str = ""
 
-    def offer(self, accelerator: str, term: Term, on: date | None = None) -> Offer:
+    def offer(self, accelerator: str, term: Term, on: date | None = None) -> AcceleratorOffer:
         """The price in force on a day (the latest one, if no day is given); the cheapest of its providers.
 
         Raises:
-            Unsupported: the site has no such offer; an unknown price is never 0.
+            UnsupportedError: the site has no such offer; an unknown price is never 0.
         """
-        dated: dict[tuple[str, str], Offer] = {}
+        dated: dict[tuple[str, str], AcceleratorOffer] = {}
         for entry in sorted(self.offers, key=lambda item: item.since):
             matches = entry.accelerator == accelerator and entry.term == term
             if matches and (on is None or entry.since <= on):
                 dated[entry.provider, entry.instance] = entry
         if not dated:
             have = sorted({f"{item.accelerator} ({item.term})" for item in self.offers})
-            raise Unsupported(f"{self.id} has no {term} offer for {accelerator}; it has {', '.join(have)}")
+            raise UnsupportedError(f"{self.id} has no {term} offer for {accelerator}; it has {', '.join(have)}")
         return min(dated.values(), key=lambda item: (item.usd_per_s, item.provider))
 
 

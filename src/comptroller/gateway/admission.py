@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from comptroller.books.keys import PREFIX, Key
-from comptroller.gateway.config import Config, Rates
-from comptroller.gateway.problems import Problem
+from comptroller.books.keys import PREFIX, ApiKey
+from comptroller.gateway.config import GatewayConfig, RateLimits
+from comptroller.gateway.problems import GatewayError
 
 MOST = 20_000
 """Keys remembered at once; those unused for longest are forgotten."""
@@ -22,7 +22,7 @@ MINUTE_S = 60.0
 V = TypeVar("V")
 
 
-class Recent(Generic[V]):
+class GatewayLruCache(Generic[V]):
     """A mapping that forgets what was unused for longest."""
 
     def __init__(self, most: int = MOST) -> None:
@@ -48,10 +48,10 @@ class Recent(Generic[V]):
 
 
 @dataclass(slots=True)
-class Bucket:
+class RateLimitBucket:
     """A rate as a bucket that fills evenly and holds a minute's worth; it may be overdrawn by what was not foreseen.
 
-    >>> bucket = Bucket(60.0, at_s=0.0)
+    >>> bucket = RateLimitBucket(60.0, at_s=0.0)
     >>> bucket.take(60.0, 0.0); bucket.wait_s(0.0), bucket.wait_s(1.5)
     (1.0, 0.0)
     """
@@ -80,47 +80,47 @@ class Bucket:
 
 
 @dataclass(slots=True)
-class Caller:
+class GatewayCaller:
     """Who asks. name and project are empty for one without a key, on loopback."""
 
     name: str = ""
     project: str = ""
-    buckets: dict[str, Bucket] = field(default_factory=dict)
+    buckets: dict[str, RateLimitBucket] = field(default_factory=dict)
     asked_s: float = 0.0
 
 
-class Admission:
+class GatewayAdmissionController:
     """Lets callers in by their key, and holds them to their limits. Limits are those of this process alone."""
 
     def __init__(
-        self, config: Config, find: Callable[[str], Key | None], any_key: Callable[[], bool]
+        self, config: GatewayConfig, find: Callable[[str], ApiKey | None], any_key: Callable[[], bool]
     ) -> None:
         self._config, self._find, self._any_key = config, find, any_key
-        self._callers: Recent[Caller | None] = Recent()
-        self._buckets: Recent[dict[str, Bucket]] = Recent()
+        self._callers: GatewayLruCache[GatewayCaller | None] = GatewayLruCache()
+        self._buckets: GatewayLruCache[dict[str, RateLimitBucket]] = GatewayLruCache()
         self._closed: tuple[float, bool] = (-FRESH_S, False)
 
-    async def caller(self, authorization: str) -> Caller:
+    async def caller(self, authorization: str) -> GatewayCaller:
         """Who a header belongs to.
 
         Raises:
-            Problem: a key is needed and there is none, or it is not valid.
+            GatewayError: a key is needed and there is none, or it is not valid.
         """
         secret = authorization.removeprefix("Bearer ").strip()
         now = time.monotonic()
         if not secret.startswith(PREFIX):
             if await self._needs_key(now):
-                raise Problem(
+                raise GatewayError(
                     401, "send a key as `Authorization: Bearer ck-...`; the operator makes one with "
                     "`comptroller books keys --create NAME`", "invalid_api_key",
                 )  # fmt: skip
-            return self._limited(Caller(asked_s=now))
+            return self._limited(GatewayCaller(asked_s=now))
         known = self._callers.get(secret)
         if known is None or now - known.asked_s > FRESH_S:
             key = await asyncio.to_thread(self._find, secret)
             if key is None:
-                raise Problem(401, "the key is unknown, revoked or expired", "invalid_api_key")
-            known = self._callers.put(secret, self._limited(Caller(key.name, key.project, asked_s=now)))
+                raise GatewayError(401, "the key is unknown, revoked or expired", "invalid_api_key")
+            known = self._callers.put(secret, self._limited(GatewayCaller(key.name, key.project, asked_s=now)))
             assert known is not None
         return known
 
@@ -132,7 +132,7 @@ class Admission:
             self._closed = (now, await asyncio.to_thread(self._any_key))
         return self._closed[1]
 
-    def _limited(self, caller: Caller) -> Caller:
+    def _limited(self, caller: GatewayCaller) -> GatewayCaller:
         rates = self._config.key_limits.get(caller.name, self._config.limits)
         found = self._buckets.get(caller.name)
         if found is None:
@@ -140,25 +140,25 @@ class Admission:
         caller.buckets = found
         return caller
 
-    def enter(self, caller: Caller) -> None:
+    def enter(self, caller: GatewayCaller) -> None:
         """Counts a request.
 
         Raises:
-            Problem: a limit is reached; says which, and when to come again.
+            GatewayError: a limit is reached; says which, and when to come again.
         """
         now = time.monotonic()
         for unit, bucket in caller.buckets.items():
             least = 1.0 if unit == "requests" else 1e-12
             if (wait_s := bucket.wait_s(now, least)) > 0:
                 who = f"key {caller.name}" if caller.name else "requests without a key"
-                raise Problem(
+                raise GatewayError(
                     429, f"rate limit of {who}: {bucket.per_minute:g} {unit} per minute", "rate_limit_exceeded",
                     None, wait_s,
                 )  # fmt: skip
         if "requests" in caller.buckets:
             caller.buckets["requests"].take(1.0, now)
 
-    def spent(self, caller: Caller, tokens: float, usd: float) -> None:
+    def spent(self, caller: GatewayCaller, tokens: float, usd: float) -> None:
         """Counts what a request took, once it is known."""
         now = time.monotonic()
         for unit, amount in (("tokens", tokens), ("usd", usd)):
@@ -166,6 +166,6 @@ class Admission:
                 caller.buckets[unit].take(amount, now)
 
 
-def _buckets(rates: Rates, now_s: float) -> dict[str, Bucket]:
+def _buckets(rates: RateLimits, now_s: float) -> dict[str, RateLimitBucket]:
     given = {"requests": rates.requests, "tokens": rates.tokens, "usd": rates.usd}
-    return {unit: Bucket(most, at_s=now_s) for unit, most in given.items() if most is not None}
+    return {unit: RateLimitBucket(most, at_s=now_s) for unit, most in given.items() if most is not None}

@@ -6,12 +6,12 @@ import asyncio
 from itertools import count
 from typing import Protocol
 
-from comptroller.books.ledger import Ledger
+from comptroller.books.ledger import CallLedger
 from comptroller.books.postings import Posting
-from comptroller.books.writer import Writer
+from comptroller.books.writer import LedgerWriter
 
 
-class Books(Protocol):
+class GatewayBooks(Protocol):
     """Where holds and settlements go: a ledger's writer, or nothing."""
 
     def new_id(self) -> int:
@@ -26,7 +26,7 @@ class Books(Protocol):
 class LedgerBooks:
     """A ledger's ids and its writer."""
 
-    def __init__(self, ledger: Ledger, writer: Writer) -> None:
+    def __init__(self, ledger: CallLedger, writer: LedgerWriter) -> None:
         self._ledger, self._writer = ledger, writer
 
     def new_id(self) -> int:
@@ -38,7 +38,7 @@ class LedgerBooks:
         return self._writer.post(posting)
 
 
-class Unbooked:
+class NullBooks:
     """No books: for questions solved without a server."""
 
     def __init__(self) -> None:

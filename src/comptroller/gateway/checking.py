@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 
-from comptroller.errors import InputError, Unsupported
+from comptroller.errors import InputError, UnsupportedError
 from comptroller.gateway.config import CheckerConfig
-from comptroller.gateway.formats import Checker
-from comptroller.gateway.problems import Problem
+from comptroller.gateway.formats import CheckerOptions
+from comptroller.gateway.problems import GatewayError
 
 CHILD = Path(__file__).with_name("check_child.py")
 LIMITS = CheckerConfig(python="", seconds=2.0)
@@ -63,11 +63,11 @@ def answer_of(kind: str) -> Callable[[str], str | None]:
     """How an answer is read out of a reply.
 
     Raises:
-        Problem: there is no such way.
+        GatewayError: there is no such way.
     """
     if kind not in ANSWERS:
         allowed = ", ".join(ANSWERS)
-        raise Problem(
+        raise GatewayError(
             400, f"comptroller.answer is {kind!r}; allowed: {allowed}", "invalid_value", "comptroller.answer"
         )
     return ANSWERS[kind]
@@ -86,32 +86,32 @@ def verdict(text: str) -> float:
     return value if 0.0 <= value <= 1.0 else nan
 
 
-def checked(checker: Checker, known: Mapping[str, CheckerConfig]) -> Checker:
+def valid_checker(checker: CheckerOptions, known: Mapping[str, CheckerConfig]) -> CheckerOptions:
     """Itself.
 
     Raises:
-        Problem: it says nothing, or more than one thing, or names a function that is not configured.
+        GatewayError: it says nothing, or more than one thing, or names a function that is not configured.
     """
     given = [kind for kind in KINDS if getattr(checker, kind) is not None]
     if len(given) != 1:
-        raise Problem(
+        raise GatewayError(
             400, f"comptroller.checker needs one of {', '.join(KINDS)}, not {len(given)}", "invalid_value",
             "comptroller.checker",
         )  # fmt: skip
     if checker.python is not None and checker.python not in known:
         there = ", ".join(known) or "none; add [checkers.NAME] to the gateway's configuration"
-        raise Problem(
+        raise GatewayError(
             400, f"comptroller.checker.python: no checker {checker.python!r}; there are {there}", "invalid_value",
             "comptroller.checker.python",
         )  # fmt: skip
     return checker
 
 
-async def score(checker: Checker, content: str, known: Mapping[str, CheckerConfig]) -> float:
+async def score(checker: CheckerOptions, content: str, known: Mapping[str, CheckerConfig]) -> float:
     """The verdict on an answer, in [0, 1]. A model's verdict is asked for elsewhere.
 
     Raises:
-        Unsupported: the checker failed, or took more than it may.
+        UnsupportedError: the checker failed, or took more than it may.
     """
     if checker.exact is not None:
         return float(" ".join(content.split()) == " ".join(checker.exact.split()))
@@ -126,14 +126,14 @@ async def score(checker: Checker, content: str, known: Mapping[str, CheckerConfi
     else:
         limits = known[checker.python or ""]
         task |= {"python": limits.python, "arguments": checker.arguments}
-    return await apart(task, limits)
+    return await score_in_child(task, limits)
 
 
-async def apart(task: Mapping[str, Any], limits: CheckerConfig) -> float:
+async def score_in_child(task: Mapping[str, Any], limits: CheckerConfig) -> float:
     """Runs a check in a process of its own.
 
     Raises:
-        Unsupported: it failed, or took more than it may.
+        UnsupportedError: it failed, or took more than it may.
     """
     document = msgspec.json.encode({**task, "seconds": limits.seconds, "memory_bytes": limits.memory_bytes})
     async with AT_ONCE:
@@ -145,7 +145,7 @@ async def apart(task: Mapping[str, Any], limits: CheckerConfig) -> float:
             async with asyncio.timeout(limits.seconds + 1.0):
                 said, complaint = await process.communicate(document)
         except TimeoutError:
-            raise Unsupported(f"the checker took more than {limits.seconds:g} s") from None
+            raise UnsupportedError(f"the checker took more than {limits.seconds:g} s") from None
         finally:
             if process.returncode is None:
                 process.kill()
@@ -158,9 +158,9 @@ def _score(said: bytes, complaint: bytes, code: int) -> float:
         value = float(msgspec.json.decode(said))
     except (msgspec.DecodeError, TypeError, ValueError):
         last = complaint.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"exit code {code}"]
-        raise Unsupported(f"the checker failed: {last[0][:300]}") from None
+        raise UnsupportedError(f"the checker failed: {last[0][:300]}") from None
     if not 0.0 <= value <= 1.0:
-        raise Unsupported(f"the checker gave {value:g}; scores lie in [0, 1]")
+        raise UnsupportedError(f"the checker gave {value:g}; scores lie in [0, 1]")
     return value
 
 

@@ -18,7 +18,7 @@ Whole = Annotated[int, Meta(ge=1)]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-class Tokens(Struct, forbid_unknown_fields=True):
+class ConfiguredTokenPrice(Struct, forbid_unknown_fields=True):
     """Dollars per million tokens, as text so that nothing is rounded, from the day `since`, by `source`."""
 
     input: str
@@ -49,7 +49,7 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
     model: str = ""
     key_env: str = ""
     key_file: str = ""
-    price: str | Tokens | None = None
+    price: str | ConfiguredTokenPrice | None = None
     context_tokens: Whole | None = None
     max_output_tokens: Whole | None = None
     max_in_flight: Whole = 256
@@ -90,7 +90,7 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
             raise InputError(f"service {name}: key_file {self.key_file}: {error}") from error
 
 
-class Rates(Struct, forbid_unknown_fields=True, frozen=True):
+class RateLimits(Struct, forbid_unknown_fields=True, frozen=True):
     """Limits of a key per minute; None is no limit."""
 
     requests: Positive | None = None
@@ -118,7 +118,7 @@ class CheckerConfig(Struct, forbid_unknown_fields=True, frozen=True):
     memory_bytes: Whole = 2**29
 
 
-class Config(Struct, forbid_unknown_fields=True, frozen=True):
+class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):
     """The whole of it.
 
     require_key: no service without a key on loopback either.  strategies: a user's own that model ids may name.
@@ -138,8 +138,8 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
     strategies: tuple[str, ...] = ()
     roles: dict[str, str] = field(default_factory=dict)
     checkers: dict[str, CheckerConfig] = field(default_factory=dict)
-    limits: Rates = Rates()
-    key_limits: dict[str, Rates] = field(default_factory=dict)
+    limits: RateLimits = RateLimits()
+    key_limits: dict[str, RateLimits] = field(default_factory=dict)
     guard: GuardConfig = GuardConfig()
     max_body_bytes: Whole = 32 * 2**20
     max_calls: Whole = 256
@@ -151,7 +151,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
         """Whether only this machine can reach it."""
         return self.host in LOOPBACK
 
-    def checked(self) -> Config:
+    def checked(self) -> GatewayConfig:
         """Itself.
 
         Raises:
@@ -171,44 +171,44 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True):
 EMBEDDED = "smollm2-135m-instruct"
 
 
-def alone(backend: str, model: str = "") -> Config:
+def single_service_config(backend: str, model: str = "") -> GatewayConfig:
     """One service: `embedded`, `echo`, or the URL of a service and a model that it has.
 
     Raises:
         InputError: a URL without a model.
 
-    >>> list(alone("embedded").services)
+    >>> list(single_service_config("embedded").services)
     ['smollm2-135m-instruct']
     """
     if backend.startswith(("http://", "https://")):
         if not model:
             raise InputError("name the model that the service has: --model")
-        return configured({"services": {model: {"url": backend}}})
-    return configured({"services": {EMBEDDED if backend == "embedded" else backend: {"backend": backend}}})
+        return config_from_document({"services": {model: {"url": backend}}})
+    return config_from_document({"services": {EMBEDDED if backend == "embedded" else backend: {"backend": backend}}})
 
 
-def read(path: Path) -> Config:
+def read(path: Path) -> GatewayConfig:
     """A configuration file.
 
     Raises:
         FactError: cannot be read, or a field is not what is allowed; names it.
         InputError: a name is used that stands for nothing.
     """
-    return configured(parse_toml(path), path.name)
+    return config_from_document(parse_toml(path), path.name)
 
 
-def configured(document: Mapping[str, Any], name: str = "configuration") -> Config:
+def config_from_document(document: Mapping[str, Any], name: str = "configuration") -> GatewayConfig:
     """The configuration of a document.
 
     Raises:
         FactError: a field is not what is allowed; names it.
         InputError: a name is used that stands for nothing.
 
-    >>> configured({"services": {"a": {"url": "http://127.0.0.1:9"}}}).services["a"].attempts
+    >>> config_from_document({"services": {"a": {"url": "http://127.0.0.1:9"}}}).services["a"].attempts
     3
     """
     try:
-        return msgspec.convert(dict(document), Config).checked()
+        return msgspec.convert(dict(document), GatewayConfig).checked()
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `")
         raise FactError(name, where.rstrip("`").removeprefix("$.") or "file", what) from error

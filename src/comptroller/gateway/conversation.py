@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comptroller.strategies.protocol import SAMPLED, Ask, Prefill, Reply
+from comptroller.strategies.protocol import SAMPLED, Ask, AssistantPrefill, Reply
 
 Json = dict[str, Any]
 
@@ -22,7 +22,7 @@ def most_tokens(body: Json) -> int | None:
     return int(found) if found else None
 
 
-def capped(body: Json, most: int | None) -> Json:
+def with_token_cap(body: Json, most: int | None) -> Json:
     """A request with a generation of at most so many tokens, under the name that it uses itself."""
     asked = most_tokens(body)
     if most is None or (asked is not None and asked <= most):
@@ -32,7 +32,7 @@ def capped(body: Json, most: int | None) -> Json:
 
 
 @dataclass(frozen=True)
-class Conversation:
+class ClientConversation:
     """What a client sent, from which every ask of a strategy is made.
 
     path: "chat/completions" or "completions".  body: as it came.  reminder: added to the last turn, if any.
@@ -68,7 +68,7 @@ class Conversation:
             body["stop"] = [*([own] if isinstance(own, str) else own), *ask.stop]
         if chat and body["messages"][-1]["role"] == "assistant":
             body |= {"continue_final_message": True, "add_generation_prompt": False}
-        return capped(body, ask.max_tokens)
+        return with_token_cap(body, ask.max_tokens)
 
     def goes_on(self, ask: Ask) -> bool:
         """Whether an ask continues the model's own unfinished turn."""
@@ -87,7 +87,7 @@ class Conversation:
     def _put(self, turns: list[Json], ask: Ask) -> None:
         if not turns:
             turns += self.opening(ask.content)
-        elif isinstance(ask.content, Prefill) or (not ask.content and ask.after and not _judges(ask)):
+        elif isinstance(ask.content, AssistantPrefill) or (not ask.content and ask.after and not _judges(ask)):
             _say(turns, str(ask.content))
         elif ask.content or _judges(ask):
             turns.append({"role": "user", "content": ask.content or JUDGE})
@@ -109,7 +109,7 @@ class Conversation:
         text = ""
         for each, reply in _chain(ask):
             said = each.content or (JUDGE if _judges(each) else "")
-            text += ("\n\n" if text and said and not isinstance(said, Prefill) else "") + said
+            text += ("\n\n" if text and said and not isinstance(said, AssistantPrefill) else "") + said
             text += reply.content if reply else ""
         return text
 

@@ -14,17 +14,17 @@ from dataclasses import replace
 from math import nan
 from typing import Any, TypeVar
 
-from comptroller.books.postings import Posting, Quote, Release, Reserve, Settle
-from comptroller.costs.rating import PUSD, Receipt, Usage
-from comptroller.errors import LedgerError, Unsupported
-from comptroller.gateway.booking import Books
+from comptroller.books.postings import CallQuote, Posting, ReleasePosting, ReservationPosting, SettlementPosting
+from comptroller.costs.rating import PUSD, CallReceipt, TokenUsage
+from comptroller.errors import LedgerError, UnsupportedError
+from comptroller.gateway.booking import GatewayBooks
 from comptroller.gateway.conversation import most_tokens
-from comptroller.gateway.events import FINISH, Piece, Reading
-from comptroller.gateway.order import Order
+from comptroller.gateway.events import FINISH, UpstreamEvent, UpstreamStreamReader
+from comptroller.gateway.order import UpstreamRequest
 from comptroller.gateway.problems import UpstreamError
-from comptroller.gateway.service import Replica, Resting, Service
+from comptroller.gateway.service import CircuitOpenError, UpstreamReplica, UpstreamService
 from comptroller.gateway.tariff import usage_of
-from comptroller.quantities import Cost, Tokens
+from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.protocol import Finish
 
 Json = dict[str, Any]
@@ -39,21 +39,25 @@ BACKOFF_S, LONGEST_S = 0.25, 8.0
 UNKNOWN = -1
 
 
-class Attempt:
+class CallAttempt:
     """One try of an order at one replica: holds a place and a hold until it is closed."""
 
-    def __init__(self, desk: Desk, order: Order, service: Service, replica: Replica, number: int) -> None:
+    def __init__(
+        self,
+        desk: UpstreamDispatcher,
+        order: UpstreamRequest,
+        service: UpstreamService,
+        replica: UpstreamReplica,
+        number: int,
+    ) -> None:
         self.desk, self.order, self.service, self.replica = desk, order, service, replica
         self.call = replace(
-            order.call,
-            call=desk.books.new_id() if number else order.call.call,
-            attempt=number,
-            service=service.id,
+            order.call, call=desk.books.new_id() if number else order.call.call, attempt=number, service=service.id
         )
         self.body = order.body_for(service)
         self._worst_pusd = order.worst_pusd(service, self.body)
-        self.receipt: Receipt | None = None
-        self.usage: Usage | None = None
+        self.receipt: CallReceipt | None = None
+        self.usage: TokenUsage | None = None
         self.open = False
         self.first_s = nan
 
@@ -61,7 +65,7 @@ class Attempt:
         """Takes the place that was waited for, and writes the hold.
 
         Raises:
-            BudgetExceeded, LedgerError: nothing may be spent.
+            BudgetExceededError, LedgerError: nothing may be spent.
         """
         order, desk = self.order, self.desk
         self.call = replace(self.call, started_s=time.time())
@@ -70,8 +74,8 @@ class Attempt:
         desk.open += 1
         self.replica.busy += 1
         try:
-            quote = Quote(self._worst_pusd, order.estimate_pusd, order.plan)
-            await asyncio.shield(desk.hold(Reserve(self.call, quote)))
+            quote = CallQuote(self._worst_pusd, order.estimate_pusd, order.plan)
+            await asyncio.shield(desk.hold(ReservationPosting(self.call, quote)))
         except asyncio.CancelledError:
             self.close("cancelled", None, "called off before it was sent", billable=False)
             raise
@@ -86,7 +90,7 @@ class Attempt:
         said: Json | None,
         why: str = "",
         billable: bool = True,
-        reading: Reading | None = None,
+        reading: UpstreamStreamReader | None = None,
     ) -> None:
         """Books how it ended, once; later calls change nothing."""
         if not self.open:
@@ -96,15 +100,15 @@ class Attempt:
         energy = self.meter.end(reading.timings if reading else None)
         call = replace(self.call, finish=finish, first_s=self.first_s, last_s=time.time())
         if not billable:
-            self.receipt, self.call = Receipt(0, energy=energy), call
-            self.desk.settle(Release(call, why), self)
+            self.receipt, self.call = CallReceipt(0, energy=energy), call
+            self.desk.settle(ReleasePosting(call, why), self)
             return
         try:
             self.usage = usage_of(said, reading.counted if reading else 0)
             self.receipt = self.service.tariff.receipt(self.usage, energy)
             tokens: dict[str, Any] = {**self.usage.call_tokens()}
-        except Unsupported as error:
-            self.receipt = Receipt.unknown("; ".join(filter(None, (why, str(error)))), energy)
+        except UnsupportedError as error:
+            self.receipt = CallReceipt.unknown("; ".join(filter(None, (why, str(error)))), energy)
             tokens = dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), UNKNOWN)
         spent = self.receipt
         self.call = replace(
@@ -116,9 +120,9 @@ class Attempt:
             gco2e=spent.energy.gco2e,
             source="priced" if spent.price else "metered" if spent.pusd is not None else "",
         )
-        self.desk.settle(Settle(self.call, spent), self)
+        self.desk.settle(SettlementPosting(self.call, spent), self)
 
-    def failed(self, error: UpstreamError, reading: Reading | None = None) -> None:
+    def failed(self, error: UpstreamError, reading: UpstreamStreamReader | None = None) -> None:
         """Books an attempt that the service failed."""
         said = reading.usage if reading else None
         if error.transient:
@@ -139,22 +143,22 @@ class Attempt:
         usd = nan if spent.pusd is None else spent.pusd / PUSD
         if usage is None:
             count = 0.0 if spent.pusd == 0 else nan
-            tokens = Tokens(count, count, count, count, count)
+            tokens = TokenCounts(count, count, count, count, count)
         else:
             written = usage.cache_write + usage.cache_write_1h
-            tokens = Tokens(usage.input, usage.cached, written, usage.output, usage.reasoning)
+            tokens = TokenCounts(usage.input, usage.cached, written, usage.output, usage.reasoning)
         return Cost(nan, tokens, nan, nan, spent.energy.j, usd, spent.energy.gco2e)
 
 
-class Stream:
+class UpstreamStream:
     """A reply as it comes. Read it with `next` to its end, or `close` it: either way it is booked."""
 
-    def __init__(self, attempt: Attempt, events: AsyncIterator[list[bytes]]) -> None:
+    def __init__(self, attempt: CallAttempt, events: AsyncIterator[list[bytes]]) -> None:
         self.attempt, self._events = attempt, events
-        self.reading = Reading()
-        self._first: list[Piece] | None = None
+        self.reading = UpstreamStreamReader()
+        self._first: list[UpstreamEvent] | None = None
 
-    async def begin(self) -> Stream:
+    async def begin(self) -> UpstreamStream:
         """Waits for the first event.
 
         Raises:
@@ -166,7 +170,7 @@ class Stream:
             raise UpstreamError(502, f"{self.attempt.service.id} ended without a word", billable=True)
         return self
 
-    async def next(self) -> list[Piece] | None:
+    async def next(self) -> list[UpstreamEvent] | None:
         """The next events, None at the end.
 
         Raises:
@@ -181,14 +185,12 @@ class Stream:
             self.attempt.failed(error, self.reading)
             raise
 
-    async def _more(self) -> list[Piece] | None:
+    async def _more(self) -> list[UpstreamEvent] | None:
         try:
             data = await anext(self._events)
         except StopAsyncIteration:
             if not self.reading.finish:
-                raise UpstreamError(
-                    502, f"{self.attempt.service.id} broke off in mid-answer", billable=True
-                ) from None
+                raise UpstreamError(502, f"{self.attempt.service.id} broke off in mid-answer", billable=True) from None
             self.attempt.replica.breaker.succeeded()
             self.attempt.close(self.reading.finish, self.reading.usage, reading=self.reading)
             return None
@@ -200,22 +202,22 @@ class Stream:
         await self._events.aclose()  # type: ignore[attr-defined]
 
 
-class Desk:
+class UpstreamDispatcher:
     """Makes calls and books them."""
 
-    def __init__(self, books: Books, booked: Callable[[Attempt], None] = lambda attempt: None) -> None:
+    def __init__(self, books: GatewayBooks, booked: Callable[[CallAttempt], None] = lambda attempt: None) -> None:
         self.books, self._booked = books, booked
         self._late: list[Posting] = []
         self._pending: set[asyncio.Future[int]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self.open = self.unwritten = 0
 
-    def hold(self, posting: Reserve) -> asyncio.Future[int]:
+    def hold(self, posting: ReservationPosting) -> asyncio.Future[int]:
         """Writes a hold, and the settlements that wait with it."""
         self._flush()
         return self.books.post(posting)
 
-    def settle(self, posting: Settle | Release, attempt: Attempt) -> None:
+    def settle(self, posting: SettlementPosting | ReleasePosting, attempt: CallAttempt) -> None:
         """Hands a settlement to the books; it is written even if whoever asked is gone."""
         self._booked(attempt)
         self._late.append(posting)
@@ -253,34 +255,36 @@ class Desk:
             await asyncio.sleep(0.01)
         return not (self.open or self._late or self._pending or self.unwritten)
 
-    async def whole(self, order: Order) -> tuple[Json, Attempt]:
+    async def whole(self, order: UpstreamRequest) -> tuple[Json, CallAttempt]:
         """A whole reply.
 
         Raises:
-            UpstreamError: no attempt worked.  BudgetExceeded, LedgerError, Problem: none was made.
+            UpstreamError: no attempt worked.  BudgetExceededError, LedgerError, Problem: none was made.
         """
 
-        async def work(attempt: Attempt) -> Json:
+        async def work(attempt: CallAttempt) -> Json:
             reply = await attempt.replica.backend.send(order.path, attempt.body)
             _settle_whole(attempt, reply)
             return reply
 
         return await self._tried(order, work)
 
-    async def stream(self, order: Order) -> Stream:
+    async def stream(self, order: UpstreamRequest) -> UpstreamStream:
         """A reply as it comes; after its first event nothing is tried again.
 
         Raises:
-            UpstreamError: no attempt worked.  BudgetExceeded, LedgerError, Problem: none was made.
+            UpstreamError: no attempt worked.  BudgetExceededError, LedgerError, Problem: none was made.
         """
 
-        async def work(attempt: Attempt) -> Stream:
-            return await Stream(attempt, attempt.replica.backend.stream(order.path, attempt.body)).begin()
+        async def work(attempt: CallAttempt) -> UpstreamStream:
+            return await UpstreamStream(attempt, attempt.replica.backend.stream(order.path, attempt.body)).begin()
 
         stream, _ = await self._tried(order, work)
         return stream
 
-    async def _tried(self, order: Order, work: Callable[[Attempt], Awaitable[T]]) -> tuple[T, Attempt]:
+    async def _tried(
+        self, order: UpstreamRequest, work: Callable[[CallAttempt], Awaitable[T]]
+    ) -> tuple[T, CallAttempt]:
         number, last = 0, None
         for service in order.services:
             for turn in range(service.config.attempts):
@@ -290,18 +294,18 @@ class Desk:
                     number, last = number + 1, error
                     if not error.transient:
                         raise
-                    if isinstance(error, Resting) or turn + 1 == service.config.attempts:
+                    if isinstance(error, CircuitOpenError) or turn + 1 == service.config.attempts:
                         break
-                    if not await _paused(turn, error.retry_after_s):
+                    if not await _pause_before_retry(turn, error.retry_after_s):
                         break
         assert last is not None, "an order names a service"
         raise last
 
     async def _try(
-        self, order: Order, service: Service, number: int, work: Callable[[Attempt], Awaitable[T]]
-    ) -> tuple[T, Attempt]:
+        self, order: UpstreamRequest, service: UpstreamService, number: int, work: Callable[[CallAttempt], Awaitable[T]]
+    ) -> tuple[T, CallAttempt]:
         replica = service.replica(order.affinity)
-        attempt = Attempt(self, order, service, replica, number)
+        attempt = CallAttempt(self, order, service, replica, number)
         await service.queue.enter()
         await attempt.reserve()
         try:
@@ -314,7 +318,7 @@ class Desk:
             raise
 
 
-async def _paused(turn: int, retry_after_s: float) -> bool:
+async def _pause_before_retry(turn: int, retry_after_s: float) -> bool:
     """Waits before the next attempt: as long as the service says, else longer each time, with jitter.
 
     False where the service says to stay away for longer than anybody waits.
@@ -326,14 +330,14 @@ async def _paused(turn: int, retry_after_s: float) -> bool:
     return True
 
 
-def _settle_whole(attempt: Attempt, reply: Json) -> None:
+def _settle_whole(attempt: CallAttempt, reply: Json) -> None:
     said = reply.get("usage")
     if isinstance(said, dict) and "completion_tokens" not in said and attempt.order.path == "embeddings":
         said = said | {"completion_tokens": 0}
     choices = [item for item in reply.get("choices") or () if isinstance(item, dict)]
     ends = {str(item.get("finish_reason")) for item in choices}
     finish: Finish = "length" if "length" in ends else FINISH.get(next(iter(ends), "stop"), "stop")
-    reading = Reading()
+    reading = UpstreamStreamReader()
     reading.counted = least_tokens(choices, attempt.body)
     reading.timings = reply.get("timings")
     attempt.first_s = time.time()

@@ -11,47 +11,47 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from comptroller.errors import ComptrollerError
-from comptroller.gateway.desk import Attempt
-from comptroller.gateway.events import Reading
+from comptroller.gateway.desk import CallAttempt
+from comptroller.gateway.events import UpstreamStreamReader
 from comptroller.gateway.formats import (
-    Chat,
-    Completion,
-    Embedding,
-    Generation,
-    Options,
-    Response,
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    GenerationRequest,
+    RequestOptions,
+    ResponsesRequest,
     parse,
 )
-from comptroller.gateway.guard import Guard
+from comptroller.gateway.guard import OverflowGuard
 from comptroller.gateway.live import run as play
-from comptroller.gateway.order import Order
-from comptroller.gateway.problems import Problem, problem_of
-from comptroller.gateway.responses import Responses, as_chat
-from comptroller.gateway.runtime import Asked, Gateway, Run
+from comptroller.gateway.order import UpstreamRequest
+from comptroller.gateway.problems import GatewayError, problem_of
+from comptroller.gateway.responses import ResponsesShape, as_chat
+from comptroller.gateway.runtime import GatewayRequest, GatewayRuntime, LiveStrategyRun
 from comptroller.gateway.shapes import (
-    Plain,
-    Shape,
+    CompletionShape,
+    EndpointShape,
     cost_document,
     cost_of,
     encode,
-    generated,
-    known,
+    number_or_none,
     pieces_of,
+    strategy_reply,
     usage_document,
 )
 from comptroller.gateway.sse import comment
-from comptroller.gateway.visit import Gone, Visit
+from comptroller.gateway.visit import ClientDisconnectError, HttpExchange
 from comptroller.strategies.spelling import spell
 
 Json = dict[str, Any]
-Kind = type[Chat] | type[Completion] | type[Embedding] | type[Response]
+Kind = type[ChatRequest] | type[CompletionRequest] | type[EmbeddingRequest] | type[ResponsesRequest]
 log = logging.getLogger("comptroller.gateway")
 
 PATHS: Mapping[str, tuple[Kind, str]] = {
-    "/v1/chat/completions": (Chat, "chat/completions"),
-    "/v1/completions": (Completion, "completions"),
-    "/v1/responses": (Response, "chat/completions"),
-    "/v1/embeddings": (Embedding, "embeddings"),
+    "/v1/chat/completions": (ChatRequest, "chat/completions"),
+    "/v1/completions": (CompletionRequest, "completions"),
+    "/v1/responses": (ResponsesRequest, "chat/completions"),
+    "/v1/embeddings": (EmbeddingRequest, "embeddings"),
 }
 FOREIGN = {
     "chat/completions": ("prompt",),
@@ -65,18 +65,18 @@ HEADERS = ("strategy", "budget", "class", "session", "question")
 """Options that may come as headers, `x-comptroller-...`, where the body has no field for them."""
 
 
-class Door:
+class EndpointApplication:
     """The ASGI application behind the four endpoints that spend something."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: GatewayRuntime) -> None:
         self.gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; whatever goes wrong is told in OpenAI's shape."""
-        visit = Visit(self.gateway, scope, receive, send)
+        visit = HttpExchange(self.gateway, scope, receive, send)
         try:
             await self._serve(visit)
-        except Gone:
+        except ClientDisconnectError:
             visit.status = visit.status or 499
         except asyncio.CancelledError:
             if not visit.gone:
@@ -91,36 +91,36 @@ class Door:
             visit.unwatch()
             self.gateway.metrics.request(scope["path"], visit.status)
 
-    async def _serve(self, visit: Visit) -> None:
+    async def _serve(self, visit: HttpExchange) -> None:
         gateway = self.gateway
         if not gateway.ready:
-            raise Problem(503, "the gateway is starting or stopping", "not_ready", None, 1.0)
+            raise GatewayError(503, "the gateway is starting or stopping", "not_ready", None, 1.0)
         caller = await gateway.admission.caller(visit.headers.get("authorization", ""))
         data = await visit.body()
         gateway.admission.enter(caller)
         kind, path = PATHS[visit.scope["path"]]
         request, body = parse(kind, data)
-        shape: Shape
-        if isinstance(request, Response):
+        shape: EndpointShape
+        if isinstance(request, ResponsesRequest):
             body = as_chat(request, body)
-            shape = Responses(request)
+            shape = ResponsesShape(request)
         else:
-            wanted = request.stream_options if isinstance(request, Generation) else None
-            shape = Plain(bool(wanted and wanted.include_usage))
+            wanted = request.stream_options if isinstance(request, GenerationRequest) else None
+            shape = CompletionShape(bool(wanted and wanted.include_usage))
         for name in FOREIGN[path]:
             body.pop(name, None)
         options = _options(request.comptroller, visit.headers)
-        asked = Asked(path, body, len(data), options, caller, gateway.desk.books.new_id())
+        asked = GatewayRequest(path, body, len(data), options, caller, gateway.desk.books.new_id())
         visit.watch()
         if (job := gateway.run(asked)) is not None:
-            await _Solving(visit, asked, shape, job).serve()
+            await _StrategyResponder(visit, asked, shape, job).serve()
         else:
-            await _Passing(visit, asked, shape, gateway.order(asked)).serve()
+            await _PassthroughResponder(visit, asked, shape, gateway.order(asked)).serve()
 
 
-def _options(given: Options | None, headers: Mapping[str, str]) -> Options:
+def _options(given: RequestOptions | None, headers: Mapping[str, str]) -> RequestOptions:
     """The options of the body, and those of headers where the body has none."""
-    options = given or Options()
+    options = given or RequestOptions()
     for name in HEADERS:
         field = {"class": "klass"}.get(name, name)
         if (value := headers.get(f"x-comptroller-{name}")) and not getattr(options, field):
@@ -128,17 +128,17 @@ def _options(given: Options | None, headers: Mapping[str, str]) -> Options:
     return options
 
 
-class _Answering:
+class _Responder:
     """What both kinds of answers share: headers before, figures after."""
 
-    def __init__(self, visit: Visit, asked: Asked, shape: Shape) -> None:
+    def __init__(self, visit: HttpExchange, asked: GatewayRequest, shape: EndpointShape) -> None:
         self.visit, self.asked, self.shape, self.gateway = visit, asked, shape, visit.gateway
         self.predicted = visit.gateway.predicted(asked)
         self.found: list[str] = []
         self.strategy = ""
 
     @property
-    def attempts(self) -> list[Attempt]:
+    def attempts(self) -> list[CallAttempt]:
         """Every call that is over."""
         raise NotImplementedError
 
@@ -172,9 +172,7 @@ class _Answering:
         """The answer at once."""
         told = self.told()
         cost = told["cost"]
-        spent = {
-            f"x-comptroller-{name}": f"{cost[name]:.9g}" for name in ("usd", "j") if cost[name] is not None
-        }
+        spent = {f"x-comptroller-{name}": f"{cost[name]:.9g}" for name in ("usd", "j") if cost[name] is not None}
         headers = self.head() | spent | {"x-comptroller-calls": str(told["calls"])}
         document = self.shape.whole(reply) | {"comptroller": told}
         await self.visit.answer(200, encode(document), headers)
@@ -185,15 +183,17 @@ class _Answering:
         await self.visit.start(200, about | self.head())
 
 
-class _Passing(_Answering):
+class _PassthroughResponder(_Responder):
     """A request that is answered as asked, by one service or its fallbacks."""
 
-    def __init__(self, visit: Visit, asked: Asked, shape: Shape, order: Order) -> None:
+    def __init__(
+        self, visit: HttpExchange, asked: GatewayRequest, shape: EndpointShape, order: UpstreamRequest
+    ) -> None:
         super().__init__(visit, asked, shape)
         self.order = order
 
     @property
-    def attempts(self) -> list[Attempt]:
+    def attempts(self) -> list[CallAttempt]:
         """Every call that is over."""
         return self.order.attempts
 
@@ -213,27 +213,23 @@ class _Passing(_Answering):
         """n choices as n calls, for services that count the tokens of one."""
         count = self.order.choices
         if not isinstance(self.order.body.get("prompt", ""), str) or self.order.body.get("best_of"):
-            raise Problem(400, "this service takes one prompt at a time, and no best_of", "unsupported", "n")
+            raise GatewayError(400, "this service takes one prompt at a time, and no best_of", "unsupported", "n")
         seed = self.order.body.get("seed")
         orders = [self._single(number, seed) for number in range(count)]
         replies = await asyncio.gather(*(self.gateway.desk.whole(order) for order in orders))
-        choices = [
-            choice | {"index": at} for at, (reply, _) in enumerate(replies) for choice in reply["choices"]
-        ]
+        choices = [choice | {"index": at} for at, (reply, _) in enumerate(replies) for choice in reply["choices"]]
         return replies[0][0] | {"choices": choices, "usage": usage_document(self.attempts)}
 
-    def _single(self, number: int, seed: int | None) -> Order:
+    def _single(self, number: int, seed: int | None) -> UpstreamRequest:
         body = self.order.body | {"n": 1} | ({} if seed is None else {"seed": seed + number})
         call = replace(self.order.call, call=self.gateway.desk.books.new_id())
         return replace(self.order, body=body, call=call)
 
     async def _streamed(self) -> None:
         if self.order.choices > 1 and self.order.services[0].config.single_choice:
-            raise Problem(
-                400, f"{self.order.services[0].id} streams one choice at a time", "unsupported", "n"
-            )
+            raise GatewayError(400, f"{self.order.services[0].id} streams one choice at a time", "unsupported", "n")
         stream = await self.gateway.desk.stream(self.order)
-        guard = Guard(self.gateway.config.guard, self.asked.options.stop_repetition)
+        guard = OverflowGuard(self.gateway.config.guard, self.asked.options.stop_repetition)
         cut = False
         try:
             await self.begin()
@@ -241,7 +237,7 @@ class _Passing(_Answering):
                 if data := self.shape.events(pieces):
                     await self.visit.write(data)
                 cut = guard.ends(pieces, stream.reading)
-        except Problem as error:
+        except GatewayError as error:
             self.found = [guard.found] if guard.found else []
             self.told()
             await self.visit.write(self.shape.failed(error), more=False)
@@ -253,15 +249,15 @@ class _Passing(_Answering):
         await self.visit.write(self.shape.end(usage, self.told()), more=False)
 
 
-class _Solving(_Answering):
+class _StrategyResponder(_Responder):
     """A request that a strategy answers."""
 
-    def __init__(self, visit: Visit, asked: Asked, shape: Shape, job: Run) -> None:
+    def __init__(self, visit: HttpExchange, asked: GatewayRequest, shape: EndpointShape, job: LiveStrategyRun) -> None:
         super().__init__(visit, asked, shape)
         self.job, self.strategy = job, spell(job.strategy)
 
     @property
-    def attempts(self) -> list[Attempt]:
+    def attempts(self) -> list[CallAttempt]:
         """Every call that is over."""
         return self.job.world.attempts
 
@@ -279,13 +275,13 @@ class _Solving(_Answering):
         self.confidence = answer.confidence
         finish = answer.reply.finish if answer.reply is not None else "length"
         end = {"refused": "content_filter", "stop": "stop"}.get(finish, "length")
-        return generated(self.asked.path, self.asked.model, str(self.asked.id), answer.content, end)
+        return strategy_reply(self.asked.path, self.asked.model, str(self.asked.id), answer.content, end)
 
     def told(self) -> Json:
         """What was done, with how sure the strategy is and how its budget ended."""
         drive = self.job.drive
         sure = drive.answer.confidence if drive.answer is not None else float("nan")
-        about = {"confidence": known(sure), "budget_spent": drive.expired}
+        about = {"confidence": number_or_none(sure), "budget_spent": drive.expired}
         return super().told() | about
 
     async def _streamed(self) -> None:
@@ -303,7 +299,7 @@ class _Solving(_Answering):
         finally:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
-        reading = Reading()
+        reading = UpstreamStreamReader()
         pieces = [reading.read(data) for data in pieces_of(reply)]
         await self.visit.write(self.shape.events(pieces))
         await self.visit.write(self.shape.end(usage_document(self.attempts), self.told()), more=False)
@@ -315,7 +311,7 @@ class _Solving(_Answering):
         return f"{self.strategy}: {len(drive.replies)} of {len(drive.asked)} calls{spent}"
 
 
-async def refuse(visit: Visit, problem: Problem) -> None:
+async def refuse(visit: HttpExchange, problem: GatewayError) -> None:
     """A problem as an answer, or as the end of one that has begun."""
     if problem.status >= 500:
         log.warning("%s %s: %s", problem.status, visit.scope["path"], problem)
@@ -324,5 +320,5 @@ async def refuse(visit: Visit, problem: Problem) -> None:
             await visit.write(b"", more=False)
         else:
             await visit.answer(problem.status, problem.body, problem.headers)
-    except Gone:
+    except ClientDisconnectError:
         visit.status = visit.status or 499

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from comptroller.gateway.formats import Chunk, read_chunk
+from comptroller.gateway.formats import StreamChunk, read_chunk
 from comptroller.gateway.problems import UpstreamError
-from comptroller.gateway.tariff import running
+from comptroller.gateway.tariff import usage_from_timings
 from comptroller.strategies.protocol import Finish
 
 Json = dict[str, Any]
@@ -17,14 +17,14 @@ FINISH: dict[str, Finish] = {"length": "length", "content_filter": "refused"}
 """OpenAI's finish_reason -> ours; all others came to their own end."""
 
 
-class Piece(NamedTuple):
+class UpstreamEvent(NamedTuple):
     """An event as it came, and as it was read."""
 
     data: bytes
-    chunk: Chunk
+    chunk: StreamChunk
 
 
-class Reading:
+class UpstreamStreamReader:
     """What a stream has told so far.
 
     counted: events that brought a token or more.  usage: the last that was reported.  finish: empty while it runs.
@@ -38,7 +38,7 @@ class Reading:
         self.timings: Json | None = None
         self.finish: Finish | None = None
 
-    def read(self, data: bytes) -> Piece:
+    def read(self, data: bytes) -> UpstreamEvent:
         """Takes note of an event.
 
         Raises:
@@ -56,10 +56,10 @@ class Reading:
             self._count(choice)
         if chunk.timings is not None:
             self.timings = chunk.timings
-            self.usage = running(chunk.timings) or self.usage
+            self.usage = usage_from_timings(chunk.timings) or self.usage
         if chunk.usage is not None:
             self.usage = chunk.usage
-        return Piece(data, chunk)
+        return UpstreamEvent(data, chunk)
 
     def _count(self, choice: Any) -> None:
         delta = choice.delta

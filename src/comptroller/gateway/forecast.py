@@ -7,7 +7,7 @@ from math import isnan
 from statistics import quantiles
 from typing import Any
 
-from comptroller.gateway.admission import Recent
+from comptroller.gateway.admission import GatewayLruCache
 from comptroller.quantities import Cost
 
 Json = dict[str, Any]
@@ -16,7 +16,7 @@ ENOUGH, KEPT = 20, 200
 """Costs of a model id before an interval is made of them, and between two; how many are looked at."""
 
 
-class Model:
+class ModelCostHistory:
     """Costs of one model id, and the intervals that were made of them last."""
 
     def __init__(self) -> None:
@@ -35,15 +35,15 @@ class Model:
         return self.made
 
 
-class Forecast:
+class RequestCostForecast:
     """What requests of a model id cost lately: the 80 % interval of their dollars and joules."""
 
     def __init__(self) -> None:
-        self._models: Recent[Model] = Recent(1000)
+        self._models: GatewayLruCache[ModelCostHistory] = GatewayLruCache(1000)
 
     def add(self, model: str, cost: Cost) -> None:
         """A request that ended; what is unknown is left out."""
-        mine = self._models.get(model) or self._models.put(model, Model())
+        mine = self._models.get(model) or self._models.put(model, ModelCostHistory())
         mine.since += 1
         for seen, value in ((mine.usd, float(cost.usd)), (mine.j, float(cost.j))):
             if not isnan(value):

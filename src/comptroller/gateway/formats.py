@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct, field
 
-from comptroller.gateway.problems import Problem
+from comptroller.gateway.problems import GatewayError
 
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Choices = Annotated[int, Meta(ge=1, le=128)]
@@ -24,7 +24,7 @@ Stop = str | Annotated[list[str], Meta(max_length=16)] | None
 Json = dict[str, Any]
 
 
-class Checker(Struct, forbid_unknown_fields=True):
+class CheckerOptions(Struct, forbid_unknown_fields=True):
     """How an answer is judged; exactly one of them.
 
     exact: the text itself.  number: the last number, within `tolerance`.  regex: found in it.  json_schema: it is
@@ -42,7 +42,7 @@ class Checker(Struct, forbid_unknown_fields=True):
     model: str | None = None
 
 
-class Options(Struct, forbid_unknown_fields=True, rename={"klass": "class"}):
+class RequestOptions(Struct, forbid_unknown_fields=True, rename={"klass": "class"}):
     """The field `comptroller` of a request.
 
     strategy: as in a model id.  budget: "2000 tokens, 0.01 usd, 5 j, 30 s".  answer: what is compared in votes:
@@ -53,7 +53,7 @@ class Options(Struct, forbid_unknown_fields=True, rename={"klass": "class"}):
 
     strategy: str | None = None
     budget: str | None = None
-    checker: Checker | None = None
+    checker: CheckerOptions | None = None
     answer: str = "text"
     roles: dict[str, str] = field(default_factory=dict)
     klass: str | None = None
@@ -69,7 +69,7 @@ class StreamOptions(Struct):
     include_usage: bool | None = None
 
 
-class Message(Struct):
+class ChatMessage(Struct):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -78,7 +78,7 @@ class Message(Struct):
     tool_call_id: str | None = None
 
 
-class Generation(Struct, kw_only=True):
+class GenerationRequest(Struct, kw_only=True):
     """What chat and completions have in common."""
 
     model: Text
@@ -91,13 +91,13 @@ class Generation(Struct, kw_only=True):
     stop: Stop = None
     seed: int | None = None
     user: str | None = None
-    comptroller: Options | None = None
+    comptroller: RequestOptions | None = None
 
 
-class Chat(Generation, kw_only=True):
+class ChatRequest(GenerationRequest, kw_only=True):
     """POST /v1/chat/completions."""
 
-    messages: Annotated[list[Message], Meta(min_length=1)]
+    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
@@ -108,7 +108,7 @@ class Chat(Generation, kw_only=True):
     prompt_cache_key: str | None = None
 
 
-class Completion(Generation, kw_only=True):
+class CompletionRequest(GenerationRequest, kw_only=True):
     """POST /v1/completions."""
 
     prompt: Text | Annotated[list[Any], Meta(min_length=1)]
@@ -118,7 +118,7 @@ class Completion(Generation, kw_only=True):
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
 
 
-class Embedding(Struct, kw_only=True):
+class EmbeddingRequest(Struct, kw_only=True):
     """POST /v1/embeddings."""
 
     model: Text
@@ -126,10 +126,10 @@ class Embedding(Struct, kw_only=True):
     dimensions: Count | None = None
     encoding_format: Literal["float", "base64"] | None = None
     user: str | None = None
-    comptroller: Options | None = None
+    comptroller: RequestOptions | None = None
 
 
-class Response(Struct, kw_only=True):
+class ResponsesRequest(Struct, kw_only=True):
     """POST /v1/responses."""
 
     model: Text
@@ -148,10 +148,10 @@ class Response(Struct, kw_only=True):
     background: bool | None = None
     user: str | None = None
     metadata: Json | None = None
-    comptroller: Options | None = None
+    comptroller: RequestOptions | None = None
 
 
-class Delta(Struct):
+class MessageDelta(Struct):
     """What an event adds to a message."""
 
     content: str | None = None
@@ -167,7 +167,7 @@ class TokenProbability(Struct):
     logprob: float
 
 
-class Probabilities(Struct):
+class ChoiceLogprobs(Struct):
     """Log-probabilities of chat (`content`) and of completions (`token_logprobs`)."""
 
     content: list[TokenProbability] | None = None
@@ -185,13 +185,13 @@ class ChunkChoice(Struct):
     """A choice in an event: `delta` of a chat, `text` of a completion."""
 
     index: int = 0
-    delta: Delta | None = None
+    delta: MessageDelta | None = None
     text: str | None = None
     finish_reason: str | None = None
-    logprobs: Probabilities | None = None
+    logprobs: ChoiceLogprobs | None = None
 
 
-class Chunk(Struct):
+class StreamChunk(Struct):
     """An event of a stream."""
 
     choices: list[ChunkChoice] = field(default_factory=list)
@@ -202,7 +202,7 @@ class Chunk(Struct):
 
 T = TypeVar("T", bound=Struct)
 
-read_chunk = msgspec.json.Decoder(Chunk).decode
+read_chunk = msgspec.json.Decoder(StreamChunk).decode
 _decode = msgspec.json.Decoder().decode
 
 
@@ -210,12 +210,12 @@ def parse(kind: type[T], body: bytes) -> tuple[T, Json]:
     """A request as checked and as it came.
 
     Raises:
-        Problem: not JSON, or a field is not what is allowed; names it.
+        GatewayError: not JSON, or a field is not what is allowed; names it.
     """
     try:
         raw = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem(400, f"the body is not JSON: {error}", "invalid_json") from error
+        raise GatewayError(400, f"the body is not JSON: {error}", "invalid_json") from error
     return convert(kind, raw), raw
 
 
@@ -223,15 +223,15 @@ def convert(kind: type[T], raw: Any) -> T:
     """A document as checked.
 
     Raises:
-        Problem: a field is not what is allowed; names it.
+        GatewayError: a field is not what is allowed; names it.
     """
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        raise Problem(400, *_told(str(error))) from error
+        raise GatewayError(400, *_error_fields(str(error))) from error
 
 
-def _told(text: str) -> tuple[str, str, str | None]:
+def _error_fields(text: str) -> tuple[str, str, str | None]:
     """Message, code and field of msgspec's "Expected `int`, got `str` - at `$.max_tokens`"."""
     what, _, where = text.partition(" - at `")
     at = where.rstrip("`").removeprefix("$").removeprefix(".")
@@ -242,6 +242,6 @@ def _told(text: str) -> tuple[str, str, str | None]:
 
 def schemas() -> Mapping[str, Json]:
     """JSON schemas of all requests and of what they are made of, by name."""
-    kinds = (Chat, Completion, Embedding, Response)
+    kinds = (ChatRequest, CompletionRequest, EmbeddingRequest, ResponsesRequest)
     _, found = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     return found

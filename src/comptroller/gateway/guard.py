@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from comptroller.gateway.config import GuardConfig
-from comptroller.gateway.events import Piece, Reading
+from comptroller.gateway.events import UpstreamEvent, UpstreamStreamReader
 
 WINDOW = 1200
 """Characters at the end of a text that are looked at."""
@@ -34,7 +34,7 @@ def repeats(text: str) -> bool:
     return False
 
 
-class Guard:
+class OverflowGuard:
     """Watches one stream. `found` says what was found: empty, "repetition" or "no_convergence"."""
 
     def __init__(self, config: GuardConfig, stop: bool | None) -> None:
@@ -44,7 +44,7 @@ class Guard:
         self._looked = 0
         self.found = ""
 
-    def ends(self, pieces: list[Piece], reading: Reading) -> bool:
+    def ends(self, pieces: list[UpstreamEvent], reading: UpstreamStreamReader) -> bool:
         """Takes note of what arrived; whether the generation is to end here."""
         said = [choice for piece in pieces for choice in piece.chunk.choices]
         for choice in said:

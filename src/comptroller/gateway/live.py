@@ -12,32 +12,32 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from math import inf, nan
 from typing import Any
 
-from comptroller.costs.carbon import Energy
-from comptroller.costs.rating import PUSD, Usage
-from comptroller.errors import BudgetExceeded, ComptrollerError, LedgerError, Unsupported
+from comptroller.costs.carbon import CallEnergy
+from comptroller.costs.rating import PUSD, TokenUsage
+from comptroller.errors import BudgetExceededError, ComptrollerError, LedgerError, UnsupportedError
 from comptroller.gateway.checking import score, verdict
 from comptroller.gateway.config import CheckerConfig, GuardConfig
-from comptroller.gateway.conversation import Conversation
-from comptroller.gateway.desk import Attempt, Desk, Stream
-from comptroller.gateway.formats import Checker
-from comptroller.gateway.guard import Guard
-from comptroller.gateway.order import Order
-from comptroller.gateway.problems import Problem
-from comptroller.gateway.service import Service
-from comptroller.quantities import Cost, Tokens
-from comptroller.strategies.drive import Drive, Orders, Played, total
+from comptroller.gateway.conversation import ClientConversation
+from comptroller.gateway.desk import CallAttempt, UpstreamDispatcher, UpstreamStream
+from comptroller.gateway.formats import CheckerOptions
+from comptroller.gateway.guard import OverflowGuard
+from comptroller.gateway.order import UpstreamRequest
+from comptroller.gateway.problems import GatewayError
+from comptroller.gateway.service import UpstreamService
+from comptroller.quantities import Cost, TokenCounts
+from comptroller.strategies.drive import DriverOrders, FinishedRun, StrategyDriver, total
 from comptroller.strategies.protocol import Ask, Finish, Reply
 from comptroller.work.call import Call
 
 Json = dict[str, Any]
-Choose = Callable[[str], tuple[Service, ...]]
+Choose = Callable[[str], tuple[UpstreamService, ...]]
 """Role -> the service that plays it and its fallbacks."""
 
 CHECKER = "checker"
 
 
 @dataclass(frozen=True)
-class Cast:
+class LiveRunSettings:
     """Who plays, and how replies are read.
 
     choose: role -> services.  answer: what of a reply is compared.  checker: judges where no model does.
@@ -48,7 +48,7 @@ class Cast:
 
     choose: Choose
     answer: Callable[[str], str | None]
-    checker: Checker | None = None
+    checker: CheckerOptions | None = None
     checkers: Mapping[str, CheckerConfig] = field(default_factory=dict)
     scored: bool = False
     logprobs: bool = False
@@ -71,16 +71,18 @@ def mentions(strategy: Any, word: str) -> bool:
     return any(mentions(getattr(strategy, item.name), word) for item in fields(strategy))
 
 
-class Live:
+class LiveWorld:
     """Answers the asks of one run.
 
     call: whose calls they are.  size: bytes of the request.  attempts: every try that was made.
     """
 
-    def __init__(self, desk: Desk, talk: Conversation, cast: Cast, call: Call, size: int) -> None:
+    def __init__(
+        self, desk: UpstreamDispatcher, talk: ClientConversation, cast: LiveRunSettings, call: Call, size: int
+    ) -> None:
         self.desk, self.talk, self.cast, self.call, self.size = desk, talk, cast, call, size
-        self.attempts: list[Attempt] = []
-        self.streams: dict[Ask, Stream] = {}
+        self.attempts: list[CallAttempt] = []
+        self.streams: dict[Ask, UpstreamStream] = {}
         self.found: list[str] = []
         self.error: ComptrollerError | None = None
         self.progress: Callable[[], None] = lambda: None
@@ -96,14 +98,14 @@ class Live:
         started_s = self.now_s()
         if ask.role == CHECKER and self.cast.checker is not None and self.cast.checker.model is None:
             return await self._checked(ask, started_s)
-        made: list[Attempt] = []
+        made: list[CallAttempt] = []
         try:
             reply = await self._generated(ask, made)
         except asyncio.CancelledError:
             reply = Reply(ask, "cancelled")
-        except (BudgetExceeded, LedgerError, Problem) as error:
+        except (BudgetExceededError, LedgerError, GatewayError) as error:
             self.error = error
-            reply = Reply(ask, "budget" if isinstance(error, BudgetExceeded) else "failed")
+            reply = Reply(ask, "budget" if isinstance(error, BudgetExceededError) else "failed")
         finally:
             self.streams.pop(ask, None)
         self.attempts += made
@@ -117,16 +119,16 @@ class Live:
             found = await score(self.cast.checker, ask.after.content, self.cast.checkers)
         except asyncio.CancelledError:
             return Reply(ask, "cancelled", started_s=started_s, done_s=self.now_s())
-        except Unsupported as error:
+        except UnsupportedError as error:
             self.error = error
             return Reply(ask, "failed", started_s=started_s, done_s=self.now_s())
         return Reply(ask, "stop", score=found, started_s=started_s, done_s=self.now_s())
 
-    async def _generated(self, ask: Ask, made: list[Attempt]) -> Reply:
+    async def _generated(self, ask: Ask, made: list[CallAttempt]) -> Reply:
         order = self._order(ask, made)
         stream = await self.desk.stream(order)
         self.streams[ask] = stream
-        guard = Guard(self.cast.guard, self.cast.stop_repetition)
+        guard = OverflowGuard(self.cast.guard, self.cast.stop_repetition)
         text: list[str] = []
         logs: list[float] = []
         finish: Finish | None = None
@@ -157,9 +159,9 @@ class Live:
         answer = self.cast.answer(content) if content else None
         return Reply(ask, finish, content, answer, judged, tuple(logs) or None)
 
-    def _order(self, ask: Ask, made: list[Attempt]) -> Order:
+    def _order(self, ask: Ask, made: list[CallAttempt]) -> UpstreamRequest:
         if self._asked >= self.cast.most_calls:
-            raise Problem(
+            raise GatewayError(
                 400, f"the strategy asks for more than the {self.cast.most_calls} calls a request may make",
                 "too_many_calls", "model",
             )  # fmt: skip
@@ -168,7 +170,7 @@ class Live:
         body = self.talk.body_of(ask, self._asked)
         self._asked += 1
         if self.talk.goes_on(ask) and not first.prefill:
-            raise Problem(
+            raise GatewayError(
                 400, f"the strategy goes on from a model's own words, which {services[0].id} does not take; "
                 "set prefill = true if it does", "unsupported", "comptroller.strategy",
             )  # fmt: skip
@@ -176,7 +178,7 @@ class Live:
             body["logprobs"] = True if self.talk.path != "completions" else 1
         call = replace(self.call, call=self.desk.books.new_id(), role=ask.role, arrival_s=time.time())
         grown = self.size + sum(len(reply.content) * 4 for reply in _replies(ask))
-        return Order(
+        return UpstreamRequest(
             self.talk.path, body | {"stream": True}, grown, call, services, stream=True, affinity=self.cast.affinity,
             plan=self.cast.plan, attempts=made,
         )  # fmt: skip
@@ -194,18 +196,18 @@ def _replies(ask: Ask) -> list[Reply]:
     return found
 
 
-def _least(stream: Stream) -> Cost:
+def _least(stream: UpstreamStream) -> Cost:
     counted = stream.reading.counted
-    receipt = stream.attempt.service.tariff.receipt(Usage(0, counted), Energy())
+    receipt = stream.attempt.service.tariff.receipt(TokenUsage(0, counted), CallEnergy())
     usd = 0.0 if receipt.pusd is None else receipt.pusd / PUSD
-    return Cost(tokens=Tokens(output=counted), usd=usd)
+    return Cost(tokens=TokenCounts(output=counted), usd=usd)
 
 
-async def run(drive: Drive, world: Live) -> Played:
+async def run(drive: StrategyDriver, world: LiveWorld) -> FinishedRun:
     """Runs a drive to its end over real backends.
 
     Raises:
-        Problem: nothing came of it, for the reason of the last call that failed.
+        GatewayError: nothing came of it, for the reason of the last call that failed.
     """
     tasks: dict[asyncio.Task[Reply], Ask] = {}
     spent = asyncio.Event()
@@ -213,8 +215,8 @@ async def run(drive: Drive, world: Live) -> Played:
         world.progress = lambda: _note(drive, world, spent)
     try:
         await _play(drive, world, tasks, spent)
-    except Unsupported as error:
-        raise Problem(502, str(error), "unsupported") from error
+    except UnsupportedError as error:
+        raise GatewayError(502, str(error), "unsupported") from error
     finally:
         for task in tasks:
             task.cancel()
@@ -222,18 +224,16 @@ async def run(drive: Drive, world: Live) -> Played:
     assert drive.answer is not None
     if world.error is not None and drive.answer.reply is None:
         raise world.error
-    return Played(
-        drive.question, drive.answer, tuple(drive.replies), world.now_s(), drive.expired, drive.asked
-    )
+    return FinishedRun(drive.question, drive.answer, tuple(drive.replies), world.now_s(), drive.expired, drive.asked)
 
 
-def _note(drive: Drive, world: Live, spent: asyncio.Event) -> None:
+def _note(drive: StrategyDriver, world: LiveWorld, spent: asyncio.Event) -> None:
     if drive.meter.over(world.pending()):
         spent.set()
 
 
 async def _play(
-    drive: Drive, world: Live, tasks: dict[asyncio.Task[Reply], Ask], spent: asyncio.Event
+    drive: StrategyDriver, world: LiveWorld, tasks: dict[asyncio.Task[Reply], Ask], spent: asyncio.Event
 ) -> None:
     orders = await asyncio.to_thread(drive.start)
     alarm = asyncio.create_task(_alarm(drive, world, spent))
@@ -244,7 +244,7 @@ async def _play(
                 return
             waits: set[asyncio.Task[Any]] = {*tasks, *(() if alarm.done() else (alarm,))}
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            orders = Orders()
+            orders = DriverOrders()
             if alarm.done() and not drive.expired:
                 _add(orders, drive.expire())
             came = [_result(task, tasks.pop(task), world) for task in list(tasks) if task.done()]
@@ -254,18 +254,18 @@ async def _play(
         alarm.cancel()
 
 
-def _result(task: asyncio.Task[Reply], ask: Ask, world: Live) -> Reply:
+def _result(task: asyncio.Task[Reply], ask: Ask, world: LiveWorld) -> Reply:
     """The reply of a task; one that was cut before it began has none of its own."""
     now = world.now_s()
     return Reply(ask, "cancelled", started_s=now, done_s=now) if task.cancelled() else task.result()
 
 
-def _add(orders: Orders, more: Orders) -> None:
+def _add(orders: DriverOrders, more: DriverOrders) -> None:
     orders.begin += more.begin
     orders.cut += more.cut
 
 
-async def _alarm(drive: Drive, world: Live, spent: asyncio.Event) -> None:
+async def _alarm(drive: StrategyDriver, world: LiveWorld, spent: asyncio.Event) -> None:
     """Ends when the budget is: by the clock, or by what running calls have taken."""
     left_s = drive.deadline_s - world.now_s()
     try:
@@ -275,7 +275,7 @@ async def _alarm(drive: Drive, world: Live, spent: asyncio.Event) -> None:
         return
 
 
-def _obey(orders: Orders, world: Live, tasks: dict[asyncio.Task[Reply], Ask]) -> None:
+def _obey(orders: DriverOrders, world: LiveWorld, tasks: dict[asyncio.Task[Reply], Ask]) -> None:
     """Begins and cuts calls."""
     for ask in orders.begin:
         tasks[asyncio.create_task(world.reply(ask))] = ask

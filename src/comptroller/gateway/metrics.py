@@ -6,13 +6,13 @@ from math import isnan
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from comptroller.gateway.desk import Attempt
-from comptroller.gateway.service import Service
+from comptroller.gateway.desk import CallAttempt
+from comptroller.gateway.service import UpstreamService
 
 SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
-class Metrics:
+class GatewayMetrics:
     """What the gateway counts."""
 
     def __init__(self) -> None:
@@ -20,9 +20,7 @@ class Metrics:
         self._requests = Counter(
             "comptroller_requests", "Requests by endpoint and status", ["endpoint", "status"], registry=own
         )
-        self._calls = Counter(
-            "comptroller_calls", "Calls to services by end", ["service", "finish"], registry=own
-        )
+        self._calls = Counter("comptroller_calls", "Calls to services by end", ["service", "finish"], registry=own)
         self._tokens = Counter("comptroller_tokens", "Tokens by kind", ["service", "kind"], registry=own)
         self._usd = Counter("comptroller_usd", "Dollars of known receipts", ["service"], registry=own)
         self._j = Counter("comptroller_joules", "Joules of known receipts", ["service"], registry=own)
@@ -30,15 +28,9 @@ class Metrics:
             "comptroller_unknown_cost", "Calls whose dollars are unknown", ["service"], registry=own
         )
         self._first = Histogram(
-            "comptroller_first_token_seconds",
-            "To the first event",
-            ["service"],
-            buckets=SECONDS,
-            registry=own,
+            "comptroller_first_token_seconds", "To the first event", ["service"], buckets=SECONDS, registry=own
         )
-        self._whole = Histogram(
-            "comptroller_call_seconds", "Whole calls", ["service"], buckets=SECONDS, registry=own
-        )
+        self._whole = Histogram("comptroller_call_seconds", "Whole calls", ["service"], buckets=SECONDS, registry=own)
         self._busy = Gauge("comptroller_in_flight", "Calls at a service", ["service"], registry=own)
         self._waiting = Gauge("comptroller_waiting", "Calls in its queue", ["service"], registry=own)
         self._guarded = Counter("comptroller_guarded", "Overflows found", ["kind"], registry=own)
@@ -55,7 +47,7 @@ class Metrics:
         """The guard found something."""
         self._guarded.labels(kind).inc()
 
-    def call(self, attempt: Attempt) -> None:
+    def call(self, attempt: CallAttempt) -> None:
         """A call ended."""
         name, call, spent = attempt.service.id, attempt.call, attempt.receipt
         self._calls.labels(name, call.finish).inc()
@@ -76,7 +68,7 @@ class Metrics:
         """A prediction, or what came of it."""
         self._plan.labels(figure, what).set(value)
 
-    def text(self, services: list[Service], unwritten: int) -> bytes:
+    def text(self, services: list[UpstreamService], unwritten: int) -> bytes:
         """All of it, as Prometheus reads it."""
         for service in services:
             self._busy.labels(service.id).set(service.queue.busy)

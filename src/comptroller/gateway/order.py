@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from comptroller.gateway.conversation import capped, most_tokens, prompt_bound
-from comptroller.gateway.service import Service
+from comptroller.gateway.conversation import most_tokens, prompt_bound, with_token_cap
+from comptroller.gateway.service import UpstreamService
 from comptroller.work.call import Call
 
 if TYPE_CHECKING:
-    from comptroller.gateway.desk import Attempt
+    from comptroller.gateway.desk import CallAttempt
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class UpstreamRequest:
     """A call that is to be made.
 
     path: "chat/completions", "completions" or "embeddings".  body: of the request, which each service gets in its own
@@ -29,12 +29,12 @@ class Order:
     body: Json
     size: int
     call: Call
-    services: tuple[Service, ...]
+    services: tuple[UpstreamService, ...]
     stream: bool = False
     affinity: str = ""
     estimate_pusd: int | None = None
     plan: str = ""
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[CallAttempt] = field(default_factory=list)
 
     @property
     def choices(self) -> int:
@@ -43,14 +43,14 @@ class Order:
         many = len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
         return many * int(self.body.get("best_of") or self.body.get("n") or 1)
 
-    def body_for(self, service: Service) -> Json:
+    def body_for(self, service: UpstreamService) -> Json:
         """The body as a service gets it: its model, its cap, and the wish for usage."""
         config = service.config
         body = {name: value for name, value in self.body.items() if name != "comptroller"}
         body["model"] = service.model
         if self.path == "embeddings":
             return body
-        body = capped(body, config.max_output_tokens)
+        body = with_token_cap(body, config.max_output_tokens)
         if self.stream and config.usage:
             body["stream_options"] = (body.get("stream_options") or {}) | {"include_usage": True}
             if config.running_usage:
@@ -58,7 +58,7 @@ class Order:
                 body["timings_per_token"] = True
         return body
 
-    def worst_pusd(self, service: Service, body: Json) -> int | None:
+    def worst_pusd(self, service: UpstreamService, body: Json) -> int | None:
         """The most it may cost there."""
         context = service.config.context_tokens
         prompt = prompt_bound(body, self.size, context)

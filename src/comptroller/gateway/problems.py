@@ -7,19 +7,19 @@ from typing import Any
 import msgspec
 
 from comptroller.errors import (
-    AlreadyBooked,
-    BudgetExceeded,
+    BudgetExceededError,
     ComptrollerError,
+    DuplicateCallError,
     InputError,
     LedgerError,
-    Unsupported,
+    UnsupportedError,
 )
 
 NO_RETRY = {"x-should-retry": "false"}
 """Tells the official client that asking again changes nothing."""
 
 
-class Problem(ComptrollerError):
+class GatewayError(ComptrollerError):
     """A request that is refused or failed, with its HTTP status.
 
     param: the field at fault.  retry_after_s: when to come again, negative where it makes no sense.
@@ -42,7 +42,7 @@ class Problem(ComptrollerError):
     def document(self) -> dict[str, Any]:
         """The body, as OpenAI writes it.
 
-        >>> Problem(404, "no model x", "model_not_found", "model").document["error"]["type"]
+        >>> GatewayError(404, "no model x", "model_not_found", "model").document["error"]["type"]
         'invalid_request_error'
         """
         kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
@@ -58,7 +58,7 @@ class Problem(ComptrollerError):
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
-class UpstreamError(Problem):
+class UpstreamError(GatewayError):
     """A service refused, broke off or was not there.
 
     said: its own error document, passed on as it is.  billable: whether it may have charged for what it did.
@@ -86,20 +86,20 @@ class UpstreamError(Problem):
         return self.said if self.said and "error" in self.said else super().document
 
 
-def problem_of(error: ComptrollerError) -> Problem:
+def problem_of(error: ComptrollerError) -> GatewayError:
     """Any of the package's errors as an answer.
 
     >>> problem_of(LedgerError("the disk is full")).status
     503
     """
-    if isinstance(error, Problem):
+    if isinstance(error, GatewayError):
         return error
-    if isinstance(error, BudgetExceeded):
-        return Problem(429, str(error), "budget_exceeded")
+    if isinstance(error, BudgetExceededError):
+        return GatewayError(429, str(error), "budget_exceeded")
     if isinstance(error, LedgerError):
-        return Problem(503, f"the books cannot be written, so nothing is spent: {error}", "books", None, 5.0)
-    if isinstance(error, AlreadyBooked):
-        return Problem(409, str(error), "already_booked")
-    if isinstance(error, InputError | Unsupported):
-        return Problem(400, str(error), "invalid_value")
-    return Problem(500, f"{type(error).__name__}: {error}", "internal")
+        return GatewayError(503, f"the books cannot be written, so nothing is spent: {error}", "books", None, 5.0)
+    if isinstance(error, DuplicateCallError):
+        return GatewayError(409, str(error), "already_booked")
+    if isinstance(error, InputError | UnsupportedError):
+        return GatewayError(400, str(error), "invalid_value")
+    return GatewayError(500, f"{type(error).__name__}: {error}", "internal")

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from comptroller.gateway.events import Piece
-from comptroller.gateway.formats import Response
-from comptroller.gateway.problems import Problem
-from comptroller.gateway.sse import named
+from comptroller.gateway.events import UpstreamEvent
+from comptroller.gateway.formats import ResponsesRequest
+from comptroller.gateway.problems import GatewayError
+from comptroller.gateway.sse import encode_named_event
 
 Json = dict[str, Any]
 encode = msgspec.json.encode
@@ -26,15 +26,15 @@ PASSED = ("temperature", "top_p", "parallel_tool_calls", "user", "metadata", "se
 PARTS = {"input_text": "text", "output_text": "text", "text": "text"}
 
 
-def as_chat(request: Response, raw: Json) -> Json:
+def as_chat(request: ResponsesRequest, raw: Json) -> Json:
     """The body of a chat that asks the same.
 
     Raises:
-        Problem: a field needs what a chat has not; names it.
+        GatewayError: a field needs what a chat has not; names it.
     """
     for name, why in REFUSED.items():
         if raw.get(name):
-            raise Problem(400, f"{name}: {why}", "unsupported", name)
+            raise GatewayError(400, f"{name}: {why}", "unsupported", name)
     turns: list[Json] = [{"role": "system", "content": request.instructions}] if request.instructions else []
     items = [{"role": "user", "content": request.input}] if isinstance(request.input, str) else request.input
     for at, item in enumerate(items):
@@ -69,11 +69,9 @@ def _add(turns: list[Json], item: Json, where: str) -> None:
         else:
             turns.append({"role": "assistant", "content": None, "tool_calls": [call]})
     elif kind == "function_call_output" and "call_id" in item:
-        turns.append(
-            {"role": "tool", "tool_call_id": item["call_id"], "content": str(item.get("output", ""))}
-        )
+        turns.append({"role": "tool", "tool_call_id": item["call_id"], "content": str(item.get("output", ""))})
     elif kind != "reasoning":  # what a model thought before is not shown to it again
-        raise Problem(
+        raise GatewayError(
             400, f"{where}: a message with a role, a function_call or a function_call_output", "invalid_value", where
         )  # fmt: skip
 
@@ -82,9 +80,7 @@ def _content(content: Any, where: str) -> Any:
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        raise Problem(
-            400, f"{where}.content: text, or parts with a type", "invalid_value", f"{where}.content"
-        )
+        raise GatewayError(400, f"{where}.content: text, or parts with a type", "invalid_value", f"{where}.content")
     return [_part(part, f"{where}.content[{at}]") for at, part in enumerate(content)]
 
 
@@ -94,12 +90,12 @@ def _part(part: Json, where: str) -> Json:
     if part.get("type") == "input_image" and isinstance(part.get("image_url"), str):
         detail = {"detail": part["detail"]} if part.get("detail") else {}
         return {"type": "image_url", "image_url": {"url": part["image_url"], **detail}}
-    raise Problem(400, f"{where}: input_text or input_image with an image_url", "invalid_value", where)
+    raise GatewayError(400, f"{where}: input_text or input_image with an image_url", "invalid_value", where)
 
 
 def _tool(tool: Json, where: str) -> Json:
     if tool.get("type") != "function" or not tool.get("name"):
-        raise Problem(400, f"{where}: only tools of type function, with a name", "unsupported", where)
+        raise GatewayError(400, f"{where}: only tools of type function, with a name", "unsupported", where)
     return {"type": "function", "function": {name: tool[name] for name in tool if name != "type"}}
 
 
@@ -111,19 +107,16 @@ def _choice(choice: str | Json) -> str | Json:
 
 def _format(asked: Any) -> Json:
     if not isinstance(asked, dict) or "type" not in asked:
-        raise Problem(400, "text.format: a type is missing", "invalid_value", "text.format")
+        raise GatewayError(400, "text.format: a type is missing", "invalid_value", "text.format")
     if asked["type"] != "json_schema":
         return {"type": asked["type"]}
-    return {
-        "type": "json_schema",
-        "json_schema": {name: asked[name] for name in asked if name != "type"},
-    }
+    return {"type": "json_schema", "json_schema": {name: asked[name] for name in asked if name != "type"}}
 
 
-class Responses:
+class ResponsesShape:
     """The shape of /v1/responses."""
 
-    def __init__(self, request: Response) -> None:
+    def __init__(self, request: ResponsesRequest) -> None:
         self._request = request
         self._id, self._item = f"resp_{time.time_ns():x}", f"msg_{time.time_ns():x}"
         self._number = 0
@@ -188,9 +181,9 @@ class Responses:
     def _event(self, kind: str, **about: Any) -> bytes:
         document = {"type": kind, "sequence_number": self._number, **about}
         self._number += 1
-        return named(kind, encode(document))
+        return encode_named_event(kind, encode(document))
 
-    def events(self, pieces: list[Piece]) -> bytes:
+    def events(self, pieces: list[UpstreamEvent]) -> bytes:
         """What events of a chat are as events of a response."""
         out = self._opening() if not self._number else b""
         for piece in pieces:
@@ -205,20 +198,12 @@ class Responses:
 
     def _opening(self) -> bytes:
         begun = self._document("in_progress", [], None)
-        return self._event("response.created", response=begun) + self._event(
-            "response.in_progress", response=begun
-        )
+        return self._event("response.created", response=begun) + self._event("response.in_progress", response=begun)
 
     def _words(self, words: str) -> bytes:
         out, where = b"", {"item_id": self._item, "output_index": 0, "content_index": 0}
         if not self._text:
-            item = {
-                "id": self._item,
-                "type": "message",
-                "role": "assistant",
-                "status": "in_progress",
-                "content": [],
-            }
+            item = {"id": self._item, "type": "message", "role": "assistant", "status": "in_progress", "content": []}
             out += self._event("response.output_item.added", output_index=0, item=item)
             part = {"type": "output_text", "text": "", "annotations": []}
             out += self._event("response.content_part.added", **where, part=part)
@@ -247,14 +232,11 @@ class Responses:
             where = {"item_id": item["id"], "output_index": at}
             out += self._event("response.function_call_arguments.delta", **where, delta=item["arguments"])
             out += self._event(
-                "response.function_call_arguments.done",
-                **where,
-                arguments=item["arguments"],
-                name=item["name"],
+                "response.function_call_arguments.done", **where, arguments=item["arguments"], name=item["name"]
             )
         return out + self._event("response.output_item.done", output_index=at, item=item)
 
-    def failed(self, problem: Problem) -> bytes:
+    def failed(self, problem: GatewayError) -> bytes:
         """The response as failed, with the reason."""
         out = self._opening() if not self._number else b""
         error = {"code": "server_error", "message": str(problem)}

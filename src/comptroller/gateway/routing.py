@@ -9,16 +9,16 @@ from decimal import Decimal
 from math import log, nan
 from typing import Any
 
-from comptroller.costs.carbon import Energy
-from comptroller.costs.rating import PUSD, Receipt, Usage
+from comptroller.costs.carbon import CallEnergy
+from comptroller.costs.rating import PUSD, CallReceipt, TokenUsage
 from comptroller.errors import InputError
-from comptroller.facts.prices import STANDARD, Price, PriceBook
-from comptroller.gateway.happened import digest_of
-from comptroller.gateway.problems import Problem
-from comptroller.gateway.service import SPREAD, Service, rank
-from comptroller.gateway.tariff import PerToken
-from comptroller.planning.plan import Class, Plan
-from comptroller.planning.plan import Service as PlannedService
+from comptroller.facts.prices import STANDARD, PriceBook, ProviderPrice
+from comptroller.gateway.plan_drift import digest_of
+from comptroller.gateway.problems import GatewayError
+from comptroller.gateway.service import SPREAD, UpstreamService, rank
+from comptroller.gateway.tariff import PerTokenTariff
+from comptroller.planning.plan import Plan, QuestionClassDocument
+from comptroller.planning.plan import ServiceDocument as PlannedService
 
 FORGET = 1000
 """Choices after which older ones count half."""
@@ -26,10 +26,10 @@ BYTES_PER_TOKEN = 4
 """Of a prompt whose tokens nobody has counted yet; decides only among buckets of the plan, which are far apart."""
 
 
-class Shares:
+class AffinityBalancer:
     """Spreads keys over names in proportion to weights; a key keeps its name while that one is not ahead of its share.
 
-    >>> shares = Shares()
+    >>> shares = AffinityBalancer()
     >>> picks = [shares.pick("same prefix", {"a": 0.7, "b": 0.3}) for _ in range(1000)]
     >>> 0.1 < picks.count("b") / 1000 < 0.45
     True
@@ -44,11 +44,7 @@ class Shares:
             return next(iter(weights))
         order = sorted(weights, key=lambda name: rank(key, name, weights[name]), reverse=True)
         whole, total = sum(weights.values()), sum(self._counts.get(name, 0.0) for name in weights) + 1
-        room = (
-            name
-            for name in order
-            if self._counts.get(name, 0.0) + 1 <= SPREAD * total * weights[name] / whole + 1
-        )
+        room = (name for name in order if self._counts.get(name, 0.0) + 1 <= SPREAD * total * weights[name] / whole + 1)
         name = next(room, order[0])
         self._counts[name] = self._counts.get(name, 0.0) + 1
         if total > FORGET:
@@ -57,7 +53,7 @@ class Shares:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class GatewayRoute:
     """What the plan says about a request: its class, strategy, and role -> weights of services."""
 
     name: str
@@ -65,47 +61,43 @@ class Chosen:
     roles: Mapping[str, Mapping[str, float]]
 
 
-class Routes:
+class PlanRouter:
     """A plan bound to services.
 
     Raises:
         InputError: the plan names a service that is not configured; names it and how it is launched.
     """
 
-    def __init__(self, plan: Plan, services: Mapping[str, Service]) -> None:
+    def __init__(self, plan: Plan, services: Mapping[str, UpstreamService]) -> None:
         self.plan = plan
         self.digest = digest_of(plan)
         self._slices = {service.id: service.slices for service in plan.services}
-        self._shares: dict[tuple[str, str], Shares] = {}
+        self._shares: dict[tuple[str, str], AffinityBalancer] = {}
         launch = {service.id: service.launch for service in plan.services}
-        for name in {
-            share.service for each in plan.classes for role in each.roles.values() for share in role
-        }:
+        for name in {share.service for each in plan.classes for role in each.roles.values() for share in role}:
             if name not in services:
                 hint = f"; it is started with: {launch[name]}" if name in launch else ""
                 raise InputError(f"the plan's service {name}: add [services.{name!r}] with its url{hint}")
 
-    def choose(self, klass: str | None, request: int, size: int) -> Chosen:
+    def choose(self, klass: str | None, request: int, size: int) -> GatewayRoute:
         """Strategy and services of a request of `size` bytes.
 
         Raises:
-            Problem: the plan has no such class, or several and none was named.
+            GatewayError: the plan has no such class, or several and none was named.
         """
         names = list(dict.fromkeys(item.name for item in self.plan.classes))
         if klass is None and len(names) > 1:
-            raise Problem(
-                400, f"name a class of the plan: {', '.join(names)}", "missing", "comptroller.class"
-            )
+            raise GatewayError(400, f"name a class of the plan: {', '.join(names)}", "missing", "comptroller.class")
         name = klass or names[0]
         mine = [item for item in self.plan.classes if item.name == name]
         if not mine:
-            raise Problem(
+            raise GatewayError(
                 400, f"the plan has no class {name!r}; it has {', '.join(names)}", "invalid_value", "comptroller.class"
             )  # fmt: skip
         found = max(mine, key=lambda item: rank(str(request), item.strategy, item.share or 1.0))
-        return Chosen(name, found.strategy, {role: self._weights(found, role, size) for role in found.roles})
+        return GatewayRoute(name, found.strategy, {role: self._weights(found, role, size) for role in found.roles})
 
-    def _weights(self, found: Class, role: str, size: int) -> dict[str, float]:
+    def _weights(self, found: QuestionClassDocument, role: str, size: int) -> dict[str, float]:
         """Shares of a role, by the plan's bucket of prompt lengths nearest to the request's where it has buckets."""
         plain = {item.service: item.share for item in found.roles[role] if item.share > 0}
         tokens = max(size / BYTES_PER_TOKEN, 1.0)
@@ -113,20 +105,20 @@ class Routes:
         if not knots or len(plain) == 1:
             return plain
         nearest = min(knots, key=lambda knot: abs(log(max(knot, 1.0) / tokens)))
-        sliced = {name: _carried(self._slices.get(name, ()), nearest) for name in plain}
+        sliced = {name: _rate_in_slice(self._slices.get(name, ()), nearest) for name in plain}
         return {name: weight for name, weight in sliced.items() if weight > 0} or plain
 
-    def pick(self, chosen: Chosen, role: str, key: str) -> str:
+    def pick(self, chosen: GatewayRoute, role: str, key: str) -> str:
         """The service that plays a role for a key."""
         weights = chosen.roles.get(role) or next(iter(chosen.roles.values()))
-        return self._shares.setdefault((chosen.name, role), Shares()).pick(key, weights)
+        return self._shares.setdefault((chosen.name, role), AffinityBalancer()).pick(key, weights)
 
 
-def _carried(slices: Iterable[Any], input_tokens: float) -> float:
+def _rate_in_slice(slices: Iterable[Any], input_tokens: float) -> float:
     return float(sum(item.rate_per_s * item.share for item in slices if item.input_tokens == input_tokens))
 
 
-class Planned(PerToken):
+class PlannedDeploymentTariff(PerTokenTariff):
     """A deployment of the plan: its rent and joules over the tokens it is planned to make.
 
     price of an output token = usd_per_h / 3600 / output_tokens_per_s; joules likewise, with the plan's interval
@@ -136,20 +128,18 @@ class Planned(PerToken):
         rate = Decimal(service.usd_per_h) / 3600 / Decimal(service.output_tokens_per_s) * PUSD
         rates = {"input_tokens": ((0, Decimal(0)),), "output_tokens": ((0, rate),)}
         since = date.fromisoformat(service.price.since)
-        super().__init__(
-            Price("plan", service.id, STANDARD, since, rates, f"plan {digest}"), PriceBook.read()
-        )
+        super().__init__(ProviderPrice("plan", service.id, STANDARD, since, rates, f"plan {digest}"), PriceBook.read())
         self._w, self._tokens_per_s = service.w, service.output_tokens_per_s
 
-    def receipt(self, usage: Usage, energy: Energy) -> Receipt:
+    def receipt(self, usage: TokenUsage, energy: CallEnergy) -> CallReceipt:
         """Usage at the planned price, with planned joules where none were measured."""
         if not energy.known:
             each = usage.output_tokens / self._tokens_per_s
             low, high = (nan if end is None else end * each for end in (self._w.low, self._w.high))
-            energy = Energy(0.0, self._w.value * each, low, high, source="predicted")
+            energy = CallEnergy(0.0, self._w.value * each, low, high, source="predicted")
         return super().receipt(usage, energy)
 
 
-def with_fallbacks(first: Service, services: Mapping[str, Service]) -> tuple[Service, ...]:
+def with_fallbacks(first: UpstreamService, services: Mapping[str, UpstreamService]) -> tuple[UpstreamService, ...]:
     """A service and the services that stand in for it."""
     return (first, *(services[name] for name in first.config.fallback))

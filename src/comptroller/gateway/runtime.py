@@ -14,33 +14,33 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from comptroller.books.keys import Keys
-from comptroller.books.ledger import Ledger
-from comptroller.books.writer import Writer
+from comptroller.books.keys import ApiKeyStore
+from comptroller.books.ledger import CallLedger
+from comptroller.books.writer import LedgerWriter
 from comptroller.errors import InputError
 from comptroller.facts.prices import PriceBook
 from comptroller.facts.site import site
-from comptroller.gateway.admission import Admission, Caller
-from comptroller.gateway.booking import LedgerBooks, Unbooked
-from comptroller.gateway.checking import answer_of, checked, require_callable
-from comptroller.gateway.config import Config, ServiceConfig, Tokens
-from comptroller.gateway.conversation import Conversation, text_of
-from comptroller.gateway.desk import Attempt, Desk
-from comptroller.gateway.forecast import Forecast
-from comptroller.gateway.formats import Options
-from comptroller.gateway.happened import Happened
-from comptroller.gateway.live import Cast, Live, mentions
-from comptroller.gateway.metrics import Metrics
-from comptroller.gateway.order import Order
-from comptroller.gateway.problems import Problem
-from comptroller.gateway.routing import Chosen, Planned, Routes, with_fallbacks
-from comptroller.gateway.service import Service
-from comptroller.gateway.shapes import known
-from comptroller.gateway.tariff import Electricity, PerToken, Tariff, Unpriced, fixed
+from comptroller.gateway.admission import GatewayAdmissionController, GatewayCaller
+from comptroller.gateway.booking import LedgerBooks, NullBooks
+from comptroller.gateway.checking import answer_of, require_callable, valid_checker
+from comptroller.gateway.config import ConfiguredTokenPrice, GatewayConfig, ServiceConfig
+from comptroller.gateway.conversation import ClientConversation, text_of
+from comptroller.gateway.desk import CallAttempt, UpstreamDispatcher
+from comptroller.gateway.forecast import RequestCostForecast
+from comptroller.gateway.formats import RequestOptions
+from comptroller.gateway.live import LiveRunSettings, LiveWorld, mentions
+from comptroller.gateway.metrics import GatewayMetrics
+from comptroller.gateway.order import UpstreamRequest
+from comptroller.gateway.plan_drift import PlanDriftMonitor
+from comptroller.gateway.problems import GatewayError
+from comptroller.gateway.routing import GatewayRoute, PlannedDeploymentTariff, PlanRouter, with_fallbacks
+from comptroller.gateway.service import UpstreamService
+from comptroller.gateway.shapes import number_or_none
+from comptroller.gateway.tariff import ElectricityTariff, PerTokenTariff, ServiceTariff, UnpricedTariff, fixed_price
 from comptroller.planning.plan import load_plan
 from comptroller.quantities import Cost
-from comptroller.strategies.drive import Drive
-from comptroller.strategies.protocol import Budget, Question, Strategy
+from comptroller.strategies.drive import StrategyDriver
+from comptroller.strategies.protocol import QuestionBudget, Strategy, StrategyQuestion
 from comptroller.strategies.spelling import PREFIX, names, parse, spell
 from comptroller.work.call import Call
 
@@ -55,14 +55,14 @@ _LOADS = re.compile(r":\s*[A-Z]|\.py\b|\.json\b|\.\.")
 
 
 @dataclass
-class Asked:
+class GatewayRequest:
     """A request that came in. body: as it will be sent on, in the form of chat, completions or embeddings."""
 
     path: str
     body: Json
     size: int
-    options: Options
-    caller: Caller
+    options: RequestOptions
+    caller: GatewayCaller
     id: int
     arrival_s: float = field(default_factory=time.time)
 
@@ -73,29 +73,29 @@ class Asked:
 
 
 @dataclass
-class Run:
+class LiveStrategyRun:
     """A request that a strategy answers."""
 
     strategy: Strategy
-    drive: Drive
-    world: Live
+    drive: StrategyDriver
+    world: LiveWorld
 
 
-class Gateway:
+class GatewayRuntime:
     """Made of a configuration; `start` before the first request, `stop` after the last."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: GatewayConfig) -> None:
         self.config = config.checked()
         for name, checker in config.checkers.items():
             require_callable(name, checker)
-        self.services = {name: Service(name, item) for name, item in config.services.items()}
-        self.metrics, self.forecast = Metrics(), Forecast()
-        self.routes = Routes(load_plan(Path(config.plan)), self.services) if config.plan else None
-        self.happened = Happened(self.routes.plan) if self.routes else None
+        self.services = {name: UpstreamService(name, item) for name, item in config.services.items()}
+        self.metrics, self.forecast = GatewayMetrics(), RequestCostForecast()
+        self.routes = PlanRouter(load_plan(Path(config.plan)), self.services) if config.plan else None
+        self.happened = PlanDriftMonitor(self.routes.plan) if self.routes else None
         self._allowed = frozenset(config.strategies)
         self._tell_drift = 0.0
-        self.desk: Desk
-        self.admission: Admission
+        self.desk: UpstreamDispatcher
+        self.admission: GatewayAdmissionController
         self.ready = False
         self._held = AsyncExitStack()
 
@@ -115,36 +115,36 @@ class Gateway:
 
     async def _open(self) -> None:
         if not self.config.books:
-            self.desk = Desk(Unbooked(), self.metrics.call)
-            self.admission = Admission(self.config, lambda secret: None, lambda: False)
+            self.desk = UpstreamDispatcher(NullBooks(), self.metrics.call)
+            self.admission = GatewayAdmissionController(self.config, lambda secret: None, lambda: False)
             return
-        ledger = await asyncio.to_thread(Ledger.open, self.config.books)
+        ledger = await asyncio.to_thread(CallLedger.open, self.config.books)
         self._held.callback(ledger.close)
         if lost := await asyncio.to_thread(ledger.recover):
             log_.warning("%d calls were open when a gateway died; they count with their worst case", lost)
-        writer = await self._held.enter_async_context(Writer(ledger))
-        self.desk = Desk(LedgerBooks(ledger, writer), self.metrics.call)
-        keys = Keys(ledger)
-        self.admission = Admission(self.config, keys.find, lambda: bool(keys.all()))
+        writer = await self._held.enter_async_context(LedgerWriter(ledger))
+        self.desk = UpstreamDispatcher(LedgerBooks(ledger, writer), self.metrics.call)
+        keys = ApiKeyStore(ledger)
+        self.admission = GatewayAdmissionController(self.config, keys.find, lambda: bool(keys.all()))
 
     def _price(self) -> None:
         book = PriceBook.read(Path(file) for file in self.config.prices)
         for name, service in self.services.items():
             service.tariff = self._tariff(name, service.config, book)
 
-    def _tariff(self, name: str, config: ServiceConfig, book: PriceBook) -> Tariff:
-        if isinstance(config.price, Tokens):
-            return PerToken(fixed(name, config.price), book)
+    def _tariff(self, name: str, config: ServiceConfig, book: PriceBook) -> ServiceTariff:
+        if isinstance(config.price, ConfiguredTokenPrice):
+            return PerTokenTariff(fixed_price(name, config.price), book)
         if config.price is not None:
-            return PerToken(config.price, book)
+            return PerTokenTariff(config.price, book)
         if self.routes is not None:
             for planned in self.routes.plan.services:
                 if planned.id == name:
-                    return Planned(planned, self.routes.digest)
+                    return PlannedDeploymentTariff(planned, self.routes.digest)
         worst_j = getattr(self.services[name].replicas[0].backend, "worst_j", None)
         if worst_j is not None:
-            return Electricity(site(self.config.site), worst_j)
-        return Unpriced(
+            return ElectricityTariff(site(self.config.site), worst_j)
+        return UnpricedTariff(
             f'service {name} has no price: set price = "provider/model" or dollars per million tokens'
         )
 
@@ -161,11 +161,11 @@ class Gateway:
         auto = [PREFIX + AUTO] if self.routes else []
         return [*self.services, *auto, *(PREFIX + name for name in (*names(), *sorted(self._allowed)))]
 
-    def order(self, asked: Asked) -> Order:
+    def order(self, asked: GatewayRequest) -> UpstreamRequest:
         """A request that is answered as asked.
 
         Raises:
-            Problem: the model is unknown, or does not serve the endpoint.
+            GatewayError: the model is unknown, or does not serve the endpoint.
         """
         service, plan = self.services.get(asked.model), ""
         if asked.model == PREFIX + AUTO:
@@ -174,33 +174,33 @@ class Gateway:
             plan = self.routes.digest
             service = self.services[self.routes.pick(chosen, "solver", self._affinity(asked))]
         if service is None:
-            raise Problem(
+            raise GatewayError(
                 404, f"no model {asked.model!r}; there are {', '.join(self.models())}", "model_not_found", "model"
             )  # fmt: skip
         if asked.path.split("/")[0] not in service.config.endpoints:
-            raise Problem(
+            raise GatewayError(
                 400, f"{service.id} does not serve {asked.path}; it serves {', '.join(service.config.endpoints)}",
                 "unsupported_endpoint", "model",
             )  # fmt: skip
         if asked.options.budget:
-            raise Problem(
+            raise GatewayError(
                 400, "a budget goes with a strategy, such as comptroller/once; max_tokens limits one generation",
                 "invalid_value", "comptroller.budget",
             )  # fmt: skip
         body = asked.body
         if asked.options.reminder and asked.path == "chat/completions":
-            talk = Conversation(asked.path, body, self.config.guard.reminder)
+            talk = ClientConversation(asked.path, body, self.config.guard.reminder)
             body = body | {"messages": talk.opening(talk.question)}
-        return Order(
+        return UpstreamRequest(
             asked.path, body, asked.size, self._call(asked), with_fallbacks(service, self.services),
             bool(body.get("stream")), self._affinity(asked), self._estimate(asked.model), plan,
         )  # fmt: skip
 
-    def run(self, asked: Asked, given: Strategy | None = None) -> Run | None:
+    def run(self, asked: GatewayRequest, given: Strategy | None = None) -> LiveStrategyRun | None:
         """A request that a strategy answers, the one that is given or named; None where there is neither.
 
         Raises:
-            Problem, InputError: the strategy, budget, checker or roles are not what is allowed.
+            GatewayError, InputError: the strategy, budget, checker or roles are not what is allowed.
         """
         spelled = asked.options.strategy or (asked.model if asked.model.startswith(PREFIX) else None)
         if spelled is None and given is None:
@@ -208,40 +208,40 @@ class Gateway:
         if spelled == PREFIX + AUTO and self._planned(asked).strategy == ONCE:
             return None  # one answer, as asked, from the service that the plan chooses
         if asked.path == "embeddings" or not isinstance(asked.body.get("prompt", ""), str):
-            raise Problem(
+            raise GatewayError(
                 400, "strategies answer one question: a chat or one prompt as text", "unsupported", "model"
             )  # fmt: skip
         if (asked.body.get("n") or 1) > 1 or asked.body.get("tools"):
-            raise Problem(
+            raise GatewayError(
                 400, "a strategy gives one answer of text; leave out n and tools, or name a service", "unsupported",
                 "n" if (asked.body.get("n") or 1) > 1 else "tools",
             )  # fmt: skip
         spelled, roles, plan = self._bound(spelled or "", asked)
         strategy = given or self._strategy(spelled)
-        budget = Budget.parse(asked.options.budget or "")
+        budget = QuestionBudget.parse(asked.options.budget or "")
         guard = self.config.guard
         reminder = guard.reminder if asked.options.reminder else ""
-        talk = Conversation(asked.path, asked.body, reminder)
-        checker = checked(asked.options.checker, self.config.checkers) if asked.options.checker else None
+        talk = ClientConversation(asked.path, asked.body, reminder)
+        checker = valid_checker(asked.options.checker, self.config.checkers) if asked.options.checker else None
         if checker is not None and checker.model is not None:
             asked.options.roles["checker"] = checker.model
         choose = self._choosing(asked, roles)
         scored = mentions(strategy, "score")
         _require_checker(strategy, checker, scored, asked.options.roles | self.config.roles)
-        cast = Cast(
+        cast = LiveRunSettings(
             choose, answer_of(asked.options.answer), checker, self.config.checkers, scored,
             mentions(strategy, "likelihood"), guard, asked.options.stop_repetition, self._affinity(asked), plan,
             self.config.max_calls,
         )  # fmt: skip
         choose("solver")
         call = replace(self._call(asked), strategy=spell(strategy))
-        world = Live(self.desk, talk, cast, call, asked.size)
-        question = Question(asked.options.question or str(asked.id), talk.question)
+        world = LiveWorld(self.desk, talk, cast, call, asked.size)
+        question = StrategyQuestion(asked.options.question or str(asked.id), talk.question)
         seed = asked.body.get("seed")
         rng = np.random.default_rng(abs(seed) if isinstance(seed, int) else asked.id)
-        return Run(strategy, Drive(strategy, question, budget, rng), world)
+        return LiveStrategyRun(strategy, StrategyDriver(strategy, question, budget, rng), world)
 
-    def _bound(self, spelled: str, asked: Asked) -> tuple[str, Mapping[str, Any], str]:
+    def _bound(self, spelled: str, asked: GatewayRequest) -> tuple[str, Mapping[str, Any], str]:
         """The strategy as it is written, role -> weights of services from the plan, and the plan's digest."""
         if spelled.removeprefix(PREFIX) != AUTO:
             return spelled, {}, ""
@@ -250,25 +250,25 @@ class Gateway:
         roles = {role: self.routes.pick(chosen, role, self._affinity(asked)) for role in chosen.roles}
         return chosen.strategy, roles, self.routes.digest
 
-    def _planned(self, asked: Asked) -> Chosen:
+    def _planned(self, asked: GatewayRequest) -> GatewayRoute:
         """What the plan says about a request."""
         if self.routes is None:
-            raise Problem(
+            raise GatewayError(
                 404, f"{PREFIX}{AUTO} needs a plan: comptroller serve --plan plan.json", "model_not_found", "model"
             )  # fmt: skip
         return self.routes.choose(asked.options.klass, asked.id, asked.size)
 
-    def _choosing(self, asked: Asked, planned: Mapping[str, str]) -> Any:
+    def _choosing(self, asked: GatewayRequest, planned: Mapping[str, str]) -> Any:
         bound = {**self.config.roles, **planned, **asked.options.roles}
         for role, name in asked.options.roles.items():
             if name not in self.services:
-                raise Problem(
+                raise GatewayError(
                     400, f"comptroller.roles.{role}: no service {name!r}; there are {', '.join(self.services)}",
                     "invalid_value", f"comptroller.roles.{role}",
                 )  # fmt: skip
         default = bound.get("solver") or next(iter(planned.values()), next(iter(self.services)))
 
-        def choose(role: str) -> tuple[Service, ...]:
+        def choose(role: str) -> tuple[UpstreamService, ...]:
             return with_fallbacks(self.services[bound.get(role, default)], self.services)
 
         return choose
@@ -280,28 +280,28 @@ class Gateway:
         for name in self._allowed:
             bare = bare.replace(name, "")
         if not _SAFE.fullmatch(bare) or _LOADS.search(bare):
-            raise Problem(
+            raise GatewayError(
                 400, f"strategy {text!r}: only {', '.join((*names(), *sorted(self._allowed)))} may be named here",
                 "invalid_value", "model",
             )  # fmt: skip
         try:
             made = parse(text)
         except InputError as error:
-            raise Problem(400, str(error), "invalid_value", "model") from error
+            raise GatewayError(400, str(error), "invalid_value", "model") from error
         if (wanted := _largest(made)) > self.config.max_calls:
-            raise Problem(
+            raise GatewayError(
                 400, f"strategy {text!r}: {wanted} is more than the {self.config.max_calls} calls a request may make",
                 "invalid_value", "model",
             )  # fmt: skip
         return made
 
-    def _call(self, asked: Asked) -> Call:
+    def _call(self, asked: GatewayRequest) -> Call:
         return Call(
             call=self.desk.books.new_id(), request=asked.id, role="solver", arrival_s=asked.arrival_s,
             key=asked.caller.name, project=asked.caller.project, question=asked.options.question,
         )  # fmt: skip
 
-    def _affinity(self, asked: Asked) -> str:
+    def _affinity(self, asked: GatewayRequest) -> str:
         """What requests that should meet the same cache have in common."""
         named = asked.options.session or asked.body.get("prompt_cache_key")
         if named:
@@ -316,7 +316,7 @@ class Gateway:
         usd = self.forecast.of(model).get("usd")
         return round(usd["value"] * 1e12) if usd else None
 
-    def predicted(self, asked: Asked) -> Json:
+    def predicted(self, asked: GatewayRequest) -> Json:
         """What the request is expected to cost, with its interval: from the plan, else from what its like cost."""
         if self.routes is not None and asked.model == PREFIX + AUTO:
             totals = self.routes.plan.totals
@@ -324,12 +324,12 @@ class Gateway:
             return {name: {**item.model_dump(), "source": "plan"} for name, item in figures.items()}
         return self.forecast.of(asked.model)
 
-    def ended(self, asked: Asked, attempts: list[Attempt], cost: Cost) -> None:
+    def ended(self, asked: GatewayRequest, attempts: list[CallAttempt], cost: Cost) -> None:
         """A request is over: limits, forecasts and the plan's figures learn of it."""
         tokens = cost.tokens
         spent = float(tokens.total)
         usd = float(cost.usd)
-        self.admission.spent(asked.caller, known(spent) or 0.0, known(usd) or 0.0)
+        self.admission.spent(asked.caller, number_or_none(spent) or 0.0, number_or_none(usd) or 0.0)
         self.forecast.add(asked.model, cost)
         if self.happened is None or asked.model != PREFIX + AUTO or not attempts:
             return
@@ -351,32 +351,23 @@ def _largest(strategy: Any) -> int:
     """
     if not is_dataclass(strategy):
         return strategy if type(strategy) is int else 0
-    names = (
-        item.name for item in fields(strategy) if item.name != "limit" and not item.name.endswith("tokens")
-    )
+    names = (item.name for item in fields(strategy) if item.name != "limit" and not item.name.endswith("tokens"))
     return max((_largest(getattr(strategy, name)) for name in names), default=0)
 
 
-def _latencies(asked: Asked, attempts: list[Attempt]) -> dict[str, float]:
+def _latencies(asked: GatewayRequest, attempts: list[CallAttempt]) -> dict[str, float]:
     """Of a request: to its first event, between tokens of its last call, to its end."""
     last = attempts[-1]
     made = 0 if last.usage is None else last.usage.output_tokens
-    ends = {
-        "ttft_s": min(item.first_s for item in attempts) - asked.arrival_s,
-        "e2e_s": time.time() - asked.arrival_s,
-    }
-    return ends | (
-        {"tpot_s": (last.call.last_s - last.first_s) / (made - 1)} if made > 1 and last.order.stream else {}
-    )
+    ends = {"ttft_s": min(item.first_s for item in attempts) - asked.arrival_s, "e2e_s": time.time() - asked.arrival_s}
+    return ends | ({"tpot_s": (last.call.last_s - last.first_s) / (made - 1)} if made > 1 and last.order.stream else {})
 
 
-def _require_checker(
-    strategy: Strategy, checker: object | None, scored: bool, roles: Mapping[str, str]
-) -> None:
+def _require_checker(strategy: Strategy, checker: object | None, scored: bool, roles: Mapping[str, str]) -> None:
     """Raises Problem where a strategy needs verdicts and nobody gives them."""
     judged = getattr(strategy, "checker", None)
     if checker is None and (scored or (judged is not None and judged not in roles)):
-        raise Problem(
+        raise GatewayError(
             400, f"{spell(strategy)} needs verdicts: give comptroller.checker, such as {{\"number\": 42}}"
             + ("; or by=likelihood or by=reward" if scored else ", or a model as comptroller.roles.checker"),
             "missing", "comptroller.checker",

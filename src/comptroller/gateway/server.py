@@ -19,11 +19,11 @@ from starlette.routing import Route
 
 from comptroller import __version__
 from comptroller.errors import ComptrollerError, InputError
-from comptroller.gateway.config import Config
-from comptroller.gateway.door import PATHS, Door
+from comptroller.gateway.config import GatewayConfig
+from comptroller.gateway.door import PATHS, EndpointApplication
 from comptroller.gateway.formats import schemas
-from comptroller.gateway.problems import Problem, problem_of
-from comptroller.gateway.runtime import Gateway
+from comptroller.gateway.problems import GatewayError, problem_of
+from comptroller.gateway.runtime import GatewayRuntime
 from comptroller.gateway.shapes import encode
 
 Json = dict[str, Any]
@@ -31,16 +31,16 @@ log = logging.getLogger("comptroller.gateway")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 NAMES = {
-    "/v1/chat/completions": "Chat",
-    "/v1/completions": "Completion",
-    "/v1/responses": "Response",
-    "/v1/embeddings": "Embedding",
+    "/v1/chat/completions": "ChatRequest",
+    "/v1/completions": "CompletionRequest",
+    "/v1/responses": "ResponsesRequest",
+    "/v1/embeddings": "EmbeddingRequest",
 }
 
 
-def application(gateway: Gateway) -> Starlette:
+def application(gateway: GatewayRuntime) -> Starlette:
     """The endpoints of a gateway, which was started."""
-    door = Door(gateway)
+    door = EndpointApplication(gateway)
     read = {
         "/v1/models": _models,
         "/v1/models/{model:path}": _model,
@@ -49,9 +49,9 @@ def application(gateway: Gateway) -> Starlette:
         "/openapi.json": _openapi,
     }
     routes = [Route(path, door, methods=["POST"]) for path in PATHS]
-    routes += [Route(path, _keyed(gateway, work), methods=["GET"]) for path, work in read.items()]
+    routes += [Route(path, _endpoint_with_key(gateway, work), methods=["GET"]) for path, work in read.items()]
     routes += [Route("/health", _health), Route("/ready", _ready(gateway))]
-    handlers: dict[Any, Any] = {HTTPException: _unrouted, 500: _broken}
+    handlers: dict[Any, Any] = {HTTPException: _answer_not_found, 500: _answer_internal_error}
     return Starlette(routes=routes, exception_handlers=handlers)
 
 
@@ -59,7 +59,7 @@ def _json(document: Any, status: int = 200, headers: dict[str, str] | None = Non
     return Response(encode(document), status, headers, "application/json")
 
 
-def _keyed(gateway: Gateway, work: Callable[[Gateway, Request], Response]) -> Endpoint:
+def _endpoint_with_key(gateway: GatewayRuntime, work: Callable[[GatewayRuntime, Request], Response]) -> Endpoint:
     """An endpoint that reads, for those who may come in."""
 
     async def endpoint(request: Request) -> Response:
@@ -73,14 +73,14 @@ def _keyed(gateway: Gateway, work: Callable[[Gateway, Request], Response]) -> En
     return endpoint
 
 
-def _models(gateway: Gateway, _: Request) -> Response:
+def _models(gateway: GatewayRuntime, _: Request) -> Response:
     return _json({"object": "list", "data": [_entry(name) for name in gateway.models()]})
 
 
-def _model(gateway: Gateway, request: Request) -> Response:
+def _model(gateway: GatewayRuntime, request: Request) -> Response:
     name = request.path_params["model"]
     if name not in gateway.models():
-        raise Problem(
+        raise GatewayError(
             404, f"no model {name!r}; there are {', '.join(gateway.models())}", "model_not_found", "model"
         )
     return _json(_entry(name))
@@ -90,20 +90,18 @@ def _entry(name: str) -> Json:
     return {"id": name, "object": "model", "created": 0, "owned_by": "comptroller"}
 
 
-def _metrics(gateway: Gateway, _: Request) -> Response:
+def _metrics(gateway: GatewayRuntime, _: Request) -> Response:
     text = gateway.metrics.text(list(gateway.services.values()), gateway.desk.unwritten)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _plan(gateway: Gateway, _: Request) -> Response:
+def _plan(gateway: GatewayRuntime, _: Request) -> Response:
     if gateway.routes is None or gateway.happened is None:
-        raise Problem(404, "no plan is served: comptroller serve --plan plan.json", "no_plan")
-    return _json(
-        {"plan": gateway.routes.plan.name, "digest": gateway.routes.digest} | gateway.happened.document()
-    )
+        raise GatewayError(404, "no plan is served: comptroller serve --plan plan.json", "no_plan")
+    return _json({"plan": gateway.routes.plan.name, "digest": gateway.routes.digest} | gateway.happened.document())
 
 
-def _openapi(gateway: Gateway, _: Request) -> Response:
+def _openapi(gateway: GatewayRuntime, _: Request) -> Response:
     return _json(description())
 
 
@@ -111,32 +109,29 @@ async def _health(_: Request) -> Response:
     return _json({"status": "ok", "version": __version__})
 
 
-def _ready(gateway: Gateway) -> Endpoint:
+def _ready(gateway: GatewayRuntime) -> Endpoint:
     async def endpoint(_: Request) -> Response:
         fine = gateway.ready and not gateway.desk.unwritten
         return _json(
-            {"ready": fine, "unwritten": gateway.desk.unwritten if gateway.ready else None},
-            200 if fine else 503,
+            {"ready": fine, "unwritten": gateway.desk.unwritten if gateway.ready else None}, 200 if fine else 503
         )
 
     return endpoint
 
 
-async def _unrouted(request: Request, error: HTTPException) -> Response:
+async def _answer_not_found(request: Request, error: HTTPException) -> Response:
     """Paths and methods that there are not."""
     there = ", ".join([*PATHS, "/v1/models", "/health", "/ready", "/metrics", "/openapi.json"])
     message = f"{request.method} {request.url.path}: {error.detail}; there are {there}"
     return _json(
-        Problem(error.status_code, message, "not_found").document,
-        error.status_code,
-        dict(error.headers or {}),
+        GatewayError(error.status_code, message, "not_found").document, error.status_code, dict(error.headers or {})
     )
 
 
-async def _broken(request: Request, error: Exception) -> Response:
+async def _answer_internal_error(request: Request, error: Exception) -> Response:
     """Our own fault: it is logged in full, the client learns no more than that."""
     log.error("%s failed", request.url.path, exc_info=error)
-    return _json(Problem(500, "the gateway failed; its log says why", "internal").document, 500)
+    return _json(GatewayError(500, "the gateway failed; its log says why", "internal").document, 500)
 
 
 def description() -> Json:
@@ -162,13 +157,10 @@ def _operation(path: str, name: str) -> Json:
 
 
 def _answers(*codes: str) -> Json:
-    return {
-        code: {"description": "an answer" if code == "200" else "an error in OpenAI's shape"}
-        for code in codes
-    }
+    return {code: {"description": "an answer" if code == "200" else "an error in OpenAI's shape"} for code in codes}
 
 
-def listen(config: Config) -> socket.socket:
+def listen(config: GatewayConfig) -> socket.socket:
     """The socket that is served.
 
     Raises:
@@ -182,13 +174,11 @@ def listen(config: Config) -> socket.socket:
         made.listen(2048)
     except OSError as error:
         made.close()
-        raise InputError(
-            f"{config.host}:{config.port}: {error.strerror}; choose another with --port"
-        ) from error
+        raise InputError(f"{config.host}:{config.port}: {error.strerror}; choose another with --port") from error
     return made
 
 
-def serve(config: Config, told: Callable[[str], None] = lambda url: None) -> None:
+def serve(config: GatewayConfig, told: Callable[[str], None] = lambda url: None) -> None:
     """Runs a gateway until it is told to stop; then requests under way may end. `told` hears its URL when it is ready.
 
     Raises:
@@ -198,8 +188,8 @@ def serve(config: Config, told: Callable[[str], None] = lambda url: None) -> Non
         runner.run(_serve(config, told))
 
 
-async def _serve(config: Config, told: Callable[[str], None]) -> None:
-    gateway = Gateway(config)
+async def _serve(config: GatewayConfig, told: Callable[[str], None]) -> None:
+    gateway = GatewayRuntime(config)
     settings = uvicorn.Config(
         application(gateway),
         access_log=False,
@@ -213,10 +203,7 @@ async def _serve(config: Config, told: Callable[[str], None]) -> None:
         try:
             await gateway.start()
             host, port = door.getsockname()[:2]
-            for number in (
-                signal.SIGINT,
-                signal.SIGTERM,
-            ):  # uvicorn raises them again at its end; the books come after
+            for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again at its end; the books come after
                 signal.signal(number, lambda *_: None)
             told(f"http://{f'[{host}]' if ':' in host else host}:{port}")
             await uvicorn.Server(settings).serve(sockets=[door])

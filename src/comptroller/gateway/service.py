@@ -9,10 +9,10 @@ from collections import deque
 from hashlib import blake2b
 from math import log
 
-from comptroller.gateway.backends import Backend, backend
+from comptroller.gateway.backends import GatewayBackend, backend
 from comptroller.gateway.config import ServiceConfig
-from comptroller.gateway.problems import Problem, UpstreamError
-from comptroller.gateway.tariff import Tariff
+from comptroller.gateway.problems import GatewayError, UpstreamError
+from comptroller.gateway.tariff import ServiceTariff
 
 FAILURES = 5
 """Failures in a row that open a breaker."""
@@ -23,14 +23,14 @@ SPREAD = 1.25
 Mirrokni et al., arXiv 1608.01350)."""
 
 
-class Resting(UpstreamError):
+class CircuitOpenError(UpstreamError):
     """A service that failed too often is not called for a while."""
 
 
-class Breaker:
+class CircuitBreaker:
     """Closed: all calls pass. Open: none. After a rest one call tries, and decides.
 
-    >>> breaker = Breaker()
+    >>> breaker = CircuitBreaker()
     >>> for _ in range(FAILURES): breaker.failed(0.0)
     >>> breaker.open(1.0), breaker.open(60.0), breaker.open(60.0)
     (True, False, True)
@@ -62,7 +62,7 @@ class Breaker:
         return max(0.0, self._until - now)
 
 
-class Queue:
+class UpstreamQueue:
     """At most so many at once, and so many that wait for a bounded time; the others are told to come later."""
 
     def __init__(self, name: str, most: int, waiting: int, wait_s: float) -> None:
@@ -79,7 +79,7 @@ class Queue:
         """Waits for a place.
 
         Raises:
-            Problem: the queue is full, or none came free in time.
+            GatewayError: the queue is full, or none came free in time.
         """
         if self.busy < self._most and not self._waiters:
             self.busy += 1
@@ -109,21 +109,21 @@ class Queue:
                 return
         self.busy -= 1
 
-    def _full(self, why: str) -> Problem:
-        return Problem(429, f"{why}; come again later", "queue_full", None, 1.0)
+    def _full(self, why: str) -> GatewayError:
+        return GatewayError(429, f"{why}; come again later", "queue_full", None, 1.0)
 
 
-class Replica:
+class UpstreamReplica:
     """One backend with its breaker and the calls it has."""
 
-    def __init__(self, kind: type[Backend], name: str, config: ServiceConfig, url: str) -> None:
+    def __init__(self, kind: type[GatewayBackend], name: str, config: ServiceConfig, url: str) -> None:
         self.backend = kind(name, config, url)
-        self.breaker = Breaker()
+        self.breaker = CircuitBreaker()
         self.busy = 0
         self.url = url
 
 
-class Service:
+class UpstreamService:
     """What clients name as a model. `tariff` is set when the gateway starts; `planned` where a plan names it."""
 
     def __init__(self, name: str, config: ServiceConfig) -> None:
@@ -131,9 +131,9 @@ class Service:
         config = kind.filled(config)
         self.id, self.config = name, config
         self.model = config.model or name
-        self.queue = Queue(name, config.max_in_flight, config.max_waiting, config.wait_s)
-        self.replicas = [Replica(kind, name, config, url) for url in config.replicas or ("",)]
-        self.tariff: Tariff
+        self.queue = UpstreamQueue(name, config.max_in_flight, config.max_waiting, config.wait_s)
+        self.replicas = [UpstreamReplica(kind, name, config, url) for url in config.replicas or ("",)]
+        self.tariff: ServiceTariff
 
     async def start(self) -> None:
         """Starts all replicas."""
@@ -143,7 +143,7 @@ class Service:
         """Stops all replicas."""
         await asyncio.gather(*(replica.backend.stop() for replica in self.replicas))
 
-    def replica(self, affinity: str) -> Replica:
+    def replica(self, affinity: str) -> UpstreamReplica:
         """The replica of a prefix or session: the same one while it is well and not far busier than the mean.
 
         Raises:
@@ -159,7 +159,7 @@ class Service:
             if not item.breaker.open(now):
                 return item
         rest_s = min(item.breaker.rest_s(now) for item in order)
-        raise Resting(503, f"{self.id} failed {FAILURES} times in a row and is left alone", None, rest_s)
+        raise CircuitOpenError(503, f"{self.id} failed {FAILURES} times in a row and is left alone", None, rest_s)
 
 
 def rank(affinity: str, name: str, weight: float = 1.0) -> float:

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from comptroller.gateway.desk import Attempt
-from comptroller.gateway.events import Piece
-from comptroller.gateway.problems import Problem
-from comptroller.gateway.sse import DONE, written
+from comptroller.gateway.desk import CallAttempt
+from comptroller.gateway.events import UpstreamEvent
+from comptroller.gateway.problems import GatewayError
+from comptroller.gateway.sse import DONE, encode_events
 from comptroller.quantities import Cost
 from comptroller.strategies.drive import total
 
@@ -20,14 +20,14 @@ Json = dict[str, Any]
 encode = msgspec.json.encode
 
 
-class Shape(Protocol):
+class EndpointShape(Protocol):
     """One endpoint's way to put an answer."""
 
     def whole(self, reply: Json) -> Json:
         """A whole answer."""
         ...
 
-    def events(self, pieces: list[Piece]) -> bytes:
+    def events(self, pieces: list[UpstreamEvent]) -> bytes:
         """What the client gets for some events."""
         ...
 
@@ -35,12 +35,12 @@ class Shape(Protocol):
         """The end of a stream, with usage and cost."""
         ...
 
-    def failed(self, problem: Problem) -> bytes:
+    def failed(self, problem: GatewayError) -> bytes:
         """The end of a stream that broke off."""
         ...
 
 
-class Plain:
+class CompletionShape:
     """Chat and completions: events pass as they come. The event with the finish reason waits for the usage.
 
     apart: the client asked for usage, so it stands in a chunk of its own without choices, as OpenAI sends it; else
@@ -55,7 +55,7 @@ class Plain:
         """As it came."""
         return reply
 
-    def events(self, pieces: list[Piece]) -> bytes:
+    def events(self, pieces: list[UpstreamEvent]) -> bytes:
         """Events but for usage, which is told at the end."""
         out: list[bytes] = []
         for data, chunk in pieces:
@@ -69,21 +69,21 @@ class Plain:
                 self._held = bare
             else:
                 out.append(bare)
-        return written(out)
+        return encode_events(out)
 
     def end(self, usage: Json | None, told: Json) -> bytes:
         """The last event with choices, usage and cost, [DONE]."""
         last: Json = msgspec.json.decode(self._held) if self._held else {"choices": []}
         about = {"usage": usage, "comptroller": told}
         if not self._apart:
-            return written([encode(last | about), DONE])
+            return encode_events([encode(last | about), DONE])
         held = [self._held] if self._held else []
-        return written([*held, encode(last | {"choices": []} | about), DONE])
+        return encode_events([*held, encode(last | {"choices": []} | about), DONE])
 
-    def failed(self, problem: Problem) -> bytes:
+    def failed(self, problem: GatewayError) -> bytes:
         """The error as an event, as OpenAI's clients expect it; no [DONE], for nothing is done."""
         held = [self._held] if self._held else []
-        return written([*held, problem.body])
+        return encode_events([*held, problem.body])
 
 
 def _without(data: bytes, name: str) -> Json:
@@ -92,11 +92,9 @@ def _without(data: bytes, name: str) -> Json:
     return found
 
 
-def usage_document(attempts: Sequence[Attempt]) -> Json | None:
+def usage_document(attempts: Sequence[CallAttempt]) -> Json | None:
     """The usage of all attempts together, in OpenAI's words; None where one of them is unknown."""
-    charged = [
-        item for item in attempts if (item.receipt is not None and item.receipt.pusd != 0) or item.usage
-    ]
+    charged = [item for item in attempts if (item.receipt is not None and item.receipt.pusd != 0) or item.usage]
     used = [item.usage for item in charged]
     if not used or any(item is None for item in used):
         return None
@@ -111,7 +109,7 @@ def usage_document(attempts: Sequence[Attempt]) -> Json | None:
     }
 
 
-def known(value: float) -> float | None:
+def number_or_none(value: float) -> float | None:
     """A number as JSON takes it: None where it is unknown."""
     return None if isnan(value) else value
 
@@ -120,17 +118,17 @@ def cost_document(cost: Cost) -> Json:
     """What was consumed, null where it is unknown."""
     tokens = cost.tokens
     kinds = {"input": tokens.input, "cached": tokens.cached, "output": tokens.output}
-    counted = {name: known(float(value)) for name, value in (kinds | {"reasoning": tokens.reasoning}).items()}
+    counted = {name: number_or_none(float(value)) for name, value in (kinds | {"reasoning": tokens.reasoning}).items()}
     amounts = {"usd": cost.usd, "j": cost.j, "gco2e": cost.gco2e}
-    return {name: known(float(value)) for name, value in amounts.items()} | {"tokens": counted}
+    return {name: number_or_none(float(value)) for name, value in amounts.items()} | {"tokens": counted}
 
 
-def cost_of(attempts: Sequence[Attempt]) -> Cost:
+def cost_of(attempts: Sequence[CallAttempt]) -> Cost:
     """What attempts took together."""
     return total(item.cost for item in attempts if item.receipt is not None)
 
 
-def generated(path: str, model: str, request: str, text: str, finish: str) -> Json:
+def strategy_reply(path: str, model: str, request: str, text: str, finish: str) -> Json:
     """An answer that a strategy made, as a whole reply."""
     chat = path != "completions"
     said: Json = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}

@@ -10,11 +10,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from comptroller.gateway.admission import Caller
-from comptroller.gateway.config import Config, alone, read
-from comptroller.gateway.formats import Options, convert
+from comptroller.gateway.admission import GatewayCaller
+from comptroller.gateway.config import GatewayConfig, read, single_service_config
+from comptroller.gateway.formats import RequestOptions, convert
 from comptroller.gateway.live import run as play
-from comptroller.gateway.runtime import Asked, Gateway
+from comptroller.gateway.runtime import GatewayRequest, GatewayRuntime
 from comptroller.gateway.shapes import cost_of
 from comptroller.quantities import Cost
 from comptroller.strategies.protocol import Answer, Strategy
@@ -23,7 +23,7 @@ from comptroller.work.call import Call
 
 
 @dataclass(frozen=True, slots=True)
-class Solved:
+class LiveSolveResult:
     """The answer to a question, all that it cost, and every call that was made."""
 
     answer: Answer
@@ -35,11 +35,11 @@ class Solved:
 def solve(
     question: str | Sequence[Mapping[str, Any]],
     strategy: str | Strategy = "once",
-    backend: str | Path | Config = "embedded",
+    backend: str | Path | GatewayConfig = "embedded",
     options: Mapping[str, Any] | None = None,
     request: Mapping[str, Any] | None = None,
     books: str = "",
-) -> Solved:
+) -> LiveSolveResult:
     """Answers a question, or a chat, by a strategy.
 
     backend: `embedded`, `echo`, a gateway's configuration, or the path of one.  options: as the field `comptroller` of
@@ -58,21 +58,22 @@ def solve(
 async def solve_live(
     question: str | Sequence[Mapping[str, Any]],
     strategy: str | Strategy = "once",
-    backend: str | Path | Config = "embedded",
+    backend: str | Path | GatewayConfig = "embedded",
     options: Mapping[str, Any] | None = None,
     request: Mapping[str, Any] | None = None,
     books: str = "",
-) -> Solved:
+) -> LiveSolveResult:
     """`solve` inside a running event loop."""
-    config = backend if isinstance(backend, Config) else _config(backend)
-    gateway = Gateway(replace(config, books=books))
+    config = backend if isinstance(backend, GatewayConfig) else _config(backend)
+    gateway = GatewayRuntime(replace(config, books=books))
     turns = [{"role": "user", "content": question}] if isinstance(question, str) else list(question)
     body = {"model": next(iter(config.services)), "messages": turns, **(request or {})}
     size = len(str(body).encode("utf-8", "surrogatepass"))
     try:
         await gateway.start()
-        asked = Asked(
-            "chat/completions", body, size, convert(Options, dict(options or {})), Caller(), gateway.desk.books.new_id()
+        asked = GatewayRequest(
+            "chat/completions", body, size, convert(RequestOptions, dict(options or {})), GatewayCaller(),
+            gateway.desk.books.new_id()
         )  # fmt: skip
         job = gateway.run(asked, parse(strategy) if isinstance(strategy, str) else strategy)
         assert job is not None
@@ -80,9 +81,9 @@ async def solve_live(
     finally:
         await gateway.stop()
     attempts = job.world.attempts
-    return Solved(played.answer, cost_of(attempts), tuple(item.call for item in attempts), played.elapsed_s)
+    return LiveSolveResult(played.answer, cost_of(attempts), tuple(item.call for item in attempts), played.elapsed_s)
 
 
-def _config(backend: str | Path) -> Config:
+def _config(backend: str | Path) -> GatewayConfig:
     path = Path(backend)
-    return read(path) if path.suffix == ".toml" else alone(str(backend))
+    return read(path) if path.suffix == ".toml" else single_service_config(str(backend))

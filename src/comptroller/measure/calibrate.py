@@ -10,20 +10,28 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.residual import OWN, Identity
+from comptroller.costs.residual import OWN, ResidualIdentity
 from comptroller.errors import InputError
-from comptroller.facts.serving import Anchor, Parameter, ServingFacts, anchors, serving_facts
+from comptroller.facts.serving import ResidualAnchor, ServingFacts, ServingParameter, anchors, serving_facts
 from comptroller.measure import robust
 from comptroller.measure.calibration_text import anchors_text, constants_text
-from comptroller.measure.features import Bank, bank
-from comptroller.measure.observed import Observation, Report, latency_problem
-from comptroller.measure.residuals import TPOT_KERNEL, TTFT_KERNEL, Points, Trained, anchor, recovered, train
-from comptroller.measure.serving_model import FIRST, PRIORS, Layout, ServingModel
+from comptroller.measure.features import FeatureBank, bank
+from comptroller.measure.observations import ExclusionReport, RunObservation, latency_problem
+from comptroller.measure.residuals import (
+    TPOT_KERNEL,
+    TTFT_KERNEL,
+    ResidualPoints,
+    TrainedResidual,
+    anchor,
+    points_from_anchors,
+    train,
+)
+from comptroller.measure.serving_model import FIRST, PRIORS, ParameterLayout, ServingModel
 
 Array = npt.NDArray[np.float64]
 
-TPOT_SETTINGS = robust.Settings(error=0.3, cell=0.1, most=2.0)
-TTFT_SETTINGS = robust.Settings(error=0.2, cell=0.3, most=10.0, rounds=15)
+TPOT_SETTINGS = robust.FitSettings(error=0.3, cell=0.1, most=2.0)
+TTFT_SETTINGS = robust.FitSettings(error=0.2, cell=0.3, most=10.0, rounds=15)
 """A cell (one engine, model, formats, accelerator, version and day) counts as few measurements: its runs err
 together. Chosen by the error on models and systems left out."""
 
@@ -37,20 +45,20 @@ OVERLOAD_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Belief:
+class ParameterBelief:
     """Parameters as logarithms with standard deviations, before and after a fit."""
 
-    layout: Layout
+    layout: ParameterLayout
     centre: Array
     prior: Array
     logs: Array
     spread: Array
 
-    def parameters(self) -> tuple[Parameter, ...]:
+    def parameters(self) -> tuple[ServingParameter, ...]:
         """As they stand in a calibration file, in order of name and engine."""
         rows = zip(self.layout.names, self.logs, self.spread, self.centre, self.prior, strict=True)
         found = [
-            Parameter(
+            ServingParameter(
                 name=name,
                 engine=engine,
                 unit=PRIORS[name].unit,
@@ -65,7 +73,7 @@ class Belief:
 
 
 @dataclass(frozen=True, slots=True)
-class Predicted:
+class RunLatencyPrediction:
     """Logs of predicted TPOT and TTFT of runs with their 80 % bands, (3, runs): value, low, high."""
 
     tpot: Array
@@ -74,17 +82,17 @@ class Predicted:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class CalibrationFit:
     """A fitted calibration."""
 
-    belief: Belief
-    tpot: Trained
-    ttft: Trained
+    belief: ParameterBelief
+    tpot: TrainedResidual
+    ttft: TrainedResidual
     rows: int
 
-    def physics(self, runs: Bank) -> tuple[Array, Array]:
+    def physics(self, runs: FeatureBank) -> tuple[Array, Array]:
         """Logs of TPOT and TTFT without the residual; engines never fitted take the mean of the others."""
-        layout = Layout.of((*self.belief.layout.engines, *runs.engines))
+        layout = ParameterLayout.of((*self.belief.layout.engines, *runs.engines))
         known = dict(zip(self.belief.layout.names, self.belief.logs, strict=True))
         by_name: dict[str, list[float]] = defaultdict(list)
         for (name, _), log in known.items():
@@ -93,12 +101,12 @@ class Fitted:
         model = ServingModel.of(runs.features, runs.engines, layout)
         return model.tpot(logs), model.ttft(logs)
 
-    def predict(self, runs: Bank) -> Predicted:
+    def predict(self, runs: FeatureBank) -> RunLatencyPrediction:
         """Predictions with intervals."""
         tpot, ttft = self.physics(runs)
-        first, novelty = _corrected(tpot, self.tpot, runs)
-        second, _ = _corrected(ttft, self.ttft, runs)
-        return Predicted(first, second, novelty)
+        first, novelty = _bands_with_residual(tpot, self.tpot, runs)
+        second, _ = _bands_with_residual(ttft, self.ttft, runs)
+        return RunLatencyPrediction(first, second, novelty)
 
     def facts(self, about: ServingFacts) -> ServingFacts:
         """As a calibration file, `about` saying what data and command it came from."""
@@ -112,23 +120,22 @@ class Fitted:
             ttft_kernel=self.ttft.kernel,
         )
 
-    def anchors(self) -> list[Anchor]:
+    def anchors(self) -> list[ResidualAnchor]:
         """The residual's anchors, each with its weight for TPOT and TTFT."""
-        found: dict[tuple[Identity, tuple[float, ...]], list[float]] = {}
+        found: dict[tuple[ResidualIdentity, tuple[float, ...]], list[float]] = {}
         for column, part in enumerate((self.tpot, self.ttft)):
             rows = zip(part.points.identities, part.points.places, part.weights, strict=True)
             for identity, place, weight in rows:
                 found.setdefault((identity, tuple(place)), [np.nan, np.nan])[column] = float(weight)
         order = sorted(
-            found,
-            key=lambda k: (k[0].engine, k[0].architecture, k[0].accelerator, k[0].formats, k[0].run, k[1]),
+            found, key=lambda k: (k[0].engine, k[0].architecture, k[0].accelerator, k[0].formats, k[0].run, k[1])
         )
         return [anchor(identity, np.array(place), *found[identity, place]) for identity, place in order]
 
 
-def start(engines: Sequence[str], believed: ServingFacts | None) -> Belief:
+def start(engines: Sequence[str], believed: ServingFacts | None) -> ParameterBelief:
     """What is believed before a fit: the shipped values with their error bars, or the first priors."""
-    layout = Layout.of(engines)
+    layout = ParameterLayout.of(engines)
     centre, spread = layout.centre(), layout.spread()
     if believed is not None:
         table = believed.table
@@ -136,10 +143,10 @@ def start(engines: Sequence[str], believed: ServingFacts | None) -> Belief:
             centre[i] = np.log(believed.value(name, engine))
             known = table.get((name, engine))
             spread[i] = known.error if known else PRIORS[name].spread
-    return Belief(layout, centre, spread, centre.copy(), spread.copy())
+    return ParameterBelief(layout, centre, spread, centre.copy(), spread.copy())
 
 
-def fit_parameters(runs: Bank, belief: Belief) -> Belief:
+def fit_parameters(runs: FeatureBank, belief: ParameterBelief) -> ParameterBelief:
     """Fit the parameters of the steps to TPOT, then those of the first token to TTFT."""
     model = ServingModel.of(runs.features, runs.engines, belief.layout)
     first = np.array([name in FIRST for name, _ in belief.layout.names])
@@ -152,13 +159,13 @@ def fit_parameters(runs: Bank, belief: Belief) -> Belief:
         if not len(usable):
             continue
         target = _target(runs, usable, seconds)
-        prior = robust.Prior(np.where(free, belief.centre, logs), belief.prior, free)
-        found = robust.fit(_Some(predict, usable), target, prior, how)
+        prior = robust.FitPrior(np.where(free, belief.centre, logs), belief.prior, free)
+        found = robust.fit(_SubsetPredictor(predict, usable), target, prior, how)
         logs, spread = np.where(free, found.logs, logs), np.where(free, found.spread, spread)
     return replace(belief, logs=logs, spread=spread)
 
 
-def left_over(runs: Bank, belief: Belief) -> tuple[Array, Array]:
+def left_over(runs: FeatureBank, belief: ParameterBelief) -> tuple[Array, Array]:
     """Log of measured over predicted TPOT and TTFT; unknown where not measured or overloaded."""
     model = ServingModel.of(runs.features, runs.engines, belief.layout)
     first = np.where(runs.features.ttft_s <= OVERLOAD_S, runs.features.ttft_s, np.nan)
@@ -166,20 +173,23 @@ def left_over(runs: Bank, belief: Belief) -> tuple[Array, Array]:
 
 
 def fit_bank(
-    runs: Bank, belief: Belief, older: Sequence[Anchor] = (), believed: ServingFacts | None = None
-) -> Fitted:
+    runs: FeatureBank,
+    belief: ParameterBelief,
+    older: Sequence[ResidualAnchor] = (),
+    believed: ServingFacts | None = None,
+) -> CalibrationFit:
     """Fit the parameters, then the residual over what they leave; `older` anchors stay beside the new runs."""
     after = fit_parameters(runs, belief)
     kernels = (believed.tpot_kernel, believed.ttft_kernel) if believed else (TPOT_KERNEL, TTFT_KERNEL)
     trained = []
     for kernel, weight, residual in zip(kernels, WEIGHTS, left_over(runs, after), strict=True):
-        olds = recovered(kernel, older, [getattr(anchor, weight) for anchor in older])
-        trained.append(train(kernel, _joined(olds, runs, residual)))
-    return Fitted(after, trained[0], trained[1], len(runs.observations))
+        olds = points_from_anchors(kernel, older, [getattr(anchor, weight) for anchor in older])
+        trained.append(train(kernel, _join_points(olds, runs, residual)))
+    return CalibrationFit(after, trained[0], trained[1], len(runs.observations))
 
 
 @dataclass(frozen=True, slots=True)
-class _Some:
+class _SubsetPredictor:
     """A prediction for some of the runs."""
 
     predict: Callable[[Array], Array]
@@ -189,16 +199,18 @@ class _Some:
         return self.predict(logs)[self.index]
 
 
-def _target(runs: Bank, usable: npt.NDArray[np.int64], seconds: Array) -> robust.Target:
+def _target(runs: FeatureBank, usable: npt.NDArray[np.int64], seconds: Array) -> robust.FitTarget:
     cells = np.unique([runs.cells[i] for i in usable], return_inverse=True)[1]
     groups = np.unique([runs.observations[i].group for i in usable], return_inverse=True)[1]
-    return robust.Target(np.log(seconds[usable]), cells.astype(np.int64), groups.astype(np.int64))
+    return robust.FitTarget(np.log(seconds[usable]), cells.astype(np.int64), groups.astype(np.int64))
 
 
-def _corrected(physics: Array, trained: Trained, runs: Bank) -> tuple[Array, npt.NDArray[np.str_]]:
+def _bands_with_residual(
+    physics: Array, trained: TrainedResidual, runs: FeatureBank
+) -> tuple[Array, npt.NDArray[np.str_]]:
     """Value and band of every run, and how new it is."""
     residual = trained.residual()
-    rows: dict[Identity, list[int]] = defaultdict(list)
+    rows: dict[ResidualIdentity, list[int]] = defaultdict(list)
     for i, identity in enumerate(runs.identities):
         rows[identity].append(i)
     found = np.empty((3, len(physics)))
@@ -216,8 +228,8 @@ def _corrected(physics: Array, trained: Trained, runs: Bank) -> tuple[Array, npt
     return found, novelty
 
 
-def _joined(older: Points, runs: Bank, residual: Array) -> Points:
-    return Points.merged(
+def _join_points(older: ResidualPoints, runs: FeatureBank, residual: Array) -> ResidualPoints:
+    return ResidualPoints.merged(
         [*older.identities, *runs.identities],
         np.concatenate([older.places, runs.features.place]),
         np.concatenate([older.residual, residual]),
@@ -225,18 +237,18 @@ def _joined(older: Points, runs: Bank, residual: Array) -> Points:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class UserCalibration:
     """What a fit on a user's own runs found: the files' contents, and what to say about it.
 
     excluded: runs left out, by reason and row.  unidentified: parameters the runs say nothing about.
     """
 
-    fitted: Fitted
+    fitted: CalibrationFit
     facts: ServingFacts
-    excluded: Report
+    excluded: ExclusionReport
 
     @property
-    def unidentified(self) -> tuple[Parameter, ...]:
+    def unidentified(self) -> tuple[ServingParameter, ...]:
         """Parameters whose error bar the data did not narrow (posterior over prior above 0.9)."""
         return tuple(p for p in self.facts.parameters if not p.identified)
 
@@ -251,7 +263,7 @@ class Calibration:
         return anchors_text(self.fitted.anchors())
 
 
-def fit(rows: Sequence[Observation], command: str, today: date, data: str) -> Calibration:
+def fit(rows: Sequence[RunObservation], command: str, today: date, data: str) -> UserCalibration:
     """Refit the shipped calibration to measured runs; tens suffice, since every parameter starts at its shipped value.
 
     Runs with absurd figures are left out and named; the engines', models' and accelerators' residual is learned
@@ -260,7 +272,7 @@ def fit(rows: Sequence[Observation], command: str, today: date, data: str) -> Ca
     Raises:
         InputError: no usable run is left.
     """
-    excluded = Report()
+    excluded = ExclusionReport()
     good = [row for row in rows if not _bad(row, excluded)]
     believed = serving_facts()
     runs = _own(_plausible(bank(good, excluded), believed, excluded))
@@ -268,10 +280,10 @@ def fit(rows: Sequence[Observation], command: str, today: date, data: str) -> Ca
         raise InputError(f"no usable run: {'; '.join(excluded.lines()) or 'the data hold none'}")
     fitted = fit_bank(runs, start(runs.engines, believed), anchors(), believed)
     about = replace(believed, date=today, command=command, data=data)
-    return Calibration(fitted, _with_others(fitted.facts(about), believed), excluded)
+    return UserCalibration(fitted, _with_others(fitted.facts(about), believed), excluded)
 
 
-def _bad(row: Observation, excluded: Report) -> bool:
+def _bad(row: RunObservation, excluded: ExclusionReport) -> bool:
     problems = [latency_problem("tpot", row.tpot_s), latency_problem("ttft", row.ttft_s)]
     if np.isnan(row.tpot_s) and np.isnan(row.ttft_s):
         problems.append("neither tpot nor ttft was measured")
@@ -283,12 +295,12 @@ def _bad(row: Observation, excluded: Report) -> bool:
     return bool(found)
 
 
-def _own(runs: Bank) -> Bank:
+def _own(runs: FeatureBank) -> FeatureBank:
     """The runs as the user's own server's, whatever their version and day: plans are about that server."""
     return replace(runs, identities=tuple(replace(identity, run=OWN) for identity in runs.identities))
 
 
-def _plausible(runs: Bank, believed: ServingFacts, excluded: Report) -> Bank:
+def _plausible(runs: FeatureBank, believed: ServingFacts, excluded: ExclusionReport) -> FeatureBank:
     """The runs within a factor of 100 of the shipped physics; others were written in another unit."""
     if not runs.observations:
         return runs
@@ -300,9 +312,7 @@ def _plausible(runs: Bank, believed: ServingFacts, excluded: Report) -> Bank:
     for i, observation in enumerate(runs.observations):
         worst = np.nanmax(np.abs([ttft[i], tpot[i], 0.0]))
         if worst > np.log(UNIT_FACTOR):
-            excluded.add(
-                observation.number, f"a latency is over {UNIT_FACTOR:g} times off any physics: another unit?"
-            )
+            excluded.add(observation.number, f"a latency is over {UNIT_FACTOR:g} times off any physics: another unit?")
         else:
             kept.append(i)
     return runs.take(np.array(kept, dtype=np.int64))
@@ -312,6 +322,4 @@ def _with_others(facts: ServingFacts, believed: ServingFacts) -> ServingFacts:
     """Parameters of engines the runs did not show stay as they were."""
     own = {(p.name, p.engine) for p in facts.parameters}
     kept = [p for p in believed.parameters if (p.name, p.engine) not in own]
-    return replace(
-        facts, parameters=tuple(sorted((*facts.parameters, *kept), key=lambda p: (p.name, p.engine)))
-    )
+    return replace(facts, parameters=tuple(sorted((*facts.parameters, *kept), key=lambda p: (p.name, p.engine))))

@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from comptroller.facts.serving import ANCHOR_COLUMNS, Anchor, Bands, Kernel, Parameter, ServingFacts
+from comptroller.facts.serving import (
+    ANCHOR_COLUMNS,
+    PredictionErrorBands,
+    ResidualAnchor,
+    ResidualKernel,
+    ServingFacts,
+    ServingParameter,
+)
 
 HEADER = """\
 # Fitted serving calibration. Each parameter: value with its log standard deviation after the fit (error), and the
 # centre and log standard deviation before it (prior, prior_error). An error above 0.9 of the prior's means that the
 # data do not identify the parameter. Kernel times stand relative to kernels.toml; equations: costs/timing.py,
-# costs/steady.py, costs/closed.py. Bands: 10th and 90th percentile of held-out log errors.
+# costs/steady.py, costs/closed_loop.py. Bands: 10th and 90th percentile of held-out log errors.
 """
 
 RESIDUAL_HEADER = """\
@@ -26,8 +33,8 @@ def constants_text(facts: ServingFacts) -> str:
     lines = [
         HEADER,
         f"date = {facts.date.isoformat()}",
-        f"command = {_quoted(facts.command)}",
-        f"data = {_quoted(facts.data)}",
+        f"command = {_toml_string(facts.command)}",
+        f"data = {_toml_string(facts.data)}",
         f"rows = {facts.rows}",
         "",
         "parameters = [",
@@ -42,16 +49,16 @@ def constants_text(facts: ServingFacts) -> str:
     for name, source in facts.sources.items():
         lines += [
             f"[sources.{name}]",
-            f"title = {_quoted(source.title)}",
-            f"url = {_quoted(source.url)}",
+            f"title = {_toml_string(source.title)}",
+            f"url = {_toml_string(source.url)}",
             f"date = {source.date.isoformat()}",
-            f"licence = {_quoted(source.licence)}",
+            f"licence = {_toml_string(source.licence)}",
             "",
         ]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def anchors_text(anchors: Sequence[Anchor]) -> str:
+def anchors_text(anchors: Sequence[ResidualAnchor]) -> str:
     """The text of `residual.csv`."""
     rows = [",".join(ANCHOR_COLUMNS)]
     for a in anchors:
@@ -64,12 +71,12 @@ def _weight(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.5g}"
 
 
-def _quoted(text: str) -> str:
+def _toml_string(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
-def _parameter(p: Parameter) -> str:
+def _parameter(p: ServingParameter) -> str:
     fields = (
         f'name = "{p.name}", engine = "{p.engine}", unit = "{p.unit}", value = {p.value:.4g}, error = {p.error:.3g}, '
         f"prior = {p.prior:.4g}, prior_error = {p.prior_error:.3g}"
@@ -77,7 +84,7 @@ def _parameter(p: Parameter) -> str:
     return f"  {{ {fields} }},"
 
 
-def _bands(name: str, bands: Bands) -> list[str]:
+def _bands(name: str, bands: PredictionErrorBands) -> list[str]:
     rows = [
         f"{key} = [{low:.4g}, {high:.4g}]"
         for key, (low, high) in (("new", bands.new), ("related", bands.related), ("seen", bands.seen))
@@ -85,7 +92,7 @@ def _bands(name: str, bands: Bands) -> list[str]:
     return [f"[{name}]", *rows, ""]
 
 
-def _kernel(name: str, kernel: Kernel) -> list[str]:
+def _kernel(name: str, kernel: ResidualKernel) -> list[str]:
     scalars = ("key", "run", "kin", "fine", "run_fine", "noise", "reach")
     rows = [f"{key} = {getattr(kernel, key)!r}" for key in scalars]
     return [f"[{name}]", *rows, f"scales = {list(kernel.scales)}", ""]

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
-from comptroller.errors import InputError, RecordError, UnknownId
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.errors import InputError, RecordError, UnknownIdError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.model import Model
-from comptroller.measure.observed import ABSURD_S, Report
+from comptroller.measure.observations import ABSURD_S, ExclusionReport
 
 Array = npt.NDArray[np.float64]
 Row = Mapping[str, str]
@@ -55,7 +55,7 @@ OVER_LIMIT = 1.2
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class EnergyMeasurements:
     """Rows as arrays, and the replicas they ran on.
 
     number: line of the file.  task: index in `TASKS`.  batch: sequences in flight.  output_tokens: mean.
@@ -75,7 +75,7 @@ class Measured:
     token_j: Array
     family: npt.NDArray[np.str_]
     device: npt.NDArray[np.str_]
-    replicas: tuple[Replica, ...]
+    replicas: tuple[ModelReplica, ...]
     members: tuple[npt.NDArray[np.int64], ...]
 
     @property
@@ -103,15 +103,15 @@ def family(repository: str) -> str:
     return found[0] if found else name.partition("-")[0]
 
 
-def read_energy(path: Path) -> tuple[Measured, Report]:
+def read_energy(path: Path) -> tuple[EnergyMeasurements, ExclusionReport]:
     """The usable rows, and why the others are left out.
 
     Raises:
         RecordError: columns are missing, or no row is usable.
         InputError: the file cannot be read.
     """
-    report = Report()
-    kept: list[tuple[int, Row, dict[str, float], Replica]] = []
+    report = ExclusionReport()
+    kept: list[tuple[int, Row, dict[str, float], ModelReplica]] = []
     for number, row in enumerate(_table(path), start=2):
         numbers = {name: number_of(row[column]) for name, column in NUMBERS.items()}
         if problem := _problem(row, numbers):
@@ -119,24 +119,24 @@ def read_energy(path: Path) -> tuple[Measured, Report]:
             continue
         try:
             kept.append((number, row, numbers, replica_of(row, numbers)))
-        except UnknownId as error:
+        except UnknownIdError as error:
             report.add(number, str(error).partition(";")[0])
     if not kept:
         raise RecordError(path.name, report.rows[:3], len(report.rows))
     return _arrays(kept), report
 
 
-def replica_of(row: Row, numbers: Mapping[str, float]) -> Replica:
+def replica_of(row: Row, numbers: Mapping[str, float]) -> ModelReplica:
     """The replica of a row: attention is tensor-parallel over all devices of a data-parallel rank."""
     found = model(row["model_id"])
     devices, data = int(numbers["devices"]), int(numbers["data"])
-    layout = Layout(tp=devices // data, dp=data, ep=devices if numbers["expert"] > 1 else 1)
-    engine = replace(Engine.default(engine_facts("vllm")), version=ENGINE_VERSION)
+    layout = ParallelLayout(tp=devices // data, dp=data, ep=devices if numbers["expert"] > 1 else 1)
+    engine = replace(EngineSettings.default(engine_facts("vllm")), version=ENGINE_VERSION)
     device = accelerator(DEVICES[row["gpu_model"]])
-    return Replica(found, device, recipe(found, PRECISIONS[row["weight_precision"]]), layout, engine)
+    return ModelReplica(found, device, recipe(found, PRECISIONS[row["weight_precision"]]), layout, engine)
 
 
-def recipe(found: Model, precision: str) -> Recipe:
+def recipe(found: Model, precision: str) -> PrecisionRecipe:
     """Formats of a checkpoint as it is served; the model's own where they are of the recorded precision.
 
     Eight-bit weights multiply eight-bit activations, all others 16-bit ones.
@@ -146,7 +146,7 @@ def recipe(found: Model, precision: str) -> Recipe:
     if not stored.startswith(precision[:3]):
         weights = experts = precision
     eight = [name for name in (experts, weights) if name.startswith("fp8")]
-    return Recipe(weights, experts, eight[0] if eight else "bf16", "bf16")
+    return PrecisionRecipe(weights, experts, eight[0] if eight else "bf16", "bf16")
 
 
 def _table(path: Path) -> list[Row]:
@@ -191,13 +191,13 @@ def _problem(row: Row, numbers: Mapping[str, float]) -> str | None:
     return next((words for broken, words in rules if broken), None)
 
 
-def _arrays(kept: list[tuple[int, Row, dict[str, float], Replica]]) -> Measured:
+def _arrays(kept: list[tuple[int, Row, dict[str, float], ModelReplica]]) -> EnergyMeasurements:
     def column(name: str) -> Array:
         return np.array([numbers[name] for _, _, numbers, _ in kept])
 
     replicas = {str(replica): replica for *_, replica in kept}
     which = np.array([list(replicas).index(str(replica)) for *_, replica in kept])
-    return Measured(
+    return EnergyMeasurements(
         number=np.array([number for number, *_ in kept]),
         task=np.array([TASKS.index(row["task"]) for _, row, _, _ in kept]),
         batch=column("batch"),

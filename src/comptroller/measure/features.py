@@ -12,21 +12,21 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.calibrated import GROUPS, KernelPriors, group_of
-from comptroller.costs.deployment import Replica
-from comptroller.costs.memory import Memory, memory
-from comptroller.costs.residual import Identity, places
-from comptroller.costs.steady import Requests, batch_that_fits
-from comptroller.costs.step import Step, causal_pairs
-from comptroller.costs.timing import Timed, kernel_of, part_arithmetic, timed
-from comptroller.errors import DoesNotFit, NoSuchRate
-from comptroller.measure.observed import Observation, Report
+from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.fitted_calibration import GROUPS, KernelPriors, group_of
+from comptroller.costs.memory import ReplicaMemory, memory
+from comptroller.costs.residual import ResidualIdentity, places
+from comptroller.costs.steady import UniformRequests, batch_that_fits
+from comptroller.costs.step import ReplicaStep, causal_pairs
+from comptroller.costs.timing import ReplicaTimer, kernel_of, part_arithmetic, replica_timer
+from comptroller.errors import InsufficientMemoryError, UnsupportedFormatError
+from comptroller.measure.observations import ExclusionReport, RunObservation
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
+class RunFeatures:
     """Runs as arrays; the first axis is the run.
 
     decode, solo, marginal: seconds by group at the kernels' priors, work first and least times after, of a decode
@@ -51,22 +51,22 @@ class Features:
     def __len__(self) -> int:
         return len(self.layers)
 
-    def take(self, index: npt.NDArray[np.int64]) -> Features:
+    def take(self, index: npt.NDArray[np.int64]) -> RunFeatures:
         """Some of the runs."""
-        return Features(*(getattr(self, item.name)[index] for item in fields(self)))
+        return RunFeatures(*(getattr(self, item.name)[index] for item in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
-class Bank:
+class FeatureBank:
     """Features of runs, with who they are: identity, engine, and the group that may not be split."""
 
-    observations: tuple[Observation, ...]
-    features: Features
-    identities: tuple[Identity, ...]
+    observations: tuple[RunObservation, ...]
+    features: RunFeatures
+    identities: tuple[ResidualIdentity, ...]
 
-    def take(self, index: npt.NDArray[np.int64]) -> Bank:
+    def take(self, index: npt.NDArray[np.int64]) -> FeatureBank:
         """Some of the runs."""
-        return Bank(
+        return FeatureBank(
             tuple(self.observations[i] for i in index),
             self.features.take(index),
             tuple(self.identities[i] for i in index),
@@ -80,59 +80,57 @@ class Bank:
     @property
     def cells(self) -> tuple[str, ...]:
         """Runs of one cell share engine, model, formats, accelerator, version and date."""
-        return tuple(
-            " ".join((i.engine, i.architecture, i.formats, i.accelerator, i.run)) for i in self.identities
-        )
+        return tuple(" ".join((i.engine, i.architecture, i.formats, i.accelerator, i.run)) for i in self.identities)
 
 
-def run_of(observation: Observation) -> str:
+def run_of(observation: RunObservation) -> str:
     """Engine version and date of a run, as the residual knows them."""
     date = observation.measured.isoformat() if observation.measured else ""
     return f"{observation.version} {date}".strip()
 
 
-def bank(observations: Sequence[Observation], report: Report) -> Bank:
+def bank(observations: Sequence[RunObservation], report: ExclusionReport) -> FeatureBank:
     """Features of runs; those the facts cannot price are left out and reported."""
-    kept: list[Observation] = []
+    kept: list[RunObservation] = []
     rows: list[list[Array]] = []
-    ready: dict[Hashable, Ready] = {}
+    ready: dict[Hashable, PricedReplica] = {}
     for observation in observations:
         try:
             rows.append(_row(observation, ready))
-        except (DoesNotFit, NoSuchRate) as error:
+        except (InsufficientMemoryError, UnsupportedFormatError) as error:
             report.add(observation.number, str(error))
             continue
         kept.append(observation)
-    columns = [np.array([row[i] for row in rows]) for i in range(len(fields(Features)))] if rows else []
-    features = Features(*columns) if rows else Features(*(np.zeros(0) for _ in fields(Features)))
-    identities = tuple(Identity.of(o.replica, run_of(o)) for o in kept)
-    return Bank(tuple(kept), features, identities)
+    columns = [np.array([row[i] for row in rows]) for i in range(len(fields(RunFeatures)))] if rows else []
+    features = RunFeatures(*columns) if rows else RunFeatures(*(np.zeros(0) for _ in fields(RunFeatures)))
+    identities = tuple(ResidualIdentity.of(o.replica, run_of(o)) for o in kept)
+    return FeatureBank(tuple(kept), features, identities)
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class PricedReplica:
     """A replica priced once: its kernels, the group of each, and its memory."""
 
-    priced: Timed
+    priced: ReplicaTimer
     group: npt.NDArray[np.int64]
-    held: Memory
+    held: ReplicaMemory
 
     @classmethod
-    def of(cls, replica: Replica) -> Ready:
+    def of(cls, replica: ModelReplica) -> PricedReplica:
         """A replica with kernels at their priors."""
-        priced = timed(replica, KernelPriors())
+        priced = replica_timer(replica, KernelPriors())
         parts = part_arithmetic(replica)
         names = [group_of(kernel_of(replica, row, parts[row.part])) for row in priced.operations.rows]
         return cls(priced, np.array([GROUPS.index(name) for name in names]), memory(replica))
 
 
-def _row(observation: Observation, ready: dict[Hashable, Ready]) -> list[Array]:
+def _row(observation: RunObservation, ready: dict[Hashable, PricedReplica]) -> list[Array]:
     replica = observation.replica
     key = (replica.model.id, replica.device.id, replica.recipe, replica.layout, replica.engine)
     if key not in ready:
-        ready[key] = Ready.of(replica)
+        ready[key] = PricedReplica.of(replica)
     priced, group, held = ready[key].priced, ready[key].group, ready[key].held
-    requests = Requests(np.array([observation.input_tokens]), np.array([observation.output_tokens]))
+    requests = UniformRequests(np.array([observation.input_tokens]), np.array([observation.output_tokens]))
     clients = np.array([observation.concurrency])
     fits = batch_that_fits(held, requests, replica.engine.max_batch)
     batch = np.minimum(clients, np.maximum(fits, 1.0))
@@ -153,20 +151,22 @@ def _row(observation: Observation, ready: dict[Hashable, Ready]) -> list[Array]:
     return [*times, *(np.asarray(float(x)) for x in rest), place]
 
 
-def _steps(replica: Replica, requests: Requests, batch: Array) -> tuple[Step, Step, Step]:
+def _steps(
+    replica: ModelReplica, requests: UniformRequests, batch: Array
+) -> tuple[ReplicaStep, ReplicaStep, ReplicaStep]:
     """A decode step, one chunk of a prompt on every rank, and a chunk of one prompt beside the batch."""
     chunks = np.ceil(requests.input_tokens / replica.engine.chunk_tokens)
     pairs = causal_pairs(requests.input_tokens, np.zeros(1)) / chunks
     tokens, ends, zero = requests.input_tokens / chunks, 1.0 / chunks, np.zeros(1)
     kv, ranks = batch * requests.mean_context_tokens, float(replica.layout.dp)
     return (
-        Step.decode(batch, kv),
-        Step(zero, zero, ranks * tokens, ranks * pairs, ranks * ends),
-        Step(batch, kv, tokens, pairs, ends),
+        ReplicaStep.decode(batch, kv),
+        ReplicaStep(zero, zero, ranks * tokens, ranks * pairs, ranks * ends),
+        ReplicaStep(batch, kv, tokens, pairs, ends),
     )
 
 
-def by_group(priced: Timed, group: npt.NDArray[np.int64], step: Step) -> Array:
+def by_group(priced: ReplicaTimer, group: npt.NDArray[np.int64], step: ReplicaStep) -> Array:
     """Seconds of one step by group of kernels: work first, least times of the calls after; shape (2 groups,)."""
     whole = priced.seconds(step)[0][:, 0]
     without = replace(priced, rates=replace(priced.rates, floor_s=0.0 * priced.rates.floor_s))

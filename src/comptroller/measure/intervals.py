@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.residual import Identity
-from comptroller.facts.serving import Band, Bands
-from comptroller.measure.calibrate import OVERLOAD_S, Fitted, fit_bank, fit_parameters, left_over, start
-from comptroller.measure.features import Bank
+from comptroller.costs.residual import ResidualIdentity
+from comptroller.facts.serving import Band, PredictionErrorBands
+from comptroller.measure.calibrate import OVERLOAD_S, CalibrationFit, fit_bank, fit_parameters, left_over, start
+from comptroller.measure.features import FeatureBank
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -21,7 +21,7 @@ LEAST = 30
 """Fewer held-out errors than this give no band of their own; the residual's closed-form one stays."""
 
 
-def with_intervals(runs: Bank, fitted: Fitted) -> Fitted:
+def with_intervals(runs: FeatureBank, fitted: CalibrationFit) -> CalibrationFit:
     """The fit with its bands rebuilt: `new` from leaving out each model, `related` from leaving out each accelerator.
 
     Split conformal prediction with whole models and accelerators as the exchangeable units (Vovk et al. 2005,
@@ -35,10 +35,10 @@ def with_intervals(runs: Bank, fitted: Fitted) -> Fitted:
     )
 
 
-def _bands(quick: Bands, new: Array, related: Array) -> Bands:
+def _bands(quick: PredictionErrorBands, new: Array, related: Array) -> PredictionErrorBands:
     wide = _band(new) if len(new) >= LEAST else quick.new
     kin = _band(related) if len(related) >= LEAST else quick.related
-    return Bands(wide, kin, quick.seen)
+    return PredictionErrorBands(wide, kin, quick.seen)
 
 
 def _band(errors: Array) -> Band:
@@ -46,16 +46,16 @@ def _band(errors: Array) -> Band:
     return float(low), float(high)
 
 
-def _on_new_models(runs: Bank) -> tuple[Array, Array]:
+def _on_new_models(runs: FeatureBank) -> tuple[Array, Array]:
     """Log errors of TPOT and TTFT on models left out: there the residual is silent, only the parameters count."""
     parts = []
     for train, test in _folds(runs, lambda identity: identity.architecture):
         belief = fit_parameters(runs.take(train), start(runs.engines, None))
         parts.append(left_over(runs.take(test), belief))
-    return _joined(parts)
+    return _join_errors(parts)
 
 
-def _on_other_accelerators(runs: Bank) -> tuple[Array, Array]:
+def _on_other_accelerators(runs: FeatureBank) -> tuple[Array, Array]:
     """Log errors on accelerators left out, where the engine's residual for the model speaks from another one."""
     parts = []
     for train, test in _folds(runs, lambda identity: identity.accelerator):
@@ -66,17 +66,15 @@ def _on_other_accelerators(runs: Bank) -> tuple[Array, Array]:
         first = np.where(part.features.ttft_s <= OVERLOAD_S, part.features.ttft_s, np.nan)
         errors = np.log(part.features.tpot_s) - predicted.tpot[0], np.log(first) - predicted.ttft[0]
         parts.append((errors[0][known], errors[1][known]))
-    return _joined(parts)
+    return _join_errors(parts)
 
 
-def _joined(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
-    both = [np.concatenate([np.zeros(0), *column]) for column in zip(*parts, strict=True)] or [
-        np.zeros(0)
-    ] * 2
+def _join_errors(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    both = [np.concatenate([np.zeros(0), *column]) for column in zip(*parts, strict=True)] or [np.zeros(0)] * 2
     return both[0][np.isfinite(both[0])], both[1][np.isfinite(both[1])]
 
 
-def _folds(runs: Bank, label: Callable[[Identity], str]) -> Iterator[tuple[Index, Index]]:
+def _folds(runs: FeatureBank, label: Callable[[ResidualIdentity], str]) -> Iterator[tuple[Index, Index]]:
     names = np.array([label(identity) for identity in runs.identities])
     groups = np.array([observation.group for observation in runs.observations])
     for name in np.unique(names):

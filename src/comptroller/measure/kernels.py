@@ -8,9 +8,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from comptroller.costs.step import Step
-from comptroller.costs.timing import Timed, smooth_max
-from comptroller.errors import NoSuchRate
+from comptroller.costs.step import ReplicaStep
+from comptroller.costs.timing import ReplicaTimer, smooth_max
+from comptroller.errors import UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator, accelerator
 from comptroller.facts.calibration import OpPrior, kernel_prior
 from comptroller.facts.format import format_
@@ -20,7 +20,7 @@ ENGINES = ("vllm", "trtllm", "sglang")
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class GemmShape:
     """A product of (m, k) by (k, n)."""
 
     m: int
@@ -33,11 +33,11 @@ class Shape:
         return 2.0 * self.m * self.n * self.k
 
 
-DECODE, PREFILL = Shape(1, 8192, 8192), Shape(4096, 8192, 8192)
+DECODE, PREFILL = GemmShape(1, 8192, 8192), GemmShape(4096, 8192, 8192)
 """One token and 4,096 tokens against a matrix of 8,192 x 8,192."""
 
 
-def gemm_s(device: Accelerator, prior: OpPrior, format_id: str, shape: Shape) -> float:
+def gemm_s(device: Accelerator, prior: OpPrior, format_id: str, shape: GemmShape) -> float:
     """Seconds of a product by the fitted law that `facts/calibration/kernels.toml` states.
 
     t = floor + passes m k (2 + b) / B + depth k + smooth_max(2 m n k / (e_f F), (n k b + 2 m (n + k)) / (e_b B))
@@ -45,7 +45,7 @@ def gemm_s(device: Accelerator, prior: OpPrior, format_id: str, shape: Shape) ->
     b: bytes per weight; activations have two.
 
     Raises:
-        NoSuchRate: the device neither multiplies nor dequantises the format.
+        UnsupportedFormatError: the device neither multiplies nor dequantises the format.
     """
     fmt = format_(format_id)
     peak = {str(name): rate for name, rate in device.peak_flops_per_s.items()}[fmt.compute_arithmetic(device)]
@@ -65,7 +65,7 @@ def measured_prior(device: Accelerator, engine: str, format_id: str) -> OpPrior 
 
 
 @lru_cache(maxsize=256)
-def speed_over_bf16(format_id: str, shape: Shape) -> Mapping[tuple[str, str], float]:
+def speed_over_bf16(format_id: str, shape: GemmShape) -> Mapping[tuple[str, str], float]:
     """How many times faster than bf16 a product runs, by (accelerator, engine) where both were measured.
 
     >>> all(ratio < 2.7 for ratio in speed_over_bf16("nvfp4", DECODE).values())
@@ -80,13 +80,13 @@ def speed_over_bf16(format_id: str, shape: Shape) -> Mapping[tuple[str, str], fl
                 continue
             try:
                 times = gemm_s(device, base, "bf16", shape), gemm_s(device, own, format_id, shape)
-            except NoSuchRate:
+            except UnsupportedFormatError:
                 continue
             found[name, engine] = times[0] / times[1]
     return found
 
 
-def launched_s(ready: Timed, step: Step, launch_s: float) -> float:
+def launched_s(ready: ReplicaTimer, step: ReplicaStep, launch_s: float) -> float:
     """Seconds of one step where every call lasts at least its launch: an engine that replays no graph.
 
     t = sum over operations of max(t_operation, calls * t_launch)

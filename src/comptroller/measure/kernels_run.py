@@ -17,32 +17,30 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from comptroller.errors import InputError, Unsupported
+from comptroller.errors import InputError, UnsupportedError
 from comptroller.facts.format import format_
-from comptroller.measure.kernels import Shape
+from comptroller.measure.kernels import GemmShape
 
 WARM, SECONDS, REPEATS = 3, 0.2, 5
 """Calls before timing, seconds of one timed run at least, timed runs."""
 
-SHAPES = tuple(
-    Shape(m, n, k) for n, k in ((4096, 4096), (8192, 8192), (4096, 14336)) for m in (1, 16, 256, 4096)
-)
+SHAPES = tuple(GemmShape(m, n, k) for n, k in ((4096, 4096), (8192, 8192), (4096, 14336)) for m in (1, 16, 256, 4096))
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class GemmTiming:
     """Seconds of one product: the median over runs, and the least and most."""
 
     kernel: str
     format: str
-    shape: Shape
+    shape: GemmShape
     seconds: float
     least_s: float
     most_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class GemmFit:
     """t = floor + bytes / bandwidth + flops / rate, fitted to the relative error.
 
     error: median absolute relative error on the shapes it was fitted on.
@@ -58,11 +56,11 @@ class Fit:
 
 
 Product = Callable[[], Any]
-Maker = Callable[[Any, str, Shape], Product]
+Maker = Callable[[Any, str, GemmShape], Product]
 
 
 def _dense(dtype: str) -> Maker:
-    def make(torch: Any, device: str, shape: Shape) -> Product:
+    def make(torch: Any, device: str, shape: GemmShape) -> Product:
         kind = getattr(torch, dtype)
         x = torch.randn(shape.m, shape.k, device=device).to(kind)
         w = torch.randn(shape.n, shape.k, device=device).to(kind)
@@ -71,17 +69,17 @@ def _dense(dtype: str) -> Maker:
     return make
 
 
-def _int8(torch: Any, device: str, shape: Shape) -> Product:
+def _int8(torch: Any, device: str, shape: GemmShape) -> Product:
     if device.startswith("cuda") and shape.m <= 16:
-        raise Unsupported("torch._int_mm on CUDA takes more than 16 rows")
+        raise UnsupportedError("torch._int_mm on CUDA takes more than 16 rows")
     x = torch.randint(-127, 128, (shape.m, shape.k), device=device, dtype=torch.int8)
     w = torch.randint(-127, 128, (shape.n, shape.k), device=device, dtype=torch.int8)
     return lambda: torch._int_mm(x, w.t())
 
 
-def _fp8(torch: Any, device: str, shape: Shape) -> Product:
+def _fp8(torch: Any, device: str, shape: GemmShape) -> Product:
     if not device.startswith("cuda") or torch.cuda.get_device_capability(device) < (8, 9):
-        raise Unsupported("torch._scaled_mm needs CUDA with compute capability 8.9")
+        raise UnsupportedError("torch._scaled_mm needs CUDA with compute capability 8.9")
     rows = -(-shape.m // 16) * 16
     x = torch.randn(rows, shape.k, device=device).to(torch.float8_e4m3fn)
     w = torch.randn(shape.n, shape.k, device=device).to(torch.float8_e4m3fn)
@@ -89,9 +87,9 @@ def _fp8(torch: Any, device: str, shape: Shape) -> Product:
     return lambda: torch._scaled_mm(x, w.t(), one, one, out_dtype=torch.bfloat16)
 
 
-def _int4(torch: Any, device: str, shape: Shape) -> Product:
+def _int4(torch: Any, device: str, shape: GemmShape) -> Product:
     if not device.startswith("cuda"):
-        raise Unsupported("torch._weight_int4pack_mm is timed on CUDA")
+        raise UnsupportedError("torch._weight_int4pack_mm is timed on CUDA")
     group = 128
     codes = torch.randint(0, 256, (shape.n, shape.k // 2), device=device, dtype=torch.uint8)
     packed = torch._convert_weight_to_int4pack(codes, 8)
@@ -101,11 +99,11 @@ def _int4(torch: Any, device: str, shape: Shape) -> Product:
 
 
 def _vllm(dtype: str) -> Maker:
-    def make(torch: Any, device: str, shape: Shape) -> Product:
+    def make(torch: Any, device: str, shape: GemmShape) -> Product:
         try:
             from vllm import _custom_ops as ops
         except ImportError as error:
-            raise Unsupported("vllm is not installed") from error
+            raise UnsupportedError("vllm is not installed") from error
         kind = getattr(torch, dtype)
         x = torch.randn(shape.m, shape.k, device=device).clamp(-4, 4).to(kind)
         w = torch.randn(shape.n, shape.k, device=device).clamp(-4, 4).to(kind)
@@ -139,29 +137,25 @@ def load(device: str) -> Any:
     except ImportError as error:
         raise InputError("measuring kernels needs torch: pip install 'comptroller[kernels]'") from error
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(
-            f"device {device!r}: torch {torch.__version__} sees no CUDA device here; devices: cpu"
-        )
+        raise InputError(f"device {device!r}: torch {torch.__version__} sees no CUDA device here; devices: cpu")
     if not device.startswith(("cuda", "cpu")):
         raise InputError(f"device {device!r}: cpu, cuda or cuda:N")
     return torch
 
 
-def named(device: str, torch: Any) -> str:
+def device_name(device: str, torch: Any) -> str:
     """What the device is."""
-    return str(
-        torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or "cpu"
-    )
+    return str(torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or "cpu")
 
 
 def own_kernel(spec: str) -> tuple[tuple[str, str], Maker]:
     """A user's own kernel, `FILE.py:FUNCTION=FORMAT` (tilus kernels of any width come in this way).
 
-    The function takes torch, a device and a `Shape`, and returns a product ready to be called.
+    The function takes torch, a device and a `GemmShape`, and returns a product ready to be called.
 
     Raises:
         InputError: not spelled so, or no such function.
-        UnknownId: no such format; lists the nearest.
+        UnknownIdError: no such format; lists the nearest.
     """
     place, _, fmt = spec.partition("=")
     file, _, name = place.rpartition(":")
@@ -181,10 +175,10 @@ def own_kernel(spec: str) -> tuple[tuple[str, str], Maker]:
 
 def measure(
     device: str,
-    shapes: Sequence[Shape] = SHAPES,
+    shapes: Sequence[GemmShape] = SHAPES,
     tell: Callable[[str], None] | None = None,
     own: Mapping[tuple[str, str], Maker] | None = None,
-) -> Iterator[Timing]:
+) -> Iterator[GemmTiming]:
     """Time every kernel that the device has on every shape; what it has not is told.
 
     Raises:
@@ -196,17 +190,17 @@ def measure(
             try:
                 product = make(torch, device, shape)
                 product()
-            except (Unsupported, RuntimeError, AttributeError) as error:
+            except (UnsupportedError, RuntimeError, AttributeError) as error:
                 reason = f"{kernel}, {fmt}: {str(error).splitlines()[0]}"
                 if tell and reason not in told:
                     tell(reason)
                 told.add(reason)
                 continue
-            each = _timed(torch, device, product)
-            yield Timing(kernel, fmt, shape, float(np.median(each)), min(each), max(each))
+            each = _seconds_per_call(torch, device, product)
+            yield GemmTiming(kernel, fmt, shape, float(np.median(each)), min(each), max(each))
 
 
-def _timed(torch: Any, device: str, product: Product) -> list[float]:
+def _seconds_per_call(torch: Any, device: str, product: Product) -> list[float]:
     """Seconds per call, `REPEATS` runs; on CUDA replayed from a graph, as engines run it."""
     for _ in range(WARM):
         product()
@@ -244,7 +238,7 @@ def _cuda_clock(torch: Any, product: Product) -> Callable[[int], float]:
     return run
 
 
-def fits(timings: Sequence[Timing], bytes_per_weight: Mapping[str, float]) -> list[Fit]:
+def fits(timings: Sequence[GemmTiming], bytes_per_weight: Mapping[str, float]) -> list[GemmFit]:
     """The affine law of every kernel that was timed on at least four shapes.
 
     bytes_per_weight: of a format; activations count two bytes (four in fp32).
@@ -258,41 +252,34 @@ def fits(timings: Sequence[Timing], bytes_per_weight: Mapping[str, float]) -> li
         size, wide = bytes_per_weight[fmt], 4.0 if fmt == "fp32" else 2.0
         moved = [s.n * s.k * size + wide * s.m * (s.n + s.k) for s in shapes]
         seconds = np.array([t.seconds for t in own])
-        rows = np.stack(
-            [np.full(len(own), 1e-6), np.array(moved) / 1e9, [s.flops / 1e12 for s in shapes]], axis=1
-        )
+        rows = np.stack([np.full(len(own), 1e-6), np.array(moved) / 1e9, [s.flops / 1e12 for s in shapes]], axis=1)
         factors, _ = nnls(rows / seconds[:, None], np.ones(len(own)))
         error = float(np.median(np.abs(rows @ factors / seconds - 1)))
-        rates = [
-            unit / factor if factor > 0 else np.inf
-            for unit, factor in zip((1e9, 1e12), factors[1:], strict=True)
-        ]
-        found.append(
-            Fit(kernel, fmt, float(factors[0]) * 1e-6, float(rates[0]), float(rates[1]), error, len(own))
-        )
+        rates = [unit / factor if factor > 0 else np.inf for unit, factor in zip((1e9, 1e12), factors[1:], strict=True)]
+        found.append(GemmFit(kernel, fmt, float(factors[0]) * 1e-6, float(rates[0]), float(rates[1]), error, len(own)))
     return found
 
 
-def as_toml(device: str, versions: Mapping[str, str], found: Sequence[Fit]) -> str:
+def as_toml(device: str, versions: Mapping[str, str], found: Sequence[GemmFit]) -> str:
     """A calibration file: the fits with device, date and versions."""
     lines = [
         f"# Products timed on {device}; t = floor_s + bytes / bytes_per_s + flops / flops_per_s",
         "# Command: comptroller measure kernels",
-        f"name = {_quoted(f'kernels of {device}')}",
+        f"name = {_toml_string(f'kernels of {device}')}",
         f"date = {date.today().isoformat()}",
-        f"device = {_quoted(device)}",
-        f"versions = {{ {', '.join(f'{k} = {_quoted(v)}' for k, v in versions.items())} }}",
+        f"device = {_toml_string(device)}",
+        f"versions = {{ {', '.join(f'{k} = {_toml_string(v)}' for k, v in versions.items())} }}",
         "kernels = [",
     ]
     for fit in found:
         known = {"bytes_per_s": fit.bytes_per_s, "flops_per_s": fit.flops_per_s}
         rates = "".join(f", {key} = {value:.4g}" for key, value in known.items() if np.isfinite(value))
         lines.append(
-            f"  {{ kernel = {_quoted(fit.kernel)}, format = {_quoted(fit.format)}, floor_s = {fit.floor_s:.4g}{rates}, "
-            f"error = {fit.error:.3g}, shapes = {fit.shapes} }},"
+            f"  {{ kernel = {_toml_string(fit.kernel)}, format = {_toml_string(fit.format)}, "
+            f"floor_s = {fit.floor_s:.4g}{rates}, error = {fit.error:.3g}, shapes = {fit.shapes} }},"
         )
     return "\n".join([*lines, "]", ""])
 
 
-def _quoted(text: str) -> str:
+def _toml_string(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -10,10 +10,10 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from comptroller.errors import Unsupported
+from comptroller.errors import UnsupportedError
 
 
-class Meter(Protocol):
+class HardwareMeter(Protocol):
     """A counter of joules that only grows. source: as rows of the books name it."""
 
     source: str
@@ -24,7 +24,7 @@ class Meter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class EnergyReading:
     """What meters counted between two moments (s since 1970), joules by source."""
 
     start_s: float
@@ -32,11 +32,11 @@ class Reading:
     j: dict[str, float]
 
 
-class Nvml:
+class NvmlMeter:
     """All NVIDIA devices of this machine, or those of some indices.
 
     Raises:
-        Unsupported: nvidia-ml-py or a driver is missing, or a device counts no energy (before Volta).
+        UnsupportedError: nvidia-ml-py or a driver is missing, or a device counts no energy (before Volta).
     """
 
     source = "nvml"
@@ -45,7 +45,7 @@ class Nvml:
         try:
             import pynvml
         except ImportError as error:
-            raise Unsupported("NVML needs nvidia-ml-py: pip install 'comptroller[meters]'") from error
+            raise UnsupportedError("NVML needs nvidia-ml-py: pip install 'comptroller[meters]'") from error
         self._nvml: Any = pynvml
         try:
             pynvml.nvmlInit()
@@ -53,7 +53,7 @@ class Nvml:
             self._devices = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in chosen]
             self.read_j()
         except pynvml.NVMLError as error:
-            raise Unsupported(f"no NVIDIA device counts energy here: {error}") from error
+            raise UnsupportedError(f"no NVIDIA device counts energy here: {error}") from error
 
     def read_j(self) -> float:
         """Joules since the driver was loaded."""
@@ -61,11 +61,11 @@ class Nvml:
         return float(sum(counts)) / 1e3
 
 
-class Rapl:
+class RaplMeter:
     """The processors of this machine and, where it is counted, their memory.
 
     Raises:
-        Unsupported: zeus is missing, the processor has no RAPL, or its counters may not be read.
+        UnsupportedError: zeus is missing, the processor has no RAPL, or its counters may not be read.
     """
 
     source = "rapl"
@@ -75,12 +75,12 @@ class Rapl:
             from zeus.device.cpu import get_cpus
             from zeus.device.exception import ZeusBaseCPUError
         except ImportError as error:
-            raise Unsupported("RAPL needs zeus: pip install 'comptroller[meters]'") from error
+            raise UnsupportedError("RAPL needs zeus: pip install 'comptroller[meters]'") from error
         try:
             self._cpus = get_cpus().cpus
             self.read_j()
         except (ZeusBaseCPUError, OSError) as error:
-            raise Unsupported(f"no processor counts energy here: {error}") from error
+            raise UnsupportedError(f"no processor counts energy here: {error}") from error
 
     def read_j(self) -> float:
         """Joules since the counters were first read; their overflow is followed."""
@@ -88,17 +88,17 @@ class Rapl:
         return float(sum(item.cpu_mj + (item.dram_mj or 0.0) for item in counted)) / 1e3
 
 
-class Window:
+class MeterWindow:
     """Reads some meters at its beginning and end: `with Window(Nvml()) as window: ...`, then `window.reading`."""
 
-    def __init__(self, *meters: Meter) -> None:
+    def __init__(self, *meters: HardwareMeter) -> None:
         self._meters = meters
 
-    def __enter__(self) -> Window:
+    def __enter__(self) -> MeterWindow:
         self._start_s, self._before = time.time(), [meter.read_j() for meter in self._meters]
         return self
 
     def __exit__(self, *_: object) -> None:
         counted = [meter.read_j() - before for meter, before in zip(self._meters, self._before, strict=True)]
         sources = (meter.source for meter in self._meters)
-        self.reading = Reading(self._start_s, time.time(), dict(zip(sources, counted, strict=True)))
+        self.reading = EnergyReading(self._start_s, time.time(), dict(zip(sources, counted, strict=True)))

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
 
-from comptroller.costs.power import Activity, limit_s
-from comptroller.facts.power import Draw, Shares
-from comptroller.measure.harness import Bench, Nuisance, Predicted, Serving, nuisances
-from comptroller.measure.splitwise_power import Span
+from comptroller.costs.power import DeviceActivity, limit_s
+from comptroller.facts.power import PowerShare, PowerShareTable
+from comptroller.measure.harness import BenchPrediction, EnergyBench, NuisancePrior, NuisanceValues, nuisances
+from comptroller.measure.splitwise_power import PowerSpan
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -66,7 +66,7 @@ at 7 % of the matrix peak 0.81, at 45 % 0.95. Collectives and sampling were not 
 
 
 @dataclass(frozen=True, slots=True)
-class Solution:
+class LeastSquaresSolution:
     """A least-squares solution: values in the space of the fit, Jacobian and residuals of data and prior."""
 
     values: Array
@@ -92,12 +92,12 @@ def huber(error: Array) -> Array:
     return np.asarray(np.sign(error) * np.where(size < 1, size, np.sqrt(2 * np.maximum(size, 1) - 1)))
 
 
-def serving_of(values: Array, table: tuple[Nuisance, ...]) -> Serving:
+def serving_of(values: Array, table: tuple[NuisancePrior, ...]) -> NuisanceValues:
     """Nuisances from their logarithms."""
-    return Serving(dict(zip((item.name for item in table), np.exp(values).tolist(), strict=True)))
+    return NuisanceValues(dict(zip((item.name for item in table), np.exp(values).tolist(), strict=True)))
 
 
-def fit_serving(bench: Bench, rows: Mask) -> Solution:
+def fit_serving(bench: EnergyBench, rows: Mask) -> LeastSquaresSolution:
     """Nuisances (their logarithms) that explain times per token and decode steps of rows."""
     table = nuisances(bench.families())
     centre = np.log([item.centre for item in table])
@@ -112,21 +112,19 @@ def fit_serving(bench: Bench, rows: Mask) -> Solution:
         error = np.concatenate([token, decode]) * np.tile(weight[chosen], 2) / LATENCY_SPREAD
         return np.concatenate([huber(error), (values - centre) / spread])
 
-    found = least_squares(
-        residuals, centre, x_scale=spread, max_nfev=STEPS, diff_step=np.full(len(table), 1e-3)
-    )
+    found = least_squares(residuals, centre, x_scale=spread, max_nfev=STEPS, diff_step=np.full(len(table), 1e-3))
     row_of = np.concatenate([chosen, chosen, np.full(len(table), -1)])
-    return Solution(np.asarray(found.x), np.asarray(found.jac), np.asarray(found.fun), row_of)
+    return LeastSquaresSolution(np.asarray(found.x), np.asarray(found.jac), np.asarray(found.fun), row_of)
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class PowerShareFit:
     """Shares in the order of `PRIOR`, and factors by device family."""
 
     values: Array
     families: tuple[str, ...]
 
-    def shares(self) -> Shares:
+    def shares(self) -> PowerShareTable:
         """Shares as facts, without their errors."""
         return as_shares(self.values[: len(PRIOR)])
 
@@ -137,22 +135,22 @@ class Fitted:
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class PowerPoints:
     """Measured shares of the power limit over spans of several phases, and each point's weight."""
 
-    phases: tuple[Activity, ...]
+    phases: tuple[DeviceActivity, ...]
     share: Array
     weight: Array
     device_family: npt.NDArray[np.str_]
 
-    def predicted(self, fitted: Fitted) -> Array:
+    def predicted(self, fitted: PowerShareFit) -> Array:
         """Predicted shares of the limit."""
         shares, factor = fitted.shares(), fitted.factor(self.device_family)
         total = sum(phase.total_s for phase in self.phases)
         return np.asarray(sum(limit_s(phase, shares, factor) for phase in self.phases) / total)
 
 
-def bench_points(bench: Bench, predicted: Predicted) -> Points:
+def bench_points(bench: EnergyBench, predicted: BenchPrediction) -> PowerPoints:
     """The energy rows as points; all rows of a replica weigh as one experiment's do."""
     data = bench.data
     weight = 1 / np.sqrt(data.crowd)
@@ -160,49 +158,48 @@ def bench_points(bench: Bench, predicted: Predicted) -> Points:
     for replica, member in zip(data.replicas, data.members, strict=True):
         family[member] = replica.device.family
     share = data.device_w / data.limit_w
-    return Points((predicted.decoding, predicted.prefilling), share, weight / weight.mean(), family)
+    return PowerPoints((predicted.decoding, predicted.prefilling), share, weight / weight.mean(), family)
 
 
-def span_points(found: Sequence[Span]) -> Points:
+def span_points(found: Sequence[PowerSpan]) -> PowerPoints:
     """Single batches as points."""
-    phases = tuple(Activity.stack(each) for each in zip(*(span.phases for span in found), strict=True))
+    phases = tuple(DeviceActivity.stack(each) for each in zip(*(span.phases for span in found), strict=True))
     share = np.array([span.share for span in found])
     family = np.array([span.device_family for span in found])
-    return Points(phases, share, np.full(share.size, SPAN_WEIGHT), family)
+    return PowerPoints(phases, share, np.full(share.size, SPAN_WEIGHT), family)
 
 
-def fit_shares(parts: tuple[tuple[Points, Mask], ...]) -> Fitted:
+def fit_shares(parts: tuple[tuple[PowerPoints, Mask], ...]) -> PowerShareFit:
     """Shares, none below zero, and factors of the device families that explain the chosen points."""
     families = tuple(sorted({name for part, rows in parts for name in part.device_family[rows].tolist()}))
     centre, spread = np.array([*PRIOR.values(), *[(0.0, FAMILY_SPREAD)] * len(families)]).T
 
     def residuals(values: Array) -> Array:
-        fitted = Fitted(values, families)
+        fitted = PowerShareFit(values, families)
         errors = [
-            (np.log(part.predicted(fitted) / part.share) * part.weight / POWER_SPREAD)[rows]
-            for part, rows in parts
+            (np.log(part.predicted(fitted) / part.share) * part.weight / POWER_SPREAD)[rows] for part, rows in parts
         ]
         return np.concatenate([huber(np.concatenate(errors)), (values - centre) / spread])
 
     low = np.array([0.05, *[0.0] * (len(PRIOR) - 1), *[-1.0] * len(families)])
     high = np.array([*[3.0] * len(PRIOR), *[1.0] * len(families)])
     found = least_squares(residuals, centre, bounds=(low, high), x_scale=spread)
-    return Fitted(np.asarray(found.x), families)
+    return PowerShareFit(np.asarray(found.x), families)
 
 
-def as_shares(values: Array, errors: Array | None = None, rows: int = 1) -> Shares:
+def as_shares(values: Array, errors: Array | None = None, rows: int = 1) -> PowerShareTable:
     """Shares as facts."""
     spread = np.zeros(len(PRIOR)) if errors is None else errors
-    return Shares(
+    return PowerShareTable(
         **{
-            name: Draw(float(value), float(error), rows)
+            name: PowerShare(float(value), float(error), rows)
             for name, value, error in zip(PRIOR, values, spread, strict=True)
         }
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HoldoutPredictions:
     """Predictions of the energy rows, half-widths of 80 % intervals as log ratios, and the fits by label.
 
     known_w, predicted_w: watts per device with measured and with predicted times.  token_s: seconds per
@@ -215,15 +212,17 @@ class Held:
     token_j: Array
     constant_w: Array
     halves: dict[str, Array]
-    fits: dict[str, Fitted]
+    fits: dict[str, PowerShareFit]
 
 
-def hold_out(bench: Bench, labels: Names, extra: Sequence[Points], say: Callable[[str], None]) -> Held:
+def hold_out(
+    bench: EnergyBench, labels: Names, extra: Sequence[PowerPoints], say: Callable[[str], None]
+) -> HoldoutPredictions:
     """Predict the rows of every label (model family, device) from those of the others."""
     rows = bench.data.rows
     arrays = {name: np.full(rows, np.nan) for name in (*TRUTHS, "constant_w")}
     halves = {name: np.full(rows, np.nan) for name in TRUTHS}
-    fits: dict[str, Fitted] = {}
+    fits: dict[str, PowerShareFit] = {}
     for left in sorted(set(labels.tolist())):
         test = labels == left
         fold = leave_out(bench, test, extra)
@@ -233,16 +232,16 @@ def hold_out(bench: Bench, labels: Names, extra: Sequence[Points], say: Callable
             half[test] = fold.halves[name][test]
         fits[left] = fold.fits[""]
         say(f"{left}: {int(test.sum())} rows")
-    return Held(**arrays, halves=halves, fits=fits)
+    return HoldoutPredictions(**arrays, halves=halves, fits=fits)
 
 
-def leave_out(bench: Bench, test: Mask, extra: Sequence[Points]) -> Held:
+def leave_out(bench: EnergyBench, test: Mask, extra: Sequence[PowerPoints]) -> HoldoutPredictions:
     """Predictions of all rows, and their intervals, from the rows that are not in `test`."""
     data, train = bench.data, ~test
     solution = fit_serving(bench, train)
     guess = _guess(bench, solution.values, train, extra)
     widths = _widths(bench, solution, train, extra)
-    return Held(
+    return HoldoutPredictions(
         known_w=guess.known_w,
         predicted_w=guess.predicted_w,
         token_s=guess.token_s,
@@ -253,7 +252,7 @@ def leave_out(bench: Bench, test: Mask, extra: Sequence[Points]) -> Held:
     )
 
 
-def fit_all(bench: Bench, extra: Sequence[Points]) -> tuple[Solution, Fitted]:
+def fit_all(bench: EnergyBench, extra: Sequence[PowerPoints]) -> tuple[LeastSquaresSolution, PowerShareFit]:
     """Nuisances and shares from all rows: what the package ships."""
     everything = np.ones(bench.data.rows, bool)
     solution = fit_serving(bench, everything)
@@ -261,15 +260,15 @@ def fit_all(bench: Bench, extra: Sequence[Points]) -> tuple[Solution, Fitted]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Guess:
+class _PowerPredictions:
     known_w: Array
     predicted_w: Array
     token_s: Array
     token_j: Array
-    fitted: Fitted
+    fitted: PowerShareFit
 
 
-def _guess(bench: Bench, values: Array, train: Mask, extra: Sequence[Points]) -> _Guess:
+def _guess(bench: EnergyBench, values: Array, train: Mask, extra: Sequence[PowerPoints]) -> _PowerPredictions:
     """Everything about all rows, from nuisances and from shares fitted on training rows."""
     data = bench.data
     predicted = bench.predict(serving_of(values, nuisances(bench.families())))
@@ -281,10 +280,12 @@ def _guess(bench: Bench, values: Array, train: Mask, extra: Sequence[Points]) ->
     for replica, member in zip(data.replicas, data.members, strict=True):
         devices[member] = replica.layout.devices
     token_j = blind_w * devices * predicted.token_s / data.batch
-    return _Guess(known.predicted(fitted) * data.limit_w, blind_w, predicted.token_s, token_j, fitted)
+    return _PowerPredictions(known.predicted(fitted) * data.limit_w, blind_w, predicted.token_s, token_j, fitted)
 
 
-def _widths(bench: Bench, solution: Solution, train: Mask, extra: Sequence[Points]) -> dict[str, Array]:
+def _widths(
+    bench: EnergyBench, solution: LeastSquaresSolution, train: Mask, extra: Sequence[PowerPoints]
+) -> dict[str, Array]:
     """Log errors on training rows, each family predicted without itself (one Gauss-Newton step away)."""
     data = bench.data
     errors = {name: np.full(data.rows, np.nan) for name in TRUTHS}

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from comptroller.errors import InputError
 from comptroller.facts.format import Format
-from comptroller.measure.quality_model import MATRICES, Change, Decoder, Tokens
+from comptroller.measure.quality_model import MATRICES, Change, NumpyDecoder, Tokens
 from comptroller.numerics.grid import Floats
-from comptroller.numerics.quantise import check, round_trip, spelled
+from comptroller.numerics.quantise import check, format_with_variants, round_trip
 
 Array = npt.NDArray[np.float64]
 Layers = Sequence[Mapping[str, Floats]]
@@ -29,11 +29,11 @@ ROWS = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Formats:
+class FormatTriple:
     """Spelled formats of weights, activations and cache; `same` leaves them as they were read.
 
-    >>> Formats.of("nvfp4/mxfp8"), str(Formats.of("same/same/fp8_e4m3"))
-    (Formats(weights='nvfp4', activations='mxfp8', kv='same'), 'same/same/fp8_e4m3')
+    >>> FormatTriple.of("nvfp4/mxfp8"), str(FormatTriple.of("same/same/fp8_e4m3"))
+    (FormatTriple(weights='nvfp4', activations='mxfp8', kv='same'), 'same/same/fp8_e4m3')
     """
 
     weights: str = AS_READ
@@ -41,19 +41,19 @@ class Formats:
     kv: str = AS_READ
 
     @classmethod
-    def of(cls, text: str) -> Formats:
+    def of(cls, text: str) -> FormatTriple:
         """From `weights`, `weights/activations` or `weights/activations/cache`.
 
         Raises:
             InputError: more than three parts.
-            UnknownId: a format that is not there; lists the nearest.
+            UnknownIdError: a format that is not there; lists the nearest.
         """
         parts = text.split("/")
         if len(parts) > 3:
             raise InputError(f"{text}: weights/activations/cache, at most three formats")
         for name in parts:
             if name != AS_READ:
-                spelled(name)
+                format_with_variants(name)
         return cls(*parts)
 
     def __str__(self) -> str:
@@ -64,7 +64,7 @@ class Formats:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class BootstrapMean:
     """A mean and its interval."""
 
     value: float
@@ -73,7 +73,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class QuantisationLoss:
     """What a recipe loses on a text, over the weights as read.
 
     perplexity, ratio (to the weights as read); kl: mean nats from the reference's distribution to the recipe's;
@@ -81,24 +81,24 @@ class Loss:
     what they put out (`noise_db`).
     """
 
-    formats: Formats
+    formats: FormatTriple
     bits: float
-    perplexity: Estimate
-    ratio: Estimate
-    kl: Estimate
-    agreement: Estimate
+    perplexity: BootstrapMean
+    ratio: BootstrapMean
+    kl: BootstrapMean
+    agreement: BootstrapMean
     weight_db: float
     output_db: float
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class ReferencePass:
     """The decoder as read, on windows of a text: final states, states before every layer, mean squares of inputs.
 
     scale: of the states that were kept.
     """
 
-    decoder: Decoder
+    decoder: NumpyDecoder
     tokens: Tokens
     final: Floats
     before: Sequence[Floats]
@@ -113,13 +113,11 @@ def windows(tokens: Sequence[int], length: int, most: int) -> Tokens:
     """
     count = min(most, len(tokens)) // length
     if count < 2:
-        raise InputError(
-            f"the text has {len(tokens)} tokens, of {most} asked; intervals need two windows of {length}"
-        )
+        raise InputError(f"the text has {len(tokens)} tokens, of {most} asked; intervals need two windows of {length}")
     return np.asarray(tokens[: count * length], np.int64).reshape(count, length)
 
 
-def reference(decoder: Decoder, tokens: Tokens, keep: bool = False) -> Reference:
+def reference(decoder: NumpyDecoder, tokens: Tokens, keep: bool = False) -> ReferencePass:
     """Run the decoder as read. keep: remember the states before every layer, for runs that start further in."""
     total: dict[tuple[int, str], Array] = {}
 
@@ -131,17 +129,17 @@ def reference(decoder: Decoder, tokens: Tokens, keep: bool = False) -> Reference
         if keep:
             before.append(states)
         states = decoder.layer(number, states, seen)
-    return Reference(decoder, tokens, decoder.run(states, len(decoder.layers)), before, total)
+    return ReferencePass(decoder, tokens, decoder.run(states, len(decoder.layers)), before, total)
 
 
-def quantised(
+def quantise_layer(
     layer: Mapping[str, Floats], fmt: Format | None, names: Sequence[str] = MATRICES
 ) -> Mapping[str, Floats]:
     """A layer with some matrices put through a format."""
     return layer if fmt is None else {**layer, **{name: round_trip(layer[name], fmt) for name in names}}
 
 
-def fitting(decoder: Decoder, name: str) -> Format | None:
+def fitting(decoder: NumpyDecoder, name: str) -> Format | None:
     """A spelled format for the matrices of a decoder, None for `same`.
 
     Raises:
@@ -149,7 +147,7 @@ def fitting(decoder: Decoder, name: str) -> Format | None:
     """
     if name == AS_READ:
         return None
-    fmt = spelled(name)
+    fmt = format_with_variants(name)
     for matrix in MATRICES:
         try:
             check(decoder.layers[0][matrix].shape, fmt)
@@ -158,7 +156,9 @@ def fitting(decoder: Decoder, name: str) -> Format | None:
     return fmt
 
 
-def measure(ref: Reference, formats: Sequence[Formats], progress: Progress | None = None) -> Iterator[Loss]:
+def measure(
+    ref: ReferencePass, formats: Sequence[FormatTriple], progress: Progress | None = None
+) -> Iterator[QuantisationLoss]:
     """The loss of every recipe on the reference's windows.
 
     Raises:
@@ -168,7 +168,7 @@ def measure(ref: Reference, formats: Sequence[Formats], progress: Progress | Non
     for number, one in enumerate(formats):
         if progress:
             progress(number, len(formats))
-        layers = [quantised(layer, weights[one.weights]) for layer in ref.decoder.layers]
+        layers = [quantise_layer(layer, weights[one.weights]) for layer in ref.decoder.layers]
         changed = ref.decoder.changed(layers, _change(one.activations), _change(one.kv))
         bits = weights[one.weights].bits_per_element if weights[one.weights] else math.nan  # type: ignore[union-attr]
         yield loss(ref, changed.run(changed.embed(ref.tokens)), layers, one, bits)
@@ -177,16 +177,16 @@ def measure(ref: Reference, formats: Sequence[Formats], progress: Progress | Non
 def _change(name: str) -> Change | None:
     if name == AS_READ:
         return None
-    fmt = spelled(name)
+    fmt = format_with_variants(name)
     return lambda x: round_trip(x, fmt)
 
 
-def loss(ref: Reference, final: Floats, layers: Layers, formats: Formats, bits: float) -> Loss:
+def loss(ref: ReferencePass, final: Floats, layers: Layers, formats: FormatTriple, bits: float) -> QuantisationLoss:
     """Compare final states with the reference's; layers are those that made them."""
     counts = ref.tokens.shape[1] - 1
     rows = [_compare(ref, final, window) for window in range(len(ref.tokens))]
     nll, base, kl, agree = (np.array(column) / counts for column in zip(*rows, strict=True))
-    return Loss(
+    return QuantisationLoss(
         formats,
         bits,
         _interval(nll, np.exp),
@@ -197,7 +197,7 @@ def loss(ref: Reference, final: Floats, layers: Layers, formats: Formats, bits: 
     )
 
 
-def _compare(ref: Reference, final: Floats, window: int) -> tuple[float, float, float, float]:
+def _compare(ref: ReferencePass, final: Floats, window: int) -> tuple[float, float, float, float]:
     """Sums over a window: negative log-likelihood here and of the reference (nats), divergence, agreement."""
     sums = np.zeros(4)
     for start in range(0, ref.tokens.shape[1] - 1, ROWS):
@@ -212,14 +212,14 @@ def _compare(ref: Reference, final: Floats, window: int) -> tuple[float, float, 
     return float(sums[0]), float(sums[1]), float(sums[2]), float(sums[3])
 
 
-def _interval(each: Array, of_mean: Callable[[Array], Array]) -> Estimate:
+def _interval(each: Array, of_mean: Callable[[Array], Array]) -> BootstrapMean:
     rng = np.random.default_rng(0)
     drawn = of_mean(rng.choice(each, (DRAWS, len(each))).mean(axis=1))
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(of_mean(each.mean())), float(low), float(high))
+    return BootstrapMean(float(of_mean(each.mean())), float(low), float(high))
 
 
-def noise_db(ref: Reference, layers: Layers) -> tuple[float, float]:
+def noise_db(ref: ReferencePass, layers: Layers) -> tuple[float, float]:
     """QSNR of the changed matrices together, and of what they put out, dB.
 
     Output noise is the mean over matrices of relative noise with columns weighted by the mean square of their inputs,
@@ -241,7 +241,5 @@ def noise_db(ref: Reference, layers: Layers) -> tuple[float, float]:
 def noise_of(one: Floats, other: Floats, inputs: Array) -> Array:
     """Noise and signal of a matrix, then both weighted by the mean squares of its inputs."""
     signal = np.square(one).sum(axis=0, dtype=np.float64)
-    noise = (
-        np.square(one - other).sum(axis=0, dtype=np.float64) if one is not other else np.zeros(len(inputs))
-    )
+    noise = np.square(one - other).sum(axis=0, dtype=np.float64) if one is not other else np.zeros(len(inputs))
     return np.array([noise.sum(), signal.sum(), noise @ inputs, signal @ inputs])

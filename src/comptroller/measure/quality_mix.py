@@ -12,14 +12,14 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from comptroller.errors import InputError
 from comptroller.measure.quality import (
     Array,
-    Formats,
-    Loss,
+    FormatTriple,
     Progress,
-    Reference,
+    QuantisationLoss,
+    ReferencePass,
     fitting,
     loss,
     noise_of,
-    quantised,
+    quantise_layer,
 )
 from comptroller.numerics.grid import Floats
 
@@ -27,7 +27,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {"attention": ("q", "k", "v", "o"), "ffn"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class LayerPart:
     """The attention or feed-forward matrices of a layer; params: their elements.
 
     kl: divergence when they alone are in the probing format.  per_noise: that over their relative noise.
@@ -39,22 +39,22 @@ class Part:
     kl: float
     per_noise: float
 
-    def quantised(self, layer: Mapping[str, Floats], name: str, ref: Reference) -> Mapping[str, Floats]:
+    def quantised(self, layer: Mapping[str, Floats], name: str, ref: ReferencePass) -> Mapping[str, Floats]:
         """The layer with this part in a format."""
-        return quantised(layer, fitting(ref.decoder, name), PARTS[self.name])
+        return quantise_layer(layer, fitting(ref.decoder, name), PARTS[self.name])
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
+class FormatAssignment:
     """A format for every part. bits: stored per element on average; predicted_kl: sum over parts."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[LayerPart, ...]
     formats: tuple[str, ...]
     bits: float
     predicted_kl: float
 
 
-def sensitivities(ref: Reference, probe: str, progress: Progress | None = None) -> list[Part]:
+def sensitivities(ref: ReferencePass, probe: str, progress: Progress | None = None) -> list[LayerPart]:
     """What every part costs alone in a probing format; runs start at the layer that changes.
 
     Raises:
@@ -67,21 +67,21 @@ def sensitivities(ref: Reference, probe: str, progress: Progress | None = None) 
 
 
 def _one(
-    ref: Reference, place: tuple[int, str], probe: str, progress: Progress | None, count: tuple[int, int]
-) -> Part:
+    ref: ReferencePass, place: tuple[int, str], probe: str, progress: Progress | None, count: tuple[int, int]
+) -> LayerPart:
     if progress:
         progress(*count)
     number, name = place
     layers = list(ref.decoder.layers)
-    layers[number] = quantised(layers[number], fitting(ref.decoder, probe), PARTS[name])
+    layers[number] = quantise_layer(layers[number], fitting(ref.decoder, probe), PARTS[name])
     changed = ref.decoder.changed(layers, None, None)
-    found = loss(ref, changed.run(ref.before[number], number), layers, Formats(probe), 0.0)
+    found = loss(ref, changed.run(ref.before[number], number), layers, FormatTriple(probe), 0.0)
     noise = relative_noise(ref, number, name, layers[number])
     params = sum(ref.decoder.layers[number][matrix].size for matrix in PARTS[name])
-    return Part(number, name, params, found.kl.value, found.kl.value / noise)
+    return LayerPart(number, name, params, found.kl.value, found.kl.value / noise)
 
 
-def relative_noise(ref: Reference, number: int, name: str, changed: Mapping[str, Floats]) -> float:
+def relative_noise(ref: ReferencePass, number: int, name: str, changed: Mapping[str, Floats]) -> float:
     """Noise over signal of a part's matrices, columns weighted by the mean squares of their inputs; their mean."""
     each = [
         noise_of(ref.decoder.layers[number][matrix], changed[matrix], ref.inputs[number, matrix])
@@ -90,7 +90,7 @@ def relative_noise(ref: Reference, number: int, name: str, changed: Mapping[str,
     return float(np.mean([noise / signal for _, _, noise, signal in each]))
 
 
-def assign(ref: Reference, parts: Sequence[Part], formats: Sequence[str], bits: float) -> Assignment:
+def assign(ref: ReferencePass, parts: Sequence[LayerPart], formats: Sequence[str], bits: float) -> FormatAssignment:
     """The formats of least predicted divergence whose stored bits per element stay within a budget.
 
     minimise sum_p sum_f c_p N_pf x_pf with sum_f x_pf = 1, sum_pf n_p b_f x_pf <= bits sum_p n_p, x binary: c_p is
@@ -108,9 +108,9 @@ def assign(ref: Reference, parts: Sequence[Part], formats: Sequence[str], bits: 
     noise = np.array([[_noise(ref, part, name) for name in formats] for part in parts])
     cost = np.array([part.per_noise for part in parts])[:, None] * noise
     params = np.array([part.params for part in parts], np.float64)
-    chosen = _solved(cost, np.outer(params, width) / params.sum(), bits)
+    chosen = _cheapest_columns(cost, np.outer(params, width) / params.sum(), bits)
     at = np.arange(len(parts))
-    return Assignment(
+    return FormatAssignment(
         tuple(parts),
         tuple(formats[i] for i in chosen),
         float(params @ width[chosen] / params.sum()),
@@ -118,29 +118,25 @@ def assign(ref: Reference, parts: Sequence[Part], formats: Sequence[str], bits: 
     )
 
 
-def _noise(ref: Reference, part: Part, name: str) -> float:
-    return relative_noise(
-        ref, part.layer, part.name, part.quantised(ref.decoder.layers[part.layer], name, ref)
-    )
+def _noise(ref: ReferencePass, part: LayerPart, name: str) -> float:
+    return relative_noise(ref, part.layer, part.name, part.quantised(ref.decoder.layers[part.layer], name, ref))
 
 
-def _solved(cost: Array, share: Array, bits: float) -> npt.NDArray[np.int64]:
+def _cheapest_columns(cost: Array, share: Array, bits: float) -> npt.NDArray[np.int64]:
     """Which column each row takes: the binary programme, by HiGHS."""
     rows, columns = cost.shape
     one = LinearConstraint(np.kron(np.eye(rows), np.ones(columns)), 1, 1)
     budget = LinearConstraint(share.reshape(1, -1), -np.inf, bits * (1 + 1e-12))
     scale = cost.max() or 1.0
-    found = milp(
-        cost.ravel() / scale, constraints=[one, budget], integrality=np.ones(cost.size), bounds=Bounds(0, 1)
-    )
+    found = milp(cost.ravel() / scale, constraints=[one, budget], integrality=np.ones(cost.size), bounds=Bounds(0, 1))
     return np.asarray(found.x.reshape(cost.shape).argmax(axis=1), np.int64)
 
 
-def measured(ref: Reference, assignment: Assignment) -> Loss:
+def assignment_loss(ref: ReferencePass, assignment: FormatAssignment) -> QuantisationLoss:
     """What an assignment really costs."""
     layers: list[Mapping[str, Floats]] = list(ref.decoder.layers)
     for part, name in zip(assignment.parts, assignment.formats, strict=True):
         layers[part.layer] = part.quantised(layers[part.layer], name, ref)
     changed = ref.decoder.changed(layers, None, None)
-    label = Formats("mixed")
+    label = FormatTriple("mixed")
     return loss(ref, changed.run(changed.embed(ref.tokens)), layers, label, assignment.bits)

@@ -24,7 +24,7 @@ def _same(x: Floats) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class DecoderShape:
     """Sizes of a decoder. interleaved: rotary pairs are neighbours (GGUF), else halves (safetensors)."""
 
     heads: int
@@ -36,13 +36,13 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Decoder:
+class NumpyDecoder:
     """Weights by layer and name, matrices (outputs, inputs); `activations` and `kv` change what passes through.
 
     activations: applied to the input of every matrix of a layer.  kv: to keys (rotated) and values, by head.
     """
 
-    shape: Shape
+    shape: DecoderShape
     layers: Sequence[Mapping[str, Floats]]
     embedding: Floats
     norm: Floats
@@ -52,7 +52,7 @@ class Decoder:
 
     def changed(
         self, layers: Sequence[Mapping[str, Floats]], activations: Change | None, kv: Change | None
-    ) -> Decoder:
+    ) -> NumpyDecoder:
         """The same decoder with other weights, or with changes to activations and cache."""
         return replace(self, layers=layers, activations=activations or _same, kv=kv or _same)
 
@@ -66,17 +66,13 @@ class Decoder:
             raise InputError(f"token {tokens.max()} of a vocabulary of {len(self.embedding)}")
         return np.asarray(self.embedding[tokens], np.float32)
 
-    def run(
-        self, states: Floats, first: int = 0, seen: Callable[[int, str, Floats], None] | None = None
-    ) -> Floats:
+    def run(self, states: Floats, first: int = 0, seen: Callable[[int, str, Floats], None] | None = None) -> Floats:
         """States after the last layer and norm, from those before layer `first`; `seen` is told every input."""
         for number in range(first, len(self.layers)):
             states = self.layer(number, states, seen)
         return _rms(states, self.norm, self.shape.epsilon)
 
-    def layer(
-        self, number: int, states: Floats, seen: Callable[[int, str, Floats], None] | None = None
-    ) -> Floats:
+    def layer(self, number: int, states: Floats, seen: Callable[[int, str, Floats], None] | None = None) -> Floats:
         """States after one layer."""
         weights = self.layers[number]
 
@@ -128,6 +124,4 @@ class Decoder:
 
 
 def _rms(x: Floats, weight: Floats, epsilon: float) -> Floats:
-    return np.asarray(
-        x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + np.float32(epsilon)) * weight, np.float32
-    )
+    return np.asarray(x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + np.float32(epsilon)) * weight, np.float32)

@@ -12,15 +12,13 @@ from typing import Any
 import numpy as np
 
 from comptroller.errors import InputError
-from comptroller.measure.quality_model import MATRICES, Decoder, Shape
+from comptroller.measure.quality_model import MATRICES, DecoderShape, NumpyDecoder
 from comptroller.numerics.grid import Floats
 
 NEEDS = "needs gguf, safetensors and tokenizers: pip install 'comptroller[quality]'"
 
 _GGUF = dict(
-    zip(
-        MATRICES, ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"), strict=True
-    )
+    zip(MATRICES, ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"), strict=True)
 )
 _HF = dict(
     zip(
@@ -32,11 +30,11 @@ _HF = dict(
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class LoadedDecoder:
     """A decoder read from a file: its name, and the tokens of a text."""
 
     name: str
-    decoder: Decoder
+    decoder: NumpyDecoder
     tokens: Callable[[str], list[int]]
 
 
@@ -48,9 +46,7 @@ def read_tensors(path: Path) -> Iterator[tuple[str, Floats]]:
     """
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if not files or any(not file.is_file() for file in files):
-        raise InputError(
-            f"{path}: no weights there (a .gguf or .safetensors file, or a folder of the latter)"
-        )
+        raise InputError(f"{path}: no weights there (a .gguf or .safetensors file, or a folder of the latter)")
     for file in files:
         if file.suffix not in {".gguf", ".safetensors"}:
             raise InputError(f"{file}: weights are read from .gguf and .safetensors")
@@ -89,7 +85,7 @@ def _safetensors(file: Path) -> Iterator[tuple[str, Floats]]:
         raise InputError(f"{file}: not a safetensors file that can be read: {error}") from error
 
 
-def read_decoder(path: Path) -> Read:
+def read_decoder(path: Path) -> LoadedDecoder:
     """A decoder of the Llama architecture with its tokeniser: a GGUF file, or a folder as Hugging Face keeps it.
 
     Raises:
@@ -98,7 +94,7 @@ def read_decoder(path: Path) -> Read:
     return _of_gguf(path) if path.suffix == ".gguf" else _of_folder(path)
 
 
-def _of_gguf(path: Path) -> Read:
+def _of_gguf(path: Path) -> LoadedDecoder:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     reader = _gguf(path)
@@ -107,7 +103,7 @@ def _of_gguf(path: Path) -> Read:
     if kind != "llama" or fields.get("tokenizer.ggml.model") != "gpt2":
         raise InputError(f"{path}: architecture {kind!r}; this runs llama with byte-level BPE")
     heads = fields["llama.attention.head_count"]
-    shape = Shape(
+    shape = DecoderShape(
         heads,
         fields.get("llama.attention.head_count_kv", heads),
         fields.get("llama.rope.dimension_count", fields["llama.embedding_length"] // heads),
@@ -119,7 +115,7 @@ def _of_gguf(path: Path) -> Read:
     names = {"attn_norm": "attn_norm", "ffn_norm": "ffn_norm", **_GGUF}
     outer = ("token_embd.weight", "output_norm.weight", "output.weight")
     decoder = _decoder(path, shape, tensors, ("blk.{}.{}.weight", names, outer))
-    return Read(path.stem, decoder, _bpe(fields))
+    return LoadedDecoder(path.stem, decoder, _bpe(fields))
 
 
 def _bpe(fields: Mapping[str, Any]) -> Callable[[str], list[int]]:
@@ -138,23 +134,19 @@ def _bpe(fields: Mapping[str, Any]) -> Callable[[str], list[int]]:
     return lambda text: list(tokenizer.encode(text).ids)
 
 
-def _of_folder(path: Path) -> Read:
+def _of_folder(path: Path) -> LoadedDecoder:
     config, words = path / "config.json", path / "tokenizer.json"
     if not config.is_file() or not words.is_file():
-        raise InputError(
-            f"{path}: a GGUF file, or a folder with config.json, tokenizer.json and *.safetensors"
-        )
+        raise InputError(f"{path}: a GGUF file, or a folder with config.json, tokenizer.json and *.safetensors")
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise InputError(NEEDS) from error
     facts = json.loads(config.read_text(encoding="utf-8"))
     if facts.get("model_type") != "llama" or facts.get("rope_scaling"):
-        raise InputError(
-            f"{config}: model_type {facts.get('model_type')!r}; this runs llama without rope_scaling"
-        )
+        raise InputError(f"{config}: model_type {facts.get('model_type')!r}; this runs llama without rope_scaling")
     heads = facts["num_attention_heads"]
-    shape = Shape(
+    shape = DecoderShape(
         heads,
         facts.get("num_key_value_heads", heads),
         facts.get("head_dim") or facts["hidden_size"] // heads,
@@ -166,15 +158,15 @@ def _of_folder(path: Path) -> Read:
     outer = ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")
     decoder = _decoder(path, shape, dict(read_tensors(path)), ("model.layers.{}.{}.weight", names, outer))
     tokenizer = Tokenizer.from_file(str(words))
-    return Read(path.name, decoder, lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids))
+    return LoadedDecoder(path.name, decoder, lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids))
 
 
 def _decoder(
     path: Path,
-    shape: Shape,
+    shape: DecoderShape,
     tensors: Mapping[str, Floats],
     naming: tuple[str, Mapping[str, str], tuple[str, str, str]],
-) -> Decoder:
+) -> NumpyDecoder:
     pattern, names, (embedding, norm, head) = naming
     split = re.escape(pattern).replace(r"\{\}", "{}").format(r"(\d+)", ".+")
     numbers = [int(found[1]) for name in tensors if (found := re.fullmatch(split, name))]
@@ -183,8 +175,6 @@ def _decoder(
             {ours: tensors[pattern.format(number, theirs)] for ours, theirs in names.items()}
             for number in range(max(numbers, default=-1) + 1)
         ]
-        return Decoder(
-            shape, layers, tensors[embedding], tensors[norm], tensors.get(head, tensors[embedding])
-        )
+        return NumpyDecoder(shape, layers, tensors[embedding], tensors[norm], tensors.get(head, tensors[embedding]))
     except KeyError as error:
         raise InputError(f"{path}: no tensor {error}") from error

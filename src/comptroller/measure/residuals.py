@@ -9,8 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.residual import Identity, Residual, Shared, among_each_other, covariance
-from comptroller.facts.serving import Anchor, Band, Bands, Kernel
+from comptroller.costs.residual import (
+    GaussianProcessResidual,
+    ResidualIdentity,
+    ResidualOverlap,
+    among_each_other,
+    covariance,
+)
+from comptroller.facts.serving import Band, PredictionErrorBands, ResidualAnchor, ResidualKernel
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -22,11 +28,11 @@ TAILS = (0.1, 0.9)
 
 PLACES = 6
 
-TPOT_KERNEL = Kernel(
+TPOT_KERNEL = ResidualKernel(
     key=0.03, run=0.25, kin=0.06, fine=0.04, run_fine=0.10, noise=0.04, reach=6.0,
     scales=(2.0, 1.5, 1.5, 1.2, 1.0, 1.0),
 )  # fmt: skip
-TTFT_KERNEL = Kernel(
+TTFT_KERNEL = ResidualKernel(
     key=0.10, run=0.40, kin=0.0, fine=0.10, run_fine=0.25, noise=0.10, reach=6.0,
     scales=(2.0, 1.5, 1.5, 1.2, 1.0, 1.0),
 )  # fmt: skip
@@ -34,17 +40,17 @@ TTFT_KERNEL = Kernel(
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class ResidualPoints:
     """Residuals (log of measured over predicted) at identities and places; repeats merged."""
 
-    identities: tuple[Identity, ...]
+    identities: tuple[ResidualIdentity, ...]
     places: Array
     residual: Array
 
     @classmethod
-    def merged(cls, identities: Sequence[Identity], places: Array, residual: Array) -> Points:
+    def merged(cls, identities: Sequence[ResidualIdentity], places: Array, residual: Array) -> ResidualPoints:
         """One point per identity and place, its residual the mean of the repeats; unknown ones (NaN) left out."""
-        rows: dict[tuple[Identity, tuple[float, ...]], list[float]] = defaultdict(list)
+        rows: dict[tuple[ResidualIdentity, tuple[float, ...]], list[float]] = defaultdict(list)
         for identity, place, value in zip(identities, places, residual, strict=True):
             if np.isfinite(value):
                 rows[identity, tuple(float(x) for x in place)].append(float(np.clip(value, -MOST, MOST)))
@@ -59,41 +65,41 @@ class Points:
             found[identity.engine, identity.architecture].append(i)
         return {key: np.array(rows) for key, rows in found.items()}
 
-    def shared(self, index: Index) -> Shared:
+    def shared(self, index: Index) -> ResidualOverlap:
         """What some points share with each other."""
         who = [self.identities[i] for i in index]
         return among_each_other([w.formats for w in who], [w.accelerator for w in who], [w.run for w in who])
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainedResidual:
     """A residual over points, with the weight of each and the intervals."""
 
-    kernel: Kernel
-    points: Points
+    kernel: ResidualKernel
+    points: ResidualPoints
     weights: Array
-    bands: Bands
+    bands: PredictionErrorBands
 
-    def residual(self) -> Residual:
+    def residual(self) -> GaussianProcessResidual:
         """Ready to predict."""
-        return Residual.of(self.kernel, self.anchors(), list(self.weights))
+        return GaussianProcessResidual.of(self.kernel, self.anchors(), list(self.weights))
 
-    def anchors(self) -> list[Anchor]:
+    def anchors(self) -> list[ResidualAnchor]:
         """The points as anchors; the weight stands for both quantities."""
         rows = zip(self.points.identities, self.points.places, self.weights, strict=True)
         return [anchor(identity, place, float(weight), float(weight)) for identity, place, weight in rows]
 
 
-def anchor(identity: Identity, place: Array, tpot: float, ttft: float) -> Anchor:
+def anchor(identity: ResidualIdentity, place: Array, tpot: float, ttft: float) -> ResidualAnchor:
     """An anchor of a point."""
     a, b, c, d, e, f = (float(x) for x in place)
     who = identity
-    return Anchor(
+    return ResidualAnchor(
         who.engine, who.architecture, who.formats, who.accelerator, who.run, (a, b, c, d, e, f), tpot, ttft
     )
 
 
-def train(kernel: Kernel, points: Points) -> Trained:
+def train(kernel: ResidualKernel, points: ResidualPoints) -> TrainedResidual:
     """Weights of the points and the bands of held-out errors.
 
     Held out in closed form: r_i - mean without i = w_i / [C^-1]_ii, with variance 1 / [C^-1]_ii, C the covariance
@@ -115,27 +121,30 @@ def train(kernel: Kernel, points: Points) -> Trained:
     spread = np.concatenate(seen) if seen else np.zeros(0)
     kin = np.concatenate(related) if related else np.zeros(0)
     new = _band(points.residual)
-    return Trained(kernel, points, weights, Bands(new, _band(kin) if len(kin) else new, _band(spread)))
+    return TrainedResidual(
+        kernel, points, weights, PredictionErrorBands(new, _band(kin) if len(kin) else new, _band(spread))
+    )
 
 
-def recovered(kernel: Kernel, anchors: Sequence[Anchor], weights: Sequence[float]) -> Points:
+def points_from_anchors(
+    kernel: ResidualKernel, anchors: Sequence[ResidualAnchor], weights: Sequence[float]
+) -> ResidualPoints:
     """The residuals behind anchors: r = C w, C the covariance with noise."""
     kept = [i for i, weight in enumerate(weights) if np.isfinite(weight)]
     identities = tuple(
-        Identity(a.engine, a.architecture, a.formats, a.accelerator, a.run)
-        for a in (anchors[i] for i in kept)
+        ResidualIdentity(a.engine, a.architecture, a.formats, a.accelerator, a.run) for a in (anchors[i] for i in kept)
     )
     where = np.array([anchors[i].place for i in kept]).reshape(len(kept), PLACES)
     own = np.array([weights[i] for i in kept])
-    points = Points(identities, where, np.zeros(len(kept)))
+    points = ResidualPoints(identities, where, np.zeros(len(kept)))
     residual = np.zeros(len(kept))
     for index in points.blocks().values():
         among = covariance(kernel, where[index], where[index], points.shared(index))
         residual[index] = among @ own[index] + kernel.noise**2 * own[index]
-    return Points(identities, where, residual)
+    return ResidualPoints(identities, where, residual)
 
 
-def _left_out(residual: Array, shared: Shared, among: Array, kernel: Kernel) -> Array:
+def _left_out(residual: Array, shared: ResidualOverlap, among: Array, kernel: ResidualKernel) -> Array:
     """Errors where each accelerator and formats are predicted from the others of the block."""
     errors = []
     done = np.zeros(len(residual), dtype=bool)

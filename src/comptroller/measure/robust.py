@@ -16,7 +16,7 @@ LONGEST = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class FitTarget:
     """What is fitted: measured logs of some runs, and how they hang together.
 
     cell: runs of one cell share an effect.  group: runs of one group count as one measurement.
@@ -34,7 +34,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class FitSettings:
     """error: of a run within its cell.  cell: spread of cells' effects.  most: measurements a cell counts for."""
 
     error: float
@@ -44,7 +44,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Prior:
+class FitPrior:
     """Centre and standard deviation of every parameter (logs); `free` says which may move."""
 
     centre: Array
@@ -53,7 +53,7 @@ class Prior:
 
 
 @dataclass(frozen=True, slots=True)
-class Posterior:
+class FitPosterior:
     """Logs of the parameters, their standard deviations, and the effect of each cell."""
 
     logs: Array
@@ -66,7 +66,7 @@ def _huber(residual: Array, scale: float) -> Array:
     return np.asarray(np.minimum(1.0, scale / size))
 
 
-def fit(predict: Callable[[Array], Array], target: Target, prior: Prior, settings: Settings) -> Posterior:
+def fit(predict: Callable[[Array], Array], target: FitTarget, prior: FitPrior, settings: FitSettings) -> FitPosterior:
     """Gauss-Newton on Huber weights (of residuals and of cell effects) with Gaussian priors.
 
     minimise sum_i w_i rho((y_i - f_i(p) - b_cell) / error) + sum_c rho(b_c / cell) + sum_k ((p_k - m_k) / s_k)^2
@@ -86,24 +86,17 @@ def fit(predict: Callable[[Array], Array], target: Target, prior: Prior, setting
         residual = target.log_s - now - cells[target.cell]
         each = weights * _huber(residual, settings.error) / settings.error**2
         damp = _huber(cells, settings.cell) / settings.cell**2
-        move, effect, curvature = _solve(
-            slopes, residual, each, target.cell, damp, (prior, logs, moving, cells)
-        )
+        move, effect, curvature = _solve(slopes, residual, each, target.cell, damp, (prior, logs, moving, cells))
         logs[moving] += np.clip(move, -LONGEST, LONGEST)
         cells = cells + effect
         if np.abs(move).max(initial=0.0) < 1e-3:
             break
     spread[moving] = np.sqrt(np.diag(np.linalg.inv(curvature)))
-    return Posterior(logs, spread, cells)
+    return FitPosterior(logs, spread, cells)
 
 
 def _solve(
-    slopes: Array,
-    residual: Array,
-    each: Array,
-    cell: Index,
-    damp: Array,
-    state: tuple[Prior, Array, Index, Array],
+    slopes: Array, residual: Array, each: Array, cell: Index, damp: Array, state: tuple[FitPrior, Array, Index, Array]
 ) -> tuple[Array, Array, Array]:
     """One step: the cells' effects are eliminated, so only the parameters' equations are dense."""
     prior, logs, moving, cells = state

@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from comptroller.errors import Unsupported
+from comptroller.errors import UnsupportedError
 
 SLOTS = 16
 SLOT_TOKENS = 768
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SamplingRequest:
     """How to go on from a prompt: how many replies, how drawn, how long at most, what ends them."""
 
     count: int
@@ -36,7 +36,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Generated:
+class SampledReply:
     """One reply: text, finish (`stop` or `length`), log-probabilities in nats at temperature 1, seconds."""
 
     text: str
@@ -47,19 +47,19 @@ class Generated:
     latency_s: float
 
 
-class Generator(Protocol):
+class TextGenerator(Protocol):
     """What continues prompts."""
 
-    def complete(self, prompt: str, wanted: Wanted) -> list[Generated]:
+    def complete(self, prompt: str, wanted: SamplingRequest) -> list[SampledReply]:
         """As many replies as wanted."""
         ...
 
 
-class Embedded:
+class LlamaCppGenerator:
     """A GGUF model run in this process by llama.cpp (package `xllamacpp`), all samples of a prompt in one batch.
 
     Raises:
-        Unsupported: xllamacpp is not installed.
+        UnsupportedError: xllamacpp is not installed.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
@@ -67,7 +67,7 @@ class Embedded:
         try:
             xllamacpp = importlib.import_module("xllamacpp")
         except ImportError as error:
-            raise Unsupported("sampling a model here needs the package xllamacpp") from error
+            raise UnsupportedError("sampling a model here needs the package xllamacpp") from error
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
         params.n_parallel = SLOTS
@@ -76,15 +76,15 @@ class Embedded:
         params.verbosity = 0
         self._server = xllamacpp.Server(params)
 
-    def complete(self, prompt: str, wanted: Wanted) -> list[Generated]:
+    def complete(self, prompt: str, wanted: SamplingRequest) -> list[SampledReply]:
         """Replies in the order of their indices; the prompt is computed once for up to 16 of them."""
-        found: list[Generated] = []
+        found: list[SampledReply] = []
         while len(found) < wanted.count:
             count = min(SLOTS, wanted.count - len(found))
             found += self._batch(prompt, replace(wanted, count=count, seed=wanted.seed + len(found)))
         return found
 
-    def _batch(self, prompt: str, wanted: Wanted) -> list[Generated]:
+    def _batch(self, prompt: str, wanted: SamplingRequest) -> list[SampledReply]:
         pieces: dict[int, list[dict[str, Any]]] = {}
         stamps: dict[int, list[float]] = {}
         usage: dict[str, Any] = {}
@@ -113,12 +113,12 @@ class Embedded:
             receive,
         )
         tokens = int(usage["prompt_tokens"])
-        return [_generated(pieces[index], stamps[index], tokens) for index in sorted(pieces)]
+        return [_reply_from_pieces(pieces[index], stamps[index], tokens) for index in sorted(pieces)]
 
 
-def _generated(pieces: Sequence[dict[str, Any]], stamps: Sequence[float], prompt_tokens: int) -> Generated:
+def _reply_from_pieces(pieces: Sequence[dict[str, Any]], stamps: Sequence[float], prompt_tokens: int) -> SampledReply:
     said = [token for piece in pieces for token in ((piece.get("logprobs") or {}).get("content") or ())]
-    return Generated(
+    return SampledReply(
         text="".join(piece.get("text") or "" for piece in pieces),
         finish=next(piece["finish_reason"] for piece in reversed(pieces) if piece.get("finish_reason")),
         logprobs=tuple(round(float(token["logprob"]), 4) for token in said),
@@ -129,7 +129,7 @@ def _generated(pieces: Sequence[dict[str, Any]], stamps: Sequence[float], prompt
 
 
 @dataclass(frozen=True, slots=True)
-class Exercise:
+class VerifiableQuestion:
     """A question with its checker.
 
     prompts: what is put before the model to solve, to judge an answer, to revise the answers so far.
@@ -149,7 +149,7 @@ class Exercise:
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
+class SampledModel:
     """The model that is sampled, its number format, and the temperature of its samples."""
 
     model: str
@@ -157,14 +157,14 @@ class Who:
     temperature: float
 
 
-class Sampler:
+class EvidenceSampler:
     """Asks a model and appends the replies to a file; what the file already has is not asked again."""
 
-    def __init__(self, generator: Generator, who: Who, path: Path, seed: int) -> None:
+    def __init__(self, generator: TextGenerator, who: SampledModel, path: Path, seed: int) -> None:
         self._generator, self._who, self._path, self._seed = generator, who, path, seed
         self._rows = {row["id"]: row for row in read_lines(path)}
 
-    def samples(self, exercise: Exercise, count: int) -> None:
+    def samples(self, exercise: VerifiableQuestion, count: int) -> None:
         """One greedy reply and `count` sampled ones."""
         first = self._id(exercise, "g")
         if first in self._rows:
@@ -172,12 +172,10 @@ class Sampler:
         greedy = self._ask(exercise, exercise.solve, 1, greedy=True)
         drawn = self._ask(exercise, exercise.solve, count)
         rows = [self._solved(exercise, first, greedy[0], 0) | {"temperature": 0.0}]
-        rows += [
-            self._solved(exercise, self._id(exercise, f"s{i}"), reply, i) for i, reply in enumerate(drawn)
-        ]
+        rows += [self._solved(exercise, self._id(exercise, f"s{i}"), reply, i) for i, reply in enumerate(drawn)]
         self._append(rows)
 
-    def verdicts(self, exercise: Exercise, each: int) -> None:
+    def verdicts(self, exercise: VerifiableQuestion, each: int) -> None:
         """`each` verdicts on the greedy reply and on every sample that gave an answer."""
         parents = [row for row in self._solutions(exercise) if row["answer"] is not None]
         if not parents or f"{parents[0]['id']}/v0" in self._rows:
@@ -197,7 +195,7 @@ class Sampler:
                 rows.append(row)
         self._append(rows)
 
-    def revisions(self, exercise: Exercise, chains: int, rounds: int) -> None:
+    def revisions(self, exercise: VerifiableQuestion, chains: int, rounds: int) -> None:
         """`rounds` revisions, one after the other, of the greedy reply and of the first `chains` samples."""
         heads = [[row] for row in self._solutions(exercise)[: chains + 1] if row["answer"] is not None]
         if not heads or f"{heads[0][0]['id']}/r0" in self._rows:
@@ -207,8 +205,7 @@ class Sampler:
             going = [chain for chain in heads if chain[-1]["answer"] is not None]
             keys = [tuple(row["answer"] for row in chain) for chain in going]
             drawn = {
-                key: iter(self._ask(exercise, exercise.revise(key), times))
-                for key, times in Counter(keys).items()
+                key: iter(self._ask(exercise, exercise.revise(key), times)) for key, times in Counter(keys).items()
             }
             for key, chain in zip(keys, going, strict=True):
                 parent = chain[-1]["id"]
@@ -218,12 +215,12 @@ class Sampler:
         self._append(rows)
 
     def _ask(
-        self, exercise: Exercise, prompt: str, count: int, greedy: bool = False, verdict: bool = False
-    ) -> list[Generated]:
+        self, exercise: VerifiableQuestion, prompt: str, count: int, greedy: bool = False, verdict: bool = False
+    ) -> list[SampledReply]:
         digest = hashlib.sha256(f"{self._seed}|{self._who.format}|{prompt}|{greedy}".encode()).digest()
         return self._generator.complete(
             prompt,
-            Wanted(
+            SamplingRequest(
                 count=count,
                 temperature=0.0 if greedy else self._who.temperature,
                 max_tokens=2 if verdict else exercise.max_tokens,
@@ -231,7 +228,7 @@ class Sampler:
             ),
         )
 
-    def _solutions(self, exercise: Exercise) -> list[dict[str, Any]]:
+    def _solutions(self, exercise: VerifiableQuestion) -> list[dict[str, Any]]:
         ids = [self._id(exercise, "g"), *(self._id(exercise, f"s{i}") for i in range(10_000))]
         found = []
         for name in ids:
@@ -240,16 +237,16 @@ class Sampler:
             found.append(self._rows[name])
         return found
 
-    def _id(self, exercise: Exercise, which: str) -> str:
+    def _id(self, exercise: VerifiableQuestion, which: str) -> str:
         return f"{self._who.format}/{exercise.effort}/{exercise.id}/{which}"
 
-    def _solved(self, exercise: Exercise, name: str, reply: Generated, sample: int) -> dict[str, Any]:
+    def _solved(self, exercise: VerifiableQuestion, name: str, reply: SampledReply, sample: int) -> dict[str, Any]:
         """The row of a reply that answers; a truncated one has no answer and scores 0."""
         answer = exercise.answer_of(reply.text) if reply.finish == "stop" else None
         score = exercise.score(answer) if answer is not None else 0.0
         return self._row(exercise, name, reply, sample) | {"answer": answer, "score": score}
 
-    def _row(self, exercise: Exercise, name: str, reply: Generated, sample: int) -> dict[str, Any]:
+    def _row(self, exercise: VerifiableQuestion, name: str, reply: SampledReply, sample: int) -> dict[str, Any]:
         return {
             "id": name,
             "question": exercise.id,

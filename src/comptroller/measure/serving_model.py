@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.calibrated import GROUPS
+from comptroller.costs.fitted_calibration import GROUPS
 from comptroller.facts.serving import ANY
-from comptroller.measure.features import Features
+from comptroller.measure.features import RunFeatures
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -23,7 +23,7 @@ FIRST_NAMES = ("host", "client", "prefill", "wait_steps", "burst")
 
 
 @dataclass(frozen=True, slots=True)
-class Prior:
+class ParameterPrior:
     """What is believed of a parameter before the fit: centre, log standard deviation, unit."""
 
     centre: float
@@ -31,23 +31,23 @@ class Prior:
     unit: str = "1"
 
 
-PRIORS: Mapping[str, Prior] = {
-    **{f"time.{group}": Prior(1.0, 0.1) for group in GROUPS},
-    "time.elementwise": Prior(1.0, 0.3),
-    "time.experts_dequantised": Prior(1.0, 0.5),
-    "time.exchange": Prior(1.0, 0.4),
-    "floor": Prior(1.0, 0.2),
-    "layer": Prior(5e-7, 0.4, "s"),
-    "step": Prior(5e-4, 0.4, "s"),
-    "sequence": Prior(1e-5, 0.4, "s"),
-    "ranks": Prior(3e-4, 1.0, "s"),
-    "interference": Prior(1.0, 0.15),
-    "host": Prior(0.1, 0.5, "s"),
-    "client": Prior(1e-3, 0.5, "s"),
-    "prefill": Prior(1.2, 0.3),
-    "wait_steps": Prior(1.0, 0.3),
-    "burst": Prior(0.4, 0.5),
-    "crowd": Prior(0.6, 0.2),
+PRIORS: Mapping[str, ParameterPrior] = {
+    **{f"time.{group}": ParameterPrior(1.0, 0.1) for group in GROUPS},
+    "time.elementwise": ParameterPrior(1.0, 0.3),
+    "time.experts_dequantised": ParameterPrior(1.0, 0.5),
+    "time.exchange": ParameterPrior(1.0, 0.4),
+    "floor": ParameterPrior(1.0, 0.2),
+    "layer": ParameterPrior(5e-7, 0.4, "s"),
+    "step": ParameterPrior(5e-4, 0.4, "s"),
+    "sequence": ParameterPrior(1e-5, 0.4, "s"),
+    "ranks": ParameterPrior(3e-4, 1.0, "s"),
+    "interference": ParameterPrior(1.0, 0.15),
+    "host": ParameterPrior(0.1, 0.5, "s"),
+    "client": ParameterPrior(1e-3, 0.5, "s"),
+    "prefill": ParameterPrior(1.2, 0.3),
+    "wait_steps": ParameterPrior(1.0, 0.3),
+    "burst": ParameterPrior(0.4, 0.5),
+    "crowd": ParameterPrior(0.6, 0.2),
 }
 """Scales of kernel times stand at the kernel tables' own values; the others at orders of magnitude that public
 engine logs and profiles show (a decode step's host part is near a millisecond, an HTTP request near 0.1 s)."""
@@ -60,14 +60,14 @@ FIRST = frozenset((*FIRST_NAMES, "crowd"))
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ParameterLayout:
     """Where each parameter stands in the vector of logarithms that a fit moves."""
 
     names: tuple[tuple[str, str], ...]
     engines: tuple[str, ...]
 
     @classmethod
-    def of(cls, engines: Sequence[str]) -> Layout:
+    def of(cls, engines: Sequence[str]) -> ParameterLayout:
         """Parameters for these engines."""
         each = tuple(sorted(set(engines)))
         own = [name for name in PRIORS if name not in SHARED]
@@ -88,7 +88,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
+class RunTimes:
     """Seconds of every run: per token, of a pure decode step, of a prompt alone and beside the batch."""
 
     tpot_s: Array
@@ -101,12 +101,12 @@ class Times:
 class ServingModel:
     """The model over some runs: their features, the layout of parameters, and the engine of each run."""
 
-    features: Features
-    layout: Layout
+    features: RunFeatures
+    layout: ParameterLayout
     engine: Index
 
     @classmethod
-    def of(cls, features: Features, engines: Sequence[str], layout: Layout) -> ServingModel:
+    def of(cls, features: RunFeatures, engines: Sequence[str], layout: ParameterLayout) -> ServingModel:
         """For runs of these engines."""
         return cls(features, layout, np.array([layout.engines.index(e) for e in engines], dtype=np.int64))
 
@@ -116,7 +116,7 @@ class ServingModel:
     def _one(self, values: Array, name: str) -> float:
         return float(values[self.layout.columns(name)[0]])
 
-    def times(self, logs: Array) -> Times:
+    def times(self, logs: Array) -> RunTimes:
         """Times at parameters given as logarithms."""
         values, runs = np.exp(logs), self.features
         scale = np.array([self._one(values, f"time.{group}") for group in GROUPS])
@@ -124,13 +124,11 @@ class ServingModel:
         full = np.concatenate([np.broadcast_to(scale, least.shape), least], axis=1)
         over = runs.layers * self._own(values, "layer") + self._own(values, "step")
         over = over + np.where(runs.ranks > 1, self._one(values, "ranks"), 0.0)
-        step = (
-            (runs.decode * full).sum(axis=1) + over + self._own(values, "sequence") * runs.batch / runs.ranks
-        )
+        step = (runs.decode * full).sum(axis=1) + over + self._own(values, "sequence") * runs.batch / runs.ranks
         marginal = np.maximum((runs.marginal * full).sum(axis=1), 0.0)
         others = self._own(values, "interference") * np.maximum(runs.batch - 1, 0) / runs.output_tokens
         solo = (runs.solo * full).sum(axis=1) + runs.chunks * over
-        return Times(step + others * marginal, step, solo, marginal)
+        return RunTimes(step + others * marginal, step, solo, marginal)
 
     def tpot(self, logs: Array) -> Array:
         """Logarithm of the time per output token."""

@@ -1,6 +1,6 @@
 """Reader of the public end-to-end measurements that aiconfigurator-core 0.12.0 carries (`silicon_known.csv`).
 
-Every exclusion is a rule on input columns, stated in `Rule`; rows are never dropped by their error.
+Every exclusion is a rule on input columns, stated in `ExclusionRule`; rows are never dropped by their error.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.memory import memory
-from comptroller.errors import DoesNotFit, InputError, RecordError, UnknownId
+from comptroller.errors import InputError, InsufficientMemoryError, RecordError, UnknownIdError
 from comptroller.facts.accelerator import Accelerator, accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import EngineFacts, engine_facts
 from comptroller.facts.model import LatentAttention, Model
-from comptroller.measure.observed import Observation, Report, groups, latency_problem
+from comptroller.measure.observations import ExclusionReport, RunObservation, groups, latency_problem
 
 COLUMNS = (
     "backend",
@@ -56,7 +56,7 @@ Row = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Lookup:
+class FactLookup:
     """Where names become facts; a user with files of their own passes their own."""
 
     model: Callable[[str], Model] = model
@@ -65,7 +65,7 @@ class Lookup:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ExclusionRule:
     """A published exclusion: a predicate on input columns and the words that explain it."""
 
     words: str
@@ -73,32 +73,32 @@ class Rule:
 
 
 RULES = (
-    Rule(
+    ExclusionRule(
         "disaggregated row without the batch sizes of its pools",
-        lambda r: _disaggregated(r) and not _stated(r),
+        lambda r: _is_disaggregated(r) and not _states_batch_sizes(r),
     ),
-    Rule(
+    ExclusionRule(
         "gb200 row labelled aggregated whose tp counts the devices of a disaggregated run",
-        lambda r: not _disaggregated(r) and r["system"] == "gb200" and _number(r["tp_size"]) >= 12,
+        lambda r: not _is_disaggregated(r) and r["system"] == "gb200" and _number(r["tp_size"]) >= 12,
     ),
-    Rule(
+    ExclusionRule(
         "Qwen3-32B on gb200 under trtllm 1.3.0rc1: TPOT not monotone in load",
         lambda r: _is(r, "Qwen3-32B", "gb200", "1.3.0rc1"),
     ),
-    Rule(
+    ExclusionRule(
         "DeepSeek-R1-NVFP4 under trtllm 1.3.0rc1: TPOT of 85-92 ms at any load",
         lambda r: _is(r, "DeepSeek-R1-NVFP4", "", "1.3.0rc1"),
     ),
 )
 
-WARM_UP = Rule(
+WARM_UP = ExclusionRule(
     "SGLang row without a version: its TTFT holds the warm-up",
     lambda r: r["backend"] == "sglang" and not r["backend_version"],
 )
 """Rows whose TPOT counts and whose TTFT does not."""
 
 
-def read_silicon(path: Path, lookup: Lookup | None = None) -> tuple[list[Observation], Report]:
+def read_silicon(path: Path, lookup: FactLookup | None = None) -> tuple[list[RunObservation], ExclusionReport]:
     """The measurements that a prediction is asked for, and why the other rows are left out.
 
     Raises:
@@ -106,9 +106,9 @@ def read_silicon(path: Path, lookup: Lookup | None = None) -> tuple[list[Observa
         InputError: the file cannot be read.
     """
     rows = _table(path)
-    report = Report()
-    lookup = lookup or Lookup()
-    kept: list[Observation] = []
+    report = ExclusionReport()
+    lookup = lookup or FactLookup()
+    kept: list[RunObservation] = []
     named = groups([_links(row) for row in rows])
     for number, (row, group) in enumerate(zip(rows, named, strict=True), start=2):
         problem = _problem(row)
@@ -117,7 +117,7 @@ def read_silicon(path: Path, lookup: Lookup | None = None) -> tuple[list[Observa
             continue
         try:
             kept.append(_observation(number, row, group, lookup))
-        except UnknownId as error:
+        except UnknownIdError as error:
             report.add(number, str(error).partition(";")[0])
     return kept, report
 
@@ -144,7 +144,7 @@ def _problem(row: Row) -> str | None:
     for rule in RULES:
         if rule.applies(row):
             return rule.words
-    batch = "decode_batch_size" if _disaggregated(row) else "batch_size"
+    batch = "decode_batch_size" if _is_disaggregated(row) else "batch_size"
     for name in ("isl", "osl", batch):
         if not _number(row[name]) >= 1:
             return f"{name} is not a number above 0"
@@ -154,14 +154,16 @@ def _problem(row: Row) -> str | None:
     return None
 
 
-def _observation(number: int, row: Row, group: str, lookup: Lookup) -> Observation:
-    prefix = "decode_" if _disaggregated(row) else ""
+def _observation(number: int, row: Row, group: str, lookup: FactLookup) -> RunObservation:
+    prefix = "decode_" if _is_disaggregated(row) else ""
     whole, device = lookup.model(row["model_path"]), lookup.accelerator(row["system"])
-    engine = replace(Engine.default(lookup.engine(row["backend"])), version=row["backend_version"])
-    cut = _Cut.of(row, prefix)
-    replica = _started(Replica(whole, device, _recipe(row, whole, device), cut.layout(whole), engine), row)
-    apart = replace(replica, layout=_Cut.of(row, "prefill_").layout(whole)) if prefix else None
-    return Observation(
+    engine = replace(EngineSettings.default(lookup.engine(row["backend"])), version=row["backend_version"])
+    cut = _LayoutColumns.of(row, prefix)
+    replica = _with_operator_flags(
+        ModelReplica(whole, device, _recipe(row, whole, device), cut.layout(whole), engine), row
+    )
+    apart = replace(replica, layout=_LayoutColumns.of(row, "prefill_").layout(whole)) if prefix else None
+    return RunObservation(
         number=number,
         replica=replica,
         input_tokens=_number(row["isl"]),
@@ -178,7 +180,7 @@ def _observation(number: int, row: Row, group: str, lookup: Lookup) -> Observati
     )
 
 
-def _started(replica: Replica, row: Row) -> Replica:
+def _with_operator_flags(replica: ModelReplica, row: Row) -> ModelReplica:
     """The replica with the flags its operator must have given it: room for one request and for all clients."""
     tokens = _number(row["isl"]) + _number(row["osl"])
     clients = _number(row["batch_size"] or row["decode_batch_size"]) * max(replica.layout.dp, 1)
@@ -188,12 +190,12 @@ def _started(replica: Replica, row: Row) -> Replica:
         try:
             if memory(replace(replica, engine=engine)).kv_capacity_tokens >= tokens:
                 break
-        except DoesNotFit:
+        except InsufficientMemoryError:
             continue
     return replace(replica, engine=engine)
 
 
-def _recipe(row: Row, whole: Model, device: Accelerator) -> Recipe:
+def _recipe(row: Row, whole: Model, device: Accelerator) -> PrecisionRecipe:
     """Formats of the row; an empty mode is 16 bit.
 
     Public NVFP4 checkpoints of mixtures of experts spare the attention and keep the cache in fp8; integer ones
@@ -215,11 +217,11 @@ def _recipe(row: Row, whole: Model, device: Accelerator) -> Recipe:
         or (row["backend"] == "trtllm" and experts.startswith("fp8"))
         or (row["backend"] == "sglang" and latent and device.family == "blackwell")
     )
-    return Recipe(weights, experts, activations, "fp8_e4m3" if eight else "bf16")
+    return PrecisionRecipe(weights, experts, activations, "fp8_e4m3" if eight else "bf16")
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
+class _LayoutColumns:
     """The layout columns of a pool as written; 0 where a column is empty."""
 
     tp: int
@@ -229,7 +231,7 @@ class _Cut:
     moe_ep: int
 
     @classmethod
-    def of(cls, row: Row, prefix: str) -> _Cut:
+    def of(cls, row: Row, prefix: str) -> _LayoutColumns:
         names = ("tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
         return cls(*(_count(row[prefix + name]) for name in names))
 
@@ -238,7 +240,7 @@ class _Cut:
         """What the batch is multiplied by: it is written per rank where ranks are written."""
         return max(self.dp, 1)
 
-    def layout(self, whole: Model) -> Layout:
+    def layout(self, whole: Model) -> ParallelLayout:
         """The layout meant.
 
         moe_tp == moe_ep with tp or dp equal to their product counts every device twice over; so does
@@ -247,20 +249,20 @@ class _Cut:
         tp, dp, moe_tp, moe_ep = (max(x, 1) for x in (self.tp, self.dp, self.moe_tp, self.moe_ep))
         pp = max(self.pp, 1)
         if not whole.is_moe:
-            return Layout(tp, pp, dp)
+            return ParallelLayout(tp, pp, dp)
         if self.dp and moe_tp == moe_ep > 1 and moe_tp * moe_ep == tp * dp:
-            return Layout(1, pp, moe_ep, moe_ep) if dp > tp else Layout(moe_ep, pp, 1, moe_ep)
+            return ParallelLayout(1, pp, moe_ep, moe_ep) if dp > tp else ParallelLayout(moe_ep, pp, 1, moe_ep)
         if tp == dp > 1 and moe_ep == tp * dp:
-            return Layout(tp, pp, 1, tp)
+            return ParallelLayout(tp, pp, 1, tp)
         devices = max(tp * dp, moe_tp * moe_ep)
-        return Layout(tp, pp, devices // tp, moe_ep)
+        return ParallelLayout(tp, pp, devices // tp, moe_ep)
 
 
-def _disaggregated(row: Row) -> bool:
+def _is_disaggregated(row: Row) -> bool:
     return row["mode"] == "disagg"
 
 
-def _stated(row: Row) -> bool:
+def _states_batch_sizes(row: Row) -> bool:
     return _number(row["decode_batch_size"]) >= 1 and _number(row["prefill_batch_size"]) >= 1
 
 

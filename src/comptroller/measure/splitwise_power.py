@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
-from comptroller.costs.power import Activity, activity
-from comptroller.costs.step import Step
-from comptroller.costs.timing import Calibration, timed
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.power import DeviceActivity, activity
+from comptroller.costs.step import ReplicaStep
+from comptroller.costs.timing import TimingCalibration, replica_timer
 from comptroller.errors import InputError, RecordError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.measure.energy import number_of
-from comptroller.measure.observed import Report
+from comptroller.measure.observations import ExclusionReport
 
 Array = npt.NDArray[np.float64]
 
@@ -40,10 +40,10 @@ LONGEST_PROMPT = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class SplitwiseReading:
     """One configuration: a replica, its batch, seconds of its phases, mean power as a share of the limit."""
 
-    replica: Replica
+    replica: ModelReplica
     batch: int
     input_tokens: int
     output_tokens: int
@@ -53,22 +53,22 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class PowerSpan:
     """What a device did over a span, and the share of its power limit that was measured."""
 
-    phases: tuple[Activity, ...]
+    phases: tuple[DeviceActivity, ...]
     share: float
     device_family: str
 
 
-def read_splitwise_power(path: Path) -> tuple[list[Reading], Report]:
+def read_splitwise_power(path: Path) -> tuple[list[SplitwiseReading], ExclusionReport]:
     """One reading per configuration with power, and how many rows were left out and why.
 
     Raises:
         RecordError: columns are missing.
         InputError: the file cannot be read.
     """
-    report = Report()
+    report = ExclusionReport()
     found: dict[tuple[str, ...], list[list[float]]] = defaultdict(list)
     for number, row in enumerate(_rows(path), start=2):
         if problem := _problem(row):
@@ -78,17 +78,17 @@ def read_splitwise_power(path: Path) -> tuple[list[Reading], Report]:
     return [_reading(key, values) for key, values in sorted(found.items())], report
 
 
-def spans(readings: list[Reading], calibration: Calibration) -> list[Span]:
+def spans(readings: list[SplitwiseReading], calibration: TimingCalibration) -> list[PowerSpan]:
     """What the devices of each reading did, in its measured times."""
     made = []
     for reading in readings:
-        ready = timed(reading.replica, calibration)
+        ready = replica_timer(reading.replica, calibration)
         batch, context = reading.batch, reading.input_tokens + reading.output_tokens / 2
-        decode = activity(ready, ready.step(Step.decode(batch, batch * context)))
-        prompt = activity(ready, ready.step(Step.prefill(reading.input_tokens, 0.0, batch)))
+        decode = activity(ready, ready.step(ReplicaStep.decode(batch, batch * context)))
+        prompt = activity(ready, ready.step(ReplicaStep.prefill(reading.input_tokens, 0.0, batch)))
         prompt = prompt.within(np.array([reading.prompt_s]))
         steps = decode.within(np.array([reading.token_s])).times(reading.output_tokens - 1)
-        made.append(Span((prompt, steps), reading.share, reading.replica.device.family))
+        made.append(PowerSpan((prompt, steps), reading.share, reading.replica.device.family))
     return made
 
 
@@ -132,11 +132,11 @@ def _rows(path: Path) -> list[dict[str, str]]:
         raise InputError(f"{path}: {error.strerror}") from error
 
 
-def _reading(key: tuple[str, ...], values: list[list[float]]) -> Reading:
+def _reading(key: tuple[str, ...], values: list[list[float]]) -> SplitwiseReading:
     name, device, tensor, prompt, batch, tokens = key
     share, prompt_ms, token_ms = np.mean(values, axis=0).tolist()
-    engine = replace(Engine.default(engine_facts("vllm")), version="")
-    replica = Replica(
-        model(MODELS[name]), accelerator(DEVICES[device]), Recipe(), Layout(tp=int(tensor)), engine
+    engine = replace(EngineSettings.default(engine_facts("vllm")), version="")
+    replica = ModelReplica(
+        model(MODELS[name]), accelerator(DEVICES[device]), PrecisionRecipe(), ParallelLayout(tp=int(tensor)), engine
     )
-    return Reading(replica, int(batch), int(prompt), int(tokens), prompt_ms / 1e3, token_ms / 1e3, share)
+    return SplitwiseReading(replica, int(batch), int(prompt), int(tokens), prompt_ms / 1e3, token_ms / 1e3, share)

@@ -79,9 +79,7 @@ def planes(codes: npt.ArrayLike, bits: int, bipolar: bool = False) -> tuple[npt.
     return found.astype(np.uint8), weights
 
 
-def plane_product(
-    a: npt.ArrayLike, b: npt.ArrayLike, widths: tuple[int, int], bipolar: bool = False
-) -> Whole:
+def plane_product(a: npt.ArrayLike, b: npt.ArrayLike, widths: tuple[int, int], bipolar: bool = False) -> Whole:
     """A B^T of whole numbers by binary products only: sum over planes of w_i w_j popcount(a_i and b_j).
 
     a: (m, k), b: (n, k).  widths: bits of a and of b.  Bipolar planes are -1 and 1, so that and becomes xnor:

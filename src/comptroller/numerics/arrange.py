@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InputError
-from comptroller.facts.format import Element, Format, Level, format_
+from comptroller.facts.format import ElementEncoding, Format, ScaleLevel, format_
 from comptroller.numerics.grid import Floats
 
 
@@ -18,14 +18,14 @@ def block_floating_point(mantissa_bits: int, block: int) -> Format:
     >>> block_floating_point(4, 64).bits_per_element
     4.125
     """
-    level = Level(block, "e8m0", 8, power="ceil")
+    level = ScaleLevel(block, "e8m0", 8, power="ceil")
     name = f"BFP, {mantissa_bits}-bit mantissa, block {block}"
     base = format_("mxint8")
     return replace(
         base,
         id=f"bfp{mantissa_bits}_b{block}",
         name=name,
-        element=Element("int", mantissa_bits),
+        element=ElementEncoding("int", mantissa_bits),
         levels=(level,),
     )
 
@@ -65,5 +65,5 @@ def codebook(x: Floats, fmt: Format, rounds: int = 30) -> Format:
         count = np.diff(cut)
         values = np.where(count > 0, np.diff(weight[cut]) / np.maximum(count, 1), values)
     edge = np.max(np.abs(values))
-    element = Element("codebook", fmt.element.bits, values=tuple(float(v / edge) for v in np.unique(values)))
+    element = ElementEncoding("codebook", fmt.element.bits, values=tuple(float(v / edge) for v in np.unique(values)))
     return replace(fmt, id=f"{fmt.id}_kmeans", element=element)

@@ -16,12 +16,12 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from comptroller.errors import Unsupported
+from comptroller.errors import UnsupportedError
 from comptroller.facts.format import Format
-from comptroller.numerics.grid import Floats, Grid, grid
+from comptroller.numerics.grid import ElementGrid, Floats, grid
 from comptroller.numerics.quantise import round_trip
 from comptroller.numerics.rotation import rotate, rotation_size
-from comptroller.numerics.scales import Statistic, scales_of
+from comptroller.numerics.scales import BlockStatistic, scales_of
 
 Array = npt.NDArray[np.float64]
 
@@ -59,7 +59,7 @@ def crest_factor(x: Floats, block: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
+class CumulativeMoments:
     """Cumulative moments 0, 1, 2 of a magnitude below each of a list of points, cut off at `most`."""
 
     at: Array
@@ -78,7 +78,7 @@ class Moments:
         return float(self.between(np.array([0.0, self.most]))[2, 0])
 
     @classmethod
-    def of(cls, distribution: Any, most: float) -> Moments:
+    def of(cls, distribution: Any, most: float) -> CumulativeMoments:
         """Of a symmetric distribution of scipy.stats, by the trapezoid rule."""
         at = np.concatenate([[0.0], np.geomspace(most * 1e-6, most, 30000)])
         density = 2 * distribution.pdf(at)
@@ -89,7 +89,7 @@ class Moments:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class BlockDistribution:
     """What blocks hold: groups of blocks by their largest element.
 
     largest, weight: of groups.  others: moments of the other magnitudes of a group, per element.
@@ -98,7 +98,7 @@ class Spread:
 
     largest: Array
     weight: Array
-    others: tuple[Moments, ...]
+    others: tuple[CumulativeMoments, ...]
     block: int
     whole: float
 
@@ -109,7 +109,7 @@ class Spread:
         return float(self.weight @ (np.square(self.largest) + (self.block - 1) * rest)) / self.block
 
 
-def spread_of(distribution: Any, block: int, elements: float = 2.0**24, groups: int = 96) -> Spread:
+def spread_of(distribution: Any, block: int, elements: float = 2.0**24, groups: int = 96) -> BlockDistribution:
     """Independent draws of a symmetric distribution of scipy.stats, in blocks.
 
     The largest of a block has the distribution function F^g, F that of a magnitude; the others follow the magnitude
@@ -120,16 +120,16 @@ def spread_of(distribution: Any, block: int, elements: float = 2.0**24, groups: 
     2.39
     """
     whole = float(distribution.isf(0.5 / elements))
-    every = Moments.of(distribution, whole)
+    every = CumulativeMoments.of(distribution, whole)
     tails = 1 - np.geomspace(1 / groups, block / elements, groups)
     share = np.unique(np.concatenate([np.linspace(0, 1, groups + 1)[:-1], tails, [1.0]]))
     middle = (share[1:] + share[:-1]) / 2
     largest = np.interp(middle ** (1 / block), every.below[0] / every.below[0, -1], every.at)
-    others = tuple(Moments(every.at, every.below, float(m)) for m in largest)
-    return Spread(largest, np.diff(share), others, block, whole)
+    others = tuple(CumulativeMoments(every.at, every.below, float(m)) for m in largest)
+    return BlockDistribution(largest, np.diff(share), others, block, whole)
 
 
-def spread_in(x: Floats, block: int, groups: int = 32) -> Spread:
+def spread_in(x: Floats, block: int, groups: int = 32) -> BlockDistribution:
     """The blocks of a tensor by the phase of their largest element within its octave.
 
     What a block loses relative to its largest element depends on the phase only, if scales are powers of two, and
@@ -144,10 +144,10 @@ def spread_in(x: Floats, block: int, groups: int = 32) -> Spread:
     weight = [len(cut) / len(blocks) * power for cut, (power, _) in zip(cuts, seen, strict=True)]
     largest = np.array([moments.most for _, moments in seen])
     whole = float(blocks[:, -1].max())
-    return Spread(largest, np.array(weight), tuple(moments for _, moments in seen), block, whole)
+    return BlockDistribution(largest, np.array(weight), tuple(moments for _, moments in seen), block, whole)
 
 
-def _group(cut: Array) -> tuple[float, Moments]:
+def _group(cut: Array) -> tuple[float, CumulativeMoments]:
     """Power of a group in units of its representative, and moments of the others relative to their largest."""
     top = cut[:, -1:]
     octave = np.frexp(math.sqrt(np.square(top).mean()))[1]
@@ -157,10 +157,10 @@ def _group(cut: Array) -> tuple[float, Moments]:
     order = np.argsort(ratio)
     ratio, weight = ratio[order], weight[order] / weight.sum()
     below = np.stack([np.append(0.0, np.cumsum(weight * ratio**k)) for k in range(3)])
-    return float(np.square(top / most).mean()), Moments(np.append(0.0, ratio), below, most)
+    return float(np.square(top / most).mean()), CumulativeMoments(np.append(0.0, ratio), below, most)
 
 
-def predicted_qsnr_db(fmt: Format, spread: Spread) -> float:
+def predicted_qsnr_db(fmt: Format, spread: BlockDistribution) -> float:
     """QSNR of a block format from what its blocks hold, without quantising anything, dB.
 
     noise(m) = sum over the values c of the grid of integral (x - c s)^2 p(x | |x| < m) dx, over the reals nearest to
@@ -168,14 +168,12 @@ def predicted_qsnr_db(fmt: Format, spread: Spread) -> float:
     It takes saturation, subnormals and the rounding of scales in; INT v.s. FP (arXiv 2510.25602) approximates it.
 
     Raises:
-        Unsupported: zero points, scales by the mean, sparsity and lattices have no such form here; measure them.
+        UnsupportedError: zero points, scales by the mean, sparsity and lattices have no such form here; measure them.
     """
     level = fmt.levels[0] if fmt.levels else None
     plain = level and level.fit != "absmean" and not level.zero_bits and fmt.of == 1
     if not level or not plain or (fmt.element.kind == "codebook" and not fmt.element.values):
-        raise Unsupported(
-            f"{fmt.id}: no closed form (zero points, sparsity, sketches); measure it on samples"
-        )
+        raise UnsupportedError(f"{fmt.id}: no closed form (zero points, sparsity, sketches); measure it on samples")
     cells = grid(fmt.element, level.fit)
     scale = _scales(fmt, cells, spread)
     pairs = zip(scale, spread.largest, spread.others, strict=True)
@@ -183,14 +181,14 @@ def predicted_qsnr_db(fmt: Format, spread: Spread) -> float:
     return 10 * math.log10(spread.power / float(spread.weight @ noise))
 
 
-def _scales(fmt: Format, cells: Grid, spread: Spread) -> Array:
+def _scales(fmt: Format, cells: ElementGrid, spread: BlockDistribution) -> Array:
     """Stored scales of the groups, with one more block that holds the largest of the tensor."""
     largest = np.append(spread.largest, spread.whole).astype(np.float32)
-    found = scales_of(fmt, cells, Statistic(largest, -largest, largest), len(largest))
+    found = scales_of(fmt, cells, BlockStatistic(largest, -largest, largest), len(largest))
     return np.abs(found.scale[:-1].astype(np.float64))
 
 
-def _noise(cells: Grid, scale: float, largest: float, others: Moments, block: int) -> float:
+def _noise(cells: ElementGrid, scale: float, largest: float, others: CumulativeMoments, block: int) -> float:
     """Mean squared error per element of a block; half of the elements on either side of zero."""
     if scale == 0:
         return float(largest**2 + (block - 1) * others.second) / block
@@ -207,11 +205,11 @@ def _noise(cells: Grid, scale: float, largest: float, others: Moments, block: in
 
 
 @lru_cache(maxsize=1)
-def _normal() -> Moments:
-    return Moments.of(norm(), 12.0)
+def _normal() -> CumulativeMoments:
+    return CumulativeMoments.of(norm(), 12.0)
 
 
-def planted(crest: float, block: int) -> Spread:
+def spread_with_crest(crest: float, block: int) -> BlockDistribution:
     """Gaussian blocks whose largest element is `crest` times their root mean square, of any size in an octave.
 
     crest: between that of a uniform block, sqrt(g / (1 + (g - 1) / 3)), and sqrt(g).
@@ -219,15 +217,15 @@ def planted(crest: float, block: int) -> Spread:
     every = _normal()
 
     def excess(largest: float) -> float:
-        rest = Moments(every.at, every.below, largest).second
+        rest = CumulativeMoments(every.at, every.below, largest).second
         return largest / math.sqrt((largest**2 + (block - 1) * rest) / block) - crest
 
     largest = float(brentq(excess, 1e-3, 1e3))
     factors = 2.0 ** (np.arange(PHASES) / PHASES)
     others = tuple(
-        Moments(every.at * f, every.below * [[1], [f], [f * f]], min(largest, 12.0) * f) for f in factors
+        CumulativeMoments(every.at * f, every.below * [[1], [f], [f * f]], min(largest, 12.0) * f) for f in factors
     )
-    return Spread(largest * factors, factors**-2 / PHASES, others, block, 2 * largest)
+    return BlockDistribution(largest * factors, factors**-2 / PHASES, others, block, 2 * largest)
 
 
 def crossover(integers: Format, floats: Format) -> float | None:
@@ -238,7 +236,7 @@ def crossover(integers: Format, floats: Format) -> float | None:
     block = integers.levels[0].block
 
     def gain(crest: float) -> float:
-        spread = planted(crest, block)
+        spread = spread_with_crest(crest, block)
         return predicted_qsnr_db(integers, spread) - predicted_qsnr_db(floats, spread)
 
     crests = np.linspace(math.sqrt(block / (1 + (block - 1) / 3)) * 1.005, math.sqrt(block) * 0.99, 30)

@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.facts.format import Element
+from comptroller.facts.format import ElementEncoding
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.integer]
@@ -39,7 +39,7 @@ def _stochastic(x: Floats, low: float, rng: np.random.Generator | None) -> Float
 ROUNDINGS: Mapping[str, Rounding] = {"even": _even, "away": _away, "up": _up, "stochastic": _stochastic}
 
 
-class Grid(Protocol):
+class ElementGrid(Protocol):
     """The values of an element, in units of its scale.
 
     low, high: the extremes.  width: elements that one code stands for.
@@ -75,7 +75,7 @@ class Grid(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Integers:
+class IntegerGrid:
     """Whole numbers from low to high; ternary is -1 to 1, and one bit is -1 or 1."""
 
     width: ClassVar[int] = 1
@@ -83,24 +83,24 @@ class Integers:
     high: float
 
     def nearest(self, x: Floats, ties: str, rng: np.random.Generator | None) -> Floats:
-        """See `Grid`."""
+        """See `ElementGrid`."""
         return np.clip(ROUNDINGS[ties](x, self.low, rng), np.float32(self.low), np.float32(self.high))
 
     def encode(self, values: Floats) -> Codes:
-        """See `Grid`: the integers themselves."""
+        """See `ElementGrid`: the integers themselves."""
         return values.astype(np.int8 if self.low < 0 else np.uint8 if self.high < 256 else np.uint16)
 
     def decode(self, codes: Codes) -> Floats:
-        """See `Grid`."""
+        """See `ElementGrid`."""
         return codes.astype(np.float32)
 
     def values(self) -> npt.NDArray[np.float64]:
-        """See `Grid`."""
+        """See `ElementGrid`."""
         return np.arange(self.low, self.high + 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Signs:
+class SignGrid:
     """One bit: -1 or 1, never 0."""
 
     width: ClassVar[int] = 1
@@ -108,25 +108,25 @@ class Signs:
     high: float = 1.0
 
     def nearest(self, x: Floats, ties: str, rng: np.random.Generator | None) -> Floats:
-        """See `Grid`; stochastic: 1 with probability (1 + x) / 2."""
+        """See `ElementGrid`; stochastic: 1 with probability (1 + x) / 2."""
         at = rng.random(x.shape, np.float32) * 2 - 1 if ties == "stochastic" and rng else np.float32(0)
         return np.where(x >= at, np.float32(1), np.float32(-1))
 
     def encode(self, values: Floats) -> Codes:
-        """See `Grid`."""
+        """See `ElementGrid`."""
         return (values > 0).astype(np.uint8)
 
     def decode(self, codes: Codes) -> Floats:
-        """See `Grid`."""
+        """See `ElementGrid`."""
         return codes.astype(np.float32) * 2 - 1
 
     def values(self) -> npt.NDArray[np.float64]:
-        """See `Grid`."""
+        """See `ElementGrid`."""
         return np.array([-1.0, 1.0])
 
 
 @dataclass(frozen=True, slots=True)
-class Floating:
+class FloatGrid:
     """Sign, exponent, mantissa. Up to 7 bits every pattern is a number; E4M3 spares one mantissa for NaN (OCP
     "fn"), the others their last exponent (IEEE 754).
     """
@@ -156,7 +156,7 @@ class Floating:
         return -self.high if self.signed else 0.0
 
     def nearest(self, x: Floats, ties: str, rng: np.random.Generator | None) -> Floats:
-        """See `Grid`: rounded to the step of its binade, or of the subnormals."""
+        """See `ElementGrid`: rounded to the step of its binade, or of the subnormals."""
         if self.mantissa_bits >= 23:
             return x
         if self.exponent_bits == 8:
@@ -179,7 +179,7 @@ class Floating:
         return np.clip(found, np.float32(self.low), np.float32(self.high))
 
     def encode(self, values: Floats) -> Codes:
-        """See `Grid`: sign, exponent, mantissa, from the highest bit down."""
+        """See `ElementGrid`: sign, exponent, mantissa, from the highest bit down."""
         shifted = (np.abs(values) * np.float32(2.0 ** (self.bias - 127))).view(np.uint32)
         width = self.exponent_bits + self.mantissa_bits
         sign = np.signbit(values).astype(np.uint32) << np.uint32(width)
@@ -187,7 +187,7 @@ class Floating:
         return ((shifted >> np.uint32(23 - self.mantissa_bits)) | sign).astype(kind)
 
     def decode(self, codes: Codes) -> Floats:
-        """See `Grid`."""
+        """See `ElementGrid`."""
         width = self.exponent_bits + self.mantissa_bits
         if width < 8:
             return np.asarray(np.take(_table(self), codes, mode="clip"), np.float32)
@@ -200,7 +200,7 @@ class Floating:
         return np.where((codes >> np.uint32(width)) & np.uint32(1), -found, found)
 
     def values(self) -> npt.NDArray[np.float64]:
-        """See `Grid`; both zeros count once."""
+        """See `ElementGrid`; both zeros count once."""
         codes = np.arange(1 << (self.exponent_bits + self.mantissa_bits), dtype=np.uint32)
         positive = self._decoded(codes).astype(np.float64)
         positive = positive[positive <= self.high]
@@ -208,14 +208,14 @@ class Floating:
 
 
 @lru_cache(maxsize=64)
-def _table(grid: Floating) -> Floats:
+def _table(grid: FloatGrid) -> Floats:
     """Values by bit pattern; patterns that are no number read as the nearest that is."""
     codes = np.arange(1 << (grid.exponent_bits + grid.mantissa_bits + 1), dtype=np.uint32)
     return np.clip(grid._decoded(codes), np.float32(grid.low), np.float32(grid.high))
 
 
 @dataclass(frozen=True, slots=True)
-class Codebook:
+class CodebookGrid:
     """Listed values, ascending; a code is the number of a value."""
 
     width: ClassVar[int] = 1
@@ -232,7 +232,7 @@ class Codebook:
         return self.listed[-1]
 
     def nearest(self, x: Floats, ties: str, rng: np.random.Generator | None) -> Floats:
-        """See `Grid`; half way goes down."""
+        """See `ElementGrid`; half way goes down."""
         table = np.array(self.listed, np.float32)
         if ties == "stochastic" and rng:
             below = np.clip(np.searchsorted(table, x, side="right") - 1, 0, len(table) - 2)
@@ -250,17 +250,17 @@ class Codebook:
         return number
 
     def encode(self, values: Floats) -> Codes:
-        """See `Grid`."""
+        """See `ElementGrid`."""
         table = np.array(self.listed, np.float32)
         kind = np.uint8 if len(table) <= 256 else np.uint16
         return self._number(values, _midway(table)).astype(kind)
 
     def decode(self, codes: Codes) -> Floats:
-        """See `Grid`."""
+        """See `ElementGrid`."""
         return np.asarray(np.take(np.array(self.listed, np.float32), codes, mode="clip"), np.float32)
 
     def values(self) -> npt.NDArray[np.float64]:
-        """See `Grid`."""
+        """See `ElementGrid`."""
         return np.array(self.listed)
 
 
@@ -268,28 +268,28 @@ def _midway(table: Floats) -> Floats:
     return np.asarray((table[1:] + table[:-1]) / 2, np.float32)
 
 
-def grid(element: Element, fit: str = "absmax", asymmetric: bool = False) -> Grid:
+def grid(element: ElementEncoding, fit: str = "absmax", asymmetric: bool = False) -> ElementGrid:
     """The values of an element under the fit of its scale.
 
     Integers are symmetric, +-(2^(b-1) - 1), so that no sign is favoured; with a signed fit they use the lowest code
     too; with a zero point they count from 0.
 
-    >>> grid(Element("float", 4, 2, 1)).values().tolist()[7:]
+    >>> grid(ElementEncoding("float", 4, 2, 1)).values().tolist()[7:]
     [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
-    >>> grid(Element("float", 8, 4, 3)).high, grid(Element("float", 8, 5, 2)).high
+    >>> grid(ElementEncoding("float", 8, 4, 3)).high, grid(ElementEncoding("float", 8, 5, 2)).high
     (448.0, 57344.0)
     """
     if element.kind == "float":
         assert element.exponent_bits is not None and element.mantissa_bits is not None
-        return Floating(element.exponent_bits, element.mantissa_bits)
+        return FloatGrid(element.exponent_bits, element.mantissa_bits)
     if element.kind == "codebook":
-        return Codebook(element.values)
+        return CodebookGrid(element.values)
     if element.kind == "ternary":
-        return Integers(-1, 1)
+        return IntegerGrid(-1, 1)
     bits = int(element.bits)
     if asymmetric:
-        return Integers(0, 2**bits - 1)
+        return IntegerGrid(0, 2**bits - 1)
     if bits == 1:
-        return Signs()
+        return SignGrid()
     half = 2 ** (bits - 1)
-    return Integers(-half if fit == "signed" else 1 - half, half - 1)
+    return IntegerGrid(-half if fit == "signed" else 1 - half, half - 1)

@@ -16,7 +16,7 @@ _FEW = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Lattice:
+class LatticeCodebook:
     """Points (count, width); x = scale * (point with signs + shift).
 
     even: signs are kept apart, their number of minuses is even (7 bits for 8).  unit, first: the scale of a block
@@ -72,9 +72,7 @@ class Lattice:
         vectors = (blocks * inverse[:, None]).reshape(-1, self.width) - np.float32(shift)
         sizes = np.abs(vectors) if self.even else vectors
         half = (self.points**2).sum(axis=1) / np.float32(2)
-        nearest = [
-            (sizes[at : at + _FEW] @ self.points.T - half).argmax(axis=1) for at in range(0, len(sizes), _FEW)
-        ]
+        nearest = [(sizes[at : at + _FEW] @ self.points.T - half).argmax(axis=1) for at in range(0, len(sizes), _FEW)]
         code = np.concatenate(nearest).astype(np.uint32)
         if self.even:
             minus = vectors < 0
@@ -95,16 +93,12 @@ class Lattice:
         return np.asarray(value.reshape(len(codes), -1), np.float32)
 
 
-_LAYOUTS = {
-    "IQ1_S": (False, 2.0, 0.5, 0.125),
-    "IQ2_XXS": (True, 0.25, 0.5, 0.0),
-    "IQ3_XXS": (True, 0.5, 0.5, 0.0),
-}
+_LAYOUTS = {"IQ1_S": (False, 2.0, 0.5, 0.125), "IQ2_XXS": (True, 0.25, 0.5, 0.0), "IQ3_XXS": (True, 0.5, 0.5, 0.0)}
 """Signs apart, unit and first of the scale, shift: ggml-common.h and the dequantisers of the package gguf."""
 
 
 @lru_cache(maxsize=8)
-def lattice(table: str) -> Lattice:
+def lattice(table: str) -> LatticeCodebook:
     """The lattice of a GGUF type.
 
     Raises:
@@ -116,4 +110,4 @@ def lattice(table: str) -> Lattice:
         raise InputError(f"{table} needs its table: pip install 'comptroller[quality]'") from error
     found = getattr(quants, table)
     found.init_grid()
-    return Lattice(np.asarray(found.grid, np.float32).reshape(found.grid_shape), *_LAYOUTS[table])
+    return LatticeCodebook(np.asarray(found.grid, np.float32).reshape(found.grid_shape), *_LAYOUTS[table])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from comptroller.errors import InputError, Unsupported
+from comptroller.errors import InputError, UnsupportedError
 from comptroller.facts.format import Format
 from comptroller.facts.quality import QualityFacts
 
@@ -35,7 +35,7 @@ def known_loss(facts: QualityFacts, fmt: Format, qsnr_db: float | None = None) -
     qsnr_db: of what the model's matrices put out in the format (`measure.quality.noise_db`); needed for a prediction.
 
     Raises:
-        Unsupported: no row, and no constant or a divergence beyond what the constant was fitted on; says what to
+        UnsupportedError: no row, and no constant or a divergence beyond what the constant was fitted on; says what to
             measure.
     """
     row = facts.published(fmt.id)
@@ -45,10 +45,10 @@ def known_loss(facts: QualityFacts, fmt: Format, qsnr_db: float | None = None) -
         return KnownLoss(row.kl, low, high, facts.ratio(row), f"published: {facts.sources[row.source].title}")
     measure = f"measure it: comptroller measure quality MODEL {fmt.id} --text FILE"
     if facts.constant is None or qsnr_db is None:
-        raise Unsupported(f"{facts.id} has no row for {fmt.id} and nothing to predict it from; {measure}")
+        raise UnsupportedError(f"{facts.id} has no row for {fmt.id} and nothing to predict it from; {measure}")
     kl = divergence(facts.constant.kl_per_noise, qsnr_db)
     if kl > facts.constant.most_kl:
-        raise Unsupported(
+        raise UnsupportedError(
             f"{facts.id} in {fmt.id}: {kl:.2g} nats, its constant holds up to {facts.constant.most_kl:.2g}; {measure}"
         )
     factor = math.exp(NORMAL_90 * facts.constant.error)
@@ -78,10 +78,10 @@ def fitted_constant(qsnr_db: Sequence[float], kl: Sequence[float]) -> float:
     return float(np.round(np.exp(np.mean(np.log(kl) + np.log(10) / 10 * np.asarray(qsnr_db))), 10))
 
 
-def held_out(qsnr_db: Sequence[float], kl: Sequence[float]) -> list[float]:
+def held_out_errors(qsnr_db: Sequence[float], kl: Sequence[float]) -> list[float]:
     """Relative error of every format's loss predicted from the others.
 
-    >>> [round(error, 3) for error in held_out([20.0, 30.0, 40.0], [0.3, 0.03, 0.0033])]
+    >>> [round(error, 3) for error in held_out_errors([20.0, 30.0, 40.0], [0.3, 0.03, 0.0033])]
     [-0.047, -0.047, 0.1]
     """
     errors = []

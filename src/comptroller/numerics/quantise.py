@@ -9,20 +9,20 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import InputError, UnknownId, Unsupported
-from comptroller.facts.format import Format, Level, format_
+from comptroller.errors import InputError, UnknownIdError, UnsupportedError
+from comptroller.facts.format import Format, ScaleLevel, format_
 from comptroller.facts.reader import ids
-from comptroller.numerics.grid import ROUNDINGS, Codes, Floats, Grid, grid
-from comptroller.numerics.lattice import Lattice, lattice
+from comptroller.numerics.grid import ROUNDINGS, Codes, ElementGrid, Floats, grid
+from comptroller.numerics.lattice import LatticeCodebook, lattice
 from comptroller.numerics.rotation import rotate, rotation_size
-from comptroller.numerics.scales import Scales, Statistic, scales_of
+from comptroller.numerics.scales import BlockScales, BlockStatistic, scales_of
 
 CHUNK = 1 << 16
 """Elements handled at a time: they and their temporaries stay in the second-level cache."""
 
 
 @dataclass(frozen=True, slots=True)
-class Quantised:
+class QuantisedTensor:
     """A tensor in a format: bit patterns by block, scales and offsets by block, and the shape it had."""
 
     fmt: Format
@@ -51,27 +51,27 @@ def _first(fmt: Format, **changed: object) -> Format:
 
 
 @lru_cache(maxsize=256)
-def spelled(name: str) -> Format:
+def format_with_variants(name: str) -> Format:
     """A format of the catalogue or of a user's file, with variants: `nvint4+hadamard`, `mxfp8+ceil`.
 
     Raises:
-        UnknownId: no such format or variant; lists the nearest.
+        UnknownIdError: no such format or variant; lists the nearest.
 
-    >>> spelled("mxfp4+hadamard").rotation
+    >>> format_with_variants("mxfp4+hadamard").rotation
     'hadamard'
     """
     base, *variants = name.split("+")
     found = format_(base)
     for variant in variants:
         if variant not in VARIANTS:
-            raise UnknownId("variant of a format", variant, VARIANTS)
+            raise UnknownIdError("variant of a format", variant, VARIANTS)
         found = VARIANTS[variant](found)
     return replace(found, id=name)
 
 
 def quantise(
     x: npt.ArrayLike, fmt: Format, rounding: str = "nearest", rng: np.random.Generator | None = None
-) -> Quantised:
+) -> QuantisedTensor:
     """A tensor in a format; blocks run along the last axis.
 
     x: real numbers, any shape; taken as single precision.  rounding: `nearest` (ties as the format says) or
@@ -79,7 +79,7 @@ def quantise(
 
     Raises:
         InputError: not finite; blocks or kept elements do not divide the shape; unknown rounding.
-        Unsupported: a sketch, which keeps no elements.
+        UnsupportedError: a sketch, which keeps no elements.
     """
     values = np.ascontiguousarray(x, dtype=np.float32)
     ties = _ties(fmt, rounding, rng)
@@ -91,29 +91,29 @@ def quantise(
     blocks = _blocks(values, fmt.levels[0] if fmt.levels else None)
     if fmt.element.lattice:
         _finite(values, bool(np.isfinite(values).all()))
-        return Quantised(fmt, *lattice(fmt.element.lattice).quantise(blocks, fmt), values.shape)
-    found, scales = _fitted(blocks, fmt, values)
+        return QuantisedTensor(fmt, *lattice(fmt.element.lattice).quantise(blocks, fmt), values.shape)
+    found, scales = _grid_and_scales(blocks, fmt, values)
     kind = found.encode(np.zeros(1, np.float32)).dtype
     codes = np.empty(blocks.shape, kind)
     for part in _parts(blocks.shape):
         units = _units(blocks[part], fmt, scales, part)
         codes[part] = found.encode(found.nearest(units, ties, rng))
     if scales is None:
-        return Quantised(fmt, codes, None, None, values.shape)
-    return Quantised(fmt, codes, scales.scale, scales.offset, values.shape)
+        return QuantisedTensor(fmt, codes, None, None, values.shape)
+    return QuantisedTensor(fmt, codes, scales.scale, scales.offset, values.shape)
 
 
 def _ties(fmt: Format, rounding: str, rng: np.random.Generator | None) -> str:
     if rounding == "nearest":
         return fmt.ties
     if rounding not in ROUNDINGS:
-        raise UnknownId("rounding", rounding, ("nearest", *ROUNDINGS))
+        raise UnknownIdError("rounding", rounding, ("nearest", *ROUNDINGS))
     if rounding == "stochastic" and rng is None:
         raise InputError("stochastic rounding needs a random generator")
     return rounding
 
 
-def _fitted(blocks: Floats, fmt: Format, values: Floats) -> tuple[Grid, Scales | None]:
+def _grid_and_scales(blocks: Floats, fmt: Format, values: Floats) -> tuple[ElementGrid, BlockScales | None]:
     if not fmt.levels:
         _finite(values, bool(np.isfinite(blocks.sum(dtype=np.float64)) and np.isfinite(blocks).all()))
         return grid(fmt.element), None
@@ -129,18 +129,16 @@ def _finite(values: Floats, fine: bool) -> None:
     if not fine:
         where = np.unravel_index(int(np.argmin(np.isfinite(values))), values.shape)
         at = ", ".join(str(int(i)) for i in where)
-        raise InputError(
-            f"element [{at}] is {values[where]}; a format holds finite numbers of single precision"
-        )
+        raise InputError(f"element [{at}] is {values[where]}; a format holds finite numbers of single precision")
 
 
-def _statistic(blocks: Floats, level: Level) -> Statistic:
+def _statistic(blocks: Floats, level: ScaleLevel) -> BlockStatistic:
     size, low, high = (np.empty(len(blocks), np.float32) for _ in range(3))
     for rows in (rows for rows, columns in _parts(blocks.shape) if not columns.start):
         block = blocks[rows]
         size[rows] = _SIZES[level.fit](block)
         low[rows], high[rows] = (block.min(axis=1), block.max(axis=1)) if level.zero_bits else (0, size[rows])
-    return Statistic(size, low, high)
+    return BlockStatistic(size, low, high)
 
 
 _SIZES: Mapping[str, Callable[[Floats], Floats]] = {
@@ -150,7 +148,7 @@ _SIZES: Mapping[str, Callable[[Floats], Floats]] = {
 }
 
 
-def _units(block: Floats, fmt: Format, scales: Scales | None, part: tuple[slice, slice]) -> Floats:
+def _units(block: Floats, fmt: Format, scales: BlockScales | None, part: tuple[slice, slice]) -> Floats:
     """Elements in units of their scale."""
     if scales is None:
         return block
@@ -164,7 +162,7 @@ def _units(block: Floats, fmt: Format, scales: Scales | None, part: tuple[slice,
     return np.asarray(block / np.where(coding != 0, coding, np.float32(np.inf)), np.float32)
 
 
-def dequantise(stored: Quantised) -> Floats:
+def dequantise(stored: QuantisedTensor) -> Floats:
     """The numbers that a quantised tensor stands for, in its shape."""
     fmt = stored.fmt
     level = fmt.levels[0] if fmt.levels else None
@@ -182,7 +180,7 @@ def dequantise(stored: Quantised) -> Floats:
     return rotate(whole, rotation_size(stored.shape[-1], fmt)) if fmt.rotation == "hadamard" else whole
 
 
-def _decoder(fmt: Format) -> Grid | Lattice:
+def _decoder(fmt: Format) -> ElementGrid | LatticeCodebook:
     if fmt.element.lattice:
         return lattice(fmt.element.lattice)
     level = fmt.levels[0] if fmt.levels else None
@@ -220,7 +218,7 @@ def _parts(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
             yield slice(start, start + rows), slice(column, column + wide)
 
 
-def _blocks(x: Floats, level: Level | None) -> Floats:
+def _blocks(x: Floats, level: ScaleLevel | None) -> Floats:
     """The elements by block, shape (blocks, size)."""
     if level and level.across == "tile":
         side = int(level.block**0.5)
@@ -231,7 +229,7 @@ def _blocks(x: Floats, level: Level | None) -> Floats:
     return x.reshape(-1, level.block if level and level.block else x.shape[-1])
 
 
-def _whole(blocks: Floats, level: Level | None, shape: tuple[int, ...]) -> Floats:
+def _whole(blocks: Floats, level: ScaleLevel | None, shape: tuple[int, ...]) -> Floats:
     if level and level.across == "tile":
         side = int(level.block**0.5)
         tiles = blocks.reshape(-1, shape[-2] // side, shape[-1] // side, side, side)
@@ -244,10 +242,10 @@ def check(shape: tuple[int, ...], fmt: Format) -> None:
 
     Raises:
         InputError: says what divides, and which format of the catalogue is nearest.
-        Unsupported: the format keeps no elements that could be read back.
+        UnsupportedError: the format keeps no elements that could be read back.
     """
     if fmt.element.kind == "codebook" and not (fmt.element.values or fmt.element.lattice):
-        raise Unsupported(f"{fmt.id} keeps no elements but a sketch of them: see numerics.sketch")
+        raise UnsupportedError(f"{fmt.id} keeps no elements but a sketch of them: see numerics.sketch")
     if not shape or 0 in shape:
         raise InputError(f"{fmt.id}: an empty tensor, shape {shape}")
     if misfit := _misfit(shape, fmt):
@@ -282,8 +280,6 @@ def _nearest(shape: tuple[int, ...], fmt: Format) -> str:
         and not _misfit(shape, other)
     )
     best = min(
-        same,
-        key=lambda o: (abs(o.bits_per_element - fmt.bits_per_element), -o.bits_per_element, o.id),
-        default=None,
+        same, key=lambda o: (abs(o.bits_per_element - fmt.bits_per_element), -o.bits_per_element, o.id), default=None
     )
     return best.id if best else ""

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from comptroller.errors import InputError
-from comptroller.facts.format import Format, Level
-from comptroller.numerics.grid import Floating, Floats, Grid
+from comptroller.facts.format import Format, ScaleLevel
+from comptroller.numerics.grid import ElementGrid, FloatGrid, Floats
 
 _CAST = {
-    "f32": Floating(8, 23, signed=True),
-    "f16": Floating(5, 10, signed=True),
-    "bf16": Floating(8, 7, signed=True),
-    "e4m3": Floating(4, 3, signed=False),
-    "ue5m3": Floating(5, 3, signed=False),
+    "f32": FloatGrid(8, 23, signed=True),
+    "f16": FloatGrid(5, 10, signed=True),
+    "bf16": FloatGrid(8, 7, signed=True),
+    "e4m3": FloatGrid(4, 3, signed=False),
+    "ue5m3": FloatGrid(5, 3, signed=False),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Statistic:
+class BlockStatistic:
     """What a fit needs of every block, one number per block each.
 
     size: by the fit the largest magnitude, that with its sign, or the mean magnitude.  low, high: the extremes.
@@ -33,7 +33,7 @@ class Statistic:
 
 
 @dataclass(frozen=True, slots=True)
-class Scales:
+class BlockScales:
     """Per block: x = code * scale + offset.
 
     scale, offset: as they are stored.  coding, base: what elements are coded with (the same, or before rounding).
@@ -45,7 +45,7 @@ class Scales:
     base: Floats | None
 
 
-def scales_of(fmt: Format, grid: Grid, found: Statistic, per_row: int) -> Scales:
+def scales_of(fmt: Format, grid: ElementGrid, found: BlockStatistic, per_row: int) -> BlockScales:
     """Scales (and offsets, where the format has zero points) of blocks.
 
     per_row: blocks in a row of the tensor.
@@ -61,10 +61,10 @@ def scales_of(fmt: Format, grid: Grid, found: Statistic, per_row: int) -> Scales
     scale = store(raw, fmt.levels, grid, per_row)
     if not np.isfinite(scale).all():
         raise InputError(f"{fmt.id}: a scale of {np.abs(raw).max():g} is beyond what {level.scale} holds")
-    return Scales(scale, None, raw if fmt.coded_with == "exact" else scale, None)
+    return BlockScales(scale, None, raw if fmt.coded_with == "exact" else scale, None)
 
 
-def _asymmetric(fmt: Format, grid: Grid, found: Statistic, per_row: int) -> Scales:
+def _asymmetric(fmt: Format, grid: ElementGrid, found: BlockStatistic, per_row: int) -> BlockScales:
     """Codes from 0: the offset is the block's least value, kept as a number, or as a whole number of steps."""
     level, *upper = fmt.levels
     whole = level.zero_bits == fmt.element.bits and not upper
@@ -77,20 +77,20 @@ def _asymmetric(fmt: Format, grid: Grid, found: Statistic, per_row: int) -> Scal
         steps = np.clip(np.rint(-low / np.where(scale > 0, scale, np.inf)), 0, grid.high)
         offset = np.asarray(-steps * scale, np.float32)
     elif upper:
-        offset = -_nested(-low, level.zero_bits, level.block, upper, per_row)
+        offset = -_nested_scales(-low, level.zero_bits, level.block, upper, per_row)
     else:
         offset = low.astype(np.float16).astype(np.float32)
     exact = fmt.coded_with == "exact"
-    return Scales(scale, offset, raw if exact else scale, low if exact else offset)
+    return BlockScales(scale, offset, raw if exact else scale, low if exact else offset)
 
 
-def store(raw: Floats, levels: Sequence[Level], grid: Grid, per_row: int) -> Floats:
+def store(raw: Floats, levels: Sequence[ScaleLevel], grid: ElementGrid, per_row: int) -> Floats:
     """Scales as their level keeps them: cast, rounded to a power of two, or coded under the next level."""
     level, *upper = levels
     if level.scale == "e8m0":
         return power_of_two(raw * np.float32(grid.high), grid.high, level.power)
     if level.scale.startswith("int"):
-        return _nested(raw, level.scale_bits, level.block, upper, per_row, level.fit == "signed")
+        return _nested_scales(raw, level.scale_bits, level.block, upper, per_row, level.fit == "signed")
     cast = _CAST[level.scale]
     if not upper:
         return _cast(raw, cast)
@@ -98,15 +98,15 @@ def store(raw: Floats, levels: Sequence[Level], grid: Grid, per_row: int) -> Flo
     return _cast(np.divide(raw, top, out=np.zeros_like(raw), where=top > 0), cast) * top
 
 
-def _cast(raw: Floats, cast: Floating) -> Floats:
+def _cast(raw: Floats, cast: FloatGrid) -> Floats:
     if cast.mantissa_bits == 10:
         with np.errstate(over="ignore"):
             return raw.astype(np.float16).astype(np.float32)
     return cast.nearest(np.ascontiguousarray(raw), "even", None)
 
 
-def _nested(
-    raw: Floats, bits: float, block: int, upper: Sequence[Level], per_row: int, signed: bool = False
+def _nested_scales(
+    raw: Floats, bits: float, block: int, upper: Sequence[ScaleLevel], per_row: int, signed: bool = False
 ) -> Floats:
     """Whole numbers of a step that the level above keeps."""
     most = np.float32(2 ** (bits - 1) - 1 if signed else 2**bits - 1)
@@ -115,7 +115,7 @@ def _nested(
     return np.clip(whole, -most if signed else np.float32(0), most) * top
 
 
-def _over(raw: Floats, upper: Level, block: int, per_row: int) -> Floats:
+def _over(raw: Floats, upper: ScaleLevel, block: int, per_row: int) -> Floats:
     """For every scale its own scale: the largest of its group, cast to the type of the level above."""
     row = 1 if upper.across == "tensor" else len(raw) // per_row
     spread = raw.reshape(row, -1)

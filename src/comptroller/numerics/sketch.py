@@ -15,7 +15,7 @@ Bits = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Sketch:
+class QjlSketch:
     """A projection, (bits, dimension); its rows are orthogonal within every `dimension` of them.
 
     outliers: channels kept apart as they are.
@@ -51,7 +51,7 @@ class Sketch:
         return np.asarray(estimate + queries[:, list(self.outliers)] @ kept.T, np.float32)
 
 
-def sketch(dimension: int, bits: int, rng: np.random.Generator, outliers: tuple[int, ...] = ()) -> Sketch:
+def sketch(dimension: int, bits: int, rng: np.random.Generator, outliers: tuple[int, ...] = ()) -> QjlSketch:
     """A random sketch of keys of some dimension.
 
     Rows are Gaussian, made orthogonal in groups of as many as there are channels and scaled to the mean length of a
@@ -64,11 +64,7 @@ def sketch(dimension: int, bits: int, rng: np.random.Generator, outliers: tuple[
     2.125
     """
     if bits < 1 or any(not 0 <= channel < dimension for channel in outliers):
-        raise InputError(
-            f"a sketch of keys of {dimension} channels needs bits above 0, outliers below {dimension}"
-        )
+        raise InputError(f"a sketch of keys of {dimension} channels needs bits above 0, outliers below {dimension}")
     size = dimension - len(outliers)
-    groups = [
-        np.linalg.qr(rng.standard_normal((size, size)))[0] * math.sqrt(size) for _ in range(-(-bits // size))
-    ]
-    return Sketch(np.concatenate(groups)[:bits].astype(np.float32), outliers)
+    groups = [np.linalg.qr(rng.standard_normal((size, size)))[0] * math.sqrt(size) for _ in range(-(-bits // size))]
+    return QjlSketch(np.concatenate(groups)[:bits].astype(np.float32), outliers)

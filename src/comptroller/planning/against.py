@@ -8,25 +8,25 @@ from pathlib import Path
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.memory import memory
-from comptroller.costs.timing import Calibration
-from comptroller.errors import Infeasible
+from comptroller.costs.timing import TimingCalibration
+from comptroller.errors import InfeasibleError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import build, parse_toml
 from comptroller.facts.site import Term, site
-from comptroller.planning.candidates import Candidate, Rejected
-from comptroller.planning.capacity import Load
-from comptroller.planning.search import Goal, Search
+from comptroller.planning.candidates import Deployment, RejectionTally
+from comptroller.planning.capacity import SlicedLoad
+from comptroller.planning.search import FleetSearch, Goal
 from comptroller.planning.table import build_table
 
 _STRICT = ConfigDict(extra="forbid")
 
 
 @validated(frozen=True, config=_STRICT)
-class Running:
+class CurrentService:
     """One service of today's fleet."""
 
     model: str
@@ -47,14 +47,14 @@ class Running:
 
 
 @validated(frozen=True, config=_STRICT)
-class Current:
+class CurrentFleet:
     """Today's fleet, as a TOML file lists it under `[[services]]`."""
 
-    services: tuple[Running, ...] = Field(min_length=1)
+    services: tuple[CurrentService, ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class FleetComparison:
     """Today's fleet beside the plan.
 
     usd_per_h: what it costs.  carries: demand it can carry within the objectives, as a share of the workload's.
@@ -67,41 +67,42 @@ class Comparison:
     saves_usd_per_h: float
 
 
-def load_current(path: Path) -> Current:
+def load_current(path: Path) -> CurrentFleet:
     """Today's fleet from its file.
 
     Raises:
         FactError: names file, field and what is allowed.
     """
-    return build(Current, parse_toml(path), path.name)
+    return build(CurrentFleet, parse_toml(path), path.name)
 
 
 def compare(
-    current: Current,
+    current: CurrentFleet,
     planned: dict[str, int],
     usd_per_h: float,
-    load: Load,
+    load: SlicedLoad,
     goal: Goal,
-    calibration: Calibration,
-) -> Comparison:
+    calibration: TimingCalibration,
+) -> FleetComparison:
     """Price today's fleet at today's offers and see what share of the demand it carries.
 
     planned: replicas by candidate id of the plan; usd_per_h: the plan's price.
     """
     candidates = [_candidate(x) for x in current.services]
     counts = [x.replicas for x in current.services]
-    search = Search(build_table(candidates, load, goal.targets, calibration, Rejected(), _quiet))
+    search = FleetSearch(build_table(candidates, load, goal.targets, calibration, RejectionTally(), _quiet))
     price = sum(
-        c.offer.usd_per_s * 3600.0 * c.replica.layout.devices * n
-        for c, n in zip(candidates, counts, strict=True)
+        c.offer.usd_per_s * 3600.0 * c.replica.layout.devices * n for c, n in zip(candidates, counts, strict=True)
     )
     have: dict[str, int] = {}
     for candidate, count in zip(candidates, counts, strict=True):
         have[candidate.id] = have.get(candidate.id, 0) + count
-    return Comparison(price, _carried(search, goal, counts), _changes(have, planned), price - usd_per_h)
+    return FleetComparison(
+        price, _carried_demand_factor(search, goal, counts), _changes(have, planned), price - usd_per_h
+    )
 
 
-def _carried(search: Search, goal: Goal, counts: list[int]) -> float:
+def _carried_demand_factor(search: FleetSearch, goal: Goal, counts: list[int]) -> float:
     """Largest factor on the demand that the fleet carries, by bisection to one per mille."""
     low, high = 0.0, 1.0
     while _holds(search, goal, counts, high) and high < 1024:
@@ -112,10 +113,10 @@ def _carried(search: Search, goal: Goal, counts: list[int]) -> float:
     return low
 
 
-def _holds(search: Search, goal: Goal, counts: list[int], demand: float) -> bool:
+def _holds(search: FleetSearch, goal: Goal, counts: list[int], demand: float) -> bool:
     try:
         search.solve(replace(goal, demand=demand, limits=()), most=counts)
-    except Infeasible:
+    except InfeasibleError:
         return False
     return True
 
@@ -130,19 +131,19 @@ def _changes(have: dict[str, int], planned: dict[str, int]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _candidate(running: Running) -> Candidate:
+def _candidate(running: CurrentService) -> Deployment:
     place, facts = site(running.site), engine_facts(running.engine)
-    engine = Engine.default(facts)
+    engine = EngineSettings.default(facts)
     if running.max_batch:
         engine = replace(engine, max_batch=running.max_batch)
-    replica = Replica(
+    replica = ModelReplica(
         model(running.model),
         accelerator(running.accelerator),
-        Recipe(running.weights, running.experts or running.weights, running.activations, running.kv),
-        Layout(running.tp, running.pp, running.dp, running.ep),
+        PrecisionRecipe(running.weights, running.experts or running.weights, running.activations, running.kv),
+        ParallelLayout(running.tp, running.pp, running.dp, running.ep),
         engine,
     )
-    return Candidate(replica, memory(replica), place, place.offer(running.accelerator, running.term))
+    return Deployment(replica, memory(replica), place, place.offer(running.accelerator, running.term))
 
 
 def _quiet(done: int, total: int) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica, arithmetic
-from comptroller.costs.memory import Memory, memory
-from comptroller.errors import DoesNotFit, NoSuchRate, Unsupported
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe, arithmetic
+from comptroller.costs.memory import ReplicaMemory, memory
+from comptroller.errors import InsufficientMemoryError, UnsupportedError, UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.engine import EngineFacts
 from comptroller.facts.format import Format, format_
-from comptroller.facts.model import Attention, LatentAttention, Model
-from comptroller.facts.site import Offer, Site, Term
+from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
+from comptroller.facts.site import AcceleratorOffer, Site, Term
 
 NEAR_LOSSLESS = ("fp8_e4m3",)
 """Formats tried when the workload names none, beside those of the checkpoint and the device's 16-bit one: what
@@ -26,13 +26,13 @@ SLOW_BYTES_PER_S = 100e9
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class Deployment:
     """One way to serve: a replica, its memory, the site it stands at and the offer that prices it."""
 
-    replica: Replica
-    memory: Memory
+    replica: ModelReplica
+    memory: ReplicaMemory
     site: Site
-    offer: Offer
+    offer: AcceleratorOffer
 
     @property
     def id(self) -> str:
@@ -74,7 +74,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class DeploymentSpace:
     """What may be chosen; every axis in the order given, which also breaks ties."""
 
     models: tuple[Model, ...]
@@ -87,7 +87,7 @@ class Space:
 
 
 @dataclass(slots=True)
-class Rejected:
+class RejectionTally:
     """Choices that fell out before any search: how many by reason, and one example each."""
 
     count: Counter[str] = field(default_factory=Counter)
@@ -100,7 +100,7 @@ class Rejected:
         if distance < self.nearest.get(reason, float("inf")):
             self.nearest[reason], self.example[reason] = distance, detail
 
-    def merge(self, other: Rejected) -> None:
+    def merge(self, other: RejectionTally) -> None:
         """Count what another counted, as if it had been added here."""
         self.count += other.count
         for reason, distance in other.nearest.items():
@@ -108,13 +108,11 @@ class Rejected:
                 self.nearest[reason], self.example[reason] = distance, other.example[reason]
 
     def __str__(self) -> str:
-        lines = (
-            f"{reason} ({count}): {self.example[reason]}" for reason, count in sorted(self.count.items())
-        )
+        lines = (f"{reason} ({count}): {self.example[reason]}" for reason, count in sorted(self.count.items()))
         return "; ".join(lines) or "nothing is allowed"
 
 
-def enumerate_candidates(space: Space, rejected: Rejected) -> Iterator[Candidate]:
+def enumerate_candidates(space: DeploymentSpace, rejected: RejectionTally) -> Iterator[Deployment]:
     """Every candidate that has a price, runs its formats and fits its memory."""
     for device in space.accelerators:
         offers = list(_offers(space, device, rejected))
@@ -125,38 +123,40 @@ def enumerate_candidates(space: Space, rejected: Rejected) -> Iterator[Candidate
             for model in space.models:
                 for candidate in _on_device(model, device, facts, space, rejected):
                     for site, offer in offers:
-                        yield Candidate(candidate, _memory_of(candidate), site, offer)
+                        yield Deployment(candidate, _memory_of(candidate), site, offer)
 
 
-def _offers(space: Space, device: Accelerator, rejected: Rejected) -> Iterator[tuple[Site, Offer]]:
+def _offers(
+    space: DeploymentSpace, device: Accelerator, rejected: RejectionTally
+) -> Iterator[tuple[Site, AcceleratorOffer]]:
     found = False
     for site in space.sites:
         for term in space.terms:
             try:
                 yield site, site.offer(device.id, term, space.on)
                 found = True
-            except Unsupported:
+            except UnsupportedError:
                 continue
     if not found:
         rejected.add("no offer", f"no allowed site offers {device.id} on allowed terms")
 
 
-def _memory_of(replica: Replica) -> Memory:
+def _memory_of(replica: ModelReplica) -> ReplicaMemory:
     return memory(replica)
 
 
 def _on_device(
-    model: Model, device: Accelerator, facts: EngineFacts, space: Space, rejected: Rejected
-) -> Iterator[Replica]:
+    model: Model, device: Accelerator, facts: EngineFacts, space: DeploymentSpace, rejected: RejectionTally
+) -> Iterator[ModelReplica]:
     for recipe in recipes(model, device, space.formats, rejected):
         fitted = False
         for layout in layouts(model, device):
             if layout.pp > 1 and fitted and layout.devices > device.node_devices:
                 continue
-            replica = Replica(model, device, recipe, layout, Engine.default(facts))
+            replica = ModelReplica(model, device, recipe, layout, EngineSettings.default(facts))
             try:
                 _memory_of(replica)
-            except DoesNotFit as error:
+            except InsufficientMemoryError as error:
                 rejected.add("does not fit", str(error), error.short_bytes)
                 continue
             fitted = True
@@ -164,8 +164,8 @@ def _on_device(
 
 
 def recipes(
-    model: Model, device: Accelerator, allowed: Sequence[str], rejected: Rejected
-) -> tuple[Recipe, ...]:
+    model: Model, device: Accelerator, allowed: Sequence[str], rejected: RejectionTally
+) -> tuple[PrecisionRecipe, ...]:
     """Recipes of a model that a device can run, of the allowed formats.
 
     Without a list: the checkpoint's own formats and the near-lossless ones. Weights whose arithmetic the device
@@ -178,11 +178,8 @@ def recipes(
         return ()
     own = tuple(wide if x in {"bf16", "fp16"} else x for x in (model.weights, model.experts))
     names = tuple(allowed) or tuple(dict.fromkeys((*own, wide, *NEAR_LOSSLESS)))
-    caches = [
-        wide,
-        *(x for x in names if x != wide and "kv" in format_(x).roles and _is_eight_bit(format_(x))),
-    ]
-    found: list[Recipe] = []
+    caches = [wide, *(x for x in names if x != wide and "kv" in format_(x).roles and _is_eight_bit(format_(x)))]
+    found: list[PrecisionRecipe] = []
     pairs = [(name, name) for name in names if "weights" in format_(name).roles]
     if model.is_moe and own[0] != own[1] and set(own) <= set(names):
         pairs.append((own[0], own[1]))
@@ -191,10 +188,10 @@ def recipes(
             activations = _activations(format_(experts), device, wide)
             arithmetic(format_(weights), format_(activations), device)
             arithmetic(format_(experts), format_(activations), device)
-        except NoSuchRate as error:
+        except UnsupportedFormatError as error:
             rejected.add("no such rate", str(error))
             continue
-        found.extend(Recipe(weights, experts, activations, kv) for kv in caches)
+        found.extend(PrecisionRecipe(weights, experts, activations, kv) for kv in caches)
     return tuple(dict.fromkeys(found))
 
 
@@ -212,33 +209,33 @@ def _activations(weights: Format, device: Accelerator, wide: str) -> str:
     return weights.id if native else wide
 
 
-def layouts(model: Model, device: Accelerator) -> tuple[Layout, ...]:
+def layouts(model: Model, device: Accelerator) -> tuple[ParallelLayout, ...]:
     """Layouts worth trying, smallest first.
 
     Tensor parallel degrees are powers of two that divide the heads, inside a node; pipeline stages in powers of
     two inside a node where links are slow, or over nodes; experts kept whole or cut over all devices; latent
     attention also as data-parallel ranks with the experts spread over all of them.
     """
-    found: list[Layout] = []
+    found: list[ParallelLayout] = []
     heads = _heads(model)
     slow = device.scale_up is None or device.scale_up.one_way_bytes_per_s < SLOW_BYTES_PER_S
     for tp in _powers(device.node_devices):
         if heads % tp:
             continue
-        found.append(Layout(tp=tp))
+        found.append(ParallelLayout(tp=tp))
         if model.is_moe and tp > 1:
-            found.append(Layout(tp=tp, ep=tp))
+            found.append(ParallelLayout(tp=tp, ep=tp))
             if any(isinstance(block.mixer, LatentAttention) for block in model.blocks):
-                found.append(Layout(tp=1, dp=tp, ep=tp))
+                found.append(ParallelLayout(tp=1, dp=tp, ep=tp))
         stages = _powers(device.node_devices // tp)[1:] if slow else []
-        found.extend(Layout(tp=tp, pp=pp) for pp in stages if model.layers >= pp)
+        found.extend(ParallelLayout(tp=tp, pp=pp) for pp in stages if model.layers >= pp)
     if device.scale_out and heads % device.node_devices == 0:
-        found.extend(Layout(tp=device.node_devices, pp=pp) for pp in (2, 4) if model.layers >= pp)
+        found.extend(ParallelLayout(tp=device.node_devices, pp=pp) for pp in (2, 4) if model.layers >= pp)
     return tuple(dict.fromkeys(sorted(found, key=lambda x: (x.devices, x.pp, x.dp, x.ep))))
 
 
 def _heads(model: Model) -> int:
-    heads = [b.mixer.heads for b in model.blocks if isinstance(b.mixer, Attention | LatentAttention)]
+    heads = [b.mixer.heads for b in model.blocks if isinstance(b.mixer, SoftmaxAttention | LatentAttention)]
     return min(heads, default=1)
 
 
@@ -246,7 +243,7 @@ def _powers(most: int) -> list[int]:
     return [2**i for i in range(max(most, 1).bit_length()) if 2**i <= most]
 
 
-def with_batch(candidate: Candidate, max_batch: int) -> Candidate:
+def with_batch(candidate: Deployment, max_batch: int) -> Deployment:
     """The candidate with the engine's batch capped."""
     engine = replace(candidate.replica.engine, max_batch=max_batch)
     return replace(candidate, replica=replace(candidate.replica, engine=engine))

@@ -19,13 +19,13 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.memory import Memory
+from comptroller.costs.memory import ReplicaMemory
 from comptroller.costs.power import device_w as step_w
 from comptroller.costs.power import idle_w
 from comptroller.costs.queueing import allen_cunneen_wait_s, busy_batch
-from comptroller.costs.steady import Requests, batch_that_fits
-from comptroller.costs.step import Step, causal_pairs
-from comptroller.costs.timing import Timed
+from comptroller.costs.steady import UniformRequests, batch_that_fits
+from comptroller.costs.step import ReplicaStep, causal_pairs
+from comptroller.costs.timing import ReplicaTimer
 
 Array = npt.NDArray[np.float64]
 
@@ -37,7 +37,7 @@ BISECTIONS = 14
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class LatencyTarget:
     """A latency objective: the quantile of a quantity (`ttft_s`, `tpot_s`, `e2e_s`) that must stay below `most_s`.
 
     aim: share of `most_s` that the steady state has to keep, below one where queues take the rest; what is simulated is
@@ -56,10 +56,10 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Load:
+class SlicedLoad:
     """A demand in slices of equal requests, and how irregular its arrivals are (coefficient of variation)."""
 
-    requests: Requests
+    requests: UniformRequests
     rate_per_s: Array
     arrival_cv: float
 
@@ -76,7 +76,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompts:
+class PrefillOverhead:
     """What prompts do to the steps they share: (slices, columns).
 
     marginal_s: seconds one prompt adds, all its chunks.  chunks: steps it needs.
@@ -87,21 +87,23 @@ class Prompts:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class MixtureSteadyState:
     """A replica under a mixture, at each of several batches (columns); rows are slices.
 
     batch: mean sequences in flight.  decode_s: a pure decode step.  usage_s: replica seconds per request.
     """
 
-    load: Load
+    load: SlicedLoad
     batch: Array
     decode_s: Array
-    prompts: Prompts
+    prompts: PrefillOverhead
     usage_s: Array
 
-    def part(self, columns: slice, beside: Prompts) -> State:
+    def part(self, columns: slice, beside: PrefillOverhead) -> MixtureSteadyState:
         """Some of the batches."""
-        return State(self.load, self.batch[columns], self.decode_s[columns], beside, self.usage_s[:, columns])
+        return MixtureSteadyState(
+            self.load, self.batch[columns], self.decode_s[columns], beside, self.usage_s[:, columns]
+        )
 
     @property
     def saturated_per_s(self) -> Array:
@@ -129,7 +131,7 @@ class State:
         return np.asarray(0.5 * tpot_s + self.prompts.marginal_s + self.prompts.chunks * self.decode_s)
 
 
-def prompts(ready: Timed, load: Load, batch: Array) -> Prompts:
+def prompts(ready: ReplicaTimer, load: SlicedLoad, batch: Array) -> PrefillOverhead:
     """What prompts add to steps that decode `batch` sequences, shape (columns,); cached tokens are only read."""
     columns, slices = len(batch), len(load.rate_per_s)
     chunk = float(ready.replica.engine.chunk_tokens)
@@ -139,37 +141,37 @@ def prompts(ready: Timed, load: Load, batch: Array) -> Prompts:
     chunks = np.ceil(tokens / np.maximum(chunk - wide, chunk / 2))
     pairs = causal_pairs(tokens, past) / chunks
     held = wide * load.context_tokens
-    mixed = ready.step(Step(wide, held, tokens / chunks, pairs, 1.0 / chunks)).total_s
-    alone = ready.step(Step.decode(batch, batch * load.context_tokens)).total_s
+    mixed = ready.step(ReplicaStep(wide, held, tokens / chunks, pairs, 1.0 / chunks)).total_s
+    alone = ready.step(ReplicaStep.decode(batch, batch * load.context_tokens)).total_s
     marginal = np.maximum(mixed - np.tile(alone, slices), 0.0) * chunks
-    return Prompts(marginal.reshape(slices, columns), chunks.reshape(slices, columns))
+    return PrefillOverhead(marginal.reshape(slices, columns), chunks.reshape(slices, columns))
 
 
-def state(ready: Timed, load: Load, batch: Array, beside: Prompts) -> State:
+def state(ready: ReplicaTimer, load: SlicedLoad, batch: Array, beside: PrefillOverhead) -> MixtureSteadyState:
     """Evaluate a replica under a mixture at given batches, shape (columns,)."""
     context, columns = load.context_tokens, len(batch)
-    steps = ready.step(Step.decode(np.tile(batch, 2), np.concatenate([batch * context, 0 * batch]))).total_s
+    steps = ready.step(ReplicaStep.decode(np.tile(batch, 2), np.concatenate([batch * context, 0 * batch]))).total_s
     full, bare = steps[:columns], steps[columns:]
     per_token = (full - bare) / np.maximum(batch * context, 1.0)
     output, held = load.requests.output_tokens[:, None], load.requests.mean_context_tokens[:, None]
     usage = beside.marginal_s + output * (bare / batch + per_token * held)
-    return State(load, batch, full, beside, usage)
+    return MixtureSteadyState(load, batch, full, beside, usage)
 
 
-def device_w(ready: Timed, at: State, rate_per_s: Array) -> Array:
+def device_w(ready: ReplicaTimer, at: MixtureSteadyState, rate_per_s: Array) -> Array:
     """Mean watts of one device at a rate: prompts, decoding, and idle when nothing is in flight."""
     chunk = float(ready.replica.engine.chunk_tokens)
-    typical = Step.prefill(
+    typical = ReplicaStep.prefill(
         min(chunk, float(at.load.weight @ at.load.requests.kept_by(ready.replica).fresh_tokens))
     )
-    decoding = step_w(ready, ready.step(Step.decode(at.batch, at.batch * at.load.context_tokens)))
+    decoding = step_w(ready, ready.step(ReplicaStep.decode(at.batch, at.batch * at.load.context_tokens)))
     share = at.prefill_share(rate_per_s)
     working = share * step_w(ready, ready.step(typical)) + (1.0 - share) * decoding
     flying = -np.expm1(-rate_per_s / at.saturated_per_s * at.batch)
     return np.asarray(flying * working + (1.0 - flying) * idle_w(ready.replica.device))
 
 
-def tail_s(at: State, rate_per_s: Array, crowded_tpot_s: Array, target: Target) -> Array:
+def tail_s(at: MixtureSteadyState, rate_per_s: Array, crowded_tpot_s: Array, target: LatencyTarget) -> Array:
     """Quantile of a latency over all requests of the mixture, at each batch.
 
     TPOT is that of a crowded batch. TTFT and end-to-end latency are the wait, exponential for the share that waits
@@ -193,7 +195,7 @@ def tail_s(at: State, rate_per_s: Array, crowded_tpot_s: Array, target: Target) 
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class CapacityCurve:
     """What one replica does at each batch cap (columns).
 
     cap: the caps, held to what fits.  rate_per_s: (slices, caps), requests per second if it served that slice's
@@ -206,15 +208,17 @@ class Curve:
     decode_s: Array
     marginal_s: Array
     latency_s: dict[tuple[str, float], Array]
-    usual: State
+    usual: MixtureSteadyState
 
 
-def curve(ready: Timed, held: Memory, load: Load, targets: Sequence[Target]) -> Curve | None:
+def curve(
+    ready: ReplicaTimer, held: ReplicaMemory, load: SlicedLoad, targets: Sequence[LatencyTarget]
+) -> CapacityCurve | None:
     """Rates and latencies of a replica over the grid of batch caps; `None` if not even one sequence fits.
 
     The cap is what the batch may grow to, the mean is lower by the spread of irregular arrivals (`busy_batch`).
     """
-    mean = Requests(np.array([load.context_tokens]), np.zeros(1))
+    mean = UniformRequests(np.array([load.context_tokens]), np.zeros(1))
     room = float(batch_that_fits(held, mean, ready.replica.engine.max_batch)[0])
     if room < 1:
         return None
@@ -222,13 +226,13 @@ def curve(ready: Timed, held: Memory, load: Load, targets: Sequence[Target]) -> 
     cap = np.array([*grid, room] if grid[-1] < room < BATCH_GRID[-1] else grid, float)
     quantile = max((t.quantile for t in targets), default=0.5)
     beside = prompts(ready, load, cap)
-    twice = Prompts(np.tile(beside.marginal_s, 2), np.tile(beside.chunks, 2))
+    twice = PrefillOverhead(np.tile(beside.marginal_s, 2), np.tile(beside.chunks, 2))
     both = state(ready, load, np.concatenate([mean_batch(cap, quantile), cap]), twice)
     usual, crowded = both.part(slice(0, len(cap)), beside), both.part(slice(len(cap), None), beside)
     rate = usual.saturated_per_s
     tpot = crowded.tpot_s(rate)
     latency = {(t.quantity, t.quantile): tail_s(usual, rate, tpot, t) for t in targets}
-    return Curve(cap, 1.0 / usual.usage_s, crowded.decode_s, beside.marginal_s, latency, usual)
+    return CapacityCurve(cap, 1.0 / usual.usage_s, crowded.decode_s, beside.marginal_s, latency, usual)
 
 
 def mean_batch(cap: Array, quantile: float) -> Array:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from comptroller.errors import Infeasible
-from comptroller.planning.capacity import Target
+from comptroller.errors import InfeasibleError
+from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.search import LIMITS, Goal
-from comptroller.planning.shadow import S, Solver
+from comptroller.planning.shadow import GoalSolver, S
 
 Drop = Callable[[Goal], Goal]
 """The goal without one constraint."""
@@ -29,7 +29,7 @@ def constraints_of(goal: Goal) -> Iterator[tuple[str, Drop]]:
         yield f"{goal.spare} spare replicas", lambda goal: replace(goal, spare=0)
 
 
-def _without_target(target: Target) -> Drop:
+def _without_target(target: LatencyTarget) -> Drop:
     return lambda goal: replace(goal, targets=tuple(one for one in goal.targets if one != target))
 
 
@@ -41,24 +41,24 @@ def _without_limit(limit: tuple[str, float]) -> Drop:
     return lambda goal: replace(goal, limits=tuple(one for one in goal.limits if one != limit))
 
 
-def solved(solver: Solver[S], goal: Goal) -> S:
+def solve_or_explain(solver: GoalSolver[S], goal: Goal) -> S:
     """The optimum of a goal.
 
     Raises:
-        Infeasible: as the solver says, with the minimal set of constraints that cannot hold together.
+        InfeasibleError: as the solver says, with the minimal set of constraints that cannot hold together.
     """
     try:
         return solver.solve(goal)
-    except Infeasible as error:
-        named = minimal(solver, goal)
+    except InfeasibleError as error:
+        named = minimal_conflict(solver, goal)
         if len(named) > 1:
-            raise Infeasible(
+            raise InfeasibleError(
                 f"{error}; these cannot hold together, any of them less could: {', '.join(named)}"
             ) from error
         raise
 
 
-def minimal(solver: Solver[S], goal: Goal) -> tuple[str, ...]:
+def minimal_conflict(solver: GoalSolver[S], goal: Goal) -> tuple[str, ...]:
     """A smallest set of constraints of an infeasible goal that is still infeasible, by deletion.
 
     Each constraint is dropped if the rest stays infeasible without it; what is left is irreducible (Chinneck and
@@ -74,9 +74,9 @@ def minimal(solver: Solver[S], goal: Goal) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def _feasible(solver: Solver[S], goal: Goal) -> bool:
+def _feasible(solver: GoalSolver[S], goal: Goal) -> bool:
     try:
         solver.solve(goal)
-    except Infeasible:
+    except InfeasibleError:
         return False
     return True

@@ -11,43 +11,43 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller import __version__
-from comptroller.costs.deployment import Replica
+from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.money import carbon_g
-from comptroller.errors import Infeasible
+from comptroller.errors import InfeasibleError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.reader import folder
-from comptroller.planning.candidates import Candidate, Rejected, with_batch
-from comptroller.planning.capacity import Load
-from comptroller.planning.dropped import dropped
+from comptroller.planning.candidates import Deployment, RejectionTally, with_batch
+from comptroller.planning.capacity import SlicedLoad
 from comptroller.planning.executor import side_by_side
 from comptroller.planning.frontier import frontier
-from comptroller.planning.intervals import Spread, Spreads, unmeasured_error
+from comptroller.planning.intervals import RelativeInterval, ReplicaIntervals, unmeasured_error
 from comptroller.planning.launch import command
-from comptroller.planning.operating import Operating, operating
+from comptroller.planning.operating import OperatingPoint, operating_point
 from comptroller.planning.plan import (
-    Class,
     DeploymentDocument,
-    Digests,
     EngineDocument,
-    Latency,
+    InputDigests,
+    LatencyDocument,
     Plan,
+    PlanTotals,
     PoolDocument,
     PriceDocument,
-    Pruned,
+    PrunedChoices,
+    QuestionClassDocument,
     RecipeDocument,
-    Service,
-    Share,
+    RoleShareDocument,
+    ServiceDocument,
     SliceDocument,
-    Totals,
-    Verification,
+    VerificationDocument,
 )
+from comptroller.planning.pruning import dropped_deployments
 from comptroller.planning.rivals import runners_up
-from comptroller.planning.search import Fleet, Goal, Search
+from comptroller.planning.search import Fleet, FleetSearch, Goal
 from comptroller.planning.shadow import constraints, shadow_price
-from comptroller.planning.verify import Seen
+from comptroller.planning.verify import SimulatedQuantile
 from comptroller.quantities import short
 from comptroller.serving.jit import COMPILED
-from comptroller.work.demand import Demand
+from comptroller.work.demand import TrafficDemand
 from comptroller.work.workload import Workload
 
 ENGINES = ("vllm", "sglang")
@@ -57,22 +57,22 @@ QUEUEING = "Allen-Cunneen wait with an exponential tail for prefill; normal quan
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class PlanningProblem:
     """A workload translated for the search: what is asked, and the table of all that could serve it."""
 
     workload: Workload
-    asked: Demand
+    asked: TrafficDemand
     goal: Goal
-    search: Search
-    rejected: Rejected
+    search: FleetSearch
+    rejected: RejectionTally
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerificationResult:
     """The rounds of simulation and what the last one showed."""
 
-    document: Verification
-    seen: tuple[Seen, ...]
+    document: VerificationDocument
+    seen: tuple[SimulatedQuantile, ...]
 
 
 @lru_cache(maxsize=1)
@@ -88,7 +88,7 @@ def facts_digest() -> tuple[str, str]:
     return digests[0], digests[1]
 
 
-def describe(search: Search, units: npt.NDArray[np.int64]) -> str:
+def describe(search: FleetSearch, units: npt.NDArray[np.int64]) -> str:
     """A fleet in one line: replicas x model on devices, layout, formats, site."""
     parts = []
     for row in np.flatnonzero(units):
@@ -97,7 +97,7 @@ def describe(search: Search, units: npt.NDArray[np.int64]) -> str:
     return " + ".join(parts)
 
 
-def document(problem: Problem, best: Fleet, verified: Verified | None) -> Plan:
+def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult | None) -> Plan:
     """The plan of a fleet: services, totals, and the re-solved reasons around it."""
     search, goal = problem.search, problem.goal
     services, states = [], []
@@ -118,10 +118,10 @@ def document(problem: Problem, best: Fleet, verified: Verified | None) -> Plan:
         name=problem.workload.name,
         objective=problem.workload.objective.value,
         seed=problem.workload.seed,
-        digests=Digests(workload=problem.workload.digest, facts=facts, calibration=calibration),
+        digests=InputDigests(workload=problem.workload.digest, facts=facts, calibration=calibration),
         classes=(_class(problem, services),),
         services=tuple(services),
-        totals=totals_of(services, Bill.of(problem.asked), _price_spread(problem, best)),
+        totals=totals_of(services, CostBasis.of(problem.asked), _price_spread(problem, best)),
         latency=latency_of(goal, states, verified, spreads),
         queueing=QUEUEING,
         verification=verified.document if verified else None,
@@ -130,12 +130,12 @@ def document(problem: Problem, best: Fleet, verified: Verified | None) -> Plan:
         frontier=frontier(search, goal, line),
         candidates=len(search.table.candidates),
         considered=best.considered,
-        pruned=(*fallen(problem.rejected), *dropped(search, goal)),
-        notes=(*_notes(problem, verified), *aimed(goal), *unmeasured(problem, best)),
+        pruned=(*rejected_choices(problem.rejected), *dropped_deployments(search, goal)),
+        notes=(*_notes(problem, verified), *tightened_objective_notes(goal), *borrowed_efficiency_notes(problem, best)),
     )
 
 
-def service(problem: Problem, best: Fleet, row: int) -> tuple[Service, Operating]:
+def service(problem: PlanningProblem, best: Fleet, row: int) -> tuple[ServiceDocument, OperatingPoint]:
     """One candidate of the fleet as a service, and where it operates."""
     search, load = problem.search, problem.search.table.load
     share = best.share[:, row]
@@ -145,11 +145,11 @@ def service(problem: Problem, best: Fleet, row: int) -> tuple[Service, Operating
     rate = share * load.rate_per_s
     served = share > 1e-9
     part = load.requests.only(served)
-    each = Load(part, rate[served] / replicas, load.arrival_cv)
-    state = operating(search.table.ready[row], each, problem.goal.targets, candidate.site.pue)
+    each = SlicedLoad(part, rate[served] / replicas, load.arrival_cv)
+    state = operating_point(search.table.ready[row], each, problem.goal.targets, candidate.site.pue)
     carried = rate[served] / best.rate_per_s[row, served]
     output = float((rate * load.requests.output_tokens).sum())
-    watts, spreads = state.w * replicas, Spreads.of(candidate.replica)
+    watts, spreads = state.w * replicas, ReplicaIntervals.of(candidate.replica)
     grams = float(carbon_g(watts * 3600.0, candidate.site.grid_gco2e_per_j))
     slices = tuple(
         SliceDocument(
@@ -161,7 +161,7 @@ def service(problem: Problem, best: Fleet, row: int) -> tuple[Service, Operating
         )
         for i in np.flatnonzero(served)
     )
-    found = Service(
+    found = ServiceDocument(
         id=candidate.id,
         deployment=_deployment(candidate, replicas, int(problem.asked.longest_tokens)),
         price=PriceDocument(
@@ -187,8 +187,8 @@ def service(problem: Problem, best: Fleet, row: int) -> tuple[Service, Operating
     return found, state
 
 
-def _deployment(candidate: Candidate, replicas: int, context_tokens: int) -> DeploymentDocument:
-    replica: Replica = candidate.replica
+def _deployment(candidate: Deployment, replicas: int, context_tokens: int) -> DeploymentDocument:
+    replica: ModelReplica = candidate.replica
     recipe, engine, layout = replica.recipe, replica.engine, replica.layout
     return DeploymentDocument(
         model=replica.model.id,
@@ -219,35 +219,35 @@ def _deployment(candidate: Candidate, replicas: int, context_tokens: int) -> Dep
     )
 
 
-def _class(problem: Problem, services: Sequence[Service]) -> Class:
+def _class(problem: PlanningProblem, services: Sequence[ServiceDocument]) -> QuestionClassDocument:
     total = sum(service.rate_per_s for service in services)
-    shares = tuple(Share(service=s.id, share=short(s.rate_per_s / total)) for s in services)
-    return Class(name="all", share=1.0, strategy="once", roles={"solver": shares})
+    shares = tuple(RoleShareDocument(service=s.id, share=short(s.rate_per_s / total)) for s in services)
+    return QuestionClassDocument(name="all", share=1.0, strategy="once", roles={"solver": shares})
 
 
-def _spreads(problem: Problem, best: Fleet) -> list[Spreads]:
+def _spreads(problem: PlanningProblem, best: Fleet) -> list[ReplicaIntervals]:
     table = problem.search.table
-    return [Spreads.of(table.candidates[row].replica) for row in np.flatnonzero(best.units)]
+    return [ReplicaIntervals.of(table.candidates[row].replica) for row in np.flatnonzero(best.units)]
 
 
-def _price_spread(problem: Problem, best: Fleet) -> Spread:
+def _price_spread(problem: PlanningProblem, best: Fleet) -> RelativeInterval:
     """The same demand if steps took as long as the ends of their interval: fleets are re-solved for it."""
     search, goal = problem.search, problem.goal
-    steps = Spread.widest(x.tpot for x in _spreads(problem, best))
+    steps = RelativeInterval.widest(x.tpot for x in _spreads(problem, best))
     price = search.unit.usd_per_h
 
     def ratio(factor: float) -> float:
         try:
             fleet = search.solve(replace(goal, demand=goal.demand * factor))
-        except Infeasible:
+        except InfeasibleError:
             return float("nan")
         return float(price @ fleet.units) / float(price @ best.units)
 
-    return Spread(ratio(steps.low), ratio(steps.high))
+    return RelativeInterval(ratio(steps.low), ratio(steps.high))
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class CostBasis:
     """What a plan's cost is spread over.
 
     requests_per_s: of requests, or of questions.  bought_usd_per_h: paid for tokens of APIs, beside the rent.
@@ -261,13 +261,13 @@ class Bill:
     metered: bool = True
 
     @classmethod
-    def of(cls, asked: Demand) -> Bill:
+    def of(cls, asked: TrafficDemand) -> CostBasis:
         """The bill of a demand for requests."""
         rate = asked.rate_per_s
         return cls(rate, rate * asked.mean_input_tokens, rate * asked.mean_output_tokens)
 
 
-def totals_of(services: Sequence[Service], bill: Bill, price: Spread) -> Totals:
+def totals_of(services: Sequence[ServiceDocument], bill: CostBasis, price: RelativeInterval) -> PlanTotals:
     """Dollars, watts and grams of all services, per hour, request and token."""
     usd = sum(service.usd_per_h for service in services) + bill.bought_usd_per_h
     watts = sum(service.w.value for service in services) if bill.metered else float("nan")
@@ -275,8 +275,8 @@ def totals_of(services: Sequence[Service], bill: Bill, price: Spread) -> Totals:
     requests_h = bill.requests_per_s * 3600.0
     output_h = bill.output_tokens_per_s * 3600.0
     tokens_h = output_h + bill.input_tokens_per_s * 3600.0
-    power = Spread(*(sum(getattr(s.w, end) or 0.0 for s in services) / watts for end in ("low", "high")))
-    return Totals(
+    power = RelativeInterval(*(sum(getattr(s.w, end) or 0.0 for s in services) / watts for end in ("low", "high")))
+    return PlanTotals(
         usd_per_h=price.around(usd),
         usd_per_request=price.around(usd / requests_h),
         usd_per_million_tokens=price.around(usd / tokens_h * 1e6),
@@ -285,31 +285,32 @@ def totals_of(services: Sequence[Service], bill: Bill, price: Spread) -> Totals:
         j_per_request=power.around(watts * 3600.0 / requests_h),
         gco2e_per_h=power.around(grams),
         gco2e_per_request=power.around(grams / requests_h),
-        devices=sum(
-            p.replicas * p.tp * p.pp * p.dp for service in services for p in service.deployment.pools
-        ),
+        devices=sum(p.replicas * p.tp * p.pp * p.dp for service in services for p in service.deployment.pools),
         requests_per_s=short(bill.requests_per_s),
     )
 
 
-def fallen(rejected: Rejected) -> tuple[Pruned, ...]:
+def rejected_choices(rejected: RejectionTally) -> tuple[PrunedChoices, ...]:
     """What fell out before the search, by reason."""
     return tuple(
-        Pruned(reason=reason, count=count, example=rejected.example[reason])
+        PrunedChoices(reason=reason, count=count, example=rejected.example[reason])
         for reason, count in sorted(rejected.count.items())
     )
 
 
 def latency_of(
-    goal: Goal, states: Sequence[Operating], verified: Verified | None, spreads: Sequence[Spreads]
-) -> tuple[Latency, ...]:
+    goal: Goal,
+    states: Sequence[OperatingPoint],
+    verified: VerificationResult | None,
+    spreads: Sequence[ReplicaIntervals],
+) -> tuple[LatencyDocument, ...]:
     """Every latency objective beside its prediction."""
     steady = [max(state.tails_s[number] for state in states) for number in range(len(goal.targets))]
     return tuple(
-        Latency(
+        LatencyDocument(
             quantity=target.quantity,
             quantile=target.quantile,
-            predicted_s=Spread.widest(x.latency(target.quantity) for x in spreads).around(
+            predicted_s=RelativeInterval.widest(x.latency(target.quantity) for x in spreads).around(
                 verified.seen[number].mean_s if verified else steady[number]
             ),
             steady_s=short(steady[number]),
@@ -320,7 +321,7 @@ def latency_of(
     )
 
 
-def _notes(problem: Problem, verified: Verified | None) -> tuple[str, ...]:
+def _notes(problem: PlanningProblem, verified: VerificationResult | None) -> tuple[str, ...]:
     notes = [_host_note(problem)]
     if not verified:
         missing = "" if COMPILED else "; comptroller[sim] adds it"
@@ -334,7 +335,7 @@ def _notes(problem: Problem, verified: Verified | None) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def aimed(goal: Goal) -> Iterator[str]:
+def tightened_objective_notes(goal: Goal) -> Iterator[str]:
     """Objectives that the fleet is sized for more tightly than they were asked."""
     for target in (target for target in goal.targets if target.aim < 1):
         name = f"{target.quantity[:-2].upper()} p{target.quantile * 100:g}"
@@ -344,7 +345,7 @@ def aimed(goal: Goal) -> Iterator[str]:
         )
 
 
-def unmeasured(problem: Problem, best: Fleet) -> Iterator[str]:
+def borrowed_efficiency_notes(problem: PlanningProblem, best: Fleet) -> Iterator[str]:
     """Devices of the plan whose efficiency is borrowed from other families."""
     chosen = [problem.search.table.candidates[row].replica for row in np.flatnonzero(best.units)]
     for device, engine in dict.fromkeys((x.device.id, x.engine.id) for x in chosen):
@@ -355,7 +356,7 @@ def unmeasured(problem: Problem, best: Fleet) -> Iterator[str]:
             )
 
 
-def _host_note(problem: Problem) -> str:
+def _host_note(problem: PlanningProblem) -> str:
     """What measured servers added to TTFT outside the engine's own clock."""
     served = {ready.replica.engine.id: ready.serving.host_s for ready in problem.search.table.ready}
     each = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in sorted(served.items()))

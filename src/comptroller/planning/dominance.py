@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 
-def dominated(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+def dominated_rows(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Rows for which another row is nowhere greater, and somewhere less or equal throughout but earlier.
 
-    >>> dominated(np.array([[1.0, 2.0], [1.0, 3.0], [0.0, 9.0], [1.0, 2.0]])).tolist()
+    >>> dominated_rows(np.array([[1.0, 2.0], [1.0, 3.0], [0.0, 9.0], [1.0, 2.0]])).tolist()
     [False, True, False, True]
     """
     count = len(values)

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol, TypeVar
 
-from comptroller.errors import UnknownId, Unsupported
+from comptroller.errors import UnknownIdError, UnsupportedError
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -32,7 +32,7 @@ def no_progress(done: int, total: int) -> None:
     """Say nothing."""
 
 
-class Executor(Protocol):
+class SearchExecutor(Protocol):
     """Does a work to parts."""
 
     def map(self, work: Work[P, R], parts: Sequence[P]) -> Generated[R]:
@@ -43,7 +43,7 @@ class Executor(Protocol):
 Generated = Generator[tuple[int, R], None, None]
 
 
-def gather(executor: Executor, work: Work[P, R], parts: Sequence[P], progress: Progress) -> list[R]:
+def gather(executor: SearchExecutor, work: Work[P, R], parts: Sequence[P], progress: Progress) -> list[R]:
     """Results in the order of the parts, which is the same for every executor; progress is told (done, total)."""
     found: dict[int, R] = {}
     with closing(executor.map(work, parts)) as finished:
@@ -65,30 +65,30 @@ def _call_it(task: Callable[[], R]) -> R:
 
 
 @dataclass(frozen=True)
-class Here:
+class LocalExecutor:
     """One part after the other, in this process."""
 
     def map(self, work: Work[P, R], parts: Sequence[P]) -> Generated[R]:
-        """See `Executor`."""
+        """See `SearchExecutor`."""
         for place, part in enumerate(parts):
             yield place, work(part)
 
 
-HERE = Here()
+HERE = LocalExecutor()
 
 
 @dataclass(frozen=True)
-class Processes:
+class ProcessExecutor:
     """Processes of this machine, one per core where `workers` is 0; none outlives the work, nor this process."""
 
     workers: int = 0
 
     def map(self, work: Work[P, R], parts: Sequence[P]) -> Generated[R]:
-        """See `Executor`. What is called off ends with the parts at work: a worker that is killed while it sends a
-        result would leave its reader waiting for the rest.
+        """See `SearchExecutor`. What is called off ends with the parts at work: a worker that is killed while it
+        sends a result would leave its reader waiting for the rest.
 
         Raises:
-            Unsupported: a process ended abruptly.
+            UnsupportedError: a process ended abruptly.
         """
         count = min(self.workers or os.cpu_count() or 1, max(len(parts), 1))
         pool = ProcessPoolExecutor(count, get_context("spawn"), _receive, (pickle.dumps(work),))
@@ -97,7 +97,7 @@ class Processes:
             for done in as_completed(places):
                 yield places[done], done.result()
         except BrokenProcessPool as error:
-            raise Unsupported(
+            raise UnsupportedError(
                 "a worker process ended abruptly, perhaps for want of memory; try --on here"
             ) from error
         finally:
@@ -128,22 +128,22 @@ def _do(part: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class OnRay:
+class RayExecutor:
     """Tasks of a Ray cluster: that of $RAY_ADDRESS, one that runs on this machine, or a new one while the work lasts.
 
     The package travels with the work, so that facts and code are the same everywhere.
     """
 
     def map(self, work: Work[P, R], parts: Sequence[P]) -> Generated[R]:
-        """See `Executor`.
+        """See `SearchExecutor`.
 
         Raises:
-            Unsupported: Ray is not installed.
+            UnsupportedError: Ray is not installed.
         """
         try:
             import ray
         except ImportError as error:
-            raise Unsupported("--on ray needs the package ray: pip install 'comptroller[ray]'") from error
+            raise UnsupportedError("--on ray needs the package ray: pip install 'comptroller[ray]'") from error
         started = not ray.is_initialized()
         if started:
             package = {"py_modules": [str(Path(__file__).parents[1])]}
@@ -166,17 +166,21 @@ def _call(work: Work[P, R], part: P) -> R:
     return work(part)
 
 
-EXECUTORS: Mapping[str, Callable[[], Executor]] = {"here": Here, "processes": Processes, "ray": OnRay}
+EXECUTORS: Mapping[str, Callable[[], SearchExecutor]] = {
+    "here": LocalExecutor,
+    "processes": ProcessExecutor,
+    "ray": RayExecutor,
+}
 
 
-def executor(name: str) -> Executor:
+def executor(name: str) -> SearchExecutor:
     """The executor of a name.
 
     Raises:
-        UnknownId: there is none; lists those there are.
+        UnknownIdError: there is none; lists those there are.
     """
     if name not in EXECUTORS:
-        raise UnknownId("executor", name, EXECUTORS)
+        raise UnknownIdError("executor", name, EXECUTORS)
     return EXECUTORS[name]()
 
 
@@ -185,30 +189,28 @@ ENOUGH = 32
 
 
 @dataclass(frozen=True)
-class Sized:
+class AdaptiveExecutor:
     """Little work here, much work by another executor."""
 
-    large: Executor
+    large: SearchExecutor
 
     def map(self, work: Work[P, R], parts: Sequence[P]) -> Generated[R]:
-        """See `Executor`."""
-        return (self.large if len(parts) >= ENOUGH else Here()).map(work, parts)
+        """See `SearchExecutor`."""
+        return (self.large if len(parts) >= ENOUGH else LocalExecutor()).map(work, parts)
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachingExecutor:
     """Finished parts are kept in a folder, and taken from there the next time; a file is named by what was done."""
 
-    executor: Executor
+    executor: SearchExecutor
     folder: Path
 
     def map(self, work: Work[P, R], parts: Sequence[P]) -> Generated[R]:
-        """See `Executor`."""
+        """See `SearchExecutor`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         shared = hashlib.sha256(pickle.dumps(work)).digest()
-        files = [
-            self.folder / f"{hashlib.sha256(shared + pickle.dumps(part)).hexdigest()}.part" for part in parts
-        ]
+        files = [self.folder / f"{hashlib.sha256(shared + pickle.dumps(part)).hexdigest()}.part" for part in parts]
         open_ = [place for place, file in enumerate(files) if not file.exists()]
         for place in sorted(set(range(len(parts))) - set(open_)):
             yield place, pickle.loads(files[place].read_bytes())

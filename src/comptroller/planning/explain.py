@@ -9,11 +9,11 @@ from typing import Generic
 
 import numpy as np
 
-from comptroller.errors import Infeasible, InputError, UnknownId
-from comptroller.planning.candidates import Rejected
+from comptroller.errors import InfeasibleError, InputError, UnknownIdError
+from comptroller.planning.candidates import RejectionTally
 from comptroller.planning.conflict import constraints_of
-from comptroller.planning.document import Problem, describe
-from comptroller.planning.joint import Keep, Solution, everything
+from comptroller.planning.document import PlanningProblem, describe
+from comptroller.planning.joint import JointSolution, Keep, keep_everything
 from comptroller.planning.joint_ground import Kinds, kinds_of
 from comptroller.planning.joint_planner import JointProblem
 from comptroller.planning.joint_reasons import describe_solution
@@ -22,7 +22,7 @@ from comptroller.planning.shadow import S, amount
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class WhyNotExplanation:
     """The best with a choice, beside the best of all. excess: relative; loses_on: in words, empty if it is chosen."""
 
     axis: str
@@ -36,14 +36,14 @@ class Explanation:
 
 
 @dataclass(frozen=True)
-class Question(Generic[S]):
+class WhyNotQuestion(Generic[S]):
     """A problem to ask about: solved for a goal among what is kept. known: every choice, by axis."""
 
     goal: Goal
     solve: Callable[[Goal, Keep], S]
     line: Callable[[S], str]
     known: Sequence[Kinds]
-    rejected: Rejected
+    rejected: RejectionTally
 
     def values(self, axis: str) -> tuple[str, ...]:
         """What may be chosen on an axis, in order."""
@@ -55,7 +55,7 @@ class Question(Generic[S]):
         return tuple(dict.fromkeys(axis for kinds in self.known for axis in kinds))
 
 
-def of_problem(problem: Problem) -> Question[Fleet]:
+def of_problem(problem: PlanningProblem) -> WhyNotQuestion[Fleet]:
     """The question of a plan for requests."""
     search = problem.search
     kinds: list[Kinds] = [
@@ -65,43 +65,43 @@ def of_problem(problem: Problem) -> Question[Fleet]:
     def solve(goal: Goal, keep: Keep) -> Fleet:
         return search.solve(goal, np.array([keep(each) for each in kinds]))
 
-    return Question(problem.goal, solve, lambda fleet: describe(search, fleet.units), kinds, problem.rejected)
+    return WhyNotQuestion(problem.goal, solve, lambda fleet: describe(search, fleet.units), kinds, problem.rejected)
 
 
-def of_joint(problem: JointProblem) -> Question[Solution]:
+def of_joint(problem: JointProblem) -> WhyNotQuestion[JointSolution]:
     """The question of a plan with a quality target."""
     joint = problem.joint
     kinds: list[Kinds] = [way.kinds for way in joint.ground.ways]
     for search in joint.ground.searches.values():
         kinds += [kinds_of(search, row) for row in range(len(search.table.candidates))]
-    return Question(problem.goal, joint.solve, lambda x: describe_solution(joint, x), kinds, problem.rejected)
+    return WhyNotQuestion(problem.goal, joint.solve, lambda x: describe_solution(joint, x), kinds, problem.rejected)
 
 
-def explain(question: Question[S], wanted: Iterable[str]) -> tuple[Explanation, ...]:
+def explain(question: WhyNotQuestion[S], wanted: Iterable[str]) -> tuple[WhyNotExplanation, ...]:
     """What each choice, written axis=value, costs at its best.
 
     Raises:
-        InputError, UnknownId: a choice is not axis=value, or there is no such axis or value; lists what there is.
-        Infeasible: there is no plan at all.
+        InputError, UnknownIdError: a choice is not axis=value, or there is no such axis or value; lists what there is.
+        InfeasibleError: there is no plan at all.
     """
     choices = [_choice(question, text) for text in wanted]
-    best = question.solve(question.goal, everything)
-    return tuple(_explained(question, best, axis, value) for axis, value in choices)
+    best = question.solve(question.goal, keep_everything)
+    return tuple(_explanation_of(question, best, axis, value) for axis, value in choices)
 
 
-def _choice(question: Question[S], text: str) -> tuple[str, str]:
+def _choice(question: WhyNotQuestion[S], text: str) -> tuple[str, str]:
     axis, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not value:
         raise InputError(f"--explain {text!r}: write axis=value, with an axis of {', '.join(question.axes)}")
     if axis not in question.axes:
-        raise UnknownId("axis", axis, question.axes)
+        raise UnknownIdError("axis", axis, question.axes)
     return axis, value
 
 
-def _explained(question: Question[S], best: S, axis: str, value: str) -> Explanation:
-    def told(found: S | None, loses_on: str) -> Explanation:
+def _explanation_of(question: WhyNotQuestion[S], best: S, axis: str, value: str) -> WhyNotExplanation:
+    def told(found: S | None, loses_on: str) -> WhyNotExplanation:
         cost = None if found is None else float(f"{found.objective:.6g}")
-        return Explanation(
+        return WhyNotExplanation(
             axis,
             value,
             question.goal.objective,
@@ -114,17 +114,17 @@ def _explained(question: Question[S], best: S, axis: str, value: str) -> Explana
 
     if not any(_names(value, known) for known in question.values(axis)):
         return told(None, _fell_out(question, axis, value))
-    keep = only(axis, value)
+    keep = keep_only(axis, value)
     try:
         found = question.solve(question.goal, keep)
-    except Infeasible as error:
+    except InfeasibleError as error:
         return told(None, str(error))
     if found.objective <= best.objective * (1 + 1e-9):
         return told(found, "")
     return told(found, _loses_on(question, keep, best, found))
 
 
-def only(axis: str, value: str) -> Keep:
+def keep_only(axis: str, value: str) -> Keep:
     """Keep what has this value on the axis, and what has no value there."""
 
     def keep(kinds: Kinds) -> bool:
@@ -142,24 +142,20 @@ def _names(value: str, known: str) -> bool:
     return value == known or f"w:{value} " in f"{known} "
 
 
-def _fell_out(question: Question[S], axis: str, value: str) -> str:
+def _fell_out(question: WhyNotQuestion[S], axis: str, value: str) -> str:
     """Why no candidate has a value: what fell out before the search and names it."""
     named = re.compile(rf"\b{re.escape(value)}\b")
-    reasons = [
-        f"{reason}: {text}" for reason, text in question.rejected.example.items() if named.search(text)
-    ]
-    return (
-        "; ".join(reasons) or f"nothing that is allowed has it; there is {', '.join(question.values(axis))}"
-    )
+    reasons = [f"{reason}: {text}" for reason, text in question.rejected.example.items() if named.search(text)]
+    return "; ".join(reasons) or f"nothing that is allowed has it; there is {', '.join(question.values(axis))}"
 
 
-def _loses_on(question: Question[S], keep: Keep, best: S, found: S) -> str:
+def _loses_on(question: WhyNotQuestion[S], keep: Keep, best: S, found: S) -> str:
     """The constraint without which the choice would lose least, or the price where none matters."""
     goal, lost = question.goal, found.objective - best.objective
     freed = []
     for name, drop in constraints_of(goal):
         free = drop(goal)
-        gap = _cost(question, free, keep) - _cost(question, free, everything)
+        gap = _cost(question, free, keep) - _cost(question, free, keep_everything)
         freed.append((lost - gap, name))
     gained, name = max(freed, default=(0.0, ""))
     if gained > 0.01 * lost:
@@ -167,8 +163,8 @@ def _loses_on(question: Question[S], keep: Keep, best: S, found: S) -> str:
     return "price: it costs more for what it carries whatever the constraints"
 
 
-def _cost(question: Question[S], goal: Goal, keep: Keep) -> float:
+def _cost(question: WhyNotQuestion[S], goal: Goal, keep: Keep) -> float:
     try:
         return question.solve(goal, keep).objective
-    except Infeasible:
+    except InfeasibleError:
         return np.inf

@@ -8,24 +8,24 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.deployment import Engine, Layout, Recipe
-from comptroller.costs.deployment import Replica as Priced
+from comptroller.costs.deployment import EngineSettings, ParallelLayout, PrecisionRecipe
+from comptroller.costs.deployment import ModelReplica as Priced
 from comptroller.costs.memory import memory
 from comptroller.costs.steptable import StepTable
-from comptroller.costs.tabulate import Terms, tabulate
-from comptroller.costs.timing import Calibration, link_bytes_per_s, timed
-from comptroller.errors import UnknownId
+from comptroller.costs.tabulate import SiteRates, tabulate
+from comptroller.costs.timing import TimingCalibration, link_bytes_per_s, replica_timer
+from comptroller.errors import UnknownIdError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.site import site
-from comptroller.planning.plan import DeploymentDocument, PoolDocument, Service
-from comptroller.serving.fleet import Fleet, Policies, Replica
-from comptroller.serving.fleet import Service as Simulated
+from comptroller.planning.plan import DeploymentDocument, PoolDocument, ServiceDocument
+from comptroller.serving.fleet import ServingPolicies, SimulatedFleet, SimulatedReplica
+from comptroller.serving.fleet import SimulatedService as Simulated
 from comptroller.serving.jobs import calls_of as whole
-from comptroller.serving.state import Pool
-from comptroller.work.call import Calls
-from comptroller.work.trace import NO_SESSION, Trace
+from comptroller.serving.state import PoolRole
+from comptroller.work.call import CallTable
+from comptroller.work.trace import NO_SESSION, RequestTrace
 
 NO_NODE = 1 << 30
 """More devices than any node joins: what lies apart is reached over the network."""
@@ -34,25 +34,27 @@ NO_NODE = 1 << 30
 DECISIONS = ("routing", "batching", "scheduling", "handoff")
 """What a plan may name a policy for; `handoff` is routing within the decode pools."""
 
-PHASES = {"mixed": Pool.MIXED, "prefill": Pool.PROMPT, "decode": Pool.TOKEN}
+PHASES = {"mixed": PoolRole.MIXED, "prefill": PoolRole.PROMPT, "decode": PoolRole.TOKEN}
 
 
-def fleet_of(services: Sequence[Service], calibration: Calibration, prefix_block_tokens: int = 0) -> Fleet:
+def fleet_of(
+    services: Sequence[ServiceDocument], calibration: TimingCalibration, prefix_block_tokens: int = 0
+) -> SimulatedFleet:
     """The services as the simulator runs them: a step table for each pool, replicas, policies.
 
     Raises:
         InputError: an id in the plan is unknown, a policy has no file, or prefill and decode pools do not pair up.
-        Unsupported: no known link joins the pools of a split service.
+        UnsupportedError: no known link joins the pools of a split service.
     """
     simulated = tuple(Simulated(service.id, _replicas(service, calibration)) for service in services)
     policies = _policies(dict(services[0].deployment.policies))
-    return Fleet(simulated, policies, prefix_block_tokens=prefix_block_tokens)
+    return SimulatedFleet(simulated, policies, prefix_block_tokens=prefix_block_tokens)
 
 
-def keeping(fleet: Fleet, services: Sequence[Service]) -> Fleet:
+def with_default_prefix_caching(fleet: SimulatedFleet, services: Sequence[ServiceDocument]) -> SimulatedFleet:
     """The fleet in which only such replicas keep prefixes whose engine does by default, with their model."""
     kept = [
-        [bool(_priced(service.deployment, pool).prefix_block_tokens) for pool in service.deployment.pools]
+        [bool(_replica_of_pool(service.deployment, pool).prefix_block_tokens) for pool in service.deployment.pools]
         for service in services
     ]
     found = tuple(
@@ -62,31 +64,29 @@ def keeping(fleet: Fleet, services: Sequence[Service]) -> Fleet:
     return replace(fleet, services=found)
 
 
-def _policies(chosen: Mapping[str, str]) -> Policies:
+def _policies(chosen: Mapping[str, str]) -> ServingPolicies:
     unknown = set(chosen) - set(DECISIONS)
     if unknown:
-        raise UnknownId("decision for a policy", min(unknown), DECISIONS)
-    return Policies(*(chosen.get(decision, getattr(Policies(), decision)) for decision in DECISIONS))
+        raise UnknownIdError("decision for a policy", min(unknown), DECISIONS)
+    return ServingPolicies(*(chosen.get(decision, getattr(ServingPolicies(), decision)) for decision in DECISIONS))
 
 
-def _replicas(service: Service, calibration: Calibration) -> tuple[Replica, ...]:
-    found: list[Replica] = []
+def _replicas(service: ServiceDocument, calibration: TimingCalibration) -> tuple[SimulatedReplica, ...]:
+    found: list[SimulatedReplica] = []
     for pool in service.deployment.pools:
         table = table_of(service, pool, calibration)
-        found += [Replica(table, ranks=pool.dp, pool=PHASES[pool.phase])] * pool.replicas
+        found += [SimulatedReplica(table, ranks=pool.dp, pool=PHASES[pool.phase])] * pool.replicas
     return tuple(found)
 
 
-def table_of(service: Service, pool: PoolDocument, calibration: Calibration) -> StepTable:
+def table_of(service: ServiceDocument, pool: PoolDocument, calibration: TimingCalibration) -> StepTable:
     """The step table of one data-parallel rank of a replica; dollars and watts shared among ranks."""
     deployment = service.deployment
-    priced = _priced(deployment, pool)
+    priced = _replica_of_pool(deployment, pool)
     place, held = site(deployment.site), memory(priced)
-    terms = Terms(_usd_per_s(service, pool), place.pue, place.grid_gco2e_per_j * 1.0)
+    terms = SiteRates(_usd_per_s(service, pool), place.pue, place.grid_gco2e_per_j * 1.0)
     longest = deployment.engine.context_tokens or priced.model.context_tokens
-    table = tabulate(
-        timed(priced, calibration), held, terms, min(longest, held.kv_capacity_tokens // pool.dp)
-    )
+    table = tabulate(replica_timer(priced, calibration), held, terms, min(longest, held.kv_capacity_tokens // pool.dp))
     if len(deployment.pools) > 1:
         table = replace(table, transfer_bytes_per_s=_transfer_bytes_per_s(deployment, pool))
     if pool.dp == 1:
@@ -107,11 +107,10 @@ def table_of(service: Service, pool: PoolDocument, calibration: Calibration) -> 
     )
 
 
-def _usd_per_s(service: Service, pool: PoolDocument) -> float:
+def _usd_per_s(service: ServiceDocument, pool: PoolDocument) -> float:
     """Rent of a replica: the service's, shared among its pools by devices and their prices."""
     rents = [
-        other.devices * (other.usd_per_device_h or service.price.usd_per_device_h)
-        for other in service.deployment.pools
+        other.devices * (other.usd_per_device_h or service.price.usd_per_device_h) for other in service.deployment.pools
     ]
     mine = pool.devices * (pool.usd_per_device_h or service.price.usd_per_device_h) / sum(rents)
     return service.usd_per_h * mine / 3600.0 / pool.replicas
@@ -124,7 +123,7 @@ def _transfer_bytes_per_s(deployment: DeploymentDocument, pool: PoolDocument) ->
     alike = len({other.accelerator for other in pools}) == 1
     devices = sum(other.devices for other in pools) if alike else NO_NODE
     ends = [pool, *(other for other in pools if other.phase == "decode")]
-    return min(link_bytes_per_s(_priced(deployment, end), devices) * end.tp * end.pp * end.dp for end in ends)
+    return min(link_bytes_per_s(_replica_of_pool(deployment, end), devices) * end.tp * end.pp * end.dp for end in ends)
 
 
 def _per_rank(rows: npt.NDArray[np.float64], most: int, ranks: int) -> npt.NDArray[np.float64]:
@@ -133,25 +132,25 @@ def _per_rank(rows: npt.NDArray[np.float64], most: int, ranks: int) -> npt.NDArr
     return rows[batch]
 
 
-def calls_of(services: Sequence[Service], trace: Trace, rng: np.random.Generator) -> Calls:
+def calls_of(services: Sequence[ServiceDocument], trace: RequestTrace, rng: np.random.Generator) -> CallTable:
     """The requests of a trace, each sent to a service with the probability that the plan gives its size.
 
     The size of a request is the plan's slice whose mean input and output are nearest on a log scale. A session stays
     with the service that its first request is sent to, or no cache would know it again.
     """
-    chosen = Sender(services).services(trace.input_tokens, trace.output_tokens, rng)
+    chosen = PlanCallRouter(services).services(trace.input_tokens, trace.output_tokens, rng)
     if trace.session is not None:
         _, first, member = np.unique(trace.session, return_index=True, return_inverse=True)
         chosen = np.where(trace.session == NO_SESSION, chosen, chosen[first][member])
     calls = whole(trace)
     names = {**calls.names, "service": tuple(service.id for service in services)}
-    return Calls({**calls.columns, "service": chosen}, names, calls.block_ids, calls.block_starts)
+    return CallTable({**calls.columns, "service": chosen}, names, calls.block_ids, calls.block_starts)
 
 
-class Sender:
+class PlanCallRouter:
     """Which service of a plan a call goes to, by its size: the slices' mean sizes and the services' shares of each."""
 
-    def __init__(self, services: Sequence[Service]) -> None:
+    def __init__(self, services: Sequence[ServiceDocument]) -> None:
         found: dict[tuple[float, float], npt.NDArray[np.float64]] = {}
         for place, service in enumerate(services):
             for part in service.slices:
@@ -176,10 +175,10 @@ class Sender:
         return chosen
 
 
-def _priced(deployment: DeploymentDocument, pool: PoolDocument) -> Priced:
+def _replica_of_pool(deployment: DeploymentDocument, pool: PoolDocument) -> Priced:
     recipe, settings = deployment.recipe, deployment.engine
     engine = replace(
-        Engine.default(engine_facts(settings.id)),
+        EngineSettings.default(engine_facts(settings.id)),
         version=settings.version,
         max_batch=settings.max_batch,
         chunk_tokens=settings.chunk_tokens,
@@ -188,7 +187,7 @@ def _priced(deployment: DeploymentDocument, pool: PoolDocument) -> Priced:
     return Priced(
         model(deployment.model),
         accelerator(pool.accelerator),
-        Recipe(recipe.weights, recipe.experts, recipe.activations, recipe.kv),
-        Layout(pool.tp, pool.pp, pool.dp, pool.ep),
+        PrecisionRecipe(recipe.weights, recipe.experts, recipe.activations, recipe.kv),
+        ParallelLayout(pool.tp, pool.pp, pool.dp, pool.ep),
         engine,
     )

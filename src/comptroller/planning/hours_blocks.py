@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array, csc_array
 
-from comptroller.planning.mix import Program
+from comptroller.planning.mix import MixedIntegerProgram
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -69,7 +69,7 @@ class Market:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class DeferrableLoad:
     """Work that may wait: requests released by hour, hours within which it is done, interactive share it saves."""
 
     name: str
@@ -78,7 +78,7 @@ class Work:
     saves: float | None = None
 
 
-class Rows:
+class ProgramBuilder:
     """A program written block by block: columns and rows are arrays of numbers, coefficients broadcast over them."""
 
     def __init__(self) -> None:
@@ -107,18 +107,18 @@ class Rows:
         kept = each[2].ravel() != 0
         self._parts.append(tuple(part.ravel()[kept] for part in each))
 
-    def program(self) -> Program:
+    def program(self) -> MixedIntegerProgram:
         """The whole."""
         rows, columns, values = (np.concatenate(parts) for parts in zip(*self._parts, strict=True))
         matrix = coo_array((values.astype(float), (rows, columns)), shape=(self._height, self._width))
         cost, most = (np.concatenate([c[n] for c in self._columns]) for n in (0, 1))
         lower, upper = (np.concatenate([b[n] for b in self._bounds]) for n in (0, 1))
         whole = np.concatenate([np.full(len(c[0]), c[2]) for c in self._columns])
-        return Program(cost, csc_array(matrix), lower, upper, most, whole)
+        return MixedIntegerProgram(cost, csc_array(matrix), lower, upper, most, whole)
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class LoadPlacement:
     """Loads put on a market's columns j. columns: numbers of the program's columns, (h, loads, j).  amount: (h, loads),
     what one of each is of its load in the market.  rows: (loads,), rows of the market that they are.
     """
@@ -137,7 +137,7 @@ class Placed:
         return np.where(fits, market.added(objective)[:, self.rows], 0.0) * self.amount[:, :, None]
 
 
-def rented(rent: Rows, market: Market, objective: str) -> Indices:
+def unit_columns(rent: ProgramBuilder, market: Market, objective: str) -> Indices:
     """Columns of units, (h, j): one for the whole day where it is constant."""
     price = market.unit(objective)
     units = np.empty(price.shape, np.int64)
@@ -146,7 +146,7 @@ def rented(rent: Rows, market: Market, objective: str) -> Indices:
     return units
 
 
-def carry(rent: Rows, market: Market, units: Indices, placed: Sequence[Placed]) -> None:
+def carry(rent: ProgramBuilder, market: Market, units: Indices, placed: Sequence[LoadPlacement]) -> None:
     """What is placed fits the units while they stand, by every matrix of loads."""
     for load in market.finite:
         room = rent.rows(-np.inf, 0.0, units.shape)
@@ -156,14 +156,14 @@ def carry(rent: Rows, market: Market, units: Indices, placed: Sequence[Placed]) 
 
 
 @dataclass(frozen=True, slots=True)
-class Reserve:
+class UnitReserve:
     """Units kept in reserve for each column in use; most: what the loads placed on a column can come to."""
 
     units: int
     most: float = 1.0
 
 
-def hold(rent: Rows, market: Market, units: Indices, on: Placed, reserve: Reserve) -> None:
+def hold(rent: ProgramBuilder, market: Market, units: Indices, on: LoadPlacement, reserve: UnitReserve) -> None:
     """Interactive load fits what is left after an interruption, and beside the units in reserve."""
     risky = np.flatnonzero((market.lost < 1) & ((market.lost > 0) | (reserve.units > 0)))
     shape = (len(units), len(risky))
@@ -184,7 +184,7 @@ def hold(rent: Rows, market: Market, units: Indices, on: Placed, reserve: Reserv
         rent.put(kept[1][:, None, :], on.columns[:, :, risky], -1.0)
 
 
-def moved(rent: Rows, work: Work, done: Indices, chosen: Indices) -> Indices:
+def deferral_columns(rent: ProgramBuilder, work: DeferrableLoad, done: Indices, chosen: Indices) -> Indices:
     """Columns (h released, hours waited): all that is chosen leaves its hour of release within the window.
 
     done: columns (h, ...), shares of the day's work done in each hour.  chosen: the column of the share done at all.
@@ -201,20 +201,20 @@ def moved(rent: Rows, work: Work, done: Indices, chosen: Indices) -> Indices:
     return found
 
 
-def settled(program: Program, first: Array, units: Indices, ladder: Sequence[Array]) -> Program:
+def settle_program(
+    program: MixedIntegerProgram, first: Array, units: Indices, ladder: Sequence[Array]
+) -> MixedIntegerProgram:
     """The same units as in a first solution, with the loads placed anew.
 
     ladder: costs, from the least important; each counts a thousand times the one before, relative to its own value.
     """
-    cost = np.asarray(
-        sum(1e3**k * each / max(float(np.abs(each) @ first), 1e-9) for k, each in enumerate(ladder))
-    )
+    cost = np.asarray(sum(1e3**k * each / max(float(np.abs(each) @ first), 1e-9) for k, each in enumerate(ladder)))
     most, whole = program.most.copy(), program.whole.copy()
     cost[units], most[units], whole[units] = -1e3 * 1e3 ** (len(ladder) - 2), np.rint(first[units]), False
     return replace(program, cost=cost, most=most, whole=whole)
 
 
-def started(known: Sequence[Indices], units: Sequence[Indices]) -> tuple[Indices, Array]:
+def start_values(known: Sequence[Indices], units: Sequence[Indices]) -> tuple[Indices, Array]:
     """Columns and values of the units of a known day, to start from."""
     columns, first = np.unique(np.concatenate([each.ravel() for each in units]), return_index=True)
     return columns, np.concatenate([each.ravel() for each in known])[first].astype(float)

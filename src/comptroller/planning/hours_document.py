@@ -5,13 +5,13 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 
-class Document(BaseModel):
+class DocumentPart(BaseModel):
     """A part of a plan: frozen, no unknown fields; NaN is written as null."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
 
-class Rented(Document):
+class RentedReplicas(DocumentPart):
     """Replicas of one candidate in an hour; usd: what they cost in it."""
 
     service: str
@@ -23,7 +23,7 @@ class Rented(Document):
     usd: float
 
 
-class Bought(Document):
+class ApiPurchase(DocumentPart):
     """What an hour buys from the API of a model, in calls per second and dollars."""
 
     model: str
@@ -31,7 +31,7 @@ class Bought(Document):
     usd: float
 
 
-class Tried(Document):
+class HourTrial(DocumentPart):
     """What simulating an hour's fleet at the hour's rate showed.
 
     sized_for: demand that it is sized for, over the hour's.  upper_s: upper bounds of the objectives' quantiles, in
@@ -43,7 +43,7 @@ class Tried(Document):
     holds: bool
 
 
-class Hour(Document):
+class HourDocument(DocumentPart):
     """One hour of the day. done: requests or questions of each work done in it.  w: mean watts at the meter.
 
     solved: share of the questions answered in it.  strategies: shares of them by strategy and who plays it.
@@ -52,18 +52,18 @@ class Hour(Document):
 
     hour: int
     load_per_s: float
-    rented: tuple[Rented, ...]
+    rented: tuple[RentedReplicas, ...]
     done: dict[str, float]
     usd: float
     w: float | None
     gco2e: float | None
-    bought: tuple[Bought, ...] = ()
+    bought: tuple[ApiPurchase, ...] = ()
     solved: float | None = None
     strategies: dict[str, float] = {}
-    tried: Tried | None = None
+    tried: HourTrial | None = None
 
 
-class Step(Document):
+class FreedomStep(DocumentPart):
     """What the day costs with one more freedom than the step before; the first is today's habit, a peak fleet."""
 
     name: str
@@ -72,14 +72,14 @@ class Step(Document):
     gco2e_per_day: float | None
 
 
-class Deadline(Document):
+class DeadlineAlternative(DocumentPart):
     """What the day costs more with another deadline; `change_per_day` is None where there is no such day."""
 
     hours: int
     change_per_day: float | None
 
 
-class WorkDone(Document):
+class DeferrableWorkDocument(DocumentPart):
     """Work that may wait. chosen: share of it that is done.  moved: share of that not done in the hour of its
     release.  mean_wait_h: of all that is done.  saves: share of the interactive work it spares.  later, earlier:
     what an hour more, or less, changes.
@@ -92,11 +92,11 @@ class WorkDone(Document):
     moved: float
     mean_wait_h: float
     saves: float | None
-    later: Deadline | None
-    earlier: Deadline | None
+    later: DeadlineAlternative | None
+    earlier: DeadlineAlternative | None
 
 
-class DayPlan(Document):
+class DayPlan(DocumentPart):
     """A day by the hour. least_per_day: no day of the candidates that were kept costs less in the objective; of a
     plan for questions, no day of all that is allowed.
 
@@ -107,7 +107,7 @@ class DayPlan(Document):
     j_per_day: float | None
     gco2e_per_day: float | None
     least_per_day: float
-    hours: tuple[Hour, ...]
-    steps: tuple[Step, ...]
-    works: tuple[WorkDone, ...]
+    hours: tuple[HourDocument, ...]
+    steps: tuple[FreedomStep, ...]
+    works: tuple[DeferrableWorkDocument, ...]
     notes: tuple[str, ...]

@@ -7,20 +7,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from comptroller.costs.timing import Calibration
-from comptroller.errors import Infeasible
-from comptroller.planning.document import Problem
-from comptroller.planning.hours import Asked, Day, cheapest
-from comptroller.planning.hours_blocks import Array, Market, Work
-from comptroller.planning.hours_document import DayPlan, Hour, Tried
-from comptroller.planning.hours_market import Offered, offered
-from comptroller.planning.hours_proof import Stage, held, told
-from comptroller.planning.hours_steps import done_in, notes, rented, solved, step_of, work_of
+from comptroller.costs.timing import TimingCalibration
+from comptroller.errors import InfeasibleError
+from comptroller.planning.document import PlanningProblem
+from comptroller.planning.hours import DayDemand, DayFleet, cheapest
+from comptroller.planning.hours_blocks import Array, DeferrableLoad, Market
+from comptroller.planning.hours_document import DayPlan, HourDocument, HourTrial
+from comptroller.planning.hours_market import DeploymentMarket, deployment_market
+from comptroller.planning.hours_proof import RequestHourStage, hour_rehearsal_notes, raise_hours_until_held
+from comptroller.planning.hours_steps import done_in, notes, rented_replicas, solve_steps, step_of, work_of
 from comptroller.planning.plan import Plan
 from comptroller.planning.search import Goal
-from comptroller.planning.verify import Rehearsal
+from comptroller.planning.verify import RehearsalSettings
 from comptroller.quantities import short
-from comptroller.work.hours import Hours
+from comptroller.work.hours import WorkloadDay
 
 FEW = 12
 """Columns that are all kept; of more, those that the cheapest fleet of some term has at some load."""
@@ -30,45 +30,47 @@ QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Freedom:
+class RequestDayFreedom:
     """One way to run the day: what may be rented, and what is asked."""
 
     name: str
     market: Market
-    asked: Asked
+    asked: DayDemand
 
-    def day(self, asked: Asked, known: Day | None = None) -> Day:
+    def day(self, asked: DayDemand, known: DayFleet | None = None) -> DayFleet:
         """The cheapest day for what is asked, begun from a known one."""
         return cheapest(self.market, asked, known)
 
 
 def with_hours(
-    found: Plan, problem: Problem, calibration: Calibration, rehearsal: Rehearsal | None = None
+    found: Plan, problem: PlanningProblem, calibration: TimingCalibration, rehearsal: RehearsalSettings | None = None
 ) -> Plan:
     """The plan with its day, if the workload has hours: sized for the demand that held in simulation.
 
     rehearsal: how every hour is simulated by itself, where there are latency objectives.
 
     Raises:
-        Infeasible: no day holds the limits.
+        InfeasibleError: no day holds the limits.
         InputError: the hours are malformed.
     """
     hours = problem.workload.hours
     if hours is None:
         return found
-    market = offered(problem.workload, hours, problem.search.table.load, problem.goal, calibration)
-    few = kept(market, problem.goal)
-    stage = Stage(few, problem, calibration, rehearsal) if rehearsal and problem.goal.targets else None
+    market = deployment_market(problem.workload, hours, problem.search.table.load, problem.goal, calibration)
+    few = pruned_market(market, problem.goal)
+    stage = RequestHourStage(few, problem, calibration, rehearsal) if rehearsal and problem.goal.targets else None
     return found.model_copy(update={"hours": day_plan(few, hours, problem, stage)})
 
 
-def day_plan(few: Offered, hours: Hours, problem: Problem, stage: Stage | None = None) -> DayPlan:
+def day_plan(
+    few: DeploymentMarket, hours: WorkloadDay, problem: PlanningProblem, stage: RequestHourStage | None = None
+) -> DayPlan:
     """The cheapest day of a market as a document; with a stage, every hour is simulated and raised until it holds."""
     demand, terms = problem.goal.demand, problem.workload.allow.terms
     each = list(freedoms(few))
-    steps = [(each[place], day) for place, day in solved(each)]
+    steps = [(each[place], day) for place, day in solve_steps(each)]
     last, day = steps[-1]
-    tried = None if stage is None else held(stage, last, day)
+    tried = None if stage is None else raise_hours_until_held(stage, last, day)
     if tried is not None and tried.day is not day:
         last, day = replace(last, name="every hour held in simulation", asked=tried.asked), tried.day
         steps.append((last, day))
@@ -87,20 +89,20 @@ def day_plan(few: Offered, hours: Hours, problem: Problem, stage: Stage | None =
         works=tuple(work_of(last, day, k) for k in range(len(last.asked.works))),
         notes=(
             *notes(hours, demand, terms),
-            *(told(tried, demand) if tried else ()),
+            *(hour_rehearsal_notes(tried, demand) if tried else ()),
             _gap(day, len(few.rows)),
         ),
     )
 
 
-def kept(market: Offered, goal: Goal) -> Offered:
+def pruned_market(market: DeploymentMarket, goal: Goal) -> DeploymentMarket:
     """The market of the columns that count."""
     if len(market.rows) <= FEW:
         return market
     return market.only(np.flatnonzero(np.isin(market.rows, list(_fleets(market, goal)))))
 
 
-def _fleets(market: Offered, goal: Goal) -> Iterator[int]:
+def _fleets(market: DeploymentMarket, goal: Goal) -> Iterator[int]:
     """Rows of the cheapest fleets of each term alone, at several loads of the day: whole units, small and large."""
     rows, load = np.arange(len(market.search.table.candidates)), market.asked.load
     factors = dict.fromkeys([*np.quantile(load[load > 0], QUANTILES).tolist(), 2 * load.max()])
@@ -109,12 +111,12 @@ def _fleets(market: Offered, goal: Goal) -> Iterator[int]:
         for factor in factors:
             try:
                 fleet = market.search.solve(replace(goal, demand=goal.demand * factor, limits=()), keep)
-            except Infeasible:
+            except InfeasibleError:
                 continue
             yield from np.flatnonzero(fleet.units).tolist()
 
 
-def freedoms(of: Offered) -> Iterator[Freedom]:
+def freedoms(of: DeploymentMarket) -> Iterator[RequestDayFreedom]:
     """From a peak fleet on demand, held all day, to every term and every hour; a step that adds nothing is left out.
 
     Columns that a step may not rent cost nothing less: they are closed by what they carry.
@@ -124,20 +126,26 @@ def freedoms(of: Offered) -> Iterator[Freedom]:
     must = tuple(work for work in asked.works if work.saves is None)
     at_once = replace(asked, works=tuple(replace(work, window_h=1) for work in must))
     held = replace(market, constant=market.constant | first)
-    only = {name: _closed(each, ~first, of, must) for name, each in (("held", held), ("open", market))}
-    yield Freedom(f"peak fleet held all day, {terms[first][0].replace('_', '-')}", only["held"], at_once)
+    only = {name: _with_closed_columns(each, ~first, of, must) for name, each in (("held", held), ("open", market))}
+    yield RequestDayFreedom(f"peak fleet held all day, {terms[first][0].replace('_', '-')}", only["held"], at_once)
     if not market.constant[first].any():
-        yield Freedom("units rented by the hour", only["open"], at_once)
+        yield RequestDayFreedom("units rented by the hour", only["open"], at_once)
     if any(work.window_h > 1 for work in must):
-        yield Freedom("deferrable work moved", only["open"], replace(asked, works=must))
+        yield RequestDayFreedom("deferrable work moved", only["open"], replace(asked, works=must))
     if len(must) < len(asked.works):
-        yield Freedom("sleep-time work where it pays", _closed(market, ~first, of, asked.works), asked)
+        yield RequestDayFreedom(
+            "sleep-time work where it pays", _with_closed_columns(market, ~first, of, asked.works), asked
+        )
     if not first.all():
         others = ", ".join(dict.fromkeys(terms[~first].tolist()))
-        yield Freedom(f"{others} beside", _closed(market, np.zeros(len(terms), bool), of, asked.works), asked)
+        yield RequestDayFreedom(
+            f"{others} beside", _with_closed_columns(market, np.zeros(len(terms), bool), of, asked.works), asked
+        )
 
 
-def _closed(market: Market, columns: Array, of: Offered, works: tuple[Work, ...]) -> Market:
+def _with_closed_columns(
+    market: Market, columns: Array, of: DeploymentMarket, works: tuple[DeferrableLoad, ...]
+) -> Market:
     """The market with some columns carrying nothing, and the rows of some works only."""
     wanted = [work.name for work in works]
     rows = [0, *(1 + k for k, work in enumerate(of.asked.works) if work.name in wanted)]
@@ -145,11 +153,13 @@ def _closed(market: Market, columns: Array, of: Offered, works: tuple[Work, ...]
     return replace(market, load=load, added_j=market.added_j[rows], added_usd=market.added_usd[rows])
 
 
-def _hour(of: Offered, step: Freedom, day: Day, h: int, rate_per_s: float, tried: Tried | None) -> Hour:
-    return Hour(
+def _hour(
+    of: DeploymentMarket, step: RequestDayFreedom, day: DayFleet, h: int, rate_per_s: float, tried: HourTrial | None
+) -> HourDocument:
+    return HourDocument(
         hour=h,
         load_per_s=short(rate_per_s * step.asked.load[h]),
-        rented=tuple(rented(of, day.units[h], step.market.unit("usd")[h])),
+        rented=tuple(rented_replicas(of, day.units[h], step.market.unit("usd")[h])),
         done=done_in(step, day, h),
         usd=short(day.total["usd"][h]),
         w=short(day.total["j"][h] / 3600.0),
@@ -158,7 +168,7 @@ def _hour(of: Offered, step: Freedom, day: Day, h: int, rate_per_s: float, tried
     )
 
 
-def _gap(day: Day, columns: int) -> str:
+def _gap(day: DayFleet, columns: int) -> str:
     return (
         f"{columns} candidates were kept, those of the cheapest fleets of each term at several loads; no day of theirs "
         f"costs less by more than {max(1.0 - day.bound / day.objective, 0.0):.1%}"

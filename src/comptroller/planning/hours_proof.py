@@ -8,18 +8,18 @@ from typing import Protocol
 
 import numpy as np
 
-from comptroller.costs.timing import Calibration
-from comptroller.errors import Infeasible
-from comptroller.planning.document import Problem, service
-from comptroller.planning.hours import Asked, Day
+from comptroller.costs.timing import TimingCalibration
+from comptroller.errors import InfeasibleError
+from comptroller.planning.document import PlanningProblem, service
+from comptroller.planning.hours import DayDemand, DayFleet
 from comptroller.planning.hours_blocks import Array, Indices, Market
-from comptroller.planning.hours_document import Tried
-from comptroller.planning.hours_market import Offered
-from comptroller.planning.hours_steps import Freedom
-from comptroller.planning.plan import Service
+from comptroller.planning.hours_document import HourTrial
+from comptroller.planning.hours_market import DeploymentMarket
+from comptroller.planning.hours_steps import DayFreedom
+from comptroller.planning.plan import ServiceDocument
 from comptroller.planning.proof import RAISE
-from comptroller.planning.search import Fleet, Search
-from comptroller.planning.verify import Rehearsal, Seen, judged, measured, traces
+from comptroller.planning.search import Fleet, FleetSearch
+from comptroller.planning.verify import RehearsalSettings, SimulatedQuantile, judge_draws, simulated_quantiles, traces
 from comptroller.quantities import short
 
 ROUNDS = 4
@@ -29,7 +29,7 @@ BEYOND = 1.001
 """Factor beyond what a fleet that failed could carry, so that the next is another one."""
 
 
-class Trial(Protocol):
+class HourRehearsalStage(Protocol):
     """What tries single hours of the days of a market."""
 
     @property
@@ -37,23 +37,23 @@ class Trial(Protocol):
         """What the days rent."""
         ...
 
-    def seen(self, asked: Asked, day: Day, h: int) -> tuple[Seen, ...]:
+    def seen(self, asked: DayDemand, day: DayFleet, h: int) -> tuple[SimulatedQuantile, ...]:
         """What an hour showed of every objective."""
         ...
 
 
 @dataclass
-class Stage:
+class RequestHourStage:
     """Fleets of single hours, simulated once each.
 
     of: columns of the day.  draws of the peak's arrivals are stretched to the rate of an hour.
     """
 
-    of: Offered
-    problem: Problem
-    calibration: Calibration
-    rehearsal: Rehearsal
-    known: dict[tuple[bytes, bytes, float], tuple[Seen, ...]] = field(default_factory=dict)
+    of: DeploymentMarket
+    problem: PlanningProblem
+    calibration: TimingCalibration
+    rehearsal: RehearsalSettings
+    known: dict[tuple[bytes, bytes, float], tuple[SimulatedQuantile, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.draws = traces(self.problem.workload, self.problem.asked, self.rehearsal)
@@ -63,40 +63,37 @@ class Stage:
         """What the days rent."""
         return self.of.market
 
-    def seen(self, asked: Asked, day: Day, h: int) -> tuple[Seen, ...]:
+    def seen(self, asked: DayDemand, day: DayFleet, h: int) -> tuple[SimulatedQuantile, ...]:
         """What simulating the interactive requests of an hour on what they get of its fleet showed."""
-        units, share = left(self.market, asked, day, h), np.round(day.share[h], 6)
+        units, share = dependable_units(self.market, asked, day, h), np.round(day.share[h], 6)
         factor = float(asked.load[h] * share.sum())
         key = (units.tobytes(), share.tobytes(), factor)
         if key not in self.known:
             services = list(self._services(units, share, factor))
             draws = [trace.scaled(factor) for trace in self.draws]
             targets = self.problem.goal.targets
-            values = measured(services, self.calibration, draws, targets, self.rehearsal.seed)
-            self.known[key] = judged(values, targets, self.rehearsal)
+            values = simulated_quantiles(services, self.calibration, draws, targets, self.rehearsal.seed)
+            self.known[key] = judge_draws(values, targets, self.rehearsal)
         return self.known[key]
 
-    def _services(self, units: Indices, share: Array, factor: float) -> Iterator[Service]:
+    def _services(self, units: Indices, share: Array, factor: float) -> Iterator[ServiceDocument]:
         """The hour's fleet as services, each kind with its share of every size."""
         whole, goal, sizes = self.of.search.table, self.problem.goal, len(self.problem.asked)
         load = self.problem.search.table.load
         load = replace(load, rate_per_s=load.rate_per_s * factor)
         table = replace(
-            whole,
-            load=load,
-            rate_per_s=whole.rate_per_s[:, :sizes],
-            marginal_s=whole.marginal_s[:, :sizes],
+            whole, load=load, rate_per_s=whole.rate_per_s[:, :sizes], marginal_s=whole.marginal_s[:, :sizes]
         )
         per_s, column = whole.best(goal.targets)
         count, among = np.zeros(len(whole.candidates), np.int64), np.zeros((sizes, len(whole.candidates)))
         count[self.of.rows], among[:, self.of.rows] = units, share / share.sum()
         fleet = Fleet(count, among, 0.0, 0, column, per_s[:, :sizes])
-        problem = replace(self.problem, search=Search(table))
+        problem = replace(self.problem, search=FleetSearch(table))
         for row in np.flatnonzero(count):
             yield service(problem, fleet, int(row))[0]
 
 
-def left(market: Market, asked: Asked, day: Day, h: int) -> Indices:
+def dependable_units(market: Market, asked: DayDemand, day: DayFleet, h: int) -> Indices:
     """Units that interactive load can count on: after an interruption, and beside work, which fills whole units."""
     units, used = day.units[h], day.share[h] > 0
     work = np.zeros(len(units))
@@ -109,21 +106,21 @@ def left(market: Market, asked: Asked, day: Day, h: int) -> Indices:
     return np.where(used, np.maximum(found, 1), 0).astype(np.int64)
 
 
-def room(market: Market, asked: Asked, day: Day, h: int) -> float:
+def headroom_factor(market: Market, asked: DayDemand, day: DayFleet, h: int) -> float:
     """How many times its sized load an hour's fleet could carry, were it shared as fits best."""
     each = market.finite[:, 0].max(axis=0)
-    units = left(market, asked, day, h)
+    units = dependable_units(market, asked, day, h)
     sized = asked.load[h] * asked.raised[h] * day.share[h].sum()
     return float((units[units > 0] / each[units > 0]).sum() / max(sized, 1e-12))
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class RehearsedDay:
     """A day whose hours were simulated. seen: by hour with load.  why: what kept a failing hour from being raised."""
 
-    asked: Asked
-    day: Day
-    seen: Mapping[int, tuple[Seen, ...]]
+    asked: DayDemand
+    day: DayFleet
+    seen: Mapping[int, tuple[SimulatedQuantile, ...]]
     why: str = ""
 
     @property
@@ -131,21 +128,21 @@ class Held:
         """Hours that did not hold."""
         return tuple(h for h, each in self.seen.items() if not all(one.holds for one in each))
 
-    def tried(self, demand: float, h: int) -> Tried | None:
+    def tried(self, demand: float, h: int) -> HourTrial | None:
         """What an hour showed, as it stands in a plan; demand: factor that all hours are sized with."""
         if h not in self.seen:
             return None
         uppers = [one.upper_s for one in self.seen[h]]
-        return Tried(
+        return HourTrial(
             sized_for=short(demand * self.asked.raised[h]),
             upper_s=tuple(short(upper) if np.isfinite(upper) else None for upper in uppers),
             holds=h not in self.failed,
         )
 
 
-def held(stage: Trial, step: Freedom[Day], day: Day) -> Held:
+def raise_hours_until_held(stage: HourRehearsalStage, step: DayFreedom[DayFleet], day: DayFleet) -> RehearsedDay:
     """The day with its hours raised until their percentiles hold in simulation, within `ROUNDS`."""
-    market, found = stage.market, _simulated(stage, step.asked, day)
+    market, found = stage.market, _simulate_hours(stage, step.asked, day)
     for _ in range(ROUNDS - 1):
         if not found.failed:
             break
@@ -153,21 +150,21 @@ def held(stage: Trial, step: Freedom[Day], day: Day) -> Held:
         for h in found.failed:
             excess = max(one.upper_s / one.target.most_s for one in found.seen[h])
             least = float(np.clip(excess**0.25, *RAISE))
-            factor[h] *= max(least, BEYOND * room(market, found.asked, found.day, h))
+            factor[h] *= max(least, BEYOND * headroom_factor(market, found.asked, found.day, h))
         asked = replace(found.asked, factor=factor)
         try:
-            found = _simulated(stage, asked, step.day(asked, found.day))
-        except Infeasible as error:
+            found = _simulate_hours(stage, asked, step.day(asked, found.day))
+        except InfeasibleError as error:
             return replace(found, why=str(error))
     return found
 
 
-def _simulated(stage: Trial, asked: Asked, day: Day) -> Held:
+def _simulate_hours(stage: HourRehearsalStage, asked: DayDemand, day: DayFleet) -> RehearsedDay:
     busy = np.flatnonzero(asked.load * day.share.sum(axis=1) > 0).tolist()
-    return Held(asked, day, {h: stage.seen(asked, day, h) for h in busy})
+    return RehearsedDay(asked, day, {h: stage.seen(asked, day, h) for h in busy})
 
 
-def told(found: Held, demand: float) -> Iterator[str]:
+def hour_rehearsal_notes(found: RehearsedDay, demand: float) -> Iterator[str]:
     """What simulating the hours came to."""
     raised = found.asked.raised[list(found.seen)]
     yield (

@@ -8,16 +8,16 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from comptroller.errors import Infeasible
-from comptroller.planning.hours import Asked
+from comptroller.errors import InfeasibleError
+from comptroller.planning.hours import DayDemand
 from comptroller.planning.hours_blocks import Array, Indices
-from comptroller.planning.hours_document import Deadline, Rented, Step, WorkDone
-from comptroller.planning.hours_market import Offered
+from comptroller.planning.hours_document import DeadlineAlternative, DeferrableWorkDocument, FreedomStep, RentedReplicas
+from comptroller.planning.hours_market import DeploymentMarket
 from comptroller.quantities import short
-from comptroller.work.hours import Hours
+from comptroller.work.hours import WorkloadDay
 
 
-class Found(Protocol):
+class SolvedDay(Protocol):
     """A day that was found."""
 
     @property
@@ -51,10 +51,10 @@ class Found(Protocol):
         ...
 
 
-D = TypeVar("D", bound=Found)
+D = TypeVar("D", bound=SolvedDay)
 
 
-class Freedom(Protocol[D]):
+class DayFreedom(Protocol[D]):
     """One way to run the day: what is asked, and how the cheapest such day is found."""
 
     @property
@@ -63,35 +63,35 @@ class Freedom(Protocol[D]):
         ...
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> DayDemand:
         """Load and work."""
         ...
 
-    def day(self, asked: Asked, known: D | None = None) -> D:
+    def day(self, asked: DayDemand, known: D | None = None) -> D:
         """The cheapest day for what is asked, begun from a known one."""
         ...
 
 
-def solved(steps: Sequence[Freedom[D]]) -> list[tuple[int, D]]:
+def solve_steps(steps: Sequence[DayFreedom[D]]) -> list[tuple[int, D]]:
     """Places of the steps with their days, each begun from the one before; one that the limits forbid is left out,
     but the last.
 
     Raises:
-        Infeasible: the last step has no day; names what binds.
+        InfeasibleError: the last step has no day; names what binds.
     """
     found: list[tuple[int, D]] = []
     for place, step in enumerate(steps):
         try:
             found.append((place, step.day(step.asked, found[-1][1] if found else None)))
-        except Infeasible:
+        except InfeasibleError:
             if step is steps[-1]:
                 raise
     return found
 
 
-def step_of(name: str, day: Found, metered: bool = True) -> Step:
+def step_of(name: str, day: SolvedDay, metered: bool = True) -> FreedomStep:
     """A step as it stands in a plan; metered: all that it emits is known."""
-    return Step(
+    return FreedomStep(
         name=name,
         objective_per_day=short(day.objective),
         usd_per_day=short(day.total["usd"].sum()),
@@ -99,12 +99,12 @@ def step_of(name: str, day: Found, metered: bool = True) -> Step:
     )
 
 
-def work_of(step: Freedom[D], day: D, k: int) -> WorkDone:
+def work_of(step: DayFreedom[D], day: D, k: int) -> DeferrableWorkDocument:
     """A work as it stands in a plan."""
     work, moved = step.asked.works[k], day.moved[k]
     waits = moved.sum(axis=0)
     done = max(float(waits.sum()), 1e-12)
-    return WorkDone(
+    return DeferrableWorkDocument(
         name=work.name,
         requests_per_day=short(work.released.sum()),
         deadline_h=work.window_h,
@@ -117,18 +117,18 @@ def work_of(step: Freedom[D], day: D, k: int) -> WorkDone:
     )
 
 
-def done_in(step: Freedom[D], day: D, h: int) -> dict[str, float]:
+def done_in(step: DayFreedom[D], day: D, h: int) -> dict[str, float]:
     """Requests or questions of each work done in an hour."""
     daily = step.asked.size[h, 1:] * 3600.0
     each = zip(step.asked.works, day.done[h], daily.tolist(), strict=True)
     return {work.name: short(share.sum() * requests) for work, share, requests in each}
 
 
-def rented(of: Offered, units: Indices, prices: Array) -> Iterator[Rented]:
+def rented_replicas(of: DeploymentMarket, units: Indices, prices: Array) -> Iterator[RentedReplicas]:
     """What an hour rents; prices: dollars of a unit of each column in it."""
     for column in np.flatnonzero(units):
         candidate, row = of.candidates[column], of.rows[column]
-        yield Rented(
+        yield RentedReplicas(
             service=candidate.id,
             accelerator=candidate.replica.device.id,
             site=candidate.site.id,
@@ -139,7 +139,7 @@ def rented(of: Offered, units: Indices, prices: Array) -> Iterator[Rented]:
         )
 
 
-def _deadline(step: Freedom[D], day: D, k: int, towards: int) -> Deadline | None:
+def _deadline(step: DayFreedom[D], day: D, k: int, towards: int) -> DeadlineAlternative | None:
     """What an hour more or less for work that must be done changes, solved again; nothing where it is not proven."""
     work = step.asked.works[k]
     hours = work.window_h + towards
@@ -147,20 +147,20 @@ def _deadline(step: Freedom[D], day: D, k: int, towards: int) -> Deadline | None
         return None
     try:
         other = step.day(_within(step.asked, k, hours), day)
-    except Infeasible:
-        return Deadline(hours=hours, change_per_day=None)
+    except InfeasibleError:
+        return DeadlineAlternative(hours=hours, change_per_day=None)
     proven = other.objective < day.bound if towards > 0 else other.bound > day.objective
-    return Deadline(hours=hours, change_per_day=short(other.objective - day.objective if proven else 0.0))
+    return DeadlineAlternative(hours=hours, change_per_day=short(other.objective - day.objective if proven else 0.0))
 
 
-def _within(asked: Asked, k: int, hours: int) -> Asked:
+def _within(asked: DayDemand, k: int, hours: int) -> DayDemand:
     """The same with another deadline of a work."""
     works = list(asked.works)
     works[k] = replace(works[k], window_h=hours)
     return replace(asked, works=tuple(works))
 
 
-def notes(hours: Hours, demand: float, terms: Sequence[str]) -> Iterator[str]:
+def notes(hours: WorkloadDay, demand: float, terms: Sequence[str]) -> Iterator[str]:
     """What every day assumes."""
     yield (
         f"every hour is sized for {demand:.3g} x its demand, as the plan for the rate to hold is; "

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from comptroller.costs.deployment import Replica
+from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.power import device_interval_w
-from comptroller.costs.prediction import Predictor
-from comptroller.costs.residual import Identity
+from comptroller.costs.prediction import ReplicaPredictor
+from comptroller.costs.residual import ResidualIdentity
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.calibration import kernel_prior
-from comptroller.facts.serving import Bands
-from comptroller.planning.plan import Figure
+from comptroller.facts.serving import PredictionErrorBands
+from comptroller.planning.plan import PredictedFigure
 from comptroller.quantities import short
 
 Z80 = 1.2816
@@ -22,47 +22,47 @@ Z80 = 1.2816
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class RelativeInterval:
     """Low and high of a figure as ratios to its value."""
 
     low: float
     high: float
 
-    def around(self, value: float) -> Figure:
+    def around(self, value: float) -> PredictedFigure:
         """The figure with its interval."""
-        return Figure(value=short(value), low=short(value * self.low), high=short(value * self.high))
+        return PredictedFigure(value=short(value), low=short(value * self.low), high=short(value * self.high))
 
     @classmethod
-    def widest(cls, spreads: Iterable[Spread]) -> Spread:
+    def widest(cls, spreads: Iterable[RelativeInterval]) -> RelativeInterval:
         """The lowest low and the highest high."""
         found = list(spreads)
         return cls(min(x.low for x in found), max(x.high for x in found))
 
 
 @dataclass(frozen=True, slots=True)
-class Spreads:
+class ReplicaIntervals:
     """Spreads of a replica's figures. Plans use the physics without the learned residual, so the bands are those
     of models measured elsewhere under the engine, or of ones never measured under it."""
 
-    tpot: Spread
-    ttft: Spread
-    w: Spread
+    tpot: RelativeInterval
+    ttft: RelativeInterval
+    w: RelativeInterval
 
-    def latency(self, quantity: str) -> Spread:
+    def latency(self, quantity: str) -> RelativeInterval:
         """The spread of a latency; end to end is mostly decoding."""
         return self.ttft if quantity == "ttft_s" else self.tpot
 
     @classmethod
-    def of(cls, replica: Replica) -> Spreads:
+    def of(cls, replica: ModelReplica) -> ReplicaIntervals:
         """The spreads of a replica's novelty."""
-        known = Predictor.shipped()
-        measured = known.tpot.novelty(Identity.of(replica)) != "new"
+        known = ReplicaPredictor.shipped()
+        measured = known.tpot.novelty(ResidualIdentity.of(replica)) != "new"
         unmeasured = unmeasured_error(replica.device, replica.engine.id)
         low, high = device_interval_w(np.ones(1), replica.device)
         return cls(
             _of_band(known.facts.tpot, measured, unmeasured),
             _of_band(known.facts.ttft, measured, unmeasured),
-            Spread(float(low[0]), float(high[0])),
+            RelativeInterval(float(low[0]), float(high[0])),
         )
 
 
@@ -72,8 +72,8 @@ def unmeasured_error(device: Accelerator, engine: str) -> float:
     return prior.error if prior.source_level == "overall" else 0.0
 
 
-def _of_band(bands: Bands, measured: bool, error: float) -> Spread:
+def _of_band(bands: PredictionErrorBands, measured: bool, error: float) -> RelativeInterval:
     """The band, and where the device was never measured the two errors in quadrature."""
     low, high = bands.related if measured else bands.new
     more = Z80 * error
-    return Spread(float(np.exp(-np.hypot(low, more))), float(np.exp(np.hypot(high, more))))
+    return RelativeInterval(float(np.exp(-np.hypot(low, more))), float(np.exp(np.hypot(high, more))))

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csc_array
 
-from comptroller.planning.joint_program import Matter, Rent, scale_of
-from comptroller.planning.mix import Program, run
+from comptroller.planning.joint_program import JointProgramData, RentableDeployments, scale_of
+from comptroller.planning.mix import MixedIntegerProgram, run
 from comptroller.planning.search import columns_of
 
 Floats = npt.NDArray[np.float64]
@@ -35,21 +35,21 @@ SEED_WAYS, SEED_UNITS = 40, 60
 
 
 @dataclass(frozen=True)
-class Part:
+class JointProgramSubset:
     """Some ways and candidates (by arm) of a matter, as a matter of its own. ways, candidates: places in the whole."""
 
-    matter: Matter
+    matter: JointProgramData
     ways: Ints
     candidates: Mapping[int, Ints]
 
     @classmethod
     def of(
         cls,
-        matter: Matter,
+        matter: JointProgramData,
         ways: Ints,
         candidates: Mapping[int, Ints],
         closed: npt.NDArray[np.bool_] | None = None,
-    ) -> Part:
+    ) -> JointProgramSubset:
         """The part; a class goes no way that would call an arm which is left no candidate."""
         rents = {arm: _some(matter.rents[arm], rows) for arm, rows in candidates.items() if len(rows)}
         calls = {arm: matter.calls[arm][:, ways] for arm in rents}
@@ -61,12 +61,12 @@ class Part:
         return cls(some, ways, {arm: candidates[arm] for arm in rents})
 
 
-def _some(rent: Rent, candidates: Ints) -> Rent:
+def _some(rent: RentableDeployments, candidates: Ints) -> RentableDeployments:
     return replace(rent, candidates=rent.candidates[candidates], mix=columns_of(rent.mix, candidates))
 
 
 @dataclass(frozen=True)
-class Worth:
+class CallDuals:
     """Of an arm's calls. each: (buckets,), objective per call.  held: (candidates,), mu, what a unit can carry of it.
 
     share: (classes, ways), what the calls of a way on this arm are worth per hour, for the whole of a class.
@@ -77,7 +77,7 @@ class Worth:
     share: Floats
 
     @classmethod
-    def of(cls, rent: Rent, asked: Floats) -> Worth:
+    def of(cls, rent: RentableDeployments, asked: Floats) -> CallDuals:
         """asked: (classes, ways, buckets), calls per second for the whole of a class."""
         mix = rent.mix
         loads = np.stack([mix.load, *mix.also])
@@ -90,16 +90,15 @@ class Worth:
         return cls(each, np.minimum(np.maximum(held, 0.0), mix.price), asked @ each)
 
 
-class Bound:
+class DualBound:
     """The dual solution of a matter. least: z, no plan costs less per hour.  reduced: r, (classes, ways)."""
 
-    def __init__(self, matter: Matter, bought: Floats) -> None:
+    def __init__(self, matter: JointProgramData, bought: Floats) -> None:
         """bought: (classes, ways), objective per hour of what is bought for the whole of a class."""
         self.matter = matter
         per_s = matter.weight[:, None, None] * matter.rate_per_s
         self.worth = {
-            arm: Worth.of(rent, matter.calls[arm][:, :, rent.buckets] * per_s)
-            for arm, rent in matter.rents.items()
+            arm: CallDuals.of(rent, matter.calls[arm][:, :, rent.buckets] * per_s) for arm, rent in matter.rents.items()
         }
         cost = sum((worth.share for worth in self.worth.values()), start=bought)
         scale = scale_of(cost)
@@ -109,16 +108,16 @@ class Bound:
         users = [matter.calls[arm].any(axis=2).ravel() for arm in matter.rents]
         self._uses = np.array(users, bool).reshape(len(users), cost.size)
 
-    def seeds(self) -> Part:
+    def seeds(self) -> JointProgramSubset:
         """Ways of the least reduced cost, and the units that cost least more than what they carry is worth."""
         ways = np.unique(np.argsort(self.reduced, axis=1, kind="stable")[:, :SEED_WAYS])
         gaps = {arm: rent.mix.price - self.worth[arm].held for arm, rent in self.matter.rents.items()}
         every = np.sort(np.concatenate([*gaps.values(), np.zeros(1)]))
         most = every[min(SEED_UNITS, len(every)) - 1]
         rows = {arm: np.flatnonzero(gap <= max(most, gap.min())) for arm, gap in gaps.items()}
-        return Part.of(self.matter, ways, rows)
+        return JointProgramSubset.of(self.matter, ways, rows)
 
-    def kept(self, most: float) -> Part:
+    def kept(self, most: float) -> JointProgramSubset:
         """What may stand in a plan that costs no more than `most`."""
         top = most * (1 + MARGIN) - self.least
         rows = {arm: np.flatnonzero(self._gaps(arm, (arm,)) <= top) for arm in self.matter.rents}
@@ -128,7 +127,7 @@ class Bound:
         open_ = few[of.ravel()]
         closed, used = ~open_.reshape(self.reduced.shape), self._uses[:, open_].any(axis=1)
         candidates = {arm: rows[arm] for arm in arms[used].tolist()}
-        return Part.of(self.matter, np.flatnonzero(~closed.all(axis=0)), candidates, closed)
+        return JointProgramSubset.of(self.matter, np.flatnonzero(~closed.all(axis=0)), candidates, closed)
 
     def _together(self, arms: Sequence[int], rows: Mapping[int, Ints]) -> float:
         """The least that a unit of each of the arms adds."""
@@ -144,7 +143,7 @@ class Bound:
         return self.matter.rents[arm].mix.price - (1.0 - min(float(lowered), 1.0)) * self.worth[arm].held
 
 
-def _ways_alone(matter: Matter, cost: Floats) -> Program:
+def _ways_alone(matter: JointProgramData, cost: Floats) -> MixedIntegerProgram:
     """The relaxation with the worth of calls in place of units: shares of classes over ways."""
     classes, ways = cost.shape
     of = np.arange(classes * ways).reshape(classes, ways)
@@ -152,11 +151,9 @@ def _ways_alone(matter: Matter, cost: Floats) -> Program:
     for number, columns in enumerate(of):
         rows[number, columns] = 1.0
     for number, (row, _) in enumerate(matter.quality, start=classes):
-        rows[number] = (
-            (matter.weight[:, None] * matter.score) if row is None else _only(matter, row)
-        ).ravel()
+        rows[number] = ((matter.weight[:, None] * matter.score) if row is None else _only(matter, row)).ravel()
     least = [share for _, share in matter.quality]
-    return Program(
+    return MixedIntegerProgram(
         cost.ravel(),
         csc_array(rows),
         np.array([*np.ones(classes), *least]),
@@ -166,7 +163,7 @@ def _ways_alone(matter: Matter, cost: Floats) -> Program:
     )
 
 
-def _only(matter: Matter, row: int) -> Floats:
+def _only(matter: JointProgramData, row: int) -> Floats:
     score = np.zeros(matter.score.shape)
     score[row] = matter.score[row]
     return score

@@ -9,13 +9,13 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import Infeasible
+from comptroller.errors import InfeasibleError
 from comptroller.planning.executor import side_by_side
-from comptroller.planning.joint import Joint, Solution
-from comptroller.planning.joint_draws import Resampled, counts_of, resampled
+from comptroller.planning.joint import JointSearch, JointSolution
+from comptroller.planning.joint_draws import QuestionResamples, counts_of, resample_solution
 from comptroller.planning.joint_planner import JointProblem, targets_of
 from comptroller.planning.joint_program import SLACK
-from comptroller.planning.risk_document import Optimism
+from comptroller.planning.risk_document import SelectionOptimism
 from comptroller.planning.search import Goal
 from comptroller.quantities import short
 
@@ -28,7 +28,7 @@ HALVINGS = 8
 """Bisections of the margin that a confidence takes."""
 
 
-def met(
+def draws_meeting_targets(
     problem: JointProblem, solved: Iterable[Floats], optimism: Mapping[str, float]
 ) -> npt.NDArray[np.bool_]:
     """In which draws every target that was asked for holds: the shares solved of each, less the optimism."""
@@ -37,45 +37,45 @@ def met(
     return np.asarray(np.all(held, axis=0))
 
 
-def chance_met(problem: JointProblem, drawn: Resampled, optimism: Mapping[str, float]) -> float:
+def chance_met(problem: JointProblem, drawn: QuestionResamples, optimism: Mapping[str, float]) -> float:
     """Share of the resamples in which every target holds."""
     tasks = problem.joint.ground.choices.tasks
     names = (task for task, _ in targets_of(problem.quality))
     solved = (drawn.by_task[:, tasks.index(task)] if task else drawn.solved for task in names)
-    return float(met(problem, solved, optimism).mean())
+    return float(draws_meeting_targets(problem, solved, optimism).mean())
 
 
-def confident(problem: JointProblem) -> JointProblem:
+def with_confidence(problem: JointProblem) -> JointProblem:
     """The problem with its targets raised by the least margin at which they hold with the confidence asked for.
 
     The optimism is that at the targets themselves, and where it is larger there, that at the margin.
 
     Raises:
-        Infeasible: no margin does; says what confidence the evidence supports at most.
+        InfeasibleError: no margin does; says what confidence the evidence supports at most.
     """
     if problem.quality.confidence is None:
         return problem
-    selection = Selection(problem)
+    selection = SelectionBootstrap(problem)
     first = selection.optimism(problem.goal)
     margin = margin_of(problem, first.solved)
-    there = selection.optimism(raised(problem, margin).goal)
+    there = selection.optimism(with_raised_targets(problem, margin).goal)
     most = {task: max(value, there.solved[task]) for task, value in first.solved.items()}
     told = there.model_copy(update={"solved": most})
-    return replace(raised(problem, margin_of(problem, most)), optimism=told)
+    return replace(with_raised_targets(problem, margin_of(problem, most)), optimism=told)
 
 
 def margin_of(problem: JointProblem, optimism: Mapping[str, float]) -> float:
     """The least margin at which the targets hold with the confidence asked for, less an optimism by task.
 
     Raises:
-        Infeasible: as `confident`.
+        InfeasibleError: as `with_confidence`.
     """
     wanted = problem.quality.confidence or 0.0
     if _chance(problem, 0.0, optimism) >= wanted:
         return 0.0
     low, high = 0.0, _room(problem)
     if (most := _chance(problem, high, optimism)) < wanted:
-        raise Infeasible(
+        raise InfeasibleError(
             f"the targets do not hold with {wanted:.0%} confidence: {len(problem.joint.ground.choices.task):,} "
             f"questions support {most:.0%} at most, {optimism['']:.1%} taken off for choosing on them; "
             "measure more questions or other models"
@@ -86,38 +86,38 @@ def margin_of(problem: JointProblem, optimism: Mapping[str, float]) -> float:
     return high
 
 
-def raised(problem: JointProblem, margin: float) -> JointProblem:
+def with_raised_targets(problem: JointProblem, margin: float) -> JointProblem:
     """The problem with all its targets higher by a margin."""
     quality = tuple((task, least + margin) for task, least in targets_of(problem.quality))
     return replace(problem, goal=replace(problem.goal, quality=quality))
 
 
 def _chance(problem: JointProblem, margin: float, optimism: Mapping[str, float]) -> float:
-    best = problem.joint.solve(raised(problem, margin).goal)
-    return chance_met(problem, resampled(problem.joint, best, problem.workload.seed), optimism)
+    best = problem.joint.solve(with_raised_targets(problem, margin).goal)
+    return chance_met(problem, resample_solution(problem.joint, best, problem.workload.seed), optimism)
 
 
 def _room(problem: JointProblem) -> float:
     """The largest margin at which all targets can still be reached."""
-    most = supported(problem.joint)
+    most = supported_shares(problem.joint)
     return max(min(most[task] - least for task, least in targets_of(problem.quality)) - SLACK, 0.0)
 
 
-def supported(joint: Joint) -> dict[str, float]:
+def supported_shares(joint: JointSearch) -> dict[str, float]:
     """The largest share solved that a search's questions support, by task and over all (the empty name)."""
     best = joint.score.max(axis=1)
     by_task = dict(zip(joint.ground.choices.tasks, best.tolist(), strict=True))
     return {**by_task, "": float(joint.ground.weight @ best)}
 
 
-class Selection:
+class SelectionBootstrap:
     """A choice made again on resamples of the questions, the same ones for every goal."""
 
     def __init__(self, problem: JointProblem) -> None:
         self._joint, rng = problem.joint, np.random.default_rng([problem.workload.seed, 3])
-        self._drawn = [Joint(self._joint.ground, counts_of(self._joint, rng)) for _ in range(CHOSEN_ON)]
+        self._drawn = [JointSearch(self._joint.ground, counts_of(self._joint, rng)) for _ in range(CHOSEN_ON)]
 
-    def optimism(self, goal: Goal) -> Optimism:
+    def optimism(self, goal: Goal) -> SelectionOptimism:
         """The mean over resamples of what a choice solves on the resample less what it solves on all questions.
 
         The bootstrap estimate (Efron, JASA 78, 1983; Harrell, Lee and Mark, Statistics in Medicine 15, 1996). What
@@ -128,22 +128,20 @@ class Selection:
         gained = side_by_side(partial(self._gained, drawn, goal, best) for drawn in self._drawn)
         return self._told([each for each in gained if each is not None], goal)
 
-    def _gained(self, drawn: Joint, goal: Goal, best: Solution) -> Floats | None:
+    def _gained(self, drawn: JointSearch, goal: Goal, best: JointSolution) -> Floats | None:
         """On one resample: by class; `None` where nothing holds the goal there."""
         try:
             chosen = drawn.solve(reachable(drawn, goal))
-        except Infeasible:
+        except InfeasibleError:
             return None
         return _more(drawn, self._joint, chosen) - _more(drawn, self._joint, best)
 
-    def _told(self, gained: Sequence[Floats], goal: Goal) -> Optimism:
+    def _told(self, gained: Sequence[Floats], goal: Goal) -> SelectionOptimism:
         joint = self._joint
         mean = np.mean(gained, axis=0) if gained else np.zeros(len(joint.ground.choices.tasks))
         solved = {"": float(joint.ground.weight @ mean)}
-        solved |= {
-            task: float(mean[joint.ground.choices.tasks.index(task)]) for task, _ in goal.quality if task
-        }
-        return Optimism(
+        solved |= {task: float(mean[joint.ground.choices.tasks.index(task)]) for task, _ in goal.quality if task}
+        return SelectionOptimism(
             solved={task: short(max(value, 0.0)) for task, value in solved.items()},
             resamples=CHOSEN_ON,
             short=sum(reachable(drawn, goal) != goal for drawn in self._drawn),
@@ -151,21 +149,21 @@ class Selection:
         )
 
 
-def reachable(joint: Joint, goal: Goal) -> Goal:
+def reachable(joint: JointSearch, goal: Goal) -> Goal:
     """The goal, with targets that a search's questions do not support lowered to what they support at most."""
-    most = supported(joint)
+    most = supported_shares(joint)
     quality = tuple((task, min(least, most[task] - SLACK)) for task, least in goal.quality)
     return replace(goal, quality=quality)
 
 
-def _more(drawn: Joint, joint: Joint, chosen: Solution) -> Floats:
+def _more(drawn: JointSearch, joint: JointSearch, chosen: JointSolution) -> Floats:
     """What a choice solves of each class on a resample less what it solves on all questions."""
     return np.asarray(((drawn.score - joint.score) * chosen.share).sum(axis=1))
 
 
-def optimism_of(problem: JointProblem) -> Optimism:
+def optimism_of(problem: JointProblem) -> SelectionOptimism:
     """That of the problem's choice: as it was found with its confidence, or at its goal."""
-    return problem.optimism or Selection(problem).optimism(problem.goal)
+    return problem.optimism or SelectionBootstrap(problem).optimism(problem.goal)
 
 
 def halves(problem: JointProblem) -> Iterator[Floats]:
@@ -190,9 +188,9 @@ def held_out(problem: JointProblem) -> float | None:
         if len(np.unique(found.task[told > 0])) < len(found.tasks):
             return None
         try:
-            chosen = Joint(joint.ground, told).solve(problem.goal)
-        except Infeasible:
+            chosen = JointSearch(joint.ground, told).solve(problem.goal)
+        except InfeasibleError:
             return None
-        judged = Joint(joint.ground, 1 - told)
+        judged = JointSearch(joint.ground, 1 - told)
         values.append(float(joint.ground.weight @ (judged.score * chosen.share).sum(axis=1)))
     return short(float(np.mean(values)))

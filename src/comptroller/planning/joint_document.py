@@ -11,35 +11,35 @@ import numpy.typing as npt
 from comptroller import __version__
 from comptroller.planning.document import (
     QUEUEING,
-    Bill,
-    Verified,
-    aimed,
+    CostBasis,
+    VerificationResult,
+    borrowed_efficiency_notes,
     facts_digest,
-    fallen,
     latency_of,
+    rejected_choices,
+    tightened_objective_notes,
     totals_of,
-    unmeasured,
 )
-from comptroller.planning.dropped import dropped_jointly
 from comptroller.planning.executor import side_by_side
-from comptroller.planning.intervals import Spread, Spreads
-from comptroller.planning.joint import Joint, Solution
+from comptroller.planning.intervals import RelativeInterval, ReplicaIntervals
+from comptroller.planning.joint import JointSearch, JointSolution
 from comptroller.planning.joint_draws import LEAST, RESAMPLES
-from comptroller.planning.joint_ground import Way
-from comptroller.planning.joint_planner import JointProblem, modelled
-from comptroller.planning.joint_reasons import Around, describe_solution, figure
-from comptroller.planning.joint_risk import Drawn
-from comptroller.planning.joint_risk_document import solving, with_draws
-from comptroller.planning.joint_services import Served, served
+from comptroller.planning.joint_ground import RoutedOption
+from comptroller.planning.joint_planner import JointProblem, modelling_notes
+from comptroller.planning.joint_reasons import NeighbouringSolutions, describe_solution, figure
+from comptroller.planning.joint_risk import RiskSimulation
+from comptroller.planning.joint_risk_document import quality_document, with_draws
+from comptroller.planning.joint_services import ModelServices, model_services
 from comptroller.planning.plan import (
-    Class,
-    Digests,
-    Latency,
+    InputDigests,
+    LatencyDocument,
     OfferService,
     Plan,
-    Share,
-    Totals,
+    PlanTotals,
+    QuestionClassDocument,
+    RoleShareDocument,
 )
+from comptroller.planning.pruning import dropped_jointly
 from comptroller.planning.search import Goal
 from comptroller.planning.shadow import constraints, shadow_price
 from comptroller.quantities import short
@@ -48,16 +48,16 @@ from comptroller.strategies.replay import recorded_price
 Floats = npt.NDArray[np.float64]
 
 
-def joint_document(problem: JointProblem, best: Solution, verified: Verified | None) -> Plan:
+def joint_document(problem: JointProblem, best: JointSolution, verified: VerificationResult | None) -> Plan:
     """What was found, what it rests on, and what would change it."""
     joint, goal = problem.joint, problem.goal
-    held = served(problem, best)
+    held = model_services(problem, best)
     offers = tuple(_offers(problem, best))
     facts, fitted = facts_digest()
-    around = Around.of(joint, goal, best)
-    drawn = Drawn.of(problem, (best, *around.rivals))
+    around = NeighbouringSolutions.of(joint, goal, best)
+    drawn = RiskSimulation.of(problem, (best, *around.rivals))
 
-    def line(solution: Solution) -> str:
+    def line(solution: JointSolution) -> str:
         return describe_solution(joint, solution)
 
     return Plan(
@@ -66,45 +66,37 @@ def joint_document(problem: JointProblem, best: Solution, verified: Verified | N
         name=problem.workload.name,
         objective=problem.workload.objective.value,
         seed=problem.workload.seed,
-        digests=Digests(workload=problem.workload.digest, facts=facts, calibration=fitted),
+        digests=InputDigests(workload=problem.workload.digest, facts=facts, calibration=fitted),
         classes=tuple(_classes(problem, best, held)),
         services=tuple(s for each in held.values() for s in each.services),
         offers=offers,
-        quality=solving(problem, around, drawn),
+        quality=quality_document(problem, around, drawn),
         totals=with_draws(_totals(problem, best, held, offers), drawn),
         latency=_latency(goal, held, verified),
         queueing=QUEUEING,
         verification=verified.document if verified else None,
-        shadow_prices=tuple(
-            side_by_side(partial(shadow_price, joint, goal, best, c, line) for c in constraints(goal))
-        ),
+        shadow_prices=tuple(side_by_side(partial(shadow_price, joint, goal, best, c, line) for c in constraints(goal))),
         runners_up=tuple(told for told, _ in around.runners_up),
         frontier=tuple(told for told, _ in around.frontier),
-        candidates=len(joint.ground.ways)
-        + sum(len(s.table.candidates) for s in joint.ground.searches.values()),
+        candidates=len(joint.ground.ways) + sum(len(s.table.candidates) for s in joint.ground.searches.values()),
         considered=len(joint.ground.choices.options),
-        pruned=(*fallen(problem.rejected), *dropped_jointly(joint, goal, best)),
-        notes=(*_notes(problem, best, held, verified), *_given(problem, best, drawn)),
+        pruned=(*rejected_choices(problem.rejected), *dropped_jointly(joint, goal, best)),
+        notes=(*_notes(problem, best, held, verified), *_assumption_notes(problem, best, drawn)),
     )
 
 
-def _offers(problem: JointProblem, best: Solution) -> Iterator[OfferService]:
+def _offers(problem: JointProblem, best: JointSolution) -> Iterator[OfferService]:
     """What is bought from each API."""
     ground = problem.joint.ground
     evidence = ground.choices.evidence
     bought: dict[int, Floats] = {}
-    for way, gets in _used(problem.joint, best):
+    for way, gets in _options_in_use(problem.joint, best):
         asked = way.option.asked
         per = gets[ground.choices.task] / np.bincount(ground.choices.task)[ground.choices.task]
         for arm in (a for a, route in way.routes.items() if route == "api"):
             mine = asked.arm == arm
             each = per[asked.question[mine]] * ground.rate_per_s
-            columns = (
-                np.ones(mine.sum()),
-                asked.input_tokens[mine],
-                asked.output_tokens[mine],
-                asked.usd[mine],
-            )
+            columns = (np.ones(mine.sum()), asked.input_tokens[mine], asked.output_tokens[mine], asked.usd[mine])
             bought[arm] = bought.get(arm, np.zeros(4)) + np.array([each @ np.nan_to_num(c) for c in columns])
     for arm, (calls, inputs, outputs, usd) in sorted(bought.items()):
         price = recorded_price(evidence, arm)
@@ -124,13 +116,15 @@ def _offer_id(arm: str) -> str:
     return f"api.{arm.replace(' ', '.')}"
 
 
-def _used(joint: Joint, best: Solution) -> Iterator[tuple[Way, Floats]]:
+def _options_in_use(joint: JointSearch, best: JointSolution) -> Iterator[tuple[RoutedOption, Floats]]:
     """The ways in use, with the share of all traffic that each class sends there."""
     for number in np.flatnonzero(best.share.sum(axis=0) > LEAST):
         yield joint.ground.ways[number], joint.ground.weight * best.share[:, number]
 
 
-def _classes(problem: JointProblem, best: Solution, held: Mapping[int, Served]) -> Iterator[Class]:
+def _classes(
+    problem: JointProblem, best: JointSolution, held: Mapping[int, ModelServices]
+) -> Iterator[QuestionClassDocument]:
     joint = problem.joint
     ground, rng = joint.ground, np.random.default_rng(problem.workload.seed)
     for number, task in enumerate(ground.choices.tasks):
@@ -139,96 +133,91 @@ def _classes(problem: JointProblem, best: Solution, held: Mapping[int, Served]) 
             way = ground.ways[place]
             scores = way.option.score[of_task]
             drawn = scores[rng.integers(0, len(scores), (RESAMPLES, len(scores)))].mean(axis=1)
-            yield Class(
+            yield QuestionClassDocument(
                 name=task or "all",
                 share=short(ground.weight[number] * best.share[number, place]),
                 strategy=way.option.strategy,
-                roles={
-                    role: _shares(problem, arm, way.routes[arm], held)
-                    for role, arm in way.option.roles.items()
-                },
+                roles={role: _shares(problem, arm, way.routes[arm], held) for role, arm in way.option.roles.items()},
                 solved=figure(float(scores.mean()), drawn),
                 usd_per_question=short(joint.usd[number, place]) if "api" in way.routes.values() else 0.0,
             )
 
 
-def _shares(problem: JointProblem, arm: int, route: str, held: Mapping[int, Served]) -> tuple[Share, ...]:
+def _shares(
+    problem: JointProblem, arm: int, route: str, held: Mapping[int, ModelServices]
+) -> tuple[RoleShareDocument, ...]:
     if route == "api":
-        return (Share(service=_offer_id(str(problem.joint.ground.choices.evidence.arms[arm])), share=1.0),)
+        return (RoleShareDocument(service=_offer_id(str(problem.joint.ground.choices.evidence.arms[arm])), share=1.0),)
     mine = held[arm]
     total = float(mine.calls_per_s.sum())
     return tuple(
-        Share(service=s.id, share=short(calls / total))
+        RoleShareDocument(service=s.id, share=short(calls / total))
         for s, calls in zip(mine.services, mine.calls_per_s.tolist(), strict=True)
     )
 
 
 def _totals(
-    problem: JointProblem, best: Solution, held: Mapping[int, Served], offers: tuple[OfferService, ...]
-) -> Totals:
+    problem: JointProblem, best: JointSolution, held: Mapping[int, ModelServices], offers: tuple[OfferService, ...]
+) -> PlanTotals:
     """Totals per question; watts and emissions are unknown where anything is bought from an API."""
     joint = problem.joint
     ground = joint.ground
     services = [s for each in held.values() for s in each.services]
-    tokens = np.array(
-        [_tokens_per_question(problem, best, name) for name in ("input_tokens", "output_tokens")]
-    )
-    bill = Bill(
+    tokens = np.array([_tokens_per_question(problem, best, name) for name in ("input_tokens", "output_tokens")])
+    bill = CostBasis(
         requests_per_s=ground.rate_per_s,
         input_tokens_per_s=tokens[0] * ground.rate_per_s,
         output_tokens_per_s=tokens[1] * ground.rate_per_s,
         bought_usd_per_h=sum(offer.usd_per_h for offer in offers),
         metered=not offers,
     )
-    return totals_of(services, bill, Spread(1.0, 1.0))
+    return totals_of(services, bill, RelativeInterval(1.0, 1.0))
 
 
-def _tokens_per_question(problem: JointProblem, best: Solution, name: str) -> float:
+def _tokens_per_question(problem: JointProblem, best: JointSolution, name: str) -> float:
     ground = problem.joint.ground
     total = 0.0
-    for way, gets in _used(problem.joint, best):
-        values = np.bincount(
-            way.option.asked.question, getattr(way.option.asked, name), len(ground.choices.task)
-        )
+    for way, gets in _options_in_use(problem.joint, best):
+        values = np.bincount(way.option.asked.question, getattr(way.option.asked, name), len(ground.choices.task))
         counts = np.bincount(ground.choices.task)
         total += float((gets[ground.choices.task] / counts[ground.choices.task]) @ np.nan_to_num(values))
     return total
 
 
-def _latency(goal: Goal, held: Mapping[int, Served], verified: Verified | None) -> tuple[Latency, ...]:
+def _latency(
+    goal: Goal, held: Mapping[int, ModelServices], verified: VerificationResult | None
+) -> tuple[LatencyDocument, ...]:
     states = [state for each in held.values() for state in each.states]
     rows = [
         each.problem.search.table.candidates[row].replica
         for each in held.values()
         for row in np.flatnonzero(each.fleet.units)
     ]
-    return latency_of(goal, states, verified, [Spreads.of(replica) for replica in rows]) if states else ()
+    return latency_of(goal, states, verified, [ReplicaIntervals.of(replica) for replica in rows]) if states else ()
 
 
 def _notes(
-    problem: JointProblem, best: Solution, held: Mapping[int, Served], verified: Verified | None
+    problem: JointProblem, best: JointSolution, held: Mapping[int, ModelServices], verified: VerificationResult | None
 ) -> Iterator[str]:
     joint = problem.joint
     ground = joint.ground
     numbers = {id(option): number for number, option in enumerate(ground.choices.options)}
-    used = {numbers[id(way.option)]: float(gets.sum()) for way, gets in _used(joint, best)}
-    yield from modelled(problem.quality, ground.choices, used)
-    yield (
-        f"recorded: scores and tokens of {len(ground.choices.task):,} questions in {ground.choices.evidence.source}"
-    )
+    used = {numbers[id(way.option)]: float(gets.sum()) for way, gets in _options_in_use(joint, best)}
+    yield from modelling_notes(problem.quality, ground.choices, used)
+    yield (f"recorded: scores and tokens of {len(ground.choices.task):,} questions in {ground.choices.evidence.source}")
     if held and verified is None:
         yield "steady state: percentiles come from the queueing approximation, not from a simulation"
         yield "samples of one question reach a fleet together, which the steady state takes for independent arrivals"
-    if any("api" in way.routes.values() for way, _ in _used(joint, best)):
+    if any("api" in way.routes.values() for way, _ in _options_in_use(joint, best)):
         yield "joules and emissions of an API are not known, so the totals have none"
-    yield from aimed(problem.goal)
+    yield from tightened_objective_notes(problem.goal)
     for each in held.values():
-        yield from unmeasured(each.problem, each.fleet)
+        yield from borrowed_efficiency_notes(each.problem, each.fleet)
 
 
-def _given(problem: JointProblem, best: Solution, drawn: Drawn) -> Iterator[str]:
+def _assumption_notes(problem: JointProblem, best: JointSolution, drawn: RiskSimulation) -> Iterator[str]:
     """What the intervals take as it is."""
-    if any("api" in way.routes.values() for way, _ in _used(problem.joint, best)):
+    if any("api" in way.routes.values() for way, _ in _options_in_use(problem.joint, best)):
         yield "intervals take the recorded dollars of APIs as they are: the record has no dates to see them change"
     if drawn.chances.demand.known:
         yield "intervals take the demand as given: a trace, or uncertainty.demand, would give it a range"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.planning.joint import Joint, Solution
+from comptroller.planning.joint import JointSearch, JointSolution
 
 Floats = npt.NDArray[np.float64]
 
@@ -21,10 +21,10 @@ BLOCK = 250
 """Resamples that are counted together."""
 
 
-def counted(questions: int, resamples: int, rng: np.random.Generator) -> Floats:
+def resample_counts(questions: int, resamples: int, rng: np.random.Generator) -> Floats:
     """How often each question is drawn: (resamples, questions), every row adding up to the number of questions.
 
-    >>> counted(3, 2, np.random.default_rng(0)).sum(axis=1).tolist()
+    >>> resample_counts(3, 2, np.random.default_rng(0)).sum(axis=1).tolist()
     [3.0, 3.0]
     """
     found = np.empty((resamples, questions))
@@ -35,7 +35,7 @@ def counted(questions: int, resamples: int, rng: np.random.Generator) -> Floats:
     return found
 
 
-def class_means(joint: Joint, values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
+def class_means(joint: JointSearch, values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
     """Means of values, (questions, columns), on resamples within every class: (resamples, classes, columns).
 
     All columns of a resample are of the same questions.
@@ -44,21 +44,21 @@ def class_means(joint: Joint, values: Floats, resamples: int, rng: np.random.Gen
     found = np.empty((resamples, len(choices.tasks), values.shape[1]))
     for task in range(len(choices.tasks)):
         mine = np.flatnonzero(choices.task == task)
-        found[:, task] = counted(len(mine), resamples, rng) @ values[mine] / len(mine)
+        found[:, task] = resample_counts(len(mine), resamples, rng) @ values[mine] / len(mine)
     return found
 
 
-def counts_of(joint: Joint, rng: np.random.Generator) -> Floats:
+def counts_of(joint: JointSearch, rng: np.random.Generator) -> Floats:
     """How often each question counts in one resample within every class."""
     choices = joint.ground.choices
     found = np.zeros(len(choices.task))
     for task in range(len(choices.tasks)):
         mine = np.flatnonzero(choices.task == task)
-        found[mine] = counted(len(mine), 1, rng)[0]
+        found[mine] = resample_counts(len(mine), 1, rng)[0]
     return found
 
 
-def per_question(joint: Joint, best: Solution) -> Floats:
+def per_question(joint: JointSearch, best: JointSolution) -> Floats:
     """Score and API dollars of each question under a solution's shares: (questions, 2)."""
     ground = joint.ground
     questions = len(ground.choices.task)
@@ -71,7 +71,7 @@ def per_question(joint: Joint, best: Solution) -> Floats:
 
 
 @dataclass(frozen=True)
-class Resampled:
+class QuestionResamples:
     """Shares solved and API dollars per question, one entry per resample; by_task: (resamples, classes)."""
 
     solved: Floats
@@ -79,8 +79,8 @@ class Resampled:
     by_task: Floats
 
 
-def resampled(joint: Joint, best: Solution, seed: int) -> Resampled:
+def resample_solution(joint: JointSearch, best: JointSolution, seed: int) -> QuestionResamples:
     """A solution on resamples of the questions, drawn within every class."""
     rng, weight = np.random.default_rng([seed, 1]), joint.ground.weight
     means = class_means(joint, per_question(joint, best), RESAMPLES, rng)
-    return Resampled(means[:, :, 0] @ weight, means[:, :, 1] @ weight, means[:, :, 0])
+    return QuestionResamples(means[:, :, 0] @ weight, means[:, :, 1] @ weight, means[:, :, 0])

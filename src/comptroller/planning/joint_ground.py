@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array, hstack
 
-from comptroller.costs.steady import Requests
-from comptroller.planning.capacity import Load
-from comptroller.planning.joint_program import Rent
-from comptroller.planning.options import Asked, Choices, Option
-from comptroller.planning.search import Goal, Search, columns_of, undominated
+from comptroller.costs.steady import UniformRequests
+from comptroller.planning.capacity import SlicedLoad
+from comptroller.planning.joint_program import RentableDeployments
+from comptroller.planning.options import Option, OptionCalls, OptionSet
+from comptroller.planning.search import FleetSearch, Goal, columns_of, undominated_columns
 from comptroller.strategies.prefixes import whole_blocks
 
 Floats = npt.NDArray[np.float64]
@@ -25,7 +25,7 @@ Kinds = Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True)
-class Way:
+class RoutedOption:
     """An option with a route for each of its arms: its tokens are bought from an API or made on own devices."""
 
     option: Option
@@ -40,13 +40,13 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Sizes:
+class CallBuckets:
     """The calls of an arm in buckets of like size, those that find part of their prompt cached apart from the others.
 
     longest_tokens: prompt and output of the longest.  block_tokens: of a block of the prefix cache, 0 for none.
     """
 
-    load: Load
+    load: SlicedLoad
     edges: tuple[Floats, Floats]
     longest_tokens: float
     block_tokens: int = 0
@@ -69,7 +69,7 @@ class Sizes:
         place = row * (len(self.edges[1]) + 1) + column
         return np.asarray(place + (cached > 0) * (self.buckets // 2), np.int64)
 
-    def calls(self, asked: Asked, arm: int, questions: int) -> Floats:
+    def calls(self, asked: OptionCalls, arm: int, questions: int) -> Floats:
         """How many calls of an arm each question makes: (questions, buckets)."""
         mine = asked.only(asked.arm == arm)
         cached = self.cached(mine.input_tokens, mine.common_tokens)
@@ -77,23 +77,23 @@ class Sizes:
         found = np.bincount(cell, minlength=questions * self.buckets)
         return np.asarray(found.reshape(questions, self.buckets), float)
 
-    def keys(self, requests: Requests) -> Ints:
+    def keys(self, requests: UniformRequests) -> Ints:
         """The buckets of requests."""
         return self.bucket(requests.input_tokens, requests.output_tokens, requests.cached_tokens)
 
 
 @dataclass(frozen=True)
-class Ground:
+class JointSearchSpace:
     """What a joint search stands on: the questions' classes with their weights, ways, own fleets to rent, and rate.
 
     weight: of each class in the traffic.  searches: by arm that own devices may serve.  sizes: of their calls.
     """
 
-    choices: Choices
+    choices: OptionSet
     weight: Floats
-    ways: tuple[Way, ...]
-    searches: Mapping[int, Search]
-    sizes: Mapping[int, Sizes]
+    ways: tuple[RoutedOption, ...]
+    searches: Mapping[int, FleetSearch]
+    sizes: Mapping[int, CallBuckets]
     rate_per_s: float
 
     @cached_property
@@ -122,10 +122,7 @@ class Ground:
         for way in (way for way, own in zip(self.ways, self.own, strict=True) if arm in own):
             if id(way.option) not in known:
                 known[id(way.option)] = csr_array(sizes.calls(way.option.asked, arm, questions))
-        parts = [
-            known[id(way.option)] if arm in own else none
-            for way, own in zip(self.ways, self.own, strict=True)
-        ]
+        parts = [known[id(way.option)] if arm in own else none for way, own in zip(self.ways, self.own, strict=True)]
         return csr_array(hstack(parts, format="csr"))
 
     @cached_property
@@ -135,20 +132,20 @@ class Ground:
         return {arm: [kinds_of(s, row) for row in range(len(s.table.candidates))] for arm, s in searches}
 
     @cached_property
-    def rents(self) -> Rents:
+    def rents(self) -> RentalCache:
         """What arms may rent."""
-        return Rents(self.searches, self.sizes)
+        return RentalCache(self.searches, self.sizes)
 
 
-class Rents:
+class RentalCache:
     """What arms may rent for which goals, found once however often the questions are resampled."""
 
-    def __init__(self, searches: Mapping[int, Search], sizes: Mapping[int, Sizes]) -> None:
+    def __init__(self, searches: Mapping[int, FleetSearch], sizes: Mapping[int, CallBuckets]) -> None:
         self._searches, self._sizes = searches, sizes
-        self._known: dict[tuple[int, Goal, bytes, bytes], Rent | None] = {}
-        self._alike: dict[tuple[int, bytes], Rent] = {}
+        self._known: dict[tuple[int, Goal, bytes, bytes], RentableDeployments | None] = {}
+        self._alike: dict[tuple[int, bytes], RentableDeployments] = {}
 
-    def of(self, arm: int, goal: Goal, allowed: npt.NDArray[np.bool_], used: Ints) -> Rent | None:
+    def of(self, arm: int, goal: Goal, allowed: npt.NDArray[np.bool_], used: Ints) -> RentableDeployments | None:
         """Undominated candidates for the calls of some buckets; `None` where none meets the goal's targets."""
         goal = replace(goal, demand=1.0, quality=())
         key = (arm, goal, allowed.tobytes(), used.tobytes())
@@ -157,7 +154,7 @@ class Rents:
             self._known[key] = rent if rent is None else self._alike.setdefault((arm, rent.digest), rent)
         return self._known[key]
 
-    def _rent(self, arm: int, goal: Goal, allowed: npt.NDArray[np.bool_], used: Ints) -> Rent | None:
+    def _rent(self, arm: int, goal: Goal, allowed: npt.NDArray[np.bool_], used: Ints) -> RentableDeployments | None:
         search, sizes = self._searches[arm], self._sizes[arm]
         place = {int(key): row for row, key in enumerate(sizes.keys(sizes.load.requests))}
         rows = np.array([place[bucket] for bucket in used.tolist()], np.int64)
@@ -172,25 +169,24 @@ class Rents:
         usable = np.flatnonzero(np.isfinite(mix.load).all(axis=0))
         if not len(usable):
             return None
-        columns = usable[undominated(columns_of(mix, usable))]
-        return Rent(columns, used, columns_of(mix, columns))
+        columns = usable[undominated_columns(columns_of(mix, usable))]
+        return RentableDeployments(columns, used, columns_of(mix, columns))
 
 
-def kinds_of(search: Search, row: int) -> Kinds:
+def kinds_of(search: FleetSearch, row: int) -> Kinds:
     """A candidate's values on every axis; `model` is that of the way that it serves."""
     kinds = search.table.candidates[row].kinds
     return {axis: frozenset((value,)) for axis, value in kinds.items() if axis != "model"}
 
 
 def ways_of(
-    choices: Choices, own: Sequence[int], routes: Sequence[str], bought: Sequence[int]
-) -> Iterator[Way]:
+    choices: OptionSet, own: Sequence[int], routes: Sequence[str], bought: Sequence[int]
+) -> Iterator[RoutedOption]:
     """Every option by every route that its arms have: an API where dollars are recorded, own devices where it fits."""
     arms = choices.evidence.arms
     for option in choices.options:
         each = [
-            [r for r in routes if (r == "api" and arm in bought) or (r == "own" and arm in own)]
-            for arm in option.arms
+            [r for r in routes if (r == "api" and arm in bought) or (r == "own" and arm in own)] for arm in option.arms
         ]
         for picked in product(*each):
             kinds = {
@@ -198,4 +194,4 @@ def ways_of(
                 "model": frozenset(str(arms[arm]) for arm in option.arms),
                 "route": frozenset(picked),
             }
-            yield Way(option, dict(zip(option.arms, picked, strict=True)), kinds)
+            yield RoutedOption(option, dict(zip(option.arms, picked, strict=True)), kinds)

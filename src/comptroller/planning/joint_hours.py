@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from comptroller.errors import Infeasible
+from comptroller.errors import InfeasibleError
 from comptroller.planning import hours
-from comptroller.planning.hours import OBJECTIVES, Asked, binding
-from comptroller.planning.hours_blocks import Array, Caps, Indices, settled, started
-from comptroller.planning.joint_hours_program import Posed, Traffic, pose
+from comptroller.planning.hours import OBJECTIVES, DayDemand, binding_limits
+from comptroller.planning.hours_blocks import Array, Caps, Indices, settle_program, start_values
+from comptroller.planning.joint_hours_program import QuestionDayProgram, QuestionTraffic, pose
 from comptroller.planning.joint_program import SLACK
-from comptroller.planning.mix import Program, run
+from comptroller.planning.mix import MixedIntegerProgram, run
 
 SETTINGS = {**hours.SETTINGS, "mip_rel_gap": 1e-3, "mip_max_nodes": 20}
 """Settings for a day of questions, whose nodes are dear: more of them took twice the time for 0.1 % (measured)."""
@@ -24,7 +24,7 @@ tolerances are made for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class ModelDayFleet:
     """What a model rents in a day. units: (h, j).  calls: (h, buckets, j), interactive ones per second, as sized."""
 
     units: Indices
@@ -32,7 +32,7 @@ class Fleet:
 
 
 @dataclass(frozen=True, slots=True)
-class QuestionDay:
+class QuestionDayFleet:
     """A cheapest day.
 
     share: (h, classes, ways), of the hour's interactive questions.  later: (h, classes, ways), questions per second
@@ -43,7 +43,7 @@ class QuestionDay:
 
     share: Array
     later: Array
-    fleets: Mapping[int, Fleet]
+    fleets: Mapping[int, ModelDayFleet]
     done: Array
     moved: tuple[Array, ...]
     chosen: Array
@@ -53,51 +53,54 @@ class QuestionDay:
     bound: float
 
 
-def cheapest(traffic: Traffic, asked: Asked, known: QuestionDay | None = None) -> QuestionDay:
+def cheapest(traffic: QuestionTraffic, asked: DayDemand, known: QuestionDayFleet | None = None) -> QuestionDayFleet:
     """The cheapest day, within `SETTINGS`; no dearer than a known day whose units will do.
 
     Raises:
-        Infeasible: targets that no way reaches, work that nothing carries, or limits that leave no day; names which.
+        InfeasibleError: targets that no way reaches, work that nothing carries, or limits that leave no day; names
+        which.
     """
     if len(asked.load) > 1 and _apart(traffic, asked):
-        return _joined([_alone(traffic, asked, h) for h in range(len(asked.load))], asked)
+        return _join_hours([_alone(traffic, asked, h) for h in range(len(asked.load))], asked)
     posed = pose(traffic, asked)
     start = None
     if known is not None and known.fleets:
         units = [(known.fleets[arm].units, serving.units) for arm, serving in posed.arms.items()]
-        start = started(*zip(*units, strict=True))
+        start = start_values(*zip(*units, strict=True))
     whole, unit = posed.program.whole, SCALE[asked.objective]
     highs = run(replace(posed.program, cost=posed.program.cost / unit), SETTINGS, start)
     if not highs.getSolution().value_valid:
-        raise Infeasible(_why(traffic, asked))
+        raise InfeasibleError(_why(traffic, asked))
     info = highs.getInfo()
     bound = unit * float(info.mip_dual_bound if whole.any() else info.objective_function_value)
     first = np.array(highs.getSolution().col_value)
-    again = run(_settled(posed, traffic, asked, first), SETTINGS).getSolution()
+    again = run(_settle_program(posed, traffic, asked, first), SETTINGS).getSolution()
     values = np.array(again.col_value) if again.value_valid else first
     return _read(posed, traffic, asked, np.where(whole, np.rint(first), np.maximum(values, 0.0)), bound)
 
 
-def least(traffic: Traffic, asked: Asked) -> tuple[float, Posed, Array]:
+def least(traffic: QuestionTraffic, asked: DayDemand) -> tuple[float, QuestionDayProgram, Array]:
     """The cheapest day of fractional units, which no day undercuts: its objective, columns and values.
 
     Raises:
-        Infeasible: as `cheapest`.
+        InfeasibleError: as `cheapest`.
     """
     posed = pose(traffic, asked)
     cost = posed.program.cost / SCALE[asked.objective]
     highs = run(replace(posed.program, cost=cost, whole=np.zeros(len(cost), bool)), SETTINGS)
     if not highs.getSolution().value_valid:
-        raise Infeasible(_why(traffic, asked))
+        raise InfeasibleError(_why(traffic, asked))
     values = np.array(highs.getSolution().col_value)
     return float(posed.program.cost @ values), posed, values
 
 
-def _settled(posed: Posed, traffic: Traffic, asked: Asked, first: Array) -> Program:
+def _settle_program(
+    posed: QuestionDayProgram, traffic: QuestionTraffic, asked: DayDemand, first: Array
+) -> MixedIntegerProgram:
     """The same units, with all else placed to cost least, then to emit least, to wait least, and to solve most."""
     units = np.concatenate([np.zeros(0, np.int64), *(each.units.ravel() for each in posed.arms.values())])
     grams = pose(traffic, replace(asked, objective="gco2e")).program.cost
-    again = settled(posed.program, first, units, (grams, posed.program.cost))
+    again = settle_program(posed.program, first, units, (grams, posed.program.cost))
     for waits in posed.moved:
         again.cost[waits] += 1e-3 * np.arange(waits.shape[1])
     for columns, load in ((posed.share, asked.load[:, None, None]), (posed.later, 1.0)):
@@ -105,7 +108,9 @@ def _settled(posed: Posed, traffic: Traffic, asked: Asked, first: Array) -> Prog
     return again
 
 
-def _read(posed: Posed, traffic: Traffic, asked: Asked, values: Array, bound: float) -> QuestionDay:
+def _read(
+    posed: QuestionDayProgram, traffic: QuestionTraffic, asked: DayDemand, values: Array, bound: float
+) -> QuestionDayFleet:
     """The day that the columns' values are."""
     share, later = values[posed.share], values[posed.later]
     bought = np.einsum("h,hco,co->h", asked.load, share, traffic.usd_per_h)
@@ -117,7 +122,7 @@ def _read(posed: Posed, traffic: Traffic, asked: Asked, values: Array, bound: fl
         market, units = traffic.arms[arm].market, np.rint(values[serving.units]).astype(np.int64)
         calls = values[serving.placed[0].columns] * traffic.rate_per_s * traffic.demand
         calls *= asked.raised[:, None, None]
-        fleets[arm] = Fleet(units, calls)
+        fleets[arm] = ModelDayFleet(units, calls)
         for name in OBJECTIVES:
             added = [values[placed.columns] * placed.costs(market, name) for placed in serving.placed]
             total[name] += (market.unit(name) * units).sum(axis=1)
@@ -125,7 +130,7 @@ def _read(posed: Posed, traffic: Traffic, asked: Asked, values: Array, bound: fl
     done = np.zeros((len(asked.load), len(asked.works)))
     for k, columns in enumerate(posed.done):
         done[:, k] = values[columns].reshape(len(done), -1).sum(axis=1)
-    return QuestionDay(
+    return QuestionDayFleet(
         share=np.where(share < SLACK, 0.0, share),
         later=later * traffic.rate_per_s,
         fleets=fleets,
@@ -139,14 +144,14 @@ def _read(posed: Posed, traffic: Traffic, asked: Asked, values: Array, bound: fl
     )
 
 
-def _apart(traffic: Traffic, asked: Asked) -> bool:
+def _apart(traffic: QuestionTraffic, asked: DayDemand) -> bool:
     """Whether nothing joins the hours."""
     held = [arm.market.constant & arm.market.fits.any(axis=0) for arm in traffic.arms.values()]
     joined = [work.window_h > 1 or work.saves is not None for work in asked.works]
     return not (traffic.held or any(joined) or asked.most or any(each.any() for each in held))
 
 
-def _alone(traffic: Traffic, asked: Asked, h: int) -> QuestionDay:
+def _alone(traffic: QuestionTraffic, asked: DayDemand, h: int) -> QuestionDayFleet:
     arms = {
         number: replace(arm, market=replace(arm.market, usd=arm.market.usd[[h]], grid=arm.market.grid[[h]]))
         for number, arm in traffic.arms.items()
@@ -154,17 +159,17 @@ def _alone(traffic: Traffic, asked: Asked, h: int) -> QuestionDay:
     return cheapest(traffic.with_arms(arms), asked.hour(h))
 
 
-def _joined(days: Sequence[QuestionDay], asked: Asked) -> QuestionDay:
+def _join_hours(days: Sequence[QuestionDayFleet], asked: DayDemand) -> QuestionDayFleet:
     """Days of one hour each, one after the other."""
     parts = [work.released / max(work.released.sum(), 1e-12) for work in asked.works]
     fleets = {
-        arm: Fleet(
+        arm: ModelDayFleet(
             np.concatenate([each.fleets[arm].units for each in days]),
             np.concatenate([each.fleets[arm].calls for each in days]),
         )
         for arm in days[0].fleets
     }
-    return QuestionDay(
+    return QuestionDayFleet(
         share=np.concatenate([each.share for each in days]),
         later=np.concatenate([each.later for each in days]),
         fleets=fleets,
@@ -178,7 +183,7 @@ def _joined(days: Sequence[QuestionDay], asked: Asked) -> QuestionDay:
     )
 
 
-def _why(traffic: Traffic, asked: Asked) -> str:
+def _why(traffic: QuestionTraffic, asked: DayDemand) -> str:
     """What leaves no day."""
     if beyond := "; ".join(_out_of_reach(traffic)):
         return beyond
@@ -193,13 +198,13 @@ def _why(traffic: Traffic, asked: Asked) -> str:
     some = next(iter(traffic.arms.values()), None)
     caps = some.market.caps if some else ()
 
-    def objective(other: Asked, kept: Caps) -> float:
+    def objective(other: DayDemand, kept: Caps) -> float:
         return cheapest(_within(traffic, [name for name, _, _ in kept]), other).objective
 
-    return binding(asked, caps, objective)
+    return binding_limits(asked, caps, objective)
 
 
-def _within(traffic: Traffic, caps: Sequence[str]) -> Traffic:
+def _within(traffic: QuestionTraffic, caps: Sequence[str]) -> QuestionTraffic:
     """The same within some of the caps only."""
     arms = {}
     for number, arm in traffic.arms.items():
@@ -208,7 +213,7 @@ def _within(traffic: Traffic, caps: Sequence[str]) -> Traffic:
     return traffic.with_arms(arms)
 
 
-def _out_of_reach(traffic: Traffic) -> Iterator[str]:
+def _out_of_reach(traffic: QuestionTraffic) -> Iterator[str]:
     best = traffic.score.max(axis=1)
     for row, wanted in traffic.quality:
         reached = float(traffic.weight @ best if row is None else best[row])

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from comptroller.errors import Infeasible
-from comptroller.planning.hours import Asked
+from comptroller.errors import InfeasibleError
+from comptroller.planning.hours import DayDemand
 from comptroller.planning.hours_blocks import Indices
-from comptroller.planning.hours_market import Offered
-from comptroller.planning.joint_hours import QuestionDay, cheapest
-from comptroller.planning.joint_hours_program import Arm, Traffic
+from comptroller.planning.hours_market import DeploymentMarket
+from comptroller.planning.joint_hours import QuestionDayFleet, cheapest
+from comptroller.planning.joint_hours_program import ModelMarket, QuestionTraffic
 from comptroller.planning.joint_planner import JointProblem
 
 KEPT = 1e-7
@@ -20,46 +20,46 @@ KEPT = 1e-7
 
 
 @dataclass(frozen=True)
-class Choice:
+class QuestionDaySpace:
     """What the day of a quality target chooses from. ways: numbers in the joint search.  offers: by arm.
 
     least: no day of all that is allowed costs less; None where nothing was left out.
     """
 
     problem: JointProblem
-    traffic: Traffic
-    asked: Asked
+    traffic: QuestionTraffic
+    asked: DayDemand
     ways: Indices
-    offers: Mapping[int, Offered]
+    offers: Mapping[int, DeploymentMarket]
     least: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Freedom:
+class QuestionDayFreedom:
     """One way to run the day: who may answer, and what is asked.
 
     keeps: the strategies stay those of the step before.
     """
 
     name: str
-    traffic: Traffic
-    asked: Asked
+    traffic: QuestionTraffic
+    asked: DayDemand
     keeps: bool = False
 
-    def day(self, asked: Asked, known: QuestionDay | None = None) -> QuestionDay:
+    def day(self, asked: DayDemand, known: QuestionDayFleet | None = None) -> QuestionDayFleet:
         """The cheapest day for what is asked, begun from a known one.
 
         Raises:
-            Infeasible: as `cheapest`; nothing is known of which the strategies could be kept.
+            InfeasibleError: as `cheapest`; nothing is known of which the strategies could be kept.
         """
         if not self.keeps:
             return cheapest(self.traffic, asked, known)
         if known is None:
-            raise Infeasible("there is no day whose strategies could be kept")
+            raise InfeasibleError("there is no day whose strategies could be kept")
         return cheapest(replace(self.traffic, most=known.share[0] + KEPT), asked, known)
 
 
-def freedoms(of: Choice) -> Iterator[Freedom]:
+def freedoms(of: QuestionDaySpace) -> Iterator[QuestionDayFreedom]:
     """From one plan held all day, on demand, to every term and every hour; a step that adds nothing is left out."""
     asked, traffic = of.asked, of.traffic
     allowed = of.problem.workload.allow.terms
@@ -70,35 +70,33 @@ def freedoms(of: Choice) -> Iterator[Freedom]:
     only = traffic.with_arms(dict(_of_term(of, first)))
     some = any(arm.market.fits.any() for arm in only.arms.values())
     named = first.replace("_", "-")
-    yield Freedom(
+    yield QuestionDayFreedom(
         f"one plan held all day, {named if some else 'by API'}", replace(_constant(only), held=True), at_once
     )
     if some and first not in ("reserved", "owned"):
-        yield Freedom("units rented by the hour", only, at_once, keeps=True)
-    yield Freedom("strategies and routes by the hour", only, at_once)
+        yield QuestionDayFreedom("units rented by the hour", only, at_once, keeps=True)
+    yield QuestionDayFreedom("strategies and routes by the hour", only, at_once)
     if any(work.window_h > 1 for work in must):
-        yield Freedom("deferrable work moved", only, replace(asked, works=must))
+        yield QuestionDayFreedom("deferrable work moved", only, replace(asked, works=must))
     if len(must) < len(asked.works):
-        yield Freedom("sleep-time work where it pays", only, asked)
+        yield QuestionDayFreedom("sleep-time work where it pays", only, asked)
     others = [term.replace("_", "-") for term in terms if term != first]
     if others:
-        yield Freedom(f"{', '.join(others)} beside", traffic, asked)
+        yield QuestionDayFreedom(f"{', '.join(others)} beside", traffic, asked)
 
 
-def _of_term(of: Choice, term: str) -> Iterator[tuple[int, Arm]]:
+def _of_term(of: QuestionDaySpace, term: str) -> Iterator[tuple[int, ModelMarket]]:
     """The arms with all columns of other terms carrying nothing."""
     for number, arm in of.traffic.arms.items():
         others = np.array([other != term for other in of.offers[number].terms])
         yield number, replace(arm, market=replace(arm.market, load=np.where(others, np.inf, arm.market.load)))
 
 
-def _constant(traffic: Traffic) -> Traffic:
+def _constant(traffic: QuestionTraffic) -> QuestionTraffic:
     """The same with every unit rented for the whole day."""
     return traffic.with_arms(
         {
-            number: replace(
-                arm, market=replace(arm.market, constant=np.ones(len(arm.market.constant), np.bool_))
-            )
+            number: replace(arm, market=replace(arm.market, constant=np.ones(len(arm.market.constant), np.bool_)))
             for number, arm in traffic.arms.items()
         }
     )

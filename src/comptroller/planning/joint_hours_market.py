@@ -8,21 +8,21 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.timing import Calibration
-from comptroller.errors import FactError, Infeasible
-from comptroller.planning.candidates import Rejected, enumerate_candidates
-from comptroller.planning.hours import Asked
+from comptroller.costs.timing import TimingCalibration
+from comptroller.errors import FactError, InfeasibleError
+from comptroller.planning.candidates import RejectionTally, enumerate_candidates
+from comptroller.planning.hours import DayDemand
 from comptroller.planning.hours_blocks import Array, Indices
-from comptroller.planning.hours_market import Into, Offered, asked_of, on_offer, table_with
-from comptroller.planning.joint import Joint, Keep
+from comptroller.planning.hours_market import DeploymentMarket, LoadMapping, asked_of, on_offer, table_with
+from comptroller.planning.joint import JointSearch, Keep
 from comptroller.planning.joint_ground import Kinds
 from comptroller.planning.joint_hours import least
-from comptroller.planning.joint_hours_freedoms import Choice, freedoms
-from comptroller.planning.joint_hours_program import Arm, Traffic
+from comptroller.planning.joint_hours_freedoms import QuestionDaySpace, freedoms
+from comptroller.planning.joint_hours_program import ModelMarket, QuestionTraffic
 from comptroller.planning.joint_planner import JointProblem, space_of_arm
 from comptroller.planning.joint_ways import undominated_ways
-from comptroller.planning.search import Search
-from comptroller.work.hours import Deferrable, Hours
+from comptroller.planning.search import FleetSearch
+from comptroller.work.hours import DeferrableWork, WorkloadDay
 
 FEW = (240, 8)
 """Shares to choose in an hour, and columns to rent, that are all kept; of more, those that count (measured)."""
@@ -34,29 +34,31 @@ USED = 1e-7
 """Shares and units above this count as used."""
 
 
-def choice(problem: JointProblem, hours: Hours, calibration: Calibration) -> Choice:
+def choice(problem: JointProblem, hours: WorkloadDay, calibration: TimingCalibration) -> QuestionDaySpace:
     """Every way and every term that may stand in a cheapest day; of many, those that count.
 
     Raises:
         FactError: work names a model that is not recorded or that no devices serve; the trace leaves out an hour.
-        Infeasible: as `least`.
+        InfeasibleError: as `least`.
     """
     ground, goal = problem.joint.ground, problem.goal
     works = _by_arm(problem, hours)
     asked = asked_of(problem.workload, hours, goal, ground.rate_per_s)
-    offers = {arm: _offered(problem, hours, arm, works, (asked, calibration)) for arm in ground.searches}
+    offers = {
+        arm: _model_deployment_market(problem, hours, arm, works, (asked, calibration)) for arm in ground.searches
+    }
     offers = {arm: each for arm, each in offers.items() if len(each.rows)}
     ways = _ways(problem.joint, offers)
     names = {arm: tuple(work.name for work in works.get(arm, ())) for arm in offers}
     traffic = _traffic(problem, ways, offers, names)
-    whole = Choice(problem, traffic, asked, ways, offers)
+    whole = QuestionDaySpace(problem, traffic, asked, ways, offers)
     columns = sum(len(each.rows) for each in offers.values())
-    return whole if traffic.score.size <= FEW[0] and columns <= FEW[1] else _kept(whole)
+    return whole if traffic.score.size <= FEW[0] and columns <= FEW[1] else _pruned_space(whole)
 
 
-def _by_arm(problem: JointProblem, hours: Hours) -> dict[int, list[Deferrable]]:
+def _by_arm(problem: JointProblem, hours: WorkloadDay) -> dict[int, list[DeferrableWork]]:
     """Work with tokens of its own, by the arm whose model does it."""
-    ground, found = problem.joint.ground, dict[int, list[Deferrable]]()
+    ground, found = problem.joint.ground, dict[int, list[DeferrableWork]]()
     arms = ground.choices.evidence.arms
     served = {arm: str(arms[arm]) for arm in ground.searches}
     for work in (work for work in hours.deferrable if work.model is not None):
@@ -75,21 +77,21 @@ def _by_arm(problem: JointProblem, hours: Hours) -> dict[int, list[Deferrable]]:
     return found
 
 
-def _offered(
+def _model_deployment_market(
     problem: JointProblem,
-    hours: Hours,
+    hours: WorkloadDay,
     arm: int,
-    works: Mapping[int, Sequence[Deferrable]],
-    rest: tuple[Asked, Calibration],
-) -> Offered:
+    works: Mapping[int, Sequence[DeferrableWork]],
+    rest: tuple[DayDemand, TimingCalibration],
+) -> DeploymentMarket:
     """All that an arm may be served by, at every term: one load for each bucket of its calls, then its works."""
     ground, goal, (asked, calibration) = problem.joint.ground, problem.goal, rest
     search, sizes, mine = ground.searches[arm], ground.sizes[arm], works.get(arm, ())
     if mine or hours.spot is not None:
         who = search.table.candidates[0].replica.model
         space = space_of_arm(who, ground.choices.evidence.arms[arm], problem.workload)
-        candidates = list(enumerate_candidates(space, Rejected()))
-        search = Search(table_with(candidates, sizes.load, mine, goal, calibration))
+        candidates = list(enumerate_candidates(space, RejectionTally()))
+        search = FleetSearch(table_with(candidates, sizes.load, mine, goal, calibration))
     rates, buckets = search.table.load.rate_per_s, np.flatnonzero(problem.joint.calls[arm].any(axis=(0, 1)))
     place = {key: row for row, key in enumerate(sizes.keys(sizes.load.requests).tolist())}
     rows = np.array([*(place[bucket] for bucket in buckets), *range(len(place), len(rates))], np.int64)
@@ -98,10 +100,10 @@ def _offered(
     stay = np.zeros(into.shape)
     stay[: len(buckets), : len(place)] = sizes.load.weight
     stay[np.arange(len(buckets), len(rows)), rows[len(buckets) :]] = 1.0
-    return on_offer(search, Into(into, into, stay), asked, goal, hours)
+    return on_offer(search, LoadMapping(into, into, stay), asked, goal, hours)
 
 
-def _ways(joint: Joint, offers: Mapping[int, Offered]) -> Indices:
+def _ways(joint: JointSearch, offers: Mapping[int, DeploymentMarket]) -> Indices:
     """Ways whose own arms are on offer, and that no other replaces."""
     own = [frozenset(a for a, route in way.routes.items() if route == "own") for way in joint.ground.ways]
     left = np.array([number for number, arms in enumerate(own) if arms <= set(offers)], np.int64)
@@ -109,17 +111,14 @@ def _ways(joint: Joint, offers: Mapping[int, Offered]) -> Indices:
 
 
 def _traffic(
-    problem: JointProblem,
-    ways: Indices,
-    offers: Mapping[int, Offered],
-    works: Mapping[int, tuple[str, ...]],
-) -> Traffic:
+    problem: JointProblem, ways: Indices, offers: Mapping[int, DeploymentMarket], works: Mapping[int, tuple[str, ...]]
+) -> QuestionTraffic:
     joint, goal = problem.joint, problem.goal
     tasks, arms = joint.ground.choices.tasks, {}
     for arm, offered in offers.items():
         buckets = np.flatnonzero(joint.calls[arm].any(axis=(0, 1)))
-        arms[arm] = Arm(offered.market, joint.calls[arm][:, ways][:, :, buckets], works[arm])
-    return Traffic(
+        arms[arm] = ModelMarket(offered.market, joint.calls[arm][:, ways][:, :, buckets], works[arm])
+    return QuestionTraffic(
         rate_per_s=joint.ground.rate_per_s,
         demand=goal.demand,
         weight=joint.ground.weight,
@@ -130,7 +129,7 @@ def _traffic(
     )
 
 
-def _kept(whole: Choice) -> Choice:
+def _pruned_space(whole: QuestionDaySpace) -> QuestionDaySpace:
     """Ways and columns of the cheapest days of fractional units, and of the cheapest plans of each term alone."""
     ways = np.zeros(len(whole.ways), np.bool_)
     rows = {arm: np.zeros(len(each.rows), np.bool_) for arm, each in whole.offers.items()}
@@ -138,7 +137,7 @@ def _kept(whole: Choice) -> Choice:
     for step in steps:
         try:
             bound, posed, values = least(step.traffic, step.asked)
-        except Infeasible:
+        except InfeasibleError:
             if step is steps[-1]:
                 raise
             continue
@@ -162,17 +161,17 @@ def _kept(whole: Choice) -> Choice:
     return replace(whole, traffic=traffic, ways=whole.ways[some], offers=offers, least=bound)
 
 
-def _plans(whole: Choice) -> Iterator[tuple[Array, Mapping[int, npt.NDArray[np.bool_]]]]:
+def _plans(whole: QuestionDaySpace) -> Iterator[tuple[Array, Mapping[int, npt.NDArray[np.bool_]]]]:
     """Shares, and units by arm, of the cheapest plans of each term alone at several loads: whole units."""
     ground, load = whole.problem.joint.ground, whole.asked.load
     searches = {arm: offered.search for arm, offered in whole.offers.items()}
-    joint = Joint(replace(ground, searches=searches))
+    joint = JointSearch(replace(ground, searches=searches))
     goal = replace(whole.problem.goal, limits=())
     for term in dict.fromkeys(term for offered in whole.offers.values() for term in offered.terms):
         for factor in dict.fromkeys(np.quantile(load[load > 0], QUANTILES).tolist()):
             try:
                 found = joint.solve(replace(goal, demand=goal.demand * factor), _at(term))
-            except Infeasible:
+            except InfeasibleError:
                 continue
             yield found.share, {arm: fleet.units > 0 for arm, fleet in found.fleets.items()}
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from comptroller.costs.timing import Calibration
+from comptroller.costs.timing import TimingCalibration
 from comptroller.planning.hours_blocks import Array
-from comptroller.planning.hours_document import Bought, DayPlan, Hour, Rented
-from comptroller.planning.hours_steps import done_in, notes, rented, solved, step_of, work_of
-from comptroller.planning.joint import Joint, describe_way
-from comptroller.planning.joint_hours import QuestionDay
-from comptroller.planning.joint_hours_freedoms import Choice, Freedom, freedoms
+from comptroller.planning.hours_document import ApiPurchase, DayPlan, HourDocument, RentedReplicas
+from comptroller.planning.hours_steps import done_in, notes, rented_replicas, solve_steps, step_of, work_of
+from comptroller.planning.joint import JointSearch, describe_way
+from comptroller.planning.joint_hours import QuestionDayFleet
+from comptroller.planning.joint_hours_freedoms import QuestionDayFreedom, QuestionDaySpace, freedoms
 from comptroller.planning.joint_hours_market import choice
 from comptroller.planning.joint_planner import JointProblem
 from comptroller.planning.plan import Plan
@@ -22,11 +22,11 @@ SHOWN = 1e-4
 """Shares of an hour's questions below this are left out of the document."""
 
 
-def with_joint_hours(found: Plan, problem: JointProblem, calibration: Calibration) -> Plan:
+def with_joint_hours(found: Plan, problem: JointProblem, calibration: TimingCalibration) -> Plan:
     """The plan with its day, if the workload has hours; units are sized for the demand that held in simulation.
 
     Raises:
-        Infeasible: no day holds the targets and limits.
+        InfeasibleError: no day holds the targets and limits.
         InputError: the hours are malformed.
     """
     hours = problem.workload.hours
@@ -36,11 +36,11 @@ def with_joint_hours(found: Plan, problem: JointProblem, calibration: Calibratio
     return found.model_copy(update={"hours": question_day_plan(chosen)})
 
 
-def question_day_plan(chosen: Choice) -> DayPlan:
+def question_day_plan(chosen: QuestionDaySpace) -> DayPlan:
     """The cheapest day of a choice as a document."""
     hours, problem = chosen.problem.workload.hours, chosen.problem
     each = list(freedoms(chosen))
-    steps = [(each[place], day) for place, day in solved(each)]
+    steps = [(each[place], day) for place, day in solve_steps(each)]
     last, day = steps[-1]
     metered = not day.bought.any()
     floor = max(day.bound, 0.0) if chosen.least is None else chosen.least
@@ -57,14 +57,14 @@ def question_day_plan(chosen: Choice) -> DayPlan:
     )
 
 
-def _hour(of: Choice, step: Freedom, day: QuestionDay, h: int) -> Hour:
+def _hour(of: QuestionDaySpace, step: QuestionDayFreedom, day: QuestionDayFleet, h: int) -> HourDocument:
     flow = of.traffic.rate_per_s * step.asked.load[h] * day.share[h]
     flow[:, : day.later.shape[2]] += day.later[h]
     answered, metered = max(float(flow.sum()), 1e-12), day.bought[h] == 0
-    found: list[Rented] = []
+    found: list[RentedReplicas] = []
     for arm, fleet in day.fleets.items():
-        found += rented(of.offers[arm], fleet.units[h], step.traffic.arms[arm].market.unit("usd")[h])
-    return Hour(
+        found += rented_replicas(of.offers[arm], fleet.units[h], step.traffic.arms[arm].market.unit("usd")[h])
+    return HourDocument(
         hour=h,
         load_per_s=short(of.traffic.rate_per_s * step.asked.load[h]),
         rented=tuple(found),
@@ -72,20 +72,20 @@ def _hour(of: Choice, step: Freedom, day: QuestionDay, h: int) -> Hour:
         usd=short(day.total["usd"][h]),
         w=short(day.total["j"][h] / 3600.0) if metered else None,
         gco2e=short(day.total["gco2e"][h]) if metered else None,
-        bought=tuple(_bought(of, flow)),
+        bought=tuple(_api_purchases(of, flow)),
         solved=short((flow * of.traffic.score).sum() / answered),
         strategies=dict(_strategies(of, flow.sum(axis=0) / answered)),
     )
 
 
-def _strategies(of: Choice, gets: Array) -> Iterator[tuple[str, float]]:
+def _strategies(of: QuestionDaySpace, gets: Array) -> Iterator[tuple[str, float]]:
     """Share of an hour's questions by way, the largest first."""
     for way in np.argsort(-gets, kind="stable"):
         if gets[way] > SHOWN:
             yield describe_way(of.problem.joint, int(of.ways[way])), short(gets[way])
 
 
-def _bought(of: Choice, flow: Array) -> Iterator[Bought]:
+def _api_purchases(of: QuestionDaySpace, flow: Array) -> Iterator[ApiPurchase]:
     """What is bought from each API for questions per second by class and way."""
     joint, arms = of.problem.joint, of.problem.joint.ground.choices.evidence.arms
     paid: dict[int, Array] = {}
@@ -94,10 +94,10 @@ def _bought(of: Choice, flow: Array) -> Iterator[Bought]:
             paid[arm] = paid.get(arm, np.zeros(2)) + flow[:, way] @ each
     for arm, (calls, usd) in sorted(paid.items()):
         if calls > 0:
-            yield Bought(model=str(arms[arm]), calls_per_s=short(calls), usd=short(usd * 3600.0))
+            yield ApiPurchase(model=str(arms[arm]), calls_per_s=short(calls), usd=short(usd * 3600.0))
 
 
-def _api_calls(joint: Joint, number: int) -> Mapping[int, Array]:
+def _api_calls(joint: JointSearch, number: int) -> Mapping[int, Array]:
     """By arm whose API a way uses: calls and dollars of a question of each class, (classes, 2)."""
     way, questions = joint.ground.ways[number], joint.mean.shape[1]
     asked, found = way.option.asked, {}
@@ -109,7 +109,7 @@ def _api_calls(joint: Joint, number: int) -> Mapping[int, Array]:
     return found
 
 
-def _notes(of: Choice, day: QuestionDay, floor: float) -> Iterator[str]:
+def _notes(of: QuestionDaySpace, day: QuestionDayFleet, floor: float) -> Iterator[str]:
     yield "the targets hold in every hour, for the questions that are answered in it, those that waited included"
     yield "hours are not simulated one by one: each is sized by the factor of the plan for the rate to hold"
     if of.traffic.questions(of.asked):

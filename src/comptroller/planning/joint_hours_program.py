@@ -7,24 +7,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from comptroller.planning.hours import Asked
+from comptroller.planning.hours import DayDemand
 from comptroller.planning.hours_blocks import (
     Array,
     Indices,
+    LoadPlacement,
     Market,
-    Placed,
-    Reserve,
-    Rows,
+    ProgramBuilder,
+    UnitReserve,
     carry,
+    deferral_columns,
     hold,
-    moved,
-    rented,
+    unit_columns,
 )
-from comptroller.planning.mix import Program
+from comptroller.planning.mix import MixedIntegerProgram
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class ModelMarket:
     """What own devices may serve of a model. calls: (classes, ways, buckets) of a question.
 
     market: its first loads are one call a second of each bucket, the others one request a second of each of `works`,
@@ -46,7 +46,7 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class QuestionTraffic:
     """Questions and who may answer them.
 
     rate_per_s: in the busiest hour.  demand: factor that interactive calls are sized with.  weight: of classes.  score,
@@ -61,11 +61,11 @@ class Traffic:
     score: Array
     usd: Array
     quality: tuple[tuple[int | None, float], ...]
-    arms: Mapping[int, Arm]
+    arms: Mapping[int, ModelMarket]
     held: bool = False
     most: Array | None = None
 
-    def with_arms(self, arms: Mapping[int, Arm]) -> Traffic:
+    def with_arms(self, arms: Mapping[int, ModelMarket]) -> QuestionTraffic:
         """The same questions on other devices."""
         return replace(self, arms=arms)
 
@@ -74,34 +74,34 @@ class Traffic:
         """(classes, ways): dollars an hour paid to APIs if all questions at the busiest rate went that way."""
         return np.asarray(self.usd * self.rate_per_s * 3600.0)
 
-    def questions(self, asked: Asked) -> list[int]:
+    def questions(self, asked: DayDemand) -> list[int]:
         """Numbers of the works that are questions."""
         of_arms = {name for arm in self.arms.values() for name in arm.works}
         return [k for k, work in enumerate(asked.works) if work.name not in of_arms]
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class ServingColumns:
     """The columns of an arm. placed: interactive calls, those of questions that waited, and works, as paid for."""
 
     units: Indices
-    placed: tuple[Placed, Placed, Placed]
+    placed: tuple[LoadPlacement, LoadPlacement, LoadPlacement]
 
 
 @dataclass(frozen=True, slots=True)
-class Posed:
+class QuestionDayProgram:
     """A day's program with the numbers of its columns."""
 
-    program: Program
+    program: MixedIntegerProgram
     share: Indices
     later: Indices
     done: tuple[Indices, ...]
     moved: tuple[Indices, ...]
     chosen: Indices
-    arms: Mapping[int, Serving]
+    arms: Mapping[int, ServingColumns]
 
 
-def pose(traffic: Traffic, asked: Asked) -> Posed:
+def pose(traffic: QuestionTraffic, asked: DayDemand) -> QuestionDayProgram:
     """The program of a day.
 
     minimise sum_haj p_haj u_haj + sum_habj e_habj (y + v)_habj + L sum_hco a_co (f_h x + d)_hco + works
@@ -115,7 +115,7 @@ def pose(traffic: Traffic, asked: Asked) -> Posed:
     parts of the busiest rate L; n calls of arm a in bucket b, a API dollars; y, v calls on column j, in the same parts;
     l units per call a second; t the factor of sizing; u units, one number for the day where they are constant.
     """
-    rent = Rows()
+    rent = ProgramBuilder()
     price = traffic.usd_per_h * (asked.objective == "usd")
     waiting = traffic.questions(asked)
     share = _shares(rent, asked.load, price, traffic)
@@ -128,13 +128,13 @@ def pose(traffic: Traffic, asked: Asked) -> Posed:
         arms[number] = serving = _serve(rent, traffic, asked, arm, (share, later))
         mine = [k for k, work in enumerate(asked.works) if work.name in arm.works]
         done |= {k: serving.placed[2].columns[:, place] for place, k in enumerate(mine)}
-    waits = tuple(moved(rent, work, done[k], chosen[k]) for k, work in enumerate(asked.works))
+    waits = tuple(deferral_columns(rent, work, done[k], chosen[k]) for k, work in enumerate(asked.works))
     _limit(rent, traffic, asked, (share, later), arms)
     each = tuple(done[k] for k in range(len(asked.works)))
-    return Posed(rent.program(), share, later, each, waits, chosen, arms)
+    return QuestionDayProgram(rent.program(), share, later, each, waits, chosen, arms)
 
 
-def _shares(rent: Rows, load: Array, price: Array, traffic: Traffic) -> Indices:
+def _shares(rent: ProgramBuilder, load: Array, price: Array, traffic: QuestionTraffic) -> Indices:
     """Columns of the interactive questions, (h, classes, ways): one for the whole day where they are held."""
     most = np.full(price.shape, np.inf) if traffic.most is None else traffic.most
     if traffic.held:
@@ -143,9 +143,9 @@ def _shares(rent: Rows, load: Array, price: Array, traffic: Traffic) -> Indices:
 
 
 def _ask(
-    rent: Rows,
-    traffic: Traffic,
-    asked: Asked,
+    rent: ProgramBuilder,
+    traffic: QuestionTraffic,
+    asked: DayDemand,
     columns: tuple[Indices, Indices, Indices],
     done: Mapping[int, Indices],
 ) -> None:
@@ -168,7 +168,9 @@ def _ask(
         rent.put(solve, later[:, of], above[:, : later.shape[2]])
 
 
-def _serve(rent: Rows, traffic: Traffic, asked: Asked, arm: Arm, columns: tuple[Indices, Indices]) -> Serving:
+def _serve(
+    rent: ProgramBuilder, traffic: QuestionTraffic, asked: DayDemand, arm: ModelMarket, columns: tuple[Indices, Indices]
+) -> ServingColumns:
     """Calls and works of an arm on its market's columns, and the units that carry them."""
     share, later = columns
     market, hours, calls = arm.market, len(asked.load), arm.calls.transpose(2, 0, 1)
@@ -176,11 +178,11 @@ def _serve(rent: Rows, traffic: Traffic, asked: Asked, arm: Arm, columns: tuple[
     rows = np.array([arm.row(asked.works[k].name) for k in works], np.int64)
     rate = np.full((hours, arm.buckets), traffic.rate_per_s)
     each = (
-        _placed(rent, market, asked.objective, (rate, buckets), interactive=True),
-        _placed(rent, market, asked.objective, (rate, buckets[: arm.buckets * bool(later.size)])),
-        _placed(rent, market, asked.objective, (asked.size[:, 1:][:, works], rows)),
+        _place_loads(rent, market, asked.objective, (rate, buckets), interactive=True),
+        _place_loads(rent, market, asked.objective, (rate, buckets[: arm.buckets * bool(later.size)])),
+        _place_loads(rent, market, asked.objective, (asked.size[:, 1:][:, works], rows)),
     )
-    units = rented(rent, market, asked.objective)
+    units = unit_columns(rent, market, asked.objective)
     for placed, asks, factor in zip(each, (share, later), (asked.load, np.ones(hours)), strict=False):
         if asks.size:
             serve = rent.rows(0.0, 0.0, (hours, arm.buckets))
@@ -189,30 +191,30 @@ def _serve(rent: Rows, traffic: Traffic, asked: Asked, arm: Arm, columns: tuple[
     sized = replace(each[0], amount=each[0].amount * traffic.demand * asked.raised[:, None])
     carry(rent, market, units, (sized, *each[1:]))
     top = float(arm.calls.sum(axis=2).max(initial=0.0) * asked.load.max())
-    hold(rent, market, units, sized, Reserve(asked.spare, top))
-    return Serving(units, each)
+    hold(rent, market, units, sized, UnitReserve(asked.spare, top))
+    return ServingColumns(units, each)
 
 
-def _placed(
-    rent: Rows, market: Market, objective: str, what: tuple[Array, Indices], interactive: bool = False
-) -> Placed:
+def _place_loads(
+    rent: ProgramBuilder, market: Market, objective: str, what: tuple[Array, Indices], interactive: bool = False
+) -> LoadPlacement:
     """New columns for loads, (h, loads, j); interactive ones only on what may outlast an interruption.
 
     what: amounts (h, loads), and rows of the market.
     """
     amount, rows = what
     open_ = market.fits[rows] & ((market.lost < 1) | (not interactive))
-    bare = Placed(np.zeros(0, np.int64), amount[:, : len(rows)], rows)
+    bare = LoadPlacement(np.zeros(0, np.int64), amount[:, : len(rows)], rows)
     columns = rent.columns(bare.costs(market, objective), np.where(open_, np.inf, 0.0))
     return replace(bare, columns=columns)
 
 
 def _limit(
-    rent: Rows,
-    traffic: Traffic,
-    asked: Asked,
+    rent: ProgramBuilder,
+    traffic: QuestionTraffic,
+    asked: DayDemand,
     columns: tuple[Indices, Indices],
-    arms: Mapping[int, Serving],
+    arms: Mapping[int, ServingColumns],
 ) -> None:
     """Caps in every hour, and the most of the day."""
     share, later = columns
@@ -232,6 +234,6 @@ def _limit(
             rent.put(row, later, traffic.usd_per_h[:, : later.shape[2]])
 
 
-def _caps(traffic: Traffic) -> list[tuple[str, float]]:
+def _caps(traffic: QuestionTraffic) -> list[tuple[str, float]]:
     """Names and most of what is limited in every hour, the same for all arms."""
     return [(name, most) for arm in list(traffic.arms.values())[:1] for name, _, most in arm.market.caps]

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from highspy import HighsModelStatus
 
-from comptroller.errors import Unsupported
-from comptroller.planning.joint_bound import MARGIN, Bound, Part
-from comptroller.planning.joint_program import Matter, Optimum, Rented, Rows, scale_of
-from comptroller.planning.mix import OPTIONS, Program, run
+from comptroller.errors import UnsupportedError
+from comptroller.planning.joint_bound import MARGIN, DualBound, JointProgramSubset
+from comptroller.planning.joint_program import JointProgram, JointProgramData, ModelFleet, QuestionFleet, scale_of
+from comptroller.planning.mix import OPTIONS, MixedIntegerProgram, run
 from comptroller.planning.search import Goal
 
 Floats = npt.NDArray[np.float64]
@@ -31,28 +31,28 @@ SETTINGS: dict[str, bool | int | float] = {
 
 
 @dataclass(frozen=True)
-class Found:
+class IncumbentUnits:
     """Units by arm, over all candidates of the matter, and what the plan costs."""
 
     units: Mapping[int, Ints]
     objective: float
 
 
-def bound_of(matter: Matter, goal: Goal) -> Bound:
+def bound_of(matter: JointProgramData, goal: Goal) -> DualBound:
     """The bound of a goal's program."""
-    return Bound(matter, Rows(matter, goal).bought())
+    return DualBound(matter, JointProgram(matter, goal).bought())
 
 
-def within(matter: Matter, goal: Goal, most: float) -> bool:
+def within(matter: JointProgramData, goal: Goal, most: float) -> bool:
     """Whether any plan costs no more than `most`."""
     bound = bound_of(matter, goal)
     if bound.least > most * (1 + MARGIN):
         return False
-    program = Rows(bound.kept(most).matter, goal).program(most)
-    return _solved(program, {**SETTINGS, "mip_max_improving_sols": 1}) is not None
+    program = JointProgram(bound.kept(most).matter, goal).program(most)
+    return _column_values(program, {**SETTINGS, "mip_max_improving_sols": 1}) is not None
 
 
-def optimum(matter: Matter, goal: Goal) -> Optimum | None:
+def optimum(matter: JointProgramData, goal: Goal) -> QuestionFleet | None:
     """The cheapest shares and units (`Joint.solve` states the program), and of equally cheap ones those that solve
     most; `None` where there are none."""
     bound = bound_of(matter, goal)
@@ -63,34 +63,36 @@ def optimum(matter: Matter, goal: Goal) -> Optimum | None:
     return None if best is None else at(matter, goal, best.units)
 
 
-def _cheapest(part: Part, goal: Goal, matter: Matter, most: float = np.inf) -> Found | None:
+def _cheapest(
+    part: JointProgramSubset, goal: Goal, matter: JointProgramData, most: float = np.inf
+) -> IncumbentUnits | None:
     """The cheapest plan of a part, if it is cheaper than `most`."""
-    rows = Rows(part.matter, goal)
+    rows = JointProgram(part.matter, goal)
     program = rows.program(most * (1 - PROOF))
-    values = _solved(program, SETTINGS, required=np.isinf(most))
+    values = _column_values(program, SETTINGS, required=np.isinf(most))
     if values is None:
         return None
     units = {arm: np.zeros(rent.shape[1], np.int64) for arm, rent in matter.rents.items()}
     for arm, count in rows.units(values).items():
         units[arm][part.candidates[arm]] = count
-    return Found(units, float(program.cost @ values))
+    return IncumbentUnits(units, float(program.cost @ values))
 
 
-def at(matter: Matter, goal: Goal, units: Mapping[int, Ints]) -> Optimum | None:
+def at(matter: JointProgramData, goal: Goal, units: Mapping[int, Ints]) -> QuestionFleet | None:
     """The cheapest shares for given units, and of those the ones that solve most; `None` where there are none."""
     candidates = {arm: np.flatnonzero(count) for arm, count in units.items() if count.any()}
-    part = Part.of(matter, np.arange(matter.score.shape[1]), candidates)
-    rows = Rows(part.matter, goal)
+    part = JointProgramSubset.of(matter, np.arange(matter.score.shape[1]), candidates)
+    rows = JointProgram(part.matter, goal)
     program = rows.held({arm: units[arm][rows_] for arm, rows_ in candidates.items()})
-    values = _solved(program, OPTIONS)
+    values = _column_values(program, OPTIONS)
     if values is None:
         return None
     cost = float(program.cost @ values)
-    better = _solved(rows.most_solved(program, cost), OPTIONS)
+    better = _column_values(rows.most_solved(program, cost), OPTIONS)
     return _whole(rows.read(values if better is None else better, cost), part, matter)
 
 
-def _whole(found: Optimum, part: Part, matter: Matter) -> Optimum:
+def _whole(found: QuestionFleet, part: JointProgramSubset, matter: JointProgramData) -> QuestionFleet:
     """An optimum of a part, told over the whole."""
     share = np.zeros(matter.score.shape)
     share[:, part.ways] = found.share
@@ -99,22 +101,22 @@ def _whole(found: Optimum, part: Part, matter: Matter) -> Optimum:
         columns = part.candidates[arm]
         units, calls = np.zeros(matter.rents[arm].shape[1], np.int64), np.zeros(matter.rents[arm].shape)
         units[columns], calls[:, columns] = rent.units, rent.calls_per_s
-        rented[arm] = Rented(units, calls)
-    return Optimum(share, rented, found.objective)
+        rented[arm] = ModelFleet(units, calls)
+    return QuestionFleet(share, rented, found.objective)
 
 
-def _solved(
-    program: Program, settings: Mapping[str, bool | int | float], required: bool = False
+def _column_values(
+    program: MixedIntegerProgram, settings: Mapping[str, bool | int | float], required: bool = False
 ) -> Floats | None:
     """The values of the columns; `None` where there are none, or none was found within the limit of nodes.
 
     Raises:
-        Unsupported: none was found within the limit, and nothing is known to stand in its place.
+        UnsupportedError: none was found within the limit, and nothing is known to stand in its place.
     """
     highs = run(replace(program, cost=program.cost * scale_of(program.cost)), settings)
     found, status = highs.getSolution(), highs.getModelStatus()
     if status == HighsModelStatus.kSolutionLimit and not found.value_valid and required:
-        raise Unsupported(
+        raise UnsupportedError(
             f"no plan was found within {OPTIONS['mip_max_nodes']:,} nodes of the joint program; allow fewer choices"
         )
     ended = status in {HighsModelStatus.kOptimal, HighsModelStatus.kSolutionLimit}

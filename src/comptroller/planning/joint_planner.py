@@ -9,27 +9,27 @@ from math import lcm
 
 import numpy as np
 
-from comptroller.costs.steady import Requests
-from comptroller.costs.timing import Calibration
-from comptroller.errors import FactError, Infeasible, UnknownId, Unsupported
+from comptroller.costs.steady import UniformRequests
+from comptroller.costs.timing import TimingCalibration
+from comptroller.errors import FactError, InfeasibleError, UnknownIdError, UnsupportedError
 from comptroller.facts.config import model
 from comptroller.facts.model import Model
 from comptroller.facts.reader import ids
-from comptroller.planning.candidates import Rejected, Space, enumerate_candidates
-from comptroller.planning.capacity import Load, Target
-from comptroller.planning.executor import HERE, Executor, Progress, gather
-from comptroller.planning.joint import Joint
-from comptroller.planning.joint_ground import Ground, Sizes, ways_of
-from comptroller.planning.options import Choices
-from comptroller.planning.playing import choices
-from comptroller.planning.risk_document import Optimism
-from comptroller.planning.search import Goal, Search
+from comptroller.planning.candidates import DeploymentSpace, RejectionTally, enumerate_candidates
+from comptroller.planning.capacity import LatencyTarget, SlicedLoad
+from comptroller.planning.executor import HERE, Progress, SearchExecutor, gather
+from comptroller.planning.joint import JointSearch
+from comptroller.planning.joint_ground import CallBuckets, JointSearchSpace, ways_of
+from comptroller.planning.option_play import choices
+from comptroller.planning.options import OptionSet
+from comptroller.planning.risk_document import SelectionOptimism
+from comptroller.planning.search import FleetSearch, Goal
 from comptroller.planning.space import goal_of, space_of
-from comptroller.planning.table import Evaluate, chunks, table_of
-from comptroller.work.demand import DEFAULT_PEAK, demand_of, recorded
-from comptroller.work.evidence import Arm, Evidence
+from comptroller.planning.table import ReplicaEvaluator, chunks, table_of
+from comptroller.work.demand import DEFAULT_PEAK, demand_of, recorded_trace
+from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.lengths import edges_of, points
-from comptroller.work.quality import Quality, records
+from comptroller.work.quality import WorkloadQuality, records
 from comptroller.work.workload import Workload
 
 GRID = (3, 3)
@@ -41,65 +41,63 @@ class JointProblem:
     """A workload with a quality target, ready to be solved. cv: of arrivals.  optimism: its goal allows for."""
 
     workload: Workload
-    quality: Quality
+    quality: WorkloadQuality
     goal: Goal
-    joint: Joint
-    rejected: Rejected
+    joint: JointSearch
+    rejected: RejectionTally
     cv: float
-    optimism: Optimism | None = None
+    optimism: SelectionOptimism | None = None
 
 
 def pose_joint(
-    workload: Workload, calibration: Calibration, progress: Progress, executor: Executor = HERE
+    workload: Workload, calibration: TimingCalibration, progress: Progress, executor: SearchExecutor = HERE
 ) -> JointProblem:
     """Replay what the evidence supports, and price every recorded model on devices and at its recorded price.
 
     Raises:
-        Infeasible: no recorded model can be bought or served; says why.
-        Unsupported: the evidence supports no strategy.
+        InfeasibleError: no recorded model can be bought or served; says why.
+        UnsupportedError: the evidence supports no strategy.
     """
     quality = workload.quality
     if quality is None:
-        raise Unsupported(f"{workload.name}: no quality target")
-    rejected = Rejected()
+        raise UnsupportedError(f"{workload.name}: no quality target")
+    rejected = RejectionTally()
     evidence = records(quality, workload.seed)
     found = choices(quality, workload.models, evidence, rejected, half(progress, 0), executor)
     goal = replace(goal_of(workload), quality=targets_of(quality))
     rate, cv = _arrivals(workload)
     arms = sorted({arm for option in found.options for arm in option.arms})
-    bought = list(_bought(arms, found, goal, rejected)) if "api" in quality.routes else []
-    served = {arm: who for arm in arms if (who := _served(found.evidence.arms[arm], quality, rejected))}
+    bought = list(_buyable_models(arms, found, goal, rejected)) if "api" in quality.routes else []
+    served = {arm: who for arm in arms if (who := _facts_model(found.evidence.arms[arm], quality, rejected))}
     blocks = {arm: _block_tokens(who, workload) for arm, who in served.items()}
     sized = {arm: _sizes(arm, found, rate, cv, blocks[arm]) for arm in served if "own" in quality.routes}
     sizes = {arm: held for arm, held in sized.items() if held}
     offered = {
-        arm: list(
-            enumerate_candidates(space_of_arm(served[arm], found.evidence.arms[arm], workload), rejected)
-        )
+        arm: list(enumerate_candidates(space_of_arm(served[arm], found.evidence.arms[arm], workload), rejected))
         for arm in sizes
     }
     parts = {arm: chunks(candidates, sizes[arm].load) for arm, candidates in offered.items()}
-    evaluate = Evaluate(goal.targets, calibration)
+    evaluate = ReplicaEvaluator(goal.targets, calibration)
     tables = iter(gather(executor, evaluate, list(chain.from_iterable(parts.values())), half(progress, 1)))
     searches = {}
     for arm, candidates in offered.items():
         evaluated = islice(tables, len(parts[arm]))
         table = table_of(candidates, sizes[arm].load, evaluated, goal.targets, rejected)
         if table.candidates:
-            searches[arm] = Search(table)
+            searches[arm] = FleetSearch(table)
     ways = tuple(ways_of(found, list(searches), quality.routes, bought))
     if not ways:
-        raise Infeasible(f"no recorded model can be bought or served: {rejected}")
-    ground = Ground(found, _weights(found, quality), ways, searches, sizes, rate)
-    return JointProblem(workload, quality, goal, Joint(ground), rejected, cv)
+        raise InfeasibleError(f"no recorded model can be bought or served: {rejected}")
+    ground = JointSearchSpace(found, _weights(found, quality), ways, searches, sizes, rate)
+    return JointProblem(workload, quality, goal, JointSearch(ground), rejected, cv)
 
 
-def targets_of(quality: Quality) -> tuple[tuple[str, float], ...]:
+def targets_of(quality: WorkloadQuality) -> tuple[tuple[str, float], ...]:
     """The shares to solve: over all, then by task."""
     return (("", quality.solve.least), *((task, share.least) for task, share in quality.each.items()))
 
 
-def _weights(found: Choices, quality: Quality) -> np.ndarray:
+def _weights(found: OptionSet, quality: WorkloadQuality) -> np.ndarray:
     """Weight of each task in the traffic."""
     counts = np.bincount(found.task, minlength=len(found.tasks)).astype(float)
     if quality.mix:
@@ -111,11 +109,11 @@ def _arrivals(workload: Workload) -> tuple[float, float]:
     """Questions per second to hold, and the variability of their gaps."""
     if workload.trace is None:
         return float(workload.rate_per_s or 0.0), 1.0 if workload.cv is None else workload.cv
-    asked = demand_of(recorded(workload), workload.peak or DEFAULT_PEAK)
+    asked = demand_of(recorded_trace(workload), workload.peak or DEFAULT_PEAK)
     return asked.rate_per_s, asked.window_cv
 
 
-def _bought(arms: list[int], found: Choices, goal: Goal, rejected: Rejected) -> Iterator[int]:
+def _buyable_models(arms: list[int], found: OptionSet, goal: Goal, rejected: RejectionTally) -> Iterator[int]:
     """Arms whose dollars are recorded, and whose recorded latencies keep the objectives."""
     for arm in arms:
         who = str(found.evidence.arms[arm])
@@ -130,7 +128,7 @@ def _bought(arms: list[int], found: Choices, goal: Goal, rejected: Rejected) -> 
             yield arm
 
 
-def _late(evidence: Evidence, arm: int, targets: tuple[Target, ...]) -> str:
+def _late(evidence: Evidence, arm: int, targets: tuple[LatencyTarget, ...]) -> str:
     """The objective that an API's recorded latencies do not keep; empty if they keep all."""
     rows = evidence.rows
     mine = rows.arm == arm
@@ -146,15 +144,13 @@ def _late(evidence: Evidence, arm: int, targets: tuple[Target, ...]) -> str:
     return ""
 
 
-def _served(arm: Arm, quality: Quality, rejected: Rejected) -> Model | None:
+def _facts_model(arm: RecordedModel, quality: WorkloadQuality, rejected: RejectionTally) -> Model | None:
     """The model of facts that a recorded name stands for."""
     named = quality.models.get(str(arm), quality.models.get(arm.model, arm.model))
     try:
         return model(named)
-    except (UnknownId, FactError):
-        rejected.add(
-            "no facts of the model", f"{arm}: its architecture is not known; quality.models can name it"
-        )
+    except (UnknownIdError, FactError):
+        rejected.add("no facts of the model", f"{arm}: its architecture is not known; quality.models can name it")
         return None
 
 
@@ -164,7 +160,7 @@ def _block_tokens(who: Model, workload: Workload) -> int:
     return lcm(*filter(None, blocks)) if any(blocks) else 0
 
 
-def _sizes(arm: int, found: Choices, rate: float, cv: float, block: int) -> Sizes | None:
+def _sizes(arm: int, found: OptionSet, rate: float, cv: float, block: int) -> CallBuckets | None:
     """The calls of an arm over all options, in buckets; None where tokens are not recorded."""
     parts = [(o.asked, o.asked.arm == arm) for o in found.options if arm in o.arms]
     inputs = np.concatenate([asked.input_tokens[mine] for asked, mine in parts])
@@ -174,16 +170,19 @@ def _sizes(arm: int, found: Choices, rate: float, cv: float, block: int) -> Size
     outputs = np.maximum(outputs, 1.0)
     edges = edges_of(points(inputs, outputs), GRID)
     longest = float((inputs + outputs).max())
-    bare = Sizes(
-        Load(Requests(inputs, outputs), np.ones(len(inputs)), cv), (edges.input, edges.output), longest, block
+    bare = CallBuckets(
+        SlicedLoad(UniformRequests(inputs, outputs), np.ones(len(inputs)), cv),
+        (edges.input, edges.output),
+        longest,
+        block,
     )
     cached = bare.cached(inputs, np.concatenate([asked.common_tokens[mine] for asked, mine in parts]))
     keys, of, count = np.unique(bare.bucket(inputs, outputs, cached), return_inverse=True, return_counts=True)
     means = [np.bincount(of, values, len(keys)) / count for values in (inputs, outputs, cached)]
-    return replace(bare, load=Load(Requests(*means), rate * count / count.sum(), cv))
+    return replace(bare, load=SlicedLoad(UniformRequests(*means), rate * count / count.sum(), cv))
 
 
-def space_of_arm(who: Model, arm: Arm, workload: Workload) -> Space:
+def space_of_arm(who: Model, arm: RecordedModel, workload: Workload) -> DeploymentSpace:
     """Every way to serve a recorded model, in the format that it was recorded in where that is known."""
     space = replace(space_of(workload), models=(who,))
     known = arm.format.lower() in ids("formats")
@@ -195,7 +194,7 @@ def half(progress: Progress, number: int) -> Progress:
     return lambda done, total: progress(number * total + done, 2 * total)
 
 
-def modelled(quality: Quality, found: Choices, shares: Mapping[int, float]) -> Iterator[str]:
+def modelling_notes(quality: WorkloadQuality, found: OptionSet, shares: Mapping[int, float]) -> Iterator[str]:
     """What of a plan is modelled rather than recorded.
 
     shares: traffic by the number of the option that gets it.

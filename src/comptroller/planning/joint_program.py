@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array, csc_array, vstack
 
-from comptroller.planning.mix import Mix, Program
+from comptroller.planning.mix import MixedIntegerProgram, MixProblem
 from comptroller.planning.search import Goal
 
 Floats = npt.NDArray[np.float64]
@@ -21,7 +21,7 @@ SLACK = 1e-9
 
 
 @dataclass(frozen=True)
-class Rent:
+class RentableDeployments:
     """What one arm may rent.
 
     candidates: rows in its search.  buckets: of calls that it gets.  mix: units per call per second, with the goal's
@@ -30,7 +30,7 @@ class Rent:
 
     candidates: Ints
     buckets: Ints
-    mix: Mix
+    mix: MixProblem
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -49,7 +49,7 @@ class Rent:
 
 
 @dataclass(frozen=True)
-class Matter:
+class JointProgramData:
     """What a program is about, over the ways that are left.
 
     rate_per_s: of questions.  weight: of classes.  score, usd: (classes, ways), share solved and API dollars per
@@ -61,14 +61,14 @@ class Matter:
     weight: Floats
     score: Floats
     usd: Floats
-    rents: Mapping[int, Rent]
+    rents: Mapping[int, RentableDeployments]
     calls: Mapping[int, Floats]
     quality: tuple[tuple[int | None, float], ...]
     shut: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
-class Rented:
+class ModelFleet:
     """What one arm rents: units of its candidates, and calls per second of its buckets on each."""
 
     units: Ints
@@ -76,11 +76,11 @@ class Rented:
 
 
 @dataclass(frozen=True)
-class Optimum:
+class QuestionFleet:
     """share: (classes, ways).  rented: by arm.  objective: per hour."""
 
     share: Floats
-    rented: Mapping[int, Rented]
+    rented: Mapping[int, ModelFleet]
     objective: float
 
 
@@ -90,10 +90,10 @@ def scale_of(cost: Floats) -> float:
     return 100.0 / dearest if dearest > 0 else 1.0
 
 
-class Rows:
+class JointProgram:
     """Columns: shares of classes over ways; for every arm calls on candidates, units, and with spares who is used."""
 
-    def __init__(self, matter: Matter, goal: Goal) -> None:
+    def __init__(self, matter: JointProgramData, goal: Goal) -> None:
         self.matter, self.goal = matter, goal
         self.start: dict[tuple[str, int], int] = {}
         self.count = matter.score.size
@@ -107,7 +107,7 @@ class Rows:
         self._values: list[Floats] = []
         self._bounds: list[tuple[float, float]] = []
 
-    def program(self, below: float = np.inf) -> Program:
+    def program(self, below: float = np.inf) -> MixedIntegerProgram:
         """All rows; one more for an objective that must not be exceeded."""
         self._shares()
         for arm, rent in self.matter.rents.items():
@@ -131,9 +131,9 @@ class Rows:
             whole[self.start["units", arm] :][: rent.shape[1] * (2 if self.goal.spare else 1)] = True
             if self.goal.spare:
                 most[self.start["used", arm] :][: rent.shape[1]] = 1.0
-        return Program(cost, matrix, lower, upper, most, whole)
+        return MixedIntegerProgram(cost, matrix, lower, upper, most, whole)
 
-    def held(self, units: Mapping[int, Ints]) -> Program:
+    def held(self, units: Mapping[int, Ints]) -> MixedIntegerProgram:
         """The program whose units are given, by arm; those of other arms are none."""
         program = self.program()
         fixed = np.where(program.whole, 0.0, np.inf)
@@ -142,11 +142,9 @@ class Rows:
             if self.goal.spare:
                 fixed[self.start["used", arm] :][: len(count)] = count > 0
         least = np.where(program.whole, fixed, 0.0)
-        return replace(
-            program, most=np.minimum(program.most, fixed), least=least, whole=np.zeros_like(program.whole)
-        )
+        return replace(program, most=np.minimum(program.most, fixed), least=least, whole=np.zeros_like(program.whole))
 
-    def most_solved(self, program: Program, best: float) -> Program:
+    def most_solved(self, program: MixedIntegerProgram, best: float) -> MixedIntegerProgram:
         """The program that solves most of the questions at no more than the best cost."""
         solved = np.zeros(self.count)
         solved[: self.matter.score.size] = -(self.matter.weight[:, None] * self.matter.score).ravel()
@@ -183,12 +181,12 @@ class Rows:
             else:
                 self._add(of[row], self.matter.score[row], least, np.inf)
 
-    def _on(self, arm: int, rent: Rent) -> Ints:
+    def _on(self, arm: int, rent: RentableDeployments) -> Ints:
         """Columns of the calls: (buckets, candidates)."""
         slices, columns = rent.shape
         return np.arange(slices * columns).reshape(slices, columns) + self.start["calls", arm]
 
-    def _serve(self, arm: int, rent: Rent) -> None:
+    def _serve(self, arm: int, rent: RentableDeployments) -> None:
         on, units = self._on(arm, rent), self.start["units", arm]
         asked = self.matter.calls[arm] * self.matter.weight[:, None, None] * self.matter.rate_per_s
         for row, bucket in enumerate(rent.buckets):
@@ -200,11 +198,9 @@ class Rows:
         for load in (rent.mix.load, *rent.mix.also):
             for column in range(on.shape[1]):
                 used = [self.start["used", arm] + column] if spare else []
-                self._add(
-                    [*on[:, column], units + column, *used], [*load[:, column], -1.0, *spare], -np.inf, 0.0
-                )
+                self._add([*on[:, column], units + column, *used], [*load[:, column], -1.0, *spare], -np.inf, 0.0)
 
-    def _stand(self, arm: int, rent: Rent) -> None:
+    def _stand(self, arm: int, rent: RentableDeployments) -> None:
         """No question of a class goes to an arm without a unit: implied by whole units, and not by parts of them."""
         units = self.start["units", arm] + np.arange(rent.shape[1])
         ways = self.matter.score.shape[1]
@@ -215,7 +211,7 @@ class Rows:
                 values = [np.ones(len(mine)), -np.ones(len(units))]
                 self._add(np.concatenate(columns), np.concatenate(values), -np.inf, 0.0)
 
-    def _use(self, arm: int, rent: Rent) -> None:
+    def _use(self, arm: int, rent: RentableDeployments) -> None:
         """A candidate that gets calls is in use."""
         top = float(self.matter.calls[arm].sum(axis=2).max(initial=0.0)) * self.matter.rate_per_s + 1.0
         for column, on in enumerate(self._on(arm, rent).T):
@@ -249,12 +245,12 @@ class Rows:
                 cost[self._on(arm, rent)] = rent.mix.energy
         return cost
 
-    def read(self, values: Floats, objective: float) -> Optimum:
+    def read(self, values: Floats, objective: float) -> QuestionFleet:
         """The optimum that the columns' values are."""
         shape = self.matter.score.shape
         share = np.clip(values[: self.matter.score.size].reshape(shape), 0.0, 1.0)
         rented, units = {}, self.units(values)
         for arm, rent in self.matter.rents.items():
             if units[arm].any():
-                rented[arm] = Rented(units[arm], np.maximum(values[self._on(arm, rent)], 0.0))
-        return Optimum(np.where(share < SLACK, 0.0, share), rented, objective)
+                rented[arm] = ModelFleet(units[arm], np.maximum(values[self._on(arm, rent)], 0.0))
+        return QuestionFleet(np.where(share < SLACK, 0.0, share), rented, objective)

@@ -8,26 +8,35 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.timing import Calibration
-from comptroller.planning.document import Verified
-from comptroller.planning.fleet import fleet_of, keeping
-from comptroller.planning.joint import Solution
+from comptroller.costs.timing import TimingCalibration
+from comptroller.planning.document import VerificationResult
+from comptroller.planning.fleet import fleet_of, with_default_prefix_caching
+from comptroller.planning.joint import JointSolution
 from comptroller.planning.joint_draws import LEAST
-from comptroller.planning.joint_ground import Way
+from comptroller.planning.joint_ground import RoutedOption
 from comptroller.planning.joint_planner import JointProblem
 from comptroller.planning.joint_reasons import describe_solution, usd_per_h
-from comptroller.planning.joint_services import Served, served, shared_block_tokens
-from comptroller.planning.proof import Proof, proven
+from comptroller.planning.joint_services import ModelServices, model_services, shared_block_tokens
+from comptroller.planning.proof import RehearsalProof, raise_until_proven
 from comptroller.planning.search import Goal
-from comptroller.planning.verify import MOST, SPAN_S, WARM_UP, Rehearsal, Seen, judged, quantile, shuffled
-from comptroller.serving.state import State
-from comptroller.serving.world import ELSEWHERE, Place, Play, Solved, Thinking, solve
-from comptroller.strategies.replay import Checker, Pace, Replay
-from comptroller.strategies.replay import Service as Recorded
+from comptroller.planning.verify import (
+    MOST,
+    SPAN_S,
+    WARM_UP,
+    RehearsalSettings,
+    SimulatedQuantile,
+    block_bootstrap,
+    judge_draws,
+    quantile,
+)
+from comptroller.serving.state import RequestState
+from comptroller.serving.world import ELSEWHERE, Place, QuestionStream, QuestionStreamOutcome, SimulatedStrategy, solve
+from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, ServicePace
+from comptroller.strategies.replay import RecordedService as Recorded
 from comptroller.strategies.spelling import parse
 from comptroller.work.arrivals import gamma_arrivals
-from comptroller.work.demand import recorded
-from comptroller.work.workload import Peak
+from comptroller.work.demand import recorded_trace
+from comptroller.work.workload import PeakQuantile
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -38,78 +47,80 @@ FEWEST, ENOUGH = 1_000, 6_000
 RESIDENCES = 6.0
 """A draw lasts at least so many times as long as a call does: the fleet fills, and then has to hold."""
 
-AT_ONCE = Pace(0.0, 0.0, 0.0)
+AT_ONCE = ServicePace(0.0, 0.0, 0.0)
 """An API whose latency is not recorded; no latency objective is judged by it."""
 
 
 def prove_joint(
-    problem: JointProblem, best: Solution, calibration: Calibration, rehearsal: Rehearsal
-) -> tuple[JointProblem, Solution, Verified]:
+    problem: JointProblem, best: JointSolution, calibration: TimingCalibration, rehearsal: RehearsalSettings
+) -> tuple[JointProblem, JointSolution, VerificationResult]:
     """Simulate the fleets with the call graphs of their strategies, and raise them until the percentiles hold.
 
     Raises:
-        Infeasible: as `proven`.
+        InfeasibleError: as `raise_until_proven`.
     """
-    found: Proof[Solution] = proven(Asked(problem, best, calibration, rehearsal), best, rehearsal)
-    return replace(problem, goal=found.goal), found.fleet, Verified(found.document, found.seen)
+    found: RehearsalProof[JointSolution] = raise_until_proven(
+        QuestionStage(problem, best, calibration, rehearsal), best, rehearsal
+    )
+    return replace(problem, goal=found.goal), found.fleet, VerificationResult(found.document, found.seen)
 
 
-class Asked:
+class QuestionStage:
     """The stage of a plan for questions: each is solved by a strategy of its class, in the plan's shares."""
 
     def __init__(
-        self, problem: JointProblem, best: Solution, calibration: Calibration, rehearsal: Rehearsal
+        self, problem: JointProblem, best: JointSolution, calibration: TimingCalibration, rehearsal: RehearsalSettings
     ) -> None:
         self.goal, self._problem = problem.goal, problem
         self._calibration, self._rehearsal = calibration, rehearsal
         self._arrivals = [self._arrive(best, number) for number in range(rehearsal.draws)]
         self.requests = len(self._arrivals[0])
 
-    def sized(self, goal: Goal) -> Solution:
+    def sized(self, goal: Goal) -> JointSolution:
         """The cheapest strategies and fleets for a goal."""
         return self._problem.joint.solve(goal)
 
-    def line(self, fleet: Solution) -> str:
+    def line(self, fleet: JointSolution) -> str:
         """A solution in one line."""
         return describe_solution(self._problem.joint, fleet)
 
-    def usd_per_h(self, fleet: Solution) -> float:
+    def usd_per_h(self, fleet: JointSolution) -> float:
         """Its price at the demand itself."""
         return usd_per_h(self._problem.joint, fleet)
 
-    def seen(self, fleet: Solution, goal: Goal) -> tuple[Seen, ...]:
+    def seen(self, fleet: JointSolution, goal: Goal) -> tuple[SimulatedQuantile, ...]:
         """What simulating it showed."""
-        return judged(self.measured(fleet, goal), goal.targets, self._rehearsal)
+        return judge_draws(self.measured(fleet, goal), goal.targets, self._rehearsal)
 
-    def measured(self, fleet: Solution, goal: Goal) -> Iterator[Floats]:
+    def measured(self, fleet: JointSolution, goal: Goal) -> Iterator[Floats]:
         """The objectives' quantiles, in seconds, draw by draw.
 
         TTFT and TPOT are those of calls on the fleets, end to end is from question to answer.
         """
-        held = served(replace(self._problem, goal=goal), fleet)
+        held = model_services(replace(self._problem, goal=goal), fleet)
         for row, arrival_s in enumerate(self._arrivals):
             found = self._played(fleet, held, row)
             counted = arrival_s >= arrival_s[0] + WARM_UP * (arrival_s[-1] - arrival_s[0])
-            yield np.array([quantile(_observed(found, t.quantity, counted), t) for t in goal.targets])
+            yield np.array([quantile(_question_quantity(found, t.quantity, counted), t) for t in goal.targets])
 
-    def _arrive(self, best: Solution, number: int) -> Floats:
+    def _arrive(self, best: JointSolution, number: int) -> Floats:
         """Arrivals of one draw: the trace or its windows, or gaps of the stated variability."""
         rng = np.random.default_rng([self._rehearsal.seed, number])
         workload, rate = self._problem.workload, self._problem.joint.ground.rate_per_s
         if workload.trace is not None:
-            whole = recorded(workload)
-            drawn = shuffled(whole, (workload.peak or Peak()).window_s, rng) if number else whole
+            whole = recorded_trace(workload)
+            drawn = block_bootstrap(whole, (workload.peak or PeakQuantile()).window_s, rng) if number else whole
             return np.sort(drawn.arrival_s - drawn.arrival_s[0])[:MOST]
-        residence_s = max(each.residence_s for each in served(self._problem, best).values())
+        residence_s = max(each.residence_s for each in model_services(self._problem, best).values())
         usual = float(np.clip(rate * SPAN_S, FEWEST, ENOUGH))
         count = int(min(max(usual, rate * RESIDENCES * residence_s), MOST))
         return gamma_arrivals(rate, self._problem.cv, count, rng)
 
-    def played(self, fleet: Solution, goal: Goal, draw: int) -> Solved:
+    def played(self, fleet: JointSolution, goal: Goal, draw: int) -> QuestionStreamOutcome:
         """What came of one draw: every call, and every question."""
-        return self._played(fleet, served(replace(self._problem, goal=goal), fleet), draw)
+        return self._played(fleet, model_services(replace(self._problem, goal=goal), fleet), draw)
 
-    def _played(self, fleet: Solution, held: Mapping[int, Served], draw: int) -> Solved:
+    def _played(self, fleet: JointSolution, held: Mapping[int, ModelServices], draw: int) -> QuestionStreamOutcome:
         """One draw: every question of a class, each by one of its ways, on the services of the plan."""
         ground, arrival_s = self._problem.joint.ground, self._arrivals[draw]
         rng = np.random.default_rng([self._rehearsal.seed, draw, 1])
@@ -127,19 +138,19 @@ class Asked:
             places[arm] = _Shares(each.calls_per_s, first, rng)
         plays = tuple(self._play(ground.ways[way], places) for way in ways)
         seed = int(rng.integers(1 << 32))
-        thinking = Thinking(plays, arrival_s, question, seed=seed, play=play)
+        thinking = QuestionStream(plays, arrival_s, question, seed=seed, play=play)
         block = shared_block_tokens(self._problem, fleet)
-        return solve(keeping(fleet_of(services, self._calibration, block), services), thinking)
+        return solve(with_default_prefix_caching(fleet_of(services, self._calibration, block), services), thinking)
 
-    def _play(self, way: Way, places: Mapping[int, _Shares]) -> Play:
+    def _play(self, way: RoutedOption, places: Mapping[int, _Shares]) -> SimulatedStrategy:
         evidence, checker = self._problem.joint.ground.choices.evidence, self._problem.quality.checker
-        roles: dict[str, Recorded | Checker] = {
+        roles: dict[str, Recorded | ModelledChecker] = {
             role: Recorded(evidence.arms[arm], pace=AT_ONCE) for role, arm in way.option.bound.items()
         }
         if checker is not None:
-            roles["checker"] = Checker(checker.tpr, checker.fpr)
+            roles["checker"] = ModelledChecker(checker.tpr, checker.fpr)
         at = {role: places[arm] for role, arm in way.option.bound.items() if way.routes.get(arm) == "own"}
-        return Play(parse(way.option.strategy), Replay(evidence, roles), _place(at))
+        return SimulatedStrategy(parse(way.option.strategy), EvidenceReplay(evidence, roles), _place(at))
 
 
 @dataclass(frozen=True)
@@ -167,11 +178,11 @@ def _place(at: Mapping[str, _Shares]) -> Place:
     return lambda number, role, prompt, output: at[role](number) if role in at else ELSEWHERE
 
 
-def _observed(found: Solved, quantity: str, counted: npt.NDArray[np.bool_]) -> Floats:
+def _question_quantity(found: QuestionStreamOutcome, quantity: str, counted: npt.NDArray[np.bool_]) -> Floats:
     """A quantity of the counted questions: of their calls on the fleet, or from question to answer."""
     if quantity == "e2e_s":
         return found.answer_s[counted]
     of_fleet = found.calls["input_tokens"] > 0
-    kept = found.outcome.requests.state != State.CANCELLED
+    kept = found.outcome.requests.state != RequestState.CANCELLED
     chosen = counted[found.calls["request"]] & of_fleet & kept
     return np.asarray(getattr(found.outcome, quantity)[chosen])

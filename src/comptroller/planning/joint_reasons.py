@@ -9,15 +9,15 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import Infeasible
+from comptroller.errors import InfeasibleError
 from comptroller.planning.document import describe
 from comptroller.planning.executor import side_by_side
-from comptroller.planning.joint import Joint, Keep, Solution, describe_way
+from comptroller.planning.joint import JointSearch, JointSolution, Keep, describe_way
 from comptroller.planning.joint_draws import LEAST
 from comptroller.planning.joint_ground import Kinds, kinds_of
 from comptroller.planning.joint_risk import ends
 from comptroller.planning.options import Option
-from comptroller.planning.plan import Figure, Frontier, RunnerUp
+from comptroller.planning.plan import FrontierPoint, PredictedFigure, RunnerUp
 from comptroller.planning.search import Goal
 from comptroller.planning.shadow import amount
 from comptroller.quantities import short
@@ -30,7 +30,7 @@ SHOWN = 2
 """Ways named in a line; the rest are counted."""
 
 
-def describe_solution(joint: Joint, found: Solution) -> str:
+def describe_solution(joint: JointSearch, found: JointSolution) -> str:
     """A solution in one line: what each strategy gets of the traffic, and the fleets."""
     gets = joint.ground.weight @ found.share
     order = [int(number) for number in np.argsort(-gets, kind="stable") if gets[number] > LEAST]
@@ -43,23 +43,21 @@ def describe_solution(joint: Joint, found: Solution) -> str:
     return "; ".join([" + ".join([*ways, *more]), *fleets])
 
 
-def figure(value: float, drawn: Floats) -> Figure:
+def figure(value: float, drawn: Floats) -> PredictedFigure:
     """A value with the 80 % interval of its draws, which holds it."""
     low, high = ends(drawn, value)
-    return Figure(value=short(value), low=short(low), high=short(high))
+    return PredictedFigure(value=short(value), low=short(low), high=short(high))
 
 
-def usd_per_h(joint: Joint, best: Solution) -> float:
+def usd_per_h(joint: JointSearch, best: JointSolution) -> float:
     """Dollars per hour of rent and of what is bought."""
     ground = joint.ground
-    bought = (
-        float(ground.weight @ np.nan_to_num(joint.usd * best.share).sum(axis=1)) * ground.rate_per_s * 3600.0
-    )
+    bought = float(ground.weight @ np.nan_to_num(joint.usd * best.share).sum(axis=1)) * ground.rate_per_s * 3600.0
     rent = sum(float(ground.searches[a].unit.usd_per_h @ f.units) for a, f in best.fleets.items())
     return bought + rent
 
 
-def greedy(joint: Joint) -> dict[str, tuple[float, float | None]]:
+def greedy(joint: JointSearch) -> dict[str, tuple[float, float | None]]:
     """Share solved by one answer of each model, and the dollars per hour that it would be bought for."""
     ground = joint.ground
     found: dict[str, tuple[float, float | None]] = {}
@@ -78,15 +76,15 @@ STEP = 0.005
 """Share of questions more, to see what the next dollar buys."""
 
 
-def dearer(joint: Joint, goal: Goal, best: Solution) -> Solution | None:
+def dearer(joint: JointSearch, goal: Goal, best: JointSolution) -> JointSolution | None:
     """The optimum that solves `STEP` more; `None` where nothing does."""
     try:
         return joint.solve(replace(goal, quality=(("", best.solved + STEP), *goal.quality[1:])))
-    except Infeasible:
+    except InfeasibleError:
         return None
 
 
-def next_dollar(joint: Joint, best: Solution, found: Solution | None) -> str:
+def next_dollar(joint: JointSearch, best: JointSolution, found: JointSolution | None) -> str:
     """What one dollar per hour more buys at the optimum, on which class, and by which change; empty if nothing.
 
     found: what solves a little more.
@@ -113,19 +111,13 @@ def _how(before: Option, after: Option) -> str:
     if before.strategy == after.strategy and before.arms == after.arms:
         return "another way to serve the same calls"
     if set(after.arms) == set(before.arms):
-        return (
-            "longer thinking"
-            if len(after.asked.question) > len(before.asked.question)
-            else "another strategy"
-        )
+        return "longer thinking" if len(after.asked.question) > len(before.asked.question) else "another strategy"
     return "asking a further model" if set(before.arms) < set(after.arms) else "another model"
 
 
-def runners_up(joint: Joint, goal: Goal, best: Solution) -> list[tuple[RunnerUp, Solution | None]]:
+def runners_up(joint: JointSearch, goal: Goal, best: JointSolution) -> list[tuple[RunnerUp, JointSolution | None]]:
     """For every value that the plan uses on an axis: the best without it, if there is one, and why it lost."""
-    return side_by_side(
-        partial(rival, joint, goal, best, what, _without(*what)) for what in _values(joint, best)
-    )
+    return side_by_side(partial(rival, joint, goal, best, what, _without(*what)) for what in _values(joint, best))
 
 
 def _without(axis: str, value: str) -> Keep:
@@ -136,13 +128,13 @@ def _without(axis: str, value: str) -> Keep:
 
 
 def rival(
-    joint: Joint, goal: Goal, best: Solution, what: tuple[str, str], keep: Keep
-) -> tuple[RunnerUp, Solution | None]:
+    joint: JointSearch, goal: Goal, best: JointSolution, what: tuple[str, str], keep: Keep
+) -> tuple[RunnerUp, JointSolution | None]:
     """The best among what may be kept, beside the optimum."""
     axis, value = what
     try:
         found = joint.solve(goal, keep)
-    except Infeasible as error:
+    except InfeasibleError as error:
         nothing = RunnerUp(
             axis=axis, without=value, choice="none", objective_per_h=None, excess=None, reason=str(error)
         )
@@ -159,7 +151,7 @@ def rival(
     return told, found
 
 
-def _values(joint: Joint, best: Solution) -> Iterator[tuple[str, str]]:
+def _values(joint: JointSearch, best: JointSolution) -> Iterator[tuple[str, str]]:
     """Values in use on axes that offer another."""
     ground = joint.ground
     used: list[Kinds] = [ground.ways[n].kinds for n in np.flatnonzero(best.share.sum(axis=0) > LEAST)]
@@ -175,7 +167,7 @@ def _values(joint: Joint, best: Solution) -> Iterator[tuple[str, str]]:
                 yield axis, value
 
 
-def frontier(joint: Joint, goal: Goal, best: Solution) -> list[tuple[Frontier, Solution]]:
+def frontier(joint: JointSearch, goal: Goal, best: JointSolution) -> list[tuple[FrontierPoint, JointSolution]]:
     """The cheapest at every share of questions solved that the evidence supports, the other targets as asked."""
     top = float(joint.ground.weight @ joint.score.max(axis=1))
     shares = np.linspace(min(0.5 * best.solved, top), top - 1e-9, 12).tolist()
@@ -183,12 +175,12 @@ def frontier(joint: Joint, goal: Goal, best: Solution) -> list[tuple[Frontier, S
     return [each for each in found if each is not None]
 
 
-def _point(joint: Joint, goal: Goal, least: float) -> tuple[Frontier, Solution] | None:
+def _point(joint: JointSearch, goal: Goal, least: float) -> tuple[FrontierPoint, JointSolution] | None:
     try:
         found = joint.solve(replace(goal, quality=(("", least), *goal.quality[1:])))
-    except Infeasible:
+    except InfeasibleError:
         return None
-    point = Frontier(
+    point = FrontierPoint(
         constraint="solved",
         value=short(found.solved),
         usd_per_h=short(usd_per_h(joint, found)),
@@ -198,22 +190,22 @@ def _point(joint: Joint, goal: Goal, least: float) -> tuple[Frontier, Solution] 
 
 
 @dataclass(frozen=True)
-class Around:
+class NeighbouringSolutions:
     """What was solved beside an optimum. dearer: what solves a little more, if anything does."""
 
-    best: Solution
-    runners_up: tuple[tuple[RunnerUp, Solution | None], ...]
-    frontier: tuple[tuple[Frontier, Solution], ...]
-    dearer: Solution | None
+    best: JointSolution
+    runners_up: tuple[tuple[RunnerUp, JointSolution | None], ...]
+    frontier: tuple[tuple[FrontierPoint, JointSolution], ...]
+    dearer: JointSolution | None
 
     @classmethod
-    def of(cls, joint: Joint, goal: Goal, best: Solution) -> Around:
+    def of(cls, joint: JointSearch, goal: Goal, best: JointSolution) -> NeighbouringSolutions:
         """Solved once, for the reasons and for the rivals of the plan."""
         rivals, points = tuple(runners_up(joint, goal, best)), tuple(frontier(joint, goal, best))
         return cls(best, rivals, points, dearer(joint, goal, best))
 
     @property
-    def neighbours(self) -> tuple[Solution | None, Solution | None]:
+    def neighbours(self) -> tuple[JointSolution | None, JointSolution | None]:
         """The nearest of the frontier that solve less and more than the optimum, by `STEP` at least."""
         found = [each for _, each in self.frontier]
         less = [each for each in found if each.solved < self.best.solved - STEP]
@@ -224,7 +216,7 @@ class Around:
         )
 
     @property
-    def rivals(self) -> tuple[Solution, ...]:
+    def rivals(self) -> tuple[JointSolution, ...]:
         """Other plans that were found: runners-up, the neighbours on the frontier, and what solves a little more."""
         found = [each for _, each in self.runners_up]
         distinct = {self.best.key: self.best}

@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from comptroller.planning.candidates import Candidate
-from comptroller.planning.intervals import Spread, Spreads
-from comptroller.planning.joint import Joint, Solution
+from comptroller.planning.candidates import Deployment
+from comptroller.planning.intervals import RelativeInterval, ReplicaIntervals
+from comptroller.planning.joint import JointSearch, JointSolution
 from comptroller.planning.joint_draws import LEAST, RESAMPLES, class_means, per_question
 from comptroller.planning.joint_planner import JointProblem, targets_of
 from comptroller.planning.price_drift import strata
 from comptroller.planning.search import Goal
-from comptroller.planning.uncertain import Chance, demand_chance, price_chance, two_sided
+from comptroller.planning.uncertainty import FactorDistribution, demand_chance, price_chance, two_sided
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,15 +33,16 @@ Kind = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Held:
-    """A service of a plan. need: columns of `Stand.values` with the units that its calls take, one for each load.
+class ContenderService:
+    """A service of a plan. need: columns of `ContenderPlan.values` with the units that its calls take, one for each
+    load.
 
     steps: 80 % band of its step time.  unit_usd_per_h: of a unit.  units: that the plan holds.  spare: kept in reserve.
     """
 
-    candidate: Candidate
+    candidate: Deployment
     need: slice
-    steps: Spread
+    steps: RelativeInterval
     unit_usd_per_h: float
     units: int
 
@@ -58,21 +59,21 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Stand:
+class ContenderPlan:
     """A plan or a rival, as means over questions. usd: column of API dollars.  solved: of each target's share."""
 
-    solution: Solution
-    held: tuple[Held, ...]
+    solution: JointSolution
+    held: tuple[ContenderService, ...]
     usd: int
     solved: slice
 
 
 @dataclass(frozen=True)
-class Ground:
+class ContenderSet:
     """What draws are held against: stands, and per question everything that is a mean. values: (questions, columns)."""
 
     problem: JointProblem
-    stands: tuple[Stand, ...]
+    stands: tuple[ContenderPlan, ...]
     values: Floats
     weight: Floats
 
@@ -87,17 +88,17 @@ class Ground:
         return tuple(dict.fromkeys(held.kind for stand in self.stands for held in stand.held))
 
     @property
-    def quotes(self) -> dict[str, Candidate]:
+    def quotes(self) -> dict[str, Deployment]:
         """Offers that a stand rents, each with one candidate that it prices."""
         return {held.quote: held.candidate for stand in self.stands for held in stand.held}
 
 
 @dataclass(frozen=True)
-class Draws:
+class RiskDraws:
     """Draws of what is uncertain; leading axes are those of draws and may differ where they broadcast.
 
-    means: (..., columns of `Ground.values`).  steps: (..., kinds), standard normal.  prices: (..., quotes), factors.
-    demand: (...), a factor.
+    means: (..., columns of `ContenderSet.values`).  steps: (..., kinds), standard normal.  prices: (..., quotes),
+    factors.  demand: (...), a factor.
     """
 
     means: Floats
@@ -107,7 +108,7 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ContenderOutcome:
     """What a stand does in draws. usd_per_h: cost.  solved: leading axis of targets.  demand: its factor."""
 
     usd_per_h: Floats
@@ -115,17 +116,17 @@ class Outcome:
     demand: Floats
 
 
-def ground_of(problem: JointProblem, solutions: Sequence[Solution]) -> Ground:
+def ground_of(problem: JointProblem, solutions: Sequence[JointSolution]) -> ContenderSet:
     """The solutions with what of each is a mean over questions."""
     stands, columns = [], list[Floats]()
     for solution in solutions:
         stand, mine = _stand(problem, solution, sum(part.shape[1] for part in columns))
         stands.append(stand)
         columns.append(mine)
-    return Ground(problem, tuple(stands), np.concatenate(columns, axis=1), problem.joint.ground.weight)
+    return ContenderSet(problem, tuple(stands), np.concatenate(columns, axis=1), problem.joint.ground.weight)
 
 
-def _stand(problem: JointProblem, solution: Solution, start: int) -> tuple[Stand, Floats]:
+def _stand(problem: JointProblem, solution: JointSolution, start: int) -> tuple[ContenderPlan, Floats]:
     ground = problem.joint.ground
     score, usd = per_question(problem.joint, solution).T
     columns = [usd]
@@ -138,20 +139,20 @@ def _stand(problem: JointProblem, solution: Solution, start: int) -> tuple[Stand
             search = ground.searches[arm]
             first = start + len(columns)
             held.append(
-                Held(
+                ContenderService(
                     search.table.candidates[row],
                     slice(first, first + len(needs)),
-                    Spreads.of(search.table.candidates[row].replica).tpot,
+                    ReplicaIntervals.of(search.table.candidates[row].replica).tpot,
                     float(search.unit.usd_per_h[row]),
                     int(solution.fleets[arm].units[row]),
                 )
             )
             columns += needs
     targets = slice(start + 1, start + 1 + len(targets_of(problem.quality)))
-    return Stand(solution, tuple(held), start, targets), np.stack(columns, axis=1)
+    return ContenderPlan(solution, tuple(held), start, targets), np.stack(columns, axis=1)
 
 
-def _needs(joint: Joint, solution: Solution, arm: int, goal: Goal) -> Iterator[tuple[int, list[Floats]]]:
+def _needs(joint: JointSearch, solution: JointSolution, arm: int, goal: Goal) -> Iterator[tuple[int, list[Floats]]]:
     """Of every service of an arm: its row, and for each load the units that each question's calls take."""
     ground = joint.ground
     search, sizes, fleet = ground.searches[arm], ground.sizes[arm], solution.fleets[arm]
@@ -170,7 +171,7 @@ def _needs(joint: Joint, solution: Solution, arm: int, goal: Goal) -> Iterator[t
         yield row, loads
 
 
-def _calls(joint: Joint, solution: Solution, arm: int) -> Floats:
+def _calls(joint: JointSearch, solution: JointSolution, arm: int) -> Floats:
     """Calls that own devices get of each question: (questions, buckets)."""
     choices, sizes = joint.ground.choices, joint.ground.sizes[arm]
     found = np.zeros((len(choices.task), sizes.buckets))
@@ -182,7 +183,7 @@ def _calls(joint: Joint, solution: Solution, arm: int) -> Floats:
     return found
 
 
-def outcome(ground: Ground, number: int, draws: Draws) -> Outcome:
+def outcome(ground: ContenderSet, number: int, draws: RiskDraws) -> ContenderOutcome:
     """What a stand costs and solves in draws."""
     stand, rate = ground.stands[number], ground.problem.joint.ground.rate_per_s
     usd = draws.means[..., stand.usd] * rate * 3600.0 * draws.demand
@@ -193,19 +194,19 @@ def outcome(ground: Ground, number: int, draws: Draws) -> Outcome:
         units = held.units + np.ceil(need - BRIM) - np.ceil(point[held.need].max() - BRIM)
         usd = usd + units * held.unit_usd_per_h * draws.prices[..., quotes.index(held.quote)]
     solved = np.moveaxis(draws.means[..., stand.solved], -1, 0)
-    return Outcome(usd, solved, draws.demand)
+    return ContenderOutcome(usd, solved, draws.demand)
 
 
 @dataclass(frozen=True)
-class Chances:
+class RiskDistributions:
     """How each thing is drawn. prices: of each quote of the ground."""
 
-    ground: Ground
-    prices: tuple[Chance, ...]
-    demand: Chance
+    ground: ContenderSet
+    prices: tuple[FactorDistribution, ...]
+    demand: FactorDistribution
 
     @classmethod
-    def of(cls, ground: Ground) -> Chances:
+    def of(cls, ground: ContenderSet) -> RiskDistributions:
         """Those of the facts, the trace, and what the workload declares."""
         declared = ground.problem.workload.uncertainty
         prices = tuple(price_chance(each.offer.term, declared) for each in ground.quotes.values())
@@ -221,12 +222,12 @@ class Chances:
         apart = (means - means.mean(axis=0)) * self.ground.weight[:, None]
         return np.asarray(np.moveaxis(apart, 1, 0))
 
-    def draw(self, count: int, seed: Sequence[int]) -> Draws:
+    def draw(self, count: int, seed: Sequence[int]) -> RiskDraws:
         """Everything drawn together. seed: of the draws; each source has a stream of its own."""
         steps, prices, demand = (np.random.default_rng([*seed, number]) for number in (4, 5, 6))
         factors = [chance.draw(count, prices) for chance in self.prices]
         deviates = [ndtri(strata(count, steps)) for _ in self.ground.kinds]
-        return Draws(
+        return RiskDraws(
             self.ground.point + self.deviations(count, seed).sum(axis=0),
             np.stack(deviates, axis=1) if deviates else np.ones((count, 0)),
             np.stack(factors, axis=1) if factors else np.ones((count, 0)),
@@ -249,15 +250,15 @@ class Chances:
             "demand": self.demand.rests_on,
         }
 
-    def still(self) -> Draws:
+    def still(self) -> RiskDraws:
         """One draw in which nothing differs from the plan."""
         ground = self.ground
-        return Draws(
+        return RiskDraws(
             ground.point[None], np.zeros((1, len(ground.kinds))), np.ones((1, len(ground.quotes))), np.ones(1)
         )
 
 
-ALONE: dict[str, Callable[[Draws, Draws], Draws]] = {
+ALONE: dict[str, Callable[[RiskDraws, RiskDraws], RiskDraws]] = {
     "evidence": lambda still, drawn: replace(still, means=drawn.means),
     "step times": lambda still, drawn: replace(still, steps=drawn.steps),
     "prices": lambda still, drawn: replace(still, prices=drawn.prices),
@@ -267,22 +268,22 @@ ALONE: dict[str, Callable[[Draws, Draws], Draws]] = {
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RiskSimulation:
     """A plan and its rivals in joint draws; the plan is the first stand."""
 
-    chances: Chances
-    draws: Draws
-    outcomes: tuple[Outcome, ...]
+    chances: RiskDistributions
+    draws: RiskDraws
+    outcomes: tuple[ContenderOutcome, ...]
 
     @classmethod
-    def of(cls, problem: JointProblem, solutions: Sequence[Solution]) -> Drawn:
+    def of(cls, problem: JointProblem, solutions: Sequence[JointSolution]) -> RiskSimulation:
         """The plan, first of the solutions, and its rivals on the same draws."""
-        chances = Chances.of(ground_of(problem, solutions))
+        chances = RiskDistributions.of(ground_of(problem, solutions))
         draws = chances.draw(RESAMPLES, [problem.workload.seed])
         found = tuple(outcome(chances.ground, number, draws) for number in range(len(solutions)))
         return cls(chances, draws, found)
 
-    def number(self, solution: Solution | None) -> int | None:
+    def number(self, solution: JointSolution | None) -> int | None:
         """Which stand a solution is; `None` if none is like it."""
         if solution is None:
             return None

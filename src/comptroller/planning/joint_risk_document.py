@@ -7,34 +7,34 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.planning.joint_confidence import chance_met, held_out, met, optimism_of
-from comptroller.planning.joint_draws import RESAMPLES, resampled
+from comptroller.planning.joint_confidence import chance_met, draws_meeting_targets, held_out, optimism_of
+from comptroller.planning.joint_draws import RESAMPLES, resample_solution
 from comptroller.planning.joint_planner import JointProblem, targets_of
 from comptroller.planning.joint_reasons import (
-    Around,
+    NeighbouringSolutions,
     describe_solution,
     figure,
     greedy,
     next_dollar,
     usd_per_h,
 )
-from comptroller.planning.joint_risk import ALONE, Drawn, ends
+from comptroller.planning.joint_risk import ALONE, RiskSimulation, ends
 from comptroller.planning.joint_worth import NOTHING, losses_of, measurements, price_of
-from comptroller.planning.plan import Figure, Solving, Totals
-from comptroller.planning.risk_document import Optimism, Risk, Source
+from comptroller.planning.plan import PlanTotals, PredictedFigure, QualityDocument
+from comptroller.planning.risk_document import RiskDocument, RiskSource, SelectionOptimism
 from comptroller.quantities import short
 
 Floats = npt.NDArray[np.float64]
 
 
-def solving(problem: JointProblem, around: Around, drawn: Drawn) -> Solving:
+def quality_document(problem: JointProblem, around: NeighbouringSolutions, drawn: RiskSimulation) -> QualityDocument:
     """What a solution solves beside its targets, with what is uncertain, and what one answer would solve."""
     joint, best, optimism = problem.joint, around.best, optimism_of(problem)
     choices, asked_per_h = joint.ground.choices, joint.ground.rate_per_s * 3600.0
-    evidence = resampled(joint, best, problem.workload.seed)
+    evidence = resample_solution(joint, best, problem.workload.seed)
     mine = drawn.outcomes[0]
     per_solved = mine.usd_per_h / mine.demand / asked_per_h / mine.solved[0]
-    return Solving(
+    return QualityDocument(
         target=problem.quality.solve.least,
         each=dict(targets_of(problem.quality)[1:]),
         confidence=problem.quality.confidence,
@@ -51,7 +51,9 @@ def solving(problem: JointProblem, around: Around, drawn: Drawn) -> Solving:
     )
 
 
-def risk(problem: JointProblem, around: Around, drawn: Drawn, optimism: Optimism) -> Risk:
+def risk(
+    problem: JointProblem, around: NeighbouringSolutions, drawn: RiskSimulation, optimism: SelectionOptimism
+) -> RiskDocument:
     """Sources of uncertainty, the chance that everything holds, and the next measurement."""
     price = price_of(drawn, around, optimism.solved)
     lost = losses_of(drawn, price)
@@ -60,7 +62,7 @@ def risk(problem: JointProblem, around: Around, drawn: Drawn, optimism: Optimism
     objective = problem.goal.objective
     found = measurements(drawn, price, objective == "usd", problem.workload.seed)
     better = drawn.chances.ground.stands[least].solution
-    known = Risk(
+    known = RiskDocument(
         draws=RESAMPLES,
         chance_held=short(_chance_held(problem, drawn, optimism)),
         sources=tuple(_sources(drawn, usd_per_h(problem.joint, around.best))),
@@ -76,7 +78,7 @@ def risk(problem: JointProblem, around: Around, drawn: Drawn, optimism: Optimism
     return known.model_copy(update={"verdict": _verdict(known, objective)})
 
 
-def _verdict(known: Risk, objective: str) -> str:
+def _verdict(known: RiskDocument, objective: str) -> str:
     """Whether the choice stands, and what to measure first."""
     first = known.next[0] if known.next else None
     narrows = f"; {first.what} narrows the interval of cost most" if first else ""
@@ -92,17 +94,17 @@ def _verdict(known: Risk, objective: str) -> str:
     return f"No single measurement changes the choice{narrows}. {beside}"
 
 
-def _chance_held(problem: JointProblem, drawn: Drawn, optimism: Optimism) -> float:
+def _chance_held(problem: JointProblem, drawn: RiskSimulation, optimism: SelectionOptimism) -> float:
     """Share of draws in which the targets, less the optimism, and the budget hold."""
     mine = drawn.outcomes[0]
-    held = met(problem, mine.solved, optimism.solved)
+    held = draws_meeting_targets(problem, mine.solved, optimism.solved)
     for name, most in problem.goal.limits:
         if name == "budget":
             held &= mine.usd_per_h <= most * (1 + 1e-9)
     return float(held.mean())
 
 
-def _sources(drawn: Drawn, point: float) -> Iterator[Source]:
+def _sources(drawn: RiskSimulation, point: float) -> Iterator[RiskSource]:
     """Every source with the cost when it alone varies."""
     alone = {name: drawn.alone(name) for name in ALONE}
     variance = {name: float(np.var(values - values[0])) for name, values in alone.items()}
@@ -110,7 +112,7 @@ def _sources(drawn: Drawn, point: float) -> Iterator[Source]:
     rests_on = drawn.chances.rests_on()
     for name, values in alone.items():
         low, high = ends(values, point)
-        yield Source(
+        yield RiskSource(
             name=name,
             usd_per_h=(short(low), short(high)),
             share=short(variance[name] / total) if total else 0.0,
@@ -118,14 +120,14 @@ def _sources(drawn: Drawn, point: float) -> Iterator[Source]:
         )
 
 
-def with_draws(totals: Totals, drawn: Drawn) -> Totals:
+def with_draws(totals: PlanTotals, drawn: RiskSimulation) -> PlanTotals:
     """The totals with the intervals of the draws: of cost per hour, and of cost per question and token."""
     mine = drawn.outcomes[0]
     point = totals.usd_per_h.value
 
-    def around(figure_: Figure, values: Floats) -> Figure:
+    def around(figure_: PredictedFigure, values: Floats) -> PredictedFigure:
         low, high = ends(values / point, 1.0)
-        return Figure(value=figure_.value, low=short(figure_.value * low), high=short(figure_.value * high))
+        return PredictedFigure(value=figure_.value, low=short(figure_.value * low), high=short(figure_.value * high))
 
     each = mine.usd_per_h / mine.demand
     names = ("usd_per_request", "usd_per_million_tokens", "usd_per_million_output_tokens")

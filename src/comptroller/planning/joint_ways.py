@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.planning.dominance import dominated
+from comptroller.planning.dominance import dominated_rows
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -33,12 +33,10 @@ def undominated_ways(
     return np.sort(np.concatenate(list(kept.values()))) if kept else left
 
 
-def _minimal(
-    arms: frozenset[int], score: Floats, usd: Floats, calls: Mapping[int, Floats], pool: Ints
-) -> Ints:
+def _minimal(arms: frozenset[int], score: Floats, usd: Floats, calls: Mapping[int, Floats], pool: Ints) -> Ints:
     replaced = np.ones(len(pool), bool)
     for number in range(len(score)):
         columns = [calls[arm][number, pool] for arm in sorted(arms)]
         values = np.column_stack([-score[number, pool], usd[number, pool], *columns])
-        replaced &= dominated(values)
+        replaced &= dominated_rows(values)
     return pool[~replaced]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from highspy import Highs, HighsLp, HighsModelStatus, HighsVarType, MatrixFormat
 from scipy.sparse import block_array, coo_array, csc_array, eye_array
 
-from comptroller.errors import Infeasible
+from comptroller.errors import InfeasibleError
 
 Array = npt.NDArray[np.float64]
 
@@ -28,7 +28,7 @@ OPTIONS: dict[str, bool | int | float] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class ReplicaLimit:
     """A cap on a weighted sum of replica counts: sum_j weights_j y_j <= most."""
 
     name: str
@@ -37,7 +37,7 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
+class MixProblem:
     """A demand in slices and the candidates that may carry it.
 
     load: (slices, candidates), replicas that one slice occupies on a candidate; inf where it cannot.
@@ -51,7 +51,7 @@ class Mix:
     price: Array
     also: tuple[Array, ...] = ()
     energy: Array | None = None
-    limits: tuple[Limit, ...] = ()
+    limits: tuple[ReplicaLimit, ...] = ()
     whole: bool = False
     spare: int = 0
     names: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class Mix:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class MixSolution:
     """The optimum: replicas per candidate, share of each slice on each candidate, and the objective."""
 
     replicas: npt.NDArray[np.int64]
@@ -68,7 +68,7 @@ class Chosen:
     bound: float
 
 
-def solve(mix: Mix) -> Chosen:
+def solve(mix: MixProblem) -> MixSolution:
     """The cheapest mix.
 
     minimise sum_j p_j y_j + sum_ij e_ij x_ij  subject to  sum_j x_ij = 1,  sum_i l_ij x_ij <= y_j - s z_j for every
@@ -76,9 +76,9 @@ def solve(mix: Mix) -> Chosen:
     (Melange, arXiv 2404.14527, with splitting, limits and spares added; HiGHS.)
 
     Raises:
-        Infeasible: a slice fits no candidate, or the limits leave no room; names which.
+        InfeasibleError: a slice fits no candidate, or the limits leave no room; names which.
 
-    >>> mix = Mix(np.array([[0.5, 0.1], [2.0, 0.2]]), np.array([1.0, 3.0]), whole=True)
+    >>> mix = MixProblem(np.array([[0.5, 0.1], [2.0, 0.2]]), np.array([1.0, 3.0]), whole=True)
     >>> solve(mix).objective
     3.0
     """
@@ -87,17 +87,17 @@ def solve(mix: Mix) -> Chosen:
     program = _program(mix, usable)
     highs = run(program)
     if highs.getModelStatus() not in {HighsModelStatus.kOptimal, HighsModelStatus.kSolutionLimit}:
-        raise Infeasible(_which_limit_binds(mix))
+        raise InfeasibleError(_which_limit_binds(mix))
     values = np.array(highs.getSolution().col_value)
     pairs, candidates = int(usable.sum()), mix.load.shape[1]
     share = np.zeros(mix.load.shape)
     share[usable] = np.clip(values[:pairs], 0.0, 1.0)
     replicas = np.rint(values[pairs : pairs + candidates]).astype(np.int64)
     bound = float(highs.getInfo().mip_dual_bound)
-    return Chosen(replicas, share, float(program.cost @ values), bound)
+    return MixSolution(replicas, share, float(program.cost @ values), bound)
 
 
-def held(mix: Mix, replicas: npt.NDArray[np.int64]) -> Chosen | None:
+def shares_of_replicas(mix: MixProblem, replicas: npt.NDArray[np.int64]) -> MixSolution | None:
     """The cheapest shares on replicas that are given; `None` where they do not carry the demand or break a limit."""
     usable = np.isfinite(mix.load)
     if not usable.any(axis=1).all():
@@ -113,10 +113,10 @@ def held(mix: Mix, replicas: npt.NDArray[np.int64]) -> Chosen | None:
     share = np.zeros(mix.load.shape)
     share[usable] = np.clip(values[:pairs], 0.0, 1.0)
     cost = float(program.cost @ values)
-    return Chosen(replicas, share, cost, cost)
+    return MixSolution(replicas, share, cost, cost)
 
 
-def balance(mix: Mix, chosen: Chosen) -> Chosen:
+def balance(mix: MixProblem, chosen: MixSolution) -> MixSolution:
     """The same replicas with the slices shared so that the busiest is as little busy as can be.
 
     minimise t  subject to  sum_j x_ij = 1,  sum_i l_ij x_ij <= t (y_j - s) for every load l,  0 <= x <= 1
@@ -136,7 +136,7 @@ def balance(mix: Mix, chosen: Chosen) -> Chosen:
     carry = [coo_array((load, (of, column)), shape=(len(used), pairs)) for load in loads]
     blocks: list[list[Any]] = [[serve, None], *([rows, coo_array(room[:, None])] for rows in carry)]
     ones, rows = np.ones(mix.load.shape[0]), len(used) * len(loads)
-    program = Program(
+    program = MixedIntegerProgram(
         cost=np.concatenate([np.zeros(pairs), [1.0]]),
         matrix=csc_array(block_array(blocks)),
         lower=np.concatenate([ones, np.full(rows, -np.inf)]),
@@ -152,7 +152,7 @@ def balance(mix: Mix, chosen: Chosen) -> Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class MixedIntegerProgram:
     """minimise cost x within lower <= matrix x <= upper, least <= x <= most, some columns whole; least is 0 if None."""
 
     cost: Array
@@ -164,7 +164,7 @@ class Program:
     least: Array | None = None
 
 
-def _program(mix: Mix, usable: npt.NDArray[np.bool_]) -> Program:
+def _program(mix: MixProblem, usable: npt.NDArray[np.bool_]) -> MixedIntegerProgram:
     """Columns: shares of slices on candidates, replicas of candidates, and, with spares, who is in use."""
     slices, candidates = mix.load.shape
     slice_of, candidate_of = np.nonzero(usable)
@@ -176,9 +176,7 @@ def _program(mix: Mix, usable: npt.NDArray[np.bool_]) -> Program:
     blocks: list[list[Any]] = [[serve, None]]
     lower, upper = [np.ones(slices)], [np.ones(slices)]
     for load in loads:
-        blocks.append(
-            [coo_array((load[usable], (candidate_of, column)), shape=(candidates, pairs)), -identity]
-        )
+        blocks.append([coo_array((load[usable], (candidate_of, column)), shape=(candidates, pairs)), -identity])
         lower.append(np.full(candidates, -np.inf))
         upper.append(np.zeros(candidates))
     for limit in mix.limits:
@@ -194,7 +192,7 @@ def _program(mix: Mix, usable: npt.NDArray[np.bool_]) -> Program:
         upper.append(np.zeros(pairs))
     used = candidates if mix.spare else 0
     energy = np.zeros(pairs) if mix.energy is None else mix.energy[usable]
-    return Program(
+    return MixedIntegerProgram(
         cost=np.concatenate([energy, mix.price, np.zeros(used)]),
         matrix=csc_array(block_array(blocks)),
         lower=np.concatenate(lower),
@@ -205,7 +203,7 @@ def _program(mix: Mix, usable: npt.NDArray[np.bool_]) -> Program:
 
 
 def run(
-    program: Program,
+    program: MixedIntegerProgram,
     options: Mapping[str, bool | int | float] = OPTIONS,
     known: tuple[npt.NDArray[np.int64], Array] | None = None,
 ) -> Any:
@@ -234,14 +232,14 @@ def run(
     return highs
 
 
-def _require_some_candidate(mix: Mix, usable: npt.NDArray[np.bool_]) -> None:
+def _require_some_candidate(mix: MixProblem, usable: npt.NDArray[np.bool_]) -> None:
     stranded = np.flatnonzero(~usable.any(axis=1))
     if len(stranded):
         names = [mix.slice_names[i] if mix.slice_names else f"slice {i}" for i in stranded[:3]]
-        raise Infeasible(f"no candidate meets the objectives for {', '.join(names)}")
+        raise InfeasibleError(f"no candidate meets the objectives for {', '.join(names)}")
 
 
-def _which_limit_binds(mix: Mix) -> str:
+def _which_limit_binds(mix: MixProblem) -> str:
     """Limits without which the mix becomes feasible, each with the least value that would do."""
     found = []
     for limit in mix.limits:
@@ -249,7 +247,7 @@ def _which_limit_binds(mix: Mix) -> str:
         least = replace(mix, limits=others, price=limit.weights, energy=None)
         try:
             found.append(f"{limit.name} (at most {limit.most:g}, needs {solve(least).objective:g})")
-        except Infeasible:
+        except InfeasibleError:
             continue
     if found:
         return "the limits leave no room: " + "; or ".join(found)

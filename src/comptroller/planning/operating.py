@@ -10,8 +10,16 @@ import numpy.typing as npt
 
 from comptroller.costs.money import host_w
 from comptroller.costs.queueing import busy_batch
-from comptroller.costs.timing import Timed
-from comptroller.planning.capacity import Load, State, Target, device_w, prompts, state, tail_s
+from comptroller.costs.timing import ReplicaTimer
+from comptroller.planning.capacity import (
+    LatencyTarget,
+    MixtureSteadyState,
+    SlicedLoad,
+    device_w,
+    prompts,
+    state,
+    tail_s,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -20,7 +28,7 @@ POINTS = 96
 
 
 @dataclass(frozen=True, slots=True)
-class Operating:
+class OperatingPoint:
     """A replica's steady state under its share of the demand.
 
     batch: mean requests in flight.  ttft_s, tpot_s: means.  tails_s: by target.
@@ -35,7 +43,9 @@ class Operating:
     w: float
 
 
-def operating(ready: Timed, load: Load, targets: Sequence[Target], pue: float) -> Operating:
+def operating_point(
+    ready: ReplicaTimer, load: SlicedLoad, targets: Sequence[LatencyTarget], pue: float
+) -> OperatingPoint:
     """Solve Little's law B = r O TPOT(B) for one replica that gets all of `load`.
 
     Overload (no batch below the engine's most carries the rate) shows as utilisation above 1 and infinite tails.
@@ -57,7 +67,7 @@ def operating(ready: Timed, load: Load, targets: Sequence[Target], pue: float) -
     tails = tuple(np.inf if overloaded else _tail(both, rates, tpot, t) for t in targets)
     device = ready.replica.layout.devices
     watts = float(device_w(ready, both, rates)[0])
-    return Operating(
+    return OperatingPoint(
         batch=batch,
         ttft_s=float(wait[0] + first[0]),
         tpot_s=float(tpot[0]),
@@ -67,5 +77,5 @@ def operating(ready: Timed, load: Load, targets: Sequence[Target], pue: float) -
     )
 
 
-def _tail(both: State, rates: Array, tpot: Array, target: Target) -> float:
+def _tail(both: MixtureSteadyState, rates: Array, tpot: Array, target: LatencyTarget) -> float:
     return float(tail_s(both, rates, np.full(2, tpot[1]), target)[0])

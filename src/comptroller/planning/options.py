@@ -9,8 +9,8 @@ from operator import attrgetter
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.strategies.drive import Played
-from comptroller.strategies.prefixes import Prefixes, Text
+from comptroller.strategies.drive import FinishedRun
+from comptroller.strategies.prefixes import CallTokenCounts, QuestionPrefixIndex
 from comptroller.strategies.protocol import Ask
 from comptroller.work.evidence import Evidence
 
@@ -19,7 +19,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Asked:
+class OptionCalls:
     """Every call of an option, one entry each: position of the question, index of the arm, tokens, dollars if bought.
 
     Tokens include those of calls that were cut; dollars are NaN where the record has none. common_tokens: of the
@@ -34,34 +34,34 @@ class Asked:
     common_tokens: Floats
 
     @classmethod
-    def of(cls, runs: Sequence[Played], roles: Mapping[str, int]) -> Asked:
+    def of(cls, runs: Sequence[FinishedRun], roles: Mapping[str, int]) -> OptionCalls:
         """The calls of runs, one for each question, whose roles are played by arms; without those never begun."""
         found = [row for place, run in enumerate(runs) for row in _rows(place, run, roles)]
         question, arm, *amounts = np.array(found, float).reshape(-1, 6).T
         return cls(question.astype(np.int64), arm.astype(np.int64), *amounts)
 
-    def at(self, place: int) -> Asked:
+    def at(self, place: int) -> OptionCalls:
         """The calls of one question as those of the question at another position."""
         return replace(self, question=np.full_like(self.question, place))
 
-    def only(self, which: npt.NDArray[np.bool_] | Ints) -> Asked:
+    def only(self, which: npt.NDArray[np.bool_] | Ints) -> OptionCalls:
         """Some of the calls."""
-        return Asked(*(getattr(self, item.name)[which] for item in fields(self)))
+        return OptionCalls(*(getattr(self, item.name)[which] for item in fields(self)))
 
     @classmethod
-    def together(cls, parts: Sequence[Asked]) -> Asked:
+    def together(cls, parts: Sequence[OptionCalls]) -> OptionCalls:
         """The calls of all parts, question by question."""
         whole = cls(*(np.concatenate([getattr(p, item.name) for p in parts]) for item in fields(cls)))
         return whole.only(np.argsort(whole.question, kind="stable"))
 
 
-def _rows(place: int, run: Played, roles: Mapping[str, int]) -> Iterator[tuple[float, ...]]:
-    """The calls of a run: the columns of `Asked`."""
+def _rows(place: int, run: FinishedRun, roles: Mapping[str, int]) -> Iterator[tuple[float, ...]]:
+    """The calls of a run: the columns of `OptionCalls`."""
     played = [reply for reply in run.replies if reply.ask.role in roles and reply.finish != "budget"]
-    common, prefixes = dict[Ask, float](), Prefixes()
+    common, prefixes = dict[Ask, float](), QuestionPrefixIndex()
     if len(played) > 1:
         for reply in sorted(played, key=attrgetter("started_s")):
-            common[reply.ask] = prefixes.add(reply.ask, roles[reply.ask.role], Text.of(reply))[1]
+            common[reply.ask] = prefixes.add(reply.ask, roles[reply.ask.role], CallTokenCounts.of(reply))[1]
     for reply in played:
         tokens = reply.cost.tokens
         yield (
@@ -85,7 +85,7 @@ class Option:
     bound: Mapping[str, int]
     roles: Mapping[str, int]
     score: Floats
-    asked: Asked
+    asked: OptionCalls
 
     @property
     def arms(self) -> tuple[int, ...]:
@@ -99,7 +99,7 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Choices:
+class OptionSet:
     """All options on the same questions. question: indices into the evidence.  task: of each, an index of `tasks`."""
 
     evidence: Evidence

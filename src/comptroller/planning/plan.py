@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ValidationError
 
 from comptroller.errors import FactError
-from comptroller.planning.hours_document import DayPlan, Document
-from comptroller.planning.risk_document import Optimism, Risk
+from comptroller.planning.hours_document import DayPlan, DocumentPart
+from comptroller.planning.risk_document import RiskDocument, SelectionOptimism
 
 SCHEMA_VERSION = 1
 
@@ -20,7 +20,7 @@ Known = Annotated[float, BeforeValidator(lambda value: float("nan") if value is 
 """A number, or NaN where it is not known, which stands as null in the file."""
 
 
-class Figure(Document):
+class PredictedFigure(DocumentPart):
     """A predicted figure and its 80 % interval; `None` where no residuals support one."""
 
     value: Known
@@ -28,7 +28,7 @@ class Figure(Document):
     high: float | None = None
 
 
-class Latency(Document):
+class LatencyDocument(DocumentPart):
     """A latency objective beside its prediction, in seconds.
 
     predicted_s: by simulation where `status` says so.  steady_s: by the queueing approximation.
@@ -36,13 +36,13 @@ class Latency(Document):
 
     quantity: Literal["ttft_s", "tpot_s", "e2e_s"]
     quantile: float
-    predicted_s: Figure
+    predicted_s: PredictedFigure
     steady_s: float
     most_s: float
     status: Literal["unverified", "simulated"]
 
 
-class RecipeDocument(Document):
+class RecipeDocument(DocumentPart):
     """Format ids."""
 
     weights: str
@@ -51,7 +51,7 @@ class RecipeDocument(Document):
     kv: str
 
 
-class EngineDocument(Document):
+class EngineDocument(DocumentPart):
     """Engine settings; context_tokens: longest prompt plus output it takes, the model's own where not given."""
 
     id: str
@@ -62,7 +62,7 @@ class EngineDocument(Document):
     context_tokens: int | None = None
 
 
-class PoolDocument(Document):
+class PoolDocument(DocumentPart):
     """Equal replicas of one phase; usd_per_device_h where it is not the service's."""
 
     phase: Literal["mixed", "prefill", "decode"]
@@ -80,7 +80,7 @@ class PoolDocument(Document):
         return self.tp * self.pp * self.dp * self.replicas
 
 
-class DeploymentDocument(Document):
+class DeploymentDocument(DocumentPart):
     """Model x recipe x engine x pools x site: the `Deployment` of the design."""
 
     model: str
@@ -91,7 +91,7 @@ class DeploymentDocument(Document):
     site: str
 
 
-class PriceDocument(Document):
+class PriceDocument(DocumentPart):
     """The dated offer a service was priced with."""
 
     provider: str
@@ -101,7 +101,7 @@ class PriceDocument(Document):
     since: str
 
 
-class SliceDocument(Document):
+class SliceDocument(DocumentPart):
     """A request-size bucket and the share of it that a service carries."""
 
     input_tokens: float
@@ -111,7 +111,7 @@ class SliceDocument(Document):
     capacity_per_replica_per_s: float
 
 
-class Service(Document):
+class ServiceDocument(DocumentPart):
     """A deployment in the plan with what it does there."""
 
     id: str
@@ -122,23 +122,23 @@ class Service(Document):
     utilisation: float
     batch: float
     kv_capacity_tokens: int
-    ttft_s: Figure
-    tpot_s: Figure
+    ttft_s: PredictedFigure
+    tpot_s: PredictedFigure
     output_tokens_per_s: float
-    w: Figure
+    w: PredictedFigure
     gco2e_per_h: float
     slices: tuple[SliceDocument, ...]
     launch: str
 
 
-class Share(Document):
+class RoleShareDocument(DocumentPart):
     """A service's share of a role."""
 
     service: str
     share: float
 
 
-class Class(Document):
+class QuestionClassDocument(DocumentPart):
     """A class of questions: its strategy, and which services play the strategy's roles.
 
     share: of all traffic. A class that is split over strategies stands once for each.  solved, usd_per_question:
@@ -148,12 +148,12 @@ class Class(Document):
     name: str
     share: float
     strategy: str
-    roles: dict[str, tuple[Share, ...]]
-    solved: Figure | None = None
+    roles: dict[str, tuple[RoleShareDocument, ...]]
+    solved: PredictedFigure | None = None
     usd_per_question: float | None = None
 
 
-class OfferService(Document):
+class OfferService(DocumentPart):
     """Tokens bought from an API, the other kind of service.
 
     usd_per_million: of input and of output tokens; `None` where the recorded dollars follow no such price.
@@ -169,7 +169,7 @@ class OfferService(Document):
     source: str
 
 
-class Solving(Document):
+class QualityDocument(DocumentPart):
     """What a plan solves beside its target, on the evidence.
 
     confidence: asked for, of the targets to hold.  predicted: with the 80 % interval of resampled questions.
@@ -182,34 +182,34 @@ class Solving(Document):
     target: float
     each: dict[str, float]
     confidence: float | None
-    predicted: Figure
+    predicted: PredictedFigure
     chance_met: float
     held_out: float | None
     next_dollar: str
-    usd_per_solved: Figure
+    usd_per_solved: PredictedFigure
     questions: int
     evidence: str
     greedy: dict[str, tuple[float, float | None]]
-    optimism: Optimism | None = None
-    risk: Risk | None = None
+    optimism: SelectionOptimism | None = None
+    risk: RiskDocument | None = None
 
 
-class Totals(Document):
+class PlanTotals(DocumentPart):
     """Cost of the whole plan."""
 
-    usd_per_h: Figure
-    usd_per_request: Figure
-    usd_per_million_tokens: Figure
-    usd_per_million_output_tokens: Figure
-    w: Figure
-    j_per_request: Figure
-    gco2e_per_h: Figure
-    gco2e_per_request: Figure
+    usd_per_h: PredictedFigure
+    usd_per_request: PredictedFigure
+    usd_per_million_tokens: PredictedFigure
+    usd_per_million_output_tokens: PredictedFigure
+    w: PredictedFigure
+    j_per_request: PredictedFigure
+    gco2e_per_h: PredictedFigure
+    gco2e_per_request: PredictedFigure
     devices: int
     requests_per_s: float
 
 
-class Breakpoint(Document):
+class BreakpointDocument(DocumentPart):
     """The next value of a constraint at which the optimum changes, and by how much per hour.
 
     change_per_h: objective after minus before (negative saves); `None` where the move is infeasible.  per_unit: the
@@ -222,7 +222,7 @@ class Breakpoint(Document):
     per_unit: float | None = None
 
 
-class ShadowPrice(Document):
+class ShadowPrice(DocumentPart):
     """What a constraint is worth: the next breakpoint on either side.
 
     relaxed, tightened: `None` if nothing changes within the range that was searched (`searched`).
@@ -231,13 +231,13 @@ class ShadowPrice(Document):
     constraint: str
     unit: str
     value: float
-    relaxed: Breakpoint | None
-    tightened: Breakpoint | None
+    relaxed: BreakpointDocument | None
+    tightened: BreakpointDocument | None
     searched: tuple[float, float]
     sentence: str
 
 
-class RunnerUp(Document):
+class RunnerUp(DocumentPart):
     """The best plan without the chosen value of one axis, and why it lost."""
 
     axis: str
@@ -248,7 +248,7 @@ class RunnerUp(Document):
     reason: str
 
 
-class Pruned(Document):
+class PrunedChoices(DocumentPart):
     """Choices that fell out before the search or were dropped by exact bounds, by reason, with one example."""
 
     reason: str
@@ -256,7 +256,7 @@ class Pruned(Document):
     example: str
 
 
-class Frontier(Document):
+class FrontierPoint(DocumentPart):
     """A point of the trade of cost against latency: the cheapest plan at a tighter or looser objective."""
 
     constraint: str
@@ -265,7 +265,7 @@ class Frontier(Document):
     fleet: str
 
 
-class Round(Document):
+class RehearsalRound(DocumentPart):
     """One fleet that was simulated: how far demand was inflated for sizing it, and what the draws showed.
 
     upper_s: upper bound of each objective's quantile in a further draw, in the order of the plan's `latency`.
@@ -278,7 +278,7 @@ class Round(Document):
     holds: bool
 
 
-class Verification(Document):
+class VerificationDocument(DocumentPart):
     """The simulation behind a plan: the steady-state answer, and what queueing added to it.
 
     confidence: that in a further draw of the arrivals, as long as these, an objective's quantile lies within its bound.
@@ -289,10 +289,10 @@ class Verification(Document):
     confidence: float
     steady_usd_per_h: float
     added_usd_per_h: float
-    rounds: tuple[Round, ...]
+    rounds: tuple[RehearsalRound, ...]
 
 
-class Digests(Document):
+class InputDigests(DocumentPart):
     """SHA-256 of what the plan was made from."""
 
     workload: str
@@ -300,7 +300,7 @@ class Digests(Document):
     calibration: str
 
 
-class Plan(Document):
+class Plan(DocumentPart):
     """The answer to a workload. The same input gives the same bytes."""
 
     schema_version: Literal[1]
@@ -308,22 +308,22 @@ class Plan(Document):
     name: str
     objective: Objective
     seed: int
-    digests: Digests
-    classes: tuple[Class, ...]
-    services: tuple[Service, ...]
+    digests: InputDigests
+    classes: tuple[QuestionClassDocument, ...]
+    services: tuple[ServiceDocument, ...]
     offers: tuple[OfferService, ...] = ()
-    quality: Solving | None = None
+    quality: QualityDocument | None = None
     hours: DayPlan | None = None
-    totals: Totals
-    latency: tuple[Latency, ...]
+    totals: PlanTotals
+    latency: tuple[LatencyDocument, ...]
     queueing: str
-    verification: Verification | None
+    verification: VerificationDocument | None
     shadow_prices: tuple[ShadowPrice, ...]
     runners_up: tuple[RunnerUp, ...]
-    frontier: tuple[Frontier, ...]
+    frontier: tuple[FrontierPoint, ...]
     candidates: int
     considered: int
-    pruned: tuple[Pruned, ...]
+    pruned: tuple[PrunedChoices, ...]
     notes: tuple[str, ...]
 
     def to_json(self) -> str:
@@ -344,6 +344,4 @@ def load_plan(path: Path) -> Plan:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise FactError(
-            path.name, where, first["msg"], f"a plan of schema version {SCHEMA_VERSION}"
-        ) from error
+        raise FactError(path.name, where, first["msg"], f"a plan of schema version {SCHEMA_VERSION}") from error

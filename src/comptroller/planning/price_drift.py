@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.facts.reader import ids
-from comptroller.facts.site import Offer, site
+from comptroller.facts.site import AcceleratorOffer, site
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,7 +29,7 @@ def strata(count: int, rng: np.random.Generator) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
+class PriceDrift:
     """Measured changes of a quote. ratios: of each dated price to the one before it.  days: between the two.
 
     of: the term that they are of, or all terms.
@@ -45,7 +45,7 @@ class Drift:
 
 
 @lru_cache(maxsize=8)
-def drift(term: str) -> Drift:
+def drift(term: str) -> PriceDrift:
     """The changes of the quotes of a term; of all terms where it has fewer than `FEWEST`.
 
     A quote is what one provider asks at one site for one accelerator, by term, instance and devices rented together.
@@ -63,13 +63,13 @@ def drift(term: str) -> Drift:
     of, kept = (term, mine) if len(mine) >= FEWEST else ("all terms", found)
     ratios = np.array([after.usd_per_s / before.usd_per_s for after, before in kept])
     days = np.array([float((after.since - before.since).days) for after, before in kept])
-    return Drift(ratios, days, of)
+    return PriceDrift(ratios, days, of)
 
 
-def _pairs() -> Iterator[tuple[Offer, Offer]]:
+def _pairs() -> Iterator[tuple[AcceleratorOffer, AcceleratorOffer]]:
     """Successive entries of every quote: the later and the earlier."""
     for name in ids("sites"):
-        quotes: dict[tuple[str, str, str, str, int], list[Offer]] = {}
+        quotes: dict[tuple[str, str, str, str, int], list[AcceleratorOffer]] = {}
         for offer in sorted(site(name).offers, key=lambda each: each.since):
             key = (offer.provider, offer.accelerator, offer.term, offer.instance, offer.devices)
             quotes.setdefault(key, []).append(offer)

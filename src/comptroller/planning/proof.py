@@ -10,11 +10,11 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from comptroller.errors import Infeasible
-from comptroller.planning.capacity import Target
-from comptroller.planning.plan import Round, Verification
+from comptroller.errors import InfeasibleError
+from comptroller.planning.capacity import LatencyTarget
+from comptroller.planning.plan import RehearsalRound, VerificationDocument
 from comptroller.planning.search import Goal
-from comptroller.planning.verify import Rehearsal, Seen
+from comptroller.planning.verify import RehearsalSettings, SimulatedQuantile
 from comptroller.quantities import short
 
 ROUNDS = 24
@@ -35,7 +35,7 @@ REFINEMENTS = 3
 F = TypeVar("F")
 
 
-class Stage(Protocol[F]):
+class RehearsalStage(Protocol[F]):
     """What is tried: choices that can be sized for a demand, told, priced, and simulated at the demand itself."""
 
     goal: Goal
@@ -53,7 +53,7 @@ class Stage(Protocol[F]):
         """Its price."""
         ...
 
-    def seen(self, fleet: F, goal: Goal) -> tuple[Seen, ...]:
+    def seen(self, fleet: F, goal: Goal) -> tuple[SimulatedQuantile, ...]:
         """What simulating it showed of every objective."""
         ...
 
@@ -66,7 +66,7 @@ class Trial(Generic[F]):
     fleet: F
     line: str
     usd_per_h: float
-    seen: tuple[Seen, ...]
+    seen: tuple[SimulatedQuantile, ...]
 
     @property
     def holds(self) -> bool:
@@ -90,16 +90,16 @@ class Trial(Generic[F]):
 
 
 @dataclass(frozen=True, slots=True)
-class Proof(Generic[F]):
+class RehearsalProof(Generic[F]):
     """The choice that held, the goal it was sized for, what was seen of it, and the rounds that led there."""
 
     goal: Goal
     fleet: F
-    seen: tuple[Seen, ...]
-    document: Verification
+    seen: tuple[SimulatedQuantile, ...]
+    document: VerificationDocument
 
 
-def proven(stage: Stage[F], best: F, rehearsal: Rehearsal) -> Proof[F]:
+def raise_until_proven(stage: RehearsalStage[F], best: F, rehearsal: RehearsalSettings) -> RehearsalProof[F]:
     """Simulate the best; while a percentile of a further draw may fail, size it for more demand.
 
     Demand for sizing climbs faster the further the bound is off, and faster still while it changes nothing. Where that
@@ -107,40 +107,40 @@ def proven(stage: Stage[F], best: F, rehearsal: Rehearsal) -> Proof[F]:
     holds, a few bisections look for a cheaper one below it.
 
     Raises:
-        Infeasible: nothing held within `ROUNDS` trials; says by how much the last one missed.
+        InfeasibleError: nothing held within `ROUNDS` trials; says by how much the last one missed.
     """
     raised = [_trial(stage, stage.goal, best)]
-    while not raised[-1].holds and len(raised) < ROUNDS and not _stalled(raised):
-        raised.append(_sized(stage, raised, _raised(raised)))
+    while not raised[-1].holds and len(raised) < ROUNDS and not _has_stalled(raised):
+        raised.append(_sized_trial(stage, raised, _goal_with_more_demand(raised)))
     aimed = [] if raised[-1].holds else _aimed_lower(stage, raised)
     if aimed and not aimed[-1].holds:
-        raise Infeasible(_none(raised[-1], aimed[-1]))
+        raise InfeasibleError(_none(raised[-1], aimed[-1]))
     *failing, held = aimed or raised
     trials = [*raised, *aimed[1:]]
     for _ in range(REFINEMENTS if failing else 0):
-        tried = _sized(stage, trials, _between(failing[-1].goal, held.goal))
+        tried = _sized_trial(stage, trials, _between(failing[-1].goal, held.goal))
         trials.append(tried)
         if not tried.holds:
             failing.append(tried)
         elif tried.usd_per_h <= held.usd_per_h:
             held = tried
     document = _verification(stage, trials, held, rehearsal)
-    return Proof(held.goal, held.fleet, held.seen, document)
+    return RehearsalProof(held.goal, held.fleet, held.seen, document)
 
 
-def _stalled(trials: Sequence[Trial[F]]) -> bool:
+def _has_stalled(trials: Sequence[Trial[F]]) -> bool:
     """Whether the last `STALL` fleets that were simulated are no better than one before them."""
     each = [trial.excess for trial in {trial.shown: trial for trial in trials}.values()]
     return len(each) > STALL and min(each[-STALL:]) >= min(each[:-STALL])
 
 
-def _raised(trials: Sequence[Trial[F]]) -> Goal:
+def _goal_with_more_demand(trials: Sequence[Trial[F]]) -> Goal:
     """The goal of the last trial for more demand."""
     goal = trials[-1].goal
     return replace(goal, demand=goal.demand * _step(trials, trials[-1].excess ** 0.25))
 
 
-def _aimed(trials: Sequence[Trial[F]], share: float) -> Goal:
+def _goal_with_lower_aims(trials: Sequence[Trial[F]], share: float) -> Goal:
     """The goal of the last trial with what failed aimed lower, by a share of what its bound is off."""
     goal = trials[-1].goal
     each = zip(goal.targets, trials[-1].seen, strict=True)
@@ -148,16 +148,16 @@ def _aimed(trials: Sequence[Trial[F]], share: float) -> Goal:
     return replace(goal, targets=tuple(lower))
 
 
-def _aimed_lower(stage: Stage[F], raised: Sequence[Trial[F]]) -> list[Trial[F]]:
+def _aimed_lower(stage: RehearsalStage[F], raised: Sequence[Trial[F]]) -> list[Trial[F]]:
     """From the first trial on, what failed aimed lower, by smaller steps where nothing keeps that, at last with more
     demand; up to one that holds, if `ROUNDS` fleets were not simulated before."""
     path, far = [raised[0]], 0
     room = ROUNDS - len({trial.shown for trial in raised})
     while not path[-1].holds and len(path) <= room and far <= REFINEMENTS + 1:
-        goal = _raised(path) if far > REFINEMENTS else _aimed(path, 0.5**far)
+        goal = _goal_with_more_demand(path) if far > REFINEMENTS else _goal_with_lower_aims(path, 0.5**far)
         try:
-            path.append(_sized(stage, [*raised, *path], goal))
-        except Infeasible:
+            path.append(_sized_trial(stage, [*raised, *path], goal))
+        except InfeasibleError:
             far += 1
     return path
 
@@ -177,7 +177,7 @@ def _between(failed: Goal, held: Goal) -> Goal:
     return replace(held, demand=(failed.demand + held.demand) / 2, targets=targets)
 
 
-def _sized(stage: Stage[F], trials: Sequence[Trial[F]], goal: Goal) -> Trial[F]:
+def _sized_trial(stage: RehearsalStage[F], trials: Sequence[Trial[F]], goal: Goal) -> Trial[F]:
     """A trial of the choice for a goal; one that was tried before is not simulated again."""
     fleet = stage.sized(goal)
     line = stage.line(fleet)
@@ -185,36 +185,34 @@ def _sized(stage: Stage[F], trials: Sequence[Trial[F]], goal: Goal) -> Trial[F]:
     return replace(known, goal=goal, fleet=fleet) if known else _trial(stage, goal, fleet)
 
 
-def _trial(stage: Stage[F], goal: Goal, fleet: F) -> Trial[F]:
+def _trial(stage: RehearsalStage[F], goal: Goal, fleet: F) -> Trial[F]:
     return Trial(goal, fleet, stage.line(fleet), stage.usd_per_h(fleet), stage.seen(fleet, goal))
 
 
 def _none(raised: Trial[F], aimed: Trial[F]) -> str:
     """That nothing held: by how much the last trials missed."""
-    said = (
-        f"no fleet held its percentiles in simulation, sized for {raised.goal.demand:.2f}x: {_missed(raised)}"
-    )
+    said = f"no fleet held its percentiles in simulation, sized for {raised.goal.demand:.2f}x: {_miss_text(raised)}"
     lower = ", ".join(f"{_label(t)} {t.sized_s * 1e3:.4g} ms" for t in aimed.goal.targets if t.aim < 1)
-    return f"{said}; sized for {lower}: {_missed(aimed)}" if lower else said
+    return f"{said}; sized for {lower}: {_miss_text(aimed)}" if lower else said
 
 
-def _missed(trial: Trial[F]) -> str:
+def _miss_text(trial: Trial[F]) -> str:
     return ", ".join(f"{_label(x.target)} {x.upper_s * 1e3:.4g} ms" for x in trial.seen if not x.holds)
 
 
 def _verification(
-    stage: Stage[F], trials: Sequence[Trial[F]], held: Trial[F], rehearsal: Rehearsal
-) -> Verification:
+    stage: RehearsalStage[F], trials: Sequence[Trial[F]], held: Trial[F], rehearsal: RehearsalSettings
+) -> VerificationDocument:
     climb = sorted((t for t in trials if t.reach <= held.reach), key=lambda t: t.reach, reverse=True)
     distinct = {trial.shown: trial for trial in climb}
-    return Verification(
+    return VerificationDocument(
         draws=rehearsal.draws,
         requests_per_draw=stage.requests,
         confidence=rehearsal.confidence,
         steady_usd_per_h=short(trials[0].usd_per_h),
         added_usd_per_h=short(held.usd_per_h - trials[0].usd_per_h),
         rounds=tuple(
-            Round(
+            RehearsalRound(
                 sized_for=short(trial.goal.demand),
                 usd_per_h=short(trial.usd_per_h),
                 fleet=trial.line,
@@ -226,5 +224,5 @@ def _verification(
     )
 
 
-def _label(target: Target) -> str:
+def _label(target: LatencyTarget) -> str:
     return f"{target.quantity[:-2].upper()} p{target.quantile * 100:g}"

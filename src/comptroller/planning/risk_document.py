@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from comptroller.planning.hours_document import Document
+from comptroller.planning.hours_document import DocumentPart
 
 
-class Optimism(Document):
+class SelectionOptimism(DocumentPart):
     """By how much a share solved flatters, because the choice was made on the same questions.
 
     solved: by task, the empty name for all; what a choice made on a resample of the questions solves there less
@@ -20,7 +20,7 @@ class Optimism(Document):
     closed: int = 0
 
 
-class Source(Document):
+class RiskSource(DocumentPart):
     """One thing that is not known. usd_per_h: 80 % interval of the plan's cost when it alone varies.
 
     share: of the variance of cost, among those of all sources when each varies alone.  rests_on: what its draws are.
@@ -32,7 +32,7 @@ class Source(Document):
     rests_on: str
 
 
-class Measurement(Document):
+class NextMeasurement(DocumentPart):
     """Something that could be measured before the plan is carried out.
 
     saves_usd_per_h: expected value for the choice among the plan and its rivals; `None` where the plan does not
@@ -47,7 +47,7 @@ class Measurement(Document):
     sentence: str
 
 
-class Risk(Document):
+class RiskDocument(DocumentPart):
     """A plan's cost and quality with everything uncertain drawn together.
 
     chance_held: share of draws in which every target, less the optimism, and the budget hold.  rivals: plans that it
@@ -59,7 +59,7 @@ class Risk(Document):
 
     draws: int
     chance_held: float
-    sources: tuple[Source, ...]
+    sources: tuple[RiskSource, ...]
     rivals: int
     stands: float
     regret_usd_per_h: float
@@ -67,4 +67,4 @@ class Risk(Document):
     priced_by: str
     better: str
     verdict: str
-    next: tuple[Measurement, ...]
+    next: tuple[NextMeasurement, ...]

@@ -6,17 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from comptroller.errors import Infeasible
+from comptroller.errors import InfeasibleError
 from comptroller.planning.plan import RunnerUp
-from comptroller.planning.search import Fleet, Goal, Search
+from comptroller.planning.search import Fleet, FleetSearch, Goal
 from comptroller.planning.shadow import amount
 
 AXES = ("accelerator", "layout", "format", "model", "engine", "site", "term")
 
 
-def runners_up(
-    search: Search, goal: Goal, best: Fleet, describe: Callable[[Fleet], str]
-) -> tuple[RunnerUp, ...]:
+def runners_up(search: FleetSearch, goal: Goal, best: Fleet, describe: Callable[[Fleet], str]) -> tuple[RunnerUp, ...]:
     """For every axis and every value the plan uses on it: what would be chosen without that value."""
     found = []
     kinds = [candidate.kinds for candidate in search.table.candidates]
@@ -29,15 +27,10 @@ def runners_up(
             keep = np.array([other != value for other in values])
             try:
                 rival = search.solve(goal, keep)
-            except Infeasible as error:
+            except InfeasibleError as error:
                 found.append(
                     RunnerUp(
-                        axis=axis,
-                        without=value,
-                        choice="none",
-                        objective_per_h=None,
-                        excess=None,
-                        reason=str(error),
+                        axis=axis, without=value, choice="none", objective_per_h=None, excess=None, reason=str(error)
                     )
                 )
                 continue
@@ -54,7 +47,7 @@ def runners_up(
     return tuple(found)
 
 
-def _reason(search: Search, best: Fleet, rival: Fleet, objective: str) -> str:
+def _reason(search: FleetSearch, best: Fleet, rival: Fleet, objective: str) -> str:
     """The two factors of the difference: price of a device hour, and what a device carries."""
     price, carried, devices = zip(*(_per_device(search, fleet) for fleet in (best, rival)), strict=True)
     if rival.objective <= best.objective * (1 + 1e-9):
@@ -67,7 +60,7 @@ def _reason(search: Search, best: Fleet, rival: Fleet, objective: str) -> str:
     )
 
 
-def _per_device(search: Search, fleet: Fleet) -> tuple[float, float, float]:
+def _per_device(search: FleetSearch, fleet: Fleet) -> tuple[float, float, float]:
     devices = float((search.unit.devices * fleet.units).sum())
     usd = float((search.unit.usd_per_h * fleet.units).sum())
     demand = float(search.table.load.rate_per_s.sum())

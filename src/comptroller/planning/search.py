@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import Infeasible
-from comptroller.planning.capacity import Target
-from comptroller.planning.dominance import dominated
-from comptroller.planning.mix import Chosen, Limit, Mix, balance, held, solve
-from comptroller.planning.table import Table, Unit, units
+from comptroller.errors import InfeasibleError
+from comptroller.planning.capacity import LatencyTarget
+from comptroller.planning.dominance import dominated_rows
+from comptroller.planning.mix import MixProblem, MixSolution, ReplicaLimit, balance, shares_of_replicas, solve
+from comptroller.planning.table import DeploymentTable, RentalUnits, units
 
 Array = npt.NDArray[np.float64]
 
@@ -37,7 +37,7 @@ class Goal:
     """
 
     objective: str
-    targets: tuple[Target, ...]
+    targets: tuple[LatencyTarget, ...]
     demand: float = 1.0
     limits: tuple[tuple[str, float], ...] = ()
     spare: int = 0
@@ -59,12 +59,12 @@ class Fleet:
     rate_per_s: Array
 
 
-class Search:
+class FleetSearch:
     """A table made ready to be solved again and again for changing goals."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: DeploymentTable) -> None:
         self.table = table
-        self.unit: Unit = units(table.candidates)
+        self.unit: RentalUnits = units(table.candidates)
         self._device = [c.replica.device.id for c in table.candidates]
         self._grid = np.array([c.site.grid_gco2e_per_j for c in table.candidates])
         self._tariff = np.array(
@@ -75,7 +75,7 @@ class Search:
         """The cheapest fleet, optionally among some candidates only, or with at most so many replicas of each.
 
         Raises:
-            Infeasible: names the objective or the limit that binds and what would be feasible.
+            InfeasibleError: names the objective or the limit that binds and what would be feasible.
         """
         rate, column = self.table.best(goal.targets)
         if keep is not None:
@@ -84,7 +84,7 @@ class Search:
         mix = self._mix(rate, column, goal)
         mix = replace(mix, limits=(*mix.limits, *self._at_most(most)))
         useful = np.flatnonzero(np.isfinite(mix.load).any(axis=0))
-        useful = useful[undominated(columns_of(mix, useful))]
+        useful = useful[undominated_columns(columns_of(mix, useful))]
         considered = useful[self.survivors(columns_of(mix, useful), goal)]
         small = columns_of(mix, considered)
         return self._expand(balance(small, simplest(small, solve(small))), considered, column, rate)
@@ -93,30 +93,30 @@ class Search:
         """Whether any fleet holds a goal for no more than so much per hour."""
         try:
             return self.solve(goal).objective <= most
-        except Infeasible:
+        except InfeasibleError:
             return False
 
     def held(self, found: Fleet, goal: Goal) -> Fleet | None:
         """The same units at another goal, the slices shared anew; `None` where they do not hold it."""
         rate, column = self.table.best(goal.targets)
         used = np.flatnonzero(found.units)
-        same = held(columns_of(self._mix(rate, column, goal), used), found.units[used])
+        same = shares_of_replicas(columns_of(self._mix(rate, column, goal), used), found.units[used])
         return None if same is None else self._expand(same, used, column, rate)
 
-    def mix(self, goal: Goal, allowed: npt.NDArray[np.bool_]) -> Mix:
+    def mix(self, goal: Goal, allowed: npt.NDArray[np.bool_]) -> MixProblem:
         """All candidates as a mix, at the batch cap that the targets leave; those not allowed carry nothing."""
         rate, column = self.table.best(goal.targets)
         return self._mix(np.where(allowed[:, None], rate, 0.0), column, goal)
 
-    def _mix(self, rate: Array, column: npt.NDArray[np.int64], goal: Goal) -> Mix:
+    def _mix(self, rate: Array, column: npt.NDArray[np.int64], goal: Goal) -> MixProblem:
         demand = self.table.load.rate_per_s * goal.demand
         with np.errstate(divide="ignore"):
             load = (demand[None, :] / rate / self.unit.replicas[:, None]).T
             prompts = self.table.prompts_per_s(goal.targets, column)
             prefill = (demand[None, :] / prompts / self.unit.replicas[:, None]).T
         price, energy = self._objective(load, column, goal.objective)
-        limits = tuple(Limit(name, self.weights(name, column), most) for name, most in goal.limits)
-        return Mix(load, price, (prefill,), energy, limits, spare=goal.spare)
+        limits = tuple(ReplicaLimit(name, self.weights(name, column), most) for name, most in goal.limits)
+        return MixProblem(load, price, (prefill,), energy, limits, spare=goal.spare)
 
     def weights(self, name: str, column: npt.NDArray[np.int64]) -> Array:
         """What a unit of each candidate takes of a limit; watts and grams are those at full load."""
@@ -131,11 +131,11 @@ class Search:
         """Watts of a unit at the meter, saturated at its cap."""
         return (self.table.device_w(column) * self.unit.devices + self.unit.host_w) * self.unit.pue
 
-    def _at_most(self, replicas: Sequence[int]) -> Iterator[Limit]:
+    def _at_most(self, replicas: Sequence[int]) -> Iterator[ReplicaLimit]:
         for row, count in enumerate(replicas):
             only = np.zeros(len(self.unit.replicas))
             only[row] = self.unit.replicas[row]
-            yield Limit(f"replicas of {self.table.candidates[row].id}", only, float(count))
+            yield ReplicaLimit(f"replicas of {self.table.candidates[row].id}", only, float(count))
 
     def _objective(self, load: Array, column: npt.NDArray[np.int64], objective: str) -> tuple[Array, Array]:
         """Price of a unit and what a slice adds to it, in the objective's unit per hour."""
@@ -148,7 +148,7 @@ class Search:
         rent = self.unit.usd_per_h if objective == "usd" else 0.0
         return rent + idle_j * per_j, added_j * per_j
 
-    def survivors(self, mix: Mix, goal: Goal) -> npt.NDArray[np.int64]:
+    def survivors(self, mix: MixProblem, goal: Goal) -> npt.NDArray[np.int64]:
         """Columns that may stand in an optimum, by an exact bound.
 
         Any fleet with a unit of j costs at least z + p_j - a_j: z prices every slice at its cheapest fraction of
@@ -160,13 +160,13 @@ class Search:
         with np.errstate(invalid="ignore"):
             unit_cost = np.where(np.isfinite(mix.load), mix.price[None, :] * mix.load + energy, np.inf)
         cheapest = unit_cost.min(axis=1)
-        bound = cheapest.sum() + mix.price - _absorbed(mix.load, cheapest)
+        bound = cheapest.sum() + mix.price - _most_value_per_unit(mix.load, cheapest)
         seeds = np.unique(
             np.concatenate([unit_cost.argmin(axis=1), np.argsort(bound, kind="stable")[:SEED_CANDIDATES]])
         )
         try:
             known = solve(columns_of(mix, seeds)).objective
-        except Infeasible:
+        except InfeasibleError:
             return everyone
         return np.flatnonzero((bound <= known * (1 + 1e-9)) | np.isin(everyone, seeds))
 
@@ -182,10 +182,10 @@ class Search:
                     f"{_name(target)} <= {target.most_s * 1e3:g} ms binds; "
                     f"the closest feasible value is {least / target.aim * 1e3:.4g} ms"
                 )
-        raise Infeasible("no candidate meets the objectives: " + ("; ".join(parts) or _jointly(goal)))
+        raise InfeasibleError("no candidate meets the objectives: " + ("; ".join(parts) or _jointly(goal)))
 
     def _expand(
-        self, chosen: Chosen, considered: npt.NDArray[np.int64], column: npt.NDArray[np.int64], rate: Array
+        self, chosen: MixSolution, considered: npt.NDArray[np.int64], column: npt.NDArray[np.int64], rate: Array
     ) -> Fleet:
         count = len(self.table.candidates)
         number = np.zeros(count, np.int64)
@@ -195,17 +195,15 @@ class Search:
         return Fleet(number, share, chosen.objective, len(considered), column, rate)
 
 
-def columns_of(mix: Mix, which: npt.NDArray[np.int64]) -> Mix:
+def columns_of(mix: MixProblem, which: npt.NDArray[np.int64]) -> MixProblem:
     """A mix of some candidates only."""
     limits = tuple(replace(limit, weights=limit.weights[which]) for limit in mix.limits)
     energy = None if mix.energy is None else mix.energy[:, which]
     also = tuple(load[:, which] for load in mix.also)
-    return replace(
-        mix, load=mix.load[:, which], price=mix.price[which], also=also, energy=energy, limits=limits
-    )
+    return replace(mix, load=mix.load[:, which], price=mix.price[which], also=also, energy=energy, limits=limits)
 
 
-def simplest(mix: Mix, chosen: Chosen) -> Chosen:
+def simplest(mix: MixProblem, chosen: MixSolution) -> MixSolution:
     """Replicas of one kind that carry everything at no more cost, if there are any; else what was chosen."""
     energy = np.zeros(mix.load.shape) if mix.energy is None else mix.energy
     need = np.max([load.sum(axis=0) for load in (mix.load, *mix.also)], axis=0)
@@ -219,26 +217,20 @@ def simplest(mix: Mix, chosen: Chosen) -> Chosen:
         return chosen
     replicas, share = np.zeros(len(cost), np.int64), np.zeros(mix.load.shape)
     replicas[best], share[:, best] = int(count[best]), 1.0
-    return Chosen(replicas, share, float(cost[best]), chosen.bound)
+    return MixSolution(replicas, share, float(cost[best]), chosen.bound)
 
 
-def undominated(mix: Mix) -> npt.NDArray[np.int64]:
+def undominated_columns(mix: MixProblem) -> npt.NDArray[np.int64]:
     """Columns that no other column replaces at no more price, load, energy and use of any limit.
 
     Of equal columns the first stays. Dropping the others never changes the optimum.
     """
     energy = np.zeros(mix.load.shape) if mix.energy is None else mix.energy
-    rows = [
-        mix.price[None, :],
-        mix.load,
-        *mix.also,
-        energy,
-        *(limit.weights[None, :] for limit in mix.limits),
-    ]
-    return np.flatnonzero(~dominated(np.concatenate(rows).T))
+    rows = [mix.price[None, :], mix.load, *mix.also, energy, *(limit.weights[None, :] for limit in mix.limits)]
+    return np.flatnonzero(~dominated_rows(np.concatenate(rows).T))
 
 
-def _absorbed(load: Array, value: Array) -> Array:
+def _most_value_per_unit(load: Array, value: Array) -> Array:
     """For each column the most value that one unit can carry: slices by value per load, the last in part."""
     result = np.zeros(load.shape[1])
     for j in range(load.shape[1]):
@@ -258,5 +250,5 @@ def _jointly(goal: Goal) -> str:
     return f"{wanted} conflict with each other, or nothing that is allowed fits its memory"
 
 
-def _name(target: Target) -> str:
+def _name(target: LatencyTarget) -> str:
     return f"{target.quantity[:-2].upper()} p{target.quantile * 100:g}"

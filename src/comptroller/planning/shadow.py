@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
-from comptroller.errors import Infeasible
-from comptroller.planning.plan import Breakpoint, ShadowPrice
+from comptroller.errors import InfeasibleError
+from comptroller.planning.plan import BreakpointDocument, ShadowPrice
 from comptroller.planning.search import LIMITS, Goal
 
 REACH = 4.0
@@ -23,7 +23,7 @@ CHANGE = 1e-6
 """Relative change of the objective that counts as one."""
 
 
-class Solved(Protocol):
+class GoalOptimum(Protocol):
     """An optimum: its objective per hour."""
 
     @property
@@ -32,10 +32,10 @@ class Solved(Protocol):
         ...
 
 
-S = TypeVar("S", bound=Solved)
+S = TypeVar("S", bound=GoalOptimum)
 
 
-class Solver(Protocol[S]):
+class GoalSolver(Protocol[S]):
     """What can be solved for a goal; raises Infeasible where it cannot."""
 
     def solve(self, goal: Goal) -> S:
@@ -52,7 +52,7 @@ class Solver(Protocol[S]):
 
 
 @dataclass(frozen=True, slots=True)
-class Constraint:
+class GoalConstraint:
     """A number of the goal that can be moved.
 
     looser: +1 if larger values relax it, -1 if smaller ones do.  scale: SI value per unit shown.
@@ -67,26 +67,26 @@ class Constraint:
     whole: bool = False
 
 
-def constraints(goal: Goal) -> Iterator[Constraint]:
+def constraints(goal: Goal) -> Iterator[GoalConstraint]:
     """Every constraint of a goal: latency targets, limits, spares, shares solved, demand."""
     for number, target in enumerate(goal.targets):
         name = f"{target.quantity[:-2].upper()} p{target.quantile * 100:g}"
-        yield Constraint(name, "ms", target.most_s, 1, 1e-3, _move_target(goal, number))
+        yield GoalConstraint(name, "ms", target.most_s, 1, 1e-3, _move_target(goal, number))
     for number, (name, most) in enumerate(goal.limits):
         unit = LIMITS.get(name, "devices")
-        yield Constraint(name, unit, most, 1, 1.0, _move_limit(goal, number), whole=name not in LIMITS)
+        yield GoalConstraint(name, unit, most, 1, 1.0, _move_limit(goal, number), whole=name not in LIMITS)
     if goal.spare:
-        yield Constraint(
+        yield GoalConstraint(
             "spare", "replicas", float(goal.spare), -1, 1.0, lambda x: replace(goal, spare=int(x)), whole=True
         )
     for number, (task, least) in enumerate(goal.quality):
         name = f"solved {task}".strip()
-        yield Constraint(name, "%", least, -1, 0.01, _move_quality(goal, number))
-    yield Constraint("demand", "x", goal.demand, -1, goal.demand, lambda x: replace(goal, demand=x))
+        yield GoalConstraint(name, "%", least, -1, 0.01, _move_quality(goal, number))
+    yield GoalConstraint("demand", "x", goal.demand, -1, goal.demand, lambda x: replace(goal, demand=x))
 
 
 def shadow_price(
-    search: Solver[S], goal: Goal, best: S, constraint: Constraint, describe: Callable[[S], str]
+    search: GoalSolver[S], goal: Goal, best: S, constraint: GoalConstraint, describe: Callable[[S], str]
 ) -> ShadowPrice:
     """The price of one constraint at the optimum `best`."""
     relaxed, tightened = (
@@ -97,10 +97,10 @@ def shadow_price(
     return ShadowPrice(
         constraint=constraint.name,
         unit=constraint.unit,
-        value=_shown(constraint, constraint.value),
+        value=_display_value(constraint, constraint.value),
         relaxed=relaxed,
         tightened=tightened,
-        searched=(_shown(constraint, low), _shown(constraint, high)),
+        searched=(_display_value(constraint, low), _display_value(constraint, high)),
         sentence=_sentence(constraint, relaxed, tightened, goal.objective),
     )
 
@@ -109,19 +109,15 @@ def shadow_price(
 class _Side(Generic[S]):
     """One side of a constraint, seen from the optimum `best`."""
 
-    search: Solver[S]
-    constraint: Constraint
+    search: GoalSolver[S]
+    constraint: GoalConstraint
     best: S
     towards: int
 
-    def breakpoint(self, describe: Callable[[S], str]) -> Breakpoint | None:
+    def breakpoint(self, describe: Callable[[S], str]) -> BreakpointDocument | None:
         """The next value at which the optimum changes; nearer values change it no more than farther ones."""
         unchanged = self.constraint.value
-        if (
-            not self.constraint.whole
-            and self.relaxes
-            and not self._changed(_farthest(self.constraint, self.towards))
-        ):
+        if not self.constraint.whole and self.relaxes and not self._changed(_farthest(self.constraint, self.towards)):
             return None
         for step in _ladder(self.constraint, self.towards):
             if self._changed(step):
@@ -129,17 +125,19 @@ class _Side(Generic[S]):
             unchanged = step
         return None
 
-    def _told(self, value: float, describe: Callable[[S], str]) -> Breakpoint:
+    def _told(self, value: float, describe: Callable[[S], str]) -> BreakpointDocument:
         """The breakpoint at a value; where the optimum changes at once, how far it does so at an even rate."""
         fleet, now = self._solved(value), self.constraint.value
         if fleet is None:
-            return Breakpoint(value=_shown(self.constraint, value), change_per_h=None, fleet="infeasible")
+            return BreakpointDocument(
+                value=_display_value(self.constraint, value), change_per_h=None, fleet="infeasible"
+            )
         rate = None
         if not self.constraint.whole and abs(value - now) <= RESOLUTION * now:
             rate = (fleet.objective - self.best.objective) / (value - now)
             value, fleet = self._even(rate, value, fleet)
-        return Breakpoint(
-            value=_shown(self.constraint, value),
+        return BreakpointDocument(
+            value=_display_value(self.constraint, value),
             change_per_h=float(f"{fleet.objective - self.best.objective:.6g}"),
             fleet=describe(fleet),
             per_unit=None if rate is None else float(f"{rate * self.constraint.scale:.6g}"),
@@ -192,11 +190,11 @@ class _Side(Generic[S]):
     def _solved(self, value: float) -> S | None:
         try:
             return self.search.solve(self.constraint.moved(value))
-        except Infeasible:
+        except InfeasibleError:
             return None
 
 
-def _ladder(constraint: Constraint, towards: int) -> Iterator[float]:
+def _ladder(constraint: GoalConstraint, towards: int) -> Iterator[float]:
     if constraint.whole:
         for step in range(1, max(4, round(constraint.value * (REACH - 1))) + 1):
             if constraint.value + towards * step >= 0:
@@ -209,7 +207,7 @@ def _ladder(constraint: Constraint, towards: int) -> Iterator[float]:
     yield _farthest(constraint, towards)
 
 
-def _farthest(constraint: Constraint, towards: int) -> float:
+def _farthest(constraint: GoalConstraint, towards: int) -> float:
     return constraint.value * (REACH if towards > 0 else 1 / REACH)
 
 
@@ -240,7 +238,7 @@ def _move_limit(goal: Goal, number: int) -> Callable[[float], Goal]:
     return moved
 
 
-def _shown(constraint: Constraint, value: float) -> float:
+def _display_value(constraint: GoalConstraint, value: float) -> float:
     return float(f"{value / constraint.scale:.6g}")
 
 
@@ -258,15 +256,13 @@ def amount(value: float, objective: str) -> str:
 
 
 def _sentence(
-    constraint: Constraint, relaxed: Breakpoint | None, tightened: Breakpoint | None, objective: str
+    constraint: GoalConstraint, relaxed: BreakpointDocument | None, tightened: BreakpointDocument | None, objective: str
 ) -> str:
-    now = f"{constraint.name} {_shown(constraint, constraint.value):g} {constraint.unit}"
+    now = f"{constraint.name} {_display_value(constraint, constraint.value):g} {constraint.unit}"
     parts = []
     if relaxed and relaxed.change_per_h is not None and relaxed.change_per_h < 0:
         saved = amount(-relaxed.change_per_h, objective)
-        parts.append(
-            f"relax {now} to {relaxed.value:.4g} and save {saved}/h{_evenly(relaxed, constraint, objective)}"
-        )
+        parts.append(f"relax {now} to {relaxed.value:.4g} and save {saved}/h{_evenly(relaxed, constraint, objective)}")
     if tightened:
         if tightened.change_per_h is None:
             parts.append(f"{constraint.name} {tightened.value:g} {constraint.unit} is infeasible")
@@ -278,7 +274,7 @@ def _sentence(
     return "; ".join(parts) or f"{now} does not bind within a factor of {REACH:g}"
 
 
-def _evenly(found: Breakpoint, constraint: Constraint, objective: str) -> str:
+def _evenly(found: BreakpointDocument, constraint: GoalConstraint, objective: str) -> str:
     if found.per_unit is None:
         return ""
     return f", {amount(abs(found.per_unit), objective)} for each {constraint.unit} all the way"

@@ -9,8 +9,8 @@ from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import ids
 from comptroller.facts.site import site
-from comptroller.planning.candidates import Space
-from comptroller.planning.capacity import Target
+from comptroller.planning.candidates import DeploymentSpace
+from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.document import ENGINES
 from comptroller.planning.search import CAP, Goal
 from comptroller.work.workload import Workload
@@ -37,10 +37,10 @@ def _limits(workload: Workload) -> Iterator[tuple[str, float]]:
         yield "carbon", workload.carbon.in_si("gco2e_per_s") * 3600.0
 
 
-def space_of(workload: Workload) -> Space:
+def space_of(workload: Workload) -> DeploymentSpace:
     """What a workload allows; an empty list allows everything there is."""
     allow = workload.allow
-    return Space(
+    return DeploymentSpace(
         models=() if workload.quality else tuple(model(name) for name in workload.models),
         accelerators=tuple(accelerator(name) for name in allow.accelerators or ids("accelerators")),
         engines=tuple(engine_facts(name) for name in allow.engines or ENGINES),
@@ -50,8 +50,8 @@ def space_of(workload: Workload) -> Space:
     )
 
 
-def targets_of(workload: Workload) -> tuple[Target, ...]:
+def targets_of(workload: Workload) -> tuple[LatencyTarget, ...]:
     """The latency objectives of a workload."""
     asked = workload.objectives
     named = (("ttft_s", asked.ttft), ("tpot_s", asked.tpot), ("e2e_s", asked.e2e))
-    return tuple(Target(name, bound.p / 100, bound.max_s) for name, bound in named if bound)
+    return tuple(LatencyTarget(name, bound.p / 100, bound.max_s) for name, bound in named if bound)

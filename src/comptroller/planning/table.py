@@ -9,21 +9,29 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.deployment import Replica
-from comptroller.costs.memory import Memory
+from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.memory import ReplicaMemory
 from comptroller.costs.money import host_w
 from comptroller.costs.power import idle_w
-from comptroller.costs.timing import Calibration, Timed, timed
-from comptroller.errors import NoSuchRate, Unsupported
-from comptroller.planning.candidates import Candidate, Rejected
-from comptroller.planning.capacity import BATCH_GRID, Curve, Load, State, Target, curve, device_w
+from comptroller.costs.timing import ReplicaTimer, TimingCalibration, replica_timer
+from comptroller.errors import UnsupportedError, UnsupportedFormatError
+from comptroller.planning.candidates import Deployment, RejectionTally
+from comptroller.planning.capacity import (
+    BATCH_GRID,
+    CapacityCurve,
+    LatencyTarget,
+    MixtureSteadyState,
+    SlicedLoad,
+    curve,
+    device_w,
+)
 from comptroller.planning.executor import HERE, Progress, gather, no_progress
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class DeploymentTable:
     """Candidates x batch caps (x slices for rates).
 
     cap: the batch caps of each candidate.  rate_per_s: (candidates, slices, caps), 0 where there is no such cap.
@@ -32,17 +40,17 @@ class Table:
     ready: the timed replica of each candidate, shared between candidates that differ only in price.
     """
 
-    candidates: tuple[Candidate, ...]
-    load: Load
+    candidates: tuple[Deployment, ...]
+    load: SlicedLoad
     cap: Array
     rate_per_s: Array
     decode_s: Array
     marginal_s: Array
     latency_s: dict[tuple[str, float], Array]
-    usual: tuple[State, ...]
-    ready: tuple[Timed, ...]
+    usual: tuple[MixtureSteadyState, ...]
+    ready: tuple[ReplicaTimer, ...]
 
-    def best(self, targets: Sequence[Target]) -> tuple[Array, npt.NDArray[np.int64]]:
+    def best(self, targets: Sequence[LatencyTarget]) -> tuple[Array, npt.NDArray[np.int64]]:
         """Rates (candidates, slices) at the cap that carries most of the mixture within the targets; its column."""
         allowed = self.cap > 0
         for target in targets:
@@ -53,7 +61,7 @@ class Table:
         rows = np.arange(len(column))
         return np.where(allowed[rows, column, None], self.rate_per_s[rows, :, column], 0.0), column
 
-    def prompts_per_s(self, targets: Sequence[Target], column: npt.NDArray[np.int64]) -> Array:
+    def prompts_per_s(self, targets: Sequence[LatencyTarget], column: npt.NDArray[np.int64]) -> Array:
         """Rate at which the prompts of one slice alone slow decoding to the TPOT target; inf without a target.
 
         TPOT = t_decode / (1 - sum_i r_i m_i) <= T is linear in the rates: sum_i r_i m_i / (1 - t_decode / T) <= 1.
@@ -74,7 +82,7 @@ class Table:
         return np.array([known[id(x), int(c)] for x, c in zip(self.ready, column, strict=True)])
 
     def least_latency_s(
-        self, target: Target, others: Sequence[Target], keep: npt.NDArray[np.bool_] | None = None
+        self, target: LatencyTarget, others: Sequence[LatencyTarget], keep: npt.NDArray[np.bool_] | None = None
     ) -> float:
         """The lowest value of a target's quantity that some (kept) candidate reaches within the other targets."""
         allowed = self.cap > 0 if keep is None else (self.cap > 0) & keep[:, None]
@@ -84,7 +92,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class RentalUnits:
     """The smallest thing that can be rented of each candidate; arrays over candidates.
 
     replicas: replicas in a unit.  usd_per_h: its price.  devices: its accelerators.
@@ -104,82 +112,82 @@ CHUNK = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class ReplicaChunk:
     """Replicas with their memory, and the load they are evaluated under."""
 
-    load: Load
-    replicas: tuple[tuple[Replica, Memory], ...]
+    load: SlicedLoad
+    replicas: tuple[tuple[ModelReplica, ReplicaMemory], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Fallen:
+class ReplicaRejection:
     """Why a replica is no candidate."""
 
     reason: str
     detail: str
 
 
-Evaluated = tuple[Curve, Timed] | Fallen
+Evaluated = tuple[CapacityCurve, ReplicaTimer] | ReplicaRejection
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluate:
+class ReplicaEvaluator:
     """What replicas do within some targets."""
 
-    targets: tuple[Target, ...]
-    calibration: Calibration
+    targets: tuple[LatencyTarget, ...]
+    calibration: TimingCalibration
 
-    def __call__(self, chunk: Chunk) -> list[Evaluated]:
+    def __call__(self, chunk: ReplicaChunk) -> list[Evaluated]:
         """One entry for each replica."""
         return [self._one(replica, held, chunk.load) for replica, held in chunk.replicas]
 
-    def _one(self, replica: Replica, held: Memory, load: Load) -> Evaluated:
+    def _one(self, replica: ModelReplica, held: ReplicaMemory, load: SlicedLoad) -> Evaluated:
         try:
-            ready = timed(replica, self.calibration)
-        except (NoSuchRate, Unsupported) as error:
-            return Fallen("not supported by facts", str(error))
+            ready = replica_timer(replica, self.calibration)
+        except (UnsupportedFormatError, UnsupportedError) as error:
+            return ReplicaRejection("not supported by facts", str(error))
         found = curve(ready, held, load, self.targets)
         if found is None:
-            return Fallen("no room for one request", f"{replica}: the cache holds less than one request")
+            return ReplicaRejection("no room for one request", f"{replica}: the cache holds less than one request")
         return found, ready
 
 
-def chunks(candidates: Sequence[Candidate], load: Load) -> list[Chunk]:
+def chunks(candidates: Sequence[Deployment], load: SlicedLoad) -> list[ReplicaChunk]:
     """The distinct replicas of candidates, in parts to evaluate."""
-    distinct: dict[int, tuple[Replica, Memory]] = {}
+    distinct: dict[int, tuple[ModelReplica, ReplicaMemory]] = {}
     for candidate in candidates:
         distinct.setdefault(id(candidate.replica), (candidate.replica, candidate.memory))
     replicas = tuple(distinct.values())
-    return [Chunk(load, replicas[start : start + CHUNK]) for start in range(0, len(replicas), CHUNK)]
+    return [ReplicaChunk(load, replicas[start : start + CHUNK]) for start in range(0, len(replicas), CHUNK)]
 
 
 def build_table(
-    candidates: Sequence[Candidate],
-    load: Load,
-    targets: tuple[Target, ...],
-    calibration: Calibration,
-    rejected: Rejected,
+    candidates: Sequence[Deployment],
+    load: SlicedLoad,
+    targets: tuple[LatencyTarget, ...],
+    calibration: TimingCalibration,
+    rejected: RejectionTally,
     progress: Progress = no_progress,
-) -> Table:
+) -> DeploymentTable:
     """Evaluate every candidate once per distinct replica; progress is told (done, total) of the parts."""
-    found = gather(HERE, Evaluate(targets, calibration), chunks(candidates, load), progress)
+    found = gather(HERE, ReplicaEvaluator(targets, calibration), chunks(candidates, load), progress)
     return table_of(candidates, load, found, targets, rejected)
 
 
 def table_of(
-    candidates: Sequence[Candidate],
-    load: Load,
+    candidates: Sequence[Deployment],
+    load: SlicedLoad,
     evaluated: Iterable[Sequence[Evaluated]],
-    targets: Sequence[Target],
-    rejected: Rejected,
-) -> Table:
+    targets: Sequence[LatencyTarget],
+    rejected: RejectionTally,
+) -> DeploymentTable:
     """Candidates with what was found of their `chunks`."""
     distinct = dict.fromkeys(id(candidate.replica) for candidate in candidates)
     found = dict(zip(distinct, chain.from_iterable(evaluated), strict=True))
-    for fallen in (entry for entry in found.values() if isinstance(entry, Fallen)):
+    for fallen in (entry for entry in found.values() if isinstance(entry, ReplicaRejection)):
         rejected.add(fallen.reason, fallen.detail)
     entries = ((candidate, found[id(candidate.replica)]) for candidate in candidates)
-    kept = [(candidate, *entry) for candidate, entry in entries if not isinstance(entry, Fallen)]
+    kept = [(candidate, *entry) for candidate, entry in entries if not isinstance(entry, ReplicaRejection)]
     width = len(BATCH_GRID) + 1
     shape = (len(kept), width)
     cap, decode = np.zeros(shape), np.zeros(shape)
@@ -194,10 +202,10 @@ def table_of(
             latency[name][row, :columns] = values
     names, curves, ready = zip(*kept, strict=True) if kept else ((), (), ())
     usual = tuple(each.usual for each in curves)
-    return Table(tuple(names), load, cap, rate, decode, marginal, latency, usual, tuple(ready))
+    return DeploymentTable(tuple(names), load, cap, rate, decode, marginal, latency, usual, tuple(ready))
 
 
-def units(candidates: Sequence[Candidate]) -> Unit:
+def units(candidates: Sequence[Deployment]) -> RentalUnits:
     """Rentable units: the least common multiple of a replica's devices and the offer's."""
     rows = []
     for candidate in candidates:
@@ -207,4 +215,4 @@ def units(candidates: Sequence[Candidate]) -> Unit:
         idle = (idle_w(replica.device) * devices + host) * pue
         usd_per_h = offer.usd_per_s * 3600.0 * devices
         rows.append((devices / replica.layout.devices, usd_per_h, devices, idle, host, pue))
-    return Unit(*np.array(rows, float).reshape(-1, 6).T)
+    return RentalUnits(*np.array(rows, float).reshape(-1, 6).T)

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-from comptroller.costs.timing import Calibration
-from comptroller.planning.capacity import Target
+from comptroller.costs.timing import TimingCalibration
+from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.fleet import calls_of, fleet_of
-from comptroller.planning.plan import Service
+from comptroller.planning.plan import ServiceDocument
 from comptroller.serving.engine import simulate
-from comptroller.work.demand import Demand, recorded, requests
-from comptroller.work.trace import Trace
-from comptroller.work.workload import Peak, Workload
+from comptroller.work.demand import TrafficDemand, recorded_trace, requests
+from comptroller.work.trace import RequestTrace
+from comptroller.work.workload import PeakQuantile, Workload
 
 Array = npt.NDArray[np.float64]
 
@@ -57,7 +57,7 @@ def of_a_further_draw(draws: int, confidence: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsal:
+class RehearsalSettings:
     """How a fleet is tried: independent draws of the arrivals, and the confidence that a further one holds."""
 
     draws: int = 8
@@ -67,10 +67,10 @@ class Rehearsal:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SimulatedQuantile:
     """What the draws showed of one objective: mean over draws, its upper confidence bound, and whether it holds."""
 
-    target: Target
+    target: LatencyTarget
     mean_s: float
     upper_s: float
 
@@ -85,7 +85,7 @@ class Seen:
         return self.upper_s / self.target.most_s
 
 
-def traces(workload: Workload, asked: Demand, rehearsal: Rehearsal) -> list[Trace]:
+def traces(workload: Workload, asked: TrafficDemand, rehearsal: RehearsalSettings) -> list[RequestTrace]:
     """Independent draws of the arrivals.
 
     Without a trace: gaps and lengths from the workload, at the rate to hold. With one: the trace as it was
@@ -94,17 +94,17 @@ def traces(workload: Workload, asked: Demand, rehearsal: Rehearsal) -> list[Trac
     if workload.trace is None:
         count = int(np.clip(asked.rate_per_s * SPAN_S, FEWEST, MOST))
         return [requests(workload, _draw(rehearsal, number), count) for number in range(rehearsal.draws)]
-    whole = recorded(workload)
-    window_s = (workload.peak or Peak()).window_s
-    drawn = [shuffled(whole, window_s, _draw(rehearsal, number)) for number in range(1, rehearsal.draws)]
+    whole = recorded_trace(workload)
+    window_s = (workload.peak or PeakQuantile()).window_s
+    drawn = [block_bootstrap(whole, window_s, _draw(rehearsal, number)) for number in range(1, rehearsal.draws)]
     return [whole, *drawn]
 
 
-def _draw(rehearsal: Rehearsal, number: int) -> np.random.Generator:
+def _draw(rehearsal: RehearsalSettings, number: int) -> np.random.Generator:
     return np.random.default_rng([rehearsal.seed, number])
 
 
-def shuffled(trace: Trace, window_s: float, rng: np.random.Generator) -> Trace:
+def block_bootstrap(trace: RequestTrace, window_s: float, rng: np.random.Generator) -> RequestTrace:
     """Windows of a trace drawn with replacement and put end to end (a block bootstrap)."""
     since = trace.arrival_s - trace.arrival_s[0]
     windows = max(int(np.ceil(trace.span_s / window_s)), 1)
@@ -116,16 +116,14 @@ def shuffled(trace: Trace, window_s: float, rng: np.random.Generator) -> Trace:
         offset.append(np.full(len(part), (place - window) * window_s))
     chosen = np.concatenate(rows)
     taken = trace.take(chosen)
-    return replace(
-        taken, arrival_s=since[chosen] + np.concatenate(offset), blocks=None, session=None, measured=None
-    )
+    return replace(taken, arrival_s=since[chosen] + np.concatenate(offset), blocks=None, session=None, measured=None)
 
 
-def measured(
-    services: Sequence[Service],
-    calibration: Calibration,
-    draws: Sequence[Trace],
-    targets: Sequence[Target],
+def simulated_quantiles(
+    services: Sequence[ServiceDocument],
+    calibration: TimingCalibration,
+    draws: Sequence[RequestTrace],
+    targets: Sequence[LatencyTarget],
     seed: int,
 ) -> Iterator[Array]:
     """The objectives' quantiles, in seconds, draw by draw as each is simulated."""
@@ -137,7 +135,9 @@ def measured(
         yield np.array([quantile(getattr(outcome, t.quantity)[counted], t) for t in targets])
 
 
-def judged(draws: Iterable[Array], targets: Sequence[Target], rehearsal: Rehearsal) -> tuple[Seen, ...]:
+def judge_draws(
+    draws: Iterable[Array], targets: Sequence[LatencyTarget], rehearsal: RehearsalSettings
+) -> tuple[SimulatedQuantile, ...]:
     """What draws show, as far as they need be simulated: where the first few all miss an objective by far, the fleet
     has failed, and their mean says by how much."""
     most, rows = np.array([target.most_s for target in targets]), list[Array]()
@@ -145,33 +145,35 @@ def judged(draws: Iterable[Array], targets: Sequence[Target], rehearsal: Rehears
         rows.append(values)
         if len(rows) == FIRST and (np.stack(rows).min(axis=0) * _sure(rehearsal) > FAR * most).any():
             means = np.stack(rows).mean(axis=0).tolist()
-            return tuple(Seen(target, mean, mean) for target, mean in zip(targets, means, strict=True))
-    return bounded(np.stack(rows), targets, rehearsal)
+            return tuple(SimulatedQuantile(target, mean, mean) for target, mean in zip(targets, means, strict=True))
+    return quantile_bounds(np.stack(rows), targets, rehearsal)
 
 
-def _sure(rehearsal: Rehearsal) -> float:
+def _sure(rehearsal: RehearsalSettings) -> float:
     """The least that a bound can be of all draws, for each second that the first few have at least.
 
     With m of n draws at F or more and the others at x, mean + k s = x + (F - x) c, c = m/n + k sqrt(m (n - m) / (n
     (n - 1))): at least F where c >= 1, and c F else.
 
-    >>> _sure(Rehearsal(draws=8)), round(_sure(Rehearsal(draws=8, bound=of_the_mean)), 2)
+    >>> _sure(RehearsalSettings(draws=8)), round(_sure(RehearsalSettings(draws=8, bound=of_the_mean)), 2)
     (1.0, 0.56)
     """
     n, k = rehearsal.draws, rehearsal.bound(rehearsal.draws, rehearsal.confidence)
     return min(1.0, FIRST / n + k * float(np.sqrt(FIRST * (n - FIRST) / (n * (n - 1)))))
 
 
-def bounded(values: Array, targets: Sequence[Target], rehearsal: Rehearsal) -> tuple[Seen, ...]:
+def quantile_bounds(
+    values: Array, targets: Sequence[LatencyTarget], rehearsal: RehearsalSettings
+) -> tuple[SimulatedQuantile, ...]:
     """Quantiles by draw and target as their mean over draws and its bound, mean + k s, one-sided."""
     mean = values.mean(axis=0)
     never = ~np.isfinite(mean)
     spread = np.where(never, 0.0, values).std(axis=0, ddof=1)
     upper = mean + rehearsal.bound(len(values), rehearsal.confidence) * spread
-    return tuple(Seen(t, float(m), float(u)) for t, m, u in zip(targets, mean, upper, strict=True))
+    return tuple(SimulatedQuantile(t, float(m), float(u)) for t, m, u in zip(targets, mean, upper, strict=True))
 
 
-def quantile(values: Array, target: Target) -> float:
+def quantile(values: Array, target: LatencyTarget) -> float:
     """The quantile over all counted requests; those that never got there count as infinitely late.
 
     A single output token has no TPOT and is left out of it.

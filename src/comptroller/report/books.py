@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from math import isnan
 
-from comptroller.books.budgets import Balance
-from comptroller.books.insight import Patterns, Reversals
-from comptroller.books.keys import Key
-from comptroller.books.query import Totals
-from comptroller.books.reconcile import Change, Compared
-from comptroller.books.rerate import Rerated
-from comptroller.costs.attribution import Shares
-from comptroller.report.figures import dollars, number, scaled
-from comptroller.report.sheet import Cell, Column, Sheet, right
+from comptroller.books.budgets import BudgetBalance
+from comptroller.books.insight import InefficiencyReport, PriceReversalReport
+from comptroller.books.keys import ApiKey
+from comptroller.books.query import LedgerTotals
+from comptroller.books.reconcile import ReconciliationLine, SpendChange
+from comptroller.books.rerate import RerateReport
+from comptroller.costs.attribution import MeterAttribution
+from comptroller.report.figures import dollars, number, with_prefix
+from comptroller.report.sheet import Cell, ReportSheet, SheetColumn, right
 
 LONG = ("over_1k", "over_3k", "over_5k")
 
@@ -27,15 +27,15 @@ def _per(amount: float, count: float) -> float | None:
     return None if isnan(count) or count <= 0 else amount / count
 
 
-def _per_solved(amount: float, item: Totals) -> float | None:
+def _per_solved(amount: float, item: LedgerTotals) -> float | None:
     """An amount per solved request; requests without a score are taken to be like those with one."""
     return _per(amount * item.scored / max(item.requests, 1), item.solved)
 
 
-def spend(found: Sequence[Totals], by: Sequence[str]) -> Sheet:
+def spend(found: Sequence[LedgerTotals], by: Sequence[str]) -> ReportSheet:
     """Dollars, tokens by kind, FLOPs, joules and grams of groups, per request and per solved request."""
     columns = (
-        *(Column(name, name) for name in by),
+        *(SheetColumn(name, name) for name in by),
         right("requests", "requests"),
         right("calls", "calls"),
         right("usd", "$"),
@@ -53,34 +53,34 @@ def spend(found: Sequence[Totals], by: Sequence[str]) -> Sheet:
         right("j_high", "J high"),
         right("j_per_solved", "J/solved"),
         right("gco2e", "gCO2e"),
-        Column("energy", "energy is"),
+        SheetColumn("energy", "energy is"),
     )
-    return Sheet("Spend", columns, tuple((*item.group, *_spent(item)) for item in found))
+    return ReportSheet("Spend", columns, tuple((*item.group, *_spend_cells(item)) for item in found))
 
 
 WIDE = ("cached_tokens", "cache_write_tokens", "flops", "j_low", "j_high", "j_per_solved", "energy")
 """Columns that a terminal of usual width has no room for."""
 
 
-def terse(sheet: Sheet) -> Sheet:
+def terse(sheet: ReportSheet) -> ReportSheet:
     """The sheet as a terminal of usual width has room for it: less some columns, large amounts with a prefix.
 
     Columns without an entry are left out too.
 
-    >>> terse(Sheet("s", (right("flops", "FLOP"), right("j", "J")), ((1.0, 1234567.0),))).rows
+    >>> terse(ReportSheet("s", (right("flops", "FLOP"), right("j", "J")), ((1.0, 1234567.0),))).rows
     (('1.23 M',),)
     """
     empty = [c.key for i, c in enumerate(sheet.columns) if not any(row[i] for row in sheet.rows)]
     kept = sheet.without(*WIDE, *empty)
     rows = tuple(tuple(_terse(cell) for cell in row) for row in kept.rows)
-    return Sheet(kept.title, kept.columns, rows)
+    return ReportSheet(kept.title, kept.columns, rows)
 
 
 def _terse(cell: Cell) -> Cell:
-    return scaled(cell, "").rstrip() if isinstance(cell, int | float) and abs(cell) >= 1e5 else cell
+    return with_prefix(cell, "").rstrip() if isinstance(cell, int | float) and abs(cell) >= 1e5 else cell
 
 
-def _spent(item: Totals) -> tuple[Cell, ...]:
+def _spend_cells(item: LedgerTotals) -> tuple[Cell, ...]:
     measured = item["metered"] + item["predicted"] > 0
     energy = [item[name] if measured else None for name in ("flops", "j", "low_j", "high_j")]
     kinds = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
@@ -99,7 +99,7 @@ def _spent(item: Totals) -> tuple[Cell, ...]:
     )
 
 
-def source(item: Totals) -> str:
+def source(item: LedgerTotals) -> str:
     """How many of the calls have metered and how many predicted joules."""
     parts = ((int(item["metered"]), "metered"), (int(item["predicted"]), "predicted"))
     unknown = int(item["calls"] - item["metered"] - item["predicted"])
@@ -107,10 +107,10 @@ def source(item: Totals) -> str:
     return ", ".join(told)
 
 
-def success(found: Sequence[Totals], by: Sequence[str]) -> Sheet:
+def success(found: Sequence[LedgerTotals], by: Sequence[str]) -> ReportSheet:
     """What a solved request costs: all that its group spent on requests with a score, over their scores."""
     columns = (
-        *(Column(name, name) for name in by),
+        *(SheetColumn(name, name) for name in by),
         right("requests", "requests"),
         right("scored", "scored"),
         right("solved_share", "% solved"),
@@ -130,10 +130,10 @@ def success(found: Sequence[Totals], by: Sequence[str]) -> Sheet:
         )
         for item in found
     )
-    return Sheet("Cost of success", columns, tuple(rows))
+    return ReportSheet("Cost of success", columns, tuple(rows))
 
 
-def waste(by_finish: Sequence[Totals], by_role: Sequence[Totals]) -> Sheet:
+def waste(by_finish: Sequence[LedgerTotals], by_role: Sequence[LedgerTotals]) -> ReportSheet:
     """What bought nothing: calls that ended badly, repeated attempts, idle hardware. Lines may overlap."""
     whole = sum(item.usd for item in by_finish)
     bad = [item for item in by_finish if item.group[0] in {"failed", "cancelled", "refused", "budget"}]
@@ -148,35 +148,34 @@ def waste(by_finish: Sequence[Totals], by_role: Sequence[Totals]) -> Sheet:
     unknown = sum(item["unpriced"] for item in by_finish)
     lines.append(("cost unknown, worst case", unknown, lost / 1e12, None, None))
     columns = (
-        *(Column("what", "what"), right("calls", "calls"), right("usd", "$"), right("share", "% of spend")),
+        *(SheetColumn("what", "what"), right("calls", "calls"), right("usd", "$"), right("share", "% of spend")),
         *(right("output_tokens", "tokens out"), right("j", "J")),
     )
     rows = (
         (what, None if calls is None else int(calls), cost, _per(100 * cost, whole), out, j)
         for what, calls, cost, out, j in lines
     )
-    return Sheet("Waste", columns, tuple(rows))
+    return ReportSheet("Waste", columns, tuple(rows))
 
 
-def overflow(found: Sequence[Totals], by: Sequence[str]) -> Sheet:
+def overflow(found: Sequence[LedgerTotals], by: Sequence[str]) -> ReportSheet:
     """Share of calls whose output is longer than 1,000, 3,000 and 5,000 tokens (BenchOverflow, arXiv 2601.08490)."""
     heads = (right("over_1k", "% > 1k"), right("over_3k", "% > 3k"), right("over_5k", "% > 5k"))
-    columns = (*(Column(name, name) for name in by), right("calls", "calls"), *heads)
+    columns = (*(SheetColumn(name, name) for name in by), right("calls", "calls"), *heads)
     rows = (
-        (*item.group, int(item["calls"]), *(_per(100 * item[name], item["calls"]) for name in LONG))
-        for item in found
+        (*item.group, int(item["calls"]), *(_per(100 * item[name], item["calls"]) for name in LONG)) for item in found
     )
-    return Sheet("Length overflow", columns, tuple(rows))
+    return ReportSheet("Length overflow", columns, tuple(rows))
 
 
-def reversed_pairs(found: Reversals) -> Sheet:
+def reversed_pairs(found: PriceReversalReport) -> ReportSheet:
     """Models that are cheaper on the list and dearer in the books."""
-    columns = (Column("listed_cheaper", "cheaper on the list"), Column("costs_less", "costs less"))
+    columns = (SheetColumn("listed_cheaper", "cheaper on the list"), SheetColumn("costs_less", "costs less"))
     rows = tuple((item.listed_cheaper, item.costs_less, item.times) for item in found.reversed)
-    return Sheet("Price reversal", (*columns, right("times", "dearer by")), rows)
+    return ReportSheet("Price reversal", (*columns, right("times", "dearer by")), rows)
 
 
-def reversal_headline(found: Reversals) -> str:
+def reversal_headline(found: PriceReversalReport) -> str:
     """The result in a sentence."""
     return (
         f"{len(found.reversed)} of {found.pairs} pairs of models are reversed; Kendall's tau of list price and cost "
@@ -184,31 +183,23 @@ def reversal_headline(found: Reversals) -> str:
     )
 
 
-def patterns(found: Patterns) -> Sheet:
+def patterns(found: InefficiencyReport) -> ReportSheet:
     """Inefficiencies in prefill-token equivalents."""
     columns = (
-        *(Column("pattern", "pattern"), right("requests", "requests"), right("share", "% of requests")),
+        *(SheetColumn("pattern", "pattern"), right("requests", "requests"), right("share", "% of requests")),
         *(right("pte", "PTE"), right("pte_share", "% of PTE")),
     )
     rows = (
-        (
-            p.name,
-            p.requests,
-            _per(100 * p.requests, found.requests),
-            p.tokens,
-            _per(100 * p.tokens, found.tokens),
-        )
+        (p.name, p.requests, _per(100 * p.requests, found.requests), p.tokens, _per(100 * p.tokens, found.tokens))
         for p in found.found
     )
-    return Sheet(
-        f"Inefficiency, {number(found.tokens)} prefill-token equivalents in all", columns, tuple(rows)
-    )
+    return ReportSheet(f"Inefficiency, {number(found.tokens)} prefill-token equivalents in all", columns, tuple(rows))
 
 
-def reconciliation(found: Iterable[Compared]) -> Sheet:
+def reconciliation(found: Iterable[ReconciliationLine]) -> ReportSheet:
     """Estimate, meter and invoice side by side, and the parts of invoice less meter."""
     columns = (
-        *(Column(name, name) for name in ("day", "model", "key")),
+        *(SheetColumn(name, name) for name in ("day", "model", "key")),
         *(right(name, name) for name in ("estimate", "meter", "invoice")),
         right("difference", "invoice − meter"),
         *(right(name, name) for name in ("tokens", "caching", "price", "rest")),
@@ -221,17 +212,17 @@ def reconciliation(found: Iterable[Compared]) -> Sheet:
         parts = (item.tokens, item.caching, item.price, item.rest, item.retry)
         money = (item.estimate, item.meter, item.invoice, difference, *parts)
         rows.append((*item.line, *map(usd, money), item.unpriced))
-    return Sheet("Reconciliation, $", columns, tuple(rows))
+    return ReportSheet("Reconciliation, $", columns, tuple(rows))
 
 
-def changed(found: Change) -> Sheet:
+def spend_change(found: SpendChange) -> ReportSheet:
     """Why spend changed."""
     parts = ("before", "volume", "mix", "efficiency", "price", "after")
     rows = tuple((name, usd(getattr(found, name))) for name in parts)
-    return Sheet("Why spend changed", (Column("part", "part"), right("usd", "$")), rows)
+    return ReportSheet("Why spend changed", (SheetColumn("part", "part"), right("usd", "$")), rows)
 
 
-def attributed(shares: Mapping[str, Shares]) -> Sheet:
+def attribution_sheet(shares: Mapping[str, MeterAttribution]) -> ReportSheet:
     """What of a meter went where: joules, and dollars."""
     heads = [right(name, name) for name in ("prefill", "decode", "waste", "idle", "meter")]
     scale = {"j": ("joules", 1.0), "pusd": ("dollars", 1e-12)}
@@ -239,30 +230,29 @@ def attributed(shares: Mapping[str, Shares]) -> Sheet:
     for name, part in shares.items():
         amounts = (part.prefill.sum(), part.decode.sum(), part.waste.sum(), part.idle, part.total)
         rows.append((scale[name][0], *(float(amount) * scale[name][1] for amount in amounts)))
-    return Sheet("Attributed", (Column("of", "of"), *heads), tuple(rows))
+    return ReportSheet("Attributed", (SheetColumn("of", "of"), *heads), tuple(rows))
 
 
-def balances(found: Iterable[Balance]) -> Sheet:
+def balances(found: Iterable[BudgetBalance]) -> ReportSheet:
     """Budgets with what they have spent and hold."""
     columns = (
-        *(Column("budget", "budget"), Column("period", "period"), right("limit_usd", "limit $")),
+        *(SheetColumn("budget", "budget"), SheetColumn("period", "period"), right("limit_usd", "limit $")),
         *(right("spent_usd", "spent $"), right("held_usd", "held $"), right("left_usd", "left $")),
     )
     rows = (
-        (str(b.budget), b.span, *map(usd, (b.budget.limit_pusd, b.spent_pusd, b.held_pusd, b.left_pusd)))
-        for b in found
+        (str(b.budget), b.span, *map(usd, (b.budget.limit_pusd, b.spent_pusd, b.held_pusd, b.left_pusd))) for b in found
     )
-    return Sheet("Budgets", columns, tuple(rows))
+    return ReportSheet("Budgets", columns, tuple(rows))
 
 
-def keys(found: Iterable[Key]) -> Sheet:
+def keys(found: Iterable[ApiKey]) -> ReportSheet:
     """Valid keys; no secrets."""
-    columns = (Column("name", "name"), Column("project", "project"), right("created_s", "created"))
+    columns = (SheetColumn("name", "name"), SheetColumn("project", "project"), right("created_s", "created"))
     rows = tuple((key.name, key.project, key.created_us // 10**6) for key in found)
-    return Sheet("Keys", columns, rows)
+    return ReportSheet("Keys", columns, rows)
 
 
-def rerated(found: Rerated) -> str:
+def rerating_sentence(found: RerateReport) -> str:
     """What a rerating did, in a sentence."""
     missing = "".join(f"; {count:,} calls: {why}" for why, count in found.unpriced.most_common(3))
     before, after = (dollars(amount / 1e12) for amount in (found.before_pusd, found.after_pusd))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from comptroller.books.query import Totals
-from comptroller.report.figures import dollars, scaled
+from comptroller.books.query import LedgerTotals
+from comptroller.report.figures import dollars, with_prefix
 from comptroller.report.page import asset, document, section, tiles
-from comptroller.report.sheet import Sheet
+from comptroller.report.sheet import ReportSheet
 
 WIDTH, ROW, LEFT, TALL = 860.0, 22.0, 260.0, 220.0
 FILL = "fill:#1f5fbf"
@@ -17,7 +17,11 @@ MOST = 20
 
 
 def page(
-    title: str, whole: Totals, days: Sequence[Totals], groups: Sequence[Totals], sheets: Sequence[Sheet]
+    title: str,
+    whole: LedgerTotals,
+    days: Sequence[LedgerTotals],
+    groups: Sequence[LedgerTotals],
+    sheets: Sequence[ReportSheet],
 ) -> str:
     """The page as text.
 
@@ -29,15 +33,15 @@ def page(
         ("Per request", dollars(whole.usd / max(whole.requests, 1)), f"{whole.scored:,} requests scored"),
         (
             "Tokens out",
-            scaled(whole["output_tokens"], ""),
-            f"{scaled(whole['reasoning_tokens'], '')} of them thinking",
+            with_prefix(whole["output_tokens"], ""),
+            f"{with_prefix(whole['reasoning_tokens'], '')} of them thinking",
         ),
         (
             "Energy",
-            scaled(whole["j"], "J"),
-            f"{scaled(whole['low_j'], 'J')} to {scaled(whole['high_j'], 'J')}",
+            with_prefix(whole["j"], "J"),
+            f"{with_prefix(whole['low_j'], 'J')} to {with_prefix(whole['high_j'], 'J')}",
         ),
-        ("Emissions", scaled(whole["gco2e"], "g"), "CO2e at the site's hour or yearly mean"),
+        ("Emissions", with_prefix(whole["gco2e"], "g"), "CO2e at the site's hour or yearly mean"),
     )
     pictures = [
         _figure("Spend by day", columns([(item.group[0], item.usd) for item in days])),
@@ -82,9 +86,7 @@ def columns(items: Sequence[tuple[str, float]]) -> str:
     ]
     if items:
         ends = ((0.0, "start", items[0][0]), (WIDTH, "end", items[-1][0]))
-        parts += [
-            f'<text class="tick" x="{x:g}" y="{TALL - 6:g}" text-anchor="{a}">{t}</text>' for x, a, t in ends
-        ]
+        parts += [f'<text class="tick" x="{x:g}" y="{TALL - 6:g}" text-anchor="{a}">{t}</text>' for x, a, t in ends]
         parts.append(f'<text class="label" x="0" y="14">up to {escape(dollars(most))} a day</text>')
     return _svg("".join(parts), TALL, f"{len(items)} days")
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-from comptroller.planning.plan import Frontier, Plan
+from comptroller.planning.plan import FrontierPoint, Plan
 from comptroller.report.figures import dollars, seconds
-from comptroller.report.planned import objective_name
+from comptroller.report.plan_tables import objective_name
 
 WIDTH, HEIGHT = 560.0, 320.0
 LEFT, RIGHT, TOP, BOTTOM = 56.0, 20.0, 28.0, 44.0
@@ -18,11 +18,11 @@ TICKS = (1, 2, 5)
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
+class FrontierPanel:
     """One objective: the points of its frontier, sorted by latency, and the one that was chosen."""
 
     name: str
-    points: tuple[Frontier, ...]
+    points: tuple[FrontierPoint, ...]
     asked_s: float
 
     @property
@@ -32,19 +32,19 @@ class Panel:
         return next(near, None)
 
 
-def panels(plan: Plan) -> tuple[Panel, ...]:
+def panels(plan: Plan) -> tuple[FrontierPanel, ...]:
     """The frontier of a plan by objective; objectives without at least two feasible points are left out."""
     found = []
     for entry in plan.latency:
         name = objective_name(entry)
         points = sorted((p for p in plan.frontier if p.constraint == name), key=lambda p: p.value)
         if len(points) > 1 and entry.most_s is not None:
-            found.append(Panel(name, tuple(points), entry.most_s))
+            found.append(FrontierPanel(name, tuple(points), entry.most_s))
     return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class FrontierScale:
     """Seconds (logarithmic) and dollars per hour (from zero) to pixels."""
 
     low_s: float
@@ -52,7 +52,7 @@ class Scale:
     most_usd: float
 
     @classmethod
-    def of(cls, panel: Panel, most_usd: float) -> Scale:
+    def of(cls, panel: FrontierPanel, most_usd: float) -> FrontierScale:
         """The scale that holds a panel's points, with cost up to `most_usd`."""
         return cls(panel.points[0].value / 1.12, panel.points[-1].value * 1.12, most_usd)
 
@@ -95,22 +95,22 @@ def latency_ticks(low_s: float, high_s: float) -> list[float]:
     return [tick for tick in ticks if low_s <= tick <= high_s]
 
 
-def most_cost(shown: Sequence[Panel]) -> float:
+def most_cost(shown: Sequence[FrontierPanel]) -> float:
     """The top of the cost axis that all panels share."""
     return nice_ceiling(max(point.usd_per_h for panel in shown for point in panel.points))
 
 
-def chart(panel: Panel, most_usd: float) -> str:
+def chart(panel: FrontierPanel, most_usd: float) -> str:
     """One panel as an `<svg>`; every point can be focused and carries its reading in words."""
-    scale = Scale.of(panel, most_usd)
-    parts = [*_grid(panel, scale), _line(panel, scale), *_asked(panel, scale), *_points(panel, scale)]
+    scale = FrontierScale.of(panel, most_usd)
+    parts = [*_grid(panel, scale), _line(panel, scale), *_chosen_marker(panel, scale), *_points(panel, scale)]
     label = escape(f"Cheapest cost per hour against {panel.name}; {len(panel.points)} points, listed below")
     body = "".join(parts)
     size = f'viewBox="0 0 {WIDTH:g} {HEIGHT:g}"'
     return f'<svg class="chart" {size} role="group" aria-label="{label}">{body}</svg>'
 
 
-def _grid(panel: Panel, scale: Scale) -> list[str]:
+def _grid(panel: FrontierPanel, scale: FrontierScale) -> list[str]:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = []
     for usd in cost_ticks(scale.most_usd):
@@ -122,9 +122,7 @@ def _grid(panel: Panel, scale: Scale) -> list[str]:
         x = scale.x(tick)
         parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom:g}" y2="{bottom + 5:g}"/>')
         words = escape(seconds(tick))
-        parts.append(
-            f'<text class="tick" x="{x:.1f}" y="{bottom + 18:g}" text-anchor="middle">{words}</text>'
-        )
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 18:g}" text-anchor="middle">{words}</text>')
     middle = (LEFT + right) / 2
     parts.append(
         f'<text class="label" x="{middle:g}" y="{HEIGHT - 6:g}" text-anchor="middle">'
@@ -134,7 +132,7 @@ def _grid(panel: Panel, scale: Scale) -> list[str]:
     return parts
 
 
-def _line(panel: Panel, scale: Scale) -> str:
+def _line(panel: FrontierPanel, scale: FrontierScale) -> str:
     """Cost stays until the next solved point: between points the true frontier lies on or below the line."""
     first, *others = panel.points
     path = [f"M{scale.x(first.value):.1f} {scale.y(first.usd_per_h):.1f}"]
@@ -142,7 +140,7 @@ def _line(panel: Panel, scale: Scale) -> str:
     return f'<path class="line" d="{"".join(path)}"/>'
 
 
-def _asked(panel: Panel, scale: Scale) -> list[str]:
+def _chosen_marker(panel: FrontierPanel, scale: FrontierScale) -> list[str]:
     if panel.chosen is None:
         return []
     point = panel.points[panel.chosen]
@@ -156,7 +154,7 @@ def _asked(panel: Panel, scale: Scale) -> list[str]:
     ]
 
 
-def _points(panel: Panel, scale: Scale) -> list[str]:
+def _points(panel: FrontierPanel, scale: FrontierScale) -> list[str]:
     xs = [scale.x(point.value) for point in panel.points]
     edges = [LEFT, *((a + b) / 2 for a, b in pairwise(xs)), WIDTH - RIGHT]
     parts = []
@@ -175,7 +173,7 @@ def _points(panel: Panel, scale: Scale) -> list[str]:
     return parts
 
 
-def reading(panel: Panel, point: Frontier, picked: bool) -> str:
+def reading(panel: FrontierPanel, point: FrontierPoint, picked: bool) -> str:
     """A point in words."""
     words = f"{panel.name} ≤ {seconds(point.value)}: {dollars(point.usd_per_h)}/h"
     return f"{words}, chosen" if picked else words

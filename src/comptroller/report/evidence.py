@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from math import isinf, isnan
 
 from comptroller.quantities import round_significant
-from comptroller.report.sheet import Cell, Column, Sheet, right
-from comptroller.work.evidence_readers import packaged, readers
-from comptroller.work.evidence_summary import ArmSummary, Summary
-from comptroller.work.laws import Finding, Law
+from comptroller.report.sheet import Cell, ReportSheet, SheetColumn, right
+from comptroller.work.evidence_readers import packaged_evidence, readers
+from comptroller.work.evidence_summary import EvidenceSummary, RecordedModelSummary
+from comptroller.work.laws import EvidenceLaw, LawFinding
 
 ARMS = (
-    Column("arm", "model, format, effort"),
+    SheetColumn("arm", "model, format, effort"),
     right("questions", "asked"),
-    Column("samples", "each", "right"),
+    SheetColumn("samples", "each", "right"),
     right("score", "score"),
     right("greedy", "greedy"),
     right("input_tokens", "in"),
@@ -24,39 +24,35 @@ ARMS = (
     right("truncated", "cut"),
     right("missing", "missing"),
 )
-EXTRAS = (
-    Column("arm", "model, format, effort"),
-    Column("what", "to know"),
-)
+EXTRAS = (SheetColumn("arm", "model, format, effort"), SheetColumn("what", "to know"))
 
 
-def formats() -> Sheet:
+def formats() -> ReportSheet:
     """Formats that evidence is read from, and the evidence that ships with the package."""
-    shipped = tuple((name, "ships with the package: a model sampled on the CPU") for name in packaged())
+    shipped = tuple((name, "ships with the package: a model sampled on the CPU") for name in packaged_evidence())
     rows = tuple((reader.name, reader.looks_like) for reader in readers())
-    return Sheet("Evidence", (Column("name", "name"), Column("looks_like", "what it is")), shipped + rows)
-
-
-def headline(summary: Summary) -> str:
-    """What the evidence holds, in one line."""
-    unit = "samples, counts only" if summary.counts_only else "replies"
-    return (
-        f"{summary.source}: {summary.questions:,} questions, {len(summary.arms)} models, "
-        f"{summary.replies:,} {unit}"
+    return ReportSheet(
+        "Evidence", (SheetColumn("name", "name"), SheetColumn("looks_like", "what it is")), shipped + rows
     )
 
 
-def summary_sheets(summary: Summary) -> tuple[Sheet, ...]:
+def headline(summary: EvidenceSummary) -> str:
+    """What the evidence holds, in one line."""
+    unit = "samples, counts only" if summary.counts_only else "replies"
+    return f"{summary.source}: {summary.questions:,} questions, {len(summary.arms)} models, {summary.replies:,} {unit}"
+
+
+def summary_sheets(summary: EvidenceSummary) -> tuple[ReportSheet, ...]:
     """Arms, tasks, and what to know before relying on them."""
-    arms = Sheet("Arms", ARMS, tuple(_arm(arm) for arm in summary.arms))
+    arms = ReportSheet("Arms", ARMS, tuple(_arm(arm) for arm in summary.arms))
     notes = tuple((str(arm.arm), note) for arm in summary.arms for note in _notes(arm))
-    sheets = [arms, Sheet("To know", EXTRAS, notes)]
+    sheets = [arms, ReportSheet("To know", EXTRAS, notes)]
     if len(summary.tasks) > 1:
         sheets.insert(1, _by_task(summary))
     return tuple(sheet for sheet in sheets if sheet.rows)
 
 
-def _by_task(summary: Summary) -> Sheet:
+def _by_task(summary: EvidenceSummary) -> ReportSheet:
     """Mean score of arms on tasks; the more numerous of both stand below one another."""
     if len(summary.tasks) < len(summary.arms):
         heads = [right(task.task, task.task) for task in summary.tasks]
@@ -64,17 +60,17 @@ def _by_task(summary: Summary) -> Sheet:
             (str(arm.arm), *(_number(task.scores[number]) for task in summary.tasks))
             for number, arm in enumerate(summary.arms)
         ]
-        return Sheet("Mean score by task", (Column("arm", "model, format, effort"), *heads), tuple(rows))
+        return ReportSheet("Mean score by task", (SheetColumn("arm", "model, format, effort"), *heads), tuple(rows))
     heads = [right(str(arm.arm), str(arm.arm)) for arm in summary.arms]
-    columns = (Column("task", "task"), right("questions", "questions"), *heads)
-    return Sheet(
+    columns = (SheetColumn("task", "task"), right("questions", "questions"), *heads)
+    return ReportSheet(
         "Mean score by task",
         columns,
         tuple((task.task, task.questions, *map(_number, task.scores)) for task in summary.tasks),
     )
 
 
-def _arm(arm: ArmSummary) -> tuple[Cell, ...]:
+def _arm(arm: RecordedModelSummary) -> tuple[Cell, ...]:
     low, high = arm.samples
     return (
         str(arm.arm),
@@ -91,7 +87,7 @@ def _arm(arm: ArmSummary) -> tuple[Cell, ...]:
     )
 
 
-def _notes(arm: ArmSummary) -> list[str]:
+def _notes(arm: RecordedModelSummary) -> list[str]:
     found = []
     if arm.cap:
         found.append(
@@ -116,36 +112,27 @@ def _number(value: float) -> float | None:
 
 
 FINDINGS = (
-    Column("subject", "of"),
-    Column("quantity", "quantity"),
+    SheetColumn("subject", "of"),
+    SheetColumn("quantity", "quantity"),
     right("value", "value"),
     right("low", "low"),
     right("high", "high"),
-    Column("note", "note"),
+    SheetColumn("note", "note"),
 )
 
 
-def findings_sheet(law: Law, found: Sequence[Finding]) -> Sheet:
+def findings_sheet(law: EvidenceLaw, found: Sequence[LawFinding]) -> ReportSheet:
     """What a law found; an interval that does not exist is unknown."""
     rows = tuple(
-        (one.subject, one.quantity, _number(one.value), _number(one.low), _number(one.high), one.note)
-        for one in found
+        (one.subject, one.quantity, _number(one.value), _number(one.low), _number(one.high), one.note) for one in found
     )
-    return Sheet(f"{law.name}: {law.says}", FINDINGS, rows)
+    return ReportSheet(f"{law.name}: {law.says}", FINDINGS, rows)
 
 
-def all_findings(found: Sequence[Finding]) -> Sheet:
+def all_findings(found: Sequence[LawFinding]) -> ReportSheet:
     """All findings in one table, the law in the first column."""
     rows = tuple(
-        (
-            one.law,
-            one.subject,
-            one.quantity,
-            _number(one.value),
-            _number(one.low),
-            _number(one.high),
-            one.note,
-        )
+        (one.law, one.subject, one.quantity, _number(one.value), _number(one.low), _number(one.high), one.note)
         for one in found
     )
-    return Sheet("Laws", (Column("law", "law"), *FINDINGS), rows)
+    return ReportSheet("Laws", (SheetColumn("law", "law"), *FINDINGS), rows)

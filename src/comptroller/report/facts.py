@@ -6,23 +6,23 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from comptroller.errors import UnknownId
+from comptroller.errors import UnknownIdError
 from comptroller.facts.accelerator import Accelerator, accelerator
 from comptroller.facts.config import model, repositories
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.format import format_
-from comptroller.facts.model import Attention, LatentAttention, Model, MoE
+from comptroller.facts.model import LatentAttention, MixtureOfExperts, Model, SoftmaxAttention
 from comptroller.facts.reader import folder, ids, locate, parse_toml
 from comptroller.facts.site import site
 from comptroller.quantities import KWH_J
-from comptroller.report.sheet import Cell, Column, Sheet, right
+from comptroller.report.sheet import Cell, ReportSheet, SheetColumn, right
 
 
-def accelerators() -> Sheet:
+def accelerators() -> ReportSheet:
     """Every accelerator: memory, dense peak rates, links, power."""
     columns = (
-        Column("id", "id"),
-        Column("name", "name"),
+        SheetColumn("id", "id"),
+        SheetColumn("name", "name"),
         right("memory_gb", "GB"),
         right("memory_gb_per_s", "GB/s"),
         *(right(f"{rate}_tflop_per_s", rate) for rate in _RATES),
@@ -31,7 +31,7 @@ def accelerators() -> Sheet:
         right("node_devices", "node"),
     )
     title = "Accelerators: dense peak in Tflop/s (Top/s), links one way per device"
-    return Sheet(title, columns, tuple(_accelerator_row(accelerator(name)) for name in ids("accelerators")))
+    return ReportSheet(title, columns, tuple(_accelerator_row(accelerator(name)) for name in ids("accelerators")))
 
 
 _RATES = ("fp16", "bf16", "fp8", "int8", "fp4")
@@ -51,22 +51,22 @@ def _accelerator_row(device: Accelerator) -> tuple[Cell, ...]:
     )
 
 
-def models() -> Sheet:
+def models() -> ReportSheet:
     """Every model: parameters, layers, attention, cache per token, checkpoint format."""
     columns = (
-        Column("id", "id"),
-        Column("name", "name"),
+        SheetColumn("id", "id"),
+        SheetColumn("name", "name"),
         right("total_gparams", "G"),
         right("active_gparams", "active"),
         right("layers", "layers"),
-        Column("attention", "attention"),
-        Column("experts", "experts"),
+        SheetColumn("attention", "attention"),
+        SheetColumn("experts", "experts"),
         right("kv_elements_per_token", "KV/token"),
         right("context_tokens", "context"),
-        Column("weights", "checkpoint"),
+        SheetColumn("weights", "checkpoint"),
     )
     rows = tuple(_model_row(model(name)) for name in ids("models"))
-    return Sheet("Models: cache in elements per token, context in tokens", columns, rows)
+    return ReportSheet("Models: cache in elements per token, context in tokens", columns, rows)
 
 
 def _model_row(found: Model) -> tuple[Cell, ...]:
@@ -77,7 +77,7 @@ def _model_row(found: Model) -> tuple[Cell, ...]:
         found.active_params / 1e9,
         found.layers,
         " + ".join(dict.fromkeys(_mixers(found))),
-        next((f"{b.ffn.chosen} of {b.ffn.experts}" for b in found.blocks if isinstance(b.ffn, MoE)), ""),
+        next((f"{b.ffn.chosen} of {b.ffn.experts}" for b in found.blocks if isinstance(b.ffn, MixtureOfExperts)), ""),
         found.kv_elements_per_token,
         found.context_tokens,
         "/".join(dict.fromkeys((found.weights, found.experts))),
@@ -87,23 +87,23 @@ def _model_row(found: Model) -> tuple[Cell, ...]:
 def _mixers(found: Model) -> Iterator[str]:
     for block in found.blocks:
         mixer = block.mixer
-        if isinstance(mixer, Attention):
+        if isinstance(mixer, SoftmaxAttention):
             kind = "MHA" if mixer.kv_heads == mixer.heads else "MQA" if mixer.kv_heads == 1 else "GQA"
             yield f"{kind} window" if mixer.window_tokens else kind
         elif mixer is not None:
             yield "MLA" if isinstance(mixer, LatentAttention) else "linear"
 
 
-def formats() -> Sheet:
+def formats() -> ReportSheet:
     """Every number format: derived bits per element, arithmetic, what it may hold."""
     columns = (
-        Column("id", "id"),
-        Column("name", "name"),
+        SheetColumn("id", "id"),
+        SheetColumn("name", "name"),
         right("bits_per_element", "bits"),
-        Column("element", "element"),
-        Column("arithmetic", "arithmetic"),
-        Column("roles", "holds"),
-        Column("native_on", "native on"),
+        SheetColumn("element", "element"),
+        SheetColumn("arithmetic", "arithmetic"),
+        SheetColumn("roles", "holds"),
+        SheetColumn("native_on", "native on"),
     )
     rows = []
     for name in ids("formats"):
@@ -119,20 +119,20 @@ def formats() -> Sheet:
                 ", ".join(entry.native_families) or ("any with the rate" if entry.arithmetic else None),
             )
         )
-    return Sheet("Formats: stored bits per element with scales and indices", columns, tuple(rows))
+    return ReportSheet("Formats: stored bits per element with scales and indices", columns, tuple(rows))
 
 
-def sites() -> Sheet:
+def sites() -> ReportSheet:
     """Every site: electricity, grid, overhead, offers."""
     columns = (
-        Column("id", "id"),
-        Column("name", "name"),
+        SheetColumn("id", "id"),
+        SheetColumn("name", "name"),
         right("electricity_usd_per_kwh", "$/kWh"),
         right("grid_gco2e_per_kwh", "gCO2e/kWh"),
         right("pue", "PUE"),
         right("offers", "offers"),
         right("accelerators", "accelerators"),
-        Column("latest", "latest price"),
+        SheetColumn("latest", "latest price"),
     )
     rows = []
     for name in ids("sites"):
@@ -150,21 +150,21 @@ def sites() -> Sheet:
                 max(days).isoformat() if days else None,
             )
         )
-    return Sheet("Sites", columns, tuple(rows))
+    return ReportSheet("Sites", columns, tuple(rows))
 
 
-def engines() -> Sheet:
+def engines() -> ReportSheet:
     """Every engine: version, defaults, vendors."""
     columns = (
-        Column("id", "id"),
-        Column("name", "name"),
-        Column("version", "version"),
+        SheetColumn("id", "id"),
+        SheetColumn("name", "name"),
+        SheetColumn("version", "version"),
         right("max_batch", "max batch"),
         right("chunk_tokens", "chunk tokens"),
         right("kv_block_tokens", "KV block"),
         right("prefix_block_tokens", "shared prefix block"),
         right("fraction", "memory share"),
-        Column("vendors", "vendors"),
+        SheetColumn("vendors", "vendors"),
     )
     rows = []
     for name in ids("engines"):
@@ -172,15 +172,15 @@ def engines() -> Sheet:
         blocks = (found.kv_block_tokens, found.prefix_block_tokens or None)
         limits = (found.max_batch, found.chunk_tokens, *blocks, found.fraction)
         rows.append((found.id, found.name, found.version, *limits, ", ".join(found.vendors)))
-    return Sheet("Engines", columns, tuple(rows))
+    return ReportSheet("Engines", columns, tuple(rows))
 
 
-def calibration() -> Sheet:
+def calibration() -> ReportSheet:
     """Every calibration file: what it holds, when it was fitted, how many values."""
     columns = (
-        Column("id", "id"),
-        Column("name", "holds"),
-        Column("fitted", "fitted"),
+        SheetColumn("id", "id"),
+        SheetColumn("name", "holds"),
+        SheetColumn("fitted", "fitted"),
         right("values", "values"),
     )
     rows = []
@@ -189,7 +189,7 @@ def calibration() -> Sheet:
         document = parse_toml(path)
         fitted = document.get("date") or document.get("fit", {}).get("fitted")
         rows.append((name, _about(path, document), fitted and str(fitted), _count(document)))
-    return Sheet("Calibration: fitted efficiencies, apart from the datasheet", columns, tuple(rows))
+    return ReportSheet("Calibration: fitted efficiencies, apart from the datasheet", columns, tuple(rows))
 
 
 def _about(path: Path, document: Mapping[str, Any]) -> str:
@@ -205,7 +205,7 @@ def _count(value: Any) -> int:
     return int(isinstance(value, int | float) and not isinstance(value, bool))
 
 
-LISTS: dict[str, Callable[[], Sheet]] = {
+LISTS: dict[str, Callable[[], ReportSheet]] = {
     "accelerators": accelerators,
     "models": models,
     "formats": formats,
@@ -216,31 +216,31 @@ LISTS: dict[str, Callable[[], Sheet]] = {
 """Kinds of facts and the table of all of a kind."""
 
 
-def details(kind: str, name: str) -> tuple[Sheet, ...]:
+def details(kind: str, name: str) -> tuple[ReportSheet, ...]:
     """Every value of one fact file with unit, source and date; lists of tables (offers) as tables of their own.
 
     Raises:
-        UnknownId: no such kind, or no such id; lists the nearest.
+        UnknownIdError: no such kind, or no such id; lists the nearest.
     """
     if kind not in LISTS:
-        raise UnknownId("kind of fact", kind, LISTS)
+        raise UnknownIdError("kind of fact", kind, LISTS)
     path = locate(kind, repositories().get(name.lower(), (name,))[0] if kind == "models" else name)
     document = parse_toml(path)
     sources = document.pop("sources", {})
     lists = {key: value for key, value in document.items() if _is_table_list(value)}
     plain = {key: value for key, value in document.items() if key not in lists}
-    rows = [*_rows(plain, (), sources, "config" if kind == "models" else ""), *_derived(kind, path)]
+    rows = [*_rows(plain, (), sources, "config" if kind == "models" else ""), *_derived_rows(kind, path)]
     columns = (
-        Column("field", "field"),
-        Column("value", "value"),
-        Column("unit", "unit"),
-        Column("source", "source"),
-        Column("date", "date"),
-        Column("note", "note"),
-        Column("url", "url"),
+        SheetColumn("field", "field"),
+        SheetColumn("value", "value"),
+        SheetColumn("unit", "unit"),
+        SheetColumn("source", "source"),
+        SheetColumn("date", "date"),
+        SheetColumn("note", "note"),
+        SheetColumn("url", "url"),
     )
     tables = (_table(key, value, sources) for key, value in lists.items())
-    return (Sheet(f"{path.stem}: {_about(path, document)}", columns, tuple(rows)), *tables)
+    return (ReportSheet(f"{path.stem}: {_about(path, document)}", columns, tuple(rows)), *tables)
 
 
 def _is_table_list(value: Any) -> bool:
@@ -277,19 +277,17 @@ def _cell(value: Any) -> Cell:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
-def _table(title: str, entries: list[dict[str, Any]], sources: Mapping[str, Any]) -> Sheet:
+def _table(title: str, entries: list[dict[str, Any]], sources: Mapping[str, Any]) -> ReportSheet:
     keys = list(dict.fromkeys(key for entry in entries for key in entry))
-    cited = any(
-        isinstance(value, dict) and "source" in value for entry in entries for value in entry.values()
-    )
+    cited = any(isinstance(value, dict) and "source" in value for entry in entries for value in entry.values())
     rows = []
     for entry in entries:
         row = [_cell_of(entry.get(key)) for key in keys]
         named = [value["source"] for value in entry.values() if isinstance(value, dict) and "source" in value]
         titles = dict.fromkeys(sources.get(name, {}).get("title", "") for name in named)
         rows.append(tuple([*row, "; ".join(titles)] if cited else row))
-    columns = [Column(key, key) for key in keys] + ([Column("source", "source")] if cited else [])
-    return Sheet(title, tuple(columns), tuple(rows))
+    columns = [SheetColumn(key, key) for key in keys] + ([SheetColumn("source", "source")] if cited else [])
+    return ReportSheet(title, tuple(columns), tuple(rows))
 
 
 def _cell_of(value: Any) -> Cell:
@@ -298,7 +296,7 @@ def _cell_of(value: Any) -> Cell:
     return None if value is None else _cell(value)
 
 
-def _derived(kind: str, path: Path) -> Iterator[tuple[Cell, ...]]:
+def _derived_rows(kind: str, path: Path) -> Iterator[tuple[Cell, ...]]:
     """What follows from the values of a file."""
     found: dict[str, tuple[Cell, str]] = {}
     if kind == "models":

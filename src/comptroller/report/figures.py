@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from comptroller.planning.plan import Figure
+from comptroller.planning.plan import PredictedFigure
 
 _STEPS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
@@ -27,10 +27,10 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def scaled(value: float, unit: str) -> str:
+def with_prefix(value: float, unit: str) -> str:
     """A value with the metric prefix that leaves it readable.
 
-    >>> scaled(0.035, "s"), scaled(4742, "W"), scaled(0, "W")
+    >>> with_prefix(0.035, "s"), with_prefix(4742, "W"), with_prefix(0, "W")
     ('35 ms', '4.74 kW', '0 W')
     """
     if math.isnan(value):
@@ -54,16 +54,16 @@ def seconds(value: float) -> str:
     >>> seconds(0.0347), seconds(2.5), seconds(1236.1)
     ('34.7 ms', '2.5 s', '1,236 s')
     """
-    return scaled(value, "s") if abs(value) < 1000 else f"{number(value)} s"
+    return with_prefix(value, "s") if abs(value) < 1000 else f"{number(value)} s"
 
 
-def interval(figure: Figure, unit: str = "") -> str:
+def interval(figure: PredictedFigure, unit: str = "") -> str:
     """The 80 % interval of a figure in brackets, or nothing where it has none.
 
-    >>> interval(Figure(value=0.035, low=0.03, high=0.041), "s")
+    >>> interval(PredictedFigure(value=0.035, low=0.03, high=0.041), "s")
     '[30 ms to 41 ms]'
     """
     if figure.low is None or figure.high is None or math.isnan(figure.low) or math.isnan(figure.high):
         return ""
-    show = dollars if unit == "$" else (lambda x: scaled(x, unit))
+    show = dollars if unit == "$" else (lambda x: with_prefix(x, unit))
     return f"[{show(figure.low)} to {show(figure.high)}]"

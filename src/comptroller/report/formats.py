@@ -9,16 +9,16 @@ from statistics import median
 
 import numpy as np
 
-from comptroller.errors import InputError, Unsupported
+from comptroller.errors import InputError, UnsupportedError
 from comptroller.facts.energy import energy_table
 from comptroller.facts.format import Format, format_
 from comptroller.facts.quality import measured_models, quality_facts
 from comptroller.facts.reader import ids
-from comptroller.measure.kernels import DECODE, PREFILL, Shape, speed_over_bf16
+from comptroller.measure.kernels import DECODE, PREFILL, GemmShape, speed_over_bf16
 from comptroller.numerics.error import crest_factor, predicted_qsnr_db, qsnr_db, spread_in
 from comptroller.numerics.grid import Floats
-from comptroller.numerics.quantise import check, round_trip, spelled
-from comptroller.report.sheet import Cell, Column, Sheet, right
+from comptroller.numerics.quantise import check, format_with_variants, round_trip
+from comptroller.report.sheet import Cell, ReportSheet, SheetColumn, right
 
 LEAST = 4096
 """Elements below which a tensor is no matrix worth quantising."""
@@ -35,25 +35,25 @@ def samples() -> Mapping[str, Floats]:
     }
 
 
-def catalogue() -> Sheet:
+def catalogue() -> ReportSheet:
     """Every format: bits, error in dB, devices that multiply it, speed over bf16 as measured, published loss."""
     columns = (
-        Column("id", "id"),
+        SheetColumn("id", "id"),
         right("bits_per_element", "bits"),
-        Column("stored", "stored as"),
+        SheetColumn("stored", "stored as"),
         right("normal_db", "normal dB"),
         right("heavy_db", "heavy dB"),
-        Column("native_on", "native on"),
-        Column("dequantised_on", "dequantised on"),
-        Column("decode_speed", "decode x", "right"),
-        Column("prefill_speed", "prefill x", "right"),
-        Column("loss", "perplexity, published"),
+        SheetColumn("native_on", "native on"),
+        SheetColumn("dequantised_on", "dequantised on"),
+        SheetColumn("decode_speed", "decode x", "right"),
+        SheetColumn("prefill_speed", "prefill x", "right"),
+        SheetColumn("loss", "perplexity, published"),
     )
     title = (
         "Formats: stored bits per element; QSNR on normal and heavy-tailed numbers; product speed over bf16 as "
         "fitted to measurements, median (least to most) over systems and engines, one token and 4,096 tokens"
     )
-    return Sheet(title, columns, tuple(_row(format_(name)) for name in ids("formats")))
+    return ReportSheet(title, columns, tuple(_row(format_(name)) for name in ids("formats")))
 
 
 def _row(fmt: Format) -> tuple[Cell, ...]:
@@ -67,7 +67,7 @@ def _row(fmt: Format) -> tuple[Cell, ...]:
         ", ".join(native) or None,
         ", ".join(family for family in kernels if family not in fmt.native_families) or None,
         *(_speed(fmt.id, shape) for shape in (DECODE, PREFILL)),
-        published(fmt.id) or None,
+        published_losses(fmt.id) or None,
     )
 
 
@@ -96,12 +96,12 @@ def error_db(fmt: Format, x: Floats) -> float | None:
     """QSNR of an array in a format; None for what keeps no elements, or loses nothing."""
     try:
         found = qsnr_db(x, fmt)
-    except Unsupported:
+    except UnsupportedError:
         return None
     return found if math.isfinite(found) else None
 
 
-def _speed(format_id: str, shape: Shape) -> str | None:
+def _speed(format_id: str, shape: GemmShape) -> str | None:
     ratios = sorted(speed_over_bf16(format_id, shape).values()) if format_id != "bf16" else []
     if not ratios:
         return None
@@ -109,7 +109,7 @@ def _speed(format_id: str, shape: Shape) -> str | None:
     return f"{median(ratios):.2f}{spread}"
 
 
-def published(format_id: str) -> str:
+def published_losses(format_id: str) -> str:
     """Perplexity over the reference's, by model: a loss belongs to a model and a format, never to a format alone."""
     found = []
     for model in measured_models():
@@ -121,17 +121,17 @@ def published(format_id: str) -> str:
     return ", ".join(found)
 
 
-def operations() -> Sheet:
+def operations() -> ReportSheet:
     """Energy of one operation by kind and width."""
     columns = (
-        Column("operation", "operation"),
-        Column("kind", "of"),
+        SheetColumn("operation", "operation"),
+        SheetColumn("kind", "of"),
         right("bits", "bits"),
         right("energy_pj", "pJ"),
     )
     table = energy_table()
     rows = tuple((row.operation, row.kind, row.bits, row.energy_j * 1e12) for row in table.rows)
-    return Sheet(f"{table.name}: {table.note}", columns, rows)
+    return ReportSheet(f"{table.name}: {table.note}", columns, rows)
 
 
 def matrices(tensors: Mapping[str, Floats], formats: Sequence[Format]) -> tuple[dict[str, Floats], list[str]]:
@@ -157,34 +157,34 @@ def matrices(tensors: Mapping[str, Floats], formats: Sequence[Format]) -> tuple[
     return kept, left
 
 
-def comparison(tensors: Mapping[str, Floats], names: Sequence[str], subject: str) -> Sheet:
+def comparison(tensors: Mapping[str, Floats], names: Sequence[str], subject: str) -> ReportSheet:
     """Formats on the same tensors: bits, error, closed form, what a rotation changes, the tensor that suffers most."""
     columns = (
-        Column("id", "format"),
+        SheetColumn("id", "format"),
         right("bits_per_element", "bits"),
         right("qsnr_db", "QSNR dB"),
         right("predicted_db", "closed form"),
         right("crest", "crest factor"),
         right("rotated_db", "with Hadamard"),
         right("worst_db", "worst dB"),
-        Column("worst", "of"),
+        SheetColumn("worst", "of"),
     )
-    rows = tuple(_compared(tensors, spelled(name)) for name in names)
-    return Sheet(f"{subject}: error of {len(tensors)} tensors together", columns, rows)
+    rows = tuple(_comparison_row(tensors, format_with_variants(name)) for name in names)
+    return ReportSheet(f"{subject}: error of {len(tensors)} tensors together", columns, rows)
 
 
-def _compared(tensors: Mapping[str, Floats], fmt: Format) -> tuple[Cell, ...]:
+def _comparison_row(tensors: Mapping[str, Floats], fmt: Format) -> tuple[Cell, ...]:
     each = {name: qsnr_db(x, fmt) for name, x in tensors.items()}
     worst = min(each, key=lambda name: each[name])
     block = fmt.levels[0].block if fmt.levels else 0
     row_blocks = bool(block) and fmt.levels[0].across == "row"
     crest = [crest_factor(x, block) for x in tensors.values()] if row_blocks else []
-    rotated = None if fmt.rotation == "hadamard" else spelled(f"{fmt.id}+hadamard")
+    rotated = None if fmt.rotation == "hadamard" else format_with_variants(f"{fmt.id}+hadamard")
     return (
         fmt.id,
         fmt.bits_per_element,
         together(tensors, fmt),
-        _predicted(tensors, fmt) if row_blocks else None,
+        _predicted_qsnr_db(tensors, fmt) if row_blocks else None,
         float(np.mean(crest)) if crest else None,
         together(tensors, rotated) if rotated else None,
         each[worst],
@@ -199,12 +199,12 @@ def together(tensors: Mapping[str, Floats], fmt: Format) -> float:
     return 10 * math.log10(signal / noise) if noise else math.inf
 
 
-def _predicted(tensors: Mapping[str, Floats], fmt: Format) -> float | None:
+def _predicted_qsnr_db(tensors: Mapping[str, Floats], fmt: Format) -> float | None:
     """The closed form, tensor by tensor, its noises summed."""
     try:
         powers = [float(np.square(x, dtype=np.float64).sum()) for x in tensors.values()]
         each = [predicted_qsnr_db(fmt, spread_in(_some(x), fmt.levels[0].block)) for x in tensors.values()]
-    except Unsupported:
+    except UnsupportedError:
         return None
     noise = sum(power * 10 ** (-db / 10) for power, db in zip(powers, each, strict=True))
     return 10 * math.log10(sum(powers) / noise)

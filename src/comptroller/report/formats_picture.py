@@ -12,9 +12,9 @@ import numpy as np
 from comptroller.errors import InputError
 from comptroller.numerics.error import qsnr_db
 from comptroller.numerics.grid import Floats
-from comptroller.numerics.quantise import round_trip, spelled
+from comptroller.numerics.quantise import format_with_variants, round_trip
 from comptroller.report.page import asset, document, section
-from comptroller.report.sheet import Sheet
+from comptroller.report.sheet import ReportSheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,18 +53,16 @@ def picture(tensors: Mapping[str, Floats], names: Sequence[str], subject: str, k
 
 def _errors(place: Axes, tensors: Mapping[str, Floats], names: Sequence[str]) -> None:
     """One mark per tensor, tensors in the order of the first format's error."""
-    first = {name: qsnr_db(x, spelled(names[0])) for name, x in tensors.items()}
+    first = {name: qsnr_db(x, format_with_variants(names[0])) for name, x in tensors.items()}
     order = sorted(tensors, key=lambda name: first[name])
     for colour, name in zip(COLOURS, names, strict=False):
-        values = [qsnr_db(tensors[tensor], spelled(name)) for tensor in order]
+        values = [qsnr_db(tensors[tensor], format_with_variants(name)) for tensor in order]
         place.plot(values, "o-", color=colour, markersize=3.5, linewidth=0.9, label=name)
     place.set_ylabel("QSNR, dB", color=SOFT, fontsize=9)
     if len(order) <= 6:
         place.set_xticks(range(len(order)), order, fontsize=7)
     else:
-        place.set_xlabel(
-            f"{len(order)} tensors, from the one that {names[0]} hurts most", color=SOFT, fontsize=9
-        )
+        place.set_xlabel(f"{len(order)} tensors, from the one that {names[0]} hurts most", color=SOFT, fontsize=9)
     place.legend(fontsize=8, frameon=False)
 
 
@@ -74,26 +72,20 @@ def _steps(place: Axes, x: Floats, names: Sequence[str]) -> None:
     unit = float(np.sqrt(np.square(x, dtype=np.float64).mean()))
     row = min(len(rows) - 1, len(rows) // 2)
     for number, (colour, name) in enumerate(zip(COLOURS, names, strict=False)):
-        after = round_trip(x, spelled(name)).reshape(rows.shape)[row, :256]
+        after = round_trip(x, format_with_variants(name)).reshape(rows.shape)[row, :256]
         before = rows[row, :256]
-        place.plot(
-            before / unit, (after - before) / unit + number * 1.2, ".", markersize=3, color=colour, label=name
-        )
+        place.plot(before / unit, (after - before) / unit + number * 1.2, ".", markersize=3, color=colour, label=name)
         place.axhline(number * 1.2, color=colour, linewidth=0.6)
     place.set_xlabel("number, in root mean squares of the tensor", color=SOFT, fontsize=9)
     place.set_ylabel("its error, formats one above the other", color=SOFT, fontsize=9)
     place.set_yticks([])
 
 
-def page(tensors: Mapping[str, Floats], names: Sequence[str], sheet: Sheet, left_out: Sequence[str]) -> str:
+def page(tensors: Mapping[str, Floats], names: Sequence[str], sheet: ReportSheet, left_out: Sequence[str]) -> str:
     """A self-contained page: the picture and the table."""
     drawn = picture(tensors, names, sheet.title, "svg").decode("utf-8")
     drawn = drawn[drawn.index("<svg") :]
-    missing = (
-        f"<footer><p>left out, blocks do not fit: {escape(', '.join(left_out))}</p></footer>"
-        if left_out
-        else ""
-    )
+    missing = f"<footer><p>left out, blocks do not fit: {escape(', '.join(left_out))}</p></footer>" if left_out else ""
     body = (
         '<p class="eyebrow"><b>Comptroller</b> number formats</p>'
         f"<h1>{escape(', '.join(names))}</h1><p class='lede'>{escape(sheet.title)}</p>"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from comptroller.planning.hours_document import Deadline, Hour, Tried, WorkDone
+from comptroller.planning.hours_document import DeadlineAlternative, DeferrableWorkDocument, HourDocument, HourTrial
 from comptroller.planning.plan import Plan
 from comptroller.planning.shadow import amount
 from comptroller.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, cost_ticks, nice_ceiling
-from comptroller.report.figures import dollars, number, scaled
-from comptroller.report.sheet import Column, Sheet, right
+from comptroller.report.figures import dollars, number, with_prefix
+from comptroller.report.sheet import ReportSheet, SheetColumn, right
 
 API = "API"
 
@@ -21,13 +21,13 @@ LEAST = 0.005
 """Shares of an hour's questions below this are not shown."""
 
 
-def hours(plan: Plan) -> Sheet:
+def hours(plan: Plan) -> ReportSheet:
     """One row per hour: load, what is rented at which term, work that waited, dollars, watts and grams."""
     day = plan.hours
     columns = (
         right("hour", "hour"),
         right("load_per_s", "req/s"),
-        Column("rented", "rented"),
+        SheetColumn("rented", "rented"),
         right("done", "deferred"),
         right("bought", "APIs"),
         right("solved", "solved"),
@@ -40,18 +40,18 @@ def hours(plan: Plan) -> Sheet:
         (
             f"{one.hour:02d}",
             number(one.load_per_s),
-            rented(one),
+            rented_devices(one),
             number(sum(one.done.values())),
             f"{dollars(sum(each.usd for each in one.bought))}/h" if one.bought else "–",
             "" if one.solved is None else f"{one.solved:.1%}",
-            sized(one.tried),
+            sizing_text(one.tried),
             dollars(one.usd),
-            _known(one.w, "W"),
-            _known(one.gco2e, "g"),
+            _text_or_dash(one.w, "W"),
+            _text_or_dash(one.gco2e, "g"),
         )
         for one in (day.hours if day else ())
     )
-    sheet = Sheet("Hours of the day", columns, rows)
+    sheet = ReportSheet("Hours of the day", columns, rows)
     unused = {
         "done": not (day and day.works),
         "bought": not (day and any(one.bought for one in day.hours)),
@@ -63,10 +63,10 @@ def hours(plan: Plan) -> Sheet:
     return sheet.without(*(name for name, gone in unused.items() if gone))
 
 
-def strategies(plan: Plan) -> Sheet:
+def strategies(plan: Plan) -> ReportSheet:
     """What is done with the questions: every way's share over the day, and in the hours that use it least and most."""
     columns = (
-        Column("way", "strategy and who plays it, over the day"),
+        SheetColumn("way", "strategy and who plays it, over the day"),
         right("mean", "of all"),
         right("least", "least"),
         right("most", "most"),
@@ -82,21 +82,21 @@ def strategies(plan: Plan) -> Sheet:
             shown = (f"{by_hour[h]:.0%} at {h:02d}" for h in ends)
             rows.append((mean, (way, f"{mean:.1%}", *shown)))
     ranked = sorted(rows, key=lambda row: -row[0])
-    return Sheet("Strategies by the hour", columns, tuple(row for _, row in ranked))
+    return ReportSheet("Strategies by the hour", columns, tuple(row for _, row in ranked))
 
 
-def _known(value: float | None, unit: str) -> str:
-    return "–" if value is None else scaled(value, unit)
+def _text_or_dash(value: float | None, unit: str) -> str:
+    return "–" if value is None else with_prefix(value, unit)
 
 
-def sized(tried: Tried | None) -> str:
+def sizing_text(tried: HourTrial | None) -> str:
     """How many times its demand an hour is sized for, and whether that was shown to hold."""
     if tried is None:
         return "–"
     return f"{tried.sized_for:.2f}x" + ("" if tried.holds else ", not shown")
 
 
-def rented(hour: Hour) -> str:
+def rented_devices(hour: HourDocument) -> str:
     """What an hour rents: devices by accelerator and term."""
     count: dict[tuple[str, str], int] = {}
     for each in hour.rented:
@@ -105,11 +105,11 @@ def rented(hour: Hour) -> str:
     return " + ".join(f"{devices} {name} {term}" for (name, term), devices in count.items()) or "–"
 
 
-def steps(plan: Plan) -> Sheet:
+def steps(plan: Plan) -> ReportSheet:
     """What each freedom saves on the one before."""
     day = plan.hours
     columns = (
-        Column("step", "the day"),
+        SheetColumn("step", "the day"),
         right("usd_per_day", "$/day"),
         right("gco2e_per_day", "CO2e/day"),
         right("saved", "saved"),
@@ -119,25 +119,25 @@ def steps(plan: Plan) -> Sheet:
         (
             each.name,
             dollars(each.usd_per_day),
-            _known(each.gco2e_per_day, "g"),
+            _text_or_dash(each.gco2e_per_day, "g"),
             "–" if each.objective_per_day == first else f"{1 - each.objective_per_day / first:.1%}",
         )
         for each in (day.steps if day else ())
     )
-    sheet = Sheet("Where the day's saving comes from", columns, rows)
+    sheet = ReportSheet("Where the day's saving comes from", columns, rows)
     hidden = day is not None and all(each.gco2e_per_day is None for each in day.steps)
     return sheet.without("gco2e_per_day") if hidden else sheet
 
 
-def works(plan: Plan) -> Sheet:
+def works(plan: Plan) -> ReportSheet:
     """Work that may wait: how much of it is done, how long it waits, what its deadline is worth."""
     columns = (
-        Column("work", "work"),
+        SheetColumn("work", "work"),
         right("requests_per_day", "req/day"),
         right("chosen", "done"),
         right("moved", "moved"),
         right("mean_wait_h", "mean wait"),
-        Column("worth", "what an hour of its deadline is worth"),
+        SheetColumn("worth", "what an hour of its deadline is worth"),
     )
     rows = tuple(
         (
@@ -150,10 +150,10 @@ def works(plan: Plan) -> Sheet:
         )
         for each in (plan.hours.works if plan.hours else ())
     )
-    return Sheet("Work that may wait", columns, rows)
+    return ReportSheet("Work that may wait", columns, rows)
 
 
-def worth(work: WorkDone, objective: str) -> str:
+def worth(work: DeferrableWorkDocument, objective: str) -> str:
     """What an hour more and an hour less change, in a sentence."""
     if work.saves is not None:
         return f"spares {work.saves * work.chosen:.0%} of the interactive work; done as far as it pays"
@@ -161,7 +161,7 @@ def worth(work: WorkDone, objective: str) -> str:
     return "; ".join(parts) or "any hour of the day will do"
 
 
-def _change(other: Deadline, objective: str) -> str:
+def _change(other: DeadlineAlternative, objective: str) -> str:
     if other.change_per_day is None:
         return f"within {other.hours} h it cannot be done"
     if other.change_per_day == 0:
@@ -209,7 +209,7 @@ def _axis(most: float) -> Iterator[str]:
         yield f'<text class="tick" x="{_x(hour):.1f}" y="{HEIGHT - BOTTOM + 18:g}" text-anchor="middle">{hour} h</text>'
 
 
-def _bars(hour: Hour, most: float) -> Iterator[str]:
+def _bars(hour: HourDocument, most: float) -> Iterator[str]:
     """The rent of an hour by term, what stays at the bottom."""
     low = 0.0
     for term, shade in SHADES.items():
@@ -217,7 +217,7 @@ def _bars(hour: Hour, most: float) -> Iterator[str]:
         usd += sum(each.usd for each in hour.bought) if term == API else 0.0
         if usd > 0:
             top, height = _y((low + usd) / most), _y(low / most) - _y((low + usd) / most)
-            says = f"{hour.hour:02d} h, {term.replace('_', '-')}: {dollars(usd)}/h; {rented(hour)}"
+            says = f"{hour.hour:02d} h, {term.replace('_', '-')}: {dollars(usd)}/h; {rented_devices(hour)}"
             box = f'x="{_x(hour.hour) + 1:.1f}" y="{top:.1f}" width="{_x(1) - _x(0) - 2:.1f}" height="{height:.1f}"'
             paint = f'fill="var(--accent)" fill-opacity="{shade}"'
             yield f"<rect {box} {paint}><title>{escape(says)}</title></rect>"

@@ -11,10 +11,10 @@ from comptroller import __version__
 from comptroller.facts.reader import ids
 from comptroller.planning.document import facts_digest
 from comptroller.report.facts import LISTS
-from comptroller.report.sheet import Column, Sheet
+from comptroller.report.sheet import ReportSheet, SheetColumn
 
 
-def installation() -> Sheet:
+def installation() -> ReportSheet:
     """Version of Comptroller, Python and every dependency, with the extra it belongs to; counts of facts."""
     rows = [
         ("comptroller", __version__, ""),
@@ -26,11 +26,11 @@ def installation() -> Sheet:
         ("digest of the calibration", facts_digest()[1][:16], "facts"),
     ]
     columns = (
-        Column("what", "what"),
-        Column("version", "version or count"),
-        Column("belongs_to", "belongs to"),
+        SheetColumn("what", "what"),
+        SheetColumn("version", "version or count"),
+        SheetColumn("belongs_to", "belongs to"),
     )
-    return Sheet("Installation", columns, tuple(rows))
+    return ReportSheet("Installation", columns, tuple(rows))
 
 
 def dependencies() -> list[tuple[str, str]]:

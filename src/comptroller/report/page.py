@@ -6,21 +6,17 @@ from collections.abc import Callable, Iterable
 from html import escape
 from importlib import resources
 
-from comptroller.planning.against import Comparison
+from comptroller.planning.against import FleetComparison
 from comptroller.planning.plan import Plan
-from comptroller.report import hours, planned, solving
-from comptroller.report.chart import Panel, chart, most_cost, panels
-from comptroller.report.figures import dollars, interval, number, scaled, seconds
+from comptroller.report import hours, plan_tables, solving
+from comptroller.report.chart import FrontierPanel, chart, most_cost, panels
+from comptroller.report.figures import dollars, interval, number, seconds, with_prefix
 from comptroller.report.scatter import scatter
-from comptroller.report.sheet import Column, Sheet, right
+from comptroller.report.sheet import ReportSheet, SheetColumn, right
 
-SOLVING: tuple[tuple[str, Callable[[Plan], Sheet], str], ...] = (
-    ("Solved", solving.solved, "On the evidence; the interval is that of resampled questions."),
-    (
-        "Strategies",
-        solving.classes,
-        "What each class of questions gets; a class may be split over strategies.",
-    ),
+SOLVING: tuple[tuple[str, Callable[[Plan], ReportSheet], str], ...] = (
+    ("Solved", solving.solving_sheet, "On the evidence; the interval is that of resampled questions."),
+    ("Strategies", solving.classes, "What each class of questions gets; a class may be split over strategies."),
     ("Bought", solving.offers, "Tokens from APIs, at the dollars that the evidence records."),
     (
         "Uncertainty",
@@ -34,39 +30,43 @@ SOLVING: tuple[tuple[str, Callable[[Plan], Sheet], str], ...] = (
     ),
 )
 
-SECTIONS: tuple[tuple[str, Callable[[Plan], Sheet], str], ...] = (
+SECTIONS: tuple[tuple[str, Callable[[Plan], ReportSheet], str], ...] = (
     (
         "Services",
-        planned.services,
+        plan_tables.services,
         "What runs where. TTFT, TPOT and batch are means; power is at the meter, with host and cooling.",
     ),
-    ("Latency objectives", planned.latency, "Predictions of the percentile that was asked for."),
+    ("Latency objectives", plan_tables.latency, "Predictions of the percentile that was asked for."),
     (
         "Shadow prices",
-        planned.shadow_prices,
+        plan_tables.shadow_prices,
         "What the next unit of each constraint is worth, found by solving again.",
     ),
     (
         "Runners-up",
-        planned.runners_up,
+        plan_tables.runners_up,
         "The best plan without each thing that was chosen, and why it lost; model and place as chosen where not named.",
     ),
     (
         "Simulated fleets",
-        planned.rounds,
+        plan_tables.rounds,
         "Upper bounds of the percentiles in a further draw of arrivals that the sizing had not seen.",
     ),
     (
         "Fell out before the search",
-        planned.pruned,
+        plan_tables.pruning_sheet,
         "Choices that no plan could use, or that exact bounds drop: another serves or solves as much for no more.",
     ),
 )
 
 
-def page(plan: Plan, beside: Comparison | None = None) -> str:
+def page(plan: Plan, beside: FleetComparison | None = None) -> str:
     """The page as text; beside: the comparison with the fleet of today, if there is one."""
-    sections = [*SECTIONS[:1], (*SECTIONS[1][:2], planned.verified(plan) or SECTIONS[1][2]), *SECTIONS[2:]]
+    sections = [
+        *SECTIONS[:1],
+        (*SECTIONS[1][:2], plan_tables.verification_sentence(plan) or SECTIONS[1][2]),
+        *SECTIONS[2:],
+    ]
     services, objectives, *reasons = (section(title, sheet(plan), hint) for title, sheet, hint in sections)
     solved = (section(title, sheet(plan), hint) for title, sheet, hint in SOLVING)
     said = f"<p>{escape(solving.verdict(plan))}</p>" if solving.verdict(plan) else ""
@@ -77,9 +77,9 @@ def page(plan: Plan, beside: Comparison | None = None) -> str:
         )
     )
     if beside:
-        body.append(section("Against today's fleet", planned.comparison(beside), "At the prices of today."))
+        body.append(section("Against today's fleet", plan_tables.comparison(beside), "At the prices of today."))
     body += [*reasons, _launch(plan), _footer(plan)]
-    return document(f"{plan.name}: {planned.headline(plan)}", "".join(body), asset("page.js"))
+    return document(f"{plan.name}: {plan_tables.headline(plan)}", "".join(body), asset("page.js"))
 
 
 def document(title: str, body: str, script: str) -> str:
@@ -109,18 +109,18 @@ def _header(plan: Plan) -> str:
             dollars(total.usd_per_million_tokens.value),
             f"{dollars(total.usd_per_million_output_tokens.value)} per million output tokens",
         ),
-        ("Power at the meter", scaled(total.w.value, "W"), interval(total.w, "W")),
-        ("Energy per request", scaled(total.j_per_request.value, "J"), interval(total.j_per_request, "J")),
+        ("Power at the meter", with_prefix(total.w.value, "W"), interval(total.w, "W")),
+        ("Energy per request", with_prefix(total.j_per_request.value, "J"), interval(total.j_per_request, "J")),
         (
             "Emissions",
-            f"{scaled(total.gco2e_per_h.value, 'g')}/h",
-            f"{scaled(total.gco2e_per_request.value, 'g')} CO2e per request",
+            f"{with_prefix(total.gco2e_per_h.value, 'g')}/h",
+            f"{with_prefix(total.gco2e_per_request.value, 'g')} CO2e per request",
         ),
     )
     return (
         f'<p class="eyebrow"><b>Comptroller</b> plan for {escape(plan.name)}</p>'
-        f"<h1>{escape(planned.headline(plan))}</h1>"
-        f'<p class="lede">{escape(planned.goal(plan))}</p>{tiles(shown)}'
+        f"<h1>{escape(plan_tables.headline(plan))}</h1>"
+        f'<p class="lede">{escape(plan_tables.goal(plan))}</p>{tiles(shown)}'
     )
 
 
@@ -159,24 +159,24 @@ def _frontier(plan: Plan) -> str:
     )
 
 
-def _figure(panel: Panel, most_usd: float) -> str:
-    columns = (right("value", panel.name), right("usd_per_h", "$/h"), Column("fleet", "cheapest plan"))
+def _figure(panel: FrontierPanel, most_usd: float) -> str:
+    columns = (right("value", panel.name), right("usd_per_h", "$/h"), SheetColumn("fleet", "cheapest plan"))
     rows = tuple((f"≤ {seconds(p.value)}", number(p.usd_per_h, 4), p.fleet) for p in panel.points)
-    listed = table(Sheet(panel.name, columns, rows))
+    listed = table(ReportSheet(panel.name, columns, rows))
     return (
         f"<figure><figcaption>{escape(panel.name)}</figcaption>{chart(panel, most_usd)}"
         f"<details><summary>The {len(rows)} points as a table</summary>{listed}</details></figure>"
     )
 
 
-def section(title: str, sheet: Sheet, hint: str) -> str:
+def section(title: str, sheet: ReportSheet, hint: str) -> str:
     """A table under a heading with a line that explains it; nothing if it has no rows."""
     if not sheet.rows:
         return ""
     return f'<section><h2>{escape(title)}</h2><p class="hint">{escape(hint)}</p>{table(sheet)}</section>'
 
 
-def table(sheet: Sheet) -> str:
+def table(sheet: ReportSheet) -> str:
     """A table, as wide as it needs to be."""
     sides = ['class="num"' if column.side == "right" else "" for column in sheet.columns]
     heads = "".join(
@@ -203,7 +203,7 @@ def _launch(plan: Plan) -> str:
     blocks = "".join(
         f'<p class="hint">{escape(count)}</p><div class="launch"><pre tabindex="0">{escape(command)}</pre>'
         '<button type="button" data-copy>Copy</button></div>'
-        for count, command in planned.launches(plan)
+        for count, command in plan_tables.launches(plan)
     )
     return f"<section><h2>Launch</h2>{blocks}</section>"
 

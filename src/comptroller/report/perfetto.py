@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from comptroller.planning.simulation import Simulation
+from comptroller.planning.simulation import PlanSimulation
 
 MOST_REQUESTS = 100_000
 """Requests that are written; what opens the file holds it in memory."""
@@ -24,7 +24,7 @@ MOST_REQUESTS = 100_000
 Event = dict[str, Any]
 
 
-def perfetto(simulation: Simulation, most_requests: int = MOST_REQUESTS) -> str:
+def perfetto(simulation: PlanSimulation, most_requests: int = MOST_REQUESTS) -> str:
     """The trace as a JSON document; of a longer simulation, its first `most_requests` requests."""
     written = min(len(simulation.asked), most_requests)
     document = {
@@ -40,7 +40,7 @@ def perfetto(simulation: Simulation, most_requests: int = MOST_REQUESTS) -> str:
     return json.dumps(document, separators=(",", ":")) + "\n"
 
 
-def _processes(simulation: Simulation) -> Iterator[Event]:
+def _processes(simulation: PlanSimulation) -> Iterator[Event]:
     number = 0
     for service in simulation.outcome.fleet.services:
         for place, replica in enumerate(service.replicas):
@@ -53,9 +53,9 @@ def _processes(simulation: Simulation) -> Iterator[Event]:
                 number += 1
 
 
-def _slices(simulation: Simulation, count: int) -> Iterator[Event]:
+def _slices(simulation: PlanSimulation, count: int) -> Iterator[Event]:
     stays = [stay for i in range(count) for stay in _stays(simulation, i)]
-    lanes = Lanes()
+    lanes = LaneAllocator()
     for stay in sorted(stays, key=lambda stay: stay.start_s):
         lane = lanes.take(stay.rank, stay.start_s, stay.end_s)
         for part in stay.parts:
@@ -64,7 +64,7 @@ def _slices(simulation: Simulation, count: int) -> Iterator[Event]:
         yield _instant(f"request {i} never started", float(simulation.calls["arrival_s"][i]))
 
 
-class Part(NamedTuple):
+class PerfettoSlice(NamedTuple):
     """A stretch of a request on a rank."""
 
     name: str
@@ -73,16 +73,16 @@ class Part(NamedTuple):
     arguments: Event
 
 
-class Stay(NamedTuple):
+class RankStay(NamedTuple):
     """A request on one rank, from admission to its leaving."""
 
     rank: int
     start_s: float
     end_s: float
-    parts: tuple[Part, ...]
+    parts: tuple[PerfettoSlice, ...]
 
 
-def _stays(simulation: Simulation, i: int) -> list[Stay]:
+def _stays(simulation: PlanSimulation, i: int) -> list[RankStay]:
     """Where a request was: one rank, or a prompt and then a token rank; nothing if it never started."""
     calls, request = simulation.calls, simulation.outcome.requests[i]
     started, first, last = (float(calls[name][i]) for name in ("started_s", "first_s", "last_s"))
@@ -92,14 +92,14 @@ def _stays(simulation: Simulation, i: int) -> list[Stay]:
     end = horizon if math.isnan(last) else last
     half = end if math.isnan(first) else first
     prompt, token = int(request.prompt_rank), int(request.token_rank)
-    prefill = Part("prefill", started, half, _arguments(simulation, i))
-    decode = Part("decode", half, end, {"request": i})
+    prefill = PerfettoSlice("prefill", started, half, _arguments(simulation, i))
+    decode = PerfettoSlice("decode", half, end, {"request": i})
     if token in (prompt, -1) or half == end:
-        return [Stay(prompt, started, end, (prefill, decode) if half < end else (prefill,))]
-    return [Stay(prompt, started, half, (prefill,)), Stay(token, half, end, (decode,))]
+        return [RankStay(prompt, started, end, (prefill, decode) if half < end else (prefill,))]
+    return [RankStay(prompt, started, half, (prefill,)), RankStay(token, half, end, (decode,))]
 
 
-def _arguments(simulation: Simulation, i: int) -> Event:
+def _arguments(simulation: PlanSimulation, i: int) -> Event:
     calls, outcome = simulation.calls, simulation.outcome
     return {
         "request": i,
@@ -112,7 +112,7 @@ def _arguments(simulation: Simulation, i: int) -> Event:
     }
 
 
-def _slice(part: Part, place: tuple[int, int]) -> Event:
+def _slice(part: PerfettoSlice, place: tuple[int, int]) -> Event:
     start = _micro(part.start_s)
     return {
         "ph": "X",
@@ -133,7 +133,7 @@ def _micro(seconds: float) -> float:
     return round(seconds * 1e6, 3)
 
 
-class Lanes:
+class LaneAllocator:
     """Gives every stay on a rank the lowest lane that is free for as long as it lasts."""
 
     def __init__(self) -> None:
@@ -154,7 +154,7 @@ class Lanes:
         return lane
 
 
-def _counters(simulation: Simulation) -> Iterator[Event]:
+def _counters(simulation: PlanSimulation) -> Iterator[Event]:
     for before, now in pairwise(simulation.outcome.series):
         watts = power_w(simulation, before, now)
         for rank in range(now.busy_s.size):
@@ -168,7 +168,7 @@ def _counters(simulation: Simulation) -> Iterator[Event]:
                 yield {"ph": "C", "name": name, "pid": rank, "ts": _micro(now.at_s), "args": arguments}
 
 
-def power_w(simulation: Simulation, before: Any, now: Any) -> Any:
+def power_w(simulation: PlanSimulation, before: Any, now: Any) -> Any:
     """Mean watts of every rank between two samples, at the meter: its steps, and idling beside them."""
     span_s = now.at_s - before.at_s
     idle_w = np.array([t.idle_w for t in rank_tables(simulation)])
@@ -176,6 +176,6 @@ def power_w(simulation: Simulation, before: Any, now: Any) -> Any:
     return (now.step_j - before.step_j) / span_s + idle_w * np.maximum(1 - busy, 0.0)
 
 
-def rank_tables(simulation: Simulation) -> list[Any]:
+def rank_tables(simulation: PlanSimulation) -> list[Any]:
     """The step table of every rank."""
     return [r.table for _, r in simulation.outcome.fleet.replicas() for _ in range(r.ranks)]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from comptroller.errors import InputError
 from comptroller.planning.plan import Plan
-from comptroller.report.chart import Panel, latency_ticks, most_cost, panels
+from comptroller.report.chart import FrontierPanel, latency_ticks, most_cost, panels
 from comptroller.report.figures import dollars, seconds
-from comptroller.report.planned import headline
+from comptroller.report.plan_tables import headline
 from comptroller.report.scatter import drawing
 from comptroller.report.solving import points
 
@@ -45,7 +45,7 @@ def picture(plan: Plan) -> bytes:
     return data.getvalue()
 
 
-def _draw(panel: Panel, place: Axes, most_usd: float) -> None:
+def _draw(panel: FrontierPanel, place: Axes, most_usd: float) -> None:
     x = [point.value for point in panel.points]
     y = [point.usd_per_h for point in panel.points]
     place.step(x, y, where="post", color=LINE, linewidth=1.8)
@@ -55,12 +55,7 @@ def _draw(panel: Panel, place: Axes, most_usd: float) -> None:
         place.axvline(at, color=MARK, linestyle=(0, (3, 4)), linewidth=1)
         place.plot([at], [cost], "o", markersize=8, color=MARK)
         place.annotate(
-            f"chosen: {dollars(cost)}/h",
-            (at, cost),
-            (8, 10),
-            textcoords="offset points",
-            color=MARK,
-            fontweight="bold",
+            f"chosen: {dollars(cost)}/h", (at, cost), (8, 10), textcoords="offset points", color=MARK, fontweight="bold"
         )
     place.set_xscale("log")
     place.set_ylim(0, most_usd)

@@ -7,36 +7,36 @@ import math
 from collections.abc import Sequence
 
 from comptroller.errors import InputError
-from comptroller.measure.kernels_run import Fit, Timing
-from comptroller.measure.quality import Estimate, Loss
-from comptroller.measure.quality_mix import Assignment, Part
-from comptroller.numerics.loss import fitted_constant, held_out
-from comptroller.report.sheet import Cell, Column, Sheet, right
+from comptroller.measure.kernels_run import GemmFit, GemmTiming
+from comptroller.measure.quality import BootstrapMean, QuantisationLoss
+from comptroller.measure.quality_mix import FormatAssignment, LayerPart
+from comptroller.numerics.loss import fitted_constant, held_out_errors
+from comptroller.report.sheet import Cell, ReportSheet, SheetColumn, right
 
 COLUMNS = (
-    Column("formats", "recipe"),
+    SheetColumn("formats", "recipe"),
     right("bits_per_element", "bits"),
     right("perplexity", "ppl"),
     right("perplexity_ratio", "ratio"),
-    Column("perplexity_ratio_interval", "90 %", "right"),
+    SheetColumn("perplexity_ratio_interval", "90 %", "right"),
     right("kl_nats", "KL"),
-    Column("kl_interval", "90 %", "right"),
+    SheetColumn("kl_interval", "90 %", "right"),
     right("agreement", "top-1"),
     right("weight_db", "w dB"),
     right("output_db", "out dB"),
 )
 
 
-def losses(found: Sequence[Loss], subject: str) -> Sheet:
+def losses(found: Sequence[QuantisationLoss], subject: str) -> ReportSheet:
     """One row per recipe."""
-    return Sheet(
+    return ReportSheet(
         f"{subject}: weights/activations/cache against the weights as read; KL in nats, intervals 90 %",
         COLUMNS,
         tuple(map(_row, found)),
     )
 
 
-def _row(loss: Loss) -> tuple[Cell, ...]:
+def _row(loss: QuantisationLoss) -> tuple[Cell, ...]:
     return (
         str(loss.formats),
         None if math.isnan(loss.bits) else loss.bits,
@@ -46,49 +46,41 @@ def _row(loss: Loss) -> tuple[Cell, ...]:
         loss.kl.value,
         _between(loss.kl, 2),
         loss.agreement.value,
-        _known(loss.weight_db),
-        _known(loss.output_db),
+        _finite_or_none(loss.weight_db),
+        _finite_or_none(loss.output_db),
     )
 
 
-def _between(estimate: Estimate, digits: int) -> str:
+def _between(estimate: BootstrapMean, digits: int) -> str:
     return f"{estimate.low:.{digits}g} to {estimate.high:.{digits}g}"
 
 
-def constant(found: Sequence[Loss]) -> Sheet | None:
+def constant(found: Sequence[QuantisationLoss]) -> ReportSheet | None:
     """The constant that maps QSNR to KL, and how far each format is from what the others predict; None below three."""
-    own = [
-        x
-        for x in found
-        if str(x.formats) == x.formats.weights and math.isfinite(x.output_db) and x.kl.value > 0
-    ]
+    own = [x for x in found if str(x.formats) == x.formats.weights and math.isfinite(x.output_db) and x.kl.value > 0]
     if len(own) < 3:
         return None
     db, kl = [x.output_db for x in own], [x.kl.value for x in own]
-    errors = held_out(db, kl)
-    columns = (
-        Column("formats", "weights"),
-        right("kl_nats", "KL, nats"),
-        right("error", "against the others"),
-    )
+    errors = held_out_errors(db, kl)
+    columns = (SheetColumn("formats", "weights"), right("kl_nats", "KL, nats"), right("error", "against the others"))
     rows = tuple((str(x.formats), x.kl.value, error) for x, error in zip(own, errors, strict=True))
     title = f"KL = {fitted_constant(db, kl):.3g} x 10^(-QSNR / 10); each format against the constant of the others"
-    return Sheet(title, columns, rows)
+    return ReportSheet(title, columns, rows)
 
 
-def parts(found: Sequence[Part], probe: str) -> Sheet:
+def parts(found: Sequence[LayerPart], probe: str) -> ReportSheet:
     """Sensitivity, the most sensitive first."""
-    columns = (Column("part", "part"), right("params", "params"), right("kl_nats", "KL alone, nats"))
+    columns = (SheetColumn("part", "part"), right("params", "params"), right("kl_nats", "KL alone, nats"))
     order = sorted(found, key=lambda part: -part.kl / part.params)
     rows = tuple((f"layer {part.layer} {part.name}", part.params, part.kl) for part in order)
-    return Sheet(
+    return ReportSheet(
         f"Sensitivity: divergence with one part alone in {probe}, most per parameter first", columns, rows
     )
 
 
-def assignment(chosen: Assignment, loss: Loss) -> Sheet:
+def assignment(chosen: FormatAssignment, loss: QuantisationLoss) -> ReportSheet:
     """How many parts take each format, and what the whole was predicted and measured to cost."""
-    columns = (Column("format", "format"), right("parts", "parts"), Column("layers", "layers"))
+    columns = (SheetColumn("format", "format"), right("parts", "parts"), SheetColumn("layers", "layers"))
     rows = []
     for name in dict.fromkeys(chosen.formats):
         own = [part for part, fmt in zip(chosen.parts, chosen.formats, strict=True) if fmt == name]
@@ -97,14 +89,14 @@ def assignment(chosen: Assignment, loss: Loss) -> Sheet:
         f"Mixed precision: {chosen.bits:.3f} bits; KL predicted {chosen.predicted_kl:.3g}, "
         f"measured {loss.kl.value:.3g} ({_between(loss.kl, 3)})"
     )
-    return Sheet(title, columns, tuple(rows))
+    return ReportSheet(title, columns, tuple(rows))
 
 
-def timings(found: Sequence[Timing], subject: str) -> Sheet:
+def timings(found: Sequence[GemmTiming], subject: str) -> ReportSheet:
     """One row per product timed."""
     columns = (
-        Column("kernel", "kernel"),
-        Column("format", "format"),
+        SheetColumn("kernel", "kernel"),
+        SheetColumn("format", "format"),
         *(right(name, name) for name in "mnk"),
         right("us", "us"),
         right("tflop_per_s", "Tflop/s"),
@@ -125,14 +117,14 @@ def timings(found: Sequence[Timing], subject: str) -> Sheet:
         )
         for t in found
     )
-    return Sheet(f"Products timed on {subject}", columns, rows)
+    return ReportSheet(f"Products timed on {subject}", columns, rows)
 
 
-def kernel_fits(found: Sequence[Fit]) -> Sheet:
+def kernel_fits(found: Sequence[GemmFit]) -> ReportSheet:
     """The law of every kernel."""
     columns = (
-        Column("kernel", "kernel"),
-        Column("format", "format"),
+        SheetColumn("kernel", "kernel"),
+        SheetColumn("format", "format"),
         right("floor_us", "floor us"),
         right("gb_per_s", "GB/s"),
         right("tflop_per_s", "Tflop/s"),
@@ -143,20 +135,20 @@ def kernel_fits(found: Sequence[Fit]) -> Sheet:
             f.kernel,
             f.format,
             f.floor_s * 1e6,
-            _known(f.bytes_per_s / 1e9),
-            _known(f.flops_per_s / 1e12),
+            _finite_or_none(f.bytes_per_s / 1e9),
+            _finite_or_none(f.flops_per_s / 1e12),
             f.error,
         )
         for f in found
     )
-    return Sheet("Fitted: t = floor + bytes / rate + flops / rate", columns, rows)
+    return ReportSheet("Fitted: t = floor + bytes / rate + flops / rate", columns, rows)
 
 
-def _known(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def picture(found: Sequence[Loss], subject: str) -> bytes:
+def picture(found: Sequence[QuantisationLoss], subject: str) -> bytes:
     """Divergence against QSNR of the outputs, both logarithmic, with intervals and the fitted line; a PNG.
 
     Raises:
@@ -174,16 +166,12 @@ def picture(found: Sequence[Loss], subject: str) -> bytes:
     for x in shown:
         axes.plot([x.output_db] * 2, [x.kl.low, x.kl.high], color="#b4540a", linewidth=1)
         axes.plot([x.output_db], [x.kl.value], "o", color="#1f5fbf", markersize=4)
-        axes.annotate(
-            str(x.formats), (x.output_db, x.kl.value), (4, 3), textcoords="offset points", fontsize=6
-        )
+        axes.annotate(str(x.formats), (x.output_db, x.kl.value), (4, 3), textcoords="offset points", fontsize=6)
     if len(shown) > 1:
         db = [x.output_db for x in shown]
         value = fitted_constant(db, [x.kl.value for x in shown])
         ends = [min(db), max(db)]
-        axes.plot(
-            ends, [value * 10 ** (-end / 10) for end in ends], color="#5b6068", linewidth=0.8, linestyle="--"
-        )
+        axes.plot(ends, [value * 10 ** (-end / 10) for end in ends], color="#5b6068", linewidth=0.8, linestyle="--")
     axes.set_yscale("log")
     axes.set_xlabel("QSNR of what the matrices put out, dB")
     axes.set_ylabel("KL, nats per token")

@@ -13,12 +13,12 @@ import numpy as np
 
 from comptroller.errors import InputError
 from comptroller.report.tables import parquet_of
-from comptroller.work.call import FINISH, LABELS, SOURCE, Calls
+from comptroller.work.call import FINISH, LABELS, SOURCE, CallTable
 
 CODED = {"finish": FINISH, "source": SOURCE}
 
 
-def columns(calls: Calls) -> dict[str, Any]:
+def columns(calls: CallTable) -> dict[str, Any]:
     """Every column of the calls as values or texts; prefix blocks are left out."""
     found: dict[str, Any] = {}
     for name, column in calls.columns.items():
@@ -31,7 +31,7 @@ def columns(calls: Calls) -> dict[str, Any]:
     return found
 
 
-def as_csv(calls: Calls) -> bytes:
+def as_csv(calls: CallTable) -> bytes:
     """Comma-separated, a heading first; unknown numbers are empty."""
     table = columns(calls)
     cells = [_texts(column) for column in table.values()]
@@ -47,16 +47,16 @@ def _texts(column: Any) -> list[Any]:
     return ["" if isnan(v) else v for v in values] if column.dtype.kind == "f" else values
 
 
-def as_parquet(calls: Calls) -> bytes:
+def as_parquet(calls: CallTable) -> bytes:
     """Parquet, unknown numbers as null."""
     table = {name: np.ascontiguousarray(column) for name, column in columns(calls).items()}
     return parquet_of({name: c.tolist() if c.dtype.kind == "U" else c for name, c in table.items()})
 
 
-WRITERS: Mapping[str, Callable[[Calls], bytes]] = {".csv": as_csv, ".parquet": as_parquet}
+WRITERS: Mapping[str, Callable[[CallTable], bytes]] = {".csv": as_csv, ".parquet": as_parquet}
 
 
-def writer_of(path: Path) -> Callable[[Calls], bytes]:
+def writer_of(path: Path) -> Callable[[CallTable], bytes]:
     """What makes the bytes of a file of this name.
 
     Raises:

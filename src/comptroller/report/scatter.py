@@ -18,7 +18,7 @@ LINE, MARK, SOFT = "#1f5fbf", "#b4540a", "#5b6068"
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class ScatterPoint:
     """A mark: its place, its interval upwards and downwards, its name and what it says; chosen ones are joined."""
 
     x: float
@@ -30,10 +30,10 @@ class Point:
     chosen: bool
 
 
-def ticks(points: Sequence[Point]) -> list[float]:
+def ticks(points: Sequence[ScatterPoint]) -> list[float]:
     """Round values (1, 2, 5) over the range of the points; powers of ten where the range is wide.
 
-    >>> ticks([Point(x, 0, 0, 0, "", "", False) for x in (0.02, 0.3)])
+    >>> ticks([ScatterPoint(x, 0, 0, 0, "", "", False) for x in (0.02, 0.3)])
     [0.02, 0.05, 0.1, 0.2]
     """
     low, high = min(point.x for point in points), max(point.x for point in points)
@@ -45,7 +45,7 @@ def ticks(points: Sequence[Point]) -> list[float]:
     return [value for value in found if low * 0.999 <= value <= high * 1.001] or [low, high]
 
 
-def scatter(points: Sequence[Point], label: str) -> str:
+def scatter(points: Sequence[ScatterPoint], label: str) -> str:
     """An `<svg>`; every point can be focused and carries its reading in words."""
     least, most = min(p.x for p in points), max(p.x for p in points)
     bent = math.log if least > 0 else float
@@ -69,9 +69,7 @@ def scatter(points: Sequence[Point], label: str) -> str:
         place = f'x="{x(tick):.1f}" y="{HEIGHT - BOTTOM + 18:g}" text-anchor="middle"'
         parts.append(f'<text class="tick" {place}>{escape(number(tick))}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(
-        f'<text class="label" x="{middle:g}" y="{HEIGHT - 6:g}" text-anchor="middle">{escape(label)}</text>'
-    )
+    parts.append(f'<text class="label" x="{middle:g}" y="{HEIGHT - 6:g}" text-anchor="middle">{escape(label)}</text>')
     joined = sorted((point for point in points if point.chosen), key=lambda point: point.x)
     if len(joined) > 1:
         path = "L".join(f"{x(point.x):.1f} {y(point.y):.1f}" for point in joined)
@@ -89,7 +87,7 @@ def scatter(points: Sequence[Point], label: str) -> str:
     return f'<svg class="chart" {box} role="group" aria-label="{name}">{"".join(parts)}</svg>'
 
 
-def drawing(points: Sequence[Point], label: str, title: str) -> bytes:
+def drawing(points: Sequence[ScatterPoint], label: str, title: str) -> bytes:
     """A PNG of the same.
 
     Raises:
@@ -112,9 +110,7 @@ def drawing(points: Sequence[Point], label: str, title: str) -> bytes:
         axes.plot([point.x], [point.y], "o", markersize=6 if point.chosen else 4, color=color)
     for count, point in enumerate(joined, 1):
         # the line rises to the right, so the room for a number is above and to the left
-        axes.annotate(
-            str(count), (point.x, point.y), (-5, 7), textcoords="offset points", ha="right", fontsize=8
-        )
+        axes.annotate(str(count), (point.x, point.y), (-5, 7), textcoords="offset points", ha="right", fontsize=8)
         axes.plot([], [], " ", label=f"{count}  {point.name}")
     if joined:
         named = axes.legend(loc="best", fontsize=7, handlelength=0, handletextpad=0, frameon=False)

@@ -11,7 +11,7 @@ from comptroller.report.figures import number
 Cell = str | int | float | None
 
 
-class Column(NamedTuple):
+class SheetColumn(NamedTuple):
     """A column: its key in JSON (with the unit), its heading, and the side its cells keep to."""
 
     key: str
@@ -19,16 +19,16 @@ class Column(NamedTuple):
     side: Literal["left", "right"] = "left"
 
 
-def right(key: str, heading: str) -> Column:
+def right(key: str, heading: str) -> SheetColumn:
     """A column of numbers."""
-    return Column(key, heading, "right")
+    return SheetColumn(key, heading, "right")
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class ReportSheet:
     """A titled table. Cells are raw values; `None` is unknown.
 
-    >>> sheet = Sheet("Links", (Column("name", "name"), right("gb_per_s", "GB/s")), (("NVLink", 450.0),))
+    >>> sheet = ReportSheet("Links", (SheetColumn("name", "name"), right("gb_per_s", "GB/s")), (("NVLink", 450.0),))
     >>> print(sheet.markdown())
     | name | GB/s |
     |---|---:|
@@ -36,18 +36,18 @@ class Sheet:
     """
 
     title: str
-    columns: tuple[Column, ...]
+    columns: tuple[SheetColumn, ...]
     rows: tuple[tuple[Cell, ...], ...]
 
     def texts(self) -> list[list[str]]:
         """The cells as they are printed."""
-        return [[shown(cell) for cell in row] for row in self.rows]
+        return [[cell_text(cell) for cell in row] for row in self.rows]
 
-    def without(self, *keys: str) -> Sheet:
+    def without(self, *keys: str) -> ReportSheet:
         """The sheet less some columns."""
         kept = [i for i, column in enumerate(self.columns) if column.key not in keys]
         rows = tuple(tuple(row[i] for i in kept) for row in self.rows)
-        return Sheet(self.title, tuple(self.columns[i] for i in kept), rows)
+        return ReportSheet(self.title, tuple(self.columns[i] for i in kept), rows)
 
     def records(self) -> list[dict[str, Cell]]:
         """One table per row, by key."""
@@ -63,16 +63,14 @@ class Sheet:
         heads = [column.heading for column in self.columns]
         rules = ["---:" if column.side == "right" else "---" for column in self.columns]
         lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(rules)}|"]
-        lines += [
-            f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in self.texts()
-        ]
+        lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in self.texts()]
         return "\n".join(lines)
 
 
-def shown(cell: Cell) -> str:
+def cell_text(cell: Cell) -> str:
     """A cell as text: four significant digits for measures, whole numbers as they are.
 
-    >>> shown(3350.0), shown(None), shown("x"), shown(128256)
+    >>> cell_text(3350.0), cell_text(None), cell_text("x"), cell_text(128256)
     ('3,350', '–', 'x', '128,256')
     """
     if isinstance(cell, str):

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from comptroller.planning.plan import Class, Plan, Share
-from comptroller.planning.risk_document import Optimism
+from comptroller.planning.plan import Plan, QuestionClassDocument, RoleShareDocument
+from comptroller.planning.risk_document import SelectionOptimism
 from comptroller.report.figures import dollars, interval, number
-from comptroller.report.scatter import Point
-from comptroller.report.sheet import Column, Sheet, right
+from comptroller.report.scatter import ScatterPoint
+from comptroller.report.sheet import ReportSheet, SheetColumn, right
 
 MEASUREMENTS = 5
 """Measurements in a table; the document has all that change anything."""
 
 
-def solved(plan: Plan) -> Sheet:
+def solving_sheet(plan: Plan) -> ReportSheet:
     """What the plan solves, beside its target and beside one answer of each recorded model."""
-    columns = (Column("quantity", "solved"), Column("value", "value"), Column("interval", "80 % interval"))
+    columns = (
+        SheetColumn("quantity", "solved"),
+        SheetColumn("value", "value"),
+        SheetColumn("interval", "80 % interval"),
+    )
     quality = plan.quality
     if quality is None:
-        return Sheet("Solved", columns, ())
+        return ReportSheet("Solved", columns, ())
     share, price = quality.predicted, quality.usd_per_solved
     asked = f", {quality.confidence:.0%} asked for" if quality.confidence else ""
     taken = ", less the optimism" if quality.optimism else ""
@@ -28,42 +32,32 @@ def solved(plan: Plan) -> Sheet:
         ("per solved question", dollars(price.value), interval(price, "$")),
     ]
     if quality.held_out is not None:
-        rows.append(
-            (
-                "held out",
-                f"{quality.held_out:.1%}",
-                "chosen on one half of the questions, judged on the other",
-            )
-        )
+        rows.append(("held out", f"{quality.held_out:.1%}", "chosen on one half of the questions, judged on the other"))
     if quality.optimism is not None:
-        rows.append(
-            ("optimism", f"{quality.optimism.solved[''] * 100:.1f} points", _optimism(quality.optimism))
-        )
+        rows.append(("optimism", f"{quality.optimism.solved[''] * 100:.1f} points", _optimism(quality.optimism)))
     for model, (alone, usd) in sorted(quality.greedy.items(), key=lambda item: -item[1][0]):
-        rows.append(
-            (f"one answer of {model}", f"{alone:.1%}", "" if usd is None else f"{dollars(usd)}/h bought")
-        )
-    return Sheet("Solved", columns, tuple(rows))
+        rows.append((f"one answer of {model}", f"{alone:.1%}", "" if usd is None else f"{dollars(usd)}/h bought"))
+    return ReportSheet("Solved", columns, tuple(rows))
 
 
-def _optimism(found: Optimism) -> str:
+def _optimism(found: SelectionOptimism) -> str:
     """What the optimism is, and which resamples it could not be seen on."""
     missing = f"; {found.short} of them cannot reach the targets" if found.short else ""
     closed = f"; the limits leave no choice on {found.closed}" if found.closed else ""
     return f"of a choice judged on its own questions, by {found.resamples} resamples{missing}{closed}"
 
 
-def uncertainty(plan: Plan) -> Sheet:
+def uncertainty(plan: Plan) -> ReportSheet:
     """What the cost depends on that is not known, and all of it together."""
     columns = (
-        Column("source", "uncertain"),
-        Column("usd_per_h", "cost, 80 % interval"),
+        SheetColumn("source", "uncertain"),
+        SheetColumn("usd_per_h", "cost, 80 % interval"),
         right("share", "of variance"),
-        Column("rests_on", "rests on"),
+        SheetColumn("rests_on", "rests on"),
     )
     known = plan.quality.risk if plan.quality else None
     if known is None:
-        return Sheet("Uncertainty", columns, ())
+        return ReportSheet("Uncertainty", columns, ())
     rows = [
         (
             source.name,
@@ -74,34 +68,32 @@ def uncertainty(plan: Plan) -> Sheet:
         for source in known.sources
     ]
     low, high = plan.totals.usd_per_h.low or 0.0, plan.totals.usd_per_h.high or 0.0
-    held = (
-        f"targets, and the budget if there is one, hold in {known.chance_held:.0%} of {known.draws:,} draws"
-    )
+    held = f"targets, and the budget if there is one, hold in {known.chance_held:.0%} of {known.draws:,} draws"
     rows.append(("together", f"{dollars(low)} to {dollars(high)}/h", "", held))
-    return Sheet("Uncertainty", columns, tuple(rows))
+    return ReportSheet("Uncertainty", columns, tuple(rows))
 
 
-def measurements(plan: Plan) -> Sheet:
+def measurements(plan: Plan) -> ReportSheet:
     """What to measure next: first what is expected to save most."""
     columns = (
-        Column("what", "measure"),
+        SheetColumn("what", "measure"),
         right("saves_usd_per_h", "expected saving"),
-        Column("usd_per_h", "cost interval, wide"),
-        Column("solved", "solved interval, points"),
-        Column("how", "how"),
+        SheetColumn("usd_per_h", "cost interval, wide"),
+        SheetColumn("solved", "solved interval, points"),
+        SheetColumn("how", "how"),
     )
     known = plan.quality.risk if plan.quality else None
     rows = tuple(
         (
             each.what,
             "–" if each.saves_usd_per_h is None else f"{dollars(each.saves_usd_per_h)}/h",
-            _narrowed(*(dollars(width) for width in each.usd_per_h)),
-            _narrowed(*(f"{width * 100:.1f}" for width in each.solved)),
+            _width_change(*(dollars(width) for width in each.usd_per_h)),
+            _width_change(*(f"{width * 100:.1f}" for width in each.solved)),
             each.how,
         )
         for each in (known.next[:MEASUREMENTS] if known else ())
     )
-    return Sheet("Next measurement", columns, rows)
+    return ReportSheet("Next measurement", columns, rows)
 
 
 def verdict(plan: Plan) -> str:
@@ -115,7 +107,7 @@ def first_step(plan: Plan) -> str:
     return f"How: {known.next[0].how}" if known and known.next else ""
 
 
-def _narrowed(before: str, after: str) -> str:
+def _width_change(before: str, after: str) -> str:
     """The width of an interval now and after; one of them where they print alike."""
     return f"{before} to {after}" if before != after else before
 
@@ -123,18 +115,16 @@ def _narrowed(before: str, after: str) -> str:
 def _of_task(plan: Plan, task: str) -> str:
     mine = [each for each in plan.classes if each.name == task and each.solved]
     total = sum(each.share for each in mine)
-    return (
-        f"{sum(each.share * each.solved.value for each in mine if each.solved) / total:.1%}" if mine else "–"
-    )
+    return f"{sum(each.share * each.solved.value for each in mine if each.solved) / total:.1%}" if mine else "–"
 
 
-def classes(plan: Plan) -> Sheet:
+def classes(plan: Plan) -> ReportSheet:
     """The strategies of every class of questions, and who plays them."""
     columns = (
-        Column("name", "questions"),
+        SheetColumn("name", "questions"),
         right("share", "of all"),
-        Column("strategy", "strategy"),
-        Column("roles", "played by"),
+        SheetColumn("strategy", "strategy"),
+        SheetColumn("roles", "played by"),
         right("solved", "solved"),
         right("usd", "bought/question"),
     )
@@ -150,16 +140,14 @@ def classes(plan: Plan) -> Sheet:
         for each in plan.classes
         if each.solved
     )
-    return Sheet("Strategies", columns, rows)
+    return ReportSheet("Strategies", columns, rows)
 
 
-def _roles(each: Class, plan: Plan) -> str:
+def _roles(each: QuestionClassDocument, plan: Plan) -> str:
     """Who plays, each once; a role only where several play."""
-    models = {s.id: s.deployment.model for s in plan.services} | {
-        o.id: f"{o.model} (API)" for o in plan.offers
-    }
+    models = {s.id: s.deployment.model for s in plan.services} | {o.id: f"{o.model} (API)" for o in plan.offers}
 
-    def who(shares: tuple[Share, ...]) -> str:
+    def who(shares: tuple[RoleShareDocument, ...]) -> str:
         return " + ".join(dict.fromkeys(models[share.service] for share in shares))
 
     players = {role: who(shares) for role, shares in each.roles.items()}
@@ -168,15 +156,15 @@ def _roles(each: Class, plan: Plan) -> str:
     return ", ".join(f"{role} {player}" for role, player in players.items())
 
 
-def offers(plan: Plan) -> Sheet:
+def offers(plan: Plan) -> ReportSheet:
     """What is bought from APIs."""
     columns = (
-        Column("model", "API"),
+        SheetColumn("model", "API"),
         right("usd_per_h", "$/h"),
         right("calls_per_s", "calls/s"),
         right("input", "tokens in/s"),
         right("output", "tokens out/s"),
-        Column("price", "$ per million in, out"),
+        SheetColumn("price", "$ per million in, out"),
     )
     rows = tuple(
         (
@@ -189,33 +177,27 @@ def offers(plan: Plan) -> Sheet:
         )
         for offer in plan.offers
     )
-    return Sheet("Bought", columns, rows)
+    return ReportSheet("Bought", columns, rows)
 
 
-def points(plan: Plan) -> tuple[Point, ...]:
+def points(plan: Plan) -> tuple[ScatterPoint, ...]:
     """The frontier and, beside it, one answer of each model that can be bought; the plan itself with its interval."""
     quality = plan.quality
     if quality is None:
         return ()
     cost, share = plan.totals.usd_per_h.value, quality.predicted
     found = [
-        Point(
-            p.usd_per_h,
-            p.value,
-            p.value,
-            p.value,
-            f"{p.value:.0%}",
-            f"{dollars(p.usd_per_h)}/h by {p.fleet}",
-            True,
+        ScatterPoint(
+            p.usd_per_h, p.value, p.value, p.value, f"{p.value:.0%}", f"{dollars(p.usd_per_h)}/h by {p.fleet}", True
         )
         for p in plan.frontier
         if p.usd_per_h > 0
     ]
     found += [
-        Point(usd, alone, alone, alone, model, f"one answer solves {alone:.1%} at {dollars(usd)}/h", False)
+        ScatterPoint(usd, alone, alone, alone, model, f"one answer solves {alone:.1%} at {dollars(usd)}/h", False)
         for model, (alone, usd) in quality.greedy.items()
         if usd
     ]
     low, high = share.low or share.value, share.high or share.value
     reading = f"the plan solves {share.value:.1%} at {dollars(cost)}/h"
-    return (*found, Point(cost, share.value, low, high, "chosen", reading, True))
+    return (*found, ScatterPoint(cost, share.value, low, high, "chosen", reading, True))

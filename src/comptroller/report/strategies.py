@@ -5,23 +5,23 @@ from __future__ import annotations
 import sys
 from dataclasses import MISSING, fields
 
-from comptroller.report.sheet import Cell, Column, Sheet, right
-from comptroller.strategies.learned import learned
-from comptroller.strategies.learned import names as parts
+from comptroller.report.sheet import Cell, ReportSheet, SheetColumn, right
 from comptroller.strategies.routers import names as routers
 from comptroller.strategies.routers import router
 from comptroller.strategies.spelling import names, parse, rule, spell
+from comptroller.strategies.success_prediction import names as parts
+from comptroller.strategies.success_prediction import success_predictor
 
 
-def strategies() -> Sheet:
+def strategies() -> ReportSheet:
     """One row per strategy: what it does, its parameters with their defaults, what the planner varies."""
     columns = (
-        Column("strategy", "strategy"),
-        Column("does", "what it does"),
-        Column("parameters", "parameters"),
-        Column("grid", "grid"),
+        SheetColumn("strategy", "strategy"),
+        SheetColumn("does", "what it does"),
+        SheetColumn("parameters", "parameters"),
+        SheetColumn("grid", "grid"),
     )
-    return Sheet("Strategies", columns, tuple(_row(name) for name in names()))
+    return ReportSheet("Strategies", columns, tuple(_row(name) for name in names()))
 
 
 def _row(name: str) -> tuple[Cell, ...]:
@@ -39,12 +39,12 @@ def _default(item: object) -> str:
     return spell(value) if hasattr(value, "solve") else repr(value)
 
 
-def trained() -> Sheet:
+def trained_parts() -> ReportSheet:
     """One row per trained part: its signals, what trained it, and its quality on folds that did not."""
     columns = (
-        Column("part", "part"),
-        Column("signals", "signals"),
-        Column("data", "trained on"),
+        SheetColumn("part", "part"),
+        SheetColumn("signals", "signals"),
+        SheetColumn("data", "trained on"),
         right("rows", "rows"),
         right("base_rate", "base rate"),
         right("auc", "AUC"),
@@ -54,21 +54,19 @@ def trained() -> Sheet:
     )
     rows = []
     for name in parts():
-        part = learned(name)
+        part = success_predictor(name)
         figures = tuple(part.measured.get(column.key) for column in columns[4:])
-        rows.append(
-            (name, ", ".join(part.signals), str(part.about["data"]), int(part.measured["rows"]), *figures)
-        )
-    return Sheet("Trained parts", columns, tuple(rows))
+        rows.append((name, ", ".join(part.signals), str(part.about["data"]), int(part.measured["rows"]), *figures))
+    return ReportSheet("Trained parts", columns, tuple(rows))
 
 
-def trained_routers() -> Sheet:
+def trained_routers() -> ReportSheet:
     """One row per router: the models from the cheapest on, what trained it, and its quality on held-out questions."""
     columns = (
-        Column("router", "router"),
-        Column("kind", "kind"),
-        Column("models", "models, cheapest first"),
-        Column("data", "trained on"),
+        SheetColumn("router", "router"),
+        SheetColumn("kind", "kind"),
+        SheetColumn("models", "models, cheapest first"),
+        SheetColumn("data", "trained on"),
         right("questions", "questions"),
         right("apgr", "APGR"),
         right("aiq", "AIQ"),
@@ -81,7 +79,7 @@ def trained_routers() -> Sheet:
         figures = tuple(part.measured.get(column.key) for column in columns[5:])
         told = (part.scorer.kind, " < ".join(part.models), str(part.about["data"]))
         rows.append((name, *told, int(part.measured["questions"]), *figures))
-    return Sheet("Routers", columns, tuple(rows))
+    return ReportSheet("Routers", columns, tuple(rows))
 
 
 def rules() -> dict[str, str]:
@@ -89,10 +87,10 @@ def rules() -> dict[str, str]:
     return {name: (sys.modules[rule(name).__module__].__doc__ or "").strip() for name in names()}
 
 
-def spelled(name: str) -> str:
+def spelling_with_defaults(name: str) -> str:
     """A strategy as it is written with its defaults.
 
-    >>> spelled("once")
+    >>> spelling_with_defaults("once")
     'once'
     """
     return spell(parse(name))

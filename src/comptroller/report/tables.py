@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from comptroller.errors import InputError
-from comptroller.report.sheet import Sheet
+from comptroller.report.sheet import ReportSheet
 
 _LATEX = {letter: "\\" + letter for letter in "&%$#_{}"} | {"–": "--", "~": "\\textasciitilde{}"}
 
 
-def as_csv(sheet: Sheet) -> bytes:
+def as_csv(sheet: ReportSheet) -> bytes:
     """Comma-separated raw values, keys first; unknown is empty."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
@@ -23,27 +23,27 @@ def as_csv(sheet: Sheet) -> bytes:
     return out.getvalue().encode()
 
 
-def as_markdown(sheet: Sheet) -> bytes:
+def as_markdown(sheet: ReportSheet) -> bytes:
     """A Markdown table under its title."""
     return f"## {sheet.title}\n\n{sheet.markdown()}\n".encode()
 
 
-def as_latex(sheet: Sheet) -> bytes:
+def as_latex(sheet: ReportSheet) -> bytes:
     r"""A LaTeX `tabular` in the rules of booktabs.
 
     >>> from comptroller.report.sheet import Column
-    >>> print(as_latex(Sheet("t", (Column("a", "a"),), (("50 %",),))).decode().splitlines()[4])
+    >>> print(as_latex(ReportSheet("t", (Column("a", "a"),), (("50 %",),))).decode().splitlines()[4])
     50 \% \\
     """
     sides = "".join("r" if column.side == "right" else "l" for column in sheet.columns)
     lines = [f"% {sheet.title}", f"\\begin{{tabular}}{{{sides}}}", "\\toprule"]
-    heads = " & ".join(_escaped(column.heading) for column in sheet.columns)
-    rows = [" & ".join(map(_escaped, row)) + r" \\" for row in sheet.texts()]
+    heads = " & ".join(_latex_text(column.heading) for column in sheet.columns)
+    rows = [" & ".join(map(_latex_text, row)) + r" \\" for row in sheet.texts()]
     lines += [heads + r" \\ \midrule", *rows, "\\bottomrule", "\\end{tabular}", ""]
     return "\n".join(lines).encode()
 
 
-def _escaped(text: str) -> str:
+def _latex_text(text: str) -> str:
     return "".join(_LATEX.get(letter, letter) for letter in text)
 
 
@@ -64,13 +64,13 @@ def parquet_of(columns: Mapping[str, Any]) -> bytes:
     return out.getvalue()
 
 
-def as_parquet(sheet: Sheet) -> bytes:
+def as_parquet(sheet: ReportSheet) -> bytes:
     """Parquet, a column for each of the sheet's."""
     records = sheet.records()
     return parquet_of({column.key: [record[column.key] for record in records] for column in sheet.columns})
 
 
-WRITERS: Mapping[str, Callable[[Sheet], bytes]] = {
+WRITERS: Mapping[str, Callable[[ReportSheet], bytes]] = {
     ".csv": as_csv,
     ".md": as_markdown,
     ".tex": as_latex,
@@ -82,7 +82,7 @@ RAW = (".csv", ".parquet")
 """Files that programs read: raw values, unknown left empty."""
 
 
-def writer_of(path: Path) -> Callable[[Sheet], bytes]:
+def writer_of(path: Path) -> Callable[[ReportSheet], bytes]:
     """What writes a file of this name.
 
     Raises:

@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from comptroller.planning.against import Comparison
+from comptroller.planning.against import FleetComparison
 from comptroller.planning.plan import Plan
-from comptroller.report import hours, planned, solving
-from comptroller.report.sheet import Sheet
+from comptroller.report import hours, plan_tables, solving
+from comptroller.report.sheet import ReportSheet
 
 WIDTH = 120
 """Columns where the output is not a terminal."""
@@ -29,16 +29,16 @@ def console() -> Console:
     return found if found.is_terminal else Console(highlight=False, width=WIDTH)
 
 
-def print_plan(plan: Plan, to: Console, beside: Comparison | None = None) -> None:
+def print_plan(plan: Plan, to: Console, beside: FleetComparison | None = None) -> None:
     """The whole plan: services, totals, latency, shadow prices, runners-up, what fell out, launch commands."""
-    to.print(f"[bold]{escape(plan.name)}[/]: [bold green]{escape(planned.headline(plan))}[/]")
-    to.print(f"[dim]{escape(planned.goal(plan))}[/]\n")
-    for make in (solving.solved, solving.classes, solving.offers):
+    to.print(f"[bold]{escape(plan.name)}[/]: [bold green]{escape(plan_tables.headline(plan))}[/]")
+    to.print(f"[dim]{escape(plan_tables.goal(plan))}[/]\n")
+    for make in (solving.solving_sheet, solving.classes, solving.offers):
         print_sheet(make(plan), to, titled=False)
-    for sheet in (*_services(plan, to.width), planned.totals(plan), planned.latency(plan)):
+    for sheet in (*_services(plan, to.width), plan_tables.totals(plan), plan_tables.latency(plan)):
         print_sheet(sheet, to, titled=False)
     if plan.verification:
-        to.print(f"[dim]{escape(planned.verified(plan))}[/]\n")
+        to.print(f"[dim]{escape(plan_tables.verification_sentence(plan))}[/]\n")
     if plan.quality and plan.quality.next_dollar:
         to.print(f"{escape(plan.quality.next_dollar)}\n", soft_wrap=True)
     for sheet in (solving.uncertainty(plan), solving.measurements(plan).without("how")):
@@ -48,31 +48,27 @@ def print_plan(plan: Plan, to: Console, beside: Comparison | None = None) -> Non
     for make in (hours.hours, hours.strategies, hours.steps, hours.works):
         print_sheet(make(plan), to)
     if beside:
-        print_sheet(planned.comparison(beside), to)
-    for make in (planned.shadow_prices, planned.runners_up, planned.rounds, planned.pruned):
+        print_sheet(plan_tables.comparison(beside), to)
+    for make in (plan_tables.shadow_prices, plan_tables.runners_up, plan_tables.rounds, plan_tables.pruning_sheet):
         print_sheet(make(plan), to)
     if plan.services:
         to.print("[bold]Launch[/]")
-    for count, command in planned.launches(plan):
+    for count, command in plan_tables.launches(plan):
         to.print(f"[dim]# {escape(count)}[/]")
         to.print(escape(command), soft_wrap=True)
-    for note in (
-        *([plan.queueing] if plan.services else []),
-        *plan.notes,
-        *(plan.hours.notes if plan.hours else ()),
-    ):
+    for note in (*([plan.queueing] if plan.services else []), *plan.notes, *(plan.hours.notes if plan.hours else ())):
         to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
 
 
-def _services(plan: Plan, width: int) -> tuple[Sheet, ...]:
+def _services(plan: Plan, width: int) -> tuple[ReportSheet, ...]:
     """What runs where, and how it runs: one table where it fits, else two."""
-    whole = planned.services(plan)
+    whole = plan_tables.services(plan)
     if width >= WIDTH:
         return (whole,)
     return whole.without(*RUNNING), whole.without(*PLACED)
 
 
-def print_sheet(sheet: Sheet, to: Console, titled: bool = True) -> None:
+def print_sheet(sheet: ReportSheet, to: Console, titled: bool = True) -> None:
     """A table with headings; nothing if it has no rows."""
     if not sheet.rows:
         return
@@ -83,10 +79,7 @@ def print_sheet(sheet: Sheet, to: Console, titled: bool = True) -> None:
     for number, column in enumerate(sheet.columns):
         longest = max(len(row[number]) for row in texts)
         table.add_column(
-            escape(column.heading),
-            justify=column.side,
-            overflow="fold",
-            no_wrap=longest <= PROSE or number == 0,
+            escape(column.heading), justify=column.side, overflow="fold", no_wrap=longest <= PROSE or number == 0
         )
     for row in texts:
         table.add_row(*(escape(cell) for cell in row))

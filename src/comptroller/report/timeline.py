@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from comptroller import __version__
 from comptroller.errors import InputError
-from comptroller.planning.simulation import Simulation
-from comptroller.report import simulated
+from comptroller.planning.simulation import PlanSimulation
+from comptroller.report import simulation_tables
 from comptroller.report.chart import nice_ceiling
-from comptroller.report.figures import dollars, number, scaled, seconds
+from comptroller.report.figures import dollars, number, seconds, with_prefix
 from comptroller.report.page import asset, document, section, tiles
 from comptroller.report.perfetto import power_w, rank_tables
 
@@ -25,9 +25,7 @@ Floats = npt.NDArray[np.float64]
 WIDTH, HEIGHT = 560.0, 190.0
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 14.0, 26.0
 INKS = ("var(--accent)", "var(--mark)", "var(--good)", "var(--bad)", "var(--soft)", "var(--ink)")
-CLOCKS_S = tuple(
-    step * unit for unit in (1e-3, 1e-2, 0.1, 1, 60, 3600, 86400) for step in (1, 2, 5, 10, 15, 30)
-)
+CLOCKS_S = tuple(step * unit for unit in (1e-3, 1e-2, 0.1, 1, 60, 3600, 86400) for step in (1, 2, 5, 10, 15, 30))
 
 HINTS = {
     "latency": "Over the requests that got so far; queue is from arrival to admission, TPOT after the first token.",
@@ -42,7 +40,7 @@ HINTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TimelineSeries:
     """One quantity over time."""
 
     name: str
@@ -50,12 +48,12 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
+class TimelineChart:
     """Lines that share an axis from 0; unit: as `figures.scaled` takes it, `%` for shares, or none."""
 
     name: str
     unit: str
-    lines: tuple[Line, ...]
+    lines: tuple[TimelineSeries, ...]
 
     @property
     def most(self) -> float:
@@ -69,10 +67,10 @@ class Chart:
             return f"{value:.1%}"
         if np.isnan(value):
             return "–"
-        return scaled(value, self.unit) if self.unit in {"W", "s"} else f"{number(value)}{self.unit}"
+        return with_prefix(value, self.unit) if self.unit in {"W", "s"} else f"{number(value)}{self.unit}"
 
 
-def timeline(simulation: Simulation, beside: Sequence[Simulation] = ()) -> str:
+def timeline(simulation: PlanSimulation, beside: Sequence[PlanSimulation] = ()) -> str:
     """The page as text; beside: the same requests under other routings.
 
     Raises:
@@ -84,21 +82,21 @@ def timeline(simulation: Simulation, beside: Sequence[Simulation] = ()) -> str:
     body = [
         _header(simulation),
         _figures(simulation, shown),
-        section("Questions", simulated.questions(simulation), HINTS["questions"]),
-        section("Routing", simulated.routings((simulation, *beside)), HINTS["routing"]),
-        section("Objectives", simulated.objectives(simulation), HINTS["objectives"]),
-        section("Latency", simulated.latencies(simulation), HINTS["latency"]),
-        section("Spent", simulated.spending(simulation), HINTS["spending"]),
-        section("Requests and tokens", simulated.ends(simulation), HINTS["ends"]),
-        section("Services", simulated.services(simulation), HINTS["services"]),
+        section("Questions", simulation_tables.questions(simulation), HINTS["questions"]),
+        section("Routing", simulation_tables.routings((simulation, *beside)), HINTS["routing"]),
+        section("Objectives", simulation_tables.objectives(simulation), HINTS["objectives"]),
+        section("Latency", simulation_tables.latencies(simulation), HINTS["latency"]),
+        section("Spent", simulation_tables.spending(simulation), HINTS["spending"]),
+        section("Requests and tokens", simulation_tables.ends(simulation), HINTS["ends"]),
+        section("Services", simulation_tables.services(simulation), HINTS["services"]),
         _footer(simulation),
         _data(simulation, shown),
     ]
-    title = f"{simulation.plan.name}: {simulated.headline(simulation)}"
+    title = f"{simulation.plan.name}: {simulation_tables.headline(simulation)}"
     return document(title, "".join(body), asset("timeline.js"))
 
 
-def charts(simulation: Simulation) -> tuple[Chart, ...]:
+def charts(simulation: PlanSimulation) -> tuple[TimelineChart, ...]:
     """What is drawn: requests waiting and running, cache in use, power, and requests per second."""
     series = simulation.outcome.series
     waiting = np.array([sample.queued for sample in series], float)
@@ -108,42 +106,40 @@ def charts(simulation: Simulation) -> tuple[Chart, ...]:
     watts = np.concatenate([watts[:1], watts])
     held = np.array([table.kv_capacity_tokens for table in rank_tables(simulation)], float)
     return (
-        Chart("Requests waiting", "", _by_service(simulation, waiting)),
-        Chart("Requests running", "", _by_service(simulation, running)),
-        Chart("KV cache in use", "%", _by_service(simulation, cached, held)),
-        Chart("Power at the meter", "W", _by_service(simulation, watts)),
-        Chart("Requests per second", "/s", _flows(simulation)),
-        Chart("Time to first token, p95 by arrival", "s", (Line("all", _tails(simulation)),)),
+        TimelineChart("Requests waiting", "", _by_service(simulation, waiting)),
+        TimelineChart("Requests running", "", _by_service(simulation, running)),
+        TimelineChart("KV cache in use", "%", _by_service(simulation, cached, held)),
+        TimelineChart("Power at the meter", "W", _by_service(simulation, watts)),
+        TimelineChart("Requests per second", "/s", _flows(simulation)),
+        TimelineChart("Time to first token, p95 by arrival", "s", (TimelineSeries("all", _tails(simulation)),)),
     )
 
 
-def _by_service(simulation: Simulation, values: Floats, weight: Floats | None = None) -> tuple[Line, ...]:
+def _by_service(simulation: PlanSimulation, values: Floats, weight: Floats | None = None) -> tuple[TimelineSeries, ...]:
     """Sums over a service's ranks (as a share of their summed weight), a line a service; one line if too many."""
     fleet = simulation.outcome.fleet
-    owner = np.repeat(
-        np.arange(len(fleet.services)), [sum(r.ranks for r in s.replicas) for s in fleet.services]
-    )
-    names = simulated.service_names(simulation.plan)
+    owner = np.repeat(np.arange(len(fleet.services)), [sum(r.ranks for r in s.replicas) for s in fleet.services])
+    names = simulation_tables.service_names(simulation.plan)
     groups = {names[service.name]: owner == place for place, service in enumerate(fleet.services)}
     if not 1 < len(groups) <= len(INKS):
         groups = {"all": np.ones(owner.size, bool)}
     return tuple(
-        Line(name, values[:, mine].sum(axis=1) / (weight[mine].sum() if weight is not None else 1.0))
+        TimelineSeries(name, values[:, mine].sum(axis=1) / (weight[mine].sum() if weight is not None else 1.0))
         for name, mine in groups.items()
     )
 
 
-def _flows(simulation: Simulation) -> tuple[Line, ...]:
+def _flows(simulation: PlanSimulation) -> tuple[TimelineSeries, ...]:
     """Arrivals, and requests done within the objectives, per second of each interval between samples."""
     edges = np.array([sample.at_s for sample in simulation.outcome.series])
     calls = simulation.calls
     good = calls["last_s"][simulation.within]
     return tuple(
-        Line(name, _rates(edges, times)) for name, times in (("arrive", calls["arrival_s"]), ("within", good))
+        TimelineSeries(name, _rates(edges, times)) for name, times in (("arrive", calls["arrival_s"]), ("within", good))
     )
 
 
-def _tails(simulation: Simulation) -> Floats:
+def _tails(simulation: PlanSimulation) -> Floats:
     """95th percentile of the time to first token of the requests that arrived in each interval; NaN for none."""
     edges = np.array([sample.at_s for sample in simulation.outcome.series])
     place = np.searchsorted(edges, simulation.calls["arrival_s"], side="right")
@@ -158,40 +154,32 @@ def _rates(edges: Floats, times: Floats) -> Floats:
     return np.concatenate([counts[:1], counts])
 
 
-def _header(simulation: Simulation) -> str:
+def _header(simulation: PlanSimulation) -> str:
     outcome, good = simulation.outcome, int(simulation.within.sum())
     per_good = dollars(outcome.meter_usd / good) if good else "–"
     shown = (
         ("Within the objectives", f"{simulation.attainment:.1%}", f"{good:,} of {len(outcome):,} requests"),
         ("Goodput", f"{number(simulation.goodput_per_s)}/s", "requests within, per second"),
-        (
-            "TTFT p95",
-            seconds(outcome.percentile("ttft_s", 95)),
-            f"p50 {seconds(outcome.percentile('ttft_s', 50))}",
-        ),
-        (
-            "TPOT p95",
-            seconds(outcome.percentile("tpot_s", 95)),
-            f"p50 {seconds(outcome.percentile('tpot_s', 50))}",
-        ),
+        ("TTFT p95", seconds(outcome.percentile("ttft_s", 95)), f"p50 {seconds(outcome.percentile('ttft_s', 50))}"),
+        ("TPOT p95", seconds(outcome.percentile("tpot_s", 95)), f"p50 {seconds(outcome.percentile('tpot_s', 50))}"),
         ("Per request within", per_good, f"{dollars(outcome.meter_usd / len(outcome))} per request"),
         (
             "Energy per request",
-            scaled(outcome.meter_j / len(outcome), "J"),
-            f"{scaled(outcome.meter_gco2e / len(outcome), 'g')} CO2e",
+            with_prefix(outcome.meter_j / len(outcome), "J"),
+            f"{with_prefix(outcome.meter_gco2e / len(outcome), 'g')} CO2e",
         ),
     )
     return (
         f'<p class="eyebrow"><b>Comptroller</b> simulation of {escape(simulation.plan.name)}</p>'
-        f"<h1>{escape(simulated.headline(simulation))}</h1>"
-        f'<p class="lede">{escape(simulated.setting(simulation))}</p>{tiles(shown)}'
+        f"<h1>{escape(simulation_tables.headline(simulation))}</h1>"
+        f'<p class="lede">{escape(simulation_tables.setting(simulation))}</p>{tiles(shown)}'
     )
 
 
-def _figures(simulation: Simulation, shown: Sequence[Chart]) -> str:
+def _figures(simulation: PlanSimulation, shown: Sequence[TimelineChart]) -> str:
     figures = "".join(
         f"<figure><figcaption>{escape(chart.name)}{_legend(chart)}</figcaption>"
-        f"{_drawn(number_, chart, simulation)}</figure>"
+        f"{_chart_svg(number_, chart, simulation)}</figure>"
         for number_, chart in enumerate(shown)
     )
     return (
@@ -201,7 +189,7 @@ def _figures(simulation: Simulation, shown: Sequence[Chart]) -> str:
     )
 
 
-def _legend(chart: Chart) -> str:
+def _legend(chart: TimelineChart) -> str:
     if len(chart.lines) == 1:
         return ""
     return "".join(
@@ -210,19 +198,16 @@ def _legend(chart: Chart) -> str:
     )
 
 
-def _drawn(place: int, chart: Chart, simulation: Simulation) -> str:
+def _chart_svg(place: int, chart: TimelineChart, simulation: PlanSimulation) -> str:
     clock = np.array([sample.at_s for sample in simulation.outcome.series])
     xs = LEFT + np.linspace(0.0, 1.0, clock.size) * (WIDTH - LEFT - RIGHT)
     parts = [*_axis(chart), *_clock(float(clock[0]), float(clock[-1]))]
     for ink, line in zip(INKS, chart.lines, strict=False):
         heights = HEIGHT - BOTTOM - line.values / chart.most * (HEIGHT - TOP - BOTTOM)
         parts.append(f'<path class="line" style="stroke:{ink};stroke-width:1.5" d="{_path(xs, heights)}"/>')
-    parts.append(
-        f'<line class="hair axis" visibility="hidden" x1="0" x2="0" y1="{TOP:g}" y2="{HEIGHT - BOTTOM:g}"/>'
-    )
+    parts.append(f'<line class="hair axis" visibility="hidden" x1="0" x2="0" y1="{TOP:g}" y2="{HEIGHT - BOTTOM:g}"/>')
     peaks = "; ".join(
-        f"{line.name} at most {chart.words(float(np.nanmax(line.values, initial=0.0)))}"
-        for line in chart.lines
+        f"{line.name} at most {chart.words(float(np.nanmax(line.values, initial=0.0)))}" for line in chart.lines
     )
     return (
         f'<svg class="chart" data-panel="{place}" tabindex="0" role="slider" aria-valuemin="0" aria-valuenow="0"'
@@ -239,7 +224,7 @@ def _path(xs: Floats, heights: Floats) -> str:
     return "".join(f"{mark}{x:.1f} {y:.1f}" for mark, x, y in points)
 
 
-def _axis(chart: Chart) -> list[str]:
+def _axis(chart: TimelineChart) -> list[str]:
     parts = []
     for share in (0.0, 0.5, 1.0):
         y = HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
@@ -260,14 +245,14 @@ def _clock(start_s: float, end_s: float) -> list[str]:
     y = HEIGHT - BOTTOM
     return [
         f'<text x="{LEFT + (at - start_s) / span * (WIDTH - LEFT - RIGHT):.1f}" y="{y + 17:g}" '
-        f'text-anchor="middle">{escape(simulated.moment(at))}</text>'
+        f'text-anchor="middle">{escape(simulation_tables.moment(at))}</text>'
         for at in marks.tolist()
     ]
 
 
-def _data(simulation: Simulation, shown: Sequence[Chart]) -> str:
+def _data(simulation: PlanSimulation, shown: Sequence[TimelineChart]) -> str:
     """What the script reads out: every line in words."""
-    clock = [simulated.moment(sample.at_s) for sample in simulation.outcome.series]
+    clock = [simulation_tables.moment(sample.at_s) for sample in simulation.outcome.series]
     panels = [
         {
             "name": chart.name,
@@ -283,7 +268,7 @@ def _data(simulation: Simulation, shown: Sequence[Chart]) -> str:
     return f'<script type="application/json" id="lines">{text}</script>'
 
 
-def _footer(simulation: Simulation) -> str:
+def _footer(simulation: PlanSimulation) -> str:
     policies = simulation.outcome.fleet.policies
     lines = (
         f"Routing {policies.routing}, batching {policies.batching}, scheduling {policies.scheduling}; "

@@ -12,33 +12,33 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import InputError, Unsupported
-from comptroller.serving.fleet import Fleet
+from comptroller.errors import InputError, UnsupportedError
+from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.jit import COMPILED, cache_folder
 from comptroller.serving.jobs import check, fill, parents_of
-from comptroller.serving.outcome import Outcome, Series, meters_of
+from comptroller.serving.outcome import EngineOutcome, RankSample, meters_of
 from comptroller.serving.policies.view import COLUMNS, KV, QUEUED, WRONG_RANK
 from comptroller.serving.state import (
     CANCELS,
     FOREVER,
     REQUEST,
     TICKS_PER_S,
-    Reason,
+    RequestState,
+    ReturnReason,
     Row,
-    State,
     records,
     ticks,
 )
-from comptroller.serving.twin import Twin
-from comptroller.work.call import Calls
+from comptroller.serving.twin import EngineTwin
+from comptroller.work.call import CallTable
 
 Ids = npt.NDArray[np.int64]
 
 
-class Job(NamedTuple):
+class EngineJob(NamedTuple):
     """A request as strategies hand it in, the quick way: the fields of a job, in their order.
 
-    parent: id of the request it waits for.  blocks, block_count: as `Engine.add_blocks` returned them.
+    parent: id of the request it waits for.  blocks, block_count: as `EventEngine.add_blocks` returned them.
     service: 0 any, else one more than its place in the fleet.  watched: whether `advance` returns when it
     ends.
     """
@@ -58,32 +58,32 @@ class Job(NamedTuple):
     watched: int = 1
 
 
-class Engine:
+class EventEngine:
     """A fleet under load, at one moment; `advance` moves the moment on.
 
     sample_s: how often the time series is sampled (0: never).
 
     Raises:
-        Unsupported: numba is not installed, or cannot compile a policy; `Twin` does the same, slowly.
+        UnsupportedError: numba is not installed, or cannot compile a policy; `EngineTwin` does the same, slowly.
     """
 
-    def __init__(self, fleet: Fleet, sample_s: float = 0.0) -> None:
+    def __init__(self, fleet: SimulatedFleet, sample_s: float = 0.0) -> None:
         if not COMPILED:
-            raise Unsupported("the event engine needs numba (the `sim` extra); use Twin without it")
+            raise UnsupportedError("the event engine needs numba (the `sim` extra); use Twin without it")
         self.fleet = fleet
         self._kernel, build = _ready_kernel()
         self._world = build(fleet, sample_s)
         self._cancels: list[int] = []
         self._count = 0
         self._blocks = 0
-        self._series: list[Series] = []
+        self._series: list[RankSample] = []
 
     @property
     def now_s(self) -> float:
         """The moment."""
         return float(int(self._world.clock[0].now) >> 2) / TICKS_PER_S
 
-    def submit(self, calls: Calls, watch: bool = False) -> Ids:
+    def submit(self, calls: CallTable, watch: bool = False) -> Ids:
         """Ids of the calls, which arrive at their time, or at once if that has passed.
 
         A parent is named by its `call` number among these calls.  watch: `advance` returns when one ends.
@@ -104,7 +104,7 @@ class Engine:
         jobs.watched = watch
         return np.arange(first, last)
 
-    def ask(self, jobs: Sequence[Job]) -> range:
+    def ask(self, jobs: Sequence[EngineJob]) -> range:
         """Ids of jobs handed in the quick way, unchecked; parents are the engine's own ids."""
         first = self._count
         self._stage(len(jobs))
@@ -137,7 +137,7 @@ class Engine:
         """Watched requests that ended first, all at one moment; empty when `until_s` is reached or nothing is
         left to happen."""
         until = FOREVER if math.isinf(until_s) else ticks(until_s)
-        while self._kernel_to(until) == Reason.SAMPLE:
+        while self._kernel_to(until) == ReturnReason.SAMPLE:
             self._sample()
         clock = self._world.clock[0]
         ended, following = [], self._world.results["slot"]
@@ -160,7 +160,7 @@ class Engine:
             reason = self._kernel(self._world, cancels, until)
             if clock.fault:
                 raise InputError(WRONG_RANK)
-            if reason != Reason.CROWDED:
+            if reason != ReturnReason.CROWDED:
                 break
             if clock.count == clock.entering:
                 cancels = 0
@@ -172,16 +172,16 @@ class Engine:
         """What became of a request that has ended."""
         return Row(*self._world.results[request].item())
 
-    def run(self) -> Outcome:
+    def run(self) -> EngineOutcome:
         """What came of everything submitted, once nothing is left to happen."""
         while self.advance().size:
             pass
         return self.outcome()
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> EngineOutcome:
         """What has happened so far."""
         world = self._world
-        return Outcome(
+        return EngineOutcome(
             self.fleet,
             world.jobs[: self._count],
             _with_living(world)[: self._count],
@@ -196,7 +196,7 @@ class Engine:
         world = self._world
         if self._count > world.jobs.size:
             self._world = world._replace(
-                jobs=_grown(world.jobs, self._count), results=_grown(world.results, self._count)
+                jobs=_enlarge(world.jobs, self._count), results=_enlarge(world.results, self._count)
             )
 
     def _add_slots(self, least: int) -> None:
@@ -216,7 +216,7 @@ class Engine:
         ranks = world.ranks
         view = world.floats[clock.seen : clock.seen + clock.ranks * COLUMNS].reshape(COLUMNS, -1)
         self._series.append(
-            Series(
+            RankSample(
                 float((int(clock.now) >> 2) / TICKS_PER_S),
                 ranks.busy / TICKS_PER_S,
                 ranks.joules.copy(),
@@ -232,7 +232,7 @@ def _with_living(world: Any) -> Any:
     results, requests = world.results, world.requests
     living = requests.id >= 0
     living[living] = results.slot[requests.id[living]] == np.flatnonzero(living)
-    living &= requests.state < State.DONE
+    living &= requests.state < RequestState.DONE
     if not living.any():
         return results
     results = results.copy()
@@ -241,7 +241,7 @@ def _with_living(world: Any) -> Any:
     return results
 
 
-def _grown(array: Any, count: int) -> Any:
+def _enlarge(array: Any, count: int) -> Any:
     # The first batch gets what it needs and no more: it is often the whole trace.
     larger = records(array.dtype, count if array.size <= 1 else max(count, 2 * array.size))
     larger[: array.size] = array
@@ -263,21 +263,21 @@ def _ready_kernel() -> tuple[Any, Any]:
     return loop.advance, build
 
 
-def _smallest() -> Fleet:
+def _smallest() -> SimulatedFleet:
     from comptroller.serving.ticks import linear  # noqa: PLC0415
 
-    return Fleet.uniform(linear(max_batch=1), 1)
+    return SimulatedFleet.uniform(linear(max_batch=1), 1)
 
 
-def simulate(fleet: Fleet, calls: Calls, sample_s: float = 0.0) -> Outcome:
+def simulate(fleet: SimulatedFleet, calls: CallTable, sample_s: float = 0.0) -> EngineOutcome:
     """What comes of the calls on the fleet; by the twin where numba is missing or cannot compile a policy.
 
     Raises:
         RecordError, InputError: calls that cannot be simulated.
 
     >>> from comptroller.serving.ticks import linear
-    >>> calls = Calls.of(arrival_s=[0.0, 0.5], input_tokens=[100, 200], output_tokens=[10, 1])
-    >>> simulate(Fleet.uniform(linear(), 1), calls).ttft_s.round(4).tolist()
+    >>> calls = CallTable.of(arrival_s=[0.0, 0.5], input_tokens=[100, 200], output_tokens=[10, 1])
+    >>> simulate(SimulatedFleet.uniform(linear(), 1), calls).ttft_s.round(4).tolist()
     [0.0082, 0.0104]
     """
     world = engine_of(fleet, sample_s)
@@ -285,10 +285,10 @@ def simulate(fleet: Fleet, calls: Calls, sample_s: float = 0.0) -> Outcome:
     return world.run()
 
 
-def engine_of(fleet: Fleet, sample_s: float = 0.0) -> Engine | Twin:
+def engine_of(fleet: SimulatedFleet, sample_s: float = 0.0) -> EventEngine | EngineTwin:
     """The engine, or where it cannot run the fleet the twin, which says so."""
     try:
-        return Engine(fleet, sample_s)
-    except Unsupported as why:
+        return EventEngine(fleet, sample_s)
+    except UnsupportedError as why:
         print(f"{why}; this takes a while", file=sys.stderr, flush=True)
-        return Twin(fleet, sample_s)
+        return EngineTwin(fleet, sample_s)

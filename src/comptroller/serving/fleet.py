@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from comptroller.costs.steptable import StepTable
 from comptroller.errors import InputError
 from comptroller.serving.policies import module
-from comptroller.serving.state import Pool
+from comptroller.serving.state import PoolRole
 
 
 @dataclass(frozen=True)
-class Replica:
+class SimulatedReplica:
     """One engine.
 
     ranks: data-parallel ranks, each with a batch and a cache of its own (`table` is one rank's), that step
@@ -26,7 +26,7 @@ class Replica:
 
     table: StepTable
     ranks: int = 1
-    pool: Pool = Pool.MIXED
+    pool: PoolRole = PoolRole.MIXED
     draft_tokens: int = 0
     acceptance: float = 0.0
     swap_tokens: int = 0
@@ -55,24 +55,24 @@ class Replica:
 
 
 @dataclass(frozen=True)
-class Service:
+class SimulatedService:
     """Replicas that take the same calls; split into prompt and token pools, or mixed."""
 
     name: str
-    replicas: tuple[Replica, ...]
+    replicas: tuple[SimulatedReplica, ...]
 
     def __post_init__(self) -> None:
         pools = {replica.pool for replica in self.replicas}
         if not pools:
             raise InputError(f"service {self.name!r} has no replicas")
-        if (Pool.PROMPT in pools) != (Pool.TOKEN in pools):
+        if (PoolRole.PROMPT in pools) != (PoolRole.TOKEN in pools):
             raise InputError(f"service {self.name!r}: prompt and token pools come together or not at all")
-        if Pool.PROMPT in pools and len({replica.prefixes for replica in self.replicas}) > 1:
+        if PoolRole.PROMPT in pools and len({replica.prefixes for replica in self.replicas}) > 1:
             raise InputError(f"service {self.name!r}: of a split service all replicas keep prefixes, or none")
 
 
 @dataclass(frozen=True)
-class Policies:
+class ServingPolicies:
     """Who decides: ids of files in `policies/`, or the path or dotted path of a policy of one's own.
 
     handoff: routing within the token pool.  bound, overlap: settings of `bounded_hash` and `prefix_load`.
@@ -98,7 +98,7 @@ class Policies:
 
 
 @dataclass(frozen=True)
-class Telemetry:
+class RouterTelemetry:
     """How old the router's view is: taken every `period_s`, visible `delay_s` later; period 0 = current."""
 
     period_s: float = 0.0
@@ -112,7 +112,7 @@ class Telemetry:
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitThresholds:
     """Thresholds of a split service (Splitwise's defaults).
 
     max_pending_tokens: a prompt replica with a queue takes no more prompt tokens than this; then the mixed
@@ -126,24 +126,24 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Fleet:
+class SimulatedFleet:
     """What is simulated.
 
     prefix_block_tokens: tokens of a prefix block (0: no prefix cache); a multiple of each cache's block.
     tenants: how many tenants share the fleet (fair share).
     """
 
-    services: tuple[Service, ...]
-    policies: Policies = field(default_factory=Policies)
-    telemetry: Telemetry = field(default_factory=Telemetry)
-    split: Split = field(default_factory=Split)
+    services: tuple[SimulatedService, ...]
+    policies: ServingPolicies = field(default_factory=ServingPolicies)
+    telemetry: RouterTelemetry = field(default_factory=RouterTelemetry)
+    split: SplitThresholds = field(default_factory=SplitThresholds)
     prefix_block_tokens: int = 0
     tenants: int = 1
 
     def __post_init__(self) -> None:
         if not self.services:
             raise InputError("fleet: no services")
-        stored: dict[tuple[str, int], list[Replica]] = {}
+        stored: dict[tuple[str, int], list[SimulatedReplica]] = {}
         for service, replica in self.replicas():
             block = replica.table.kv_block_tokens
             if self.prefix_block_tokens % block:
@@ -153,23 +153,23 @@ class Fleet:
             if replica.storage is not None:
                 stored.setdefault((service.name, replica.storage), []).append(replica)
         for (name, storage), pair in stored.items():
-            if [item.pool for item in pair] != [Pool.PROMPT, Pool.TOKEN] or max(i.ranks for i in pair) > 1:
+            if [item.pool for item in pair] != [PoolRole.PROMPT, PoolRole.TOKEN] or max(i.ranks for i in pair) > 1:
                 raise InputError(
                     f"service {name!r}: storage {storage} must be shared by one prompt and one token replica"
                     " of one rank each, in this order"
                 )
 
-    def replicas(self) -> list[tuple[Service, Replica]]:
+    def replicas(self) -> list[tuple[SimulatedService, SimulatedReplica]]:
         """Every replica with its service, in the order of their numbers."""
         return [(service, replica) for service in self.services for replica in service.replicas]
 
-    def chunk_tokens(self, replica: Replica) -> int:
+    def chunk_tokens(self, replica: SimulatedReplica) -> int:
         """Prompt tokens a step of a replica may take."""
         chunk = replica.table.chunk_tokens
-        return min(chunk, self.split.prompt_batch_tokens) if replica.pool == Pool.PROMPT else chunk
+        return min(chunk, self.split.prompt_batch_tokens) if replica.pool == PoolRole.PROMPT else chunk
 
     @classmethod
-    def uniform(cls, table: StepTable, replicas: int, policies: Policies | None = None) -> Fleet:
+    def uniform(cls, table: StepTable, replicas: int, policies: ServingPolicies | None = None) -> SimulatedFleet:
         """So many equal replicas under one service."""
-        service = Service("all", (Replica(table),) * replicas)
-        return cls((service,), policies or Policies())
+        service = SimulatedService("all", (SimulatedReplica(table),) * replicas)
+        return cls((service,), policies or ServingPolicies())

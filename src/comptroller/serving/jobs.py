@@ -9,29 +9,29 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InputError, RecordError
-from comptroller.serving.fleet import Fleet
+from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.state import LATEST_S
-from comptroller.work.call import Calls
-from comptroller.work.trace import Trace
+from comptroller.work.call import CallTable
+from comptroller.work.trace import RequestTrace
 
 _SHOWN = 5
 _LONGEST = 1 << 30
 
 
-def calls_of(trace: Trace) -> Calls:
+def calls_of(trace: RequestTrace) -> CallTable:
     """A trace as calls; of its prefix blocks, the full ones."""
     session = np.full(len(trace), -1) if trace.session is None else trace.session
     lengths = {"input_tokens": trace.input_tokens, "output_tokens": trace.output_tokens}
     if trace.blocks is None:
-        return Calls.of(None, None, arrival_s=trace.arrival_s, session=session, **lengths)
+        return CallTable.of(None, None, arrival_s=trace.arrival_s, session=session, **lengths)
     counts = np.minimum(np.diff(trace.blocks.offsets), trace.input_tokens // trace.blocks.tokens)
     starts = np.concatenate(([0], np.cumsum(counts)))
     within = np.arange(starts[-1]) - np.repeat(starts[:-1], counts)
     ids = trace.blocks.ids[np.repeat(trace.blocks.offsets[:-1], counts) + within]
-    return Calls.of(None, (ids, starts), arrival_s=trace.arrival_s, session=session, **lengths)
+    return CallTable.of(None, (ids, starts), arrival_s=trace.arrival_s, session=session, **lengths)
 
 
-def fill(jobs: Any, calls: Calls, fleet: Fleet) -> None:
+def fill(jobs: Any, calls: CallTable, fleet: SimulatedFleet) -> None:
     """Write checked calls to jobs; block starts count from the first block of these calls.
 
     Raises:
@@ -51,7 +51,7 @@ def fill(jobs: Any, calls: Calls, fleet: Fleet) -> None:
         raise InputError(f"calls: {jobs.tenant.max() + 1} keys, but the fleet has {fleet.tenants} tenants")
 
 
-def _services(calls: Calls, fleet: Fleet) -> npt.NDArray[np.int64]:
+def _services(calls: CallTable, fleet: SimulatedFleet) -> npt.NDArray[np.int64]:
     """0 for a call that names no service, else one more than the service's place in the fleet."""
     places = {service.name: place + 1 for place, service in enumerate(fleet.services)}
     split = any(replica.storage is not None or replica.pool for _, replica in fleet.replicas())
@@ -61,15 +61,13 @@ def _services(calls: Calls, fleet: Fleet) -> npt.NDArray[np.int64]:
         if name and code in used and name not in places:
             raise InputError(f"calls: no service {name!r} in the fleet; it has {', '.join(places)}")
         if not name and code in used and split and len(places) > 1:
-            raise InputError(
-                "calls: a fleet of several services, one of them split, needs a service per call"
-            )
+            raise InputError("calls: a fleet of several services, one of them split, needs a service per call")
         lookup[code] = places.get(name, 0)
     found: npt.NDArray[np.int64] = lookup[calls["service"]]
     return found
 
 
-def check(calls: Calls) -> None:
+def check(calls: CallTable) -> None:
     """Whether calls can be simulated.
 
     Raises:
@@ -82,9 +80,7 @@ def check(calls: Calls) -> None:
         (~(wait >= 0) | (wait >= LATEST_S), lambda i: f"wait_s is {wait[i]:g}"),
         (
             (prompt < 0) | (output < 0) | ((prompt == 0) != (output == 0)),
-            lambda i: (
-                f"input_tokens is {prompt[i]}, output_tokens {output[i]}; both must be above 0, or both 0"
-            ),
+            lambda i: f"input_tokens is {prompt[i]}, output_tokens {output[i]}; both must be above 0, or both 0",
         ),
         ((prompt > 0) & (wait > 0), lambda i: "has tokens and wait_s; a wait is a call of its own"),
         (prompt + output > _LONGEST, lambda i: f"has {prompt[i] + output[i]} tokens"),
@@ -102,7 +98,7 @@ def check(calls: Calls) -> None:
         raise RecordError("calls", shown, int(total.sum()))
 
 
-def parents_of(calls: Calls, first: int) -> npt.NDArray[np.int64] | int:
+def parents_of(calls: CallTable, first: int) -> npt.NDArray[np.int64] | int:
     """The request that each call waits for, the first call being request `first`; -1 for none.
 
     Raises:

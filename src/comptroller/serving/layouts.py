@@ -9,13 +9,13 @@ import numpy.typing as npt
 
 from comptroller.costs.steptable import StepTable
 from comptroller.errors import InputError
-from comptroller.serving.fleet import Replica
-from comptroller.serving.state import Pool
+from comptroller.serving.fleet import SimulatedReplica
+from comptroller.serving.state import PoolRole
 
 Floats = npt.NDArray[np.float64]
 
 
-def speculative(table: StepTable, draft: StepTable, draft_tokens: int, acceptance: float) -> Replica:
+def speculative(table: StepTable, draft: StepTable, draft_tokens: int, acceptance: float) -> SimulatedReplica:
     """A replica that drafts and verifies.
 
     A decode step is k steps of the draft model and one step of the target over B (k + 1) tokens:
@@ -28,17 +28,13 @@ def speculative(table: StepTable, draft: StepTable, draft_tokens: int, acceptanc
     values = {}
     for unit in ("s", "j"):
         own, linear = getattr(table, f"decode_{unit}"), getattr(table, f"mixed_{unit}")
-        drafted = _resampled(draft, getattr(draft, f"decode_{unit}")[draft_rows], table.kv_knots_tokens)
+        drafted = _resample(draft, getattr(draft, f"decode_{unit}")[draft_rows], table.kv_knots_tokens)
         verified = np.array([_line(table.token_knots, linear, count) for count in tokens])
         values[f"decode_{unit}"] = draft_tokens * drafted + verified[:, None] + own - own[:, :1]
-    return Replica(
-        replace(table, **values),
-        draft_tokens=draft_tokens,
-        acceptance=acceptance,
-    )
+    return SimulatedReplica(replace(table, **values), draft_tokens=draft_tokens, acceptance=acceptance)
 
 
-def _resampled(table: StepTable, rows: Floats, knots: Floats) -> Floats:
+def _resample(table: StepTable, rows: Floats, knots: Floats) -> Floats:
     return np.array([[_line(table.kv_knots_tokens, row, knot) for knot in knots] for row in rows])
 
 
@@ -48,7 +44,7 @@ def _line(knots: Floats, values: Floats, x: float) -> float:
     return float(values[left] + slope * (x - knots[left]))
 
 
-def shared(table: StepTable, prompt_share: float, storage: int = 0) -> tuple[Replica, Replica]:
+def shared_store(table: StepTable, prompt_share: float, storage: int = 0) -> tuple[SimulatedReplica, SimulatedReplica]:
     """Two engines on the same devices, one for prompts and one for tokens, over one cache (semi-PD).
 
     Each has its share of the compute: its steps take 1 / share as long (an upper bound: what is bound by
@@ -61,8 +57,8 @@ def shared(table: StepTable, prompt_share: float, storage: int = 0) -> tuple[Rep
     if not 0 < prompt_share < 1:
         raise InputError(f"shared store: prompt share is {prompt_share:g}; it must lie between 0 and 1")
     made = []
-    for pool, share in ((Pool.PROMPT, prompt_share), (Pool.TOKEN, 1 - prompt_share)):
+    for pool, share in ((PoolRole.PROMPT, prompt_share), (PoolRole.TOKEN, 1 - prompt_share)):
         times = {f"{name}_s": getattr(table, f"{name}_s") / share for name in ("decode", "mixed", "pair")}
         half = replace(table, **times, idle_w=table.idle_w * share, usd_per_s=table.usd_per_s * share)
-        made.append(Replica(half, pool=pool, storage=storage))
+        made.append(SimulatedReplica(half, pool=pool, storage=storage))
     return made[0], made[1]

@@ -9,22 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.serving.fleet import Fleet
-from comptroller.serving.state import TICKS_PER_S, State
-from comptroller.work.call import FINISH, SOURCE, Calls
+from comptroller.serving.fleet import SimulatedFleet
+from comptroller.serving.state import TICKS_PER_S, RequestState
+from comptroller.work.call import FINISH, SOURCE, CallTable
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-_FINISH = {
-    State.DONE: "stop",
-    State.CANCELLED: "cancelled",
-    State.REFUSED: "refused",
-}
+_FINISH = {RequestState.DONE: "stop", RequestState.CANCELLED: "cancelled", RequestState.REFUSED: "refused"}
 
 
 @dataclass(frozen=True, eq=False)
-class Series:
+class RankSample:
     """One sample of every rank: seconds and joules so far, tokens of cache in use, requests queued and on."""
 
     at_s: float
@@ -36,7 +32,7 @@ class Series:
 
 
 @dataclass(frozen=True, eq=False)
-class Meters:
+class RankMeters:
     """What each rank has done: seconds busy, joules of its steps, steps, tokens by kind, blocks evicted."""
 
     busy_s: Floats
@@ -48,9 +44,9 @@ class Meters:
     evictions: Ints
 
 
-def meters_of(ranks: Any) -> Meters:
+def meters_of(ranks: Any) -> RankMeters:
     """The meters of the engine's ranks."""
-    return Meters(
+    return RankMeters(
         ranks.busy / TICKS_PER_S,
         ranks.joules.copy(),
         ranks.steps.copy(),
@@ -62,7 +58,7 @@ def meters_of(ranks: Any) -> Meters:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class EngineOutcome:
     """Jobs and results of requests (records in the order of their ids), meters and samples; times in
     seconds, NaN where a request never got so far.
 
@@ -71,12 +67,12 @@ class Outcome:
     swaps. A rank that waits, for work or for a slower rank of its group, draws `idle_w`.
     """
 
-    fleet: Fleet
+    fleet: SimulatedFleet
     jobs: Any
     requests: Any
-    meters: Meters
+    meters: RankMeters
     horizon_s: float
-    series: tuple[Series, ...] = ()
+    series: tuple[RankSample, ...] = ()
 
     def __len__(self) -> int:
         return int(self.requests.size)
@@ -114,18 +110,18 @@ class Outcome:
     @property
     def done(self) -> npt.NDArray[np.bool_]:
         """Which requests came to their end."""
-        found: npt.NDArray[np.bool_] = self.requests.state == State.DONE
+        found: npt.NDArray[np.bool_] = self.requests.state == RequestState.DONE
         return found
 
     @property
     def finish(self) -> list[str]:
         """How each request ended: stop, cancelled, refused, or empty while it has not."""
-        names = np.array([_FINISH.get(state, "") for state in State])
+        names = np.array([_FINISH.get(state, "") for state in RequestState])
         return names[self.requests.state].tolist()  # type: ignore[no-any-return]
 
     def counts(self) -> dict[str, int]:
         """Requests by how they ended."""
-        totals = np.bincount(self.requests.state, minlength=len(State))
+        totals = np.bincount(self.requests.state, minlength=len(RequestState))
         ends = {name: int(totals[state]) for state, name in _FINISH.items()}
         return ends | {"unfinished": len(self) - sum(ends.values())}
 
@@ -177,7 +173,7 @@ class Outcome:
         grams: Floats = self.requests.j_prefill * prompt + after * token
         return grams
 
-    def calls(self, asked: Calls) -> Calls:
+    def calls(self, asked: CallTable) -> CallTable:
         """The calls that were asked, with what the simulation predicts for them."""
         of = self.requests
         return asked.with_columns(

@@ -33,7 +33,7 @@ def ticks(seconds: float) -> int:
     return int(seconds * TICKS_PER_S + 0.5)
 
 
-class State(IntEnum):
+class RequestState(IntEnum):
     """Where a request is. The last three are final."""
 
     PENDING = 0
@@ -52,7 +52,7 @@ class State(IntEnum):
     REFUSED = 13
 
 
-class Pool(IntEnum):
+class PoolRole(IntEnum):
     """What a replica is for."""
 
     MIXED = 0
@@ -60,7 +60,7 @@ class Pool(IntEnum):
     TOKEN = 2
 
 
-class Reason(IntEnum):
+class ReturnReason(IntEnum):
     """Why the kernel returned."""
 
     IDLE = 0
@@ -70,7 +70,7 @@ class Reason(IntEnum):
     CROWDED = 4
 
 
-class Kind(IntEnum):
+class GroupActivity(IntEnum):
     """What a group of ranks is doing."""
 
     IDLE = 0
@@ -114,9 +114,7 @@ REQUEST = np.dtype(
         "rank home held blocks block_count goal done high generated target base entered steps "
         "cached computed recomputed preemptions cancelled",
     )
-    + _fields(
-        "f8", "a0 a1 even share j_decode device_s usd j_prefill j_waste key rank_key priority fair_start"
-    )
+    + _fields("f8", "a0 a1 even share j_decode device_s usd j_prefill j_waste key rank_key priority fair_start")
 )
 """A request from its arrival to its end; the place is used again after that."""
 
@@ -135,9 +133,7 @@ RANK = np.dtype(
         # what it did
         "busy steps prompt_done decode_done recomputed",
     )
-    + _fields(
-        "f8", "chance idle_w swap_ticks move_ticks usd_per_s step_pairs virtual a0 a1 even share joules"
-    )
+    + _fields("f8", "chance idle_w swap_ticks move_ticks usd_per_s step_pairs virtual a0 a1 even share joules")
 )
 
 CLOCK = np.dtype(
@@ -155,7 +151,7 @@ CANCELS = 1024
 """How many requests can be cancelled in one go."""
 
 
-class World(NamedTuple):
+class KernelWorld(NamedTuple):
     """Everything the kernel works on. Records hold offsets into `ints`, `floats` and `blocks`; `jobs` and
     `results` go by a request's id, `requests` by its slot."""
 
@@ -174,7 +170,7 @@ def records(dtype: np.dtype[np.void], count: int) -> Any:
     return np.zeros(count, dtype).view(np.recarray)
 
 
-class Arena:
+class ArrayArena:
     """Hands out stretches of one growing array."""
 
     def __init__(self, dtype: npt.DTypeLike) -> None:

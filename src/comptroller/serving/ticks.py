@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class PiecewiseCurve:
     """Seconds and joules over one variable, in segments."""
 
     knots: Floats
@@ -62,8 +62,8 @@ class TickTable:
     slope: Ints
     intercept_j: Floats
     slope_j: Floats
-    mixed: Curve
-    pairs: Curve
+    mixed: PiecewiseCurve
+    pairs: PiecewiseCurve
 
     @classmethod
     def of(cls, table: StepTable) -> TickTable:
@@ -80,8 +80,8 @@ class TickTable:
             np.rint(slope_s * TICKS_PER_S).astype(np.int64),
             joules - slope_j * table.kv_knots_tokens,
             slope_j,
-            Curve(table.token_knots, table.mixed_s, table.mixed_j),
-            Curve(table.pair_knots, table.pair_s, table.pair_j),
+            PiecewiseCurve(table.token_knots, table.mixed_s, table.mixed_j),
+            PiecewiseCurve(table.pair_knots, table.pair_s, table.pair_j),
         )
 
     def decode_ticks(self, batch: int, kv_tokens: int) -> int:

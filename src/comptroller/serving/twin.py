@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InputError
-from comptroller.serving.fleet import Fleet
+from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.jobs import check, fill, parents_of
-from comptroller.serving.outcome import Outcome, Series
-from comptroller.serving.policies.view import Router, View
+from comptroller.serving.outcome import EngineOutcome, RankSample
+from comptroller.serving.policies.view import RouterState, View
 from comptroller.serving.state import (
     ARRIVE,
     END,
@@ -22,15 +22,15 @@ from comptroller.serving.state import (
     OVER,
     START,
     TICKS_PER_S,
+    RequestState,
     Row,
-    State,
     records,
     ticks,
 )
 from comptroller.serving.twin_books import jobs_of, meters, results_of, series
-from comptroller.serving.twin_call import Sequence
+from comptroller.serving.twin_call import TwinRequest
 from comptroller.serving.twin_dispatch import (
-    Sight,
+    RouterView,
     at_home,
     holds,
     off_prompt,
@@ -40,23 +40,23 @@ from comptroller.serving.twin_dispatch import (
     take_over,
     take_shared,
 )
-from comptroller.serving.twin_rank import Group, Rank
-from comptroller.work.call import Calls
+from comptroller.serving.twin_rank import LockstepGroup, TwinRank
+from comptroller.work.call import CallTable
 
 
-class Twin:
+class EngineTwin:
     """A fleet under load, at one moment, with the methods of `Engine`."""
 
-    def __init__(self, fleet: Fleet, sample_s: float = 0.0) -> None:
+    def __init__(self, fleet: SimulatedFleet, sample_s: float = 0.0) -> None:
         self.fleet = fleet
         self.now = 0
-        self.calls: list[Sequence] = []
+        self.calls: list[TwinRequest] = []
         self._jobs: list[Any] = []
         self._blocks: list[int] = []
-        self._fresh: list[tuple[Sequence, int]] = []
-        self._cancels: list[Sequence] = []
+        self._fresh: list[tuple[TwinRequest, int]] = []
+        self._cancels: list[TwinRequest] = []
         self._timed: list[tuple[int, int]] = []
-        self._poked: list[Group] = []
+        self._poked: list[LockstepGroup] = []
         self._ended: list[int] = []
         self._ended_at = (0, 0)
         self._phase = 0
@@ -64,7 +64,7 @@ class Twin:
         self._sample_every = self._next_sample = ticks(sample_s)
         self._every = self._next_snapshot = ticks(fleet.telemetry.period_s)
         self._delay = ticks(fleet.telemetry.delay_s)
-        self._series: list[Series] = []
+        self._series: list[RankSample] = []
         self.ranks, self.groups = ranks_of(fleet, self._later)
         self._snapshots = [self._view()]
 
@@ -73,7 +73,7 @@ class Twin:
         """The moment."""
         return self.now / TICKS_PER_S
 
-    def submit(self, calls: Calls, watch: bool = False) -> npt.NDArray[np.int64]:
+    def submit(self, calls: CallTable, watch: bool = False) -> npt.NDArray[np.int64]:
         """As `Engine.submit`."""
         check(calls)
         jobs = records(JOB, len(calls))
@@ -100,7 +100,7 @@ class Twin:
         return len(self._blocks) - ids.size
 
     def _enter(self, job: Any, blocks: list[int]) -> None:
-        call = Sequence(
+        call = TwinRequest(
             len(self.calls),
             int(job.arrival_s * TICKS_PER_S + 0.5),
             int(job.wait_s * TICKS_PER_S + 0.5),
@@ -128,7 +128,7 @@ class Twin:
         """As `Engine.row`."""
         return Row(*results_of([self.calls[request]])[0].item())
 
-    def run(self) -> Outcome:
+    def run(self) -> EngineOutcome:
         """As `Engine.run`."""
         while self.advance().size:
             pass
@@ -188,24 +188,24 @@ class Twin:
             self._series.append(series(self.now, self.ranks))
         return True
 
-    def _take_in(self, call: Sequence, parent: int) -> None:
+    def _take_in(self, call: TwinRequest, parent: int) -> None:
         call.arrival = max(self.now + (self._phase >= START), call.arrival)
         before = self.calls[parent] if parent >= 0 else None
-        if before is None or before.state == State.DONE:
+        if before is None or before.state == RequestState.DONE:
             self._later(call, call.arrival)
-        elif before.state > State.DONE:
-            self._close(call, State.CANCELLED)
+        elif before.state > RequestState.DONE:
+            self._close(call, RequestState.CANCELLED)
         else:
-            call.state = State.BLOCKED
+            call.state = RequestState.BLOCKED
             before.children.append(call)
 
-    def _later(self, call: Sequence, tick: int) -> None:
+    def _later(self, call: TwinRequest, tick: int) -> None:
         heapq.heappush(self._timed, (tick, call.id))
 
-    def _poke(self, group: Group) -> None:
+    def _poke(self, group: LockstepGroup) -> None:
         self._poked.append(group)
 
-    def _poke_peer(self, rank: Rank) -> None:
+    def _poke_peer(self, rank: TwinRank) -> None:
         if rank.peer:
             self._poke(rank.peer.group)
 
@@ -216,19 +216,19 @@ class Twin:
                 group.at = (self.now, START)
         self._poked.clear()
 
-    def _arrive(self, call: Sequence) -> None:
-        if call.state == State.MOVING:
+    def _arrive(self, call: TwinRequest) -> None:
+        if call.state == RequestState.MOVING:
             self._land(call)
-        elif call.state == State.WAITS:
+        elif call.state == RequestState.WAITS:
             call.first = self.now
-            self._close(call, State.DONE)
+            self._close(call, RequestState.DONE)
         elif call.prompt == 0:
-            call.state, call.started = State.WAITS, self.now
+            call.state, call.started = RequestState.WAITS, self.now
             self._later(call, self.now + call.wait)
         else:
             self._dispatch(call)
 
-    def _start(self, group: Group) -> None:
+    def _start(self, group: LockstepGroup) -> None:
         lengths = []
         for rank in group.ranks:
             self._settle(rank)
@@ -244,7 +244,7 @@ class Twin:
                 group.at = (self.now, START)
                 self._poke(sender.group if sender else group)
 
-    def _settle(self, rank: Rank) -> None:
+    def _settle(self, rank: TwinRank) -> None:
         """Who is in the batch before anybody is admitted."""
         rank.stall, rank.disturbed = 0, False
         for call in rank.landed:
@@ -255,27 +255,25 @@ class Twin:
         ):
             rank.release(call, rank.leave(call))
             rank.freed = True
-            self._close(call, State.CANCELLED)
+            self._close(call, RequestState.CANCELLED)
         take_shared(rank)
         rank.make_room()
         while rank.peer and not rank.decoding and rank.intake and not rank.full:
             take_shared(rank)
             rank.make_room()
 
-    def _end(self, group: Group) -> None:
+    def _end(self, group: LockstepGroup) -> None:
         for rank in group.ranks:
             rank.finish(self.now - group.since)
         group.at = (self.now, START)
         for rank in group.ranks:
             rank.reserved = 0
-            for call in sorted(
-                (item for item in rank.decoding if item.left <= 0), key=lambda c: (c.left, c.id)
-            ):
+            for call in sorted((item for item in rank.decoding if item.left <= 0), key=lambda c: (c.left, c.id)):
                 self._finish(rank, call)
             for call in [item for item in rank.prefilling if item.context == item.goal]:
                 self._first_token(rank, call)
 
-    def _first_token(self, rank: Rank, call: Sequence) -> None:
+    def _first_token(self, rank: TwinRank, call: TwinRequest) -> None:
         rank.publish(call, call.goal)
         call.generated += 1
         rank.decode_done += 1
@@ -290,23 +288,23 @@ class Twin:
             rank.join(call)
         elif call.cancelled:
             rank.release(call, rank.private(call))
-            self._close(call, State.CANCELLED)
+            self._close(call, RequestState.CANCELLED)
             self._poke_peer(rank)
         else:
-            call.state = State.HANDED
+            call.state = RequestState.HANDED
             call.token_rank.intake.append(call)
             self._poke(call.token_rank.group)
 
-    def _finish(self, rank: Rank, call: Sequence) -> None:
+    def _finish(self, rank: TwinRank, call: TwinRequest) -> None:
         rank.publish(call, min(call.context, call.prompt + call.output - 1))
         goal = call.context
         rank.leave(call)
         call.goal = call.context = goal
         rank.release(call, rank.private(call))
-        self._close(call, State.DONE)
+        self._close(call, RequestState.DONE)
         self._poke_peer(rank)
 
-    def _land(self, call: Sequence) -> None:
+    def _land(self, call: TwinRequest) -> None:
         sender, taker = call.prompt_rank, call.token_rank
         if sender is None or taker is None:
             return
@@ -316,36 +314,36 @@ class Twin:
         taker.moving -= 1
         if call.cancelled:
             taker.used -= taker.pages(call.goal)
-            self._close(call, State.CANCELLED)
+            self._close(call, RequestState.CANCELLED)
         else:
-            call.state, call.rank, call.home = State.LANDED, taker, taker
+            call.state, call.rank, call.home = RequestState.LANDED, taker, taker
             taker.landed.append(call)
         self._poke(taker.group)
 
-    def _cancel(self, call: Sequence) -> None:
-        if call.state >= State.DONE or call.cancelled:
+    def _cancel(self, call: TwinRequest) -> None:
+        if call.state >= RequestState.DONE or call.cancelled:
             return
-        if call.state in (State.QUEUED, State.SWAPPED) and call.rank:
+        if call.state in (RequestState.QUEUED, RequestState.SWAPPED) and call.rank:
             call.rank.queue.remove(call)
-            if call.state == State.SWAPPED:
+            if call.state == RequestState.SWAPPED:
                 call.rank.swapped -= call.rank.pages(call.goal)
-        elif call.state == State.HANDED and call.rank and call.token_rank:
+        elif call.state == RequestState.HANDED and call.rank and call.token_rank:
             call.token_rank.intake.remove(call)
             call.rank.release(call, call.rank.private(call))
             self._poke(call.rank.group)
             self._poke_peer(call.rank)
-        elif call.state >= State.QUEUED:
+        elif call.state >= RequestState.QUEUED:
             call.cancelled = True
-            if call.state != State.MOVING and call.rank:
+            if call.state != RequestState.MOVING and call.rank:
                 self._poke(call.rank.group)
             self._look()
             return
         self._timed = [item for item in self._timed if item[1] != call.id]
         heapq.heapify(self._timed)
-        self._close(call, State.CANCELLED)
+        self._close(call, RequestState.CANCELLED)
         self._look()
 
-    def _close(self, call: Sequence, state: State) -> None:
+    def _close(self, call: TwinRequest, state: RequestState) -> None:
         call.state, call.last = state, self.now
         if call.prompt_rank and call.token_rank:
             if call.first < 0:
@@ -359,25 +357,25 @@ class Twin:
                 self._ended_at = (self.now, self._phase)
             self._ended.append(call.id)
         for child in call.children:
-            if child.state == State.BLOCKED and state == State.DONE:
-                child.state, child.arrival = State.PENDING, max(child.arrival, self.now)
+            if child.state == RequestState.BLOCKED and state == RequestState.DONE:
+                child.state, child.arrival = RequestState.PENDING, max(child.arrival, self.now)
                 self._later(child, child.arrival)
-            elif child.state == State.BLOCKED:
-                self._close(child, State.CANCELLED)
+            elif child.state == RequestState.BLOCKED:
+                self._close(child, RequestState.CANCELLED)
 
-    def _dispatch(self, call: Sequence) -> None:
+    def _dispatch(self, call: TwinRequest) -> None:
         members = [rank for rank in self.ranks if call.service in (0, rank.service)]
         able = [rank for rank in members if holds(rank, call)]
         if not able:
-            self._close(call, State.REFUSED)
+            self._close(call, RequestState.REFUSED)
             return
         policies = self.fleet.policies
-        router = Router(self._turns[call.service], policies.seed, policies.bound, policies.overlap)
-        sight = Sight(self._visible(), able, call, router)
+        router = RouterState(self._turns[call.service], policies.seed, policies.bound, policies.overlap)
+        sight = RouterView(self._visible(), able, call, router)
         if any(rank.replica.pool for rank in members):
             pair = pair_of(self.fleet, able, sight)
             if pair is None:
-                self._close(call, State.REFUSED)
+                self._close(call, RequestState.REFUSED)
                 return
             prompt, token = pair
         else:
@@ -394,7 +392,7 @@ class Twin:
             return self._view()
         return self._snapshots[max(0, (self.now - self._delay) // self._every)]
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> EngineOutcome:
         """As `Engine.outcome`."""
         jobs, results = jobs_of(self._jobs), results_of(self.calls)
-        return Outcome(self.fleet, jobs, results, meters(self.ranks), self.now_s, tuple(self._series))
+        return EngineOutcome(self.fleet, jobs, results, meters(self.ranks), self.now_s, tuple(self._series))

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.serving.outcome import Meters, Series
+from comptroller.serving.outcome import RankMeters, RankSample
 from comptroller.serving.state import JOB, RESULT, TICKS_PER_S, records
-from comptroller.serving.twin_call import Sequence
-from comptroller.serving.twin_rank import Rank
+from comptroller.serving.twin_call import TwinRequest
+from comptroller.serving.twin_rank import TwinRank
 
 
-def results_of(calls: list[Sequence]) -> Any:
+def results_of(calls: list[TwinRequest]) -> Any:
     """The result records of calls."""
     results = records(RESULT, len(calls))
     for result, call in zip(results, calls, strict=True):
@@ -34,9 +34,9 @@ def jobs_of(jobs: list[Any]) -> Any:
     return found
 
 
-def series(now: int, ranks: list[Rank]) -> Series:
+def series(now: int, ranks: list[TwinRank]) -> RankSample:
     """One sample of every rank."""
-    return Series(
+    return RankSample(
         now / TICKS_PER_S,
         np.array([rank.busy for rank in ranks]) / TICKS_PER_S,
         np.array([rank.joules for rank in ranks]),
@@ -46,13 +46,13 @@ def series(now: int, ranks: list[Rank]) -> Series:
     )
 
 
-def meters(ranks: list[Rank]) -> Meters:
+def meters(ranks: list[TwinRank]) -> RankMeters:
     """What each rank has done."""
 
-    def each(read: Callable[[Rank], float]) -> npt.NDArray[Any]:
+    def each(read: Callable[[TwinRank], float]) -> npt.NDArray[Any]:
         return np.array([read(rank) for rank in ranks])
 
-    return Meters(
+    return RankMeters(
         each(lambda rank: rank.busy / TICKS_PER_S),
         each(lambda rank: rank.joules),
         each(lambda rank: rank.steps),

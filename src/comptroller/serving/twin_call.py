@@ -6,14 +6,14 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from comptroller.serving.state import State
+from comptroller.serving.state import RequestState
 
 if TYPE_CHECKING:
-    from comptroller.serving.twin_rank import Rank
+    from comptroller.serving.twin_rank import TwinRank
 
 
 @dataclass(eq=False)
-class Sequence:
+class TwinRequest:
     """A request from its submission to its end. `goal` is what its prompt has to reach, `context` what is in
     cache, `high` the most that ever was; `held` blocks of it are shared through the prefix cache."""
 
@@ -29,8 +29,8 @@ class Sequence:
     service: int
     blocks: list[int]
     watched: bool
-    state: State = State.PENDING
-    children: list[Sequence] = field(default_factory=list)
+    state: RequestState = RequestState.PENDING
+    children: list[TwinRequest] = field(default_factory=list)
     started: int = -1
     first: int = -1
     last: int = -1
@@ -53,10 +53,10 @@ class Sequence:
     j_waste: float = 0.0
     device_s: float = 0.0
     usd: float = 0.0
-    rank: Rank | None = None
-    home: Rank | None = None
-    prompt_rank: Rank | None = None
-    token_rank: Rank | None = None
+    rank: TwinRank | None = None
+    home: TwinRank | None = None
+    prompt_rank: TwinRank | None = None
+    token_rank: TwinRank | None = None
     prompt_held: bool = False
 
     @property
@@ -65,7 +65,7 @@ class Sequence:
         return self.rank_key, self.arrival, self.id
 
 
-class Cache:
+class TwinPrefixCache:
     """Prefix blocks by id: how many requests use each, and the idle ones, least recently used first."""
 
     def __init__(self) -> None:

@@ -7,24 +7,24 @@ from collections.abc import Callable
 import numpy as np
 
 from comptroller.errors import InputError
-from comptroller.serving.fleet import Fleet
+from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.policies import decision
-from comptroller.serving.policies.view import MATCH, PENDING, QUEUED, RESERVED, WRONG_RANK, Router, View
-from comptroller.serving.state import Pool, State
+from comptroller.serving.policies.view import MATCH, PENDING, QUEUED, RESERVED, WRONG_RANK, RouterState, View
+from comptroller.serving.state import PoolRole, RequestState
 from comptroller.serving.ticks import TickTable
-from comptroller.serving.twin_call import Sequence
-from comptroller.serving.twin_rank import Group, Rank
+from comptroller.serving.twin_call import TwinRequest
+from comptroller.serving.twin_rank import LockstepGroup, TwinRank
 
 
-class Sight:
+class RouterView:
     """What the router sees when it takes one call: now, or an older view; prefix matches are current."""
 
-    def __init__(self, view: View, ranks: list[Rank], call: Sequence, router: Router) -> None:
+    def __init__(self, view: View, ranks: list[TwinRank], call: TwinRequest, router: RouterState) -> None:
         self.view, self.call, self.router = view, call, router
         for rank in ranks:
             view[rank.id, MATCH] = rank.matched(call, call.prompt) * rank.fleet.prefix_block_tokens
 
-    def pick(self, policy: str, ranks: list[Rank]) -> Rank:
+    def pick(self, policy: str, ranks: list[TwinRank]) -> TwinRank:
         """The rank a policy chooses.
 
         Raises:
@@ -37,42 +37,44 @@ class Sight:
                 return rank
         raise InputError(WRONG_RANK)
 
-    def fewest(self, ranks: list[Rank], column: int) -> Rank | None:
+    def fewest(self, ranks: list[TwinRank], column: int) -> TwinRank | None:
         """The rank without a shared store that has least in a column."""
         alone = [rank for rank in ranks if rank.peer is None]
         return min(alone, key=lambda rank: (self.view[rank.id, column], rank.id), default=None)
 
 
-def pair_of(fleet: Fleet, able: list[Rank], sight: Sight) -> tuple[Rank, Rank] | None:
+def pair_of(fleet: SimulatedFleet, able: list[TwinRank], sight: RouterView) -> tuple[TwinRank, TwinRank] | None:
     """Prompt, token and mixed pools, as Splitwise's mixed-pool scheduler fills them."""
-    pools = {pool: [rank for rank in able if rank.pool == pool] for pool in Pool}
-    prompt = _from_pools(fleet, pools, Pool.PROMPT, sight)
+    pools = {pool: [rank for rank in able if rank.pool == pool] for pool in PoolRole}
+    prompt = _from_pools(fleet, pools, PoolRole.PROMPT, sight)
     if prompt and prompt.peer:
         return prompt, prompt.peer
-    token = _from_pools(fleet, pools, Pool.TOKEN, sight)
+    token = _from_pools(fleet, pools, PoolRole.TOKEN, sight)
     if prompt is None:
-        prompt = sight.fewest([rank for rank in able if rank.pool == Pool.TOKEN], PENDING)
+        prompt = sight.fewest([rank for rank in able if rank.pool == PoolRole.TOKEN], PENDING)
         if prompt:
-            prompt.pool = Pool.MIXED
+            prompt.pool = PoolRole.MIXED
     if token is None:
-        token = sight.fewest([rank for rank in able if rank.pool == Pool.PROMPT], RESERVED)
+        token = sight.fewest([rank for rank in able if rank.pool == PoolRole.PROMPT], RESERVED)
         if token:
-            token.pool = Pool.MIXED
+            token.pool = PoolRole.MIXED
     if prompt is None or token is None:
         prompt = token = sight.fewest(able, PENDING)
-    if prompt is None and pools[Pool.PROMPT]:
-        prompt = sight.pick(fleet.policies.routing, pools[Pool.PROMPT])
+    if prompt is None and pools[PoolRole.PROMPT]:
+        prompt = sight.pick(fleet.policies.routing, pools[PoolRole.PROMPT])
         token = prompt.peer
     return (prompt, token) if prompt and token else None
 
 
-def _from_pools(fleet: Fleet, pools: dict[Pool, list[Rank]], own: Pool, sight: Sight) -> Rank | None:
+def _from_pools(
+    fleet: SimulatedFleet, pools: dict[PoolRole, list[TwinRank]], own: PoolRole, sight: RouterView
+) -> TwinRank | None:
     call, policies = sight.call, fleet.policies
-    for pool in (own, Pool.MIXED):
+    for pool in (own, PoolRole.MIXED):
         if pools[pool]:
-            rank = sight.pick(policies.routing if own == Pool.PROMPT else policies.handoff, pools[pool])
+            rank = sight.pick(policies.routing if own == PoolRole.PROMPT else policies.handoff, pools[pool])
             row = sight.view[rank.id]
-            if own == Pool.PROMPT:
+            if own == PoolRole.PROMPT:
                 waits = row[PENDING] + call.prompt > fleet.split.max_pending_tokens
                 if not (row[QUEUED] > 0 and waits):
                     return rank
@@ -81,7 +83,7 @@ def _from_pools(fleet: Fleet, pools: dict[Pool, list[Rank]], own: Pool, sight: S
     return None
 
 
-def send(fleet: Fleet, call: Sequence, prompt: Rank, token: Rank) -> None:
+def send(fleet: SimulatedFleet, call: TwinRequest, prompt: TwinRank, token: TwinRank) -> None:
     """Queue a call at the rank of its prompt and promise its tokens."""
     expected = call.prompt + call.predicted
     call.prompt_rank, call.token_rank, call.prompt_held = prompt, token, True
@@ -96,27 +98,29 @@ def send(fleet: Fleet, call: Sequence, prompt: Rank, token: Rank) -> None:
     call.fair_start = max(prompt.virtual, prompt.tags[call.tenant])
     prompt.tags[call.tenant] = call.fair_start + expected
     call.rank_key = decision("scheduling", fleet.policies.scheduling)(call)
-    call.state, call.rank = State.QUEUED, prompt
+    call.state, call.rank = RequestState.QUEUED, prompt
     prompt.queue.append(call)
 
 
-def holds(rank: Rank, call: Sequence) -> bool:
+def holds(rank: TwinRank, call: TwinRequest) -> bool:
     """Whether a call fits a rank's context and cache at all."""
     total = call.prompt + call.output
     return total <= rank.context and rank.pages(total + rank.replica.verify_tokens) <= rank.capacity
 
 
-def ranks_of(fleet: Fleet, later: Callable[[Sequence, int], None]) -> tuple[list[Rank], list[Group]]:
+def ranks_of(
+    fleet: SimulatedFleet, later: Callable[[TwinRequest, int], None]
+) -> tuple[list[TwinRank], list[LockstepGroup]]:
     """The ranks of a fleet and the groups that step together."""
-    ranks: list[Rank] = []
-    groups: list[Group] = []
+    ranks: list[TwinRank] = []
+    groups: list[LockstepGroup] = []
     tables: dict[int, TickTable] = {}
-    stores: dict[tuple[str, int], Rank] = {}
+    stores: dict[tuple[str, int], TwinRank] = {}
     for service, replica in fleet.replicas():
         table = tables.setdefault(id(replica.table), TickTable.of(replica.table))
         first = len(ranks)
-        members = [Rank(first + place, fleet, replica, table) for place in range(replica.ranks)]
-        group = Group(first, members, later)
+        members = [TwinRank(first + place, fleet, replica, table) for place in range(replica.ranks)]
+        group = LockstepGroup(first, members, later)
         for rank in members:
             rank.group, rank.service = group, 1 + fleet.services.index(service)
             if replica.storage is not None:
@@ -127,13 +131,13 @@ def ranks_of(fleet: Fleet, later: Callable[[Sequence, int], None]) -> tuple[list
     return ranks, groups
 
 
-def at_home(rank: Rank) -> None:
+def at_home(rank: TwinRank) -> None:
     """A replica drawn into the mixed pool goes back to its own when it is free."""
-    if rank.pool == Pool.MIXED and rank.active == 0:
+    if rank.pool == PoolRole.MIXED and rank.active == 0:
         rank.pool = rank.replica.pool
 
 
-def off_prompt(call: Sequence) -> None:
+def off_prompt(call: TwinRequest) -> None:
     """A split request no longer counts on its prompt rank."""
     rank = call.prompt_rank
     if rank and call.prompt_held and rank is not call.token_rank:
@@ -143,7 +147,7 @@ def off_prompt(call: Sequence) -> None:
         at_home(rank)
 
 
-def take_over(rank: Rank) -> Rank | None:
+def take_over(rank: TwinRank) -> TwinRank | None:
     """Of two ranks that hand over to each other and hold what the other waits for, one takes a request without its
     cache, to compute it again; who had handed it over."""
     call = min(rank.intake, key=lambda item: item.place, default=None)
@@ -153,13 +157,13 @@ def take_over(rank: Rank) -> Rank | None:
     rank.intake.remove(call)
     sender.release(call, sender.private(call))
     off_prompt(call)
-    call.state, call.rank, call.context = State.QUEUED, rank, 0
+    call.state, call.rank, call.context = RequestState.QUEUED, rank, 0
     call.preemptions += 1
     rank.queue.append(call)
     return sender
 
 
-def take_shared(rank: Rank) -> None:
+def take_shared(rank: TwinRank) -> None:
     """Of a shared store: requests whose prompt is done join, their blocks stay where they are."""
     while rank.peer and rank.intake and not rank.full:
         call = min(rank.intake, key=lambda item: item.place)

@@ -5,35 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from comptroller.serving.fleet import Fleet, Replica
+from comptroller.serving.fleet import SimulatedFleet, SimulatedReplica
 from comptroller.serving.jit import plain
 from comptroller.serving.policies import decision
-from comptroller.serving.policies.draw import accepted, draw
-from comptroller.serving.state import TICKS_PER_S, State
+from comptroller.serving.policies.draw import accepted_drafts, draw
+from comptroller.serving.state import TICKS_PER_S, RequestState
 from comptroller.serving.ticks import TickTable
-from comptroller.serving.twin_call import Cache, Sequence
+from comptroller.serving.twin_call import TwinPrefixCache, TwinRequest
 
 
-class Rank:
+class TwinRank:
     """One engine rank, stepping one iteration at a time."""
 
-    def __init__(self, number: int, fleet: Fleet, replica: Replica, table: TickTable) -> None:
+    def __init__(self, number: int, fleet: SimulatedFleet, replica: SimulatedReplica, table: TickTable) -> None:
         self.id, self.replica, self.fleet, self.table = number, replica, fleet, table
         self.pool, self.service = replica.pool, 0
-        self.peer: Rank | None = None
-        self.group: Group
+        self.peer: TwinRank | None = None
+        self.group: LockstepGroup
         self.block = replica.table.kv_block_tokens
         self.capacity = replica.table.kv_capacity_tokens // self.block
         self.context = replica.context_tokens
         self.chunk = fleet.chunk_tokens(replica)
         self.host = replica.swap_tokens // self.block
-        self.cache = Cache()
+        self.cache = TwinPrefixCache()
         self.cache_blocks = fleet.prefix_block_tokens // self.block if replica.prefixes else 0
-        self.queue: list[Sequence] = []
-        self.intake: list[Sequence] = []
-        self.landed: list[Sequence] = []
-        self.prefilling: list[Sequence] = []
-        self.decoding: list[Sequence] = []
+        self.queue: list[TwinRequest] = []
+        self.intake: list[TwinRequest] = []
+        self.landed: list[TwinRequest] = []
+        self.prefilling: list[TwinRequest] = []
+        self.decoding: list[TwinRequest] = []
         self.moving = 0
         self.used = self.reserved = self.swapped = 0
         self.link_free = 0
@@ -69,7 +69,7 @@ class Rank:
         """Blocks that so many tokens take."""
         return -(-tokens // self.block)
 
-    def private(self, call: Sequence) -> int:
+    def private(self, call: TwinRequest) -> int:
         """Blocks of a request beyond those it shares."""
         return self.pages(max(call.goal, call.context)) - call.held * self.cache_blocks
 
@@ -86,7 +86,7 @@ class Rank:
             while cache.idle and sum(len(item.idle) for item in caches) * self.cache_blocks > room:
                 cache.evict()
 
-    def matched(self, call: Sequence, tokens: int) -> int:
+    def matched(self, call: TwinRequest, tokens: int) -> int:
         """Leading blocks of a request that are cached, leaving at least one of `tokens` to compute."""
         if not self.cache_blocks:
             return 0
@@ -96,7 +96,7 @@ class Rank:
             hits += 1
         return hits
 
-    def publish(self, call: Sequence, tokens: int) -> None:
+    def publish(self, call: TwinRequest, tokens: int) -> None:
         """Make a request's full blocks findable by others, from the step on that computes them."""
         if self.cache_blocks and call.home:
             for block in call.blocks[call.held : tokens // self.fleet.prefix_block_tokens]:
@@ -104,7 +104,7 @@ class Rank:
                 call.held += 1
                 self.used -= self.cache_blocks
 
-    def release(self, call: Sequence, blocks: int) -> None:
+    def release(self, call: TwinRequest, blocks: int) -> None:
         """Give back private blocks and the hold on cached ones, tail first."""
         self.used -= blocks
         if call.home:
@@ -120,13 +120,13 @@ class Rank:
         seated = len(self.decoding) + len(self.prefilling) + self.moving + len(self.landed)
         return seated >= self.replica.table.max_batch
 
-    def join(self, call: Sequence) -> None:
+    def join(self, call: TwinRequest) -> None:
         """A request decodes from the next step on."""
-        call.state, call.rank = State.DECODE, self
+        call.state, call.rank = RequestState.DECODE, self
         call.context, call.left = call.goal, call.output - call.generated
         self.decoding.append(call)
 
-    def leave(self, call: Sequence) -> int:
+    def leave(self, call: TwinRequest) -> int:
         """A request leaves the batch; the private blocks it had."""
         if call in self.decoding:
             self.decoding.remove(call)
@@ -137,20 +137,20 @@ class Rank:
             call.context = 0
         return self.private(call)
 
-    def set_aside(self, call: Sequence) -> None:
+    def set_aside(self, call: TwinRequest) -> None:
         """Preempt a request: its cache is swapped out or forgotten, it queues again."""
         swaps = call in self.decoding and self.swapped + self.pages(call.context) <= self.host
         self.release(call, self.leave(call))
         self.disturbed = self.freed = True
         call.preemptions += 1
-        call.state = State.SWAPPED if swaps else State.QUEUED
+        call.state = RequestState.SWAPPED if swaps else RequestState.QUEUED
         if swaps:
             self.swapped += self.pages(call.goal)
             self.wait_for_swap(call)
         call.context = 0
         self.queue.append(call)
 
-    def wait_for_swap(self, call: Sequence) -> None:
+    def wait_for_swap(self, call: TwinRequest) -> None:
         """The step waits for a cache to cross the host link."""
         table = self.replica.table
         ticks = int(call.goal * (table.kv_bytes_per_token / table.swap_bytes_per_s * TICKS_PER_S) + 0.5)
@@ -159,7 +159,7 @@ class Rank:
         self.joules += joules
         call.j_waste += joules
 
-    def victim(self) -> Sequence:
+    def victim(self) -> TwinRequest:
         """Whoever goes behind all others."""
         return max(self.decoding + self.prefilling, key=lambda call: call.place)
 
@@ -168,12 +168,12 @@ class Rank:
         while self.decoding and self.growth() > self.free:
             self.set_aside(self.victim())
 
-    def fits(self, call: Sequence) -> bool:
+    def fits(self, call: TwinRequest) -> bool:
         """Whether a queued request can have its seat and its blocks now."""
         if self.full:
             return False
         room = self.free - self.growth()
-        if call.state == State.SWAPPED:
+        if call.state == RequestState.SWAPPED:
             return self.pages(call.goal + self.replica.verify_tokens) <= room
         goal = call.prompt + call.generated
         hits = call.blocks[: self.matched(call, goal)]
@@ -185,7 +185,7 @@ class Rank:
         while self.queue:
             call = min(self.queue, key=lambda item: item.place)
             unfinished = sum(item.goal - item.context for item in self.prefilling)
-            if call.state == State.QUEUED and self.budget <= unfinished:
+            if call.state == RequestState.QUEUED and self.budget <= unfinished:
                 return
             if self.fits(call):
                 self.queue.remove(call)
@@ -198,13 +198,13 @@ class Rank:
                 return
             self.set_aside(victim)
 
-    def enter(self, call: Sequence, tick: int) -> None:
+    def enter(self, call: TwinRequest, tick: int) -> None:
         """A request leaves the queue: it starts on its prompt, or its cache comes back from the host."""
         call.rank = call.home = self
         self.virtual = max(self.virtual, call.fair_start)
         if call.started < 0:
             call.started = tick
-        if call.state == State.SWAPPED:
+        if call.state == RequestState.SWAPPED:
             self.used += self.pages(call.goal)
             self.swapped -= self.pages(call.goal)
             self.wait_for_swap(call)
@@ -217,7 +217,7 @@ class Rank:
             call.context = call.held * self.fleet.prefix_block_tokens
             call.cached += max(0, call.context - call.high)
             call.high = max(call.high, call.context)
-            call.state = State.PREFILL
+            call.state = RequestState.PREFILL
             left = self.budget - sum(item.goal - item.context for item in self.prefilling)
             self.prefilling.append(call)
             self.used += self.private(call)
@@ -227,7 +227,7 @@ class Rank:
 
     # One step
 
-    def chunks(self) -> list[tuple[Sequence, int]]:
+    def chunks(self) -> list[tuple[TwinRequest, int]]:
         """Prompt tokens of each request in the step."""
         left, found = self.budget, []
         for call in self.prefilling:
@@ -262,13 +262,11 @@ class Rank:
                 return
             self.intake.remove(call)
             table = call.rank.replica.table
-            ticks = int(
-                call.goal * (table.kv_bytes_per_token / table.transfer_bytes_per_s * TICKS_PER_S) + 0.5
-            )
+            ticks = int(call.goal * (table.kv_bytes_per_token / table.transfer_bytes_per_s * TICKS_PER_S) + 0.5)
             call.rank.link_free = max(tick, call.rank.link_free) + ticks
             self.used += need
             self.moving += 1
-            call.state = State.MOVING
+            call.state = RequestState.MOVING
             self.group.later(call, call.rank.link_free)
             self.trim()
 
@@ -277,7 +275,7 @@ class Rank:
         """Whether anybody here goes on without waiting for another rank."""
         return bool(self.decoding or self.prefilling or self.moving or self.landed)
 
-    def _ticks(self, chunks: list[tuple[Sequence, int]]) -> int:
+    def _ticks(self, chunks: list[tuple[TwinRequest, int]]) -> int:
         batch, kv = len(self.decoding), sum(call.context for call in self.decoding)
         if not chunks:
             return self.table.decode_ticks(batch, kv) if self.decodes else 0
@@ -288,7 +286,7 @@ class Rank:
             ticks += self.table.decode_ticks(batch, kv) - self.table.decode_ticks(batch, 0)
         return max(ticks, 1)
 
-    def _pairs(self, chunks: list[tuple[Sequence, int]]) -> float:
+    def _pairs(self, chunks: list[tuple[TwinRequest, int]]) -> float:
         return sum(take * (call.context + 0.5 * (take + 1)) for call, take in chunks)
 
     def finish(self, ticks: int) -> None:
@@ -325,13 +323,13 @@ class Rank:
             call.left -= ahead
         self.trim()
 
-    def _kept(self, call: Sequence) -> int:
+    def _kept(self, call: TwinRequest) -> int:
         """Draft tokens of the step that the target accepts."""
         drawn = draw(self.fleet.policies.seed, call.id, call.steps)
-        kept: int = plain(accepted)(drawn, self.replica.acceptance, self.replica.draft_tokens)
+        kept: int = plain(accepted_drafts)(drawn, self.replica.acceptance, self.replica.draft_tokens)
         return kept
 
-    def _book(self, chunks: list[tuple[Sequence, int]], ticks: int) -> None:
+    def _book(self, chunks: list[tuple[TwinRequest, int]], ticks: int) -> None:
         """Energy and device time: by tokens, by query-key pairs, by cached tokens, the rest in equal parts."""
         beside = len(self.decoding) * self.replica.verify_tokens if self.decodes else 0
         prompt = sum(take for _, take in chunks)
@@ -358,22 +356,20 @@ class Rank:
             call.j_prefill += joules * (take - again) / take
             self._charge(call, seconds * take / (prompt + beside))
         for call in self.decoding if self.decodes else []:
-            call.j_decode += (
-                slope * call.context + fixed / len(self.decoding) + each * self.replica.verify_tokens
-            )
+            call.j_decode += slope * call.context + fixed / len(self.decoding) + each * self.replica.verify_tokens
             self._charge(call, seconds * (beside / (prompt + beside)) / len(self.decoding))
 
-    def _charge(self, call: Sequence, seconds: float) -> None:
+    def _charge(self, call: TwinRequest, seconds: float) -> None:
         call.device_s += seconds
         call.usd += seconds * self.replica.table.usd_per_s
 
 
 @dataclass(eq=False)
-class Group:
+class LockstepGroup:
     """Ranks in lockstep. `at` is when it acts next (tick, phase), None while it rests."""
 
     id: int
-    ranks: list[Rank]
-    later: Callable[[Sequence, int], None]
+    ranks: list[TwinRank]
+    later: Callable[[TwinRequest, int], None]
     at: tuple[int, int] | None = None
     since: int = 0

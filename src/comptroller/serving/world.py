@@ -12,19 +12,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import InputError, Unsupported
-from comptroller.quantities import Cost, Tokens
-from comptroller.serving.engine import Engine, Job, engine_of
-from comptroller.serving.fleet import Fleet
-from comptroller.serving.outcome import Outcome
-from comptroller.serving.state import State
-from comptroller.serving.twin import Twin
-from comptroller.strategies.drive import Drive, Orders
-from comptroller.strategies.prefixes import Prefixes, Text
-from comptroller.strategies.protocol import UNLIMITED, Ask, Budget, Reply, Strategy
-from comptroller.strategies.replay import Checker, Replay, ReplayWorld
+from comptroller.errors import InputError, UnsupportedError
+from comptroller.quantities import Cost, TokenCounts
+from comptroller.serving.engine import EngineJob, EventEngine, engine_of
+from comptroller.serving.fleet import SimulatedFleet
+from comptroller.serving.outcome import EngineOutcome
+from comptroller.serving.state import RequestState
+from comptroller.serving.twin import EngineTwin
+from comptroller.strategies.drive import DriverOrders, StrategyDriver
+from comptroller.strategies.prefixes import CallTokenCounts, QuestionPrefixIndex
+from comptroller.strategies.protocol import UNLIMITED, Ask, QuestionBudget, Reply, Strategy
+from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, ReplayWorld
 from comptroller.strategies.spelling import spell
-from comptroller.work.call import Calls
+from comptroller.work.call import CallTable
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -45,11 +45,11 @@ def anywhere(number: int, role: str, prompt: int, output: int) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Play:
+class SimulatedStrategy:
     """A way to solve a question: the strategy, who plays its roles in the evidence, and where their calls go."""
 
     strategy: Strategy
-    replay: Replay
+    replay: EvidenceReplay
     place: Place = anywhere
 
     @cached_property
@@ -59,21 +59,21 @@ class Play:
 
 
 @dataclass(frozen=True, eq=False)
-class Thinking:
+class QuestionStream:
     """Questions over time: when each arrives, which of the evidence it is, how it is solved, and on what budget.
 
     play: of each question, a place in `plays`; the first for all, if none is given.
     A budget in seconds ends a run at that moment; one in tokens, dollars or joules is looked at when a call ends.
     """
 
-    plays: tuple[Play, ...]
+    plays: tuple[SimulatedStrategy, ...]
     arrival_s: Floats
     question: Ints
-    budget: Budget = UNLIMITED
+    budget: QuestionBudget = UNLIMITED
     seed: int = 0
     play: Ints | None = None
 
-    def of(self, number: int) -> Play:
+    def of(self, number: int) -> SimulatedStrategy:
         """How a question is solved."""
         return self.plays[0 if self.play is None else int(self.play[number])]
 
@@ -83,55 +83,55 @@ class Thinking:
 
 
 @dataclass(frozen=True, eq=False)
-class Solved:
+class QuestionStreamOutcome:
     """What came of it. calls: every call that was made, `request` its question's place; outcome: what came of the
     calls. score, answer_s: of each question, NaN where it was never scored; seconds from arrival to answer."""
 
-    calls: Calls
-    outcome: Outcome
+    calls: CallTable
+    outcome: EngineOutcome
     score: Floats
     answer_s: Floats
 
 
 class _Run(NamedTuple):
     number: int
-    play: Play
-    drive: Drive
+    play: SimulatedStrategy
+    drive: StrategyDriver
     world: ReplayWorld
-    prefixes: Prefixes
+    prefixes: QuestionPrefixIndex
     blocks: dict[Ask, Ints]
 
 
-class _Asked(NamedTuple):
+class _IssuedCall(NamedTuple):
     run: _Run
     ask: Ask
     reply: Reply
-    job: Job
+    job: EngineJob
 
 
-def solve(fleet: Fleet, thinking: Thinking, sample_s: float = 0.0) -> Solved:
+def solve(fleet: SimulatedFleet, thinking: QuestionStream, sample_s: float = 0.0) -> QuestionStreamOutcome:
     """Every question solved by its strategy on the fleet; its calls share blocks where their texts begin alike.
 
     Raises:
-        Unsupported: the strategy asks for what is not recorded, or the record lacks tokens.
+        UnsupportedError: the strategy asks for what is not recorded, or the record lacks tokens.
     """
     return _World(fleet, thinking, sample_s).solved()
 
 
 class _World:
-    def __init__(self, fleet: Fleet, thinking: Thinking, sample_s: float) -> None:
+    def __init__(self, fleet: SimulatedFleet, thinking: QuestionStream, sample_s: float) -> None:
         self._fleet, self._thinking = fleet, thinking
-        self._engine: Engine | Twin = engine_of(fleet, sample_s)
-        self._going: dict[int, _Asked] = {}
+        self._engine: EventEngine | EngineTwin = engine_of(fleet, sample_s)
+        self._going: dict[int, _IssuedCall] = {}
         self._ids: dict[Ask, int] = {}
         self._cut: set[Ask] = set()
-        self._asked: list[_Asked] = []
+        self._asked: list[_IssuedCall] = []
         self._deadlines: list[tuple[float, int, _Run]] = []
         self._blocks_made = 0
         count = thinking.question.size
         self._score, self._answer_s = np.full(count, np.nan), np.full(count, np.nan)
 
-    def solved(self) -> Solved:
+    def solved(self) -> QuestionStreamOutcome:
         """Play all questions to their end."""
         for number in range(self._thinking.question.size):
             self._begin(number)
@@ -146,21 +146,21 @@ class _World:
                 if not self._deadlines:
                     break
                 self._expire(heappop(self._deadlines)[2])
-        return Solved(self._calls(), self._engine.outcome(), self._score, self._answer_s)
+        return QuestionStreamOutcome(self._calls(), self._engine.outcome(), self._score, self._answer_s)
 
     def _begin(self, number: int) -> None:
         thinking = self._thinking
         question, start_s = int(thinking.question[number]), float(thinking.arrival_s[number])
         rng, play = np.random.default_rng([thinking.seed, number]), thinking.of(number)
-        drive = Drive(play.strategy, play.replay.questions[question], thinking.budget, rng, start_s)
-        run = _Run(number, play, drive, play.replay.world(question), Prefixes(), {})
+        drive = StrategyDriver(play.strategy, play.replay.questions[question], thinking.budget, rng, start_s)
+        run = _Run(number, play, drive, play.replay.world(question), QuestionPrefixIndex(), {})
         if drive.deadline_s < math.inf:
             heappush(self._deadlines, (drive.deadline_s, number, run))
         self._obey(run, drive.start(), start_s)
 
-    def _obey(self, run: _Run, orders: Orders, at_s: float) -> None:
+    def _obey(self, run: _Run, orders: DriverOrders, at_s: float) -> None:
         replies = [run.world.reply(ask, at_s) for ask in orders.begin]
-        asked = [_Asked(run, reply.ask, reply, self._job(run, reply)) for reply in replies]
+        asked = [_IssuedCall(run, reply.ask, reply, self._job(run, reply)) for reply in replies]
         for request, each in zip(self._engine.ask([each.job for each in asked]), asked, strict=True):
             self._ids[each.ask] = request
             if each.job.watched:
@@ -178,24 +178,24 @@ class _World:
             self._score[run.number] = run.world.score(run.drive.answer)
             run.blocks.clear()
 
-    def _job(self, run: _Run, reply: Reply) -> Job:
+    def _job(self, run: _Run, reply: Reply) -> EngineJob:
         role, at_s, player = reply.ask.role, reply.started_s, run.play.replay.roles[reply.ask.role]
-        wait = Job(at_s, wait_s=reply.done_s - at_s, watched=int(reply.done_s > at_s))
-        if isinstance(player, Checker):
+        wait = EngineJob(at_s, wait_s=reply.done_s - at_s, watched=int(reply.done_s > at_s))
+        if isinstance(player, ModelledChecker):
             return wait
         tokens = reply.cost.tokens
         read = float(tokens.input + tokens.cached + tokens.cache_write)
         made = float(tokens.output + tokens.reasoning)
         if not math.isfinite(read + made):
-            raise Unsupported(f"the role {role!r} has replies whose tokens are not recorded")
+            raise UnsupportedError(f"the role {role!r} has replies whose tokens are not recorded")
         prompt, output = max(1, round(read)), max(1, round(made))
         service = run.play.place(run.number, role, prompt, output)
         if service == ELSEWHERE:
             if not run.play.replay.timed:
-                raise Unsupported(f"the role {role!r} is not played by the fleet and has no recorded seconds")
+                raise UnsupportedError(f"the role {role!r} is not played by the fleet and has no recorded seconds")
             return wait
         known = self._known(run, reply, (prompt, output))
-        return Job(
+        return EngineJob(
             at_s,
             session=run.number,
             blocks=self._engine.add_blocks(known),
@@ -211,7 +211,7 @@ class _World:
         size = self._fleet.prefix_block_tokens
         if not size:
             return NO_BLOCKS
-        text = Text(float(tokens[0]), Text.of(reply).kept)
+        text = CallTokenCounts(float(tokens[0]), CallTokenCounts.of(reply).kept)
         earlier, common = run.prefixes.add(reply.ask, run.play.replay.roles[reply.ask.role], text)
         shared = NO_BLOCKS if earlier is None else run.blocks[earlier][: int(common) // size]
         fresh = sum(tokens) // size - shared.size
@@ -224,13 +224,13 @@ class _World:
         """A call is over: its reply goes to who asked."""
         run, _, reply, job = self._going.pop(request)
         row, now_s, whole = self._engine.row(request), self._engine.now_s, reply
-        if row.state != State.DONE:
+        if row.state != RequestState.DONE:
             reply = run.world.cut(reply, now_s)
-            if row.state == State.REFUSED:
+            if row.state == RequestState.REFUSED:
                 reply = replace(reply, finish="refused")
         if job.prompt:
-            tokens = Tokens(row.computed, row.cached, output=row.generated)
-            if row.state == State.DONE:
+            tokens = TokenCounts(row.computed, row.cached, output=row.generated)
+            if row.state == RequestState.DONE:
                 tokens = whole.cost.tokens
             joules = row.j_prefill + row.j_decode + row.j_waste
             cost = Cost(row.device_s, tokens, math.nan, math.nan, joules, row.usd, math.nan)
@@ -243,20 +243,20 @@ class _World:
             run.drive.now_s = self._engine.now_s
             self._obey(run, run.drive.expire(), self._engine.now_s)
 
-    def _calls(self) -> Calls:
+    def _calls(self) -> CallTable:
         """What was asked, as call records."""
-        roles = _coded(each.ask.role for each in self._asked)
-        questions = _coded(each.run.drive.question.id for each in self._asked)
-        spelled = _coded(each.run.play.spelled for each in self._asked)
+        roles = _code_texts(each.ask.role for each in self._asked)
+        questions = _code_texts(each.run.drive.question.id for each in self._asked)
+        spelled = _code_texts(each.run.play.spelled for each in self._asked)
         names = {
             "role": roles[0],
             "question": questions[0],
             "strategy": spelled[0],
             "service": ("", *(service.name for service in self._fleet.services)),
         }
-        of = {name: [getattr(each.job, name) for each in self._asked] for name in Job._fields}
+        of = {name: [getattr(each.job, name) for each in self._asked] for name in EngineJob._fields}
         parents = [each.ask.after.ask if each.ask.after else None for each in self._asked]
-        return Calls.of(
+        return CallTable.of(
             names,
             None,
             request=[each.run.number for each in self._asked],
@@ -273,7 +273,7 @@ class _World:
         )
 
 
-def _coded(texts: Iterable[str]) -> tuple[tuple[str, ...], list[int]]:
+def _code_texts(texts: Iterable[str]) -> tuple[tuple[str, ...], list[int]]:
     """Distinct texts, and the place of each among them."""
     places: dict[str, int] = {}
     codes = [places.setdefault(text, len(places)) for text in texts]

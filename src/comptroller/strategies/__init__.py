@@ -1,5 +1,5 @@
 """How much compute a question gets: strategies, one file each in `rules`, and the core that drives them.
 
-A file of `rules` defines one class, named as the file in capitals: `best_of_n.py` holds `BestOfN`. The folder is
-the registry; a user's own class is named by a dotted path or a path to a file, `my/rule.py:MyRule`.
+A file of `rules` defines one class, its stem in capitals and `Strategy`: `best_of_n.py` holds `BestOfNStrategy`. The
+folder is the registry; a user's own class is named by a dotted path or a path to a file, `my/rule.py:MyRule`.
 """

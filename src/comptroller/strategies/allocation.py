@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaln
 
-from comptroller.errors import Infeasible, InputError
+from comptroller.errors import InfeasibleError, InputError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Allocation:
+class ComputeAllocation:
     """Which option each question gets.
 
     value, cost: the sums.  shadow_price: value that the next unit of budget buys; 0 where money is left over.
@@ -34,7 +34,7 @@ class Allocation:
     bound: float
 
 
-def allocate(value: Floats, cost: Floats, budget: float) -> Allocation:
+def allocate(value: Floats, cost: Floats, budget: float) -> ComputeAllocation:
     """The options of questions under a budget on their summed cost: questions x options, in any order.
 
     cost: likewise, or of the options alone where it is the same for every question.
@@ -43,7 +43,7 @@ def allocate(value: Floats, cost: Floats, budget: float) -> Allocation:
 
     Raises:
         InputError: shapes differ, or something is negative or not a number.
-        Infeasible: even the cheapest options exceed the budget.
+        InfeasibleError: even the cheapest options exceed the budget.
 
     >>> allocate(np.array([[0.0, 0.5, 0.6], [0.0, 0.3, 0.5]]), np.array([[0.0, 1.0, 2.0]] * 2), 2.0).choice.tolist()
     [1, 1]
@@ -55,13 +55,11 @@ def allocate(value: Floats, cost: Floats, budget: float) -> Allocation:
     cost = np.broadcast_to(cost, value.shape)
     least = cost.min(axis=1).sum()
     if least > budget:
-        raise Infeasible(
-            f"allocation: the cheapest options cost {least:g} together; the budget is {budget:g}"
-        )
+        raise InfeasibleError(f"allocation: the cheapest options cost {least:g} together; the budget is {budget:g}")
     free = _best(value, cost, 0.0)
     if _at(cost, free).sum() <= budget:
         total = float(_at(value, free).sum())
-        return Allocation(free, total, float(_at(cost, free).sum()), 0.0, total)
+        return ComputeAllocation(free, total, float(_at(cost, free).sum()), 0.0, total)
     low, high = 0.0, _dearest(value, cost)
     for _ in range(200):
         middle = (low + high) / 2
@@ -74,7 +72,7 @@ def allocate(value: Floats, cost: Floats, budget: float) -> Allocation:
     choice = _best(value, cost, high)
     bound = float(_at(value, choice).sum() + high * (budget - _at(cost, choice).sum()))
     choice = _fill(choice, _best(value, cost, low), value, cost, budget)
-    return Allocation(choice, float(_at(value, choice).sum()), float(_at(cost, choice).sum()), high, bound)
+    return ComputeAllocation(choice, float(_at(value, choice).sum()), float(_at(cost, choice).sum()), high, bound)
 
 
 def _at(table: Floats, choice: Ints) -> Floats:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from math import isnan
 
 from comptroller.quantities import Values
-from comptroller.strategies.drive import Played
+from comptroller.strategies.drive import FinishedRun
 from comptroller.strategies.protocol import Reply
 from comptroller.work.call import Call
 
 
-def calls(played: Played, strategy: str, services: Mapping[str, str], request: int = 0) -> list[Call]:
+def calls(played: FinishedRun, strategy: str, services: Mapping[str, str], request: int = 0) -> list[Call]:
     """The calls of a run, numbered in the order of asking; a call's parent is the one it goes on from.
 
     strategy: as it is written.  services: role -> service, empty where a role has none.  Joules are not split
@@ -21,7 +21,7 @@ def calls(played: Played, strategy: str, services: Mapping[str, str], request: i
     return [_call(reply, played, strategy, services, request) for reply in replies]
 
 
-def _call(reply: Reply, played: Played, strategy: str, services: Mapping[str, str], request: int) -> Call:
+def _call(reply: Reply, played: FinishedRun, strategy: str, services: Mapping[str, str], request: int) -> Call:
     tokens, parent = reply.cost.tokens, reply.ask.after
     fresh, cached, written = (_count(amount) for amount in (tokens.input, tokens.cached, tokens.cache_write))
     reasoning = _count(tokens.reasoning)

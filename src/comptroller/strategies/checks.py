@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from comptroller.errors import InputError, UnknownId
+from comptroller.errors import InputError, UnknownIdError
 
 
 def at_least(low: float, **values: float) -> None:
@@ -27,10 +27,10 @@ def between(low: float, high: float, **values: float) -> None:
             raise InputError(f"{name} is {value}; it must lie between {low} and {high}")
 
 
-def known(kind: str, name: str, allowed: Iterable[str]) -> None:
+def require_known(kind: str, name: str, allowed: Iterable[str]) -> None:
     """Raises UnknownId unless the name is one of those allowed.
 
-    >>> known("weight", "plain", ["plain", "score"])
+    >>> require_known("weight", "plain", ["plain", "score"])
     """
     if name not in allowed:
-        raise UnknownId(kind, name, allowed)
+        raise UnknownIdError(kind, name, allowed)

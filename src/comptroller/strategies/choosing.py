@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import InputError, Unsupported
+from comptroller.errors import InputError, UnsupportedError
 from comptroller.strategies.allocation import allocate, separating_tokens, token_ceiling
-from comptroller.strategies.learned import text_signals
-from comptroller.strategies.results import Estimate, Results, estimate
-from comptroller.strategies.training import Outcomes, cross_fitted
+from comptroller.strategies.results import ReplayEstimate, ReplayResults, estimate
+from comptroller.strategies.success_prediction import text_signals
+from comptroller.strategies.training import TrainingOutcomes, cross_fitted
 from comptroller.work.evidence import Evidence
 
 Floats = npt.NDArray[np.float64]
@@ -31,7 +31,7 @@ FEWEST = 4 * BINS
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ComputeOptimalChoice:
     """What the choice came to on questions that had no say in it, beside the best single setting chosen likewise.
 
     setting: index per question.  score, cost: per question.  shadow_price: mean over halves, score per unit of cost.
@@ -46,7 +46,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Spread:
+class DifficultyAllocation:
     """A mean amount spread over settings by predicted difficulty, on questions that had no say in the choice.
 
     single: score of the one setting chosen likewise.  gain: over it.  shadow_price: score that a unit more per question
@@ -55,9 +55,9 @@ class Spread:
 
     models: str
     mean: float
-    score: Estimate
+    score: ReplayEstimate
     single: float
-    gain: Estimate
+    gain: ReplayEstimate
     shadow_price: float
     ceiling: float
     shares: Mapping[str, float]
@@ -74,17 +74,13 @@ def bins_of(chance: Floats, count: int = BINS) -> Ints:
 
 
 def compute_optimal(
-    settings: Sequence[Results],
-    chance: Floats,
-    mean_cost: float,
-    rng: np.random.Generator,
-    over: str = "tokens",
-) -> Choice:
+    settings: Sequence[ReplayResults], chance: Floats, mean_cost: float, rng: np.random.Generator, over: str = "tokens"
+) -> ComputeOptimalChoice:
     """The choice of a setting for each question by the bin of its predicted chance, at a mean cost per question.
 
     Raises:
         InputError: the settings were replayed on different questions, or their score or cost is not known.
-        Infeasible: the cheapest settings cost more.
+        InfeasibleError: the cheapest settings cost more.
     """
     if any(not np.array_equal(one.question, settings[0].question) for one in settings):
         raise InputError("the settings were not replayed on the same questions")
@@ -110,46 +106,39 @@ def compute_optimal(
         affordable = np.flatnonzero(cost[told].mean(axis=0) <= mean_cost)
         single[asked] = affordable[score[told].mean(axis=0)[affordable].argmax()]
     rows = np.arange(len(chance))
-    return Choice(
-        chosen,
-        score[rows, chosen],
-        cost[rows, chosen],
-        score[rows, single],
-        cost[rows, single],
-        float(np.mean(prices)),
+    return ComputeOptimalChoice(
+        chosen, score[rows, chosen], cost[rows, chosen], score[rows, single], cost[rows, single], float(np.mean(prices))
     )
 
 
-def predicted(evidence: Evidence, arm: int, questions: Ints, rng: np.random.Generator) -> Floats:
+def solve_chances(evidence: Evidence, arm: int, questions: Ints, rng: np.random.Generator) -> Floats:
     """The chance that an arm solves each question, from the text alone, by a part that was trained without it.
 
     Raises:
-        Unsupported: no texts, or no scored samples of a question.
+        UnsupportedError: no texts, or no scored samples of a question.
     """
     known, rows = evidence.counts(), [text_signals(evidence.items[at].text) for at in questions]
     n = known.n[questions, arm].astype(float)
     if not any(evidence.items[at].text for at in questions) or not n.all():
-        raise Unsupported(
-            f"{evidence.source}: difficulty is predicted from texts and scored samples of questions"
-        )
+        raise UnsupportedError(f"{evidence.source}: difficulty is predicted from texts and scored samples of questions")
     table = np.array([list(row.values()) for row in rows])
-    return cross_fitted(Outcomes(tuple(rows[0]), table, known.correct[questions, arm], n, questions), rng)
+    return cross_fitted(TrainingOutcomes(tuple(rows[0]), table, known.correct[questions, arm], n, questions), rng)
 
 
 def spread(
-    evidence: Evidence, solver: str, settings: Sequence[Results], mean: tuple[float, str], seed: int = 0
-) -> Spread:
+    evidence: Evidence, solver: str, settings: Sequence[ReplayResults], mean: tuple[float, str], seed: int = 0
+) -> DifficultyAllocation:
     """A mean amount, `mean` of a column, spread over the settings of a solver by difficulty predicted from the text.
 
     Raises:
-        Unsupported: difficulty cannot be predicted.  InputError, Infeasible: as `compute_optimal`.
+        UnsupportedError: difficulty cannot be predicted.  InputError, InfeasibleError: as `compute_optimal`.
     """
     rng, questions = np.random.default_rng(seed), settings[0].question
     arm = [str(each) for each in evidence.arms].index(solver)
-    found = compute_optimal(settings, predicted(evidence, arm, questions, rng), mean[0], rng, mean[1])
+    found = compute_optimal(settings, solve_chances(evidence, arm, questions, rng), mean[0], rng, mean[1])
     made = np.stack([one.column("output_tokens") for one in settings], axis=1)
     mean_made = float(made[np.arange(len(questions)), found.setting].mean())
-    return Spread(
+    return DifficultyAllocation(
         models=solver,
         mean=float(found.cost.mean()),
         score=estimate(found.score, rng),
@@ -165,16 +154,14 @@ def needed_tokens(evidence: Evidence, arm: int, questions: Ints) -> Floats:
     """Output tokens that each question needs, by the samples of an arm (token complexity, arXiv 2503.01141).
 
     Raises:
-        Unsupported: questions have different numbers of samples, or lengths or scores are not recorded.
+        UnsupportedError: questions have different numbers of samples, or lengths or scores are not recorded.
     """
     rows = evidence.rows
     use = np.flatnonzero((rows.arm == arm) & evidence.samples & np.isin(rows.question, questions))
     made = (rows.output_tokens + np.nan_to_num(rows.reasoning_tokens))[use]
     counts = np.bincount(rows.question[use], minlength=len(evidence.items))[questions]
     if len(set(counts.tolist())) != 1 or not counts[0] or np.isnan(made + rows.score[use]).any():
-        raise Unsupported(
-            f"{evidence.source}: token complexity needs as many scored samples of every question"
-        )
+        raise UnsupportedError(f"{evidence.source}: token complexity needs as many scored samples of every question")
     shape = (len(questions), int(counts[0]))
     return separating_tokens(made.reshape(shape), (rows.score[use] >= 0.5).reshape(shape))
 
@@ -183,7 +170,7 @@ def _ceiling(evidence: Evidence, arm: int, questions: Ints, output_tokens: float
     """The share of questions that no split of a mean of output tokens can exceed; NaN where it is not known."""
     try:
         return float(token_ceiling(needed_tokens(evidence, arm, questions), [output_tokens])[0])
-    except Unsupported:
+    except UnsupportedError:
         return float("nan")
 
 

@@ -1,7 +1,8 @@
 """The one core that drives every strategy in every world: ordering, budgets, cancellation and booking.
 
-`Drive` is a state machine without I/O or clock. A driver gives it replies (`feed`) or tells it that time or money
-is up (`expire`), and does the `Orders` it gets back: begin these asks, cut those. `play` is the driver for worlds
+`StrategyDriver` is a state machine without I/O or clock. A driver gives it replies (`feed`) or tells it that time or
+money is up (`expire`), and does the `DriverOrders` it gets back: begin these asks, cut those. `play` is the driver
+for worlds
 that know the end of a call when it begins; an asynchronous one is as short:
 
     orders = drive.start()
@@ -20,19 +21,19 @@ from typing import Protocol
 
 import numpy as np
 
-from comptroller.errors import ProtocolError, Unsupported
-from comptroller.quantities import Cost, Tokens
+from comptroller.errors import ProtocolError, UnsupportedError
+from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.protocol import (
     NOTHING,
     All,
     Answer,
     Ask,
-    Budget,
     Next,
-    Question,
+    QuestionBudget,
     Reply,
     Run,
     Strategy,
+    StrategyQuestion,
 )
 
 PATIENCE = 10_000
@@ -47,24 +48,24 @@ MEASURES: dict[str, Callable[[Cost], float]] = {
 
 
 @dataclass(slots=True)
-class Orders:
+class DriverOrders:
     """What the driver must do now: begin these asks, then cut those, each of which still owes a reply."""
 
     begin: list[Ask] = field(default_factory=list)
     cut: list[Ask] = field(default_factory=list)
 
 
-IDLE = Orders()
+IDLE = DriverOrders()
 """Nothing to do; shared, and never changed."""
 
 
-class Meter:
+class QuestionBudgetMeter:
     """What a run has consumed of the limits of its budget.
 
     limited: whether any of tokens, dollars and joules is.
     """
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: QuestionBudget) -> None:
         limits = (("tokens", budget.tokens), ("usd", budget.usd), ("j", budget.j))
         self._limited = [(name, MEASURES[name], limit) for name, limit in limits if limit < inf]
         self.spent = {name: 0.0 for name, _, _ in self._limited}
@@ -74,24 +75,23 @@ class Meter:
         """Books a cost.
 
         Raises:
-            Unsupported: a limited quantity is unknown, so the limit could not be kept.
+            UnsupportedError: a limited quantity is unknown, so the limit could not be kept.
         """
         for name, measure, _ in self._limited:
             amount = measure(cost)
             if isnan(amount):
-                raise Unsupported(f"the budget limits {name}, but a reply does not say how many it took")
+                raise UnsupportedError(f"the budget limits {name}, but a reply does not say how many it took")
             self.spent[name] += amount
 
     def over(self, pending: Iterable[Cost] = ()) -> bool:
         """Whether what is booked, and what is pending, reaches a limit."""
         pending = tuple(pending)
         return any(
-            self.spent[name] + sum(measure(cost) for cost in pending) >= limit
-            for name, measure, limit in self._limited
+            self.spent[name] + sum(measure(cost) for cost in pending) >= limit for name, measure, limit in self._limited
         )
 
 
-class Drive:
+class StrategyDriver:
     """One run of a strategy on a question.
 
     answer: what the strategy returned, None until then.  replies: every reply booked, in the order they came,
@@ -101,8 +101,8 @@ class Drive:
     def __init__(
         self,
         strategy: Strategy,
-        question: Question,
-        budget: Budget,
+        question: StrategyQuestion,
+        budget: QuestionBudget,
         rng: np.random.Generator,
         start_s: float = 0.0,
     ) -> None:
@@ -111,7 +111,7 @@ class Drive:
         self.replies: list[Reply] = []
         self.asked: dict[Ask, int] = {}
         self.start_s = self.now_s = start_s
-        self.meter = Meter(budget)
+        self.meter = QuestionBudgetMeter(budget)
         self.expired = budget.s <= 0 or self.meter.over()
         self._run: Run = strategy.solve(question, budget, rng)
         self._wait: All = All()
@@ -130,16 +130,16 @@ class Drive:
         """Whether the strategy has returned and every ask it made is booked."""
         return self.answer is not None and not self._outstanding and not self._dropped
 
-    def start(self) -> Orders:
+    def start(self) -> DriverOrders:
         """The first orders."""
-        return self._resume(Orders(), None)
+        return self._resume(DriverOrders(), None)
 
-    def feed(self, reply: Reply) -> Orders:
+    def feed(self, reply: Reply) -> DriverOrders:
         """Books a reply and gives the orders that follow from it.
 
         Raises:
             ProtocolError: nobody waits for the reply, or the strategy broke the protocol.
-            Unsupported: the budget limits what the reply does not tell.
+            UnsupportedError: the budget limits what the reply does not tell.
         """
         self.now_s = max(self.now_s, reply.done_s)
         ask = reply.ask
@@ -157,15 +157,15 @@ class Drive:
             return IDLE
         orders = IDLE
         if self.meter.limited and not self.expired and self.meter.over():
-            orders = Orders()
+            orders = DriverOrders()
             self._cut_all(orders)
         if not self._outstanding or self._satisfied():
-            return self._resume(Orders() if orders is IDLE else orders, self._due())
+            return self._resume(DriverOrders() if orders is IDLE else orders, self._due())
         return orders
 
-    def expire(self) -> Orders:
+    def expire(self) -> DriverOrders:
         """The budget is spent: everything outstanding is to be cut, and comes back as `budget`."""
-        orders = Orders()
+        orders = DriverOrders()
         if self.answer is None and not self.expired:
             self._cut_all(orders)
             if self._satisfied():
@@ -177,7 +177,7 @@ class Drive:
             self.meter.add(reply.cost)
         self.replies.append(reply)
 
-    def _cut_all(self, orders: Orders) -> None:
+    def _cut_all(self, orders: DriverOrders) -> None:
         self.expired = True
         orders.cut.extend(self._outstanding)
 
@@ -195,7 +195,7 @@ class Drive:
         self._ready = []
         return tuple(ready)
 
-    def _resume(self, orders: Orders, due: tuple[Reply, ...] | None) -> Orders:
+    def _resume(self, orders: DriverOrders, due: tuple[Reply, ...] | None) -> DriverOrders:
         while True:
             try:
                 wait = next(self._run) if due is None else self._run.send(due)
@@ -220,7 +220,7 @@ class Drive:
                     "nothing outstanding, it must return"
                 )
 
-    def _ask(self, asks: tuple[Ask, ...], orders: Orders) -> None:
+    def _ask(self, asks: tuple[Ask, ...], orders: DriverOrders) -> None:
         asked, order = self.asked, len(self.asked)
         for ask in asks:
             asked[ask] = order
@@ -236,7 +236,7 @@ class Drive:
         self._outstanding.update(dict.fromkeys(asks))
         orders.begin.extend(asks)
 
-    def _drop(self, ask: Ask, orders: Orders) -> None:
+    def _drop(self, ask: Ask, orders: DriverOrders) -> None:
         if ask in self._outstanding:
             del self._outstanding[ask]
             if ask in orders.begin:
@@ -251,7 +251,7 @@ class Drive:
         else:
             raise ProtocolError("a strategy cancelled an ask that it never asked")
 
-    def _finish(self, answer: object, orders: Orders) -> None:
+    def _finish(self, answer: object, orders: DriverOrders) -> None:
         if not isinstance(answer, Answer):
             raise ProtocolError(f"a strategy returns an Answer, not {type(answer).__name__}")
         for ask in list(self._outstanding):
@@ -260,7 +260,7 @@ class Drive:
         self.answer = answer
 
 
-class World(Protocol):
+class StrategyWorld(Protocol):
     """Who answers, where the end of a call is known when it begins."""
 
     def reply(self, ask: Ask, at_s: float) -> Reply:
@@ -273,10 +273,10 @@ class World(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class FinishedRun:
     """A finished run: its answer, its replies in the order they were booked, its seconds, and the order of asking."""
 
-    question: Question
+    question: StrategyQuestion
     answer: Answer
     replies: tuple[Reply, ...]
     elapsed_s: float
@@ -296,29 +296,17 @@ def total(costs: Iterable[Cost]) -> Cost:
     True
     """
     rows = [
-        (
-            c.device_s,
-            t.input,
-            t.cached,
-            t.cache_write,
-            t.output,
-            t.reasoning,
-            c.flops,
-            c.bytes,
-            c.j,
-            c.usd,
-            c.gco2e,
-        )
+        (c.device_s, t.input, t.cached, t.cache_write, t.output, t.reasoning, c.flops, c.bytes, c.j, c.usd, c.gco2e)
         for c in costs
         for t in (c.tokens,)
     ]
     if not rows:
         return NOTHING
     device_s, *tokens, flops, moved, j, usd, gco2e = (sum(column) for column in zip(*rows, strict=True))
-    return Cost(device_s, Tokens(*tokens), flops, moved, j, usd, gco2e)
+    return Cost(device_s, TokenCounts(*tokens), flops, moved, j, usd, gco2e)
 
 
-def play(drive: Drive, world: World) -> Played:
+def play(drive: StrategyDriver, world: StrategyWorld) -> FinishedRun:
     """Runs a drive to its end in a world that knows the end of a call when it begins.
 
     Calls run side by side, as many as the strategy asks for. A budget ends the run at the very moment in which
@@ -353,11 +341,11 @@ def play(drive: Drive, world: World) -> Played:
     if drive.answer is None:
         raise ProtocolError("the strategy waits and nothing is outstanding")
     elapsed_s = now - drive.start_s
-    return Played(drive.question, drive.answer, tuple(drive.replies), elapsed_s, drive.expired, drive.asked)
+    return FinishedRun(drive.question, drive.answer, tuple(drive.replies), elapsed_s, drive.expired, drive.asked)
 
 
-def _cut(drive: Drive, world: World, replies: list[Reply], now: float) -> Orders:
-    merged = Orders()
+def _cut(drive: StrategyDriver, world: StrategyWorld, replies: list[Reply], now: float) -> DriverOrders:
+    merged = DriverOrders()
     for reply in replies:
         orders = drive.feed(world.cut(reply, now))
         merged.begin += orders.begin
@@ -365,7 +353,9 @@ def _cut(drive: Drive, world: World, replies: list[Reply], now: float) -> Orders
     return merged
 
 
-def _crossing_s(drive: Drive, world: World, going: dict[Ask, Reply], now: float, until: float) -> float:
+def _crossing_s(
+    drive: StrategyDriver, world: StrategyWorld, going: dict[Ask, Reply], now: float, until: float
+) -> float:
     """When the running calls spend what the budget has left; infinite where they do not before `until`."""
 
     def over(at_s: float) -> bool:
@@ -383,7 +373,7 @@ def _crossing_s(drive: Drive, world: World, going: dict[Ask, Reply], now: float,
     return high
 
 
-def amortised(offline: Played, online: Sequence[Played]) -> list[Cost]:
+def amortised_costs(offline: FinishedRun, online: Sequence[FinishedRun]) -> list[Cost]:
     """What each query on a context takes, with its share of the run that prepared the context.
 
     offline: the run of a strategy's `offline` half.  online: the runs that went on from its reply.

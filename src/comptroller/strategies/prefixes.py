@@ -13,7 +13,7 @@ from comptroller.strategies.protocol import Ask, Reply
 Floats = npt.NDArray[np.float64]
 
 
-class Text(NamedTuple):
+class CallTokenCounts(NamedTuple):
     """Tokens of a call. kept: of its output that a later turn reads again, none of it where the model reasoned: chat
     templates leave earlier thinking out."""
 
@@ -21,7 +21,7 @@ class Text(NamedTuple):
     kept: float
 
     @classmethod
-    def of(cls, reply: Reply) -> Text:
+    def of(cls, reply: Reply) -> CallTokenCounts:
         """What a reply read and what stays of what it made."""
         tokens = reply.cost.tokens
         return cls(
@@ -30,7 +30,7 @@ class Text(NamedTuple):
         )
 
 
-class Prefixes:
+class QuestionPrefixIndex:
     """The calls on one question, in the order of asking.
 
     Calls of the same player that ask the same have their whole prompt in common. One that goes on from a reply of the
@@ -40,9 +40,9 @@ class Prefixes:
 
     def __init__(self) -> None:
         self._alike: dict[tuple[Hashable, Reply | None, str, str], Ask] = {}
-        self._known: dict[Ask, tuple[Hashable, Text]] = {}
+        self._known: dict[Ask, tuple[Hashable, CallTokenCounts]] = {}
 
-    def add(self, ask: Ask, player: Hashable, text: Text) -> tuple[Ask | None, float]:
+    def add(self, ask: Ask, player: Hashable, text: CallTokenCounts) -> tuple[Ask | None, float]:
         """The earlier call whose text a call's prompt begins with, and how many tokens of it are the same."""
         first = self._alike.setdefault((player, ask.after, ask.content, ask.effort), ask)
         self._known[ask] = player, text

@@ -36,22 +36,22 @@ NOTHING = Cost()
 """The cost of what was not done."""
 
 
-class Prefill(str):
+class AssistantPrefill(str):
     """Content that is put into the model's own unfinished turn, instead of a new turn for it to answer."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
+class SamplingParameters:
     """How tokens are drawn. Temperature 0 is greedy decoding."""
 
     temperature: float = 1.0
     top_p: float = 1.0
 
 
-SAMPLED = Sampling()
-GREEDY = Sampling(temperature=0.0)
+SAMPLED = SamplingParameters()
+GREEDY = SamplingParameters(temperature=0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +60,7 @@ class Ask:
 
     role: who answers; bound to a service by the plan.  after: the reply this goes on from, its parent in the
     tree, whose prefix it shares.  content: what is added, as a new turn, or as the model's own words if it is
-    a `Prefill`; empty content after a truncated reply goes on generating where it stopped.  effort: the
+    a `AssistantPrefill`; empty content after a truncated reply goes on generating where it stopped.  effort: the
     reasoning effort, empty for the service's own.  stop: texts that end the generation.
 
     An ask is itself and equal to no other: eight samples are eight asks (`times`), and each is asked once.
@@ -70,7 +70,7 @@ class Ask:
     after: Reply | None = None
     content: str = ""
     max_tokens: int | None = None
-    sampling: Sampling = SAMPLED
+    sampling: SamplingParameters = SAMPLED
     effort: str = ""
     stop: tuple[str, ...] = ()
 
@@ -135,7 +135,7 @@ class Next(All):
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class QuestionBudget:
     """What a question may consume in tokens, dollars, joules, or seconds of the world's clock.
 
     Raises:
@@ -150,19 +150,17 @@ class Budget:
     def __post_init__(self) -> None:
         for item in fields(self):
             if not getattr(self, item.name) >= 0:
-                raise InputError(
-                    f"budget: {item.name} is {getattr(self, item.name)}; it must not be negative"
-                )
+                raise InputError(f"budget: {item.name} is {getattr(self, item.name)}; it must not be negative")
 
     @classmethod
-    def parse(cls, text: str) -> Budget:
+    def parse(cls, text: str) -> QuestionBudget:
         """A budget as written: amounts with a unit, separated by commas.
 
         Raises:
             InputError: an amount or a unit is not understood; lists the units.
 
-        >>> Budget.parse("2000 tokens, 0.01 usd")
-        Budget(tokens=2000.0, usd=0.01, j=inf, s=inf)
+        >>> QuestionBudget.parse("2000 tokens, 0.01 usd")
+        QuestionBudget(tokens=2000.0, usd=0.01, j=inf, s=inf)
         """
         limits: dict[str, float] = {}
         for part in filter(None, (piece.strip() for piece in text.split(","))):
@@ -182,11 +180,11 @@ def _number(text: str) -> float:
         raise InputError(f"budget: {text!r} is not a number") from None
 
 
-UNLIMITED = Budget()
+UNLIMITED = QuestionBudget()
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class StrategyQuestion:
     """What is asked. `prepared` is a reply made beforehand on the question's context, to go on from.
 
     task: the domain it belongs to, empty where nobody says.
@@ -229,7 +227,7 @@ class Strategy(Protocol):
     grid: ClassVar[Mapping[str, Sequence[Any]]]
     """What the planner may vary: parameter -> values."""
 
-    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+    def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """A run on a question.
 
         Past the budget every ask returns at once as `budget`; the strategy must then return what it has.

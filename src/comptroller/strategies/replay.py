@@ -16,20 +16,20 @@ from typing import NamedTuple
 import numpy as np
 
 from comptroller.costs.inference_units import (
-    Shape,
+    ModelCostShape,
     TokenPrice,
     attention_flops,
     cache_bytes_read,
     parameter_flops,
 )
-from comptroller.errors import InputError, Unsupported
-from comptroller.quantities import Cost, Tokens
-from comptroller.strategies.protocol import Answer, Ask, Finish, Question, Reply
-from comptroller.work.evidence import REVISER, SOLVER, VERIFIER, Arm, Evidence, Ints, Place
+from comptroller.errors import InputError, UnsupportedError
+from comptroller.quantities import Cost, TokenCounts
+from comptroller.strategies.protocol import Answer, Ask, Finish, Reply, StrategyQuestion
+from comptroller.work.evidence import REVISER, SOLVER, VERIFIER, Evidence, Ints, RecordedAskKey, RecordedModel
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class ServicePace:
     """A declared model of time: seconds to the first token, per prompt token, and per token generated."""
 
     first_s: float
@@ -37,23 +37,23 @@ class Pace:
     token_s: float
 
 
-TICKS = Pace(0.0, 0.0, 1.0)
+TICKS = ServicePace(0.0, 0.0, 1.0)
 """Orders replies by their length where nobody said how long they take; its seconds are not reported."""
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class RecordedService:
     """What plays a role: a recorded arm, and what its tokens take where the record does not say or is not wanted.
 
     pace: time; recorded latency otherwise.  price: dollars per token; recorded dollars otherwise.  joules: per
     token by kind.  shape: of the model, for FLOPs and cache bytes.
     """
 
-    arm: Arm
-    pace: Pace | None = None
+    arm: RecordedModel
+    pace: ServicePace | None = None
     price: TokenPrice | None = None
     joules: TokenPrice | None = None
-    shape: Shape | None = None
+    shape: ModelCostShape | None = None
 
     def cost(self, input_tokens: float, output_tokens: float, reasoning_tokens: float, usd: float) -> Cost:
         """What tokens take; `usd` is what the record says, used where there is no price."""
@@ -65,7 +65,7 @@ class Service:
             moved = float(cache_bytes_read(self.shape, input_tokens, made))
         return Cost(
             device_s=nan,
-            tokens=Tokens(input=input_tokens, output=output_tokens, reasoning=reasoning_tokens),
+            tokens=TokenCounts(input=input_tokens, output=output_tokens, reasoning=reasoning_tokens),
             flops=flops,
             bytes=moved,
             j=nan if self.joules is None else float(self.joules.usd(input_tokens, made)),
@@ -75,7 +75,7 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
-class Checker:
+class ModelledChecker:
     """A modelled role that judges the reply it comes after, with stated error rates: the one role that knows truth.
 
     tpr: chance that it accepts a right answer.  fpr: that it accepts a wrong one.  cost, seconds: of a check.
@@ -93,7 +93,7 @@ class Checker:
             raise InputError(f"checker: rates must lie in [0, 1] and seconds not below 0, not {self}")
 
 
-class Record(NamedTuple):
+class RecordedReply(NamedTuple):
     """A recorded reply as it is given out, with the seconds to its first and its last token."""
 
     row: int
@@ -130,26 +130,26 @@ def recorded_price(evidence: Evidence, arm: int) -> TokenPrice | None:
     return TokenPrice(float(price[0]), float(price[1])) if close and (price >= 0).all() else None
 
 
-class Replay:
+class EvidenceReplay:
     """Evidence with roles bound to what plays them, from which worlds are made, one per question and strategy.
 
     seed: of the order in which recorded samples are dealt, the same for every strategy; None deals them as
     recorded. timed: whether the seconds of the clock mean anything.
 
     Raises:
-        Unsupported: an arm is not recorded.
+        UnsupportedError: an arm is not recorded.
     """
 
     def __init__(
-        self, evidence: Evidence, roles: Mapping[str, Service | Checker], seed: int | None = None
+        self, evidence: Evidence, roles: Mapping[str, RecordedService | ModelledChecker], seed: int | None = None
     ) -> None:
         self.evidence, self.roles, self.seed = evidence, dict(roles), seed
-        self.questions = tuple(Question(item.id, item.text, task=item.task) for item in evidence.items)
-        services = [role for role in roles.values() if isinstance(role, Service)]
+        self.questions = tuple(StrategyQuestion(item.id, item.text, task=item.task) for item in evidence.items)
+        services = [role for role in roles.values() if isinstance(role, RecordedService)]
         self._arms = {service.arm: evidence.arm(service.arm) for service in services}
         self._prices = {arm: recorded_price(evidence, number) for arm, number in self._arms.items()}
-        self._records: dict[tuple[str, int], Record] = {}
-        self.dealt: dict[Place, list[int]] = {}
+        self._records: dict[tuple[str, int], RecordedReply] = {}
+        self.dealt: dict[RecordedAskKey, list[int]] = {}
         of_arms = np.isin(evidence.rows.arm, list(self._arms.values()))
         recorded = not np.isnan(evidence.rows.latency_s[of_arms]).any()
         self.timed = all(service.pace is not None for service in services) or recorded
@@ -157,7 +157,7 @@ class Replay:
     @cached_property
     def strong_roles(self) -> frozenset[str]:
         """Roles of the model that plays the solver, where others play beside it."""
-        played = {name: role.arm for name, role in self.roles.items() if isinstance(role, Service)}
+        played = {name: role.arm for name, role in self.roles.items() if isinstance(role, RecordedService)}
         if len(set(played.values())) < 2:
             return frozenset()
         return frozenset(name for name, arm in played.items() if arm == played.get("solver"))
@@ -177,7 +177,7 @@ class Replay:
         """Raises Unsupported unless some reply of the bound arms carries an answer to compare."""
         answers = self.evidence.rows.answer[np.isin(self.evidence.rows.arm, list(self._arms.values()))]
         if all(answer is None for answer in answers):
-            raise Unsupported(
+            raise UnsupportedError(
                 f"{self.evidence.source or 'evidence'}: no answers are recorded, so there is nothing to vote over"
             )
 
@@ -185,13 +185,13 @@ class Replay:
         """A world for one run on one question."""
         return ReplayWorld(self, question)
 
-    def arm(self, service: Service, effort: str) -> int:
+    def arm(self, service: RecordedService, effort: str) -> int:
         """Index of the arm that answers an ask of an effort."""
         if not effort or effort == service.arm.effort:
             return self._arms[service.arm]
         return self.evidence.arm(service.arm._replace(effort=effort))
 
-    def record(self, role: str, row: int) -> Record:
+    def record(self, role: str, row: int) -> RecordedReply:
         """A recorded reply, as the service that plays the role gives it."""
         found = self._records.get((role, row))
         if found is None:
@@ -199,7 +199,7 @@ class Replay:
             service = self._service(role)
             cost = self._cost(service, row)
             first, last = self._seconds(service, row, cost.tokens)
-            found = self._records[role, row] = Record(
+            found = self._records[role, row] = RecordedReply(
                 row=row,
                 finish=rows.finish[row].item() or "stop",
                 answer=rows.answer[row],
@@ -212,13 +212,13 @@ class Replay:
             )
         return found
 
-    def _service(self, role: str) -> Service:
+    def _service(self, role: str) -> RecordedService:
         found = self.roles[role]
-        if not isinstance(found, Service):
-            raise Unsupported(f"the role {role!r} is a modelled checker and gives no recorded reply")
+        if not isinstance(found, RecordedService):
+            raise UnsupportedError(f"the role {role!r} is a modelled checker and gives no recorded reply")
         return found
 
-    def _cost(self, service: Service, row: int) -> Cost:
+    def _cost(self, service: RecordedService, row: int) -> Cost:
         rows = self.evidence.rows
         # what the record does not tell apart stands in the larger bucket: prompts as input, the rest as output
         fresh, cached = float(rows.input_tokens[row]), float(rows.cached_tokens[row])
@@ -229,7 +229,7 @@ class Replay:
             return cost
         return replace(cost, tokens=replace(cost.tokens, input=fresh, cached=cached))
 
-    def _seconds(self, service: Service, row: int, tokens: Tokens) -> tuple[float, float]:
+    def _seconds(self, service: RecordedService, row: int, tokens: TokenCounts) -> tuple[float, float]:
         """Seconds to the first token and to the last."""
         rows = self.evidence.rows
         if service.pace is None and self.timed:
@@ -240,14 +240,14 @@ class Replay:
         first = pace.first_s + (pace.input_token_s * prompt if pace.input_token_s else 0.0)
         return first, first + (0.0 if isnan(made) else pace.token_s * made)
 
-    def shortened(self, role: str, record: Record, made: float) -> Record:
+    def shortened(self, role: str, record: RecordedReply, made: float) -> RecordedReply:
         """The same reply if it stops after so many tokens; reasoning comes first."""
         share = made / record.made if record.made > 0 else 1.0
         last = record.first_s + (record.last_s - record.first_s) * share
         cost = self._part(self._service(role), record.cost, made)
         return record._replace(finish="length", answer=None, content="", cost=cost, last_s=last)
 
-    def _part(self, service: Service, whole: Cost, made: float) -> Cost:
+    def _part(self, service: RecordedService, whole: Cost, made: float) -> Cost:
         reasoning = min(made, float(whole.tokens.reasoning))
         tokens = replace(whole.tokens, reasoning=reasoning, output=made - reasoning)
         prompt = float(tokens.input + tokens.cached)
@@ -259,10 +259,10 @@ class Replay:
 class ReplayWorld:
     """Answers the asks of one run; each recorded sample is dealt once."""
 
-    def __init__(self, replay: Replay, question: int) -> None:
+    def __init__(self, replay: EvidenceReplay, question: int) -> None:
         self.replay, self.question = replay, question
         self._dealt: dict[tuple[object, ...], Iterator[int]] = {}
-        self._given: dict[Ask, Record] = {}
+        self._given: dict[Ask, RecordedReply] = {}
         self._shortened: set[Ask] = set()
 
     @cached_property
@@ -273,14 +273,14 @@ class ReplayWorld:
         """The next recorded reply to the ask, or the verdict of a modelled checker.
 
         Raises:
-            Unsupported: nothing, or nothing more, is recorded; names what.
+            UnsupportedError: nothing, or nothing more, is recorded; names what.
         """
         role = self.replay.roles.get(ask.role)
         if role is None:
-            raise Unsupported(
+            raise UnsupportedError(
                 f"nothing plays the role {ask.role!r}; bound: {', '.join(sorted(self.replay.roles))}"
             )
-        if isinstance(role, Checker):
+        if isinstance(role, ModelledChecker):
             return self._checked(ask, role, at_s)
         key = (ask.role, ask.after, ask.effort, ask.sampling.temperature == 0)
         deal = self._dealt.get(key)
@@ -289,9 +289,7 @@ class ReplayWorld:
         record = self.replay.record(ask.role, next(deal))
         if ask.max_tokens is not None and not record.made <= ask.max_tokens:
             if isnan(record.made):
-                raise Unsupported(
-                    f"{self._where(ask)}: max_tokens is set, but output tokens are not recorded"
-                )
+                raise UnsupportedError(f"{self._where(ask)}: max_tokens is set, but output tokens are not recorded")
             self._shortened.add(ask)
             record = self.replay.shortened(ask.role, record, ask.max_tokens)
         self._given[ask] = record
@@ -306,18 +304,9 @@ class ReplayWorld:
             if record is not None:
                 going = record.last_s - record.first_s
                 share = max((at_s - reply.started_s - record.first_s) / going, 0.0) if going > 0 else 0.0
-                cost = self.replay.shortened(
-                    reply.ask.role, record, float(np.floor(share * record.made))
-                ).cost
+                cost = self.replay.shortened(reply.ask.role, record, float(np.floor(share * record.made))).cost
         return replace(
-            reply,
-            finish="cancelled",
-            content="",
-            answer=None,
-            score=nan,
-            logprobs=None,
-            cost=cost,
-            done_s=at_s,
+            reply, finish="cancelled", content="", answer=None, score=nan, logprobs=None, cost=cost, done_s=at_s
         )
 
     def score(self, answer: Answer) -> float:
@@ -326,12 +315,12 @@ class ReplayWorld:
             return 0.0
         return float(self.replay.evidence.rows.score[self._ancestor(answer.reply)])
 
-    def _checked(self, ask: Ask, checker: Checker, at_s: float) -> Reply:
+    def _checked(self, ask: Ask, checker: ModelledChecker, at_s: float) -> Reply:
         if ask.after is None:
-            raise Unsupported(f"the role {ask.role!r} judges a reply, but is asked after none")
+            raise UnsupportedError(f"the role {ask.role!r} judges a reply, but is asked after none")
         truth = self.score(Answer.of(ask.after))
         if isnan(truth):
-            raise Unsupported(f"{self._where(ask)}: a modelled checker needs scored replies")
+            raise UnsupportedError(f"{self._where(ask)}: a modelled checker needs scored replies")
         accepted = self._rng.random() < (checker.tpr if truth >= 0.5 else checker.fpr)
         verdict = float(accepted)
         done_s = at_s + checker.seconds
@@ -344,28 +333,28 @@ class ReplayWorld:
             if found.ask in self._given:
                 return self._given[found.ask].row
             found = found.ask.after
-        raise Unsupported(f"{self._where(reply.ask)}: it goes on from a reply that is not in the evidence")
+        raise UnsupportedError(f"{self._where(reply.ask)}: it goes on from a reply that is not in the evidence")
 
-    def _deal(self, ask: Ask, service: Service) -> Iterator[int]:
+    def _deal(self, ask: Ask, service: RecordedService) -> Iterator[int]:
         """The rows that answer asks like this one, one after the other."""
         arm, kind = self.replay.arm(service, ask.effort), RECORDED.get(ask.role, SOLVER)
         parent = -1 if ask.after is None else self._ancestor(ask.after)
         if kind == SOLVER and parent >= 0:
-            raise Unsupported(f"{self._where(ask)}: no recorded reply goes on from another as this ask does")
+            raise UnsupportedError(f"{self._where(ask)}: no recorded reply goes on from another as this ask does")
         greedy = ask.sampling.temperature == 0 and kind == SOLVER
-        place = Place(self.question, arm, kind, parent, greedy)
+        place = RecordedAskKey(self.question, arm, kind, parent, greedy)
         rows = self.replay.dealt.get(place)
         if rows is None:
             rows = self.replay.dealt[place] = self._order(place)
         if not rows:
-            raise Unsupported(f"{self._where(ask)}: {self._nothing(place)}")
+            raise UnsupportedError(f"{self._where(ask)}: {self._nothing(place)}")
         while greedy:
             yield rows[0]
         yield from rows
         count = f"{len(rows)} {'is' if len(rows) == 1 else 'are'} recorded"
-        raise Unsupported(f"{self._where(ask)}: sample {len(rows) + 1} is asked, {count}")
+        raise UnsupportedError(f"{self._where(ask)}: sample {len(rows) + 1} is asked, {count}")
 
-    def _order(self, place: Place) -> list[int]:
+    def _order(self, place: RecordedAskKey) -> list[int]:
         evidence = self.replay.evidence
         rows = evidence.at(place)
         if place.greedy and not len(rows):
@@ -378,13 +367,13 @@ class ReplayWorld:
         key = [self.replay.seed, place.question, place.arm, place.parent + 1, len(place.role)]
         return list(np.random.default_rng(key).permutation(rows).tolist())
 
-    def _nothing(self, place: Place) -> str:
+    def _nothing(self, place: RecordedAskKey) -> str:
         if place.greedy and len(self.replay.evidence.at(place._replace(greedy=False))):
             return "no greedy reply is recorded, only samples (once(greedy=false) takes one)"
         return f"no {'greedy ' * place.greedy}reply of a {place.role} is recorded"
 
     def _where(self, ask: Ask) -> str:
         role, evidence = self.replay.roles.get(ask.role), self.replay.evidence
-        who = str(role.arm) if isinstance(role, Service) else ask.role
+        who = str(role.arm) if isinstance(role, RecordedService) else ask.role
         item = evidence.items[self.question].id
         return f"{evidence.source or 'evidence'}: question {item}, {who}, role {ask.role}"

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.inference_units import KINETICS_INTENSITY, per_solved
-from comptroller.errors import InputError, Unsupported
-from comptroller.quantities import Cost, Tokens
-from comptroller.strategies.drive import Drive, Played, play
-from comptroller.strategies.protocol import UNLIMITED, Budget, Reply, Strategy
-from comptroller.strategies.replay import Replay, ReplayWorld
+from comptroller.errors import InputError, UnsupportedError
+from comptroller.quantities import Cost, TokenCounts
+from comptroller.strategies.drive import FinishedRun, StrategyDriver, play
+from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Reply, Strategy
+from comptroller.strategies.replay import EvidenceReplay, ReplayWorld
 from comptroller.strategies.spelling import spell
 
 Floats = npt.NDArray[np.float64]
@@ -25,7 +25,7 @@ DRAWS = 2000
 
 
 @dataclass(frozen=True)
-class Results:
+class ReplayResults:
     """One entry per question, in the order of `question`, the indices into the evidence.
 
     score: NaN where it was never scored.  cost: arrays.  calls: asks made.  elapsed_s: NaN where the clock means
@@ -80,18 +80,18 @@ COLUMNS = ("score", "calls", "elapsed_s", "truncated", "lost", "unanswered", "ex
 
 
 def gather(
-    strategy: str, questions: Sequence[int], rows: Iterable[tuple[float, Played]], replay: Replay
-) -> Results:
+    strategy: str, questions: Sequence[int], rows: Iterable[tuple[float, FinishedRun]], replay: EvidenceReplay
+) -> ReplayResults:
     """Results from the score and the run of each question."""
     scores, played = zip(*rows, strict=True)
     costs = [run.cost for run in played]
     gathered = Cost(
         **{item.name: np.array([getattr(cost, item.name) for cost in costs]) for item in _AMOUNTS},
-        tokens=Tokens(*(np.array([getattr(cost.tokens, f.name) for cost in costs]) for f in fields(Tokens))),
+        tokens=TokenCounts(*(np.array([getattr(cost.tokens, f.name) for cost in costs]) for f in fields(TokenCounts))),
     )
     ends = [run.answer.reply for run in played]
     strong = replay.strong_roles
-    return Results(
+    return ReplayResults(
         strategy=strategy,
         question=np.array(questions, np.int64),
         score=np.array(scores, float),
@@ -99,9 +99,7 @@ def gather(
         calls=np.array([len(run.replies) for run in played], float),
         elapsed_s=np.array([run.elapsed_s if replay.timed else nan for run in played]),
         truncated=np.array([end is not None and end.finish == "length" for end in ends], float),
-        lost=np.array(
-            [sum(r.finish in ("length", "failed", "refused") for r in run.replies) for run in played], float
-        ),
+        lost=np.array([sum(r.finish in ("length", "failed", "refused") for r in run.replies) for run in played], float),
         unanswered=np.array([end is None for end in ends], float),
         expired=np.array([run.expired for run in played], float),
         strong_calls=np.array([sum(r.ask.role in strong for r in run.replies) for run in played])
@@ -113,28 +111,31 @@ def gather(
 _AMOUNTS = [item for item in fields(Cost) if item.name != "tokens"]
 
 
-def replayed(
-    strategy: Strategy, replay: Replay, questions: Sequence[int] | None = None, budget: Budget = UNLIMITED
-) -> Results:
+def replay_strategy(
+    strategy: Strategy,
+    replay: EvidenceReplay,
+    questions: Sequence[int] | None = None,
+    budget: QuestionBudget = UNLIMITED,
+) -> ReplayResults:
     """A strategy on recorded questions: by default all for which every bound arm has a reply.
 
     Raises:
-        Unsupported: the strategy asks for what is not recorded, or the budget limits what the record lacks.
+        UnsupportedError: the strategy asks for what is not recorded, or the budget limits what the record lacks.
     """
     chosen = _questions(strategy, replay, questions, budget)
     return gather(spell(strategy), chosen, runs(strategy, replay, chosen, budget), replay)
 
 
 def runs(
-    strategy: Strategy, replay: Replay, questions: Sequence[int], budget: Budget = UNLIMITED
-) -> list[tuple[float, Played]]:
+    strategy: Strategy, replay: EvidenceReplay, questions: Sequence[int], budget: QuestionBudget = UNLIMITED
+) -> list[tuple[float, FinishedRun]]:
     """Score and run of each question."""
     rows = [_one(strategy, replay, number, budget) for number in questions]
     return [(world.score(run.answer), run) for world, run in rows]
 
 
 def _questions(
-    strategy: Strategy, replay: Replay, questions: Sequence[int] | None, budget: Budget
+    strategy: Strategy, replay: EvidenceReplay, questions: Sequence[int] | None, budget: QuestionBudget
 ) -> list[int]:
     if np.isfinite(budget.s) and not replay.timed:
         raise InputError("a budget in seconds needs recorded latencies or a pace for every service")
@@ -152,15 +153,17 @@ def uses(strategy: object) -> tuple[str, ...]:
     return found
 
 
-def _one(strategy: Strategy, replay: Replay, number: int, budget: Budget) -> tuple[ReplayWorld, Played]:
+def _one(
+    strategy: Strategy, replay: EvidenceReplay, number: int, budget: QuestionBudget
+) -> tuple[ReplayWorld, FinishedRun]:
     world = replay.world(number)
     rng = np.random.default_rng([replay.seed or 0, number])
-    return world, play(Drive(strategy, replay.questions[number], budget, rng), world)
+    return world, play(StrategyDriver(strategy, replay.questions[number], budget, rng), world)
 
 
-def nested(
-    strategy: Strategy, replay: Replay, sizes: Sequence[int], questions: Sequence[int] | None = None
-) -> list[Results]:
+def nested_results(
+    strategy: Strategy, replay: EvidenceReplay, sizes: Sequence[int], questions: Sequence[int] | None = None
+) -> list[ReplayResults]:
     """The strategy at many sizes of its nested parameter (n, cap) from one replay at the largest.
 
     With n samples a strategy sees what it sees of the first n with more; so each size is read off a prefix. Equal
@@ -170,46 +173,43 @@ def nested(
         InputError: smaller sizes of the strategy are not prefixes of larger ones.
     """
     chosen = _questions(strategy, replay, questions, UNLIMITED)
-    return [
-        gather(spell(one), chosen, found, replay)
-        for one, found in nested_runs(strategy, replay, sizes, chosen)
-    ]
+    return [gather(spell(one), chosen, found, replay) for one, found in nested_runs(strategy, replay, sizes, chosen)]
 
 
 def nested_runs(
-    strategy: Strategy, replay: Replay, sizes: Sequence[int], questions: Sequence[int]
-) -> list[tuple[Strategy, list[tuple[float, Played]]]]:
-    """The strategy at each size with score and run of each question; `nested` says how."""
+    strategy: Strategy, replay: EvidenceReplay, sizes: Sequence[int], questions: Sequence[int]
+) -> list[tuple[Strategy, list[tuple[float, FinishedRun]]]]:
+    """The strategy at each size with score and run of each question; `nested_results` says how."""
     name, choose = getattr(strategy, "nested", ""), getattr(strategy, "choose", None)
     if not name or choose is None:
         raise InputError(f"{spell(strategy)}: its smaller settings are not prefixes of a larger one")
     largest = replace(strategy, **{name: max(sizes)})  # type: ignore[type-var]
-    rows: list[list[tuple[float, Played]]] = [[] for _ in sizes]
+    rows: list[list[tuple[float, FinishedRun]]] = [[] for _ in sizes]
     for number in questions:
         world, run = _one(largest, replay, number, UNLIMITED)
         order = sorted(run.replies, key=lambda reply: reply.done_s)
-        roots = [reply.ask for reply in _asked(run) if reply.ask.after is None]
+        roots = [reply.ask for reply in _in_asking_order(run) if reply.ask.after is None]
         for at, size in enumerate(sizes):
             kept = set(roots[:size])
             seen = tuple(reply for reply in order if _root(reply) in kept)
-            part = Played(run.question, choose(seen), seen, max((r.done_s for r in seen), default=0.0), False)
+            part = FinishedRun(run.question, choose(seen), seen, max((r.done_s for r in seen), default=0.0), False)
             rows[at].append((world.score(part.answer), part))
     return [(replace(strategy, **{name: size}), found) for size, found in zip(sizes, rows, strict=True)]  # type: ignore[type-var]
 
 
 def grid_runs(
     points: Sequence[Strategy],
-    replay: Replay,
+    replay: EvidenceReplay,
     questions: Sequence[int],
     missing: list[tuple[str, str]],
-    budget: Budget = UNLIMITED,
-) -> list[tuple[Strategy, list[tuple[float, Played]]]]:
+    budget: QuestionBudget = UNLIMITED,
+) -> list[tuple[Strategy, list[tuple[float, FinishedRun]]]]:
     """Score and run of each question at every point; one replay for all sizes of a nested parameter.
 
     missing: gets what the evidence does not support, with its reason.
     """
     families: dict[Any, list[int]] = {}
-    found: list[tuple[Strategy, list[tuple[float, Played]]]] = []
+    found: list[tuple[Strategy, list[tuple[float, FinishedRun]]]] = []
     for point in points:
         name = getattr(point, "nested", "") if len(points) > 1 and budget == UNLIMITED else ""
         if name:
@@ -217,7 +217,7 @@ def grid_runs(
             continue
         try:
             found.append((point, runs(point, replay, _questions(point, replay, questions, budget), budget)))
-        except Unsupported as gap:
+        except UnsupportedError as gap:
             missing.append((spell(point), str(gap)))
     for family, sizes in families.items():
         found += _sizes(family, sizes, replay, questions, missing)
@@ -225,23 +225,19 @@ def grid_runs(
 
 
 def _sizes(
-    family: Any,
-    sizes: list[int],
-    replay: Replay,
-    questions: Sequence[int],
-    missing: list[tuple[str, str]],
-) -> list[tuple[Strategy, list[tuple[float, Played]]]]:
+    family: Any, sizes: list[int], replay: EvidenceReplay, questions: Sequence[int], missing: list[tuple[str, str]]
+) -> list[tuple[Strategy, list[tuple[float, FinishedRun]]]]:
     """A family at the sizes that the evidence has samples for."""
     for most in range(len(sizes), 0, -1):
         try:
             chosen = _questions(family, replay, questions, UNLIMITED)
             return nested_runs(family, replay, sizes[:most], chosen)
-        except Unsupported as gap:
+        except UnsupportedError as gap:
             missing.append((spell(replace(family, **{family.nested: sizes[most - 1]})), str(gap)))
     return []
 
 
-def _asked(run: Played) -> list[Reply]:
+def _in_asking_order(run: FinishedRun) -> list[Reply]:
     """Replies in the order of asking: the drive numbers asks as they come."""
     return sorted(run.replies, key=lambda reply: run.order[reply.ask])
 
@@ -254,7 +250,7 @@ def _root(reply: Reply) -> object:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class ReplayEstimate:
     """A value over questions and its 95 % interval."""
 
     value: float
@@ -289,17 +285,17 @@ def interval(
     return float(low), float(high)
 
 
-def estimate(values: Floats, rng: np.random.Generator) -> Estimate:
+def estimate(values: Floats, rng: np.random.Generator) -> ReplayEstimate:
     """The mean over questions with its interval."""
-    return Estimate(float(values.mean()), *interval({"of": values}, lambda mean: mean["of"], rng))
+    return ReplayEstimate(float(values.mean()), *interval({"of": values}, lambda mean: mean["of"], rng))
 
 
-def mean_interval(results: Results, name: str, rng: np.random.Generator) -> tuple[float, float]:
+def mean_interval(results: ReplayResults, name: str, rng: np.random.Generator) -> tuple[float, float]:
     """Interval of the mean of a column over questions."""
     return interval({name: results.column(name)}, lambda mean: mean[name], rng)
 
 
-def per_solved_interval(results: Results, name: str, rng: np.random.Generator) -> tuple[float, float]:
+def per_solved_interval(results: ReplayResults, name: str, rng: np.random.Generator) -> tuple[float, float]:
     """Interval of what a solved question takes; infinite at the top where a resample solves nothing."""
 
     def ratio(mean: Mapping[str, Floats]) -> Floats:
@@ -310,7 +306,7 @@ def per_solved_interval(results: Results, name: str, rng: np.random.Generator) -
 
 
 def paired_difference(
-    one: Results, other: Results, name: str, rng: np.random.Generator
+    one: ReplayResults, other: ReplayResults, name: str, rng: np.random.Generator
 ) -> tuple[float, float, float]:
     """Mean difference of a column between two strategies on the same questions, and its interval.
 

@@ -12,12 +12,21 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg, svds
 
-from comptroller.errors import InputError, UnknownId
-from comptroller.strategies.learned import text_signals
-from comptroller.strategies.routers import Domain, Linear, Nearest, Router, Scorer, Win, domain, hashed
-from comptroller.strategies.routing import Curve, Outcomes, chosen, judged
+from comptroller.errors import InputError, UnknownIdError
+from comptroller.strategies.routers import (
+    DomainScorer,
+    LinearScorer,
+    ModelRouter,
+    NearestNeighbourScorer,
+    RouterScorer,
+    WinProbabilityScorer,
+    domain,
+    hashed_ngrams,
+)
+from comptroller.strategies.routing import RoutingCurve, RoutingOutcomes, choices_by_price, routing_curve
+from comptroller.strategies.success_prediction import text_signals
 from comptroller.strategies.training import FOLDS, fit
-from comptroller.strategies.training import Outcomes as Trials
+from comptroller.strategies.training import TrainingOutcomes as Trials
 
 Floats = npt.NDArray[np.float64]
 Sparse = Any
@@ -32,14 +41,14 @@ PRIOR = 20.0
 FEWEST = 100
 
 
-def win(known: Outcomes) -> Win:
+def win(known: RoutingOutcomes) -> WinProbabilityScorer:
     """A logistic chance for each dearer model to beat the cheapest, a tie counting half."""
     rows = [list(text_signals(question.content).values()) for question in known.questions]
     names, count = tuple(text_signals("")), len(rows)
     gain = known.score[:, 1:] - known.score[:, :1]
     one = np.ones(count)
     parts = [fit(Trials(names, np.array(rows), (1 + each) / 2, one, np.arange(count))) for each in gain.T]
-    return Win(
+    return WinProbabilityScorer(
         np.array(parts[0].centre),
         np.array(parts[0].scale),
         np.array([part.weights for part in parts]),
@@ -49,7 +58,7 @@ def win(known: Outcomes) -> Win:
 
 def _table(texts: Sequence[str], buckets: int, pairs: bool) -> Sparse:
     """Texts x buckets: 1 + log of the counts."""
-    found = [hashed(text, buckets, pairs) for text in texts]
+    found = [hashed_ngrams(text, buckets, pairs) for text in texts]
     ends = np.cumsum([0, *(len(at) for at, _ in found)])
     at, times = (np.concatenate(part) for part in zip(*found, strict=True))
     return sparse.csr_matrix((times, at, ends), shape=(len(texts), buckets))
@@ -61,14 +70,14 @@ def _idf(table: Sparse) -> Floats:
     return np.asarray(np.log((1 + table.shape[0]) / (1 + hits)) + 1)
 
 
-def _weighed(table: Sparse, idf: Floats) -> Sparse:
+def _with_idf_weights(table: Sparse, idf: Floats) -> Sparse:
     """The table times the inverse document frequency, every text scaled to norm 1."""
     found = table @ sparse.diags(idf)
     norm = np.sqrt(np.asarray(found.multiply(found).sum(axis=1)).ravel())
     return sparse.diags(1 / np.maximum(norm, 1e-9)) @ found
 
 
-def linear(known: Outcomes) -> Linear:
+def linear(known: RoutingOutcomes) -> LinearScorer:
     """Ridge regression of the score of every model on hashed words and pairs of words, and on the domain.
 
     Every question is there twice, with its domain and without, so that the router does without one too.
@@ -76,14 +85,12 @@ def linear(known: Outcomes) -> Linear:
     buckets = 1 << (BITS - max(int(np.ceil(np.log2(len(known.models) / 2))), 0))
     table = _table([question.content for question in known.questions], buckets, True)
     idf = _idf(table)
-    texts = _weighed(table, idf)
-    said = [
-        (row, domain(question.task, buckets)) for row, question in enumerate(known.questions) if question.task
-    ]
+    texts = _with_idf_weights(table, idf)
+    said = [(row, domain(question.task, buckets)) for row, question in enumerate(known.questions) if question.task]
     level = known.score.mean(axis=0)
     if said:
         at = tuple(np.array(said).T)
-        named = sparse.csr_matrix((np.full(len(said), Linear.SAID), at), shape=texts.shape)
+        named = sparse.csr_matrix((np.full(len(said), LinearScorer.SAID), at), shape=texts.shape)
         texts = sparse.vstack([texts + named, texts]).tocsr()
     times = texts.shape[0] // len(known.score)
     gap = np.tile(known.score - level, (times, 1))
@@ -92,17 +99,17 @@ def linear(known: Outcomes) -> Linear:
         (texts.shape[0],) * 2, matvec=lambda a: texts @ (texts.T @ a) + RIDGE * times * a, dtype=np.float64
     )
     weights = [texts.T @ cg(normal, column, rtol=1e-5, maxiter=300)[0] for column in gap.T]
-    return Linear(np.stack(weights, axis=1).astype(np.float16), idf.astype(np.float16), level)
+    return LinearScorer(np.stack(weights, axis=1).astype(np.float16), idf.astype(np.float16), level)
 
 
-def nearest(known: Outcomes) -> Nearest:
+def nearest(known: RoutingOutcomes) -> NearestNeighbourScorer:
     """The questions in the main directions of latent semantic analysis, with their scores."""
     table = _table([question.content for question in known.questions], 1 << NEAREST_BITS, False)
     idf = _idf(table)
-    texts = _weighed(table, idf)
+    texts = _with_idf_weights(table, idf)
     count = min(DIRECTIONS, min(texts.shape) - 1)
     _, _, basis = svds(texts.astype(float), count, v0=np.ones(min(texts.shape)))
-    return Nearest(
+    return NearestNeighbourScorer(
         _whole(basis.T),
         idf.astype(np.float16),
         _whole(np.asarray(texts @ basis.T), axis=1),
@@ -117,19 +124,17 @@ def _whole(values: Floats, axis: int | None = None) -> npt.NDArray[np.int8]:
     return np.asarray(np.round(values / np.maximum(largest, 1e-12) * 127), np.int8)
 
 
-def by_domain(known: Outcomes) -> Domain:
+def by_domain(known: RoutingOutcomes) -> DomainScorer:
     """Mean scores of every domain, drawn towards the overall mean."""
     tasks, at = np.unique([question.task for question in known.questions], return_inverse=True)
     if len(tasks) < 2:
-        raise InputError(
-            "routing: the questions belong to one domain, so a table of domains has nothing to tell"
-        )
+        raise InputError("routing: the questions belong to one domain, so a table of domains has nothing to tell")
     level, times = known.score.mean(axis=0), np.bincount(at)
     total = np.stack([np.bincount(at, column) for column in known.score.T], axis=1)
-    return Domain(tasks, (total + PRIOR * level) / (times[:, None] + PRIOR), level)
+    return DomainScorer(tasks, (total + PRIOR * level) / (times[:, None] + PRIOR), level)
 
 
-TRAINERS: Mapping[str, Callable[[Outcomes], Scorer]] = {
+TRAINERS: Mapping[str, Callable[[RoutingOutcomes], RouterScorer]] = {
     "win": win,
     "linear": linear,
     "nearest": nearest,
@@ -138,14 +143,14 @@ TRAINERS: Mapping[str, Callable[[Outcomes], Scorer]] = {
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainedRouter:
     """A router trained on all outcomes, and its curve on folds that did not train it."""
 
-    router: Router
-    curve: Curve
+    router: ModelRouter
+    curve: RoutingCurve
 
 
-def held_out(kind: str, known: Outcomes, rng: np.random.Generator, folds: int = FOLDS) -> Floats:
+def held_out(kind: str, known: RoutingOutcomes, rng: np.random.Generator, folds: int = FOLDS) -> Floats:
     """What a router expects of every question that was trained without it: questions x models.
 
     Questions of the same text stand in the same fold.
@@ -161,28 +166,28 @@ def held_out(kind: str, known: Outcomes, rng: np.random.Generator, folds: int = 
     return found
 
 
-def train(kind: str, known: Outcomes, about: Mapping[str, Any], rng: np.random.Generator) -> Lesson:
+def train(kind: str, known: RoutingOutcomes, about: Mapping[str, Any], rng: np.random.Generator) -> TrainedRouter:
     """A router of a kind for models in order of cost, calibrated on what it expected of held-out questions.
 
     Raises:
-        UnknownId: there is no such kind.
+        UnknownIdError: there is no such kind.
         InputError: too few questions, or nothing to learn from them.
     """
     if kind not in TRAINERS:
-        raise UnknownId("kind of router", kind, TRAINERS)
+        raise UnknownIdError("kind of router", kind, TRAINERS)
     if len(known.questions) < FEWEST:
         raise InputError(f"routing: {len(known.questions)} questions are scored for all; {FEWEST} are needed")
     known = known.cheapest_first
     values, cost = held_out(kind, known, rng), known.spend
-    prices, models = chosen(values, cost)
-    curve = judged(kind, values, known)
+    prices, models = choices_by_price(values, cost)
+    curve = routing_curve(kind, values, known)
     spends = np.maximum.accumulate(cost[models].mean(axis=1))
     measured = {"questions": float(len(values)), **figures(curve)}
     told = {"data": known.source, "unit": known.unit, "folds": FOLDS, **about}
-    return Lesson(Router(TRAINERS[kind](known), known.models, cost, spends, prices, told, measured), curve)
+    return TrainedRouter(ModelRouter(TRAINERS[kind](known), known.models, cost, spends, prices, told, measured), curve)
 
 
-def figures(curve: Curve) -> dict[str, float]:
+def figures(curve: RoutingCurve) -> dict[str, float]:
     """What a curve amounts to, as far as it is known, rounded."""
     found = {"apgr": curve.apgr, "apgr_low": curve.low, "apgr_high": curve.high, "aiq": curve.aiq}
     found |= {"cpt_50": curve.cpt(0.5), "cpt_80": curve.cpt(0.8)}

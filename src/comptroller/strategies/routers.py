@@ -23,9 +23,9 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import FactError, UnknownId
-from comptroller.strategies.learned import TRAINED, text_signals
-from comptroller.strategies.protocol import Question
+from comptroller.errors import FactError, UnknownIdError
+from comptroller.strategies.protocol import StrategyQuestion
+from comptroller.strategies.success_prediction import TRAINED, text_signals
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -35,10 +35,10 @@ WORD = re.compile(r"[a-z]+|\d|[^\sa-z\d]")
 DOMAIN = "domain: "
 
 
-def hashed(text: str, buckets: int, pairs: bool = True) -> tuple[Ints, Floats]:
+def hashed_ngrams(text: str, buckets: int, pairs: bool = True) -> tuple[Ints, Floats]:
     """Buckets of the words of a text, and of neighbouring words if asked, with 1 + log of how often each is hit.
 
-    >>> at, weight = hashed("to be or not to be", 1 << 16, pairs=False)
+    >>> at, weight = hashed_ngrams("to be or not to be", 1 << 16, pairs=False)
     >>> sorted(weight.round(2).tolist())
     [1.0, 1.0, 1.69, 1.69]
     """
@@ -53,7 +53,7 @@ def unit(weights: Floats) -> Floats:
     return weights / max(float(np.linalg.norm(weights)), 1e-9)
 
 
-class Scorer(Protocol):
+class RouterScorer(Protocol):
     """What expects scores; a dataclass of arrays, so that each kind is saved and loaded alike."""
 
     kind: ClassVar[str]
@@ -65,7 +65,7 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True)
-class Win:
+class WinProbabilityScorer:
     """weights, level: of each dearer model.  centre, scale: per signal of `learned.text_signals`."""
 
     kind: ClassVar[str] = "win"
@@ -82,7 +82,7 @@ class Win:
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearScorer:
     """weights: buckets x models.  idf: per bucket.  level: of each model.  The domain is one bucket more."""
 
     kind: ClassVar[str] = "linear"
@@ -94,7 +94,7 @@ class Linear:
 
     def scores(self, text: str, task: str) -> Floats:
         """Level and weights of what the text holds, scaled to norm 1, and of its domain."""
-        at, times = hashed(text, len(self.idf))
+        at, times = hashed_ngrams(text, len(self.idf))
         found = self.level + unit(times * self.idf[at]) @ self.weights[at].astype(float)
         return np.asarray(found + self.SAID * self.weights[domain(task, len(self.idf))] if task else found)
 
@@ -105,7 +105,7 @@ def domain(task: str, buckets: int) -> int:
 
 
 @dataclass(frozen=True)
-class Nearest:
+class NearestNeighbourScorer:
     """basis: buckets x directions of latent semantic analysis.  points, known: of each question its place, its scores.
 
     basis and points are whole numbers of 1/127 of the largest.  k: neighbours.
@@ -120,7 +120,7 @@ class Nearest:
 
     def scores(self, text: str, task: str) -> Floats:
         """The mean of the k questions of the smallest angle."""
-        at, times = hashed(text, len(self.idf), pairs=False)
+        at, times = hashed_ngrams(text, len(self.idf), pairs=False)
         place = (unit(times * self.idf[at]) @ self.basis[at].astype(np.float32)).astype(np.float32)
         count = min(int(self.k), len(self.known))
         close = np.argpartition(-(self._placed @ place), count - 1)[:count]
@@ -133,7 +133,7 @@ class Nearest:
 
 
 @dataclass(frozen=True)
-class Domain:
+class DomainScorer:
     """tasks: names.  known: tasks x models, mean scores drawn towards the overall mean.  level: the overall means."""
 
     kind: ClassVar[str] = "domain"
@@ -147,18 +147,20 @@ class Domain:
         return self.known[at[0]] if len(at) else self.level
 
 
-KINDS: Mapping[str, type[Any]] = {one.kind: one for one in (Win, Linear, Nearest, Domain)}
+KINDS: Mapping[str, type[Any]] = {
+    one.kind: one for one in (WinProbabilityScorer, LinearScorer, NearestNeighbourScorer, DomainScorer)
+}
 
 
 @dataclass(frozen=True, eq=False)
-class Router:
+class ModelRouter:
     """A scorer, the models it tells apart from the cheapest to the dearest, and its calibration.
 
     cost: of each model as a share, 0 of the cheapest and 1 of the dearest.  spends, prices: mean cost met at each
     price on held-out questions.  about: data, command, unit of cost.  measured: quality on held-out questions.
     """
 
-    scorer: Scorer
+    scorer: RouterScorer
     models: tuple[str, ...]
     cost: Floats
     spends: Floats
@@ -166,26 +168,21 @@ class Router:
     about: Mapping[str, Any] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)
 
-    def choose(self, question: Question, spend: float) -> int:
+    def choose(self, question: StrategyQuestion, spend: float) -> int:
         """The model for a question where the mean cost may be `spend`, from 0 (the cheapest) to 1 (the dearest)."""
         return _choice(self, question.content, question.task, spend)
 
-    def scores(self, question: Question) -> Floats:
+    def scores(self, question: StrategyQuestion) -> Floats:
         """What each model is expected to score."""
         return _scores(self, question.content, question.task)
 
-    def expected(self, questions: Sequence[Question]) -> Floats:
+    def expected(self, questions: Sequence[StrategyQuestion]) -> Floats:
         """The same for many: questions x models."""
         return np.stack([self.scores(question) for question in questions])
 
     def save(self, path: Path) -> None:
         """Writes the router, the same bytes for the same router."""
-        told = {
-            "kind": self.scorer.kind,
-            "models": self.models,
-            "about": self.about,
-            "measured": self.measured,
-        }
+        told = {"kind": self.scorer.kind, "models": self.models, "about": self.about, "measured": self.measured}
         arrays = {name: getattr(self, name) for name in SHARES}
         arrays |= {f"scorer.{item.name}": getattr(self.scorer, item.name) for item in fields(self.scorer)}
         with path.open("wb") as file:
@@ -193,7 +190,7 @@ class Router:
 
 
 @lru_cache(maxsize=1 << 15)
-def _choice(router: Router, text: str, task: str, spend: float) -> int:
+def _choice(router: ModelRouter, text: str, task: str, spend: float) -> int:
     last = int(np.searchsorted(router.spends, spend, side="right")) - 1
     return int(np.argmax(_scores(router, text, task) - router.prices[max(last, 0)] * router.cost))
 
@@ -202,7 +199,7 @@ SHARES = ("cost", "spends", "prices")
 
 
 @lru_cache(maxsize=1 << 15)
-def _scores(router: Router, text: str, task: str) -> Floats:
+def _scores(router: ModelRouter, text: str, task: str) -> Floats:
     return router.scorer.scores(text, task)
 
 
@@ -212,32 +209,28 @@ def names() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=32)
-def router(name: str) -> Router:
+def router(name: str) -> ModelRouter:
     """The router of an id, or of a path to a file that `comptroller fit routers --out` wrote.
 
     Raises:
-        UnknownId: there is none.
+        UnknownIdError: there is none.
         FactError: the file is not one of a router.
     """
     path = Path(name) if name.endswith(".npz") else TRAINED / f"{name}.npz"
     if not path.is_file():
-        raise UnknownId("router", name, names())
+        raise UnknownIdError("router", name, names())
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         told = json.loads(str(arrays.pop("told")))
-        scorer = KINDS[told["kind"]](
-            **{k.removeprefix("scorer."): v for k, v in arrays.items() if k not in SHARES}
-        )
+        scorer = KINDS[told["kind"]](**{k.removeprefix("scorer."): v for k, v in arrays.items() if k not in SHARES})
         cost, spends, prices = (arrays[name] for name in SHARES)
-        found = Router(scorer, tuple(told["models"]), cost, spends, prices, told["about"], told["measured"])
+        found = ModelRouter(scorer, tuple(told["models"]), cost, spends, prices, told["about"], told["measured"])
         scores = scorer.scores("a question", "")
     except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError, TypeError, IndexError) as error:
         raise FactError(path.name, "file", f"not a router: {error}") from error
     if len(scores) != len(found.models) or len(found.cost) != len(found.models):
         raise FactError(
-            path.name,
-            "models",
-            f"{len(found.models)} are named, {len(scores)} scored, {len(found.cost)} priced",
+            path.name, "models", f"{len(found.models)} are named, {len(scores)} scored, {len(found.cost)} priced"
         )
     return found

@@ -16,9 +16,9 @@ from math import nan
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import InputError, Unsupported
-from comptroller.strategies.protocol import Question
-from comptroller.work.evidence import SOLVER, Arm, Evidence
+from comptroller.errors import InputError, UnsupportedError
+from comptroller.strategies.protocol import StrategyQuestion
+from comptroller.work.evidence import SOLVER, Evidence, RecordedModel
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -31,13 +31,13 @@ COSTS = ("usd", "tokens")
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class RoutingOutcomes:
     """Score and cost of every question (rows) with every model (columns).
 
     unit: of the cost; '' if none is recorded, and the models are then equal steps from the first to the last.
     """
 
-    questions: tuple[Question, ...]
+    questions: tuple[StrategyQuestion, ...]
     models: tuple[str, ...]
     score: Floats
     cost: Floats
@@ -46,9 +46,7 @@ class Outcomes:
 
     def __post_init__(self) -> None:
         if not np.ptp(self.cost.mean(axis=0)) > 0:
-            raise InputError(
-                "routing: all models cost the same, so there is nothing to save by choosing among them"
-            )
+            raise InputError("routing: all models cost the same, so there is nothing to save by choosing among them")
 
     @property
     def ends(self) -> tuple[int, int]:
@@ -71,21 +69,21 @@ class Outcomes:
         return np.asarray((cost - means.min()) / np.ptp(means))
 
     @property
-    def cheapest_first(self) -> Outcomes:
+    def cheapest_first(self) -> RoutingOutcomes:
         """The models in order of their mean cost."""
         order = np.argsort(self.cost.mean(axis=0), kind="stable")
         models = tuple(self.models[at] for at in order)
         return replace(self, models=models, score=self.score[:, order], cost=self.cost[:, order])
 
-    def take(self, rows: npt.NDArray[np.bool_]) -> Outcomes:
+    def take(self, rows: npt.NDArray[np.bool_]) -> RoutingOutcomes:
         """The questions of a mask."""
         kept = tuple(question for question, keep in zip(self.questions, rows, strict=True) if keep)
         return replace(self, questions=kept, score=self.score[rows], cost=self.cost[rows])
 
 
 def outcomes(
-    evidence: Evidence, arms: Sequence[Arm], cost: Sequence[float] = (), among: Sequence[int] | None = None
-) -> Outcomes:
+    evidence: Evidence, arms: Sequence[RecordedModel], cost: Sequence[float] = (), among: Sequence[int] | None = None
+) -> RoutingOutcomes:
     """What one ask of each arm gives: its greedy reply where one is recorded, the mean of its samples otherwise.
 
     cost: of each model, where the record has none or another is wanted.  among: questions; all scored for all arms,
@@ -93,7 +91,7 @@ def outcomes(
 
     Raises:
         InputError: fewer than two arms, or all cost the same.
-        Unsupported: no question is scored for all of them.
+        UnsupportedError: no question is scored for all of them.
     """
     if len(set(arms)) < max(len(arms), 2) or (cost and len(cost) != len(arms)):
         raise InputError("routing: needs two or more different models, and a cost for each if for any")
@@ -101,19 +99,17 @@ def outcomes(
     made = rows.output_tokens + np.nan_to_num(rows.reasoning_tokens)
     values = {"score": rows.score, "usd": rows.usd, "tokens": rows.input_tokens + made}
     tables = {
-        name: np.stack([_asked(evidence, arm, value) for arm in at], 1) for name, value in values.items()
+        name: np.stack([_mean_per_question(evidence, arm, value) for arm in at], 1) for name, value in values.items()
     }
     scored = np.flatnonzero(np.isfinite(tables["score"]).all(axis=1))
     kept = scored if among is None else np.intersect1d(scored, among)
     if not len(kept):
-        raise Unsupported(
-            f"{evidence.source or 'evidence'}: no question is scored for all of {len(arms)} models"
-        )
+        raise UnsupportedError(f"{evidence.source or 'evidence'}: no question is scored for all of {len(arms)} models")
     unit = "declared" if cost else next((n for n in COSTS if np.isfinite(tables[n][kept]).all()), "")
     shares = np.tile(cost or np.arange(len(arms), dtype=float), (len(kept), 1))
     items = [evidence.items[number] for number in kept]
-    return Outcomes(
-        tuple(Question(item.id, item.text, task=item.task) for item in items),
+    return RoutingOutcomes(
+        tuple(StrategyQuestion(item.id, item.text, task=item.task) for item in items),
         tuple(map(str, arms)),
         tables["score"][kept],
         tables[unit][kept] if unit in COSTS else np.asarray(shares, float),
@@ -122,7 +118,7 @@ def outcomes(
     )
 
 
-def _asked(evidence: Evidence, arm: int, value: Floats) -> Floats:
+def _mean_per_question(evidence: Evidence, arm: int, value: Floats) -> Floats:
     """Mean of a column over the greedy replies to each question, over the samples where there are none."""
     rows, count = evidence.rows, len(evidence.items)
     found = np.full(count, np.nan)
@@ -134,7 +130,7 @@ def _asked(evidence: Evidence, arm: int, value: Floats) -> Floats:
     return found
 
 
-def chosen(values: Floats, spends: Floats) -> tuple[Floats, Ints]:
+def choices_by_price(values: Floats, spends: Floats) -> tuple[Floats, Ints]:
     """Prices from high to low, and the model chosen for each question at each: prices x questions.
 
     values, spends: questions x models; spends may be one row for all.
@@ -154,7 +150,7 @@ def chosen(values: Floats, spends: Floats) -> tuple[Floats, Ints]:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class RoutingCurve:
     """Mean spending and score of a router from the highest price to the lowest, and what it amounts to.
 
     apgr, aiq: NaN where the dearest model is no better than the cheapest, or nothing differs.  low, high: 95 %
@@ -183,7 +179,7 @@ class Curve:
     def cpt(self, recovered: float) -> float:
         """The least spending that recovers a share of the gap; NaN if none does."""
         weak, strong = self.ends
-        x, y = ordered(self.spend, self.score)
+        x, y = by_spending(self.spend, self.score)
         at = np.flatnonzero(y >= weak + recovered * (strong - weak))
         if not len(at) or not strong > weak:
             return nan
@@ -193,7 +189,7 @@ class Curve:
         return float(x0 + (weak + recovered * (strong - weak) - y0) / (y1 - y0) * (x1 - x0))
 
 
-def ordered(spend: Floats, score: Floats) -> tuple[Floats, Floats]:
+def by_spending(spend: Floats, score: Floats) -> tuple[Floats, Floats]:
     """The points in order of spending, those that cost the same joined into the best."""
     order = np.lexsort((score, spend))
     x, y = spend[order], score[order]
@@ -212,7 +208,7 @@ def area(spend: Floats, score: Floats, ends: tuple[float, float]) -> float:
     weak, strong = ends
     if not strong > weak:
         return nan
-    x, y = ordered(spend, score)
+    x, y = by_spending(spend, score)
     inside = np.unique(np.clip(np.concatenate([x, [0.0, 1.0]]), 0, 1))
     return float(np.trapezoid((np.interp(inside, x, y) - weak) / (strong - weak), inside))
 
@@ -231,9 +227,9 @@ def hull(cost: Floats, score: Floats) -> tuple[Floats, Floats]:
     for x, y in zip(cost[order].tolist(), score[order].tolist(), strict=True):
         if kept and y <= kept[-1][1]:
             continue
-        while len(kept) > 1 and (y - kept[-1][1]) * (kept[-1][0] - kept[-2][0]) >= (
-            kept[-1][1] - kept[-2][1]
-        ) * (x - kept[-1][0]):
+        while len(kept) > 1 and (y - kept[-1][1]) * (kept[-1][0] - kept[-2][0]) >= (kept[-1][1] - kept[-2][1]) * (
+            x - kept[-1][0]
+        ):
             kept.pop()
         kept.append((x, y))
     x, y = np.array(kept).T
@@ -241,21 +237,23 @@ def hull(cost: Floats, score: Floats) -> tuple[Floats, Floats]:
 
 
 @dataclass(frozen=True)
-class Routed:
+class RoutingComparison:
     """Routers over all prices, among the same models, beside random choice and the oracle. unit: of the spending."""
 
     models: tuple[str, ...]
     unit: str
-    curves: tuple[Curve, ...]
+    curves: tuple[RoutingCurve, ...]
 
 
-def judged(name: str, values: Floats, known: Outcomes, spends: Floats | None = None, seed: int = 0) -> Curve:
+def routing_curve(
+    name: str, values: Floats, known: RoutingOutcomes, spends: Floats | None = None, seed: int = 0
+) -> RoutingCurve:
     """What a router's expectations come to on outcomes.
 
     values: questions x models.  spends: what it believes each model costs, as a share; the means where none is given.
     """
     believed = known.spend if spends is None else spends
-    _, models = chosen(values, believed)
+    _, models = choices_by_price(values, believed)
     rows = np.arange(len(values))
     score = np.stack([known.score[rows, each] for each in models])
     spend = np.stack([known.spends[rows, each] for each in models])
@@ -266,15 +264,15 @@ def judged(name: str, values: Floats, known: Outcomes, spends: Floats | None = N
     areas = [area(*each) for each in zip(draws @ spend.T, draws @ score.T, map(tuple, ends), strict=True)]
     low, high = np.quantile(areas, [0.025, 0.975]) if np.isfinite(areas).all() else (nan, nan)
     both = (float(weak.mean()), float(strong.mean()))
-    return Curve(name, spend.mean(axis=1), score.mean(axis=1), both, float(low), float(high))
+    return RoutingCurve(name, spend.mean(axis=1), score.mean(axis=1), both, float(low), float(high))
 
 
-def references(known: Outcomes) -> list[Curve]:
+def references(known: RoutingOutcomes) -> list[RoutingCurve]:
     """What stands beside every router: random choice between the two ends, of more also among all, and the oracle."""
     means = known.score.mean(axis=0)
     weak, strong = known.ends
     ends = (float(means[weak]), float(means[strong]))
     spends = known.spend
-    line = Curve("random", np.array([0.0, 1.0]), np.array(ends), ends)
-    single = Curve("single models, mixed", spends, means, ends)
-    return [line, *([single] if len(means) > 2 else []), judged("oracle", known.score, known, known.spends)]
+    line = RoutingCurve("random", np.array([0.0, 1.0]), np.array(ends), ends)
+    single = RoutingCurve("single models, mixed", spends, means, ends)
+    return [line, *([single] if len(means) > 2 else []), routing_curve("oracle", known.score, known, known.spends)]

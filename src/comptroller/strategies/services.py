@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from comptroller.costs.inference_units import Shape, TokenPrice
+from comptroller.costs.inference_units import ModelCostShape, TokenPrice
 from comptroller.costs.step import causal_pairs
 from comptroller.costs.steptable import StepTable
 from comptroller.errors import InputError
-from comptroller.strategies.replay import Pace, Service
-from comptroller.work.evidence import Arm
+from comptroller.strategies.replay import RecordedService, ServicePace
+from comptroller.work.evidence import RecordedModel
 
 
 def on_deployment(
-    arm: Arm, table: StepTable, batch: int, tokens: tuple[float, float], shape: Shape | None = None
-) -> Service:
+    arm: RecordedModel, table: StepTable, batch: int, tokens: tuple[float, float], shape: ModelCostShape | None = None
+) -> RecordedService:
     """A service at a steady batch on one replica, linear in tokens around a mean request.
 
     tokens: mean input and output of a request. A step of `batch` sequences at the mean context takes the time of
@@ -33,9 +33,9 @@ def on_deployment(
     token_s, token_j = table.decode_step_s(batch, cached), table.decode_step_j(batch, cached) / batch
     prompt_s, prompt_j = _prompt(table, prompt)
     usd_per_s = table.usd_per_s
-    return Service(
+    return RecordedService(
         arm=arm,
-        pace=Pace(token_s, prompt_s / prompt, token_s),
+        pace=ServicePace(token_s, prompt_s / prompt, token_s),
         price=TokenPrice(usd_per_s * prompt_s / prompt, usd_per_s * token_s / batch),
         joules=TokenPrice(prompt_j / prompt, token_j),
         shape=shape,

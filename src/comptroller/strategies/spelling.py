@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from comptroller.errors import InputError, UnknownId
+from comptroller.errors import InputError, UnknownIdError
 from comptroller.strategies.protocol import Strategy
 
 S = TypeVar("S", bound=Strategy)
@@ -40,19 +40,21 @@ def rule(name: str) -> type[Any]:
     """The class of an id, of a dotted path (`package.module:Class`) or of a file (`mine.py:Class`).
 
     Raises:
-        UnknownId: there is no such strategy.
+        UnknownIdError: there is no such strategy.
         InputError: the class does not hold to the protocol of strategies.
     """
     if name in names():
-        return _checked(name, import_module(f"{RULES}.{name}"), "".join(map(str.capitalize, name.split("_"))))
+        return _strategy_class(
+            name, import_module(f"{RULES}.{name}"), "".join(map(str.capitalize, name.split("_"))) + "Strategy"
+        )
     where, _, what = name.rpartition(":")
-    found = located(where)
+    found = module_at(where)
     if found is None:
-        raise UnknownId("strategy", name, names())
-    return _checked(name, found, what)
+        raise UnknownIdError("strategy", name, names())
+    return _strategy_class(name, found, what)
 
 
-def located(where: str) -> ModuleType | None:
+def module_at(where: str) -> ModuleType | None:
     """The module of a path to a file or of a dotted path; None if there is none."""
     if where.endswith(".py") and Path(where).is_file():
         found = util.spec_from_file_location(Path(where).stem, where)
@@ -72,7 +74,7 @@ def _importable(name: str) -> bool:
         return False
 
 
-def _checked(name: str, module: Any, what: str) -> type[Any]:
+def _strategy_class(name: str, module: Any, what: str) -> type[Any]:
     found = getattr(module, what, None)
     if found is None or not callable(getattr(found, "solve", None)) or not hasattr(found, "grid"):
         raise InputError(f"strategy {name}: no class {what} with `grid` and `solve` in {module.__file__}")
@@ -86,7 +88,7 @@ def parse(text: str) -> Strategy:
     """The strategy that is written.
 
     Raises:
-        UnknownId: the strategy or one of its parameters is unknown.
+        UnknownIdError: the strategy or one of its parameters is unknown.
         InputError: a value is not what the parameter takes, or the spelling is broken.
 
     >>> parse("best_of_n(n=8)") == parse("comptroller/best_of_n:n=8")
@@ -103,16 +105,16 @@ def parse(text: str) -> Strategy:
         if not equals or name in values:
             raise InputError(f"strategy {text!r}: {part.strip()!r} must be parameter=value, each once")
         if name not in known:
-            raise UnknownId(f"parameter of {found['name']}", name, known)
+            raise UnknownIdError(f"parameter of {found['name']}", name, known)
         values[name] = _fit(_value(value, text), str(known[name].type), f"strategy {text!r}: {name}")
-    missing = [item.name for item in known.values() if item.name not in values and _needed(item)]
+    missing = [item.name for item in known.values() if item.name not in values and _is_required(item)]
     if missing:
         raise InputError(f"strategy {text!r}: {', '.join(missing)} must be given")
     made: Strategy = kind(**values)
     return made
 
 
-def _needed(item: Any) -> bool:
+def _is_required(item: Any) -> bool:
     return item.default is MISSING and item.default_factory is MISSING
 
 
@@ -170,7 +172,7 @@ def spell(strategy: Any) -> str:
     >>> spell(parse("best_of_n:n=8"))
     'best_of_n(n=8)'
     """
-    inside = _listed(strategy)
+    inside = _parameter_list(strategy)
     return f"{_name(strategy)}({inside})" if inside else _name(strategy)
 
 
@@ -180,7 +182,7 @@ def model_id(strategy: Any) -> str:
     >>> model_id(parse("best_of_n(n=8)"))
     'comptroller/best_of_n:n=8'
     """
-    inside = _listed(strategy)
+    inside = _parameter_list(strategy)
     return PREFIX + (f"{_name(strategy)}:{inside}" if inside else _name(strategy))
 
 
@@ -190,23 +192,21 @@ def _name(strategy: Any) -> str:
     return stem if stem in names() else f"{kind.__module__}:{kind.__name__}"
 
 
-def _listed(strategy: Any) -> str:
+def _parameter_list(strategy: Any) -> str:
     given = [
         (item.name, getattr(strategy, item.name))
         for item in fields(strategy)
-        if item.name in strategy.grid or _needed(item) or getattr(strategy, item.name) != item.default
+        if item.name in strategy.grid or _is_required(item) or getattr(strategy, item.name) != item.default
     ]
-    return ",".join(f"{name}={_written(value)}" for name, value in given)
+    return ",".join(f"{name}={_value_text(value)}" for name, value in given)
 
 
-def _written(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if is_dataclass(value):
         return spell(value)
     if isinstance(value, tuple):
-        return "(" + ",".join(map(_written, value)) + ")"
-    if isinstance(value, str) and not (
-        _WORD.fullmatch(value) and value.lower() not in ("true", "false", "none")
-    ):
+        return "(" + ",".join(map(_value_text, value)) + ")"
+    if isinstance(value, str) and not (_WORD.fullmatch(value) and value.lower() not in ("true", "false", "none")):
         return f'"{value}"'
     return str(value) if not isinstance(value, float) else f"{value!r}"
 

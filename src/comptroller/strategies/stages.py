@@ -11,11 +11,11 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from comptroller.strategies.protocol import Answer, Budget, Question, Run, Strategy
+from comptroller.strategies.protocol import Answer, QuestionBudget, Run, Strategy, StrategyQuestion
 
 
 @runtime_checkable
-class Staged(Strategy, Protocol):
+class StagedStrategy(Strategy, Protocol):
     """A strategy in stages, one for each of its roles."""
 
     @property
@@ -27,12 +27,14 @@ class Staged(Strategy, Protocol):
         """What the role does; it asks that role alone."""
         ...
 
-    def following(self, question: Question, ended: Mapping[str, Answer]) -> str | None:
+    def following(self, question: StrategyQuestion, ended: Mapping[str, Answer]) -> str | None:
         """The role whose stage comes next, given the answers of those before; `None` at the end."""
         ...
 
 
-def staged(strategy: Staged, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+def run_stages(
+    strategy: StagedStrategy, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator
+) -> Run:
     """Stage after stage; what was answered before stands where a later one has nothing to say."""
     ended: dict[str, Answer] = {}
     last = Answer()

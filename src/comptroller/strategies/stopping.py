@@ -93,9 +93,5 @@ def share(counts: Iterable[float]) -> float:
     return top[0] / sum(top) if sum(top) > 1 else 0.0
 
 
-RULES: Mapping[str, Callable[[Iterable[float]], float]] = {
-    "beta": beta,
-    "dirichlet": dirichlet,
-    "share": share,
-}
+RULES: Mapping[str, Callable[[Iterable[float]], float]] = {"beta": beta, "dirichlet": dirichlet, "share": share}
 """The rules by name."""

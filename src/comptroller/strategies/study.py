@@ -14,31 +14,31 @@ from math import isnan, nan
 
 import numpy as np
 
-from comptroller.costs.inference_units import KINETICS_INTENSITY, Shape, TokenPrice, elasticity
-from comptroller.errors import InputError, Unsupported
-from comptroller.strategies.choosing import Spread, spread
-from comptroller.strategies.learned import learned
-from comptroller.strategies.learned import names as trained
-from comptroller.strategies.protocol import UNLIMITED, Budget, Strategy
-from comptroller.strategies.replay import Checker, Pace, Replay, Service
+from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, TokenPrice, elasticity
+from comptroller.errors import InputError, UnsupportedError
+from comptroller.strategies.choosing import DifficultyAllocation, spread
+from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
+from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
 from comptroller.strategies.results import (
-    Estimate,
-    Results,
+    ReplayEstimate,
+    ReplayResults,
     gather,
     grid_runs,
     mean_interval,
     paired_difference,
     per_solved_interval,
-    replayed,
+    replay_strategy,
     uses,
 )
-from comptroller.strategies.routers import Router, router
+from comptroller.strategies.routers import ModelRouter, router
 from comptroller.strategies.routers import names as routers
-from comptroller.strategies.routing import Routed, judged, outcomes, references
-from comptroller.strategies.rules.once import Once
-from comptroller.strategies.rules.route import Route
+from comptroller.strategies.routing import RoutingComparison, outcomes, references, routing_curve
+from comptroller.strategies.rules.once import OnceStrategy
+from comptroller.strategies.rules.route import RouteStrategy
 from comptroller.strategies.spelling import parse, settings, spell
-from comptroller.work.evidence import Arm, Evidence
+from comptroller.strategies.success_prediction import names as trained
+from comptroller.strategies.success_prediction import success_predictor
+from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.laws.caps import caps, flag_truncated
 
 AMOUNTS = ("usd", "j", "tokens", "elapsed_s", "flops", "eflops", "strong_calls", "calls")
@@ -49,7 +49,7 @@ SOLVERS = ("solver", "verifier", "reviser")
 
 
 @dataclass(frozen=True)
-class Conditions:
+class ReplayConditions:
     """How to replay.
 
     roles: role -> arm, for strategies of several models; empty: each of `arms` (all, if empty) by itself plays all
@@ -59,23 +59,23 @@ class Conditions:
     seed of the order in which samples are dealt, None as recorded.  seed: of resampling.
     """
 
-    roles: Mapping[str, Arm] = field(default_factory=dict)
-    arms: tuple[Arm, ...] = ()
-    checker: Checker = field(default_factory=Checker)
-    pace: Pace | None = None
+    roles: Mapping[str, RecordedModel] = field(default_factory=dict)
+    arms: tuple[RecordedModel, ...] = ()
+    checker: ModelledChecker = field(default_factory=ModelledChecker)
+    pace: ServicePace | None = None
     price: TokenPrice | None = None
     joules: TokenPrice | None = None
-    shape: Shape | None = None
+    shape: ModelCostShape | None = None
     spread: float = nan
     told: tuple[str, ...] = ()
-    budget: Budget = UNLIMITED
+    budget: QuestionBudget = UNLIMITED
     tasks: tuple[str, ...] = ()
     deal: int | None = None
     seed: int = 0
 
 
 @dataclass(frozen=True)
-class Setting:
+class ReplayedSetting:
     """One strategy under one binding. gain: of the score over the baseline, on the same questions.
 
     models: role -> model.  elasticity: relative gain of score for a relative gain of tokens.  solver: the model that
@@ -84,10 +84,10 @@ class Setting:
 
     strategy: str
     models: Mapping[str, str]
-    results: Results
-    score: Estimate
-    gain: Estimate
-    usd_per_solved: Estimate
+    results: ReplayResults
+    score: ReplayEstimate
+    gain: ReplayEstimate
+    usd_per_solved: ReplayEstimate
     elasticity: float
     baseline: bool
     solver: str = ""
@@ -104,26 +104,22 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Study:
+class StrategyStudy:
     """All settings, what was left out and why, and the notes that belong to the figures."""
 
     source: str
-    settings: tuple[Setting, ...]
+    settings: tuple[ReplayedSetting, ...]
     missing: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     over: str = "tokens"
-    routed: tuple[Routed, ...] = ()
-    spread: tuple[Spread, ...] = ()
+    routed: tuple[RoutingComparison, ...] = ()
+    spread: tuple[DifficultyAllocation, ...] = ()
 
-    def frontier(self) -> tuple[Setting, ...]:
+    def frontier(self) -> tuple[ReplayedSetting, ...]:
         """The settings that none beats in both score and amount, from the cheapest on; among those on the most
         questions, where not all were replayed on the same."""
-        known = [
-            item
-            for item in self.settings
-            if not isnan(item.amount(self.over)) and not isnan(item.score.value)
-        ]
-        found: list[Setting] = []
+        known = [item for item in self.settings if not isnan(item.amount(self.over)) and not isnan(item.score.value)]
+        found: list[ReplayedSetting] = []
         for item in sorted(known, key=lambda one: (one.amount(self.over), -one.score.value)):
             if not found or item.score.value > found[-1].score.value:
                 found.append(item)
@@ -133,48 +129,44 @@ class Study:
 def study(
     evidence: Evidence,
     strategies: Sequence[Strategy],
-    conditions: Conditions | None = None,
+    conditions: ReplayConditions | None = None,
     grid: bool = False,
     over: str = "",
-) -> Study:
+) -> StrategyStudy:
     """The strategies, at every point of their grids if asked, on the evidence.
 
     over: what the frontier is drawn over, one of `AMOUNTS`; the first that is known where none is given.
 
     Raises:
-        Unsupported: the evidence supports none of them; says why.
+        UnsupportedError: the evidence supports none of them; says why.
         InputError: a task or an amount is unknown.
     """
-    conditions = conditions or Conditions()
+    conditions = conditions or ReplayConditions()
     if over and over not in AMOUNTS:
         raise InputError(f"a frontier is over one of {', '.join(AMOUNTS)}, not {over!r}")
     keep = _questions(evidence, conditions.tasks)
     replays = _replays(flag_truncated(evidence), conditions)
     on, said = _common(replays, strategies, keep)
-    found: list[Setting] = []
-    missing: list[tuple[str, str]] = (
-        [] if on else [("every strategy", "no question has a reply of every model bound")]
-    )
+    found: list[ReplayedSetting] = []
+    missing: list[tuple[str, str]] = [] if on else [("every strategy", "no question has a reply of every model bound")]
     for replay, chosen in on.items():
         made, gaps = _family(replay, strategies, conditions, sorted(chosen), grid)
         found += made
         missing += gaps
-    if not [item for item in found if not item.baseline or spell(Once()) in map(spell, strategies)]:
-        reasons = list(dict.fromkeys(reason for _, reason in missing)) or [
-            "no question has a reply of every model"
-        ]
-        raise Unsupported("; ".join(reasons[:3]))
+    if not [item for item in found if not item.baseline or spell(OnceStrategy()) in map(spell, strategies)]:
+        reasons = list(dict.fromkeys(reason for _, reason in missing)) or ["no question has a reply of every model"]
+        raise UnsupportedError("; ".join(reasons[:3]))
     known = [name for name in AMOUNTS if not any(isnan(item.amount(name)) for item in found)]
     amount = over or known[0]
     groups = [tuple(group) for _, group in groupby(found, key=lambda item: item.solver)]
-    return Study(
+    return StrategyStudy(
         source=evidence.source,
         settings=tuple(found),
         missing=tuple(dict.fromkeys(missing)),
         notes=(*said, *_notes(evidence, conditions, found)),
         over=amount,
         routed=tuple(
-            each for replay, chosen in on.items() for each in _routed(replay, strategies, sorted(chosen))
+            each for replay, chosen in on.items() for each in _routing_comparisons(replay, strategies, sorted(chosen))
         ),
         spread=tuple(
             spread(
@@ -190,22 +182,24 @@ def study(
     )
 
 
-def _routed(replay: Replay, strategies: Sequence[Strategy], chosen: list[int]) -> list[Routed]:
+def _routing_comparisons(
+    replay: EvidenceReplay, strategies: Sequence[Strategy], chosen: list[int]
+) -> list[RoutingComparison]:
     """The curves of the routers among the strategies, for each choice of models."""
-    among: dict[tuple[Arm, ...], list[str]] = {}
-    for route in [each for each in strategies if isinstance(each, Route)]:
+    among: dict[tuple[RecordedModel, ...], list[str]] = {}
+    for route in [each for each in strategies if isinstance(each, RouteStrategy)]:
         bound = [replay.roles.get(role) for role in route.roles]
-        arms = tuple(each.arm for each in bound if isinstance(each, Service))
+        arms = tuple(each.arm for each in bound if isinstance(each, RecordedService))
         if len(arms) == len(bound):
             among.setdefault(arms, []).append(route.by)
     found = []
     for arms, names in among.items():
         known = outcomes(replay.evidence, arms, among=chosen)
         curves = [
-            judged(name, router(name).expected(known.questions), known, router(name).cost)
+            routing_curve(name, router(name).expected(known.questions), known, router(name).cost)
             for name in dict.fromkeys(names)
         ]
-        found.append(Routed(known.cheapest_first.models, known.unit, (*curves, *references(known))))
+        found.append(RoutingComparison(known.cheapest_first.models, known.unit, (*curves, *references(known))))
     return found
 
 
@@ -213,15 +207,13 @@ def _questions(evidence: Evidence, tasks: tuple[str, ...]) -> list[bool]:
     known = {item.task for item in evidence.items}
     unknown = [task for task in tasks if task not in known]
     if unknown:
-        raise InputError(
-            f"no task {unknown[0]!r} in the evidence; it has {', '.join(sorted(filter(None, known)))}"
-        )
+        raise InputError(f"no task {unknown[0]!r} in the evidence; it has {', '.join(sorted(filter(None, known)))}")
     return [not tasks or item.task in tasks for item in evidence.items]
 
 
-def _replays(evidence: Evidence, conditions: Conditions) -> list[Replay]:
-    def service(arm: Arm) -> Service:
-        return Service(arm, conditions.pace, conditions.price, conditions.joules, conditions.shape)
+def _replays(evidence: Evidence, conditions: ReplayConditions) -> list[EvidenceReplay]:
+    def service(arm: RecordedModel) -> RecordedService:
+        return RecordedService(arm, conditions.pace, conditions.price, conditions.joules, conditions.shape)
 
     if conditions.roles:
         roles = {role: service(arm) for role, arm in conditions.roles.items()}
@@ -229,19 +221,19 @@ def _replays(evidence: Evidence, conditions: Conditions) -> list[Replay]:
         bindings = [dict.fromkeys(SOLVERS, lead) | roles]
     else:
         bindings = [dict.fromkeys(SOLVERS, service(arm)) for arm in conditions.arms or evidence.arms]
-    checked: list[dict[str, Service | Checker]] = [
+    checked: list[dict[str, RecordedService | ModelledChecker]] = [
         {"checker": conditions.checker} | each for each in bindings
     ]
-    return [Replay(evidence, roles, conditions.deal) for roles in checked]
+    return [EvidenceReplay(evidence, roles, conditions.deal) for roles in checked]
 
 
 def _common(
-    replays: Sequence[Replay], strategies: Sequence[Strategy], keep: Sequence[bool]
-) -> tuple[dict[Replay, set[int]], list[str]]:
+    replays: Sequence[EvidenceReplay], strategies: Sequence[Strategy], keep: Sequence[bool]
+) -> tuple[dict[EvidenceReplay, set[int]], list[str]]:
     """Questions on which all can stand side by side, by binding: those that every binding, and every strategy that
     needs verdicts or revisions and has any, is recorded on. Also what is to be said of it."""
     every: set[int] = set()
-    found: dict[Replay, set[int]] = {}
+    found: dict[EvidenceReplay, set[int]] = {}
     for replay in replays:
         asked = {int(number) for number in replay.covered() if keep[number]}
         every |= asked
@@ -257,10 +249,13 @@ def _common(
 
 
 def _family(
-    replay: Replay, strategies: Sequence[Strategy], conditions: Conditions, chosen: list[int], grid: bool
-) -> tuple[list[Setting], list[tuple[str, str]]]:
+    replay: EvidenceReplay, strategies: Sequence[Strategy], conditions: ReplayConditions, chosen: list[int], grid: bool
+) -> tuple[list[ReplayedSetting], list[tuple[str, str]]]:
     missing: list[tuple[str, str]] = []
-    tried = (_tried(once, replay, conditions, chosen, missing) for once in (Once(), Once(greedy=False)))
+    tried = (
+        _results_or_gap(once, replay, conditions, chosen, missing)
+        for once in (OnceStrategy(), OnceStrategy(greedy=False))
+    )
     base = next((found for found in tried if found), None)
     if base:
         missing.clear()  # one of the two is enough, and the notes tell which
@@ -277,12 +272,12 @@ def _family(
 
 def _points(
     strategy: Strategy,
-    replay: Replay,
-    conditions: Conditions,
+    replay: EvidenceReplay,
+    conditions: ReplayConditions,
     chosen: list[int],
     grid: bool,
     missing: list[tuple[str, str]],
-) -> list[Results]:
+) -> list[ReplayResults]:
     """The strategy, or every point of its grid, as far as the evidence goes."""
     points = settings(strategy) if grid else [strategy]
     return [
@@ -291,35 +286,41 @@ def _points(
     ]
 
 
-def _tried(
-    point: Strategy, replay: Replay, conditions: Conditions, chosen: list[int], missing: list[tuple[str, str]]
-) -> Results | None:
+def _results_or_gap(
+    point: Strategy,
+    replay: EvidenceReplay,
+    conditions: ReplayConditions,
+    chosen: list[int],
+    missing: list[tuple[str, str]],
+) -> ReplayResults | None:
     try:
-        return replayed(point, replay, chosen, conditions.budget)
-    except Unsupported as gap:
+        return replay_strategy(point, replay, chosen, conditions.budget)
+    except UnsupportedError as gap:
         missing.append((spell(point), str(gap)))
         return None
 
 
 def _setting(
-    replay: Replay, one: Results, rng: np.random.Generator, base: Results | None, shape: Shape | None
-) -> Setting:
-    gain = Estimate(nan, nan, nan)
+    replay: EvidenceReplay,
+    one: ReplayResults,
+    rng: np.random.Generator,
+    base: ReplayResults | None,
+    shape: ModelCostShape | None,
+) -> ReplayedSetting:
+    gain = ReplayEstimate(nan, nan, nan)
     responds = nan
     if base is not None and base is not one:
-        gain = Estimate(*paired_difference(one, base, "score", rng))
-        responds = elasticity(
-            (base.mean("score"), one.mean("score")), (base.mean("tokens"), one.mean("tokens"))
-        )
-    models = {role: str(who.arm) for role, who in replay.roles.items() if isinstance(who, Service)}
+        gain = ReplayEstimate(*paired_difference(one, base, "score", rng))
+        responds = elasticity((base.mean("score"), one.mean("score")), (base.mean("tokens"), one.mean("tokens")))
+    models = {role: str(who.arm) for role, who in replay.roles.items() if isinstance(who, RecordedService)}
     plays = {role: arm for role, arm in models.items() if role not in SOLVERS} or {"solver": models["solver"]}
-    return Setting(
+    return ReplayedSetting(
         strategy=one.strategy,
         models=plays if one is not base else {"solver": models["solver"]},
         results=one,
-        score=Estimate(one.mean("score"), *mean_interval(one, "score", rng)),
+        score=ReplayEstimate(one.mean("score"), *mean_interval(one, "score", rng)),
         gain=gain,
-        usd_per_solved=Estimate(one.per_solved("usd"), *per_solved_interval(one, "usd", rng)),
+        usd_per_solved=ReplayEstimate(one.per_solved("usd"), *per_solved_interval(one, "usd", rng)),
         elasticity=responds,
         baseline=one is base,
         solver=models["solver"],
@@ -327,23 +328,17 @@ def _setting(
     )
 
 
-def _prefill_equivalents(one: Results, shape: Shape) -> float:
+def _prefill_equivalents(one: ReplayResults, shape: ModelCostShape) -> float:
     """Tokens read, and the cache traffic of those generated as tokens: gamma L D summed, exact within a reply."""
     return one.mean("input_tokens") + KINETICS_INTENSITY * one.mean("bytes") / (2 * shape.params)
 
 
-def _notes(evidence: Evidence, conditions: Conditions, found: Sequence[Setting]) -> list[str]:
+def _notes(evidence: Evidence, conditions: ReplayConditions, found: Sequence[ReplayedSetting]) -> list[str]:
     notes = list(conditions.told)
     checker = conditions.checker
     if any("stop_on_success" in item.strategy or "repair" in item.strategy for item in found):
-        notes.append(
-            f"modelled: the checker accepts {checker.tpr:.0%} of right and {checker.fpr:.0%} of wrong answers"
-        )
-    for label, given in (
-        ("seconds", conditions.pace),
-        ("dollars", conditions.price),
-        ("joules", conditions.joules),
-    ):
+        notes.append(f"modelled: the checker accepts {checker.tpr:.0%} of right and {checker.fpr:.0%} of wrong answers")
+    for label, given in (("seconds", conditions.pace), ("dollars", conditions.price), ("joules", conditions.joules)):
         if given is not None:
             notes.append(f"modelled: {label} from the declared {given}")
     models = {model for item in found for model in item.models.values()}
@@ -354,10 +349,10 @@ def _notes(evidence: Evidence, conditions: Conditions, found: Sequence[Setting])
         if str(evidence.arms[arm]) in models
     ]
     for name in dict.fromkeys(part for item in found for part in _parts(item.strategy)):
-        part = router(name) if name in routers() or name.endswith(".npz") else learned(name)
+        part = router(name) if name in routers() or name.endswith(".npz") else success_predictor(name)
         if part.about.get("data") == evidence.source:
             notes.append(f"in sample: the trained part {name} was trained on {evidence.source}")
-        elif isinstance(part, Router):
+        elif isinstance(part, ModelRouter):
             notes.append(f"{name} was trained on {part.about['data']}, for {' < '.join(part.models)}")
     if any(item.strategy == "once(greedy=False)" and item.baseline for item in found):
         notes.append("no greedy reply is recorded; the baseline is one sample")
@@ -369,7 +364,5 @@ def _parts(spelled: str) -> list[str]:
     by = getattr(parse(spelled), "by", "")
     known = (*trained(), *routers())
     return [
-        name
-        for name in ((by,) if isinstance(by, str) else by)
-        if name in known or name.endswith((".json", ".npz"))
+        name for name in ((by,) if isinstance(by, str) else by) if name in known or name.endswith((".json", ".npz"))
     ]

@@ -12,7 +12,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import betaln, expit
 
 from comptroller.errors import InputError
-from comptroller.strategies.learned import Learned
+from comptroller.strategies.success_prediction import SuccessPredictor
 
 Floats = npt.NDArray[np.float64]
 
@@ -22,7 +22,7 @@ FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class TrainingOutcomes:
     """What to learn from: rows x signals, successes out of trials of each row, and the group it belongs to.
 
     Rows of a group (a question asked of several models) never stand on both sides of a fold.
@@ -35,7 +35,7 @@ class Outcomes:
     group: npt.NDArray[Any]
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, float]], right: npt.ArrayLike, group: npt.ArrayLike) -> Outcomes:
+    def of(cls, rows: Sequence[Mapping[str, float]], right: npt.ArrayLike, group: npt.ArrayLike) -> TrainingOutcomes:
         """Outcomes of one trial each, from signals as mappings; signals that are unknown anywhere are left out.
 
         Raises:
@@ -44,22 +44,20 @@ class Outcomes:
         right = np.asarray(right, float)
         names = tuple(n for n in rows[0] if not any(np.isnan(row[n]) for row in rows)) if rows else ()
         if not names or len(right) != len(rows):
-            raise InputError(
-                "training: needs rows with at least one signal known in all, and an outcome for each"
-            )
+            raise InputError("training: needs rows with at least one signal known in all, and an outcome for each")
         if right.min() == right.max():
             raise InputError("training: all outcomes are the same, so there is nothing to learn")
         table = np.array([[row[name] for name in names] for row in rows])
         return cls(names, table, right, np.ones(len(rows)), np.asarray(group))
 
-    def take(self, chosen: npt.NDArray[Any]) -> Outcomes:
+    def take(self, chosen: npt.NDArray[Any]) -> TrainingOutcomes:
         """The rows of a mask."""
-        return Outcomes(
+        return TrainingOutcomes(
             self.signals, self.table[chosen], self.successes[chosen], self.trials[chosen], self.group[chosen]
         )
 
 
-def fit(outcomes: Outcomes) -> Learned:
+def fit(outcomes: TrainingOutcomes) -> SuccessPredictor:
     """The chance of success that explains the outcomes best, weights held down by a ridge."""
     centre, scale = outcomes.table.mean(axis=0), outcomes.table.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
@@ -74,7 +72,7 @@ def fit(outcomes: Outcomes) -> Learned:
         return float(value + RIDGE / 2 * parameters[1:] @ parameters[1:]), gradient
 
     found = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B").x
-    part = Learned(
+    part = SuccessPredictor(
         outcomes.signals,
         tuple(float(v) for v in centre),
         tuple(float(v) for v in scale),
@@ -84,7 +82,7 @@ def fit(outcomes: Outcomes) -> Learned:
     return replace(part, precision=_precision(part, outcomes))
 
 
-def _precision(part: Learned, outcomes: Outcomes) -> float:
+def _precision(part: SuccessPredictor, outcomes: TrainingOutcomes) -> float:
     """The precision phi of the beta-binomial that explains the spread best; infinite for single trials."""
     if outcomes.trials.max() <= 1:
         return float("inf")
@@ -98,7 +96,7 @@ def _precision(part: Learned, outcomes: Outcomes) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-6.0, 10.0), method="bounded").x))
 
 
-def cross_fitted(outcomes: Outcomes, rng: np.random.Generator, folds: int = FOLDS) -> Floats:
+def cross_fitted(outcomes: TrainingOutcomes, rng: np.random.Generator, folds: int = FOLDS) -> Floats:
     """The chance of each row from a part that was trained without its group."""
     groups, position = np.unique(outcomes.group, return_inverse=True)
     if len(groups) < folds:
@@ -122,7 +120,7 @@ def auc(chance: Floats, right: Floats) -> float:
     return float((won @ (below + lost / 2)) / (right.sum() * (1 - right).sum()))
 
 
-def quality(chance: Floats, outcomes: Outcomes) -> dict[str, float]:
+def quality(chance: Floats, outcomes: TrainingOutcomes) -> dict[str, float]:
     """How good chances are: log loss and Brier score beside those of the base rate, AUC, calibration error.
 
     Calibration error: mean gap between chance and outcome over ten bins of equal size.
@@ -151,7 +149,7 @@ def _log_loss(chance: Floats, rate: Floats) -> float:
     return float(-np.mean(rate * np.log(safe) + (1 - rate) * np.log1p(-safe)))
 
 
-def train(outcomes: Outcomes, about: Mapping[str, Any], rng: np.random.Generator) -> Learned:
+def train(outcomes: TrainingOutcomes, about: Mapping[str, Any], rng: np.random.Generator) -> SuccessPredictor:
     """A part trained on all outcomes, with the quality that cross-fitting measured."""
     measured = quality(cross_fitted(outcomes, rng), outcomes)
     return replace(fit(outcomes), about=dict(about), measured={k: round(v, 4) for k, v in measured.items()})

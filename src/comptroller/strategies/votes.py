@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import exp, isnan
 
-from comptroller.errors import Unsupported
+from comptroller.errors import UnsupportedError
 from comptroller.strategies.protocol import Answer, Reply
 
 
@@ -15,21 +15,17 @@ def _plain(reply: Reply) -> float:
 
 def _score(reply: Reply) -> float:
     if isnan(reply.score):
-        raise Unsupported(f"a reply of {reply.ask.role} carries no score to weigh it by")
+        raise UnsupportedError(f"a reply of {reply.ask.role} carries no score to weigh it by")
     return reply.score
 
 
 def _likelihood(reply: Reply) -> float:
     if reply.logprobs is None:
-        raise Unsupported(f"a reply of {reply.ask.role} carries no log-probabilities to weigh it by")
+        raise UnsupportedError(f"a reply of {reply.ask.role} carries no log-probabilities to weigh it by")
     return exp(reply.likelihood)
 
 
-WEIGHTS: Mapping[str, Callable[[Reply], float]] = {
-    "plain": _plain,
-    "score": _score,
-    "likelihood": _likelihood,
-}
+WEIGHTS: Mapping[str, Callable[[Reply], float]] = {"plain": _plain, "score": _score, "likelihood": _likelihood}
 """What a reply counts for: one; its score; the geometric mean of its tokens' probabilities."""
 
 

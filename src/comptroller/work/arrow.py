@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from comptroller.errors import FactError, Unsupported
+from comptroller.errors import FactError, UnsupportedError
 
 
 def _pyarrow(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise Unsupported("Parquet needs the package pyarrow: pip install 'comptroller[tables]'") from error
+        raise UnsupportedError("Parquet needs the package pyarrow: pip install 'comptroller[tables]'") from error
 
 
 def column_names(path: Path) -> frozenset[str]:
@@ -22,7 +22,7 @@ def column_names(path: Path) -> frozenset[str]:
 
     Raises:
         FactError: it is not readable as Parquet.
-        Unsupported: pyarrow is not installed.
+        UnsupportedError: pyarrow is not installed.
     """
     parquet = _pyarrow("pyarrow.parquet")
     try:
@@ -36,7 +36,7 @@ def read_columns(path: Path) -> tuple[dict[str, list[Any]], dict[str, str]]:
 
     Raises:
         FactError: it is not readable as Parquet.
-        Unsupported: pyarrow is not installed.
+        UnsupportedError: pyarrow is not installed.
     """
     parquet = _pyarrow("pyarrow.parquet")
     try:
@@ -51,10 +51,8 @@ def write_columns(path: Path, columns: Mapping[str, Sequence[Any]], notes: Mappi
     """Writes cells by column with metadata, compressed.
 
     Raises:
-        Unsupported: pyarrow is not installed.
+        UnsupportedError: pyarrow is not installed.
     """
     arrow, parquet = _pyarrow("pyarrow"), _pyarrow("pyarrow.parquet")
     table = arrow.table({name: arrow.array(cells) for name, cells in columns.items()})
-    parquet.write_table(
-        table.replace_schema_metadata(dict(notes)), path, compression="zstd", compression_level=19
-    )
+    parquet.write_table(table.replace_schema_metadata(dict(notes)), path, compression="zstd", compression_level=19)

@@ -1,6 +1,6 @@
 """The record of a call: trace row, simulator row and ledger row are one.
 
-A `Call` is one row, `Calls` the same as columns. A tool wait is a call without tokens: it takes `wait_s`.
+A `Call` is one row, `CallTable` the same as columns. A tool wait is a call without tokens: it takes `wait_s`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InputError, RecordError
-from comptroller.quantities import Cost, Tokens
+from comptroller.quantities import Cost, TokenCounts
 
 FINISH = ("", "stop", "length", "refused", "cancelled", "failed", "budget")
-"""How a call ended; the empty string where it has not. `Calls.finish` holds positions in this tuple."""
+"""How a call ended; the empty string where it has not. `CallTable.finish` holds positions in this tuple."""
 SOURCE = ("", "predicted", "metered", "priced")
 """Where a call's cost comes from; the empty string where it has none."""
 
@@ -69,7 +69,7 @@ class Call:
     @property
     def cost(self) -> Cost:
         """What the call consumed; every token in one bucket, flops and bytes unknown."""
-        tokens = Tokens(
+        tokens = TokenCounts(
             input=float(self.input_tokens - self.cached_tokens - self.cache_write_tokens),
             cached=float(self.cached_tokens),
             cache_write=float(self.cache_write_tokens),
@@ -84,12 +84,12 @@ Column = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Calls:
+class CallTable:
     """Calls as columns of one length; the fields are those of `Call`.
 
     A label column (question, role, ...) holds codes into `names[column]`. The blocks of call i are
     `block_ids[block_starts[i] : block_starts[i + 1]]`. A column that is not given is a constant that takes
-    no memory. Make one with `Calls.of` (columns) or `Calls.from_rows`.
+    no memory. Make one with `CallTable.of` (columns) or `CallTable.from_rows`.
     """
 
     columns: Mapping[str, Column]
@@ -103,7 +103,7 @@ class Calls:
         names: Mapping[str, tuple[str, ...]] | None = None,
         blocks: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
         **columns: npt.ArrayLike,
-    ) -> Calls:
+    ) -> CallTable:
         """Calls from arrays by name; those not given take the default of `Call`, `call` counts from 0.
 
         names: texts of the label columns given.  blocks: (ids, starts of length n + 1).
@@ -111,7 +111,7 @@ class Calls:
         Raises:
             InputError: a column is unknown or its length differs.
 
-        >>> calls = Calls.of(arrival_s=[0.0, 1.5], input_tokens=[100, 20], output_tokens=[10, 1])
+        >>> calls = CallTable.of(arrival_s=[0.0, 1.5], input_tokens=[100, 20], output_tokens=[10, 1])
         >>> len(calls), calls["parent"].tolist(), calls.row(1).arrival_s
         (2, [-1, -1], 1.5)
         """
@@ -134,7 +134,7 @@ class Calls:
         return cls(made | given, texts, ids, starts)
 
     @classmethod
-    def from_rows(cls, rows: Iterable[Call]) -> Calls:
+    def from_rows(cls, rows: Iterable[Call]) -> CallTable:
         """The same calls as columns."""
         rows = list(rows)
         columns: dict[str, npt.ArrayLike] = {}
@@ -185,24 +185,24 @@ class Calls:
         """A label column as text."""
         return np.asarray(self.names[name], np.str_)[self.columns[name]]
 
-    def take(self, index: npt.ArrayLike) -> Calls:
+    def take(self, index: npt.ArrayLike) -> CallTable:
         """The calls of a mask or of positions, in that order."""
         chosen = np.arange(len(self))[np.asarray(index)]
         columns = {name: column[chosen] for name, column in self.columns.items()}
         if self.block_starts is None:
-            return Calls(columns, self.names)
+            return CallTable(columns, self.names)
         counts = np.diff(self.block_starts)[chosen]
         parts = [self.blocks(int(item)) for item in chosen]
         ids = np.concatenate(parts) if parts else self.block_ids[:0]
-        return Calls(columns, self.names, ids, np.concatenate([[0], np.cumsum(counts)]))
+        return CallTable(columns, self.names, ids, np.concatenate([[0], np.cumsum(counts)]))
 
-    def with_columns(self, **columns: npt.ArrayLike) -> Calls:
+    def with_columns(self, **columns: npt.ArrayLike) -> CallTable:
         """The same calls with some columns replaced."""
-        made = Calls.of(self.names, None, **columns)
+        made = CallTable.of(self.names, None, **columns)
         if len(made) != len(self):
             raise InputError(f"calls: a column of {len(made)} rows cannot stand in a table of {len(self)}")
         replaced = {name: made.columns[name] for name in columns}
-        return Calls(dict(self.columns) | replaced, self.names, self.block_ids, self.block_starts)
+        return CallTable(dict(self.columns) | replaced, self.names, self.block_ids, self.block_starts)
 
 
 def _position(name: str, value: str, row: int) -> int:

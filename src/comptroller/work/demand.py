@@ -11,18 +11,18 @@ import numpy as np
 
 from comptroller.errors import FactError
 from comptroller.work.arrivals import gamma_arrivals, window_cv, window_rates
-from comptroller.work.lengths import Points, bucketed, edges_of, points
-from comptroller.work.rows import Reading
-from comptroller.work.trace import Blocks, Floats, Trace
+from comptroller.work.lengths import RequestSizeTable, bucketed_sizes, edges_of, points
+from comptroller.work.rows import TraceReadOptions
+from comptroller.work.trace import Floats, RequestTrace, TracePrefixBlocks
 from comptroller.work.traces import read_trace
-from comptroller.work.workload import Peak, Workload
+from comptroller.work.workload import PeakQuantile, Workload
 
 GRID = (8, 8)
-DEFAULT_PEAK = Peak()
+DEFAULT_PEAK = PeakQuantile()
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class RequestSizeBucket:
     """Requests of like size: mean lengths, requests per second, and the longest among them."""
 
     input_tokens: float
@@ -33,7 +33,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class TrafficDemand:
     """What a fleet must carry.
 
     rate_per_s: the rate to hold, the sum over buckets.  mean_rate_per_s and busiest_rate_per_s: of the trace,
@@ -46,7 +46,7 @@ class Demand:
     busiest_rate_per_s: float
     cv: float
     window_cv: float
-    sizes: Points
+    sizes: RequestSizeTable
     block_reuse: float = 0.0
     dropped: int = 0
 
@@ -73,19 +73,13 @@ class Demand:
     def __len__(self) -> int:
         return len(self.sizes.weight)
 
-    def __iter__(self) -> Iterator[Bucket]:
+    def __iter__(self) -> Iterator[RequestSizeBucket]:
         sizes = self.sizes
-        columns = (
-            sizes.input_tokens,
-            sizes.output_tokens,
-            self.rates_per_s,
-            sizes.input_most,
-            sizes.output_most,
-        )
-        return (Bucket(*map(float, row)) for row in zip(*columns, strict=True))
+        columns = (sizes.input_tokens, sizes.output_tokens, self.rates_per_s, sizes.input_most, sizes.output_most)
+        return (RequestSizeBucket(*map(float, row)) for row in zip(*columns, strict=True))
 
 
-def recorded(workload: Workload) -> Trace:
+def recorded_trace(workload: Workload) -> RequestTrace:
     """The workload's trace at the rate asked for.
 
     Raises:
@@ -103,34 +97,34 @@ def recorded(workload: Workload) -> Trace:
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path, changed_ns: int, reading: Reading, seed: int) -> Trace:
+def _read(path: Path, changed_ns: int, reading: TraceReadOptions, seed: int) -> RequestTrace:
     return read_trace(path, reading, np.random.default_rng(seed))
 
 
-def requests(workload: Workload, rng: np.random.Generator, n: int) -> Trace:
+def requests(workload: Workload, rng: np.random.Generator, n: int) -> RequestTrace:
     """The first n requests: drawn from rate, variability and lengths, or the trace's own.
 
     A trace shorter than n starts again a mean gap after its last request; blocks and sessions of a later lap
     are new ones, so that laps share no prefix.
     """
     if workload.trace is not None:
-        return _laps(recorded(workload), n)
+        return _laps(recorded_trace(workload), n)
     rate, sizes, cv = workload.rate_per_s, workload.lengths, workload.cv
     if rate is None or sizes is None:
         raise FactError(workload.name, "rate_per_s", "no arrivals", "rate_per_s and lengths, or trace")
     arrival_s = gamma_arrivals(rate, 1.0 if cv is None else cv, n, rng)
     inputs, outputs = sizes.draw(n, rng)
-    return Trace(arrival_s, inputs, outputs, source=workload.name)
+    return RequestTrace(arrival_s, inputs, outputs, source=workload.name)
 
 
-def resampled(trace: Trace, rng: np.random.Generator, n: int) -> Trace:
+def resampled_trace(trace: RequestTrace, rng: np.random.Generator, n: int) -> RequestTrace:
     """n new requests with the rate and variability of a trace, their lengths drawn from its rows."""
     rows = trace.take(rng.integers(0, len(trace), n))
     arrival_s = gamma_arrivals(trace.rate_per_s, trace.cv, n, rng)
     return replace(rows, arrival_s=arrival_s, blocks=None, session=None, measured=None)
 
 
-def _laps(trace: Trace, n: int) -> Trace:
+def _laps(trace: RequestTrace, n: int) -> RequestTrace:
     row = np.arange(n)
     lap, within = np.divmod(row, len(trace))
     once = trace.take(within)
@@ -139,20 +133,20 @@ def _laps(trace: Trace, n: int) -> Trace:
     if blocks is not None and n > len(trace):
         step = blocks.ids.max() + 1 - blocks.ids.min() if len(blocks.ids) else 0
         ids = blocks.ids + np.repeat(lap * step, np.diff(blocks.offsets))
-        blocks = Blocks(blocks.offsets, ids, blocks.tokens)
+        blocks = TracePrefixBlocks(blocks.offsets, ids, blocks.tokens)
     if session is not None and n > len(trace):
         session = np.where(session < 0, session, session + lap * (session.max() + 1))
     return replace(once, arrival_s=once.arrival_s + lap * period_s, blocks=blocks, session=session)
 
 
-def demand(workload: Workload, grid: tuple[int, int] = GRID) -> Demand:
+def demand(workload: Workload, grid: tuple[int, int] = GRID) -> TrafficDemand:
     """Sizes in at most grid[0] x grid[1] buckets, and the rate to hold.
 
     Raises:
-        FactError, RecordError: as `recorded`.
+        FactError, RecordError: as `recorded_trace`.
     """
     if workload.trace is not None:
-        return demand_of(recorded(workload), workload.peak or DEFAULT_PEAK, grid)
+        return demand_of(recorded_trace(workload), workload.peak or DEFAULT_PEAK, grid)
     rate, lengths = workload.rate_per_s, workload.lengths
     if rate is None or lengths is None:
         raise FactError(workload.name, "rate_per_s", "no arrivals", "rate_per_s and lengths, or trace")
@@ -160,20 +154,20 @@ def demand(workload: Workload, grid: tuple[int, int] = GRID) -> Demand:
     sizes, own = lengths.points(), lengths.edges()
     fits = own is not None and len(own.input) < grid[0] and len(own.output) < grid[1]
     edges = own if own is not None and fits else edges_of(sizes, grid)
-    return Demand(rate, rate, rate, cv, cv, bucketed(sizes, edges))
+    return TrafficDemand(rate, rate, rate, cv, cv, bucketed_sizes(sizes, edges))
 
 
-def demand_of(trace: Trace, peak: Peak = DEFAULT_PEAK, grid: tuple[int, int] = GRID) -> Demand:
+def demand_of(trace: RequestTrace, peak: PeakQuantile = DEFAULT_PEAK, grid: tuple[int, int] = GRID) -> TrafficDemand:
     """The demand of a trace: the rate to hold is a quantile of its rate over windows."""
     rates = window_rates(trace.arrival_s, peak.window_s)
     sizes = points(trace.input_tokens, trace.output_tokens)
-    return Demand(
+    return TrafficDemand(
         rate_per_s=float(np.quantile(rates, peak.quantile)),
         mean_rate_per_s=trace.rate_per_s,
         busiest_rate_per_s=float(rates.max()),
         cv=trace.cv,
         window_cv=window_cv(trace.arrival_s, peak.window_s),
-        sizes=bucketed(sizes, edges_of(sizes, grid)),
+        sizes=bucketed_sizes(sizes, edges_of(sizes, grid)),
         block_reuse=trace.blocks.reuse if trace.blocks else 0.0,
         dropped=trace.dropped,
     )

@@ -67,7 +67,7 @@ def inside(found: Any, *path: str | int) -> Any:
     return found
 
 
-def unpacked(found: Any) -> Any:
+def unpack_json(found: Any) -> Any:
     """The value itself, or what its text holds if that is JSON; exports often pack one in the other."""
     if isinstance(found, str) and found[:1] in ("{", "["):
         inner = _object(found)
@@ -81,7 +81,7 @@ def digest(found: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def said(messages: Any) -> str:
+def last_message_text(messages: Any) -> str:
     """The text of the last message of a conversation, or of a prompt; empty where there is none."""
     if isinstance(messages, str):
         return messages

@@ -2,7 +2,7 @@
 
 A row is one reply: a sample of the solver, a verdict on one (its parent), a revision of one (its parent). Columns
 are arrays with NaN (or -1) where a record lacks a value; nothing is imputed. Where only counts are known
-(n samples, c of them correct) the noun is `Counts`.
+(n samples, c of them correct) the noun is `EvidenceCounts`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import InputError, Unsupported
-from comptroller.quantities import Cost, Tokens
+from comptroller.errors import InputError, UnsupportedError
+from comptroller.quantities import Cost, TokenCounts
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -27,7 +27,7 @@ FINISHES = ("stop", "length", "refused", "failed", "")
 SOLVER, VERIFIER, REVISER = "solver", "verifier", "reviser"
 
 
-class Arm(NamedTuple):
+class RecordedModel(NamedTuple):
     """Who answered: a model in a number format at a reasoning effort; empty where the record does not say."""
 
     model: str
@@ -38,7 +38,7 @@ class Arm(NamedTuple):
         return " ".join(part for part in self if part)
 
 
-class Item(NamedTuple):
+class RecordedQuestion(NamedTuple):
     """A question: its id, its text and the task (domain) it belongs to; empty where the record does not say."""
 
     id: str
@@ -46,7 +46,7 @@ class Item(NamedTuple):
     task: str = ""
 
 
-class Place(NamedTuple):
+class RecordedAskKey(NamedTuple):
     """Where replies to the same ask stand: question and arm (their indices), role, parent row (-1: none), greedy."""
 
     question: int
@@ -57,7 +57,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class EvidenceColumns:
     """One array per column, one entry per row (a reply); NaN, -1 or '' where the record lacks it.
 
     question, arm: indices.  sample: number among the replies to the same ask.  role, parent: who replied, to
@@ -88,16 +88,16 @@ class Columns:
     def __len__(self) -> int:
         return len(self.question)
 
-    def take(self, rows: npt.NDArray[Any]) -> Columns:
+    def take(self, rows: npt.NDArray[Any]) -> EvidenceColumns:
         """The rows at the indices, or where the mask is true; parents are not renumbered."""
-        return Columns(**{item.name: getattr(self, item.name)[rows] for item in fields(self)})
+        return EvidenceColumns(**{item.name: getattr(self, item.name)[rows] for item in fields(self)})
 
 
 TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 NUMBERS = ("score", "temperature", "judgement", *TOKENS, "usd", "ttft_s", "latency_s")
 
 
-def columns(count: int, **given: Any) -> Columns:
+def columns(count: int, **given: Any) -> EvidenceColumns:
     """Columns of which only some are given; the others say that nothing is recorded.
 
     >>> columns(2, question=np.array([0, 1]), score=np.array([1.0, 0.0])).usd
@@ -105,13 +105,9 @@ def columns(count: int, **given: Any) -> Columns:
     """
     blank: dict[str, Any] = {name: np.full(count, np.nan) for name in NUMBERS}
     blank |= {name: np.zeros(count, np.int64) for name in ("question", "arm", "sample")}
-    blank |= {
-        "parent": np.full(count, -1),
-        "role": np.full(count, SOLVER),
-        "finish": np.full(count, "", "U7"),
-    }
+    blank |= {"parent": np.full(count, -1), "role": np.full(count, SOLVER), "finish": np.full(count, "", "U7")}
     blank |= {name: np.full(count, None, dtype=object) for name in ("answer", "content")}
-    return Columns(**{**blank, **given})
+    return EvidenceColumns(**{**blank, **given})
 
 
 @dataclass(frozen=True)
@@ -122,9 +118,9 @@ class Evidence:
     the records come from.
     """
 
-    items: tuple[Item, ...]
-    arms: tuple[Arm, ...]
-    rows: Columns
+    items: tuple[RecordedQuestion, ...]
+    arms: tuple[RecordedModel, ...]
+    rows: EvidenceColumns
     logprobs: tuple[npt.NDArray[np.float32] | None, ...] | None = None
     source: str = ""
 
@@ -137,19 +133,19 @@ class Evidence:
         return np.asarray(self.rows.temperature == 0.0)
 
     @cached_property
-    def _places(self) -> Mapping[Place, Ints]:
+    def _places(self) -> Mapping[RecordedAskKey, Ints]:
         rows = self.rows
         keys = zip(
             rows.question.tolist(), rows.arm.tolist(), rows.role.tolist(), rows.parent.tolist(),
             self.greedy.tolist(), strict=True,
         )  # fmt: skip
-        found: dict[Place, list[int]] = {}
+        found: dict[RecordedAskKey, list[int]] = {}
         for row, key in enumerate(keys):
-            found.setdefault(Place(*key), []).append(row)
+            found.setdefault(RecordedAskKey(*key), []).append(row)
         order = self.rows.sample
         return {key: np.array(sorted(at, key=lambda row: order[row])) for key, at in found.items()}
 
-    def at(self, place: Place) -> Ints:
+    def at(self, place: RecordedAskKey) -> Ints:
         """Indices of the recorded replies to one ask, in order of their sample numbers; empty if there are none."""
         return self._places.get(place, np.empty(0, np.int64))
 
@@ -157,33 +153,33 @@ class Evidence:
         """Index of a question.
 
         Raises:
-            Unsupported: the evidence does not have it.
+            UnsupportedError: the evidence does not have it.
         """
         if question not in self._items:
-            raise Unsupported(f"{self.source or 'evidence'}: no question {question!r}")
+            raise UnsupportedError(f"{self.source or 'evidence'}: no question {question!r}")
         return self._items[question]
 
     @cached_property
     def _items(self) -> Mapping[str, int]:
         return {item.id: number for number, item in enumerate(self.items)}
 
-    def arm(self, arm: Arm) -> int:
+    def arm(self, arm: RecordedModel) -> int:
         """Index of an arm.
 
         Raises:
-            Unsupported: the evidence does not have it; lists those it has.
+            UnsupportedError: the evidence does not have it; lists those it has.
         """
         if arm not in self.arms:
-            raise Unsupported(
+            raise UnsupportedError(
                 f"{self.source or 'evidence'}: nothing recorded for {arm}; recorded: "
                 + ", ".join(str(known) for known in self.arms)
             )
         return self.arms.index(arm)
 
-    def named(self, name: str) -> tuple[Arm, ...]:
+    def named(self, name: str) -> tuple[RecordedModel, ...]:
         """The arms of a name: model, format and effort as printed; else the model; else some words, or part, of it."""
         words = set(name.split())
-        fits: tuple[Callable[[Arm], bool], ...] = (
+        fits: tuple[Callable[[RecordedModel], bool], ...] = (
             lambda arm: str(arm) == name,
             lambda arm: arm.model == name,
             lambda arm: bool(words) and words <= set(str(arm).split()),
@@ -192,7 +188,7 @@ class Evidence:
         found = (tuple(arm for arm in self.arms if fit(arm)) for fit in fits)
         return next((arms for arms in found if arms), ())
 
-    def find(self, name: str) -> Arm:
+    def find(self, name: str) -> RecordedModel:
         """The one arm of a name.
 
         Raises:
@@ -207,16 +203,14 @@ class Evidence:
     def cost(self, row: int) -> Cost:
         """What a reply consumed, as far as it was recorded; NaN where it was not."""
         rows = self.rows
-        tokens = Tokens(
+        tokens = TokenCounts(
             input=float(rows.input_tokens[row]),
             cached=float(rows.cached_tokens[row]),
             output=float(rows.output_tokens[row]),
             reasoning=float(rows.reasoning_tokens[row]),
         )
         nan = float("nan")
-        return Cost(
-            device_s=nan, tokens=tokens, flops=nan, bytes=nan, j=nan, usd=float(rows.usd[row]), gco2e=nan
-        )
+        return Cost(device_s=nan, tokens=tokens, flops=nan, bytes=nan, j=nan, usd=float(rows.usd[row]), gco2e=nan)
 
     def only(self, keep: npt.NDArray[np.bool_]) -> Evidence:
         """The rows where the mask is true, with the children of none that is left out; items and arms stay."""
@@ -237,7 +231,7 @@ class Evidence:
         """Rows of solvers that were sampled or whose decoding is unknown: neither greedy, verdict nor revision."""
         return np.asarray((self.rows.role == SOLVER) & ~self.greedy)
 
-    def counts(self) -> Counts:
+    def counts(self) -> EvidenceCounts:
         """Samples and correct ones per question and arm.
 
         Greedy replies, verdicts and revisions are left out. A row counts as correct in proportion to its score;
@@ -249,15 +243,15 @@ class Evidence:
         n, correct = np.zeros(shape, np.int64), np.zeros(shape)
         np.add.at(n, (rows.question[use], rows.arm[use]), 1)
         np.add.at(correct, (rows.question[use], rows.arm[use]), rows.score[use])
-        return Counts(self.items, self.arms, n, correct, self.source)
+        return EvidenceCounts(self.items, self.arms, n, correct, self.source)
 
 
 @dataclass(frozen=True)
-class Counts:
+class EvidenceCounts:
     """Evidence without the replies: of `n` samples of an arm on a question (row), `correct` were correct."""
 
-    items: tuple[Item, ...]
-    arms: tuple[Arm, ...]
+    items: tuple[RecordedQuestion, ...]
+    arms: tuple[RecordedModel, ...]
     n: Ints
     correct: Floats
     source: str = ""
@@ -273,18 +267,16 @@ class Counts:
         Exact where samples are exchangeable, as those of one sampler are.
 
         Raises:
-            Unsupported: a question has fewer samples, or correct is not a whole number.
+            UnsupportedError: a question has fewer samples, or correct is not a whole number.
         """
         asked = np.argwhere(self.n > 0)
         n = self.n[asked[:, 0], asked[:, 1]]
         correct = self.correct[asked[:, 0], asked[:, 1]]
         if len(n) and n.min() < samples:
-            raise Unsupported(f"{self.source or 'counts'}: {n.min()} samples of a question, {samples} asked")
+            raise UnsupportedError(f"{self.source or 'counts'}: {n.min()} samples of a question, {samples} asked")
         if (correct != np.floor(correct)).any():
-            raise Unsupported(f"{self.source or 'counts'}: scores are not all 0 or 1")
-        scores = np.concatenate(
-            [_draw(int(a), int(c), samples, rng) for a, c in zip(n, correct, strict=True)]
-        )
+            raise UnsupportedError(f"{self.source or 'counts'}: scores are not all 0 or 1")
+        scores = np.concatenate([_draw(int(a), int(c), samples, rng) for a, c in zip(n, correct, strict=True)])
         rows = columns(
             len(asked) * samples,
             question=np.repeat(asked[:, 0], samples),

@@ -19,11 +19,11 @@ from comptroller.work.evidence import (
     SOLVER,
     TOKENS,
     VERIFIER,
-    Arm,
-    Columns,
-    Counts,
     Evidence,
-    Item,
+    EvidenceColumns,
+    EvidenceCounts,
+    RecordedModel,
+    RecordedQuestion,
 )
 
 SHOWN = 5
@@ -40,7 +40,7 @@ COUNTED = ("question", "text", "task", "model", "format", "effort", "n", "correc
 Cells = Sequence[Any]
 
 
-class Peek(NamedTuple):
+class EvidencePreview(NamedTuple):
     """What a reader is shown to recognise its format.
 
     kind: parquet, zip, json (one document), jsonl or csv.  names: of its columns, or of the keys of its first
@@ -59,13 +59,13 @@ class EvidenceReader:
 
     name: str
     looks_like: str
-    recognises: Callable[[Peek], bool]
-    read: Callable[[Path], Evidence | Counts]
+    recognises: Callable[[EvidencePreview], bool]
+    read: Callable[[Path], Evidence | EvidenceCounts]
     general: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
+class RawEvidence:
     """Cells by column, None or NaN where one is missing. line: where each row stands in the file, from 1.
 
     Columns are those of `KNOWN`, or of `COUNTED`; `parent` names the `id` of a row.  source: what the file is.
@@ -76,7 +76,7 @@ class Raw:
     source: str
 
 
-class Faults:
+class EvidenceFaults:
     """What is wrong with which rows, to be raised together."""
 
     def __init__(self, path: Path, line: Sequence[int]) -> None:
@@ -102,18 +102,18 @@ def unknown_columns(path: Path, names: Iterable[str], line: int) -> None:
         raise RecordError(path.name, [(line, problem)], 1)
 
 
-def assembled(raw: Raw, path: Path) -> Evidence:
+def evidence_of_rows(raw: RawEvidence, path: Path) -> Evidence:
     """Evidence of sound rows, in its order; samples without a number are numbered as they come.
 
     Raises:
         RecordError: rows lack a question or model, a value is impossible (a score outside [0, 1], tokens negative
             or not whole), a sample is there twice, a parent is missing, or a question has two texts.
     """
-    faults = Faults(path, raw.line)
+    faults = EvidenceFaults(path, raw.line)
     count = len(raw.line)
     texts = {name: _texts(raw.columns.get(name), count) for name in TEXTS}
     numbers = {name: _numbers(raw.columns.get(name), count, name, faults) for name in NUMBERS}
-    _required(texts, faults)
+    _require_fields(texts, faults)
     _plausible(numbers, faults)
     roles = [role or SOLVER for role in texts["role"]]
     for row, (role, finish) in enumerate(zip(roles, texts["finish"], strict=True)):
@@ -128,7 +128,7 @@ def assembled(raw: Raw, path: Path) -> Evidence:
     ask = list(zip(question, arm, roles, parent, (numbers["temperature"] == 0.0).tolist(), strict=True))
     sample = _samples(raw.columns.get("sample"), ask, faults)
     faults.check()
-    rows = Columns(
+    rows = EvidenceColumns(
         question=np.array(question, np.int64),
         arm=np.array(arm, np.int64),
         sample=np.array(sample, np.int64),
@@ -139,10 +139,12 @@ def assembled(raw: Raw, path: Path) -> Evidence:
         finish=np.array(texts["finish"], dtype="U7"),
         **numbers,
     )
-    return _ordered(rows, items, arms, raw)
+    return _ordered_evidence(rows, items, arms, raw)
 
 
-def _ordered(rows: Columns, items: tuple[Item, ...], arms: tuple[Arm, ...], raw: Raw) -> Evidence:
+def _ordered_evidence(
+    rows: EvidenceColumns, items: tuple[RecordedQuestion, ...], arms: tuple[RecordedModel, ...], raw: RawEvidence
+) -> Evidence:
     role = np.array([ROLES.index(name) for name in rows.role.tolist()])
     sampled = rows.temperature != 0.0
     order = np.lexsort((rows.sample, sampled, rows.parent, role, rows.arm, rows.question))
@@ -150,24 +152,24 @@ def _ordered(rows: Columns, items: tuple[Item, ...], arms: tuple[Arm, ...], raw:
     place[order] = np.arange(len(order))
     parent = rows.parent[order]
     moved = np.where(parent >= 0, place[parent], -1) if len(parent) else parent
-    table = {name: getattr(rows, name)[order] for name in Columns.__dataclass_fields__}
+    table = {name: getattr(rows, name)[order] for name in EvidenceColumns.__dataclass_fields__}
     said = raw.columns.get("logprobs")
     logs = None
     if said is not None and any(cell is not None for cell in said):
         logs = tuple(None if said[row] is None else np.asarray(said[row], np.float32) for row in order)
-    return Evidence(items, arms, Columns(**{**table, "parent": moved}), logs, raw.source)
+    return Evidence(items, arms, EvidenceColumns(**{**table, "parent": moved}), logs, raw.source)
 
 
-def counted(raw: Raw, path: Path) -> Counts:
+def counts_of_rows(raw: RawEvidence, path: Path) -> EvidenceCounts:
     """Counts of sound rows.
 
     Raises:
         RecordError: n is not a whole number above 0, correct is not between 0 and n, or a cell is there twice.
     """
-    faults = Faults(path, raw.line)
+    faults = EvidenceFaults(path, raw.line)
     count = len(raw.line)
     texts = {name: _texts(raw.columns.get(name), count) for name in TEXTS}
-    _required(texts, faults)
+    _require_fields(texts, faults)
     numbers = {name: _numbers(raw.columns.get(name), count, name, faults) for name in ("n", "correct")}
     for row, (n, correct) in enumerate(zip(numbers["n"].tolist(), numbers["correct"].tolist(), strict=True)):
         if not n >= 1 or n != int(n):
@@ -181,7 +183,7 @@ def counted(raw: Raw, path: Path) -> Counts:
     n = np.zeros((len(items), len(arms)), np.int64)
     correct = np.zeros(n.shape)
     n[question, arm], correct[question, arm] = numbers["n"].astype(np.int64), numbers["correct"]
-    return Counts(items, arms, n, correct, raw.source)
+    return EvidenceCounts(items, arms, n, correct, raw.source)
 
 
 def _missing(cell: Any) -> bool:
@@ -202,7 +204,7 @@ def _objects(cells: Cells | None, count: int) -> npt.NDArray[np.object_]:
     return found
 
 
-def _numbers(cells: Cells | None, count: int, name: str, faults: Faults) -> npt.NDArray[np.float64]:
+def _numbers(cells: Cells | None, count: int, name: str, faults: EvidenceFaults) -> npt.NDArray[np.float64]:
     if cells is None:
         return np.full(count, nan)
     found = _plain(cells)
@@ -238,23 +240,19 @@ TRUTH = {"true": 1.0, "false": 0.0}
 
 def _number(cell: Any) -> float:
     try:
-        return (
-            TRUTH[cell.strip().lower()]
-            if isinstance(cell, str) and cell.strip().lower() in TRUTH
-            else float(cell)
-        )
+        return TRUTH[cell.strip().lower()] if isinstance(cell, str) and cell.strip().lower() in TRUTH else float(cell)
     except (TypeError, ValueError, OverflowError):
         return nan
 
 
-def _required(texts: Mapping[str, list[str]], faults: Faults) -> None:
+def _require_fields(texts: Mapping[str, list[str]], faults: EvidenceFaults) -> None:
     for name in ("question", "model"):
         for row, cell in enumerate(texts[name]):
             if not cell:
                 faults.add(row, f"{name} is missing")
 
 
-def _plausible(numbers: Mapping[str, npt.NDArray[np.float64]], faults: Faults) -> None:
+def _plausible(numbers: Mapping[str, npt.NDArray[np.float64]], faults: EvidenceFaults) -> None:
     score = numbers["score"]
     for row in np.flatnonzero((score < 0) | (score > 1)):
         faults.add(int(row), f"score is {score[row]:g}; it must lie between 0 and 1")
@@ -267,33 +265,31 @@ def _plausible(numbers: Mapping[str, npt.NDArray[np.float64]], faults: Faults) -
             faults.add(int(row), f"{name} is not a whole number ({column[row]:g})")
 
 
-def _items(texts: Mapping[str, list[str]], faults: Faults) -> tuple[tuple[Item, ...], list[int]]:
-    found: dict[str, Item] = {}
+def _items(texts: Mapping[str, list[str]], faults: EvidenceFaults) -> tuple[tuple[RecordedQuestion, ...], list[int]]:
+    found: dict[str, RecordedQuestion] = {}
     place: dict[str, int] = {}
     codes = []
-    for row, (name, text, task) in enumerate(
-        zip(texts["question"], texts["text"], texts["task"], strict=True)
-    ):
+    for row, (name, text, task) in enumerate(zip(texts["question"], texts["text"], texts["task"], strict=True)):
         item = found.get(name)
         if item is None:
             place[name] = len(found)
-            found[name] = Item(name, text, task)
+            found[name] = RecordedQuestion(name, text, task)
         elif (text and item.text and text != item.text) or (task and item.task and task != item.task):
             faults.add(row, f"question {name!r} has another text or task than in an earlier row")
         elif (text and not item.text) or (task and not item.task):
-            found[name] = Item(name, item.text or text, item.task or task)
+            found[name] = RecordedQuestion(name, item.text or text, item.task or task)
         codes.append(place[name])
     return tuple(found.values()), codes
 
 
-def _arms(texts: Mapping[str, list[str]]) -> tuple[tuple[Arm, ...], list[int]]:
+def _arms(texts: Mapping[str, list[str]]) -> tuple[tuple[RecordedModel, ...], list[int]]:
     known: dict[tuple[str, str, str], int] = {}
     keys = zip(texts["model"], texts["format"], texts["effort"], strict=True)
     codes = [known.setdefault(key, len(known)) for key in keys]
-    return tuple(Arm(*key) for key in known), codes
+    return tuple(RecordedModel(*key) for key in known), codes
 
 
-def _parents(raw: Raw, count: int, faults: Faults) -> list[int]:
+def _parents(raw: RawEvidence, count: int, faults: EvidenceFaults) -> list[int]:
     names = _texts(raw.columns.get("id"), count)
     at: dict[str, int] = {}
     for row, name in enumerate(names):
@@ -307,7 +303,7 @@ def _parents(raw: Raw, count: int, faults: Faults) -> list[int]:
     return found
 
 
-def _samples(cells: Cells | None, ask: Sequence[Any], faults: Faults) -> list[int]:
+def _samples(cells: Cells | None, ask: Sequence[Any], faults: EvidenceFaults) -> list[int]:
     """The number of each sample within its ask: as given, or counted in the order of rows."""
     if cells is None:
         seen: dict[Any, int] = {}

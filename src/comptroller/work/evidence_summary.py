@@ -8,15 +8,15 @@ from math import nan
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.work.evidence import REVISER, SOLVER, TOKENS, VERIFIER, Arm, Counts, Evidence, Floats
-from comptroller.work.laws.caps import Cap, caps, made_tokens
+from comptroller.work.evidence import REVISER, SOLVER, TOKENS, VERIFIER, Evidence, EvidenceCounts, Floats, RecordedModel
+from comptroller.work.laws.caps import LengthCap, caps, made_tokens
 
 NAMED = 5
 """Missing questions that are named; the rest are counted."""
 
 
 @dataclass(frozen=True, slots=True)
-class ArmSummary:
+class RecordedModelSummary:
     """What is recorded of one arm. Means are NaN where nothing of the kind is recorded.
 
     questions: with a solver's reply.  samples: fewest and most of a question, greedy ones apart.  score, greedy:
@@ -27,7 +27,7 @@ class ArmSummary:
     gaps: the first of them.
     """
 
-    arm: Arm
+    arm: RecordedModel
     questions: int
     samples: tuple[int, int]
     score: float
@@ -43,7 +43,7 @@ class ArmSummary:
     unpriced: int
     uncounted: int
     truncated: float
-    cap: Cap | None
+    cap: LengthCap | None
     missing: int
     gaps: tuple[str, ...]
 
@@ -58,28 +58,28 @@ class TaskSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class EvidenceSummary:
     """Evidence at a glance. replies: rows, or samples counted."""
 
     source: str
     questions: int
     replies: int
-    arms: tuple[ArmSummary, ...]
+    arms: tuple[RecordedModelSummary, ...]
     tasks: tuple[TaskSummary, ...]
     counts_only: bool
 
 
-def summarise(known: Evidence | Counts) -> Summary:
+def summarise(known: Evidence | EvidenceCounts) -> EvidenceSummary:
     """The summary of evidence."""
-    if isinstance(known, Counts):
+    if isinstance(known, EvidenceCounts):
         return _of_counts(known)
     silent = caps(known)
     arms = tuple(_arm(known, number, silent.get(number)) for number in range(len(known.arms)))
     scored = known.counts()
-    return Summary(known.source, len(known.items), len(known), arms, _tasks(scored), counts_only=False)
+    return EvidenceSummary(known.source, len(known.items), len(known), arms, _tasks(scored), counts_only=False)
 
 
-def _arm(known: Evidence, number: int, cap: Cap | None) -> ArmSummary:
+def _arm(known: Evidence, number: int, cap: LengthCap | None) -> RecordedModelSummary:
     rows = known.rows
     mine = rows.arm == number
     solver = mine & (rows.role == SOLVER)
@@ -90,7 +90,7 @@ def _arm(known: Evidence, number: int, cap: Cap | None) -> ArmSummary:
     ended = solver & (rows.finish != "")
     missing = np.setdiff1d(np.arange(len(known.items)), asked)
     score = rows.score[solver]
-    return ArmSummary(
+    return RecordedModelSummary(
         arm=known.arms[number],
         questions=len(asked),
         samples=(int(each.min()), int(each.max())) if len(each) else (0, 0),
@@ -113,13 +113,13 @@ def _arm(known: Evidence, number: int, cap: Cap | None) -> ArmSummary:
     )
 
 
-def _of_counts(counts: Counts) -> Summary:
+def _of_counts(counts: EvidenceCounts) -> EvidenceSummary:
     arms = []
     for number, arm in enumerate(counts.arms):
         n, correct = counts.of(number)
         missing = np.flatnonzero(counts.n[:, number] == 0)
         arms.append(
-            ArmSummary(
+            RecordedModelSummary(
                 arm=arm,
                 questions=len(n),
                 samples=(int(n.min()), int(n.max())),
@@ -142,10 +142,10 @@ def _of_counts(counts: Counts) -> Summary:
             )
         )
     total = int(counts.n.sum())
-    return Summary(counts.source, len(counts.items), total, tuple(arms), _tasks(counts), counts_only=True)
+    return EvidenceSummary(counts.source, len(counts.items), total, tuple(arms), _tasks(counts), counts_only=True)
 
 
-def _tasks(counts: Counts) -> tuple[TaskSummary, ...]:
+def _tasks(counts: EvidenceCounts) -> tuple[TaskSummary, ...]:
     """Mean score by task: every question counts alike."""
     share = np.divide(counts.correct, counts.n, out=np.full(counts.n.shape, nan), where=counts.n > 0)
     found = []

@@ -20,7 +20,7 @@ Share = Annotated[float, Field(strict=True, gt=0, le=1)]
 Amount = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
-class Spot(BaseModel):
+class SpotRisk(BaseModel):
     """What renting spot units risks; nobody's number is assumed.
 
     interruptions_per_h: of one unit, per hour it stands.  outage_s: from an interruption until it stands again.
@@ -41,7 +41,7 @@ class Spot(BaseModel):
         return 1.0 / (1.0 + self.interruptions_per_h * self.outage_s / 3600.0)
 
 
-class Deferrable(BaseModel):
+class DeferrableWork(BaseModel):
     """Work that may wait: requests of one size, or, beside a quality target, questions of its mix.
 
     requests_per_day, or tokens_per_day in and out together, with input_tokens and output_tokens of one request; or
@@ -64,7 +64,7 @@ class Deferrable(BaseModel):
     saves: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
 
     @model_validator(mode="after")
-    def _amount(self) -> Deferrable:
+    def _amount(self) -> DeferrableWork:
         amounts = ("requests_per_day", "tokens_per_day", "questions_per_day")
         if sum(getattr(self, name) is not None for name in amounts) != 1:
             raise conflict("requests_per_day", "give the work once", "one of " + ", ".join(amounts))
@@ -72,9 +72,7 @@ class Deferrable(BaseModel):
             if self.questions_per_day is None and getattr(self, name) is None:
                 raise conflict(name, "is missing", "the tokens of one request")
         if self.questions_per_day is not None:
-            given = [
-                name for name in ("input_tokens", "output_tokens", "model", "saves") if getattr(self, name)
-            ]
+            given = [name for name in ("input_tokens", "output_tokens", "model", "saves") if getattr(self, name)]
             if given:
                 raise conflict(given[0], "has no meaning for questions", "questions_per_day without it")
         if self.released is not None and not any(self.released):
@@ -96,7 +94,7 @@ class Deferrable(BaseModel):
     def by_hour(self) -> Floats:
         """Requests or questions released in each hour.
 
-        >>> work = Deferrable(name="nightly", tokens_per_day=48e6, input_tokens=900, output_tokens=100)
+        >>> work = DeferrableWork(name="nightly", tokens_per_day=48e6, input_tokens=900, output_tokens=100)
         >>> float(work.by_hour[0])
         2000.0
         """
@@ -104,7 +102,7 @@ class Deferrable(BaseModel):
         return np.asarray(self.each_day * shape / shape.sum())
 
 
-class Hours(BaseModel):
+class WorkloadDay(BaseModel):
     """Hours of the day, all in one time zone.
 
     load: by hour, relative to its busiest, which has the rate to hold; or `trace`, whose first arrival is in hour
@@ -115,11 +113,11 @@ class Hours(BaseModel):
     load: Profile | Literal["trace"]
     starts_h: Annotated[int, Field(strict=True, ge=0, lt=HOURS)] = 0
     grid_gco2e_per_kwh: Mapping[str, Profile] = Field(default_factory=dict)
-    spot: Spot | None = None
-    deferrable: tuple[Deferrable, ...] = ()
+    spot: SpotRisk | None = None
+    deferrable: tuple[DeferrableWork, ...] = ()
 
     @model_validator(mode="after")
-    def _whole(self) -> Hours:
+    def _whole(self) -> WorkloadDay:
         if self.load != "trace" and not any(self.load):
             raise conflict("load", "is all zero", f"{HOURS} numbers, not all 0")
         names = [work.name for work in self.deferrable]
@@ -128,15 +126,13 @@ class Hours(BaseModel):
         return self
 
 
-def require_fitting(hours: Hours, quality: bool) -> None:
+def require_fitting(hours: WorkloadDay, quality: bool) -> None:
     """Questions wait only beside a quality target; requests beside one say which recorded model does them."""
     for number, work in enumerate(hours.deferrable):
         where, who = f"hours.deferrable.{number}", repr(work.name)
         for name in ("questions_per_day", "model") if not quality else ():
             if getattr(work, name) is not None:
-                raise conflict(
-                    f"{where}.{name}", f"of {who} has no meaning without a quality target", "quality"
-                )
+                raise conflict(f"{where}.{name}", f"of {who} has no meaning without a quality target", "quality")
         if quality and work.questions_per_day is None and work.model is None:
             raise conflict(f"{where}.model", f"of {who} is missing", "the recorded model that does it")
 
@@ -157,9 +153,6 @@ def rates_by_hour(arrival_s: Floats, starts_h: int, quantile: float, window_s: f
     if missing:
         span_h = (arrival_s[-1] - arrival_s[0]) / 3600.0
         raise FactError(
-            "trace",
-            "hours.load",
-            f"its {span_h:.3g} h leave out hour {missing[0]}",
-            "a day of arrivals, or 24 numbers",
+            "trace", "hours.load", f"its {span_h:.3g} h leave out hour {missing[0]}", "a day of arrivals, or 24 numbers"
         )
     return np.array([np.quantile(rates[hour == h], quantile) for h in range(HOURS)])

@@ -19,7 +19,7 @@ TAIL = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class RequestSizeTable:
     """Request sizes with weights that add up to one; `most` columns bound what a point stands for."""
 
     input_tokens: Floats
@@ -30,28 +30,28 @@ class Points:
 
 
 @dataclass(frozen=True, slots=True)
-class Edges:
+class LengthBucketEdges:
     """Inner bucket edges: n edges make n + 1 buckets, [.., e0), [e0, e1) .. [en, ..)."""
 
     input: Floats
     output: Floats
 
 
-def points(input_tokens: npt.ArrayLike, output_tokens: npt.ArrayLike) -> Points:
+def points(input_tokens: npt.ArrayLike, output_tokens: npt.ArrayLike) -> RequestSizeTable:
     """The points of recorded requests, each of equal weight."""
     inputs, outputs = np.asarray(input_tokens, np.float64), np.asarray(output_tokens, np.float64)
-    return Points(inputs, outputs, np.full(len(inputs), 1 / len(inputs)), inputs, outputs)
+    return RequestSizeTable(inputs, outputs, np.full(len(inputs), 1 / len(inputs)), inputs, outputs)
 
 
-def product(inputs: Strata, outputs: Strata) -> Points:
+def product(inputs: LengthStrata, outputs: LengthStrata) -> RequestSizeTable:
     """The points of independent inputs and outputs."""
     grid = [np.repeat(column, len(outputs.tokens)) for column in (inputs.tokens, inputs.weight, inputs.most)]
     tile = [np.tile(column, len(inputs.tokens)) for column in (outputs.tokens, outputs.weight, outputs.most)]
-    return Points(grid[0], tile[0], grid[1] * tile[1], grid[2], tile[2])
+    return RequestSizeTable(grid[0], tile[0], grid[1] * tile[1], grid[2], tile[2])
 
 
 @dataclass(frozen=True, slots=True)
-class Strata:
+class LengthStrata:
     """One length in slices: mean tokens, weight and longest of each."""
 
     tokens: Floats
@@ -59,12 +59,12 @@ class Strata:
     most: Floats
 
 
-def fixed_strata(tokens: float) -> Strata:
+def fixed_strata(tokens: float) -> LengthStrata:
     """A length that never varies."""
-    return Strata(np.array([tokens]), np.ones(1), np.array([tokens]))
+    return LengthStrata(np.array([tokens]), np.ones(1), np.array([tokens]))
 
 
-def lognormal_strata(median: float, sigma: float, most: float) -> Strata:
+def lognormal_strata(median: float, sigma: float, most: float) -> LengthStrata:
     """A lognormal length cut at `most` (longer requests ask for `most`), in slices of equal probability.
 
     Each slice stands at its conditional mean, so the mean of the whole is exact:
@@ -82,7 +82,7 @@ def lognormal_strata(median: float, sigma: float, most: float) -> Strata:
     over = 1 / STRATA - np.diff(norm.cdf(below))
     tokens = (partial + most * over) * STRATA
     longest = np.where(z[1:] >= cut, most, np.ceil(median * np.exp(sigma * below[1:])))
-    return Strata(tokens, np.full(STRATA, 1 / STRATA), longest)
+    return LengthStrata(tokens, np.full(STRATA, 1 / STRATA), longest)
 
 
 def geometric_edges(tokens: Floats, weight: Floats, buckets: int) -> Floats:
@@ -98,15 +98,15 @@ def geometric_edges(tokens: Floats, weight: Floats, buckets: int) -> Floats:
     return np.unique(np.round(np.geomspace(max(low, 1.0), max(high, 1.0), buckets - 1)))
 
 
-def edges_of(sizes: Points, grid: tuple[int, int]) -> Edges:
+def edges_of(sizes: RequestSizeTable, grid: tuple[int, int]) -> LengthBucketEdges:
     """Inner edges of at most grid[0] x grid[1] buckets."""
-    return Edges(
+    return LengthBucketEdges(
         geometric_edges(sizes.input_tokens, sizes.weight, grid[0]),
         geometric_edges(sizes.output_tokens, sizes.weight, grid[1]),
     )
 
 
-def bucketed(sizes: Points, edges: Edges) -> Points:
+def bucketed_sizes(sizes: RequestSizeTable, edges: LengthBucketEdges) -> RequestSizeTable:
     """One point for each bucket that holds any: its weight, its mean lengths and its longest.
 
     Weights and tokens are conserved: sum(weight) and sum(weight * tokens) are those of the points given.
@@ -118,7 +118,7 @@ def bucketed(sizes: Points, edges: Edges) -> Points:
     most = [np.zeros(len(cells)), np.zeros(len(cells))]
     np.maximum.at(most[0], cell, sizes.input_most)
     np.maximum.at(most[1], cell, sizes.output_most)
-    return Points(
+    return RequestSizeTable(
         np.bincount(cell, sizes.weight * sizes.input_tokens, len(cells)) / weight,
         np.bincount(cell, sizes.weight * sizes.output_tokens, len(cells)) / weight,
         weight,

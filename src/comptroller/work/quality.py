@@ -10,16 +10,16 @@ from pydantic import BaseModel, Field, model_validator
 
 from comptroller.errors import InputError
 from comptroller.quantities import to_si
-from comptroller.work.evidence import Counts, Evidence
+from comptroller.work.evidence import Evidence, EvidenceCounts
 from comptroller.work.evidence_readers import read_evidence
-from comptroller.work.lengths import Points
+from comptroller.work.lengths import RequestSizeTable
 from comptroller.work.sizes import STRICT, Sizes, conflict
 
 Rate = Annotated[float, Field(strict=True, ge=0, le=1)]
 Route = Literal["api", "own"]
 
 
-class Share(BaseModel):
+class RequiredSolveShare(BaseModel):
     """At least `min` of the questions, as a number or in per cent."""
 
     model_config = STRICT
@@ -27,7 +27,7 @@ class Share(BaseModel):
     unit: Literal["%", "1"] = "%"
 
     @model_validator(mode="after")
-    def _possible(self) -> Share:
+    def _possible(self) -> RequiredSolveShare:
         if self.least > 1:
             raise conflict("min", f"{self.min:g} {self.unit} is more than all", "at most 100 %")
         return self
@@ -38,7 +38,7 @@ class Share(BaseModel):
         return to_si(self.min, self.unit)[0]
 
 
-class Rates(BaseModel):
+class CheckerErrorRates(BaseModel):
     """A modelled checker: the chance that it accepts a right answer, and a wrong one."""
 
     model_config = STRICT
@@ -46,7 +46,7 @@ class Rates(BaseModel):
     fpr: Rate = 0.0
 
 
-class Quality(BaseModel):
+class WorkloadQuality(BaseModel):
     """What must be solved, and the evidence that says how.
 
     solve: over all questions.  each: by task, besides.  mix: weight of each task in the traffic; as recorded where
@@ -59,13 +59,13 @@ class Quality(BaseModel):
     """
 
     model_config = STRICT
-    solve: Share
-    each: Mapping[str, Share] = Field(default_factory=dict)
+    solve: RequiredSolveShare
+    each: Mapping[str, RequiredSolveShare] = Field(default_factory=dict)
     mix: Mapping[str, Annotated[float, Field(strict=True, gt=0)]] = Field(default_factory=dict)
     evidence: Annotated[str, Field(min_length=1)]
     tasks: tuple[str, ...] = ()
     strategies: tuple[str, ...] = ()
-    checker: Rates | None = None
+    checker: CheckerErrorRates | None = None
     models: Mapping[str, str] = Field(default_factory=dict)
     lengths: Sizes | None = None
     samples: Annotated[int, Field(strict=True, ge=1)] = 32
@@ -73,26 +73,24 @@ class Quality(BaseModel):
     routes: tuple[Route, ...] = Field(default=("api", "own"), min_length=1)
 
 
-def records(quality: Quality, seed: int) -> Evidence:
+def records(quality: WorkloadQuality, seed: int) -> Evidence:
     """The evidence of a quality target, with the declared lengths where it has no tokens.
 
     Raises:
-        FactError, RecordError, Unsupported: as `read_evidence`.
+        FactError, RecordError, UnsupportedError: as `read_evidence`.
         InputError: a task is not in the evidence.
     """
     found = read_evidence(quality.evidence)
     rng = np.random.default_rng(seed)
-    evidence = found.evidence(quality.samples, rng) if isinstance(found, Counts) else found
+    evidence = found.evidence(quality.samples, rng) if isinstance(found, EvidenceCounts) else found
     known = {item.task for item in evidence.items}
     named = (*quality.tasks, *quality.each, *quality.mix)
     if unknown := next((task for task in named if task not in known), None):
-        raise InputError(
-            f"{evidence.source}: no task {unknown!r}; it has {', '.join(sorted(filter(None, known)))}"
-        )
-    return evidence if quality.lengths is None else declared(evidence, quality.lengths.points(), rng)
+        raise InputError(f"{evidence.source}: no task {unknown!r}; it has {', '.join(sorted(filter(None, known)))}")
+    return evidence if quality.lengths is None else with_declared_lengths(evidence, quality.lengths.points(), rng)
 
 
-def declared(evidence: Evidence, lengths: Points, rng: np.random.Generator) -> Evidence:
+def with_declared_lengths(evidence: Evidence, lengths: RequestSizeTable, rng: np.random.Generator) -> Evidence:
     """The evidence with lengths drawn for every reply whose tokens are not recorded; a question keeps its prompt."""
     rows = evidence.rows
     prompts = rng.choice(lengths.input_tokens, len(evidence.items), p=lengths.weight)

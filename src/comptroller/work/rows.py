@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import FactError, RecordError
-from comptroller.work.trace import Blocks, Floats, Ints, Measured, Trace
+from comptroller.work.trace import Floats, Ints, RequestTrace, TraceLatencies, TracePrefixBlocks
 
 SHOWN = 5
 """Bad rows that an error names; it counts the rest."""
@@ -21,7 +21,7 @@ LONGEST_S = 10 * 365.25 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TraceReadOptions:
     """How to read a trace: which part of it, and whether bad rows are dropped (and counted) or refused."""
 
     start_s: float = 0.0
@@ -30,7 +30,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class TraceRows:
     """Columns with NaN where a cell is missing or not a number.
 
     line: where each row stands (line of the file, or place in a list, from 1).  problems: by row index, what
@@ -42,23 +42,23 @@ class Rows:
     input_tokens: Floats
     output_tokens: Floats
     problems: Mapping[int, str] = field(default_factory=dict)
-    blocks: Blocks | None = None
+    blocks: TracePrefixBlocks | None = None
     session: Ints | None = None
-    measured: Measured | None = None
+    measured: TraceLatencies | None = None
     origin_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class TraceReader:
     """A trace format: `recognises` sees the path and the first 64 KiB of the file ('' for a folder)."""
 
     name: str
     looks_like: str
     recognises: Callable[[Path, str], bool]
-    read: Callable[[Path, Reading, np.random.Generator], Rows]
+    read: Callable[[Path, TraceReadOptions, np.random.Generator], TraceRows]
 
 
-def checked(rows: Rows, path: Path, skip_bad: bool) -> Trace:
+def trace_of_rows(rows: TraceRows, path: Path, skip_bad: bool) -> RequestTrace:
     """The trace of sound rows.
 
     A row is bad if a value is missing, not finite, negative, not whole (tokens), absurdly large, if it asks
@@ -87,10 +87,10 @@ def checked(rows: Rows, path: Path, skip_bad: bool) -> Trace:
     return _trace(rows, np.flatnonzero(sound & ~late), path)
 
 
-def _trace(rows: Rows, keep: Ints, path: Path) -> Trace:
+def _trace(rows: TraceRows, keep: Ints, path: Path) -> RequestTrace:
     if not len(keep):
         raise FactError(path.name, "rows", "has no usable request", "at least one")
-    whole = Trace(
+    whole = RequestTrace(
         arrival_s=np.where(np.isfinite(rows.arrival_s), rows.arrival_s, 0.0),
         input_tokens=np.zeros(len(rows.line), np.int64),
         output_tokens=np.zeros(len(rows.line), np.int64),

@@ -11,9 +11,9 @@ from pydantic_core import PydanticCustomError
 from scipy.special import ndtri
 
 from comptroller.work.lengths import (
-    Edges,
-    Points,
-    Strata,
+    LengthBucketEdges,
+    LengthStrata,
+    RequestSizeTable,
     fixed_strata,
     lognormal_strata,
     product,
@@ -31,18 +31,16 @@ Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 def conflict(field: str, problem: str, allowed: str = "") -> PydanticCustomError:
     """An error about a field in the light of others; the loader turns it into a `FactError`."""
-    return PydanticCustomError(
-        "conflict", "{problem}", {"problem": problem, "field": field, "allowed": allowed}
-    )
+    return PydanticCustomError("conflict", "{problem}", {"problem": problem, "field": field, "allowed": allowed})
 
 
-class Fixed(BaseModel):
+class FixedLength(BaseModel):
     """A length that never varies."""
 
     model_config = STRICT
     fixed: TokenCount
 
-    def strata(self) -> Strata:
+    def strata(self) -> LengthStrata:
         """The one length."""
         return fixed_strata(float(self.fixed))
 
@@ -51,7 +49,7 @@ class Fixed(BaseModel):
         return np.full(n, self.fixed, np.int64)
 
 
-class Lognormal(BaseModel):
+class LognormalLength(BaseModel):
     """A lognormal length by its median and its mean or 99th percentile; longer ones are cut at `most`."""
 
     model_config = STRICT
@@ -61,7 +59,7 @@ class Lognormal(BaseModel):
     most: TokenCount
 
     @model_validator(mode="after")
-    def _spread(self) -> Lognormal:
+    def _spread(self) -> LognormalLength:
         if (self.mean is None) == (self.p99 is None):
             raise conflict("mean", "give the spread once", "mean or p99")
         if (self.mean or self.p99 or 0.0) <= self.median:
@@ -77,7 +75,7 @@ class Lognormal(BaseModel):
             return float(np.sqrt(2 * np.log(self.mean / self.median)))
         return float(np.log((self.p99 or self.median) / self.median) / ndtri(0.99))
 
-    def strata(self) -> Strata:
+    def strata(self) -> LengthStrata:
         """Slices of equal probability."""
         return lognormal_strata(self.median, self.sigma, float(self.most))
 
@@ -88,27 +86,28 @@ class Lognormal(BaseModel):
 
 
 def _length_kind(value: Any) -> str:
-    is_fixed = isinstance(value, Fixed) or (isinstance(value, dict) and "fixed" in value)
-    return "<fixed>" if is_fixed else "<lognormal>"
+    is_fixed = isinstance(value, FixedLength) or (isinstance(value, dict) and "fixed" in value)
+    return "<fixedlength>" if is_fixed else "<lognormallength>"
 
 
 Length = Annotated[
-    Annotated[Fixed, Tag("<fixed>")] | Annotated[Lognormal, Tag("<lognormal>")], Discriminator(_length_kind)
+    Annotated[FixedLength, Tag("<fixedlength>")] | Annotated[LognormalLength, Tag("<lognormallength>")],
+    Discriminator(_length_kind),
 ]
 
 
-class Distributions(BaseModel):
+class LengthDistributions(BaseModel):
     """Independent input and output lengths."""
 
     model_config = STRICT
     input: Length
     output: Length
 
-    def points(self) -> Points:
+    def points(self) -> RequestSizeTable:
         """The joint distribution as weighted points."""
         return product(self.input.strata(), self.output.strata())
 
-    def edges(self) -> Edges | None:
+    def edges(self) -> LengthBucketEdges | None:
         """None: buckets are free."""
         return None
 
@@ -117,7 +116,7 @@ class Distributions(BaseModel):
         return self.input.draw(n, rng), self.output.draw(n, rng)
 
 
-class Histogram(BaseModel):
+class LengthHistogram(BaseModel):
     """Joint weights of input x output lengths: one row for each input bin, one column for each output bin.
 
     edges: whole tokens, bin i holds edges[i] <= tokens < edges[i + 1].  means: mean tokens of each bin (its
@@ -132,7 +131,7 @@ class Histogram(BaseModel):
     output_means: tuple[TokenMean, ...] | None = None
 
     @model_validator(mode="after")
-    def _shape(self) -> Histogram:
+    def _shape(self) -> LengthHistogram:
         rows, columns = len(self.input_edges) - 1, len(self.output_edges) - 1
         for name, edges in (("input_edges", self.input_edges), ("output_edges", self.output_edges)):
             if any(b <= a for a, b in pairwise(edges)):
@@ -155,11 +154,11 @@ class Histogram(BaseModel):
         table: Floats = np.array(self.weights, np.float64)
         return table * (1 / float(table.sum()))
 
-    def points(self) -> Points:
+    def points(self) -> RequestSizeTable:
         """One point for each bin that holds any weight."""
         rows, columns = np.nonzero(self.shares)
         (_, input_high), (_, output_high) = _bounds(self.input_edges), _bounds(self.output_edges)
-        return Points(
+        return RequestSizeTable(
             _means(self.input_edges, self.input_means)[rows],
             _means(self.output_edges, self.output_means)[columns],
             self.shares[rows, columns],
@@ -167,9 +166,9 @@ class Histogram(BaseModel):
             output_high[columns],
         )
 
-    def edges(self) -> Edges:
+    def edges(self) -> LengthBucketEdges:
         """The bins' own inner edges."""
-        return Edges(np.array(self.input_edges[1:-1], float), np.array(self.output_edges[1:-1], float))
+        return LengthBucketEdges(np.array(self.input_edges[1:-1], float), np.array(self.output_edges[1:-1], float))
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
         """Random input and output lengths; each bin keeps its mean."""
@@ -206,15 +205,15 @@ def _check_means(name: str, edges: tuple[int, ...], means: tuple[float, ...] | N
 
 
 def _sizes_kind(value: Any) -> str:
-    is_table = isinstance(value, Histogram) or (
+    is_table = isinstance(value, LengthHistogram) or (
         isinstance(value, dict) and bool({"weights", "input_edges"} & set(value))
     )
-    return "<histogram>" if is_table else "<distributions>"
+    return "<lengthhistogram>" if is_table else "<lengthdistributions>"
 
 
 Sizes = Annotated[
-    Annotated[Histogram, Tag("<histogram>")] | Annotated[Distributions, Tag("<distributions>")],
+    Annotated[LengthHistogram, Tag("<lengthhistogram>")] | Annotated[LengthDistributions, Tag("<lengthdistributions>")],
     Discriminator(_sizes_kind),
 ]
-TAGS = {"<fixed>", "<lognormal>", "<histogram>", "<distributions>"}
+TAGS = {"<fixedlength>", "<lognormallength>", "<lengthhistogram>", "<lengthdistributions>"}
 """Which of several shapes a table was taken for; it stands in the place of an error, but not in the file."""

@@ -109,7 +109,5 @@ def read_columns(
     for chunk in chunks(path, names):
         for part, function, cells in zip(parts, convert, chunk, strict=True):
             part.append(function(cells))
-    columns = [
-        np.concatenate(part) if part else function(()) for part, function in zip(parts, convert, strict=True)
-    ]
+    columns = [np.concatenate(part) if part else function(()) for part, function in zip(parts, convert, strict=True)]
     return np.arange(len(columns[0]), dtype=np.int64) + 2, columns

@@ -16,7 +16,7 @@ NO_SESSION = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Blocks:
+class TracePrefixBlocks:
     """Prefix blocks of all requests, one after another: those of request i are ids[offsets[i]:offsets[i+1]].
 
     tokens: tokens of one block; equal ids mean equal content and equal content before it.
@@ -26,25 +26,25 @@ class Blocks:
     ids: Ints
     tokens: int
 
-    def take(self, rows: Ints) -> Blocks:
+    def take(self, rows: Ints) -> TracePrefixBlocks:
         """The blocks of some requests, in the order asked for."""
         counts = np.diff(self.offsets)[rows]
         offsets = np.concatenate(([0], np.cumsum(counts)))
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
-        return Blocks(offsets, self.ids[np.repeat(self.offsets[rows], counts) + within], self.tokens)
+        return TracePrefixBlocks(offsets, self.ids[np.repeat(self.offsets[rows], counts) + within], self.tokens)
 
     @property
     def reuse(self) -> float:
         """Share of blocks seen before: no cache, however large, can hit more.
 
-        >>> Blocks(np.array([0, 2, 4]), np.array([7, 8, 7, 9]), 512).reuse
+        >>> TracePrefixBlocks(np.array([0, 2, 4]), np.array([7, 8, 7, 9]), 512).reuse
         0.25
         """
         return 1 - len(np.unique(self.ids)) / len(self.ids) if len(self.ids) else 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class TraceLatencies:
     """What a run measured: time to first token and end-to-end latency per request, NaN where unknown."""
 
     ttft_s: Floats
@@ -52,7 +52,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class RequestTrace:
     """Requests in order of arrival; second 0 is the first arrival, or the start of the part that was read
     (of the pool, for formats that describe one).
 
@@ -63,9 +63,9 @@ class Trace:
     input_tokens: Ints
     output_tokens: Ints
     source: str = ""
-    blocks: Blocks | None = None
+    blocks: TracePrefixBlocks | None = None
     session: Ints | None = None
-    measured: Measured | None = None
+    measured: TraceLatencies | None = None
     dropped: int = 0
 
     def __len__(self) -> int:
@@ -80,7 +80,7 @@ class Trace:
     def rate_per_s(self) -> float:
         """Requests per second: one over the mean gap between arrivals; NaN where there is no gap.
 
-        >>> Trace(np.array([0.0, 0.5, 1.0]), np.ones(3, int), np.ones(3, int)).rate_per_s
+        >>> RequestTrace(np.array([0.0, 0.5, 1.0]), np.ones(3, int), np.ones(3, int)).rate_per_s
         2.0
         """
         return (len(self) - 1) / self.span_s if self.span_s > 0 else float("nan")
@@ -91,7 +91,7 @@ class Trace:
         gaps = np.diff(self.arrival_s)
         return float(gaps.std() / gaps.mean()) if self.span_s > 0 else float("nan")
 
-    def take(self, rows: Ints) -> Trace:
+    def take(self, rows: Ints) -> RequestTrace:
         """Some of the requests, in the order asked for."""
         return replace(
             self,
@@ -100,24 +100,22 @@ class Trace:
             output_tokens=self.output_tokens[rows],
             blocks=self.blocks.take(rows) if self.blocks else None,
             session=None if self.session is None else self.session[rows],
-            measured=Measured(self.measured.ttft_s[rows], self.measured.e2e_s[rows])
-            if self.measured
-            else None,
+            measured=TraceLatencies(self.measured.ttft_s[rows], self.measured.e2e_s[rows]) if self.measured else None,
         )
 
-    def between(self, start_s: float, end_s: float) -> Trace:
+    def between(self, start_s: float, end_s: float) -> RequestTrace:
         """The requests with start_s <= arrival < end_s; start_s becomes second 0."""
         first, last = np.searchsorted(self.arrival_s, [start_s, end_s])
         part = self.take(np.arange(first, last))
         return replace(part, arrival_s=part.arrival_s - start_s)
 
-    def scaled(self, factor: float) -> Trace:
+    def scaled(self, factor: float) -> RequestTrace:
         """The same requests arriving `factor` times as fast; what a run measured no longer holds."""
         return replace(self, arrival_s=self.arrival_s / factor, measured=None)
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class TraceSummary:
     """A trace in a few numbers; quantiles by per cent (50, 90, 99)."""
 
     requests: int
@@ -131,14 +129,14 @@ class Summary:
     block_reuse: float | None = None
 
 
-def summary(trace: Trace) -> Summary:
+def summary(trace: RequestTrace) -> TraceSummary:
     """The rate, variability and lengths of a trace, and the bound of its block reuse if it has blocks."""
     percents = (50, 90, 99, 100)
     lengths = [
         dict(zip(percents, np.percentile(column, percents).tolist(), strict=True))
         for column in (trace.input_tokens, trace.output_tokens)
     ]
-    return Summary(
+    return TraceSummary(
         requests=len(trace),
         span_s=trace.span_s,
         rate_per_s=trace.rate_per_s,

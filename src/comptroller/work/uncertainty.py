@@ -11,7 +11,7 @@ from comptroller.work.sizes import STRICT, conflict
 Factor = Annotated[float, Field(strict=True, gt=0, le=1000, allow_inf_nan=False)]
 
 
-class Range(BaseModel):
+class UncertaintyRange(BaseModel):
     """80 % bounds of a quantity, as factors on its value in the plan, which lies between them."""
 
     model_config = STRICT
@@ -19,7 +19,7 @@ class Range(BaseModel):
     high: Factor
 
     @model_validator(mode="after")
-    def _around(self) -> Range:
+    def _around(self) -> UncertaintyRange:
         if self.low > 1:
             raise conflict("low", f"{self.low:g} is above the plan's own value", "a factor of at most 1")
         if self.high < 1:
@@ -27,12 +27,12 @@ class Range(BaseModel):
         return self
 
 
-class Uncertainty(BaseModel):
+class WorkloadUncertainty(BaseModel):
     """Ranges in place of measured ones.
 
     prices: of every offer that is rented, each on its own.  demand: of the rate to hold.
     """
 
     model_config = STRICT
-    prices: Range | None = None
-    demand: Range | None = None
+    prices: UncertaintyRange | None = None
+    demand: UncertaintyRange | None = None

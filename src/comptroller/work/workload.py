@@ -14,16 +14,16 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from comptroller.errors import FactError, UnknownId
+from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.reader import locate, parse_toml
 from comptroller.facts.site import Term
 from comptroller.quantities import UNITS, to_si
-from comptroller.work.evidence_readers import packaged
-from comptroller.work.hours import Hours, require_fitting
-from comptroller.work.quality import Quality
-from comptroller.work.rows import Reading
+from comptroller.work.evidence_readers import packaged_evidence
+from comptroller.work.hours import WorkloadDay, require_fitting
+from comptroller.work.quality import WorkloadQuality
+from comptroller.work.rows import TraceReadOptions
 from comptroller.work.sizes import STRICT, TAGS, Sizes, conflict
-from comptroller.work.uncertainty import Uncertainty
+from comptroller.work.uncertainty import WorkloadUncertainty
 
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -44,7 +44,7 @@ WORDS = {
 """What validation asks for, in the words of a TOML file."""
 
 
-class Goal(StrEnum):
+class CostObjective(StrEnum):
     """What is spent as little of as possible."""
 
     USD = "usd"
@@ -52,7 +52,7 @@ class Goal(StrEnum):
     GCO2E = "gco2e"
 
 
-class Bound(BaseModel):
+class QuantityBound(BaseModel):
     """A most value in any unit of a quantity."""
 
     model_config = STRICT
@@ -64,13 +64,13 @@ class Bound(BaseModel):
         return to_si(self.max, checked_unit(self.unit, suffix))[0]
 
 
-class Percentile(Bound):
+class LatencyPercentileBound(QuantityBound):
     """At most `max` for `p` per cent of the requests."""
 
     p: Annotated[float, Field(strict=True, gt=0, lt=100)] = 95.0
 
     @model_validator(mode="after")
-    def _time(self) -> Percentile:
+    def _time(self) -> LatencyPercentileBound:
         checked_unit(self.unit, "s")
         return self
 
@@ -80,11 +80,11 @@ class Percentile(Bound):
         return self.in_si("s")
 
 
-class Budget(Bound):
+class SpendRateBound(QuantityBound):
     """The most to spend, in dollars per hour."""
 
     @model_validator(mode="after")
-    def _money(self) -> Budget:
+    def _money(self) -> SpendRateBound:
         checked_unit(self.unit, "usd_per_s")
         return self
 
@@ -94,20 +94,20 @@ class Budget(Bound):
         return self.in_si("usd_per_s")
 
 
-class Power(Bound):
+class PowerBound(QuantityBound):
     """The most power, at the meter."""
 
     @model_validator(mode="after")
-    def _watts(self) -> Power:
+    def _watts(self) -> PowerBound:
         checked_unit(self.unit, "w")
         return self
 
 
-class Carbon(Bound):
+class CarbonBound(QuantityBound):
     """The most emissions, over time."""
 
     @model_validator(mode="after")
-    def _grams(self) -> Carbon:
+    def _grams(self) -> CarbonBound:
         checked_unit(self.unit, "gco2e_per_s")
         return self
 
@@ -120,16 +120,16 @@ def checked_unit(unit: str, suffix: str) -> str:
     return unit
 
 
-class Objectives(BaseModel):
+class LatencyObjectives(BaseModel):
     """Latency objectives: time to first token, time per output token after it, end to end."""
 
     model_config = STRICT
-    ttft: Percentile | None = None
-    tpot: Percentile | None = None
-    e2e: Percentile | None = None
+    ttft: LatencyPercentileBound | None = None
+    tpot: LatencyPercentileBound | None = None
+    e2e: LatencyPercentileBound | None = None
 
 
-class Peak(BaseModel):
+class PeakQuantile(BaseModel):
     """The rate to hold: a quantile of the rate over windows of a trace (0.95: all but the busiest 5 %)."""
 
     model_config = STRICT
@@ -137,7 +137,7 @@ class Peak(BaseModel):
     window_s: Annotated[float, Field(strict=True, ge=1, le=1e9)] = 60.0
 
 
-class Part(BaseModel):
+class TraceSlice(BaseModel):
     """A part of a trace, from `start` to `end` after its first arrival."""
 
     model_config = STRICT
@@ -146,14 +146,14 @@ class Part(BaseModel):
     unit: str
 
     @model_validator(mode="after")
-    def _times(self) -> Part:
+    def _times(self) -> TraceSlice:
         checked_unit(self.unit, "s")
         if self.end <= self.start:
             raise conflict("end", f"{self.end:g} is not after the start {self.start:g}")
         return self
 
 
-class Allow(BaseModel):
+class ResourceAllowlist(BaseModel):
     """What may be used, by id or by path to an own file; an empty list allows all."""
 
     model_config = STRICT
@@ -185,22 +185,22 @@ class Workload(BaseModel):
     cv: Annotated[float, Field(strict=True, ge=0, le=100)] | None = None
     trace: str | None = None
     scale: Rate | None = None
-    part: Part | None = None
+    part: TraceSlice | None = None
     skip_bad: Annotated[bool, Field(strict=True)] = False
     seed: Count = 0
-    peak: Peak | None = None
+    peak: PeakQuantile | None = None
     lengths: Sizes | None = None
-    objectives: Objectives = Objectives()
-    objective: Goal = Goal.USD
-    budget: Budget | None = None
-    power: Power | None = None
-    carbon: Carbon | None = None
-    quality: Quality | None = None
-    uncertainty: Uncertainty | None = None
-    hours: Hours | None = None
+    objectives: LatencyObjectives = LatencyObjectives()
+    objective: CostObjective = CostObjective.USD
+    budget: SpendRateBound | None = None
+    power: PowerBound | None = None
+    carbon: CarbonBound | None = None
+    quality: WorkloadQuality | None = None
+    uncertainty: WorkloadUncertainty | None = None
+    hours: WorkloadDay | None = None
     spare_replicas: Count = 0
     caps: Mapping[str, Count] = Field(default_factory=dict)
-    allow: Allow = Allow()
+    allow: ResourceAllowlist = ResourceAllowlist()
 
     @model_validator(mode="after")
     def _arrivals(self) -> Workload:
@@ -229,12 +229,12 @@ class Workload(BaseModel):
         return self
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> TraceReadOptions:
         """How to read the trace."""
         if self.part is None:
-            return Reading(skip_bad=self.skip_bad)
+            return TraceReadOptions(skip_bad=self.skip_bad)
         start_s, end_s = (to_si(value, self.part.unit)[0] for value in (self.part.start, self.part.end))
-        return Reading(start_s, end_s, self.skip_bad)
+        return TraceReadOptions(start_s, end_s, self.skip_bad)
 
     @property
     def digest(self) -> str:
@@ -272,18 +272,16 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
     try:
         workload = Workload.model_validate(document)
     except ValidationError as error:
-        raise _explained(error.errors()[0], file.name) from error
+        raise _fact_error(error.errors()[0], file.name) from error
     allow = workload.allow
     update: dict[str, Any] = {
-        "models": workload.models
-        if workload.quality
-        else _located("models", "models", workload.models, file),
+        "models": workload.models if workload.quality else _locate_names("models", "models", workload.models, file),
         "caps": dict(
-            zip(_located("caps", "accelerators", workload.caps, file), workload.caps.values(), strict=True)
+            zip(_locate_names("caps", "accelerators", workload.caps, file), workload.caps.values(), strict=True)
         ),
         "allow": allow.model_copy(
             update={
-                kind: _located(f"allow.{kind}", kind, getattr(allow, kind), file)
+                kind: _locate_names(f"allow.{kind}", kind, getattr(allow, kind), file)
                 for kind in ("accelerators", "formats", "engines", "sites")
             }
         ),
@@ -295,9 +293,7 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
     return workload.model_copy(update=update)
 
 
-def _located(
-    field: str, kind: str, names: tuple[str, ...] | Mapping[str, int], file: Path
-) -> tuple[str, ...]:
+def _locate_names(field: str, kind: str, names: tuple[str, ...] | Mapping[str, int], file: Path) -> tuple[str, ...]:
     """The names, with paths to own files made to start at the workload's folder."""
     found = []
     for name in names:
@@ -305,22 +301,20 @@ def _located(
         chosen = str(own) if own.suffix in {".toml", ".json"} and own.is_file() else name
         try:
             locate(kind, chosen)
-        except UnknownId as error:
+        except UnknownIdError as error:
             raise FactError(file.name, field, str(error)) from error
         found.append(chosen)
     return tuple(found)
 
 
-def _found_records(quality: Quality, file: Path) -> Quality:
+def _found_records(quality: WorkloadQuality, file: Path) -> WorkloadQuality:
     """The target with its evidence found and the models it maps to located."""
     models = dict(
         zip(
-            quality.models,
-            _located("quality.models", "models", tuple(quality.models.values()), file),
-            strict=True,
+            quality.models, _locate_names("quality.models", "models", tuple(quality.models.values()), file), strict=True
         )
     )
-    if quality.evidence in packaged():
+    if quality.evidence in packaged_evidence():
         return quality.model_copy(update={"models": models})
     found = find_data("evidence", quality.evidence, file)
     return quality.model_copy(update={"models": models, "evidence": str(found)})
@@ -354,7 +348,7 @@ def find_data(kind: str, name: str, file: Path) -> Path:
     raise FactError(file.name, kind, f"{name!r} is not there; looked in {places}", hint)
 
 
-def _explained(error: ErrorDetails, file: str) -> FactError:
+def _fact_error(error: ErrorDetails, file: str) -> FactError:
     """What a validation error says, with the field and what is allowed there."""
     context = error.get("ctx", {})
     where = [part for part in error["loc"] if part not in TAGS]

@@ -1,7 +1,7 @@
 """Engines behind the door, one file each; the folder is the registry.
 
-A file defines one class, named as the file in capitals: `openai.py` holds `Openai`. A user's own is named by a dotted
-path or a path to a file, `mine.py:Mine`.
+A file defines one class, its stem in capitals and `Backend`: `openai.py` holds `OpenaiBackend`. A user's own is named
+by a dotted path or a path to a file, `mine.py:Mine`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from comptroller.costs.carbon import Energy
-from comptroller.errors import InputError, UnknownId
+from comptroller.costs.carbon import CallEnergy
+from comptroller.errors import InputError, UnknownIdError
 from comptroller.gateway.config import ServiceConfig
-from comptroller.strategies.spelling import located
+from comptroller.strategies.spelling import module_at
 
 Json = dict[str, Any]
 
 
-class Backend(Protocol):
+class GatewayBackend(Protocol):
     """One replica of a service, spoken to in the body and events of OpenAI's API."""
 
     def __init__(self, name: str, config: ServiceConfig, url: str) -> None: ...
@@ -57,25 +57,25 @@ class Backend(Protocol):
         """
         ...
 
-    def meter(self) -> Meter:
+    def meter(self) -> CallEnergyMeter:
         """Reads the joules of a call that begins now."""
         ...
 
 
-class Meter(Protocol):
+class CallEnergyMeter(Protocol):
     """Reads the joules of one call."""
 
-    def end(self, timings: Json | None) -> Energy:
+    def end(self, timings: Json | None) -> CallEnergy:
         """Joules of the call, which just ended; timings: as llama.cpp tells them."""
         ...
 
 
-class NoMeter:
+class NullEnergyMeter:
     """Nothing is known."""
 
-    def end(self, timings: Json | None) -> Energy:
+    def end(self, timings: Json | None) -> CallEnergy:
         """Unknown joules."""
-        return Energy()
+        return CallEnergy()
 
 
 def names() -> tuple[str, ...]:
@@ -87,25 +87,23 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
 
 
-def backend(name: str) -> type[Backend]:
+def backend(name: str) -> type[GatewayBackend]:
     """The class of an id, a dotted path or a file.
 
     Raises:
-        UnknownId: there is no such backend.
+        UnknownIdError: there is no such backend.
         InputError: it holds no class of that name.
     """
     if name in names():
         module: Any = import_module(f"{__name__}.{name}")
-        what = name.capitalize()
+        what = name.capitalize() + "Backend"
     else:
         where, _, what = name.rpartition(":")
-        module = located(where)
+        module = module_at(where)
         if module is None:
-            raise UnknownId("backend", name, names())
+            raise UnknownIdError("backend", name, names())
     kind = getattr(module, what, None)
-    if kind is None or not all(
-        hasattr(kind, part) for part in ("filled", "start", "stop", "send", "stream", "meter")
-    ):
+    if kind is None or not all(hasattr(kind, part) for part in ("filled", "start", "stop", "send", "stream", "meter")):
         raise InputError(f"backend {name}: no class {what} with filled, start, stop, send, stream and meter")
-    found: type[Backend] = kind
+    found: type[GatewayBackend] = kind
     return found

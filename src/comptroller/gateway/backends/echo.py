@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from comptroller.gateway.backends import NoMeter
+from comptroller.gateway.backends import NullEnergyMeter
 from comptroller.gateway.config import ServiceConfig
 from comptroller.gateway.problems import UpstreamError
 
 Json = dict[str, Any]
 
 
-class Echo:
+class EchoBackend:
     """settings: `token_s`, seconds per token; `answers`, texts given in turn by the seed instead of an echo."""
 
     def __init__(self, name: str, config: ServiceConfig, url: str) -> None:
@@ -35,14 +35,14 @@ class Echo:
     async def stop(self) -> None:
         """Nothing to do."""
 
-    def meter(self) -> NoMeter:
+    def meter(self) -> NullEnergyMeter:
         """Joules are unknown."""
-        return NoMeter()
+        return NullEnergyMeter()
 
     async def send(self, path: str, body: Json) -> Json:
         """The echo as a whole."""
         if path == "embeddings":
-            return _embedded(body)
+            return _embedding_reply(body)
         words, finish = self._words(body)
         await asyncio.sleep(self._token_s * len(words))
         text, about = "".join(words), {"index": 0, "finish_reason": finish}
@@ -63,7 +63,7 @@ class Echo:
     def _words(self, body: Json) -> tuple[list[str], str]:
         if body.get("n", 1) != 1:
             raise UpstreamError(400, f"{self.name} gives one choice at a time")
-        text = _asked(body)
+        text = _prompt_text(body)
         if self._answers:
             text = self._answers[int(body.get("seed") or 0) % len(self._answers)]
         words = [word if not at else f" {word}" for at, word in enumerate(text.split())]
@@ -71,7 +71,7 @@ class Echo:
         return words[:most], "stop" if len(words) <= most else "length"
 
 
-def _asked(body: Json) -> str:
+def _prompt_text(body: Json) -> str:
     if "messages" not in body:
         prompt = body["prompt"]
         return prompt if isinstance(prompt, str) else " ".join(map(str, prompt))
@@ -81,8 +81,8 @@ def _asked(body: Json) -> str:
 
 
 def _usage(body: Json, words: list[str]) -> Json:
-    turns = body.get("messages") or [{"content": _asked(body)}]
-    prompt = sum(len(_asked({"messages": [turn]}).split()) for turn in turns)
+    turns = body.get("messages") or [{"content": _prompt_text(body)}]
+    prompt = sum(len(_prompt_text({"messages": [turn]}).split()) for turn in turns)
     return {"prompt_tokens": prompt, "completion_tokens": len(words), "total_tokens": prompt + len(words)}
 
 
@@ -103,12 +103,9 @@ def _pieces(body: Json, words: list[str], finish: str) -> Iterator[Json]:
     yield head | {"choices": [], "usage": _usage(body, words)}
 
 
-def _embedded(body: Json) -> Json:
+def _embedding_reply(body: Json) -> Json:
     texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
-    rows = [
-        {"object": "embedding", "index": at, "embedding": [float(len(str(text)))]}
-        for at, text in enumerate(texts)
-    ]
+    rows = [{"object": "embedding", "index": at, "embedding": [float(len(str(text)))]} for at, text in enumerate(texts)]
     count = sum(len(str(text).split()) for text in texts)
     usage = {"prompt_tokens": count, "total_tokens": count}
     return {"object": "list", "data": rows, "model": body["model"], "usage": usage}

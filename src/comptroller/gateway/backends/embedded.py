@@ -20,13 +20,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from comptroller.costs.carbon import Energy
+from comptroller.costs.carbon import CallEnergy
 from comptroller.errors import InputError
-from comptroller.gateway.backends import Meter
-from comptroller.gateway.backends.openai import Openai
+from comptroller.gateway.backends import CallEnergyMeter
+from comptroller.gateway.backends.openai import OpenaiBackend
 from comptroller.gateway.config import ServiceConfig
 from comptroller.gateway.problems import UpstreamError
-from comptroller.gateway.weights import cached
+from comptroller.gateway.weights import weights_in_format
 
 Json = dict[str, Any]
 
@@ -40,35 +40,26 @@ core; "Any" is 12.0). No meter is at hand in a virtual machine, so joules are a 
 SETTINGS = {"format", "threads", "slots", "file"}
 
 
-class Embedded(Openai):
+class EmbeddedBackend(OpenaiBackend):
     """settings: `format`, q8_0 if it was made (`python -m comptroller.gateway.weights`) or q4_1 as shipped; `threads`;
     `slots`, generations side by side; `file`, other weights in GGUF."""
 
     def __init__(self, name: str, config: ServiceConfig, url: str) -> None:
         unknown = sorted(config.settings.keys() - SETTINGS)
         if unknown:
-            raise InputError(
-                f"service {name}: no setting {unknown[0]!r}; there are {', '.join(sorted(SETTINGS))}"
-            )
+            raise InputError(f"service {name}: no setting {unknown[0]!r}; there are {', '.join(sorted(SETTINGS))}")
         super().__init__(name, config, "http://127.0.0.1")
-        self.threads, self.slots = (
-            int(config.settings.get(key, most)) for key, most in (("threads", 1), ("slots", 8))
-        )
+        self.threads, self.slots = (int(config.settings.get(key, most)) for key, most in (("threads", 1), ("slots", 8)))
         self.worst_j = config.total_s * self.threads * CORE_W[2]
         self._secret = secrets.token_urlsafe(24)
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
-        self._cpu = Shared(self._cpu_s)
+        self._cpu = SharedCpuCounter(self._cpu_s)
 
     @staticmethod
     def filled(config: ServiceConfig) -> ServiceConfig:
         """What holds of this engine whatever the configuration says."""
-        settled = {
-            "single_choice": True,
-            "running_usage": True,
-            "prefill": True,
-            "context_tokens": CONTEXT_TOKENS,
-        }
+        settled = {"single_choice": True, "running_usage": True, "prefill": True, "context_tokens": CONTEXT_TOKENS}
         return replace(config, **settled, endpoints=("chat", "completions"))
 
     def secret(self) -> str:
@@ -125,7 +116,7 @@ class Embedded(Openai):
             if not found.is_file():
                 raise InputError(f"service {self.name}: settings.file: there is no {found}")
             return found
-        return cached(str(self.config.settings.get("format", "")))
+        return weights_in_format(str(self.config.settings.get("format", "")))
 
     async def _alive(self) -> None:
         """Starts the process again if it died."""
@@ -147,9 +138,9 @@ class Embedded(Openai):
         async for data in super().stream(path, body):
             yield data
 
-    def meter(self) -> Meter:
+    def meter(self) -> CallEnergyMeter:
         """CPU seconds of the model's process, shared evenly by the calls it has at the time."""
-        return Share(self._cpu)
+        return CallCpuShare(self._cpu)
 
     def _cpu_s(self) -> float:
         """CPU seconds of the model's process so far; NaN where the system does not tell."""
@@ -162,12 +153,12 @@ class Embedded(Openai):
             return float("nan")
 
 
-class Shared:
+class SharedCpuCounter:
     """A counter of CPU seconds that is shared by those at work: all that is used while somebody works is somebody's.
 
     >>> seconds = iter([0.0, 2.0, 6.0, 7.0])
-    >>> cpu = Shared(lambda: next(seconds))
-    >>> first = Share(cpu); second = Share(cpu); _ = first.end(None); _ = second.end(None)
+    >>> cpu = SharedCpuCounter(lambda: next(seconds))
+    >>> first = CallCpuShare(cpu); second = CallCpuShare(cpu); _ = first.end(None); _ = second.end(None)
     >>> first.cpu_s, second.cpu_s
     (4.0, 3.0)
     """
@@ -176,7 +167,7 @@ class Shared:
         self._read = read
         self._last_s = float("nan")
         self.there = False
-        self.working: list[Share] = []
+        self.working: list[CallCpuShare] = []
 
     def restart(self) -> None:
         """The counter begins at 0 again: its process is another one."""
@@ -193,15 +184,15 @@ class Shared:
         self._last_s = now
 
 
-class Share:
+class CallCpuShare:
     """One call's share."""
 
-    def __init__(self, cpu: Shared) -> None:
+    def __init__(self, cpu: SharedCpuCounter) -> None:
         cpu.turn()
         self._cpu, self.cpu_s, self.counted = cpu, 0.0, cpu.there
         cpu.working.append(self)
 
-    def end(self, timings: Json | None) -> Energy:
+    def end(self, timings: Json | None) -> CallEnergy:
         """Joules of the share; prefill and decode by the engine's own clock, all decode where it does not tell."""
         self._cpu.turn()
         self._cpu.working.remove(self)
@@ -209,4 +200,4 @@ class Share:
         prompt, decode = float(told.get("prompt_ms", 0.0)), float(told.get("predicted_ms", 1.0))
         part = prompt / (prompt + decode) if prompt + decode > 0 else 0.0
         low, value, high = (self.cpu_s * watts for watts in CORE_W)
-        return Energy(value * part, value * (1 - part), low, high, source="predicted")
+        return CallEnergy(value * part, value * (1 - part), low, high, source="predicted")

@@ -12,10 +12,10 @@ import aiohttp
 import msgspec
 
 from comptroller.errors import InputError
-from comptroller.gateway.backends import Meter, NoMeter
+from comptroller.gateway.backends import CallEnergyMeter, NullEnergyMeter
 from comptroller.gateway.config import ServiceConfig
 from comptroller.gateway.problems import UpstreamError
-from comptroller.gateway.sse import DONE, Events
+from comptroller.gateway.sse import DONE, SseEventParser
 
 Json = dict[str, Any]
 MOST_BYTES = 64 * 2**20
@@ -23,7 +23,7 @@ MOST_BYTES = 64 * 2**20
 CONNECT_S = 10.0
 
 
-class Openai:
+class OpenaiBackend:
     """A client with a pool of connections to one base URL, such as http://host:8000/v1."""
 
     def __init__(self, name: str, config: ServiceConfig, url: str) -> None:
@@ -59,9 +59,9 @@ class Openai:
         if self._session is not None:
             await self._session.close()
 
-    def meter(self) -> Meter:
+    def meter(self) -> CallEnergyMeter:
         """Joules are unknown."""
-        return NoMeter()
+        return NullEnergyMeter()
 
     async def send(self, path: str, body: Json) -> Json:
         """A whole reply."""
@@ -82,9 +82,7 @@ class Openai:
             except aiohttp.ClientError as error:
                 raise self._broken(error) from error
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise UpstreamError(
-                    502, f"{self.name} answered what is not JSON: {error}", billable=True
-                ) from error
+                raise UpstreamError(502, f"{self.name} answered what is not JSON: {error}", billable=True) from error
         if not isinstance(found, dict):
             raise UpstreamError(502, f"{self.name} answered what is no JSON object", billable=True)
         return found
@@ -96,7 +94,7 @@ class Openai:
                 response = await self._post(path, body)
         except TimeoutError as error:
             raise self._late("the first byte", self.config.first_s) from error
-        events = Events()
+        events = SseEventParser()
         try:
             async for piece in response.content.iter_any():
                 found = events.feed(piece)
@@ -119,9 +117,7 @@ class Openai:
         longest = max(self.config.idle_s, self.config.first_s) if body.get("stream") else None
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=longest)
         try:
-            response = await self._session.post(
-                self.url + path, data=msgspec.json.encode(body), timeout=timeout
-            )
+            response = await self._session.post(self.url + path, data=msgspec.json.encode(body), timeout=timeout)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise UpstreamError(
                 503, f"{self.name} is not there: {error.strerror if hasattr(error, 'strerror') else error}"

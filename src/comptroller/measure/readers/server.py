@@ -10,9 +10,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from comptroller.costs.deployment import Replica
+from comptroller.costs.deployment import ModelReplica
 from comptroller.errors import InputError
-from comptroller.measure.observed import Observation, Report, latency_problem
+from comptroller.measure.observations import ExclusionReport, RunObservation, latency_problem
 
 Record = Mapping[str, Any]
 
@@ -20,15 +20,15 @@ MILLI = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class BenchmarkServer:
     """The replica that was measured, with the engine's version in it, and the day, where known."""
 
-    replica: Replica
+    replica: ModelReplica
     measured: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class BenchmarkKeys:
     """Names of the figures a benchmark prints; latencies in milliseconds, the median before the mean."""
 
     clients: tuple[str, ...]
@@ -69,13 +69,15 @@ def documents(path: Path) -> Iterator[Record]:
     yield from found
 
 
-def read_runs(path: Path, server: Server, keys: Keys, source: str) -> tuple[list[Observation], Report]:
+def read_runs(
+    path: Path, server: BenchmarkServer, keys: BenchmarkKeys, source: str
+) -> tuple[list[RunObservation], ExclusionReport]:
     """Runs of a benchmark's output against a server; unusable ones are left out and named by position.
 
     Raises:
         InputError: the file cannot be read.
     """
-    report, kept = Report(), []
+    report, kept = ExclusionReport(), []
     for number, record in enumerate(documents(path), start=1):
         values = {name: read(record) for name, read in _figures(keys).items()}
         problem = _problem(values, keys)
@@ -86,7 +88,7 @@ def read_runs(path: Path, server: Server, keys: Keys, source: str) -> tuple[list
     return kept, report
 
 
-def _figures(keys: Keys) -> Mapping[str, Callable[[Record], float]]:
+def _figures(keys: BenchmarkKeys) -> Mapping[str, Callable[[Record], float]]:
     return {
         "clients": lambda r: _number(r, keys.clients),
         "completed": lambda r: _number(r, (keys.completed,)),
@@ -106,7 +108,7 @@ def _number(record: Record, names: tuple[str, ...]) -> float:
     return math.nan
 
 
-def _problem(values: Mapping[str, float], keys: Keys) -> str | None:
+def _problem(values: Mapping[str, float], keys: BenchmarkKeys) -> str | None:
     if not values["completed"] >= 1:
         return f"{keys.completed} is not a number of finished requests"
     if not values["clients"] >= 1:
@@ -119,8 +121,8 @@ def _problem(values: Mapping[str, float], keys: Keys) -> str | None:
     return latency_problem("ttft", values["ttft"]) or latency_problem("tpot", values["tpot"])
 
 
-def _observation(number: int, values: Mapping[str, float], server: Server, source: str) -> Observation:
-    return Observation(
+def _observation(number: int, values: Mapping[str, float], server: BenchmarkServer, source: str) -> RunObservation:
+    return RunObservation(
         number=number,
         replica=server.replica,
         input_tokens=values["input"] / values["completed"],

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from comptroller.measure.observed import Observation, Report
-from comptroller.measure.readers.server import Keys, Server, read_runs
+from comptroller.measure.observations import ExclusionReport, RunObservation
+from comptroller.measure.readers.server import BenchmarkKeys, BenchmarkServer, read_runs
 
-KEYS = Keys(
+KEYS = BenchmarkKeys(
     clients=("max_concurrency", "concurrency"),
     completed="completed",
     input_tokens="total_input_tokens",
@@ -18,7 +18,7 @@ KEYS = Keys(
 """`concurrency` is the mean number of requests in flight, which stands in where no cap was set."""
 
 
-def read_sglang_bench(path: Path, server: Server) -> tuple[list[Observation], Report]:
+def read_sglang_bench(path: Path, server: BenchmarkServer) -> tuple[list[RunObservation], ExclusionReport]:
     """Runs of an output file, one JSON object a line.
 
     Raises:

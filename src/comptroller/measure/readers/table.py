@@ -9,12 +9,12 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from comptroller.costs.deployment import Engine, Layout, Recipe, Replica
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.errors import ComptrollerError, InputError, RecordError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.format import format_
-from comptroller.measure.observed import Observation, Report
-from comptroller.measure.silicon import Lookup
+from comptroller.measure.observations import ExclusionReport, RunObservation
+from comptroller.measure.silicon import FactLookup
 
 NEEDED = ("model", "accelerator", "engine", "input_tokens", "output_tokens", "clients")
 LATENCIES = {"ttft_s": 1.0, "ttft_ms": 1e-3, "tpot_s": 1.0, "tpot_ms": 1e-3}
@@ -36,7 +36,7 @@ OPTIONAL = (
 Row = Mapping[str, str]
 
 
-def read_table(path: Path, lookup: Lookup | None = None) -> tuple[list[Observation], Report]:
+def read_table(path: Path, lookup: FactLookup | None = None) -> tuple[list[RunObservation], ExclusionReport]:
     """Runs of a table; bad rows are named one by one and left out.
 
     Columns: model, accelerator, engine (ids or paths, as everywhere), input_tokens, output_tokens, clients, and
@@ -50,10 +50,10 @@ def read_table(path: Path, lookup: Lookup | None = None) -> tuple[list[Observati
     """
     rows, names = _rows(path)
     _check(path, names)
-    report, kept = Report(), []
+    report, kept = ExclusionReport(), []
     for number, row in enumerate(rows, start=2):
         try:
-            kept.append(_observation(number, row, path, lookup or Lookup()))
+            kept.append(_observation(number, row, path, lookup or FactLookup()))
         except (ComptrollerError, ValueError) as error:
             report.add(number, str(error).partition("; known")[0])
     return kept, report
@@ -72,9 +72,7 @@ def _rows(path: Path) -> tuple[list[Row], tuple[str, ...]]:
 def _check(path: Path, names: tuple[str, ...]) -> None:
     problems = [f"no column {name}" for name in NEEDED if name not in names]
     known = {*NEEDED, *LATENCIES, *OPTIONAL}
-    problems += [
-        f"unknown column {name}; known: {', '.join(sorted(known))}" for name in names if name not in known
-    ]
+    problems += [f"unknown column {name}; known: {', '.join(sorted(known))}" for name in names if name not in known]
     for quantity in ("ttft", "tpot"):
         units = [name for name in LATENCIES if name.startswith(quantity) and name in names]
         if len(units) > 1:
@@ -85,24 +83,24 @@ def _check(path: Path, names: tuple[str, ...]) -> None:
         raise RecordError(path.name, [(1, problem) for problem in problems[:3]], len(problems))
 
 
-def _observation(number: int, row: Row, path: Path, lookup: Lookup) -> Observation:
+def _observation(number: int, row: Row, path: Path, lookup: FactLookup) -> RunObservation:
     model, device = lookup.model(row["model"]), lookup.accelerator(row["accelerator"])
     weights = row.get("weights") or model.weights
     experts = row.get("experts") or (model.experts if not row.get("weights") else weights)
     activations = row.get("activations") or _activations(experts, device)
-    recipe = Recipe(weights, experts, activations, row.get("kv") or "bf16")
-    layout = Layout(*(_count(row, name) for name in ("tp", "pp", "dp", "ep")))
+    recipe = PrecisionRecipe(weights, experts, activations, row.get("kv") or "bf16")
+    layout = ParallelLayout(*(_count(row, name) for name in ("tp", "pp", "dp", "ep")))
     clients = _positive(row, "clients")
-    engine = Engine.default(lookup.engine(row["engine"]))
+    engine = EngineSettings.default(lookup.engine(row["engine"]))
     engine = replace(
         engine,
         version=row.get("version", ""),
         memory_fraction=float(row.get("memory_fraction") or engine.memory_fraction),
         max_batch=int(row.get("max_batch") or max(engine.max_batch, int(clients))),
     )
-    return Observation(
+    return RunObservation(
         number=number,
-        replica=Replica(model, device, recipe, layout, engine),
+        replica=ModelReplica(model, device, recipe, layout, engine),
         input_tokens=_positive(row, "input_tokens"),
         output_tokens=_positive(row, "output_tokens"),
         concurrency=clients,

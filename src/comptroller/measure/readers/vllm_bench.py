@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from comptroller.measure.observed import Observation, Report
-from comptroller.measure.readers.server import Keys, Server, read_runs
+from comptroller.measure.observations import ExclusionReport, RunObservation
+from comptroller.measure.readers.server import BenchmarkKeys, BenchmarkServer, read_runs
 
-KEYS = Keys(
+KEYS = BenchmarkKeys(
     clients=("max_concurrency",),
     completed="completed",
     input_tokens="total_input_tokens",
@@ -17,7 +17,7 @@ KEYS = Keys(
 )
 
 
-def read_vllm_bench(path: Path, server: Server) -> tuple[list[Observation], Report]:
+def read_vllm_bench(path: Path, server: BenchmarkServer) -> tuple[list[RunObservation], ExclusionReport]:
     """Runs of one result file, or of one JSON object a line; an open-loop run without `max_concurrency` is left out.
 
     Raises:

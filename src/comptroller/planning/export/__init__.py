@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module, resources
 
-from comptroller.errors import UnknownId, Unsupported
+from comptroller.errors import UnknownIdError, UnsupportedError
 from comptroller.facts.accelerator import Accelerator, accelerator
 from comptroller.planning import launch
-from comptroller.planning.plan import Plan, PoolDocument, Service
+from comptroller.planning.plan import Plan, PoolDocument, ServiceDocument
 
 PORT = 8000
 """Where every replica listens, on all addresses; its health is at /health."""
@@ -22,13 +22,13 @@ LABEL_CHARACTERS = 40
 
 
 @dataclass(frozen=True)
-class Started:
+class ServiceLaunch:
     """A service as a tool starts it.
 
     name: a DNS label, unique in the plan.  nodes: that one replica spans, each with `devices` accelerators.
     """
 
-    service: Service
+    service: ServiceDocument
     name: str
     pool: PoolDocument
     device: Accelerator
@@ -54,7 +54,7 @@ class Started:
         """The command as a shell line; over several nodes it reads the node's $RANK and the first one's $LEADER.
 
         Raises:
-            Unsupported: the engine is not known to span nodes.
+            UnsupportedError: the engine is not known to span nodes.
         """
         joined = shlex.join(self.words)
         return joined if self.nodes == 1 else f"{joined} {launch.spread(self.engine, self.nodes)}"
@@ -64,7 +64,7 @@ class Started:
         """The engine's container image for the device.
 
         Raises:
-            Unsupported: none is known.
+            UnsupportedError: none is known.
         """
         return launch.image(self.engine, self.device)
 
@@ -85,31 +85,31 @@ def export(target: str, plan: Plan) -> dict[str, str]:
     """Files for a tool: text by name.
 
     Raises:
-        UnknownId: there is no such target.
-        Unsupported: the tool cannot run what the plan asks for; says which service and why.
+        UnknownIdError: there is no such target.
+        UnsupportedError: the tool cannot run what the plan asks for; says which service and why.
     """
     if target not in targets():
-        raise UnknownId("export target", target, targets())
+        raise UnknownIdError("export target", target, targets())
     found: dict[str, str] = import_module(f"{__name__}.{target}").files(plan)
     return found
 
 
-def started(plan: Plan) -> tuple[Started, ...]:
+def service_launches(plan: Plan) -> tuple[ServiceLaunch, ...]:
     """The services of a plan on own accelerators, named.
 
     Raises:
-        Unsupported: everything is bought from APIs, or a service splits prefill from decode.
+        UnsupportedError: everything is bought from APIs, or a service splits prefill from decode.
     """
     if not plan.services:
-        raise Unsupported(f"{plan.name}: all tokens are bought from APIs, there is nothing to start")
-    return tuple(_started(plan))
+        raise UnsupportedError(f"{plan.name}: all tokens are bought from APIs, there is nothing to start")
+    return tuple(_launches_of(plan))
 
 
-def _started(plan: Plan) -> Iterator[Started]:
+def _launches_of(plan: Plan) -> Iterator[ServiceLaunch]:
     names: Counter[str] = Counter()
     for service in plan.services:
         if len(service.deployment.pools) != 1 or service.deployment.pools[0].phase != "mixed":
-            raise Unsupported(
+            raise UnsupportedError(
                 f"{service.id}: prefill and decode run in pools of their own, which need a router that passes caches "
                 "on; only services whose replicas do both are exported"
             )
@@ -118,7 +118,7 @@ def _started(plan: Plan) -> Iterator[Started]:
         base = slug(f"{service.deployment.model}-{pool.accelerator}")
         names[base] += 1
         name = base if names[base] == 1 else f"{base}-{names[base]}"
-        yield Started(service, name, pool, device, nodes_of(pool, device))
+        yield ServiceLaunch(service, name, pool, device, nodes_of(pool, device))
 
 
 def slug(text: str) -> str:
@@ -135,10 +135,10 @@ def nodes_of(pool: PoolDocument, device: Accelerator) -> int:
     """Nodes that one replica spans.
 
     Raises:
-        Unsupported: its devices do not fill whole nodes.
+        UnsupportedError: its devices do not fill whole nodes.
     """
     devices = pool.tp * pool.pp * pool.dp
     nodes = -(-devices // device.node_devices)
     if devices % nodes:
-        raise Unsupported(f"{devices} x {device.id} do not divide into nodes of {device.node_devices}")
+        raise UnsupportedError(f"{devices} x {device.id} do not divide into nodes of {device.node_devices}")
     return nodes

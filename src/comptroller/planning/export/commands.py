@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from comptroller.planning.export import Started, started
+from comptroller.planning.export import ServiceLaunch, service_launches
 from comptroller.planning.plan import Plan
 
 
 def files(plan: Plan) -> dict[str, str]:
     """One script for each service."""
-    return {f"{run.name}.sh": _script(run) for run in started(plan)}
+    return {f"{run.name}.sh": _script(run) for run in service_launches(plan)}
 
 
-def _script(run: Started) -> str:
+def _script(run: ServiceLaunch) -> str:
     where = f"on a node with {run.devices} x {run.device.id}"
     if run.nodes > 1:
         where = f"on each of {run.nodes} nodes with {run.devices} x {run.device.id}: RANK is the node's number from 0"

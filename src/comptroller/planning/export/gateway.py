@@ -10,13 +10,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from comptroller.planning.export import PORT, started
+from comptroller.planning.export import PORT, service_launches
 from comptroller.planning.plan import OfferService, Plan
 
 
 def files(plan: Plan) -> dict[str, str]:
     """The configuration, and the plan it names."""
-    tables = [*_own(plan), *(_bought(offer) for offer in plan.offers)]
+    tables = [*_own(plan), *(_offer_table(offer) for offer in plan.offers)]
     head = ["# comptroller serve gateway.toml", 'plan = "plan.json"']
     if plan.services:
         head.append(f"site = {json.dumps(plan.services[0].deployment.site)}")
@@ -24,30 +24,28 @@ def files(plan: Plan) -> dict[str, str]:
 
 
 def _own(plan: Plan) -> Iterator[str]:
-    for run in started(plan) if plan.services else ():
+    for run in service_launches(plan) if plan.services else ():
         settings = {
             "url": f"http://{run.name}:{PORT}/v1",
-            "model": _served(run.words),
+            "model": _engine_model_name(run.words),
             "context_tokens": run.service.deployment.engine.context_tokens,
             "max_in_flight": run.pool.replicas * run.service.deployment.engine.max_batch,
         }
         yield _table(run.service.id, settings)
 
 
-def _served(words: list[str]) -> str:
+def _engine_model_name(words: list[str]) -> str:
     """The model as its engine calls it: what follows the option that names it, or the first word that is not one."""
     named = next((words.index(flag) for flag in ("--model-path", "--model") if flag in words), None)
     return words[2] if named is None else words[named + 1]
 
 
-def _bought(offer: OfferService) -> str:
+def _offer_table(offer: OfferService) -> str:
     settings: dict[str, Any] = {"url": "https://", "model": offer.model, "key_env": "API_KEY"}
     if offer.usd_per_million is not None:
         paid = zip(("input", "output"), offer.usd_per_million, strict=True)
         settings["price"] = {name: f"{usd:g}" for name, usd in paid} | {"source": offer.source}
-    return _table(
-        offer.id, settings, "fill in the provider's URL, the model's name there and the key's variable"
-    )
+    return _table(offer.id, settings, "fill in the provider's URL, the model's name there and the key's variable")
 
 
 def _table(name: str, settings: Mapping[str, Any], says: str = "") -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from comptroller.errors import Unsupported
-from comptroller.planning.export import PORT, Started, _yaml, started
+from comptroller.errors import UnsupportedError
+from comptroller.planning.export import PORT, ServiceLaunch, _yaml, service_launches
 from comptroller.planning.plan import Plan
 
 Json = dict[str, Any]
@@ -36,11 +36,11 @@ def files(plan: Plan) -> dict[str, str]:
         f"{run.name}.yaml": "---\n".join(
             _yaml.document(item, says if not number else ()) for number, item in enumerate(_objects(run))
         )
-        for run in started(plan)
+        for run in service_launches(plan)
     }
 
 
-def _objects(run: Started) -> Iterator[Json]:
+def _objects(run: ServiceLaunch) -> Iterator[Json]:
     chosen = {"app": run.name}
     if run.nodes == 1:
         yield _service(run.name, chosen)
@@ -69,7 +69,7 @@ def _headless(chosen: Mapping[str, str]) -> Json:
     return {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": dict(chosen)}
 
 
-def _workload(kind: str, run: Started, name: str, spec: Json) -> Json:
+def _workload(kind: str, run: ServiceLaunch, name: str, spec: Json) -> Json:
     labels = {"app": run.name} if run.nodes == 1 else {"app": run.name, "replica": name}
     about = {"comptroller/service": run.service.id, "comptroller/price": run.price}
     return {
@@ -82,7 +82,7 @@ def _workload(kind: str, run: Started, name: str, spec: Json) -> Json:
     }  # fmt: skip
 
 
-def _pod(run: Started, name: str) -> Json:
+def _pod(run: ServiceLaunch, name: str) -> Json:
     return {
         "nodeSelector": {"comptroller/accelerator": run.device.id},
         "containers": [_container(run, name)],
@@ -90,11 +90,9 @@ def _pod(run: Started, name: str) -> Json:
     }
 
 
-def _container(run: Started, name: str) -> Json:
+def _container(run: ServiceLaunch, name: str) -> Json:
     if run.device.vendor not in RESOURCES:
-        raise Unsupported(
-            f"{run.service.id}: no Kubernetes resource is known for {run.device.vendor} devices"
-        )
+        raise UnsupportedError(f"{run.service.id}: no Kubernetes resource is known for {run.device.vendor} devices")
     command = run.words if run.nodes == 1 else ["sh", "-c", f"exec {run.line}"]
     token = {"name": "hf-token", "key": "token", "optional": True}
     return {
@@ -108,14 +106,14 @@ def _container(run: Started, name: str) -> Json:
     }  # fmt: skip
 
 
-def _ranks(run: Started, name: str) -> Iterator[Json]:
+def _ranks(run: ServiceLaunch, name: str) -> Iterator[Json]:
     if run.nodes > 1:
         index = {"fieldRef": {"fieldPath": f"metadata.labels['{INDEX}']"}}
         yield {"name": "RANK", "valueFrom": index}
         yield {"name": "LEADER", "value": f"{name}-0.{name}-nodes"}
 
 
-def _probe(run: Started) -> Json:
+def _probe(run: ServiceLaunch) -> Json:
     if run.nodes == 1:
         return {"httpGet": {"path": "/health", "port": PORT}, "periodSeconds": PERIOD_S}
     line = f'[ "$RANK" != 0 ] || curl -sf http://localhost:{PORT}/health'

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from comptroller.errors import Unsupported
-from comptroller.planning.export import PORT, Started, _yaml, slug, started
+from comptroller.errors import UnsupportedError
+from comptroller.planning.export import PORT, ServiceLaunch, _yaml, service_launches, slug
 from comptroller.planning.plan import Plan
 
 ACCELERATORS: Mapping[str, str] = {
@@ -33,7 +33,7 @@ ACCELERATORS: Mapping[str, str] = {
 
 def files(plan: Plan) -> dict[str, str]:
     """The config of one application."""
-    models = [_model(run) for run in started(plan)]
+    models = [_model(run) for run in service_launches(plan)]
     name = slug(plan.name)
     document = {
         "http_options": {"host": "0.0.0.0", "port": PORT},
@@ -49,20 +49,20 @@ def files(plan: Plan) -> dict[str, str]:
     return {f"{name}.yaml": _yaml.document(document, (f"{plan.name}: serve deploy {name}.yaml",))}
 
 
-def _model(run: Started) -> dict[str, Any]:
+def _model(run: ServiceLaunch) -> dict[str, Any]:
     """An LLMConfig.
 
     Raises:
-        Unsupported: the engine is not vLLM, it has data-parallel ranks, or Ray's name of the device is not known.
+        UnsupportedError: the engine is not vLLM, it has data-parallel ranks, or Ray's name of the device is not known.
     """
     if run.engine != "vllm":
-        raise Unsupported(f"{run.service.id}: Ray Serve's LLM application runs vllm, not {run.engine}")
+        raise UnsupportedError(f"{run.service.id}: Ray Serve's LLM application runs vllm, not {run.engine}")
     if run.pool.dp > 1:
-        raise Unsupported(
+        raise UnsupportedError(
             f"{run.service.id}: Ray Serve's LLM application has no {run.pool.dp} data-parallel ranks"
         )
     if run.device.id not in ACCELERATORS:
-        raise Unsupported(f"{run.service.id}: Ray's name of {run.device.id} is not known")
+        raise UnsupportedError(f"{run.service.id}: Ray's name of {run.device.id} is not known")
     return {
         "model_loading_config": {"model_id": run.name, "model_source": run.words[2]},
         "accelerator_type": ACCELERATORS[run.device.id],

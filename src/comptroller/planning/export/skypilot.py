@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from comptroller.errors import Unsupported
-from comptroller.planning.export import PORT, Started, _yaml, started
+from comptroller.errors import UnsupportedError
+from comptroller.planning.export import PORT, ServiceLaunch, _yaml, service_launches
 from comptroller.planning.plan import Plan
 
 ACCELERATORS: Mapping[str, tuple[str, ...]] = {
@@ -42,17 +42,14 @@ RANKS = 'export RANK=$SKYPILOT_NODE_RANK LEADER=$(echo "$SKYPILOT_NODE_IPS" | he
 
 def files(plan: Plan) -> dict[str, str]:
     """One task for each service."""
-    return {f"{run.name}.yaml": _yaml.document(_task(run), _says(run)) for run in started(plan)}
+    return {f"{run.name}.yaml": _yaml.document(_task(run), _says(run)) for run in service_launches(plan)}
 
 
-def _says(run: Started) -> tuple[str, ...]:
-    return (
-        f"{run.service.id}: sky serve up -n {run.name} {run.name}.yaml",
-        f"The plan reckons with {run.price}.",
-    )
+def _says(run: ServiceLaunch) -> tuple[str, ...]:
+    return (f"{run.service.id}: sky serve up -n {run.name} {run.name}.yaml", f"The plan reckons with {run.price}.")
 
 
-def _task(run: Started) -> dict[str, Any]:
+def _task(run: ServiceLaunch) -> dict[str, Any]:
     probe = {"path": "/health", "initial_delay_seconds": LOADING_S}
     return {
         "name": run.name,
@@ -64,12 +61,10 @@ def _task(run: Started) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _resources(run: Started) -> dict[str, Any]:
+def _resources(run: ServiceLaunch) -> dict[str, Any]:
     if run.device.id not in ACCELERATORS:
         known = ", ".join(sorted(ACCELERATORS))
-        raise Unsupported(
-            f"{run.service.id}: SkyPilot's name of {run.device.id} is not known; known: {known}"
-        )
+        raise UnsupportedError(f"{run.service.id}: SkyPilot's name of {run.device.id} is not known; known: {known}")
     paid = run.service.price
     cloud = {"infra": CLOUDS[paid.provider]} if paid.provider in CLOUDS else {}
     held_gb = round(run.devices * run.device.memory_bytes / 1e9)

@@ -6,8 +6,8 @@ import shlex
 from importlib import import_module, resources
 from types import ModuleType
 
-from comptroller.costs.deployment import Replica
-from comptroller.errors import UnknownId, Unsupported
+from comptroller.costs.deployment import ModelReplica
+from comptroller.errors import UnknownIdError, UnsupportedError
 from comptroller.facts.accelerator import Accelerator
 
 
@@ -17,13 +17,13 @@ def engines() -> list[str]:
     return sorted(x.name[:-3] for x in folder.iterdir() if x.name.endswith(".py") and x.name != "__init__.py")
 
 
-def command(replica: Replica, context_tokens: int) -> str:
+def command(replica: ModelReplica, context_tokens: int) -> str:
     """A shell line that starts one replica with the plan's settings.
 
     context_tokens: the longest request, input and output, that it must hold.
 
     Raises:
-        UnknownId: no file for the engine.
+        UnknownIdError: no file for the engine.
     """
     words = _file(replica.engine.id).words(replica, context_tokens)
     return shlex.join(str(word) for word in words)
@@ -33,14 +33,14 @@ def image(engine: str, device: Accelerator) -> str:
     """The engine's own container image for a device's family, or for its vendor.
 
     Raises:
-        UnknownId: no file for the engine.
-        Unsupported: the engine publishes no image for the device that we know of.
+        UnknownIdError: no file for the engine.
+        UnsupportedError: the engine publishes no image for the device that we know of.
     """
     images: dict[str, str] = getattr(_file(engine), "IMAGES", {})
     found = images.get(device.family, images.get(device.vendor))
     if found is None:
         known = ", ".join(sorted(images)) or "none"
-        raise Unsupported(f"no container image of {engine} is known for {device.id}; known: {known}")
+        raise UnsupportedError(f"no container image of {engine} is known for {device.id}; known: {known}")
     return found
 
 
@@ -48,12 +48,12 @@ def spread(engine: str, nodes: int) -> str:
     """What the command of a replica over several nodes adds, in shell: $RANK of a node, $LEADER is the first's address.
 
     Raises:
-        UnknownId: no file for the engine.
-        Unsupported: the engine is not known to span nodes by itself.
+        UnknownIdError: no file for the engine.
+        UnsupportedError: the engine is not known to span nodes by itself.
     """
     flags: str | None = getattr(_file(engine), "SPREAD", None)
     if flags is None:
-        raise Unsupported(
+        raise UnsupportedError(
             f"{engine}: how a replica spans {nodes} nodes is not known; use one node's devices, or vllm"
         )
     return flags.format(nodes=nodes)
@@ -61,5 +61,5 @@ def spread(engine: str, nodes: int) -> str:
 
 def _file(engine: str) -> ModuleType:
     if engine not in engines():
-        raise UnknownId("engine", engine, engines())
+        raise UnknownIdError("engine", engine, engines())
     return import_module(f"{__name__}.{engine}")

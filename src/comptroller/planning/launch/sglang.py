@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comptroller.costs.deployment import Replica
+from comptroller.costs.deployment import ModelReplica
 
 IMAGES = {
     "NVIDIA": "lmsysorg/sglang:v0.5.18",
@@ -26,7 +26,7 @@ QUANTIZATION = {
 }
 
 
-def words(replica: Replica, context_tokens: int) -> list[str | int | float]:
+def words(replica: ModelReplica, context_tokens: int) -> list[str | int | float]:
     """Arguments of the command; SGLang counts data-parallel attention ranks inside the tensor-parallel size."""
     engine, layout, recipe = replica.engine, replica.layout, replica.recipe
     line: list[str | int | float] = ["python", "-m", "sglang.launch_server"]

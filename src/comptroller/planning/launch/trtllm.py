@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from comptroller.costs.deployment import Replica
+from comptroller.costs.deployment import ModelReplica
 
 IMAGES = {"NVIDIA": "nvcr.io/nvidia/tensorrt-llm/release:1.0.0"}
 
 
-def words(replica: Replica, context_tokens: int) -> list[str | int | float]:
+def words(replica: ModelReplica, context_tokens: int) -> list[str | int | float]:
     """Arguments of the command; number formats come from the checkpoint."""
     engine, layout = replica.engine, replica.layout
     line: list[str | int | float] = [

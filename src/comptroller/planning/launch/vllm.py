@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comptroller.costs.deployment import Replica
+from comptroller.costs.deployment import ModelReplica
 
 IMAGES = {"NVIDIA": "vllm/vllm-openai:v0.12.0", "AMD": "vllm/vllm-openai-rocm:v0.14.0"}
 """hub.docker.com/u/vllm; there is none for AMD before 0.14."""
@@ -23,7 +23,7 @@ QUANTIZATION = {
 }
 
 
-def words(replica: Replica, context_tokens: int) -> list[str | int | float]:
+def words(replica: ModelReplica, context_tokens: int) -> list[str | int | float]:
     """Arguments of the command."""
     engine, layout, recipe = replica.engine, replica.layout, replica.recipe
     line: list[str | int | float] = ["vllm", "serve", replica.model.repository or replica.model.id]

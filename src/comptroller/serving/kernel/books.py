@@ -5,21 +5,21 @@ from __future__ import annotations
 from comptroller.serving.jit import jit, part
 from comptroller.serving.kernel.queues import push
 from comptroller.serving.policies.view import ACTIVE, PENDING, QUEUED, RESERVED
-from comptroller.serving.state import Pool, State, World
+from comptroller.serving.state import KernelWorld, PoolRole, RequestState
 
-DONE, CANCELLED = int(State.DONE), int(State.CANCELLED)
-BLOCKED, TIMED = int(State.BLOCKED), int(State.TIMED)
-MIXED = int(Pool.MIXED)
+DONE, CANCELLED = int(RequestState.DONE), int(RequestState.CANCELLED)
+BLOCKED, TIMED = int(RequestState.BLOCKED), int(RequestState.TIMED)
+MIXED = int(PoolRole.MIXED)
 
 
 @jit
-def see(w: World, r: int, column: int, change: float) -> None:
+def see(w: KernelWorld, r: int, column: int, change: float) -> None:
     """Change one entry of the view."""
     w.floats[w.clock[0].seen + column * w.clock[0].ranks + r] += change
 
 
 @jit
-def poke(w: World, group: int) -> None:
+def poke(w: KernelWorld, group: int) -> None:
     """There may be something new to do for a group; it is looked at when the event at hand is over."""
     leader, clock = w.ranks[group], w.clock[0]
     if not leader.poked:
@@ -29,21 +29,21 @@ def poke(w: World, group: int) -> None:
 
 
 @jit
-def poke_peer(w: World, r: int) -> None:
+def poke_peer(w: KernelWorld, r: int) -> None:
     """The same for whoever shares a rank's store."""
     if w.ranks[r].peer >= 0:
         poke(w, w.ranks[r].peer)
 
 
 @jit
-def queued(w: World, r: int, change: int) -> None:
+def count_waiting(w: KernelWorld, r: int, change: int) -> None:
     """A request joins or leaves a rank's queue."""
     w.ranks[r].waiting += change
     see(w, r, QUEUED, change)
 
 
 @part
-def dispatched(w: World, i: int) -> None:
+def count_dispatch(w: KernelWorld, i: int) -> None:
     """Count a request on the ranks it was sent to."""
     request = w.requests[i]
     expected = request.prompt + request.predicted
@@ -59,7 +59,7 @@ def dispatched(w: World, i: int) -> None:
 
 
 @jit
-def _at_home(w: World, r: int) -> None:
+def _at_home(w: KernelWorld, r: int) -> None:
     """A replica drawn into the mixed pool goes back to its own when it is free."""
     rank = w.ranks[r]
     if rank.pool == MIXED and w.floats[w.clock[0].seen + ACTIVE * w.clock[0].ranks + r] == 0:
@@ -67,7 +67,7 @@ def _at_home(w: World, r: int) -> None:
 
 
 @jit
-def off_prompt(w: World, i: int) -> None:
+def off_prompt(w: KernelWorld, i: int) -> None:
     """A split request no longer counts on its prompt rank."""
     request = w.requests[i]
     if request.prompt_held and request.prompt_rank != request.token_rank:
@@ -78,7 +78,7 @@ def off_prompt(w: World, i: int) -> None:
 
 
 @jit
-def take_slot(w: World, id_: int) -> int:
+def take_slot(w: KernelWorld, id_: int) -> int:
     """A slot for a request, filled from its job."""
     clock, job = w.clock[0], w.jobs[id_]
     i = clock.spare
@@ -101,7 +101,7 @@ def take_slot(w: World, id_: int) -> int:
 
 
 @jit
-def give_slot(w: World, i: int) -> None:
+def give_slot(w: KernelWorld, i: int) -> None:
     """The slot is free for another request."""
     clock = w.clock[0]
     w.requests[i].right = clock.spare
@@ -110,29 +110,16 @@ def give_slot(w: World, i: int) -> None:
 
 
 @part
-def _record(w: World, i: int, tick: int) -> None:
+def _record(w: KernelWorld, i: int, tick: int) -> None:
     """Write down what became of a request, and report it if somebody waits for it."""
     clock, request = w.clock[0], w.requests[i]
     result = w.results[request.id]
-    result.arrival, result.started, result.first, result.last = (
-        request.arrival,
-        request.started,
-        request.first,
-        tick,
-    )
+    result.arrival, result.started, result.first, result.last = (request.arrival, request.started, request.first, tick)
     result.j_prefill, result.j_decode, result.j_waste = request.j_prefill, request.j_decode, request.j_waste
     result.device_s, result.usd = request.device_s, request.usd
     result.generated, result.cached, result.computed = request.generated, request.cached, request.computed
-    result.recomputed, result.preemptions, result.steps = (
-        request.recomputed,
-        request.preemptions,
-        request.steps,
-    )
-    result.prompt_rank, result.token_rank, result.state = (
-        request.prompt_rank,
-        request.token_rank,
-        request.state,
-    )
+    result.recomputed, result.preemptions, result.steps = (request.recomputed, request.preemptions, request.steps)
+    result.prompt_rank, result.token_rank, result.state = (request.prompt_rank, request.token_rank, request.state)
     result.slot = -1
     if request.watched:
         if clock.out_first < 0:
@@ -143,13 +130,13 @@ def _record(w: World, i: int, tick: int) -> None:
 
 
 @jit
-def time_out(w: World, i: int, tick: int) -> None:
+def time_out(w: KernelWorld, i: int, tick: int) -> None:
     """Something comes for a request at this tick."""
     w.clock[0].timed = push(w.requests, w.clock[0].timed, i, 0.0, tick)
 
 
 @jit
-def free_child(w: World, child: int, tick: int) -> None:
+def free_child(w: KernelWorld, child: int, tick: int) -> None:
     """A request whose parent has ended may arrive."""
     request = w.requests[child]
     if request.state == BLOCKED:
@@ -161,7 +148,7 @@ def free_child(w: World, child: int, tick: int) -> None:
 
 
 @part
-def _cancel_children(w: World, i: int, tick: int) -> None:
+def _cancel_children(w: KernelWorld, i: int, tick: int) -> None:
     stack, node = -1, i
     while True:
         child = w.requests[node].child
@@ -183,7 +170,7 @@ def _cancel_children(w: World, i: int, tick: int) -> None:
 
 
 @jit
-def close(w: World, i: int, tick: int, state: int) -> None:
+def close(w: KernelWorld, i: int, tick: int, state: int) -> None:
     """A request has ended in a final state."""
     request = w.requests[i]
     blocked = request.state == BLOCKED

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from comptroller.serving.fleet import Fleet, Replica
+from comptroller.serving.fleet import SimulatedFleet, SimulatedReplica
 from comptroller.serving.kernel.own import number
 from comptroller.serving.policies import needs
 from comptroller.serving.policies.view import CAPACITY, COLUMNS, WEIGHT
@@ -20,18 +20,18 @@ from comptroller.serving.state import (
     REQUEST,
     RESULT,
     TICKS_PER_S,
-    Arena,
-    Pool,
-    World,
+    ArrayArena,
+    KernelWorld,
+    PoolRole,
     records,
     ticks,
 )
 from comptroller.serving.ticks import TickTable
 
 
-def build(fleet: Fleet, sample_s: float) -> World:
+def build(fleet: SimulatedFleet, sample_s: float) -> KernelWorld:
     """The world at second 0, without requests."""
-    ints, floats = Arena(np.int64), Arena(np.float64)
+    ints, floats = ArrayArena(np.int64), ArrayArena(np.float64)
     placed = fleet.replicas()
     tables = {id(replica.table): TickTable.of(replica.table) for _, replica in placed}
     packed = {key: _pack(table, ints, floats) for key, table in tables.items()}
@@ -51,7 +51,7 @@ def build(fleet: Fleet, sample_s: float) -> World:
     clock = records(CLOCK, 1)
     _set_clock(clock[0], fleet, ranks, sample_s)
     _allot_clock(clock[0], fleet, ranks, (ints, floats))
-    return World(
+    return KernelWorld(
         records(JOB, 1),
         records(RESULT, 1),
         records(REQUEST, 0),
@@ -63,7 +63,7 @@ def build(fleet: Fleet, sample_s: float) -> World:
     )
 
 
-def _pack(table: TickTable, ints: Arena, floats: Arena) -> dict[str, int]:
+def _pack(table: TickTable, ints: ArrayArena, floats: ArrayArena) -> dict[str, int]:
     return {
         "nk": table.knots.size,
         "nt": table.mixed.knots.size,
@@ -78,7 +78,7 @@ def _pack(table: TickTable, ints: Arena, floats: Arena) -> dict[str, int]:
     }
 
 
-def _describe(rank: Any, fleet: Fleet, replica: Replica) -> None:
+def _describe(rank: Any, fleet: SimulatedFleet, replica: SimulatedReplica) -> None:
     table = replica.table
     rank.pool = rank.own_pool = replica.pool
     rank.peer = -1
@@ -99,7 +99,7 @@ def _describe(rank: Any, fleet: Fleet, replica: Replica) -> None:
     rank.queue = rank.intake = rank.landed = rank.oldest = rank.newest = -1
 
 
-def _allot(rank: Any, fleet: Fleet, replica: Replica, ints: Arena, floats: Arena) -> None:
+def _allot(rank: Any, fleet: SimulatedFleet, replica: SimulatedReplica, ints: ArrayArena, floats: ArrayArena) -> None:
     table = replica.table
     rank.run, rank.due = ints.room(table.max_batch + 1), ints.room(table.max_batch + 1)
     rank.pre = ints.room(table.max_batch + 1)
@@ -114,7 +114,7 @@ def _allot(rank: Any, fleet: Fleet, replica: Replica, ints: Arena, floats: Arena
     rank.entries = ints.put(entries)
 
 
-def _pair_stores(ranks: Any, fleet: Fleet) -> None:
+def _pair_stores(ranks: Any, fleet: SimulatedFleet) -> None:
     seen: dict[tuple[str, int], int] = {}
     r = 0
     for service, replica in fleet.replicas():
@@ -126,7 +126,7 @@ def _pair_stores(ranks: Any, fleet: Fleet) -> None:
         r += replica.ranks
 
 
-def _set_clock(clock: Any, fleet: Fleet, ranks: Any, sample_s: float) -> None:
+def _set_clock(clock: Any, fleet: SimulatedFleet, ranks: Any, sample_s: float) -> None:
     policies = fleet.policies
     clock.timed = clock.spare = clock.out_first = -1
     clock.ranks, clock.services = len(ranks), len(fleet.services)
@@ -137,7 +137,7 @@ def _set_clock(clock: Any, fleet: Fleet, ranks: Any, sample_s: float) -> None:
     clock.seed, clock.evicts = policies.seed, policies.evict_for_priority
     clock.bound, clock.overlap = policies.bound, policies.overlap
     clock.max_pending = fleet.split.max_pending_tokens
-    used = {policies.routing} | ({policies.handoff} if (ranks.own_pool == Pool.TOKEN).any() else set())
+    used = {policies.routing} | ({policies.handoff} if (ranks.own_pool == PoolRole.TOKEN).any() else set())
     clock.needs_kv = any(needs("routing", name, "kv") for name in used)
     clock.needs_match = any(needs("routing", name, "match") for name in used)
     held = (ranks.capacity * ranks.block - ranks.verify - ranks.block).min()
@@ -145,7 +145,7 @@ def _set_clock(clock: Any, fleet: Fleet, ranks: Any, sample_s: float) -> None:
     clock.sample_every = clock.next_sample = ticks(sample_s)
 
 
-def _allot_clock(clock: Any, fleet: Fleet, ranks: Any, arenas: tuple[Arena, Arena]) -> None:
+def _allot_clock(clock: Any, fleet: SimulatedFleet, ranks: Any, arenas: tuple[ArrayArena, ArrayArena]) -> None:
     ints, floats = arenas
     count = len(ranks)
     leaves = 1 << max(0, count - 1).bit_length()
@@ -155,7 +155,7 @@ def _allot_clock(clock: Any, fleet: Fleet, ranks: Any, arenas: tuple[Arena, Aren
     table = []
     for service in range(-1, len(fleet.services)):
         members = np.arange(count) if service < 0 else np.flatnonzero(ranks.service == service)
-        split = (ranks.own_pool[members] == Pool.TOKEN).any()
+        split = (ranks.own_pool[members] == PoolRole.TOKEN).any()
         table.append([ints.put(members), members.size, int(split), 0])
     clock.candidates = ints.put(table)
     view = np.zeros((count, COLUMNS))

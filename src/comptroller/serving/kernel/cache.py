@@ -6,8 +6,8 @@ from typing import Any
 
 from comptroller.serving.jit import jit, part
 from comptroller.serving.kernel.queues import run_sift
-from comptroller.serving.policies.draw import accepted, draw
-from comptroller.serving.state import World
+from comptroller.serving.policies.draw import accepted_drafts, draw
+from comptroller.serving.state import KernelWorld
 
 MIX = -7046029254386353131
 """2^64 over the golden ratio, as 64 signed bits."""
@@ -23,14 +23,14 @@ def pages(tokens: int, block: int) -> int:
 
 
 @jit
-def occupied(w: World, r: int) -> int:
+def occupied_blocks(w: KernelWorld, r: int) -> int:
     """Blocks of a rank that running requests hold."""
     rank = w.ranks[r]
     return int(rank.used + rank.held_entries * rank.cache_blocks)
 
 
 @jit
-def growth(w: World, r: int, tokens: int) -> int:
+def growth(w: KernelWorld, r: int, tokens: int) -> int:
     """Blocks that the decoding requests of a rank take up over their next `tokens` tokens each."""
     rank = w.ranks[r]
     if tokens == 1:
@@ -44,7 +44,7 @@ def growth(w: World, r: int, tokens: int) -> int:
 
 
 @part
-def move_on(w: World, r: int, steps: int) -> None:
+def move_on(w: KernelWorld, r: int, steps: int) -> None:
     """Let the decoding requests of a rank have taken so many steps: tokens and blocks."""
     rank = w.ranks[r]
     rank.used += growth(w, r, steps)
@@ -56,14 +56,14 @@ def move_on(w: World, r: int, steps: int) -> None:
 
 
 @jit
-def _keep_drafts(w: World, r: int) -> None:
+def _keep_drafts(w: KernelWorld, r: int) -> None:
     """Beside its token of the step, each decoding request has the draft tokens that were accepted."""
     rank = w.ranks[r]
     for place in range(rank.batch):
         i = w.ints[rank.run + place]
         request = w.requests[i]
         drawn = draw(w.clock[0].seed, request.id, request.steps + rank.g - request.entered)
-        kept = accepted(drawn, rank.chance, rank.verify - 1)
+        kept = accepted_drafts(drawn, rank.chance, rank.verify - 1)
         if kept > 0:
             context = request.base + rank.g
             rank.used += pages(context + kept, rank.block) - pages(context, rank.block)
@@ -79,17 +79,17 @@ def _keep_drafts(w: World, r: int) -> None:
 
 
 @jit
-def free(w: World, r: int) -> int:
+def free(w: KernelWorld, r: int) -> int:
     """Blocks a rank may take, idle cached ones included; of a shared store, what the other leaves."""
     rank = w.ranks[r]
-    left = rank.capacity - occupied(w, r)
+    left = rank.capacity - occupied_blocks(w, r)
     if rank.peer >= 0:
-        left -= occupied(w, rank.peer) + in_flight(w, rank.peer)
+        left -= occupied_blocks(w, rank.peer) + in_flight(w, rank.peer)
     return int(left)
 
 
 @jit
-def in_flight(w: World, r: int) -> int:
+def in_flight(w: KernelWorld, r: int) -> int:
     """Blocks that the decode step under way on a rank will have taken up at its end."""
     rank = w.ranks[r]
     if rank.kind < 2 or rank.batch == 0 or rank.step_decode == 0:
@@ -105,7 +105,7 @@ def _bucket(rank: Any, block: int) -> int:
 
 
 @jit
-def find(w: World, r: int, block: int) -> int:
+def find(w: KernelWorld, r: int, block: int) -> int:
     """The entry of a block on a rank, or -1."""
     rank = w.ranks[r]
     entry = w.ints[_bucket(rank, block)]
@@ -115,7 +115,7 @@ def find(w: World, r: int, block: int) -> int:
 
 
 @jit
-def _unlink(w: World, r: int, entry: int) -> None:
+def _unlink(w: KernelWorld, r: int, entry: int) -> None:
     rank = w.ranks[r]
     older = w.ints[rank.entries + 5 * entry + OLDER]
     newer = w.ints[rank.entries + 5 * entry + NEWER]
@@ -131,7 +131,7 @@ def _unlink(w: World, r: int, entry: int) -> None:
 
 
 @jit
-def hold(w: World, r: int, entry: int) -> None:
+def hold(w: KernelWorld, r: int, entry: int) -> None:
     """One more request uses an entry."""
     rank = w.ranks[r]
     if w.ints[rank.entries + 5 * entry + REFS] == 0:
@@ -141,7 +141,7 @@ def hold(w: World, r: int, entry: int) -> None:
 
 
 @jit
-def drop(w: World, r: int, entry: int) -> None:
+def drop(w: KernelWorld, r: int, entry: int) -> None:
     """One request fewer uses an entry; without any it is idle, and the last to be evicted."""
     rank = w.ranks[r]
     w.ints[rank.entries + 5 * entry + REFS] -= 1
@@ -159,7 +159,7 @@ def drop(w: World, r: int, entry: int) -> None:
 
 
 @jit
-def _insert(w: World, r: int, block: int) -> None:
+def _insert(w: KernelWorld, r: int, block: int) -> None:
     rank = w.ranks[r]
     entry = rank.spare
     base = rank.entries + 5 * entry
@@ -173,7 +173,7 @@ def _insert(w: World, r: int, block: int) -> None:
 
 
 @jit
-def _evict(w: World, r: int) -> None:
+def _evict(w: KernelWorld, r: int) -> None:
     rank = w.ranks[r]
     entry = rank.oldest
     _unlink(w, r, entry)
@@ -192,15 +192,15 @@ def _evict(w: World, r: int) -> None:
 
 
 @jit
-def trim(w: World, r: int) -> None:
+def trim(w: KernelWorld, r: int) -> None:
     """Evict idle blocks, least recently used first, until everything fits; then the peer's."""
     rank = w.ranks[r]
     if rank.cache_blocks == 0:
         return
-    room = rank.capacity - occupied(w, r)
+    room = rank.capacity - occupied_blocks(w, r)
     other = 0
     if rank.peer >= 0:
-        room -= occupied(w, rank.peer)
+        room -= occupied_blocks(w, rank.peer)
         other = w.ranks[rank.peer].idle_entries
     while rank.idle_entries > 0 and (rank.idle_entries + other) * rank.cache_blocks > room:
         _evict(w, r)
@@ -211,7 +211,7 @@ def trim(w: World, r: int) -> None:
 
 
 @jit
-def matched(w: World, r: int, i: int, tokens: int) -> int:
+def matched_blocks(w: KernelWorld, r: int, i: int, tokens: int) -> int:
     """Leading blocks of a request that a rank has cached, leaving at least one of `tokens` to compute."""
     rank, request = w.ranks[r], w.requests[i]
     if rank.cache_blocks == 0:
@@ -224,7 +224,7 @@ def matched(w: World, r: int, i: int, tokens: int) -> int:
 
 
 @jit
-def publish(w: World, r: int, i: int, tokens: int) -> None:
+def publish(w: KernelWorld, r: int, i: int, tokens: int) -> None:
     """Make a request's full blocks up to `tokens` findable where its prompt is computed; a copy somebody else
     made first is shared. Blocks are findable from the step on that computes them, for whoever is in it."""
     rank, request = w.ranks[r], w.requests[i]
@@ -243,7 +243,7 @@ def publish(w: World, r: int, i: int, tokens: int) -> None:
 
 
 @jit
-def release(w: World, r: int, i: int, blocks: int) -> None:
+def release(w: KernelWorld, r: int, i: int, blocks: int) -> None:
     """Give back a request's private blocks on a rank and its hold on cached ones, tail first."""
     w.ranks[r].used -= blocks
     request = w.requests[i]

@@ -5,40 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from comptroller.serving.jit import jit, part
-from comptroller.serving.kernel.books import (
-    close,
-    give_slot,
-    off_prompt,
-    poke,
-    poke_peer,
-    queued,
-    see,
-    time_out,
-)
+from comptroller.serving.kernel.books import close, count_waiting, give_slot, off_prompt, poke, poke_peer, see, time_out
 from comptroller.serving.kernel.cache import free, growth, move_on, pages, publish, release, trim
 from comptroller.serving.kernel.decisions import budget
 from comptroller.serving.kernel.queues import pop, push, set_key
-from comptroller.serving.kernel.ranks import (
-    compose,
-    fill,
-    full,
-    join_decode,
-    leave_decode,
-    leave_prefill,
-    private,
-)
+from comptroller.serving.kernel.ranks import compose, fill, full, join_decode, leave_decode, leave_prefill, private
 from comptroller.serving.kernel.steps import decode_ticks, pass_run, prompt_ticks, spend_step, walk_group
 from comptroller.serving.policies.view import PENDING
-from comptroller.serving.state import END, NEVER, OVER, START, TICKS_PER_S, Kind, State, World
+from comptroller.serving.state import END, NEVER, OVER, START, TICKS_PER_S, GroupActivity, KernelWorld, RequestState
 
-IDLE, READY, STEP, RUN = int(Kind.IDLE), int(Kind.READY), int(Kind.STEP), int(Kind.RUN)
-QUEUED, HANDED = int(State.QUEUED), int(State.HANDED)
-MOVING, LANDED = int(State.MOVING), int(State.LANDED)
-DONE, CANCELLED = int(State.DONE), int(State.CANCELLED)
+IDLE, READY, STEP, RUN = (
+    int(GroupActivity.IDLE),
+    int(GroupActivity.READY),
+    int(GroupActivity.STEP),
+    int(GroupActivity.RUN),
+)
+QUEUED, HANDED = int(RequestState.QUEUED), int(RequestState.HANDED)
+MOVING, LANDED = int(RequestState.MOVING), int(RequestState.LANDED)
+DONE, CANCELLED = int(RequestState.DONE), int(RequestState.CANCELLED)
 
 
 @jit
-def settle(w: World, group: int, tick: int) -> None:
+def settle(w: KernelWorld, group: int, tick: int) -> None:
     """Let the decode steps of a run that have ended by now have happened."""
     leader = w.ranks[group]
     if leader.kind != RUN or tick <= leader.since:
@@ -53,14 +41,14 @@ def settle(w: World, group: int, tick: int) -> None:
 
 
 @part
-def ready(w: World, group: int, tick: int) -> None:
+def ready(w: KernelWorld, group: int, tick: int) -> None:
     """The group starts its next step at this tick."""
     w.ranks[group].kind = READY
     set_key(w, group, 4 * tick + START)
 
 
 @part
-def cut(w: World, group: int, tick: int) -> None:
+def cut(w: KernelWorld, group: int, tick: int) -> None:
     """End a run with the step under way: who is in it, or what memory it finds, is about to change."""
     leader = w.ranks[group]
     if leader.kind != RUN or leader.since + leader.length <= tick:
@@ -77,7 +65,7 @@ def cut(w: World, group: int, tick: int) -> None:
 
 
 @part
-def look(w: World, tick: int) -> None:
+def look(w: KernelWorld, tick: int) -> None:
     """Attend to the groups that were poked."""
     clock = w.clock[0]
     for place in range(clock.poke_count):
@@ -91,7 +79,7 @@ def look(w: World, tick: int) -> None:
 
 
 @part
-def _receive(w: World, r: int, tick: int) -> None:
+def _receive(w: KernelWorld, r: int, tick: int) -> None:
     """Start the transfers of the requests handed over that have a seat and blocks here."""
     rank = w.ranks[r]
     while rank.intake >= 0 and not full(w, r):
@@ -107,7 +95,7 @@ def _receive(w: World, r: int, tick: int) -> None:
             rank.used += need
             rank.moving += 1
             request.state = MOVING
-            queued(w, r, -1)
+            count_waiting(w, r, -1)
             rank.intake = pop(w.requests, i)
             time_out(w, i, due)
             trim(w, r)
@@ -123,7 +111,7 @@ def _at_work(rank: Any) -> bool:
 
 
 @part
-def _take_over(w: World, r: int) -> bool:
+def _take_over(w: KernelWorld, r: int) -> bool:
     """Of two ranks that hand over to each other and hold what the other waits for, one takes a request without its
     cache, to compute it again."""
     rank = w.ranks[r]
@@ -149,7 +137,7 @@ def _take_over(w: World, r: int) -> bool:
 
 
 @part
-def _run_length(w: World, r: int) -> int:
+def _run_length(w: KernelWorld, r: int) -> int:
     """Decode steps until a request of the rank is done or its memory is full."""
     rank = w.ranks[r]
     if rank.verify > 1:
@@ -168,7 +156,7 @@ def _run_length(w: World, r: int) -> int:
 
 
 @part
-def _step_ticks(w: World, r: int) -> int:
+def _step_ticks(w: KernelWorld, r: int) -> int:
     rank = w.ranks[r]
     ticks = rank.stall
     if rank.step_prompt > 0:
@@ -180,7 +168,7 @@ def _step_ticks(w: World, r: int) -> int:
 
 
 @part
-def start(w: World, group: int, tick: int) -> None:
+def start(w: KernelWorld, group: int, tick: int) -> None:
     """Begin the next step of a group, or a run of equal ones, or rest."""
     leader = w.ranks[group]
     plain, ticks, steps = True, 0, NEVER
@@ -220,7 +208,7 @@ def start(w: World, group: int, tick: int) -> None:
 
 
 @part
-def _pass_prompts(w: World, r: int, ticks: int) -> None:
+def _pass_prompts(w: KernelWorld, r: int, ticks: int) -> None:
     """Book the prompt tokens of a step and what they used; those computed before are waste."""
     rank = w.ranks[r]
     tokens = rank.step_prompt + (rank.batch * rank.verify if rank.step_decode else 0)
@@ -250,7 +238,7 @@ def _pass_prompts(w: World, r: int, ticks: int) -> None:
 
 
 @part
-def _pass_step(w: World, r: int, ticks: int) -> None:
+def _pass_step(w: KernelWorld, r: int, ticks: int) -> None:
     """Let a single step of a rank have happened."""
     rank = w.ranks[r]
     if rank.step_prompt == 0:
@@ -269,7 +257,7 @@ def _pass_step(w: World, r: int, ticks: int) -> None:
 
 
 @jit
-def _finish(w: World, r: int, i: int, context: int, tick: int) -> None:
+def _finish(w: KernelWorld, r: int, i: int, context: int, tick: int) -> None:
     request = w.requests[i]
     publish(w, r, i, min(context, request.prompt + request.output - 1))
     release(w, r, i, private(w, r, i, context))
@@ -280,7 +268,7 @@ def _finish(w: World, r: int, i: int, context: int, tick: int) -> None:
 
 
 @part
-def _hand_over(w: World, r: int, i: int, tick: int) -> None:
+def _hand_over(w: KernelWorld, r: int, i: int, tick: int) -> None:
     """The prompt is done; the request goes on in the token pool."""
     request = w.requests[i]
     if request.cancelled:
@@ -292,12 +280,12 @@ def _hand_over(w: World, r: int, i: int, tick: int) -> None:
     taker = w.ranks[request.token_rank]
     request.state = HANDED
     taker.intake = push(w.requests, taker.intake, i, request.rank_key, request.arrival)
-    queued(w, request.token_rank, 1)
+    count_waiting(w, request.token_rank, 1)
     poke(w, taker.leader)
 
 
 @part
-def _end_prompts(w: World, r: int, tick: int) -> None:
+def _end_prompts(w: KernelWorld, r: int, tick: int) -> None:
     """Prompts that are done give a token and go on to decode."""
     rank = w.ranks[r]
     place = 0
@@ -322,7 +310,7 @@ def _end_prompts(w: World, r: int, tick: int) -> None:
 
 
 @part
-def end(w: World, group: int, tick: int) -> None:
+def end(w: KernelWorld, group: int, tick: int) -> None:
     """A step or a run of a group ends; what is done leaves."""
     leader = w.ranks[group]
     for r in range(group, group + leader.ranks):
@@ -346,7 +334,7 @@ def end(w: World, group: int, tick: int) -> None:
 
 
 @part
-def land(w: World, i: int, tick: int) -> None:
+def land(w: KernelWorld, i: int, tick: int) -> None:
     """A request's cache has crossed the link: its prompt rank is free of it."""
     request = w.requests[i]
     sender, taker = request.rank, w.ranks[request.token_rank]

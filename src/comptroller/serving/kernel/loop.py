@@ -8,11 +8,11 @@ from comptroller.serving import policies
 from comptroller.serving.jit import entry, jit, part
 from comptroller.serving.kernel.books import (
     close,
+    count_waiting,
     free_child,
     give_slot,
     poke,
     poke_peer,
-    queued,
     take_slot,
     time_out,
 )
@@ -21,25 +21,35 @@ from comptroller.serving.kernel.groups import end, land, look, settle, start
 from comptroller.serving.kernel.queues import first_group, pop
 from comptroller.serving.kernel.ranks import private
 from comptroller.serving.kernel.routes import dispatch, refresh, snapshot
-from comptroller.serving.state import ARRIVE, END, FOREVER, NEVER, OVER, TICKS_PER_S, Reason, State, World
+from comptroller.serving.state import (
+    ARRIVE,
+    END,
+    FOREVER,
+    NEVER,
+    OVER,
+    TICKS_PER_S,
+    KernelWorld,
+    RequestState,
+    ReturnReason,
+)
 
-PENDING, BLOCKED, TIMED = int(State.PENDING), int(State.BLOCKED), int(State.TIMED)
-WAITS, MOVING = int(State.WAITS), int(State.MOVING)
-QUEUED, SWAPPED, HANDED = int(State.QUEUED), int(State.SWAPPED), int(State.HANDED)
-DONE, CANCELLED = int(State.DONE), int(State.CANCELLED)
-IDLE, REACHED, COMPLETED = int(Reason.IDLE), int(Reason.REACHED), int(Reason.COMPLETED)
-SAMPLE, CROWDED = int(Reason.SAMPLE), int(Reason.CROWDED)
+PENDING, BLOCKED, TIMED = int(RequestState.PENDING), int(RequestState.BLOCKED), int(RequestState.TIMED)
+WAITS, MOVING = int(RequestState.WAITS), int(RequestState.MOVING)
+QUEUED, SWAPPED, HANDED = int(RequestState.QUEUED), int(RequestState.SWAPPED), int(RequestState.HANDED)
+DONE, CANCELLED = int(RequestState.DONE), int(RequestState.CANCELLED)
+IDLE, REACHED, COMPLETED = int(ReturnReason.IDLE), int(ReturnReason.REACHED), int(ReturnReason.COMPLETED)
+SAMPLE, CROWDED = int(ReturnReason.SAMPLE), int(ReturnReason.CROWDED)
 
 
 @jit
-def _slot(w: World, id_: int) -> int:
+def _slot(w: KernelWorld, id_: int) -> int:
     """The slot of a request that has not ended."""
     slot = int(w.results[id_].slot)
     return slot if slot >= 0 else int(take_slot(w, id_))
 
 
 @part
-def _enter(w: World, id_: int) -> None:
+def _enter(w: KernelWorld, id_: int) -> None:
     """Take in a job: calls in order of arrival wait in a row, others by the clock or for their parent."""
     clock, job, result = w.clock[0], w.jobs[id_], w.results[id_]
     now, parent = (clock.now + 2) >> 2, int(job.parent)
@@ -68,7 +78,7 @@ def _enter(w: World, id_: int) -> None:
 
 
 @jit
-def _cancel(w: World, id_: int) -> None:
+def _cancel(w: KernelWorld, id_: int) -> None:
     """End a request that nobody wants any more: at once where it waits, after the step where it runs."""
     if w.results[id_].state >= DONE:
         return
@@ -80,13 +90,13 @@ def _cancel(w: World, id_: int) -> None:
     if state < QUEUED:
         close(w, i, now, CANCELLED)
     elif state in (QUEUED, SWAPPED):
-        queued(w, request.rank, -1)
+        count_waiting(w, request.rank, -1)
         if state == SWAPPED:
             rank = w.ranks[request.rank]
             rank.swapped -= pages(request.goal, rank.block)
         close(w, i, now, CANCELLED)
     elif state == HANDED:
-        queued(w, request.token_rank, -1)
+        count_waiting(w, request.token_rank, -1)
         if w.ranks[request.rank].peer >= 0:
             settle(w, w.ranks[request.rank].peer, now)
         release(w, request.rank, i, private(w, request.rank, i, request.goal))
@@ -102,7 +112,7 @@ def _cancel(w: World, id_: int) -> None:
 
 
 @part
-def _next_arrival(w: World) -> tuple[int, int]:
+def _next_arrival(w: KernelWorld) -> tuple[int, int]:
     """The request that something comes for next and its tick: an id if the row is first, else -1."""
     clock = w.clock[0]
     while clock.stream < clock.count and w.results[clock.stream].state != PENDING:
@@ -122,7 +132,7 @@ def _next_arrival(w: World) -> tuple[int, int]:
 
 
 @part
-def _arrive(w: World, id_: int, tick: int) -> None:
+def _arrive(w: KernelWorld, id_: int, tick: int) -> None:
     """What a request waited for has come: its arrival, the end of a wait, its cache."""
     clock = w.clock[0]
     if id_ >= 0:
@@ -149,7 +159,7 @@ def _arrive(w: World, id_: int, tick: int) -> None:
 
 
 @part
-def _observe(w: World, last: int) -> int:
+def _observe(w: KernelWorld, last: int) -> int:
     """Take the snapshot or the sample that is due first by then: 0 if none is, 1 a snapshot, 2 a sample."""
     clock = w.clock[0]
     shot = clock.next_snapshot if clock.snapshot_every > 0 else NEVER >> 2
@@ -167,7 +177,7 @@ def _observe(w: World, last: int) -> int:
 
 
 @part
-def _take_in(w: World, cancels: int) -> bool:
+def _take_in(w: KernelWorld, cancels: int) -> bool:
     """Enter the new jobs, then cancel so many requests; false if slots ran out."""
     clock = w.clock[0]
     while clock.count < clock.entering:
@@ -180,7 +190,7 @@ def _take_in(w: World, cancels: int) -> bool:
     return True
 
 
-def _advance(w: World, cancels: int, until: int) -> int:
+def _advance(w: KernelWorld, cancels: int, until: int) -> int:
     """Enter the new jobs, cancel so many requests (their ids at `cancels`), then let happen what happens up
     to a tick. Why it returned."""
     clock = w.clock[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from comptroller.errors import Unsupported
+from comptroller.errors import UnsupportedError
 from comptroller.serving.jit import jit, numba
 from comptroller.serving.pointers import address_of, call_at, pointer
 from comptroller.serving.policies import decision, names
@@ -71,21 +71,19 @@ _FORMS = {"routing": (_routing, 5), "batching": (_batching, 2), "scheduling": (_
 
 
 @lru_cache(maxsize=64)
-def _compiled(kind: str, name: str) -> Any:
+def _compile_policy(kind: str, name: str) -> Any:
     (form, count), errors = _FORMS[kind], numba.core.errors
     try:
         return numba.cfunc(numba.float64(*[numba.int64] * count))(form(numba.njit(decision(kind, name))))
     except (errors.NumbaError, errors.UnsupportedBytecodeError) as error:
         why = str(error).strip().splitlines()[-1]
-        raise Unsupported(
-            f"{kind} policy {name} cannot be compiled, so only the twin runs it: {why}"
-        ) from error
+        raise UnsupportedError(f"{kind} policy {name} cannot be compiled, so only the twin runs it: {why}") from error
 
 
 def number(kind: str, name: str) -> int:
     """What the kernel knows a policy by: its place among those that ship, else its address.
 
     Raises:
-        Unsupported: numba cannot compile it.
+        UnsupportedError: numba cannot compile it.
     """
-    return names(kind).index(name) if name in names(kind) else int(_compiled(kind, name).address)
+    return names(kind).index(name) if name in names(kind) else int(_compile_policy(kind, name).address)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from comptroller.serving.jit import jit, part
-from comptroller.serving.state import World
+from comptroller.serving.state import KernelWorld
 
 
 @jit
@@ -57,7 +57,7 @@ def pop(requests: Any, root: int) -> int:
 
 
 @jit
-def set_key(w: World, group: int, key: int) -> None:
+def set_key(w: KernelWorld, group: int, key: int) -> None:
     """Enter when a group acts next into the tree of minima."""
     top, node = w.clock[0].tree, w.clock[0].leaves + group
     w.ints[top + node] = key
@@ -70,7 +70,7 @@ def set_key(w: World, group: int, key: int) -> None:
 
 
 @part
-def first_group(w: World) -> int:
+def first_group(w: KernelWorld) -> int:
     """The lowest-numbered group among those that act first."""
     top, leaves = w.clock[0].tree, w.clock[0].leaves
     node = 1
@@ -82,7 +82,7 @@ def first_group(w: World) -> int:
 
 
 @jit
-def _sooner(w: World, rank: Any, due: int, i: int, place: int) -> bool:
+def _sooner(w: KernelWorld, rank: Any, due: int, i: int, place: int) -> bool:
     """Whether request i, done at `due`, leaves before the one at a place."""
     other = w.ints[rank.due + place]
     if due != other:
@@ -91,7 +91,7 @@ def _sooner(w: World, rank: Any, due: int, i: int, place: int) -> bool:
 
 
 @jit
-def run_sift(w: World, r: int, place: int) -> None:
+def run_sift(w: KernelWorld, r: int, place: int) -> None:
     """Restore the heap of a rank's decoding requests around one place."""
     rank = w.ranks[r]
     run, due_at, size = rank.run, rank.due, rank.batch

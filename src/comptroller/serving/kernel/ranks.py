@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from comptroller.serving.jit import jit, part
-from comptroller.serving.kernel.books import close, give_slot, off_prompt, queued
-from comptroller.serving.kernel.cache import (
-    find,
-    free,
-    growth,
-    hold,
-    matched,
-    pages,
-    publish,
-    release,
-    trim,
-)
+from comptroller.serving.kernel.books import close, count_waiting, give_slot, off_prompt
+from comptroller.serving.kernel.cache import find, free, growth, hold, matched_blocks, pages, publish, release, trim
 from comptroller.serving.kernel.queues import pop, push, run_sift
-from comptroller.serving.state import TICKS_PER_S, State, World
+from comptroller.serving.state import TICKS_PER_S, KernelWorld, RequestState
 
-PREFILL, DECODE = int(State.PREFILL), int(State.DECODE)
-QUEUED, SWAPPED, HANDED = int(State.QUEUED), int(State.SWAPPED), int(State.HANDED)
-CANCELLED = int(State.CANCELLED)
+PREFILL, DECODE = int(RequestState.PREFILL), int(RequestState.DECODE)
+QUEUED, SWAPPED, HANDED = int(RequestState.QUEUED), int(RequestState.SWAPPED), int(RequestState.HANDED)
+CANCELLED = int(RequestState.CANCELLED)
 
 
 @jit
-def join_decode(w: World, r: int, i: int, context: int) -> None:
+def join_decode(w: KernelWorld, r: int, i: int, context: int) -> None:
     """A request with so many cached tokens decodes from the next step on."""
     rank, request = w.ranks[r], w.requests[i]
     request.state = DECODE
@@ -42,7 +32,7 @@ def join_decode(w: World, r: int, i: int, context: int) -> None:
 
 
 @jit
-def leave_decode(w: World, r: int, place: int) -> int:
+def leave_decode(w: KernelWorld, r: int, place: int) -> int:
     """Take the request at a place of the heap out of the batch and book what it used; its cached tokens."""
     rank = w.ranks[r]
     i = w.ints[rank.run + place]
@@ -71,7 +61,7 @@ def leave_decode(w: World, r: int, place: int) -> int:
 
 
 @jit
-def leave_prefill(w: World, r: int, place: int) -> None:
+def leave_prefill(w: KernelWorld, r: int, place: int) -> None:
     """Take the request at a place of the prompt list out of it."""
     rank = w.ranks[r]
     request = w.requests[w.ints[rank.pre + place]]
@@ -82,14 +72,14 @@ def leave_prefill(w: World, r: int, place: int) -> None:
 
 
 @jit
-def private(w: World, r: int, i: int, context: int) -> int:
+def private(w: KernelWorld, r: int, i: int, context: int) -> int:
     """Blocks of a request beyond the cached ones it shares."""
     rank = w.ranks[r]
     return int(pages(context, rank.block) - w.requests[i].held * rank.cache_blocks)
 
 
 @part
-def _drop_cancelled(w: World, r: int, tick: int) -> None:
+def _drop_cancelled(w: KernelWorld, r: int, tick: int) -> None:
     rank = w.ranks[r]
     rank.freed = 1
     place = 0
@@ -107,9 +97,7 @@ def _drop_cancelled(w: World, r: int, tick: int) -> None:
         chosen = -1
         for place in range(rank.batch):
             i = w.ints[rank.run + place]
-            if w.requests[i].cancelled and (
-                chosen < 0 or w.requests[i].id < w.requests[w.ints[rank.run + chosen]].id
-            ):
+            if w.requests[i].cancelled and (chosen < 0 or w.requests[i].id < w.requests[w.ints[rank.run + chosen]].id):
                 chosen = place
         if chosen < 0:
             return
@@ -121,7 +109,7 @@ def _drop_cancelled(w: World, r: int, tick: int) -> None:
 
 
 @jit
-def _worse(w: World, a: int, b: int) -> bool:
+def _worse(w: KernelWorld, a: int, b: int) -> bool:
     """Whether request a goes behind request b."""
     first, second = w.requests[a], w.requests[b]
     if first.rank_key != second.rank_key:
@@ -132,7 +120,7 @@ def _worse(w: World, a: int, b: int) -> bool:
 
 
 @jit
-def _victim(w: World, r: int) -> int:
+def _victim(w: KernelWorld, r: int) -> int:
     """The place of whoever goes behind all others: in the heap from 0, in the prompt list from -1 down."""
     rank = w.ranks[r]
     chosen, worst = 0, -1
@@ -148,7 +136,7 @@ def _victim(w: World, r: int) -> int:
 
 
 @jit
-def _set_aside(w: World, r: int, place: int) -> None:
+def _set_aside(w: KernelWorld, r: int, place: int) -> None:
     """Preempt: the victim's blocks are freed, its cache goes to the host if there is room or is forgotten, it queues
     again."""
     rank = w.ranks[r]
@@ -171,11 +159,11 @@ def _set_aside(w: World, r: int, place: int) -> None:
     request = w.requests[i]
     request.preemptions += 1
     rank.queue = push(w.requests, rank.queue, i, request.rank_key, request.arrival)
-    queued(w, r, 1)
+    count_waiting(w, r, 1)
 
 
 @jit
-def _stall(w: World, r: int, i: int) -> None:
+def _stall(w: KernelWorld, r: int, i: int) -> None:
     """The step waits for a request's cache to cross the host link; the energy of waiting is waste."""
     rank, request = w.ranks[r], w.requests[i]
     ticks = int(request.goal * rank.swap_ticks + 0.5)
@@ -186,7 +174,7 @@ def _stall(w: World, r: int, i: int) -> None:
 
 
 @part
-def _make_room(w: World, r: int) -> None:
+def _make_room(w: KernelWorld, r: int) -> None:
     """Preempt until the decoding requests can take their next step."""
     rank = w.ranks[r]
     while rank.batch > 0 and growth(w, r, rank.verify) > free(w, r):
@@ -194,7 +182,7 @@ def _make_room(w: World, r: int) -> None:
 
 
 @part
-def _first(w: World, r: int) -> int:
+def _first(w: KernelWorld, r: int) -> int:
     """The first request in a rank's queue, or -1; those cancelled meanwhile are dropped."""
     rank = w.ranks[r]
     while rank.queue >= 0:
@@ -207,14 +195,14 @@ def _first(w: World, r: int) -> int:
 
 
 @jit
-def full(w: World, r: int) -> bool:
+def full(w: KernelWorld, r: int) -> bool:
     """Whether a rank has no seat for another request."""
     rank = w.ranks[r]
     return bool(rank.batch + rank.pre_count + rank.moving + rank.arrived >= rank.max_batch)
 
 
 @part
-def _fits(w: World, r: int, i: int) -> bool:
+def _fits(w: KernelWorld, r: int, i: int) -> bool:
     """Whether a queued request can have its seat and its blocks now."""
     rank, request = w.ranks[r], w.requests[i]
     if full(w, r):
@@ -223,7 +211,7 @@ def _fits(w: World, r: int, i: int) -> bool:
     if request.state == SWAPPED:
         return bool(pages(request.goal + rank.verify, rank.block) <= room)
     goal = request.prompt + request.generated
-    hits = matched(w, r, i, goal)
+    hits = matched_blocks(w, r, i, goal)
     need = pages(goal, rank.block) - hits * rank.cache_blocks
     for place in range(hits):
         entry = find(w, r, w.blocks[request.blocks + place])
@@ -233,11 +221,11 @@ def _fits(w: World, r: int, i: int) -> bool:
 
 
 @part
-def _start_prefill(w: World, r: int, i: int) -> None:
+def _start_prefill(w: KernelWorld, r: int, i: int) -> None:
     rank, request = w.ranks[r], w.requests[i]
     request.goal = request.prompt + request.generated
     request.home = r
-    hits = matched(w, r, i, request.goal)
+    hits = matched_blocks(w, r, i, request.goal)
     for place in range(hits):
         hold(w, r, find(w, r, w.blocks[request.blocks + place]))
     request.held = hits
@@ -255,7 +243,7 @@ def _start_prefill(w: World, r: int, i: int) -> None:
 
 
 @part
-def _admit(w: World, r: int, tick: int) -> None:
+def _admit(w: KernelWorld, r: int, tick: int) -> None:
     """Take requests from the queue as long as seats, blocks and the step's budget last."""
     rank = w.ranks[r]
     while True:
@@ -273,7 +261,7 @@ def _admit(w: World, r: int, tick: int) -> None:
             _set_aside(w, r, place)
             continue
         rank.queue = pop(w.requests, rank.queue)
-        queued(w, r, -1)
+        count_waiting(w, r, -1)
         request.rank = r
         rank.virtual = max(rank.virtual, request.fair_start)
         if request.started < 0:
@@ -290,7 +278,7 @@ def _admit(w: World, r: int, tick: int) -> None:
 
 
 @part
-def _land(w: World, r: int) -> None:
+def _land(w: KernelWorld, r: int) -> None:
     """Requests whose cache has arrived over the link join the batch."""
     rank = w.ranks[r]
     while rank.landed >= 0:
@@ -301,7 +289,7 @@ def _land(w: World, r: int) -> None:
 
 
 @part
-def _take_shared(w: World, r: int) -> None:
+def _take_shared(w: KernelWorld, r: int) -> None:
     """Of a shared store: requests whose prompt is done join the batch, their blocks stay where they are."""
     rank = w.ranks[r]
     if rank.peer < 0:
@@ -313,7 +301,7 @@ def _take_shared(w: World, r: int) -> None:
         if request.state != HANDED:
             give_slot(w, i)
             continue
-        queued(w, r, -1)
+        count_waiting(w, r, -1)
         blocks = private(w, r, i, request.goal)
         w.ranks[request.rank].used -= blocks
         rank.used += blocks
@@ -322,7 +310,7 @@ def _take_shared(w: World, r: int) -> None:
 
 
 @part
-def compose(w: World, r: int, tick: int) -> None:
+def compose(w: KernelWorld, r: int, tick: int) -> None:
     """Settle who is in a rank's batch before anybody is admitted."""
     rank = w.ranks[r]
     rank.stall, rank.disturbed = 0, 0
@@ -339,7 +327,7 @@ def compose(w: World, r: int, tick: int) -> None:
 
 
 @part
-def fill(w: World, r: int, tick: int, mixes: bool) -> None:
+def fill(w: KernelWorld, r: int, tick: int, mixes: bool) -> None:
     """Admit what fits and count the step's prompt tokens and query-key pairs."""
     rank = w.ranks[r]
     if not rank.disturbed and rank.waiting > 0:

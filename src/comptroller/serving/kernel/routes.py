@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from comptroller.serving.jit import jit, part
-from comptroller.serving.kernel.books import close, dispatched, poke, queued
-from comptroller.serving.kernel.cache import matched, occupied, pages
+from comptroller.serving.kernel.books import close, count_dispatch, count_waiting, poke
+from comptroller.serving.kernel.cache import matched_blocks, occupied_blocks, pages
 from comptroller.serving.kernel.decisions import choose, rank_key
 from comptroller.serving.kernel.groups import settle
 from comptroller.serving.kernel.queues import push
 from comptroller.serving.kernel.ranks import full
 from comptroller.serving.policies.view import COLUMNS, KV, MATCH, PENDING, QUEUED, RESERVED
-from comptroller.serving.state import Kind, Pool, State, World
+from comptroller.serving.state import GroupActivity, KernelWorld, PoolRole, RequestState
 
-RUN = int(Kind.RUN)
-IN_QUEUE, REFUSED = int(State.QUEUED), int(State.REFUSED)
-MIXED, PROMPT, TOKEN = int(Pool.MIXED), int(Pool.PROMPT), int(Pool.TOKEN)
+RUN = int(GroupActivity.RUN)
+IN_QUEUE, REFUSED = int(RequestState.QUEUED), int(RequestState.REFUSED)
+MIXED, PROMPT, TOKEN = int(PoolRole.MIXED), int(PoolRole.PROMPT), int(PoolRole.TOKEN)
 
 
 @jit
-def refresh(w: World, tick: int) -> None:
+def refresh(w: KernelWorld, tick: int) -> None:
     """Bring the cache column of the view up to date."""
     clock = w.clock[0]
     for r in range(clock.ranks):
         rank = w.ranks[r]
         settle(w, rank.leader, tick)
-        w.floats[clock.seen + KV * clock.ranks + r] = occupied(w, r) * rank.block
+        w.floats[clock.seen + KV * clock.ranks + r] = occupied_blocks(w, r) * rank.block
 
 
 @part
-def snapshot(w: World, tick: int) -> None:
+def snapshot(w: KernelWorld, tick: int) -> None:
     """Take the view for later."""
     refresh(w, tick)
     clock = w.clock[0]
@@ -41,7 +41,7 @@ def snapshot(w: World, tick: int) -> None:
 
 
 @part
-def _visible(w: World, tick: int) -> int:
+def _visible(w: KernelWorld, tick: int) -> int:
     """Where the view stands that the router has at this tick."""
     clock = w.clock[0]
     if clock.snapshot_every == 0:
@@ -51,7 +51,7 @@ def _visible(w: World, tick: int) -> int:
 
 
 @jit
-def _holds(w: World, r: int, i: int) -> bool:
+def _holds(w: KernelWorld, r: int, i: int) -> bool:
     """Whether a rank could ever serve a request: context and cache are long enough."""
     rank, request = w.ranks[r], w.requests[i]
     total = request.prompt + request.output
@@ -59,7 +59,7 @@ def _holds(w: World, r: int, i: int) -> bool:
 
 
 @jit
-def _candidates(w: World, i: int, pool: int) -> int:
+def _candidates(w: KernelWorld, i: int, pool: int) -> int:
     """Write the ranks that may take a request to the scratch list; how many. Pool -1 is any."""
     clock = w.clock[0]
     entry = clock.candidates + 4 * int(w.jobs[w.requests[i].id].service)
@@ -73,19 +73,19 @@ def _candidates(w: World, i: int, pool: int) -> int:
 
 
 @part
-def _entry(w: World, view_at: int, r: int, column: int) -> float:
+def _entry(w: KernelWorld, view_at: int, r: int, column: int) -> float:
     return float(w.floats[view_at + column * w.clock[0].ranks + r])
 
 
 @part
-def _pick(w: World, i: int, policy: int, first: int, count: int, view_at: int) -> int:
+def _pick(w: KernelWorld, i: int, policy: int, first: int, count: int, view_at: int) -> int:
     clock = w.clock[0]
     view = w.floats[view_at : view_at + clock.ranks * COLUMNS].reshape(COLUMNS, clock.ranks).T
     return int(choose(policy, view, w.ints[first : first + count], w.requests[i], clock))
 
 
 @jit
-def _fewest(w: World, view_at: int, count: int, column: int) -> int:
+def _fewest(w: KernelWorld, view_at: int, count: int, column: int) -> int:
     """Of the scratch list, the rank without a shared store that has least in a column."""
     best = -1
     for place in range(count):
@@ -97,7 +97,7 @@ def _fewest(w: World, view_at: int, count: int, column: int) -> int:
 
 
 @part
-def _prompt_rank(w: World, i: int, view_at: int) -> int:
+def _prompt_rank(w: KernelWorld, i: int, view_at: int) -> int:
     """A rank of the prompt pool, or of the mixed one, whose queue is not long."""
     clock = w.clock[0]
     for turn in range(2):
@@ -111,7 +111,7 @@ def _prompt_rank(w: World, i: int, view_at: int) -> int:
 
 
 @part
-def _token_rank(w: World, i: int, view_at: int) -> int:
+def _token_rank(w: KernelWorld, i: int, view_at: int) -> int:
     """A rank of the token pool, or of the mixed one, whose memory is not spoken for."""
     clock = w.clock[0]
     expected = w.requests[i].prompt + w.requests[i].predicted
@@ -126,7 +126,7 @@ def _token_rank(w: World, i: int, view_at: int) -> int:
 
 
 @part
-def _route_split(w: World, i: int, view_at: int) -> None:
+def _route_split(w: KernelWorld, i: int, view_at: int) -> None:
     """Prompt, token and mixed pools, as Splitwise's mixed-pool scheduler fills them."""
     request = w.requests[i]
     prompt = _prompt_rank(w, i, view_at)
@@ -155,7 +155,7 @@ def _route_split(w: World, i: int, view_at: int) -> None:
 
 
 @part
-def _enqueue(w: World, r: int, i: int) -> None:
+def _enqueue(w: KernelWorld, r: int, i: int) -> None:
     rank, request = w.ranks[r], w.requests[i]
     tag = rank.tags + request.tenant
     request.fair_start = max(rank.virtual, w.floats[tag])
@@ -164,13 +164,13 @@ def _enqueue(w: World, r: int, i: int) -> None:
     request.state = IN_QUEUE
     request.rank = r
     rank.queue = push(w.requests, rank.queue, i, request.rank_key, request.arrival)
-    queued(w, r, 1)
+    count_waiting(w, r, 1)
     if w.ranks[rank.leader].kind != RUN or w.clock[0].evicts or not full(w, r):
         poke(w, rank.leader)
 
 
 @part
-def dispatch(w: World, i: int, tick: int) -> None:
+def dispatch(w: KernelWorld, i: int, tick: int) -> None:
     """Send a request that has just arrived to its rank, or refuse it."""
     clock, request = w.clock[0], w.requests[i]
     entry = clock.candidates + 4 * int(w.jobs[request.id].service)
@@ -191,7 +191,7 @@ def dispatch(w: World, i: int, tick: int) -> None:
             settle(w, w.ranks[r].leader, tick)
             if w.ranks[r].peer >= 0:
                 settle(w, w.ranks[r].peer, tick)
-            hits = matched(w, r, i, request.prompt)
+            hits = matched_blocks(w, r, i, request.prompt)
             w.floats[view_at + MATCH * clock.ranks + r] = hits * w.ranks[r].prefix_tokens
 
     if split:
@@ -203,5 +203,5 @@ def dispatch(w: World, i: int, tick: int) -> None:
         close(w, i, tick, REFUSED)
         return
     w.ints[entry + 3] += 1
-    dispatched(w, i)
+    count_dispatch(w, i)
     _enqueue(w, request.prompt_rank, i)

@@ -8,11 +8,11 @@ import numpy as np
 
 from comptroller.serving.jit import jit, part
 from comptroller.serving.kernel.cache import move_on
-from comptroller.serving.state import NEVER, TICKS_PER_S, World
+from comptroller.serving.state import NEVER, TICKS_PER_S, KernelWorld
 
 
 @jit
-def _segment(w: World, rank: Any, kv: int) -> int:
+def _segment(w: KernelWorld, rank: Any, kv: int) -> int:
     low, high = 0, rank.nk - 2
     while low < high:
         middle = (low + high + 1) >> 1
@@ -24,7 +24,7 @@ def _segment(w: World, rank: Any, kv: int) -> int:
 
 
 @jit
-def _curve(w: World, base: int, count: int, part: int, x: float) -> float:
+def _curve(w: KernelWorld, base: int, count: int, part: int, x: float) -> float:
     low, high = 0, count - 2
     while low < high:
         middle = (low + high + 1) >> 1
@@ -37,7 +37,7 @@ def _curve(w: World, base: int, count: int, part: int, x: float) -> float:
 
 
 @jit
-def decode_ticks(w: World, r: int, kv: int) -> int:
+def decode_ticks(w: KernelWorld, r: int, kv: int) -> int:
     """Ticks of one decode step of a rank's batch."""
     rank = w.ranks[r]
     left = _segment(w, rank, kv)
@@ -46,7 +46,7 @@ def decode_ticks(w: World, r: int, kv: int) -> int:
 
 
 @part
-def _alike(w: World, rank: Any, kv: int, left: int, most: int) -> int:
+def _alike(w: KernelWorld, rank: Any, kv: int, left: int, most: int) -> int:
     """Steps from here on that stay on one segment, so that their sum is a quadratic."""
     if left >= rank.nk - 2:
         return most
@@ -67,7 +67,7 @@ def _fitting(first: int, rise: int, room: int, most: int) -> int:
 
 
 @jit
-def walk(w: World, r: int, most: int, limit: int) -> tuple[int, int]:
+def walk(w: KernelWorld, r: int, most: int, limit: int) -> tuple[int, int]:
     """How many of a rank's next `most` decode steps end within `limit` ticks, and their ticks."""
     rank = w.ranks[r]
     done, ticks = 0, 0
@@ -89,7 +89,7 @@ def walk(w: World, r: int, most: int, limit: int) -> tuple[int, int]:
 
 
 @jit
-def walk_group(w: World, group: int, most: int, limit: int) -> tuple[int, int]:
+def walk_group(w: KernelWorld, group: int, most: int, limit: int) -> tuple[int, int]:
     """The same for ranks in lockstep: every step takes as long as the slowest rank's."""
     ranks = w.ranks[group].ranks
     if ranks == 1:
@@ -110,7 +110,7 @@ def walk_group(w: World, group: int, most: int, limit: int) -> tuple[int, int]:
 
 
 @part
-def _spend(w: World, r: int, steps: int, ticks: int) -> None:
+def _spend(w: KernelWorld, r: int, steps: int, ticks: int) -> None:
     """Book the energy of decode steps: per cached token to who holds it, the rest in equal parts."""
     rank = w.ranks[r]
     done = 0
@@ -131,7 +131,7 @@ def _spend(w: World, r: int, steps: int, ticks: int) -> None:
 
 
 @jit
-def pass_run(w: World, r: int, steps: int, ticks: int) -> None:
+def pass_run(w: KernelWorld, r: int, steps: int, ticks: int) -> None:
     """Let a rank's next decode steps have happened; `ticks` is what the group took."""
     rank = w.ranks[r]
     if rank.batch == 0:
@@ -144,7 +144,7 @@ def pass_run(w: World, r: int, steps: int, ticks: int) -> None:
 
 
 @part
-def prompt_ticks(w: World, r: int) -> int:
+def prompt_ticks(w: KernelWorld, r: int) -> int:
     """Ticks of a step with prompt tokens, decode attention included."""
     rank = w.ranks[r]
     beside = rank.batch * rank.verify if rank.step_decode else 0
@@ -158,7 +158,7 @@ def prompt_ticks(w: World, r: int) -> int:
 
 
 @part
-def spend_step(w: World, r: int, ticks: int) -> tuple[float, float]:
+def spend_step(w: KernelWorld, r: int, ticks: int) -> tuple[float, float]:
     """Book the decoding part of a mixed step; joules per prompt token and per query-key pair."""
     rank = w.ranks[r]
     beside = rank.batch * rank.verify if rank.step_decode else 0

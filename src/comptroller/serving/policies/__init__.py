@@ -13,8 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from comptroller.errors import InputError, UnknownId
-from comptroller.strategies.spelling import located
+from comptroller.errors import InputError, UnknownIdError
+from comptroller.strategies.spelling import module_at
 
 KINDS = {"routing": "choose", "batching": "budget", "scheduling": "rank"}
 """Kind of policy -> the function its files define."""
@@ -36,12 +36,12 @@ def module(kind: str, name: str) -> ModuleType:
     """The file of a policy: by its id, by a path or by a dotted path.
 
     Raises:
-        UnknownId: there is no such policy.
+        UnknownIdError: there is no such policy.
         InputError: it lacks the function of its kind.
     """
-    found = import_module(f"{__name__}.{kind}.{name}") if name in names(kind) else located(name)
+    found = import_module(f"{__name__}.{kind}.{name}") if name in names(kind) else module_at(name)
     if found is None:
-        raise UnknownId(f"{kind} policy", name, names(kind))
+        raise UnknownIdError(f"{kind} policy", name, names(kind))
     if not callable(getattr(found, KINDS[kind], None)):
         raise InputError(f"{kind} policy {name}: {found.__file__} has no function `{KINDS[kind]}`")
     return found

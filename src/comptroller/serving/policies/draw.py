@@ -43,7 +43,7 @@ stand_in(draw, _wrapping)
 
 
 @jit
-def accepted(drawn: int, chance: float, most: int) -> int:
+def accepted_drafts(drawn: int, chance: float, most: int) -> int:
     """How many of `most` draft tokens are kept before the first that is not, each with the same chance.
 
     drawn: 32 random bits. P(at least k) = chance^k (Leviathan, Kalman, Matias, 2023).

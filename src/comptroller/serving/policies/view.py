@@ -22,7 +22,7 @@ Ranks = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Router:
+class RouterState:
     """The router's own state and settings.
 
     turn: calls routed before this one among these replicas.  seed: of its draws.  bound: how far above the

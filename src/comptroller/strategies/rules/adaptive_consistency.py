@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from comptroller.strategies.checks import at_least, between, known
-from comptroller.strategies.protocol import All, Answer, Ask, Budget, Next, Question, Reply, Run
+from comptroller.strategies.checks import at_least, between, require_known
+from comptroller.strategies.protocol import All, Answer, Ask, Next, QuestionBudget, Reply, Run, StrategyQuestion
 from comptroller.strategies.stopping import RULES
 from comptroller.strategies.votes import count, tally, vote
 
 
 @dataclass(frozen=True, slots=True)
-class AdaptiveConsistency:
+class AdaptiveConsistencyStrategy:
     """cap: most samples.  rule: beta, dirichlet or share, against the threshold.
 
     width: samples in flight at a time; those not needed any more are cancelled.
@@ -38,14 +38,14 @@ class AdaptiveConsistency:
     def __post_init__(self) -> None:
         at_least(1, cap=self.cap, width=self.width)
         between(0, 1, threshold=self.threshold)
-        known("rule", self.rule, RULES)
+        require_known("rule", self.rule, RULES)
 
     @property
     def nested(self) -> str:
         """The parameter whose smaller values are prefixes of a run."""
         return "cap" if self.doubling or self.width == 1 else ""
 
-    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+    def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """Samples in batches or in a window, until the rule is content."""
         ask = Ask(content=question.content)
         return (yield from (self._batches(ask) if self.doubling else self._window(ask)))

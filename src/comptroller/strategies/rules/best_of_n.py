@@ -14,15 +14,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from comptroller.strategies.checks import at_least, known
-from comptroller.strategies.protocol import All, Answer, Ask, Budget, Question, Reply, Run
+from comptroller.strategies.checks import at_least, require_known
+from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Reply, Run, StrategyQuestion
 from comptroller.strategies.votes import WEIGHTS, best, candidates
 
 BY = ("score", "likelihood", "reward")
 
 
 @dataclass(frozen=True, slots=True)
-class BestOfN:
+class BestOfNStrategy:
     """n: samples.  by: score, likelihood or reward.  effort: empty for the service's own."""
 
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"n": (2, 4, 8, 16, 32, 64)}
@@ -32,14 +32,14 @@ class BestOfN:
 
     def __post_init__(self) -> None:
         at_least(1, n=self.n)
-        known("score", self.by, BY)
+        require_known("score", self.by, BY)
 
     @property
     def nested(self) -> str:
         """The parameter whose smaller values are prefixes of a run: none where a role is asked."""
         return "" if self.by == "reward" else "n"
 
-    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+    def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """All samples at once, their rewards if need be, then the best."""
         replies = yield All(*Ask(content=question.content, effort=self.effort).times(self.n))
         if self.by != "reward":

@@ -16,16 +16,16 @@ import numpy as np
 
 from comptroller.errors import InputError
 from comptroller.strategies.checks import at_least, between
-from comptroller.strategies.learned import learned, text_signals
-from comptroller.strategies.protocol import All, Answer, Ask, Budget, Prefill, Question, Run
+from comptroller.strategies.protocol import All, Answer, Ask, AssistantPrefill, QuestionBudget, Run, StrategyQuestion
+from comptroller.strategies.success_prediction import success_predictor, text_signals
 from comptroller.strategies.votes import candidates
 
-FINAL = Prefill("\n\nFinal answer:")
-WAIT = Prefill("\nWait")
+FINAL = AssistantPrefill("\n\nFinal answer:")
+WAIT = AssistantPrefill("\nWait")
 
 
 @dataclass(frozen=True, slots=True)
-class BudgetForcing:
+class BudgetForcingStrategy:
     """limit: most tokens of thinking, 0 for none.  efforts: the shortest first, "" being the service's own.
 
     by: a trained part for each effort, where there are several to choose from.  slack: loss of chance that a shorter
@@ -47,21 +47,19 @@ class BudgetForcing:
         if not self.efforts or len(self.by) != (len(self.efforts) if len(self.efforts) > 1 else 0):
             raise InputError("budget_forcing: give one effort, or several and as many trained parts in `by`")
         for name in self.by:
-            learned(name)
+            success_predictor(name)
 
-    def effort(self, question: Question) -> str:
+    def effort(self, question: StrategyQuestion) -> str:
         """The shortest effort whose chance comes within the slack of the best."""
         if not self.by:
             return self.efforts[0]
         known = text_signals(question.content)
-        chances = [learned(name).chance(known) for name in self.by]
+        chances = [success_predictor(name).chance(known) for name in self.by]
         return next(
-            effort
-            for effort, chance in zip(self.efforts, chances, strict=True)
-            if chance >= max(chances) - self.slack
+            effort for effort, chance in zip(self.efforts, chances, strict=True) if chance >= max(chances) - self.slack
         )
 
-    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+    def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """Thinking up to the limit, then the forced answer if it did not end by itself."""
         effort, most = self.effort(question), self.limit or None
         (reply,) = yield All(Ask(content=question.content, max_tokens=most, effort=effort))

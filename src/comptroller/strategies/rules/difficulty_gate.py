@@ -14,19 +14,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from comptroller.strategies.checks import between
-from comptroller.strategies.learned import learned, text_signals
-from comptroller.strategies.protocol import All, Ask, Budget, Question, Run, Strategy
-from comptroller.strategies.rules.once import Once
-from comptroller.strategies.rules.sample_and_vote import SampleAndVote
+from comptroller.strategies.protocol import All, Ask, QuestionBudget, Run, Strategy, StrategyQuestion
+from comptroller.strategies.rules.once import OnceStrategy
+from comptroller.strategies.rules.sample_and_vote import SampleAndVoteStrategy
+from comptroller.strategies.success_prediction import success_predictor, text_signals
 
 PROMPT = "How hard is this question? Answer with a number from 0 (routine) to 1 (very hard).\n\n"
 
 
-FAST, SLOW = Once(), SampleAndVote()
+FAST, SLOW = OnceStrategy(), SampleAndVoteStrategy()
 
 
 @dataclass(frozen=True, slots=True)
-class DifficultyGate:
+class DifficultyGateStrategy:
     """fast, slow: any strategies.  threshold: difficulty above which it is slow.  by: the trained part.
 
     judge: a role to ask for the difficulty instead, its score; a judge that does not answer leaves it slow.
@@ -41,14 +41,14 @@ class DifficultyGate:
 
     def __post_init__(self) -> None:
         between(0, 1, threshold=self.threshold)
-        learned(self.by)
+        success_predictor(self.by)
 
-    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+    def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """The difficulty, then one of the two."""
         if self.judge:
             (judged,) = yield All(Ask(self.judge, content=PROMPT + question.content))
             difficulty = judged.score
         else:
-            difficulty = 1 - learned(self.by).chance(text_signals(question.content))
+            difficulty = 1 - success_predictor(self.by).chance(text_signals(question.content))
         chosen = self.fast if difficulty <= self.threshold else self.slow
         return (yield from chosen.solve(question, budget, rng))

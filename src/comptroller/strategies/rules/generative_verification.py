@@ -14,20 +14,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from comptroller.strategies.checks import at_least, known
-from comptroller.strategies.protocol import All, Answer, Ask, Budget, Question, Reply, Run
+from comptroller.strategies.checks import at_least, require_known
+from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Reply, Run, StrategyQuestion
 from comptroller.strategies.votes import best, vote
 
 PROMPT = "Check the solution above step by step, then say whether its final answer is correct: yes or no."
 
-PICKS: Mapping[str, Callable[[Sequence[Reply], Callable[[Reply], float]], Answer]] = {
-    "best": best,
-    "vote": vote,
-}
+PICKS: Mapping[str, Callable[[Sequence[Reply], Callable[[Reply], float]], Answer]] = {"best": best, "vote": vote}
 
 
 @dataclass(frozen=True, slots=True)
-class GenerativeVerification:
+class GenerativeVerificationStrategy:
     """s: solutions.  v: verdicts on each; 0 leaves a plain vote.  pick: best, or vote weighted by the verdicts."""
 
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"s": (1, 2, 4, 8, 16), "v": (1, 2, 4, 8)}
@@ -39,9 +36,9 @@ class GenerativeVerification:
     def __post_init__(self) -> None:
         at_least(1, s=self.s)
         at_least(0, v=self.v)
-        known("pick", self.pick, PICKS)
+        require_known("pick", self.pick, PICKS)
 
-    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+    def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """All solutions, then all verdicts, then the choice."""
         replies = yield All(*Ask(content=question.content).times(self.s))
         given = [reply for reply in replies if reply.answer is not None]

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from comptroller.strategies.protocol import GREEDY, SAMPLED, All, Ask, Budget, Question, Run
+from comptroller.strategies.protocol import GREEDY, SAMPLED, All, Ask, QuestionBudget, Run, StrategyQuestion
 from comptroller.strategies.votes import first
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class OnceStrategy:
     """Asks once. greedy: at temperature 0, otherwise one sample.  effort: empty for its own.  role: who is asked."""
 
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
@@ -21,7 +21,7 @@ class Once:
     effort: str = ""
     role: str = "solver"
 
-    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+    def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """One ask; its reply is the answer."""
         how = GREEDY if self.greedy else SAMPLED
         return first((yield All(Ask(self.role, content=question.content, sampling=how, effort=self.effort))))

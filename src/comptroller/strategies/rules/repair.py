@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from comptroller.strategies.checks import at_least
-from comptroller.strategies.protocol import All, Answer, Ask, Budget, Question, Run
+from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Run, StrategyQuestion
 from comptroller.strategies.votes import candidates
 
 PROMPT = "The check above found this answer wrong. Correct it and give the final answer."
 
 
 @dataclass(frozen=True, slots=True)
-class Repair:
+class RepairStrategy:
     """rounds: most repairs.  accept: least score of a check that accepts.  checker: the role that checks."""
 
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"rounds": (1, 2, 4)}
@@ -32,7 +32,7 @@ class Repair:
     def __post_init__(self) -> None:
         at_least(0, rounds=self.rounds)
 
-    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+    def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """One chain: answer, check, repair, check; the last answer where none is accepted."""
         (reply,) = yield All(Ask(content=question.content))
         last = Answer.of(reply, 0.0) if candidates([reply]) else Answer()

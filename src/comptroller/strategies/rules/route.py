@@ -16,23 +16,21 @@ import numpy as np
 
 from comptroller.errors import InputError
 from comptroller.strategies.checks import between
-from comptroller.strategies.protocol import Answer, Budget, Question, Run, Strategy
+from comptroller.strategies.protocol import Answer, QuestionBudget, Run, Strategy, StrategyQuestion
 from comptroller.strategies.routers import router
-from comptroller.strategies.rules.once import Once
-from comptroller.strategies.stages import staged
+from comptroller.strategies.rules.once import OnceStrategy
+from comptroller.strategies.stages import run_stages
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class RouteStrategy:
     """roles: in the order of the router's models, the cheapest first.  by: the router, an id or a path.
 
     spend: the mean cost to meet, from 0 (always the cheapest) to 1 (always the dearest); of two models that is the
     share of calls of the strong one.
     """
 
-    grid: ClassVar[Mapping[str, Sequence[Any]]] = {
-        "spend": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-    }
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {"spend": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)}
     roles: tuple[str, ...] = ("weak", "strong")
     spend: float = 0.5
     by: str = "mmlu_linear"
@@ -46,14 +44,14 @@ class Route:
                 f"roles must be as many different ones, not {self.roles}"
             )
 
-    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+    def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """One greedy answer of the chosen model."""
-        return (yield from staged(self, question, budget, rng))
+        return (yield from run_stages(self, question, budget, rng))
 
     def stage(self, role: str) -> Strategy:
         """One greedy answer."""
-        return Once(role=role)
+        return OnceStrategy(role=role)
 
-    def following(self, question: Question, ended: Mapping[str, Answer]) -> str | None:
+    def following(self, question: StrategyQuestion, ended: Mapping[str, Answer]) -> str | None:
         """The chosen model, and nobody after it."""
         return None if ended else self.roles[router(self.by).choose(question, self.spend)]

@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from comptroller.strategies.checks import at_least, known
-from comptroller.strategies.protocol import All, Answer, Ask, Budget, Question, Reply, Run
+from comptroller.strategies.checks import at_least, require_known
+from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Reply, Run, StrategyQuestion
 from comptroller.strategies.votes import WEIGHTS, vote
 
 
 @dataclass(frozen=True, slots=True)
-class SampleAndVote:
+class SampleAndVoteStrategy:
     """n: samples.  weight: plain, score or likelihood.  effort: empty for the service's own."""
 
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"n": (2, 4, 8, 16, 32, 64)}
@@ -31,9 +31,9 @@ class SampleAndVote:
 
     def __post_init__(self) -> None:
         at_least(1, n=self.n)
-        known("weight", self.weight, WEIGHTS)
+        require_known("weight", self.weight, WEIGHTS)
 
-    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+    def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """All samples at once, then the vote."""
         replies = yield All(*Ask(content=question.content, effort=self.effort).times(self.n))
         return self.choose(replies)

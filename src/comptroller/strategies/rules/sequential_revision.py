@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from comptroller.strategies.checks import at_least, known
-from comptroller.strategies.protocol import All, Answer, Ask, Budget, Question, Reply, Run
+from comptroller.strategies.checks import at_least, require_known
+from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Reply, Run, StrategyQuestion
 from comptroller.strategies.votes import candidates, vote
 
 PROMPT = "Look at your answer again, correct it where it is wrong, and give the final answer."
@@ -34,7 +34,7 @@ PICKS: Mapping[str, Callable[[Sequence[Sequence[Reply]]], Answer]] = {"last": _l
 
 
 @dataclass(frozen=True, slots=True)
-class SequentialRevision:
+class SequentialRevisionStrategy:
     """rounds: revisions after the first answer.  chains: side by side.  pick: last, or vote over all rounds."""
 
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"rounds": (1, 2, 4), "chains": (1, 2, 4)}
@@ -46,9 +46,9 @@ class SequentialRevision:
     def __post_init__(self) -> None:
         at_least(0, rounds=self.rounds)
         at_least(1, chains=self.chains)
-        known("pick", self.pick, PICKS)
+        require_known("pick", self.pick, PICKS)
 
-    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+    def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """All chains round by round; one that was cut, failed or gave no answer goes no further."""
         replies = yield All(*Ask(content=question.content).times(self.chains))
         chains = [[reply] for reply in replies]

@@ -14,20 +14,20 @@ from typing import Any, ClassVar
 import numpy as np
 
 from comptroller.strategies.checks import at_least
-from comptroller.strategies.protocol import All, Answer, Ask, Budget, Question, Run
+from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Run, StrategyQuestion
 from comptroller.strategies.votes import candidates, vote
 
 PROMPT = "Work out what will be needed to answer questions about the text above, and write it down."
 
 
 @dataclass(frozen=True, slots=True)
-class Notes:
+class ContextNotesStrategy:
     """The offline half, itself a strategy: notes on a context, whose reply the queries go on from."""
 
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
     max_tokens: int | None = None
 
-    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+    def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """One ask of the sleeper about the context."""
         content = f"{question.context}\n\n{PROMPT}"
         (reply,) = yield All(Ask("sleeper", content=content, max_tokens=self.max_tokens))
@@ -35,7 +35,7 @@ class Notes:
 
 
 @dataclass(frozen=True, slots=True)
-class SleepTime:
+class SleepTimeStrategy:
     """n: samples a query gets after the notes.  notes_tokens: most tokens of notes, 0 for no limit."""
 
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"n": (1, 2, 4)}
@@ -47,11 +47,11 @@ class SleepTime:
         at_least(0, notes_tokens=self.notes_tokens)
 
     @property
-    def offline(self) -> Notes:
+    def offline(self) -> ContextNotesStrategy:
         """The strategy to run once per context, before its queries come."""
-        return Notes(self.notes_tokens or None)
+        return ContextNotesStrategy(self.notes_tokens or None)
 
-    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+    def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """Samples that go on from the notes, then the vote."""
         notes = question.prepared
         if notes is None:

@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from comptroller.strategies.checks import at_least
-from comptroller.strategies.protocol import Answer, Ask, Budget, Next, Question, Reply, Run
+from comptroller.strategies.protocol import Answer, Ask, Next, QuestionBudget, Reply, Run, StrategyQuestion
 from comptroller.strategies.votes import candidates, first
 
 
 @dataclass(frozen=True, slots=True)
-class StopOnSuccess:
+class StopOnSuccessStrategy:
     """cap: most samples.  width: samples in flight.  accept: least score of a check that accepts.
 
     checker: the role that checks; its reply's score is the verdict.
@@ -40,7 +40,7 @@ class StopOnSuccess:
         """The parameter whose smaller values are prefixes of a run."""
         return "cap" if self.width == 1 else ""
 
-    def solve(self, question: Question, budget: Budget, rng: np.random.Generator) -> Run:
+    def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """Samples, each checked as it comes; the first accepted is the answer and the rest are cancelled."""
         ask, asked = Ask(content=question.content), min(self.width, self.cap)
         replies: list[Reply] = []

@@ -11,8 +11,8 @@ from typing import Any
 
 from comptroller.errors import FactError
 from comptroller.work.arrow import column_names
-from comptroller.work.evidence import Counts, Evidence
-from comptroller.work.evidence_rows import EvidenceReader, Peek
+from comptroller.work.evidence import Evidence, EvidenceCounts
+from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader
 from comptroller.work.tabular import header, open_text
 
 SHIPPED = Path(__file__).parents[1] / "evidence_data"
@@ -42,33 +42,33 @@ def reader_of(path: Path) -> EvidenceReader:
     raise FactError(path.name, "file", f"not evidence in a known format ({peek.kind} with {seen})", accepted)
 
 
-def packaged() -> tuple[str, ...]:
+def packaged_evidence() -> tuple[str, ...]:
     """Names of the evidence that ships with the package."""
     return tuple(sorted(item.stem for item in SHIPPED.glob("*.parquet")))
 
 
-def read_evidence(path: Path | str) -> Evidence | Counts:
+def read_evidence(path: Path | str) -> Evidence | EvidenceCounts:
     """The evidence of a file in any known format, or of that name among those that ship with the package.
 
     Raises:
         FactError: the format is unknown or the file as a whole is malformed.
         RecordError: rows are bad; names the first of them.
-        Unsupported: a package that the format needs is not installed.
+        UnsupportedError: a package that the format needs is not installed.
     """
     path = Path(path)
-    if not path.exists() and str(path) in packaged():
+    if not path.exists() and str(path) in packaged_evidence():
         path = SHIPPED / f"{path}.parquet"
     return reader_of(path).read(path)
 
 
-def _peek(path: Path) -> Peek:
+def _peek(path: Path) -> EvidencePreview:
     try:
         with path.open("rb") as file:
             magic = file.read(4)
         if magic == PARQUET:
-            return Peek(path, "parquet", column_names(path), None)
+            return EvidencePreview(path, "parquet", column_names(path), None)
         if magic[:2] == ZIP:
-            return Peek(path, "zip", frozenset(), None)
+            return EvidencePreview(path, "zip", frozenset(), None)
         with open_text(path) as text:
             line = text.readline()
             while line and not line.strip():
@@ -78,25 +78,25 @@ def _peek(path: Path) -> Peek:
     except (UnicodeDecodeError, EOFError) as error:
         raise FactError(path.name, "file", f"not text in UTF-8: {error}") from error
     if line.lstrip()[:1] not in ("{", "["):
-        return Peek(path, "csv", frozenset(header(line)), None)
+        return EvidencePreview(path, "csv", frozenset(header(line)), None)
     return _peek_json(path, line)
 
 
-def _peek_json(path: Path, line: str) -> Peek:
-    first = _loaded(line)
+def _peek_json(path: Path, line: str) -> EvidencePreview:
+    first = _json_or_none(line)
     if isinstance(first, dict):
         with open_text(path) as text:
             more = sum(1 for other in text if other.strip()) > 1
-        return Peek(path, "jsonl" if more or path.suffix != ".json" else "json", frozenset(first), first)
+        return EvidencePreview(path, "jsonl" if more or path.suffix != ".json" else "json", frozenset(first), first)
     with open_text(path) as text:
-        whole = _loaded(text.read())
+        whole = _json_or_none(text.read())
     if whole is None:
         raise FactError(path.name, "file", "not readable as JSON, nor as one JSON object a line")
     head = whole[0] if isinstance(whole, list) and whole else whole
-    return Peek(path, "json", frozenset(head) if isinstance(head, dict) else frozenset(), head)
+    return EvidencePreview(path, "json", frozenset(head) if isinstance(head, dict) else frozenset(), head)
 
 
-def _loaded(text: str) -> Any:
+def _json_or_none(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:

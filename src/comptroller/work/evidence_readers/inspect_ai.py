@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from comptroller.errors import FactError
-from comptroller.work.documents import Object, inside, said
+from comptroller.work.documents import Object, inside, last_message_text
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers.openai_log import table
-from comptroller.work.evidence_rows import EvidenceReader, Peek
+from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader
 from comptroller.work.tabular import open_text
 
 VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
@@ -59,7 +59,7 @@ def _row(sample: Object, spec: Object, config: Object) -> Object:
     usage = inside(sample, "model_usage", spec["model"]) or output.get("usage") or {}
     return {
         "question": f"{spec['task']}/{sample.get('id')}",
-        "text": said(sample.get("input")),
+        "text": last_message_text(sample.get("input")),
         "task": spec["task"],
         "model": spec["model"],
         "effort": config.get("reasoning_effort") or "",
@@ -67,7 +67,7 @@ def _row(sample: Object, spec: Object, config: Object) -> Object:
         "sample": int(sample.get("epoch") or 1) - 1,
         "score": _value(score.get("value")),
         "answer": score.get("answer"),
-        "content": output.get("completion") or said(inside(output, "choices", 0, "message", "content")),
+        "content": output.get("completion") or last_message_text(inside(output, "choices", 0, "message", "content")),
         "finish": _finish(sample, output),
         "usd": usage.get("total_cost"),
         "latency_s": sample.get("total_time") or output.get("time"),
@@ -122,7 +122,7 @@ def _samples(names: list[str]) -> Iterator[str]:
     return (name for name in names if name.startswith("samples/") and name.endswith(".json"))
 
 
-def _recognises(peek: Peek) -> bool:
+def _recognises(peek: EvidencePreview) -> bool:
     if peek.kind == "zip":
         try:
             with zipfile.ZipFile(peek.path) as archive:

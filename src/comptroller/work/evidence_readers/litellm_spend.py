@@ -15,25 +15,25 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from comptroller.work.documents import Object, digest, inside, objects, said, unpacked
+from comptroller.work.documents import Object, digest, inside, last_message_text, objects, unpack_json
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers.openai_log import rows_of, table, tokens_of
-from comptroller.work.evidence_rows import EvidenceReader, Peek
+from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader
 from comptroller.work.tabular import open_text
 
 NEEDED = {"request_id", "spend", "prompt_tokens", "completion_tokens", "startTime", "endTime"}
 
 
 def _row(entry: Object) -> Object:
-    response = unpacked(entry.get("response"))
-    asked = unpacked(entry.get("messages"))
-    usage = inside(unpacked(entry.get("metadata")), "usage_object") or inside(response, "usage")
+    response = unpack_json(entry.get("response"))
+    asked = unpack_json(entry.get("messages"))
+    usage = inside(unpack_json(entry.get("metadata")), "usage_object") or inside(response, "usage")
     totals = {name: _whole(entry.get(name)) for name in ("prompt_tokens", "completion_tokens")}
     said_back = rows_of({}, response)[0] if inside(response, "choices") else {}
     failed = str(entry.get("status") or "").lower() == "failure"
     return {
         "question": digest(asked) if asked else entry.get("request_id"),
-        "text": said(asked),
+        "text": last_message_text(asked),
         "model": entry.get("model"),
         "content": said_back.get("content"),
         "finish": "failed" if failed else said_back.get("finish", ""),
@@ -75,7 +75,7 @@ def _read(path: Path) -> Evidence:
     return table(path, line, [[_row(row)] for row in rows])
 
 
-def _recognises(peek: Peek) -> bool:
+def _recognises(peek: EvidencePreview) -> bool:
     return peek.kind in ("json", "jsonl", "csv") and peek.names >= NEEDED
 
 

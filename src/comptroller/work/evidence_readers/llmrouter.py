@@ -7,7 +7,7 @@ from typing import Any
 
 from comptroller.work.arrow import read_columns
 from comptroller.work.evidence import Evidence
-from comptroller.work.evidence_rows import EvidenceReader, Peek, Raw, assembled
+from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader, RawEvidence, evidence_of_rows
 
 KEYS = {"split", "question_id", "question"}
 
@@ -24,13 +24,11 @@ def _read(path: Path) -> Evidence:
         "score": [score for model in models for score in cells[model]],
     }
     lines = [row % len(names) + 1 for row in range(len(columns["model"]))] if names else []
-    return assembled(Raw(lines, columns, path.name), path)
+    return evidence_of_rows(RawEvidence(lines, columns, path.name), path)
 
 
-def _recognises(peek: Peek) -> bool:
+def _recognises(peek: EvidencePreview) -> bool:
     return peek.kind == "parquet" and peek.names > KEYS
 
 
-READER = EvidenceReader(
-    "llmrouter", "Parquet with split, question_id, question and models", _recognises, _read
-)
+READER = EvidenceReader("llmrouter", "Parquet with split, question_id, question and models", _recognises, _read)

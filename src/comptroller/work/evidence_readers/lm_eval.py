@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from comptroller.errors import FactError
-from comptroller.work.documents import Object, inside, objects, said, unpacked
+from comptroller.work.documents import Object, inside, last_message_text, objects, unpack_json
 from comptroller.work.evidence import Evidence
-from comptroller.work.evidence_rows import EvidenceReader, Peek, Raw, assembled
+from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader, RawEvidence, evidence_of_rows
 
 NEEDED = {"doc_id", "target", "resps", "filtered_resps"}
 BOOKKEEPING = NEEDED | {"doc", "arguments", "filter", "metrics", "doc_hash", "prompt_hash", "target_hash"}
@@ -40,7 +40,7 @@ def _read(path: Path) -> Evidence:
         "temperature": [_temperature(row) for _, row in kept],
     }
     source = path.name + (f", filter {chosen}" if len(kept) < len(rows) else "")
-    return assembled(Raw([number for number, _ in kept], columns, source), path)
+    return evidence_of_rows(RawEvidence([number for number, _ in kept], columns, source), path)
 
 
 def _metric(path: Path, row: Object) -> str:
@@ -60,8 +60,8 @@ def _arguments(row: Object) -> Any:
 
 
 def _prompt(row: Object) -> str:
-    asked = unpacked(inside(_arguments(row), 0))
-    return said(unpacked(asked[0]) if isinstance(asked, list) and len(asked) == 1 else asked)
+    asked = unpack_json(inside(_arguments(row), 0))
+    return last_message_text(unpack_json(asked[0]) if isinstance(asked, list) and len(asked) == 1 else asked)
 
 
 def _temperature(row: Object) -> Any:
@@ -75,7 +75,7 @@ def _text(found: Any) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _recognises(peek: Peek) -> bool:
+def _recognises(peek: EvidencePreview) -> bool:
     return peek.kind in ("json", "jsonl") and peek.names >= NEEDED
 
 

@@ -7,17 +7,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.work.evidence import Counts
-from comptroller.work.evidence_rows import EvidenceReader, Peek, Raw, counted
+from comptroller.work.evidence import EvidenceCounts
+from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader, RawEvidence, counts_of_rows
 from comptroller.work.tabular import Cells, numbers, read_columns
 
 NAMES = ("Model", "Benchmark", "Problem Idx", "Num. Samples Total", "Num. Samples Correct")
 
 
-def _read(path: Path) -> Counts:
-    line, (model, task, problem, n, correct) = read_columns(
-        path, NAMES, (_cells, _cells, _cells, numbers, numbers)
-    )
+def _read(path: Path) -> EvidenceCounts:
+    line, (model, task, problem, n, correct) = read_columns(path, NAMES, (_cells, _cells, _cells, numbers, numbers))
     columns = {
         "question": [f"{name}/{number}" for name, number in zip(task, problem, strict=True)],
         "task": task,
@@ -25,14 +23,14 @@ def _read(path: Path) -> Counts:
         "n": n.tolist(),
         "correct": correct.tolist(),
     }
-    return counted(Raw(line.tolist(), columns, path.name), path)
+    return counts_of_rows(RawEvidence(line.tolist(), columns, path.name), path)
 
 
 def _cells(cells: Cells) -> npt.NDArray[np.object_]:
     return np.array(cells, dtype=object)
 
 
-def _recognises(peek: Peek) -> bool:
+def _recognises(peek: EvidencePreview) -> bool:
     return peek.kind == "csv" and set(NAMES) <= peek.names
 
 

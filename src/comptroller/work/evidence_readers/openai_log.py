@@ -14,9 +14,9 @@ from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
-from comptroller.work.documents import Object, digest, inside, objects, said
+from comptroller.work.documents import Object, digest, inside, last_message_text, objects
 from comptroller.work.evidence import Evidence
-from comptroller.work.evidence_rows import EvidenceReader, Peek, Raw, assembled
+from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader, RawEvidence, evidence_of_rows
 
 FINISHED = {
     "stop": "stop",
@@ -75,7 +75,7 @@ def _rows(entry: Object) -> list[Object]:
     reply = reply.get("body", reply) if isinstance(reply, dict) else None
     asked = inside(request, "messages") or inside(request, "prompt")
     name = entry.get("custom_id") or (digest(asked) if asked else entry.get("id"))
-    return [{"question": name, "text": said(asked)} | row for row in rows_of(request, reply)]
+    return [{"question": name, "text": last_message_text(asked)} | row for row in rows_of(request, reply)]
 
 
 def table(path: Path, line: list[int], entries: list[list[Object]]) -> Evidence:
@@ -83,7 +83,7 @@ def table(path: Path, line: list[int], entries: list[list[Object]]) -> Evidence:
     flat = [(number, row) for number, rows in zip(line, entries, strict=True) for row in rows]
     names = sorted({name for _, row in flat for name in row})
     columns = {name: [row.get(name) for _, row in flat] for name in names}
-    return assembled(Raw([number for number, _ in flat], columns, path.name), path)
+    return evidence_of_rows(RawEvidence([number for number, _ in flat], columns, path.name), path)
 
 
 def _read(path: Path) -> Evidence:
@@ -91,7 +91,7 @@ def _read(path: Path) -> Evidence:
     return table(path, line, [_rows(entry) for entry in entries])
 
 
-def _recognises(peek: Peek) -> bool:
+def _recognises(peek: EvidencePreview) -> bool:
     if peek.kind not in ("json", "jsonl"):
         return False
     bare = inside(peek.first, "object") in REPLIES
@@ -100,8 +100,5 @@ def _recognises(peek: Peek) -> bool:
 
 
 READER = EvidenceReader(
-    "openai_log",
-    "JSON lines of chat completions, alone or with request, or a batch's output",
-    _recognises,
-    _read,
+    "openai_log", "JSON lines of chat completions, alone or with request, or a batch's output", _recognises, _read
 )

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from comptroller.work.arrow import read_columns, write_columns
-from comptroller.work.evidence import NUMBERS, Counts, Evidence
+from comptroller.work.evidence import NUMBERS, Evidence, EvidenceCounts
 from comptroller.work.evidence_rows import (
     COUNTED,
+    EvidencePreview,
     EvidenceReader,
-    Peek,
-    Raw,
-    assembled,
-    counted,
+    RawEvidence,
+    counts_of_rows,
+    evidence_of_rows,
     unknown_columns,
 )
 
@@ -24,13 +24,13 @@ DECIMALS = 3
 """Of log-probabilities; more do not matter and do not compress."""
 
 
-def write_evidence(evidence: Evidence | Counts, path: Path) -> None:
+def write_evidence(evidence: Evidence | EvidenceCounts, path: Path) -> None:
     """Writes evidence as Parquet that `read_evidence` gives back; unrecorded cells are null.
 
     Raises:
-        Unsupported: pyarrow is not installed.
+        UnsupportedError: pyarrow is not installed.
     """
-    columns = _counts(evidence) if isinstance(evidence, Counts) else _replies(evidence)
+    columns = _counts(evidence) if isinstance(evidence, EvidenceCounts) else _replies(evidence)
     write_columns(path, columns, {MARK: "1", "source": evidence.source})
 
 
@@ -49,37 +49,31 @@ def _replies(evidence: Evidence) -> Mapping[str, list[Any]]:
         "format": [arm.format or None for arm in arms],
         "effort": [arm.effort or None for arm in arms],
     }
-    columns |= {
-        name: getattr(rows, name).tolist() for name in ("role", "sample", "answer", "content", "finish")
-    }
+    columns |= {name: getattr(rows, name).tolist() for name in ("role", "sample", "answer", "content", "finish")}
     for name in NUMBERS:
         columns[name] = [None if isnan(cell) else cell for cell in getattr(rows, name).tolist()]
     if evidence.logprobs is not None:
         columns["logprobs"] = [
-            None if cell is None else [round(float(value), DECIMALS) for value in cell]
-            for cell in evidence.logprobs
+            None if cell is None else [round(float(value), DECIMALS) for value in cell] for cell in evidence.logprobs
         ]
     return columns
 
 
-def _counts(counts: Counts) -> Mapping[str, list[Any]]:
+def _counts(counts: EvidenceCounts) -> Mapping[str, list[Any]]:
     asked = [(q, a) for q, a in zip(*counts.n.nonzero(), strict=True)]
-    cells = [
-        (*counts.items[q], *counts.arms[a], int(counts.n[q, a]), float(counts.correct[q, a]))
-        for q, a in asked
-    ]
+    cells = [(*counts.items[q], *counts.arms[a], int(counts.n[q, a]), float(counts.correct[q, a])) for q, a in asked]
     return {name: [cell[place] for cell in cells] for place, name in enumerate(COUNTED)}
 
 
-def _read(path: Path) -> Evidence | Counts:
+def _read(path: Path) -> Evidence | EvidenceCounts:
     cells, notes = read_columns(path)
     unknown_columns(path, cells, 1)
     count = len(next(iter(cells.values()), []))
-    raw = Raw(range(1, count + 1), cells, notes.get("source", path.name))
-    return counted(raw, path) if "correct" in cells else assembled(raw, path)
+    raw = RawEvidence(range(1, count + 1), cells, notes.get("source", path.name))
+    return counts_of_rows(raw, path) if "correct" in cells else evidence_of_rows(raw, path)
 
 
-def _recognises(peek: Peek) -> bool:
+def _recognises(peek: EvidencePreview) -> bool:
     replies = {"question", "model", "score"} <= peek.names
     return peek.kind == "parquet" and (replies or {"question", "model", "n", "correct"} <= peek.names)
 

@@ -8,15 +8,15 @@ from typing import Any
 
 from comptroller.errors import FactError, RecordError
 from comptroller.work.documents import objects
-from comptroller.work.evidence import Counts, Evidence
+from comptroller.work.evidence import Evidence, EvidenceCounts
 from comptroller.work.evidence_rows import (
     COUNTED,
     KNOWN,
+    EvidencePreview,
     EvidenceReader,
-    Peek,
-    Raw,
-    assembled,
-    counted,
+    RawEvidence,
+    counts_of_rows,
+    evidence_of_rows,
     unknown_columns,
 )
 from comptroller.work.tabular import open_text
@@ -24,24 +24,24 @@ from comptroller.work.tabular import open_text
 NEEDED = {"question", "model"}
 
 
-def _recognises(peek: Peek) -> bool:
+def _recognises(peek: EvidencePreview) -> bool:
     return peek.kind in ("csv", "jsonl", "json") and peek.names >= NEEDED
 
 
-def _read(path: Path) -> Evidence | Counts:
+def _read(path: Path) -> Evidence | EvidenceCounts:
     with open_text(path) as text:
         start = text.read(1)
     line, columns = _json_rows(path) if start in ("{", "[") else _csv_rows(path)
-    raw = Raw(line, columns, path.name)
+    raw = RawEvidence(line, columns, path.name)
     if {"n", "correct"} <= set(columns):
         extra = sorted(set(columns) - set(COUNTED))
         if extra:
             raise RecordError(path.name, [(1, f"counts have no column {', '.join(extra)}")], 1)
-        return counted(raw, path)
+        return counts_of_rows(raw, path)
     strange = sorted({"n", "correct"} & set(columns))
     if strange:
         raise RecordError(path.name, [(1, f"{strange[0]}: counts need n and correct, replies neither")], 1)
-    return assembled(raw, path)
+    return evidence_of_rows(raw, path)
 
 
 def _csv_rows(path: Path) -> tuple[list[int], dict[str, list[Any]]]:
@@ -55,14 +55,10 @@ def _csv_rows(path: Path) -> tuple[list[int], dict[str, list[Any]]]:
             rows = [(reader.line_num, row) for row in reader if row]
     except (csv.Error, UnicodeDecodeError, EOFError) as error:
         raise FactError(path.name, "file", f"not readable as CSV: {error}") from error
-    uneven = [
-        (line, f"{len(row)} cells, {len(names)} columns") for line, row in rows if len(row) != len(names)
-    ]
+    uneven = [(line, f"{len(row)} cells, {len(names)} columns") for line, row in rows if len(row) != len(names)]
     if uneven:
         raise RecordError(path.name, uneven[:5], len(uneven))
-    columns: dict[str, list[Any]] = {
-        name: [row[place] or None for _, row in rows] for place, name in enumerate(names)
-    }
+    columns: dict[str, list[Any]] = {name: [row[place] or None for _, row in rows] for place, name in enumerate(names)}
     if "logprobs" in columns:
         columns["logprobs"] = [_numbers(path, cell) for cell in columns["logprobs"]]
     return [line for line, _ in rows], columns
@@ -85,9 +81,5 @@ def _json_rows(path: Path) -> tuple[list[int], dict[str, list[Any]]]:
 
 
 READER = EvidenceReader(
-    "plain",
-    f"CSV or JSON lines with columns of {', '.join(KNOWN)}; or n and correct",
-    _recognises,
-    _read,
-    general=True,
+    "plain", f"CSV or JSON lines with columns of {', '.join(KNOWN)}; or n and correct", _recognises, _read, general=True
 )

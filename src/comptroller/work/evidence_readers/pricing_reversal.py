@@ -13,7 +13,7 @@ from typing import Any
 
 from comptroller.work.arrow import read_columns
 from comptroller.work.evidence import Evidence
-from comptroller.work.evidence_rows import EvidenceReader, Peek, Raw, assembled
+from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader, RawEvidence, evidence_of_rows
 
 NEEDED = {"task", "model", "question", "prompt_tokens", "completion_tokens", "thinking_tokens", "cost"}
 
@@ -35,10 +35,10 @@ def _read(path: Path) -> Evidence:
         "usd": [nan if cost == 0 and made[row] else cost for row, cost in enumerate(cells["cost"])],
     }
     columns |= {name: cells[name] for name in ("score", "sample") if name in cells}
-    return assembled(Raw(range(1, count + 1), columns, path.name), path)
+    return evidence_of_rows(RawEvidence(range(1, count + 1), columns, path.name), path)
 
 
-def _recognises(peek: Peek) -> bool:
+def _recognises(peek: EvidencePreview) -> bool:
     return peek.kind == "parquet" and peek.names >= NEEDED
 
 

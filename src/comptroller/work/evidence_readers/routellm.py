@@ -10,7 +10,7 @@ from typing import Any
 
 from comptroller.work.arrow import read_columns
 from comptroller.work.evidence import Evidence
-from comptroller.work.evidence_rows import EvidenceReader, Peek, Raw, assembled
+from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader, RawEvidence, evidence_of_rows
 
 WEAK, STRONG = "mistralai/Mixtral-8x7B-Instruct-v0.1", "gpt-4-1106-preview"
 SAID = "_response"
@@ -21,9 +21,7 @@ def _read(path: Path) -> Evidence:
     scores = {"weak_correct": WEAK, "strong_correct": STRONG, WEAK: WEAK, STRONG: STRONG}
     count = len(cells["prompt"])
     task = cells.get("subject", ["gsm8k"] * count)
-    parts: dict[str, list[Any]] = {
-        name: [] for name in ("question", "text", "task", "model", "score", "content")
-    }
+    parts: dict[str, list[Any]] = {name: [] for name in ("question", "text", "task", "model", "score", "content")}
     for column, model in scores.items():
         if column in cells:
             parts["question"] += [f"{name}/{row}" for row, name in enumerate(task)]
@@ -33,10 +31,10 @@ def _read(path: Path) -> Evidence:
             parts["score"] += cells[column]
             parts["content"] += cells.get(model + SAID, [None] * count)
     lines = [row % count + 1 for row in range(len(parts["question"]))]
-    return assembled(Raw(lines, parts, path.name), path)
+    return evidence_of_rows(RawEvidence(lines, parts, path.name), path)
 
 
-def _recognises(peek: Peek) -> bool:
+def _recognises(peek: EvidencePreview) -> bool:
     wide = {"weak_correct", "strong_correct"} <= peek.names or {WEAK, STRONG} <= peek.names
     return peek.kind == "parquet" and "prompt" in peek.names and wide
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import nan
 
-from comptroller.errors import InputError, UnknownId
-from comptroller.work.evidence import Counts, Evidence
+from comptroller.errors import InputError, UnknownIdError
+from comptroller.work.evidence import Evidence, EvidenceCounts
 
-Known = Evidence | Counts
+Known = Evidence | EvidenceCounts
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class LawQuery:
     """What is asked of laws.
 
     at: numbers of samples to answer for.  beyond: whether to extrapolate past the range in which the error could be
@@ -40,13 +40,11 @@ class Asking:
 
     def __post_init__(self) -> None:
         if any(k < 1 for k in self.at) or not 0 < self.level < 1 or not self.margin > 0 or self.draws < 20:
-            raise InputError(
-                "laws: at must be 1 or more, level between 0 and 1, margin above 0, draws 20 or more"
-            )
+            raise InputError("laws: at must be 1 or more, level between 0 and 1, margin above 0, draws 20 or more")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LawFinding:
     """One number that a law gives. low, high: its interval, NaN where it has none.  subject: of whom it speaks."""
 
     law: str
@@ -59,7 +57,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
+class EvidenceLaw:
     """A law: its name, what it says, and the function that finds it in evidence.
 
     The function returns no findings where the evidence lacks what the law is about.
@@ -67,24 +65,24 @@ class Law:
 
     name: str
     says: str
-    find: Callable[[Known, Asking], list[Finding]]
+    find: Callable[[Known, LawQuery], list[LawFinding]]
 
 
 @lru_cache(maxsize=1)
-def laws() -> tuple[Law, ...]:
+def laws() -> tuple[EvidenceLaw, ...]:
     """The laws this package knows, by name."""
     names = [item.name for item in pkgutil.iter_modules(__path__) if not item.name.startswith("_")]
-    found: list[Law] = [importlib.import_module(f"{__name__}.{name}").LAW for name in names]
+    found: list[EvidenceLaw] = [importlib.import_module(f"{__name__}.{name}").LAW for name in names]
     return tuple(sorted(found, key=lambda law: law.name))
 
 
-def law(name: str) -> Law:
+def law(name: str) -> EvidenceLaw:
     """A law by name.
 
     Raises:
-        UnknownId: there is none of that name.
+        UnknownIdError: there is none of that name.
     """
     known = {one.name: one for one in laws()}
     if name not in known:
-        raise UnknownId("law", name, known)
+        raise UnknownIdError("law", name, known)
     return known[name]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import Unsupported
-from comptroller.work.evidence import Counts, Evidence, Floats, Ints
-from comptroller.work.laws import Asking
+from comptroller.errors import UnsupportedError
+from comptroller.work.evidence import Evidence, EvidenceCounts, Floats, Ints
+from comptroller.work.laws import LawQuery
 
 Statistic = Callable[[Ints], float]
 
@@ -33,28 +33,26 @@ def over_questions(count: int, statistic: Statistic, draws: int, rng: np.random.
     return np.array([statistic(rng.integers(0, count, count)) for _ in range(draws)])
 
 
-def mean_band(each: Floats, asking: Asking) -> tuple[float, float]:
+def mean_band(each: Floats, asking: LawQuery) -> tuple[float, float]:
     """The interval of the mean over questions, by resampling them."""
     rng = np.random.default_rng(asking.seed)
-    return band(
-        over_questions(len(each), lambda rows: float(each[rows].mean()), asking.draws, rng), asking.level
-    )
+    return band(over_questions(len(each), lambda rows: float(each[rows].mean()), asking.draws, rng), asking.level)
 
 
-def thinned(n: Ints, correct: Ints, size: int, rng: np.random.Generator) -> Ints:
+def thinned_counts(n: Ints, correct: Ints, size: int, rng: np.random.Generator) -> Ints:
     """Correct ones among `size` of the n samples of each question, drawn without replacement."""
     return np.asarray(rng.hypergeometric(correct, n - correct, size), np.int64)
 
 
-def whole_counts(known: Evidence | Counts) -> Counts:
+def whole_counts(known: Evidence | EvidenceCounts) -> EvidenceCounts:
     """Counts of evidence.
 
     Raises:
-        Unsupported: scores are not all 0 or 1, so that a sample is not right or wrong.
+        UnsupportedError: scores are not all 0 or 1, so that a sample is not right or wrong.
     """
-    counts = known if isinstance(known, Counts) else known.counts()
+    counts = known if isinstance(known, EvidenceCounts) else known.counts()
     if not np.array_equal(counts.correct, np.floor(counts.correct)):
-        raise Unsupported(
+        raise UnsupportedError(
             f"{counts.source or 'evidence'}: scores are not all 0 or 1; a sample must be right or wrong"
         )
     return counts
@@ -69,7 +67,7 @@ def spread(most: int, points: int = 30) -> Ints:
     return np.unique(np.geomspace(1, most, points).astype(np.int64).clip(1, most))
 
 
-def paired(table: Floats, one: int, other: int) -> Ints:
+def paired_rows(table: Floats, one: int, other: int) -> Ints:
     """Rows in which both columns are known."""
     return np.flatnonzero(np.isfinite(table[:, one]) & np.isfinite(table[:, other]))
 
@@ -86,12 +84,12 @@ def means(evidence: Evidence, values: Floats, use: npt.NDArray[np.bool_]) -> Flo
     return found
 
 
-def names(evidence: Evidence | Counts) -> list[str]:
+def names(evidence: Evidence | EvidenceCounts) -> list[str]:
     """Arms as they are printed, without the parts that all of several share.
 
     >>> from comptroller.work.evidence import Arm
     >>> arms = (Arm("m", "Q8_0", "direct"), Arm("m", "Q4_0", "direct"))
-    >>> names(Counts((), arms, np.zeros((0, 2), np.int64), np.zeros((0, 2))))
+    >>> names(EvidenceCounts((), arms, np.zeros((0, 2), np.int64), np.zeros((0, 2))))
     ['Q8_0', 'Q4_0']
     """
     arms = evidence.arms

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-from comptroller.errors import Unsupported
+from comptroller.errors import UnsupportedError
 from comptroller.work.evidence import SOLVER, VERIFIER, Evidence, Floats
-from comptroller.work.laws import Asking, Finding, Known, Law
+from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery
 from comptroller.work.laws._resampling import mean_band, names
 
 STEPS = (1, 2, 4, 8, 16, 32, 64)
@@ -25,7 +25,7 @@ def best_of_k(rating: npt.ArrayLike, correct: npt.ArrayLike, k: int) -> float:
     """Expected correctness of the best rated of k samples drawn without replacement from those given.
 
     Raises:
-        Unsupported: fewer than k samples.
+        UnsupportedError: fewer than k samples.
 
     >>> round(best_of_k([0.1, 0.9, 0.5], [0, 1, 0], 2), 6)
     0.666667
@@ -33,7 +33,7 @@ def best_of_k(rating: npt.ArrayLike, correct: npt.ArrayLike, k: int) -> float:
     rated, right = np.asarray(rating, float), np.asarray(correct, float)
     count = len(rated)
     if count < k:
-        raise Unsupported(f"best of {k} needs that many samples; there are {count}")
+        raise UnsupportedError(f"best of {k} needs that many samples; there are {count}")
     values, group = np.unique(rated, return_inverse=True)
     size = np.bincount(group, minlength=len(values))
     share = np.bincount(group, weights=right, minlength=len(values)) / size
@@ -63,9 +63,7 @@ def ratings(evidence: Evidence) -> Mapping[str, Floats]:
     number = np.bincount(rows.parent[said], minlength=count)
     found["verdicts"] = np.divide(total, number, out=np.full(count, np.nan), where=number > 0)
     if evidence.logprobs is not None:
-        logs = [
-            float(np.mean(cell)) if cell is not None and len(cell) else np.nan for cell in evidence.logprobs
-        ]
+        logs = [float(np.mean(cell)) if cell is not None and len(cell) else np.nan for cell in evidence.logprobs]
         found["likelihood"] = np.array(logs)
     found["vote"] = _votes(evidence)
     return found
@@ -81,7 +79,7 @@ def _votes(evidence: Evidence) -> Floats:
     return np.array([float(tally[key]) if use[row] else np.nan for row, key in enumerate(keys)])
 
 
-def _find(known: Known, asking: Asking) -> list[Finding]:
+def _find(known: Known, asking: LawQuery) -> list[LawFinding]:
     if not isinstance(known, Evidence):
         return []
     found = []
@@ -93,7 +91,7 @@ def _find(known: Known, asking: Asking) -> list[Finding]:
     return found
 
 
-def _of_arm(evidence: Evidence, name: str, rating: Floats, arm: int, asking: Asking) -> list[Finding]:
+def _of_arm(evidence: Evidence, name: str, rating: Floats, arm: int, asking: LawQuery) -> list[LawFinding]:
     rows = evidence.rows
     use = evidence.samples & (rows.arm == arm) & np.isfinite(rating) & np.isfinite(rows.score)
     groups = [np.flatnonzero(use & (rows.question == q)) for q in np.unique(rows.question[use])]
@@ -105,7 +103,7 @@ def _of_arm(evidence: Evidence, name: str, rating: Floats, arm: int, asking: Ask
     for k in [k for k in (asking.at or STEPS) if k <= most]:
         each = np.array([best_of_k(rating[group], rows.score[group], k) for group in groups])
         found.append(
-            Finding(
+            LawFinding(
                 "best_of",
                 names(evidence)[arm],
                 f"best of {k} by {name}",
@@ -117,4 +115,4 @@ def _of_arm(evidence: Evidence, name: str, rating: Floats, arm: int, asking: Ask
     return found
 
 
-LAW = Law("best_of", "correctness of the best of k samples by each recorded rating (unbiased)", _find)
+LAW = EvidenceLaw("best_of", "correctness of the best of k samples by each recorded rating (unbiased)", _find)

@@ -14,7 +14,7 @@ from scipy.stats import beta as beta_distribution
 from scipy.stats import poisson
 
 from comptroller.work.evidence import SOLVER, Evidence, Floats
-from comptroller.work.laws import Asking, Finding, Known, Law
+from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery
 from comptroller.work.laws._resampling import names
 
 STEPS = (1000, 3000, 5000)
@@ -45,7 +45,7 @@ def ecdf(lengths: npt.ArrayLike, at: npt.ArrayLike) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class Cap:
+class LengthCap:
     """A greatest length at which outputs pile up: how many of how many."""
 
     tokens: int
@@ -53,14 +53,14 @@ class Cap:
     outputs: int
 
 
-def suspected_cap(lengths: npt.ArrayLike) -> Cap | None:
+def suspected_cap(lengths: npt.ArrayLike) -> LengthCap | None:
     """The greatest length if far more outputs end there than the lengths just below it would lead one to expect.
 
     Expected at one length: those in the tenth below it, spread evenly. Suspected at 5 outputs or more that chance
     (Poisson) would give once in a thousand.
 
     >>> suspected_cap([2048] * 40 + list(range(100, 2000, 50)))
-    Cap(tokens=2048, hits=40, outputs=78)
+    LengthCap(tokens=2048, hits=40, outputs=78)
     """
     found = np.asarray(lengths, float)
     found = found[np.isfinite(found)]
@@ -72,7 +72,7 @@ def suspected_cap(lengths: npt.ArrayLike) -> Cap | None:
     near = int(((found >= top - width) & (found < top)).sum())
     if hits < FEWEST or poisson.sf(hits - 1, max(near, 1) / width) > 1e-3:
         return None
-    return Cap(int(top), hits, len(found))
+    return LengthCap(int(top), hits, len(found))
 
 
 def made_tokens(evidence: Evidence) -> Floats:
@@ -80,7 +80,7 @@ def made_tokens(evidence: Evidence) -> Floats:
     return np.asarray(evidence.rows.output_tokens + np.nan_to_num(evidence.rows.reasoning_tokens))
 
 
-def caps(evidence: Evidence) -> dict[int, Cap]:
+def caps(evidence: Evidence) -> dict[int, LengthCap]:
     """The suspected cap of each arm that has one, among replies whose record does not say how they ended."""
     rows, made = evidence.rows, made_tokens(evidence)
     silent = (rows.finish == "") & (rows.role == SOLVER)
@@ -106,7 +106,7 @@ def _share(hits: int, count: int, level: float) -> tuple[float, float]:
     return low, high
 
 
-def _find(known: Known, asking: Asking) -> list[Finding]:
+def _find(known: Known, asking: LawQuery) -> list[LawFinding]:
     if not isinstance(known, Evidence):
         return []
     rows, made = known.rows, made_tokens(known)
@@ -120,20 +120,20 @@ def _find(known: Known, asking: Asking) -> list[Finding]:
         cut = int((rows.finish[mine] == "length").sum())
         if (rows.finish[mine] != "").any():
             interval = _share(cut, len(lengths), asking.level)
-            found.append(Finding("caps", arm, "share truncated, recorded", cut / len(lengths), *interval))
+            found.append(LawFinding("caps", arm, "share truncated, recorded", cut / len(lengths), *interval))
         if number in capped:
             cap = capped[number]
             interval = _share(cap.hits, cap.outputs, asking.level)
             note = f"{cap.hits} of {cap.outputs} outputs; the record does not say how they ended"
             quantity = f"share at {cap.tokens} tokens, a suspected cap"
-            found.append(Finding("caps", arm, quantity, cap.hits / cap.outputs, *interval, note))
+            found.append(LawFinding("caps", arm, quantity, cap.hits / cap.outputs, *interval, note))
         for k in [k for k in STEPS if k <= lengths.max()]:
             share = csr(lengths, k)
             interval = _share(round(share * len(lengths)), len(lengths), asking.level)
-            found.append(Finding("caps", arm, f"CSR@{k}", share, *interval))
+            found.append(LawFinding("caps", arm, f"CSR@{k}", share, *interval))
         for q in QUANTILES:
-            found.append(Finding("caps", arm, f"tokens at ECDF {q:g}", float(np.quantile(lengths, q))))
+            found.append(LawFinding("caps", arm, f"tokens at ECDF {q:g}", float(np.quantile(lengths, q))))
     return found
 
 
-LAW = Law("caps", "outputs that hit a cap, and how long outputs are (CSR@k, ECDF)", _find)
+LAW = EvidenceLaw("caps", "outputs that hit a cap, and how long outputs are (CSR@k, ECDF)", _find)

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-from comptroller.errors import Unsupported
-from comptroller.work.evidence import Counts, Floats, Ints
-from comptroller.work.laws import Asking, Finding, Known, Law
+from comptroller.errors import UnsupportedError
+from comptroller.work.evidence import EvidenceCounts, Floats, Ints
+from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery
 from comptroller.work.laws._resampling import mean_band, names, whole_counts
 
 STEPS = (1, 2, 4, 8, 16, 32, 64, 100, 1000, 10_000)
@@ -24,18 +24,14 @@ def pass_at_k(n: npt.ArrayLike, correct: npt.ArrayLike, k: npt.ArrayLike) -> Flo
     Broadcasts. Exact mean over all choices of k samples, hence unbiased for the chance 1 - (1-p)^k.
 
     Raises:
-        Unsupported: k exceeds n: the estimate does not exist.
+        UnsupportedError: k exceeds n: the estimate does not exist.
 
     >>> pass_at_k(4, 1, [1, 2, 4]).round(3).tolist()
     [0.25, 0.5, 1.0]
     """
-    total, right, size = np.broadcast_arrays(
-        np.asarray(n, float), np.asarray(correct, float), np.asarray(k, float)
-    )
+    total, right, size = np.broadcast_arrays(np.asarray(n, float), np.asarray(correct, float), np.asarray(k, float))
     if (size > total).any():
-        raise Unsupported(
-            f"pass@{int(size.max())} needs that many samples; a question has {int(total.min())}"
-        )
+        raise UnsupportedError(f"pass@{int(size.max())} needs that many samples; a question has {int(total.min())}")
     wrong = total - right
     missed = wrong >= size
     left = np.where(missed, wrong, size)
@@ -53,9 +49,9 @@ def coverage(n: Ints, correct: npt.ArrayLike, ks: npt.ArrayLike) -> Floats:
     return np.asarray(pass_at_k(n[:, None], np.asarray(correct)[:, None], sizes[None, :]).mean(axis=0))
 
 
-def _find(known: Known, asking: Asking) -> list[Finding]:
+def _find(known: Known, asking: LawQuery) -> list[LawFinding]:
     counts = whole_counts(known)
-    found: list[Finding] = []
+    found: list[LawFinding] = []
     for number, arm in enumerate(names(counts)):
         n, _ = counts.of(number)
         if not len(n):
@@ -68,16 +64,16 @@ def _find(known: Known, asking: Asking) -> list[Finding]:
         for k in asking.at:
             if k > most:
                 note = f"{most} samples of a question; the forecasts answer beyond"
-                found.append(Finding("coverage", arm, f"pass@{k}", float("nan"), note=note))
+                found.append(LawFinding("coverage", arm, f"pass@{k}", float("nan"), note=note))
     return found
 
 
-def _finding(counts: Counts, arm: int, k: int, asking: Asking) -> Finding:
+def _finding(counts: EvidenceCounts, arm: int, k: int, asking: LawQuery) -> LawFinding:
     n, correct = counts.of(arm)
     each = pass_at_k(n, correct, k)
     low, high = mean_band(each, asking)
     note = f"{len(n)} questions"
-    return Finding("coverage", names(counts)[arm], f"pass@{k}", float(each.mean()), low, high, note)
+    return LawFinding("coverage", names(counts)[arm], f"pass@{k}", float(each.mean()), low, high, note)
 
 
-LAW = Law("coverage", "share of questions solved by at least one of k samples (unbiased pass@k)", _find)
+LAW = EvidenceLaw("coverage", "share of questions solved by at least one of k samples (unbiased pass@k)", _find)

@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
 
-from comptroller.errors import Unsupported
+from comptroller.errors import UnsupportedError
 from comptroller.work.evidence import SOLVER, Evidence
-from comptroller.work.laws import Asking, Finding, Known, Law
-from comptroller.work.laws._resampling import means, names, paired
+from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery
+from comptroller.work.laws._resampling import means, names, paired_rows
 from comptroller.work.laws.frontier import arm_costs
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class EquivalenceTest:
     """Difference first minus second with its 90 % interval; p that it is outside the margin, and below it."""
 
     difference: float
@@ -42,11 +42,11 @@ class Tested:
         return "worse" if self.high < 0 else "undecided"
 
 
-def tost(first: npt.ArrayLike, second: npt.ArrayLike, margin: float) -> Tested:
+def tost(first: npt.ArrayLike, second: npt.ArrayLike, margin: float) -> EquivalenceTest:
     """Two one-sided t tests on paired scores.
 
     Raises:
-        Unsupported: fewer than two pairs.
+        UnsupportedError: fewer than two pairs.
 
     >>> tost([1, 0, 1, 0] * 50, [1, 0, 0, 1] * 50, 0.2).verdict
     'equivalent'
@@ -54,7 +54,7 @@ def tost(first: npt.ArrayLike, second: npt.ArrayLike, margin: float) -> Tested:
     gap = np.asarray(first, float) - np.asarray(second, float)
     count = len(gap)
     if count < 2:
-        raise Unsupported(f"no equivalence test: {count} paired question(s), 2 needed")
+        raise UnsupportedError(f"no equivalence test: {count} paired question(s), 2 needed")
     mean, error = float(gap.mean()), float(gap.std(ddof=1)) / np.sqrt(count)
     free = count - 1
     if error == 0:
@@ -63,10 +63,10 @@ def tost(first: npt.ArrayLike, second: npt.ArrayLike, margin: float) -> Tested:
         below = float(student.sf((mean + margin) / error, free))
         above = float(student.cdf((mean - margin) / error, free))
     half = float(student.ppf(0.95, free)) * error
-    return Tested(mean, mean - half, mean + half, max(below, above), below, count)
+    return EquivalenceTest(mean, mean - half, mean + half, max(below, above), below, count)
 
 
-def _find(known: Known, asking: Asking) -> list[Finding]:
+def _find(known: Known, asking: LawQuery) -> list[LawFinding]:
     if not isinstance(known, Evidence) or len(known.arms) < 2:
         return []
     _, cost = arm_costs(known)
@@ -74,21 +74,15 @@ def _find(known: Known, asking: Asking) -> list[Finding]:
     found = []
     for cheap in range(len(known.arms)):
         for dear in range(len(known.arms)):
-            rows = paired(score, cheap, dear)
-            if (
-                cheap == dear
-                or len(rows) < 2
-                or not _cheaper(cost[rows, cheap], cost[rows, dear], cheap < dear)
-            ):
+            rows = paired_rows(score, cheap, dear)
+            if cheap == dear or len(rows) < 2 or not _cheaper(cost[rows, cheap], cost[rows, dear], cheap < dear):
                 continue
             test = tost(score[rows, cheap], score[rows, dear], asking.margin)
             chance = f"TOST p {test.p_equivalent:.2g}"
             note = f"{test.verdict}, margin {asking.margin:.1%} ({chance}), {test.pairs} questions"
             subject = f"{names(known)[cheap]} against {names(known)[dear]}"
             found.append(
-                Finding(
-                    "equivalence", subject, "score difference", test.difference, test.low, test.high, note
-                )
+                LawFinding("equivalence", subject, "score difference", test.difference, test.low, test.high, note)
             )
     return found
 
@@ -99,4 +93,4 @@ def _cheaper(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64], first
     return gap < 0 if np.isfinite(gap) and gap != 0 else first
 
 
-LAW = Law("equivalence", "is the cheaper arm as good as the dearer one, question by question (TOST)", _find)
+LAW = EvidenceLaw("equivalence", "is the cheaper arm as good as the dearer one, question by question (TOST)", _find)

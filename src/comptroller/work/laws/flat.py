@@ -12,14 +12,14 @@ from itertools import pairwise
 
 import numpy as np
 
-from comptroller.errors import Unsupported
+from comptroller.errors import UnsupportedError
 from comptroller.work.evidence import SOLVER, Evidence, Floats, Ints
-from comptroller.work.laws import Asking, Finding, Known, Law
-from comptroller.work.laws._resampling import band, mean_band, means, names, over_questions, paired
+from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery
+from comptroller.work.laws._resampling import band, mean_band, means, names, over_questions, paired_rows
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class LengthResponse:
     """Change of score per doubling of tokens, or from one effort to the next, with its interval."""
 
     value: float
@@ -35,11 +35,11 @@ class Response:
         return "longer is better" if self.low > 0 else "undecided"
 
 
-def slope_within(question: Ints, tokens: Floats, score: Floats, asking: Asking) -> Response:
+def slope_within(question: Ints, tokens: Floats, score: Floats, asking: LawQuery) -> LengthResponse:
     """Score per doubling of tokens within questions; interval by resampling questions.
 
     Raises:
-        Unsupported: no question has samples of different lengths.
+        UnsupportedError: no question has samples of different lengths.
     """
     _, group = np.unique(question, return_inverse=True)
     size = np.bincount(group)
@@ -48,23 +48,23 @@ def slope_within(question: Ints, tokens: Floats, score: Floats, asking: Asking) 
     dy = y - (np.bincount(group, y) / size)[group]
     top, bottom = np.bincount(group, dx * dy), np.bincount(group, dx * dx)
     if not bottom.sum() > 1e-12:
-        raise Unsupported("no response to length: no question has samples of different lengths")
+        raise UnsupportedError("no response to length: no question has samples of different lengths")
 
     def slope(rows: Ints) -> float:
         below = bottom[rows].sum()
         return float(top[rows].sum() / below) if below > 0 else float("nan")
 
     drawn = over_questions(len(size), slope, asking.draws, np.random.default_rng(asking.seed))
-    return Response(slope(np.arange(len(size))), *band(drawn, asking.level))
+    return LengthResponse(slope(np.arange(len(size))), *band(drawn, asking.level))
 
 
-def effort_gain(less: Floats, more: Floats, asking: Asking) -> Response:
+def effort_gain(less: Floats, more: Floats, asking: LawQuery) -> LengthResponse:
     """Mean gain in score of the longer effort over paired questions; interval by resampling them."""
     gap = more - less
-    return Response(float(gap.mean()), *mean_band(gap, asking))
+    return LengthResponse(float(gap.mean()), *mean_band(gap, asking))
 
 
-def _find(known: Known, asking: Asking) -> list[Finding]:
+def _find(known: Known, asking: LawQuery) -> list[LawFinding]:
     if not isinstance(known, Evidence):
         return []
     rows = known.rows
@@ -81,7 +81,7 @@ def _find(known: Known, asking: Asking) -> list[Finding]:
     return found + _efforts(known, made, asking)
 
 
-def _efforts(known: Evidence, made: Floats, asking: Asking) -> list[Finding]:
+def _efforts(known: Evidence, made: Floats, asking: LawQuery) -> list[LawFinding]:
     """Consecutive efforts of each model and format, in the order of the tokens they take."""
     solver = known.rows.role == SOLVER
     score, length = means(known, known.rows.score, solver), means(known, made, solver)
@@ -90,7 +90,7 @@ def _efforts(known: Evidence, made: Floats, asking: Asking) -> list[Finding]:
         mine = [i for i, arm in enumerate(known.arms) if (arm.model, arm.format) == (model, form)]
         mine.sort(key=lambda i: float(np.nanmean(length[:, i])) if np.isfinite(length[:, i]).any() else 0.0)
         for less, more in pairwise(mine):
-            both = paired(score, less, more)
+            both = paired_rows(score, less, more)
             if len(both) < 2:
                 continue
             response = effort_gain(score[both, less], score[both, more], asking)
@@ -100,9 +100,9 @@ def _efforts(known: Evidence, made: Floats, asking: Asking) -> list[Finding]:
     return found
 
 
-def _finding(subject: str, quantity: str, response: Response, asking: Asking) -> Finding:
+def _finding(subject: str, quantity: str, response: LengthResponse, asking: LawQuery) -> LawFinding:
     note = response.verdict(asking.margin)
-    return Finding("flat", subject, quantity, response.value, response.low, response.high, note)
+    return LawFinding("flat", subject, quantity, response.value, response.low, response.high, note)
 
 
-LAW = Law("flat", "whether longer answers, or more effort, buy any score", _find)
+LAW = EvidenceLaw("flat", "whether longer answers, or more effort, buy any score", _find)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import Unsupported
+from comptroller.errors import UnsupportedError
 from comptroller.work.evidence import SOLVER, TOKENS, Evidence, Floats
-from comptroller.work.laws import Asking, Finding, Known, Law
+from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery
 from comptroller.work.laws._resampling import band, means, names
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class CostQualityPoint:
     """An option at its mean cost and quality over questions, with bands.
 
     by: the cheapest option that costs no more, is no worse, and is not equal in both; None on the frontier.
@@ -33,10 +33,10 @@ class Point:
     stays: float
 
 
-def undominated(cost: npt.ArrayLike, quality: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+def undominated_mask(cost: npt.ArrayLike, quality: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """Options that no other beats: costs no more and is no worse, and one of both strictly.
 
-    >>> undominated([1, 2, 3, 3], [0.5, 0.4, 0.9, 0.9]).tolist()
+    >>> undominated_mask([1, 2, 3, 3], [0.5, 0.4, 0.9, 0.9]).tolist()
     [True, False, True, True]
     """
     costs, worth = np.asarray(cost, float), np.asarray(quality, float)
@@ -46,24 +46,24 @@ def undominated(cost: npt.ArrayLike, quality: npt.ArrayLike) -> npt.NDArray[np.b
     return ~np.asarray((no_dearer & no_worse & better).any(axis=0))
 
 
-def frontier(options: list[str], cost: Floats, quality: Floats, asking: Asking) -> list[Point]:
+def frontier(options: list[str], cost: Floats, quality: Floats, asking: LawQuery) -> list[CostQualityPoint]:
     """The options as points, cheapest first. cost, quality: questions x options.
 
     Raises:
-        Unsupported: no question has cost and quality of every option.
+        UnsupportedError: no question has cost and quality of every option.
     """
     both = np.isfinite(cost).all(axis=1) & np.isfinite(quality).all(axis=1)
     if not both.any():
-        raise Unsupported("no frontier: no question has cost and score of every option")
+        raise UnsupportedError("no frontier: no question has cost and score of every option")
     costs, worth = cost[both], quality[both]
     rng = np.random.default_rng(asking.seed)
     picks = rng.integers(0, len(costs), (asking.draws, len(costs)))
     mean_cost = np.array([costs[pick].mean(axis=0) for pick in picks])
     mean_worth = np.array([worth[pick].mean(axis=0) for pick in picks])
-    stays = np.mean([undominated(c, w) for c, w in zip(mean_cost, mean_worth, strict=True)], axis=0)
+    stays = np.mean([undominated_mask(c, w) for c, w in zip(mean_cost, mean_worth, strict=True)], axis=0)
     centre, level = (costs.mean(axis=0), worth.mean(axis=0)), asking.level
     return [
-        Point(
+        CostQualityPoint(
             options[i],
             float(centre[0][i]),
             band(mean_cost[:, i], level),
@@ -95,7 +95,7 @@ def arm_costs(evidence: Evidence) -> tuple[str, Floats]:
     return "tokens", means(evidence, np.where(known, total, np.nan), use)
 
 
-def _find(known: Known, asking: Asking) -> list[Finding]:
+def _find(known: Known, asking: LawQuery) -> list[LawFinding]:
     if not isinstance(known, Evidence) or len(known.arms) < 2:
         return []
     unit, cost = arm_costs(known)
@@ -114,10 +114,10 @@ def _find(known: Known, asking: Asking) -> list[Finding]:
             beaten = f"dominated by {point.by}" if point.by else "on the frontier"
             note = f"{beaten}; on it in {point.stays:.0%} of resamples"
             found += [
-                Finding("frontier", where, f"{unit} a question", point.cost, *point.cost_band, note),
-                Finding("frontier", where, "score", point.quality, *point.quality_band, note),
+                LawFinding("frontier", where, f"{unit} a question", point.cost, *point.cost_band, note),
+                LawFinding("frontier", where, "score", point.quality, *point.quality_band, note),
             ]
     return found
 
 
-LAW = Law("frontier", "cost against quality of the arms, dominated ones named", _find)
+LAW = EvidenceLaw("frontier", "cost against quality of the arms, dominated ones named", _find)

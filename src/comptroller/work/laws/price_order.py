@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from comptroller.work.evidence import SOLVER, Evidence, Floats
-from comptroller.work.laws import Asking, Finding, Known, Law
+from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class ListPrice:
 
 
 @dataclass(frozen=True, slots=True)
-class Reversal:
+class TaskPriceReversal:
     """A pair on a task whose order by cost is not that by list price; times: dearer over cheaper, by cost."""
 
     task: str
@@ -45,9 +45,7 @@ def list_prices(evidence: Evidence) -> dict[int, ListPrice]:
     made = rows.output_tokens + np.nan_to_num(rows.reasoning_tokens)
     found = {}
     for arm in range(len(evidence.arms)):
-        use = (
-            (rows.arm == arm) & np.isfinite(rows.usd) & (rows.usd > 0) & np.isfinite(rows.input_tokens + made)
-        )
+        use = (rows.arm == arm) & np.isfinite(rows.usd) & (rows.usd > 0) & np.isfinite(rows.input_tokens + made)
         table = np.stack([rows.input_tokens[use], made[use]], axis=1)
         if len(table) < 3 or np.linalg.matrix_rank(table) < 2:
             continue
@@ -59,7 +57,7 @@ def list_prices(evidence: Evidence) -> dict[int, ListPrice]:
 
 def reversals(
     evidence: Evidence, without: Sequence[int] = (), thinking: bool = True
-) -> tuple[list[Reversal], int]:
+) -> tuple[list[TaskPriceReversal], int]:
     """Reversed pairs over all tasks, and how many pairs there were.
 
     without: arms left out.  thinking: whether thinking tokens are paid for.
@@ -74,13 +72,11 @@ def reversals(
             if gap * (costs[one] - costs[other]) < 0:
                 cheap, dear = (one, other) if gap < 0 else (other, one)
                 named = [str(evidence.arms[arm]) for arm in (cheap, dear)]
-                found.append(Reversal(task, named[0], named[1], costs[cheap] / costs[dear]))
+                found.append(TaskPriceReversal(task, named[0], named[1], costs[cheap] / costs[dear]))
     return sorted(found, key=lambda pair: -pair.times), pairs
 
 
-def _task_costs(
-    evidence: Evidence, prices: dict[int, ListPrice], thinking: bool
-) -> dict[str, dict[int, float]]:
+def _task_costs(evidence: Evidence, prices: dict[int, ListPrice], thinking: bool) -> dict[str, dict[int, float]]:
     rows = evidence.rows
     task = np.array([item.task for item in evidence.items])[rows.question]
     found: dict[str, dict[int, float]] = {}
@@ -98,28 +94,20 @@ def _cost(evidence: Evidence, use: Floats, price: ListPrice, thinking: bool) -> 
     return paid if thinking else paid - spent
 
 
-def _find(known: Known, asking: Asking) -> list[Finding]:
+def _find(known: Known, asking: LawQuery) -> list[LawFinding]:
     if not isinstance(known, Evidence) or len(list_prices(known)) < 2:
         return []
     found, pairs = reversals(known)
     if not pairs:
         return []
     rest, _ = reversals(known, thinking=False)
-    worst = "; ".join(
-        f"{r.listed_cheaper} {r.times:.1f} times {r.listed_dearer} on {r.task}" for r in found[:2]
-    )
+    worst = "; ".join(f"{r.listed_cheaper} {r.times:.1f} times {r.listed_dearer} on {r.task}" for r in found[:2])
     return [
-        Finding(
-            "price_order", "all pairs", "pairs that cost in reverse of list price", len(found), note=worst
-        ),
-        Finding(
-            "price_order",
-            "all pairs",
-            "the same, thinking tokens left out",
-            len(rest),
-            note=f"of {pairs} pairs",
+        LawFinding("price_order", "all pairs", "pairs that cost in reverse of list price", len(found), note=worst),
+        LawFinding(
+            "price_order", "all pairs", "the same, thinking tokens left out", len(rest), note=f"of {pairs} pairs"
         ),
     ]
 
 
-LAW = Law("price_order", "pairs of models whose cost is in reverse of their list price", _find)
+LAW = EvidenceLaw("price_order", "pairs of models whose cost is in reverse of their list price", _find)

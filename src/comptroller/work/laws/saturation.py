@@ -12,7 +12,7 @@ import numpy as np
 
 from comptroller.errors import InputError
 from comptroller.work.evidence import Floats, Ints
-from comptroller.work.laws import Asking, Finding, Known, Law
+from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery
 from comptroller.work.laws._resampling import names, over_questions, whole_counts
 from comptroller.work.laws.coverage import pass_at_k
 
@@ -59,7 +59,7 @@ def _gain(n: Ints, correct: Floats, k: int) -> float:
     return float(np.mean(pass_at_k(n, correct, k + 1) - before))
 
 
-def _find(known: Known, asking: Asking) -> list[Finding]:
+def _find(known: Known, asking: LawQuery) -> list[LawFinding]:
     counts = whole_counts(known)
     found = []
     for number, arm in enumerate(names(counts)):
@@ -79,8 +79,8 @@ def _find(known: Known, asking: Asking) -> list[Finding]:
             high = float(np.quantile(spread, 1 - side, method="higher"))
             note = "" if np.isfinite(value) else f"not reached by {int(n.min())} samples"
             quantity = f"samples until one more adds < {gain:.1%}"
-            found.append(Finding("saturation", arm, quantity, value, low, high, note))
+            found.append(LawFinding("saturation", arm, quantity, value, low, high, note))
     return found
 
 
-LAW = Law("saturation", "number of samples after which one more adds too little coverage", _find)
+LAW = EvidenceLaw("saturation", "number of samples after which one more adds too little coverage", _find)

@@ -10,23 +10,23 @@ from pathlib import Path
 import numpy as np
 
 from comptroller.errors import FactError
-from comptroller.work.rows import Reader, Reading, checked
+from comptroller.work.rows import TraceReader, TraceReadOptions, trace_of_rows
 from comptroller.work.tabular import open_text
-from comptroller.work.trace import Trace
+from comptroller.work.trace import RequestTrace
 
 HEAD_CHARACTERS = 65536
-WHOLE = Reading()
+WHOLE = TraceReadOptions()
 
 
 @lru_cache(maxsize=1)
-def readers() -> tuple[Reader, ...]:
+def readers() -> tuple[TraceReader, ...]:
     """The formats this package reads, by name."""
     modules = (importlib.import_module(f"{__name__}.{item.name}") for item in pkgutil.iter_modules(__path__))
-    found: list[Reader] = [module.READER for module in modules]
+    found: list[TraceReader] = [module.READER for module in modules]
     return tuple(sorted(found, key=lambda reader: reader.name))
 
 
-def reader_of(path: Path) -> Reader:
+def reader_of(path: Path) -> TraceReader:
     """The format of a file or folder, told from its content.
 
     Raises:
@@ -41,7 +41,9 @@ def reader_of(path: Path) -> Reader:
     raise FactError(path.name, "file", f"not a trace format that is known (starts with {start!r})", accepted)
 
 
-def read_trace(path: Path | str, reading: Reading = WHOLE, rng: np.random.Generator | None = None) -> Trace:
+def read_trace(
+    path: Path | str, reading: TraceReadOptions = WHOLE, rng: np.random.Generator | None = None
+) -> RequestTrace:
     """The trace of a file in any known format.
 
     rng: what formats that describe a load statistically (ServeGen) draw from; seed 0 if none is given.
@@ -52,7 +54,7 @@ def read_trace(path: Path | str, reading: Reading = WHOLE, rng: np.random.Genera
     """
     path = Path(path)
     rows = reader_of(path).read(path, reading, rng or np.random.default_rng(0))
-    trace = checked(rows, path, reading.skip_bad)
+    trace = trace_of_rows(rows, path, reading.skip_bad)
     if reading.start_s == 0.0 and reading.end_s == float("inf"):
         return trace
     part = trace.between(reading.start_s, reading.end_s)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.work.rows import Reader, Reading, Rows
+from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows
 from comptroller.work.tabular import Cells, header, numbers, read_columns
 from comptroller.work.trace import Floats
 
@@ -55,9 +55,9 @@ def _recognises(path: Path, head: str) -> bool:
     return set(COLUMNS) <= set(header(head))
 
 
-def _read(path: Path, reading: Reading, rng: np.random.Generator) -> Rows:
+def _read(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> TraceRows:
     line, (times, inputs, outputs) = read_columns(path, COLUMNS, (stamps, numbers, numbers))
-    return Rows(line, seconds(times), inputs, outputs)
+    return TraceRows(line, seconds(times), inputs, outputs)
 
 
-READER = Reader("azure", f"CSV with {', '.join(COLUMNS)}", _recognises, _read)
+READER = TraceReader("azure", f"CSV with {', '.join(COLUMNS)}", _recognises, _read)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from comptroller.work.rows import Reader, Reading, Rows
+from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows
 from comptroller.work.tabular import Cells, columns_of, header, numbers, read_columns
 from comptroller.work.trace import NO_SESSION, Ints
 
@@ -18,7 +18,7 @@ COLUMNS = ("Timestamp", "Request tokens", "Response tokens")
 SESSION = "Session ID"
 
 
-class Numbering:
+class SessionNumbering:
     """Numbers names from 0 in the order they first appear; an empty name is no session."""
 
     def __init__(self) -> None:
@@ -34,16 +34,16 @@ def _recognises(path: Path, head: str) -> bool:
     return set(COLUMNS) <= set(header(head))
 
 
-def _read(path: Path, reading: Reading, rng: np.random.Generator) -> Rows:
+def _read(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> TraceRows:
     if SESSION in columns_of(path):
         line, (*columns, session) = read_columns(
-            path, (*COLUMNS, SESSION), (numbers, numbers, numbers, Numbering())
+            path, (*COLUMNS, SESSION), (numbers, numbers, numbers, SessionNumbering())
         )
     else:
         (line, columns), session = read_columns(path, COLUMNS, (numbers, numbers, numbers)), None
     failed = np.flatnonzero(columns[2] == 0)
     problems = dict.fromkeys(failed.tolist(), "Response tokens is 0: the request failed")
-    return Rows(line, columns[0], columns[1], columns[2], problems=problems, session=session)
+    return TraceRows(line, columns[0], columns[1], columns[2], problems=problems, session=session)
 
 
-READER = Reader("burstgpt", f"CSV with {', '.join(COLUMNS)}", _recognises, _read)
+READER = TraceReader("burstgpt", f"CSV with {', '.join(COLUMNS)}", _recognises, _read)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from comptroller.work.rows import Reader, Reading, Rows
+from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows
 from comptroller.work.tabular import json_numbers, open_text
-from comptroller.work.trace import Blocks
+from comptroller.work.trace import TracePrefixBlocks
 
 KEYS = ("timestamp", "input_length", "output_length")
 BLOCK_TOKENS = 512
@@ -45,7 +45,7 @@ def _block_fault(record: dict[str, Any]) -> str | None:
     return None
 
 
-def _read(path: Path, reading: Reading, rng: np.random.Generator) -> Rows:
+def _read(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> TraceRows:
     with open_text(path) as file:
         lines = file.read().rstrip().split("\n")
     problems: dict[int, str] = {}
@@ -57,22 +57,20 @@ def _read(path: Path, reading: Reading, rng: np.random.Generator) -> Rows:
             problems[index] = fault
         records.append(record or {})
     columns = [json_numbers(record.get(key) for record in records) for key in KEYS]
-    return Rows(
+    return TraceRows(
         np.arange(len(records), dtype=np.int64) + 1,
         columns[0] / 1e3,
         columns[1],
         columns[2],
         problems=problems,
-        blocks=_blocks(
-            [[] if i in problems else record.get("hash_ids", []) for i, record in enumerate(records)]
-        ),
+        blocks=_blocks([[] if i in problems else record.get("hash_ids", []) for i, record in enumerate(records)]),
     )
 
 
-def _blocks(ids: list[list[int]]) -> Blocks | None:
+def _blocks(ids: list[list[int]]) -> TracePrefixBlocks | None:
     offsets = np.concatenate(([0], np.cumsum([len(row) for row in ids], dtype=np.int64)))
     flat = np.fromiter((block for row in ids for block in row), np.int64, int(offsets[-1]))
-    return Blocks(offsets, flat, BLOCK_TOKENS) if len(flat) else None
+    return TracePrefixBlocks(offsets, flat, BLOCK_TOKENS) if len(flat) else None
 
 
-READER = Reader("mooncake", f"JSON lines with {', '.join(KEYS)}", _recognises, _read)
+READER = TraceReader("mooncake", f"JSON lines with {', '.join(KEYS)}", _recognises, _read)

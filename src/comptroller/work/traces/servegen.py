@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import FactError
-from comptroller.work.rows import Reader, Reading, Rows
+from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows
 from comptroller.work.trace import Floats, Ints
 
 FAMILIES = ("Gamma", "Weibull")
@@ -33,7 +33,7 @@ LAST_WINDOW_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class ClientArrivalWindow:
     """A client's arrivals from start_s to end_s; the shape of gamma or Weibull gaps (their scale follows)."""
 
     start_s: float
@@ -57,7 +57,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Lengths:
+class EmpiricalLengthDistribution:
     """Token counts of one field from `start_s` on, with their cumulative probability."""
 
     tokens: Floats
@@ -70,10 +70,10 @@ class Lengths:
         return np.maximum(drawn, 1.0)
 
 
-Dataset = list[tuple[float, tuple[Lengths, Lengths]]]
+Dataset = list[tuple[float, tuple[EmpiricalLengthDistribution, EmpiricalLengthDistribution]]]
 
 
-def _windows(path: Path) -> Iterator[Window]:
+def _windows(path: Path) -> Iterator[ClientArrivalWindow]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if row]
     starts = [_cell(path, number, row, 0) for number, row in rows]
@@ -81,19 +81,15 @@ def _windows(path: Path) -> Iterator[Window]:
         raise FactError(path.name, "window start", "does not increase from line to line")
     for (number, row), start_s, end_s in zip(rows, starts, [*starts[1:], float("inf")], strict=True):
         if len(row) != 6:
-            raise FactError(
-                path.name, f"line {number}", f"has {len(row)} cells", "start, rate, cv, family, 2 values"
-            )
+            raise FactError(path.name, f"line {number}", f"has {len(row)} cells", "start, rate, cv, family, 2 values")
         if row[3] == "":
             continue
         if row[3] not in FAMILIES:
             raise FactError(path.name, f"line {number}: family", f"unknown {row[3]!r}", ", ".join(FAMILIES))
         rate, shape = _cell(path, number, row, 1), _cell(path, number, row, 4)
         if rate < 0 or shape <= 0:
-            raise FactError(
-                path.name, f"line {number}", f"rate {rate:g}, shape {shape:g}", "rate >= 0, shape > 0"
-            )
-        yield Window(
+            raise FactError(path.name, f"line {number}", f"rate {rate:g}, shape {shape:g}", "rate >= 0, shape > 0")
+        yield ClientArrivalWindow(
             start_s, min(end_s, start_s + LAST_WINDOW_S) if end_s == np.inf else end_s, rate, row[3], shape
         )
 
@@ -134,30 +130,28 @@ def _probabilities(path: Path, field: str, value: Any) -> dict[float, float]:
         table: dict[Any, Any] = dict(ast.literal_eval(value) if isinstance(value, str) else value)
         pairs = {float(tokens): float(weight) for tokens, weight in table.items()}
     except (ValueError, SyntaxError, TypeError) as error:
-        raise FactError(
-            path.name, field, "is not a table of token counts", "{tokens: probability}"
-        ) from error
+        raise FactError(path.name, field, "is not a table of token counts", "{tokens: probability}") from error
     sound = all(tokens >= 0 and weight >= 0 for tokens, weight in pairs.items())
     if pairs and not (sound and sum(pairs.values()) > 0):
         raise FactError(path.name, field, "has negative or no weights", "{tokens: probability}")
     return pairs
 
 
-def _lengths(table: dict[float, float]) -> Lengths:
+def _lengths(table: dict[float, float]) -> EmpiricalLengthDistribution:
     tokens = np.array(sorted(table))
-    return Lengths(tokens, np.cumsum([table[count] for count in tokens]))
+    return EmpiricalLengthDistribution(tokens, np.cumsum([table[count] for count in tokens]))
 
 
-def _clipped(windows: Iterator[Window], reading: Reading) -> list[Window]:
+def _overlapping_windows(
+    windows: Iterator[ClientArrivalWindow], reading: TraceReadOptions
+) -> list[ClientArrivalWindow]:
     """The windows that overlap the part to read."""
-    return [
-        w for w in windows if w.end_s > reading.start_s and w.start_s < reading.end_s and w.rate_per_s > 0
-    ]
+    return [w for w in windows if w.end_s > reading.start_s and w.start_s < reading.end_s and w.rate_per_s > 0]
 
 
-def _read(path: Path, reading: Reading, rng: np.random.Generator) -> Rows:
+def _read(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> TraceRows:
     files = [path] if path.is_file() else sorted(path.glob("chunk-*-trace.csv"), key=_client)
-    clients = [(file, _clipped(_windows(file), reading)) for file in files]
+    clients = [(file, _overlapping_windows(_windows(file), reading)) for file in files]
     expected = sum(window.expected for _, windows in clients for window in windows)
     if expected > MOST_REQUESTS:
         raise FactError(
@@ -169,10 +163,12 @@ def _read(path: Path, reading: Reading, rng: np.random.Generator) -> Rows:
     arrival_s, inputs, outputs = (np.concatenate(column) for column in zip(*parts, strict=True))
     order: npt.NDArray[np.intp] = np.argsort(arrival_s, kind="stable")
     line: Ints = np.arange(len(order), dtype=np.int64) + 1
-    return Rows(line, arrival_s[order], inputs[order], outputs[order], origin_s=0.0)
+    return TraceRows(line, arrival_s[order], inputs[order], outputs[order], origin_s=0.0)
 
 
-def _requests(file: Path, windows: list[Window], rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
+def _requests(
+    file: Path, windows: list[ClientArrivalWindow], rng: np.random.Generator
+) -> tuple[Floats, Floats, Floats]:
     """Arrivals, input and output tokens of one client."""
     dataset = _dataset(file.with_name(file.name.replace("-trace.csv", "-dataset.json")))
     starts = [start_s for start_s, _ in dataset]
@@ -196,4 +192,4 @@ def _recognises(path: Path, head: str) -> bool:
     return path.name.startswith("chunk-") and path.name.endswith("-trace.csv")
 
 
-READER = Reader("servegen", "folder of chunk-N-trace.csv and chunk-N-dataset.json", _recognises, _read)
+READER = TraceReader("servegen", "folder of chunk-N-trace.csv and chunk-N-dataset.json", _recognises, _read)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from comptroller.errors import FactError
-from comptroller.work.rows import Reader, Reading, Rows
+from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows
 from comptroller.work.tabular import json_numbers, open_text
-from comptroller.work.trace import Measured
+from comptroller.work.trace import TraceLatencies
 
 NEEDED = ("input_lens", "output_lens", "start_times")
 OPTIONAL = ("queue_times", "ttfts", "itls", "errors")
@@ -47,7 +47,7 @@ def _list(document: dict[str, Any], key: str, path: Path) -> list[Any]:
     return value
 
 
-def _read(path: Path, reading: Reading, rng: np.random.Generator) -> Rows:
+def _read(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> TraceRows:
     document = _document(path)
     inputs, outputs, starts = (json_numbers(_list(document, key, path)) for key in NEEDED)
     optional: dict[str, list[Any]] = {key: _list(document, key, path) for key in OPTIONAL if key in document}
@@ -61,24 +61,22 @@ def _read(path: Path, reading: Reading, rng: np.random.Generator) -> Rows:
         for rank, row in enumerate(order.tolist())
         if errors and errors[row]
     }
-    return Rows(
+    return TraceRows(
         order.astype(np.int64) + 1,
         (starts - earliest)[order],
         inputs[order],
         outputs[order],
         problems=failed,
-        measured=_measured(optional, order),
+        measured=_trace_latencies(optional, order),
     )
 
 
-def _measured(optional: dict[str, list[Any]], order: np.typing.NDArray[np.intp]) -> Measured | None:
+def _trace_latencies(optional: dict[str, list[Any]], order: np.typing.NDArray[np.intp]) -> TraceLatencies | None:
     if not {"ttfts", "itls"} <= set(optional):
         return None
     ttft_s = json_numbers(optional["ttfts"])
-    gaps_s = [
-        float(json_numbers(gaps).sum()) if isinstance(gaps, list) else np.nan for gaps in optional["itls"]
-    ]
-    return Measured(ttft_s[order], (ttft_s + np.array(gaps_s))[order])
+    gaps_s = [float(json_numbers(gaps).sum()) if isinstance(gaps, list) else np.nan for gaps in optional["itls"]]
+    return TraceLatencies(ttft_s[order], (ttft_s + np.array(gaps_s))[order])
 
 
-READER = Reader("vllm_bench", "JSON of vllm bench serve --save-detailed", _recognises, _read)
+READER = TraceReader("vllm_bench", "JSON of vllm bench serve --save-detailed", _recognises, _read)

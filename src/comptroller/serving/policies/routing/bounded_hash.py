@@ -6,10 +6,10 @@ A session goes to the replica whose hash with it is highest among those below `b
 import numpy as np
 
 from comptroller.serving.policies.draw import draw
-from comptroller.serving.policies.view import ACTIVE, Call, Ranks, Router, View
+from comptroller.serving.policies.view import ACTIVE, Call, Ranks, RouterState, View
 
 
-def choose(view: View, ranks: Ranks, call: Call, router: Router) -> int:
+def choose(view: View, ranks: Ranks, call: Call, router: RouterState) -> int:
     """The highest hash among the replicas that are below the bound."""
     total = 1.0
     for rank in ranks:

@@ -1,11 +1,11 @@
 """Least KV: the smallest share of the cache in use."""
 
-from comptroller.serving.policies.view import CAPACITY, KV, Call, Ranks, Router, View
+from comptroller.serving.policies.view import CAPACITY, KV, Call, Ranks, RouterState, View
 
 NEEDS = ("kv",)
 
 
-def choose(view: View, ranks: Ranks, call: Call, router: Router) -> int:
+def choose(view: View, ranks: Ranks, call: Call, router: RouterState) -> int:
     """The replica whose cache is emptiest."""
     best = ranks[0]
     for rank in ranks:

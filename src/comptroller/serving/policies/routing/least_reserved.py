@@ -1,9 +1,9 @@
 """Least reserved: the fewest prompt and predicted output tokens in flight (Splitwise, token pool)."""
 
-from comptroller.serving.policies.view import RESERVED, Call, Ranks, Router, View
+from comptroller.serving.policies.view import RESERVED, Call, Ranks, RouterState, View
 
 
-def choose(view: View, ranks: Ranks, call: Call, router: Router) -> int:
+def choose(view: View, ranks: Ranks, call: Call, router: RouterState) -> int:
     """The replica with the least memory spoken for."""
     best = ranks[0]
     for rank in ranks:

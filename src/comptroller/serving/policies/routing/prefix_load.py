@@ -4,12 +4,12 @@ included, times `overlap`, plus the tokens in cache.
 
 import numpy as np
 
-from comptroller.serving.policies.view import KV, MATCH, PENDING, Call, Ranks, Router, View
+from comptroller.serving.policies.view import KV, MATCH, PENDING, Call, Ranks, RouterState, View
 
 NEEDS = ("kv", "match")
 
 
-def choose(view: View, ranks: Ranks, call: Call, router: Router) -> int:
+def choose(view: View, ranks: Ranks, call: Call, router: RouterState) -> int:
     """The replica of least cost."""
     best, least = ranks[0], np.inf
     for rank in ranks:

@@ -1,11 +1,11 @@
 """Prefix match: the longest cached prefix of the prompt; ties go to the fewest requests in flight."""
 
-from comptroller.serving.policies.view import ACTIVE, MATCH, Call, Ranks, Router, View
+from comptroller.serving.policies.view import ACTIVE, MATCH, Call, Ranks, RouterState, View
 
 NEEDS = ("match",)
 
 
-def choose(view: View, ranks: Ranks, call: Call, router: Router) -> int:
+def choose(view: View, ranks: Ranks, call: Call, router: RouterState) -> int:
     """Longest match, then fewest requests in flight."""
     best = ranks[0]
     for rank in ranks:

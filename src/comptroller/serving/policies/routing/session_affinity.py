@@ -3,10 +3,10 @@ where the fewest requests are in flight.
 """
 
 from comptroller.serving.policies.draw import draw
-from comptroller.serving.policies.view import ACTIVE, Call, Ranks, Router, View
+from comptroller.serving.policies.view import ACTIVE, Call, Ranks, RouterState, View
 
 
-def choose(view: View, ranks: Ranks, call: Call, router: Router) -> int:
+def choose(view: View, ranks: Ranks, call: Call, router: RouterState) -> int:
     """The session's replica."""
     best, highest = ranks[0], -1
     for rank in ranks:

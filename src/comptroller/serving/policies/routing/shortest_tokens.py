@@ -1,9 +1,9 @@
 """Token-aware shortest queue: the fewest prompt tokens dispatched and not yet computed."""
 
-from comptroller.serving.policies.view import ACTIVE, PENDING, Call, Ranks, Router, View
+from comptroller.serving.policies.view import ACTIVE, PENDING, Call, Ranks, RouterState, View
 
 
-def choose(view: View, ranks: Ranks, call: Call, router: Router) -> int:
+def choose(view: View, ranks: Ranks, call: Call, router: RouterState) -> int:
     """Fewest pending prompt tokens, then fewest requests in flight."""
     best = ranks[0]
     for rank in ranks:

@@ -14,8 +14,8 @@ from comptroller.errors import InputError
 from comptroller.quantities import round_significant
 from comptroller.report.page import asset, document, section
 from comptroller.report.scatter import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
-from comptroller.report.sheet import Column, Sheet, right
-from comptroller.strategies.routing import Curve, Routed, hull
+from comptroller.report.sheet import ReportSheet, SheetColumn, right
+from comptroller.strategies.routing import RoutingComparison, RoutingCurve, hull
 
 HINT = (
     "APGR: area under the share of the gap recovered, over spending from the cheapest model (0) to the dearest (1), "
@@ -23,7 +23,7 @@ HINT = (
 )
 COLORS = ("#1f5fbf", "#b4540a", "#3d7d3a", "#8a3ab9", "#5b6068", "#c2a000", "#111111")
 COLUMNS = (
-    Column("router", "router"),
+    SheetColumn("router", "router"),
     right("apgr", "APGR"),
     right("low", "95 %, from"),
     right("high", "to"),
@@ -34,40 +34,32 @@ COLUMNS = (
 )
 
 
-def routed(found: Routed) -> Sheet:
+def router_sheet(found: RoutingComparison) -> ReportSheet:
     """One row for each router, random choice and the oracle; spending that saves against the cheapest is below 0."""
     unit = f" {found.unit}" if found.unit else " calls"
     title = f"Routers among {' < '.join(found.models)}, spending in{unit}"
-    return Sheet(title, COLUMNS, tuple(_row(curve) for curve in found.curves))
+    return ReportSheet(title, COLUMNS, tuple(_row(curve) for curve in found.curves))
 
 
-def _row(curve: Curve) -> tuple[str | float | None, ...]:
+def _row(curve: RoutingCurve) -> tuple[str | float | None, ...]:
     x, y = hull(curve.spend, curve.score)
-    figures = (
-        curve.apgr,
-        curve.low,
-        curve.high,
-        curve.aiq,
-        curve.cpt(0.5),
-        curve.cpt(0.8),
-        np.interp(0.5, x, y),
-    )
+    figures = (curve.apgr, curve.low, curve.high, curve.aiq, curve.cpt(0.5), curve.cpt(0.8), np.interp(0.5, x, y))
     return (curve.name, *(None if isnan(each) else round_significant(float(each), 4) for each in figures))
 
 
-def page(found: Routed, told: str) -> str:
+def page(found: RoutingComparison, told: str) -> str:
     """A self-contained page: the curves and the table. told: on what the figures rest."""
     body = (
         '<p class="eyebrow"><b>Comptroller</b> routers</p>'
         f"<h1>{escape(' < '.join(found.models))}</h1>"
         f'<p class="lede">{escape(told)}</p>'
         f"<section><h2>Score over spending</h2>{lines(found.curves)}</section>"
-        f"{section('Routers', routed(found), HINT)}"
+        f"{section('Routers', router_sheet(found), HINT)}"
     )
     return document("Routers", body, asset("page.js"))
 
 
-def lines(curves: Sequence[Curve]) -> str:
+def lines(curves: Sequence[RoutingCurve]) -> str:
     """The hulls as an `<svg>`, from the cheapest model for all (left) to the dearest (right)."""
     low, high = _range(curves)
 
@@ -95,20 +87,20 @@ def lines(curves: Sequence[Curve]) -> str:
     return f'<svg class="chart" {size} role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
-def _inside(curve: Curve) -> list[tuple[float, float]]:
+def _inside(curve: RoutingCurve) -> list[tuple[float, float]]:
     """The hull between the two ends."""
     x, y = hull(curve.spend, curve.score)
     at = np.unique(np.clip(np.concatenate([x, [0.0, 1.0]]), 0, 1))
     return list(zip(at.tolist(), np.interp(at, x, y).tolist(), strict=True))
 
 
-def _range(curves: Sequence[Curve]) -> tuple[float, float]:
+def _range(curves: Sequence[RoutingCurve]) -> tuple[float, float]:
     scores = [score for curve in curves for _, score in _inside(curve)]
     room = 0.05 * (max(scores) - min(scores)) + 1e-6
     return min(scores) - room, max(scores) + room
 
 
-def picture(found: Routed, title: str) -> bytes:
+def picture(found: RoutingComparison, title: str) -> bytes:
     """A PNG of the curves.
 
     Raises:

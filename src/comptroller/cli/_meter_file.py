@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from comptroller.books.metered import Bill
-from comptroller.costs.attribution import Metered
+from comptroller.books.meter_posting import MeterReadingBill
+from comptroller.costs.attribution import MeteredWindows
 from comptroller.costs.rating import pusd
 from comptroller.errors import RecordError
-from comptroller.facts.grid import Grid
+from comptroller.facts.grid import GridCarbonIntensity
 from comptroller.facts.site import site as site_facts
 from comptroller.quantities import HOUR_S
 
 
-def bill(path: Path, rates: tuple[str, float], site: str, grid: Path | None) -> Bill:
+def bill(path: Path, rates: tuple[str, float], site: str, grid: Path | None) -> MeterReadingBill:
     """What a deployment's meter read, and what its devices cost meanwhile.
 
     path: CSV of start_s, end_s (s since 1970) and joules, without gaps.  rates: dollars per hour, idle watts.  Dollars
@@ -28,10 +28,7 @@ def bill(path: Path, rates: tuple[str, float], site: str, grid: Path | None) -> 
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [
-                tuple(float(row[name]) for name in ("start_s", "end_s", "joules"))
-                for row in csv.DictReader(file)
-            ]
+            rows = [tuple(float(row[name]) for name in ("start_s", "end_s", "joules")) for row in csv.DictReader(file)]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise RecordError(str(path), [(2, f"needs numbers in start_s, end_s, joules: {error}")], 1) from error
     gaps = [n for n, (before, after) in enumerate(pairwise(rows), 3) if before[1] != after[0]]
@@ -42,6 +39,12 @@ def bill(path: Path, rates: tuple[str, float], site: str, grid: Path | None) -> 
     place, (usd_per_h, idle_w) = site_facts(site), rates
     edges = np.array([rows[0][0], *(row[1] for row in rows)])
     span = np.diff(edges)
-    joules = Metered(edges, np.array([row[2] for row in rows]), idle_w * span)
-    dollars = Metered(edges, span * (pusd(usd_per_h) / HOUR_S), np.zeros(len(span)))
-    return Bill(joules, dollars, "meter", Grid.read(grid) if grid else Grid.of_site(place), place.pue)
+    joules = MeteredWindows(edges, np.array([row[2] for row in rows]), idle_w * span)
+    dollars = MeteredWindows(edges, span * (pusd(usd_per_h) / HOUR_S), np.zeros(len(span)))
+    return MeterReadingBill(
+        joules,
+        dollars,
+        "meter",
+        GridCarbonIntensity.read(grid) if grid else GridCarbonIntensity.of_site(place),
+        place.pue,
+    )

@@ -12,8 +12,8 @@ from scipy.special import ndtri
 from comptroller.planning.intervals import Z80
 from comptroller.planning.price_drift import drift, strata
 from comptroller.work.arrivals import window_rates
-from comptroller.work.demand import DEFAULT_PEAK, recorded
-from comptroller.work.uncertainty import Range, Uncertainty
+from comptroller.work.demand import DEFAULT_PEAK, recorded_trace
+from comptroller.work.uncertainty import UncertaintyRange, WorkloadUncertainty
 from comptroller.work.workload import Workload
 
 Floats = npt.NDArray[np.float64]
@@ -23,7 +23,7 @@ CELLS = 4_000_000
 
 
 @dataclass(frozen=True)
-class Chance:
+class FactorDistribution:
     """How a factor is drawn. draw: so many of them.  rests_on: what the draws are, in words.  known: it is 1."""
 
     draw: Callable[[int, np.random.Generator], Floats]
@@ -47,25 +47,25 @@ def taken_as_given(count: int, rng: np.random.Generator) -> Floats:
     return np.ones(count)
 
 
-def declared_chance(bounds: Range) -> Chance:
+def declared_chance(bounds: UncertaintyRange) -> FactorDistribution:
     """That of declared 80 % bounds."""
 
     def draw(count: int, rng: np.random.Generator) -> Floats:
         return two_sided(ndtri(strata(count, rng)), bounds.low, bounds.high)
 
-    return Chance(draw, f"declared: {bounds.low:g}x to {bounds.high:g}x", bounds.low == bounds.high)
+    return FactorDistribution(draw, f"declared: {bounds.low:g}x to {bounds.high:g}x", bounds.low == bounds.high)
 
 
-def price_chance(term: str, declared: Uncertainty | None) -> Chance:
+def price_chance(term: str, declared: WorkloadUncertainty | None) -> FactorDistribution:
     """How far the next quote of an offer may lie from the one that it was priced with."""
     if declared is not None and declared.prices is not None:
         return declared_chance(declared.prices)
     found = drift(term)
     said = f"{len(found.ratios)} changes of dated quotes ({found.of.replace('_', '-')})"
-    return Chance(found.draw, f"{said}, a median of {np.median(found.days):.0f} days apart")
+    return FactorDistribution(found.draw, f"{said}, a median of {np.median(found.days):.0f} days apart")
 
 
-def demand_chance(workload: Workload, declared: Uncertainty | None) -> Chance:
+def demand_chance(workload: Workload, declared: WorkloadUncertainty | None) -> FactorDistribution:
     """How far the rate to hold may lie from that of the plan: declared, or its windows resampled one by one.
 
     Windows are taken for independent of each other, so a trend over the trace counts as chance.
@@ -73,9 +73,9 @@ def demand_chance(workload: Workload, declared: Uncertainty | None) -> Chance:
     if declared is not None and declared.demand is not None:
         return declared_chance(declared.demand)
     if workload.trace is None:
-        return Chance(taken_as_given, "the rate is taken as given", known=True)
+        return FactorDistribution(taken_as_given, "the rate is taken as given", known=True)
     peak = workload.peak or DEFAULT_PEAK
-    rates = window_rates(recorded(workload).arrival_s, peak.window_s)
+    rates = window_rates(recorded_trace(workload).arrival_s, peak.window_s)
     held = float(np.quantile(rates, peak.quantile))
 
     def draw(count: int, rng: np.random.Generator) -> Floats:
@@ -86,6 +86,6 @@ def demand_chance(workload: Workload, declared: Uncertainty | None) -> Chance:
             found[start : start + rows] = np.quantile(windows, peak.quantile, axis=1) / held
         return found
 
-    return Chance(
+    return FactorDistribution(
         draw, f"{len(rates):,} windows of the trace, {peak.window_s:g} s each, resampled", len(rates) < 2
     )

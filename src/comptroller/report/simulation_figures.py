@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from comptroller.costs.inference_units import per_solved
-from comptroller.planning.simulation import QUANTITIES, Simulation
+from comptroller.planning.simulation import QUANTITIES, PlanSimulation
 from comptroller.quantities import round_significant
 from comptroller.report.perfetto import power_w
-from comptroller.serving.state import Pool
+from comptroller.serving.state import PoolRole
 
 PERCENTS = (50, 90, 95, 99)
-POOLS = {Pool.MIXED: "mixed", Pool.PROMPT: "prefill", Pool.TOKEN: "decode"}
+POOLS = {PoolRole.MIXED: "mixed", PoolRole.PROMPT: "prefill", PoolRole.TOKEN: "decode"}
 
 Record = dict[str, Any]
 
 
-def solving(simulation: Simulation) -> Record:
+def solving(simulation: PlanSimulation) -> Record:
     """What came of questions: how many were solved, what a solved one took of everything the fleet used, its seconds.
 
     The unsolved are paid for by the solved; infinite where none is.
@@ -41,7 +41,7 @@ def solving(simulation: Simulation) -> Record:
     }
 
 
-def series(simulation: Simulation) -> Record:
+def series(simulation: PlanSimulation) -> Record:
     """The time series over all ranks: requests waiting and running, tokens in cache, watts since the sample before."""
     samples = simulation.outcome.series
     watts = [float(power_w(simulation, a, b).sum()) for a, b in pairwise(samples)]
@@ -64,7 +64,7 @@ def spread(values: Any) -> dict[str, float]:
     return {"mean": float(values.mean())} | percents | {"most": float(values.max())}
 
 
-def spent(simulation: Simulation) -> dict[str, float]:
+def spending_totals(simulation: PlanSimulation) -> dict[str, float]:
     """Totals of dollars, joules by phase, idle and waste, and grams; parts add up to their whole."""
     outcome = simulation.outcome
     used = float(outcome.requests.usd.sum())
@@ -81,7 +81,7 @@ def spent(simulation: Simulation) -> dict[str, float]:
     }
 
 
-def token_counts(simulation: Simulation) -> dict[str, int]:
+def token_counts(simulation: PlanSimulation) -> dict[str, int]:
     """Tokens of all calls by what became of them, and preemptions."""
     outcome = simulation.outcome
     done = outcome.requests
@@ -94,7 +94,7 @@ def token_counts(simulation: Simulation) -> dict[str, int]:
     }
 
 
-def service_records(simulation: Simulation) -> list[Record]:
+def service_records(simulation: PlanSimulation) -> list[Record]:
     """Per service, or pool of a split one: replicas, requests, busy share, share within the objectives, tails, mean
     power."""
     fleet = simulation.outcome.fleet
@@ -107,11 +107,11 @@ def service_records(simulation: Simulation) -> list[Record]:
     ]
 
 
-def _of_ranks(simulation: Simulation, part: tuple[str, Pool], ranks: Any) -> Record:
+def _of_ranks(simulation: PlanSimulation, part: tuple[str, PoolRole], ranks: Any) -> Record:
     outcome, (service, pool) = simulation.outcome, part
     mine = simulation.calls.text("service") == service
-    if pool != Pool.MIXED:
-        ran = outcome.requests.prompt_rank if pool == Pool.PROMPT else outcome.requests.token_rank
+    if pool != PoolRole.MIXED:
+        ran = outcome.requests.prompt_rank if pool == PoolRole.PROMPT else outcome.requests.token_rank
         mine = np.append(ranks, False)[ran]
     joules = float((outcome.meters.step_j + outcome.idle_j)[ranks].sum())
     return {
@@ -124,9 +124,9 @@ def _of_ranks(simulation: Simulation, part: tuple[str, Pool], ranks: Any) -> Rec
     }
 
 
-def record(simulation: Simulation) -> Record:
+def record(simulation: PlanSimulation) -> Record:
     """A simulation as a document: raw figures in SI, six significant digits, unknown ones as None."""
-    used, good = spent(simulation), int(simulation.within.sum())
+    used, good = spending_totals(simulation), int(simulation.within.sum())
     requests = len(simulation.asked)
     figures: Record = {
         "plan": simulation.plan.name,
@@ -162,15 +162,15 @@ def record(simulation: Simulation) -> Record:
         "questions": solving(simulation) or None,
         "series": series(simulation),
     }
-    rounded: Record = _rounded(figures)
+    rounded: Record = _round_floats(figures)
     return rounded
 
 
-def _rounded(value: Any) -> Any:
+def _round_floats(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
+        return {key: _round_floats(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_rounded(inner) for inner in value]
+        return [_round_floats(inner) for inner in value]
     if isinstance(value, float):
         return round_significant(value) if math.isfinite(value) else None
     return value

@@ -12,29 +12,29 @@ from typing import Any
 
 import numpy as np
 
-from comptroller.planning.plan import Figure, Plan
+from comptroller.planning.plan import Plan, PredictedFigure
 
 ENOUGH, LAST = 30, 1000
 """Requests before a prediction is held against them, and how many are looked at."""
 
 
 @dataclass(frozen=True)
-class Prediction:
+class MonitoredPrediction:
     """A figure of the plan: of the mean of requests, or of a quantile of their latency."""
 
     name: str
     quantile: float | None
-    figure: Figure
+    figure: PredictedFigure
 
 
-class Happened:
+class PlanDriftMonitor:
     """What happened beside what was predicted, over the last requests of the plan; over all where `most` is None."""
 
     def __init__(self, plan: Plan, most: int | None = LAST) -> None:
         self.predictions = [
-            Prediction("usd", None, plan.totals.usd_per_request),
-            Prediction("j", None, plan.totals.j_per_request),
-            *(Prediction(item.quantity, item.quantile, item.predicted_s) for item in plan.latency),
+            MonitoredPrediction("usd", None, plan.totals.usd_per_request),
+            MonitoredPrediction("j", None, plan.totals.j_per_request),
+            *(MonitoredPrediction(item.quantity, item.quantile, item.predicted_s) for item in plan.latency),
         ]
         self._seen = {item.name: deque[float](maxlen=most) for item in self.predictions}
         self.requests = 0
@@ -46,7 +46,7 @@ class Happened:
             if name in self._seen and not isnan(value):
                 self._seen[name].append(value)
 
-    def figure(self, item: Prediction) -> float:
+    def figure(self, item: MonitoredPrediction) -> float:
         """What came of a prediction so far; NaN where nothing did."""
         seen = self._seen[item.name]
         if not seen:
@@ -61,11 +61,7 @@ class Happened:
             if count < ENOUGH or figure.low is None or figure.high is None:
                 continue
             if not figure.low <= value <= figure.high:
-                what = (
-                    f"{item.name} per request"
-                    if item.quantile is None
-                    else f"{item.name} p{item.quantile * 100:g}"
-                )
+                what = f"{item.name} per request" if item.quantile is None else f"{item.name} p{item.quantile * 100:g}"
                 told = f"predicted {figure.value:.4g} ({figure.low:.4g} to {figure.high:.4g})"
                 found.append(f"{what} is {value:.4g} over {count} requests, {told}: plan again")
         return found
@@ -85,9 +81,9 @@ def digest_of(plan: Plan) -> str:
     return hashlib.sha256(plan.to_json().encode()).hexdigest()[:16]
 
 
-def from_books(plan: Plan, rows: Iterable[Mapping[str, Any]]) -> Happened:
+def from_books(plan: Plan, rows: Iterable[Mapping[str, Any]]) -> PlanDriftMonitor:
     """What the rows of a plan's calls tell, request by request."""
-    found = Happened(plan, None)
+    found = PlanDriftMonitor(plan, None)
     requests: dict[int, list[Mapping[str, Any]]] = {}
     for row in rows:
         requests.setdefault(row["request"], []).append(row)

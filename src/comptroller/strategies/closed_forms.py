@@ -19,7 +19,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
+class RecordedSamples:
     """Recorded samples, questions x samples.
 
     answer: class of the answer, -1 for none.  score: what the scorer gives.  done_s: when each ends if all begin
@@ -43,7 +43,7 @@ class Samples:
 
 
 @dataclass(frozen=True, slots=True)
-class Votes:
+class VotePath:
     """The vote after each sample: its score, and the counts of the two leading answers."""
 
     score: Floats
@@ -51,10 +51,10 @@ class Votes:
     second: Floats
 
 
-def vote_path(samples: Samples, weight: Floats | None = None) -> Votes:
+def vote_path(samples: RecordedSamples, weight: Floats | None = None) -> VotePath:
     """The vote over the first 1, 2 ... samples, each weighing one or `weight`; ties as `votes.vote` breaks them.
 
-    >>> path = vote_path(Samples(np.array([[0, 1, 1]]), np.array([[0.0, 1.0, 1.0]])))
+    >>> path = vote_path(RecordedSamples(np.array([[0, 1, 1]]), np.array([[0.0, 1.0, 1.0]])))
     >>> path.score.tolist(), path.first.tolist()
     ([[0.0, 0.0, 1.0]], [[1.0, 1.0, 2.0]])
     """
@@ -64,7 +64,7 @@ def vote_path(samples: Samples, weight: Floats | None = None) -> Votes:
     tally = np.zeros((questions, classes))
     lead = np.full((questions, classes), np.inf)
     worth = np.zeros((questions, classes))
-    out = Votes(*(np.zeros((questions, count)) for _ in range(3)))
+    out = VotePath(*(np.zeros((questions, count)) for _ in range(3)))
     for n in range(count):
         label = samples.answer[:, n] % classes  # no answer goes to the last class, which does not vote
         tally[rows, label] += 1.0 if weight is None else weight[:, n]
@@ -83,10 +83,10 @@ def vote_path(samples: Samples, weight: Floats | None = None) -> Votes:
     return out
 
 
-def best_path(samples: Samples, rated: Floats) -> Floats:
+def best_path(samples: RecordedSamples, rated: Floats) -> Floats:
     """The score of the best rated of the first 1, 2 ... samples; samples without an answer only if all are.
 
-    >>> best_path(Samples(np.array([[0, 1]]), np.array([[1.0, 0.0]])), np.array([[0.2, 0.9]])).tolist()
+    >>> best_path(RecordedSamples(np.array([[0, 1]]), np.array([[1.0, 0.0]])), np.array([[0.2, 0.9]])).tolist()
     [[1.0, 0.0]]
     """
     rank = samples.rank
@@ -103,7 +103,7 @@ def best_path(samples: Samples, rated: Floats) -> Floats:
     return out
 
 
-def verified_path(samples: Samples, verdicts: Floats) -> Floats:
+def verified_path(samples: RecordedSamples, verdicts: Floats) -> Floats:
     """The score of the solution with the best mean verdict, for every S and V: questions x S x V.
 
     verdicts: questions x samples x verdicts.
@@ -112,16 +112,14 @@ def verified_path(samples: Samples, verdicts: Floats) -> Floats:
     return np.stack([best_path(samples, running[:, :, v]) for v in range(verdicts.shape[2])], axis=2)
 
 
-def adaptive_path(votes: Votes, thresholds: npt.ArrayLike) -> tuple[Ints, Floats]:
+def adaptive_path(votes: VotePath, thresholds: npt.ArrayLike) -> tuple[Ints, Floats]:
     """Samples drawn and score of adaptive consistency by the Beta rule: questions x thresholds x caps, each.
 
     One sample at a time, as `adaptive_consistency(width=1)`; cap c is the (c-1)-th of the last axis.
     """
     sure = 1 - betainc(votes.first + 1, votes.second + 1, 0.5)
     levels, count = np.atleast_1d(np.asarray(thresholds, float)), votes.score.shape[1]
-    stop = np.where(sure[:, None, :] >= levels[:, None] - 1e-12, np.arange(1, count + 1), count + 1).min(
-        axis=2
-    )
+    stop = np.where(sure[:, None, :] >= levels[:, None] - 1e-12, np.arange(1, count + 1), count + 1).min(axis=2)
     drawn = np.minimum(stop[:, :, None], np.arange(1, count + 1))
     score = np.take_along_axis(votes.score[:, None, :], drawn - 1, axis=2)
     return drawn.astype(np.int64), score
@@ -184,7 +182,7 @@ def expected_vote(counts: Ints, score: Floats, ns: npt.ArrayLike) -> Floats:
     return np.asarray(found / total)
 
 
-def shuffled_vote(samples: Samples, orders: int, rng: np.random.Generator) -> Floats:
+def shuffled_vote(samples: RecordedSamples, orders: int, rng: np.random.Generator) -> Floats:
     """Mean score of the plain vote over the first 1, 2 ... samples in random orders: questions x samples.
 
     Unbiased for `expected_vote`; its standard error is at most 0.5 / sqrt(orders) for a question, and over questions
@@ -194,7 +192,7 @@ def shuffled_vote(samples: Samples, orders: int, rng: np.random.Generator) -> Fl
     for _ in range(orders):
         order = np.argsort(rng.random(total.shape), axis=1)
         answer = np.take_along_axis(samples.answer, order, axis=1)
-        total += vote_path(Samples(answer, np.take_along_axis(samples.score, order, axis=1))).score
+        total += vote_path(RecordedSamples(answer, np.take_along_axis(samples.score, order, axis=1))).score
     return total / orders
 
 
@@ -211,7 +209,7 @@ def _product(factors: Floats, degree: int) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
+class StoppingOutcome:
     """Stop on success: samples drawn, chance that the answer is right, chance that any was accepted."""
 
     samples: Floats
@@ -219,14 +217,16 @@ class Stopped:
     accepted: Floats
 
 
-def stopped(p: npt.ArrayLike, caps: npt.ArrayLike, tpr: float = 1.0, fpr: float = 0.0) -> Stopped:
+def stop_on_success_outcome(
+    p: npt.ArrayLike, caps: npt.ArrayLike, tpr: float = 1.0, fpr: float = 0.0
+) -> StoppingOutcome:
     """Stop on success over fresh draws, each right with probability p: arrays of p's shape x caps.
 
     A verifier accepts a right sample with probability tpr and a wrong one with fpr, so each is accepted with
     a = p tpr + (1 - p) fpr: samples = (1 - (1 - a)^c) / a. Where none is accepted the first sample is the answer,
     right with probability p (1 - tpr) / (1 - a).
 
-    >>> found = stopped(0.5, [1, 2])
+    >>> found = stop_on_success_outcome(0.5, [1, 2])
     >>> found.samples.tolist(), found.right.tolist()
     ([1.0, 1.5], [0.5, 0.75])
     """
@@ -237,15 +237,15 @@ def stopped(p: npt.ArrayLike, caps: npt.ArrayLike, tpr: float = 1.0, fpr: float 
     samples = np.where(a > 0, (1 - never) / safe, cap)
     last = np.where(a < 1, p * (1 - tpr) / np.where(a < 1, 1 - a, 1.0), 0.0)
     right = np.where(a > 0, p * tpr / safe, 0.0) * (1 - never) + never * last
-    return Stopped(samples, right, 1 - never)
+    return StoppingOutcome(samples, right, 1 - never)
 
 
-def stopped_recorded(correct: npt.ArrayLike, total: int, caps: npt.ArrayLike) -> Stopped:
+def stop_on_success_over_orders(correct: npt.ArrayLike, total: int, caps: npt.ArrayLike) -> StoppingOutcome:
     """Stop on success with a perfect checker over all orders of `total` recorded samples.
 
     The first k all fail with probability C(N - c, k) / C(N, k); samples = sum of that over k < cap.
 
-    >>> stopped_recorded([1], 2, [1, 2]).samples.tolist()
+    >>> stop_on_success_over_orders([1], 2, [1, 2]).samples.tolist()
     [[1.0, 1.5]]
     """
     right, cap = np.asarray(correct, float), np.asarray(caps, np.int64)
@@ -253,10 +253,10 @@ def stopped_recorded(correct: npt.ArrayLike, total: int, caps: npt.ArrayLike) ->
     failing = np.exp(log_choose(total - right[:, None], ks) - log_choose(total, ks))
     drawn = np.cumsum(failing, axis=1)[:, cap - 1]
     solved = 1 - failing[:, cap]
-    return Stopped(drawn, solved, solved)
+    return StoppingOutcome(drawn, solved, solved)
 
 
-def cascaded(accept: Floats, score: Floats, cost: Floats, thresholds: npt.ArrayLike) -> tuple[Floats, Floats]:
+def cascade_means(accept: Floats, score: Floats, cost: Floats, thresholds: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Mean score and mean cost of a cascade at each of many thresholds.
 
     accept, score, cost: questions x levels, cheapest first; a level answers if its acceptance reaches the

@@ -13,21 +13,21 @@ from rich.console import Console
 from rich.markup import escape
 
 from comptroller import __version__
-from comptroller.cli._progress import Bar
+from comptroller.cli._progress import ProgressBar
 from comptroller.errors import InputError
 from comptroller.facts.format import format_
 from comptroller.measure import kernels_run
-from comptroller.measure.kernels import Shape
-from comptroller.measure.quality import Formats, Reference, fitting, measure, reference, windows
-from comptroller.measure.quality_mix import assign, measured, sensitivities
+from comptroller.measure.kernels import GemmShape
+from comptroller.measure.quality import FormatTriple, ReferencePass, fitting, measure, reference, windows
+from comptroller.measure.quality_mix import assign, assignment_loss, sensitivities
 from comptroller.measure.quality_weights import read_decoder
 from comptroller.report import quality as report
 from comptroller.report.page import asset, document, section
-from comptroller.report.sheet import Sheet
+from comptroller.report.sheet import ReportSheet
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class MeasureCommandOptions:
     """The options of a measurement: size is (tokens, window), mixed is (probe, bits)."""
 
     what: str
@@ -40,10 +40,10 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MeasureCommandOutput:
     """Tables, a sentence on what was measured, and what can be written."""
 
-    sheets: tuple[Sheet, ...]
+    sheets: tuple[ReportSheet, ...]
     about: str
     picture: Callable[[], bytes] | None = None
     calibration: Callable[[], str] | None = None
@@ -51,14 +51,13 @@ class Found:
     def page(self) -> str:
         """A self-contained page of the tables."""
         tables = "".join(
-            section(sheet.title.partition(":")[0], sheet, sheet.title.partition(": ")[2])
-            for sheet in self.sheets
+            section(sheet.title.partition(":")[0], sheet, sheet.title.partition(": ")[2]) for sheet in self.sheets
         )
         body = f'<p class="eyebrow"><b>Comptroller</b> measured</p><p class="lede">{plain(self.about)}</p>{tables}'
         return document("Measured", body, asset("page.js"))
 
 
-def quality(asked: Asked, words: Console) -> Found:
+def quality(asked: MeasureCommandOptions, words: Console) -> MeasureCommandOutput:
     """Losses of recipes on a text; with a probe, sensitivities; with a budget, an assignment.
 
     Raises:
@@ -67,7 +66,7 @@ def quality(asked: Asked, words: Console) -> Found:
     probe, bits = asked.mixed
     if asked.text is None or not (asked.formats or probe):
         raise InputError("measure quality: MODEL FORMAT... --text FILE, such as nvfp4 int8/int8/fp8_e4m3")
-    recipes = [Formats.of(name) for name in asked.formats]
+    recipes = [FormatTriple.of(name) for name in asked.formats]
     if bits is not None and (not probe or any(str(one) != one.weights for one in recipes)):
         raise InputError("--bits assigns weight formats by sensitivity: name them, and a --probe")
     try:
@@ -79,7 +78,7 @@ def quality(asked: Asked, words: Console) -> Found:
     for name in filter(None, (probe, *(one.weights for one in recipes))):
         fitting(read.decoder, name)
     ref = reference(read.decoder, tokens, keep=bool(probe))
-    with Bar("recipes", "last recipe", words) as bar:
+    with ProgressBar("recipes", "last recipe", words) as bar:
         losses = list(measure(ref, recipes, bar))
     about = (
         f"{read.name} on {tokens.size} tokens of {asked.text.name} in windows of {tokens.shape[1]}; intervals 90 %, "
@@ -88,22 +87,22 @@ def quality(asked: Asked, words: Console) -> Found:
     sheets = [report.losses(losses, read.name)] if losses else []
     fitted = report.constant(losses)
     sheets += [fitted] if fitted else []
-    sheets += _mixed(asked, ref, words) if probe else []
+    sheets += _sensitivity_sheets(asked, ref, words) if probe else []
     subject = f"{read.name} on {asked.text.name}"
-    return Found(tuple(sheets), about, (lambda: report.picture(losses, subject)) if losses else None)
+    return MeasureCommandOutput(tuple(sheets), about, (lambda: report.picture(losses, subject)) if losses else None)
 
 
-def _mixed(asked: Asked, ref: Reference, words: Console) -> list[Sheet]:
+def _sensitivity_sheets(asked: MeasureCommandOptions, ref: ReferencePass, words: Console) -> list[ReportSheet]:
     probe, bits = asked.mixed
-    with Bar("parts", "last part", words) as bar:
+    with ProgressBar("parts", "last part", words) as bar:
         parts = sensitivities(ref, probe, bar)
     if bits is None:
         return [report.parts(parts, probe)]
     chosen = assign(ref, parts, asked.formats, bits)
-    return [report.parts(parts, probe), report.assignment(chosen, measured(ref, chosen))]
+    return [report.parts(parts, probe), report.assignment(chosen, assignment_loss(ref, chosen))]
 
 
-def kernels(asked: Asked, words: Console) -> Found:
+def kernels(asked: MeasureCommandOptions, words: Console) -> MeasureCommandOutput:
     """Products timed on a device and the law fitted to them.
 
     Raises:
@@ -116,27 +115,23 @@ def kernels(asked: Asked, words: Console) -> Found:
     def tell(line: str) -> None:
         words.print(f"[yellow]not run:[/] {escape(line)}", soft_wrap=True)
 
-    with Bar("products", "last product", words):
+    with ProgressBar("products", "last product", words):
         timed = list(kernels_run.measure(asked.what, shapes, tell, own))
     if not timed:
         raise InputError(f"no kernel ran on {asked.what}")
     size = {one.format: format_(one.format).bytes_per_element for one in timed}
     fits = kernels_run.fits(timed, size)
-    device = kernels_run.named(asked.what, torch)
-    versions = {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "comptroller": __version__,
-    }
-    return Found(
+    device = kernels_run.device_name(asked.what, torch)
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__), "comptroller": __version__}
+    return MeasureCommandOutput(
         (report.timings(timed, device), report.kernel_fits(fits)),
         f"{device}: {len(timed)} products, torch {torch.__version__}",
         calibration=lambda: kernels_run.as_toml(device, versions, fits),
     )
 
 
-def _shape(text: str) -> Shape:
+def _shape(text: str) -> GemmShape:
     found = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text)
     if not found or 0 in (sizes := tuple(map(int, found.groups()))):
         raise InputError(f"shape {text!r}: MxNxK, three whole numbers above 0, such as 16x4096x4096")
-    return Shape(*sizes)
+    return GemmShape(*sizes)

@@ -9,15 +9,15 @@ from math import isnan
 from typing import Any
 
 from comptroller.quantities import round_significant
-from comptroller.report.figures import dollars, number, scaled, seconds
+from comptroller.report.figures import dollars, number, seconds, with_prefix
 from comptroller.report.page import asset, document, section
-from comptroller.report.routed import HINT as ROUTING
-from comptroller.report.routed import routed
-from comptroller.report.scatter import Point, scatter
-from comptroller.report.sheet import Cell, Column, Sheet, right
-from comptroller.strategies.choosing import Spread
-from comptroller.strategies.results import Estimate
-from comptroller.strategies.study import AMOUNTS, Setting, Study
+from comptroller.report.router_report import HINT as ROUTING
+from comptroller.report.router_report import router_sheet
+from comptroller.report.scatter import ScatterPoint, scatter
+from comptroller.report.sheet import Cell, ReportSheet, SheetColumn, right
+from comptroller.strategies.choosing import DifficultyAllocation
+from comptroller.strategies.results import ReplayEstimate
+from comptroller.strategies.study import AMOUNTS, ReplayedSetting, StrategyStudy
 
 AMOUNT_NAMES: Mapping[str, str] = {
     "usd": "dollars per question",
@@ -35,51 +35,47 @@ WHOLE_WIDTH = 150
 """Columns of a terminal from which on every column of the table fits."""
 
 
-def headline(study: Study) -> str:
+def headline(study: StrategyStudy) -> str:
     """The cheapest and the best of the frontier in one line."""
     front = study.frontier()
     if not front:
         return f"{len(study.settings)} settings; none is both scored and priced"
     least, most = front[0], front[-1]
     ends = [
-        f"{_named(item, study)} solves {item.score.value:.1%} at {_amount(study.over, item)}"
+        f"{_setting_name(item, study)} solves {item.score.value:.1%} at {_amount(study.over, item)}"
         for item in (least, most)
     ]
     return ends[0] if least is most else f"{ends[0]}; {ends[1]}"
 
 
-def _named(item: Setting, study: Study) -> str:
+def _setting_name(item: ReplayedSetting, study: StrategyStudy) -> str:
     names = short_names(study)
     return item.strategy if len(names) == 1 else f"{names[item.who]} {item.strategy}"
 
 
-def setting(study: Study) -> str:
+def setting(study: StrategyStudy) -> str:
     """What was replayed."""
     questions = {len(item.results.question) for item in study.settings}
     count = f"{min(questions):,}" if len(questions) == 1 else f"{min(questions):,} to {max(questions):,}"
-    who = (
-        next(iter(names))
-        if len(names := {item.who for item in study.settings}) == 1
-        else f"{len(names)} models"
-    )
+    who = next(iter(names)) if len(names := {item.who for item in study.settings}) == 1 else f"{len(names)} models"
     return f"{study.source}: {count} questions, {who}; intervals 95 %, questions resampled in pairs"
 
 
-def _amount(name: str, item: Setting) -> str:
+def _amount(name: str, item: ReplayedSetting) -> str:
     value = item.amount(name)
     if isnan(value):
         return "–"
     if name == "usd":
         return dollars(value)
-    shown = {"j": scaled(value, "J"), "elapsed_s": seconds(round(value, 9))}
+    shown = {"j": with_prefix(value, "J"), "elapsed_s": seconds(round(value, 9))}
     return shown.get(name, f"{number(value)} {name.replace('_', ' ')}")
 
 
-def _share(item: Setting, name: str) -> str:
+def _share(item: ReplayedSetting, name: str) -> str:
     return f"{item.amount(name):.1%}" if item.amount(name) else ""
 
 
-def _with_range(estimate: Estimate, sign: str = "") -> str:
+def _with_range(estimate: ReplayEstimate, sign: str = "") -> str:
     """Percent with its interval."""
     if isnan(estimate.value):
         return "–"
@@ -87,11 +83,11 @@ def _with_range(estimate: Estimate, sign: str = "") -> str:
     return f"{100 * estimate.value:{sign}.1f} [{low}, {high}]"
 
 
-def settings(study: Study) -> Sheet:
+def settings(study: StrategyStudy) -> ReportSheet:
     """One row per setting, the cheapest first; amounts that nothing records are left out."""
     columns = (
-        Column("strategy", "strategy"),
-        Column("models", "model"),
+        SheetColumn("strategy", "strategy"),
+        SheetColumn("models", "model"),
         right("score", "% solved [95 %]"),
         right("gain", "vs once [95 %]"),
         right("questions", "questions"),
@@ -107,17 +103,15 @@ def settings(study: Study) -> Sheet:
         right("strong_calls", "strong calls"),
         right("truncated", "truncated"),
         right("unanswered", "no answer"),
-        Column("frontier", ""),
+        SheetColumn("frontier", ""),
     )
     front = {id(item) for item in study.frontier()}
     ordered = sorted(study.settings, key=lambda item: (_or_last(item.amount(study.over)), item.strategy))
     names = short_names(study)
     rows = tuple(_row(item, names[item.who], id(item) in front) for item in ordered)
-    sheet = Sheet("Strategies", columns, rows)
+    sheet = ReportSheet("Strategies", columns, rows)
     empty = [c.key for i, c in enumerate(columns) if all(row[i] in ("–", None, "") for row in rows)]
-    alike = [
-        key for key in ("questions", "models") if len({sheet_row[key] for sheet_row in sheet.records()}) == 1
-    ]
+    alike = [key for key in ("questions", "models") if len({sheet_row[key] for sheet_row in sheet.records()}) == 1]
     return sheet.without(*empty, *alike)
 
 
@@ -125,7 +119,7 @@ def _or_last(value: float) -> float:
     return float("inf") if isnan(value) else value
 
 
-def short_names(study: Study) -> dict[str, str]:
+def short_names(study: StrategyStudy) -> dict[str, str]:
     """Who plays, less the words that all have in common; whole where nothing would be left."""
     whole = dict.fromkeys(item.who for item in study.settings)
     models = dict.fromkeys(model for name in whole for model in name.split(" > "))
@@ -136,7 +130,7 @@ def short_names(study: Study) -> dict[str, str]:
     return {name: " > ".join(short[model] for model in name.split(" > ")) for name in whole}
 
 
-def _row(item: Setting, who: str, front: bool) -> tuple[Cell, ...]:
+def _row(item: ReplayedSetting, who: str, front: bool) -> tuple[Cell, ...]:
     per_solved = item.usd_per_solved.value
     return (
         item.strategy,
@@ -164,17 +158,17 @@ def _figure(value: float, unit: float = 1.0) -> str:
     return "–" if isnan(value) else number(value / unit) + (" T" if unit > 1 else "")
 
 
-def spread(study: Study) -> Sheet:
+def spread(study: StrategyStudy) -> ReportSheet:
     """A mean amount spread by predicted difficulty: what it solves, and the one setting that it is held against."""
     columns = (
-        Column("models", "model"),
+        SheetColumn("models", "model"),
         right("mean", f"{study.over.replace('_', ' ')}/question"),
         right("score", "% solved [95 %]"),
         right("single", "one setting"),
         right("gain", "gain [95 %]"),
         right("shadow_price", "points/unit"),
         right("ceiling", "ceiling"),
-        Column("shares", "spread over"),
+        SheetColumn("shares", "spread over"),
     )
     rows = tuple(
         (
@@ -189,24 +183,24 @@ def spread(study: Study) -> Sheet:
         )
         for each in study.spread
     )
-    return Sheet("Spread by predicted difficulty, judged on questions that had no say", columns, rows)
+    return ReportSheet("Spread by predicted difficulty, judged on questions that had no say", columns, rows)
 
 
-def missing(study: Study) -> Sheet:
+def missing(study: StrategyStudy) -> ReportSheet:
     """What the evidence cannot support, and why: one row for each reason, questions left out."""
     grouped: dict[str, list[str]] = {}
     for name, reason in study.missing:
         grouped.setdefault(re.sub(r"question [^,]+, ", "", reason), []).append(name)
-    columns = (Column("reason", "why"), Column("strategies", "strategies"))
-    rows = tuple((reason, _listed(list(dict.fromkeys(names)))) for reason, names in grouped.items())
-    return Sheet("Not supported by this evidence", columns, rows)
+    columns = (SheetColumn("reason", "why"), SheetColumn("strategies", "strategies"))
+    rows = tuple((reason, _names_text(list(dict.fromkeys(names)))) for reason, names in grouped.items())
+    return ReportSheet("Not supported by this evidence", columns, rows)
 
 
-def _listed(names: list[str]) -> str:
+def _names_text(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-def record(study: Study) -> dict[str, Any]:
+def record(study: StrategyStudy) -> dict[str, Any]:
     """Everything, as JSON has it; unknown is null."""
     front = {id(item) for item in study.frontier()}
     return {
@@ -214,72 +208,62 @@ def record(study: Study) -> dict[str, Any]:
         "over": study.over,
         "settings": [_record(item) | {"frontier": id(item) in front} for item in study.settings],
         "spread": [_spread_record(each) for each in study.spread],
-        "routers": [curve for each in study.routed for curve in routed(each).records()],
+        "routers": [curve for each in study.routed for curve in router_sheet(each).records()],
         "missing": [{"strategy": name, "reason": reason} for name, reason in study.missing],
         "notes": list(study.notes),
     }
 
 
-def _record(item: Setting) -> dict[str, Any]:
+def _record(item: ReplayedSetting) -> dict[str, Any]:
     means = (*AMOUNTS, "input_tokens", "output_tokens", "reasoning_tokens", "bytes")
     shares = ("truncated", "lost", "unanswered", "expired")
-    found: dict[str, Any] = {
-        "strategy": item.strategy,
-        "models": dict(item.models),
-        "baseline": item.baseline,
-    }
+    found: dict[str, Any] = {"strategy": item.strategy, "models": dict(item.models), "baseline": item.baseline}
     found |= {"questions": len(item.results.question)}
-    for name, estimate in (
-        ("score", item.score),
-        ("gain", item.gain),
-        ("usd_per_solved", item.usd_per_solved),
-    ):
-        found[name] = {end: _known(getattr(estimate, end)) for end in ("value", "low", "high")}
-    found |= {name: _known(item.amount(name)) for name in (*means, *shares)}
-    found["prefill_token_equivalents"] = _known(item.prefill_equivalents)
-    found["j_per_solved"] = _known(item.results.per_solved("j"))
-    return found | {"elasticity": _known(item.elasticity)}
+    for name, estimate in (("score", item.score), ("gain", item.gain), ("usd_per_solved", item.usd_per_solved)):
+        found[name] = {end: _finite_or_none(getattr(estimate, end)) for end in ("value", "low", "high")}
+    found |= {name: _finite_or_none(item.amount(name)) for name in (*means, *shares)}
+    found["prefill_token_equivalents"] = _finite_or_none(item.prefill_equivalents)
+    found["j_per_solved"] = _finite_or_none(item.results.per_solved("j"))
+    return found | {"elasticity": _finite_or_none(item.elasticity)}
 
 
-def figures(study: Study) -> Sheet:
+def figures(study: StrategyStudy) -> ReportSheet:
     """One row per setting with raw values, for files that are read by programs; unknown is None."""
     rows = []
     for item in record(study)["settings"]:
         flat = {"strategy": item["strategy"], "models": " > ".join(dict.fromkeys(item["models"].values()))}
         for key, value in item.items():
             if isinstance(value, dict) and key != "models":
-                flat |= {
-                    key if end == "value" else f"{key}_{end}": value[end] for end in ("value", "low", "high")
-                }
+                flat |= {key if end == "value" else f"{key}_{end}": value[end] for end in ("value", "low", "high")}
             elif key not in flat:
                 flat[key] = value
         rows.append(flat)
-    columns = tuple(Column(key, key) for key in rows[0])
-    return Sheet("Strategies", columns, tuple(tuple(row.values()) for row in rows))
+    columns = tuple(SheetColumn(key, key) for key in rows[0])
+    return ReportSheet("Strategies", columns, tuple(tuple(row.values()) for row in rows))
 
 
-def _spread_record(each: Spread) -> dict[str, Any]:
+def _spread_record(each: DifficultyAllocation) -> dict[str, Any]:
     found: dict[str, Any] = {"models": each.models, "shares": dict(each.shares)}
-    found |= {name: _known(getattr(each, name)) for name in ("mean", "single", "shadow_price", "ceiling")}
+    found |= {name: _finite_or_none(getattr(each, name)) for name in ("mean", "single", "shadow_price", "ceiling")}
     for name, estimate in (("score", each.score), ("gain", each.gain)):
-        found[name] = {end: _known(getattr(estimate, end)) for end in ("value", "low", "high")}
+        found[name] = {end: _finite_or_none(getattr(estimate, end)) for end in ("value", "low", "high")}
     return found
 
 
-def _known(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return None if value in (float("inf"), float("-inf")) else round_significant(value)
 
 
-def points(study: Study) -> tuple[Point, ...]:
+def points(study: StrategyStudy) -> tuple[ScatterPoint, ...]:
     """The settings as points of amount against score."""
     front = {id(item) for item in study.frontier()}
     return tuple(
-        Point(
+        ScatterPoint(
             x=item.amount(study.over),
             y=item.score.value,
             low=item.score.low,
             high=item.score.high,
-            name=_named(item, study),
+            name=_setting_name(item, study),
             reading=f"solves {_with_range(item.score)} % at {_amount(study.over, item)}",
             chosen=id(item) in front,
         )
@@ -288,7 +272,7 @@ def points(study: Study) -> tuple[Point, ...]:
     )
 
 
-def page(study: Study) -> str:
+def page(study: StrategyStudy) -> str:
     """A self-contained page: the frontier as a chart, the settings, what is not supported, and the notes."""
     drawn = points(study)
     chart = ""
@@ -304,7 +288,7 @@ def page(study: Study) -> str:
         f'<h1>{escape(headline(study))}</h1><p class="lede">{escape(setting(study))}</p>'
         f"{chart}{section('Strategies', settings(study), 'The cheapest first, per question; one answer beside all.')}"
         f"{section('Spread by predicted difficulty', spread(study), 'Judged on questions that had no say in it.')}"
-        f"{''.join(section(sheet.title, sheet, ROUTING) for sheet in map(routed, study.routed))}"
+        f"{''.join(section(sheet.title, sheet, ROUTING) for sheet in map(router_sheet, study.routed))}"
         f"{section('Not supported by this evidence', missing(study), 'Left out, never guessed.')}"
         f"<footer>{notes}</footer>"
     )

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import FactError, UnknownId, Unsupported
+from comptroller.errors import FactError, UnknownIdError, UnsupportedError
 from comptroller.strategies.protocol import Reply
 from comptroller.strategies.votes import tally
 
@@ -62,7 +62,7 @@ def reply_signals(replies: Sequence[Reply]) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Learned:
+class SuccessPredictor:
     """A chance of success from signals.
 
     centre, scale, weights: per signal.  precision: phi; infinite for plain logistic regression.
@@ -82,23 +82,19 @@ class Learned:
         """The chance of success of one question or reply.
 
         Raises:
-            Unsupported: a signal that was trained on is missing.
+            UnsupportedError: a signal that was trained on is missing.
         """
         level = self.intercept
-        for name, centre, scale, weight in zip(
-            self.signals, self.centre, self.scale, self.weights, strict=True
-        ):
+        for name, centre, scale, weight in zip(self.signals, self.centre, self.scale, self.weights, strict=True):
             value = signals.get(name, float("nan"))
             if np.isnan(value):
-                raise Unsupported(f"the trained part needs the signal {name!r}, which is not there")
+                raise UnsupportedError(f"the trained part needs the signal {name!r}, which is not there")
             level += weight * (value - centre) / scale
         return float(1 / (1 + np.exp(-level)))
 
     def chances(self, table: Floats) -> Floats:
         """The same for a table of rows x signals."""
-        level = self.intercept + (table - np.array(self.centre)) / np.array(self.scale) @ np.array(
-            self.weights
-        )
+        level = self.intercept + (table - np.array(self.centre)) / np.array(self.scale) @ np.array(self.weights)
         return np.asarray(1 / (1 + np.exp(-level)))
 
     def beliefs(self, table: Floats) -> tuple[Floats, Floats]:
@@ -119,16 +115,16 @@ def names() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=32)
-def learned(name: str) -> Learned:
+def success_predictor(name: str) -> SuccessPredictor:
     """The trained part of an id, or of a path to a JSON file.
 
     Raises:
-        UnknownId: there is none.
+        UnknownIdError: there is none.
         FactError: the file is not one of a trained part.
     """
     path = Path(name) if name.endswith(".json") else TRAINED / f"{name}.json"
     if not path.is_file():
-        raise UnknownId("trained part", name, names())
+        raise UnknownIdError("trained part", name, names())
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         signals = tuple(str(name) for name in found["signals"])
@@ -139,4 +135,4 @@ def learned(name: str) -> Learned:
         raise FactError(path.name, "file", f"not a trained part: {error}") from error
     if len({len(signals), len(centre), len(scale), len(weights)}) != 1:
         raise FactError(path.name, "weights", "signals, centre, scale and weights differ in length")
-    return Learned(signals, centre, scale, weights, level, precision, about, measured)
+    return SuccessPredictor(signals, centre, scale, weights, level, precision, about, measured)

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from datetime import date
 from math import isfinite, isnan
 
-from comptroller.costs.deployment import Replica
+from comptroller.costs.deployment import ModelReplica
 
 ABSURD_S = 3600.0
 """A latency per token or to the first token above an hour is a wrong unit or a broken run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class RunObservation:
     """One steady run: a replica, its closed loop of `concurrency` clients, and the latencies seen, in seconds.
 
     number: the row or file it came from.  group: runs of one group are the same measurement; never split them.
@@ -25,7 +25,7 @@ class Observation:
     """
 
     number: int
-    replica: Replica
+    replica: ModelReplica
     input_tokens: float
     output_tokens: float
     concurrency: float
@@ -35,7 +35,7 @@ class Observation:
     group: str
     version: str = ""
     measured: date | None = None
-    prefill: Replica | None = None
+    prefill: ModelReplica | None = None
     pools: tuple[int, int] = (0, 0)
 
     @property
@@ -51,7 +51,7 @@ class Observation:
 
 
 @dataclass(slots=True)
-class Report:
+class ExclusionReport:
     """Rows that were left out: why, how many, and the first of each by number."""
 
     rows: list[tuple[int, str]] = field(default_factory=list)

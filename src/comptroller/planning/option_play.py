@@ -9,22 +9,22 @@ from typing import TypeVar
 
 import numpy as np
 
-from comptroller.errors import Unsupported
-from comptroller.planning.candidates import Rejected
-from comptroller.planning.executor import HERE, Executor, Progress, gather, no_progress
-from comptroller.planning.options import Asked, Choices, Floats, Ints, Option
-from comptroller.planning.staged import Stages
-from comptroller.strategies.drive import Played
+from comptroller.errors import UnsupportedError
+from comptroller.planning.candidates import RejectionTally
+from comptroller.planning.executor import HERE, Progress, SearchExecutor, gather, no_progress
+from comptroller.planning.options import Floats, Ints, Option, OptionCalls, OptionSet
+from comptroller.planning.stage_plays import StagePlayCache
+from comptroller.strategies.drive import FinishedRun
 from comptroller.strategies.protocol import Strategy
-from comptroller.strategies.replay import Checker, Replay, Service
+from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
 from comptroller.strategies.results import grid_runs, uses
-from comptroller.strategies.rules.once import Once
+from comptroller.strategies.rules.once import OnceStrategy
 from comptroller.strategies.spelling import names, parse, settings, spell
-from comptroller.strategies.stages import Staged
+from comptroller.strategies.stages import StagedStrategy
 from comptroller.strategies.study import SOLVERS
 from comptroller.work.evidence import Evidence
 from comptroller.work.laws.caps import flag_truncated
-from comptroller.work.quality import Quality
+from comptroller.work.quality import WorkloadQuality
 
 LEAST_RECORDED = 0.95
 """An arm with replies to fewer of the questions is left out, rather than the questions that it lacks."""
@@ -37,76 +37,76 @@ BOUND = 4
 
 
 @dataclass(frozen=True)
-class Playing:
+class OptionPlayer:
     """Strategies on recorded questions: indices into the evidence."""
 
-    quality: Quality
+    quality: WorkloadQuality
     evidence: Evidence
     question: Ints
 
-    def __call__(self, part: tuple[str, tuple[Mapping[str, int], ...]]) -> tuple[list[Option], Rejected]:
+    def __call__(self, part: tuple[str, tuple[Mapping[str, int], ...]]) -> tuple[list[Option], RejectionTally]:
         """A strategy, as spelled, at every point by each binding of its roles; and what cannot be played."""
-        strategy, rejected = parse(part[0]), Rejected()
-        if isinstance(strategy, Staged):
+        strategy, rejected = parse(part[0]), RejectionTally()
+        if isinstance(strategy, StagedStrategy):
             return list(self._staged(strategy, part[1], rejected)), rejected
         found = (
             option
             for roles in part[1]
-            for option in _played(strategy, roles, self.quality, self.evidence, self.question, rejected)
+            for option in _play_options(strategy, roles, self.quality, self.evidence, self.question, rejected)
         )
         return list(found), rejected
 
     def _staged(
-        self, strategy: Staged, bindings: Sequence[Mapping[str, int]], rejected: Rejected
+        self, strategy: StagedStrategy, bindings: Sequence[Mapping[str, int]], rejected: RejectionTally
     ) -> Iterator[Option]:
-        stages = Stages(self.evidence, self.question)
+        stages = StagePlayCache(self.evidence, self.question)
         for roles, point in product(bindings, _points(strategy, self.quality)):
             try:
                 option = stages.option(point, roles)
-            except Unsupported as gap:
+            except UnsupportedError as gap:
                 rejected.add("not supported by the evidence", f"{spell(point)}: {gap}")
                 continue
-            if _scored(option.strategy, option.score, rejected):
+            if _has_scores(option.strategy, option.score, rejected):
                 yield option
 
 
 def choices(
-    quality: Quality,
+    quality: WorkloadQuality,
     models: Sequence[str],
     evidence: Evidence,
-    rejected: Rejected,
+    rejected: RejectionTally,
     progress: Progress = no_progress,
-    executor: Executor = HERE,
-) -> Choices:
+    executor: SearchExecutor = HERE,
+) -> OptionSet:
     """Every strategy at every point of its grid, played by every arm, or by every pair from a cheap to a dear one.
 
     models: the recorded ones that may answer; all, if none is named.
 
     Raises:
-        Unsupported: the evidence supports no option; says why.
+        UnsupportedError: the evidence supports no option; says why.
     """
     evidence = flag_truncated(evidence)
     question = _questions(quality, evidence)
     arms, question = _arms(models, evidence, question, rejected)
     found: list[Option] = []
     parts = list(_parts(quality, arms, evidence, question))
-    for options, fallen in gather(executor, Playing(quality, evidence, question), parts, progress):
+    for options, fallen in gather(executor, OptionPlayer(quality, evidence, question), parts, progress):
         found += options
         rejected.merge(fallen)
     if not found:
-        raise Unsupported(f"{evidence.source}: no strategy can be replayed; {rejected}")
+        raise UnsupportedError(f"{evidence.source}: no strategy can be replayed; {rejected}")
     names_ = tuple(sorted({evidence.items[number].task for number in question}))
     task = np.array([names_.index(evidence.items[number].task) for number in question])
-    return Choices(evidence, question, task, names_, tuple(found))
+    return OptionSet(evidence, question, task, names_, tuple(found))
 
 
-def _questions(quality: Quality, evidence: Evidence) -> Ints:
+def _questions(quality: WorkloadQuality, evidence: Evidence) -> Ints:
     wanted = quality.tasks or quality.mix
     return np.array([n for n, item in enumerate(evidence.items) if not wanted or item.task in wanted])
 
 
 def _arms(
-    models: Sequence[str], evidence: Evidence, question: Ints, rejected: Rejected
+    models: Sequence[str], evidence: Evidence, question: Ints, rejected: RejectionTally
 ) -> tuple[list[int], Ints]:
     """Arms that may answer, and the questions that all of them are recorded on."""
     rows = evidence.rows
@@ -124,31 +124,29 @@ def _arms(
     if not answered:
         named = f"none of {', '.join(models)} is" if models else "no model is"
         have = ", ".join(str(arm) for arm in evidence.arms)
-        raise Unsupported(f"{evidence.source}: {named} recorded on the questions; recorded: {have}")
+        raise UnsupportedError(f"{evidence.source}: {named} recorded on the questions; recorded: {have}")
     return list(answered), question[np.all(list(answered.values()), axis=0)]
 
 
 def _parts(
-    quality: Quality, arms: Sequence[int], evidence: Evidence, question: Ints
+    quality: WorkloadQuality, arms: Sequence[int], evidence: Evidence, question: Ints
 ) -> Iterator[tuple[str, tuple[Mapping[str, int], ...]]]:
     """Strategies as spelled, all that ship where none is named, with some bindings of their roles each."""
-    for text in dict.fromkeys((spell(Once()), *(quality.strategies or names()))):
+    for text in dict.fromkeys((spell(OnceStrategy()), *(quality.strategies or names()))):
         strategy = parse(text)
         bindings = list(_bindings(strategy, arms, evidence, question))
-        size = len(bindings) if isinstance(strategy, Staged) else BOUND
+        size = len(bindings) if isinstance(strategy, StagedStrategy) else BOUND
         for start in range(0, len(bindings), size):
             yield text, tuple(bindings[start : start + size])
 
 
-def _points(strategy: S, quality: Quality) -> list[S]:
+def _points(strategy: S, quality: WorkloadQuality) -> list[S]:
     given = [text for text in quality.strategies if parse(text) == strategy]
     fixed = given and any(mark in given[0] for mark in "(:")
     return [strategy] if fixed else settings(strategy)
 
 
-def _bindings(
-    strategy: Strategy, arms: Sequence[int], evidence: Evidence, question: Ints
-) -> Iterator[dict[str, int]]:
+def _bindings(strategy: Strategy, arms: Sequence[int], evidence: Evidence, question: Ints) -> Iterator[dict[str, int]]:
     roles: tuple[str, ...] = getattr(strategy, "roles", ())
     if not roles:
         yield from (dict.fromkeys(SOLVERS, arm) for arm in arms)
@@ -167,41 +165,41 @@ def _effort(evidence: Evidence, arm: int, question: Ints) -> float:
     return float(np.mean(made if np.isnan(usd).all() else np.nan_to_num(usd)))
 
 
-def _played(
+def _play_options(
     strategy: Strategy,
     roles: Mapping[str, int],
-    quality: Quality,
+    quality: WorkloadQuality,
     evidence: Evidence,
     question: Ints,
-    rejected: Rejected,
+    rejected: RejectionTally,
 ) -> Iterator[Option]:
-    played: dict[str, Service | Checker] = {role: Service(evidence.arms[arm]) for role, arm in roles.items()}
+    played: dict[str, RecordedService | ModelledChecker] = {
+        role: RecordedService(evidence.arms[arm]) for role, arm in roles.items()
+    }
     if quality.checker is not None:
-        played["checker"] = Checker(quality.checker.tpr, quality.checker.fpr)
-    replay = Replay(evidence, played)
+        played["checker"] = ModelledChecker(quality.checker.tpr, quality.checker.fpr)
+    replay = EvidenceReplay(evidence, played)
     missing: list[tuple[str, str]] = []
     lacking = set(question.tolist()) - set(replay.covered(uses(strategy)).tolist())
     if lacking:
-        rejected.add(
-            "not recorded", f"{spell(strategy)}: {len(lacking)} questions lack what it asks for", len(lacking)
-        )
+        rejected.add("not recorded", f"{spell(strategy)}: {len(lacking)} questions lack what it asks for", len(lacking))
         return
     for point, rows in grid_runs(_points(strategy, quality), replay, question.tolist(), missing):
         score = np.array([value for value, _ in rows])
-        if not _scored(spell(point), score, rejected):
+        if not _has_scores(spell(point), score, rejected):
             continue
         kept = {role: arm for role, arm in roles.items() if _plays(role, rows)}
-        yield Option(spell(point), roles, kept, score, Asked.of([run for _, run in rows], roles))
+        yield Option(spell(point), roles, kept, score, OptionCalls.of([run for _, run in rows], roles))
     for spelled, reason in missing:
         rejected.add("not supported by the evidence", f"{spelled}: {reason}")
 
 
-def _scored(spelled: str, score: Floats, rejected: Rejected) -> bool:
+def _has_scores(spelled: str, score: Floats, rejected: RejectionTally) -> bool:
     never = int(np.isnan(score).sum())
     if never:
         rejected.add("not scored", f"{spelled}: {never} answers were never scored")
     return not never
 
 
-def _plays(role: str, rows: Sequence[tuple[float, Played]]) -> bool:
+def _plays(role: str, rows: Sequence[tuple[float, FinishedRun]]) -> bool:
     return any(reply.ask.role == role for _, run in rows for reply in run.replies)

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.memory import Memory
-from comptroller.costs.steady import Requests, Steady, batch_that_fits, steady
-from comptroller.costs.timing import Serving, Timed
+from comptroller.costs.memory import ReplicaMemory
+from comptroller.costs.steady import SteadyState, UniformRequests, batch_that_fits, steady
+from comptroller.costs.timing import ReplicaTimer, ServingOverheads
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class FirstToken:
+class FirstTokenLatency:
     """Parts of the time to the first token, in seconds, arrays of points."""
 
     host_s: Array
@@ -43,8 +43,8 @@ class ClosedLoop:
     """A closed loop of `clients`: the running batch's steady state, and what a request waits for first."""
 
     clients: Array
-    state: Steady
-    first: FirstToken
+    state: SteadyState
+    first: FirstTokenLatency
 
     @property
     def tpot_s(self) -> Array:
@@ -63,7 +63,9 @@ class ClosedLoop:
         return np.asarray(self.clients * output / (self.ttft_s + np.maximum(output - 1, 0) * self.tpot_s))
 
 
-def closed_loop(ready: Timed, held: Memory, requests: Requests, clients: npt.ArrayLike) -> ClosedLoop:
+def closed_loop(
+    ready: ReplicaTimer, held: ReplicaMemory, requests: UniformRequests, clients: npt.ArrayLike
+) -> ClosedLoop:
     """The closed loop of `clients` on a replica with the memory `held`; arrays of points.
 
     Where not even one request fits, the batch is 1: the caller checks `batch_that_fits`.
@@ -75,7 +77,7 @@ def closed_loop(ready: Timed, held: Memory, requests: Requests, clients: npt.Arr
     return ClosedLoop(count, state, first_token(ready.serving, state, count))
 
 
-def first_token(serving: Serving, state: Steady, clients: Array) -> FirstToken:
+def first_token(serving: ServingOverheads, state: SteadyState, clients: Array) -> FirstTokenLatency:
     """Parts of the time to first token; the module's equation."""
     batch, tpot = state.batch, state.tpot_s
     host = serving.host_s + serving.client_s * clients
@@ -84,4 +86,4 @@ def first_token(serving: Serving, state: Steady, clients: Array) -> FirstToken:
     steps = serving.steps * tpot
     served = host + prefill + burst + steps + state.requests.output_tokens * tpot
     queue = np.maximum(clients - batch, 0.0) / batch * served
-    return FirstToken(*(np.asarray(part) for part in (host, prefill, burst, steps, queue)))
+    return FirstTokenLatency(*(np.asarray(part) for part in (host, prefill, burst, steps, queue)))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from comptroller.costs.deployment import Replica
-from comptroller.costs.timing import COLLECTIVES, Efficiency, Kernel, Overheads, Serving
+from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.timing import COLLECTIVES, KernelEfficiency, KernelSignature, ServingOverheads, StepOverheads
 from comptroller.facts.calibration import kernel_prior
 from comptroller.facts.serving import ServingFacts, serving_facts
 
@@ -56,10 +56,10 @@ _GROUP_OF = {
 _BITS = {"fp4": "4bit", "fp8": "8bit", "int8": "8bit"}
 
 
-def group_of(kernel: Kernel) -> str:
+def group_of(kernel: KernelSignature) -> str:
     """The group whose parameter scales a kernel: by kind, and for matrices by the arithmetic they run in.
 
-    >>> group_of(Kernel("moe", "mxfp4", "bf16", 1)), group_of(Kernel("gemm", "fp8_block", "fp8", 1))
+    >>> group_of(KernelSignature("moe", "mxfp4", "bf16", 1)), group_of(KernelSignature("gemm", "fp8_block", "fp8", 1))
     ('experts_dequantised', 'gemm_8bit')
     """
     if kernel.kind not in {"gemm", "moe"}:
@@ -75,13 +75,13 @@ def group_of(kernel: Kernel) -> str:
 class KernelPriors:
     """Kernels as measured one by one, nothing between them."""
 
-    def efficiency(self, replica: Replica, kernel: Kernel) -> Efficiency:
+    def efficiency(self, replica: ModelReplica, kernel: KernelSignature) -> KernelEfficiency:
         """The fitted shares and latencies of the kernel on the device under the engine."""
         device = replica.device
         kind = STAND_IN.get(kernel.kind, kernel.kind)
         engine = MEASURED_UNDER.get((kind, kernel.format, replica.engine.id), replica.engine.id)
         prior = kernel_prior(kind, device.id, device.family, engine, kernel.format)
-        return Efficiency(
+        return KernelEfficiency(
             flops=prior.eff_flops,
             bytes=prior.eff_bytes,
             floor_s=prior.floor_s,
@@ -92,34 +92,34 @@ class KernelPriors:
             setup_s=prior.setup_s,
         )
 
-    def overheads(self, replica: Replica) -> Overheads:
+    def overheads(self, replica: ModelReplica) -> StepOverheads:
         """None."""
-        return Overheads()
+        return StepOverheads()
 
-    def serving(self, replica: Replica) -> Serving:
+    def serving(self, replica: ModelReplica) -> ServingOverheads:
         """Steps alone."""
-        return Serving()
+        return ServingOverheads()
 
 
 @dataclass(frozen=True, slots=True)
-class Calibrated:
+class FittedCalibration:
     """Kernel priors times the fitted scales, with the engine's overheads."""
 
     facts: ServingFacts
 
     @classmethod
-    def shipped(cls) -> Calibrated:
+    def shipped(cls) -> FittedCalibration:
         """With the shipped constants."""
         return cls(serving_facts())
 
-    def efficiency(self, replica: Replica, kernel: Kernel) -> Efficiency:
+    def efficiency(self, replica: ModelReplica, kernel: KernelSignature) -> KernelEfficiency:
         """The prior, its time scaled by the kernel's group and its least time by the engine besides."""
         prior = KernelPriors().efficiency(replica, kernel)
         engine = replica.engine.id
         scale = self.facts.value(f"time.{group_of(kernel)}", engine)
         least = scale * self.facts.value("floor", engine)
         per_device = kernel.kind in COLLECTIVES
-        return Efficiency(
+        return KernelEfficiency(
             flops=prior.flops / scale,
             bytes=prior.bytes / scale,
             floor_s=prior.floor_s * least,
@@ -130,16 +130,16 @@ class Calibrated:
             setup_s=prior.setup_s * scale,
         )
 
-    def overheads(self, replica: Replica) -> Overheads:
+    def overheads(self, replica: ModelReplica) -> StepOverheads:
         """Per layer, per step (more with data-parallel ranks, which wait for each other) and per sequence."""
         engine = replica.engine.id
         step = self.facts.value("step", engine)
         if replica.layout.dp > 1:
             step += self.facts.value("ranks", engine)
-        return Overheads(self.facts.value("layer", engine), step, self.facts.value("sequence", engine))
+        return StepOverheads(self.facts.value("layer", engine), step, self.facts.value("sequence", engine))
 
-    def serving(self, replica: Replica) -> Serving:
+    def serving(self, replica: ModelReplica) -> ServingOverheads:
         """The engine's constants around its steps."""
         engine = replica.engine.id
         names = ("interference", "host", "client", "prefill", "wait_steps", "burst", "crowd")
-        return Serving(*(self.facts.value(name, engine) for name in names))
+        return ServingOverheads(*(self.facts.value(name, engine) for name in names))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from comptroller.planning.against import Comparison
-from comptroller.planning.explain import Explanation
-from comptroller.planning.plan import DeploymentDocument, Latency, Plan, PoolDocument, Service
+from comptroller.planning.against import FleetComparison
+from comptroller.planning.explain import WhyNotExplanation
+from comptroller.planning.plan import DeploymentDocument, LatencyDocument, Plan, PoolDocument, ServiceDocument
 from comptroller.planning.shadow import amount
-from comptroller.report.figures import OBJECTIVES, dollars, interval, number, scaled, seconds
-from comptroller.report.sheet import Column, Sheet, right
+from comptroller.report.figures import OBJECTIVES, dollars, interval, number, seconds, with_prefix
+from comptroller.report.sheet import ReportSheet, SheetColumn, right
 
 
 def headline(plan: Plan) -> str:
@@ -19,9 +19,7 @@ def headline(plan: Plan) -> str:
     for service in plan.services:
         for pool in service.deployment.pools:
             counts[pool.accelerator] = counts.get(pool.accelerator, 0) + devices(pool)
-    fleet = " + ".join(
-        [*(f"{count} {name}" for name, count in counts.items()), *(o.model for o in plan.offers)]
-    )
+    fleet = " + ".join([*(f"{count} {name}" for name, count in counts.items()), *(o.model for o in plan.offers)])
     if plan.quality is not None:
         return (
             f"{fleet} solve {plan.quality.predicted.value:.1%} of {number(total.requests_per_s)} questions/s "
@@ -38,9 +36,7 @@ def goal(plan: Plan) -> str:
             f"least {least} among {plan.considered:,} strategies played by recorded models and "
             f"{plan.candidates:,} ways to serve them"
         )
-    return (
-        f"least {least} among {plan.candidates:,} deployments; {plan.considered:,} left after exact pruning"
-    )
+    return f"least {least} among {plan.candidates:,} deployments; {plan.considered:,} left after exact pruning"
 
 
 def devices(pool: PoolDocument) -> int:
@@ -58,25 +54,23 @@ def formats(deployment: DeploymentDocument) -> str:
     """The formats of weights, experts, activations and cache; one name where all are the same."""
     recipe = deployment.recipe
     weights = "+".join(dict.fromkeys((recipe.weights, recipe.experts)))
-    rest = [
-        f"{part} {name}" for part, name in (("act", recipe.activations), ("kv", recipe.kv)) if name != weights
-    ]
+    rest = [f"{part} {name}" for part, name in (("act", recipe.activations), ("kv", recipe.kv)) if name != weights]
     return ", ".join((weights, *rest))
 
 
-def services(plan: Plan) -> Sheet:
+def services(plan: Plan) -> ReportSheet:
     """One row per pool of every service."""
     several = len({service.deployment.model for service in plan.services}) > 1
     phases = any(len(service.deployment.pools) > 1 for service in plan.services)
     columns = [
-        Column("accelerator", "accelerators"),
-        Column("layout", "layout"),
-        *([Column("model", "model")] if several else []),
-        *([Column("phase", "phase")] if phases else []),
-        Column("formats", "formats"),
-        Column("engine", "engine"),
-        Column("site", "site"),
-        Column("term", "term"),
+        SheetColumn("accelerator", "accelerators"),
+        SheetColumn("layout", "layout"),
+        *([SheetColumn("model", "model")] if several else []),
+        *([SheetColumn("phase", "phase")] if phases else []),
+        SheetColumn("formats", "formats"),
+        SheetColumn("engine", "engine"),
+        SheetColumn("site", "site"),
+        SheetColumn("term", "term"),
         right("usd_per_h", "$/h"),
         right("rate_per_s", "req/s"),
         right("utilisation", "used"),
@@ -91,10 +85,10 @@ def services(plan: Plan) -> Sheet:
             cells = _service_cells(service, pool, first=number_ == 0)
             kept = {column.key for column in columns}
             rows.append(tuple(value for key, value in cells.items() if key in kept))
-    return Sheet("Services", tuple(columns), tuple(rows))
+    return ReportSheet("Services", tuple(columns), tuple(rows))
 
 
-def _service_cells(service: Service, pool: PoolDocument, first: bool) -> dict[str, str]:
+def _service_cells(service: ServiceDocument, pool: PoolDocument, first: bool) -> dict[str, str]:
     deployment = service.deployment
     cells = {
         "accelerator": f"{pool.replicas} x {pool.tp * pool.pp * pool.dp} {pool.accelerator}",
@@ -111,13 +105,13 @@ def _service_cells(service: Service, pool: PoolDocument, first: bool) -> dict[st
         "batch": number(service.batch),
         "ttft": seconds(service.ttft_s.value),
         "tpot": seconds(service.tpot_s.value),
-        "w": scaled(service.w.value, "W"),
+        "w": with_prefix(service.w.value, "W"),
     }
     shared = ("usd_per_h", "rate_per_s", "utilisation", "batch", "ttft", "tpot", "w")
     return cells if first else {**cells, **dict.fromkeys(shared, "")}
 
 
-def totals(plan: Plan) -> Sheet:
+def totals(plan: Plan) -> ReportSheet:
     """What the whole plan costs, with intervals where residuals support them."""
     total = plan.totals
     rows = [
@@ -129,29 +123,33 @@ def totals(plan: Plan) -> Sheet:
             f"({dollars(total.usd_per_million_output_tokens.value)} per million output tokens)",
             interval(total.usd_per_million_tokens, "$"),
         ),
-        ("power", scaled(total.w.value, "W"), interval(total.w, "W")),
-        ("energy per request", scaled(total.j_per_request.value, "J"), interval(total.j_per_request, "J")),
+        ("power", with_prefix(total.w.value, "W"), interval(total.w, "W")),
+        ("energy per request", with_prefix(total.j_per_request.value, "J"), interval(total.j_per_request, "J")),
         (
             "emissions",
-            f"{scaled(total.gco2e_per_h.value, 'gCO2e')}/h, "
-            f"{scaled(total.gco2e_per_request.value, 'gCO2e')} per request",
+            f"{with_prefix(total.gco2e_per_h.value, 'gCO2e')}/h, "
+            f"{with_prefix(total.gco2e_per_request.value, 'gCO2e')} per request",
             interval(total.gco2e_per_h, "gCO2e"),
         ),
     ]
-    columns = (Column("quantity", "total"), Column("value", "value"), Column("interval", "80 % interval"))
-    sheet = Sheet("Totals", columns, tuple(rows))
+    columns = (
+        SheetColumn("quantity", "total"),
+        SheetColumn("value", "value"),
+        SheetColumn("interval", "80 % interval"),
+    )
+    sheet = ReportSheet("Totals", columns, tuple(rows))
     return sheet if any(row[2] for row in rows) else sheet.without("interval")
 
 
-def latency(plan: Plan) -> Sheet:
+def latency(plan: Plan) -> ReportSheet:
     """Every latency objective beside its prediction."""
     columns = (
-        Column("objective", "latency"),
+        SheetColumn("objective", "latency"),
         right("asked", "asked"),
         right("predicted", "predicted"),
-        Column("interval", "80 % interval"),
+        SheetColumn("interval", "80 % interval"),
         right("steady", "steady state"),
-        Column("verdict", "status"),
+        SheetColumn("verdict", "status"),
     )
     rows = tuple(
         (
@@ -164,23 +162,23 @@ def latency(plan: Plan) -> Sheet:
         )
         for entry in plan.latency
     )
-    sheet = Sheet("Latency", columns, rows)
+    sheet = ReportSheet("Latency", columns, rows)
     idle = [] if any(row[3] != "–" for row in rows) else ["interval"]
     return sheet.without(*idle, *([] if plan.verification else ["steady"]))
 
 
-def objective_name(entry: Latency) -> str:
+def objective_name(entry: LatencyDocument) -> str:
     """The quantity and its percentile: `TTFT p95`."""
     return f"{entry.quantity.removesuffix('_s').upper()} p{entry.quantile * 100:g}"
 
 
-def verdict(entry: Latency) -> str:
+def verdict(entry: LatencyDocument) -> str:
     """Whether the prediction meets the objective, and how far it is to be trusted."""
     met = entry.predicted_s.value <= entry.most_s * (1 + 1e-6)
     return f"{'met' if met else 'missed'}, {entry.status}"
 
 
-def verified(plan: Plan) -> str:
+def verification_sentence(plan: Plan) -> str:
     """What the simulation found, in a sentence; empty if nothing was simulated."""
     found = plan.verification
     if found is None:
@@ -192,14 +190,14 @@ def verified(plan: Plan) -> str:
     )
 
 
-def rounds(plan: Plan) -> Sheet:
+def rounds(plan: Plan) -> ReportSheet:
     """Every fleet that was simulated: what its size was reckoned for, the upper bounds seen, whether they hold."""
     columns = (
         right("sized_for", "sized for"),
         right("usd_per_h", "$/h"),
         *(right(f"upper_{n}", objective_name(entry)) for n, entry in enumerate(plan.latency)),
-        Column("verdict", "holds"),
-        Column("fleet", "fleet"),
+        SheetColumn("verdict", "holds"),
+        SheetColumn("fleet", "fleet"),
     )
     rows = tuple(
         (
@@ -211,14 +209,14 @@ def rounds(plan: Plan) -> Sheet:
         )
         for one in (plan.verification.rounds if plan.verification else ())
     )
-    return Sheet("Simulated fleets", columns, rows)
+    return ReportSheet("Simulated fleets", columns, rows)
 
 
-def shadow_prices(plan: Plan) -> Sheet:
+def shadow_prices(plan: Plan) -> ReportSheet:
     """What moving every constraint would change."""
-    columns = (Column("constraint", "constraint"), right("value", "now"), Column("sentence", "shadow price"))
+    columns = (SheetColumn("constraint", "constraint"), right("value", "now"), SheetColumn("sentence", "shadow price"))
     rows = tuple((p.constraint, f"{number(p.value)} {p.unit}", p.sentence) for p in plan.shadow_prices)
-    return Sheet("Shadow prices", columns, rows)
+    return ReportSheet("Shadow prices", columns, rows)
 
 
 def short(fleet: str, plan: Plan) -> str:
@@ -233,13 +231,13 @@ def short(fleet: str, plan: Plan) -> str:
     return fleet
 
 
-def runners_up(plan: Plan) -> Sheet:
+def runners_up(plan: Plan) -> ReportSheet:
     """The best plan without each chosen value, and why it lost."""
     columns = (
-        Column("without", "without"),
+        SheetColumn("without", "without"),
         right("excess", "more"),
-        Column("choice", "the next best"),
-        Column("reason", "why it lost"),
+        SheetColumn("choice", "the next best"),
+        SheetColumn("reason", "why it lost"),
     )
     rows = tuple(
         (
@@ -250,17 +248,17 @@ def runners_up(plan: Plan) -> Sheet:
         )
         for rival in plan.runners_up
     )
-    return Sheet("Runners-up", columns, rows)
+    return ReportSheet("Runners-up", columns, rows)
 
 
-def explanations(told: Sequence[Explanation]) -> Sheet:
+def explanations(told: Sequence[WhyNotExplanation]) -> ReportSheet:
     """What each choice would cost at its best, and what it loses on."""
     columns = (
-        Column("choice", "held to"),
+        SheetColumn("choice", "held to"),
         right("cost", "per hour"),
         right("excess", "more"),
-        Column("plan", "its best"),
-        Column("loses_on", "loses on"),
+        SheetColumn("plan", "its best"),
+        SheetColumn("loses_on", "loses on"),
     )
     rows = tuple(
         (
@@ -272,38 +270,34 @@ def explanations(told: Sequence[Explanation]) -> Sheet:
         )
         for each in told
     )
-    return Sheet("Why not?", columns, rows)
+    return ReportSheet("Why not?", columns, rows)
 
 
-def pruned(plan: Plan) -> Sheet:
+def pruning_sheet(plan: Plan) -> ReportSheet:
     """Choices that fell out before the search, and that it dropped by exact bounds."""
-    columns = (Column("reason", "fell out"), right("count", "choices"), Column("example", "for example"))
+    columns = (SheetColumn("reason", "fell out"), right("count", "choices"), SheetColumn("example", "for example"))
     rows = tuple((entry.reason, entry.count, entry.example) for entry in plan.pruned)
-    return Sheet("Fell out before the search", columns, rows)
+    return ReportSheet("Fell out before the search", columns, rows)
 
 
-def comparison(beside: Comparison) -> Sheet:
+def comparison(beside: FleetComparison) -> ReportSheet:
     """Today's fleet beside the plan: price, what it carries, what changes."""
     saves = beside.saves_usd_per_h
     share = saves / beside.usd_per_h
     rows = [
         ("costs today", f"{dollars(beside.usd_per_h)}/h"),
-        (
-            "the plan " + ("saves" if saves >= 0 else "costs more"),
-            f"{dollars(abs(saves))}/h ({abs(share):.0%})",
-        ),
+        ("the plan " + ("saves" if saves >= 0 else "costs more"), f"{dollars(abs(saves))}/h ({abs(share):.0%})"),
         ("carries within the objectives", f"{beside.carries:.0%} of the demand"),
         *(("change", change) for change in beside.changes),
     ]
-    return Sheet("Against today's fleet", (Column("what", "today"), Column("value", "value")), tuple(rows))
+    return ReportSheet(
+        "Against today's fleet", (SheetColumn("what", "today"), SheetColumn("value", "value")), tuple(rows)
+    )
 
 
 def launches(plan: Plan) -> list[tuple[str, str]]:
     """For every service how often, and the command of one replica."""
     return [
-        (
-            " + ".join(f"{p.replicas} x {p.tp * p.pp * p.dp} {p.accelerator}" for p in s.deployment.pools),
-            s.launch,
-        )
+        (" + ".join(f"{p.replicas} x {p.tp * p.pp * p.dp} {p.accelerator}" for p in s.deployment.pools), s.launch)
         for s in plan.services
     ]

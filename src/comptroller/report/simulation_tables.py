@@ -6,16 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from comptroller.planning.plan import Plan, Service
-from comptroller.planning.simulation import QUANTITIES, Attained, Simulation
-from comptroller.report.figures import dollars, number, scaled, seconds
-from comptroller.report.planned import devices, layout, objective_name
-from comptroller.report.sheet import Cell, Column, Sheet, right
-from comptroller.report.simulated_figures import (
+from comptroller.planning.plan import Plan, ServiceDocument
+from comptroller.planning.simulation import QUANTITIES, ObjectiveAttainment, PlanSimulation
+from comptroller.report.figures import dollars, number, seconds, with_prefix
+from comptroller.report.plan_tables import devices, layout, objective_name
+from comptroller.report.sheet import Cell, ReportSheet, SheetColumn, right
+from comptroller.report.simulation_figures import (
     PERCENTS,
     service_records,
     solving,
-    spent,
+    spending_totals,
     spread,
     token_counts,
 )
@@ -27,7 +27,7 @@ INSET = "\u00a0\u00a0"
 """Before the name of a part that stands below its whole."""
 
 
-def headline(simulation: Simulation) -> str:
+def headline(simulation: PlanSimulation) -> str:
     """What came of it in one line."""
     rate = f"at {number(simulation.trace.rate_per_s)}/s"
     share = f"{simulation.attainment:.1%}" if simulation.limits_s else "all"
@@ -41,12 +41,12 @@ def headline(simulation: Simulation) -> str:
     )
 
 
-def questions(simulation: Simulation) -> Sheet:
+def questions(simulation: PlanSimulation) -> ReportSheet:
     """What came of the questions, if it was questions that arrived."""
-    columns = (Column("what", ""), right("value", ""))
+    columns = (SheetColumn("what", ""), right("value", ""))
     found = solving(simulation)
     if not found:
-        return Sheet("Questions", columns, ())
+        return ReportSheet("Questions", columns, ())
     rows: tuple[tuple[Cell, ...], ...] = (
         ("strategy", found["strategy"]),
         ("questions", found["questions"]),
@@ -58,10 +58,10 @@ def questions(simulation: Simulation) -> Sheet:
         ("energy per solved question", _joules(found["j_per_solved"])),
         ("emissions per solved question, CO2e", _grams(found["gco2e_per_solved"])),
     )
-    return Sheet("Questions", columns, rows)
+    return ReportSheet("Questions", columns, rows)
 
 
-def setting(simulation: Simulation) -> str:
+def setting(simulation: PlanSimulation) -> str:
     """What was replayed on what."""
     scale = simulation.conditions.scale
     faster = f", {number(scale)} times as fast" if scale != 1 else ""
@@ -86,10 +86,10 @@ def moment(at_s: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def latencies(simulation: Simulation) -> Sheet:
+def latencies(simulation: PlanSimulation) -> ReportSheet:
     """Percentiles of the time in queue, to the first token, per token, and end to end."""
     columns = (
-        Column("quantity", ""),
+        SheetColumn("quantity", ""),
         right("mean", "mean"),
         *(right(f"p{p}", f"p{p}") for p in PERCENTS),
         right("most", "most"),
@@ -98,18 +98,18 @@ def latencies(simulation: Simulation) -> Sheet:
     for name in QUANTITIES:
         values = spread(getattr(simulation.outcome, name))
         rows.append((NAMES[name], *(seconds(value) for value in values.values())))
-    return Sheet("Latency", columns, tuple(rows))
+    return ReportSheet("Latency", columns, tuple(rows))
 
 
-def objectives(simulation: Simulation) -> Sheet:
+def objectives(simulation: PlanSimulation) -> ReportSheet:
     """Every objective of the plan: what was promised, what came of it."""
     columns = (
-        Column("objective", "objective"),
+        SheetColumn("objective", "objective"),
         right("most", "at most"),
         right("planned", "planned"),
         right("simulated", "simulated"),
         right("share", "requests within"),
-        Column("status", ""),
+        SheetColumn("status", ""),
     )
     rows = tuple(
         (
@@ -122,27 +122,25 @@ def objectives(simulation: Simulation) -> Sheet:
         )
         for entry in simulation.attained()
     )
-    return Sheet("Objectives", columns, rows)
+    return ReportSheet("Objectives", columns, rows)
 
 
-def _status(entry: Attained) -> str:
+def _status(entry: ObjectiveAttainment) -> str:
     if not math.isfinite(entry.seen_s):
         return "missed, without an end"
-    return (
-        f"{'met' if entry.holds else 'missed'}, {number(entry.seen_s / entry.objective.most_s, 2)}x the limit"
-    )
+    return f"{'met' if entry.holds else 'missed'}, {number(entry.seen_s / entry.objective.most_s, 2)}x the limit"
 
 
-def spending(simulation: Simulation) -> Sheet:
+def spending(simulation: PlanSimulation) -> ReportSheet:
     """Dollars, joules and emissions of the fleet, per request, and per request done within the objectives."""
     columns = (
-        Column("what", ""),
+        SheetColumn("what", ""),
         right("total", "total"),
         right("share", "share"),
         right("per_request", "per request"),
         right("per_good", "per request within"),
     )
-    record = spent(simulation)
+    record = spending_totals(simulation)
     requests, good = len(simulation.asked), int(simulation.within.sum())
     rows: list[tuple[Cell, ...]] = []
     for label, key, whole, show in _LINES:
@@ -150,15 +148,15 @@ def spending(simulation: Simulation) -> Sheet:
         share = f"{value / total:.1%}" if key != whole and total else ""
         per_good = show(value / good) if good else "–"
         rows.append((label, show(value), share, show(value / requests), per_good))
-    return Sheet("Spent", columns, tuple(rows))
+    return ReportSheet("Spent", columns, tuple(rows))
 
 
 def _joules(value: float) -> str:
-    return scaled(value, "J")
+    return with_prefix(value, "J")
 
 
 def _grams(value: float) -> str:
-    return scaled(value, "g")
+    return with_prefix(value, "g")
 
 
 _LINES = (
@@ -182,7 +180,7 @@ ENDS = {
 }
 
 
-def ends(simulation: Simulation) -> Sheet:
+def ends(simulation: PlanSimulation) -> ReportSheet:
     """How requests ended, and what happened to tokens on the way."""
     counts = simulation.outcome.counts()
     tokens = token_counts(simulation)
@@ -196,13 +194,13 @@ def ends(simulation: Simulation) -> Sheet:
         ("preemptions", tokens["preemptions"]),
         (INSET + "tokens computed again", tokens["recomputed"]),
     ]
-    return Sheet("Requests and tokens", (Column("what", ""), right("count", "count")), tuple(rows))
+    return ReportSheet("Requests and tokens", (SheetColumn("what", ""), right("count", "count")), tuple(rows))
 
 
-def services(simulation: Simulation) -> Sheet:
+def services(simulation: PlanSimulation) -> ReportSheet:
     """What each service did."""
     columns = (
-        Column("service", "service"),
+        SheetColumn("service", "service"),
         right("replicas", "replicas"),
         right("requests", "requests"),
         right("busy", "busy"),
@@ -223,10 +221,10 @@ def services(simulation: Simulation) -> Sheet:
                 f"{record['within']:.1%}" if record["requests"] else "–",
                 seconds(record["ttft_p95_s"]),
                 seconds(record["tpot_p95_s"]),
-                scaled(record["w"], "W"),
+                with_prefix(record["w"], "W"),
             )
         )
-    return Sheet("Services", columns, tuple(rows))
+    return ReportSheet("Services", columns, tuple(rows))
 
 
 def service_names(plan: Plan) -> dict[str, str]:
@@ -236,15 +234,15 @@ def service_names(plan: Plan) -> dict[str, str]:
     return {id_: name if counts[name] == 1 else id_ for id_, name in short.items()}
 
 
-def _short(service: Service) -> str:
+def _short(service: ServiceDocument) -> str:
     pool = service.deployment.pools[0]
     return f"{devices(pool) // pool.replicas} {pool.accelerator} {layout(pool)}"
 
 
-def routings(simulations: Sequence[Simulation]) -> Sheet:
+def routings(simulations: Sequence[PlanSimulation]) -> ReportSheet:
     """The same requests under several routings, side by side."""
     columns = (
-        Column("routing", "routing"),
+        SheetColumn("routing", "routing"),
         right("within", "within"),
         right("goodput", "goodput"),
         right("ttft_p50", "TTFT p50"),
@@ -271,9 +269,9 @@ def routings(simulations: Sequence[Simulation]) -> Sheet:
                 dollars(one.outcome.meter_usd / good) if good else "–",
             )
         )
-    return Sheet("Routing", columns, tuple(rows) if len(rows) > 1 else ())
+    return ReportSheet("Routing", columns, tuple(rows) if len(rows) > 1 else ())
 
 
-def sheets(simulation: Simulation) -> tuple[Sheet, ...]:
+def sheets(simulation: PlanSimulation) -> tuple[ReportSheet, ...]:
     """All tables of one simulation, in the order of reading."""
     return tuple(make(simulation) for make in (questions, latencies, objectives, spending, ends, services))
