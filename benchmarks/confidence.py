@@ -18,13 +18,13 @@ import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
 from comptroller.errors import InfeasibleError
-from comptroller.planning.executor import no_progress
-from comptroller.planning.joint import JointSearch
-from comptroller.planning.joint_confidence import margin_of, with_confidence, with_raised_targets
-from comptroller.planning.joint_planner import JointProblem, pose_joint, targets_of
-from comptroller.planning.joint_reasons import usd_per_h
-from comptroller.planning.options import Option
+from comptroller.planning.ground.executor import no_progress
+from comptroller.planning.offer.options import Option
+from comptroller.planning.offer.question_offer import JointProblem, pose_joint, targets_of
 from comptroller.planning.planner import shipped_calibration
+from comptroller.planning.reasons.runners_up import usd_per_h
+from comptroller.planning.risk.confidence import margin_of, with_confidence, with_raised_targets
+from comptroller.planning.solve.search import JointSearch
 from comptroller.work.quality import RequiredSolveShare
 from comptroller.work.workload import load
 from record import table, write

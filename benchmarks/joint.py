@@ -25,11 +25,11 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InfeasibleError
-from comptroller.planning.executor import no_progress
-from comptroller.planning.joint import JointSearch
-from comptroller.planning.joint_planner import JointProblem, pose_joint
+from comptroller.planning.ground.executor import no_progress
+from comptroller.planning.offer.question_offer import JointProblem, pose_joint
 from comptroller.planning.planner import shipped_calibration
-from comptroller.planning.search import Goal
+from comptroller.planning.solve.fleet_search import Goal
+from comptroller.planning.solve.search import JointSearch
 from comptroller.strategies.success_prediction import SuccessPredictor
 from comptroller.strategies.training import TrainingOutcomes, fit
 from comptroller.work.workload import Workload, load

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InfeasibleError
-from comptroller.planning.joint import JointSearch, Keep, keep_everything
-from comptroller.planning.joint_ground import Kinds
-from comptroller.planning.joint_optimum import optimum
-from comptroller.planning.joint_program import JointProgramData, RentableDeployments
-from comptroller.planning.search import Goal
+from comptroller.planning.offer.call_buckets import Kinds
+from comptroller.planning.solve.cheapest import optimum
+from comptroller.planning.solve.fleet_search import Goal
+from comptroller.planning.solve.joint_program import JointProgramData, RentableDeployments
+from comptroller.planning.solve.search import JointSearch, Keep, keep_everything
 from comptroller.strategies.replay import recorded_price
 
 Floats = npt.NDArray[np.float64]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from comptroller.planning.plan import load_plan
+from comptroller.planning.ground.plan_document import load_plan
 from comptroller.report.terminal import WIDTH, print_plan
 
 ROOT = Path(__file__).parents[1]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from comptroller.export import nodes_of
 from comptroller.facts.accelerator import accelerator
-from comptroller.planning.export import nodes_of
-from comptroller.planning.fleet import _replica_of_pool as priced
-from comptroller.planning.launch import command
-from comptroller.planning.plan import OfferService, Plan, PoolDocument, ServiceDocument, load_plan
+from comptroller.launch import command
+from comptroller.planning.ground.plan_document import OfferService, Plan, PoolDocument, ServiceDocument, load_plan
+from comptroller.planning.prove.simulated_fleet import _replica_of_pool as priced
 
 GOLDEN = load_plan(Path(__file__).parent / "golden" / "two_services.json")
 

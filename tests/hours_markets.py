@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from comptroller.planning.hours_blocks import Market
+from comptroller.planning.solve.program_blocks import Market
 
 H = 3
 

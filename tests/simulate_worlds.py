@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from comptroller.planning.plan import Plan, load_plan
+from comptroller.planning.ground.plan_document import Plan, load_plan
 from comptroller.work.trace import RequestTrace, TracePrefixBlocks
 
 GOLDEN = Path(__file__).parent / "golden" / "two_services.json"

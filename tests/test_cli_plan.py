@@ -18,7 +18,7 @@ from rich.console import Console
 from comptroller import __version__
 from comptroller.cli import commands, main
 from comptroller.cli._progress import ProgressBar
-from comptroller.planning.plan import Plan, load_plan
+from comptroller.planning.ground.plan_document import Plan, load_plan
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 COMMAND = [sys.executable, "-m", "comptroller"]

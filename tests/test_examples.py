@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from comptroller.errors import FactError
-from comptroller.planning.plan import Plan
+from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.planner import plan
 from comptroller.work.workload import load
 

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from comptroller.cli import main
 from comptroller.errors import UnknownIdError, UnsupportedError
+from comptroller.export import _yaml, export, service_launches, slug, targets
 from comptroller.gateway.config import read
-from comptroller.planning.export import _yaml, export, service_launches, slug, targets
-from comptroller.planning.plan import Plan, load_plan
+from comptroller.planning.ground.plan_document import Plan, load_plan
 from export_plans import GOLDEN, OFFER, PLANS, WIDE, plan_of, served, split
 
 VERSIONS = ("1.32.0", kubernetes_validate.latest_version())

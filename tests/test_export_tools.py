@@ -15,15 +15,15 @@ import yaml
 
 import engine_parsers
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.export import export
+from comptroller.export.ray_serve import ACCELERATORS as RAY
+from comptroller.export.skypilot import ACCELERATORS as SKY
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
-from comptroller.planning.candidates import RejectionTally, recipes
-from comptroller.planning.export import export
-from comptroller.planning.export.ray_serve import ACCELERATORS as RAY
-from comptroller.planning.export.skypilot import ACCELERATORS as SKY
-from comptroller.planning.launch import command, spread
-from comptroller.planning.plan import Plan
+from comptroller.launch import command, spread
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.offer.deployments import RejectionTally, recipes
 from export_plans import PLANS, plan_of
 
 WHY = "is not installed; make test-export installs it beside"

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comptroller.planning.explain import explain, of_joint
 from comptroller.planning.planner import plan, pose, shipped_calibration
-from comptroller.planning.pruning import BOUND, LATE, REPLACED, WAY, dropped_deployments, dropped_jointly
+from comptroller.planning.reasons.explain import explain, of_joint
+from comptroller.planning.reasons.pruning import BOUND, LATE, REPLACED, WAY, dropped_deployments, dropped_jointly
 from comptroller.work.workload import load, parse
 from joint_problems import posed, recorded_in, workload
 

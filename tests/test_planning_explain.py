@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from comptroller.cli import application
 from comptroller.costs.efficiency import BaselineCalibration
 from comptroller.errors import InputError, UnknownIdError
-from comptroller.planning.explain import WhyNotQuestion, explain, keep_only, of_problem
 from comptroller.planning.planner import pose
-from comptroller.planning.search import Fleet
+from comptroller.planning.reasons.explain import WhyNotQuestion, explain, keep_only, of_problem
+from comptroller.planning.solve.fleet_search import Fleet
 from comptroller.work.workload import parse
 
 WORKLOAD = {

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from comptroller.errors import FactError, InfeasibleError, InputError
-from comptroller.planning.hours import DayDemand, DayFleet, cheapest
-from comptroller.planning.hours_blocks import DeferrableLoad, Market
-from comptroller.planning.hours_market import deployment_market, without_spot
-from comptroller.planning.hours_planner import freedoms, pruned_market
-from comptroller.planning.plan import Plan
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.offer.day_market import deployment_market, without_spot
 from comptroller.planning.planner import plan, pose, shipped_calibration
+from comptroller.planning.solve.hours import DayDemand, DayFleet, cheapest
+from comptroller.planning.solve.program_blocks import DeferrableLoad, Market
+from comptroller.planning.write.request_day import freedoms, pruned_market
 from comptroller.report import hours
 from comptroller.report.page import page
 from comptroller.report.terminal import print_plan

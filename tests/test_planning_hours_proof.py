@@ -15,18 +15,18 @@ from rich.console import Console
 
 from comptroller.errors import InfeasibleError
 from comptroller.planning.capacity import LatencyTarget
-from comptroller.planning.hours import DayDemand, DayFleet, cheapest
-from comptroller.planning.hours_blocks import Market
-from comptroller.planning.hours_proof import (
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.planner import plan
+from comptroller.planning.prove.arrivals import RehearsalSettings, SimulatedQuantile
+from comptroller.planning.prove.hour_rehearsal import (
     ROUNDS,
     dependable_units,
     headroom_factor,
     hour_rehearsal_notes,
     raise_hours_until_held,
 )
-from comptroller.planning.plan import Plan
-from comptroller.planning.planner import plan
-from comptroller.planning.verify import RehearsalSettings, SimulatedQuantile
+from comptroller.planning.solve.hours import DayDemand, DayFleet, cheapest
+from comptroller.planning.solve.program_blocks import Market
 from comptroller.report import hours
 from comptroller.report.page import page
 from comptroller.report.terminal import print_plan

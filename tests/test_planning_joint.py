@@ -13,14 +13,14 @@ import pytest
 from scipy.optimize import linprog
 
 from comptroller.errors import FactError, InfeasibleError, InputError, UnsupportedError
-from comptroller.planning.joint import JointSearch
-from comptroller.planning.joint_confidence import held_out
-from comptroller.planning.joint_planner import JointProblem
-from comptroller.planning.joint_proof import QuestionStage, prove_joint
-from comptroller.planning.joint_reasons import usd_per_h
-from comptroller.planning.plan import Plan, load_plan
+from comptroller.planning.ground.plan_document import Plan, load_plan
+from comptroller.planning.offer.question_offer import JointProblem
 from comptroller.planning.planner import plan, shipped_calibration
-from comptroller.planning.verify import RehearsalSettings
+from comptroller.planning.prove.arrivals import RehearsalSettings
+from comptroller.planning.prove.question_rehearsal import QuestionStage, prove_joint
+from comptroller.planning.reasons.runners_up import usd_per_h
+from comptroller.planning.risk.confidence import held_out
+from comptroller.planning.solve.search import JointSearch
 from comptroller.work.workload import load, parse
 from joint_problems import posed, recorded_in, workload
 

@@ -16,21 +16,21 @@ from rich.console import Console
 from scipy.optimize import linprog
 
 from comptroller.errors import FactError, InfeasibleError, InputError
-from comptroller.planning import joint_hours_market
-from comptroller.planning.executor import no_progress
-from comptroller.planning.hours import DayDemand
-from comptroller.planning.hours_blocks import DeferrableLoad, Market
-from comptroller.planning.hours_market import without_spot
-from comptroller.planning.hours_steps import solve_steps
-from comptroller.planning.joint import JointSearch
-from comptroller.planning.joint_confidence import with_confidence
-from comptroller.planning.joint_hours import QuestionDayFleet, cheapest, least
-from comptroller.planning.joint_hours_freedoms import QuestionDaySpace, freedoms
-from comptroller.planning.joint_hours_market import choice
-from comptroller.planning.joint_hours_program import ModelMarket, QuestionTraffic
-from comptroller.planning.joint_planner import pose_joint
-from comptroller.planning.plan import Plan
+from comptroller.planning.ground.executor import no_progress
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.offer.day_market import without_spot
+from comptroller.planning.offer.question_offer import pose_joint
 from comptroller.planning.planner import plan, shipped_calibration
+from comptroller.planning.risk.confidence import with_confidence
+from comptroller.planning.solve import day_space
+from comptroller.planning.solve.day_freedoms import QuestionDaySpace, freedoms
+from comptroller.planning.solve.day_space import choice
+from comptroller.planning.solve.hours import DayDemand
+from comptroller.planning.solve.joint_hours import QuestionDayFleet, cheapest, least
+from comptroller.planning.solve.program import ModelMarket, QuestionTraffic
+from comptroller.planning.solve.program_blocks import DeferrableLoad, Market
+from comptroller.planning.solve.search import JointSearch
+from comptroller.planning.write.day_steps import solve_steps
 from comptroller.report import hours
 from comptroller.report.page import page
 from comptroller.report.terminal import print_plan
@@ -320,9 +320,9 @@ def test_the_day_is_drawn_and_told(planned: Plan) -> None:
 
 def test_of_many_choices_those_are_kept_that_count(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = asked_for(recorded, spot=RISK, deferrable=[BATCH])
-    monkeypatch.setattr(joint_hours_market, "FEW", (1000, 1000))
+    monkeypatch.setattr(day_space, "FEW", (1000, 1000))
     whole = chosen(document)
-    monkeypatch.setattr(joint_hours_market, "FEW", (0, 0))
+    monkeypatch.setattr(day_space, "FEW", (0, 0))
     kept = chosen(document)
     assert kept.least is not None and len(kept.ways) < len(whole.ways)
     days = [cheapest(each.traffic, each.asked) for each in (whole, kept)]

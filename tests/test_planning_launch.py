@@ -12,7 +12,7 @@ from comptroller.errors import UnknownIdError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
-from comptroller.planning.launch import command, engines
+from comptroller.launch import command, engines
 
 WIDE = ModelReplica(
     model("deepseek_r1"),

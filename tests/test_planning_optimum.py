@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.planning.joint_optimum import at, bound_of, optimum, within
-from comptroller.planning.joint_program import JointProgram, JointProgramData, RentableDeployments
-from comptroller.planning.mix import OPTIONS, MixProblem, ReplicaLimit, run
-from comptroller.planning.search import Goal
+from comptroller.planning.solve.cheapest import at, bound_of, optimum, within
+from comptroller.planning.solve.fleet_search import Goal
+from comptroller.planning.solve.joint_program import JointProgram, JointProgramData, RentableDeployments
+from comptroller.planning.solve.mix import OPTIONS, MixProblem, ReplicaLimit, run
 
 
 def drawn(rng: np.random.Generator, kind: str) -> tuple[JointProgramData, Goal]:

@@ -10,9 +10,9 @@ import pytest
 
 from comptroller.costs.efficiency import BaselineCalibration
 from comptroller.errors import FactError, InfeasibleError, InputError
-from comptroller.planning.against import compare, load_current
-from comptroller.planning.plan import Plan, load_plan
+from comptroller.planning.ground.plan_document import Plan, load_plan
 from comptroller.planning.planner import plan, pose
+from comptroller.planning.reasons.against import compare, load_current
 from comptroller.work.workload import parse
 
 WORKLOAD = {

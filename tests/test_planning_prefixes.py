@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.steady import UniformRequests
 from comptroller.costs.timing import replica_timer
+from comptroller.export import export, targets
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import locate
 from comptroller.planning.capacity import SlicedLoad, prompts
-from comptroller.planning.executor import no_progress
-from comptroller.planning.export import export, targets
-from comptroller.planning.joint_planner import JointProblem, pose_joint
-from comptroller.planning.joint_proof import QuestionStage
-from comptroller.planning.joint_services import SHARING, cached_share
+from comptroller.planning.ground.executor import no_progress
+from comptroller.planning.offer.question_offer import JointProblem, pose_joint
 from comptroller.planning.planner import plan, shipped_calibration
-from comptroller.planning.verify import RehearsalSettings
+from comptroller.planning.prove.arrivals import RehearsalSettings
+from comptroller.planning.prove.question_rehearsal import QuestionStage
+from comptroller.planning.prove.services import SHARING, cached_share
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.prefixes import CallTokenCounts, QuestionPrefixIndex, whole_blocks
 from comptroller.strategies.protocol import Ask, Reply

@@ -14,11 +14,11 @@ import pytest
 from comptroller.costs.inference_units import ModelCostShape, attention_flops, eflops, parameter_flops
 from comptroller.errors import InfeasibleError
 from comptroller.facts.config import model
-from comptroller.planning.executor import no_progress
-from comptroller.planning.joint import JointSolution, Keep, keep_everything
-from comptroller.planning.joint_ground import Kinds
-from comptroller.planning.joint_planner import JointProblem, pose_joint
+from comptroller.planning.ground.executor import no_progress
+from comptroller.planning.offer.call_buckets import Kinds
+from comptroller.planning.offer.question_offer import JointProblem, pose_joint
 from comptroller.planning.planner import pose, shipped_calibration
+from comptroller.planning.solve.search import JointSolution, Keep, keep_everything
 from comptroller.strategies.replay import recorded_price
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers import read_evidence

@@ -18,7 +18,11 @@ from rich.console import Console
 from scipy.stats import norm
 
 from comptroller.errors import FactError
-from comptroller.planning.joint_confidence import (
+from comptroller.planning.ground.plan_document import Plan, load_plan
+from comptroller.planning.offer.question_offer import JointProblem
+from comptroller.planning.planner import plan
+from comptroller.planning.reasons.runners_up import NeighbouringSolutions, usd_per_h
+from comptroller.planning.risk.confidence import (
     SelectionBootstrap,
     margin_of,
     reachable,
@@ -26,14 +30,10 @@ from comptroller.planning.joint_confidence import (
     with_confidence,
     with_raised_targets,
 )
-from comptroller.planning.joint_planner import JointProblem
-from comptroller.planning.joint_reasons import NeighbouringSolutions, usd_per_h
-from comptroller.planning.joint_risk import ALONE, RiskSimulation, ends, outcome
-from comptroller.planning.joint_worth import AXIS, NestedDraws, losses_of, nested_losses, price_of, saving, width
-from comptroller.planning.plan import Plan, load_plan
-from comptroller.planning.planner import plan
-from comptroller.planning.price_drift import drift
-from comptroller.planning.uncertainty import demand_chance, two_sided
+from comptroller.planning.risk.draws import ALONE, RiskSimulation, ends, outcome
+from comptroller.planning.risk.price_drift import drift
+from comptroller.planning.risk.uncertainty import demand_chance, two_sided
+from comptroller.planning.risk.worth import AXIS, NestedDraws, losses_of, nested_losses, price_of, saving, width
 from comptroller.report.page import page
 from comptroller.report.solving import measurements, uncertainty
 from comptroller.report.terminal import print_plan

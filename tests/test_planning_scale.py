@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from comptroller.errors import UnknownIdError, UnsupportedError
-from comptroller.planning.candidates import RejectionTally, enumerate_candidates
-from comptroller.planning.executor import (
+from comptroller.planning.ground.executor import (
     HERE,
     AdaptiveExecutor,
     CachingExecutor,
@@ -32,10 +31,11 @@ from comptroller.planning.executor import (
     gather,
     no_progress,
 )
-from comptroller.planning.joint_ways import undominated_ways
+from comptroller.planning.offer.deployments import RejectionTally, enumerate_candidates
+from comptroller.planning.offer.evaluation import ReplicaChunk, ReplicaEvaluator, chunks
+from comptroller.planning.offer.space import goal_of, space_of
 from comptroller.planning.planner import GRID, load_of, plan, shipped_calibration
-from comptroller.planning.space import goal_of, space_of
-from comptroller.planning.table import ReplicaChunk, ReplicaEvaluator, chunks
+from comptroller.planning.solve.prune import undominated_ways
 from comptroller.work.demand import demand
 from comptroller.work.workload import Workload, load, parse
 

@@ -10,12 +10,12 @@ import pytest
 
 from comptroller.costs.efficiency import BaselineCalibration
 from comptroller.errors import InfeasibleError
-from comptroller.planning import search as searching
-from comptroller.planning.conflict import constraints_of, minimal_conflict, solve_or_explain
-from comptroller.planning.mix import MixProblem, MixSolution
 from comptroller.planning.planner import PlanningProblem, pose
-from comptroller.planning.search import Goal
-from comptroller.planning.shadow import constraints, shadow_price
+from comptroller.planning.reasons.shadow_prices import constraints, shadow_price
+from comptroller.planning.solve import fleet_search as searching
+from comptroller.planning.solve.fleet_search import Goal
+from comptroller.planning.solve.infeasible import constraints_of, minimal_conflict, solve_or_explain
+from comptroller.planning.solve.mix import MixProblem, MixSolution
 from comptroller.work.workload import parse
 
 SMALL = {

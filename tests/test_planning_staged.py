@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from comptroller.errors import UnsupportedError
-from comptroller.planning.options import OptionCalls
-from comptroller.planning.stage_plays import StagePlayCache
+from comptroller.planning.offer.options import OptionCalls
+from comptroller.planning.offer.stage_plays import StagePlayCache
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.results import runs
 from comptroller.strategies.rules.cascade import CascadeStrategy

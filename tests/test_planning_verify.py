@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from comptroller.costs.efficiency import BaselineCalibration
 from comptroller.planning.capacity import LatencyTarget
-from comptroller.planning.fleet import calls_of, fleet_of
+from comptroller.planning.offer.space import targets_of
 from comptroller.planning.planner import plan
-from comptroller.planning.space import targets_of
-from comptroller.planning.verify import (
+from comptroller.planning.prove.arrivals import (
     RehearsalSettings,
     block_bootstrap,
     judge_draws,
@@ -25,6 +24,7 @@ from comptroller.planning.verify import (
     simulated_quantiles,
     traces,
 )
+from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
 from comptroller.work.demand import demand
 from comptroller.work.trace import RequestTrace
 from comptroller.work.workload import parse

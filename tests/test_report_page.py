@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from comptroller.errors import InputError
-from comptroller.planning.against import FleetComparison
-from comptroller.planning.plan import Plan, load_plan
+from comptroller.planning.ground.plan_document import Plan, load_plan
+from comptroller.planning.reasons.against import FleetComparison
 from comptroller.report.chart import cost_ticks, nice_ceiling, panels
 from comptroller.report.page import page
 from comptroller.report.picture import picture
@@ -127,7 +127,7 @@ def test_without_matplotlib_the_error_says_what_to_install() -> None:
         "import sys; sys.modules['matplotlib'] = None\n"
         "from pathlib import Path\nfrom comptroller.cli import main\n"
         "from comptroller.errors import InputError\nfrom comptroller.report.picture import picture\n"
-        f"from comptroller.planning.plan import load_plan\nplan = load_plan(Path({str(GOLDEN)!r}))\n"
+        f"from comptroller.planning.ground.plan_document import load_plan\nplan = load_plan(Path({str(GOLDEN)!r}))\n"
         "try:\n    picture(plan)\nexcept InputError as error:\n    print(error)\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

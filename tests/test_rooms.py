@@ -13,7 +13,7 @@ import comptroller
 
 ROOMS = (
     "facts", "costs", "numerics", "work", "strategies", "serving",
-    "planning", "books", "measure", "report", "gateway", "cli",
+    "launch", "planning", "export", "books", "measure", "report", "gateway", "cli",
 )  # fmt: skip
 SHARED = {"errors", "quantities", "__init__"}
 PACKAGE = Path(comptroller.__file__).parent

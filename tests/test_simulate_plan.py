@@ -12,9 +12,9 @@ import comptroller
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
-from comptroller.planning.fleet import fleet_of
-from comptroller.planning.plan import Plan
+from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.planner import shipped_calibration
+from comptroller.planning.prove.simulated_fleet import fleet_of
 from comptroller.planning.simulation import (
     PlanSimulation,
     QuestionArrivals,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from comptroller.facts.model import Model
     from comptroller.facts.site import Site
     from comptroller.gateway.solve import solve
-    from comptroller.planning.plan import Plan, load_plan
+    from comptroller.planning.ground.plan_document import Plan, load_plan
     from comptroller.planning.planner import plan
     from comptroller.planning.simulation import simulate_plan as simulate
     from comptroller.quantities import Cost
@@ -48,11 +48,11 @@ _HOME = {
     "Cost": "quantities",
     "Format": "facts.format",
     "Model": "facts.model",
-    "Plan": "planning.plan",
+    "Plan": "planning.ground.plan_document",
     "Site": "facts.site",
     "Strategy": "strategies.protocol",
     "Workload": "work.workload",
-    "load_plan": "planning.plan",
+    "load_plan": "planning.ground.plan_document",
     "load_workload": "work.workload:load",
     "plan": "planning.planner",
     "replay": "strategies.study:study",

@@ -15,7 +15,7 @@ from comptroller.books.query import EVERYTHING, rows
 from comptroller.books.schema import account
 from comptroller.errors import InputError
 from comptroller.gateway.plan_drift import PlanDriftMonitor, digest_of, from_books
-from comptroller.planning.plan import load_plan
+from comptroller.planning.ground.plan_document import load_plan
 from comptroller.report.sheet import ReportSheet, SheetColumn, right
 from comptroller.report.terminal import console, print_sheet
 

@@ -11,8 +11,14 @@ from pathlib import Path
 
 from comptroller import __version__
 from comptroller.errors import InputError
-from comptroller.planning.document import facts_digest
-from comptroller.planning.executor import AdaptiveExecutor, CachingExecutor, ProcessExecutor, SearchExecutor, executor
+from comptroller.planning.ground.executor import (
+    AdaptiveExecutor,
+    CachingExecutor,
+    ProcessExecutor,
+    SearchExecutor,
+    executor,
+)
+from comptroller.planning.write.plan import facts_digest
 from comptroller.work.workload import Workload
 
 

@@ -10,8 +10,8 @@ from rich.markup import escape
 
 from comptroller.cli._output import check, write
 from comptroller.errors import InputError
-from comptroller.planning.export import export, targets
-from comptroller.planning.plan import Plan
+from comptroller.export import export, targets
+from comptroller.planning.ground.plan_document import Plan
 
 HELP = f"Write the plan for a tool, TARGET=FOLDER; again for others. Targets: {', '.join(targets())}."
 

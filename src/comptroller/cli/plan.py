@@ -17,12 +17,12 @@ from comptroller.cli._export import HELP, wishes, write_exports
 from comptroller.cli._output import check, write
 from comptroller.cli._progress import ProgressBar
 from comptroller.errors import InputError
-from comptroller.planning.against import CurrentFleet, FleetComparison, compare, load_current
-from comptroller.planning.executor import EXECUTORS
-from comptroller.planning.plan import Plan
+from comptroller.planning.ground.executor import EXECUTORS
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.offer.space import goal_of
 from comptroller.planning.planner import GRID, load_of, shipped_calibration, why_not
 from comptroller.planning.planner import plan as find_plan
-from comptroller.planning.space import goal_of
+from comptroller.planning.reasons.against import CurrentFleet, FleetComparison, compare, load_current
 from comptroller.report.page import page
 from comptroller.report.picture import picture
 from comptroller.report.plan_tables import explanations

@@ -12,7 +12,7 @@ from rich.markup import escape
 from comptroller.cli._export import HELP, wishes, write_exports
 from comptroller.cli._formats import FormatShowOptions, show_catalogue, show_comparison
 from comptroller.errors import InputError, UnknownIdError
-from comptroller.planning.plan import load_plan
+from comptroller.planning.ground.plan_document import load_plan
 from comptroller.report import evidence
 from comptroller.report.facts import LISTS, details
 from comptroller.report.installation import installation

@@ -14,7 +14,7 @@ from rich.markup import escape
 from comptroller.cli._output import check, write
 from comptroller.cli.replay import DEFAULT_SAMPLES, arm_of, records_of
 from comptroller.errors import InputError
-from comptroller.planning.plan import load_plan
+from comptroller.planning.ground.plan_document import load_plan
 from comptroller.planning.simulation import PlanSimulation, QuestionArrivals, TraceReplaySettings, simulate_plan
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
 from comptroller.report.requests import writer_of

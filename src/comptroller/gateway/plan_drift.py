@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from comptroller.planning.plan import Plan, PredictedFigure
+from comptroller.planning.ground.plan_document import Plan, PredictedFigure
 
 ENOUGH, LAST = 30, 1000
 """Requests before a prediction is held against them, and how many are looked at."""

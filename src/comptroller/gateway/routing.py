@@ -17,8 +17,8 @@ from comptroller.gateway.plan_drift import digest_of
 from comptroller.gateway.problems import GatewayError
 from comptroller.gateway.service import SPREAD, UpstreamService, rank
 from comptroller.gateway.tariff import PerTokenTariff
-from comptroller.planning.plan import Plan, QuestionClassDocument
-from comptroller.planning.plan import ServiceDocument as PlannedService
+from comptroller.planning.ground.plan_document import Plan, QuestionClassDocument
+from comptroller.planning.ground.plan_document import ServiceDocument as PlannedService
 
 FORGET = 1000
 """Choices after which older ones count half."""

@@ -37,7 +37,7 @@ from comptroller.gateway.routing import GatewayRoute, PlannedDeploymentTariff, P
 from comptroller.gateway.service import UpstreamService
 from comptroller.gateway.shapes import number_or_none
 from comptroller.gateway.tariff import ElectricityTariff, PerTokenTariff, ServiceTariff, UnpricedTariff, fixed_price
-from comptroller.planning.plan import load_plan
+from comptroller.planning.ground.plan_document import load_plan
 from comptroller.quantities import Cost
 from comptroller.strategies.drive import StrategyDriver
 from comptroller.strategies.protocol import QuestionBudget, Strategy, StrategyQuestion

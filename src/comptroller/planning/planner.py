@@ -12,25 +12,31 @@ from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.steady import UniformRequests
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InfeasibleError
-from comptroller.planning.candidates import RejectionTally, enumerate_candidates
 from comptroller.planning.capacity import SlicedLoad
-from comptroller.planning.conflict import solve_or_explain
-from comptroller.planning.document import PlanningProblem, VerificationResult, describe, document, service
-from comptroller.planning.executor import HERE, Progress, SearchExecutor, gather, no_progress
-from comptroller.planning.explain import WhyNotExplanation, explain, of_joint, of_problem
-from comptroller.planning.hours_market import without_spot
-from comptroller.planning.hours_planner import with_hours
-from comptroller.planning.joint_confidence import with_confidence
-from comptroller.planning.joint_document import joint_document
-from comptroller.planning.joint_hours_planner import with_joint_hours
-from comptroller.planning.joint_planner import JointProblem, pose_joint
-from comptroller.planning.joint_proof import prove_joint
-from comptroller.planning.plan import Plan
-from comptroller.planning.proof import raise_until_proven
-from comptroller.planning.search import Fleet, FleetSearch, Goal
-from comptroller.planning.space import goal_of, space_of
-from comptroller.planning.table import ReplicaEvaluator, chunks, table_of
-from comptroller.planning.verify import RehearsalSettings, SimulatedQuantile, judge_draws, simulated_quantiles, traces
+from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, gather, no_progress
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.offer.day_market import without_spot
+from comptroller.planning.offer.deployments import RejectionTally, enumerate_candidates
+from comptroller.planning.offer.evaluation import ReplicaEvaluator, chunks, table_of
+from comptroller.planning.offer.question_offer import JointProblem, pose_joint
+from comptroller.planning.offer.space import goal_of, space_of
+from comptroller.planning.prove.arrivals import (
+    RehearsalSettings,
+    SimulatedQuantile,
+    judge_draws,
+    simulated_quantiles,
+    traces,
+)
+from comptroller.planning.prove.question_rehearsal import prove_joint
+from comptroller.planning.prove.rehearsal import raise_until_proven
+from comptroller.planning.reasons.explain import WhyNotExplanation, explain, of_joint, of_problem
+from comptroller.planning.risk.confidence import with_confidence
+from comptroller.planning.solve.fleet_search import Fleet, FleetSearch, Goal
+from comptroller.planning.solve.infeasible import solve_or_explain
+from comptroller.planning.write.plan import PlanningProblem, VerificationResult, describe, document, service
+from comptroller.planning.write.quality_plan import joint_document
+from comptroller.planning.write.question_day import with_joint_hours
+from comptroller.planning.write.request_day import with_hours
 from comptroller.serving.jit import COMPILED
 from comptroller.work.demand import TrafficDemand, demand
 from comptroller.work.workload import Workload

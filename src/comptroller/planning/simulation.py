@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InputError, UnsupportedError
-from comptroller.planning.fleet import PlanCallRouter, calls_of, fleet_of
-from comptroller.planning.plan import LatencyDocument, Plan, ServiceDocument
+from comptroller.planning.ground.plan_document import LatencyDocument, Plan, ServiceDocument
 from comptroller.planning.planner import shipped_calibration
+from comptroller.planning.prove.simulated_fleet import PlanCallRouter, calls_of, fleet_of
 from comptroller.serving.engine import simulate
 from comptroller.serving.outcome import EngineOutcome
 from comptroller.serving.world import Place, QuestionStream, QuestionStreamOutcome, SimulatedStrategy, solve

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-from comptroller.planning.plan import FrontierPoint, Plan
+from comptroller.planning.ground.plan_document import FrontierPoint, Plan
 from comptroller.report.figures import dollars, seconds
 from comptroller.report.plan_tables import objective_name
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from comptroller.planning.hours_document import DeadlineAlternative, DeferrableWorkDocument, HourDocument, HourTrial
-from comptroller.planning.plan import Plan
-from comptroller.planning.shadow import amount
+from comptroller.planning.ground.day_document import (
+    DeadlineAlternative,
+    DeferrableWorkDocument,
+    HourDocument,
+    HourTrial,
+)
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.reasons.shadow_prices import amount
 from comptroller.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, cost_ticks, nice_ceiling
 from comptroller.report.figures import dollars, number, with_prefix
 from comptroller.report.sheet import ReportSheet, SheetColumn, right

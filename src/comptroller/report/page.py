@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from html import escape
 from importlib import resources
 
-from comptroller.planning.against import FleetComparison
-from comptroller.planning.plan import Plan
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.reasons.against import FleetComparison
 from comptroller.report import hours, plan_tables, solving
 from comptroller.report.chart import FrontierPanel, chart, most_cost, panels
 from comptroller.report.figures import dollars, interval, number, seconds, with_prefix

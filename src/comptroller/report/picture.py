@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 from comptroller.errors import InputError
-from comptroller.planning.plan import Plan
+from comptroller.planning.ground.plan_document import Plan
 from comptroller.report.chart import FrontierPanel, latency_ticks, most_cost, panels
 from comptroller.report.figures import dollars, seconds
 from comptroller.report.plan_tables import headline

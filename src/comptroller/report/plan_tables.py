@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from comptroller.planning.against import FleetComparison
-from comptroller.planning.explain import WhyNotExplanation
-from comptroller.planning.plan import DeploymentDocument, LatencyDocument, Plan, PoolDocument, ServiceDocument
-from comptroller.planning.shadow import amount
+from comptroller.planning.ground.plan_document import (
+    DeploymentDocument,
+    LatencyDocument,
+    Plan,
+    PoolDocument,
+    ServiceDocument,
+)
+from comptroller.planning.reasons.against import FleetComparison
+from comptroller.planning.reasons.explain import WhyNotExplanation
+from comptroller.planning.reasons.shadow_prices import amount
 from comptroller.report.figures import OBJECTIVES, dollars, interval, number, seconds, with_prefix
 from comptroller.report.sheet import ReportSheet, SheetColumn, right
 

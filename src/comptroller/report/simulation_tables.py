@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from comptroller.planning.plan import Plan, ServiceDocument
+from comptroller.planning.ground.plan_document import Plan, ServiceDocument
 from comptroller.planning.simulation import QUANTITIES, ObjectiveAttainment, PlanSimulation
 from comptroller.report.figures import dollars, number, seconds, with_prefix
 from comptroller.report.plan_tables import devices, layout, objective_name

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from comptroller.planning.plan import Plan, QuestionClassDocument, RoleShareDocument
-from comptroller.planning.risk_document import SelectionOptimism
+from comptroller.planning.ground.plan_document import Plan, QuestionClassDocument, RoleShareDocument
+from comptroller.planning.ground.risk_document import SelectionOptimism
 from comptroller.report.figures import dollars, interval, number
 from comptroller.report.scatter import ScatterPoint
 from comptroller.report.sheet import ReportSheet, SheetColumn, right

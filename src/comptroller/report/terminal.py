@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from comptroller.planning.against import FleetComparison
-from comptroller.planning.plan import Plan
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.reasons.against import FleetComparison
 from comptroller.report import hours, plan_tables, solving
 from comptroller.report.sheet import ReportSheet
 

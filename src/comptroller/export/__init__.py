@@ -1,0 +1,144 @@
+"""What a plan becomes for the tools that people run: one file per tool, whose stem is the target's id."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module, resources
+
+from comptroller import launch
+from comptroller.errors import UnknownIdError, UnsupportedError
+from comptroller.facts.accelerator import Accelerator, accelerator
+from comptroller.planning.ground.plan_document import Plan, PoolDocument, ServiceDocument
+
+PORT = 8000
+"""Where every replica listens, on all addresses; its health is at /health."""
+
+LABEL_CHARACTERS = 40
+"""Of a name, which stays a DNS label when a tool adds numbers to it."""
+
+
+@dataclass(frozen=True)
+class ServiceLaunch:
+    """A service as a tool starts it.
+
+    name: a DNS label, unique in the plan.  nodes: that one replica spans, each with `devices` accelerators.
+    """
+
+    service: ServiceDocument
+    name: str
+    pool: PoolDocument
+    device: Accelerator
+    nodes: int
+
+    @property
+    def devices(self) -> int:
+        """Accelerators of one node that a replica takes."""
+        return self.pool.tp * self.pool.pp * self.pool.dp // self.nodes
+
+    @property
+    def engine(self) -> str:
+        """Id of the engine."""
+        return self.service.deployment.engine.id
+
+    @property
+    def words(self) -> list[str]:
+        """The command of one replica."""
+        return [*shlex.split(self.service.launch), "--host", "0.0.0.0", "--port", str(PORT)]
+
+    @property
+    def line(self) -> str:
+        """The command as a shell line; over several nodes it reads the node's $RANK and the first one's $LEADER.
+
+        Raises:
+            UnsupportedError: the engine is not known to span nodes.
+        """
+        joined = shlex.join(self.words)
+        return joined if self.nodes == 1 else f"{joined} {launch.spread(self.engine, self.nodes)}"
+
+    @property
+    def image(self) -> str:
+        """The engine's container image for the device.
+
+        Raises:
+            UnsupportedError: none is known.
+        """
+        return launch.image(self.engine, self.device)
+
+    @property
+    def price(self) -> str:
+        """What the plan reckons with, in words."""
+        paid = self.service.price
+        return f"{paid.usd_per_device_h:g} USD per device and hour, {paid.provider} {paid.term}, {paid.since}"
+
+
+def targets() -> list[str]:
+    """Tools that a plan can be exported to, sorted."""
+    folder = resources.files(__name__)
+    return sorted(x.name[:-3] for x in folder.iterdir() if x.name.endswith(".py") and x.name[0] != "_")
+
+
+def export(target: str, plan: Plan) -> dict[str, str]:
+    """Files for a tool: text by name.
+
+    Raises:
+        UnknownIdError: there is no such target.
+        UnsupportedError: the tool cannot run what the plan asks for; says which service and why.
+    """
+    if target not in targets():
+        raise UnknownIdError("export target", target, targets())
+    found: dict[str, str] = import_module(f"{__name__}.{target}").files(plan)
+    return found
+
+
+def service_launches(plan: Plan) -> tuple[ServiceLaunch, ...]:
+    """The services of a plan on own accelerators, named.
+
+    Raises:
+        UnsupportedError: everything is bought from APIs, or a service splits prefill from decode.
+    """
+    if not plan.services:
+        raise UnsupportedError(f"{plan.name}: all tokens are bought from APIs, there is nothing to start")
+    return tuple(_launches_of(plan))
+
+
+def _launches_of(plan: Plan) -> Iterator[ServiceLaunch]:
+    names: Counter[str] = Counter()
+    for service in plan.services:
+        if len(service.deployment.pools) != 1 or service.deployment.pools[0].phase != "mixed":
+            raise UnsupportedError(
+                f"{service.id}: prefill and decode run in pools of their own, which need a router that passes caches "
+                "on; only services whose replicas do both are exported"
+            )
+        (pool,) = service.deployment.pools
+        device = accelerator(pool.accelerator)
+        base = slug(f"{service.deployment.model}-{pool.accelerator}")
+        names[base] += 1
+        name = base if names[base] == 1 else f"{base}-{names[base]}"
+        yield ServiceLaunch(service, name, pool, device, nodes_of(pool, device))
+
+
+def slug(text: str) -> str:
+    """A DNS label.
+
+    >>> slug("llama_3_1_70b-h100_sxm")
+    'llama-3-1-70b-h100-sxm'
+    """
+    found = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:LABEL_CHARACTERS].rstrip("-")
+    return found if found[:1].isalpha() else f"s-{found}"
+
+
+def nodes_of(pool: PoolDocument, device: Accelerator) -> int:
+    """Nodes that one replica spans.
+
+    Raises:
+        UnsupportedError: its devices do not fill whole nodes.
+    """
+    devices = pool.tp * pool.pp * pool.dp
+    nodes = -(-devices // device.node_devices)
+    if devices % nodes:
+        raise UnsupportedError(f"{devices} x {device.id} do not divide into nodes of {device.node_devices}")
+    return nodes

@@ -1,0 +1,120 @@
+"""Kubernetes: a Deployment for each service, or a StatefulSet for each replica that spans nodes; core APIs only.
+
+Nodes are chosen by the label `comptroller/accelerator`. Where a replica spans nodes, a pod's rank is its index in
+the StatefulSet (a label since Kubernetes 1.28) and the first pod leads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from comptroller.errors import UnsupportedError
+from comptroller.export import PORT, ServiceLaunch, _yaml, service_launches
+from comptroller.planning.ground.plan_document import Plan
+
+Json = dict[str, Any]
+
+RESOURCES: Mapping[str, str] = {
+    "NVIDIA": "nvidia.com/gpu",
+    "AMD": "amd.com/gpu",
+    "Google": "google.com/tpu",
+    "Intel": "habana.ai/gaudi",
+    "Amazon": "aws.amazon.com/neuron",
+}
+"""The resource that the vendor's device plugin offers."""
+
+INDEX = "apps.kubernetes.io/pod-index"
+LOADING_S, PERIOD_S = 3600, 10
+"""How long weights may take to load, and seconds between probes."""
+
+
+def files(plan: Plan) -> dict[str, str]:
+    """One manifest for each service."""
+    says = (f"{plan.name}: kubectl apply -f .", "HF_TOKEN comes from the secret hf-token, if there is one.")
+    return {
+        f"{run.name}.yaml": "---\n".join(
+            _yaml.document(item, says if not number else ()) for number, item in enumerate(_objects(run))
+        )
+        for run in service_launches(plan)
+    }
+
+
+def _objects(run: ServiceLaunch) -> Iterator[Json]:
+    chosen = {"app": run.name}
+    if run.nodes == 1:
+        yield _service(run.name, chosen)
+        yield _workload("Deployment", run, run.name, {"replicas": run.pool.replicas})
+        return
+    yield _service(run.name, {**chosen, INDEX: "0"})
+    for number in range(run.pool.replicas):
+        name = f"{run.name}-{number}"
+        labels = {"replica": name}
+        yield _service(f"{name}-nodes", labels) | {"spec": _headless(labels)}
+        spec = {
+            "serviceName": f"{name}-nodes", "replicas": run.nodes, "podManagementPolicy": "Parallel",
+        }  # fmt: skip
+        yield _workload("StatefulSet", run, name, spec)
+
+
+def _service(name: str, chosen: Mapping[str, str]) -> Json:
+    ports = [{"name": "http", "port": PORT, "targetPort": PORT}]
+    return {
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+        "spec": {"selector": dict(chosen), "ports": ports},
+    }  # fmt: skip
+
+
+def _headless(chosen: Mapping[str, str]) -> Json:
+    return {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": dict(chosen)}
+
+
+def _workload(kind: str, run: ServiceLaunch, name: str, spec: Json) -> Json:
+    labels = {"app": run.name} if run.nodes == 1 else {"app": run.name, "replica": name}
+    about = {"comptroller/service": run.service.id, "comptroller/price": run.price}
+    return {
+        "apiVersion": "apps/v1", "kind": kind,
+        "metadata": {"name": name, "labels": labels, "annotations": about},
+        "spec": {
+            **spec, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": _pod(run, name)},
+        },
+    }  # fmt: skip
+
+
+def _pod(run: ServiceLaunch, name: str) -> Json:
+    return {
+        "nodeSelector": {"comptroller/accelerator": run.device.id},
+        "containers": [_container(run, name)],
+        "volumes": [{"name": "shared-memory", "emptyDir": {"medium": "Memory"}}],
+    }
+
+
+def _container(run: ServiceLaunch, name: str) -> Json:
+    if run.device.vendor not in RESOURCES:
+        raise UnsupportedError(f"{run.service.id}: no Kubernetes resource is known for {run.device.vendor} devices")
+    command = run.words if run.nodes == 1 else ["sh", "-c", f"exec {run.line}"]
+    token = {"name": "hf-token", "key": "token", "optional": True}
+    return {
+        "name": "engine", "image": run.image, "command": command,
+        "env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": token}}, *_ranks(run, name)],
+        "ports": [{"name": "http", "containerPort": PORT}],
+        "resources": {"limits": {RESOURCES[run.device.vendor]: str(run.devices)}},
+        "startupProbe": {**_probe(run), "failureThreshold": LOADING_S // PERIOD_S},
+        "readinessProbe": _probe(run),
+        "volumeMounts": [{"name": "shared-memory", "mountPath": "/dev/shm"}],
+    }  # fmt: skip
+
+
+def _ranks(run: ServiceLaunch, name: str) -> Iterator[Json]:
+    if run.nodes > 1:
+        index = {"fieldRef": {"fieldPath": f"metadata.labels['{INDEX}']"}}
+        yield {"name": "RANK", "valueFrom": index}
+        yield {"name": "LEADER", "value": f"{name}-0.{name}-nodes"}
+
+
+def _probe(run: ServiceLaunch) -> Json:
+    if run.nodes == 1:
+        return {"httpGet": {"path": "/health", "port": PORT}, "periodSeconds": PERIOD_S}
+    line = f'[ "$RANK" != 0 ] || curl -sf http://localhost:{PORT}/health'
+    return {"exec": {"command": ["sh", "-c", line]}, "periodSeconds": PERIOD_S}

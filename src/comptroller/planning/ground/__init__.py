@@ -1,0 +1,1 @@
+"""What planning speaks of: its nouns, the plan's documents, and where work is done."""

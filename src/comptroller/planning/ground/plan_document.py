@@ -1,0 +1,347 @@
+"""The Plan document: what was chosen, what it costs, why, and what would change it. Versioned JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, ValidationError
+
+from comptroller.errors import FactError
+from comptroller.planning.ground.day_document import DayPlan, DocumentPart
+from comptroller.planning.ground.risk_document import RiskDocument, SelectionOptimism
+
+SCHEMA_VERSION = 1
+
+Objective = Literal["usd", "j", "gco2e"]
+
+
+Known = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
+"""A number, or NaN where it is not known, which stands as null in the file."""
+
+
+class PredictedFigure(DocumentPart):
+    """A predicted figure and its 80 % interval; `None` where no residuals support one."""
+
+    value: Known
+    low: float | None = None
+    high: float | None = None
+
+
+class LatencyDocument(DocumentPart):
+    """A latency objective beside its prediction, in seconds.
+
+    predicted_s: by simulation where `status` says so.  steady_s: by the queueing approximation.
+    """
+
+    quantity: Literal["ttft_s", "tpot_s", "e2e_s"]
+    quantile: float
+    predicted_s: PredictedFigure
+    steady_s: float
+    most_s: float
+    status: Literal["unverified", "simulated"]
+
+
+class RecipeDocument(DocumentPart):
+    """Format ids."""
+
+    weights: str
+    experts: str
+    activations: str
+    kv: str
+
+
+class EngineDocument(DocumentPart):
+    """Engine settings; context_tokens: longest prompt plus output it takes, the model's own where not given."""
+
+    id: str
+    version: str
+    max_batch: int
+    chunk_tokens: int
+    memory_fraction: float
+    context_tokens: int | None = None
+
+
+class PoolDocument(DocumentPart):
+    """Equal replicas of one phase; usd_per_device_h where it is not the service's."""
+
+    phase: Literal["mixed", "prefill", "decode"]
+    accelerator: str
+    tp: int
+    pp: int
+    dp: int
+    ep: int
+    replicas: int
+    usd_per_device_h: float | None = None
+
+    @property
+    def devices(self) -> int:
+        """Devices of all its replicas."""
+        return self.tp * self.pp * self.dp * self.replicas
+
+
+class DeploymentDocument(DocumentPart):
+    """Model x recipe x engine x pools x site: the `Deployment` of the design."""
+
+    model: str
+    recipe: RecipeDocument
+    engine: EngineDocument
+    pools: tuple[PoolDocument, ...]
+    policies: tuple[tuple[str, str], ...]
+    site: str
+
+
+class PriceDocument(DocumentPart):
+    """The dated offer a service was priced with."""
+
+    provider: str
+    instance: str
+    term: str
+    usd_per_device_h: float
+    since: str
+
+
+class SliceDocument(DocumentPart):
+    """A request-size bucket and the share of it that a service carries."""
+
+    input_tokens: float
+    output_tokens: float
+    rate_per_s: float
+    share: float
+    capacity_per_replica_per_s: float
+
+
+class ServiceDocument(DocumentPart):
+    """A deployment in the plan with what it does there."""
+
+    id: str
+    deployment: DeploymentDocument
+    price: PriceDocument
+    usd_per_h: float
+    rate_per_s: float
+    utilisation: float
+    batch: float
+    kv_capacity_tokens: int
+    ttft_s: PredictedFigure
+    tpot_s: PredictedFigure
+    output_tokens_per_s: float
+    w: PredictedFigure
+    gco2e_per_h: float
+    slices: tuple[SliceDocument, ...]
+    launch: str
+
+
+class RoleShareDocument(DocumentPart):
+    """A service's share of a role."""
+
+    service: str
+    share: float
+
+
+class QuestionClassDocument(DocumentPart):
+    """A class of questions: its strategy, and which services play the strategy's roles.
+
+    share: of all traffic. A class that is split over strategies stands once for each.  solved, usd_per_question:
+    of its questions under that strategy, with a quality target; dollars are those paid to APIs.
+    """
+
+    name: str
+    share: float
+    strategy: str
+    roles: dict[str, tuple[RoleShareDocument, ...]]
+    solved: PredictedFigure | None = None
+    usd_per_question: float | None = None
+
+
+class OfferService(DocumentPart):
+    """Tokens bought from an API, the other kind of service.
+
+    usd_per_million: of input and of output tokens; `None` where the recorded dollars follow no such price.
+    """
+
+    id: str
+    model: str
+    usd_per_h: float
+    calls_per_s: float
+    input_tokens_per_s: float
+    output_tokens_per_s: float
+    usd_per_million: tuple[float, float] | None
+    source: str
+
+
+class QualityDocument(DocumentPart):
+    """What a plan solves beside its target, on the evidence.
+
+    confidence: asked for, of the targets to hold.  predicted: with the 80 % interval of resampled questions.
+    chance_met: share of resamples in which every target holds, less the optimism of having chosen on the same
+    questions.  held_out: what a choice made on one half of the questions solves on the other, mean of both ways
+    round.  next_dollar: what one more per hour buys, in words.  greedy: share solved, and dollars per hour bought, by
+    one answer of each recorded model.  risk: everything uncertain drawn together.
+    """
+
+    target: float
+    each: dict[str, float]
+    confidence: float | None
+    predicted: PredictedFigure
+    chance_met: float
+    held_out: float | None
+    next_dollar: str
+    usd_per_solved: PredictedFigure
+    questions: int
+    evidence: str
+    greedy: dict[str, tuple[float, float | None]]
+    optimism: SelectionOptimism | None = None
+    risk: RiskDocument | None = None
+
+
+class PlanTotals(DocumentPart):
+    """Cost of the whole plan."""
+
+    usd_per_h: PredictedFigure
+    usd_per_request: PredictedFigure
+    usd_per_million_tokens: PredictedFigure
+    usd_per_million_output_tokens: PredictedFigure
+    w: PredictedFigure
+    j_per_request: PredictedFigure
+    gco2e_per_h: PredictedFigure
+    gco2e_per_request: PredictedFigure
+    devices: int
+    requests_per_s: float
+
+
+class BreakpointDocument(DocumentPart):
+    """The next value of a constraint at which the optimum changes, and by how much per hour.
+
+    change_per_h: objective after minus before (negative saves); `None` where the move is infeasible.  per_unit: the
+    same for each unit of the constraint, where the optimum changes at once and evenly as far as `value`.
+    """
+
+    value: float
+    change_per_h: float | None
+    fleet: str
+    per_unit: float | None = None
+
+
+class ShadowPrice(DocumentPart):
+    """What a constraint is worth: the next breakpoint on either side.
+
+    relaxed, tightened: `None` if nothing changes within the range that was searched (`searched`).
+    """
+
+    constraint: str
+    unit: str
+    value: float
+    relaxed: BreakpointDocument | None
+    tightened: BreakpointDocument | None
+    searched: tuple[float, float]
+    sentence: str
+
+
+class RunnerUp(DocumentPart):
+    """The best plan without the chosen value of one axis, and why it lost."""
+
+    axis: str
+    without: str
+    choice: str
+    objective_per_h: float | None
+    excess: float | None
+    reason: str
+
+
+class PrunedChoices(DocumentPart):
+    """Choices that fell out before the search or were dropped by exact bounds, by reason, with one example."""
+
+    reason: str
+    count: int
+    example: str
+
+
+class FrontierPoint(DocumentPart):
+    """A point of the trade of cost against latency: the cheapest plan at a tighter or looser objective."""
+
+    constraint: str
+    value: float
+    usd_per_h: float
+    fleet: str
+
+
+class RehearsalRound(DocumentPart):
+    """One fleet that was simulated: how far demand was inflated for sizing it, and what the draws showed.
+
+    upper_s: upper bound of each objective's quantile in a further draw, in the order of the plan's `latency`.
+    """
+
+    sized_for: float
+    usd_per_h: float
+    fleet: str
+    upper_s: tuple[float, ...]
+    holds: bool
+
+
+class VerificationDocument(DocumentPart):
+    """The simulation behind a plan: the steady-state answer, and what queueing added to it.
+
+    confidence: that in a further draw of the arrivals, as long as these, an objective's quantile lies within its bound.
+    """
+
+    draws: int
+    requests_per_draw: int
+    confidence: float
+    steady_usd_per_h: float
+    added_usd_per_h: float
+    rounds: tuple[RehearsalRound, ...]
+
+
+class InputDigests(DocumentPart):
+    """SHA-256 of what the plan was made from."""
+
+    workload: str
+    facts: str
+    calibration: str
+
+
+class Plan(DocumentPart):
+    """The answer to a workload. The same input gives the same bytes."""
+
+    schema_version: Literal[1]
+    comptroller: str
+    name: str
+    objective: Objective
+    seed: int
+    digests: InputDigests
+    classes: tuple[QuestionClassDocument, ...]
+    services: tuple[ServiceDocument, ...]
+    offers: tuple[OfferService, ...] = ()
+    quality: QualityDocument | None = None
+    hours: DayPlan | None = None
+    totals: PlanTotals
+    latency: tuple[LatencyDocument, ...]
+    queueing: str
+    verification: VerificationDocument | None
+    shadow_prices: tuple[ShadowPrice, ...]
+    runners_up: tuple[RunnerUp, ...]
+    frontier: tuple[FrontierPoint, ...]
+    candidates: int
+    considered: int
+    pruned: tuple[PrunedChoices, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """The whole document, two-space indented, ending in a newline."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def load_plan(path: Path) -> Plan:
+    """A plan from its JSON file.
+
+    Raises:
+        FactError: not readable, not a plan, or of another schema version.
+    """
+    try:
+        return Plan.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise FactError(str(path), "file", str(error)) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise FactError(path.name, where, first["msg"], f"a plan of schema version {SCHEMA_VERSION}") from error

@@ -1,0 +1,1 @@
+"""What could be had: deployments and their evaluation, markets by the hour, options to answer questions."""

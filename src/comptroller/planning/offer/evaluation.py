@@ -1,0 +1,218 @@
+"""All candidates against all slices of a demand: rates and latencies as stacked arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.memory import ReplicaMemory
+from comptroller.costs.money import host_w
+from comptroller.costs.power import idle_w
+from comptroller.costs.timing import ReplicaTimer, TimingCalibration, replica_timer
+from comptroller.errors import UnsupportedError, UnsupportedFormatError
+from comptroller.planning.capacity import (
+    BATCH_GRID,
+    CapacityCurve,
+    LatencyTarget,
+    MixtureSteadyState,
+    SlicedLoad,
+    curve,
+    device_w,
+)
+from comptroller.planning.ground.executor import HERE, Progress, gather, no_progress
+from comptroller.planning.offer.deployments import Deployment, RejectionTally
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentTable:
+    """Candidates x batch caps (x slices for rates).
+
+    cap: the batch caps of each candidate.  rate_per_s: (candidates, slices, caps), 0 where there is no such cap.
+    decode_s: a crowded decode step.  marginal_s: (candidates, slices, caps), what a prompt adds to the steps.
+    latency_s: by (quantity, quantile), (candidates, caps).  usual: the state of each at its caps' mean batches.
+    ready: the timed replica of each candidate, shared between candidates that differ only in price.
+    """
+
+    candidates: tuple[Deployment, ...]
+    load: SlicedLoad
+    cap: Array
+    rate_per_s: Array
+    decode_s: Array
+    marginal_s: Array
+    latency_s: dict[tuple[str, float], Array]
+    usual: tuple[MixtureSteadyState, ...]
+    ready: tuple[ReplicaTimer, ...]
+
+    def best(self, targets: Sequence[LatencyTarget]) -> tuple[Array, npt.NDArray[np.int64]]:
+        """Rates (candidates, slices) at the cap that carries most of the mixture within the targets; its column."""
+        allowed = self.cap > 0
+        for target in targets:
+            allowed = allowed & (self.latency_s[target.quantity, target.quantile] <= target.sized_s)
+        with np.errstate(divide="ignore"):
+            carried = np.where(allowed, 1.0 / (self.load.weight @ (1.0 / self.rate_per_s)), 0.0)
+        column = carried.argmax(axis=1)
+        rows = np.arange(len(column))
+        return np.where(allowed[rows, column, None], self.rate_per_s[rows, :, column], 0.0), column
+
+    def prompts_per_s(self, targets: Sequence[LatencyTarget], column: npt.NDArray[np.int64]) -> Array:
+        """Rate at which the prompts of one slice alone slow decoding to the TPOT target; inf without a target.
+
+        TPOT = t_decode / (1 - sum_i r_i m_i) <= T is linear in the rates: sum_i r_i m_i / (1 - t_decode / T) <= 1.
+        """
+        most = min((t.sized_s for t in targets if t.quantity == "tpot_s"), default=np.inf)
+        rows = np.arange(len(column))
+        room = np.maximum(1.0 - self.decode_s[rows, column] / most, 0.0)
+        marginal = self.marginal_s[rows, :, column]
+        return np.where(np.isfinite(most), room[:, None] / np.maximum(marginal, 1e-12), np.inf)
+
+    def device_w(self, column: npt.NDArray[np.int64]) -> Array:
+        """Watts of one device of each candidate, saturated at its cap."""
+        known: dict[tuple[int, int], float] = {}
+        for row, (at, ready) in enumerate(zip(self.usual, self.ready, strict=True)):
+            key = (id(ready), int(column[row]))
+            if key not in known:
+                known[key] = float(device_w(ready, at, at.saturated_per_s)[column[row]])
+        return np.array([known[id(x), int(c)] for x, c in zip(self.ready, column, strict=True)])
+
+    def least_latency_s(
+        self, target: LatencyTarget, others: Sequence[LatencyTarget], keep: npt.NDArray[np.bool_] | None = None
+    ) -> float:
+        """The lowest value of a target's quantity that some (kept) candidate reaches within the other targets."""
+        allowed = self.cap > 0 if keep is None else (self.cap > 0) & keep[:, None]
+        for other in others:
+            allowed = allowed & (self.latency_s[other.quantity, other.quantile] <= other.sized_s)
+        return float(np.where(allowed, self.latency_s[target.quantity, target.quantile], np.inf).min())
+
+
+@dataclass(frozen=True, slots=True)
+class RentalUnits:
+    """The smallest thing that can be rented of each candidate; arrays over candidates.
+
+    replicas: replicas in a unit.  usd_per_h: its price.  devices: its accelerators.
+    idle_w: watts at the meter when idle.  host_w: watts of its servers.  pue: factor to the meter.
+    """
+
+    replicas: Array
+    usd_per_h: Array
+    devices: Array
+    idle_w: Array
+    host_w: Array
+    pue: Array
+
+
+CHUNK = 64
+"""Replicas that are evaluated together: a tenth of a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaChunk:
+    """Replicas with their memory, and the load they are evaluated under."""
+
+    load: SlicedLoad
+    replicas: tuple[tuple[ModelReplica, ReplicaMemory], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRejection:
+    """Why a replica is no candidate."""
+
+    reason: str
+    detail: str
+
+
+Evaluated = tuple[CapacityCurve, ReplicaTimer] | ReplicaRejection
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaEvaluator:
+    """What replicas do within some targets."""
+
+    targets: tuple[LatencyTarget, ...]
+    calibration: TimingCalibration
+
+    def __call__(self, chunk: ReplicaChunk) -> list[Evaluated]:
+        """One entry for each replica."""
+        return [self._one(replica, held, chunk.load) for replica, held in chunk.replicas]
+
+    def _one(self, replica: ModelReplica, held: ReplicaMemory, load: SlicedLoad) -> Evaluated:
+        try:
+            ready = replica_timer(replica, self.calibration)
+        except (UnsupportedFormatError, UnsupportedError) as error:
+            return ReplicaRejection("not supported by facts", str(error))
+        found = curve(ready, held, load, self.targets)
+        if found is None:
+            return ReplicaRejection("no room for one request", f"{replica}: the cache holds less than one request")
+        return found, ready
+
+
+def chunks(candidates: Sequence[Deployment], load: SlicedLoad) -> list[ReplicaChunk]:
+    """The distinct replicas of candidates, in parts to evaluate."""
+    distinct: dict[int, tuple[ModelReplica, ReplicaMemory]] = {}
+    for candidate in candidates:
+        distinct.setdefault(id(candidate.replica), (candidate.replica, candidate.memory))
+    replicas = tuple(distinct.values())
+    return [ReplicaChunk(load, replicas[start : start + CHUNK]) for start in range(0, len(replicas), CHUNK)]
+
+
+def build_table(
+    candidates: Sequence[Deployment],
+    load: SlicedLoad,
+    targets: tuple[LatencyTarget, ...],
+    calibration: TimingCalibration,
+    rejected: RejectionTally,
+    progress: Progress = no_progress,
+) -> DeploymentTable:
+    """Evaluate every candidate once per distinct replica; progress is told (done, total) of the parts."""
+    found = gather(HERE, ReplicaEvaluator(targets, calibration), chunks(candidates, load), progress)
+    return table_of(candidates, load, found, targets, rejected)
+
+
+def table_of(
+    candidates: Sequence[Deployment],
+    load: SlicedLoad,
+    evaluated: Iterable[Sequence[Evaluated]],
+    targets: Sequence[LatencyTarget],
+    rejected: RejectionTally,
+) -> DeploymentTable:
+    """Candidates with what was found of their `chunks`."""
+    distinct = dict.fromkeys(id(candidate.replica) for candidate in candidates)
+    found = dict(zip(distinct, chain.from_iterable(evaluated), strict=True))
+    for fallen in (entry for entry in found.values() if isinstance(entry, ReplicaRejection)):
+        rejected.add(fallen.reason, fallen.detail)
+    entries = ((candidate, found[id(candidate.replica)]) for candidate in candidates)
+    kept = [(candidate, *entry) for candidate, entry in entries if not isinstance(entry, ReplicaRejection)]
+    width = len(BATCH_GRID) + 1
+    shape = (len(kept), width)
+    cap, decode = np.zeros(shape), np.zeros(shape)
+    rate, marginal = (np.zeros((len(kept), len(load.rate_per_s), width)) for _ in range(2))
+    latency = {(t.quantity, t.quantile): np.full(shape, np.inf) for t in targets}
+    for row, (_, curve_, _) in enumerate(kept):
+        columns = len(curve_.cap)
+        cap[row, :columns] = curve_.cap
+        rate[row, :, :columns], marginal[row, :, :columns] = curve_.rate_per_s, curve_.marginal_s
+        decode[row, :columns] = curve_.decode_s
+        for name, values in curve_.latency_s.items():
+            latency[name][row, :columns] = values
+    names, curves, ready = zip(*kept, strict=True) if kept else ((), (), ())
+    usual = tuple(each.usual for each in curves)
+    return DeploymentTable(tuple(names), load, cap, rate, decode, marginal, latency, usual, tuple(ready))
+
+
+def units(candidates: Sequence[Deployment]) -> RentalUnits:
+    """Rentable units: the least common multiple of a replica's devices and the offer's."""
+    rows = []
+    for candidate in candidates:
+        replica, offer = candidate.replica, candidate.offer
+        devices = float(np.lcm(replica.layout.devices, offer.devices))
+        host, pue = host_w(devices), candidate.site.pue
+        idle = (idle_w(replica.device) * devices + host) * pue
+        usd_per_h = offer.usd_per_s * 3600.0 * devices
+        rows.append((devices / replica.layout.devices, usd_per_h, devices, idle, host, pue))
+    return RentalUnits(*np.array(rows, float).reshape(-1, 6).T)

@@ -1,0 +1,79 @@
+"""80 % intervals of a plan's figures, from the residuals of measured servers that the calibration left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.power import device_interval_w
+from comptroller.costs.prediction import ReplicaPredictor
+from comptroller.costs.residual import ResidualIdentity
+from comptroller.facts.accelerator import Accelerator
+from comptroller.facts.calibration import kernel_prior
+from comptroller.facts.serving import PredictionErrorBands
+from comptroller.planning.ground.plan_document import PredictedFigure
+from comptroller.quantities import short
+
+Z80 = 1.2816
+"""Standard deviations to the 90th percentile of a normal distribution."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelativeInterval:
+    """Low and high of a figure as ratios to its value."""
+
+    low: float
+    high: float
+
+    def around(self, value: float) -> PredictedFigure:
+        """The figure with its interval."""
+        return PredictedFigure(value=short(value), low=short(value * self.low), high=short(value * self.high))
+
+    @classmethod
+    def widest(cls, spreads: Iterable[RelativeInterval]) -> RelativeInterval:
+        """The lowest low and the highest high."""
+        found = list(spreads)
+        return cls(min(x.low for x in found), max(x.high for x in found))
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaIntervals:
+    """Spreads of a replica's figures. Plans use the physics without the learned residual, so the bands are those
+    of models measured elsewhere under the engine, or of ones never measured under it."""
+
+    tpot: RelativeInterval
+    ttft: RelativeInterval
+    w: RelativeInterval
+
+    def latency(self, quantity: str) -> RelativeInterval:
+        """The spread of a latency; end to end is mostly decoding."""
+        return self.ttft if quantity == "ttft_s" else self.tpot
+
+    @classmethod
+    def of(cls, replica: ModelReplica) -> ReplicaIntervals:
+        """The spreads of a replica's novelty."""
+        known = ReplicaPredictor.shipped()
+        measured = known.tpot.novelty(ResidualIdentity.of(replica)) != "new"
+        unmeasured = unmeasured_error(replica.device, replica.engine.id)
+        low, high = device_interval_w(np.ones(1), replica.device)
+        return cls(
+            _of_band(known.facts.tpot, measured, unmeasured),
+            _of_band(known.facts.ttft, measured, unmeasured),
+            RelativeInterval(float(low[0]), float(high[0])),
+        )
+
+
+def unmeasured_error(device: Accelerator, engine: str) -> float:
+    """Log standard deviation that a device adds none of whose family's kernels were timed; 0 where some were."""
+    prior = kernel_prior("attention_decode", device.id, device.family, engine, "bf16")
+    return prior.error if prior.source_level == "overall" else 0.0
+
+
+def _of_band(bands: PredictionErrorBands, measured: bool, error: float) -> RelativeInterval:
+    """The band, and where the device was never measured the two errors in quadrature."""
+    low, high = bands.related if measured else bands.new
+    more = Z80 * error
+    return RelativeInterval(float(np.exp(-np.hypot(low, more))), float(np.exp(np.hypot(high, more))))

@@ -1,0 +1,1 @@
+"""Fleets tried in simulation before they are promised."""

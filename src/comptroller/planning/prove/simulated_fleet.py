@@ -1,0 +1,193 @@
+"""From a plan's services to a fleet that can be simulated, and to the calls it will get."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.costs.deployment import EngineSettings, ParallelLayout, PrecisionRecipe
+from comptroller.costs.deployment import ModelReplica as Priced
+from comptroller.costs.memory import memory
+from comptroller.costs.steptable import StepTable
+from comptroller.costs.tabulate import SiteRates, tabulate
+from comptroller.costs.timing import TimingCalibration, link_bytes_per_s, replica_timer
+from comptroller.errors import UnknownIdError
+from comptroller.facts.accelerator import accelerator
+from comptroller.facts.config import model
+from comptroller.facts.engine import engine_facts
+from comptroller.facts.site import site
+from comptroller.planning.ground.plan_document import DeploymentDocument, PoolDocument, ServiceDocument
+from comptroller.serving.fleet import ServingPolicies, SimulatedFleet, SimulatedReplica
+from comptroller.serving.fleet import SimulatedService as Simulated
+from comptroller.serving.jobs import calls_of as whole
+from comptroller.serving.state import PoolRole
+from comptroller.work.call import CallTable
+from comptroller.work.trace import NO_SESSION, RequestTrace
+
+NO_NODE = 1 << 30
+"""More devices than any node joins: what lies apart is reached over the network."""
+
+
+DECISIONS = ("routing", "batching", "scheduling", "handoff")
+"""What a plan may name a policy for; `handoff` is routing within the decode pools."""
+
+PHASES = {"mixed": PoolRole.MIXED, "prefill": PoolRole.PROMPT, "decode": PoolRole.TOKEN}
+
+
+def fleet_of(
+    services: Sequence[ServiceDocument], calibration: TimingCalibration, prefix_block_tokens: int = 0
+) -> SimulatedFleet:
+    """The services as the simulator runs them: a step table for each pool, replicas, policies.
+
+    Raises:
+        InputError: an id in the plan is unknown, a policy has no file, or prefill and decode pools do not pair up.
+        UnsupportedError: no known link joins the pools of a split service.
+    """
+    simulated = tuple(Simulated(service.id, _replicas(service, calibration)) for service in services)
+    policies = _policies(dict(services[0].deployment.policies))
+    return SimulatedFleet(simulated, policies, prefix_block_tokens=prefix_block_tokens)
+
+
+def with_default_prefix_caching(fleet: SimulatedFleet, services: Sequence[ServiceDocument]) -> SimulatedFleet:
+    """The fleet in which only such replicas keep prefixes whose engine does by default, with their model."""
+    kept = [
+        [bool(_replica_of_pool(service.deployment, pool).prefix_block_tokens) for pool in service.deployment.pools]
+        for service in services
+    ]
+    found = tuple(
+        replace(one, replicas=tuple(replace(replica, prefixes=all(keeps)) for replica in one.replicas))
+        for one, keeps in zip(fleet.services, kept, strict=True)
+    )
+    return replace(fleet, services=found)
+
+
+def _policies(chosen: Mapping[str, str]) -> ServingPolicies:
+    unknown = set(chosen) - set(DECISIONS)
+    if unknown:
+        raise UnknownIdError("decision for a policy", min(unknown), DECISIONS)
+    return ServingPolicies(*(chosen.get(decision, getattr(ServingPolicies(), decision)) for decision in DECISIONS))
+
+
+def _replicas(service: ServiceDocument, calibration: TimingCalibration) -> tuple[SimulatedReplica, ...]:
+    found: list[SimulatedReplica] = []
+    for pool in service.deployment.pools:
+        table = table_of(service, pool, calibration)
+        found += [SimulatedReplica(table, ranks=pool.dp, pool=PHASES[pool.phase])] * pool.replicas
+    return tuple(found)
+
+
+def table_of(service: ServiceDocument, pool: PoolDocument, calibration: TimingCalibration) -> StepTable:
+    """The step table of one data-parallel rank of a replica; dollars and watts shared among ranks."""
+    deployment = service.deployment
+    priced = _replica_of_pool(deployment, pool)
+    place, held = site(deployment.site), memory(priced)
+    terms = SiteRates(_usd_per_s(service, pool), place.pue, place.grid_gco2e_per_j * 1.0)
+    longest = deployment.engine.context_tokens or priced.model.context_tokens
+    table = tabulate(replica_timer(priced, calibration), held, terms, min(longest, held.kv_capacity_tokens // pool.dp))
+    if len(deployment.pools) > 1:
+        table = replace(table, transfer_bytes_per_s=_transfer_bytes_per_s(deployment, pool))
+    if pool.dp == 1:
+        return table
+    share = 1.0 / pool.dp
+    return replace(
+        table,
+        decode_s=_per_rank(table.decode_s, table.max_batch, pool.dp),
+        decode_j=_per_rank(table.decode_j, table.max_batch, pool.dp) * share,
+        kv_knots_tokens=table.kv_knots_tokens * share,
+        kv_capacity_tokens=table.kv_capacity_tokens // pool.dp,
+        mixed_j=table.mixed_j * share,
+        pair_j=table.pair_j * share,
+        token_knots=table.token_knots * share,
+        pair_knots=table.pair_knots * share,
+        idle_w=table.idle_w * share,
+        usd_per_s=table.usd_per_s * share,
+    )
+
+
+def _usd_per_s(service: ServiceDocument, pool: PoolDocument) -> float:
+    """Rent of a replica: the service's, shared among its pools by devices and their prices."""
+    rents = [
+        other.devices * (other.usd_per_device_h or service.price.usd_per_device_h) for other in service.deployment.pools
+    ]
+    mine = pool.devices * (pool.usd_per_device_h or service.price.usd_per_device_h) / sum(rents)
+    return service.usd_per_h * mine / 3600.0 / pool.replicas
+
+
+def _transfer_bytes_per_s(deployment: DeploymentDocument, pool: PoolDocument) -> float:
+    """What a replica of a split service sends a cache at, over all its devices' links and as the receivers take it:
+    inside a node where all pools fit into one, else over the network."""
+    pools = deployment.pools
+    alike = len({other.accelerator for other in pools}) == 1
+    devices = sum(other.devices for other in pools) if alike else NO_NODE
+    ends = [pool, *(other for other in pools if other.phase == "decode")]
+    return min(link_bytes_per_s(_replica_of_pool(deployment, end), devices) * end.tp * end.pp * end.dp for end in ends)
+
+
+def _per_rank(rows: npt.NDArray[np.float64], most: int, ranks: int) -> npt.NDArray[np.float64]:
+    """Rows by the batch of one rank, where rows by the batch of all ranks are known: n x B, interpolated."""
+    batch = np.minimum(np.arange(most + 1) * ranks, most)
+    return rows[batch]
+
+
+def calls_of(services: Sequence[ServiceDocument], trace: RequestTrace, rng: np.random.Generator) -> CallTable:
+    """The requests of a trace, each sent to a service with the probability that the plan gives its size.
+
+    The size of a request is the plan's slice whose mean input and output are nearest on a log scale. A session stays
+    with the service that its first request is sent to, or no cache would know it again.
+    """
+    chosen = PlanCallRouter(services).services(trace.input_tokens, trace.output_tokens, rng)
+    if trace.session is not None:
+        _, first, member = np.unique(trace.session, return_index=True, return_inverse=True)
+        chosen = np.where(trace.session == NO_SESSION, chosen, chosen[first][member])
+    calls = whole(trace)
+    names = {**calls.names, "service": tuple(service.id for service in services)}
+    return CallTable({**calls.columns, "service": chosen}, names, calls.block_ids, calls.block_starts)
+
+
+class PlanCallRouter:
+    """Which service of a plan a call goes to, by its size: the slices' mean sizes and the services' shares of each."""
+
+    def __init__(self, services: Sequence[ServiceDocument]) -> None:
+        found: dict[tuple[float, float], npt.NDArray[np.float64]] = {}
+        for place, service in enumerate(services):
+            for part in service.slices:
+                row = found.setdefault((part.input_tokens, part.output_tokens), np.zeros(len(services)))
+                row[place] += part.share
+        rows = np.array(list(found.values()))
+        self._sizes = np.log(np.array(list(found), float))
+        self._edges = (rows / rows.sum(axis=1, keepdims=True)).cumsum(axis=1)
+        self._by_size = bool((self._edges != self._edges[0]).any())
+
+    def services(
+        self, inputs: npt.ArrayLike, outputs: npt.ArrayLike, rng: np.random.Generator
+    ) -> npt.NDArray[np.int64]:
+        """Places of the services that calls are sent to."""
+        asked = np.log(np.stack([np.asarray(inputs), np.maximum(outputs, 1)], axis=1).astype(float))
+        nearest = np.zeros(len(asked), np.int64)
+        for part in range(0, len(asked) if self._by_size else 0, 65536):
+            gap = asked[part : part + 65536, None, :] - self._sizes[None, :, :]
+            nearest[part : part + 65536] = (gap**2).sum(axis=2).argmin(axis=1)
+        drawn = (rng.uniform(size=len(asked))[:, None] > self._edges[nearest]).sum(axis=1)
+        chosen: npt.NDArray[np.int64] = np.minimum(drawn, self._edges.shape[1] - 1)
+        return chosen
+
+
+def _replica_of_pool(deployment: DeploymentDocument, pool: PoolDocument) -> Priced:
+    recipe, settings = deployment.recipe, deployment.engine
+    engine = replace(
+        EngineSettings.default(engine_facts(settings.id)),
+        version=settings.version,
+        max_batch=settings.max_batch,
+        chunk_tokens=settings.chunk_tokens,
+        memory_fraction=settings.memory_fraction,
+    )
+    return Priced(
+        model(deployment.model),
+        accelerator(pool.accelerator),
+        PrecisionRecipe(recipe.weights, recipe.experts, recipe.activations, recipe.kv),
+        ParallelLayout(pool.tp, pool.pp, pool.dp, pool.ep),
+        engine,
+    )

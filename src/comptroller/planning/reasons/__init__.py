@@ -1,0 +1,1 @@
+"""Why a plan is what it is: shadow prices, runners-up, what was pruned."""

@@ -1,0 +1,1 @@
+"""What is uncertain about a plan, and what measuring it is worth."""

@@ -1,0 +1,1 @@
+"""The one program, its bounds, and why nothing fits."""

@@ -1,0 +1,1 @@
+"""From a fleet to the Plan document."""

@@ -1,0 +1,135 @@
+"""What a joint plan solves and costs, with everything uncertain drawn together: the parts of the Plan document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.planning.ground.plan_document import PlanTotals, PredictedFigure, QualityDocument
+from comptroller.planning.ground.risk_document import RiskDocument, RiskSource, SelectionOptimism
+from comptroller.planning.offer.question_offer import JointProblem, targets_of
+from comptroller.planning.reasons.runners_up import (
+    NeighbouringSolutions,
+    describe_solution,
+    figure,
+    greedy,
+    next_dollar,
+    usd_per_h,
+)
+from comptroller.planning.risk.confidence import chance_met, draws_meeting_targets, held_out, optimism_of
+from comptroller.planning.risk.draws import ALONE, RiskSimulation, ends
+from comptroller.planning.risk.question_draws import RESAMPLES, resample_solution
+from comptroller.planning.risk.worth import NOTHING, losses_of, measurements, price_of
+from comptroller.quantities import short
+
+Floats = npt.NDArray[np.float64]
+
+
+def quality_document(problem: JointProblem, around: NeighbouringSolutions, drawn: RiskSimulation) -> QualityDocument:
+    """What a solution solves beside its targets, with what is uncertain, and what one answer would solve."""
+    joint, best, optimism = problem.joint, around.best, optimism_of(problem)
+    choices, asked_per_h = joint.ground.choices, joint.ground.rate_per_s * 3600.0
+    evidence = resample_solution(joint, best, problem.workload.seed)
+    mine = drawn.outcomes[0]
+    per_solved = mine.usd_per_h / mine.demand / asked_per_h / mine.solved[0]
+    return QualityDocument(
+        target=problem.quality.solve.least,
+        each=dict(targets_of(problem.quality)[1:]),
+        confidence=problem.quality.confidence,
+        predicted=figure(best.solved, evidence.solved),
+        chance_met=short(chance_met(problem, evidence, optimism.solved)),
+        held_out=held_out(problem),
+        optimism=optimism,
+        next_dollar=next_dollar(joint, best, around.dearer),
+        usd_per_solved=figure(usd_per_h(joint, best) / asked_per_h / best.solved, per_solved),
+        questions=len(choices.task),
+        evidence=choices.evidence.source,
+        greedy=greedy(joint),
+        risk=risk(problem, around, drawn, optimism),
+    )
+
+
+def risk(
+    problem: JointProblem, around: NeighbouringSolutions, drawn: RiskSimulation, optimism: SelectionOptimism
+) -> RiskDocument:
+    """Sources of uncertainty, the chance that everything holds, and the next measurement."""
+    price = price_of(drawn, around, optimism.solved)
+    lost = losses_of(drawn, price)
+    least = int(lost.mean(axis=1).argmin())
+    regret = float(lost[0].mean() - lost[least].mean())
+    objective = problem.goal.objective
+    found = measurements(drawn, price, objective == "usd", problem.workload.seed)
+    better = drawn.chances.ground.stands[least].solution
+    known = RiskDocument(
+        draws=RESAMPLES,
+        chance_held=short(_chance_held(problem, drawn, optimism)),
+        sources=tuple(_sources(drawn, usd_per_h(problem.joint, around.best))),
+        rivals=len(lost) - 1,
+        stands=short(float((lost[0] <= lost.min(axis=0) * (1 + 1e-9)).mean())),
+        regret_usd_per_h=short(regret),
+        usd_per_point=short(price.usd_per_h / 100.0),
+        priced_by=price.because,
+        better=describe_solution(problem.joint, better) if regret > NOTHING * lost[0].mean() else "",
+        verdict="",
+        next=found,
+    )
+    return known.model_copy(update={"verdict": _verdict(known, objective)})
+
+
+def _verdict(known: RiskDocument, objective: str) -> str:
+    """Whether the choice stands, and what to measure first."""
+    first = known.next[0] if known.next else None
+    narrows = f"; {first.what} narrows the interval of cost most" if first else ""
+    if objective != "usd":
+        return f"Plans that do not minimise dollars are not weighed against each other in dollars{narrows}"
+    beside = f"In {known.stands:.0%} of draws none of {known.rivals} rivals loses less"
+    if known.better:
+        beside += f"; in the mean this one does, by ${known.regret_usd_per_h:,.2f}/h: {known.better}"
+    if first and first.saves_usd_per_h:
+        return f"Measure first: {first.what}. {beside}"
+    if known.stands == 1.0:
+        return f"The choice stands against {known.rivals} rivals in all draws{narrows}"
+    return f"No single measurement changes the choice{narrows}. {beside}"
+
+
+def _chance_held(problem: JointProblem, drawn: RiskSimulation, optimism: SelectionOptimism) -> float:
+    """Share of draws in which the targets, less the optimism, and the budget hold."""
+    mine = drawn.outcomes[0]
+    held = draws_meeting_targets(problem, mine.solved, optimism.solved)
+    for name, most in problem.goal.limits:
+        if name == "budget":
+            held &= mine.usd_per_h <= most * (1 + 1e-9)
+    return float(held.mean())
+
+
+def _sources(drawn: RiskSimulation, point: float) -> Iterator[RiskSource]:
+    """Every source with the cost when it alone varies."""
+    alone = {name: drawn.alone(name) for name in ALONE}
+    variance = {name: float(np.var(values - values[0])) for name, values in alone.items()}
+    total = sum(variance.values())
+    rests_on = drawn.chances.rests_on()
+    for name, values in alone.items():
+        low, high = ends(values, point)
+        yield RiskSource(
+            name=name,
+            usd_per_h=(short(low), short(high)),
+            share=short(variance[name] / total) if total else 0.0,
+            rests_on=rests_on[name],
+        )
+
+
+def with_draws(totals: PlanTotals, drawn: RiskSimulation) -> PlanTotals:
+    """The totals with the intervals of the draws: of cost per hour, and of cost per question and token."""
+    mine = drawn.outcomes[0]
+    point = totals.usd_per_h.value
+
+    def around(figure_: PredictedFigure, values: Floats) -> PredictedFigure:
+        low, high = ends(values / point, 1.0)
+        return PredictedFigure(value=figure_.value, low=short(figure_.value * low), high=short(figure_.value * high))
+
+    each = mine.usd_per_h / mine.demand
+    names = ("usd_per_request", "usd_per_million_tokens", "usd_per_million_output_tokens")
+    update = {name: around(getattr(totals, name), each) for name in names}
+    return totals.model_copy(update={"usd_per_h": around(totals.usd_per_h, mine.usd_per_h), **update})
