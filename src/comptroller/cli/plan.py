@@ -19,15 +19,15 @@ from comptroller.cli._progress import ProgressBar
 from comptroller.errors import InputError
 from comptroller.planning.ground.executor import EXECUTORS
 from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.offer.space import goal_of
-from comptroller.planning.planner import GRID, load_of, shipped_calibration, why_not
 from comptroller.planning.planner import plan as find_plan
+from comptroller.planning.planner import shipped_calibration, why_not
 from comptroller.planning.reasons.against import CurrentFleet, FleetComparison, compare, load_current
 from comptroller.report.page import page
 from comptroller.report.picture import picture
 from comptroller.report.plan_tables import explanations
 from comptroller.report.terminal import console, print_plan, print_sheet
-from comptroller.work.demand import demand
 from comptroller.work.workload import Workload, load
 
 File = Path | None
@@ -104,8 +104,8 @@ def comparison_with_today(asked: Workload, found: Plan, today: CurrentFleet) -> 
         UnsupportedError: a service of it has no price, does not fit or cannot run.
     """
     planned = {s.id: sum(pool.replicas for pool in s.deployment.pools) for s in found.services}
-    load_, usd_per_h = load_of(demand(asked, GRID)), found.totals.usd_per_h.value
-    return compare(today, planned, usd_per_h, load_, goal_of(asked), shipped_calibration())
+    problem = traffic_of(asked), goal_of(asked)
+    return compare(today, planned, found.totals.usd_per_h.value, problem, shipped_calibration())
 
 
 def _document(found: Plan, beside: FleetComparison | None) -> str:

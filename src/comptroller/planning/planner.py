@@ -2,47 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
-
 from comptroller.costs.fitted_calibration import FittedCalibration
-from comptroller.costs.steady import UniformRequests
 from comptroller.costs.timing import TimingCalibration
-from comptroller.errors import InfeasibleError
-from comptroller.planning.capacity import SlicedLoad
-from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, gather, no_progress
+from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, no_progress
+from comptroller.planning.ground.nouns import Fleet
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.day_market import without_spot
-from comptroller.planning.offer.deployments import RejectionTally, enumerate_candidates
-from comptroller.planning.offer.evaluation import ReplicaEvaluator, chunks, table_of
-from comptroller.planning.offer.question_offer import JointProblem, pose_joint
-from comptroller.planning.offer.space import goal_of, space_of
-from comptroller.planning.prove.arrivals import (
-    RehearsalSettings,
-    SimulatedQuantile,
-    judge_draws,
-    simulated_quantiles,
-    traces,
-)
-from comptroller.planning.prove.question_rehearsal import prove_joint
+from comptroller.planning.prove.arrivals import RehearsalSettings
 from comptroller.planning.prove.rehearsal import raise_until_proven
-from comptroller.planning.reasons.explain import WhyNotExplanation, explain, of_joint, of_problem
+from comptroller.planning.prove.stage import FleetStage
+from comptroller.planning.reasons.explain import WhyNotExplanation, explain
 from comptroller.planning.risk.confidence import with_confidence
-from comptroller.planning.solve.fleet_search import Fleet, FleetSearch, Goal
 from comptroller.planning.solve.infeasible import solve_or_explain
-from comptroller.planning.write.plan import PlanningProblem, VerificationResult, describe, document, service
-from comptroller.planning.write.quality_plan import joint_document
-from comptroller.planning.write.question_day import with_joint_hours
-from comptroller.planning.write.request_day import with_hours
+from comptroller.planning.solve.problem import PlanningProblem, pose_problem
+from comptroller.planning.write.day import day_plan
+from comptroller.planning.write.plan import VerificationResult, document
 from comptroller.serving.jit import COMPILED
-from comptroller.work.demand import TrafficDemand, demand
 from comptroller.work.workload import Workload
-
-GRID = (6, 6)
-"""Request-size buckets, input x output: finer ones change the optimum by less than the model's own error."""
 
 REHEARSAL = RehearsalSettings()
 
@@ -62,26 +41,38 @@ def plan(
     Raises:
         InfeasibleError: no choice meets the objectives; names what binds and the closest feasible value.
         InputError: the workload, or a fact it names, is malformed.
+        UnsupportedError: the evidence supports no strategy.
     """
-    known = calibration or shipped_calibration()
-    if workload.quality is not None:
-        posed = with_confidence(pose_joint(without_spot(workload), known, progress, executor))
-        return _joint(replace(posed, workload=workload), known, rehearsal)
-    problem = replace(pose(without_spot(workload), known, progress, executor), workload=workload)
-    best = solve_or_explain(problem.search, problem.goal)
-    if rehearsal is None or not COMPILED:
-        return with_hours(document(problem, best, None), problem, known)
-    proven, best, verified = prove(problem, best, known, rehearsal)
-    return with_hours(document(proven, best, verified), proven, known, rehearsal)
+    calibration = calibration or shipped_calibration()
+    problem = with_confidence(pose_problem(without_spot(workload), calibration, progress, executor))
+    problem = replace(problem, workload=workload)
+    fleet = solve_or_explain(problem.search, problem.goal)
+    simulated = rehearsal if COMPILED and _is_judged_by_latency(problem, fleet) else None
+    problem, fleet, verified = rehearse(problem, fleet, calibration, simulated)
+    day = day_plan(problem, calibration, simulated)
+    return document(problem, fleet, verified).model_copy(update={"hours": day})
 
 
-def _joint(problem: JointProblem, calibration: TimingCalibration, rehearsal: RehearsalSettings | None) -> Plan:
-    """The plan of a quality target; what it rents is simulated where a latency objective has to hold."""
-    best = solve_or_explain(problem.joint, problem.goal)
-    if rehearsal is None or not COMPILED or not problem.goal.targets or not best.fleets:
-        return with_joint_hours(joint_document(problem, best, None), problem, calibration)
-    proven_, best, verified = prove_joint(problem, best, calibration, rehearsal)
-    return with_joint_hours(joint_document(proven_, best, verified), proven_, calibration)
+def _is_judged_by_latency(problem: PlanningProblem, fleet: Fleet) -> bool:
+    """Whether there is anything to simulate: requests always, questions where a latency objective meets own devices."""
+    return problem.quality is None or bool(problem.goal.targets and fleet.units)
+
+
+def rehearse(
+    problem: PlanningProblem, best: Fleet, calibration: TimingCalibration, settings: RehearsalSettings | None
+) -> tuple[PlanningProblem, Fleet, VerificationResult | None]:
+    """Simulate the fleet on draws of what arrives, and raise it until its percentiles hold.
+
+    The problem that comes back has the goal that the fleet which held was sized for. Without settings nothing is
+    simulated.
+
+    Raises:
+        InfeasibleError: as `raise_until_proven`.
+    """
+    if settings is None:
+        return problem, best, None
+    proof = raise_until_proven(FleetStage(problem, best, calibration, settings), best, settings)
+    return replace(problem, goal=proof.goal), proof.fleet, VerificationResult(proof.document, proof.seen)
 
 
 def why_not(
@@ -95,84 +86,10 @@ def why_not(
     Raises:
         InputError, UnknownIdError, InfeasibleError: as `explain`.
     """
-    known = calibration or shipped_calibration()
-    if workload.quality is not None:
-        return explain(of_joint(with_confidence(pose_joint(without_spot(workload), known, progress))), wanted)
-    return explain(of_problem(pose(without_spot(workload), known, progress)), wanted)
-
-
-def prove(
-    problem: PlanningProblem, best: Fleet, calibration: TimingCalibration, rehearsal: RehearsalSettings
-) -> tuple[PlanningProblem, Fleet, VerificationResult]:
-    """Simulate the fleet on draws of the arrivals, and raise it until its percentiles hold.
-
-    Raises:
-        InfeasibleError: as `raise_until_proven`.
-    """
-    found = raise_until_proven(RequestStage(problem, calibration, rehearsal), best, rehearsal)
-    return replace(problem, goal=found.goal), found.fleet, VerificationResult(found.document, found.seen)
-
-
-class RequestStage:
-    """The stage of a plan for requests: every request of a draw goes to the service that the plan names."""
-
-    def __init__(self, problem: PlanningProblem, calibration: TimingCalibration, rehearsal: RehearsalSettings) -> None:
-        self.goal, self._problem = problem.goal, problem
-        self._calibration, self._rehearsal = calibration, rehearsal
-        self._draws = traces(problem.workload, problem.asked, rehearsal)
-        self.requests = len(self._draws[0])
-
-    def sized(self, goal: Goal) -> Fleet:
-        """The cheapest fleet for a goal."""
-        return self._problem.search.solve(goal)
-
-    def line(self, fleet: Fleet) -> str:
-        """A fleet in one line."""
-        return describe(self._problem.search, fleet.units)
-
-    def usd_per_h(self, fleet: Fleet) -> float:
-        """Its price."""
-        return float(self._problem.search.unit.usd_per_h @ fleet.units)
-
-    def seen(self, fleet: Fleet, goal: Goal) -> tuple[SimulatedQuantile, ...]:
-        """What simulating it showed."""
-        return judge_draws(self.measured(fleet, goal), goal.targets, self._rehearsal)
-
-    def measured(self, fleet: Fleet, goal: Goal) -> Iterator[npt.NDArray[np.float64]]:
-        """The objectives' quantiles, in seconds, draw by draw."""
-        services = [service(self._problem, fleet, int(row))[0] for row in np.flatnonzero(fleet.units)]
-        return simulated_quantiles(services, self._calibration, self._draws, goal.targets, self._rehearsal.seed)
+    calibration = calibration or shipped_calibration()
+    return explain(with_confidence(pose_problem(without_spot(workload), calibration, progress)), wanted)
 
 
 def shipped_calibration() -> TimingCalibration:
     """The calibration that ships with the package."""
     return FittedCalibration.shipped()
-
-
-def pose(
-    workload: Workload,
-    calibration: TimingCalibration,
-    progress: Progress = no_progress,
-    executor: SearchExecutor = HERE,
-) -> PlanningProblem:
-    """Enumerate the choices of a workload and evaluate them all.
-
-    Raises:
-        InfeasibleError: nothing that is allowed fits its memory, has a price and runs the formats; says why.
-    """
-    asked = demand(workload, GRID)
-    rejected = RejectionTally()
-    candidates = list(enumerate_candidates(space_of(workload), rejected))
-    goal = goal_of(workload)
-    load = load_of(asked)
-    found = gather(executor, ReplicaEvaluator(goal.targets, calibration), chunks(candidates, load), progress)
-    table = table_of(candidates, load, found, goal.targets, rejected)
-    if not table.candidates:
-        raise InfeasibleError(f"nothing that is allowed can serve {', '.join(workload.models)}: {rejected}")
-    return PlanningProblem(workload, asked, goal, FleetSearch(table), rejected)
-
-
-def load_of(asked: TrafficDemand) -> SlicedLoad:
-    """A demand as the costs take it."""
-    sizes = UniformRequests(asked.sizes.input_tokens, asked.sizes.output_tokens)
-    return SlicedLoad(sizes, asked.rates_per_s, asked.window_cv)

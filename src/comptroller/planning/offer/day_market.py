@@ -1,4 +1,4 @@
-"""From a workload's `[hours]` to a market: every candidate at every term, with its risk, hour by hour."""
+"""From a workload's `[hours]` to markets by the hour: every deployment at every term, with its risk."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.reader import ids
 from comptroller.planning.capacity import SlicedLoad
 from comptroller.planning.ground.executor import no_progress
-from comptroller.planning.offer.deployments import Deployment, RejectionTally, enumerate_candidates
-from comptroller.planning.offer.evaluation import DeploymentTable, build_table
-from comptroller.planning.offer.space import space_of
-from comptroller.planning.solve.fleet_search import FleetSearch, Goal, columns_of, undominated_columns
-from comptroller.planning.solve.hours import DayDemand
-from comptroller.planning.solve.mix import MixProblem, ReplicaLimit
-from comptroller.planning.solve.program_blocks import Array, DeferrableLoad, Indices, Market
+from comptroller.planning.ground.nouns import DeferrableLoad, Demand, Deployment, Floats, Goal, Ints, Market
+from comptroller.planning.offer.deployments import RejectionTally
+from comptroller.planning.offer.dominance import dominated_rows
+from comptroller.planning.offer.evaluation import build_table
+from comptroller.planning.offer.market import DeploymentOffers
 from comptroller.quantities import to_si
 from comptroller.work.demand import DEFAULT_PEAK, recorded_trace
 from comptroller.work.hours import HOURS, DeferrableWork, SpotRisk, WorkloadDay, rates_by_hour
@@ -33,27 +31,25 @@ OVER_THE_DAY = {"budget": "usd", "carbon": "gco2e"}
 
 
 @dataclass(frozen=True, slots=True)
-class DeploymentMarket:
-    """A market with what its columns are: rows of the search's table."""
+class DayOffers:
+    """The deployments of one model over a day, and the market that they make."""
 
-    search: FleetSearch
-    rows: Indices
+    offers: DeploymentOffers
     market: Market
-    asked: DayDemand
 
     @property
-    def candidates(self) -> tuple[Deployment, ...]:
-        """What each column rents."""
-        return tuple(self.search.table.candidates[row] for row in self.rows)
+    def deployments(self) -> tuple[Deployment, ...]:
+        """What each column of the market rents."""
+        return tuple(self.offers.deployments[row] for row in self.market.rows)
 
     @property
     def terms(self) -> tuple[str, ...]:
         """How each column is rented."""
-        return tuple(candidate.offer.term for candidate in self.candidates)
+        return tuple(deployment.offer.term for deployment in self.deployments)
 
-    def only(self, which: Indices) -> DeploymentMarket:
+    def only(self, columns: Ints) -> DayOffers:
         """Some columns."""
-        return replace(self, rows=self.rows[which], market=self.market.only(which))
+        return replace(self, market=self.market.only(columns))
 
 
 def without_spot(workload: Workload) -> Workload:
@@ -81,116 +77,95 @@ def without_spot(workload: Workload) -> Workload:
 
 @dataclass(frozen=True, slots=True)
 class LoadMapping:
-    """How the sizes of a table become loads of a market: three matrices (loads, sizes).
+    """How the sizes of a table become loads of a market, (loads, sizes): sizes in one request per second of each load.
 
-    sized: from units that the sized rates take.  paid: the same at the demand itself.  stay: weights of the sizes
-    among which a load stays in a batch.
+    stay: weights of the sizes among which a load stays in a batch.  works: names of the loads that are works.
     """
 
-    sized: Array
-    paid: Array
-    stay: Array
+    sizes: Floats
+    stay: Floats
+    works: tuple[str, ...] = ()
 
 
-def deployment_market(
-    workload: Workload, hours: WorkloadDay, load: SlicedLoad, goal: Goal, calibration: TimingCalibration
-) -> DeploymentMarket:
-    """All that the day of a plan for requests may rent.
-
-    Raises:
-        FactError: the trace leaves out an hour.
-    """
-    works = len(hours.deferrable)
-    candidates = list(enumerate_candidates(space_of(workload), RejectionTally()))
-    search = FleetSearch(table_with(candidates, load, hours.deferrable, goal, calibration))
-    rates = search.table.load.rate_per_s
-    sized, stay = np.zeros((1 + works, len(rates))), np.zeros((1 + works, len(rates)))
-    slices = len(rates) - works
-    sized[0, :slices], stay[0] = 1.0, search.table.load.weight
-    stay[0, slices:] = 0.0
-    sized[1:, slices:], stay[1:, slices:] = np.diag(1.0 / (rates[slices:] * goal.demand)), np.eye(works)
-    paid = sized.copy()
-    paid[0] /= goal.demand
-    asked = asked_of(workload, hours, goal, float(load.rate_per_s.sum()))
-    return on_offer(search, LoadMapping(sized, paid, stay), asked, goal, hours)
+def mixture_mapping(load: SlicedLoad, works: Sequence[DeferrableWork]) -> LoadMapping:
+    """All sizes of a load as one mixture, then each work's own size: what the day of plain requests rents for."""
+    slices, extra = len(load.rate_per_s), len(works)
+    sizes = np.zeros((1 + extra, slices + extra))
+    sizes[0, :slices] = load.weight
+    sizes[1:, slices:] = np.eye(extra)
+    return LoadMapping(sizes, sizes, tuple(work.name for work in works))
 
 
-def table_with(
-    candidates: Sequence[Deployment],
+def bucket_mapping(load: SlicedLoad, used: Ints, works: Sequence[DeferrableWork]) -> LoadMapping:
+    """Every bucket that is used by itself, then each work's own size; calls stay as the whole load does."""
+    slices, extra = len(load.rate_per_s), len(works)
+    rows = np.concatenate([used, slices + np.arange(extra)])
+    sizes = np.zeros((len(rows), slices + extra))
+    sizes[np.arange(len(rows)), rows] = 1.0
+    stay = sizes.copy()
+    stay[: len(used)] = 0.0
+    stay[: len(used), :slices] = load.weight
+    return LoadMapping(sizes, stay, tuple(work.name for work in works))
+
+
+def offers_with_works(
+    deployments: Sequence[Deployment],
     load: SlicedLoad,
     works: Sequence[DeferrableWork],
     goal: Goal,
     calibration: TimingCalibration,
-) -> DeploymentTable:
-    """Candidates at a load with the sizes of work beside its own, in its order."""
+) -> DeploymentOffers:
+    """Deployments at a load with the sizes of work beside its own, in its order."""
     extra = np.array([work.size_tokens for work in works], float).reshape(-1, 2)
+    cached = np.broadcast_to(load.requests.cached_tokens, load.rate_per_s.shape)
     sizes = UniformRequests(
         np.concatenate([load.requests.input_tokens, extra[:, 0]]),
         np.concatenate([load.requests.output_tokens, extra[:, 1]]),
-        np.concatenate([np.broadcast_to(load.requests.cached_tokens, load.rate_per_s.shape), np.zeros(len(works))]),
+        np.concatenate([cached, np.zeros(len(works))]),
     )
     rates = np.full(len(works), load.rate_per_s.sum() * TINY)
     wider = SlicedLoad(sizes, np.concatenate([load.rate_per_s, rates]), load.arrival_cv)
-    return build_table(candidates, wider, goal.targets, calibration, RejectionTally(), no_progress)
+    return DeploymentOffers(build_table(deployments, wider, goal.targets, calibration, RejectionTally(), no_progress))
 
 
-def on_offer(
-    search: FleetSearch, into: LoadMapping, asked: DayDemand, goal: Goal, hours: WorkloadDay
-) -> DeploymentMarket:
-    """All that a search has to offer at every term, hour by hour."""
-    everyone = np.ones(len(search.table.candidates), bool)
-    usd, j = (search.mix(replace(goal, objective=name), everyone) for name in ("usd", "j"))
-    rows = np.array(sorted(_worth(search.table.candidates, usd, j, hours.spot)), np.int64)
-    market = _market(search, rows, (columns_of(usd, rows), columns_of(j, rows)), into)
-    found = DeploymentMarket(search, rows, market, asked)
-    stay_s = _stay_s(found, goal, into.stay) if len(rows) else np.zeros((len(into.stay), 0))
-    return replace(found, market=_by_the_hour(found, hours, stay_s))
+def day_offers(offers: DeploymentOffers, mapping: LoadMapping, goal: Goal, hours: WorkloadDay) -> DayOffers:
+    """All that a model's deployments offer at every term, hour by hour. A column carries all sizes or nothing."""
+    hour = offers.market(day_goal(goal))
+    kept = np.array(sorted(_undominated_by_term(offers, hour, hours.spot)), np.int64)
+    hour = hour.only(kept)
+    usable = np.asarray(np.isfinite(hour.load).all(axis=1))[:, None]
+    load = np.where(usable, mapping.sizes @ np.nan_to_num(hour.load, posinf=0.0), np.inf)
+    market = replace(
+        hour,
+        load=load,
+        usd=np.tile(hour.usd, (HOURS, 1)),
+        grid=np.tile(hour.grid, (HOURS, 1)),
+        added_j=mapping.sizes @ hour.added_j,
+        added_usd=mapping.sizes @ hour.added_usd,
+        works=mapping.works,
+    )
+    stay_s = _stay_s(offers, market.rows, goal, mapping.stay) if len(kept) else np.zeros((len(mapping.stay), 0))
+    return DayOffers(offers, _by_the_hour(DayOffers(offers, market), hours, stay_s))
 
 
-def _worth(candidates: tuple[Deployment, ...], usd: MixProblem, j: MixProblem, spot: SpotRisk | None) -> Iterator[int]:
-    """Rows that no other of the same term and site replaces; spot only where its risk is known."""
-    energy = np.zeros(j.load.shape) if j.energy is None else j.energy
-    limits = (*usd.limits, ReplicaLimit("energy", j.price, np.inf))
-    mix = replace(usd, also=(*usd.also, energy), limits=limits)
-    usable = np.isfinite(mix.load).any(axis=0)
-    kinds = [(item.offer.term, item.site.id) for item in candidates]
+def _undominated_by_term(offers: DeploymentOffers, market: Market, spot: SpotRisk | None) -> Iterator[int]:
+    """Rows that no other of the same term and site replaces in dollars and joules; spot where its risk is known."""
+    takes = [weights[None, :] for weights in market.takes.values()]
+    values = np.concatenate([market.usd, market.idle_j[None], *market.load, market.added_usd, market.added_j, *takes])
+    usable = np.isfinite(market.load).any(axis=(0, 1))
+    kinds = [(deployment.offer.term, deployment.site.id) for deployment in offers.deployments]
     for kind in dict.fromkeys(kinds):
         rows = np.flatnonzero(usable & np.array([other == kind for other in kinds]))
         if len(rows) and (spot is not None or kind[0] != "spot"):
-            yield from rows[undominated_columns(columns_of(mix, rows))].tolist()
+            yield from rows[~dominated_rows(values[:, rows].T)].tolist()
 
 
-def _market(search: FleetSearch, rows: Indices, mixes: tuple[MixProblem, MixProblem], into: LoadMapping) -> Market:
-    """The columns before the hours are known. A column carries all sizes or nothing."""
-    usd, j = mixes
-    load = np.stack(
-        [
-            np.where(np.isfinite(x).all(axis=0), into.sized @ np.nan_to_num(x, posinf=0.0), np.inf)
-            for x in (usd.load, *usd.also)
-        ]
-    )
-    added = [into.paid @ (np.zeros(usd.load.shape) if mix.energy is None else mix.energy) for mix in mixes]
-    grid = np.array([search.table.candidates[row].site.grid_gco2e_per_j for row in rows])
-    return Market(
-        load=load,
-        usd=np.tile(usd.price, (HOURS, 1)),
-        grid=np.tile(grid, (HOURS, 1)),
-        idle_j=j.price,
-        added_j=added[1],
-        added_usd=added[0],
-        constant=np.zeros(len(rows), bool),
-        standing=np.ones(len(rows)),
-        lost=np.zeros(len(rows)),
-        caps=tuple((x.name, x.weights, x.most) for x in usd.limits if x.name not in OVER_THE_DAY),
-    )
-
-
-def _by_the_hour(found: DeploymentMarket, hours: WorkloadDay, stay_s: Array) -> Market:
+def _by_the_hour(day: DayOffers, hours: WorkloadDay, stay_s: Floats) -> Market:
     """The market with grids, spot prices, and what an interruption does."""
-    market, terms = found.market, np.array(found.terms)
+    market, terms = day.market, np.array(day.terms)
     grid, usd = market.grid.copy(), market.usd.copy()
-    for number, candidate in enumerate(found.candidates):
-        known = hours.grid_gco2e_per_kwh.get(candidate.site.id)
+    for number, deployment in enumerate(day.deployments):
+        known = hours.grid_gco2e_per_kwh.get(deployment.site.id)
         if known is not None:
             grid[:, number] = [to_si(value, "gCO2e/kWh")[0] for value in known]
     spot, risk = terms == "spot", hours.spot
@@ -199,12 +174,14 @@ def _by_the_hour(found: DeploymentMarket, hours: WorkloadDay, stay_s: Array) -> 
         usd[:, spot] *= np.array(risk.price_factor or np.ones(HOURS))[:, None]
         load = load * np.where(spot, rework_factor(stay_s, risk), 1.0)
         standing, lost = np.where(spot, risk.standing, 1.0), np.where(spot, risk.lost_at_once, 0.0)
-    constant = np.isin(terms, ("reserved", "owned"))
-    return replace(market, load=load, usd=usd, grid=grid, constant=constant, standing=standing, lost=lost)
+    all_day = np.isin(terms, ("reserved", "owned"))
+    return replace(market, load=load, usd=usd, grid=grid, all_day=all_day, standing=standing, lost=lost)
 
 
-def rework_factor(stay_s: Array, risk: SpotRisk) -> Array:
+def rework_factor(stay_s: Floats, risk: SpotRisk) -> Floats:
     """Work per useful work: an interruption loses half of what is in flight, 1 + lambda T / 2.
+
+    stay_s: T, how long a request stays in a batch.  risk: lambda, interruptions of a unit per second.
 
     >>> risk = SpotRisk(interruptions_per_h=36.0, outage_s=0.0, source="a doctest")
     >>> rework_factor(np.array([20.0]), risk).tolist()
@@ -213,33 +190,41 @@ def rework_factor(stay_s: Array, risk: SpotRisk) -> Array:
     return np.asarray(1.0 + risk.interruptions_per_h / 3600.0 * stay_s / 2)
 
 
-def _stay_s(found: DeploymentMarket, goal: Goal, stay: Array) -> Array:
+def _stay_s(offers: DeploymentOffers, rows: Ints, goal: Goal, stay: Floats) -> Floats:
     """How long a request stays in a batch, (loads, columns): T = B sum_i w_i / r_i, B at once of which r_i a second."""
-    table = found.search.table
-    rate, column = table.best(goal.targets)
-    batch = table.cap[found.rows, column[found.rows]]
+    rate, column = offers.table.best(goal.targets)
+    batch = offers.table.cap[rows, column[rows]]
     with np.errstate(divide="ignore"):
-        each_s = (1.0 / rate[found.rows]).T
+        each_s = (1.0 / rate[rows]).T
     return np.asarray(batch * np.stack([_dot(weights, each_s) for weights in stay]))
 
 
-def _dot(weights: Array, each_s: Array) -> Array:
+def _dot(weights: Floats, each_s: Floats) -> Floats:
     used = np.flatnonzero(weights)
     return np.asarray(weights[used] @ each_s[used])
 
 
-def asked_of(workload: Workload, hours: WorkloadDay, goal: Goal, rate_per_s: float) -> DayDemand:
-    """The day that is asked for, its load relative to the rate to hold."""
-    works = tuple(DeferrableLoad(x.name, x.by_hour, x.deadline_h, x.saves) for x in hours.deferrable)
-    most = {OVER_THE_DAY[name]: each * HOURS for name, each in goal.limits if name in OVER_THE_DAY}
-    return DayDemand(_factors(workload, hours, rate_per_s), works, goal.objective, most, goal.spare)
+def day_goal(goal: Goal) -> Goal:
+    """The goal of a day: limits that hold for its mean become limits of its sum."""
+    over_day = tuple((OVER_THE_DAY[name], most * HOURS) for name, most in goal.limits if name in OVER_THE_DAY)
+    limits = tuple((name, most) for name, most in goal.limits if name not in OVER_THE_DAY)
+    return replace(goal, limits=limits, over_day=over_day)
 
 
-def _factors(workload: Workload, hours: WorkloadDay, rate_per_s: float) -> Array:
-    """The load of each hour over the rate to hold."""
+def day_demand(workload: Workload, hours: WorkloadDay, base: Demand) -> Demand:
+    """The day that is asked for: the load of every hour relative to the rate to hold, and the work that may wait.
+
+    Raises:
+        FactError: the trace leaves out an hour.
+    """
+    works = tuple(DeferrableLoad(work.name, work.by_hour, work.deadline_h, work.saves) for work in hours.deferrable)
+    return replace(base, load=_load_by_hour(workload, hours, base.rate_per_s), works=works)
+
+
+def _load_by_hour(workload: Workload, hours: WorkloadDay, rate_per_s: float) -> Floats:
     if hours.load != "trace":
-        each = np.array(hours.load, float)
-        return np.asarray(each / each.max())
+        load = np.array(hours.load, float)
+        return np.asarray(load / load.max())
     peak, arrival_s = workload.peak or DEFAULT_PEAK, recorded_trace(workload).arrival_s
     rates = rates_by_hour(arrival_s, hours.starts_h, peak.quantile, peak.window_s)
     return np.asarray(rates / rate_per_s)

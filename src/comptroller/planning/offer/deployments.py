@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe, arithmetic
@@ -15,6 +15,7 @@ from comptroller.facts.engine import EngineFacts
 from comptroller.facts.format import Format, format_
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
 from comptroller.facts.site import AcceleratorOffer, Site, Term
+from comptroller.planning.ground.nouns import Deployment
 
 NEAR_LOSSLESS = ("fp8_e4m3",)
 """Formats tried when the workload names none, beside those of the checkpoint and the device's 16-bit one: what
@@ -23,54 +24,6 @@ fewer bits lose on a given model has to be measured, not assumed."""
 
 SLOW_BYTES_PER_S = 100e9
 """Links below this (PCIe) make pipeline stages inside a node worth trying; NVLink's first generation has 150e9."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """One way to serve: a replica, its memory, the site it stands at and the offer that prices it."""
-
-    replica: ModelReplica
-    memory: ReplicaMemory
-    site: Site
-    offer: AcceleratorOffer
-
-    @property
-    def id(self) -> str:
-        """Readable and unique within a plan."""
-        replica = self.replica
-        formats = "_".join(dict.fromkeys((replica.recipe.weights, replica.recipe.experts, replica.recipe.kv)))
-        layout = str(replica.layout).replace("-", "")
-        where = f"{replica.engine.id}.{self.site.id}.{self.offer.term}"
-        return f"{replica.model.id}.{replica.device.id}.{layout}.{formats}.{where}"
-
-    @property
-    def label(self) -> str:
-        """It in one line: model, formats, devices, layout, engine, place and term."""
-        replica = self.replica
-        return (
-            f"{replica.model.id} {replica.recipe.weights}/kv {replica.recipe.kv} on {replica.layout.devices}x "
-            f"{replica.device.id} {replica.layout} {replica.engine.id} @ {self.site.id} {self.offer.term}"
-        )
-
-    @property
-    def usd_per_h(self) -> float:
-        """Dollars per hour of one replica: what must be rented to have its devices, shared if it divides."""
-        devices, packed = self.replica.layout.devices, self.offer.devices
-        rented = devices if packed % devices == 0 else -(-devices // packed) * packed
-        return self.offer.usd_per_s * 3600.0 * rented
-
-    @property
-    def kinds(self) -> dict[str, str]:
-        """The value of this choice on every axis a runner-up may differ in."""
-        return {
-            "model": self.replica.model.id,
-            "accelerator": self.replica.device.id,
-            "layout": str(self.replica.layout),
-            "format": str(self.replica.recipe),
-            "engine": self.replica.engine.id,
-            "site": self.site.id,
-            "term": self.offer.term,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +65,8 @@ class RejectionTally:
         return "; ".join(lines) or "nothing is allowed"
 
 
-def enumerate_candidates(space: DeploymentSpace, rejected: RejectionTally) -> Iterator[Deployment]:
-    """Every candidate that has a price, runs its formats and fits its memory."""
+def enumerate_deployments(space: DeploymentSpace, rejected: RejectionTally) -> Iterator[Deployment]:
+    """Every deployment that has a price, runs its formats and fits its memory."""
     for device in space.accelerators:
         offers = list(_offers(space, device, rejected))
         engines = [x for x in space.engines if device.vendor in x.vendors]
@@ -241,9 +194,3 @@ def _heads(model: Model) -> int:
 
 def _powers(most: int) -> list[int]:
     return [2**i for i in range(max(most, 1).bit_length()) if 2**i <= most]
-
-
-def with_batch(candidate: Deployment, max_batch: int) -> Deployment:
-    """The candidate with the engine's batch capped."""
-    engine = replace(candidate.replica.engine, max_batch=max_batch)
-    return replace(candidate, replica=replace(candidate.replica, engine=engine))

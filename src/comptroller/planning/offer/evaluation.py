@@ -25,7 +25,8 @@ from comptroller.planning.capacity import (
     device_w,
 )
 from comptroller.planning.ground.executor import HERE, Progress, gather, no_progress
-from comptroller.planning.offer.deployments import Deployment, RejectionTally
+from comptroller.planning.ground.nouns import Deployment
+from comptroller.planning.offer.deployments import RejectionTally
 
 Array = npt.NDArray[np.float64]
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from comptroller.errors import UnsupportedError
 from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, gather, no_progress
+from comptroller.planning.ground.strategy_plays import Floats, Ints, OptionCalls, PlaySet, StrategyPlay
 from comptroller.planning.offer.deployments import RejectionTally
-from comptroller.planning.offer.options import Floats, Ints, Option, OptionCalls, OptionSet
 from comptroller.planning.offer.stage_plays import StagePlayCache
 from comptroller.strategies.drive import FinishedRun
 from comptroller.strategies.protocol import Strategy
@@ -44,7 +44,7 @@ class OptionPlayer:
     evidence: Evidence
     question: Ints
 
-    def __call__(self, part: tuple[str, tuple[Mapping[str, int], ...]]) -> tuple[list[Option], RejectionTally]:
+    def __call__(self, part: tuple[str, tuple[Mapping[str, int], ...]]) -> tuple[list[StrategyPlay], RejectionTally]:
         """A strategy, as spelled, at every point by each binding of its roles; and what cannot be played."""
         strategy, rejected = parse(part[0]), RejectionTally()
         if isinstance(strategy, StagedStrategy):
@@ -58,7 +58,7 @@ class OptionPlayer:
 
     def _staged(
         self, strategy: StagedStrategy, bindings: Sequence[Mapping[str, int]], rejected: RejectionTally
-    ) -> Iterator[Option]:
+    ) -> Iterator[StrategyPlay]:
         stages = StagePlayCache(self.evidence, self.question)
         for roles, point in product(bindings, _points(strategy, self.quality)):
             try:
@@ -70,14 +70,14 @@ class OptionPlayer:
                 yield option
 
 
-def choices(
+def plays_of(
     quality: WorkloadQuality,
     models: Sequence[str],
     evidence: Evidence,
     rejected: RejectionTally,
     progress: Progress = no_progress,
     executor: SearchExecutor = HERE,
-) -> OptionSet:
+) -> PlaySet:
     """Every strategy at every point of its grid, played by every arm, or by every pair from a cheap to a dear one.
 
     models: the recorded ones that may answer; all, if none is named.
@@ -88,7 +88,7 @@ def choices(
     evidence = flag_truncated(evidence)
     question = _questions(quality, evidence)
     arms, question = _arms(models, evidence, question, rejected)
-    found: list[Option] = []
+    found: list[StrategyPlay] = []
     parts = list(_parts(quality, arms, evidence, question))
     for options, fallen in gather(executor, OptionPlayer(quality, evidence, question), parts, progress):
         found += options
@@ -97,7 +97,7 @@ def choices(
         raise UnsupportedError(f"{evidence.source}: no strategy can be replayed; {rejected}")
     names_ = tuple(sorted({evidence.items[number].task for number in question}))
     task = np.array([names_.index(evidence.items[number].task) for number in question])
-    return OptionSet(evidence, question, task, names_, tuple(found))
+    return PlaySet(evidence, question, task, names_, tuple(found))
 
 
 def _questions(quality: WorkloadQuality, evidence: Evidence) -> Ints:
@@ -172,7 +172,7 @@ def _play_options(
     evidence: Evidence,
     question: Ints,
     rejected: RejectionTally,
-) -> Iterator[Option]:
+) -> Iterator[StrategyPlay]:
     played: dict[str, RecordedService | ModelledChecker] = {
         role: RecordedService(evidence.arms[arm]) for role, arm in roles.items()
     }
@@ -189,7 +189,7 @@ def _play_options(
         if not _has_scores(spell(point), score, rejected):
             continue
         kept = {role: arm for role, arm in roles.items() if _plays(role, rows)}
-        yield Option(spell(point), roles, kept, score, OptionCalls.of([run for _, run in rows], roles))
+        yield StrategyPlay(spell(point), roles, kept, score, OptionCalls.of([run for _, run in rows], roles))
     for spelled, reason in missing:
         rejected.add("not supported by the evidence", f"{spelled}: {reason}")
 

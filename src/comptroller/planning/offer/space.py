@@ -10,10 +10,13 @@ from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import ids
 from comptroller.facts.site import site
 from comptroller.planning.capacity import LatencyTarget
+from comptroller.planning.ground.nouns import CAP, Goal
 from comptroller.planning.offer.deployments import DeploymentSpace
-from comptroller.planning.solve.fleet_search import CAP, Goal
-from comptroller.planning.write.plan import ENGINES
+from comptroller.work.quality import WorkloadQuality
 from comptroller.work.workload import Workload
+
+ENGINES = ("vllm", "sglang")
+"""Engines tried when the workload names none: the open ones that serve on more than one vendor's devices."""
 
 
 def goal_of(workload: Workload) -> Goal:
@@ -23,7 +26,15 @@ def goal_of(workload: Workload) -> Goal:
         targets=targets_of(workload),
         limits=tuple(_limits(workload)),
         spare=workload.spare_replicas,
+        quality=quality_targets(workload.quality),
     )
+
+
+def quality_targets(quality: WorkloadQuality | None) -> tuple[tuple[str, float], ...]:
+    """The shares to solve: over all, then by class of questions; none for plain requests."""
+    if quality is None:
+        return ()
+    return (("", quality.solve.least), *((task, share.least) for task, share in quality.each.items()))
 
 
 def _limits(workload: Workload) -> Iterator[tuple[str, float]]:

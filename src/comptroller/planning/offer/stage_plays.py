@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from comptroller.errors import UnsupportedError
-from comptroller.planning.offer.options import Floats, Ints, Option, OptionCalls
+from comptroller.planning.ground.strategy_plays import Floats, Ints, OptionCalls, StrategyPlay
 from comptroller.strategies.protocol import Answer, Strategy, StrategyQuestion
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.results import runs
@@ -24,7 +24,7 @@ class StagePlay:
     answer: tuple[Answer, ...]
     score: Floats
     gap: tuple[str, ...]
-    asked: OptionCalls
+    calls: OptionCalls
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class StagePlayCache:
     question: Ints
     known: dict[tuple[Strategy, int], StagePlay] = field(default_factory=dict)
 
-    def option(self, strategy: StagedStrategy, bound: Mapping[str, int]) -> Option:
+    def option(self, strategy: StagedStrategy, bound: Mapping[str, int]) -> StrategyPlay:
         """A strategy with its roles bound to arms: what a replay of it would give.
 
         Raises:
@@ -53,9 +53,9 @@ class StagePlayCache:
                 if ended[role].reply is not None:
                     score[place] = stage.score[place]
         kept = {role: arm for role, arm in bound.items() if had[role].any()}
-        parts = [(self._of(strategy.stage(role), role, arm).asked, had[role]) for role, arm in kept.items()]
-        asked = OptionCalls.together([asked.only(which[asked.question]) for asked, which in parts])
-        return Option(spell(strategy), bound, kept, score, asked)
+        parts = [(self._of(strategy.stage(role), role, arm).calls, had[role]) for role, arm in kept.items()]
+        calls = OptionCalls.together([part.only(which[part.question]) for part, which in parts])
+        return StrategyPlay(spell(strategy), bound, kept, score, calls)
 
     @property
     def _texts(self) -> list[StrategyQuestion]:
@@ -71,7 +71,7 @@ class StagePlayCache:
         replay = EvidenceReplay(self.evidence, {role: RecordedService(self.evidence.arms[arm])})
         count = len(self.question)
         answers, scores, gaps = [Answer()] * count, np.full(count, np.nan), [""] * count
-        asked = [OptionCalls.of([], {})]
+        calls = [OptionCalls.of([], {})]
         for place, number in enumerate(self.question.tolist()):
             try:
                 ((scores[place], run),) = runs(strategy, replay, [number])
@@ -79,5 +79,5 @@ class StagePlayCache:
                 gaps[place] = str(gap)
                 continue
             answers[place] = run.answer
-            asked.append(OptionCalls.of([run], {role: arm}).at(place))
-        return StagePlay(tuple(answers), scores, tuple(gaps), OptionCalls.together(asked))
+            calls.append(OptionCalls.of([run], {role: arm}).at(place))
+        return StagePlay(tuple(answers), scores, tuple(gaps), OptionCalls.together(calls))

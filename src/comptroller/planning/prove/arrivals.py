@@ -11,6 +11,7 @@ from scipy.special import stdtrit
 
 from comptroller.costs.timing import TimingCalibration
 from comptroller.planning.capacity import LatencyTarget
+from comptroller.planning.ground.nouns import SimulatedQuantile
 from comptroller.planning.ground.plan_document import ServiceDocument
 from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
 from comptroller.serving.engine import simulate
@@ -64,25 +65,6 @@ class RehearsalSettings:
     confidence: float = 0.95
     seed: int = 0
     bound: Bound = of_a_further_draw
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedQuantile:
-    """What the draws showed of one objective: mean over draws, its upper confidence bound, and whether it holds."""
-
-    target: LatencyTarget
-    mean_s: float
-    upper_s: float
-
-    @property
-    def holds(self) -> bool:
-        """Whether the bound is within the objective."""
-        return self.upper_s <= self.target.most_s
-
-    @property
-    def excess(self) -> float:
-        """The bound as a share of the objective."""
-        return self.upper_s / self.target.most_s
 
 
 def traces(workload: Workload, asked: TrafficDemand, rehearsal: RehearsalSettings) -> list[RequestTrace]:

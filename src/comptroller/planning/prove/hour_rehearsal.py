@@ -1,4 +1,4 @@
-"""Every hour simulated by itself: what interactive requests get of its fleet, and sizing raised where it fails."""
+"""Every hour of a day simulated by itself, on what interactive requests get of its fleet; raised where it fails."""
 
 from __future__ import annotations
 
@@ -11,31 +11,29 @@ import numpy as np
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.day_document import HourTrial
+from comptroller.planning.ground.nouns import Demand, Fleet, Floats, Ints, Market, SimulatedQuantile
 from comptroller.planning.ground.plan_document import ServiceDocument
-from comptroller.planning.offer.day_market import DeploymentMarket
-from comptroller.planning.prove.arrivals import (
-    RehearsalSettings,
-    SimulatedQuantile,
-    judge_draws,
-    simulated_quantiles,
-    traces,
-)
+from comptroller.planning.offer.day_market import DayOffers
+from comptroller.planning.offer.requests import traffic_of
+from comptroller.planning.prove.arrivals import RehearsalSettings, judge_draws, simulated_quantiles, traces
 from comptroller.planning.prove.rehearsal import RAISE
-from comptroller.planning.solve.fleet_search import Fleet, FleetSearch
-from comptroller.planning.solve.hours import DayDemand, DayFleet
-from comptroller.planning.solve.program_blocks import Array, Indices, Market
-from comptroller.planning.write.day_steps import DayFreedom
-from comptroller.planning.write.plan import PlanningProblem, service
+from comptroller.planning.prove.services import ServiceLoad, service_of
+from comptroller.planning.solve.day_freedoms import DayFreedom
+from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.quantities import short
 
 ROUNDS = 4
-"""Days that are simulated before giving up on an hour."""
+"""Days that are simulated before giving up on an hour. Each raises every failing hour past what its fleet could carry;
+an hour that fails in the last is reported as not shown to hold. Twice as many cost twice the time of such a day."""
 
 BEYOND = 1.001
 """Factor beyond what a fleet that failed could carry, so that the next is another one."""
 
+CEILING_ROOM = 1e-6
+"""Of a unit: what the solver may leave over a full one."""
 
-class HourRehearsalStage(Protocol):
+
+class HourStage(Protocol):
     """What tries single hours of the days of a market."""
 
     @property
@@ -43,140 +41,147 @@ class HourRehearsalStage(Protocol):
         """What the days rent."""
         ...
 
-    def seen(self, asked: DayDemand, day: DayFleet, h: int) -> tuple[SimulatedQuantile, ...]:
+    def seen(self, demand: Demand, day: Fleet, h: int) -> tuple[SimulatedQuantile, ...]:
         """What an hour showed of every objective."""
         ...
 
 
 @dataclass
 class RequestHourStage:
-    """Fleets of single hours, simulated once each.
+    """Fleets of single hours of plain requests, simulated once each.
 
-    of: columns of the day.  draws of the peak's arrivals are stretched to the rate of an hour.
+    model, offers: columns of the day.  The draws of the peak's arrivals are stretched to the rate of an hour.
     """
 
-    of: DeploymentMarket
+    model: int
+    offers: DayOffers
     problem: PlanningProblem
     calibration: TimingCalibration
-    rehearsal: RehearsalSettings
+    settings: RehearsalSettings
     known: dict[tuple[bytes, bytes, float], tuple[SimulatedQuantile, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.draws = traces(self.problem.workload, self.problem.asked, self.rehearsal)
+        workload = self.problem.workload
+        self.draws = traces(workload, traffic_of(workload), self.settings)
 
     @property
     def market(self) -> Market:
         """What the days rent."""
-        return self.of.market
+        return self.offers.market
 
-    def seen(self, asked: DayDemand, day: DayFleet, h: int) -> tuple[SimulatedQuantile, ...]:
+    def seen(self, demand: Demand, day: Fleet, h: int) -> tuple[SimulatedQuantile, ...]:
         """What simulating the interactive requests of an hour on what they get of its fleet showed."""
-        units, share = dependable_units(self.market, asked, day, h), np.round(day.share[h], 6)
-        factor = float(asked.load[h] * share.sum())
+        share = np.round(column_shares(day, self.model, h), 6)
+        units = dependable_units(self.market, demand, day, self.model, h)
+        factor = float(demand.load[h] * day.share[h].sum())
         key = (units.tobytes(), share.tobytes(), factor)
         if key not in self.known:
             services = list(self._services(units, share, factor))
             draws = [trace.scaled(factor) for trace in self.draws]
             targets = self.problem.goal.targets
-            values = simulated_quantiles(services, self.calibration, draws, targets, self.rehearsal.seed)
-            self.known[key] = judge_draws(values, targets, self.rehearsal)
+            values = simulated_quantiles(services, self.calibration, draws, targets, self.settings.seed)
+            self.known[key] = judge_draws(values, targets, self.settings)
         return self.known[key]
 
-    def _services(self, units: Indices, share: Array, factor: float) -> Iterator[ServiceDocument]:
-        """The hour's fleet as services, each kind with its share of every size."""
-        whole, goal, sizes = self.of.search.table, self.problem.goal, len(self.problem.asked)
-        load = self.problem.search.table.load
-        load = replace(load, rate_per_s=load.rate_per_s * factor)
-        table = replace(
-            whole, load=load, rate_per_s=whole.rate_per_s[:, :sizes], marginal_s=whole.marginal_s[:, :sizes]
-        )
-        per_s, column = whole.best(goal.targets)
-        count, among = np.zeros(len(whole.candidates), np.int64), np.zeros((sizes, len(whole.candidates)))
-        count[self.of.rows], among[:, self.of.rows] = units, share / share.sum()
-        fleet = Fleet(count, among, 0.0, 0, column, per_s[:, :sizes])
-        problem = replace(self.problem, search=FleetSearch(table))
-        for row in np.flatnonzero(count):
-            yield service(problem, fleet, int(row))[0]
+    def _services(self, units: Ints, share: Floats, factor: float) -> Iterator[ServiceDocument]:
+        """The hour's fleet as services, each deployment with its share of every size."""
+        buckets, offers = self.problem.space.buckets[self.model], self.offers.offers
+        load = replace(buckets.load, rate_per_s=buckets.load.rate_per_s * factor)
+        calls = np.zeros((buckets.count, len(offers.deployments)))
+        calls[:, self.market.rows] = load.rate_per_s[:, None] * (share / share.sum())
+        what = ServiceLoad(offers, load, calls, buckets.longest_tokens)
+        for row, count in zip(self.market.rows.tolist(), units.tolist(), strict=True):
+            if count:
+                yield service_of(what, row, count, self.problem.goal)[0]
 
 
-def dependable_units(market: Market, asked: DayDemand, day: DayFleet, h: int) -> Indices:
+def column_shares(day: Fleet, model: int, h: int) -> Floats:
+    """(j,): the part of an hour's interactive load that each column carries."""
+    calls = day.calls_per_s[model][h].sum(axis=0)
+    return np.asarray(calls / max(float(calls.sum()), 1e-12) * day.share[h].sum())
+
+
+def dependable_units(market: Market, demand: Demand, day: Fleet, model: int, h: int) -> Ints:
     """Units that interactive load can count on: after an interruption, and beside work, which fills whole units."""
-    units, used = day.units[h], day.share[h] > 0
+    units, used = day.units[model][h], column_shares(day, model, h) > 0
     work = np.zeros(len(units))
-    if asked.works:
-        taken = asked.size[h, 1:, None] * day.done[h]
-        work = (market.finite[:, 1:] * taken).sum(axis=1).max(axis=0)
-    beside = np.ceil(market.standing * units - work - 1e-6)
+    if demand.works:
+        own = [demand.works_per_s[k] for k, item in enumerate(demand.works) if item.name in market.works]
+        rows = [market.row(item.name) for item in demand.works if item.name in market.works]
+        taken = np.array(own)[:, None] * day.work[model][h]
+        work = (market.finite[:, rows] * taken).sum(axis=1).max(axis=0)
+    beside = np.ceil(market.standing * units - work - CEILING_ROOM)
     after = units - np.ceil(market.lost * units - 1e-9)
-    found = np.minimum(np.where(market.lost > 0, after, units), beside)
-    return np.where(used, np.maximum(found, 1), 0).astype(np.int64)
+    left = np.minimum(np.where(market.lost > 0, after, units), beside)
+    return np.where(used, np.maximum(left, 1), 0).astype(np.int64)
 
 
-def headroom_factor(market: Market, asked: DayDemand, day: DayFleet, h: int) -> float:
+def headroom_factor(market: Market, demand: Demand, day: Fleet, model: int, h: int) -> float:
     """How many times its sized load an hour's fleet could carry, were it shared as fits best."""
-    each = market.finite[:, 0].max(axis=0)
-    units = dependable_units(market, asked, day, h)
-    sized = asked.load[h] * asked.raised[h] * day.share[h].sum()
-    return float((units[units > 0] / each[units > 0]).sum() / max(sized, 1e-12))
+    per_request = market.finite[:, : market.buckets].sum(axis=1).max(axis=0)
+    units = dependable_units(market, demand, day, model, h)
+    sized = float(day.calls_per_s[model][h].sum())
+    used = units > 0
+    return float((units[used] / per_request[used]).sum() / max(sized, 1e-12))
 
 
 @dataclass(frozen=True, slots=True)
 class RehearsedDay:
     """A day whose hours were simulated. seen: by hour with load.  why: what kept a failing hour from being raised."""
 
-    asked: DayDemand
-    day: DayFleet
+    demand: Demand
+    day: Fleet
     seen: Mapping[int, tuple[SimulatedQuantile, ...]]
     why: str = ""
 
     @property
     def failed(self) -> tuple[int, ...]:
         """Hours that did not hold."""
-        return tuple(h for h, each in self.seen.items() if not all(one.holds for one in each))
+        return tuple(h for h, quantiles in self.seen.items() if not all(item.holds for item in quantiles))
 
-    def tried(self, demand: float, h: int) -> HourTrial | None:
-        """What an hour showed, as it stands in a plan; demand: factor that all hours are sized with."""
+    def trial(self, factor: float, h: int) -> HourTrial | None:
+        """What an hour showed, as it stands in a plan; factor: on the demand, that all hours are sized with."""
         if h not in self.seen:
             return None
-        uppers = [one.upper_s for one in self.seen[h]]
+        uppers = [item.upper_s for item in self.seen[h]]
         return HourTrial(
-            sized_for=short(demand * self.asked.raised[h]),
+            sized_for=short(factor * self.demand.sizing[h]),
             upper_s=tuple(short(upper) if np.isfinite(upper) else None for upper in uppers),
             holds=h not in self.failed,
         )
 
 
-def raise_hours_until_held(stage: HourRehearsalStage, step: DayFreedom[DayFleet], day: DayFleet) -> RehearsedDay:
+def raise_hours_until_held(stage: HourStage, step: DayFreedom, day: Fleet, model: int = 0) -> RehearsedDay:
     """The day with its hours raised until their percentiles hold in simulation, within `ROUNDS`."""
-    market, found = stage.market, _simulate_hours(stage, step.asked, day)
+    market, rehearsed = stage.market, _simulate_hours(stage, step.demand, day)
     for _ in range(ROUNDS - 1):
-        if not found.failed:
+        if not rehearsed.failed:
             break
-        factor = found.asked.raised.copy()
-        for h in found.failed:
-            excess = max(one.upper_s / one.target.most_s for one in found.seen[h])
+        factor = rehearsed.demand.sizing.copy()
+        for h in rehearsed.failed:
+            excess = max(item.upper_s / item.target.most_s for item in rehearsed.seen[h])
             least = float(np.clip(excess**0.25, *RAISE))
-            factor[h] *= max(least, BEYOND * headroom_factor(market, found.asked, found.day, h))
-        asked = replace(found.asked, factor=factor)
+            factor[h] *= max(least, BEYOND * headroom_factor(market, rehearsed.demand, rehearsed.day, model, h))
+        demand = replace(rehearsed.demand, factor=factor)
         try:
-            found = _simulate_hours(stage, asked, step.day(asked, found.day))
+            rehearsed = _simulate_hours(stage, demand, step.day(demand, rehearsed.day))
         except InfeasibleError as error:
-            return replace(found, why=str(error))
-    return found
+            return replace(rehearsed, why=str(error))
+    return rehearsed
 
 
-def _simulate_hours(stage: HourRehearsalStage, asked: DayDemand, day: DayFleet) -> RehearsedDay:
-    busy = np.flatnonzero(asked.load * day.share.sum(axis=1) > 0).tolist()
-    return RehearsedDay(asked, day, {h: stage.seen(asked, day, h) for h in busy})
+def _simulate_hours(stage: HourStage, demand: Demand, day: Fleet) -> RehearsedDay:
+    busy = np.flatnonzero(demand.load * day.share.sum(axis=(1, 2)) > 0).tolist()
+    return RehearsedDay(demand, day, {h: stage.seen(demand, day, h) for h in busy})
 
 
-def hour_rehearsal_notes(found: RehearsedDay, demand: float) -> Iterator[str]:
+def hour_rehearsal_notes(rehearsed: RehearsedDay, factor: float) -> Iterator[str]:
     """What simulating the hours came to."""
-    raised = found.asked.raised[list(found.seen)]
+    sizing = rehearsed.demand.sizing[list(rehearsed.seen)]
     yield (
         f"every hour was simulated at its own rate, on what interruptions and work leave of its fleet: "
-        f"{int((raised > 1).sum())} of {len(found.seen)} were raised above {demand:.3g} x their demand"
+        f"{int((sizing > 1).sum())} of {len(rehearsed.seen)} were raised above {factor:.3g} x their demand"
     )
-    if found.failed:
-        hours = ", ".join(f"{h:02d}" for h in found.failed)
-        yield f"not shown to hold within {ROUNDS} rounds: hours {hours}" + (found.why and f" ({found.why})")
+    if rehearsed.failed:
+        hours = ", ".join(f"{h:02d}" for h in rehearsed.failed)
+        yield f"not shown to hold within {ROUNDS} rounds: hours {hours}" + (rehearsed.why and f" ({rehearsed.why})")

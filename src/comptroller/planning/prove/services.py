@@ -1,104 +1,197 @@
-"""The services of a joint plan: its fleets at the calls that its strategies send them."""
+"""The services of a fleet: what each deployment in use gets to do, and where it operates then."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import lcm
 
 import numpy as np
-import numpy.typing as npt
 
+from comptroller.costs.money import carbon_g
+from comptroller.launch import command
 from comptroller.planning.capacity import SlicedLoad
-from comptroller.planning.ground.plan_document import ServiceDocument
-from comptroller.planning.offer.call_buckets import CallBuckets
-from comptroller.planning.offer.question_offer import JointProblem
-from comptroller.planning.operating import OperatingPoint
-from comptroller.planning.solve import fleet_search as single
-from comptroller.planning.solve.fleet_search import FleetSearch
-from comptroller.planning.solve.search import JointSolution
-from comptroller.planning.write.plan import PlanningProblem, service
-from comptroller.work.demand import TrafficDemand
-from comptroller.work.lengths import RequestSizeTable
+from comptroller.planning.ground.nouns import Deployment, Fleet, Floats, Goal
+from comptroller.planning.ground.plan_document import (
+    DeploymentDocument,
+    EngineDocument,
+    PoolDocument,
+    PriceDocument,
+    RecipeDocument,
+    ServiceDocument,
+    SliceDocument,
+)
+from comptroller.planning.offer.intervals import ReplicaIntervals
+from comptroller.planning.offer.market import DeploymentOffers
+from comptroller.planning.operating import OperatingPoint, operating_point
+from comptroller.planning.solve.problem import PlanningProblem
+from comptroller.quantities import short
 
-Floats = npt.NDArray[np.float64]
+LEAST_CALLS_PER_S = 1e-9
+"""Calls below this are rounding of the solver, not a share of a service."""
 
-
-@dataclass(frozen=True)
-class ModelServices:
-    """The own services of one arm: what stands in the plan, where each operates, its row, and its calls per second."""
-
-    problem: PlanningProblem
-    fleet: single.Fleet
-    services: tuple[ServiceDocument, ...]
-    states: tuple[OperatingPoint, ...]
-    calls_per_s: Floats
-
-    @property
-    def residence_s(self) -> float:
-        """The longest mean time of a call on one of the services."""
-        return max(
-            s.ttft_s.value + s.tpot_s.value * s.output_tokens_per_s / max(s.rate_per_s, 1e-12) for s in self.services
-        )
-
+LEAST_RATE_PER_S = 1e-12
+"""In place of a rate of zero, where something is divided by it."""
 
 SHARING = "bounded_hash"
 """Routing where calls on a question find each other's cache: a question's calls go to one replica while that is not far
 busier than the others, as the gateway sends them."""
 
 
-def model_services(problem: JointProblem, best: JointSolution) -> dict[int, ModelServices]:
-    """The own services of every arm, at the calls they get."""
-    found = {arm: _of_arm(problem, best, arm) for arm in best.fleets}
-    if not shared_block_tokens(problem, best):
-        return found
-    return {arm: replace(each, services=tuple(map(_sharing, each.services))) for arm, each in found.items()}
+@dataclass(frozen=True)
+class ModelServices:
+    """The own services of one model: what stands in the plan, where each operates, its deployment, its calls."""
+
+    services: tuple[ServiceDocument, ...]
+    states: tuple[OperatingPoint, ...]
+    deployments: tuple[Deployment, ...]
+    calls_per_s: Floats
+
+    @property
+    def residence_s(self) -> float:
+        """The longest mean time of a call on one of the services."""
+        return max(
+            s.ttft_s.value + s.tpot_s.value * s.output_tokens_per_s / max(s.rate_per_s, LEAST_RATE_PER_S)
+            for s in self.services
+        )
 
 
-def shared_block_tokens(problem: JointProblem, best: JointSolution) -> int:
+@dataclass(frozen=True)
+class ServiceLoad:
+    """What the deployments of one model get: loads by bucket and, (buckets, deployments), calls per second of each.
+
+    longest_tokens: the longest request, input and output, that every service must take.
+    """
+
+    offers: DeploymentOffers
+    load: SlicedLoad
+    calls_per_s: Floats
+    longest_tokens: float
+
+
+def services_of(problem: PlanningProblem, fleet: Fleet) -> dict[int, ModelServices]:
+    """The own services of every model, at the calls they get at the demand itself."""
+    shared = bool(shared_block_tokens(problem, fleet))
+    return {model: _of_model(problem, fleet, model, shared) for model in fleet.units}
+
+
+def _of_model(problem: PlanningProblem, fleet: Fleet, model: int, shared: bool) -> ModelServices:
+    buckets = problem.space.buckets[model]
+    calls = fleet.calls_per_s[model][0] / problem.goal.demand
+    load = replace(buckets.load, rate_per_s=np.maximum(calls.sum(axis=1), LEAST_RATE_PER_S))
+    offers = problem.space.offers[model]
+    what = ServiceLoad(offers, load, calls, buckets.longest_tokens)
+    units = fleet.units[model][0]
+    rows = np.flatnonzero(units)
+    pairs = [service_of(what, int(row), int(units[row]), problem.goal) for row in rows]
+    services = tuple(_with_shared_cache(service) if shared else service for service, _ in pairs)
+    deployments = tuple(offers.deployments[row] for row in rows)
+    return ModelServices(services, tuple(state for _, state in pairs), deployments, calls.sum(axis=0)[rows])
+
+
+def shared_block_tokens(problem: PlanningProblem, fleet: Fleet) -> int:
     """Tokens of the prefix blocks that calls of the plan share on its fleets; 0 where none are found."""
     blocks = [
-        problem.joint.ground.sizes[arm].block_tokens
-        for arm, rented in best.fleets.items()
-        if cached_share(problem, arm, rented.calls_per_s) > 0
+        problem.space.buckets[model].block_tokens
+        for model, calls in fleet.calls_per_s.items()
+        if cached_share(problem, model, calls[0]) > 0
     ]
     return lcm(*blocks) if blocks else 0
 
 
-def cached_share(problem: JointProblem, arm: int, calls_per_s: Floats) -> float:
-    """Share of the prompt tokens of an arm's calls, (buckets, candidates), that is found in a cache."""
-    ground = problem.joint.ground
-    requests, table = ground.sizes[arm].load.requests, ground.searches[arm].table
-    keeps = np.array([candidate.replica.prefix_block_tokens > 0 for candidate in table.candidates])
-    calls = calls_per_s[ground.sizes[arm].keys(requests)]
-    found = (calls[:, keeps].sum(axis=1) * requests.cached_tokens).sum()
-    return float(found / max((calls.sum(axis=1) * requests.input_tokens).sum(), 1e-12))
+def cached_share(problem: PlanningProblem, model: int, calls_per_s: Floats) -> float:
+    """Share of the prompt tokens of a model's calls, (buckets, deployments), that is found in a cache."""
+    requests = problem.space.buckets[model].load.requests
+    keeps = np.array([item.replica.prefix_block_tokens > 0 for item in problem.space.offers[model].deployments])
+    cached = (calls_per_s[:, keeps].sum(axis=1) * requests.cached_tokens).sum()
+    return float(cached / max((calls_per_s.sum(axis=1) * requests.input_tokens).sum(), LEAST_RATE_PER_S))
 
 
-def _sharing(one: ServiceDocument) -> ServiceDocument:
-    policies = tuple((kind, SHARING if kind == "routing" else name) for kind, name in one.deployment.policies)
-    return one.model_copy(update={"deployment": one.deployment.model_copy(update={"policies": policies})})
+def _with_shared_cache(service: ServiceDocument) -> ServiceDocument:
+    policies = tuple(
+        (decision, SHARING if decision == "routing" else name) for decision, name in service.deployment.policies
+    )
+    return service.model_copy(update={"deployment": service.deployment.model_copy(update={"policies": policies})})
 
 
-def _of_arm(problem: JointProblem, best: JointSolution, arm: int) -> ModelServices:
-    """The services of an arm's fleet, at the calls they get."""
-    ground, fleet = problem.joint.ground, best.fleets[arm]
-    search, sizes = ground.searches[arm], ground.sizes[arm]
-    requests = sizes.load.requests
-    calls = fleet.calls_per_s[sizes.keys(requests)] / problem.goal.demand
-    rate = calls.sum(axis=1)
-    load = SlicedLoad(requests, np.maximum(rate, 1e-12), problem.cv)
-    loaded = FleetSearch(replace(search.table, load=load))
-    per_s, column = search.table.best(problem.goal.targets)
-    share = np.where(rate[:, None] > 1e-9, calls / np.maximum(rate, 1e-12)[:, None], 0.0)
-    asked = PlanningProblem(problem.workload, _demand(sizes, rate), problem.goal, loaded, problem.rejected)
-    whole = single.Fleet(fleet.units, share, best.objective, 0, column, per_s)
-    rows = np.flatnonzero(fleet.units)
-    found = [service(asked, whole, int(row)) for row in rows]
-    return ModelServices(asked, whole, tuple(s for s, _ in found), tuple(s for _, s in found), calls.sum(axis=0)[rows])
+def service_of(what: ServiceLoad, row: int, units: int, goal: Goal) -> tuple[ServiceDocument, OperatingPoint]:
+    """One deployment with its units as a service, and where it operates."""
+    table, load = what.offers.table, what.load
+    per_replica, column = table.best(goal.targets)
+    capacity = per_replica[row, : len(load.rate_per_s)]
+    replicas = round(units * what.offers.unit.replicas[row])
+    deployment = what.offers.deployments[row].with_batch(int(table.cap[row, column[row]]))
+    rate = what.calls_per_s[:, row]
+    served = rate > LEAST_CALLS_PER_S * np.maximum(load.rate_per_s, 1.0)
+    own = SlicedLoad(load.requests.only(served), rate[served] / replicas, load.arrival_cv)
+    state = operating_point(table.ready[row], own, goal.targets, deployment.site.pue)
+    watts, bands = state.w * replicas, ReplicaIntervals.of(deployment.replica)
+    offer = deployment.offer
+    service = ServiceDocument(
+        id=deployment.id,
+        deployment=_deployment_document(deployment, replicas, int(what.longest_tokens)),
+        price=PriceDocument(
+            provider=offer.provider,
+            instance=offer.instance,
+            term=offer.term,
+            usd_per_device_h=short(offer.usd_per_s * 3600.0),
+            since=offer.since.isoformat(),
+        ),
+        usd_per_h=short(what.offers.unit.usd_per_h[row] * units),
+        rate_per_s=short(rate.sum()),
+        utilisation=short((rate[served] / capacity[served]).sum() / replicas),
+        batch=short(state.batch),
+        kv_capacity_tokens=deployment.memory.kv_capacity_tokens,
+        ttft_s=bands.ttft.around(state.ttft_s),
+        tpot_s=bands.tpot.around(state.tpot_s),
+        output_tokens_per_s=short(float((rate * load.requests.output_tokens).sum())),
+        w=bands.w.around(watts),
+        gco2e_per_h=short(float(carbon_g(watts * 3600.0, deployment.site.grid_gco2e_per_j))),
+        slices=tuple(_slices(load, rate, capacity)),
+        launch=command(deployment.replica, int(what.longest_tokens)),
+    )
+    return service, state
 
 
-def _demand(sizes: CallBuckets, rate: Floats) -> TrafficDemand:
-    requests, total = sizes.load.requests, float(rate.sum())
-    longest = np.full(len(rate), sizes.longest_tokens)
-    points = RequestSizeTable(requests.input_tokens, requests.output_tokens, rate / total, longest, np.zeros(len(rate)))
-    return TrafficDemand(total, total, total, 1.0, 1.0, points)
+def _slices(load: SlicedLoad, rate: Floats, capacity: Floats) -> Iterator[SliceDocument]:
+    share = rate / load.rate_per_s
+    for i in np.flatnonzero(share > LEAST_CALLS_PER_S):
+        yield SliceDocument(
+            input_tokens=short(load.requests.input_tokens[i]),
+            output_tokens=short(load.requests.output_tokens[i]),
+            rate_per_s=short(load.rate_per_s[i]),
+            share=short(share[i]),
+            capacity_per_replica_per_s=short(capacity[i]),
+        )
+
+
+def _deployment_document(deployment: Deployment, replicas: int, context_tokens: int) -> DeploymentDocument:
+    replica = deployment.replica
+    recipe, engine, layout = replica.recipe, replica.engine, replica.layout
+    return DeploymentDocument(
+        model=replica.model.id,
+        recipe=RecipeDocument(
+            weights=recipe.weights, experts=recipe.experts, activations=recipe.activations, kv=recipe.kv
+        ),
+        engine=EngineDocument(
+            id=engine.id,
+            version=engine.version,
+            max_batch=engine.max_batch,
+            chunk_tokens=engine.chunk_tokens,
+            memory_fraction=short(engine.memory_fraction),
+            context_tokens=context_tokens,
+        ),
+        pools=(
+            PoolDocument(
+                phase="mixed",
+                accelerator=replica.device.id,
+                tp=layout.tp,
+                pp=layout.pp,
+                dp=layout.dp,
+                ep=layout.ep,
+                replicas=replicas,
+            ),
+        ),
+        policies=(("batching", "chunked"), ("routing", "least_request"), ("scheduling", "fcfs")),
+        site=deployment.site.id,
+    )

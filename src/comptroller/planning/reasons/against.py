@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 
@@ -17,10 +19,22 @@ from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import build, parse_toml
 from comptroller.facts.site import Term, site
-from comptroller.planning.capacity import SlicedLoad
-from comptroller.planning.offer.deployments import Deployment, RejectionTally
+from comptroller.planning.ground.executor import no_progress
+from comptroller.planning.ground.nouns import Deployment, Goal
+from comptroller.planning.offer.deployments import RejectionTally
 from comptroller.planning.offer.evaluation import build_table
-from comptroller.planning.solve.fleet_search import FleetSearch, Goal
+from comptroller.planning.offer.market import DeploymentOffers
+from comptroller.planning.offer.requests import load_of, once_space
+from comptroller.planning.solve.highs import EXACT, solve
+from comptroller.planning.solve.program import pose
+from comptroller.planning.solve.search import PlanSearch
+from comptroller.work.demand import TrafficDemand
+
+MOST = 1024.0
+"""Factor on the demand beyond which it does not matter how much more is carried."""
+
+PRECISION = 1e-3
+"""Of the factor: a tenth of a per cent is less than the model's own error by a factor of ten at least."""
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -80,45 +94,52 @@ def compare(
     current: CurrentFleet,
     planned: dict[str, int],
     usd_per_h: float,
-    load: SlicedLoad,
-    goal: Goal,
+    problem: tuple[TrafficDemand, Goal],
     calibration: TimingCalibration,
 ) -> FleetComparison:
     """Price today's fleet at today's offers and see what share of the demand it carries.
 
-    planned: replicas by candidate id of the plan; usd_per_h: the plan's price.
+    planned: replicas by deployment id of the plan.  usd_per_h: the plan's price.  problem: what must be carried.
     """
-    candidates = [_candidate(x) for x in current.services]
+    traffic, goal = problem
+    deployments = [_deployment(x) for x in current.services]
     counts = [x.replicas for x in current.services]
-    search = FleetSearch(build_table(candidates, load, goal.targets, calibration, RejectionTally(), _quiet))
+    table = build_table(deployments, load_of(traffic), goal.targets, calibration, RejectionTally(), no_progress)
+    search = PlanSearch(once_space(DeploymentOffers(table), traffic))
     price = sum(
-        c.offer.usd_per_s * 3600.0 * c.replica.layout.devices * n for c, n in zip(candidates, counts, strict=True)
+        x.offer.usd_per_s * 3600.0 * x.replica.layout.devices * n for x, n in zip(deployments, counts, strict=True)
     )
     have: dict[str, int] = {}
-    for candidate, count in zip(candidates, counts, strict=True):
-        have[candidate.id] = have.get(candidate.id, 0) + count
-    return FleetComparison(
-        price, _carried_demand_factor(search, goal, counts), _changes(have, planned), price - usd_per_h
-    )
+    for deployment, count in zip(deployments, counts, strict=True):
+        have[deployment.id] = have.get(deployment.id, 0) + count
+    carries = carried_demand_factor(search, goal, counts)
+    return FleetComparison(price, carries, _changes(have, planned), price - usd_per_h)
 
 
-def _carried_demand_factor(search: FleetSearch, goal: Goal, counts: list[int]) -> float:
-    """Largest factor on the demand that the fleet carries, by bisection to one per mille."""
+def carried_demand_factor(search: PlanSearch, goal: Goal, replicas: Sequence[int]) -> float:
+    """Largest factor on the demand that so many replicas of each deployment carry, by bisection to one per mille."""
     low, high = 0.0, 1.0
-    while _holds(search, goal, counts, high) and high < 1024:
+    while _carries(search, goal, replicas, high) and high < MOST:
         low, high = high, high * 2
-    while high - low > 1e-3 * high and high > 1e-3:
+    while high - low > PRECISION * high and high > PRECISION:
         middle = (low + high) / 2
-        low, high = (middle, high) if _holds(search, goal, counts, middle) else (low, middle)
+        low, high = (middle, high) if _carries(search, goal, replicas, middle) else (low, middle)
     return low
 
 
-def _holds(search: FleetSearch, goal: Goal, counts: list[int], demand: float) -> bool:
+def _carries(search: PlanSearch, goal: Goal, replicas: Sequence[int], demand: float) -> bool:
+    """Whether replicas carry a demand within the objectives: parts of a rented unit count, for they are there."""
     try:
-        search.solve(replace(goal, demand=demand, limits=()), most=counts)
+        case, _ = search.case(replace(goal, demand=demand, limits=()))
     except InfeasibleError:
         return False
-    return True
+    ((model, offers),) = search.space.offers.items()
+    market = offers.market(case.goal)
+    market = market.only(np.flatnonzero(market.fits.all(axis=0)))
+    units = np.array(replicas) / offers.unit.replicas
+    posed = pose(case.with_markets({model: market}))
+    program = posed.fixed({model: units[market.rows][None]}).relaxation
+    return solve(program, EXACT).values is not None
 
 
 def _changes(have: dict[str, int], planned: dict[str, int]) -> tuple[str, ...]:
@@ -131,7 +152,7 @@ def _changes(have: dict[str, int], planned: dict[str, int]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _candidate(running: CurrentService) -> Deployment:
+def _deployment(running: CurrentService) -> Deployment:
     place, facts = site(running.site), engine_facts(running.engine)
     engine = EngineSettings.default(facts)
     if running.max_batch:
@@ -144,7 +165,3 @@ def _candidate(running: CurrentService) -> Deployment:
         engine,
     )
     return Deployment(replica, memory(replica), place, place.offer(running.accelerator, running.term))
-
-
-def _quiet(done: int, total: int) -> None:
-    """No progress for a handful of candidates."""

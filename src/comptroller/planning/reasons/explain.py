@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Generic
 
 import numpy as np
 
 from comptroller.errors import InfeasibleError, InputError, UnknownIdError
-from comptroller.planning.offer.call_buckets import Kinds, kinds_of
-from comptroller.planning.offer.deployments import RejectionTally
-from comptroller.planning.offer.question_offer import JointProblem
-from comptroller.planning.reasons.runners_up import describe_solution
-from comptroller.planning.reasons.shadow_prices import S, amount
-from comptroller.planning.solve.fleet_search import Fleet, Goal
+from comptroller.planning.ground.nouns import AxisValues, Fleet, Goal
+from comptroller.planning.reasons.shadow_prices import amount
+from comptroller.planning.solve.description import describe_fleet
 from comptroller.planning.solve.infeasible import constraints_of
-from comptroller.planning.solve.search import JointSolution, Keep, keep_everything
-from comptroller.planning.write.plan import PlanningProblem, describe
+from comptroller.planning.solve.problem import PlanningProblem
+from comptroller.planning.solve.search import KeepChoice, keep_everything
+
+MATTERS = 0.01
+"""Share of the loss that a constraint has to explain to be named: less is rounding up to whole units."""
+
+EQUAL = 1e-9
+"""Relative difference in cost that counts as none: the gap of the optimum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,136 +37,109 @@ class WhyNotExplanation:
     loses_on: str
 
 
-@dataclass(frozen=True)
-class WhyNotQuestion(Generic[S]):
-    """A problem to ask about: solved for a goal among what is kept. known: every choice, by axis."""
-
-    goal: Goal
-    solve: Callable[[Goal, Keep], S]
-    line: Callable[[S], str]
-    known: Sequence[Kinds]
-    rejected: RejectionTally
-
-    def values(self, axis: str) -> tuple[str, ...]:
-        """What may be chosen on an axis, in order."""
-        return tuple(dict.fromkeys(v for kinds in self.known for v in sorted(kinds.get(axis, ()))))
-
-    @property
-    def axes(self) -> tuple[str, ...]:
-        """Axes that there are."""
-        return tuple(dict.fromkeys(axis for kinds in self.known for axis in kinds))
-
-
-def of_problem(problem: PlanningProblem) -> WhyNotQuestion[Fleet]:
-    """The question of a plan for requests."""
-    search = problem.search
-    kinds: list[Kinds] = [
-        {axis: frozenset((value,)) for axis, value in each.kinds.items()} for each in search.table.candidates
-    ]
-
-    def solve(goal: Goal, keep: Keep) -> Fleet:
-        return search.solve(goal, np.array([keep(each) for each in kinds]))
-
-    return WhyNotQuestion(problem.goal, solve, lambda fleet: describe(search, fleet.units), kinds, problem.rejected)
-
-
-def of_joint(problem: JointProblem) -> WhyNotQuestion[JointSolution]:
-    """The question of a plan with a quality target."""
-    joint = problem.joint
-    kinds: list[Kinds] = [way.kinds for way in joint.ground.ways]
-    for search in joint.ground.searches.values():
-        kinds += [kinds_of(search, row) for row in range(len(search.table.candidates))]
-    return WhyNotQuestion(problem.goal, joint.solve, lambda x: describe_solution(joint, x), kinds, problem.rejected)
-
-
-def explain(question: WhyNotQuestion[S], wanted: Iterable[str]) -> tuple[WhyNotExplanation, ...]:
+def explain(problem: PlanningProblem, wanted: Iterable[str]) -> tuple[WhyNotExplanation, ...]:
     """What each choice, written axis=value, costs at its best.
 
     Raises:
         InputError, UnknownIdError: a choice is not axis=value, or there is no such axis or value; lists what there is.
         InfeasibleError: there is no plan at all.
     """
-    choices = [_choice(question, text) for text in wanted]
-    best = question.solve(question.goal, keep_everything)
-    return tuple(_explanation_of(question, best, axis, value) for axis, value in choices)
+    known = known_values(problem)
+    choices = [_choice(known, text) for text in wanted]
+    best = problem.search.solve(problem.goal)
+    return tuple(_explanation(problem, known, best, choice) for choice in choices)
 
 
-def _choice(question: WhyNotQuestion[S], text: str) -> tuple[str, str]:
+def known_values(problem: PlanningProblem) -> dict[str, tuple[str, ...]]:
+    """What may be chosen, by axis, in order."""
+    every: list[AxisValues] = [option.axes for option in problem.space.options]
+    for values in problem.space.axes.values():
+        every += values
+    axes = dict.fromkeys(axis for values in every for axis in values)
+    return {axis: tuple(dict.fromkeys(v for each in every for v in sorted(each.get(axis, ())))) for axis in axes}
+
+
+def _choice(known: dict[str, tuple[str, ...]], text: str) -> tuple[str, str]:
     axis, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not value:
-        raise InputError(f"--explain {text!r}: write axis=value, with an axis of {', '.join(question.axes)}")
-    if axis not in question.axes:
-        raise UnknownIdError("axis", axis, question.axes)
+        raise InputError(f"--explain {text!r}: write axis=value, with an axis of {', '.join(known)}")
+    if axis not in known:
+        raise UnknownIdError("axis", axis, known)
     return axis, value
 
 
-def _explanation_of(question: WhyNotQuestion[S], best: S, axis: str, value: str) -> WhyNotExplanation:
-    def told(found: S | None, loses_on: str) -> WhyNotExplanation:
-        cost = None if found is None else float(f"{found.objective:.6g}")
-        return WhyNotExplanation(
-            axis,
-            value,
-            question.goal.objective,
-            float(f"{best.objective:.6g}"),
-            cost,
-            None if found is None else float(f"{found.objective / best.objective - 1:.4g}"),
-            "none" if found is None else question.line(found),
-            loses_on,
-        )
-
-    if not any(_names(value, known) for known in question.values(axis)):
-        return told(None, _fell_out(question, axis, value))
+def _explanation(
+    problem: PlanningProblem, known: dict[str, tuple[str, ...]], best: Fleet, choice: tuple[str, str]
+) -> WhyNotExplanation:
+    axis, value = choice
+    if not any(is_meant(value, other) for other in known[axis]):
+        return _document(problem, best, choice, None, _fell_out(problem, known, choice))
     keep = keep_only(axis, value)
     try:
-        found = question.solve(question.goal, keep)
+        fleet = problem.search.solve(problem.goal, keep)
     except InfeasibleError as error:
-        return told(None, str(error))
-    if found.objective <= best.objective * (1 + 1e-9):
-        return told(found, "")
-    return told(found, _loses_on(question, keep, best, found))
+        return _document(problem, best, choice, None, str(error))
+    chosen = fleet.objective <= best.objective * (1 + EQUAL)
+    return _document(problem, best, choice, fleet, "" if chosen else _loses_on(problem, keep, best, fleet))
 
 
-def keep_only(axis: str, value: str) -> Keep:
+def _document(
+    problem: PlanningProblem, best: Fleet, choice: tuple[str, str], fleet: Fleet | None, loses_on: str
+) -> WhyNotExplanation:
+    return WhyNotExplanation(
+        *choice,
+        problem.goal.objective,
+        float(f"{best.objective:.6g}"),
+        None if fleet is None else float(f"{fleet.objective:.6g}"),
+        None if fleet is None else float(f"{fleet.objective / best.objective - 1:.4g}"),
+        "none" if fleet is None else describe_fleet(problem.search, fleet),
+        loses_on,
+    )
+
+
+def keep_only(axis: str, value: str) -> KeepChoice:
     """Keep what has this value on the axis, and what has no value there."""
 
-    def keep(kinds: Kinds) -> bool:
-        return axis not in kinds or any(_names(value, known) for known in kinds[axis])
+    def keep(axes: AxisValues) -> bool:
+        return axis not in axes or any(is_meant(value, other) for other in axes[axis])
 
     return keep
 
 
-def _names(value: str, known: str) -> bool:
+def is_meant(value: str, known: str) -> bool:
     """Whether a value is meant: as it is written, or by the format of its weights.
 
-    >>> _names("fp8_e4m3", "w:fp8_e4m3 a:fp8_e4m3 kv:bf16"), _names("fp8", "w:fp8_e4m3 a:bf16 kv:bf16")
+    >>> is_meant("fp8_e4m3", "w:fp8_e4m3 a:fp8_e4m3 kv:bf16"), is_meant("fp8", "w:fp8_e4m3 a:bf16 kv:bf16")
     (True, False)
     """
     return value == known or f"w:{value} " in f"{known} "
 
 
-def _fell_out(question: WhyNotQuestion[S], axis: str, value: str) -> str:
-    """Why no candidate has a value: what fell out before the search and names it."""
+def _fell_out(problem: PlanningProblem, known: dict[str, tuple[str, ...]], choice: tuple[str, str]) -> str:
+    """Why nothing has a value: what fell out before the search and names it."""
+    axis, value = choice
     named = re.compile(rf"\b{re.escape(value)}\b")
-    reasons = [f"{reason}: {text}" for reason, text in question.rejected.example.items() if named.search(text)]
-    return "; ".join(reasons) or f"nothing that is allowed has it; there is {', '.join(question.values(axis))}"
+    examples = problem.rejected.example.items()
+    reasons = [f"{reason}: {text}" for reason, text in examples if named.search(text)]
+    return "; ".join(reasons) or f"nothing that is allowed has it; there is {', '.join(known[axis])}"
 
 
-def _loses_on(question: WhyNotQuestion[S], keep: Keep, best: S, found: S) -> str:
+def _loses_on(problem: PlanningProblem, keep: KeepChoice, best: Fleet, fleet: Fleet) -> str:
     """The constraint without which the choice would lose least, or the price where none matters."""
-    goal, lost = question.goal, found.objective - best.objective
+    goal, lost = problem.goal, fleet.objective - best.objective
     freed = []
     for name, drop in constraints_of(goal):
         free = drop(goal)
-        gap = _cost(question, free, keep) - _cost(question, free, keep_everything)
+        gap = _cost(problem, free, keep) - _cost(problem, free, keep_everything)
         freed.append((lost - gap, name))
     gained, name = max(freed, default=(0.0, ""))
-    if gained > 0.01 * lost:
+    if gained > MATTERS * lost:
         return f"{name}: without it the choice would lose {amount(max(lost - gained, 0.0), goal.objective)}/h"
     return "price: it costs more for what it carries whatever the constraints"
 
 
-def _cost(question: WhyNotQuestion[S], goal: Goal, keep: Keep) -> float:
+def _cost(problem: PlanningProblem, goal: Goal, keep: KeepChoice) -> float:
     try:
-        return question.solve(goal, keep).objective
+        return problem.search.solve(goal, keep).objective
     except InfeasibleError:
         return np.inf

@@ -1,4 +1,4 @@
-"""Why a joint plan is what it is: what it solves with which certainty, its rivals, and the frontier."""
+"""The runner-up of every kind, the frontier, what the next dollar buys: the problem solved again beside its optimum."""
 
 from __future__ import annotations
 
@@ -7,220 +7,236 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from comptroller.errors import InfeasibleError
+from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.ground.executor import side_by_side
-from comptroller.planning.ground.plan_document import FrontierPoint, PredictedFigure, RunnerUp
-from comptroller.planning.offer.call_buckets import Kinds, kinds_of
-from comptroller.planning.offer.options import Option
+from comptroller.planning.ground.nouns import AxisValues, Fleet, Goal
+from comptroller.planning.ground.plan_document import FrontierPoint, RunnerUp
+from comptroller.planning.ground.strategy_plays import StrategyPlay
 from comptroller.planning.reasons.shadow_prices import amount
-from comptroller.planning.risk.draws import ends
-from comptroller.planning.risk.question_draws import LEAST
-from comptroller.planning.solve.fleet_search import Goal
-from comptroller.planning.solve.search import JointSearch, JointSolution, Keep, describe_way
-from comptroller.planning.write.plan import describe
+from comptroller.planning.solve.description import LEAST_SHARE, describe_fleet, usd_per_h
+from comptroller.planning.solve.infeasible import target_name
+from comptroller.planning.solve.search import KeepChoice, PlanSearch, describe_option
 from comptroller.quantities import short
 
-Floats = npt.NDArray[np.float64]
+REQUEST_AXES = ("accelerator", "layout", "format", "model", "engine", "site", "term")
+QUESTION_AXES = ("strategy", "model", "route", "accelerator", "format", "engine", "site")
+"""Axes on which a plan is held against its runners-up; of a plan for questions those that change what is answered come
+first, and layout and term, which change nothing else, are left to `--explain`."""
 
-AXES = ("strategy", "model", "route", "accelerator", "format", "engine", "site")
+LATENCY_FACTORS = (0.25, 0.35, 0.5, 0.7, 0.85, 1.0, 1.25, 1.6, 2.0, 3.0, 4.0)
+"""Of an objective, where the frontier is solved: a factor of four on either side, as far as shadow prices look."""
 
-SHOWN = 2
-"""Ways named in a line; the rest are counted."""
-
-
-def describe_solution(joint: JointSearch, found: JointSolution) -> str:
-    """A solution in one line: what each strategy gets of the traffic, and the fleets."""
-    gets = joint.ground.weight @ found.share
-    order = [int(number) for number in np.argsort(-gets, kind="stable") if gets[number] > LEAST]
-    ways = [f"{gets[number]:.0%} {describe_way(joint, number)}" for number in order[:SHOWN]]
-    more = [f"{len(order) - SHOWN} more"] if len(order) > SHOWN else []
-    fleets = []
-    for arm, held in found.fleets.items():
-        search = joint.ground.searches[arm]
-        fleets.append(describe(search, held.units))
-    return "; ".join([" + ".join([*ways, *more]), *fleets])
-
-
-def figure(value: float, drawn: Floats) -> PredictedFigure:
-    """A value with the 80 % interval of its draws, which holds it."""
-    low, high = ends(drawn, value)
-    return PredictedFigure(value=short(value), low=short(low), high=short(high))
-
-
-def usd_per_h(joint: JointSearch, best: JointSolution) -> float:
-    """Dollars per hour of rent and of what is bought."""
-    ground = joint.ground
-    bought = float(ground.weight @ np.nan_to_num(joint.usd * best.share).sum(axis=1)) * ground.rate_per_s * 3600.0
-    rent = sum(float(ground.searches[a].unit.usd_per_h @ f.units) for a, f in best.fleets.items())
-    return bought + rent
-
-
-def greedy(joint: JointSearch) -> dict[str, tuple[float, float | None]]:
-    """Share solved by one answer of each model, and the dollars per hour that it would be bought for."""
-    ground = joint.ground
-    found: dict[str, tuple[float, float | None]] = {}
-    for number, way in enumerate(ground.ways):
-        if way.option.name == "once" and len(way.option.arms) == 1:
-            who = str(ground.choices.evidence.arms[way.option.arms[0]])
-            usd = None
-            if "api" in way.routes.values():
-                usd = short(float(ground.weight @ joint.usd[:, number]) * ground.rate_per_s * 3600.0)
-            if who not in found or usd is not None:
-                found[who] = (short(float(ground.weight @ joint.score[:, number])), usd)
-    return found
-
+SHARES = 12
+"""Points of the frontier over shares solved."""
 
 STEP = 0.005
-"""Share of questions more, to see what the next dollar buys."""
+"""Share of questions more, to see what the next dollar buys: one question of two hundred, so that a small benchmark
+still sees a change."""
+
+EQUAL = 1e-9
+"""Relative difference in cost that counts as none: the gap of the optimum."""
 
 
-def dearer(joint: JointSearch, goal: Goal, best: JointSolution) -> JointSolution | None:
-    """The optimum that solves `STEP` more; `None` where nothing does."""
-    try:
-        return joint.solve(replace(goal, quality=(("", best.solved + STEP), *goal.quality[1:])))
-    except InfeasibleError:
-        return None
+@dataclass(frozen=True)
+class NeighbouringFleets:
+    """What was solved beside an optimum. dearer: what solves `STEP` more, if anything does."""
+
+    best: Fleet
+    runners_up: tuple[tuple[RunnerUp, Fleet | None], ...]
+    frontier: tuple[tuple[FrontierPoint, Fleet], ...]
+    dearer: Fleet | None
+
+    @classmethod
+    def of(cls, search: PlanSearch, goal: Goal, best: Fleet) -> NeighbouringFleets:
+        """Solved once, for the reasons and for the rivals of the plan."""
+        rivals, points = tuple(runners_up(search, goal, best)), tuple(frontier(search, goal, best))
+        return cls(best, rivals, points, dearer(search, goal, best) if goal.quality else None)
+
+    @property
+    def neighbours(self) -> tuple[Fleet | None, Fleet | None]:
+        """The nearest of the frontier that solve less and more than the optimum, by `STEP` at least."""
+        fleets = [fleet for _, fleet in self.frontier]
+        less = [fleet for fleet in fleets if fleet.solved < self.best.solved - STEP]
+        more = [fleet for fleet in fleets if fleet.solved > self.best.solved + STEP]
+        return (
+            max(less, key=lambda fleet: fleet.solved, default=None),
+            min(more, key=lambda fleet: fleet.solved, default=None),
+        )
+
+    @property
+    def rivals(self) -> tuple[Fleet, ...]:
+        """Other plans that were found: runners-up, the neighbours on the frontier, and what solves a little more."""
+        distinct = {self.best.key: self.best}
+        for fleet in (*(fleet for _, fleet in self.runners_up), *self.neighbours, self.dearer):
+            if fleet is not None:
+                distinct.setdefault(fleet.key, fleet)
+        return tuple(distinct.values())[1:]
 
 
-def next_dollar(joint: JointSearch, best: JointSolution, found: JointSolution | None) -> str:
-    """What one dollar per hour more buys at the optimum, on which class, and by which change; empty if nothing.
-
-    found: what solves a little more.
-    """
-    if found is None:
-        return "no money solves more of these questions: the evidence supports nothing better"
-    paid = usd_per_h(joint, found) - usd_per_h(joint, best)
-    if paid <= 0:
-        return ""
-    moved = joint.ground.weight[:, None] * (found.share - best.share)
-    task, to = np.unravel_index(moved.argmax(), moved.shape)
-    name, gone = joint.ground.choices.tasks[task], int(moved[task].argmin())
-    how = _how(joint.ground.ways[gone].option, joint.ground.ways[to].option)
-    where = f" on {name}" if name else ""
-    points = (found.solved - best.solved) / paid * 100
-    return (
-        f"The next dollar per hour buys {points:.2g} points of solved questions: by {how}{where}, "
-        f"{describe_way(joint, int(to))} in place of {describe_way(joint, gone)}"
-    )
-
-
-def _how(before: Option, after: Option) -> str:
-    """What kind of change leads from one option to another."""
-    if before.strategy == after.strategy and before.arms == after.arms:
-        return "another way to serve the same calls"
-    if set(after.arms) == set(before.arms):
-        return "longer thinking" if len(after.asked.question) > len(before.asked.question) else "another strategy"
-    return "asking a further model" if set(before.arms) < set(after.arms) else "another model"
-
-
-def runners_up(joint: JointSearch, goal: Goal, best: JointSolution) -> list[tuple[RunnerUp, JointSolution | None]]:
+def runners_up(search: PlanSearch, goal: Goal, best: Fleet) -> list[tuple[RunnerUp, Fleet | None]]:
     """For every value that the plan uses on an axis: the best without it, if there is one, and why it lost."""
-    return side_by_side(partial(rival, joint, goal, best, what, _without(*what)) for what in _values(joint, best))
+    axes = QUESTION_AXES if goal.quality else REQUEST_AXES
+    values = _values_in_use(search, best, axes)
+    return side_by_side(partial(rival, search, goal, best, what, _without(*what)) for what in values)
 
 
-def _without(axis: str, value: str) -> Keep:
-    def keep(kinds: Kinds) -> bool:
-        return value not in kinds.get(axis, frozenset())
+def _without(axis: str, value: str) -> KeepChoice:
+    def keep(axes: AxisValues) -> bool:
+        return value not in axes.get(axis, frozenset())
 
     return keep
 
 
 def rival(
-    joint: JointSearch, goal: Goal, best: JointSolution, what: tuple[str, str], keep: Keep
-) -> tuple[RunnerUp, JointSolution | None]:
+    search: PlanSearch, goal: Goal, best: Fleet, what: tuple[str, str], keep: KeepChoice
+) -> tuple[RunnerUp, Fleet | None]:
     """The best among what may be kept, beside the optimum."""
     axis, value = what
     try:
-        found = joint.solve(goal, keep)
+        fleet = search.solve(goal, keep)
     except InfeasibleError as error:
         nothing = RunnerUp(
             axis=axis, without=value, choice="none", objective_per_h=None, excess=None, reason=str(error)
         )
         return nothing, None
-    more = amount(found.objective - best.objective, goal.objective)
-    told = RunnerUp(
+    document = RunnerUp(
         axis=axis,
         without=value,
-        choice=describe_solution(joint, found),
-        objective_per_h=short(found.objective),
-        excess=float(f"{found.objective / best.objective - 1:.4g}"),
-        reason=f"{more}/h more for {found.solved:.1%} solved",
+        choice=describe_fleet(search, fleet),
+        objective_per_h=short(fleet.objective),
+        excess=float(f"{fleet.objective / best.objective - 1:.4g}"),
+        reason=_reason(search, goal, best, fleet),
     )
-    return told, found
+    return document, fleet
 
 
-def _values(joint: JointSearch, best: JointSolution) -> Iterator[tuple[str, str]]:
+def _reason(search: PlanSearch, goal: Goal, best: Fleet, fleet: Fleet) -> str:
+    """Why it lost: what it solves for its cost, or price of a device hour and what a device carries."""
+    more = amount(fleet.objective - best.objective, goal.objective)
+    if goal.quality:
+        return f"{more}/h more for {fleet.solved:.1%} solved"
+    if fleet.objective <= best.objective * (1 + EQUAL):
+        return "equal cost; the chosen one comes first in the order of the choices"
+    price, carried, devices = zip(*(_per_device(search, one) for one in (best, fleet)), strict=True)
+    return (
+        f"{more}/h more: {devices[1]:g} devices instead of {devices[0]:g}; "
+        f"a device costs {price[1] / price[0]:.2f}x and carries {carried[1] / carried[0]:.2f}x the requests"
+    )
+
+
+def _per_device(search: PlanSearch, fleet: Fleet) -> tuple[float, float, float]:
+    """Dollars per device hour, requests per second and device, and devices."""
+    units = {model: (search.space.offers[model].unit, count[0]) for model, count in fleet.units.items()}
+    devices = sum(float((unit.devices * count).sum()) for unit, count in units.values())
+    usd = sum(float((unit.usd_per_h * count).sum()) for unit, count in units.values())
+    return usd / devices, search.space.rate_per_s / devices, devices
+
+
+def _values_in_use(search: PlanSearch, best: Fleet, axes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Values in use on axes that offer another."""
-    ground = joint.ground
-    used: list[Kinds] = [ground.ways[n].kinds for n in np.flatnonzero(best.share.sum(axis=0) > LEAST)]
-    known: list[Kinds] = [way.kinds for way in ground.ways]
-    for arm, search in ground.searches.items():
-        known += [kinds_of(search, row) for row in range(len(search.table.candidates))]
-        if arm in best.fleets:
-            used += [kinds_of(search, int(row)) for row in np.flatnonzero(best.fleets[arm].units)]
-    for axis in AXES:
-        others = {value for kinds in known for value in kinds.get(axis, ())}
-        for value in dict.fromkeys(v for kinds in used for v in sorted(kinds.get(axis, ()))):
+    space = search.space
+    used = [space.options[number].axes for number in np.flatnonzero(best.share[0].sum(axis=0) > LEAST_SHARE)]
+    known = [option.axes for option in space.options]
+    for model, values in space.axes.items():
+        known += values
+        if model in best.units:
+            used += [values[row] for row in np.flatnonzero(best.units[model][0])]
+    for axis in axes:
+        others = {value for values in known for value in values.get(axis, ())}
+        for value in dict.fromkeys(v for values in used for v in sorted(values.get(axis, ()))):
             if len(others) > 1:
                 yield axis, value
 
 
-def frontier(joint: JointSearch, goal: Goal, best: JointSolution) -> list[tuple[FrontierPoint, JointSolution]]:
-    """The cheapest at every share of questions solved that the evidence supports, the other targets as asked."""
-    top = float(joint.ground.weight @ joint.score.max(axis=1))
-    shares = np.linspace(min(0.5 * best.solved, top), top - 1e-9, 12).tolist()
-    found = side_by_side(partial(_point, joint, goal, least) for least in shares)
-    return [each for each in found if each is not None]
+def frontier(search: PlanSearch, goal: Goal, best: Fleet) -> list[tuple[FrontierPoint, Fleet]]:
+    """The cheapest at every share solved that the evidence supports, or at tighter and looser latency objectives.
+
+    All other targets are as asked; what is infeasible is left out.
+    """
+    goals: list[tuple[Goal, LatencyTarget | None]] = []
+    if goal.quality:
+        top = float(search.space.weight @ search.table.score.max(axis=1))
+        shares = np.linspace(min(0.5 * best.solved, top), top - 1e-9, SHARES).tolist()
+        goals = [(replace(goal, quality=(("", least), *goal.quality[1:])), None) for least in shares]
+    else:
+        pairs = [(target, factor) for target in goal.targets for factor in LATENCY_FACTORS]
+        goals = [_with_latency(goal, target, factor) for target, factor in pairs]
+    points = side_by_side(partial(_point, search, other, moved) for other, moved in goals)
+    return [point for point in points if point is not None]
 
 
-def _point(joint: JointSearch, goal: Goal, least: float) -> tuple[FrontierPoint, JointSolution] | None:
+def _with_latency(goal: Goal, target: LatencyTarget, factor: float) -> tuple[Goal, LatencyTarget]:
+    moved = replace(target, most_s=target.most_s * factor)
+    return replace(goal, targets=tuple(moved if one is target else one for one in goal.targets)), moved
+
+
+def _point(search: PlanSearch, goal: Goal, moved: LatencyTarget | None) -> tuple[FrontierPoint, Fleet] | None:
     try:
-        found = joint.solve(replace(goal, quality=(("", least), *goal.quality[1:])))
+        fleet = search.solve(goal)
     except InfeasibleError:
         return None
     point = FrontierPoint(
-        constraint="solved",
-        value=short(found.solved),
-        usd_per_h=short(usd_per_h(joint, found)),
-        fleet=describe_solution(joint, found),
+        constraint="solved" if moved is None else target_name(moved),
+        value=short(fleet.solved if moved is None else moved.most_s),
+        usd_per_h=short(usd_per_h(search, fleet)),
+        fleet=describe_fleet(search, fleet),
     )
-    return point, found
+    return point, fleet
 
 
-@dataclass(frozen=True)
-class NeighbouringSolutions:
-    """What was solved beside an optimum. dearer: what solves a little more, if anything does."""
+def dearer(search: PlanSearch, goal: Goal, best: Fleet) -> Fleet | None:
+    """The optimum that solves `STEP` more; `None` where nothing does."""
+    try:
+        return search.solve(replace(goal, quality=(("", best.solved + STEP), *goal.quality[1:])))
+    except InfeasibleError:
+        return None
 
-    best: JointSolution
-    runners_up: tuple[tuple[RunnerUp, JointSolution | None], ...]
-    frontier: tuple[tuple[FrontierPoint, JointSolution], ...]
-    dearer: JointSolution | None
 
-    @classmethod
-    def of(cls, joint: JointSearch, goal: Goal, best: JointSolution) -> NeighbouringSolutions:
-        """Solved once, for the reasons and for the rivals of the plan."""
-        rivals, points = tuple(runners_up(joint, goal, best)), tuple(frontier(joint, goal, best))
-        return cls(best, rivals, points, dearer(joint, goal, best))
+def next_dollar(search: PlanSearch, best: Fleet, fleet: Fleet | None) -> str:
+    """What one dollar per hour more buys at the optimum, on which class, and by which change; empty if nothing.
 
-    @property
-    def neighbours(self) -> tuple[JointSolution | None, JointSolution | None]:
-        """The nearest of the frontier that solve less and more than the optimum, by `STEP` at least."""
-        found = [each for _, each in self.frontier]
-        less = [each for each in found if each.solved < self.best.solved - STEP]
-        more = [each for each in found if each.solved > self.best.solved + STEP]
-        return (
-            max(less, key=lambda each: each.solved, default=None),
-            min(more, key=lambda each: each.solved, default=None),
-        )
+    fleet: what solves a little more.
+    """
+    if fleet is None:
+        return "no money solves more of these questions: the evidence supports nothing better"
+    paid = usd_per_h(search, fleet) - usd_per_h(search, best)
+    if paid <= 0:
+        return ""
+    space = search.space
+    moved = space.weight[:, None] * (fleet.share[0] - best.share[0])
+    task, to = np.unravel_index(moved.argmax(), moved.shape)
+    name, gone = space.plays.tasks[task], int(moved[task].argmin())
+    how = _change(space.options[gone].play, space.options[to].play)
+    where = f" on {name}" if name else ""
+    points = (fleet.solved - best.solved) / paid * 100
+    return (
+        f"The next dollar per hour buys {points:.2g} points of solved questions: by {how}{where}, "
+        f"{describe_option(space, int(to))} in place of {describe_option(space, gone)}"
+    )
 
-    @property
-    def rivals(self) -> tuple[JointSolution, ...]:
-        """Other plans that were found: runners-up, the neighbours on the frontier, and what solves a little more."""
-        found = [each for _, each in self.runners_up]
-        distinct = {self.best.key: self.best}
-        for each in (*found, *self.neighbours, self.dearer):
-            if each is not None:
-                distinct.setdefault(each.key, each)
-        return tuple(distinct.values())[1:]
+
+def _change(before: StrategyPlay, after: StrategyPlay) -> str:
+    """What kind of change leads from one play to another."""
+    if before.strategy == after.strategy and before.models == after.models:
+        return "another way to serve the same calls"
+    if set(after.models) == set(before.models):
+        longer = len(after.calls.question) > len(before.calls.question)
+        return "longer thinking" if longer else "another strategy"
+    return "asking a further model" if set(before.models) < set(after.models) else "another model"
+
+
+def greedy(search: PlanSearch) -> dict[str, tuple[float, float | None]]:
+    """Share solved by one answer of each model, and the dollars per hour that it would be bought for."""
+    space = search.space
+    found: dict[str, tuple[float, float | None]] = {}
+    for number, option in enumerate(space.options):
+        if option.play.name == "once" and len(option.play.models) == 1:
+            who = str(space.plays.models[option.play.models[0]])
+            usd = None
+            if "api" in option.routes.values():
+                usd = short(float(space.weight @ search.table.usd[:, number]) * space.rate_per_s * 3600.0)
+            if who not in found or usd is not None:
+                found[who] = (short(float(space.weight @ search.table.score[:, number])), usd)
+    return found

@@ -4,51 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
 
 from comptroller.errors import InfeasibleError
+from comptroller.planning.ground.nouns import LIMITS, Fleet, Goal
 from comptroller.planning.ground.plan_document import BreakpointDocument, ShadowPrice
-from comptroller.planning.solve.fleet_search import LIMITS, Goal
+from comptroller.planning.solve.infeasible import target_name
+from comptroller.planning.solve.search import PlanSearch
 
 REACH = 4.0
-"""How far a constraint is moved, as a factor on either side."""
+"""How far a constraint is moved, as a factor on either side: an objective four times as long is another service."""
 
 RESOLUTION = 0.005
-"""Relative precision of a breakpoint."""
+"""Relative precision of a breakpoint: half as much costs one more program on each side of each constraint."""
 
 EVEN = 0.01
-"""Relative deviation of a change that still counts as one at the same rate."""
+"""Relative deviation of a change that still counts as one at the same rate: twice `RESOLUTION`, which its own value is
+known to."""
 
 CHANGE = 1e-6
-"""Relative change of the objective that counts as one."""
-
-
-class GoalOptimum(Protocol):
-    """An optimum: its objective per hour."""
-
-    @property
-    def objective(self) -> float:
-        """In the objective's unit per hour."""
-        ...
-
-
-S = TypeVar("S", bound=GoalOptimum)
-
-
-class GoalSolver(Protocol[S]):
-    """What can be solved for a goal; raises Infeasible where it cannot."""
-
-    def solve(self, goal: Goal) -> S:
-        """The optimum of a goal."""
-        ...
-
-    def within(self, goal: Goal, most: float) -> bool:
-        """Whether anything holds a goal for no more than so much per hour."""
-        ...
-
-    def held(self, found: S, goal: Goal) -> S | None:
-        """The same units at another goal, what they carry shared anew; `None` where they do not hold it."""
-        ...
+"""Relative change of the objective that counts as one: a thousand times the gap that programs are solved to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +44,7 @@ class GoalConstraint:
 def constraints(goal: Goal) -> Iterator[GoalConstraint]:
     """Every constraint of a goal: latency targets, limits, spares, shares solved, demand."""
     for number, target in enumerate(goal.targets):
-        name = f"{target.quantity[:-2].upper()} p{target.quantile * 100:g}"
-        yield GoalConstraint(name, "ms", target.most_s, 1, 1e-3, _move_target(goal, number))
+        yield GoalConstraint(target_name(target), "ms", target.most_s, 1, 1e-3, _move_target(goal, number))
     for number, (name, most) in enumerate(goal.limits):
         unit = LIMITS.get(name, "devices")
         yield GoalConstraint(name, unit, most, 1, 1.0, _move_limit(goal, number), whole=name not in LIMITS)
@@ -86,11 +59,11 @@ def constraints(goal: Goal) -> Iterator[GoalConstraint]:
 
 
 def shadow_price(
-    search: GoalSolver[S], goal: Goal, best: S, constraint: GoalConstraint, describe: Callable[[S], str]
+    search: PlanSearch, goal: Goal, best: Fleet, constraint: GoalConstraint, describe: Callable[[Fleet], str]
 ) -> ShadowPrice:
     """The price of one constraint at the optimum `best`."""
     relaxed, tightened = (
-        _Side(search, constraint, best, towards).breakpoint(describe)
+        _ConstraintSide(search, constraint, best, towards).breakpoint(describe)
         for towards in (constraint.looser, -constraint.looser)
     )
     low, high = constraint.value / REACH, constraint.value * REACH
@@ -106,15 +79,15 @@ def shadow_price(
 
 
 @dataclass(frozen=True, slots=True)
-class _Side(Generic[S]):
+class _ConstraintSide:
     """One side of a constraint, seen from the optimum `best`."""
 
-    search: GoalSolver[S]
+    search: PlanSearch
     constraint: GoalConstraint
-    best: S
+    best: Fleet
     towards: int
 
-    def breakpoint(self, describe: Callable[[S], str]) -> BreakpointDocument | None:
+    def breakpoint(self, describe: Callable[[Fleet], str]) -> BreakpointDocument | None:
         """The next value at which the optimum changes; nearer values change it no more than farther ones."""
         unchanged = self.constraint.value
         if not self.constraint.whole and self.relaxes and not self._changed(_farthest(self.constraint, self.towards)):
@@ -125,7 +98,7 @@ class _Side(Generic[S]):
             unchanged = step
         return None
 
-    def _told(self, value: float, describe: Callable[[S], str]) -> BreakpointDocument:
+    def _told(self, value: float, describe: Callable[[Fleet], str]) -> BreakpointDocument:
         """The breakpoint at a value; where the optimum changes at once, how far it does so at an even rate."""
         fleet, now = self._solved(value), self.constraint.value
         if fleet is None:
@@ -143,7 +116,7 @@ class _Side(Generic[S]):
             per_unit=None if rate is None else float(f"{rate * self.constraint.scale:.6g}"),
         )
 
-    def _even(self, rate: float, value: float, fleet: S) -> tuple[float, S]:
+    def _even(self, rate: float, value: float, fleet: Fleet) -> tuple[float, Fleet]:
         """The farthest value up to which the optimum changes at a rate, and the optimum there: steps, then halves."""
         far = None
         for step in _ladder(self.constraint, self.towards):
@@ -159,7 +132,7 @@ class _Side(Generic[S]):
             far, value, fleet = (middle, value, fleet) if found is None else (far, middle, found)
         return value, fleet
 
-    def _at_rate(self, rate: float, value: float) -> S | None:
+    def _at_rate(self, rate: float, value: float) -> Fleet | None:
         """The optimum at a value, if it has changed at the rate."""
         found, due = self._solved(value), rate * (value - self.constraint.value)
         even = found is not None and abs(found.objective - self.best.objective - due) <= EVEN * abs(due)
@@ -187,7 +160,7 @@ class _Side(Generic[S]):
             return False
         return not self.search.within(goal, before * (1 + CHANGE))
 
-    def _solved(self, value: float) -> S | None:
+    def _solved(self, value: float) -> Fleet | None:
         try:
             return self.search.solve(self.constraint.moved(value))
         except InfeasibleError:

@@ -11,19 +11,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import ndtri
 
-from comptroller.planning.offer.deployments import Deployment
+from comptroller.planning.ground.nouns import Deployment, Fleet, Floats, Goal
+from comptroller.planning.ground.plan_document import PredictedFigure
 from comptroller.planning.offer.intervals import RelativeInterval, ReplicaIntervals
-from comptroller.planning.offer.question_offer import JointProblem, targets_of
+from comptroller.planning.offer.space import quality_targets
 from comptroller.planning.risk.price_drift import strata
-from comptroller.planning.risk.question_draws import LEAST, RESAMPLES, class_means, per_question
+from comptroller.planning.risk.question_draws import RESAMPLES, class_means, per_question
 from comptroller.planning.risk.uncertainty import FactorDistribution, demand_chance, price_chance, two_sided
-from comptroller.planning.solve.fleet_search import Goal
-from comptroller.planning.solve.search import JointSearch, JointSolution
-
-Floats = npt.NDArray[np.float64]
+from comptroller.planning.solve.description import LEAST_SHARE
+from comptroller.planning.solve.problem import PlanningProblem
+from comptroller.planning.solve.search import PlanSearch
+from comptroller.quantities import short
 
 BRIM = 1e-6
 """Of a unit: what the solver may leave over a full one."""
@@ -34,13 +34,13 @@ Kind = tuple[str, str]
 
 @dataclass(frozen=True)
 class ContenderService:
-    """A service of a plan. need: columns of `ContenderPlan.values` with the units that its calls take, one for each
+    """A service of a plan. need: columns of `ContenderSet.values` with the units that its calls take, one for each
     load.
 
     steps: 80 % band of its step time.  unit_usd_per_h: of a unit.  units: that the plan holds.  spare: kept in reserve.
     """
 
-    candidate: Deployment
+    deployment: Deployment
     need: slice
     steps: RelativeInterval
     unit_usd_per_h: float
@@ -49,12 +49,12 @@ class ContenderService:
     @property
     def kind(self) -> Kind:
         """What its step time is measured by."""
-        return self.candidate.replica.device.id, self.candidate.replica.engine.id
+        return self.deployment.replica.device.id, self.deployment.replica.engine.id
 
     @property
     def quote(self) -> str:
         """The offer that prices it: what changes alone."""
-        offer, site = self.candidate.offer, self.candidate.site
+        offer, site = self.deployment.offer, self.deployment.site
         return f"{offer.accelerator} {offer.term.replace('_', '-')} from {offer.provider} at {site.id}"
 
 
@@ -62,35 +62,35 @@ class ContenderService:
 class ContenderPlan:
     """A plan or a rival, as means over questions. usd: column of API dollars.  solved: of each target's share."""
 
-    solution: JointSolution
-    held: tuple[ContenderService, ...]
+    fleet: Fleet
+    services: tuple[ContenderService, ...]
     usd: int
     solved: slice
 
 
 @dataclass(frozen=True)
 class ContenderSet:
-    """What draws are held against: stands, and per question everything that is a mean. values: (questions, columns)."""
+    """What draws are held against: plans, and per question everything that is a mean. values: (questions, columns)."""
 
-    problem: JointProblem
-    stands: tuple[ContenderPlan, ...]
+    problem: PlanningProblem
+    plans: tuple[ContenderPlan, ...]
     values: Floats
     weight: Floats
 
     @property
     def point(self) -> Floats:
         """The means as recorded: (columns,)."""
-        return np.asarray((self.problem.joint.mean @ self.values).T @ self.weight)
+        return np.asarray((self.problem.search.mean @ self.values).T @ self.weight)
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """Accelerators and engines that a stand rents."""
-        return tuple(dict.fromkeys(held.kind for stand in self.stands for held in stand.held))
+        """Accelerators and engines that a plan rents."""
+        return tuple(dict.fromkeys(service.kind for plan in self.plans for service in plan.services))
 
     @property
     def quotes(self) -> dict[str, Deployment]:
-        """Offers that a stand rents, each with one candidate that it prices."""
-        return {held.quote: held.candidate for stand in self.stands for held in stand.held}
+        """Offers that a plan rents, each with one candidate that it prices."""
+        return {service.quote: service.deployment for plan in self.plans for service in plan.services}
 
 
 @dataclass(frozen=True)
@@ -109,126 +109,118 @@ class RiskDraws:
 
 @dataclass(frozen=True)
 class ContenderOutcome:
-    """What a stand does in draws. usd_per_h: cost.  solved: leading axis of targets.  demand: its factor."""
+    """What a plan does in draws. usd_per_h: cost.  solved: leading axis of targets.  demand: its factor."""
 
     usd_per_h: Floats
     solved: Floats
     demand: Floats
 
 
-def ground_of(problem: JointProblem, solutions: Sequence[JointSolution]) -> ContenderSet:
-    """The solutions with what of each is a mean over questions."""
-    stands, columns = [], list[Floats]()
-    for solution in solutions:
-        stand, mine = _stand(problem, solution, sum(part.shape[1] for part in columns))
-        stands.append(stand)
-        columns.append(mine)
-    return ContenderSet(problem, tuple(stands), np.concatenate(columns, axis=1), problem.joint.ground.weight)
+def contenders_of(problem: PlanningProblem, fleets: Sequence[Fleet]) -> ContenderSet:
+    """The fleets with what of each is a mean over questions."""
+    contenders, columns = [], list[Floats]()
+    for fleet in fleets:
+        contender, values = _contender(problem, fleet, sum(part.shape[1] for part in columns))
+        contenders.append(contender)
+        columns.append(values)
+    return ContenderSet(problem, tuple(contenders), np.concatenate(columns, axis=1), problem.space.weight)
 
 
-def _stand(problem: JointProblem, solution: JointSolution, start: int) -> tuple[ContenderPlan, Floats]:
-    ground = problem.joint.ground
-    score, usd = per_question(problem.joint, solution).T
+def _contender(problem: PlanningProblem, fleet: Fleet, start: int) -> tuple[ContenderPlan, Floats]:
+    space, targets = problem.space, quality_targets(problem.quality)
+    score, usd = per_question(problem.search, fleet).T
     columns = [usd]
-    for task, _ in targets_of(problem.quality):
-        of = ground.choices.tasks.index(task) if task else None
-        columns.append(score if of is None else score * (ground.choices.task == of) / ground.weight[of])
-    held = []
-    for arm in solution.fleets:
-        for row, needs in _needs(problem.joint, solution, arm, problem.goal):
-            search = ground.searches[arm]
-            first = start + len(columns)
-            held.append(
+    for task, _ in targets:
+        of = space.plays.tasks.index(task) if task else None
+        columns.append(score if of is None else score * (space.plays.task == of) / space.weight[of])
+    services = []
+    for model in fleet.units:
+        for row, needs in _needs(problem.search, fleet, model, problem.goal):
+            offers, first = space.offers[model], start + len(columns)
+            services.append(
                 ContenderService(
-                    search.table.candidates[row],
+                    offers.deployments[row],
                     slice(first, first + len(needs)),
-                    ReplicaIntervals.of(search.table.candidates[row].replica).tpot,
-                    float(search.unit.usd_per_h[row]),
-                    int(solution.fleets[arm].units[row]),
+                    ReplicaIntervals.of(offers.deployments[row].replica).tpot,
+                    float(offers.unit.usd_per_h[row]),
+                    int(fleet.units[model][0, row]),
                 )
             )
             columns += needs
-    targets = slice(start + 1, start + 1 + len(targets_of(problem.quality)))
-    return ContenderPlan(solution, tuple(held), start, targets), np.stack(columns, axis=1)
+    solved = slice(start + 1, start + 1 + len(targets))
+    return ContenderPlan(fleet, tuple(services), start, solved), np.stack(columns, axis=1)
 
 
-def _needs(joint: JointSearch, solution: JointSolution, arm: int, goal: Goal) -> Iterator[tuple[int, list[Floats]]]:
-    """Of every service of an arm: its row, and for each load the units that each question's calls take."""
-    ground = joint.ground
-    search, sizes, fleet = ground.searches[arm], ground.sizes[arm], solution.fleets[arm]
-    requests = sizes.load.requests
-    bucket = sizes.keys(requests)
-    mix = search.mix(replace(goal, demand=1.0), np.ones(len(search.table.candidates), bool))
-    calls = _calls(joint, solution, arm)[:, bucket] * ground.rate_per_s * goal.demand
-    sent = fleet.calls_per_s[bucket]
+def _needs(search: PlanSearch, fleet: Fleet, model: int, goal: Goal) -> Iterator[tuple[int, list[Floats]]]:
+    """Of every service of a model: its row, and for each load the units that each question's calls take."""
+    space = search.space
+    market = space.offers[model].market(replace(goal, demand=1.0))
+    calls = _calls(search, fleet, model) * space.rate_per_s * goal.demand
+    sent = fleet.calls_per_s[model][0]
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(sent > 0, sent / sent.sum(axis=1, keepdims=True), 0.0)
-    for row in np.flatnonzero(fleet.units).tolist():
-        loads = []
-        for load in (mix.load, *mix.also):
-            per_call = np.where(share[:, row] > 0, load[:, row], 0.0) / search.table.load.rate_per_s
-            loads.append(calls @ (per_call * share[:, row]))
-        yield row, loads
+    for row in np.flatnonzero(fleet.units[model][0]).tolist():
+        used = share[:, row] > 0
+        yield row, [calls @ (np.where(used, load[:, row], 0.0) * share[:, row]) for load in market.load]
 
 
-def _calls(joint: JointSearch, solution: JointSolution, arm: int) -> Floats:
+def _calls(search: PlanSearch, fleet: Fleet, model: int) -> Floats:
     """Calls that own devices get of each question: (questions, buckets)."""
-    choices, sizes = joint.ground.choices, joint.ground.sizes[arm]
-    found = np.zeros((len(choices.task), sizes.buckets))
-    for number in np.flatnonzero(solution.share.sum(axis=0) > LEAST):
-        way = joint.ground.ways[number]
-        if way.routes.get(arm) == "own":
-            calls = sizes.calls(way.option.asked, arm, len(choices.task))
-            found += calls * solution.share[choices.task, number][:, None]
-    return found
+    space = search.space
+    calls = np.zeros((space.questions, space.buckets[model].count))
+    for number in np.flatnonzero(fleet.share[0].sum(axis=0) > LEAST_SHARE):
+        if space.options[number].routes.get(model) == "own":
+            share = fleet.share[0][space.plays.task, number]
+            calls += space.calls_of_option(model, int(number)) * share[:, None]
+    return calls
 
 
-def outcome(ground: ContenderSet, number: int, draws: RiskDraws) -> ContenderOutcome:
-    """What a stand costs and solves in draws."""
-    stand, rate = ground.stands[number], ground.problem.joint.ground.rate_per_s
-    usd = draws.means[..., stand.usd] * rate * 3600.0 * draws.demand
-    kinds, quotes, point = ground.kinds, list(ground.quotes), ground.point
-    for held in stand.held:
-        slower = two_sided(draws.steps[..., kinds.index(held.kind)], held.steps.low, held.steps.high)
-        need = draws.means[..., held.need].max(axis=-1) * slower * draws.demand
-        units = held.units + np.ceil(need - BRIM) - np.ceil(point[held.need].max() - BRIM)
-        usd = usd + units * held.unit_usd_per_h * draws.prices[..., quotes.index(held.quote)]
-    solved = np.moveaxis(draws.means[..., stand.solved], -1, 0)
+def outcome(contenders: ContenderSet, number: int, draws: RiskDraws) -> ContenderOutcome:
+    """What a plan costs and solves in draws."""
+    plan, rate = contenders.plans[number], contenders.problem.space.rate_per_s
+    usd = draws.means[..., plan.usd] * rate * 3600.0 * draws.demand
+    kinds, quotes, point = contenders.kinds, list(contenders.quotes), contenders.point
+    for service in plan.services:
+        slower = two_sided(draws.steps[..., kinds.index(service.kind)], service.steps.low, service.steps.high)
+        need = draws.means[..., service.need].max(axis=-1) * slower * draws.demand
+        units = service.units + np.ceil(need - BRIM) - np.ceil(point[service.need].max() - BRIM)
+        usd = usd + units * service.unit_usd_per_h * draws.prices[..., quotes.index(service.quote)]
+    solved = np.moveaxis(draws.means[..., plan.solved], -1, 0)
     return ContenderOutcome(usd, solved, draws.demand)
 
 
 @dataclass(frozen=True)
 class RiskDistributions:
-    """How each thing is drawn. prices: of each quote of the ground."""
+    """How each thing is drawn. prices: of each quote of the contenders."""
 
-    ground: ContenderSet
+    contenders: ContenderSet
     prices: tuple[FactorDistribution, ...]
     demand: FactorDistribution
 
     @classmethod
-    def of(cls, ground: ContenderSet) -> RiskDistributions:
+    def of(cls, contenders: ContenderSet) -> RiskDistributions:
         """Those of the facts, the trace, and what the workload declares."""
-        declared = ground.problem.workload.uncertainty
-        prices = tuple(price_chance(each.offer.term, declared) for each in ground.quotes.values())
-        return cls(ground, prices, demand_chance(ground.problem.workload, declared))
+        declared = contenders.problem.workload.uncertainty
+        prices = tuple(price_chance(each.offer.term, declared) for each in contenders.quotes.values())
+        return cls(contenders, prices, demand_chance(contenders.problem.workload, declared))
 
     def deviations(self, count: int, seed: Sequence[int]) -> Floats:
         """Of the classes' means from the point, times their weights: (classes, draws, columns).
 
         Their own mean, which is 0 but for chance, is taken off.
         """
-        joint = self.ground.problem.joint
-        means = class_means(joint, self.ground.values, count, np.random.default_rng([*seed, 1]))
-        apart = (means - means.mean(axis=0)) * self.ground.weight[:, None]
+        search = self.contenders.problem.search
+        means = class_means(search, self.contenders.values, count, np.random.default_rng([*seed, 1]))
+        apart = (means - means.mean(axis=0)) * self.contenders.weight[:, None]
         return np.asarray(np.moveaxis(apart, 1, 0))
 
     def draw(self, count: int, seed: Sequence[int]) -> RiskDraws:
         """Everything drawn together. seed: of the draws; each source has a stream of its own."""
         steps, prices, demand = (np.random.default_rng([*seed, number]) for number in (4, 5, 6))
         factors = [chance.draw(count, prices) for chance in self.prices]
-        deviates = [ndtri(strata(count, steps)) for _ in self.ground.kinds]
+        deviates = [ndtri(strata(count, steps)) for _ in self.contenders.kinds]
         return RiskDraws(
-            self.ground.point + self.deviations(count, seed).sum(axis=0),
+            self.contenders.point + self.deviations(count, seed).sum(axis=0),
             np.stack(deviates, axis=1) if deviates else np.ones((count, 0)),
             np.stack(factors, axis=1) if factors else np.ones((count, 0)),
             self.demand.draw(count, demand),
@@ -236,15 +228,15 @@ class RiskDistributions:
 
     def rests_on(self) -> dict[str, str]:
         """What the draws of each source are, in words."""
-        choices = self.ground.problem.joint.ground.choices
+        questions = self.contenders.problem.space.questions
         bands = dict.fromkeys(
-            f"{held.candidate.replica.model.id} on {held.kind[0]} under {held.kind[1]} "
-            f"{held.steps.low:.2g}x to {held.steps.high:.2g}x"
-            for held in self.ground.stands[0].held
+            f"{service.deployment.replica.model.id} on {service.kind[0]} under {service.kind[1]} "
+            f"{service.steps.low:.2g}x to {service.steps.high:.2g}x"
+            for service in self.contenders.plans[0].services
         )
         quotes = dict.fromkeys(chance.rests_on for chance in self.prices)
         return {
-            "evidence": f"{len(choices.task):,} questions resampled within their classes",
+            "evidence": f"{questions:,} questions resampled within their classes",
             "step times": "; ".join(bands) or "nothing is rented",
             "prices": "; ".join(quotes) or "nothing is rented",
             "demand": self.demand.rests_on,
@@ -252,9 +244,12 @@ class RiskDistributions:
 
     def still(self) -> RiskDraws:
         """One draw in which nothing differs from the plan."""
-        ground = self.ground
+        contenders = self.contenders
         return RiskDraws(
-            ground.point[None], np.zeros((1, len(ground.kinds))), np.ones((1, len(ground.quotes))), np.ones(1)
+            contenders.point[None],
+            np.zeros((1, len(contenders.kinds))),
+            np.ones((1, len(contenders.quotes))),
+            np.ones(1),
         )
 
 
@@ -269,30 +264,30 @@ ALONE: dict[str, Callable[[RiskDraws, RiskDraws], RiskDraws]] = {
 
 @dataclass(frozen=True)
 class RiskSimulation:
-    """A plan and its rivals in joint draws; the plan is the first stand."""
+    """A plan and its rivals in joint draws; the plan is the first."""
 
     chances: RiskDistributions
     draws: RiskDraws
     outcomes: tuple[ContenderOutcome, ...]
 
     @classmethod
-    def of(cls, problem: JointProblem, solutions: Sequence[JointSolution]) -> RiskSimulation:
-        """The plan, first of the solutions, and its rivals on the same draws."""
-        chances = RiskDistributions.of(ground_of(problem, solutions))
+    def of(cls, problem: PlanningProblem, fleets: Sequence[Fleet]) -> RiskSimulation:
+        """The plan, first of the fleets, and its rivals on the same draws."""
+        chances = RiskDistributions.of(contenders_of(problem, fleets))
         draws = chances.draw(RESAMPLES, [problem.workload.seed])
-        found = tuple(outcome(chances.ground, number, draws) for number in range(len(solutions)))
+        found = tuple(outcome(chances.contenders, number, draws) for number in range(len(fleets)))
         return cls(chances, draws, found)
 
-    def number(self, solution: JointSolution | None) -> int | None:
-        """Which stand a solution is; `None` if none is like it."""
-        if solution is None:
+    def number(self, fleet: Fleet | None) -> int | None:
+        """Which plan a fleet is; `None` if none is like it."""
+        if fleet is None:
             return None
-        keys = [stand.solution.key for stand in self.chances.ground.stands]
-        return keys.index(solution.key) if solution.key in keys else None
+        keys = [plan.fleet.key for plan in self.chances.contenders.plans]
+        return keys.index(fleet.key) if fleet.key in keys else None
 
     def alone(self, source: str) -> Floats:
         """Cost of the plan when one source alone varies."""
-        return outcome(self.chances.ground, 0, ALONE[source](self.chances.still(), self.draws)).usd_per_h
+        return outcome(self.chances.contenders, 0, ALONE[source](self.chances.still(), self.draws)).usd_per_h
 
 
 def ends(values: Floats, point: float) -> tuple[float, float]:
@@ -303,3 +298,9 @@ def ends(values: Floats, point: float) -> tuple[float, float]:
     """
     low, high = np.quantile(values, (0.1, 0.9)).tolist()
     return min(low, point), max(high, point)
+
+
+def figure_of_draws(value: float, drawn: Floats) -> PredictedFigure:
+    """A value with the 80 % interval of its draws, which holds it."""
+    low, high = ends(drawn, value)
+    return PredictedFigure(value=short(value), low=short(low), high=short(high))

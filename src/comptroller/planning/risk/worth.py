@@ -19,11 +19,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from comptroller.planning.ground.nouns import Floats
 from comptroller.planning.ground.risk_document import NextMeasurement
-from comptroller.planning.offer.question_offer import targets_of
-from comptroller.planning.reasons.runners_up import NeighbouringSolutions
+from comptroller.planning.offer.space import quality_targets
+from comptroller.planning.reasons.runners_up import NeighbouringFleets
 from comptroller.planning.risk.draws import (
     ContenderOutcome,
     ContenderSet,
@@ -33,8 +33,6 @@ from comptroller.planning.risk.draws import (
     outcome,
 )
 from comptroller.quantities import short
-
-Floats = npt.NDArray[np.float64]
 
 AXIS = 256
 """Draws on either axis of the nest."""
@@ -74,22 +72,22 @@ def saving(loss: Floats) -> float:
     return float(given.mean(axis=1).min() - given.min(axis=0).mean())
 
 
-def missed_share(ground: ContenderSet, found: ContenderOutcome, optimism: Mapping[str, float]) -> Floats:
+def missed_share(contenders: ContenderSet, found: ContenderOutcome, optimism: Mapping[str, float]) -> Floats:
     """Share of all questions by which the target that is missed most is missed; a task's target weighs as the task."""
-    choices, weight = ground.problem.joint.ground.choices, ground.weight
+    plays, weight = contenders.problem.space.plays, contenders.weight
     short_of = np.zeros(found.solved.shape[1:])
-    for solved, (task, least) in zip(found.solved, targets_of(ground.problem.quality), strict=True):
-        of = weight[choices.tasks.index(task)] if task else 1.0
+    for solved, (task, least) in zip(found.solved, quality_targets(contenders.problem.quality), strict=True):
+        of = weight[plays.tasks.index(task)] if task else 1.0
         short_of = np.maximum(short_of, of * (least - solved + optimism.get(task, 0.0)))
     return short_of
 
 
-def price_of(drawn: RiskSimulation, around: NeighbouringSolutions, optimism: Mapping[str, float]) -> ShortfallPrice:
+def price_of(drawn: RiskSimulation, around: NeighbouringFleets, optimism: Mapping[str, float]) -> ShortfallPrice:
     """What the plan pays for the last share of questions that it is not short of, the mean over draws.
 
     From the next dearer plan; where nothing solves more, from the next that solves less; else cost over share solved.
     """
-    ground, best = drawn.chances.ground, drawn.outcomes[0]
+    contenders, best = drawn.chances.contenders, drawn.outcomes[0]
     for other, words in (
         (around.dearer, "what half a point more would cost, over the shortfall that it would spare"),
         (around.neighbours[0], "what the next plan that solves less would save, over its shortfall; none solves more"),
@@ -98,7 +96,9 @@ def price_of(drawn: RiskSimulation, around: NeighbouringSolutions, optimism: Map
         if number:
             found = drawn.outcomes[number]
             more = float((found.usd_per_h - best.usd_per_h).mean())
-            spared = float((missed_share(ground, best, optimism) - missed_share(ground, found, optimism)).mean())
+            spared = float(
+                (missed_share(contenders, best, optimism) - missed_share(contenders, found, optimism)).mean()
+            )
             if more * spared > 0:
                 return ShortfallPrice(more / spared, optimism, words)
     mean = float(best.usd_per_h.mean() / best.solved[0].mean())
@@ -107,34 +107,36 @@ def price_of(drawn: RiskSimulation, around: NeighbouringSolutions, optimism: Map
     )
 
 
-def lost_usd_per_h(ground: ContenderSet, found: ContenderOutcome, price: ShortfallPrice) -> Floats:
-    """Dollars per hour that a stand loses: its cost, and the questions that it is short of at their price."""
-    return found.usd_per_h + price.usd_per_h * found.demand * missed_share(ground, found, price.optimism)
+def lost_usd_per_h(contenders: ContenderSet, found: ContenderOutcome, price: ShortfallPrice) -> Floats:
+    """Dollars per hour that a plan loses: its cost, and the questions that it is short of at their price."""
+    return found.usd_per_h + price.usd_per_h * found.demand * missed_share(contenders, found, price.optimism)
 
 
 def losses_of(drawn: RiskSimulation, price: ShortfallPrice) -> Floats:
-    """What the plan and each rival loses in joint draws: (stands, draws)."""
-    return np.stack([lost_usd_per_h(drawn.chances.ground, each, price) for each in drawn.outcomes])
+    """What the plan and each rival loses in joint draws: (plans, draws)."""
+    return np.stack([lost_usd_per_h(drawn.chances.contenders, each, price) for each in drawn.outcomes])
 
 
-def nested_losses(ground: ContenderSet, draws: RiskDraws, price: ShortfallPrice) -> Floats:
+def nested_losses(contenders: ContenderSet, draws: RiskDraws, price: ShortfallPrice) -> Floats:
     """What the plan and each rival loses in nested draws: (stands, outer, inner)."""
-    found = (lost_usd_per_h(ground, outcome(ground, number, draws), price) for number in range(len(ground.stands)))
+    found = (
+        lost_usd_per_h(contenders, outcome(contenders, number, draws), price) for number in range(len(contenders.plans))
+    )
     return np.stack([np.broadcast_to(each, (AXIS, AXIS)) for each in found])
 
 
 def studies(nest: NestedDraws) -> Iterator[MeasurementStudy]:
     """Everything worth measuring: step times, questions of each class, prices, the demand."""
-    chances, ground = nest.chances, nest.chances.ground
-    for number, kind in enumerate(ground.kinds):
-        yield MeasurementStudy(_step_time(ground, kind), _how_steps(kind), nest.steps(number))
-    choices = ground.problem.joint.ground.choices
-    counts = np.bincount(choices.task)
-    for number, task in enumerate(choices.tasks):
+    chances, contenders = nest.chances, nest.chances.contenders
+    for number, kind in enumerate(contenders.kinds):
+        yield MeasurementStudy(_step_time(contenders, kind), _how_steps(kind), nest.steps(number))
+    plays = contenders.problem.space.plays
+    counts = np.bincount(plays.task)
+    for number, task in enumerate(plays.tasks):
         what = f"{counts[number]:,} more questions{f' of {task}' if task else ''}"
-        yield MeasurementStudy(what, _how_questions(ground), nest.questions(number))
-    for number, (quote, candidate) in enumerate(ground.quotes.items()):
-        how = f"ask for a quote that holds, and enter it as dated [[offers]] of site {candidate.site.id}"
+        yield MeasurementStudy(what, _how_questions(contenders), nest.questions(number))
+    for number, (quote, deployment) in enumerate(contenders.quotes.items()):
+        how = f"ask for a quote that holds, and enter it as dated [[offers]] of site {deployment.site.id}"
         yield MeasurementStudy(f"price of {quote}", how, nest.prices(number))
     if not chances.demand.known:
         how = "record arrivals for longer (`trace`), or bound the demand (`uncertainty.demand`)"
@@ -145,7 +147,7 @@ class NestedDraws:
     """Draws with one thing on the outer axis and everything else on the inner one. nothing: with nothing known."""
 
     def __init__(self, chances: RiskDistributions, seed: int) -> None:
-        self.chances, self._point = chances, chances.ground.point
+        self.chances, self._point = chances, chances.contenders.point
         self._inner, self._outer = (chances.draw(AXIS, [seed, 7 + side]) for side in (0, 1))
         self._apart, self._learnt = (chances.deviations(AXIS, [seed, 7 + side]) for side in (0, 1))
         inner = self._inner
@@ -188,14 +190,14 @@ def measurements(
 
     What neither saves nor narrows anything is left out.
     """
-    ground, nest = drawn.chances.ground, NestedDraws(drawn.chances, seed)
+    contenders, nest = drawn.chances.contenders, NestedDraws(drawn.chances, seed)
     usd, solved = drawn.outcomes[0].usd_per_h, drawn.outcomes[0].solved[0]
-    point = float(outcome(ground, 0, drawn.chances.still()).usd_per_h[0])
-    before = outcome(ground, 0, nest.nothing)
+    point = float(outcome(contenders, 0, drawn.chances.still()).usd_per_h[0])
+    before = outcome(contenders, 0, nest.nothing)
     found = []
     for study in studies(nest):
-        after = outcome(ground, 0, study.draws)
-        saves = saving(nested_losses(ground, study.draws, price)) if in_dollars else None
+        after = outcome(contenders, 0, study.draws)
+        saves = saving(nested_losses(contenders, study.draws, price)) if in_dollars else None
         if saves is not None and saves < NOTHING * point:
             saves = 0.0
         narrowed = (
@@ -248,10 +250,13 @@ def _measurement(
     )
 
 
-def _step_time(ground: ContenderSet, kind: tuple[str, str]) -> str:
+def _step_time(contenders: ContenderSet, kind: tuple[str, str]) -> str:
     """What to time: one deployment tells the error of all that share its accelerator and engine."""
     models = dict.fromkeys(
-        held.candidate.replica.model.id for stand in ground.stands for held in stand.held if held.kind == kind
+        service.deployment.replica.model.id
+        for plan in contenders.plans
+        for service in plan.services
+        if service.kind == kind
     )
     return f"step time of {' or '.join(models)} on {kind[0]} under {kind[1]}"
 
@@ -263,6 +268,6 @@ def _how_steps(kind: tuple[str, str]) -> str:
     )
 
 
-def _how_questions(ground: ContenderSet) -> str:
-    source = ground.problem.joint.ground.choices.evidence.source
+def _how_questions(contenders: ContenderSet) -> str:
+    source = contenders.problem.space.plays.source
     return f"record the same models on them, add the rows to {source}; comptroller show evidence FILE shows the gaps"

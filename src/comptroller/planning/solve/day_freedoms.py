@@ -1,102 +1,99 @@
-"""What the day of a quality target chooses from, and the freedoms by which it departs from one plan held all day."""
+"""The freedoms by which a day departs from one plan held all day, each solved from the one before it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from comptroller.errors import InfeasibleError
-from comptroller.planning.offer.day_market import DeploymentMarket
-from comptroller.planning.offer.question_offer import JointProblem
-from comptroller.planning.solve.hours import DayDemand
-from comptroller.planning.solve.joint_hours import QuestionDayFleet, cheapest
-from comptroller.planning.solve.program import ModelMarket, QuestionTraffic
-from comptroller.planning.solve.program_blocks import Indices
+from comptroller.planning.ground.nouns import Demand, Fleet, Market
+from comptroller.planning.solve.case import ProgramCase
+from comptroller.planning.solve.cheapest import cheapest_day
 
 KEPT = 1e-7
-"""Room around a share that is kept, for the solver's rounding."""
+"""Room around a share that is kept, for the solver's rounding: its feasibility tolerance."""
 
-
-@dataclass(frozen=True)
-class QuestionDaySpace:
-    """What the day of a quality target chooses from. ways: numbers in the joint search.  offers: by arm.
-
-    least: no day of all that is allowed costs less; None where nothing was left out.
-    """
-
-    problem: JointProblem
-    traffic: QuestionTraffic
-    asked: DayDemand
-    ways: Indices
-    offers: Mapping[int, DeploymentMarket]
-    least: float | None = None
+ALL_DAY_TERMS = ("reserved", "owned")
+"""Terms by which units are rented for the whole day in any case."""
 
 
 @dataclass(frozen=True, slots=True)
-class QuestionDayFreedom:
-    """One way to run the day: who may answer, and what is asked.
-
-    keeps: the strategies stay those of the step before.
-    """
+class DayFreedom:
+    """One way to run the day: its program. keeps: the shares of the options stay those of the step before."""
 
     name: str
-    traffic: QuestionTraffic
-    asked: DayDemand
+    case: ProgramCase
     keeps: bool = False
 
-    def day(self, asked: DayDemand, known: QuestionDayFleet | None = None) -> QuestionDayFleet:
-        """The cheapest day for what is asked, begun from a known one.
+    @property
+    def demand(self) -> Demand:
+        """Load and work."""
+        return self.case.demand
+
+    def day(self, demand: Demand, known: Fleet | None = None) -> Fleet:
+        """The cheapest day for a demand, begun from a known one.
 
         Raises:
-            InfeasibleError: as `cheapest`; nothing is known of which the strategies could be kept.
+            InfeasibleError: as `cheapest_day`; nothing is known of which the shares could be kept.
         """
+        case = replace(self.case, demand=demand)
         if not self.keeps:
-            return cheapest(self.traffic, asked, known)
+            return cheapest_day(case, known)
         if known is None:
             raise InfeasibleError("there is no day whose strategies could be kept")
-        return cheapest(replace(self.traffic, most=known.share[0] + KEPT), asked, known)
+        return cheapest_day(replace(case, options=replace(case.options, most=known.share[0] + KEPT)), known)
 
 
-def freedoms(of: QuestionDaySpace) -> Iterator[QuestionDayFreedom]:
-    """From one plan held all day, on demand, to every term and every hour; a step that adds nothing is left out."""
-    asked, traffic = of.asked, of.traffic
-    allowed = of.problem.workload.allow.terms
-    terms = list(dict.fromkeys(term for offered in of.offers.values() for term in offered.terms))
+def freedoms(case: ProgramCase, terms: Mapping[int, Sequence[str]], allowed: Sequence[str]) -> Iterator[DayFreedom]:
+    """From one plan held all day, on demand, to every term and every hour; a step that adds nothing is left out.
+
+    terms: how each column is rented, by model.  allowed: terms of the workload.
+    """
+    demand = case.demand
+    every = list(dict.fromkeys(term for of_model in terms.values() for term in of_model))
     first = "on_demand" if "on_demand" in allowed else allowed[0]
-    must = tuple(work for work in asked.works if work.saves is None)
-    at_once = replace(asked, works=tuple(replace(work, window_h=1) for work in must))
-    only = traffic.with_arms(dict(_of_term(of, first)))
-    some = any(arm.market.fits.any() for arm in only.arms.values())
-    named = first.replace("_", "-")
-    yield QuestionDayFreedom(
-        f"one plan held all day, {named if some else 'by API'}", replace(_constant(only), held=True), at_once
+    must = tuple(work for work in demand.works if work.saves is None)
+    at_once = replace(demand, works=tuple(replace(work, window_h=1) for work in must))
+    only = case.with_markets({model: _of_term(market, terms[model], first) for model, market in case.markets.items()})
+    rented = any(market.fits.any() for market in only.markets.values())
+    one_option = case.options.count == 1
+    what = "peak fleet" if one_option else "one plan"
+    held = replace(only, options=replace(case.options, all_day=True)).with_markets(
+        {model: replace(market, all_day=np.ones(len(market.rows), bool)) for model, market in only.markets.items()}
     )
-    if some and first not in ("reserved", "owned"):
-        yield QuestionDayFreedom("units rented by the hour", only, at_once, keeps=True)
-    yield QuestionDayFreedom("strategies and routes by the hour", only, at_once)
+    name = f"{what} held all day, {first.replace('_', '-') if rented else 'by API'}"
+    yield DayFreedom(name, replace(held, demand=at_once))
+    if rented and first not in ALL_DAY_TERMS:
+        yield DayFreedom("units rented by the hour", replace(only, demand=at_once), keeps=not one_option)
+    if not one_option:
+        yield DayFreedom("strategies and routes by the hour", replace(only, demand=at_once))
     if any(work.window_h > 1 for work in must):
-        yield QuestionDayFreedom("deferrable work moved", only, replace(asked, works=must))
-    if len(must) < len(asked.works):
-        yield QuestionDayFreedom("sleep-time work where it pays", only, asked)
-    others = [term.replace("_", "-") for term in terms if term != first]
+        yield DayFreedom("deferrable work moved", replace(only, demand=replace(demand, works=must)))
+    if len(must) < len(demand.works):
+        yield DayFreedom("sleep-time work where it pays", only)
+    others = [term.replace("_", "-") for term in every if term != first]
     if others:
-        yield QuestionDayFreedom(f"{', '.join(others)} beside", traffic, asked)
+        yield DayFreedom(f"{', '.join(others)} beside", case)
 
 
-def _of_term(of: QuestionDaySpace, term: str) -> Iterator[tuple[int, ModelMarket]]:
-    """The arms with all columns of other terms carrying nothing."""
-    for number, arm in of.traffic.arms.items():
-        others = np.array([other != term for other in of.offers[number].terms])
-        yield number, replace(arm, market=replace(arm.market, load=np.where(others, np.inf, arm.market.load)))
+def _of_term(market: Market, terms: Sequence[str], term: str) -> Market:
+    """The market with all columns of other terms carrying nothing."""
+    return replace(market, load=np.where(np.array([other != term for other in terms]), np.inf, market.load))
 
 
-def _constant(traffic: QuestionTraffic) -> QuestionTraffic:
-    """The same with every unit rented for the whole day."""
-    return traffic.with_arms(
-        {
-            number: replace(arm, market=replace(arm.market, constant=np.ones(len(arm.market.constant), np.bool_)))
-            for number, arm in traffic.arms.items()
-        }
-    )
+def solve_steps(steps: Sequence[DayFreedom]) -> list[tuple[DayFreedom, Fleet]]:
+    """The steps with their days, each begun from the one before; one that the limits forbid is left out, but the last.
+
+    Raises:
+        InfeasibleError: the last step has no day; names what binds.
+    """
+    solved: list[tuple[DayFreedom, Fleet]] = []
+    for step in steps:
+        try:
+            solved.append((step, step.day(step.demand, solved[-1][1] if solved else None)))
+        except InfeasibleError:
+            if step is steps[-1]:
+                raise
+    return solved

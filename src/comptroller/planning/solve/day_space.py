@@ -1,183 +1,204 @@
-"""From a posed quality target to the traffic of a day: its ways, and every term that their models are served at."""
+"""What a day chooses from: the options and every term that their models are served at, hour by hour."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import FactError, InfeasibleError
-from comptroller.planning.offer.call_buckets import Kinds
-from comptroller.planning.offer.day_market import DeploymentMarket, LoadMapping, asked_of, on_offer, table_with
-from comptroller.planning.offer.deployments import RejectionTally, enumerate_candidates
-from comptroller.planning.offer.question_offer import JointProblem, space_of_arm
-from comptroller.planning.solve.day_freedoms import QuestionDaySpace, freedoms
-from comptroller.planning.solve.fleet_search import FleetSearch
-from comptroller.planning.solve.hours import DayDemand
-from comptroller.planning.solve.joint_hours import least
-from comptroller.planning.solve.program import ModelMarket, QuestionTraffic
-from comptroller.planning.solve.program_blocks import Array, Indices
-from comptroller.planning.solve.prune import undominated_ways
-from comptroller.planning.solve.search import JointSearch, Keep
+from comptroller.planning.ground.nouns import AxisValues, Bools, Demand, Floats, Goal, Ints
+from comptroller.planning.offer.day_market import (
+    DayOffers,
+    LoadMapping,
+    bucket_mapping,
+    day_demand,
+    day_goal,
+    day_offers,
+    mixture_mapping,
+    offers_with_works,
+)
+from comptroller.planning.offer.deployments import DeploymentSpace, RejectionTally, enumerate_deployments
+from comptroller.planning.offer.questions import space_of_recorded
+from comptroller.planning.offer.space import space_of
+from comptroller.planning.solve.case import OptionTable, ProgramCase
+from comptroller.planning.solve.cheapest import least_day
+from comptroller.planning.solve.day_freedoms import DayFreedom, freedoms
+from comptroller.planning.solve.option_dominance import undominated_options
+from comptroller.planning.solve.problem import PlanningProblem
+from comptroller.planning.solve.search import KeepChoice, PlanSearch
 from comptroller.work.hours import DeferrableWork, WorkloadDay
 
 FEW = (240, 8)
-"""Shares to choose in an hour, and columns to rent, that are all kept; of more, those that count (measured)."""
+"""Shares to choose in an hour, and columns to rent, that are all kept; of more, those that count (measured: with twice
+as many the program of a day takes minutes)."""
 
 QUANTILES = (0.25, 0.5, 0.75, 1.0)
-"""Of the day's load: where whole fleets are sought."""
+"""Of the day's load: where whole fleets are sought, and where work comes on top also at twice the most."""
 
 USED = 1e-7
-"""Shares and units above this count as used."""
+"""Shares and units above this count as used: the solver's feasibility tolerance."""
 
 
-def choice(problem: JointProblem, hours: WorkloadDay, calibration: TimingCalibration) -> QuestionDaySpace:
-    """Every way and every term that may stand in a cheapest day; of many, those that count.
+@dataclass(frozen=True)
+class DaySpace:
+    """What a day chooses from. case: its program with everything open.  options: numbers in the search.  offers: by
+    model.  least: no day of all that is allowed costs less; `None` where nothing was left out.
+    """
+
+    problem: PlanningProblem
+    case: ProgramCase
+    options: Ints
+    offers: Mapping[int, DayOffers]
+    least: float | None = None
+
+    @property
+    def terms(self) -> dict[int, tuple[str, ...]]:
+        """How each column is rented, by model."""
+        return {model: offers.terms for model, offers in self.offers.items()}
+
+    @property
+    def freedoms(self) -> list[DayFreedom]:
+        """From one plan held all day to every term and every hour."""
+        return list(freedoms(self.case, self.terms, self.problem.workload.allow.terms))
+
+
+def day_space(problem: PlanningProblem, hours: WorkloadDay, calibration: TimingCalibration) -> DaySpace:
+    """Every option and every term that may stand in a cheapest day; of many, those that count.
 
     Raises:
         FactError: work names a model that is not recorded or that no devices serve; the trace leaves out an hour.
-        InfeasibleError: as `least`.
+        InfeasibleError: as `least_day`.
     """
-    ground, goal = problem.joint.ground, problem.goal
-    works = _by_arm(problem, hours)
-    asked = asked_of(problem.workload, hours, goal, ground.rate_per_s)
-    offers = {
-        arm: _model_deployment_market(problem, hours, arm, works, (asked, calibration)) for arm in ground.searches
-    }
-    offers = {arm: each for arm, each in offers.items() if len(each.rows)}
-    ways = _ways(problem.joint, offers)
-    names = {arm: tuple(work.name for work in works.get(arm, ())) for arm in offers}
-    traffic = _traffic(problem, ways, offers, names)
-    whole = QuestionDaySpace(problem, traffic, asked, ways, offers)
-    columns = sum(len(each.rows) for each in offers.values())
-    return whole if traffic.score.size <= FEW[0] and columns <= FEW[1] else _pruned_space(whole)
+    search, works = problem.search, _works_by_model(problem, hours)
+    offers = {m: _offers(problem, hours, m, works.get(m, ()), calibration) for m in problem.space.offers}
+    offers = {model: day for model, day in offers.items() if len(day.market.rows)}
+    own = problem.space.own
+    left = np.array([number for number, models in enumerate(own) if models <= set(offers)], np.int64)
+    options = undominated_options(own, search.table, left)
+    calls = {model: _day_calls(search, model, options) for model in offers}
+    table = OptionTable(search.table.score[:, options], search.table.usd[:, options], calls)
+    base = Demand(problem.space.rate_per_s, problem.space.plays.tasks, problem.space.weight)
+    demand = day_demand(problem.workload, hours, base)
+    markets = {model: day.market for model, day in offers.items()}
+    whole = DaySpace(problem, ProgramCase(demand, table, markets, day_goal(problem.goal)), options, offers)
+    columns = sum(len(day.market.rows) for day in offers.values())
+    return whole if table.score.size <= FEW[0] and columns <= FEW[1] else _pruned(whole)
 
 
-def _by_arm(problem: JointProblem, hours: WorkloadDay) -> dict[int, list[DeferrableWork]]:
-    """Work with tokens of its own, by the arm whose model does it."""
-    ground, found = problem.joint.ground, dict[int, list[DeferrableWork]]()
-    arms = ground.choices.evidence.arms
-    served = {arm: str(arms[arm]) for arm in ground.searches}
+def _works_by_model(problem: PlanningProblem, hours: WorkloadDay) -> dict[int, list[DeferrableWork]]:
+    """Work with tokens of its own, by the model that does it; work of plain requests is done by anybody."""
+    if problem.quality is None:
+        return {model: list(hours.deferrable) for model in problem.space.offers}
+    found: dict[int, list[DeferrableWork]] = {}
+    models = problem.space.plays.models
+    served = {number: str(models[number]) for number in problem.space.offers}
     for work in (work for work in hours.deferrable if work.model is not None):
-        named = [a for a, who in served.items() if who == work.model]
-        named = named or [a for a in served if arms[a].model == work.model]
+        named = [number for number, who in served.items() if who == work.model]
+        named = named or [number for number in served if models[number].model == work.model]
         if len(named) != 1:
-            recorded = work.model in {*map(str, arms), *(arm.model for arm in arms)}
-            problem_ = "is recorded more than once" if named else "is served by no devices that are allowed"
+            recorded = work.model in {*map(str, models), *(who.model for who in models)}
+            fault = "is recorded more than once" if named else "is served by no devices that are allowed"
             raise FactError(
                 problem.workload.name,
                 f"hours.deferrable.model of {work.name!r}",
-                f"{work.model!r} {problem_ if recorded else 'is not recorded'}",
+                f"{work.model!r} {fault if recorded else 'is not recorded'}",
                 "one of those served: " + (", ".join(served.values()) or "none"),
             )
         found.setdefault(named[0], []).append(work)
     return found
 
 
-def _model_deployment_market(
-    problem: JointProblem,
+def _offers(
+    problem: PlanningProblem,
     hours: WorkloadDay,
-    arm: int,
-    works: Mapping[int, Sequence[DeferrableWork]],
-    rest: tuple[DayDemand, TimingCalibration],
-) -> DeploymentMarket:
-    """All that an arm may be served by, at every term: one load for each bucket of its calls, then its works."""
-    ground, goal, (asked, calibration) = problem.joint.ground, problem.goal, rest
-    search, sizes, mine = ground.searches[arm], ground.sizes[arm], works.get(arm, ())
-    if mine or hours.spot is not None:
-        who = search.table.candidates[0].replica.model
-        space = space_of_arm(who, ground.choices.evidence.arms[arm], problem.workload)
-        candidates = list(enumerate_candidates(space, RejectionTally()))
-        search = FleetSearch(table_with(candidates, sizes.load, mine, goal, calibration))
-    rates, buckets = search.table.load.rate_per_s, np.flatnonzero(problem.joint.calls[arm].any(axis=(0, 1)))
-    place = {key: row for row, key in enumerate(sizes.keys(sizes.load.requests).tolist())}
-    rows = np.array([*(place[bucket] for bucket in buckets), *range(len(place), len(rates))], np.int64)
-    into = np.zeros((len(rows), len(rates)))
-    into[np.arange(len(rows)), rows] = 1.0 / (rates[rows] * goal.demand)
-    stay = np.zeros(into.shape)
-    stay[: len(buckets), : len(place)] = sizes.load.weight
-    stay[np.arange(len(buckets), len(rows)), rows[len(buckets) :]] = 1.0
-    return on_offer(search, LoadMapping(into, into, stay), asked, goal, hours)
+    model: int,
+    works: Sequence[DeferrableWork],
+    calibration: TimingCalibration,
+) -> DayOffers:
+    """All that a model may be served by, at every term."""
+    offers, load = problem.space.offers[model], problem.space.buckets[model].load
+    if works or hours.spot is not None or problem.quality is None:
+        deployments = list(enumerate_deployments(_deployment_space(problem, model), RejectionTally()))
+        offers = offers_with_works(deployments, load, works, problem.goal, calibration)
+    return day_offers(offers, _mapping(problem, model, works), problem.goal, hours)
 
 
-def _ways(joint: JointSearch, offers: Mapping[int, DeploymentMarket]) -> Indices:
-    """Ways whose own arms are on offer, and that no other replaces."""
-    own = [frozenset(a for a, route in way.routes.items() if route == "own") for way in joint.ground.ways]
-    left = np.array([number for number, arms in enumerate(own) if arms <= set(offers)], np.int64)
-    return undominated_ways(own, joint.score, joint.usd, joint.calls, left)
+def _deployment_space(problem: PlanningProblem, model: int) -> DeploymentSpace:
+    if problem.quality is None:
+        return space_of(problem.workload)
+    who = problem.space.offers[model].deployments[0].replica.model
+    return space_of_recorded(who, problem.space.plays.models[model], problem.workload)
 
 
-def _traffic(
-    problem: JointProblem, ways: Indices, offers: Mapping[int, DeploymentMarket], works: Mapping[int, tuple[str, ...]]
-) -> QuestionTraffic:
-    joint, goal = problem.joint, problem.goal
-    tasks, arms = joint.ground.choices.tasks, {}
-    for arm, offered in offers.items():
-        buckets = np.flatnonzero(joint.calls[arm].any(axis=(0, 1)))
-        arms[arm] = ModelMarket(offered.market, joint.calls[arm][:, ways][:, :, buckets], works[arm])
-    return QuestionTraffic(
-        rate_per_s=joint.ground.rate_per_s,
-        demand=goal.demand,
-        weight=joint.ground.weight,
-        score=joint.score[:, ways],
-        usd=joint.usd[:, ways],
-        quality=tuple((tasks.index(task) if task else None, share) for task, share in goal.quality),
-        arms=arms,
-    )
+def _mapping(problem: PlanningProblem, model: int, works: Sequence[DeferrableWork]) -> LoadMapping:
+    """Plain requests are one mixture over the hour; calls of questions come in buckets, for options differ in them."""
+    load = problem.space.buckets[model].load
+    if problem.quality is None:
+        return mixture_mapping(load, works)
+    return bucket_mapping(load, problem.search.used(model), works)
 
 
-def _pruned_space(whole: QuestionDaySpace) -> QuestionDaySpace:
-    """Ways and columns of the cheapest days of fractional units, and of the cheapest plans of each term alone."""
-    ways = np.zeros(len(whole.ways), np.bool_)
-    rows = {arm: np.zeros(len(each.rows), np.bool_) for arm, each in whole.offers.items()}
-    bound, steps = np.inf, list(freedoms(whole))
+def _day_calls(search: PlanSearch, model: int, options: Ints) -> Floats:
+    calls = search.table.calls[model][:, options]
+    if search.space.plays.evidence is None:
+        return np.asarray(calls.sum(axis=2, keepdims=True))
+    return np.asarray(calls[:, :, search.used(model)])
+
+
+def _pruned(whole: DaySpace) -> DaySpace:
+    """Options and columns of the cheapest days of fractional units, and of the cheapest fleets of each term alone."""
+    options = np.zeros(len(whole.options), bool)
+    columns = {model: np.zeros(len(day.market.rows), bool) for model, day in whole.offers.items()}
+    bound, steps = np.inf, whole.freedoms
     for step in steps:
         try:
-            bound, posed, values = least(step.traffic, step.asked)
+            bound, posed, values = least_day(step.case)
         except InfeasibleError:
             if step is steps[-1]:
                 raise
             continue
-        ways |= (values[posed.share] > USED).any(axis=(0, 1))
-        if posed.later.size:
-            ways |= (values[posed.later] > USED).any(axis=(0, 1))
-        for arm, each in posed.arms.items():
-            rows[arm] |= (values[each.units] > USED).any(axis=0)
-    for share, units in _plans(whole):
-        ways |= share[:, whole.ways].any(axis=0)
-        for arm, used in units.items():
-            rows[arm] |= np.isin(whole.offers[arm].rows, np.flatnonzero(used))
-    some = np.flatnonzero(ways)
-    offers = {arm: each.only(np.flatnonzero(rows[arm])) for arm, each in whole.offers.items()}
-    arms = {
-        arm: replace(each, market=offers[arm].market, calls=each.calls[:, some])
-        for arm, each in whole.traffic.arms.items()
-    }
-    old = whole.traffic
-    traffic = replace(old, score=old.score[:, some], usd=old.usd[:, some], arms=arms)
-    return replace(whole, traffic=traffic, ways=whole.ways[some], offers=offers, least=bound)
+        for answers in (posed.share, posed.later):
+            options[: answers.shape[2]] |= (values[answers] > USED).any(axis=(0, 1))
+        for model, serving in posed.serving.items():
+            columns[model] |= (values[serving.units] > USED).any(axis=0)
+    for share, units in _fleets_by_term(whole):
+        options |= share[:, whole.options].any(axis=0)
+        for model, used in units.items():
+            columns[model] |= np.isin(whole.offers[model].market.rows, np.flatnonzero(used))
+    some = np.flatnonzero(options)
+    offers = {model: day.only(np.flatnonzero(columns[model])) for model, day in whole.offers.items()}
+    markets = {model: day.market for model, day in offers.items()}
+    case = replace(whole.case, options=whole.case.options.only(some), markets=markets)
+    return replace(whole, case=case, options=whole.options[some], offers=offers, least=bound)
 
 
-def _plans(whole: QuestionDaySpace) -> Iterator[tuple[Array, Mapping[int, npt.NDArray[np.bool_]]]]:
-    """Shares, and units by arm, of the cheapest plans of each term alone at several loads: whole units."""
-    ground, load = whole.problem.joint.ground, whole.asked.load
-    searches = {arm: offered.search for arm, offered in whole.offers.items()}
-    joint = JointSearch(replace(ground, searches=searches))
-    goal = replace(whole.problem.goal, limits=())
-    for term in dict.fromkeys(term for offered in whole.offers.values() for term in offered.terms):
-        for factor in dict.fromkeys(np.quantile(load[load > 0], QUANTILES).tolist()):
+def _fleets_by_term(whole: DaySpace) -> Iterator[tuple[Floats, Mapping[int, Bools]]]:
+    """Shares, and units by model, of the cheapest fleets of each term alone at several loads: whole units."""
+    problem, load = whole.problem, whole.case.demand.load
+    offers = {model: day.offers for model, day in whole.offers.items()}
+    search = PlanSearch(replace(problem.space, offers=offers))
+    goal = replace(problem.goal, limits=())
+    busy = load[load > 0]
+    on_top = [2 * float(busy.max())] if whole.case.demand.works else []
+    factors = dict.fromkeys([*np.quantile(busy, QUANTILES).tolist(), *on_top])
+    for term in dict.fromkeys(term for terms in whole.terms.values() for term in terms):
+        for factor in factors:
             try:
-                found = joint.solve(replace(goal, demand=goal.demand * factor), _at(term))
+                fleet = search.solve(_at_load(goal, factor), _at_term(term))
             except InfeasibleError:
                 continue
-            yield found.share, {arm: fleet.units > 0 for arm, fleet in found.fleets.items()}
+            yield fleet.share[0], {model: units[0] > 0 for model, units in fleet.units.items()}
 
 
-def _at(term: str) -> Keep:
-    def keep(kinds: Kinds) -> bool:
-        return term in kinds.get("term", frozenset((term,)))
+def _at_load(goal: Goal, factor: float) -> Goal:
+    return replace(goal, demand=goal.demand * factor)
+
+
+def _at_term(term: str) -> KeepChoice:
+    def keep(axes: AxisValues) -> bool:
+        return term in axes.get("term", frozenset((term,)))
 
     return keep

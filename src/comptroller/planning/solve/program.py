@@ -1,4 +1,20 @@
-"""The program of a day of questions: strategies, routes and units for every hour, questions that may wait moved."""
+"""The program: options over classes, calls over deployments and units over hours, as rows and columns.
+
+minimise  sum_hmj p_hmj u_hmj + sum_hmbj e_hmbj (y + v)_hmbj + L sum_hco a_co (f_h w_c x + d)_hco + works
+ask       sum_o x_hco = 1 - sum_k s_k z_k,   sum_o d_hco = w_c sum_k r_k (what was moved to hour h)
+solve     sum_co (q_co - Q) (f_h w_c x + d)_hco >= 0   over all classes, and over each that has a target, in every hour
+serve     sum_j y_hmbj = f_h sum_co w_c n_comb x_hco,  sum_j v_hmbj = sum_co n_comb d_hco
+carry     L sum_b l_mbj (t_h y + v)_hmbj + works <= a_j u_hmj             (every matrix of loads l)
+hold      L sum_b l_mbj t_h y_hmbj <= u_hmj - g_hmj,  g_hmj >= lost_j u_hmj   (interrupted kinds, units in reserve)
+limit     sum_mj k_mj u_hmj <= most, for every limit of an hour; day: the objectives summed over the hours <= most
+
+x: share of class c (weight w, share solved q) in hour h that option o answers; d questions that waited, in parts of
+the busiest rate L; f the load of the hour; n calls of model m in bucket b, a API dollars; y, v calls on deployment j,
+in the same parts; l units per call a second; t the factor that interactive calls are sized with; u units, one number
+for the day where they are rented all day; p, e what a unit and a call cost; z whether optional work k is done, which
+saves s. One hour is a day of one hour; requests are one class with one option. (Melange, arXiv 2404.14527, for the
+part of one class and option; splitting, limits, reserves, options and hours are added.)
+"""
 
 from __future__ import annotations
 
@@ -6,234 +22,207 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.sparse import csc_array, vstack
 
-from comptroller.planning.solve.hours import DayDemand
-from comptroller.planning.solve.mix import MixedIntegerProgram
-from comptroller.planning.solve.program_blocks import (
-    Array,
-    Indices,
-    LoadPlacement,
-    Market,
-    ProgramBuilder,
-    UnitReserve,
-    carry,
-    deferral_columns,
-    hold,
-    unit_columns,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelMarket:
-    """What own devices may serve of a model. calls: (classes, ways, buckets) of a question.
-
-    market: its first loads are one call a second of each bucket, the others one request a second of each of `works`,
-    by name.
-    """
-
-    market: Market
-    calls: Array
-    works: tuple[str, ...] = ()
-
-    @property
-    def buckets(self) -> int:
-        """How many kinds of calls there are."""
-        return int(self.calls.shape[2])
-
-    def row(self, work: str) -> int:
-        """The load of the market that a work is."""
-        return self.buckets + self.works.index(work)
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionTraffic:
-    """Questions and who may answer them.
-
-    rate_per_s: in the busiest hour.  demand: factor that interactive calls are sized with.  weight: of classes.  score,
-    usd: (classes, ways), share solved and API dollars of a question.  quality: (class, or None for all, least share),
-    in every hour.  arms: own devices.  held: the shares of the ways are the same in every hour.
-    most: (classes, ways), upper bounds on the shares of the interactive questions.
-    """
-
-    rate_per_s: float
-    demand: float
-    weight: Array
-    score: Array
-    usd: Array
-    quality: tuple[tuple[int | None, float], ...]
-    arms: Mapping[int, ModelMarket]
-    held: bool = False
-    most: Array | None = None
-
-    def with_arms(self, arms: Mapping[int, ModelMarket]) -> QuestionTraffic:
-        """The same questions on other devices."""
-        return replace(self, arms=arms)
-
-    @property
-    def usd_per_h(self) -> Array:
-        """(classes, ways): dollars an hour paid to APIs if all questions at the busiest rate went that way."""
-        return np.asarray(self.usd * self.rate_per_s * 3600.0)
-
-    def questions(self, asked: DayDemand) -> list[int]:
-        """Numbers of the works that are questions."""
-        of_arms = {name for arm in self.arms.values() for name in arm.works}
-        return [k for k, work in enumerate(asked.works) if work.name not in of_arms]
+from comptroller.planning.ground.nouns import Floats, Ints, Market
+from comptroller.planning.solve.blocks import LoadPlacement, UnitReserve, carry, deferral_columns, hold, unit_columns
+from comptroller.planning.solve.case import ProgramCase
+from comptroller.planning.solve.highs import MixedIntegerProgram, scale_of
+from comptroller.planning.solve.rows import ProgramBuilder
 
 
 @dataclass(frozen=True, slots=True)
 class ServingColumns:
-    """The columns of an arm. placed: interactive calls, those of questions that waited, and works, as paid for."""
+    """The columns of a model. placed: interactive calls, those of questions that waited, and works, as paid for."""
 
-    units: Indices
+    units: Ints
     placed: tuple[LoadPlacement, LoadPlacement, LoadPlacement]
 
 
 @dataclass(frozen=True, slots=True)
-class QuestionDayProgram:
-    """A day's program with the numbers of its columns."""
+class PosedProgram:
+    """A program with the numbers of its columns; shapes as of a `Fleet`."""
 
     program: MixedIntegerProgram
-    share: Indices
-    later: Indices
-    done: tuple[Indices, ...]
-    moved: tuple[Indices, ...]
-    chosen: Indices
-    arms: Mapping[int, ServingColumns]
+    share: Ints
+    later: Ints
+    done: tuple[Ints, ...]
+    moved: tuple[Ints, ...]
+    chosen: Ints
+    serving: Mapping[int, ServingColumns]
+
+    @property
+    def units(self) -> Ints:
+        """Numbers of all columns that are units, each once."""
+        parts = [serving.units.ravel() for serving in self.serving.values()]
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *parts]))
+
+    def start(self, units: Mapping[int, Ints]) -> tuple[Ints, Floats]:
+        """Columns and values of given units, (h, j) by model, to begin a search from."""
+        pairs = [(serving.units.ravel(), units[model].ravel()) for model, serving in self.serving.items()]
+        columns, first = np.unique(np.concatenate([pair[0] for pair in pairs]), return_index=True)
+        return columns, np.concatenate([pair[1] for pair in pairs])[first].astype(float)
+
+    def fixed(self, units: Mapping[int, Ints] | Mapping[int, Floats]) -> MixedIntegerProgram:
+        """The linear program of given units, (h, j) by model."""
+        program = self.program
+        least, most = np.zeros(len(program.cost)), program.most.copy()
+        for model, serving in self.serving.items():
+            least[serving.units] = most[serving.units] = units[model]
+        return replace(program, least=least, most=most)
 
 
-def pose(traffic: QuestionTraffic, asked: DayDemand) -> QuestionDayProgram:
-    """The program of a day.
+def pose(case: ProgramCase, stands: bool = False, below: float = np.inf) -> PosedProgram:
+    """The program of a case.
 
-    minimise sum_haj p_haj u_haj + sum_habj e_habj (y + v)_habj + L sum_hco a_co (f_h x + d)_hco + works
-    ask      sum_o x_hco = w_c (1 - sum_k s_k z_k),   sum_o d_hco = w_c sum_k r_k (what was moved to hour h)
-    solve    sum_co (q_co - Q) (f_h x + d)_hco >= 0   over all classes, and of each that has a target, in every hour
-    serve    sum_j y_habj = f_h sum_co n_coab x_hco,   sum_j v_habj = sum_co n_coab d_hco
-    carry    L sum_b l_abj (t y + v)_habj + works <= a_j u_haj                 (every matrix of loads)
-    hold     L sum_b l_abj t y_habj <= u_haj - g_haj,  g_haj >= lost_j u_haj   (interrupted kinds, units in reserve)
-
-    x: share of the hour's questions of class c (weight w, pass rate q) that goes way o; d questions that waited, in
-    parts of the busiest rate L; n calls of arm a in bucket b, a API dollars; y, v calls on column j, in the same parts;
-    l units per call a second; t the factor of sizing; u units, one number for the day where they are constant.
+    stands: with rows that whole units imply and parts of them do not, which close the tree of one hour sooner.
+    below: the objective is to be no more than so much.
     """
-    rent = ProgramBuilder()
-    price = traffic.usd_per_h * (asked.objective == "usd")
-    waiting = traffic.questions(asked)
-    share = _shares(rent, asked.load, price, traffic)
-    later = rent.columns(np.tile(price[:, : price.shape[1] * bool(waiting)], (len(asked.load), 1, 1)))
-    chosen = rent.columns(np.zeros(len(asked.works)), 1.0)
-    done = {k: rent.columns(np.zeros((len(asked.load), 1))) for k in waiting}
-    _ask(rent, traffic, asked, (share, later, chosen), done)
-    arms = {}
-    for number, arm in traffic.arms.items():
-        arms[number] = serving = _serve(rent, traffic, asked, arm, (share, later))
-        mine = [k for k, work in enumerate(asked.works) if work.name in arm.works]
-        done |= {k: serving.placed[2].columns[:, place] for place, k in enumerate(mine)}
-    waits = tuple(deferral_columns(rent, work, done[k], chosen[k]) for k, work in enumerate(asked.works))
-    _limit(rent, traffic, asked, (share, later), arms)
-    each = tuple(done[k] for k in range(len(asked.works)))
-    return QuestionDayProgram(rent.program(), share, later, each, waits, chosen, arms)
+    builder, demand = ProgramBuilder(), case.demand
+    price = case.usd_per_h * (case.goal.objective == "usd")
+    waiting = case.question_works
+    share = _share_columns(builder, case, price)
+    later_price = case.options.usd * demand.rate_per_s * 3600.0 * (case.goal.objective == "usd")
+    later = builder.columns(np.tile(later_price[:, : later_price.shape[1] * bool(waiting)], (demand.hours, 1, 1)))
+    chosen = builder.columns(np.zeros(len(demand.works)), 1.0)
+    done = {k: builder.columns(np.zeros((demand.hours, 1))) for k in waiting}
+    _ask(builder, case, (share, later, chosen), done)
+    serving = {}
+    for model, market in case.markets.items():
+        serving[model] = columns = _serve(builder, case, model, (share, later))
+        if stands:
+            _stand(builder, case.options.calls[model], share, columns.units)
+        of_model = [k for k, work in enumerate(demand.works) if work.name in market.works]
+        done |= {k: columns.placed[2].columns[:, place] for place, k in enumerate(of_model)}
+    moved = tuple(deferral_columns(builder, work, done[k], chosen[k]) for k, work in enumerate(demand.works))
+    _limit(builder, case, (share, later), serving)
+    program = builder.program()
+    if np.isfinite(below):
+        program = with_row(program, "below", program.cost, below)
+    every_work = tuple(done[k] for k in range(len(demand.works)))
+    return PosedProgram(program, share, later, every_work, moved, chosen, serving)
 
 
-def _shares(rent: ProgramBuilder, load: Array, price: Array, traffic: QuestionTraffic) -> Indices:
-    """Columns of the interactive questions, (h, classes, ways): one for the whole day where they are held."""
-    most = np.full(price.shape, np.inf) if traffic.most is None else traffic.most
-    if traffic.held:
-        return np.broadcast_to(rent.columns(price * load.sum(), most), (len(load), *price.shape))
-    return rent.columns(load[:, None, None] * price, most)
+def with_row(program: MixedIntegerProgram, name: str, values: Floats, most: float) -> MixedIntegerProgram:
+    """The program with one more row, scaled as costs are: values x <= most."""
+    scale = scale_of(values)
+    return replace(
+        program,
+        matrix=csc_array(vstack([program.matrix, scale * values[None, :]])),
+        lower=np.append(program.lower, -np.inf),
+        upper=np.append(program.upper, scale * most),
+        row_names=(*program.row_names, (name, 1)),
+    )
+
+
+def _share_columns(builder: ProgramBuilder, case: ProgramCase, price: Floats) -> Ints:
+    """Columns of the interactive questions, (h, classes, options): one for the whole day where shares are all day's."""
+    options, load = case.options, case.demand.load
+    most = np.full(price.shape, np.inf) if options.most is None else options.most
+    if options.shut is not None:
+        most = np.where(options.shut, 0.0, most)
+    if options.all_day:
+        return np.broadcast_to(builder.columns(price * load.sum(), most), (len(load), *price.shape))
+    return builder.columns(load[:, None, None] * price, np.broadcast_to(most, (len(load), *price.shape)))
 
 
 def _ask(
-    rent: ProgramBuilder,
-    traffic: QuestionTraffic,
-    asked: DayDemand,
-    columns: tuple[Indices, Indices, Indices],
-    done: Mapping[int, Indices],
+    builder: ProgramBuilder, case: ProgramCase, columns: tuple[Ints, Ints, Ints], done: Mapping[int, Ints]
 ) -> None:
     """Every question is answered, and enough of each hour's are solved."""
     share, later, chosen = columns
-    shape, weight = share.shape[:2], traffic.weight
-    ask = rent.rows(weight, weight, shape)[:, :, None]
-    rent.put(ask, share, 1.0)
-    rent.put(ask, chosen, weight[:, None] * np.array([work.saves or 0.0 for work in asked.works]))
+    demand, weight, score = case.demand, case.demand.weight, case.options.score
+    ask = builder.rows("ask", 1.0, 1.0, share.shape[:2])[:, :, None]
+    builder.put(ask, share, 1.0)
+    builder.put(ask, chosen, np.array([work.saves or 0.0 for work in demand.works]))
     if done:
-        wait = rent.rows(0.0, 0.0, shape)
-        rent.put(wait[:, :, None], later, 1.0)
-        for k, each in done.items():
-            rent.put(wait, each, -weight * asked.size[0, 1 + k] / traffic.rate_per_s)
-    for row, least in traffic.quality:
-        of = slice(None) if row is None else slice(row, row + 1)
-        solve = rent.rows(0.0, np.inf, (shape[0], 1, 1))
-        above = traffic.score[of] - least
-        rent.put(solve, share[:, of], asked.load[:, None, None] * above)
-        rent.put(solve, later[:, of], above[:, : later.shape[2]])
+        wait = builder.rows("wait", 0.0, 0.0, share.shape[:2])
+        builder.put(wait[:, :, None], later, 1.0)
+        for k, columns_k in done.items():
+            builder.put(wait, columns_k, -weight * demand.works_per_s[k] / demand.rate_per_s)
+    for number, least in case.quality:
+        some = slice(None) if number is None else slice(number, number + 1)
+        solve = builder.rows("solve", 0.0, np.inf, (share.shape[0], 1, 1))
+        above = score[some] - least
+        builder.put(solve, share[:, some], demand.load[:, None, None] * weight[some, None] * above)
+        builder.put(solve, later[:, some], above[:, : later.shape[2]])
 
 
-def _serve(
-    rent: ProgramBuilder, traffic: QuestionTraffic, asked: DayDemand, arm: ModelMarket, columns: tuple[Indices, Indices]
-) -> ServingColumns:
-    """Calls and works of an arm on its market's columns, and the units that carry them."""
+def _serve(builder: ProgramBuilder, case: ProgramCase, model: int, columns: tuple[Ints, Ints]) -> ServingColumns:
+    """Calls and works of a model on its market's deployments, and the units that carry them."""
     share, later = columns
-    market, hours, calls = arm.market, len(asked.load), arm.calls.transpose(2, 0, 1)
-    buckets, works = np.arange(arm.buckets), [k for k, w in enumerate(asked.works) if w.name in arm.works]
-    rows = np.array([arm.row(asked.works[k].name) for k in works], np.int64)
-    rate = np.full((hours, arm.buckets), traffic.rate_per_s)
-    each = (
-        _place_loads(rent, market, asked.objective, (rate, buckets), interactive=True),
-        _place_loads(rent, market, asked.objective, (rate, buckets[: arm.buckets * bool(later.size)])),
-        _place_loads(rent, market, asked.objective, (asked.size[:, 1:][:, works], rows)),
+    demand, market, objective = case.demand, case.markets[model], case.goal.objective
+    calls = case.options.calls[model].transpose(2, 0, 1)
+    works = [k for k, work in enumerate(demand.works) if work.name in market.works]
+    buckets, rate = np.arange(market.buckets), np.full((demand.hours, market.buckets), demand.rate_per_s)
+    work_rows = np.array([market.row(demand.works[k].name) for k in works], np.int64)
+    work_rate = np.tile(demand.works_per_s[works], (demand.hours, 1))
+    placed = (
+        _place(builder, market, objective, (rate, buckets), interactive=True),
+        _place(builder, market, objective, (rate, buckets[: market.buckets * bool(later.size)])),
+        _place(builder, market, objective, (work_rate, work_rows)),
     )
-    units = unit_columns(rent, market, asked.objective)
-    for placed, asks, factor in zip(each, (share, later), (asked.load, np.ones(hours)), strict=False):
+    units = unit_columns(builder, market, objective)
+    weighted = demand.weight[None, :, None] * calls
+    waited = calls[:, :, : later.shape[2]]
+    by_hour = np.broadcast_to(waited, (demand.hours, *waited.shape))
+    interactive = demand.load[:, None, None, None] * weighted
+    for placement, asks, values in ((placed[0], share, interactive), (placed[1], later, by_hour)):
         if asks.size:
-            serve = rent.rows(0.0, 0.0, (hours, arm.buckets))
-            rent.put(serve[:, :, None], placed.columns, 1.0)
-            rent.put(serve[:, :, None, None], asks[:, None], -factor[:, None, None, None] * calls)
-    sized = replace(each[0], amount=each[0].amount * traffic.demand * asked.raised[:, None])
-    carry(rent, market, units, (sized, *each[1:]))
-    top = float(arm.calls.sum(axis=2).max(initial=0.0) * asked.load.max())
-    hold(rent, market, units, sized, UnitReserve(asked.spare, top))
-    return ServingColumns(units, each)
+            serve = builder.rows("serve", 0.0, 0.0, (demand.hours, market.buckets))
+            builder.put(serve[:, :, None], placement.columns, 1.0)
+            builder.put(serve[:, :, None, None], asks[:, None], -values)
+    sized = replace(placed[0], amount=placed[0].amount * case.goal.demand * demand.sizing[:, None])
+    carry(builder, market, units, (sized, *placed[1:]))
+    most = float(calls.sum(axis=0).max(initial=0.0) * demand.load.max())
+    hold(builder, market, units, sized, UnitReserve(case.goal.spare, most))
+    return ServingColumns(units, placed)
 
 
-def _place_loads(
-    rent: ProgramBuilder, market: Market, objective: str, what: tuple[Array, Indices], interactive: bool = False
+def _place(
+    builder: ProgramBuilder, market: Market, objective: str, what: tuple[Floats, Ints], interactive: bool = False
 ) -> LoadPlacement:
     """New columns for loads, (h, loads, j); interactive ones only on what may outlast an interruption.
 
-    what: amounts (h, loads), and rows of the market.
+    what: amounts (h, loads), and loads of the market.
     """
     amount, rows = what
-    open_ = market.fits[rows] & ((market.lost < 1) | (not interactive))
+    opened = market.fits[rows] & ((market.lost < 1) | (not interactive))
     bare = LoadPlacement(np.zeros(0, np.int64), amount[:, : len(rows)], rows)
-    columns = rent.columns(bare.costs(market, objective), np.where(open_, np.inf, 0.0))
+    columns = builder.columns(bare.costs(market, objective), np.where(opened, np.inf, 0.0))
     return replace(bare, columns=columns)
 
 
+def _stand(builder: ProgramBuilder, calls: Floats, share: Ints, units: Ints) -> None:
+    """No question of a class goes to a model without a unit: implied by whole units, and not by parts of them."""
+    for number, users in enumerate(calls.sum(axis=2) > 0):
+        if users.any():
+            rows = builder.rows("stand", -np.inf, 0.0, (share.shape[0], 1))
+            builder.put(rows, share[:, number, users], 1.0)
+            builder.put(rows, units, -1.0)
+
+
 def _limit(
-    rent: ProgramBuilder,
-    traffic: QuestionTraffic,
-    asked: DayDemand,
-    columns: tuple[Indices, Indices],
-    arms: Mapping[int, ServingColumns],
+    builder: ProgramBuilder, case: ProgramCase, columns: tuple[Ints, Ints], serving: Mapping[int, ServingColumns]
 ) -> None:
-    """Caps in every hour, and the most of the day."""
+    """Limits of every hour, and of the day; what is paid to APIs counts as dollars."""
     share, later = columns
-    for number, (_, most) in enumerate(_caps(traffic)):
-        row = rent.rows(-np.inf, most, (len(asked.load), 1))
-        for arm, serving in arms.items():
-            rent.put(row, serving.units, traffic.arms[arm].market.caps[number][1])
-    for name, most in asked.most.items():
-        row = rent.rows(-np.inf, most, (1,))
-        for arm, serving in arms.items():
-            market = traffic.arms[arm].market
-            rent.put(row, serving.units, market.unit(name))
-            for placed in serving.placed:
-                rent.put(row, placed.columns, placed.costs(market, name))
+    load, paid = case.demand.load[:, None, None], case.usd_per_h
+    later_paid = (case.options.usd * case.demand.rate_per_s * 3600.0)[:, : later.shape[2]]
+    for name, most in case.goal.limits:
+        rows = builder.rows(f"limit {name}", -np.inf, most, (case.demand.hours, 1))
+        for model, columns_of in serving.items():
+            builder.put(rows, columns_of.units, case.markets[model].takes[name])
+        if name == "budget":
+            builder.put(rows[:, :, None], share, load * paid)
+            builder.put(rows[:, :, None], later, later_paid)
+    for name, most in case.goal.over_day:
+        row = builder.rows(f"day {name}", -np.inf, most, (1,))
+        for model, columns_of in serving.items():
+            market = case.markets[model]
+            builder.put(row, columns_of.units, market.unit(name))
+            for placement in columns_of.placed:
+                builder.put(row, placement.columns, placement.costs(market, name))
         if name == "usd":
-            rent.put(row, share, asked.load[:, None, None] * traffic.usd_per_h)
-            rent.put(row, later, traffic.usd_per_h[:, : later.shape[2]])
-
-
-def _caps(traffic: QuestionTraffic) -> list[tuple[str, float]]:
-    """Names and most of what is limited in every hour, the same for all arms."""
-    return [(name, most) for arm in list(traffic.arms.values())[:1] for name, _, most in arm.market.caps]
+            builder.put(row, share, load * paid)
+            builder.put(row, later, later_paid)

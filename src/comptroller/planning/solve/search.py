@@ -1,262 +1,204 @@
-"""The cheapest way to solve a share of the questions: strategies over classes, and the fleets and offers they need."""
+"""A choice space made ready to be solved again and again for changing goals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from comptroller.errors import InfeasibleError
-from comptroller.planning.offer.call_buckets import JointSearchSpace, Kinds
-from comptroller.planning.solve.cheapest import at, bound_of, optimum, within
-from comptroller.planning.solve.fleet_search import LIMITS, Goal
-from comptroller.planning.solve.joint_program import (
-    SLACK,
-    JointProgramData,
-    ModelFleet,
-    QuestionFleet,
-    RentableDeployments,
-)
-from comptroller.planning.solve.prune import undominated_ways
+from comptroller.planning.ground.nouns import AxisValues, Bools, Demand, Fleet, Floats, Goal, Ints
+from comptroller.planning.offer.choices import ChoiceSpace
+from comptroller.planning.solve.bound import DualBound
+from comptroller.planning.solve.case import OptionTable, ProgramCase
+from comptroller.planning.solve.cheapest import SLACK, fleet_of_units, optimum, within
+from comptroller.planning.solve.infeasible import require_latency, why_infeasible
+from comptroller.planning.solve.option_dominance import undominated_options
+from comptroller.planning.solve.program import pose
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-Keep = Callable[[Kinds], bool]
-"""Whether a choice, told by its values on every axis, may be made."""
+KeepChoice = Callable[[AxisValues], bool]
+"""Whether a choice, given by its values on every axis, may be made."""
 
 
-def keep_everything(kinds: Kinds) -> bool:
+def keep_everything(axes: AxisValues) -> bool:
     """Keep every choice."""
     return True
 
 
-@dataclass(frozen=True)
-class JointSolution:
-    """The optimum. share: (classes, ways).  fleets: by arm.  objective: per hour."""
+class PlanSearch:
+    """The program of one hour over a choice space; what is asked again is not solved again.
 
-    share: Floats
-    fleets: Mapping[int, ModelFleet]
-    objective: float
-    solved: float
-
-    @property
-    def key(self) -> tuple[bytes, ...]:
-        """The same for solutions that do the same: shares to a millionth, and units."""
-        units = [b"%d:" % arm + fleet.units.tobytes() for arm, fleet in sorted(self.fleets.items())]
-        return (np.round(self.share, 6).tobytes(), *units)
-
-
-@dataclass(frozen=True)
-class _ProgramScope:
-    """What a program is about: the ways (numbers of the ground's) that are left in it."""
-
-    matter: JointProgramData
-    ways: Ints
-
-
-class JointSearch:
-    """A ground made ready to be solved again and again for changing goals.
-
-    counts: how often each question counts, in a half or a resample of them; once each, if not given.  mean: weights of
-    the questions in the mean of each class, (classes, questions).
+    counts: how often each question counts, in a half or a resample of them; as often as in the space, if not given.
+    mean: (classes, questions), weights of the questions in the mean of each class.  table: all options.
     """
 
-    def __init__(self, ground: JointSearchSpace, counts: Floats | None = None) -> None:
-        self.ground = ground
-        tasks, task = ground.choices.tasks, ground.choices.task
+    def __init__(self, space: ChoiceSpace, counts: Floats | None = None) -> None:
+        self.space = space
+        tasks, task = space.plays.tasks, space.plays.task
         of_class = np.stack([task == number for number in range(len(tasks))]).astype(float)
-        if counts is not None:
-            of_class = of_class * counts
+        for factor in (space.frequency, counts):
+            of_class = of_class if factor is None else of_class * factor
         self.mean = of_class / of_class.sum(axis=1, keepdims=True)
-        self._rents = ground.rents
-        self.score, self.usd = self.mean @ ground.score, self.mean @ ground.usd
-        shape = self.score.shape
-        self.calls = {arm: (self.mean @ calls).reshape(*shape, -1) for arm, calls in ground.calls.items()}
-        self._optima: dict[tuple[Any, ...], JointSolution | None] = {}
-        self._worth: dict[bytes, Ints] = {}
+        score = self.mean @ space.score
+        calls = {m: (self.mean @ calls).reshape(*score.shape, -1) for m, calls in space.calls.items()}
+        self.table = OptionTable(score, self.mean @ space.usd, calls)
+        self._fleets: dict[tuple[Any, ...], Fleet | None] = {}
+        self._undominated: dict[bytes, Ints] = {}
 
-    def solve(self, goal: Goal, keep: Keep = keep_everything) -> JointSolution:
-        """The cheapest shares and fleets.
-
-        minimise  sum_r p_r u_r + sum_abr e_abr y_abr + L sum_co w_c a_co x_co  subject to  sum_o x_co = 1,
-        sum_co w_c q_co x_co >= Q,  sum_o q_co x_co >= Q_c,  sum_r y_abr = L sum_co w_c n_coab x_co,
-        sum_b l_br y_abr <= u_r - s z_r for every load l,  sum_r w_kr u_r <= m_k,  u whole.
-
-        x: share of class c (weight w, pass rate q) that goes way o; n its calls of arm a in bucket b, a its API
-        dollars; y calls per second on candidate r, l its units per call per second; u units; L questions per second.
+    def solve(self, goal: Goal, keep: KeepChoice = keep_everything) -> Fleet:
+        """The cheapest fleet (`solve.program` states the program).
 
         Raises:
             InfeasibleError: names the target that is out of reach and the best that is supported, or what binds.
         """
-        found = self._optimum(goal, keep)
-        if found is None:
-            raise InfeasibleError(self._conflict(goal, keep))
-        return found
+        fleet = self._optimum(goal, keep)
+        if fleet is None:
+            case, _ = self.case(goal, keep)
+            raise InfeasibleError(why_infeasible(case, pose(case)))
+        return fleet
 
-    def _optimum(self, goal: Goal, keep: Keep) -> JointSolution | None:
-        """The optimum, `None` where the limits leave no room; what is asked again is not solved again."""
-        asked = self._matter(goal, keep)
-        key = (
-            replace(goal, targets=()),
-            asked.ways.tobytes(),
-            *((arm, rent.digest) for arm, rent in asked.matter.rents.items()),
-        )
-        if key not in self._optima:
-            best = optimum(asked.matter, goal)
-            self._optima[key] = None if best is None else self._solution(best, asked)
-        return self._optima[key]
+    def _optimum(self, goal: Goal, keep: KeepChoice) -> Fleet | None:
+        """The optimum, `None` where the limits leave no room."""
+        case, options = self.case(goal, keep)
+        markets = ((model, market.digest) for model, market in case.markets.items())
+        key = (replace(goal, targets=()), options.tobytes(), *markets)
+        if key not in self._fleets:
+            best = optimum(case)
+            self._fleets[key] = None if best is None else self._over_everything(best, case, options)
+        return self._fleets[key]
 
     def within(self, goal: Goal, most: float) -> bool:
-        """Whether any plan holds a goal for no more than so much per hour."""
+        """Whether any fleet holds a goal for no more than so much per hour."""
         try:
-            return within(self._matter(goal, keep_everything).matter, goal, most)
+            return within(self.case(goal)[0], most)
         except InfeasibleError:
             return False
 
     def beyond(self, goal: Goal, most: float) -> tuple[Ints, dict[int, Ints]]:
-        """Ways, and by arm candidates, of which a bound shows that no plan with them costs as little as `most`."""
-        asked = self._matter(goal, keep_everything)
-        kept = bound_of(asked.matter, goal).kept(most)
-        rents = asked.matter.rents
-        rows = {arm: rents[arm].candidates[kept.candidates.get(arm, np.zeros(0, np.int64))] for arm in rents}
-        gone = {arm: np.setdiff1d(rents[arm].candidates, rows[arm]) for arm in rents}
-        return np.setdiff1d(asked.ways, asked.ways[kept.ways]), gone
+        """Options, and by model deployments, of which a bound shows that no fleet with them costs as little as
+        `most`."""
+        case, options = self.case(goal)
+        kept = DualBound(case).kept(most)
+        gone = {}
+        for model, market in case.markets.items():
+            left = market.rows[kept.columns.get(model, np.zeros(0, np.int64))]
+            gone[model] = np.setdiff1d(market.rows, left)
+        return np.setdiff1d(options, options[kept.options]), gone
 
-    def held(self, found: JointSolution, goal: Goal) -> JointSolution | None:
+    def held(self, fleet: Fleet, goal: Goal) -> Fleet | None:
         """The same units at another goal, the questions shared anew; `None` where they do not hold it."""
         try:
-            asked = self._matter(goal, keep_everything)
+            case, options = self.case(goal)
         except InfeasibleError:
             return None
-        units = {
-            arm: found.fleets[arm].units[rent.candidates] if arm in found.fleets else np.zeros(rent.shape[1], int)
-            for arm, rent in asked.matter.rents.items()
-        }
-        rented = sum(int(fleet.units.sum()) for fleet in found.fleets.values())
+        units = {model: fleet.units[model][:, market.rows] for model, market in case.markets.items()}
+        rented = sum(int(count.sum()) for count in fleet.units.values())
         if sum(int(count.sum()) for count in units.values()) < rented:
             return None
-        same = at(asked.matter, goal, units)
-        return None if same is None else self._solution(same, asked)
+        same = fleet_of_units(case, units)
+        return None if same is None else self._over_everything(same, case, options)
 
-    def _matter(self, goal: Goal, keep: Keep) -> _ProgramScope:
-        ways = np.array([keep(way.kinds) for way in self.ground.ways])
-        self._require_quality(goal, ways)
-        found = {arm: self.rent(arm, goal, keep) for arm in self.ground.searches}
-        ways &= self._served({arm for arm, rent in found.items() if rent is not None})
-        self._require_quality(goal, ways)
-        left = self._worth_trying(ways)
-        asked = frozenset[int]().union(*(self.ground.own[way] for way in left.tolist()))
-        rents = {arm: rent for arm, rent in found.items() if rent and arm in asked}
-        tasks = self.ground.choices.tasks
-        quality = tuple((tasks.index(task) if task else None, least) for task, least in goal.quality)
-        matter = JointProgramData(
-            rate_per_s=self.ground.rate_per_s * goal.demand,
-            weight=self.ground.weight,
-            score=self.score[:, left],
-            usd=self.usd[:, left],
-            rents=rents,
-            calls={arm: self.calls[arm][:, left] for arm in rents},
-            quality=quality,
-        )
-        return _ProgramScope(matter, left)
+    def case(self, goal: Goal, keep: KeepChoice = keep_everything) -> tuple[ProgramCase, Ints]:
+        """The program of a goal among what may be kept, and the numbers of the options that are left in it.
+
+        Raises:
+            InfeasibleError: nothing meets the latency objectives, or a share to solve is out of reach.
+        """
+        options = np.array([keep(option.axes) for option in self.space.options])
+        self._require_quality(goal, options)
+        allowed = {model: self._allowed(model, keep) for model in self.space.offers}
+        markets = {model: self.space.market(model, goal, allowed[model], self.used(model)) for model in allowed}
+        served = options & self._served({model for model, market in markets.items() if market is not None})
+        if options.any() and not served.any():
+            require_latency(list(self.space.offers.values()), goal, list(allowed.values()))
+        self._require_quality(goal, served)
+        left = self.undominated(served)
+        asked = frozenset[int]().union(*(self.space.own[option] for option in left.tolist()))
+        kept = {model: market for model, market in markets.items() if market is not None and model in asked}
+        calls = {model: self.table.calls[model][:, left][:, :, self.used(model)] for model in kept}
+        table = OptionTable(self.table.score[:, left], self.table.usd[:, left], calls)
+        demand = Demand(self.space.rate_per_s * goal.demand, self.space.plays.tasks, self.space.weight)
+        return ProgramCase(demand, table, kept, replace(goal, demand=1.0)), left
+
+    def used(self, model: int) -> Ints:
+        """The buckets of a model that any option asks for."""
+        return np.flatnonzero(self.table.calls[model].any(axis=(0, 1)))
 
     def tried(self, goal: Goal) -> tuple[Ints, Ints]:
-        """The ways whose own arms can be rented, and those of them that no other replaces."""
-        ways = self._served({arm for arm in self.ground.searches if self.rent(arm, goal) is not None})
-        return np.flatnonzero(ways), self._worth_trying(ways)
+        """The options whose own models can be served, and those of them that no other replaces."""
+        everything = {model: self._allowed(model, keep_everything) for model in self.space.offers}
+        some = {m for m, allowed in everything.items() if self.space.market(m, goal, allowed, self.used(m))}
+        options = self._served(some)
+        return np.flatnonzero(options), self.undominated(options)
 
-    def _served(self, arms: set[int]) -> npt.NDArray[np.bool_]:
-        """The ways whose own devices are those of some arms alone."""
-        return np.array([own <= arms for own in self.ground.own], bool)
+    def undominated(self, options: Bools) -> Ints:
+        """The options of a mask that no other of them replaces."""
+        key = options.tobytes()
+        if key not in self._undominated:
+            left = np.flatnonzero(options)
+            self._undominated[key] = undominated_options(self.space.own, self.table, left)
+        return self._undominated[key]
 
-    def replaces(self, way: int, other: int, row: int) -> bool:
-        """Whether a way solves as much of a class as another, for no more dollars and calls of no arm."""
-        if not self.ground.own[way] <= self.ground.own[other]:
+    def replaces(self, option: int, other: int, number: int) -> bool:
+        """Whether an option solves as much of a class as another, for no more dollars and calls of no model."""
+        own, table = self.space.own, self.table
+        if not own[option] <= own[other]:
             return False
-        calls = all((self.calls[arm][row, way] <= self.calls[arm][row, other]).all() for arm in self.ground.own[other])
-        solves = self.score[row, way] >= self.score[row, other]
-        return bool(calls and solves and self.usd[row, way] <= self.usd[row, other])
+        calls = (table.calls[model][number] for model in own[other])
+        fewer = all(bool((of[option] <= of[other]).all()) for of in calls)
+        cheaper = bool(table.usd[number, option] <= table.usd[number, other])
+        return fewer and cheaper and bool(table.score[number, option] >= table.score[number, other])
 
-    def _worth_trying(self, ways: npt.NDArray[np.bool_]) -> Ints:
-        """The ways of a mask that no other of them replaces."""
-        key = ways.tobytes()
-        if key not in self._worth:
-            left = np.flatnonzero(ways)
-            self._worth[key] = undominated_ways(self.ground.own, self.score, self.usd, self.calls, left)
-        return self._worth[key]
+    def _allowed(self, model: int, keep: KeepChoice) -> Bools:
+        if keep is keep_everything:
+            return np.ones(len(self.space.axes[model]), bool)
+        return np.array([keep(axes) for axes in self.space.axes[model]], bool)
 
-    def _solution(self, best: QuestionFleet, asked: _ProgramScope) -> JointSolution:
-        """An optimum over what was left, told over everything there is."""
-        share = np.zeros(self.score.shape)
-        share[:, asked.ways] = best.share
-        fleets = {}
-        for arm, rented in best.rented.items():
-            rent = asked.matter.rents[arm]
-            units = np.zeros(len(self.ground.searches[arm].table.candidates), np.int64)
-            units[rent.candidates] = rented.units
-            calls = np.zeros((self.ground.sizes[arm].buckets, len(units)))
-            calls[np.ix_(rent.buckets, rent.candidates)] = rented.calls_per_s
-            fleets[arm] = ModelFleet(units, calls)
-        solved = float(self.ground.weight @ (self.score * share).sum(axis=1))
-        return JointSolution(share, fleets, best.objective, solved)
+    def _served(self, models: set[int]) -> Bools:
+        """The options whose own devices are those of some models alone."""
+        return np.array([own <= models for own in self.space.own], bool)
 
-    def _conflict(self, goal: Goal, keep: Keep) -> str:
-        """Which limits cannot be held, each alone or all together, with what would do."""
-        needs = []
-        for name, most in goal.limits:
-            if self._optimum(replace(goal, limits=((name, most),)), keep) is None:
-                objective = "usd" if name == "budget" else goal.objective
-                free = self.solve(replace(goal, limits=(), objective=objective), keep)
-                used = free.objective if name == "budget" else self._takes(free, name, goal)
-                needs.append(f"{name} (at most {most:g} {LIMITS.get(name, 'devices')}, needs {used:.6g})")
-        together = ", ".join(name for name, _ in goal.limits)
-        return "the limits leave no room: " + ("; or ".join(needs) or f"{together} conflict with each other")
+    def _over_everything(self, fleet: Fleet, case: ProgramCase, options: Ints) -> Fleet:
+        """A fleet over what was left, told over everything there is."""
+        share = np.zeros((1, *self.table.score.shape))
+        share[:, :, options] = fleet.share
+        units, calls = {}, {}
+        for model, market in case.markets.items():
+            if fleet.units[model].any():
+                count = len(self.space.offers[model].deployments)
+                units[model] = np.zeros((1, count), np.int64)
+                units[model][:, market.rows] = fleet.units[model]
+                calls[model] = np.zeros((1, self.space.buckets[model].count, count))
+                calls[model][0][np.ix_(self.used(model), market.rows)] = fleet.calls_per_s[model][0]
+        return replace(fleet, share=share, units=units, calls_per_s=calls)
 
-    def _takes(self, found: JointSolution, name: str, goal: Goal) -> float:
-        """What a solution takes of a limit."""
-        column = {arm: self.ground.searches[arm].table.best(goal.targets)[1] for arm in found.fleets}
-        return sum(
-            float(self.ground.searches[arm].weights(name, column[arm]) @ fleet.units)
-            for arm, fleet in found.fleets.items()
-        )
-
-    def rent(self, arm: int, goal: Goal, keep: Keep = keep_everything) -> RentableDeployments | None:
-        """What an arm may rent, per call per second; `None` where nothing meets the targets."""
-        allowed = np.ones(len(self.ground.searches[arm].table.candidates), bool)
-        if keep is not keep_everything:
-            allowed = np.array([keep(kinds) for kinds in self.ground.kinds[arm]], bool)
-        used = np.flatnonzero(self.calls[arm].any(axis=(0, 1)))
-        return self._rents.of(arm, goal, allowed, used)
-
-    def _require_quality(self, goal: Goal, ways: npt.NDArray[np.bool_]) -> None:
-        if not ways.any():
+    def _require_quality(self, goal: Goal, options: Bools) -> None:
+        if not options.any():
             raise InfeasibleError("no way to answer is left")
-        best = np.where(ways[None, :], self.score, -np.inf).max(axis=1)
+        best = np.where(options[None, :], self.table.score, -np.inf).max(axis=1)
         for name, least in goal.quality:
-            tasks = self.ground.choices.tasks
-            reached = float(self.ground.weight @ best) if not name else float(best[tasks.index(name)])
+            tasks = self.space.plays.tasks
+            reached = float(self.space.weight @ best) if not name else float(best[tasks.index(name)])
             if reached < least - SLACK:
                 of = f" of {name}" if name else ""
                 raise InfeasibleError(
                     f"solving {least:.1%}{of} is not supported by the evidence; the best supported is "
-                    f"{reached:.1%}, {self._best_ways(name, ways)}; measure other models or more samples"
+                    f"{reached:.1%}, {self._best_options(name, options)}; measure other models or more samples"
                 )
 
-    def _best_ways(self, name: str, ways: npt.NDArray[np.bool_]) -> str:
-        found = []
-        for number, task in enumerate(self.ground.choices.tasks):
+    def _best_options(self, name: str, options: Bools) -> str:
+        lines = []
+        for number, task in enumerate(self.space.plays.tasks):
             if name in ("", task):
-                best = int(np.where(ways, self.score[number], -np.inf).argmax())
-                found.append(f"{task + ': ' if task else ''}{describe_way(self, best)}")
-        return "; ".join(found[:4])
+                best = int(np.where(options, self.table.score[number], -np.inf).argmax())
+                lines.append(f"{task + ': ' if task else ''}{describe_option(self.space, best)}")
+        return "; ".join(lines[:4])
 
 
-def describe_way(joint: JointSearch, number: int) -> str:
-    """A way in one line: strategy, who plays, by which route."""
-    way, arms = joint.ground.ways[number], joint.ground.choices.evidence.arms
-    who = " > ".join(f"{arms[arm]} ({way.routes[arm]})" for arm in way.option.arms)
-    return f"{way.option.strategy} by {who}"
+def describe_option(space: ChoiceSpace, number: int) -> str:
+    """An option in one line: strategy, who plays, by which route."""
+    option, models = space.options[number], space.plays.models
+    who = " > ".join(f"{models[model]} ({option.routes[model]})" for model in option.play.models)
+    return f"{option.play.strategy} by {who}"

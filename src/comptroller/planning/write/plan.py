@@ -1,70 +1,40 @@
-"""From a chosen fleet to the Plan document: services, totals, and the reasons around it."""
+"""From a fleet to the Plan document: classes, services, offers, totals, and the reasons around them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
-import numpy as np
-import numpy.typing as npt
-
 from comptroller import __version__
-from comptroller.costs.deployment import ModelReplica
-from comptroller.costs.money import carbon_g
 from comptroller.errors import InfeasibleError
-from comptroller.facts.accelerator import accelerator
 from comptroller.facts.reader import folder
-from comptroller.launch import command
-from comptroller.planning.capacity import SlicedLoad
 from comptroller.planning.ground.executor import side_by_side
+from comptroller.planning.ground.nouns import Fleet, Goal, SimulatedQuantile
 from comptroller.planning.ground.plan_document import (
-    DeploymentDocument,
-    EngineDocument,
     InputDigests,
     LatencyDocument,
+    OfferService,
     Plan,
     PlanTotals,
-    PoolDocument,
-    PriceDocument,
-    PrunedChoices,
-    QuestionClassDocument,
-    RecipeDocument,
-    RoleShareDocument,
     ServiceDocument,
-    SliceDocument,
     VerificationDocument,
 )
-from comptroller.planning.offer.deployments import Deployment, RejectionTally, with_batch
-from comptroller.planning.offer.intervals import RelativeInterval, ReplicaIntervals, unmeasured_error
-from comptroller.planning.operating import OperatingPoint, operating_point
-from comptroller.planning.prove.arrivals import SimulatedQuantile
-from comptroller.planning.reasons.frontier import frontier
-from comptroller.planning.reasons.pruning import dropped_deployments
-from comptroller.planning.reasons.rivals import runners_up
+from comptroller.planning.offer.intervals import RelativeInterval, ReplicaIntervals
+from comptroller.planning.prove.services import ModelServices, services_of
+from comptroller.planning.reasons.pruning import pruned_choices, rejected_choices
+from comptroller.planning.reasons.runners_up import NeighbouringFleets
 from comptroller.planning.reasons.shadow_prices import constraints, shadow_price
-from comptroller.planning.solve.fleet_search import Fleet, FleetSearch, Goal
+from comptroller.planning.risk.draws import RiskSimulation
+from comptroller.planning.solve.description import describe_fleet, usd_per_h
+from comptroller.planning.solve.problem import PlanningProblem
+from comptroller.planning.write.classes import api_offers, classes_of, tokens_per_question
+from comptroller.planning.write.notes import notes_of
+from comptroller.planning.write.quality import quality_document, with_draws
 from comptroller.quantities import short
-from comptroller.serving.jit import COMPILED
-from comptroller.work.demand import TrafficDemand
-from comptroller.work.workload import Workload
-
-ENGINES = ("vllm", "sglang")
-"""Engines tried when the workload names none: the open ones that serve on more than one vendor's devices."""
 
 QUEUEING = "Allen-Cunneen wait with an exponential tail for prefill; normal quantile of the batch for decode"
-
-
-@dataclass(frozen=True, slots=True)
-class PlanningProblem:
-    """A workload translated for the search: what is asked, and the table of all that could serve it."""
-
-    workload: Workload
-    asked: TrafficDemand
-    goal: Goal
-    search: FleetSearch
-    rejected: RejectionTally
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,162 +58,72 @@ def facts_digest() -> tuple[str, str]:
     return digests[0], digests[1]
 
 
-def describe(search: FleetSearch, units: npt.NDArray[np.int64]) -> str:
-    """A fleet in one line: replicas x model on devices, layout, formats, site."""
-    parts = []
-    for row in np.flatnonzero(units):
-        replicas = round(units[row] * search.unit.replicas[row])
-        parts.append(f"{replicas}x [{search.table.candidates[row].label}]")
-    return " + ".join(parts)
-
-
 def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult | None) -> Plan:
-    """The plan of a fleet: services, totals, and the re-solved reasons around it."""
+    """The plan of a fleet: what it does, what it rests on, and what would change it.
+
+    Of plain requests intervals come from step times; of questions from everything uncertain, drawn together.
+    """
     search, goal = problem.search, problem.goal
-    services, states = [], []
-    for row in np.flatnonzero(best.units):
-        found, state = service(problem, best, int(row))
-        services.append(found)
-        states.append(state)
-    spreads = _spreads(problem, best)
-
-    def line(fleet: Fleet) -> str:
-        return describe(search, fleet.units)
-
-    facts, calibration = facts_digest()
-    prices = side_by_side(partial(shadow_price, search, goal, best, c, line) for c in constraints(goal))
+    own = services_of(problem, best)
+    offers = tuple(api_offers(problem, best))
+    facts, fitted = facts_digest()
+    around = NeighbouringFleets.of(search, goal, best)
+    drawn = RiskSimulation.of(problem, (best, *around.rivals)) if goal.quality else None
+    services = tuple(service for model in own.values() for service in model.services)
+    totals = totals_of(services, cost_basis(problem, best, offers), _price_interval(problem, best, own))
+    describe = partial(describe_fleet, search)
     return Plan(
         schema_version=1,
         comptroller=__version__,
         name=problem.workload.name,
         objective=problem.workload.objective.value,
         seed=problem.workload.seed,
-        digests=InputDigests(workload=problem.workload.digest, facts=facts, calibration=calibration),
-        classes=(_class(problem, services),),
-        services=tuple(services),
-        totals=totals_of(services, CostBasis.of(problem.asked), _price_spread(problem, best)),
-        latency=latency_of(goal, states, verified, spreads),
+        digests=InputDigests(workload=problem.workload.digest, facts=facts, calibration=fitted),
+        classes=tuple(classes_of(problem, best, own)),
+        services=services,
+        offers=offers,
+        quality=quality_document(problem, around, drawn) if drawn else None,
+        totals=with_draws(totals, drawn) if drawn else totals,
+        latency=latency_of(goal, list(own.values()), verified),
         queueing=QUEUEING,
         verification=verified.document if verified else None,
-        shadow_prices=tuple(prices),
-        runners_up=runners_up(search, goal, best, line),
-        frontier=frontier(search, goal, line),
-        candidates=len(search.table.candidates),
-        considered=best.considered,
-        pruned=(*rejected_choices(problem.rejected), *dropped_deployments(search, goal)),
-        notes=(*_notes(problem, verified), *tightened_objective_notes(goal), *borrowed_efficiency_notes(problem, best)),
+        shadow_prices=tuple(
+            side_by_side(partial(shadow_price, search, goal, best, c, describe) for c in constraints(goal))
+        ),
+        runners_up=tuple(runner_up for runner_up, _ in around.runners_up),
+        frontier=tuple(point for point, _ in around.frontier),
+        candidates=_candidates(problem),
+        considered=len(problem.space.plays.plays) if goal.quality else best.considered,
+        pruned=(*rejected_choices(problem.rejected), *pruned_choices(search, goal, best)),
+        notes=tuple(notes_of(problem, best, own, drawn, verified is not None)),
     )
 
 
-def service(problem: PlanningProblem, best: Fleet, row: int) -> tuple[ServiceDocument, OperatingPoint]:
-    """One candidate of the fleet as a service, and where it operates."""
-    search, load = problem.search, problem.search.table.load
-    share = best.share[:, row]
-    replicas = round(best.units[row] * search.unit.replicas[row])
-    cap = int(search.table.cap[row, best.column[row]])
-    candidate = with_batch(search.table.candidates[row], cap)
-    rate = share * load.rate_per_s
-    served = share > 1e-9
-    part = load.requests.only(served)
-    each = SlicedLoad(part, rate[served] / replicas, load.arrival_cv)
-    state = operating_point(search.table.ready[row], each, problem.goal.targets, candidate.site.pue)
-    carried = rate[served] / best.rate_per_s[row, served]
-    output = float((rate * load.requests.output_tokens).sum())
-    watts, spreads = state.w * replicas, ReplicaIntervals.of(candidate.replica)
-    grams = float(carbon_g(watts * 3600.0, candidate.site.grid_gco2e_per_j))
-    slices = tuple(
-        SliceDocument(
-            input_tokens=short(load.requests.input_tokens[i]),
-            output_tokens=short(load.requests.output_tokens[i]),
-            rate_per_s=short(load.rate_per_s[i]),
-            share=short(share[i]),
-            capacity_per_replica_per_s=short(best.rate_per_s[row, i]),
-        )
-        for i in np.flatnonzero(served)
-    )
-    found = ServiceDocument(
-        id=candidate.id,
-        deployment=_deployment(candidate, replicas, int(problem.asked.longest_tokens)),
-        price=PriceDocument(
-            provider=candidate.offer.provider,
-            instance=candidate.offer.instance,
-            term=candidate.offer.term,
-            usd_per_device_h=short(candidate.offer.usd_per_s * 3600.0),
-            since=candidate.offer.since.isoformat(),
-        ),
-        usd_per_h=short(search.unit.usd_per_h[row] * best.units[row]),
-        rate_per_s=short(rate.sum()),
-        utilisation=short(carried.sum() / replicas),
-        batch=short(state.batch),
-        kv_capacity_tokens=candidate.memory.kv_capacity_tokens,
-        ttft_s=spreads.ttft.around(state.ttft_s),
-        tpot_s=spreads.tpot.around(state.tpot_s),
-        output_tokens_per_s=short(output),
-        w=spreads.w.around(watts),
-        gco2e_per_h=short(grams),
-        slices=slices,
-        launch=command(candidate.replica, int(problem.asked.longest_tokens)),
-    )
-    return found, state
+def _candidates(problem: PlanningProblem) -> int:
+    """Choices that were looked at: deployments, and options where there is a choice of them."""
+    options = len(problem.space.options) if problem.goal.quality else 0
+    return options + sum(len(offers.deployments) for offers in problem.space.offers.values())
 
 
-def _deployment(candidate: Deployment, replicas: int, context_tokens: int) -> DeploymentDocument:
-    replica: ModelReplica = candidate.replica
-    recipe, engine, layout = replica.recipe, replica.engine, replica.layout
-    return DeploymentDocument(
-        model=replica.model.id,
-        recipe=RecipeDocument(
-            weights=recipe.weights, experts=recipe.experts, activations=recipe.activations, kv=recipe.kv
-        ),
-        engine=EngineDocument(
-            id=engine.id,
-            version=engine.version,
-            max_batch=engine.max_batch,
-            chunk_tokens=engine.chunk_tokens,
-            memory_fraction=short(engine.memory_fraction),
-            context_tokens=context_tokens,
-        ),
-        pools=(
-            PoolDocument(
-                phase="mixed",
-                accelerator=replica.device.id,
-                tp=layout.tp,
-                pp=layout.pp,
-                dp=layout.dp,
-                ep=layout.ep,
-                replicas=replicas,
-            ),
-        ),
-        policies=(("batching", "chunked"), ("routing", "least_request"), ("scheduling", "fcfs")),
-        site=candidate.site.id,
-    )
-
-
-def _class(problem: PlanningProblem, services: Sequence[ServiceDocument]) -> QuestionClassDocument:
-    total = sum(service.rate_per_s for service in services)
-    shares = tuple(RoleShareDocument(service=s.id, share=short(s.rate_per_s / total)) for s in services)
-    return QuestionClassDocument(name="all", share=1.0, strategy="once", roles={"solver": shares})
-
-
-def _spreads(problem: PlanningProblem, best: Fleet) -> list[ReplicaIntervals]:
-    table = problem.search.table
-    return [ReplicaIntervals.of(table.candidates[row].replica) for row in np.flatnonzero(best.units)]
-
-
-def _price_spread(problem: PlanningProblem, best: Fleet) -> RelativeInterval:
+def _price_interval(problem: PlanningProblem, best: Fleet, own: Mapping[int, ModelServices]) -> RelativeInterval:
     """The same demand if steps took as long as the ends of their interval: fleets are re-solved for it."""
+    if problem.goal.quality:
+        return RelativeInterval(1.0, 1.0)
     search, goal = problem.search, problem.goal
-    steps = RelativeInterval.widest(x.tpot for x in _spreads(problem, best))
-    price = search.unit.usd_per_h
+    steps = RelativeInterval.widest(interval.tpot for interval in _intervals(own.values()))
 
     def ratio(factor: float) -> float:
         try:
             fleet = search.solve(replace(goal, demand=goal.demand * factor))
         except InfeasibleError:
             return float("nan")
-        return float(price @ fleet.units) / float(price @ best.units)
+        return usd_per_h(search, fleet) / usd_per_h(search, best)
 
     return RelativeInterval(ratio(steps.low), ratio(steps.high))
+
+
+def _intervals(own: Iterable[ModelServices]) -> list[ReplicaIntervals]:
+    return [ReplicaIntervals.of(deployment.replica) for model in own for deployment in model.deployments]
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,21 +140,28 @@ class CostBasis:
     bought_usd_per_h: float = 0.0
     metered: bool = True
 
-    @classmethod
-    def of(cls, asked: TrafficDemand) -> CostBasis:
-        """The bill of a demand for requests."""
-        rate = asked.rate_per_s
-        return cls(rate, rate * asked.mean_input_tokens, rate * asked.mean_output_tokens)
+
+def cost_basis(problem: PlanningProblem, best: Fleet, offers: Sequence[OfferService]) -> CostBasis:
+    """Requests or questions, and their tokens; watts and emissions are unknown where anything is bought from an API."""
+    rate = problem.space.rate_per_s
+    inputs, outputs = (tokens_per_question(problem, best, name) for name in ("input_tokens", "output_tokens"))
+    return CostBasis(
+        requests_per_s=rate,
+        input_tokens_per_s=inputs * rate,
+        output_tokens_per_s=outputs * rate,
+        bought_usd_per_h=sum(offer.usd_per_h for offer in offers),
+        metered=not offers,
+    )
 
 
-def totals_of(services: Sequence[ServiceDocument], bill: CostBasis, price: RelativeInterval) -> PlanTotals:
+def totals_of(services: Sequence[ServiceDocument], basis: CostBasis, price: RelativeInterval) -> PlanTotals:
     """Dollars, watts and grams of all services, per hour, request and token."""
-    usd = sum(service.usd_per_h for service in services) + bill.bought_usd_per_h
-    watts = sum(service.w.value for service in services) if bill.metered else float("nan")
-    grams = sum(service.gco2e_per_h for service in services) if bill.metered else float("nan")
-    requests_h = bill.requests_per_s * 3600.0
-    output_h = bill.output_tokens_per_s * 3600.0
-    tokens_h = output_h + bill.input_tokens_per_s * 3600.0
+    usd = sum(service.usd_per_h for service in services) + basis.bought_usd_per_h
+    watts = sum(service.w.value for service in services) if basis.metered else float("nan")
+    grams = sum(service.gco2e_per_h for service in services) if basis.metered else float("nan")
+    requests_h = basis.requests_per_s * 3600.0
+    output_h = basis.output_tokens_per_s * 3600.0
+    tokens_h = output_h + basis.input_tokens_per_s * 3600.0
     power = RelativeInterval(*(sum(getattr(s.w, end) or 0.0 for s in services) / watts for end in ("low", "high")))
     return PlanTotals(
         usd_per_h=price.around(usd),
@@ -286,31 +173,24 @@ def totals_of(services: Sequence[ServiceDocument], bill: CostBasis, price: Relat
         gco2e_per_h=power.around(grams),
         gco2e_per_request=power.around(grams / requests_h),
         devices=sum(p.replicas * p.tp * p.pp * p.dp for service in services for p in service.deployment.pools),
-        requests_per_s=short(bill.requests_per_s),
-    )
-
-
-def rejected_choices(rejected: RejectionTally) -> tuple[PrunedChoices, ...]:
-    """What fell out before the search, by reason."""
-    return tuple(
-        PrunedChoices(reason=reason, count=count, example=rejected.example[reason])
-        for reason, count in sorted(rejected.count.items())
+        requests_per_s=short(basis.requests_per_s),
     )
 
 
 def latency_of(
-    goal: Goal,
-    states: Sequence[OperatingPoint],
-    verified: VerificationResult | None,
-    spreads: Sequence[ReplicaIntervals],
+    goal: Goal, own: Sequence[ModelServices], verified: VerificationResult | None
 ) -> tuple[LatencyDocument, ...]:
-    """Every latency objective beside its prediction."""
+    """Every latency objective beside its prediction; none where nothing is rented."""
+    states = [state for model in own for state in model.states]
+    if not states:
+        return ()
+    intervals = _intervals(own)
     steady = [max(state.tails_s[number] for state in states) for number in range(len(goal.targets))]
     return tuple(
         LatencyDocument(
             quantity=target.quantity,
             quantile=target.quantile,
-            predicted_s=RelativeInterval.widest(x.latency(target.quantity) for x in spreads).around(
+            predicted_s=RelativeInterval.widest(x.latency(target.quantity) for x in intervals).around(
                 verified.seen[number].mean_s if verified else steady[number]
             ),
             steady_s=short(steady[number]),
@@ -319,45 +199,3 @@ def latency_of(
         )
         for number, target in enumerate(goal.targets)
     )
-
-
-def _notes(problem: PlanningProblem, verified: VerificationResult | None) -> tuple[str, ...]:
-    notes = [_host_note(problem)]
-    if not verified:
-        missing = "" if COMPILED else "; comptroller[sim] adds it"
-        notes.append(f"percentiles come from the queueing approximation, not from a simulation{missing}")
-    if not problem.workload.allow.engines:
-        notes.append(f"engines: {', '.join(ENGINES)}; allow.engines widens the choice")
-    if not problem.workload.allow.formats:
-        notes.append("formats: the checkpoint's own and near-lossless ones; allow.formats widens the choice")
-    if problem.asked.dropped:
-        notes.append(f"{problem.asked.dropped} bad rows of the trace were dropped")
-    return tuple(notes)
-
-
-def tightened_objective_notes(goal: Goal) -> Iterator[str]:
-    """Objectives that the fleet is sized for more tightly than they were asked."""
-    for target in (target for target in goal.targets if target.aim < 1):
-        name = f"{target.quantity[:-2].upper()} p{target.quantile * 100:g}"
-        yield (
-            f"sized for {name} {target.sized_s * 1e3:.4g} ms in the steady state, so that {target.most_s * 1e3:g} ms "
-            f"hold in simulation: fleets for more demand alone did not"
-        )
-
-
-def borrowed_efficiency_notes(problem: PlanningProblem, best: Fleet) -> Iterator[str]:
-    """Devices of the plan whose efficiency is borrowed from other families."""
-    chosen = [problem.search.table.candidates[row].replica for row in np.flatnonzero(best.units)]
-    for device, engine in dict.fromkeys((x.device.id, x.engine.id) for x in chosen):
-        if unmeasured_error(accelerator(device), engine):
-            yield (
-                f"{device}: no kernel of its family was timed; its efficiency is pooled from other families "
-                f"and its intervals are wider for it; measure it before you rely on the choice"
-            )
-
-
-def _host_note(problem: PlanningProblem) -> str:
-    """What measured servers added to TTFT outside the engine's own clock."""
-    served = {ready.replica.engine.id: ready.serving.host_s for ready in problem.search.table.ready}
-    each = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in sorted(served.items()))
-    return f"TTFT counts from the engine's queue; the server around it took a fixed time besides ({each} measured)"

@@ -5,54 +5,49 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
+from comptroller.planning.ground.nouns import Floats
 from comptroller.planning.ground.plan_document import PlanTotals, PredictedFigure, QualityDocument
 from comptroller.planning.ground.risk_document import RiskDocument, RiskSource, SelectionOptimism
-from comptroller.planning.offer.question_offer import JointProblem, targets_of
-from comptroller.planning.reasons.runners_up import (
-    NeighbouringSolutions,
-    describe_solution,
-    figure,
-    greedy,
-    next_dollar,
-    usd_per_h,
-)
+from comptroller.planning.offer.space import quality_targets
+from comptroller.planning.reasons.runners_up import NeighbouringFleets, greedy, next_dollar
 from comptroller.planning.risk.confidence import chance_met, draws_meeting_targets, held_out, optimism_of
-from comptroller.planning.risk.draws import ALONE, RiskSimulation, ends
-from comptroller.planning.risk.question_draws import RESAMPLES, resample_solution
+from comptroller.planning.risk.draws import ALONE, RiskSimulation, ends, figure_of_draws
+from comptroller.planning.risk.question_draws import RESAMPLES, resample_fleet
 from comptroller.planning.risk.worth import NOTHING, losses_of, measurements, price_of
+from comptroller.planning.solve.description import describe_fleet, usd_per_h
+from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.quantities import short
 
-Floats = npt.NDArray[np.float64]
 
-
-def quality_document(problem: JointProblem, around: NeighbouringSolutions, drawn: RiskSimulation) -> QualityDocument:
-    """What a solution solves beside its targets, with what is uncertain, and what one answer would solve."""
-    joint, best, optimism = problem.joint, around.best, optimism_of(problem)
-    choices, asked_per_h = joint.ground.choices, joint.ground.rate_per_s * 3600.0
-    evidence = resample_solution(joint, best, problem.workload.seed)
+def quality_document(problem: PlanningProblem, around: NeighbouringFleets, drawn: RiskSimulation) -> QualityDocument:
+    """What a fleet solves beside its targets, with what is uncertain, and what one answer would solve."""
+    quality = problem.quality
+    assert quality is not None
+    search, best, optimism = problem.search, around.best, optimism_of(problem)
+    plays, asked_per_h = search.space.plays, search.space.rate_per_s * 3600.0
+    evidence = resample_fleet(search, best, problem.workload.seed)
     mine = drawn.outcomes[0]
     per_solved = mine.usd_per_h / mine.demand / asked_per_h / mine.solved[0]
     return QualityDocument(
-        target=problem.quality.solve.least,
-        each=dict(targets_of(problem.quality)[1:]),
-        confidence=problem.quality.confidence,
-        predicted=figure(best.solved, evidence.solved),
+        target=quality.solve.least,
+        each=dict(quality_targets(quality)[1:]),
+        confidence=quality.confidence,
+        predicted=figure_of_draws(best.solved, evidence.solved),
         chance_met=short(chance_met(problem, evidence, optimism.solved)),
         held_out=held_out(problem),
         optimism=optimism,
-        next_dollar=next_dollar(joint, best, around.dearer),
-        usd_per_solved=figure(usd_per_h(joint, best) / asked_per_h / best.solved, per_solved),
-        questions=len(choices.task),
-        evidence=choices.evidence.source,
-        greedy=greedy(joint),
+        next_dollar=next_dollar(search, best, around.dearer),
+        usd_per_solved=figure_of_draws(usd_per_h(search, best) / asked_per_h / best.solved, per_solved),
+        questions=len(plays.task),
+        evidence=plays.source,
+        greedy=greedy(search),
         risk=risk(problem, around, drawn, optimism),
     )
 
 
 def risk(
-    problem: JointProblem, around: NeighbouringSolutions, drawn: RiskSimulation, optimism: SelectionOptimism
+    problem: PlanningProblem, around: NeighbouringFleets, drawn: RiskSimulation, optimism: SelectionOptimism
 ) -> RiskDocument:
     """Sources of uncertainty, the chance that everything holds, and the next measurement."""
     price = price_of(drawn, around, optimism.solved)
@@ -61,17 +56,17 @@ def risk(
     regret = float(lost[0].mean() - lost[least].mean())
     objective = problem.goal.objective
     found = measurements(drawn, price, objective == "usd", problem.workload.seed)
-    better = drawn.chances.ground.stands[least].solution
+    better = drawn.chances.contenders.plans[least].fleet
     known = RiskDocument(
         draws=RESAMPLES,
         chance_held=short(_chance_held(problem, drawn, optimism)),
-        sources=tuple(_sources(drawn, usd_per_h(problem.joint, around.best))),
+        sources=tuple(_sources(drawn, usd_per_h(problem.search, around.best))),
         rivals=len(lost) - 1,
         stands=short(float((lost[0] <= lost.min(axis=0) * (1 + 1e-9)).mean())),
         regret_usd_per_h=short(regret),
         usd_per_point=short(price.usd_per_h / 100.0),
         priced_by=price.because,
-        better=describe_solution(problem.joint, better) if regret > NOTHING * lost[0].mean() else "",
+        better=describe_fleet(problem.search, better) if regret > NOTHING * lost[0].mean() else "",
         verdict="",
         next=found,
     )
@@ -94,7 +89,7 @@ def _verdict(known: RiskDocument, objective: str) -> str:
     return f"No single measurement changes the choice{narrows}. {beside}"
 
 
-def _chance_held(problem: JointProblem, drawn: RiskSimulation, optimism: SelectionOptimism) -> float:
+def _chance_held(problem: PlanningProblem, drawn: RiskSimulation, optimism: SelectionOptimism) -> float:
     """Share of draws in which the targets, less the optimism, and the budget hold."""
     mine = drawn.outcomes[0]
     held = draws_meeting_targets(problem, mine.solved, optimism.solved)

@@ -1,4 +1,4 @@
-"""What can be done with a question: strategies played by recorded models, what they solve and what they ask for."""
+"""Strategies played by recorded models: what they solve of each question, and the calls that they make."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from comptroller.strategies.drive import FinishedRun
 from comptroller.strategies.prefixes import CallTokenCounts, QuestionPrefixIndex
 from comptroller.strategies.protocol import Ask
-from comptroller.work.evidence import Evidence
+from comptroller.work.evidence import Evidence, RecordedModel
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -20,14 +20,14 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class OptionCalls:
-    """Every call of an option, one entry each: position of the question, index of the arm, tokens, dollars if bought.
+    """Every call of an option, one entry each: position of the question, index of the model, tokens, dollars if bought.
 
     Tokens include those of calls that were cut; dollars are NaN where the record has none. common_tokens: of the
-    prompt, in common with an earlier call of the arm on the question (`strategies.prefixes`).
+    prompt, in common with an earlier call of the model on the question (`strategies.prefixes`).
     """
 
     question: Ints
-    arm: Ints
+    model: Ints
     input_tokens: Floats
     output_tokens: Floats
     usd: Floats
@@ -35,10 +35,10 @@ class OptionCalls:
 
     @classmethod
     def of(cls, runs: Sequence[FinishedRun], roles: Mapping[str, int]) -> OptionCalls:
-        """The calls of runs, one for each question, whose roles are played by arms; without those never begun."""
+        """The calls of runs, one for each question, whose roles are played by models; without those never begun."""
         found = [row for place, run in enumerate(runs) for row in _rows(place, run, roles)]
-        question, arm, *amounts = np.array(found, float).reshape(-1, 6).T
-        return cls(question.astype(np.int64), arm.astype(np.int64), *amounts)
+        question, model, *amounts = np.array(found, float).reshape(-1, 6).T
+        return cls(question.astype(np.int64), model.astype(np.int64), *amounts)
 
     def at(self, place: int) -> OptionCalls:
         """The calls of one question as those of the question at another position."""
@@ -75,8 +75,8 @@ def _rows(place: int, run: FinishedRun, roles: Mapping[str, int]) -> Iterator[tu
 
 
 @dataclass(frozen=True)
-class Option:
-    """A strategy and who plays its roles (indices of arms). score: of each question.  asked: its calls.
+class StrategyPlay:
+    """A strategy and who plays its roles (indices of recorded models). score: of each question.  calls: that it makes.
 
     bound: all roles that may ask; roles: those that did.
     """
@@ -85,11 +85,11 @@ class Option:
     bound: Mapping[str, int]
     roles: Mapping[str, int]
     score: Floats
-    asked: OptionCalls
+    calls: OptionCalls
 
     @property
-    def arms(self) -> tuple[int, ...]:
-        """The arms that play, each once."""
+    def models(self) -> tuple[int, ...]:
+        """The models that play, each once."""
         return tuple(dict.fromkeys(self.roles.values()))
 
     @property
@@ -99,11 +99,24 @@ class Option:
 
 
 @dataclass(frozen=True)
-class OptionSet:
-    """All options on the same questions. question: indices into the evidence.  task: of each, an index of `tasks`."""
+class PlaySet:
+    """All plays on the same questions. question: indices into the evidence.  task: of each, an index of `tasks`.
 
-    evidence: Evidence
+    evidence: where they are recorded; `None` for plain requests, which have none.
+    """
+
+    evidence: Evidence | None
     question: Ints
     task: Ints
     tasks: tuple[str, ...]
-    options: tuple[Option, ...]
+    plays: tuple[StrategyPlay, ...]
+
+    @property
+    def source(self) -> str:
+        """Where they are recorded."""
+        return "" if self.evidence is None else self.evidence.source
+
+    @property
+    def models(self) -> tuple[RecordedModel, ...]:
+        """The recorded models, by number; none for plain requests."""
+        return () if self.evidence is None else self.evidence.arms

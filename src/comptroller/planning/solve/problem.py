@@ -1,0 +1,57 @@
+"""A workload translated into something that can be solved for any goal: the choice space, searched, and the goal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comptroller.costs.timing import TimingCalibration
+from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, no_progress
+from comptroller.planning.ground.nouns import Goal
+from comptroller.planning.ground.risk_document import SelectionOptimism
+from comptroller.planning.offer.choices import ChoiceSpace
+from comptroller.planning.offer.deployments import RejectionTally
+from comptroller.planning.offer.questions import question_space
+from comptroller.planning.offer.requests import request_space
+from comptroller.planning.offer.space import goal_of
+from comptroller.planning.solve.search import PlanSearch
+from comptroller.work.quality import WorkloadQuality
+from comptroller.work.workload import Workload
+
+
+@dataclass(frozen=True)
+class PlanningProblem:
+    """A workload ready to be solved. optimism: of choosing on the evidence, which the goal allows for."""
+
+    workload: Workload
+    goal: Goal
+    search: PlanSearch
+    rejected: RejectionTally
+    optimism: SelectionOptimism | None = None
+
+    @property
+    def space(self) -> ChoiceSpace:
+        """What may be chosen."""
+        return self.search.space
+
+    @property
+    def quality(self) -> WorkloadQuality | None:
+        """What must be solved; `None` for plain requests."""
+        return self.workload.quality
+
+
+def pose_problem(
+    workload: Workload,
+    calibration: TimingCalibration,
+    progress: Progress = no_progress,
+    executor: SearchExecutor = HERE,
+) -> PlanningProblem:
+    """Enumerate what may be chosen and evaluate all of it.
+
+    Raises:
+        InfeasibleError: nothing that is allowed can serve or be bought; says why.
+        UnsupportedError: the evidence supports no strategy.
+    """
+    goal, rejected = goal_of(workload), RejectionTally()
+    make = request_space if workload.quality is None else question_space
+    space = make(workload, goal, calibration, rejected, progress, executor)
+    return PlanningProblem(workload, goal, PlanSearch(space), rejected)

@@ -1,0 +1,99 @@
+"""What a plan rests on and leaves out, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from comptroller.facts.accelerator import accelerator
+from comptroller.planning.ground.nouns import Fleet, Goal
+from comptroller.planning.offer.intervals import unmeasured_error
+from comptroller.planning.offer.questions import modelling_notes
+from comptroller.planning.offer.requests import traffic_of
+from comptroller.planning.offer.space import ENGINES
+from comptroller.planning.prove.services import ModelServices
+from comptroller.planning.risk.draws import RiskSimulation
+from comptroller.planning.solve.infeasible import target_name
+from comptroller.planning.solve.problem import PlanningProblem
+from comptroller.planning.write.classes import options_in_use
+from comptroller.serving.jit import COMPILED
+
+
+def notes_of(
+    problem: PlanningProblem,
+    best: Fleet,
+    own: Mapping[int, ModelServices],
+    drawn: RiskSimulation | None,
+    simulated: bool,
+) -> Iterator[str]:
+    """All that a reader of the plan has to know besides its figures."""
+    if drawn is None:
+        yield from _request_notes(problem, simulated)
+    else:
+        yield from _question_notes(problem, best, bool(own) and not simulated)
+    yield from tightened_objective_notes(problem.goal)
+    for model in own.values():
+        yield from borrowed_efficiency_notes(model)
+    if drawn is not None:
+        yield from _assumption_notes(problem, best, drawn)
+
+
+def _request_notes(problem: PlanningProblem, simulated: bool) -> Iterator[str]:
+    yield _host_note(problem)
+    if not simulated:
+        missing = "" if COMPILED else "; comptroller[sim] adds it"
+        yield f"percentiles come from the queueing approximation, not from a simulation{missing}"
+    if not problem.workload.allow.engines:
+        yield f"engines: {', '.join(ENGINES)}; allow.engines widens the choice"
+    if not problem.workload.allow.formats:
+        yield "formats: the checkpoint's own and near-lossless ones; allow.formats widens the choice"
+    if dropped := traffic_of(problem.workload).dropped:
+        yield f"{dropped} bad rows of the trace were dropped"
+
+
+def _host_note(problem: PlanningProblem) -> str:
+    """What measured servers added to TTFT outside the engine's own clock."""
+    ready = [timer for offers in problem.space.offers.values() for timer in offers.table.ready]
+    served = {timer.replica.engine.id: timer.serving.host_s for timer in ready}
+    each = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in sorted(served.items()))
+    return f"TTFT counts from the engine's queue; the server around it took a fixed time besides ({each} measured)"
+
+
+def _question_notes(problem: PlanningProblem, best: Fleet, unverified: bool) -> Iterator[str]:
+    quality, plays = problem.quality, problem.space.plays
+    assert quality is not None
+    options = [option for option, _ in options_in_use(problem, best)]
+    yield from modelling_notes(quality, {option.play.name for option in options})
+    yield f"recorded: scores and tokens of {len(plays.task):,} questions in {plays.source}"
+    if unverified:
+        yield "steady state: percentiles come from the queueing approximation, not from a simulation"
+        yield "samples of one question reach a fleet together, which the steady state takes for independent arrivals"
+    if any("api" in option.routes.values() for option in options):
+        yield "joules and emissions of an API are not known, so the totals have none"
+
+
+def tightened_objective_notes(goal: Goal) -> Iterator[str]:
+    """Objectives that the fleet is sized for more tightly than they were asked."""
+    for target in (target for target in goal.targets if target.aim < 1):
+        yield (
+            f"sized for {target_name(target)} {target.sized_s * 1e3:.4g} ms in the steady state, so that "
+            f"{target.most_s * 1e3:g} ms hold in simulation: fleets for more demand alone did not"
+        )
+
+
+def borrowed_efficiency_notes(own: ModelServices) -> Iterator[str]:
+    """Devices of the plan whose efficiency is borrowed from other families."""
+    replicas = [deployment.replica for deployment in own.deployments]
+    for device, engine in dict.fromkeys((replica.device.id, replica.engine.id) for replica in replicas):
+        if unmeasured_error(accelerator(device), engine):
+            yield (
+                f"{device}: no kernel of its family was timed; its efficiency is pooled from other families "
+                f"and its intervals are wider for it; measure it before you rely on the choice"
+            )
+
+
+def _assumption_notes(problem: PlanningProblem, best: Fleet, drawn: RiskSimulation) -> Iterator[str]:
+    """What the intervals take as it is."""
+    if any("api" in option.routes.values() for option, _ in options_in_use(problem, best)):
+        yield "intervals take the recorded dollars of APIs as they are: the record has no dates to see them change"
+    if drawn.chances.demand.known:
+        yield "intervals take the demand as given: a trace, or uncertainty.demand, would give it a range"
