@@ -93,7 +93,12 @@ class PlanSearch:
             case, options = self.case(goal)
         except InfeasibleError:
             return None
-        units = {model: fleet.units[model][:, market.rows] for model, market in case.markets.items()}
+        units = {
+            model: fleet.units[model][:, market.rows]
+            if model in fleet.units
+            else np.zeros((1, len(market.rows)), np.int64)
+            for model, market in case.markets.items()
+        }
         rented = sum(int(count.sum()) for count in fleet.units.values())
         if sum(int(count.sum()) for count in units.values()) < rented:
             return None
