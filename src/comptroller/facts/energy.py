@@ -1,4 +1,4 @@
-"""Energy of one arithmetic operation by kind and width: published tables, never fitted."""
+"""Energy of one arithmetic operation by number kind and width, from a published table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class OperationEnergy:
 
 @dataclass(frozen=True, config=_STRICT)
 class EnergyTable:
-    """Rows of one process and voltage."""
+    """Energies of one process node and supply voltage, which `name` and `note` state."""
 
     id: str
     name: str
@@ -40,7 +40,7 @@ class EnergyTable:
 
 @lru_cache(maxsize=1)
 def energy_table() -> EnergyTable:
-    """The shipped table."""
+    """The table that ships with the package, `energy_per_op.toml`."""
     return read(EnergyTable, Path(__file__).with_name("energy_per_op.toml"))
 
 
