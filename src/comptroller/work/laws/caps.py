@@ -46,16 +46,6 @@ def csr(lengths: npt.ArrayLike, k: float) -> float:
     return float(np.mean(np.asarray(lengths, float) >= k))
 
 
-def ecdf(lengths: npt.ArrayLike, at: npt.ArrayLike) -> Floats:
-    """Share of lengths of at most each value of `at`.
-
-    >>> ecdf([1, 2, 2, 4], [1, 2, 3, 4]).tolist()
-    [0.25, 0.75, 0.75, 1.0]
-    """
-    ascending = np.sort(np.asarray(lengths, float))
-    return np.asarray(np.searchsorted(ascending, np.asarray(at, float), side="right") / len(ascending))
-
-
 @dataclass(frozen=True, slots=True)
 class LengthCap:
     """A length, in tokens, at which `hits` of `outputs` outputs end, and which none exceeds."""

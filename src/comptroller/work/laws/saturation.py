@@ -1,16 +1,16 @@
 """Saturation: the number of samples after which one more adds less than a given coverage.
 
 TTSPM, arXiv 2505.20522: F(N) = F_max (1 - (1-p)^N) for N parallel samples, or N rounds of rethinking, so that
-the next sample gains F_max p (1-p)^N and N* = ceil(ln(eps / (F_max p)) / ln(1-p)).
+the next sample gains F_max p (1-p)^N and N* = ceil(ln(eps / (F_max p)) / ln(1-p)). Here N* is read off pass@k instead,
+which needs neither p nor F_max.
 """
 
 from __future__ import annotations
 
-from math import ceil, inf, log
+from math import inf
 
 import numpy as np
 
-from comptroller.errors import InputError
 from comptroller.work.evidence import Floats, Ints
 from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery
 from comptroller.work.laws._resampling import names, over_questions, whole_counts
@@ -24,28 +24,6 @@ MOST_DRAWS = 200
 """Most resamples of questions here, because each searches the pass@k curve again: 2 s per arm and gain on 128 questions
 of 10,000 samples. There the upper end of the 90 % interval varies by 0.4 samples between seeds at 200 draws, and not at
 all at 400, which take twice the time."""
-
-ROUNDING = 1e-12
-"""Room below a whole number that `ceil` must not round up. The quotient of logarithms has a relative error near 1e-16,
-so that twice this changes nothing below a thousand samples."""
-
-
-def saturates(p: float, gain: float, most: float = 1.0) -> float:
-    """The least number of samples after which the next adds less than `gain`.
-
-    p: probability that a sample is correct.  most: coverage at infinitely many samples, F_max.
-
-    Raises:
-        InputError: p or most is outside [0, 1], or gain is not above 0.
-
-    >>> saturates(0.3, 0.01)
-    10
-    """
-    if not (0 <= p <= 1 and 0 <= most <= 1 and gain > 0):
-        raise InputError(f"saturation: p {p}, most {most} must lie in [0, 1] and gain {gain} above 0")
-    if most * p < gain:
-        return 0
-    return 1 if p == 1 else max(0, ceil(log(gain / (most * p)) / log(1 - p) - ROUNDING))
 
 
 def observed_saturation(n: Ints, correct: Floats, gain: float) -> float:
