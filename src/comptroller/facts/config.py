@@ -217,8 +217,9 @@ def _quantised_model(name: str, stem: str, scheme: Mapping[str, Any]) -> Model:
 
 @lru_cache(maxsize=512)
 def model(name: str) -> Model:
-    """The model of an id, of the name of a Hugging Face repository, or of a path to a TOML file, to a `config.json` or
-    to the folder that holds one.
+    """The model of an id, a Hugging Face repository or a path.
+
+    name: an id; the name of a repository; or the path to a TOML file, a `config.json` or the folder of one.
 
     Raises:
         UnknownIdError: the name is none of these; lists the nearest.

@@ -52,10 +52,13 @@ class GridCarbonIntensity:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.reader(file))
         names = [name.lower() for name in rows[0]] if rows else []
-        when, what = (_column_index(names, words) for words in (TIMES, INTENSITIES))
-        if when is None or what is None or len(rows) < 2:
+        hour_column, intensity_column = (_column_index(names, words) for words in (TIMES, INTENSITIES))
+        if hour_column is None or intensity_column is None or len(rows) < 2:
             raise RecordError(path.name, [(1, "needs columns such as 'hour' and 'gco2e_per_kwh', and rows")], 1)
-        by_hour = dict(_hour_intensity(path, number, row[when], row[what]) for number, row in enumerate(rows[1:], 2))
+        by_hour = dict(
+            _hour_intensity(path, number, row[hour_column], row[intensity_column])
+            for number, row in enumerate(rows[1:], 2)
+        )
         return cls(place or path.stem, fmean(by_hour.values()), by_hour)
 
     def at(self, start_s: float, end_s: float) -> float:

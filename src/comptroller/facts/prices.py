@@ -183,39 +183,39 @@ def _prices_of_file(file: Path) -> list[ProviderPrice]:
     return [_price_of_entry(file.name, f"prices.{number}", entry) for number, entry in enumerate(entries)]
 
 
-def _price_of_entry(file: str, where: str, entry: Mapping[str, Any]) -> ProviderPrice:
+def _price_of_entry(file: str, place: str, entry: Mapping[str, Any]) -> ProviderPrice:
     keys = {"provider", "model", "since", "tier", "source", "above"}
     unknown = sorted(entry.keys() - keys - OWN_UNITS.keys())
     if unknown:
-        raise FactError(file, f"{where}.{unknown[0]}", "unknown key", ", ".join([*sorted(keys), *OWN_UNITS]))
+        raise FactError(file, f"{place}.{unknown[0]}", "unknown key", ", ".join([*sorted(keys), *OWN_UNITS]))
     if not isinstance(entry.get("since"), date) or not entry.get("source"):
-        raise FactError(file, where, "needs a day and a source", 'since = 2026-01-31, source = "contract 7"')
+        raise FactError(file, place, "needs a day and a source", 'since = 2026-01-31, source = "contract 7"')
     if entry.get("tier", STANDARD) not in TIERS:
-        raise FactError(file, f"{where}.tier", "unknown", ", ".join(TIERS))
+        raise FactError(file, f"{place}.tier", "unknown", ", ".join(TIERS))
     steps = [(0, entry), *((above.get("tokens", 0), above) for above in entry.get("above", ()))]
     rates: dict[str, Rate] = {}
     for start, step in sorted(steps, key=lambda item: item[0]):
         for word in OWN_UNITS.keys() & step.keys():
             unit, per = OWN_UNITS[word]
-            rates[unit] = (*rates.get(unit, ()), (start, _pusd(file, f"{where}.{word}", step[word]) / per))
+            rates[unit] = (*rates.get(unit, ()), (start, _pusd(file, f"{place}.{word}", step[word]) / per))
     without_start = sorted(unit for unit, steps in rates.items() if steps[0][0])
     if without_start or not rates:
-        raise FactError(file, where, f"no price for short prompts: {', '.join(without_start) or 'nothing is priced'}")
+        raise FactError(file, place, f"no price for short prompts: {', '.join(without_start) or 'nothing is priced'}")
     provider, model = entry.get("provider"), entry.get("model")
     if not all(isinstance(name, str) and name for name in (provider, model)):
-        raise FactError(file, where, "needs provider and model")
+        raise FactError(file, place, "needs provider and model")
     tier = entry.get("tier", STANDARD)
     return ProviderPrice(str(provider), str(model), tier, entry["since"], rates, entry["source"])
 
 
-def _pusd(file: str, where: str, value: object) -> Decimal:
+def _pusd(file: str, place: str, value: object) -> Decimal:
     """Picodollars of a price in dollars. It must be text or a whole number, so that no rounding occurs."""
     try:
         dollars = Decimal(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
     except InvalidOperation:
         dollars = None
     if dollars is None or not dollars.is_finite() or dollars < 0:
-        raise FactError(file, where, f"{value!r} is no price", 'dollars as text, such as "0.15"')
+        raise FactError(file, place, f"{value!r} is no price", 'dollars as text, such as "0.15"')
     return dollars * PICO
 
 

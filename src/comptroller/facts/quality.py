@@ -40,9 +40,9 @@ class PublishedLoss:
 
 @dataclass(frozen=True, config=_STRICT)
 class LossConstant:
-    """KL = kl_per_noise * 10^(-QSNR / 10), QSNR in dB of the outputs of the weight matrices
-    (`measure.quality.noise_db`).
+    """Constant of KL = kl_per_noise * 10^(-QSNR / 10).
 
+    QSNR: in dB, of the outputs of the weight matrices (`measure.quality.noise_db`).
     error: log standard deviation for a format that it was not fitted on.  formats: how many it was fitted on.
     most_kl: the largest divergence among them, nats per token; beyond it the relation is not measured.
     """

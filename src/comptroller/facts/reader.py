@@ -97,11 +97,11 @@ def build(kind: type[T], document: Mapping[str, Any], file: str) -> T:
         return TypeAdapter(kind).validate_python(document)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
+        place = ".".join(str(part) for part in first["loc"]) or "file"
         allowed = str(first.get("ctx", {}).get("expected", ""))
         if first["type"] == "unexpected_keyword_argument" and len(first["loc"]) == 1 and is_dataclass(kind):
             allowed = ", ".join(field.name for field in fields(kind))
-        raise FactError(file, where, first["msg"], allowed) from error
+        raise FactError(file, place, first["msg"], allowed) from error
 
 
 def read(kind: type[T], path: Path) -> T:

@@ -128,8 +128,11 @@ class ServingFacts:
 
 @dataclass(frozen=True, slots=True)
 class ResidualAnchor:
-    """A measured configuration in the residual: its coordinates in octaves, its weights for TPOT and TTFT (NaN:
-    none)."""
+    """A measured configuration of the residual.
+
+    run: engine version and date.  place: octaves of clients, input and output tokens, devices, ranks and expert
+    parallelism.  tpot_weight, ttft_weight: NaN where the latency was not measured.
+    """
 
     engine: str
     architecture: str

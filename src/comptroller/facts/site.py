@@ -37,8 +37,10 @@ class AcceleratorOffer:
 
 @dataclass(frozen=True, config=_STRICT)
 class Site:
-    """A place to run: offers of accelerators, price of electricity, carbon intensity, power usage effectiveness
-    (pue)."""
+    """A place to run, with its offers of accelerators, price of electricity and carbon intensity of the grid.
+
+    pue: power usage effectiveness, power at the meter over that of the servers.
+    """
 
     id: str
     name: str

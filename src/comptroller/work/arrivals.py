@@ -29,16 +29,16 @@ def gamma_arrivals(rate_per_s: float, cv: float, n: int, rng: np.random.Generato
 
 
 def window_rates(arrival_s: Floats, window_s: float) -> Floats:
-    """Requests per second in each whole window from the first arrival on; the mean rate if none is whole.
+    """Requests per second in each whole window from the first arrival on; the mean rate if there is none.
 
     >>> window_rates(np.array([0.0, 0.5, 1.0, 1.1, 1.2, 2.0]), 1.0).tolist()
     [2.0, 3.0]
     """
     span_s = arrival_s[-1] - arrival_s[0]
-    whole = int(span_s // window_s)
-    if not whole:
+    windows = int(span_s // window_s)
+    if not windows:
         return np.array([(len(arrival_s) - 1) / span_s])
-    edges = np.searchsorted(arrival_s - arrival_s[0], np.arange(whole + 1) * window_s)
+    edges = np.searchsorted(arrival_s - arrival_s[0], np.arange(windows + 1) * window_s)
     return np.diff(edges) / window_s
 
 

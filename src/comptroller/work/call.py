@@ -207,7 +207,7 @@ class CallTable:
         """
         given = CallTable.of(self.names, None, **columns)
         if len(given) != len(self):
-            raise InputError(f"calls: a column of {len(given)} rows cannot stand in a table of {len(self)}")
+            raise InputError(f"calls: a column of {len(given)} rows does not fit a table of {len(self)}")
         replaced = {name: given.columns[name] for name in columns}
         return CallTable(dict(self.columns) | replaced, self.names, self.block_ids, self.block_starts)
 

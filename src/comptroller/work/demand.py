@@ -24,6 +24,10 @@ program has up to four times the classes."""
 
 DEFAULT_PEAK = PeakQuantile()
 
+TRACES_KEPT = 4
+"""Traces in memory. The steps of a plan read that of its workload again and again; a million requests take 24 MB, so
+that twice as many may take twice the memory, and help only whoever plans more than four traces in turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestSizeBucket:
@@ -101,7 +105,7 @@ def recorded_trace(workload: Workload) -> RequestTrace:
     return trace if factor is None or factor == 1 else trace.scaled(factor)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=TRACES_KEPT)
 def _read_cached(path: Path, changed_ns: int, reading: TraceReadOptions, seed: int) -> RequestTrace:
     return read_trace(path, reading, np.random.default_rng(seed))
 

@@ -30,14 +30,14 @@ def objects(path: Path) -> tuple[list[int], list[Object]]:
     """
     try:
         with open_text(path) as text:
-            whole = text.read()
+            content = text.read()
     except (UnicodeDecodeError, EOFError) as error:
         raise FactError(path.name, "file", f"not text in UTF-8: {error}") from error
-    listed = _document(whole)
+    listed = _document(content)
     if listed is not None:
         numbered = list(enumerate(listed, 1))
     else:
-        lines = enumerate(whole.splitlines(), 1)
+        lines = enumerate(content.splitlines(), 1)
         numbered = [(number, _object(line)) for number, line in lines if line.strip()]
     wrong = [(number, "not a JSON object") for number, parsed in numbered if not isinstance(parsed, dict)]
     if wrong:
@@ -45,9 +45,9 @@ def objects(path: Path) -> tuple[list[int], list[Object]]:
     return [number for number, _ in numbered], [parsed for _, parsed in numbered]
 
 
-def _document(whole: str) -> list[Any] | None:
+def _document(content: str) -> list[Any] | None:
     """The elements of a file that is one document, None if it is not."""
-    parsed = _object(whole)
+    parsed = _object(content)
     return parsed if isinstance(parsed, list) else [parsed] if isinstance(parsed, dict) else None
 
 

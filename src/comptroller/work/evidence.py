@@ -181,8 +181,7 @@ class Evidence:
         return self.arms.index(arm)
 
     def named(self, name: str) -> tuple[RecordedModel, ...]:
-        """The arms that a name matches: as printed; else by the model; else by some of its words; else by a part of
-        it."""
+        """The arms that a name matches: as printed; else by model; else by words; else by a part of the name."""
         words = set(name.split())
         fits: tuple[Callable[[RecordedModel], bool], ...] = (
             lambda arm: str(arm) == name,

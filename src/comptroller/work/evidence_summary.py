@@ -92,7 +92,7 @@ def _arm_summary(evidence: Evidence, number: int, cap: LengthCap | None) -> Reco
     sampled, greedy = solver & ~evidence.greedy, solver & evidence.greedy
     questions = np.unique(rows.question[solver])
     samples = np.bincount(rows.question[sampled], minlength=len(evidence.items))[questions]
-    made = made_tokens(evidence)
+    generated = made_tokens(evidence)
     ended = solver & (rows.finish != "")
     missing = np.setdiff1d(np.arange(len(evidence.items)), questions)
     score = rows.score[solver]
@@ -107,7 +107,7 @@ def _arm_summary(evidence: Evidence, number: int, cap: LengthCap | None) -> Reco
         verdicts=int((of_arm & (rows.role == VERIFIER)).sum()),
         revisions=int((of_arm & (rows.role == REVISER)).sum()),
         input_tokens=_mean(rows.input_tokens[solver] + np.nan_to_num(rows.cached_tokens[solver])),
-        made_tokens=_mean(made[solver]),
+        made_tokens=_mean(generated[solver]),
         usd=_total(rows.usd[of_arm]),
         usd_per_solved=_per_solved(rows.usd[solver], score),
         unpriced=int(np.isnan(rows.usd[of_arm]).sum()),

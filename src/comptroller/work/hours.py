@@ -37,8 +37,7 @@ class SpotRisk(BaseModel):
 
     @property
     def standing(self) -> float:
-        """Share of the time that a unit runs, 1 / (1 + interruptions_per_h x outage in h), of an alternating renewal
-        process."""
+        """Share of the time that a unit runs: 1 / (1 + interruptions per h x outage in h), an alternating renewal."""
         return 1.0 / (1.0 + self.interruptions_per_h * self.outage_s / 3600.0)
 
 
@@ -134,12 +133,14 @@ def require_fitting(hours: WorkloadDay, quality: bool) -> None:
         PydanticCustomError: `questions_per_day` or `model` without a quality target, or requests with one but no model.
     """
     for number, work in enumerate(hours.deferrable):
-        where, who = f"hours.deferrable.{number}", repr(work.name)
+        field, name_of_work = f"hours.deferrable.{number}", repr(work.name)
         for name in ("questions_per_day", "model") if not quality else ():
             if getattr(work, name) is not None:
-                raise conflict(f"{where}.{name}", f"of {who} has no meaning without a quality target", "quality")
+                raise conflict(
+                    f"{field}.{name}", f"of {name_of_work} has no meaning without a quality target", "quality"
+                )
         if quality and work.questions_per_day is None and work.model is None:
-            raise conflict(f"{where}.model", f"of {who} is missing", "the recorded model that does it")
+            raise conflict(f"{field}.model", f"of {name_of_work} is missing", "the recorded model that does it")
 
 
 def rates_by_hour(arrival_s: Floats, starts_h: int, quantile: float, window_s: float) -> Floats:

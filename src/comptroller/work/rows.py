@@ -26,8 +26,7 @@ LONGEST_S = 10 * 365.25 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class TraceReadOptions:
-    """Options of reading a trace: the part [start_s, end_s) to read, and whether bad rows are dropped or are an
-    error."""
+    """Options of reading a trace: the part [start_s, end_s) to read; whether bad rows are dropped or an error."""
 
     start_s: float = 0.0
     end_s: float = float("inf")
@@ -95,7 +94,7 @@ def trace_of_rows(rows: TraceRows, path: Path, skip_bad: bool) -> RequestTrace:
 def _trace_of_sound_rows(rows: TraceRows, keep: Ints, path: Path) -> RequestTrace:
     if not len(keep):
         raise FactError(path.name, "rows", "has no usable request", "at least one")
-    whole = RequestTrace(
+    all_rows = RequestTrace(
         arrival_s=np.where(np.isfinite(rows.arrival_s), rows.arrival_s, 0.0),
         input_tokens=np.zeros(len(rows.line), np.int64),
         output_tokens=np.zeros(len(rows.line), np.int64),
@@ -105,7 +104,7 @@ def _trace_of_sound_rows(rows: TraceRows, keep: Ints, path: Path) -> RequestTrac
         measured=rows.measured,
         dropped=len(rows.line) - len(keep),
     )
-    part = whole.take(keep)
+    part = all_rows.take(keep)
     return replace(
         part,
         arrival_s=part.arrival_s - (part.arrival_s[0] if rows.origin_s is None else rows.origin_s),

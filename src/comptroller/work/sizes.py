@@ -50,8 +50,7 @@ class FixedLength(BaseModel):
 
 
 class LognormalLength(BaseModel):
-    """A lognormal length in tokens, given by its median and its mean or 99th percentile; longer ones are cut at
-    `most`."""
+    """A lognormal length in tokens, given by median and mean or 99th percentile; longer ones are cut at `most`."""
 
     model_config = STRICT
     median: TokenMean

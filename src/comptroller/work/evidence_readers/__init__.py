@@ -93,10 +93,10 @@ def _preview_of_json(path: Path, line: str) -> EvidencePreview:
             more = sum(1 for other in text if other.strip()) > 1
         return EvidencePreview(path, "jsonl" if more or path.suffix != ".json" else "json", frozenset(first), first)
     with open_text(path) as text:
-        whole = _json_or_none(text.read())
-    if whole is None:
+        document = _json_or_none(text.read())
+    if document is None:
         raise FactError(path.name, "file", "not readable as JSON, nor as one JSON object a line")
-    head = whole[0] if isinstance(whole, list) and whole else whole
+    head = document[0] if isinstance(document, list) and document else document
     return EvidencePreview(path, "json", frozenset(head) if isinstance(head, dict) else frozenset(), head)
 
 

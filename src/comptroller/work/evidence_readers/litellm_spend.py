@@ -2,7 +2,7 @@
 
 Columns as in `schema.prisma` of BerriAI/litellm (commit 029f645f): request_id, spend ($), prompt_tokens,
 completion_tokens, startTime, endTime, completionStartTime, model, messages, response, status; the details of usage
-stand in metadata.usage_object (litellm/proxy/_types.py, SpendLogsMetadata). Messages and responses are logged only
+are in metadata.usage_object (litellm/proxy/_types.py, SpendLogsMetadata). Messages and responses are logged only
 if `store_prompts_in_spend_logs` is set (docs.litellm.ai/docs/proxy/ui_logs); without them every request counts as a
 separate question. The logs have no scores.
 """

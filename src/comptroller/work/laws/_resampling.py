@@ -20,8 +20,7 @@ the samples are fewer. Twice as many add points between these, of a curve that i
 
 
 def band(values: npt.ArrayLike, level: float) -> tuple[float, float]:
-    """The central interval of resampled values at a level; NaNs are left out, and the ends are NaN where nothing is
-    left.
+    """The central interval of the finite values at a level; NaN where there are none.
 
     >>> band(range(101), 0.5)
     (25.0, 75.0)
@@ -79,10 +78,9 @@ def paired_rows(table: Floats, one: int, other: int) -> Ints:
 
 
 def means(evidence: Evidence, values: Floats, use: npt.NDArray[np.bool_]) -> Floats:
-    """Mean of row values, of shape (questions, arms), over the rows in use with a finite value; NaN where there is
-    none.
+    """Mean over rows per question and arm, of shape (questions, arms); NaN where there is none.
 
-    values, use: of shape (rows,).
+    values, use: of shape (rows,); only rows in use with a finite value count.
     """
     rows = evidence.rows
     use = use & np.isfinite(values)

@@ -32,13 +32,13 @@ def best_of_k(rating: npt.ArrayLike, correct: npt.ArrayLike, k: int) -> float:
     >>> round(best_of_k([0.1, 0.9, 0.5], [0, 1, 0], 2), 6)
     0.666667
     """
-    rated, right = np.asarray(rating, float), np.asarray(correct, float)
+    rated, correctness = np.asarray(rating, float), np.asarray(correct, float)
     count = len(rated)
     if count < k:
         raise UnsupportedError(f"best of {k} needs that many samples; there are {count}")
     values, group = np.unique(rated, return_inverse=True)
     size = np.bincount(group, minlength=len(values))
-    share = np.bincount(group, weights=right, minlength=len(values)) / size
+    share = np.bincount(group, weights=correctness, minlength=len(values)) / size
     upto = np.cumsum(size)
     wins = np.exp(_log_choose(upto, k) - _log_choose(count, k))
     return float((np.diff(wins, prepend=0.0) * share).sum())

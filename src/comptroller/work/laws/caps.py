@@ -84,19 +84,19 @@ def made_tokens(evidence: Evidence) -> Floats:
 
 def caps(evidence: Evidence) -> dict[int, LengthCap]:
     """Suspected caps by index of the arm, from the replies whose record does not state how they ended."""
-    rows, made = evidence.rows, made_tokens(evidence)
+    rows, generated = evidence.rows, made_tokens(evidence)
     silent = (rows.finish == "") & (rows.role == SOLVER)
-    by_arm = {arm: suspected_cap(made[silent & (rows.arm == arm)]) for arm in range(len(evidence.arms))}
+    by_arm = {arm: suspected_cap(generated[silent & (rows.arm == arm)]) for arm in range(len(evidence.arms))}
     return {arm: cap for arm, cap in by_arm.items() if cap is not None}
 
 
 def flag_truncated(evidence: Evidence) -> Evidence:
     """The evidence with finish "length" for replies at a suspected cap whose record does not state how they ended."""
-    rows, made = evidence.rows, made_tokens(evidence)
+    rows, generated = evidence.rows, made_tokens(evidence)
     cap_tokens = np.full(len(rows), -1.0)
     for arm, cap in caps(evidence).items():
         cap_tokens[rows.arm == arm] = cap.tokens
-    cut = (rows.finish == "") & (rows.role == SOLVER) & (made == cap_tokens)
+    cut = (rows.finish == "") & (rows.role == SOLVER) & (generated == cap_tokens)
     return replace(evidence, rows=replace(rows, finish=np.where(cut, "length", rows.finish)))
 
 
@@ -111,12 +111,12 @@ def _share_interval(hits: int, count: int, level: float) -> tuple[float, float]:
 def _cap_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
     if not isinstance(evidence, Evidence):
         return []
-    rows, made = evidence.rows, made_tokens(evidence)
+    rows, generated = evidence.rows, made_tokens(evidence)
     findings = []
     capped = caps(evidence)
     for number, arm in enumerate(names(evidence)):
-        ended = (rows.arm == number) & (rows.role == SOLVER) & np.isfinite(made) & (rows.finish != "failed")
-        lengths = made[ended]
+        ended = (rows.arm == number) & (rows.role == SOLVER) & np.isfinite(generated) & (rows.finish != "failed")
+        lengths = generated[ended]
         if not len(lengths):
             continue
         cut = int((rows.finish[ended] == "length").sum())

@@ -32,10 +32,10 @@ def pass_at_k(n: npt.ArrayLike, correct: npt.ArrayLike, k: npt.ArrayLike) -> Flo
     >>> pass_at_k(4, 1, [1, 2, 4]).round(3).tolist()
     [0.25, 0.5, 1.0]
     """
-    total, right, size = np.broadcast_arrays(np.asarray(n, float), np.asarray(correct, float), np.asarray(k, float))
+    total, successes, size = np.broadcast_arrays(np.asarray(n, float), np.asarray(correct, float), np.asarray(k, float))
     if (size > total).any():
         raise UnsupportedError(f"pass@{int(size.max())} needs that many samples; a question has {int(total.min())}")
-    wrong = total - right
+    wrong = total - successes
     missed = wrong >= size
     drawn_from = np.where(missed, wrong, size)
     log = gammaln(drawn_from + 1) - gammaln(drawn_from - size + 1) - gammaln(total + 1) + gammaln(total - size + 1)

@@ -98,8 +98,7 @@ def _equivalence_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
 
 
 def _cheaper(cost: npt.NDArray[np.float64], other_cost: npt.NDArray[np.float64], comes_first: bool) -> bool:
-    """Whether an arm costs less than another over the questions; if that is unknown or equal, whether it comes
-    first."""
+    """Whether an arm costs less over the questions than another; if unknown or equal, whether it comes first."""
     gap = float(np.sum(cost - other_cost))
     return gap < 0 if np.isfinite(gap) and gap != 0 else comes_first
 

@@ -1,6 +1,6 @@
 """Response of the score to the length of replies: within a question, and between reasoning efforts.
 
-Within: the slope of score on log2 of the generated tokens, with a level of its own for each question, so that it does
+Within: the slope of score on log2 of the generated tokens, with a separate level for each question, so that it does
 not matter that hard questions have long replies. This is association: a sample that went astray is long as well.
 Between: the paired difference in score of two efforts of a model. This is causal, because the same questions were asked
 at both.
@@ -75,23 +75,23 @@ def _length_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
     if not isinstance(evidence, Evidence):
         return []
     rows = evidence.rows
-    made = rows.output_tokens + np.nan_to_num(rows.reasoning_tokens)
+    generated = rows.output_tokens + np.nan_to_num(rows.reasoning_tokens)
     findings = []
     for number, arm in enumerate(names(evidence)):
-        use = evidence.samples & (rows.arm == number) & (made > 0) & np.isfinite(rows.score)
+        use = evidence.samples & (rows.arm == number) & (generated > 0) & np.isfinite(rows.score)
         many = np.bincount(rows.question[use], minlength=len(evidence.items)) > 1
         use &= many[rows.question]
-        if not use.any() or np.unique(made[use]).size < 2:
+        if not use.any() or np.unique(generated[use]).size < 2:
             continue
-        response = slope_within(rows.question[use], made[use], rows.score[use], query)
+        response = slope_within(rows.question[use], generated[use], rows.score[use], query)
         findings.append(_finding(arm, "score per doubling of tokens, within questions", response, query))
-    return findings + _effort_findings(evidence, made, query)
+    return findings + _effort_findings(evidence, generated, query)
 
 
-def _effort_findings(evidence: Evidence, made: Floats, query: LawQuery) -> list[LawFinding]:
+def _effort_findings(evidence: Evidence, generated: Floats, query: LawQuery) -> list[LawFinding]:
     """Gains between consecutive efforts of each model and format, in the order of their mean length."""
     solver = evidence.rows.role == SOLVER
-    score, length = means(evidence, evidence.rows.score, solver), means(evidence, made, solver)
+    score, length = means(evidence, evidence.rows.score, solver), means(evidence, generated, solver)
     findings = []
     for model, form in dict.fromkeys((arm.model, arm.format) for arm in evidence.arms):
         by_length = [i for i, arm in enumerate(evidence.arms) if (arm.model, arm.format) == (model, form)]

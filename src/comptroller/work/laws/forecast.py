@@ -80,8 +80,7 @@ class DifficultyDistribution:
         return np.asarray(-np.expm1(betaln(self.alpha, self.beta + k) - betaln(self.alpha, self.beta)))
 
     def given(self, n: Ints, correct: Ints, k: float) -> float:
-        """Coverage at k new samples of questions with `correct` of n samples correct: the mean over their
-        posteriors."""
+        """Coverage at k new samples of questions with `correct` of n: the mean over the questions' posteriors."""
         alpha, beta = self.alpha + correct, self.beta + n - correct
         return float(np.mean(-np.expm1(betaln(alpha, beta + k) - betaln(alpha, beta))))
 
@@ -211,12 +210,13 @@ def _forecast_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
 
 
 def _findings_at(arm: str, n: Ints, correct: Ints, k: int, query: LawQuery) -> list[LawFinding]:
-    made = forecast(n, correct, k, np.random.default_rng(query.seed), query)
-    known = "not measured" if np.isnan(made.error) else f"{made.error:.2f} in log(-log c)"
-    note = f"{made.ratio:.3g} times the samples; held-out error {known}"
+    prediction = forecast(n, correct, k, np.random.default_rng(query.seed), query)
+    low, high = prediction.low, prediction.high
+    error = "not measured" if np.isnan(prediction.error) else f"{prediction.error:.2f} in log(-log c)"
+    note = f"{prediction.ratio:.3g} times the samples; held-out error {error}"
     return [
-        LawFinding("forecast", arm, f"coverage at {k}, power law", made.value, made.low, made.high, note),
-        LawFinding("forecast", arm, f"coverage at {k}, Beta", made.beta, note="same questions, new samples"),
+        LawFinding("forecast", arm, f"coverage at {k}, power law", prediction.value, low, high, note),
+        LawFinding("forecast", arm, f"coverage at {k}, Beta", prediction.beta, note="same questions, new samples"),
     ]
 
 

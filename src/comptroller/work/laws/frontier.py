@@ -122,12 +122,12 @@ def _frontier_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
             continue
         options = [names(evidence)[i] for i in compared]
         for point in frontier(options, cost[of_task][:, compared], quality[of_task][:, compared], query):
-            where = f"{point.name}, {task}" if task else point.name
+            subject = f"{point.name}, {task}" if task else point.name
             beaten = f"dominated by {point.by}" if point.by else "on the frontier"
             note = f"{beaten}; on it in {point.stays:.0%} of resamples"
             findings += [
-                LawFinding("frontier", where, f"{unit} a question", point.cost, *point.cost_band, note),
-                LawFinding("frontier", where, "score", point.quality, *point.quality_band, note),
+                LawFinding("frontier", subject, f"{unit} a question", point.cost, *point.cost_band, note),
+                LawFinding("frontier", subject, "score", point.quality, *point.quality_band, note),
             ]
     return findings
 

@@ -54,15 +54,15 @@ class TaskPriceReversal:
 def list_prices(evidence: Evidence) -> dict[int, ListPrice]:
     """Prices by index of the arm, for arms whose recorded dollars are tokens times a price (within `TOLERANCE`)."""
     rows = evidence.rows
-    made = rows.output_tokens + np.nan_to_num(rows.reasoning_tokens)
+    generated = rows.output_tokens + np.nan_to_num(rows.reasoning_tokens)
     prices = {}
     for arm in range(len(evidence.arms)):
-        use = (rows.arm == arm) & np.isfinite(rows.usd) & (rows.usd > 0) & np.isfinite(rows.input_tokens + made)
-        table = np.stack([rows.input_tokens[use], made[use]], axis=1)
+        priced = (rows.arm == arm) & np.isfinite(rows.usd) & (rows.usd > 0) & np.isfinite(rows.input_tokens + generated)
+        table = np.stack([rows.input_tokens[priced], generated[priced]], axis=1)
         if len(table) < FEWEST_REPLIES or np.linalg.matrix_rank(table) < 2:
             continue
-        price, *_ = np.linalg.lstsq(table, rows.usd[use], rcond=None)
-        if np.allclose(table @ price, rows.usd[use], rtol=TOLERANCE, atol=TINY_USD):
+        price, *_ = np.linalg.lstsq(table, rows.usd[priced], rcond=None)
+        if np.allclose(table @ price, rows.usd[priced], rtol=TOLERANCE, atol=TINY_USD):
             prices[arm] = ListPrice(float(price[0]), float(price[1]))
     return prices
 
@@ -78,11 +78,11 @@ def reversals(
     total = _task_costs(evidence, prices, thinking)
     reversed_pairs, pairs = [], 0
     for task, costs in total.items():
-        for one, other in combinations(sorted(costs), 2):
+        for first, second in combinations(sorted(costs), 2):
             pairs += 1
-            gap = prices[one].total - prices[other].total
-            if gap * (costs[one] - costs[other]) < 0:
-                cheap, dear = (one, other) if gap < 0 else (other, one)
+            gap = prices[first].total - prices[second].total
+            if gap * (costs[first] - costs[second]) < 0:
+                cheap, dear = (first, second) if gap < 0 else (second, first)
                 named = [str(evidence.arms[arm]) for arm in (cheap, dear)]
                 reversed_pairs.append(TaskPriceReversal(task, named[0], named[1], costs[cheap] / costs[dear]))
     return sorted(reversed_pairs, key=lambda pair: -pair.times), pairs

@@ -38,8 +38,10 @@ would add as many requests again at the end of each client."""
 
 @dataclass(frozen=True, slots=True)
 class ClientArrivalWindow:
-    """A client's arrivals from start_s to end_s at a rate; family, shape: of the gaps, whose scale follows from the
-    rate."""
+    """A client's arrivals from start_s to end_s at a rate.
+
+    family, shape: of the distribution of the gaps, whose scale follows from the rate.
+    """
 
     start_s: float
     end_s: float
