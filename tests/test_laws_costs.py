@@ -11,7 +11,7 @@ from comptroller.errors import UnsupportedError
 from comptroller.work.evidence import Evidence, RecordedModel, RecordedQuestion, columns
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.laws import LawQuery, laws
-from comptroller.work.laws.caps import caps, csr, ecdf, flag_truncated, suspected_cap
+from comptroller.work.laws.caps import caps, csr, flag_truncated, suspected_cap
 from comptroller.work.laws.equivalence import tost
 from comptroller.work.laws.flat import effort_gain, slope_within
 from comptroller.work.laws.frontier import frontier, undominated_mask
@@ -95,7 +95,6 @@ def test_a_slope_is_found_and_an_effort_that_harms_is_called_so():
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=30), st.integers(0, 50))
 def test_lengths_are_counted(lengths, k):
     assert csr(lengths, k) == pytest.approx(sum(x >= k for x in lengths) / len(lengths))
-    assert ecdf(lengths, [k])[0] == pytest.approx(sum(x <= k for x in lengths) / len(lengths))
 
 
 @settings(max_examples=50, deadline=None)

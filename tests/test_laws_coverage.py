@@ -18,7 +18,7 @@ from comptroller.work.laws._resampling import thinned_counts
 from comptroller.work.laws.best_of import best_of_k
 from comptroller.work.laws.coverage import coverage, pass_at_k
 from comptroller.work.laws.forecast import DifficultyDistribution, difficulty, forecast, power_law, power_law_of
-from comptroller.work.laws.saturation import observed_saturation, saturates
+from comptroller.work.laws.saturation import observed_saturation
 from evidence_files import measured
 
 PUBLISHED = {"Pythia 70M": (8.03, 0.194), "Pythia 410M": (5.52, 0.286), "Pythia 1B": (5.45, 0.315)}
@@ -134,17 +134,6 @@ def test_the_error_of_a_forecast_is_larger_the_further_it_reaches():
     total = np.full(len(few), 400)
     near, far = (forecast(total, few, k, np.random.default_rng(3)) for k in (800, 20_000))
     assert near.high - near.low < far.high - far.low
-
-
-@given(st.floats(0.001, 0.999), st.floats(1e-4, 0.2), st.floats(0.1, 1.0))
-def test_saturation_is_the_first_sample_that_gains_too_little(p, gain, most):
-    found = saturates(p, gain, most)
-
-    def next_gain(drawn):
-        return most * p * (1 - p) ** drawn
-
-    assert next_gain(found) < gain * (1 + 1e-9)
-    assert found == 0 or next_gain(found - 1) >= gain * (1 - 1e-9)
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=5), st.floats(0.005, 0.3))

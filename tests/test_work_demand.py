@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from comptroller.errors import FactError
 from comptroller.work.arrivals import gamma_arrivals, window_cv, window_rates
-from comptroller.work.demand import demand, demand_of, recorded_trace, requests, resampled_trace
+from comptroller.work.demand import demand, demand_of, recorded_trace, requests
 from comptroller.work.lengths import LengthBucketEdges, bucketed_sizes, edges_of, lognormal_strata, points, within
 from comptroller.work.sizes import LengthDistributions, LengthHistogram
 from comptroller.work.trace import NO_SESSION, RequestTrace, TracePrefixBlocks
@@ -203,16 +203,6 @@ def test_later_laps_share_no_prefix_and_no_session(tmp_path: Path) -> None:
     assert laps.reuse == pytest.approx(1 / 4)
     assert not set(laps.ids[:4].tolist()) & set(laps.ids[4:].tolist())
     assert demand(asked).block_reuse == pytest.approx(1 / 4)
-
-
-def test_resampling_keeps_rate_variability_and_pairs_of_lengths() -> None:
-    rng = np.random.default_rng(1)
-    inputs = rng.integers(1, 1000, 5000)
-    trace = RequestTrace(gamma_arrivals(7.0, 2.0, 5000, rng), inputs, inputs * 2)
-    drawn = resampled_trace(trace, rng, 200_000)
-    assert drawn.rate_per_s == pytest.approx(trace.rate_per_s, rel=0.02)
-    assert drawn.cv == pytest.approx(trace.cv, rel=0.02)
-    assert (drawn.output_tokens == 2 * drawn.input_tokens).all()
 
 
 def test_taking_rows_takes_their_blocks_and_sessions() -> None:

@@ -1,7 +1,7 @@
-"""What can go wrong, as one small tree.
+"""The exceptions of this package, as one tree.
 
     ComptrollerError
-    ├── InputError                   what was given is wrong; the command line exits with 2
+    ├── InputError                   an argument or a file is wrong; the command line exits with 2
     │   ├── FactError                a fact file: which file, which field, what is allowed
     │   ├── UnknownIdError           an id that no file carries; lists the nearest
     │   ├── DuplicateCallError       a call of this id was settled, released or given up before
@@ -10,9 +10,9 @@
     │   ├── UnsupportedFormatError   an accelerator cannot run a number format
     │   └── InsufficientMemoryError  weights or cache exceed the memory, by how many bytes
     ├── BudgetExceededError          a call's worst case is more than a budget has left; names budget, limit and spend
-    ├── LedgerError                  the books cannot be opened, read or written; names the fix
-    ├── InfeasibleError              no choice meets the objectives; names what binds and what would be feasible
-    └── ProtocolError                a strategy or a world broke the protocol between them; names which rule
+    ├── LedgerError                  the books cannot be opened, read or written; says how to mend it
+    ├── InfeasibleError              no choice meets the objectives; names the binding limit and a feasible one
+    └── ProtocolError                a strategy or the world that runs it broke their protocol; names the rule
 
 >>> issubclass(InsufficientMemoryError, ComptrollerError)
 True
@@ -23,17 +23,26 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+NEAREST_IDS = 5
+"""Ids that an error suggests: one line of a terminal. Twice as many wrap onto a second line."""
+
+SIMILARITY = 0.5
+"""Least `difflib` ratio of a suggested id. `h100` and `h100_sxm` have 0.67, `b200` and `h200_sxm` 0.50, `h100` and `t4`
+0. At twice this only equal ids count, so nothing would ever be suggested."""
+
 
 class ComptrollerError(Exception):
-    """Root of every error this package raises on purpose."""
+    """Base class of every error this package raises on purpose."""
 
 
 class InputError(ComptrollerError):
-    """What was given is wrong."""
+    """An argument, an option or a file of the user is wrong."""
 
 
 class FactError(InputError):
-    """A fact file is malformed.
+    """A fact file, or another document of the user, is malformed.
+
+    file, field: where.  problem: what is wrong.  allowed: the values or units that are accepted, if they can be listed.
 
     >>> print(FactError("h100.toml", "tdp_w", "needs a unit", "W, kW"))
     h100.toml: tdp_w: needs a unit (allowed: W, kW)
@@ -45,21 +54,26 @@ class FactError(InputError):
 
 
 class UnknownIdError(InputError):
-    """An id that no file carries.
+    """An id of which no fact file exists.
+
+    kind: of fact ("accelerator").  name: as the user wrote it.  ids: those that exist; the message lists the most
+    similar ones, or all if none is similar.
 
     >>> print(UnknownIdError("accelerator", "h100", ["h100_sxm", "h200_sxm", "t4"]))
     unknown accelerator 'h100'; nearest: h100_sxm, h200_sxm
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
-        hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known)}"
+    def __init__(self, kind: str, name: str, ids: Iterable[str]) -> None:
+        existing = sorted(ids)
+        near = difflib.get_close_matches(name, existing, n=NEAREST_IDS, cutoff=SIMILARITY)
+        hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(existing)}"
         super().__init__(f"unknown {kind} {name!r}; {hint}")
 
 
 class RecordError(InputError):
-    """Rows of a table are bad; names the first of them.
+    """Rows of a table are invalid.
+
+    rows: the first of them, as (row number from 1, problem).  total: how many there are.
 
     >>> print(RecordError("trace.csv", [(3, "arrival_s is negative (-1.0)")], total=1))
     trace.csv: 1 bad row: row 3: arrival_s is negative (-1.0)
@@ -72,11 +86,11 @@ class RecordError(InputError):
 
 
 class DuplicateCallError(InputError):
-    """A call of this id was settled, released or given up before: its upstream must not be called again."""
+    """A call of this id was settled, released or given up before; its upstream must not be called again."""
 
 
 class UnsupportedError(ComptrollerError):
-    """The facts or the evidence do not support an answer."""
+    """The facts or the evidence do not support an answer; nothing is guessed in its place."""
 
 
 class UnsupportedFormatError(UnsupportedError):
@@ -84,7 +98,7 @@ class UnsupportedFormatError(UnsupportedError):
 
 
 class InsufficientMemoryError(UnsupportedError):
-    """Weights or cache exceed the memory of a device."""
+    """Weights or cache exceed the memory of a device, by `short_bytes`."""
 
     def __init__(self, what: str, where: str, short_bytes: float) -> None:
         self.short_bytes = short_bytes
@@ -92,9 +106,10 @@ class InsufficientMemoryError(UnsupportedError):
 
 
 class BudgetExceededError(ComptrollerError):
-    """A call's worst case is more than a budget has left.
+    """The greatest possible cost of a call is more than a budget has left.
 
-    All amounts in picodollars; `asked` is None where the price is unknown.
+    limit, spent, held, asked: picodollars; held is reserved for open calls, asked is what this call may cost at most
+    (None where its price is unknown).
 
     >>> print(BudgetExceededError("key checkout per day", 5 * 10**12, 4_900_000_000_000, 0, 250_000_000_000))
     budget of key checkout per day: limit $5.00, spent $4.90, held by open calls $0.00; this call may cost $0.25
@@ -110,19 +125,19 @@ class BudgetExceededError(ComptrollerError):
 
 
 def _usd(pusd: int) -> str:
-    """Dollars of picodollars, to the cent or exactly where there is less."""
+    """Picodollars as dollars: exact, with at least two decimals."""
     whole, part = divmod(abs(pusd), 10**12)
     digits = f"{part:012d}".rstrip("0").ljust(2, "0")
     return f"{'-' * (pusd < 0)}${whole:,}.{digits}"
 
 
 class LedgerError(ComptrollerError):
-    """The books cannot be opened, read or written; the message names the fix."""
+    """The books cannot be opened, read or written; the message says how to mend it."""
 
 
 class InfeasibleError(ComptrollerError):
-    """No choice meets the objectives."""
+    """No choice meets the objectives and limits."""
 
 
 class ProtocolError(ComptrollerError):
-    """A strategy or a world broke the protocol between them."""
+    """A strategy, or the world that runs it (replay, simulation, gateway), broke the protocol between them."""

@@ -1,7 +1,7 @@
 """Units, the cost vector, and the glossary of symbols.
 
 Inside the package every number is in SI base units and its name ends in the unit: `_s _bytes _flops
-_flops_per_s _bytes_per_s _w _j _usd _gco2e _tokens`. Conversion happens only at the door, here.
+_flops_per_s _bytes_per_s _w _j _usd _gco2e _tokens`. Other units are converted here, when a document is read.
 
 Glossary: B batch (sequences in a step), C concurrency, D hidden size, E experts, K key-value tokens,
 P prompt tokens of a step, S sequence length, TTFT time to first token, TPOT time per output token.
@@ -22,11 +22,17 @@ Values = float | npt.NDArray[np.float64]
 KWH_J = 3.6e6
 HOUR_S = 3600.0
 
+FIGURE_DIGITS = 6
+"""Significant digits of the figures in plans: a rounding of at most 5e-6. Linear programs are solved to 1e-7 (the
+default of HiGHS), so twice as many digits would print what the solver leaves open and what may differ between
+machines."""
+
 _PREFIX = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 _BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
 
 
 def _units() -> dict[str, tuple[str, float]]:
+    """Field suffix and factor to SI of each unit; a multiply-add counts as two flop."""
     table = {"1": ("1", 1.0), "%": ("1", 0.01), "USD/h": ("usd_per_s", 1 / HOUR_S), "USD": ("usd", 1.0)}
     for prefix, scale in _PREFIX.items():
         table[prefix + "B"] = ("bytes", scale)
@@ -49,11 +55,11 @@ def _units() -> dict[str, tuple[str, float]]:
 
 
 UNITS: dict[str, tuple[str, float]] = _units()
-"""Unit as written -> (suffix of the field it may stand in, factor to SI)."""
+"""Unit as written in a document -> (suffix of the fields that accept it, factor to SI)."""
 
 
 def to_si(value: float, unit: str) -> tuple[float, str]:
-    """The value in SI and the field suffix its unit belongs to.
+    """The value in SI units, and the suffix of the fields that its unit belongs to.
 
     Raises:
         KeyError: the unit is unknown.
@@ -69,7 +75,12 @@ def to_si(value: float, unit: str) -> tuple[float, str]:
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """Tokens by kind; every token is in exactly one bucket."""
+    """Tokens by kind; every token is counted in exactly one field.
+
+    input: of the prompt, neither read from a cache nor written to one.  cached: read from a prefix cache.
+    cache_write: of the prompt, written to a cache that the provider bills.  output: without reasoning.  reasoning:
+    generated before the answer.
+    """
 
     input: Values = 0.0
     cached: Values = 0.0
@@ -78,22 +89,23 @@ class TokenCounts:
     reasoning: Values = 0.0
 
     def __add__(self, other: TokenCounts) -> TokenCounts:
-        return TokenCounts(*(a + b for a, b in zip(_each(self), _each(other), strict=True)))
+        return TokenCounts(*(a + b for a, b in zip(_field_values(self), _field_values(other), strict=True)))
 
     def __mul__(self, factor: Values) -> TokenCounts:
-        return TokenCounts(*(a * factor for a in _each(self)))
+        return TokenCounts(*(a * factor for a in _field_values(self)))
 
     @property
     def total(self) -> Values:
-        """All tokens of the call."""
+        """Sum over all kinds."""
         return self.input + self.cached + self.cache_write + self.output + self.reasoning
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What was or would be consumed; adds and scales. Unknown is NaN and propagates.
+    """Resources consumed, predicted or measured: device-seconds, tokens, FLOPs, bytes, joules, dollars, grams of CO2e.
 
-    No latency stands here: it does not add over parallel calls.
+    Costs add and scale. NaN is unknown and propagates. Latency is not among the fields, because it does not add over
+    parallel calls.
 
     >>> (Cost(usd=1.0, j=2.0) + Cost(usd=0.5, j=1.0)) * 2
     Cost(device_s=0.0, tokens=TokenCounts(input=0.0, cached=0.0, cache_write=0.0, output=0.0, reasoning=0.0), \
@@ -109,18 +121,18 @@ flops=0.0, bytes=0.0, j=6.0, usd=3.0, gco2e=0.0)
     gco2e: Values = 0.0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(*(a + b for a, b in zip(_each(self), _each(other), strict=True)))
+        return Cost(*(a + b for a, b in zip(_field_values(self), _field_values(other), strict=True)))
 
     def __mul__(self, factor: Values) -> Cost:
-        return Cost(*(a * factor for a in _each(self)))
+        return Cost(*(a * factor for a in _field_values(self)))
 
 
-def _each(record: TokenCounts | Cost) -> Iterator[Any]:
+def _field_values(record: TokenCounts | Cost) -> Iterator[Any]:
     return (getattr(record, item.name) for item in fields(record))
 
 
-def round_significant(value: float, digits: int = 6) -> float | None:
-    """The value at a number of significant digits; `None` where it is unknown (NaN), as JSON wants it.
+def round_significant(value: float, digits: int = FIGURE_DIGITS) -> float | None:
+    """The value rounded to significant digits; None for NaN, which JSON cannot hold.
 
     >>> round_significant(1234.56789, 4), round_significant(float("nan"))
     (1235.0, None)
@@ -129,9 +141,9 @@ def round_significant(value: float, digits: int = 6) -> float | None:
 
 
 def short(value: float) -> float:
-    """A figure at six significant digits, as plans hold it; NaN stays NaN.
+    """The value rounded to `FIGURE_DIGITS` significant digits; NaN stays NaN.
 
     >>> short(1234.56789)
     1234.57
     """
-    return float(f"{value:.6g}")
+    return float(f"{value:.{FIGURE_DIGITS}g}")

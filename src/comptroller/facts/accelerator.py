@@ -24,8 +24,8 @@ Rate = Annotated[float, Field(gt=0)]
 class InterconnectLink:
     """A network between devices.
 
-    bytes_per_s: per device and per direction, as `direction = "each"`; datasheets often print the sum of
-    both, which `direction = "both"` marks and `one_way_bytes_per_s` halves.
+    bytes_per_s: per device; in each direction where `direction` is "each". Datasheets often print the sum of both
+    directions, which `direction = "both"` marks and `one_way_bytes_per_s` halves.
     devices: how many devices the domain joins; 0 where the source states no limit (a fabric of nodes).
     """
 
@@ -42,7 +42,7 @@ class InterconnectLink:
 
 @dataclass(frozen=True, config=_STRICT)
 class Accelerator:
-    """A device and its node. Absent rates are absent: they are never zero.
+    """A device and its node. A rate that the datasheet does not state is absent, never zero.
 
     peak_flops_per_s: dense peak of the matrix units by arithmetic (a multiply-add counts two).
     scale_up: links inside the domain (NVLink, Infinity Fabric, ICI; PCIe where there is nothing better).
@@ -85,7 +85,11 @@ class Accelerator:
 
 @lru_cache(maxsize=256)
 def accelerator(name: str) -> Accelerator:
-    """The accelerator of an id or of a user's own TOML file.
+    """The accelerator of an id, or of a path to a user's own TOML file.
+
+    Raises:
+        UnknownIdError: neither exists; lists the nearest ids.
+        FactError: the file is malformed; names file and field.
 
     >>> accelerator("h100_sxm").memory_bytes
     80000000000.0

@@ -1,4 +1,7 @@
-"""The crudest calibration: the same four constants for every device, engine and format."""
+"""Baseline calibration: four constants, the same for every device, engine and format.
+
+Accuracy reports compare the fitted calibration with it.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,14 @@ class BaselineShare:
 
 @dataclass(frozen=True, config=_STRICT)
 class BaselineLatency:
-    """A least time per call."""
+    """The least time of a call."""
 
     latency_s: float
 
 
 @dataclass(frozen=True, config=_STRICT)
 class BaselineFacts:
-    """Share of peak FLOP/s and of bandwidth, least time of a kernel and of a message."""
+    """Share of peak FLOP/s, share of bandwidth, least time of a kernel and of a message between devices."""
 
     id: str
     name: str
@@ -43,7 +46,7 @@ class BaselineFacts:
 
 @lru_cache(maxsize=1)
 def baseline_facts() -> BaselineFacts:
-    """The shipped constants.
+    """The baseline constants that ship with the package.
 
     >>> baseline_facts().bandwidth.fraction
     0.8

@@ -1,9 +1,10 @@
-"""Kernel priors: the share of datasheet rates that an engine's kernels reach, fitted apart from the facts.
+"""Kernel priors: the shares of datasheet rates that an engine's kernels reach, fitted and kept apart from the facts.
 
-The table is `calibration/kernels.toml`, written by `benchmarks/fit_kernels.py`; its header states the
-equation and what bytes, FLOPs, passes, items and depth count. A prior is found at the closest level that has
-data: the system itself, its family (for a collective: its kind of link), all systems; there in the engine and
-format asked for, then in any engine, at last in any format. `source_level` and `error` say so.
+The table is `calibration/kernels.toml`, written by `benchmarks/fit_kernels.py`. Its header states the equation and how
+bytes, FLOPs, passes, items and depth are counted. A prior is taken from the closest level with data: the system, its
+family (for a collective its kind of link), all systems. At each level the row of the engine and format comes first,
+then that of any engine; any format is the last resort. `source_level` and `error` of a prior state the level and its
+error.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ Estimate = tuple[Positive, Annotated[float, Field(ge=0)]]
 """A value and its log standard deviation."""
 
 ANY = "any"
+"""Engine or format of a row that pools all of them."""
+
 PARAMETERS = ("floor_s", "eff_bytes", "eff_flops", "passes", "item_s", "depth_s", "eff_direct", "setup_s")
+"""Parameters of a row; `OpPrior` explains them."""
 
 
 @strict(frozen=True, config=_STRICT)
-class _Row:
+class _KernelRow:
     op: str
     level: Literal["system", "family", "overall"]
     where: str
@@ -52,10 +56,10 @@ class _Row:
 
 @strict(frozen=True, config=_STRICT)
 class ExpertImbalance:
-    """Time of routed experts under power-law routing over balanced routing.
+    """Time of routed experts under power-law routing, as a ratio to balanced routing.
 
-    exponent: of the power law.  least: routed tokens per expert from which it holds.
-    ratio: the median and its log spread.  rows: pairs it was taken from.
+    exponent: of the power law.  least: least routed tokens per expert to which the ratio applies.
+    ratio: median and log standard deviation.  rows: pairs of measurements behind it.
     """
 
     engine: str
@@ -81,7 +85,10 @@ class KernelPower:
 
 @strict(frozen=True, config=_STRICT)
 class KernelPowerTable:
-    """Measured power of kernels on one system: least watts seen with clocks up, limit, kinds of kernel."""
+    """Measured power of kernels on one system.
+
+    idle_w: least watts measured with clocks up.  limit_w: power limit.
+    """
 
     system: str
     engine: str
@@ -93,10 +100,10 @@ class KernelPowerTable:
 
 
 @strict(frozen=True, config=_STRICT)
-class _Document:
+class _KernelTable:
     date: date
     imbalance: tuple[ExpertImbalance, ...]
-    kernels: tuple[_Row, ...]
+    kernels: tuple[_KernelRow, ...]
     units: Mapping[str, str]
     sources: Mapping[str, FactSource]
     power: KernelPowerTable
@@ -104,14 +111,14 @@ class _Document:
 
 @dataclass(frozen=True, slots=True)
 class OpPrior:
-    """Fitted parameters of one kind of operation; those that its equation lacks are 0 (times) or 1 (shares).
+    """Fitted parameters of one kind of operation; those that its equation does not use are 0 (times) or 1 (shares).
 
-    eff_flops, eff_bytes: share of the peak and of the memory rate (of the link, for a collective).
+    eff_flops, eff_bytes: share of the peak, and of the memory rate (of the link's, for a collective).
     floor_s: least seconds of a call.  passes: extra passes over the activations.
     item_s: seconds per independent item (per peer device, for a collective).  depth_s: seconds per element of
     the serial dimension.  eff_direct, setup_s: direct exchange and ring set-up of a collective.
-    error: log standard deviation of a prediction.  errors: of each parameter.  rows: measurements behind it.
-    source_level: "system", "family" or "overall".  source: where in words, such as "hopper, vllm, bf16".
+    error: log standard deviation of a predicted time.  errors: of each parameter.  rows: measurements in the fit.
+    source_level: "system", "family" or "overall".  source: the row that was taken, such as "hopper, vllm, bf16".
     """
 
     op: str
@@ -137,37 +144,46 @@ FORMAT_ALIASES: Mapping[str, str] = {
     **dict.fromkeys(("int4", "int4_g64", "int4_g32", "int4_awq_g128"), "int4_g128"),
     **dict.fromkeys(("int8_g32", "int8_g128"), "int8_wo"),
 }
-"""Arithmetic or format -> the measured format whose kernels stand in for it."""
+"""Arithmetic or format without measured kernels -> the measured format that is used in its place."""
 
 COLLECTIVES = frozenset({"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send"})
+"""Operations between devices, whose tables are by link."""
 
 OP_ALIASES: Mapping[str, str] = {"norm": "elementwise", "linear_attention": "linear_attention_decode"}
+"""Operation without measured kernels -> the measured one that is used in its place."""
 
 
 @lru_cache(maxsize=1)
-def _document() -> _Document:
+def _kernel_table() -> _KernelTable:
     path = folder("calibration") / "kernels.toml"
-    return build(_Document, parse_toml(path), path.name)
+    return build(_KernelTable, parse_toml(path), path.name)
 
 
 @lru_cache(maxsize=1)
-def _index() -> Mapping[tuple[str, str, str, str, str], _Row]:
-    return {(r.op, r.level, r.where, r.engine, r.format): r for r in _document().kernels}
+def _kernel_rows() -> Mapping[tuple[str, str, str, str, str], _KernelRow]:
+    """Rows by operation, level, place, engine and format."""
+    return {(r.op, r.level, r.where, r.engine, r.format): r for r in _kernel_table().kernels}
 
 
 def operations_known() -> tuple[str, ...]:
     """The kinds of operation that have priors, sorted."""
-    return tuple(sorted({row.op for row in _document().kernels}))
+    return tuple(sorted({row.op for row in _kernel_table().kernels}))
 
 
-@lru_cache(maxsize=4096)
+PRIORS_KEPT = 4096
+"""Priors in the cache. A plan of the examples asks 1,247 times for 92 of them; twice as many would help a process that
+uses more than 4,096 combinations of operation, accelerator, engine and format."""
+
+
+@lru_cache(maxsize=PRIORS_KEPT)
 def kernel_prior(op: str, accelerator_id: str, family: str, engine: str, arithmetic: str) -> OpPrior:
     """The prior of an operation on an accelerator under an engine.
 
-    arithmetic: a number format of the weights (gemm, moe) or of the cache (attention), or an arithmetic.
+    op: kind of operation.  family: of the accelerator.  arithmetic: the number format of the weights (gemm, moe) or of
+    the cache (attention), or an arithmetic.
 
     Raises:
-        UnknownIdError: no such kind of operation, or accelerator of a collective; lists the nearest.
+        UnknownIdError: no such kind of operation, or no such accelerator (collectives only); lists the nearest.
 
     >>> prior = kernel_prior("gemm", "h100_sxm", "hopper", "vllm", "bf16")
     >>> prior.source_level, 0.7 < prior.eff_bytes < 1.0
@@ -179,20 +195,20 @@ def kernel_prior(op: str, accelerator_id: str, family: str, engine: str, arithme
     if name not in operations_known():
         raise UnknownIdError("operation", op, (*operations_known(), *OP_ALIASES))
     fmt = FORMAT_ALIASES.get(arithmetic, arithmetic)
-    pools = [("family", where) for where in kin(name, accelerator_id, family)]
+    pools = [("family", place) for place in kin(name, accelerator_id, family)]
     places = [("system", accelerator_id), *pools, ("overall", "overall")]
-    keys = [(level, where, one, fmt) for level, where in places for one in (engine, ANY)]
-    for level, where, one, form in (*keys, ("overall", "overall", ANY, ANY)):
-        row = _index().get((name, level, where, one, form))
+    keys = [(level, place, row_engine, fmt) for level, place in places for row_engine in (engine, ANY)]
+    for level, place, row_engine, row_format in (*keys, ("overall", "overall", ANY, ANY)):
+        row = _kernel_rows().get((name, level, place, row_engine, row_format))
         if row:
-            return _whole(op, row, _prior(op, row))
+            return _with_prefill_rate(op, row, _prior_of_row(op, row))
     raise UnknownIdError("operation", op, operations_known())
 
 
 def kin(op: str, accelerator_id: str, family: str) -> tuple[str, ...]:
-    """What the accelerator's tables are pooled by, nearest first: its family; for a collective, its links.
+    """Names of the pools of measurements that apply to an accelerator, the nearest first.
 
-    Links are known by technology and generation, then as `pcie` or a `fabric` of their own.
+    For a collective these are its link by technology and generation, then `pcie` or `fabric`; else its family.
 
     >>> kin("gemm", "h100_sxm", "hopper"), kin("all_reduce", "h100_sxm", "hopper")
     (('hopper',), ('nvlink 4', 'fabric'))
@@ -206,42 +222,45 @@ def kin(op: str, accelerator_id: str, family: str) -> tuple[str, ...]:
     return (generation, "pcie" if generation.startswith("pcie") else "fabric")
 
 
-def _prior(op: str, row: _Row) -> OpPrior:
-    found: dict[str, Estimate] = {n: v for n in PARAMETERS if (v := getattr(row, n)) is not None}
-    value = {n: found[n][0] if n in found else float(n.startswith("eff_")) for n in PARAMETERS}
-    where = ", ".join(part for part in (row.where, row.engine, row.format) if part != ANY)
+def _prior_of_row(op: str, row: _KernelRow) -> OpPrior:
+    estimates: dict[str, Estimate] = {n: v for n in PARAMETERS if (v := getattr(row, n)) is not None}
+    value = {n: estimates[n][0] if n in estimates else float(n.startswith("eff_")) for n in PARAMETERS}
+    source = ", ".join(part for part in (row.where, row.engine, row.format) if part != ANY)
     return OpPrior(
         op=op,
         **value,
         error=row.error,
         rows=row.rows,
         source_level=row.level,
-        source=where,
-        errors={n: v[1] for n, v in found.items()},
+        source=source,
+        errors={n: v[1] for n, v in estimates.items()},
     )
 
 
-def _whole(op: str, row: _Row, prior: OpPrior) -> OpPrior:
-    """Linear attention as one operation: memory and floor of its decode, matrix rate of its prefill."""
+def _with_prefill_rate(op: str, row: _KernelRow, prior: OpPrior) -> OpPrior:
+    """For linear attention as one operation: memory rate and floor of its decode, matrix rate of its prefill."""
     if op != "linear_attention":
         return prior
-    chunk = _index().get(("linear_attention_prefill", row.level, row.where, row.engine, row.format))
-    if chunk is None or chunk.eff_flops is None:
+    prefill = _kernel_rows().get(("linear_attention_prefill", row.level, row.where, row.engine, row.format))
+    if prefill is None or prefill.eff_flops is None:
         return prior
-    errors = {**prior.errors, "eff_flops": chunk.eff_flops[1]}
-    return _replace(prior, eff_flops=chunk.eff_flops[0], errors=errors)
+    errors = {**prior.errors, "eff_flops": prefill.eff_flops[1]}
+    return _replace(prior, eff_flops=prefill.eff_flops[0], errors=errors)
 
 
 def expert_imbalance(engine: str, exponent: float, tokens_per_expert: float) -> ExpertImbalance:
-    """What skewed routing costs at a load; the nearest measured exponent, the engine or else the first.
+    """Slow-down of routed experts by skewed routing, at a load.
+
+    exponent: of the power law of routing; the nearest measured one is taken. An engine without measurements gets those
+    of all engines.
 
     >>> expert_imbalance("vllm", 1.2, 500).ratio[0] > 1
     True
     """
-    rows = [row for row in _document().imbalance if row.engine == engine] or list(_document().imbalance)
+    rows = [row for row in _kernel_table().imbalance if row.engine == engine] or list(_kernel_table().imbalance)
     nearest = min(rows, key=lambda row: abs(row.exponent - exponent)).exponent
-    fits = [row for row in rows if row.exponent == nearest and row.least <= max(tokens_per_expert, 0.0)]
-    return max(fits, key=lambda row: row.least)
+    applicable = [row for row in rows if row.exponent == nearest and row.least <= max(tokens_per_expert, 0.0)]
+    return max(applicable, key=lambda row: row.least)
 
 
 def kernel_power() -> KernelPowerTable:
@@ -250,4 +269,4 @@ def kernel_power() -> KernelPowerTable:
     >>> kernel_power().system
     'b200_sxm'
     """
-    return _document().power
+    return _kernel_table().power

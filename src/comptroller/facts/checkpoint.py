@@ -26,22 +26,29 @@ METHODS = {
     "W4A8_AWQ": "int4_awq_g128",
     "INT8_SQ": "int8",
 }
-"""`quant_method` or ModelOpt's `quant_algo` -> our format."""
+"""`quant_method`, or `quant_algo` of ModelOpt -> format id."""
 
 SPARING = ("ignore", "modules_to_not_convert", "exclude_modules")
+"""Keys that list the modules left unquantised."""
+
+DEFAULT_BITS, DEFAULT_GROUP = 4, 128
+"""Bits and group size where a `quantization_config` of gptq or awq has none: the defaults of `AwqConfig` (both) and
+`GPTQConfig` (the group) in transformers. With twice the group a weight has half as many scales, which is another
+format."""
+
 _ATTENTION = re.compile(r"(self_attn|attention)(\W*|\W+(q|q_b|qkv|o)_proj)$")
 
 
 def checkpoint_formats(fields: ConfigFields, sparse: bool) -> tuple[str, str]:
-    """Formats of the weights and of the routed experts; equal where there are none.
+    """Formats of the weights and of the routed experts, in this order; both the same where there are no experts.
 
-    A quantised checkpoint that spares its attention keeps `torch_dtype` there (bf16 where the file is silent,
-    as loaders do), so `weights` names that and `experts` the quantised one.
+    sparse: whether the model has routed experts. If its checkpoint leaves the attention unquantised, the weights are in
+    `torch_dtype` (bf16 where the file has none, as loaders assume) and only the experts in the quantised format.
 
     Raises:
         FactError: a number format that is not known.
     """
-    base = _base(fields)
+    base = _unquantised_format(fields)
     scheme = fields.top.get("quantization_config") or fields.raw.get("quantization_config")
     if not scheme:
         return base, base
@@ -56,9 +63,9 @@ def checkpoint_formats(fields: ConfigFields, sparse: bool) -> tuple[str, str]:
     return (base if keeps_attention else quantised), (experts if sparse else quantised)
 
 
-def _base(fields: ConfigFields) -> str:
-    written = [d for c in (fields.raw, fields.top) for d in (c.get("torch_dtype"), c.get("dtype")) if d]
-    name = str(written[0] if written else "bfloat16").removeprefix("torch.")
+def _unquantised_format(fields: ConfigFields) -> str:
+    dtypes = [d for c in (fields.raw, fields.top) for d in (c.get("torch_dtype"), c.get("dtype")) if d]
+    name = str(dtypes[0] if dtypes else "bfloat16").removeprefix("torch.")
     if name not in DTYPES:
         raise FactError(fields.file, "torch_dtype", f"unknown type {name!r}", ", ".join(DTYPES))
     return DTYPES[name]
@@ -71,9 +78,9 @@ def _weight_format(file: str, scheme: Mapping[str, Any]) -> str:
     if method == "compressed-tensors":
         return _compressed_tensors_format(file, scheme)
     if method in {"gptq", "awq", "auto-round"}:
-        bits, group = scheme.get("bits", 4), scheme.get("group_size", 128)
-        four = (method, bits, group) == ("awq", 4, 128)
-        return METHODS["W4A16_AWQ"] if four else _integer(file, bits, group)
+        bits, group = scheme.get("bits", DEFAULT_BITS), scheme.get("group_size", DEFAULT_GROUP)
+        awq = (method, bits, group) == ("awq", 4, 128)
+        return METHODS["W4A16_AWQ"] if awq else _integer_format(file, bits, group)
     if method == "bitsandbytes":
         return "int8_wo" if scheme.get("load_in_8bit") else "nf4"
     if method not in METHODS:
@@ -83,7 +90,7 @@ def _weight_format(file: str, scheme: Mapping[str, Any]) -> str:
 
 
 def _compressed_tensors_format(file: str, scheme: Mapping[str, Any]) -> str:
-    """compressed-tensors: the weights of the first group that says how it is stored."""
+    """compressed-tensors: the weights of the first group that states its bits."""
     for name, value in _table(file, "config_groups", scheme.get("config_groups")).items():
         group = _table(file, f"config_groups.{name}", value)
         weights = _table(file, f"config_groups.{name}.weights", group.get("weights"))
@@ -95,27 +102,27 @@ def _compressed_tensors_format(file: str, scheme: Mapping[str, Any]) -> str:
         if bits == 8 and group.get("input_activations"):
             return METHODS["INT8_SQ"]
         if bits:
-            return _integer(file, bits, size)
+            return _integer_format(file, bits, size)
     raise FactError(file, "quantization_config.config_groups", "no group gives its weights' bits")
 
 
-def _integer(file: str, bits: Any, group: Any) -> str:
-    """Weights only; group -1 or none is one scale per channel."""
+def _integer_format(file: str, bits: Any, group: Any) -> str:
+    """Integer weights with 16-bit activations; a group of -1 or none means one scale per channel."""
     grouped = isinstance(group, int) and group > 0
     name = f"int{bits}_g{group}" if grouped else "int8_wo" if bits == 8 else f"int{bits}"
-    known = [known for known in ids("formats") if known.startswith("int")]
-    if name not in known:
-        raise FactError(file, "quantization_config", f"unknown integer format {name!r:.40}", ", ".join(known))
+    formats = [identifier for identifier in ids("formats") if identifier.startswith("int")]
+    if name not in formats:
+        raise FactError(file, "quantization_config", f"unknown integer format {name!r:.40}", ", ".join(formats))
     return name
 
 
 def _mixed_precision_formats(fields: ConfigFields, scheme: Mapping[str, Any]) -> tuple[str, str]:
-    """ModelOpt's mixed precision names every quantised layer; the commonest format of each kind counts."""
+    """ModelOpt's mixed precision lists every quantised layer; experts, and all others, get their commonest format."""
     named = _table(fields.file, "quantized_layers", scheme.get("quantized_layers"))
     layers = {key: _table(fields.file, f"quantized_layers.{key}", value) for key, value in named.items()}
     experts = [layer for name, layer in layers.items() if "expert" in name and "shared" not in name]
     weights = _commonest(fields.file, [layer for name, layer in layers.items() if "expert" not in name])
-    weights = weights or _base(fields)
+    weights = weights or _unquantised_format(fields)
     return weights, _commonest(fields.file, experts) or weights
 
 

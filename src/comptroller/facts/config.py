@@ -1,7 +1,7 @@
 """Models by id, by the name of a Hugging Face repository, or from a user's own `config.json`.
 
-One translator serves all: a shipped file holds the relevant keys of a public `config.json` as they stand
-there, and says where they were read.
+The files that ship hold the relevant keys of public `config.json` files verbatim, with their source, so that both go
+through the same function, `model_from_config`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.checkpoint import checkpoint_formats
 from comptroller.facts.fields import ConfigFields
-from comptroller.facts.layers import blocks
+from comptroller.facts.layers import DEFAULT_WIDTH, blocks
 from comptroller.facts.model import LayerBlock, MixtureOfExperts, Model, PublishedParameterCounts
 from comptroller.facts.reader import FactSource, folder, ids, read
 
@@ -33,16 +33,19 @@ QUANTISED: dict[str, Mapping[str, Any]] = {
     "-GPTQ-Int4": {"quant_method": "gptq", "bits": 4},
     "-GPTQ-Int8": {"quant_method": "gptq", "bits": 8},
 }
-"""How repositories that no file lists name the quantised form of a model that one does."""
+"""Ending of the name of a repository that no file lists -> the quantisation of the listed model it is named after."""
 
 BLOCKWISE = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+"""FP8 with one scale per 128 x 128 weights (DeepSeek-V3, arXiv 2412.19437, section 3.3). `facts.checkpoint` only looks
+at whether there is a block size, so twice this gives the same format."""
+
 BLOCKWISE_PUBLISHERS = ("qwen/", "zai-org/", "deepseek-ai/", "minimaxai/")
-"""Publishers whose FP8 repositories scale by blocks, as all of theirs that the files list do."""
+"""Publishers, in lower case, whose FP8 repositories are scaled by blocks, as all of theirs that the files list are."""
 
 
 @dataclass(frozen=True, config=_STRICT)
 class RepositoryVariant:
-    """A repository with the same architecture and other keys, mostly its `quantization_config`."""
+    """A repository with the architecture of a listed model but other keys, mostly its `quantization_config`."""
 
     config: Mapping[str, Any]
     source: str
@@ -50,10 +53,10 @@ class RepositoryVariant:
 
 @dataclass(frozen=True, config=_STRICT)
 class ModelFile:
-    """What a model's file holds.
+    """The document of a model's file.
 
-    aliases: repositories with the same architecture and checkpoint format.  variants: ones that differ.
-    config: the relevant keys of the public `config.json`, verbatim.
+    config: the relevant keys of the public `config.json`, verbatim.  aliases: repositories with the same architecture
+    and checkpoint format.  variants: repositories that differ in some keys.
     """
 
     id: str
@@ -69,7 +72,9 @@ class ModelFile:
 
 
 def model_from_config(config: Mapping[str, Any], id: str, file: str = "config.json") -> Model:
-    """The model a public `config.json` describes; keys it does not need are ignored.
+    """The model that a public `config.json` describes; other keys are ignored.
+
+    file: name of the file for error messages.
 
     Raises:
         FactError: names file, key and what is allowed where a key is missing, malformed or not supported.
@@ -96,8 +101,8 @@ def model_from_config(config: Mapping[str, Any], id: str, file: str = "config.js
         tied_embedding=_ties_embedding(fields),
         weights=weights,
         experts=experts,
-        norm_elements=_norms(stack, hidden),
-        vision_elements=_vision(fields, hidden),
+        norm_elements=_norm_elements(stack, hidden),
+        vision_elements=_vision_elements(fields, hidden),
     )
 
 
@@ -108,12 +113,12 @@ def _ties_embedding(fields: ConfigFields) -> bool:
     return fields.family.tied
 
 
-def _norms(stack: tuple[LayerBlock, ...], hidden: int) -> int:
-    """One norm before each part of a layer and one before the head."""
+def _norm_elements(stack: tuple[LayerBlock, ...], hidden: int) -> int:
+    """Weights of the norms: one before each part of a layer and one before the head."""
     return hidden * (1 + sum(b.count * ((b.mixer is not None) + (b.ffn is not None)) for b in stack))
 
 
-def _vision(fields: ConfigFields, hidden: int) -> int:
+def _vision_elements(fields: ConfigFields, hidden: int) -> int:
     """Weights of a vision transformer: attention and two feed-forward matrices per layer, and the merger.
 
     The merger maps merge^2 patches to the text model's hidden size through one matrix of its own input size
@@ -127,7 +132,7 @@ def _vision(fields: ConfigFields, hidden: int) -> int:
         return 0
     width = vision.count("hidden")
     layers = vision.count("layers", vision.count("depth", 1))
-    per_layer = 4 * width * width + 2 * width * vision.count("width", 4 * width)
+    per_layer = 4 * width * width + 2 * width * vision.count("width", DEFAULT_WIDTH * width)
     merge = vision.count("spatial_merge_size", 1)
     merged = width * merge * merge
     tapped = len(vision.items("deepstack_visual_indexes", int))
@@ -144,36 +149,37 @@ def _read_json(path: Path) -> Any:
         raise FactError(path.name, "file", f"not valid JSON: {error}") from error
 
 
-def _from_file(path: Path, variant: str = "") -> Model:
+def _model_of_file(path: Path, variant_name: str = "") -> Model:
     file = read(ModelFile, path)
-    chosen = file.variants.get(variant)
-    config = {**file.config, **(chosen.config if chosen else {})}
-    return _with_provenance(model_from_config(config, variant or file.id, path.name), file, chosen)
+    variant = file.variants.get(variant_name)
+    config = {**file.config, **(variant.config if variant else {})}
+    return _with_provenance(model_from_config(config, variant_name or file.id, path.name), file, variant)
 
 
-def _with_provenance(found: Model, file: ModelFile, variant: RepositoryVariant | None) -> Model:
-    place = {"config": "config"} | ({"variant": variant.source} if variant else {})
+def _with_provenance(parsed: Model, file: ModelFile, variant: RepositoryVariant | None) -> Model:
+    origin = {"config": "config"} | ({"variant": variant.source} if variant else {})
     return replace(
-        found,
-        name=found.id if variant else file.name,
-        repository=found.id if variant else next((x for x in file.aliases if "/" in x), ""),
+        parsed,
+        name=parsed.id if variant else file.name,
+        repository=parsed.id if variant else next((x for x in file.aliases if "/" in x), ""),
         family=file.family,
         published=file.published,
         sources=file.sources,
-        provenance={**file.provenance, **place},
+        provenance={**file.provenance, **origin},
     )
 
 
-def _from_user(path: Path) -> Model:
+def _model_of_user(path: Path) -> Model:
+    """The model of a user's own file; a file called `config.json` has the name of its folder as id."""
     if path.suffix == ".toml":
-        return _from_file(path)
-    own = path.resolve().parent.name if path.stem == "config" else path.stem
-    return model_from_config(_read_json(path), own, str(path))
+        return _model_of_file(path)
+    name = path.resolve().parent.name if path.stem == "config" else path.stem
+    return model_from_config(_read_json(path), name, str(path))
 
 
 @lru_cache(maxsize=1)
 def repositories() -> Mapping[str, tuple[str, str]]:
-    """Repository name in lower case -> id of the file that lists it, and the variant if it is one."""
+    """Repository name in lower case -> (id of the file that lists it, its name as a variant or "")."""
     index: dict[str, tuple[str, str]] = {}
     for stem in ids("models"):
         file = read(ModelFile, folder("models") / f"{stem}.toml")
@@ -183,19 +189,19 @@ def repositories() -> Mapping[str, tuple[str, str]]:
 
 
 def _model_by_name(name: str) -> Model | None:
-    """The model of an id or a repository, listed in a file or quantised from a listed one."""
+    """The model of an id, of a listed repository, or of one named as a quantised form of a listed one; else None."""
     path = folder("models") / f"{name}.toml"
     if "/" not in name and path.is_file():
-        return _from_file(path)
+        return _model_of_file(path)
     index = repositories()
-    if found := index.get(name.lower()):
-        return _from_file(folder("models") / f"{found[0]}.toml", found[1])
+    if listed := index.get(name.lower()):
+        return _model_of_file(folder("models") / f"{listed[0]}.toml", listed[1])
     bases = {key.rpartition("/")[2]: stem for key, (stem, variant) in index.items() if not variant}
-    own = name.rpartition("/")[2].lower()
-    if "/" not in name and own in bases:
-        return _from_file(folder("models") / f"{bases[own]}.toml")
+    base = name.rpartition("/")[2].lower()
+    if "/" not in name and base in bases:
+        return _model_of_file(folder("models") / f"{bases[base]}.toml")
     for ending, scheme in QUANTISED.items():
-        if stem := bases.get(own.removesuffix(ending.lower())):
+        if stem := bases.get(base.removesuffix(ending.lower())):
             return _quantised_model(name, stem, scheme)
     return None
 
@@ -204,29 +210,29 @@ def _quantised_model(name: str, stem: str, scheme: Mapping[str, Any]) -> Model:
     path = folder("models") / f"{stem}.toml"
     file = read(ModelFile, path)
     blockwise = name.lower().startswith(BLOCKWISE_PUBLISHERS) and scheme == QUANTISED["-FP8"]
-    told = {"quantization_config": BLOCKWISE if blockwise else scheme}
-    variant = RepositoryVariant(config=told, source="the repository's name")
-    return _with_provenance(model_from_config({**file.config, **told}, name, path.name), file, variant)
+    keys = {"quantization_config": BLOCKWISE if blockwise else scheme}
+    variant = RepositoryVariant(config=keys, source="the repository's name")
+    return _with_provenance(model_from_config({**file.config, **keys}, name, path.name), file, variant)
 
 
 @lru_cache(maxsize=512)
 def model(name: str) -> Model:
-    """The model of an id, a Hugging Face repository's name, or a path to a TOML file, a `config.json` or the
-    directory that holds one.
+    """The model of an id, a Hugging Face repository or a path.
+
+    name: an id; the name of a repository; or the path to a TOML file, a `config.json` or the folder of one.
 
     Raises:
-        UnknownIdError: none of these; lists the nearest.
+        UnknownIdError: the name is none of these; lists the nearest.
         FactError: the file is malformed; names file and field.
 
     >>> model("meta-llama/Llama-3.1-70B-Instruct").id
     'llama_3_1_70b'
     """
-    if found := _model_by_name(name):
-        return found
+    if named := _model_by_name(name):
+        return named
     path = Path(name)
     if path.is_dir() and (path / "config.json").is_file():
-        return _from_user(path / "config.json")
+        return _model_of_user(path / "config.json")
     if path.suffix in {".json", ".toml"} or path.is_file():
-        return _from_user(path)
-    known = repositories() if "/" in name else ids("models")
-    raise UnknownIdError("model", name, known)
+        return _model_of_user(path)
+    raise UnknownIdError("model", name, repositories() if "/" in name else ids("models"))

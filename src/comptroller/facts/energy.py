@@ -1,4 +1,4 @@
-"""Energy of one arithmetic operation by kind and width: published tables, never fitted."""
+"""Energy of one arithmetic operation by number kind and width, from a published table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from comptroller.errors import UnknownIdError
 from comptroller.facts.reader import FactSource, read
 
 _STRICT = ConfigDict(extra="forbid")
@@ -28,7 +27,10 @@ class OperationEnergy:
 
 @dataclass(frozen=True, config=_STRICT)
 class EnergyTable:
-    """Rows of one process and voltage."""
+    """Energies of one process node and supply voltage, which `name` and `note` state.
+
+    Widths between the published ones are not interpolated.
+    """
 
     id: str
     name: str
@@ -40,21 +42,5 @@ class EnergyTable:
 
 @lru_cache(maxsize=1)
 def energy_table() -> EnergyTable:
-    """The shipped table."""
+    """The table that ships with the package, `energy_per_op.toml`."""
     return read(EnergyTable, Path(__file__).with_name("energy_per_op.toml"))
-
-
-def operation_j(operation: str, kind: str, bits: int) -> float:
-    """Joules of an operation; widths between the published ones are not guessed.
-
-    Raises:
-        UnknownIdError: no such row; lists the nearest.
-
-    >>> round(operation_j("multiply", "float", 32) / operation_j("add", "int", 32))
-    37
-    """
-    rows = {f"{row.operation} {row.kind}{row.bits}": row.energy_j for row in energy_table().rows}
-    name = f"{operation} {kind}{bits}"
-    if name not in rows:
-        raise UnknownIdError("operation", name, rows)
-    return rows[name]

@@ -16,7 +16,7 @@ _STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, config=_STRICT)
 class EngineFacts:
-    """An engine's defaults.
+    """The defaults of a serving engine at one version.
 
     fraction: share of device memory the engine takes; of what, says `fraction_of`.
     fraction_of: "total" memory, for weights, activations and cache (vLLM); "static" for weights and cache only
@@ -45,7 +45,11 @@ class EngineFacts:
 
 @lru_cache(maxsize=32)
 def engine_facts(name: str) -> EngineFacts:
-    """The engine of an id or of a user's own TOML file.
+    """The engine of an id, or of a path to a user's own TOML file.
+
+    Raises:
+        UnknownIdError: neither exists; lists the nearest ids.
+        FactError: the file is malformed; names file and field.
 
     >>> engine_facts("vllm").kv_block_tokens
     16

@@ -1,4 +1,4 @@
-"""Number formats for weights, activations and cache; bits per element are derived, never typed in."""
+"""Number formats for weights, activations and cache; bits per element are derived from the encoding."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Support = Literal["native", "dequantised", "emulated"]
 
 @dataclass(frozen=True, config=_STRICT)
 class ElementEncoding:
-    """One stored element.
+    """Encoding of one stored element.
 
     kind: `float` (sign + exponent_bits + mantissa_bits), `int` (two's complement or unsigned),
     `ternary`, or `codebook` (an index into 2**bits values). bits may be fractional for packed ternary.
@@ -36,9 +36,9 @@ class ElementEncoding:
 
 @dataclass(frozen=True, config=_STRICT)
 class ScaleLevel:
-    """A level of scaling: `bits` of metadata (scale, and zero point if any) for every `block` elements.
+    """A level of scaling: scale_bits + zero_bits of metadata for every `block` elements.
 
-    block 0 means one per channel or tensor: its bits vanish per element.
+    block: 0 means one scale per channel or tensor, whose bits per element are taken as 0.
     across: blocks run along a row (0: the row), cover a square tile, or run over the whole tensor.
     fit: the scale takes the largest magnitude to the largest element, the largest magnitude with its sign to the
     lowest element, or the mean magnitude to 1.  power: which way a power-of-two scale is rounded.
@@ -114,13 +114,13 @@ class Format:
 
     def support(self, device: Accelerator) -> Support:
         """How a device multiplies it: `native`, `dequantised` by a published kernel, or `emulated`."""
-        rate = self.arithmetic in device.peak_flops_per_s
-        if rate and (not self.native_families or device.family in self.native_families):
+        has_rate = self.arithmetic in device.peak_flops_per_s
+        if has_rate and (not self.native_families or device.family in self.native_families):
             return "native"
         return "dequantised" if self._kernel(device) else "emulated"
 
     def compute_arithmetic(self, device: Accelerator) -> str:
-        """The arithmetic in which a device multiplies it, operands of both sides in this format if native.
+        """The arithmetic in which a device multiplies it; native arithmetic takes both operands in this format.
 
         Raises:
             UnsupportedFormatError: neither a native unit nor a published kernel; the device would have to emulate it.
@@ -130,19 +130,23 @@ class Format:
         kernel = self._kernel(device)
         if kernel:
             return kernel.computes_in
-        native = f"{self.arithmetic} units" if self.arithmetic else "no unit"
-        takes = ", ".join(self.native_families) or "any device with that rate" if self.arithmetic else "no device"
-        known = sorted({family for kernel in self.kernels for family in kernel.families})
+        units = f"{self.arithmetic} units" if self.arithmetic else "no unit"
+        devices = ", ".join(self.native_families) or "any device with that rate" if self.arithmetic else "no device"
+        kernel_families = sorted({family for kernel in self.kernels for family in kernel.families})
         raise UnsupportedFormatError(
-            f"{device.id} ({device.family}) cannot run {self.id}: it needs {native} ({takes}) or a published "
-            f"kernel ({', '.join(known) or 'none known'}); {device.id} has rates for "
+            f"{device.id} ({device.family}) cannot run {self.id}: it needs {units} ({devices}) or a published "
+            f"kernel ({', '.join(kernel_families) or 'none known'}); {device.id} has rates for "
             f"{', '.join(sorted(device.peak_flops_per_s))}"
         )
 
 
 @lru_cache(maxsize=256)
 def format_(name: str) -> Format:
-    """The format of an id or of a user's own TOML file.
+    """The format of an id, or of a path to a user's own TOML file.
+
+    Raises:
+        UnknownIdError: neither exists; lists the nearest ids.
+        FactError: the file is malformed; names file and field.
 
     >>> format_("bf16").bytes_per_element
     2.0

@@ -1,4 +1,8 @@
-"""Carbon intensity of a grid by the hour: a file of Electricity Maps or of one's own; else a site's yearly mean."""
+"""Carbon intensity of an electricity grid by the hour, from a CSV file; without one, a site's yearly mean.
+
+Files of Electricity Maps (electricitymaps.com, columns `Datetime (UTC)` and `Carbon intensity gCO2eq/kWh (Life cycle)`
+or `(direct)`) are read as they are.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,19 @@ from comptroller.quantities import HOUR_S, KWH_J
 
 TIMES = ("datetime (utc)", "hour", "time")
 INTENSITIES = ("life cycle", "gco2e_per_kwh", "direct")
-"""Words of the columns, the best first: whole life cycles before what leaves the stack."""
+"""Parts of the columns' names in lower case, the preferred ones first: life-cycle before direct (stack) emissions."""
+
+MOST_GCO2E_PER_KWH = 5000.0
+"""Intensity from which a value is refused as a wrong unit. The sites that ship lie between 57 and 430 g/kWh; a column
+in mg/kWh reads a thousand times too high, so a limit of twice this refuses the same files."""
 
 
 @dataclass(frozen=True)
 class GridCarbonIntensity:
-    """Grams of CO2e per joule by the hour (its number since 1970); the mean outside the hours that are known."""
+    """Grams of CO2e per joule by the hour.
+
+    hours: intensity by hours since 1970 (UTC).  mean_gco2e_per_j: for every other hour; the mean of the file.
+    """
 
     place: str
     mean_gco2e_per_j: float
@@ -41,14 +52,17 @@ class GridCarbonIntensity:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.reader(file))
         names = [name.lower() for name in rows[0]] if rows else []
-        when, what = (_column(names, words) for words in (TIMES, INTENSITIES))
-        if when is None or what is None or len(rows) < 2:
+        hour_column, intensity_column = (_column_index(names, words) for words in (TIMES, INTENSITIES))
+        if hour_column is None or intensity_column is None or len(rows) < 2:
             raise RecordError(path.name, [(1, "needs columns such as 'hour' and 'gco2e_per_kwh', and rows")], 1)
-        known = dict(_read(path, number, row[when], row[what]) for number, row in enumerate(rows[1:], 2))
-        return cls(place or path.stem, fmean(known.values()), known)
+        by_hour = dict(
+            _hour_intensity(path, number, row[hour_column], row[intensity_column])
+            for number, row in enumerate(rows[1:], 2)
+        )
+        return cls(place or path.stem, fmean(by_hour.values()), by_hour)
 
     def at(self, start_s: float, end_s: float) -> float:
-        """The mean intensity in gCO2e/J between two moments (s since 1970), each hour by its share of the time.
+        """The mean intensity in gCO2e/J between two moments (s since 1970), hours weighted by the time spent in them.
 
         >>> grid = GridCarbonIntensity("x", 5.0, {0: 1.0, 1: 3.0})
         >>> grid.at(1800.0, 5400.0), grid.at(7200.0, 7300.0)
@@ -56,20 +70,22 @@ class GridCarbonIntensity:
         """
         hours = range(int(start_s // HOUR_S), int(max(end_s, start_s) // HOUR_S) + 1)
         inside = [max(min(end_s, (h + 1) * HOUR_S) - max(start_s, h * HOUR_S), 0.0) for h in hours]
-        known = [self.hours.get(hour, self.mean_gco2e_per_j) for hour in hours]
-        return fmean(known, inside) if sum(inside) > 0 else known[0]
+        intensity = [self.hours.get(hour, self.mean_gco2e_per_j) for hour in hours]
+        return fmean(intensity, inside) if sum(inside) > 0 else intensity[0]
 
 
-def _column(names: list[str], words: tuple[str, ...]) -> int | None:
+def _column_index(names: list[str], words: tuple[str, ...]) -> int | None:
     return next((i for word in words for i, name in enumerate(names) if word in name), None)
 
 
-def _read(path: Path, number: int, hour: str, intensity: str) -> tuple[int, float]:
+def _hour_intensity(path: Path, number: int, hour: str, intensity: str) -> tuple[int, float]:
+    """Hour since 1970 and gCO2e/J of one row; a time without a zone is UTC."""
     try:
         moment, value = datetime.fromisoformat(hour), float(intensity)
     except ValueError as error:
         raise RecordError(path.name, [(number, str(error))], 1) from error
-    if not 0 <= value < 5000:
-        raise RecordError(path.name, [(number, f"{value} gCO2e/kWh is not between 0 and 5000")], 1)
+    if not 0 <= value < MOST_GCO2E_PER_KWH:
+        problem = f"{value} gCO2e/kWh is not between 0 and {MOST_GCO2E_PER_KWH:g}"
+        raise RecordError(path.name, [(number, problem)], 1)
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return int(moment.timestamp() // HOUR_S), value / KWH_J

@@ -1,7 +1,7 @@
-"""Which mixer and which feed-forward part stand in each layer, from the keys of a public `config.json`.
+"""The mixer and the feed-forward part of each layer, from the keys of a public `config.json`.
 
-Nothing here asks for a model's name: `kv_lora_rank` means latent attention, `num_experts` (or its synonyms) a
-mixture of experts, a list per layer or a period says which layer is which.
+Only keys decide, never a model's name: `kv_lora_rank` means latent attention, `num_experts` (or a synonym) a mixture of
+experts; a list with one entry per layer, or a period, says which layer is of which kind.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ MIXERS = {
     "linear_attention": LINEAR,
     "mamba": LINEAR,
 }
-"""Words of `layer_types` and `layers_block_type`."""
+"""Entries of `layer_types` and `layers_block_type` -> kind of mixer."""
 
 FEEDS = {"dense": DENSE, "sparse": SPARSE}
-"""Words of `mlp_layer_types`."""
+"""Entries of `mlp_layer_types` -> kind of feed-forward part."""
 
 PARTS: dict[str, tuple[str | None, str | None]] = {
     "M": (LINEAR, None),
@@ -48,10 +48,10 @@ PARTS: dict[str, tuple[str | None, str | None]] = {
     "E": (None, SPARSE),
     "moe": (None, SPARSE),
 }
-"""Words of a stack in which each layer is one part only (Nemotron-H)."""
+"""Entries of a stack in which each layer has either a mixer or a feed-forward part (Nemotron-H) -> (mixer, part)."""
 
 FLAGS = {"hybrid_layer_pattern": (FULL, WINDOW), "attn_type_list": (LINEAR, FULL), "no_rope_layers": (FULL, WINDOW)}
-"""Lists of 0 and 1 per layer -> what 0 and what 1 means."""
+"""Keys of lists with 0 or 1 per layer -> (meaning of 0, meaning of 1)."""
 
 PERIODS = {
     "full_attention_interval": LINEAR,
@@ -59,11 +59,19 @@ PERIODS = {
     "_sliding_window_pattern": WINDOW,
     "no_rope_layer_interval": WINDOW,
 }
-"""Every n-th layer is full attention -> what the others are."""
+"""Keys of a period n, where every n-th layer is full attention -> kind of the others."""
+
+DEFAULT_WIDTH = 4
+"""Feed-forward width over hidden size where a config has none: the default of GPT-2 (`n_inner`), Bloom and Falcon in
+transformers. At twice this such a layer would have twice its weights."""
+
+SEARCHED_WIDTH_MULTIPLE = 256
+"""Nemotron-NAS rounds the width of a layer up to a multiple of this (modeling_decilm.py). Twice this would make every
+layer whose width is an odd multiple 256 columns wider."""
 
 
 def blocks(fields: ConfigFields) -> tuple[LayerBlock, ...]:
-    """The layers of a config, equal ones together, in order of first appearance.
+    """The layers of a config as blocks of equal layers, in order of first appearance.
 
     Raises:
         FactError: names the key that is missing, malformed or not understood.
@@ -71,21 +79,23 @@ def blocks(fields: ConfigFields) -> tuple[LayerBlock, ...]:
     if "block_configs" in fields.raw:
         stack = _searched_stack(fields)
     else:
-        stack = [(_mixer(fields, kind, i), _feed(fields, part, i)) for i, (kind, part) in enumerate(_kinds(fields))]
+        kinds = enumerate(_layer_kinds(fields))
+        stack = [(_mixer(fields, mixer, i), _feed_forward(fields, feed, i)) for i, (mixer, feed) in kinds]
     return tuple(LayerBlock(count, mixer, feed) for (mixer, feed), count in Counter(stack).items())
 
 
-def _kinds(fields: ConfigFields) -> list[tuple[str | None, str | None]]:
+def _layer_kinds(fields: ConfigFields) -> list[tuple[str | None, str | None]]:
+    """Kind of the mixer and of the feed-forward part of each layer; None where a layer lacks one."""
     for key in ("hybrid_override_pattern", "layers_block_type"):
         words = fields.items(key, str)
         if {"-", "E", "mlp", "moe"} & set(words):
             layers = fields.count("layers", len(words))
-            return [_word(fields, key, word, PARTS) for word in fields.pattern(key, layers, str)]
+            return [_layer_kind(fields, key, word, PARTS) for word in fields.pattern(key, layers, str)]
     layers = fields.count("layers")
     return list(zip(_mixer_kinds(fields, layers), _feed_kinds(fields, layers), strict=True))
 
 
-def _word(fields: ConfigFields, key: str, word: str, table: dict[str, T]) -> T:
+def _layer_kind(fields: ConfigFields, key: str, word: str, table: dict[str, T]) -> T:
     if word not in table:
         raise FactError(fields.file, key, f"unknown layer type {word!r}", ", ".join(table))
     return table[word]
@@ -94,7 +104,7 @@ def _word(fields: ConfigFields, key: str, word: str, table: dict[str, T]) -> T:
 def _mixer_kinds(fields: ConfigFields, layers: int) -> list[str]:
     for key in ("layer_types", "layers_block_type"):
         if words := fields.pattern(key, layers, str):
-            return [_word(fields, key, word, MIXERS) for word in words]
+            return [_layer_kind(fields, key, word, MIXERS) for word in words]
     for key, meaning in FLAGS.items():
         if flags := fields.pattern(key, layers, int):
             return [meaning[bool(flag)] for flag in flags]
@@ -112,7 +122,7 @@ def _feed_kinds(fields: ConfigFields, layers: int) -> list[str]:
     if not fields.has("experts"):
         return [DENSE] * layers
     if words := fields.pattern("mlp_layer_types", layers, str):
-        return [_word(fields, "mlp_layer_types", word, FEEDS) for word in words]
+        return [_layer_kind(fields, "mlp_layer_types", word, FEEDS) for word in words]
     if isinstance(fields.raw.get("moe_layer_freq"), list):
         flags = fields.pattern("moe_layer_freq", layers, int) or [1] * layers
         return [SPARSE if flag else DENSE for flag in flags]
@@ -129,15 +139,15 @@ def _mixer(fields: ConfigFields, kind: str | None, layer: int) -> Mixer | None:
     if kind is None:
         return None
     if kind == LINEAR:
-        return _linear(fields)
+        return _linear_attention(fields)
     if fields.has("kv_lora_rank"):
-        return _latent(fields, layer)
-    return _attention(fields, kind, layer)
+        return _latent_attention(fields, layer)
+    return _softmax_attention(fields, kind, layer)
 
 
-def _attention(fields: ConfigFields, kind: str, layer: int) -> SoftmaxAttention:
+def _softmax_attention(fields: ConfigFields, kind: str, layer: int) -> SoftmaxAttention:
     def size(name: str, default: int | None = None) -> int:
-        """What holds for one kind of layer only goes before what holds for all."""
+        """A size of this kind of layer, else of all layers."""
         keys = {
             (FULL, "kv_heads"): "num_global_key_value_heads",
             (FULL, "head_dim"): "global_head_dim",
@@ -146,8 +156,8 @@ def _attention(fields: ConfigFields, kind: str, layer: int) -> SoftmaxAttention:
             (WINDOW, "head_dim"): "swa_head_dim",
             (WINDOW, "value_dim"): "swa_v_head_dim",
         }
-        own = keys.get((kind, name), "")
-        return fields.count(own) if fields.has(own) else fields.count(name, default, layer)
+        kind_key = keys.get((kind, name), "")
+        return fields.count(kind_key) if fields.has(kind_key) else fields.count(name, default, layer)
 
     heads = size("heads")
     hidden = fields.count("hidden")
@@ -170,9 +180,9 @@ def _attention(fields: ConfigFields, kind: str, layer: int) -> SoftmaxAttention:
     )
 
 
-def _latent(fields: ConfigFields, layer: int) -> LatentAttention:
-    owners = fields.pattern("indexer_types", fields.count("layers"), str)
-    indexes = fields.has("index_topk") and not (owners and owners[layer] == "shared")
+def _latent_attention(fields: ConfigFields, layer: int) -> LatentAttention:
+    indexers = fields.pattern("indexer_types", fields.count("layers"), str)
+    has_indexer = fields.has("index_topk") and not (indexers and indexers[layer] == "shared")
     return LatentAttention(
         heads=fields.count("heads"),
         q_rank=fields.count("q_lora_rank", 0) or None,
@@ -181,12 +191,12 @@ def _latent(fields: ConfigFields, layer: int) -> LatentAttention:
         nope_dim=fields.count("qk_nope_head_dim"),
         value_dim=fields.count("v_head_dim"),
         top_tokens=fields.count("index_topk", 0) or None,
-        index_heads=fields.count("index_n_heads") if indexes else 0,
-        index_dim=fields.count("index_head_dim") if indexes else 0,
+        index_heads=fields.count("index_n_heads") if has_indexer else 0,
+        index_dim=fields.count("index_head_dim") if has_indexer else 0,
     )
 
 
-def _linear(fields: ConfigFields) -> LinearAttention:
+def _linear_attention(fields: ConfigFields) -> LinearAttention:
     conv = fields.count("conv", 0)
     if fields.has("linear_num_value_heads"):
         values, value_dim = fields.count("linear_num_value_heads"), fields.count("linear_value_head_dim")
@@ -209,12 +219,12 @@ def _linear(fields: ConfigFields) -> LinearAttention:
     )
 
 
-def _feed(fields: ConfigFields, kind: str | None, layer: int) -> DenseFeedForward | MixtureOfExperts | None:
+def _feed_forward(fields: ConfigFields, kind: str | None, layer: int) -> DenseFeedForward | MixtureOfExperts | None:
     gated = fields.family.gated
     if kind is None:
         return None
     if kind == DENSE:
-        return DenseFeedForward(fields.count("width", 4 * fields.count("hidden"), layer), gated)
+        return DenseFeedForward(fields.count("width", DEFAULT_WIDTH * fields.count("hidden"), layer), gated)
     experts, chosen = fields.count("experts"), fields.count("chosen")
     if chosen > experts:
         raise FactError(fields.file, "num_experts_per_tok", f"{chosen} of {experts} experts")
@@ -225,7 +235,7 @@ def _feed(fields: ConfigFields, kind: str | None, layer: int) -> DenseFeedForwar
 
 
 def _shared_width(fields: ConfigFields, expert: int) -> int:
-    """Width of what every token passes beside its chosen experts, all shared experts together."""
+    """Width of all shared experts together, which every token passes; 0 where there are none."""
     if fields.family.beside:
         return fields.count("width")
     shared = fields.count("shared", int(fields.has("shared_expert_width")))
@@ -233,14 +243,14 @@ def _shared_width(fields: ConfigFields, expert: int) -> int:
 
 
 def _searched_stack(fields: ConfigFields) -> list[tuple[Mixer | None, DenseFeedForward | MixtureOfExperts | None]]:
-    """A stack whose layers were chosen one by one (Nemotron-NAS, `block_configs`)."""
+    """Layers of a model found by architecture search (Nemotron-NAS), each described in `block_configs`."""
     heads, hidden = fields.count("heads"), fields.count("hidden")
     stack: list[tuple[Mixer | None, DenseFeedForward | MixtureOfExperts | None]] = []
     layers = fields.count("layers")
-    chosen = fields.pattern("block_configs", layers, dict)
-    if not chosen:
+    configs = fields.pattern("block_configs", layers, dict)
+    if not configs:
         raise FactError(fields.file, "block_configs", "is empty", f"one table for each of {layers} layers")
-    for i, layer in enumerate(chosen):
+    for i, layer in enumerate(configs):
         try:
             attention, feed = layer["attention"], layer["ffn"]
             mixer = (
@@ -248,8 +258,8 @@ def _searched_stack(fields: ConfigFields) -> list[tuple[Mixer | None, DenseFeedF
                 if attention["no_op"]
                 else SoftmaxAttention(heads, heads // attention["n_heads_in_group"], hidden // heads)
             )
-            # modeling_decilm.py: the width is rounded up to a multiple of 256
-            width = None if feed["no_op"] else -(-int(2 * feed["ffn_mult"] * hidden / 3) // 256) * 256
+            unit = SEARCHED_WIDTH_MULTIPLE
+            width = None if feed["no_op"] else -(-int(2 * feed["ffn_mult"] * hidden / 3) // unit) * unit
         except (KeyError, TypeError, ZeroDivisionError) as error:
             raise FactError(
                 fields.file, f"block_configs.{i}", f"not understood: {error}", "attention and ffn tables"

@@ -1,8 +1,8 @@
-"""Models: architectures as the fields of their public `config.json` state them.
+"""Model architectures, as their public `config.json` states them.
 
-A model is a stack of blocks; a block is a mixer (how tokens see each other) and a feed-forward part. Both say
-which matrices they hold (`projections`) and what they keep per token; what that costs is the business of
-`costs`.
+A model is a stack of blocks. A block is a number of equal layers, each with a mixer (attention or a recurrence) and a
+feed-forward part. Both state their weight matrices (`projections`) and the elements they keep per token or per
+sequence. The room `costs` turns these into bytes, FLOPs and seconds.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ Shard = Literal["column", "row", "replicated"]
 
 @dataclass(frozen=True, slots=True)
 class ProjectionMatrix:
-    """A weight matrix of shape (inputs, outputs); `shard` says which side tensor parallelism cuts.
+    """A weight matrix of shape (inputs, outputs).
 
-    units: how many pieces the cut side has at most (key-value heads); more devices replicate them.
+    shard: the side that tensor parallelism splits: "column" the outputs, "row" the inputs, "replicated" neither.
+    units: most parts that the split side has (key-value heads); beyond that many devices hold copies.
     """
 
     name: str
@@ -34,7 +35,7 @@ class ProjectionMatrix:
 
     @property
     def elements(self) -> int:
-        """Weights in the matrix."""
+        """Number of weights, inputs x outputs."""
         return self.inputs * self.outputs
 
 
@@ -42,8 +43,9 @@ class ProjectionMatrix:
 class SoftmaxAttention:
     """Softmax attention: MHA (kv_heads == heads), GQA, or MQA (kv_heads == 1).
 
-    window_tokens: sliding window or chunk; None sees everything.
+    window_tokens: length of the sliding window or chunk; None is attention to all earlier tokens.
     value_dim: dimension of a value head where it differs from `head_dim`.
+    output_gate: the query projection also computes a gate of the same size.
     kv_shared: the layer reads the cache of an earlier layer and keeps none itself.
     """
 
@@ -57,7 +59,7 @@ class SoftmaxAttention:
 
     @property
     def kv_elements_per_token(self) -> int:
-        """Cache elements a token leaves behind: keys and values of every key-value head."""
+        """Cache elements per token: keys and values of every key-value head."""
         return 0 if self.kv_shared else self.kv_heads * (self.head_dim + (self.value_dim or self.head_dim))
 
     state_elements: int = field(default=0, init=False)
@@ -79,10 +81,12 @@ class SoftmaxAttention:
 
 @dataclass(frozen=True, slots=True)
 class LatentAttention:
-    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): one latent per token serves all heads.
+    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): all heads share one latent vector per token.
 
-    top_tokens: sparse attention reads only that many tokens, chosen by an indexer with `index_heads` heads of
-    `index_dim` that itself keeps `index_dim` elements a token (DeepSeek-V3.2).
+    q_rank, kv_rank: of the low-rank projections of queries (None: full rank) and of keys and values.
+    rope_dim, nope_dim: parts of a query and key head with and without rotary embedding.
+    top_tokens: most tokens that sparse attention reads (DeepSeek-V3.2). They are chosen by an indexer with
+    `index_heads` heads of dimension `index_dim`, which keeps `index_dim` elements per token.
     """
 
     heads: int
@@ -98,11 +102,11 @@ class LatentAttention:
 
     @property
     def kv_elements_per_token(self) -> int:
-        """Cache elements a token leaves behind: latent, rotary key, and the indexer's key."""
+        """Cache elements per token: latent, rotary key and the indexer's key."""
         return self.kv_rank + self.rope_dim + self.index_dim
 
     def projections(self, hidden: int) -> tuple[ProjectionMatrix, ...]:
-        """Down- and up-projections of queries and latents, output, and the indexer's, if any."""
+        """Down- and up-projections of queries and latents, the output matrix, and those of the indexer, if any."""
         query = self.heads * (self.nope_dim + self.rope_dim)
         down = (
             (ProjectionMatrix("q", hidden, query),)
@@ -132,10 +136,11 @@ class LatentAttention:
 
 @dataclass(frozen=True, slots=True)
 class LinearAttention:
-    """A recurrent mixer (gated delta net, Mamba-2, lightning): a state of fixed size, no cache per token.
+    """A recurrent mixer (gated delta net, Mamba-2, lightning attention): a state of fixed size, no cache per token.
 
-    The state holds value_heads x key_dim x value_dim elements (Mamba-2: heads x state size x head dim).
-    gates: extra outputs of the input projection (gate z, decay, dt) in elements.
+    The state has value_heads x key_dim x value_dim elements (Mamba-2: heads x state size x head dim).
+    conv_kernel: taps of the short convolution before it, 0 if none.
+    gates: outputs of the input projection beside query, key and value (gate z, decay, dt), in elements.
     """
 
     key_heads: int
@@ -148,7 +153,7 @@ class LinearAttention:
 
     @property
     def state_elements(self) -> int:
-        """Elements of the recurrent state of one sequence, with the convolution's tail."""
+        """Elements of the recurrent state of one sequence, with the last conv_kernel - 1 inputs of the convolution."""
         return self.value_heads * self.key_dim * self.value_dim + self._conv_channels * max(self.conv_kernel - 1, 0)
 
     @property
@@ -167,7 +172,7 @@ Mixer = SoftmaxAttention | LatentAttention | LinearAttention
 
 @dataclass(frozen=True, slots=True)
 class DenseFeedForward:
-    """A feed-forward part; gated ones (SwiGLU, GeGLU) hold three matrices, plain ones two."""
+    """A dense feed-forward part: three matrices if gated (SwiGLU, GeGLU), else two."""
 
     width: int
     gated: bool = True
@@ -180,10 +185,11 @@ class DenseFeedForward:
 
 @dataclass(frozen=True, slots=True)
 class MixtureOfExperts:
-    """A mixture of experts: `chosen` of `experts` run for each token; `shared_width` runs for every token.
+    """A mixture of experts: `chosen` of `experts` run for each token.
 
-    latent: dimension in which the experts work where it differs from the hidden size; every token is
-    projected down before and up after them.
+    width: of one expert.  shared_width: of the shared experts together, which run for every token.
+    latent: input dimension of the experts where it is not the hidden size; every token is projected down before them
+    and up after them.
     """
 
     experts: int
@@ -195,15 +201,15 @@ class MixtureOfExperts:
 
     @property
     def expert_elements_per_hidden(self) -> int:
-        """Weights of one expert per unit of the dimension it works in (hidden size, or `latent`)."""
+        """Weights of one expert per element of its input (of the hidden size, or of `latent`)."""
         return self.width * (3 if self.gated else 2)
 
     def expert_elements(self, hidden: int) -> int:
-        """Weights of one expert."""
+        """Weights of one expert at a hidden size."""
         return self.expert_elements_per_hidden * (self.latent or hidden)
 
     def projections(self, hidden: int) -> tuple[ProjectionMatrix, ...]:
-        """The matrices that every token passes: router, shared experts, ways into and out of the latent."""
+        """The matrices that every token passes: router, shared experts, projections into and out of the latent."""
         router = ProjectionMatrix("router", hidden, self.experts, "replicated")
         shared = DenseFeedForward(self.shared_width, self.gated).projections(hidden) if self.shared_width else ()
         latent = (
@@ -244,9 +250,10 @@ class PublishedParameterCounts:
 class Model:
     """A decoder: embedding, blocks, output head.
 
-    norm_elements: weights of the norms and biases, all layers together (small).
-    repository: the Hugging Face repository an engine loads; empty for a user's own config.
-    weights: the format the checkpoint ships in; experts the one of its experts.
+    hidden: hidden size.  vocabulary: rows of the embedding table.  context_tokens: longest sequence.
+    norm_elements, vision_elements: weights of all norms, and of the vision tower.
+    repository: the Hugging Face repository that engines load; empty for a user's own config.
+    weights, experts: ids of the formats in which the checkpoint ships its weights and its routed experts.
     """
 
     id: str
@@ -273,12 +280,12 @@ class Model:
 
     @property
     def total_params(self) -> float:
-        """All weights: embedding, head, blocks with all experts, norms."""
+        """All weights: embedding, head, blocks with all experts, norms, vision tower."""
         return self._block_params(active=False) + self.embedding_params + self.norm_elements + self.vision_elements
 
     @property
     def active_params(self) -> float:
-        """Weights one token passes through, embedding table and head included."""
+        """Weights that one token passes, embedding table and head included."""
         return self._block_params(active=True) + self.embedding_params + self.norm_elements
 
     @property
@@ -288,12 +295,12 @@ class Model:
 
     @property
     def kv_elements_per_token(self) -> int:
-        """Cache elements per token over all layers that keep a full-length cache or a window."""
+        """Cache elements per token, over all layers."""
         return sum(b.count * b.mixer.kv_elements_per_token for b in self.blocks if b.mixer)
 
     @property
     def expert_params(self) -> float:
-        """Weights of all routed experts."""
+        """Weights of all routed experts, over all layers."""
         return sum(
             b.count * b.ffn.experts * b.ffn.expert_elements(self.hidden)
             for b in self.blocks
@@ -311,6 +318,7 @@ class Model:
         return any(block.mixer and block.mixer.state_elements for block in self.blocks)
 
     def _block_params(self, active: bool) -> float:
+        """Weights of all blocks, with the experts that run for a token (active) or all experts."""
         total = 0.0
         for block in self.blocks:
             parts = [part for part in (block.mixer, block.ffn) if part]

@@ -1,4 +1,7 @@
-"""What a device draws by what it does, as shares of its power limit; fitted, apart from the datasheet."""
+"""Power of a device by activity, as shares of its power limit; fitted, kept apart from the datasheet.
+
+The shares are in `calibration/power.toml`, which `benchmarks/fit_power.py` writes.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +44,13 @@ class PowerIntervalWidths:
     rows: Annotated[int, Field(ge=1)]
 
     def half(self, seen: float, device_seen: bool) -> float:
-        """A half-width, widened for a device family without rows."""
+        """The half-width `seen` (natural-log ratio), widened in quadrature for a device family without rows."""
         return seen if device_seen else math.hypot(seen, self.unseen_device)
 
 
 @dataclass(frozen=True, config=_STRICT)
 class HostPower:
-    """Watts of a server beside its devices."""
+    """Watts of a server without its accelerators."""
 
     node_w: float
 
@@ -64,7 +67,7 @@ class PowerNuisanceParameter:
 
 @dataclass(frozen=True, config=_STRICT)
 class PowerFitRecord:
-    """Which command fitted the shares, and when."""
+    """The command that fitted the shares, and the day of the fit."""
 
     command: str
     fitted: date
@@ -72,11 +75,11 @@ class PowerFitRecord:
 
 @dataclass(frozen=True, config=_STRICT)
 class PowerShareTable:
-    """Shares of the power limit by activity; they add up, and the limit caps the sum.
+    """Shares of the power limit by activity; they add up, and the sum is capped at the limit.
 
     floor: clocks up, waiting for the host.  active: any kernel running.  communication: a collective running.
     sequence: the engine's work per sequence (sampling).  memory: the memory at its peak rate.
-    compute: the matrix units at their peak rate (the share grows with the root of their utilisation).
+    compute: the matrix units at their peak rate (the share grows with the square root of their utilisation).
     """
 
     floor: PowerShare
@@ -89,11 +92,11 @@ class PowerShareTable:
 
 @dataclass(frozen=True, config=_STRICT)
 class PowerFacts:
-    """The fitted shares.
+    """The fitted power model.
 
-    families: factor on the shares of the device families that were measured; 1 for any other.
-    idle: a device without load, for devices whose file has no idle power.
-    serving: nuisances of the energy rows; nothing else uses them.
+    families: factor on the shares, by device family that was measured.  idle: share of a device without load, for
+    devices whose file has no `idle_w`.  spread: interval widths.  serving: nuisance parameters of the energy rows,
+    which no prediction uses.
     """
 
     id: str
@@ -109,13 +112,13 @@ class PowerFacts:
     serving: tuple[PowerNuisanceParameter, ...] = ()
 
     def factor(self, family: str) -> float:
-        """Factor of a device family."""
+        """Factor on the shares for a device family; 1 for one that was not measured."""
         return self.families[family].fraction if family in self.families else 1.0
 
 
 @lru_cache(maxsize=1)
 def power_facts() -> PowerFacts:
-    """The shipped shares.
+    """The power model that ships with the package.
 
     >>> 0 < power_facts().shares.floor.fraction < 1
     True

@@ -1,4 +1,7 @@
-"""What formats cost models: published tables, and the constant measured here; one file per model, never per format."""
+"""Loss of quality by number format: published tables and one measured constant, one file per model.
+
+Losses depend on the model, so that a format's file has none.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,11 @@ Positive = Annotated[float, Field(gt=0)]
 
 @dataclass(frozen=True, config=_STRICT)
 class PublishedLoss:
-    """One row of a table.
+    """Published loss of one quantisation recipe.
 
     recipe: as its author names it; a mixture of formats (Q4_K_M) has no `format` of the catalogue.
-    perplexity on the text of the file, its standard error; ratio to the reference; kl: mean divergence from the
-    reference, nats per token.
+    perplexity, perplexity_error: on the text that the file names, with standard error.  ratio: of perplexity to that of
+    the reference.  kl, kl_error: mean Kullback-Leibler divergence from the reference, nats per token.
     """
 
     recipe: str
@@ -37,10 +40,11 @@ class PublishedLoss:
 
 @dataclass(frozen=True, config=_STRICT)
 class LossConstant:
-    """KL = kl_per_noise * 10^(-QSNR / 10), QSNR in dB of what the matrices put out (`measure.quality.noise_db`).
+    """Constant of KL = kl_per_noise * 10^(-QSNR / 10).
 
+    QSNR: in dB, of the outputs of the weight matrices (`measure.quality.noise_db`).
     error: log standard deviation for a format that it was not fitted on.  formats: how many it was fitted on.
-    most_kl: the largest divergence among them; it is not known to hold beyond.
+    most_kl: the largest divergence among them, nats per token; beyond it the relation is not measured.
     """
 
     kl_per_noise: Positive
@@ -52,7 +56,10 @@ class LossConstant:
 
 @dataclass(frozen=True, config=_STRICT)
 class QualityFacts:
-    """Losses of one model by format; `reference` says what they are relative to."""
+    """Losses of one model by format.
+
+    text: the text that perplexity was measured on.  reference: the format that the losses are relative to.
+    """
 
     id: str
     name: str
@@ -65,22 +72,22 @@ class QualityFacts:
     constant: LossConstant | None = None
 
     def ratio(self, row: PublishedLoss) -> float | None:
-        """Perplexity over that of the reference, where it is known."""
+        """Perplexity of the row over that of the reference; None where neither is published."""
         if row.ratio or not (row.perplexity and self.reference_perplexity):
             return row.ratio
         return row.perplexity / self.reference_perplexity
 
     def published(self, format_id: str) -> PublishedLoss | None:
-        """The row of a format of the catalogue, if the table has it."""
+        """The row of a format id; None if the table has none."""
         return next((row for row in self.rows if row.format == format_id), None)
 
 
 @lru_cache(maxsize=64)
 def quality_facts(model: str) -> QualityFacts:
-    """The losses of a model, by its id or a user's own TOML file.
+    """The losses of a model, by its id or the path to a user's own TOML file.
 
     Raises:
-        UnknownIdError: no file for that model; lists the nearest.
+        UnknownIdError: no file for that model; lists the nearest ids.
 
     >>> facts = quality_facts("llama_2_70b")
     >>> round(facts.ratio(facts.published("q4_0")), 4)
@@ -90,7 +97,7 @@ def quality_facts(model: str) -> QualityFacts:
 
 
 def measured_models() -> tuple[str, ...]:
-    """The models that have a file.
+    """Ids of the models that have a file of losses.
 
     >>> "llama_3_8b" in measured_models()
     True

@@ -1,4 +1,4 @@
-"""The shipped serving calibration: few named parameters, each with its error bar, and the learned residual.
+"""The serving calibration: a few named parameters with error bars, and the anchors of the learned residual.
 
 `calibration/serving.toml` and `calibration/residual.csv` are written by `benchmarks/fit_serving.py`, or by
 `comptroller fit calibration` for a user's own file of the same form.
@@ -22,6 +22,13 @@ from comptroller.facts.reader import FactSource, build, folder, parse_toml
 
 _STRICT = ConfigDict(extra="forbid")
 ANY = "any"
+"""Engine of a parameter that all engines share."""
+
+IDENTIFIED = 0.9
+"""Most posterior over prior standard deviation of a parameter that the data determine: with Gaussian errors they then
+carry at least 0.23 of the prior's information (1/0.9^2 - 1). Of the 45 parameters that ship 22 count. A fit never
+widens a prior, so at twice this all would count."""
+
 Positive = Annotated[float, Field(gt=0)]
 Band = tuple[float, float]
 
@@ -31,7 +38,6 @@ class ServingParameter:
     """A positive constant of one engine, or of any.
 
     error: log standard deviation after the fit.  prior, prior_error: centre and log standard deviation before it.
-    An error above 0.9 of its prior's means that the data say nothing about the parameter.
     """
 
     name: str
@@ -44,17 +50,17 @@ class ServingParameter:
 
     @property
     def identified(self) -> bool:
-        """Whether the data narrowed it."""
-        return self.error <= 0.9 * self.prior_error
+        """Whether the fit narrowed the prior enough to speak of a measurement."""
+        return self.error <= IDENTIFIED * self.prior_error
 
 
 @strict(frozen=True, config=_STRICT)
 class PredictionErrorBands:
-    """10th and 90th percentile of held-out errors, in log units.
+    """10th and 90th percentile of held-out errors, in log units, by what was measured.
 
-    new: neither the model under this engine nor the accelerator with it was measured.  related: the model was,
-    under this engine, on another accelerator or in another format.  seen: of the standardised residual where
-    engine, model, formats and accelerator were all measured.
+    new: neither the model under this engine nor the accelerator with it.  related: the model under this engine, but on
+    another accelerator or in another format.  seen: engine, model, formats and accelerator; here of the residual
+    divided by its predicted standard deviation.
     """
 
     new: Band
@@ -64,11 +70,12 @@ class PredictionErrorBands:
 
 @strict(frozen=True, config=_STRICT)
 class ResidualKernel:
-    """Spread (log units) and reach of the residual's parts; length scales in octaves.
+    """Covariance of the Gaussian process of the residual: standard deviations in log units, lengths in octaves.
 
-    key: shared by engine, model, formats and accelerator.  run: by engine version and date besides.
-    kin: by engine and model on any accelerator.  fine: the part that varies over `scales` (clients, input, output,
-    devices, ranks, expert parallelism); the others vary over `reach`.  noise: of a measurement.
+    key: part shared by configurations of one engine, model, formats and accelerator.  run: by those of one engine
+    version and date as well.  kin: by those of one engine and model on any accelerator.  fine, run_fine: parts of the
+    first two that vary with length scales `scales` in (clients, input, output, devices, ranks, expert parallelism); the
+    others vary with length scale `reach`.  noise: of a measurement.
     """
 
     key: float
@@ -102,13 +109,12 @@ class ServingFacts:
         return {(p.name, p.engine): p for p in self.parameters}
 
     def value(self, name: str, engine: str) -> float:
-        """The value for an engine; of one never measured, the geometric mean over those that were.
+        """The value for an engine; for an engine without measurements the geometric mean over the measured ones.
 
         Raises:
             FactError: no engine has such a parameter.
         """
-        found = self.table
-        exact = found.get((name, engine)) or found.get((name, ANY))
+        exact = self.table.get((name, engine)) or self.table.get((name, ANY))
         if exact:
             return exact.value
         others = [p.value for p in self.parameters if p.name == name]
@@ -122,7 +128,11 @@ class ServingFacts:
 
 @dataclass(frozen=True, slots=True)
 class ResidualAnchor:
-    """A measured configuration the residual knows: where it stands, and its weight for TPOT and TTFT (NaN: none)."""
+    """A measured configuration of the residual.
+
+    run: engine version and date.  place: octaves of clients, input and output tokens, devices, ranks and expert
+    parallelism.  tpot_weight, ttft_weight: NaN where the latency was not measured.
+    """
 
     engine: str
     architecture: str
@@ -150,7 +160,7 @@ def read_anchors(path: Path) -> tuple[ResidualAnchor, ...]:
     """The anchors of a residual file; none where there is no file.
 
     Raises:
-        RecordError: columns are missing or a number is not one.
+        RecordError: columns are missing, or a cell that must be a number is not.
     """
     if not path.is_file():
         return ()
@@ -159,21 +169,21 @@ def read_anchors(path: Path) -> tuple[ResidualAnchor, ...]:
         header = next(reader, [])
         if tuple(header) != ANCHOR_COLUMNS:
             raise RecordError(path.name, [(1, f"columns must be {', '.join(ANCHOR_COLUMNS)}")], 1)
-        found = []
+        rows = []
         for number, row in enumerate(reader, start=2):
             try:
-                engine, architecture, formats, device, run, *rest = row
-                x0, x1, x2, x3, x4, x5, tpot, ttft = (float(x) if x else float("nan") for x in rest)
+                engine, architecture, formats, device, run, *cells = row
+                x0, x1, x2, x3, x4, x5, tpot, ttft = (float(x) if x else float("nan") for x in cells)
                 place = (x0, x1, x2, x3, x4, x5)
-                found.append(ResidualAnchor(engine, architecture, formats, device, run, place, tpot, ttft))
+                rows.append(ResidualAnchor(engine, architecture, formats, device, run, place, tpot, ttft))
             except ValueError as error:
                 raise RecordError(path.name, [(number, str(error))], 1) from error
-    return tuple(found)
+    return tuple(rows)
 
 
 @lru_cache(maxsize=8)
 def serving_facts(path: Path | None = None) -> ServingFacts:
-    """The shipped constants, or those of a user's own file.
+    """The serving calibration that ships with the package, or that of a user's own file.
 
     Raises:
         FactError: the file is malformed; names file, field and what is allowed.
@@ -187,5 +197,9 @@ def serving_facts(path: Path | None = None) -> ServingFacts:
 
 @lru_cache(maxsize=8)
 def anchors(path: Path | None = None) -> tuple[ResidualAnchor, ...]:
-    """The shipped residual's anchors, or those of a user's own file."""
+    """The anchors of the residual that ships with the package, or those of a user's own file.
+
+    Raises:
+        RecordError: as `read_anchors`.
+    """
     return read_anchors(path or folder("calibration") / "residual.csv")

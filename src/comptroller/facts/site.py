@@ -1,4 +1,4 @@
-"""Sites: where compute runs and what things cost there, on which day."""
+"""Sites: where compute runs, with dated rental prices, electricity price and grid carbon intensity."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Term = Literal["on_demand", "spot", "reserved", "owned"]
 
 @dataclass(frozen=True, config=_STRICT)
 class AcceleratorOffer:
-    """A dated price for one accelerator: a later entry succeeds it, nothing is overwritten.
+    """A dated price of one accelerator at a site; a price change is a new entry with a later `since`.
 
-    usd_per_s: per device.  devices: the smallest number rented together.  provider: who sells it.
-    Rented offers include electricity; `owned` ones do not, and pay the site's price for it.
+    usd_per_s: per device.  devices: the smallest number that is rented together.  available: most devices to be had.
+    Offers to rent include electricity; `owned` ones do not, their electricity is paid at the site's price.
     """
 
     accelerator: str
@@ -37,7 +37,10 @@ class AcceleratorOffer:
 
 @dataclass(frozen=True, config=_STRICT)
 class Site:
-    """A place: its offers, its electricity and its grid."""
+    """A place to run, with its offers of accelerators, price of electricity and carbon intensity of the grid.
+
+    pue: power usage effectiveness, power at the meter over that of the servers.
+    """
 
     id: str
     name: str
@@ -51,25 +54,29 @@ class Site:
     note: str = ""
 
     def offer(self, accelerator: str, term: Term, on: date | None = None) -> AcceleratorOffer:
-        """The price in force on a day (the latest one, if no day is given); the cheapest of its providers.
+        """The offer in force on a day (the latest if none is given); the cheapest if several providers have one.
 
         Raises:
             UnsupportedError: the site has no such offer; an unknown price is never 0.
         """
-        dated: dict[tuple[str, str], AcceleratorOffer] = {}
+        in_force: dict[tuple[str, str], AcceleratorOffer] = {}
         for entry in sorted(self.offers, key=lambda item: item.since):
             matches = entry.accelerator == accelerator and entry.term == term
             if matches and (on is None or entry.since <= on):
-                dated[entry.provider, entry.instance] = entry
-        if not dated:
-            have = sorted({f"{item.accelerator} ({item.term})" for item in self.offers})
-            raise UnsupportedError(f"{self.id} has no {term} offer for {accelerator}; it has {', '.join(have)}")
-        return min(dated.values(), key=lambda item: (item.usd_per_s, item.provider))
+                in_force[entry.provider, entry.instance] = entry
+        if not in_force:
+            offered = sorted({f"{item.accelerator} ({item.term})" for item in self.offers})
+            raise UnsupportedError(f"{self.id} has no {term} offer for {accelerator}; it has {', '.join(offered)}")
+        return min(in_force.values(), key=lambda item: (item.usd_per_s, item.provider))
 
 
 @lru_cache(maxsize=64)
 def site(name: str) -> Site:
-    """The site of an id or of a user's own TOML file.
+    """The site of an id, or of a path to a user's own TOML file.
+
+    Raises:
+        UnknownIdError: neither exists; lists the nearest ids.
+        FactError: the file is malformed; names file and field.
 
     >>> site("us_neocloud").pue >= 1.0
     True

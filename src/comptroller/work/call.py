@@ -1,6 +1,6 @@
-"""The record of a call: trace row, simulator row and ledger row are one.
+"""The record of a call, the same for a row of a trace, of a simulation and of the ledger.
 
-A `Call` is one row, `CallTable` the same as columns. A tool wait is a call without tokens: it takes `wait_s`.
+A `Call` is one row, a `CallTable` many rows as columns. A wait for a tool is a call without tokens that takes `wait_s`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from comptroller.errors import InputError, RecordError
 from comptroller.quantities import Cost, TokenCounts
 
 FINISH = ("", "stop", "length", "refused", "cancelled", "failed", "budget")
-"""How a call ended; the empty string where it has not. `CallTable.finish` holds positions in this tuple."""
+"""How a call ended; "" before it has. The column `finish` of a `CallTable` has indices into this tuple."""
+
 SOURCE = ("", "predicted", "metered", "priced")
-"""Where a call's cost comes from; the empty string where it has none."""
+"""Origin of a call's cost; "" where it has none."""
 
 LABELS = ("question", "role", "strategy", "service", "key", "project")
 
@@ -27,10 +28,12 @@ LABELS = ("question", "role", "strategy", "service", "key", "project")
 class Call:
     """One call. Times are seconds on one clock; NaN or -1 where unknown.
 
-    parent: the call whose end releases this one (-1 none).  session: what affinity goes by (-1 none).
-    output_tokens: what was, or is to be, generated, reasoning included.  predicted_tokens: what a scheduler
-    may know of it beforehand (-1: output_tokens).  priority: larger goes first.  blocks: ids of the full
-    prefix blocks of the prompt and, where they go on, of the output.  preemptions: times it was set aside.
+    parent: the call that must end before this one is released (-1: none).  session: key of session affinity (-1: none).
+    first_s, last_s: time of the first and of the last token.
+    input_tokens: of the prompt, cached ones included.  output_tokens: generated or to be generated, reasoning included.
+    predicted_tokens: forecast of output_tokens for the scheduler (-1: output_tokens itself).  priority: larger first.
+    blocks: ids of the full prefix blocks of the prompt and, if the engine goes on with them, of the output.
+    preemptions: times that the engine evicted it.
     """
 
     call: int = 0
@@ -68,7 +71,7 @@ class Call:
 
     @property
     def cost(self) -> Cost:
-        """What the call consumed; every token in one bucket, flops and bytes unknown."""
+        """The cost of the call; every token is counted once, flops and bytes are unknown (NaN)."""
         tokens = TokenCounts(
             input=float(self.input_tokens - self.cached_tokens - self.cache_write_tokens),
             cached=float(self.cached_tokens),
@@ -87,7 +90,7 @@ Column = npt.NDArray[Any]
 class CallTable:
     """Calls as columns of one length; the fields are those of `Call`.
 
-    A label column (question, role, ...) holds codes into `names[column]`. The blocks of call i are
+    A label column (question, role, ...) has indices into `names[column]`. The blocks of call i are
     `block_ids[block_starts[i] : block_starts[i + 1]]`. A column that is not given is a constant that takes
     no memory. Make one with `CallTable.of` (columns) or `CallTable.from_rows`.
     """
@@ -104,9 +107,9 @@ class CallTable:
         blocks: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
         **columns: npt.ArrayLike,
     ) -> CallTable:
-        """Calls from arrays by name; those not given take the default of `Call`, `call` counts from 0.
+        """Calls from arrays of shape (calls,) by name; others take the default of `Call`, and `call` counts from 0.
 
-        names: texts of the label columns given.  blocks: (ids, starts of length n + 1).
+        names: texts of the label columns given.  blocks: (ids, starts of shape (calls + 1,)).
 
         Raises:
             InputError: a column is unknown or its length differs.
@@ -123,15 +126,15 @@ class CallTable:
         wrong = [f"{name} {array.shape}" for name, array in given.items() if array.shape != (count,)]
         if wrong:
             raise InputError(f"calls: columns must have one length, {count}: {', '.join(wrong)}")
-        made = {name: np.broadcast_to(value, count) for name, value in _DEFAULTS.items()}
-        made["call"] = np.arange(count, dtype=np.int64)
+        defaults = {name: np.broadcast_to(value, count) for name, value in _DEFAULTS.items()}
+        defaults["call"] = np.arange(count, dtype=np.int64)
         texts = dict.fromkeys(LABELS, ("",)) | dict(names or {})
         if blocks is None:
-            return cls(made | given, texts)
+            return cls(defaults | given, texts)
         ids, starts = (np.asarray(item, np.int64) for item in blocks)
         if starts.shape != (count + 1,):
             raise InputError(f"calls: block starts must be {count + 1} numbers, not {starts.size}")
-        return cls(made | given, texts, ids, starts)
+        return cls(defaults | given, texts, ids, starts)
 
     @classmethod
     def from_rows(cls, rows: Iterable[Call]) -> CallTable:
@@ -146,7 +149,7 @@ class CallTable:
                 code = {text: number for number, text in enumerate(names[name])}
                 values = [code[text] for text in values]
             elif name in _CODED:
-                values = [_position(name, value, row) for row, value in enumerate(values)]
+                values = [_code(name, value, row) for row, value in enumerate(values)]
             columns[name] = np.array(values, default.dtype)
         starts = np.cumsum([0] + [len(row.blocks) for row in rows])
         ids = np.array([block for row in rows for block in row.blocks], np.int64)
@@ -186,7 +189,7 @@ class CallTable:
         return np.asarray(self.names[name], np.str_)[self.columns[name]]
 
     def take(self, index: npt.ArrayLike) -> CallTable:
-        """The calls of a mask or of positions, in that order."""
+        """The calls where a mask is true, or those at indices, in that order."""
         chosen = np.arange(len(self))[np.asarray(index)]
         columns = {name: column[chosen] for name, column in self.columns.items()}
         if self.block_starts is None:
@@ -197,21 +200,25 @@ class CallTable:
         return CallTable(columns, self.names, ids, np.concatenate([[0], np.cumsum(counts)]))
 
     def with_columns(self, **columns: npt.ArrayLike) -> CallTable:
-        """The same calls with some columns replaced."""
-        made = CallTable.of(self.names, None, **columns)
-        if len(made) != len(self):
-            raise InputError(f"calls: a column of {len(made)} rows cannot stand in a table of {len(self)}")
-        replaced = {name: made.columns[name] for name in columns}
+        """The same calls with some columns replaced.
+
+        Raises:
+            InputError: a column is unknown or has another length.
+        """
+        given = CallTable.of(self.names, None, **columns)
+        if len(given) != len(self):
+            raise InputError(f"calls: a column of {len(given)} rows does not fit a table of {len(self)}")
+        replaced = {name: given.columns[name] for name in columns}
         return CallTable(dict(self.columns) | replaced, self.names, self.block_ids, self.block_starts)
 
 
-def _position(name: str, value: str, row: int) -> int:
+def _code(name: str, value: str, row: int) -> int:
     if value not in _CODED[name]:
         raise RecordError("calls", [(row, f"{name} is {value!r}; allowed: {', '.join(_CODED[name])}")], 1)
     return _CODED[name].index(value)
 
 
-def _default(name: str, value: object) -> Column:
+def _default_column(name: str, value: object) -> Column:
     if name in LABELS:
         return np.zeros((), np.int32)
     if name in _CODED:
@@ -220,4 +227,4 @@ def _default(name: str, value: object) -> Column:
 
 
 _CODED = {"finish": FINISH, "source": SOURCE}
-_DEFAULTS = {item.name: _default(item.name, item.default) for item in fields(Call) if item.name != "blocks"}
+_DEFAULTS = {item.name: _default_column(item.name, item.default) for item in fields(Call) if item.name != "blocks"}

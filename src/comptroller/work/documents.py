@@ -1,4 +1,4 @@
-"""JSON objects of a file: one a line, or one document that is a list of them or a single one."""
+"""JSON objects of a file: one per line, or one document that is a list of objects or a single one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ from comptroller.errors import FactError, RecordError
 from comptroller.work.tabular import open_text
 
 Object = dict[str, Any]
+
 SHOWN = 5
+"""Bad lines that an error names, about as many as a terminal shows in full; their number is stated. Twice as many make
+the message twice as long."""
+
+DIGEST_DIGITS = 12
+"""Hexadecimal digits of a digest, 48 bits: among a million different prompts two share one with a chance of 0.2 %. They
+then count as one question. At twice this the chance is nil and ids are twice as long; recorded ids would change."""
 
 
 def objects(path: Path) -> tuple[list[int], list[Object]]:
-    """Where each object stands (its line, or its place in the list, from 1) and the objects.
+    """The number of each object (its line, or its place in the list, from 1), and the objects.
 
     Raises:
         FactError: the file is not text in UTF-8.
@@ -23,25 +30,25 @@ def objects(path: Path) -> tuple[list[int], list[Object]]:
     """
     try:
         with open_text(path) as text:
-            whole = text.read()
+            content = text.read()
     except (UnicodeDecodeError, EOFError) as error:
         raise FactError(path.name, "file", f"not text in UTF-8: {error}") from error
-    listed = _document(whole)
+    listed = _document(content)
     if listed is not None:
         numbered = list(enumerate(listed, 1))
     else:
-        lines = enumerate(whole.splitlines(), 1)
+        lines = enumerate(content.splitlines(), 1)
         numbered = [(number, _object(line)) for number, line in lines if line.strip()]
-    wrong = [(number, "not a JSON object") for number, found in numbered if not isinstance(found, dict)]
+    wrong = [(number, "not a JSON object") for number, parsed in numbered if not isinstance(parsed, dict)]
     if wrong:
         raise RecordError(path.name, wrong[:SHOWN], len(wrong))
-    return [number for number, _ in numbered], [found for _, found in numbered]
+    return [number for number, _ in numbered], [parsed for _, parsed in numbered]
 
 
-def _document(whole: str) -> list[Any] | None:
+def _document(content: str) -> list[Any] | None:
     """The elements of a file that is one document, None if it is not."""
-    found = _object(whole)
-    return found if isinstance(found, list) else [found] if isinstance(found, dict) else None
+    parsed = _object(content)
+    return parsed if isinstance(parsed, list) else [parsed] if isinstance(parsed, dict) else None
 
 
 def _object(text: str) -> Any:
@@ -51,38 +58,38 @@ def _object(text: str) -> Any:
         return None
 
 
-def inside(found: Any, *path: str | int) -> Any:
-    """What stands at a path of keys and places, None where there is nothing.
+def inside(value: Any, *path: str | int) -> Any:
+    """The value at a path of keys and list indices; None if it does not exist.
 
     >>> inside({"usage": {"cost": [1, 2]}}, "usage", "cost", 1), inside({}, "usage", "cost")
     (2, None)
     """
     for step in path:
-        if isinstance(found, dict) and isinstance(step, str):
-            found = found.get(step)
-        elif isinstance(found, list) and isinstance(step, int) and -len(found) <= step < len(found):
-            found = found[step]
+        if isinstance(value, dict) and isinstance(step, str):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and -len(value) <= step < len(value):
+            value = value[step]
         else:
             return None
-    return found
+    return value
 
 
-def unpack_json(found: Any) -> Any:
-    """The value itself, or what its text holds if that is JSON; exports often pack one in the other."""
-    if isinstance(found, str) and found[:1] in ("{", "["):
-        inner = _object(found)
-        return found if inner is None else inner
-    return found
+def unpack_json(value: Any) -> Any:
+    """The value, or the object or list that its text encodes as JSON; exports often nest JSON in text."""
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        inner = _object(value)
+        return value if inner is None else inner
+    return value
 
 
-def digest(found: Any) -> str:
-    """Twelve hexadecimal digits that tell JSON values apart; the same for the same value."""
-    text = json.dumps(found, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def digest(value: Any) -> str:
+    """The first `DIGEST_DIGITS` of the SHA-256 of a JSON value in canonical form."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_DIGITS]
 
 
 def last_message_text(messages: Any) -> str:
-    """The text of the last message of a conversation, or of a prompt; empty where there is none."""
+    """The text of the last message of a conversation, or the prompt itself if it is text; empty if there is none."""
     if isinstance(messages, str):
         return messages
     content = inside(messages, -1, "content")

@@ -1,8 +1,8 @@
-"""Evidence: what models did with questions, as recorded. A table of question x model x format x effort x sample.
+"""Evidence: recorded replies of models to questions, by question, model, format, effort and sample.
 
-A row is one reply: a sample of the solver, a verdict on one (its parent), a revision of one (its parent). Columns
-are arrays with NaN (or -1) where a record lacks a value; nothing is imputed. Where only counts are known
-(n samples, c of them correct) the noun is `EvidenceCounts`.
+A row is one reply: a sample of a solver, or a verdict on an earlier reply or a revision of one, its parent. Columns are
+arrays with NaN (or -1) where a record lacks a value; nothing is imputed. Where only counts are recorded (n samples, of
+which c are correct), they are `EvidenceCounts`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 FINISHES = ("stop", "length", "refused", "failed", "")
-"""How a reply ended; the empty one: the record does not say."""
+"""How a reply ended; "" where it is not recorded."""
 
 SOLVER, VERIFIER, REVISER = "solver", "verifier", "reviser"
+"""Roles of a reply."""
 
 
 class RecordedModel(NamedTuple):
-    """Who answered: a model in a number format at a reasoning effort; empty where the record does not say."""
+    """An arm of the evidence: a model in a number format at a reasoning effort; "" where a part is not recorded."""
 
     model: str
     format: str = ""
@@ -39,7 +40,7 @@ class RecordedModel(NamedTuple):
 
 
 class RecordedQuestion(NamedTuple):
-    """A question: its id, its text and the task (domain) it belongs to; empty where the record does not say."""
+    """A question: its id, its text and its task (domain); "" where a part is not recorded."""
 
     id: str
     text: str = ""
@@ -47,7 +48,7 @@ class RecordedQuestion(NamedTuple):
 
 
 class RecordedAskKey(NamedTuple):
-    """Where replies to the same ask stand: question and arm (their indices), role, parent row (-1: none), greedy."""
+    """Key of the replies to one request: indices of question and arm, role, parent row (-1: none), whether greedy."""
 
     question: int
     arm: int
@@ -58,12 +59,13 @@ class RecordedAskKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EvidenceColumns:
-    """One array per column, one entry per row (a reply); NaN, -1 or '' where the record lacks it.
+    """Columns of shape (replies,); NaN, -1 or "" where a value is not recorded.
 
-    question, arm: indices.  sample: number among the replies to the same ask.  role, parent: who replied, to
-    which row.  score: in [0, 1]; 1 is correct; NaN is unscored.  answer: what votes compare, or its hash.
-    judgement: a verifier's or reward's score, recorded with a sample or said by a verdict.  input_tokens exclude
-    those cached, output_tokens those of reasoning.  temperature 0 is greedy.  ttft_s, latency_s: from the ask.
+    question, arm: indices.  sample: number among the replies to the same request.  role: of the one who replied.
+    parent: row that the reply judges or revises.  score: in [0, 1], 1 is correct.  answer: the text that votes compare,
+    or its hash.  judgement: score of a verifier or reward model, recorded with a sample or given by a verdict.
+    input_tokens: without cached ones.  output_tokens: without those of reasoning.  temperature: 0 is greedy.
+    ttft_s, latency_s: from the request.
     """
 
     question: Ints
@@ -94,11 +96,13 @@ class EvidenceColumns:
 
 
 TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+"""Columns of token counts."""
+
 NUMBERS = ("score", "temperature", "judgement", *TOKENS, "usd", "ttft_s", "latency_s")
 
 
 def columns(count: int, **given: Any) -> EvidenceColumns:
-    """Columns of which only some are given; the others say that nothing is recorded.
+    """Columns of `count` rows from those given; the others are not recorded.
 
     >>> columns(2, question=np.array([0, 1]), score=np.array([1.0, 0.0])).usd
     array([nan, nan])
@@ -114,8 +118,8 @@ def columns(count: int, **given: Any) -> EvidenceColumns:
 class Evidence:
     """Recorded replies. Rows are ordered by question, arm, role, parent, greedy before sampled, sample.
 
-    logprobs: per row the log-probability of each output token in nats, None where not recorded.  source: where
-    the records come from.
+    items: questions, by index.  arms: by index.  logprobs: per row the log-probability of each output token in nats,
+    None where not recorded.  source: name of the file.
     """
 
     items: tuple[RecordedQuestion, ...]
@@ -129,25 +133,25 @@ class Evidence:
 
     @cached_property
     def greedy(self) -> npt.NDArray[np.bool_]:
-        """Rows that were decoded greedily: their temperature is recorded as 0."""
+        """True for rows with a recorded temperature of 0, of shape (replies,)."""
         return np.asarray(self.rows.temperature == 0.0)
 
     @cached_property
-    def _places(self) -> Mapping[RecordedAskKey, Ints]:
+    def _rows_by_key(self) -> Mapping[RecordedAskKey, Ints]:
         rows = self.rows
         keys = zip(
             rows.question.tolist(), rows.arm.tolist(), rows.role.tolist(), rows.parent.tolist(),
             self.greedy.tolist(), strict=True,
         )  # fmt: skip
-        found: dict[RecordedAskKey, list[int]] = {}
+        by_key: dict[RecordedAskKey, list[int]] = {}
         for row, key in enumerate(keys):
-            found.setdefault(RecordedAskKey(*key), []).append(row)
+            by_key.setdefault(RecordedAskKey(*key), []).append(row)
         order = self.rows.sample
-        return {key: np.array(sorted(at, key=lambda row: order[row])) for key, at in found.items()}
+        return {key: np.array(sorted(indices, key=lambda row: order[row])) for key, indices in by_key.items()}
 
     def at(self, place: RecordedAskKey) -> Ints:
-        """Indices of the recorded replies to one ask, in order of their sample numbers; empty if there are none."""
-        return self._places.get(place, np.empty(0, np.int64))
+        """Indices of the recorded replies to one request, in order of their sample numbers; empty if there are none."""
+        return self._rows_by_key.get(place, np.empty(0, np.int64))
 
     def item(self, question: str) -> int:
         """Index of a question.
@@ -177,7 +181,7 @@ class Evidence:
         return self.arms.index(arm)
 
     def named(self, name: str) -> tuple[RecordedModel, ...]:
-        """The arms of a name: model, format and effort as printed; else the model; else some words, or part, of it."""
+        """The arms that a name matches: as printed; else by model; else by words; else by a part of the name."""
         words = set(name.split())
         fits: tuple[Callable[[RecordedModel], bool], ...] = (
             lambda arm: str(arm) == name,
@@ -185,23 +189,23 @@ class Evidence:
             lambda arm: bool(words) and words <= set(str(arm).split()),
             lambda arm: bool(words) and name in str(arm),
         )
-        found = (tuple(arm for arm in self.arms if fit(arm)) for fit in fits)
-        return next((arms for arms in found if arms), ())
+        matches = (tuple(arm for arm in self.arms if fit(arm)) for fit in fits)
+        return next((arms for arms in matches if arms), ())
 
     def find(self, name: str) -> RecordedModel:
-        """The one arm of a name.
+        """The only arm that a name matches.
 
         Raises:
-            InputError: no arm or several have it; lists them.
+            InputError: it matches none or several; lists them.
         """
-        found = self.named(name)
-        if len(found) == 1:
-            return found[0]
-        told = "several are recorded" if found else "none is recorded; recorded"
-        raise InputError(f"model {name!r}: {told}: {', '.join(map(str, found or self.arms))}")
+        matching = self.named(name)
+        if len(matching) == 1:
+            return matching[0]
+        problem = "several are recorded" if matching else "none is recorded; recorded"
+        raise InputError(f"model {name!r}: {problem}: {', '.join(map(str, matching or self.arms))}")
 
     def cost(self, row: int) -> Cost:
-        """What a reply consumed, as far as it was recorded; NaN where it was not."""
+        """The cost of the reply in a row; NaN where a part was not recorded."""
         rows = self.rows
         tokens = TokenCounts(
             input=float(rows.input_tokens[row]),
@@ -213,29 +217,29 @@ class Evidence:
         return Cost(device_s=nan, tokens=tokens, flops=nan, bytes=nan, j=nan, usd=float(rows.usd[row]), gco2e=nan)
 
     def only(self, keep: npt.NDArray[np.bool_]) -> Evidence:
-        """The rows where the mask is true, with the children of none that is left out; items and arms stay."""
+        """The rows where the mask is true, without those whose parent is left out; items and arms are unchanged."""
         keep = keep.copy()
         for _ in range(len(self.rows)):
             orphan = keep & (self.rows.parent >= 0) & ~keep[self.rows.parent]
             if not orphan.any():
                 break
             keep &= ~orphan
-        place = np.cumsum(keep) - 1
+        new_row = np.cumsum(keep) - 1
         rows = self.rows.take(keep)
-        parent = np.where(rows.parent >= 0, place[rows.parent], -1)
+        parent = np.where(rows.parent >= 0, new_row[rows.parent], -1)
         logprobs = self.logprobs and tuple(self.logprobs[row] for row in np.flatnonzero(keep))
         return replace(self, rows=replace(rows, parent=parent), logprobs=logprobs)
 
     @property
     def samples(self) -> npt.NDArray[np.bool_]:
-        """Rows of solvers that were sampled or whose decoding is unknown: neither greedy, verdict nor revision."""
+        """True for replies of solvers that are not known to be greedy, of shape (replies,)."""
         return np.asarray((self.rows.role == SOLVER) & ~self.greedy)
 
     def counts(self) -> EvidenceCounts:
-        """Samples and correct ones per question and arm.
+        """Number of samples and of correct ones, per question and arm.
 
-        Greedy replies, verdicts and revisions are left out. A row counts as correct in proportion to its score;
-        unscored rows are not counted.
+        Greedy replies, verdicts, revisions and rows without a score are left out. A row counts as correct by its score,
+        so that the number of correct samples can be fractional.
         """
         rows = self.rows
         use = self.samples & ~np.isnan(rows.score)
@@ -248,7 +252,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class EvidenceCounts:
-    """Evidence without the replies: of `n` samples of an arm on a question (row), `correct` were correct."""
+    """Evidence without the replies: of `n` samples `correct` were correct; both of shape (questions, arms)."""
 
     items: tuple[RecordedQuestion, ...]
     arms: tuple[RecordedModel, ...]
@@ -257,36 +261,36 @@ class EvidenceCounts:
     source: str = ""
 
     def of(self, arm: int) -> tuple[Ints, Floats]:
-        """n and correct of one arm, over the questions it has samples of."""
-        asked = self.n[:, arm] > 0
-        return self.n[asked, arm], self.correct[asked, arm]
+        """n and correct of one arm, on the questions with samples."""
+        answered = self.n[:, arm] > 0
+        return self.n[answered, arm], self.correct[answered, arm]
 
     def evidence(self, samples: int, rng: np.random.Generator) -> Evidence:
         """Scored replies without answers or tokens: `samples` of the n, drawn without replacement.
 
-        Exact where samples are exchangeable, as those of one sampler are.
+        Their distribution is exact where samples are exchangeable, as independent samples of one model are.
 
         Raises:
             UnsupportedError: a question has fewer samples, or correct is not a whole number.
         """
-        asked = np.argwhere(self.n > 0)
-        n = self.n[asked[:, 0], asked[:, 1]]
-        correct = self.correct[asked[:, 0], asked[:, 1]]
+        cells = np.argwhere(self.n > 0)
+        n = self.n[cells[:, 0], cells[:, 1]]
+        correct = self.correct[cells[:, 0], cells[:, 1]]
         if len(n) and n.min() < samples:
             raise UnsupportedError(f"{self.source or 'counts'}: {n.min()} samples of a question, {samples} asked")
         if (correct != np.floor(correct)).any():
             raise UnsupportedError(f"{self.source or 'counts'}: scores are not all 0 or 1")
-        scores = np.concatenate([_draw(int(a), int(c), samples, rng) for a, c in zip(n, correct, strict=True)])
+        scores = np.concatenate([_random_scores(int(a), int(c), samples, rng) for a, c in zip(n, correct, strict=True)])
         rows = columns(
-            len(asked) * samples,
-            question=np.repeat(asked[:, 0], samples),
-            arm=np.repeat(asked[:, 1], samples),
-            sample=np.tile(np.arange(samples), len(asked)),
+            len(cells) * samples,
+            question=np.repeat(cells[:, 0], samples),
+            arm=np.repeat(cells[:, 1], samples),
+            sample=np.tile(np.arange(samples), len(cells)),
             score=scores,
         )
         return Evidence(self.items, self.arms, rows, source=self.source)
 
 
-def _draw(n: int, correct: int, samples: int, rng: np.random.Generator) -> Floats:
+def _random_scores(n: int, correct: int, samples: int, rng: np.random.Generator) -> Floats:
     hits = int(rng.hypergeometric(correct, n - correct, samples))
     return np.asarray(rng.permutation((np.arange(samples) < hits).astype(np.float64)))

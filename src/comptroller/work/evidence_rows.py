@@ -1,4 +1,4 @@
-"""Rows of evidence as a file has them, before anyone believes them, and the checks that make evidence of them."""
+"""Unchecked rows of an evidence file, and the checks that turn them into evidence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from comptroller.work.evidence import (
 )
 
 SHOWN = 5
-"""Bad rows that an error names; it counts the rest."""
+"""Bad rows that an error names; it states the number of all. Twice as many make the message twice as long."""
 
 ROLES = (SOLVER, VERIFIER, REVISER)
 TEXTS = ("question", "text", "task", "model", "format", "effort", "role", "finish")
@@ -35,16 +35,16 @@ KNOWN = ("id", "parent", "sample", *TEXTS, "answer", "content", *NUMBERS, "logpr
 """Columns of evidence, as a user's own CSV or JSON lines name them."""
 
 COUNTED = ("question", "text", "task", "model", "format", "effort", "n", "correct")
-"""Columns of evidence of which only counts are known."""
+"""Columns of evidence of which only counts are recorded."""
 
 Cells = Sequence[Any]
 
 
 class EvidencePreview(NamedTuple):
-    """What a reader is shown to recognise its format.
+    """The start of a file, by which readers recognise their format.
 
-    kind: parquet, zip, json (one document), jsonl or csv.  names: of its columns, or of the keys of its first
-    object.  first: the first object of jsonl, the document of json (a list's first object), else None.
+    kind: parquet, zip, json (one document), jsonl or csv.  names: of the columns, or of the keys of the first object.
+    first: the first object of a jsonl file, the document of a json file (of a list its first object), else None.
     """
 
     path: Path
@@ -55,7 +55,7 @@ class EvidencePreview(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EvidenceReader:
-    """A format that evidence is read from. A `general` one is asked last: it takes what it does not know for damage."""
+    """A file format of evidence. A `general` one is tried last, because it refuses columns that it does not know."""
 
     name: str
     looks_like: str
@@ -66,9 +66,10 @@ class EvidenceReader:
 
 @dataclass(frozen=True, slots=True)
 class RawEvidence:
-    """Cells by column, None or NaN where one is missing. line: where each row stands in the file, from 1.
+    """Unchecked cells by column, None or NaN where one is missing.
 
-    Columns are those of `KNOWN`, or of `COUNTED`; `parent` names the `id` of a row.  source: what the file is.
+    line: number of each row in the file, from 1.  columns: of `KNOWN`, or of `COUNTED`; `parent` has the `id` of a row.
+    source: name of the file.
     """
 
     line: Sequence[int]
@@ -77,25 +78,33 @@ class RawEvidence:
 
 
 class EvidenceFaults:
-    """What is wrong with which rows, to be raised together."""
+    """Collects the faults of rows, to raise them together."""
 
     def __init__(self, path: Path, line: Sequence[int]) -> None:
         self._path, self._line = path, line
-        self._found: dict[int, str] = {}
+        self._problems: dict[int, str] = {}
 
     def add(self, row: int, problem: str) -> None:
-        """Notes the first problem of a row."""
-        self._found.setdefault(row, problem)
+        """Adds a problem of a row; only its first is kept."""
+        self._problems.setdefault(row, problem)
 
     def check(self) -> None:
-        """Raises RecordError if anything was noted; names the first rows and counts all."""
-        if self._found:
-            rows = [(int(self._line[row]), self._found[row]) for row in sorted(self._found)[:SHOWN]]
-            raise RecordError(self._path.name, rows, len(self._found))
+        """Does nothing if there are no faults.
+
+        Raises:
+            RecordError: there are; names the first rows and the number of all.
+        """
+        if self._problems:
+            rows = [(int(self._line[row]), self._problems[row]) for row in sorted(self._problems)[:SHOWN]]
+            raise RecordError(self._path.name, rows, len(self._problems))
 
 
 def unknown_columns(path: Path, names: Iterable[str], line: int) -> None:
-    """Raises RecordError if a column is none of evidence; lists those that are."""
+    """Checks names of columns.
+
+    Raises:
+        RecordError: a column is neither in `KNOWN` nor in `COUNTED`.
+    """
     strange = sorted(set(names) - set(KNOWN) - set(COUNTED))
     if strange:
         problem = f"unknown column{'s' * (len(strange) > 1)} {', '.join(strange)}; known: {', '.join(KNOWN)}"
@@ -103,7 +112,7 @@ def unknown_columns(path: Path, names: Iterable[str], line: int) -> None:
 
 
 def evidence_of_rows(raw: RawEvidence, path: Path) -> Evidence:
-    """Evidence of sound rows, in its order; samples without a number are numbered as they come.
+    """The evidence of a file's rows, sorted; samples without a number are numbered in the order of the file.
 
     Raises:
         RecordError: rows lack a question or model, a value is impossible (a score outside [0, 1], tokens negative
@@ -114,19 +123,19 @@ def evidence_of_rows(raw: RawEvidence, path: Path) -> Evidence:
     texts = {name: _texts(raw.columns.get(name), count) for name in TEXTS}
     numbers = {name: _numbers(raw.columns.get(name), count, name, faults) for name in NUMBERS}
     _require_fields(texts, faults)
-    _plausible(numbers, faults)
+    _check_ranges(numbers, faults)
     roles = [role or SOLVER for role in texts["role"]]
     for row, (role, finish) in enumerate(zip(roles, texts["finish"], strict=True)):
         if role not in ROLES:
             faults.add(row, f"role is {role!r}; known: {', '.join(ROLES)}")
         if finish not in FINISHES:
             faults.add(row, f"finish is {finish!r}; known: {', '.join(filter(None, FINISHES))}")
-    items, question = _items(texts, faults)
-    arms, arm = _arms(texts)
-    parent = _parents(raw, count, faults)
+    items, question = _questions_of(texts, faults)
+    arms, arm = _arms_of(texts)
+    parent = _parent_rows(raw, count, faults)
     faults.check()
     ask = list(zip(question, arm, roles, parent, (numbers["temperature"] == 0.0).tolist(), strict=True))
-    sample = _samples(raw.columns.get("sample"), ask, faults)
+    sample = _sample_numbers(raw.columns.get("sample"), ask, faults)
     faults.check()
     rows = EvidenceColumns(
         question=np.array(question, np.int64),
@@ -134,8 +143,8 @@ def evidence_of_rows(raw: RawEvidence, path: Path) -> Evidence:
         sample=np.array(sample, np.int64),
         role=np.array(roles, dtype="U8"),
         parent=np.array(parent, np.int64),
-        answer=_objects(raw.columns.get("answer"), count),
-        content=_objects(raw.columns.get("content"), count),
+        answer=_texts_or_none(raw.columns.get("answer"), count),
+        content=_texts_or_none(raw.columns.get("content"), count),
         finish=np.array(texts["finish"], dtype="U7"),
         **numbers,
     )
@@ -145,23 +154,26 @@ def evidence_of_rows(raw: RawEvidence, path: Path) -> Evidence:
 def _ordered_evidence(
     rows: EvidenceColumns, items: tuple[RecordedQuestion, ...], arms: tuple[RecordedModel, ...], raw: RawEvidence
 ) -> Evidence:
+    """The evidence with rows in its order and parents renumbered."""
     role = np.array([ROLES.index(name) for name in rows.role.tolist()])
     sampled = rows.temperature != 0.0
     order = np.lexsort((rows.sample, sampled, rows.parent, role, rows.arm, rows.question))
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     parent = rows.parent[order]
-    moved = np.where(parent >= 0, place[parent], -1) if len(parent) else parent
+    new_parent = np.where(parent >= 0, place[parent], -1) if len(parent) else parent
     table = {name: getattr(rows, name)[order] for name in EvidenceColumns.__dataclass_fields__}
-    said = raw.columns.get("logprobs")
-    logs = None
-    if said is not None and any(cell is not None for cell in said):
-        logs = tuple(None if said[row] is None else np.asarray(said[row], np.float32) for row in order)
-    return Evidence(items, arms, EvidenceColumns(**{**table, "parent": moved}), logs, raw.source)
+    logprobs = raw.columns.get("logprobs")
+    ordered_logprobs = None
+    if logprobs is not None and any(cell is not None for cell in logprobs):
+        ordered_logprobs = tuple(
+            None if logprobs[row] is None else np.asarray(logprobs[row], np.float32) for row in order
+        )
+    return Evidence(items, arms, EvidenceColumns(**{**table, "parent": new_parent}), ordered_logprobs, raw.source)
 
 
 def counts_of_rows(raw: RawEvidence, path: Path) -> EvidenceCounts:
-    """Counts of sound rows.
+    """The counts of a file's rows.
 
     Raises:
         RecordError: n is not a whole number above 0, correct is not between 0 and n, or a cell is there twice.
@@ -176,9 +188,9 @@ def counts_of_rows(raw: RawEvidence, path: Path) -> EvidenceCounts:
             faults.add(row, f"n is {n:g}; it must be a whole number of samples above 0")
         elif not 0 <= correct <= n:
             faults.add(row, f"correct is {correct:g}; it must lie between 0 and n ({n:g})")
-    items, question = _items(texts, faults)
-    arms, arm = _arms(texts)
-    _samples([0] * count, list(zip(question, arm, strict=True)), faults)
+    items, question = _questions_of(texts, faults)
+    arms, arm = _arms_of(texts)
+    _sample_numbers([0] * count, list(zip(question, arm, strict=True)), faults)
     faults.check()
     n = np.zeros((len(items), len(arms)), np.int64)
     correct = np.zeros(n.shape)
@@ -186,44 +198,44 @@ def counts_of_rows(raw: RawEvidence, path: Path) -> EvidenceCounts:
     return EvidenceCounts(items, arms, n, correct, raw.source)
 
 
-def _missing(cell: Any) -> bool:
+def _is_missing(cell: Any) -> bool:
     return cell is None or (isinstance(cell, float) and isnan(cell)) or cell == ""
 
 
 def _texts(cells: Cells | None, count: int) -> list[str]:
     if cells is None:
         return [""] * count
-    known = {cell: cell.strip() for cell in {cell for cell in cells if isinstance(cell, str)}}
-    return [known[cell] if isinstance(cell, str) else "" if _missing(cell) else str(cell) for cell in cells]
+    stripped = {cell: cell.strip() for cell in {cell for cell in cells if isinstance(cell, str)}}
+    return [stripped[cell] if isinstance(cell, str) else "" if _is_missing(cell) else str(cell) for cell in cells]
 
 
-def _objects(cells: Cells | None, count: int) -> npt.NDArray[np.object_]:
-    found = np.full(count, None, dtype=object)
+def _texts_or_none(cells: Cells | None, count: int) -> npt.NDArray[np.object_]:
+    objects = np.full(count, None, dtype=object)
     for row, cell in enumerate(cells or ()):
-        found[row] = None if _missing(cell) else str(cell)
-    return found
+        objects[row] = None if _is_missing(cell) else str(cell)
+    return objects
 
 
 def _numbers(cells: Cells | None, count: int, name: str, faults: EvidenceFaults) -> npt.NDArray[np.float64]:
     if cells is None:
         return np.full(count, nan)
-    found = _plain(cells)
-    if found is not None:
-        for row in np.flatnonzero(np.isinf(found)).tolist():
+    values = _plain_numbers(cells)
+    if values is not None:
+        for row in np.flatnonzero(np.isinf(values)).tolist():
             faults.add(row, f"{name} is not finite")
-        return found
-    found = np.empty(count)
+        return values
+    values = np.empty(count)
     for row, cell in enumerate(cells):
-        found[row] = _number(cell)
-        if isnan(found[row]) and not _missing(cell):
+        values[row] = _number(cell)
+        if isnan(values[row]) and not _is_missing(cell):
             faults.add(row, f"{name} is {cell!r}; it must be a number")
-        elif isinf(found[row]):
+        elif isinf(values[row]):
             faults.add(row, f"{name} is not finite")
-    return found
+    return values
 
 
-def _plain(cells: Cells) -> npt.NDArray[np.float64] | None:
-    """Cells that are all numbers as they are, or missing; `None` where one needs a closer look."""
+def _plain_numbers(cells: Cells) -> npt.NDArray[np.float64] | None:
+    """The cells as numbers if all are numbers or missing; None if one must be parsed."""
     if not set(map(type, cells)) <= PLAIN:
         return None
     try:
@@ -233,9 +245,10 @@ def _plain(cells: Cells) -> npt.NDArray[np.float64] | None:
 
 
 PLAIN = frozenset((float, int, bool, type(None)))
-"""Types of cells that are a number as they are, or missing."""
+"""Types of cells that numpy converts without parsing."""
 
 TRUTH = {"true": 1.0, "false": 0.0}
+"""Words for scores of 1 and 0."""
 
 
 def _number(cell: Any) -> float:
@@ -252,7 +265,7 @@ def _require_fields(texts: Mapping[str, list[str]], faults: EvidenceFaults) -> N
                 faults.add(row, f"{name} is missing")
 
 
-def _plausible(numbers: Mapping[str, npt.NDArray[np.float64]], faults: EvidenceFaults) -> None:
+def _check_ranges(numbers: Mapping[str, npt.NDArray[np.float64]], faults: EvidenceFaults) -> None:
     score = numbers["score"]
     for row in np.flatnonzero((score < 0) | (score > 1)):
         faults.add(int(row), f"score is {score[row]:g}; it must lie between 0 and 1")
@@ -265,46 +278,48 @@ def _plausible(numbers: Mapping[str, npt.NDArray[np.float64]], faults: EvidenceF
             faults.add(int(row), f"{name} is not a whole number ({column[row]:g})")
 
 
-def _items(texts: Mapping[str, list[str]], faults: EvidenceFaults) -> tuple[tuple[RecordedQuestion, ...], list[int]]:
-    found: dict[str, RecordedQuestion] = {}
-    place: dict[str, int] = {}
+def _questions_of(
+    texts: Mapping[str, list[str]], faults: EvidenceFaults
+) -> tuple[tuple[RecordedQuestion, ...], list[int]]:
+    by_id: dict[str, RecordedQuestion] = {}
+    index: dict[str, int] = {}
     codes = []
     for row, (name, text, task) in enumerate(zip(texts["question"], texts["text"], texts["task"], strict=True)):
-        item = found.get(name)
+        item = by_id.get(name)
         if item is None:
-            place[name] = len(found)
-            found[name] = RecordedQuestion(name, text, task)
+            index[name] = len(by_id)
+            by_id[name] = RecordedQuestion(name, text, task)
         elif (text and item.text and text != item.text) or (task and item.task and task != item.task):
             faults.add(row, f"question {name!r} has another text or task than in an earlier row")
         elif (text and not item.text) or (task and not item.task):
-            found[name] = RecordedQuestion(name, item.text or text, item.task or task)
-        codes.append(place[name])
-    return tuple(found.values()), codes
+            by_id[name] = RecordedQuestion(name, item.text or text, item.task or task)
+        codes.append(index[name])
+    return tuple(by_id.values()), codes
 
 
-def _arms(texts: Mapping[str, list[str]]) -> tuple[tuple[RecordedModel, ...], list[int]]:
-    known: dict[tuple[str, str, str], int] = {}
+def _arms_of(texts: Mapping[str, list[str]]) -> tuple[tuple[RecordedModel, ...], list[int]]:
+    index: dict[tuple[str, str, str], int] = {}
     keys = zip(texts["model"], texts["format"], texts["effort"], strict=True)
-    codes = [known.setdefault(key, len(known)) for key in keys]
-    return tuple(RecordedModel(*key) for key in known), codes
+    codes = [index.setdefault(key, len(index)) for key in keys]
+    return tuple(RecordedModel(*key) for key in index), codes
 
 
-def _parents(raw: RawEvidence, count: int, faults: EvidenceFaults) -> list[int]:
+def _parent_rows(raw: RawEvidence, count: int, faults: EvidenceFaults) -> list[int]:
     names = _texts(raw.columns.get("id"), count)
-    at: dict[str, int] = {}
+    row_of_id: dict[str, int] = {}
     for row, name in enumerate(names):
-        if name and at.setdefault(name, row) != row:
-            faults.add(row, f"id {name!r} is that of row {raw.line[at[name]]} too")
-    found = []
+        if name and row_of_id.setdefault(name, row) != row:
+            faults.add(row, f"id {name!r} is that of row {raw.line[row_of_id[name]]} too")
+    parents = []
     for row, parent in enumerate(_texts(raw.columns.get("parent"), count)):
-        if parent and at.get(parent, row) == row:
+        if parent and row_of_id.get(parent, row) == row:
             faults.add(row, f"parent {parent!r} is the id of no other row")
-        found.append(at.get(parent, -1) if parent else -1)
-    return found
+        parents.append(row_of_id.get(parent, -1) if parent else -1)
+    return parents
 
 
-def _samples(cells: Cells | None, ask: Sequence[Any], faults: EvidenceFaults) -> list[int]:
-    """The number of each sample within its ask: as given, or counted in the order of rows."""
+def _sample_numbers(cells: Cells | None, ask: Sequence[Any], faults: EvidenceFaults) -> list[int]:
+    """The number of each sample among the replies to its request: as given, or counted in the order of rows."""
     if cells is None:
         seen: dict[Any, int] = {}
         numbers = []

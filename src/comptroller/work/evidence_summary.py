@@ -1,4 +1,4 @@
-"""What evidence covers, costs and lacks, arm by arm: the first thing to look at."""
+"""Summary of evidence by arm: questions covered, scores, tokens, dollars, and what is missing."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from comptroller.work.evidence import REVISER, SOLVER, TOKENS, VERIFIER, Evidenc
 from comptroller.work.laws.caps import LengthCap, caps, made_tokens
 
 NAMED = 5
-"""Missing questions that are named; the rest are counted."""
+"""Missing questions that are named; the number of all is stated. Twice as many make the line of a table twice as
+long."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedModelSummary:
-    """What is recorded of one arm. Means are NaN where nothing of the kind is recorded.
+    """Summary of one arm. Means are NaN where nothing of the kind is recorded.
 
-    questions: with a solver's reply.  samples: fewest and most of a question, greedy ones apart.  score, greedy:
+    questions: with a solver's reply.  samples: fewest and most of a question, without greedy ones.  score, greedy:
     mean over samples, and over greedy replies.  unscored: solvers' replies without a score.  input_tokens,
-    made_tokens: mean per reply.  usd: total recorded, of all roles.  usd_per_solved: solvers' dollars over solvers'
-    score.  unpriced, uncounted: replies without dollars, without tokens.  truncated: share of the replies whose end
-    is recorded that ended by length.  cap: a suspected one among the others.  missing: questions without a reply;
-    gaps: the first of them.
+    made_tokens: mean per solver's reply; generated ones include reasoning.  usd: recorded total of all roles.
+    usd_per_solved: solvers' dollars over solvers' scores.  unpriced, uncounted: replies without dollars, without
+    tokens.  truncated: share ended by length, of the replies whose end is recorded.  cap: suspected among the others.
+    missing: number of questions without a reply.  gaps: ids of the first of them.
     """
 
     arm: RecordedModel
@@ -50,7 +51,7 @@ class RecordedModelSummary:
 
 @dataclass(frozen=True, slots=True)
 class TaskSummary:
-    """Questions of a task, and the mean score of the samples of each arm on it (NaN: none)."""
+    """Number of questions of a task, and the mean score of each arm's samples on them (NaN: none)."""
 
     task: str
     questions: int
@@ -59,7 +60,10 @@ class TaskSummary:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceSummary:
-    """Evidence at a glance. replies: rows, or samples counted."""
+    """Summary of evidence.
+
+    replies: number of rows, or of counted samples.  counts_only: whether only counts are recorded.
+    """
 
     source: str
     questions: int
@@ -69,51 +73,53 @@ class EvidenceSummary:
     counts_only: bool
 
 
-def summarise(known: Evidence | EvidenceCounts) -> EvidenceSummary:
+def summarise(evidence: Evidence | EvidenceCounts) -> EvidenceSummary:
     """The summary of evidence."""
-    if isinstance(known, EvidenceCounts):
-        return _of_counts(known)
-    silent = caps(known)
-    arms = tuple(_arm(known, number, silent.get(number)) for number in range(len(known.arms)))
-    scored = known.counts()
-    return EvidenceSummary(known.source, len(known.items), len(known), arms, _tasks(scored), counts_only=False)
-
-
-def _arm(known: Evidence, number: int, cap: LengthCap | None) -> RecordedModelSummary:
-    rows = known.rows
-    mine = rows.arm == number
-    solver = mine & (rows.role == SOLVER)
-    sampled, greedy = solver & ~known.greedy, solver & known.greedy
-    asked = np.unique(rows.question[solver])
-    each = np.bincount(rows.question[sampled], minlength=len(known.items))[asked]
-    made = made_tokens(known)
-    ended = solver & (rows.finish != "")
-    missing = np.setdiff1d(np.arange(len(known.items)), asked)
-    score = rows.score[solver]
-    return RecordedModelSummary(
-        arm=known.arms[number],
-        questions=len(asked),
-        samples=(int(each.min()), int(each.max())) if len(each) else (0, 0),
-        score=_mean(rows.score[sampled]),
-        greedy=_mean(rows.score[greedy]),
-        unscored=int(np.isnan(score).sum()),
-        failed=int((rows.finish[mine] == "failed").sum()),
-        verdicts=int((mine & (rows.role == VERIFIER)).sum()),
-        revisions=int((mine & (rows.role == REVISER)).sum()),
-        input_tokens=_mean(rows.input_tokens[solver] + np.nan_to_num(rows.cached_tokens[solver])),
-        made_tokens=_mean(made[solver]),
-        usd=_total(rows.usd[mine]),
-        usd_per_solved=_per_solved(rows.usd[solver], score),
-        unpriced=int(np.isnan(rows.usd[mine]).sum()),
-        uncounted=int(np.isnan([getattr(rows, name)[mine] for name in TOKENS]).all(axis=0).sum()),
-        truncated=float(np.mean(rows.finish[ended] == "length")) if ended.any() else nan,
-        cap=cap,
-        missing=len(missing),
-        gaps=tuple(known.items[question].id for question in missing[:NAMED]),
+    if isinstance(evidence, EvidenceCounts):
+        return _summary_of_counts(evidence)
+    suspected = caps(evidence)
+    arms = tuple(_arm_summary(evidence, number, suspected.get(number)) for number in range(len(evidence.arms)))
+    counts = evidence.counts()
+    return EvidenceSummary(
+        evidence.source, len(evidence.items), len(evidence), arms, _task_summaries(counts), counts_only=False
     )
 
 
-def _of_counts(counts: EvidenceCounts) -> EvidenceSummary:
+def _arm_summary(evidence: Evidence, number: int, cap: LengthCap | None) -> RecordedModelSummary:
+    rows = evidence.rows
+    of_arm = rows.arm == number
+    solver = of_arm & (rows.role == SOLVER)
+    sampled, greedy = solver & ~evidence.greedy, solver & evidence.greedy
+    questions = np.unique(rows.question[solver])
+    samples = np.bincount(rows.question[sampled], minlength=len(evidence.items))[questions]
+    generated = made_tokens(evidence)
+    ended = solver & (rows.finish != "")
+    missing = np.setdiff1d(np.arange(len(evidence.items)), questions)
+    score = rows.score[solver]
+    return RecordedModelSummary(
+        arm=evidence.arms[number],
+        questions=len(questions),
+        samples=(int(samples.min()), int(samples.max())) if len(samples) else (0, 0),
+        score=_mean(rows.score[sampled]),
+        greedy=_mean(rows.score[greedy]),
+        unscored=int(np.isnan(score).sum()),
+        failed=int((rows.finish[of_arm] == "failed").sum()),
+        verdicts=int((of_arm & (rows.role == VERIFIER)).sum()),
+        revisions=int((of_arm & (rows.role == REVISER)).sum()),
+        input_tokens=_mean(rows.input_tokens[solver] + np.nan_to_num(rows.cached_tokens[solver])),
+        made_tokens=_mean(generated[solver]),
+        usd=_total(rows.usd[of_arm]),
+        usd_per_solved=_per_solved(rows.usd[solver], score),
+        unpriced=int(np.isnan(rows.usd[of_arm]).sum()),
+        uncounted=int(np.isnan([getattr(rows, name)[of_arm] for name in TOKENS]).all(axis=0).sum()),
+        truncated=float(np.mean(rows.finish[ended] == "length")) if ended.any() else nan,
+        cap=cap,
+        missing=len(missing),
+        gaps=tuple(evidence.items[question].id for question in missing[:NAMED]),
+    )
+
+
+def _summary_of_counts(counts: EvidenceCounts) -> EvidenceSummary:
     arms = []
     for number, arm in enumerate(counts.arms):
         n, correct = counts.of(number)
@@ -142,28 +148,30 @@ def _of_counts(counts: EvidenceCounts) -> EvidenceSummary:
             )
         )
     total = int(counts.n.sum())
-    return EvidenceSummary(counts.source, len(counts.items), total, tuple(arms), _tasks(counts), counts_only=True)
+    return EvidenceSummary(
+        counts.source, len(counts.items), total, tuple(arms), _task_summaries(counts), counts_only=True
+    )
 
 
-def _tasks(counts: EvidenceCounts) -> tuple[TaskSummary, ...]:
-    """Mean score by task: every question counts alike."""
+def _task_summaries(counts: EvidenceCounts) -> tuple[TaskSummary, ...]:
+    """Mean score by task, over questions with equal weights."""
     share = np.divide(counts.correct, counts.n, out=np.full(counts.n.shape, nan), where=counts.n > 0)
-    found = []
+    tasks = []
     for task in dict.fromkeys(item.task for item in counts.items):
-        mine = np.array([item.task == task for item in counts.items])
-        scores = tuple(_mean(share[mine, arm]) for arm in range(len(counts.arms)))
-        found.append(TaskSummary(task, int(mine.sum()), scores))
-    return tuple(found)
+        of_task = np.array([item.task == task for item in counts.items])
+        scores = tuple(_mean(share[of_task, arm]) for arm in range(len(counts.arms)))
+        tasks.append(TaskSummary(task, int(of_task.sum()), scores))
+    return tuple(tasks)
 
 
 def _mean(values: npt.NDArray[np.float64]) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else nan
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else nan
 
 
 def _total(values: Floats) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.sum()) if len(known) else nan
+    finite = values[np.isfinite(values)]
+    return float(finite.sum()) if len(finite) else nan
 
 
 def _per_solved(usd: Floats, score: Floats) -> float:

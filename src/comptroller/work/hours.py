@@ -1,4 +1,4 @@
-"""The day of a workload: its load by the hour, what may wait, the grid and the spot market."""
+"""The day of a workload: load by the hour, deferrable work, carbon intensity of the grid, spot interruptions."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Amount = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
 class SpotRisk(BaseModel):
-    """What renting spot units risks; nobody's number is assumed.
+    """Interruptions of spot units. All numbers are the user's, because no public rate holds for others.
 
-    interruptions_per_h: of one unit, per hour it stands.  outage_s: from an interruption until it stands again.
+    interruptions_per_h: of one unit, per hour of running.  outage_s: from an interruption until the unit runs again.
     lost_at_once: share of the spot units of a kind that one interruption takes.  price_factor: by hour, on the dated
-    offer.  source: where the rate is from.
+    offer.  source: of the interruption rate.
     """
 
     model_config = STRICT
@@ -37,18 +37,18 @@ class SpotRisk(BaseModel):
 
     @property
     def standing(self) -> float:
-        """Share of the time that a unit stands: up / (up + out), a renewal process."""
+        """Share of the time that a unit runs: 1 / (1 + interruptions per h x outage in h), an alternating renewal."""
         return 1.0 / (1.0 + self.interruptions_per_h * self.outage_s / 3600.0)
 
 
 class DeferrableWork(BaseModel):
-    """Work that may wait: requests of one size, or, beside a quality target, questions of its mix.
+    """Work that may wait: requests of one size or, with a quality target, questions of its mix.
 
-    requests_per_day, or tokens_per_day in and out together, with input_tokens and output_tokens of one request; or
-    questions_per_day.  model: the recorded model whose devices do the requests, beside a quality target.
-    deadline_h: hours, that of its release included, in which it must be done; without one, any time of the day.
-    released: by hour, in any unit; evenly without one.  saves: share of the interactive work that doing all of it
-    spares, which makes it optional: sleep-time compute (arXiv 2504.13171) is done as far as it pays.
+    Its amount is requests_per_day, or tokens_per_day (input and output together), with the input_tokens and
+    output_tokens of one request; or questions_per_day.  model: with a quality target, the recorded model whose devices
+    serve the requests.  deadline_h: hours to finish in, that of the release included; by default any of the day.
+    released: amount by hour, in any unit; by default even.  saves: share of the interactive work that all of it would
+    avoid. It makes the work optional: sleep-time compute (arXiv 2504.13171) is done as far as it pays.
     """
 
     model_config = STRICT
@@ -81,12 +81,12 @@ class DeferrableWork(BaseModel):
 
     @property
     def size_tokens(self) -> tuple[float, float]:
-        """Tokens in and out of one request; none of a question, whose calls the evidence has."""
+        """Input and output tokens of one request; 0 for questions, whose calls are in the evidence."""
         return self.input_tokens or 0.0, self.output_tokens or 0.0
 
     @property
     def each_day(self) -> float:
-        """Requests or questions a day."""
+        """Requests or questions per day."""
         tokens = self.tokens_per_day or 0.0
         return self.questions_per_day or self.requests_per_day or tokens / sum(self.size_tokens)
 
@@ -103,10 +103,10 @@ class DeferrableWork(BaseModel):
 
 
 class WorkloadDay(BaseModel):
-    """Hours of the day, all in one time zone.
+    """The hours of a day, all in one time zone.
 
-    load: by hour, relative to its busiest, which has the rate to hold; or `trace`, whose first arrival is in hour
-    `starts_h`.  grid_gco2e_per_kwh: by site; a site that is not named keeps its yearly mean.
+    load: by hour, in any unit; the busiest hour has the rate to size for. Or "trace": from the arrivals of the trace,
+    the first of which is in hour `starts_h`.  grid_gco2e_per_kwh: by site and hour; other sites have their yearly mean.
     """
 
     model_config = STRICT
@@ -127,18 +127,24 @@ class WorkloadDay(BaseModel):
 
 
 def require_fitting(hours: WorkloadDay, quality: bool) -> None:
-    """Questions wait only beside a quality target; requests beside one say which recorded model does them."""
+    """Checks deferrable work against the target: only a quality target has questions, and requests then need a model.
+
+    Raises:
+        PydanticCustomError: `questions_per_day` or `model` without a quality target, or requests with one but no model.
+    """
     for number, work in enumerate(hours.deferrable):
-        where, who = f"hours.deferrable.{number}", repr(work.name)
+        field, name_of_work = f"hours.deferrable.{number}", repr(work.name)
         for name in ("questions_per_day", "model") if not quality else ():
             if getattr(work, name) is not None:
-                raise conflict(f"{where}.{name}", f"of {who} has no meaning without a quality target", "quality")
+                raise conflict(
+                    f"{field}.{name}", f"of {name_of_work} has no meaning without a quality target", "quality"
+                )
         if quality and work.questions_per_day is None and work.model is None:
-            raise conflict(f"{where}.model", f"of {who} is missing", "the recorded model that does it")
+            raise conflict(f"{field}.model", f"of {name_of_work} is missing", "the recorded model that does it")
 
 
 def rates_by_hour(arrival_s: Floats, starts_h: int, quantile: float, window_s: float) -> Floats:
-    """Requests per second to hold in each hour of the day: the quantile of the rates of its windows.
+    """Requests per second to size for in each hour of the day, of shape (24,): the quantile of its windows' rates.
 
     Raises:
         FactError: the arrivals leave out an hour of the day.

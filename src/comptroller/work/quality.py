@@ -1,4 +1,4 @@
-"""The quality part of a workload: what share of the questions must be solved, and what is known of solving them."""
+"""The quality target of a workload: the share of questions to solve, and the evidence that the plan is made from."""
 
 from __future__ import annotations
 
@@ -19,8 +19,18 @@ Rate = Annotated[float, Field(strict=True, ge=0, le=1)]
 Route = Literal["api", "own"]
 
 
+SAMPLES = 32
+"""Replies drawn per question and arm where only counts are recorded. The solved share of one question then has a
+standard error of at most 0.09. At twice this it is 0.06, at twice the replies to replay, and evidence of fewer than 64
+samples per question is refused."""
+
+LEAST_CONFIDENCE = 0.5
+"""Least confidence that can be asked for; a plan at less misses its targets more often than not. Twice this is
+certainty, which no sample gives."""
+
+
 class RequiredSolveShare(BaseModel):
-    """At least `min` of the questions, as a number or in per cent."""
+    """At least `min` of the questions, in `unit`: per cent, or "1" for a share."""
 
     model_config = STRICT
     min: Annotated[float, Field(strict=True, gt=0)]
@@ -39,7 +49,7 @@ class RequiredSolveShare(BaseModel):
 
 
 class CheckerErrorRates(BaseModel):
-    """A modelled checker: the chance that it accepts a right answer, and a wrong one."""
+    """A simulated checker: probability that it accepts a correct answer (tpr), and a wrong one (fpr)."""
 
     model_config = STRICT
     tpr: Rate = 1.0
@@ -47,14 +57,15 @@ class CheckerErrorRates(BaseModel):
 
 
 class WorkloadQuality(BaseModel):
-    """What must be solved, and the evidence that says how.
+    """The share of questions to solve, and the evidence of how strategies solve them.
 
-    solve: over all questions.  each: by task, besides.  mix: weight of each task in the traffic; as recorded where
-    none is given.  evidence: a file, or the name of one that ships.  tasks: only these.  strategies: as spelled; all
-    that ship, at their grids, where none is given.  checker: there is one, with these error rates.  models: the
-    model of facts that a recorded name stands for.  lengths: of replies whose tokens are not recorded, a declared
-    model.  samples: drawn of each question where only counts are recorded.  routes: `api` buys tokens at the recorded
-    price, `own` rents devices.  confidence: chance, over resampled questions, that every target holds; without one
+    solve: over all questions.  each: by task, in addition.  mix: weight of each task in the traffic; by default as
+    recorded.  evidence: a file, or the name of one that ships.  tasks: by default all.  strategies: as spelled
+    (`best_of_n(n=8)`); by default all that ship, at their grids.  checker: error rates of a checker, if there is one.
+    models: id of the facts, by recorded name.  lengths: declared distribution for replies whose tokens are not
+    recorded.
+    samples: replies drawn per question where only counts are recorded.  routes: `api` pays the recorded price per
+    token, `own` rents devices.  confidence: probability, over resampled questions, that every target holds; without it
     the targets hold on the questions as recorded.
     """
 
@@ -68,34 +79,34 @@ class WorkloadQuality(BaseModel):
     checker: CheckerErrorRates | None = None
     models: Mapping[str, str] = Field(default_factory=dict)
     lengths: Sizes | None = None
-    samples: Annotated[int, Field(strict=True, ge=1)] = 32
-    confidence: Annotated[float, Field(strict=True, ge=0.5, lt=1)] | None = None
+    samples: Annotated[int, Field(strict=True, ge=1)] = SAMPLES
+    confidence: Annotated[float, Field(strict=True, ge=LEAST_CONFIDENCE, lt=1)] | None = None
     routes: tuple[Route, ...] = Field(default=("api", "own"), min_length=1)
 
 
 def records(quality: WorkloadQuality, seed: int) -> Evidence:
-    """The evidence of a quality target, with the declared lengths where it has no tokens.
+    """The evidence of a quality target, with lengths drawn from the declared distribution where it has no tokens.
 
     Raises:
         FactError, RecordError, UnsupportedError: as `read_evidence`.
         InputError: a task is not in the evidence.
     """
-    found = read_evidence(quality.evidence)
+    recorded = read_evidence(quality.evidence)
     rng = np.random.default_rng(seed)
-    evidence = found.evidence(quality.samples, rng) if isinstance(found, EvidenceCounts) else found
-    known = {item.task for item in evidence.items}
+    evidence = recorded.evidence(quality.samples, rng) if isinstance(recorded, EvidenceCounts) else recorded
+    tasks = {item.task for item in evidence.items}
     named = (*quality.tasks, *quality.each, *quality.mix)
-    if unknown := next((task for task in named if task not in known), None):
-        raise InputError(f"{evidence.source}: no task {unknown!r}; it has {', '.join(sorted(filter(None, known)))}")
+    if unknown := next((task for task in named if task not in tasks), None):
+        raise InputError(f"{evidence.source}: no task {unknown!r}; it has {', '.join(sorted(filter(None, tasks)))}")
     return evidence if quality.lengths is None else with_declared_lengths(evidence, quality.lengths.points(), rng)
 
 
 def with_declared_lengths(evidence: Evidence, lengths: RequestSizeTable, rng: np.random.Generator) -> Evidence:
-    """The evidence with lengths drawn for every reply whose tokens are not recorded; a question keeps its prompt."""
+    """The evidence with random lengths for replies whose tokens are not recorded; a question has one prompt length."""
     rows = evidence.rows
     prompts = rng.choice(lengths.input_tokens, len(evidence.items), p=lengths.weight)
     outputs = rng.choice(lengths.output_tokens, len(rows), p=lengths.weight)
-    told = rows.take(np.arange(len(rows)))
-    told.input_tokens[:] = np.where(np.isnan(rows.input_tokens), prompts[rows.question], rows.input_tokens)
-    told.output_tokens[:] = np.where(np.isnan(rows.output_tokens), outputs, rows.output_tokens)
-    return Evidence(evidence.items, evidence.arms, told, evidence.logprobs, evidence.source)
+    filled = rows.take(np.arange(len(rows)))
+    filled.input_tokens[:] = np.where(np.isnan(rows.input_tokens), prompts[rows.question], rows.input_tokens)
+    filled.output_tokens[:] = np.where(np.isnan(rows.output_tokens), outputs, rows.output_tokens)
+    return Evidence(evidence.items, evidence.arms, filled, evidence.logprobs, evidence.source)

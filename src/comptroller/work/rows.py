@@ -1,4 +1,4 @@
-"""Rows as a file has them, before anyone believes them, and the check that makes a trace of them."""
+"""Unchecked rows of a trace file, and the checks that turn them into a trace."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from comptroller.errors import FactError, RecordError
 from comptroller.work.trace import Floats, Ints, RequestTrace, TraceLatencies, TracePrefixBlocks
 
 SHOWN = 5
-"""Bad rows that an error names; it counts the rest."""
+"""Bad rows that an error names; it states the number of all. Twice as many make the message twice as long."""
 
 MOST_TOKENS = 1e7
+"""Longest input or output, in tokens: about the longest context of the models that ship (10,485,760). A larger number
+is a damaged cell. One request near twice this would dominate every mean of a trace."""
+
 LONGEST_S = 10 * 365.25 * 86400.0
-"""Beyond these a length or an arrival is taken for damage."""
+"""Longest trace, ten years in s. An arrival further from the first one is a damaged or mixed-up time stamp
+(milliseconds read as seconds are a thousand times too long); twice this would let twice as long ones pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class TraceReadOptions:
-    """How to read a trace: which part of it, and whether bad rows are dropped (and counted) or refused."""
+    """Options of reading a trace: the part [start_s, end_s) to read; whether bad rows are dropped or an error."""
 
     start_s: float = 0.0
     end_s: float = float("inf")
@@ -31,10 +35,10 @@ class TraceReadOptions:
 
 @dataclass(frozen=True, slots=True)
 class TraceRows:
-    """Columns with NaN where a cell is missing or not a number.
+    """Columns of shape (rows,), with NaN where a cell is missing or not a number.
 
-    line: where each row stands (line of the file, or place in a list, from 1).  problems: by row index, what
-    the format itself finds wrong.  origin_s: second 0 of the trace; the first arrival, if not given.
+    line: line of the file, or place in a list, from 1.  problems: faults that the format's reader found, by index of
+    the row.  origin_s: time that becomes second 0 of the trace; the first arrival, if not given.
     """
 
     line: Ints
@@ -50,7 +54,7 @@ class TraceRows:
 
 @dataclass(frozen=True, slots=True)
 class TraceReader:
-    """A trace format: `recognises` sees the path and the first 64 KiB of the file ('' for a folder)."""
+    """A trace format; `recognises` gets the path and the first 65,536 characters of the file ('' for a folder)."""
 
     name: str
     looks_like: str
@@ -59,10 +63,10 @@ class TraceReader:
 
 
 def trace_of_rows(rows: TraceRows, path: Path, skip_bad: bool) -> RequestTrace:
-    """The trace of sound rows.
+    """The trace of the valid rows.
 
-    A row is bad if a value is missing, not finite, negative, not whole (tokens), absurdly large, if it asks
-    for no tokens, or if it arrives before a sound row above it.
+    A row is bad if a value is missing, not finite, negative, not whole (tokens), above `MOST_TOKENS` or `LONGEST_S`, if
+    it has 0 tokens, or if it arrives before a valid row above it.
 
     Raises:
         RecordError: some rows are bad and `skip_bad` is not set; names the first five and counts all.
@@ -70,8 +74,8 @@ def trace_of_rows(rows: TraceRows, path: Path, skip_bad: bool) -> RequestTrace:
     """
     problems = dict(rows.problems)
     for column, name in ((rows.input_tokens, "input_tokens"), (rows.output_tokens, "output_tokens")):
-        _note(problems, column, name, _token_faults(column))
-    _note(problems, rows.arrival_s, "arrival_s", _time_faults(rows.arrival_s))
+        _note_faults(problems, column, name, _token_faults(column))
+    _note_faults(problems, rows.arrival_s, "arrival_s", _time_faults(rows.arrival_s))
     sound = np.ones(len(rows.line), bool)
     sound[list(problems)] = False
     shown = np.where(sound, rows.arrival_s, -np.inf)
@@ -84,13 +88,13 @@ def trace_of_rows(rows: TraceRows, path: Path, skip_bad: bool) -> RequestTrace:
     if problems and not skip_bad:
         first = sorted(problems)[:SHOWN]
         raise RecordError(path.name, [(int(rows.line[i]), problems[i]) for i in first], len(problems))
-    return _trace(rows, np.flatnonzero(sound & ~late), path)
+    return _trace_of_sound_rows(rows, np.flatnonzero(sound & ~late), path)
 
 
-def _trace(rows: TraceRows, keep: Ints, path: Path) -> RequestTrace:
+def _trace_of_sound_rows(rows: TraceRows, keep: Ints, path: Path) -> RequestTrace:
     if not len(keep):
         raise FactError(path.name, "rows", "has no usable request", "at least one")
-    whole = RequestTrace(
+    all_rows = RequestTrace(
         arrival_s=np.where(np.isfinite(rows.arrival_s), rows.arrival_s, 0.0),
         input_tokens=np.zeros(len(rows.line), np.int64),
         output_tokens=np.zeros(len(rows.line), np.int64),
@@ -100,7 +104,7 @@ def _trace(rows: TraceRows, keep: Ints, path: Path) -> RequestTrace:
         measured=rows.measured,
         dropped=len(rows.line) - len(keep),
     )
-    part = whole.take(keep)
+    part = all_rows.take(keep)
     return replace(
         part,
         arrival_s=part.arrival_s - (part.arrival_s[0] if rows.origin_s is None else rows.origin_s),
@@ -132,7 +136,7 @@ def _time_faults(column: Floats) -> Faults:
     )
 
 
-def _note(problems: dict[int, str], column: Floats, name: str, faults: Faults) -> None:
+def _note_faults(problems: dict[int, str], column: Floats, name: str, faults: Faults) -> None:
     for problem, mask in faults:
         for index in np.flatnonzero(mask):
             value = "" if np.isnan(column[index]) else f" ({column[index]:.10g})"

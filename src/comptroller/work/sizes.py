@@ -1,4 +1,4 @@
-"""How a workload document gives lengths: a joint histogram, or one distribution each for input and output."""
+"""Request lengths in a workload document: a joint histogram, or one distribution each for input and output."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 
 def conflict(field: str, problem: str, allowed: str = "") -> PydanticCustomError:
-    """An error about a field in the light of others; the loader turns it into a `FactError`."""
+    """A validation error about a field that contradicts others; the loader turns it into a `FactError`."""
     return PydanticCustomError("conflict", "{problem}", {"problem": problem, "field": field, "allowed": allowed})
 
 
 class FixedLength(BaseModel):
-    """A length that never varies."""
+    """A constant length, in tokens."""
 
     model_config = STRICT
     fixed: TokenCount
 
     def strata(self) -> LengthStrata:
-        """The one length."""
+        """One stratum."""
         return fixed_strata(float(self.fixed))
 
     def draw(self, n: int, rng: np.random.Generator) -> Ints:
-        """The one length, n times."""
+        """The length, n times."""
         return np.full(n, self.fixed, np.int64)
 
 
 class LognormalLength(BaseModel):
-    """A lognormal length by its median and its mean or 99th percentile; longer ones are cut at `most`."""
+    """A lognormal length in tokens, given by median and mean or 99th percentile; longer ones are cut at `most`."""
 
     model_config = STRICT
     median: TokenMean
@@ -70,13 +70,13 @@ class LognormalLength(BaseModel):
 
     @property
     def sigma(self) -> float:
-        """Standard deviation of the logarithm: sqrt(2 ln(mean/median)), or ln(p99/median)/2.326."""
+        """Standard deviation of the logarithm: sqrt(2 ln(mean / median)), or ln(p99 / median) / 2.326."""
         if self.mean is not None:
             return float(np.sqrt(2 * np.log(self.mean / self.median)))
         return float(np.log((self.p99 or self.median) / self.median) / ndtri(0.99))
 
     def strata(self) -> LengthStrata:
-        """Slices of equal probability."""
+        """Strata of equal probability."""
         return lognormal_strata(self.median, self.sigma, float(self.most))
 
     def draw(self, n: int, rng: np.random.Generator) -> Ints:
@@ -108,7 +108,7 @@ class LengthDistributions(BaseModel):
         return product(self.input.strata(), self.output.strata())
 
     def edges(self) -> LengthBucketEdges | None:
-        """None: buckets are free."""
+        """None, because a continuous distribution has no bins; the planner chooses the buckets."""
         return None
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
@@ -117,10 +117,10 @@ class LengthDistributions(BaseModel):
 
 
 class LengthHistogram(BaseModel):
-    """Joint weights of input x output lengths: one row for each input bin, one column for each output bin.
+    """Joint histogram of input and output lengths: one row for each input bin, one column for each output bin.
 
-    edges: whole tokens, bin i holds edges[i] <= tokens < edges[i + 1].  means: mean tokens of each bin (its
-    middle, if not given).  weights: counts or shares; they are normalised.
+    input_edges, output_edges: whole tokens; bin i is edges[i] <= tokens < edges[i + 1].  input_means, output_means:
+    mean tokens of each bin; its middle, if not given.  weights: counts or shares; they are normalised.
     """
 
     model_config = STRICT
@@ -150,12 +150,12 @@ class LengthHistogram(BaseModel):
 
     @property
     def shares(self) -> Floats:
-        """Weights that add up to one."""
+        """The weights normalised to a sum of one."""
         table: Floats = np.array(self.weights, np.float64)
         return table * (1 / float(table.sum()))
 
     def points(self) -> RequestSizeTable:
-        """One point for each bin that holds any weight."""
+        """One point for each bin with a weight above 0."""
         rows, columns = np.nonzero(self.shares)
         (_, input_high), (_, output_high) = _bounds(self.input_edges), _bounds(self.output_edges)
         return RequestSizeTable(
@@ -185,7 +185,7 @@ class LengthHistogram(BaseModel):
 
 
 def _bounds(edges: tuple[int, ...]) -> tuple[Floats, Floats]:
-    """The shortest and the longest length of each bin."""
+    """The least and the greatest length of each bin."""
     return np.array(edges[:-1], np.float64), np.array(edges[1:], np.float64) - 1
 
 
@@ -216,4 +216,4 @@ Sizes = Annotated[
     Discriminator(_sizes_kind),
 ]
 TAGS = {"<fixedlength>", "<lognormallength>", "<lengthhistogram>", "<lengthdistributions>"}
-"""Which of several shapes a table was taken for; it stands in the place of an error, but not in the file."""
+"""Discriminator tags. Validation errors have them in the location of the error; the file has no such key."""

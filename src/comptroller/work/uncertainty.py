@@ -1,4 +1,4 @@
-"""What a workload declares to be uncertain: the prices of what is rented, and the demand."""
+"""Declared uncertainty of a workload: rental prices and demand."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from pydantic import BaseModel, Field, model_validator
 
 from comptroller.work.sizes import STRICT, conflict
 
-Factor = Annotated[float, Field(strict=True, gt=0, le=1000, allow_inf_nan=False)]
+MOST_FACTOR = 1000.0
+"""Greatest factor of a bound on the plan's value. A larger one is a value written in place of a factor; at twice this
+somewhat larger values would pass as factors."""
+
+Factor = Annotated[float, Field(strict=True, gt=0, le=MOST_FACTOR, allow_inf_nan=False)]
 
 
 class UncertaintyRange(BaseModel):
-    """80 % bounds of a quantity, as factors on its value in the plan, which lies between them."""
+    """Bounds of an 80 % interval of a quantity, as factors on its value in the plan: low <= 1 <= high."""
 
     model_config = STRICT
     low: Factor
@@ -28,9 +32,9 @@ class UncertaintyRange(BaseModel):
 
 
 class WorkloadUncertainty(BaseModel):
-    """Ranges in place of measured ones.
+    """Declared intervals, in place of measured ones.
 
-    prices: of every offer that is rented, each on its own.  demand: of the rate to hold.
+    prices: of every offer that is rented, independently.  demand: of the rate to size for.
     """
 
     model_config = STRICT

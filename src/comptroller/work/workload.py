@@ -1,51 +1,57 @@
-"""The workload document: what must be served, how fast, and what may be used for it."""
+"""The workload document: the load to serve, its objectives, and the resources that may be used."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
-import reprlib
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.reader import locate, parse_toml
 from comptroller.facts.site import Term
 from comptroller.quantities import UNITS, to_si
+from comptroller.work.document_errors import fact_error
 from comptroller.work.evidence_readers import packaged_evidence
 from comptroller.work.hours import WorkloadDay, require_fitting
 from comptroller.work.quality import WorkloadQuality
 from comptroller.work.rows import TraceReadOptions
-from comptroller.work.sizes import STRICT, TAGS, Sizes, conflict
+from comptroller.work.sizes import STRICT, Sizes, conflict
 from comptroller.work.uncertainty import WorkloadUncertainty
+
+LEAST_RATE, MOST_RATE = 1e-6, 1e9
+"""Range of rates in 1/s: one request in eleven days to a billion per second. Numbers outside it are in a wrong unit;
+twice the range only accepts more of them."""
+
+MOST_CV = 100.0
+"""Greatest coefficient of variation of the gaps. Bursts of 100 requests have about 10; a value in per cent, such as
+150, is refused. At twice this it would pass."""
+
+PERCENTILE = 95.0
+"""Per cent of the requests that a latency bound holds for, unless it states another. Twice this does not exist; 99
+would make the slowest hundredth decide the fleet instead of the slowest twentieth."""
+
+PEAK_QUANTILE, PEAK_WINDOW_S = 0.95, 60.0
+"""The rate of a trace to size for, unless the workload states another: that of all but the busiest 5 % of its minutes.
+Windows of two minutes average the rate over twice the time and so give a lower peak; twice the quantile does not exist,
+and 1 is the busiest window."""
+
+LEAST_WINDOW_S = 1.0
+"""Shortest window: in a shorter one a rate of 1/s is mostly 0 or several times itself. Twice this would refuse windows
+of a second, which suit traces of thousands of requests per second."""
 
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
-Rate = Annotated[float, Field(strict=True, ge=1e-6, le=1e9)]
+Rate = Annotated[float, Field(strict=True, ge=LEAST_RATE, le=MOST_RATE)]
 Count = Annotated[int, Field(strict=True, ge=0)]
-
-WORDS = {
-    "model_type": "a table",
-    "dict_type": "a table",
-    "mapping_type": "a table",
-    "tuple_type": "a list",
-    "string_type": "a text in quotes",
-    "string_too_short": "a text that is not empty",
-    "too_short": "a list that is not empty",
-    "int_type": "a whole number",
-    "float_type": "a number",
-}
-"""What validation asks for, in the words of a TOML file."""
 
 
 class CostObjective(StrEnum):
-    """What is spent as little of as possible."""
+    """The quantity that the plan minimises: dollars, joules or grams of CO2e."""
 
     USD = "usd"
     J = "j"
@@ -53,21 +59,25 @@ class CostObjective(StrEnum):
 
 
 class QuantityBound(BaseModel):
-    """A most value in any unit of a quantity."""
+    """An upper bound of a quantity, in any of its units."""
 
     model_config = STRICT
     max: Positive
     unit: str
 
     def in_si(self, suffix: str) -> float:
-        """The value in SI, in the quantity of a field suffix."""
+        """The bound in SI units of the quantity with a field suffix (`w`).
+
+        Raises:
+            PydanticCustomError: the unit is not one of that quantity.
+        """
         return to_si(self.max, checked_unit(self.unit, suffix))[0]
 
 
 class LatencyPercentileBound(QuantityBound):
-    """At most `max` for `p` per cent of the requests."""
+    """An upper bound of the latency of `p` per cent of the requests."""
 
-    p: Annotated[float, Field(strict=True, gt=0, lt=100)] = 95.0
+    p: Annotated[float, Field(strict=True, gt=0, lt=100)] = PERCENTILE
 
     @model_validator(mode="after")
     def _time(self) -> LatencyPercentileBound:
@@ -81,7 +91,7 @@ class LatencyPercentileBound(QuantityBound):
 
 
 class SpendRateBound(QuantityBound):
-    """The most to spend, in dollars per hour."""
+    """An upper bound of spending over time, such as USD/h."""
 
     @model_validator(mode="after")
     def _money(self) -> SpendRateBound:
@@ -95,7 +105,7 @@ class SpendRateBound(QuantityBound):
 
 
 class PowerBound(QuantityBound):
-    """The most power, at the meter."""
+    """An upper bound of power at the meter, with cooling and losses (PUE)."""
 
     @model_validator(mode="after")
     def _watts(self) -> PowerBound:
@@ -104,7 +114,7 @@ class PowerBound(QuantityBound):
 
 
 class CarbonBound(QuantityBound):
-    """The most emissions, over time."""
+    """An upper bound of emissions over time, such as kgCO2e/h."""
 
     @model_validator(mode="after")
     def _grams(self) -> CarbonBound:
@@ -113,7 +123,11 @@ class CarbonBound(QuantityBound):
 
 
 def checked_unit(unit: str, suffix: str) -> str:
-    """The unit, if it belongs to a suffix."""
+    """The unit itself, if it belongs to a field suffix.
+
+    Raises:
+        PydanticCustomError: it does not; lists those that do.
+    """
     fitting = [name for name, (belongs, _) in UNITS.items() if belongs == suffix]
     if unit not in fitting:
         raise conflict("unit", f"{unit!r} does not fit", ", ".join(fitting))
@@ -121,7 +135,7 @@ def checked_unit(unit: str, suffix: str) -> str:
 
 
 class LatencyObjectives(BaseModel):
-    """Latency objectives: time to first token, time per output token after it, end to end."""
+    """Bounds of time to first token (ttft), time per output token after it (tpot) and end-to-end latency (e2e)."""
 
     model_config = STRICT
     ttft: LatencyPercentileBound | None = None
@@ -130,15 +144,15 @@ class LatencyObjectives(BaseModel):
 
 
 class PeakQuantile(BaseModel):
-    """The rate to hold: a quantile of the rate over windows of a trace (0.95: all but the busiest 5 %)."""
+    """The rate of a trace to size for: a quantile of the rate over windows (0.95: all but the busiest 5 %)."""
 
     model_config = STRICT
-    quantile: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.95
-    window_s: Annotated[float, Field(strict=True, ge=1, le=1e9)] = 60.0
+    quantile: Annotated[float, Field(strict=True, gt=0, le=1)] = PEAK_QUANTILE
+    window_s: Annotated[float, Field(strict=True, ge=LEAST_WINDOW_S, le=1e9)] = PEAK_WINDOW_S
 
 
 class TraceSlice(BaseModel):
-    """A part of a trace, from `start` to `end` after its first arrival."""
+    """A part of a trace, from `start` to `end` after its first arrival, in a unit of time."""
 
     model_config = STRICT
     start: NotNegative = 0.0
@@ -154,7 +168,7 @@ class TraceSlice(BaseModel):
 
 
 class ResourceAllowlist(BaseModel):
-    """What may be used, by id or by path to an own file; an empty list allows all."""
+    """The resources that a plan may use, by id or by path to a user's own file; an empty list allows all."""
 
     model_config = STRICT
     accelerators: tuple[str, ...] = ()
@@ -165,24 +179,25 @@ class ResourceAllowlist(BaseModel):
 
 
 class Workload(BaseModel):
-    """What must be served.
+    """The load to serve, its objectives, and the resources that may be used.
 
-    Arrivals are either `rate_per_s` (the rate to hold) with `cv`, the coefficient of variation of the gaps
-    (1: Poisson), or a `trace`, as it is, `scale` times as fast or at a mean of `rate_per_s`; the rate to hold
-    is then its `peak`. Lengths come from the trace or from `lengths`.
-    spare_replicas: replicas of each deployment kept in reserve (1: N+1).  caps: most devices by accelerator.
-    power, carbon: most watts at the meter, and grams of CO2e over time, with every replica busy.
-    quality: what must be solved; the rate is then that of questions, lengths come from the evidence, and `models`
-    are the recorded ones that may answer (all, if none is named).
+    Arrivals are either `rate_per_s` (the rate to size for) with `cv`, the coefficient of variation of the gaps
+    (1: Poisson), or a `trace`, as it is, at `scale` times its rate or at a mean of `rate_per_s`; the rate to size for
+    is then its `peak`. Lengths are those of the trace, or `lengths`.
+    seed: of random draws.  spare_replicas: replicas of each deployment kept in reserve (1: N+1).  caps: most devices by
+    accelerator.  budget, power, carbon: upper bounds of spending, of power at the meter and of emissions, with every
+    replica busy.
+    quality: the share of questions to solve. The rate is then that of questions, lengths are in the evidence, and
+    `models` are the recorded models that may answer (by default all).
     uncertainty: declared ranges of prices and demand, for a plan with a quality target.
-    hours: the day by the hour, planned beside the plan for the rate to hold.
+    hours: the day by the hour, which is planned beside the plan for the rate to size for.
     """
 
     model_config = STRICT
     name: Annotated[str, Field(min_length=1)]
     models: tuple[str, ...] = ()
     rate_per_s: Rate | None = None
-    cv: Annotated[float, Field(strict=True, ge=0, le=100)] | None = None
+    cv: Annotated[float, Field(strict=True, ge=0, le=MOST_CV)] | None = None
     trace: str | None = None
     scale: Rate | None = None
     part: TraceSlice | None = None
@@ -230,7 +245,7 @@ class Workload(BaseModel):
 
     @property
     def reading(self) -> TraceReadOptions:
-        """How to read the trace."""
+        """The options of reading the trace."""
         if self.part is None:
             return TraceReadOptions(skip_bad=self.skip_bad)
         start_s, end_s = (to_si(value, self.part.unit)[0] for value in (self.part.start, self.part.end))
@@ -238,13 +253,13 @@ class Workload(BaseModel):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the document and of its trace's content; the same wherever the files lie."""
+        """SHA-256 of the document and of the contents of its trace and evidence; folders of files do not matter."""
         path = Path(self.trace) if self.trace else None
-        asked = self.quality
-        records = Path(asked.evidence) if asked else None
+        quality = self.quality
+        records = Path(quality.evidence) if quality else None
         update: dict[str, Any] = {"trace": path.name if path else None}
-        if asked and records:
-            update["quality"] = asked.model_copy(update={"evidence": records.name})
+        if quality and records:
+            update["quality"] = quality.model_copy(update={"evidence": records.name})
         sha = hashlib.sha256(self.model_copy(update=update).model_dump_json().encode())
         parts = sorted(path.glob("chunk-*")) if path and path.is_dir() else [path]
         for file in (*parts, records):
@@ -264,7 +279,7 @@ def load(path: Path | str) -> Workload:
 
 
 def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workload:
-    """The workload of a document; relative paths start at the file's folder.
+    """The workload of a document; its paths are relative to the folder of `file`.
 
     Raises:
         FactError: names the file, the field and what is allowed.
@@ -272,7 +287,7 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
     try:
         workload = Workload.model_validate(document)
     except ValidationError as error:
-        raise _fact_error(error.errors()[0], file.name) from error
+        raise fact_error(error.errors()[0], file.name, Workload) from error
     allow = workload.allow
     update: dict[str, Any] = {
         "models": workload.models if workload.quality else _locate_names("models", "models", workload.models, file),
@@ -289,26 +304,30 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
     if workload.trace is not None:
         update["trace"] = str(find_data("trace", workload.trace, file))
     if workload.quality is not None:
-        update["quality"] = _found_records(workload.quality, file)
+        update["quality"] = _with_located_files(workload.quality, file)
     return workload.model_copy(update=update)
 
 
 def _locate_names(field: str, kind: str, names: tuple[str, ...] | Mapping[str, int], file: Path) -> tuple[str, ...]:
-    """The names, with paths to own files made to start at the workload's folder."""
-    found = []
+    """The ids, and the paths to a user's own files, relative to the workload's folder, resolved.
+
+    Raises:
+        FactError: neither an id nor a file.
+    """
+    located = []
     for name in names:
-        own = file.parent / name
-        chosen = str(own) if own.suffix in {".toml", ".json"} and own.is_file() else name
+        user_file = file.parent / name
+        chosen = str(user_file) if user_file.suffix in {".toml", ".json"} and user_file.is_file() else name
         try:
             locate(kind, chosen)
         except UnknownIdError as error:
             raise FactError(file.name, field, str(error)) from error
-        found.append(chosen)
-    return tuple(found)
+        located.append(chosen)
+    return tuple(located)
 
 
-def _found_records(quality: WorkloadQuality, file: Path) -> WorkloadQuality:
-    """The target with its evidence found and the models it maps to located."""
+def _with_located_files(quality: WorkloadQuality, file: Path) -> WorkloadQuality:
+    """The target with the paths of its evidence and of its models resolved."""
     models = dict(
         zip(
             quality.models, _locate_names("quality.models", "models", tuple(quality.models.values()), file), strict=True
@@ -316,16 +335,16 @@ def _found_records(quality: WorkloadQuality, file: Path) -> WorkloadQuality:
     )
     if quality.evidence in packaged_evidence():
         return quality.model_copy(update={"models": models})
-    found = find_data("evidence", quality.evidence, file)
-    return quality.model_copy(update={"models": models, "evidence": str(found)})
+    path = find_data("evidence", quality.evidence, file)
+    return quality.model_copy(update={"models": models, "evidence": str(path)})
 
 
 FOLDERS = {"trace": "traces", "evidence": "evidence"}
-"""The data folder of each kind of file that a workload names."""
+"""Kind of file that a workload names -> data folder that it is looked for in."""
 
 
 def data_folders(kind: str, file: Path) -> Iterator[Path]:
-    """Where a file is looked for: beside the workload, then in the data folders."""
+    """The folders that a file is looked for in: that of the workload, then the data folders."""
     yield file.parent
     if root := os.environ.get("COMPTROLLER_DATA"):
         yield Path(root) / FOLDERS[kind]
@@ -334,10 +353,10 @@ def data_folders(kind: str, file: Path) -> Iterator[Path]:
 
 
 def find_data(kind: str, name: str, file: Path) -> Path:
-    """The trace or evidence, a file or folder, of a name or path.
+    """The path of a trace or of evidence (a file or folder) by its name or path, relative to the workload `file`.
 
     Raises:
-        FactError: it is nowhere; says where it was looked for.
+        FactError: it is not there; lists the folders searched.
     """
     folders = list(dict.fromkeys(data_folders(kind, file)))
     for folder in folders:
@@ -346,41 +365,3 @@ def find_data(kind: str, name: str, file: Path) -> Path:
     places = ", ".join(str(folder) for folder in folders)
     hint = f"a path, or COMPTROLLER_DATA set to the folder that holds {FOLDERS[kind]}/"
     raise FactError(file.name, kind, f"{name!r} is not there; looked in {places}", hint)
-
-
-def _fact_error(error: ErrorDetails, file: str) -> FactError:
-    """What a validation error says, with the field and what is allowed there."""
-    context = error.get("ctx", {})
-    where = [part for part in error["loc"] if part not in TAGS]
-    problem, allowed = error["msg"], str(context.get("expected", ""))
-    if error["type"] == "conflict":
-        where.append(context["field"])
-        allowed = str(context["allowed"])
-    elif error["type"] == "extra_forbidden":
-        known = list(_fields_at(error["loc"][:-1]))
-        near = difflib.get_close_matches(str(where[-1]), known, n=1)
-        problem = "unknown field" + (f", did you mean {near[0]!r}?" if near else "")
-        allowed = ", ".join(known)
-    elif error["type"] == "missing":
-        problem = "is missing"
-    else:
-        expected = WORDS.get(error["type"]) or allowed or problem.removeprefix("Input should be ")
-        problem, allowed = f"{reprlib.repr(error['input'])} is not allowed", expected
-    return FactError(file, ".".join(map(str, where)) or "file", problem, allowed)
-
-
-def _fields_at(location: tuple[int | str, ...]) -> Iterator[str]:
-    """The fields a document may have at a place."""
-    kinds: list[type[BaseModel]] = [Workload]
-    for part in location:
-        tagged = [kind for kind in kinds if f"<{kind.__name__.lower()}>" == part]
-        inner = (kind.model_fields[part].annotation for kind in kinds if part in kind.model_fields)
-        kinds = tagged or [found for annotation in inner for found in _models_in(annotation)]
-    return (name for kind in kinds for name in kind.model_fields)
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models_in(inner)

@@ -1,4 +1,4 @@
-"""Formats that evidence is read from, one module each: a module with a `READER` in this folder is read."""
+"""File formats of evidence, one module each: every module in this folder has a `READER`."""
 
 from __future__ import annotations
 
@@ -17,38 +17,42 @@ from comptroller.work.tabular import header, open_text
 
 SHIPPED = Path(__file__).parents[1] / "evidence_data"
 PARQUET, ZIP = b"PAR1", b"PK"
+"""First bytes of a Parquet and of a zip file."""
+
+NAMED_COLUMNS = 12
+"""Columns of a file of unknown format that the error names: two lines of a terminal. Twice as many take four."""
 
 
 @lru_cache(maxsize=1)
 def readers() -> tuple[EvidenceReader, ...]:
-    """The formats this package reads, by name, general ones last."""
+    """The readers of all formats, sorted by name, general ones last."""
     modules = (importlib.import_module(f"{__name__}.{item.name}") for item in pkgutil.iter_modules(__path__))
-    found: list[EvidenceReader] = [module.READER for module in modules]
-    return tuple(sorted(found, key=lambda reader: (reader.general, reader.name)))
+    loaded: list[EvidenceReader] = [module.READER for module in modules]
+    return tuple(sorted(loaded, key=lambda reader: (reader.general, reader.name)))
 
 
 def reader_of(path: Path) -> EvidenceReader:
-    """The format of a file, told from its content.
+    """The reader of a file's format, recognised by content.
 
     Raises:
-        FactError: it cannot be opened, or no format recognises it; lists what each looks like.
+        FactError: the file cannot be opened, or its format is unknown; describes the known ones.
     """
-    peek = _peek(path)
+    preview = _preview(path)
     for reader in readers():
-        if reader.recognises(peek):
+        if reader.recognises(preview):
             return reader
     accepted = "; ".join(f"{reader.name}: {reader.looks_like}" for reader in readers())
-    seen = ", ".join(sorted(peek.names)[:12]) or "nothing"
-    raise FactError(path.name, "file", f"not evidence in a known format ({peek.kind} with {seen})", accepted)
+    seen = ", ".join(sorted(preview.names)[:NAMED_COLUMNS]) or "nothing"
+    raise FactError(path.name, "file", f"not evidence in a known format ({preview.kind} with {seen})", accepted)
 
 
 def packaged_evidence() -> tuple[str, ...]:
-    """Names of the evidence that ships with the package."""
+    """Names of the evidence files that ship with the package, sorted."""
     return tuple(sorted(item.stem for item in SHIPPED.glob("*.parquet")))
 
 
 def read_evidence(path: Path | str) -> Evidence | EvidenceCounts:
-    """The evidence of a file in any known format, or of that name among those that ship with the package.
+    """The evidence of a file in any known format, or of a file that ships with the package, by its name.
 
     Raises:
         FactError: the format is unknown or the file as a whole is malformed.
@@ -61,7 +65,7 @@ def read_evidence(path: Path | str) -> Evidence | EvidenceCounts:
     return reader_of(path).read(path)
 
 
-def _peek(path: Path) -> EvidencePreview:
+def _preview(path: Path) -> EvidencePreview:
     try:
         with path.open("rb") as file:
             magic = file.read(4)
@@ -79,20 +83,20 @@ def _peek(path: Path) -> EvidencePreview:
         raise FactError(path.name, "file", f"not text in UTF-8: {error}") from error
     if line.lstrip()[:1] not in ("{", "["):
         return EvidencePreview(path, "csv", frozenset(header(line)), None)
-    return _peek_json(path, line)
+    return _preview_of_json(path, line)
 
 
-def _peek_json(path: Path, line: str) -> EvidencePreview:
+def _preview_of_json(path: Path, line: str) -> EvidencePreview:
     first = _json_or_none(line)
     if isinstance(first, dict):
         with open_text(path) as text:
             more = sum(1 for other in text if other.strip()) > 1
         return EvidencePreview(path, "jsonl" if more or path.suffix != ".json" else "json", frozenset(first), first)
     with open_text(path) as text:
-        whole = _json_or_none(text.read())
-    if whole is None:
+        document = _json_or_none(text.read())
+    if document is None:
         raise FactError(path.name, "file", "not readable as JSON, nor as one JSON object a line")
-    head = whole[0] if isinstance(whole, list) and whole else whole
+    head = document[0] if isinstance(document, list) and document else document
     return EvidencePreview(path, "json", frozenset(head) if isinstance(head, dict) else frozenset(), head)
 
 

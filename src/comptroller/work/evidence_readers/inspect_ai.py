@@ -2,9 +2,9 @@
 
 The documents are EvalLog and EvalSample of UKGovernmentBEIS/inspect_ai, src/inspect_ai/log/_log.py, and ModelUsage
 and ModelOutput of src/inspect_ai/model/_model_output.py; an `.eval` file holds header.json and samples/*.json. A
-sample's epoch is its number; its usage is that of the model evaluated, over all its calls. Values of scores are
-those of inspect's value_to_float: C 1, P 0.5, I and N 0, numbers, yes and no. Logs with several scorers are refused
-unless they agree on the name of the first, because which one counts is not ours to choose.
+sample's epoch is its number; its usage is that of the evaluated model, over all its calls. Scores are converted as in
+inspect's value_to_float: C is 1, P is 0.5, I and N are 0; numbers, yes and no are taken as they are. Logs with several
+scorers are refused, because only the user can choose one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from comptroller.work.evidence_readers.openai_log import table
 from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader
 from comptroller.work.tabular import open_text
 
-VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+SCORES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 FINISHED = {
     "stop": "stop",
     "tool_calls": "stop",
@@ -32,13 +32,17 @@ FINISHED = {
     "model_length": "length",
     "content_filter": "refused",
 }
+"""`stop_reason` of a model output -> finish."""
+
 DAMAGE = (ValueError, KeyError, NotImplementedError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
+"""Exceptions of `zipfile` and `json` on a damaged file."""
+
 CUT = ("context", "token", "message", "time", "working", "cost")
-"""Limits of inspect that end a sample before it is done."""
+"""Types of inspect's limits that end a sample early."""
 
 
 def _read(path: Path) -> Evidence:
-    header, samples = _parts(path)
+    header, samples = _header_and_samples(path)
     spec = header.get("eval") or {}
     for key in ("task", "model"):
         if not spec.get(key):
@@ -48,11 +52,11 @@ def _read(path: Path) -> Evidence:
     if len({name for names in scorers for name in names}) > 1:
         named = ", ".join(sorted({name for names in scorers for name in names}))
         raise FactError(path.name, "scores", f"several scorers: {named}", "a log with one scorer")
-    rows = [[_row(sample, spec, config)] for sample in samples]
+    rows = [[_row_of_sample(sample, spec, config)] for sample in samples]
     return table(path, list(range(1, len(rows) + 1)), rows)
 
 
-def _row(sample: Object, spec: Object, config: Object) -> Object:
+def _row_of_sample(sample: Object, spec: Object, config: Object) -> Object:
     score: Object = next(iter((sample.get("scores") or {}).values()), {})
     output = sample.get("output") or {}
     logs = inside(output, "choices", 0, "logprobs", "content")
@@ -65,33 +69,33 @@ def _row(sample: Object, spec: Object, config: Object) -> Object:
         "effort": config.get("reasoning_effort") or "",
         "temperature": config.get("temperature"),
         "sample": int(sample.get("epoch") or 1) - 1,
-        "score": _value(score.get("value")),
+        "score": _score_value(score.get("value")),
         "answer": score.get("answer"),
         "content": output.get("completion") or last_message_text(inside(output, "choices", 0, "message", "content")),
         "finish": _finish(sample, output),
         "usd": usage.get("total_cost"),
         "latency_s": sample.get("total_time") or output.get("time"),
         "logprobs": [token["logprob"] for token in logs] if logs else None,
-        **_tokens(usage),
+        **_tokens_by_kind(usage),
     }
 
 
-def _tokens(usage: Object) -> Object:
-    """Tokens by kind. Some providers count cached tokens among the input: the total tells."""
-    made, thought = usage.get("output_tokens", nan), usage.get("reasoning_tokens")
-    read, written = usage.get("input_tokens_cache_read"), usage.get("input_tokens_cache_write") or 0
+def _tokens_by_kind(usage: Object) -> Object:
+    """Tokens by kind. Some providers count cached tokens among the input; then the total is input plus output."""
+    generated, reasoning = usage.get("output_tokens", nan), usage.get("reasoning_tokens")
+    cached, cache_write = usage.get("input_tokens_cache_read"), usage.get("input_tokens_cache_write") or 0
     prompt = usage.get("input_tokens", nan)
-    inside_input = read and usage.get("total_tokens") == prompt + made
+    includes_cached = cached and usage.get("total_tokens") == prompt + generated
     return {
-        "input_tokens": prompt - read if inside_input else prompt + written,
-        "cached_tokens": read,
-        "output_tokens": made - (thought or 0),
-        "reasoning_tokens": thought,
+        "input_tokens": prompt - cached if includes_cached else prompt + cache_write,
+        "cached_tokens": cached,
+        "output_tokens": generated - (reasoning or 0),
+        "reasoning_tokens": reasoning,
     }
 
 
-def _value(value: Any) -> Any:
-    return VALUES.get(value, value) if isinstance(value, str) else value
+def _score_value(value: Any) -> Any:
+    return SCORES.get(value, value) if isinstance(value, str) else value
 
 
 def _finish(sample: Object, output: Object) -> str:
@@ -102,14 +106,14 @@ def _finish(sample: Object, output: Object) -> str:
     return FINISHED.get(str(inside(output, "choices", 0, "stop_reason")), "")
 
 
-def _parts(path: Path) -> tuple[Object, list[Object]]:
+def _header_and_samples(path: Path) -> tuple[Object, list[Object]]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
                 head = "header.json" if "header.json" in names else "_journal/start.json"
                 header: Object = json.loads(archive.read(head))
-                samples = [json.loads(archive.read(name)) for name in sorted(_samples(names))]
+                samples = [json.loads(archive.read(name)) for name in sorted(_sample_names(names))]
             return header, samples
         with open_text(path) as text:
             log: Object = json.load(text)
@@ -118,7 +122,7 @@ def _parts(path: Path) -> tuple[Object, list[Object]]:
         raise FactError(path.name, "file", f"not readable as a log of inspect_ai: {error}") from error
 
 
-def _samples(names: list[str]) -> Iterator[str]:
+def _sample_names(names: list[str]) -> Iterator[str]:
     return (name for name in names if name.startswith("samples/") and name.endswith(".json"))
 
 

@@ -2,9 +2,9 @@
 
 Columns as in `schema.prisma` of BerriAI/litellm (commit 029f645f): request_id, spend ($), prompt_tokens,
 completion_tokens, startTime, endTime, completionStartTime, model, messages, response, status; the details of usage
-stand in metadata.usage_object (litellm/proxy/_types.py, SpendLogsMetadata). Messages and responses are logged only
-if `store_prompts_in_spend_logs` is set (docs.litellm.ai/docs/proxy/ui_logs); without them every request is a
-question of its own. Nothing there says whether an answer was right.
+are in metadata.usage_object (litellm/proxy/_types.py, SpendLogsMetadata). Messages and responses are logged only
+if `store_prompts_in_spend_logs` is set (docs.litellm.ai/docs/proxy/ui_logs); without them every request counts as a
+separate question. The logs have no scores.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from comptroller.work.tabular import open_text
 NEEDED = {"request_id", "spend", "prompt_tokens", "completion_tokens", "startTime", "endTime"}
 
 
-def _row(entry: Object) -> Object:
+def _row_of_entry(entry: Object) -> Object:
     response = unpack_json(entry.get("response"))
-    asked = unpack_json(entry.get("messages"))
+    messages = unpack_json(entry.get("messages"))
     usage = inside(unpack_json(entry.get("metadata")), "usage_object") or inside(response, "usage")
-    totals = {name: _whole(entry.get(name)) for name in ("prompt_tokens", "completion_tokens")}
-    said_back = rows_of({}, response)[0] if inside(response, "choices") else {}
+    totals = {name: _whole_number(entry.get(name)) for name in ("prompt_tokens", "completion_tokens")}
+    reply = rows_of({}, response)[0] if inside(response, "choices") else {}
     failed = str(entry.get("status") or "").lower() == "failure"
     return {
-        "question": digest(asked) if asked else entry.get("request_id"),
-        "text": last_message_text(asked),
+        "question": digest(messages) if messages else entry.get("request_id"),
+        "text": last_message_text(messages),
         "model": entry.get("model"),
-        "content": said_back.get("content"),
-        "finish": "failed" if failed else said_back.get("finish", ""),
+        "content": reply.get("content"),
+        "finish": "failed" if failed else reply.get("finish", ""),
         "usd": entry.get("spend"),
         "ttft_s": _seconds(entry, "completionStartTime"),
         "latency_s": _seconds(entry, "endTime"),
@@ -47,21 +47,21 @@ def _row(entry: Object) -> Object:
 DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
 
-def _whole(cell: Any) -> Any:
+def _whole_number(cell: Any) -> Any:
     return int(cell) if isinstance(cell, str) and cell.strip().isdigit() else cell
 
 
 def _seconds(entry: Object, until: str) -> float:
-    started, ended = _instant(entry.get("startTime")), _instant(entry.get(until))
+    started, ended = _moment(entry.get("startTime")), _moment(entry.get(until))
     return nan if started is None or ended is None else (ended - started).total_seconds()
 
 
-def _instant(cell: Any) -> datetime | None:
+def _moment(cell: Any) -> datetime | None:
     try:
-        found = datetime.fromisoformat(str(cell).replace(" ", "T", 1))
+        moment = datetime.fromisoformat(str(cell).replace(" ", "T", 1))
     except ValueError:
         return None
-    return found.replace(tzinfo=None)
+    return moment.replace(tzinfo=None)
 
 
 def _read(path: Path) -> Evidence:
@@ -70,9 +70,9 @@ def _read(path: Path) -> Evidence:
         if start not in ("{", "["):
             text.seek(0)
             rows: list[Object] = list(csv.DictReader(text))
-            return table(path, list(range(2, len(rows) + 2)), [[_row(row)] for row in rows])
+            return table(path, list(range(2, len(rows) + 2)), [[_row_of_entry(row)] for row in rows])
     line, rows = objects(path)
-    return table(path, line, [[_row(row)] for row in rows])
+    return table(path, line, [[_row_of_entry(row)] for row in rows])
 
 
 def _recognises(peek: EvidencePreview) -> bool:

@@ -1,4 +1,4 @@
-"""LLMRouter's set (ulab-uiuc/LLMRouter, MIT): question text and a column of scores for each model."""
+"""The data set of LLMRouter (ulab-uiuc/LLMRouter, MIT): question text and one column of scores per model."""
 
 from __future__ import annotations
 

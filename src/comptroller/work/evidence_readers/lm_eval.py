@@ -1,9 +1,9 @@
-"""Sample logs of lm-evaluation-harness (`--log_samples`): MODEL/samples_TASK_DATE.jsonl, a document a line.
+"""Sample logs of lm-evaluation-harness (`--log_samples`): MODEL/samples_TASK_DATE.jsonl, one document per line.
 
 Lines as `lm_eval.evaluator` of EleutherAI/lm-evaluation-harness writes them: doc_id, doc, target, arguments, resps,
-filtered_resps, filter, metrics (names), and a value for each metric. The model is not in the file: it is the name of
-its folder, with `__` for `/`. Where a document stands under several filters the first filter of the file is read;
-the source names it. The score is the first metric.
+filtered_resps, filter, metrics (names), and a value for each metric. The model is not in the file; it is the name of
+its folder, with `__` for `/`. Of documents under several filters those of the file's first filter are read; the source
+of the evidence names it. The score is the first metric.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ BOOKKEEPING = NEEDED | {"doc", "arguments", "filter", "metrics", "doc_hash", "pr
 
 def _read(path: Path) -> Evidence:
     line, rows = objects(path)
-    chosen = rows[0].get("filter") if rows else None
-    kept = [(number, row) for number, row in zip(line, rows, strict=True) if row.get("filter") == chosen]
-    found = re.match(r"samples_(.+?)(?:_\d{4}-\d{2}-\d{2}T.*)?\.jsonl", path.name)
-    task = found[1] if found else path.stem
+    first_filter = rows[0].get("filter") if rows else None
+    kept = [(number, row) for number, row in zip(line, rows, strict=True) if row.get("filter") == first_filter]
+    named = re.match(r"samples_(.+?)(?:_\d{4}-\d{2}-\d{2}T.*)?\.jsonl", path.name)
+    task = named[1] if named else path.stem
     model = path.resolve().parent.name.replace("__", "/")
     metric = _metric(path, kept[0][1]) if kept else ""
     columns: dict[str, list[Any]] = {
@@ -35,11 +35,11 @@ def _read(path: Path) -> Evidence:
         "task": [task] * len(kept),
         "model": [model] * len(kept),
         "score": [row.get(metric) for _, row in kept],
-        "answer": [_text(inside(row, "filtered_resps", 0)) for _, row in kept],
-        "content": [_text(inside(row, "resps", 0, 0)) for _, row in kept],
+        "answer": [_text_or_none(inside(row, "filtered_resps", 0)) for _, row in kept],
+        "content": [_text_or_none(inside(row, "resps", 0, 0)) for _, row in kept],
         "temperature": [_temperature(row) for _, row in kept],
     }
-    source = path.name + (f", filter {chosen}" if len(kept) < len(rows) else "")
+    source = path.name + (f", filter {first_filter}" if len(kept) < len(rows) else "")
     return evidence_of_rows(RawEvidence([number for number, _ in kept], columns, source), path)
 
 
@@ -51,28 +51,28 @@ def _metric(path: Path, row: Object) -> str:
 
 
 def _arguments(row: Object) -> Any:
-    """What the first request was asked with: a pair, or an object by name."""
-    found = row.get("arguments")
-    if isinstance(found, dict):
-        first: Any = next(iter(found.values()), {})
+    """The arguments of the first request: a list, from either form of the log."""
+    arguments = row.get("arguments")
+    if isinstance(arguments, dict):
+        first: Any = next(iter(arguments.values()), {})
         return list(first.values()) if isinstance(first, dict) else first
-    return inside(found, 0)
+    return inside(arguments, 0)
 
 
 def _prompt(row: Object) -> str:
-    asked = unpack_json(inside(_arguments(row), 0))
-    return last_message_text(unpack_json(asked[0]) if isinstance(asked, list) and len(asked) == 1 else asked)
+    prompt = unpack_json(inside(_arguments(row), 0))
+    return last_message_text(unpack_json(prompt[0]) if isinstance(prompt, list) and len(prompt) == 1 else prompt)
 
 
 def _temperature(row: Object) -> Any:
-    how = inside(_arguments(row), 1)
-    if inside(how, "do_sample") is False:
+    options = inside(_arguments(row), 1)
+    if inside(options, "do_sample") is False:
         return 0.0
-    return inside(how, "temperature")
+    return inside(options, "temperature")
 
 
-def _text(found: Any) -> str | None:
-    return found if isinstance(found, str) else None
+def _text_or_none(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _recognises(peek: EvidencePreview) -> bool:

@@ -1,4 +1,4 @@
-"""Counts published with "How Do Large Language Monkeys Get Their Power": correct out of n samples a problem."""
+"""Counts published with "How Do Large Language Monkeys Get Their Power": correct ones of n samples per problem."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = ("Model", "Benchmark", "Problem Idx", "Num. Samples Total", "Num. Sample
 
 
 def _read(path: Path) -> EvidenceCounts:
-    line, (model, task, problem, n, correct) = read_columns(path, NAMES, (_cells, _cells, _cells, numbers, numbers))
+    line, (model, task, problem, n, correct) = read_columns(path, NAMES, (*(_as_objects,) * 3, numbers, numbers))
     columns = {
         "question": [f"{name}/{number}" for name, number in zip(task, problem, strict=True)],
         "task": task,
@@ -26,7 +26,7 @@ def _read(path: Path) -> EvidenceCounts:
     return counts_of_rows(RawEvidence(line.tolist(), columns, path.name), path)
 
 
-def _cells(cells: Cells) -> npt.NDArray[np.object_]:
+def _as_objects(cells: Cells) -> npt.NDArray[np.object_]:
     return np.array(cells, dtype=object)
 
 

@@ -2,10 +2,10 @@
 
 Shapes read: {"request": {...}, "response": {...}}; {"custom_id", "response": {"status_code", "body"}, "error"}, the
 output file of a batch; a bare `chat.completion` or `text_completion` object. Fields as in the API reference,
-platform.openai.com/docs/api-reference/chat/object: usage.prompt_tokens holds the cached ones
+platform.openai.com/docs/api-reference/chat/object: usage.prompt_tokens includes the cached ones
 (prompt_tokens_details.cached_tokens), usage.completion_tokens those of reasoning
-(completion_tokens_details.reasoning_tokens). A question is the batch's custom_id, else the digest of the messages.
-One usage covers all choices of a reply: with more than one, their tokens are not recorded.
+(completion_tokens_details.reasoning_tokens). The id of a question is the batch's custom_id, else the digest of the
+messages. A usage covers all choices of a reply; where there are several, their output tokens are not recorded.
 """
 
 from __future__ import annotations
@@ -25,34 +25,37 @@ FINISHED = {
     "tool_calls": "stop",
     "function_call": "stop",
 }
+"""`finish_reason` -> finish."""
+
 REPLIES = ("chat.completion", "text_completion")
+"""Values of `object` of a bare reply."""
 
 
 def tokens_of(usage: Any) -> dict[str, float]:
-    """Tokens by kind, each in one bucket, of a `usage` object; NaN where it does not say."""
-    prompt, made = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    """Tokens by kind of a `usage` object, each counted once; NaN where one is not recorded."""
+    prompt, generated = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     cached = _count(usage, "prompt_tokens_details", "cached_tokens")
-    thought = _count(usage, "completion_tokens_details", "reasoning_tokens")
+    reasoning = _count(usage, "completion_tokens_details", "reasoning_tokens")
     return {
         "input_tokens": prompt - (0.0 if isnan(cached) else cached),
         "cached_tokens": cached,
-        "output_tokens": made - (0.0 if isnan(thought) else thought),
-        "reasoning_tokens": thought,
+        "output_tokens": generated - (0.0 if isnan(reasoning) else reasoning),
+        "reasoning_tokens": reasoning,
     }
 
 
 def _count(usage: Any, *path: str) -> float:
-    found = inside(usage, *path)
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else nan
+    count = inside(usage, *path)
+    return float(count) if isinstance(count, int | float) and not isinstance(count, bool) else nan
 
 
 def rows_of(request: Any, reply: Any) -> list[Object]:
-    """One row for each choice of a reply."""
+    """One row of evidence for each choice of a reply; one with finish "failed" if there is none."""
     choices = inside(reply, "choices") or []
     usage = inside(reply, "usage")
-    known = tokens_of(usage if len(choices) < 2 else None)
+    tokens = tokens_of(usage if len(choices) < 2 else None)
     if len(choices) >= 2:
-        known["input_tokens"] = tokens_of(usage)["input_tokens"]
+        tokens["input_tokens"] = tokens_of(usage)["input_tokens"]
     rows = []
     for choice in choices:
         logs = inside(choice, "logprobs", "content")
@@ -65,21 +68,25 @@ def rows_of(request: Any, reply: Any) -> list[Object]:
             "finish": FINISHED.get(str(choice.get("finish_reason")), ""),
             "logprobs": [token.get("logprob") for token in logs] if logs else None,
         }
-        rows.append(row | known)
-    return rows or [{"model": inside(reply, "model") or inside(request, "model"), "finish": "failed"} | known]
+        rows.append(row | tokens)
+    return rows or [{"model": inside(reply, "model") or inside(request, "model"), "finish": "failed"} | tokens]
 
 
-def _rows(entry: Object) -> list[Object]:
+def _rows_of_entry(entry: Object) -> list[Object]:
     request = entry.get("request") or entry.get("body")
     reply = entry.get("response", entry)
     reply = reply.get("body", reply) if isinstance(reply, dict) else None
-    asked = inside(request, "messages") or inside(request, "prompt")
-    name = entry.get("custom_id") or (digest(asked) if asked else entry.get("id"))
-    return [{"question": name, "text": last_message_text(asked)} | row for row in rows_of(request, reply)]
+    messages = inside(request, "messages") or inside(request, "prompt")
+    question = entry.get("custom_id") or (digest(messages) if messages else entry.get("id"))
+    return [{"question": question, "text": last_message_text(messages)} | row for row in rows_of(request, reply)]
 
 
 def table(path: Path, line: list[int], entries: list[list[Object]]) -> Evidence:
-    """Evidence of the rows that stand at each line."""
+    """The evidence of rows, listed by the line of the file that they are from.
+
+    Raises:
+        RecordError: as `evidence_of_rows`.
+    """
     flat = [(number, row) for number, rows in zip(line, entries, strict=True) for row in rows]
     names = sorted({name for _, row in flat for name in row})
     columns = {name: [row.get(name) for _, row in flat] for name in names}
@@ -88,7 +95,7 @@ def table(path: Path, line: list[int], entries: list[list[Object]]) -> Evidence:
 
 def _read(path: Path) -> Evidence:
     line, entries = objects(path)
-    return table(path, line, [_rows(entry) for entry in entries])
+    return table(path, line, [_rows_of_entry(entry) for entry in entries])
 
 
 def _recognises(peek: EvidencePreview) -> bool:

@@ -1,4 +1,4 @@
-"""Evidence as this package writes it: Parquet, one row a reply (or a count), parents by row."""
+"""Evidence as this package writes it: Parquet, one row per reply (or per count)."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from comptroller.work.evidence_rows import (
 
 MARK = "comptroller.evidence"
 DECIMALS = 3
-"""Of log-probabilities; more do not matter and do not compress."""
+"""Of log-probabilities in nats, a rounding of at most 0.0005. A random one takes 1.5 bytes in the file, at twice as
+many decimals 5.5."""
 
 
 def write_evidence(evidence: Evidence | EvidenceCounts, path: Path) -> None:
-    """Writes evidence as Parquet that `read_evidence` gives back; unrecorded cells are null.
+    """Writes evidence as Parquet that `read_evidence` reads; cells that are not recorded are null.
 
     Raises:
         UnsupportedError: pyarrow is not installed.
     """
-    columns = _counts(evidence) if isinstance(evidence, EvidenceCounts) else _replies(evidence)
+    columns = _count_columns(evidence) if isinstance(evidence, EvidenceCounts) else _reply_columns(evidence)
     write_columns(path, columns, {MARK: "1", "source": evidence.source})
 
 
-def _replies(evidence: Evidence) -> Mapping[str, list[Any]]:
+def _reply_columns(evidence: Evidence) -> Mapping[str, list[Any]]:
     rows = evidence.rows
     items = [evidence.items[code] for code in rows.question]
     arms = [evidence.arms[code] for code in rows.arm]
@@ -59,10 +60,10 @@ def _replies(evidence: Evidence) -> Mapping[str, list[Any]]:
     return columns
 
 
-def _counts(counts: EvidenceCounts) -> Mapping[str, list[Any]]:
-    asked = [(q, a) for q, a in zip(*counts.n.nonzero(), strict=True)]
-    cells = [(*counts.items[q], *counts.arms[a], int(counts.n[q, a]), float(counts.correct[q, a])) for q, a in asked]
-    return {name: [cell[place] for cell in cells] for place, name in enumerate(COUNTED)}
+def _count_columns(counts: EvidenceCounts) -> Mapping[str, list[Any]]:
+    answered = zip(*counts.n.nonzero(), strict=True)
+    rows = [(*counts.items[q], *counts.arms[a], int(counts.n[q, a]), float(counts.correct[q, a])) for q, a in answered]
+    return {name: [row[place] for row in rows] for place, name in enumerate(COUNTED)}
 
 
 def _read(path: Path) -> Evidence | EvidenceCounts:

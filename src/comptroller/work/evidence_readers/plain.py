@@ -1,4 +1,4 @@
-"""A user's own evidence: CSV, JSON lines or a JSON list with columns of evidence, one reply (or count) a row."""
+"""A user's own evidence: CSV, JSON lines or a JSON list with columns of evidence, one reply (or count) per row."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from comptroller.work.evidence import Evidence, EvidenceCounts
 from comptroller.work.evidence_rows import (
     COUNTED,
     KNOWN,
+    SHOWN,
     EvidencePreview,
     EvidenceReader,
     RawEvidence,
@@ -31,7 +32,7 @@ def _recognises(peek: EvidencePreview) -> bool:
 def _read(path: Path) -> Evidence | EvidenceCounts:
     with open_text(path) as text:
         start = text.read(1)
-    line, columns = _json_rows(path) if start in ("{", "[") else _csv_rows(path)
+    line, columns = _columns_of_json(path) if start in ("{", "[") else _columns_of_csv(path)
     raw = RawEvidence(line, columns, path.name)
     if {"n", "correct"} <= set(columns):
         extra = sorted(set(columns) - set(COUNTED))
@@ -44,7 +45,7 @@ def _read(path: Path) -> Evidence | EvidenceCounts:
     return evidence_of_rows(raw, path)
 
 
-def _csv_rows(path: Path) -> tuple[list[int], dict[str, list[Any]]]:
+def _columns_of_csv(path: Path) -> tuple[list[int], dict[str, list[Any]]]:
     try:
         with open_text(path) as text:
             reader = csv.reader(text)
@@ -57,22 +58,22 @@ def _csv_rows(path: Path) -> tuple[list[int], dict[str, list[Any]]]:
         raise FactError(path.name, "file", f"not readable as CSV: {error}") from error
     uneven = [(line, f"{len(row)} cells, {len(names)} columns") for line, row in rows if len(row) != len(names)]
     if uneven:
-        raise RecordError(path.name, uneven[:5], len(uneven))
+        raise RecordError(path.name, uneven[:SHOWN], len(uneven))
     columns: dict[str, list[Any]] = {name: [row[place] or None for _, row in rows] for place, name in enumerate(names)}
     if "logprobs" in columns:
-        columns["logprobs"] = [_numbers(path, cell) for cell in columns["logprobs"]]
+        columns["logprobs"] = [_log_probabilities(path, cell) for cell in columns["logprobs"]]
     return [line for line, _ in rows], columns
 
 
-def _numbers(path: Path, cell: Any) -> list[float] | None:
-    """Log-probabilities in a CSV cell are separated by spaces."""
+def _log_probabilities(path: Path, cell: Any) -> list[float] | None:
+    """The log-probabilities of a CSV cell, which are separated by spaces."""
     try:
         return None if cell is None else [float(part) for part in cell.split()]
     except ValueError:
         raise FactError(path.name, "logprobs", f"not numbers separated by spaces: {cell[:40]!r}") from None
 
 
-def _json_rows(path: Path) -> tuple[list[int], dict[str, list[Any]]]:
+def _columns_of_json(path: Path) -> tuple[list[int], dict[str, list[Any]]]:
     line, rows = objects(path)
     for number, row in zip(line, rows, strict=True):
         unknown_columns(path, row, number)

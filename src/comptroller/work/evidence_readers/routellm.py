@@ -1,4 +1,4 @@
-"""RouteLLM's MMLU and GSM8K sets (lm-sys/RouteLLM, Apache-2.0): right or wrong for a weak and a strong model.
+"""MMLU and GSM8K data sets of RouteLLM (lm-sys/RouteLLM, Apache-2.0): scores of 0 or 1 of a weak and a strong model.
 
 MMLU names the models weak and strong: Mixtral-8x7B-Instruct-v0.1 and gpt-4-1106-preview, as in the GSM8K set.
 """
@@ -13,7 +13,8 @@ from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader, RawEvidence, evidence_of_rows
 
 WEAK, STRONG = "mistralai/Mixtral-8x7B-Instruct-v0.1", "gpt-4-1106-preview"
-SAID = "_response"
+REPLY_ENDING = "_response"
+"""Ending of the name of a column of replies, after the model."""
 
 
 def _read(path: Path) -> Evidence:
@@ -29,7 +30,7 @@ def _read(path: Path) -> Evidence:
             parts["task"] += task
             parts["model"] += [model] * count
             parts["score"] += cells[column]
-            parts["content"] += cells.get(model + SAID, [None] * count)
+            parts["content"] += cells.get(model + REPLY_ENDING, [None] * count)
     lines = [row % count + 1 for row in range(len(parts["question"]))]
     return evidence_of_rows(RawEvidence(lines, parts, path.name), path)
 

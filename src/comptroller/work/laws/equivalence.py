@@ -1,7 +1,8 @@
-"""Whether a cheap arm is as good as a dear one: two one-sided tests on paired questions (TOST).
+"""Equivalence of a cheaper and a dearer arm: two one-sided t tests on paired questions (TOST).
 
-Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15 (1987) 657: equivalent within a margin at 5 % where the 90 %
-interval of the mean paired difference lies inside it; not worse where its lower end does.
+Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15 (1987) 657: two means are equivalent within a margin at the 5 %
+level if the 90 % interval of the paired difference lies inside the margin. The first is not worse if the lower end
+does.
 """
 
 from __future__ import annotations
@@ -18,10 +19,17 @@ from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery
 from comptroller.work.laws._resampling import means, names, paired_rows
 from comptroller.work.laws.frontier import arm_costs
 
+SIGNIFICANCE = 0.05
+"""Level of each one-sided test, as in Schuirmann; intervals are 1 - 2 x 0.05 = 90 %. At twice this one in ten arms that
+are just outside the margin would be called equivalent, instead of one in twenty."""
+
 
 @dataclass(frozen=True, slots=True)
 class EquivalenceTest:
-    """Difference first minus second with its 90 % interval; p that it is outside the margin, and below it."""
+    """Mean difference in score, first minus second, with its 90 % interval.
+
+    p_equivalent, p_not_worse: p values of the hypotheses that it lies outside the margin, and below it.
+    """
 
     difference: float
     low: float
@@ -32,18 +40,20 @@ class EquivalenceTest:
 
     @property
     def verdict(self) -> str:
-        """What the tests say at 5 %."""
-        if self.p_equivalent < 0.05:
+        """The result at the 5 % level."""
+        if self.p_equivalent < SIGNIFICANCE:
             return "equivalent"
         if self.low > 0:
             return "better"
-        if self.p_not_worse < 0.05:
+        if self.p_not_worse < SIGNIFICANCE:
             return "not worse"
         return "worse" if self.high < 0 else "undecided"
 
 
 def tost(first: npt.ArrayLike, second: npt.ArrayLike, margin: float) -> EquivalenceTest:
-    """Two one-sided t tests on paired scores.
+    """Two one-sided t tests on paired scores, both of shape (questions,).
+
+    margin: difference in score that does not matter.
 
     Raises:
         UnsupportedError: fewer than two pairs.
@@ -62,35 +72,37 @@ def tost(first: npt.ArrayLike, second: npt.ArrayLike, margin: float) -> Equivale
     else:
         below = float(student.sf((mean + margin) / error, free))
         above = float(student.cdf((mean - margin) / error, free))
-    half = float(student.ppf(0.95, free)) * error
+    half = float(student.ppf(1 - SIGNIFICANCE, free)) * error
     return EquivalenceTest(mean, mean - half, mean + half, max(below, above), below, count)
 
 
-def _find(known: Known, asking: LawQuery) -> list[LawFinding]:
-    if not isinstance(known, Evidence) or len(known.arms) < 2:
+def _equivalence_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
+    if not isinstance(evidence, Evidence) or len(evidence.arms) < 2:
         return []
-    _, cost = arm_costs(known)
-    score = means(known, known.rows.score, known.rows.role == SOLVER)
-    found = []
-    for cheap in range(len(known.arms)):
-        for dear in range(len(known.arms)):
+    _, cost = arm_costs(evidence)
+    score = means(evidence, evidence.rows.score, evidence.rows.role == SOLVER)
+    findings = []
+    for cheap in range(len(evidence.arms)):
+        for dear in range(len(evidence.arms)):
             rows = paired_rows(score, cheap, dear)
             if cheap == dear or len(rows) < 2 or not _cheaper(cost[rows, cheap], cost[rows, dear], cheap < dear):
                 continue
-            test = tost(score[rows, cheap], score[rows, dear], asking.margin)
+            test = tost(score[rows, cheap], score[rows, dear], query.margin)
             chance = f"TOST p {test.p_equivalent:.2g}"
-            note = f"{test.verdict}, margin {asking.margin:.1%} ({chance}), {test.pairs} questions"
-            subject = f"{names(known)[cheap]} against {names(known)[dear]}"
-            found.append(
+            note = f"{test.verdict}, margin {query.margin:.1%} ({chance}), {test.pairs} questions"
+            subject = f"{names(evidence)[cheap]} against {names(evidence)[dear]}"
+            findings.append(
                 LawFinding("equivalence", subject, "score difference", test.difference, test.low, test.high, note)
             )
-    return found
+    return findings
 
 
-def _cheaper(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64], first: bool) -> bool:
-    """Whether the one costs less over the questions; where costs are unknown, whichever stands first."""
-    gap = float(np.sum(one - other))
-    return gap < 0 if np.isfinite(gap) and gap != 0 else first
+def _cheaper(cost: npt.NDArray[np.float64], other_cost: npt.NDArray[np.float64], comes_first: bool) -> bool:
+    """Whether an arm costs less over the questions than another; if unknown or equal, whether it comes first."""
+    gap = float(np.sum(cost - other_cost))
+    return gap < 0 if np.isfinite(gap) and gap != 0 else comes_first
 
 
-LAW = EvidenceLaw("equivalence", "is the cheaper arm as good as the dearer one, question by question (TOST)", _find)
+LAW = EvidenceLaw(
+    "equivalence", "is the cheaper arm as good as the dearer one, question by question (TOST)", _equivalence_findings
+)

@@ -1,6 +1,6 @@
-"""The frontier of cost and quality: which arms nothing cheaper matches, with bands from resampled questions.
+"""The Pareto frontier of cost and quality over arms, with intervals from resampled questions.
 
-Only questions that all compared arms answered count, so that arms are compared on the same ones.
+Arms are compared on the questions that all of them answered.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ from comptroller.work.evidence import SOLVER, TOKENS, Evidence, Floats
 from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery
 from comptroller.work.laws._resampling import band, means, names
 
+LEAST_SHARE = 0.5
+"""Share of a task's questions that an arm must have answered to be compared on it: one that answered few would take the
+questions of all others down to those few. The share must be exceeded, so that at twice this no arm would be
+compared."""
+
 
 @dataclass(frozen=True, slots=True)
 class CostQualityPoint:
-    """An option at its mean cost and quality over questions, with bands.
+    """An option with its mean cost and quality over questions, and their intervals.
 
-    by: the cheapest option that costs no more, is no worse, and is not equal in both; None on the frontier.
-    stays: share of the resamples in which it is on the frontier.
+    by: the cheapest option that dominates it (costs no more, is no worse, and differs in one); None on the frontier.
+    stays: share of the resamples in which the option is on the frontier.
     """
 
     name: str
@@ -34,7 +39,7 @@ class CostQualityPoint:
 
 
 def undominated_mask(cost: npt.ArrayLike, quality: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Options that no other beats: costs no more and is no worse, and one of both strictly.
+    """True for options that no other dominates. One dominates if it costs no more, is no worse, and differs in one.
 
     >>> undominated_mask([1, 2, 3, 3], [0.5, 0.4, 0.9, 0.9]).tolist()
     [True, False, True, True]
@@ -46,8 +51,10 @@ def undominated_mask(cost: npt.ArrayLike, quality: npt.ArrayLike) -> npt.NDArray
     return ~np.asarray((no_dearer & no_worse & better).any(axis=0))
 
 
-def frontier(options: list[str], cost: Floats, quality: Floats, asking: LawQuery) -> list[CostQualityPoint]:
-    """The options as points, cheapest first. cost, quality: questions x options.
+def frontier(options: list[str], cost: Floats, quality: Floats, query: LawQuery) -> list[CostQualityPoint]:
+    """The options as points, the cheapest first.
+
+    cost, quality: of shape (questions, options), NaN where not recorded.
 
     Raises:
         UnsupportedError: no question has cost and quality of every option.
@@ -56,12 +63,12 @@ def frontier(options: list[str], cost: Floats, quality: Floats, asking: LawQuery
     if not both.any():
         raise UnsupportedError("no frontier: no question has cost and score of every option")
     costs, worth = cost[both], quality[both]
-    rng = np.random.default_rng(asking.seed)
-    picks = rng.integers(0, len(costs), (asking.draws, len(costs)))
+    rng = np.random.default_rng(query.seed)
+    picks = rng.integers(0, len(costs), (query.draws, len(costs)))
     mean_cost = np.array([costs[pick].mean(axis=0) for pick in picks])
     mean_worth = np.array([worth[pick].mean(axis=0) for pick in picks])
     stays = np.mean([undominated_mask(c, w) for c, w in zip(mean_cost, mean_worth, strict=True)], axis=0)
-    centre, level = (costs.mean(axis=0), worth.mean(axis=0)), asking.level
+    centre, level = (costs.mean(axis=0), worth.mean(axis=0)), query.level
     return [
         CostQualityPoint(
             options[i],
@@ -69,55 +76,60 @@ def frontier(options: list[str], cost: Floats, quality: Floats, asking: LawQuery
             band(mean_cost[:, i], level),
             float(centre[1][i]),
             band(mean_worth[:, i], level),
-            _beaten_by(i, options, *centre),
+            _dominating_option(i, options, *centre),
             float(stays[i]),
         )
         for i in np.argsort(centre[0], kind="stable")
     ]
 
 
-def _beaten_by(one: int, options: list[str], cost: Floats, quality: Floats) -> str | None:
+def _dominating_option(option: int, options: list[str], cost: Floats, quality: Floats) -> str | None:
+    """Name of the cheapest option that dominates the one at an index; None if none does."""
     for other in np.argsort(cost, kind="stable").tolist():
-        no_dearer, no_worse = bool(cost[other] <= cost[one]), bool(quality[other] >= quality[one])
-        if no_dearer and no_worse and (cost[other] < cost[one] or quality[other] > quality[one]):
+        no_dearer, no_worse = bool(cost[other] <= cost[option]), bool(quality[other] >= quality[option])
+        if no_dearer and no_worse and (cost[other] < cost[option] or quality[other] > quality[option]):
             return options[int(other)]
     return None
 
 
 def arm_costs(evidence: Evidence) -> tuple[str, Floats]:
-    """What a reply of each arm costs on each question, and in what: dollars, or tokens where none are recorded."""
+    """The unit of cost, and the mean cost of a reply, of shape (questions, arms); NaN where not recorded.
+
+    The unit is "usd", or "tokens" where no dollars are recorded.
+    """
     rows = evidence.rows
-    use = rows.role == SOLVER
-    if np.isfinite(rows.usd[use]).any():
-        return "usd", means(evidence, rows.usd, use)
+    solver = rows.role == SOLVER
+    if np.isfinite(rows.usd[solver]).any():
+        return "usd", means(evidence, rows.usd, solver)
     total = np.nansum([getattr(rows, name) for name in TOKENS], axis=0)
-    known = np.isfinite(rows.output_tokens)
-    return "tokens", means(evidence, np.where(known, total, np.nan), use)
+    tokens = np.where(np.isfinite(rows.output_tokens), total, np.nan)
+    return "tokens", means(evidence, tokens, solver)
 
 
-def _find(known: Known, asking: LawQuery) -> list[LawFinding]:
-    if not isinstance(known, Evidence) or len(known.arms) < 2:
+def _frontier_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
+    if not isinstance(evidence, Evidence) or len(evidence.arms) < 2:
         return []
-    unit, cost = arm_costs(known)
-    quality = means(known, known.rows.score, known.rows.role == SOLVER)
+    unit, cost = arm_costs(evidence)
+    quality = means(evidence, evidence.rows.score, evidence.rows.role == SOLVER)
     recorded = np.flatnonzero(np.isfinite(cost).any(axis=0) & np.isfinite(quality).any(axis=0))
-    found = []
-    tasks = sorted({item.task for item in known.items})
+    findings = []
+    tasks = sorted({item.task for item in evidence.items})
     for task in tasks:
-        mine = np.array([item.task == task for item in known.items])
-        full = [i for i in recorded if np.isfinite(cost[mine, i] + quality[mine, i]).mean() > 0.5]
-        if len(full) < 2:
+        of_task = np.array([item.task == task for item in evidence.items])
+        answered = np.isfinite(cost[of_task] + quality[of_task]).mean(axis=0)
+        compared = [i for i in recorded if answered[i] > LEAST_SHARE]
+        if len(compared) < 2:
             continue
-        options = [names(known)[i] for i in full]
-        for point in frontier(options, cost[mine][:, full], quality[mine][:, full], asking):
-            where = f"{point.name}, {task}" if task else point.name
+        options = [names(evidence)[i] for i in compared]
+        for point in frontier(options, cost[of_task][:, compared], quality[of_task][:, compared], query):
+            subject = f"{point.name}, {task}" if task else point.name
             beaten = f"dominated by {point.by}" if point.by else "on the frontier"
             note = f"{beaten}; on it in {point.stays:.0%} of resamples"
-            found += [
-                LawFinding("frontier", where, f"{unit} a question", point.cost, *point.cost_band, note),
-                LawFinding("frontier", where, "score", point.quality, *point.quality_band, note),
+            findings += [
+                LawFinding("frontier", subject, f"{unit} a question", point.cost, *point.cost_band, note),
+                LawFinding("frontier", subject, "score", point.quality, *point.quality_band, note),
             ]
-    return found
+    return findings
 
 
-LAW = EvidenceLaw("frontier", "cost against quality of the arms, dominated ones named", _find)
+LAW = EvidenceLaw("frontier", "cost against quality of the arms, dominated ones named", _frontier_findings)

@@ -1,7 +1,7 @@
-"""Whether the model with the lower list price costs less: it need not, once thinking tokens are paid for.
+"""Price reversals: pairs of models of which the one with the lower list price costs more, because it thinks longer.
 
-The Price Reversal, arXiv 2603.23971: on a task a pair reverses if the sign of the difference in list price (input plus
-output, $ per token) is not that of the difference in cost.
+The Price Reversal, arXiv 2603.23971: a pair is reversed on a task if the difference in list price (input plus output,
+$ per token) and the difference in cost have opposite signs.
 """
 
 from __future__ import annotations
@@ -15,23 +15,35 @@ import numpy as np
 from comptroller.work.evidence import SOLVER, Evidence, Floats
 from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery
 
+TOLERANCE = 1e-6
+"""Greatest relative difference of recorded dollars from tokens times a price. Recorded dollars are rounded, a price
+that changed midway differs by far more, so that twice this takes the same arms."""
+
+TINY_USD = 1e-12
+"""Absolute part of that tolerance: a picodollar, the unit of the ledger. Twice this changes nothing above a millionth
+of a dollar per reply."""
+
+FEWEST_REPLIES = 3
+"""Fewest replies that a price is fitted to: two determine its two parts exactly, whatever they are; the third checks
+them. At twice this, arms with three to five priced replies have no list price."""
+
 
 @dataclass(frozen=True, slots=True)
 class ListPrice:
-    """Dollars per token that recorded dollars follow."""
+    """Dollars per input and per output token, as recorded dollars imply them."""
 
     input_usd: float
     output_usd: float
 
     @property
     def total(self) -> float:
-        """What models are ranked by: input plus output price."""
+        """Input plus output price, by which models are ranked."""
         return self.input_usd + self.output_usd
 
 
 @dataclass(frozen=True, slots=True)
 class TaskPriceReversal:
-    """A pair on a task whose order by cost is not that by list price; times: dearer over cheaper, by cost."""
+    """A pair of models in reverse order on a task; times: cost of the one listed cheaper over that of the other."""
 
     task: str
     listed_cheaper: str
@@ -40,52 +52,52 @@ class TaskPriceReversal:
 
 
 def list_prices(evidence: Evidence) -> dict[int, ListPrice]:
-    """Prices per token of the arms whose recorded dollars are tokens times a price, to one part in a million."""
+    """Prices by index of the arm, for arms whose recorded dollars are tokens times a price (within `TOLERANCE`)."""
     rows = evidence.rows
-    made = rows.output_tokens + np.nan_to_num(rows.reasoning_tokens)
-    found = {}
+    generated = rows.output_tokens + np.nan_to_num(rows.reasoning_tokens)
+    prices = {}
     for arm in range(len(evidence.arms)):
-        use = (rows.arm == arm) & np.isfinite(rows.usd) & (rows.usd > 0) & np.isfinite(rows.input_tokens + made)
-        table = np.stack([rows.input_tokens[use], made[use]], axis=1)
-        if len(table) < 3 or np.linalg.matrix_rank(table) < 2:
+        priced = (rows.arm == arm) & np.isfinite(rows.usd) & (rows.usd > 0) & np.isfinite(rows.input_tokens + generated)
+        table = np.stack([rows.input_tokens[priced], generated[priced]], axis=1)
+        if len(table) < FEWEST_REPLIES or np.linalg.matrix_rank(table) < 2:
             continue
-        price, *_ = np.linalg.lstsq(table, rows.usd[use], rcond=None)
-        if np.allclose(table @ price, rows.usd[use], rtol=1e-6, atol=1e-12):
-            found[arm] = ListPrice(float(price[0]), float(price[1]))
-    return found
+        price, *_ = np.linalg.lstsq(table, rows.usd[priced], rcond=None)
+        if np.allclose(table @ price, rows.usd[priced], rtol=TOLERANCE, atol=TINY_USD):
+            prices[arm] = ListPrice(float(price[0]), float(price[1]))
+    return prices
 
 
 def reversals(
     evidence: Evidence, without: Sequence[int] = (), thinking: bool = True
 ) -> tuple[list[TaskPriceReversal], int]:
-    """Reversed pairs over all tasks, and how many pairs there were.
+    """Reversed pairs over all tasks, the greatest ratio first, and the number of all pairs.
 
-    without: arms left out.  thinking: whether thinking tokens are paid for.
+    without: indices of arms left out.  thinking: whether thinking tokens are paid for.
     """
     prices = {arm: price for arm, price in list_prices(evidence).items() if arm not in without}
     total = _task_costs(evidence, prices, thinking)
-    found, pairs = [], 0
+    reversed_pairs, pairs = [], 0
     for task, costs in total.items():
-        for one, other in combinations(sorted(costs), 2):
+        for first, second in combinations(sorted(costs), 2):
             pairs += 1
-            gap = prices[one].total - prices[other].total
-            if gap * (costs[one] - costs[other]) < 0:
-                cheap, dear = (one, other) if gap < 0 else (other, one)
+            gap = prices[first].total - prices[second].total
+            if gap * (costs[first] - costs[second]) < 0:
+                cheap, dear = (first, second) if gap < 0 else (second, first)
                 named = [str(evidence.arms[arm]) for arm in (cheap, dear)]
-                found.append(TaskPriceReversal(task, named[0], named[1], costs[cheap] / costs[dear]))
-    return sorted(found, key=lambda pair: -pair.times), pairs
+                reversed_pairs.append(TaskPriceReversal(task, named[0], named[1], costs[cheap] / costs[dear]))
+    return sorted(reversed_pairs, key=lambda pair: -pair.times), pairs
 
 
 def _task_costs(evidence: Evidence, prices: dict[int, ListPrice], thinking: bool) -> dict[str, dict[int, float]]:
     rows = evidence.rows
     task = np.array([item.task for item in evidence.items])[rows.question]
-    found: dict[str, dict[int, float]] = {}
+    costs: dict[str, dict[int, float]] = {}
     for name in sorted(set(task.tolist())):
         for arm, price in prices.items():
             use = (task == name) & (rows.arm == arm) & (rows.role == SOLVER) & np.isfinite(rows.usd)
             if use.any():
-                found.setdefault(name, {})[arm] = _cost(evidence, use, price, thinking)
-    return found
+                costs.setdefault(name, {})[arm] = _cost(evidence, use, price, thinking)
+    return costs
 
 
 def _cost(evidence: Evidence, use: Floats, price: ListPrice, thinking: bool) -> float:
@@ -94,20 +106,28 @@ def _cost(evidence: Evidence, use: Floats, price: ListPrice, thinking: bool) -> 
     return paid if thinking else paid - spent
 
 
-def _find(known: Known, asking: LawQuery) -> list[LawFinding]:
-    if not isinstance(known, Evidence) or len(list_prices(known)) < 2:
+def _price_order_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
+    if not isinstance(evidence, Evidence) or len(list_prices(evidence)) < 2:
         return []
-    found, pairs = reversals(known)
+    reversed_pairs, pairs = reversals(evidence)
     if not pairs:
         return []
-    rest, _ = reversals(known, thinking=False)
-    worst = "; ".join(f"{r.listed_cheaper} {r.times:.1f} times {r.listed_dearer} on {r.task}" for r in found[:2])
+    without_thinking, _ = reversals(evidence, thinking=False)
+    worst = "; ".join(
+        f"{r.listed_cheaper} {r.times:.1f} times {r.listed_dearer} on {r.task}" for r in reversed_pairs[:2]
+    )
     return [
-        LawFinding("price_order", "all pairs", "pairs that cost in reverse of list price", len(found), note=worst),
         LawFinding(
-            "price_order", "all pairs", "the same, thinking tokens left out", len(rest), note=f"of {pairs} pairs"
+            "price_order", "all pairs", "pairs that cost in reverse of list price", len(reversed_pairs), note=worst
+        ),
+        LawFinding(
+            "price_order",
+            "all pairs",
+            "the same, thinking tokens left out",
+            len(without_thinking),
+            note=f"of {pairs} pairs",
         ),
     ]
 
 
-LAW = EvidenceLaw("price_order", "pairs of models whose cost is in reverse of their list price", _find)
+LAW = EvidenceLaw("price_order", "pairs of models whose cost is in reverse of their list price", _price_order_findings)

@@ -1,4 +1,4 @@
-"""Public trace formats, one module each: a module with a `READER` in this folder is a format that is read."""
+"""Public trace formats, one module each: every module in this folder has a `READER`."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ from comptroller.work.tabular import open_text
 from comptroller.work.trace import RequestTrace
 
 HEAD_CHARACTERS = 65536
+"""Characters of a file by which its format is recognised. Names of columns and keys are in the first line, except those
+of `vllm bench serve`, whose totals come before its lists. Twice as many are read in the same time."""
+
 WHOLE = TraceReadOptions()
+"""Read all of a trace, and refuse bad rows."""
 
 
 @lru_cache(maxsize=1)
 def readers() -> tuple[TraceReader, ...]:
-    """The formats this package reads, by name."""
+    """The readers of all formats, sorted by name."""
     modules = (importlib.import_module(f"{__name__}.{item.name}") for item in pkgutil.iter_modules(__path__))
-    found: list[TraceReader] = [module.READER for module in modules]
-    return tuple(sorted(found, key=lambda reader: reader.name))
+    loaded: list[TraceReader] = [module.READER for module in modules]
+    return tuple(sorted(loaded, key=lambda reader: reader.name))
 
 
 def reader_of(path: Path) -> TraceReader:
-    """The format of a file or folder, told from its content.
+    """The reader of the format of a file or folder, recognised by content.
 
     Raises:
-        FactError: it cannot be opened, or no format recognises it; lists what each looks like.
+        FactError: it cannot be opened, or its format is unknown; describes the known ones.
     """
     head = _head(path)
     for reader in readers():
@@ -46,7 +50,7 @@ def read_trace(
 ) -> RequestTrace:
     """The trace of a file in any known format.
 
-    rng: what formats that describe a load statistically (ServeGen) draw from; seed 0 if none is given.
+    rng: for formats that describe a load statistically (ServeGen), whose requests are drawn; of seed 0 by default.
 
     Raises:
         FactError: the format is unknown or the file as a whole is malformed.

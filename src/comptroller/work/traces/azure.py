@@ -18,7 +18,7 @@ COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 
 
 def stamps(cells: Cells) -> Stamps:
-    """UTC timestamps; not-a-time where a cell is not one, or lies beyond what nanoseconds can count.
+    """UTC timestamps; not-a-time where a cell is not one, or is outside 1970 to 2261, which nanoseconds can count.
 
     >>> stamps(["1970-01-01 00:00:01.5000000", "1970-01-01 00:00:02+00:00", "soon"]).astype(int)[:2].tolist()
     [1500000000, 2000000000]
@@ -29,14 +29,14 @@ def stamps(cells: Cells) -> Stamps:
             return np.array(plain, dtype="datetime64[ns]")
     except ValueError:
         pass
-    return np.array([_stamp(cell) for cell in plain], dtype="datetime64[ns]")
+    return np.array([_stamp_or_nat(cell) for cell in plain], dtype="datetime64[ns]")
 
 
 def _plausible(cell: str) -> bool:
     return STAMP.fullmatch(cell) is not None and "1970" <= cell[:4] < "2262"
 
 
-def _stamp(cell: str) -> np.datetime64:
+def _stamp_or_nat(cell: str) -> np.datetime64:
     try:
         return np.datetime64(cell if _plausible(cell) else "NaT", "ns")
     except ValueError:
@@ -44,11 +44,11 @@ def _stamp(cell: str) -> np.datetime64:
 
 
 def seconds(times: Stamps) -> Floats:
-    """Seconds after the earliest of the timestamps, NaN for not-a-time; exact to the nanosecond."""
-    known = ~np.isnat(times)
+    """Seconds after the earliest timestamp, NaN for not-a-time."""
+    valid = ~np.isnat(times)
     nanoseconds = times.astype(np.int64)
-    start = nanoseconds[known].min() if known.any() else 0
-    return np.where(known, (nanoseconds - start) / 1e9, np.nan)
+    start = nanoseconds[valid].min() if valid.any() else 0
+    return np.where(valid, (nanoseconds - start) / 1e9, np.nan)
 
 
 def _recognises(path: Path, head: str) -> bool:

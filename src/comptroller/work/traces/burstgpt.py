@@ -1,7 +1,7 @@
-"""BurstGPT (github.com/HPMLL/BurstGPT, CC-BY 4.0): months of requests to a campus ChatGPT and GPT-4 service.
+"""BurstGPT traces (github.com/HPMLL/BurstGPT, CC-BY 4.0): requests to ChatGPT and GPT-4 on a campus, over months.
 
-Files since release 2.0 have a session id and the elapsed time. A row whose `Response tokens` is 0 is a failed
-request: it counts as bad (the publisher's `without_fails` files leave those rows out).
+Files since release 2.0 have a session id and the elapsed time. A row whose `Response tokens` is 0 is a failed request
+and counts as bad (the publisher's `without_fails` files leave those rows out).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ SESSION = "Session ID"
 
 
 class SessionNumbering:
-    """Numbers names from 0 in the order they first appear; an empty name is no session."""
+    """Numbers sessions from 0 in the order of their first appearance; an empty name is `NO_SESSION`."""
 
     def __init__(self) -> None:
-        self.known: dict[str, int] = {"": NO_SESSION}
+        self.numbers: dict[str, int] = {"": NO_SESSION}
 
     def __call__(self, cells: Cells) -> Ints:
-        """The number of each name."""
-        known = self.known
-        return np.array([known.setdefault(cell, len(known) - 1) for cell in cells], dtype=np.int64)
+        """The number of each name; new names are added."""
+        numbers = self.numbers
+        return np.array([numbers.setdefault(cell, len(numbers) - 1) for cell in cells], dtype=np.int64)
 
 
 def _recognises(path: Path, head: str) -> bool:

@@ -1,4 +1,4 @@
-"""Mooncake traces (github.com/kvcache-ai/Mooncake, Apache-2.0): lengths and 512-token prefix blocks."""
+"""Mooncake traces (github.com/kvcache-ai/Mooncake, Apache-2.0): arrivals, lengths and hashes of prefix blocks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from comptroller.work.trace import TracePrefixBlocks
 
 KEYS = ("timestamp", "input_length", "output_length")
 BLOCK_TOKENS = 512
+"""Tokens of a block, as published. At twice this nearly every request would fail the check that its hashes cover its
+input."""
 
 
 def _recognises(path: Path, head: str) -> bool:
     return all(f'"{key}"' in head.split("\n", 1)[0] for key in KEYS)
 
 
-def _record(line: str) -> dict[str, Any] | None:
+def _json_object(line: str) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -29,7 +31,7 @@ def _record(line: str) -> dict[str, Any] | None:
 
 
 def _block_fault(record: dict[str, Any]) -> str | None:
-    """What is wrong with the block hashes of a request, if anything.
+    """The fault of a request's block hashes; None if there is none.
 
     >>> _block_fault({"input_length": 1000, "hash_ids": [1]}) is None
     True
@@ -51,7 +53,7 @@ def _read(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> Tr
     problems: dict[int, str] = {}
     records: list[dict[str, Any]] = []
     for index, line in enumerate(lines):
-        record = _record(line)
+        record = _json_object(line)
         fault = "is not a JSON object" if record is None else _block_fault(record)
         if fault:
             problems[index] = fault
@@ -63,11 +65,13 @@ def _read(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> Tr
         columns[1],
         columns[2],
         problems=problems,
-        blocks=_blocks([[] if i in problems else record.get("hash_ids", []) for i, record in enumerate(records)]),
+        blocks=_prefix_blocks(
+            [[] if i in problems else record.get("hash_ids", []) for i, record in enumerate(records)]
+        ),
     )
 
 
-def _blocks(ids: list[list[int]]) -> TracePrefixBlocks | None:
+def _prefix_blocks(ids: list[list[int]]) -> TracePrefixBlocks | None:
     offsets = np.concatenate(([0], np.cumsum([len(row) for row in ids], dtype=np.int64)))
     flat = np.fromiter((block for row in ids for block in row), np.int64, int(offsets[-1]))
     return TracePrefixBlocks(offsets, flat, BLOCK_TOKENS) if len(flat) else None

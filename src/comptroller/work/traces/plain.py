@@ -1,6 +1,6 @@
-"""Comptroller's own trace table: arrival_s, input_tokens (or prompt_tokens), output_tokens.
+"""Comptroller's own trace format: CSV with arrival_s, input_tokens (or prompt_tokens), output_tokens.
 
-`first_token_s` and `last_token_s`, what a run measured, where present, are on the clock of `arrival_s`.
+The measured `first_token_s` and `last_token_s` are optional and on the clock of `arrival_s`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TIMES = ("first_token_s", "last_token_s")
 
 
 def write(trace: RequestTrace, path: Path) -> None:
-    """Writes a trace so that reading it gives the same arrivals, lengths and measured times."""
+    """Writes a trace as CSV; reading it gives the same arrivals, lengths and measured times."""
     names = ["arrival_s", INPUTS[0], "output_tokens"]
     columns = [trace.arrival_s.tolist(), trace.input_tokens.tolist(), trace.output_tokens.tolist()]
     if trace.measured:

@@ -20,12 +20,15 @@ from comptroller.work.trace import TraceLatencies
 NEEDED = ("input_lens", "output_lens", "start_times")
 OPTIONAL = ("queue_times", "ttfts", "itls", "errors")
 
+ERROR_CHARACTERS = 80
+"""Characters of a request's error that are repeated, a line of a terminal; twice as many may wrap onto a second."""
+
 
 def _recognises(path: Path, head: str) -> bool:
     return head.lstrip().startswith("{") and '"total_input_tokens"' in head and '"completed"' in head
 
 
-def _document(path: Path) -> dict[str, Any]:
+def _json_document(path: Path) -> dict[str, Any]:
     try:
         with open_text(path) as file:
             document = json.load(file)
@@ -37,7 +40,7 @@ def _document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _list(document: dict[str, Any], key: str, path: Path) -> list[Any]:
+def _list_of(document: dict[str, Any], key: str, path: Path) -> list[Any]:
     value = document.get(key)
     if not isinstance(value, list):
         hint = "a result saved with --save-detailed by a vLLM that records it"
@@ -48,16 +51,16 @@ def _list(document: dict[str, Any], key: str, path: Path) -> list[Any]:
 
 
 def _read(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> TraceRows:
-    document = _document(path)
-    inputs, outputs, starts = (json_numbers(_list(document, key, path)) for key in NEEDED)
-    optional: dict[str, list[Any]] = {key: _list(document, key, path) for key in OPTIONAL if key in document}
+    document = _json_document(path)
+    inputs, outputs, starts = (json_numbers(_list_of(document, key, path)) for key in NEEDED)
+    optional: dict[str, list[Any]] = {key: _list_of(document, key, path) for key in OPTIONAL if key in document}
     if "queue_times" in optional:
         starts = starts - np.nan_to_num(json_numbers(optional["queue_times"]))
     order = np.argsort(starts, kind="stable")
     earliest = np.nanmin(starts) if np.isfinite(starts).any() else 0.0
     errors = optional.get("errors", [])
     failed = {
-        rank: f"the request failed: {' '.join(str(errors[row]).split())[:80]}"
+        rank: f"the request failed: {' '.join(str(errors[row]).split())[:ERROR_CHARACTERS]}"
         for rank, row in enumerate(order.tolist())
         if errors and errors[row]
     }
