@@ -163,15 +163,15 @@ SMALL = """
 import sys
 import threading
 from test_books_ledger import made, done
-from comptroller.books.ledger import Ledger, Quote
-from comptroller.costs.rating import Receipt
+from comptroller.books.ledger import CallLedger, CallQuote
+from comptroller.costs.rating import CallReceipt
 from comptroller.errors import LedgerError
-books = Ledger.open(sys.argv[1])
+books = CallLedger.open(sys.argv[1])
 try:
     for number in range(100000):
         call = made(books)
-        books.reserve(call, Quote(10))
-        books.settle(done(call), Receipt(7))
+        books.reserve(call, CallQuote(10))
+        books.settle(done(call), CallReceipt(7))
 except LedgerError as refusal:
     print(number, refusal)
 """

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from comptroller.errors import InputError, ProtocolError, UnknownIdError, UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.booking import calls
-from comptroller.strategies.drive import StrategyDriver, amortised_costs, play, total
+from comptroller.strategies.drive import StrategyDriver, play, total
 from comptroller.strategies.protocol import All, Answer, Ask, Next, QuestionBudget, Reply, StrategyQuestion
 from comptroller.strategies.spelling import model_id, parse, spell
 from comptroller.strategies.stopping import beta_majority, dirichlet_majority
@@ -320,9 +320,9 @@ def test_a_users_own_file_is_a_strategy(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(
         "from dataclasses import dataclass\n"
-        "from comptroller.strategies.rules.once import Once\n"
+        "from comptroller.strategies.rules.once import OnceStrategy\n"
         "@dataclass(frozen=True)\n"
-        "class Twice(Once):\n"
+        "class Twice(OnceStrategy):\n"
         "    grid = {'times': (1, 2)}\n"
         "    times: int = 2\n"
     )
@@ -371,20 +371,6 @@ def test_a_question_may_carry_what_was_prepared():
     played = play(core, DrawnWorld(1))
     assert all(reply.ask.after is notes for reply in played.replies)
     assert len(played.replies) == 2
-
-
-def test_what_was_prepared_is_shared_by_the_queries_on_its_context():
-    strategy = parse("sleep_time")
-    offline = run(strategy.offline, DrawnWorld())
-    queries = []
-    for seed in range(10):
-        question = StrategyQuestion(f"q{seed}", "What?", "text", prepared=offline.answer.reply)
-        queries.append(play(StrategyDriver(strategy, question, UNLIMITED, np.random.default_rng(0)), DrawnWorld(seed)))
-    costs = amortised_costs(offline, queries)
-    alone = offline.cost.tokens.total / 10
-    for cost, query in zip(costs, queries, strict=True):
-        assert cost.tokens.total == pytest.approx(query.cost.tokens.total + alone)
-    assert amortised_costs(offline, []) == []
 
 
 def test_calls_of_a_run_carry_tree_tokens_and_services():

@@ -111,7 +111,7 @@ def test_the_price_the_pace_and_the_checker_are_said_to_be_modelled():
     said = ReplayConditions(arms=ARMS[:1], pace=ServicePace(0.1, 0.0, 0.01), checker=ModelledChecker(0.9, 0.1))
     found = study(drawn(), strategies("stop_on_success(cap=4)"), said)
     assert any("accepts 90% of right and 10% of wrong" in note for note in found.notes)
-    assert any("seconds from the declared Pace" in note for note in found.notes)
+    assert any("seconds from the declared ServicePace" in note for note in found.notes)
     assert found.settings[1].amount("elapsed_s") > 0
 
 

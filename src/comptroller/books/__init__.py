@@ -1,1 +1,1 @@
-"""Stores: the ledger, budgets, keys, reconciliation. Rows are appended, never changed."""
+"""The ledger of calls, with budgets, keys, reports and reconciliation. Rows are appended, never changed."""

@@ -1,4 +1,4 @@
-"""Alerts: a webhook is called once for every budget and period that passes 50, 80 and 100 %."""
+"""Alerts: a webhook is called once per budget, period and threshold (50, 80 and 100 % of the limit)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from comptroller.books.ledger import CallLedger
 from comptroller.errors import InputError
 
 PERCENTS = (50, 80, 100)
+"""Thresholds in percent of the limit: half spent, time to act, used up. A finer list sends more alerts per period."""
 PATIENCE_S = 10.0
+"""Seconds to wait for the webhook. An alert that times out is due again, so a slow webhook only delays `send`."""
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetAlert:
-    """A budget that passed a threshold in a period; money in dollars, as people read it."""
+    """A budget that passed a threshold in a period; amounts in dollars."""
 
     budget: str
     period: str
@@ -30,24 +32,24 @@ class BudgetAlert:
 
 
 def due(ledger: CallLedger) -> list[tuple[int, BudgetAlert]]:
-    """Alerts that were not sent yet, each with its budget's id; of several thresholds the highest."""
+    """Alerts not sent yet, each with the id of its budget; of several thresholds passed only the highest."""
     table = schema.alert
     with schema.refusals("alerts"), ledger.engine.connect() as connection:
         sent = {
             (row.budget, row.span): row.percent for row in connection.execute(select(table).order_by(table.c.percent))
         }
-    found = []
+    alerts = []
     for balance in ledger.balances():
         limit, used = balance.budget.limit_pusd, balance.spent_pusd
         passed = max((percent for percent in PERCENTS if used * 100 >= limit * percent and used), default=0)
         if passed > sent.get((balance.budget.id, balance.span), 0):
             usd = [amount / 1e12 for amount in (limit, used, balance.held_pusd)]
-            found.append((balance.budget.id, BudgetAlert(str(balance.budget), balance.span, passed, *usd)))
-    return found
+            alerts.append((balance.budget.id, BudgetAlert(str(balance.budget), balance.span, passed, *usd)))
+    return alerts
 
 
 def send(ledger: CallLedger, webhook: str) -> list[BudgetAlert]:
-    """Post what is due as JSON; what could not be delivered is due again.
+    """Posts due alerts as JSON and returns them; an alert that could not be delivered is due again.
 
     Raises:
         InputError: the address is no URL of http(s), or does not answer with success.
@@ -71,7 +73,7 @@ def send(ledger: CallLedger, webhook: str) -> list[BudgetAlert]:
 
 
 def _claim(ledger: CallLedger, mark: dict[str, object]) -> bool:
-    """Whether this process is the one that sends an alert."""
+    """Marks an alert as sent; False where another process did so first."""
     try:
         with schema.writing(ledger.engine) as connection:
             connection.execute(schema.alert.insert().values(**mark, at_us=ledger.clock()))
@@ -81,6 +83,7 @@ def _claim(ledger: CallLedger, mark: dict[str, object]) -> bool:
 
 
 def _unclaim(ledger: CallLedger, mark: dict[str, object]) -> None:
+    """Removes the mark of an alert that was not delivered."""
     same = [schema.alert.c[name] == value for name, value in mark.items()]
     with schema.refusals("alerts"), schema.writing(ledger.engine) as connection:
         connection.execute(delete(schema.alert).where(*same))

@@ -1,4 +1,4 @@
-"""Budgets: limits on what keys, projects or everything may spend in a period, in UTC."""
+"""Budgets: limits on the spend of keys, projects or all calls in a period, in UTC."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from comptroller.errors import InputError
 Scope = Literal["key", "project", "all"]
 Period = Literal["hour", "day", "week", "month", "total"]
 MOST_PUSD = 9 * 10**18
-"""The largest limit: what a 64-bit number of picodollars can hold."""
+"""The largest limit: 9 million dollars. Twice as many picodollars exceed a signed 64-bit integer (9.22e18)."""
 
 _FORMATS = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m", "total": ""}
+"""Period -> format of its name; weeks and their years as in ISO 8601."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpendBudget:
-    """A limit. name: of the key or project; empty for scope `all`.
+    """A limit on spend. name: of the key or project; empty for scope `all`.  id: in the books, 0 before it is stored.
 
     Raises:
-        InputError: scope, period, name or limit is none of those allowed.
+        InputError: the scope, period, name or limit is not allowed.
     """
 
     scope: Scope
@@ -45,7 +46,7 @@ class SpendBudget:
         return f"{f'{self.scope} {self.name}'.strip()} {per}"
 
     def span(self, at_us: int) -> str:
-        """The period a moment belongs to; `at_us` is microseconds since 1970.
+        """Name of the period of a time; at_us: microseconds since 1970, UTC.
 
         >>> SpendBudget("all", "", "week", 0).span(1_798_761_600_000_000), SpendBudget("all", "", "total", 0).span(0)
         ('2026-W53', '')
@@ -55,7 +56,7 @@ class SpendBudget:
 
 @dataclass(slots=True)
 class BudgetBalance:
-    """What a budget has spent, and what open calls may still cost, in one period."""
+    """Spend of a budget in one period, and the worst case of its open calls, in picodollars."""
 
     budget: SpendBudget
     span: str
@@ -64,7 +65,7 @@ class BudgetBalance:
 
     @property
     def left_pusd(self) -> int:
-        """What a further call may cost at most."""
+        """The most that a further call may cost."""
         return self.budget.limit_pusd - self.spent_pusd - self.held_pusd
 
 
@@ -73,7 +74,7 @@ Place = tuple[int, str]
 
 
 def join_places(places: list[Place]) -> str:
-    """Places as one text, as rows keep them.
+    """Places as one text, the form stored in rows.
 
     >>> join_places([(3, "2026-11"), (5, "")]), list(split_places("3@2026-11;5@"))
     ('3@2026-11;5@', [(3, '2026-11'), (5, '')])

@@ -1,7 +1,7 @@
-"""What makes the ledger tamper-evident: every row carries the hash of the row before it in its segment.
+"""The hash chain that makes the ledger tamper-evident: each row's hash covers the hash of the row before it.
 
-h_n = SHA-256(h_(n-1) | row_n), where row_n is the JSON list of its columns in the order of the schema. A segment is
-what one writer wrote between opening and closing; it begins with the hash that the segment before it had reached.
+h_n = SHA-256(h_(n-1) | row_n), where row_n is the JSON list of its columns in the order of the schema. A segment
+holds the rows of one writer between opening and closing; it begins with the last hash of the segment before it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any
 from comptroller.books.schema import entry
 
 COLUMNS = tuple(column.name for column in entry.columns if column.name != "hash")
+"""Columns that the hash covers, in order."""
 START = bytes(32)
 """The hash before the first row of the first segment."""
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def link(before: bytes, row: Mapping[str, Any]) -> bytes:
-    """The hash of a row that follows another.
+    """SHA-256 of a row that follows the hash `before`.
 
     >>> row = dict.fromkeys(COLUMNS)
     >>> link(bytes(32), row) == link(bytes(32), row | {"pusd": 1})
@@ -30,7 +31,7 @@ def link(before: bytes, row: Mapping[str, Any]) -> bytes:
 
 
 def number_of(*words: str) -> int:
-    """A 63-bit number that stands for some words: the same in every process.
+    """A 63-bit id derived from words by SHA-256, the same in every process.
 
     >>> number_of("sample", "") == number_of("sample", ""), number_of("a", "b") == number_of("ab", "")
     (True, False)

@@ -1,4 +1,4 @@
-"""Sums of the rows in force by day, account and finish: kept in the same transaction, so reports need not read rows."""
+"""Daily sums of the rows in force by account and finish, updated in the transaction of the rows, for fast reports."""
 
 from __future__ import annotations
 
@@ -10,29 +10,36 @@ from sqlalchemy import Connection
 from comptroller.books.schema import FIRSTS, REAL_SUMS, SUMS, daily, insert
 
 LONG = (1000, 3000, 5000)
-"""Output lengths, in tokens, beyond which a call counts as long."""
+"""Output lengths in tokens beyond which a call is counted as long, for the report `overflow`.
+
+They are part of the schema (`over_1k`, `over_3k`, `over_5k`): other values need new columns and a migration.
+"""
 DAY_US = 86_400 * 10**6
+"""Microseconds of a day."""
 PREDICTED = "predicted"
+"""Source of energy that comes from a model; every other source counts as metered."""
 NAMES = SUMS + REAL_SUMS
+"""Columns of the daily sums, in the order of `amounts`."""
 Place = tuple[int, int, str]
+"""Day (since 1970), account, finish: the key of a daily sum."""
 _ADD = "ON CONFLICT (day, account, finish) DO UPDATE SET "
 _ADD += ", ".join(f"{name} = daily.{name} + excluded.{name}" for name in NAMES)
 
 
 class DailySumChanges:
-    """Changes to the daily sums that wait to be written."""
+    """Unwritten changes to the daily sums."""
 
     def __init__(self) -> None:
         self._changes: dict[Place, list[float]] = {}
 
     def add(self, row: Mapping[str, Any], sign: int) -> None:
-        """Count a row, or take one out again."""
+        """Adds a row (sign 1) or removes one (sign -1)."""
         change = self._changes.setdefault((row["day"], row["account"], row["finish"]), [0] * len(NAMES))
         for position, value in enumerate(amounts(row)):
             change[position] += sign * value
 
     def write(self, to: Connection) -> None:
-        """Add the changes to what is there."""
+        """Adds the changes to the stored sums."""
         if not self._changes:
             return
         rows = [
@@ -43,7 +50,7 @@ class DailySumChanges:
 
 
 def amounts(row: Mapping[str, Any]) -> tuple[float, ...]:
-    """What a row adds to each of `NAMES`; unknown adds nothing but its count."""
+    """Contribution of a row to each of `NAMES`; unknown values add 0 and are counted."""
     pusd, output = row["pusd"], row["output_tokens"] or 0
     joules = (row["j_prefill"] or 0.0) + (row["j_decode"] or 0.0)
     retry = row["attempt"] > 0

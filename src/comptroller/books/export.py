@@ -1,4 +1,4 @@
-"""The books for other tools: FOCUS 1.2 (the FinOps Foundation's cost format) and OpenTelemetry's GenAI spans."""
+"""Export of the books: FOCUS 1.2 (the FinOps Foundation's cost format) and OpenTelemetry GenAI spans."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ FOCUS = (
     *("ConsumedUnit", "SubAccountName", "x_Model", "x_Key", "x_Requests", "x_Calls", "x_InputTokens"),
     *("x_CachedTokens", "x_OutputTokens", "x_ReasoningTokens", "x_UnpricedCalls", "x_Joules", "x_GramsCO2e"),
 )
-"""Columns: the mandatory ones of FOCUS 1.2, then ours, which begin with x_ as it demands."""
+"""Columns: the mandatory ones of FOCUS 1.2, then our own, whose names begin with x_ as it requires."""
 
 
 def focus(ledger: CallLedger, to: TextIO, scope: LedgerScope = EVERYTHING) -> int:
-    """Write one charge per day, model, key and project as CSV; returns how many.
+    """Writes one charge per day, model, key and project as CSV; returns their number.
 
-    Costs are those that are known; calls without a price are counted in x_UnpricedCalls.
+    Costs are sums over priced calls; calls without a price are counted in x_UnpricedCalls.
     """
     writer = csv.DictWriter(to, FOCUS, lineterminator="\n")
     writer.writeheader()
-    found = totals(ledger, ["day", "model", "key", "project"], scope)
-    for item in found:
+    charges = totals(ledger, ["day", "model", "key", "project"], scope)
+    for item in charges:
         day, model, key, project = item.group
         start = date.fromisoformat(day)
         month = start.replace(day=1)
@@ -42,11 +42,12 @@ def focus(ledger: CallLedger, to: TextIO, scope: LedgerScope = EVERYTHING) -> in
         line |= dict.fromkeys(("PricingQuantity", "ConsumedQuantity"), tokens)
         line |= dict.fromkeys(("PricingUnit", "ConsumedUnit"), "Tokens")
         line |= {"BillingAccountId": project or "none", "BillingAccountName": project, "BillingCurrency": "USD"}
+        # 32 days after its first day a month has always ended
         line |= {
-            "BillingPeriodStart": _moment(month),
-            "BillingPeriodEnd": _moment((month + timedelta(32)).replace(day=1)),
+            "BillingPeriodStart": _timestamp(month),
+            "BillingPeriodEnd": _timestamp((month + timedelta(32)).replace(day=1)),
         }
-        line |= {"ChargePeriodStart": _moment(start), "ChargePeriodEnd": _moment(start + timedelta(1))}
+        line |= {"ChargePeriodStart": _timestamp(start), "ChargePeriodEnd": _timestamp(start + timedelta(1))}
         line |= {"ChargeCategory": "Usage", "ChargeDescription": f"{name or model}, {int(item['calls'])} calls"}
         line |= {"ServiceCategory": "AI and Machine Learning", "ServiceName": name or model, "SubAccountName": key}
         line |= {"x_Model": model, "x_Key": key, "x_Requests": item.requests, "x_Calls": int(item["calls"])}
@@ -54,10 +55,10 @@ def focus(ledger: CallLedger, to: TextIO, scope: LedgerScope = EVERYTHING) -> in
         line |= {"x_OutputTokens": int(item["output_tokens"]), "x_ReasoningTokens": int(item["reasoning_tokens"])}
         line |= {"x_UnpricedCalls": int(item["unpriced"]), "x_Joules": item["j"], "x_GramsCO2e": item["gco2e"]}
         writer.writerow(line)
-    return len(found)
+    return len(charges)
 
 
-def _moment(day: date) -> str:
+def _timestamp(day: date) -> str:
     return f"{day.isoformat()}T00:00:00Z"
 
 
@@ -77,13 +78,17 @@ ATTRIBUTES = {
     "comptroller.key": "key",
     "comptroller.project": "project",
 }
-"""Attributes of a span, by the conventions for generative AI and, where these have none, our own -> our columns."""
+"""Attribute of a span -> our column: by the conventions for generative AI, our own where these have none."""
 LINES = 500
-"""Spans per line of OTLP JSON."""
+"""Spans per line of OTLP JSON.
+
+The collector's file receiver reads a line into memory: a span takes 1.5 kB, so a line is 0.75 MB,
+at twice the spans 1.5 MB.
+"""
 
 
 def spans(ledger: CallLedger, to: TextIO, scope: LedgerScope = EVERYTHING) -> int:
-    """Write one span per call as lines of OTLP JSON, as the collector's file receiver reads them; returns how many."""
+    """Writes one span per call as lines of OTLP JSON for the collector's file receiver; returns their number."""
     count = 0
     for batch in _batches(rows(ledger, scope)):
         resource = {"attributes": [_attribute("service.name", "comptroller")]}
@@ -93,9 +98,9 @@ def spans(ledger: CallLedger, to: TextIO, scope: LedgerScope = EVERYTHING) -> in
     return count
 
 
-def _batches(found: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def _batches(calls: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     batch: list[dict[str, Any]] = []
-    for row in found:
+    for row in calls:
         batch.append(row)
         if len(batch) == LINES:
             yield batch
@@ -108,11 +113,12 @@ def _span(row: dict[str, Any]) -> dict[str, Any]:
     provider, _, model = row["service"].partition("/")
     start = row["started_s"] if row["started_s"] is not None else row["arrival_s"]
     end = row["last_s"] if row["last_s"] is not None else start
-    known = row | {
+    with_joules = row | {
         "j": None if row["j_prefill"] is None or row["j_decode"] is None else row["j_prefill"] + row["j_decode"]
     }
-    about = {name: known[column] for name, column in ATTRIBUTES.items() if known[column] not in (None, "")}
-    about |= {
+    values = {name: with_joules[column] for name, column in ATTRIBUTES.items()}
+    attributes = {name: value for name, value in values.items() if value not in (None, "")}
+    attributes |= {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": provider,
         "gen_ai.request.model": model or provider,
@@ -128,11 +134,11 @@ def _span(row: dict[str, Any]) -> dict[str, Any]:
         "spanId": f"{row['id']:016x}",
         **parent,
         "name": f"chat {model or provider}",
-        "kind": 3,
+        "kind": 3,  # SPAN_KIND_CLIENT
         "startTimeUnixNano": str(_nanoseconds(start, row)),
         "endTimeUnixNano": str(_nanoseconds(end, row)),
-        "attributes": [*(_attribute(*item) for item in about.items()), finish],
-        "status": {"code": 2, "message": row["note"]} if failed else {},
+        "attributes": [*(_attribute(*item) for item in attributes.items()), finish],
+        "status": {"code": 2, "message": row["note"]} if failed else {},  # STATUS_CODE_ERROR
     }
 
 

@@ -1,4 +1,4 @@
-"""What the books tell beyond sums: where list prices mislead, and which trajectories are inefficient."""
+"""Analyses of the books: reversals between list prices and costs, and inefficient trajectories."""
 
 from __future__ import annotations
 
@@ -20,13 +20,22 @@ from comptroller.costs.inference_units import prefill_token_equivalents
 from comptroller.facts.prices import ProviderPrice
 
 BLEND = (3, 1)
-"""Prompt and output tokens of a list price that is one number, as price lists blend them."""
+"""Weights of prompt and output tokens in a single list price: 3 to 1, the usual blend of price lists.
+
+At 6 to 1 the order of models moves towards that of their prompt prices.
+"""
 ENDED_BADLY = ("failed", "cancelled", "refused")
+"""Ends of calls that count as failed rounds."""
+FETCHED = 2000
+"""Rows fetched at a time; it bounds memory only."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListPricedModel:
-    """A model: its list price in dollars per million tokens; what a request cost, with thinking and without."""
+    """A model with list price and cost.
+
+    list_usd: blended dollars per million tokens.  cost_usd: dollars per request.  visible_usd: without thinking tokens.
+    """
 
     model: str
     list_usd: float
@@ -36,7 +45,7 @@ class ListPricedModel:
 
 @dataclass(frozen=True, slots=True)
 class ListPriceReversal:
-    """A model that is cheaper on the list and dearer in the books; times: by how much it is dearer."""
+    """Two models whose order by cost is opposite to that by list price. times: ratio of their costs."""
 
     listed_cheaper: str
     costs_less: str
@@ -45,7 +54,7 @@ class ListPriceReversal:
 
 @dataclass(frozen=True, slots=True)
 class PriceReversalReport:
-    """Pairs of models, those reversed, and Kendall's tau-b of list price and cost, with and without thinking tokens."""
+    """Number of pairs, the reversed ones, and Kendall's tau-b of list price with cost, with and without thinking."""
 
     pairs: int
     reversed: tuple[ListPriceReversal, ...]
@@ -54,32 +63,32 @@ class PriceReversalReport:
 
 
 def list_priced_models(ledger: CallLedger, scope: LedgerScope = EVERYTHING) -> list[ListPricedModel]:
-    """The models of the books that have a list price, and what a request to each cost."""
+    """The models in the books that have a list price, with cost per request; without those of unpriced calls."""
     prices = prices_charged(ledger, scope)
-    found = []
+    models = []
     for item in totals(ledger, ["model"], scope):
         price = prices.get(item.group[0])
         if price is not None and item.requests and not item["unpriced"]:
             thinking = float(price.rate("output_reasoning_tokens", 0)) * item["reasoning_tokens"]
             cost, visible = ((item["pusd"] - part) / 1e12 / item.requests for part in (0.0, thinking))
-            found.append(ListPricedModel(item.group[0], list_price_usd(price), cost, visible))
-    return found
+            models.append(ListPricedModel(item.group[0], list_price_usd(price), cost, visible))
+    return models
 
 
 def list_price_usd(price: ProviderPrice) -> float:
-    """Dollars per million tokens, three of prompt to one of output."""
+    """Blended price in dollars per million tokens, by the weights `BLEND`."""
     rates = (price.rate("input_tokens", 0), price.rate("output_tokens", 0))
     return float(sum(rate * weight for rate, weight in zip(rates, BLEND, strict=True))) / sum(BLEND) / 1e6
 
 
 def reversals(models: Sequence[ListPricedModel]) -> PriceReversalReport:
-    """Where the ranking by list price is not the ranking by cost (Chen et al., arXiv 2603.23971).
+    """Pairs whose order by list price is not their order by cost (Chen et al., arXiv 2603.23971), by ratio of costs.
 
     >>> found = reversals([ListPricedModel("a", 1.0, 0.05, 0.01), ListPricedModel("b", 2.0, 0.02, 0.02)])
     >>> found.pairs, found.reversed[0].listed_cheaper, found.reversed[0].times, found.tau, found.tau_visible
     (1, 'a', 2.5, -1.0, 1.0)
     """
-    turned = []
+    reversed_pairs = []
     pairs = [
         pair
         for pair in combinations(sorted(models, key=lambda m: m.list_usd), 2)
@@ -88,21 +97,22 @@ def reversals(models: Sequence[ListPricedModel]) -> PriceReversalReport:
     for cheap, dear in pairs:
         if cheap.cost_usd > dear.cost_usd:
             times = cheap.cost_usd / dear.cost_usd if dear.cost_usd else float("inf")
-            turned.append(ListPriceReversal(cheap.model, dear.model, times))
-    taus = [_tau([m.list_usd for m in models], [cost(m) for m in models]) for cost in (_whole, _visible)]
-    return PriceReversalReport(len(pairs), tuple(sorted(turned, key=lambda item: -item.times)), *taus)
+            reversed_pairs.append(ListPriceReversal(cheap.model, dear.model, times))
+    listed = [model.list_usd for model in models]
+    taus = [_tau(listed, [cost(model) for model in models]) for cost in (_cost, _visible_cost)]
+    return PriceReversalReport(len(pairs), tuple(sorted(reversed_pairs, key=lambda item: -item.times)), *taus)
 
 
-def _whole(model: ListPricedModel) -> float:
+def _cost(model: ListPricedModel) -> float:
     return model.cost_usd
 
 
-def _visible(model: ListPricedModel) -> float:
+def _visible_cost(model: ListPricedModel) -> float:
     return model.visible_usd
 
 
 def _tau(one: Sequence[float], other: Sequence[float]) -> float:
-    """Kendall's tau-b; scipy.stats has it too, and takes a second to import."""
+    """Kendall's tau-b, NaN without any untied pair. scipy.stats has it too, but takes a second to import."""
     signs = [(_sign(a - b), _sign(c - d)) for (a, c), (b, d) in combinations(zip(one, other, strict=True), 2)]
     ranked = sum(abs(x) for x, _ in signs) * sum(abs(y) for _, y in signs)
     return float(sum(x * y for x, y in signs) / ranked**0.5) if ranked else nan
@@ -114,7 +124,7 @@ def _sign(value: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class InefficiencyPattern:
-    """An inefficiency: requests that show it, and its prefill-token equivalents; what is in two counts in both."""
+    """An inefficiency: number of requests that show it, and its prefill-token equivalents. Patterns may overlap."""
 
     name: str
     requests: int
@@ -123,7 +133,7 @@ class InefficiencyPattern:
 
 @dataclass(frozen=True, slots=True)
 class InefficiencyReport:
-    """Prefill-token equivalents of all requests, and of the inefficiencies found in them."""
+    """Requests, their prefill-token equivalents, and the inefficiencies in them."""
 
     requests: int
     tokens: float
@@ -131,53 +141,55 @@ class InefficiencyReport:
 
 
 NAMES = ("context computed again", "long tool answers", "several tools", "rounds that failed")
+"""Patterns, in the order of a report."""
 
 
 def patterns(ledger: CallLedger, gamma: float, scope: LedgerScope = EVERYTHING) -> InefficiencyReport:
     """Inefficiency in trajectories, in prefill-token equivalents (arXiv 2604.05404).
 
     gamma: prefill tokens that reading one cached token costs (`costs.inference_units.prefill_gamma`).  A tool call is a
-    row without tokens.  Of the paper's four patterns, tool mixing and format collapse (rounds that failed) can be seen
-    here; confirmatory use and lack of priors need the texts, which the books do not keep. The paper's causes of cost,
-    context computed again after a tool call and long tool answers, stand as patterns of their own.
+    row without tokens but with a wait.  Of the paper's four patterns, tool mixing and format collapse (rounds that
+    failed) can be seen here; confirmatory use and lack of priors need the texts, which the books do not keep. The
+    causes of cost in the paper, context computed again after a tool call and long tool answers, are patterns of their
+    own here.
     """
-    whole, hit, amount = 0.0, defaultdict[str, int](int), defaultdict[str, float](float)
+    all_tokens, hits, amounts = 0.0, defaultdict[str, int](int), defaultdict[str, float](float)
     requests = 0
     for _, calls in groupby(_trajectories(ledger, scope), key=lambda row: row["request"]):
         requests += 1
         tokens, parts = _trajectory(list(calls), gamma)
-        whole += tokens
+        all_tokens += tokens
         for name, part in parts.items():
-            hit[name] += part > 0
-            amount[name] += part
+            hits[name] += part > 0
+            amounts[name] += part
     return InefficiencyReport(
-        requests, whole, tuple(InefficiencyPattern(name, hit[name], amount[name]) for name in NAMES)
+        requests, all_tokens, tuple(InefficiencyPattern(name, hits[name], amounts[name]) for name in NAMES)
     )
 
 
 def _trajectory(calls: list[Mapping[str, Any]], gamma: float) -> tuple[float, dict[str, float]]:
-    """Prefill-token equivalents of a request, and of its patterns."""
+    """Prefill-token equivalents of a request, and of each pattern in it."""
     by_id = {row["id"]: row for row in calls}
-    each = {row["id"]: _equivalents(row, gamma) for row in calls}
+    equivalents = {row["id"]: _equivalents(row, gamma) for row in calls}
     tools = [row["role"] for row in calls if _is_tool(row)]
     again = answers = 0.0
     for row in calls:
-        before = by_id.get(row["parent"])
-        through_tool = before is not None and _is_tool(before)
-        known = by_id.get(before["parent"]) if before is not None and through_tool else before
-        if known is None or _is_tool(row):
+        parent = by_id.get(row["parent"])
+        through_tool = parent is not None and _is_tool(parent)
+        earlier = by_id.get(parent["parent"]) if parent is not None and through_tool else parent
+        if earlier is None or _is_tool(row):
             continue
-        context = min((known["input_tokens"] or 0) + (known["output_tokens"] or 0), row["input_tokens"] or 0)
+        context = min((earlier["input_tokens"] or 0) + (earlier["output_tokens"] or 0), row["input_tokens"] or 0)
         again += max(0, context - (row["cached_tokens"] or 0))
         answers += ((row["input_tokens"] or 0) - context) if through_tool else 0
-    whole = sum(each.values())
-    failed = sum(each[row["id"]] for row in calls if row["finish"] in ENDED_BADLY)
-    return whole, dict(zip(NAMES, (again, answers, whole if len(set(tools)) > 1 else 0.0, failed), strict=True))
+    total = sum(equivalents.values())
+    failed = sum(equivalents[row["id"]] for row in calls if row["finish"] in ENDED_BADLY)
+    return total, dict(zip(NAMES, (again, answers, total if len(set(tools)) > 1 else 0.0, failed), strict=True))
 
 
 def _equivalents(row: Mapping[str, Any], gamma: float) -> float:
-    taken, output = row["input_tokens"] or 0, row["output_tokens"] or 0
-    return prefill_token_equivalents([taken - (row["cached_tokens"] or 0)], [output], [taken + output], gamma)
+    prompt, output = row["input_tokens"] or 0, row["output_tokens"] or 0
+    return prefill_token_equivalents([prompt - (row["cached_tokens"] or 0)], [output], [prompt + output], gamma)
 
 
 def _is_tool(row: Mapping[str, Any]) -> bool:
@@ -193,5 +205,5 @@ def _trajectories(ledger: CallLedger, scope: LedgerScope) -> Iterator[Mapping[st
         .order_by(entry.c.request, entry.c.id)
     )
     with schema.refusals("patterns"), ledger.engine.connect() as connection:
-        for row in connection.execution_options(yield_per=2000).execute(query).mappings():
+        for row in connection.execution_options(yield_per=FETCHED).execute(query).mappings():
             yield dict(row)

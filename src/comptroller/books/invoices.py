@@ -1,4 +1,4 @@
-"""Invoices of providers: a CSV of one's own making, or the FOCUS format of the FinOps Foundation."""
+"""Invoices of providers: a plain CSV, or the FOCUS format of the FinOps Foundation."""
 
 from __future__ import annotations
 
@@ -21,20 +21,23 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "kind": ("kind", "x_TokenKind", "SkuId"),
     "tokens": ("tokens", "quantity", "ConsumedQuantity"),
 }
-"""What is read -> the columns it may stand in, the first that is there."""
-KINDS = ("input", "cached", "output")
+"""Quantity -> names of its column, in order of preference."""
+KINDS = ("cached", "output", "input")
+"""Kinds of tokens, searched in this order in the text of an invoice line: cached ones are often called cached input."""
+SHOWN = 3
+"""Most unreadable rows named in an error, which also gives their number."""
 
 
 @dataclass(slots=True)
 class InvoiceCharge:
-    """What an invoice asks for one day, model and key. tokens: by kind, where the invoice says."""
+    """Amount billed for one day, model and key. tokens: kind -> number, where the invoice gives it."""
 
     pusd: int = 0
     tokens: dict[str, int] = field(default_factory=dict)
 
 
 Line = tuple[str, str, str]
-"""Day, model, key; the key is empty where the invoice knows none."""
+"""Day (ISO 8601), model, key; the key is empty where the invoice has none."""
 
 
 def read_invoice(path: Path) -> dict[Line, InvoiceCharge]:
@@ -49,30 +52,30 @@ def read_invoice(path: Path) -> dict[Line, InvoiceCharge]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordError(str(path), [(1, str(error))], 1) from error
     names = rows[0].keys() if rows else set()
-    place = {what: next((name for name in known if name in names), "") for what, known in COLUMNS.items()}
-    missing = [f"{what} ({' or '.join(COLUMNS[what])})" for what in ("day", "usd", "model") if not place[what]]
+    column_of = {what: next((name for name in accepted if name in names), "") for what, accepted in COLUMNS.items()}
+    missing = [f"{what} ({' or '.join(COLUMNS[what])})" for what in ("day", "usd", "model") if not column_of[what]]
     if missing:
         raise RecordError(path.name, [(1, f"no column for {', '.join(missing)}")], 1)
-    found: dict[Line, InvoiceCharge] = defaultdict(InvoiceCharge)
+    charges: dict[Line, InvoiceCharge] = defaultdict(InvoiceCharge)
     bad: list[tuple[int, str]] = []
     for number, row in enumerate(rows, 2):
         try:
-            _add(found, {what: (row.get(name) or "").strip() for what, name in place.items()})
+            _add(charges, {what: (row.get(name) or "").strip() for what, name in column_of.items()})
         except (ValueError, InvalidOperation) as error:
             bad.append((number, str(error) or "cannot be read"))
     if bad:
-        raise RecordError(path.name, bad[:3], len(bad))
-    return dict(found)
+        raise RecordError(path.name, bad[:SHOWN], len(bad))
+    return dict(charges)
 
 
-def _add(found: dict[Line, InvoiceCharge], cells: Mapping[str, str]) -> None:
-    """Count one line of an invoice."""
+def _add(charges: dict[Line, InvoiceCharge], cells: Mapping[str, str]) -> None:
+    """Adds one line of an invoice to the charges."""
     day = datetime.fromisoformat(cells["day"]).date() if len(cells["day"]) > 10 else date.fromisoformat(cells["day"])
-    billed = found[day.isoformat(), cells["model"], cells["key"]]
+    billed = charges[day.isoformat(), cells["model"], cells["key"]]
     amount = Decimal(cells["usd"])
     if not amount.is_finite():
         raise ValueError(f"{cells['usd']} dollars")
     billed.pusd += pusd(amount.quantize(Decimal("1e-12")))
-    kind = next((kind for kind in ("cached", "output", "input") if kind in cells["kind"].lower()), "")
+    kind = next((kind for kind in KINDS if kind in cells["kind"].lower()), "")
     if kind and cells["tokens"]:
         billed.tokens[kind] = billed.tokens.get(kind, 0) + int(Decimal(cells["tokens"]))

@@ -1,6 +1,6 @@
-"""Keys of the gateway: created, rotated and revoked; the books keep only their SHA-256.
+"""API keys of the gateway: created, rotated and revoked. The books store only their SHA-256.
 
-A secret is 256 random bits, so a plain hash cannot be searched backwards, and looking one up takes no time.
+A secret has 256 random bits, so a fast unsalted hash cannot be inverted by search, and a lookup is one indexed query.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from comptroller.books.ledger import CallLedger, now_us
 from comptroller.errors import InputError
 
 PREFIX = "ck-"
+"""Beginning of every secret, by which scanners of source code can find leaked ones."""
+SECRET_BYTES = 32
+"""Random bytes of a secret: 256 bits, as many as its hash. More would not make a collision or a guess harder."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key's name, under which its calls and budgets are booked, and its project. Times in microseconds since 1970."""
+    """A key. name: under which its calls and budgets are booked.  created_us, expires_us: microseconds since 1970."""
 
     name: str
     project: str
@@ -35,7 +38,7 @@ class ApiKeyStore:
         self._ledger = ledger
 
     def create(self, name: str, project: str = "") -> str:
-        """A new key; the secret is returned here and never again.
+        """Creates a key; returns its secret, which cannot be read again.
 
         Raises:
             InputError: the name is empty or taken by a key that is valid.
@@ -47,24 +50,24 @@ class ApiKeyStore:
         return self._insert(name, project)
 
     def rotate(self, name: str, grace_s: float = 0.0) -> str:
-        """Another secret for a key; the old one is valid for `grace_s` seconds more.
+        """Creates another secret for a key; the old one stays valid for `grace_s` seconds.
 
         Raises:
             InputError: there is no valid key of this name.
         """
-        project = self._end(name, now_us() + round(grace_s * 1e6))
+        project = self._expire(name, now_us() + round(grace_s * 1e6))
         return self._insert(name, project)
 
     def revoke(self, name: str) -> None:
-        """End all secrets of a key at once.
+        """Ends all secrets of a key immediately.
 
         Raises:
             InputError: there is no valid key of this name.
         """
-        self._end(name, now_us())
+        self._expire(name, now_us())
 
     def find(self, secret: str) -> ApiKey | None:
-        """The key of a secret, None where it is unknown, revoked or expired."""
+        """The key of a secret; None where it is unknown, revoked or expired."""
         table = schema.key
         query = select(table).where(table.c.digest == _digest(secret))
         with schema.refusals("keys"), self._ledger.engine.connect() as connection:
@@ -74,7 +77,7 @@ class ApiKeyStore:
         return ApiKey(row.name, row.project, row.created_us, row.expires_us)
 
     def all(self) -> list[ApiKey]:
-        """The keys that are valid now, by name."""
+        """The valid keys in order of name."""
         table, now = schema.key, now_us()
         query = select(table).where(or_(table.c.expires_us.is_(None), table.c.expires_us > now))
         with schema.refusals("keys"), self._ledger.engine.connect() as connection:
@@ -82,22 +85,22 @@ class ApiKeyStore:
         return [ApiKey(row.name, row.project, row.created_us, row.expires_us) for row in rows]
 
     def _insert(self, name: str, project: str) -> str:
-        secret = PREFIX + secrets.token_urlsafe(32)
+        secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
         values = {"digest": _digest(secret), "name": name, "project": project, "created_us": now_us()}
         with schema.refusals("keys"), schema.writing(self._ledger.engine) as connection:
             connection.execute(schema.key.insert().values(values))
         return secret
 
-    def _end(self, name: str, at_us: int) -> str:
-        """Let the secrets of a key expire; returns its project."""
-        mine = [key for key in self.all() if key.name == name]
-        if not mine:
+    def _expire(self, name: str, at_us: int) -> str:
+        """Lets the secrets of a key expire at a time; returns its project."""
+        keys = [key for key in self.all() if key.name == name]
+        if not keys:
             raise InputError(f"there is no valid key {name!r}")
         table = schema.key
         valid = or_(table.c.expires_us.is_(None), table.c.expires_us > at_us)
         with schema.refusals("keys"), schema.writing(self._ledger.engine) as connection:
             connection.execute(table.update().where(table.c.name == name, valid).values(expires_us=at_us))
-        return mine[-1].project
+        return keys[-1].project
 
 
 def _digest(secret: str) -> str:

@@ -1,7 +1,7 @@
-"""The ledger: every call to a model is one row, held before the call and settled after it; rows are only appended.
+"""The ledger: one row per call to a model, reserved before the call and settled after it. Rows are only appended.
 
-A writer works on a segment of its own, whose rows are chained by hash; PostgreSQL serves many writers at once,
-SQLite lets them take turns. See docs/books.md.
+Each writer appends to a segment of its own, whose rows are chained by hash. PostgreSQL serves many writers at once, on
+SQLite they take turns. See docs/books.md.
 """
 
 from __future__ import annotations
@@ -46,23 +46,34 @@ __all__ = [
 ]
 
 EPOCH_US = 1_577_836_800_000_000
-"""Ids count microseconds since 2020."""
+"""Origin of ids, which count microseconds since 2020-01-01 UTC."""
 ID_BITS = 13
-"""Low bits of an id: those of the segment, so that writers at work at once never make the same."""
+"""Low bits of an id, taken from the segment, so that concurrent writers never make the same id.
+
+13 bits separate 8,192 segments and leave 50 for microseconds, which last until 2055; 26 bits would leave 38 hours.
+"""
 PATIENCE_US = 86_400_000_000
-"""How far behind the books a clock may be and still be corrected: a day."""
+"""How far a clock may be behind the latest time in the books and still be corrected: a day.
+
+A clock further behind is believed, so a wrong time in the books distorts one day at most; at twice the value two days.
+"""
+GIVEN_UP_AT_ONCE = 1000
+"""Open calls of a dead writer booked in one transaction: it bounds how long other writers wait."""
 
 Outcome = int | ComptrollerError
 Clock = Callable[[], int]
 
 
 def now_us() -> int:
-    """Microseconds since 1970 by the machine's clock."""
+    """Microseconds since 1970, UTC, by the machine's clock."""
     return time.time_ns() // 1000
 
 
 class CallLedger:
-    """Open books. Make one with `open`; safe to share between threads."""
+    """An open ledger. Create it with `open`; it is safe to share between threads.
+
+    clock: microseconds since 1970.
+    """
 
     def __init__(self, engine: Engine, clock: Clock = now_us) -> None:
         self.engine, self.clock = engine, clock
@@ -77,13 +88,13 @@ class CallLedger:
 
     @classmethod
     def open(cls, where: str, clock: Clock = now_us) -> CallLedger:
-        """Open books, or make them.
+        """Opens a ledger, or creates it.
 
-        where: a path of an SQLite file or a URL.
+        where: path of an SQLite file, or an SQLAlchemy URL.
 
         Raises:
-            LedgerError: they cannot be used; names the fix.
-            InputError: the URL names no kind of database that keeps books.
+            LedgerError: the database cannot be used; names the fix.
+            InputError: the database is neither SQLite nor PostgreSQL.
         """
         return cls(schema.connect(where), clock)
 
@@ -96,7 +107,7 @@ class CallLedger:
         self.close()
 
     def close(self) -> None:
-        """Let go of the books; open holds stay, and count as lost at the next `recover`."""
+        """Closes the ledger. Open holds stay, and are booked as lost by the next `recover`."""
         with self._lock:
             if self._alive:
                 self._alive.release()
@@ -105,7 +116,7 @@ class CallLedger:
 
     @property
     def pen(self) -> LedgerSegmentCursor:
-        """Where this writer stands; opens a segment at its first use."""
+        """Position of this writer in its segment; the first use creates the segment."""
         with self._lock:
             if self._pen is None:
                 self._pen = self._new_segment()
@@ -118,27 +129,29 @@ class CallLedger:
             head, at_us = (bytes(last.head), self._not_before(last.at_us)) if last else (START, self.clock())
             after = {"after": last.id, "after_rows": last.rows} if last else {"after": 0, "after_rows": 0}
             row = {**after, "head": head, "rows": 0, "at_us": at_us}
-            made = connection.execute(table.insert().values(row)).inserted_primary_key
-        assert made is not None
-        self._alive = claim(self.engine, made.id)
-        return LedgerSegmentCursor(made.id, 0, head, at_us)
+            inserted = connection.execute(table.insert().values(row)).inserted_primary_key
+        assert inserted is not None
+        self._alive = claim(self.engine, inserted.id)
+        return LedgerSegmentCursor(inserted.id, 0, head, at_us)
 
     def _not_before(self, last_us: int) -> int:
-        """The clock, or the latest time in the books where the clock went back by less than a day."""
-        read = self.clock()
-        return last_us if read < last_us < read + PATIENCE_US else read
+        """The clock, or the latest time in the books where the clock is behind it by less than `PATIENCE_US`."""
+        clock_us = self.clock()
+        return last_us if clock_us < last_us < clock_us + PATIENCE_US else clock_us
 
     def new_id(self) -> int:
-        """An id for a call or a request: 63 bits, larger than the last, unlike any of another writer."""
+        """An id for a call or a request: 63 bits, larger than the last, different from those of other writers."""
         pen = self._pen or self.pen
-        with self._ids:  # a commit on its way to the disk holds up no id
+        with self._ids:  # its own lock: ids do not wait for a commit
             tail = pen.segment & ((1 << ID_BITS) - 1)
             ticks = max(self.clock() - EPOCH_US, (self._last_id >> ID_BITS) + 1)
             self._last_id = ticks << ID_BITS | tail
             return self._last_id
 
     def apply(self, postings: Sequence[Posting]) -> list[Outcome]:
-        """Many postings in one transaction; what each holds or charges in picodollars, or why it was refused.
+        """Applies many postings in one transaction.
+
+        Returns for each the picodollars held or charged, or the error that refused it.
 
         Raises:
             LedgerError: nothing was written.
@@ -146,24 +159,24 @@ class CallLedger:
         with self._lock, schema.refusals(self._name):
             try:
                 return self._commit(postings)
-            except IntegrityError:  # another writer booked the same call at the same moment: now it can be seen
+            except IntegrityError:  # another writer booked the same call concurrently; its row is visible now
                 return self._commit(postings)
 
     def _commit(self, postings: Sequence[Posting]) -> list[Outcome]:
-        pen = self._here()
+        pen = self._current_cursor()
         with schema.writing(self.engine) as connection:
             announce(connection, pen.segment)
             batch = PostingBatch(connection, pen, postings, self._known)
             outcomes = [_outcome_of(batch, posting) for posting in postings]
             batch.write()
-            self._stale = True  # until the commit is known to have worked
+            self._stale = True  # until the commit has succeeded
         self._pen, self._stale = pen, False
         self._known.accounts.update(batch.accounts)
         self._known.prices.update(batch.prices)
         return outcomes
 
-    def _here(self) -> LedgerSegmentCursor:
-        """A copy of where the writer stands, read from the books where the last commit is in doubt."""
+    def _current_cursor(self) -> LedgerSegmentCursor:
+        """A copy of the writer's position, read from the database where the outcome of the last commit is unknown."""
         pen = self.pen
         if self._stale:
             table = schema.segment
@@ -172,50 +185,50 @@ class CallLedger:
             pen = LedgerSegmentCursor(row.id, row.rows, bytes(row.head), row.at_us)
         return replace(pen, at_us=self._not_before(pen.at_us))
 
-    def _one(self, posting: Posting) -> int:
+    def _apply_one(self, posting: Posting) -> int:
         outcome = self.apply([posting])[0]
         if isinstance(outcome, ComptrollerError):
             raise outcome
         return outcome
 
     def reserve(self, call: Call, quote: CallQuote) -> int:
-        """Hold a call's worst case before it is made; durable at return.
+        """Holds the worst-case cost of a call before it is made; durable at return. Returns the picodollars held.
 
         Raises:
             BudgetExceededError: a budget has less left; names it.
-            DuplicateCallError: the call's id was settled, released or given up.
-            LedgerError: nothing was written: do not make the call.
+            DuplicateCallError: the call's id was settled, released or booked as lost.
+            LedgerError: nothing was written; do not make the call.
         """
-        return self._one(ReservationPosting(call, quote))
+        return self._apply_one(ReservationPosting(call, quote))
 
     def settle(self, call: Call, receipt: CallReceipt) -> int:
-        """Book a call that ended; returns the picodollars charged. A second time changes nothing.
+        """Books a call that ended; returns the picodollars charged. A repetition changes nothing.
 
         Raises:
             InputError: the call was never reserved.
         """
-        return self._one(SettlementPosting(call, receipt))
+        return self._apply_one(SettlementPosting(call, receipt))
 
     def release(self, call: Call, reason: str = "") -> int:
-        """Book a call that ended and cost nothing.
+        """Books a call that ended and cost nothing; returns the picodollars charged.
 
         Raises:
             InputError: the call was never reserved.
         """
-        return self._one(ReleasePosting(call, reason))
+        return self._apply_one(ReleasePosting(call, reason))
 
     def correct(self, call: Call, receipt: CallReceipt, reason: str) -> int:
-        """Book other figures for a call that is booked, in a new row that points at the last.
+        """Books corrected figures of a call as a new row that refers to its last; returns the picodollars charged.
 
         Raises:
             InputError: the call is not booked, or no reason is given.
         """
         if not reason:
             raise InputError("a correction needs a reason")
-        return self._one(CorrectionPosting(self.new_id(), call, receipt, reason))
+        return self._apply_one(CorrectionPosting(self.new_id(), call, receipt, reason))
 
     def recover(self) -> int:
-        """Book the open calls of writers that died, at their worst case; returns how many there were."""
+        """Books the open calls of dead writers at their worst case; returns their number."""
         pen, count = self.pen, 0
         with schema.refusals(self._name):
             with self.engine.connect() as connection:
@@ -223,15 +236,16 @@ class CallLedger:
             for number in holders:
                 dead = claim(self.engine, number) if number != pen.segment else None
                 if dead:
-                    count += self._give_up(number)
+                    count += self._book_lost(number)
                     dead.release()
         return count
 
-    def _give_up(self, number: int) -> int:
+    def _book_lost(self, number: int) -> int:
+        """Books the open calls of a segment as lost; returns their number."""
         table, count = schema.hold, 0
         while True:
             with self.engine.connect() as connection:
-                query = select(table).where(table.c.segment == number).limit(1000)
+                query = select(table).where(table.c.segment == number).limit(GIVEN_UP_AT_ONCE)
                 rows = [dict(row) for row in connection.execute(query).mappings()]
             if not rows:
                 return count
@@ -242,7 +256,7 @@ class CallLedger:
             count += len(rows)
 
     def set_budget(self, budget: SpendBudget) -> None:
-        """Set a limit, or another limit for the same scope, name and period."""
+        """Sets a limit, or changes that of the same scope, name and period."""
         table = schema.budget
         same = (table.c.scope == budget.scope, table.c.name == budget.name, table.c.period == budget.period)
         values = {"limit_pusd": budget.limit_pusd, "at_us": self.clock()}
@@ -252,35 +266,35 @@ class CallLedger:
                 connection.execute(table.insert().values(named | values))
 
     def drop_budget(self, budget: SpendBudget) -> None:
-        """Take a limit away; what was spent stays in the rows.
+        """Removes a limit; rows keep what was spent.
 
         Raises:
             InputError: there is no such budget.
         """
-        found = next((item for item in self.budgets() if str(item) == str(budget)), None)
-        if found is None:
+        stored = next((item for item in self.budgets() if str(item) == str(budget)), None)
+        if stored is None:
             raise InputError(f"there is no budget of {budget}")
         with schema.refusals(self._name), schema.writing(self.engine) as connection:
-            connection.execute(delete(schema.balance).where(schema.balance.c.budget == found.id))
-            connection.execute(delete(schema.budget).where(schema.budget.c.id == found.id))
+            connection.execute(delete(schema.balance).where(schema.balance.c.budget == stored.id))
+            connection.execute(delete(schema.budget).where(schema.budget.c.id == stored.id))
 
     def budgets(self) -> list[SpendBudget]:
-        """All limits."""
+        """All limits, in the order of their creation."""
         with schema.refusals(self._name), self.engine.connect() as connection:
             rows = connection.execute(select(schema.budget).order_by(schema.budget.c.id)).all()
         return [SpendBudget(row.scope, row.name, row.period, row.limit_pusd, row.id) for row in rows]
 
     def balances(self) -> list[BudgetBalance]:
-        """What every budget has spent and holds in the current period."""
+        """Spend and holds of every budget in the current period."""
         at_us = self.clock()
         with schema.refusals(self._name), self.engine.connect() as connection:
             rows = connection.execute(select(schema.balance)).all()
-        known = {(row.budget, row.span): (row.spent_pusd, row.held_pusd) for row in rows}
+        amounts = {(row.budget, row.span): (row.spent_pusd, row.held_pusd) for row in rows}
         current = ((budget, budget.span(at_us)) for budget in self.budgets())
-        return [BudgetBalance(budget, span, *known.get((budget.id, span), (0, 0))) for budget, span in current]
+        return [BudgetBalance(budget, span, *amounts.get((budget.id, span), (0, 0))) for budget, span in current]
 
     def score(self, request: int, score: float) -> None:
-        """What a request's answer was worth; the last word counts.
+        """Stores the score of a request's answer, in [0, 1], replacing an earlier one.
 
         Raises:
             InputError: the score is not in [0, 1].

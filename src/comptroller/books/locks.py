@@ -1,4 +1,4 @@
-"""Who is alive: a writer holds a lock as long as it lives; the kernel or the server lets go of it when it dies."""
+"""Locks that show which writers are alive: the kernel or the server releases a writer's lock when it dies."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from typing import Protocol
 from sqlalchemy import Connection, Engine, text
 
 _ALIVE, _WRITING = 0x436D7074, 0x436D7075
-"""The first halves of our advisory locks' keys in PostgreSQL; the second is the segment."""
+"""First halves of the keys of our advisory locks in PostgreSQL: `Cmpt` and its successor; the second is the segment.
+
+Other applications of the same database must not use them; any other two numbers would do.
+"""
 
 
 class WriterLock(Protocol):
-    """A lock that is held; `release` lets go of it."""
+    """An acquired lock."""
 
     def release(self) -> None:
-        """Let go."""
+        """Releases the lock."""
 
 
 class _FileLock:
@@ -39,26 +42,26 @@ class _ServerLock:
 
 
 def claim(engine: Engine, segment: int) -> WriterLock | None:
-    """The lock of a segment; None where its writer is alive.
+    """Acquires the lock of a segment; None where its writer is alive.
 
-    SQLite: a locked file beside the books. PostgreSQL: an advisory lock of one connection (a pooler that shares
-    connections between transactions cannot be used).
+    SQLite: a locked file beside the database. PostgreSQL: an advisory lock of one connection, so a pooler that shares
+    connections between transactions cannot be used.
     """
     if engine.dialect.name == "sqlite":
         return _claim_file(Path(f"{engine.url.database}-writer-{segment}"))
     connection = engine.connect()
-    got = connection.scalar(text("SELECT pg_try_advisory_lock(:kind, :id)"), {"kind": _ALIVE, "id": segment})
-    if got:  # what the writer sent before it died may still be on its way into the tables
+    acquired = connection.scalar(text("SELECT pg_try_advisory_lock(:kind, :id)"), {"kind": _ALIVE, "id": segment})
+    if acquired:  # wait for a transaction that the writer sent before it died
         connection.execute(text("SELECT pg_advisory_xact_lock(:kind, :id)"), {"kind": _WRITING, "id": segment})
     connection.commit()
-    if got:
+    if acquired:
         return _ServerLock(connection)
     connection.close()
     return None
 
 
 def announce(connection: Connection, segment: int) -> None:
-    """Tell that a transaction of a segment is on its way; `claim` of the segment waits for its end."""
+    """Marks a transaction of a segment as running (PostgreSQL); `claim` of the segment waits for its end."""
     if connection.dialect.name == "postgresql":
         values = {"kind": _WRITING, "id": segment}
         connection.execute(text("SELECT pg_advisory_xact_lock_shared(:kind, :id)"), values)

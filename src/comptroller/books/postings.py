@@ -1,4 +1,4 @@
-"""What can be posted to the books, and how a call becomes a row."""
+"""Postings to the ledger, and the conversion between calls and rows."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from comptroller.work.call import LABELS, Call
 
 @dataclass(frozen=True, slots=True)
 class CallQuote:
-    """What a call may cost before it is made.
+    """Cost of a call before it is made, in picodollars.
 
-    worst_pusd: the most it may cost, None where no price is known.  estimate_pusd: what it is expected to cost.
-    plan: digest of the plan that it belongs to.
+    worst_pusd: the most it may cost, None where no price is known.  estimate_pusd: the expected cost.  plan: digest of
+    the plan that the call belongs to.
     """
 
     worst_pusd: int | None
@@ -29,7 +29,7 @@ class CallQuote:
 
 @dataclass(frozen=True, slots=True)
 class ReservationPosting:
-    """A call about to be made."""
+    """A call that is about to be made."""
 
     call: Call
     quote: CallQuote
@@ -37,7 +37,7 @@ class ReservationPosting:
 
 @dataclass(frozen=True, slots=True)
 class SettlementPosting:
-    """A call that ended, with its usage."""
+    """A call that ended, with its receipt."""
 
     call: Call
     receipt: CallReceipt
@@ -53,14 +53,14 @@ class ReleasePosting:
 
 @dataclass(frozen=True, slots=True)
 class LossPosting:
-    """An open call of a writer that died: it may have been billed, so it counts with its worst case."""
+    """An open call of a dead writer. It may have been billed, so it is charged at its worst case."""
 
     call: Call
 
 
 @dataclass(frozen=True, slots=True)
 class CorrectionPosting:
-    """Other figures for a call that is booked; a new row with an id of its own that points at the last."""
+    """Corrected figures of a booked call: a new row with its own id that refers to the last row of the call."""
 
     id: int
     call: Call
@@ -76,7 +76,8 @@ _COUNTS = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens
 _COPIED = ("request", "parent", "attempt", "session", "preemptions", "question", "finish", "source")
 _TIMES = ("arrival_s", "started_s", "first_s", "last_s", "wait_s", "device_s")
 _ENERGY = {"j_prefill": "prefill_j", "j_decode": "decode_j"} | {n: n for n in ("low_j", "high_j", "flops", "gco2e")}
-_NO_TEXT = {"\0", *map(chr, range(0xD800, 0xE000))}
+_UNSTORABLE = {"\0", *map(chr, range(0xD800, 0xE000))}
+"""Characters that PostgreSQL or UTF-8 cannot store: NUL and surrogates."""
 _TEXTS = (*LABELS, "finish", "source")
 _NUMBERS = ("call", "request", "parent", "attempt", "session", "preemptions", *_COUNTS)
 _copied, _times, _counts, _texts, _numbers = (
@@ -84,10 +85,11 @@ _copied, _times, _counts, _texts, _numbers = (
 )
 _energy = attrgetter(*_ENERGY.values())
 _LIMIT = 1 << 63
+"""Ids, counts and amounts must be below: both databases store signed 64-bit integers."""
 
 
 def entry_columns(call: Call, receipt: CallReceipt) -> Values:
-    """The columns of a row that the call and its receipt tell; unknown is None."""
+    """Columns of a row that come from the call and its receipt; unknown values are None."""
     row: Values = dict(zip(_COPIED, _copied(call), strict=True))
     row.update(zip(_TIMES, map(_real, _times(call)), strict=True))
     row.update(zip(_ENERGY, map(_real, _energy(receipt.energy)), strict=True))
@@ -100,28 +102,28 @@ def entry_columns(call: Call, receipt: CallReceipt) -> Values:
 
 
 def call_of(row: Values) -> Call:
-    """The call of a row, its account's names included; what is null is unknown."""
-    own: Values = {name: row[name] for name in (*_COPIED, "role", "strategy", "service", "key", "project")}
-    own |= {name: nan if row[name] is None else row[name] for name in _TIMES}
-    own |= {name: -1 if row[name] is None else row[name] for name in _COUNTS}
-    return Call(call=row["id"], **own)
+    """The call of a row with the names of its account; nulls become the unknown value of their field."""
+    values: Values = {name: row[name] for name in (*_COPIED, "role", "strategy", "service", "key", "project")}
+    values |= {name: nan if row[name] is None else row[name] for name in _TIMES}
+    values |= {name: -1 if row[name] is None else row[name] for name in _COUNTS}
+    return Call(call=row["id"], **values)
 
 
 def energy_of(row: Values) -> CallEnergy:
-    """The energy of a row."""
-    known = {own: nan if row[name] is None else row[name] for name, own in _ENERGY.items()}
-    return CallEnergy(**known, source=row["energy"])
+    """The energy of a row; nulls become NaN."""
+    values = {attribute: nan if row[name] is None else row[name] for name, attribute in _ENERGY.items()}
+    return CallEnergy(**values, source=row["energy"])
 
 
 def usage_of(row: Values) -> TokenUsage | None:
-    """The usage of a row; None where it is unknown."""
+    """The token usage of a row; None where a count is unknown."""
     if any(row[name] is None for name in _COUNTS):
         return None
     return TokenUsage.of_call({name: row[name] for name in _COUNTS}, row["extra"])
 
 
 def hold_columns(call: Call, quote: CallQuote) -> Values:
-    """The columns of a hold that the call and its quote tell."""
+    """Columns of a hold that come from the call and its quote."""
     names = ("request", "parent", "attempt", "question")
     return {
         "id": call.call,
@@ -133,7 +135,7 @@ def hold_columns(call: Call, quote: CallQuote) -> Values:
 
 
 def lost_calls(holds: Iterable[Values]) -> list[LossPosting]:
-    """The calls of holds that nobody will settle; their usage is unknown."""
+    """Postings that book the calls of holds as lost; their usage is unknown."""
     unknown: dict[str, Any] = dict.fromkeys(_COUNTS, -1)
     names = ("request", "parent", "attempt", "question")
     return [
@@ -151,7 +153,7 @@ def lost_calls(holds: Iterable[Values]) -> list[LossPosting]:
 
 
 def receipt_of(posting: SettlementPosting | ReleasePosting | LossPosting) -> CallReceipt:
-    """The receipt that ends a call."""
+    """The receipt of the posting that ends a call."""
     if isinstance(posting, SettlementPosting):
         return posting.receipt
     if isinstance(posting, ReleasePosting):
@@ -160,15 +162,15 @@ def receipt_of(posting: SettlementPosting | ReleasePosting | LossPosting) -> Cal
 
 
 def kind_of(posting: SettlementPosting | ReleasePosting | LossPosting) -> str:
-    """The kind of row that ends a call."""
+    """The kind of the row that ends a call: settled, released or lost."""
     return {SettlementPosting: "settled", ReleasePosting: "released", LossPosting: "lost"}[type(posting)]
 
 
 def check(posting: Posting) -> None:
-    """Refuses what a database cannot hold, before it spoils the others of its transaction.
+    """Refuses values that the database cannot store, before they fail the whole transaction.
 
     Raises:
-        InputError: names the value.
+        InputError: a text, id, count or amount cannot be stored; names it.
     """
     call = posting.call
     texts: tuple[str, ...] = _texts(call)
@@ -181,7 +183,7 @@ def check(posting: Posting) -> None:
         texts += (receipt.note, receipt.extra, receipt.energy.source)
         money = (receipt.pusd,)
     for text in texts:
-        if not text.isprintable() and (set(text) & _NO_TEXT):
+        if not text.isprintable() and (set(text) & _UNSTORABLE):
             raise InputError(f"call {call.call}: {text!r} cannot be kept as text")
     for number in _numbers(call):
         if type(number) is not int or not -1 <= number < _LIMIT:

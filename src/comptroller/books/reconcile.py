@@ -1,4 +1,4 @@
-"""Reconciliation: what was estimated, metered and billed, why they differ, and why spend changed."""
+"""Reconciliation of estimate, meter and invoice, and decomposition of changes in spend."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from comptroller.books.schema import account, entry
 from comptroller.facts.prices import ProviderPrice
 
 FACTORS = ("volume", "mix", "efficiency", "price")
+"""Factors of spend, in the order of `decompose`. Each further factor multiplies the orders to average by its number."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationLine:
-    """One day, model and key. Money in picodollars; invoice and differences None where the invoice has no such line.
+    """Figures of one day, model and key, in picodollars; invoice and its parts are None where it has no such line.
 
-    unpriced: calls whose cost is unknown here but may have been billed.  retry: what repeated attempts cost.
-    tokens, caching, price, rest: parts of invoice - meter; they add up to it.
+    unpriced: calls whose cost is unknown here but may have been billed.  retry: cost of repeated attempts.
+    tokens, caching, price, rest: parts of invoice - meter, which they sum to; None where they cannot be separated.
     """
 
     line: Line
@@ -43,7 +44,7 @@ class ReconciliationLine:
 def reconcile(
     ledger: CallLedger, invoice: Mapping[Line, InvoiceCharge], scope: LedgerScope = EVERYTHING
 ) -> list[ReconciliationLine]:
-    """Estimate, meter and invoice side by side, by day and model, and by key where the invoice knows keys."""
+    """Estimate, meter and invoice by day and model, and by key where the invoice has keys."""
     by = ("day", "model", "key") if any(key for _, _, key in invoice) else ("day", "model")
     booked: dict[Line, LedgerTotals] = {}
     for item in totals(ledger, by, scope):
@@ -68,11 +69,11 @@ def _reconciliation_line(
 
 
 def _difference_parts(booked: LedgerTotals, billed: InvoiceCharge, price: ProviderPrice) -> tuple[int, int, int, int]:
-    """Tokens, caching, price and rest of invoice - meter, at the rates of the price that was charged here.
+    """Parts of invoice - meter in picodollars: tokens, caching, price, rest, at the rates charged here.
 
-    tokens: more or fewer of prompt and output.  caching: another share of the prompt was cached.  price: what the
-    invoice asks beyond its own tokens at our rates.  rest: what the meter holds beyond its tokens at these rates
-    (cache writes, tiers, images, unknown calls).
+    tokens: different numbers of prompt and output tokens.  caching: a different cached share of the prompt.  price:
+    invoice minus its own tokens at our rates.  rest: our tokens at these rates minus the meter (cache writes, tiers,
+    images, unknown calls).
     """
     rates = [price.rate(unit, 0) for unit in ("input_tokens", "cache_read_tokens", "output_tokens")]
     ours = [booked["input_tokens"] - booked["cached_tokens"], booked["cached_tokens"], booked["output_tokens"]]
@@ -80,13 +81,13 @@ def _difference_parts(booked: LedgerTotals, billed: InvoiceCharge, price: Provid
     more = [int(a - b) for a, b in zip(theirs, ours, strict=True)]
     tokens = round((more[0] + more[1]) * rates[0] + more[2] * rates[2])
     caching = round(more[1] * (rates[1] - rates[0]))
-    at_ours = round(sum(int(count) * rate for count, rate in zip(theirs, rates, strict=True)))
-    asked = billed.pusd - at_ours
-    return tokens, caching, asked, billed.pusd - int(booked["pusd"]) - tokens - caching - asked
+    at_our_rates = round(sum(int(count) * rate for count, rate in zip(theirs, rates, strict=True)))
+    price_part = billed.pusd - at_our_rates
+    return tokens, caching, price_part, billed.pusd - int(booked["pusd"]) - tokens - caching - price_part
 
 
 def prices_charged(ledger: CallLedger, scope: LedgerScope) -> dict[str, ProviderPrice]:
-    """The price that most rows of each model were charged at."""
+    """Model -> the price at which most of its rows were charged."""
     query = (
         select(account.c.service, entry.c.price, func.count().label("rows"))
         .join_from(entry, account, account.c.id == entry.c.account)
@@ -95,16 +96,16 @@ def prices_charged(ledger: CallLedger, scope: LedgerScope) -> dict[str, Provider
     )
     with schema.refusals("reconcile"), ledger.engine.connect() as connection:
         counted = sorted(connection.execute(query).all(), key=lambda row: row.rows)
-        known = {row.id: row.document for row in connection.execute(select(schema.price))}
-    return {row.service: ProviderPrice.parse(known[row.price]) for row in counted}
+        documents = {row.id: row.document for row in connection.execute(select(schema.price))}
+    return {row.service: ProviderPrice.parse(documents[row.price]) for row in counted}
 
 
 @dataclass(frozen=True, slots=True)
 class SpendChange:
-    """Why spend went from one amount to another, in picodollars; the four parts add up to the difference exactly.
+    """Decomposition of a change in spend, in picodollars; the four parts sum to the difference exactly.
 
-    volume: more or fewer calls.  mix: they went to other groups.  efficiency: more or fewer tokens per call.
-    price: dollars per token, which also holds another share of dear kinds of tokens.
+    volume: number of calls.  mix: their shares by group.  efficiency: tokens per call.  price: dollars per token, which
+    includes a different share of dear kinds of tokens.
     """
 
     before: int
@@ -116,7 +117,7 @@ class SpendChange:
 
 
 def change(ledger: CallLedger, before: LedgerScope, after: LedgerScope, by: str = "model") -> SpendChange:
-    """Splits the change of spend between two periods.
+    """Decomposes the change of spend between two selections of rows, by group.
 
     Raises:
         InputError: a name to group by is unknown.
@@ -129,47 +130,47 @@ Factors = dict[str, tuple[int, int, int]]
 """Group -> calls, tokens, picodollars."""
 
 
-def _factors(found: Sequence[LedgerTotals]) -> Factors:
-    """Calls without tokens (images) count as one token each."""
+def _factors(groups: Sequence[LedgerTotals]) -> Factors:
+    """Factors by group. Calls of groups without tokens (images) count as one token each."""
     return {
         item.group[0]: (
             int(item["calls"]),
             int(item["input_tokens"] + item["output_tokens"] or item["calls"]),
             int(item["pusd"]),
         )
-        for item in found
+        for item in groups
     }
 
 
 def decompose(before: Factors, after: Factors) -> SpendChange:
     """Shapley values of four factors: spend = calls x share x tokens per call x dollars per token, over groups.
 
-    Each factor's part is the mean of what changing it does over all orders in which the four can be changed, in exact
-    fractions (Shorrocks 2013, doi 10.1007/s10888-011-9214-z). A group that is new or gone counts as mix.
+    Each factor's part is the mean effect of changing it over all 24 orders of changing the four, in exact fractions
+    (Shorrocks 2013, doi 10.1007/s10888-011-9214-z). A group that is new or gone counts as mix.
 
     >>> decompose({"a": (10, 1000, 50)}, {"a": (20, 4000, 100)})
     SpendChange(before=50, after=100, volume=54, mix=0, efficiency=54, price=-58)
     """
     groups = sorted(before.keys() | after.keys())
     sides = [_split(side, other, groups) for side, other in ((before, after), (after, before))]
-    parts = dict.fromkeys(FACTORS, Fraction(0))
+    mean_parts = dict.fromkeys(FACTORS, Fraction(0))
     orders = list(permutations(range(len(FACTORS))))
     for order in orders:
-        chosen = [0] * len(FACTORS)
-        spent = _spend(sides, chosen)
+        side_of = [0] * len(FACTORS)
+        spent = _spend(sides, side_of)
         for factor in order:
-            chosen[factor] = 1
-            now = _spend(sides, chosen)
-            parts[FACTORS[factor]] += (now - spent) / len(orders)
+            side_of[factor] = 1
+            now = _spend(sides, side_of)
+            mean_parts[FACTORS[factor]] += (now - spent) / len(orders)
             spent = now
     total = [sum(item[2] for item in side.values()) for side in (before, after)]
-    whole = {name: round(part) for name, part in parts.items()}
-    whole["price"] += total[1] - total[0] - sum(whole.values())  # less than two picodollars of rounding
-    return SpendChange(*total, **whole)
+    rounded = {name: round(part) for name, part in mean_parts.items()}
+    rounded["price"] += total[1] - total[0] - sum(rounded.values())  # less than two picodollars of rounding
+    return SpendChange(*total, **rounded)
 
 
 def _split(side: Factors, other: Factors, groups: Sequence[str]) -> list[Any]:
-    """Calls; by group the share of calls, tokens per call, picodollars per token (the other side's if it has none)."""
+    """Calls; by group the share of calls, tokens per call, picodollars per token (the other side's if none)."""
     calls = sum(item[0] for item in side.values())
     none = (0, 0, 0)
     share = [Fraction(side.get(g, none)[0], calls or 1) for g in groups]
@@ -179,6 +180,7 @@ def _split(side: Factors, other: Factors, groups: Sequence[str]) -> list[Any]:
     return [Fraction(calls), share, per_call, per_token]
 
 
-def _spend(sides: Sequence[Sequence[Any]], chosen: Sequence[int]) -> Fraction:
-    calls, share, per_call, per_token = (sides[side][place] for place, side in enumerate(chosen))
+def _spend(sides: Sequence[Sequence[Any]], side_of: Sequence[int]) -> Fraction:
+    """Spend in picodollars with each factor taken from its side, 0 (before) or 1 (after)."""
+    calls, share, per_call, per_token = (sides[side][place] for place, side in enumerate(side_of))
     return Fraction(calls * sum(s * t * p for s, t, p in zip(share, per_call, per_token, strict=True)))

@@ -1,4 +1,4 @@
-"""The tables of the books, the named migrations that make them, and the doors to SQLite and PostgreSQL."""
+"""Tables of the books, the named migrations that create them, and connections to SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -37,7 +37,13 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from comptroller.errors import InputError, LedgerError
 
 BUSY_S = 10.0
-"""How long a writer waits for another process that writes to the same SQLite file."""
+"""Seconds that a writer waits for another process that writes to the same SQLite file.
+
+A transaction of 1,000 postings takes well under a second, so a longer wait means a stuck process; after it the posting
+fails with `LedgerError`. At twice the value a caller waits twice as long for that error.
+"""
+CACHE_KIB = 65_536
+"""Page cache of SQLite per connection, in KiB: 64 MiB of memory at most, twice that at twice the value."""
 
 METADATA = MetaData()
 _Serial = BigInteger().with_variant(Integer(), "sqlite")
@@ -107,14 +113,24 @@ _corrected = entry.c.corrects.isnot(None)
 Index("entry_corrects", entry.c.corrects, unique=True, sqlite_where=_corrected, postgresql_where=_corrected)
 Index("entry_request", entry.c.request, entry.c.account)
 FIRSTS = ("requests", "service_requests", "role_requests")
-"""Bits of `firsts`: this row is its request's first, its first to that service, its first in that role."""
+"""Bits of the column `firsts`: the row is its request's first, its first to the service, its first in the role."""
+SQLITE_SETTINGS = (
+    f"busy_timeout={int(BUSY_S * 1000)}",
+    "journal_mode=WAL",  # readers do not wait for the writer
+    "synchronous=FULL",  # a committed hold survives a power failure; NORMAL may lose the last commits
+    f"cache_size=-{CACHE_KIB}",
+    "temp_store=MEMORY",
+)
+"""Pragmas of every connection to SQLite."""
 SUMS: tuple[str, ...] = (
     *FIRSTS,
     *("calls", "unpriced", "unreported", "pusd", "charged_pusd", "estimate_pusd", "retries", "retry_pusd"),
     *("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "preemptions"),
     *("over_1k", "over_3k", "over_5k", "metered", "predicted"),
 )
+"""Integer columns of the daily sums."""
 REAL_SUMS = ("device_s", "flops", "j", "low_j", "high_j", "gco2e")
+"""Real columns of the daily sums."""
 daily = Table(
     "daily",
     METADATA,
@@ -167,21 +183,22 @@ score = Table(
 )
 
 
-def _first(connection: Connection) -> None:
+def _create_ledger(connection: Connection) -> None:
     METADATA.create_all(connection)
 
 
-MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (("0001_ledger", _first),)
-"""Name and work of every step that brought the schema to where it is, in order."""
+MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (("0001_ledger", _create_ledger),)
+"""Name and function of every migration, in order."""
 
 
 def connect(where: str) -> Engine:
-    """An engine on books that exist and are up to date.
+    """Connects to books, created or migrated to the current schema as needed.
 
-    where: a path of an SQLite file, or an SQLAlchemy URL of SQLite or PostgreSQL.
+    where: path of an SQLite file, or an SQLAlchemy URL of SQLite or PostgreSQL.
 
     Raises:
         LedgerError: corrupt, of a newer Comptroller, not books, not reachable; names the fix.
+        InputError: another kind of database, or no file.
     """
     url = _url(where)
     with refusals(str(url)):
@@ -214,13 +231,7 @@ def _url(where: str) -> URL:
 
 def _sqlite_settings(raw: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
     raw.isolation_level = None  # SQLAlchemy begins; sqlite3 must not
-    for setting in (
-        f"busy_timeout={int(BUSY_S * 1000)}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "cache_size=-65536",
-        "temp_store=MEMORY",
-    ):
+    for setting in SQLITE_SETTINGS:
         raw.execute(f"PRAGMA {setting}")
 
 
@@ -231,15 +242,15 @@ def _sqlite_begin(connection: Connection) -> None:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that writes; on SQLite it takes the file's only write lock at once."""
+    """A writing transaction; on SQLite it takes the file's only write lock when it begins."""
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         yield connection
 
 
 def insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], clash: str = "") -> None:
-    """Insert many rows at once: as one JSON document into PostgreSQL, as tuples into SQLite; faster than row by row.
+    """Inserts many rows at once, faster than row by row: as one JSON document into PostgreSQL, as tuples into SQLite.
 
-    clash: an `ON CONFLICT` clause.
+    clash: an `ON CONFLICT` clause, or empty.
     """
     columns = ", ".join(table.c.keys())
     if connection.dialect.name == "postgresql":
@@ -253,17 +264,17 @@ def insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any
 
 
 def _as_bytea(value: bytes) -> str:
-    """Bytes as PostgreSQL writes them."""
+    """Bytes in PostgreSQL's hexadecimal notation."""
     return "\\x" + value.hex()
 
 
 def _migrate(connection: Connection, name: str) -> None:
-    if connection.dialect.name == "postgresql":  # one at a time: several gateways may start together
+    if connection.dialect.name == "postgresql":  # one process at a time: several gateways may start together
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('comptroller.books'))")
-    there = set(inspect(connection).get_table_names())
-    if there and "migration" not in there:
+    tables = set(inspect(connection).get_table_names())
+    if tables and "migration" not in tables:
         raise LedgerError(f"{name}: a database, but not books: name another file or an empty database")
-    done = set(connection.scalars(select(migration.c.name))) if there else set()
+    done = set(connection.scalars(select(migration.c.name))) if tables else set()
     newer = sorted(done - {step for step, _ in MIGRATIONS})
     if newer:
         raise LedgerError(f"{name}: written by a newer Comptroller (migration {newer[-1]}): pip install -U comptroller")
@@ -284,12 +295,12 @@ FIXES = (
     ("unable to open", "it cannot be opened: check the path and the permissions"),
     ("onnection", "the database does not answer: check that it runs and the address"),
 )
-"""Words of a database's message, and what to do."""
+"""(words in a database's message, advice); the first match is used."""
 
 
 @contextmanager
 def refusals(name: str) -> Iterator[None]:
-    """Turns what a database raises into `LedgerError` with the fix."""
+    """Converts errors of the database into `LedgerError` with advice. name: of the books or task, for the message."""
     try:
         yield
     except DBAPIError as error:

@@ -1,4 +1,4 @@
-"""Checks of a strategy's parameters, where they enter."""
+"""Range and membership checks of strategy parameters."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def between(low: float, high: float, **values: float) -> None:
 
 
 def require_known(kind: str, name: str, allowed: Iterable[str]) -> None:
-    """Raises UnknownId unless the name is one of those allowed.
+    """Raises UnknownIdError unless the name is one of those allowed.
 
     >>> require_known("weight", "plain", ["plain", "score"])
     """

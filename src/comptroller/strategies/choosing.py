@@ -1,8 +1,8 @@
-"""Which strategy each kind of question gets: the compute-optimal choice of Snell et al., arXiv 2408.03314.
+"""A strategy for each bin of predicted difficulty: the compute-optimal choice of Snell et al., arXiv 2408.03314.
 
-Questions are put in bins of predicted difficulty; on one half of them the mean score and cost of every setting are
-taken per bin, a budget is split over bins and settings by equal marginal value, and the choice is judged on the
-other half, which had no say in it; then the halves change places.
+Questions are binned by predicted difficulty. On one half of them the mean score and cost of every setting are taken per
+bin, and a budget is allocated over bins and settings by equal marginal value. The allocation is evaluated on the other
+half. Then the halves are swapped.
 """
 
 from __future__ import annotations
@@ -24,17 +24,20 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 BINS = 5
-"""Bins of difficulty, as in the paper."""
+"""Bins of difficulty, as in the paper. Twice as many follow difficulty more closely from half the questions each."""
 
 FEWEST = 4 * BINS
-"""Questions below which a bin would have fewer than two in a half."""
+"""Fewest questions of a choice: two per bin and half. Below, a mean per bin rests on a single question."""
+RIGHT = 0.5
+"""Score from which a sample counts as right for token complexity, which is defined for right and wrong answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComputeOptimalChoice:
-    """What the choice came to on questions that had no say in it, beside the best single setting chosen likewise.
+    """Result of the choice on held-out questions, beside the best single setting chosen on the same half.
 
-    setting: index per question.  score, cost: per question.  shadow_price: mean over halves, score per unit of cost.
+    setting: index per question.  score, cost: per question.  single_score, single_cost: of the single setting.
+    shadow_price: score per unit of cost, mean over the halves.
     """
 
     setting: Ints
@@ -47,10 +50,10 @@ class ComputeOptimalChoice:
 
 @dataclass(frozen=True)
 class DifficultyAllocation:
-    """A mean amount spread over settings by predicted difficulty, on questions that had no say in the choice.
+    """A mean amount per question allocated over settings by predicted difficulty, evaluated on held-out questions.
 
-    single: score of the one setting chosen likewise.  gain: over it.  shadow_price: score that a unit more per question
-    buys.  ceiling: what no split of the same output tokens can exceed.  shares: of the questions, by setting.
+    single: score of the best single setting.  gain: over it.  shadow_price: score per additional unit per question.
+    ceiling: upper bound on the score of any allocation of the same output tokens.  shares: of questions, by setting.
     """
 
     models: str
@@ -64,22 +67,25 @@ class DifficultyAllocation:
 
 
 def bins_of(chance: Floats, count: int = BINS) -> Ints:
-    """Bins of equal size by the predicted chance of success, the hardest first.
+    """Index of each question's bin: bins of equal size by predicted chance of success, the hardest first.
 
     >>> bins_of(np.array([0.9, 0.1, 0.5, 0.4]), 2).tolist()
     [1, 0, 1, 0]
     """
-    order = np.argsort(np.argsort(chance, kind="stable"), kind="stable")
-    return np.asarray(order * count // len(chance), np.int64)
+    rank = np.argsort(np.argsort(chance, kind="stable"), kind="stable")
+    return np.asarray(rank * count // len(chance), np.int64)
 
 
 def compute_optimal(
     settings: Sequence[ReplayResults], chance: Floats, mean_cost: float, rng: np.random.Generator, over: str = "tokens"
 ) -> ComputeOptimalChoice:
-    """The choice of a setting for each question by the bin of its predicted chance, at a mean cost per question.
+    """A setting for each question by the bin of its predicted chance, at a mean cost per question.
+
+    chance: of success, per question.  mean_cost: limit, in units of the column `over`.
 
     Raises:
-        InputError: the settings were replayed on different questions, or their score or cost is not known.
+        InputError: the settings were replayed on different questions, a score or cost is unknown, or there are fewer
+            than `FEWEST` questions.
         InfeasibleError: the cheapest settings cost more.
     """
     if any(not np.array_equal(one.question, settings[0].question) for one in settings):
@@ -93,18 +99,18 @@ def compute_optimal(
     bins, prices = bins_of(chance), []
     half = _halves(bins, rng)
     chosen, single = np.empty(len(chance), np.int64), np.empty(len(chance), np.int64)
-    for judged in (0, 1):
-        told, asked = half != judged, half == judged
-        values, costs = (_per_bin(table[told], bins[told]) for table in (score, cost))
-        split = allocate(values[bins[told]], costs[bins[told]], mean_cost * told.sum())
+    for held_out in (0, 1):
+        fitted, tested = half != held_out, half == held_out
+        values, costs = (_per_bin(table[fitted], bins[fitted]) for table in (score, cost))
+        split = allocate(values[bins[fitted]], costs[bins[fitted]], mean_cost * fitted.sum())
         prices.append(split.shadow_price)
-        by_bin = [split.choice[bins[told] == number] for number in range(BINS)]
+        by_bin = [split.choice[bins[fitted] == number] for number in range(BINS)]
         for number, picks in enumerate(by_bin):
-            members = np.flatnonzero(asked & (bins == number))
-            # a bin at the margin is split between two settings in the proportion that the budget allows
+            members = np.flatnonzero(tested & (bins == number))
+            # the marginal bin is split between two settings in the proportion that the budget allows
             chosen[members] = rng.permutation(np.resize(picks, len(members)))
-        affordable = np.flatnonzero(cost[told].mean(axis=0) <= mean_cost)
-        single[asked] = affordable[score[told].mean(axis=0)[affordable].argmax()]
+        affordable = np.flatnonzero(cost[fitted].mean(axis=0) <= mean_cost)
+        single[tested] = affordable[score[fitted].mean(axis=0)[affordable].argmax()]
     rows = np.arange(len(chance))
     return ComputeOptimalChoice(
         chosen, score[rows, chosen], cost[rows, chosen], score[rows, single], cost[rows, single], float(np.mean(prices))
@@ -112,62 +118,66 @@ def compute_optimal(
 
 
 def solve_chances(evidence: Evidence, arm: int, questions: Ints, rng: np.random.Generator) -> Floats:
-    """The chance that an arm solves each question, from the text alone, by a part that was trained without it.
+    """Cross-fitted chance that a recorded model solves each question, from the question's text alone.
+
+    arm: index of the model.  questions: indices.
 
     Raises:
-        UnsupportedError: no texts, or no scored samples of a question.
+        UnsupportedError: no question has a text, or one has no scored samples.
     """
-    known, rows = evidence.counts(), [text_signals(evidence.items[at].text) for at in questions]
-    n = known.n[questions, arm].astype(float)
-    if not any(evidence.items[at].text for at in questions) or not n.all():
+    counts, rows = evidence.counts(), [text_signals(evidence.items[number].text) for number in questions]
+    n = counts.n[questions, arm].astype(float)
+    if not any(evidence.items[number].text for number in questions) or not n.all():
         raise UnsupportedError(f"{evidence.source}: difficulty is predicted from texts and scored samples of questions")
     table = np.array([list(row.values()) for row in rows])
-    return cross_fitted(TrainingOutcomes(tuple(rows[0]), table, known.correct[questions, arm], n, questions), rng)
+    return cross_fitted(TrainingOutcomes(tuple(rows[0]), table, counts.correct[questions, arm], n, questions), rng)
 
 
 def spread(
     evidence: Evidence, solver: str, settings: Sequence[ReplayResults], mean: tuple[float, str], seed: int = 0
 ) -> DifficultyAllocation:
-    """A mean amount, `mean` of a column, spread over the settings of a solver by difficulty predicted from the text.
+    """Allocates a mean amount per question over the settings of a solver by difficulty predicted from the text.
+
+    mean: the amount and the column it limits.  seed: of folds, halves and resamples.
 
     Raises:
         UnsupportedError: difficulty cannot be predicted.  InputError, InfeasibleError: as `compute_optimal`.
     """
     rng, questions = np.random.default_rng(seed), settings[0].question
-    arm = [str(each) for each in evidence.arms].index(solver)
-    found = compute_optimal(settings, solve_chances(evidence, arm, questions, rng), mean[0], rng, mean[1])
-    made = np.stack([one.column("output_tokens") for one in settings], axis=1)
-    mean_made = float(made[np.arange(len(questions)), found.setting].mean())
+    arm = [str(recorded) for recorded in evidence.arms].index(solver)
+    choice = compute_optimal(settings, solve_chances(evidence, arm, questions, rng), mean[0], rng, mean[1])
+    output = np.stack([one.column("output_tokens") for one in settings], axis=1)
+    mean_output = float(output[np.arange(len(questions)), choice.setting].mean())
     return DifficultyAllocation(
         models=solver,
-        mean=float(found.cost.mean()),
-        score=estimate(found.score, rng),
-        single=float(found.single_score.mean()),
-        gain=estimate(found.score - found.single_score, rng),
-        shadow_price=found.shadow_price,
-        ceiling=_ceiling(evidence, arm, questions, mean_made),
-        shares={one.strategy: float((found.setting == at).mean()) for at, one in enumerate(settings)},
+        mean=float(choice.cost.mean()),
+        score=estimate(choice.score, rng),
+        single=float(choice.single_score.mean()),
+        gain=estimate(choice.score - choice.single_score, rng),
+        shadow_price=choice.shadow_price,
+        ceiling=_ceiling(evidence, arm, questions, mean_output),
+        shares={one.strategy: float((choice.setting == index).mean()) for index, one in enumerate(settings)},
     )
 
 
 def needed_tokens(evidence: Evidence, arm: int, questions: Ints) -> Floats:
-    """Output tokens that each question needs, by the samples of an arm (token complexity, arXiv 2503.01141).
+    """Output tokens that each question needs, from the samples of a model (token complexity, arXiv 2503.01141).
 
     Raises:
         UnsupportedError: questions have different numbers of samples, or lengths or scores are not recorded.
     """
     rows = evidence.rows
     use = np.flatnonzero((rows.arm == arm) & evidence.samples & np.isin(rows.question, questions))
-    made = (rows.output_tokens + np.nan_to_num(rows.reasoning_tokens))[use]
+    output = (rows.output_tokens + np.nan_to_num(rows.reasoning_tokens))[use]
     counts = np.bincount(rows.question[use], minlength=len(evidence.items))[questions]
-    if len(set(counts.tolist())) != 1 or not counts[0] or np.isnan(made + rows.score[use]).any():
+    if len(set(counts.tolist())) != 1 or not counts[0] or np.isnan(output + rows.score[use]).any():
         raise UnsupportedError(f"{evidence.source}: token complexity needs as many scored samples of every question")
     shape = (len(questions), int(counts[0]))
-    return separating_tokens(made.reshape(shape), (rows.score[use] >= 0.5).reshape(shape))
+    return separating_tokens(output.reshape(shape), (rows.score[use] >= RIGHT).reshape(shape))
 
 
 def _ceiling(evidence: Evidence, arm: int, questions: Ints, output_tokens: float) -> float:
-    """The share of questions that no split of a mean of output tokens can exceed; NaN where it is not known."""
+    """Upper bound on the share solved with a mean of output tokens per question; NaN where lengths are not recorded."""
     try:
         return float(token_ceiling(needed_tokens(evidence, arm, questions), [output_tokens])[0])
     except UnsupportedError:
@@ -175,7 +185,7 @@ def _ceiling(evidence: Evidence, arm: int, questions: Ints, output_tokens: float
 
 
 def _halves(bins: Ints, rng: np.random.Generator) -> Ints:
-    """A half for each question, as many of every bin in the one as in the other."""
+    """Half (0 or 1) of each question, drawn at random with equal numbers of every bin."""
     shuffled = rng.permutation(len(bins))
     half = np.empty(len(bins), np.int64)
     half[shuffled[np.argsort(bins[shuffled], kind="stable")]] = np.arange(len(bins)) % 2

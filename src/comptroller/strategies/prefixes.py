@@ -1,4 +1,4 @@
-"""What the calls on one question have in common: where a prompt begins with text that was computed before."""
+"""Shared prompt prefixes of the calls on one question, in tokens: what a prefix cache can reuse."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Floats = npt.NDArray[np.float64]
 
 
 class CallTokenCounts(NamedTuple):
-    """Tokens of a call. kept: of its output that a later turn reads again, none of it where the model reasoned: chat
-    templates leave earlier thinking out."""
+    """Tokens of a call. kept: output tokens that a later turn reads again; 0 where the model reasoned, since chat
+    templates leave earlier reasoning out."""
 
     prompt: float
     kept: float
 
     @classmethod
     def of(cls, reply: Reply) -> CallTokenCounts:
-        """What a reply read and what stays of what it made."""
+        """Prompt tokens of a reply and the output tokens that stay in the conversation."""
         tokens = reply.cost.tokens
         return cls(
             float(tokens.input + tokens.cached + tokens.cache_write),
@@ -31,28 +31,28 @@ class CallTokenCounts(NamedTuple):
 
 
 class QuestionPrefixIndex:
-    """The calls on one question, in the order of asking.
+    """Prompts of the calls on one question, in the order of asking.
 
-    Calls of the same player that ask the same have their whole prompt in common. One that goes on from a reply of the
-    same player begins with what that one read and made, where its own prompt is long enough to hold it; with what it
-    read, where it is long enough for that.
+    Identical asks of the same player share their whole prompt. A call that continues a reply of the same player shares
+    that call's prompt and kept output if its own prompt is long enough to hold both, else that prompt if it is long
+    enough for it, else nothing.
     """
 
     def __init__(self) -> None:
-        self._alike: dict[tuple[Hashable, Reply | None, str, str], Ask] = {}
-        self._known: dict[Ask, tuple[Hashable, CallTokenCounts]] = {}
+        self._first_alike: dict[tuple[Hashable, Reply | None, str, str], Ask] = {}
+        self._calls: dict[Ask, tuple[Hashable, CallTokenCounts]] = {}
 
     def add(self, ask: Ask, player: Hashable, text: CallTokenCounts) -> tuple[Ask | None, float]:
-        """The earlier call whose text a call's prompt begins with, and how many tokens of it are the same."""
-        first = self._alike.setdefault((player, ask.after, ask.content, ask.effort), ask)
-        self._known[ask] = player, text
+        """Adds a call; returns the earlier call whose text its prompt begins with, if any, and the shared tokens."""
+        first = self._first_alike.setdefault((player, ask.after, ask.content, ask.effort), ask)
+        self._calls[ask] = player, text
         if first is not ask:
-            return first, min(text.prompt, self._known[first][1].prompt)
+            return first, min(text.prompt, self._calls[first][1].prompt)
         reply = ask.after
         while reply is not None:
-            known = self._known.get(reply.ask)
-            if known and known[0] == player:
-                read, made = known[1].prompt, known[1].prompt + known[1].kept
+            earlier = self._calls.get(reply.ask)
+            if earlier and earlier[0] == player:
+                read, made = earlier[1].prompt, earlier[1].prompt + earlier[1].kept
                 common = made if text.prompt >= made else read if text.prompt >= read else 0.0
                 return (reply.ask, common) if common else (None, 0.0)
             reply = reply.ask.after
@@ -60,7 +60,10 @@ class QuestionPrefixIndex:
 
 
 def whole_blocks(common: Floats, prompt: Floats, block: int) -> Floats:
-    """Tokens that a cache of whole blocks spares of prompts; an engine computes at least the last token itself.
+    """Prompt tokens that a cache of whole blocks saves; an engine always computes at least the last token.
+
+    common: shared prefix of each prompt, in tokens.  prompt: its length.  block: tokens of a cache block.
+
 
     >>> whole_blocks(np.array([400.0, 407.0, 0.0]), np.array([400.0, 500.0, 0.0]), 16).tolist()
     [384.0, 400.0, 0.0]

@@ -1,10 +1,10 @@
-"""What the authors of strategies meet: asks, replies, waits, answers, and the one method of a strategy.
+"""The interface of strategies: asks, replies, waits, answers, and the one method `solve`.
 
-A strategy is a plain generator: it yields what it asks (`All` or `Next`), receives replies, and returns an
-`Answer`. It speaks of questions, roles, tokens and samples, never of hardware, clocks or correctness. Who answers
-and which clock runs is the business of a world; `drive` stands between the two.
+A strategy is a plain generator: it yields its asks (`All` or `Next`), receives replies, and returns an `Answer`. It
+sees questions, roles, tokens and samples, never hardware, clocks or correctness. A world supplies replies and the
+clock; `drive` connects the two.
 
-A strategy that asks once and takes what comes:
+A strategy that asks once and returns the reply:
 
 >>> class First:
 ...     grid = {}
@@ -29,41 +29,43 @@ from comptroller.errors import InputError
 from comptroller.quantities import Cost
 
 Finish: TypeAlias = Literal["stop", "length", "refused", "cancelled", "failed", "budget"]
-"""How a reply ended. `length`: truncated by max_tokens. `cancelled`: called off by the strategy, or because it
-returned. `budget`: cut, or not begun, because the budget was spent. `failed`: the service gave up."""
+"""How a reply ended. `stop`: by itself. `length`: truncated by max_tokens. `refused`: the model declined.
+`cancelled`: by the strategy, or because it returned. `failed`: by an error of the service. `budget`: cut, or not begun,
+because the budget was spent."""
 
 NOTHING = Cost()
-"""The cost of what was not done."""
+"""A cost of zero, for asks that were never begun."""
 
 
 class AssistantPrefill(str):
-    """Content that is put into the model's own unfinished turn, instead of a new turn for it to answer."""
+    """Content that continues the model's own unfinished turn instead of opening a new user turn."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingParameters:
-    """How tokens are drawn. Temperature 0 is greedy decoding."""
+    """Parameters of token sampling. Temperature 0 is greedy decoding; top_p is the mass of nucleus sampling."""
 
     temperature: float = 1.0
     top_p: float = 1.0
 
 
 SAMPLED = SamplingParameters()
+"""Temperature 1 and no nucleus: the model's own distribution, for which votes and pass@k are defined."""
 GREEDY = SamplingParameters(temperature=0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ask:
-    """Something asked of a role: a generation, a check, a tool call, an embedding.
+    """One request to a role: a generation, a check, a tool call, an embedding.
 
-    role: who answers; bound to a service by the plan.  after: the reply this goes on from, its parent in the
-    tree, whose prefix it shares.  content: what is added, as a new turn, or as the model's own words if it is
-    a `AssistantPrefill`; empty content after a truncated reply goes on generating where it stopped.  effort: the
-    reasoning effort, empty for the service's own.  stop: texts that end the generation.
+    role: bound to a service by the plan.  after: the reply that this ask continues, its parent in the tree, whose
+    prefix it shares.  content: a new user turn, or a continuation of the model's turn if it is an `AssistantPrefill`;
+    empty content after a truncated reply resumes the generation.  max_tokens: limit on output, None for the service's.
+    effort: the reasoning effort, empty for the service's default.  stop: texts that end the generation.
 
-    An ask is itself and equal to no other: eight samples are eight asks (`times`), and each is asked once.
+    Asks compare by identity: eight samples are eight asks (`times`), and each is made once.
     """
 
     role: str = "solver"
@@ -75,20 +77,20 @@ class Ask:
     stop: tuple[str, ...] = ()
 
     def times(self, count: int) -> tuple[Ask, ...]:
-        """As many asks that all ask the same, each of its own identity."""
-        role, after, content, most = self.role, self.after, self.content, self.max_tokens
-        how, effort, stop = self.sampling, self.effort, self.stop
-        return tuple([Ask(role, after, content, most, how, effort, stop) for _ in range(count)])
+        """Copies of this ask, `count` of them, each with its own identity."""
+        role, after, content, max_tokens = self.role, self.after, self.content, self.max_tokens
+        sampling, effort, stop = self.sampling, self.effort, self.stop
+        return tuple([Ask(role, after, content, max_tokens, sampling, effort, stop) for _ in range(count)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reply:
-    """What came back. Whether it is right is known only to the scorer.
+    """The reply to an ask. Whether it is right is known only to the scorer.
 
-    content: the text.  answer: what is compared in votes, the content itself where nothing is extracted from it,
-    None where there is none.  score: a verifier's or
-    reward's judgement, NaN where there is none.  logprobs: log-probability of each token, in nats.  cost: what
-    it consumed, its partial tokens if it was cut.  started_s, done_s: on the world's clock.
+    content: the text.  answer: the value compared in votes, the content itself where nothing is extracted from it, None
+    where there is none.  score: the judgement of a verifier or reward model, NaN where there is none.  logprobs:
+    log-probability of each token, in nats.  cost: that of the partial tokens if it was cut.  started_s, done_s: seconds
+    of the world's clock.
     """
 
     ask: Ask
@@ -103,20 +105,20 @@ class Reply:
 
     @property
     def whole(self) -> bool:
-        """Whether it came to its own end, so that content and answer are what the role meant to say."""
+        """Whether generation ended by itself, so that content and answer are complete."""
         return self.finish == "stop"
 
     @property
     def likelihood(self) -> float:
-        """Mean log-probability of a token in nats; NaN where none are recorded."""
+        """Mean log-probability per token in nats; NaN where none are recorded."""
         return sum(self.logprobs) / len(self.logprobs) if self.logprobs else nan
 
 
 class All:
-    """Asks, and waits for everything outstanding; receives all replies not yet received.
+    """Makes asks and waits for everything outstanding; receives all replies not yet received.
 
-    Replies come ordered by (done_s, order of asking). `cancel` calls off outstanding asks first: they are paid
-    for as far as they went, and not received.
+    Replies are ordered by (done_s, order of asking). `cancel` names outstanding asks to cancel first: their partial
+    tokens are booked, their replies are not received.
     """
 
     __slots__ = ("asks", "cancel")
@@ -126,9 +128,9 @@ class All:
 
 
 class Next(All):
-    """Asks, and waits for the next reply among everything outstanding; receives it alone.
+    """Makes asks and waits for the first reply among everything outstanding; receives that one only.
 
-    `Next()` without new asks is legal; with nothing outstanding it receives no reply at all.
+    `Next()` without new asks is legal; with nothing outstanding it receives an empty tuple.
     """
 
     __slots__ = ()
@@ -136,7 +138,7 @@ class Next(All):
 
 @dataclass(frozen=True, slots=True)
 class QuestionBudget:
-    """What a question may consume in tokens, dollars, joules, or seconds of the world's clock.
+    """Limits on the consumption of one question: tokens, dollars, joules, seconds of the world's clock.
 
     Raises:
         InputError: a limit is negative or not a number.
@@ -154,7 +156,7 @@ class QuestionBudget:
 
     @classmethod
     def parse(cls, text: str) -> QuestionBudget:
-        """A budget as written: amounts with a unit, separated by commas.
+        """Reads a budget from text: amounts with a unit, separated by commas.
 
         Raises:
             InputError: an amount or a unit is not understood; lists the units.
@@ -164,12 +166,12 @@ class QuestionBudget:
         """
         limits: dict[str, float] = {}
         for part in filter(None, (piece.strip() for piece in text.split(","))):
-            found = re.fullmatch(r"([\d.]+(?:e[+-]?\d+)?)\s*(tokens|usd|j|s)", part, re.IGNORECASE)
-            if not found or found[2].lower() in limits:
+            amount = re.fullmatch(r"([\d.]+(?:e[+-]?\d+)?)\s*(tokens|usd|j|s)", part, re.IGNORECASE)
+            if not amount or amount[2].lower() in limits:
                 raise InputError(
                     f"budget: cannot read {part!r}; write each once, as '2000 tokens, 0.01 usd, 5 j, 30 s'"
                 )
-            limits[found[2].lower()] = _number(found[1])
+            limits[amount[2].lower()] = _number(amount[1])
         return cls(**limits)
 
 
@@ -185,9 +187,10 @@ UNLIMITED = QuestionBudget()
 
 @dataclass(frozen=True, slots=True)
 class StrategyQuestion:
-    """What is asked. `prepared` is a reply made beforehand on the question's context, to go on from.
+    """A question as a strategy sees it.
 
-    task: the domain it belongs to, empty where nobody says.
+    content: the text.  context: text that several questions share.  prepared: a reply generated from the context before
+    the question arrived, which asks may continue.  task: the domain it belongs to, empty where unknown.
     """
 
     id: str
@@ -199,7 +202,7 @@ class StrategyQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a strategy returns: the answer, the reply it rests on (None: it has none), and its own confidence."""
+    """The result of a strategy: content, answer to compare, its reply (None: no answer), and its confidence."""
 
     content: str = ""
     answer: str | None = None
@@ -208,28 +211,28 @@ class Answer:
 
     @classmethod
     def of(cls, reply: Reply | None, confidence: float = nan) -> Answer:
-        """The answer that is a reply's own; no answer at all of None."""
+        """The answer in a reply; an empty answer for None."""
         return cls() if reply is None else cls(reply.content, reply.answer, reply, confidence)
 
     def sure(self, confidence: float) -> Answer:
-        """The same answer with a confidence."""
+        """The same answer with another confidence, a probability or a score."""
         return replace(self, confidence=confidence)
 
 
 Run: TypeAlias = Generator[All, tuple[Reply, ...], Answer]
-"""A strategy at work on one question: yields `All` or `Next`, receives replies, returns an `Answer`."""
+"""A strategy running on one question: yields `All` or `Next`, receives replies, returns an `Answer`."""
 
 
 @runtime_checkable
 class Strategy(Protocol):
-    """How much compute one question gets."""
+    """A rule for how much compute one question gets."""
 
     grid: ClassVar[Mapping[str, Sequence[Any]]]
-    """What the planner may vary: parameter -> values."""
+    """Parameter -> values that the planner may try."""
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
-        """A run on a question.
+        """Starts a run on a question.
 
-        Past the budget every ask returns at once as `budget`; the strategy must then return what it has.
+        Past the budget every ask returns at once, finished as `budget`. The strategy must then return its best answer.
         """
         ...

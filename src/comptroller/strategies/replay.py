@@ -1,8 +1,8 @@
-"""The replay world: evidence answers, a predicted clock runs.
+"""The replay world: recorded evidence supplies the replies, recorded or declared latencies the clock.
 
 An ask is answered by the next recorded reply to the same ask: of the same question, model, format, effort and role,
-after the same recorded reply, greedy or sampled. What is not recorded is refused, and the gap is named. Truth stays
-with the scorer (`ReplayWorld.score`); a strategy never sees it, except through a checker whose error rates are stated.
+after the same recorded reply, greedy or sampled. An ask without a record raises an error that names the gap. Only the
+scorer knows truth (`ReplayWorld.score`); a strategy sees it only through a checker of stated error rates.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from comptroller.work.evidence import REVISER, SOLVER, VERIFIER, Evidence, Ints,
 
 @dataclass(frozen=True, slots=True)
 class ServicePace:
-    """A declared model of time: seconds to the first token, per prompt token, and per token generated."""
+    """A declared latency model: seconds to the first token, per prompt token, and per generated token."""
 
     first_s: float
     input_token_s: float
@@ -38,15 +38,26 @@ class ServicePace:
 
 
 TICKS = ServicePace(0.0, 0.0, 1.0)
-"""Orders replies by their length where nobody said how long they take; its seconds are not reported."""
+"""One second per generated token, where neither latency nor pace is known.
+
+It only orders the replies of parallel calls by length. Its seconds are not reported: twice the value changes nothing.
+"""
+FEWEST_PRICED = 3
+"""Replies from which a price per token is inferred. Two replies always fit two rates exactly, so they prove nothing."""
+RIGHT = 0.5
+"""Score from which a modelled checker treats a reply as right.
+
+Recorded scores in the shipped evidence are 0 or 1, where any value in (0, 1] decides alike. At 1 partial credit counts
+as wrong.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedService:
-    """What plays a role: a recorded arm, and what its tokens take where the record does not say or is not wanted.
+    """A recorded model bound to a role, with declared rates that replace or complete its record.
 
-    pace: time; recorded latency otherwise.  price: dollars per token; recorded dollars otherwise.  joules: per
-    token by kind.  shape: of the model, for FLOPs and cache bytes.
+    pace: latency; None for the recorded one.  price: dollars per token; None for recorded dollars.  joules: per token;
+    None for unknown energy.  shape: of the model, for FLOPs and cache bytes; None for unknown.
     """
 
     arm: RecordedModel
@@ -56,31 +67,34 @@ class RecordedService:
     shape: ModelCostShape | None = None
 
     def cost(self, input_tokens: float, output_tokens: float, reasoning_tokens: float, usd: float) -> Cost:
-        """What tokens take; `usd` is what the record says, used where there is no price."""
-        made = output_tokens + reasoning_tokens
+        """Cost of a reply from its tokens; `usd` are the recorded dollars, used where no price is declared."""
+        generated = output_tokens + reasoning_tokens
         flops = moved = nan
         if self.shape is not None:
-            work = attention_flops(self.shape, input_tokens, made)
-            flops = float(parameter_flops(self.shape.params, input_tokens + made) + work)
-            moved = float(cache_bytes_read(self.shape, input_tokens, made))
+            work = attention_flops(self.shape, input_tokens, generated)
+            flops = float(parameter_flops(self.shape.params, input_tokens + generated) + work)
+            moved = float(cache_bytes_read(self.shape, input_tokens, generated))
         return Cost(
             device_s=nan,
             tokens=TokenCounts(input=input_tokens, output=output_tokens, reasoning=reasoning_tokens),
             flops=flops,
             bytes=moved,
-            j=nan if self.joules is None else float(self.joules.usd(input_tokens, made)),
-            usd=usd if self.price is None else float(self.price.usd(input_tokens, made)),
+            j=nan if self.joules is None else float(self.joules.usd(input_tokens, generated)),
+            usd=usd if self.price is None else float(self.price.usd(input_tokens, generated)),
             gco2e=nan,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ModelledChecker:
-    """A modelled role that judges the reply it comes after, with stated error rates: the one role that knows truth.
+    """A modelled checker of the reply that an ask continues: the one role that uses recorded truth.
 
-    tpr: chance that it accepts a right answer.  fpr: that it accepts a wrong one.  cost, seconds: of a check.
-    A verdict is drawn each time it is asked. It says nothing beside its score, so a revision that follows it is the
-    one recorded for the reply that was checked.
+    tpr: chance that it accepts a right answer.  fpr: chance that it accepts a wrong one.  cost, seconds: of a check.
+    Every check draws a verdict independently. A verdict has a score and no text, so a revision after it is the one
+    recorded for the checked reply.
+
+    Raises:
+        InputError: a rate lies outside [0, 1], or seconds are negative.
     """
 
     tpr: float = 1.0
@@ -94,7 +108,7 @@ class ModelledChecker:
 
 
 class RecordedReply(NamedTuple):
-    """A recorded reply as it is given out, with the seconds to its first and its last token."""
+    """A recorded reply of a service. row: in the evidence.  first_s, last_s: seconds to the first and last token."""
 
     row: int
     finish: Finish
@@ -108,22 +122,26 @@ class RecordedReply(NamedTuple):
 
     @property
     def made(self) -> float:
-        """Tokens generated."""
+        """Generated tokens, reasoning included."""
         return float(self.cost.tokens.output + self.cost.tokens.reasoning)
 
 
 RECORDED = {"verifier": VERIFIER, "reviser": REVISER}
-"""Roles whose replies stand in the evidence beside those of a solver."""
+"""Role of a strategy -> role of its replies in the evidence; every other role reads a solver's replies."""
 
 
 def recorded_price(evidence: Evidence, arm: int) -> TokenPrice | None:
-    """The price per token that the recorded dollars of an arm follow to one part in a million; None if none does."""
+    """The linear price per token that an arm's recorded dollars follow to one part in a million; None if none does.
+
+    A record without cached tokens in three or more replies is needed. The tolerance covers rounding of
+    recorded dollars. On 17 models of the two largest evidence files, 1e-6, 2e-6 and 1e-2 decide alike (measured).
+    """
     rows = evidence.rows
-    made = rows.output_tokens + np.nan_to_num(rows.reasoning_tokens)
-    use = (rows.arm == arm) & np.isfinite(rows.usd) & np.isfinite(rows.input_tokens) & np.isfinite(made)
+    generated = rows.output_tokens + np.nan_to_num(rows.reasoning_tokens)
+    use = (rows.arm == arm) & np.isfinite(rows.usd) & np.isfinite(rows.input_tokens) & np.isfinite(generated)
     use &= ~(np.nan_to_num(rows.cached_tokens) > 0)
-    table = np.stack([rows.input_tokens[use], made[use]], axis=1)
-    if len(table) < 3 or np.linalg.matrix_rank(table) < 2:
+    table = np.stack([rows.input_tokens[use], generated[use]], axis=1)
+    if len(table) < FEWEST_PRICED or np.linalg.matrix_rank(table) < 2:
         return None
     price, *_ = np.linalg.lstsq(table, rows.usd[use], rcond=None)
     close = np.allclose(table @ price, rows.usd[use], rtol=1e-6, atol=1e-12)
@@ -131,13 +149,13 @@ def recorded_price(evidence: Evidence, arm: int) -> TokenPrice | None:
 
 
 class EvidenceReplay:
-    """Evidence with roles bound to what plays them, from which worlds are made, one per question and strategy.
+    """Evidence with roles bound to recorded models or checkers; makes one world per question and strategy.
 
-    seed: of the order in which recorded samples are dealt, the same for every strategy; None deals them as
-    recorded. timed: whether the seconds of the clock mean anything.
+    seed: of the order in which recorded samples are used, the same for every strategy; None keeps the recorded order.
+    timed: whether every reply has a recorded or declared latency.
 
     Raises:
-        UnsupportedError: an arm is not recorded.
+        UnsupportedError: a bound model is not recorded.
     """
 
     def __init__(
@@ -156,25 +174,25 @@ class EvidenceReplay:
 
     @cached_property
     def strong_roles(self) -> frozenset[str]:
-        """Roles of the model that plays the solver, where others play beside it."""
-        played = {name: role.arm for name, role in self.roles.items() if isinstance(role, RecordedService)}
-        if len(set(played.values())) < 2:
+        """Roles bound to the solver's model, where other models are bound too; empty for a single model."""
+        arms = {name: role.arm for name, role in self.roles.items() if isinstance(role, RecordedService)}
+        if len(set(arms.values())) < 2:
             return frozenset()
-        return frozenset(name for name, arm in played.items() if arm == played.get("solver"))
+        return frozenset(name for name, arm in arms.items() if arm == arms.get("solver"))
 
     def covered(self, uses: Sequence[str] = ()) -> Ints:
-        """Questions for which every bound arm has a reply, and those of `uses` a verdict or a revision."""
+        """Questions (indices) where every bound model has a reply, and every role in `uses` a verdict or revision."""
         rows, count = self.evidence.rows, len(self.evidence.items)
-        wanted = [(arm, SOLVER) for arm in self._arms.values()]
-        wanted += [(self._arms[self._service(role).arm], RECORDED[role]) for role in uses if role in RECORDED]
-        have = [
+        needed = [(arm, SOLVER) for arm in self._arms.values()]
+        needed += [(self._arms[self._service(role).arm], RECORDED[role]) for role in uses if role in RECORDED]
+        recorded = [
             np.bincount(rows.question[(rows.arm == arm) & (rows.role == kind)], minlength=count) > 0
-            for arm, kind in wanted
+            for arm, kind in needed
         ]
-        return np.flatnonzero(np.all(have, axis=0))
+        return np.flatnonzero(np.all(recorded, axis=0))
 
     def require_answers(self) -> None:
-        """Raises Unsupported unless some reply of the bound arms carries an answer to compare."""
+        """Raises UnsupportedError unless some reply of the bound models has an answer to compare."""
         answers = self.evidence.rows.answer[np.isin(self.evidence.rows.arm, list(self._arms.values()))]
         if all(answer is None for answer in answers):
             raise UnsupportedError(
@@ -182,24 +200,24 @@ class EvidenceReplay:
             )
 
     def world(self, question: int) -> ReplayWorld:
-        """A world for one run on one question."""
+        """A world for one run on the question of this index."""
         return ReplayWorld(self, question)
 
     def arm(self, service: RecordedService, effort: str) -> int:
-        """Index of the arm that answers an ask of an effort."""
+        """Index of the recorded model that answers asks of an effort; raises UnsupportedError if there is none."""
         if not effort or effort == service.arm.effort:
             return self._arms[service.arm]
         return self.evidence.arm(service.arm._replace(effort=effort))
 
     def record(self, role: str, row: int) -> RecordedReply:
-        """A recorded reply, as the service that plays the role gives it."""
-        found = self._records.get((role, row))
-        if found is None:
+        """The recorded reply in a row, at the cost and latency of the service bound to the role."""
+        record = self._records.get((role, row))
+        if record is None:
             rows, logs = self.evidence.rows, self.evidence.logprobs
             service = self._service(role)
             cost = self._cost(service, row)
             first, last = self._seconds(service, row, cost.tokens)
-            found = self._records[role, row] = RecordedReply(
+            record = self._records[role, row] = RecordedReply(
                 row=row,
                 finish=rows.finish[row].item() or "stop",
                 answer=rows.answer[row],
@@ -210,17 +228,17 @@ class EvidenceReplay:
                 first_s=first,
                 last_s=last,
             )
-        return found
+        return record
 
     def _service(self, role: str) -> RecordedService:
-        found = self.roles[role]
-        if not isinstance(found, RecordedService):
+        service = self.roles[role]
+        if not isinstance(service, RecordedService):
             raise UnsupportedError(f"the role {role!r} is a modelled checker and gives no recorded reply")
-        return found
+        return service
 
     def _cost(self, service: RecordedService, row: int) -> Cost:
         rows = self.evidence.rows
-        # what the record does not tell apart stands in the larger bucket: prompts as input, the rest as output
+        # tokens whose kind is not recorded are in the larger kind: input for prompts, output for generated ones
         fresh, cached = float(rows.input_tokens[row]), float(rows.cached_tokens[row])
         output, reasoning = float(rows.output_tokens[row]), float(rows.reasoning_tokens[row])
         cached, reasoning = (0.0 if isnan(value) else value for value in (cached, reasoning))
@@ -235,19 +253,19 @@ class EvidenceReplay:
         if service.pace is None and self.timed:
             first, last = float(rows.ttft_s[row]), float(rows.latency_s[row])
             return (0.0 if isnan(first) else first), last
-        pace, made = service.pace or TICKS, float(tokens.output + tokens.reasoning)
+        pace, generated = service.pace or TICKS, float(tokens.output + tokens.reasoning)
         prompt = float(tokens.input + tokens.cached)
         first = pace.first_s + (pace.input_token_s * prompt if pace.input_token_s else 0.0)
-        return first, first + (0.0 if isnan(made) else pace.token_s * made)
+        return first, first + (0.0 if isnan(generated) else pace.token_s * generated)
 
     def shortened(self, role: str, record: RecordedReply, made: float) -> RecordedReply:
-        """The same reply if it stops after so many tokens; reasoning comes first."""
+        """The reply truncated after `made` generated tokens, of which reasoning tokens come first."""
         share = made / record.made if record.made > 0 else 1.0
         last = record.first_s + (record.last_s - record.first_s) * share
-        cost = self._part(self._service(role), record.cost, made)
+        cost = self._truncated_cost(self._service(role), record.cost, made)
         return record._replace(finish="length", answer=None, content="", cost=cost, last_s=last)
 
-    def _part(self, service: RecordedService, whole: Cost, made: float) -> Cost:
+    def _truncated_cost(self, service: RecordedService, whole: Cost, made: float) -> Cost:
         reasoning = min(made, float(whole.tokens.reasoning))
         tokens = replace(whole.tokens, reasoning=reasoning, output=made - reasoning)
         prompt = float(tokens.input + tokens.cached)
@@ -257,23 +275,24 @@ class EvidenceReplay:
 
 
 class ReplayWorld:
-    """Answers the asks of one run; each recorded sample is dealt once."""
+    """Answers the asks of one run; each recorded sample is used once."""
 
     def __init__(self, replay: EvidenceReplay, question: int) -> None:
         self.replay, self.question = replay, question
-        self._dealt: dict[tuple[object, ...], Iterator[int]] = {}
-        self._given: dict[Ask, RecordedReply] = {}
+        self._rows_left: dict[tuple[object, ...], Iterator[int]] = {}
+        self._records: dict[Ask, RecordedReply] = {}
         self._shortened: set[Ask] = set()
 
     @cached_property
     def _rng(self) -> np.random.Generator:
+        # the last word separates verdicts from the stream of the strategy itself, [seed, question]
         return np.random.default_rng([self.replay.seed or 0, self.question, 1])
 
     def reply(self, ask: Ask, at_s: float) -> Reply:
         """The next recorded reply to the ask, or the verdict of a modelled checker.
 
         Raises:
-            UnsupportedError: nothing, or nothing more, is recorded; names what.
+            UnsupportedError: no (further) reply to the ask is recorded, or no role is bound; names the gap.
         """
         role = self.replay.roles.get(ask.role)
         if role is None:
@@ -281,96 +300,95 @@ class ReplayWorld:
                 f"nothing plays the role {ask.role!r}; bound: {', '.join(sorted(self.replay.roles))}"
             )
         if isinstance(role, ModelledChecker):
-            return self._checked(ask, role, at_s)
+            return self._verdict(ask, role, at_s)
         key = (ask.role, ask.after, ask.effort, ask.sampling.temperature == 0)
-        deal = self._dealt.get(key)
-        if deal is None:
-            deal = self._dealt[key] = self._deal(ask, role)
-        record = self.replay.record(ask.role, next(deal))
+        rows = self._rows_left.get(key)
+        if rows is None:
+            rows = self._rows_left[key] = self._rows_for(ask, role)
+        record = self.replay.record(ask.role, next(rows))
         if ask.max_tokens is not None and not record.made <= ask.max_tokens:
             if isnan(record.made):
                 raise UnsupportedError(f"{self._where(ask)}: max_tokens is set, but output tokens are not recorded")
             self._shortened.add(ask)
             record = self.replay.shortened(ask.role, record, ask.max_tokens)
-        self._given[ask] = record
+        self._records[ask] = record
         _, finish, answer, content, score, logprobs, cost, _, last_s = record
         return Reply(ask, finish, content, answer, score, logprobs, cost, at_s, at_s + last_s)
 
     def cut(self, reply: Reply, at_s: float) -> Reply:
-        """What there is of a reply at a time: its prompt, and the tokens made by then."""
-        cost, record = reply.cost, self._given.get(reply.ask)
+        """The reply cut at `at_s`: `cancelled`, at the cost of its prompt and the tokens generated by then."""
+        cost, record = reply.cost, self._records.get(reply.ask)
         if at_s < reply.done_s:
             cost = Cost()
             if record is not None:
-                going = record.last_s - record.first_s
-                share = max((at_s - reply.started_s - record.first_s) / going, 0.0) if going > 0 else 0.0
+                decode_s = record.last_s - record.first_s
+                share = max((at_s - reply.started_s - record.first_s) / decode_s, 0.0) if decode_s > 0 else 0.0
                 cost = self.replay.shortened(reply.ask.role, record, float(np.floor(share * record.made))).cost
         return replace(
             reply, finish="cancelled", content="", answer=None, score=nan, logprobs=None, cost=cost, done_s=at_s
         )
 
     def score(self, answer: Answer) -> float:
-        """What the scorer gives an answer: 0 for none or a truncated one, NaN for one that was never scored."""
+        """The recorded score of an answer: 0 for none or a shortened reply, NaN for a reply that was never scored."""
         if answer.reply is None or answer.reply.ask in self._shortened:
             return 0.0
-        return float(self.replay.evidence.rows.score[self._ancestor(answer.reply)])
+        return float(self.replay.evidence.rows.score[self._recorded_row(answer.reply)])
 
-    def _checked(self, ask: Ask, checker: ModelledChecker, at_s: float) -> Reply:
+    def _verdict(self, ask: Ask, checker: ModelledChecker, at_s: float) -> Reply:
         if ask.after is None:
             raise UnsupportedError(f"the role {ask.role!r} judges a reply, but is asked after none")
         truth = self.score(Answer.of(ask.after))
         if isnan(truth):
             raise UnsupportedError(f"{self._where(ask)}: a modelled checker needs scored replies")
-        accepted = self._rng.random() < (checker.tpr if truth >= 0.5 else checker.fpr)
-        verdict = float(accepted)
+        accepted = self._rng.random() < (checker.tpr if truth >= RIGHT else checker.fpr)
         done_s = at_s + checker.seconds
-        return Reply(ask, "stop", score=verdict, cost=checker.cost, started_s=at_s, done_s=done_s)
+        return Reply(ask, "stop", score=float(accepted), cost=checker.cost, started_s=at_s, done_s=done_s)
 
-    def _ancestor(self, reply: Reply) -> int:
-        """The recorded row a reply is, or comes after."""
-        found: Reply | None = reply
-        while found is not None:
-            if found.ask in self._given:
-                return self._given[found.ask].row
-            found = found.ask.after
+    def _recorded_row(self, reply: Reply) -> int:
+        """The evidence row of a reply, or of the nearest recorded reply that it continues."""
+        ancestor: Reply | None = reply
+        while ancestor is not None:
+            if ancestor.ask in self._records:
+                return self._records[ancestor.ask].row
+            ancestor = ancestor.ask.after
         raise UnsupportedError(f"{self._where(reply.ask)}: it goes on from a reply that is not in the evidence")
 
-    def _deal(self, ask: Ask, service: RecordedService) -> Iterator[int]:
-        """The rows that answer asks like this one, one after the other."""
+    def _rows_for(self, ask: Ask, service: RecordedService) -> Iterator[int]:
+        """Evidence rows that answer identical asks, in order: one greedy row for ever, each sampled row once."""
         arm, kind = self.replay.arm(service, ask.effort), RECORDED.get(ask.role, SOLVER)
-        parent = -1 if ask.after is None else self._ancestor(ask.after)
+        parent = -1 if ask.after is None else self._recorded_row(ask.after)
         if kind == SOLVER and parent >= 0:
             raise UnsupportedError(f"{self._where(ask)}: no recorded reply goes on from another as this ask does")
         greedy = ask.sampling.temperature == 0 and kind == SOLVER
-        place = RecordedAskKey(self.question, arm, kind, parent, greedy)
-        rows = self.replay.dealt.get(place)
+        key = RecordedAskKey(self.question, arm, kind, parent, greedy)
+        rows = self.replay.dealt.get(key)
         if rows is None:
-            rows = self.replay.dealt[place] = self._order(place)
+            rows = self.replay.dealt[key] = self._ordered_rows(key)
         if not rows:
-            raise UnsupportedError(f"{self._where(ask)}: {self._nothing(place)}")
+            raise UnsupportedError(f"{self._where(ask)}: {self._gap(key)}")
         while greedy:
             yield rows[0]
         yield from rows
         count = f"{len(rows)} {'is' if len(rows) == 1 else 'are'} recorded"
         raise UnsupportedError(f"{self._where(ask)}: sample {len(rows) + 1} is asked, {count}")
 
-    def _order(self, place: RecordedAskKey) -> list[int]:
+    def _ordered_rows(self, key: RecordedAskKey) -> list[int]:
         evidence = self.replay.evidence
-        rows = evidence.at(place)
-        if place.greedy and not len(rows):
-            # where the record does not say how a lone reply was decoded, it is what the service gives when asked once
-            rows = evidence.at(place._replace(greedy=False))
+        rows = evidence.at(key)
+        if key.greedy and not len(rows):
+            # a single reply of unrecorded temperature stands for the service's reply to one ask
+            rows = evidence.at(key._replace(greedy=False))
             rows = rows[np.isnan(evidence.rows.temperature[rows])]
             return rows.tolist() if len(rows) == 1 else []
         if self.replay.seed is None or len(rows) < 2:
             return list(rows.tolist())
-        key = [self.replay.seed, place.question, place.arm, place.parent + 1, len(place.role)]
-        return list(np.random.default_rng(key).permutation(rows).tolist())
+        seeds = [self.replay.seed, key.question, key.arm, key.parent + 1, len(key.role)]
+        return list(np.random.default_rng(seeds).permutation(rows).tolist())
 
-    def _nothing(self, place: RecordedAskKey) -> str:
-        if place.greedy and len(self.replay.evidence.at(place._replace(greedy=False))):
+    def _gap(self, key: RecordedAskKey) -> str:
+        if key.greedy and len(self.replay.evidence.at(key._replace(greedy=False))):
             return "no greedy reply is recorded, only samples (once(greedy=false) takes one)"
-        return f"no {'greedy ' * place.greedy}reply of a {place.role} is recorded"
+        return f"no {'greedy ' * key.greedy}reply of a {key.role} is recorded"
 
     def _where(self, ask: Ask) -> str:
         role, evidence = self.replay.roles.get(ask.role), self.replay.evidence

@@ -1,4 +1,4 @@
-"""How a strategy is written: `best_of_n(n=8)`, or as a model id `comptroller/best_of_n:n=8`; both read alike."""
+"""The text form of a strategy: `best_of_n(n=8)`, or as a model id `comptroller/best_of_n:n=8`; both parse alike."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from comptroller.strategies.protocol import Strategy
 S = TypeVar("S", bound=Strategy)
 
 PREFIX = "comptroller/"
+"""Prefix of a strategy's model id."""
 RULES = "comptroller.strategies.rules"
+"""Package of the shipped strategies."""
 
-_SPELLED = re.compile(r"(?P<name>[^():]+(?::[A-Z]\w*)?)(?:\((?P<called>.*)\)|:(?P<listed>.+))?", re.DOTALL)
-_NAMED = {"true": True, "True": True, "false": False, "False": False, "None": None}
-_WORD = re.compile(r"[A-Za-z_./~][\w.+/~-]*")
+_STRATEGY_TEXT = re.compile(r"(?P<name>[^():]+(?::[A-Z]\w*)?)(?:\((?P<called>.*)\)|:(?P<listed>.+))?", re.DOTALL)
+_KEYWORDS = {"true": True, "True": True, "false": False, "False": False, "None": None}
+_BARE_TEXT = re.compile(r"[A-Za-z_./~][\w.+/~-]*")
 
 
 @lru_cache(maxsize=1)
 def names() -> tuple[str, ...]:
-    """Ids of the strategies that ship.
+    """Ids of the shipped strategies.
 
     >>> "once" in names()
     True
@@ -37,30 +39,30 @@ def names() -> tuple[str, ...]:
 
 @lru_cache(maxsize=256)
 def rule(name: str) -> type[Any]:
-    """The class of an id, of a dotted path (`package.module:Class`) or of a file (`mine.py:Class`).
+    """The class of a strategy, from an id, a dotted path (`package.module:Class`) or a file (`mine.py:Class`).
 
     Raises:
-        UnknownIdError: there is no such strategy.
-        InputError: the class does not hold to the protocol of strategies.
+        UnknownIdError: no strategy has this id, or no module this path.
+        InputError: the class is missing, no dataclass, or without `grid` and `solve`.
     """
     if name in names():
         return _strategy_class(
             name, import_module(f"{RULES}.{name}"), "".join(map(str.capitalize, name.split("_"))) + "Strategy"
         )
-    where, _, what = name.rpartition(":")
-    found = module_at(where)
-    if found is None:
+    where, _, class_name = name.rpartition(":")
+    module = module_at(where)
+    if module is None:
         raise UnknownIdError("strategy", name, names())
-    return _strategy_class(name, found, what)
+    return _strategy_class(name, module, class_name)
 
 
 def module_at(where: str) -> ModuleType | None:
-    """The module of a path to a file or of a dotted path; None if there is none."""
+    """The module of a path to a file or of a dotted path; None if neither exists."""
     if where.endswith(".py") and Path(where).is_file():
-        found = util.spec_from_file_location(Path(where).stem, where)
-        if found is not None and found.loader is not None:
-            module = util.module_from_spec(found)
-            found.loader.exec_module(module)
+        spec = util.spec_from_file_location(Path(where).stem, where)
+        if spec is not None and spec.loader is not None:
+            module = util.module_from_spec(spec)
+            spec.loader.exec_module(module)
             return module
     if where and re.fullmatch(r"[\w.]+", where) and _importable(where):
         return import_module(where)
@@ -74,85 +76,86 @@ def _importable(name: str) -> bool:
         return False
 
 
-def _strategy_class(name: str, module: Any, what: str) -> type[Any]:
-    found = getattr(module, what, None)
-    if found is None or not callable(getattr(found, "solve", None)) or not hasattr(found, "grid"):
-        raise InputError(f"strategy {name}: no class {what} with `grid` and `solve` in {module.__file__}")
-    kind: type[Any] = found
-    if not is_dataclass(kind):
-        raise InputError(f"strategy {name}: {what} must be a dataclass, its fields are its parameters")
-    return kind
+def _strategy_class(name: str, module: Any, class_name: str) -> type[Any]:
+    kind: Any = getattr(module, class_name, None)
+    if kind is None or not callable(getattr(kind, "solve", None)) or not hasattr(kind, "grid"):
+        raise InputError(f"strategy {name}: no class {class_name} with `grid` and `solve` in {module.__file__}")
+    strategy_class: type[Any] = kind
+    if not is_dataclass(strategy_class):
+        raise InputError(f"strategy {name}: {class_name} must be a dataclass, its fields are its parameters")
+    return strategy_class
 
 
 def parse(text: str) -> Strategy:
-    """The strategy that is written.
+    """The strategy of a text.
 
     Raises:
         UnknownIdError: the strategy or one of its parameters is unknown.
-        InputError: a value is not what the parameter takes, or the spelling is broken.
+        InputError: a value has the wrong type, a required parameter is missing, or the text is malformed.
 
     >>> parse("best_of_n(n=8)") == parse("comptroller/best_of_n:n=8")
     True
     """
-    found = _SPELLED.fullmatch(text.strip().removeprefix(PREFIX))
-    if not found:
+    match = _STRATEGY_TEXT.fullmatch(text.strip().removeprefix(PREFIX))
+    if not match:
         raise InputError(f"strategy {text!r}: write it as best_of_n(n=8) or best_of_n:n=8")
-    kind = rule(found["name"].strip())
-    known = {item.name: item for item in fields(kind)}
+    kind = rule(match["name"].strip())
+    parameters = {item.name: item for item in fields(kind)}
     values: dict[str, Any] = {}
-    for part in _parts(found["called"] or found["listed"] or "", text):
+    for part in _split_at_commas(match["called"] or match["listed"] or "", text):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or name in values:
             raise InputError(f"strategy {text!r}: {part.strip()!r} must be parameter=value, each once")
-        if name not in known:
-            raise UnknownIdError(f"parameter of {found['name']}", name, known)
-        values[name] = _fit(_value(value, text), str(known[name].type), f"strategy {text!r}: {name}")
-    missing = [item.name for item in known.values() if item.name not in values and _is_required(item)]
+        if name not in parameters:
+            raise UnknownIdError(f"parameter of {match['name']}", name, parameters)
+        values[name] = _convert(_parse_value(value, text), str(parameters[name].type), f"strategy {text!r}: {name}")
+    missing = [item.name for item in parameters.values() if item.name not in values and _is_required(item)]
     if missing:
         raise InputError(f"strategy {text!r}: {', '.join(missing)} must be given")
-    made: Strategy = kind(**values)
-    return made
+    strategy: Strategy = kind(**values)
+    return strategy
 
 
 def _is_required(item: Any) -> bool:
     return item.default is MISSING and item.default_factory is MISSING
 
 
-def _parts(text: str, whole: str) -> Iterator[str]:
-    """The pieces between commas that stand in no bracket."""
+def _split_at_commas(text: str, whole: str) -> Iterator[str]:
+    """The pieces of a text between commas outside brackets. whole: the strategy's text, for messages."""
     depth, start = 0, 0
-    for at, letter in enumerate(text):
+    for position, letter in enumerate(text):
         depth += (letter in "([") - (letter in ")]")
         if depth < 0:
             break
         if letter == "," and depth == 0:
-            yield text[start:at]
-            start = at + 1
+            yield text[start:position]
+            start = position + 1
     if depth != 0:
         raise InputError(f"strategy {whole!r}: brackets do not match")
     if text[start:].strip():
         yield text[start:]
 
 
-def _value(text: str, whole: str) -> Any:
-    if text in _NAMED:
-        return _NAMED[text]
+def _parse_value(text: str, whole: str) -> Any:
+    """The value of a parameter: a keyword, quoted text, a tuple, a number or bare text."""
+    if text in _KEYWORDS:
+        return _KEYWORDS[text]
     if len(text) > 1 and text[0] + text[-1] in ('""', "''"):
         return text[1:-1]
     if len(text) > 1 and text[0] + text[-1] in ("()", "[]"):
-        return tuple(_value(part.strip(), whole) for part in _parts(text[1:-1], whole))
+        return tuple(_parse_value(part.strip(), whole) for part in _split_at_commas(text[1:-1], whole))
     for number in (int, float):
         try:
             return number(text)
         except ValueError:
             continue
-    if _WORD.match(text):
+    if _BARE_TEXT.match(text):
         return text
     raise InputError(f"strategy {whole!r}: cannot read the value {text!r}")
 
 
-def _fit(value: Any, kind: str, where: str) -> Any:
-    """The value in the type of its parameter, as the class writes it."""
+def _convert(value: Any, kind: str, where: str) -> Any:
+    """The value converted to the annotated type of its parameter. where: beginning of the error message."""
     if kind == "Strategy" and isinstance(value, str):
         return parse(value)
     if kind == "float" and type(value) is int:
@@ -167,7 +170,7 @@ def _fit(value: Any, kind: str, where: str) -> Any:
 
 
 def spell(strategy: Any) -> str:
-    """A strategy as it is written: the parameters of its grid, and those that differ from their defaults.
+    """The text of a strategy: the parameters of its grid, and those that differ from their defaults.
 
     >>> spell(parse("best_of_n:n=8"))
     'best_of_n(n=8)'
@@ -177,7 +180,7 @@ def spell(strategy: Any) -> str:
 
 
 def model_id(strategy: Any) -> str:
-    """A strategy as the id of a model.
+    """The text of a strategy as the id of a model.
 
     >>> model_id(parse("best_of_n(n=8)"))
     'comptroller/best_of_n:n=8'
@@ -193,12 +196,12 @@ def _name(strategy: Any) -> str:
 
 
 def _parameter_list(strategy: Any) -> str:
-    given = [
+    shown = [
         (item.name, getattr(strategy, item.name))
         for item in fields(strategy)
         if item.name in strategy.grid or _is_required(item) or getattr(strategy, item.name) != item.default
     ]
-    return ",".join(f"{name}={_value_text(value)}" for name, value in given)
+    return ",".join(f"{name}={_value_text(value)}" for name, value in shown)
 
 
 def _value_text(value: Any) -> str:
@@ -206,17 +209,17 @@ def _value_text(value: Any) -> str:
         return spell(value)
     if isinstance(value, tuple):
         return "(" + ",".join(map(_value_text, value)) + ")"
-    if isinstance(value, str) and not (_WORD.fullmatch(value) and value.lower() not in ("true", "false", "none")):
+    if isinstance(value, str) and not (_BARE_TEXT.fullmatch(value) and value.lower() not in ("true", "false", "none")):
         return f'"{value}"'
     return str(value) if not isinstance(value, float) else f"{value!r}"
 
 
 def settings(strategy: S) -> list[S]:
-    """The strategy at every point of its grid, its other parameters kept.
+    """The strategy at every point of its grid, with its other parameters unchanged.
 
     >>> [spell(point) for point in settings(parse("once"))]
     ['once']
     """
-    given = {item.name: getattr(strategy, item.name) for item in fields(strategy)}  # type: ignore[arg-type]
+    current = {item.name: getattr(strategy, item.name) for item in fields(strategy)}  # type: ignore[arg-type]
     axes = [[(name, value) for value in values] for name, values in type(strategy).grid.items()]
-    return [type(strategy)(**(given | dict(point))) for point in product(*axes)]
+    return [type(strategy)(**(current | dict(point))) for point in product(*axes)]

@@ -1,7 +1,7 @@
-"""Strategies in stages: each stage is a strategy of its own, of one role, and the answers so far say which is next.
+"""Strategies in stages: each stage is a strategy of one role, and the answers so far decide which stage is next.
 
-No stage sees another's replies, so a replay plays every stage once with each model that may have it, and puts the runs
-of all combinations of models and settings together from those (`planning.staged`).
+No stage sees another's replies. A replay therefore runs every stage once with each model that may play it, and
+assembles the runs of all combinations of models and settings from those.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ class StagedStrategy(Strategy, Protocol):
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """Who is asked, in the order of the stages."""
+        """Roles in the order of the stages."""
         ...
 
     def stage(self, role: str) -> Strategy:
-        """What the role does; it asks that role alone."""
+        """The strategy of one role; it asks no other role."""
         ...
 
     def following(self, question: StrategyQuestion, ended: Mapping[str, Answer]) -> str | None:
-        """The role whose stage comes next, given the answers of those before; `None` at the end."""
+        """The role of the next stage, given the answers of the stages that ended, by role; None at the end."""
         ...
 
 
 def run_stages(
     strategy: StagedStrategy, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator
 ) -> Run:
-    """Stage after stage; what was answered before stands where a later one has nothing to say."""
+    """Runs the stages in turn. Returns the last answer that rests on a reply, an empty one where none does."""
     ended: dict[str, Answer] = {}
     last = Answer()
     while (role := strategy.following(question, ended)) is not None:

@@ -1,8 +1,8 @@
-"""Strategies side by side on the same evidence: what each solves and takes, with intervals, beside one greedy answer.
+"""Comparison of strategies on the same evidence: score and cost with intervals, beside one greedy answer.
 
-Every setting is replayed for every binding of roles to models. The baseline of a binding is `once`: the greedy
-reply, or one sample where no greedy one is recorded, of its solver. What the evidence cannot support is listed
-with its reason, not guessed.
+Every setting is replayed for every binding of roles to models. The baseline of a binding is `once`: the greedy reply
+of its solver, or one sample where no greedy reply is recorded. Settings that the evidence does not support are listed
+with the reason.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, TokenPrice, elasticity
 from comptroller.errors import InputError, UnsupportedError
+from comptroller.strategies import routers, success_prediction
 from comptroller.strategies.choosing import DifficultyAllocation, spread
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
@@ -30,33 +31,30 @@ from comptroller.strategies.results import (
     replay_strategy,
     uses,
 )
-from comptroller.strategies.routers import ModelRouter, router
-from comptroller.strategies.routers import names as routers
 from comptroller.strategies.routing import RoutingComparison, outcomes, references, routing_curve
 from comptroller.strategies.rules.once import OnceStrategy
 from comptroller.strategies.rules.route import RouteStrategy
 from comptroller.strategies.spelling import parse, settings, spell
-from comptroller.strategies.success_prediction import names as trained
-from comptroller.strategies.success_prediction import success_predictor
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.laws.caps import caps, flag_truncated
 
 AMOUNTS = ("usd", "j", "tokens", "elapsed_s", "flops", "eflops", "strong_calls", "calls")
-"""What a frontier may be drawn over, the first that is known by default."""
+"""Quantities that a frontier may be drawn over; by default the first that is known for all settings."""
 
 SOLVERS = ("solver", "verifier", "reviser")
-"""Roles that one model plays where nothing else is said."""
+"""Roles that the solver's model plays unless they are bound to another."""
 
 
 @dataclass(frozen=True)
 class ReplayConditions:
-    """How to replay.
+    """Conditions of a replay.
 
-    roles: role -> arm, for strategies of several models; empty: each of `arms` (all, if empty) by itself plays all
-    roles.  checker: the modelled checker, with its error rates.  pace, price, joules: of all services, instead of the
-    record.  shape: of all models, for FLOPs and cache bytes.  spread: a mean amount per question to spread over the
-    settings by predicted difficulty.  told: what to say of the conditions.  tasks: only questions of these.  deal:
-    seed of the order in which samples are dealt, None as recorded.  seed: of resampling.
+    roles: role -> recorded model, for strategies of several models; if empty, each of `arms` (if empty: each recorded
+    model) plays all roles by itself.  checker: the modelled checker, with its error rates.  pace, price, joules:
+    declared rates of all services, in place of the record.  shape: of all models, for FLOPs and cache bytes.  spread:
+    mean amount per question to allocate over the settings by predicted difficulty, NaN for none.  told: notes about the
+    conditions, for the report.  tasks: domains to keep, empty for all.  deal: seed of the order of recorded samples,
+    None for the recorded order.  seed: of bootstrap resampling.
     """
 
     roles: Mapping[str, RecordedModel] = field(default_factory=dict)
@@ -76,10 +74,11 @@ class ReplayConditions:
 
 @dataclass(frozen=True)
 class ReplayedSetting:
-    """One strategy under one binding. gain: of the score over the baseline, on the same questions.
+    """One strategy under one binding of roles to models.
 
-    models: role -> model.  elasticity: relative gain of score for a relative gain of tokens.  solver: the model that
-    plays it.  prefill_equivalents: tokens (arXiv 2604.05404), at the intensity of Kinetics.
+    models: role -> model.  gain: of the mean score over the baseline's, on the same questions.  elasticity: relative
+    gain of score over relative gain of tokens.  baseline: whether this is the baseline.  solver: its model.
+    prefill_equivalents: tokens per question (arXiv 2604.05404), at the intensity of Kinetics.
     """
 
     strategy: str
@@ -95,7 +94,7 @@ class ReplayedSetting:
 
     @property
     def who(self) -> str:
-        """The models that play, each once."""
+        """The bound models without repetition, joined by ' > '."""
         return " > ".join(dict.fromkeys(self.models.values()))
 
     def amount(self, name: str) -> float:
@@ -105,7 +104,11 @@ class ReplayedSetting:
 
 @dataclass(frozen=True)
 class StrategyStudy:
-    """All settings, what was left out and why, and the notes that belong to the figures."""
+    """Settings of a comparison, with what was left out and why.
+
+    source: name of the evidence.  missing: (strategy, reason).  notes: statements about the figures.  over: quantity of
+    the frontier.  routed: curves of the routers.  spread: allocations by difficulty, one per solver.
+    """
 
     source: str
     settings: tuple[ReplayedSetting, ...]
@@ -116,14 +119,15 @@ class StrategyStudy:
     spread: tuple[DifficultyAllocation, ...] = ()
 
     def frontier(self) -> tuple[ReplayedSetting, ...]:
-        """The settings that none beats in both score and amount, from the cheapest on; among those on the most
-        questions, where not all were replayed on the same."""
-        known = [item for item in self.settings if not isnan(item.amount(self.over)) and not isnan(item.score.value)]
-        found: list[ReplayedSetting] = []
-        for item in sorted(known, key=lambda one: (one.amount(self.over), -one.score.value)):
-            if not found or item.score.value > found[-1].score.value:
-                found.append(item)
-        return tuple(found)
+        """The Pareto-optimal settings in mean score and mean amount of `over`, from the cheapest on."""
+        comparable = [
+            item for item in self.settings if not isnan(item.amount(self.over)) and not isnan(item.score.value)
+        ]
+        best: list[ReplayedSetting] = []
+        for item in sorted(comparable, key=lambda one: (one.amount(self.over), -one.score.value)):
+            if not best or item.score.value > best[-1].score.value:
+                best.append(item)
+        return tuple(best)
 
 
 def study(
@@ -133,40 +137,45 @@ def study(
     grid: bool = False,
     over: str = "",
 ) -> StrategyStudy:
-    """The strategies, at every point of their grids if asked, on the evidence.
+    """Compares strategies on evidence.
 
-    over: what the frontier is drawn over, one of `AMOUNTS`; the first that is known where none is given.
+    grid: whether to try every point of a strategy's grid.  over: quantity of the frontier, one of `AMOUNTS`; empty for
+    the first that is known.
 
     Raises:
-        UnsupportedError: the evidence supports none of them; says why.
+        UnsupportedError: the evidence supports none of the strategies; gives the reasons.
         InputError: a task or an amount is unknown.
     """
     conditions = conditions or ReplayConditions()
     if over and over not in AMOUNTS:
         raise InputError(f"a frontier is over one of {', '.join(AMOUNTS)}, not {over!r}")
-    keep = _questions(evidence, conditions.tasks)
+    keep = _questions_of_tasks(evidence, conditions.tasks)
     replays = _replays(flag_truncated(evidence), conditions)
-    on, said = _common(replays, strategies, keep)
-    found: list[ReplayedSetting] = []
-    missing: list[tuple[str, str]] = [] if on else [("every strategy", "no question has a reply of every model bound")]
-    for replay, chosen in on.items():
-        made, gaps = _family(replay, strategies, conditions, sorted(chosen), grid)
-        found += made
+    questions, coverage_notes = _common_questions(replays, strategies, keep)
+    compared: list[ReplayedSetting] = []
+    missing: list[tuple[str, str]] = (
+        [] if questions else [("every strategy", "no question has a reply of every model bound")]
+    )
+    for replay, chosen in questions.items():
+        replayed, gaps = _settings_of_binding(replay, strategies, conditions, sorted(chosen), grid)
+        compared += replayed
         missing += gaps
-    if not [item for item in found if not item.baseline or spell(OnceStrategy()) in map(spell, strategies)]:
+    if not [item for item in compared if not item.baseline or spell(OnceStrategy()) in map(spell, strategies)]:
         reasons = list(dict.fromkeys(reason for _, reason in missing)) or ["no question has a reply of every model"]
         raise UnsupportedError("; ".join(reasons[:3]))
-    known = [name for name in AMOUNTS if not any(isnan(item.amount(name)) for item in found)]
-    amount = over or known[0]
-    groups = [tuple(group) for _, group in groupby(found, key=lambda item: item.solver)]
+    complete = [name for name in AMOUNTS if not any(isnan(item.amount(name)) for item in compared)]
+    amount = over or complete[0]
+    groups = [tuple(group) for _, group in groupby(compared, key=lambda item: item.solver)]
     return StrategyStudy(
         source=evidence.source,
-        settings=tuple(found),
+        settings=tuple(compared),
         missing=tuple(dict.fromkeys(missing)),
-        notes=(*said, *_notes(evidence, conditions, found)),
+        notes=(*coverage_notes, *_notes(evidence, conditions, compared)),
         over=amount,
         routed=tuple(
-            each for replay, chosen in on.items() for each in _routing_comparisons(replay, strategies, sorted(chosen))
+            comparison
+            for replay, chosen in questions.items()
+            for comparison in _routing_comparisons(replay, strategies, sorted(chosen))
         ),
         spread=tuple(
             spread(
@@ -185,29 +194,32 @@ def study(
 def _routing_comparisons(
     replay: EvidenceReplay, strategies: Sequence[Strategy], chosen: list[int]
 ) -> list[RoutingComparison]:
-    """The curves of the routers among the strategies, for each choice of models."""
-    among: dict[tuple[RecordedModel, ...], list[str]] = {}
-    for route in [each for each in strategies if isinstance(each, RouteStrategy)]:
+    """Curves of the routers that the strategies use, one comparison per tuple of bound models."""
+    routers_by_arms: dict[tuple[RecordedModel, ...], list[str]] = {}
+    for route in [strategy for strategy in strategies if isinstance(strategy, RouteStrategy)]:
         bound = [replay.roles.get(role) for role in route.roles]
-        arms = tuple(each.arm for each in bound if isinstance(each, RecordedService))
+        arms = tuple(service.arm for service in bound if isinstance(service, RecordedService))
         if len(arms) == len(bound):
-            among.setdefault(arms, []).append(route.by)
-    found = []
-    for arms, names in among.items():
-        known = outcomes(replay.evidence, arms, among=chosen)
+            routers_by_arms.setdefault(arms, []).append(route.by)
+    comparisons = []
+    for arms, names in routers_by_arms.items():
+        recorded = outcomes(replay.evidence, arms, among=chosen)
         curves = [
-            routing_curve(name, router(name).expected(known.questions), known, router(name).cost)
+            routing_curve(name, used.expected(recorded.questions), recorded, used.cost)
             for name in dict.fromkeys(names)
+            for used in (routers.router(name),)
         ]
-        found.append(RoutingComparison(known.cheapest_first.models, known.unit, (*curves, *references(known))))
-    return found
+        curves += references(recorded)
+        comparisons.append(RoutingComparison(recorded.cheapest_first.models, recorded.unit, tuple(curves)))
+    return comparisons
 
 
-def _questions(evidence: Evidence, tasks: tuple[str, ...]) -> list[bool]:
-    known = {item.task for item in evidence.items}
-    unknown = [task for task in tasks if task not in known]
+def _questions_of_tasks(evidence: Evidence, tasks: tuple[str, ...]) -> list[bool]:
+    """Whether each question belongs to one of the domains; all do where none is named."""
+    recorded = {item.task for item in evidence.items}
+    unknown = [task for task in tasks if task not in recorded]
     if unknown:
-        raise InputError(f"no task {unknown[0]!r} in the evidence; it has {', '.join(sorted(filter(None, known)))}")
+        raise InputError(f"no task {unknown[0]!r} in the evidence; it has {', '.join(sorted(filter(None, recorded)))}")
     return [not tasks or item.task in tasks for item in evidence.items]
 
 
@@ -217,48 +229,52 @@ def _replays(evidence: Evidence, conditions: ReplayConditions) -> list[EvidenceR
 
     if conditions.roles:
         roles = {role: service(arm) for role, arm in conditions.roles.items()}
-        lead = roles.get("solver", list(roles.values())[-1])
-        bindings = [dict.fromkeys(SOLVERS, lead) | roles]
+        solver = roles.get("solver", list(roles.values())[-1])
+        bindings = [dict.fromkeys(SOLVERS, solver) | roles]
     else:
         bindings = [dict.fromkeys(SOLVERS, service(arm)) for arm in conditions.arms or evidence.arms]
-    checked: list[dict[str, RecordedService | ModelledChecker]] = [
-        {"checker": conditions.checker} | each for each in bindings
+    with_checker: list[dict[str, RecordedService | ModelledChecker]] = [
+        {"checker": conditions.checker} | services for services in bindings
     ]
-    return [EvidenceReplay(evidence, roles, conditions.deal) for roles in checked]
+    return [EvidenceReplay(evidence, roles, conditions.deal) for roles in with_checker]
 
 
-def _common(
+def _common_questions(
     replays: Sequence[EvidenceReplay], strategies: Sequence[Strategy], keep: Sequence[bool]
 ) -> tuple[dict[EvidenceReplay, set[int]], list[str]]:
-    """Questions on which all can stand side by side, by binding: those that every binding, and every strategy that
-    needs verdicts or revisions and has any, is recorded on. Also what is to be said of it."""
+    """Questions of each binding to compare on, and the notes that explain them.
+
+    They are the questions recorded for every binding, and for every strategy that needs verdicts or revisions and has
+    any. Bindings without a common question keep their own.
+    """
     every: set[int] = set()
-    found: dict[EvidenceReplay, set[int]] = {}
+    by_replay: dict[EvidenceReplay, set[int]] = {}
     for replay in replays:
-        asked = {int(number) for number in replay.covered() if keep[number]}
-        every |= asked
+        covered = {int(number) for number in replay.covered() if keep[number]}
+        every |= covered
         for strategy in strategies:
-            asked = asked & {int(number) for number in replay.covered(uses(strategy))} or asked
-        if asked:
-            found[replay] = asked
-    shared = set.intersection(*found.values()) if found else set()
+            covered = covered & {int(number) for number in replay.covered(uses(strategy))} or covered
+        if covered:
+            by_replay[replay] = covered
+    shared = set.intersection(*by_replay.values()) if by_replay else set()
     if shared:
-        said = [f"on {len(shared):,} of {len(every):,} questions: those recorded for all that is compared"]
-        return dict.fromkeys(found, shared), said if len(shared) < len(every) else []
-    return found, ["the models were asked different questions, so they do not compare"] if found else []
+        notes = [f"on {len(shared):,} of {len(every):,} questions: those recorded for all that is compared"]
+        return dict.fromkeys(by_replay, shared), notes if len(shared) < len(every) else []
+    return by_replay, ["the models were asked different questions, so they do not compare"] if by_replay else []
 
 
-def _family(
+def _settings_of_binding(
     replay: EvidenceReplay, strategies: Sequence[Strategy], conditions: ReplayConditions, chosen: list[int], grid: bool
 ) -> tuple[list[ReplayedSetting], list[tuple[str, str]]]:
+    """The baseline and all settings of one binding, and what the evidence does not support."""
     missing: list[tuple[str, str]] = []
     tried = (
         _results_or_gap(once, replay, conditions, chosen, missing)
         for once in (OnceStrategy(), OnceStrategy(greedy=False))
     )
-    base = next((found for found in tried if found), None)
+    base = next((replayed for replayed in tried if replayed), None)
     if base:
-        missing.clear()  # one of the two is enough, and the notes tell which
+        missing.clear()  # one of the two is enough; the notes name it
     results = {base.strategy: base} if base else {}
     for strategy in strategies:
         for one in _points(strategy, replay, conditions, chosen, grid, missing):
@@ -278,7 +294,7 @@ def _points(
     grid: bool,
     missing: list[tuple[str, str]],
 ) -> list[ReplayResults]:
-    """The strategy, or every point of its grid, as far as the evidence goes."""
+    """The strategy, or every point of its grid, where the evidence supports it."""
     points = settings(strategy) if grid else [strategy]
     return [
         gather(spell(point), chosen, rows, replay)
@@ -329,40 +345,41 @@ def _setting(
 
 
 def _prefill_equivalents(one: ReplayResults, shape: ModelCostShape) -> float:
-    """Tokens read, and the cache traffic of those generated as tokens: gamma L D summed, exact within a reply."""
+    """Prompt tokens plus cache traffic of generated tokens in prefill tokens: the sum of gamma L D over each reply."""
     return one.mean("input_tokens") + KINETICS_INTENSITY * one.mean("bytes") / (2 * shape.params)
 
 
-def _notes(evidence: Evidence, conditions: ReplayConditions, found: Sequence[ReplayedSetting]) -> list[str]:
+def _notes(evidence: Evidence, conditions: ReplayConditions, compared: Sequence[ReplayedSetting]) -> list[str]:
     notes = list(conditions.told)
     checker = conditions.checker
-    if any("stop_on_success" in item.strategy or "repair" in item.strategy for item in found):
+    if any("stop_on_success" in item.strategy or "repair" in item.strategy for item in compared):
         notes.append(f"modelled: the checker accepts {checker.tpr:.0%} of right and {checker.fpr:.0%} of wrong answers")
-    for label, given in (("seconds", conditions.pace), ("dollars", conditions.price), ("joules", conditions.joules)):
-        if given is not None:
-            notes.append(f"modelled: {label} from the declared {given}")
-    models = {model for item in found for model in item.models.values()}
+    for label, declared in (("seconds", conditions.pace), ("dollars", conditions.price), ("joules", conditions.joules)):
+        if declared is not None:
+            notes.append(f"modelled: {label} from the declared {declared}")
+    models = {model for item in compared for model in item.models.values()}
     notes += [
         f"{cap.hits / cap.outputs:.0%} of the replies of {evidence.arms[arm]} end at exactly {cap.tokens:,} tokens: "
         "truncated"
         for arm, cap in caps(evidence).items()
         if str(evidence.arms[arm]) in models
     ]
-    for name in dict.fromkeys(part for item in found for part in _parts(item.strategy)):
-        part = router(name) if name in routers() or name.endswith(".npz") else success_predictor(name)
+    for name in dict.fromkeys(part for item in compared for part in _trained_parts(item.strategy)):
+        is_router = name in routers.names() or name.endswith(".npz")
+        part = routers.router(name) if is_router else success_prediction.success_predictor(name)
         if part.about.get("data") == evidence.source:
             notes.append(f"in sample: the trained part {name} was trained on {evidence.source}")
-        elif isinstance(part, ModelRouter):
+        elif isinstance(part, routers.ModelRouter):
             notes.append(f"{name} was trained on {part.about['data']}, for {' < '.join(part.models)}")
-    if any(item.strategy == "once(greedy=False)" and item.baseline for item in found):
+    if any(item.strategy == "once(greedy=False)" and item.baseline for item in compared):
         notes.append("no greedy reply is recorded; the baseline is one sample")
     return notes
 
 
-def _parts(spelled: str) -> list[str]:
-    """Trained parts that a strategy uses."""
+def _trained_parts(spelled: str) -> list[str]:
+    """Ids or paths of the predictors and routers that a strategy names in `by`."""
     by = getattr(parse(spelled), "by", "")
-    known = (*trained(), *routers())
+    shipped = (*success_prediction.names(), *routers.names())
     return [
-        name for name in ((by,) if isinstance(by, str) else by) if name in known or name.endswith((".json", ".npz"))
+        name for name in ((by,) if isinstance(by, str) else by) if name in shipped or name.endswith((".json", ".npz"))
     ]

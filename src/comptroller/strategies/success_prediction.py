@@ -1,9 +1,9 @@
-"""The trained part of a strategy: a chance of success predicted from cheap signals, with its measured quality.
+"""Trained success predictors: the chance of success from cheap signals, with the predictor's measured quality.
 
-A success rate p of a question is believed to be Beta(m phi, (1 - m) phi), m a logistic function of signals and
-phi the precision that the training data support; trials of one (right or wrong) are the case of plain logistic
-regression. What is shipped are small JSON files in `trained`, each with the data, the command and the quality
-measured on folds that did not train it.
+The success rate p of a question is modelled as Beta(m phi, (1 - m) phi): m is a logistic function of signals, phi a
+precision fitted to the training data. With one trial per row (right or wrong) the model is plain logistic regression.
+Predictors ship as small JSON files in `trained`, each with its data, the command that trained it, and its quality on
+held-out folds. Messages and options call such a file a trained part.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from comptroller.strategies.votes import tally
 Floats = npt.NDArray[np.float64]
 
 TRAINED = Path(__file__).parent / "trained"
+"""Folder of the shipped predictors (`*.json`) and routers (`*.npz`)."""
 
 
 def text_signals(text: str) -> dict[str, float]:
-    """What can be told of a question without a model: its length and what it is made of.
+    """Signals of a question that need no model: log lengths, mean word length, shares of kinds of characters.
 
     >>> round(text_signals("What is 12 + 30?")["digits"], 2)
     0.25
@@ -48,7 +49,10 @@ def text_signals(text: str) -> dict[str, float]:
 
 
 def reply_signals(replies: Sequence[Reply]) -> dict[str, float]:
-    """What replies tell of their own worth: confidence, length, truncation, and agreement among them."""
+    """Signals of replies that need no checker: likelihood, log length, and the shares truncated, agreeing and answered.
+
+    Likelihood is in nats per token; it and the length are NaN where not recorded.
+    """
     counts = list(tally(replies).values())
     likelihood = [reply.likelihood for reply in replies if reply.logprobs]
     tokens = [float(reply.cost.tokens.output + reply.cost.tokens.reasoning) for reply in replies]
@@ -63,10 +67,10 @@ def reply_signals(replies: Sequence[Reply]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class SuccessPredictor:
-    """A chance of success from signals.
+    """A logistic model of the chance of success.
 
-    centre, scale, weights: per signal.  precision: phi; infinite for plain logistic regression.
-    about: data, command, date.  measured: quality on held-out folds.
+    signals: names.  centre, scale, weights: per signal.  precision: phi; infinite for plain logistic regression.
+    about: data, command, date.  measured: quality on held-out folds, see `training.quality`.
     """
 
     signals: tuple[str, ...]
@@ -82,7 +86,7 @@ class SuccessPredictor:
         """The chance of success of one question or reply.
 
         Raises:
-            UnsupportedError: a signal that was trained on is missing.
+            UnsupportedError: a signal of the predictor is missing or NaN.
         """
         level = self.intercept
         for name, centre, scale, weight in zip(self.signals, self.centre, self.scale, self.weights, strict=True):
@@ -93,44 +97,45 @@ class SuccessPredictor:
         return float(1 / (1 + np.exp(-level)))
 
     def chances(self, table: Floats) -> Floats:
-        """The same for a table of rows x signals."""
+        """The chance of success of each row of a table of rows x signals."""
         level = self.intercept + (table - np.array(self.centre)) / np.array(self.scale) @ np.array(self.weights)
         return np.asarray(1 / (1 + np.exp(-level)))
 
     def beliefs(self, table: Floats) -> tuple[Floats, Floats]:
-        """Alpha and beta of the believed success rate of each row."""
+        """Alpha and beta of the Beta distribution of each row's success rate."""
+        # the margin keeps both positive, as a Beta distribution needs
         mean = np.clip(self.chances(table), 1e-9, 1 - 1e-9)
         return mean * self.precision, (1 - mean) * self.precision
 
     def save(self, path: Path) -> None:
-        """Writes the part as JSON."""
-        found = asdict(self)
-        found["precision"] = None if np.isinf(self.precision) else self.precision
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        """Writes the predictor as JSON."""
+        document = asdict(self)
+        document["precision"] = None if np.isinf(self.precision) else self.precision
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 def names() -> tuple[str, ...]:
-    """Ids of the trained parts that ship."""
+    """Ids of the shipped predictors."""
     return tuple(sorted(path.stem for path in TRAINED.glob("*.json")))
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=32)  # read once per process; five ship, and each takes a few kilobytes
 def success_predictor(name: str) -> SuccessPredictor:
-    """The trained part of an id, or of a path to a JSON file.
+    """Loads the predictor of an id, or of a path to a JSON file.
 
     Raises:
-        UnknownIdError: there is none.
-        FactError: the file is not one of a trained part.
+        UnknownIdError: no predictor has this id, or no file this path.
+        FactError: the file does not hold a predictor.
     """
     path = Path(name) if name.endswith(".json") else TRAINED / f"{name}.json"
     if not path.is_file():
         raise UnknownIdError("trained part", name, names())
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        signals = tuple(str(name) for name in found["signals"])
-        centre, scale, weights = (tuple(map(float, found[key])) for key in ("centre", "scale", "weights"))
-        precision = float("inf") if found["precision"] is None else float(found["precision"])
-        level, about, measured = float(found["intercept"]), found["about"], found["measured"]
+        document = json.loads(path.read_text(encoding="utf-8"))
+        signals = tuple(str(name) for name in document["signals"])
+        centre, scale, weights = (tuple(map(float, document[key])) for key in ("centre", "scale", "weights"))
+        precision = float("inf") if document["precision"] is None else float(document["precision"])
+        level, about, measured = float(document["intercept"]), document["about"], document["measured"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise FactError(path.name, "file", f"not a trained part: {error}") from error
     if len({len(signals), len(centre), len(scale), len(weights)}) != 1:

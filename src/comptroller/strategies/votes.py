@@ -1,4 +1,4 @@
-"""Choosing among replies: counts, weighted votes, best by a score. Ties go to what was reached first."""
+"""Choosing among replies: counts, weighted votes, best by a score. Ties go to the earliest reply."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def _likelihood(reply: Reply) -> float:
 
 
 WEIGHTS: Mapping[str, Callable[[Reply], float]] = {"plain": _plain, "score": _score, "likelihood": _likelihood}
-"""What a reply counts for: one; its score; the geometric mean of its tokens' probabilities."""
+"""Name of a weight -> weight of a reply: 1; its score; the geometric mean of its token probabilities."""
 
 
 def candidates(replies: Iterable[Reply]) -> list[Reply]:
-    """The replies to choose from: those that give an answer; where none does, those that came at all."""
-    came = [reply for reply in replies if reply.finish in ("stop", "length")]
-    return [reply for reply in came if reply.answer is not None] or came
+    """The completed or truncated replies that have an answer; all completed or truncated ones where none has."""
+    ended = [reply for reply in replies if reply.finish in ("stop", "length")]
+    return [reply for reply in ended if reply.answer is not None] or ended
 
 
 def first(replies: Iterable[Reply]) -> Answer:
-    """The first of the candidates."""
+    """The answer of the first candidate; an empty answer where there is none."""
     return Answer.of(next(iter(candidates(replies)), None))
 
 
@@ -54,27 +54,27 @@ def tally(replies: Sequence[Reply], weigh: Callable[[Reply], float] = _plain) ->
 
 
 def count(counts: dict[str, float], reply: Reply, weigh: Callable[[Reply], float] = _plain) -> None:
-    """Adds a reply to a tally, if it votes."""
+    """Adds the weight of a reply to a tally in place, if it has an answer and was not cut."""
     if reply.answer is not None and reply.finish in ("stop", "length"):
         counts[reply.answer] = counts.get(reply.answer, 0.0) + weigh(reply)
 
 
 def vote(replies: Sequence[Reply], weigh: Callable[[Reply], float] = _plain) -> Answer:
-    """The answer of the greatest weight, resting on its first reply; its share of the weight is the confidence."""
+    """The answer of the greatest summed weight, from its first reply; confidence: its share of all weight."""
     counts = tally(replies, weigh)
     if not counts:
         return first(replies)
     winner = max(counts, key=counts.__getitem__)
-    whole = sum(counts.values())
+    total = sum(counts.values())
     leader = next(reply for reply in replies if reply.answer == winner)
-    return Answer.of(leader, counts[winner] / whole if whole > 0 else 0.0)
+    return Answer.of(leader, counts[winner] / total if total > 0 else 0.0)
 
 
 def best(replies: Sequence[Reply], score: Callable[[Reply], float]) -> Answer:
-    """The reply of the greatest score; the confidence is its score."""
-    given = candidates(replies)
-    if not given:
+    """The candidate of the greatest score; the confidence is its score."""
+    choices = candidates(replies)
+    if not choices:
         return Answer()
-    scores = [score(reply) for reply in given]
-    at = max(range(len(scores)), key=scores.__getitem__)
-    return Answer.of(given[at], scores[at])
+    scores = [score(reply) for reply in choices]
+    winner = max(range(len(scores)), key=scores.__getitem__)
+    return Answer.of(choices[winner], scores[winner])

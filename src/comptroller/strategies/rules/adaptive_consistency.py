@@ -1,8 +1,8 @@
 """Adaptive consistency: sample until the vote is decided.
 
 Aggarwal et al., arXiv 2305.11860: after each sample stop if P(the top answer stays the majority) >= 0.95, by the
-Beta or the Dirichlet rule; at most 40 samples. Two variants in use elsewhere (its_hub, issues 262 and 266): sample
-in doubling batches until a share of 0.75 agrees; keep several in flight and cancel the rest once it is decided.
+Beta or the Dirichlet rule; at most 40 samples. Two variants of its_hub (issues 262 and 266): sample in doubling
+batches until a share of 0.75 agrees; keep several samples in flight and cancel the rest once the vote is decided.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from comptroller.strategies.votes import count, tally, vote
 
 @dataclass(frozen=True, slots=True)
 class AdaptiveConsistencyStrategy:
-    """cap: most samples.  rule: beta, dirichlet or share, against the threshold.
+    """Samples until the vote is decided.
 
-    width: samples in flight at a time; those not needed any more are cancelled.
-    doubling: batches of 2, 2, 4, 8 ... instead, judged when each is complete.
+    cap: most samples.  threshold: confidence at which sampling stops.  rule: beta, dirichlet or share.  width: samples
+    in flight; unneeded ones are cancelled.  doubling: batches of 2, 2, 4, 8 ... instead, judged when complete.
     """
 
+    # caps double, see sample_and_vote; by the Beta rule 3, 4 and 6 equal first answers reach 0.9, 0.95 and 0.99
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"cap": (4, 8, 16, 32, 64), "threshold": (0.9, 0.95, 0.99)}
     reads: ClassVar[tuple[str, ...]] = ("answer",)
+    # 40 and 0.95 are the paper's; 80 matters only for questions still undecided at 40
     cap: int = 40
     threshold: float = 0.95
     rule: str = "beta"
@@ -42,11 +44,11 @@ class AdaptiveConsistencyStrategy:
 
     @property
     def nested(self) -> str:
-        """The parameter whose smaller values are prefixes of a run."""
+        """The parameter whose smaller values are prefixes of a run; none with several samples in flight."""
         return "cap" if self.doubling or self.width == 1 else ""
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
-        """Samples in batches or in a window, until the rule is content."""
+        """Samples in batches or in a window until the rule reaches the threshold."""
         ask = Ask(content=question.content)
         return (yield from (self._batches(ask) if self.doubling else self._window(ask)))
 
@@ -63,21 +65,21 @@ class AdaptiveConsistencyStrategy:
         replies: list[Reply] = []
         counts: dict[str, float] = {}
         rule, asked = RULES[self.rule], min(self.width, self.cap)
-        due = yield Next(*ask.times(asked))
-        while due:
-            replies += due
-            count(counts, due[0])
-            if due[0].finish == "budget" or rule(counts.values()) >= self.threshold:
+        received = yield Next(*ask.times(asked))
+        while received:
+            replies += received
+            count(counts, received[0])
+            if received[0].finish == "budget" or rule(counts.values()) >= self.threshold:
                 break
             more = ask.times(1) if asked < self.cap else ()
             asked += len(more)
-            due = yield Next(*more)
+            received = yield Next(*more)
         return self.choose(replies)
 
     def decided(self, replies: Sequence[Reply]) -> bool:
-        """Whether the rule is content with what was answered so far."""
+        """Whether the rule reaches the threshold on the replies so far."""
         return RULES[self.rule](tally(replies).values()) >= self.threshold
 
     def choose(self, replies: Sequence[Reply]) -> Answer:
-        """The majority; the confidence is the rule's."""
+        """The majority answer, with the confidence of the rule."""
         return vote(replies).sure(RULES[self.rule](tally(replies).values()))

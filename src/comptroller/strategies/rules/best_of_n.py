@@ -1,8 +1,8 @@
-"""Best of n: n samples, the one that something scores highest.
+"""Best of n: n samples, of which the one with the highest score is the answer.
 
 Cobbe et al., Training Verifiers to Solve Math Word Problems, arXiv 2110.14168 (verifier ranking), and the
-`best-of-N` of Large Language Monkeys, arXiv 2407.21787. By `score`: what the replies already carry; by
-`likelihood`: the mean log-probability of their tokens; by `reward`: a role is asked about every sample.
+`best-of-N` of Large Language Monkeys, arXiv 2407.21787. By `score`: the score in the reply itself; by `likelihood`: the
+mean log-probability of its tokens; by `reward`: the score that the role `reward` gives each sample.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Re
 from comptroller.strategies.votes import WEIGHTS, best, candidates
 
 BY = ("score", "likelihood", "reward")
+"""Sources of a sample's score."""
 
 
 @dataclass(frozen=True, slots=True)
 class BestOfNStrategy:
-    """n: samples.  by: score, likelihood or reward.  effort: empty for the service's own."""
+    """n: samples.  by: score, likelihood or reward.  effort: empty for the service's default."""
 
+    # sizes double, see sample_and_vote
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"n": (2, 4, 8, 16, 32, 64)}
     n: int = 8
     by: str = "score"
@@ -36,19 +38,19 @@ class BestOfNStrategy:
 
     @property
     def nested(self) -> str:
-        """The parameter whose smaller values are prefixes of a run: none where a role is asked."""
+        """The parameter whose smaller values are prefixes of a run: none where a reward role is asked."""
         return "" if self.by == "reward" else "n"
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
-        """All samples at once, their rewards if need be, then the best."""
+        """Asks for all samples at once, then for their rewards if needed, and takes the best."""
         replies = yield All(*Ask(content=question.content, effort=self.effort).times(self.n))
         if self.by != "reward":
             return self.choose(replies)
-        given = candidates(replies)
-        judged = yield All(*(Ask("reward", after=reply) for reply in given))
+        samples = candidates(replies)
+        judged = yield All(*(Ask("reward", after=reply) for reply in samples))
         rewards = {reply.ask.after: reply.score for reply in judged if not isnan(reply.score)}
-        return best(given, lambda reply: rewards.get(reply, -inf))
+        return best(samples, lambda reply: rewards.get(reply, -inf))
 
     def choose(self, replies: Sequence[Reply]) -> Answer:
-        """The reply of the greatest score or likelihood."""
+        """The reply of the greatest score or likelihood, where no reward role is asked."""
         return best(replies, WEIGHTS[self.by])

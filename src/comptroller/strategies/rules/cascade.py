@@ -1,10 +1,9 @@
-"""Cascade: models from the cheapest on, until a reply is trusted.
+"""Cascade: models from the cheapest on, until the predicted chance that a reply is right suffices.
 
 FrugalGPT, Chen et al., arXiv 2305.05176: accept the answer of model i if a learned score g(q, a_i) >= tau_i, else
-ask the next. Here g is a trained part over signals of the replies (`success_predictor.reply_signals`: likelihood,
-length, truncation, agreement of several samples), so that tau is a probability of being right; the last model is
-always
-accepted.
+ask the next. Here g is a success predictor over signals of the replies (`success_prediction.reply_signals`:
+likelihood, length, truncation, agreement of several samples), so tau is a probability of being right. The last model is
+always accepted.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from comptroller.strategies.votes import candidates, vote
 
 @dataclass(frozen=True, slots=True)
 class CascadeLevel:
-    """Samples of one role and their vote. by: the trained part that says how likely it is right; none if empty."""
+    """One stage: samples of a role and their vote. by: predictor that the vote is right; empty for none."""
 
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
     role: str
@@ -33,7 +32,7 @@ class CascadeLevel:
     by: str
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
-        """All samples at once, then the vote."""
+        """Asks for all samples at once and votes; the confidence is the predicted chance."""
         replies = yield All(*Ask(self.role, content=question.content).times(self.samples))
         if not candidates(replies):
             return Answer()
@@ -43,13 +42,16 @@ class CascadeLevel:
 
 @dataclass(frozen=True, slots=True)
 class CascadeStrategy:
-    """roles: cheapest first.  threshold: least chance of being right that is accepted.  samples: of each model.
+    """roles: cheapest first.  threshold: least predicted chance of being right to accept.  samples: of each model.
 
-    by: the trained part, an id or a path.
+    by: the success predictor, an id or a path.
     """
 
+    # below 0.5 an answer more likely wrong than right would be accepted; of all recorded replies of the model that
+    # `reply_length` was trained on, 0.5 accepts 99.7 %, 0.8 95 % and 0.9 51 % (measured)
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"threshold": (0.5, 0.6, 0.7, 0.8, 0.9), "samples": (1, 2, 4)}
     roles: tuple[str, ...] = ("weak", "strong")
+    # the middle of the grid
     threshold: float = 0.7
     samples: int = 1
     by: str = "reply_length"
@@ -62,15 +64,15 @@ class CascadeStrategy:
         success_predictor(self.by)
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
-        """Level by level; what was answered before stands where a later level has nothing to say."""
+        """Runs the levels in turn; returns the last answer that rests on a reply."""
         return (yield from run_stages(self, question, budget, rng))
 
     def stage(self, role: str) -> CascadeLevel:
-        """The samples of a role, and how far they are trusted; the last role is not judged."""
+        """The level of a role; the last role has no predictor."""
         return CascadeLevel(role, self.samples, "" if role == self.roles[-1] else self.by)
 
     def following(self, question: StrategyQuestion, ended: Mapping[str, Answer]) -> str | None:
-        """The next dearer role, until an answer is trusted."""
+        """The next dearer role, None once an answer reaches the threshold or all roles have answered."""
         if len(ended) == len(self.roles):
             return None
         trusted = ended and ended[self.roles[len(ended) - 1]].confidence >= self.threshold

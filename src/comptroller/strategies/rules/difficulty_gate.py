@@ -1,8 +1,8 @@
-"""Difficulty gate: think fast about easy questions and slowly about hard ones.
+"""Difficulty gate: a fast strategy for easy questions and a slow one for hard ones.
 
 SCALE, arXiv 2512.00466 (slow thinking if a difficulty score in [0, 1] exceeds a threshold), and ODAR, arXiv
-2602.23681 (a learned estimator routes between a fast and a slow agent). Here the score is either a trained part
-over the question's text, the chance that the fast way succeeds, or a role that is asked (`judge`).
+2602.23681 (a learned estimator routes between a fast and a slow agent). Here the difficulty is 1 - p of a
+success predictor over the question's text, or the score of a role that is asked (`judge`).
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ PROMPT = "How hard is this question? Answer with a number from 0 (routine) to 1 
 
 
 FAST, SLOW = OnceStrategy(), SampleAndVoteStrategy()
+"""Defaults of the two strategies."""
 
 
 @dataclass(frozen=True, slots=True)
 class DifficultyGateStrategy:
-    """fast, slow: any strategies.  threshold: difficulty above which it is slow.  by: the trained part.
+    """fast, slow: any strategies.  threshold: difficulty in [0, 1] above which `slow` is used.  by: success predictor.
 
-    judge: a role to ask for the difficulty instead, its score; a judge that does not answer leaves it slow.
+    judge: role whose score is the difficulty instead; `slow` is used if it gives none.
     """
 
+    # on MMLU the shipped predictor sends 99.5 % of the questions to `slow` at 0.1, 28 % at 0.4, 1.4 % at 0.7 (measured)
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"threshold": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)}
     fast: Strategy = FAST
     slow: Strategy = SLOW
@@ -44,7 +46,7 @@ class DifficultyGateStrategy:
         success_predictor(self.by)
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
-        """The difficulty, then one of the two."""
+        """Determines the difficulty, then runs one of the two strategies."""
         if self.judge:
             (judged,) = yield All(Ask(self.judge, content=PROMPT + question.content))
             difficulty = judged.score

@@ -21,12 +21,14 @@ from comptroller.strategies.votes import best, vote
 PROMPT = "Check the solution above step by step, then say whether its final answer is correct: yes or no."
 
 PICKS: Mapping[str, Callable[[Sequence[Reply], Callable[[Reply], float]], Answer]] = {"best": best, "vote": vote}
+"""How solutions are chosen by their mean verdicts."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerativeVerificationStrategy:
-    """s: solutions.  v: verdicts on each; 0 leaves a plain vote.  pick: best, or vote weighted by the verdicts."""
+    """s: solutions.  v: verdicts on each; 0 for a plain vote.  pick: best, or vote weighted by the verdicts."""
 
+    # both double: at s = 16 and v = 8 a question takes 16 solutions and 128 verdicts, twice as much with either doubled
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"s": (1, 2, 4, 8, 16), "v": (1, 2, 4, 8)}
     uses: ClassVar[tuple[str, ...]] = ("verifier",)
     s: int = 4
@@ -39,15 +41,15 @@ class GenerativeVerificationStrategy:
         require_known("pick", self.pick, PICKS)
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
-        """All solutions, then all verdicts, then the choice."""
+        """Asks for all solutions, then for all verdicts, and chooses."""
         replies = yield All(*Ask(content=question.content).times(self.s))
-        given = [reply for reply in replies if reply.answer is not None]
-        if not self.v or not given:
+        solutions = [reply for reply in replies if reply.answer is not None]
+        if not self.v or not solutions:
             return vote(replies)
-        asks = [ask for reply in given for ask in Ask("verifier", after=reply, content=PROMPT).times(self.v)]
-        verdicts: dict[Reply, list[float]] = {reply: [] for reply in given}
+        asks = [ask for reply in solutions for ask in Ask("verifier", after=reply, content=PROMPT).times(self.v)]
+        verdicts: dict[Reply, list[float]] = {reply: [] for reply in solutions}
         for verdict in (yield All(*asks)):
             if verdict.ask.after is not None and not isnan(verdict.score):
                 verdicts[verdict.ask.after].append(verdict.score)
-        scores = {reply: sum(found) / len(found) if found else 0.0 for reply, found in verdicts.items()}
-        return PICKS[self.pick](given, scores.__getitem__)
+        scores = {reply: sum(given) / len(given) if given else 0.0 for reply, given in verdicts.items()}
+        return PICKS[self.pick](solutions, scores.__getitem__)

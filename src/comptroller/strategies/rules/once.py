@@ -1,4 +1,4 @@
-"""Once: one greedy answer. The baseline beside every other strategy, and most often the one to beat."""
+"""Once: one greedy answer. The baseline of every comparison."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from comptroller.strategies.votes import first
 
 @dataclass(frozen=True, slots=True)
 class OnceStrategy:
-    """Asks once. greedy: at temperature 0, otherwise one sample.  effort: empty for its own.  role: who is asked."""
+    """Asks once. greedy: temperature 0, else one sample.  effort: empty for the service's default.  role: to ask."""
 
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
     greedy: bool = True
@@ -22,6 +22,6 @@ class OnceStrategy:
     role: str = "solver"
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
-        """One ask; its reply is the answer."""
-        how = GREEDY if self.greedy else SAMPLED
-        return first((yield All(Ask(self.role, content=question.content, sampling=how, effort=self.effort))))
+        """Asks once and returns the reply as the answer."""
+        sampling = GREEDY if self.greedy else SAMPLED
+        return first((yield All(Ask(self.role, content=question.content, sampling=sampling, effort=self.effort))))

@@ -1,7 +1,7 @@
-"""Repair: answer, check, and revise with the checker's words until it accepts.
+"""Repair: answer, check, and revise with the checker's feedback until it accepts.
 
 Self-Refine, Madaan et al., arXiv 2303.17651, with the feedback of a checker instead of the model's own: tests, a
-schema, a solver. Unlike revision without a checker, it stops as soon as the answer is good.
+schema, a solver. Unlike revision without a checker, it stops as soon as an answer is accepted.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ PROMPT = "The check above found this answer wrong. Correct it and give the final
 
 @dataclass(frozen=True, slots=True)
 class RepairStrategy:
-    """rounds: most repairs.  accept: least score of a check that accepts.  checker: the role that checks."""
+    """rounds: most repairs.  accept: least score of an accepting check.  checker: the role that checks."""
 
+    # doubling; every round costs a check and a revision, and rounds without records are left out of a study
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"rounds": (1, 2, 4)}
     uses: ClassVar[tuple[str, ...]] = ("reviser",)
     rounds: int = 2
+    # a modelled verdict is 0 or 1, so every value in (0, 1] decides alike
     accept: float = 0.5
     checker: str = "checker"
 
@@ -33,7 +35,7 @@ class RepairStrategy:
         at_least(0, rounds=self.rounds)
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
-        """One chain: answer, check, repair, check; the last answer where none is accepted."""
+        """Runs one chain: answer, check, repair, check. The last answer has confidence 0 if none is accepted."""
         (reply,) = yield All(Ask(content=question.content))
         last = Answer.of(reply, 0.0) if candidates([reply]) else Answer()
         for turn in range(self.rounds + 1):

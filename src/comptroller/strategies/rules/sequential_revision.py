@@ -1,8 +1,8 @@
-"""Sequential revision: an answer, then rounds in which it is looked at again.
+"""Sequential revision: an answer, then rounds of revision.
 
 Snell et al., Scaling LLM Test-Time Compute Optimally, arXiv 2408.03314 (revision chains, the answer chosen within
-the chain); Madaan et al., Self-Refine, arXiv 2303.17651. Every round sees what came before it. The sequential
-counterpart of `sample_and_vote`; `chains` of them run side by side, for any ratio of sequential to parallel.
+the chain); Madaan et al., Self-Refine, arXiv 2303.17651. Every round sees all earlier rounds of its chain. The
+sequential counterpart of `sample_and_vote`; `chains` run in parallel, for any ratio of sequential to parallel compute.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from comptroller.strategies.votes import candidates, vote
 PROMPT = "Look at your answer again, correct it where it is wrong, and give the final answer."
 
 
-def _last(chains: Sequence[Sequence[Reply]]) -> Answer:
+def _vote_of_ends(chains: Sequence[Sequence[Reply]]) -> Answer:
     ends = [candidates(chain)[-1] for chain in chains if candidates(chain)]
     return vote(ends)
 
 
-def _every(chains: Sequence[Sequence[Reply]]) -> Answer:
+def _vote_of_rounds(chains: Sequence[Sequence[Reply]]) -> Answer:
     return vote([reply for chain in chains for reply in chain])
 
 
-PICKS: Mapping[str, Callable[[Sequence[Sequence[Reply]]], Answer]] = {"last": _last, "vote": _every}
-"""The end of each chain votes, or every round of each."""
+PICKS: Mapping[str, Callable[[Sequence[Sequence[Reply]]], Answer]] = {"last": _vote_of_ends, "vote": _vote_of_rounds}
+"""What votes: the last answer of each chain, or the answers of all rounds."""
 
 
 @dataclass(frozen=True, slots=True)
 class SequentialRevisionStrategy:
-    """rounds: revisions after the first answer.  chains: side by side.  pick: last, or vote over all rounds."""
+    """rounds: revisions after the first answer.  chains: in parallel.  pick: last, or vote over all rounds."""
 
+    # both double: 4 rounds in 4 chains are 20 calls, 8 rounds 36; prompts grow with every round
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"rounds": (1, 2, 4), "chains": (1, 2, 4)}
     uses: ClassVar[tuple[str, ...]] = ("reviser",)
     rounds: int = 2
@@ -49,7 +50,7 @@ class SequentialRevisionStrategy:
         require_known("pick", self.pick, PICKS)
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
-        """All chains round by round; one that was cut, failed or gave no answer goes no further."""
+        """Runs all chains round by round; one without an answer (cut, failed or none extracted) stops."""
         replies = yield All(*Ask(content=question.content).times(self.chains))
         chains = [[reply] for reply in replies]
         for _ in range(self.rounds):

@@ -1,8 +1,8 @@
-"""Sleep-time compute: think about a context before anybody asks, and answer each query from the notes.
+"""Sleep-time compute: notes on a context are generated before queries arrive, and each query is answered from them.
 
 Lin et al., Sleep-time Compute, arXiv 2504.13171: cost per query = (T_sleep + t sum_j T_test,j) / queries, with
 test-time tokens priced t times those of idle hours. The notes are made once per context by the `offline` strategy,
-whose reply arrives as `question.prepared`; a question whose context nobody prepared pays for the notes itself.
+whose reply arrives as `question.prepared`; a question without prepared notes generates and pays for them itself.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ PROMPT = "Work out what will be needed to answer questions about the text above,
 
 @dataclass(frozen=True, slots=True)
 class ContextNotesStrategy:
-    """The offline half, itself a strategy: notes on a context, whose reply the queries go on from."""
+    """The offline strategy: notes on a context, whose reply the queries continue. max_tokens: of the notes."""
 
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
     max_tokens: int | None = None
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
-        """One ask of the sleeper about the context."""
+        """Asks the role `sleeper` once about the context."""
         content = f"{question.context}\n\n{PROMPT}"
         (reply,) = yield All(Ask("sleeper", content=content, max_tokens=self.max_tokens))
         return Answer.of(reply if candidates([reply]) else None)
@@ -36,8 +36,9 @@ class ContextNotesStrategy:
 
 @dataclass(frozen=True, slots=True)
 class SleepTimeStrategy:
-    """n: samples a query gets after the notes.  notes_tokens: most tokens of notes, 0 for no limit."""
+    """n: samples per query after the notes.  notes_tokens: most tokens of notes, 0 for no limit."""
 
+    # doubling, see sample_and_vote
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"n": (1, 2, 4)}
     n: int = 1
     notes_tokens: int = 0
@@ -48,11 +49,11 @@ class SleepTimeStrategy:
 
     @property
     def offline(self) -> ContextNotesStrategy:
-        """The strategy to run once per context, before its queries come."""
+        """The strategy to run once per context, before its queries arrive."""
         return ContextNotesStrategy(self.notes_tokens or None)
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
-        """Samples that go on from the notes, then the vote."""
+        """Asks for samples that continue the notes, and votes."""
         notes = question.prepared
         if notes is None:
             notes = (yield from self.offline.solve(question, budget, rng)).reply
