@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from comptroller.facts.model import Model
     from comptroller.facts.site import Site
     from comptroller.gateway.solve import solve
+    from comptroller.planning.ground.nouns import Deployment
     from comptroller.planning.ground.plan_document import Plan, load_plan
     from comptroller.planning.planner import plan
     from comptroller.planning.simulation import simulate_plan as simulate
     from comptroller.quantities import Cost
     from comptroller.strategies.protocol import Strategy
     from comptroller.strategies.study import study as replay
+    from comptroller.work.call import Call
+    from comptroller.work.evidence import Evidence
     from comptroller.work.workload import Workload
     from comptroller.work.workload import load as load_workload
 
@@ -26,8 +29,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Accelerator",
+    "Call",
     "ComptrollerError",
     "Cost",
+    "Deployment",
+    "Evidence",
     "Format",
     "Model",
     "Plan",
@@ -44,8 +50,11 @@ __all__ = [
 
 _HOME = {
     "Accelerator": "facts.accelerator",
+    "Call": "work.call",
     "ComptrollerError": "errors",
     "Cost": "quantities",
+    "Deployment": "planning.ground.nouns",
+    "Evidence": "work.evidence",
     "Format": "facts.format",
     "Model": "facts.model",
     "Plan": "planning.ground.plan_document",

@@ -180,10 +180,10 @@ def question_arrivals_of(
     questions: QuestionArrivals, trace: RequestTrace, services: Sequence[ServiceDocument], rng: np.random.Generator
 ) -> QuestionStream:
     """A recorded question for every arrival of a trace: each once, in an order drawn, before any comes again."""
-    known = questions.replay.covered(uses(questions.strategy))
-    if not known.size:
+    recorded = questions.replay.covered(uses(questions.strategy))
+    if not recorded.size:
         raise UnsupportedError("no question has replies of every model and role, so there is nothing to solve")
-    rounds = [rng.permutation(known) for _ in range(-(-len(trace) // known.size))]
+    rounds = [rng.permutation(recorded) for _ in range(-(-len(trace) // recorded.size))]
     chosen = np.concatenate(rounds)[: len(trace)]
     seed = int(rng.integers(1 << 32))
     play = SimulatedStrategy(questions.strategy, questions.replay, _place(services, rng))

@@ -45,12 +45,12 @@ Generated = Generator[tuple[int, R], None, None]
 
 def gather(executor: SearchExecutor, work: Work[P, R], parts: Sequence[P], progress: Progress) -> list[R]:
     """Results in the order of the parts, which is the same for every executor; progress is told (done, total)."""
-    found: dict[int, R] = {}
+    results: dict[int, R] = {}
     with closing(executor.map(work, parts)) as finished:
         for place, result in finished:
-            found[place] = result
-            progress(len(found) - 1, len(parts))
-    return [found[place] for place in range(len(parts))]
+            results[place] = result
+            progress(len(results) - 1, len(parts))
+    return [results[place] for place in range(len(parts))]
 
 
 def side_by_side(tasks: Iterable[Callable[[], R]]) -> list[R]:

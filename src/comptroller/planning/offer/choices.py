@@ -109,14 +109,14 @@ class ChoiceSpace:
         return {model: self._calls(model) for model in self.offers}
 
     def _calls(self, model: int) -> csr_array:
-        buckets, known = self.buckets[model], dict[int, csr_array]()
+        buckets, calls_of_play = self.buckets[model], dict[int, csr_array]()
         none = csr_array((self.questions, buckets.count))
         parts = []
         for option, own in zip(self.options, self.own, strict=True):
             play = option.play
-            if model in own and id(play) not in known:
-                known[id(play)] = csr_array(buckets.per_question(play.calls, model, self.questions))
-            parts.append(known[id(play)] if model in own else none)
+            if model in own and id(play) not in calls_of_play:
+                calls_of_play[id(play)] = csr_array(buckets.per_question(play.calls, model, self.questions))
+            parts.append(calls_of_play[id(play)] if model in own else none)
         return csr_array(hstack(parts, format="csr"))
 
     def calls_of_option(self, model: int, number: int) -> Floats:
@@ -146,11 +146,11 @@ class ChoiceSpace:
 def options_of(plays: PlaySet, own: Sequence[int], routes: Sequence[str], bought: Sequence[int]) -> Iterator[Option]:
     """Every play by every route that its models have: an API where dollars are recorded, own devices where it fits."""
     for play in plays.plays:
-        each = [
+        route_choices = [
             [r for r in routes if (r == "api" and model in bought) or (r == "own" and model in own)]
             for model in play.models
         ]
-        for picked in product(*each):
+        for picked in product(*route_choices):
             axes = {
                 "strategy": frozenset((play.name,)),
                 "model": frozenset(str(plays.models[model]) for model in play.models),

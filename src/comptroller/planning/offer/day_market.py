@@ -69,10 +69,10 @@ def without_spot(workload: Workload) -> Workload:
         raise FactError(workload.name, "hours.load", "there is no trace", f"{HOURS} numbers, or trace")
     if hours.spot is not None and "spot" not in terms:
         raise FactError(workload.name, "hours.spot", "spot is not allowed", 'allow.terms with "spot"')
-    rest = tuple(term for term in terms if term != "spot")
-    if not rest:
+    firm_terms = tuple(term for term in terms if term != "spot")
+    if not firm_terms:
         raise FactError(workload.name, "allow.terms", "spot alone cannot hold objectives", "another term besides")
-    return workload.model_copy(update={"allow": workload.allow.model_copy(update={"terms": rest})})
+    return workload.model_copy(update={"allow": workload.allow.model_copy(update={"terms": firm_terms})})
 
 
 @dataclass(frozen=True, slots=True)

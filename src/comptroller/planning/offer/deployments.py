@@ -82,15 +82,15 @@ def enumerate_deployments(space: DeploymentSpace, rejected: RejectionTally) -> I
 def _offers(
     space: DeploymentSpace, device: Accelerator, rejected: RejectionTally
 ) -> Iterator[tuple[Site, AcceleratorOffer]]:
-    found = False
+    is_offered = False
     for site in space.sites:
         for term in space.terms:
             try:
                 yield site, site.offer(device.id, term, space.on)
-                found = True
+                is_offered = True
             except UnsupportedError:
                 continue
-    if not found:
+    if not is_offered:
         rejected.add("no offer", f"no allowed site offers {device.id} on allowed terms")
 
 
@@ -132,7 +132,7 @@ def recipes(
     own = tuple(wide if x in {"bf16", "fp16"} else x for x in (model.weights, model.experts))
     names = tuple(allowed) or tuple(dict.fromkeys((*own, wide, *NEAR_LOSSLESS)))
     caches = [wide, *(x for x in names if x != wide and "kv" in format_(x).roles and _is_eight_bit(format_(x)))]
-    found: list[PrecisionRecipe] = []
+    runnable: list[PrecisionRecipe] = []
     pairs = [(name, name) for name in names if "weights" in format_(name).roles]
     if model.is_moe and own[0] != own[1] and set(own) <= set(names):
         pairs.append((own[0], own[1]))
@@ -144,8 +144,8 @@ def recipes(
         except UnsupportedFormatError as error:
             rejected.add("no such rate", str(error))
             continue
-        found.extend(PrecisionRecipe(weights, experts, activations, kv) for kv in caches)
-    return tuple(dict.fromkeys(found))
+        runnable.extend(PrecisionRecipe(weights, experts, activations, kv) for kv in caches)
+    return tuple(dict.fromkeys(runnable))
 
 
 def _wide(device: Accelerator) -> str | None:
@@ -169,22 +169,22 @@ def layouts(model: Model, device: Accelerator) -> tuple[ParallelLayout, ...]:
     two inside a node where links are slow, or over nodes; experts kept whole or cut over all devices; latent
     attention also as data-parallel ranks with the experts spread over all of them.
     """
-    found: list[ParallelLayout] = []
+    candidates: list[ParallelLayout] = []
     heads = _heads(model)
     slow = device.scale_up is None or device.scale_up.one_way_bytes_per_s < SLOW_BYTES_PER_S
     for tp in _powers(device.node_devices):
         if heads % tp:
             continue
-        found.append(ParallelLayout(tp=tp))
+        candidates.append(ParallelLayout(tp=tp))
         if model.is_moe and tp > 1:
-            found.append(ParallelLayout(tp=tp, ep=tp))
+            candidates.append(ParallelLayout(tp=tp, ep=tp))
             if any(isinstance(block.mixer, LatentAttention) for block in model.blocks):
-                found.append(ParallelLayout(tp=1, dp=tp, ep=tp))
+                candidates.append(ParallelLayout(tp=1, dp=tp, ep=tp))
         stages = _powers(device.node_devices // tp)[1:] if slow else []
-        found.extend(ParallelLayout(tp=tp, pp=pp) for pp in stages if model.layers >= pp)
+        candidates.extend(ParallelLayout(tp=tp, pp=pp) for pp in stages if model.layers >= pp)
     if device.scale_out and heads % device.node_devices == 0:
-        found.extend(ParallelLayout(tp=device.node_devices, pp=pp) for pp in (2, 4) if model.layers >= pp)
-    return tuple(dict.fromkeys(sorted(found, key=lambda x: (x.devices, x.pp, x.dp, x.ep))))
+        candidates.extend(ParallelLayout(tp=device.node_devices, pp=pp) for pp in (2, 4) if model.layers >= pp)
+    return tuple(dict.fromkeys(sorted(candidates, key=lambda x: (x.devices, x.pp, x.dp, x.ep))))
 
 
 def _heads(model: Model) -> int:

@@ -49,12 +49,12 @@ class OptionPlayer:
         strategy, rejected = parse(part[0]), RejectionTally()
         if isinstance(strategy, StagedStrategy):
             return list(self._staged(strategy, part[1], rejected)), rejected
-        found = (
+        plays = (
             option
             for roles in part[1]
             for option in _play_options(strategy, roles, self.quality, self.evidence, self.question, rejected)
         )
-        return list(found), rejected
+        return list(plays), rejected
 
     def _staged(
         self, strategy: StagedStrategy, bindings: Sequence[Mapping[str, int]], rejected: RejectionTally
@@ -88,16 +88,16 @@ def plays_of(
     evidence = flag_truncated(evidence)
     question = _questions(quality, evidence)
     arms, question = _arms(models, evidence, question, rejected)
-    found: list[StrategyPlay] = []
+    plays: list[StrategyPlay] = []
     parts = list(_parts(quality, arms, evidence, question))
     for options, fallen in gather(executor, OptionPlayer(quality, evidence, question), parts, progress):
-        found += options
+        plays += options
         rejected.merge(fallen)
-    if not found:
+    if not plays:
         raise UnsupportedError(f"{evidence.source}: no strategy can be replayed; {rejected}")
     names_ = tuple(sorted({evidence.items[number].task for number in question}))
     task = np.array([names_.index(evidence.items[number].task) for number in question])
-    return PlaySet(evidence, question, task, names_, tuple(found))
+    return PlaySet(evidence, question, task, names_, tuple(plays))
 
 
 def _questions(quality: WorkloadQuality, evidence: Evidence) -> Ints:
@@ -115,12 +115,12 @@ def _arms(
         if models and who.model not in models and str(who) not in models:
             continue
         use = (rows.arm == arm) & ~np.isnan(rows.score)
-        known = np.isin(question, rows.question[use])
-        if known.mean() < LEAST_RECORDED:
-            lacks = f"{who}: {known.sum()} of {len(question)} questions are recorded"
-            rejected.add("too few questions recorded", lacks, float(1 - known.mean()))
+        is_recorded = np.isin(question, rows.question[use])
+        if is_recorded.mean() < LEAST_RECORDED:
+            lacks = f"{who}: {is_recorded.sum()} of {len(question)} questions are recorded"
+            rejected.add("too few questions recorded", lacks, float(1 - is_recorded.mean()))
         else:
-            answered[arm] = known
+            answered[arm] = is_recorded
     if not answered:
         named = f"none of {', '.join(models)} is" if models else "no model is"
         have = ", ".join(str(arm) for arm in evidence.arms)

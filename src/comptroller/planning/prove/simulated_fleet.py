@@ -57,11 +57,11 @@ def with_default_prefix_caching(fleet: SimulatedFleet, services: Sequence[Servic
         [bool(_replica_of_pool(service.deployment, pool).prefix_block_tokens) for pool in service.deployment.pools]
         for service in services
     ]
-    found = tuple(
+    simulated = tuple(
         replace(one, replicas=tuple(replace(replica, prefixes=all(keeps)) for replica in one.replicas))
         for one, keeps in zip(fleet.services, kept, strict=True)
     )
-    return replace(fleet, services=found)
+    return replace(fleet, services=simulated)
 
 
 def _policies(chosen: Mapping[str, str]) -> ServingPolicies:
@@ -72,11 +72,11 @@ def _policies(chosen: Mapping[str, str]) -> ServingPolicies:
 
 
 def _replicas(service: ServiceDocument, calibration: TimingCalibration) -> tuple[SimulatedReplica, ...]:
-    found: list[SimulatedReplica] = []
+    replicas: list[SimulatedReplica] = []
     for pool in service.deployment.pools:
         table = table_of(service, pool, calibration)
-        found += [SimulatedReplica(table, ranks=pool.dp, pool=PHASES[pool.phase])] * pool.replicas
-    return tuple(found)
+        replicas += [SimulatedReplica(table, ranks=pool.dp, pool=PHASES[pool.phase])] * pool.replicas
+    return tuple(replicas)
 
 
 def table_of(service: ServiceDocument, pool: PoolDocument, calibration: TimingCalibration) -> StepTable:
@@ -151,13 +151,13 @@ class PlanCallRouter:
     """Which service of a plan a call goes to, by its size: the slices' mean sizes and the services' shares of each."""
 
     def __init__(self, services: Sequence[ServiceDocument]) -> None:
-        found: dict[tuple[float, float], npt.NDArray[np.float64]] = {}
+        shares_by_size: dict[tuple[float, float], npt.NDArray[np.float64]] = {}
         for place, service in enumerate(services):
             for part in service.slices:
-                row = found.setdefault((part.input_tokens, part.output_tokens), np.zeros(len(services)))
+                row = shares_by_size.setdefault((part.input_tokens, part.output_tokens), np.zeros(len(services)))
                 row[place] += part.share
-        rows = np.array(list(found.values()))
-        self._sizes = np.log(np.array(list(found), float))
+        rows = np.array(list(shares_by_size.values()))
+        self._sizes = np.log(np.array(list(shares_by_size), float))
         self._edges = (rows / rows.sum(axis=1, keepdims=True)).cumsum(axis=1)
         self._by_size = bool((self._edges != self._edges[0]).any())
 

@@ -44,10 +44,10 @@ def explain(problem: PlanningProblem, wanted: Iterable[str]) -> tuple[WhyNotExpl
         InputError, UnknownIdError: a choice is not axis=value, or there is no such axis or value; lists what there is.
         InfeasibleError: there is no plan at all.
     """
-    known = known_values(problem)
-    choices = [_choice(known, text) for text in wanted]
+    values = known_values(problem)
+    choices = [_choice(values, text) for text in wanted]
     best = problem.search.solve(problem.goal)
-    return tuple(_explanation(problem, known, best, choice) for choice in choices)
+    return tuple(_explanation(problem, values, best, choice) for choice in choices)
 
 
 def known_values(problem: PlanningProblem) -> dict[str, tuple[str, ...]]:

@@ -138,13 +138,13 @@ def _values_in_use(search: PlanSearch, best: Fleet, axes: tuple[str, ...]) -> It
     """Values in use on axes that offer another."""
     space = search.space
     used = [space.options[number].axes for number in np.flatnonzero(best.share[0].sum(axis=0) > LEAST_SHARE)]
-    known = [option.axes for option in space.options]
+    offered = [option.axes for option in space.options]
     for model, values in space.axes.items():
-        known += values
+        offered += values
         if model in best.units:
             used += [values[row] for row in np.flatnonzero(best.units[model][0])]
     for axis in axes:
-        others = {value for values in known for value in values.get(axis, ())}
+        others = {value for values in offered for value in values.get(axis, ())}
         for value in dict.fromkeys(v for values in used for v in sorted(values.get(axis, ()))):
             if len(others) > 1:
                 yield axis, value
@@ -230,13 +230,13 @@ def _change(before: StrategyPlay, after: StrategyPlay) -> str:
 def greedy(search: PlanSearch) -> dict[str, tuple[float, float | None]]:
     """Share solved by one answer of each model, and the dollars per hour that it would be bought for."""
     space = search.space
-    found: dict[str, tuple[float, float | None]] = {}
+    by_model: dict[str, tuple[float, float | None]] = {}
     for number, option in enumerate(space.options):
         if option.play.name == "once" and len(option.play.models) == 1:
             who = str(space.plays.models[option.play.models[0]])
             usd = None
             if "api" in option.routes.values():
                 usd = short(float(space.weight @ search.table.usd[:, number]) * space.rate_per_s * 3600.0)
-            if who not in found or usd is not None:
-                found[who] = (short(float(space.weight @ search.table.score[:, number])), usd)
-    return found
+            if who not in by_model or usd is not None:
+                by_model[who] = (short(float(space.weight @ search.table.score[:, number])), usd)
+    return by_model

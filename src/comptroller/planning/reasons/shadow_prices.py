@@ -121,15 +121,15 @@ class _ConstraintSide:
         far = None
         for step in _ladder(self.constraint, self.towards):
             if abs(step - self.constraint.value) > abs(value - self.constraint.value):
-                found = self._at_rate(rate, step)
-                if found is None:
+                reached = self._at_rate(rate, step)
+                if reached is None:
                     far = step
                     break
-                value, fleet = step, found
+                value, fleet = step, reached
         while far is not None and abs(far - value) > RESOLUTION * self.constraint.value:
             middle = (far + value) / 2
-            found = self._at_rate(rate, middle)
-            far, value, fleet = (middle, value, fleet) if found is None else (far, middle, found)
+            reached = self._at_rate(rate, middle)
+            far, value, fleet = (middle, value, fleet) if reached is None else (far, middle, reached)
         return value, fleet
 
     def _at_rate(self, rate: float, value: float) -> Fleet | None:

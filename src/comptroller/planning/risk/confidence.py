@@ -166,10 +166,10 @@ def optimism_of(problem: PlanningProblem) -> SelectionOptimism:
 
 def halves(problem: PlanningProblem) -> Iterator[Floats]:
     """Each question in one half of the questions or in the other, every class cut in two: 1 or 0, both ways round."""
-    found = problem.space.plays
-    order = np.random.default_rng([problem.workload.seed, 2]).permutation(len(found.task))
-    ranked = order[np.argsort(found.task[order], kind="stable")]
-    half = np.zeros(len(found.task))
+    plays = problem.space.plays
+    order = np.random.default_rng([problem.workload.seed, 2]).permutation(len(plays.task))
+    ranked = order[np.argsort(plays.task[order], kind="stable")]
+    half = np.zeros(len(plays.task))
     half[ranked[::2]] = 1.0
     yield half
     yield 1.0 - half
@@ -182,13 +182,13 @@ def held_out(problem: PlanningProblem) -> float | None:
     """
     search, values = problem.search, []
     found = search.space.plays
-    for told in halves(problem):
-        if len(np.unique(found.task[told > 0])) < len(found.tasks):
+    for half in halves(problem):
+        if len(np.unique(found.task[half > 0])) < len(found.tasks):
             return None
         try:
-            chosen = PlanSearch(search.space, told).solve(problem.goal)
+            chosen = PlanSearch(search.space, half).solve(problem.goal)
         except InfeasibleError:
             return None
-        judged = PlanSearch(search.space, 1 - told)
+        judged = PlanSearch(search.space, 1 - half)
         values.append(float(search.space.weight @ (judged.table.score * chosen.share[0]).sum(axis=1)))
     return short(float(np.mean(values)))

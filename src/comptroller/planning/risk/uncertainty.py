@@ -79,12 +79,12 @@ def demand_chance(workload: Workload, declared: WorkloadUncertainty | None) -> F
     held = float(np.quantile(rates, peak.quantile))
 
     def draw(count: int, rng: np.random.Generator) -> Floats:
-        found, step = np.empty(count), max(1, CELLS // len(rates))
+        peak_rates, step = np.empty(count), max(1, CELLS // len(rates))
         for start in range(0, count, step):
             rows = min(step, count - start)
             windows = rates[rng.integers(0, len(rates), (rows, len(rates)))]
-            found[start : start + rows] = np.quantile(windows, peak.quantile, axis=1) / held
-        return found
+            peak_rates[start : start + rows] = np.quantile(windows, peak.quantile, axis=1) / held
+        return peak_rates
 
     return FactorDistribution(
         draw, f"{len(rates):,} windows of the trace, {peak.window_s:g} s each, resampled", len(rates) < 2

@@ -94,10 +94,10 @@ def price_of(drawn: RiskSimulation, around: NeighbouringFleets, optimism: Mappin
     ):
         number = drawn.number(other)
         if number:
-            found = drawn.outcomes[number]
-            more = float((found.usd_per_h - best.usd_per_h).mean())
+            other_outcome = drawn.outcomes[number]
+            more = float((other_outcome.usd_per_h - best.usd_per_h).mean())
             spared = float(
-                (missed_share(contenders, best, optimism) - missed_share(contenders, found, optimism)).mean()
+                (missed_share(contenders, best, optimism) - missed_share(contenders, other_outcome, optimism)).mean()
             )
             if more * spared > 0:
                 return ShortfallPrice(more / spared, optimism, words)
@@ -119,10 +119,10 @@ def losses_of(drawn: RiskSimulation, price: ShortfallPrice) -> Floats:
 
 def nested_losses(contenders: ContenderSet, draws: RiskDraws, price: ShortfallPrice) -> Floats:
     """What the plan and each rival loses in nested draws: (stands, outer, inner)."""
-    found = (
+    losses = (
         lost_usd_per_h(contenders, outcome(contenders, number, draws), price) for number in range(len(contenders.plans))
     )
-    return np.stack([np.broadcast_to(each, (AXIS, AXIS)) for each in found])
+    return np.stack([np.broadcast_to(each, (AXIS, AXIS)) for each in losses])
 
 
 def studies(nest: NestedDraws) -> Iterator[MeasurementStudy]:
@@ -194,7 +194,7 @@ def measurements(
     usd, solved = drawn.outcomes[0].usd_per_h, drawn.outcomes[0].solved[0]
     point = float(outcome(contenders, 0, drawn.chances.still()).usd_per_h[0])
     before = outcome(contenders, 0, nest.nothing)
-    found = []
+    worthwhile = []
     for study in studies(nest):
         after = outcome(contenders, 0, study.draws)
         saves = saving(nested_losses(contenders, study.draws, price)) if in_dollars else None
@@ -205,8 +205,8 @@ def measurements(
             _width_before_and_after(solved, before.solved[0], after.solved[0]),
         )
         if saves or any(_narrows(each) for each in narrowed):
-            found.append(_measurement(study, saves, *narrowed))
-    return tuple(sorted(found, key=lambda each: (-(each.saves_usd_per_h or 0.0), each.usd_per_h[1], each.what)))
+            worthwhile.append(_measurement(study, saves, *narrowed))
+    return tuple(sorted(worthwhile, key=lambda each: (-(each.saves_usd_per_h or 0.0), each.usd_per_h[1], each.what)))
 
 
 def _width_before_and_after(values: Floats, before: Floats, after: Floats) -> tuple[float, float]:
@@ -239,14 +239,14 @@ def _measurement(
         narrows.append(f"that of solved questions from {solved[0] * 100:.1f} to {solved[1] * 100:.1f} points")
     wide = f"narrows {', '.join(narrows)}" if narrows else "narrows no interval of the plan"
     worth = f"is expected to save ${saves:,.2f}/h by a better choice" if saves else "does not change the choice"
-    said = f"{wide[0].upper()}{wide[1:]}" if saves is None else f"Knowing it {worth}, and {wide}"
+    sentence = f"{wide[0].upper()}{wide[1:]}" if saves is None else f"Knowing it {worth}, and {wide}"
     return NextMeasurement(
         what=study.what,
         how=study.how,
         saves_usd_per_h=None if saves is None else short(saves),
         usd_per_h=(short(usd[0]), short(usd[1])),
         solved=(short(solved[0]), short(solved[1])),
-        sentence=said,
+        sentence=sentence,
     )
 
 

@@ -92,7 +92,7 @@ def _works_by_model(problem: PlanningProblem, hours: WorkloadDay) -> dict[int, l
     """Work with tokens of its own, by the model that does it; work of plain requests is done by anybody."""
     if problem.quality is None:
         return {model: list(hours.deferrable) for model in problem.space.offers}
-    found: dict[int, list[DeferrableWork]] = {}
+    works: dict[int, list[DeferrableWork]] = {}
     models = problem.space.plays.models
     served = {number: str(models[number]) for number in problem.space.offers}
     for work in (work for work in hours.deferrable if work.model is not None):
@@ -107,8 +107,8 @@ def _works_by_model(problem: PlanningProblem, hours: WorkloadDay) -> dict[int, l
                 f"{work.model!r} {fault if recorded else 'is not recorded'}",
                 "one of those served: " + (", ".join(served.values()) or "none"),
             )
-        found.setdefault(named[0], []).append(work)
-    return found
+        works.setdefault(named[0], []).append(work)
+    return works
 
 
 def _offers(

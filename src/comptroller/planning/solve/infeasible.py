@@ -65,7 +65,7 @@ def _stranded(case: ProgramCase) -> Iterator[str]:
 
 def _binding_limits(program: MixedIntegerProgram, goal: Goal) -> str:
     """Limits without which there is a fleet, each with the least that would do; or that they conflict."""
-    found, names = [], []
+    binding, names = [], []
     for row_name, rows in {**program.rows_of("day "), **program.rows_of("limit ")}.items():
         name, most, unit = _limit_of(row_name, goal)
         names.append(name)
@@ -75,8 +75,8 @@ def _binding_limits(program: MixedIntegerProgram, goal: Goal) -> str:
         result = solve(free, EXACT)
         if result.values is not None:
             needs = f", needs {result.objective:.6g}" if len(rows) == 1 else ""
-            found.append(f"{name} (at most {most:.6g}{unit}{needs})")
-    return "; or ".join(found) or f"{', '.join(names)} conflict with each other"
+            binding.append(f"{name} (at most {most:.6g}{unit}{needs})")
+    return "; or ".join(binding) or f"{', '.join(names)} conflict with each other"
 
 
 def _limit_of(row_name: str, goal: Goal) -> tuple[str, float, str]:
@@ -93,13 +93,13 @@ def require_latency(offers: Sequence[DeploymentOffers], goal: Goal, keep: Sequen
     Raises:
         InfeasibleError: which objective binds, and the closest value that can be held.
     """
-    if any(_meets(each, goal, kept) for each, kept in zip(offers, keep, strict=True)):
+    if any(_meets(of_model, goal, kept) for of_model, kept in zip(offers, keep, strict=True)):
         return
     parts = []
     for target in goal.targets:
         others = [t for t in goal.targets if t is not target]
         pairs = zip(offers, keep, strict=True)
-        least = min((each.table.least_latency_s(target, others, kept) for each, kept in pairs), default=np.inf)
+        least = min((of_model.table.least_latency_s(target, others, kept) for of_model, kept in pairs), default=np.inf)
         if np.isfinite(least):
             parts.append(
                 f"{target_name(target)} <= {target.most_s * 1e3:g} ms binds; "

@@ -164,13 +164,13 @@ def _api_purchases(space: DaySpace, flow: Floats) -> Iterator[ApiPurchase]:
 def _api_calls(choices: ChoiceSpace, mean: Floats, number: int) -> Mapping[int, Floats]:
     """By model whose API an option uses: calls and dollars of a question of each class, (classes, 2)."""
     option = choices.options[number]
-    calls, found = option.play.calls, {}
+    calls, by_model = option.play.calls, {}
     for model in (model for model, route in option.routes.items() if route == "api"):
         own = calls.model == model
         columns = (np.ones(int(own.sum())), calls.usd[own])
         amounts = [np.bincount(calls.question[own], values, mean.shape[1]) for values in columns]
-        found[model] = mean @ np.stack(amounts, axis=1)
-    return found
+        by_model[model] = mean @ np.stack(amounts, axis=1)
+    return by_model
 
 
 def _work(step: DayFreedom, day: Fleet, k: int) -> DeferrableWorkDocument:

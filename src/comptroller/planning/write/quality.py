@@ -55,9 +55,9 @@ def risk(
     least = int(lost.mean(axis=1).argmin())
     regret = float(lost[0].mean() - lost[least].mean())
     objective = problem.goal.objective
-    found = measurements(drawn, price, objective == "usd", problem.workload.seed)
+    measured = measurements(drawn, price, objective == "usd", problem.workload.seed)
     better = drawn.chances.contenders.plans[least].fleet
-    known = RiskDocument(
+    document = RiskDocument(
         draws=RESAMPLES,
         chance_held=short(_chance_held(problem, drawn, optimism)),
         sources=tuple(_sources(drawn, usd_per_h(problem.search, around.best))),
@@ -68,9 +68,9 @@ def risk(
         priced_by=price.because,
         better=describe_fleet(problem.search, better) if regret > NOTHING * lost[0].mean() else "",
         verdict="",
-        next=found,
+        next=measured,
     )
-    return known.model_copy(update={"verdict": _verdict(known, objective)})
+    return document.model_copy(update={"verdict": _verdict(document, objective)})
 
 
 def _verdict(known: RiskDocument, objective: str) -> str:
@@ -91,11 +91,11 @@ def _verdict(known: RiskDocument, objective: str) -> str:
 
 def _chance_held(problem: PlanningProblem, drawn: RiskSimulation, optimism: SelectionOptimism) -> float:
     """Share of draws in which the targets, less the optimism, and the budget hold."""
-    mine = drawn.outcomes[0]
-    held = draws_meeting_targets(problem, mine.solved, optimism.solved)
+    outcome = drawn.outcomes[0]
+    held = draws_meeting_targets(problem, outcome.solved, optimism.solved)
     for name, most in problem.goal.limits:
         if name == "budget":
-            held &= mine.usd_per_h <= most * (1 + 1e-9)
+            held &= outcome.usd_per_h <= most * (1 + 1e-9)
     return float(held.mean())
 
 
@@ -117,14 +117,14 @@ def _sources(drawn: RiskSimulation, point: float) -> Iterator[RiskSource]:
 
 def with_draws(totals: PlanTotals, drawn: RiskSimulation) -> PlanTotals:
     """The totals with the intervals of the draws: of cost per hour, and of cost per question and token."""
-    mine = drawn.outcomes[0]
+    outcome = drawn.outcomes[0]
     point = totals.usd_per_h.value
 
     def around(figure_: PredictedFigure, values: Floats) -> PredictedFigure:
         low, high = ends(values / point, 1.0)
         return PredictedFigure(value=figure_.value, low=short(figure_.value * low), high=short(figure_.value * high))
 
-    each = mine.usd_per_h / mine.demand
+    each = outcome.usd_per_h / outcome.demand
     names = ("usd_per_request", "usd_per_million_tokens", "usd_per_million_output_tokens")
     update = {name: around(getattr(totals, name), each) for name in names}
-    return totals.model_copy(update={"usd_per_h": around(totals.usd_per_h, mine.usd_per_h), **update})
+    return totals.model_copy(update={"usd_per_h": around(totals.usd_per_h, outcome.usd_per_h), **update})
