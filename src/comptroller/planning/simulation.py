@@ -10,10 +10,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.planning.ground.plan_document import LatencyDocument, Plan, ServiceDocument
-from comptroller.planning.planner import shipped_calibration
 from comptroller.planning.prove.simulated_fleet import PlanCallRouter, calls_of, fleet_of
 from comptroller.serving.engine import simulate
 from comptroller.serving.outcome import EngineOutcome
@@ -161,7 +161,7 @@ def simulate_plan(
     how = conditions or TraceReplaySettings()
     replayed = trace.scaled(how.scale) if how.scale != 1 else trace
     blocks = replayed.blocks.tokens if replayed.blocks else 0
-    fleet = fleet_of(plan.services, calibration or shipped_calibration(), blocks)
+    fleet = fleet_of(plan.services, calibration or FittedCalibration.shipped(), blocks)
     own = {name: getattr(how, name) for name in ("routing", "batching", "scheduling") if getattr(how, name)}
     fleet = replace(fleet, policies=replace(fleet.policies, **own, seed=how.seed))
     rng = np.random.default_rng(how.seed)

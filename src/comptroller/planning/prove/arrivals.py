@@ -23,12 +23,17 @@ Array = npt.NDArray[np.float64]
 
 FIRST, FAR = 2, 1.5
 """Draws after which a fleet is given up that misses an objective in each of them, surely and by such a factor: nearer
-misses are seen in all draws, for their bound says how far to climb."""
+misses are seen in all draws, for their bound says how far to climb. With 3 in place of 1.5 nearly every fleet that fails
+would be simulated to the end."""
 
 SPAN_S = 600.0
 FEWEST, MOST = 2_000, 40_000
+"""A draw lasts ten minutes of arrivals within these bounds: a p99 of the fewest rests on 16 requests that are counted,
+twice as many would rest it on 32 at twice the time; of the most the draws differ by less than the bound adds."""
+
 WARM_UP = 0.2
-"""A draw lasts ten minutes of arrivals within these bounds; its first fifth fills the fleet and is not counted."""
+"""Share of a draw that fills the fleet and is not counted: two of its ten minutes, many times what a request takes. Twice
+as much would leave fewer requests to judge by."""
 
 
 Bound = Callable[[int, float], float]

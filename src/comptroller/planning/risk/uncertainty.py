@@ -19,7 +19,7 @@ from comptroller.work.workload import Workload
 Floats = npt.NDArray[np.float64]
 
 CELLS = 4_000_000
-"""Windows that are resampled together, over all draws of a part."""
+"""Windows that are resampled together, over all draws of a part: 32 MB at once; the result does not depend on it."""
 
 
 @dataclass(frozen=True)
