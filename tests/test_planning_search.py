@@ -8,7 +8,6 @@ from functools import cache
 import numpy as np
 import pytest
 
-from comptroller.costs.efficiency import BaselineCalibration
 from comptroller.errors import InfeasibleError
 from comptroller.planning import search as searching
 from comptroller.planning.conflict import constraints_of, minimal_conflict, solve_or_explain
@@ -17,6 +16,7 @@ from comptroller.planning.planner import PlanningProblem, pose
 from comptroller.planning.search import Goal
 from comptroller.planning.shadow import constraints, shadow_price
 from comptroller.work.workload import parse
+from comptroller_lab.baseline import BaselineCalibration
 
 SMALL = {
     "name": "small",

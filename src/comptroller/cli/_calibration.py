@@ -12,7 +12,7 @@ from comptroller.cli._output import check, write
 from comptroller.errors import InputError
 from comptroller.facts.serving import ANY
 from comptroller.measure.calibrate import UserCalibration, fit
-from comptroller.measure.readers.table import read_table
+from comptroller.measure.run_table import read_table
 
 
 def fit_calibration(data: Path, out: Path | None, words: Console) -> None:

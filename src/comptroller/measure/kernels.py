@@ -8,8 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from comptroller.costs.step import ReplicaStep
-from comptroller.costs.timing import ReplicaTimer, smooth_max
+from comptroller.costs.timing import smooth_max
 from comptroller.errors import UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator, accelerator
 from comptroller.facts.calibration import OpPrior, kernel_prior
@@ -84,14 +83,3 @@ def speed_over_bf16(format_id: str, shape: GemmShape) -> Mapping[tuple[str, str]
                 continue
             found[name, engine] = times[0] / times[1]
     return found
-
-
-def launched_s(ready: ReplicaTimer, step: ReplicaStep, launch_s: float) -> float:
-    """Seconds of one step where every call lasts at least its launch: an engine that replays no graph.
-
-    t = sum over operations of max(t_operation, calls * t_launch)
-
-    step: one point.  A device whose kernels are long hides the launches; one whose kernels are short waits for them.
-    """
-    seconds, _, _ = ready.seconds(step)
-    return float(np.maximum(seconds[:, 0], ready.operations.count * launch_s).sum())

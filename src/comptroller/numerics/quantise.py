@@ -245,7 +245,7 @@ def check(shape: tuple[int, ...], fmt: Format) -> None:
         UnsupportedError: the format keeps no elements that could be read back.
     """
     if fmt.element.kind == "codebook" and not (fmt.element.values or fmt.element.lattice):
-        raise UnsupportedError(f"{fmt.id} keeps no elements but a sketch of them: see numerics.sketch")
+        raise UnsupportedError(f"{fmt.id} keeps no elements but a sketch of them: see comptroller_lab.sketch")
     if not shape or 0 in shape:
         raise InputError(f"{fmt.id}: an empty tensor, shape {shape}")
     if misfit := _misfit(shape, fmt):

@@ -2,7 +2,7 @@
 
 Repeated sampling with a verifier, Brown et al., Large Language Monkeys, arXiv 2407.21787: coverage is reached as
 soon as one sample passes. What is paid until then, and how often a verifier with a false positive rate accepts a
-wrong sample, are closed forms in `strategies.closed`.
+wrong sample, are closed forms in `comptroller_lab.closed_forms`.
 """
 
 from __future__ import annotations

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.errors import ComptrollerError, InputError, RecordError
-from comptroller.facts.accelerator import Accelerator
+from comptroller.facts.accelerator import Accelerator, accelerator
+from comptroller.facts.config import model
+from comptroller.facts.engine import EngineFacts, engine_facts
 from comptroller.facts.format import format_
+from comptroller.facts.model import Model
 from comptroller.measure.observations import ExclusionReport, RunObservation
-from comptroller.measure.silicon import FactLookup
 
 NEEDED = ("model", "accelerator", "engine", "input_tokens", "output_tokens", "clients")
 LATENCIES = {"ttft_s": 1.0, "ttft_ms": 1e-3, "tpot_s": 1.0, "tpot_ms": 1e-3}
@@ -34,6 +36,15 @@ OPTIONAL = (
 )
 
 Row = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FactLookup:
+    """Where names become facts; a user with files of their own passes their own."""
+
+    model: Callable[[str], Model] = model
+    accelerator: Callable[[str], Accelerator] = accelerator
+    engine: Callable[[str], EngineFacts] = engine_facts
 
 
 def read_table(path: Path, lookup: FactLookup | None = None) -> tuple[list[RunObservation], ExclusionReport]:
