@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from comptroller.books.ledger import CallLedger
 from comptroller.books.query import EVERYTHING, rows
 from comptroller.books.schema import account
+from comptroller.cli._books_options import JsonOption, WhereArgument, open_books
 from comptroller.errors import InputError
 from comptroller.gateway.plan_drift import PlanDriftMonitor, digest_of, from_books
 from comptroller.planning.plan import load_plan
@@ -21,15 +21,13 @@ from comptroller.report.terminal import console, print_sheet
 
 
 def against(
-    where: Annotated[str, typer.Argument(help="The books: a file, or a URL of PostgreSQL.", show_default=False)],
+    where: WhereArgument,
     plan: Annotated[Path, typer.Argument(help="The plan that was served, as JSON.", show_default=False)],
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """A plan's predictions beside what its requests took; what lies outside its interval is named."""
     served = load_plan(plan)
-    if "://" not in where and not Path(where).is_file():
-        raise InputError(f"{where}: there are no books; `comptroller serve` makes them")
-    with CallLedger.open(where) as ledger:
+    with open_books(where) as ledger:
         found = from_books(served, rows(ledger, EVERYTHING, account.c.plan == digest_of(served)))
     if not found.requests:
         raise InputError(f"{where}: no call belongs to {plan}; calls do that were asked of comptroller/auto")

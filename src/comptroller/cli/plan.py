@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json as documents
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from comptroller.cli._executor import executor_of
 from comptroller.cli._export import HELP, wishes, write_exports
-from comptroller.cli._output import check, write
+from comptroller.cli._output import check, write_all
 from comptroller.cli._progress import ProgressBar
 from comptroller.errors import InputError
 from comptroller.planning.against import CurrentFleet, FleetComparison, compare, load_current
@@ -116,13 +113,4 @@ def _document(found: Plan, beside: FleetComparison | None) -> str:
 
 
 def _files(found: Plan, beside: FleetComparison | None, paths: dict[str, File]) -> None:
-    said = Console(stderr=True, highlight=False)
-    make: dict[str, Callable[[], str | bytes]] = {
-        "json": found.to_json,
-        "html": lambda: page(found, beside),
-        "png": lambda: picture(found),
-    }
-    for kind, path in paths.items():
-        if path:
-            write(path, make[kind]())
-            said.print(f"[dim]wrote {escape(str(path))}[/]", soft_wrap=True)
+    write_all(paths, {"json": found.to_json, "html": lambda: page(found, beside), "png": lambda: picture(found)})

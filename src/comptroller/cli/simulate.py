@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json as documents
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from comptroller.cli._output import check, write
+from comptroller.cli._output import check, say, write_all
 from comptroller.cli.replay import DEFAULT_SAMPLES, arm_of, records_of
 from comptroller.errors import InputError
 from comptroller.planning.plan import load_plan
@@ -52,7 +51,7 @@ Limits = Annotated[str, typer.Option(help="Per question, as '2000 tokens, 30 s'.
 def run(
     plan: Annotated[Path, typer.Argument(help="The plan, as `comptroller plan --out` wrote it.", show_default=False)],
     trace: Annotated[str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)],
-    scale: Annotated[float, typer.Option(help="EvidenceReplay this many times as fast.")] = 1.0,
+    scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
     routing: Annotated[
         list[str] | None,
         typer.Option(
@@ -139,11 +138,7 @@ def _print(done: Sequence[PlanSimulation]) -> None:
         print_sheet(sheet, to)
 
 
-def _files(first: PlanSimulation, paths: dict[str, File], make: dict[str, Callable[[], str | bytes]]) -> None:
-    said = Console(stderr=True, highlight=False)
-    for kind, path in paths.items():
-        if path:
-            write(path, make[kind]())
-            said.print(f"[dim]wrote {escape(str(path))}[/]", soft_wrap=True)
+def _files(first: PlanSimulation, paths: Mapping[str, File], make: Mapping[str, Callable[[], str | bytes]]) -> None:
+    write_all(paths, make)
     if paths["perfetto"] and len(first.asked) > MOST_REQUESTS:
-        said.print(f"[dim]{paths['perfetto']}: the first {MOST_REQUESTS:,} of {len(first.asked):,} requests[/]")
+        say(f"{paths['perfetto']}: the first {MOST_REQUESTS:,} of {len(first.asked):,} requests")

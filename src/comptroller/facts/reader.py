@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date
 from importlib import resources
@@ -88,11 +88,28 @@ def build(kind: type[T], document: Mapping[str, Any], file: str) -> T:
         return TypeAdapter(kind).validate_python(document)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
-        allowed = str(first.get("ctx", {}).get("expected", ""))
-        if first["type"] == "unexpected_keyword_argument" and len(first["loc"]) == 1 and is_dataclass(kind):
-            allowed = ", ".join(field.name for field in fields(kind))
-        raise FactError(file, where, first["msg"], allowed) from error
+        unknown_field = first["type"] == "unexpected_keyword_argument" and len(first["loc"]) == 1
+        allowed = ", ".join(field.name for field in fields(kind)) if unknown_field and is_dataclass(kind) else ""
+        raise document_error(error, file, allowed) from error
+
+
+def document_error(error: ValidationError, file: str, allowed: str = "") -> FactError:
+    """The first fault that pydantic found in a document, as an error that names file, field and what is allowed.
+
+    allowed: where empty, what the fault itself says was expected.
+    """
+    first = error.errors()[0]
+    expected = str(first.get("ctx", {}).get("expected", ""))
+    return FactError(file, field_path(first["loc"]), first["msg"], allowed or expected)
+
+
+def field_path(location: Iterable[int | str]) -> str:
+    """The place of a field in a document, as messages write it.
+
+    >>> field_path(("classes", 0, "rate_per_s")), field_path(())
+    ('classes.0.rate_per_s', 'file')
+    """
+    return ".".join(map(str, location)) or "file"
 
 
 def read(kind: type[T], path: Path) -> T:
