@@ -12,7 +12,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src"
 FOUND_BY_STEM = (
-    "cli", "gateway/backends", "planning/export", "planning/launch", "serving/policies/batching",
+    "cli", "export", "gateway/backends", "launch", "planning/export", "planning/launch", "serving/policies/batching",
     "serving/policies/routing", "serving/policies/scheduling", "strategies/rules", "work/evidence_readers",
     "work/laws", "work/traces",
 )  # fmt: skip

@@ -28,18 +28,18 @@ def against(
     """A plan's predictions beside what its requests took; what lies outside its interval is named."""
     served = load_plan(plan)
     with open_books(where) as ledger:
-        found = from_books(served, rows(ledger, EVERYTHING, account.c.plan == digest_of(served)))
-    if not found.requests:
+        drift = from_books(served, rows(ledger, EVERYTHING, account.c.plan == digest_of(served)))
+    if not drift.requests:
         raise InputError(f"{where}: no call belongs to {plan}; calls do that were asked of comptroller/auto")
     if json:
-        typer.echo(documents.dumps(found.document(), indent=2))
+        typer.echo(documents.dumps(drift.document(), indent=2))
         return
-    print_sheet(sheet(served.name, found), console())
-    for line in found.drifted():
+    print_sheet(sheet(served.name, drift), console())
+    for line in drift.drifted():
         console().print(f"[yellow]drift:[/] {escape(line)}", soft_wrap=True)
 
 
-def sheet(name: str, found: PlanDriftMonitor) -> ReportSheet:
+def sheet(name: str, drift: PlanDriftMonitor) -> ReportSheet:
     """Predictions and what came of them."""
     columns = (
         SheetColumn("figure", "per request"), right("low", "low"), right("predicted", "predicted"),
@@ -51,8 +51,8 @@ def sheet(name: str, found: PlanDriftMonitor) -> ReportSheet:
             item.figure.low,
             item.figure.value,
             item.figure.high,
-            None if isnan(value := found.figure(item)) else value,
+            None if isnan(value := drift.figure(item)) else value,
         )
-        for item in found.predictions
+        for item in drift.predictions
     ]
-    return ReportSheet(f"Plan {name}: {found.requests} requests", columns, tuple(lines))
+    return ReportSheet(f"Plan {name}: {drift.requests} requests", columns, tuple(lines))

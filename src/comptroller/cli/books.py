@@ -72,14 +72,14 @@ def report(
 
 
 def _page(ledger: CallLedger, where: str, names: list[str], scope: LedgerScope) -> str:
-    whole = totals(ledger, [], scope)
-    if not whole:
+    total = totals(ledger, [], scope)
+    if not total:
         raise InputError(f"{where}: no rows in that period")
     groups, models = totals(ledger, names, scope), totals(ledger, ["model"], scope)
     shown = [sheets.spend(groups, names), sheets.success(groups, names), _waste(ledger, scope)]
     shown += [sheets.overflow(models, ["model"]), sheets.balances(ledger.balances())]
     tables = [sheets.terse(sheet) for sheet in shown]
-    return page(f"Books of {Path(where).name}", whole[0], totals(ledger, ["day"], scope), groups, tables)
+    return page(f"Books of {Path(where).name}", total[0], totals(ledger, ["day"], scope), groups, tables)
 
 
 def _waste(ledger: CallLedger, scope: LedgerScope) -> ReportSheet:

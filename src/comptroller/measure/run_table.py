@@ -34,6 +34,7 @@ OPTIONAL = (
     "memory_fraction",
     "max_batch",
 )
+"""Columns that a table must have, latencies with their seconds per unit, columns that it may have."""
 
 Row = Mapping[str, str]
 
@@ -82,8 +83,12 @@ def _rows(path: Path) -> tuple[list[Row], tuple[str, ...]]:
 
 def _check(path: Path, names: tuple[str, ...]) -> None:
     problems = [f"no column {name}" for name in NEEDED if name not in names]
-    known = {*NEEDED, *LATENCIES, *OPTIONAL}
-    problems += [f"unknown column {name}; known: {', '.join(sorted(known))}" for name in names if name not in known]
+    known_columns = {*NEEDED, *LATENCIES, *OPTIONAL}
+    problems += [
+        f"unknown column {name}; known: {', '.join(sorted(known_columns))}"
+        for name in names
+        if name not in known_columns
+    ]
     for quantity in ("ttft", "tpot"):
         units = [name for name in LATENCIES if name.startswith(quantity) and name in names]
         if len(units) > 1:
@@ -126,8 +131,8 @@ def _observation(number: int, row: Row, path: Path, lookup: FactLookup) -> RunOb
 
 def _activations(experts: str, device: Accelerator) -> str:
     """What the matrices take: their own format where the device multiplies it, 16 bit elsewhere."""
-    found = format_(experts)
-    return experts if "activations" in found.roles and found.support(device) == "native" else "bf16"
+    fmt = format_(experts)
+    return experts if "activations" in fmt.roles and fmt.support(device) == "native" else "bf16"
 
 
 def _seconds(row: Row, quantity: str) -> float:
