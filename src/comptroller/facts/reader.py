@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date
 from importlib import resources
@@ -99,17 +99,8 @@ def document_error(error: ValidationError, file: str, allowed: str = "") -> Fact
     allowed: where empty, what the fault itself says was expected.
     """
     first = error.errors()[0]
-    expected = str(first.get("ctx", {}).get("expected", ""))
-    return FactError(file, field_path(first["loc"]), first["msg"], allowed or expected)
-
-
-def field_path(location: Iterable[int | str]) -> str:
-    """The place of a field in a document, as messages write it.
-
-    >>> field_path(("classes", 0, "rate_per_s")), field_path(())
-    ('classes.0.rate_per_s', 'file')
-    """
-    return ".".join(map(str, location)) or "file"
+    place = ".".join(map(str, first["loc"])) or "file"
+    return FactError(file, place, first["msg"], allowed or str(first.get("ctx", {}).get("expected", "")))
 
 
 def read(kind: type[T], path: Path) -> T:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from comptroller.errors import FactError, UnknownIdError
-from comptroller.facts.reader import field_path, locate, parse_toml
+from comptroller.facts.reader import locate, parse_toml
 from comptroller.facts.site import Term
 from comptroller.quantities import UNITS, to_si
 from comptroller.work.evidence_readers import packaged_evidence
@@ -366,7 +366,7 @@ def _fact_error(error: ErrorDetails, file: str) -> FactError:
     else:
         expected = WORDS.get(error["type"]) or allowed or problem.removeprefix("Input should be ")
         problem, allowed = f"{reprlib.repr(error['input'])} is not allowed", expected
-    return FactError(file, field_path(where), problem, allowed)
+    return FactError(file, ".".join(map(str, where)) or "file", problem, allowed)
 
 
 def _fields_at(location: tuple[int | str, ...]) -> Iterator[str]:

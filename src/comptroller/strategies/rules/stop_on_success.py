@@ -1,8 +1,7 @@
 """Stop on success: sample until a checker or verifier accepts.
 
 Repeated sampling with a verifier, Brown et al., Large Language Monkeys, arXiv 2407.21787: coverage is reached as
-soon as one sample passes. What is paid until then, and how often a verifier with a false positive rate accepts a
-wrong sample, are closed forms in `comptroller_lab.closed_forms`.
+soon as one sample passes. A verifier with a false positive rate may accept a wrong sample before that.
 """
 
 from __future__ import annotations
