@@ -5,7 +5,7 @@
 Writes benchmarks/results/accuracy.md and accuracy.json. Every prediction is for rows whose group (runs and
 configurations that repeat each other, also where one was printed with fewer digits) is not in the training rows;
 the fit starts from the first priors, so nothing of the shipped calibration enters. Exclusions are the published
-rules of `measure.silicon`, on input columns only.
+rules of `comptroller_lab.silicon`, on input columns only.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from comptroller.measure.features import FeatureBank, bank
 from comptroller.measure.observations import ExclusionReport, RunObservation
-from comptroller.measure.silicon import read_silicon
+from comptroller_lab.silicon import read_silicon
 
 ROOT = Path(__file__).resolve().parents[1]
 

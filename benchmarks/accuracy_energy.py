@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import ComptrollerError
-from comptroller.measure.power_fit import HoldoutPredictions, fit_all, hold_out
+from comptroller_lab.power_fit import HoldoutPredictions, fit_all, hold_out
 from energy_data import ROOT, EnergyData, data_folder, load
 
 Array = npt.NDArray[np.float64]

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.closed_loop import closed_loop
-from comptroller.costs.efficiency import BaselineCalibration, RooflineCalibration
 from comptroller.costs.fitted_calibration import KernelPriors
 from comptroller.costs.memory import memory
 from comptroller.costs.steady import UniformRequests
 from comptroller.costs.timing import TimingCalibration, replica_timer
 from comptroller.measure.calibrate import OVERLOAD_S, CalibrationFit, fit_bank, start
 from comptroller.measure.features import FeatureBank
-from comptroller.measure.intervals import with_intervals
+from comptroller_lab.baseline import BaselineCalibration, RooflineCalibration
+from comptroller_lab.intervals import with_intervals
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]

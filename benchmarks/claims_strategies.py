@@ -24,13 +24,13 @@ from comptroller.strategies.allocation import allocate, token_ceiling, token_flo
 from comptroller.strategies.allocation import coverage as believed
 from comptroller.strategies.choosing import bins_of, compute_optimal, needed_tokens
 from comptroller.strategies.choosing import solve_chances as predicted_chance
-from comptroller.strategies.closed_forms import log_choose, stop_on_success_over_orders
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.results import ReplayResults, interval, paired_difference, replay_strategy
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.training import TrainingOutcomes, fit
 from comptroller.work.evidence import Evidence, EvidenceCounts
 from comptroller.work.evidence_readers import read_evidence
+from comptroller_lab.closed_forms import log_choose, stop_on_success_over_orders
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comptroller.costs.fitted_calibration import KernelPriors
-from comptroller.measure.energy import EnergyMeasurements, read_energy
-from comptroller.measure.harness import EnergyBench
 from comptroller.measure.observations import ExclusionReport
-from comptroller.measure.power_fit import PowerPoints, span_points
-from comptroller.measure.splitwise_power import read_splitwise_power, spans
+from comptroller_lab.energy import EnergyMeasurements, read_energy
+from comptroller_lab.harness import EnergyBench
+from comptroller_lab.power_fit import PowerPoints, span_points
+from comptroller_lab.splitwise_power import read_splitwise_power, spans
 
 ROOT = Path(__file__).resolve().parent.parent
 ENERGY, SPLITWISE = "energy/ml_energy_known.csv", "serving/splitwise_known.csv"

@@ -11,7 +11,7 @@ from typing import Any
 
 import reasoning_gym
 
-from comptroller.measure.sample import VerifiableQuestion
+from comptroller_lab.sample import VerifiableQuestion
 
 Entry = dict[str, Any]
 SEED, SHOTS_SEED, SHOTS = 20_261, 999, 8

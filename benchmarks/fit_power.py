@@ -17,8 +17,8 @@ import numpy.typing as npt
 from comptroller.errors import ComptrollerError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.reader import folder
-from comptroller.measure.harness import nuisances
-from comptroller.measure.power_fit import (
+from comptroller_lab.harness import nuisances
+from comptroller_lab.power_fit import (
     COVERAGE,
     PRIOR,
     TRUTHS,
@@ -29,7 +29,7 @@ from comptroller.measure.power_fit import (
     fit_all,
     hold_out,
 )
-from comptroller.measure.splitwise_power import idle_share
+from comptroller_lab.splitwise_power import idle_share
 from energy_data import SPLITWISE, EnergyData, data_folder, load
 
 Array = npt.NDArray[np.float64]
@@ -40,7 +40,7 @@ HEADER = """\
 #   + sequence t_sequence) / t_busy + memory u_mem + compute sqrt(u_matrix)))       (costs/power.py)
 # error: standard error, jackknifed over model families.  families: f of the measured device families.
 # spread: half-widths of 80 % intervals as log ratios, on model families left out.
-# serving: overheads of vLLM 0.11.1 and input lengths in the energy rows (measure/harness.py); error of the log.
+# serving: overheads of vLLM 0.11.1 and input lengths in the energy rows (comptroller_lab/harness.py); error of the log.
 name = "Power of a device as shares of its limit, by what it does"
 
 [fit]

@@ -17,8 +17,8 @@ from comptroller.facts.reader import FactSource, folder
 from comptroller.facts.serving import PredictionErrorBands, ServingFacts
 from comptroller.measure.calibrate import CalibrationFit, fit_bank, start
 from comptroller.measure.calibration_text import anchors_text, constants_text
-from comptroller.measure.intervals import with_intervals
 from comptroller.measure.residuals import TPOT_KERNEL, TTFT_KERNEL
+from comptroller_lab.intervals import with_intervals
 
 SOURCES = {
     "silicon": FactSource(

@@ -18,7 +18,6 @@ from scipy import stats
 from scipy.optimize import brentq
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
-from comptroller.costs.efficiency import RooflineCalibration
 from comptroller.costs.fitted_calibration import KernelPriors
 from comptroller.costs.step import ReplicaStep
 from comptroller.costs.timing import replica_timer
@@ -27,13 +26,15 @@ from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.format import format_
 from comptroller.facts.quality import quality_facts
-from comptroller.measure.kernels import launched_s
 from comptroller.measure.quality_weights import read_tensors
-from comptroller.numerics.arithmetic import exact_mul, l_mul, plane_product
-from comptroller.numerics.error import crossover, predicted_qsnr_db, qsnr_db, spread_in, spread_of
+from comptroller.numerics.error import predicted_qsnr_db, qsnr_db, spread_in, spread_of
 from comptroller.numerics.loss import fitted_constant, held_out_errors
 from comptroller.numerics.quantise import format_with_variants, round_trip
-from comptroller.numerics.sketch import sketch
+from comptroller_lab.arithmetic import exact_mul, l_mul, plane_product
+from comptroller_lab.baseline import RooflineCalibration
+from comptroller_lab.crossover import crossover
+from comptroller_lab.launch_bound import launched_s
+from comptroller_lab.sketch import sketch
 from record import RESULTS, table, write
 
 Line = tuple[str, str, str, str]

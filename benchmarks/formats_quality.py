@@ -29,8 +29,8 @@ from comptroller.measure.quality import (
 from comptroller.measure.quality_mix import assign, assignment_loss, sensitivities
 from comptroller.measure.quality_model import NumpyDecoder
 from comptroller.measure.quality_weights import read_decoder
-from comptroller.numerics.arrange import block_floating_point, channel_order
 from comptroller.numerics.quantise import format_with_variants, round_trip
+from comptroller_lab.arrange import block_floating_point, channel_order
 from record import RESULTS, machine, versions
 
 TEXT = Path(__file__).parents[2] / "shared" / "data" / "text" / "wikitext2_test.txt"

@@ -15,13 +15,13 @@ from math import isnan
 from pathlib import Path
 
 from comptroller.gateway.weights import convert
-from comptroller.measure.sample import EvidenceSampler, LlamaCppGenerator, SampledModel, VerifiableQuestion, read_lines
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers import SHIPPED
 from comptroller.work.evidence_readers.parquet import write_evidence
 from comptroller.work.evidence_rows import KNOWN, RawEvidence, evidence_of_rows
 from comptroller.work.evidence_summary import summarise
 from comptroller.work.laws.coverage import pass_at_k
+from comptroller_lab.sample import EvidenceSampler, LlamaCppGenerator, SampledModel, VerifiableQuestion, read_lines
 from evidence_tasks import SEED, TASKS, exercises
 from record import table, write
 

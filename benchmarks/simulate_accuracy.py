@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.efficiency import BaselineCalibration, RooflineCalibration
 from comptroller.costs.fitted_calibration import FittedCalibration, KernelPriors
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import ComptrollerError
+from comptroller_lab.baseline import BaselineCalibration, RooflineCalibration
 from record import table, write
 from replay_fit import PARAMETERS, Fitted, Latencies, Overhead, fit, replay, step_table
 from vllm_runs import Run, read_run

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from comptroller.quantities import Cost, TokenCounts
-from comptroller.strategies import closed_forms
 from comptroller.strategies.allocation import allocate
 from comptroller.strategies.drive import StrategyDriver, play
 from comptroller.strategies.protocol import UNLIMITED, Ask, Reply, StrategyQuestion
@@ -20,6 +19,7 @@ from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.results import nested_results, replay_strategy
 from comptroller.strategies.spelling import parse
 from comptroller.work.evidence import Evidence, RecordedModel, RecordedQuestion, columns
+from comptroller_lab import closed_forms
 from record import table, write
 
 QUESTIONS, SETTINGS = 10_000, 100

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from comptroller.report.facts import LISTS
-from comptroller.report.strategies import rules, spelling_with_defaults, strategies, trained_parts, trained_routers
 from comptroller.strategies import protocol
+from comptroller_lab.strategy_tables import rules, spelling_with_defaults, strategies, trained_parts, trained_routers
 
 HERE = Path(__file__).parent
 COSTS = HERE.parent / "src" / "comptroller" / "costs"

@@ -26,12 +26,12 @@ from comptroller.facts.serving import anchors, read_anchors, serving_facts
 from comptroller.measure.calibrate import fit, start
 from comptroller.measure.features import bank
 from comptroller.measure.observations import ExclusionReport, RunObservation, groups
-from comptroller.measure.readers.server import BenchmarkServer
-from comptroller.measure.readers.sglang_bench import read_sglang_bench
-from comptroller.measure.readers.table import read_table
-from comptroller.measure.readers.vllm_bench import read_vllm_bench
 from comptroller.measure.residuals import ResidualPoints, points_from_anchors, train
+from comptroller.measure.run_table import read_table
 from comptroller.measure.serving_model import PRIORS, ServingModel
+from comptroller_lab.bench_server import BenchmarkServer
+from comptroller_lab.sglang_bench import read_sglang_bench
+from comptroller_lab.vllm_bench import read_vllm_bench
 
 TODAY = date(2026, 11, 21)
 LAYOUTS = (ParallelLayout(2), ParallelLayout(4), ParallelLayout(8))

@@ -12,7 +12,7 @@ import pytest
 from comptroller.costs.deployment import ParallelLayout, PrecisionRecipe
 from comptroller.errors import InputError, RecordError
 from comptroller.measure.features import bank
-from comptroller.measure.silicon import COLUMNS, read_silicon
+from comptroller_lab.silicon import COLUMNS, read_silicon
 
 DATA = Path(os.environ.get("COMPTROLLER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 MEASURED = DATA / "serving" / "silicon_known.csv"

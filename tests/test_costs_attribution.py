@@ -12,7 +12,6 @@ from hypothesis.extra.numpy import arrays
 
 from comptroller.costs.attribution import CallPhaseWork, MeterAttribution, MeteredWindows, attribute, charge_back
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
-from comptroller.costs.footprint import predicted_call_energy
 from comptroller.costs.money import carbon_g, electricity_usd, green_algorithms_j
 from comptroller.costs.prediction import ClosedLoopLoad
 from comptroller.errors import InputError, RecordError, UnsupportedError
@@ -21,7 +20,8 @@ from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.grid import GridCarbonIntensity
 from comptroller.facts.site import site
-from comptroller.measure.meters import MeterWindow, NvmlMeter, RaplMeter
+from comptroller_lab.footprint import predicted_call_energy
+from comptroller_lab.meters import MeterWindow, NvmlMeter, RaplMeter
 
 POSITIVE = st.floats(0.0, 1e9, allow_subnormal=False)
 
@@ -144,7 +144,7 @@ def test_a_meter_counts_or_says_that_there_is_none(kind: type[NvmlMeter] | type[
     try:
         meter = kind()
     except UnsupportedError as missing:
-        assert "comptroller[meters]" in str(missing) or "counts energy here" in str(missing)
+        assert "comptroller-lab[meters]" in str(missing) or "counts energy here" in str(missing)
         return
     with MeterWindow(meter) as window:
         sum(number * number for number in range(3_000_000))

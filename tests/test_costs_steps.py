@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from comptroller.costs.closed_loop import closed_loop
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
-from comptroller.costs.efficiency import BaselineCalibration, RooflineCalibration
 from comptroller.costs.fitted_calibration import GROUPS, FittedCalibration, KernelPriors, group_of
 from comptroller.costs.memory import memory, weight_bytes
 from comptroller.costs.operations import operations
@@ -22,6 +21,7 @@ from comptroller.errors import UnsupportedFormatError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
+from comptroller_lab.baseline import BaselineCalibration, RooflineCalibration
 
 VLLM = EngineSettings.default(engine_facts("vllm"))
 CALIBRATIONS: dict[str, TimingCalibration] = {

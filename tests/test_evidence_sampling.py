@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from comptroller.measure.sample import EvidenceSampler, SampledModel, SampledReply, VerifiableQuestion, read_lines
 from comptroller.work.evidence import RecordedAskKey
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.evidence_rows import KNOWN, RawEvidence, evidence_of_rows
+from comptroller_lab.sample import EvidenceSampler, SampledModel, SampledReply, VerifiableQuestion, read_lines
 from evidence_files import lines
 
 WHO = SampledModel("echo", "Q8_0", 0.8)

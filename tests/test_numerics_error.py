@@ -12,20 +12,12 @@ from scipy import stats
 
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.facts.format import format_
-from comptroller.numerics.arithmetic import exact_mul, l_mul, plane_product, planes
-from comptroller.numerics.arrange import block_floating_point, channel_order, codebook
-from comptroller.numerics.error import (
-    crest_factor,
-    crossover,
-    hadamard_effect,
-    integer_qsnr_db,
-    predicted_qsnr_db,
-    qsnr_db,
-    spread_in,
-    spread_of,
-)
+from comptroller.numerics.error import crest_factor, predicted_qsnr_db, qsnr_db, spread_in, spread_of
 from comptroller.numerics.quantise import format_with_variants, round_trip
-from comptroller.numerics.sketch import sketch
+from comptroller_lab.arithmetic import exact_mul, l_mul, plane_product, planes
+from comptroller_lab.arrange import block_floating_point, channel_order, codebook
+from comptroller_lab.crossover import crossover, hadamard_effect, integer_qsnr_db
+from comptroller_lab.sketch import sketch
 
 RNG = np.random.default_rng(11)
 SHAPE = (512, 4096)

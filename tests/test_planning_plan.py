@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from comptroller.costs.efficiency import BaselineCalibration
 from comptroller.errors import FactError, InfeasibleError, InputError
 from comptroller.planning.ground.plan_document import Plan, load_plan
 from comptroller.planning.planner import plan, pose
 from comptroller.planning.reasons.against import compare, load_current
 from comptroller.work.workload import parse
+from comptroller_lab.baseline import BaselineCalibration
 
 WORKLOAD = {
     "name": "small",

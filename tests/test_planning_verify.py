@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.costs.efficiency import BaselineCalibration
 from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.offer.space import targets_of
 from comptroller.planning.planner import plan
@@ -28,6 +27,7 @@ from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
 from comptroller.work.demand import demand
 from comptroller.work.trace import RequestTrace
 from comptroller.work.workload import parse
+from comptroller_lab.baseline import BaselineCalibration
 
 WORKLOAD = {
     "name": "small",

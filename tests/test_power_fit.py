@@ -6,9 +6,9 @@ import pytest
 
 from comptroller.costs.fitted_calibration import KernelPriors
 from comptroller.facts.power import power_facts
-from comptroller.measure.energy import read_energy
-from comptroller.measure.harness import EnergyBench, nuisances, shipped_serving
-from comptroller.measure.power_fit import (
+from comptroller_lab.energy import read_energy
+from comptroller_lab.harness import EnergyBench, nuisances, shipped_serving
+from comptroller_lab.power_fit import (
     PRIOR,
     LeastSquaresSolution,
     PowerShareFit,
@@ -19,7 +19,7 @@ from comptroller.measure.power_fit import (
     leave_out,
     span_points,
 )
-from comptroller.measure.splitwise_power import read_splitwise_power, spans
+from comptroller_lab.splitwise_power import read_splitwise_power, spans
 
 DATA = Path(os.environ.get("COMPTROLLER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 ENERGY, SPLITWISE = DATA / "energy/ml_energy_known.csv", DATA / "serving/splitwise_known.csv"

@@ -6,8 +6,8 @@ import pytest
 
 from comptroller.errors import InputError, RecordError
 from comptroller.facts.config import model
-from comptroller.measure.energy import COLUMNS, family, read_energy, recipe
-from comptroller.measure.splitwise_power import idle_share, read_splitwise_power
+from comptroller_lab.energy import COLUMNS, family, read_energy, recipe
+from comptroller_lab.splitwise_power import idle_share, read_splitwise_power
 
 GOOD = {
     "task": "lm-arena-chat",

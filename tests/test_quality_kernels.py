@@ -12,7 +12,6 @@ from scipy.optimize import brentq
 
 from comptroller.cli import main
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
-from comptroller.costs.efficiency import RooflineCalibration
 from comptroller.costs.fitted_calibration import KernelPriors
 from comptroller.costs.step import ReplicaStep
 from comptroller.costs.timing import replica_timer
@@ -21,7 +20,9 @@ from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.measure import kernels_run
-from comptroller.measure.kernels import DECODE, PREFILL, GemmShape, gemm_s, launched_s, measured_prior, speed_over_bf16
+from comptroller.measure.kernels import DECODE, PREFILL, GemmShape, gemm_s, measured_prior, speed_over_bf16
+from comptroller_lab.baseline import RooflineCalibration
+from comptroller_lab.launch_bound import launched_s
 
 # arXiv 2605.30571: Qwen2.5-7B, one sequence, 2,048 tokens of context
 L4_MS = {"bf16": 62.32, "bnb nf4": 59.36, "AutoAWQ + Marlin": 45.24, "GPTQ + ExLlamaV2": 17.36}

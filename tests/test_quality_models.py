@@ -23,8 +23,9 @@ from comptroller.measure.quality import FormatTriple, measure, reference, window
 from comptroller.measure.quality_mix import PARTS, assign, assignment_loss, sensitivities
 from comptroller.measure.quality_weights import read_decoder, read_tensors
 from comptroller.numerics.error import qsnr_db
-from comptroller.numerics.loss import divergence, held_out_errors, known_loss
+from comptroller.numerics.loss import divergence, held_out_errors
 from comptroller.numerics.quantise import format_with_variants, round_trip
+from comptroller_lab.known_loss import known_loss
 from quality_models import TEXT, WORDS, write_folder, write_gguf
 
 

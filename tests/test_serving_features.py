@@ -18,11 +18,11 @@ from comptroller.serving.fleet import (
     SimulatedService,
 )
 from comptroller.serving.jobs import calls_of
-from comptroller.serving.layouts import shared_store, speculative
 from comptroller.serving.state import PoolRole
 from comptroller.serving.ticks import linear
 from comptroller.work.call import CallTable
 from comptroller.work.trace import RequestTrace, TracePrefixBlocks
+from comptroller_lab.layouts import shared_store, speculative
 
 TABLE = linear()
 

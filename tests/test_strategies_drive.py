@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from comptroller.errors import InputError, ProtocolError, UnknownIdError, UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
-from comptroller.strategies.booking import calls
 from comptroller.strategies.drive import StrategyDriver, play, total
 from comptroller.strategies.protocol import All, Answer, Ask, Next, QuestionBudget, Reply, StrategyQuestion
 from comptroller.strategies.spelling import model_id, parse, spell
 from comptroller.strategies.stopping import beta_majority, dirichlet_majority
 from comptroller.work.call import CallTable
+from comptroller_lab.run_calls import calls
 from strategy_worlds import QUESTION, DrawnWorld, run, signature
 
 UNLIMITED = QuestionBudget()

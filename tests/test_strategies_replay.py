@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
-from comptroller.costs.efficiency import BaselineCalibration
 from comptroller.costs.inference_units import ModelCostShape, TokenPrice
 from comptroller.costs.memory import memory
 from comptroller.costs.step import causal_pairs
@@ -19,7 +18,6 @@ from comptroller.errors import InputError, UnsupportedError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
-from comptroller.strategies import closed_forms
 from comptroller.strategies.drive import StrategyDriver, play
 from comptroller.strategies.protocol import UNLIMITED, Answer, Ask, QuestionBudget
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace, recorded_price
@@ -32,10 +30,12 @@ from comptroller.strategies.results import (
     replay_strategy,
 )
 from comptroller.strategies.rules.cascade import CascadeStrategy
-from comptroller.strategies.services import on_deployment
 from comptroller.strategies.spelling import names, parse
 from comptroller.strategies.success_prediction import reply_signals, success_predictor
 from comptroller.work.evidence import Evidence, RecordedModel, RecordedQuestion, columns
+from comptroller_lab import closed_forms
+from comptroller_lab.baseline import BaselineCalibration
+from comptroller_lab.deployment_service import on_deployment
 from strategy_evidence import ARMS, PRICE, bound, drawn, scrambled
 from strategy_worlds import signature
 

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from comptroller.books.ledger import CallLedger
 from comptroller.books.query import EVERYTHING, rows
 from comptroller.books.schema import account
+from comptroller.cli._books_options import JsonOption, WhereArgument, open_books
 from comptroller.errors import InputError
 from comptroller.gateway.plan_drift import PlanDriftMonitor, digest_of, from_books
 from comptroller.planning.ground.plan_document import load_plan
@@ -21,27 +21,25 @@ from comptroller.report.terminal import console, print_sheet
 
 
 def against(
-    where: Annotated[str, typer.Argument(help="The books: a file, or a URL of PostgreSQL.", show_default=False)],
+    where: WhereArgument,
     plan: Annotated[Path, typer.Argument(help="The plan that was served, as JSON.", show_default=False)],
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """A plan's predictions beside what its requests took; what lies outside its interval is named."""
     served = load_plan(plan)
-    if "://" not in where and not Path(where).is_file():
-        raise InputError(f"{where}: there are no books; `comptroller serve` makes them")
-    with CallLedger.open(where) as ledger:
-        found = from_books(served, rows(ledger, EVERYTHING, account.c.plan == digest_of(served)))
-    if not found.requests:
+    with open_books(where) as ledger:
+        drift = from_books(served, rows(ledger, EVERYTHING, account.c.plan == digest_of(served)))
+    if not drift.requests:
         raise InputError(f"{where}: no call belongs to {plan}; calls do that were asked of comptroller/auto")
     if json:
-        typer.echo(documents.dumps(found.document(), indent=2))
+        typer.echo(documents.dumps(drift.document(), indent=2))
         return
-    print_sheet(sheet(served.name, found), console())
-    for line in found.drifted():
+    print_sheet(sheet(served.name, drift), console())
+    for line in drift.drifted():
         console().print(f"[yellow]drift:[/] {escape(line)}", soft_wrap=True)
 
 
-def sheet(name: str, found: PlanDriftMonitor) -> ReportSheet:
+def sheet(name: str, drift: PlanDriftMonitor) -> ReportSheet:
     """Predictions and what came of them."""
     columns = (
         SheetColumn("figure", "per request"), right("low", "low"), right("predicted", "predicted"),
@@ -53,8 +51,8 @@ def sheet(name: str, found: PlanDriftMonitor) -> ReportSheet:
             item.figure.low,
             item.figure.value,
             item.figure.high,
-            None if isnan(value := found.figure(item)) else value,
+            None if isnan(value := drift.figure(item)) else value,
         )
-        for item in found.predictions
+        for item in drift.predictions
     ]
-    return ReportSheet(f"Plan {name}: {found.requests} requests", columns, tuple(lines))
+    return ReportSheet(f"Plan {name}: {drift.requests} requests", columns, tuple(lines))

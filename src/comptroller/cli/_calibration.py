@@ -12,7 +12,7 @@ from comptroller.cli._output import check, write
 from comptroller.errors import InputError
 from comptroller.facts.serving import ANY
 from comptroller.measure.calibrate import UserCalibration, fit
-from comptroller.measure.readers.table import read_table
+from comptroller.measure.run_table import read_table
 
 
 def fit_calibration(data: Path, out: Path | None, words: Console) -> None:
@@ -31,20 +31,20 @@ def fit_calibration(data: Path, out: Path | None, words: Console) -> None:
     rows, left_out = read_table(data)
     for line in left_out.lines():
         words.print(f"[yellow]left out:[/] {escape(line)}", soft_wrap=True)
-    found = fit(rows, f"comptroller fit calibration {data.name}", date.today(), data.name)
-    _say(found, {row.replica.engine.id for row in rows}, words)
-    write(files["serving.toml"], found.constants)
-    write(files["residual.csv"], found.learned)
+    fitted = fit(rows, f"comptroller fit calibration {data.name}", date.today(), data.name)
+    _say(fitted, {row.replica.engine.id for row in rows}, words)
+    write(files["serving.toml"], fitted.constants)
+    write(files["residual.csv"], fitted.learned)
     words.print(f"wrote {escape(str(out))}/serving.toml and residual.csv", soft_wrap=True)
 
 
-def _say(found: UserCalibration, engines: set[str], words: Console) -> None:
-    for line in found.excluded.lines():
+def _say(fitted: UserCalibration, engines: set[str], words: Console) -> None:
+    for line in fitted.excluded.lines():
         words.print(f"[yellow]left out:[/] {escape(line)}", soft_wrap=True)
-    words.print(f"fitted to {found.fitted.rows} runs")
-    for parameter in found.facts.parameters:
+    words.print(f"fitted to {fitted.fitted.rows} runs")
+    for parameter in fitted.facts.parameters:
         if parameter.identified and parameter.engine in engines | {ANY}:
             spread = f"{parameter.value:.4g} {parameter.unit} (error {parameter.error:.2g})"
             words.print(f"  {parameter.name} ({parameter.engine}): {spread}")
-    names = sorted({f"{p.name} ({p.engine})" for p in found.unidentified if p.engine in engines | {ANY}})
+    names = sorted({f"{p.name} ({p.engine})" for p in fitted.unidentified if p.engine in engines | {ANY}})
     words.print(f"the data cannot tell: {', '.join(names) or 'nothing is left open'}", soft_wrap=True)

@@ -22,25 +22,25 @@ def wishes(given: Sequence[str] | None) -> list[tuple[str, Path]]:
     Raises:
         InputError: not TARGET=FOLDER, there is no such target, or the folder cannot be made.
     """
-    found = []
+    exports = []
     for text in given or ():
         target, _, folder = text.partition("=")
         if target not in targets() or not folder:
             raise InputError(f"--export {text}: give TARGET=FOLDER, with a target of {', '.join(targets())}")
         check(Path(folder) / "file")
-        found.append((target, Path(folder)))
-    return found
+        exports.append((target, Path(folder)))
+    return exports
 
 
-def write_exports(plan: Plan, wanted: Sequence[tuple[str, Path]]) -> None:
+def write_exports(plan: Plan, exports: Sequence[tuple[str, Path]]) -> None:
     """Write every file and say so on stderr.
 
     Raises:
         UnsupportedError: a tool cannot run what the plan asks for.
         InputError: a file cannot be written.
     """
-    said = Console(stderr=True, highlight=False)
-    for target, folder in wanted:
+    stderr = Console(stderr=True, highlight=False)
+    for target, folder in exports:
         for name, text in export(target, plan).items():
             write(folder / name, text)
-            said.print(f"[dim]wrote {escape(str(folder / name))}[/]", soft_wrap=True)
+            stderr.print(f"[dim]wrote {escape(str(folder / name))}[/]", soft_wrap=True)

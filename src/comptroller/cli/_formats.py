@@ -73,12 +73,12 @@ def show_comparison(names: Sequence[str], wanted: FormatShowOptions) -> None:
     if wanted.html:
         write(wanted.html, page(kept, names, sheet, left))
     if wanted.json:
-        whole = {"tensors": len(kept), "left_out": left, "formats": sheet.records()}
-        typer.echo(documents.dumps(whole, indent=2, ensure_ascii=False))
+        document = {"tensors": len(kept), "left_out": left, "formats": sheet.records()}
+        typer.echo(documents.dumps(document, indent=2, ensure_ascii=False))
     else:
         print_sheet(sheet, console())
         if left:
-            named = ", ".join(left[:3]) + (" ..." if len(left) > 3 else "")
-            console().print(f"[dim]left out, blocks do not fit: {len(left)} tensors: {escape(named)}[/]")
+            first_names = ", ".join(left[:3]) + (" ..." if len(left) > 3 else "")
+            console().print(f"[dim]left out, blocks do not fit: {len(left)} tensors: {escape(first_names)}[/]")
     for path in filter(None, (wanted.png, wanted.html)):
         Console(stderr=True, highlight=False).print(f"[dim]wrote {escape(str(path))}[/]", soft_wrap=True)

@@ -57,48 +57,48 @@ class MeasureCommandOutput:
         return document("Measured", body, asset("page.js"))
 
 
-def quality(asked: MeasureCommandOptions, words: Console) -> MeasureCommandOutput:
+def quality(options: MeasureCommandOptions, words: Console) -> MeasureCommandOutput:
     """Losses of recipes on a text; with a probe, sensitivities; with a budget, an assignment.
 
     Raises:
         InputError: no text, no formats, or files that cannot be read.
     """
-    probe, bits = asked.mixed
-    if asked.text is None or not (asked.formats or probe):
+    probe, bits = options.mixed
+    if options.text is None or not (options.formats or probe):
         raise InputError("measure quality: MODEL FORMAT... --text FILE, such as nvfp4 int8/int8/fp8_e4m3")
-    recipes = [FormatTriple.of(name) for name in asked.formats]
-    if bits is not None and (not probe or any(str(one) != one.weights for one in recipes)):
+    recipes = [FormatTriple.of(name) for name in options.formats]
+    if bits is not None and (not probe or any(str(recipe) != recipe.weights for recipe in recipes)):
         raise InputError("--bits assigns weight formats by sensitivity: name them, and a --probe")
     try:
-        text = asked.text.read_text(encoding="utf-8")
+        text = options.text.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{asked.text}: {error}") from error
-    read = read_decoder(Path(asked.what))
-    tokens = windows(read.tokens(text), asked.size[1], asked.size[0])
-    for name in filter(None, (probe, *(one.weights for one in recipes))):
-        fitting(read.decoder, name)
-    ref = reference(read.decoder, tokens, keep=bool(probe))
+        raise InputError(f"{options.text}: {error}") from error
+    checkpoint = read_decoder(Path(options.what))
+    tokens = windows(checkpoint.tokens(text), options.size[1], options.size[0])
+    for name in filter(None, (probe, *(recipe.weights for recipe in recipes))):
+        fitting(checkpoint.decoder, name)
+    ref = reference(checkpoint.decoder, tokens, keep=bool(probe))
     with ProgressBar("recipes", "last recipe", words) as bar:
         losses = list(measure(ref, recipes, bar))
     about = (
-        f"{read.name} on {tokens.size} tokens of {asked.text.name} in windows of {tokens.shape[1]}; intervals 90 %, "
-        f"windows resampled; the reference is the file as read"
+        f"{checkpoint.name} on {tokens.size} tokens of {options.text.name} in windows of {tokens.shape[1]}; "
+        "intervals 90 %, windows resampled; the reference is the file as read"
     )
-    sheets = [report.losses(losses, read.name)] if losses else []
-    fitted = report.constant(losses)
-    sheets += [fitted] if fitted else []
-    sheets += _sensitivity_sheets(asked, ref, words) if probe else []
-    subject = f"{read.name} on {asked.text.name}"
+    sheets = [report.losses(losses, checkpoint.name)] if losses else []
+    constant_sheet = report.constant(losses)
+    sheets += [constant_sheet] if constant_sheet else []
+    sheets += _sensitivity_sheets(options, ref, words) if probe else []
+    subject = f"{checkpoint.name} on {options.text.name}"
     return MeasureCommandOutput(tuple(sheets), about, (lambda: report.picture(losses, subject)) if losses else None)
 
 
-def _sensitivity_sheets(asked: MeasureCommandOptions, ref: ReferencePass, words: Console) -> list[ReportSheet]:
-    probe, bits = asked.mixed
+def _sensitivity_sheets(options: MeasureCommandOptions, ref: ReferencePass, words: Console) -> list[ReportSheet]:
+    probe, bits = options.mixed
     with ProgressBar("parts", "last part", words) as bar:
         parts = sensitivities(ref, probe, bar)
     if bits is None:
         return [report.parts(parts, probe)]
-    chosen = assign(ref, parts, asked.formats, bits)
+    chosen = assign(ref, parts, options.formats, bits)
     return [report.parts(parts, probe), report.assignment(chosen, assignment_loss(ref, chosen))]
 
 
@@ -109,29 +109,29 @@ def kernels(asked: MeasureCommandOptions, words: Console) -> MeasureCommandOutpu
         InputError: torch or the device is missing, a shape is not MxNxK, or nothing ran.
     """
     shapes = [_shape(text) for text in asked.shapes] or kernels_run.SHAPES
-    own = dict(kernels_run.own_kernel(spec) for spec in asked.kernels)
+    users_kernels = dict(kernels_run.own_kernel(spec) for spec in asked.kernels)
     torch = kernels_run.load(asked.what)
 
     def tell(line: str) -> None:
         words.print(f"[yellow]not run:[/] {escape(line)}", soft_wrap=True)
 
     with ProgressBar("products", "last product", words):
-        timed = list(kernels_run.measure(asked.what, shapes, tell, own))
-    if not timed:
+        timings = list(kernels_run.measure(asked.what, shapes, tell, users_kernels))
+    if not timings:
         raise InputError(f"no kernel ran on {asked.what}")
-    size = {one.format: format_(one.format).bytes_per_element for one in timed}
-    fits = kernels_run.fits(timed, size)
+    size = {timing.format: format_(timing.format).bytes_per_element for timing in timings}
+    fits = kernels_run.fits(timings, size)
     device = kernels_run.device_name(asked.what, torch)
     versions = {"python": platform.python_version(), "torch": str(torch.__version__), "comptroller": __version__}
     return MeasureCommandOutput(
-        (report.timings(timed, device), report.kernel_fits(fits)),
-        f"{device}: {len(timed)} products, torch {torch.__version__}",
+        (report.timings(timings, device), report.kernel_fits(fits)),
+        f"{device}: {len(timings)} products, torch {torch.__version__}",
         calibration=lambda: kernels_run.as_toml(device, versions, fits),
     )
 
 
 def _shape(text: str) -> GemmShape:
-    found = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text)
-    if not found or 0 in (sizes := tuple(map(int, found.groups()))):
+    matched = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text)
+    if not matched or 0 in (sizes := tuple(map(int, matched.groups()))):
         raise InputError(f"shape {text!r}: MxNxK, three whole numbers above 0, such as 16x4096x4096")
     return GemmShape(*sizes)

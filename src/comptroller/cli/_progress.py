@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 PATIENCE_S = 1.0
+"""Work that is done within a second shows no bar, which would only flicker."""
 
 
 class ProgressBar:

@@ -51,14 +51,14 @@ def fit_routers(
     if not isinstance(records, Evidence):
         raise InputError(f"{evidence}: holds counts; routers learn from replies to questions with texts or tasks")
     arms = [records.find(name) for name in wish.models]
-    known = outcomes(records, arms, wish.cost).cheapest_first
-    lessons = _lessons(known, wish, f"comptroller fit routers {records.source}")
-    shown = RoutingComparison(known.models, known.unit, (*(one.curve for one in lessons), *references(known)))
-    told = f"{len(known.questions):,} questions of {known.source}; held out, five folds by text"
+    recorded = outcomes(records, arms, wish.cost).cheapest_first
+    lessons = _lessons(recorded, wish, f"comptroller fit routers {records.source}")
+    shown = RoutingComparison(recorded.models, recorded.unit, (*(one.curve for one in lessons), *references(recorded)))
+    setting = f"{len(recorded.questions):,} questions of {recorded.source}; held out, five folds by text"
     best = max(lessons, key=lambda one: one.curve.apgr if np.isfinite(one.curve.apgr) else one.curve.aiq)
     make: dict[str, Callable[[], str | bytes]] = {
-        "png": lambda: report.picture(shown, told),
-        "html": lambda: report.page(shown, told),
+        "png": lambda: report.picture(shown, setting),
+        "html": lambda: report.page(shown, setting),
     }
     if as_table:
         make["table"] = lambda: as_table(report.router_sheet(shown))
@@ -67,23 +67,23 @@ def fit_routers(
         best.router.save(out)
         say(f"wrote {out}: {best.curve.name}; replay it with route(by={out}), roles from the cheapest on")
     if as_json:
-        document = {"source": known.source, "models": known.models, "unit": known.unit}
+        document = {"source": recorded.source, "models": recorded.models, "unit": recorded.unit}
         typer.echo(
             json.dumps(document | {"routers": report.router_sheet(shown).records()}, indent=2, ensure_ascii=False)
         )
         return
     print_sheet(report.router_sheet(shown), console())
-    console().print(f"[dim]{escape(told)}. {report.HINT}[/]", soft_wrap=True)
+    console().print(f"[dim]{escape(setting)}. {report.HINT}[/]", soft_wrap=True)
 
 
-def _lessons(known: RoutingOutcomes, wish: RouterFitOptions, command: str) -> list[TrainedRouter]:
+def _lessons(recorded: RoutingOutcomes, wish: RouterFitOptions, command: str) -> list[TrainedRouter]:
     """One for each kind; without kinds named, of those that the questions allow."""
-    words = any(question.content for question in known.questions)
-    tasks = len({question.task for question in known.questions}) > 1
+    words = any(question.content for question in recorded.questions)
+    tasks = len({question.task for question in recorded.questions}) > 1
     able = [kind for kind in TRAINERS if (tasks if kind == "domain" else words)]
     if not able:
-        raise InputError(f"{known.source}: neither texts nor tasks are recorded, so nothing tells questions apart")
+        raise InputError(f"{recorded.source}: neither texts nor tasks are recorded, so nothing tells questions apart")
     return [
-        train(kind, known, {"command": command, "seed": wish.seed}, np.random.default_rng(wish.seed))
+        train(kind, recorded, {"command": command, "seed": wish.seed}, np.random.default_rng(wish.seed))
         for kind in wish.kinds or able
     ]

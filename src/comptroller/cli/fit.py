@@ -84,22 +84,22 @@ def _fit_laws(
     for path in filter(None, files.values()):
         check(path)
     as_table = writer_of(files["table"]) if files["table"] else None
-    known = read_evidence(evidence)
+    evidence_read = read_evidence(evidence)
     chosen = [law(name) for name in dict.fromkeys(only)] if only else list(laws())
-    found, refused = _findings_by_law(chosen, known, asking, strict=bool(only))
-    if not any(found.values()):
-        raise InputError(f"{known.source}: nothing for {', '.join(one.name for one in chosen)} to be fitted to")
-    whole = all_findings([one for each in found.values() for one in each])
-    sheets = [findings_sheet(one, found[one.name]) for one in chosen if found.get(one.name)]
+    findings, refused = _findings_by_law(chosen, evidence_read, asking, strict=bool(only))
+    if not any(findings.values()):
+        raise InputError(f"{evidence_read.source}: nothing for {', '.join(one.name for one in chosen)} to be fitted to")
+    every_finding = all_findings([one for each in findings.values() for one in each])
+    sheets = [findings_sheet(one, findings[one.name]) for one in chosen if findings.get(one.name)]
     make: dict[str, Callable[[], str | bytes]] = {
-        "png": lambda: picture(known, asking),
-        "html": lambda: page(known, asking, sheets, refused),
+        "png": lambda: picture(evidence_read, asking),
+        "html": lambda: page(evidence_read, asking, sheets, refused),
     }
     if as_table:
-        make["table"] = lambda: as_table(whole)
+        make["table"] = lambda: as_table(every_finding)
     write_all(files, make)
     if as_json:
-        document = {"source": known.source, "findings": whole.records(), "refused": refused}
+        document = {"source": evidence_read.source, "findings": every_finding.records(), "refused": refused}
         typer.echo(documents.dumps(document, indent=2, ensure_ascii=False))
         return
     for sheet in sheets:
@@ -109,15 +109,15 @@ def _fit_laws(
 
 
 def _findings_by_law(
-    chosen: list[EvidenceLaw], known: Known, asking: LawQuery, strict: bool
+    chosen: list[EvidenceLaw], evidence: Known, asking: LawQuery, strict: bool
 ) -> tuple[dict[str, list[LawFinding]], dict[str, str]]:
     """Findings by law, and why a law refused; where laws were named, a refusal is an error."""
-    found, refused = {}, {}
-    for one in chosen:
+    findings, refused = {}, {}
+    for each_law in chosen:
         try:
-            found[one.name] = one.find(known, asking)
+            findings[each_law.name] = each_law.find(evidence, asking)
         except UnsupportedError as error:
             if strict:
                 raise
-            refused[one.name] = str(error)
-    return found, refused
+            refused[each_law.name] = str(error)
+    return findings, refused

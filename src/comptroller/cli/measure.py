@@ -16,6 +16,8 @@ from comptroller.errors import InputError, UnknownIdError
 from comptroller.report.terminal import console, print_sheet
 
 SUBJECTS = {"quality": quality, "kernels": kernels}
+"""What can be measured, and the function that does it."""
+
 File = Path | None
 
 
@@ -53,21 +55,21 @@ def run(
     """Measure what formats cost a real model on a text, or how fast products run on a device."""
     if subject not in SUBJECTS:
         raise UnknownIdError("subject", subject, SUBJECTS)
-    for wanted in filter(None, (png, html, out)):
-        check(wanted)
-    asked = MeasureCommandOptions(
+    for path_to_write in filter(None, (png, html, out)):
+        check(path_to_write)
+    options = MeasureCommandOptions(
         what, tuple(formats or ()), text, (tokens, window), (probe, bits), tuple(shape or ()), tuple(kernel or ())
     )
-    found = SUBJECTS[subject](asked, Console(stderr=True, highlight=False))
-    for path, make in ((png, found.picture), (html, found.page), (out, found.calibration)):
+    measured = SUBJECTS[subject](options, Console(stderr=True, highlight=False))
+    for path, make in ((png, measured.picture), (html, measured.page), (out, measured.calibration)):
         if path and make is None:
             raise InputError(f"measure {subject}: nothing to write to {path}")
         if path and make:
             write(path, make())
     if json:
-        whole = {sheet.title.partition(":")[0]: sheet.records() for sheet in found.sheets}
-        typer.echo(documents.dumps({"about": found.about, **whole}, indent=2, ensure_ascii=False))
+        tables = {sheet.title.partition(":")[0]: sheet.records() for sheet in measured.sheets}
+        typer.echo(documents.dumps({"about": measured.about, **tables}, indent=2, ensure_ascii=False))
         return
-    for sheet in found.sheets:
+    for sheet in measured.sheets:
         print_sheet(sheet, console())
-    console().print(f"[dim]{escape(found.about)}[/]", soft_wrap=True)
+    console().print(f"[dim]{escape(measured.about)}[/]", soft_wrap=True)

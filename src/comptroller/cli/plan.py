@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json as documents
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from comptroller.cli._executor import executor_of
 from comptroller.cli._export import HELP, wishes, write_exports
-from comptroller.cli._output import check, write
+from comptroller.cli._output import check, write_all
 from comptroller.cli._progress import ProgressBar
 from comptroller.errors import InputError
 from comptroller.planning.ground.executor import EXECUTORS
@@ -64,65 +61,59 @@ def run(
     paths = {"json": out, "html": html, "png": png}
     for path in filter(None, paths.values()):
         check(path)
-    wanted = wishes(export)
-    if explain and any((*paths.values(), against, wanted)):
+    exports = wishes(export)
+    if explain and any((*paths.values(), against, exports)):
         raise InputError("--explain answers alone: leave out --out, --html, --png, --against and --export")
     today = load_current(against) if against else None
-    asked = load(workload)
+    loaded = load(workload)
     if skip_bad:
-        asked = asked.model_copy(update={"skip_bad": True})
+        loaded = loaded.model_copy(update={"skip_bad": True})
     if explain:
-        _explain(asked, explain, json)
+        _explain(loaded, explain, json)
         return
     with (
         ProgressBar("evaluating deployments", "choosing the mix, pricing constraints") as bar,
-        executor_of(asked, on, resume) as executor,
+        executor_of(loaded, on, resume) as executor,
     ):
-        found = find_plan(asked, progress=bar, executor=executor)
-    beside = comparison_with_today(asked, found, today) if today else None
-    _files(found, beside, paths)
-    write_exports(found, wanted)
+        fleet_plan = find_plan(loaded, progress=bar, executor=executor)
+    comparison = comparison_with_today(loaded, fleet_plan, today) if today else None
+    _files(fleet_plan, comparison, paths)
+    write_exports(fleet_plan, exports)
     if json:
-        typer.echo(_document(found, beside), nl=False)
+        typer.echo(_document(fleet_plan, comparison), nl=False)
     else:
-        print_plan(found, console(), beside)
+        print_plan(fleet_plan, console(), comparison)
 
 
 def _explain(asked: Workload, wanted: list[str], json: bool) -> None:
     with ProgressBar("evaluating deployments", "solving for each choice") as bar:
-        told = why_not(asked, wanted, progress=bar)
+        answers = why_not(asked, wanted, progress=bar)
     if json:
-        typer.echo(documents.dumps([asdict(each) for each in told], indent=2, ensure_ascii=False))
+        typer.echo(documents.dumps([asdict(each) for each in answers], indent=2, ensure_ascii=False))
     else:
-        print_sheet(explanations(told), console())
+        print_sheet(explanations(answers), console())
 
 
-def comparison_with_today(asked: Workload, found: Plan, today: CurrentFleet) -> FleetComparison:
+def comparison_with_today(asked: Workload, fleet_plan: Plan, today: CurrentFleet) -> FleetComparison:
     """The fleet of today beside a plan for the same workload.
 
     Raises:
         UnsupportedError: a service of it has no price, does not fit or cannot run.
     """
-    planned = {s.id: sum(pool.replicas for pool in s.deployment.pools) for s in found.services}
+    replicas = {s.id: sum(pool.replicas for pool in s.deployment.pools) for s in fleet_plan.services}
     problem = traffic_of(asked), goal_of(asked)
-    return compare(today, planned, found.totals.usd_per_h.value, problem, shipped_calibration())
+    return compare(today, replicas, fleet_plan.totals.usd_per_h.value, problem, shipped_calibration())
 
 
-def _document(found: Plan, beside: FleetComparison | None) -> str:
-    if beside is None:
-        return found.to_json()
-    both = {"plan": found.model_dump(mode="json"), "against": asdict(beside)}
+def _document(fleet_plan: Plan, comparison: FleetComparison | None) -> str:
+    if comparison is None:
+        return fleet_plan.to_json()
+    both = {"plan": fleet_plan.model_dump(mode="json"), "against": asdict(comparison)}
     return documents.dumps(both, indent=2, ensure_ascii=False) + "\n"
 
 
-def _files(found: Plan, beside: FleetComparison | None, paths: dict[str, File]) -> None:
-    said = Console(stderr=True, highlight=False)
-    make: dict[str, Callable[[], str | bytes]] = {
-        "json": found.to_json,
-        "html": lambda: page(found, beside),
-        "png": lambda: picture(found),
-    }
-    for kind, path in paths.items():
-        if path:
-            write(path, make[kind]())
-            said.print(f"[dim]wrote {escape(str(path))}[/]", soft_wrap=True)
+def _files(fleet_plan: Plan, comparison: FleetComparison | None, paths: dict[str, File]) -> None:
+    write_all(
+        paths,
+        {"json": fleet_plan.to_json, "html": lambda: page(fleet_plan, comparison), "png": lambda: picture(fleet_plan)},
+    )

@@ -34,7 +34,8 @@ from comptroller.work.evidence_readers import read_evidence
 
 File = Path | None
 DEFAULT_SAMPLES = 100
-"""Samples drawn of each question where only counts are recorded."""
+"""Samples drawn of each question where only counts are recorded; fewer where fewer were
+recorded of a question."""
 
 Rates = Annotated[str, typer.Option(help="The modelled checker's true and false positive rate.")]
 Prices = Annotated[
@@ -114,53 +115,57 @@ def run(
         shape=ModelCostShape.of(model_of(shape)) if shape else None,
         spread=spread,
     )
-    found = study(records, strategies, conditions, frontier, over)
-    _write(found, {"png": png, "html": html, "table": table}, as_table)
+    replayed = study(records, strategies, conditions, frontier, over)
+    _write(replayed, {"png": png, "html": html, "table": table}, as_table)
     if json:
-        typer.echo(documents.dumps(replay_report.record(found), indent=2, ensure_ascii=False))
+        typer.echo(documents.dumps(replay_report.record(replayed), indent=2, ensure_ascii=False))
     else:
-        _print(found)
+        _print(replayed)
 
 
-def _write(found: StrategyStudy, files: Mapping[str, File], as_table: Callable[[ReportSheet], bytes] | None) -> None:
+def _write(replayed: StrategyStudy, files: Mapping[str, File], as_table: Callable[[ReportSheet], bytes] | None) -> None:
     make: dict[str, Callable[[], str | bytes]] = {
-        "png": lambda: _picture(found),
-        "html": lambda: replay_report.page(found),
+        "png": lambda: _picture(replayed),
+        "html": lambda: replay_report.page(replayed),
     }
     if as_table:
-        raw = getattr(files["table"], "suffix", "") in RAW
-        make["table"] = lambda: as_table(replay_report.figures(found) if raw else replay_report.settings(found))
+        raw_values = getattr(files["table"], "suffix", "") in RAW
+        make["table"] = lambda: as_table(
+            replay_report.figures(replayed) if raw_values else replay_report.settings(replayed)
+        )
     write_all(files, make)
 
 
-def _print(found: StrategyStudy) -> None:
+def _print(replayed: StrategyStudy) -> None:
     to = console()
-    to.print(f"[bold green]{escape(replay_report.headline(found))}[/]")
-    to.print(f"[dim]{escape(replay_report.setting(found))}[/]\n", soft_wrap=True)
-    whole = replay_report.settings(found)
+    to.print(f"[bold green]{escape(replay_report.headline(replayed))}[/]")
+    to.print(f"[dim]{escape(replay_report.setting(replayed))}[/]\n", soft_wrap=True)
+    settings = replay_report.settings(replayed)
     fits = to.width >= replay_report.WHOLE_WIDTH
     print_sheet(
-        whole if fits else whole.without("calls", "unanswered", "flops", "prefill_equivalents"), to, titled=False
+        settings if fits else settings.without("calls", "unanswered", "flops", "prefill_equivalents"), to, titled=False
     )
-    print_sheet(replay_report.spread(found), to)
-    for each in found.routed:
-        print_sheet(router_sheet(each), to)
-    print_sheet(replay_report.missing(found), to)
-    for note in found.notes:
+    print_sheet(replay_report.spread(replayed), to)
+    for routed in replayed.routed:
+        print_sheet(router_sheet(routed), to)
+    print_sheet(replay_report.missing(replayed), to)
+    for note in replayed.notes:
         to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
 
 
-def _picture(found: StrategyStudy) -> bytes:
-    return drawing(replay_report.points(found), replay_report.AMOUNT_NAMES[found.over], replay_report.headline(found))
+def _picture(replayed: StrategyStudy) -> bytes:
+    return drawing(
+        replay_report.points(replayed), replay_report.AMOUNT_NAMES[replayed.over], replay_report.headline(replayed)
+    )
 
 
 def records_of(path: Path, samples: int, seed: int) -> Evidence:
     """The evidence of a file; where only counts are recorded, so many samples drawn of each question."""
-    found = read_evidence(path)
-    if isinstance(found, Evidence):
-        return found
-    recorded = int(found.n[found.n > 0].min())
-    return found.evidence(min(samples, recorded), np.random.default_rng(seed))
+    evidence = read_evidence(path)
+    if isinstance(evidence, Evidence):
+        return evidence
+    least_recorded = int(evidence.n[evidence.n > 0].min())
+    return evidence.evidence(min(samples, least_recorded), np.random.default_rng(seed))
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -183,13 +188,13 @@ def _arms(evidence: Evidence, names: list[str]) -> tuple[RecordedModel, ...]:
 def _declared_conditions(checker: str, price: str, joules: str, pace: str) -> ReplayConditions:
     """The conditions that are declared, not recorded."""
     tpr, fpr = _numbers("checker", checker, 2)
-    usd, told = _price(price) if price else (None, ())
+    usd, price_note = _price(price) if price else (None, ())
     return ReplayConditions(
         checker=ModelledChecker(tpr, fpr),
         pace=ServicePace(*_numbers("pace", pace, 3)) if pace else None,
         price=usd,
         joules=TokenPrice(*_numbers("joules", joules, 2)) if joules else None,
-        told=told,
+        told=price_note,
     )
 
 

@@ -41,14 +41,14 @@ def run(
         from comptroller.gateway.server import serve
     except ImportError as error:
         raise InputError(f"{error.name} is not installed: pip install 'comptroller[serve]'") from error
-    made = read(config) if config else single_service_config(backend, model)
-    given = {"plan": str(plan) if plan else "", "books": books, "host": host}
-    changed: dict[str, str | int] = {name: value for name, value in given.items() if value}
+    gateway = read(config) if config else single_service_config(backend, model)
+    texts = {"plan": str(plan) if plan else "", "books": books, "host": host}
+    changed: dict[str, str | int] = {name: value for name, value in texts.items() if value}
     if port >= 0:
         changed["port"] = port
-    said = Console(stderr=True, highlight=False)
+    stderr = Console(stderr=True, highlight=False)
 
-    def told(url: str) -> None:
-        said.print(f"serving {', '.join(made.services)} at [bold]{url}/v1[/]", soft_wrap=True)
+    def say_where(url: str) -> None:
+        stderr.print(f"serving {', '.join(gateway.services)} at [bold]{url}/v1[/]", soft_wrap=True)
 
-    serve(replace(made, **changed).checked(), told)
+    serve(replace(gateway, **changed).checked(), say_where)

@@ -37,16 +37,16 @@ def run(
     html: Annotated[Path | None, typer.Option(help="Formats: write a page.", show_default=False)] = None,
 ) -> None:
     """Show facts (a whole table, or every value of one with its source), evidence, a plan, or the installation."""
-    given, wanted = list(names or ()), FormatShowOptions(on, json, png, html)
-    if subject in {"formats", "format"} and not given:
-        show_catalogue(wanted)
+    ids, options = list(names or ()), FormatShowOptions(on, json, png, html)
+    if subject in {"formats", "format"} and not ids:
+        show_catalogue(options)
         return
-    if subject in {"formats", "format"} and (len(given) > 1 or wanted.anything):
-        show_comparison(given, wanted)
+    if subject in {"formats", "format"} and (len(ids) > 1 or options.anything):
+        show_comparison(ids, options)
         return
-    if len(given) > 1 or wanted.anything:
+    if len(ids) > 1 or options.anything:
         raise InputError(f"show {subject}: one name; --on, --png and --html are of formats")
-    name = given[0] if given else ""
+    name = ids[0] if ids else ""
     if subject == "plan":
         _plan(name, json, export)
         return
@@ -59,8 +59,8 @@ def run(
     if json:
         records = {sheet.title.partition(":")[0]: sheet.records() for sheet in sheets}
         only = next(iter(records.values()))
-        whole = only if len(records) == 1 else {"values": only, **dict(list(records.items())[1:])}
-        typer.echo(documents.dumps(whole, indent=2, ensure_ascii=False))
+        document = only if len(records) == 1 else {"values": only, **dict(list(records.items())[1:])}
+        typer.echo(documents.dumps(document, indent=2, ensure_ascii=False))
         return
     for sheet in sheets:
         print_sheet(sheet.without("url"), console())
@@ -92,9 +92,9 @@ def _evidence(name: str, json: bool) -> None:
 def _plan(name: str, json: bool, export: list[str] | None) -> None:
     if not name:
         raise InputError("show plan: name the plan's JSON file")
-    wanted = wishes(export)
+    exports = wishes(export)
     plan = load_plan(Path(name))
-    write_exports(plan, wanted)
+    write_exports(plan, exports)
     if json:
         typer.echo(plan.to_json(), nl=False)
     else:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json as documents
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from comptroller.cli._output import check, write
+from comptroller.cli._output import check, say, write_all
 from comptroller.cli.replay import DEFAULT_SAMPLES, arm_of, records_of
 from comptroller.errors import InputError
 from comptroller.planning.ground.plan_document import load_plan
@@ -33,7 +32,8 @@ from comptroller.work.workload import find_data
 
 File = Path | None
 SAMPLES = 240
-"""Points of the time line over the span of the arrivals."""
+"""Points of the time line over the span of the arrivals: one for six minutes of a day. Twice as many double the
+points that a page holds."""
 
 Policy = Annotated[str, typer.Option(help="Another policy than the plan's, named likewise.", show_default=False)]
 HowSolved = Annotated[
@@ -52,7 +52,7 @@ Limits = Annotated[str, typer.Option(help="Per question, as '2000 tokens, 30 s'.
 def run(
     plan: Annotated[Path, typer.Argument(help="The plan, as `comptroller plan --out` wrote it.", show_default=False)],
     trace: Annotated[str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)],
-    scale: Annotated[float, typer.Option(help="EvidenceReplay this many times as fast.")] = 1.0,
+    scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
     routing: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,28 +82,30 @@ def run(
     for path in filter(None, paths.values()):
         check(path)
     as_calls = writer_of(calls) if calls else None
-    found = load_plan(plan)
-    here = Path(trace)
+    fleet_plan = load_plan(plan)
+    trace_file = Path(trace)
     requests = read_trace(
-        here if here.exists() else find_data("trace", trace, plan), TraceReadOptions(skip_bad=skip_bad)
+        trace_file if trace_file.exists() else find_data("trace", trace, plan), TraceReadOptions(skip_bad=skip_bad)
     )
     samples = SAMPLES if html or perfetto_ or json else 0
-    asked = _questions(strategy, evidence, model, budget)
-    done = [
-        simulate_plan(found, requests, TraceReplaySettings(scale, name, batching, scheduling, samples), questions=asked)
+    questions = _questions(strategy, evidence, model, budget)
+    simulations = [
+        simulate_plan(
+            fleet_plan, requests, TraceReplaySettings(scale, name, batching, scheduling, samples), questions=questions
+        )
         for name in dict.fromkeys(routing or [""])
     ]
     make: dict[str, Callable[[], str | bytes]] = {
-        "html": lambda: timeline(done[0], done[1:]),
-        "perfetto": lambda: perfetto(done[0]),
+        "html": lambda: timeline(simulations[0], simulations[1:]),
+        "perfetto": lambda: perfetto(simulations[0]),
     }
     if as_calls:
-        make["calls"] = lambda: as_calls(done[0].calls)
-    _files(done[0], paths, make)
+        make["calls"] = lambda: as_calls(simulations[0].calls)
+    _files(simulations[0], paths, make)
     if json:
-        typer.echo(_document(done), nl=False)
+        typer.echo(_document(simulations), nl=False)
     else:
-        _print(done)
+        _print(simulations)
 
 
 def _questions(strategy: str, evidence: str, model: str, budget: str) -> QuestionArrivals | None:
@@ -125,25 +127,21 @@ def _questions(strategy: str, evidence: str, model: str, budget: str) -> Questio
     )
 
 
-def _document(done: Sequence[PlanSimulation]) -> str:
+def _document(simulations: Sequence[PlanSimulation]) -> str:
     """The first simulation, with the others under `beside`."""
-    whole = record(done[0]) | {"beside": [record(other) for other in done[1:]]}
-    return documents.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    document = record(simulations[0]) | {"beside": [record(other) for other in simulations[1:]]}
+    return documents.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def _print(done: Sequence[PlanSimulation]) -> None:
+def _print(simulations: Sequence[PlanSimulation]) -> None:
     to = console()
-    to.print(f"[bold]{escape(done[0].plan.name)}[/]: [bold green]{escape(headline(done[0]))}[/]")
-    to.print(f"[dim]{escape(setting(done[0]))}[/]\n", soft_wrap=True)
-    for sheet in (*sheets(done[0]), routings(done)):
+    to.print(f"[bold]{escape(simulations[0].plan.name)}[/]: [bold green]{escape(headline(simulations[0]))}[/]")
+    to.print(f"[dim]{escape(setting(simulations[0]))}[/]\n", soft_wrap=True)
+    for sheet in (*sheets(simulations[0]), routings(simulations)):
         print_sheet(sheet, to)
 
 
-def _files(first: PlanSimulation, paths: dict[str, File], make: dict[str, Callable[[], str | bytes]]) -> None:
-    said = Console(stderr=True, highlight=False)
-    for kind, path in paths.items():
-        if path:
-            write(path, make[kind]())
-            said.print(f"[dim]wrote {escape(str(path))}[/]", soft_wrap=True)
+def _files(first: PlanSimulation, paths: Mapping[str, File], make: Mapping[str, Callable[[], str | bytes]]) -> None:
+    write_all(paths, make)
     if paths["perfetto"] and len(first.asked) > MOST_REQUESTS:
-        said.print(f"[dim]{paths['perfetto']}: the first {MOST_REQUESTS:,} of {len(first.asked):,} requests[/]")
+        say(f"{paths['perfetto']}: the first {MOST_REQUESTS:,} of {len(first.asked):,} requests")

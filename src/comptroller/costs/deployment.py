@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from comptroller.errors import InputError, UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.engine import EngineFacts
 from comptroller.facts.format import Format, format_
 from comptroller.facts.model import Model
-
-Phase = Literal["mixed", "prefill", "decode"]
 
 SIXTEEN_BIT = frozenset({"bf16", "fp16"})
 
@@ -95,28 +92,6 @@ class EngineSettings:
             facts.fraction_of,
             facts.prefix_block_tokens,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaPool:
-    """Equal replicas that do one phase."""
-
-    phase: Phase
-    accelerator: str
-    layout: ParallelLayout
-    replicas: int
-
-
-@dataclass(frozen=True, slots=True)
-class DisaggregatedDeployment:
-    """A model served: recipe, engine, pools, policies by axis, and the site it runs at."""
-
-    model: str
-    recipe: PrecisionRecipe
-    engine: EngineSettings
-    pools: tuple[ReplicaPool, ...]
-    site: str
-    policies: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,18 +24,6 @@ def allen_cunneen_wait_s(utilisation: Array, service_s: Array, arrival_cv: float
     return np.where(utilisation < 1, utilisation / room * factor * service_s, np.inf)
 
 
-def exponential_tail_s(mean_wait_s: Array, utilisation: Array, quantile: float) -> Array:
-    """Quantile of the wait when those who wait at all (a share rho) wait exponentially long.
-
-    t_q = max(0, W / rho * ln(rho / (1 - q)))  (exact for M/M/1)
-
-    >>> round(float(exponential_tail_s(np.array(1.0), np.array(0.5), 0.95)), 3)
-    4.605
-    """
-    rho = np.clip(utilisation, 1e-12, 1.0)
-    return np.asarray(np.maximum(0.0, mean_wait_s / rho * np.log(rho / (1 - quantile))))
-
-
 def busy_batch(mean_batch: Array, quantile: float) -> Array:
     """Quantile of the number of requests in service when arrivals are Poisson (normal approximation).
 

@@ -97,11 +97,19 @@ def build(kind: type[T], document: Mapping[str, Any], file: str) -> T:
         return TypeAdapter(kind).validate_python(document)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "file"
-        allowed = str(first.get("ctx", {}).get("expected", ""))
-        if first["type"] == "unexpected_keyword_argument" and len(first["loc"]) == 1 and is_dataclass(kind):
-            allowed = ", ".join(field.name for field in fields(kind))
-        raise FactError(file, place, first["msg"], allowed) from error
+        unknown_field = first["type"] == "unexpected_keyword_argument" and len(first["loc"]) == 1
+        allowed = ", ".join(field.name for field in fields(kind)) if unknown_field and is_dataclass(kind) else ""
+        raise document_error(error, file, allowed) from error
+
+
+def document_error(error: ValidationError, file: str, allowed: str = "") -> FactError:
+    """The first fault that pydantic found in a document, as an error that names file, field and what is allowed.
+
+    allowed: where empty, what the fault itself says was expected.
+    """
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"])) or "file"
+    return FactError(file, place, first["msg"], allowed or str(first.get("ctx", {}).get("expected", "")))
 
 
 def read(kind: type[T], path: Path) -> T:

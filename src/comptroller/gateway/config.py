@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, field
 
 from comptroller.errors import FactError, InputError
 from comptroller.facts.reader import parse_toml
+from comptroller.gateway.formats import message_and_field
 
 Positive = Annotated[float, Meta(gt=0)]
 Whole = Annotated[int, Meta(ge=1)]
@@ -210,5 +211,5 @@ def config_from_document(document: Mapping[str, Any], name: str = "configuration
     try:
         return msgspec.convert(dict(document), GatewayConfig).checked()
     except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `")
-        raise FactError(name, where.rstrip("`").removeprefix("$.") or "file", what) from error
+        what, at = message_and_field(str(error))
+        raise FactError(name, at or "file", what) from error

@@ -231,10 +231,19 @@ def convert(kind: type[T], raw: Any) -> T:
         raise GatewayError(400, *_error_fields(str(error))) from error
 
 
+def message_and_field(text: str) -> tuple[str, str]:
+    """What msgspec found wrong, and the place of the field in the document.
+
+    >>> message_and_field("Expected `int`, got `str` - at `$.max_tokens`")
+    ('Expected `int`, got `str`', 'max_tokens')
+    """
+    what, _, where = text.partition(" - at `")
+    return what, where.rstrip("`").removeprefix("$").removeprefix(".")
+
+
 def _error_fields(text: str) -> tuple[str, str, str | None]:
     """Message, code and field of msgspec's "Expected `int`, got `str` - at `$.max_tokens`"."""
-    what, _, where = text.partition(" - at `")
-    at = where.rstrip("`").removeprefix("$").removeprefix(".")
+    what, at = message_and_field(text)
     missing = re.search(r"required field `([^`]+)`", what)
     name = ".".join(filter(None, (at, missing[1] if missing else "")))
     return f"{name or 'body'}: {what}", "missing" if missing else "invalid_value", name or None

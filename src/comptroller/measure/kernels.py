@@ -8,8 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from comptroller.costs.step import ReplicaStep
-from comptroller.costs.timing import ReplicaTimer, smooth_max
+from comptroller.costs.timing import smooth_max
 from comptroller.errors import UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator, accelerator
 from comptroller.facts.calibration import OpPrior, kernel_prior
@@ -17,6 +16,7 @@ from comptroller.facts.format import format_
 from comptroller.facts.reader import ids
 
 ENGINES = ("vllm", "trtllm", "sglang")
+"""Engines whose matrix products stand in `facts/calibration/kernels.toml`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class GemmShape:
 
 
 DECODE, PREFILL = GemmShape(1, 8192, 8192), GemmShape(4096, 8192, 8192)
-"""One token and 4,096 tokens against a matrix of 8,192 x 8,192."""
+"""One token and 4,096 tokens against a matrix of 8,192 x 8,192: bound by memory, and by arithmetic."""
 
 
 def gemm_s(device: Accelerator, prior: OpPrior, format_id: str, shape: GemmShape) -> float:
@@ -60,8 +60,8 @@ def gemm_s(device: Accelerator, prior: OpPrior, format_id: str, shape: GemmShape
 
 def measured_prior(device: Accelerator, engine: str, format_id: str) -> OpPrior | None:
     """The prior of a product if this very system, engine and format were measured."""
-    found = kernel_prior("gemm", device.id, device.family, engine, format_id)
-    return found if found.source == f"{device.id}, {engine}, {format_id}" else None
+    prior = kernel_prior("gemm", device.id, device.family, engine, format_id)
+    return prior if prior.source == f"{device.id}, {engine}, {format_id}" else None
 
 
 @lru_cache(maxsize=256)
@@ -71,27 +71,18 @@ def speed_over_bf16(format_id: str, shape: GemmShape) -> Mapping[tuple[str, str]
     >>> all(ratio < 2.7 for ratio in speed_over_bf16("nvfp4", DECODE).values())
     True
     """
-    found = {}
+    ratios = {}
     for name in ids("accelerators"):
         device = accelerator(name)
         for engine in ENGINES:
-            base, own = (measured_prior(device, engine, one) for one in ("bf16", format_id))
-            if base is None or own is None:
+            bf16_prior, prior = (
+                measured_prior(device, engine, name_of_format) for name_of_format in ("bf16", format_id)
+            )
+            if bf16_prior is None or prior is None:
                 continue
             try:
-                times = gemm_s(device, base, "bf16", shape), gemm_s(device, own, format_id, shape)
+                times = gemm_s(device, bf16_prior, "bf16", shape), gemm_s(device, prior, format_id, shape)
             except UnsupportedFormatError:
                 continue
-            found[name, engine] = times[0] / times[1]
-    return found
-
-
-def launched_s(ready: ReplicaTimer, step: ReplicaStep, launch_s: float) -> float:
-    """Seconds of one step where every call lasts at least its launch: an engine that replays no graph.
-
-    t = sum over operations of max(t_operation, calls * t_launch)
-
-    step: one point.  A device whose kernels are long hides the launches; one whose kernels are short waits for them.
-    """
-    seconds, _, _ = ready.seconds(step)
-    return float(np.maximum(seconds[:, 0], ready.operations.count * launch_s).sum())
+            ratios[name, engine] = times[0] / times[1]
+    return ratios

@@ -22,9 +22,18 @@ from comptroller.facts.format import format_
 from comptroller.measure.kernels import GemmShape
 
 WARM, SECONDS, REPEATS = 3, 0.2, 5
-"""Calls before timing, seconds of one timed run at least, timed runs."""
+"""Calls before timing (the first ones load a kernel and choose its variant), seconds that all timed runs of a product
+take together, and timed runs, whose median counts: two runs that something disturbed do not move a median of five."""
+
+MOST_CALLS = 2000
+"""Calls of one timed run at most: products of less than 20 us stop here, before their 40 ms are over."""
+
+LEAST_SHAPES = 4
+"""Shapes that a fit needs: it has three factors, so that fewer leave no error to report."""
 
 SHAPES = tuple(GemmShape(m, n, k) for n, k in ((4096, 4096), (8192, 8192), (4096, 14336)) for m in (1, 16, 256, 4096))
+"""Square matrices of 4,096 and 8,192 and the feed-forward matrix of Llama-3-8B, under 1 to 4,096 rows: from bound by
+memory to bound by arithmetic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +92,8 @@ def _fp8(torch: Any, device: str, shape: GemmShape) -> Product:
     rows = -(-shape.m // 16) * 16
     x = torch.randn(rows, shape.k, device=device).to(torch.float8_e4m3fn)
     w = torch.randn(shape.n, shape.k, device=device).to(torch.float8_e4m3fn)
-    one = torch.ones((), device=device)
-    return lambda: torch._scaled_mm(x, w.t(), one, one, out_dtype=torch.bfloat16)
+    unit_scale = torch.ones((), device=device)
+    return lambda: torch._scaled_mm(x, w.t(), unit_scale, unit_scale, out_dtype=torch.bfloat16)
 
 
 def _int4(torch: Any, device: str, shape: GemmShape) -> Product:
@@ -163,11 +172,11 @@ def own_kernel(spec: str) -> tuple[tuple[str, str], Maker]:
         raise InputError(f"{spec}: FILE.py:FUNCTION=FORMAT, such as tilus_int6.py:make=int6_g128")
     format_(fmt)
     path = Path(file)
-    found = spec_from_file_location(path.stem, path)
-    if not path.is_file() or found is None or found.loader is None:
+    spec_of_module = spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec_of_module is None or spec_of_module.loader is None:
         raise InputError(f"{file}: no such file")
-    module = module_from_spec(found)
-    found.loader.exec_module(module)
+    module = module_from_spec(spec_of_module)
+    spec_of_module.loader.exec_module(module)
     if not callable(getattr(module, name, None)):
         raise InputError(f"{file}: no function {name}")
     return (path.stem, fmt), getattr(module, name)
@@ -177,27 +186,27 @@ def measure(
     device: str,
     shapes: Sequence[GemmShape] = SHAPES,
     tell: Callable[[str], None] | None = None,
-    own: Mapping[tuple[str, str], Maker] | None = None,
+    users_kernels: Mapping[tuple[str, str], Maker] | None = None,
 ) -> Iterator[GemmTiming]:
-    """Time every kernel that the device has on every shape; what it has not is told.
+    """Time every kernel that the device has on every shape; `tell` gets the reason for each that does not run.
 
     Raises:
         InputError: torch or the device is missing.
     """
-    torch, told = load(device), set[str]()
-    for (kernel, fmt), make in {**KERNELS, **(own or {})}.items():
+    torch, reasons = load(device), set[str]()
+    for (kernel, fmt), make in {**KERNELS, **(users_kernels or {})}.items():
         for shape in shapes:
             try:
                 product = make(torch, device, shape)
                 product()
             except (UnsupportedError, RuntimeError, AttributeError) as error:
                 reason = f"{kernel}, {fmt}: {str(error).splitlines()[0]}"
-                if tell and reason not in told:
+                if tell and reason not in reasons:
                     tell(reason)
-                told.add(reason)
+                reasons.add(reason)
                 continue
-            each = _seconds_per_call(torch, device, product)
-            yield GemmTiming(kernel, fmt, shape, float(np.median(each)), min(each), max(each))
+            seconds = _seconds_per_call(torch, device, product)
+            yield GemmTiming(kernel, fmt, shape, float(np.median(seconds)), min(seconds), max(seconds))
 
 
 def _seconds_per_call(torch: Any, device: str, product: Product) -> list[float]:
@@ -206,7 +215,7 @@ def _seconds_per_call(torch: Any, device: str, product: Product) -> list[float]:
         product()
     clock = _cuda_clock(torch, product) if device.startswith("cuda") else _wall_clock(product)
     once = clock(1)
-    calls = max(1, min(2000, round(SECONDS / REPEATS / max(once, 1e-7))))
+    calls = max(1, min(MOST_CALLS, round(SECONDS / REPEATS / max(once, 1e-7))))
     return [clock(calls) / calls for _ in range(REPEATS)]
 
 
@@ -243,21 +252,23 @@ def fits(timings: Sequence[GemmTiming], bytes_per_weight: Mapping[str, float]) -
 
     bytes_per_weight: of a format; activations count two bytes (four in fp32).
     """
-    found = []
+    fitted = []
     for kernel, fmt in dict.fromkeys((t.kernel, t.format) for t in timings):
-        own = [t for t in timings if (t.kernel, t.format) == (kernel, fmt)]
-        if len(own) < 4:
+        timed = [t for t in timings if (t.kernel, t.format) == (kernel, fmt)]
+        if len(timed) < LEAST_SHAPES:
             continue
-        shapes = [t.shape for t in own]
-        size, wide = bytes_per_weight[fmt], 4.0 if fmt == "fp32" else 2.0
-        moved = [s.n * s.k * size + wide * s.m * (s.n + s.k) for s in shapes]
-        seconds = np.array([t.seconds for t in own])
-        rows = np.stack([np.full(len(own), 1e-6), np.array(moved) / 1e9, [s.flops / 1e12 for s in shapes]], axis=1)
-        factors, _ = nnls(rows / seconds[:, None], np.ones(len(own)))
+        shapes = [t.shape for t in timed]
+        weight_bytes, activation_bytes = bytes_per_weight[fmt], 4.0 if fmt == "fp32" else 2.0
+        moved = [s.n * s.k * weight_bytes + activation_bytes * s.m * (s.n + s.k) for s in shapes]
+        seconds = np.array([t.seconds for t in timed])
+        rows = np.stack([np.full(len(timed), 1e-6), np.array(moved) / 1e9, [s.flops / 1e12 for s in shapes]], axis=1)
+        factors, _ = nnls(rows / seconds[:, None], np.ones(len(timed)))
         error = float(np.median(np.abs(rows @ factors / seconds - 1)))
         rates = [unit / factor if factor > 0 else np.inf for unit, factor in zip((1e9, 1e12), factors[1:], strict=True)]
-        found.append(GemmFit(kernel, fmt, float(factors[0]) * 1e-6, float(rates[0]), float(rates[1]), error, len(own)))
-    return found
+        fitted.append(
+            GemmFit(kernel, fmt, float(factors[0]) * 1e-6, float(rates[0]), float(rates[1]), error, len(timed))
+        )
+    return fitted
 
 
 def as_toml(device: str, versions: Mapping[str, str], found: Sequence[GemmFit]) -> str:
@@ -272,8 +283,8 @@ def as_toml(device: str, versions: Mapping[str, str], found: Sequence[GemmFit]) 
         "kernels = [",
     ]
     for fit in found:
-        known = {"bytes_per_s": fit.bytes_per_s, "flops_per_s": fit.flops_per_s}
-        rates = "".join(f", {key} = {value:.4g}" for key, value in known.items() if np.isfinite(value))
+        rates_by_name = {"bytes_per_s": fit.bytes_per_s, "flops_per_s": fit.flops_per_s}
+        rates = "".join(f", {key} = {value:.4g}" for key, value in rates_by_name.items() if np.isfinite(value))
         lines.append(
             f"  {{ kernel = {_toml_string(fit.kernel)}, format = {_toml_string(fit.format)}, "
             f"floor_s = {fit.floor_s:.4g}{rates}, error = {fit.error:.3g}, shapes = {fit.shapes} }},"

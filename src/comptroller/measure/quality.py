@@ -23,9 +23,14 @@ Layers = Sequence[Mapping[str, Floats]]
 Progress = Callable[[int, int], None]
 
 AS_READ = "same"
+"""Spelling of a format that changes nothing: weights, activations or cache stay as they were read."""
+
 DRAWS, LEVEL = 1000, 0.9
+"""Resamples of windows behind an interval, and its level. Beyond either end lie 50 of the resamples, so that an end
+moves by about 2 % of the interval's width from seed to seed; four times as many halve that."""
+
 ROWS = 128
-"""States whose probabilities are held at a time: 128 x 49,152 singles are 25 MB."""
+"""States whose probabilities are held at a time: 128 x 49,152 singles are 25 MB; memory grows with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +169,14 @@ def measure(
     Raises:
         InputError: blocks of a format do not divide what it is to hold.
     """
-    weights = {one.weights: fitting(ref.decoder, one.weights) for one in formats}
-    for number, one in enumerate(formats):
+    weights = {recipe.weights: fitting(ref.decoder, recipe.weights) for recipe in formats}
+    for number, recipe in enumerate(formats):
         if progress:
             progress(number, len(formats))
-        layers = [quantise_layer(layer, weights[one.weights]) for layer in ref.decoder.layers]
-        changed = ref.decoder.changed(layers, _change(one.activations), _change(one.kv))
-        bits = weights[one.weights].bits_per_element if weights[one.weights] else math.nan  # type: ignore[union-attr]
-        yield loss(ref, changed.run(changed.embed(ref.tokens)), layers, one, bits)
+        layers = [quantise_layer(layer, weights[recipe.weights]) for layer in ref.decoder.layers]
+        changed = ref.decoder.changed(layers, _change(recipe.activations), _change(recipe.kv))
+        bits = weights[recipe.weights].bits_per_element if weights[recipe.weights] else math.nan  # type: ignore[union-attr]
+        yield loss(ref, changed.run(changed.embed(ref.tokens)), layers, recipe, bits)
 
 
 def _change(name: str) -> Change | None:
@@ -212,11 +217,11 @@ def _compare(ref: ReferencePass, final: Floats, window: int) -> tuple[float, flo
     return float(sums[0]), float(sums[1]), float(sums[2]), float(sums[3])
 
 
-def _interval(each: Array, of_mean: Callable[[Array], Array]) -> BootstrapMean:
-    rng = np.random.default_rng(0)
-    drawn = of_mean(rng.choice(each, (DRAWS, len(each))).mean(axis=1))
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return BootstrapMean(float(of_mean(each.mean())), float(low), float(high))
+def _interval(by_window: Array, of_mean: Callable[[Array], Array]) -> BootstrapMean:
+    rng = np.random.default_rng(0)  # the same windows for every recipe, so that intervals compare
+    resampled = of_mean(rng.choice(by_window, (DRAWS, len(by_window))).mean(axis=1))
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return BootstrapMean(float(of_mean(by_window.mean())), float(low), float(high))
 
 
 def noise_db(ref: ReferencePass, layers: Layers) -> tuple[float, float]:
@@ -225,21 +230,23 @@ def noise_db(ref: ReferencePass, layers: Layers) -> tuple[float, float]:
     Output noise is the mean over matrices of relative noise with columns weighted by the mean square of their inputs,
     E|dW x|^2 / E|W x|^2 with the diagonal of E[x x^T]: the divergence is proportional to it over integers and floats.
     """
-    each = np.array(
+    sums = np.array(
         [
-            noise_of(one[name], other[name], ref.inputs[number, name])
-            for number, (one, other) in enumerate(zip(ref.decoder.layers, layers, strict=True))
+            noise_of(as_read[name], changed[name], ref.inputs[number, name])
+            for number, (as_read, changed) in enumerate(zip(ref.decoder.layers, layers, strict=True))
             for name in MATRICES
         ]
     )
-    noise, signal = each[:, 0].sum(), each[:, 1].sum()
-    ratios = (noise / signal, float((each[:, 2] / each[:, 3]).mean()))
+    noise, signal = sums[:, 0].sum(), sums[:, 1].sum()
+    ratios = (noise / signal, float((sums[:, 2] / sums[:, 3]).mean()))
     weight, output = (-10 * math.log10(ratio) if ratio else math.inf for ratio in ratios)
     return weight, output
 
 
-def noise_of(one: Floats, other: Floats, inputs: Array) -> Array:
+def noise_of(as_read: Floats, changed: Floats, inputs: Array) -> Array:
     """Noise and signal of a matrix, then both weighted by the mean squares of its inputs."""
-    signal = np.square(one).sum(axis=0, dtype=np.float64)
-    noise = np.square(one - other).sum(axis=0, dtype=np.float64) if one is not other else np.zeros(len(inputs))
+    signal = np.square(as_read).sum(axis=0, dtype=np.float64)
+    noise = (
+        np.square(as_read - changed).sum(axis=0, dtype=np.float64) if as_read is not changed else np.zeros(len(inputs))
+    )
     return np.array([noise.sum(), signal.sum(), noise @ inputs, signal @ inputs])

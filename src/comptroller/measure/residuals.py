@@ -25,8 +25,10 @@ MOST = 1.2
 """Larger residuals (a factor of 3.3) are other settings or broken runs; they count as this much."""
 
 TAILS = (0.1, 0.9)
+"""Quantiles of held-out log errors that bound a band: intervals of 80 %, as all of calibration states them."""
 
 PLACES = 6
+"""Numbers that place a run: `x0..x5` of the anchors, see `calibration_text.RESIDUAL_HEADER`."""
 
 TPOT_KERNEL = ResidualKernel(
     key=0.03, run=0.25, kin=0.06, fine=0.04, run_fine=0.10, noise=0.04, reach=6.0,
@@ -112,17 +114,20 @@ def train(kernel: ResidualKernel, points: ResidualPoints) -> TrainedResidual:
     related: list[Array] = []
     for index in points.blocks().values():
         shared = points.shared(index)
-        among = covariance(kernel, points.places[index], points.places[index], shared)
-        inverse = np.linalg.inv(among + kernel.noise**2 * np.eye(len(index)))
-        own = inverse @ points.residual[index]
-        weights[index] = own
-        seen.append(own / np.sqrt(np.diag(inverse)))
-        related.append(_left_out(points.residual[index], shared, among, kernel))
-    spread = np.concatenate(seen) if seen else np.zeros(0)
-    kin = np.concatenate(related) if related else np.zeros(0)
+        prior_covariance = covariance(kernel, points.places[index], points.places[index], shared)
+        inverse = np.linalg.inv(prior_covariance + kernel.noise**2 * np.eye(len(index)))
+        block_weights = inverse @ points.residual[index]
+        weights[index] = block_weights
+        seen.append(block_weights / np.sqrt(np.diag(inverse)))
+        related.append(_left_out(points.residual[index], shared, prior_covariance, kernel))
+    seen_errors = np.concatenate(seen) if seen else np.zeros(0)
+    related_errors = np.concatenate(related) if related else np.zeros(0)
     new = _band(points.residual)
     return TrainedResidual(
-        kernel, points, weights, PredictionErrorBands(new, _band(kin) if len(kin) else new, _band(spread))
+        kernel,
+        points,
+        weights,
+        PredictionErrorBands(new, _band(related_errors) if len(related_errors) else new, _band(seen_errors)),
     )
 
 
@@ -135,28 +140,31 @@ def points_from_anchors(
         ResidualIdentity(a.engine, a.architecture, a.formats, a.accelerator, a.run) for a in (anchors[i] for i in kept)
     )
     where = np.array([anchors[i].place for i in kept]).reshape(len(kept), PLACES)
-    own = np.array([weights[i] for i in kept])
+    known_weights = np.array([weights[i] for i in kept])
     points = ResidualPoints(identities, where, np.zeros(len(kept)))
     residual = np.zeros(len(kept))
     for index in points.blocks().values():
-        among = covariance(kernel, where[index], where[index], points.shared(index))
-        residual[index] = among @ own[index] + kernel.noise**2 * own[index]
+        prior_covariance = covariance(kernel, where[index], where[index], points.shared(index))
+        residual[index] = prior_covariance @ known_weights[index] + kernel.noise**2 * known_weights[index]
     return ResidualPoints(identities, where, residual)
 
 
-def _left_out(residual: Array, shared: ResidualOverlap, among: Array, kernel: ResidualKernel) -> Array:
+def _left_out(residual: Array, shared: ResidualOverlap, prior_covariance: Array, kernel: ResidualKernel) -> Array:
     """Errors where each accelerator and formats are predicted from the others of the block."""
     errors = []
-    done = np.zeros(len(residual), dtype=bool)
+    predicted = np.zeros(len(residual), dtype=bool)
     for i in range(len(residual)):
-        if done[i]:
+        if predicted[i]:
             continue
-        out = shared.key[i] > 0
-        done |= out
-        if out.all():
+        held_out = shared.key[i] > 0
+        predicted |= held_out
+        if held_out.all():
             continue
-        inner = among[np.ix_(~out, ~out)] + kernel.noise**2 * np.eye(int((~out).sum()))
-        errors.append(residual[out] - among[np.ix_(out, ~out)] @ np.linalg.solve(inner, residual[~out]))
+        inner = prior_covariance[np.ix_(~held_out, ~held_out)] + kernel.noise**2 * np.eye(int((~held_out).sum()))
+        errors.append(
+            residual[held_out]
+            - prior_covariance[np.ix_(held_out, ~held_out)] @ np.linalg.solve(inner, residual[~held_out])
+        )
     return np.concatenate(errors) if errors else np.zeros(0)
 
 

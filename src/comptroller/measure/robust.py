@@ -12,7 +12,14 @@ Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
 STEP = 1e-4
+"""Step of the difference quotients, in a logarithm: 0.01 % of a parameter. Rounding enters a slope at 1e-12."""
+
 LONGEST = 0.5
+"""Longest move of a parameter in one round, in a logarithm: a factor of 1.65. It damps Gauss-Newton steps that start
+far from the optimum, where the slopes hold for a short way only."""
+
+SETTLED = 1e-3
+"""The fit ends where no parameter moves by more than 0.1 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,37 +84,44 @@ def fit(predict: Callable[[Array], Array], target: FitTarget, prior: FitPrior, s
     weights = target.weights(settings.most)
     count = len(moving)
     for _ in range(settings.rounds):
-        now = predict(logs)
-        slopes = np.empty((len(now), count))
+        predicted = predict(logs)
+        slopes = np.empty((len(predicted), count))
         for column, k in enumerate(moving):
             shifted = logs.copy()
             shifted[k] += STEP
-            slopes[:, column] = (predict(shifted) - now) / STEP
-        residual = target.log_s - now - cells[target.cell]
-        each = weights * _huber(residual, settings.error) / settings.error**2
-        damp = _huber(cells, settings.cell) / settings.cell**2
-        move, effect, curvature = _solve(slopes, residual, each, target.cell, damp, (prior, logs, moving, cells))
+            slopes[:, column] = (predict(shifted) - predicted) / STEP
+        residual = target.log_s - predicted - cells[target.cell]
+        precision = weights * _huber(residual, settings.error) / settings.error**2
+        cell_precision = _huber(cells, settings.cell) / settings.cell**2
+        move, effect, curvature = _solve(
+            slopes, residual, precision, target.cell, cell_precision, (prior, logs, moving, cells)
+        )
         logs[moving] += np.clip(move, -LONGEST, LONGEST)
         cells = cells + effect
-        if np.abs(move).max(initial=0.0) < 1e-3:
+        if np.abs(move).max(initial=0.0) < SETTLED:
             break
     spread[moving] = np.sqrt(np.diag(np.linalg.inv(curvature)))
     return FitPosterior(logs, spread, cells)
 
 
 def _solve(
-    slopes: Array, residual: Array, each: Array, cell: Index, damp: Array, state: tuple[FitPrior, Array, Index, Array]
+    slopes: Array,
+    residual: Array,
+    precision: Array,
+    cell: Index,
+    cell_precision: Array,
+    state: tuple[FitPrior, Array, Index, Array],
 ) -> tuple[Array, Array, Array]:
     """One step: the cells' effects are eliminated, so only the parameters' equations are dense."""
     prior, logs, moving, cells = state
     inverse = 1.0 / prior.spread[moving] ** 2
-    own = np.bincount(cell, weights=each, minlength=len(damp)) + damp
-    mixed = np.zeros((len(damp), slopes.shape[1]))
-    np.add.at(mixed, cell, slopes * each[:, None])
-    right_cell = np.bincount(cell, weights=each * residual, minlength=len(damp)) - damp * cells
-    dense = (slopes * each[:, None]).T @ slopes + np.diag(inverse)
-    right = slopes.T @ (each * residual) - inverse * (logs - prior.centre)[moving]
-    curvature = dense - mixed.T @ (mixed / own[:, None])
-    move = np.linalg.solve(curvature, right - mixed.T @ (right_cell / own))
-    effect = (right_cell - mixed @ move) / own
+    cell_curvature = np.bincount(cell, weights=precision, minlength=len(cell_precision)) + cell_precision
+    mixed = np.zeros((len(cell_precision), slopes.shape[1]))
+    np.add.at(mixed, cell, slopes * precision[:, None])
+    right_cell = np.bincount(cell, weights=precision * residual, minlength=len(cell_precision)) - cell_precision * cells
+    dense = (slopes * precision[:, None]).T @ slopes + np.diag(inverse)
+    right = slopes.T @ (precision * residual) - inverse * (logs - prior.centre)[moving]
+    curvature = dense - mixed.T @ (mixed / cell_curvature[:, None])
+    move = np.linalg.solve(curvature, right - mixed.T @ (right_cell / cell_curvature))
+    effect = (right_cell - mixed @ move) / cell_curvature
     return np.asarray(move), np.asarray(effect), np.asarray(curvature)

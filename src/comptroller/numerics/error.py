@@ -7,45 +7,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
-from scipy.stats import norm
 
 from comptroller.errors import UnsupportedError
 from comptroller.facts.format import Format
 from comptroller.numerics.grid import ElementGrid, Floats, grid
 from comptroller.numerics.quantise import round_trip
-from comptroller.numerics.rotation import rotate, rotation_size
 from comptroller.numerics.scales import BlockStatistic, scales_of
 
 Array = npt.NDArray[np.float64]
 
-PHASES = 16
-"""Sizes within an octave over which power-of-two scales are averaged."""
+POINTS = 30_000
+"""Points of a distribution's moments, at steps of 0.046 %: the trapezoid rule errs by about the square of it."""
 
 
 def qsnr_db(x: Floats, fmt: Format) -> float:
     """Measured QSNR of a tensor in a format, dB; infinite where nothing is lost."""
     noise = np.square(x - round_trip(x, fmt), dtype=np.float64).sum()
     return 10 * math.log10(np.square(x, dtype=np.float64).sum() / noise) if noise else math.inf
-
-
-def integer_qsnr_db(top: float, crest: float, block: int) -> float:
-    """QSNR of symmetric integers up to `top` in blocks with an exact scale, dB.
-
-    QSNR = 10 log10(12 M^2 / k^2 * g / (g - 1)): steps of amax / M, uniform noise, none on the largest.
-
-    top: M, the largest code.  crest: k = sqrt(E[amax^2] / E[x^2]) of blocks.  block: g, elements of a block.
-
-    >>> round(integer_qsnr_db(127, 2.3885, 32), 2)
-    45.44
-    """
-    return 10 * math.log10(12 * top**2 / crest**2 * block / (block - 1))
 
 
 def crest_factor(x: Floats, block: int) -> float:
@@ -69,8 +51,8 @@ class CumulativeMoments:
     def between(self, edges: Array) -> Array:
         """Moments of each interval of ascending edges, (3, intervals), of a distribution that ends at `most`."""
         points = np.append(edges.clip(max=self.most), self.most)
-        found = np.stack([np.interp(points, self.at, row) for row in self.below])
-        return np.diff(found[:, :-1], axis=1) / max(float(found[0, -1]), 1e-300)
+        cumulated = np.stack([np.interp(points, self.at, row) for row in self.below])
+        return np.diff(cumulated[:, :-1], axis=1) / max(float(cumulated[0, -1]), 1e-300)
 
     @property
     def second(self) -> float:
@@ -80,7 +62,7 @@ class CumulativeMoments:
     @classmethod
     def of(cls, distribution: Any, most: float) -> CumulativeMoments:
         """Of a symmetric distribution of scipy.stats, by the trapezoid rule."""
-        at = np.concatenate([[0.0], np.geomspace(most * 1e-6, most, 30000)])
+        at = np.concatenate([[0.0], np.geomspace(most * 1e-6, most, POINTS)])
         density = 2 * distribution.pdf(at)
         steps = np.diff(at) / 2
         curves = (density * at**k for k in range(3))
@@ -184,8 +166,8 @@ def predicted_qsnr_db(fmt: Format, spread: BlockDistribution) -> float:
 def _scales(fmt: Format, cells: ElementGrid, spread: BlockDistribution) -> Array:
     """Stored scales of the groups, with one more block that holds the largest of the tensor."""
     largest = np.append(spread.largest, spread.whole).astype(np.float32)
-    found = scales_of(fmt, cells, BlockStatistic(largest, -largest, largest), len(largest))
-    return np.abs(found.scale[:-1].astype(np.float64))
+    scales = scales_of(fmt, cells, BlockStatistic(largest, -largest, largest), len(largest))
+    return np.abs(scales.scale[:-1].astype(np.float64))
 
 
 def _noise(cells: ElementGrid, scale: float, largest: float, others: CumulativeMoments, block: int) -> float:
@@ -202,52 +184,3 @@ def _noise(cells: ElementGrid, scale: float, largest: float, others: CumulativeM
         total += float((second - 2 * points * first + points**2 * mass).sum()) / 2
     peak = float(np.abs(np.abs(values) - largest).min())
     return ((block - 1) * total + peak**2) / block
-
-
-@lru_cache(maxsize=1)
-def _normal() -> CumulativeMoments:
-    return CumulativeMoments.of(norm(), 12.0)
-
-
-def spread_with_crest(crest: float, block: int) -> BlockDistribution:
-    """Gaussian blocks whose largest element is `crest` times their root mean square, of any size in an octave.
-
-    crest: between that of a uniform block, sqrt(g / (1 + (g - 1) / 3)), and sqrt(g).
-    """
-    every = _normal()
-
-    def excess(largest: float) -> float:
-        rest = CumulativeMoments(every.at, every.below, largest).second
-        return largest / math.sqrt((largest**2 + (block - 1) * rest) / block) - crest
-
-    largest = float(brentq(excess, 1e-3, 1e3))
-    factors = 2.0 ** (np.arange(PHASES) / PHASES)
-    others = tuple(
-        CumulativeMoments(every.at * f, every.below * [[1], [f], [f * f]], min(largest, 12.0) * f) for f in factors
-    )
-    return BlockDistribution(largest * factors, factors**-2 / PHASES, others, block, 2 * largest)
-
-
-def crossover(integers: Format, floats: Format) -> float | None:
-    """The crest factor of Gaussian blocks from which floats lose less than integers; None if they never do.
-
-    Both formats have the same block. A block of g cannot exceed a crest factor of sqrt(g).
-    """
-    block = integers.levels[0].block
-
-    def gain(crest: float) -> float:
-        spread = spread_with_crest(crest, block)
-        return predicted_qsnr_db(integers, spread) - predicted_qsnr_db(floats, spread)
-
-    crests = np.linspace(math.sqrt(block / (1 + (block - 1) / 3)) * 1.005, math.sqrt(block) * 0.99, 30)
-    gains = [gain(float(crest)) for crest in crests]
-    turns = (i for i, (one, other) in enumerate(pairwise(gains)) if one > 0 >= other)
-    turn = next(turns, None)
-    return None if turn is None else float(brentq(gain, crests[turn], crests[turn + 1], xtol=1e-3))
-
-
-def hadamard_effect(x: Floats, fmt: Format) -> tuple[float, float]:
-    """Crest factors of the blocks of a tensor before and after the rotation that fits the format."""
-    size = rotation_size(x.shape[-1], fmt)
-    block = fmt.levels[0].block if fmt.levels and fmt.levels[0].block else x.shape[-1]
-    return crest_factor(x, block), crest_factor(rotate(x, size), block)

@@ -12,7 +12,8 @@ from comptroller.facts.format import Format
 from comptroller.numerics.grid import Codes, Floats
 
 _FEW = 1 << 10
-"""Vectors compared at a time with every point of a table."""
+"""Vectors compared at a time with every point of a table: with 2,048 points that is 8 MiB of singles. Twice as many
+take twice the memory and change nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,10 @@ class LatticeCodebook:
         level, upper = fmt.levels
         most = 2**level.scale_bits - 1
         groups = scale.reshape(-1, upper.block // level.block) / np.float32(self.unit)
-        d = (groups.max(axis=1, keepdims=True) / (self.first + most)).astype(np.float16).astype(np.float32)
-        whole = np.rint(np.divide(groups, d, out=np.zeros_like(groups), where=d > 0) - self.first)
-        kept = d * np.float32(self.unit) * (np.clip(whole, 0, most) + np.float32(self.first))
-        return np.asarray(kept, np.float32).reshape(-1)
+        step = (groups.max(axis=1, keepdims=True) / (self.first + most)).astype(np.float16).astype(np.float32)
+        whole = np.rint(np.divide(groups, step, out=np.zeros_like(groups), where=step > 0) - self.first)
+        stored = step * np.float32(self.unit) * (np.clip(whole, 0, most) + np.float32(self.first))
+        return np.asarray(stored, np.float32).reshape(-1)
 
     def _encode(self, blocks: Floats, scale: Floats, shift: float) -> Codes:
         """Nearest points; where minuses are odd, the sign that costs least is turned."""
@@ -108,6 +109,6 @@ def lattice(table: str) -> LatticeCodebook:
         from gguf import quants
     except ImportError as error:
         raise InputError(f"{table} needs its table: pip install 'comptroller[quality]'") from error
-    found = getattr(quants, table)
-    found.init_grid()
-    return LatticeCodebook(np.asarray(found.grid, np.float32).reshape(found.grid_shape), *_LAYOUTS[table])
+    quant_type = getattr(quants, table)
+    quant_type.init_grid()
+    return LatticeCodebook(np.asarray(quant_type.grid, np.float32).reshape(quant_type.grid_shape), *_LAYOUTS[table])

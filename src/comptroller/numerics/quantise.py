@@ -61,12 +61,12 @@ def format_with_variants(name: str) -> Format:
     'hadamard'
     """
     base, *variants = name.split("+")
-    found = format_(base)
+    fmt = format_(base)
     for variant in variants:
         if variant not in VARIANTS:
             raise UnknownIdError("variant of a format", variant, VARIANTS)
-        found = VARIANTS[variant](found)
-    return replace(found, id=name)
+        fmt = VARIANTS[variant](fmt)
+    return replace(fmt, id=name)
 
 
 def quantise(
@@ -92,12 +92,12 @@ def quantise(
     if fmt.element.lattice:
         _finite(values, bool(np.isfinite(values).all()))
         return QuantisedTensor(fmt, *lattice(fmt.element.lattice).quantise(blocks, fmt), values.shape)
-    found, scales = _grid_and_scales(blocks, fmt, values)
-    kind = found.encode(np.zeros(1, np.float32)).dtype
+    cells, scales = _grid_and_scales(blocks, fmt, values)
+    kind = cells.encode(np.zeros(1, np.float32)).dtype
     codes = np.empty(blocks.shape, kind)
     for part in _parts(blocks.shape):
         units = _units(blocks[part], fmt, scales, part)
-        codes[part] = found.encode(found.nearest(units, ties, rng))
+        codes[part] = cells.encode(cells.nearest(units, ties, rng))
     if scales is None:
         return QuantisedTensor(fmt, codes, None, None, values.shape)
     return QuantisedTensor(fmt, codes, scales.scale, scales.offset, values.shape)
@@ -118,11 +118,11 @@ def _grid_and_scales(blocks: Floats, fmt: Format, values: Floats) -> tuple[Eleme
         _finite(values, bool(np.isfinite(blocks.sum(dtype=np.float64)) and np.isfinite(blocks).all()))
         return grid(fmt.element), None
     level = fmt.levels[0]
-    found = grid(fmt.element, level.fit, bool(level.zero_bits))
-    seen = _statistic(blocks, level)
-    _finite(values, bool(np.isfinite(seen.size).all() and np.isfinite(seen.low).all()))
+    cells = grid(fmt.element, level.fit, bool(level.zero_bits))
+    statistic = _statistic(blocks, level)
+    _finite(values, bool(np.isfinite(statistic.size).all() and np.isfinite(statistic.low).all()))
     per_row = max(len(blocks) * values.shape[-1] // max(values.size, 1), 1)
-    return found, scales_of(fmt, found, seen, per_row)
+    return cells, scales_of(fmt, cells, statistic, per_row)
 
 
 def _finite(values: Floats, fine: bool) -> None:
@@ -166,18 +166,18 @@ def dequantise(stored: QuantisedTensor) -> Floats:
     """The numbers that a quantised tensor stands for, in its shape."""
     fmt = stored.fmt
     level = fmt.levels[0] if fmt.levels else None
-    found = _decoder(fmt)
+    decoder = _decoder(fmt)
     blocks, size = stored.codes.shape
-    out = np.empty((blocks, size * found.width), np.float32)
+    out = np.empty((blocks, size * decoder.width), np.float32)
     for part in _parts(out.shape):
-        values = found.decode(stored.codes[part])
+        values = decoder.decode(stored.codes[part])
         if stored.scale is not None:
             values *= stored.scale[part[0], None]
         if stored.offset is not None:
             values += stored.offset[part[0], None]
         out[part] = values
-    whole = _whole(out, level, stored.shape)
-    return rotate(whole, rotation_size(stored.shape[-1], fmt)) if fmt.rotation == "hadamard" else whole
+    tensor = _whole(out, level, stored.shape)
+    return rotate(tensor, rotation_size(stored.shape[-1], fmt)) if fmt.rotation == "hadamard" else tensor
 
 
 def _decoder(fmt: Format) -> ElementGrid | LatticeCodebook:
@@ -245,7 +245,7 @@ def check(shape: tuple[int, ...], fmt: Format) -> None:
         UnsupportedError: the format keeps no elements that could be read back.
     """
     if fmt.element.kind == "codebook" and not (fmt.element.values or fmt.element.lattice):
-        raise UnsupportedError(f"{fmt.id} keeps no elements but a sketch of them: see numerics.sketch")
+        raise UnsupportedError(f"{fmt.id} keeps no elements but a sketch of them: see comptroller_lab.sketch")
     if not shape or 0 in shape:
         raise InputError(f"{fmt.id}: an empty tensor, shape {shape}")
     if misfit := _misfit(shape, fmt):

@@ -12,6 +12,8 @@ from comptroller.facts.format import Format
 from comptroller.numerics.grid import Floats
 
 LARGEST = 128
+"""Largest rotation: it turns n^2 products for n elements, so twice as large costs twice as much per element; longer
+blocks are turned in parts."""
 
 
 def rotate(x: Floats, size: int) -> Floats:

@@ -18,6 +18,7 @@ _CAST = {
     "e4m3": FloatGrid(4, 3, signed=False),
     "ue5m3": FloatGrid(5, 3, signed=False),
 }
+"""Types that a scale is stored in, by their name in a format's file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class BlockScales:
     base: Floats | None
 
 
-def scales_of(fmt: Format, grid: ElementGrid, found: BlockStatistic, per_row: int) -> BlockScales:
+def scales_of(fmt: Format, grid: ElementGrid, statistic: BlockStatistic, per_row: int) -> BlockScales:
     """Scales (and offsets, where the format has zero points) of blocks.
 
     per_row: blocks in a row of the tensor.
@@ -55,25 +56,25 @@ def scales_of(fmt: Format, grid: ElementGrid, found: BlockStatistic, per_row: in
     """
     level = fmt.levels[0]
     if level.zero_bits:
-        return _asymmetric(fmt, grid, found, per_row)
+        return _asymmetric(fmt, grid, statistic, per_row)
     reach = {"absmax": grid.high, "signed": grid.low, "absmean": 1.0}[level.fit]
-    raw = np.asarray(found.size / np.float32(reach), np.float32)
+    raw = np.asarray(statistic.size / np.float32(reach), np.float32)
     scale = store(raw, fmt.levels, grid, per_row)
     if not np.isfinite(scale).all():
         raise InputError(f"{fmt.id}: a scale of {np.abs(raw).max():g} is beyond what {level.scale} holds")
     return BlockScales(scale, None, raw if fmt.coded_with == "exact" else scale, None)
 
 
-def _asymmetric(fmt: Format, grid: ElementGrid, found: BlockStatistic, per_row: int) -> BlockScales:
+def _asymmetric(fmt: Format, grid: ElementGrid, statistic: BlockStatistic, per_row: int) -> BlockScales:
     """Codes from 0: the offset is the block's least value, kept as a number, or as a whole number of steps."""
     level, *upper = fmt.levels
-    whole = level.zero_bits == fmt.element.bits and not upper
-    reach_zero = whole or bool(upper)
-    low = np.minimum(found.low, np.float32(0)) if reach_zero else found.low
-    high = np.maximum(found.high, low)
+    whole_steps = level.zero_bits == fmt.element.bits and not upper
+    reach_zero = whole_steps or bool(upper)
+    low = np.minimum(statistic.low, np.float32(0)) if reach_zero else statistic.low
+    high = np.maximum(statistic.high, low)
     raw = np.asarray((high - low) / np.float32(grid.high), np.float32)
     scale = store(raw, fmt.levels, grid, per_row)
-    if whole:
+    if whole_steps:
         steps = np.clip(np.rint(-low / np.where(scale > 0, scale, np.inf)), 0, grid.high)
         offset = np.asarray(-steps * scale, np.float32)
     elif upper:
@@ -111,8 +112,8 @@ def _nested_scales(
     """Whole numbers of a step that the level above keeps."""
     most = np.float32(2 ** (bits - 1) - 1 if signed else 2**bits - 1)
     top = _over(np.asarray(np.abs(raw) / most, np.float32), upper[0], block, per_row)
-    whole = np.rint(np.divide(raw, top, out=np.zeros_like(raw), where=top > 0))
-    return np.clip(whole, -most if signed else np.float32(0), most) * top
+    codes = np.rint(np.divide(raw, top, out=np.zeros_like(raw), where=top > 0))
+    return np.clip(codes, -most if signed else np.float32(0), most) * top
 
 
 def _over(raw: Floats, upper: ScaleLevel, block: int, per_row: int) -> Floats:

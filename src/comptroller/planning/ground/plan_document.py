@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ValidationError
 
 from comptroller.errors import FactError
+from comptroller.facts.reader import document_error
 from comptroller.planning.ground.day_document import DayPlan, DocumentPart
 from comptroller.planning.ground.risk_document import RiskDocument, SelectionOptimism
 
@@ -342,6 +343,4 @@ def load_plan(path: Path) -> Plan:
     except (OSError, UnicodeDecodeError) as error:
         raise FactError(str(path), "file", str(error)) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise FactError(path.name, where, first["msg"], f"a plan of schema version {SCHEMA_VERSION}") from error
+        raise document_error(error, path.name, f"a plan of schema version {SCHEMA_VERSION}") from error

@@ -27,15 +27,15 @@ from comptroller.work.laws.caps import flag_truncated
 from comptroller.work.quality import WorkloadQuality
 
 LEAST_RECORDED = 0.95
-"""A model with replies to fewer of the questions is left out, rather than the questions that it lacks: one that was asked
-half of a benchmark would otherwise halve the evidence of all others."""
+"""A model with replies to fewer of the questions is left out, rather than the questions that it lacks: one that was
+asked half of a benchmark would otherwise halve the evidence of all others."""
 
 
 S = TypeVar("S", bound=Strategy)
 
 BOUND = 4
-"""Bindings of a strategy that are played together; all, where stages are shared among them. More in a part spare little,
-and fewer parts leave workers idle at the end."""
+"""Bindings of a strategy that are played together; all, where stages are shared among them. More in a part spare
+little, and fewer parts leave workers idle at the end."""
 
 
 @dataclass(frozen=True)

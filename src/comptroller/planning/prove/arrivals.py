@@ -23,8 +23,8 @@ Array = npt.NDArray[np.float64]
 
 FIRST, FAR = 2, 1.5
 """Draws after which a fleet is given up that misses an objective in each of them, surely and by such a factor: nearer
-misses are seen in all draws, for their bound says how far to climb. With 3 in place of 1.5 nearly every fleet that fails
-would be simulated to the end."""
+misses are seen in all draws, for their bound says how far to climb. With 3 in place of 1.5 nearly every fleet that
+fails would be simulated to the end."""
 
 SPAN_S = 600.0
 FEWEST, MOST = 2_000, 40_000
@@ -32,8 +32,8 @@ FEWEST, MOST = 2_000, 40_000
 twice as many would rest it on 32 at twice the time; of the most the draws differ by less than the bound adds."""
 
 WARM_UP = 0.2
-"""Share of a draw that fills the fleet and is not counted: two of its ten minutes, many times what a request takes. Twice
-as much would leave fewer requests to judge by."""
+"""Share of a draw that fills the fleet and is not counted: two of its ten minutes, many times what a request takes.
+Twice as much would leave fewer requests to judge by."""
 
 
 Bound = Callable[[int, float], float]

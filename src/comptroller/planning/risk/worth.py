@@ -35,8 +35,8 @@ from comptroller.planning.risk.draws import (
 from comptroller.quantities import short
 
 AXIS = 256
-"""Draws on either axis of the nest: 65,536 in all, a mean known to 0.4 % of its spread; twice as many take four times the
-time."""
+"""Draws on either axis of the nest: 65,536 in all, a mean known to 0.4 % of its spread; twice as many take four
+times the time."""
 
 NOTHING = 1e-3
 """Share of the cost below which a saving counts as none: nested draws of this number tell no less apart."""

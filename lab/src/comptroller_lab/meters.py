@@ -45,7 +45,7 @@ class NvmlMeter:
         try:
             import pynvml
         except ImportError as error:
-            raise UnsupportedError("NVML needs nvidia-ml-py: pip install 'comptroller[meters]'") from error
+            raise UnsupportedError("NVML needs nvidia-ml-py: pip install 'comptroller-lab[meters]'") from error
         self._nvml: Any = pynvml
         try:
             pynvml.nvmlInit()
@@ -75,7 +75,7 @@ class RaplMeter:
             from zeus.device.cpu import get_cpus
             from zeus.device.exception import ZeusBaseCPUError
         except ImportError as error:
-            raise UnsupportedError("RAPL needs zeus: pip install 'comptroller[meters]'") from error
+            raise UnsupportedError("RAPL needs zeus: pip install 'comptroller-lab[meters]'") from error
         try:
             self._cpus = get_cpus().cpus
             self.read_j()

@@ -1,7 +1,7 @@
 """Reader of the public energy measurements of the ML.ENERGY leaderboard (vLLM 0.11.1, steady state).
 
 A row is a replica under a closed loop of `avg_batch_size` sequences; its power is that of all devices. Input
-lengths are not recorded: they are a nuisance of each task, fitted with the latencies (`measure.harness`).
+lengths are not recorded: they are a nuisance of each task, fitted with the latencies (`comptroller_lab.harness`).
 Exclusions are rules on input columns, counted in the report; no row is dropped by its error.
 """
 

@@ -18,7 +18,7 @@ from comptroller.costs.steady import SteadyState, UniformRequests, steady
 from comptroller.costs.timing import TERMS, ReplicaTimer, StepOverheads, TimingCalibration, replica_timer
 from comptroller.facts.model import MixtureOfExperts
 from comptroller.facts.power import power_facts
-from comptroller.measure.energy import TASKS, EnergyMeasurements
+from comptroller_lab.energy import TASKS, EnergyMeasurements
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.errors import ComptrollerError, InputError, RecordError
-from comptroller.facts.accelerator import Accelerator
+from comptroller.facts.accelerator import Accelerator, accelerator
+from comptroller.facts.config import model
+from comptroller.facts.engine import EngineFacts, engine_facts
 from comptroller.facts.format import format_
+from comptroller.facts.model import Model
 from comptroller.measure.observations import ExclusionReport, RunObservation
-from comptroller.measure.silicon import FactLookup
 
 NEEDED = ("model", "accelerator", "engine", "input_tokens", "output_tokens", "clients")
 LATENCIES = {"ttft_s": 1.0, "ttft_ms": 1e-3, "tpot_s": 1.0, "tpot_ms": 1e-3}
@@ -32,8 +34,18 @@ OPTIONAL = (
     "memory_fraction",
     "max_batch",
 )
+"""Columns that a table must have, latencies with their seconds per unit, columns that it may have."""
 
 Row = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FactLookup:
+    """Where names become facts; a user with files of their own passes their own."""
+
+    model: Callable[[str], Model] = model
+    accelerator: Callable[[str], Accelerator] = accelerator
+    engine: Callable[[str], EngineFacts] = engine_facts
 
 
 def read_table(path: Path, lookup: FactLookup | None = None) -> tuple[list[RunObservation], ExclusionReport]:
@@ -71,8 +83,12 @@ def _rows(path: Path) -> tuple[list[Row], tuple[str, ...]]:
 
 def _check(path: Path, names: tuple[str, ...]) -> None:
     problems = [f"no column {name}" for name in NEEDED if name not in names]
-    known = {*NEEDED, *LATENCIES, *OPTIONAL}
-    problems += [f"unknown column {name}; known: {', '.join(sorted(known))}" for name in names if name not in known]
+    known_columns = {*NEEDED, *LATENCIES, *OPTIONAL}
+    problems += [
+        f"unknown column {name}; known: {', '.join(sorted(known_columns))}"
+        for name in names
+        if name not in known_columns
+    ]
     for quantity in ("ttft", "tpot"):
         units = [name for name in LATENCIES if name.startswith(quantity) and name in names]
         if len(units) > 1:
@@ -115,8 +131,8 @@ def _observation(number: int, row: Row, path: Path, lookup: FactLookup) -> RunOb
 
 def _activations(experts: str, device: Accelerator) -> str:
     """What the matrices take: their own format where the device multiplies it, 16 bit elsewhere."""
-    found = format_(experts)
-    return experts if "activations" in found.roles and found.support(device) == "native" else "bf16"
+    fmt = format_(experts)
+    return experts if "activations" in fmt.roles and fmt.support(device) == "native" else "bf16"
 
 
 def _seconds(row: Row, quantity: str) -> float:

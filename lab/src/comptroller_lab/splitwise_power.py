@@ -25,8 +25,8 @@ from comptroller.errors import InputError, RecordError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
-from comptroller.measure.energy import number_of
 from comptroller.measure.observations import ExclusionReport
+from comptroller_lab.energy import number_of
 
 Array = npt.NDArray[np.float64]
 

@@ -15,11 +15,10 @@ from pathlib import Path
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.memory import memory
 from comptroller.errors import InputError, InsufficientMemoryError, RecordError, UnknownIdError
-from comptroller.facts.accelerator import Accelerator, accelerator
-from comptroller.facts.config import model
-from comptroller.facts.engine import EngineFacts, engine_facts
+from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.model import LatentAttention, Model
 from comptroller.measure.observations import ExclusionReport, RunObservation, groups, latency_problem
+from comptroller.measure.run_table import FactLookup
 
 COLUMNS = (
     "backend",
@@ -53,15 +52,6 @@ FORMATS = {"": "bf16", "fp8": "fp8_e4m3", "fp8_block": "fp8_block", "nvfp4": "nv
 """Quantisation mode of a matrix -> our format; an empty one is 16 bit."""
 
 Row = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class FactLookup:
-    """Where names become facts; a user with files of their own passes their own."""
-
-    model: Callable[[str], Model] = model
-    accelerator: Callable[[str], Accelerator] = accelerator
-    engine: Callable[[str], EngineFacts] = engine_facts
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from scipy.optimize import least_squares
 
 from comptroller.costs.power import DeviceActivity, limit_s
 from comptroller.facts.power import PowerShare, PowerShareTable
-from comptroller.measure.harness import BenchPrediction, EnergyBench, NuisancePrior, NuisanceValues, nuisances
-from comptroller.measure.splitwise_power import PowerSpan
+from comptroller_lab.harness import BenchPrediction, EnergyBench, NuisancePrior, NuisanceValues, nuisances
+from comptroller_lab.splitwise_power import PowerSpan
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

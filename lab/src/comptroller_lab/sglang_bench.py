@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from comptroller.measure.observations import ExclusionReport, RunObservation
-from comptroller.measure.readers.server import BenchmarkKeys, BenchmarkServer, read_runs
+from comptroller_lab.bench_server import BenchmarkKeys, BenchmarkServer, read_runs
 
 KEYS = BenchmarkKeys(
     clients=("max_concurrency", "concurrency"),

@@ -1,0 +1,121 @@
+"""What the commands of `comptroller books` share: the books, the rows that count, and where a table goes."""
+
+from __future__ import annotations
+
+import json as documents
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from comptroller.books.ledger import CallLedger
+from comptroller.books.query import GROUPS, LedgerScope
+from comptroller.cli._output import write
+from comptroller.cli._shared import SharedOptions
+from comptroller.errors import InputError
+from comptroller.report import books as sheets
+from comptroller.report.sheet import ReportSheet
+from comptroller.report.tables import writer_of
+from comptroller.report.terminal import WIDTH, console, print_sheet
+
+WhereArgument = Annotated[str, typer.Argument(help="The books: a file, or a URL of PostgreSQL.", show_default=False)]
+SinceOption = Annotated[str, typer.Option(help="From this day on, as 2026-01-31.", show_default=False)]
+UntilOption = Annotated[str, typer.Option(help="Before this day.", show_default=False)]
+OnlyOption = Annotated[
+    list[str] | None, typer.Option(help="Only these, as key=NAME; again for more.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+TableOption = Annotated[
+    Path | None, typer.Option(help="Write the table, .csv, .md, .tex or .parquet.", show_default=False)
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SheetOutput:
+    """Where a table goes: the terminal or JSON, and a file."""
+
+    json: bool = False
+    table: Path | None = None
+
+    def show(self, sheet: ReportSheet) -> None:
+        """Print a table, and write it where a file was asked for."""
+        if self.table:
+            write(self.table, writer_of(self.table)(sheet))
+        if self.json:
+            typer.echo(documents.dumps(sheet.records(), indent=2, ensure_ascii=False))
+            return
+        screen = console()
+        print_sheet(sheets.terse(sheet) if screen.width <= WIDTH else sheet, screen)
+        if not sheet.rows:
+            screen.print("[dim]no rows[/]")
+
+
+TERMINAL = SheetOutput()
+
+
+@contextmanager
+def open_books(where: WhereArgument) -> Iterator[CallLedger]:
+    """Books that exist: a report of a name that was mistyped must not make an empty file.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if "://" not in where and not Path(where).is_file():
+        raise InputError(f"{where}: there are no books; `comptroller serve` makes them")
+    with CallLedger.open(where) as ledger:
+        yield ledger
+
+
+def scope_of(since: SinceOption = "", until: UntilOption = "", only: OnlyOption = None) -> LedgerScope:
+    """The rows that count: of some days and some groups.
+
+    Raises:
+        InputError: a day is no date, or a group is not one that rows have.
+    """
+    pairs = dict(text.partition("=")[::2] for text in only or ())
+    wrong = sorted(name for name in pairs if name not in GROUPS or name == "day")
+    if wrong:
+        raise InputError(f"--only {wrong[0]}: allowed are {', '.join(name for name in GROUPS if name != 'day')}")
+    return LedgerScope(_day(since), _day(until), pairs)
+
+
+def period_of(text: str) -> LedgerScope:
+    """The rows of a period as it is written, FIRST..END.
+
+    Raises:
+        InputError: it is not written so.
+    """
+    since, dots, until = text.partition("..")
+    if not (since and dots and until):
+        raise InputError(f"period {text!r}: write it as 2026-01-01..2026-02-01")
+    return scope_of(since, until)
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError as error:
+        raise InputError(f"{text!r} is no day; write it as {datetime.now(UTC).date()}") from error
+
+
+def _days(since: SinceOption = "", until: UntilOption = "") -> LedgerScope:
+    return scope_of(since, until)
+
+
+def _printed(json: JsonOption = False) -> SheetOutput:
+    return SheetOutput(json)
+
+
+def _written(json: JsonOption = False, table: TableOption = None) -> SheetOutput:
+    return SheetOutput(json, table)
+
+
+OpenBooks = Annotated[CallLedger, SharedOptions(open_books)]
+Rows = Annotated[LedgerScope, SharedOptions(scope_of)]
+RowsOfDays = Annotated[LedgerScope, SharedOptions(_days)]
+Printed = Annotated[SheetOutput, SharedOptions(_printed)]
+PrintedOrWritten = Annotated[SheetOutput, SharedOptions(_written)]
