@@ -23,7 +23,7 @@ lint: .venv/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python docs/sizes.py
+	$(BIN)/python docs/house.py
 
 # kill -9 of a writer at 200 random points on SQLite and PostgreSQL (about eight minutes).
 crash: .venv/test.done
