@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-books docs golden clean
+.PHONY: demo quick crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-books docs golden clean
 
 demo: .venv/demo.done
 	$(BIN)/comptroller plan examples/chat.toml --html out/chat.html --png out/chat.png --out out/chat.json
@@ -13,6 +13,15 @@ demo: .venv/demo.done
 # One thread of linear algebra per worker: more of them fight over the cores.
 test: .venv/test.done lint
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -p no:cacheprovider
+
+# Rules of the house, facts and strategies by their conformance suites, one plan from workload to document against its
+# golden figures, one request through a gateway to an upstream and into the books: under a minute on two cores.
+QUICK := tests/test_house.py tests/test_rooms.py $(wildcard tests/test_facts_*.py) tests/test_strategies_conformance.py \
+  tests/test_examples.py::test_the_chat_example_gives_the_golden_plan \
+  tests/test_gateway_door.py::test_chat_as_asked_with_what_it_cost
+
+quick: .venv/test.done
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -p no:cacheprovider $(QUICK)
 
 # Exports against the parsers of SkyPilot, Ray Serve, vLLM and SGLang, and a search on Ray: 2 GB, an environment
 # of its own.
@@ -23,7 +32,7 @@ lint: .venv/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python docs/sizes.py
+	$(BIN)/python docs/house.py
 
 # kill -9 of a writer at 200 random points on SQLite and PostgreSQL (about eight minutes).
 crash: .venv/test.done
@@ -62,9 +71,10 @@ bench-simulate: .venv/test.done
 bench-books: .venv/test.done
 	cd benchmarks && ../$(BIN)/python books_speed.py
 
-# Everything that is generated: tables of facts, figures of the README.
+# Everything that is generated: tables of facts, figures of the README, the house in numbers.
 docs: .venv/test.done
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/house.py --write
 	$(BIN)/python benchmarks/readme.py
 
 # Golden outputs of the examples, after a change that is meant to change them.

@@ -8,7 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,18 @@ class House:
     def client(self, key: str = "none", **about: Any) -> openai.AsyncOpenAI:
         """The official client."""
         return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, **about)
+
+
+GUARD_S = 600.0
+"""Ends a test that would hang. No result depends on it: no machine is so loaded that it needs as long."""
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Waits until something is so."""
+    end = time.monotonic() + GUARD_S
+    while not condition():
+        assert time.monotonic() < end, "hangs"
+        await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -105,7 +118,7 @@ def process(folder: Path, document: dict[str, Any]) -> Iterator[tuple[subprocess
     finally:
         if made.poll() is None:
             made.send_signal(signal.SIGKILL)
-        made.wait(10)
+        made.wait(GUARD_S)
         made.stderr.close()  # type: ignore[union-attr]
 
 

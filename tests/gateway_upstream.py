@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 from aiohttp import web
@@ -34,13 +35,14 @@ def event(document: Any) -> bytes:
 
 
 class Upstream:
-    """seen: bodies by model.  stopped: streams whose client left before the end."""
+    """seen: bodies by model.  stopped: streams whose client left before the end.  released: `slowly` may go on."""
 
     def __init__(self) -> None:
         self.seen: dict[str, list[dict[str, Any]]] = {}
         self.headers: list[dict[str, str]] = []
         self.stopped: Counter[str] = Counter()
         self.tries: Counter[str] = Counter()
+        self.released = threading.Event()
         self.url = ""
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
@@ -78,7 +80,7 @@ class Upstream:
             error = {"message": "9000 tokens exceed the context of 8192", "code": "context_length_exceeded"}
             return web.json_response({"error": error}, status=400)
         if model == "hangs":
-            await asyncio.sleep(30)
+            await asyncio.sleep(3600)
         return None
 
     @staticmethod
@@ -142,8 +144,8 @@ class Upstream:
         await write(b"data: [DONE]\n\n")
 
     async def _endless(self, request: web.Request, write: Any, body: dict[str, Any]) -> None:
-        """A word every few milliseconds, with running usage if asked."""
-        for number in range(3000):
+        """A word every few milliseconds for ever, with running usage if asked."""
+        for number in count():
             told = {}
             if (body.get("stream_options") or {}).get("continuous_usage_stats"):
                 told = {"usage": {"prompt_tokens": 11, "completion_tokens": number + 1, "total_tokens": 12 + number}}
@@ -151,9 +153,12 @@ class Upstream:
             await asyncio.sleep(0.005)
 
     async def _slowly(self, request: web.Request, write: Any, body: dict[str, Any]) -> None:
-        for word in WORDS:
+        """Its first word, and the others once it is released."""
+        await write(event(chunk({"content": WORDS[0]})))
+        while not self.released.is_set():
+            await asyncio.sleep(0.01)
+        for word in WORDS[1:]:
             await write(event(chunk({"content": word})))
-            await asyncio.sleep(0.2)
         await write(event(chunk({}, "stop")) + event(chunk(usage=USAGE)) + b"data: [DONE]\n\n")
 
     async def _firehose(self, request: web.Request, write: Any, body: dict[str, Any]) -> None:
@@ -169,7 +174,7 @@ class Upstream:
 
     async def _stalls(self, request: web.Request, write: Any, body: dict[str, Any]) -> None:
         await write(event(chunk({"content": "Once"})))
-        await asyncio.sleep(30)
+        await asyncio.sleep(3600)
 
     async def _torn(self, request: web.Request, write: Any, body: dict[str, Any]) -> None:
         await write(event(chunk({"content": "Once"})))

@@ -1,7 +1,9 @@
 """Every accelerator file is sound, sourced and dense, and states what its vendor publishes."""
 
 import re
+from dataclasses import replace
 from datetime import date
+from difflib import get_close_matches
 from itertools import pairwise
 
 import pytest
@@ -18,10 +20,38 @@ EXPECTED = [
     *("mi300x", "mi325x", "mi355x", "tpu_v5e", "tpu_v5p", "tpu_v6e"),
     *("trainium2", "gaudi3", "ascend_910c", "jetson_agx_orin_64", "apple_m4_max", "epyc_9654"),
 ]
-FAMILIES = {
-    *("volta", "turing", "ampere", "ada", "hopper", "blackwell", "blackwell_ultra", "blackwell_rtx"),
-    *("cdna3", "cdna4", "tpu_v5", "tpu_v6", "trainium", "gaudi", "ascend", "apple", "zen"),
+# Dense rates over the rate of bf16 (fp16 where there is no bf16): half the width, twice the rate. A family states where
+# it differs; fp32 is the vector units' rate, of which the vendors print no sparse one.
+HALVING = {"tf32": 0.5, "fp16": 1.0, "fp8": 2.0, "fp6": 2.0, "int8": 2.0, "fp4": 4.0, "int4": 4.0}
+FAMILY_RATIOS = {
+    "volta": {"fp32": 1 / 8},
+    "turing": {"fp32": 1 / 8},
+    "ampere": {"fp32": 1 / 16},
+    "ada": {"fp32": 1 / 4},
+    "hopper": {"fp32": 0.07},
+    "blackwell": {"fp32": 0.03},
+    "blackwell_ultra": {"fp32": 0.033, "fp4": 6.0, "int8": 0.07},  # integers gave way to fp4
+    "blackwell_rtx": {"fp32": 1 / 4},
+    "cdna3": {"fp32": 1 / 8},
+    "cdna4": {"fp6": 4.0},  # at fp4's rate
+    "tpu_v5": {"fp8": 1.0},  # no fp8 unit: "no faster than bf16"
+    "tpu_v6": {"fp8": 1.0},
+    "trainium": {"fp32": 0.27, "tf32": 1.0},
+    "gaudi": {"fp32": 0.0085, "tf32": 0.27, "fp16": 0.27, "fp8": 1.0},
+    "ascend": {},
+    "apple": {},
+    "zen": {},
 }
+# Devices whose datasheet differs from their family's.
+DEVICE_RATIOS = {
+    "a10g": {"fp32": 0.45},  # GA102, not GA100: twice the vector units, a quarter of the matrix units
+    "jetson_agx_orin_64": {"fp32": 1 / 8},  # GA10B
+    # GeForce halves the rates with fp32 accumulation (bf16, fp16, fp8), not those of fp4 and integers
+    "rtx_4090": {"fp32": 0.5, "int8": 4.0, "int4": 8.0},
+    "rtx_5090": {"fp32": 0.5, "fp4": 8.0},
+}
+TOLERANCE = 0.15
+"""Clocks and rounding move the shipped ratios by up to 9 %; what sparsity doubles is off by half or by 100 %."""
 FIRST, LAST = date(2017, 1, 1), date(2026, 12, 31)
 T = 1e12
 
@@ -58,6 +88,11 @@ PUBLISHED_DENSE = [
     ("tpu_v5p", "bf16", 459),
     ("tpu_v6e", "bf16", 918),
     ("trainium2", "bf16", 667),
+    # what no ratio holds: devices with one rate, and those that state no rate of their vector units
+    ("apple_m4_max", "fp16", 34),
+    ("epyc_9654", "fp32", 5),
+    ("ascend_910c", "bf16", 780),
+    ("rtx_pro_6000", "bf16", 467.8),
 ]
 PUBLISHED_MEMORY = [
     ("t4", 16e9, 320e9),
@@ -116,7 +151,8 @@ def test_every_number_has_a_dated_public_source(name: str) -> None:
 @every
 def test_a_device_is_plausible(name: str) -> None:
     device = accelerator(name)
-    assert device.family in FAMILIES
+    assert re.fullmatch(r"[a-z]+[a-z0-9_]*", device.family)
+    assert device.family in FAMILY_RATIOS or not get_close_matches(device.family, FAMILY_RATIOS, cutoff=0.87), "a typo?"
     assert FIRST <= device.released <= LAST
     assert 1e9 <= device.memory_bytes <= 1e13
     assert 1e11 <= device.memory_bytes_per_s <= 1e13
@@ -138,6 +174,59 @@ def test_a_narrower_format_is_never_slower(name: str) -> None:
     for narrow, wide in [("int4", "int8"), ("int1", "int4")]:
         if narrow in rates and wide in rates:
             assert rates[narrow] >= rates[wide]
+
+
+def odd_ratios(device: Accelerator) -> list[str]:
+    """Rates that do not stand to the device's bf16 (or fp16) as its family's do."""
+    rates = {str(name): rate for name, rate in device.peak_flops_per_s.items()}
+    base = rates.get("bf16") or rates.get("fp16")
+    wanted = {**HALVING, **FAMILY_RATIOS.get(device.family, {}), **DEVICE_RATIOS.get(device.id, {})}
+    return [
+        f"{name} is {rates[name] / base:.3g} of the base rate, the family's {ratio:.3g}"
+        for name, ratio in wanted.items()
+        if base and name in rates and not (1 - TOLERANCE <= rates[name] / base / ratio <= 1 + TOLERANCE)
+    ]
+
+
+def unpublished(device: Accelerator) -> list[str]:
+    """Rates that are not the dense ones that the vendor publishes."""
+    return [
+        f"{rate} is not {tera}"
+        for name, rate, tera in PUBLISHED_DENSE
+        if name == device.id and device.peak(rate) != pytest.approx(tera * T, rel=0.006)
+    ]
+
+
+def doubled(device: Accelerator, *names: str) -> Accelerator:
+    rates = {name: rate * (2 if str(name) in names else 1) for name, rate in device.peak_flops_per_s.items()}
+    return replace(device, peak_flops_per_s=rates)
+
+
+@every
+def test_rates_stand_to_each_other_as_in_their_family(name: str) -> None:
+    assert odd_ratios(accelerator(name)) == []
+
+
+@every
+def test_a_sparse_rate_in_place_of_a_dense_one_is_caught(name: str) -> None:
+    """Each rate of every file doubled alone, and all that sparsity doubles (everything but fp32) at once."""
+    device = accelerator(name)
+    rates = {str(rate) for rate in device.peak_flops_per_s}
+    for rate in rates:
+        planted = doubled(device, rate)
+        assert odd_ratios(planted) or unpublished(planted), f"{rate} may be twice what it is"
+    sparse = doubled(device, *(rates - {"fp32"} or rates))
+    assert odd_ratios(sparse) or unpublished(sparse), "the column of sparse rates would pass"
+
+
+def test_the_ratios_have_no_stale_entry() -> None:
+    devices = [accelerator(name) for name in ids("accelerators")]
+    assert set(FAMILY_RATIOS) == {device.family for device in devices}
+    assert set(DEVICE_RATIOS) <= {device.id for device in devices if odd_without_exception(device)}
+
+
+def odd_without_exception(device: Accelerator) -> list[str]:
+    return odd_ratios(replace(device, id=f"another_{device.family}"))
 
 
 @every

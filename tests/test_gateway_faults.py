@@ -14,7 +14,6 @@ import contextlib
 import json
 import signal
 import sqlite3
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from comptroller.books.ledger import CallLedger
 from comptroller.errors import ComptrollerError
 from comptroller.gateway.config import read
 from comptroller.gateway.server import serve
-from gateway_houses import House, config, held, process, rows, running
+from gateway_houses import GUARD_S, House, config, held, process, rows, running, until
 from gateway_upstream import USAGE, WORDS, Upstream, upstream
 
 PUSD = 11 * 10**6 + len(WORDS) * 2 * 10**6
@@ -61,13 +60,9 @@ async def posted(house: House, body: Any, key: str = "") -> tuple[int, Any]:
 
 async def booked(house: House, folder: Path, count: int) -> list[dict[str, Any]]:
     """The rows, once there are so many and nothing is open."""
-    for _ in range(300):
-        await asyncio.sleep(0.01)
-        found = rows(folder / "books.sqlite")
-        if len(found) >= count and not held(folder / "books.sqlite"):
-            return found
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"{len(found)} rows, {held(folder / 'books.sqlite')} open holds")
+    books = folder / "books.sqlite"
+    await until(lambda: len(rows(books)) >= count and not held(books))
+    return rows(books)
 
 
 def test_1_a_client_that_leaves_stops_the_upstream_and_is_booked(up: Upstream, tmp_path: Path) -> None:
@@ -83,20 +78,17 @@ def test_1_a_client_that_leaves_stops_the_upstream_and_is_booked(up: Upstream, t
     async def work() -> None:
         async with running(services) as house:
             await leave(house, "endless", 20)
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.3):
-                    await leave(house, "hangs", 1)
+            hanging = asyncio.create_task(leave(house, "hangs", 1))
+            await until(lambda: up.seen.get("hangs"))
+            hanging.cancel()
+            await asyncio.wait([hanging])
             mid, early = sorted(await booked(house, tmp_path, 2), key=lambda row: row["service"])
             assert mid["finish"] == early["finish"] == "cancelled"
             # the upstream reported as it went: what is booked is what arrived, at its price
             assert mid["output_tokens"] >= 20 and mid["charged_pusd"] == (11 + 2 * mid["output_tokens"]) * 10**6
             # the other said nothing, so its worst case counts and the row says that it is unknown
             assert early["pusd"] is None and early["charged_pusd"] > 100 * 2 * 10**6
-            for _ in range(100):
-                if up.stopped["endless"]:
-                    break
-                await asyncio.sleep(0.02)
-            assert up.stopped["endless"] == 1
+            await until(lambda: up.stopped["endless"] == 1)
 
     asyncio.run(work())
 
@@ -279,7 +271,7 @@ def test_10_kill_9_in_mid_stream_loses_nothing(up: Upstream, tmp_path: Path) -> 
 
 def test_a_server_that_is_told_to_stop_lets_requests_end(up: Upstream, tmp_path: Path) -> None:
     """SIGTERM: what is under way ends whole, nothing new is accepted; what takes too long is cut and booked."""
-    services = config(tmp_path, up.url, "slowly", "endless", drain_s=3.0)
+    services = config(tmp_path, up.url, "slowly", "endless")
 
     async def told(made: Any, url: str) -> tuple[str, str]:
         async def read(session: aiohttp.ClientSession, model: str) -> str:
@@ -293,20 +285,21 @@ def test_a_server_that_is_told_to_stop_lets_requests_end(up: Upstream, tmp_path:
 
         async with aiohttp.ClientSession() as session:
             reading = [asyncio.create_task(read(session, model)) for model in ("slowly", "endless")]
-            while held(tmp_path / "books.sqlite") < 2:
-                await asyncio.sleep(0.05)
-            await asyncio.sleep(0.3)
+            await until(lambda: up.seen.get("slowly") and len(up.seen.get("endless", ())) == endless + 1)
             made.send_signal(signal.SIGTERM)
-            await asyncio.sleep(0.5)
             with pytest.raises(aiohttp.ClientError):
-                await session.get(f"{url}/health")
+                while True:
+                    await session.get(f"{url}/health")
+            up.released.set()
             whole, cut = await asyncio.gather(*reading)
             return whole, cut
 
+    endless = len(up.seen.get("endless", ()))
+
     with process(tmp_path, services) as (made, url):
         whole, cut = asyncio.run(told(made, url))
-        made.wait(10)
-    assert whole == SAID and cut.startswith(" 0 1 2") and " 2999" not in cut
+        made.wait(GUARD_S)
+    assert whole == SAID and cut.startswith(" 0 1 2")
     assert held(tmp_path / "books.sqlite") == 0
     assert sorted(row["finish"] for row in rows(tmp_path / "books.sqlite")) == ["cancelled", "stop"]
 
@@ -381,16 +374,14 @@ def test_16_a_slow_reader_holds_nothing_up_and_is_cut_in_the_end(up: Upstream, t
             head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
             writer.write(head.encode() + body)
             await writer.drain()
-            await asyncio.sleep(0.2)
+            await until(lambda: up.seen.get("firehose"))
             status, _ = await posted(house, {"model": "fine", "messages": ASK})
             assert status == 200, "others are served meanwhile"
             found = await booked(house, tmp_path, 2)
             assert {row["finish"] for row in found} == {"stop", "cancelled"}
             writer.close()
 
-    start = time.monotonic()
     asyncio.run(work())
-    assert time.monotonic() - start < 20
 
 
 def test_18_books_that_cannot_be_written_stop_spending_and_lose_nothing(up: Upstream, tmp_path: Path) -> None:
@@ -406,11 +397,7 @@ def test_18_books_that_cannot_be_written_stop_spending_and_lose_nothing(up: Upst
             assert status == 503 and "nothing is spent" in reply["error"]["message"]
             assert len(up.seen.get("fine", ())) == seen, "the upstream was not called"
             await stream.close()
-            for _ in range(100):
-                if house.gateway.desk.unwritten:
-                    break
-                await asyncio.sleep(0.02)
-            assert house.gateway.desk.unwritten == 1
+            await until(lambda: house.gateway.desk.unwritten == 1)
             async with aiohttp.ClientSession() as session, session.get(f"{house.url}/ready") as ready:
                 assert ready.status == 503
             _mend(books)

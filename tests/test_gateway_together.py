@@ -17,7 +17,7 @@ from books_databases import postgres  # noqa: F401
 from comptroller.books.budgets import SpendBudget
 from comptroller.books.keys import ApiKeyStore
 from comptroller.books.ledger import CallLedger
-from gateway_houses import config, held, process, rows
+from gateway_houses import config, held, process, rows, until
 from gateway_upstream import WORDS, upstream
 
 PUSD = 11 * 10**6 + len(WORDS) * 2 * 10**6
@@ -44,8 +44,7 @@ def test_budgets_hold_over_two_gateways_and_one_may_die(postgres: URL, tmp_path:
     async def hang(url: str, made: Any) -> None:
         async with aiohttp.ClientSession() as session:
             task = asyncio.create_task(post(session, url, "hangs"))
-            while held(where) == 0:
-                await asyncio.sleep(0.02)
+            await until(lambda: held(where))
             made.send_signal(signal.SIGKILL)
             with pytest.raises(aiohttp.ClientError):
                 await task

@@ -148,7 +148,7 @@ def in_browser(html: str, folder: Path, *options: str) -> str:
         check=False,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=600,
     )
     assert run.returncode == 0, run.stderr[-500:]
     assert "<title>script error" not in run.stdout

@@ -256,7 +256,7 @@ async def drive_async(core, world):
         if core.settled:
             return core.answer
         done, _ = await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
-        reply = done.pop().result()
+        reply = min((task.result() for task in done), key=lambda reply: reply.done_s)
         del tasks[reply.ask]
         orders = core.feed(reply)
 

@@ -1,0 +1,433 @@
+"""Measure how the package is built: names, functions, floors and arrows of planning, lines of each room.
+
+`python docs/house.py` prints the tables and fails when a room has more lines than its bound; with `--write` it also
+replaces the section between the markers of DESIGN.md. The figures to compare with stand in house_before.json; they are
+those of the package of an older checkout: `python docs/house.py --package DIR --before COMMIT`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import io
+import json
+import re
+import sys
+import tokenize
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "comptroller"
+BEFORE = ROOT / "docs" / "house_before.json"
+DESIGN = ROOT / "DESIGN.md"
+BEGIN, END = "<!-- house:begin -->", "<!-- house:end -->"
+
+ROOM_LINES = {
+    # what questions, requests, hours and proofs need of one program, its evidence of being right, and its documents
+    "planning": 11_000,
+    # workloads, traces of six formats, evidence of ten, laws and intervals over them
+    "work": 5_600,
+    # the engine as compiled kernels, a plain one that it must equal, and every policy
+    "serving": 5_400,
+    # the door, its desk and breakers, translation of three APIs, backends, checkers in processes of their own
+    "gateway": 5_200,
+    # 20 strategies at about 100 lines, their drive, replay and training
+    "strategies": 4_800,
+    # sheets, charts, pages
+    "report": 4_800,
+    # runs of hardware and models that make calibration and evidence, and the fits
+    "measure": 4_200,
+    # one function per physical quantity, each with its docstring of symbols, equation, source and example
+    "costs": 3_200,
+    # ledger, holds, budgets, reports, migrations, two databases
+    "books": 2_950,
+    # one reader, eight kinds of facts, four families of configurations of models
+    "facts": 2_800,
+    # a file per command, most of it options and their help
+    "cli": 2_000,
+    # what each number format loses
+    "numerics": 1_500,
+    # errors, quantities, the exported names
+    ".": 350,
+}
+"""Most lines of Python in each room. A room that passes its bound fails `make lint`: shrink it, or raise the bound here
+and say in DESIGN.md what the lines are for."""
+
+PLUG_INS = ("gateway.backends.", "serving.policies.", "strategies.rules.", "cli.")
+"""Folders whose files are named by the id that a user writes (`weighted`, `chunked`): no rule of names for modules."""
+PARTICIPLES = """
+beaten become been begun bent bitten blown born bought bred broken brought built burnt caught chosen crept dealt done
+drawn driven drunk dug eaten fallen fed felt fled flown forgotten fought found frozen given gone got gotten grown heard
+held hidden hung kept known laid learnt led lent lit lost made meant met paid proven risen said seen sent sewn shaken
+shown sold sought sown spent spoken spun stolen stood struck stuck sung sunk swept sworn swum taken taught thought
+thrown told torn understood woken won worn woven written
+"""
+"""Past participles without -ed that are not also a noun of the field or a base form of a verb (`bound`, `set`)."""
+NO_PARTICIPLES = """
+bed bleed breed creed deed embed exceed feed greed heed hundred indeed need proceed red reed seed shed speed succeed
+thread weed
+"""
+"""Words that end in -ed and are nouns or base forms of verbs."""
+IRREGULAR, BASE_FORMS = frozenset(PARTICIPLES.split()), frozenset(NO_PARTICIPLES.split())
+PREFIXES = ("un", "re", "over", "under", "out", "with", "fore", "mis", "pre", "up")
+"""What may stand before an irregular participle: `rebuilt`, `unmet`, `withheld`."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of the package: its dotted name below the package (`planning.mix`), its text and its syntax tree."""
+
+    name: str
+    text: str
+    tree: ast.Module
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Every node of the tree, walked once."""
+        return list(ast.walk(self.tree))
+
+    @property
+    def room(self) -> str:
+        """The folder of the package that holds the file; `.` for the files beside the rooms."""
+        return self.name.partition(".")[0] if "." in self.name else "."
+
+    @property
+    def lines(self) -> int:
+        """Physical lines."""
+        return len(self.text.splitlines())
+
+
+def source_files(package: Path = PACKAGE) -> list[SourceFile]:
+    """Every file of the package in the order of paths; `planning/__init__.py` is `planning.__init__`."""
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(package.rglob("*.py"))}
+    return [
+        SourceFile(".".join(path.relative_to(package).with_suffix("").parts), text, ast.parse(text))
+        for path, text in texts.items()
+    ]
+
+
+def words(name: str) -> list[str]:
+    """The words of a name in camel or snake case, in lower case.
+
+    >>> words("HTTPError"), words("_kept_rows"), words("Int4Grid")
+    (['http', 'error'], ['kept', 'rows'], ['int4', 'grid'])
+    """
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+", name)]
+
+
+def is_participle(name: str) -> bool:
+    """Whether a name is one word and that word a past participle.
+
+    >>> [name for name in ("Held", "_posed", "unmet", "seed", "held_rows", "Bound") if is_participle(name)]
+    ['Held', '_posed', 'unmet']
+    """
+    parts = words(name)
+    if len(parts) != 1:
+        return False
+    word = parts[0]
+    bases = {word, *(word.removeprefix(prefix) for prefix in PREFIXES)}
+    return bool(bases & IRREGULAR) or (word.endswith("ed") and not bases & BASE_FORMS)
+
+
+def public_classes(files: Iterable[SourceFile]) -> dict[str, list[str]]:
+    """Files that define each public class, nested classes included, by the name of the class."""
+    homes: dict[str, list[str]] = defaultdict(list)
+    for file in files:
+        names = {node.name for node in file.nodes if isinstance(node, ast.ClassDef)}
+        for name in sorted(names):
+            if not name.startswith("_"):
+                homes[name].append(file.name)
+    return dict(homes)
+
+
+def functions(file: SourceFile) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Every function of a file, methods and nested ones included."""
+    for node in file.nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def imports(file: SourceFile, names: frozenset[str]) -> set[str]:
+    """Modules of the package that a file imports anywhere: at the top, in functions, and for type checkers only.
+
+    A name that is not a module is followed to the module that it is taken from.
+    """
+    targets: set[str] = set()
+    for node in file.nodes:
+        if isinstance(node, ast.Import):
+            targets |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            targets |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    inside = {target.removeprefix("comptroller.") for target in targets if target.startswith("comptroller.")}
+    packages = {f"{target}.__init__" for target in inside} & names
+    taken = {target.rpartition(".")[0] for target in inside if target in names}
+    return (inside & names) | {name for name in packages if name.removesuffix(".__init__") not in taken}
+
+
+def arrows(files: Iterable[SourceFile], room: str) -> set[tuple[str, str]]:
+    """Pairs (importer, imported) of files below one room."""
+    everything = list(files)
+    names = frozenset(file.name for file in everything)
+    return {
+        (file.name, target)
+        for file in everything
+        if file.name.startswith(f"{room}.")
+        for target in imports(file, names)
+        if target.startswith(f"{room}.") and target != file.name
+    }
+
+
+def between_rooms(edges: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Arrows with every sub-folder as one node: `planning.solve.highs` is `planning.solve`."""
+    pairs = {tuple(".".join(name.split(".")[:2]) for name in edge) for edge in edges}
+    return {(a, b) for a, b in pairs if a != b}
+
+
+def reached(edges: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    """What each node reaches along arrows, itself only where it lies on a cycle."""
+    following: dict[str, set[str]] = defaultdict(set)
+    for importer, imported in edges:
+        following[importer].add(imported)
+    reach: dict[str, set[str]] = {}
+    for start in list(following):
+        seen: set[str] = set()
+        ahead = list(following[start])
+        while ahead:
+            node = ahead.pop()
+            if node not in seen:
+                seen.add(node)
+                ahead += following.get(node, ())
+        reach[start] = seen
+    return reach
+
+
+def floors(edges: Iterable[tuple[str, str]]) -> int:
+    """Nodes of the longest chain of arrows, every cycle taken as one node.
+
+    >>> floors({("a", "b"), ("b", "c"), ("c", "b"), ("c", "d")})
+    3
+    """
+    edges = set(edges)
+    reach = reached(edges)
+    nodes = {node for edge in edges for node in edge}
+    below = {
+        node: frozenset(other for other in reach.get(node, set()) if node not in reach.get(other, set()))
+        for node in nodes
+    }
+    heights: dict[str, int] = {}
+    for node in sorted(nodes, key=lambda node: len(below[node])):  # what lies below a node reaches less than it
+        heights[node] = 1 + max((heights[other] for other in below[node]), default=0)
+    return max(heights.values(), default=0)
+
+
+def percentile(values: Iterable[int], share: float) -> int:
+    """The smallest value that at least this share of the values does not exceed.
+
+    >>> percentile(range(1, 101), 0.95)
+    95
+    """
+    ordered = sorted(values)
+    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
+
+
+def comment_lines(file: SourceFile) -> int:
+    """Lines with a comment, beside code or alone, without those that only speak to a tool (`# noqa`, `# type:`)."""
+    tokens = tokenize.generate_tokens(io.StringIO(file.text).readline)
+    comments = (token.string for token in tokens if token.type == tokenize.COMMENT)
+    return sum(1 for comment in comments if not re.match(r"#\s*(noqa|type:|fmt:|pragma)", comment))
+
+
+def is_broad(handler: ast.ExceptHandler) -> bool:
+    """Whether an except clause names nothing, `Exception` or `BaseException`."""
+    if handler.type is None:
+        return True
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(isinstance(kind, ast.Name) and kind.id in {"Exception", "BaseException"} for kind in kinds)
+
+
+def participles(files: Iterable[SourceFile]) -> dict[str, list[str]]:
+    """Classes, module-level functions and modules, public and private, that are named by a bare participle."""
+    named: dict[str, list[str]] = {"classes": [], "functions": [], "modules": []}
+    for file in files:
+        classes = [node.name for node in file.nodes if isinstance(node, ast.ClassDef)]
+        tops = [node.name for node in file.tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        stem = [] if file.name.startswith(PLUG_INS) else [file.name.rpartition(".")[2]]
+        for kind, names in (("classes", classes), ("functions", tops), ("modules", stem)):
+            named[kind] += [f"{file.name}: {name}" for name in names if is_participle(name)]
+    return named
+
+
+def room_lines(files: Iterable[SourceFile]) -> Counter[str]:
+    """Lines of Python by room."""
+    lines: Counter[str] = Counter()
+    for file in files:
+        lines[file.room] += file.lines
+    return lines
+
+
+def name_figures(files: list[SourceFile]) -> dict[str, float]:
+    """Figures of names: classes, words, meanings, participles."""
+    homes = public_classes(files)
+    defined = [name for name, places in homes.items() for _ in places]
+    named = participles(files)
+    return {
+        "classes": sum(isinstance(node, ast.ClassDef) for file in files for node in file.nodes),
+        "one_word_percent": round(100 * sum(len(words(name)) == 1 for name in defined) / len(defined), 1),
+        "names_with_several_meanings": sum(len(places) > 1 for places in homes.values()),
+        **{f"participle_{kind}": len(names) for kind, names in named.items()},
+    }
+
+
+def size_figures(files: list[SourceFile]) -> dict[str, float]:
+    """Figures of files, functions, comments and except clauses."""
+    lengths = [(node.end_lineno or 0) - node.lineno + 1 for file in files for node in functions(file)]
+    handlers = [node for file in files for node in file.nodes if isinstance(node, ast.ExceptHandler)]
+    lines, comments = sum(file.lines for file in files), sum(map(comment_lines, files))
+    return {
+        "files": len(files),
+        "lines": lines,
+        "file_lines_max": max(file.lines for file in files),
+        "function_lines_median": median(lengths),
+        "function_lines_p95": percentile(lengths, 0.95),
+        "function_lines_max": max(lengths),
+        "broad_excepts": sum(map(is_broad, handlers)),
+        "comment_lines": comments,
+        "comment_percent": round(100 * comments / lines, 2),
+    }
+
+
+def import_figures(files: list[SourceFile]) -> dict[str, float]:
+    """Figures of imports: by file, of the whole package, and inside planning."""
+    names = frozenset(file.name for file in files)
+    targets = {file.name: imports(file, names) for file in files}
+    counts = [len(found) for found in targets.values()]
+    reach = reached((name, target) for name, found in targets.items() for target in found)
+    inside = arrows(files, "planning")
+    return {
+        "imports_per_file_p95": percentile(counts, 0.95),
+        "imports_per_file_max": max(counts),
+        "files_on_import_cycles": sum(name in reach.get(name, set()) for name in names),
+        "planning_files": sum(file.room == "planning" for file in files),
+        "planning_floors": floors(inside),
+        "planning_arrows": len(inside),
+        "planning_room_floors": floors(between_rooms(inside)),
+        "planning_room_arrows": len(between_rooms(inside)),
+    }
+
+
+def figures(files: list[SourceFile]) -> dict[str, float]:
+    """Every figure of the table by its key."""
+    return {**name_figures(files), **size_figures(files), **import_figures(files)}
+
+
+MEASURES = {
+    # key: (what is measured, goal, anchors)
+    "classes": ("classes", "", ""),
+    "one_word_percent": ("public class names of one word, %", "<= 25", "3-43"),
+    "names_with_several_meanings": ("public class names in several files", "0", "0-14"),
+    "participle_classes": ("participles as classes", "0", "0-1"),
+    "participle_functions": ("participles as module-level functions", "0", "0-1"),
+    "participle_modules": ("participles as modules", "0", ""),
+    "files": ("files", "", "11-88"),
+    "lines": ("lines", "<= 40,000", "1,404-44,001"),
+    "file_lines_max": ("longest file, lines", "<= 400", "258-3,000"),
+    "function_lines_median": ("function, median lines", "", "5-17"),
+    "function_lines_p95": ("function, lines at p95", "", "23-110"),
+    "function_lines_max": ("longest function, lines", "<= 80", "55-483"),
+    "broad_excepts": ("broad except clauses", "", "1-25"),
+    "comment_lines": ("lines with a comment", "", ""),
+    "comment_percent": ("lines with a comment, %", "", "0.6-5.3"),
+    "imports_per_file_p95": ("modules of the package imported by a file, p95", "<= 15", ""),
+    "imports_per_file_max": ("modules of the package imported by a file, most", "<= 15", ""),
+    "files_on_import_cycles": ("files on a cycle of imports, those for type checkers included", "0", ""),
+    "planning_files": ("files of planning", "", ""),
+    "planning_floors": ("floors of planning, by file", "", ""),
+    "planning_arrows": ("arrows of planning, by file", "", ""),
+    "planning_room_floors": ("floors of planning, a sub-folder as one room", "<= 10", ""),
+    "planning_room_arrows": ("arrows of planning, a sub-folder as one room", "<= 80", ""),
+}
+NOTE = (
+    "Before: commit 7374548. Anchors, lowest to highest, measured at their public versions of 2026: for names the "
+    "codebases that the style is learned from; for sizes mini-swe-agent, nano-vllm, SimPy, starlette, httpx and PyPSA. "
+    "The goal for imports of a file has a list of exceptions that only shrinks (`tests/test_house.py`)."
+)
+
+
+def table(heading: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A Markdown table whose columns after the first are aligned to the right."""
+    rule = ("---", *("---:" for _ in heading[1:]))
+    return "\n".join("| " + " | ".join(row) + " |" for row in (heading, rule, *rows))
+
+
+def spelling(value: float) -> str:
+    """A figure with separators, without a fraction where it has none."""
+    return f"{value:,.0f}" if value == int(value) else f"{value:,}"
+
+
+def section(files: list[SourceFile], before: Mapping[str, Mapping[str, float]]) -> str:
+    """The two tables: figures before, now, wanted and elsewhere; lines of each room against its bound."""
+    now, old = figures(files), before["figures"]
+    rows = [(label, spelling(old[key]), spelling(now[key]), *rest) for key, (label, *rest) in MEASURES.items()]
+    lines, were = room_lines(files), before["room_lines"]
+    rooms = sorted({*lines, *were, *ROOM_LINES}, key=lambda room: (-lines[room], room))
+    by_room = [
+        (f"`{room}`", *(spelling(value) for value in (were.get(room, 0), lines[room], ROOM_LINES.get(room, 0))))
+        for room in rooms
+    ]
+    total = ("all", spelling(sum(were.values())), spelling(lines.total()), spelling(sum(ROOM_LINES.values())))
+    return "\n\n".join(
+        (
+            "<!-- written by docs/house.py --write -->",
+            table(("measure", "before", "now", "goal", "anchors"), rows),
+            NOTE,
+            table(("room", "lines before", "now", "bound"), [*by_room, total]),
+        )
+    )
+
+
+def passed_bounds(files: Iterable[SourceFile]) -> list[str]:
+    """Rooms with more lines than their bound, or without one."""
+    return [
+        f"{room}: {count:,} lines, {ROOM_LINES.get(room, 0):,} allowed (ROOM_LINES in docs/house.py)"
+        for room, count in sorted(room_lines(files).items())
+        if count > ROOM_LINES.get(room, 0)
+    ]
+
+
+def write_section(text: str, path: Path = DESIGN) -> None:
+    """Replace what stands between the markers of a document."""
+    head, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"{path.name} lacks {BEGIN} and {END}")
+    path.write_text(f"{head}{begin}\n{text}\n{end}{tail}", encoding="utf-8")
+
+
+def main() -> int:
+    """Run the command line; 1 where a room passes its bound."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--package", type=Path, default=PACKAGE, help="folder of the package to measure")
+    parser.add_argument("--write", action="store_true", help="replace the section of DESIGN.md")
+    parser.add_argument("--before", metavar="COMMIT", help="store the figures as those of this commit, to compare with")
+    options = parser.parse_args()
+    files = source_files(options.package)
+    if options.before:
+        stored = {"commit": options.before, "figures": figures(files), "room_lines": room_lines(files)}
+        BEFORE.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+        return 0
+    text = section(files, json.loads(BEFORE.read_text(encoding="utf-8")))
+    print(text)
+    if options.write:
+        write_section(text)
+    passed = passed_bounds(files)
+    print(*passed, sep="\n", file=sys.stderr)
+    return int(bool(passed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
