@@ -22,7 +22,7 @@ import numpy.typing as npt
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InfeasibleError
 from comptroller.facts.reader import parse_toml
-from comptroller.planning.capacity import LatencyTarget
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.planning.ground.executor import no_progress
 from comptroller.planning.offer.question_offer import pose_joint
 from comptroller.planning.planner import RequestStage, pose, shipped_calibration

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from comptroller.errors import InfeasibleError
 from comptroller.facts.reader import parse_toml
-from comptroller.planning.capacity import LatencyTarget
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.planning.ground.executor import no_progress
 from comptroller.planning.offer.question_offer import pose_joint
 from comptroller.planning.planner import plan, pose, shipped_calibration

@@ -15,8 +15,16 @@ from comptroller.costs.timing import ReplicaTimer, replica_timer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
-from comptroller.planning.capacity import LatencyTarget, MixtureSteadyState, SlicedLoad, curve, prompts, state, tail_s
-from comptroller.planning.operating import operating_point
+from comptroller.costs.capacity import (
+    LatencyTarget,
+    MixtureSteadyState,
+    SlicedLoad,
+    curve,
+    prompts,
+    state,
+    tail_s,
+)
+from comptroller.costs.operating import operating_point
 from comptroller_lab.baseline import BaselineCalibration
 
 LOAD = SlicedLoad(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from comptroller.errors import InfeasibleError
-from comptroller.planning.capacity import LatencyTarget
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.planner import plan
 from comptroller.planning.prove.arrivals import RehearsalSettings, SimulatedQuantile

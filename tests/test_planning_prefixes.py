@@ -21,7 +21,7 @@ from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import locate
-from comptroller.planning.capacity import SlicedLoad, prompts
+from comptroller.costs.capacity import SlicedLoad, prompts
 from comptroller.planning.ground.executor import no_progress
 from comptroller.planning.offer.question_offer import JointProblem, pose_joint
 from comptroller.planning.planner import plan, shipped_calibration

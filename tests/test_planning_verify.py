@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.planning.capacity import LatencyTarget
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.planning.offer.space import targets_of
 from comptroller.planning.planner import plan
 from comptroller.planning.prove.arrivals import (

@@ -16,10 +16,10 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.memory import ReplicaMemory
 from comptroller.facts.site import AcceleratorOffer, Site
-from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.ground.strategy_plays import StrategyPlay
 
 Floats = npt.NDArray[np.float64]

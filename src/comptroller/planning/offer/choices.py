@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from scipy.sparse import csr_array, hstack
 
-from comptroller.planning.capacity import SlicedLoad
+from comptroller.costs.capacity import SlicedLoad
 from comptroller.planning.ground.nouns import AxisValues, Bools, Floats, Goal, Ints, Market, Option
 from comptroller.planning.ground.strategy_plays import OptionCalls, PlaySet
 from comptroller.planning.offer.market import DeploymentOffers, MarketCache

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from comptroller.costs.capacity import SlicedLoad
 from comptroller.costs.steady import UniformRequests
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.reader import ids
-from comptroller.planning.capacity import SlicedLoad
 from comptroller.planning.ground.executor import no_progress
 from comptroller.planning.ground.nouns import DeferrableLoad, Demand, Deployment, Floats, Goal, Ints, Market
 from comptroller.planning.offer.deployments import RejectionTally

@@ -9,13 +9,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.deployment import ModelReplica
-from comptroller.costs.memory import ReplicaMemory
-from comptroller.costs.money import host_w
-from comptroller.costs.power import idle_w
-from comptroller.costs.timing import ReplicaTimer, TimingCalibration, replica_timer
-from comptroller.errors import UnsupportedError, UnsupportedFormatError
-from comptroller.planning.capacity import (
+from comptroller.costs.capacity import (
     BATCH_GRID,
     CapacityCurve,
     LatencyTarget,
@@ -24,6 +18,12 @@ from comptroller.planning.capacity import (
     curve,
     device_w,
 )
+from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.memory import ReplicaMemory
+from comptroller.costs.money import host_w
+from comptroller.costs.power import idle_w
+from comptroller.costs.timing import ReplicaTimer, TimingCalibration, replica_timer
+from comptroller.errors import UnsupportedError, UnsupportedFormatError
 from comptroller.planning.ground.executor import HERE, Progress, gather, no_progress
 from comptroller.planning.ground.nouns import Deployment
 from comptroller.planning.offer.deployments import RejectionTally

@@ -9,13 +9,13 @@ from math import lcm
 
 import numpy as np
 
+from comptroller.costs.capacity import LatencyTarget, SlicedLoad
 from comptroller.costs.steady import UniformRequests
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import FactError, InfeasibleError, UnknownIdError
 from comptroller.facts.config import model
 from comptroller.facts.model import Model
 from comptroller.facts.reader import ids
-from comptroller.planning.capacity import LatencyTarget, SlicedLoad
 from comptroller.planning.ground.executor import Progress, SearchExecutor, gather
 from comptroller.planning.ground.nouns import Deployment, Floats, Goal
 from comptroller.planning.ground.strategy_plays import PlaySet

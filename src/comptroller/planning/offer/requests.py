@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from comptroller.costs.capacity import SlicedLoad
 from comptroller.costs.steady import UniformRequests
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InfeasibleError
-from comptroller.planning.capacity import SlicedLoad
 from comptroller.planning.ground.executor import Progress, SearchExecutor, gather
 from comptroller.planning.ground.nouns import Goal, Option
 from comptroller.planning.ground.strategy_plays import OptionCalls, PlaySet, StrategyPlay

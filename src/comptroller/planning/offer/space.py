@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import ids
 from comptroller.facts.site import site
-from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.ground.nouns import CAP, Goal
 from comptroller.planning.offer.deployments import DeploymentSpace
 from comptroller.work.quality import WorkloadQuality

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.costs.timing import TimingCalibration
-from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.ground.nouns import SimulatedQuantile
 from comptroller.planning.ground.plan_document import ServiceDocument
 from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of

@@ -8,9 +8,10 @@ from math import lcm
 
 import numpy as np
 
+from comptroller.costs.capacity import SlicedLoad
 from comptroller.costs.money import carbon_g
+from comptroller.costs.operating import OperatingPoint, operating_point
 from comptroller.launch import command
-from comptroller.planning.capacity import SlicedLoad
 from comptroller.planning.ground.nouns import Deployment, Fleet, Floats, Goal
 from comptroller.planning.ground.plan_document import (
     DeploymentDocument,
@@ -23,7 +24,6 @@ from comptroller.planning.ground.plan_document import (
 )
 from comptroller.planning.offer.intervals import ReplicaIntervals
 from comptroller.planning.offer.market import DeploymentOffers
-from comptroller.planning.operating import OperatingPoint, operating_point
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.quantities import short
 

@@ -8,8 +8,8 @@ from functools import partial
 
 import numpy as np
 
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.errors import InfeasibleError
-from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.ground.executor import side_by_side
 from comptroller.planning.ground.nouns import AxisValues, Fleet, Goal
 from comptroller.planning.ground.plan_document import FrontierPoint, RunnerUp

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.errors import InfeasibleError
-from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.ground.nouns import LIMITS, Bools, Fleet, Goal
 from comptroller.planning.offer.market import DeploymentOffers
 from comptroller.planning.solve.case import ProgramCase
