@@ -19,10 +19,10 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InfeasibleError
 from comptroller.facts.reader import parse_toml
-from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.conflict import solve_or_explain
 from comptroller.planning.executor import no_progress
 from comptroller.planning.joint_planner import pose_joint

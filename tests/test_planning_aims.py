@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.errors import InfeasibleError
 from comptroller.facts.reader import parse_toml
-from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.executor import no_progress
 from comptroller.planning.joint_planner import pose_joint
 from comptroller.planning.joint_proof import QuestionStage

@@ -8,16 +8,16 @@ from functools import cache
 import numpy as np
 import pytest
 
+from comptroller.costs.capacity import LatencyTarget, MixtureSteadyState, SlicedLoad, curve, prompts, state, tail_s
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.efficiency import BaselineCalibration
 from comptroller.costs.memory import memory
+from comptroller.costs.operating import operating_point
 from comptroller.costs.steady import UniformRequests
 from comptroller.costs.timing import ReplicaTimer, replica_timer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
-from comptroller.planning.capacity import LatencyTarget, MixtureSteadyState, SlicedLoad, curve, prompts, state, tail_s
-from comptroller.planning.operating import operating_point
 
 LOAD = SlicedLoad(
     UniformRequests(np.array([300.0, 1200.0, 6000.0]), np.array([80.0, 250.0, 600.0])), np.array([3.0, 2.0, 0.5]), 1.0

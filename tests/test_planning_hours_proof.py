@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.errors import InfeasibleError
-from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.hours import DayDemand, DayFleet, cheapest
 from comptroller.planning.hours_blocks import Market
 from comptroller.planning.hours_proof import (

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comptroller.costs.capacity import SlicedLoad, prompts
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.steady import UniformRequests
 from comptroller.costs.timing import replica_timer
@@ -20,7 +21,6 @@ from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import locate
-from comptroller.planning.capacity import SlicedLoad, prompts
 from comptroller.planning.executor import no_progress
 from comptroller.planning.export import export, targets
 from comptroller.planning.joint_planner import JointProblem, pose_joint

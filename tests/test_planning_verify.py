@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.costs.efficiency import BaselineCalibration
-from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.fleet import calls_of, fleet_of
 from comptroller.planning.planner import plan
 from comptroller.planning.space import targets_of

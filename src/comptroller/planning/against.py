@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 
+from comptroller.costs.capacity import SlicedLoad
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.memory import memory
 from comptroller.costs.timing import TimingCalibration
@@ -18,7 +19,6 @@ from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import build, parse_toml
 from comptroller.facts.site import Term, site
 from comptroller.planning.candidates import Deployment, RejectionTally
-from comptroller.planning.capacity import SlicedLoad
 from comptroller.planning.search import FleetSearch, Goal
 from comptroller.planning.table import build_table
 

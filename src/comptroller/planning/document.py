@@ -11,18 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller import __version__
+from comptroller.costs.capacity import SlicedLoad
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.money import carbon_g
+from comptroller.costs.operating import OperatingPoint, operating_point
 from comptroller.errors import InfeasibleError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.reader import folder
 from comptroller.planning.candidates import Deployment, RejectionTally, with_batch
-from comptroller.planning.capacity import SlicedLoad
 from comptroller.planning.executor import side_by_side
 from comptroller.planning.frontier import frontier
 from comptroller.planning.intervals import RelativeInterval, ReplicaIntervals, unmeasured_error
 from comptroller.planning.launch import command
-from comptroller.planning.operating import OperatingPoint, operating_point
 from comptroller.planning.plan import (
     DeploymentDocument,
     EngineDocument,

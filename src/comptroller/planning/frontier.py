@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.errors import InfeasibleError
-from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.executor import side_by_side
 from comptroller.planning.plan import FrontierPoint
 from comptroller.planning.search import Fleet, FleetSearch, Goal

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from comptroller.costs.capacity import SlicedLoad
 from comptroller.costs.steady import UniformRequests
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.reader import ids
 from comptroller.planning.candidates import Deployment, RejectionTally, enumerate_candidates
-from comptroller.planning.capacity import SlicedLoad
 from comptroller.planning.executor import no_progress
 from comptroller.planning.hours import DayDemand
 from comptroller.planning.hours_blocks import Array, DeferrableLoad, Indices, Market

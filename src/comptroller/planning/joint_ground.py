@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array, hstack
 
+from comptroller.costs.capacity import SlicedLoad
 from comptroller.costs.steady import UniformRequests
-from comptroller.planning.capacity import SlicedLoad
 from comptroller.planning.joint_program import RentableDeployments
 from comptroller.planning.options import Option, OptionCalls, OptionSet
 from comptroller.planning.search import FleetSearch, Goal, columns_of, undominated_columns

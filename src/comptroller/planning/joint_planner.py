@@ -9,6 +9,7 @@ from math import lcm
 
 import numpy as np
 
+from comptroller.costs.capacity import LatencyTarget, SlicedLoad
 from comptroller.costs.steady import UniformRequests
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import FactError, InfeasibleError, UnknownIdError, UnsupportedError
@@ -16,7 +17,6 @@ from comptroller.facts.config import model
 from comptroller.facts.model import Model
 from comptroller.facts.reader import ids
 from comptroller.planning.candidates import DeploymentSpace, RejectionTally, enumerate_candidates
-from comptroller.planning.capacity import LatencyTarget, SlicedLoad
 from comptroller.planning.executor import HERE, Progress, SearchExecutor, gather
 from comptroller.planning.joint import JointSearch
 from comptroller.planning.joint_ground import CallBuckets, JointSearchSpace, ways_of

@@ -8,13 +8,13 @@ from math import lcm
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.capacity import SlicedLoad
+from comptroller.costs.operating import OperatingPoint
 from comptroller.planning import search as single
-from comptroller.planning.capacity import SlicedLoad
 from comptroller.planning.document import PlanningProblem, service
 from comptroller.planning.joint import JointSolution
 from comptroller.planning.joint_ground import CallBuckets
 from comptroller.planning.joint_planner import JointProblem
-from comptroller.planning.operating import OperatingPoint
 from comptroller.planning.plan import ServiceDocument
 from comptroller.planning.search import FleetSearch
 from comptroller.work.demand import TrafficDemand

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.capacity import SlicedLoad
 from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.steady import UniformRequests
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InfeasibleError
 from comptroller.planning.candidates import RejectionTally, enumerate_candidates
-from comptroller.planning.capacity import SlicedLoad
 from comptroller.planning.conflict import solve_or_explain
 from comptroller.planning.document import PlanningProblem, VerificationResult, describe, document, service
 from comptroller.planning.executor import HERE, Progress, SearchExecutor, gather, no_progress

@@ -10,8 +10,8 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.errors import InfeasibleError
-from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.plan import RehearsalRound, VerificationDocument
 from comptroller.planning.search import Goal
 from comptroller.planning.verify import RehearsalSettings, SimulatedQuantile

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.errors import InfeasibleError
-from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.dominance import dominated_rows
 from comptroller.planning.mix import MixProblem, MixSolution, ReplicaLimit, balance, shares_of_replicas, solve
 from comptroller.planning.table import DeploymentTable, RentalUnits, units

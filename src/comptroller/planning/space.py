@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import ids
 from comptroller.facts.site import site
 from comptroller.planning.candidates import DeploymentSpace
-from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.document import ENGINES
 from comptroller.planning.search import CAP, Goal
 from comptroller.work.workload import Workload

@@ -9,14 +9,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.deployment import ModelReplica
-from comptroller.costs.memory import ReplicaMemory
-from comptroller.costs.money import host_w
-from comptroller.costs.power import idle_w
-from comptroller.costs.timing import ReplicaTimer, TimingCalibration, replica_timer
-from comptroller.errors import UnsupportedError, UnsupportedFormatError
-from comptroller.planning.candidates import Deployment, RejectionTally
-from comptroller.planning.capacity import (
+from comptroller.costs.capacity import (
     BATCH_GRID,
     CapacityCurve,
     LatencyTarget,
@@ -25,6 +18,13 @@ from comptroller.planning.capacity import (
     curve,
     device_w,
 )
+from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.memory import ReplicaMemory
+from comptroller.costs.money import host_w
+from comptroller.costs.power import idle_w
+from comptroller.costs.timing import ReplicaTimer, TimingCalibration, replica_timer
+from comptroller.errors import UnsupportedError, UnsupportedFormatError
+from comptroller.planning.candidates import Deployment, RejectionTally
 from comptroller.planning.executor import HERE, Progress, gather, no_progress
 
 Array = npt.NDArray[np.float64]

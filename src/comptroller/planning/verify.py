@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.costs.timing import TimingCalibration
-from comptroller.planning.capacity import LatencyTarget
 from comptroller.planning.fleet import calls_of, fleet_of
 from comptroller.planning.plan import ServiceDocument
 from comptroller.serving.engine import simulate

@@ -8,18 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.capacity import LatencyTarget, MixtureSteadyState, SlicedLoad, device_w, prompts, state, tail_s
 from comptroller.costs.money import host_w
 from comptroller.costs.queueing import busy_batch
 from comptroller.costs.timing import ReplicaTimer
-from comptroller.planning.capacity import (
-    LatencyTarget,
-    MixtureSteadyState,
-    SlicedLoad,
-    device_w,
-    prompts,
-    state,
-    tail_s,
-)
 
 Array = npt.NDArray[np.float64]
 
