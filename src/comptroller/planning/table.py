@@ -22,6 +22,7 @@ from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.memory import ReplicaMemory
 from comptroller.costs.money import host_w
 from comptroller.costs.power import idle_w
+from comptroller.costs.serving_time import prompts_within_per_s
 from comptroller.costs.timing import ReplicaTimer, TimingCalibration, replica_timer
 from comptroller.errors import UnsupportedError, UnsupportedFormatError
 from comptroller.planning.candidates import Deployment, RejectionTally
@@ -35,7 +36,7 @@ class DeploymentTable:
     """Candidates x batch caps (x slices for rates).
 
     cap: the batch caps of each candidate.  rate_per_s: (candidates, slices, caps), 0 where there is no such cap.
-    decode_s: a crowded decode step.  marginal_s: (candidates, slices, caps), what a prompt adds to the steps.
+    decode_s: a crowded decode step.  marginal_s: (candidates, slices, caps), what a prompt delays the tokens beside it.
     latency_s: by (quantity, quantile), (candidates, caps).  usual: the state of each at its caps' mean batches.
     ready: the timed replica of each candidate, shared between candidates that differ only in price.
     """
@@ -64,13 +65,11 @@ class DeploymentTable:
     def prompts_per_s(self, targets: Sequence[LatencyTarget], column: npt.NDArray[np.int64]) -> Array:
         """Rate at which the prompts of one slice alone slow decoding to the TPOT target; inf without a target.
 
-        TPOT = t_decode / (1 - sum_i r_i m_i) <= T is linear in the rates: sum_i r_i m_i / (1 - t_decode / T) <= 1.
+        Within the target the rates of all slices, each over its own, add up to at most 1.
         """
         most = min((t.sized_s for t in targets if t.quantity == "tpot_s"), default=np.inf)
         rows = np.arange(len(column))
-        room = np.maximum(1.0 - self.decode_s[rows, column] / most, 0.0)
-        marginal = self.marginal_s[rows, :, column]
-        return np.where(np.isfinite(most), room[:, None] / np.maximum(marginal, 1e-12), np.inf)
+        return prompts_within_per_s(self.decode_s[rows, column, None], self.marginal_s[rows, :, column], most)
 
     def device_w(self, column: npt.NDArray[np.int64]) -> Array:
         """Watts of one device of each candidate, saturated at its cap."""
@@ -196,7 +195,7 @@ def table_of(
     for row, (_, curve_, _) in enumerate(kept):
         columns = len(curve_.cap)
         cap[row, :columns] = curve_.cap
-        rate[row, :, :columns], marginal[row, :, :columns] = curve_.rate_per_s, curve_.marginal_s
+        rate[row, :, :columns], marginal[row, :, :columns] = curve_.rate_per_s, curve_.delay_s
         decode[row, :columns] = curve_.decode_s
         for name, values in curve_.latency_s.items():
             latency[name][row, :columns] = values
