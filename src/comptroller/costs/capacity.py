@@ -212,8 +212,9 @@ class CapacityCurve:
     """What one replica does at each batch cap (columns).
 
     cap: the caps, held to what fits.  rate_per_s: (slices, caps), requests per second if it served that slice's
-    share of the mixture only.  decode_s: a decode step of the crowded batch.  delay_s: (slices, caps), phi m, what a prompt
-    delays the tokens beside it.  latency_s: by (quantity, quantile).  usual: the state at the mean batch, for watts.
+    share of the mixture only.  decode_s: a decode step of the crowded batch.
+    delay_s: (slices, caps), phi m, what a prompt delays the tokens beside it.  latency_s: by (quantity, quantile).
+    usual: the state at the mean batch, for watts.
     """
 
     cap: Array

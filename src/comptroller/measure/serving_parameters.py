@@ -6,7 +6,7 @@ The equations are those of `costs.serving_time`; here the constants become array
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -118,7 +118,8 @@ class RunLatencyModel:
     def serving(self, values: Array) -> ServingOverheads:
         """What the engine of each run adds around its steps."""
         names = ("interference", "host", "client", "prefill", "wait_steps", "burst")
-        return ServingOverheads(*(self._own(values, name) for name in names), self._one(values, "crowd"))
+        own = ServingOverheads(*(self._own(values, name) for name in names))
+        return replace(own, crowd=self._one(values, "crowd"))
 
     def overheads(self, values: Array) -> StepOverheads:
         """What the engine of each run takes outside kernels."""

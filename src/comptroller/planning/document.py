@@ -357,7 +357,7 @@ def borrowed_efficiency_notes(problem: PlanningProblem, best: Fleet) -> Iterator
 
 
 def _host_note(problem: PlanningProblem) -> str:
-    """What measured servers added to TTFT outside the engine's own clock."""
+    """What of TTFT passes outside of the engine's queue and steps."""
     served = {ready.replica.engine.id: ready.serving.host_s for ready in problem.search.table.ready}
     each = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in sorted(served.items()))
-    return f"TTFT counts from the engine's queue; the server around it took a fixed time besides ({each} measured)"
+    return f"TTFT holds what measured servers took around the engine, a fixed time among it ({each})"
