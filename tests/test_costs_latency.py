@@ -75,7 +75,7 @@ def test_planner_and_predictor_agree_at_equal_operating_points(
     timer = ready(server, engine)
     closed = predicted(timer, input_tokens, output_tokens, batch)
     assert closed.first.queue_s[0] == 0
-    rate = (batch - 1) / (output_tokens * closed.tpot_s)
+    rate = timer.serving.interference * (batch - 1) / (output_tokens * closed.tpot_s)
     asked, points = load(input_tokens, output_tokens, 1.0), np.array([batch])
     opened = state(timer, asked, points, prompts(timer, asked, points))
     tpot = opened.tpot_s(rate)
@@ -89,8 +89,9 @@ def test_planner_and_predictor_agree_at_equal_operating_points(
 @every_server
 @pytest.mark.parametrize("rate", [0.02, 0.5, 2.0])
 def test_a_plans_operating_point_is_the_closed_loop_of_as_many_requests(server: str, engine: str, rate: float) -> None:
-    """A request among L others of an open loop is in the steps of a closed loop of 1 + L clients."""
+    """A request among L others of an open loop is in the steps of a closed loop of 1 + L clients, crowds apart."""
     timer = ready(server, engine)
+    timer = replace(timer, serving=replace(timer.serving, interference=1.0))
     asked = load(2000.0, 300.0, rate)
     point = operating_point(timer, asked, (), 1.0)
     assert point.utilisation < 1

@@ -3,11 +3,11 @@
 A replica serves a mixture of request sizes. By Little's law over the time per token (`costs.serving_time`), a request
 of slice i takes per second of the replica's time
 
-    u_i = phi m_i + O_i (a / B + c k_i)
+    u_i = m_i + O_i (a / B + c k_i)
 
-where m_i is the time its prompt's chunks add to the steps they share, phi the share of it that delays the others, O_i
-its output tokens, k_i its mean context, a / B its share of the fixed part of a decode step at batch B, and c the time
-per cached token. Usage adds over slices (as Melange's load, arXiv 2404.14527, does), and at usage 1 the batch is B.
+where m_i is the time its prompt's chunks add to the steps they share, O_i its output tokens, k_i its mean context,
+a / B its share of the fixed part of a decode step at batch B, and c the time per cached token. Usage adds over
+slices (as Melange's load, arXiv 2404.14527, does), and at usage 1 the batch is B.
 """
 
 from __future__ import annotations
@@ -123,9 +123,8 @@ class MixtureSteadyState:
 
     def tpot_s(self, rate_per_s: Array) -> Array:
         """Mean time per output token."""
-        mean, phi = self.load.weight @ self.prompts.marginal_s, self.serving.interference
-        started = open_prompts_per_step(rate_per_s, self.decode_s, mean, phi)
-        return token_time_s(self.decode_s, started, mean, phi)
+        mean = self.load.weight @ self.prompts.marginal_s
+        return token_time_s(self.decode_s, open_prompts_per_step(rate_per_s, self.decode_s, mean), mean)
 
     def wait_s(self, rate_per_s: Array) -> tuple[Array, Array]:
         """Mean wait for prefill, and its utilisation: Allen-Cunneen over the prompts' marginal times."""
@@ -165,10 +164,8 @@ def state(ready: ReplicaTimer, load: SlicedLoad, batch: Array, beside: PrefillOv
     full, bare = steps[:columns], steps[columns:]
     per_token = (full - bare) / np.maximum(batch * context, 1.0)
     output, held = load.requests.output_tokens[:, None], load.requests.mean_context_tokens[:, None]
-    delay = ready.serving.interference * beside.marginal_s
-    return MixtureSteadyState(
-        load, ready.serving, batch, full, beside, delay + output * (bare / batch + per_token * held)
-    )
+    usage = beside.marginal_s + output * (bare / batch + per_token * held)
+    return MixtureSteadyState(load, ready.serving, batch, full, beside, usage)
 
 
 def device_w(ready: ReplicaTimer, at: MixtureSteadyState, rate_per_s: Array) -> Array:
@@ -213,14 +210,14 @@ class CapacityCurve:
 
     cap: the caps, held to what fits.  rate_per_s: (slices, caps), requests per second if it served that slice's
     share of the mixture only.  decode_s: a decode step of the crowded batch.
-    delay_s: (slices, caps), phi m, what a prompt delays the tokens beside it.  latency_s: by (quantity, quantile).
+    marginal_s: (slices, caps), what a prompt adds to it.  latency_s: by (quantity, quantile).
     usual: the state at the mean batch, for watts.
     """
 
     cap: Array
     rate_per_s: Array
     decode_s: Array
-    delay_s: Array
+    marginal_s: Array
     latency_s: dict[tuple[str, float], Array]
     usual: MixtureSteadyState
 
@@ -246,8 +243,7 @@ def curve(
     rate = usual.saturated_per_s
     tpot = crowded.tpot_s(rate)
     latency = {(t.quantity, t.quantile): tail_s(usual, rate, tpot, t) for t in targets}
-    delay = np.asarray(ready.serving.interference * beside.marginal_s)
-    return CapacityCurve(cap, 1.0 / usual.usage_s, crowded.decode_s, delay, latency, usual)
+    return CapacityCurve(cap, 1.0 / usual.usage_s, crowded.decode_s, beside.marginal_s, latency, usual)
 
 
 def mean_batch(cap: Array, quantile: float) -> Array:

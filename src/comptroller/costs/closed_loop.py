@@ -1,7 +1,7 @@
 """A closed loop of clients on one replica: what they wait for, by the equations of `costs.serving_time`.
 
-In flight are the clients; per step the other B - 1 requests bring (B - 1) / O prompts; a prompt waits for those that
-came together with it, and where the cache holds fewer than all clients (B = min(C, what fits)) for a place in it.
+In flight are the clients; per step the other B - 1 requests bring phi (B - 1) / O prompts; a prompt waits for those
+that came together with it, and where the cache holds fewer than all clients (B = min(C, what fits)) for a place in it.
 """
 
 from __future__ import annotations

@@ -1,17 +1,20 @@
 """One latency model: time per output token and time to the first token of a server under load.
 
-    t_token = t_decode + phi n t_marginal
+    t_token = t_decode + n t_marginal
     t_first = t_outside + t_solo + t_wait + s t_token,   t_outside = t_host + t_client N + (p - 1) t_solo
 
 A closed loop (`costs.closed_loop`: a fixed number of clients), an open one (`costs.capacity`: an arrival rate), the
 simulator's outcome and the fit of the constants read these functions. The loops differ in three inputs only:
 
-- n, prompts of others that start per step: in a closed loop the other B - 1 requests bring (B - 1) / O; in an open one
-  arrivals come whatever is in flight, r t_token per step.
+- n, prompts of others that start per step: in a closed loop the other B - 1 requests bring phi (B - 1) / O; in an open
+  one arrivals come whatever is in flight, r t_token per step.
 - N, requests in flight: the clients; or by Little's law, and the request itself.
-- t_wait, what others take before: clients start together and are answered together, so their prompts come in crowds
-  and the rest waits for a place in the cache; independent arrivals meet the queue of Allen and Cunneen. Both are
-  waits for the same prompts, so an open loop does not count the crowd a second time.
+- t_wait, what others take before: the clients of a closed loop start together and are answered together, so prompts
+  come in crowds, and the rest waits for a place in the cache; independent arrivals meet Allen and Cunneen's queue.
+
+Crowds belong to the closed loop alone. What comes together with one's own prompt delays the first token
+(`crowd_wait_s`) and not the tokens (phi < 1). Independent arrivals come while one decodes and each delays it in full,
+and their queue is a wait for the same prompts that a crowd would be: an open loop counts neither.
 
 The constants are those of the engine (`ServingOverheads`): scalars, or arrays where a fit evaluates many runs at once.
 All quantities are arrays of points.
@@ -33,65 +36,63 @@ FULL = 1.0 - 1e-9
 So close to 1 that it is beyond any objective, and far enough that 1 - share keeps seven digits."""
 
 
-def token_time_s(
-    decode_s: Array, prompts_per_step: Array | float, marginal_s: Array, interference: Array | float
-) -> Array:
-    """Time per output token: a decode step, and what prompts of others that start in it delay it.
+def token_time_s(decode_s: Array, prompts_per_step: Array, marginal_s: Array) -> Array:
+    """Time per output token: a decode step, and what prompts of others that start in it add to it.
 
-    t_token = t_decode + phi n t_marginal
+    t_token = t_decode + n t_marginal
 
     decode_s: t_decode, s.  prompts_per_step: n, prompts/step.  marginal_s: t_marginal, s/prompt, what one prompt adds
-    to the steps it shares.  interference: phi, the share of it that delays a decoding request (fitted, near 1).
-    Source: chunked prefill as in Sarathi-Serve (arXiv 2403.02310), phi fitted to measured servers.
+    to the steps it shares. Source: chunked prefill as in Sarathi-Serve (arXiv 2403.02310).
 
-    >>> round(float(token_time_s(np.array(0.02), 0.05, np.array(0.1), 0.9)), 4)
-    0.0245
+    >>> round(float(token_time_s(np.array(0.02), np.array(0.05), np.array(0.1))), 4)
+    0.025
     """
-    return np.asarray(decode_s + interference * prompts_per_step * marginal_s)
+    return np.asarray(decode_s + prompts_per_step * marginal_s)
 
 
-def closed_prompts_per_step(batch: Array, output_tokens: Array) -> Array:
+def closed_prompts_per_step(batch: Array, output_tokens: Array, interference: Array | float) -> Array:
     """Prompts of others that start per step of a closed loop: each of the B - 1 others starts once in O steps.
 
-    n = (B - 1) / O
+    n = phi (B - 1) / O
 
-    batch: B, requests in flight.  output_tokens: O, tokens/request. The arrival theorem: in a closed loop a request
-    meets the others only, never itself.
+    batch: B, requests in flight.  output_tokens: O, tokens/request.  interference: phi, the share that does not come
+    together with one's own prompt (`ServingOverheads`, fitted to measured closed loops, near 1). The arrival theorem:
+    in a closed loop a request meets the others only, never itself.
 
-    >>> float(closed_prompts_per_step(np.array(33.0), np.array(512.0)))
-    0.0625
+    >>> float(closed_prompts_per_step(np.array(33.0), np.array(512.0), 0.5))
+    0.03125
     """
-    return np.asarray(np.maximum(batch - 1, 0) / np.maximum(output_tokens, 1))
+    return np.asarray(interference * np.maximum(batch - 1, 0) / np.maximum(output_tokens, 1))
 
 
-def open_prompts_per_step(rate_per_s: Array, decode_s: Array, marginal_s: Array, interference: Array | float) -> Array:
+def open_prompts_per_step(rate_per_s: Array, decode_s: Array, marginal_s: Array) -> Array:
     """Prompts that arrive per step of an open loop, where prompts make the step itself longer.
 
-    n = r t_token = r t_decode / (1 - phi r t_marginal)
+    n = r t_token = r t_decode / (1 - r t_marginal)
 
-    rate_per_s: r, prompts/s.  decode_s, marginal_s, interference: as in `token_time_s`, which solved for t_token gives
-    the second form. Poisson arrivals see time averages (Wolff 1982), so all count; `FULL` bounds phi r t_marginal.
+    rate_per_s: r, prompts/s.  decode_s, marginal_s: as in `token_time_s`, which solved for t_token gives the second
+    form. Poisson arrivals see time averages (Wolff 1982), so all of them count; `FULL` bounds r t_marginal.
 
-    >>> n = open_prompts_per_step(np.array(2.0), np.array(0.02), np.array(0.1), 0.9)
-    >>> round(float(n), 4), round(float(n / token_time_s(np.array(0.02), n, np.array(0.1), 0.9)), 4)
-    (0.0488, 2.0)
+    >>> n = open_prompts_per_step(np.array(2.0), np.array(0.02), np.array(0.1))
+    >>> round(float(n), 4), round(float(n / token_time_s(np.array(0.02), n, np.array(0.1))), 4)
+    (0.05, 2.0)
     """
-    share = np.minimum(interference * rate_per_s * marginal_s, FULL)
+    share = np.minimum(rate_per_s * marginal_s, FULL)
     return np.asarray(rate_per_s * decode_s / (1.0 - share))
 
 
-def prompts_within_per_s(decode_s: Array, delay_s: Array, most_s: float) -> Array:
+def prompts_within_per_s(decode_s: Array, marginal_s: Array, most_s: float) -> Array:
     """Rate of prompts that slows an open loop's tokens to a limit: `open_prompts_per_step` solved for the rate.
 
-    r = (1 - t_decode / T) / (phi t_marginal), infinite where nothing limits
+    r = (1 - t_decode / T) / t_marginal, infinite where nothing limits
 
-    decode_s: t_decode, s.  delay_s: phi t_marginal, s/prompt.  most_s: T, s/token, infinite without a limit.
+    decode_s: t_decode, s.  marginal_s: t_marginal, s/prompt.  most_s: T, s/token, infinite without a limit.
 
-    >>> round(float(prompts_within_per_s(np.array(0.02), np.array(0.09), 0.025)), 4)
-    2.2222
+    >>> round(float(prompts_within_per_s(np.array(0.02), np.array(0.1), 0.025)), 4)
+    2.0
     """
     room = np.maximum(1.0 - decode_s / most_s, 0.0)
-    return np.where(np.isfinite(most_s), room / np.maximum(delay_s, 1e-12), np.inf)
+    return np.where(np.isfinite(most_s), room / np.maximum(marginal_s, 1e-12), np.inf)
 
 
 def marginal_prompt_s(mixed_s: Array, decode_s: Array, chunks: Array) -> Array:

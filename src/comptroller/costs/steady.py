@@ -87,7 +87,7 @@ class SteadyState:
 def steady(ready: ReplicaTimer, requests: UniformRequests, batch: npt.ArrayLike) -> SteadyState:
     """A closed loop with `batch` requests in flight.
 
-    Per step (B - 1) / O prompts of the others start, and delay a token as `serving_time.token_time_s` says:
+    Per step phi (B - 1) / O prompts of the others start, and delay a token as `serving_time.token_time_s` says:
 
         interference = phi (B - 1) / O t_marginal
 
@@ -100,8 +100,8 @@ def steady(ready: ReplicaTimer, requests: UniformRequests, batch: npt.ArrayLike)
     beside = chunk_beside(ready.replica, requests, size, size * requests.mean_context_tokens)
     chunks = prompt_chunks(ready.replica, requests.fresh_tokens)
     marginal = marginal_prompt_s(ready.step(beside).total_s, decode.total_s, chunks)
-    others = closed_prompts_per_step(size, requests.output_tokens)
-    token_s = token_time_s(decode.total_s, others, marginal, ready.serving.interference)
+    others = closed_prompts_per_step(size, requests.output_tokens, ready.serving.interference)
+    token_s = token_time_s(decode.total_s, others, marginal)
     return SteadyState(requests, size, decode, prefill, token_s, marginal)
 
 

@@ -98,7 +98,7 @@ class StepOverheads:
 class ServingOverheads:
     """What a server adds around its steps; see `costs.serving_time` for the equations.
 
-    interference: share of other prompts' chunks that delays a decoding request.  host_s, client_s: fixed time to
+    interference: of a closed loop's other prompts, the share that delays tokens.  host_s, client_s: fixed time to
     the first token, and per request in flight.  prefill: a prompt's own prefill over its ideal.  steps: decode steps
     that pass before a prompt starts.  burst, crowd: in a closed loop a prompt waits for burst * (B^crowd - 1) others.
     Arrays where many runs are evaluated at once.

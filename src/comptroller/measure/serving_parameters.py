@@ -137,8 +137,8 @@ class RunLatencyModel:
         decode, mixed = ((kernels * full).sum(axis=1) + loaded for kernels in (runs.decode, runs.mixed))
         solo = ((runs.chunk * full).sum(axis=1) + empty) * runs.chunks
         marginal = marginal_prompt_s(mixed, decode, runs.chunks)
-        others = closed_prompts_per_step(runs.batch, runs.output_tokens)
-        return RunLatency(solo, marginal, token_time_s(decode, others, marginal, self._own(values, "interference")))
+        others = closed_prompts_per_step(runs.batch, runs.output_tokens, self._own(values, "interference"))
+        return RunLatency(solo, marginal, token_time_s(decode, others, marginal))
 
     def tpot(self, logs: Array) -> Array:
         """Logarithm of the time per output token."""

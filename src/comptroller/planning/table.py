@@ -36,7 +36,7 @@ class DeploymentTable:
     """Candidates x batch caps (x slices for rates).
 
     cap: the batch caps of each candidate.  rate_per_s: (candidates, slices, caps), 0 where there is no such cap.
-    decode_s: a crowded decode step.  marginal_s: (candidates, slices, caps), what a prompt delays the tokens beside it.
+    decode_s: a crowded decode step.  marginal_s: (candidates, slices, caps), what a prompt adds to the steps.
     latency_s: by (quantity, quantile), (candidates, caps).  usual: the state of each at its caps' mean batches.
     ready: the timed replica of each candidate, shared between candidates that differ only in price.
     """
@@ -195,7 +195,7 @@ def table_of(
     for row, (_, curve_, _) in enumerate(kept):
         columns = len(curve_.cap)
         cap[row, :columns] = curve_.cap
-        rate[row, :, :columns], marginal[row, :, :columns] = curve_.rate_per_s, curve_.delay_s
+        rate[row, :, :columns], marginal[row, :, :columns] = curve_.rate_per_s, curve_.marginal_s
         decode[row, :columns] = curve_.decode_s
         for name, values in curve_.latency_s.items():
             latency[name][row, :columns] = values
