@@ -2,7 +2,7 @@
 
     python benchmarks/fit_serving.py [DATA]        (default: COMPTROLLER_DATA or ../shared/data)
 
-Starts from the first priors (`measure.serving_model.PRIORS`), not from the files it replaces. Anchors hold
+Starts from the first priors (`measure.serving_parameters.PRIORS`), not from the files it replaces. Anchors hold
 configurations and fitted weights, no measured value.
 """
 

@@ -26,12 +26,12 @@ from comptroller.facts.serving import anchors, read_anchors, serving_facts
 from comptroller.measure.calibrate import fit, start
 from comptroller.measure.features import bank
 from comptroller.measure.observations import ExclusionReport, RunObservation, groups
+from comptroller.measure.readers.server import BenchmarkServer
+from comptroller.measure.readers.sglang_bench import read_sglang_bench
+from comptroller.measure.readers.table import read_table
+from comptroller.measure.readers.vllm_bench import read_vllm_bench
 from comptroller.measure.residuals import ResidualPoints, points_from_anchors, train
-from comptroller.measure.run_table import read_table
-from comptroller.measure.serving_model import PRIORS, ServingModel
-from comptroller_lab.bench_server import BenchmarkServer
-from comptroller_lab.sglang_bench import read_sglang_bench
-from comptroller_lab.vllm_bench import read_vllm_bench
+from comptroller.measure.serving_parameters import PRIORS, RunLatencyModel
 
 TODAY = date(2026, 11, 21)
 LAYOUTS = (ParallelLayout(2), ParallelLayout(4), ParallelLayout(8))
@@ -106,13 +106,13 @@ def test_the_fit_and_the_cost_model_are_the_same_equations(
     ]
     found = bank(observed, ExclusionReport())
     belief = start(found.engines, serving_facts())
-    fitted = ServingModel.of(found.features, found.engines, belief.layout)
+    fitted = RunLatencyModel.of(found.features, found.engines, belief.layout)
     inputs, outputs, clients = (np.array(column) for column in zip(*loads, strict=True))
     loop = closed_loop(
         replica_timer(replica, FittedCalibration.shipped()), memory(replica), UniformRequests(inputs, outputs), clients
     )
-    assert np.exp(fitted.tpot(belief.logs)) == pytest.approx(loop.tpot_s, rel=1e-6)
-    assert np.exp(fitted.ttft(belief.logs)) == pytest.approx(loop.ttft_s, rel=1e-6)
+    assert np.exp(fitted.tpot(belief.logs)) == pytest.approx(loop.tpot_s, rel=1e-9)
+    assert np.exp(fitted.ttft(belief.logs)) == pytest.approx(loop.ttft_s, rel=1e-9)
 
 
 def test_the_residual_is_silent_on_models_never_measured() -> None:

@@ -1,19 +1,19 @@
-"""How much of a demand one replica carries, and how late, as a function of the batch it runs at.
+"""An open loop on one replica: how much of a demand it carries, and how late, as a function of the batch it runs at.
 
-A replica serves a mixture of request sizes. Per second of its time a request of slice i takes
+A replica serves a mixture of request sizes. By Little's law over the time per token (`costs.serving_time`), a request
+of slice i takes per second of the replica's time
 
     u_i = m_i + O_i (a / B + c k_i)
 
 where m_i is the time its prompt's chunks add to the steps they share, O_i its output tokens, k_i its mean context,
 a / B its share of the fixed part of a decode step at batch B, and c the time per cached token. Usage adds over
-slices (as Melange's load, arXiv 2404.14527, does), and at usage 1 the batch is B. With a share rho = r m of the
-time in prompts, TPOT = t_decode(B) / (1 - rho).
+slices (as Melange's load, arXiv 2404.14527, does), and at usage 1 the batch is B.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,9 +23,10 @@ from comptroller.costs.memory import ReplicaMemory
 from comptroller.costs.power import device_w as step_w
 from comptroller.costs.power import idle_w
 from comptroller.costs.queueing import allen_cunneen_wait_s, busy_batch
-from comptroller.costs.steady import UniformRequests, batch_that_fits
-from comptroller.costs.step import ReplicaStep, causal_pairs
-from comptroller.costs.timing import ReplicaTimer
+from comptroller.costs.serving_time import FULL, first_token, marginal_prompt_s, open_prompts_per_step, token_time_s
+from comptroller.costs.steady import UniformRequests, batch_that_fits, chunk_beside, prefill_time, prompt_chunks
+from comptroller.costs.step import ReplicaStep
+from comptroller.costs.timing import ReplicaTimer, ServingOverheads
 
 Array = npt.NDArray[np.float64]
 
@@ -77,23 +78,25 @@ class SlicedLoad:
 
 @dataclass(frozen=True, slots=True)
 class PrefillOverhead:
-    """What prompts do to the steps they share: (slices, columns).
+    """What prompts take, all their chunks: (slices, columns).
 
-    marginal_s: seconds one prompt adds, all its chunks.  chunks: steps it needs.
+    marginal_s: seconds one prompt adds to the steps it shares.  solo_s: seconds it takes alone, at any batch the same.
     """
 
     marginal_s: Array
-    chunks: Array
+    solo_s: Array
 
 
 @dataclass(frozen=True, slots=True)
 class MixtureSteadyState:
     """A replica under a mixture, at each of several batches (columns); rows are slices.
 
-    batch: mean sequences in flight.  decode_s: a pure decode step.  usage_s: replica seconds per request.
+    serving: the engine's constants.  batch: mean sequences in flight.  decode_s: a pure decode step.
+    usage_s: replica seconds per request.
     """
 
     load: SlicedLoad
+    serving: ServingOverheads
     batch: Array
     decode_s: Array
     prompts: PrefillOverhead
@@ -101,8 +104,12 @@ class MixtureSteadyState:
 
     def part(self, columns: slice, beside: PrefillOverhead) -> MixtureSteadyState:
         """Some of the batches."""
-        return MixtureSteadyState(
-            self.load, self.batch[columns], self.decode_s[columns], beside, self.usage_s[:, columns]
+        return replace(
+            self,
+            batch=self.batch[columns],
+            decode_s=self.decode_s[columns],
+            prompts=beside,
+            usage_s=self.usage_s[:, columns],
         )
 
     @property
@@ -112,11 +119,12 @@ class MixtureSteadyState:
 
     def prefill_share(self, rate_per_s: Array) -> Array:
         """rho: share of the time that goes to prompts."""
-        return np.asarray(np.minimum(rate_per_s * (self.load.weight @ self.prompts.marginal_s), 1 - 1e-9))
+        return np.asarray(np.minimum(rate_per_s * (self.load.weight @ self.prompts.marginal_s), FULL))
 
     def tpot_s(self, rate_per_s: Array) -> Array:
         """Mean time per output token."""
-        return np.asarray(self.decode_s / (1.0 - self.prefill_share(rate_per_s)))
+        mean = self.load.weight @ self.prompts.marginal_s
+        return token_time_s(self.decode_s, open_prompts_per_step(rate_per_s, self.decode_s, mean), mean)
 
     def wait_s(self, rate_per_s: Array) -> tuple[Array, Array]:
         """Mean wait for prefill, and its utilisation: Allen-Cunneen over the prompts' marginal times."""
@@ -127,24 +135,26 @@ class MixtureSteadyState:
         return allen_cunneen_wait_s(used, mean, self.load.arrival_cv, spread), used
 
     def first_token_s(self, tpot_s: Array) -> Array:
-        """TTFT of each slice once its prefill begins: half a step, its chunks, and the steps that carry them."""
-        return np.asarray(0.5 * tpot_s + self.prompts.marginal_s + self.prompts.chunks * self.decode_s)
+        """TTFT of each slice where no prompt of others is before it: all of `serving_time.first_token` but the wait."""
+        calm = np.zeros(self.batch.shape)
+        return first_token(self.serving, self.batch, self.prompts.solo_s, calm, tpot_s).total_s
 
 
 def prompts(ready: ReplicaTimer, load: SlicedLoad, batch: Array) -> PrefillOverhead:
-    """What prompts add to steps that decode `batch` sequences, shape (columns,); cached tokens are only read."""
+    """What prompts take beside `batch` decoding sequences, shape (columns,), and alone; cached tokens are only read."""
     columns, slices = len(batch), len(load.rate_per_s)
-    chunk = float(ready.replica.engine.chunk_tokens)
     asked = load.requests.kept_by(ready.replica)
-    wide, tokens = np.tile(batch, slices), np.repeat(asked.fresh_tokens, columns)
-    past = np.repeat(np.broadcast_to(asked.cached_tokens, (slices,)), columns)
-    chunks = np.ceil(tokens / np.maximum(chunk - wide, chunk / 2))
-    pairs = causal_pairs(tokens, past) / chunks
-    held = wide * load.context_tokens
-    mixed = ready.step(ReplicaStep(wide, held, tokens / chunks, pairs, 1.0 / chunks)).total_s
+    each = asked.only(np.ones(slices, bool))
+    wide = np.tile(batch, slices)
+    repeated = UniformRequests(
+        *(np.repeat(x, columns) for x in (each.input_tokens, each.output_tokens, each.cached_tokens))
+    )
+    mixed = ready.step(chunk_beside(ready.replica, repeated, wide, wide * load.context_tokens)).total_s
     alone = ready.step(ReplicaStep.decode(batch, batch * load.context_tokens)).total_s
-    marginal = np.maximum(mixed - np.tile(alone, slices), 0.0) * chunks
-    return PrefillOverhead(marginal.reshape(slices, columns), chunks.reshape(slices, columns))
+    chunks = prompt_chunks(ready.replica, repeated.fresh_tokens)
+    marginal = marginal_prompt_s(mixed, np.tile(alone, slices), chunks).reshape(slices, columns)
+    solo = prefill_time(ready, each.fresh_tokens, each.cached_tokens).total_s
+    return PrefillOverhead(marginal, np.tile(solo[:, None], columns))
 
 
 def state(ready: ReplicaTimer, load: SlicedLoad, batch: Array, beside: PrefillOverhead) -> MixtureSteadyState:
@@ -155,7 +165,7 @@ def state(ready: ReplicaTimer, load: SlicedLoad, batch: Array, beside: PrefillOv
     per_token = (full - bare) / np.maximum(batch * context, 1.0)
     output, held = load.requests.output_tokens[:, None], load.requests.mean_context_tokens[:, None]
     usage = beside.marginal_s + output * (bare / batch + per_token * held)
-    return MixtureSteadyState(load, batch, full, beside, usage)
+    return MixtureSteadyState(load, ready.serving, batch, full, beside, usage)
 
 
 def device_w(ready: ReplicaTimer, at: MixtureSteadyState, rate_per_s: Array) -> Array:
@@ -199,8 +209,9 @@ class CapacityCurve:
     """What one replica does at each batch cap (columns).
 
     cap: the caps, held to what fits.  rate_per_s: (slices, caps), requests per second if it served that slice's
-    share of the mixture only.  decode_s: a decode step of the crowded batch; marginal_s: (slices, caps), what a
-    prompt adds to it.  latency_s: by (quantity, quantile).  usual: the state at the mean batch, for watts.
+    share of the mixture only.  decode_s: a decode step of the crowded batch.
+    marginal_s: (slices, caps), what a prompt adds to it.  latency_s: by (quantity, quantile).
+    usual: the state at the mean batch, for watts.
     """
 
     cap: Array
@@ -226,7 +237,7 @@ def curve(
     cap = np.array([*grid, room] if grid[-1] < room < BATCH_GRID[-1] else grid, float)
     quantile = max((t.quantile for t in targets), default=0.5)
     beside = prompts(ready, load, cap)
-    twice = PrefillOverhead(np.tile(beside.marginal_s, 2), np.tile(beside.chunks, 2))
+    twice = PrefillOverhead(np.tile(beside.marginal_s, 2), np.tile(beside.solo_s, 2))
     both = state(ready, load, np.concatenate([mean_batch(cap, quantile), cap]), twice)
     usual, crowded = both.part(slice(0, len(cap)), beside), both.part(slice(len(cap), None), beside)
     rate = usual.saturated_per_s

@@ -1,21 +1,18 @@
-"""A closed loop of clients on one replica: time to first token under load, every part of it visible.
+"""A closed loop of clients on one replica: what they wait for, by the equations of `costs.serving_time`.
 
-    TTFT = host + client * C + prefill * t_solo + burst * (B^crowd - 1) * t_marginal + steps * TPOT + queue
-    queue = (C - B) / B * (TTFT without it + O * TPOT),   B = min(C, what the cache and the engine hold)
-
-The first part is the server's own time, the second the prompt's, the third that of prompts that came together
-(chunked prefill interference and the clients' common start), the fourth the steps in flight. The last is the wait
-for a place in the cache: overload is predicted as overload.
+In flight are the clients; per step the other B - 1 requests bring phi (B - 1) / O prompts; a prompt waits for those
+that came together with it, and where the cache holds fewer than all clients (B = min(C, what fits)) for a place in it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.memory import ReplicaMemory
+from comptroller.costs.serving_time import FirstTokenLatency, crowd_wait_s, first_token, place_wait_s
 from comptroller.costs.steady import SteadyState, UniformRequests, batch_that_fits, steady
 from comptroller.costs.timing import ReplicaTimer, ServingOverheads
 
@@ -23,19 +20,12 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class FirstTokenLatency:
-    """Parts of the time to the first token, in seconds, arrays of points."""
+class ClosedLoopDemand:
+    """Clients, how many of their requests are in steps at once, and output tokens of each; arrays of points."""
 
-    host_s: Array
-    prefill_s: Array
-    burst_s: Array
-    steps_s: Array
-    queue_s: Array
-
-    @property
-    def total_s(self) -> Array:
-        """Time to first token."""
-        return np.asarray(self.host_s + self.prefill_s + self.burst_s + self.steps_s + self.queue_s)
+    clients: Array
+    batch: Array
+    output_tokens: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +64,26 @@ def closed_loop(
     fits = np.maximum(batch_that_fits(held, requests, ready.replica.engine.max_batch), 1.0)
     batch = np.minimum(count, fits)
     state = steady(ready, requests, batch)
-    return ClosedLoop(count, state, first_token(ready.serving, state, count))
+    load = ClosedLoopDemand(count, batch, requests.output_tokens)
+    first = closed_first_token(ready.serving, load, state.prefill_s, state.marginal_s, state.tpot_s)
+    return ClosedLoop(count, state, first)
 
 
-def first_token(serving: ServingOverheads, state: SteadyState, clients: Array) -> FirstTokenLatency:
-    """Parts of the time to first token; the module's equation."""
-    batch, tpot = state.batch, state.tpot_s
-    host = serving.host_s + serving.client_s * clients
-    prefill = serving.prefill * state.prefill_s
-    burst = serving.burst * (batch**serving.crowd - 1.0) * state.marginal_s
-    steps = serving.steps * tpot
-    served = host + prefill + burst + steps + state.requests.output_tokens * tpot
-    queue = np.maximum(clients - batch, 0.0) / batch * served
-    return FirstTokenLatency(*(np.asarray(part) for part in (host, prefill, burst, steps, queue)))
+def closed_first_token(
+    serving: ServingOverheads, load: ClosedLoopDemand, solo_s: Array, marginal_s: Array, token_s: Array
+) -> FirstTokenLatency:
+    """Parts of the time to the first token in a closed loop.
+
+    t_first = t_outside + t_solo + t_crowd + s t_token + t_place,   t_stay = t_first - t_place + O t_token
+
+    solo_s: t_solo, s, a prompt alone.  marginal_s: s, what it adds to the steps it shares.  token_s: t_token, s.
+    The parts are those of `serving_time.first_token`, `crowd_wait_s` and `place_wait_s`.
+
+    >>> serving, load = ServingOverheads(), ClosedLoopDemand(np.array(3.0), np.array(1.0), np.array(10.0))
+    >>> float(closed_first_token(serving, load, np.array(0.5), np.array(0.4), np.array(0.25)).total_s)
+    7.25
+    """
+    wait = crowd_wait_s(serving, load.batch, marginal_s)
+    served = first_token(serving, load.clients, solo_s, wait, token_s)
+    stay = served.total_s + load.output_tokens * token_s
+    return replace(served, queue_s=place_wait_s(load.clients, load.batch, stay))

@@ -48,9 +48,10 @@ def weight_bytes(replica: ModelReplica) -> float:
     >>> from comptroller.facts.accelerator import accelerator
     >>> from comptroller.facts.config import model
     >>> from comptroller.facts.engine import engine_facts
-    >>> from comptroller.costs.deployment import Engine, Layout, Recipe
-    >>> engine = Engine.default(engine_facts("vllm"))
-    >>> one = ModelReplica(model("llama_3_1_8b"), accelerator("h100_sxm"), Recipe(), Layout(), engine)
+    >>> from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+    >>> engine = EngineSettings.default(engine_facts("vllm"))
+    >>> parts = PrecisionRecipe(), ParallelLayout(), engine
+    >>> one = ModelReplica(model("llama_3_1_8b"), accelerator("h100_sxm"), *parts)
     >>> round(weight_bytes(one) / 1e9, 2)  # 8.03 G parameters x 2 bytes
     16.06
     """
@@ -79,9 +80,10 @@ def kv_bytes_per_token(replica: ModelReplica) -> float:
     >>> from comptroller.facts.accelerator import accelerator
     >>> from comptroller.facts.config import model
     >>> from comptroller.facts.engine import engine_facts
-    >>> from comptroller.costs.deployment import Engine, Layout, Recipe
-    >>> engine = Engine.default(engine_facts("vllm"))
-    >>> kv_bytes_per_token(ModelReplica(model("llama_3_1_70b"), accelerator("h100_sxm"), Recipe(), Layout(), engine))
+    >>> from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+    >>> engine = EngineSettings.default(engine_facts("vllm"))
+    >>> parts = PrecisionRecipe(), ParallelLayout(), engine
+    >>> kv_bytes_per_token(ModelReplica(model("llama_3_1_70b"), accelerator("h100_sxm"), *parts))
     327680.0
     """
     return _cache_elements(replica, windowed=False) * replica.formats.kv.bytes_per_element / replica.layout.pp

@@ -1,8 +1,7 @@
-"""Steady state of a replica: decode and prefill of equal requests, interference, and how many fit.
+"""Steady state of equal requests on a replica: the steps they need, decode and prefill, and how many fit.
 
-TTFT under load has three separate parts: solo prefill, interference of other prompts' chunks with decoding, and
-queueing. The first two are here; queueing is an approximation of its own (`costs.queueing`) until a simulation
-replaces it.
+The equations over these steps are those of `costs.serving_time`; a closed loop of clients and its waits are in
+`costs.closed_loop`, an open loop of arrivals in `costs.capacity`.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.memory import ReplicaMemory
+from comptroller.costs.serving_time import closed_prompts_per_step, marginal_prompt_s, token_time_s
 from comptroller.costs.step import ReplicaStep, causal_pairs
 from comptroller.costs.timing import ReplicaTimer, StepTime
 
@@ -52,8 +52,7 @@ class UniformRequests:
 class SteadyState:
     """A closed loop of `batch` requests on one replica; all arrays of points, seconds.
 
-    decode: the pure decode step.  prefill: one prompt alone, all its chunks.
-    interference_s: mean delay per output token from chunks of other prompts in the same steps.
+    decode: the pure decode step.  prefill: one prompt alone, all its chunks.  tpot_s: time per output token.
     marginal_s: what one more prompt adds to the steps it shares.
     """
 
@@ -61,13 +60,13 @@ class SteadyState:
     batch: Array
     decode: StepTime
     prefill: StepTime
-    interference_s: Array
+    tpot_s: Array
     marginal_s: Array
 
     @property
-    def tpot_s(self) -> Array:
-        """Time per output token: decode step plus interference."""
-        return np.asarray(self.decode.total_s + self.interference_s)
+    def interference_s(self) -> Array:
+        """Mean delay per output token from chunks of other prompts in the same steps."""
+        return np.asarray(self.tpot_s - self.decode.total_s)
 
     @property
     def prefill_s(self) -> Array:
@@ -88,46 +87,54 @@ class SteadyState:
 def steady(ready: ReplicaTimer, requests: UniformRequests, batch: npt.ArrayLike) -> SteadyState:
     """A closed loop with `batch` requests in flight.
 
-    Each request prefills once in the time it decodes `output` tokens, so of the other batch - 1 requests
-    (batch - 1) / output start per step, each adding the marginal time of its chunks:
+    Per step phi (B - 1) / O prompts of the others start, and delay a token as `serving_time.token_time_s` says:
 
-        interference = phi (B - 1) / O * (t_mixed(chunks of prompt, B) - t_decode(B) * chunks)
+        interference = phi (B - 1) / O t_marginal
 
-    phi is the engine's (`Serving.interference`), 1 where prompts only share the step. Of a prompt whose beginning is
-    cached only what is new is computed, against all of it: n new tokens after c cached ones are n c + n (n + 1) / 2
-    pairs.
+    Of a prompt whose beginning is cached only what is new is computed, against all of it: n new tokens after c cached
+    ones are n c + n (n + 1) / 2 pairs.
     """
     size = np.broadcast_to(np.asarray(batch, float), np.broadcast(batch, requests.input_tokens).shape)
     decode = ready.step(ReplicaStep.decode(size, size * requests.mean_context_tokens))
     prefill = prefill_time(ready, requests.fresh_tokens, requests.cached_tokens)
-    others = ready.serving.interference * np.maximum(size - 1, 0) / np.maximum(requests.output_tokens, 1)
-    marginal = marginal_prefill_s(ready, requests, size, decode)
-    return SteadyState(requests, size, decode, prefill, others * marginal, marginal)
+    beside = chunk_beside(ready.replica, requests, size, size * requests.mean_context_tokens)
+    chunks = prompt_chunks(ready.replica, requests.fresh_tokens)
+    marginal = marginal_prompt_s(ready.step(beside).total_s, decode.total_s, chunks)
+    others = closed_prompts_per_step(size, requests.output_tokens, ready.serving.interference)
+    token_s = token_time_s(decode.total_s, others, marginal)
+    return SteadyState(requests, size, decode, prefill, token_s, marginal)
 
 
 def prefill_time(ready: ReplicaTimer, input_tokens: Array, past_tokens: Array | float = 0.0) -> StepTime:
-    """One prompt alone after so many cached tokens, cut in chunks of the engine's token budget; equal chunks, pairs
-    exact.
-
-    A prompt runs on one data-parallel rank while the others run theirs: the time is that of one prompt on every
-    rank, FLOPs and bytes are one prompt's.
-    """
+    """One prompt alone after so many cached tokens, all its chunks; FLOPs and bytes are one prompt's."""
     ranks = float(ready.replica.layout.dp)
-    chunks = np.ceil(input_tokens / float(ready.replica.engine.chunk_tokens))
-    zero = np.zeros(np.shape(input_tokens))
-    pairs = causal_pairs(input_tokens, zero + np.asarray(past_tokens, float)) / chunks
-    one = ready.step(ReplicaStep(zero, zero, ranks * input_tokens / chunks, ranks * pairs, ranks / chunks))
+    chunks = prompt_chunks(ready.replica, input_tokens)
+    one = ready.step(chunk_alone(ready.replica, input_tokens, past_tokens))
     return StepTime(one.terms * chunks, one.flops * chunks / ranks, one.bytes * chunks / ranks)
 
 
-def marginal_prefill_s(ready: ReplicaTimer, requests: UniformRequests, batch: Array, decode: StepTime) -> Array:
-    """Seconds that one prompt adds to the steps it shares with `batch` decoding sequences."""
+def prompt_chunks(replica: ModelReplica, fresh_tokens: Array) -> Array:
+    """Steps that a prompt takes at the engine's token budget."""
+    return np.asarray(np.ceil(fresh_tokens / float(replica.engine.chunk_tokens)))
+
+
+def chunk_alone(replica: ModelReplica, fresh_tokens: Array, past_tokens: Array | float = 0.0) -> ReplicaStep:
+    """One chunk of a prompt in a step of its own; a prompt's chunks are equal, its pairs exact.
+
+    A prompt runs on one data-parallel rank while the others run theirs: the step holds one chunk on every rank.
+    """
+    ranks, chunks = float(replica.layout.dp), prompt_chunks(replica, fresh_tokens)
+    zero = np.zeros(np.shape(fresh_tokens))
+    pairs = causal_pairs(fresh_tokens, zero + np.asarray(past_tokens, float)) / chunks
+    return ReplicaStep(zero, zero, ranks * fresh_tokens / chunks, ranks * pairs, ranks / chunks)
+
+
+def chunk_beside(replica: ModelReplica, requests: UniformRequests, batch: Array, kv_tokens: Array) -> ReplicaStep:
+    """One chunk of one prompt in a step with `batch` decoding sequences, which hold `kv_tokens` in all."""
     fresh = requests.fresh_tokens
-    chunks = np.ceil(fresh / float(ready.replica.engine.chunk_tokens))
+    chunks = prompt_chunks(replica, fresh)
     pairs = causal_pairs(fresh, np.zeros(batch.shape) + requests.cached_tokens) / chunks
-    kv = batch * requests.mean_context_tokens
-    mixed = ready.step(ReplicaStep(batch, kv, fresh / chunks, pairs, 1.0 / chunks))
-    return np.asarray(np.maximum(mixed.total_s - decode.total_s, 0.0) * chunks)
+    return ReplicaStep(batch, kv_tokens, fresh / chunks, pairs, 1.0 / chunks)
 
 
 def batch_that_fits(memory: ReplicaMemory, requests: UniformRequests, max_batch: int) -> Array:

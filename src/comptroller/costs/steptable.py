@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.serving_time import outside_s
+from comptroller.costs.step import causal_pairs
+from comptroller.costs.timing import ServingOverheads
 from comptroller.errors import InputError
 
 Floats = npt.NDArray[np.float64]
@@ -25,7 +28,8 @@ class StepTable:
     idle_w: power of a replica that waits.  kv_capacity_tokens, kv_block_tokens: the paged cache.
     chunk_tokens: token budget of a step.  context_tokens: longest prompt plus output; None = the cache's
     capacity.  swap_bytes_per_s: host link.  transfer_bytes_per_s: link between prompt and token pools.
-    gco2e_per_j: the wall factor included.
+    gco2e_per_j: the wall factor included.  serving, in_flight: the server around the engine, and the requests that it
+    holds on average; they add to latencies what `serving_time.outside_s` says, and nothing to steps.
 
     Raises:
         InputError: shapes disagree, knots do not ascend from 0, or a time or energy is not positive.
@@ -52,6 +56,8 @@ class StepTable:
     usd_per_s: float
     gco2e_per_j: float
     context_tokens: int | None = None
+    serving: ServingOverheads = field(default_factory=ServingOverheads)
+    in_flight: float = 0.0
 
     def __post_init__(self) -> None:
         rows = (self.max_batch + 1, self.kv_knots_tokens.size)
@@ -92,8 +98,24 @@ class StepTable:
         linear = _at(self.token_knots, self.mixed_s, prompt_tokens + batch)
         return linear + attention + _at(self.pair_knots, self.pair_s, pairs)
 
+    def prompt_s(self, fresh_tokens: Floats, cached_tokens: Floats) -> Floats:
+        """Seconds of prompts alone, in equal chunks of the engine's token budget; as `steady.prefill_time`."""
+        chunks = np.maximum(np.ceil(fresh_tokens / self.chunk_tokens), 1.0)
+        pairs = causal_pairs(fresh_tokens, cached_tokens) / chunks
+        linear = _line(self.token_knots, self.mixed_s, fresh_tokens / chunks)
+        return np.asarray(chunks * (linear + _line(self.pair_knots, self.pair_s, pairs)))
+
+    def outside_s(self, fresh_tokens: Floats, cached_tokens: Floats) -> Floats:
+        """Seconds to the first token that the server takes outside of the engine's queue and steps."""
+        return outside_s(self.serving, self.in_flight, self.prompt_s(fresh_tokens, cached_tokens))
+
 
 def _at(knots: Floats, values: Floats, x: float) -> float:
-    left = int(np.clip(np.searchsorted(knots, x, side="right") - 1, 0, knots.size - 2))
+    return float(_line(knots, values, np.asarray(x, np.float64)))
+
+
+def _line(knots: Floats, values: Floats, x: Floats) -> Floats:
+    """Piecewise linear, the first and the last segment extended."""
+    left = np.clip(np.searchsorted(knots, x, side="right") - 1, 0, knots.size - 2)
     slope = (values[left + 1] - values[left]) / (knots[left + 1] - knots[left])
-    return float(values[left] + slope * (x - knots[left]))
+    return np.asarray(values[left] + slope * (x - knots[left]))

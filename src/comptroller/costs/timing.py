@@ -74,29 +74,43 @@ class KernelEfficiency:
 
 @dataclass(frozen=True, slots=True)
 class StepOverheads:
-    """Time outside kernels: per layer, per step, and per sequence of a data-parallel rank, in seconds."""
+    """Time outside kernels: per layer, per step, and per sequence of a data-parallel rank, in seconds.
 
-    layer_s: float = 0.0
-    step_s: float = 0.0
-    sequence_s: float = 0.0
+    Arrays where many runs are evaluated at once.
+    """
+
+    layer_s: Array | float = 0.0
+    step_s: Array | float = 0.0
+    sequence_s: Array | float = 0.0
+
+    def total_s(self, layers: Array | float, batch: Array | float, ranks: Array | float) -> Array:
+        """Seconds of a step outside its kernels.
+
+        t = layers t_layer + t_step + B / ranks t_sequence
+
+        >>> round(float(StepOverheads(1e-6, 5e-4, 1e-5).total_s(32, 64.0, 2)), 6)
+        0.000852
+        """
+        return np.asarray(layers * self.layer_s + self.step_s + self.sequence_s * batch / ranks)
 
 
 @dataclass(frozen=True, slots=True)
 class ServingOverheads:
-    """What a server adds around its steps; see `costs.closed` for the equations.
+    """What a server adds around its steps; see `costs.serving_time` for the equations.
 
-    interference: share of other prompts' chunks that delays a decoding request.  host_s, client_s: fixed time to
-    the first token, and per client.  prefill: a prompt's own prefill over its ideal.  steps: decode steps that pass
-    before a prompt starts.  burst, crowd: a prompt waits for burst * (B^crowd - 1) others.
+    interference: of a closed loop's other prompts, the share that delays tokens.  host_s, client_s: fixed time to
+    the first token, and per request in flight.  prefill: a prompt's own prefill over its ideal.  steps: decode steps
+    that pass before a prompt starts.  burst, crowd: in a closed loop a prompt waits for burst * (B^crowd - 1) others.
+    Arrays where many runs are evaluated at once.
     """
 
-    interference: float = 1.0
-    host_s: float = 0.0
-    client_s: float = 0.0
-    prefill: float = 1.0
-    steps: float = 1.0
-    burst: float = 0.0
-    crowd: float = 1.0
+    interference: Array | float = 1.0
+    host_s: Array | float = 0.0
+    client_s: Array | float = 0.0
+    prefill: Array | float = 1.0
+    steps: Array | float = 1.0
+    burst: Array | float = 0.0
+    crowd: Array | float = 1.0
 
 
 class TimingCalibration(Protocol):
@@ -172,12 +186,11 @@ class ReplicaTimer:
     def step(self, step: ReplicaStep) -> StepTime:
         """Time of steps: operations plus overhead.
 
-        t = sum over operations of `seconds` + layers * t_layer + t_step + B / ranks * t_sequence
+        t = sum over operations of `seconds` + `StepOverheads.total_s`
         """
         seconds, flops, moved = self.seconds(step)
         terms = (np.arange(len(TERMS))[:, None] == self.rates.term) @ seconds
-        over, ranks = self.overheads, self.replica.layout.dp
-        terms[-1] = self.replica.model.layers * over.layer_s + over.step_s + over.sequence_s * step.batch / ranks
+        terms[-1] = self.overheads.total_s(self.replica.model.layers, step.batch, self.replica.layout.dp)
         count = self.operations.count[:, None]
         memory = (count * np.where(self.rates.wire[:, None], 0.0, moved)).sum(axis=0)
         return StepTime(terms, (count * flops).sum(axis=0), memory)

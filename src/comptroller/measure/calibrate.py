@@ -26,7 +26,7 @@ from comptroller.measure.residuals import (
     points_from_anchors,
     train,
 )
-from comptroller.measure.serving_model import FIRST, PRIORS, ParameterLayout, ServingModel
+from comptroller.measure.serving_parameters import FIRST, PRIORS, ParameterLayout, RunLatencyModel
 
 Array = npt.NDArray[np.float64]
 
@@ -98,7 +98,7 @@ class CalibrationFit:
         for (name, _), log in known.items():
             by_name[name].append(float(log))
         logs = np.array([known.get(key, float(np.mean(by_name[key[0]]))) for key in layout.names])
-        model = ServingModel.of(runs.features, runs.engines, layout)
+        model = RunLatencyModel.of(runs.features, runs.engines, layout)
         return model.tpot(logs), model.ttft(logs)
 
     def predict(self, runs: FeatureBank) -> RunLatencyPrediction:
@@ -148,7 +148,7 @@ def start(engines: Sequence[str], believed: ServingFacts | None) -> ParameterBel
 
 def fit_parameters(runs: FeatureBank, belief: ParameterBelief) -> ParameterBelief:
     """Fit the parameters of the steps to TPOT, then those of the first token to TTFT."""
-    model = ServingModel.of(runs.features, runs.engines, belief.layout)
+    model = RunLatencyModel.of(runs.features, runs.engines, belief.layout)
     first = np.array([name in FIRST for name, _ in belief.layout.names])
     logs, spread = belief.logs, belief.spread
     for predict, seconds, free, how in (
@@ -167,7 +167,7 @@ def fit_parameters(runs: FeatureBank, belief: ParameterBelief) -> ParameterBelie
 
 def left_over(runs: FeatureBank, belief: ParameterBelief) -> tuple[Array, Array]:
     """Log of measured over predicted TPOT and TTFT; unknown where not measured or overloaded."""
-    model = ServingModel.of(runs.features, runs.engines, belief.layout)
+    model = RunLatencyModel.of(runs.features, runs.engines, belief.layout)
     first = np.where(runs.features.ttft_s <= OVERLOAD_S, runs.features.ttft_s, np.nan)
     return np.log(runs.features.tpot_s) - model.tpot(belief.logs), np.log(first) - model.ttft(belief.logs)
 
@@ -305,7 +305,7 @@ def _plausible(runs: FeatureBank, believed: ServingFacts, excluded: ExclusionRep
     if not runs.observations:
         return runs
     belief = start(runs.engines, believed)
-    model = ServingModel.of(runs.features, runs.engines, belief.layout)
+    model = RunLatencyModel.of(runs.features, runs.engines, belief.layout)
     ttft = np.log(runs.features.ttft_s) - model.ttft(belief.logs)
     tpot = np.log(runs.features.tpot_s) - model.tpot(belief.logs)
     kept = []

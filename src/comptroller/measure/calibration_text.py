@@ -18,7 +18,7 @@ HEADER = """\
 # Fitted serving calibration. Each parameter: value with its log standard deviation after the fit (error), and the
 # centre and log standard deviation before it (prior, prior_error). An error above 0.9 of the prior's means that the
 # data do not identify the parameter. Kernel times stand relative to kernels.toml; equations: costs/timing.py,
-# costs/steady.py, costs/closed_loop.py. Bands: 10th and 90th percentile of held-out log errors.
+# costs/serving_time.py. Bands: 10th and 90th percentile of held-out log errors.
 """
 
 RESIDUAL_HEADER = """\

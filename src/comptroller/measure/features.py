@@ -16,8 +16,8 @@ from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.fitted_calibration import GROUPS, KernelPriors, group_of
 from comptroller.costs.memory import ReplicaMemory, memory
 from comptroller.costs.residual import ResidualIdentity, places
-from comptroller.costs.steady import UniformRequests, batch_that_fits
-from comptroller.costs.step import ReplicaStep, causal_pairs
+from comptroller.costs.steady import UniformRequests, batch_that_fits, chunk_alone, chunk_beside, prompt_chunks
+from comptroller.costs.step import ReplicaStep
 from comptroller.costs.timing import ReplicaTimer, kernel_of, part_arithmetic, replica_timer
 from comptroller.errors import InsufficientMemoryError, UnsupportedFormatError
 from comptroller.measure.observations import ExclusionReport, RunObservation
@@ -29,15 +29,15 @@ Array = npt.NDArray[np.float64]
 class RunFeatures:
     """Runs as arrays; the first axis is the run.
 
-    decode, solo, marginal: seconds by group at the kernels' priors, work first and least times after, of a decode
-    step, of a prompt alone, and of what a prompt adds to the steps it shares.  batch: what runs at once.
-    chunks: steps a prompt alone takes.
+    decode, chunk, mixed: seconds by group at the kernels' priors, work first and least times after, of a decode
+    step, of a chunk of a prompt alone, and of a step with both.  batch: what runs at once.
+    chunks: steps a prompt takes.
     tpot_s, ttft_s: as measured.  place: coordinates of the residual.
     """
 
     decode: Array
-    solo: Array
-    marginal: Array
+    chunk: Array
+    mixed: Array
     layers: Array
     chunks: Array
     ranks: Array
@@ -134,8 +134,13 @@ def _row(observation: RunObservation, ready: dict[Hashable, PricedReplica]) -> l
     clients = np.array([observation.concurrency])
     fits = batch_that_fits(held, requests, replica.engine.max_batch)
     batch = np.minimum(clients, np.maximum(fits, 1.0))
-    decode, solo, marginal = (by_group(priced, group, step) for step in _steps(replica, requests, batch))
-    chunks = np.ceil(observation.input_tokens / replica.engine.chunk_tokens)
+    kv_tokens = batch * requests.mean_context_tokens
+    steps = (
+        ReplicaStep.decode(batch, kv_tokens),
+        chunk_alone(replica, requests.input_tokens),
+        chunk_beside(replica, requests, batch, kv_tokens),
+    )
+    chunks = prompt_chunks(replica, requests.input_tokens)[0]
     place = places(replica, clients, requests.input_tokens, requests.output_tokens)[0]
     rest = (
         replica.model.layers,
@@ -147,23 +152,7 @@ def _row(observation: RunObservation, ready: dict[Hashable, PricedReplica]) -> l
         observation.tpot_s,
         observation.ttft_s,
     )
-    times = [decode, solo * chunks, (marginal - decode) * chunks]
-    return [*times, *(np.asarray(float(x)) for x in rest), place]
-
-
-def _steps(
-    replica: ModelReplica, requests: UniformRequests, batch: Array
-) -> tuple[ReplicaStep, ReplicaStep, ReplicaStep]:
-    """A decode step, one chunk of a prompt on every rank, and a chunk of one prompt beside the batch."""
-    chunks = np.ceil(requests.input_tokens / replica.engine.chunk_tokens)
-    pairs = causal_pairs(requests.input_tokens, np.zeros(1)) / chunks
-    tokens, ends, zero = requests.input_tokens / chunks, 1.0 / chunks, np.zeros(1)
-    kv, ranks = batch * requests.mean_context_tokens, float(replica.layout.dp)
-    return (
-        ReplicaStep.decode(batch, kv),
-        ReplicaStep(zero, zero, ranks * tokens, ranks * pairs, ranks * ends),
-        ReplicaStep(batch, kv, tokens, pairs, ends),
-    )
+    return [*(by_group(priced, group, step) for step in steps), *(np.asarray(float(x)) for x in rest), place]
 
 
 def by_group(priced: ReplicaTimer, group: npt.NDArray[np.int64], step: ReplicaStep) -> Array:

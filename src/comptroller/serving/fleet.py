@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from comptroller.costs.steptable import StepTable
 from comptroller.errors import InputError
 from comptroller.serving.policies import module
@@ -162,6 +164,14 @@ class SimulatedFleet:
     def replicas(self) -> list[tuple[SimulatedService, SimulatedReplica]]:
         """Every replica with its service, in the order of their numbers."""
         return [(service, replica) for service in self.services for replica in service.replicas]
+
+    def outside_s(self, service: int, prompt_tokens: int) -> float:
+        """Seconds that the server takes for a call outside of its engine, found in no cache.
+
+        service: one more than its place; 0, any: the first one's.
+        """
+        table = self.services[max(service - 1, 0)].replicas[0].table
+        return max(float(table.outside_s(np.array(float(prompt_tokens)), np.zeros(()))), 0.0)
 
     def chunk_tokens(self, replica: SimulatedReplica) -> int:
         """Prompt tokens a step of a replica may take."""

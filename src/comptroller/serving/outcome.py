@@ -65,6 +65,9 @@ class EngineOutcome:
     A sequence's share of a decode step's energy is that of its own cached tokens plus an equal part of the
     rest; of a mixed step, by tokens. Waste is energy spent on tokens computed before, and on waiting for
     swaps. A rank that waits, for work or for a slower rank of its group, draws `idle_w`.
+
+    Moments are those of the engine, which a request reaches when the server hands it over; what the server takes
+    around it, `outside_s`, counts in `ttft_s` and `e2e_s`.
     """
 
     fleet: SimulatedFleet
@@ -92,14 +95,28 @@ class EngineOutcome:
         return self._seconds("started") - self.arrival_s
 
     @cached_property
+    def outside_s(self) -> Floats:
+        """Seconds that each request's server takes outside of the engine's queue and steps; 0 where it reached none."""
+        rank = np.where(self.jobs.prompt > 0, self.requests.prompt_rank, -1)
+        cached = self.requests.cached.astype(np.float64)
+        fresh, found = self.jobs.prompt - cached, np.zeros(len(self))
+        ranks: dict[int, list[int]] = {}
+        for number, table in enumerate(self._rank_tables):
+            ranks.setdefault(id(table), []).append(number)
+        for numbers in ranks.values():
+            there = np.isin(rank, numbers)
+            found[there] = self._rank_tables[numbers[0]].outside_s(fresh[there], cached[there])
+        return found
+
+    @cached_property
     def ttft_s(self) -> Floats:
         """Seconds from arrival to the first token."""
-        return self._seconds("first") - self.arrival_s
+        return self._seconds("first") - self.arrival_s + self.outside_s
 
     @cached_property
     def e2e_s(self) -> Floats:
         """Seconds from arrival to the end of requests that are done."""
-        return np.where(self.done, self._seconds("last") - self.arrival_s, np.nan)
+        return np.where(self.done, self._seconds("last") - self.arrival_s + self.outside_s, np.nan)
 
     @cached_property
     def tpot_s(self) -> Floats:

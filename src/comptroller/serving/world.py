@@ -128,6 +128,7 @@ class _World:
         self._asked: list[_IssuedCall] = []
         self._deadlines: list[tuple[float, int, _Run]] = []
         self._blocks_made = 0
+        self._outside: dict[tuple[int, int], float] = {}
         count = thinking.question.size
         self._score, self._answer_s = np.full(count, np.nan), np.full(count, np.nan)
 
@@ -196,7 +197,7 @@ class _World:
             return wait
         known = self._known(run, reply, (prompt, output))
         return EngineJob(
-            at_s,
+            at_s + self._outside_s(service, prompt),
             session=run.number,
             blocks=self._engine.add_blocks(known),
             prompt=prompt,
@@ -205,6 +206,12 @@ class _World:
             block_count=known.size,
             service=service,
         )
+
+    def _outside_s(self, service: int, prompt: int) -> float:
+        """Seconds before a call reaches the engine: what its server takes outside delays the calls that wait for it."""
+        if (service, prompt) not in self._outside:
+            self._outside[service, prompt] = self._fleet.outside_s(service, prompt)
+        return self._outside[service, prompt]
 
     def _known(self, run: _Run, reply: Reply, tokens: tuple[int, int]) -> Ints:
         """The blocks of a call's prompt and output, whose first are those of the call that it begins as."""

@@ -22,6 +22,7 @@ from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.memory import ReplicaMemory
 from comptroller.costs.money import host_w
 from comptroller.costs.power import idle_w
+from comptroller.costs.serving_time import prompts_within_per_s
 from comptroller.costs.timing import ReplicaTimer, TimingCalibration, replica_timer
 from comptroller.errors import UnsupportedError, UnsupportedFormatError
 from comptroller.planning.ground.executor import HERE, Progress, gather, no_progress
@@ -65,13 +66,11 @@ class DeploymentTable:
     def prompts_per_s(self, targets: Sequence[LatencyTarget], column: npt.NDArray[np.int64]) -> Array:
         """Rate at which the prompts of one slice alone slow decoding to the TPOT target; inf without a target.
 
-        TPOT = t_decode / (1 - sum_i r_i m_i) <= T is linear in the rates: sum_i r_i m_i / (1 - t_decode / T) <= 1.
+        Within the target the rates of all slices, each over its own, add up to at most 1.
         """
         most = min((t.sized_s for t in targets if t.quantity == "tpot_s"), default=np.inf)
         rows = np.arange(len(column))
-        room = np.maximum(1.0 - self.decode_s[rows, column] / most, 0.0)
-        marginal = self.marginal_s[rows, :, column]
-        return np.where(np.isfinite(most), room[:, None] / np.maximum(marginal, 1e-12), np.inf)
+        return prompts_within_per_s(self.decode_s[rows, column, None], self.marginal_s[rows, :, column], most)
 
     def device_w(self, column: npt.NDArray[np.int64]) -> Array:
         """Watts of one device of each candidate, saturated at its cap."""

@@ -86,7 +86,9 @@ def table_of(service: ServiceDocument, pool: PoolDocument, calibration: TimingCa
     place, held = site(deployment.site), memory(priced)
     terms = SiteRates(_usd_per_s(service, pool), place.pue, place.grid_gco2e_per_j * 1.0)
     longest = deployment.engine.context_tokens or priced.model.context_tokens
-    table = tabulate(replica_timer(priced, calibration), held, terms, min(longest, held.kv_capacity_tokens // pool.dp))
+    ready = replica_timer(priced, calibration)
+    table = tabulate(ready, held, terms, min(longest, held.kv_capacity_tokens // pool.dp))
+    table = replace(table, serving=ready.serving, in_flight=service.batch)
     if len(deployment.pools) > 1:
         table = replace(table, transfer_bytes_per_s=_transfer_bytes_per_s(deployment, pool))
     if pool.dp == 1:

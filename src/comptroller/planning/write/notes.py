@@ -51,11 +51,11 @@ def _request_notes(problem: PlanningProblem, simulated: bool) -> Iterator[str]:
 
 
 def _host_note(problem: PlanningProblem) -> str:
-    """What measured servers added to TTFT outside the engine's own clock."""
+    """What of TTFT passes outside of the engine's queue and steps."""
     ready = [timer for offers in problem.space.offers.values() for timer in offers.table.ready]
     served = {timer.replica.engine.id: timer.serving.host_s for timer in ready}
     each = ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in sorted(served.items()))
-    return f"TTFT counts from the engine's queue; the server around it took a fixed time besides ({each} measured)"
+    return f"TTFT holds what measured servers took around the engine, a fixed time among it ({each})"
 
 
 def _question_notes(problem: PlanningProblem, best: Fleet, unverified: bool) -> Iterator[str]:

@@ -1,25 +1,25 @@
-"""The serving model as a function of its parameters, over the features of measured runs.
+"""The constants that a fit moves, and the latency model over them: many runs at once, parameters as logarithms.
 
-The same equations as `costs.timing`, `costs.steady` and `costs.closed`; a test holds both to the same numbers.
+The equations are those of `costs.serving_time`; here the constants become arrays over runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.closed_loop import ClosedLoopDemand, closed_first_token
 from comptroller.costs.fitted_calibration import GROUPS
+from comptroller.costs.serving_time import closed_prompts_per_step, marginal_prompt_s, token_time_s
+from comptroller.costs.timing import ServingOverheads, StepOverheads
 from comptroller.facts.serving import ANY
 from comptroller.measure.features import RunFeatures
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
-
-STEP_NAMES = ("floor", "layer", "step", "sequence", "interference")
-FIRST_NAMES = ("host", "client", "prefill", "wait_steps", "burst")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ engine logs and profiles show (a decode step's host part is near a millisecond, 
 SHARED = (*(f"time.{group}" for group in GROUPS), "ranks", "crowd")
 """Parameters that are one for all engines."""
 
-FIRST = frozenset((*FIRST_NAMES, "crowd"))
+FIRST = frozenset(("host", "client", "prefill", "wait_steps", "burst", "crowd"))
 """Parameters of the time to first token only."""
 
 
@@ -88,25 +88,24 @@ class ParameterLayout:
 
 
 @dataclass(frozen=True, slots=True)
-class RunTimes:
-    """Seconds of every run: per token, of a pure decode step, of a prompt alone and beside the batch."""
+class RunLatency:
+    """Seconds of every run: of a prompt alone, what it adds to the steps it shares, and per output token."""
 
-    tpot_s: Array
-    step_s: Array
     solo_s: Array
     marginal_s: Array
+    tpot_s: Array
 
 
 @dataclass(frozen=True, slots=True)
-class ServingModel:
-    """The model over some runs: their features, the layout of parameters, and the engine of each run."""
+class RunLatencyModel:
+    """The latency model over some runs: their features, the layout of parameters, and the engine of each run."""
 
     features: RunFeatures
     layout: ParameterLayout
     engine: Index
 
     @classmethod
-    def of(cls, features: RunFeatures, engines: Sequence[str], layout: ParameterLayout) -> ServingModel:
+    def of(cls, features: RunFeatures, engines: Sequence[str], layout: ParameterLayout) -> RunLatencyModel:
         """For runs of these engines."""
         return cls(features, layout, np.array([layout.engines.index(e) for e in engines], dtype=np.int64))
 
@@ -116,19 +115,30 @@ class ServingModel:
     def _one(self, values: Array, name: str) -> float:
         return float(values[self.layout.columns(name)[0]])
 
-    def times(self, logs: Array) -> RunTimes:
+    def serving(self, values: Array) -> ServingOverheads:
+        """What the engine of each run adds around its steps."""
+        names = ("interference", "host", "client", "prefill", "wait_steps", "burst")
+        own = ServingOverheads(*(self._own(values, name) for name in names))
+        return replace(own, crowd=self._one(values, "crowd"))
+
+    def overheads(self, values: Array) -> StepOverheads:
+        """What the engine of each run takes outside kernels."""
+        step = self._own(values, "step") + np.where(self.features.ranks > 1, self._one(values, "ranks"), 0.0)
+        return StepOverheads(self._own(values, "layer"), step, self._own(values, "sequence"))
+
+    def times(self, logs: Array) -> RunLatency:
         """Times at parameters given as logarithms."""
         values, runs = np.exp(logs), self.features
         scale = np.array([self._one(values, f"time.{group}") for group in GROUPS])
         least = self._own(values, "floor")[:, None] * scale
         full = np.concatenate([np.broadcast_to(scale, least.shape), least], axis=1)
-        over = runs.layers * self._own(values, "layer") + self._own(values, "step")
-        over = over + np.where(runs.ranks > 1, self._one(values, "ranks"), 0.0)
-        step = (runs.decode * full).sum(axis=1) + over + self._own(values, "sequence") * runs.batch / runs.ranks
-        marginal = np.maximum((runs.marginal * full).sum(axis=1), 0.0)
-        others = self._own(values, "interference") * np.maximum(runs.batch - 1, 0) / runs.output_tokens
-        solo = (runs.solo * full).sum(axis=1) + runs.chunks * over
-        return RunTimes(step + others * marginal, step, solo, marginal)
+        over = self.overheads(values)
+        loaded, empty = (over.total_s(runs.layers, batch, runs.ranks) for batch in (runs.batch, 0.0))
+        decode, mixed = ((kernels * full).sum(axis=1) + loaded for kernels in (runs.decode, runs.mixed))
+        solo = ((runs.chunk * full).sum(axis=1) + empty) * runs.chunks
+        marginal = marginal_prompt_s(mixed, decode, runs.chunks)
+        others = closed_prompts_per_step(runs.batch, runs.output_tokens, self._own(values, "interference"))
+        return RunLatency(solo, marginal, token_time_s(decode, others, marginal))
 
     def tpot(self, logs: Array) -> Array:
         """Logarithm of the time per output token."""
@@ -136,11 +146,7 @@ class ServingModel:
 
     def ttft(self, logs: Array) -> Array:
         """Logarithm of the time to first token."""
-        values, runs, times = np.exp(logs), self.features, self.times(logs)
-        crowd = runs.batch ** self._one(values, "crowd") - 1.0
-        first = self._own(values, "host") + self._own(values, "client") * runs.clients
-        first = first + self._own(values, "prefill") * times.solo_s
-        first = first + self._own(values, "burst") * crowd * times.marginal_s
-        first = first + self._own(values, "wait_steps") * times.tpot_s
-        served = first + runs.output_tokens * times.tpot_s
-        return np.asarray(np.log(first + np.maximum(runs.clients - runs.batch, 0.0) / runs.batch * served))
+        runs, times = self.features, self.times(logs)
+        load = ClosedLoopDemand(runs.clients, runs.batch, runs.output_tokens)
+        first = closed_first_token(self.serving(np.exp(logs)), load, times.solo_s, times.marginal_s, times.tpot_s)
+        return np.asarray(np.log(first.total_s))
