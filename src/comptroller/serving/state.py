@@ -100,8 +100,8 @@ RESULT = np.dtype(
 """What became of a request: ticks (-1 never), joules, tokens. `slot` is where it lives while it does; after
 that, the next in the list of ended requests to report."""
 
-Row: Any = namedtuple("Row", RESULT.names or ())  # type: ignore[misc]
-"""One result, as Python's own numbers."""
+ResultRow: Any = namedtuple("ResultRow", RESULT.names or ())  # type: ignore[misc]
+"""What became of one request, as Python's own numbers."""
 
 # One width of integer in what functions pass around: the kernel would be compiled once for each width.
 REQUEST = np.dtype(

@@ -14,11 +14,10 @@ import numpy.typing as npt
 
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
-from comptroller.serving.engine import EngineJob, EventEngine, engine_of
+from comptroller.serving.engine import EngineJob, EventEngine
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.outcome import EngineOutcome
 from comptroller.serving.state import RequestState
-from comptroller.serving.twin import EngineTwin
 from comptroller.strategies.drive import DriverOrders, StrategyDriver
 from comptroller.strategies.prefixes import CallTokenCounts, QuestionPrefixIndex
 from comptroller.strategies.protocol import UNLIMITED, Ask, QuestionBudget, Reply, Strategy
@@ -121,7 +120,7 @@ def solve(fleet: SimulatedFleet, thinking: QuestionStream, sample_s: float = 0.0
 class _World:
     def __init__(self, fleet: SimulatedFleet, thinking: QuestionStream, sample_s: float) -> None:
         self._fleet, self._thinking = fleet, thinking
-        self._engine: EventEngine | EngineTwin = engine_of(fleet, sample_s)
+        self._engine = EventEngine(fleet, sample_s)
         self._going: dict[int, _IssuedCall] = {}
         self._ids: dict[Ask, int] = {}
         self._cut: set[Ask] = set()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from comptroller.serving.fleet import SimulatedFleet, SimulatedReplica
-from comptroller.serving.kernel.own import number
+from comptroller.serving.own_policies import policy_number
 from comptroller.serving.policies import needs
 from comptroller.serving.policies.view import CAPACITY, COLUMNS, WEIGHT
 from comptroller.serving.state import (
@@ -130,10 +130,10 @@ def _set_clock(clock: Any, fleet: SimulatedFleet, ranks: Any, sample_s: float) -
     policies = fleet.policies
     clock.timed = clock.spare = clock.out_first = -1
     clock.ranks, clock.services = len(ranks), len(fleet.services)
-    clock.routing = number("routing", policies.routing)
-    clock.handoff = number("routing", policies.handoff)
-    clock.batching = number("batching", policies.batching)
-    clock.scheduling = number("scheduling", policies.scheduling)
+    clock.routing = policy_number("routing", policies.routing)
+    clock.handoff = policy_number("routing", policies.handoff)
+    clock.batching = policy_number("batching", policies.batching)
+    clock.scheduling = policy_number("scheduling", policies.scheduling)
     clock.seed, clock.evicts = policies.seed, policies.evict_for_priority
     clock.bound, clock.overlap = policies.bound, policies.overlap
     clock.max_pending = fleet.split.max_pending_tokens

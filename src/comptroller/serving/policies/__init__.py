@@ -1,7 +1,7 @@
 """Policies: one file each, in `routing`, `batching` and `scheduling`; the folder is the registry.
 
-A file holds one function: `choose`, `budget` or `rank`. The engine compiles it, the twin runs it as it is. A user's
-own is named by the path to its file or by a dotted path; what numba cannot compile, the twin alone can run.
+A file holds one function: `choose`, `budget` or `rank`. The engine compiles it; without numba it runs as it is. A
+user's own is named by the path to its file or by a dotted path; what numba cannot compile is called back as plain Python.
 """
 
 from __future__ import annotations
