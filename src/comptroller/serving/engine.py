@@ -36,6 +36,9 @@ from comptroller.work.call import CallTable
 
 Ids = npt.NDArray[np.int64]
 
+_FIRST_SLOTS = 256
+"""Requests alive at once that the first slots are made for: the batch of one replica and its queue. Slots double."""
+
 UNCOMPILED = "numba is not installed (comptroller[sim] adds it): the event engine runs as plain Python, far slower"
 
 
@@ -203,7 +206,7 @@ class EventEngine:
     def _add_slots(self, least: int) -> None:
         """At least so many more slots, twice as many as before."""
         requests, clock = self._world.requests, self._world.clock[0]
-        larger = records(REQUEST, max(2 * requests.size, requests.size + least, 256))
+        larger = records(REQUEST, max(2 * requests.size, requests.size + least, _FIRST_SLOTS))
         larger[: requests.size] = requests
         fresh = np.arange(requests.size, larger.size)
         larger.id[fresh] = -1
