@@ -39,7 +39,11 @@ Ids = npt.NDArray[np.int64]
 _FIRST_SLOTS = 256
 """Requests alive at once that the first slots are made for: the batch of one replica and its queue. Slots double."""
 
-UNCOMPILED = "numba is not installed (comptroller[sim] adds it): the event engine runs as plain Python, far slower"
+UNCOMPILED = (
+    "numba is not installed (comptroller[sim] adds it):"
+    " the event engine runs as plain Python, about 2,000 requests a second"
+)
+"""The speed is that of `benchmarks/results/uncompiled.md`."""
 
 
 class EngineJob(NamedTuple):
