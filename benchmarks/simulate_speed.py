@@ -30,10 +30,10 @@ QUESTIONS = 10_000
 ONE = (
     "import sys; sys.path.insert(0, 'benchmarks'); import served\n"
     "from comptroller.serving.engine import simulate\n"
-    "from comptroller.serving.fleet import Fleet\n"
-    "from comptroller.work.call import Calls\n"
-    "one = Calls.of(arrival_s=[0.0], input_tokens=[100], output_tokens=[10])\n"
-    "simulate(Fleet.uniform(served.step_table(), 1), one)\n"
+    "from comptroller.serving.fleet import SimulatedFleet\n"
+    "from comptroller.work.call import CallTable\n"
+    "one = CallTable.of(arrival_s=[0.0], input_tokens=[100], output_tokens=[10])\n"
+    "simulate(SimulatedFleet.uniform(served.step_table(), 1), one)\n"
 )
 
 
@@ -110,7 +110,7 @@ def peak_gib() -> float:
     """The most memory a fresh process holds for the large run."""
     code = (
         "import sys, resource; sys.path.insert(0, 'benchmarks'); import simulate_speed as s, served\n"
-        "s.simulate(s.Fleet.uniform(served.step_table(), s.REPLICAS), s.drawn(s.MANY))\n"
+        "s.simulate(s.SimulatedFleet.uniform(served.step_table(), s.REPLICAS), s.drawn(s.MANY))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)\n"
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=served.ROOT)

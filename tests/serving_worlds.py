@@ -168,6 +168,43 @@ def workloads(draw: st.DrawFn, fleet: SimulatedFleet, most: int = 25) -> CallTab
     )
 
 
+@st.composite
+def plain_fleets(draw: st.DrawFn) -> SimulatedFleet:
+    """Fleets that `serving_reference` covers: mixed replicas of one rank, no drafts, swapping or old telemetry."""
+    block = draw(st.sampled_from([1, 4]))
+    engines = st.tuples(st.sampled_from([96, 200, 2000]), st.sampled_from([4, 16, 64]))
+    members = tuple(
+        SimulatedReplica(
+            table(
+                draw(st.integers(0, 5)), draw(st.integers(1, 6)), draw(st.sampled_from([96, 200, 2000])), block, chunk
+            ),
+            weight=draw(st.sampled_from([1.0, 2.5])),
+            prefixes=draw(st.booleans()),
+        )
+        for capacity, chunk in draw(st.lists(engines, min_size=1, max_size=3))
+    )
+    policies = ServingPolicies(
+        routing=draw(st.sampled_from(names("routing"))),
+        batching=draw(st.sampled_from(names("batching"))),
+        scheduling=draw(st.sampled_from(["fcfs", "priority", "shortest_job"])),
+        bound=draw(st.sampled_from([1.0, 1.25])),
+        overlap=draw(st.sampled_from([0.5, 1.0])),
+        seed=draw(st.integers(0, 99)),
+    )
+    prefix = draw(st.sampled_from([0, 4, 8]))
+    return SimulatedFleet((SimulatedService("a", members),), policies, prefix_block_tokens=prefix)
+
+
+@st.composite
+def plain_workloads(draw: st.DrawFn, fleet: SimulatedFleet) -> CallTable:
+    """Calls that every replica of the fleet holds, without waits and parents."""
+    calls = draw(workloads(fleet))
+    longest = min(replica.table.kv_capacity_tokens - replica.table.kv_block_tokens for _, replica in fleet.replicas())
+    prompt, output = (np.clip(calls[name], 1, longest // 2) for name in ("input_tokens", "output_tokens"))
+    alone = {"wait_s": np.zeros(len(calls)), "parent": np.full(len(calls), -1)}
+    return calls.with_columns(input_tokens=prompt, output_tokens=output, **alone)
+
+
 def _blocks(
     rng: np.random.Generator, prompt: np.ndarray, output: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:

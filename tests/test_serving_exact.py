@@ -1,6 +1,11 @@
-"""The jumping engine and the stepping twin agree, request by request, tick by tick."""
+"""The engine agrees with a plain reference tick by tick, keeps its books, and is the same compiled and uncompiled."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from comptroller.costs.steptable import StepTable
-from comptroller.serving.engine import EventEngine
+from comptroller.serving.engine import EventEngine, simulate
 from comptroller.serving.fleet import (
     ServingPolicies,
     SimulatedFleet,
@@ -20,33 +25,28 @@ from comptroller.serving.jit import COMPILED
 from comptroller.serving.outcome import EngineOutcome
 from comptroller.serving.state import RESULT, PoolRole
 from comptroller.serving.ticks import linear
-from comptroller.serving.twin import EngineTwin
 from comptroller.work.call import CallTable
-from serving_worlds import fleets, table, workloads
+from serving_reference import reference
+from serving_uncompiled import EngineTurn, UncompiledEngine, played
+from serving_worlds import fleets, plain_fleets, plain_workloads, table, workloads
 
-pytestmark = pytest.mark.skipif(not COMPILED, reason="numba is not installed")
+needs_numba = pytest.mark.skipif(not COMPILED, reason="numba is not installed")
 
 JOULES = ("j_prefill", "j_decode", "j_waste", "device_s", "usd")
 EXACT = tuple(name for name in RESULT.names or () if name not in (*JOULES, "slot"))
 
 
 def agree(one: EngineOutcome, other: EngineOutcome) -> None:
-    """Ticks, tokens, steps and places are equal; joules and seconds to 1e-9."""
+    """Ticks, tokens, steps and places are equal; joules, and seconds as they were added up, to 1e-9."""
     for name in EXACT:
         np.testing.assert_array_equal(one.requests[name], other.requests[name], err_msg=name)
     for name in JOULES:
         np.testing.assert_allclose(one.requests[name], other.requests[name], rtol=1e-9, atol=1e-12, err_msg=name)
-    for name in ("busy_s", "steps", "prompt_tokens", "recomputed_tokens", "output_tokens", "evictions"):
+    np.testing.assert_allclose(one.meters.busy_s, other.meters.busy_s, rtol=1e-9)
+    for name in ("steps", "prompt_tokens", "recomputed_tokens", "output_tokens", "evictions"):
         np.testing.assert_array_equal(getattr(one.meters, name), getattr(other.meters, name), err_msg=name)
     np.testing.assert_allclose(one.meters.step_j, other.meters.step_j, rtol=1e-9, atol=1e-12)
     assert one.horizon_s == other.horizon_s
-    assert len(one.series) == len(other.series)
-    for a, b in zip(one.series, other.series, strict=True):
-        assert a.at_s == b.at_s
-        for name in ("busy_s", "queued", "running"):
-            np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
-        np.testing.assert_allclose(a.kv_tokens, b.kv_tokens)
-        np.testing.assert_allclose(a.step_j, b.step_j, rtol=1e-9, atol=1e-12)
 
 
 def conserves(outcome: EngineOutcome, calls: CallTable) -> None:
@@ -68,51 +68,17 @@ def conserves(outcome: EngineOutcome, calls: CallTable) -> None:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
-def test_engine_equals_twin(data: st.DataObject) -> None:
-    fleet = data.draw(fleets())
-    calls = data.draw(workloads(fleet))
-    sample_s = data.draw(st.sampled_from([0.0, 0.05]))
-    worlds = [kind(fleet, sample_s) for kind in (EventEngine, EngineTwin)]
-    outcomes = []
-    for world in worlds:
-        world.submit(calls)
-        outcomes.append(world.run())
-    agree(*outcomes)
-    conserves(outcomes[0], calls)
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.data())
-def test_engine_equals_twin_under_cancellation_and_arrivals(data: st.DataObject) -> None:
-    """Both are stepped, given new calls and told to cancel at the same moments."""
-    fleet = data.draw(fleets())
-    worlds = [EventEngine(fleet), EngineTwin(fleet)]
-    count = 0
-    for _ in range(data.draw(st.integers(1, 6))):
-        calls = data.draw(workloads(fleet, 8))
-        count += len(calls)
-        watch = data.draw(st.booleans())
-        until_s = worlds[0].now_s + data.draw(st.sampled_from([0.0, 0.01, 0.3, 5.0]))
-        stop = data.draw(st.lists(st.integers(0, count - 1), max_size=4))
-        seen = []
-        for world in worlds:
-            world.submit(calls, watch)
-            for request in stop:
-                world.cancel(request)
-            seen.append(sorted(world.advance(until_s).tolist()))
-        assert seen[0] == seen[1]
-        assert worlds[0].now_s == worlds[1].now_s
-        done = [world.outcome() for world in worlds]
-        np.testing.assert_array_equal(done[0].finish, done[1].finish)
-    outcomes = [world.run() for world in worlds]
-    agree(*outcomes)
-    assert outcomes[0].counts()["unfinished"] == 0
-    total = outcomes[0].request_j.sum() + outcomes[0].waste_j.sum() + outcomes[0].idle_j.sum()
-    assert total == pytest.approx(outcomes[0].meter_j, rel=1e-9, abs=1e-9)
+def test_engine_equals_the_reference(data: st.DataObject) -> None:
+    """Chunks, pages, preemption, prefixes and routing: runs in closed form against as many single steps."""
+    fleet = data.draw(plain_fleets())
+    calls = data.draw(plain_workloads(fleet))
+    outcome = simulate(fleet, calls)
+    agree(outcome, reference(fleet, calls))
+    conserves(outcome, calls)
 
 
 @pytest.mark.parametrize("steps", [linear(kv_token_s=4e-8), table(3, 64, 20000, 16, 256)], ids=["linear", "crooked"])
-def test_long_runs_agree(steps: StepTable) -> None:
+def test_long_runs_equal_the_reference(steps: StepTable) -> None:
     """Outputs of thousands of tokens: jumps over many segments against as many single steps."""
     rng = np.random.default_rng(5)
     calls = CallTable.of(
@@ -120,13 +86,98 @@ def test_long_runs_agree(steps: StepTable) -> None:
         input_tokens=rng.integers(1, 900, 60),
         output_tokens=rng.integers(1, 3000, 60),
     )
-    outcomes = []
-    for kind in (EventEngine, EngineTwin):
-        world = kind(SimulatedFleet.uniform(steps, 2))
-        world.submit(calls)
-        outcomes.append(world.run())
-    agree(*outcomes)
-    conserves(outcomes[0], calls)
+    fleet = SimulatedFleet.uniform(steps, 2)
+    outcome = simulate(fleet, calls)
+    agree(outcome, reference(fleet, calls))
+    conserves(outcome, calls)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_every_token_and_joule_is_counted_once(data: st.DataObject) -> None:
+    """In any fleet: pools, stores, drafts, lockstep, swapping, old telemetry, waits and parents."""
+    fleet = data.draw(fleets())
+    calls = data.draw(workloads(fleet))
+    conserves(simulate(fleet, calls), calls)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_who_looks_changes_nothing(data: st.DataObject) -> None:
+    """Samples and pauses split runs of steps anywhere: not a tick or a token moves."""
+    fleet = data.draw(fleets())
+    calls = data.draw(workloads(fleet))
+    alone = simulate(fleet, calls)
+    engine = EventEngine(fleet, sample_s=data.draw(st.sampled_from([0.004, 0.05])))
+    engine.submit(calls)
+    for fraction in sorted(data.draw(st.lists(st.floats(0, 1, exclude_max=True), max_size=5))):
+        engine.advance(fraction * alone.horizon_s)
+    agree(engine.run(), alone)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_the_order_of_rows_changes_nothing(data: st.DataObject) -> None:
+    """Calls that arrive at moments of their own, under policies that do not draw by a call's number."""
+    fleet = data.draw(plain_fleets())
+    policies = replace(fleet.policies, routing=data.draw(st.sampled_from(["least_request", "prefix_match"])))
+    fleet = replace(fleet, policies=policies)
+    calls = data.draw(plain_workloads(fleet))
+    moments = np.random.default_rng(0).permutation(len(calls)) * 0.0123
+    calls = calls.with_columns(arrival_s=moments)
+    order = np.random.default_rng(1).permutation(len(calls))
+    shuffled = simulate(fleet, calls.take(order)).requests
+    for name in (*EXACT, *JOULES):
+        np.testing.assert_array_equal(shuffled[name], simulate(fleet, calls).requests[name][order], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def uncompiled() -> Iterator[UncompiledEngine]:
+    engine = UncompiledEngine()
+    yield engine
+    engine.close()
+
+
+@needs_numba
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_compiled_and_uncompiled_are_equal_bit_by_bit(uncompiled: UncompiledEngine, data: st.DataObject) -> None:
+    """Both are given calls, told to cancel and looked at, at the same moments."""
+    fleet = data.draw(fleets())
+    turns, count, now_s = [], 0, 0.0
+    for _ in range(data.draw(st.integers(1, 6))):
+        calls = data.draw(workloads(fleet, 8))
+        count += len(calls)
+        now_s += data.draw(st.sampled_from([0.0, 0.01, 0.3, 5.0]))
+        cancels = tuple(data.draw(st.lists(st.integers(0, count - 1), max_size=4)))
+        turns.append(EngineTurn(calls, data.draw(st.booleans()), cancels, now_s))
+    sample_s = data.draw(st.sampled_from([0.0, 0.05]))
+    outcome, shown = played(fleet, turns, sample_s)
+    assert uncompiled.played(fleet, turns, sample_s) == shown
+    assert outcome.counts()["unfinished"] == 0
+    total = outcome.request_j.sum() + outcome.waste_j.sum() + outcome.idle_j.sum()
+    assert total == pytest.approx(outcome.meter_j, rel=1e-9, abs=1e-9)
+
+
+def test_the_engine_runs_where_numba_cannot_be_imported() -> None:
+    """The same outcome, from a process that has no numba; it says that it is slow."""
+    run = subprocess.run([sys.executable, "-c", WITHOUT_NUMBA], capture_output=True, text=True, check=True)
+    calls = CallTable.of(arrival_s=[0.0, 0.5], input_tokens=[100, 200], output_tokens=[10, 1])
+    outcome = simulate(SimulatedFleet.uniform(linear(), 1), calls)
+    assert run.stdout.strip() == outcome.requests.tobytes().hex()
+    assert "runs as plain Python" in run.stderr
+
+
+WITHOUT_NUMBA = """
+import sys
+sys.modules["numba"] = None
+from comptroller.serving.engine import simulate
+from comptroller.serving.fleet import SimulatedFleet
+from comptroller.serving.ticks import linear
+from comptroller.work.call import CallTable
+calls = CallTable.of(arrival_s=[0.0, 0.5], input_tokens=[100, 200], output_tokens=[10, 1])
+print(simulate(SimulatedFleet.uniform(linear(), 1), calls).requests.tobytes().hex())
+"""
 
 
 def test_same_seed_same_bytes() -> None:
@@ -144,8 +195,7 @@ def test_same_seed_same_bytes() -> None:
     assert runs[0] == runs[1]
 
 
-@pytest.mark.parametrize("world", [EventEngine, EngineTwin])
-def test_replicas_that_wait_for_each_other_s_memory_get_on(world: type[EventEngine] | type[EngineTwin]) -> None:
+def test_replicas_that_wait_for_each_other_s_memory_get_on() -> None:
     """Both are drawn into the mixed pool, each holds a prompt for the other and has no room for the other's."""
     small = table(0, 1, 96, 1, 4)
     replicas = SimulatedReplica(small, pool=PoolRole.PROMPT), SimulatedReplica(small, pool=PoolRole.TOKEN)
@@ -159,8 +209,7 @@ def test_replicas_that_wait_for_each_other_s_memory_get_on(world: type[EventEngi
         session=[3, 3, 2],
         key=[0, 2, 2],
     )
-    one = world(SimulatedFleet((SimulatedService("a", replicas),), policies, split=SplitThresholds(40, 8), tenants=3))
-    one.submit(calls)
-    outcome = one.run()
+    fleet = SimulatedFleet((SimulatedService("a", replicas),), policies, split=SplitThresholds(40, 8), tenants=3)
+    outcome = simulate(fleet, calls)
     assert outcome.counts()["stop"] == 3 and outcome.requests.preemptions.sum() == 1
     conserves(outcome, calls)

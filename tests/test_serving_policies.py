@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.errors import InputError, UnknownIdError, UnsupportedError
-from comptroller.serving.engine import EventEngine, simulate
+from comptroller.errors import InputError, UnknownIdError
+from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import (
     RouterTelemetry,
     ServingPolicies,
@@ -22,12 +22,13 @@ from comptroller.serving.fleet import (
     SimulatedReplica,
     SimulatedService,
 )
+from comptroller.serving.jit import COMPILED
 from comptroller.serving.policies import KINDS, decision, module, names
 from comptroller.serving.policies.draw import draw
 from comptroller.serving.policies.view import COLUMNS
 from comptroller.serving.ticks import linear
-from comptroller.serving.twin import EngineTwin
 from comptroller.work.call import CallTable
+from serving_uncompiled import EngineTurn, UncompiledEngine, played
 
 numba = pytest.importorskip("numba")
 
@@ -188,50 +189,70 @@ def test_draws_are_the_same_compiled_and_plain(seed: int, name: int, turn: int) 
     assert drawn(seed, name, turn) == draw(seed, name, turn)
 
 
+@pytest.fixture(scope="module")
+def uncompiled() -> Iterator[UncompiledEngine]:
+    engine = UncompiledEngine()
+    yield engine
+    engine.close()
+
+
 SHIPPED = [(kind, name) for kind in KINDS for name in names(kind)]
 
 
 @pytest.mark.parametrize(("kind", "name"), SHIPPED)
-def test_a_policy_of_one_s_own_is_its_shipped_copy(kind: str, name: str, tmp_path: Path) -> None:
-    """The same file, named by its path: called by its address in the engine, as it is in the twin."""
+def test_a_policy_of_one_s_own_is_its_shipped_copy(
+    kind: str, name: str, tmp_path: Path, uncompiled: UncompiledEngine
+) -> None:
+    """The same file, named by its path: called by its address from the compiled kernel, as it is without numba."""
     own = tmp_path / f"my_{name}.py"
     own.write_text(Path(str(module(kind, name).__file__)).read_text())
     calls = traffic(60, 60.0, session=np.arange(60) % 7, priority=np.arange(60) % 3)
-    found = []
-    for world, policy in ((EventEngine, name), (EventEngine, str(own)), (EngineTwin, str(own))):
-        one = world(SimulatedFleet.uniform(linear(max_batch=4), 3, ServingPolicies(**{kind: policy})))
-        one.submit(calls)
-        found.append(one.run())
-    for other in found[1:]:
-        np.testing.assert_array_equal(found[0].requests["last"], other.requests["last"])
-        np.testing.assert_array_equal(found[0].requests["prompt_rank"], other.requests["prompt_rank"])
+    fleets = [
+        SimulatedFleet.uniform(linear(max_batch=4), 3, ServingPolicies(**{kind: policy})) for policy in (name, str(own))
+    ]
+    shipped, compiled_own = (played(fleet, [EngineTurn(calls)])[1] for fleet in fleets)
+    assert shipped == compiled_own == uncompiled.played(fleets[1], [EngineTurn(calls)])
 
 
-OWN = """
-def choose(view, ranks, call, router):
-    {body}
-"""
+IMPORTS = "    import json\n"
+"""Numba compiles no function that imports."""
 
 
-def test_what_cannot_be_compiled_is_run_by_the_twin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "eccentric.py"
-    path.write_text(OWN.format(body="import json; return min(ranks, key=lambda rank: json.dumps(int(rank)))"))
-    fleet = SimulatedFleet.uniform(linear(), 2, ServingPolicies(routing=str(path)))
-    with pytest.raises(UnsupportedError, match="only the twin runs it"):
-        EventEngine(fleet)
-    outcome = simulate(fleet, traffic(20, 20.0))
-    assert outcome.counts()["stop"] == 20 and not outcome.requests.prompt_rank.any()
-    assert "only the twin runs it" in capsys.readouterr().err
+@pytest.mark.parametrize(("kind", "name"), SHIPPED)
+def test_what_cannot_be_compiled_runs_as_python(
+    kind: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The compiled kernel calls it back: the outcome is that of the same policy compiled."""
+    path = tmp_path / f"plain_{name}.py"
+    head, sign, body = Path(str(module(kind, name).__file__)).read_text().rpartition(") -> ")
+    first, rest = body.split("\n", 1)
+    path.write_text(f"{head}{sign}{first}\n{IMPORTS}{rest}")
+    calls = traffic(60, 60.0, session=np.arange(60) % 7, priority=np.arange(60) % 3)
+    shipped, called_back = (
+        simulate(SimulatedFleet.uniform(linear(max_batch=4), 3, ServingPolicies(**{kind: policy})), calls)
+        for policy in (name, str(path))
+    )
+    assert shipped.requests.tobytes() == called_back.requests.tobytes()
+    assert (
+        not COMPILED or f"{kind} policy {path} cannot be compiled and runs as plain Python" in capsys.readouterr().err
+    )
 
 
-@pytest.mark.parametrize("world", [EventEngine, EngineTwin])
-def test_a_policy_that_chooses_what_it_may_not_is_found_out(world: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "function"), KINDS.items())
+def test_an_error_of_a_policy_called_back_is_raised(kind: str, function: str, tmp_path: Path) -> None:
+    path = tmp_path / f"broken_{kind}.py"
+    path.write_text(f"def {function}(*given):\n{IMPORTS}    return json.loads('nothing')\n")
+    with pytest.raises(ValueError, match="Expecting value"):
+        simulate(SimulatedFleet.uniform(linear(), 2, ServingPolicies(**{kind: str(path)})), traffic(5, 20.0))
+    simulate(SimulatedFleet.uniform(linear(), 2), traffic(5, 20.0))
+
+
+@pytest.mark.parametrize("first", ["", IMPORTS], ids=["compiled", "called back"])
+def test_a_policy_that_chooses_what_it_may_not_is_found_out(first: str, tmp_path: Path) -> None:
     path = tmp_path / "astray.py"
-    path.write_text(OWN.format(body="return 99"))
-    one = world(SimulatedFleet.uniform(linear(), 2, ServingPolicies(routing=str(path))))
-    one.submit(traffic(5, 20.0))
+    path.write_text(f"def choose(view, ranks, call, router):\n{first}    return 99\n")
     with pytest.raises(InputError, match="not among those it was given"):
-        one.run()
+        simulate(SimulatedFleet.uniform(linear(), 2, ServingPolicies(routing=str(path))), traffic(5, 20.0))
 
 
 def test_a_dotted_path_names_a_policy_too() -> None:

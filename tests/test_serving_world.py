@@ -115,8 +115,8 @@ def test_later_samples_of_a_question_find_its_prompt_cached() -> None:
     assert not hits[first].any() and (hits[~first] > 0).all() and (~first).sum() > 100
 
 
-def test_the_twin_solves_alike(tmp_path: Path) -> None:
-    """A policy that cannot be compiled: the same strategy, caches and clock in plain Python."""
+def test_a_policy_called_back_solves_alike(tmp_path: Path) -> None:
+    """A policy that cannot be compiled: the same strategy, caches and clock."""
     path = tmp_path / "plainest.py"
     path.write_text("def choose(view, ranks, call, router):\n    import math; return ranks[0]\n")
     first = tmp_path / "first.py"

@@ -1,1 +1,1 @@
-"""Many questions on a fleet over time: the event engine, its plain twin, and their policies."""
+"""Many questions on a fleet over time: the event engine and its policies."""

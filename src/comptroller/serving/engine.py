@@ -12,27 +12,38 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.errors import InputError, UnsupportedError
+from comptroller.errors import InputError
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.jit import COMPILED, cache_folder
 from comptroller.serving.jobs import check, fill, parents_of
 from comptroller.serving.outcome import EngineOutcome, RankSample, meters_of
+from comptroller.serving.own_policies import raise_failure
 from comptroller.serving.policies.view import COLUMNS, KV, QUEUED, WRONG_RANK
 from comptroller.serving.state import (
     CANCELS,
     FOREVER,
     REQUEST,
     TICKS_PER_S,
+    KernelWorld,
     RequestState,
+    ResultRow,
     ReturnReason,
-    Row,
     records,
     ticks,
 )
-from comptroller.serving.twin import EngineTwin
+from comptroller.serving.uncompiled import kernel_form
 from comptroller.work.call import CallTable
 
 Ids = npt.NDArray[np.int64]
+
+_FIRST_SLOTS = 256
+"""Requests alive at once that the first slots are made for: the batch of one replica and its queue. Slots double."""
+
+UNCOMPILED = (
+    "numba is not installed (comptroller[sim] adds it):"
+    " the event engine runs as plain Python, about 2,000 requests a second"
+)
+"""The speed is that of `benchmarks/results/uncompiled.md`."""
 
 
 class EngineJob(NamedTuple):
@@ -63,16 +74,14 @@ class EventEngine:
 
     sample_s: how often the time series is sampled (0: never).
 
-    Raises:
-        UnsupportedError: numba is not installed, or cannot compile a policy; `EngineTwin` does the same, slowly.
+    Without numba the same kernel runs as plain Python, and says so once.
     """
 
     def __init__(self, fleet: SimulatedFleet, sample_s: float = 0.0) -> None:
-        if not COMPILED:
-            raise UnsupportedError("the event engine needs numba (the `sim` extra); use Twin without it")
         self.fleet = fleet
         self._kernel, build = _ready_kernel()
         self._world = build(fleet, sample_s)
+        self._taken = KernelWorld(*map(kernel_form, self._world))
         self._cancels: list[int] = []
         self._count = 0
         self._blocks = 0
@@ -119,10 +128,10 @@ class EventEngine:
         blocks = self._world.blocks
         if self._blocks + ids.size > blocks.size:
             blocks = np.concatenate([blocks, np.zeros(max(blocks.size, ids.size), np.int64)])
+            self._renew(blocks=blocks)
         base = self._blocks
         blocks[base : base + ids.size] = ids
         self._blocks += ids.size
-        self._world = self._world._replace(blocks=blocks)
         return base
 
     def cancel(self, request: int) -> None:
@@ -157,7 +166,8 @@ class EventEngine:
         cancels = len(self._cancels)
         self._world.ints[clock.cancels : clock.cancels + cancels] = self._cancels
         while True:
-            reason = self._kernel(self._world, cancels, until)
+            reason = self._kernel(self._taken, cancels, until)
+            raise_failure()
             if clock.fault:
                 raise InputError(WRONG_RANK)
             if reason != ReturnReason.CROWDED:
@@ -170,7 +180,7 @@ class EventEngine:
 
     def row(self, request: int) -> Any:
         """What became of a request that has ended."""
-        return Row(*self._world.results[request].item())
+        return ResultRow(*self._world.results[request].item())
 
     def run(self) -> EngineOutcome:
         """What came of everything submitted, once nothing is left to happen."""
@@ -195,21 +205,24 @@ class EventEngine:
         self._count += count
         world = self._world
         if self._count > world.jobs.size:
-            self._world = world._replace(
-                jobs=_enlarge(world.jobs, self._count), results=_enlarge(world.results, self._count)
-            )
+            self._renew(jobs=_enlarge(world.jobs, self._count), results=_enlarge(world.results, self._count))
 
     def _add_slots(self, least: int) -> None:
         """At least so many more slots, twice as many as before."""
         requests, clock = self._world.requests, self._world.clock[0]
-        larger = records(REQUEST, max(2 * requests.size, requests.size + least, 256))
+        larger = records(REQUEST, max(2 * requests.size, requests.size + least, _FIRST_SLOTS))
         larger[: requests.size] = requests
         fresh = np.arange(requests.size, larger.size)
         larger.id[fresh] = -1
         larger.right[fresh] = np.append(fresh[1:], clock.spare)
         clock.spare = requests.size
         clock.spares += fresh.size
-        self._world = self._world._replace(requests=larger)
+        self._renew(requests=larger)
+
+    def _renew(self, **arrays: Any) -> None:
+        """Put larger arrays in the place of those of the world."""
+        self._world = self._world._replace(**arrays)
+        self._taken = self._taken._replace(**{name: kernel_form(array) for name, array in arrays.items()})
 
     def _sample(self) -> None:
         world, clock = self._world, self._world.clock[0]
@@ -250,10 +263,13 @@ def _enlarge(array: Any, count: int) -> Any:
 
 @lru_cache(maxsize=1)
 def _ready_kernel() -> tuple[Any, Any]:
-    """The kernel, compiled or read from disk, and what builds its world; says so when it has to be compiled."""
+    """The kernel and what builds its world; says so when it has to be compiled, or cannot be."""
     from comptroller.serving.kernel import loop  # noqa: PLC0415
     from comptroller.serving.kernel.build import build  # noqa: PLC0415
 
+    if not COMPILED:
+        print(UNCOMPILED, file=sys.stderr, flush=True)
+        return loop.advance, build
     if any(cache_folder(loop.SOURCES).rglob("*.nbi")):
         return loop.advance, build
     print("Compiling the event engine, once; this takes about half a minute.", file=sys.stderr, flush=True)
@@ -270,7 +286,7 @@ def _smallest() -> SimulatedFleet:
 
 
 def simulate(fleet: SimulatedFleet, calls: CallTable, sample_s: float = 0.0) -> EngineOutcome:
-    """What comes of the calls on the fleet; by the twin where numba is missing or cannot compile a policy.
+    """What comes of the calls on the fleet.
 
     Raises:
         RecordError, InputError: calls that cannot be simulated.
@@ -280,15 +296,6 @@ def simulate(fleet: SimulatedFleet, calls: CallTable, sample_s: float = 0.0) -> 
     >>> simulate(SimulatedFleet.uniform(linear(), 1), calls).ttft_s.round(4).tolist()
     [0.0082, 0.0104]
     """
-    world = engine_of(fleet, sample_s)
-    world.submit(calls)
-    return world.run()
-
-
-def engine_of(fleet: SimulatedFleet, sample_s: float = 0.0) -> EventEngine | EngineTwin:
-    """The engine, or where it cannot run the fleet the twin, which says so."""
-    try:
-        return EventEngine(fleet, sample_s)
-    except UnsupportedError as why:
-        print(f"{why}; this takes a while", file=sys.stderr, flush=True)
-        return EngineTwin(fleet, sample_s)
+    engine = EventEngine(fleet, sample_s)
+    engine.submit(calls)
+    return engine.run()

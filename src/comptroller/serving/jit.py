@@ -1,4 +1,4 @@
-"""Numba where it is installed, plain Python where it is not: the one place that knows."""
+"""Numba where it is installed, plain Python where it is not; no other module asks which."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ try:
     import numba
 except ImportError:
     numba = None
+if numba is not None and numba.config.DISABLE_JIT:
+    numba = None
 
 COMPILED = numba is not None
-"""Whether the event engine is compiled; without numba the twin runs instead."""
+"""Whether the kernel is compiled. Without numba, and under NUMBA_DISABLE_JIT=1, its functions run as plain Python."""
 
 # Nothing here allocates, so nothing need be counted: reference counts were half the running time.
 _OUTER = {"error_model": "numpy", "_nrt": False}
@@ -36,12 +38,6 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     compiled.get_call_template = without_literals
     finished: Callable[..., Any] = compiled
     return finished
-
-
-def plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as it was before it was compiled."""
-    before: Callable[..., Any] = getattr(function, "py_func", function)
-    return before
 
 
 def part(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,7 +15,10 @@ from comptroller.work.call import CallTable
 from comptroller.work.trace import RequestTrace
 
 _SHOWN = 5
+"""Bad rows that an error names: enough to see a pattern; the error counts the others."""
+
 _LONGEST = 1 << 30
+"""Most tokens of a request: half of what a result's 32-bit counts hold."""
 
 
 def calls_of(trace: RequestTrace) -> CallTable:
@@ -63,8 +66,8 @@ def _services(calls: CallTable, fleet: SimulatedFleet) -> npt.NDArray[np.int64]:
         if not name and code in used and split and len(places) > 1:
             raise InputError("calls: a fleet of several services, one of them split, needs a service per call")
         lookup[code] = places.get(name, 0)
-    found: npt.NDArray[np.int64] = lookup[calls["service"]]
-    return found
+    services: npt.NDArray[np.int64] = lookup[calls["service"]]
+    return services
 
 
 def check(calls: CallTable) -> None:
@@ -108,10 +111,10 @@ def parents_of(calls: CallTable, first: int) -> npt.NDArray[np.int64] | int:
     if not (parent >= 0).any():
         return -1
     places = {int(call): place for place, call in enumerate(calls["call"])}
-    found = np.full(len(calls), -1)
+    requests = np.full(len(calls), -1)
     for place in np.flatnonzero(parent >= 0).tolist():
         at = places.get(int(parent[place]), len(calls))
         if at >= place:
             raise InputError(f"calls: row {place}: parent {parent[place]} is not among the calls before it")
-        found[place] = first + at
-    return found
+        requests[place] = first + at
+    return requests

@@ -127,8 +127,8 @@ class EngineOutcome:
     @property
     def done(self) -> npt.NDArray[np.bool_]:
         """Which requests came to their end."""
-        found: npt.NDArray[np.bool_] = self.requests.state == RequestState.DONE
-        return found
+        ended: npt.NDArray[np.bool_] = self.requests.state == RequestState.DONE
+        return ended
 
     @property
     def finish(self) -> list[str]:

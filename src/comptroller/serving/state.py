@@ -12,14 +12,18 @@ import numpy.typing as npt
 from comptroller.errors import InputError
 
 TICKS_PER_S = float(1 << 38)
-"""Time is counted in whole ticks, so that sums are exact in any order and ties are ties."""
+"""Time is counted in whole ticks of 3.6 ps, so that sums are exact in any order and ties are ties. The finer the tick,
+the sooner 64 bits are full: see LATEST_S, which halves when this doubles."""
 NEVER = 1 << 62
+"""The key of an event that does not happen: above every other, and with room to add to it in 64 bits."""
 FOREVER = (NEVER >> 2) - 1
+"""The last tick that has a key below NEVER."""
 END, ARRIVE, START, OVER = 0, 1, 2, 3
 """What happens first within one tick: steps end, then calls arrive, then steps start; then it is over. An
 event's key is 4 * tick + phase; what is submitted once steps start arrives in the next tick."""
 LATEST_S = float(NEVER >> 3) / TICKS_PER_S
-"""The latest arrival that can be simulated, in seconds (some weeks)."""
+"""The latest arrival that can be simulated, in seconds: 24 days, half of what the key of an event can hold, so that
+what arrives last has as long to end."""
 
 
 def ticks(seconds: float) -> int:
@@ -100,8 +104,8 @@ RESULT = np.dtype(
 """What became of a request: ticks (-1 never), joules, tokens. `slot` is where it lives while it does; after
 that, the next in the list of ended requests to report."""
 
-Row: Any = namedtuple("Row", RESULT.names or ())  # type: ignore[misc]
-"""One result, as Python's own numbers."""
+ResultRow: Any = namedtuple("ResultRow", RESULT.names or ())  # type: ignore[misc]
+"""What became of one request, as Python's own numbers."""
 
 # One width of integer in what functions pass around: the kernel would be compiled once for each width.
 REQUEST = np.dtype(
@@ -148,7 +152,7 @@ CLOCK = np.dtype(
 )
 
 CANCELS = 1024
-"""How many requests can be cancelled in one go."""
+"""How many requests the kernel cancels in one call; the engine calls it once more for every further thousand."""
 
 
 class KernelWorld(NamedTuple):

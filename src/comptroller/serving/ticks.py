@@ -1,10 +1,8 @@
-"""A step table in whole ticks, as the engine and the twin read it."""
+"""A step table in whole ticks, as the kernel reads it."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -31,23 +29,6 @@ class PiecewiseCurve:
             slopes = np.diff(values) / np.diff(self.knots)
             parts += [values, np.append(slopes, slopes[-1])]
         return np.concatenate(parts)
-
-    @cached_property
-    def _lists(self) -> list[list[float]]:
-        return self.packed().reshape(5, -1).tolist()
-
-    def seconds_at(self, x: float) -> float:
-        """Seconds at x."""
-        return self._at(x, 1)
-
-    def joules_at(self, x: float) -> float:
-        """Joules at x."""
-        return self._at(x, 3)
-
-    def _at(self, x: float, part: int) -> float:
-        knots = self._lists[0]
-        left = min(max(bisect_right(knots, x) - 1, 0), len(knots) - 2)
-        return self._lists[part][left] + self._lists[part + 1][left] * (x - knots[left])
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,30 +64,6 @@ class TickTable:
             PiecewiseCurve(table.token_knots, table.mixed_s, table.mixed_j),
             PiecewiseCurve(table.pair_knots, table.pair_s, table.pair_j),
         )
-
-    def decode_ticks(self, batch: int, kv_tokens: int) -> int:
-        """Ticks of one decode step."""
-        left = self._segment(kv_tokens)
-        knots, value, slope = self._lists
-        return value[batch][left] + slope[batch][left] * (kv_tokens - knots[left])
-
-    def decode_joules(self, batch: int, kv_tokens: int) -> tuple[float, float]:
-        """Joules of one decode step: the part that is not of cached tokens, and joules per cached token."""
-        left = self._segment(kv_tokens)
-        return float(self.intercept_j[batch, left]), float(self.slope_j[batch, left])
-
-    def prompt_ticks(self, tokens: int, pairs: float) -> int:
-        """Ticks of the part of a step that is not decode attention."""
-        seconds = self.mixed.seconds_at(tokens) + self.pairs.seconds_at(pairs)
-        return int(seconds * TICKS_PER_S + 0.5)
-
-    def _segment(self, kv_tokens: int) -> int:
-        knots = self._lists[0]
-        return min(max(bisect_right(knots, kv_tokens) - 1, 0), len(knots) - 2)
-
-    @cached_property
-    def _lists(self) -> tuple[list[int], list[list[int]], list[list[int]]]:
-        return self.knots.tolist(), self.value.tolist(), self.slope.tolist()
 
 
 def linear(

@@ -14,11 +14,10 @@ import numpy.typing as npt
 
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
-from comptroller.serving.engine import EngineJob, EventEngine, engine_of
+from comptroller.serving.engine import EngineJob, EventEngine
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.outcome import EngineOutcome
 from comptroller.serving.state import RequestState
-from comptroller.serving.twin import EngineTwin
 from comptroller.strategies.drive import DriverOrders, StrategyDriver
 from comptroller.strategies.prefixes import CallTokenCounts, QuestionPrefixIndex
 from comptroller.strategies.protocol import UNLIMITED, Ask, QuestionBudget, Reply, Strategy
@@ -121,11 +120,11 @@ def solve(fleet: SimulatedFleet, thinking: QuestionStream, sample_s: float = 0.0
 class _World:
     def __init__(self, fleet: SimulatedFleet, thinking: QuestionStream, sample_s: float) -> None:
         self._fleet, self._thinking = fleet, thinking
-        self._engine: EventEngine | EngineTwin = engine_of(fleet, sample_s)
+        self._engine = EventEngine(fleet, sample_s)
         self._going: dict[int, _IssuedCall] = {}
         self._ids: dict[Ask, int] = {}
         self._cut: set[Ask] = set()
-        self._asked: list[_IssuedCall] = []
+        self._issued: list[_IssuedCall] = []
         self._deadlines: list[tuple[float, int, _Run]] = []
         self._blocks_made = 0
         self._outside: dict[tuple[int, int], float] = {}
@@ -161,18 +160,18 @@ class _World:
 
     def _obey(self, run: _Run, orders: DriverOrders, at_s: float) -> None:
         replies = [run.world.reply(ask, at_s) for ask in orders.begin]
-        asked = [_IssuedCall(run, reply.ask, reply, self._job(run, reply)) for reply in replies]
-        for request, each in zip(self._engine.ask([each.job for each in asked]), asked, strict=True):
-            self._ids[each.ask] = request
-            if each.job.watched:
-                self._going[request] = each
-        self._asked += asked
+        issued = [_IssuedCall(run, reply.ask, reply, self._job(run, reply)) for reply in replies]
+        for request, call in zip(self._engine.ask([call.job for call in issued]), issued, strict=True):
+            self._ids[call.ask] = request
+            if call.job.watched:
+                self._going[request] = call
+        self._issued += issued
         for ask in orders.cut:
             self._engine.cancel(self._ids[ask])
             self._cut.add(ask)
-        for each in asked:
-            if not each.job.watched:
-                reply = run.world.cut(each.reply, at_s) if each.ask in self._cut else each.reply
+        for call in issued:
+            if not call.job.watched:
+                reply = run.world.cut(call.reply, at_s) if call.ask in self._cut else call.reply
                 self._obey(run, run.drive.feed(reply), at_s)
         if run.drive.answer is not None and math.isnan(self._answer_s[run.number]):
             self._answer_s[run.number] = at_s - run.drive.start_s
@@ -252,21 +251,21 @@ class _World:
 
     def _calls(self) -> CallTable:
         """What was asked, as call records."""
-        roles = _code_texts(each.ask.role for each in self._asked)
-        questions = _code_texts(each.run.drive.question.id for each in self._asked)
-        spelled = _code_texts(each.run.play.spelled for each in self._asked)
+        roles = _code_texts(call.ask.role for call in self._issued)
+        questions = _code_texts(call.run.drive.question.id for call in self._issued)
+        spelled = _code_texts(call.run.play.spelled for call in self._issued)
         names = {
             "role": roles[0],
             "question": questions[0],
             "strategy": spelled[0],
             "service": ("", *(service.name for service in self._fleet.services)),
         }
-        of = {name: [getattr(each.job, name) for each in self._asked] for name in EngineJob._fields}
-        parents = [each.ask.after.ask if each.ask.after else None for each in self._asked]
+        of = {name: [getattr(call.job, name) for call in self._issued] for name in EngineJob._fields}
+        parents = [call.ask.after.ask if call.ask.after else None for call in self._issued]
         return CallTable.of(
             names,
             None,
-            request=[each.run.number for each in self._asked],
+            request=[call.run.number for call in self._issued],
             parent=[-1 if ask is None else self._ids.get(ask, -1) for ask in parents],
             role=roles[1],
             strategy=spelled[1],

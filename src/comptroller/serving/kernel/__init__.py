@@ -1,1 +1,1 @@
-"""The compiled event engine; import it only where numba may be absent or is wanted."""
+"""The kernel of the event engine: compiled by numba, or the same functions as plain Python where numba is absent."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from comptroller.serving.fleet import SimulatedFleet, SimulatedReplica
-from comptroller.serving.kernel.own import number
+from comptroller.serving.own_policies import policy_number
 from comptroller.serving.policies import needs
 from comptroller.serving.policies.view import CAPACITY, COLUMNS, WEIGHT
 from comptroller.serving.state import (
@@ -107,6 +107,7 @@ def _allot(rank: Any, fleet: SimulatedFleet, replica: SimulatedReplica, ints: Ar
     rank.tags = floats.room(fleet.tenants)
     count = rank.capacity // rank.cache_blocks if rank.cache_blocks else 0
     rank.entry_count = count
+    # A power of two of buckets, two to four for each entry: chains then hold less than half an entry in the mean.
     rank.bucket_mask = (1 << max(1, int(2 * count)).bit_length()) - 1
     rank.buckets = ints.room(int(rank.bucket_mask) + 1, -1) if count else 0
     entries = np.zeros((count, 5), np.int64)
@@ -130,10 +131,10 @@ def _set_clock(clock: Any, fleet: SimulatedFleet, ranks: Any, sample_s: float) -
     policies = fleet.policies
     clock.timed = clock.spare = clock.out_first = -1
     clock.ranks, clock.services = len(ranks), len(fleet.services)
-    clock.routing = number("routing", policies.routing)
-    clock.handoff = number("routing", policies.handoff)
-    clock.batching = number("batching", policies.batching)
-    clock.scheduling = number("scheduling", policies.scheduling)
+    clock.routing = policy_number("routing", policies.routing)
+    clock.handoff = policy_number("routing", policies.handoff)
+    clock.batching = policy_number("batching", policies.batching)
+    clock.scheduling = policy_number("scheduling", policies.scheduling)
     clock.seed, clock.evicts = policies.seed, policies.evict_for_priority
     clock.bound, clock.overlap = policies.bound, policies.overlap
     clock.max_pending = fleet.split.max_pending_tokens
@@ -168,6 +169,7 @@ def _allot_clock(clock: Any, fleet: SimulatedFleet, ranks: Any, arenas: tuple[Ar
     clock.snapshot_every = clock.next_snapshot = ticks(telemetry.period_s)
     clock.snapshot_delay = ticks(telemetry.delay_s)
     if clock.snapshot_every:
+        # Those taken while the one that is read was on its way, that one, and the one being written.
         clock.snapshot_depth = math.ceil(telemetry.delay_s / telemetry.period_s) + 2
         clock.snapshots = floats.put(np.tile(view.T, (int(clock.snapshot_depth), 1)))
         clock.snapshot_count = 1

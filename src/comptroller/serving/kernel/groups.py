@@ -212,7 +212,7 @@ def _pass_prompts(w: KernelWorld, r: int, ticks: int) -> None:
     """Book the prompt tokens of a step and what they used; those computed before are waste."""
     rank = w.ranks[r]
     tokens = rank.step_prompt + (rank.batch * rank.verify if rank.step_decode else 0)
-    each, per_pair = spend_step(w, r, ticks)
+    per_token, per_pair = spend_step(w, r, ticks)
     left = rank.budget
     for place in range(rank.pre_count):
         request = w.requests[w.ints[rank.pre + place]]
@@ -220,7 +220,7 @@ def _pass_prompts(w: KernelWorld, r: int, ticks: int) -> None:
         if take == 0:
             break
         left -= take
-        joules = take * each + take * (request.done + 0.5 * (take + 1)) * per_pair
+        joules = take * per_token + take * (request.done + 0.5 * (take + 1)) * per_pair
         again = max(0, min(request.done + take, request.high) - request.done)
         request.j_waste += joules * again / take
         request.j_prefill += joules * (take - again) / take

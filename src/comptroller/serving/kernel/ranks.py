@@ -93,7 +93,7 @@ def _drop_cancelled(w: KernelWorld, r: int, tick: int) -> None:
         else:
             place += 1
     while rank.cancels > 0:
-        # In order of id: a heap's order is not the twin's, and blocks become idle in the order of leaving.
+        # In order of id: the order of a heap says nothing, and blocks become idle in the order of leaving.
         chosen = -1
         for place in range(rank.batch):
             i = w.ints[rank.run + place]

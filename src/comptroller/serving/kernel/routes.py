@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from comptroller.serving.jit import jit, part
 from comptroller.serving.kernel.books import close, count_dispatch, count_waiting, poke
 from comptroller.serving.kernel.cache import matched_blocks, occupied_blocks, pages
@@ -80,8 +82,8 @@ def _entry(w: KernelWorld, view_at: int, r: int, column: int) -> float:
 @part
 def _pick(w: KernelWorld, i: int, policy: int, first: int, count: int, view_at: int) -> int:
     clock = w.clock[0]
-    view = w.floats[view_at : view_at + clock.ranks * COLUMNS].reshape(COLUMNS, clock.ranks).T
-    return int(choose(policy, view, w.ints[first : first + count], w.requests[i], clock))
+    view = np.asarray(w.floats[view_at : view_at + clock.ranks * COLUMNS]).reshape(COLUMNS, clock.ranks).T
+    return int(choose(policy, view, np.asarray(w.ints[first : first + count]), w.requests[i], clock))
 
 
 @jit

@@ -1,7 +1,7 @@
 """Policies: one file each, in `routing`, `batching` and `scheduling`; the folder is the registry.
 
-A file holds one function: `choose`, `budget` or `rank`. The engine compiles it, the twin runs it as it is. A user's
-own is named by the path to its file or by a dotted path; what numba cannot compile, the twin alone can run.
+A file holds one function: `choose`, `budget` or `rank`. The engine compiles it; without numba it runs as it is. A
+user's own is named by the path to its file or by a dotted path; what numba cannot compile is called back as Python.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def module(kind: str, name: str) -> ModuleType:
         UnknownIdError: there is no such policy.
         InputError: it lacks the function of its kind.
     """
-    found = import_module(f"{__name__}.{kind}.{name}") if name in names(kind) else module_at(name)
-    if found is None:
+    policy = import_module(f"{__name__}.{kind}.{name}") if name in names(kind) else module_at(name)
+    if policy is None:
         raise UnknownIdError(f"{kind} policy", name, names(kind))
-    if not callable(getattr(found, KINDS[kind], None)):
-        raise InputError(f"{kind} policy {name}: {found.__file__} has no function `{KINDS[kind]}`")
-    return found
+    if not callable(getattr(policy, KINDS[kind], None)):
+        raise InputError(f"{kind} policy {name}: {policy.__file__} has no function `{KINDS[kind]}`")
+    return policy
 
 
 def decision(kind: str, name: str) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from comptroller.serving.jit import jit, stand_in
 
 _MASK = (1 << 64) - 1
 _STEP, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+"""The constants of splitmix64 (Steele, Lea, Flood, 2014)."""
 _U = np.uint64
 
 

@@ -1,0 +1,256 @@
+"""A plain reference of the event engine: one service of continuous batching, one step after another.
+
+It covers chunked prefill, admission to a paged cache, preemption with recomputation, prefix caching, what routers see,
+and energy. Memory is counted anew whenever it is asked for, and no steps are summed in closed form.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+
+from comptroller.serving.fleet import SimulatedFleet, SimulatedReplica
+from comptroller.serving.jobs import fill
+from comptroller.serving.outcome import EngineOutcome, RankMeters
+from comptroller.serving.policies import decision
+from comptroller.serving.policies.view import RouterState
+from comptroller.serving.state import ARRIVE, END, JOB, RESULT, START, TICKS_PER_S, RequestState, records
+from comptroller.serving.ticks import TickTable
+from comptroller.work.call import CallTable
+
+
+class ReferenceRequest:
+    """The fields of a job and of its result, and of its cache: `goal`, tokens that the prompt phase computes;
+    `context`, tokens in cache; `high`, the most ever there; `held`, blocks shared through the prefix cache."""
+
+    def __init__(self, number: int, job: Any, blocks: list[int]) -> None:
+        vars(self).update(dict.fromkeys(RESULT.names or (), 0), **dict(zip(JOB.names or (), job.item(), strict=True)))
+        self.id, self.blocks, self.arrival = number, blocks, int(job.arrival_s * TICKS_PER_S + 0.5)
+        self.started = self.first = self.last = self.prompt_rank = self.token_rank = -1
+        self.key = self.fair_start = 0.0
+        self.goal = self.context = self.high = self.held = 0
+
+
+def place(request: Any) -> tuple[float, int, int]:
+    """Who waits behind whom, and who is preempted last."""
+    return request.key, request.arrival, request.id
+
+
+class ReferenceRank:
+    """One rank: its queue, its batch, its memory (idle cached blocks last), its meters."""
+
+    def __init__(self, fleet: SimulatedFleet, replica: SimulatedReplica) -> None:
+        self.policies, self.replica, self.table = fleet.policies, replica, replica.table
+        self.ticks, self.block = TickTable.of(replica.table), replica.table.kv_block_tokens
+        self.size = fleet.prefix_block_tokens if replica.prefixes else 0
+        self.shared, self.capacity = self.size // self.block, self.table.kv_capacity_tokens // self.block
+        self.sent, self.queue, self.prompts, self.batch = [], [], [], []
+        self.users: dict[int, int] = {}
+        self.idle: OrderedDict[int, None] = OrderedDict()
+        self.meters = dict.fromkeys(RankMeters.__dataclass_fields__, 0.0)
+        self.budget, self.decodes, self.disturbed = 0, False, False
+
+    def pages(self, tokens: int) -> int:
+        return -(-tokens // self.block)
+
+    def occupied(self) -> int:
+        private = sum(self.pages(max(r.goal, r.context)) - r.held * self.shared for r in self.prompts + self.batch)
+        return private + (len(self.users) - len(self.idle)) * self.shared
+
+    def room(self) -> int:
+        """Blocks that the next decode step leaves."""
+        growth = sum(r.context % self.block == 0 for r in self.batch)
+        return self.capacity - self.occupied() - growth
+
+    def trim(self) -> None:
+        while self.idle and len(self.idle) * self.shared > self.capacity - self.occupied():
+            del self.users[self.idle.popitem(last=False)[0]]
+            self.meters["evictions"] += 1
+
+    def matched(self, request: Any, tokens: int) -> int:
+        known = [block in self.users for block in request.blocks[: (tokens - 1) // self.size if self.size else 0]]
+        return known.index(False) if False in known else len(known)
+
+    def hold(self, request: Any, tokens: int) -> None:
+        """Share the full blocks of a request's first tokens."""
+        for block in request.blocks[request.held : tokens // self.size] if self.size else []:
+            self.idle.pop(block, None)
+            self.users[block] = self.users.get(block, 0) + 1
+            request.held += 1
+
+    def leave(self, request: Any) -> None:
+        """A request stops running; its blocks are free, its cached ones idle once nobody uses them."""
+        (self.batch if request in self.batch else self.prompts).remove(request)
+        for block in reversed(request.blocks[: request.held]):
+            self.users[block] -= 1
+            if not self.users[block]:
+                self.idle[block] = None
+        request.held = request.goal = request.context = 0
+
+    def row(self, request: Any) -> list[float]:
+        """What a router sees."""
+        alive, hits = [r for r in self.sent if r.state < RequestState.DONE], self.matched(request, request.prompt)
+        pending, promised = sum(r.prompt for r in alive if r.first < 0), sum(r.prompt + r.predicted for r in alive)
+        memory = self.occupied() * self.block, self.capacity * self.block
+        return [len(alive), len(self.queue), pending, promised, *memory, self.replica.weight, hits * self.size]
+
+    def admit(self, tick: int) -> None:
+        """Take requests from the queue as long as seats, blocks and the step's budget last."""
+        while self.queue:
+            request = min(self.queue, key=place)
+            left, goal = self.budget - sum(r.goal - r.context for r in self.prompts), request.prompt + request.generated
+            hits = self.matched(request, goal)
+            used = sum(block not in self.idle for block in request.blocks[:hits])
+            fits = self.pages(goal) - used * self.shared <= self.room()
+            if left <= 0 or not fits or len(self.batch + self.prompts) >= self.table.max_batch:
+                return
+            self.queue.remove(request)
+            self.prompts.append(request)
+            request.started = tick if request.started < 0 else request.started
+            request.goal, request.context = goal, hits * self.size
+            self.hold(request, request.context)
+            request.cached += max(0, request.context - request.high)
+            request.high = max(request.high, request.context)
+            self.trim()
+            self.hold(request, request.context + max(0, min(goal - request.context, left)))
+            self.trim()
+
+    def begin(self, tick: int) -> int:
+        """Make up the next step; the ticks it takes alone, 0 if there is nothing to do."""
+        self.disturbed = False
+        while self.batch and self.room() < 0:
+            request, self.disturbed = max(self.batch + self.prompts, key=place), True
+            request.preemptions, request.high = request.preemptions + 1, max(request.high, request.context)
+            self.leave(request)
+            self.queue.append(request)
+        batching = decision("batching", self.policies.batching)
+        self.budget, mixes = batching(len(self.batch), self.table.chunk_tokens)
+        if not self.disturbed:
+            self.admit(tick)
+        for request, take in self.chunks():
+            self.hold(request, request.context + take)
+        self.decodes = bool(self.batch) and (mixes or not self.chunks())
+        return self.cost()[0]
+
+    def chunks(self) -> list[tuple[Any, int]]:
+        """Prompt tokens of each request in the step."""
+        left, takes = self.budget, []
+        for request in self.prompts:
+            takes.append((request, min(request.goal - request.context, left)))
+            left -= takes[-1][1]
+        return [(request, take) for request, take in takes if take]
+
+    def cost(self) -> tuple[int, float, float, float, float]:
+        """Ticks of the step, and joules: per prompt token, per query-key pair, per cached token, shared by decodes."""
+        chunks, size, kv = self.chunks(), len(self.batch), sum(r.context for r in self.batch)
+        ticks, fixed, per_kv = self.decode(size, kv) if self.decodes else (0, 0.0, 0.0)
+        if not chunks:
+            return ticks, 0.0, 0.0, per_kv, fixed
+        if self.decodes:
+            ticks, fixed = ticks - self.decode(size, 0)[0], fixed - self.decode(size, 0)[1]
+        tokens = sum(take for _, take in chunks) + size * self.decodes
+        pairs = sum(take * (r.context + 0.5 * (take + 1)) for r, take in chunks)
+        (mixed_s, mixed_j), (pair_s, pair_j) = line(self.ticks.mixed, tokens), line(self.ticks.pairs, pairs)
+        ticks = max(ticks + int((mixed_s + pair_s) * TICKS_PER_S + 0.5), 1)
+        return ticks, mixed_j / tokens, pair_j / max(pairs, 1.0), per_kv, fixed
+
+    def decode(self, size: int, kv: int) -> tuple[int, float, float]:
+        """Ticks of a decode step, joules beside its cached tokens, joules of each of those."""
+        of, left = self.ticks, segment(self.ticks.knots, kv)
+        ticks = int(of.value[size, left]) + int(of.slope[size, left]) * (kv - int(of.knots[left]))
+        return ticks, float(of.intercept_j[size, left]), float(of.slope_j[size, left])
+
+    def finish(self, ticks: int) -> None:
+        """The step is over: book what it used and what it made."""
+        (_, per_token, per_pair, per_kv, fixed), chunks = self.cost(), self.chunks()
+        size = len(self.batch) * self.decodes
+        tokens, seconds = sum(take for _, take in chunks) + size, ticks / TICKS_PER_S
+        self.meters["busy_s"] += seconds
+        self.meters["steps"] += 1
+        for request, take in chunks:
+            joules = take * per_token + take * (request.context + 0.5 * (take + 1)) * per_pair
+            again = max(0, min(request.context + take, request.high) - request.context)
+            self.charge(request, seconds * take / tokens, joules)
+            request.j_waste += joules * again / take
+            request.j_prefill += joules * (take - again) / take
+            request.recomputed, request.computed = request.recomputed + again, request.computed + take - again
+            request.context, request.high = request.context + take, max(request.high, request.context + take)
+            self.meters["prompt_tokens"] += take - again
+            self.meters["recomputed_tokens"] += again
+        for request in self.batch[:size]:
+            joules = per_kv * request.context + fixed / size + per_token
+            request.j_decode += joules
+            self.charge(request, seconds / tokens, joules)
+            request.context, request.generated = request.context + 1, request.generated + 1
+            self.meters["output_tokens"] += 1
+        self.trim()
+
+    def charge(self, request: Any, seconds: float, joules: float) -> None:
+        request.steps, request.device_s = request.steps + 1, request.device_s + seconds
+        request.usd += seconds * self.table.usd_per_s
+        self.meters["step_j"] += joules
+
+    def let_go(self, tick: int) -> None:
+        """Whose prompt is done decodes on; who is done leaves."""
+        done = [r for r in self.batch if r.generated == r.output]
+        for request in sorted(done, key=lambda r: r.id) + [r for r in self.prompts if r.context == r.goal]:
+            if request in self.prompts:
+                self.hold(request, request.goal)
+                self.prompts.remove(request)
+                self.batch.append(request)
+                request.first = tick if request.first < 0 else request.first
+                request.generated += 1
+                self.meters["output_tokens"] += 1
+            if request.generated == request.output:
+                self.hold(request, min(request.context, request.prompt + request.output - 1))
+                self.leave(request)
+                request.state, request.last = RequestState.DONE, tick
+
+
+def segment(knots: Any, x: float) -> int:
+    return int(np.clip(np.searchsorted(knots, x, side="right") - 1, 0, knots.size - 2))
+
+
+def line(curve: Any, x: float) -> list[float]:
+    """Seconds and joules at x."""
+    left = segment(curve.knots, x)
+    over, width = x - curve.knots[left], curve.knots[left + 1] - curve.knots[left]
+    return [float(v[left] + (v[left + 1] - v[left]) / width * over) for v in (curve.seconds, curve.joules)]
+
+
+def reference(fleet: SimulatedFleet, calls: CallTable) -> EngineOutcome:
+    """What comes of the calls: within each tick steps end, then calls arrive, then steps start."""
+    jobs, policies, turns, now = records(JOB, len(calls)), fleet.policies, [0, 0], 0
+    fill(jobs, calls, fleet)
+    requests: list[Any] = [ReferenceRequest(n, job, calls.blocks(n).tolist()) for n, job in enumerate(jobs)]
+    ranks = [ReferenceRank(fleet, replica) for _, replica in fleet.replicas()]
+    acts: list[tuple[int, int] | None] = [None] * len(ranks)
+    since, coming = [0] * len(ranks), sorted(requests, key=lambda r: (r.arrival, r.id))
+    while coming or any(acts):
+        arrivals = [(r.arrival, ARRIVE, r.id) for r in coming[:1]]
+        now, phase, number = min([(*at, rank) for rank, at in enumerate(acts) if at] + arrivals)
+        if phase == ARRIVE:
+            request = coming.pop(0)
+            view = np.array([rank.row(request) for rank in ranks])
+            router = RouterState(turns[request.service], policies.seed, policies.bound, policies.overlap)
+            turns[request.service] += 1
+            number = decision("routing", policies.routing)(view, np.arange(len(ranks)), request, router)
+            request.key = decision("scheduling", policies.scheduling)(request)
+            request.prompt_rank, request.token_rank, request.state = number, number, RequestState.QUEUED
+            ranks[number].sent.append(request)
+            ranks[number].queue.append(request)
+            acts[number] = acts[number] or (now, START)
+        elif phase == END:
+            ranks[number].finish(now - since[number])
+            ranks[number].let_go(now)
+            acts[number] = now, START
+        else:
+            ticks, since[number] = ranks[number].begin(now), now
+            acts[number] = (now + ticks, END) if ticks else (now, START) if ranks[number].disturbed else None
+    results = records(RESULT, len(calls))
+    for name in set(RESULT.names or ()) - {"slot"}:
+        results[name] = [getattr(request, name) for request in requests]
+    meters = RankMeters(*(np.array([rank.meters[name] for rank in ranks]) for name in ranks[0].meters))
+    return EngineOutcome(fleet, jobs, results, meters, now / TICKS_PER_S)
