@@ -42,8 +42,8 @@ class LiveRunSettings:
 
     choose: role -> services.  answer: what of a reply is compared.  checker: judges where no model does.
     scored: whether samples are judged without being asked for.  logprobs: whether their likelihood is needed.
-    affinity: what decides among replicas.  plan: digest of the plan that the run belongs to.
-    most_calls: that a run may make.
+    affinity, session: what calls of the run have in common, see `UpstreamRequest`.
+    plan: digest of the plan that the run belongs to.  most_calls: that a run may make.
     """
 
     choose: Choose
@@ -55,6 +55,7 @@ class LiveRunSettings:
     guard: GuardConfig = field(default_factory=GuardConfig)
     stop_repetition: bool | None = None
     affinity: str = ""
+    session: str = ""
     plan: str = ""
     most_calls: int = 256
 
@@ -180,7 +181,7 @@ class LiveWorld:
         grown = self.size + sum(len(reply.content) * 4 for reply in _replies(ask))
         return UpstreamRequest(
             self.talk.path, body | {"stream": True}, grown, call, services, stream=True, affinity=self.cast.affinity,
-            plan=self.cast.plan, attempts=made,
+            session=self.cast.session, plan=self.cast.plan, attempts=made,
         )  # fmt: skip
 
     def pending(self) -> list[Cost]:
