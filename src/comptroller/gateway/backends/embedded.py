@@ -44,6 +44,8 @@ class EmbeddedBackend(OpenaiBackend):
     """settings: `format`, q8_0 if it was made (`python -m comptroller.gateway.weights`) or q4_1 as shipped; `threads`;
     `slots`, generations side by side; `file`, other weights in GGUF."""
 
+    reuses_streams = False  # its server hangs up after a stream without a word, and the next call would break off
+
     def __init__(self, name: str, config: ServiceConfig, url: str) -> None:
         unknown = sorted(config.settings.keys() - SETTINGS)
         if unknown:

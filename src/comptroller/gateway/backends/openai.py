@@ -21,10 +21,17 @@ Json = dict[str, Any]
 MOST_BYTES = 64 * 2**20
 """The longest reply that is read."""
 CONNECT_S = 10.0
+HANG_UP = {"connection": "close"}
+"""Sent with a stream to a service that does not keep its connection open."""
 
 
 class OpenaiBackend:
-    """A client with a pool of connections to one base URL, such as http://host:8000/v1."""
+    """A client with a pool of connections to one base URL, such as http://host:8000/v1.
+
+    reuses_streams: whether the service keeps a connection open after the end of a stream.
+    """
+
+    reuses_streams = True
 
     def __init__(self, name: str, config: ServiceConfig, url: str) -> None:
         if not url.startswith(("http://", "https://")):
@@ -116,8 +123,10 @@ class OpenaiBackend:
         assert self._session is not None, "start() comes first"
         longest = max(self.config.idle_s, self.config.first_s) if body.get("stream") else None
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=longest)
+        headers = HANG_UP if longest is not None and not self.reuses_streams else None
+        data = msgspec.json.encode(body)
         try:
-            response = await self._session.post(self.url + path, data=msgspec.json.encode(body), timeout=timeout)
+            response = await self._session.post(self.url + path, data=data, timeout=timeout, headers=headers)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise UpstreamError(
                 503, f"{self.name} is not there: {error.strerror if hasattr(error, 'strerror') else error}"
