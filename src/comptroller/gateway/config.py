@@ -84,9 +84,9 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
             InputError: the variable is not set, or the file cannot be read.
         """
         if self.key_env:
-            if not (found := os.environ.get(self.key_env, "")):
+            if not (key := os.environ.get(self.key_env, "")):
                 raise InputError(f"service {name}: the environment variable {self.key_env} is not set")
-            return found
+            return key
         if not self.key_file:
             return ""
         try:

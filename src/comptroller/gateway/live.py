@@ -117,13 +117,13 @@ class LiveWorld:
         """The verdict of a checker on the reply it comes after."""
         assert self.cast.checker is not None and ask.after is not None
         try:
-            found = await score(self.cast.checker, ask.after.content, self.cast.checkers)
+            judged = await score(self.cast.checker, ask.after.content, self.cast.checkers)
         except asyncio.CancelledError:
             return Reply(ask, "cancelled", started_s=started_s, done_s=self.now_s())
         except UnsupportedError as error:
             self.error = error
             return Reply(ask, "failed", started_s=started_s, done_s=self.now_s())
-        return Reply(ask, "stop", score=found, started_s=started_s, done_s=self.now_s())
+        return Reply(ask, "stop", score=judged, started_s=started_s, done_s=self.now_s())
 
     async def _generated(self, ask: Ask, made: list[CallAttempt]) -> Reply:
         order = self._order(ask, made)
@@ -190,11 +190,11 @@ class LiveWorld:
 
 
 def _replies(ask: Ask) -> list[Reply]:
-    found, at = [], ask.after
+    replies, at = [], ask.after
     while at is not None:
-        found.append(at)
+        replies.append(at)
         at = at.ask.after
-    return found
+    return replies
 
 
 def _least(stream: UpstreamStream) -> Cost:

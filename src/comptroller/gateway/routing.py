@@ -104,12 +104,12 @@ class PlanRouter:
             raise GatewayError(
                 400, f"the plan has no class {name!r}; it has {', '.join(names)}", "invalid_value", "comptroller.class"
             )  # fmt: skip
-        found = max(mine, key=lambda item: rank(str(request), item.strategy, item.share or 1.0))
-        return GatewayRoute(name, found.strategy, {role: self._weights(found, role, size) for role in found.roles})
+        chosen = max(mine, key=lambda item: rank(str(request), item.strategy, item.share or 1.0))
+        return GatewayRoute(name, chosen.strategy, {role: self._weights(chosen, role, size) for role in chosen.roles})
 
-    def _weights(self, found: QuestionClassDocument, role: str, size: int) -> dict[str, float]:
+    def _weights(self, chosen: QuestionClassDocument, role: str, size: int) -> dict[str, float]:
         """Shares of a role, by the plan's bucket of prompt lengths nearest to the request's where it has buckets."""
-        plain = {item.service: item.share for item in found.roles[role] if item.share > 0}
+        plain = {item.service: item.share for item in chosen.roles[role] if item.share > 0}
         tokens = max(size / BYTES_PER_TOKEN, 1.0)
         knots = sorted({item.input_tokens for name in plain for item in self._slices.get(name, ())})
         if not knots or len(plain) == 1:
@@ -144,9 +144,9 @@ class PlannedDeploymentTariff(PerTokenTariff):
     def receipt(self, usage: TokenUsage, energy: CallEnergy) -> CallReceipt:
         """Usage at the planned price, with planned joules where none were measured."""
         if not energy.known:
-            each = usage.output_tokens / self._tokens_per_s
-            low, high = (nan if end is None else end * each for end in (self._w.low, self._w.high))
-            energy = CallEnergy(0.0, self._w.value * each, low, high, source="predicted")
+            seconds = usage.output_tokens / self._tokens_per_s
+            low, high = (nan if end is None else end * seconds for end in (self._w.low, self._w.high))
+            energy = CallEnergy(0.0, self._w.value * seconds, low, high, source="predicted")
         return super().receipt(usage, energy)
 
 

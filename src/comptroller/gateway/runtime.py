@@ -55,7 +55,9 @@ log_ = logging.getLogger("comptroller.gateway")
 
 AUTO, ONCE = "auto", "once"
 PREFIX_BYTES = 1024
-"""Of the first message: what requests have in common that should meet the same cache."""
+"""Of the first message: what requests have in common that should meet the same cache. About 250 tokens: longer
+than a greeting, shorter than most system prompts; at twice it, prompts that differ after 1,024 bytes part."""
+# What a strategy may be written with, and what would load code or files: a request may do neither.
 _SAFE = re.compile(r"[\w\s=(),:.\"+\[\]-]*")
 _LOADS = re.compile(r":\s*[A-Z]|\.py\b|\.json\b|\.\.")
 

@@ -19,8 +19,10 @@ from comptroller.gateway.sse import DONE, SseEventParser
 
 Json = dict[str, Any]
 MOST_BYTES = 64 * 2**20
-"""The longest reply that is read."""
+"""The longest reply that is read: room for embeddings of thousands of texts as JSON; without it a broken service would
+fill the memory."""
 CONNECT_S = 10.0
+"""Longest to connect: three retransmissions of the first packet (1, 2, 4 s) fit in."""
 HANG_UP = {"connection": "close"}
 """Sent with a stream to a service that does not keep its connection open."""
 
@@ -85,14 +87,14 @@ class OpenaiBackend:
                 data = await response.content.read(MOST_BYTES)
                 while len(data) < MOST_BYTES and (more := await response.content.read(MOST_BYTES)):
                     data += more
-                found = msgspec.json.decode(data)
+                reply = msgspec.json.decode(data)
             except aiohttp.ClientError as error:
                 raise self._broken(error) from error
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise UpstreamError(502, f"{self.name} answered what is not JSON: {error}", billable=True) from error
-        if not isinstance(found, dict):
+        if not isinstance(reply, dict):
             raise UpstreamError(502, f"{self.name} answered what is no JSON object", billable=True)
-        return found
+        return reply
 
     async def stream(self, path: str, body: Json) -> AsyncIterator[list[bytes]]:
         """The data of a reply's events; ends at [DONE], or where the service ends."""
@@ -104,14 +106,14 @@ class OpenaiBackend:
         events = SseEventParser()
         try:
             async for piece in response.content.iter_any():
-                found = events.feed(piece)
-                if found and found[-1] == DONE:
-                    if found[:-1]:
-                        yield found[:-1]
+                payloads = events.feed(piece)
+                if payloads and payloads[-1] == DONE:
+                    if payloads[:-1]:
+                        yield payloads[:-1]
                     await response.read()
                     return
-                if found:
-                    yield found
+                if payloads:
+                    yield payloads
         except (aiohttp.ClientError, InputError) as error:
             raise self._broken(error) from error
         except TimeoutError as error:
