@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from comptroller.planning.offer.options import Option
+from comptroller.planning.offer.question_offer import JointProblem, pose_joint, targets_of
 from scipy.special import ndtr, ndtri
 
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.executor import no_progress
-from comptroller.planning.offer.options import Option
-from comptroller.planning.offer.question_offer import JointProblem, pose_joint, targets_of
 from comptroller.planning.planner import shipped_calibration
 from comptroller.planning.reasons.runners_up import usd_per_h
 from comptroller.planning.risk.confidence import margin_of, with_confidence, with_raised_targets

@@ -23,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from comptroller.planning.offer.question_offer import JointProblem, pose_joint
+from comptroller.planning.solve.fleet_search import Goal
 
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.executor import no_progress
-from comptroller.planning.offer.question_offer import JointProblem, pose_joint
 from comptroller.planning.planner import shipped_calibration
-from comptroller.planning.solve.fleet_search import Goal
 from comptroller.planning.solve.search import JointSearch
 from comptroller.strategies.success_prediction import SuccessPredictor
 from comptroller.strategies.training import TrainingOutcomes, fit

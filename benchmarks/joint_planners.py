@@ -12,12 +12,12 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-
-from comptroller.errors import InfeasibleError
 from comptroller.planning.offer.call_buckets import Kinds
-from comptroller.planning.solve.cheapest import optimum
 from comptroller.planning.solve.fleet_search import Goal
 from comptroller.planning.solve.joint_program import JointProgramData, RentableDeployments
+
+from comptroller.errors import InfeasibleError
+from comptroller.planning.solve.cheapest import optimum
 from comptroller.planning.solve.search import JointSearch, Keep, keep_everything
 from comptroller.strategies.replay import recorded_price
 

@@ -18,18 +18,18 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from comptroller.planning.offer.question_offer import pose_joint
+from comptroller.planning.prove.question_rehearsal import QuestionStage
+from comptroller.planning.solve.fleet_search import Goal
 
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InfeasibleError
 from comptroller.facts.reader import parse_toml
-from comptroller.costs.capacity import LatencyTarget
 from comptroller.planning.ground.executor import no_progress
-from comptroller.planning.offer.question_offer import pose_joint
 from comptroller.planning.planner import RequestStage, pose, shipped_calibration
 from comptroller.planning.prove.arrivals import Bound, RehearsalSettings, of_a_further_draw, of_the_mean
-from comptroller.planning.prove.question_rehearsal import QuestionStage
 from comptroller.planning.prove.rehearsal import RehearsalStage, raise_until_proven
-from comptroller.planning.solve.fleet_search import Goal
 from comptroller.planning.solve.infeasible import solve_or_explain
 from comptroller.work.workload import parse
 from record import table, write

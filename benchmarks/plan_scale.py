@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from comptroller.planning.offer.question_offer import pose_joint
+from comptroller.planning.prove.question_rehearsal import prove_joint
+from comptroller.planning.write.quality_plan import joint_document
 
 from comptroller.facts.reader import ids
 from comptroller.planning.ground.executor import ProcessExecutor, no_progress
-from comptroller.planning.offer.question_offer import pose_joint
 from comptroller.planning.planner import REHEARSAL, shipped_calibration
-from comptroller.planning.prove.question_rehearsal import prove_joint
-from comptroller.planning.write.quality_plan import joint_document
 from comptroller.strategies.spelling import names
 from comptroller.work.evidence import REVISER, SOLVER, VERIFIER, Evidence, RecordedModel, RecordedQuestion, columns
 from comptroller.work.evidence_readers.parquet import write_evidence

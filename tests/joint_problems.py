@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from comptroller.planning.ground.executor import no_progress
 from comptroller.planning.offer.question_offer import JointProblem, pose_joint
+
+from comptroller.planning.ground.executor import no_progress
 from comptroller.planning.planner import shipped_calibration
 from comptroller.work.workload import parse
 from strategy_evidence import drawn

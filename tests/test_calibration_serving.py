@@ -9,6 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from comptroller.measure.readers.server import BenchmarkServer
+from comptroller.measure.readers.sglang_bench import read_sglang_bench
+from comptroller.measure.readers.table import read_table
+from comptroller.measure.readers.vllm_bench import read_vllm_bench
 
 from comptroller.costs.closed_loop import closed_loop
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
@@ -26,10 +30,6 @@ from comptroller.facts.serving import anchors, read_anchors, serving_facts
 from comptroller.measure.calibrate import fit, start
 from comptroller.measure.features import bank
 from comptroller.measure.observations import ExclusionReport, RunObservation, groups
-from comptroller.measure.readers.server import BenchmarkServer
-from comptroller.measure.readers.sglang_bench import read_sglang_bench
-from comptroller.measure.readers.table import read_table
-from comptroller.measure.readers.vllm_bench import read_vllm_bench
 from comptroller.measure.residuals import ResidualPoints, points_from_anchors, train
 from comptroller.measure.serving_parameters import PRIORS, RunLatencyModel
 

@@ -6,20 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from comptroller.planning.offer.question_offer import pose_joint
+from comptroller.planning.prove.question_rehearsal import QuestionStage
+from comptroller.planning.solve.fleet_search import Goal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.errors import InfeasibleError
 from comptroller.facts.reader import parse_toml
-from comptroller.costs.capacity import LatencyTarget
 from comptroller.planning.ground.executor import no_progress
-from comptroller.planning.offer.question_offer import pose_joint
 from comptroller.planning.planner import plan, pose, shipped_calibration
 from comptroller.planning.prove.arrivals import RehearsalSettings, SimulatedQuantile, of_the_mean
-from comptroller.planning.prove.question_rehearsal import QuestionStage
 from comptroller.planning.prove.rehearsal import ROUNDS, raise_until_proven
 from comptroller.planning.reasons.shadow_prices import constraints
-from comptroller.planning.solve.fleet_search import Goal
 from comptroller.work.workload import parse
 from evidence_files import measured
 

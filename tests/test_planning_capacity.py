@@ -8,23 +8,15 @@ from functools import cache
 import numpy as np
 import pytest
 
+from comptroller.costs.capacity import LatencyTarget, MixtureSteadyState, SlicedLoad, curve, prompts, state, tail_s
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.memory import memory
+from comptroller.costs.operating import operating_point
 from comptroller.costs.steady import UniformRequests
 from comptroller.costs.timing import ReplicaTimer, replica_timer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
-from comptroller.costs.capacity import (
-    LatencyTarget,
-    MixtureSteadyState,
-    SlicedLoad,
-    curve,
-    prompts,
-    state,
-    tail_s,
-)
-from comptroller.costs.operating import operating_point
 from comptroller_lab.baseline import BaselineCalibration
 
 LOAD = SlicedLoad(

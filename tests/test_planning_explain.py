@@ -6,13 +6,13 @@ import json
 from functools import cache
 
 import pytest
+from comptroller.planning.solve.fleet_search import Fleet
 from typer.testing import CliRunner
 
 from comptroller.cli import application
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.planning.planner import pose
 from comptroller.planning.reasons.explain import WhyNotQuestion, explain, keep_only, of_problem
-from comptroller.planning.solve.fleet_search import Fleet
 from comptroller.work.workload import parse
 from comptroller_lab.baseline import BaselineCalibration
 

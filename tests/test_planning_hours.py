@@ -11,6 +11,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from comptroller.planning.solve.hours import DayDemand, DayFleet, cheapest
+from comptroller.planning.solve.program_blocks import DeferrableLoad, Market
+from comptroller.planning.write.request_day import freedoms, pruned_market
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -19,9 +22,6 @@ from comptroller.errors import FactError, InfeasibleError, InputError
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.day_market import deployment_market, without_spot
 from comptroller.planning.planner import plan, pose, shipped_calibration
-from comptroller.planning.solve.hours import DayDemand, DayFleet, cheapest
-from comptroller.planning.solve.program_blocks import DeferrableLoad, Market
-from comptroller.planning.write.request_day import freedoms, pruned_market
 from comptroller.report import hours
 from comptroller.report.page import page
 from comptroller.report.terminal import print_plan

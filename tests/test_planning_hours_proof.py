@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from comptroller.planning.solve.hours import DayDemand, DayFleet, cheapest
+from comptroller.planning.solve.program_blocks import Market
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from comptroller.errors import InfeasibleError
 from comptroller.costs.capacity import LatencyTarget
+from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.planner import plan
 from comptroller.planning.prove.arrivals import RehearsalSettings, SimulatedQuantile
@@ -25,8 +27,6 @@ from comptroller.planning.prove.hour_rehearsal import (
     hour_rehearsal_notes,
     raise_hours_until_held,
 )
-from comptroller.planning.solve.hours import DayDemand, DayFleet, cheapest
-from comptroller.planning.solve.program_blocks import Market
 from comptroller.report import hours
 from comptroller.report.page import page
 from comptroller.report.terminal import print_plan

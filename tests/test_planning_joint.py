@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from comptroller.planning.offer.question_offer import JointProblem
+from comptroller.planning.prove.question_rehearsal import QuestionStage, prove_joint
 from scipy.optimize import linprog
 
 from comptroller.errors import FactError, InfeasibleError, InputError, UnsupportedError
 from comptroller.planning.ground.plan_document import Plan, load_plan
-from comptroller.planning.offer.question_offer import JointProblem
 from comptroller.planning.planner import plan, shipped_calibration
 from comptroller.planning.prove.arrivals import RehearsalSettings
-from comptroller.planning.prove.question_rehearsal import QuestionStage, prove_joint
 from comptroller.planning.reasons.runners_up import usd_per_h
 from comptroller.planning.risk.confidence import held_out
 from comptroller.planning.solve.search import JointSearch

@@ -10,6 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from comptroller.planning.offer.question_offer import pose_joint
+from comptroller.planning.solve.hours import DayDemand
+from comptroller.planning.solve.joint_hours import QuestionDayFleet, cheapest, least
+from comptroller.planning.solve.program_blocks import DeferrableLoad, Market
+from comptroller.planning.write.day_steps import solve_steps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -19,18 +24,13 @@ from comptroller.errors import FactError, InfeasibleError, InputError
 from comptroller.planning.ground.executor import no_progress
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.day_market import without_spot
-from comptroller.planning.offer.question_offer import pose_joint
 from comptroller.planning.planner import plan, shipped_calibration
 from comptroller.planning.risk.confidence import with_confidence
 from comptroller.planning.solve import day_space
 from comptroller.planning.solve.day_freedoms import QuestionDaySpace, freedoms
 from comptroller.planning.solve.day_space import choice
-from comptroller.planning.solve.hours import DayDemand
-from comptroller.planning.solve.joint_hours import QuestionDayFleet, cheapest, least
 from comptroller.planning.solve.program import ModelMarket, QuestionTraffic
-from comptroller.planning.solve.program_blocks import DeferrableLoad, Market
 from comptroller.planning.solve.search import JointSearch
-from comptroller.planning.write.day_steps import solve_steps
 from comptroller.report import hours
 from comptroller.report.page import page
 from comptroller.report.terminal import print_plan

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from comptroller.planning.solve.mix import MixProblem, MixSolution, ReplicaLimit, balance, solve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comptroller.errors import InfeasibleError
-from comptroller.planning.solve.mix import MixProblem, MixSolution, ReplicaLimit, balance, solve
 
 RATES = np.array([[2, 1, 5, 2], [20, 20, 40, 20]], float)
 DEMAND = 30 * np.array([0.2, 0.1, 0.5, 0.2])

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from comptroller.planning.solve.fleet_search import Goal
+from comptroller.planning.solve.joint_program import JointProgram, JointProgramData, RentableDeployments
+from comptroller.planning.solve.mix import OPTIONS, MixProblem, ReplicaLimit, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comptroller.planning.solve.cheapest import at, bound_of, optimum, within
-from comptroller.planning.solve.fleet_search import Goal
-from comptroller.planning.solve.joint_program import JointProgram, JointProgramData, RentableDeployments
-from comptroller.planning.solve.mix import OPTIONS, MixProblem, ReplicaLimit, run
 
 
 def drawn(rng: np.random.Generator, kind: str) -> tuple[JointProgramData, Goal]:

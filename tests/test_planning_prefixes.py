@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from comptroller.planning.offer.question_offer import JointProblem, pose_joint
+from comptroller.planning.prove.question_rehearsal import QuestionStage
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comptroller.costs.capacity import SlicedLoad, prompts
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.steady import UniformRequests
 from comptroller.costs.timing import replica_timer
@@ -21,12 +24,9 @@ from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import locate
-from comptroller.costs.capacity import SlicedLoad, prompts
 from comptroller.planning.ground.executor import no_progress
-from comptroller.planning.offer.question_offer import JointProblem, pose_joint
 from comptroller.planning.planner import plan, shipped_calibration
 from comptroller.planning.prove.arrivals import RehearsalSettings
-from comptroller.planning.prove.question_rehearsal import QuestionStage
 from comptroller.planning.prove.services import SHARING, cached_share
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.prefixes import CallTokenCounts, QuestionPrefixIndex, whole_blocks

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from comptroller.planning.offer.call_buckets import Kinds
+from comptroller.planning.offer.question_offer import JointProblem, pose_joint
 
 from comptroller.costs.inference_units import ModelCostShape, attention_flops, eflops, parameter_flops
 from comptroller.errors import InfeasibleError
 from comptroller.facts.config import model
 from comptroller.planning.ground.executor import no_progress
-from comptroller.planning.offer.call_buckets import Kinds
-from comptroller.planning.offer.question_offer import JointProblem, pose_joint
 from comptroller.planning.planner import pose, shipped_calibration
 from comptroller.planning.solve.search import JointSolution, Keep, keep_everything
 from comptroller.strategies.replay import recorded_price

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from comptroller.planning.offer.question_offer import JointProblem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -19,7 +20,6 @@ from scipy.stats import norm
 
 from comptroller.errors import FactError
 from comptroller.planning.ground.plan_document import Plan, load_plan
-from comptroller.planning.offer.question_offer import JointProblem
 from comptroller.planning.planner import plan
 from comptroller.planning.reasons.runners_up import NeighbouringSolutions, usd_per_h
 from comptroller.planning.risk.confidence import (

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from comptroller.planning.solve.prune import undominated_ways
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
@@ -35,7 +36,6 @@ from comptroller.planning.offer.deployments import RejectionTally, enumerate_can
 from comptroller.planning.offer.evaluation import ReplicaChunk, ReplicaEvaluator, chunks
 from comptroller.planning.offer.space import goal_of, space_of
 from comptroller.planning.planner import GRID, load_of, plan, shipped_calibration
-from comptroller.planning.solve.prune import undominated_ways
 from comptroller.work.demand import demand
 from comptroller.work.workload import Workload, load, parse
 

@@ -7,14 +7,14 @@ from functools import cache
 
 import numpy as np
 import pytest
+from comptroller.planning.solve.fleet_search import Goal
+from comptroller.planning.solve.mix import MixProblem, MixSolution
 
 from comptroller.errors import InfeasibleError
 from comptroller.planning.planner import PlanningProblem, pose
 from comptroller.planning.reasons.shadow_prices import constraints, shadow_price
 from comptroller.planning.solve import fleet_search as searching
-from comptroller.planning.solve.fleet_search import Goal
 from comptroller.planning.solve.infeasible import constraints_of, minimal_conflict, solve_or_explain
-from comptroller.planning.solve.mix import MixProblem, MixSolution
 from comptroller.work.workload import parse
 from comptroller_lab.baseline import BaselineCalibration
 

@@ -7,9 +7,9 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from comptroller.planning.offer.options import OptionCalls
 
 from comptroller.errors import UnsupportedError
-from comptroller.planning.offer.options import OptionCalls
 from comptroller.planning.offer.stage_plays import StagePlayCache
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.results import runs

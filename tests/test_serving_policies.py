@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,32 +25,14 @@ from comptroller.serving.fleet import (
 from comptroller.serving.jit import COMPILED
 from comptroller.serving.policies import KINDS, decision, module, names
 from comptroller.serving.policies.draw import draw
-from comptroller.serving.policies.view import COLUMNS
+from comptroller.serving.policies.view import CAPACITY, COLUMNS, WEIGHT, RouterState
 from comptroller.serving.ticks import linear
 from comptroller.work.call import CallTable
+from routing_properties import PROPERTIES, Call
 from serving_uncompiled import EngineTurn, UncompiledEngine, played
 
 numba = pytest.importorskip("numba")
-
-
-class Call(NamedTuple):
-    """What policies read of a request."""
-
-    id: int
-    prompt: int
-    predicted: int
-    session: int
-    priority: float
-    fair_start: float
-
-
-class Settings(NamedTuple):
-    """What policies read of the router."""
-
-    turn: int
-    seed: int
-    bound: float
-    overlap: float
+importlib.import_module("comptroller.serving.kernel")  # where compiled code gets its form of the draws
 
 
 CALL = st.builds(
@@ -62,71 +44,8 @@ CALL = st.builds(
     priority=st.integers(-3, 3).map(float),
     fair_start=st.floats(0, 1e6),
 )
-
-
-class Row(NamedTuple):
-    """A rank of the view: its number, then the columns."""
-
-    id: int
-    active: float
-    queued: float
-    pending: float
-    reserved: float
-    kv: float
-    capacity: float
-    weight: float
-    match: float
-
-
-Rows = list[Row]
-
-
-def least(of: Callable[[Row], Any]) -> Callable[[Rows, Call, Settings], int]:
-    """The row that has least of something, the lowest number among equals."""
-    return lambda rows, call, router: min(rows, key=lambda row: (of(row), row.id)).id
-
-
-def drawn_highest(rows: Rows, name: int, router: Settings) -> int:
-    """Rendezvous hashing."""
-    return max(rows, key=lambda row: (draw(router.seed, name, row.id), -row.id)).id
-
-
-def bounded(rows: Rows, call: Call, router: Settings) -> int:
-    """Rendezvous hashing among the ranks below the bound."""
-    limit = np.ceil(router.bound * (1 + sum(row.active for row in rows)) / len(rows))
-    below = [row for row in rows if row.active < limit] or rows[:1]
-    return drawn_highest(below, call.session if call.session >= 0 else call.id, router)
-
-
-def weighted(rows: Rows, call: Call, router: Settings) -> int:
-    """In whose share of the total weight the draw falls."""
-    edges = np.cumsum([row.weight for row in rows])
-    place = np.searchsorted(edges, edges[-1] * draw(router.seed, call.id, 0) / 2**32, side="right")
-    return rows[min(int(place), len(rows) - 1)].id
-
-
-MEANINGS: dict[str, Callable[[Rows, Call, Settings], int]] = {
-    "bounded_hash": bounded,
-    "least_kv": least(lambda row: Fraction(int(row.kv), int(row.capacity))),
-    "least_request": least(lambda row: row.active),
-    "least_reserved": least(lambda row: row.reserved),
-    "power_of_two": lambda rows, call, router: (
-        min((rows[draw(router.seed, call.id, turn) % len(rows)] for turn in (0, 1)), key=lambda row: row.active).id
-    ),
-    "prefix_load": lambda rows, call, router: least(
-        lambda row: router.overlap * (call.prompt - row.match + row.pending) + row.kv
-    )(rows, call, router),
-    "prefix_match": least(lambda row: (-row.match, row.active)),
-    "round_robin": lambda rows, call, router: rows[router.turn % len(rows)].id,
-    "session_affinity": lambda rows, call, router: (
-        drawn_highest(rows, call.session, router)
-        if call.session >= 0
-        else least(lambda row: row.active)(rows, call, router)
-    ),
-    "shortest_tokens": least(lambda row: (row.pending, row.active)),
-    "weighted": weighted,
-}
-"""What each routing policy means, said another way."""
+ROUTING = [*names("routing"), str(Path(__file__).with_name("own_routing.py"))]
+"""Those that ship and one of a user's own: the suite is the same."""
 
 
 @lru_cache(maxsize=64)
@@ -135,20 +54,46 @@ def compiled(kind: str, name: str) -> Any:
     return numba.njit(decision(kind, name))
 
 
-@pytest.mark.parametrize("name", names("routing"))
-@settings(max_examples=150, deadline=None)
+@pytest.mark.parametrize("check", PROPERTIES, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", ROUTING, ids=lambda name: Path(name).stem)
+def test_routing(name: str, check: Callable[[Any], None]) -> None:
+    check(module("routing", name))
+
+
+FAULTY = {
+    "chooses_what_it_may": "return len(view)",
+    "looks_at_nothing_else": "return int(ranks[view[ranks, MATCH].argmax()])",
+    "needs_what_it_declares": "return int(ranks[0])",
+    "does_not_go_by_numbers": "return int(ranks[0])",
+    "prefers_the_better": "return int(ranks[view[ranks, ACTIVE].argmax()])",
+    "starves_nobody": "return int(ranks[0])",
+    "bounds_what_begins_alike": "return int(ranks[call.session % len(ranks)])",
+}
+"""A policy for each check that must not pass it."""
+
+
+@pytest.mark.parametrize("check", PROPERTIES, ids=lambda check: check.__name__)
+def test_the_suite_finds_out_a_policy_that_breaks_a_property(check: Callable[[Any], None], tmp_path: Path) -> None:
+    path = tmp_path / "faulty.py"
+    needs = ("opening", *(["match"] if check.__name__ == "needs_what_it_declares" else []))
+    head = f"from comptroller.serving.policies.view import ACTIVE, MATCH\nNEEDS = {needs}\n"
+    path.write_text(f"{head}\ndef choose(view, ranks, call, router):\n    {FAULTY[check.__name__]}\n")
+    with pytest.raises(AssertionError):
+        check(module("routing", str(path)))
+
+
+@pytest.mark.parametrize("name", ROUTING, ids=lambda name: Path(name).stem)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_routing_chooses_what_it_says(name: str, data: st.DataObject) -> None:
+def test_routing_is_the_same_compiled(name: str, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 8))
     cells = st.lists(st.integers(0, 6), min_size=COLUMNS, max_size=COLUMNS)
     view = np.array(data.draw(st.lists(cells, min_size=count, max_size=count)), np.float64)
-    view[:, [5, 6]] += 1  # capacity and weight are never 0
+    view[:, [CAPACITY, WEIGHT]] += 1  # never 0
     ranks = np.array(sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=1))))
-    router = Settings(data.draw(st.integers(0, 50)), data.draw(st.integers(0, 9)), 1.25, 0.5)
-    call = data.draw(CALL)
-    chosen = compiled("routing", name)(view, ranks, call, router)
-    assert chosen == decision("routing", name)(view, ranks, call, router)
-    assert chosen == MEANINGS[name]([Row(int(rank), *view[rank]) for rank in ranks], call, router)
+    router = RouterState(data.draw(st.integers(0, 50)), data.draw(st.integers(0, 9)), 1.25, 0.5)
+    asked = view, ranks, data.draw(CALL), router
+    assert compiled("routing", name)(*asked) == decision("routing", name)(*asked)
 
 
 @pytest.mark.parametrize("name", names("batching"))

@@ -14,9 +14,11 @@ from comptroller.gateway.config import GatewayConfig, RateLimits
 from comptroller.gateway.problems import GatewayError
 
 MOST = 20_000
-"""Keys remembered at once; those unused for longest are forgotten."""
+"""Keys remembered at once; those unused for longest are forgotten. More keys in turn than this and
+each request asks the books again; at twice it the table takes twice the memory."""
 FRESH_S = 5.0
-"""How long a key is believed before the books are asked again: the longest that a revoked key lives on here."""
+"""How long a key is believed before the books are asked again: the longest that a revoked key lives on here.
+At twice it a revoked key lives on for ten seconds, and the books are asked half as often."""
 MINUTE_S = 60.0
 
 V = TypeVar("V")
@@ -31,9 +33,9 @@ class GatewayLruCache(Generic[V]):
 
     def get(self, name: str) -> V | None:
         """The item, which is now the last to be forgotten."""
-        if (found := self._items.get(name)) is not None:
+        if (item := self._items.get(name)) is not None:
             self._items.move_to_end(name)
-        return found
+        return item
 
     def put(self, name: str, item: V) -> V:
         """Remembers an item."""
@@ -134,10 +136,10 @@ class GatewayAdmissionController:
 
     def _limited(self, caller: GatewayCaller) -> GatewayCaller:
         rates = self._config.key_limits.get(caller.name, self._config.limits)
-        found = self._buckets.get(caller.name)
-        if found is None:
-            found = self._buckets.put(caller.name, _buckets(rates, caller.asked_s))
-        caller.buckets = found
+        buckets = self._buckets.get(caller.name)
+        if buckets is None:
+            buckets = self._buckets.put(caller.name, _buckets(rates, caller.asked_s))
+        caller.buckets = buckets
         return caller
 
     def enter(self, caller: GatewayCaller) -> None:

@@ -23,9 +23,12 @@ from comptroller.gateway.problems import GatewayError
 
 CHILD = Path(__file__).with_name("check_child.py")
 LIMITS = CheckerConfig(python="", seconds=2.0)
+"""Of checks that a request brings itself: a regular expression may take exponential time, so that two seconds bound
+what one request can cost; what an operator configures has limits of its own."""
 KINDS = ("exact", "number", "regex", "json_schema", "python", "model")
 AT_ONCE = asyncio.Semaphore(4)
-"""Processes that check at the same time."""
+"""Processes that check at the same time: each takes a core, and the gateway needs one itself; at twice it checks starve
+the event loop on small machines."""
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _LETTER = re.compile(r"\b([A-J])\b")
@@ -37,8 +40,8 @@ def last_number(text: str) -> float:
     >>> last_number("It is 1,234.5."), last_number("none")
     (1234.5, nan)
     """
-    found = _NUMBER.findall(text)
-    return float(found[-1].replace(",", "")) if found else nan
+    numbers = _NUMBER.findall(text)
+    return float(numbers[-1].replace(",", "")) if numbers else nan
 
 
 def _number(text: str) -> str | None:
@@ -47,8 +50,8 @@ def _number(text: str) -> str | None:
 
 
 def _letter(text: str) -> str | None:
-    found = _LETTER.findall(text)
-    return found[-1] if found else None
+    letters = _LETTER.findall(text)
+    return letters[-1] if letters else None
 
 
 ANSWERS: Mapping[str, Callable[[str], str | None]] = {
@@ -79,9 +82,9 @@ def verdict(text: str) -> float:
     >>> verdict("Step 2 is wrong. No."), verdict("Difficulty: 0.7"), verdict("hm")
     (0.0, 0.7, nan)
     """
-    found = re.findall(r"\b(yes|no)\b", text.lower())
-    if found:
-        return float(found[-1] == "yes")
+    verdicts = re.findall(r"\b(yes|no)\b", text.lower())
+    if verdicts:
+        return float(verdicts[-1] == "yes")
     value = last_number(text)
     return value if 0.0 <= value <= 1.0 else nan
 

@@ -37,6 +37,8 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
     key_env, key_file: where the upstream's key is read.  price: "provider/model" of the price books, or
     dollars per million tokens.  context_tokens: longest prompt plus output.  max_output_tokens: cap of a
     generation.  max_in_flight: calls at once; max_waiting: in the queue before 429; wait_s: longest there.
+    routing: policy that chooses among the replicas, by id, path or dotted path; else the plan's, else bounded_hash.
+    weights: of the replicas, for `weighted`.  kv_tokens: of each replica's cache; else the plan's.
     attempts: tries of a call.  fallback: services to try next.  first_s: longest to the first byte; idle_s:
     between two; total_s: of a whole call.  single_choice: counts the tokens of one choice of n, so that n
     choices are asked for one by one.  usage: takes stream_options.  running_usage: reports usage in each event
@@ -56,6 +58,9 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
     max_in_flight: Whole = 256
     max_waiting: Annotated[int, Meta(ge=0)] = 256
     wait_s: Positive = 30.0
+    routing: str = ""
+    weights: tuple[Positive, ...] = ()
+    kv_tokens: Whole | None = None
     attempts: Whole = 3
     fallback: tuple[str, ...] = ()
     first_s: Positive = 60.0
@@ -80,9 +85,9 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
             InputError: the variable is not set, or the file cannot be read.
         """
         if self.key_env:
-            if not (found := os.environ.get(self.key_env, "")):
+            if not (key := os.environ.get(self.key_env, "")):
                 raise InputError(f"service {name}: the environment variable {self.key_env} is not set")
-            return found
+            return key
         if not self.key_file:
             return ""
         try:
@@ -161,6 +166,11 @@ class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):
         if not self.services:
             raise InputError("services: name at least one, as [services.NAME] with a url")
         named = {f"services.{name}.fallback": item.fallback for name, item in self.services.items()}
+        for name, item in self.services.items():
+            if item.weights and len(item.weights) != len(item.replicas):
+                raise InputError(
+                    f"services.{name}.weights: {len(item.weights)} for {len(item.replicas)} urls; give one for each"
+                )
         named |= {"roles": tuple(self.roles.values())}
         for where, services in named.items():
             for service in services:

@@ -18,8 +18,8 @@ OWN = frozenset({"messages", "prompt", "model", "stream", "stream_options", "n",
 
 def most_tokens(body: Json) -> int | None:
     """The longest generation that a request permits; None where it does not say."""
-    found = body.get("max_completion_tokens") or body.get("max_tokens")
-    return int(found) if found else None
+    cap = body.get("max_completion_tokens") or body.get("max_tokens")
+    return int(cap) if cap else None
 
 
 def with_token_cap(body: Json, most: int | None) -> Json:
@@ -78,8 +78,8 @@ class ClientConversation:
         """The messages of an ask: those of the client, and what was said since."""
         chain = _chain(ask)
         turns: list[Json] = []
-        for each, reply in chain:
-            self._put(turns, each)
+        for turn_ask, reply in chain:
+            self._put(turns, turn_ask)
             if reply is not None and reply.content:
                 _say(turns, reply.content)
         return turns
@@ -107,8 +107,8 @@ class ClientConversation:
     def text(self, ask: Ask) -> str:
         """The prompt of an ask: the client's, and what was said since."""
         text = ""
-        for each, reply in _chain(ask):
-            said = each.content or (JUDGE if _judges(each) else "")
+        for turn_ask, reply in _chain(ask):
+            said = turn_ask.content or (JUDGE if _judges(turn_ask) else "")
             text += ("\n\n" if text and said and not isinstance(said, AssistantPrefill) else "") + said
             text += reply.content if reply else ""
         return text
@@ -116,10 +116,10 @@ class ClientConversation:
 
 def _chain(ask: Ask) -> Sequence[tuple[Ask, Reply | None]]:
     """The asks before one and their replies, oldest first, the ask itself last."""
-    found: list[tuple[Ask, Reply | None]] = [(ask, None)]
-    while (parent := found[-1][0].after) is not None:
-        found.append((parent.ask, parent))
-    return found[::-1]
+    chain: list[tuple[Ask, Reply | None]] = [(ask, None)]
+    while (parent := chain[-1][0].after) is not None:
+        chain.append((parent.ask, parent))
+    return chain[::-1]
 
 
 def _judges(ask: Ask) -> bool:

@@ -60,7 +60,8 @@ FOREIGN = {
 }
 """Fields of other endpoints, which mean nothing at these."""
 PROGRESS_S = 1.0
-"""How often a stream that waits for a strategy says so."""
+"""How often a stream that waits for a strategy says so: often enough for proxies that cut connections without traffic
+after some seconds, seldom enough to cost nothing."""
 HEADERS = ("strategy", "budget", "class", "session", "question")
 """Options that may come as headers, `x-comptroller-...`, where the body has no field for them."""
 

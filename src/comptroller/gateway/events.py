@@ -69,8 +69,8 @@ class UpstreamStreamReader:
             self.counted += 1
             self.reasoned += 1
         if choice.finish_reason:
-            found = FINISH.get(choice.finish_reason, "stop")
-            self.finish = "length" if "length" in (self.finish, found) else found
+            finish = FINISH.get(choice.finish_reason, "stop")
+            self.finish = "length" if "length" in (self.finish, finish) else finish
 
 
 def _error(said: Any) -> UpstreamError:

@@ -13,7 +13,9 @@ from comptroller.quantities import Cost
 Json = dict[str, Any]
 
 ENOUGH, KEPT = 20, 200
-"""Costs of a model id before an interval is made of them, and between two; how many are looked at."""
+"""Costs of a model id before an interval is made of them, and between two; how many are looked at.
+An 80 % interval of 20 leaves two on either side; at twice 200 it takes twice as many requests until other traffic
+shows."""
 
 
 class ModelCostHistory:

@@ -252,5 +252,5 @@ def _error_fields(text: str) -> tuple[str, str, str | None]:
 def schemas() -> Mapping[str, Json]:
     """JSON schemas of all requests and of what they are made of, by name."""
     kinds = (ChatRequest, CompletionRequest, EmbeddingRequest, ResponsesRequest)
-    _, found = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
-    return found
+    _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    return schemas

@@ -6,11 +6,14 @@ from comptroller.gateway.config import GuardConfig
 from comptroller.gateway.events import UpstreamEvent, UpstreamStreamReader
 
 WINDOW = 1200
-"""Characters at the end of a text that are looked at."""
+"""Characters at the end of a text that are looked at: six turns of up to 200 characters fit in. At twice it longer
+loops are seen and a look costs twice as much."""
 TURNS, LEAST = 6, 300
-"""A repetition is so many turns of the same that cover so many characters."""
+"""A repetition is so many turns of the same that cover so many characters. Fewer turns occur in lists and
+tables, fewer characters in lines of dashes; at twice them a loop runs on for twice as many tokens."""
 EVERY = 48
-"""Events between two looks."""
+"""Events between two looks, a token each: a loop is found at most 48 tokens late, and a look every token would cost 48
+times as much."""
 
 
 def repeats(text: str) -> bool:

@@ -42,8 +42,8 @@ class LiveRunSettings:
 
     choose: role -> services.  answer: what of a reply is compared.  checker: judges where no model does.
     scored: whether samples are judged without being asked for.  logprobs: whether their likelihood is needed.
-    affinity: what decides among replicas.  plan: digest of the plan that the run belongs to.
-    most_calls: that a run may make.
+    affinity, session: what calls of the run have in common, see `UpstreamRequest`.
+    plan: digest of the plan that the run belongs to.  most_calls: that a run may make.
     """
 
     choose: Choose
@@ -55,6 +55,7 @@ class LiveRunSettings:
     guard: GuardConfig = field(default_factory=GuardConfig)
     stop_repetition: bool | None = None
     affinity: str = ""
+    session: str = ""
     plan: str = ""
     most_calls: int = 256
 
@@ -116,13 +117,13 @@ class LiveWorld:
         """The verdict of a checker on the reply it comes after."""
         assert self.cast.checker is not None and ask.after is not None
         try:
-            found = await score(self.cast.checker, ask.after.content, self.cast.checkers)
+            judged = await score(self.cast.checker, ask.after.content, self.cast.checkers)
         except asyncio.CancelledError:
             return Reply(ask, "cancelled", started_s=started_s, done_s=self.now_s())
         except UnsupportedError as error:
             self.error = error
             return Reply(ask, "failed", started_s=started_s, done_s=self.now_s())
-        return Reply(ask, "stop", score=found, started_s=started_s, done_s=self.now_s())
+        return Reply(ask, "stop", score=judged, started_s=started_s, done_s=self.now_s())
 
     async def _generated(self, ask: Ask, made: list[CallAttempt]) -> Reply:
         order = self._order(ask, made)
@@ -180,7 +181,7 @@ class LiveWorld:
         grown = self.size + sum(len(reply.content) * 4 for reply in _replies(ask))
         return UpstreamRequest(
             self.talk.path, body | {"stream": True}, grown, call, services, stream=True, affinity=self.cast.affinity,
-            plan=self.cast.plan, attempts=made,
+            session=self.cast.session, plan=self.cast.plan, attempts=made,
         )  # fmt: skip
 
     def pending(self) -> list[Cost]:
@@ -189,11 +190,11 @@ class LiveWorld:
 
 
 def _replies(ask: Ask) -> list[Reply]:
-    found, at = [], ask.after
+    replies, at = [], ask.after
     while at is not None:
-        found.append(at)
+        replies.append(at)
         at = at.ask.after
-    return found
+    return replies
 
 
 def _least(stream: UpstreamStream) -> Cost:

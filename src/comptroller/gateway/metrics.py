@@ -10,6 +10,7 @@ from comptroller.gateway.desk import CallAttempt
 from comptroller.gateway.service import UpstreamService
 
 SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+"""Upper ends of the histograms' buckets: from a cached first token to the longest calls (total_s is 600)."""
 
 
 class GatewayMetrics:

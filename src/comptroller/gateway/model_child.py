@@ -14,12 +14,12 @@ import xllamacpp
 
 def main() -> None:
     """Loads, says where it listens, waits."""
-    told = json.loads(sys.argv[1])
+    settings = json.loads(sys.argv[1])
     params = xllamacpp.CommonParams()
-    params.model.path, params.model_alias = told["model"], [told["name"]]
-    params.n_ctx = told["context_tokens"] * told["slots"]
-    params.n_parallel = told["slots"]
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = told["threads"]
+    params.model.path, params.model_alias = settings["model"], [settings["name"]]
+    params.n_ctx = settings["context_tokens"] * settings["slots"]
+    params.n_parallel = settings["slots"]
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
     params.api_keys = [os.environ["MODEL_KEY"]]
     params.port = 0
     params.warmup = params.fit_params = params.ui = False

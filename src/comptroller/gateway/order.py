@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from comptroller.gateway.conversation import most_tokens, prompt_bound, with_token_cap
+from comptroller.gateway.replica_choice import BYTES_PER_TOKEN, RoutedPrompt
 from comptroller.gateway.service import UpstreamService
 from comptroller.work.call import Call
 
@@ -21,7 +22,8 @@ class UpstreamRequest:
 
     path: "chat/completions", "completions" or "embeddings".  body: of the request, which each service gets in its own
     way.  size: bytes of the request, which bound its prompt.  call: who asks, and what for.  services: the first
-    choice and the fallbacks.  affinity: what decides among replicas.  estimate_pusd: what it is expected to cost.
+    choice and the fallbacks.  affinity: the session, or how the prompt begins: what should meet the same cache.
+    session: as the client named it, or the strategy's run.  estimate_pusd: what it is expected to cost.
     plan: digest of the plan it belongs to.  attempts: every try that is over.
     """
 
@@ -32,6 +34,7 @@ class UpstreamRequest:
     services: tuple[UpstreamService, ...]
     stream: bool = False
     affinity: str = ""
+    session: str = ""
     estimate_pusd: int | None = None
     plan: str = ""
     attempts: list[CallAttempt] = field(default_factory=list)
@@ -57,6 +60,13 @@ class UpstreamRequest:
                 body["stream_options"] |= {"continuous_usage_stats": True}
                 body["timings_per_token"] = True
         return body
+
+    def routed_prompt(self, service: UpstreamService, body: Json) -> RoutedPrompt:
+        """What a router is told of it."""
+        tokens = max(1, self.size // BYTES_PER_TOKEN)
+        context = service.config.context_tokens
+        most = None if self.path == "embeddings" else most_tokens(body)
+        return RoutedPrompt(min(tokens, context or tokens), most, self.session, self.affinity, body)
 
     def worst_pusd(self, service: UpstreamService, body: Json) -> int | None:
         """The most it may cost there."""

@@ -15,7 +15,8 @@ import numpy as np
 from comptroller.planning.ground.plan_document import Plan, PredictedFigure
 
 ENOUGH, LAST = 30, 1000
-"""Requests before a prediction is held against them, and how many are looked at."""
+"""Requests before a prediction is held against them, and how many are looked at:
+the mean of thirty is within a fifth of its spread, and a thousand forget a drift that is over."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,16 @@ class PlanDriftMonitor:
 
     def drifted(self) -> list[str]:
         """What lies outside its predicted interval, in words, from thirty requests on."""
-        found = []
+        lines = []
         for item in self.predictions:
             figure, value, count = item.figure, self.figure(item), len(self._seen[item.name])
             if count < ENOUGH or figure.low is None or figure.high is None:
                 continue
             if not figure.low <= value <= figure.high:
                 what = f"{item.name} per request" if item.quantile is None else f"{item.name} p{item.quantile * 100:g}"
-                told = f"predicted {figure.value:.4g} ({figure.low:.4g} to {figure.high:.4g})"
-                found.append(f"{what} is {value:.4g} over {count} requests, {told}: plan again")
-        return found
+                interval = f"predicted {figure.value:.4g} ({figure.low:.4g} to {figure.high:.4g})"
+                lines.append(f"{what} is {value:.4g} over {count} requests, {interval}: plan again")
+        return lines
 
     def document(self) -> dict[str, Any]:
         """Predictions beside what happened, for /comptroller/plan."""
@@ -83,13 +84,13 @@ def digest_of(plan: Plan) -> str:
 
 def from_books(plan: Plan, rows: Iterable[Mapping[str, Any]]) -> PlanDriftMonitor:
     """What the rows of a plan's calls tell, request by request."""
-    found = PlanDriftMonitor(plan, None)
+    monitor = PlanDriftMonitor(plan, None)
     requests: dict[int, list[Mapping[str, Any]]] = {}
     for row in rows:
         requests.setdefault(row["request"], []).append(row)
     for calls in requests.values():
-        found.add(**_request(calls))
-    return found
+        monitor.add(**_request(calls))
+    return monitor
 
 
 def _request(calls: list[Mapping[str, Any]]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -13,17 +14,26 @@ from comptroller.costs.carbon import CallEnergy
 from comptroller.costs.rating import PUSD, CallReceipt, TokenUsage
 from comptroller.errors import InputError
 from comptroller.facts.prices import STANDARD, PriceBook, ProviderPrice
+from comptroller.gateway.config import ServiceConfig
 from comptroller.gateway.plan_drift import digest_of
 from comptroller.gateway.problems import GatewayError
-from comptroller.gateway.service import SPREAD, UpstreamService, rank
+from comptroller.gateway.replica_choice import BYTES_PER_TOKEN, DEFAULT_POLICY, ReplicaRoutingSettings
+from comptroller.gateway.service import UpstreamService, rank
 from comptroller.gateway.tariff import PerTokenTariff
 from comptroller.planning.ground.plan_document import Plan, QuestionClassDocument
 from comptroller.planning.ground.plan_document import ServiceDocument as PlannedService
 
+log_ = logging.getLogger("comptroller.gateway")
+
 FORGET = 1000
-"""Choices after which older ones count half."""
-BYTES_PER_TOKEN = 4
-"""Of a prompt whose tokens nobody has counted yet; decides only among buckets of the plan, which are far apart."""
+"""Choices after which older ones count half: enough that shares hold to a few percent, few enough that an hour of
+other traffic is forgotten. At twice it a change of shares takes twice as many requests to show."""
+SIMULATED_POLICY = "least_request"
+"""What the simulator runs where a plan names no routing policy: the default of `ServingPolicies`."""
+SPREAD = 1.25
+"""A service takes its keys up to so many times its share; then the next takes them, as with consistent hashing with
+bounded loads (Mirrokni et al., arXiv 1608.01350). At twice it one popular prefix could take all of a plan's traffic
+from a service with a share of 40 %."""
 
 
 class AffinityBalancer:
@@ -94,12 +104,12 @@ class PlanRouter:
             raise GatewayError(
                 400, f"the plan has no class {name!r}; it has {', '.join(names)}", "invalid_value", "comptroller.class"
             )  # fmt: skip
-        found = max(mine, key=lambda item: rank(str(request), item.strategy, item.share or 1.0))
-        return GatewayRoute(name, found.strategy, {role: self._weights(found, role, size) for role in found.roles})
+        chosen = max(mine, key=lambda item: rank(str(request), item.strategy, item.share or 1.0))
+        return GatewayRoute(name, chosen.strategy, {role: self._weights(chosen, role, size) for role in chosen.roles})
 
-    def _weights(self, found: QuestionClassDocument, role: str, size: int) -> dict[str, float]:
+    def _weights(self, chosen: QuestionClassDocument, role: str, size: int) -> dict[str, float]:
         """Shares of a role, by the plan's bucket of prompt lengths nearest to the request's where it has buckets."""
-        plain = {item.service: item.share for item in found.roles[role] if item.share > 0}
+        plain = {item.service: item.share for item in chosen.roles[role] if item.share > 0}
         tokens = max(size / BYTES_PER_TOKEN, 1.0)
         knots = sorted({item.input_tokens for name in plain for item in self._slices.get(name, ())})
         if not knots or len(plain) == 1:
@@ -134,10 +144,23 @@ class PlannedDeploymentTariff(PerTokenTariff):
     def receipt(self, usage: TokenUsage, energy: CallEnergy) -> CallReceipt:
         """Usage at the planned price, with planned joules where none were measured."""
         if not energy.known:
-            each = usage.output_tokens / self._tokens_per_s
-            low, high = (nan if end is None else end * each for end in (self._w.low, self._w.high))
-            energy = CallEnergy(0.0, self._w.value * each, low, high, source="predicted")
+            seconds = usage.output_tokens / self._tokens_per_s
+            low, high = (nan if end is None else end * seconds for end in (self._w.low, self._w.high))
+            energy = CallEnergy(0.0, self._w.value * seconds, low, high, source="predicted")
         return super().receipt(usage, energy)
+
+
+def replica_routing(name: str, config: ServiceConfig, plan: Plan | None) -> ReplicaRoutingSettings:
+    """How the replicas of a service are chosen among: as configured, else as the plan says, else by the default."""
+    planned = next((item for item in plan.services if item.id == name), None) if plan else None
+    policy, kv_tokens = config.routing, config.kv_tokens
+    if planned is not None:
+        kv_tokens = kv_tokens or planned.kv_capacity_tokens
+        simulated = dict(planned.deployment.policies).get("routing", SIMULATED_POLICY)
+        if policy and policy != simulated:
+            log_.warning("service %s is routed by %s, as configured; the plan was made for %s", name, policy, simulated)
+        policy = policy or simulated
+    return ReplicaRoutingSettings(policy or DEFAULT_POLICY, config.weights, kv_tokens)
 
 
 def with_fallbacks(first: UpstreamService, services: Mapping[str, UpstreamService]) -> tuple[UpstreamService, ...]:

@@ -33,7 +33,13 @@ from comptroller.gateway.metrics import GatewayMetrics
 from comptroller.gateway.order import UpstreamRequest
 from comptroller.gateway.plan_drift import PlanDriftMonitor
 from comptroller.gateway.problems import GatewayError
-from comptroller.gateway.routing import GatewayRoute, PlannedDeploymentTariff, PlanRouter, with_fallbacks
+from comptroller.gateway.routing import (
+    GatewayRoute,
+    PlannedDeploymentTariff,
+    PlanRouter,
+    replica_routing,
+    with_fallbacks,
+)
 from comptroller.gateway.service import UpstreamService
 from comptroller.gateway.shapes import number_or_none
 from comptroller.gateway.tariff import ElectricityTariff, PerTokenTariff, ServiceTariff, UnpricedTariff, fixed_price
@@ -49,7 +55,9 @@ log_ = logging.getLogger("comptroller.gateway")
 
 AUTO, ONCE = "auto", "once"
 PREFIX_BYTES = 1024
-"""Of the first message: what requests have in common that should meet the same cache."""
+"""Of the first message: what requests have in common that should meet the same cache. About 250 tokens: longer
+than a greeting, shorter than most system prompts; at twice it, prompts that differ after 1,024 bytes part."""
+# What a strategy may be written with, and what would load code or files: a request may do neither.
 _SAFE = re.compile(r"[\w\s=(),:.\"+\[\]-]*")
 _LOADS = re.compile(r":\s*[A-Z]|\.py\b|\.json\b|\.\.")
 
@@ -88,9 +96,13 @@ class GatewayRuntime:
         self.config = config.checked()
         for name, checker in config.checkers.items():
             require_callable(name, checker)
-        self.services = {name: UpstreamService(name, item) for name, item in config.services.items()}
+        plan = load_plan(Path(config.plan)) if config.plan else None
+        self.services = {
+            name: UpstreamService(name, item, replica_routing(name, item, plan))
+            for name, item in config.services.items()
+        }
         self.metrics, self.forecast = GatewayMetrics(), RequestCostForecast()
-        self.routes = PlanRouter(load_plan(Path(config.plan)), self.services) if config.plan else None
+        self.routes = PlanRouter(plan, self.services) if plan else None
         self.happened = PlanDriftMonitor(self.routes.plan) if self.routes else None
         self._allowed = frozenset(config.strategies)
         self._tell_drift = 0.0
@@ -193,7 +205,7 @@ class GatewayRuntime:
             body = body | {"messages": talk.opening(talk.question)}
         return UpstreamRequest(
             asked.path, body, asked.size, self._call(asked), with_fallbacks(service, self.services),
-            bool(body.get("stream")), self._affinity(asked), self._estimate(asked.model), plan,
+            bool(body.get("stream")), self._affinity(asked), _session(asked), self._estimate(asked.model), plan,
         )  # fmt: skip
 
     def run(self, asked: GatewayRequest, given: Strategy | None = None) -> LiveStrategyRun | None:
@@ -230,8 +242,8 @@ class GatewayRuntime:
         _require_checker(strategy, checker, scored, asked.options.roles | self.config.roles)
         cast = LiveRunSettings(
             choose, answer_of(asked.options.answer), checker, self.config.checkers, scored,
-            mentions(strategy, "likelihood"), guard, asked.options.stop_repetition, self._affinity(asked), plan,
-            self.config.max_calls,
+            mentions(strategy, "likelihood"), guard, asked.options.stop_repetition, self._affinity(asked),
+            _session(asked) or f"run {asked.id}", plan, self.config.max_calls,
         )  # fmt: skip
         choose("solver")
         call = replace(self._call(asked), strategy=spell(strategy))
@@ -303,9 +315,8 @@ class GatewayRuntime:
 
     def _affinity(self, asked: GatewayRequest) -> str:
         """What requests that should meet the same cache have in common."""
-        named = asked.options.session or asked.body.get("prompt_cache_key")
-        if named:
-            return str(named)
+        if named := _session(asked):
+            return named
         if len(self.services) == 1 and len(next(iter(self.services.values())).replicas) == 1:
             return ""
         turns = asked.body.get("messages")
@@ -341,6 +352,11 @@ class GatewayRuntime:
             self._tell_drift = time.monotonic()
             for line in drift:
                 log_.warning("drift: %s", line)
+
+
+def _session(asked: GatewayRequest) -> str:
+    """The session that the client named; empty where it named none."""
+    return str(asked.options.session or asked.body.get("prompt_cache_key") or "")
 
 
 def _largest(strategy: Any) -> int:

@@ -1,4 +1,4 @@
-"""A service: its replicas, the queue before it, and the breaker that spares it while it fails."""
+"""A service: its replicas, the queue before it, and the breakers that spare replicas which fail."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from math import log
 from comptroller.gateway.backends import GatewayBackend, backend
 from comptroller.gateway.config import ServiceConfig
 from comptroller.gateway.problems import GatewayError, UpstreamError
+from comptroller.gateway.replica_choice import ReplicaRouter, ReplicaRoutingSettings, RoutedLoad, RoutedPrompt
 from comptroller.gateway.tariff import ServiceTariff
 
 FAILURES = 5
-"""Failures in a row that open a breaker."""
+"""Failures in a row that open a breaker: more than the attempts of one call (3 by default), so that one bad request
+does not spare a replica; at twice it ten calls are sent to a dead one in vain."""
 REST_S = 5.0
-"""How long an open breaker lets nothing through; then one call may try."""
-SPREAD = 1.25
-"""A replica takes calls of its prefixes up to so many times the mean of all (bounded-load consistent hashing,
-Mirrokni et al., arXiv 1608.01350)."""
+"""How long an open breaker lets nothing through; then one call may try. Long against a restart of a connection, short
+against the start of an engine (a minute or more); at twice it a replica that is well again idles twice as long."""
+REST_JITTER = (0.8, 1.2)
+"""Of the rest, so that gateways which saw the same failure do not all try at once."""
 
 
 class CircuitOpenError(UpstreamError):
@@ -39,13 +41,16 @@ class CircuitBreaker:
     def __init__(self) -> None:
         self.failures, self._until = 0, 0.0
 
+    def resting(self, now: float) -> bool:
+        """Whether it lets nothing through."""
+        return self.failures >= FAILURES and now < self._until
+
     def open(self, now: float) -> bool:
         """Whether a call must not pass; letting one try keeps the others out."""
-        if self.failures < FAILURES:
-            return False
-        if now < self._until:
+        if self.resting(now):
             return True
-        self._until = now + REST_S
+        if self.failures >= FAILURES:
+            self._until = now + REST_S
         return False
 
     def succeeded(self) -> None:
@@ -55,7 +60,7 @@ class CircuitBreaker:
     def failed(self, now: float) -> None:
         """A call failed for a reason that is the service's."""
         self.failures += 1
-        self._until = now + REST_S * random.uniform(0.8, 1.2)
+        self._until = now + REST_S * random.uniform(*REST_JITTER)
 
     def rest_s(self, now: float) -> float:
         """How long it stays open."""
@@ -114,25 +119,31 @@ class UpstreamQueue:
 
 
 class UpstreamReplica:
-    """One backend with its breaker and the calls it has."""
+    """One backend with its breaker."""
 
     def __init__(self, kind: type[GatewayBackend], name: str, config: ServiceConfig, url: str) -> None:
         self.backend = kind(name, config, url)
         self.breaker = CircuitBreaker()
-        self.busy = 0
         self.url = url
 
 
 class UpstreamService:
-    """What clients name as a model. `tariff` is set when the gateway starts; `planned` where a plan names it."""
+    """What clients name as a model. `tariff` is set when the gateway starts.
 
-    def __init__(self, name: str, config: ServiceConfig) -> None:
+    Raises:
+        UnknownIdError, InputError, UnsupportedError: the routing policy is unknown, or cannot be run here.
+    """
+
+    def __init__(self, name: str, config: ServiceConfig, routing: ReplicaRoutingSettings | None = None) -> None:
         kind = backend(config.backend)
         config = kind.filled(config)
         self.id, self.config = name, config
         self.model = config.model or name
         self.queue = UpstreamQueue(name, config.max_in_flight, config.max_waiting, config.wait_s)
         self.replicas = [UpstreamReplica(kind, name, config, url) for url in config.replicas or ("",)]
+        self.router = ReplicaRouter(name, routing or ReplicaRoutingSettings(), len(self.replicas))
+        self._numbers = list(range(len(self.replicas)))
+        self._doubted = False
         self.tariff: ServiceTariff
 
     async def start(self) -> None:
@@ -143,23 +154,49 @@ class UpstreamService:
         """Stops all replicas."""
         await asyncio.gather(*(replica.backend.stop() for replica in self.replicas))
 
-    def replica(self, affinity: str) -> UpstreamReplica:
-        """The replica of a prefix or session: the same one while it is well and not far busier than the mean.
+    @property
+    def routed(self) -> bool:
+        """Whether there is a choice among replicas."""
+        return len(self.replicas) > 1
+
+    def healthy(self) -> list[int]:
+        """Numbers of the replicas that may be called.
 
         Raises:
-            UpstreamError: every replica fails; says when to come again.
+            CircuitOpenError: every replica fails; says when to come again.
         """
+        if not self._doubted:
+            return self._numbers
         now = time.monotonic()
-        if len(self.replicas) == 1:
-            order = self.replicas
-        else:
-            order = sorted(self.replicas, key=lambda item: rank(affinity, item.url), reverse=True)
-        most = SPREAD * (sum(item.busy for item in order) + 1) / len(order)
-        for item in (*(item for item in order if item.busy < most), *order):
-            if not item.breaker.open(now):
-                return item
-        rest_s = min(item.breaker.rest_s(now) for item in order)
-        raise CircuitOpenError(503, f"{self.id} failed {FAILURES} times in a row and is left alone", None, rest_s)
+        self._doubted = any(replica.breaker.failures >= FAILURES for replica in self.replicas)
+        numbers = [number for number, replica in enumerate(self.replicas) if not replica.breaker.resting(now)]
+        if not numbers:
+            rest_s = min(replica.breaker.rest_s(now) for replica in self.replicas)
+            raise CircuitOpenError(503, f"{self.id} failed {FAILURES} times in a row and is left alone", None, rest_s)
+        return numbers
+
+    def place(self, prompt: RoutedPrompt | None) -> tuple[UpstreamReplica, RoutedLoad | None]:
+        """The replica that takes a call now, as the routing policy chooses, and what it is counted as there.
+
+        prompt: None where there is no choice.
+
+        Raises:
+            CircuitOpenError: every replica fails.
+            GatewayError: the policy chose none of the healthy ones.
+        """
+        numbers = self.healthy()
+        load = None if prompt is None else self.router.place(numbers, prompt)
+        replica = self.replicas[0 if load is None else load.rank]
+        if self._doubted:
+            replica.breaker.open(time.monotonic())  # where it has rested, this call is the one that tries
+        return replica, load
+
+    def failed(self, replica: UpstreamReplica) -> None:
+        """A call failed there for a reason that is the replica's."""
+        replica.breaker.failed(time.monotonic())
+        self._doubted = True
+        if replica.breaker.failures == FAILURES:
+            self.router.forget(self.replicas.index(replica))
 
 
 def rank(affinity: str, name: str, weight: float = 1.0) -> float:

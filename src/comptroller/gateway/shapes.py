@@ -87,9 +87,9 @@ class CompletionShape:
 
 
 def _without(data: bytes, name: str) -> Json:
-    found: Json = msgspec.json.decode(data)
-    found.pop(name, None)
-    return found
+    document: Json = msgspec.json.decode(data)
+    document.pop(name, None)
+    return document
 
 
 def usage_document(attempts: Sequence[CallAttempt]) -> Json | None:

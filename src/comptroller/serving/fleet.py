@@ -10,6 +10,7 @@ import numpy as np
 from comptroller.costs.steptable import StepTable
 from comptroller.errors import InputError
 from comptroller.serving.policies import module
+from comptroller.serving.policies.view import BOUND, OVERLAP
 from comptroller.serving.state import PoolRole
 
 
@@ -86,8 +87,8 @@ class ServingPolicies:
     batching: str = "chunked"
     scheduling: str = "fcfs"
     handoff: str = "least_reserved"
-    bound: float = 1.25
-    overlap: float = 1.0
+    bound: float = BOUND
+    overlap: float = OVERLAP
     evict_for_priority: bool = False
     seed: int = 0
 

@@ -105,5 +105,5 @@ def backend(name: str) -> type[GatewayBackend]:
     kind = getattr(module, what, None)
     if kind is None or not all(hasattr(kind, part) for part in ("filled", "start", "stop", "send", "stream", "meter")):
         raise InputError(f"backend {name}: no class {what} with filled, start, stop, send, stream and meter")
-    found: type[GatewayBackend] = kind
-    return found
+    checked: type[GatewayBackend] = kind
+    return checked

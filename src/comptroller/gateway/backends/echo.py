@@ -63,6 +63,8 @@ class EchoBackend:
     def _words(self, body: Json) -> tuple[list[str], str]:
         if body.get("n", 1) != 1:
             raise UpstreamError(400, f"{self.name} gives one choice at a time")
+        if not body.get("messages") and "prompt" not in body:
+            raise UpstreamError(400, f"{self.name}: a request has messages or a prompt")
         text = _prompt_text(body)
         if self._answers:
             text = self._answers[int(body.get("seed") or 0) % len(self._answers)]

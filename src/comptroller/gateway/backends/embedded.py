@@ -32,8 +32,10 @@ Json = dict[str, Any]
 
 CHILD = Path(__file__).parents[1] / "model_child.py"
 START_S = 60.0
+"""Longest until its process listens: a start takes one to two seconds (docs/gateway.md), on a starved machine far more.
+At twice it a start that hangs is reported a minute later."""
 CONTEXT_TOKENS = 2048
-"""Of each slot."""
+"""Of each slot; the cache of all slots is allocated at the start, so that twice it takes twice the memory."""
 CORE_W = (3.8, 12.0, 23.8)
 """Watts of a busy core: least, any, most of Green Algorithms' table (data/latest/TDP_cpu.csv, thermal design power by
 core; "Any" is 12.0). No meter is at hand in a virtual machine, so joules are a prediction with this interval."""
@@ -43,6 +45,8 @@ SETTINGS = {"format", "threads", "slots", "file"}
 class EmbeddedBackend(OpenaiBackend):
     """settings: `format`, q8_0 if it was made (`python -m comptroller.gateway.weights`) or q4_1 as shipped; `threads`;
     `slots`, generations side by side; `file`, other weights in GGUF."""
+
+    reuses_streams = False  # its server hangs up after a stream without a word, and the next call would break off
 
     def __init__(self, name: str, config: ServiceConfig, url: str) -> None:
         unknown = sorted(config.settings.keys() - SETTINGS)
@@ -85,7 +89,7 @@ class EmbeddedBackend(OpenaiBackend):
     async def _launch(self) -> None:
         if find_spec("xllamacpp") is None:
             raise InputError(f"service {self.name}: pip install 'comptroller[local]'")
-        told = {
+        settings = {
             "model": str(self._weights()),
             "name": self.name,
             "threads": self.threads,
@@ -93,7 +97,7 @@ class EmbeddedBackend(OpenaiBackend):
             "context_tokens": CONTEXT_TOKENS,
         }
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", str(CHILD), json.dumps(told),
+            sys.executable, "-I", str(CHILD), json.dumps(settings),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
             env={"MODEL_KEY": self._secret, "OMP_WAIT_POLICY": "passive", "PATH": os.environ.get("PATH", "")},
             start_new_session=True,
@@ -107,15 +111,15 @@ class EmbeddedBackend(OpenaiBackend):
             self._process.kill()
             line = b""
         if not line.startswith(b"http"):
-            raise InputError(f"service {self.name}: the model did not start from {told['model']}")
+            raise InputError(f"service {self.name}: the model did not start from {settings['model']}")
         self.url = line.decode().strip() + "/v1/"
 
     def _weights(self) -> Path:
         if file := self.config.settings.get("file"):
-            found = Path(str(file)).expanduser()
-            if not found.is_file():
-                raise InputError(f"service {self.name}: settings.file: there is no {found}")
-            return found
+            weights = Path(str(file)).expanduser()
+            if not weights.is_file():
+                raise InputError(f"service {self.name}: settings.file: there is no {weights}")
+            return weights
         return weights_in_format(str(self.config.settings.get("format", "")))
 
     async def _alive(self) -> None:
@@ -196,8 +200,8 @@ class CallCpuShare:
         """Joules of the share; prefill and decode by the engine's own clock, all decode where it does not tell."""
         self._cpu.turn()
         self._cpu.working.remove(self)
-        told = timings or {}
-        prompt, decode = float(told.get("prompt_ms", 0.0)), float(told.get("predicted_ms", 1.0))
+        clock = timings or {}
+        prompt, decode = float(clock.get("prompt_ms", 0.0)), float(clock.get("predicted_ms", 1.0))
         part = prompt / (prompt + decode) if prompt + decode > 0 else 0.0
         low, value, high = (self.cpu_s * watts for watts in CORE_W)
         return CallEnergy(value * part, value * (1 - part), low, high, source="predicted")

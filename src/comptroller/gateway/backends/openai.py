@@ -19,12 +19,21 @@ from comptroller.gateway.sse import DONE, SseEventParser
 
 Json = dict[str, Any]
 MOST_BYTES = 64 * 2**20
-"""The longest reply that is read."""
+"""The longest reply that is read: room for embeddings of thousands of texts as JSON; without it a broken service would
+fill the memory."""
 CONNECT_S = 10.0
+"""Longest to connect: three retransmissions of the first packet (1, 2, 4 s) fit in."""
+HANG_UP = {"connection": "close"}
+"""Sent with a stream to a service that does not keep its connection open."""
 
 
 class OpenaiBackend:
-    """A client with a pool of connections to one base URL, such as http://host:8000/v1."""
+    """A client with a pool of connections to one base URL, such as http://host:8000/v1.
+
+    reuses_streams: whether the service keeps a connection open after the end of a stream.
+    """
+
+    reuses_streams = True
 
     def __init__(self, name: str, config: ServiceConfig, url: str) -> None:
         if not url.startswith(("http://", "https://")):
@@ -78,14 +87,14 @@ class OpenaiBackend:
                 data = await response.content.read(MOST_BYTES)
                 while len(data) < MOST_BYTES and (more := await response.content.read(MOST_BYTES)):
                     data += more
-                found = msgspec.json.decode(data)
+                reply = msgspec.json.decode(data)
             except aiohttp.ClientError as error:
                 raise self._broken(error) from error
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise UpstreamError(502, f"{self.name} answered what is not JSON: {error}", billable=True) from error
-        if not isinstance(found, dict):
+        if not isinstance(reply, dict):
             raise UpstreamError(502, f"{self.name} answered what is no JSON object", billable=True)
-        return found
+        return reply
 
     async def stream(self, path: str, body: Json) -> AsyncIterator[list[bytes]]:
         """The data of a reply's events; ends at [DONE], or where the service ends."""
@@ -97,14 +106,14 @@ class OpenaiBackend:
         events = SseEventParser()
         try:
             async for piece in response.content.iter_any():
-                found = events.feed(piece)
-                if found and found[-1] == DONE:
-                    if found[:-1]:
-                        yield found[:-1]
+                payloads = events.feed(piece)
+                if payloads and payloads[-1] == DONE:
+                    if payloads[:-1]:
+                        yield payloads[:-1]
                     await response.read()
                     return
-                if found:
-                    yield found
+                if payloads:
+                    yield payloads
         except (aiohttp.ClientError, InputError) as error:
             raise self._broken(error) from error
         except TimeoutError as error:
@@ -116,8 +125,10 @@ class OpenaiBackend:
         assert self._session is not None, "start() comes first"
         longest = max(self.config.idle_s, self.config.first_s) if body.get("stream") else None
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=longest)
+        headers = HANG_UP if longest is not None and not self.reuses_streams else None
+        data = msgspec.json.encode(body)
         try:
-            response = await self._session.post(self.url + path, data=msgspec.json.encode(body), timeout=timeout)
+            response = await self._session.post(self.url + path, data=data, timeout=timeout, headers=headers)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise UpstreamError(
                 503, f"{self.name} is not there: {error.strerror if hasattr(error, 'strerror') else error}"

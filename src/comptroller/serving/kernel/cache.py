@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from comptroller.serving.jit import jit, part
+from comptroller.serving.kernel.draws import accepted_drafts
 from comptroller.serving.kernel.queues import run_sift
-from comptroller.serving.policies.draw import accepted_drafts, draw
+from comptroller.serving.policies.draw import draw
 from comptroller.serving.state import KernelWorld
 
 MIX = -7046029254386353131

@@ -1,7 +1,12 @@
 """Policies: one file each, in `routing`, `batching` and `scheduling`; the folder is the registry.
 
-A file holds one function: `choose`, `budget` or `rank`. The engine compiles it; without numba it runs as it is. A
-user's own is named by the path to its file or by a dotted path; what numba cannot compile is called back as Python.
+A file holds one function: `choose`, `budget` or `rank`. The engine compiles it; the gateway, and the engine without
+numba, run it as it is. A user's own is named by the path to its file or by a dotted path; what numba cannot compile is
+called back as Python.
+
+A routing policy says in NEEDS what is kept for it alone: `kv`, tokens of cache in use; `match`, cached tokens of the
+prompt; `opening`, that in a gateway a call without a session has the number of how its prompt begins. Whatever else it
+declares no gateway knows, and none runs it.
 """
 
 from __future__ import annotations
@@ -54,5 +59,5 @@ def decision(kind: str, name: str) -> Callable[..., Any]:
 
 
 def needs(kind: str, name: str, what: str) -> bool:
-    """Whether a policy reads something that is costly to keep current (`kv`, `match`)."""
+    """Whether a policy declares that it needs something (`kv`, `match`, `opening`)."""
     return what in getattr(module(kind, name), "NEEDS", ())

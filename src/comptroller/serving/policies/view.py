@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,13 @@ predicted output tokens of requests in flight; tokens of cache in use; tokens of
 tokens of the call at hand (always current)."""
 COLUMNS = 8
 
+BOUND = 1.25
+"""How far above the mean load consistent hashing lets a replica go: the fullest has a quarter more than the mean. Moves
+of sessions grow as 1 / (BOUND - 1)^2 (Mirrokni et al., arXiv 1608.01350); at twice it the fullest may have 2.5 times
+the mean."""
+OVERLAP = 1.0
+"""Weight of a prompt token to compute against a token in cache, in `prefix_load`: NVIDIA Dynamo's default. At twice it
+a cached prefix outweighs twice the load."""
 
 View = npt.NDArray[np.float64]
 """What a router sees, by rank and column."""
@@ -21,8 +27,7 @@ Ranks = npt.NDArray[np.int64]
 """The ranks that may take a call."""
 
 
-@dataclass(frozen=True, slots=True)
-class RouterState:
+class RouterState(NamedTuple):
     """The router's own state and settings.
 
     turn: calls routed before this one among these replicas.  seed: of its draws.  bound: how far above the

@@ -1,12 +1,15 @@
 """Consistent hashing with bounded load (Mirrokni, Thorup, Zadimoghaddam), by rendezvous.
 
-A session goes to the replica whose hash with it is highest among those below `bound` times the mean load.
+A session goes to the replica whose hash with it is highest among those below `bound` times the mean load. Since loads
+are bounded, prompts that begin alike may count as a session where clients name none.
 """
 
-import numpy as np
+from math import ceil
 
 from comptroller.serving.policies.draw import draw
 from comptroller.serving.policies.view import ACTIVE, Call, Ranks, RouterState, View
+
+NEEDS = ("opening",)
 
 
 def choose(view: View, ranks: Ranks, call: Call, router: RouterState) -> int:
@@ -14,7 +17,7 @@ def choose(view: View, ranks: Ranks, call: Call, router: RouterState) -> int:
     total = 1.0
     for rank in ranks:
         total += view[rank, ACTIVE]
-    limit = np.ceil(router.bound * total / ranks.size)
+    limit = ceil(router.bound * total / ranks.size)
     name = call.session if call.session >= 0 else call.id
     best, highest = ranks[0], -1
     for rank in ranks:
