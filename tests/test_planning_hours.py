@@ -23,7 +23,7 @@ from comptroller.planning.hours_planner import freedoms, pruned_market
 from comptroller.planning.plan import Plan
 from comptroller.planning.planner import plan, pose, shipped_calibration
 from comptroller.report import hours
-from comptroller.report.page import page
+from comptroller.report.plan_page import page
 from comptroller.report.terminal import print_plan
 from comptroller.work.hours import HOURS, SpotRisk, rates_by_hour
 from comptroller.work.workload import load, parse

@@ -28,7 +28,7 @@ from comptroller.planning.plan import Plan
 from comptroller.planning.planner import plan
 from comptroller.planning.verify import RehearsalSettings, SimulatedQuantile
 from comptroller.report import hours
-from comptroller.report.page import page
+from comptroller.report.plan_page import page
 from comptroller.report.terminal import print_plan
 from comptroller.work.workload import parse
 from test_planning_hours import RISK, H, market, with_hours, work

@@ -32,7 +32,7 @@ from comptroller.planning.joint_planner import pose_joint
 from comptroller.planning.plan import Plan
 from comptroller.planning.planner import plan, shipped_calibration
 from comptroller.report import hours
-from comptroller.report.page import page
+from comptroller.report.plan_page import page
 from comptroller.report.terminal import print_plan
 from comptroller.work.hours import HOURS
 from comptroller.work.workload import load, parse

@@ -34,7 +34,7 @@ from comptroller.planning.plan import Plan, load_plan
 from comptroller.planning.planner import plan
 from comptroller.planning.price_drift import drift
 from comptroller.planning.uncertainty import demand_chance, two_sided
-from comptroller.report.page import page
+from comptroller.report.plan_page import page
 from comptroller.report.solving import measurements, uncertainty
 from comptroller.report.terminal import print_plan
 from comptroller.work.trace import RequestTrace

@@ -16,7 +16,7 @@ from comptroller.books.schema import account
 from comptroller.errors import InputError
 from comptroller.gateway.plan_drift import PlanDriftMonitor, digest_of, from_books
 from comptroller.planning.plan import load_plan
-from comptroller.report.sheet import ReportSheet, SheetColumn, right
+from comptroller.report.sheet import ReportSheet, left, right
 from comptroller.report.terminal import console, print_sheet
 
 
@@ -44,8 +44,8 @@ def against(
 def sheet(name: str, found: PlanDriftMonitor) -> ReportSheet:
     """Predictions and what came of them."""
     columns = (
-        SheetColumn("figure", "per request"), right("low", "low"), right("predicted", "predicted"),
-        right("high", "high"), right("happened", "happened"),
+        left("figure", "per request"), right("low"), right("predicted"),
+        right("high"), right("happened"),
     )  # fmt: skip
     lines = [
         (

@@ -23,8 +23,7 @@ from comptroller.planning.plan import Plan
 from comptroller.planning.planner import GRID, load_of, shipped_calibration, why_not
 from comptroller.planning.planner import plan as find_plan
 from comptroller.planning.space import goal_of
-from comptroller.report.page import page
-from comptroller.report.picture import picture
+from comptroller.report.plan_page import page, picture
 from comptroller.report.plan_tables import explanations
 from comptroller.report.terminal import console, print_plan, print_sheet
 from comptroller.work.demand import demand

@@ -21,7 +21,6 @@ from comptroller.facts.config import model as model_of
 from comptroller.facts.prices import PriceBook
 from comptroller.report import replay_report
 from comptroller.report.router_report import router_sheet
-from comptroller.report.scatter import drawing
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.tables import RAW, writer_of
 from comptroller.report.terminal import console, print_sheet
@@ -124,7 +123,7 @@ def run(
 
 def _write(found: StrategyStudy, files: Mapping[str, File], as_table: Callable[[ReportSheet], bytes] | None) -> None:
     make: dict[str, Callable[[], str | bytes]] = {
-        "png": lambda: _picture(found),
+        "png": lambda: replay_report.picture(found),
         "html": lambda: replay_report.page(found),
     }
     if as_table:
@@ -148,10 +147,6 @@ def _print(found: StrategyStudy) -> None:
     print_sheet(replay_report.missing(found), to)
     for note in found.notes:
         to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
-
-
-def _picture(found: StrategyStudy) -> bytes:
-    return drawing(replay_report.points(found), replay_report.AMOUNT_NAMES[found.over], replay_report.headline(found))
 
 
 def records_of(path: Path, samples: int, seed: int) -> Evidence:

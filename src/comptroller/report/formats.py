@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 
 from comptroller.errors import InputError, UnsupportedError
-from comptroller.facts.energy import energy_table
+from comptroller.facts.energy import OperationEnergy, energy_table
 from comptroller.facts.format import Format, format_
 from comptroller.facts.quality import measured_models, quality_facts
 from comptroller.facts.reader import ids
@@ -18,7 +18,8 @@ from comptroller.measure.kernels import DECODE, PREFILL, GemmShape, speed_over_b
 from comptroller.numerics.error import crest_factor, predicted_qsnr_db, qsnr_db, spread_in
 from comptroller.numerics.grid import Floats
 from comptroller.numerics.quantise import check, format_with_variants, round_trip
-from comptroller.report.sheet import Cell, ReportSheet, SheetColumn, right
+from comptroller.report.facts import native_families
+from comptroller.report.sheet import Cell, ReportSheet, SheetColumns, left, right
 
 LEAST = 4096
 """Elements below which a tensor is no matrix worth quantising."""
@@ -37,38 +38,16 @@ def samples() -> Mapping[str, Floats]:
 
 def catalogue() -> ReportSheet:
     """Every format: bits, error in dB, devices that multiply it, speed over bf16 as measured, published loss."""
-    columns = (
-        SheetColumn("id", "id"),
-        right("bits_per_element", "bits"),
-        SheetColumn("stored", "stored as"),
-        right("normal_db", "normal dB"),
-        right("heavy_db", "heavy dB"),
-        SheetColumn("native_on", "native on"),
-        SheetColumn("dequantised_on", "dequantised on"),
-        SheetColumn("decode_speed", "decode x", "right"),
-        SheetColumn("prefill_speed", "prefill x", "right"),
-        SheetColumn("loss", "perplexity, published"),
-    )
     title = (
         "Formats: stored bits per element; QSNR on normal and heavy-tailed numbers; product speed over bf16 as "
         "fitted to measurements, median (least to most) over systems and engines, one token and 4,096 tokens"
     )
-    return ReportSheet(title, columns, tuple(_row(format_(name)) for name in ids("formats")))
+    return ReportSheet.of(title, CATALOGUE, map(format_, ids("formats")))
 
 
-def _row(fmt: Format) -> tuple[Cell, ...]:
+def _dequantised_on(fmt: Format) -> str | None:
     kernels = dict.fromkeys(family for kernel in fmt.kernels for family in kernel.families)
-    native = fmt.native_families or (("any with the rate",) if fmt.arithmetic else ())
-    return (
-        fmt.id,
-        fmt.bits_per_element,
-        stored_as(fmt),
-        *(error_db(fmt, x) for x in samples().values()),
-        ", ".join(native) or None,
-        ", ".join(family for family in kernels if family not in fmt.native_families) or None,
-        *(_speed(fmt.id, shape) for shape in (DECODE, PREFILL)),
-        published_losses(fmt.id) or None,
-    )
+    return ", ".join(family for family in kernels if family not in fmt.native_families) or None
 
 
 def stored_as(fmt: Format) -> str:
@@ -121,17 +100,31 @@ def published_losses(format_id: str) -> str:
     return ", ".join(found)
 
 
+CATALOGUE: SheetColumns[Format] = (
+    left("id"),
+    right("bits_per_element", "bits"),
+    left("stored", "stored as", stored_as),
+    right("normal_db", "normal dB", lambda fmt: error_db(fmt, samples()["normal"])),
+    right("heavy_db", "heavy dB", lambda fmt: error_db(fmt, samples()["heavy tails"])),
+    left("native_on", "native on", native_families),
+    left("dequantised_on", "dequantised on", _dequantised_on),
+    right("decode_speed", "decode x", lambda fmt: _speed(fmt.id, DECODE)),
+    right("prefill_speed", "prefill x", lambda fmt: _speed(fmt.id, PREFILL)),
+    left("loss", "perplexity, published", lambda fmt: published_losses(fmt.id) or None),
+)
+
+OPERATIONS: SheetColumns[OperationEnergy] = (
+    left("operation"),
+    left("kind", "of"),
+    right("bits"),
+    right("energy_pj", "pJ", lambda row: row.energy_j * 1e12),
+)
+
+
 def operations() -> ReportSheet:
     """Energy of one operation by kind and width."""
-    columns = (
-        SheetColumn("operation", "operation"),
-        SheetColumn("kind", "of"),
-        right("bits", "bits"),
-        right("energy_pj", "pJ"),
-    )
     table = energy_table()
-    rows = tuple((row.operation, row.kind, row.bits, row.energy_j * 1e12) for row in table.rows)
-    return ReportSheet(f"{table.name}: {table.note}", columns, rows)
+    return ReportSheet.of(f"{table.name}: {table.note}", OPERATIONS, table.rows)
 
 
 def matrices(tensors: Mapping[str, Floats], formats: Sequence[Format]) -> tuple[dict[str, Floats], list[str]]:
@@ -160,14 +153,14 @@ def matrices(tensors: Mapping[str, Floats], formats: Sequence[Format]) -> tuple[
 def comparison(tensors: Mapping[str, Floats], names: Sequence[str], subject: str) -> ReportSheet:
     """Formats on the same tensors: bits, error, closed form, what a rotation changes, the tensor that suffers most."""
     columns = (
-        SheetColumn("id", "format"),
+        left("id", "format"),
         right("bits_per_element", "bits"),
         right("qsnr_db", "QSNR dB"),
         right("predicted_db", "closed form"),
         right("crest", "crest factor"),
         right("rotated_db", "with Hadamard"),
         right("worst_db", "worst dB"),
-        SheetColumn("worst", "of"),
+        left("worst", "of"),
     )
     rows = tuple(_comparison_row(tensors, format_with_variants(name)) for name in names)
     return ReportSheet(f"{subject}: error of {len(tensors)} tensors together", columns, rows)

@@ -11,7 +11,7 @@ from comptroller import __version__
 from comptroller.facts.reader import ids
 from comptroller.planning.document import facts_digest
 from comptroller.report.facts import LISTS
-from comptroller.report.sheet import ReportSheet, SheetColumn
+from comptroller.report.sheet import ReportSheet, left
 
 
 def installation() -> ReportSheet:
@@ -25,11 +25,7 @@ def installation() -> ReportSheet:
         ("digest of the facts", facts_digest()[0][:16], "facts"),
         ("digest of the calibration", facts_digest()[1][:16], "facts"),
     ]
-    columns = (
-        SheetColumn("what", "what"),
-        SheetColumn("version", "version or count"),
-        SheetColumn("belongs_to", "belongs to"),
-    )
+    columns = (left("what"), left("version", "version or count"), left("belongs_to", "belongs to"))
     return ReportSheet("Installation", columns, tuple(rows))
 
 
