@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from comptroller.books.query import LedgerTotals
-from comptroller.report.chart import BarSeries, ChartAxis, ChartNote, ReportChart
+from comptroller.report.chart import BarSeries, ChartAxis, ReportChart
 from comptroller.report.figures import dollars, with_prefix
 from comptroller.report.page import PageSection, PageTile, ReportPage
 from comptroller.report.sheet import ReportSheet
 
 MOST = 12
 """Bars by group, the dearest first: as many names as the height of a chart holds; the table has all."""
+
+PLACES = 7
+"""Bars that a chart has room for at least, so that few are not drawn as blocks: the days of a week."""
 
 LETTERS = 24
 """Of a group's name beside its bar, half the width of a chart; the table has the whole name."""
@@ -55,8 +58,8 @@ def _by_day(days: Sequence[LedgerTotals]) -> ReportChart:
     ends = tuple((place, names[place]) for place in dict.fromkeys((0, len(days) - 1)))
     return ReportChart(
         "Spend by day",
-        ChartAxis("day", low=-0.5, high=len(days) - 0.5, ticks=ends),
-        ChartAxis("dollars", dollars, low=0.0),
+        ChartAxis("day", low=-0.5, high=max(len(days), PLACES) - 0.5, ticks=ends),
+        ChartAxis("dollars a day", dollars, low=0.0),
         (BarSeries("", tuple(item.usd for item in days), readings=readings),),
     )
 
@@ -65,11 +68,11 @@ def _by_group(groups: Sequence[LedgerTotals]) -> ReportChart:
     """Sideways bars, each with its name and amount."""
     names = (" · ".join(item.group)[:LETTERS] or "–" for item in groups)
     spent = tuple(max(0.0, item.usd) for item in groups)
+    amounts = tuple(dollars(item.usd) for item in groups)
     return ReportChart(
         "Spend by group",
         # a third of the width is left for the amount beside the longest bar
-        ChartAxis("dollars", dollars, low=0.0, high=1.35 * max(spent) or 1.0, ticks=()),
-        ChartAxis("", ticks=tuple(enumerate(names))),
-        (BarSeries("", spent, sideways=True),),
-        tuple(ChartNote(max(0.0, item.usd), place, dollars(item.usd)) for place, item in enumerate(groups)),
+        ChartAxis("dollars", low=0.0, high=1.35 * max(spent) or 1.0, ticks=()),
+        ChartAxis("", low=max(len(groups), PLACES) - 0.5, high=-0.5, ticks=tuple(enumerate(names))),
+        (BarSeries("", spent, sideways=True, labels=amounts),),
     )

@@ -71,7 +71,7 @@ class MarkSeries:
 class BarSeries:
     """Bars at whole numbers, upright or sideways, each from its base on; `shade` is how dark they are, up to 1.
 
-    readings: a name and words for each place, read out over the whole height of the chart.
+    labels: words at the end of each. readings: a name and words for each place, read out over the whole height.
     """
 
     name: str
@@ -79,6 +79,7 @@ class BarSeries:
     bases: tuple[float, ...] = ()
     shade: float = 1.0
     sideways: bool = False
+    labels: tuple[str, ...] = ()
     readings: tuple[tuple[str, str], ...] = ()
 
 

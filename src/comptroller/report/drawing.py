@@ -144,7 +144,7 @@ def _draw(chart: ReportChart, place: FigureBase, names: Sequence[str]) -> Axes:
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) > 1:
         columns = 1 if names or max(map(len, labels)) > 24 else 2 if max(map(len, labels)) > 10 else 3
-        legend = place.legend(handles, labels, loc="outside lower left", ncols=columns, fontsize=8, frameon=False)
+        legend = place.legend(handles, labels, loc="outside lower left", ncols=columns, fontsize=9, frameon=False)
         for text in legend.get_texts():
             text.set(color=SOFT, parse_math=False)
     for artist in axes.findobj(lambda artist: hasattr(artist, "set_clip_on")):
@@ -170,13 +170,15 @@ def _scale(axes: Axes, x: ChartAxis, y: ChartAxis) -> None:
             part.set_ticks([value for value, _ in ticks], [words for _, words in ticks], parse_math=False)
         part.set_minor_locator(_locator(0))
     axes.tick_params(colors=SOFT, labelsize=9, length=0)
+    # the lowest height and the first value along the bottom would touch without
+    axes.tick_params(axis="x", pad=6)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(SOFT)
     axes.set_axisbelow(True)
     axes.grid(axis="y", color=RULE, linewidth=0.8)
 
 
-def _words_of(axis: ChartAxis) -> Callable[[float, int | None], str]:
+def _words_of(axis: ChartAxis) -> Callable[[float, float], str]:
     return lambda value, _: axis.words(value)
 
 
@@ -209,13 +211,13 @@ def _marks(series: MarkSeries, axes: Axes, _: int) -> None:
 
 
 def _bars(bars: BarSeries, axes: Axes, _: int) -> None:
-    places = range(len(bars.heights))
+    """Bars that leave a sixth of their place free."""
     draw = axes.barh if bars.sideways else axes.bar
     base: dict[str, Any] = {"left" if bars.sideways else "bottom": bars.bases or 0.0}
-    # the bars leave a sixth of their place free; the darkest part of a stack is its base
-    draw(places, bars.heights, 0.84, color=LINE, alpha=bars.shade, linewidth=0, label=bars.name or None, **base)
-    if bars.sideways:
-        axes.set_ylim(len(bars.heights) - 0.5, -0.5)
+    places = range(len(bars.heights))
+    drawn = draw(places, bars.heights, 0.84, color=LINE, alpha=bars.shade, linewidth=0, label=bars.name or None, **base)
+    if bars.labels:
+        axes.bar_label(drawn, bars.labels, padding=4, fontsize=9, color=SOFT, parse_math=False)
 
 
 def _note(note: ChartNote, axes: Axes) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 
 from comptroller.errors import InputError
 from comptroller.planning.against import FleetComparison
+from comptroller.planning.hours_document import DayPlan
 from comptroller.planning.plan import FrontierPoint, LatencyDocument, Plan
 from comptroller.report import drawing, hours, plan_tables, solving
 from comptroller.report.chart import (
@@ -19,6 +21,7 @@ from comptroller.report.chart import (
 )
 from comptroller.report.figures import dollars, interval, seconds, with_prefix
 from comptroller.report.page import PageSection, PageTile, ReportPage
+from comptroller.report.sheet import ReportSheet
 
 POINTS = "Point at a mark, or move with Tab and the arrow keys, to read it."
 
@@ -31,7 +34,7 @@ def page(plan: Plan, beside: FleetComparison | None = None) -> str:
         headline=plan_tables.headline(plan),
         lede=plan_tables.goal(plan),
         tiles=_tiles(plan),
-        sections=(*_questions(plan), *_fleet(plan), *_pictures(plan), *_day(plan), *_reasons(plan, beside)),
+        sections=_sections(plan, beside),
         footer=_footer(plan),
     ).html()
 
@@ -111,48 +114,74 @@ def _tiles(plan: Plan) -> tuple[PageTile, ...]:
     )
 
 
-def _questions(plan: Plan) -> tuple[PageSection, ...]:
-    """What a plan with a quality target solves, buys, and rests on."""
-    return (
-        PageSection(
-            "Solved",
-            "On the evidence; the interval is that of resampled questions.",
-            sheets=(solving.solving_sheet(plan),),
-        ),
-        PageSection(
-            "Strategies",
-            "What each class of questions gets; a class may be split over strategies.",
-            sheets=(solving.classes(plan),),
-        ),
-        PageSection(
-            "Bought", "Tokens from APIs, at the dollars that the evidence records.", sheets=(solving.offers(plan),)
-        ),
-        PageSection(
-            "Uncertainty",
-            "Cost when one thing alone varies, each fleet rented anew for the same work, and when all vary together.",
-            sheets=(solving.uncertainty(plan),),
-        ),
-        PageSection(
-            "Next measurement",
-            "What knowing each before choosing is expected to save, and how it narrows the intervals.",
-            sheets=(solving.measurements(plan),),
-            texts=(solving.verdict(plan),),
-        ),
-    )
+TableDescription = tuple[str, str, Callable[[Plan], ReportSheet]]
+"""A section that is a table of the plan: its title, a line that explains it, and what makes the table."""
+
+QUESTIONS: tuple[TableDescription, ...] = (
+    ("Solved", "On the evidence; the interval is that of resampled questions.", solving.solving_sheet),
+    ("Strategies", "What each class of questions gets; a class may be split over strategies.", solving.classes),
+    ("Bought", "Tokens from APIs, at the dollars that the evidence records.", solving.offers),
+    (
+        "Uncertainty",
+        "Cost when one thing alone varies, each fleet rented anew for the same work, and when all vary together.",
+        solving.uncertainty,
+    ),
+    (
+        "Next measurement",
+        "What knowing each before choosing is expected to save, and how it narrows the intervals.",
+        solving.measurements,
+    ),
+)
+
+FLEET: tuple[TableDescription, ...] = (
+    (
+        "Services",
+        "What runs where. TTFT, TPOT and batch are means; power is at the meter, with host and cooling.",
+        plan_tables.services,
+    ),
+    ("Latency objectives", "Predictions of the percentile that was asked for.", plan_tables.latency),
+)
+
+REASONS: tuple[TableDescription, ...] = (
+    (
+        "Shadow prices",
+        "What the next unit of each constraint is worth, found by solving again.",
+        plan_tables.shadow_prices,
+    ),
+    (
+        "Runners-up",
+        "The best plan without each thing that was chosen, and why it lost; model and place as chosen where not named.",
+        plan_tables.runners_up,
+    ),
+    (
+        "Simulated fleets",
+        "Upper bounds of the percentiles in a further draw of arrivals that the sizing had not seen.",
+        plan_tables.rounds,
+    ),
+    (
+        "Fell out before the search",
+        "Choices that no plan could use, or that exact bounds drop: another serves or solves as much for no more.",
+        plan_tables.pruning_sheet,
+    ),
+)
 
 
-def _fleet(plan: Plan) -> tuple[PageSection, ...]:
+def _sections(plan: Plan, beside: FleetComparison | None) -> tuple[PageSection, ...]:
+    """From the answer over its pictures to its reasons and the commands that launch it."""
+
+    def tables(described: Sequence[TableDescription], told: Mapping[str, str]) -> list[PageSection]:
+        parts = ((title, told.get(title) or hint, make(plan)) for title, hint, make in described)
+        return [PageSection(title, hint, sheets=(sheet,)) for title, hint, sheet in parts]
+
+    today = (plan_tables.comparison(beside),) if beside else ()
     return (
-        PageSection(
-            "Services",
-            "What runs where. TTFT, TPOT and batch are means; power is at the meter, with host and cooling.",
-            sheets=(plan_tables.services(plan),),
-        ),
-        PageSection(
-            "Latency objectives",
-            plan_tables.verification_sentence(plan) or "Predictions of the percentile that was asked for.",
-            sheets=(plan_tables.latency(plan),),
-        ),
+        *tables(QUESTIONS, {}),
+        PageSection("Standing of the choice", texts=(solving.verdict(plan),)),
+        *tables(FLEET, {"Latency objectives": plan_tables.verification_sentence(plan)}),
+        *_pictures(plan),
+        PageSection("Against today's fleet", "At the prices of today.", sheets=today),
+        *tables(REASONS, {}),
+        PageSection("Launch", commands=tuple(plan_tables.launches(plan))),
     )
 
 
@@ -172,44 +201,14 @@ def _pictures(plan: Plan) -> tuple[PageSection, ...]:
             f"{POINTS} Between marks the true frontier lies on or below the line.",
             charts=latency_charts(plan),
         ),
+        *((_day(plan, plan.hours),) if plan.hours else ()),
     )
 
 
-def _day(plan: Plan) -> tuple[PageSection, ...]:
-    if plan.hours is None:
-        return ()
-    notes = " ".join(f"{note[0].upper()}{note[1:]}." for note in plan.hours.notes)
+def _day(plan: Plan, day: DayPlan) -> PageSection:
+    notes = " ".join(f"{note[0].upper()}{note[1:]}." for note in day.notes)
     tables = tuple(make(plan) for make in (hours.steps, hours.works, hours.hours, hours.strategies))
-    return (PageSection("Hours of the day", notes, charts=hours.charts(plan.hours), sheets=tables),)
-
-
-def _reasons(plan: Plan, beside: FleetComparison | None) -> tuple[PageSection, ...]:
-    today = (plan_tables.comparison(beside),) if beside else ()
-    return (
-        PageSection("Against today's fleet", "At the prices of today.", sheets=today),
-        PageSection(
-            "Shadow prices",
-            "What the next unit of each constraint is worth, found by solving again.",
-            sheets=(plan_tables.shadow_prices(plan),),
-        ),
-        PageSection(
-            "Runners-up",
-            "The best plan without each thing that was chosen, and why it lost; model and place as chosen where not "
-            "named.",
-            sheets=(plan_tables.runners_up(plan),),
-        ),
-        PageSection(
-            "Simulated fleets",
-            "Upper bounds of the percentiles in a further draw of arrivals that the sizing had not seen.",
-            sheets=(plan_tables.rounds(plan),),
-        ),
-        PageSection(
-            "Fell out before the search",
-            "Choices that no plan could use, or that exact bounds drop: another serves or solves as much for no more.",
-            sheets=(plan_tables.pruning_sheet(plan),),
-        ),
-        PageSection("Launch", commands=tuple(plan_tables.launches(plan))),
-    )
+    return PageSection("Hours of the day", notes, charts=hours.charts(day), sheets=tables)
 
 
 def _footer(plan: Plan) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ def page(found: RoutingComparison, told: str) -> str:
 def chart(curves: Sequence[RoutingCurve]) -> ReportChart:
     """The hulls, from the cheapest model for all (left) to the dearest (right)."""
     return ReportChart(
-        "Score over spending",
+        "Score of each router, on the convex hull of its settings",
         ChartAxis("spending: 0 cheapest model for all, 1 the dearest"),
         ChartAxis("score", lambda score: f"{score:.1%}"),
         tuple(_line(curve) for curve in curves),
