@@ -157,35 +157,35 @@ def overflow(found: Sequence[LedgerTotals], by: Sequence[str]) -> ReportSheet:
     return ReportSheet.of("Length overflow", (*_by(by), *LONG), found)
 
 
-def reversed_pairs(found: PriceReversalReport) -> ReportSheet:
+def reversed_pairs(reversal: PriceReversalReport) -> ReportSheet:
     """Models that are cheaper on the list and dearer in the books."""
     columns = (
         left("listed_cheaper", "cheaper on the list"),
         left("costs_less", "costs less"),
         right("times", "dearer by"),
     )
-    return ReportSheet.of("Price reversal", columns, found.reversed)
+    return ReportSheet.of("Price reversal", columns, reversal.reversed)
 
 
-def reversal_headline(found: PriceReversalReport) -> str:
+def reversal_headline(reversal: PriceReversalReport) -> str:
     """The result in a sentence."""
     return (
-        f"{len(found.reversed)} of {found.pairs} pairs of models are reversed; Kendall's tau of list price and cost "
-        f"{number(found.tau)}, without thinking tokens {number(found.tau_visible)}"
+        f"{len(reversal.reversed)} of {reversal.pairs} pairs of models are reversed; Kendall's tau of list price and "
+        f"cost {number(reversal.tau)}, without thinking tokens {number(reversal.tau_visible)}"
     )
 
 
-def patterns(found: InefficiencyReport) -> ReportSheet:
+def patterns(inefficiency: InefficiencyReport) -> ReportSheet:
     """Inefficiencies in prefill-token equivalents."""
     columns: SheetColumns[InefficiencyPattern] = (
         left("pattern", None, lambda item: item.name),
         right("requests"),
-        right("share", "% of requests", lambda item: _per(100 * item.requests, found.requests)),
+        right("share", "% of requests", lambda item: _per(100 * item.requests, inefficiency.requests)),
         right("pte", "PTE", lambda item: item.tokens),
-        right("pte_share", "% of PTE", lambda item: _per(100 * item.tokens, found.tokens)),
+        right("pte_share", "% of PTE", lambda item: _per(100 * item.tokens, inefficiency.tokens)),
     )
-    title = f"Inefficiency, {number(found.tokens)} prefill-token equivalents in all"
-    return ReportSheet.of(title, columns, found.found)
+    title = f"Inefficiency, {number(inefficiency.tokens)} prefill-token equivalents in all"
+    return ReportSheet.of(title, columns, inefficiency.found)
 
 
 RECONCILIATION: SheetColumns[ReconciliationLine] = (
@@ -210,10 +210,10 @@ def reconciliation(found: Iterable[ReconciliationLine]) -> ReportSheet:
     return ReportSheet.of("Reconciliation, $", RECONCILIATION, found)
 
 
-def spend_change(found: SpendChange) -> ReportSheet:
+def spend_change(change: SpendChange) -> ReportSheet:
     """Why spend changed."""
     parts = ("before", "volume", "mix", "efficiency", "price", "after")
-    rows = tuple((name, usd(getattr(found, name))) for name in parts)
+    rows = tuple((name, usd(getattr(change, name))) for name in parts)
     return ReportSheet("Why spend changed", (left("part"), right("usd", "$")), rows)
 
 
@@ -254,8 +254,8 @@ def keys(found: Iterable[ApiKey]) -> ReportSheet:
     return ReportSheet.of("Keys", KEYS, found)
 
 
-def rerating_sentence(found: RerateReport) -> str:
+def rerating_sentence(rerated: RerateReport) -> str:
     """What a rerating did, in a sentence."""
-    missing = "".join(f"; {count:,} calls: {why}" for why, count in found.unpriced.most_common(3))
-    before, after = (dollars(amount / 1e12) for amount in (found.before_pusd, found.after_pusd))
-    return f"{found.changed:,} of {found.read:,} rows corrected, {before} to {after}{missing}"
+    missing = "".join(f"; {count:,} calls: {why}" for why, count in rerated.unpriced.most_common(3))
+    before, after = (dollars(amount / 1e12) for amount in (rerated.before_pusd, rerated.after_pusd))
+    return f"{rerated.changed:,} of {rerated.read:,} rows corrected, {before} to {after}{missing}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from comptroller.report.figures import number
@@ -143,12 +143,12 @@ def round_values(low: float, high: float) -> list[float]:
 
 def stacked_bars(parts: Mapping[str, tuple[Sequence[float], float]]) -> tuple[BarSeries, ...]:
     """Bars on one another, from heights and shades by name; parts without any height are left out."""
-    found, base = list[BarSeries](), [0.0] * max((len(heights) for heights, _ in parts.values()), default=0)
+    bars, base = list[BarSeries](), [0.0] * max((len(heights) for heights, _ in parts.values()), default=0)
     for name, (heights, shade) in parts.items():
         if any(heights):
-            found.append(BarSeries(name, tuple(heights), tuple(base), shade))
+            bars.append(BarSeries(name, tuple(heights), tuple(base), shade))
             base = [low + height for low, height in zip(base, heights, strict=True)]
-    return tuple(found)
+    return tuple(bars)
 
 
 def share_axis(label: str, marks: Iterable[ChartMark] = ()) -> ChartAxis:
@@ -160,16 +160,14 @@ def share_axis(label: str, marks: Iterable[ChartMark] = ()) -> ChartAxis:
 def frontier_chart(title: str, marks: Sequence[ChartMark], axes: tuple[str, str]) -> ReportChart:
     """Cost (logarithmic, unless it may be 0) against a share: the chosen marks joined and numbered, the rest apart."""
     chosen = sorted((mark for mark in marks if mark.chosen), key=lambda mark: mark.x)
-    numbers = {id(mark): str(place) for place, mark in enumerate(chosen, 1)}
     line = LineSeries("", [mark.x for mark in chosen], [mark.y for mark in chosen])
-    labelled = tuple(
-        ChartMark(m.x, m.y, m.low, m.high, m.name, m.reading, m.chosen, numbers.get(id(m), "")) for m in marks
-    )
+    numbered = (replace(mark, label=str(place)) for place, mark in enumerate(chosen, 1))
+    apart = (mark for mark in marks if not mark.chosen)
     log = min(mark.x for mark in marks) > 0
     return ReportChart(
         title,
         ChartAxis(axes[0], low=None if log else 0.0, log=log),
         share_axis(axes[1], marks),
-        (line, MarkSeries(labelled)),
+        (line, MarkSeries((*apart, *numbered))),
         names=tuple(mark.name for mark in chosen),
     )

@@ -44,6 +44,7 @@ SVG_IN = (4.375, 2.9)
 """420 CSS pixels wide: with 9 pt letters 12 px high there, and still 9.8 px where a window is 390 px wide."""
 
 PNG_IN = (5.2, 3.8)
+"""Inches of a panel in a file, for letters of 9 pt: three in a row are 15.6 inches, the width of a large screen."""
 DPI = 160
 """Dots per inch of a PNG: 832 a panel, sharp at the width of a page; twice as many make files four times as large."""
 
@@ -131,9 +132,9 @@ def _draw(chart: ReportChart, place: FigureBase, names: Sequence[str]) -> Axes:
     axes = place.subplots()
     axes.patch.set_visible(False)
     lines = 0
-    for each in chart.series:
-        DRAWERS[type(each)](each, axes, lines)
-        lines += isinstance(each, LineSeries) and not each.reference
+    for series in chart.series:
+        DRAWERS[type(series)](series, axes, lines)
+        lines += isinstance(series, LineSeries) and not series.reference
     _scale(axes, chart.x, chart.y)
     for mark in chart.marks:
         _beside(axes, (mark.x, mark.y), mark.label, {"fontsize": 8, "color": SOFT})

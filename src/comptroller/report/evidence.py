@@ -73,23 +73,23 @@ def _samples_text(low: int, high: int) -> str:
 
 
 def _notes(arm: RecordedModelSummary) -> list[str]:
-    found = []
+    notes = []
     if arm.cap:
-        found.append(
+        notes.append(
             f"{arm.cap.hits:,} of {arm.cap.outputs:,} replies end at {arm.cap.tokens:,} tokens: a suspected cap"
         )
     if arm.missing:
         named = ", ".join(arm.gaps) + (", ..." if arm.missing > len(arm.gaps) else "")
-        found.append(f"no reply to {arm.missing:,} questions: {named}")
+        notes.append(f"no reply to {arm.missing:,} questions: {named}")
     counted = (
         (arm.failed, "failed requests"),
         (arm.unscored, "replies without a score"),
         (arm.uncounted, "replies without tokens"),
         (arm.unpriced, "replies without dollars"),
     )
-    found += [f"{count:,} {what}" for count, what in counted if count]
+    notes += [f"{count:,} {what}" for count, what in counted if count]
     recorded = ((arm.verdicts, "verdicts"), (arm.revisions, "revisions"))
-    return found + [f"{count:,} {what} recorded" for count, what in recorded if count]
+    return notes + [f"{count:,} {what} recorded" for count, what in recorded if count]
 
 
 def _number(value: float) -> float | None:

@@ -98,8 +98,8 @@ def _peak(device: Accelerator, rate: str) -> float | None:
     return next((peak / 1e12 for name, peak in device.peak_flops_per_s.items() if str(name) == rate), None)
 
 
-def _mixers(found: Model) -> Iterator[str]:
-    for block in found.blocks:
+def _mixers(one: Model) -> Iterator[str]:
+    for block in one.blocks:
         mixer = block.mixer
         if isinstance(mixer, SoftmaxAttention):
             kind = "MHA" if mixer.kv_heads == mixer.heads else "MQA" if mixer.kv_heads == 1 else "GQA"
@@ -236,19 +236,19 @@ def _cell_of(value: Any) -> Cell:
 
 def _derived_rows(kind: str, path: Path) -> Iterator[tuple[Cell, ...]]:
     """What follows from the values of a file."""
-    found: dict[str, tuple[Cell, str]] = {}
+    derived: dict[str, tuple[Cell, str]] = {}
     if kind == "models":
         one = model(path.stem if path.parent == folder("models") else str(path))
-        found = {
+        derived = {
             "total_params": (one.total_params, "params"),
             "active_params": (one.active_params, "params"),
             "kv_elements_per_token": (one.kv_elements_per_token, "elements"),
         }
     if kind == "formats":
         entry = format_(path.stem if path.parent == folder("formats") else str(path))
-        found = {"bits_per_element": (entry.bits_per_element, "bit")}
+        derived = {"bits_per_element": (entry.bits_per_element, "bit")}
         for how in ("native", "dequantised"):
             on = [name for name in ids("accelerators") if entry.support(accelerator(name)) == how]
-            found[f"{how}_on"] = (", ".join(on), "")
-    for name, (value, unit) in found.items():
+            derived[f"{how}_on"] = (", ".join(on), "")
+    for name, (value, unit) in derived.items():
         yield (name, value, unit, "derived", "", "", "")

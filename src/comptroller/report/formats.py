@@ -22,7 +22,7 @@ from comptroller.report.facts import native_families
 from comptroller.report.sheet import Cell, ReportSheet, SheetColumns, left, right
 
 LEAST = 4096
-"""Elements below which a tensor is no matrix worth quantising."""
+"""Elements below which a tensor is no matrix worth quantising: norms and biases have no more."""
 
 
 @lru_cache(maxsize=1)
@@ -74,10 +74,10 @@ def stored_as(fmt: Format) -> str:
 def error_db(fmt: Format, x: Floats) -> float | None:
     """QSNR of an array in a format; None for what keeps no elements, or loses nothing."""
     try:
-        found = qsnr_db(x, fmt)
+        db = qsnr_db(x, fmt)
     except UnsupportedError:
         return None
-    return found if math.isfinite(found) else None
+    return db if math.isfinite(db) else None
 
 
 def _speed(format_id: str, shape: GemmShape) -> str | None:
@@ -90,14 +90,14 @@ def _speed(format_id: str, shape: GemmShape) -> str | None:
 
 def published_losses(format_id: str) -> str:
     """Perplexity over the reference's, by model: a loss belongs to a model and a format, never to a format alone."""
-    found = []
+    losses = []
     for model in measured_models():
         facts = quality_facts(model)
         row = facts.published(format_id)
         ratio = facts.ratio(row) if row else None
         if ratio:
-            found.append(f"{model} {ratio - 1:+.1%}")
-    return ", ".join(found)
+            losses.append(f"{model} {ratio - 1:+.1%}")
+    return ", ".join(losses)
 
 
 CATALOGUE: SheetColumns[Format] = (
@@ -167,8 +167,8 @@ def comparison(tensors: Mapping[str, Floats], names: Sequence[str], subject: str
 
 
 def _comparison_row(tensors: Mapping[str, Floats], fmt: Format) -> tuple[Cell, ...]:
-    each = {name: qsnr_db(x, fmt) for name, x in tensors.items()}
-    worst = min(each, key=lambda name: each[name])
+    db_by_tensor = {name: qsnr_db(x, fmt) for name, x in tensors.items()}
+    worst = min(db_by_tensor, key=lambda name: db_by_tensor[name])
     block = fmt.levels[0].block if fmt.levels else 0
     row_blocks = bool(block) and fmt.levels[0].across == "row"
     crest = [crest_factor(x, block) for x in tensors.values()] if row_blocks else []
@@ -180,7 +180,7 @@ def _comparison_row(tensors: Mapping[str, Floats], fmt: Format) -> tuple[Cell, .
         _predicted_qsnr_db(tensors, fmt) if row_blocks else None,
         float(np.mean(crest)) if crest else None,
         together(tensors, rotated) if rotated else None,
-        each[worst],
+        db_by_tensor[worst],
         worst,
     )
 
@@ -196,10 +196,10 @@ def _predicted_qsnr_db(tensors: Mapping[str, Floats], fmt: Format) -> float | No
     """The closed form, tensor by tensor, its noises summed."""
     try:
         powers = [float(np.square(x, dtype=np.float64).sum()) for x in tensors.values()]
-        each = [predicted_qsnr_db(fmt, spread_in(_some(x), fmt.levels[0].block)) for x in tensors.values()]
+        predicted_db = [predicted_qsnr_db(fmt, spread_in(_some(x), fmt.levels[0].block)) for x in tensors.values()]
     except UnsupportedError:
         return None
-    noise = sum(power * 10 ** (-db / 10) for power, db in zip(powers, each, strict=True))
+    noise = sum(power * 10 ** (-db / 10) for power, db in zip(powers, predicted_db, strict=True))
     return 10 * math.log10(sum(powers) / noise)
 
 

@@ -24,15 +24,15 @@ SHADES = {"owned": 1.0, "reserved": 1.0, "on_demand": 0.6, "spot": 0.3, API: 0.1
 """How dark the bars of a term are, from what stays to what may go, and last what is bought."""
 
 LEAST = 0.005
-"""Shares of an hour's questions below this are not shown."""
+"""Shares of an hour's questions below this are not shown: they would be printed as 0 %."""
 
 
 def rented_devices(hour: HourDocument) -> str:
     """What an hour rents: devices by accelerator and term."""
     count: dict[tuple[str, str], int] = {}
-    for each in hour.rented:
-        key = (each.accelerator, each.term.replace("_", "-"))
-        count[key] = count.get(key, 0) + each.devices
+    for replicas in hour.rented:
+        key = (replicas.accelerator, replicas.term.replace("_", "-"))
+        count[key] = count.get(key, 0) + replicas.devices
     return " + ".join(f"{devices} {name} {term}" for (name, term), devices in count.items()) or "–"
 
 
@@ -93,8 +93,8 @@ def strategies(plan: Plan) -> ReportSheet:
 
 def steps(plan: Plan) -> ReportSheet:
     """What each freedom saves on the one before."""
-    found = plan.hours.steps if plan.hours else ()
-    first = found[0].objective_per_day if found else 1.0
+    freedoms = plan.hours.steps if plan.hours else ()
+    first = freedoms[0].objective_per_day if freedoms else 1.0
     columns: SheetColumns[FreedomStep] = (
         left("step", "the day", lambda step: step.name),
         right("usd_per_day", "$/day", lambda step: dollars(step.usd_per_day)),
@@ -105,7 +105,7 @@ def steps(plan: Plan) -> ReportSheet:
             lambda x: UNKNOWN if x.objective_per_day == first else f"{1 - x.objective_per_day / first:.1%}",
         ),
     )
-    return ReportSheet.of("Where the day's saving comes from", columns, found).without_empty("gco2e_per_day")
+    return ReportSheet.of("Where the day's saving comes from", columns, freedoms).without_empty("gco2e_per_day")
 
 
 def works(plan: Plan) -> ReportSheet:
@@ -125,7 +125,7 @@ def worth(work: DeferrableWorkDocument, objective: str) -> str:
     """What an hour more and an hour less change, in a sentence."""
     if work.saves is not None:
         return f"spares {work.saves * work.chosen:.0%} of the interactive work; done as far as it pays"
-    parts = [_change(each, objective) for each in (work.later, work.earlier) if each is not None]
+    parts = [_change(other, objective) for other in (work.later, work.earlier) if other is not None]
     return "; ".join(parts) or "any hour of the day will do"
 
 
@@ -163,14 +163,14 @@ def charts(day: DayPlan) -> tuple[ReportChart, ...]:
 
 
 def _spent_by_hour(day: DayPlan, term: str) -> list[float]:
-    bought = (sum(each.usd for each in one.bought) if term == API else 0.0 for one in day.hours)
+    bought = (sum(purchase.usd for purchase in one.bought) if term == API else 0.0 for one in day.hours)
     rented = (sum(each.usd for each in one.rented if each.term == term) for one in day.hours)
     return [sum(both) for both in zip(rented, bought, strict=True)]
 
 
 def _spending_text(hour: HourDocument) -> str:
     """The dollars of an hour by term, and its devices."""
-    usd = {term: sum(each.usd for each in hour.rented if each.term == term) for term in SHADES}
-    usd[API] += sum(each.usd for each in hour.bought)
+    usd = {term: sum(replicas.usd for replicas in hour.rented if replicas.term == term) for term in SHADES}
+    usd[API] += sum(purchase.usd for purchase in hour.bought)
     parts = [f"{term.replace('_', '-')} {dollars(amount_)}/h" for term, amount_ in usd.items() if amount_ > 0]
     return "; ".join((*parts, rented_devices(hour)))

@@ -31,14 +31,14 @@ def installation() -> ReportSheet:
 
 def dependencies() -> list[tuple[str, str]]:
     """Declared dependencies and the extra each belongs to (`core` for none); those of tests are left out."""
-    found = []
+    declared = []
     for line in requires("comptroller") or []:
         requirement, _, condition = line.partition(";")
         extra = condition.partition("extra ==")[2].strip(" '\"") or "core"
         name = re.split(r"[^\w.-]", requirement.strip(), maxsplit=1)[0]
         if extra != "test":
-            found.append((name, extra))
-    return found
+            declared.append((name, extra))
+    return declared
 
 
 def _version(package: str) -> str:

@@ -53,14 +53,14 @@ def picture(plan: Plan) -> bytes:
 
 def latency_charts(plan: Plan) -> tuple[ReportChart, ...]:
     """A chart for each objective with at least two feasible points, all with one axis of cost."""
-    found = []
+    with_points = []
     for entry in plan.latency:
         name = plan_tables.objective_name(entry)
         points = sorted((p for p in plan.frontier if p.constraint == name), key=lambda p: p.value)
         if len(points) > 1 and entry.most_s is not None:
-            found.append((entry, points))
-    most = max((point.usd_per_h for _, points in found for point in points), default=1.0)
-    return tuple(_latency_chart(entry, points, most) for entry, points in found)
+            with_points.append((entry, points))
+    most = max((point.usd_per_h for _, points in with_points for point in points), default=1.0)
+    return tuple(_latency_chart(entry, points, most) for entry, points in with_points)
 
 
 def _latency_chart(entry: LatencyDocument, points: list[FrontierPoint], most_usd: float) -> ReportChart:

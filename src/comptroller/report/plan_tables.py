@@ -162,13 +162,13 @@ def latency(plan: Plan) -> ReportSheet:
 
 def verification_sentence(plan: Plan) -> str:
     """What the simulation found, in a sentence; empty if nothing was simulated."""
-    found = plan.verification
-    if found is None:
+    proof = plan.verification
+    if proof is None:
         return ""
     return (
-        f"Simulated on {found.draws} draws of {found.requests_per_draw:,} requests, the percentiles of a further draw "
-        f"hold with {found.confidence:.0%} confidence: the steady-state answer was "
-        f"{dollars(found.steady_usd_per_h)}/h, queueing added {dollars(found.added_usd_per_h)}/h."
+        f"Simulated on {proof.draws} draws of {proof.requests_per_draw:,} requests, the percentiles of a further draw "
+        f"hold with {proof.confidence:.0%} confidence: the steady-state answer was "
+        f"{dollars(proof.steady_usd_per_h)}/h, queueing added {dollars(proof.added_usd_per_h)}/h."
     )
 
 

@@ -16,11 +16,10 @@ from comptroller.report.page import ReportPage, titled
 from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
 
 
-def losses(found: Sequence[QuantisationLoss], subject: str) -> ReportSheet:
+def losses(measured: Sequence[QuantisationLoss], subject: str) -> ReportSheet:
     """One row per recipe."""
-    return ReportSheet.of(
-        f"{subject}: weights/activations/cache against the weights as read; KL in nats, intervals 90 %", LOSSES, found
-    )
+    title = f"{subject}: weights/activations/cache against the weights as read; KL in nats, intervals 90 %"
+    return ReportSheet.of(title, LOSSES, measured)
 
 
 def _between(estimate: BootstrapMean, digits: int) -> str:
@@ -45,9 +44,9 @@ LOSSES: SheetColumns[QuantisationLoss] = (
 )
 
 
-def constant(found: Sequence[QuantisationLoss]) -> ReportSheet | None:
+def constant(measured: Sequence[QuantisationLoss]) -> ReportSheet | None:
     """The constant that maps QSNR to KL, and how far each format is from what the others predict; None below three."""
-    own = [x for x in found if str(x.formats) == x.formats.weights and math.isfinite(x.output_db) and x.kl.value > 0]
+    own = [x for x in measured if str(x.formats) == x.formats.weights and math.isfinite(x.output_db) and x.kl.value > 0]
     if len(own) < 3:
         return None
     db, kl = [x.output_db for x in own], [x.kl.value for x in own]
@@ -65,9 +64,9 @@ PARTS: SheetColumns[LayerPart] = (
 )
 
 
-def parts(found: Sequence[LayerPart], probe: str) -> ReportSheet:
+def parts(sensitivities: Sequence[LayerPart], probe: str) -> ReportSheet:
     """Sensitivity, the most sensitive first."""
-    order = sorted(found, key=lambda part: -part.kl / part.params)
+    order = sorted(sensitivities, key=lambda part: -part.kl / part.params)
     title = f"Sensitivity: divergence with one part alone in {probe}, most per parameter first"
     return ReportSheet.of(title, PARTS, order)
 
@@ -118,13 +117,13 @@ def kernel_fits(found: Sequence[GemmFit]) -> ReportSheet:
     return ReportSheet.of("Fitted: t = floor + bytes / rate + flops / rate", KERNEL_FITS, found)
 
 
-def picture(losses_found: Sequence[QuantisationLoss], subject: str) -> bytes:
+def picture(measured: Sequence[QuantisationLoss], subject: str) -> bytes:
     """Divergence against QSNR of the outputs with intervals and the fitted line; a PNG.
 
     Raises:
         InputError: matplotlib is not installed, or no recipe lost anything.
     """
-    shown = [loss for loss in losses_found if math.isfinite(loss.output_db) and loss.kl.value > 0]
+    shown = [loss for loss in measured if math.isfinite(loss.output_db) and loss.kl.value > 0]
     if not shown:
         raise InputError("nothing to draw: no recipe changes the weights")
     marks = tuple(

@@ -199,14 +199,14 @@ def record(study: StrategyStudy) -> dict[str, Any]:
 def _record(item: ReplayedSetting) -> dict[str, Any]:
     means = (*AMOUNTS, "input_tokens", "output_tokens", "reasoning_tokens", "bytes")
     shares = ("truncated", "lost", "unanswered", "expired")
-    found: dict[str, Any] = {"strategy": item.strategy, "models": dict(item.models), "baseline": item.baseline}
-    found |= {"questions": len(item.results.question)}
+    document: dict[str, Any] = {"strategy": item.strategy, "models": dict(item.models), "baseline": item.baseline}
+    document |= {"questions": len(item.results.question)}
     for name, estimate in (("score", item.score), ("gain", item.gain), ("usd_per_solved", item.usd_per_solved)):
-        found[name] = {end: _finite_or_none(getattr(estimate, end)) for end in ("value", "low", "high")}
-    found |= {name: _finite_or_none(item.amount(name)) for name in (*means, *shares)}
-    found["prefill_token_equivalents"] = _finite_or_none(item.prefill_equivalents)
-    found["j_per_solved"] = _finite_or_none(item.results.per_solved("j"))
-    return found | {"elasticity": _finite_or_none(item.elasticity)}
+        document[name] = {end: _finite_or_none(getattr(estimate, end)) for end in ("value", "low", "high")}
+    document |= {name: _finite_or_none(item.amount(name)) for name in (*means, *shares)}
+    document["prefill_token_equivalents"] = _finite_or_none(item.prefill_equivalents)
+    document["j_per_solved"] = _finite_or_none(item.results.per_solved("j"))
+    return document | {"elasticity": _finite_or_none(item.elasticity)}
 
 
 def figures(study: StrategyStudy) -> ReportSheet:
@@ -224,12 +224,14 @@ def figures(study: StrategyStudy) -> ReportSheet:
     return ReportSheet("Strategies", columns, tuple(tuple(row.values()) for row in rows))
 
 
-def _spread_record(each: DifficultyAllocation) -> dict[str, Any]:
-    found: dict[str, Any] = {"models": each.models, "shares": dict(each.shares)}
-    found |= {name: _finite_or_none(getattr(each, name)) for name in ("mean", "single", "shadow_price", "ceiling")}
-    for name, estimate in (("score", each.score), ("gain", each.gain)):
-        found[name] = {end: _finite_or_none(getattr(estimate, end)) for end in ("value", "low", "high")}
-    return found
+def _spread_record(allocation: DifficultyAllocation) -> dict[str, Any]:
+    document: dict[str, Any] = {"models": allocation.models, "shares": dict(allocation.shares)}
+    document |= {
+        name: _finite_or_none(getattr(allocation, name)) for name in ("mean", "single", "shadow_price", "ceiling")
+    }
+    for name, estimate in (("score", allocation.score), ("gain", allocation.gain)):
+        document[name] = {end: _finite_or_none(getattr(estimate, end)) for end in ("value", "low", "high")}
+    return document
 
 
 def _finite_or_none(value: float) -> float | None:

@@ -30,11 +30,11 @@ COLUMNS = (
 )
 
 
-def router_sheet(found: RoutingComparison) -> ReportSheet:
+def router_sheet(comparison: RoutingComparison) -> ReportSheet:
     """One row for each router, random choice and the oracle; spending that saves against the cheapest is below 0."""
-    unit = f" {found.unit}" if found.unit else " calls"
-    title = f"Routers among {' < '.join(found.models)}, spending in{unit}"
-    return ReportSheet(title, COLUMNS, tuple(_row(curve) for curve in found.curves))
+    unit = f" {comparison.unit}" if comparison.unit else " calls"
+    title = f"Routers among {' < '.join(comparison.models)}, spending in{unit}"
+    return ReportSheet(title, COLUMNS, tuple(_row(curve) for curve in comparison.curves))
 
 
 def _row(curve: RoutingCurve) -> tuple[str | float | None, ...]:
@@ -43,16 +43,16 @@ def _row(curve: RoutingCurve) -> tuple[str | float | None, ...]:
     return (curve.name, *(None if isnan(each) else round_significant(float(each), 4) for each in figures))
 
 
-def page(found: RoutingComparison, told: str) -> str:
-    """A self-contained page: the curves and the table. told: on what the figures rest."""
+def page(comparison: RoutingComparison, rests_on: str) -> str:
+    """A self-contained page: the curves and the table. rests_on: the questions behind the figures."""
     return ReportPage(
         "Routers",
         "routers",
-        headline=" < ".join(found.models),
-        lede=told,
+        headline=" < ".join(comparison.models),
+        lede=rests_on,
         sections=(
-            PageSection("Score over spending", charts=(chart(found.curves),)),
-            PageSection("Routers", HINT, sheets=(router_sheet(found),)),
+            PageSection("Score over spending", charts=(chart(comparison.curves),)),
+            PageSection("Routers", HINT, sheets=(router_sheet(comparison),)),
         ),
     ).html()
 
@@ -74,10 +74,10 @@ def _line(curve: RoutingCurve) -> LineSeries:
     return LineSeries(curve.name, at.tolist(), np.interp(at, x, y).tolist())
 
 
-def picture(found: RoutingComparison, title: str) -> bytes:
+def picture(comparison: RoutingComparison, title: str) -> bytes:
     """A PNG of the curves.
 
     Raises:
         InputError: matplotlib is not installed.
     """
-    return drawing.png((chart(found.curves),), title)
+    return drawing.png((chart(comparison.curves),), title)

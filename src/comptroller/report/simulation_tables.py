@@ -36,28 +36,28 @@ def headline(simulation: PlanSimulation) -> str:
     held = f"{share} within the objectives, goodput {number(simulation.goodput_per_s)} req/s"
     if simulation.solved is None:
         return f"{len(simulation.trace):,} requests {rate}: {held}"
-    found = solving(simulation)
+    answers = solving(simulation)
     return (
-        f"{found['questions']:,} questions {rate}: {found['share']:.1%} solved at "
-        f"{dollars(found['usd_per_solved'])} each; {len(simulation.asked):,} calls, {held}"
+        f"{answers['questions']:,} questions {rate}: {answers['share']:.1%} solved at "
+        f"{dollars(answers['usd_per_solved'])} each; {len(simulation.asked):,} calls, {held}"
     )
 
 
 def questions(simulation: PlanSimulation) -> ReportSheet:
     """What came of the questions, if it was questions that arrived."""
-    found = solving(simulation)
+    answers = solving(simulation)
     rows: tuple[tuple[Cell, ...], ...] = ()
-    if found:
+    if answers:
         rows = (
-            ("strategy", found["strategy"]),
-            ("questions", found["questions"]),
-            (INSET + "solved", f"{found['share']:.1%}"),
-            (INSET + "calls each", number(found["calls_per_question"])),
-            (INSET + "time to the answer, p50", seconds(found["answer_s"]["p50"])),
-            (INSET + "time to the answer, p95", seconds(found["answer_s"]["p95"])),
-            ("dollars per solved question", dollars(found["usd_per_solved"])),
-            ("energy per solved question", with_prefix(found["j_per_solved"], "J")),
-            ("emissions per solved question, CO2e", with_prefix(found["gco2e_per_solved"], "g")),
+            ("strategy", answers["strategy"]),
+            ("questions", answers["questions"]),
+            (INSET + "solved", f"{answers['share']:.1%}"),
+            (INSET + "calls each", number(answers["calls_per_question"])),
+            (INSET + "time to the answer, p50", seconds(answers["answer_s"]["p50"])),
+            (INSET + "time to the answer, p95", seconds(answers["answer_s"]["p95"])),
+            ("dollars per solved question", dollars(answers["usd_per_solved"])),
+            ("energy per solved question", with_prefix(answers["j_per_solved"], "J")),
+            ("emissions per solved question, CO2e", with_prefix(answers["gco2e_per_solved"], "g")),
         )
     return ReportSheet("Questions", (left("what", ""), right("value", "")), rows)
 

@@ -12,7 +12,7 @@ from comptroller.report.figures import dollars, interval, number
 from comptroller.report.sheet import UNKNOWN, ReportSheet, SheetColumns, left, right
 
 MEASUREMENTS = 5
-"""Measurements in a table; the document has all that change anything."""
+"""Measurements in a table, those that are expected to save most; the document has all that change anything."""
 
 
 def solving_sheet(plan: Plan) -> ReportSheet:
@@ -38,11 +38,11 @@ def _solving_rows(plan: Plan, quality: QualityDocument) -> Iterator[tuple[str, s
         yield f"one answer of {model}", f"{alone:.1%}", "" if usd is None else f"{dollars(usd)}/h bought"
 
 
-def _optimism(found: SelectionOptimism) -> str:
+def _optimism(optimism: SelectionOptimism) -> str:
     """What the optimism is, and which resamples it could not be seen on."""
-    missing = f"; {found.short} of them cannot reach the targets" if found.short else ""
-    closed = f"; the limits leave no choice on {found.closed}" if found.closed else ""
-    return f"of a choice judged on its own questions, by {found.resamples} resamples{missing}{closed}"
+    missing = f"; {optimism.short} of them cannot reach the targets" if optimism.short else ""
+    closed = f"; the limits leave no choice on {optimism.closed}" if optimism.closed else ""
+    return f"of a choice judged on its own questions, by {optimism.resamples} resamples{missing}{closed}"
 
 
 RISKS: SheetColumns[RiskSource] = (
@@ -122,14 +122,14 @@ def classes(plan: Plan) -> ReportSheet:
     return ReportSheet.of("Strategies", columns, (one for one in plan.classes if one.solved))
 
 
-def _roles(each: QuestionClassDocument, plan: Plan) -> str:
+def _roles(question_class: QuestionClassDocument, plan: Plan) -> str:
     """Who plays, each once; a role only where several play."""
     models = {s.id: s.deployment.model for s in plan.services} | {o.id: f"{o.model} (API)" for o in plan.offers}
 
     def who(shares: tuple[RoleShareDocument, ...]) -> str:
         return " + ".join(dict.fromkeys(models[share.service] for share in shares))
 
-    players = {role: who(shares) for role, shares in each.roles.items()}
+    players = {role: who(shares) for role, shares in question_class.roles.items()}
     if len(set(players.values())) == 1:
         return next(iter(players.values()))
     return ", ".join(f"{role} {player}" for role, player in players.items())
@@ -160,18 +160,18 @@ def marks(plan: Plan) -> tuple[ChartMark, ...]:
     if quality is None:
         return ()
     cost, share = plan.totals.usd_per_h.value, quality.predicted
-    found = [
+    shown = [
         ChartMark(
             p.usd_per_h, p.value, p.value, p.value, f"{p.value:.0%}", f"{dollars(p.usd_per_h)}/h by {p.fleet}", True
         )
         for p in plan.frontier
         if p.usd_per_h > 0
     ]
-    found += [
+    shown += [
         ChartMark(usd, alone, alone, alone, model, f"one answer solves {alone:.1%} at {dollars(usd)}/h", False)
         for model, (alone, usd) in quality.greedy.items()
         if usd
     ]
     low, high = share.low or share.value, share.high or share.value
     reading = f"the plan solves {share.value:.1%} at {dollars(cost)}/h"
-    return (*found, ChartMark(cost, share.value, low, high, "chosen", reading, True))
+    return (*shown, ChartMark(cost, share.value, low, high, "chosen", reading, True))

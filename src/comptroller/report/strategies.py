@@ -72,8 +72,8 @@ def trained_routers() -> ReportSheet:
     for name in routers():
         part = router(name)
         figures = tuple(part.measured.get(column.key) for column in columns[5:])
-        told = (part.scorer.kind, " < ".join(part.models), str(part.about["data"]))
-        rows.append((name, *told, int(part.measured["questions"]), *figures))
+        description = (part.scorer.kind, " < ".join(part.models), str(part.about["data"]))
+        rows.append((name, *description, int(part.measured["questions"]), *figures))
     return ReportSheet("Routers", columns, tuple(rows))
 
 
