@@ -18,7 +18,7 @@ MOST_DECADES = 4
 class ChartAxis:
     """An axis: its label with the unit, its ends (from the data where None), and how its values are printed.
 
-    ticks: values and their words; where None, round values.
+    ticks: values and their words; where None, round values, only whole ones of a count.
     """
 
     label: str
@@ -26,6 +26,7 @@ class ChartAxis:
     low: float | None = None
     high: float | None = None
     log: bool = False
+    count: bool = False
     ticks: tuple[tuple[float, str], ...] | None = None
 
 

@@ -154,7 +154,9 @@ def _draw(chart: ReportChart, place: FigureBase, names: Sequence[str]) -> Axes:
 
 
 def _scale(axes: Axes, x: ChartAxis, y: ChartAxis) -> None:
-    """The ends, ticks and labels of both axes; a grid across the heights."""
+    """The ends, ticks (five at most, as many words fit side by side) and labels of both axes; a grid of heights."""
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
     axes.margins(0.04)
     for axis, part, ends in ((x, axes.xaxis, axes.set_xlim), (y, axes.yaxis, axes.set_ylim)):
         part.set_label_text(axis.label, color=SOFT, fontsize=9, parse_math=False)
@@ -165,11 +167,11 @@ def _scale(axes: Axes, x: ChartAxis, y: ChartAxis) -> None:
         if ticks is None and axis.log:
             ticks = tuple((value, axis.words(value)) for value in round_values(*part.get_view_interval()))
         if ticks is None:
-            part.set_major_locator(_locator())
+            part.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=axis.count))
             part.set_major_formatter(_words_of(axis))
         else:
             part.set_ticks([value for value, _ in ticks], [words for _, words in ticks], parse_math=False)
-        part.set_minor_locator(_locator(0))
+        part.set_minor_locator(NullLocator())
     axes.tick_params(colors=SOFT, labelsize=9, length=0)
     # the lowest height and the first value along the bottom would touch without
     axes.tick_params(axis="x", pad=6)
@@ -181,13 +183,6 @@ def _scale(axes: Axes, x: ChartAxis, y: ChartAxis) -> None:
 
 def _words_of(axis: ChartAxis) -> Callable[[float, float], str]:
     return lambda value, _: axis.words(value)
-
-
-def _locator(count: int = 5) -> Any:
-    """Round values, as many as fit side by side in a narrow chart; none for 0."""
-    from matplotlib.ticker import MaxNLocator, NullLocator
-
-    return MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]) if count else NullLocator()
 
 
 def _line(line: LineSeries, axes: Axes, number: int) -> None:

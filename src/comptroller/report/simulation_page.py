@@ -113,7 +113,7 @@ def _chart(
     return ReportChart(
         title,
         ChartAxis("time", low=clock[0], high=clock[-1], ticks=ticks),
-        ChartAxis(label, lambda value: words(value) if value else "0", 0.0, 1.05 * most),
+        ChartAxis(label, lambda value: words(value) if value else "0", 0.0, 1.05 * most, count=words is number),
         tuple(
             LineSeries(name, clock, values.tolist(), words=tuple("–" if np.isnan(v) else words(v) for v in values))
             for name, values in lines.items()
