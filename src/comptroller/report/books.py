@@ -30,7 +30,7 @@ def _per_solved(amount: float, item: LedgerTotals) -> float | None:
     return _per(amount * item.scored / max(item.requests, 1), item.solved)
 
 
-def _measured(name: str) -> Callable[[LedgerTotals], float | None]:
+def _if_measured(name: str) -> Callable[[LedgerTotals], float | None]:
     """An amount that is known only where joules are metered or predicted."""
     return lambda item: item[name] if item["metered"] + item["predicted"] > 0 else None
 
@@ -58,12 +58,12 @@ SPEND: SheetColumns[LedgerTotals] = (
     right("cache_write_tokens", "written", _whole("cache_write_tokens")),
     right("output_tokens", "tokens out", _whole("output_tokens")),
     right("reasoning_tokens", "thinking", _whole("reasoning_tokens")),
-    right("flops", "FLOP", _measured("flops")),
-    right("j", "J", _measured("j")),
-    right("j_low", "J low", _measured("low_j")),
-    right("j_high", "J high", _measured("high_j")),
-    right("j_per_solved", "J/solved", lambda item: _per_solved(item["j"], item) if _measured("j")(item) else None),
-    right("gco2e", "gCO2e", _measured("gco2e")),
+    right("flops", "FLOP", _if_measured("flops")),
+    right("j", "J", _if_measured("j")),
+    right("j_low", "J low", _if_measured("low_j")),
+    right("j_high", "J high", _if_measured("high_j")),
+    right("j_per_solved", "J/solved", lambda item: _per_solved(item["j"], item) if _if_measured("j")(item) else None),
+    right("gco2e", "gCO2e", _if_measured("gco2e")),
     left("energy", "energy is", source),
 )
 

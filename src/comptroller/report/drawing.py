@@ -52,7 +52,7 @@ HIT_PT = 7.0
 """Radius of what reacts to pointing at a mark: 19 px across, above the mark's 8; twice it would cover neighbours."""
 
 
-def installed() -> bool:
+def has_matplotlib() -> bool:
     """Whether there is matplotlib."""
     return find_spec("matplotlib") is not None
 
@@ -74,7 +74,7 @@ def png(charts: Sequence[ReportChart], title: str) -> bytes:
         axes = _draw(chart, place, chart.names)
         if chart.title != title:
             axes.set_title(chart.title, fontsize=9, parse_math=False)
-    return _saved(canvas, "png")
+    return _file_bytes(canvas, "png")
 
 
 def svg(chart: ReportChart, place: int = 0) -> str:
@@ -86,7 +86,7 @@ def svg(chart: ReportChart, place: int = 0) -> str:
     canvas = _figure(SVG_IN, 72)
     canvas.patch.set_visible(False)
     axes = _draw(chart, canvas, ())
-    drawn = _saved(canvas, "svg").decode("utf-8")
+    drawn = _file_bytes(canvas, "svg").decode("utf-8")
     body = drawn[drawn.index(">", drawn.index("<svg")) + 1 : drawn.rindex("</svg>")]
     body = re.sub(r'<g id="[^"]*"', "<g", re.sub(r"<!--.*?-->\n?", "", body, flags=re.DOTALL))
     body = body.replace("xlink:href", "href")
@@ -102,7 +102,7 @@ def svg(chart: ReportChart, place: int = 0) -> str:
     label = f"{chart.title}: {chart.y.label} against {chart.x.label}"
     if chart.marks:
         label += f"; {len(chart.marks)} points, listed below"
-    over = "".join(_readable(chart, axes, height))
+    over = "".join(_overlay(chart, axes, height))
     return (
         f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" {role} aria-label="{escape(label)}">{body}{over}</svg>'
     )
@@ -116,7 +116,7 @@ def _figure(size: tuple[float, float], dpi: float) -> Any:
     return Figure(figsize=size, dpi=dpi, layout="constrained")
 
 
-def _saved(canvas: Any, kind: str) -> bytes:
+def _file_bytes(canvas: Any, kind: str) -> bytes:
     """The bytes of a figure, the same every time."""
     from matplotlib import rc_context
 
@@ -237,7 +237,7 @@ DRAWERS: Mapping[type[ChartSeries], Callable[[Any, Axes, int], None]] = {
 }
 
 
-def _readable(chart: ReportChart, axes: Axes, height: float) -> list[str]:
+def _overlay(chart: ReportChart, axes: Axes, height: float) -> list[str]:
     """What the page's script reads out: a circle over every mark, a column over every bar, a hair line for moments."""
 
     def at(x: float, y: float) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from comptroller.report.chart import (
     frontier_chart,
     share_axis,
 )
-from comptroller.report.page import PageSection, ReportPage, titled
+from comptroller.report.page import PageSection, ReportPage, table_sections
 from comptroller.report.sheet import ReportSheet
 from comptroller.work.evidence import EvidenceCounts
 from comptroller.work.laws import Known, LawFinding, LawQuery
@@ -103,7 +103,7 @@ def page(known: Known, asking: LawQuery, sheets: Sequence[ReportSheet], refused:
         subject="laws of evidence",
         headline=known.source,
         lede=f"{len(known.items):,} questions; intervals {asking.level:.0%}, questions resampled.",
-        sections=(glance, *titled(sheets)),
+        sections=(glance, *table_sections(sheets)),
         footer=tuple(f"{name}: not supported: {why}" for name, why in refused.items()),
     ).html()
 

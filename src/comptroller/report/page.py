@@ -72,7 +72,7 @@ class ReportPage:
             readings=readings,
             style=style,
             script=script,
-            svg=drawing.svg if drawing.installed() else None,
+            svg=drawing.svg if drawing.has_matplotlib() else None,
         )
 
 
@@ -82,7 +82,7 @@ def _environment() -> jinja2.Environment:
     return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
 
 
-def titled(sheets: Iterable[ReportSheet]) -> tuple[PageSection, ...]:
+def table_sections(sheets: Iterable[ReportSheet]) -> tuple[PageSection, ...]:
     """A section for each table: its title up to the colon, and the rest of the title as the line that explains."""
     parts = ((sheet, *sheet.title.partition(":")) for sheet in sheets)
     return tuple(PageSection(name, hint.strip(), sheets=(sheet,)) for sheet, name, _, hint in parts)

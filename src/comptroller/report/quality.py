@@ -12,7 +12,7 @@ from comptroller.measure.quality_mix import FormatAssignment, LayerPart
 from comptroller.numerics.loss import fitted_constant, held_out_errors
 from comptroller.report import drawing
 from comptroller.report.chart import ChartAxis, ChartMark, LineSeries, MarkSeries, ReportChart
-from comptroller.report.page import ReportPage, titled
+from comptroller.report.page import ReportPage, table_sections
 from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
 
 
@@ -144,4 +144,4 @@ def picture(measured: Sequence[QuantisationLoss], subject: str) -> bytes:
 
 def page(about: str, sheets: Sequence[ReportSheet]) -> str:
     """A self-contained page of what was measured. about: on what, in a sentence."""
-    return ReportPage("Measured", "measured", lede=about, sections=titled(sheets)).html()
+    return ReportPage("Measured", "measured", lede=about, sections=table_sections(sheets)).html()
