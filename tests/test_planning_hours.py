@@ -23,7 +23,7 @@ from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.day_market import deployment_market, without_spot
 from comptroller.planning.planner import plan, pose, shipped_calibration
 from comptroller.report import hours
-from comptroller.report.page import page
+from comptroller.report.plan_page import page
 from comptroller.report.terminal import print_plan
 from comptroller.work.hours import HOURS, SpotRisk, rates_by_hour
 from comptroller.work.workload import load, parse

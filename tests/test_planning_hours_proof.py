@@ -28,7 +28,7 @@ from comptroller.planning.prove.hour_rehearsal import (
     raise_hours_until_held,
 )
 from comptroller.report import hours
-from comptroller.report.page import page
+from comptroller.report.plan_page import page
 from comptroller.report.terminal import print_plan
 from comptroller.work.workload import parse
 from test_planning_hours import RISK, H, market, with_hours, work

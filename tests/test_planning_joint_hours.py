@@ -32,7 +32,7 @@ from comptroller.planning.solve.day_space import choice
 from comptroller.planning.solve.program import ModelMarket, QuestionTraffic
 from comptroller.planning.solve.search import JointSearch
 from comptroller.report import hours
-from comptroller.report.page import page
+from comptroller.report.plan_page import page
 from comptroller.report.terminal import print_plan
 from comptroller.work.hours import HOURS
 from comptroller.work.workload import load, parse
@@ -315,7 +315,7 @@ def test_the_day_is_drawn_and_told(planned: Plan) -> None:
     for said in ("Hours of the day", "strategy and who plays it", "strategies and routes by the hour", "batch"):
         assert said in text and said in body
     assert len(hours.hours(planned).rows) == HOURS and "APIs" in text and "solved" in text
-    assert "h, API: $" in body
+    assert "API $" in body
 
 
 def test_of_many_choices_those_are_kept_that_count(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from comptroller.report import simulation_tables
 from comptroller.report.perfetto import LaneAllocator, perfetto
 from comptroller.report.requests import as_csv, as_parquet, writer_of
 from comptroller.report.simulation_figures import record
-from comptroller.report.timeline import charts, timeline
+from comptroller.report.simulation_page import charts, page
 from simulate_worlds import chat, stream
 from test_report_page import Reader, in_browser, probed
 
@@ -163,7 +163,7 @@ def test_lanes_never_hold_two_stays_at_once(spans: list[tuple[float, float]]) ->
 
 
 def test_the_time_line_nests_needs_no_network_and_draws_every_chart(simulation: PlanSimulation) -> None:
-    html = timeline(simulation)
+    html = page(simulation)
     reader = Reader(html)
     assert not reader.open
     assert "http://" not in html and "https://" not in html and "src=" not in html
@@ -177,20 +177,20 @@ def test_the_time_line_nests_needs_no_network_and_draws_every_chart(simulation: 
 
 
 def test_the_lines_add_up_to_the_meter(simulation: PlanSimulation) -> None:
-    power = next(chart for chart in charts(simulation) if chart.name.startswith("Power"))
+    power = next(chart for chart in charts(simulation) if chart.title.startswith("Power"))
     clock = np.array([sample.at_s for sample in simulation.outcome.series])
-    watts = sum(line.values for line in power.lines)
-    drawn_j = float((np.asarray(watts)[1:] * np.diff(clock)).sum())
+    watts = np.sum([line.y for line in power.lines], axis=0)
+    drawn_j = float((watts[1:] * np.diff(clock)).sum())
     assert drawn_j <= simulation.outcome.meter_j
     assert drawn_j == pytest.approx(simulation.outcome.meter_j, rel=0.2)
-    flows = next(chart for chart in charts(simulation) if chart.name == "Requests per second")
-    arrived = float((flows.lines[0].values[1:] * np.diff(clock)).sum())
+    flows = next(chart for chart in charts(simulation) if chart.title == "Requests per second")
+    arrived = float((np.array(flows.lines[0].y)[1:] * np.diff(clock)).sum())
     assert arrived == pytest.approx(300, abs=15)
 
 
 def test_a_time_line_needs_samples() -> None:
     with pytest.raises(InputError, match="samples"):
-        timeline(simulate_plan(PLAN, stream(5)))
+        page(simulate_plan(PLAN, stream(5)))
 
 
 @pytest.mark.browser
@@ -203,11 +203,11 @@ def test_pointing_at_a_chart_reads_all_its_lines(simulation: PlanSimulation, tmp
       seen.push(tip.hidden, tip.textContent.includes('arrive:'), tip.textContent.includes('within:'));
       chart.dispatchEvent(new KeyboardEvent('keydown', {key: 'End'}));
       const end = tip.querySelector('b').textContent;
-      seen.push(end.includes(lines.clock[lines.clock.length - 1]));
+      seen.push(end.includes(panels[4].moments.at(-1)));
       chart.dispatchEvent(new PointerEvent('pointerleave'));
       seen.push(tip.hidden);
       return seen.join(' ');
     """
     probe = f"<script>document.documentElement.setAttribute('probe', (() => {{ {script} }})());</script>"
-    html = timeline(simulation).replace("</body>", f"{probe}</body>")
+    html = page(simulation).replace("</body>", f"{probe}</body>")
     assert probed(in_browser(html, tmp_path)) == "true false true true true true"

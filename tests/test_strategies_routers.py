@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from comptroller.cli import main
 from comptroller.errors import FactError, InputError, UnknownIdError, UnsupportedError
-from comptroller.report.router_report import lines, page, picture, router_sheet
+from comptroller.report.router_report import chart, page, picture, router_sheet
 from comptroller.strategies.protocol import StrategyQuestion
 from comptroller.strategies.router_training import TRAINERS, held_out, train
 from comptroller.strategies.routers import hashed_ngrams, names, router
@@ -281,7 +281,9 @@ def test_the_table_the_page_and_the_picture_hold_every_curve():
     assert [row["router"] for row in rows] == ["mine", "random", "single models, mixed", "oracle"]
     assert rows[0]["apgr"] == pytest.approx(rows[-1]["apgr"], rel=0.05)
     text = page(found, "drawn")
-    assert text.startswith("<!doctype html>") and lines(found.curves).count("<path") == 4
+    assert text.startswith("<!doctype html>") and [line.name for line in chart(found.curves).lines] == [
+        row["router"] for row in rows
+    ]
     assert picture(found, "$ drawn")[:8] == b"\x89PNG\r\n\x1a\n"
 
 

@@ -16,7 +16,6 @@ from comptroller.costs.inference_units import (
 )
 from comptroller.errors import InfeasibleError, InputError, UnsupportedError
 from comptroller.report import replay_report as report
-from comptroller.report.scatter import drawing
 from comptroller.report.tables import WRITERS, writer_of
 from comptroller.strategies.protocol import StrategyQuestion
 from comptroller.strategies.replay import ModelledChecker, ServicePace
@@ -215,15 +214,14 @@ def test_the_page_is_whole_and_lists_every_setting(shown):
     assert page.startswith("<!doctype html>")
     for item in shown.settings:
         assert item.strategy in page
-    assert page.count('class="point') == len(report.points(shown))
+    assert page.count('class="point') == len(report.marks(shown))
 
 
 def test_the_picture_is_a_png_with_dollars_in_its_title(shown):
     assert "$" in report.headline(shown)
-    data = drawing(report.points(shown), "dollars per question", report.headline(shown))
-    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    assert report.picture(shown)[:8] == b"\x89PNG\r\n\x1a\n"
     with pytest.raises(InputError, match="there are none"):
-        drawing((), "x", "y")
+        report.picture(replace(shown, settings=()))
 
 
 def test_the_table_is_written_in_every_format(shown, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import MISSING, fields
 
-from comptroller.report.sheet import Cell, ReportSheet, SheetColumn, right
+from comptroller.report.sheet import Cell, ReportSheet, left, right
 from comptroller.strategies.routers import names as routers
 from comptroller.strategies.routers import router
 from comptroller.strategies.spelling import names, parse, rule, spell
@@ -15,12 +15,7 @@ from comptroller.strategies.success_prediction import success_predictor
 
 def strategies() -> ReportSheet:
     """One row per strategy: what it does, its parameters with their defaults, what the planner varies."""
-    columns = (
-        SheetColumn("strategy", "strategy"),
-        SheetColumn("does", "what it does"),
-        SheetColumn("parameters", "parameters"),
-        SheetColumn("grid", "grid"),
-    )
+    columns = (left("strategy"), left("does", "what it does"), left("parameters"), left("grid"))
     return ReportSheet("Strategies", columns, tuple(_row(name) for name in names()))
 
 
@@ -42,10 +37,10 @@ def _default(item: object) -> str:
 def trained_parts() -> ReportSheet:
     """One row per trained part: its signals, what trained it, and its quality on folds that did not."""
     columns = (
-        SheetColumn("part", "part"),
-        SheetColumn("signals", "signals"),
-        SheetColumn("data", "trained on"),
-        right("rows", "rows"),
+        left("part"),
+        left("signals"),
+        left("data", "trained on"),
+        right("rows"),
         right("base_rate", "base rate"),
         right("auc", "AUC"),
         right("log_loss", "log loss"),
@@ -63,11 +58,11 @@ def trained_parts() -> ReportSheet:
 def trained_routers() -> ReportSheet:
     """One row per router: the models from the cheapest on, what trained it, and its quality on held-out questions."""
     columns = (
-        SheetColumn("router", "router"),
-        SheetColumn("kind", "kind"),
-        SheetColumn("models", "models, cheapest first"),
-        SheetColumn("data", "trained on"),
-        right("questions", "questions"),
+        left("router"),
+        left("kind"),
+        left("models", "models, cheapest first"),
+        left("data", "trained on"),
+        right("questions"),
         right("apgr", "APGR"),
         right("aiq", "AIQ"),
         right("cpt_50", "CPT(50 %)"),
@@ -77,8 +72,8 @@ def trained_routers() -> ReportSheet:
     for name in routers():
         part = router(name)
         figures = tuple(part.measured.get(column.key) for column in columns[5:])
-        told = (part.scorer.kind, " < ".join(part.models), str(part.about["data"]))
-        rows.append((name, *told, int(part.measured["questions"]), *figures))
+        description = (part.scorer.kind, " < ".join(part.models), str(part.about["data"]))
+        rows.append((name, *description, int(part.measured["questions"]), *figures))
     return ReportSheet("Routers", columns, tuple(rows))
 
 

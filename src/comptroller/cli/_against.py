@@ -16,7 +16,7 @@ from comptroller.cli._books_options import JsonOption, WhereArgument, open_books
 from comptroller.errors import InputError
 from comptroller.gateway.plan_drift import PlanDriftMonitor, digest_of, from_books
 from comptroller.planning.ground.plan_document import load_plan
-from comptroller.report.sheet import ReportSheet, SheetColumn, right
+from comptroller.report.sheet import ReportSheet, left, right
 from comptroller.report.terminal import console, print_sheet
 
 
@@ -42,8 +42,8 @@ def against(
 def sheet(name: str, drift: PlanDriftMonitor) -> ReportSheet:
     """Predictions and what came of them."""
     columns = (
-        SheetColumn("figure", "per request"), right("low", "low"), right("predicted", "predicted"),
-        right("high", "high"), right("happened", "happened"),
+        left("figure", "per request"), right("low"), right("predicted"),
+        right("high"), right("happened"),
     )  # fmt: skip
     lines = [
         (

@@ -17,7 +17,7 @@ from comptroller.measure.quality_weights import read_tensors
 from comptroller.numerics.grid import Floats
 from comptroller.numerics.quantise import format_with_variants
 from comptroller.report.formats import catalogue, comparison, matrices, operations, samples
-from comptroller.report.formats_picture import page, picture
+from comptroller.report.formats_page import page, picture
 from comptroller.report.terminal import console, print_sheet
 
 

@@ -6,7 +6,6 @@ import platform
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape as plain
 from pathlib import Path
 
 from rich.console import Console
@@ -22,7 +21,6 @@ from comptroller.measure.quality import FormatTriple, ReferencePass, fitting, me
 from comptroller.measure.quality_mix import assign, assignment_loss, sensitivities
 from comptroller.measure.quality_weights import read_decoder
 from comptroller.report import quality as report
-from comptroller.report.page import asset, document, section
 from comptroller.report.sheet import ReportSheet
 
 
@@ -50,11 +48,7 @@ class MeasureCommandOutput:
 
     def page(self) -> str:
         """A self-contained page of the tables."""
-        tables = "".join(
-            section(sheet.title.partition(":")[0], sheet, sheet.title.partition(": ")[2]) for sheet in self.sheets
-        )
-        body = f'<p class="eyebrow"><b>Comptroller</b> measured</p><p class="lede">{plain(self.about)}</p>{tables}'
-        return document("Measured", body, asset("page.js"))
+        return report.page(self.about, self.sheets)
 
 
 def quality(options: MeasureCommandOptions, words: Console) -> MeasureCommandOutput:

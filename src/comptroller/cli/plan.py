@@ -21,8 +21,7 @@ from comptroller.planning.offer.space import goal_of
 from comptroller.planning.planner import plan as find_plan
 from comptroller.planning.planner import shipped_calibration, why_not
 from comptroller.planning.reasons.against import CurrentFleet, FleetComparison, compare, load_current
-from comptroller.report.page import page
-from comptroller.report.picture import picture
+from comptroller.report.plan_page import page, picture
 from comptroller.report.plan_tables import explanations
 from comptroller.report.terminal import console, print_plan, print_sheet
 from comptroller.work.workload import Workload, load

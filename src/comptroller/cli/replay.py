@@ -21,7 +21,6 @@ from comptroller.facts.config import model as model_of
 from comptroller.facts.prices import PriceBook
 from comptroller.report import replay_report
 from comptroller.report.router_report import router_sheet
-from comptroller.report.scatter import drawing
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.tables import RAW, writer_of
 from comptroller.report.terminal import console, print_sheet
@@ -125,7 +124,7 @@ def run(
 
 def _write(replayed: StrategyStudy, files: Mapping[str, File], as_table: Callable[[ReportSheet], bytes] | None) -> None:
     make: dict[str, Callable[[], str | bytes]] = {
-        "png": lambda: _picture(replayed),
+        "png": lambda: replay_report.picture(replayed),
         "html": lambda: replay_report.page(replayed),
     }
     if as_table:
@@ -151,12 +150,6 @@ def _print(replayed: StrategyStudy) -> None:
     print_sheet(replay_report.missing(replayed), to)
     for note in replayed.notes:
         to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
-
-
-def _picture(replayed: StrategyStudy) -> bytes:
-    return drawing(
-        replay_report.points(replayed), replay_report.AMOUNT_NAMES[replayed.over], replay_report.headline(replayed)
-    )
 
 
 def records_of(path: Path, samples: int, seed: int) -> Evidence:

@@ -18,9 +18,9 @@ from comptroller.planning.simulation import PlanSimulation, QuestionArrivals, Tr
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
 from comptroller.report.requests import writer_of
 from comptroller.report.simulation_figures import record
+from comptroller.report.simulation_page import page
 from comptroller.report.simulation_tables import headline, routings, setting, sheets
 from comptroller.report.terminal import console, print_sheet
-from comptroller.report.timeline import timeline
 from comptroller.strategies.protocol import QuestionBudget
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
 from comptroller.strategies.spelling import parse
@@ -96,7 +96,7 @@ def run(
         for name in dict.fromkeys(routing or [""])
     ]
     make: dict[str, Callable[[], str | bytes]] = {
-        "html": lambda: timeline(simulations[0], simulations[1:]),
+        "html": lambda: page(simulations[0], simulations[1:]),
         "perfetto": lambda: perfetto(simulations[0]),
     }
     if as_calls:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isnan
 
 from comptroller.books.budgets import BudgetBalance
-from comptroller.books.insight import InefficiencyReport, PriceReversalReport
+from comptroller.books.insight import InefficiencyPattern, InefficiencyReport, PriceReversalReport
 from comptroller.books.keys import ApiKey
 from comptroller.books.query import LedgerTotals
 from comptroller.books.reconcile import ReconciliationLine, SpendChange
 from comptroller.books.rerate import RerateReport
 from comptroller.costs.attribution import MeterAttribution
 from comptroller.report.figures import dollars, number, with_prefix
-from comptroller.report.sheet import Cell, ReportSheet, SheetColumn, right
-
-LONG = ("over_1k", "over_3k", "over_5k")
+from comptroller.report.sheet import Cell, ReportSheet, SheetColumns, left, right
 
 
 def usd(pusd: float | None) -> float | None:
@@ -32,30 +30,56 @@ def _per_solved(amount: float, item: LedgerTotals) -> float | None:
     return _per(amount * item.scored / max(item.requests, 1), item.solved)
 
 
+def _if_measured(name: str) -> Callable[[LedgerTotals], float | None]:
+    """An amount that is known only where joules are metered or predicted."""
+    return lambda item: item[name] if item["metered"] + item["predicted"] > 0 else None
+
+
+def _whole(name: str) -> Callable[[LedgerTotals], int]:
+    return lambda item: int(item[name])
+
+
+def source(item: LedgerTotals) -> str:
+    """How many of the calls have metered and how many predicted joules."""
+    parts = ((int(item["metered"]), "metered"), (int(item["predicted"]), "predicted"))
+    unknown = int(item["calls"] - item["metered"] - item["predicted"])
+    return ", ".join(f"{count:,} {word}" for count, word in (*parts, (unknown, "unknown")) if count)
+
+
+SPEND: SheetColumns[LedgerTotals] = (
+    right("requests"),
+    right("calls", None, _whole("calls")),
+    right("usd", "$"),
+    right("unpriced", None, _whole("unpriced")),
+    right("usd_per_request", "$/request", lambda item: _per(item.usd, item.requests)),
+    right("usd_per_solved", "$/solved", lambda item: _per_solved(item.usd, item)),
+    right("input_tokens", "tokens in", _whole("input_tokens")),
+    right("cached_tokens", "cached", _whole("cached_tokens")),
+    right("cache_write_tokens", "written", _whole("cache_write_tokens")),
+    right("output_tokens", "tokens out", _whole("output_tokens")),
+    right("reasoning_tokens", "thinking", _whole("reasoning_tokens")),
+    right("flops", "FLOP", _if_measured("flops")),
+    right("j", "J", _if_measured("j")),
+    right("j_low", "J low", _if_measured("low_j")),
+    right("j_high", "J high", _if_measured("high_j")),
+    right("j_per_solved", "J/solved", lambda item: _per_solved(item["j"], item) if _if_measured("j")(item) else None),
+    right("gco2e", "gCO2e", _if_measured("gco2e")),
+    left("energy", "energy is", source),
+)
+
+
+def _by(names: Sequence[str]) -> SheetColumns[LedgerTotals]:
+    """A column for each name that totals are grouped by."""
+
+    def part(place: int) -> Callable[[LedgerTotals], str]:
+        return lambda item: item.group[place]
+
+    return tuple(left(name, None, part(place)) for place, name in enumerate(names))
+
+
 def spend(found: Sequence[LedgerTotals], by: Sequence[str]) -> ReportSheet:
     """Dollars, tokens by kind, FLOPs, joules and grams of groups, per request and per solved request."""
-    columns = (
-        *(SheetColumn(name, name) for name in by),
-        right("requests", "requests"),
-        right("calls", "calls"),
-        right("usd", "$"),
-        right("unpriced", "unpriced"),
-        right("usd_per_request", "$/request"),
-        right("usd_per_solved", "$/solved"),
-        right("input_tokens", "tokens in"),
-        right("cached_tokens", "cached"),
-        right("cache_write_tokens", "written"),
-        right("output_tokens", "tokens out"),
-        right("reasoning_tokens", "thinking"),
-        right("flops", "FLOP"),
-        right("j", "J"),
-        right("j_low", "J low"),
-        right("j_high", "J high"),
-        right("j_per_solved", "J/solved"),
-        right("gco2e", "gCO2e"),
-        SheetColumn("energy", "energy is"),
-    )
-    return ReportSheet("Spend", columns, tuple((*item.group, *_spend_cells(item)) for item in found))
+    return ReportSheet.of("Spend", (*_by(by), *SPEND), found)
 
 
 WIDE = ("cached_tokens", "cache_write_tokens", "flops", "j_low", "j_high", "j_per_solved", "energy")
@@ -80,57 +104,19 @@ def _terse(cell: Cell) -> Cell:
     return with_prefix(cell, "").rstrip() if isinstance(cell, int | float) and abs(cell) >= 1e5 else cell
 
 
-def _spend_cells(item: LedgerTotals) -> tuple[Cell, ...]:
-    measured = item["metered"] + item["predicted"] > 0
-    energy = [item[name] if measured else None for name in ("flops", "j", "low_j", "high_j")]
-    kinds = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
-    return (
-        item.requests,
-        int(item["calls"]),
-        item.usd,
-        int(item["unpriced"]),
-        _per(item.usd, item.requests),
-        _per_solved(item.usd, item),
-        *(int(item[name]) for name in kinds),
-        *energy,
-        _per_solved(item["j"], item) if measured else None,
-        item["gco2e"] if measured else None,
-        source(item),
-    )
-
-
-def source(item: LedgerTotals) -> str:
-    """How many of the calls have metered and how many predicted joules."""
-    parts = ((int(item["metered"]), "metered"), (int(item["predicted"]), "predicted"))
-    unknown = int(item["calls"] - item["metered"] - item["predicted"])
-    told = [f"{count:,} {word}" for count, word in (*parts, (unknown, "unknown")) if count]
-    return ", ".join(told)
+SUCCESS: SheetColumns[LedgerTotals] = (
+    right("requests"),
+    right("scored"),
+    right("solved_share", "% solved", lambda item: _per(100 * item.solved, item.scored)),
+    right("usd", "$"),
+    right("usd_per_request", "$/request", lambda item: _per(item.usd, item.requests)),
+    right("usd_per_solved", "$/solved", lambda item: _per_solved(item.usd, item)),
+)
 
 
 def success(found: Sequence[LedgerTotals], by: Sequence[str]) -> ReportSheet:
     """What a solved request costs: all that its group spent on requests with a score, over their scores."""
-    columns = (
-        *(SheetColumn(name, name) for name in by),
-        right("requests", "requests"),
-        right("scored", "scored"),
-        right("solved_share", "% solved"),
-        right("usd", "$"),
-        right("usd_per_request", "$/request"),
-        right("usd_per_solved", "$/solved"),
-    )
-    rows = (
-        (
-            *item.group,
-            item.requests,
-            item.scored,
-            _per(100 * item.solved, item.scored),
-            item.usd,
-            _per(item.usd, item.requests),
-            _per_solved(item.usd, item),
-        )
-        for item in found
-    )
-    return ReportSheet("Cost of success", columns, tuple(rows))
+    return ReportSheet.of("Cost of success", (*_by(by), *SUCCESS), found)
 
 
 def waste(by_finish: Sequence[LedgerTotals], by_role: Sequence[LedgerTotals]) -> ReportSheet:
@@ -148,7 +134,7 @@ def waste(by_finish: Sequence[LedgerTotals], by_role: Sequence[LedgerTotals]) ->
     unknown = sum(item["unpriced"] for item in by_finish)
     lines.append(("cost unknown, worst case", unknown, lost / 1e12, None, None))
     columns = (
-        *(SheetColumn("what", "what"), right("calls", "calls"), right("usd", "$"), right("share", "% of spend")),
+        *(left("what"), right("calls"), right("usd", "$"), right("share", "% of spend")),
         *(right("output_tokens", "tokens out"), right("j", "J")),
     )
     rows = (
@@ -158,102 +144,118 @@ def waste(by_finish: Sequence[LedgerTotals], by_role: Sequence[LedgerTotals]) ->
     return ReportSheet("Waste", columns, tuple(rows))
 
 
+LONG: SheetColumns[LedgerTotals] = (
+    right("calls", None, _whole("calls")),
+    right("over_1k", "% > 1k", lambda item: _per(100 * item["over_1k"], item["calls"])),
+    right("over_3k", "% > 3k", lambda item: _per(100 * item["over_3k"], item["calls"])),
+    right("over_5k", "% > 5k", lambda item: _per(100 * item["over_5k"], item["calls"])),
+)
+
+
 def overflow(found: Sequence[LedgerTotals], by: Sequence[str]) -> ReportSheet:
     """Share of calls whose output is longer than 1,000, 3,000 and 5,000 tokens (BenchOverflow, arXiv 2601.08490)."""
-    heads = (right("over_1k", "% > 1k"), right("over_3k", "% > 3k"), right("over_5k", "% > 5k"))
-    columns = (*(SheetColumn(name, name) for name in by), right("calls", "calls"), *heads)
-    rows = (
-        (*item.group, int(item["calls"]), *(_per(100 * item[name], item["calls"]) for name in LONG)) for item in found
-    )
-    return ReportSheet("Length overflow", columns, tuple(rows))
+    return ReportSheet.of("Length overflow", (*_by(by), *LONG), found)
 
 
-def reversed_pairs(found: PriceReversalReport) -> ReportSheet:
+def reversed_pairs(reversal: PriceReversalReport) -> ReportSheet:
     """Models that are cheaper on the list and dearer in the books."""
-    columns = (SheetColumn("listed_cheaper", "cheaper on the list"), SheetColumn("costs_less", "costs less"))
-    rows = tuple((item.listed_cheaper, item.costs_less, item.times) for item in found.reversed)
-    return ReportSheet("Price reversal", (*columns, right("times", "dearer by")), rows)
+    columns = (
+        left("listed_cheaper", "cheaper on the list"),
+        left("costs_less", "costs less"),
+        right("times", "dearer by"),
+    )
+    return ReportSheet.of("Price reversal", columns, reversal.reversed)
 
 
-def reversal_headline(found: PriceReversalReport) -> str:
+def reversal_headline(reversal: PriceReversalReport) -> str:
     """The result in a sentence."""
     return (
-        f"{len(found.reversed)} of {found.pairs} pairs of models are reversed; Kendall's tau of list price and cost "
-        f"{number(found.tau)}, without thinking tokens {number(found.tau_visible)}"
+        f"{len(reversal.reversed)} of {reversal.pairs} pairs of models are reversed; Kendall's tau of list price and "
+        f"cost {number(reversal.tau)}, without thinking tokens {number(reversal.tau_visible)}"
     )
 
 
-def patterns(found: InefficiencyReport) -> ReportSheet:
+def patterns(inefficiency: InefficiencyReport) -> ReportSheet:
     """Inefficiencies in prefill-token equivalents."""
-    columns = (
-        *(SheetColumn("pattern", "pattern"), right("requests", "requests"), right("share", "% of requests")),
-        *(right("pte", "PTE"), right("pte_share", "% of PTE")),
+    columns: SheetColumns[InefficiencyPattern] = (
+        left("pattern", None, lambda item: item.name),
+        right("requests"),
+        right("share", "% of requests", lambda item: _per(100 * item.requests, inefficiency.requests)),
+        right("pte", "PTE", lambda item: item.tokens),
+        right("pte_share", "% of PTE", lambda item: _per(100 * item.tokens, inefficiency.tokens)),
     )
-    rows = (
-        (p.name, p.requests, _per(100 * p.requests, found.requests), p.tokens, _per(100 * p.tokens, found.tokens))
-        for p in found.found
-    )
-    return ReportSheet(f"Inefficiency, {number(found.tokens)} prefill-token equivalents in all", columns, tuple(rows))
+    title = f"Inefficiency, {number(inefficiency.tokens)} prefill-token equivalents in all"
+    return ReportSheet.of(title, columns, inefficiency.found)
+
+
+RECONCILIATION: SheetColumns[ReconciliationLine] = (
+    left("day", None, lambda item: item.line[0]),
+    left("model", None, lambda item: item.line[1]),
+    left("key", None, lambda item: item.line[2]),
+    right("estimate", None, lambda item: usd(item.estimate)),
+    right("meter", None, lambda item: usd(item.meter)),
+    right("invoice", None, lambda item: usd(item.invoice)),
+    right("difference", "invoice − meter", lambda x: None if x.invoice is None else usd(x.invoice - x.meter)),
+    right("tokens", None, lambda item: usd(item.tokens)),
+    right("caching", None, lambda item: usd(item.caching)),
+    right("price", None, lambda item: usd(item.price)),
+    right("rest", None, lambda item: usd(item.rest)),
+    right("retries", None, lambda item: usd(item.retry)),
+    right("unpriced"),
+)
 
 
 def reconciliation(found: Iterable[ReconciliationLine]) -> ReportSheet:
     """Estimate, meter and invoice side by side, and the parts of invoice less meter."""
-    columns = (
-        *(SheetColumn(name, name) for name in ("day", "model", "key")),
-        *(right(name, name) for name in ("estimate", "meter", "invoice")),
-        right("difference", "invoice − meter"),
-        *(right(name, name) for name in ("tokens", "caching", "price", "rest")),
-        right("retries", "retries"),
-        right("unpriced", "unpriced"),
-    )
-    rows = []
-    for item in found:
-        difference = None if item.invoice is None else item.invoice - item.meter
-        parts = (item.tokens, item.caching, item.price, item.rest, item.retry)
-        money = (item.estimate, item.meter, item.invoice, difference, *parts)
-        rows.append((*item.line, *map(usd, money), item.unpriced))
-    return ReportSheet("Reconciliation, $", columns, tuple(rows))
+    return ReportSheet.of("Reconciliation, $", RECONCILIATION, found)
 
 
-def spend_change(found: SpendChange) -> ReportSheet:
+def spend_change(change: SpendChange) -> ReportSheet:
     """Why spend changed."""
     parts = ("before", "volume", "mix", "efficiency", "price", "after")
-    rows = tuple((name, usd(getattr(found, name))) for name in parts)
-    return ReportSheet("Why spend changed", (SheetColumn("part", "part"), right("usd", "$")), rows)
+    rows = tuple((name, usd(getattr(change, name))) for name in parts)
+    return ReportSheet("Why spend changed", (left("part"), right("usd", "$")), rows)
 
 
 def attribution_sheet(shares: Mapping[str, MeterAttribution]) -> ReportSheet:
     """What of a meter went where: joules, and dollars."""
-    heads = [right(name, name) for name in ("prefill", "decode", "waste", "idle", "meter")]
+    heads = [right(name) for name in ("prefill", "decode", "waste", "idle", "meter")]
     scale = {"j": ("joules", 1.0), "pusd": ("dollars", 1e-12)}
     rows: list[tuple[Cell, ...]] = []
     for name, part in shares.items():
         amounts = (part.prefill.sum(), part.decode.sum(), part.waste.sum(), part.idle, part.total)
         rows.append((scale[name][0], *(float(amount) * scale[name][1] for amount in amounts)))
-    return ReportSheet("Attributed", (SheetColumn("of", "of"), *heads), tuple(rows))
+    return ReportSheet("Attributed", (left("of"), *heads), tuple(rows))
+
+
+BALANCES: SheetColumns[BudgetBalance] = (
+    left("budget", None, lambda item: str(item.budget)),
+    left("period", None, lambda item: item.span),
+    right("limit_usd", "limit $", lambda item: usd(item.budget.limit_pusd)),
+    right("spent_usd", "spent $", lambda item: usd(item.spent_pusd)),
+    right("held_usd", "held $", lambda item: usd(item.held_pusd)),
+    right("left_usd", "left $", lambda item: usd(item.left_pusd)),
+)
+
+KEYS: SheetColumns[ApiKey] = (
+    left("name"),
+    left("project"),
+    right("created_s", "created", lambda key: key.created_us // 10**6),
+)
 
 
 def balances(found: Iterable[BudgetBalance]) -> ReportSheet:
     """Budgets with what they have spent and hold."""
-    columns = (
-        *(SheetColumn("budget", "budget"), SheetColumn("period", "period"), right("limit_usd", "limit $")),
-        *(right("spent_usd", "spent $"), right("held_usd", "held $"), right("left_usd", "left $")),
-    )
-    rows = (
-        (str(b.budget), b.span, *map(usd, (b.budget.limit_pusd, b.spent_pusd, b.held_pusd, b.left_pusd))) for b in found
-    )
-    return ReportSheet("Budgets", columns, tuple(rows))
+    return ReportSheet.of("Budgets", BALANCES, found)
 
 
 def keys(found: Iterable[ApiKey]) -> ReportSheet:
     """Valid keys; no secrets."""
-    columns = (SheetColumn("name", "name"), SheetColumn("project", "project"), right("created_s", "created"))
-    rows = tuple((key.name, key.project, key.created_us // 10**6) for key in found)
-    return ReportSheet("Keys", columns, rows)
+    return ReportSheet.of("Keys", KEYS, found)
 
 
-def rerating_sentence(found: RerateReport) -> str:
+def rerating_sentence(rerated: RerateReport) -> str:
     """What a rerating did, in a sentence."""
-    missing = "".join(f"; {count:,} calls: {why}" for why, count in found.unpriced.most_common(3))
-    before, after = (dollars(amount / 1e12) for amount in (found.before_pusd, found.after_pusd))
-    return f"{found.changed:,} of {found.read:,} rows corrected, {before} to {after}{missing}"
+    missing = "".join(f"; {count:,} calls: {why}" for why, count in rerated.unpriced.most_common(3))
+    before, after = (dollars(amount / 1e12) for amount in (rerated.before_pusd, rerated.after_pusd))
+    return f"{rerated.changed:,} of {rerated.read:,} rows corrected, {before} to {after}{missing}"

@@ -1,179 +1,174 @@
-"""The frontier of cost against latency as inline SVG: one chart per objective, steps between solved points."""
+"""What a chart shows, before it is drawn: axes with units, series, marks with a reading in words, and notes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from comptroller.planning.ground.plan_document import FrontierPoint, Plan
-from comptroller.report.figures import dollars, seconds
-from comptroller.report.plan_tables import objective_name
+from comptroller.report.figures import number
+from comptroller.report.sheet import ReportSheet, left
 
-WIDTH, HEIGHT = 560.0, 320.0
-LEFT, RIGHT, TOP, BOTTOM = 56.0, 20.0, 28.0, 44.0
-TICKS = (1, 2, 5)
+MOST_DECADES = 4
+"""Decades up to which a logarithmic axis is ticked at 1, 2 and 5, beyond at powers of ten: more labels would touch."""
 
 
 @dataclass(frozen=True, slots=True)
-class FrontierPanel:
-    """One objective: the points of its frontier, sorted by latency, and the one that was chosen."""
+class ChartAxis:
+    """An axis: its label with the unit, its ends (from the data where None), and how its values are printed.
+
+    ticks: values and their words; where None, round values, only whole ones of a count.
+    """
+
+    label: str
+    words: Callable[[float], str] = number
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    count: bool = False
+    ticks: tuple[tuple[float, str], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LineSeries:
+    """Points that are joined (by steps, if stepped), dotted, or both; a reference line is thin and dashed.
+
+    words: every value as it is read out where the chart is read by moments.
+    """
 
     name: str
-    points: tuple[FrontierPoint, ...]
-    asked_s: float
-
-    @property
-    def chosen(self) -> int | None:
-        """Number of the point at the objective as asked, if it is among them."""
-        near = (i for i, p in enumerate(self.points) if math.isclose(p.value, self.asked_s, rel_tol=1e-4))
-        return next(near, None)
-
-
-def panels(plan: Plan) -> tuple[FrontierPanel, ...]:
-    """The frontier of a plan by objective; objectives without at least two feasible points are left out."""
-    found = []
-    for entry in plan.latency:
-        name = objective_name(entry)
-        points = sorted((p for p in plan.frontier if p.constraint == name), key=lambda p: p.value)
-        if len(points) > 1 and entry.most_s is not None:
-            found.append(FrontierPanel(name, tuple(points), entry.most_s))
-    return tuple(found)
+    x: Sequence[float]
+    y: Sequence[float]
+    joined: bool = True
+    dotted: bool = False
+    stepped: bool = False
+    reference: bool = False
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class FrontierScale:
-    """Seconds (logarithmic) and dollars per hour (from zero) to pixels."""
+class ChartMark:
+    """A point that is read out: its place, its interval, its name and what it says; `label` is drawn beside it."""
 
-    low_s: float
-    high_s: float
-    most_usd: float
-
-    @classmethod
-    def of(cls, panel: FrontierPanel, most_usd: float) -> FrontierScale:
-        """The scale that holds a panel's points, with cost up to `most_usd`."""
-        return cls(panel.points[0].value / 1.12, panel.points[-1].value * 1.12, most_usd)
-
-    def x(self, value_s: float) -> float:
-        """Pixels from the left."""
-        share = math.log(value_s / self.low_s) / math.log(self.high_s / self.low_s)
-        return LEFT + share * (WIDTH - LEFT - RIGHT)
-
-    def y(self, usd: float) -> float:
-        """Pixels from the top."""
-        return HEIGHT - BOTTOM - usd / self.most_usd * (HEIGHT - TOP - BOTTOM)
+    x: float
+    y: float
+    low: float
+    high: float
+    name: str
+    reading: str
+    chosen: bool
+    label: str = ""
 
 
-def nice_ceiling(value: float) -> float:
-    """The next multiple of a quarter, a half, one or two and a half of the value's power of ten: ten steps at most.
+@dataclass(frozen=True, slots=True)
+class MarkSeries:
+    """Marks with intervals; chosen ones are filled."""
 
-    >>> nice_ceiling(23.9), nice_ceiling(7.17)
-    (25.0, 8.0)
+    marks: tuple[ChartMark, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BarSeries:
+    """Bars at whole numbers, upright or sideways, each from its base on; `shade` is how dark they are, up to 1.
+
+    labels: words at the end of each. readings: a name and words for each place, read out over the whole height.
     """
-    power = 10.0 ** math.floor(math.log10(value))
-    step = next(s for s in (0.25, 0.5, 1.0, 2.5) if value / (power * s) <= 10) * power
-    return math.ceil(value / step - 1e-9) * step
+
+    name: str
+    heights: tuple[float, ...]
+    bases: tuple[float, ...] = ()
+    shade: float = 1.0
+    sideways: bool = False
+    labels: tuple[str, ...] = ()
+    readings: tuple[tuple[str, str], ...] = ()
 
 
-def cost_ticks(most: float) -> list[float]:
-    """Four to six round values from zero up."""
-    power = 10.0 ** math.floor(math.log10(most))
-    step = next(s * power for s in (0.2, 0.25, 0.5, 1.0, 2.0, 2.5) if most / (s * power) <= 6)
-    return [step * i for i in range(int(most / step + 1e-9) + 1)]
+ChartSeries = LineSeries | MarkSeries | BarSeries
 
 
-def latency_ticks(low_s: float, high_s: float) -> list[float]:
-    """Round values (1, 2, 5) within a range.
+class ChartNote(NamedTuple):
+    """Words beside a place in the chart, with a rule through it across the chart if asked for."""
 
-    >>> latency_ticks(0.03, 0.3)
-    [0.05, 0.1, 0.2]
+    x: float
+    y: float
+    text: str
+    ruled: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReportChart:
+    """One panel: a title, two axes, series in the order of drawing, and notes.
+
+    names: what the labels 1, 2, ... of marks stand for. moments: the words of every x, where all lines share it and
+    a reader moves along them.
     """
-    powers = range(math.floor(math.log10(low_s)), math.ceil(math.log10(high_s)) + 1)
-    ticks = (float(f"{tick * 10.0**power:.6g}") for power in powers for tick in TICKS)
-    return [tick for tick in ticks if low_s <= tick <= high_s]
+
+    title: str
+    x: ChartAxis
+    y: ChartAxis
+    series: tuple[ChartSeries, ...]
+    notes: tuple[ChartNote, ...] = ()
+    names: tuple[str, ...] = ()
+    moments: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> list[LineSeries]:
+        """The series that are lines."""
+        return [each for each in self.series if isinstance(each, LineSeries)]
+
+    @property
+    def marks(self) -> list[ChartMark]:
+        """All marks from left to right."""
+        found = [mark for each in self.series if isinstance(each, MarkSeries) for mark in each.marks]
+        return sorted(found, key=lambda mark: mark.x)
+
+    @property
+    def sheet(self) -> ReportSheet:
+        """The marks as a table."""
+        columns = (left("name", self.x.label), left("reading", "what it is"))
+        return ReportSheet.of(self.title, columns, self.marks)
 
 
-def most_cost(shown: Sequence[FrontierPanel]) -> float:
-    """The top of the cost axis that all panels share."""
-    return nice_ceiling(max(point.usd_per_h for panel in shown for point in panel.points))
+def round_values(low: float, high: float) -> list[float]:
+    """Round values (1, 2, 5 times a power of ten) within a range above 0; powers of ten alone where it is wide.
+
+    >>> round_values(0.03, 0.3), round_values(1, 1e6)[:3]
+    ([0.05, 0.1, 0.2], [1.0, 10.0, 100.0])
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1,) if math.log10(high / low) > MOST_DECADES else (1, 2, 5)
+    values = (float(f"{step * 10.0**power:.6g}") for power in powers for step in steps)
+    return [value for value in values if low * 0.999 <= value <= high * 1.001] or [low, high]
 
 
-def chart(panel: FrontierPanel, most_usd: float) -> str:
-    """One panel as an `<svg>`; every point can be focused and carries its reading in words."""
-    scale = FrontierScale.of(panel, most_usd)
-    parts = [*_grid(panel, scale), _line(panel, scale), *_chosen_marker(panel, scale), *_points(panel, scale)]
-    label = escape(f"Cheapest cost per hour against {panel.name}; {len(panel.points)} points, listed below")
-    body = "".join(parts)
-    size = f'viewBox="0 0 {WIDTH:g} {HEIGHT:g}"'
-    return f'<svg class="chart" {size} role="group" aria-label="{label}">{body}</svg>'
+def stacked_bars(parts: Mapping[str, tuple[Sequence[float], float]]) -> tuple[BarSeries, ...]:
+    """Bars on one another, from heights and shades by name; parts without any height are left out."""
+    bars, base = list[BarSeries](), [0.0] * max((len(heights) for heights, _ in parts.values()), default=0)
+    for name, (heights, shade) in parts.items():
+        if any(heights):
+            bars.append(BarSeries(name, tuple(heights), tuple(base), shade))
+            base = [low + height for low, height in zip(base, heights, strict=True)]
+    return tuple(bars)
 
 
-def _grid(panel: FrontierPanel, scale: FrontierScale) -> list[str]:
-    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    parts = []
-    for usd in cost_ticks(scale.most_usd):
-        y = scale.y(usd)
-        kind = "axis" if usd == 0 else "grid"
-        parts.append(f'<line class="{kind}" x1="{LEFT:g}" x2="{right:g}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 8:g}" y="{y + 4:.1f}" text-anchor="end">${usd:g}</text>')
-    for tick in latency_ticks(scale.low_s, scale.high_s):
-        x = scale.x(tick)
-        parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom:g}" y2="{bottom + 5:g}"/>')
-        words = escape(seconds(tick))
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 18:g}" text-anchor="middle">{words}</text>')
-    middle = (LEFT + right) / 2
-    parts.append(
-        f'<text class="label" x="{middle:g}" y="{HEIGHT - 6:g}" text-anchor="middle">'
-        f"{escape(panel.name)} objective</text>"
+def share_axis(label: str, marks: Iterable[ChartMark] = ()) -> ChartAxis:
+    """An axis of shares, from 0 to what holds every interval."""
+    high = max((mark.high for mark in marks if math.isfinite(mark.high)), default=1.0)
+    return ChartAxis(label, lambda share: f"{share:.0%}", 0.0, min(1.04, 1.15 * high + 0.01))
+
+
+def frontier_chart(title: str, marks: Sequence[ChartMark], axes: tuple[str, str]) -> ReportChart:
+    """Cost (logarithmic, unless it may be 0) against a share: the chosen marks joined and numbered, the rest apart."""
+    chosen = sorted((mark for mark in marks if mark.chosen), key=lambda mark: mark.x)
+    line = LineSeries("", [mark.x for mark in chosen], [mark.y for mark in chosen])
+    numbered = (replace(mark, label=str(place)) for place, mark in enumerate(chosen, 1))
+    apart = (mark for mark in marks if not mark.chosen)
+    log = min(mark.x for mark in marks) > 0
+    return ReportChart(
+        title,
+        ChartAxis(axes[0], low=None if log else 0.0, log=log),
+        share_axis(axes[1], marks),
+        (line, MarkSeries((*apart, *numbered))),
+        names=tuple(mark.name for mark in chosen),
     )
-    parts.append(f'<text class="label" x="{LEFT - 8:g}" y="14" text-anchor="end">$/h</text>')
-    return parts
-
-
-def _line(panel: FrontierPanel, scale: FrontierScale) -> str:
-    """Cost stays until the next solved point: between points the true frontier lies on or below the line."""
-    first, *others = panel.points
-    path = [f"M{scale.x(first.value):.1f} {scale.y(first.usd_per_h):.1f}"]
-    path += [f"H{scale.x(p.value):.1f}V{scale.y(p.usd_per_h):.1f}" for p in others]
-    return f'<path class="line" d="{"".join(path)}"/>'
-
-
-def _chosen_marker(panel: FrontierPanel, scale: FrontierScale) -> list[str]:
-    if panel.chosen is None:
-        return []
-    point = panel.points[panel.chosen]
-    x, y = scale.x(point.value), scale.y(point.usd_per_h)
-    at_end = x > (LEFT + WIDTH - RIGHT) * 0.6
-    anchor, shift = ("end", -9.0) if at_end else ("start", 9.0)
-    return [
-        f'<line class="asked" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP:g}" y2="{HEIGHT - BOTTOM:g}"/>',
-        f'<text class="chosen" x="{x + shift:.1f}" y="{y - 12:.1f}" text-anchor="{anchor}">'
-        f"chosen: {dollars(point.usd_per_h)}/h</text>",
-    ]
-
-
-def _points(panel: FrontierPanel, scale: FrontierScale) -> list[str]:
-    xs = [scale.x(point.value) for point in panel.points]
-    edges = [LEFT, *((a + b) / 2 for a, b in pairwise(xs)), WIDTH - RIGHT]
-    parts = []
-    for number, (point, x) in enumerate(zip(panel.points, xs, strict=True)):
-        picked = number == panel.chosen
-        head, fleet = escape(reading(panel, point, picked)), escape(point.fleet)
-        left, width = edges[number], edges[number + 1] - edges[number]
-        y = scale.y(point.usd_per_h)
-        parts.append(
-            f'<g class="point{" picked" if picked else ""}" tabindex="0" role="img" '
-            f'aria-label="{head}. {fleet}" data-head="{head}" data-fleet="{fleet}">'
-            f'<rect class="hit" x="{left:.1f}" y="{TOP:g}" width="{width:.1f}" '
-            f'height="{HEIGHT - TOP - BOTTOM:g}"/>'
-            f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="{6.5 if picked else 4.5:g}"/></g>'
-        )
-    return parts
-
-
-def reading(panel: FrontierPanel, point: FrontierPoint, picked: bool) -> str:
-    """A point in words."""
-    words = f"{panel.name} ≤ {seconds(point.value)}: {dollars(point.usd_per_h)}/h"
-    return f"{words}, chosen" if picked else words

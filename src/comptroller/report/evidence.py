@@ -6,34 +6,32 @@ from collections.abc import Sequence
 from math import isinf, isnan
 
 from comptroller.quantities import round_significant
-from comptroller.report.sheet import Cell, ReportSheet, SheetColumn, right
+from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
 from comptroller.work.evidence_readers import packaged_evidence, readers
 from comptroller.work.evidence_summary import EvidenceSummary, RecordedModelSummary
 from comptroller.work.laws import EvidenceLaw, LawFinding
 
-ARMS = (
-    SheetColumn("arm", "model, format, effort"),
+ARMS: SheetColumns[RecordedModelSummary] = (
+    left("arm", "model, format, effort", lambda one: str(one.arm)),
     right("questions", "asked"),
-    SheetColumn("samples", "each", "right"),
-    right("score", "score"),
-    right("greedy", "greedy"),
-    right("input_tokens", "in"),
-    right("made_tokens", "out"),
-    right("usd", "$"),
-    right("usd_per_solved", "$/solved"),
-    right("truncated", "cut"),
-    right("missing", "missing"),
+    right("samples", "each", lambda one: _samples_text(*one.samples)),
+    right("score", None, lambda one: _number(one.score)),
+    right("greedy", None, lambda one: _number(one.greedy)),
+    right("input_tokens", "in", lambda one: _number(one.input_tokens)),
+    right("made_tokens", "out", lambda one: _number(one.made_tokens)),
+    right("usd", "$", lambda one: _number(one.usd)),
+    right("usd_per_solved", "$/solved", lambda one: _number(one.usd_per_solved)),
+    right("truncated", "cut", lambda one: _number(one.truncated)),
+    right("missing"),
 )
-EXTRAS = (SheetColumn("arm", "model, format, effort"), SheetColumn("what", "to know"))
+EXTRAS = (left("arm", "model, format, effort"), left("what", "to know"))
 
 
 def formats() -> ReportSheet:
     """Formats that evidence is read from, and the evidence that ships with the package."""
     shipped = tuple((name, "ships with the package: a model sampled on the CPU") for name in packaged_evidence())
     rows = tuple((reader.name, reader.looks_like) for reader in readers())
-    return ReportSheet(
-        "Evidence", (SheetColumn("name", "name"), SheetColumn("looks_like", "what it is")), shipped + rows
-    )
+    return ReportSheet("Evidence", (left("name"), left("looks_like", "what it is")), shipped + rows)
 
 
 def headline(summary: EvidenceSummary) -> str:
@@ -44,7 +42,7 @@ def headline(summary: EvidenceSummary) -> str:
 
 def summary_sheets(summary: EvidenceSummary) -> tuple[ReportSheet, ...]:
     """Arms, tasks, and what to know before relying on them."""
-    arms = ReportSheet("Arms", ARMS, tuple(_arm(arm) for arm in summary.arms))
+    arms = ReportSheet.of("Arms", ARMS, summary.arms)
     notes = tuple((str(arm.arm), note) for arm in summary.arms for note in _notes(arm))
     sheets = [arms, ReportSheet("To know", EXTRAS, notes)]
     if len(summary.tasks) > 1:
@@ -60,9 +58,9 @@ def _by_task(summary: EvidenceSummary) -> ReportSheet:
             (str(arm.arm), *(_number(task.scores[number]) for task in summary.tasks))
             for number, arm in enumerate(summary.arms)
         ]
-        return ReportSheet("Mean score by task", (SheetColumn("arm", "model, format, effort"), *heads), tuple(rows))
+        return ReportSheet("Mean score by task", (left("arm", "model, format, effort"), *heads), tuple(rows))
     heads = [right(str(arm.arm), str(arm.arm)) for arm in summary.arms]
-    columns = (SheetColumn("task", "task"), right("questions", "questions"), *heads)
+    columns = (left("task"), right("questions"), *heads)
     return ReportSheet(
         "Mean score by task",
         columns,
@@ -70,69 +68,49 @@ def _by_task(summary: EvidenceSummary) -> ReportSheet:
     )
 
 
-def _arm(arm: RecordedModelSummary) -> tuple[Cell, ...]:
-    low, high = arm.samples
-    return (
-        str(arm.arm),
-        arm.questions,
-        f"{low:,}" if low == high else f"{low:,} to {high:,}",
-        _number(arm.score),
-        _number(arm.greedy),
-        _number(arm.input_tokens),
-        _number(arm.made_tokens),
-        _number(arm.usd),
-        _number(arm.usd_per_solved),
-        _number(arm.truncated),
-        arm.missing,
-    )
+def _samples_text(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _notes(arm: RecordedModelSummary) -> list[str]:
-    found = []
+    notes = []
     if arm.cap:
-        found.append(
+        notes.append(
             f"{arm.cap.hits:,} of {arm.cap.outputs:,} replies end at {arm.cap.tokens:,} tokens: a suspected cap"
         )
     if arm.missing:
         named = ", ".join(arm.gaps) + (", ..." if arm.missing > len(arm.gaps) else "")
-        found.append(f"no reply to {arm.missing:,} questions: {named}")
+        notes.append(f"no reply to {arm.missing:,} questions: {named}")
     counted = (
         (arm.failed, "failed requests"),
         (arm.unscored, "replies without a score"),
         (arm.uncounted, "replies without tokens"),
         (arm.unpriced, "replies without dollars"),
     )
-    found += [f"{count:,} {what}" for count, what in counted if count]
+    notes += [f"{count:,} {what}" for count, what in counted if count]
     recorded = ((arm.verdicts, "verdicts"), (arm.revisions, "revisions"))
-    return found + [f"{count:,} {what} recorded" for count, what in recorded if count]
+    return notes + [f"{count:,} {what} recorded" for count, what in recorded if count]
 
 
 def _number(value: float) -> float | None:
     return None if isnan(value) or isinf(value) else round_significant(value)
 
 
-FINDINGS = (
-    SheetColumn("subject", "of"),
-    SheetColumn("quantity", "quantity"),
-    right("value", "value"),
-    right("low", "low"),
-    right("high", "high"),
-    SheetColumn("note", "note"),
+FINDINGS: SheetColumns[LawFinding] = (
+    left("subject", "of"),
+    left("quantity"),
+    right("value", None, lambda one: _number(one.value)),
+    right("low", None, lambda one: _number(one.low)),
+    right("high", None, lambda one: _number(one.high)),
+    left("note"),
 )
 
 
 def findings_sheet(law: EvidenceLaw, found: Sequence[LawFinding]) -> ReportSheet:
     """What a law found; an interval that does not exist is unknown."""
-    rows = tuple(
-        (one.subject, one.quantity, _number(one.value), _number(one.low), _number(one.high), one.note) for one in found
-    )
-    return ReportSheet(f"{law.name}: {law.says}", FINDINGS, rows)
+    return ReportSheet.of(f"{law.name}: {law.says}", FINDINGS, found)
 
 
 def all_findings(found: Sequence[LawFinding]) -> ReportSheet:
     """All findings in one table, the law in the first column."""
-    rows = tuple(
-        (one.law, one.subject, one.quantity, _number(one.value), _number(one.low), _number(one.high), one.note)
-        for one in found
-    )
-    return ReportSheet("Laws", (SheetColumn("law", "law"), *FINDINGS), rows)
+    return ReportSheet.of("Laws", (left("law"), *FINDINGS), found)

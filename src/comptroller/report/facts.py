@@ -3,89 +3,103 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from comptroller.errors import UnknownIdError
 from comptroller.facts.accelerator import Accelerator, accelerator
 from comptroller.facts.config import model, repositories
-from comptroller.facts.engine import engine_facts
-from comptroller.facts.format import format_
+from comptroller.facts.engine import EngineFacts, engine_facts
+from comptroller.facts.format import Format, format_
 from comptroller.facts.model import LatentAttention, MixtureOfExperts, Model, SoftmaxAttention
 from comptroller.facts.reader import folder, ids, locate, parse_toml
-from comptroller.facts.site import site
+from comptroller.facts.site import Site, site
 from comptroller.quantities import KWH_J
-from comptroller.report.sheet import Cell, ReportSheet, SheetColumn, right
+from comptroller.report.sheet import Cell, Item, ReportSheet, SheetColumns, left, right
 
 
-def accelerators() -> ReportSheet:
-    """Every accelerator: memory, dense peak rates, links, power."""
-    columns = (
-        SheetColumn("id", "id"),
-        SheetColumn("name", "name"),
-        right("memory_gb", "GB"),
-        right("memory_gb_per_s", "GB/s"),
-        *(right(f"{rate}_tflop_per_s", rate) for rate in _RATES),
-        right("scale_up_gb_per_s", "link GB/s"),
-        right("tdp_w", "TDP W"),
-        right("node_devices", "node"),
-    )
-    title = "Accelerators: dense peak in Tflop/s (Top/s), links one way per device"
-    return ReportSheet(title, columns, tuple(_accelerator_row(accelerator(name)) for name in ids("accelerators")))
+def native_families(entry: Format) -> str | None:
+    """Families of accelerators that multiply a format."""
+    return ", ".join(entry.native_families) or ("any with the rate" if entry.arithmetic else None)
 
 
-_RATES = ("fp16", "bf16", "fp8", "int8", "fp4")
+ACCELERATORS: SheetColumns[Accelerator] = (
+    left("id"),
+    left("name"),
+    right("memory_gb", "GB", lambda device: device.memory_bytes / 1e9),
+    right("memory_gb_per_s", "GB/s", lambda device: device.memory_bytes_per_s / 1e9),
+    right("fp16_tflop_per_s", "fp16", lambda device: _peak(device, "fp16")),
+    right("bf16_tflop_per_s", "bf16", lambda device: _peak(device, "bf16")),
+    right("fp8_tflop_per_s", "fp8", lambda device: _peak(device, "fp8")),
+    right("int8_tflop_per_s", "int8", lambda device: _peak(device, "int8")),
+    right("fp4_tflop_per_s", "fp4", lambda device: _peak(device, "fp4")),
+    right("scale_up_gb_per_s", "link GB/s", lambda x: x.scale_up.one_way_bytes_per_s / 1e9 if x.scale_up else None),
+    right("tdp_w", "TDP W"),
+    right("node_devices", "node"),
+)
+
+MODELS: SheetColumns[Model] = (
+    left("id"),
+    left("name"),
+    right("total_gparams", "G", lambda one: one.total_params / 1e9),
+    right("active_gparams", "active", lambda one: one.active_params / 1e9),
+    right("layers"),
+    left("attention", None, lambda one: " + ".join(dict.fromkeys(_mixers(one)))),
+    left("experts", None, lambda one: next(_experts(one), "")),
+    right("kv_elements_per_token", "KV/token"),
+    right("context_tokens", "context"),
+    left("weights", "checkpoint", lambda one: "/".join(dict.fromkeys((one.weights, one.experts)))),
+)
+
+FORMATS: SheetColumns[Format] = (
+    left("id"),
+    left("name"),
+    right("bits_per_element", "bits"),
+    left("element", None, lambda one: one.element.kind),
+    left("arithmetic"),
+    left("roles", "holds", lambda one: ", ".join(one.roles)),
+    left("native_on", "native on", native_families),
+)
+
+SITES: SheetColumns[Site] = (
+    left("id"),
+    left("name"),
+    right("electricity_usd_per_kwh", "$/kWh", lambda one: one.electricity_usd_per_j * KWH_J),
+    right("grid_gco2e_per_kwh", "gCO2e/kWh", lambda one: one.grid_gco2e_per_j * KWH_J),
+    right("pue", "PUE"),
+    right("offers", None, lambda one: len(one.offers)),
+    right("accelerators", None, lambda one: len({offer.accelerator for offer in one.offers})),
+    left("latest", "latest price", lambda x: max(o.since for o in x.offers).isoformat() if x.offers else None),
+)
+
+ENGINES: SheetColumns[EngineFacts] = (
+    left("id"),
+    left("name"),
+    left("version"),
+    right("max_batch", "max batch"),
+    right("chunk_tokens", "chunk tokens"),
+    right("kv_block_tokens", "KV block"),
+    right("prefix_block_tokens", "shared prefix block", lambda one: one.prefix_block_tokens or None),
+    right("fraction", "memory share"),
+    left("vendors", None, lambda one: ", ".join(one.vendors)),
+)
+
+CALIBRATION: SheetColumns[tuple[Path, dict[str, Any]]] = (
+    left("id", None, lambda file: file[0].stem),
+    left("name", "holds", lambda file: _about(*file)),
+    left("fitted", None, lambda file: _fitted_on(file[1])),
+    right("values", None, lambda file: _count(file[1])),
+)
 
 
-def _accelerator_row(device: Accelerator) -> tuple[Cell, ...]:
-    peaks = {str(name): rate / 1e12 for name, rate in device.peak_flops_per_s.items()}
-    return (
-        device.id,
-        device.name,
-        device.memory_bytes / 1e9,
-        device.memory_bytes_per_s / 1e9,
-        *(peaks.get(rate) for rate in _RATES),
-        device.scale_up.one_way_bytes_per_s / 1e9 if device.scale_up else None,
-        device.tdp_w,
-        device.node_devices,
-    )
+def _peak(device: Accelerator, rate: str) -> float | None:
+    """Dense peak of a rate in Tflop/s."""
+    return next((peak / 1e12 for name, peak in device.peak_flops_per_s.items() if str(name) == rate), None)
 
 
-def models() -> ReportSheet:
-    """Every model: parameters, layers, attention, cache per token, checkpoint format."""
-    columns = (
-        SheetColumn("id", "id"),
-        SheetColumn("name", "name"),
-        right("total_gparams", "G"),
-        right("active_gparams", "active"),
-        right("layers", "layers"),
-        SheetColumn("attention", "attention"),
-        SheetColumn("experts", "experts"),
-        right("kv_elements_per_token", "KV/token"),
-        right("context_tokens", "context"),
-        SheetColumn("weights", "checkpoint"),
-    )
-    rows = tuple(_model_row(model(name)) for name in ids("models"))
-    return ReportSheet("Models: cache in elements per token, context in tokens", columns, rows)
-
-
-def _model_row(found: Model) -> tuple[Cell, ...]:
-    return (
-        found.id,
-        found.name,
-        found.total_params / 1e9,
-        found.active_params / 1e9,
-        found.layers,
-        " + ".join(dict.fromkeys(_mixers(found))),
-        next((f"{b.ffn.chosen} of {b.ffn.experts}" for b in found.blocks if isinstance(b.ffn, MixtureOfExperts)), ""),
-        found.kv_elements_per_token,
-        found.context_tokens,
-        "/".join(dict.fromkeys((found.weights, found.experts))),
-    )
-
-
-def _mixers(found: Model) -> Iterator[str]:
-    for block in found.blocks:
+def _mixers(one: Model) -> Iterator[str]:
+    for block in one.blocks:
         mixer = block.mixer
         if isinstance(mixer, SoftmaxAttention):
             kind = "MHA" if mixer.kv_heads == mixer.heads else "MQA" if mixer.kv_heads == 1 else "GQA"
@@ -94,102 +108,18 @@ def _mixers(found: Model) -> Iterator[str]:
             yield "MLA" if isinstance(mixer, LatentAttention) else "linear"
 
 
-def formats() -> ReportSheet:
-    """Every number format: derived bits per element, arithmetic, what it may hold."""
-    columns = (
-        SheetColumn("id", "id"),
-        SheetColumn("name", "name"),
-        right("bits_per_element", "bits"),
-        SheetColumn("element", "element"),
-        SheetColumn("arithmetic", "arithmetic"),
-        SheetColumn("roles", "holds"),
-        SheetColumn("native_on", "native on"),
-    )
-    rows = []
-    for name in ids("formats"):
-        entry = format_(name)
-        rows.append(
-            (
-                entry.id,
-                entry.name,
-                entry.bits_per_element,
-                entry.element.kind,
-                entry.arithmetic,
-                ", ".join(entry.roles),
-                ", ".join(entry.native_families) or ("any with the rate" if entry.arithmetic else None),
-            )
-        )
-    return ReportSheet("Formats: stored bits per element with scales and indices", columns, tuple(rows))
+def _experts(found: Model) -> Iterator[str]:
+    return (f"{b.ffn.chosen} of {b.ffn.experts}" for b in found.blocks if isinstance(b.ffn, MixtureOfExperts))
 
 
-def sites() -> ReportSheet:
-    """Every site: electricity, grid, overhead, offers."""
-    columns = (
-        SheetColumn("id", "id"),
-        SheetColumn("name", "name"),
-        right("electricity_usd_per_kwh", "$/kWh"),
-        right("grid_gco2e_per_kwh", "gCO2e/kWh"),
-        right("pue", "PUE"),
-        right("offers", "offers"),
-        right("accelerators", "accelerators"),
-        SheetColumn("latest", "latest price"),
-    )
-    rows = []
-    for name in ids("sites"):
-        found = site(name)
-        days = [offer.since for offer in found.offers]
-        rows.append(
-            (
-                found.id,
-                found.name,
-                found.electricity_usd_per_j * KWH_J,
-                found.grid_gco2e_per_j * KWH_J,
-                found.pue,
-                len(found.offers),
-                len({offer.accelerator for offer in found.offers}),
-                max(days).isoformat() if days else None,
-            )
-        )
-    return ReportSheet("Sites", columns, tuple(rows))
+def _calibration_file(name: str) -> tuple[Path, dict[str, Any]]:
+    path = folder("calibration") / f"{name}.toml"
+    return path, parse_toml(path)
 
 
-def engines() -> ReportSheet:
-    """Every engine: version, defaults, vendors."""
-    columns = (
-        SheetColumn("id", "id"),
-        SheetColumn("name", "name"),
-        SheetColumn("version", "version"),
-        right("max_batch", "max batch"),
-        right("chunk_tokens", "chunk tokens"),
-        right("kv_block_tokens", "KV block"),
-        right("prefix_block_tokens", "shared prefix block"),
-        right("fraction", "memory share"),
-        SheetColumn("vendors", "vendors"),
-    )
-    rows = []
-    for name in ids("engines"):
-        found = engine_facts(name)
-        blocks = (found.kv_block_tokens, found.prefix_block_tokens or None)
-        limits = (found.max_batch, found.chunk_tokens, *blocks, found.fraction)
-        rows.append((found.id, found.name, found.version, *limits, ", ".join(found.vendors)))
-    return ReportSheet("Engines", columns, tuple(rows))
-
-
-def calibration() -> ReportSheet:
-    """Every calibration file: what it holds, when it was fitted, how many values."""
-    columns = (
-        SheetColumn("id", "id"),
-        SheetColumn("name", "holds"),
-        SheetColumn("fitted", "fitted"),
-        right("values", "values"),
-    )
-    rows = []
-    for name in ids("calibration"):
-        path = folder("calibration") / f"{name}.toml"
-        document = parse_toml(path)
-        fitted = document.get("date") or document.get("fit", {}).get("fitted")
-        rows.append((name, _about(path, document), fitted and str(fitted), _count(document)))
-    return ReportSheet("Calibration: fitted efficiencies, apart from the datasheet", columns, tuple(rows))
+def _fitted_on(document: Mapping[str, Any]) -> str | None:
+    fitted = document.get("date") or document.get("fit", {}).get("fitted")
+    return fitted and str(fitted)
 
 
 def _about(path: Path, document: Mapping[str, Any]) -> str:
@@ -205,13 +135,29 @@ def _count(value: Any) -> int:
     return int(isinstance(value, int | float) and not isinstance(value, bool))
 
 
+def _list(kind: str, title: str, read: Callable[[str], Item], columns: SheetColumns[Item]) -> ReportSheet:
+    return ReportSheet.of(title, columns, map(read, ids(kind)))
+
+
 LISTS: dict[str, Callable[[], ReportSheet]] = {
-    "accelerators": accelerators,
-    "models": models,
-    "formats": formats,
-    "sites": sites,
-    "engines": engines,
-    "calibration": calibration,
+    "accelerators": partial(
+        _list,
+        "accelerators",
+        "Accelerators: dense peak in Tflop/s (Top/s), links one way per device",
+        accelerator,
+        ACCELERATORS,
+    ),
+    "models": partial(_list, "models", "Models: cache in elements per token, context in tokens", model, MODELS),
+    "formats": partial(_list, "formats", "Formats: stored bits per element with scales and indices", format_, FORMATS),
+    "sites": partial(_list, "sites", "Sites", site, SITES),
+    "engines": partial(_list, "engines", "Engines", engine_facts, ENGINES),
+    "calibration": partial(
+        _list,
+        "calibration",
+        "Calibration: fitted efficiencies, apart from the datasheet",
+        _calibration_file,
+        CALIBRATION,
+    ),
 }
 """Kinds of facts and the table of all of a kind."""
 
@@ -230,15 +176,7 @@ def details(kind: str, name: str) -> tuple[ReportSheet, ...]:
     lists = {key: value for key, value in document.items() if _is_table_list(value)}
     plain = {key: value for key, value in document.items() if key not in lists}
     rows = [*_rows(plain, (), sources, "config" if kind == "models" else ""), *_derived_rows(kind, path)]
-    columns = (
-        SheetColumn("field", "field"),
-        SheetColumn("value", "value"),
-        SheetColumn("unit", "unit"),
-        SheetColumn("source", "source"),
-        SheetColumn("date", "date"),
-        SheetColumn("note", "note"),
-        SheetColumn("url", "url"),
-    )
+    columns = tuple(left(key) for key in ("field", "value", "unit", "source", "date", "note", "url"))
     tables = (_table(key, value, sources) for key, value in lists.items())
     return (ReportSheet(f"{path.stem}: {_about(path, document)}", columns, tuple(rows)), *tables)
 
@@ -286,7 +224,7 @@ def _table(title: str, entries: list[dict[str, Any]], sources: Mapping[str, Any]
         named = [value["source"] for value in entry.values() if isinstance(value, dict) and "source" in value]
         titles = dict.fromkeys(sources.get(name, {}).get("title", "") for name in named)
         rows.append(tuple([*row, "; ".join(titles)] if cited else row))
-    columns = [SheetColumn(key, key) for key in keys] + ([SheetColumn("source", "source")] if cited else [])
+    columns = [left(key) for key in (*keys, *(["source"] if cited else []))]
     return ReportSheet(title, tuple(columns), tuple(rows))
 
 
@@ -298,19 +236,19 @@ def _cell_of(value: Any) -> Cell:
 
 def _derived_rows(kind: str, path: Path) -> Iterator[tuple[Cell, ...]]:
     """What follows from the values of a file."""
-    found: dict[str, tuple[Cell, str]] = {}
+    derived: dict[str, tuple[Cell, str]] = {}
     if kind == "models":
         one = model(path.stem if path.parent == folder("models") else str(path))
-        found = {
+        derived = {
             "total_params": (one.total_params, "params"),
             "active_params": (one.active_params, "params"),
             "kv_elements_per_token": (one.kv_elements_per_token, "elements"),
         }
     if kind == "formats":
         entry = format_(path.stem if path.parent == folder("formats") else str(path))
-        found = {"bits_per_element": (entry.bits_per_element, "bit")}
+        derived = {"bits_per_element": (entry.bits_per_element, "bit")}
         for how in ("native", "dequantised"):
             on = [name for name in ids("accelerators") if entry.support(accelerator(name)) == how]
-            found[f"{how}_on"] = (", ".join(on), "")
-    for name, (value, unit) in found.items():
+            derived[f"{how}_on"] = (", ".join(on), "")
+    for name, (value, unit) in derived.items():
         yield (name, value, unit, "derived", "", "", "")

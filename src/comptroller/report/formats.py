@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 
 from comptroller.errors import InputError, UnsupportedError
-from comptroller.facts.energy import energy_table
+from comptroller.facts.energy import OperationEnergy, energy_table
 from comptroller.facts.format import Format, format_
 from comptroller.facts.quality import measured_models, quality_facts
 from comptroller.facts.reader import ids
@@ -18,10 +18,11 @@ from comptroller.measure.kernels import DECODE, PREFILL, GemmShape, speed_over_b
 from comptroller.numerics.error import crest_factor, predicted_qsnr_db, qsnr_db, spread_in
 from comptroller.numerics.grid import Floats
 from comptroller.numerics.quantise import check, format_with_variants, round_trip
-from comptroller.report.sheet import Cell, ReportSheet, SheetColumn, right
+from comptroller.report.facts import native_families
+from comptroller.report.sheet import Cell, ReportSheet, SheetColumns, left, right
 
 LEAST = 4096
-"""Elements below which a tensor is no matrix worth quantising."""
+"""Elements below which a tensor is no matrix worth quantising: norms and biases have no more."""
 
 
 @lru_cache(maxsize=1)
@@ -37,38 +38,16 @@ def samples() -> Mapping[str, Floats]:
 
 def catalogue() -> ReportSheet:
     """Every format: bits, error in dB, devices that multiply it, speed over bf16 as measured, published loss."""
-    columns = (
-        SheetColumn("id", "id"),
-        right("bits_per_element", "bits"),
-        SheetColumn("stored", "stored as"),
-        right("normal_db", "normal dB"),
-        right("heavy_db", "heavy dB"),
-        SheetColumn("native_on", "native on"),
-        SheetColumn("dequantised_on", "dequantised on"),
-        SheetColumn("decode_speed", "decode x", "right"),
-        SheetColumn("prefill_speed", "prefill x", "right"),
-        SheetColumn("loss", "perplexity, published"),
-    )
     title = (
         "Formats: stored bits per element; QSNR on normal and heavy-tailed numbers; product speed over bf16 as "
         "fitted to measurements, median (least to most) over systems and engines, one token and 4,096 tokens"
     )
-    return ReportSheet(title, columns, tuple(_row(format_(name)) for name in ids("formats")))
+    return ReportSheet.of(title, CATALOGUE, map(format_, ids("formats")))
 
 
-def _row(fmt: Format) -> tuple[Cell, ...]:
+def _dequantised_on(fmt: Format) -> str | None:
     kernels = dict.fromkeys(family for kernel in fmt.kernels for family in kernel.families)
-    native = fmt.native_families or (("any with the rate",) if fmt.arithmetic else ())
-    return (
-        fmt.id,
-        fmt.bits_per_element,
-        stored_as(fmt),
-        *(error_db(fmt, x) for x in samples().values()),
-        ", ".join(native) or None,
-        ", ".join(family for family in kernels if family not in fmt.native_families) or None,
-        *(_speed(fmt.id, shape) for shape in (DECODE, PREFILL)),
-        published_losses(fmt.id) or None,
-    )
+    return ", ".join(family for family in kernels if family not in fmt.native_families) or None
 
 
 def stored_as(fmt: Format) -> str:
@@ -95,10 +74,10 @@ def stored_as(fmt: Format) -> str:
 def error_db(fmt: Format, x: Floats) -> float | None:
     """QSNR of an array in a format; None for what keeps no elements, or loses nothing."""
     try:
-        found = qsnr_db(x, fmt)
+        db = qsnr_db(x, fmt)
     except UnsupportedError:
         return None
-    return found if math.isfinite(found) else None
+    return db if math.isfinite(db) else None
 
 
 def _speed(format_id: str, shape: GemmShape) -> str | None:
@@ -111,27 +90,41 @@ def _speed(format_id: str, shape: GemmShape) -> str | None:
 
 def published_losses(format_id: str) -> str:
     """Perplexity over the reference's, by model: a loss belongs to a model and a format, never to a format alone."""
-    found = []
+    losses = []
     for model in measured_models():
         facts = quality_facts(model)
         row = facts.published(format_id)
         ratio = facts.ratio(row) if row else None
         if ratio:
-            found.append(f"{model} {ratio - 1:+.1%}")
-    return ", ".join(found)
+            losses.append(f"{model} {ratio - 1:+.1%}")
+    return ", ".join(losses)
+
+
+CATALOGUE: SheetColumns[Format] = (
+    left("id"),
+    right("bits_per_element", "bits"),
+    left("stored", "stored as", stored_as),
+    right("normal_db", "normal dB", lambda fmt: error_db(fmt, samples()["normal"])),
+    right("heavy_db", "heavy dB", lambda fmt: error_db(fmt, samples()["heavy tails"])),
+    left("native_on", "native on", native_families),
+    left("dequantised_on", "dequantised on", _dequantised_on),
+    right("decode_speed", "decode x", lambda fmt: _speed(fmt.id, DECODE)),
+    right("prefill_speed", "prefill x", lambda fmt: _speed(fmt.id, PREFILL)),
+    left("loss", "perplexity, published", lambda fmt: published_losses(fmt.id) or None),
+)
+
+OPERATIONS: SheetColumns[OperationEnergy] = (
+    left("operation"),
+    left("kind", "of"),
+    right("bits"),
+    right("energy_pj", "pJ", lambda row: row.energy_j * 1e12),
+)
 
 
 def operations() -> ReportSheet:
     """Energy of one operation by kind and width."""
-    columns = (
-        SheetColumn("operation", "operation"),
-        SheetColumn("kind", "of"),
-        right("bits", "bits"),
-        right("energy_pj", "pJ"),
-    )
     table = energy_table()
-    rows = tuple((row.operation, row.kind, row.bits, row.energy_j * 1e12) for row in table.rows)
-    return ReportSheet(f"{table.name}: {table.note}", columns, rows)
+    return ReportSheet.of(f"{table.name}: {table.note}", OPERATIONS, table.rows)
 
 
 def matrices(tensors: Mapping[str, Floats], formats: Sequence[Format]) -> tuple[dict[str, Floats], list[str]]:
@@ -160,22 +153,22 @@ def matrices(tensors: Mapping[str, Floats], formats: Sequence[Format]) -> tuple[
 def comparison(tensors: Mapping[str, Floats], names: Sequence[str], subject: str) -> ReportSheet:
     """Formats on the same tensors: bits, error, closed form, what a rotation changes, the tensor that suffers most."""
     columns = (
-        SheetColumn("id", "format"),
+        left("id", "format"),
         right("bits_per_element", "bits"),
         right("qsnr_db", "QSNR dB"),
         right("predicted_db", "closed form"),
         right("crest", "crest factor"),
         right("rotated_db", "with Hadamard"),
         right("worst_db", "worst dB"),
-        SheetColumn("worst", "of"),
+        left("worst", "of"),
     )
     rows = tuple(_comparison_row(tensors, format_with_variants(name)) for name in names)
     return ReportSheet(f"{subject}: error of {len(tensors)} tensors together", columns, rows)
 
 
 def _comparison_row(tensors: Mapping[str, Floats], fmt: Format) -> tuple[Cell, ...]:
-    each = {name: qsnr_db(x, fmt) for name, x in tensors.items()}
-    worst = min(each, key=lambda name: each[name])
+    db_by_tensor = {name: qsnr_db(x, fmt) for name, x in tensors.items()}
+    worst = min(db_by_tensor, key=lambda name: db_by_tensor[name])
     block = fmt.levels[0].block if fmt.levels else 0
     row_blocks = bool(block) and fmt.levels[0].across == "row"
     crest = [crest_factor(x, block) for x in tensors.values()] if row_blocks else []
@@ -187,7 +180,7 @@ def _comparison_row(tensors: Mapping[str, Floats], fmt: Format) -> tuple[Cell, .
         _predicted_qsnr_db(tensors, fmt) if row_blocks else None,
         float(np.mean(crest)) if crest else None,
         together(tensors, rotated) if rotated else None,
-        each[worst],
+        db_by_tensor[worst],
         worst,
     )
 
@@ -203,10 +196,10 @@ def _predicted_qsnr_db(tensors: Mapping[str, Floats], fmt: Format) -> float | No
     """The closed form, tensor by tensor, its noises summed."""
     try:
         powers = [float(np.square(x, dtype=np.float64).sum()) for x in tensors.values()]
-        each = [predicted_qsnr_db(fmt, spread_in(_some(x), fmt.levels[0].block)) for x in tensors.values()]
+        predicted_db = [predicted_qsnr_db(fmt, spread_in(_some(x), fmt.levels[0].block)) for x in tensors.values()]
     except UnsupportedError:
         return None
-    noise = sum(power * 10 ** (-db / 10) for power, db in zip(powers, each, strict=True))
+    noise = sum(power * 10 ** (-db / 10) for power, db in zip(powers, predicted_db, strict=True))
     return 10 * math.log10(sum(powers) / noise)
 
 

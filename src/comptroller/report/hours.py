@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from html import escape
+from dataclasses import replace
 
 from comptroller.planning.ground.day_document import (
+    DayPlan,
     DeadlineAlternative,
     DeferrableWorkDocument,
+    FreedomStep,
     HourDocument,
     HourTrial,
 )
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.reasons.shadow_prices import amount
-from comptroller.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, cost_ticks, nice_ceiling
+from comptroller.report.chart import BarSeries, ChartAxis, ReportChart, stacked_bars
 from comptroller.report.figures import dollars, number, with_prefix
-from comptroller.report.sheet import ReportSheet, SheetColumn, right
+from comptroller.report.sheet import UNKNOWN, ReportSheet, SheetColumns, left, right
 
 API = "API"
 
@@ -23,64 +24,64 @@ SHADES = {"owned": 1.0, "reserved": 1.0, "on_demand": 0.6, "spot": 0.3, API: 0.1
 """How dark the bars of a term are, from what stays to what may go, and last what is bought."""
 
 LEAST = 0.005
-"""Shares of an hour's questions below this are not shown."""
+"""Shares of an hour's questions below this are not shown: they would be printed as 0 %."""
+
+
+def rented_devices(hour: HourDocument) -> str:
+    """What an hour rents: devices by accelerator and term."""
+    count: dict[tuple[str, str], int] = {}
+    for replicas in hour.rented:
+        key = (replicas.accelerator, replicas.term.replace("_", "-"))
+        count[key] = count.get(key, 0) + replicas.devices
+    return " + ".join(f"{devices} {name} {term}" for (name, term), devices in count.items()) or "–"
+
+
+def _text_or_dash(value: float | None, unit: str) -> str:
+    return UNKNOWN if value is None else with_prefix(value, unit)
+
+
+def sizing_text(tried: HourTrial | None) -> str:
+    """How many times its demand an hour is sized for, and whether that was shown to hold."""
+    if tried is None:
+        return UNKNOWN
+    return f"{tried.sized_for:.2f}x" + ("" if tried.holds else ", not shown")
+
+
+HOURS: SheetColumns[HourDocument] = (
+    right("hour", None, lambda one: f"{one.hour:02d}"),
+    right("load_per_s", "req/s", lambda one: number(one.load_per_s)),
+    left("rented", None, rented_devices),
+    right("done", "deferred", lambda one: number(sum(one.done.values()))),
+    right("bought", "APIs", lambda one: f"{dollars(sum(x.usd for x in one.bought))}/h" if one.bought else UNKNOWN),
+    right("solved", None, lambda one: "" if one.solved is None else f"{one.solved:.1%}"),
+    right("tried", "sized for", lambda one: sizing_text(one.tried)),
+    right("usd", "$/h", lambda one: dollars(one.usd)),
+    right("w", "power", lambda one: _text_or_dash(one.w, "W")),
+    right("gco2e", "CO2e", lambda one: _text_or_dash(one.gco2e, "g")),
+)
 
 
 def hours(plan: Plan) -> ReportSheet:
     """One row per hour: load, what is rented at which term, work that waited, dollars, watts and grams."""
     day = plan.hours
-    columns = (
-        right("hour", "hour"),
-        right("load_per_s", "req/s"),
-        SheetColumn("rented", "rented"),
-        right("done", "deferred"),
-        right("bought", "APIs"),
-        right("solved", "solved"),
-        right("tried", "sized for"),
-        right("usd", "$/h"),
-        right("w", "power"),
-        right("gco2e", "CO2e"),
-    )
-    rows = tuple(
-        (
-            f"{one.hour:02d}",
-            number(one.load_per_s),
-            rented_devices(one),
-            number(sum(one.done.values())),
-            f"{dollars(sum(each.usd for each in one.bought))}/h" if one.bought else "–",
-            "" if one.solved is None else f"{one.solved:.1%}",
-            sizing_text(one.tried),
-            dollars(one.usd),
-            _text_or_dash(one.w, "W"),
-            _text_or_dash(one.gco2e, "g"),
-        )
-        for one in (day.hours if day else ())
-    )
-    sheet = ReportSheet("Hours of the day", columns, rows)
-    unused = {
-        "done": not (day and day.works),
-        "bought": not (day and any(one.bought for one in day.hours)),
-        "solved": not (day and any(one.solved is not None for one in day.hours)),
-        "tried": not (day and any(one.tried for one in day.hours)),
-        "w": bool(day and all(one.w is None for one in day.hours)),
-        "gco2e": bool(day and all(one.gco2e is None for one in day.hours)),
-    }
-    return sheet.without(*(name for name, gone in unused.items() if gone))
+    sheet = ReportSheet.of("Hours of the day", HOURS, day.hours if day else ())
+    sheet = sheet.without_empty("bought", "solved", "tried", "w", "gco2e")
+    return sheet if day and day.works else sheet.without("done")
 
 
 def strategies(plan: Plan) -> ReportSheet:
     """What is done with the questions: every way's share over the day, and in the hours that use it least and most."""
     columns = (
-        SheetColumn("way", "strategy and who plays it, over the day"),
+        left("way", "strategy and who plays it, over the day"),
         right("mean", "of all"),
-        right("least", "least"),
-        right("most", "most"),
+        right("least"),
+        right("most"),
     )
-    told = [one for one in (plan.hours.hours if plan.hours else ()) if one.strategies]
-    asked = {one.hour: one.load_per_s * 3600.0 + sum(one.done.values()) for one in told}
+    with_questions = [one for one in (plan.hours.hours if plan.hours else ()) if one.strategies]
+    asked = {one.hour: one.load_per_s * 3600.0 + sum(one.done.values()) for one in with_questions}
     rows = []
-    for way in dict.fromkeys(way for one in told for way in one.strategies):
-        by_hour = {one.hour: one.strategies.get(way, 0.0) for one in told}
+    for way in dict.fromkeys(way for one in with_questions for way in one.strategies):
+        by_hour = {one.hour: one.strategies.get(way, 0.0) for one in with_questions}
         mean = sum(share * asked[h] for h, share in by_hour.items()) / sum(asked.values())
         ends = (min(by_hour, key=lambda h: by_hour[h]), max(by_hour, key=lambda h: by_hour[h]))
         if by_hour[ends[1]] >= LEAST:
@@ -90,79 +91,41 @@ def strategies(plan: Plan) -> ReportSheet:
     return ReportSheet("Strategies by the hour", columns, tuple(row for _, row in ranked))
 
 
-def _text_or_dash(value: float | None, unit: str) -> str:
-    return "–" if value is None else with_prefix(value, unit)
-
-
-def sizing_text(tried: HourTrial | None) -> str:
-    """How many times its demand an hour is sized for, and whether that was shown to hold."""
-    if tried is None:
-        return "–"
-    return f"{tried.sized_for:.2f}x" + ("" if tried.holds else ", not shown")
-
-
-def rented_devices(hour: HourDocument) -> str:
-    """What an hour rents: devices by accelerator and term."""
-    count: dict[tuple[str, str], int] = {}
-    for each in hour.rented:
-        key = (each.accelerator, each.term.replace("_", "-"))
-        count[key] = count.get(key, 0) + each.devices
-    return " + ".join(f"{devices} {name} {term}" for (name, term), devices in count.items()) or "–"
-
-
 def steps(plan: Plan) -> ReportSheet:
     """What each freedom saves on the one before."""
-    day = plan.hours
-    columns = (
-        SheetColumn("step", "the day"),
-        right("usd_per_day", "$/day"),
-        right("gco2e_per_day", "CO2e/day"),
-        right("saved", "saved"),
+    freedoms = plan.hours.steps if plan.hours else ()
+    first = freedoms[0].objective_per_day if freedoms else 1.0
+    columns: SheetColumns[FreedomStep] = (
+        left("step", "the day", lambda step: step.name),
+        right("usd_per_day", "$/day", lambda step: dollars(step.usd_per_day)),
+        right("gco2e_per_day", "CO2e/day", lambda step: _text_or_dash(step.gco2e_per_day, "g")),
+        right(
+            "saved",
+            None,
+            lambda x: UNKNOWN if x.objective_per_day == first else f"{1 - x.objective_per_day / first:.1%}",
+        ),
     )
-    first = day.steps[0].objective_per_day if day else 1.0
-    rows = tuple(
-        (
-            each.name,
-            dollars(each.usd_per_day),
-            _text_or_dash(each.gco2e_per_day, "g"),
-            "–" if each.objective_per_day == first else f"{1 - each.objective_per_day / first:.1%}",
-        )
-        for each in (day.steps if day else ())
-    )
-    sheet = ReportSheet("Where the day's saving comes from", columns, rows)
-    hidden = day is not None and all(each.gco2e_per_day is None for each in day.steps)
-    return sheet.without("gco2e_per_day") if hidden else sheet
+    return ReportSheet.of("Where the day's saving comes from", columns, freedoms).without_empty("gco2e_per_day")
 
 
 def works(plan: Plan) -> ReportSheet:
     """Work that may wait: how much of it is done, how long it waits, what its deadline is worth."""
-    columns = (
-        SheetColumn("work", "work"),
-        right("requests_per_day", "req/day"),
-        right("chosen", "done"),
-        right("moved", "moved"),
-        right("mean_wait_h", "mean wait"),
-        SheetColumn("worth", "what an hour of its deadline is worth"),
+    columns: SheetColumns[DeferrableWorkDocument] = (
+        left("work", None, lambda work: work.name),
+        right("requests_per_day", "req/day", lambda work: number(work.requests_per_day)),
+        right("chosen", "done", lambda work: f"{work.chosen:.0%}"),
+        right("moved", None, lambda work: f"{work.moved:.0%}"),
+        right("mean_wait_h", "mean wait", lambda work: f"{work.mean_wait_h:.1f} of {work.deadline_h} h"),
+        left("worth", "what an hour of its deadline is worth", lambda work: worth(work, plan.objective)),
     )
-    rows = tuple(
-        (
-            each.name,
-            number(each.requests_per_day),
-            f"{each.chosen:.0%}",
-            f"{each.moved:.0%}",
-            f"{each.mean_wait_h:.1f} of {each.deadline_h} h",
-            worth(each, plan.objective),
-        )
-        for each in (plan.hours.works if plan.hours else ())
-    )
-    return ReportSheet("Work that may wait", columns, rows)
+    return ReportSheet.of("Work that may wait", columns, plan.hours.works if plan.hours else ())
 
 
 def worth(work: DeferrableWorkDocument, objective: str) -> str:
     """What an hour more and an hour less change, in a sentence."""
     if work.saves is not None:
         return f"spares {work.saves * work.chosen:.0%} of the interactive work; done as far as it pays"
-    parts = [_change(each, objective) for each in (work.later, work.earlier) if each is not None]
+    parts = [_change(other, objective) for other in (work.later, work.earlier) if other is not None]
     return "; ".join(parts) or "any hour of the day will do"
 
 
@@ -175,63 +138,39 @@ def _change(other: DeadlineAlternative, objective: str) -> str:
     return f"{other.hours} h {word} {amount(abs(other.change_per_day), objective)} a day"
 
 
-def section_of(plan: Plan, table: Iterator[str]) -> str:
-    """The picture and its tables as a section of a page; nothing without hours."""
-    if plan.hours is None:
-        return ""
-    notes = " ".join(f"{note[0].upper()}{note[1:]}." for note in plan.hours.notes)
+def charts(day: DayPlan) -> tuple[ReportChart, ...]:
+    """Stacked bars of dollars by term and for APIs for every hour, and the load, each from zero."""
+    spent = {term.replace("_", "-"): (_spent_by_hour(day, term), shade) for term, shade in SHADES.items()}
+    bars = stacked_bars(spent)
+    says = tuple((f"{one.hour:02d} h: {dollars(one.usd)}/h", _spending_text(one)) for one in day.hours)
+    clock = ChartAxis("hour of the day", low=-0.5, high=23.5, ticks=tuple((h, f"{h} h") for h in range(0, 24, 6)))
+    top = replace(bars[-1], readings=says) if bars else None
+    load = BarSeries("", tuple(one.load_per_s for one in day.hours), shade=SHADES["on_demand"])
     return (
-        f'<section><h2>Hours of the day</h2><p class="hint">{escape(notes)}</p>'
-        f"<figure><figcaption>Dollars per hour by term, and requests per second</figcaption>{picture(plan)}</figure>"
-        f"{''.join(table)}</section>"
+        ReportChart(
+            "Dollars per hour by term",
+            clock,
+            ChartAxis("$ per hour", lambda usd: f"${usd:,g}", 0.0),
+            (*bars[:-1], top) if top else (),
+        ),
+        ReportChart(
+            f"Load, at most {number(max(one.load_per_s for one in day.hours))} requests per second",
+            clock,
+            ChartAxis("requests/s", low=0.0),
+            (replace(load, readings=tuple((f"{o.hour:02d} h", f"{number(o.load_per_s)} req/s") for o in day.hours)),),
+        ),
     )
 
 
-def picture(plan: Plan) -> str:
-    """Stacked bars of dollars by term and for APIs for every hour, and the load as a line, each from zero."""
-    day = plan.hours
-    if day is None:
-        return ""
-    most = nice_ceiling(max(hour.usd for hour in day.hours))
-    busiest = max(hour.load_per_s for hour in day.hours)
-    body = "".join([*_axis(most), *(bar for hour in day.hours for bar in _bars(hour, most))])
-    points = " ".join(f"{_x(hour.hour + 0.5):.1f},{_y(hour.load_per_s / busiest):.1f}" for hour in day.hours)
-    label = f"Dollars per hour by term over 24 hours; load up to {number(busiest)} requests per second"
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-label="{escape(label)}">{body}'
-        f'<polyline points="{points}" fill="none" stroke="var(--mark)" stroke-width="2"/>'
-        f'<text class="chosen" x="{WIDTH - RIGHT:g}" y="{TOP - 10:g}" text-anchor="end">'
-        f"load, at most {number(busiest)} req/s</text></svg>"
-    )
+def _spent_by_hour(day: DayPlan, term: str) -> list[float]:
+    bought = (sum(purchase.usd for purchase in one.bought) if term == API else 0.0 for one in day.hours)
+    rented = (sum(each.usd for each in one.rented if each.term == term) for one in day.hours)
+    return [sum(both) for both in zip(rented, bought, strict=True)]
 
 
-def _axis(most: float) -> Iterator[str]:
-    for usd in cost_ticks(most):
-        y = _y(usd / most)
-        yield f'<line class="grid" x1="{LEFT:g}" x2="{WIDTH - RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        yield f'<text class="tick" x="{LEFT - 8:g}" y="{y + 4:.1f}" text-anchor="end">${usd:g}</text>'
-    for hour in range(0, 25, 6):
-        yield f'<text class="tick" x="{_x(hour):.1f}" y="{HEIGHT - BOTTOM + 18:g}" text-anchor="middle">{hour} h</text>'
-
-
-def _bars(hour: HourDocument, most: float) -> Iterator[str]:
-    """The rent of an hour by term, what stays at the bottom."""
-    low = 0.0
-    for term, shade in SHADES.items():
-        usd = sum(each.usd for each in hour.rented if each.term == term)
-        usd += sum(each.usd for each in hour.bought) if term == API else 0.0
-        if usd > 0:
-            top, height = _y((low + usd) / most), _y(low / most) - _y((low + usd) / most)
-            says = f"{hour.hour:02d} h, {term.replace('_', '-')}: {dollars(usd)}/h; {rented_devices(hour)}"
-            box = f'x="{_x(hour.hour) + 1:.1f}" y="{top:.1f}" width="{_x(1) - _x(0) - 2:.1f}" height="{height:.1f}"'
-            paint = f'fill="var(--accent)" fill-opacity="{shade}"'
-            yield f"<rect {box} {paint}><title>{escape(says)}</title></rect>"
-        low += usd
-
-
-def _x(hour: float) -> float:
-    return LEFT + hour / 24 * (WIDTH - LEFT - RIGHT)
-
-
-def _y(share: float) -> float:
-    return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+def _spending_text(hour: HourDocument) -> str:
+    """The dollars of an hour by term, and its devices."""
+    usd = {term: sum(replicas.usd for replicas in hour.rented if replicas.term == term) for term in SHADES}
+    usd[API] += sum(purchase.usd for purchase in hour.bought)
+    parts = [f"{term.replace('_', '-')} {dollars(amount_)}/h" for term, amount_ in usd.items() if amount_ > 0]
+    return "; ".join((*parts, rented_devices(hour)))

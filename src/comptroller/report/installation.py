@@ -11,7 +11,7 @@ from comptroller import __version__
 from comptroller.facts.reader import ids
 from comptroller.planning.write.plan import facts_digest
 from comptroller.report.facts import LISTS
-from comptroller.report.sheet import ReportSheet, SheetColumn
+from comptroller.report.sheet import ReportSheet, left
 
 
 def installation() -> ReportSheet:
@@ -25,24 +25,20 @@ def installation() -> ReportSheet:
         ("digest of the facts", facts_digest()[0][:16], "facts"),
         ("digest of the calibration", facts_digest()[1][:16], "facts"),
     ]
-    columns = (
-        SheetColumn("what", "what"),
-        SheetColumn("version", "version or count"),
-        SheetColumn("belongs_to", "belongs to"),
-    )
+    columns = (left("what"), left("version", "version or count"), left("belongs_to", "belongs to"))
     return ReportSheet("Installation", columns, tuple(rows))
 
 
 def dependencies() -> list[tuple[str, str]]:
     """Declared dependencies and the extra each belongs to (`core` for none); those of tests are left out."""
-    found = []
+    declared = []
     for line in requires("comptroller") or []:
         requirement, _, condition = line.partition(";")
         extra = condition.partition("extra ==")[2].strip(" '\"") or "core"
         name = re.split(r"[^\w.-]", requirement.strip(), maxsplit=1)[0]
         if extra != "test":
-            found.append((name, extra))
-    return found
+            declared.append((name, extra))
+    return declared
 
 
 def _version(package: str) -> str:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from comptroller.planning.ground.plan_document import (
     DeploymentDocument,
     LatencyDocument,
     Plan,
     PoolDocument,
+    PrunedChoices,
+    RehearsalRound,
+    RunnerUp,
     ServiceDocument,
+    ShadowPrice,
 )
 from comptroller.planning.reasons.against import FleetComparison
 from comptroller.planning.reasons.explain import WhyNotExplanation
 from comptroller.planning.reasons.shadow_prices import amount
 from comptroller.report.figures import OBJECTIVES, dollars, interval, number, seconds, with_prefix
-from comptroller.report.sheet import ReportSheet, SheetColumn, right
+from comptroller.report.sheet import UNKNOWN, ReportSheet, SheetColumns, left, right
 
 
 def headline(plan: Plan) -> str:
@@ -64,69 +68,56 @@ def formats(deployment: DeploymentDocument) -> str:
     return ", ".join((weights, *rest))
 
 
+ServicePool = tuple[ServiceDocument, PoolDocument]
+"""A row of the services: a service and one of its pools."""
+
+
 def services(plan: Plan) -> ReportSheet:
     """One row per pool of every service."""
-    several = len({service.deployment.model for service in plan.services}) > 1
-    phases = any(len(service.deployment.pools) > 1 for service in plan.services)
-    columns = [
-        SheetColumn("accelerator", "accelerators"),
-        SheetColumn("layout", "layout"),
-        *([SheetColumn("model", "model")] if several else []),
-        *([SheetColumn("phase", "phase")] if phases else []),
-        SheetColumn("formats", "formats"),
-        SheetColumn("engine", "engine"),
-        SheetColumn("site", "site"),
-        SheetColumn("term", "term"),
-        right("usd_per_h", "$/h"),
-        right("rate_per_s", "req/s"),
-        right("utilisation", "used"),
-        right("batch", "batch"),
-        right("ttft", "TTFT"),
-        right("tpot", "TPOT"),
-        right("w", "power"),
-    ]
-    rows = []
-    for service in plan.services:
-        for number_, pool in enumerate(service.deployment.pools):
-            cells = _service_cells(service, pool, first=number_ == 0)
-            kept = {column.key for column in columns}
-            rows.append(tuple(value for key, value in cells.items() if key in kept))
-    return ReportSheet("Services", tuple(columns), tuple(rows))
+
+    def once(show: Callable[[ServiceDocument], str]) -> Callable[[ServicePool], str]:
+        """What belongs to the whole service stands in the row of its first pool."""
+        return lambda row: show(row[0]) if row[1] is row[0].deployment.pools[0] else ""
+
+    columns: SheetColumns[ServicePool] = (
+        left("accelerator", "accelerators", lambda row: replicas_text(row[1])),
+        left("layout", None, lambda row: layout(row[1])),
+        left("model", None, lambda row: row[0].deployment.model),
+        left("phase", None, lambda row: row[1].phase),
+        left("formats", None, lambda row: formats(row[0].deployment)),
+        left("engine", None, lambda row: row[0].deployment.engine.id),
+        left("site", None, lambda row: row[0].deployment.site),
+        left("term", None, lambda row: row[0].price.term.replace("_", "-")),
+        right("usd_per_h", "$/h", once(lambda service: dollars(service.usd_per_h))),
+        right("rate_per_s", "req/s", once(lambda service: number(service.rate_per_s))),
+        right("utilisation", "used", once(lambda service: f"{service.utilisation:.0%}")),
+        right("batch", None, once(lambda service: number(service.batch))),
+        right("ttft", "TTFT", once(lambda service: seconds(service.ttft_s.value))),
+        right("tpot", "TPOT", once(lambda service: seconds(service.tpot_s.value))),
+        right("w", "power", once(lambda service: with_prefix(service.w.value, "W"))),
+    )
+    pools = [(service, pool) for service in plan.services for pool in service.deployment.pools]
+    one_model = len({service.deployment.model for service in plan.services}) < 2
+    one_phase = len(pools) == len(plan.services)
+    hidden = [*(["model"] if one_model else []), *(["phase"] if one_phase else [])]
+    return ReportSheet.of("Services", columns, pools).without(*hidden)
 
 
-def _service_cells(service: ServiceDocument, pool: PoolDocument, first: bool) -> dict[str, str]:
-    deployment = service.deployment
-    cells = {
-        "accelerator": f"{pool.replicas} x {pool.tp * pool.pp * pool.dp} {pool.accelerator}",
-        "layout": layout(pool),
-        "model": deployment.model,
-        "phase": pool.phase,
-        "formats": formats(deployment),
-        "engine": deployment.engine.id,
-        "site": deployment.site,
-        "term": service.price.term.replace("_", "-"),
-        "usd_per_h": dollars(service.usd_per_h),
-        "rate_per_s": number(service.rate_per_s),
-        "utilisation": f"{service.utilisation:.0%}",
-        "batch": number(service.batch),
-        "ttft": seconds(service.ttft_s.value),
-        "tpot": seconds(service.tpot_s.value),
-        "w": with_prefix(service.w.value, "W"),
-    }
-    shared = ("usd_per_h", "rate_per_s", "utilisation", "batch", "ttft", "tpot", "w")
-    return cells if first else {**cells, **dict.fromkeys(shared, "")}
+def replicas_text(pool: PoolDocument) -> str:
+    """How many replicas of how many devices."""
+    return f"{pool.replicas} x {pool.tp * pool.pp * pool.dp} {pool.accelerator}"
 
 
 def totals(plan: Plan) -> ReportSheet:
     """What the whole plan costs, with intervals where residuals support them."""
     total = plan.totals
-    rows = [
+    per_output = f"({dollars(total.usd_per_million_output_tokens.value)} per million output tokens)"
+    rows = (
         ("cost", f"{dollars(total.usd_per_h.value)}/h", interval(total.usd_per_h, "$")),
         ("per request", dollars(total.usd_per_request.value), interval(total.usd_per_request, "$")),
         (
             "per million tokens",
-            f"{dollars(total.usd_per_million_tokens.value)} "
-            f"({dollars(total.usd_per_million_output_tokens.value)} per million output tokens)",
+            f"{dollars(total.usd_per_million_tokens.value)} {per_output}",
             interval(total.usd_per_million_tokens, "$"),
         ),
         ("power", with_prefix(total.w.value, "W"), interval(total.w, "W")),
@@ -137,40 +128,9 @@ def totals(plan: Plan) -> ReportSheet:
             f"{with_prefix(total.gco2e_per_request.value, 'gCO2e')} per request",
             interval(total.gco2e_per_h, "gCO2e"),
         ),
-    ]
-    columns = (
-        SheetColumn("quantity", "total"),
-        SheetColumn("value", "value"),
-        SheetColumn("interval", "80 % interval"),
     )
-    sheet = ReportSheet("Totals", columns, tuple(rows))
-    return sheet if any(row[2] for row in rows) else sheet.without("interval")
-
-
-def latency(plan: Plan) -> ReportSheet:
-    """Every latency objective beside its prediction."""
-    columns = (
-        SheetColumn("objective", "latency"),
-        right("asked", "asked"),
-        right("predicted", "predicted"),
-        SheetColumn("interval", "80 % interval"),
-        right("steady", "steady state"),
-        SheetColumn("verdict", "status"),
-    )
-    rows = tuple(
-        (
-            objective_name(entry),
-            f"≤ {seconds(entry.most_s)}",
-            seconds(entry.predicted_s.value),
-            interval(entry.predicted_s, "s") or "–",
-            seconds(entry.steady_s),
-            verdict(entry),
-        )
-        for entry in plan.latency
-    )
-    sheet = ReportSheet("Latency", columns, rows)
-    idle = [] if any(row[3] != "–" for row in rows) else ["interval"]
-    return sheet.without(*idle, *([] if plan.verification else ["steady"]))
+    columns = (left("quantity", "total"), left("value"), left("interval", "80 % interval"))
+    return ReportSheet("Totals", columns, rows).without_empty("interval")
 
 
 def objective_name(entry: LatencyDocument) -> str:
@@ -184,45 +144,61 @@ def verdict(entry: LatencyDocument) -> str:
     return f"{'met' if met else 'missed'}, {entry.status}"
 
 
+LATENCY: SheetColumns[LatencyDocument] = (
+    left("objective", "latency", objective_name),
+    right("asked", None, lambda entry: f"≤ {seconds(entry.most_s)}"),
+    right("predicted", None, lambda entry: seconds(entry.predicted_s.value)),
+    left("interval", "80 % interval", lambda entry: interval(entry.predicted_s, "s") or UNKNOWN),
+    right("steady", "steady state", lambda entry: seconds(entry.steady_s)),
+    left("verdict", "status", verdict),
+)
+
+
+def latency(plan: Plan) -> ReportSheet:
+    """Every latency objective beside its prediction."""
+    sheet = ReportSheet.of("Latency", LATENCY, plan.latency).without_empty("interval")
+    return sheet if plan.verification else sheet.without("steady")
+
+
 def verification_sentence(plan: Plan) -> str:
     """What the simulation found, in a sentence; empty if nothing was simulated."""
-    found = plan.verification
-    if found is None:
+    proof = plan.verification
+    if proof is None:
         return ""
     return (
-        f"Simulated on {found.draws} draws of {found.requests_per_draw:,} requests, the percentiles of a further draw "
-        f"hold with {found.confidence:.0%} confidence: the steady-state answer was "
-        f"{dollars(found.steady_usd_per_h)}/h, queueing added {dollars(found.added_usd_per_h)}/h."
+        f"Simulated on {proof.draws} draws of {proof.requests_per_draw:,} requests, the percentiles of a further draw "
+        f"hold with {proof.confidence:.0%} confidence: the steady-state answer was "
+        f"{dollars(proof.steady_usd_per_h)}/h, queueing added {dollars(proof.added_usd_per_h)}/h."
     )
 
 
 def rounds(plan: Plan) -> ReportSheet:
     """Every fleet that was simulated: what its size was reckoned for, the upper bounds seen, whether they hold."""
-    columns = (
-        right("sized_for", "sized for"),
-        right("usd_per_h", "$/h"),
-        *(right(f"upper_{n}", objective_name(entry)) for n, entry in enumerate(plan.latency)),
-        SheetColumn("verdict", "holds"),
-        SheetColumn("fleet", "fleet"),
+
+    def bound(place: int) -> Callable[[RehearsalRound], str]:
+        return lambda one: seconds(one.upper_s[place])
+
+    bounds = tuple(right(f"upper_{i}", objective_name(entry), bound(i)) for i, entry in enumerate(plan.latency))
+    columns: SheetColumns[RehearsalRound] = (
+        right("sized_for", "sized for", lambda one: f"{number(one.sized_for)} x demand"),
+        right("usd_per_h", "$/h", lambda one: dollars(one.usd_per_h)),
+        *bounds,
+        left("verdict", "holds", lambda one: "met" if one.holds else "missed"),
+        left("fleet", None, lambda one: short(one.fleet, plan)),
     )
-    rows = tuple(
-        (
-            f"{number(one.sized_for)} x demand",
-            dollars(one.usd_per_h),
-            *(seconds(bound) for bound in one.upper_s),
-            "met" if one.holds else "missed",
-            short(one.fleet, plan),
-        )
-        for one in (plan.verification.rounds if plan.verification else ())
-    )
-    return ReportSheet("Simulated fleets", columns, rows)
+    return ReportSheet.of("Simulated fleets", columns, plan.verification.rounds if plan.verification else ())
+
+
+SHADOW_PRICES: SheetColumns[ShadowPrice] = (
+    left("constraint"),
+    right("value", "now", lambda price: f"{number(price.value)} {price.unit}"),
+    left("sentence", "shadow price"),
+)
 
 
 def shadow_prices(plan: Plan) -> ReportSheet:
     """What moving every constraint would change."""
-    columns = (SheetColumn("constraint", "constraint"), right("value", "now"), SheetColumn("sentence", "shadow price"))
-    rows = tuple((p.constraint, f"{number(p.value)} {p.unit}", p.sentence) for p in plan.shadow_prices)
-    return ReportSheet("Shadow prices", columns, rows)
+    return ReportSheet.of("Shadow prices", SHADOW_PRICES, plan.shadow_prices)
 
 
 def short(fleet: str, plan: Plan) -> str:
@@ -239,51 +215,43 @@ def short(fleet: str, plan: Plan) -> str:
 
 def runners_up(plan: Plan) -> ReportSheet:
     """The best plan without each chosen value, and why it lost."""
-    columns = (
-        SheetColumn("without", "without"),
-        right("excess", "more"),
-        SheetColumn("choice", "the next best"),
-        SheetColumn("reason", "why it lost"),
+    columns: SheetColumns[RunnerUp] = (
+        left("without", None, lambda rival: f"{rival.axis} {rival.without}"),
+        right("excess", "more", lambda rival: _excess(rival.excess)),
+        left("choice", "the next best", lambda rival: short(rival.choice, plan)),
+        left("reason", "why it lost"),
     )
-    rows = tuple(
-        (
-            f"{rival.axis} {rival.without}",
-            "–" if rival.excess is None else f"+{max(rival.excess, 0.0):.1%}",
-            short(rival.choice, plan),
-            rival.reason,
-        )
-        for rival in plan.runners_up
-    )
-    return ReportSheet("Runners-up", columns, rows)
+    return ReportSheet.of("Runners-up", columns, plan.runners_up)
 
 
-def explanations(told: Sequence[WhyNotExplanation]) -> ReportSheet:
+def _excess(share: float | None) -> str:
+    return UNKNOWN if share is None else f"+{max(share, 0.0):.1%}"
+
+
+EXPLANATIONS: SheetColumns[WhyNotExplanation] = (
+    left("choice", "held to", lambda one: f"{one.axis} {one.value}"),
+    right("cost", "per hour", lambda x: UNKNOWN if x.with_per_h is None else amount(x.with_per_h, x.objective)),
+    right("excess", "more", lambda one: _excess(one.excess)),
+    left("plan", "its best", lambda one: one.choice),
+    left("loses_on", "loses on", lambda one: one.loses_on or "it is chosen"),
+)
+
+
+def explanations(found: Sequence[WhyNotExplanation]) -> ReportSheet:
     """What each choice would cost at its best, and what it loses on."""
-    columns = (
-        SheetColumn("choice", "held to"),
-        right("cost", "per hour"),
-        right("excess", "more"),
-        SheetColumn("plan", "its best"),
-        SheetColumn("loses_on", "loses on"),
-    )
-    rows = tuple(
-        (
-            f"{each.axis} {each.value}",
-            "–" if each.with_per_h is None else amount(each.with_per_h, each.objective),
-            "–" if each.excess is None else f"+{max(each.excess, 0.0):.1%}",
-            each.choice,
-            each.loses_on or "it is chosen",
-        )
-        for each in told
-    )
-    return ReportSheet("Why not?", columns, rows)
+    return ReportSheet.of("Why not?", EXPLANATIONS, found)
+
+
+PRUNED: SheetColumns[PrunedChoices] = (
+    left("reason", "fell out"),
+    right("count", "choices"),
+    left("example", "for example"),
+)
 
 
 def pruning_sheet(plan: Plan) -> ReportSheet:
     """Choices that fell out before the search, and that it dropped by exact bounds."""
-    columns = (SheetColumn("reason", "fell out"), right("count", "choices"), SheetColumn("example", "for example"))
-    rows = tuple((entry.reason, entry.count, entry.example) for entry in plan.pruned)
-    return ReportSheet("Fell out before the search", columns, rows)
+    return ReportSheet.of("Fell out before the search", PRUNED, plan.pruned)
 
 
 def comparison(beside: FleetComparison) -> ReportSheet:
@@ -296,14 +264,9 @@ def comparison(beside: FleetComparison) -> ReportSheet:
         ("carries within the objectives", f"{beside.carries:.0%} of the demand"),
         *(("change", change) for change in beside.changes),
     ]
-    return ReportSheet(
-        "Against today's fleet", (SheetColumn("what", "today"), SheetColumn("value", "value")), tuple(rows)
-    )
+    return ReportSheet("Against today's fleet", (left("what", "today"), left("value")), tuple(rows))
 
 
 def launches(plan: Plan) -> list[tuple[str, str]]:
     """For every service how often, and the command of one replica."""
-    return [
-        (" + ".join(f"{p.replicas} x {p.tp * p.pp * p.dp} {p.accelerator}" for p in s.deployment.pools), s.launch)
-        for s in plan.services
-    ]
+    return [(" + ".join(map(replicas_text, service.deployment.pools)), service.launch) for service in plan.services]

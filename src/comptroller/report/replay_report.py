@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from html import escape
 from math import isnan
 from typing import Any
 
+from comptroller.errors import InputError
 from comptroller.quantities import round_significant
+from comptroller.report import drawing
+from comptroller.report.chart import ChartMark, ReportChart, frontier_chart
 from comptroller.report.figures import dollars, number, seconds, with_prefix
-from comptroller.report.page import asset, document, section
+from comptroller.report.page import PageSection, ReportPage
 from comptroller.report.router_report import HINT as ROUTING
 from comptroller.report.router_report import router_sheet
-from comptroller.report.scatter import ScatterPoint, scatter
-from comptroller.report.sheet import Cell, ReportSheet, SheetColumn, right
+from comptroller.report.sheet import UNKNOWN, ReportSheet, SheetColumns, left, right
 from comptroller.strategies.choosing import DifficultyAllocation
 from comptroller.strategies.results import ReplayEstimate
 from comptroller.strategies.study import AMOUNTS, ReplayedSetting, StrategyStudy
@@ -83,36 +84,41 @@ def _with_range(estimate: ReplayEstimate, sign: str = "") -> str:
     return f"{100 * estimate.value:{sign}.1f} [{low}, {high}]"
 
 
+SETTINGS: SheetColumns[ReplayedSetting] = (
+    left("strategy"),
+    right("score", "% solved [95 %]", lambda item: _with_range(item.score)),
+    right("gain", "vs once [95 %]", lambda item: _with_range(item.gain, "+")),
+    right("questions", None, lambda item: len(item.results.question)),
+    right("calls", None, lambda item: number(item.amount("calls"))),
+    right("output_tokens", "tokens out", lambda item: number(item.amount("output_tokens"))),
+    right("usd", "$/question", lambda item: _amount("usd", item)),
+    right("usd_per_solved", "$/solved", lambda item: _dollars_or_dash(item.usd_per_solved.value)),
+    right("j", "J/question", lambda item: _amount("j", item)),
+    right("elapsed_s", "time", lambda item: _amount("elapsed_s", item)),
+    right("flops", "FLOPs", lambda item: _figure(item.amount("flops"), 1e12)),
+    right("eflops", "eFLOPs", lambda item: _figure(item.amount("eflops"), 1e12)),
+    right("prefill_equivalents", "PTE", lambda item: _figure(item.prefill_equivalents)),
+    right("strong_calls", "strong calls", lambda item: _figure(item.amount("strong_calls"))),
+    right("truncated", None, lambda item: _share(item, "truncated")),
+    right("unanswered", "no answer", lambda item: _share(item, "unanswered")),
+)
+
+
 def settings(study: StrategyStudy) -> ReportSheet:
     """One row per setting, the cheapest first; amounts that nothing records are left out."""
-    columns = (
-        SheetColumn("strategy", "strategy"),
-        SheetColumn("models", "model"),
-        right("score", "% solved [95 %]"),
-        right("gain", "vs once [95 %]"),
-        right("questions", "questions"),
-        right("calls", "calls"),
-        right("output_tokens", "tokens out"),
-        right("usd", "$/question"),
-        right("usd_per_solved", "$/solved"),
-        right("j", "J/question"),
-        right("elapsed_s", "time"),
-        right("flops", "FLOPs"),
-        right("eflops", "eFLOPs"),
-        right("prefill_equivalents", "PTE"),
-        right("strong_calls", "strong calls"),
-        right("truncated", "truncated"),
-        right("unanswered", "no answer"),
-        SheetColumn("frontier", ""),
-    )
     front = {id(item) for item in study.frontier()}
-    ordered = sorted(study.settings, key=lambda item: (_or_last(item.amount(study.over)), item.strategy))
     names = short_names(study)
-    rows = tuple(_row(item, names[item.who], id(item) in front) for item in ordered)
-    sheet = ReportSheet("Strategies", columns, rows)
-    empty = [c.key for i, c in enumerate(columns) if all(row[i] in ("–", None, "") for row in rows)]
-    alike = [key for key in ("questions", "models") if len({sheet_row[key] for sheet_row in sheet.records()}) == 1]
-    return sheet.without(*empty, *alike)
+    strategy, *amounts = SETTINGS
+    columns: SheetColumns[ReplayedSetting] = (
+        strategy,
+        left("models", "model", lambda item: names[item.who]),
+        *amounts,
+        left("frontier", "", lambda x: "frontier" if id(x) in front else "baseline" if x.baseline else ""),
+    )
+    ordered = sorted(study.settings, key=lambda item: (_or_last(item.amount(study.over)), item.strategy))
+    sheet = ReportSheet.of("Strategies", columns, ordered)
+    alike = [key for key in ("questions", "models") if len({row[key] for row in sheet.records()}) == 1]
+    return sheet.without_empty().without(*alike)
 
 
 def _or_last(value: float) -> float:
@@ -130,27 +136,8 @@ def short_names(study: StrategyStudy) -> dict[str, str]:
     return {name: " > ".join(short[model] for model in name.split(" > ")) for name in whole}
 
 
-def _row(item: ReplayedSetting, who: str, front: bool) -> tuple[Cell, ...]:
-    per_solved = item.usd_per_solved.value
-    return (
-        item.strategy,
-        who,
-        _with_range(item.score),
-        _with_range(item.gain, "+"),
-        len(item.results.question),
-        number(item.amount("calls")),
-        number(item.amount("output_tokens")),
-        _amount("usd", item),
-        "–" if isnan(per_solved) else dollars(per_solved),
-        _amount("j", item),
-        _amount("elapsed_s", item),
-        *(_figure(item.amount(name), 1e12) for name in ("flops", "eflops")),
-        _figure(item.prefill_equivalents),
-        _figure(item.amount("strong_calls")),
-        _share(item, "truncated"),
-        _share(item, "unanswered"),
-        "frontier" if front else "baseline" if item.baseline else "",
-    )
+def _dollars_or_dash(value: float) -> str:
+    return UNKNOWN if isnan(value) else dollars(value)
 
 
 def _figure(value: float, unit: float = 1.0) -> str:
@@ -160,30 +147,25 @@ def _figure(value: float, unit: float = 1.0) -> str:
 
 def spread(study: StrategyStudy) -> ReportSheet:
     """A mean amount spread by predicted difficulty: what it solves, and the one setting that it is held against."""
-    columns = (
-        SheetColumn("models", "model"),
-        right("mean", f"{study.over.replace('_', ' ')}/question"),
-        right("score", "% solved [95 %]"),
-        right("single", "one setting"),
-        right("gain", "gain [95 %]"),
-        right("shadow_price", "points/unit"),
-        right("ceiling", "ceiling"),
-        SheetColumn("shares", "spread over"),
+    columns: SheetColumns[DifficultyAllocation] = (
+        left("models", "model"),
+        right("mean", f"{study.over.replace('_', ' ')}/question", lambda one: number(one.mean)),
+        right("score", "% solved [95 %]", lambda one: _with_range(one.score)),
+        right("single", "one setting", lambda one: f"{one.single:.1%}"),
+        right("gain", "gain [95 %]", lambda one: _with_range(one.gain, "+")),
+        right("shadow_price", "points/unit", lambda one: number(100 * one.shadow_price)),
+        right("ceiling", None, lambda one: UNKNOWN if isnan(one.ceiling) else f"{one.ceiling:.1%}"),
+        left(
+            "shares",
+            "spread over",
+            lambda x: ", ".join(f"{name} {part:.0%}" for name, part in x.shares.items() if part),
+        ),
     )
-    rows = tuple(
-        (
-            each.models,
-            number(each.mean),
-            _with_range(each.score),
-            f"{each.single:.1%}",
-            _with_range(each.gain, "+"),
-            number(100 * each.shadow_price),
-            "–" if isnan(each.ceiling) else f"{each.ceiling:.1%}",
-            ", ".join(f"{name} {share:.0%}" for name, share in each.shares.items() if share),
-        )
-        for each in study.spread
-    )
-    return ReportSheet("Spread by predicted difficulty, judged on questions that had no say", columns, rows)
+    return ReportSheet.of("Spread by predicted difficulty, judged on questions that had no say", columns, study.spread)
+
+
+def _shares_text(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share)
 
 
 def missing(study: StrategyStudy) -> ReportSheet:
@@ -191,7 +173,7 @@ def missing(study: StrategyStudy) -> ReportSheet:
     grouped: dict[str, list[str]] = {}
     for name, reason in study.missing:
         grouped.setdefault(re.sub(r"question [^,]+, ", "", reason), []).append(name)
-    columns = (SheetColumn("reason", "why"), SheetColumn("strategies", "strategies"))
+    columns = (left("reason", "why"), left("strategies"))
     rows = tuple((reason, _names_text(list(dict.fromkeys(names)))) for reason, names in grouped.items())
     return ReportSheet("Not supported by this evidence", columns, rows)
 
@@ -217,14 +199,14 @@ def record(study: StrategyStudy) -> dict[str, Any]:
 def _record(item: ReplayedSetting) -> dict[str, Any]:
     means = (*AMOUNTS, "input_tokens", "output_tokens", "reasoning_tokens", "bytes")
     shares = ("truncated", "lost", "unanswered", "expired")
-    found: dict[str, Any] = {"strategy": item.strategy, "models": dict(item.models), "baseline": item.baseline}
-    found |= {"questions": len(item.results.question)}
+    document: dict[str, Any] = {"strategy": item.strategy, "models": dict(item.models), "baseline": item.baseline}
+    document |= {"questions": len(item.results.question)}
     for name, estimate in (("score", item.score), ("gain", item.gain), ("usd_per_solved", item.usd_per_solved)):
-        found[name] = {end: _finite_or_none(getattr(estimate, end)) for end in ("value", "low", "high")}
-    found |= {name: _finite_or_none(item.amount(name)) for name in (*means, *shares)}
-    found["prefill_token_equivalents"] = _finite_or_none(item.prefill_equivalents)
-    found["j_per_solved"] = _finite_or_none(item.results.per_solved("j"))
-    return found | {"elasticity": _finite_or_none(item.elasticity)}
+        document[name] = {end: _finite_or_none(getattr(estimate, end)) for end in ("value", "low", "high")}
+    document |= {name: _finite_or_none(item.amount(name)) for name in (*means, *shares)}
+    document["prefill_token_equivalents"] = _finite_or_none(item.prefill_equivalents)
+    document["j_per_solved"] = _finite_or_none(item.results.per_solved("j"))
+    return document | {"elasticity": _finite_or_none(item.elasticity)}
 
 
 def figures(study: StrategyStudy) -> ReportSheet:
@@ -238,27 +220,29 @@ def figures(study: StrategyStudy) -> ReportSheet:
             elif key not in flat:
                 flat[key] = value
         rows.append(flat)
-    columns = tuple(SheetColumn(key, key) for key in rows[0])
+    columns = tuple(left(key) for key in rows[0])
     return ReportSheet("Strategies", columns, tuple(tuple(row.values()) for row in rows))
 
 
-def _spread_record(each: DifficultyAllocation) -> dict[str, Any]:
-    found: dict[str, Any] = {"models": each.models, "shares": dict(each.shares)}
-    found |= {name: _finite_or_none(getattr(each, name)) for name in ("mean", "single", "shadow_price", "ceiling")}
-    for name, estimate in (("score", each.score), ("gain", each.gain)):
-        found[name] = {end: _finite_or_none(getattr(estimate, end)) for end in ("value", "low", "high")}
-    return found
+def _spread_record(allocation: DifficultyAllocation) -> dict[str, Any]:
+    document: dict[str, Any] = {"models": allocation.models, "shares": dict(allocation.shares)}
+    document |= {
+        name: _finite_or_none(getattr(allocation, name)) for name in ("mean", "single", "shadow_price", "ceiling")
+    }
+    for name, estimate in (("score", allocation.score), ("gain", allocation.gain)):
+        document[name] = {end: _finite_or_none(getattr(estimate, end)) for end in ("value", "low", "high")}
+    return document
 
 
 def _finite_or_none(value: float) -> float | None:
     return None if value in (float("inf"), float("-inf")) else round_significant(value)
 
 
-def points(study: StrategyStudy) -> tuple[ScatterPoint, ...]:
-    """The settings as points of amount against score."""
+def marks(study: StrategyStudy) -> tuple[ChartMark, ...]:
+    """The settings as marks of amount against score."""
     front = {id(item) for item in study.frontier()}
     return tuple(
-        ScatterPoint(
+        ChartMark(
             x=item.amount(study.over),
             y=item.score.value,
             low=item.score.low,
@@ -272,24 +256,43 @@ def points(study: StrategyStudy) -> tuple[ScatterPoint, ...]:
     )
 
 
+def _charts(study: StrategyStudy) -> tuple[ReportChart, ...]:
+    shown = marks(study)
+    axes = (AMOUNT_NAMES[study.over], "share solved")
+    return (frontier_chart("Share of the questions solved, with 95 % interval", shown, axes),) if shown else ()
+
+
+def picture(study: StrategyStudy) -> bytes:
+    """A PNG of the frontier.
+
+    Raises:
+        InputError: matplotlib is not installed, or there is nothing to draw.
+    """
+    charts = _charts(study)
+    if not charts:
+        raise InputError("a picture needs settings that are both scored and priced; there are none")
+    return drawing.png(charts, headline(study))
+
+
 def page(study: StrategyStudy) -> str:
     """A self-contained page: the frontier as a chart, the settings, what is not supported, and the notes."""
-    drawn = points(study)
-    chart = ""
-    if drawn:
-        chart = (
-            "<section><h2>Solved against cost</h2>"
-            '<p class="hint">Every setting with its interval; the line joins those that none beats. Point at a mark, '
-            f"or move with Tab and the arrow keys, to read it.</p>{scatter(drawn, AMOUNT_NAMES[study.over])}</section>"
-        )
-    notes = "".join(f"<p>{escape(note)}</p>" for note in study.notes)
-    body = (
-        f'<p class="eyebrow"><b>Comptroller</b> replay of {escape(study.source)}</p>'
-        f'<h1>{escape(headline(study))}</h1><p class="lede">{escape(setting(study))}</p>'
-        f"{chart}{section('Strategies', settings(study), 'The cheapest first, per question; one answer beside all.')}"
-        f"{section('Spread by predicted difficulty', spread(study), 'Judged on questions that had no say in it.')}"
-        f"{''.join(section(sheet.title, sheet, ROUTING) for sheet in map(router_sheet, study.routed))}"
-        f"{section('Not supported by this evidence', missing(study), 'Left out, never guessed.')}"
-        f"<footer>{notes}</footer>"
+    solved = PageSection(
+        "Solved against cost",
+        "Every setting with its interval; the line joins those that none beats. Point at a mark, or move with Tab and "
+        "the arrow keys, to read it.",
+        charts=_charts(study),
     )
-    return document(f"Replay of {study.source}", body, asset("page.js"))
+    tables = (
+        ("Strategies", "The cheapest first, per question; one answer beside all.", settings(study)),
+        ("Spread by predicted difficulty", "Judged on questions that had no say in it.", spread(study)),
+        *((sheet.title, ROUTING, sheet) for sheet in map(router_sheet, study.routed)),
+        ("Not supported by this evidence", "Left out, never guessed.", missing(study)),
+    )
+    return ReportPage(
+        title=f"Replay of {study.source}",
+        subject=f"replay of {study.source}",
+        headline=headline(study),
+        lede=setting(study),
+        sections=(solved, *(PageSection(title, hint, sheets=(sheet,)) for title, hint, sheet in tables)),
+        footer=tuple(study.notes),
+    ).html()

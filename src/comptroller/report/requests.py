@@ -20,15 +20,15 @@ CODED = {"finish": FINISH, "source": SOURCE}
 
 def columns(calls: CallTable) -> dict[str, Any]:
     """Every column of the calls as values or texts; prefix blocks are left out."""
-    found: dict[str, Any] = {}
+    texts: dict[str, Any] = {}
     for name, column in calls.columns.items():
         if name in LABELS:
-            found[name] = calls.text(name)
+            texts[name] = calls.text(name)
         elif name in CODED:
-            found[name] = np.asarray(CODED[name])[column]
+            texts[name] = np.asarray(CODED[name])[column]
         else:
-            found[name] = column
-    return found
+            texts[name] = column
+    return texts
 
 
 def as_csv(calls: CallTable) -> bytes:
@@ -62,7 +62,7 @@ def writer_of(path: Path) -> Callable[[CallTable], bytes]:
     Raises:
         InputError: neither CSV nor Parquet.
     """
-    found = WRITERS.get(path.suffix.lower())
-    if found is None:
+    writer = WRITERS.get(path.suffix.lower())
+    if writer is None:
         raise InputError(f"{path.name}: calls are written as {' or '.join(WRITERS)}, by the file's ending")
-    return found
+    return writer

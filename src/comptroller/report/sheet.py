@@ -1,34 +1,58 @@
-"""A table before it is drawn: the same rows become a terminal table, Markdown or JSON."""
+"""A table before it is drawn: the same rows become a terminal table, Markdown, JSON or a part of a page."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 from comptroller.report.figures import number
 
 Cell = str | int | float | None
+Item = TypeVar("Item")
+UNKNOWN = "–"
+"""What stands for a value that is not known."""
 
 
-class SheetColumn(NamedTuple):
-    """A column: its key in JSON (with the unit), its heading, and the side its cells keep to."""
+class SheetColumn(NamedTuple, Generic[Item]):
+    """A column: its key in JSON (with the unit), its heading, its side, and what it prints of an item.
+
+    Without `cell` it prints the item's attribute of the column's key.
+    """
 
     key: str
     heading: str
     side: Literal["left", "right"] = "left"
+    cell: Callable[[Item], Cell] | None = None
 
 
-def right(key: str, heading: str) -> SheetColumn:
-    """A column of numbers."""
-    return SheetColumn(key, heading, "right")
+SheetColumns = tuple[SheetColumn[Item], ...]
+
+
+@overload
+def left(key: str, heading: str | None = None) -> SheetColumn[Any]: ...
+@overload
+def left(key: str, heading: str | None, cell: Callable[[Item], Cell]) -> SheetColumn[Item]: ...
+def left(key: str, heading: str | None = None, cell: Callable[[Any], Cell] | None = None) -> SheetColumn[Any]:
+    """A column of words, headed by its key if nothing else is given."""
+    return SheetColumn(key, key if heading is None else heading, "left", cell)
+
+
+@overload
+def right(key: str, heading: str | None = None) -> SheetColumn[Any]: ...
+@overload
+def right(key: str, heading: str | None, cell: Callable[[Item], Cell]) -> SheetColumn[Item]: ...
+def right(key: str, heading: str | None = None, cell: Callable[[Any], Cell] | None = None) -> SheetColumn[Any]:
+    """A column of numbers, headed by its key if nothing else is given."""
+    return SheetColumn(key, key if heading is None else heading, "right", cell)
 
 
 @dataclass(frozen=True, slots=True)
 class ReportSheet:
     """A titled table. Cells are raw values; `None` is unknown.
 
-    >>> sheet = ReportSheet("Links", (SheetColumn("name", "name"), right("gb_per_s", "GB/s")), (("NVLink", 450.0),))
+    >>> sheet = ReportSheet("Links", (left("name"), right("gb_per_s", "GB/s")), (("NVLink", 450.0),))
     >>> print(sheet.markdown())
     | name | GB/s |
     |---|---:|
@@ -36,8 +60,18 @@ class ReportSheet:
     """
 
     title: str
-    columns: tuple[SheetColumn, ...]
+    columns: tuple[SheetColumn[Any], ...]
     rows: tuple[tuple[Cell, ...], ...]
+
+    @classmethod
+    def of(cls, title: str, columns: SheetColumns[Item], items: Iterable[Item]) -> ReportSheet:
+        """One row per item, each cell as its column prints it.
+
+        >>> ReportSheet.of("Parts", (right("real"), left("kind", None, lambda x: type(x).__name__)), (1, 2.0)).rows
+        ((1, 'int'), (2.0, 'float'))
+        """
+        reads = [column.cell or _attribute(column.key) for column in columns]
+        return cls(title, columns, tuple(tuple(read(item) for read in reads) for item in items))
 
     def texts(self) -> list[list[str]]:
         """The cells as they are printed."""
@@ -48,6 +82,12 @@ class ReportSheet:
         kept = [i for i, column in enumerate(self.columns) if column.key not in keys]
         rows = tuple(tuple(row[i] for i in kept) for row in self.rows)
         return ReportSheet(self.title, tuple(self.columns[i] for i in kept), rows)
+
+    def without_empty(self, *keys: str) -> ReportSheet:
+        """The sheet less those of the named columns (of all, if none is named) that say nothing in any row."""
+        named = [i for i, column in enumerate(self.columns) if not keys or column.key in keys]
+        empty = [i for i in named if all(row[i] in (UNKNOWN, "", None) for row in self.rows)]
+        return self.without(*(self.columns[i].key for i in empty))
 
     def records(self) -> list[dict[str, Cell]]:
         """One table per row, by key."""
@@ -65,6 +105,14 @@ class ReportSheet:
         lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(rules)}|"]
         lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in self.texts()]
         return "\n".join(lines)
+
+
+def _attribute(key: str) -> Callable[[Any], Cell]:
+    def read(item: Any) -> Cell:
+        value: Cell = getattr(item, key)
+        return value
+
+    return read
 
 
 def cell_text(cell: Cell) -> str:

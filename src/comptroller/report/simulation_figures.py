@@ -59,8 +59,8 @@ def spread(values: Any) -> dict[str, float]:
     values = values[np.isfinite(values)]
     if not values.size:
         return dict.fromkeys(("mean", *(f"p{p}" for p in PERCENTS), "most"), math.nan)
-    found = np.percentile(values, PERCENTS)
-    percents = {f"p{p}": float(value) for p, value in zip(PERCENTS, found, strict=True)}
+    percentiles = np.percentile(values, PERCENTS)
+    percents = {f"p{p}": float(value) for p, value in zip(PERCENTS, percentiles, strict=True)}
     return {"mean": float(values.mean())} | percents | {"most": float(values.max())}
 
 

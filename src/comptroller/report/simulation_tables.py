@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from comptroller.planning.ground.plan_document import Plan, ServiceDocument
 from comptroller.planning.simulation import QUANTITIES, ObjectiveAttainment, PlanSimulation
 from comptroller.report.figures import dollars, number, seconds, with_prefix
 from comptroller.report.plan_tables import devices, layout, objective_name
-from comptroller.report.sheet import Cell, ReportSheet, SheetColumn, right
+from comptroller.report.sheet import UNKNOWN, Cell, ReportSheet, SheetColumns, left, right
 from comptroller.report.simulation_figures import (
     PERCENTS,
+    Record,
     service_records,
     solving,
     spending_totals,
@@ -34,31 +36,30 @@ def headline(simulation: PlanSimulation) -> str:
     held = f"{share} within the objectives, goodput {number(simulation.goodput_per_s)} req/s"
     if simulation.solved is None:
         return f"{len(simulation.trace):,} requests {rate}: {held}"
-    found = solving(simulation)
+    answers = solving(simulation)
     return (
-        f"{found['questions']:,} questions {rate}: {found['share']:.1%} solved at "
-        f"{dollars(found['usd_per_solved'])} each; {len(simulation.asked):,} calls, {held}"
+        f"{answers['questions']:,} questions {rate}: {answers['share']:.1%} solved at "
+        f"{dollars(answers['usd_per_solved'])} each; {len(simulation.asked):,} calls, {held}"
     )
 
 
 def questions(simulation: PlanSimulation) -> ReportSheet:
     """What came of the questions, if it was questions that arrived."""
-    columns = (SheetColumn("what", ""), right("value", ""))
-    found = solving(simulation)
-    if not found:
-        return ReportSheet("Questions", columns, ())
-    rows: tuple[tuple[Cell, ...], ...] = (
-        ("strategy", found["strategy"]),
-        ("questions", found["questions"]),
-        (INSET + "solved", f"{found['share']:.1%}"),
-        (INSET + "calls each", number(found["calls_per_question"])),
-        (INSET + "time to the answer, p50", seconds(found["answer_s"]["p50"])),
-        (INSET + "time to the answer, p95", seconds(found["answer_s"]["p95"])),
-        ("dollars per solved question", dollars(found["usd_per_solved"])),
-        ("energy per solved question", _joules(found["j_per_solved"])),
-        ("emissions per solved question, CO2e", _grams(found["gco2e_per_solved"])),
-    )
-    return ReportSheet("Questions", columns, rows)
+    answers = solving(simulation)
+    rows: tuple[tuple[Cell, ...], ...] = ()
+    if answers:
+        rows = (
+            ("strategy", answers["strategy"]),
+            ("questions", answers["questions"]),
+            (INSET + "solved", f"{answers['share']:.1%}"),
+            (INSET + "calls each", number(answers["calls_per_question"])),
+            (INSET + "time to the answer, p50", seconds(answers["answer_s"]["p50"])),
+            (INSET + "time to the answer, p95", seconds(answers["answer_s"]["p95"])),
+            ("dollars per solved question", dollars(answers["usd_per_solved"])),
+            ("energy per solved question", with_prefix(answers["j_per_solved"], "J")),
+            ("emissions per solved question, CO2e", with_prefix(answers["gco2e_per_solved"], "g")),
+        )
+    return ReportSheet("Questions", (left("what", ""), right("value", "")), rows)
 
 
 def setting(simulation: PlanSimulation) -> str:
@@ -88,41 +89,10 @@ def moment(at_s: float) -> str:
 
 def latencies(simulation: PlanSimulation) -> ReportSheet:
     """Percentiles of the time in queue, to the first token, per token, and end to end."""
-    columns = (
-        SheetColumn("quantity", ""),
-        right("mean", "mean"),
-        *(right(f"p{p}", f"p{p}") for p in PERCENTS),
-        right("most", "most"),
-    )
-    rows = []
-    for name in QUANTITIES:
-        values = spread(getattr(simulation.outcome, name))
-        rows.append((NAMES[name], *(seconds(value) for value in values.values())))
-    return ReportSheet("Latency", columns, tuple(rows))
-
-
-def objectives(simulation: PlanSimulation) -> ReportSheet:
-    """Every objective of the plan: what was promised, what came of it."""
-    columns = (
-        SheetColumn("objective", "objective"),
-        right("most", "at most"),
-        right("planned", "planned"),
-        right("simulated", "simulated"),
-        right("share", "requests within"),
-        SheetColumn("status", ""),
-    )
-    rows = tuple(
-        (
-            objective_name(entry.objective),
-            seconds(entry.objective.most_s),
-            seconds(entry.objective.predicted_s.value),
-            seconds(entry.seen_s) if math.isfinite(entry.seen_s) else "not reached",
-            f"{entry.share:.1%}",
-            _status(entry),
-        )
-        for entry in simulation.attained()
-    )
-    return ReportSheet("Objectives", columns, rows)
+    columns = (left("quantity", ""), *(right(key) for key in ("mean", *(f"p{p}" for p in PERCENTS), "most")))
+    times = {NAMES[name]: spread(getattr(simulation.outcome, name)).values() for name in QUANTITIES}
+    rows = tuple((name, *map(seconds, values)) for name, values in times.items())
+    return ReportSheet("Latency", columns, rows)
 
 
 def _status(entry: ObjectiveAttainment) -> str:
@@ -131,45 +101,49 @@ def _status(entry: ObjectiveAttainment) -> str:
     return f"{'met' if entry.holds else 'missed'}, {number(entry.seen_s / entry.objective.most_s, 2)}x the limit"
 
 
-def spending(simulation: PlanSimulation) -> ReportSheet:
-    """Dollars, joules and emissions of the fleet, per request, and per request done within the objectives."""
-    columns = (
-        SheetColumn("what", ""),
-        right("total", "total"),
-        right("share", "share"),
-        right("per_request", "per request"),
-        right("per_good", "per request within"),
-    )
-    record = spending_totals(simulation)
-    requests, good = len(simulation.asked), int(simulation.within.sum())
-    rows: list[tuple[Cell, ...]] = []
-    for label, key, whole, show in _LINES:
-        value, total = record[key], record[whole]
-        share = f"{value / total:.1%}" if key != whole and total else ""
-        per_good = show(value / good) if good else "–"
-        rows.append((label, show(value), share, show(value / requests), per_good))
-    return ReportSheet("Spent", columns, tuple(rows))
+OBJECTIVES: SheetColumns[ObjectiveAttainment] = (
+    left("objective", None, lambda entry: objective_name(entry.objective)),
+    right("most", "at most", lambda entry: seconds(entry.objective.most_s)),
+    right("planned", None, lambda entry: seconds(entry.objective.predicted_s.value)),
+    right("simulated", None, lambda x: seconds(x.seen_s) if math.isfinite(x.seen_s) else "not reached"),
+    right("share", "requests within", lambda entry: f"{entry.share:.1%}"),
+    left("status", "", _status),
+)
 
 
-def _joules(value: float) -> str:
-    return with_prefix(value, "J")
+def objectives(simulation: PlanSimulation) -> ReportSheet:
+    """Every objective of the plan: what was promised, what came of it."""
+    return ReportSheet.of("Objectives", OBJECTIVES, simulation.attained())
 
 
-def _grams(value: float) -> str:
-    return with_prefix(value, "g")
-
-
-_LINES = (
+SPENDING: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
     ("rent of the fleet", "usd", "usd", dollars),
     (INSET + "while it worked", "usd_requests", "usd", dollars),
     (INSET + "while it waited", "usd_idle", "usd", dollars),
-    ("energy at the meter", "j", "j", _joules),
-    (INSET + "prefill", "j_prefill", "j", _joules),
-    (INSET + "decode", "j_decode", "j", _joules),
-    (INSET + "computed again", "j_waste", "j", _joules),
-    (INSET + "idle", "j_idle", "j", _joules),
-    ("emissions, CO2e", "gco2e", "gco2e", _grams),
+    ("energy at the meter", "j", "j", partial(with_prefix, unit="J")),
+    (INSET + "prefill", "j_prefill", "j", partial(with_prefix, unit="J")),
+    (INSET + "decode", "j_decode", "j", partial(with_prefix, unit="J")),
+    (INSET + "computed again", "j_waste", "j", partial(with_prefix, unit="J")),
+    (INSET + "idle", "j_idle", "j", partial(with_prefix, unit="J")),
+    ("emissions, CO2e", "gco2e", "gco2e", partial(with_prefix, unit="g")),
 )
+"""Lines of the table: a name, the total it shows, the total that it is a share of, and how it is printed."""
+
+
+def spending(simulation: PlanSimulation) -> ReportSheet:
+    """Dollars, joules and emissions of the fleet, per request, and per request done within the objectives."""
+    columns = (
+        *(left("what", ""), right("total"), right("share")),
+        *(right("per_request", "per request"), right("per_good", "per request within")),
+    )
+    totals = spending_totals(simulation)
+    requests, good = len(simulation.asked), int(simulation.within.sum())
+    rows: list[tuple[Cell, ...]] = []
+    for label, key, whole, show in SPENDING:
+        value, total = totals[key], totals[whole]
+        share = f"{value / total:.1%}" if key != whole and total else ""
+        rows.append((label, show(value), share, show(value / requests), show(value / good) if good else UNKNOWN))
+    return ReportSheet("Spent", columns, tuple(rows))
 
 
 ENDS = {
@@ -194,37 +168,23 @@ def ends(simulation: PlanSimulation) -> ReportSheet:
         ("preemptions", tokens["preemptions"]),
         (INSET + "tokens computed again", tokens["recomputed"]),
     ]
-    return ReportSheet("Requests and tokens", (SheetColumn("what", ""), right("count", "count")), tuple(rows))
+    return ReportSheet("Requests and tokens", (left("what", ""), right("count")), tuple(rows))
 
 
 def services(simulation: PlanSimulation) -> ReportSheet:
     """What each service did."""
-    columns = (
-        SheetColumn("service", "service"),
-        right("replicas", "replicas"),
-        right("requests", "requests"),
-        right("busy", "busy"),
-        right("within", "within"),
-        right("ttft_p95", "TTFT p95"),
-        right("tpot_p95", "TPOT p95"),
-        right("w", "power"),
-    )
     names = service_names(simulation.plan)
-    rows = []
-    for record in service_records(simulation):
-        rows.append(
-            (
-                names[record["service"]] + f" {record['pool']}" * (record["pool"] != "mixed"),
-                record["replicas"],
-                record["requests"],
-                f"{record['busy']:.0%}",
-                f"{record['within']:.1%}" if record["requests"] else "–",
-                seconds(record["ttft_p95_s"]),
-                seconds(record["tpot_p95_s"]),
-                with_prefix(record["w"], "W"),
-            )
-        )
-    return ReportSheet("Services", columns, tuple(rows))
+    columns: SheetColumns[Record] = (
+        left("service", None, lambda one: names[one["service"]] + f" {one['pool']}" * (one["pool"] != "mixed")),
+        right("replicas", None, lambda one: one["replicas"]),
+        right("requests", None, lambda one: one["requests"]),
+        right("busy", None, lambda one: f"{one['busy']:.0%}"),
+        right("within", None, lambda one: f"{one['within']:.1%}" if one["requests"] else UNKNOWN),
+        right("ttft_p95", "TTFT p95", lambda one: seconds(one["ttft_p95_s"])),
+        right("tpot_p95", "TPOT p95", lambda one: seconds(one["tpot_p95_s"])),
+        right("w", "power", lambda one: with_prefix(one["w"], "W")),
+    )
+    return ReportSheet.of("Services", columns, service_records(simulation))
 
 
 def service_names(plan: Plan) -> dict[str, str]:
@@ -239,37 +199,32 @@ def _short(service: ServiceDocument) -> str:
     return f"{devices(pool) // pool.replicas} {pool.accelerator} {layout(pool)}"
 
 
+def usd_per_good(simulation: PlanSimulation) -> str:
+    """Dollars of the fleet per request done within the objectives."""
+    good = int(simulation.within.sum())
+    return dollars(simulation.outcome.meter_usd / good) if good else UNKNOWN
+
+
+ROUTINGS: SheetColumns[PlanSimulation] = (
+    left("routing"),
+    right("within", None, lambda one: f"{one.attainment:.1%}"),
+    right("goodput", None, lambda one: f"{number(one.goodput_per_s)}/s"),
+    right("ttft_p50", "TTFT p50", lambda one: seconds(spread(one.outcome.ttft_s)["p50"])),
+    right("ttft_p99", "TTFT p99", lambda one: seconds(spread(one.outcome.ttft_s)["p99"])),
+    right("tpot_p99", "TPOT p99", lambda one: seconds(spread(one.outcome.tpot_s)["p99"])),
+    right("cached", None, lambda one: _cached_share(token_counts(one))),
+    right("preemptions", None, lambda one: token_counts(one)["preemptions"]),
+    right("usd_per_good", "$ per request within", usd_per_good),
+)
+
+
 def routings(simulations: Sequence[PlanSimulation]) -> ReportSheet:
-    """The same requests under several routings, side by side."""
-    columns = (
-        SheetColumn("routing", "routing"),
-        right("within", "within"),
-        right("goodput", "goodput"),
-        right("ttft_p50", "TTFT p50"),
-        right("ttft_p99", "TTFT p99"),
-        right("tpot_p99", "TPOT p99"),
-        right("cached", "cached"),
-        right("preemptions", "preemptions"),
-        right("usd_per_good", "$ per request within"),
-    )
-    rows: list[tuple[Cell, ...]] = []
-    for one in simulations:
-        ttft, tpot, tokens = spread(one.outcome.ttft_s), spread(one.outcome.tpot_s), token_counts(one)
-        good = int(one.within.sum())
-        rows.append(
-            (
-                one.routing,
-                f"{one.attainment:.1%}",
-                f"{number(one.goodput_per_s)}/s",
-                seconds(ttft["p50"]),
-                seconds(ttft["p99"]),
-                seconds(tpot["p99"]),
-                f"{tokens['cached'] / max(tokens['prompt'], 1):.1%}",
-                tokens["preemptions"],
-                dollars(one.outcome.meter_usd / good) if good else "–",
-            )
-        )
-    return ReportSheet("Routing", columns, tuple(rows) if len(rows) > 1 else ())
+    """The same requests under several routings, side by side; nothing for one alone."""
+    return ReportSheet.of("Routing", ROUTINGS, simulations if len(simulations) > 1 else ())
+
+
+def _cached_share(tokens: Mapping[str, int]) -> str:
+    return f"{tokens['cached'] / max(tokens['prompt'], 1):.1%}"
 
 
 def sheets(simulation: PlanSimulation) -> tuple[ReportSheet, ...]:

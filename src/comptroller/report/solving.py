@@ -2,98 +2,95 @@
 
 from __future__ import annotations
 
-from comptroller.planning.ground.plan_document import Plan, QuestionClassDocument, RoleShareDocument
-from comptroller.planning.ground.risk_document import SelectionOptimism
+from collections.abc import Iterator
+from dataclasses import replace
+
+from comptroller.planning.ground.plan_document import (
+    OfferService,
+    Plan,
+    QualityDocument,
+    QuestionClassDocument,
+    RoleShareDocument,
+)
+from comptroller.planning.ground.risk_document import NextMeasurement, RiskSource, SelectionOptimism
+from comptroller.report.chart import ChartMark
 from comptroller.report.figures import dollars, interval, number
-from comptroller.report.scatter import ScatterPoint
-from comptroller.report.sheet import ReportSheet, SheetColumn, right
+from comptroller.report.sheet import UNKNOWN, ReportSheet, SheetColumns, left, right
 
 MEASUREMENTS = 5
-"""Measurements in a table; the document has all that change anything."""
+"""Measurements in a table, those that are expected to save most; the document has all that change anything."""
 
 
 def solving_sheet(plan: Plan) -> ReportSheet:
     """What the plan solves, beside its target and beside one answer of each recorded model."""
-    columns = (
-        SheetColumn("quantity", "solved"),
-        SheetColumn("value", "value"),
-        SheetColumn("interval", "80 % interval"),
-    )
-    quality = plan.quality
-    if quality is None:
-        return ReportSheet("Solved", columns, ())
+    columns = (left("quantity", "solved"), left("value"), left("interval", "80 % interval"))
+    return ReportSheet("Solved", columns, tuple(_solving_rows(plan, plan.quality)) if plan.quality else ())
+
+
+def _solving_rows(plan: Plan, quality: QualityDocument) -> Iterator[tuple[str, str, str]]:
     share, price = quality.predicted, quality.usd_per_solved
     asked = f", {quality.confidence:.0%} asked for" if quality.confidence else ""
     taken = ", less the optimism" if quality.optimism else ""
     met = f"the targets hold in {quality.chance_met:.0%} of resamples of the questions{taken}{asked}"
-    rows = [
-        (f"target {quality.target:.1%}", f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}; {met}"),
-        *((f"target {task} {least:.1%}", _of_task(plan, task), "") for task, least in quality.each.items()),
-        ("per solved question", dollars(price.value), interval(price, "$")),
-    ]
+    yield f"target {quality.target:.1%}", f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}; {met}"
+    for task, least in quality.each.items():
+        yield f"target {task} {least:.1%}", _of_task(plan, task), ""
+    yield "per solved question", dollars(price.value), interval(price, "$")
     if quality.held_out is not None:
-        rows.append(("held out", f"{quality.held_out:.1%}", "chosen on one half of the questions, judged on the other"))
+        yield "held out", f"{quality.held_out:.1%}", "chosen on one half of the questions, judged on the other"
     if quality.optimism is not None:
-        rows.append(("optimism", f"{quality.optimism.solved[''] * 100:.1f} points", _optimism(quality.optimism)))
+        yield "optimism", f"{quality.optimism.solved[''] * 100:.1f} points", _optimism(quality.optimism)
     for model, (alone, usd) in sorted(quality.greedy.items(), key=lambda item: -item[1][0]):
-        rows.append((f"one answer of {model}", f"{alone:.1%}", "" if usd is None else f"{dollars(usd)}/h bought"))
-    return ReportSheet("Solved", columns, tuple(rows))
+        yield f"one answer of {model}", f"{alone:.1%}", "" if usd is None else f"{dollars(usd)}/h bought"
 
 
-def _optimism(found: SelectionOptimism) -> str:
+def _optimism(optimism: SelectionOptimism) -> str:
     """What the optimism is, and which resamples it could not be seen on."""
-    missing = f"; {found.short} of them cannot reach the targets" if found.short else ""
-    closed = f"; the limits leave no choice on {found.closed}" if found.closed else ""
-    return f"of a choice judged on its own questions, by {found.resamples} resamples{missing}{closed}"
+    missing = f"; {optimism.short} of them cannot reach the targets" if optimism.short else ""
+    closed = f"; the limits leave no choice on {optimism.closed}" if optimism.closed else ""
+    return f"of a choice judged on its own questions, by {optimism.resamples} resamples{missing}{closed}"
+
+
+RISKS: SheetColumns[RiskSource] = (
+    left("source", "uncertain", lambda source: source.name),
+    left("usd_per_h", "cost, 80 % interval", lambda source: _cost_text(*source.usd_per_h)),
+    right("share", "of variance", lambda source: f"{source.share:.0%}"),
+    left("rests_on", "rests on"),
+)
 
 
 def uncertainty(plan: Plan) -> ReportSheet:
     """What the cost depends on that is not known, and all of it together."""
-    columns = (
-        SheetColumn("source", "uncertain"),
-        SheetColumn("usd_per_h", "cost, 80 % interval"),
-        right("share", "of variance"),
-        SheetColumn("rests_on", "rests on"),
-    )
     known = plan.quality.risk if plan.quality else None
+    sheet = ReportSheet.of("Uncertainty", RISKS, known.sources if known else ())
     if known is None:
-        return ReportSheet("Uncertainty", columns, ())
-    rows = [
-        (
-            source.name,
-            f"{dollars(source.usd_per_h[0])} to {dollars(source.usd_per_h[1])}/h",
-            f"{source.share:.0%}",
-            source.rests_on,
-        )
-        for source in known.sources
-    ]
-    low, high = plan.totals.usd_per_h.low or 0.0, plan.totals.usd_per_h.high or 0.0
+        return sheet
+    cost = _cost_text(plan.totals.usd_per_h.low or 0.0, plan.totals.usd_per_h.high or 0.0)
     held = f"targets, and the budget if there is one, hold in {known.chance_held:.0%} of {known.draws:,} draws"
-    rows.append(("together", f"{dollars(low)} to {dollars(high)}/h", "", held))
-    return ReportSheet("Uncertainty", columns, tuple(rows))
+    return replace(sheet, rows=(*sheet.rows, ("together", cost, "", held)))
+
+
+def _cost_text(low: float, high: float) -> str:
+    return f"{dollars(low)} to {dollars(high)}/h"
+
+
+NEXT: SheetColumns[NextMeasurement] = (
+    left("what", "measure"),
+    right("saves_usd_per_h", "expected saving", lambda one: _saving_text(one.saves_usd_per_h)),
+    left("usd_per_h", "cost interval, wide", lambda one: _width_change(*map(dollars, one.usd_per_h))),
+    left("solved", "solved interval, points", lambda one: _width_change(*(f"{wide * 100:.1f}" for wide in one.solved))),
+    left("how"),
+)
 
 
 def measurements(plan: Plan) -> ReportSheet:
     """What to measure next: first what is expected to save most."""
-    columns = (
-        SheetColumn("what", "measure"),
-        right("saves_usd_per_h", "expected saving"),
-        SheetColumn("usd_per_h", "cost interval, wide"),
-        SheetColumn("solved", "solved interval, points"),
-        SheetColumn("how", "how"),
-    )
     known = plan.quality.risk if plan.quality else None
-    rows = tuple(
-        (
-            each.what,
-            "–" if each.saves_usd_per_h is None else f"{dollars(each.saves_usd_per_h)}/h",
-            _width_change(*(dollars(width) for width in each.usd_per_h)),
-            _width_change(*(f"{width * 100:.1f}" for width in each.solved)),
-            each.how,
-        )
-        for each in (known.next[:MEASUREMENTS] if known else ())
-    )
-    return ReportSheet("Next measurement", columns, rows)
+    return ReportSheet.of("Next measurement", NEXT, known.next[:MEASUREMENTS] if known else ())
+
+
+def _saving_text(usd_per_h: float | None) -> str:
+    return UNKNOWN if usd_per_h is None else f"{dollars(usd_per_h)}/h"
 
 
 def verdict(plan: Plan) -> str:
@@ -120,84 +117,67 @@ def _of_task(plan: Plan, task: str) -> str:
 
 def classes(plan: Plan) -> ReportSheet:
     """The strategies of every class of questions, and who plays them."""
-    columns = (
-        SheetColumn("name", "questions"),
-        right("share", "of all"),
-        SheetColumn("strategy", "strategy"),
-        SheetColumn("roles", "played by"),
-        right("solved", "solved"),
-        right("usd", "bought/question"),
+    columns: SheetColumns[QuestionClassDocument] = (
+        left("name", "questions"),
+        right("share", "of all", lambda one: f"{one.share:.1%}"),
+        left("strategy"),
+        left("roles", "played by", lambda one: _roles(one, plan)),
+        right("solved", None, lambda one: f"{one.solved.value:.1%}" if one.solved else UNKNOWN),
+        right("usd", "bought/question", lambda one: dollars(one.usd_per_question or 0.0)),
     )
-    rows = tuple(
-        (
-            each.name,
-            f"{each.share:.1%}",
-            each.strategy,
-            _roles(each, plan),
-            f"{each.solved.value:.1%}",
-            dollars(each.usd_per_question or 0.0),
-        )
-        for each in plan.classes
-        if each.solved
-    )
-    return ReportSheet("Strategies", columns, rows)
+    return ReportSheet.of("Strategies", columns, (one for one in plan.classes if one.solved))
 
 
-def _roles(each: QuestionClassDocument, plan: Plan) -> str:
+def _roles(question_class: QuestionClassDocument, plan: Plan) -> str:
     """Who plays, each once; a role only where several play."""
     models = {s.id: s.deployment.model for s in plan.services} | {o.id: f"{o.model} (API)" for o in plan.offers}
 
     def who(shares: tuple[RoleShareDocument, ...]) -> str:
         return " + ".join(dict.fromkeys(models[share.service] for share in shares))
 
-    players = {role: who(shares) for role, shares in each.roles.items()}
+    players = {role: who(shares) for role, shares in question_class.roles.items()}
     if len(set(players.values())) == 1:
         return next(iter(players.values()))
     return ", ".join(f"{role} {player}" for role, player in players.items())
 
 
+def _price_text(offer: OfferService) -> str:
+    return " / ".join(map(number, offer.usd_per_million)) if offer.usd_per_million else "as recorded"
+
+
+OFFERS: SheetColumns[OfferService] = (
+    left("model", "API"),
+    right("usd_per_h", "$/h", lambda offer: dollars(offer.usd_per_h)),
+    right("calls_per_s", "calls/s", lambda offer: number(offer.calls_per_s)),
+    right("input", "tokens in/s", lambda offer: number(offer.input_tokens_per_s)),
+    right("output", "tokens out/s", lambda offer: number(offer.output_tokens_per_s)),
+    left("price", "$ per million in, out", _price_text),
+)
+
+
 def offers(plan: Plan) -> ReportSheet:
     """What is bought from APIs."""
-    columns = (
-        SheetColumn("model", "API"),
-        right("usd_per_h", "$/h"),
-        right("calls_per_s", "calls/s"),
-        right("input", "tokens in/s"),
-        right("output", "tokens out/s"),
-        SheetColumn("price", "$ per million in, out"),
-    )
-    rows = tuple(
-        (
-            offer.model,
-            dollars(offer.usd_per_h),
-            number(offer.calls_per_s),
-            number(offer.input_tokens_per_s),
-            number(offer.output_tokens_per_s),
-            " / ".join(map(number, offer.usd_per_million)) if offer.usd_per_million else "as recorded",
-        )
-        for offer in plan.offers
-    )
-    return ReportSheet("Bought", columns, rows)
+    return ReportSheet.of("Bought", OFFERS, plan.offers)
 
 
-def points(plan: Plan) -> tuple[ScatterPoint, ...]:
+def marks(plan: Plan) -> tuple[ChartMark, ...]:
     """The frontier and, beside it, one answer of each model that can be bought; the plan itself with its interval."""
     quality = plan.quality
     if quality is None:
         return ()
     cost, share = plan.totals.usd_per_h.value, quality.predicted
-    found = [
-        ScatterPoint(
+    shown = [
+        ChartMark(
             p.usd_per_h, p.value, p.value, p.value, f"{p.value:.0%}", f"{dollars(p.usd_per_h)}/h by {p.fleet}", True
         )
         for p in plan.frontier
         if p.usd_per_h > 0
     ]
-    found += [
-        ScatterPoint(usd, alone, alone, alone, model, f"one answer solves {alone:.1%} at {dollars(usd)}/h", False)
+    shown += [
+        ChartMark(usd, alone, alone, alone, model, f"one answer solves {alone:.1%} at {dollars(usd)}/h", False)
         for model, (alone, usd) in quality.greedy.items()
         if usd
     ]
     low, high = share.low or share.value, share.high or share.value
     reading = f"the plan solves {share.value:.1%} at {dollars(cost)}/h"
-    return (*found, ScatterPoint(cost, share.value, low, high, "chosen", reading, True))
+    return (*shown, ChartMark(cost, share.value, low, high, "chosen", reading, True))

@@ -31,8 +31,8 @@ def as_markdown(sheet: ReportSheet) -> bytes:
 def as_latex(sheet: ReportSheet) -> bytes:
     r"""A LaTeX `tabular` in the rules of booktabs.
 
-    >>> from comptroller.report.sheet import Column
-    >>> print(as_latex(ReportSheet("t", (Column("a", "a"),), (("50 %",),))).decode().splitlines()[4])
+    >>> from comptroller.report.sheet import left
+    >>> print(as_latex(ReportSheet("t", (left("a"),), (("50 %",),))).decode().splitlines()[4])
     50 \% \\
     """
     sides = "".join("r" if column.side == "right" else "l" for column in sheet.columns)

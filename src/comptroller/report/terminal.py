@@ -13,11 +13,10 @@ from comptroller.report import hours, plan_tables, solving
 from comptroller.report.sheet import ReportSheet
 
 WIDTH = 120
-"""Columns where the output is not a terminal."""
-
+"""Columns where the output is not a terminal: the widest table of a plan fits."""
 
 PROSE = 24
-"""Characters beyond which a column may wrap; all others keep to one line."""
+"""Characters beyond which a column may wrap; all others keep to one line, as five of them fit side by side."""
 
 RUNNING = ("rate_per_s", "utilisation", "batch", "ttft", "tpot", "w")
 PLACED = ("layout", "model", "formats", "engine", "site", "term", "usd_per_h")
