@@ -50,7 +50,8 @@ class CallWorth:
         dearer = np.einsum("b,lbj->lj", asked.sum(axis=(0, 1)), market.finite).argmax(axis=0)
         fits, load = market.fits, np.take_along_axis(market.finite, dearer[None, None, :], axis=0)[0]
         price, energy = market.unit(objective)[0], market.added(objective)[0]
-        worth = np.where(fits, price * load + energy, np.inf).min(axis=1)
+        least = np.where(fits, price * load + energy, np.inf).min(axis=1)
+        worth = np.where(fits.any(axis=1), least, 0.0)
         most = asked.max(axis=1).sum(axis=0)
         gained = np.where(fits, worth[:, None] - energy, 0.0)
         held = most_worth_per_unit(load * most[:, None], gained * most[:, None])
