@@ -6,20 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from comptroller.planning.offer.question_offer import pose_joint
-from comptroller.planning.prove.question_rehearsal import QuestionStage
-from comptroller.planning.solve.fleet_search import Goal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.costs.capacity import LatencyTarget
 from comptroller.errors import InfeasibleError
 from comptroller.facts.reader import parse_toml
-from comptroller.planning.ground.executor import no_progress
-from comptroller.planning.planner import plan, pose, shipped_calibration
-from comptroller.planning.prove.arrivals import RehearsalSettings, SimulatedQuantile, of_the_mean
+from comptroller.costs.capacity import LatencyTarget
+from comptroller.planning.ground.nouns import Goal, SimulatedQuantile
+from comptroller.planning.planner import plan, shipped_calibration
+from comptroller.planning.prove.arrivals import RehearsalSettings, of_the_mean
 from comptroller.planning.prove.rehearsal import ROUNDS, raise_until_proven
+from comptroller.planning.prove.stage import FleetStage
 from comptroller.planning.reasons.shadow_prices import constraints
+from comptroller.planning.solve.problem import pose_problem
 from comptroller.work.workload import parse
 from evidence_files import measured
 
@@ -111,16 +110,16 @@ def test_questions_in_bursts_are_planned() -> None:
     asked = {"evidence": str(measured(name)), "solve": {"min": 40, "unit": "%"}}
     document = parse_toml(file) | {"rate_per_s": 2.0, "cv": 3.0, "models": ["llama-3.1-8b-instruct"]}
     document |= {"quality": document["quality"] | asked, "objectives": _objectives(15.0)}
-    problem = pose_joint(parse(document, file), shipped_calibration(), no_progress)
-    best = problem.joint.solve(problem.goal)
-    found = raise_until_proven(QuestionStage(problem, best, shipped_calibration(), BRIEF), best, BRIEF)
+    problem = pose_problem(parse(document, file), shipped_calibration())
+    best = problem.search.solve(problem.goal)
+    found = raise_until_proven(FleetStage(problem, best, shipped_calibration(), BRIEF), best, BRIEF)
     assert all(one.holds and one.target.most_s in (0.5, 15.0) for one in found.seen)
     assert min(target.aim for target in found.goal.targets) < 1
     assert found.document.added_usd_per_h < 0.1
 
 
 def test_a_lower_aim_is_the_lower_target_of_the_steady_state() -> None:
-    problem = pose(parse(ALONE), shipped_calibration())
+    problem = pose_problem(parse(ALONE), shipped_calibration())
     goal = problem.goal
     lower = replace(goal, targets=tuple(replace(t, aim=0.9) for t in goal.targets))
     asked = replace(goal, targets=tuple(replace(t, most_s=0.9 * t.most_s) for t in goal.targets))

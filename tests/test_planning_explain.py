@@ -6,15 +6,15 @@ import json
 from functools import cache
 
 import pytest
-from comptroller.planning.solve.fleet_search import Fleet
 from typer.testing import CliRunner
 
 from comptroller.cli import application
+from comptroller.costs.efficiency import BaselineCalibration
 from comptroller.errors import InputError, UnknownIdError
-from comptroller.planning.planner import pose
-from comptroller.planning.reasons.explain import WhyNotQuestion, explain, keep_only, of_problem
+from comptroller.planning.reasons.explain import explain, keep_only
+from comptroller.planning.solve.description import describe_fleet
+from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.work.workload import parse
-from comptroller_lab.baseline import BaselineCalibration
 
 WORKLOAD = {
     "name": "small",
@@ -30,14 +30,14 @@ WORKLOAD = {
 
 
 @cache
-def question() -> WhyNotQuestion[Fleet]:
-    return of_problem(pose(parse(WORKLOAD), BaselineCalibration.shipped()))
+def problem() -> PlanningProblem:
+    return pose_problem(parse(WORKLOAD), BaselineCalibration.shipped())
 
 
 def test_a_choice_costs_what_a_search_held_to_it_finds() -> None:
     for device in ("h100_sxm", "a100_80_sxm"):
-        (told,) = explain(question(), [f"accelerator={device}"])
-        found = question().solve(question().goal, keep_only("accelerator", device))
+        (told,) = explain(problem(), [f"accelerator={device}"])
+        found = problem().search.solve(problem().goal, keep_only("accelerator", device))
         assert told.with_per_h == pytest.approx(found.objective, rel=1e-5)
         assert told.excess is not None and told.excess >= 0
         assert (told.loses_on == "") == (told.excess == 0)
@@ -45,14 +45,14 @@ def test_a_choice_costs_what_a_search_held_to_it_finds() -> None:
 
 
 def test_what_is_chosen_loses_on_nothing() -> None:
-    best = question().solve(question().goal, lambda kinds: True)
-    device = next(d for d in ("h100_sxm", "l4", "a100_80_sxm") if d in question().line(best))
-    (told,) = explain(question(), [f"accelerator={device}"])
+    best = problem().search.solve(problem().goal, lambda axes: True)
+    device = next(d for d in ("h100_sxm", "l4", "a100_80_sxm") if d in describe_fleet(problem().search, best))
+    (told,) = explain(problem(), [f"accelerator={device}"])
     assert told.excess == 0 and told.loses_on == ""
 
 
 def test_what_cannot_hold_an_objective_says_by_how_much() -> None:
-    (told,) = explain(question(), ["accelerator=l4"])
+    (told,) = explain(problem(), ["accelerator=l4"])
     assert told.with_per_h is None or told.loses_on
     if told.with_per_h is None:
         assert "TPOT p95 <= 25 ms binds" in told.loses_on
@@ -60,14 +60,14 @@ def test_what_cannot_hold_an_objective_says_by_how_much() -> None:
 
 def test_a_constraint_that_makes_the_difference_is_named() -> None:
     loose = {**WORKLOAD, "objectives": {"tpot": {"p": 95.0, "max": 45.0, "unit": "ms"}}}
-    asked = of_problem(pose(parse(loose), BaselineCalibration.shipped()))
+    asked = pose_problem(parse(loose), BaselineCalibration.shipped())
     told = {each.value: each for each in explain(asked, ["accelerator=l4", "accelerator=h100_sxm"])}
     lost = max(told.values(), key=lambda each: each.excess or 0.0)
     assert lost.loses_on.startswith(("TPOT p95 <= 45 ms: without it", "price:"))
 
 
 def test_what_fell_out_before_the_search_says_why() -> None:
-    (told,) = explain(question(), ["format=nvfp4"])
+    (told,) = explain(problem(), ["format=nvfp4"])
     assert told.with_per_h is None and "there is" in told.loses_on
 
 
@@ -81,7 +81,7 @@ def test_what_fell_out_before_the_search_says_why() -> None:
 )
 def test_a_bad_question_is_named(text: str, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
-        explain(question(), [text])
+        explain(problem(), [text])
 
 
 def test_the_command_prints_a_table_or_json(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -11,23 +11,23 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from comptroller.planning.solve.hours import DayDemand, DayFleet, cheapest
-from comptroller.planning.solve.program_blocks import DeferrableLoad, Market
-from comptroller.planning.write.request_day import freedoms, pruned_market
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
 from comptroller.errors import FactError, InfeasibleError, InputError
+from comptroller.planning.ground.nouns import DeferrableLoad, Demand, Fleet, Goal, Market
 from comptroller.planning.ground.plan_document import Plan
-from comptroller.planning.offer.day_market import deployment_market, without_spot
-from comptroller.planning.planner import plan, pose, shipped_calibration
+from comptroller.planning.offer.day_market import without_spot
+from comptroller.planning.planner import plan, shipped_calibration
+from comptroller.planning.solve.day_space import day_space
+from comptroller.planning.solve.problem import pose_problem
 from comptroller.report import hours
-from comptroller.report.plan_page import page
+from comptroller.report.page import page
 from comptroller.report.terminal import print_plan
 from comptroller.work.hours import HOURS, SpotRisk, rates_by_hour
 from comptroller.work.workload import load, parse
-from hours_markets import H, market
+from hours_markets import USD, H, cheapest, day_of, market, shares
 
 
 def work(released: Any, window_h: int, saves: float | None = None) -> DeferrableLoad:
@@ -35,16 +35,16 @@ def work(released: Any, window_h: int, saves: float | None = None) -> Deferrable
     return DeferrableLoad("batch", 3600.0 * np.array(released, float), window_h, saves)
 
 
-def brute_force(of: Market, asked: DayDemand, most: int = 4) -> float:
-    """Every number of units in every hour, for loads without work: the hours meet only in constant columns."""
+def brute_force(of: Market, asked: Demand, most: int = 4) -> float:
+    """Every number of units in every hour, for loads without work: the hours meet only in columns rented all day."""
     best = np.inf
-    for held in itertools.product(range(most + 1), repeat=int(of.constant.sum())):
+    for held in itertools.product(range(most + 1), repeat=int(of.all_day.sum())):
         total = 0.0
         for h, factor in enumerate(asked.load):
             hour = np.inf
-            for free in itertools.product(range(most + 1), repeat=int((~of.constant).sum())):
-                units = np.zeros(len(of.constant))
-                units[of.constant], units[~of.constant] = held, free
+            for free in itertools.product(range(most + 1), repeat=int((~of.all_day).sum())):
+                units = np.zeros(len(of.all_day))
+                units[of.all_day], units[~of.all_day] = held, free
                 if (units / of.load[0, 0]).sum() >= factor - 1e-9:
                     hour = min(hour, float(of.usd[h] @ units))
             total += hour
@@ -59,18 +59,18 @@ numbers = st.floats(0.3, 2.5).map(lambda x: round(x, 2))
 @given(
     load=st.tuples(numbers, numbers),
     price=st.tuples(numbers, numbers),
-    constant=st.tuples(st.booleans(), st.booleans()),
+    all_day=st.tuples(st.booleans(), st.booleans()),
     by_hour=st.tuples(*[st.floats(0.1, 1.0).map(lambda x: round(x, 2))] * H),
 )
-def test_the_day_is_the_one_that_brute_force_finds(load: Any, price: Any, constant: Any, by_hour: Any) -> None:
-    of, asked = market(load, price, constant), DayDemand(np.array(by_hour))
+def test_the_day_is_the_one_that_brute_force_finds(load: Any, price: Any, all_day: Any, by_hour: Any) -> None:
+    of, asked = market(load, price, all_day), day_of(by_hour)
     assert cheapest(of, asked).objective == pytest.approx(brute_force(of, asked), rel=1e-3)
 
 
-def conserved(day: DayFleet, asked: DayDemand) -> None:
+def conserved(day: Fleet, asked: Demand) -> None:
     """All load served; all work done once, after its release and before its deadline."""
     saved = sum(z * (w.saves or 0.0) for z, w in zip(day.chosen, asked.works, strict=True))
-    assert day.share.sum(axis=1) == pytest.approx(np.full(len(asked.load), 1.0 - saved), abs=1e-6)
+    assert day.share.sum(axis=(1, 2)) == pytest.approx(np.full(len(asked.load), 1.0 - saved), abs=1e-6)
     for k, each in enumerate(asked.works):
         moved = day.moved[k]
         assert moved.min() >= -1e-9 and moved.shape[1] <= each.window_h
@@ -78,7 +78,7 @@ def conserved(day: DayFleet, asked: DayDemand) -> None:
         arrived = np.zeros(len(asked.load))
         for released, waited in np.ndindex(*moved.shape):
             arrived[(released + waited) % len(arrived)] += moved[released, waited]
-        assert day.done[:, k].sum(axis=-1) == pytest.approx(arrived, abs=1e-6)
+        assert day.done[:, k] == pytest.approx(arrived, abs=1e-6)
 
 
 @settings(max_examples=25, deadline=None)
@@ -91,12 +91,11 @@ def test_a_later_deadline_is_never_dearer_and_all_work_is_done_in_time(load: Any
     of = market(load, (1.0, 0.7), (False, True), works=[load])
     costs = []
     for window in (1, 2, 3):
-        asked = DayDemand(np.array(by_hour), (work(released, window),))
+        asked = day_of(by_hour, [work(released, window)])
         day = cheapest(of, asked)
         conserved(day, asked)
         assert (
-            (of.load[0, 0] * asked.load[:, None] * day.share) + of.load[0, 1] * asked.size[:, [1]] * day.done[:, 0]
-            <= day.units + 1e-6
+            of.load[0, 0] * shares(day) + of.load[0, 1] * asked.works_per_s[0] * day.work[0][:, 0] <= day.units[0] + 1e-6
         ).all()
         costs.append(day.objective)
     assert costs[1] <= costs[0] * (1 + 1e-3) and costs[2] <= costs[1] * (1 + 1e-3)
@@ -104,26 +103,25 @@ def test_a_later_deadline_is_never_dearer_and_all_work_is_done_in_time(load: Any
 
 def test_work_moves_into_idle_units_and_costs_nothing_there() -> None:
     of = market((1.0,), (1.0,), (False,), works=[(1.0,)])
-    alone = cheapest(of, DayDemand(np.array([1.0, 0.5, 1.0])))
-    later = cheapest(of, DayDemand(np.array([1.0, 0.5, 1.0]), (work([0.5, 0, 0], 2),)))
-    at_once = cheapest(of, DayDemand(np.array([1.0, 0.5, 1.0]), (work([0.5, 0, 0], 1),)))
+    alone = cheapest(of, day_of([1.0, 0.5, 1.0]))
+    later = cheapest(of, day_of([1.0, 0.5, 1.0], [work([0.5, 0, 0], 2)]))
+    at_once = cheapest(of, day_of([1.0, 0.5, 1.0], [work([0.5, 0, 0], 1)]))
     assert later.objective == pytest.approx(alone.objective) == pytest.approx(3.0)
     assert at_once.objective == pytest.approx(4.0)
-    assert later.done[1, 0].sum() == pytest.approx(1.0)
+    assert later.done[1, 0] == pytest.approx(1.0)
 
 
 def test_emissions_move_work_to_the_clean_hour() -> None:
     of = market((1.0,), (1.0,), (False,), works=[(1.0,)])
-    asked = DayDemand(np.array([0.1, 0.1, 0.1]), (work([0, 0, 0.5], 3),), objective="gco2e")
-    day = cheapest(of, asked)
-    assert day.done[:, 0].sum(axis=-1) == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
+    day = cheapest(of, day_of([0.1, 0.1, 0.1], [work([0, 0, 0.5], 3)]), Goal("gco2e"))
+    assert day.done[:, 0] == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
     assert day.objective == pytest.approx((1 + 2 + 4) * (1 + 0.2) + 2 * 0.5)
     assert day.total["usd"].sum() == pytest.approx(3.0)
 
 
 def test_units_for_the_day_stay_and_others_follow_the_load() -> None:
-    day = cheapest(market((0.5, 0.5), (1.0, 0.6), (False, True)), DayDemand(np.array([4.0, 1.0, 1.0])))
-    assert day.units[:, 1].tolist() == [1, 1, 1] and day.units[:, 0].tolist() == [1, 0, 0]
+    day = cheapest(market((0.5, 0.5), (1.0, 0.6), (False, True)), day_of([4.0, 1.0, 1.0]))
+    assert day.units[0][:, 1].tolist() == [1, 1, 1] and day.units[0][:, 0].tolist() == [1, 0, 0]
 
 
 def spotted(lost: float, standing: float = 1.0) -> Market:
@@ -133,49 +131,49 @@ def spotted(lost: float, standing: float = 1.0) -> Market:
 
 
 def test_interactive_load_outlasts_an_interruption() -> None:
-    asked = DayDemand(np.full(H, 2.0))
+    asked = day_of([2.0] * H)
     half = cheapest(spotted(0.5), asked)
-    assert half.units[:, 1].tolist() == [4] * H and half.objective == pytest.approx(3 * 4 * 0.3)
+    assert half.units[0][:, 1].tolist() == [4] * H and half.objective == pytest.approx(3 * 4 * 0.3)
     third = cheapest(spotted(0.3), asked)
-    assert third.units[:, 1].tolist() == [3] * H, "of three units 0.9 go: a whole one"
+    assert third.units[0][:, 1].tolist() == [3] * H, "of three units 0.9 go: a whole one"
     everything = cheapest(spotted(1.0), replace(asked, works=(work([3, 0, 0], 3),)))
-    assert everything.units[:, 0].tolist() == [2] * H, "all spot may go at once: only work that may wait runs on it"
-    assert everything.units[:, 1].sum() == 3
+    assert everything.units[0][:, 0].tolist() == [2] * H, "all spot may go at once: only work that may wait runs on it"
+    assert everything.units[0][:, 1].sum() == 3
 
 
 def test_a_unit_that_stands_half_the_time_does_half_the_work_and_costs_half() -> None:
-    asked = DayDemand(np.full(H, 1.0), (work([1, 1, 1], 1),))
+    asked = day_of([1.0] * H, [work([1, 1, 1], 1)])
     whole, part = (cheapest(spotted(1.0, standing), asked) for standing in (1.0, 0.5))
-    assert part.units[:, 1].tolist() == [2] * H
+    assert part.units[0][:, 1].tolist() == [2] * H
     assert part.objective == pytest.approx(whole.objective)
 
 
 def test_sleep_time_work_is_done_as_far_as_it_pays() -> None:
-    load = DayDemand(np.full(H, 2.0))
+    load = day_of([2.0] * H)
     of = market((1.0,), (1.0,), (False,), works=[(1.0,)])
     dear = cheapest(of, replace(load, works=(work([1, 1, 1], 3, saves=0.3),)))
     cheap = cheapest(of, replace(load, works=(work([0.3, 0.3, 0.3], 3, saves=0.5),)))
     assert dear.objective == pytest.approx(6.0) and cheap.objective == pytest.approx(4.0)
-    assert cheap.units.sum() == 4, "one unit an hour for what is left, one more where the work is done"
+    assert cheap.units[0].sum() == 4, "one unit an hour for what is left, one more where the work is done"
     conserved(cheap, replace(load, works=(work([0.3, 0.3, 0.3], 3, saves=0.5),)))
 
 
 def test_replicas_in_reserve_and_caps_are_held() -> None:
-    of, asked = market((1.0, 1.0), (1.0, 1.5)), DayDemand(np.array([1.0, 2.0, 1.0]))
-    spare = cheapest(of, replace(asked, spare=1))
-    assert spare.units.sum(axis=1).tolist() == [2, 3, 2]
-    capped = cheapest(replace(of, caps=(("cap a", np.array([1.0, 0.0]), 1.0),)), asked)
-    assert capped.units.tolist() == [[1, 0], [1, 1], [1, 0]]
+    of, asked = market((1.0, 1.0), (1.0, 1.5)), day_of([1.0, 2.0, 1.0])
+    spare = cheapest(of, asked, replace(USD, spare=1))
+    assert spare.units[0].sum(axis=1).tolist() == [2, 3, 2]
+    capped = cheapest(replace(of, takes={"cap a": np.array([1.0, 0.0])}), asked, replace(USD, limits=(("cap a", 1.0),)))
+    assert capped.units[0].tolist() == [[1, 0], [1, 1], [1, 0]]
 
 
 def test_limits_that_leave_no_day_are_named_with_what_would_do() -> None:
-    of, asked = market((1.0, 1.0), (1.0, 1.5)), DayDemand(np.array([1.0, 2.0, 1.0]))
+    of, asked = market((1.0, 1.0), (1.0, 1.5)), day_of([1.0, 2.0, 1.0])
     with pytest.raises(InfeasibleError, match=r"budget of the day \(at most 3, needs 4\)"):
-        cheapest(of, replace(asked, most={"usd": 3.0}))
+        cheapest(of, asked, replace(USD, over_day=(("usd", 3.0),)))
     with pytest.raises(InfeasibleError, match="interactive load"):
         cheapest(replace(of, lost=np.ones(2)), asked)
-    with pytest.raises(InfeasibleError, match=r"cap a \(at most 1\)"):
-        cheapest(replace(of, caps=(("cap a", np.ones(2), 1.0),)), asked)
+    with pytest.raises(InfeasibleError, match=r"cap a \(at most 1 devices, needs 2\)"):
+        cheapest(replace(of, takes={"cap a": np.ones(2)}), asked, replace(USD, limits=(("cap a", 1.0),)))
 
 
 def test_the_day_is_drawn_and_told(planned: Plan) -> None:
@@ -196,13 +194,13 @@ def test_the_day_is_drawn_and_told(planned: Plan) -> None:
 def test_the_example_gives_what_it_gave() -> None:
     """The first steps of the day, which are proven in a moment."""
     workload = load(Path(__file__).parents[1] / "examples" / "day.toml")
-    problem = pose(without_spot(workload), shipped_calibration())
+    problem = pose_problem(without_spot(workload), shipped_calibration())
     assert workload.hours is not None
-    asked = problem.search.table.load, problem.goal, shipped_calibration()
-    few = pruned_market(deployment_market(workload, workload.hours, *asked), problem.goal)
-    costs = [cheapest(step.market, step.asked).objective for step in itertools.islice(freedoms(few), 2)]
+    space = day_space(replace(problem, workload=workload), workload.hours, shipped_calibration())
+    costs = [step.day(step.demand).objective for step in itertools.islice(space.freedoms, 2)]
     assert costs == pytest.approx([3242.65, 1856.49], rel=1e-3)
-    assert {"on_demand", "reserved", "spot"} == set(few.terms) and len(few.rows) == 10
+    (offers,) = space.offers.values()
+    assert {"on_demand", "reserved", "spot"} == set(offers.terms) and len(offers.market.rows) == 10
 
 
 WORKLOAD: dict[str, Any] = {

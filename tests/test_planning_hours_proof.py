@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comptroller.planning.solve.hours import DayDemand, DayFleet, cheapest
-from comptroller.planning.solve.program_blocks import Market
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from comptroller.costs.capacity import LatencyTarget
 from comptroller.errors import InfeasibleError
+from comptroller.costs.capacity import LatencyTarget
+from comptroller.planning.ground.nouns import Demand, Fleet, Goal, Market, SimulatedQuantile
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.planner import plan
-from comptroller.planning.prove.arrivals import RehearsalSettings, SimulatedQuantile
+from comptroller.planning.prove.arrivals import RehearsalSettings
 from comptroller.planning.prove.hour_rehearsal import (
     ROUNDS,
     dependable_units,
@@ -27,11 +26,13 @@ from comptroller.planning.prove.hour_rehearsal import (
     hour_rehearsal_notes,
     raise_hours_until_held,
 )
+from comptroller.planning.solve.day_freedoms import DayFreedom
 from comptroller.report import hours
-from comptroller.report.plan_page import page
+from comptroller.report.page import page
 from comptroller.report.terminal import print_plan
 from comptroller.work.workload import parse
-from test_planning_hours import RISK, H, market, with_hours, work
+from hours_markets import USD, H, case_of, cheapest, day_of, market, shares
+from test_planning_hours import RISK, with_hours, work
 
 few = st.floats(0.3, 2.5).map(lambda x: round(x, 2))
 
@@ -47,15 +48,16 @@ def test_what_interactive_load_can_count_on_carries_it_as_it_was_sized(
     load: Any, by_hour: Any, factor: Any, lost: float
 ) -> None:
     of = replace(market(load, (1.0, 0.4), works=[load]), lost=np.array([0.0, lost]))
-    asked = DayDemand(np.array(by_hour), (work([1, 0, 0], 2),), factor=np.array(factor))
+    asked = day_of(by_hour, [work([1, 0, 0], 2)], np.array(factor))
     day = cheapest(of, asked)
     plain = cheapest(of, replace(asked, factor=None))
     assert day.objective >= plain.objective * (1 - 1e-3)
     for h in range(H):
-        units = dependable_units(of, asked, day, h)
-        needs = of.load[0, 0] * asked.load[h] * asked.raised[h] * day.share[h]
-        assert (units <= day.units[h]).all() and (needs <= units + 1e-6).all()
-        assert headroom_factor(of, asked, day, h) >= 1.0 - 1e-6
+        units = dependable_units(of, asked, day, 0, h)
+        needs = of.load[0, 0] * shares(day)[h]
+        assert shares(day)[h].sum() == pytest.approx(asked.load[h] * asked.sizing[h] * day.share[h].sum())
+        assert (units <= day.units[0][h]).all() and (needs <= units + 1e-6).all()
+        assert headroom_factor(of, asked, day, 0, h) >= 1.0 - 1e-6
 
 
 class Judge:
@@ -64,44 +66,38 @@ class Judge:
     def __init__(self, of: Market, needs: tuple[float, ...]) -> None:
         self.market, self.needs = of, needs
 
-    def seen(self, asked: DayDemand, day: DayFleet, h: int) -> tuple[SimulatedQuantile, ...]:
-        units = dependable_units(self.market, asked, day, h)
-        carried = float((units / self.market.load[0, 0]).sum()) / float(asked.load[h])
+    def seen(self, demand: Demand, day: Fleet, h: int) -> tuple[SimulatedQuantile, ...]:
+        units = dependable_units(self.market, demand, day, 0, h)
+        carried = float((units / self.market.load[0, 0]).sum()) / float(demand.load[h])
         upper = 0.9 if carried >= self.needs[h] else 1.1
         return (SimulatedQuantile(LatencyTarget("ttft_s", 0.95, 1.0), upper, upper),)
 
 
-class OneDay:
+def one_day(of: Market, asked: Demand, goal: Goal = USD) -> DayFreedom:
     """A freedom of one market."""
-
-    name = "the day"
-
-    def __init__(self, of: Market, asked: DayDemand) -> None:
-        self.of, self.asked = of, asked
-
-    def day(self, asked: DayDemand, known: DayFleet | None = None) -> DayFleet:
-        return cheapest(self.of, asked, known)
+    return DayFreedom("the day", case_of(of, asked, goal))
 
 
 def test_only_hours_that_fail_are_raised_and_until_they_hold() -> None:
-    of, asked = market((0.5,), (1.0,), (False,)), DayDemand(np.array([1.0, 2.0, 3.0]))
-    found = raise_hours_until_held(Judge(of, (1.0, 3.0, 1.0)), OneDay(of, asked), cheapest(of, asked))
-    assert not found.failed and found.day.units[:, 0].tolist() == [1, 3, 2]
-    assert found.asked.raised[[0, 2]].tolist() == [1.0, 1.0] and found.asked.raised[1] > 1
-    first = found.tried(1.1, 1)
+    of, asked = market((0.5,), (1.0,), (False,)), day_of([1.0, 2.0, 3.0])
+    found = raise_hours_until_held(Judge(of, (1.0, 3.0, 1.0)), one_day(of, asked), cheapest(of, asked))
+    assert not found.failed and found.day.units[0][:, 0].tolist() == [1, 3, 2]
+    assert found.demand.sizing[[0, 2]].tolist() == [1.0, 1.0] and found.demand.sizing[1] > 1
+    first = found.trial(1.1, 1)
     assert first is not None and first.holds and first.sized_for > 1.1
     assert any("1 of 3 were raised" in line for line in hour_rehearsal_notes(found, 1.0))
 
 
 def test_hours_that_cannot_be_shown_are_named() -> None:
-    of, asked = market((0.5,), (1.0,), (False,)), DayDemand(np.array([1.0, 2.0, 3.0]))
-    found = raise_hours_until_held(Judge(of, (1.0, np.inf, 1.0)), OneDay(of, asked), cheapest(of, asked))
+    of, asked = market((0.5,), (1.0,), (False,)), day_of([1.0, 2.0, 3.0])
+    found = raise_hours_until_held(Judge(of, (1.0, np.inf, 1.0)), one_day(of, asked), cheapest(of, asked))
     assert found.failed == (1,) and any(
         f"within {ROUNDS} rounds: hours 01" in x for x in hour_rehearsal_notes(found, 1.0)
     )
-    capped = replace(of, caps=(("cap a", np.ones(1), 2.0),))
-    found = raise_hours_until_held(Judge(capped, (1.0, 9.0, 1.0)), OneDay(capped, asked), cheapest(capped, asked))
-    assert found.failed == (1,) and "cap a" in found.why and found.day.units.sum() == 5
+    capped, goal = replace(of, takes={"cap a": np.ones(1)}), replace(USD, limits=(("cap a", 2.0),))
+    day = one_day(capped, asked, goal)
+    found = raise_hours_until_held(Judge(capped, (1.0, 9.0, 1.0)), day, cheapest(capped, asked, goal))
+    assert found.failed == (1,) and "cap a" in found.why and found.day.units[0].sum() == 5
 
 
 FEW = RehearsalSettings(draws=3)

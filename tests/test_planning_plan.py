@@ -10,8 +10,10 @@ import pytest
 
 from comptroller.errors import FactError, InfeasibleError, InputError
 from comptroller.planning.ground.plan_document import Plan, load_plan
-from comptroller.planning.planner import plan, pose
+from comptroller.planning.offer.requests import traffic_of
+from comptroller.planning.planner import plan
 from comptroller.planning.reasons.against import compare, load_current
+from comptroller.planning.solve.problem import pose_problem
 from comptroller.work.workload import parse
 from comptroller_lab.baseline import BaselineCalibration
 
@@ -95,10 +97,10 @@ def test_todays_fleet_is_compared(tmp_path: Path) -> None:
     file.write_text(
         '[[services]]\nmodel = "llama_3_1_8b"\naccelerator = "h100_sxm"\nsite = "aws_us_east"\nreplicas = 8\n'
     )
-    problem = pose(parse(WORKLOAD), BaselineCalibration.shipped())
-    result = compare(
-        load_current(file), {"new": 1}, 1.0, problem.search.table.load, problem.goal, BaselineCalibration.shipped()
-    )
+    calibration = BaselineCalibration.shipped()
+    problem = pose_problem(parse(WORKLOAD), calibration)
+    carried = traffic_of(problem.workload), problem.goal
+    result = compare(load_current(file), {"new": 1}, 1.0, carried, calibration)
     assert result.usd_per_h > 1.0 and result.saves_usd_per_h == pytest.approx(result.usd_per_h - 1.0)
     assert result.carries > 1.0
     assert any(line.startswith("remove llama_3_1_8b.h100_sxm") for line in result.changes)

@@ -7,16 +7,22 @@ from functools import cache
 
 import numpy as np
 import pytest
-from comptroller.planning.solve.fleet_search import Goal
-from comptroller.planning.solve.mix import MixProblem, MixSolution
 
+from comptroller.costs.efficiency import BaselineCalibration
 from comptroller.errors import InfeasibleError
-from comptroller.planning.planner import PlanningProblem, pose
+from comptroller.planning.ground.nouns import Fleet, Goal
+from comptroller.planning.offer.market import DeploymentOffers
+from comptroller.planning.offer.requests import ANYBODY
 from comptroller.planning.reasons.shadow_prices import constraints, shadow_price
-from comptroller.planning.solve import fleet_search as searching
+from comptroller.planning.solve.balance import one_kind_units
+from comptroller.planning.solve.cheapest import fleet_of_units, optimum
+from comptroller.planning.solve.description import usd_per_h
+from comptroller.planning.solve.highs import EXACT, solve
 from comptroller.planning.solve.infeasible import constraints_of, minimal_conflict, solve_or_explain
+from comptroller.planning.solve.problem import PlanningProblem, pose_problem
+from comptroller.planning.solve.program import pose
 from comptroller.work.workload import parse
-from comptroller_lab.baseline import BaselineCalibration
+from hours_markets import hour_market, hour_of
 
 SMALL = {
     "name": "small",
@@ -33,35 +39,49 @@ SMALL = {
 
 @cache
 def problem() -> PlanningProblem:
-    return pose(parse(SMALL), BaselineCalibration.shipped())
+    return pose_problem(parse(SMALL), BaselineCalibration.shipped())
 
 
-def test_pruning_by_bound_keeps_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+def offers() -> DeploymentOffers:
+    return problem().space.offers[ANYBODY]
+
+
+def test_pruning_keeps_the_optimum() -> None:
+    """Neither dominance nor bounds move it: the whole program over every deployment costs the same."""
     asked = problem()
     pruned = asked.search.solve(asked.goal)
-    monkeypatch.setattr(searching, "undominated", lambda mix: np.arange(mix.load.shape[1]))
-    monkeypatch.setattr(searching.FleetSearch, "survivors", lambda self, mix, goal: np.arange(mix.load.shape[1]))
-    full = asked.search.solve(asked.goal)
-    assert full.considered > pruned.considered
-    assert pruned.objective == pytest.approx(full.objective, rel=1e-9)
+    case, _ = asked.search.case(asked.goal)
+    whole = offers().market(case.goal)
+    whole = whole.only(np.flatnonzero(whole.fits.all(axis=0)))
+    full = solve(pose(case.with_markets({ANYBODY: whole})).program, EXACT)
+    assert pruned.considered < len(case.markets[ANYBODY].rows) < len(whole.rows)
+    assert full.values is not None and pruned.objective == pytest.approx(full.objective, rel=1e-9)
 
 
 def test_equal_cost_prefers_one_kind_of_replica() -> None:
-    mix = MixProblem(np.array([[1.0, 1.0], [1.0, 1.0]]), np.array([2.0, 2.0]))
-    mixed = MixSolution(np.array([1, 1]), np.eye(2), 4.0, 4.0)
-    assert np.count_nonzero(searching.simplest(mix, mixed).replicas) == 1
-    dear = MixProblem(np.array([[1.0, 3.0], [3.0, 1.0]]), np.array([2.0, 2.0]))
-    assert searching.simplest(dear, mixed) is mixed
+    case = hour_of(hour_market([[1.0, 1.0], [1.0, 1.0]], [2.0, 2.0]), [1.0, 1.0])
+    best = optimum(case)
+    assert best is not None and best.objective == pytest.approx(4.0)
+    assert np.count_nonzero(best.units[0]) == 1
+    one = one_kind_units(case, 4.0)
+    assert one is not None and np.count_nonzero(one[0]) == 1 and one[0].sum() == 2
+    dear = hour_of(hour_market([[1.0, 3.0], [3.0, 1.0]], [2.0, 2.0]), [1.0, 1.0])
+    best = optimum(dear)
+    assert one_kind_units(dear, 4.0) is None
+    assert best is not None and best.units[0].tolist() == [[1, 1]] and best.objective == pytest.approx(4.0)
+    same = fleet_of_units(dear, {0: np.array([[1, 1]])})
+    assert same is not None and np.allclose(same.calls_per_s[0][0], np.eye(2))
 
 
-def test_every_slice_is_served_once_and_capacity_holds() -> None:
+def test_every_size_is_served_once_and_capacity_holds() -> None:
     asked = problem()
     fleet = asked.search.solve(asked.goal)
-    assert fleet.share.sum(axis=1) == pytest.approx(1.0)
-    carried = fleet.share * asked.search.table.load.rate_per_s[:, None]
+    carried = fleet.calls_per_s[ANYBODY][0].T
+    assert carried.sum(axis=0) == pytest.approx(offers().table.load.rate_per_s, rel=1e-6)
+    rate, _ = offers().table.best(asked.goal.targets)
     with np.errstate(divide="ignore", invalid="ignore"):
-        usage = np.where(carried > 0, carried / fleet.rate_per_s.T, 0.0).sum(axis=0)
-    assert (usage <= fleet.units * asked.search.unit.replicas + 1e-6).all()
+        usage = np.where(carried > 0, carried / rate, 0.0).sum(axis=1)
+    assert (usage <= fleet.units[ANYBODY][0] * offers().unit.replicas + 1e-6).all()
 
 
 def test_cost_grows_with_demand_and_with_tighter_targets() -> None:
@@ -84,22 +104,26 @@ def test_an_infeasible_target_names_the_closest_feasible_value() -> None:
     assert asked.search.solve(replace(asked.goal, targets=nearly)).objective > 0
 
 
+def devices(fleet: Fleet) -> list[str]:
+    """Accelerators that a fleet rents, in the order of the deployments."""
+    return [offers().deployments[row].replica.device.id for row in np.flatnonzero(fleet.units[ANYBODY][0])]
+
+
 def test_caps_and_budget_hold_and_are_named_when_they_cannot() -> None:
     asked = problem()
     best = asked.search.solve(asked.goal)
-    used = asked.search.table.candidates[int(np.flatnonzero(best.units)[0])].replica.device.id
+    (used, *_) = devices(best)
     capped = asked.search.solve(replace(asked.goal, limits=((f"cap {used}", 0.0),)))
-    chosen = {asked.search.table.candidates[j].replica.device.id for j in np.flatnonzero(capped.units)}
-    assert used not in chosen
-    with pytest.raises(InfeasibleError, match=r"budget \(at most 0\.1, needs"):
+    assert devices(capped) and used not in devices(capped)
+    with pytest.raises(InfeasibleError, match=r"budget \(at most 0\.1 USD/h, needs"):
         asked.search.solve(replace(asked.goal, limits=(("budget", 0.1),)))
 
 
 def test_the_minimal_conflicting_set_is_irreducible() -> None:
     asked = problem()
     best = asked.search.solve(asked.goal)
-    price = float(asked.search.unit.usd_per_h @ best.units)
-    device = asked.search.table.candidates[int(np.flatnonzero(best.units)[0])].replica.device.id
+    price = float(offers().unit.usd_per_h @ best.units[ANYBODY][0])
+    (device, *_) = devices(best)
     tight = replace(asked.goal, limits=(("budget", price), (f"cap {device}", 0.0), ("power", 1e9)))
     named = minimal_conflict(asked.search, tight)
     assert "power <= 1e+09 W" not in named and len(named) >= 2
@@ -117,24 +141,25 @@ def test_the_minimal_conflicting_set_is_irreducible() -> None:
 def test_power_and_carbon_are_held_at_full_load() -> None:
     asked = problem()
     best = asked.search.solve(asked.goal)
+    _, column = offers().table.best(asked.goal.targets)
     for name in ("power", "carbon"):
-        taken = asked.search.weights(name, best.column)
-        most = 0.9 * float(taken @ best.units)
+        taken = offers().takes(name, column)
+        most = 0.9 * float(taken @ best.units[ANYBODY][0])
         try:
             held = asked.search.solve(replace(asked.goal, limits=((name, most),)))
         except InfeasibleError as error:
             assert f"{name} (at most" in str(error)
         else:
-            assert float(taken @ held.units) <= most * (1 + 1e-9)
+            assert float(taken @ held.units[ANYBODY][0]) <= most * (1 + 1e-9)
             assert held.objective >= best.objective
-    grams = asked.search.weights("carbon", best.column) / asked.search.weights("power", best.column)
+    grams = offers().takes("carbon", column) / offers().takes("power", column)
     assert np.allclose(grams, grams[0])
 
 
 def test_other_objectives_find_fleets_that_spend_less_of_them() -> None:
     asked = problem()
     fleets = {name: asked.search.solve(replace(asked.goal, objective=name)) for name in ("usd", "j", "gco2e")}
-    price = {name: float(asked.search.unit.usd_per_h @ fleet.units) for name, fleet in fleets.items()}
+    price = {name: usd_per_h(asked.search, fleet) for name, fleet in fleets.items()}
     assert price["usd"] <= price["j"] + 1e-9
     assert fleets["j"].objective < 1e9 and fleets["gco2e"].objective > 0
 

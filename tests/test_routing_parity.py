@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comptroller.planning.plan import load_plan
+from comptroller.planning.ground.plan_document import load_plan
 
 from comptroller.errors import ComptrollerError, InputError, UnknownIdError, UnsupportedError
 from comptroller.gateway.config import config_from_document

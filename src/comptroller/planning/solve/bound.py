@@ -47,12 +47,14 @@ class CallWorth:
     @classmethod
     def of(cls, market: Market, objective: str, asked: Floats) -> CallWorth:
         """asked: (classes, options, buckets), calls per second for the whole of a class, as sized."""
-        dearer = np.einsum("b,lbj->lj", asked.sum(axis=(0, 1)), market.load).argmax(axis=0)
-        load = np.take_along_axis(market.load, dearer[None, None, :], axis=0)[0]
+        dearer = np.einsum("b,lbj->lj", asked.sum(axis=(0, 1)), market.finite).argmax(axis=0)
+        fits, load = market.fits, np.take_along_axis(market.finite, dearer[None, None, :], axis=0)[0]
         price, energy = market.unit(objective)[0], market.added(objective)[0]
-        worth = (price * load + energy).min(axis=1)
+        least = np.where(fits, price * load + energy, np.inf).min(axis=1)
+        worth = np.where(fits.any(axis=1), least, 0.0)
         most = asked.max(axis=1).sum(axis=0)
-        held = most_worth_per_unit(load * most[:, None], (worth[:, None] - energy) * most[:, None])
+        gained = np.where(fits, worth[:, None] - energy, 0.0)
+        held = most_worth_per_unit(load * most[:, None], gained * most[:, None])
         return cls(np.minimum(held, price), asked @ worth)
 
 
