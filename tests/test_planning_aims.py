@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comptroller.costs.capacity import LatencyTarget
 from comptroller.errors import InfeasibleError
 from comptroller.facts.reader import parse_toml
-from comptroller.costs.capacity import LatencyTarget
 from comptroller.planning.ground.nouns import Goal, SimulatedQuantile
 from comptroller.planning.planner import plan, shipped_calibration
 from comptroller.planning.prove.arrivals import RehearsalSettings, of_the_mean

@@ -6,10 +6,10 @@ import json
 from functools import cache
 
 import pytest
+from comptroller.costs.efficiency import BaselineCalibration
 from typer.testing import CliRunner
 
 from comptroller.cli import application
-from comptroller.costs.efficiency import BaselineCalibration
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.planning.reasons.explain import explain, keep_only
 from comptroller.planning.solve.description import describe_fleet

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from comptroller.errors import InfeasibleError
 from comptroller.costs.capacity import LatencyTarget
+from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.nouns import Demand, Fleet, Goal, Market, SimulatedQuantile
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.planner import plan

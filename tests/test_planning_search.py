@@ -7,8 +7,8 @@ from functools import cache
 
 import numpy as np
 import pytest
-
 from comptroller.costs.efficiency import BaselineCalibration
+
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.nouns import Fleet, Goal
 from comptroller.planning.offer.market import DeploymentOffers

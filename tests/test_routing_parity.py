@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comptroller.planning.ground.plan_document import load_plan
 
 from comptroller.errors import ComptrollerError, InputError, UnknownIdError, UnsupportedError
 from comptroller.gateway.config import config_from_document
@@ -26,6 +25,7 @@ from comptroller.gateway.replica_choice import (
 )
 from comptroller.gateway.runtime import GatewayRuntime
 from comptroller.gateway.service import FAILURES, CircuitOpenError, UpstreamService
+from comptroller.planning.ground.plan_document import load_plan
 from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import ServingPolicies, SimulatedFleet, SimulatedReplica, SimulatedService
 from comptroller.serving.policies import decision, names, needs

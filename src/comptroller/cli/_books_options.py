@@ -14,8 +14,8 @@ import typer
 
 from comptroller.books.ledger import CallLedger
 from comptroller.books.query import GROUPS, LedgerScope
+from comptroller.cli._option_groups import SharedOptions
 from comptroller.cli._output import write
-from comptroller.cli._shared import SharedOptions
 from comptroller.errors import InputError
 from comptroller.report import books as sheets
 from comptroller.report.sheet import ReportSheet
@@ -106,16 +106,16 @@ def _days(since: SinceOption = "", until: UntilOption = "") -> LedgerScope:
     return scope_of(since, until)
 
 
-def _printed(json: JsonOption = False) -> SheetOutput:
+def _sheet_output(json: JsonOption = False) -> SheetOutput:
     return SheetOutput(json)
 
 
-def _written(json: JsonOption = False, table: TableOption = None) -> SheetOutput:
+def _sheet_output_with_table(json: JsonOption = False, table: TableOption = None) -> SheetOutput:
     return SheetOutput(json, table)
 
 
 OpenBooks = Annotated[CallLedger, SharedOptions(open_books)]
 Rows = Annotated[LedgerScope, SharedOptions(scope_of)]
 RowsOfDays = Annotated[LedgerScope, SharedOptions(_days)]
-Printed = Annotated[SheetOutput, SharedOptions(_printed)]
-PrintedOrWritten = Annotated[SheetOutput, SharedOptions(_written)]
+Printed = Annotated[SheetOutput, SharedOptions(_sheet_output)]
+PrintedOrWritten = Annotated[SheetOutput, SharedOptions(_sheet_output_with_table)]

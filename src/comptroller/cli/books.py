@@ -32,9 +32,9 @@ from comptroller.cli._books_options import (
     period_of,
 )
 from comptroller.cli._meter_file import bill
+from comptroller.cli._option_groups import shared_command
 from comptroller.cli._output import check, write
 from comptroller.cli._progress import ProgressBar
-from comptroller.cli._shared import shared_command
 from comptroller.costs.inference_units import ModelCostShape, prefill_gamma
 from comptroller.costs.rating import pusd
 from comptroller.errors import InputError

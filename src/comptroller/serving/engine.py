@@ -18,6 +18,7 @@ from comptroller.serving.jit import COMPILED, cache_folder
 from comptroller.serving.jobs import check, fill, parents_of
 from comptroller.serving.outcome import EngineOutcome, RankSample, meters_of
 from comptroller.serving.own_policies import raise_failure
+from comptroller.serving.plain_memory import kernel_form
 from comptroller.serving.policies.view import COLUMNS, KV, QUEUED, WRONG_RANK
 from comptroller.serving.state import (
     CANCELS,
@@ -31,7 +32,6 @@ from comptroller.serving.state import (
     records,
     ticks,
 )
-from comptroller.serving.uncompiled import kernel_form
 from comptroller.work.call import CallTable
 
 Ids = npt.NDArray[np.int64]

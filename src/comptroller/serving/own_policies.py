@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from comptroller.serving.jit import COMPILED, numba
+from comptroller.serving.plain_memory import function_number
 from comptroller.serving.policies import decision, names
 from comptroller.serving.policies.view import COLUMNS
 from comptroller.serving.state import CLOCK, REQUEST
-from comptroller.serving.uncompiled import function_number
 
 if COMPILED:
     from comptroller.serving.pointers import pointer

@@ -58,7 +58,7 @@ def question_space(
     buckets = models.buckets() if "own" in quality.routes else {}
     offered = {m: list(enumerate_deployments(models.deployment_space(m), rejected)) for m in buckets}
     evaluate = ReplicaEvaluator(goal.targets, calibration)
-    offers = dict(_evaluated(offered, buckets, evaluate, rejected, (_half(progress, 1), executor)))
+    offers = dict(_offers_by_model(offered, buckets, evaluate, rejected, (_half(progress, 1), executor)))
     bought = list(models.buyable(goal)) if "api" in quality.routes else []
     options = tuple(options_of(plays, list(offers), quality.routes, bought))
     if not options:
@@ -67,7 +67,7 @@ def question_space(
     return ChoiceSpace(plays, _class_weights(plays, quality), options, offers, buckets, rate, cv)
 
 
-def _evaluated(
+def _offers_by_model(
     offered: Mapping[int, list[Deployment]],
     buckets: Mapping[int, CallBuckets],
     evaluate: ReplicaEvaluator,

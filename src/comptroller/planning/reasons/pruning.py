@@ -38,7 +38,7 @@ def _deployments(
     yield _late(offers, useful)
     if len(useful):
         some = market.only(useful)
-        yield from _replaced(offers, market, useful, useful[undominated_columns(some, goal)], goal)
+        yield from _replaced_deployments(offers, market, useful, useful[undominated_columns(some, goal)], goal)
 
 
 def _beyond(search: PlanSearch, goal: Goal, best: Fleet) -> Iterator[PrunedChoices]:
@@ -75,7 +75,7 @@ def _label(offers: DeploymentOffers, rows: Ints) -> str:
     return offers.deployments[int(rows[0])].label
 
 
-def _replaced(
+def _replaced_deployments(
     offers: DeploymentOffers, market: Market, useful: Ints, left: Ints, goal: Goal
 ) -> Iterator[PrunedChoices]:
     """Deployments that another replaces."""

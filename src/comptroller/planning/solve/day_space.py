@@ -85,7 +85,7 @@ def day_space(problem: PlanningProblem, hours: WorkloadDay, calibration: TimingC
     markets = {model: day.market for model, day in offers.items()}
     whole = DaySpace(problem, ProgramCase(demand, table, markets, day_goal(problem.goal)), options, offers)
     columns = sum(len(day.market.rows) for day in offers.values())
-    return whole if table.score.size <= FEW[0] and columns <= FEW[1] else _pruned(whole)
+    return whole if table.score.size <= FEW[0] and columns <= FEW[1] else _with_pruned_choices(whole)
 
 
 def _works_by_model(problem: PlanningProblem, hours: WorkloadDay) -> dict[int, list[DeferrableWork]]:
@@ -148,7 +148,7 @@ def _day_calls(search: PlanSearch, model: int, options: Ints) -> Floats:
     return np.asarray(calls[:, :, search.used(model)])
 
 
-def _pruned(whole: DaySpace) -> DaySpace:
+def _with_pruned_choices(whole: DaySpace) -> DaySpace:
     """Options and columns of the cheapest days of fractional units, and of the cheapest fleets of each term alone."""
     options = np.zeros(len(whole.options), bool)
     columns = {model: np.zeros(len(day.market.rows), bool) for model, day in whole.offers.items()}

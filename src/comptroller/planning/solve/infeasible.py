@@ -37,7 +37,7 @@ def why_infeasible(case: ProgramCase, posed: PosedProgram) -> str:
     """What leaves no fleet: targets out of reach, loads that nothing carries, or limits."""
     if beyond := "; ".join(_out_of_reach(case)):
         return beyond
-    if stranded := list(_stranded(case)):
+    if stranded := list(_loads_without_deployment(case)):
         return f"nothing that is allowed, and outlasts an interruption, carries {', '.join(stranded)}"
     when = "day" if case.demand.hours > 1 or case.goal.over_day else "room"
     return f"the limits leave no {when}: " + _binding_limits(posed.program, case.goal)
@@ -51,7 +51,7 @@ def _out_of_reach(case: ProgramCase) -> Iterator[str]:
             yield f"solving {least:.1%} in every hour is out of reach; the best supported is {reached:.1%}"
 
 
-def _stranded(case: ProgramCase) -> Iterator[str]:
+def _loads_without_deployment(case: ProgramCase) -> Iterator[str]:
     """Loads that no deployment carries: the interactive one where no option can do without it, and works."""
     closed = np.zeros(case.options.count, bool)
     for model, market in case.markets.items():

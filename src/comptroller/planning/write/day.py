@@ -99,7 +99,7 @@ def _hour(space: DaySpace, demand: Demand, day: Fleet, h: int, rehearsed: Rehear
     problem, metered = space.problem, day.bought[h] == 0
     rented: list[RentedReplicas] = []
     for model, units in day.units.items():
-        rented += _rented(space.offers[model], units[h], space.case.markets[model].unit("usd")[h])
+        rented += _rented_replicas(space.offers[model], units[h], space.case.markets[model].unit("usd")[h])
     questions = {} if problem.quality is None else _questions(space, demand, day, h)
     works = zip(demand.works, demand.works_per_s.tolist(), day.done[h].tolist(), strict=True)
     return HourDocument(
@@ -127,7 +127,7 @@ def _questions(space: DaySpace, demand: Demand, day: Fleet, h: int) -> dict[str,
     }
 
 
-def _rented(offers: DayOffers, units: Ints, prices: Floats) -> Iterator[RentedReplicas]:
+def _rented_replicas(offers: DayOffers, units: Ints, prices: Floats) -> Iterator[RentedReplicas]:
     """What an hour rents; prices: dollars of a unit of each column in it."""
     for column in np.flatnonzero(units):
         deployment, row = offers.deployments[column], offers.market.rows[column]

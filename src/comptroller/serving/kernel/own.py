@@ -10,7 +10,7 @@ from comptroller.serving.policies.view import Ranks, View
 if COMPILED:
     from comptroller.serving.pointers import address_of, call_at
 else:
-    from comptroller.serving.uncompiled import address_of, call_at
+    from comptroller.serving.plain_memory import address_of, call_at
 
 
 @jit

@@ -18,10 +18,10 @@ def draw(first: int, second: int, third: int) -> int:
     >>> draw(1, 2, 3), draw(1, 2, 4)
     (1793398209, 3272839505)
     """
-    return _mixed(_state(int(first), int(second)), int(third)) >> 32
+    return _next_state(_state(int(first), int(second)), int(third)) >> 32
 
 
-def _mixed(state: int, number: int) -> int:
+def _next_state(state: int, number: int) -> int:
     state = (state + (number & MASK) + STEP) & MASK
     state = ((state ^ (state >> 30)) * FIRST) & MASK
     state = ((state ^ (state >> 27)) * SECOND) & MASK
@@ -30,7 +30,7 @@ def _mixed(state: int, number: int) -> int:
 
 @lru_cache(maxsize=16)  # a policy draws for one call after another, each time with another rank
 def _state(first: int, second: int) -> int:
-    return _mixed(_mixed(0, first), second)
+    return _next_state(_next_state(0, first), second)
 
 
 def accepted_drafts(drawn: int, chance: float, most: int) -> int:

@@ -42,7 +42,7 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
 
     def run(**given: Any) -> None:
         with ExitStack() as stack:
-            made = {name: _made(mark.make, given, stack) for name, mark in marks.items()}
+            made = {name: _options_of(mark.make, given, stack) for name, mark in marks.items()}
             command(**{name: given[name] for name in own if name not in marks}, **made)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
@@ -52,7 +52,7 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _made(make: Callable[..., Any], given: Mapping[str, Any], stack: ExitStack) -> Any:
+def _options_of(make: Callable[..., Any], given: Mapping[str, Any], stack: ExitStack) -> Any:
     result = make(**{name: given[name] for name in _parameters(make)})
     return stack.enter_context(result) if isinstance(result, AbstractContextManager) else result
 
