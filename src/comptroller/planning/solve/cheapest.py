@@ -24,7 +24,8 @@ from comptroller.planning.solve.highs import (
     solve,
 )
 from comptroller.planning.solve.infeasible import why_infeasible
-from comptroller.planning.solve.program import PosedProgram, pose, with_row
+from comptroller.planning.solve.program import PosedProgram, pose
+from comptroller.planning.solve.rows import with_row
 
 SLACK = 1e-9
 """Shares below this are the solver's rounding: its feasibility tolerance."""

@@ -22,13 +22,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse import csc_array, vstack
 
 from comptroller.planning.ground.nouns import Floats, Ints, Market
 from comptroller.planning.solve.blocks import LoadPlacement, UnitReserve, carry, deferral_columns, hold, unit_columns
 from comptroller.planning.solve.case import ProgramCase
-from comptroller.planning.solve.highs import MixedIntegerProgram, scale_of
-from comptroller.planning.solve.rows import ProgramBuilder
+from comptroller.planning.solve.highs import MixedIntegerProgram
+from comptroller.planning.solve.rows import ProgramBuilder, with_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +100,6 @@ def pose(case: ProgramCase, stands: bool = False, below: float = np.inf) -> Pose
         program = with_row(program, "below", program.cost, below)
     every_work = tuple(done[k] for k in range(len(demand.works)))
     return PosedProgram(program, share, later, every_work, moved, chosen, serving)
-
-
-def with_row(program: MixedIntegerProgram, name: str, values: Floats, most: float) -> MixedIntegerProgram:
-    """The program with one more row, scaled as costs are: values x <= most."""
-    scale = scale_of(values)
-    return replace(
-        program,
-        matrix=csc_array(vstack([program.matrix, scale * values[None, :]])),
-        lower=np.append(program.lower, -np.inf),
-        upper=np.append(program.upper, scale * most),
-        row_names=(*program.row_names, (name, 1)),
-    )
 
 
 def _share_columns(builder: ProgramBuilder, case: ProgramCase, price: Floats) -> Ints:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from scipy.sparse import coo_array, csc_array
+from scipy.sparse import coo_array, csc_array, vstack
 
 from comptroller.planning.ground.nouns import Floats, Ints
-from comptroller.planning.solve.highs import MixedIntegerProgram
+from comptroller.planning.solve.highs import MixedIntegerProgram, scale_of
 
 
 class ProgramBuilder:
@@ -50,3 +51,15 @@ class ProgramBuilder:
         lower, upper = (np.concatenate([bounds[n] for bounds in self._bounds]) for n in (0, 1))
         whole = np.concatenate([np.full(len(costs), is_whole) for costs, _, is_whole in self._columns])
         return MixedIntegerProgram(cost, csc_array(matrix), lower, upper, most, whole, row_names=tuple(self._names))
+
+
+def with_row(program: MixedIntegerProgram, name: str, values: Floats, most: float) -> MixedIntegerProgram:
+    """The program with one more row, scaled as costs are: values x <= most."""
+    scale = scale_of(values)
+    return replace(
+        program,
+        matrix=csc_array(vstack([program.matrix, scale * values[None, :]])),
+        lower=np.append(program.lower, -np.inf),
+        upper=np.append(program.upper, scale * most),
+        row_names=(*program.row_names, (name, 1)),
+    )
