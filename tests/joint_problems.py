@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from comptroller.planning.ground.executor import no_progress
-from comptroller.planning.offer.question_offer import JointProblem, pose_joint
+from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.planning.planner import shipped_calibration
 from comptroller.work.workload import parse
 from strategy_evidence import drawn
@@ -52,5 +51,5 @@ def workload(recorded: Path, least: float = 60.0, **more: Any) -> dict[str, Any]
     return {"name": "drawn", "rate_per_s": 40.0, "quality": quality, "allow": allow, **more}
 
 
-def posed(document: dict[str, Any]) -> JointProblem:
-    return pose_joint(parse(document), shipped_calibration(), no_progress)
+def posed(document: dict[str, Any]) -> PlanningProblem:
+    return pose_problem(parse(document), shipped_calibration())

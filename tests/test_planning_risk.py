@@ -19,7 +19,7 @@ from scipy.stats import norm
 
 from comptroller.errors import FactError
 from comptroller.planning.ground.plan_document import Plan, load_plan
-from comptroller.planning.offer.question_offer import JointProblem
+from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.planner import plan
 from comptroller.planning.reasons.runners_up import NeighbouringSolutions, usd_per_h
 from comptroller.planning.risk.confidence import (
@@ -57,8 +57,8 @@ def planned(recorded: Path) -> Plan:
     return plan(parse(workload(recorded, uncertainty=RANGES)))
 
 
-def drawn(problem: JointProblem) -> tuple[NeighbouringSolutions, RiskSimulation]:
-    around = NeighbouringSolutions.of(problem.joint, problem.goal, problem.joint.solve(problem.goal))
+def drawn(problem: PlanningProblem) -> tuple[NeighbouringSolutions, RiskSimulation]:
+    around = NeighbouringSolutions.of(problem.search, problem.goal, problem.search.solve(problem.goal))
     return around, RiskSimulation.of(problem, (around.best, *around.rivals))
 
 
@@ -109,7 +109,7 @@ def test_a_draw_in_which_nothing_differs_is_the_plan(recorded: Path) -> None:
         still, ground = found.chances.still(), found.chances.ground
         for number, solution in enumerate((around.best, *around.rivals)):
             same = outcome(ground, number, still)
-            assert same.usd_per_h[0] == pytest.approx(usd_per_h(problem.joint, solution), rel=1e-6)
+            assert same.usd_per_h[0] == pytest.approx(usd_per_h(problem.search, solution), rel=1e-6)
             assert same.solved[0, 0] == pytest.approx(solution.solved, rel=1e-6)
 
 
@@ -117,7 +117,7 @@ def test_only_what_is_drawn_moves_the_cost(recorded: Path) -> None:
     """Tokens are bought at the recorded price, so demand alone moves the cost of an API, in proportion."""
     problem = posed(workload(recorded, quality={"routes": ["api"]}, uncertainty=RANGES))
     _, found = drawn(problem)
-    cost = usd_per_h(problem.joint, problem.joint.solve(problem.goal))
+    cost = usd_per_h(problem.search, problem.search.solve(problem.goal))
     assert np.ptp(found.alone("prices")) == np.ptp(found.alone("step times")) == 0.0
     assert ends(found.alone("demand") / cost, 1.0) == pytest.approx((0.8, 1.25), rel=0.03)
 
@@ -127,7 +127,7 @@ def test_only_what_is_drawn_moves_the_cost(recorded: Path) -> None:
 def test_a_wider_range_of_demand_is_not_narrower(recorded: Path, low: float, high: float) -> None:
     problem = own(recorded)
     narrow, wide = (_with(problem, UncertaintyRange(low=x, high=y)) for x, y in ((low, high), (low * 0.9, high * 1.1)))
-    cost = usd_per_h(problem.joint, problem.joint.solve(problem.goal))
+    cost = usd_per_h(problem.search, problem.search.solve(problem.goal))
     inner, outer = (ends(each.alone("demand"), cost) for each in (narrow, wide))
     assert outer[0] <= inner[0] <= cost <= inner[1] <= outer[1]
 
@@ -140,15 +140,15 @@ def test_everything_together_is_wider_than_each_alone(recorded: Path) -> None:
 
 
 @cache
-def own(recorded: Path) -> JointProblem:
+def own(recorded: Path) -> PlanningProblem:
     """Everything on own devices."""
     return posed(workload(recorded, quality={"routes": ["own"]}))
 
 
-def _with(problem: JointProblem, demand: UncertaintyRange) -> RiskSimulation:
+def _with(problem: PlanningProblem, demand: UncertaintyRange) -> RiskSimulation:
     declared = problem.workload.model_copy(update={"uncertainty": WorkloadUncertainty(demand=demand)})
     asked = replace(problem, workload=declared)
-    return RiskSimulation.of(asked, (asked.joint.solve(asked.goal),))
+    return RiskSimulation.of(asked, (asked.search.solve(asked.goal),))
 
 
 def test_nested_draws_know_what_they_say(recorded: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_choice_of_one_has_no_optimism_and_a_choice_on_noise_has(tmp_path: Pat
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     quality = {"strategies": ["once"], "routes": ["api"], "models": {}}
 
-    def of(least: float, **more: Any) -> JointProblem:
+    def of(least: float, **more: Any) -> PlanningProblem:
         return posed(workload(file, least, quality={**quality, **more.pop("quality", {})}, **more))
 
     alone = of(20.0, models=["m1"])
@@ -260,9 +260,9 @@ def test_a_choice_of_one_has_no_optimism_and_a_choice_on_noise_has(tmp_path: Pat
 def test_targets_out_of_a_resample_are_lowered_to_what_it_supports(recorded: Path) -> None:
     problem = posed(workload(recorded, 40.0, quality={"each": {"odd": {"min": 50.0, "unit": "%"}}}))
     far = replace(problem.goal, quality=(("", 1.5), ("odd", 1.5)))
-    most = supported_shares(problem.joint)
-    assert reachable(problem.joint, problem.goal) == problem.goal
-    found = problem.joint.solve(reachable(problem.joint, far))
+    most = supported_shares(problem.search)
+    assert reachable(problem.search, problem.goal) == problem.goal
+    found = problem.search.solve(reachable(problem.search, far))
     assert found.solved == pytest.approx(most[""], abs=1e-6)
 
 
