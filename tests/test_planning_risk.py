@@ -21,7 +21,7 @@ from comptroller.errors import FactError
 from comptroller.planning.ground.plan_document import Plan, load_plan
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.planner import plan
-from comptroller.planning.reasons.runners_up import NeighbouringSolutions, usd_per_h
+from comptroller.planning.reasons.runners_up import NeighbouringFleets
 from comptroller.planning.risk.confidence import (
     SelectionBootstrap,
     margin_of,
@@ -34,6 +34,7 @@ from comptroller.planning.risk.draws import ALONE, RiskSimulation, ends, outcome
 from comptroller.planning.risk.price_drift import drift
 from comptroller.planning.risk.uncertainty import demand_chance, two_sided
 from comptroller.planning.risk.worth import AXIS, NestedDraws, losses_of, nested_losses, price_of, saving, width
+from comptroller.planning.solve.description import usd_per_h
 from comptroller.report.page import page
 from comptroller.report.solving import measurements, uncertainty
 from comptroller.report.terminal import print_plan
@@ -57,8 +58,8 @@ def planned(recorded: Path) -> Plan:
     return plan(parse(workload(recorded, uncertainty=RANGES)))
 
 
-def drawn(problem: PlanningProblem) -> tuple[NeighbouringSolutions, RiskSimulation]:
-    around = NeighbouringSolutions.of(problem.search, problem.goal, problem.search.solve(problem.goal))
+def drawn(problem: PlanningProblem) -> tuple[NeighbouringFleets, RiskSimulation]:
+    around = NeighbouringFleets.of(problem.search, problem.goal, problem.search.solve(problem.goal))
     return around, RiskSimulation.of(problem, (around.best, *around.rivals))
 
 
@@ -106,9 +107,9 @@ def test_a_draw_in_which_nothing_differs_is_the_plan(recorded: Path) -> None:
     for more in ({}, {"quality": {"routes": ["own"]}}, {"spare_replicas": 1, "quality": {"routes": ["own"]}}):
         problem = posed(workload(recorded, **more))
         around, found = drawn(problem)
-        still, ground = found.chances.still(), found.chances.ground
+        still, contenders = found.chances.still(), found.chances.contenders
         for number, solution in enumerate((around.best, *around.rivals)):
-            same = outcome(ground, number, still)
+            same = outcome(contenders, number, still)
             assert same.usd_per_h[0] == pytest.approx(usd_per_h(problem.search, solution), rel=1e-6)
             assert same.solved[0, 0] == pytest.approx(solution.solved, rel=1e-6)
 
@@ -159,13 +160,13 @@ def test_nested_draws_know_what_they_say(recorded: Path) -> None:
     assert nest.demand().demand.shape == (AXIS, 1)
     stepped = nest.steps(0).steps
     assert np.ptp(stepped[:, :, 0], axis=1).max() == 0.0 < np.ptp(stepped[:, :, 0], axis=0).min()
-    solved = found.chances.ground.stands[0].solved.start
+    solved = found.chances.contenders.plans[0].solved.start
     means = nest.questions(0).means[:, :, solved]
     apart = found.chances.deviations(2_000, [0])[0, :, solved]
     assert means.mean(axis=1).var() == pytest.approx(apart.var() / 2, rel=0.35)
     price = price_of(found, around, {"": 0.0})
     assert price.usd_per_h > 0
-    loss = nested_losses(found.chances.ground, nest.demand(), price)
+    loss = nested_losses(found.chances.contenders, nest.demand(), price)
     assert loss.shape == (1 + len(around.rivals), AXIS, AXIS)
     assert losses_of(found, price).mean() == pytest.approx(loss.mean(), rel=0.1)
 
@@ -246,7 +247,7 @@ def test_a_choice_of_one_has_no_optimism_and_a_choice_on_noise_has(tmp_path: Pat
 
     alone = of(20.0, models=["m1"])
     assert SelectionBootstrap(alone).optimism(alone.goal).solved == {"": 0.0}
-    most = supported_shares(of(20.0).joint)[""] * 100
+    most = supported_shares(of(20.0).search)[""] * 100
     among = of(most - 1.0)
     told = SelectionBootstrap(among).optimism(among.goal)
     assert 0.01 < told.solved[""] < 0.2 and told.short > 0
