@@ -30,10 +30,10 @@ QUESTIONS = 10_000
 ONE = (
     "import sys; sys.path.insert(0, 'benchmarks'); import served\n"
     "from comptroller.serving.engine import simulate\n"
-    "from comptroller.serving.fleet import Fleet\n"
-    "from comptroller.work.call import Calls\n"
-    "one = Calls.of(arrival_s=[0.0], input_tokens=[100], output_tokens=[10])\n"
-    "simulate(Fleet.uniform(served.step_table(), 1), one)\n"
+    "from comptroller.serving.fleet import SimulatedFleet\n"
+    "from comptroller.work.call import CallTable\n"
+    "one = CallTable.of(arrival_s=[0.0], input_tokens=[100], output_tokens=[10])\n"
+    "simulate(SimulatedFleet.uniform(served.step_table(), 1), one)\n"
 )
 
 

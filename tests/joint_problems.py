@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.planning.planner import shipped_calibration
+from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.work.workload import parse
 from strategy_evidence import drawn
 

@@ -14,12 +14,12 @@ from scipy.optimize import linprog
 
 from comptroller.errors import FactError, InfeasibleError, InputError, UnsupportedError
 from comptroller.planning.ground.plan_document import Plan, load_plan
-from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.planner import plan, rehearse, shipped_calibration
 from comptroller.planning.prove.arrivals import RehearsalSettings
 from comptroller.planning.prove.stage import FleetStage
-from comptroller.planning.solve.description import usd_per_h
 from comptroller.planning.risk.confidence import held_out
+from comptroller.planning.solve.description import usd_per_h
+from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.solve.search import PlanSearch
 from comptroller.work.workload import load, parse
 from joint_problems import posed, recorded_in, workload

@@ -22,11 +22,11 @@ from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import locate
 from comptroller.planning.capacity import SlicedLoad, prompts
-from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.planning.planner import plan, shipped_calibration
 from comptroller.planning.prove.arrivals import RehearsalSettings
 from comptroller.planning.prove.question_draws import QuestionDraws
 from comptroller.planning.prove.services import SHARING, cached_share
+from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.prefixes import CallTokenCounts, QuestionPrefixIndex, whole_blocks
 from comptroller.strategies.protocol import Ask, Reply

@@ -15,8 +15,8 @@ from comptroller.costs.inference_units import ModelCostShape, attention_flops, e
 from comptroller.errors import InfeasibleError
 from comptroller.facts.config import model
 from comptroller.planning.ground.nouns import AxisValues, Fleet
-from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.planning.planner import shipped_calibration
+from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.planning.solve.search import KeepChoice, keep_everything
 from comptroller.strategies.replay import recorded_price
 from comptroller.work.evidence import Evidence
@@ -244,10 +244,7 @@ def test_thinking_is_not_bought_where_it_does_not_help(own: Evidence, tmp_path: 
     file = lines(tmp_path / "efforts.jsonl", solvers(own, ["direct", "steps"], only="steps"))
     problem = posed(file, 0.1, ["once", "sample_and_vote"])
     space, search = problem.space, problem.search
-    assert {str(arm) for arm in space.plays.models} == {
-        "SmolLM2-135M-Instruct direct",
-        "SmolLM2-135M-Instruct steps",
-    }
+    assert {str(arm) for arm in space.plays.models} == {"SmolLM2-135M-Instruct direct", "SmolLM2-135M-Instruct steps"}
     direct = [n for n, option in enumerate(space.options) if option.axes["model"] == {"SmolLM2-135M-Instruct direct"}]
     top = float(space.weight @ search.table.score[:, direct].max(axis=1))
     for least in np.linspace(0.1, 0.9 * top, 4):

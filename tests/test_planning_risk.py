@@ -19,7 +19,6 @@ from scipy.stats import norm
 
 from comptroller.errors import FactError
 from comptroller.planning.ground.plan_document import Plan, load_plan
-from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.planner import plan
 from comptroller.planning.reasons.runners_up import NeighbouringFleets
 from comptroller.planning.risk.confidence import (
@@ -35,6 +34,7 @@ from comptroller.planning.risk.price_drift import drift
 from comptroller.planning.risk.uncertainty import demand_chance, two_sided
 from comptroller.planning.risk.worth import AXIS, NestedDraws, losses_of, nested_losses, price_of, saving, width
 from comptroller.planning.solve.description import usd_per_h
+from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.report.page import page
 from comptroller.report.solving import measurements, uncertainty
 from comptroller.report.terminal import print_plan
