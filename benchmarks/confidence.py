@@ -4,7 +4,8 @@
 
 Writes results/confidence.{json,md}. The questions are halved at random, evenly over tasks; a plan is made on one half
 as if there were no others, and what it solves of the other half is held against the target. Before: the margin of a
-confidence covers the questions alone. After: also that the choice was made on them (`joint_confidence.Selection`).
+confidence covers the questions alone. After: also that the choice was made on them
+(`risk.confidence.SelectionBootstrap`).
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from comptroller.planning.offer.options import Option
-from comptroller.planning.offer.question_offer import JointProblem, pose_joint, targets_of
 from scipy.special import ndtr, ndtri
 
 from comptroller.errors import InfeasibleError
-from comptroller.planning.ground.executor import no_progress
+from comptroller.planning.ground.strategy_plays import StrategyPlay
+from comptroller.planning.offer.space import quality_targets
 from comptroller.planning.planner import shipped_calibration
-from comptroller.planning.reasons.runners_up import usd_per_h
 from comptroller.planning.risk.confidence import margin_of, with_confidence, with_raised_targets
-from comptroller.planning.solve.search import JointSearch
+from comptroller.planning.solve.description import usd_per_h
+from comptroller.planning.solve.problem import PlanningProblem, pose_problem
+from comptroller.planning.solve.search import PlanSearch
 from comptroller.work.quality import RequiredSolveShare
 from comptroller.work.workload import load
 from record import table, write
@@ -67,9 +68,9 @@ class Judged:
     optimism: float
 
 
-def halves(problem: JointProblem) -> Iterator[npt.NDArray[np.bool_]]:
+def halves(problem: PlanningProblem) -> Iterator[npt.NDArray[np.bool_]]:
     """Random halves of the questions, evenly over tasks: each and what it leaves."""
-    task, rng = problem.joint.ground.choices.task, np.random.default_rng(SEED)
+    task, rng = problem.space.plays.task, np.random.default_rng(SEED)
     for _ in range(SPLITS):
         order = rng.permutation(len(task))
         half = np.zeros(len(task), bool)
@@ -77,53 +78,57 @@ def halves(problem: JointProblem) -> Iterator[npt.NDArray[np.bool_]]:
         yield from (half, ~half)
 
 
-def part_of(problem: JointProblem, kept: npt.NDArray[np.bool_]) -> JointProblem:
+def part_of(problem: PlanningProblem, kept: npt.NDArray[np.bool_]) -> PlanningProblem:
     """The problem as if only some of its questions had been recorded."""
-    ground, place = problem.joint.ground, np.cumsum(kept) - 1
-    few: dict[int, Option] = {}
-    for option in ground.choices.options:
-        calls = option.asked.only(kept[option.asked.question])
+    space, place = problem.space, np.cumsum(kept) - 1
+    few: dict[int, StrategyPlay] = {}
+    for play in space.plays.plays:
+        calls = play.calls.only(kept[play.calls.question])
         calls = replace(calls, question=place[calls.question])
-        few[id(option)] = replace(option, score=option.score[kept], asked=calls)
-    choices = replace(
-        ground.choices,
-        question=ground.choices.question[kept],
-        task=ground.choices.task[kept],
-        options=tuple(few.values()),
+        few[id(play)] = replace(play, score=play.score[kept], calls=calls)
+    plays = replace(
+        space.plays, question=space.plays.question[kept], task=space.plays.task[kept], plays=tuple(few.values())
     )
-    ways = tuple(replace(way, option=few[id(way.option)]) for way in ground.ways)
-    return replace(problem, joint=JointSearch(replace(ground, choices=choices, ways=ways)))
+    options = tuple(replace(option, play=few[id(option.play)]) for option in space.options)
+    return replace(problem, search=PlanSearch(replace(space, plays=plays, options=options)))
 
 
-def aimed(problem: JointProblem, least: float, confidence: float | None) -> JointProblem:
+def aimed(problem: PlanningProblem, least: float, confidence: float | None) -> PlanningProblem:
     """The problem with another target and confidence."""
+    assert problem.quality is not None
     quality = problem.quality.model_copy(
         update={"solve": RequiredSolveShare(min=least, unit="1"), "confidence": confidence}
     )
-    goal = replace(problem.goal, quality=targets_of(quality))
-    return replace(problem, quality=quality, goal=goal)
+    goal = replace(problem.goal, quality=quality_targets(quality))
+    return replace(problem, workload=problem.workload.model_copy(update={"quality": quality}), goal=goal)
 
 
-def uncorrected(problem: JointProblem) -> JointProblem:
+def uncorrected(problem: PlanningProblem) -> PlanningProblem:
     """The problem with the margin that covers the questions alone."""
-    return with_raised_targets(problem, margin_of(problem, {task: 0.0 for task, _ in targets_of(problem.quality)}))
+    return with_raised_targets(
+        problem, margin_of(problem, dict.fromkeys((task for task, _ in problem.goal.quality), 0.0))
+    )
 
 
-def judged(problem: JointProblem, half: npt.NDArray[np.bool_], corrected: bool) -> Judged | None:
+def judged(problem: PlanningProblem, half: npt.NDArray[np.bool_], corrected: bool) -> Judged | None:
     """The plan of a half, on the other half; None where there is none."""
     mine = part_of(problem, half)
     try:
-        asked = with_confidence(mine) if corrected or mine.quality.confidence is None else uncorrected(mine)
-        best = asked.joint.solve(asked.goal)
+        asked = (
+            with_confidence(mine)
+            if corrected or mine.quality is None or mine.quality.confidence is None
+            else uncorrected(mine)
+        )
+        best = asked.search.solve(asked.goal)
     except InfeasibleError:
         return None
-    other = JointSearch(problem.joint.ground, (~half).astype(float))
-    solved = float(other.ground.weight @ (other.score * best.share).sum(axis=1))
+    other = PlanSearch(problem.space, (~half).astype(float))
+    solved = float(other.space.weight @ (other.table.score * best.share[0]).sum(axis=1))
     allowed = asked.optimism.solved[""] if asked.optimism else 0.0
-    return Judged(best.solved, solved, usd_per_h(asked.joint, best), allowed)
+    return Judged(best.solved, solved, usd_per_h(asked.search, best), allowed)
 
 
-def rows(name: str, problem: JointProblem, least: float) -> Iterator[Row]:
+def rows(name: str, problem: PlanningProblem, least: float) -> Iterator[Row]:
     """Without a confidence, and with each, before and after."""
     kinds = [(None, False), *((each, corrected) for each in CONFIDENCES for corrected in (False, True))]
     for confidence, corrected in kinds:
@@ -182,7 +187,7 @@ def main() -> None:
     """All workloads and targets."""
     found = []
     for name, targets in TARGETS.items():
-        problem = pose_joint(load(HERE / "workloads" / f"{name}.toml"), shipped_calibration(), no_progress)
+        problem = pose_problem(load(HERE / "workloads" / f"{name}.toml"), shipped_calibration())
         for least in targets:
             found += list(rows(name, problem, least))
     print(write("confidence", {"rows": [asdict(row) for row in found]}, text(found)))

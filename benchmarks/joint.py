@@ -23,13 +23,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from comptroller.planning.offer.question_offer import JointProblem, pose_joint
-from comptroller.planning.solve.fleet_search import Goal
 
 from comptroller.errors import InfeasibleError
-from comptroller.planning.ground.executor import no_progress
+from comptroller.planning.ground.nouns import Goal
 from comptroller.planning.planner import shipped_calibration
-from comptroller.planning.solve.search import JointSearch
+from comptroller.planning.solve.problem import PlanningProblem, pose_problem
+from comptroller.planning.solve.search import PlanSearch, describe_option
 from comptroller.strategies.success_prediction import SuccessPredictor
 from comptroller.strategies.training import TrainingOutcomes, fit
 from comptroller.work.workload import Workload, load
@@ -74,50 +73,50 @@ class Line:
     held: int = 0
 
 
-def posed(workload: Workload) -> JointProblem:
+def posed(workload: Workload) -> PlanningProblem:
     """The problem of a workload."""
-    return pose_joint(workload, shipped_calibration(), no_progress)
+    return pose_problem(workload, shipped_calibration())
 
 
-def at(problem: JointProblem, least: float) -> Goal:
+def at(problem: PlanningProblem, least: float) -> Goal:
     """The goal with another target."""
     return replace(problem.goal, quality=(("", least), *problem.goal.quality[1:]))
 
 
-def attempt(planner: Planner, joint: JointSearch, goal: Goal) -> tuple[float, float, Chosen] | None:
+def attempt(planner: Planner, search: PlanSearch, goal: Goal) -> tuple[float, float, Chosen] | None:
     """Dollars per hour, share solved and the choice; None where the planner has no answer."""
     try:
-        chosen = planner(joint, goal)
-        return *priced(joint, goal, chosen), chosen
+        chosen = planner(search, goal)
+        return *priced(search, goal, chosen), chosen
     except InfeasibleError:
         return None
 
 
-def resamples(problem: JointProblem, goal: Goal) -> dict[str, Floats]:
+def resamples(problem: PlanningProblem, goal: Goal) -> dict[str, Floats]:
     """Dollars per hour of every planner on every resample of the questions, NaN where it has no answer."""
     rng = np.random.default_rng(SEED)
     found = {name: np.full(RESAMPLES, np.nan) for name in PLANNERS}
     for number in range(RESAMPLES):
-        joint = JointSearch(problem.joint.ground, drawn(problem, rng))
+        search = PlanSearch(problem.space, drawn(problem, rng))
         for name, planner in PLANNERS.items():
-            if got := attempt(planner, joint, goal):
+            if got := attempt(planner, search, goal):
                 found[name][number] = got[0]
     return found
 
 
-def drawn(problem: JointProblem, rng: np.random.Generator) -> Floats:
+def drawn(problem: PlanningProblem, rng: np.random.Generator) -> Floats:
     """How often each question is drawn, with replacement within its task."""
-    task = problem.joint.ground.choices.task
+    task = problem.space.plays.task
     counts = np.zeros(len(task))
-    for number in range(len(problem.joint.ground.choices.tasks)):
+    for number in range(len(problem.space.plays.tasks)):
         mine = np.flatnonzero(task == number)
         counts[mine] = np.bincount(rng.integers(0, len(mine), len(mine)), minlength=len(mine))
     return counts
 
 
-def halves(problem: JointProblem, splits: int) -> Iterator[Floats]:
+def halves(problem: PlanningProblem, splits: int) -> Iterator[Floats]:
     """Halves of the questions, evenly over tasks: each and what it leaves."""
-    task = problem.joint.ground.choices.task
+    task = problem.space.plays.task
     rng = np.random.default_rng([SEED, 1])
     for _ in range(splits):
         order = rng.permutation(len(task))
@@ -127,72 +126,69 @@ def halves(problem: JointProblem, splits: int) -> Iterator[Floats]:
         yield from (half, 1.0 - half)
 
 
-def judged(problem: JointProblem, goal: Goal) -> dict[str, list[tuple[float, float]]]:
+def judged(problem: PlanningProblem, goal: Goal) -> dict[str, list[tuple[float, float]]]:
     """Dollars per hour and share solved on the half that a choice was not made on."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in PLANNERS}
     for half in halves(problem, SPLITS):
-        told, other = JointSearch(problem.joint.ground, half), JointSearch(problem.joint.ground, 1.0 - half)
+        told, other = PlanSearch(problem.space, half), PlanSearch(problem.space, 1.0 - half)
         for name, planner in PLANNERS.items():
             if got := attempt(planner, told, goal):
                 found[name].append(priced(other, goal, got[2]))
     return found
 
 
-def lines(name: str, problem: JointProblem, least: float) -> Iterator[Line]:
+def lines(name: str, problem: PlanningProblem, least: float) -> Iterator[Line]:
     """Every planner at a target; intervals and held-out figures at each."""
-    goal, joint = at(problem, least), problem.joint
-    best = attempt(jointly, joint, goal)
+    goal, search = at(problem, least), problem.search
+    best = attempt(jointly, search, goal)
     if best is None:
         raise SystemExit(f"{name}: {least:.0%} is out of reach")
     costs, held = resamples(problem, goal), judged(problem, goal)
     for planner, solver in PLANNERS.items():
-        got = attempt(solver, joint, goal)
+        got = attempt(solver, search, goal)
         if got is None:
             yield Line(name, least, planner, *[None] * 6, "no model reaches the target alone", "–")
             continue
         usd, solved, chosen = got
         ratio = 1 - costs["joint"] / costs[planner]
         low, high = np.nanquantile(ratio, (0.1, 0.9))
-        per_solved = usd / 3.6 / joint.ground.rate_per_s / solved
+        per_solved = usd / 3.6 / problem.space.rate_per_s / solved
         line = Line(name, least, planner, usd, solved, per_solved, 1 - best[0] / usd, float(low), float(high),
-                    told(joint, chosen), standing(problem, chosen), held=len(held[planner]))  # fmt: skip
+                    told(search, chosen), standing(problem, chosen), held=len(held[planner]))  # fmt: skip
         if held[planner]:
             usd_held, solved_held = np.mean(held[planner], axis=0)
             line = replace(line, held_usd_per_h=float(usd_held), held_solved=float(solved_held))
         yield line
 
 
-def told(joint: JointSearch, chosen: Chosen) -> str:
-    """The ways in use with their shares of the traffic."""
-    gets, arms = joint.ground.weight @ chosen.share, joint.ground.choices.evidence.arms
+def told(search: PlanSearch, chosen: Chosen) -> str:
+    """The options in use with their shares of the traffic."""
+    gets = search.space.weight @ chosen.share
     parts = []
     for number in np.argsort(-gets, kind="stable"):
         if gets[number] > 0.005:
-            way = joint.ground.ways[number]
-            who = " > ".join(f"{arms[arm]} ({way.routes[arm]})" for arm in way.option.arms)
-            parts.append(f"{gets[number]:.0%} {way.option.strategy} by {who}")
+            parts.append(f"{gets[number]:.0%} {describe_option(search.space, int(number))}")
     return "; ".join(parts)
 
 
-def standing(problem: JointProblem, chosen: Chosen) -> str:
+def standing(problem: PlanningProblem, chosen: Chosen) -> str:
     """What of a line is recorded and what is modelled."""
-    ground = problem.joint.ground
-    used = [ground.ways[n] for n in np.flatnonzero(chosen.share.sum(axis=0) > 1e-6)]
-    routes = {route for way in used for route in way.routes.values()}
+    used = [problem.space.options[n] for n in np.flatnonzero(chosen.share.sum(axis=0) > 1e-6)]
+    routes = {route for option in used for route in option.routes.values()}
     recorded, modelled = ["scores"], ["arrivals"]
-    (modelled if problem.quality.lengths else recorded).append("tokens")
+    (modelled if problem.quality and problem.quality.lengths else recorded).append("tokens")
     if "api" in routes:
         recorded.append("API dollars")
     if "own" in routes:
         modelled.append("devices")
-    if any(way.option.name == "cascade" for way in used):
+    if any(option.play.name == "cascade" for option in used):
         modelled.append("trust (trained on these questions)")
-    if any(way.option.name == "stop_on_success" for way in used):
+    if any(option.play.name == "stop_on_success" for option in used):
         modelled.append("checker")
     return f"recorded: {', '.join(recorded)}; modelled: {', '.join(modelled)}"
 
 
-def strictly_held_out(problem: JointProblem) -> dict[str, float]:
+def strictly_held_out(problem: PlanningProblem) -> dict[str, float]:
     """Held out with the cascade's trust trained on the choosing half alone: dollars per hour, solved, and beside a
     planner of one answer by one model."""
     rival = "fixed strategy, one model, best devices"
@@ -202,9 +198,10 @@ def strictly_held_out(problem: JointProblem) -> dict[str, float]:
             path = Path(folder) / "trust.json"
             _trust(problem, half).save(path)
             spelled = ("once", *(f"cascade(threshold={t},by={path})" for t in THRESHOLDS))
+            assert problem.quality is not None
             asked = problem.quality.model_copy(update={"strategies": spelled})
             again = posed(problem.workload.model_copy(update={"quality": asked}))
-            told_, other = JointSearch(again.joint.ground, half), JointSearch(again.joint.ground, 1.0 - half)
+            told_, other = PlanSearch(again.space, half), PlanSearch(again.space, 1.0 - half)
             for name, kept in found.items():
                 if got := attempt(PLANNERS[name], told_, again.goal):
                     kept.append(priced(other, again.goal, got[2]))
@@ -214,9 +211,10 @@ def strictly_held_out(problem: JointProblem) -> dict[str, float]:
             "rival_solved": float(rival_solved), "splits": float(len(found["joint"]))}  # fmt: skip
 
 
-def _trust(problem: JointProblem, half: Floats) -> SuccessPredictor:
+def _trust(problem: PlanningProblem, half: Floats) -> SuccessPredictor:
     """The chance that a reply is right from its length, from the replies of one model to half of the questions."""
-    found = problem.joint.ground.choices
+    found = problem.space.plays
+    assert found.evidence is not None
     rows, arms = found.evidence.rows, found.evidence.arms
     use = np.isin(rows.question, found.question[half > 0]) & (
         rows.arm == next(n for n, arm in enumerate(arms) if arm.model == TRAINED_ON)
@@ -266,11 +264,12 @@ def section(name: str) -> tuple[list[str], dict[str, object]]:
     """The text and the figures of a workload."""
     file = HERE / "workloads" / f"{name}.toml"
     problem = posed(load(file))
-    ground = problem.joint.ground
+    space = problem.space
+    assert problem.quality is not None
     found = [line for least in TARGETS[name] for line in lines(name, problem, least)]
     same = same_bytes(file)
     text = [
-        f"## {name}: {ground.rate_per_s:.3g} questions a second, {len(ground.choices.task):,} recorded questions",
+        f"## {name}: {space.rate_per_s:.3g} questions a second, {space.questions:,} recorded questions",
         table(HEADS, [row(line) for line in found]),
         f"Left out: {problem.rejected}.",
         f"`comptroller plan benchmarks/workloads/{name}.toml`: {same['wall_s']:.1f} s; two processes give "

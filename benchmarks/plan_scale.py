@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from comptroller.planning.offer.question_offer import pose_joint
-from comptroller.planning.prove.question_rehearsal import prove_joint
-from comptroller.planning.write.quality_plan import joint_document
 
 from comptroller.facts.reader import ids
 from comptroller.planning.ground.executor import ProcessExecutor, no_progress
-from comptroller.planning.planner import REHEARSAL, shipped_calibration
+from comptroller.planning.planner import REHEARSAL, rehearse, shipped_calibration
+from comptroller.planning.solve.problem import pose_problem
+from comptroller.planning.write.plan import document
 from comptroller.strategies.spelling import names
 from comptroller.work.evidence import REVISER, SOLVER, VERIFIER, Evidence, RecordedModel, RecordedQuestion, columns
 from comptroller.work.evidence_readers.parquet import write_evidence
@@ -116,21 +115,22 @@ def measured(file: Path) -> Iterator[list[str]]:
     """Every stage of the search, one after the other."""
     asked, known = workload(file), shipped_calibration()
     clock = Clock()
-    problem = pose_joint(asked, known, no_progress, ProcessExecutor())
-    ground = problem.joint.ground
-    candidates = sum(len(search.table.candidates) for search in ground.searches.values())
+    problem = pose_problem(asked, known, no_progress, ProcessExecutor())
+    space = problem.space
+    deployments = sum(len(offers.deployments) for offers in space.offers.values())
     yield clock.row(
-        "strategies played, deployments evaluated", f"{len(ground.ways):,} ways, {candidates:,} deployments"
+        "strategies played, deployments evaluated", f"{len(space.options):,} options, {deployments:,} deployments"
     )
     clock = Clock()
-    best = problem.joint.solve(problem.goal)
+    best = problem.search.solve(problem.goal)
     yield clock.row("the optimum", f"{best.objective:.4f} USD/h for {best.solved:.1%}")
     clock = Clock()
-    found = joint_document(problem, best, None)
+    found = document(problem, best, None)
     solves = f"{len(found.shadow_prices)} prices, {len(found.runners_up)} rivals, {len(found.frontier)} points"
     yield clock.row("shadow prices, runners-up, frontier, intervals", solves)
     clock = Clock()
-    proven, _, verified = prove_joint(problem, best, known, REHEARSAL)
+    proven, _, verified = rehearse(problem, best, known, REHEARSAL)
+    assert verified is not None
     yield clock.row(
         "simulated with its call graphs", f"{len(verified.document.rounds)} fleets for {proven.goal.demand:.2f} x"
     )

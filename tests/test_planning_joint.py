@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comptroller.planning.offer.question_offer import JointProblem
-from comptroller.planning.prove.question_rehearsal import QuestionStage, prove_joint
 from scipy.optimize import linprog
 
 from comptroller.errors import FactError, InfeasibleError, InputError, UnsupportedError
 from comptroller.planning.ground.plan_document import Plan, load_plan
-from comptroller.planning.planner import plan, shipped_calibration
+from comptroller.planning.planner import plan, rehearse, shipped_calibration
 from comptroller.planning.prove.arrivals import RehearsalSettings
-from comptroller.planning.reasons.runners_up import usd_per_h
+from comptroller.planning.prove.stage import FleetStage
 from comptroller.planning.risk.confidence import held_out
-from comptroller.planning.solve.search import JointSearch
+from comptroller.planning.solve.description import usd_per_h
+from comptroller.planning.solve.problem import PlanningProblem
+from comptroller.planning.solve.search import PlanSearch
 from comptroller.work.workload import load, parse
 from joint_problems import posed, recorded_in, workload
 
@@ -37,51 +37,53 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_optimum_is_that_of_exhaustive_search(recorded: Path) -> None:
     document = workload(recorded, 70.0, quality={"models": {"small": "llama_3_1_8b"}})
     problem = posed({**document, "rate_per_s": 60.0, "allow": {**document["allow"], "accelerators": ["h100_sxm"]}})
-    joint, goal = problem.joint, problem.goal
-    best = joint.solve(goal)
-    assert best.fleets and (joint.usd * best.share).any()
-    assert best.objective == pytest.approx(exhaustive(joint, problem), rel=1e-6)
+    search, goal = problem.search, problem.goal
+    best = search.solve(goal)
+    assert best.units and (search.table.usd * best.share[0]).any()
+    assert best.objective == pytest.approx(exhaustive(search, problem), rel=1e-6)
 
 
-def exhaustive(joint: JointSearch, problem: JointProblem) -> float:
-    """Every number of units of every candidate, the shares and calls by a linear program for each."""
-    ground = joint.ground
-    matters = {arm: rent for arm in ground.searches if (rent := joint.rent(arm, problem.goal))}
-    classes, ways = joint.score.shape
+def exhaustive(search: PlanSearch, problem: PlanningProblem) -> float:
+    """Every number of units of every deployment, the shares and calls by a linear program for each."""
+    space, table = search.space, search.table
+    used = {model: search.used(model) for model in space.offers}
+    everything = {model: np.ones(len(offers.deployments), bool) for model, offers in space.offers.items()}
+    markets = {m: market for m in used if (market := space.market(m, problem.goal, everything[m], used[m]))}
+    classes, options = table.score.shape
     least = np.inf
-    ranges = [range(5) for rent in matters.values() for _ in rent.candidates]
+    ranges = [range(5) for market in markets.values() for _ in market.rows]
     assert len(ranges) <= 6
     for units in product(*ranges):
-        cost = list((ground.weight[:, None] * joint.usd).ravel() * ground.rate_per_s * 3600.0)
-        place, offsets = classes * ways, {}
-        for arm, rent in matters.items():
-            offsets[arm] = place
-            place += rent.mix.load.size
-            cost += [0.0] * rent.mix.load.size
+        cost = list((space.weight[:, None] * table.usd).ravel() * space.rate_per_s * 3600.0)
+        place, offsets = classes * options, {}
+        for model, market in markets.items():
+            offsets[model] = place
+            place += market.load[0].size
+            cost += [0.0] * market.load[0].size
         equal, right, capped, top, at = [], [], [], [], 0
         for number in range(classes):
             row = np.zeros(place)
-            row[number * ways : (number + 1) * ways] = 1.0
+            row[number * options : (number + 1) * options] = 1.0
             equal.append(row), right.append(1.0)
-        for arm, rent in matters.items():
-            slices, columns = rent.mix.load.shape
-            for index, bucket in enumerate(rent.buckets):
+        for model, market in markets.items():
+            _, slices, columns = market.load.shape
+            for index, bucket in enumerate(used[model]):
                 row = np.zeros(place)
-                row[offsets[arm] + index * columns :][:columns] = 1.0
-                asked = joint.calls[arm][:, :, bucket] * ground.weight[:, None] * ground.rate_per_s
-                row[: classes * ways] = -asked.ravel()
+                row[offsets[model] + index * columns :][:columns] = 1.0
+                asked = table.calls[model][:, :, bucket] * space.weight[:, None] * space.rate_per_s
+                row[: classes * options] = -asked.ravel()
                 equal.append(row), right.append(0.0)
             for column in range(columns):
-                for load_ in (rent.mix.load, *rent.mix.also):
+                for load_ in market.load:
                     row = np.zeros(place)
-                    row[offsets[arm] + column + np.arange(slices) * columns] = load_[:, column]
+                    row[offsets[model] + column + np.arange(slices) * columns] = load_[:, column]
                     capped.append(row), top.append(float(units[at]))
                 at += 1
         row = np.zeros(place)
-        row[: classes * ways] = -(ground.weight[:, None] * joint.score).ravel()
+        row[: classes * options] = -(space.weight[:, None] * table.score).ravel()
         capped.append(row), top.append(-problem.goal.quality[0][1])
         found = linprog(cost, A_ub=capped, b_ub=top, A_eq=equal, b_eq=right)
-        price = np.concatenate([rent.mix.price for rent in matters.values()]) @ np.array(units)
+        price = np.concatenate([market.usd[0] for market in markets.values()]) @ np.array(units)
         if found.success:
             least = min(least, found.fun + price)
     return float(least)
@@ -90,7 +92,7 @@ def exhaustive(joint: JointSearch, problem: JointProblem) -> float:
 def test_cheaper_never_when_more_must_be_solved(recorded: Path) -> None:
     problem = posed(workload(recorded))
     costs = [
-        problem.joint.solve(replace(problem.goal, quality=(("", least),))).objective
+        problem.search.solve(replace(problem.goal, quality=(("", least),))).objective
         for least in (0.2, 0.4, 0.5, 0.6, 0.65)
     ]
     assert costs == sorted(costs)
@@ -108,9 +110,9 @@ def test_confidence_costs_more_and_is_held(recorded: Path) -> None:
 def test_targets_by_task_hold_besides(recorded: Path) -> None:
     least = 70.0
     problem = posed(workload(recorded, 40.0, quality={"each": {"odd": {"min": least, "unit": "%"}}}))
-    best = problem.joint.solve(problem.goal)
-    row = problem.joint.ground.choices.tasks.index("odd")
-    assert float((problem.joint.score * best.share)[row].sum()) >= least / 100 - 1e-9
+    best = problem.search.solve(problem.goal)
+    row = problem.space.plays.tasks.index("odd")
+    assert float((problem.search.table.score * best.share[0])[row].sum()) >= least / 100 - 1e-9
     assert best.solved >= 0.4
 
 
@@ -165,40 +167,40 @@ def test_latency_is_simulated_with_the_calls_of_the_strategies(recorded: Path) -
 
 def test_the_objectives_hold_on_draws_that_were_not_seen(recorded: Path) -> None:
     problem = posed(timely(recorded))
-    best = problem.joint.solve(problem.goal)
-    proven, held, _ = prove_joint(problem, best, shipped_calibration(), FEW)
-    unseen = QuestionStage(proven, held, shipped_calibration(), replace(FEW, seed=7)).seen(held, proven.goal)
+    best = problem.search.solve(problem.goal)
+    proven, held, _ = rehearse(problem, best, shipped_calibration(), FEW)
+    unseen = FleetStage(proven, held, shipped_calibration(), replace(FEW, seed=7)).seen(held, proven.goal)
     assert all(each.mean_s <= each.target.most_s for each in unseen)
 
 
 def test_an_api_without_recorded_latency_cannot_keep_an_objective(recorded: Path) -> None:
     problem = posed(workload(recorded, objectives=OBJECTIVES))
-    assert {route for way in problem.joint.ground.ways for route in way.routes.values()} == {"own"}
+    assert {route for option in problem.space.options for route in option.routes.values()} == {"own"}
     assert "is not recorded" in problem.rejected.example["API latency"]
 
 
 def test_only_what_may_be_used_is_used(recorded: Path) -> None:
     api = posed(workload(recorded, quality={"routes": ["api"]}))
-    best = api.joint.solve(api.goal)
-    assert not best.fleets and usd_per_h(api.joint, best) == pytest.approx(best.objective)
+    best = api.search.solve(api.goal)
+    assert not best.units and usd_per_h(api.search, best) == pytest.approx(best.objective)
     own = posed(workload(recorded, quality={"routes": ["own"]}))
-    assert own.joint.solve(own.goal).fleets
-    assert all("own" in way.routes.values() for way in own.joint.ground.ways)
+    assert own.search.solve(own.goal).units
+    assert all("own" in option.routes.values() for option in own.space.options)
     least = plan(parse(workload(recorded))).totals.usd_per_h.value
     for one in (api, own):
-        assert one.joint.solve(one.goal).objective >= least * (1 - 1e-4)
+        assert one.search.solve(one.goal).objective >= least * (1 - 1e-4)
 
 
 def test_joules_leave_out_what_is_not_known(recorded: Path) -> None:
     problem = posed(workload(recorded, objective="j"))
-    assert {route for way in problem.joint.ground.ways for route in way.routes.values()} == {"own"}
+    assert {route for option in problem.space.options for route in option.routes.values()} == {"own"}
     assert "no API" in problem.rejected.count
 
 
 def test_spares_are_rented_for_every_kind_in_use(recorded: Path) -> None:
     document = workload(recorded, quality={"routes": ["own"]})
     bare, spared = posed(document), posed({**document, "spare_replicas": 1})
-    assert spared.joint.solve(spared.goal).objective > bare.joint.solve(bare.goal).objective
+    assert spared.search.solve(spared.goal).objective > bare.search.solve(bare.goal).objective
 
 
 def test_a_target_out_of_reach_names_the_best_that_is_supported(recorded: Path) -> None:

@@ -10,27 +10,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comptroller.planning.offer.question_offer import pose_joint
-from comptroller.planning.solve.hours import DayDemand
-from comptroller.planning.solve.joint_hours import QuestionDayFleet, cheapest, least
-from comptroller.planning.solve.program_blocks import DeferrableLoad, Market
-from comptroller.planning.write.day_steps import solve_steps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from scipy.optimize import linprog
 
 from comptroller.errors import FactError, InfeasibleError, InputError
-from comptroller.planning.ground.executor import no_progress
+from comptroller.planning.ground.nouns import DeferrableLoad, Demand, Fleet, Goal, Market
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.day_market import without_spot
 from comptroller.planning.planner import plan, shipped_calibration
 from comptroller.planning.risk.confidence import with_confidence
-from comptroller.planning.solve import day_space
-from comptroller.planning.solve.day_freedoms import QuestionDaySpace, freedoms
-from comptroller.planning.solve.day_space import choice
-from comptroller.planning.solve.program import ModelMarket, QuestionTraffic
-from comptroller.planning.solve.search import JointSearch
+from comptroller.planning.solve import day_space as spaces
+from comptroller.planning.solve.case import OptionTable, ProgramCase
+from comptroller.planning.solve.cheapest import cheapest_day, least_day
+from comptroller.planning.solve.day_freedoms import solve_steps
+from comptroller.planning.solve.day_space import DaySpace, day_space
+from comptroller.planning.solve.problem import pose_problem
 from comptroller.report import hours
 from comptroller.report.plan_page import page
 from comptroller.report.terminal import print_plan
@@ -43,59 +39,67 @@ from test_planning_joint import recorded
 __all__ = ["recorded"]
 
 
-def traffic(of: Market, target: float = 0.7, works: tuple[str, ...] = (), rate: float = 2.0) -> QuestionTraffic:
-    """Two classes; ways: an API that solves most, own devices asked once or thrice, a cheap API that solves least."""
+def case(of: Market, target: float = 0.7, rate: float = 2.0, load: Any = (1.0, 1.0, 1.0)) -> ProgramCase:
+    """Two classes; options: an API that solves most, own devices asked once or thrice, a cheap API that solves
+    least."""
     calls = np.array([[0.0, 1.0, 3.0, 0.0], [0.0, 1.0, 3.0, 0.0]])[:, :, None]
-    return QuestionTraffic(
-        rate_per_s=rate,
-        demand=1.0,
-        weight=np.array([0.25, 0.75]),
+    table = OptionTable(
         score=np.array([[0.9, 0.6, 0.7, 0.2], [0.8, 0.5, 0.75, 0.3]]),
         usd=np.array([[8.0, 0.0, 0.0, 1.0], [9.0, 0.0, 0.0, 1.0]]) / 3600.0,
-        quality=((None, target),),
-        arms={0: ModelMarket(of, calls, works)},
+        calls={0: calls},
     )
+    demand = Demand(rate, ("hard", "easy"), np.array([0.25, 0.75]), np.array(load, float))
+    return ProgramCase(demand, table, {0: of}, Goal("usd", quality=(("", target),)))
 
 
-def only_own(of: QuestionTraffic) -> QuestionTraffic:
-    """The same without the ways by API."""
-    arms = {number: replace(arm, calls=arm.calls[:, 1:3]) for number, arm in of.arms.items()}
-    return replace(of, score=of.score[:, 1:3], usd=of.usd[:, 1:3], arms=arms)
+def only_own(of: ProgramCase) -> ProgramCase:
+    """The same without the options by API."""
+    return replace(of, options=of.options.only(np.array([1, 2])))
 
 
-def waiting(released: Any, window_h: int, saves: float | None = None, name: str = "batch") -> DeferrableLoad:
-    """Questions or requests released by hour, 3,600 making one per second for an hour."""
+def asked(of: ProgramCase, *works: DeferrableLoad, **goal: Any) -> ProgramCase:
+    """The same with work, and another goal."""
+    return replace(of, demand=replace(of.demand, works=works), goal=replace(of.goal, **goal))
+
+
+def held(of: ProgramCase) -> ProgramCase:
+    """The same with the same shares in every hour."""
+    return replace(of, options=replace(of.options, all_day=True))
+
+
+def waiting(released: Any, window_h: int, saves: float | None = None, name: str = "waiting") -> DeferrableLoad:
+    """Questions (or, of a market's work, requests) released by hour, 3,600 making one per second for an hour."""
     return DeferrableLoad(name, 3600.0 * np.array(released, float), window_h, saves)
 
 
-def hour_cost(of: QuestionTraffic, factor: float, units: np.ndarray) -> float:
+def hour_cost(of: ProgramCase, factor: float, units: np.ndarray) -> float:
     """API dollars of one hour with given units, by linear programming; inf where they do not carry it."""
-    classes, ways = of.score.shape
-    market_, columns = of.arms[0].market, len(units)
-    rate = of.rate_per_s * factor
-    cost = np.concatenate([(of.usd * rate * 3600.0).ravel(), np.zeros(columns)])
-    equal = np.zeros((classes + 1, classes * ways + columns))
+    table, weight = of.options, of.demand.weight
+    (classes, options), columns = table.score.shape, len(units)
+    rate = of.demand.rate_per_s * factor
+    cost = np.concatenate([(table.usd * rate * 3600.0).ravel(), np.zeros(columns)])
+    equal = np.zeros((classes + 1, classes * options + columns))
     for c in range(classes):
-        equal[c, c * ways : (c + 1) * ways] = 1.0
-    equal[-1, : classes * ways] = -(of.arms[0].calls[:, :, 0] * rate).ravel()
-    equal[-1, classes * ways :] = 1.0
-    below = np.zeros((1 + columns, classes * ways + columns))
-    below[0, : classes * ways] = -of.score.ravel()
-    below[1:, classes * ways :] = np.diag(market_.load[0, 0])
-    found = linprog(cost, A_ub=below, b_ub=[-(of.quality[0][1] or 0.0), *units], A_eq=equal, b_eq=[*of.weight, 0.0])
+        equal[c, c * options : (c + 1) * options] = 1.0
+    equal[-1, : classes * options] = -(table.calls[0][:, :, 0] * rate).ravel()
+    equal[-1, classes * options :] = 1.0
+    below = np.zeros((1 + columns, classes * options + columns))
+    below[0, : classes * options] = -table.score.ravel()
+    below[1:, classes * options :] = np.diag(of.markets[0].load[0, 0])
+    found = linprog(cost, A_ub=below, b_ub=[-of.goal.quality[0][1], *units], A_eq=equal, b_eq=[*weight, 0.0])
     return float(found.fun) if found.success else np.inf
 
 
-def brute_force(of: QuestionTraffic, by_hour: Any, most: int = 4) -> float:
-    """Every number of units in every hour; the hours meet only in constant columns."""
-    market_, best = of.arms[0].market, np.inf
-    for held in itertools.product(range(most + 1), repeat=int(market_.constant.sum())):
+def brute_force(of: ProgramCase, most: int = 4) -> float:
+    """Every number of units in every hour; the hours meet only in columns that are rented all day."""
+    market_, best = of.markets[0], np.inf
+    for all_day in itertools.product(range(most + 1), repeat=int(market_.all_day.sum())):
         total = 0.0
-        for h, factor in enumerate(by_hour):
+        for h, factor in enumerate(of.demand.load.tolist()):
             hour = np.inf
-            for free in itertools.product(range(most + 1), repeat=int((~market_.constant).sum())):
-                units = np.zeros(len(market_.constant))
-                units[market_.constant], units[~market_.constant] = held, free
+            for free in itertools.product(range(most + 1), repeat=int((~market_.all_day).sum())):
+                units = np.zeros(len(market_.all_day))
+                units[market_.all_day], units[~market_.all_day] = all_day, free
                 hour = min(hour, hour_cost(of, factor, units) + float(market_.usd[h] @ units))
             total += hour
         best = min(best, total)
@@ -109,39 +113,39 @@ few = st.floats(0.5, 2.0).map(lambda x: round(x, 2))
 @given(
     load=st.tuples(few, few),
     price=st.tuples(*[st.floats(4.0, 20.0).map(lambda x: round(x, 1))] * 2),
-    constant=st.tuples(st.just(False), st.booleans()),
+    all_day=st.tuples(st.just(False), st.booleans()),
     by_hour=st.tuples(*[st.floats(0.1, 1.0).map(lambda x: round(x, 2))] * H),
 )
-def test_the_day_is_the_one_that_brute_force_finds(load: Any, price: Any, constant: Any, by_hour: Any) -> None:
-    of = traffic(market(load, price, constant), rate=1.0)
-    asked = DayDemand(np.array(by_hour))
-    day = cheapest(of, asked)
-    assert day.objective == pytest.approx(brute_force(of, by_hour), rel=1.1e-3)
-    assert least(of, asked)[0] <= day.objective * (1 + 1e-6)
+def test_the_day_is_the_one_that_brute_force_finds(load: Any, price: Any, all_day: Any, by_hour: Any) -> None:
+    of = case(market(load, price, all_day), rate=1.0, load=by_hour)
+    day = cheapest_day(of)
+    assert day.objective == pytest.approx(brute_force(of), rel=1.1e-3)
+    assert least_day(of)[0] <= day.objective * (1 + 1e-6)
     assert day.bound <= day.objective * (1 + 1e-6)
 
 
-def holds(of: QuestionTraffic, asked: DayDemand, day: QuestionDayFleet) -> None:
+def holds(of: ProgramCase, day: Fleet) -> None:
     """All questions answered, enough solved in every hour, all calls carried by units that outlast interruptions."""
-    market_, arm = of.arms[0].market, of.arms[0]
-    saved = sum(z * (w.saves or 0.0) for z, w in zip(day.chosen, asked.works, strict=True))
-    assert day.share.sum(axis=2) == pytest.approx(np.tile(of.weight * (1 - saved), (len(asked.load), 1)), abs=1e-6)
-    flow = of.rate_per_s * asked.load[:, None, None] * day.share
+    market_, demand, table = of.markets[0], of.demand, of.options
+    saved = sum(z * (w.saves or 0.0) for z, w in zip(day.chosen, demand.works, strict=True))
+    assert day.share.sum(axis=2) == pytest.approx(np.full((demand.hours, 2), 1 - saved), abs=1e-6)
+    flow = demand.rate_per_s * demand.load[:, None, None] * demand.weight[:, None] * day.share
     flow[:, :, : day.later.shape[2]] += day.later
     for row, target in of.quality:
         mine = slice(None) if row is None else [row]
-        solved = (flow * of.score)[:, mine].sum(axis=(1, 2))
+        solved = (flow * table.score)[:, mine].sum(axis=(1, 2))
         assert (solved >= target * flow[:, mine].sum(axis=(1, 2)) - 1e-6).all()
-    for k in of.questions(asked):
-        arrived = np.zeros(len(asked.load))
+    for k in of.question_works:
+        arrived = np.zeros(demand.hours)
         for released, waited in np.ndindex(*day.moved[k].shape):
             arrived[(released + waited) % len(arrived)] += day.moved[k][released, waited]
         assert day.done[:, k] == pytest.approx(arrived, abs=1e-6)
-    calls = (flow[..., None] * arm.calls).sum(axis=(1, 2, 3))
-    fleet = day.fleets[0]
-    assert (calls <= (market_.standing * fleet.units / market_.load[0, 0]).sum(axis=1) + 1e-6).all()
-    taken = np.einsum("hbj,bj->hj", fleet.calls, market_.finite[0, : arm.buckets])
-    assert (taken <= fleet.units - np.ceil(market_.lost * fleet.units - 1e-9) + 1e-6).all()
+        per_s = day.done[:, [k]] * demand.works_per_s[k] * demand.weight
+        assert len(of.question_works) > 1 or day.later.sum(axis=2) == pytest.approx(per_s, abs=1e-6)
+    calls = (flow[..., None] * table.calls[0]).sum(axis=(1, 2, 3))
+    assert (calls <= (market_.standing * day.units[0] / market_.load[0, 0]).sum(axis=1) + 1e-6).all()
+    taken = np.einsum("hbj,bj->hj", day.calls_per_s[0], market_.finite[0, : market_.buckets])
+    assert (taken <= day.units[0] - np.ceil(market_.lost * day.units[0] - 1e-9) + 1e-6).all()
 
 
 targets = st.floats(0.4, 0.8)
@@ -161,82 +165,78 @@ def test_quality_holds_in_every_hour_and_more_freedom_is_never_dearer(
     of = replace(market((1.0, 0.8), price), lost=np.array(lost))
     costs = []
     for window in (1, 2, 3):
-        asked = DayDemand(np.array(by_hour), (waiting(released, window),))
-        day = cheapest(traffic(of, target), asked)
-        holds(traffic(of, target), asked, day)
+        free = asked(case(of, target, load=by_hour), waiting(released, window))
+        day = cheapest_day(free)
+        holds(free, day)
         costs.append(day.objective)
     assert costs[1] <= costs[0] * (1 + 2e-3) and costs[2] <= costs[1] * (1 + 2e-3)
-    held = cheapest(replace(traffic(of, target), held=True), asked).objective
-    firm = cheapest(traffic(replace(of, constant=np.ones(2, bool)), target), asked).objective
-    more = cheapest(traffic(of, min(target + 0.02, 0.8)), asked).objective
-    assert min(held, firm, more) >= costs[2] * (1 - 2e-3)
-    assert len({row.tobytes() for row in cheapest(replace(traffic(of), held=True), asked).share}) == 1
+    one_plan = cheapest_day(held(free)).objective
+    firm = cheapest_day(free.with_markets({0: replace(of, all_day=np.ones(2, bool))})).objective
+    more = cheapest_day(replace(free, goal=replace(free.goal, quality=(("", min(target + 0.02, 0.8)),)))).objective
+    assert min(one_plan, firm, more) >= costs[2] * (1 - 2e-3)
+    same = replace(free, goal=replace(free.goal, quality=(("", 0.7),)))
+    assert len({row.tobytes() for row in cheapest_day(held(same)).share}) == 1
 
 
 def test_apis_answer_where_a_unit_would_stand_idle() -> None:
-    day = cheapest(traffic(market(price=(4.0, 99.0)), 0.6), DayDemand(np.array([1.0, 0.1, 1.0])))
-    assert day.bought[1] > 0 and day.fleets[0].units[1].sum() == 0
-    assert day.fleets[0].units[0].sum() > 0 and day.fleets[0].units[2].sum() > 0
+    day = cheapest_day(case(market(price=(4.0, 99.0)), 0.6, load=(1.0, 0.1, 1.0)))
+    assert day.bought[1] > 0 and day.units[0][1].sum() == 0
+    assert day.units[0][0].sum() > 0 and day.units[0][2].sum() > 0
 
 
 def test_questions_move_into_idle_units() -> None:
-    of = only_own(traffic(market(price=(10.0, 99.0)), 0.5, rate=1.0))
-    load = np.array([1.0, 0.2, 1.0])
-    alone = cheapest(of, DayDemand(load))
-    later = cheapest(of, DayDemand(load, (waiting([0.8, 0, 0], 2),)))
+    of = only_own(case(market(price=(10.0, 99.0)), 0.5, rate=1.0, load=(1.0, 0.2, 1.0)))
+    alone = cheapest_day(of)
+    later = cheapest_day(asked(of, waiting([0.8, 0, 0], 2)))
     assert later.objective == pytest.approx(alone.objective) == pytest.approx(30.0)
     assert later.done[1, 0] == pytest.approx(1.0) and later.later[1].sum() == pytest.approx(0.8)
 
 
 def test_emissions_move_questions_to_the_clean_hour() -> None:
-    of = only_own(traffic(market(), 0.5, rate=1.0))
-    asked = DayDemand(np.full(H, 0.4), (waiting([0, 0, 0.2], 3),), objective="gco2e")
-    day = cheapest(of, asked)
+    of = only_own(case(market(), 0.5, rate=1.0, load=np.full(H, 0.4)))
+    day = cheapest_day(asked(of, waiting([0, 0, 0.2], 3), objective="gco2e"))
     assert day.done[:, 0] == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
     assert day.objective == pytest.approx((1 + 2 + 4) * (1 + 2 * 0.4) + 2 * 0.2)
 
 
 def test_work_of_a_model_fills_its_units_and_sleep_time_work_spares_questions() -> None:
     of = market((1.0, 1.0), (10.0, 99.0), works=[(1.0, 1.0)])
-    own = only_own(traffic(of, 0.5, ("batch",)))
-    load = DayDemand(np.array([1.0, 0.25, 1.0]))
-    done = replace(load, works=(waiting([0.5, 0, 0], 2),))
-    day = cheapest(own, done)
+    own = only_own(case(of, 0.5, load=(1.0, 0.25, 1.0)))
+    bare = cheapest_day(own).objective
+    day = cheapest_day(asked(own, waiting([0.5, 0, 0], 2, name="batch")))
     assert day.done[:, 0] == pytest.approx([0.0, 1.0, 0.0], abs=1e-6)
-    assert day.objective == pytest.approx(cheapest(own, load).objective), "half a unit stood idle in hour 1"
-    spares = replace(load, works=(waiting([0, 0.25, 0], 3, saves=0.5),))
-    spared = cheapest(own, spares)
-    holds(own, spares, spared)
+    assert day.objective == pytest.approx(bare), "half a unit stood idle in hour 1"
+    spares = asked(own, waiting([0, 0.25, 0], 3, saves=0.5, name="batch"))
+    spared = cheapest_day(spares)
+    holds(spares, spared)
     assert spared.chosen[0] == pytest.approx(1.0) and spared.objective < day.objective
-    dear = cheapest(own, replace(load, works=(waiting([3, 3, 3], 3, saves=0.1),)))
-    assert dear.objective <= cheapest(own, load).objective + 1e-6 and dear.chosen[0] < 0.5
+    dear = cheapest_day(asked(own, waiting([3, 3, 3], 3, saves=0.1, name="batch")))
+    assert dear.objective <= bare + 1e-6 and dear.chosen[0] < 0.5
 
 
 def test_interactive_calls_outlast_an_interruption_and_reserve() -> None:
     of = replace(market((1.0, 1.0), (50.0, 3.0)), lost=np.array([0.0, 0.5]))
-    asked = DayDemand(np.full(H, 1.0))
-    day = cheapest(only_own(traffic(of, 0.5)), asked)
-    assert day.fleets[0].units[:, 1].tolist() == [4] * H
-    at_once = cheapest(only_own(traffic(replace(of, lost=np.array([0.0, 1.0])), 0.5)), asked)
-    assert not at_once.fleets[0].units[:, 1].any()
-    spare = cheapest(only_own(traffic(market((1.0, 1.0), (3.0, 50.0)), 0.5)), replace(asked, spare=1))
-    assert spare.fleets[0].units[:, 0].tolist() == [3] * H
+    day = cheapest_day(only_own(case(of, 0.5)))
+    assert day.units[0][:, 1].tolist() == [4] * H
+    at_once = cheapest_day(only_own(case(replace(of, lost=np.array([0.0, 1.0])), 0.5)))
+    assert not at_once.units[0][:, 1].any()
+    spare = cheapest_day(asked(only_own(case(market((1.0, 1.0), (3.0, 50.0)), 0.5)), spare=1))
+    assert spare.units[0][:, 0].tolist() == [3] * H
 
 
 def test_limits_and_targets_that_leave_no_day_are_named() -> None:
-    of, asked = traffic(market(), 0.7), DayDemand(np.array([1.0, 0.5, 1.0]))
-    needs = cheapest(of, asked).objective
+    of = case(market(), 0.7, load=(1.0, 0.5, 1.0))
+    needs = cheapest_day(of).objective
     with pytest.raises(InfeasibleError, match=f"budget of the day .at most 3, needs {needs:.4g}"):
-        cheapest(of, replace(asked, most={"usd": 3.0}))
+        cheapest_day(asked(of, over_day=(("usd", 3.0),)))
     with pytest.raises(InfeasibleError, match=r"out of reach; the best supported is 82\.5%"):
-        cheapest(replace(of, quality=((None, 0.9),)), asked)
-    with pytest.raises(InfeasibleError, match="nothing that is allowed carries batch"):
-        bare = market(works=[(np.inf, np.inf)])
-        cheapest(traffic(bare, 0.5, ("batch",)), replace(asked, works=(waiting([1, 0, 0], 1),)))
-    own = only_own(traffic(market(), 0.5))
-    capped = replace(own.arms[0].market, caps=(("cap a", np.ones(2), 1.0),))
-    with pytest.raises(InfeasibleError, match=r"cap a \(at most 1\)"):
-        cheapest(own.with_arms({0: replace(own.arms[0], market=capped)}), asked)
+        cheapest_day(asked(of, quality=(("", 0.9),)))
+    with pytest.raises(InfeasibleError, match=r"nothing that is allowed.* carries batch"):
+        bare = case(market(works=[(np.inf, np.inf)]), 0.5)
+        cheapest_day(asked(bare, waiting([1, 0, 0], 1, name="batch")))
+    own = only_own(case(market(takes={"cap a": (1, 1)}), 0.5, load=(1.0, 0.5, 1.0)))
+    with pytest.raises(InfeasibleError, match=r"cap a \(at most 1 devices"):
+        cheapest_day(asked(own, limits=(("cap a", 1.0),)))
 
 
 RISK = {"interruptions_per_h": 0.1, "outage_s": 1800, "lost_at_once": 0.5, "source": "made up for this test"}
@@ -250,10 +250,10 @@ def asked_for(recorded: Path, **day: Any) -> dict[str, Any]:
     return workload(recorded, 62.0, allow={"engines": ["vllm"], "formats": ["fp8_e4m3"], **allow}, hours={**DAY, **day})
 
 
-def chosen(document: dict[str, Any]) -> QuestionDaySpace:
+def chosen(document: dict[str, Any]) -> DaySpace:
     found = parse(document)
     assert found.hours is not None
-    return choice(posed(document), found.hours, shipped_calibration())
+    return day_space(posed(document), found.hours, shipped_calibration())
 
 
 @pytest.fixture(scope="module")
@@ -265,11 +265,11 @@ def test_hours_that_nothing_joins_are_plans_of_their_demand(recorded: Path) -> N
     document = asked_for(recorded)
     document = {**document, "allow": {**document["allow"], "terms": ["on_demand"]}}
     problem, found = posed(document), chosen(document)
-    day = cheapest(found.traffic, found.asked)
-    for factor, usd in zip(found.asked.load.tolist(), day.total["usd"].tolist(), strict=True):
-        alone = problem.joint.solve(replace(problem.goal, demand=factor))
+    day = cheapest_day(found.case)
+    for factor, usd in zip(found.case.demand.load.tolist(), day.total["usd"].tolist(), strict=True):
+        alone = problem.search.solve(replace(problem.goal, demand=factor))
         assert usd == pytest.approx(alone.objective, rel=2e-3)
-    assert {bool(each) for each in day.fleets} == {False, True} or day.fleets
+    assert any(units.any() for units in day.units.values())
 
 
 def test_the_plan_holds_a_day_that_adds_up(planned: Plan) -> None:
@@ -299,8 +299,8 @@ def test_hours_may_follow_a_trace(recorded: Path, tmp_path: Path) -> None:
     document = {**asked_for(recorded, load="trace"), "trace": str(tmp_path / "day.csv")}
     del document["rate_per_s"]
     found = chosen(document)
-    assert found.asked.load == pytest.approx(rates / 2.0, rel=0.02)
-    assert found.traffic.rate_per_s == pytest.approx(2.0, rel=0.02)
+    assert found.case.demand.load == pytest.approx(rates / 2.0, rel=0.02)
+    assert found.case.demand.rate_per_s == pytest.approx(2.0, rel=0.02)
 
 
 def test_the_same_input_gives_the_same_bytes(recorded: Path, planned: Plan) -> None:
@@ -320,22 +320,22 @@ def test_the_day_is_drawn_and_told(planned: Plan) -> None:
 
 def test_of_many_choices_those_are_kept_that_count(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = asked_for(recorded, spot=RISK, deferrable=[BATCH])
-    monkeypatch.setattr(day_space, "FEW", (1000, 1000))
+    monkeypatch.setattr(spaces, "FEW", (1000, 1000))
     whole = chosen(document)
-    monkeypatch.setattr(day_space, "FEW", (0, 0))
+    monkeypatch.setattr(spaces, "FEW", (0, 0))
     kept = chosen(document)
-    assert kept.least is not None and len(kept.ways) < len(whole.ways)
-    days = [cheapest(each.traffic, each.asked) for each in (whole, kept)]
+    assert kept.least is not None and len(kept.options) < len(whole.options)
+    days = [cheapest_day(each.case) for each in (whole, kept)]
     assert kept.least <= days[0].objective * (1 + 1e-9)
     assert days[1].objective == pytest.approx(days[0].objective, rel=0.02)
 
 
 def test_limits_of_a_plan_hold_over_the_day(recorded: Path) -> None:
     free = chosen(asked_for(recorded, deferrable=[BATCH]))
-    mean = cheapest(free.traffic, free.asked).objective / HOURS
+    mean = cheapest_day(free.case).objective / HOURS
     within = {"max": mean * 1.01, "unit": "USD/h"}
     found = chosen({**asked_for(recorded, deferrable=[BATCH]), "budget": within, "objective": "usd"})
-    assert cheapest(found.traffic, found.asked).total["usd"].sum() <= mean * 1.01 * HOURS * (1 + 1e-9)
+    assert cheapest_day(found.case).total["usd"].sum() <= mean * 1.01 * HOURS * (1 + 1e-9)
     with pytest.raises(InfeasibleError, match="budget of the day"):
         chosen({**asked_for(recorded, deferrable=[BATCH]), "budget": {**within, "max": mean / 3}})
 
@@ -343,12 +343,12 @@ def test_limits_of_a_plan_hold_over_the_day(recorded: Path) -> None:
 def test_work_of_a_recorded_model_is_done_by_its_devices(recorded: Path) -> None:
     tokens = {"name": "notes", "tokens_per_day": 3e8, "input_tokens": 900, "output_tokens": 100}
     found = chosen(asked_for(recorded, deferrable=[BATCH, {**tokens, "model": "small"}]))
-    day = cheapest(found.traffic, found.asked)
+    day = cheapest_day(found.case)
     assert day.done.sum(axis=0) == pytest.approx([1.0, 1.0])
-    assert list(found.traffic.questions(found.asked)) == [0]
+    assert found.case.question_works == [0]
     sleep = chosen(asked_for(recorded, deferrable=[{**tokens, "model": "small", "saves": 0.2}]))
-    names = [step.name for step in freedoms(sleep)]
-    assert "sleep-time work where it pays" in names and isinstance(sleep.problem.joint, JointSearch)
+    names = [step.name for step in sleep.freedoms]
+    assert "sleep-time work where it pays" in names
 
 
 def test_the_example_gives_what_it_gave() -> None:
@@ -358,10 +358,10 @@ def test_the_example_gives_what_it_gave() -> None:
     except FactError as error:
         assert error.field == "evidence"
         pytest.skip(f"the evidence is not here: {error}")
-    problem = with_confidence(pose_joint(without_spot(asked), shipped_calibration(), no_progress))
+    problem = with_confidence(pose_problem(without_spot(asked), shipped_calibration()))
     assert asked.hours is not None
-    found = choice(replace(problem, workload=asked), asked.hours, shipped_calibration())
-    steps = list(itertools.islice(freedoms(found), 3))
+    found = day_space(replace(problem, workload=asked), asked.hours, shipped_calibration())
+    steps = found.freedoms[:3]
     costs = [day.objective for _, day in solve_steps(steps)]
     assert costs == pytest.approx([18977.7, 17321.3, 17143.5], rel=2e-3)
     assert found.least == pytest.approx(15933.0, rel=1e-4)

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comptroller.planning.offer.question_offer import JointProblem, pose_joint
-from comptroller.planning.prove.question_rehearsal import QuestionStage
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,10 +22,11 @@ from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import locate
-from comptroller.planning.ground.executor import no_progress
 from comptroller.planning.planner import plan, shipped_calibration
 from comptroller.planning.prove.arrivals import RehearsalSettings
+from comptroller.planning.prove.question_draws import QuestionDraws
 from comptroller.planning.prove.services import SHARING, cached_share
+from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.prefixes import CallTokenCounts, QuestionPrefixIndex, whole_blocks
 from comptroller.strategies.protocol import Ask, Reply
@@ -138,23 +137,22 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
 
 
-def posed(document: dict[str, Any]) -> JointProblem:
-    return pose_joint(parse(document), shipped_calibration(), no_progress)
+def posed(document: dict[str, Any]) -> PlanningProblem:
+    return pose_problem(parse(document), shipped_calibration())
 
 
 def test_shared_prompts_are_cheaper_and_found_as_often_as_reckoned(document: dict[str, Any], tmp_path: Path) -> None:
     problem = posed(document)
-    best = problem.joint.solve(problem.goal)
+    best = problem.search.solve(problem.goal)
     apart = tmp_path / "vllm.toml"
     apart.write_text(locate("engines", "vllm").read_text().replace("prefix_block_tokens = 16\n", ""))
     alone = posed({**document, "allow": {**document["allow"], "engines": [str(apart)]}})
-    assert best.objective < 0.7 * alone.joint.solve(alone.goal).objective
-    (arm,) = best.fleets
-    reckoned = cached_share(problem, arm, best.fleets[arm].calls_per_s)
+    assert best.objective < 0.7 * alone.search.solve(alone.goal).objective
+    (number,) = best.units
+    reckoned = cached_share(problem, number, best.calls_per_s[number][0])
     assert reckoned == pytest.approx(0.75 * (2992 / 3000), rel=1e-9)
-    played = QuestionStage(problem, best, shipped_calibration(), RehearsalSettings(draws=2)).played(
-        best, problem.goal, 0
-    )
+    draws = QuestionDraws(problem, best, shipped_calibration(), RehearsalSettings(draws=2))
+    played = draws.played(best, problem.goal, 0)
     results = played.outcome.requests
     found = results.cached.sum() / (results.cached.sum() + results.computed.sum())
     assert found == pytest.approx(reckoned, abs=0.05)

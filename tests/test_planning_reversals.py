@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comptroller.planning.offer.call_buckets import Kinds
-from comptroller.planning.offer.question_offer import JointProblem, pose_joint
 
 from comptroller.costs.inference_units import ModelCostShape, attention_flops, eflops, parameter_flops
 from comptroller.errors import InfeasibleError
 from comptroller.facts.config import model
-from comptroller.planning.ground.executor import no_progress
-from comptroller.planning.planner import pose, shipped_calibration
-from comptroller.planning.solve.search import JointSolution, Keep, keep_everything
+from comptroller.planning.ground.nouns import AxisValues, Fleet
+from comptroller.planning.planner import shipped_calibration
+from comptroller.planning.solve.problem import PlanningProblem, pose_problem
+from comptroller.planning.solve.search import KeepChoice, keep_everything
 from comptroller.strategies.replay import recorded_price
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers import read_evidence
@@ -29,30 +28,30 @@ IN_USD, OUT_USD = 1e-7, 4e-7
 """Declared dollars of a token, where the evidence has none; only their ratio matters."""
 
 
-def posed(evidence: Path, least: float, strategies: Iterable[str], **more: Any) -> JointProblem:
+def posed(evidence: Path, least: float, strategies: Iterable[str], **more: Any) -> PlanningProblem:
     """A problem at ten questions a second, bought at the recorded dollars if nothing else is said."""
     quality = {"routes": ["api"], **more.pop("quality", {})}
     quality |= {"evidence": str(evidence), "solve": {"min": 100 * least}, "strategies": list(strategies)}
     asked = parse({"name": "reversal", "rate_per_s": 10.0, "quality": quality, **more})
-    return pose_joint(asked, shipped_calibration(), no_progress)
+    return pose_problem(asked, shipped_calibration())
 
 
-def solved(problem: JointProblem, least: float, keep: Keep = keep_everything) -> JointSolution:
-    return problem.joint.solve(replace(problem.goal, quality=(("", least),)), keep)
+def solved(problem: PlanningProblem, least: float, keep: KeepChoice = keep_everything) -> Fleet:
+    return problem.search.solve(replace(problem.goal, quality=(("", least),)), keep)
 
 
-def used(problem: JointProblem, least: float, axis: str, keep: Keep = keep_everything) -> set[str]:
+def used(problem: PlanningProblem, least: float, axis: str, keep: KeepChoice = keep_everything) -> set[str]:
     """Values of an axis that the plan for a target uses."""
-    gets = problem.joint.ground.weight @ solved(problem, least, keep).share
-    ways = [problem.joint.ground.ways[number] for number in np.flatnonzero(gets > 1e-6)]
-    return {value for way in ways for value in way.kinds[axis]}
+    gets = problem.space.weight @ solved(problem, least, keep).share[0]
+    options = [problem.space.options[number] for number in np.flatnonzero(gets > 1e-6)]
+    return {value for option in options for value in option.axes[axis]}
 
 
-def share_solved(problem: JointProblem, strategy: str) -> float:
+def share_solved(problem: PlanningProblem, strategy: str) -> float:
     """Share of the questions that one strategy solves for everything."""
-    ground = problem.joint.ground
-    number = next(n for n, way in enumerate(ground.ways) if way.option.strategy == strategy)
-    return float(ground.weight @ problem.joint.score[:, number])
+    space = problem.space
+    number = next(n for n, option in enumerate(space.options) if option.play.strategy == strategy)
+    return float(space.weight @ problem.search.table.score[:, number])
 
 
 # ---- prices and sizes -------------------------------------------------------------------------------------
@@ -68,13 +67,13 @@ def test_the_cheaper_list_price_is_the_dearer_bill() -> None:
         models=[low, high],
         quality={"tasks": ["aime", "gpqa", "livemathbench"]},
     )
-    ground = problem.joint.ground
-    listed, usd = {}, ground.weight @ problem.joint.usd
-    for number, way in enumerate(ground.ways):
-        (arm,) = way.option.arms
-        price = recorded_price(ground.choices.evidence, arm)
+    space = problem.space
+    listed, usd = {}, space.weight @ problem.search.table.usd
+    for number, option in enumerate(space.options):
+        (arm,) = option.play.models
+        price = recorded_price(space.plays.evidence, arm)
         assert price is not None
-        listed[ground.choices.evidence.arms[arm].model] = (price.input + price.output, usd[number])
+        listed[space.plays.models[arm].model] = (price.input + price.output, usd[number])
     assert listed[low][0] < listed[high][0] and listed[low][1] > listed[high][1]
     assert used(problem, 0.5, "model") == {high}
 
@@ -100,10 +99,10 @@ def test_many_samples_of_a_small_model_lose_once_the_cache_is_priced() -> None:
     flops, traffic, usd = {}, {}, {}
     for name, id in sizes.items():
 
-        def only(kinds: Kinds, name: str = name) -> bool:
-            return name in kinds.get("model", (name,))
+        def only(axes: AxisValues, name: str = name) -> bool:
+            return name in axes.get("model", (name,))
 
-        best = problem.joint.solve(problem.goal, only)
+        best = problem.search.solve(problem.goal, only)
         shape, samples = ModelCostShape.of(model(id)), calls(problem, best)
         flops[name] = samples * (parameter_flops(shape.params, outputs) + attention_flops(shape, inputs, outputs))
         traffic[name] = eflops(shape, inputs, outputs, samples)
@@ -114,11 +113,11 @@ def test_many_samples_of_a_small_model_lose_once_the_cache_is_priced() -> None:
     assert used(problem, least, "model") == {"Pythia 1B"}
 
 
-def calls(problem: JointProblem, best: JointSolution) -> float:
+def calls(problem: PlanningProblem, best: Fleet) -> float:
     """Mean calls of a question."""
-    ground, count = problem.joint.ground, len(problem.joint.ground.choices.task)
-    gets = ground.weight @ best.share
-    return float(sum(gets[n] * len(way.option.asked.question) / count for n, way in enumerate(ground.ways)))
+    space, count = problem.space, len(problem.space.plays.task)
+    gets = space.weight @ best.share[0]
+    return float(sum(gets[n] * len(option.play.calls.question) / count for n, option in enumerate(space.options)))
 
 
 def test_four_bits_pay_on_one_accelerator_and_not_on_another() -> None:
@@ -138,7 +137,7 @@ def dollars(accelerator: str, formats: list[str]) -> float:
         "objectives": {"tpot": {"max": 100, "unit": "ms"}},
         "allow": {"accelerators": [accelerator], "formats": formats, "sites": ["us_neocloud"], "engines": ["vllm"]},
     }
-    problem = pose(parse(json.loads(json.dumps(document))), shipped_calibration())
+    problem = pose_problem(parse(json.loads(json.dumps(document))), shipped_calibration())
     return problem.search.solve(problem.goal).objective
 
 
@@ -153,8 +152,8 @@ def test_votes_come_before_verification(tmp_path: Path) -> None:
     votes = ["once", *(f"sample_and_vote(n={n})" for n in (4, 8, 16))]
     verdicts = [f"generative_verification(s={s},v={v})" for s, v in ((2, 1), (4, 2), (16, 4))]
     problem = posed(lines(tmp_path / "verified.jsonl", verified()), 0.3, votes + verdicts)
-    joint = problem.joint
-    low, high = share_solved(problem, "once"), float(joint.ground.weight @ joint.score.max(axis=1))
+    search = problem.search
+    low, high = share_solved(problem, "once"), float(search.space.weight @ search.table.score.max(axis=1))
     ladder = np.linspace(low, high - 1e-6, 12)
     chosen = [used(problem, float(least), "strategy") for least in ladder]
     spent = [solved(problem, float(least)).objective for least in ladder]
@@ -225,31 +224,28 @@ def test_greedy_is_the_plan_where_nothing_verifies(own: Evidence, tmp_path: Path
     file = lines(tmp_path / "direct.jsonl", solvers(own, ["direct"]))
     strategies = ["once", "sample_and_vote(n=4)", "sample_and_vote(n=8)", "stop_on_success(cap=8)"]
     problem = posed(file, 0.2, strategies, quality={"checker": {}})
-    greedy, ground = share_solved(problem, "once"), problem.joint.ground
+    greedy, space = share_solved(problem, "once"), problem.space
     for least in (0.5 * greedy, 0.9 * greedy):
         assert used(problem, least, "strategy", unchecked) == {"once"}
-    per_solved = (ground.weight @ problem.joint.usd) / (ground.weight @ problem.joint.score)
-    dollars = {way.option.name: per_solved[n] for n, way in enumerate(ground.ways) if unchecked(way.kinds)}
+    per_solved = (space.weight @ problem.search.table.usd) / (space.weight @ problem.search.table.score)
+    dollars = {option.play.name: per_solved[n] for n, option in enumerate(space.options) if unchecked(option.axes)}
     assert min(dollars, key=dollars.__getitem__) == "once"
     with pytest.raises(InfeasibleError, match="best supported"):
         solved(problem, greedy + 0.1, unchecked)
     assert "stop_on_success" in used(problem, greedy + 0.1, "strategy")
 
 
-def unchecked(kinds: Kinds) -> bool:
-    return "stop_on_success" not in kinds.get("strategy", ())
+def unchecked(axes: AxisValues) -> bool:
+    return "stop_on_success" not in axes.get("strategy", ())
 
 
 def test_thinking_is_not_bought_where_it_does_not_help(own: Evidence, tmp_path: Path) -> None:
     """Recorded on short answers (products, multiples, bits): the steps cost more tokens and solve less."""
     file = lines(tmp_path / "efforts.jsonl", solvers(own, ["direct", "steps"], only="steps"))
     problem = posed(file, 0.1, ["once", "sample_and_vote"])
-    ground, joint = problem.joint.ground, problem.joint
-    assert {str(arm) for arm in ground.choices.evidence.arms} == {
-        "SmolLM2-135M-Instruct direct",
-        "SmolLM2-135M-Instruct steps",
-    }
-    direct = [n for n, way in enumerate(ground.ways) if way.kinds["model"] == {"SmolLM2-135M-Instruct direct"}]
-    top = float(ground.weight @ joint.score[:, direct].max(axis=1))
+    space, search = problem.space, problem.search
+    assert {str(arm) for arm in space.plays.models} == {"SmolLM2-135M-Instruct direct", "SmolLM2-135M-Instruct steps"}
+    direct = [n for n, option in enumerate(space.options) if option.axes["model"] == {"SmolLM2-135M-Instruct direct"}]
+    top = float(space.weight @ search.table.score[:, direct].max(axis=1))
     for least in np.linspace(0.1, 0.9 * top, 4):
         assert used(problem, float(least), "model") == {"SmolLM2-135M-Instruct direct"}

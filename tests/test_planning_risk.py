@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comptroller.planning.offer.question_offer import JointProblem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -21,7 +20,7 @@ from scipy.stats import norm
 from comptroller.errors import FactError
 from comptroller.planning.ground.plan_document import Plan, load_plan
 from comptroller.planning.planner import plan
-from comptroller.planning.reasons.runners_up import NeighbouringSolutions, usd_per_h
+from comptroller.planning.reasons.runners_up import NeighbouringFleets
 from comptroller.planning.risk.confidence import (
     SelectionBootstrap,
     margin_of,
@@ -34,6 +33,8 @@ from comptroller.planning.risk.draws import ALONE, RiskSimulation, ends, outcome
 from comptroller.planning.risk.price_drift import drift
 from comptroller.planning.risk.uncertainty import demand_chance, two_sided
 from comptroller.planning.risk.worth import AXIS, NestedDraws, losses_of, nested_losses, price_of, saving, width
+from comptroller.planning.solve.description import usd_per_h
+from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.report.page import page
 from comptroller.report.solving import measurements, uncertainty
 from comptroller.report.terminal import print_plan
@@ -57,8 +58,8 @@ def planned(recorded: Path) -> Plan:
     return plan(parse(workload(recorded, uncertainty=RANGES)))
 
 
-def drawn(problem: JointProblem) -> tuple[NeighbouringSolutions, RiskSimulation]:
-    around = NeighbouringSolutions.of(problem.joint, problem.goal, problem.joint.solve(problem.goal))
+def drawn(problem: PlanningProblem) -> tuple[NeighbouringFleets, RiskSimulation]:
+    around = NeighbouringFleets.of(problem.search, problem.goal, problem.search.solve(problem.goal))
     return around, RiskSimulation.of(problem, (around.best, *around.rivals))
 
 
@@ -106,10 +107,10 @@ def test_a_draw_in_which_nothing_differs_is_the_plan(recorded: Path) -> None:
     for more in ({}, {"quality": {"routes": ["own"]}}, {"spare_replicas": 1, "quality": {"routes": ["own"]}}):
         problem = posed(workload(recorded, **more))
         around, found = drawn(problem)
-        still, ground = found.chances.still(), found.chances.ground
+        still, contenders = found.chances.still(), found.chances.contenders
         for number, solution in enumerate((around.best, *around.rivals)):
-            same = outcome(ground, number, still)
-            assert same.usd_per_h[0] == pytest.approx(usd_per_h(problem.joint, solution), rel=1e-6)
+            same = outcome(contenders, number, still)
+            assert same.usd_per_h[0] == pytest.approx(usd_per_h(problem.search, solution), rel=1e-6)
             assert same.solved[0, 0] == pytest.approx(solution.solved, rel=1e-6)
 
 
@@ -117,7 +118,7 @@ def test_only_what_is_drawn_moves_the_cost(recorded: Path) -> None:
     """Tokens are bought at the recorded price, so demand alone moves the cost of an API, in proportion."""
     problem = posed(workload(recorded, quality={"routes": ["api"]}, uncertainty=RANGES))
     _, found = drawn(problem)
-    cost = usd_per_h(problem.joint, problem.joint.solve(problem.goal))
+    cost = usd_per_h(problem.search, problem.search.solve(problem.goal))
     assert np.ptp(found.alone("prices")) == np.ptp(found.alone("step times")) == 0.0
     assert ends(found.alone("demand") / cost, 1.0) == pytest.approx((0.8, 1.25), rel=0.03)
 
@@ -127,7 +128,7 @@ def test_only_what_is_drawn_moves_the_cost(recorded: Path) -> None:
 def test_a_wider_range_of_demand_is_not_narrower(recorded: Path, low: float, high: float) -> None:
     problem = own(recorded)
     narrow, wide = (_with(problem, UncertaintyRange(low=x, high=y)) for x, y in ((low, high), (low * 0.9, high * 1.1)))
-    cost = usd_per_h(problem.joint, problem.joint.solve(problem.goal))
+    cost = usd_per_h(problem.search, problem.search.solve(problem.goal))
     inner, outer = (ends(each.alone("demand"), cost) for each in (narrow, wide))
     assert outer[0] <= inner[0] <= cost <= inner[1] <= outer[1]
 
@@ -140,15 +141,15 @@ def test_everything_together_is_wider_than_each_alone(recorded: Path) -> None:
 
 
 @cache
-def own(recorded: Path) -> JointProblem:
+def own(recorded: Path) -> PlanningProblem:
     """Everything on own devices."""
     return posed(workload(recorded, quality={"routes": ["own"]}))
 
 
-def _with(problem: JointProblem, demand: UncertaintyRange) -> RiskSimulation:
+def _with(problem: PlanningProblem, demand: UncertaintyRange) -> RiskSimulation:
     declared = problem.workload.model_copy(update={"uncertainty": WorkloadUncertainty(demand=demand)})
     asked = replace(problem, workload=declared)
-    return RiskSimulation.of(asked, (asked.joint.solve(asked.goal),))
+    return RiskSimulation.of(asked, (asked.search.solve(asked.goal),))
 
 
 def test_nested_draws_know_what_they_say(recorded: Path) -> None:
@@ -159,13 +160,13 @@ def test_nested_draws_know_what_they_say(recorded: Path) -> None:
     assert nest.demand().demand.shape == (AXIS, 1)
     stepped = nest.steps(0).steps
     assert np.ptp(stepped[:, :, 0], axis=1).max() == 0.0 < np.ptp(stepped[:, :, 0], axis=0).min()
-    solved = found.chances.ground.stands[0].solved.start
+    solved = found.chances.contenders.plans[0].solved.start
     means = nest.questions(0).means[:, :, solved]
     apart = found.chances.deviations(2_000, [0])[0, :, solved]
     assert means.mean(axis=1).var() == pytest.approx(apart.var() / 2, rel=0.35)
     price = price_of(found, around, {"": 0.0})
     assert price.usd_per_h > 0
-    loss = nested_losses(found.chances.ground, nest.demand(), price)
+    loss = nested_losses(found.chances.contenders, nest.demand(), price)
     assert loss.shape == (1 + len(around.rivals), AXIS, AXIS)
     assert losses_of(found, price).mean() == pytest.approx(loss.mean(), rel=0.1)
 
@@ -241,12 +242,12 @@ def test_a_choice_of_one_has_no_optimism_and_a_choice_on_noise_has(tmp_path: Pat
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     quality = {"strategies": ["once"], "routes": ["api"], "models": {}}
 
-    def of(least: float, **more: Any) -> JointProblem:
+    def of(least: float, **more: Any) -> PlanningProblem:
         return posed(workload(file, least, quality={**quality, **more.pop("quality", {})}, **more))
 
     alone = of(20.0, models=["m1"])
     assert SelectionBootstrap(alone).optimism(alone.goal).solved == {"": 0.0}
-    most = supported_shares(of(20.0).joint)[""] * 100
+    most = supported_shares(of(20.0).search)[""] * 100
     among = of(most - 1.0)
     told = SelectionBootstrap(among).optimism(among.goal)
     assert 0.01 < told.solved[""] < 0.2 and told.short > 0
@@ -260,9 +261,9 @@ def test_a_choice_of_one_has_no_optimism_and_a_choice_on_noise_has(tmp_path: Pat
 def test_targets_out_of_a_resample_are_lowered_to_what_it_supports(recorded: Path) -> None:
     problem = posed(workload(recorded, 40.0, quality={"each": {"odd": {"min": 50.0, "unit": "%"}}}))
     far = replace(problem.goal, quality=(("", 1.5), ("odd", 1.5)))
-    most = supported_shares(problem.joint)
-    assert reachable(problem.joint, problem.goal) == problem.goal
-    found = problem.joint.solve(reachable(problem.joint, far))
+    most = supported_shares(problem.search)
+    assert reachable(problem.search, problem.goal) == problem.goal
+    found = problem.search.solve(reachable(problem.search, far))
     assert found.solved == pytest.approx(most[""], abs=1e-6)
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comptroller.planning.solve.prune import undominated_ways
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
@@ -32,11 +31,13 @@ from comptroller.planning.ground.executor import (
     gather,
     no_progress,
 )
-from comptroller.planning.offer.deployments import RejectionTally, enumerate_candidates
+from comptroller.planning.offer.deployments import RejectionTally, enumerate_deployments
 from comptroller.planning.offer.evaluation import ReplicaChunk, ReplicaEvaluator, chunks
+from comptroller.planning.offer.requests import load_of, traffic_of
 from comptroller.planning.offer.space import goal_of, space_of
-from comptroller.planning.planner import GRID, load_of, plan, shipped_calibration
-from comptroller.work.demand import demand
+from comptroller.planning.planner import plan, shipped_calibration
+from comptroller.planning.solve.case import OptionTable
+from comptroller.planning.solve.option_dominance import undominated_options
 from comptroller.work.workload import Workload, load, parse
 
 WORKLOAD = {
@@ -55,10 +56,9 @@ def parts() -> tuple[ReplicaEvaluator, list[ReplicaChunk]]:
 
 
 def parts_of(asked: Workload) -> tuple[ReplicaEvaluator, list[ReplicaChunk]]:
-    candidates = list(enumerate_candidates(space_of(asked), RejectionTally()))
-    return ReplicaEvaluator(goal_of(asked).targets, shipped_calibration()), chunks(
-        candidates, load_of(demand(asked, GRID))
-    )
+    deployments = list(enumerate_deployments(space_of(asked), RejectionTally()))
+    evaluate = ReplicaEvaluator(goal_of(asked).targets, shipped_calibration())
+    return evaluate, chunks(deployments, load_of(traffic_of(asked)))
 
 
 @cache
@@ -231,18 +231,18 @@ COARSE = st.integers(0, 3)
 
 @settings(deadline=None)
 @given(st.data())
-def test_ways_left_out_change_no_optimum(data: st.DataObject) -> None:
-    """The linear program of one class with capacities of two arms, with and without what was left out."""
-    ways, rng = data.draw(st.integers(1, 24)), np.random.default_rng(data.draw(st.integers(0, 10**6)))
-    own = [frozenset(np.flatnonzero(row).tolist()) for row in rng.random((ways, 2)) < 0.5]
-    score, usd = rng.integers(0, 4, (1, ways)) / 3, rng.integers(0, 4, (1, ways)).astype(float)
-    calls = {arm: rng.integers(0, 3, (1, ways, 2)) * np.array([[[arm in x] for x in own]]) for arm in (0, 1)}
-    kept = undominated_ways(own, score, usd, calls, np.arange(ways))
+def test_options_left_out_change_no_optimum(data: st.DataObject) -> None:
+    """The linear program of one class with capacities of two models, with and without what was left out."""
+    options, rng = data.draw(st.integers(1, 24)), np.random.default_rng(data.draw(st.integers(0, 10**6)))
+    own = [frozenset(np.flatnonzero(row).tolist()) for row in rng.random((options, 2)) < 0.5]
+    score, usd = rng.integers(0, 4, (1, options)) / 3, rng.integers(0, 4, (1, options)).astype(float)
+    calls = {model: rng.integers(0, 3, (1, options, 2)) * np.array([[[model in x] for x in own]]) for model in (0, 1)}
+    kept = undominated_options(own, OptionTable(score, usd, calls), np.arange(options))
     room = float(data.draw(COARSE))
 
     def least(of: np.ndarray) -> float:
-        bounds = [-score[0, of], *(calls[arm][0, of, place] for arm in (0, 1) for place in (0, 1))]
+        bounds = [-score[0, of], *(calls[model][0, of, place] for model in (0, 1) for place in (0, 1))]
         found = linprog(usd[0, of], bounds, [-0.5, *[room] * 4], [np.ones(len(of))], [1.0])
         return float(found.fun) if found.success else np.inf
 
-    assert np.isclose(least(kept), least(np.arange(ways))) or least(kept) == least(np.arange(ways))
+    assert np.isclose(least(kept), least(np.arange(options))) or least(kept) == least(np.arange(options))

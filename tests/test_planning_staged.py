@@ -7,9 +7,9 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from comptroller.planning.offer.options import OptionCalls
 
 from comptroller.errors import UnsupportedError
+from comptroller.planning.ground.strategy_plays import OptionCalls
 from comptroller.planning.offer.stage_plays import StagePlayCache
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.results import runs
@@ -75,9 +75,9 @@ def test_stages_together_are_a_replay_of_the_whole(seed: int) -> None:
             option = stages.option(strategy, bound)
             assert option.strategy == spell(strategy) and option.bound == bound
             np.testing.assert_array_equal(option.score, score)
-            assert option.roles == {r: a for r, a in bound.items() if (asked.arm == a).any()}
-            for name in ("question", "arm", "input_tokens", "output_tokens", "usd", "common_tokens"):
-                np.testing.assert_array_equal(getattr(option.asked, name), getattr(asked, name), name)
+            assert option.roles == {r: a for r, a in bound.items() if (asked.model == a).any()}
+            for name in ("question", "model", "input_tokens", "output_tokens", "usd", "common_tokens"):
+                np.testing.assert_array_equal(getattr(option.calls, name), getattr(asked, name), name)
     assert gaps
 
 
