@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comptroller.measure.readers.server import BenchmarkServer
-from comptroller.measure.readers.sglang_bench import read_sglang_bench
-from comptroller.measure.readers.table import read_table
-from comptroller.measure.readers.vllm_bench import read_vllm_bench
+from comptroller.measure.run_table import read_table
+from comptroller_lab.bench_server import BenchmarkServer
+from comptroller_lab.sglang_bench import read_sglang_bench
+from comptroller_lab.vllm_bench import read_vllm_bench
 
 from comptroller.costs.closed_loop import closed_loop
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe

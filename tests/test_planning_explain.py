@@ -6,7 +6,7 @@ import json
 from functools import cache
 
 import pytest
-from comptroller.costs.efficiency import BaselineCalibration
+from comptroller_lab.baseline import BaselineCalibration
 from typer.testing import CliRunner
 
 from comptroller.cli import application

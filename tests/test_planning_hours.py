@@ -23,7 +23,7 @@ from comptroller.planning.planner import plan, shipped_calibration
 from comptroller.planning.solve.day_space import day_space
 from comptroller.planning.solve.problem import pose_problem
 from comptroller.report import hours
-from comptroller.report.page import page
+from comptroller.report.plan_page import page
 from comptroller.report.terminal import print_plan
 from comptroller.work.hours import HOURS, SpotRisk, rates_by_hour
 from comptroller.work.workload import load, parse

@@ -28,7 +28,7 @@ from comptroller.planning.prove.hour_rehearsal import (
 )
 from comptroller.planning.solve.day_freedoms import DayFreedom
 from comptroller.report import hours
-from comptroller.report.page import page
+from comptroller.report.plan_page import page
 from comptroller.report.terminal import print_plan
 from comptroller.work.workload import parse
 from hours_markets import USD, H, case_of, cheapest, day_of, market, shares

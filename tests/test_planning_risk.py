@@ -35,7 +35,7 @@ from comptroller.planning.risk.uncertainty import demand_chance, two_sided
 from comptroller.planning.risk.worth import AXIS, NestedDraws, losses_of, nested_losses, price_of, saving, width
 from comptroller.planning.solve.description import usd_per_h
 from comptroller.planning.solve.problem import PlanningProblem
-from comptroller.report.page import page
+from comptroller.report.plan_page import page
 from comptroller.report.solving import measurements, uncertainty
 from comptroller.report.terminal import print_plan
 from comptroller.work.trace import RequestTrace

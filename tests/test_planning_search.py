@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from comptroller.costs.efficiency import BaselineCalibration
+from comptroller_lab.baseline import BaselineCalibration
 
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.nouns import Fleet, Goal
