@@ -28,32 +28,36 @@ DESIGN = ROOT / "DESIGN.md"
 BEGIN, END = "<!-- house:begin -->", "<!-- house:end -->"
 
 ROOM_LINES = {
-    # what questions, requests, hours and proofs need of one program, its evidence of being right, and its documents
-    "planning": 11_000,
+    # one program with its bounds, offers, proofs by simulation, reasons, risk, and the documents of all of it
+    "planning": 9_300,
     # workloads, traces of six formats, evidence of ten, laws and intervals over them
-    "work": 5_600,
-    # the engine as compiled kernels, a plain one that it must equal, and every policy
-    "serving": 5_400,
-    # the door, its desk and breakers, translation of three APIs, backends, checkers in processes of their own
-    "gateway": 5_200,
+    "work": 5_900,
+    # the door, its desk and breakers, the router and its view, translation of three APIs, backends, checkers
+    "gateway": 5_650,
     # 20 strategies at about 100 lines, their drive, replay and training
-    "strategies": 4_800,
-    # sheets, charts, pages
-    "report": 4_800,
-    # runs of hardware and models that make calibration and evidence, and the fits
-    "measure": 4_200,
+    "strategies": 4_750,
+    # the event engine as one kernel, compiled or not, and every policy
+    "serving": 4_450,
+    # tables of a line per column, one chart, one page
+    "report": 4_400,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example
-    "costs": 3_200,
+    "costs": 3_700,
     # ledger, holds, budgets, reports, migrations, two databases
-    "books": 2_950,
+    "books": 3_070,
     # one reader, eight kinds of facts, four families of configurations of models
-    "facts": 2_800,
+    "facts": 2_900,
+    # what formats lose on a real model, kernels timed, and the fit of a user's own calibration
+    "measure": 2_460,
     # a file per command, most of it options and their help
-    "cli": 2_000,
-    # what each number format loses
-    "numerics": 1_500,
+    "cli": 2_080,
+    # what each number format loses, in closed form and on samples
+    "numerics": 1_150,
+    # targets of export, one file each
+    "export": 600,
     # errors, quantities, the exported names
-    ".": 350,
+    ".": 390,
+    # command lines of engines, one file each
+    "launch": 210,
 }
 """Most lines of Python in each room. A room that passes its bound fails `make lint`: shrink it, or raise the bound here
 and say in DESIGN.md what the lines are for."""
