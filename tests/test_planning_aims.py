@@ -38,7 +38,7 @@ ALONE = {
         "input": {"median": 250, "mean": 400, "most": 3000},
         "output": {"median": 250, "mean": 350, "most": 2000},
     },
-    "objectives": _objectives(7.5),
+    "objectives": _objectives(8.0),
     "allow": {"sites": ["us_neocloud"], "accelerators": ["l4", "l40s"], "formats": ["bf16", "fp8_e4m3"]},
 }
 BRIEF = RehearsalSettings(draws=3, bound=of_the_mean)
@@ -97,11 +97,11 @@ def test_what_holds_is_found_where_only_faster_devices_help(steady: list[float],
 def test_a_service_of_bursts_is_planned_and_told_by_what_was_asked() -> None:
     found = plan(parse(ALONE), rehearsal=FEW)
     ttft, e2e = found.latency
-    assert (ttft.most_s, e2e.most_s) == (0.5, 7.5) and e2e.predicted_s.value <= e2e.most_s
+    assert (ttft.most_s, e2e.most_s) == (0.5, 8.0) and e2e.predicted_s.value <= e2e.most_s
     prices = {price.constraint: price for price in found.shadow_prices}
-    assert prices["E2E p95"].value == 7_500.0
+    assert prices["E2E p95"].value == 8_000.0
     assert found.verification is not None and found.verification.rounds[-1].holds
-    assert any(note.startswith("sized for E2E p95") and "7500 ms hold" in note for note in found.notes)
+    assert any(note.startswith("sized for E2E p95") and "8000 ms hold" in note for note in found.notes)
 
 
 def test_questions_in_bursts_are_planned() -> None:

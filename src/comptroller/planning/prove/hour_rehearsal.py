@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from comptroller.planning.ground.plan_document import ServiceDocument
 from comptroller.planning.offer.day_market import DayOffers
 from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.prove.arrivals import RehearsalSettings, judge_draws, simulated_quantiles, traces
-from comptroller.planning.prove.rehearsal import RAISE
+from comptroller.planning.prove.rehearsal import RAISE, climb
 from comptroller.planning.prove.services import ServiceLoad, service_of
 from comptroller.planning.solve.day_freedoms import DayFreedom
 from comptroller.planning.solve.problem import PlanningProblem
@@ -139,6 +139,11 @@ class RehearsedDay:
         """Hours that did not hold."""
         return tuple(h for h, quantiles in self.seen.items() if not all(item.holds for item in quantiles))
 
+    @property
+    def holds(self) -> bool:
+        """Whether every hour did."""
+        return not self.failed
+
     def trial(self, factor: float, h: int) -> HourTrial | None:
         """What an hour showed, as it stands in a plan; factor: on the demand, that all hours are sized with."""
         if h not in self.seen:
@@ -153,21 +158,25 @@ class RehearsedDay:
 
 def raise_hours_until_held(stage: HourStage, step: DayFreedom, day: Fleet, model: int = 0) -> RehearsedDay:
     """The day with its hours raised until their percentiles hold in simulation, within `ROUNDS`."""
-    market, rehearsed = stage.market, _simulate_hours(stage, step.demand, day)
-    for _ in range(ROUNDS - 1):
-        if not rehearsed.failed:
-            break
-        factor = rehearsed.demand.sizing.copy()
-        for h in rehearsed.failed:
-            excess = max(item.upper_s / item.target.most_s for item in rehearsed.seen[h])
+    why = ""
+
+    def with_failing_hours_raised(days: Sequence[RehearsedDay]) -> RehearsedDay | None:
+        nonlocal why
+        last = days[-1]
+        factor = last.demand.sizing.copy()
+        for h in last.failed:
+            excess = max(item.upper_s / item.target.most_s for item in last.seen[h])
             least = float(np.clip(excess**0.25, *RAISE))
-            factor[h] *= max(least, BEYOND * headroom_factor(market, rehearsed.demand, rehearsed.day, model, h))
-        demand = replace(rehearsed.demand, factor=factor)
+            factor[h] *= max(least, BEYOND * headroom_factor(stage.market, last.demand, last.day, model, h))
+        demand = replace(last.demand, factor=factor)
         try:
-            rehearsed = _simulate_hours(stage, demand, step.day(demand, rehearsed.day))
+            return _simulate_hours(stage, demand, step.day(demand, last.day))
         except InfeasibleError as error:
-            return replace(rehearsed, why=str(error))
-    return rehearsed
+            why = str(error)
+            return None
+
+    days = climb(_simulate_hours(stage, step.demand, day), with_failing_hours_raised, ROUNDS)
+    return replace(days[-1], why=why)
 
 
 def _simulate_hours(stage: HourStage, demand: Demand, day: Fleet) -> RehearsedDay:

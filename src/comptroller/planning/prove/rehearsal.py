@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -69,6 +69,32 @@ class RehearsalProof:
     document: VerificationDocument
 
 
+class HeldTrial(Protocol):
+    """Something that was simulated: one fleet, or the hours of a day."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether every objective held."""
+        ...
+
+
+T = TypeVar("T", bound=HeldTrial)
+
+
+def climb(first: T, following: Callable[[Sequence[T]], T | None], rounds: int) -> list[T]:
+    """Trials from the first on, each sized by those before it, until one holds, none follows, or so many were made.
+
+    following: the next trial, sized for more than the last; `None` where more of the same does not help.
+    """
+    trials = [first]
+    while not trials[-1].holds and len(trials) < rounds:
+        trial = following(trials)
+        if trial is None:
+            break
+        trials.append(trial)
+    return trials
+
+
 def raise_until_proven(stage: RehearsalStage, best: Fleet, rehearsal: RehearsalSettings) -> RehearsalProof:
     """Simulate the best; while a percentile of a further draw may fail, size it for more demand.
 
@@ -79,9 +105,11 @@ def raise_until_proven(stage: RehearsalStage, best: Fleet, rehearsal: RehearsalS
     Raises:
         InfeasibleError: nothing held within `ROUNDS` trials; says by how much the last one missed.
     """
-    larger = [_trial(stage, stage.goal, best)]
-    while not larger[-1].holds and len(larger) < ROUNDS and not _has_stalled(larger):
-        larger.append(_sized_trial(stage, larger, _goal_with_more_demand(larger)))
+
+    def with_more_demand(trials: Sequence[Trial]) -> Trial | None:
+        return None if _has_stalled(trials) else _sized_trial(stage, trials, _goal_with_more_demand(trials))
+
+    larger = climb(_trial(stage, stage.goal, best), with_more_demand, ROUNDS)
     lower = [] if larger[-1].holds else _trials_with_lower_aims(stage, larger)
     if lower and not lower[-1].holds:
         raise InfeasibleError(_nothing_held(larger[-1], lower[-1]))
@@ -121,15 +149,21 @@ def _goal_with_lower_aims(trials: Sequence[Trial], share: float) -> Goal:
 def _trials_with_lower_aims(stage: RehearsalStage, larger: Sequence[Trial]) -> list[Trial]:
     """From the first trial on, what failed aimed lower, by smaller steps where nothing keeps that, at last with more
     demand; up to one that holds, if `ROUNDS` fleets were not simulated before."""
-    path, far = [larger[0]], 0
-    room = ROUNDS - len({trial.shown for trial in larger})
-    while not path[-1].holds and len(path) <= room and far <= REFINEMENTS + 1:
-        goal = _goal_with_more_demand(path) if far > REFINEMENTS else _goal_with_lower_aims(path, 0.5**far)
-        try:
-            path.append(_sized_trial(stage, [*larger, *path], goal))
-        except InfeasibleError:
-            far += 1
-    return path
+    halvings = 0
+
+    def with_lower_aims(path: Sequence[Trial]) -> Trial | None:
+        nonlocal halvings
+        while halvings <= REFINEMENTS + 1:
+            aims = halvings <= REFINEMENTS
+            goal = _goal_with_lower_aims(path, 0.5**halvings) if aims else _goal_with_more_demand(path)
+            try:
+                return _sized_trial(stage, [*larger, *path], goal)
+            except InfeasibleError:
+                halvings += 1
+        return None
+
+    simulated = len({trial.shown for trial in larger})
+    return climb(larger[0], with_lower_aims, ROUNDS - simulated + 1)
 
 
 def _step(trials: Sequence[Trial], off: float) -> float:
