@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,19 +23,17 @@ from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InfeasibleError
 from comptroller.facts.reader import parse_toml
 from comptroller.planning.capacity import LatencyTarget
-from comptroller.planning.ground.executor import no_progress
-from comptroller.planning.offer.question_offer import pose_joint
-from comptroller.planning.planner import RequestStage, pose, shipped_calibration
+from comptroller.planning.ground.nouns import Fleet
+from comptroller.planning.planner import shipped_calibration
 from comptroller.planning.prove.arrivals import Bound, RehearsalSettings, of_a_further_draw, of_the_mean
-from comptroller.planning.prove.question_rehearsal import QuestionStage
-from comptroller.planning.prove.rehearsal import RehearsalStage, raise_until_proven
-from comptroller.planning.solve.fleet_search import Goal
+from comptroller.planning.prove.rehearsal import raise_until_proven
+from comptroller.planning.prove.stage import FleetStage
 from comptroller.planning.solve.infeasible import solve_or_explain
+from comptroller.planning.solve.problem import pose_problem
 from comptroller.work.workload import parse
 from record import table, write
 
 Floats = npt.NDArray[np.float64]
-F = TypeVar("F")
 
 HERE = Path(__file__).parent
 UNSEEN = 20
@@ -146,28 +144,14 @@ class Line:
         return self.held / self.runs
 
 
-class Measurable(RehearsalStage[F], Protocol[F]):
-    """A stage whose percentiles can be read draw by draw."""
-
-    def measured(self, fleet: F, goal: Goal) -> Iterator[Floats]:
-        """Percentiles of the objectives, draw by draw."""
-        ...
-
-
 def lines(case: Case, calibration: TimingCalibration) -> Iterator[Line]:
     """A workload by every bound."""
-    workload = parse(case.document, HERE.parent / case.file)
-    if workload.quality is None:
-        problem = pose(workload, calibration)
-        best = solve_or_explain(problem.search, problem.goal)
-        yield from _tried(case, lambda how: RequestStage(problem, calibration, how), best)
-    else:
-        joint = pose_joint(workload, calibration, no_progress)
-        choice = solve_or_explain(joint.joint, joint.goal)
-        yield from _tried(case, lambda how: QuestionStage(joint, choice, calibration, how), choice)
+    problem = pose_problem(parse(case.document, HERE.parent / case.file), calibration)
+    best = solve_or_explain(problem.search, problem.goal)
+    yield from _tried(case, lambda how: FleetStage(problem, best, calibration, how), best)
 
 
-def _tried(case: Case, stage: Callable[[RehearsalSettings], Measurable[F]], best: F) -> Iterator[Line]:
+def _tried(case: Case, stage: Callable[[RehearsalSettings], FleetStage], best: Fleet) -> Iterator[Line]:
     """The plan by every bound, on draws that it has not seen; of a trace the first draw, itself, is left out."""
     unseen, known = stage(RehearsalSettings(draws=UNSEEN + 1, seed=UNSEEN_SEED)), dict[str, Floats]()
     for name, bound in BOUNDS.items():
@@ -179,7 +163,7 @@ def _tried(case: Case, stage: Callable[[RehearsalSettings], Measurable[F]], best
             continue
         line, targets = unseen.line(found.fleet), found.goal.targets
         if line not in known:
-            known[line] = np.stack(list(unseen.measured(found.fleet, found.goal)))[1:]
+            known[line] = np.stack(list(unseen.draws.quantiles(found.fleet, found.goal)))[1:]
         values, labels = known[line], [_label(target) for target in targets]
         ratio = values / np.array([target.most_s for target in targets])
         within = (values <= np.array([item.upper_s for item in found.seen])).mean(axis=0)

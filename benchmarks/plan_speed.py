@@ -19,7 +19,8 @@ from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import ids
-from comptroller.planning.planner import plan, pose, shipped_calibration
+from comptroller.planning.planner import plan, shipped_calibration
+from comptroller.planning.solve.problem import pose_problem
 from comptroller.work.workload import Workload, parse
 from record import table, write
 
@@ -118,9 +119,9 @@ def _search(name: str, asked: Workload, most_s: float, repeats: int) -> Measured
     counts = []
 
     def search() -> None:
-        problem = pose(asked, shipped_calibration())
+        problem = pose_problem(asked, shipped_calibration())
         problem.search.solve(problem.goal)
-        counts.append(len(problem.search.table.candidates))
+        counts.append(sum(len(offers.deployments) for offers in problem.space.offers.values()))
 
     took = best_s(search, repeats)
     return Measured(f"search: {name}", took, most_s, f"{counts[0]:,} deployments")

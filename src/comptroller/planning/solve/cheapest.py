@@ -60,8 +60,9 @@ def optimum(case: ProgramCase) -> Fleet | None:
     considered = sum(len(columns) for columns in kept.columns.values())
     if best is None:
         return None
-    units = one_kind_units(case, best[1]) or best[0]
-    fleet = fleet_of_units(case, units)
+    kinds = sum(int(np.count_nonzero(units)) for units in best[0].values())
+    simpler = one_kind_units(case, best[1]) if kinds > 1 else None
+    fleet = fleet_of_units(case, simpler or best[0])
     return None if fleet is None else replace(fleet, considered=considered)
 
 
