@@ -9,10 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comptroller.measure.run_table import read_table
-from comptroller_lab.bench_server import BenchmarkServer
-from comptroller_lab.sglang_bench import read_sglang_bench
-from comptroller_lab.vllm_bench import read_vllm_bench
 
 from comptroller.costs.closed_loop import closed_loop
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
@@ -31,7 +27,11 @@ from comptroller.measure.calibrate import fit, start
 from comptroller.measure.features import bank
 from comptroller.measure.observations import ExclusionReport, RunObservation, groups
 from comptroller.measure.residuals import ResidualPoints, points_from_anchors, train
+from comptroller.measure.run_table import read_table
 from comptroller.measure.serving_parameters import PRIORS, RunLatencyModel
+from comptroller_lab.bench_server import BenchmarkServer
+from comptroller_lab.sglang_bench import read_sglang_bench
+from comptroller_lab.vllm_bench import read_vllm_bench
 
 TODAY = date(2026, 11, 21)
 LAYOUTS = (ParallelLayout(2), ParallelLayout(4), ParallelLayout(8))

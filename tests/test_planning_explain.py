@@ -6,7 +6,6 @@ import json
 from functools import cache
 
 import pytest
-from comptroller_lab.baseline import BaselineCalibration
 from typer.testing import CliRunner
 
 from comptroller.cli import application
@@ -15,6 +14,7 @@ from comptroller.planning.reasons.explain import explain, keep_only
 from comptroller.planning.solve.description import describe_fleet
 from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.work.workload import parse
+from comptroller_lab.baseline import BaselineCalibration
 
 WORKLOAD = {
     "name": "small",

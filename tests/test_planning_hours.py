@@ -94,10 +94,8 @@ def test_a_later_deadline_is_never_dearer_and_all_work_is_done_in_time(load: Any
         asked = day_of(by_hour, [work(released, window)])
         day = cheapest(of, asked)
         conserved(day, asked)
-        assert (
-            of.load[0, 0] * shares(day) + of.load[0, 1] * asked.works_per_s[0] * day.work[0][:, 0]
-            <= day.units[0] + 1e-6
-        ).all()
+        taken = of.load[0, 0] * shares(day) + of.load[0, 1] * asked.works_per_s[0] * day.work[0][:, 0]
+        assert (taken <= day.units[0] + 1e-6).all()
         costs.append(day.objective)
     assert costs[1] <= costs[0] * (1 + 1e-3) and costs[2] <= costs[1] * (1 + 1e-3)
 

@@ -7,7 +7,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-from comptroller_lab.baseline import BaselineCalibration
 
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.nouns import Fleet, Goal
@@ -22,6 +21,7 @@ from comptroller.planning.solve.infeasible import constraints_of, minimal_confli
 from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.planning.solve.program import pose
 from comptroller.work.workload import parse
+from comptroller_lab.baseline import BaselineCalibration
 from hours_markets import hour_market, hour_of
 
 SMALL = {

@@ -18,11 +18,11 @@ SAME = 1e-9
 
 
 def one_kind_units(case: ProgramCase, objective: float) -> Mapping[int, Ints] | None:
-    """Units of one kind that carry everything at no more cost than `objective`, where there is one option and model.
+    """Units of one kind that carry everything at no more cost than `objective`, for plain requests.
 
-    Fewer kinds are easier to run. `None` where no kind does.
+    Fewer kinds are easier to run; of several the first in the order of the choices. `None` where no kind does.
     """
-    if case.options.count > 1 or len(case.markets) != 1:
+    if case.options.count > 1 or len(case.markets) != 1 or case.goal.quality:
         return None
     ((model, market),) = case.markets.items()
     goal, demand = case.goal, case.demand

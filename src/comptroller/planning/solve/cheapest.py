@@ -33,6 +33,11 @@ SLACK = 1e-9
 PROOF = 1e-7
 """What is not cheaper by more than this share of a known fleet is not looked for: a cent on $100,000."""
 
+CREDIT = 1e-7
+"""Share of the worth of the calls that a unit can carry, taken off its price to choose among equally cheap fleets: the
+same as `PROOF`, so that it outweighs no difference in cost that is looked for. Slack is what queues are held with: of
+fleets at one price some hold their percentiles in simulation and others do not."""
+
 Units = Mapping[int, Ints]
 """(h, deployments) by model."""
 
@@ -53,16 +58,15 @@ def optimum(case: ProgramCase) -> Fleet | None:
     """
     bound = DualBound(case)
     seeds = bound.seeds()
-    best = _cheapest_units(seeds, case)
+    best = _cheapest_units(seeds, bound)
     most = np.inf if best is None else best[1]
     kept = bound.kept(most)
     if best is None or not _covers(seeds, kept):
-        best = _cheapest_units(kept, case, most) or best
+        best = _cheapest_units(kept, bound, most) or best
     considered = sum(len(columns) for columns in kept.columns.values())
     if best is None:
         return None
-    units = one_kind_units(case, best[1]) or best[0]
-    fleet = fleet_of_units(case, units)
+    fleet = fleet_of_units(case, one_kind_units(case, best[1]) or best[0])
     return None if fleet is None else replace(fleet, considered=considered)
 
 
@@ -73,24 +77,29 @@ def _covers(whole: CaseSubset, part: CaseSubset) -> bool:
     )
 
 
-def _cheapest_units(subset: CaseSubset, whole: ProgramCase, most: float = np.inf) -> tuple[Units, float] | None:
+def _cheapest_units(subset: CaseSubset, bound: DualBound, most: float = np.inf) -> tuple[Units, float] | None:
     """The units of the cheapest fleet of a subset and what it costs, if it is cheaper than `most`.
+
+    Of equally cheap ones those with most slack: a unit is credited a tiny part of the worth of the calls that it can carry.
 
     Raises:
         UnsupportedError: none was found within the limit of nodes, and none is known to stand in its place.
     """
     posed = pose(subset.case, stands=True, below=most * (1 - PROOF))
-    result = solve(posed.program, KNOWN)
+    cost = posed.program.cost.copy()
+    for model, columns in subset.columns.items():
+        cost[posed.serving[model].units] -= CREDIT * bound.worth[model].held[columns]
+    result = solve(replace(posed.program, cost=cost), KNOWN)
     if result.values is None:
         if result.node_limit and np.isinf(most):
             raise UnsupportedError(
                 f"no plan was found within {KNOWN['mip_max_nodes']:,} nodes of the program; allow fewer choices"
             )
         return None
-    units = {model: np.zeros((1, len(market.rows)), np.int64) for model, market in whole.markets.items()}
+    units = {model: np.zeros((1, len(market.rows)), np.int64) for model, market in bound.case.markets.items()}
     for model, columns in subset.columns.items():
         units[model][:, columns] = np.rint(result.values[posed.serving[model].units])
-    return units, result.objective
+    return units, float(posed.program.cost @ result.values)
 
 
 def fleet_of_units(case: ProgramCase, units: Units) -> Fleet | None:
