@@ -32,8 +32,12 @@ STALL = 8
 """Fleets in a row that more demand made no better than one before them: more of the same does not help. Half as many
 can be one bad draw after another; twice as many only delay the climb by lower aims, which `ROUNDS` ends in any case."""
 
-REFINEMENTS = 3
-"""Bisections below the first fleet that holds: they leave an eighth of the last step, at most 6 % of the demand."""
+HALVINGS = 3
+"""How often the step towards lower aims is halved where no fleet keeps it: an eighth of it is one least step or less."""
+
+REFINEMENTS = 4
+"""Bisections between the first fleet and one that holds: they leave a sixteenth of the way, less than one least step for
+a fleet that had to be sized for half as much again. Each is one more fleet to simulate."""
 
 
 class RehearsalStage(Protocol):
@@ -100,7 +104,8 @@ def raise_until_proven(stage: RehearsalStage, best: Fleet, rehearsal: RehearsalS
 
     Demand for sizing climbs faster the further the bound is off, and faster still while it changes nothing. Where that
     helps no more, the climb begins anew with what failed aimed lower, which only faster choices keep. Once a choice
-    holds, a few bisections look for a cheaper one below it.
+    holds, a few bisections look for a cheaper one between it and the first: whether fleets hold does not rise evenly with
+    what they are sized for, since other kinds come and go on the way.
 
     Raises:
         InfeasibleError: nothing held within `ROUNDS` trials; says by how much the last one missed.
@@ -113,13 +118,13 @@ def raise_until_proven(stage: RehearsalStage, best: Fleet, rehearsal: RehearsalS
     lower = [] if larger[-1].holds else _trials_with_lower_aims(stage, larger)
     if lower and not lower[-1].holds:
         raise InfeasibleError(_nothing_held(larger[-1], lower[-1]))
-    *failing, held = lower or larger
     trials = [*larger, *lower[1:]]
-    for _ in range(REFINEMENTS if failing else 0):
-        trial = _sized_trial(stage, trials, _between(failing[-1].goal, held.goal))
+    failed, held = trials[0], trials[-1]
+    for _ in range(REFINEMENTS if failed is not held else 0):
+        trial = _sized_trial(stage, trials, _between(failed.goal, held.goal))
         trials.append(trial)
         if not trial.holds:
-            failing.append(trial)
+            failed = trial
         elif trial.usd_per_h <= held.usd_per_h:
             held = trial
     document = _verification(stage, trials, held, rehearsal)
@@ -153,8 +158,8 @@ def _trials_with_lower_aims(stage: RehearsalStage, larger: Sequence[Trial]) -> l
 
     def with_lower_aims(path: Sequence[Trial]) -> Trial | None:
         nonlocal halvings
-        while halvings <= REFINEMENTS + 1:
-            aims = halvings <= REFINEMENTS
+        while halvings <= HALVINGS + 1:
+            aims = halvings <= HALVINGS
             goal = _goal_with_lower_aims(path, 0.5**halvings) if aims else _goal_with_more_demand(path)
             try:
                 return _sized_trial(stage, [*larger, *path], goal)

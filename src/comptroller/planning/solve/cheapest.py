@@ -80,7 +80,7 @@ def _covers(whole: CaseSubset, part: CaseSubset) -> bool:
 def _cheapest_units(subset: CaseSubset, bound: DualBound, most: float = np.inf) -> tuple[Units, float] | None:
     """The units of the cheapest fleet of a subset and what it costs, if it is cheaper than `most`.
 
-    Of equally cheap ones those with most slack: a unit is credited a tiny part of the worth of the calls that it can carry.
+    Of equally cheap ones those with most slack: a unit is credited a tiny part of the worth of the calls it can carry.
 
     Raises:
         UnsupportedError: none was found within the limit of nodes, and none is known to stand in its place.
