@@ -158,11 +158,11 @@ def verify(
     public_key: Annotated[Path | None, typer.Option(help="Ed25519 key in PEM.", show_default=False)] = None,
 ) -> None:
     """Read every row, compute every hash again; exit 2 and name the first row that does not fit."""
-    known = documents.loads(_read(digest)) if digest else None
-    if known and public_key:
-        verifying.check_signature(known, _read(public_key))
+    recorded = documents.loads(_read(digest)) if digest else None
+    if recorded and public_key:
+        verifying.check_signature(recorded, _read(public_key))
     with ProgressBar("reading rows", "checking balances") as bar:
-        checked = verifying.verify(ledger, known, bar)
+        checked = verifying.verify(ledger, recorded, bar)
     if checked.faults:
         raise InputError(f"{where} does not fit: {'; '.join(checked.faults)}")
     console().print(f"[bold green]{checked.rows:,} rows fit[/]: chain, accounts, prices, budgets")

@@ -144,16 +144,16 @@ def prompts(ready: ReplicaTimer, load: SlicedLoad, batch: Array) -> PrefillOverh
     """What prompts take beside `batch` decoding sequences, shape (columns,), and alone; cached tokens are only read."""
     columns, slices = len(batch), len(load.rate_per_s)
     asked = load.requests.kept_by(ready.replica)
-    each = asked.only(np.ones(slices, bool))
+    per_slice = asked.only(np.ones(slices, bool))
     wide = np.tile(batch, slices)
     repeated = UniformRequests(
-        *(np.repeat(x, columns) for x in (each.input_tokens, each.output_tokens, each.cached_tokens))
+        *(np.repeat(x, columns) for x in (per_slice.input_tokens, per_slice.output_tokens, per_slice.cached_tokens))
     )
     mixed = ready.step(chunk_beside(ready.replica, repeated, wide, wide * load.context_tokens)).total_s
     alone = ready.step(ReplicaStep.decode(batch, batch * load.context_tokens)).total_s
     chunks = prompt_chunks(ready.replica, repeated.fresh_tokens)
     marginal = marginal_prompt_s(mixed, np.tile(alone, slices), chunks).reshape(slices, columns)
-    solo = prefill_time(ready, each.fresh_tokens, each.cached_tokens).total_s
+    solo = prefill_time(ready, per_slice.fresh_tokens, per_slice.cached_tokens).total_s
     return PrefillOverhead(marginal, np.tile(solo[:, None], columns))
 
 

@@ -139,13 +139,13 @@ class RecipeFormats:
             ("activations", recipe.activations, "activations"),
             ("kv", recipe.kv, "kv"),
         )
-        found = []
+        formats = []
         for place, name, role in placed:
             entry = format_(name)
             if role not in entry.roles:
                 raise InputError(f"format {name} cannot hold {place}; it serves for {', '.join(entry.roles)}")
-            found.append(entry)
-        return cls(*found)
+            formats.append(entry)
+        return cls(*formats)
 
 
 def arithmetic(weights: Format, activations: Format, device: Accelerator) -> str:

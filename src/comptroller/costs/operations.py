@@ -86,11 +86,11 @@ class OperationMatrices:
 
 def _matrix(coefficients: list[Mapping[StepFeature, float]], features: tuple[StepFeature, ...]) -> Array:
     column = {feature: i for i, feature in enumerate(features)}
-    found = np.zeros((len(coefficients), len(features)))
+    operations = np.zeros((len(coefficients), len(features)))
     for i, row in enumerate(coefficients):
         for feature, value in row.items():
-            found[i, column[feature]] = value
-    return found
+            operations[i, column[feature]] = value
+    return operations
 
 
 ONE, TOKENS, STAGE_TOKENS = StepFeature("one"), StepFeature("tokens"), StepFeature("stage_tokens")

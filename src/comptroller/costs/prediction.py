@@ -105,12 +105,19 @@ class ReplicaPredictor:
         at = places(replica, load.clients, load.input_tokens, load.output_tokens)
         tpot = self.tpot.correction(identity, at)
         ttft = self.ttft.correction(identity, at)
-        each = PredictionInterval.around(loop.tpot_s, tpot, self.facts.tpot)
+        token_interval = PredictionInterval.around(loop.tpot_s, tpot, self.facts.tpot)
         first = PredictionInterval.around(loop.ttft_s, ttft, self.facts.ttft)
         rate = PredictionInterval(
-            *(_rate(load, f, t) for f, t in ((first.value, each.value), (first.high, each.high), (first.low, each.low)))
+            *(
+                _rate(load, f, t)
+                for f, t in (
+                    (first.value, token_interval.value),
+                    (first.high, token_interval.high),
+                    (first.low, token_interval.low),
+                )
+            )
         )
-        return ReplicaPrediction(each, first, rate, tpot.novelty, loop)
+        return ReplicaPrediction(token_interval, first, rate, tpot.novelty, loop)
 
 
 def _rate(load: ClosedLoopLoad, ttft_s: Array, tpot_s: Array) -> Array:

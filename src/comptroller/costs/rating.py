@@ -269,11 +269,11 @@ def _first(usage: Mapping[str, Any], paths: Iterable[str]) -> int:
 
 
 def _count(usage: Mapping[str, Any], path: str) -> int | None:
-    found: Any = usage
+    value: Any = usage
     for name in path.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    if found is None:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if value is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int | float) or found < 0 or found != int(found):
-        raise InputError(f"usage: {path} is {found!r}; a count is a whole number from 0 up")
-    return int(found)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or value != int(value):
+        raise InputError(f"usage: {path} is {value!r}; a count is a whole number from 0 up")
+    return int(value)

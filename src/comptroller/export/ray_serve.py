@@ -80,12 +80,12 @@ def settings(words: list[str]) -> dict[str, Any]:
     >>> settings(["--tensor-parallel-size", "4", "--dtype", "bfloat16", "--enable-expert-parallel"])
     {'tensor_parallel_size': 4, 'dtype': 'bfloat16', 'enable_expert_parallel': True}
     """
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for place, word in enumerate(words):
         if word.startswith("--"):
             value = next(iter(words[place + 1 : place + 2]), "--")
-            found[word[2:].replace("-", "_")] = True if value.startswith("--") else _number(value)
-    return found
+            options[word[2:].replace("-", "_")] = True if value.startswith("--") else _number(value)
+    return options
 
 
 def _number(text: str) -> Any:

@@ -117,14 +117,14 @@ class GatewayAdmissionController:
                     "`comptroller books keys --create NAME`", "invalid_api_key",
                 )  # fmt: skip
             return self._limited(GatewayCaller(asked_s=now))
-        known = self._callers.get(secret)
-        if known is None or now - known.asked_s > FRESH_S:
+        account = self._callers.get(secret)
+        if account is None or now - account.asked_s > FRESH_S:
             key = await asyncio.to_thread(self._find, secret)
             if key is None:
                 raise GatewayError(401, "the key is unknown, revoked or expired", "invalid_api_key")
-            known = self._callers.put(secret, self._limited(GatewayCaller(key.name, key.project, asked_s=now)))
-            assert known is not None
-        return known
+            account = self._callers.put(secret, self._limited(GatewayCaller(key.name, key.project, asked_s=now)))
+            assert account is not None
+        return account
 
     async def _needs_key(self, now: float) -> bool:
         """Whether nobody comes in without one: beyond loopback, where it is configured, and where keys exist."""

@@ -146,14 +146,14 @@ async def score_in_child(task: Mapping[str, Any], limits: CheckerConfig) -> floa
         )
         try:
             async with asyncio.timeout(limits.seconds + 1.0):
-                said, complaint = await process.communicate(document)
+                answer, complaint = await process.communicate(document)
         except TimeoutError:
             raise UnsupportedError(f"the checker took more than {limits.seconds:g} s") from None
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-    return _score(said, complaint, process.returncode or 0)
+    return _score(answer, complaint, process.returncode or 0)
 
 
 def _score(said: bytes, complaint: bytes, code: int) -> float:

@@ -132,10 +132,10 @@ class CallAttempt:
 
     def failed(self, error: UpstreamError, reading: UpstreamStreamReader | None = None) -> None:
         """Books an attempt that the service failed."""
-        said = reading.usage if reading else None
+        reported_usage = reading.usage if reading else None
         if error.transient:
             self.service.failed(self.replica)
-        self.close("failed", said, str(error), error.billable, reading)
+        self.close("failed", reported_usage, str(error), error.billable, reading)
 
     def _leave(self) -> None:
         self.open = False
@@ -347,9 +347,13 @@ async def _pause_before_retry(turn: int, retry_after_s: float) -> bool:
 
 
 def _settle_whole(attempt: CallAttempt, reply: Json) -> None:
-    said = reply.get("usage")
-    if isinstance(said, dict) and "completion_tokens" not in said and attempt.order.path == "embeddings":
-        said = said | {"completion_tokens": 0}
+    reported_usage = reply.get("usage")
+    if (
+        isinstance(reported_usage, dict)
+        and "completion_tokens" not in reported_usage
+        and attempt.order.path == "embeddings"
+    ):
+        reported_usage = reported_usage | {"completion_tokens": 0}
     choices = [item for item in reply.get("choices") or () if isinstance(item, dict)]
     ends = {str(item.get("finish_reason")) for item in choices}
     finish: Finish = "length" if "length" in ends else FINISH.get(next(iter(ends), "stop"), "stop")
@@ -358,7 +362,7 @@ def _settle_whole(attempt: CallAttempt, reply: Json) -> None:
     reading.timings = reply.get("timings")
     attempt.first_s = time.time()
     attempt.replica.breaker.succeeded()
-    attempt.close(finish, said if isinstance(said, dict) else None, reading=reading)
+    attempt.close(finish, reported_usage if isinstance(reported_usage, dict) else None, reading=reading)
 
 
 def least_tokens(choices: list[Json], body: Json) -> int:

@@ -171,11 +171,11 @@ class _Responder:
 
     async def whole(self, reply: Json) -> None:
         """The answer at once."""
-        told = self.told()
-        cost = told["cost"]
+        settled = self.told()
+        cost = settled["cost"]
         spent = {f"x-comptroller-{name}": f"{cost[name]:.9g}" for name in ("usd", "j") if cost[name] is not None}
-        headers = self.head() | spent | {"x-comptroller-calls": str(told["calls"])}
-        document = self.shape.whole(reply) | {"comptroller": told}
+        headers = self.head() | spent | {"x-comptroller-calls": str(settled["calls"])}
+        document = self.shape.whole(reply) | {"comptroller": settled}
         await self.visit.answer(200, encode(document), headers)
 
     async def begin(self) -> None:

@@ -168,10 +168,10 @@ class ResponsesShape:
     def _take(self, calls: Any) -> Iterator[None]:
         for at, call in enumerate(calls):
             function = call.get("function") or {}
-            mine = self._calls.setdefault(call.get("index", at), {"call_id": "", "name": "", "arguments": ""})
-            mine["call_id"] = call.get("id") or mine["call_id"]
-            mine["name"] += function.get("name") or ""
-            mine["arguments"] += function.get("arguments") or ""
+            item = self._calls.setdefault(call.get("index", at), {"call_id": "", "name": "", "arguments": ""})
+            item["call_id"] = call.get("id") or item["call_id"]
+            item["name"] += function.get("name") or ""
+            item["arguments"] += function.get("arguments") or ""
         return iter(())
 
     def _ends(self, finish: str | None) -> None:

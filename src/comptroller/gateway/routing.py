@@ -99,12 +99,12 @@ class PlanRouter:
         if klass is None and len(names) > 1:
             raise GatewayError(400, f"name a class of the plan: {', '.join(names)}", "missing", "comptroller.class")
         name = klass or names[0]
-        mine = [item for item in self.plan.classes if item.name == name]
-        if not mine:
+        shares = [item for item in self.plan.classes if item.name == name]
+        if not shares:
             raise GatewayError(
                 400, f"the plan has no class {name!r}; it has {', '.join(names)}", "invalid_value", "comptroller.class"
             )  # fmt: skip
-        chosen = max(mine, key=lambda item: rank(str(request), item.strategy, item.share or 1.0))
+        chosen = max(shares, key=lambda item: rank(str(request), item.strategy, item.share or 1.0))
         return GatewayRoute(name, chosen.strategy, {role: self._weights(chosen, role, size) for role in chosen.roles})
 
     def _weights(self, chosen: QuestionClassDocument, role: str, size: int) -> dict[str, float]:

@@ -98,14 +98,14 @@ def usage_document(attempts: Sequence[CallAttempt]) -> Json | None:
     used = [item.usage for item in charged]
     if not used or any(item is None for item in used):
         return None
-    known = [item for item in used if item is not None]
-    prompt, output = sum(item.prompt_tokens for item in known), sum(item.output_tokens for item in known)
+    usage = [item for item in used if item is not None]
+    prompt, output = sum(item.prompt_tokens for item in usage), sum(item.output_tokens for item in usage)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": output,
         "total_tokens": prompt + output,
-        "prompt_tokens_details": {"cached_tokens": sum(item.cached for item in known)},
-        "completion_tokens_details": {"reasoning_tokens": sum(item.reasoning for item in known)},
+        "prompt_tokens_details": {"cached_tokens": sum(item.cached for item in usage)},
+        "completion_tokens_details": {"reasoning_tokens": sum(item.reasoning for item in usage)},
     }
 
 

@@ -34,11 +34,11 @@ class SseEventParser:
         """
         if self._return or b"\r" in piece:
             piece = self._unix(piece)
-        whole, found, rest = (self._rest + piece).rpartition(b"\n\n")
-        if len(rest) > MOST_BYTES:
+        whole, separator, remainder = (self._rest + piece).rpartition(b"\n\n")
+        if len(remainder) > MOST_BYTES:
             raise InputError(f"an event of more than {MOST_BYTES} bytes")
-        self._rest = rest
-        return [data for data in map(_data, whole.split(b"\n\n")) if data] if found else []
+        self._rest = remainder
+        return [data for data in map(_data, whole.split(b"\n\n")) if data] if separator else []
 
     def _unix(self, piece: bytes) -> bytes:
         """Line ends as newlines; a carriage return at the very end waits for what follows."""

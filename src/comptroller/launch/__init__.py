@@ -37,11 +37,11 @@ def image(engine: str, device: Accelerator) -> str:
         UnsupportedError: the engine publishes no image for the device that we know of.
     """
     images: dict[str, str] = getattr(_file(engine), "IMAGES", {})
-    found = images.get(device.family, images.get(device.vendor))
-    if found is None:
+    container = images.get(device.family, images.get(device.vendor))
+    if container is None:
         known = ", ".join(sorted(images)) or "none"
         raise UnsupportedError(f"no container image of {engine} is known for {device.id}; known: {known}")
-    return found
+    return container
 
 
 def spread(engine: str, nodes: int) -> str:

@@ -57,7 +57,7 @@ class ParameterBelief:
     def parameters(self) -> tuple[ServingParameter, ...]:
         """As they stand in a calibration file, in order of name and engine."""
         rows = zip(self.layout.names, self.logs, self.spread, self.centre, self.prior, strict=True)
-        found = [
+        values = [
             ServingParameter(
                 name=name,
                 engine=engine,
@@ -69,7 +69,7 @@ class ParameterBelief:
             )
             for (name, engine), log, spread, centre, prior in rows
         ]
-        return tuple(sorted(found, key=lambda p: (p.name, p.engine)))
+        return tuple(sorted(values, key=lambda p: (p.name, p.engine)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +93,11 @@ class CalibrationFit:
     def physics(self, runs: FeatureBank) -> tuple[Array, Array]:
         """Logs of TPOT and TTFT without the residual; engines never fitted take the mean of the others."""
         layout = ParameterLayout.of((*self.belief.layout.engines, *runs.engines))
-        known = dict(zip(self.belief.layout.names, self.belief.logs, strict=True))
+        facts = dict(zip(self.belief.layout.names, self.belief.logs, strict=True))
         by_name: dict[str, list[float]] = defaultdict(list)
-        for (name, _), log in known.items():
+        for (name, _), log in facts.items():
             by_name[name].append(float(log))
-        logs = np.array([known.get(key, float(np.mean(by_name[key[0]]))) for key in layout.names])
+        logs = np.array([facts.get(key, float(np.mean(by_name[key[0]]))) for key in layout.names])
         model = RunLatencyModel.of(runs.features, runs.engines, layout)
         return model.tpot(logs), model.ttft(logs)
 
@@ -122,15 +122,16 @@ class CalibrationFit:
 
     def anchors(self) -> list[ResidualAnchor]:
         """The residual's anchors, each with its weight for TPOT and TTFT."""
-        found: dict[tuple[ResidualIdentity, tuple[float, ...]], list[float]] = {}
+        residual_anchors: dict[tuple[ResidualIdentity, tuple[float, ...]], list[float]] = {}
         for column, part in enumerate((self.tpot, self.ttft)):
             rows = zip(part.points.identities, part.points.places, part.weights, strict=True)
             for identity, place, weight in rows:
-                found.setdefault((identity, tuple(place)), [np.nan, np.nan])[column] = float(weight)
+                residual_anchors.setdefault((identity, tuple(place)), [np.nan, np.nan])[column] = float(weight)
         order = sorted(
-            found, key=lambda k: (k[0].engine, k[0].architecture, k[0].accelerator, k[0].formats, k[0].run, k[1])
+            residual_anchors,
+            key=lambda k: (k[0].engine, k[0].architecture, k[0].accelerator, k[0].formats, k[0].run, k[1]),
         )
-        return [anchor(identity, np.array(place), *found[identity, place]) for identity, place in order]
+        return [anchor(identity, np.array(place), *residual_anchors[identity, place]) for identity, place in order]
 
 
 def start(engines: Sequence[str], believed: ServingFacts | None) -> ParameterBelief:
@@ -213,7 +214,7 @@ def _bands_with_residual(
     rows: dict[ResidualIdentity, list[int]] = defaultdict(list)
     for i, identity in enumerate(runs.identities):
         rows[identity].append(i)
-    found = np.empty((3, len(physics)))
+    bands = np.empty((3, len(physics)))
     novelty = np.empty(len(physics), dtype="<U7")
     for identity, index in rows.items():
         correction = residual.correction(identity, runs.features.place[index])
@@ -223,9 +224,9 @@ def _bands_with_residual(
         else:
             edges = trained.bands.related if correction.novelty == "related" else trained.bands.new
             low, high = (np.full(len(index), edge) for edge in edges)
-        found[:, index] = value, value + low, value + high
+        bands[:, index] = value, value + low, value + high
         novelty[index] = correction.novelty
-    return found, novelty
+    return bands, novelty
 
 
 def _join_points(older: ResidualPoints, runs: FeatureBank, residual: Array) -> ResidualPoints:
@@ -289,10 +290,10 @@ def _bad(row: RunObservation, excluded: ExclusionReport) -> bool:
         problems.append("neither tpot nor ttft was measured")
     if min(row.input_tokens, row.output_tokens, row.concurrency) < 1:
         problems.append("tokens and clients must be at least 1")
-    found = [problem for problem in problems if problem]
-    if found:
-        excluded.add(row.number, found[0])
-    return bool(found)
+    faults = [problem for problem in problems if problem]
+    if faults:
+        excluded.add(row.number, faults[0])
+    return bool(faults)
 
 
 def _own(runs: FeatureBank) -> FeatureBank:

@@ -142,7 +142,7 @@ def _row(observation: RunObservation, ready: dict[Hashable, PricedReplica]) -> l
     )
     chunks = prompt_chunks(replica, requests.input_tokens)[0]
     place = places(replica, clients, requests.input_tokens, requests.output_tokens)[0]
-    rest = (
+    remainder = (
         replica.model.layers,
         chunks,
         replica.layout.dp,
@@ -152,7 +152,7 @@ def _row(observation: RunObservation, ready: dict[Hashable, PricedReplica]) -> l
         observation.tpot_s,
         observation.ttft_s,
     )
-    return [*(by_group(priced, group, step) for step in steps), *(np.asarray(float(x)) for x in rest), place]
+    return [*(by_group(priced, group, step) for step in steps), *(np.asarray(float(x)) for x in remainder), place]
 
 
 def by_group(priced: ReplicaTimer, group: npt.NDArray[np.int64], step: ReplicaStep) -> Array:

@@ -62,10 +62,10 @@ class ResidualPoints:
 
     def blocks(self) -> Mapping[tuple[str, str], Index]:
         """Points by engine and architecture."""
-        found: dict[tuple[str, str], list[int]] = defaultdict(list)
+        by_key: dict[tuple[str, str], list[int]] = defaultdict(list)
         for i, identity in enumerate(self.identities):
-            found[identity.engine, identity.architecture].append(i)
-        return {key: np.array(rows) for key, rows in found.items()}
+            by_key[identity.engine, identity.architecture].append(i)
+        return {key: np.array(rows) for key, rows in by_key.items()}
 
     def shared(self, index: Index) -> ResidualOverlap:
         """What some points share with each other."""

@@ -69,10 +69,10 @@ class ParameterLayout:
     @classmethod
     def of(cls, engines: Sequence[str]) -> ParameterLayout:
         """Parameters for these engines."""
-        each = tuple(sorted(set(engines)))
+        engine_names = tuple(sorted(set(engines)))
         own = [name for name in PRIORS if name not in SHARED]
-        names = [(name, ANY) for name in SHARED] + [(name, engine) for name in own for engine in each]
-        return cls(tuple(names), each)
+        names = [(name, ANY) for name in SHARED] + [(name, engine) for name in own for engine in engine_names]
+        return cls(tuple(names), engine_names)
 
     def columns(self, name: str) -> Index:
         """Index of a parameter, by engine or once."""

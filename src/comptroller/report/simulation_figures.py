@@ -109,17 +109,17 @@ def service_records(simulation: PlanSimulation) -> list[Record]:
 
 def _of_ranks(simulation: PlanSimulation, part: tuple[str, PoolRole], ranks: Any) -> Record:
     outcome, (service, pool) = simulation.outcome, part
-    mine = simulation.calls.text("service") == service
+    rows = simulation.calls.text("service") == service
     if pool != PoolRole.MIXED:
         ran = outcome.requests.prompt_rank if pool == PoolRole.PROMPT else outcome.requests.token_rank
-        mine = np.append(ranks, False)[ran]
+        rows = np.append(ranks, False)[ran]
     joules = float((outcome.meters.step_j + outcome.idle_j)[ranks].sum())
     return {
-        "requests": int(mine.sum()),
+        "requests": int(rows.sum()),
         "busy": float(outcome.meters.busy_s[ranks].mean() / outcome.horizon_s),
-        "within": float(simulation.within[mine].mean()) if mine.any() else math.nan,
-        "ttft_p95_s": spread(outcome.ttft_s[mine])["p95"],
-        "tpot_p95_s": spread(outcome.tpot_s[mine])["p95"],
+        "within": float(simulation.within[rows].mean()) if rows.any() else math.nan,
+        "ttft_p95_s": spread(outcome.ttft_s[rows])["p95"],
+        "tpot_p95_s": spread(outcome.tpot_s[rows])["p95"],
         "w": joules / outcome.horizon_s,
     }
 

@@ -61,12 +61,12 @@ RISKS: SheetColumns[RiskSource] = (
 
 def uncertainty(plan: Plan) -> ReportSheet:
     """What the cost depends on that is not known, and all of it together."""
-    known = plan.quality.risk if plan.quality else None
-    sheet = ReportSheet.of("Uncertainty", RISKS, known.sources if known else ())
-    if known is None:
+    risk = plan.quality.risk if plan.quality else None
+    sheet = ReportSheet.of("Uncertainty", RISKS, risk.sources if risk else ())
+    if risk is None:
         return sheet
     cost = _cost_text(plan.totals.usd_per_h.low or 0.0, plan.totals.usd_per_h.high or 0.0)
-    held = f"targets, and the budget if there is one, hold in {known.chance_held:.0%} of {known.draws:,} draws"
+    held = f"targets, and the budget if there is one, hold in {risk.chance_held:.0%} of {risk.draws:,} draws"
     return replace(sheet, rows=(*sheet.rows, ("together", cost, "", held)))
 
 

@@ -99,14 +99,14 @@ class EngineOutcome:
         """Seconds that each request's server takes outside of the engine's queue and steps; 0 where it reached none."""
         rank = np.where(self.jobs.prompt > 0, self.requests.prompt_rank, -1)
         cached = self.requests.cached.astype(np.float64)
-        fresh, found = self.jobs.prompt - cached, np.zeros(len(self))
+        fresh, seconds = self.jobs.prompt - cached, np.zeros(len(self))
         ranks: dict[int, list[int]] = {}
         for number, table in enumerate(self._rank_tables):
             ranks.setdefault(id(table), []).append(number)
         for numbers in ranks.values():
             there = np.isin(rank, numbers)
-            found[there] = self._rank_tables[numbers[0]].outside_s(fresh[there], cached[there])
-        return found
+            seconds[there] = self._rank_tables[numbers[0]].outside_s(fresh[there], cached[there])
+        return seconds
 
     @cached_property
     def ttft_s(self) -> Floats:

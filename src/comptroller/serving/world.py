@@ -194,15 +194,15 @@ class _World:
             if not run.play.replay.timed:
                 raise UnsupportedError(f"the role {role!r} is not played by the fleet and has no recorded seconds")
             return wait
-        known = self._known(run, reply, (prompt, output))
+        common = self._known(run, reply, (prompt, output))
         return EngineJob(
             at_s + self._outside_s(service, prompt),
             session=run.number,
-            blocks=self._engine.add_blocks(known),
+            blocks=self._engine.add_blocks(common),
             prompt=prompt,
             output=output,
             predicted=output,
-            block_count=known.size,
+            block_count=common.size,
             service=service,
         )
 

@@ -143,12 +143,12 @@ class OpenaiBackend:
         async with response:
             try:
                 data = await response.content.read(2**16)
-                said = msgspec.json.decode(data)
+                document = msgspec.json.decode(data)
             except (aiohttp.ClientError, msgspec.DecodeError, UnicodeDecodeError, TimeoutError):
-                said = None
+                document = None
         wait = retry_after_s(response.headers.get("retry-after", ""))
         message = f"{self.name} answered {response.status} {response.reason or ''}".strip()
-        return UpstreamError(response.status, message, said if isinstance(said, dict) else None, wait)
+        return UpstreamError(response.status, message, document if isinstance(document, dict) else None, wait)
 
     def _broken(self, error: Exception) -> UpstreamError:
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -74,12 +74,12 @@ class DeploymentTable:
 
     def device_w(self, column: npt.NDArray[np.int64]) -> Array:
         """Watts of one device of each candidate, saturated at its cap."""
-        known: dict[tuple[int, int], float] = {}
+        watts: dict[tuple[int, int], float] = {}
         for row, (at, ready) in enumerate(zip(self.usual, self.ready, strict=True)):
             key = (id(ready), int(column[row]))
-            if key not in known:
-                known[key] = float(device_w(ready, at, at.saturated_per_s)[column[row]])
-        return np.array([known[id(x), int(c)] for x, c in zip(self.ready, column, strict=True)])
+            if key not in watts:
+                watts[key] = float(device_w(ready, at, at.saturated_per_s)[column[row]])
+        return np.array([watts[id(x), int(c)] for x, c in zip(self.ready, column, strict=True)])
 
     def least_latency_s(
         self, target: LatencyTarget, others: Sequence[LatencyTarget], keep: npt.NDArray[np.bool_] | None = None
@@ -146,10 +146,10 @@ class ReplicaEvaluator:
             ready = replica_timer(replica, self.calibration)
         except (UnsupportedFormatError, UnsupportedError) as error:
             return ReplicaRejection("not supported by facts", str(error))
-        found = curve(ready, held, load, self.targets)
-        if found is None:
+        capacity = curve(ready, held, load, self.targets)
+        if capacity is None:
             return ReplicaRejection("no room for one request", f"{replica}: the cache holds less than one request")
-        return found, ready
+        return capacity, ready
 
 
 def chunks(candidates: Sequence[Deployment], load: SlicedLoad) -> list[ReplicaChunk]:
@@ -183,10 +183,10 @@ def table_of(
 ) -> DeploymentTable:
     """Candidates with what was found of their `chunks`."""
     distinct = dict.fromkeys(id(candidate.replica) for candidate in candidates)
-    found = dict(zip(distinct, chain.from_iterable(evaluated), strict=True))
-    for fallen in (entry for entry in found.values() if isinstance(entry, ReplicaRejection)):
+    by_replica = dict(zip(distinct, chain.from_iterable(evaluated), strict=True))
+    for fallen in (entry for entry in by_replica.values() if isinstance(entry, ReplicaRejection)):
         rejected.add(fallen.reason, fallen.detail)
-    entries = ((candidate, found[id(candidate.replica)]) for candidate in candidates)
+    entries = ((candidate, by_replica[id(candidate.replica)]) for candidate in candidates)
     kept = [(candidate, *entry) for candidate, entry in entries if not isinstance(entry, ReplicaRejection)]
     width = len(BATCH_GRID) + 1
     shape = (len(kept), width)

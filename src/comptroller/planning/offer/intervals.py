@@ -55,13 +55,13 @@ class ReplicaIntervals:
     @classmethod
     def of(cls, replica: ModelReplica) -> ReplicaIntervals:
         """The spreads of a replica's novelty."""
-        known = ReplicaPredictor.shipped()
-        measured = known.tpot.novelty(ResidualIdentity.of(replica)) != "new"
+        efficiency = ReplicaPredictor.shipped()
+        measured = efficiency.tpot.novelty(ResidualIdentity.of(replica)) != "new"
         unmeasured = unmeasured_error(replica.device, replica.engine.id)
         low, high = device_interval_w(np.ones(1), replica.device)
         return cls(
-            _of_band(known.facts.tpot, measured, unmeasured),
-            _of_band(known.facts.ttft, measured, unmeasured),
+            _of_band(efficiency.facts.tpot, measured, unmeasured),
+            _of_band(efficiency.facts.ttft, measured, unmeasured),
             RelativeInterval(float(low[0]), float(high[0])),
         )
 

@@ -33,11 +33,12 @@ STALL = 8
 can be one bad draw after another; twice as many only delay the climb by lower aims, which `ROUNDS` ends in any case."""
 
 HALVINGS = 3
-"""How often the step towards lower aims is halved where no fleet keeps it: an eighth of it is one least step or less."""
+"""How often the step towards lower aims is halved where no fleet keeps it: an eighth of it is one least step or
+less."""
 
 REFINEMENTS = 4
-"""Bisections between the first fleet and one that holds: they leave a sixteenth of the way, less than one least step for
-a fleet that had to be sized for half as much again. Each is one more fleet to simulate."""
+"""Bisections between the first fleet and one that holds: they leave a sixteenth of the way, less than one least step
+for a fleet that had to be sized for half as much again. Each is one more fleet to simulate."""
 
 
 class RehearsalStage(Protocol):
@@ -104,8 +105,8 @@ def raise_until_proven(stage: RehearsalStage, best: Fleet, rehearsal: RehearsalS
 
     Demand for sizing climbs faster the further the bound is off, and faster still while it changes nothing. Where that
     helps no more, the climb begins anew with what failed aimed lower, which only faster choices keep. Once a choice
-    holds, a few bisections look for a cheaper one between it and the first: whether fleets hold does not rise evenly with
-    what they are sized for, since other kinds come and go on the way.
+    holds, a few bisections look for a cheaper one between it and the first: whether fleets hold does not rise evenly
+    with what they are sized for, since other kinds come and go on the way.
 
     Raises:
         InfeasibleError: nothing held within `ROUNDS` trials; says by how much the last one missed.
