@@ -196,23 +196,27 @@ def _model_by_name(name: str) -> Model | None:
     index = repositories()
     if listed := index.get(name.lower()):
         return _model_of_file(folder("models") / f"{listed[0]}.toml", listed[1])
-    bases = {key.rpartition("/")[2]: stem for key, (stem, variant) in index.items() if not variant}
+    bases = {key.rpartition("/")[2]: listed for key, listed in index.items()}
     base = name.rpartition("/")[2].lower()
-    if "/" not in name and base in bases:
-        return _model_of_file(folder("models") / f"{bases[base]}.toml")
+    if "/" not in name and base in bases and not bases[base][1]:
+        return _model_of_file(folder("models") / f"{bases[base][0]}.toml")
     for ending, scheme in QUANTISED.items():
-        if stem := bases.get(base.removesuffix(ending.lower())):
-            return _quantised_model(name, stem, scheme)
+        if listed := bases.get(base.removesuffix(ending.lower())):
+            return _quantised_model(name, listed, scheme)
     return None
 
 
-def _quantised_model(name: str, stem: str, scheme: Mapping[str, Any]) -> Model:
-    path = folder("models") / f"{stem}.toml"
+def _quantised_model(name: str, listed: tuple[str, str], scheme: Mapping[str, Any]) -> Model | None:
+    """The quantised form of a listed repository; `None` of one that is quantised already."""
+    path = folder("models") / f"{listed[0]}.toml"
     file = read(ModelFile, path)
+    own = file.variants[listed[1]].config if listed[1] else {}
+    if "quantization_config" in own:
+        return None
     blockwise = name.lower().startswith(BLOCKWISE_PUBLISHERS) and scheme == QUANTISED["-FP8"]
     keys = {"quantization_config": BLOCKWISE if blockwise else scheme}
     variant = RepositoryVariant(config=keys, source="the repository's name")
-    return _with_provenance(model_from_config({**file.config, **keys}, name, path.name), file, variant)
+    return _with_provenance(model_from_config({**file.config, **own, **keys}, name, path.name), file, variant)
 
 
 @lru_cache(maxsize=512)
