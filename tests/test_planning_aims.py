@@ -115,7 +115,8 @@ def test_questions_in_bursts_are_planned() -> None:
     found = raise_until_proven(FleetStage(problem, best, shipped_calibration(), BRIEF), best, BRIEF)
     assert all(one.holds and one.target.most_s in (0.5, 15.0) for one in found.seen)
     assert min(target.aim for target in found.goal.targets) < 1
-    assert found.document.added_usd_per_h < 0.1
+    # 18 times the demand would cost $1.85/h and not hold either: a faster device at $1.88/h does
+    assert found.document.added_usd_per_h < 1.5
 
 
 def test_a_lower_aim_is_the_lower_target_of_the_steady_state() -> None:
