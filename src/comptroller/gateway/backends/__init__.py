@@ -81,8 +81,8 @@ class NullEnergyMeter:
 def names() -> tuple[str, ...]:
     """Ids of the backends that ship.
 
-    >>> names()
-    ('echo', 'embedded', 'openai')
+    >>> {"echo", "embedded", "openai"} <= set(names())
+    True
     """
     return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
 
