@@ -199,7 +199,7 @@ def test_the_example_gives_what_it_gave() -> None:
     costs = [step.day(step.demand).objective for step in itertools.islice(space.freedoms, 2)]
     assert costs == pytest.approx([3242.65, 1903.51], rel=1e-3)
     (offers,) = space.offers.values()
-    assert {"on_demand", "reserved", "spot"} == set(offers.terms) and len(offers.market.rows) == 10
+    assert {"on_demand", "reserved", "spot"} == set(offers.terms) and len(offers.market.rows) == 9
 
 
 WORKLOAD: dict[str, Any] = {
