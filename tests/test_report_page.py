@@ -130,7 +130,7 @@ def test_without_matplotlib_the_error_says_what_to_install() -> None:
         "import sys; sys.modules['matplotlib'] = None\n"
         "from pathlib import Path\nfrom comptroller.cli import main\n"
         "from comptroller.errors import InputError\nfrom comptroller.report.plan_page import page, picture\n"
-        f"from comptroller.planning.plan import load_plan\nplan = load_plan(Path({str(GOLDEN)!r}))\n"
+        f"from comptroller.planning.ground.plan_document import load_plan\nplan = load_plan(Path({str(GOLDEN)!r}))\n"
         "try:\n    picture(plan)\nexcept InputError as error:\n    print(error)\n"
         "print(page(plan))\n"
     )
