@@ -63,21 +63,28 @@ def hold(builder: ProgramBuilder, market: Market, units: Ints, on: LoadPlacement
     if not len(risky):
         return
     shape = (len(units), len(risky))
-    gone = builder.columns(np.zeros(shape), whole=True)
-    lost = builder.rows("hold", 0.0, np.inf, shape)
-    builder.put(lost, gone, 1.0)
-    builder.put(lost, units[:, risky], -market.lost[risky])
+    interrupted = bool((market.lost[risky] > 0).any())
+    used = builder.columns(np.zeros(shape), 1.0, whole=True) if reserve.units else np.zeros(0, np.int64)
+    if interrupted:
+        gone, share = builder.columns(np.zeros(shape), whole=True), 1.0
+        lost = builder.rows("hold", 0.0, np.inf, shape)
+        builder.put(lost, gone, 1.0)
+        builder.put(lost, units[:, risky], -market.lost[risky])
+    else:
+        gone, share = used, float(reserve.units)
     for load in market.finite:
         room = builder.rows("hold", -np.inf, 0.0, shape)
         builder.put(room[:, None, :], on.columns[:, :, risky], on.taken(load)[:, :, risky])
         builder.put(room, units[:, risky], -1.0)
-        builder.put(room, gone, 1.0)
+        builder.put(room, gone, share)
     if reserve.units:
-        used = builder.columns(np.zeros(shape), 1.0, whole=True)
-        kept = builder.rows("hold", 0.0, np.inf, (2, *shape))
-        builder.put(kept, used, np.array([-float(reserve.units), reserve.most])[:, None, None])
-        builder.put(kept[0], gone, 1.0)
-        builder.put(kept[1][:, None, :], on.columns[:, :, risky], -1.0)
+        opened = builder.rows("hold", 0.0, np.inf, shape)
+        builder.put(opened, used, reserve.most)
+        builder.put(opened[:, None, :], on.columns[:, :, risky], -1.0)
+        if interrupted:
+            kept = builder.rows("hold", 0.0, np.inf, shape)
+            builder.put(kept, used, -float(reserve.units))
+            builder.put(kept, gone, 1.0)
 
 
 def deferral_columns(builder: ProgramBuilder, work: DeferrableLoad, done: Ints, chosen: Ints) -> Ints:

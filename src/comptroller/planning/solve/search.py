@@ -158,7 +158,7 @@ class PlanSearch:
 
     def _allowed(self, model: int, keep: KeepChoice) -> Bools:
         if keep is keep_everything:
-            return np.ones(len(self.space.axes[model]), bool)
+            return np.ones(len(self.space.offers[model].deployments), bool)
         return np.array([keep(axes) for axes in self.space.axes[model]], bool)
 
     def _served(self, models: set[int]) -> Bools:
