@@ -157,7 +157,7 @@ def test_ctrl_c_ends_with_130_and_without_a_traceback(tmp_path: Path) -> None:
 
 
 def _interrupt(running: subprocess.Popen[str]) -> str:
-    """Ctrl-C until the command ends, as a person would: one that comes between two instructions of a callback is lost."""
+    """Ctrl-C until the command ends, as a person would: one that comes inside a callback is lost."""
     for _ in range(60):
         running.send_signal(signal.SIGINT)
         try:
