@@ -21,6 +21,7 @@ from comptroller.serving.engine import EngineJob, EventEngine, simulate
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.work.call import CallTable
 from comptroller.work.trace import RequestTrace
+from poisson import poisson_calls
 from record import table, write
 
 REPEATS = 3
@@ -45,17 +46,6 @@ def cpu_s(task: Callable[[], object]) -> float:
         task()
         taken.append(time.process_time() - start)
     return median(taken)
-
-
-def drawn(count: int) -> CallTable:
-    """Poisson arrivals and lognormal lengths: prompts of median 665 tokens, outputs of median 148."""
-    rng = np.random.default_rng(0)
-    lengths = [np.clip(np.exp(rng.normal(np.log(m), 0.9, count)), 1, top) for m, top in ((665, 8000), (148, 2000))]
-    return CallTable.of(
-        arrival_s=np.cumsum(rng.exponential(1 / RATE_PER_S, count)),
-        input_tokens=lengths[0].astype(int),
-        output_tokens=lengths[1].astype(int),
-    )
 
 
 def of_trace(trace: RequestTrace) -> CallTable:
@@ -110,7 +100,7 @@ def peak_gib() -> float:
     """The most memory a fresh process holds for the large run."""
     code = (
         "import sys, resource; sys.path.insert(0, 'benchmarks'); import simulate_speed as s, served\n"
-        "s.simulate(s.SimulatedFleet.uniform(served.step_table(), s.REPLICAS), s.drawn(s.MANY))\n"
+        "s.simulate(s.SimulatedFleet.uniform(served.step_table(), s.REPLICAS), s.poisson_calls(s.MANY, s.RATE_PER_S))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)\n"
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=served.ROOT)
@@ -120,8 +110,8 @@ def peak_gib() -> float:
 def main() -> None:
     """Measure, print and write."""
     fleet, few = (SimulatedFleet.uniform(served.step_table(), count) for count in (REPLICAS, 4))
-    many, azure = drawn(MANY), of_trace(served.recorded("azure_2023_conv.csv"))
-    simulate(fleet, drawn(1000))
+    many, azure = poisson_calls(MANY, RATE_PER_S), of_trace(served.recorded("azure_2023_conv.csv"))
+    simulate(fleet, poisson_calls(1000, RATE_PER_S))
     steps = int(simulate(fleet, many).meters.steps.sum())
     with tempfile.TemporaryDirectory() as cache:
         first_s = started_s(cache)

@@ -16,11 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-import numpy as np
-
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.ticks import linear
-from comptroller.work.call import CallTable
+from poisson import poisson_calls
 from record import table, write
 
 RUNS = 5
@@ -37,20 +35,9 @@ class TimedProcess(NamedTuple):
     horizon_s: float
 
 
-def drawn(count: int) -> CallTable:
-    """Poisson arrivals and lognormal lengths: prompts of median 665 tokens, outputs of median 148."""
-    rng = np.random.default_rng(0)
-    lengths = [np.clip(np.exp(rng.normal(np.log(m), 0.9, count)), 1, top) for m, top in ((665, 8000), (148, 2000))]
-    return CallTable.of(
-        arrival_s=np.cumsum(rng.exponential(1 / RATE_PER_S, count)),
-        input_tokens=lengths[0].astype(int),
-        output_tokens=lengths[1].astype(int),
-    )
-
-
 def simulated(before: bool, count: int) -> None:
     """Simulate in this process and print CPU seconds and the horizon."""
-    calls, fleet = drawn(count), SimulatedFleet.uniform(linear(), REPLICAS)
+    calls, fleet = poisson_calls(count, RATE_PER_S), SimulatedFleet.uniform(linear(), REPLICAS)
     if before:
         from comptroller.serving.twin import EngineTwin as Engine  # noqa: PLC0415
     else:
