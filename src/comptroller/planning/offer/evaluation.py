@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -32,7 +33,7 @@ from comptroller.planning.offer.deployments import RejectionTally
 Array = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DeploymentTable:
     """Candidates x batch caps (x slices for rates).
 
@@ -72,14 +73,20 @@ class DeploymentTable:
         rows = np.arange(len(column))
         return prompts_within_per_s(self.decode_s[rows, column, None], self.marginal_s[rows, :, column], most)
 
+    @cached_property
+    def saturated_w(self) -> Array:
+        """(candidates, caps): watts of one device, saturated at each cap; 0 where there is no such cap."""
+        watts = np.zeros(self.cap.shape)
+        of_replica: dict[int, Array] = {}
+        for row, (at, ready) in enumerate(zip(self.usual, self.ready, strict=True)):
+            if id(ready) not in of_replica:
+                of_replica[id(ready)] = device_w(ready, at, at.saturated_per_s)
+            watts[row, : len(of_replica[id(ready)])] = of_replica[id(ready)]
+        return watts
+
     def device_w(self, column: npt.NDArray[np.int64]) -> Array:
         """Watts of one device of each candidate, saturated at its cap."""
-        watts: dict[tuple[int, int], float] = {}
-        for row, (at, ready) in enumerate(zip(self.usual, self.ready, strict=True)):
-            key = (id(ready), int(column[row]))
-            if key not in watts:
-                watts[key] = float(device_w(ready, at, at.saturated_per_s)[column[row]])
-        return np.array([watts[id(x), int(c)] for x, c in zip(self.ready, column, strict=True)])
+        return np.asarray(self.saturated_w[np.arange(len(column)), column])
 
     def least_latency_s(
         self, target: LatencyTarget, others: Sequence[LatencyTarget], keep: npt.NDArray[np.bool_] | None = None
