@@ -24,7 +24,7 @@ from comptroller.costs.power import device_w as step_w
 from comptroller.costs.power import idle_w
 from comptroller.costs.queueing import allen_cunneen_wait_s, busy_batch
 from comptroller.costs.serving_time import FULL, first_token, marginal_prompt_s, open_prompts_per_step, token_time_s
-from comptroller.costs.steady import UniformRequests, batch_that_fits, chunk_beside, prefill_time, prompt_chunks
+from comptroller.costs.steady import UniformRequests, batch_that_fits, chunk_alone, chunk_beside, prompt_chunks
 from comptroller.costs.step import ReplicaStep
 from comptroller.costs.timing import ReplicaTimer, ServingOverheads
 
@@ -149,11 +149,15 @@ def prompts(ready: ReplicaTimer, load: SlicedLoad, batch: Array) -> PrefillOverh
     repeated = UniformRequests(
         *(np.repeat(x, columns) for x in (per_slice.input_tokens, per_slice.output_tokens, per_slice.cached_tokens))
     )
-    mixed = ready.step(chunk_beside(ready.replica, repeated, wide, wide * load.context_tokens)).total_s
-    alone = ready.step(ReplicaStep.decode(batch, batch * load.context_tokens)).total_s
-    chunks = prompt_chunks(ready.replica, repeated.fresh_tokens)
-    marginal = marginal_prompt_s(mixed, np.tile(alone, slices), chunks).reshape(slices, columns)
-    solo = prefill_time(ready, per_slice.fresh_tokens, per_slice.cached_tokens).total_s
+    steps = ReplicaStep.side_by_side(
+        chunk_beside(ready.replica, repeated, wide, wide * load.context_tokens),
+        ReplicaStep.decode(batch, batch * load.context_tokens),
+        chunk_alone(ready.replica, per_slice.fresh_tokens, per_slice.cached_tokens),
+    )
+    mixed, alone, one_chunk = np.split(ready.step(steps).total_s, [len(wide), len(wide) + columns])
+    marginal = marginal_prompt_s(mixed, np.tile(alone, slices), prompt_chunks(ready.replica, repeated.fresh_tokens))
+    solo = one_chunk * prompt_chunks(ready.replica, per_slice.fresh_tokens)
+    marginal = marginal.reshape(slices, columns)
     return PrefillOverhead(marginal, np.tile(solo[:, None], columns))
 
 

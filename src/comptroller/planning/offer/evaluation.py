@@ -74,19 +74,19 @@ class DeploymentTable:
         return prompts_within_per_s(self.decode_s[rows, column, None], self.marginal_s[rows, :, column], most)
 
     @cached_property
-    def saturated_w(self) -> Array:
-        """(candidates, caps): watts of one device, saturated at each cap; 0 where there is no such cap."""
-        watts = np.zeros(self.cap.shape)
-        of_replica: dict[int, Array] = {}
-        for row, (at, ready) in enumerate(zip(self.usual, self.ready, strict=True)):
-            if id(ready) not in of_replica:
-                of_replica[id(ready)] = device_w(ready, at, at.saturated_per_s)
-            watts[row, : len(of_replica[id(ready)])] = of_replica[id(ready)]
-        return watts
+    def _saturated_w(self) -> dict[int, Array]:
+        """Watts of one device, saturated at each cap, by timed replica; filled as they are asked for."""
+        return {}
 
-    def device_w(self, column: npt.NDArray[np.int64]) -> Array:
-        """Watts of one device of each candidate, saturated at its cap."""
-        return np.asarray(self.saturated_w[np.arange(len(column)), column])
+    def device_w(self, rows: npt.NDArray[np.int64], column: npt.NDArray[np.int64]) -> Array:
+        """Watts of one device of some candidates, each saturated at a cap."""
+        watts = np.zeros(len(rows))
+        for place, (row, at) in enumerate(zip(rows.tolist(), column.tolist(), strict=True)):
+            ready, usual = self.ready[row], self.usual[row]
+            if id(ready) not in self._saturated_w:
+                self._saturated_w[id(ready)] = device_w(ready, usual, usual.saturated_per_s)
+            watts[place] = self._saturated_w[id(ready)][at]
+        return watts
 
     def least_latency_s(
         self, target: LatencyTarget, others: Sequence[LatencyTarget], keep: npt.NDArray[np.bool_] | None = None

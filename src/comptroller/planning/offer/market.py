@@ -49,6 +49,10 @@ class DeploymentOffers:
         Loads are units per request (or call) per second of each bucket: of the replica's time, and of the part of it
         that prompts may take before decoding misses its TPOT target.
         """
+        return self.with_energy(self.market_without_energy(goal, allowed), goal)
+
+    def market_without_energy(self, goal: Goal, allowed: Bools | None = None) -> Market:
+        """The same, in which loads add no joules and no dollars."""
         rate, column = self.table.best(goal.targets)
         if allowed is not None:
             rate = np.where(allowed[:, None], rate, 0.0)
@@ -56,8 +60,6 @@ class DeploymentOffers:
         with np.errstate(divide="ignore"):
             load = np.stack([(1.0 / rate / replicas).T, self._prefill_load(goal, column)])
         idle_j = self.unit.idle_w * 3600.0
-        gained_j = np.maximum(self._busy_w(column) * 3600.0 - idle_j, 0.0)
-        added_j = np.where(np.isfinite(load[0]), load[0], 0.0) * gained_j
         count = len(self.deployments)
         return Market(
             rows=np.arange(count),
@@ -65,13 +67,25 @@ class DeploymentOffers:
             usd=(self.unit.usd_per_h + idle_j * self._tariff)[None],
             grid=self._grid[None],
             idle_j=idle_j,
-            added_j=added_j,
-            added_usd=added_j * self._tariff,
+            added_j=np.zeros(load[0].shape),
+            added_usd=np.zeros(load[0].shape),
             takes={name: self.takes(name, column) for name, _ in goal.limits},
             all_day=np.zeros(count, bool),
             standing=np.ones(count),
             lost=np.zeros(count),
         )
+
+    def with_energy(self, market: Market, goal: Goal) -> Market:
+        """A market of some of the deployments, with the joules that loads add and the dollars paid for them."""
+        rows = market.rows
+        busy_w = self._busy_w(rows, self.table.best(goal.targets)[1][rows])
+        gained_j = np.maximum(busy_w * 3600.0 - market.idle_j, 0.0)
+        added_j = np.where(np.isfinite(market.load[0]), market.load[0], 0.0) * gained_j
+        return replace(market, added_j=added_j, added_usd=added_j * self._tariff[rows])
+
+    def is_energy_priced(self, goal: Goal) -> bool:
+        """Whether what loads add in joules counts in a goal: as its objective, or as dollars of owned devices."""
+        return goal.objective != "usd" or bool(self._tariff.any())
 
     def _prefill_load(self, goal: Goal, column: Ints) -> Floats:
         with np.errstate(divide="ignore"):
@@ -85,14 +99,15 @@ class DeploymentOffers:
         if name == "budget":
             return self.unit.usd_per_h
         if name in LIMITS:
-            full_w = self._busy_w(column)
+            full_w = self._busy_w(np.arange(len(column)), column)
             return full_w if name == "power" else full_w * 3600.0 * self._grid
         device = np.array([item.replica.device.id for item in self.deployments])
         return np.asarray(self.unit.devices * (device == name.removeprefix(CAP)))
 
-    def _busy_w(self, column: Ints) -> Floats:
-        """Watts of a unit at the meter, saturated at its cap."""
-        return (self.table.device_w(column) * self.unit.devices + self.unit.host_w) * self.unit.pue
+    def _busy_w(self, rows: Ints, column: Ints) -> Floats:
+        """Watts of a unit at the meter, saturated at its cap, for some deployments."""
+        unit = self.unit
+        return (self.table.device_w(rows, column) * unit.devices[rows] + unit.host_w[rows]) * unit.pue[rows]
 
 
 def undominated_columns(market: Market, goal: Goal) -> Ints:
@@ -127,10 +142,15 @@ class MarketCache:
         return self._known[key]
 
     def _market(self, model: int, goal: Goal, allowed: Bools, used: Ints) -> Market | None:
-        whole = self._offers[model].market(goal, allowed)
+        offers = self._offers[model]
+        whole = offers.market_without_energy(goal, allowed)
         some = replace(whole, load=whole.load[:, used], added_j=whole.added_j[used], added_usd=whole.added_usd[used])
         usable = np.flatnonzero(some.fits.all(axis=0))
         if not len(usable):
             return None
         some = some.only(usable)
-        return some.only(undominated_columns(some, goal))
+        # Watts take as long as all else of a deployment: where they decide nothing, only what is left gets them.
+        if offers.is_energy_priced(goal):
+            some = offers.with_energy(some, goal)
+            return some.only(undominated_columns(some, goal))
+        return offers.with_energy(some.only(undominated_columns(some, goal)), goal)
