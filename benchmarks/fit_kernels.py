@@ -170,7 +170,7 @@ def fit_all(every: list[Rows]) -> list[Fit]:
 
 def kin_of(op: str, system: str) -> tuple[str, ...]:
     """What an accelerator is pooled by, nearest first: its family, or for a collective its links."""
-    return kin(op, system, accelerator(system).family)
+    return kin(op, accelerator(system))
 
 
 def entries(fits: list[Fit]) -> list[Entry]:

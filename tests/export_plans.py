@@ -6,9 +6,10 @@ from pathlib import Path
 
 from comptroller.export import nodes_of
 from comptroller.facts.accelerator import accelerator
+from comptroller.facts.library import SHIPPED
 from comptroller.launch import command
 from comptroller.planning.ground.plan_document import OfferService, Plan, PoolDocument, ServiceDocument, load_plan
-from comptroller.planning.prove.simulated_fleet import _replica_of_pool as priced
+from comptroller.planning.prove.simulated_fleet import replica_of_pool as priced
 
 GOLDEN = load_plan(Path(__file__).parent / "golden" / "two_services.json")
 
@@ -24,7 +25,7 @@ def served(engine: str, **pool: int | str) -> ServiceDocument:
     pools = (base.deployment.pools[0].model_copy(update=pool),)
     engine_ = base.deployment.engine.model_copy(update={"id": engine})
     deployment = base.deployment.model_copy(update={"pools": pools, "engine": engine_})
-    line = command(priced(deployment, pools[0]), 15050)
+    line = command(priced(deployment, pools[0], SHIPPED), 15050)
     name = f"{engine}.tp{pools[0].tp}"
     return base.model_copy(update={"id": name, "deployment": deployment, "launch": line})
 

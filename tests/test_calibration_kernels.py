@@ -29,7 +29,7 @@ NEEDED = (
 
 
 def prior(op: str, name: str, engine: str = "vllm", fmt: str = "bf16") -> OpPrior:
-    return kernel_prior(op, name, accelerator(name).family, engine, fmt)
+    return kernel_prior(op, accelerator(name), engine, fmt)
 
 
 @pytest.mark.parametrize("name", ids("accelerators"))
@@ -84,12 +84,12 @@ def test_an_unknown_engine_and_an_unknown_format_fall_back_further():
 
 def test_an_unknown_operation_lists_the_nearest():
     with pytest.raises(UnknownIdError, match="gemm"):
-        kernel_prior("gem", "h100_sxm", "hopper", "vllm", "bf16")
+        kernel_prior("gem", accelerator("h100_sxm"), "vllm", "bf16")
 
 
 def test_collectives_pool_by_link_not_by_family():
-    assert kin("all_reduce", "a100_80_sxm", "ampere") == ("nvlink 3", "fabric")
-    assert kin("all_reduce", "a10g", "ampere") == ("pcie 4.0", "pcie")
+    assert kin("all_reduce", accelerator("a100_80_sxm")) == ("nvlink 3", "fabric")
+    assert kin("all_reduce", accelerator("a10g")) == ("pcie 4.0", "pcie")
     assert set(operations_known()) >= COLLECTIVES
 
 

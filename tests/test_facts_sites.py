@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from comptroller.errors import FactError, UnsupportedError
 from comptroller.facts.accelerator import accelerator
-from comptroller.facts.reader import ids, locate
+from comptroller.facts.reader import folder, ids
 from comptroller.facts.site import AcceleratorOffer, Site, Term, site
 from comptroller.quantities import HOUR_S, KWH_J
 
@@ -130,7 +130,7 @@ def test_an_unknown_price_is_never_zero(tmp_path: Path) -> None:
         site("us_neocloud").offer("ascend_910c", "on_demand")
     with pytest.raises(UnsupportedError, match="has no owned offer"):
         site("us_neocloud").offer("h100_sxm", "owned")
-    text = locate("sites", "own_us").read_text(encoding="utf-8")
+    text = (folder("sites") / "own_us.toml").read_text(encoding="utf-8")
     mine = tmp_path / "mine.toml"
     mine.write_text(re.sub(r"usd_per_s = \{ value = [\d.]+", "usd_per_s = { value = 0", text, count=1))
     with pytest.raises(FactError, match=r"mine\.toml: offers\.0\.usd_per_s: .*greater than 0"):

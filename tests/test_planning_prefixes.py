@@ -21,7 +21,7 @@ from comptroller.export import export, targets
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
-from comptroller.facts.reader import locate
+from comptroller.facts.reader import folder
 from comptroller.planning.planner import plan, shipped_calibration
 from comptroller.planning.prove.arrivals import RehearsalSettings
 from comptroller.planning.prove.question_draws import QuestionDraws
@@ -144,8 +144,10 @@ def posed(document: dict[str, Any]) -> PlanningProblem:
 def test_shared_prompts_are_cheaper_and_found_as_often_as_reckoned(document: dict[str, Any], tmp_path: Path) -> None:
     problem = posed(document)
     best = problem.search.solve(problem.goal)
-    apart = tmp_path / "vllm.toml"
-    apart.write_text(locate("engines", "vllm").read_text().replace("prefix_block_tokens = 16\n", ""))
+    apart = tmp_path / "vllm_apart.toml"
+    apart.write_text(
+        (folder("engines") / "vllm.toml").read_text().replace("prefix_block_tokens = 16\n", 'program = "vllm"\n')
+    )
     alone = posed({**document, "allow": {**document["allow"], "engines": [str(apart)]}})
     assert best.objective < 0.7 * alone.search.solve(alone.goal).objective
     (number,) = best.units

@@ -161,13 +161,15 @@ def test_an_unknown_id_lists_the_nearest(changes: dict[str, Any], field: str, ne
 def test_own_files_and_traces_are_looked_for_beside_the_workload(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mine.json").write_text("{}")
+    (tmp_path / "mine.json").write_text('{"hidden_size": 64}')
     trace = RequestTrace(np.arange(100.0), np.full(100, 7), np.full(100, 3))
     write(trace, tmp_path / "t.csv")
     workload = tmp_path / "w.toml"
     workload.write_text('name = "w"\nmodels = ["mine.json"]\ntrace = "t.csv"\n')
     loaded = load(workload)
-    assert loaded.models == (str(tmp_path / "mine.json"),)
+    assert loaded.models == ("mine",)
+    (entry,) = loaded.library.entries
+    assert (entry.origin, entry.content["config"]) == ("mine.json", {"hidden_size": 64})
     assert loaded.trace == str(tmp_path / "t.csv")
 
     elsewhere = tmp_path / "data"

@@ -53,21 +53,27 @@ class FactError(InputError):
         super().__init__(f"{file}: {field}: {problem}" + (f" (allowed: {allowed})" if allowed else ""))
 
 
+KNOWN_IDS = 40
+"""Ids that an error lists where none is similar: all accelerators and engines, about five lines of a terminal. Twice as
+many would fill half of it and help nobody who has no similar name."""
+
+
 class UnknownIdError(InputError):
     """An id of which no fact file exists.
 
     kind: of fact ("accelerator").  name: as the user wrote it.  ids: those that exist; the message lists the most
-    similar ones, or all if none is similar.
+    similar ones, or some if none is similar.  accepts: what else may be written.
 
     >>> print(UnknownIdError("accelerator", "h100", ["h100_sxm", "h200_sxm", "t4"]))
     unknown accelerator 'h100'; nearest: h100_sxm, h200_sxm
     """
 
-    def __init__(self, kind: str, name: str, ids: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, ids: Iterable[str], accepts: str = "") -> None:
         existing = sorted(ids)
         near = difflib.get_close_matches(name, existing, n=NEAREST_IDS, cutoff=SIMILARITY)
-        hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(existing)}"
-        super().__init__(f"unknown {kind} {name!r}; {hint}")
+        more = f" and {len(existing) - KNOWN_IDS} more" if len(existing) > KNOWN_IDS else ""
+        hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(existing[:KNOWN_IDS])}{more}"
+        super().__init__(f"unknown {kind} {name!r}; {hint}{accepts and f'; accepted: {accepts}'}")
 
 
 class RecordError(InputError):

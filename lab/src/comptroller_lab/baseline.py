@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.timing import COLLECTIVES, KernelEfficiency, KernelSignature, ServingOverheads, StepOverheads
-from comptroller.facts.reader import FactSource, locate, read
+from comptroller.facts.reader import FactSource, folder, read
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -51,7 +51,7 @@ def baseline_facts() -> BaselineFacts:
     >>> baseline_facts().bandwidth.fraction
     0.8
     """
-    return read(BaselineFacts, locate("calibration", "baseline"))
+    return read(BaselineFacts, folder("calibration") / "baseline.toml")
 
 
 @plain_dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from comptroller.planning.ground.executor import (
     SearchExecutor,
     executor,
 )
-from comptroller.planning.write.plan import facts_digest
+from comptroller.planning.write.facts import facts_digest
 from comptroller.work.workload import Workload
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from comptroller.errors import InputError, UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.engine import EngineFacts
-from comptroller.facts.format import Format, format_
+from comptroller.facts.format import Format
+from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import Model
 
 SIXTEEN_BIT = frozenset({"bf16", "fp16"})
@@ -77,6 +78,12 @@ class EngineSettings:
     graph_bytes: float = 0.0
     fraction_of: str = "total"
     prefix_block_tokens: int = 0
+    program: str = ""
+
+    @property
+    def launched_as(self) -> str:
+        """The id of the program that it is, as `EngineFacts` has it."""
+        return self.program or self.id
 
     @classmethod
     def default(cls, facts: EngineFacts) -> EngineSettings:
@@ -91,22 +98,24 @@ class EngineSettings:
             facts.graph_bytes,
             facts.fraction_of,
             facts.prefix_block_tokens,
+            facts.program,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ModelReplica:
-    """One replica with its facts resolved: what the cost functions take."""
+    """One replica with its facts resolved: what the cost functions take. library: where its formats are looked up."""
 
     model: Model
     device: Accelerator
     recipe: PrecisionRecipe
     layout: ParallelLayout
     engine: EngineSettings
-    formats: RecipeFormats = field(init=False)
+    library: FactLibrary = field(default=SHIPPED, repr=False, compare=False)
+    formats: RecipeFormats = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "formats", RecipeFormats.of(self.recipe))
+        object.__setattr__(self, "formats", RecipeFormats.of(self.recipe, self.library))
 
     @property
     def prefix_block_tokens(self) -> int:
@@ -127,7 +136,7 @@ class RecipeFormats:
     kv: Format
 
     @classmethod
-    def of(cls, recipe: PrecisionRecipe) -> RecipeFormats:
+    def of(cls, recipe: PrecisionRecipe, library: FactLibrary) -> RecipeFormats:
         """Resolve the ids.
 
         Raises:
@@ -141,7 +150,7 @@ class RecipeFormats:
         )
         formats = []
         for place, name, role in placed:
-            entry = format_(name)
+            entry = library.format(name)
             if role not in entry.roles:
                 raise InputError(f"format {name} cannot hold {place}; it serves for {', '.join(entry.roles)}")
             formats.append(entry)

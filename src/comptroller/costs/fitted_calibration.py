@@ -77,10 +77,9 @@ class KernelPriors:
 
     def efficiency(self, replica: ModelReplica, kernel: KernelSignature) -> KernelEfficiency:
         """The fitted shares and latencies of the kernel on the device under the engine."""
-        device = replica.device
         kind = STAND_IN.get(kernel.kind, kernel.kind)
-        engine = MEASURED_UNDER.get((kind, kernel.format, replica.engine.id), replica.engine.id)
-        prior = kernel_prior(kind, device.id, device.family, engine, kernel.format)
+        engine = MEASURED_UNDER.get((kind, kernel.format, replica.engine.launched_as), replica.engine.launched_as)
+        prior = kernel_prior(kind, replica.device, engine, kernel.format)
         return KernelEfficiency(
             flops=prior.eff_flops,
             bytes=prior.eff_bytes,
@@ -115,7 +114,7 @@ class FittedCalibration:
     def efficiency(self, replica: ModelReplica, kernel: KernelSignature) -> KernelEfficiency:
         """The prior, its time scaled by the kernel's group and its least time by the engine besides."""
         prior = KernelPriors().efficiency(replica, kernel)
-        engine = replica.engine.id
+        engine = replica.engine.launched_as
         scale = self.facts.value(f"time.{group_of(kernel)}", engine)
         least = scale * self.facts.value("floor", engine)
         per_device = kernel.kind in COLLECTIVES
@@ -132,7 +131,7 @@ class FittedCalibration:
 
     def overheads(self, replica: ModelReplica) -> StepOverheads:
         """Per layer, per step (more with data-parallel ranks, which wait for each other) and per sequence."""
-        engine = replica.engine.id
+        engine = replica.engine.launched_as
         step = self.facts.value("step", engine)
         if replica.layout.dp > 1:
             step += self.facts.value("ranks", engine)
@@ -140,6 +139,6 @@ class FittedCalibration:
 
     def serving(self, replica: ModelReplica) -> ServingOverheads:
         """The engine's constants around its steps."""
-        engine = replica.engine.id
+        engine = replica.engine.launched_as
         names = ("interference", "host", "client", "prefill", "wait_steps", "burst", "crowd")
         return ServingOverheads(*(self.facts.value(name, engine) for name in names))

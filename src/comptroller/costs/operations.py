@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from comptroller.costs.deployment import ParallelLayout, PrecisionRecipe, RecipeFormats
 from comptroller.costs.step import MicrobatchShares, ReplicaStep, StepFeature
+from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import (
     DenseFeedForward,
     LatentAttention,
@@ -102,8 +103,10 @@ QUANTISED = frozenset({"fp8_e4m3", "fp8_block", "nvfp4", "int8"})
 
 
 @lru_cache(maxsize=4096)
-def operations(model: Model, recipe: PrecisionRecipe, layout: ParallelLayout) -> OperationMatrices:
-    """The operations of a model in a recipe, cut by a layout.
+def operations(
+    model: Model, recipe: PrecisionRecipe, layout: ParallelLayout, library: FactLibrary = SHIPPED
+) -> OperationMatrices:
+    """The operations of a model in a recipe, cut by a layout. library: where the recipe's formats are looked up.
 
     >>> from comptroller.facts.config import model
     >>> ops = operations(model("llama_3_1_8b"), PrecisionRecipe(), ParallelLayout())
@@ -111,7 +114,7 @@ def operations(model: Model, recipe: PrecisionRecipe, layout: ParallelLayout) ->
     >>> round(float((ops.count[:, None] * flops).sum()) / 1e9, 2)  # 2 x (8.03 - 0.525) G parameters
     15.01
     """
-    formats = RecipeFormats.of(recipe)
+    formats = RecipeFormats.of(recipe, library)
     cut = _Cut(model, formats, layout)
     rows = [row for block in model.blocks for row in cut.block(block)]
     rows.extend(cut.ends())

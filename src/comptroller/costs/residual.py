@@ -41,7 +41,7 @@ class ResidualIdentity:
         model, recipe = replica.model, replica.recipe
         architecture = f"{model.layers}x{model.hidden}x{model.vocabulary}"
         formats = f"{recipe.weights}+{recipe.experts}"
-        return cls(replica.engine.id, architecture, formats, replica.device.id, run)
+        return cls(replica.engine.launched_as, architecture, formats, replica.device.timed_as, run)
 
 
 def places(replica: ModelReplica, clients: Array, input_tokens: Array, output_tokens: Array) -> Array:

@@ -252,7 +252,7 @@ def replica_timer(replica: ModelReplica, calibration: TimingCalibration) -> Repl
         UnsupportedFormatError: the accelerator cannot run the recipe.
         UnsupportedError: the layout needs a network that the accelerator's facts lack.
     """
-    ops = operations(replica.model, replica.recipe, replica.layout)
+    ops = operations(replica.model, replica.recipe, replica.layout, replica.library)
     parts = part_arithmetic(replica)
     columns = _Columns(replica, calibration, {}, ops)
     return ReplicaTimer(

@@ -11,7 +11,7 @@ from importlib import import_module, resources
 
 from comptroller import launch
 from comptroller.errors import UnknownIdError, UnsupportedError
-from comptroller.facts.accelerator import Accelerator, accelerator
+from comptroller.facts.accelerator import Accelerator
 from comptroller.planning.ground.plan_document import Plan, PoolDocument, ServiceDocument
 
 PORT = 8000
@@ -25,11 +25,13 @@ LABEL_CHARACTERS = 40
 class ServiceLaunch:
     """A service as a tool starts it.
 
-    name: a DNS label, unique in the plan.  nodes: that one replica spans, each with `devices` accelerators.
+    name: a DNS label, unique in the plan.  engine: the program that is started.  nodes: that one replica spans, each
+    with `devices` accelerators.
     """
 
     service: ServiceDocument
     name: str
+    engine: str
     pool: PoolDocument
     device: Accelerator
     nodes: int
@@ -38,11 +40,6 @@ class ServiceLaunch:
     def devices(self) -> int:
         """Accelerators of one node that a replica takes."""
         return self.pool.tp * self.pool.pp * self.pool.dp // self.nodes
-
-    @property
-    def engine(self) -> str:
-        """Id of the engine."""
-        return self.service.deployment.engine.id
 
     @property
     def words(self) -> list[str]:
@@ -114,11 +111,12 @@ def _launches_of(plan: Plan) -> Iterator[ServiceLaunch]:
                 "on; only services whose replicas do both are exported"
             )
         (pool,) = service.deployment.pools
-        device = accelerator(pool.accelerator)
+        device = plan.library.accelerator(pool.accelerator)
+        engine = plan.library.engine(service.deployment.engine.id).launched_as
         base = slug(f"{service.deployment.model}-{pool.accelerator}")
         names[base] += 1
         name = base if names[base] == 1 else f"{base}-{names[base]}"
-        yield ServiceLaunch(service, name, pool, device, nodes_of(pool, device))
+        yield ServiceLaunch(service, name, engine, pool, device, nodes_of(pool, device))
 
 
 def slug(text: str) -> str:

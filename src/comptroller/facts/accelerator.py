@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from comptroller.errors import UnsupportedFormatError
-from comptroller.facts.reader import FactSource, locate, read
+from comptroller.facts.reader import FactSource, entry_of, fact_of
 
 Arithmetic = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4", "int1"]
 """Arithmetic a matrix unit offers; an accelerator without a rate for one cannot run it natively."""
@@ -49,6 +48,7 @@ class Accelerator:
     scale_out: the node's network, per device.  host: the link to the host's memory, for swapping.
     node_devices: devices in one node, the unit of a parallel layout without scale-out traffic.
     reported_memory_bytes: what the driver reports as total; marketed gigabytes round it either way.
+    kernels_of: the shipped accelerator whose timed kernels an own file takes for its own.
     """
 
     id: str
@@ -69,7 +69,13 @@ class Accelerator:
     scale_up: InterconnectLink | None = None
     scale_out: InterconnectLink | None = None
     host: InterconnectLink | None = None
+    kernels_of: str = ""
     note: str = ""
+
+    @property
+    def timed_as(self) -> str:
+        """The id under which its kernels were timed."""
+        return self.kernels_of or self.id
 
     def peak(self, arithmetic: str) -> float:
         """Dense peak in flop/s.
@@ -83,7 +89,6 @@ class Accelerator:
         return rates[arithmetic]
 
 
-@lru_cache(maxsize=256)
 def accelerator(name: str) -> Accelerator:
     """The accelerator of an id, or of a path to a user's own TOML file.
 
@@ -94,4 +99,4 @@ def accelerator(name: str) -> Accelerator:
     >>> accelerator("h100_sxm").memory_bytes
     80000000000.0
     """
-    return read(Accelerator, locate("accelerators", name))
+    return fact_of(Accelerator, entry_of("accelerators", name))

@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as strict
 
 from comptroller.errors import UnknownIdError
-from comptroller.facts.accelerator import accelerator
+from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.reader import FactSource, build, folder, parse_toml
 
 _STRICT = ConfigDict(extra="forbid")
@@ -175,28 +175,32 @@ PRIORS_KEPT = 4096
 uses more than 4,096 combinations of operation, accelerator, engine and format."""
 
 
-@lru_cache(maxsize=PRIORS_KEPT)
-def kernel_prior(op: str, accelerator_id: str, family: str, engine: str, arithmetic: str) -> OpPrior:
+def kernel_prior(op: str, device: Accelerator, engine: str, arithmetic: str) -> OpPrior:
     """The prior of an operation on an accelerator under an engine.
 
-    op: kind of operation.  family: of the accelerator.  arithmetic: the number format of the weights (gemm, moe) or of
-    the cache (attention), or an arithmetic.
+    op: kind of operation.  arithmetic: the number format of the weights (gemm, moe) or of the cache (attention), or an
+    arithmetic.
 
     Raises:
-        UnknownIdError: no such kind of operation, or no such accelerator (collectives only); lists the nearest.
+        UnknownIdError: no such kind of operation; lists the nearest.
 
-    >>> prior = kernel_prior("gemm", "h100_sxm", "hopper", "vllm", "bf16")
+    >>> from comptroller.facts.accelerator import accelerator
+    >>> prior = kernel_prior("gemm", accelerator("h100_sxm"), "vllm", "bf16")
     >>> prior.source_level, 0.7 < prior.eff_bytes < 1.0
     ('system', True)
-    >>> kernel_prior("gemm", "mi300x", "cdna3", "vllm", "bf16").source_level
+    >>> kernel_prior("gemm", accelerator("mi300x"), "vllm", "bf16").source_level
     'overall'
     """
+    return _prior(op, device.timed_as, kin(OP_ALIASES.get(op, op), device), engine, arithmetic)
+
+
+@lru_cache(maxsize=PRIORS_KEPT)
+def _prior(op: str, system: str, pools: tuple[str, ...], engine: str, arithmetic: str) -> OpPrior:
     name = OP_ALIASES.get(op, op)
     if name not in operations_known():
         raise UnknownIdError("operation", op, (*operations_known(), *OP_ALIASES))
     fmt = FORMAT_ALIASES.get(arithmetic, arithmetic)
-    pools = [("family", place) for place in kin(name, accelerator_id, family)]
-    places = [("system", accelerator_id), *pools, ("overall", "overall")]
+    places = [("system", system), *(("family", place) for place in pools), ("overall", "overall")]
     keys = [(level, place, row_engine, fmt) for level, place in places for row_engine in (engine, ANY)]
     for level, place, row_engine, row_format in (*keys, ("overall", "overall", ANY, ANY)):
         row = _kernel_rows().get((name, level, place, row_engine, row_format))
@@ -205,17 +209,19 @@ def kernel_prior(op: str, accelerator_id: str, family: str, engine: str, arithme
     raise UnknownIdError("operation", op, operations_known())
 
 
-def kin(op: str, accelerator_id: str, family: str) -> tuple[str, ...]:
+def kin(op: str, device: Accelerator) -> tuple[str, ...]:
     """Names of the pools of measurements that apply to an accelerator, the nearest first.
 
     For a collective these are its link by technology and generation, then `pcie` or `fabric`; else its family.
 
-    >>> kin("gemm", "h100_sxm", "hopper"), kin("all_reduce", "h100_sxm", "hopper")
+    >>> from comptroller.facts.accelerator import accelerator
+    >>> h100 = accelerator("h100_sxm")
+    >>> kin("gemm", h100), kin("all_reduce", h100)
     (('hopper',), ('nvlink 4', 'fabric'))
     """
     if op not in COLLECTIVES:
-        return (family,)
-    link = accelerator(accelerator_id).scale_up
+        return (device.family,)
+    link = device.scale_up
     if link is None:
         return ("pcie",)
     generation = " ".join(link.name.lower().replace(",", "").split()[:2])

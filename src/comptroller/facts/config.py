@@ -16,31 +16,28 @@ from typing import Any
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from comptroller.errors import FactError, UnknownIdError
+from comptroller.errors import FactError
 from comptroller.facts.checkpoint import checkpoint_formats
 from comptroller.facts.fields import ConfigFields
 from comptroller.facts.layers import DEFAULT_WIDTH, blocks
 from comptroller.facts.model import LayerBlock, MixtureOfExperts, Model, PublishedParameterCounts
-from comptroller.facts.reader import FactSource, folder, ids, read
+from comptroller.facts.reader import (
+    CATALOGUE,
+    FACTS_KEPT,
+    FactEntry,
+    FactSource,
+    fact_content,
+    fact_of,
+    ids,
+    require_one_content,
+    shipped_copy,
+    shipped_entry,
+    shipped_id,
+    unknown_fact,
+)
+from comptroller.facts.repository_names import BLOCKWISE, RepositoryForm, is_blockwise, repository_forms
 
 _STRICT = ConfigDict(extra="forbid")
-
-QUANTISED: dict[str, Mapping[str, Any]] = {
-    "-NVFP4": {"quant_algo": "NVFP4"},
-    "-FP4": {"quant_algo": "NVFP4"},
-    "-FP8": {"quant_algo": "FP8"},
-    "-AWQ": {"quant_method": "awq"},
-    "-GPTQ-Int4": {"quant_method": "gptq", "bits": 4},
-    "-GPTQ-Int8": {"quant_method": "gptq", "bits": 8},
-}
-"""Ending of the name of a repository that no file lists -> the quantisation of the listed model it is named after."""
-
-BLOCKWISE = {"quant_method": "fp8", "weight_block_size": [128, 128]}
-"""FP8 with one scale per 128 x 128 weights (DeepSeek-V3, arXiv 2412.19437, section 3.3). `facts.checkpoint` only looks
-at whether there is a block size, so twice this gives the same format."""
-
-BLOCKWISE_PUBLISHERS = ("qwen/", "zai-org/", "deepseek-ai/", "minimaxai/")
-"""Publishers, in lower case, whose FP8 repositories are scaled by blocks, as all of theirs that the files list are."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -56,7 +53,8 @@ class ModelFile:
     """The document of a model's file.
 
     config: the relevant keys of the public `config.json`, verbatim.  aliases: repositories with the same architecture
-    and checkpoint format.  variants: repositories that differ in some keys.
+    and checkpoint format.  variants: repositories that differ in some keys.  repository, variant: of a resolved entry,
+    what engines load and where it differs from the listed one.
     """
 
     id: str
@@ -67,6 +65,8 @@ class ModelFile:
     provenance: Mapping[str, str]
     aliases: tuple[str, ...] = ()
     variants: Mapping[str, RepositoryVariant] = Field(default_factory=dict)
+    repository: str = ""
+    variant: str = ""
     published: PublishedParameterCounts = Field(default_factory=PublishedParameterCounts)
     note: str = ""
 
@@ -149,81 +149,149 @@ def _read_json(path: Path) -> Any:
         raise FactError(path.name, "file", f"not valid JSON: {error}") from error
 
 
-def _model_of_file(path: Path, variant_name: str = "") -> Model:
-    file = read(ModelFile, path)
-    variant = file.variants.get(variant_name)
-    config = {**file.config, **(variant.config if variant else {})}
-    return _with_provenance(model_from_config(config, variant_name or file.id, path.name), file, variant)
-
-
-def _with_provenance(parsed: Model, file: ModelFile, variant: RepositoryVariant | None) -> Model:
-    origin = {"config": "config"} | ({"variant": variant.source} if variant else {})
-    return replace(
-        parsed,
-        name=parsed.id if variant else file.name,
-        repository=parsed.id if variant else next((x for x in file.aliases if "/" in x), ""),
-        family=file.family,
-        published=file.published,
-        sources=file.sources,
-        provenance={**file.provenance, **origin},
-    )
-
-
-def _model_of_user(path: Path) -> Model:
-    """The model of a user's own file; a file called `config.json` has the name of its folder as id."""
-    if path.suffix == ".toml":
-        return _model_of_file(path)
-    name = path.resolve().parent.name if path.stem == "config" else path.stem
-    return model_from_config(_read_json(path), name, str(path))
-
-
 @lru_cache(maxsize=1)
 def repositories() -> Mapping[str, tuple[str, str]]:
     """Repository name in lower case -> (id of the file that lists it, its name as a variant or "")."""
     index: dict[str, tuple[str, str]] = {}
     for stem in ids("models"):
-        file = read(ModelFile, folder("models") / f"{stem}.toml")
+        file = _model_file(stem)
         index |= {name.lower(): (stem, "") for name in file.aliases}
         index |= {name.lower(): (stem, name) for name in file.variants}
     return index
 
 
-def _model_by_name(name: str) -> Model | None:
-    """The model of an id, of a listed repository, or of one named as a quantised form of a listed one; else None."""
-    path = folder("models") / f"{name}.toml"
-    if "/" not in name and path.is_file():
-        return _model_of_file(path)
+def _model_file(id: str) -> ModelFile:
+    return fact_of(ModelFile, shipped_entry("models", id))
+
+
+def model_entry(name: str, base: Path = Path()) -> FactEntry:
+    """The model of an id, a Hugging Face repository, or a user's own file or folder. base: paths are relative to it.
+
+    name: a repository with or without its organisation, in any case, also with an ending that names a quantisation
+    (`-FP8`, `-AWQ`) or a release of a listed model (`-Instruct-2507`); or the path of a `config.json`, of a TOML file,
+    or of the folder of a `config.json`.
+
+    Raises:
+        UnknownIdError: the name is none of these; lists the nearest.
+        FactError: the file is malformed, or has the name of a model that ships and other content.
+
+    >>> model_entry("meta-llama/Llama-3.1-70B-Instruct").id
+    'llama_3_1_70b'
+    """
+    listed, own = _listed_entry(name), _own_entry(name, base)
+    if own is not None:
+        require_one_content(own, _listed_entry(own.id) if own.id in ids("models") else None)
+        return own
+    if listed is None:
+        raise unknown_fact("models", name, repositories() if "/" in name else ids("models"))
+    return listed
+
+
+def _own_entry(name: str, base: Path) -> FactEntry | None:
+    """The model of a user's own file; a file called `config.json` has the name of its folder as id."""
+    path = base / Path(name).expanduser()
+    if path.is_dir() and (path / "config.json").is_file():
+        path = path / "config.json"
+    if path.suffix not in {".json", ".toml"} or not path.is_file():
+        return None
+    if path.suffix == ".toml":
+        return _with_variant(
+            FactEntry.of("models", shipped_copy("models", path) or path.stem, name, fact_content(path))
+        )
+    config = _read_json(path)
+    if not isinstance(config, dict) or not config:
+        raise FactError(str(path), "file", "is not a table of keys")
+    of_folder = path.stem == "config"
+    id = path.resolve().parent.name if of_folder else path.stem
+    told = str(config.get("_name_or_path") or "")
+    content = {
+        "name": id,
+        "repository": str(path.parent) if of_folder else told if told.count("/") == 1 else "",
+        "family": str(config.get("model_type", "")),
+        "config": config,
+    }
+    return FactEntry.of("models", id, name, content)
+
+
+def _listed_entry(name: str) -> FactEntry | None:
+    """The model of an id, of a listed repository, or of one named as a form of a listed one; else None."""
+    if "/" not in name and (known := shipped_id("models", name)):
+        return _with_variant(shipped_entry("models", known))
     index = repositories()
     if listed := index.get(name.lower()):
-        return _model_of_file(folder("models") / f"{listed[0]}.toml", listed[1])
-    bases = {key.rpartition("/")[2]: listed for key, listed in index.items()}
-    base = name.rpartition("/")[2].lower()
-    if "/" not in name and base in bases and not bases[base][1]:
-        return _model_of_file(folder("models") / f"{bases[base][0]}.toml")
-    for ending, scheme in QUANTISED.items():
-        if listed := bases.get(base.removesuffix(ending.lower())):
-            return _quantised_model(name, listed, scheme)
+        return _of_repository(name.lower(), *listed)
+    by_base = {key.rpartition("/")[2]: key for key in index}
+    for form in repository_forms(name):
+        if repository := by_base.get(form.base):
+            return _in_form(_of_repository(repository, *index[repository]), name, form)
     return None
 
 
-def _quantised_model(name: str, listed: tuple[str, str], scheme: Mapping[str, Any]) -> Model | None:
-    """The quantised form of a listed repository; `None` of one that is quantised already."""
-    path = folder("models") / f"{listed[0]}.toml"
-    file = read(ModelFile, path)
-    own = file.variants[listed[1]].config if listed[1] else {}
-    if "quantization_config" in own:
-        return None
-    blockwise = name.lower().startswith(BLOCKWISE_PUBLISHERS) and scheme == QUANTISED["-FP8"]
-    keys = {"quantization_config": BLOCKWISE if blockwise else scheme}
-    variant = RepositoryVariant(config=keys, source="the repository's name")
-    return _with_provenance(model_from_config({**file.config, **own, **keys}, name, path.name), file, variant)
+def _of_repository(repository: str, id: str, variant_name: str) -> FactEntry:
+    """The entry of a listed repository, which is what engines load. repository: in lower case."""
+    entry = _with_variant(shipped_entry("models", id), variant_name)
+    spelt = {name.lower(): name for name in _model_file(id).aliases}.get(repository, "")
+    content = {**entry.content, "repository": spelt} if "/" in spelt else entry.content
+    return FactEntry.of("models", entry.id, CATALOGUE, content)
 
 
-@lru_cache(maxsize=512)
+def _with_variant(entry: FactEntry, variant_name: str = "") -> FactEntry:
+    """The entry of a file, or of one of its variants, with the whole config and no list of others."""
+    file = fact_of(ModelFile, entry)
+    content = {key: value for key, value in entry.content.items() if key not in {"aliases", "variants"}}
+    if not variant_name:
+        content["repository"] = next((x for x in file.aliases if "/" in x), "")
+        return FactEntry.of("models", entry.id, entry.origin, content)
+    variant = file.variants[variant_name]
+    content |= {"name": variant_name, "repository": variant_name, "variant": variant.source}
+    content["config"] = {**file.config, **variant.config}
+    return FactEntry.of("models", variant_name, entry.origin, content)
+
+
+def _in_form(listed: FactEntry, name: str, form: RepositoryForm) -> FactEntry | None:
+    """The entry of a repository that is named as a form of a listed one; `None` of a variant quantised already."""
+    if form.scheme is None and not form.release:
+        return listed
+    config = dict(listed.content["config"])
+    if form.scheme is not None:
+        if form.scheme and "variant" in listed.content and "quantization_config" in config:
+            return None
+        config["quantization_config"] = BLOCKWISE if is_blockwise(name, form.scheme) else dict(form.scheme) or None
+    notes = (listed.content.get("note", ""), form.note(listed.content["repository"]))
+    content = {
+        **listed.content,
+        "name": name,
+        "repository": name,
+        "config": config,
+        "variant": "the repository's name",
+        "note": "; ".join(note for note in notes if note),
+    }
+    return FactEntry.of("models", name, CATALOGUE, content)
+
+
+@lru_cache(maxsize=FACTS_KEPT)
+def model_of(entry: FactEntry) -> Model:
+    """The model of an entry, whatever the catalogue holds now.
+
+    Raises:
+        FactError: the config is malformed, or not supported.
+    """
+    file = fact_of(ModelFile, entry)
+    origin = {"config": "config"} | ({"variant": file.variant} if file.variant else {})
+    return replace(
+        model_from_config(file.config, entry.id, entry.file),
+        name=file.name,
+        repository=file.repository,
+        family=file.family,
+        published=file.published,
+        sources=file.sources,
+        provenance={**file.provenance, **origin},
+        note=file.note,
+    )
+
+
 def model(name: str) -> Model:
-    """The model of an id, a Hugging Face repository or a path.
-
-    name: an id; the name of a repository; or the path to a TOML file, a `config.json` or the folder of one.
+    """The model of an id, a Hugging Face repository or a path; see `model_entry`.
 
     Raises:
         UnknownIdError: the name is none of these; lists the nearest.
@@ -232,11 +300,4 @@ def model(name: str) -> Model:
     >>> model("meta-llama/Llama-3.1-70B-Instruct").id
     'llama_3_1_70b'
     """
-    if named := _model_by_name(name):
-        return named
-    path = Path(name)
-    if path.is_dir() and (path / "config.json").is_file():
-        return _model_of_user(path / "config.json")
-    if path.suffix in {".json", ".toml"} or path.is_file():
-        return _model_of_user(path)
-    raise UnknownIdError("model", name, repositories() if "/" in name else ids("models"))
+    return model_of(model_entry(name))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from comptroller.facts.reader import FactSource, locate, read
+from comptroller.errors import FactError
+from comptroller.facts.reader import FactEntry, FactSource, entry_of, fact_of, ids
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -25,6 +25,7 @@ class EngineFacts:
     prefix_block_tokens: tokens of a block whose cache calls with a common prefix share by default, those of one step
     included; 0 where they are not.
     max_batch: most sequences in one step.  graph_bytes: memory that captured graphs take per device.
+    program: the shipped engine that an own file is other settings of.
     """
 
     id: str
@@ -40,10 +41,15 @@ class EngineFacts:
     fraction_of: Literal["total", "static", "free"] = "total"
     prefix_block_tokens: Annotated[int, Field(ge=0)] = 0
     vendors: tuple[str, ...] = ()
+    program: str = ""
     note: str = ""
 
+    @property
+    def launched_as(self) -> str:
+        """The id of the program that it is: what starts it, and under which it was measured."""
+        return self.program or self.id
 
-@lru_cache(maxsize=32)
+
 def engine_facts(name: str) -> EngineFacts:
     """The engine of an id, or of a path to a user's own TOML file.
 
@@ -54,4 +60,18 @@ def engine_facts(name: str) -> EngineFacts:
     >>> engine_facts("vllm").kv_block_tokens
     16
     """
-    return read(EngineFacts, locate("engines", name))
+    return engine_of(entry_of("engines", name))
+
+
+def engine_of(entry: FactEntry) -> EngineFacts:
+    """The engine of an entry.
+
+    Raises:
+        FactError: it is malformed, or an own file that does not say what program it is.
+    """
+    facts = fact_of(EngineFacts, entry)
+    if facts.launched_as not in ids("engines"):
+        raise FactError(
+            entry.file, "program", "the engine that this file has other settings of", ", ".join(ids("engines"))
+        )
+    return facts

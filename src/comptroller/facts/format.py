@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
@@ -11,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from comptroller.errors import UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator
-from comptroller.facts.reader import FactSource, locate, read
+from comptroller.facts.reader import FactSource, entry_of, fact_of
 
 _STRICT = ConfigDict(extra="forbid")
 Support = Literal["native", "dequantised", "emulated"]
@@ -140,7 +139,6 @@ class Format:
         )
 
 
-@lru_cache(maxsize=256)
 def format_(name: str) -> Format:
     """The format of an id, or of a path to a user's own TOML file.
 
@@ -151,4 +149,4 @@ def format_(name: str) -> Format:
     >>> format_("bf16").bytes_per_element
     2.0
     """
-    return read(Format, locate("formats", name))
+    return fact_of(Format, entry_of("formats", name))

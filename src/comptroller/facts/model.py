@@ -254,6 +254,7 @@ class Model:
     norm_elements, vision_elements: weights of all norms, and of the vision tower.
     repository: the Hugging Face repository that engines load; empty for a user's own config.
     weights, experts: ids of the formats in which the checkpoint ships its weights and its routed experts.
+    note: what of it is taken on trust.
     """
 
     id: str
@@ -272,6 +273,7 @@ class Model:
     published: PublishedParameterCounts = field(default_factory=PublishedParameterCounts)
     sources: Mapping[str, FactSource] = field(default_factory=dict, hash=False, compare=False)
     provenance: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False)
+    note: str = ""
 
     @property
     def layers(self) -> int:

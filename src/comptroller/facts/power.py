@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from comptroller.facts.reader import FactSource, locate, read
+from comptroller.facts.reader import FactSource, folder, read
 
 _STRICT = ConfigDict(extra="forbid")
 Positive = Annotated[float, Field(gt=0)]
@@ -123,4 +123,4 @@ def power_facts() -> PowerFacts:
     >>> 0 < power_facts().shares.floor.fraction < 1
     True
     """
-    return read(PowerFacts, locate("calibration", "power"))
+    return read(PowerFacts, folder("calibration") / "power.toml")

@@ -6,13 +6,12 @@ Losses depend on the model, so that a format's file has none.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from comptroller.facts.reader import FactSource, folder, ids, locate, read
+from comptroller.facts.reader import FactSource, entry_of, fact_of, folder, ids
 
 _STRICT = ConfigDict(extra="forbid")
 Positive = Annotated[float, Field(gt=0)]
@@ -82,7 +81,6 @@ class QualityFacts:
         return next((row for row in self.rows if row.format == format_id), None)
 
 
-@lru_cache(maxsize=64)
 def quality_facts(model: str) -> QualityFacts:
     """The losses of a model, by its id or the path to a user's own TOML file.
 
@@ -93,7 +91,7 @@ def quality_facts(model: str) -> QualityFacts:
     >>> round(facts.ratio(facts.published("q4_0")), 4)
     1.0361
     """
-    return read(QualityFacts, locate("quality", model))
+    return fact_of(QualityFacts, entry_of("quality", model))
 
 
 def measured_models() -> tuple[str, ...]:

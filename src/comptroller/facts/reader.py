@@ -4,18 +4,20 @@ A quantity is a table `{ value = 80, unit = "GB", source = "datasheet" }` in a f
 SI suffix (`memory_bytes`); `source` names an entry of the file's `[sources]` table (title, url, date). The
 unit must belong to the suffix. Values arrive in SI; `provenance` keeps the source of each field.
 
-The functions of this room that return facts (`accelerator`, `model`, ...) keep them in a cache of a size above the
-number of files that ship (84 models, 74 formats, 33 accelerators). An entry that was dropped is read again, in 7 to 25
-ms; twice the size only matters to somebody with that many files of their own.
+A name is resolved to a `FactEntry`, which holds the whole document: what was resolved once can travel in a plan and
+needs no second look-up. `facts.library` is the one door for all kinds.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import tomllib
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import field, fields, is_dataclass
 from datetime import date
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,6 +50,41 @@ class FactSource:
     licence: str = ""
 
 
+CATALOGUE = "catalogue"
+"""Origin of facts that ship with the package."""
+
+FACTS_KEPT = 512
+"""Facts in memory, more than the files that ship (84 models, 74 formats, 33 accelerators). One that was dropped is read
+again, in 7 to 25 ms; twice the size only matters to somebody with that many files of their own."""
+
+
+@dataclass(frozen=True)
+class FactEntry:
+    """A fact as its name was resolved.
+
+    kind: the package folder of such facts (`models`, ...).  origin: `catalogue`, or the path as it was written.
+    digest: SHA-256 of the content.  content: the document, JSON values only; entries of one digest have the same.
+    """
+
+    kind: str
+    id: str
+    origin: str
+    digest: str
+    content: Mapping[str, Any] = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, kind: str, id: str, origin: str, content: Mapping[str, Any]) -> FactEntry:
+        """An entry with the digest of its content."""
+        plain = json.loads(json.dumps(content, default=str))
+        digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+        return cls(kind, id, origin, digest, plain)
+
+    @property
+    def file(self) -> str:
+        """The file for error messages."""
+        return f"{self.id}.toml" if self.origin == CATALOGUE else self.origin
+
+
 def folder(kind: str) -> Path:
     """The package folder whose files are all facts of a kind (`accelerators`, `models`, ...)."""
     return Path(str(resources.files("comptroller.facts"))) / kind
@@ -58,19 +95,100 @@ def ids(kind: str) -> list[str]:
     return sorted(path.stem for path in folder(kind).glob("*.toml"))
 
 
-def locate(kind: str, name: str) -> Path:
-    """The file of an id, or of a path to a user's own file.
+def shipped_id(kind: str, name: str) -> str | None:
+    """The id that a name stands for, in any case and with hyphens or blanks for underscores; `None` if none does.
+
+    >>> shipped_id("accelerators", "H100-SXM")
+    'h100_sxm'
+    """
+    plain = name.strip().lower().replace("-", "_").replace(" ", "_")
+    return next((one for one in ids(kind) if name == one or plain == one.lower()), None)
+
+
+def user_file(name: str, base: Path = Path()) -> Path | None:
+    """The path of a user's own file, relative to a folder; `None` if there is none."""
+    path = base / Path(name).expanduser()
+    return path if path.suffix in {".toml", ".json"} and path.is_file() else None
+
+
+def entry_of(kind: str, name: str, base: Path = Path()) -> FactEntry:
+    """The fact of an id or of a user's own TOML file, whose path is relative to a folder.
+
+    A file that is a copy of one that ships, byte for byte, is that fact.
 
     Raises:
         UnknownIdError: neither exists; lists the nearest ids.
+        FactError: the file is not TOML, or has the name of a fact that ships and other content.
     """
-    user_file = Path(name)
-    if user_file.suffix in {".toml", ".json"} and user_file.is_file():
-        return user_file
-    path = folder(kind) / f"{name}.toml"
-    if not path.is_file() or user_file.name != name:
-        raise UnknownIdError(kind.removesuffix("s"), name, ids(kind))
-    return path
+    if path := user_file(name, base):
+        own = FactEntry.of(kind, shipped_copy(kind, path) or path.stem, name, fact_content(path))
+        require_one_content(own, shipped_entry(kind, own.id) if own.id in ids(kind) else None)
+        return own
+    known = shipped_id(kind, name)
+    if known is None:
+        raise unknown_fact(kind, name, ids(kind))
+    return shipped_entry(kind, known)
+
+
+def unknown_fact(kind: str, name: str, known: Iterable[str]) -> UnknownIdError | FactError:
+    """The error of a name that stands for nothing: of a path without a file, or of an id."""
+    if Path(name).suffix in {".toml", ".json"}:
+        return FactError(name, "file", "No such file", f"a path, or one of `comptroller show {kind}`")
+    models = "a Hugging Face repository, a config.json, the folder of one, " if kind == "models" else ""
+    accepts = f"an id of `comptroller show {kind}`, {models}a TOML file of yours"
+    return UnknownIdError(kind.removesuffix("s"), name, known, accepts)
+
+
+@lru_cache(maxsize=FACTS_KEPT)
+def shipped_entry(kind: str, id: str) -> FactEntry:
+    """The fact of an id that ships."""
+    return FactEntry.of(kind, id, CATALOGUE, fact_content(folder(kind) / f"{id}.toml"))
+
+
+def shipped_copy(kind: str, path: Path) -> str | None:
+    """The id that ships of which a file is a copy, byte for byte."""
+    return _shipped_copies(kind).get(hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@lru_cache(maxsize=16)
+def _shipped_copies(kind: str) -> Mapping[str, str]:
+    """SHA-256 of every file of a kind that ships -> its id."""
+    return {hashlib.sha256(path.read_bytes()).hexdigest(): path.stem for path in folder(kind).glob("*.toml")}
+
+
+def require_one_content(entry: FactEntry, other: FactEntry | None) -> None:
+    """Two facts of one kind and name are one fact.
+
+    Raises:
+        FactError: they are not; shows where both come from and the keys that differ.
+    """
+    if other is None or entry.digest == other.digest:
+        return
+    keys = sorted(entry.content.keys() | other.content.keys())
+    differ = [key for key in keys if entry.content.get(key) != other.content.get(key)][:DIFFERENCES]
+    raise FactError(
+        entry.origin,
+        entry.id,
+        f"two {entry.kind} of one name and different content: {entry.origin} ({entry.digest[:8]}) and "
+        f"{other.origin} ({other.digest[:8]}) differ in {', '.join(differ)}",
+        "another name for one of them",
+    )
+
+
+DIFFERENCES = 4
+"""Keys that an error names where two facts differ: as many as fit a line; twice as many make two."""
+
+
+def fact_content(path: Path) -> dict[str, Any]:
+    """The document of a fact file, without what follows from the file.
+
+    Raises:
+        FactError: it is not TOML, or sets its own id.
+    """
+    document = parse_toml(path)
+    for key in {"id", "provenance"} & document.keys():
+        raise FactError(path.name, key, "follows from the file and cannot be set in it")
+    return document
 
 
 def parse_toml(path: Path) -> dict[str, Any]:
@@ -118,19 +236,34 @@ def read(kind: type[T], path: Path) -> T:
     Raises:
         FactError: names file, field and what is allowed.
     """
-    document = parse_toml(path)
-    for key in {"id", "provenance"} & document.keys():
-        raise FactError(path.name, key, "follows from the file and cannot be set in it")
+    return _fact(kind, fact_content(path), path.stem, path.name)
+
+
+def fact_of(kind: type[T], entry: FactEntry) -> T:
+    """An instance of the dataclass `kind` from an entry, in SI units.
+
+    Raises:
+        FactError: names file, field and what is allowed.
+    """
+    hashable: Any = kind
+    fact: T = _cached_fact(hashable, entry)
+    return fact
+
+
+@lru_cache(maxsize=FACTS_KEPT)
+def _cached_fact(kind: Any, entry: FactEntry) -> Any:
+    return _fact(kind, entry.content, entry.id, entry.file)
+
+
+def _fact(kind: type[T], document: Mapping[str, Any], id: str, file: str) -> T:
     sources = document.get("sources", {})
     if not isinstance(sources, dict):
-        raise FactError(path.name, "sources", "must be a table", "[sources.key] with title, url, date")
+        raise FactError(file, "sources", "must be a table", "[sources.key] with title, url, date")
     provenance: dict[str, str] = {}
     body = {
-        key: _resolve(value, path.name, (key,), sources, provenance)
-        for key, value in document.items()
-        if key != "sources"
+        key: _resolve(value, file, (key,), sources, provenance) for key, value in document.items() if key != "sources"
     }
-    return build(kind, {**body, "id": path.stem, "sources": sources, "provenance": provenance}, path.name)
+    return build(kind, {**body, "id": id, "sources": sources, "provenance": provenance}, file)
 
 
 def _resolve(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from comptroller.errors import UnsupportedError
-from comptroller.facts.reader import FactSource, locate, read
+from comptroller.facts.reader import FactSource, entry_of, fact_of
 
 _STRICT = ConfigDict(extra="forbid")
 Term = Literal["on_demand", "spot", "reserved", "owned"]
@@ -70,7 +69,6 @@ class Site:
         return min(in_force.values(), key=lambda item: (item.usd_per_s, item.provider))
 
 
-@lru_cache(maxsize=64)
 def site(name: str) -> Site:
     """The site of an id, or of a path to a user's own TOML file.
 
@@ -81,4 +79,4 @@ def site(name: str) -> Site:
     >>> site("us_neocloud").pue >= 1.0
     True
     """
-    return read(Site, locate("sites", name))
+    return fact_of(Site, entry_of("sites", name))

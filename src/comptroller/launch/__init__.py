@@ -25,7 +25,7 @@ def command(replica: ModelReplica, context_tokens: int) -> str:
     Raises:
         UnknownIdError: no file for the engine.
     """
-    words = _file(replica.engine.id).words(replica, context_tokens)
+    words = _file(replica.engine.launched_as).words(replica, context_tokens)
     return shlex.join(str(word) for word in words)
 
 

@@ -60,7 +60,7 @@ def gemm_s(device: Accelerator, prior: OpPrior, format_id: str, shape: GemmShape
 
 def measured_prior(device: Accelerator, engine: str, format_id: str) -> OpPrior | None:
     """The prior of a product if this very system, engine and format were measured."""
-    prior = kernel_prior("gemm", device.id, device.family, engine, format_id)
+    prior = kernel_prior("gemm", device, engine, format_id)
     return prior if prior.source == f"{device.id}, {engine}, {format_id}" else None
 
 

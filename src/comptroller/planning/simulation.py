@@ -161,7 +161,7 @@ def simulate_plan(
     how = conditions or TraceReplaySettings()
     replayed = trace.scaled(how.scale) if how.scale != 1 else trace
     blocks = replayed.blocks.tokens if replayed.blocks else 0
-    fleet = fleet_of(plan.services, calibration or FittedCalibration.shipped(), blocks)
+    fleet = fleet_of(plan.services, calibration or FittedCalibration.shipped(), plan.library, blocks)
     own = {name: getattr(how, name) for name in ("routing", "batching", "scheduling") if getattr(how, name)}
     fleet = replace(fleet, policies=replace(fleet.policies, **own, seed=how.seed))
     rng = np.random.default_rng(how.seed)

@@ -9,11 +9,12 @@ from typing import Any
 
 from comptroller.errors import UnknownIdError
 from comptroller.facts.accelerator import Accelerator, accelerator
-from comptroller.facts.config import model, repositories
+from comptroller.facts.config import model, model_of
 from comptroller.facts.engine import EngineFacts, engine_facts
 from comptroller.facts.format import Format, format_
+from comptroller.facts.library import RESOLVERS, resolve
 from comptroller.facts.model import LatentAttention, MixtureOfExperts, Model, SoftmaxAttention
-from comptroller.facts.reader import folder, ids, locate, parse_toml
+from comptroller.facts.reader import FactEntry, entry_of, fact_of, folder, ids, parse_toml
 from comptroller.facts.site import Site, site
 from comptroller.quantities import KWH_J
 from comptroller.report.sheet import Cell, Item, ReportSheet, SheetColumns, left, right
@@ -123,8 +124,8 @@ def _fitted_on(document: Mapping[str, Any]) -> str | None:
 
 
 def _about(path: Path, document: Mapping[str, Any]) -> str:
-    first = path.read_text(encoding="utf-8").partition("\n")[0]
-    return str(document.get("name") or first.removeprefix("# "))
+    """The name in a document; else the first line of the shipped file, a comment."""
+    return str(document.get("name") or path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# "))
 
 
 def _count(value: Any) -> int:
@@ -170,15 +171,18 @@ def details(kind: str, name: str) -> tuple[ReportSheet, ...]:
     """
     if kind not in LISTS:
         raise UnknownIdError("kind of fact", kind, LISTS)
-    path = locate(kind, repositories().get(name.lower(), (name,))[0] if kind == "models" else name)
-    document = parse_toml(path)
+    entry = resolve(kind, name) if kind in RESOLVERS else entry_of(kind, name)
+    document = dict(entry.content)
     sources = document.pop("sources", {})
     lists = {key: value for key, value in document.items() if _is_table_list(value)}
     plain = {key: value for key, value in document.items() if key not in lists}
-    rows = [*_rows(plain, (), sources, "config" if kind == "models" else ""), *_derived_rows(kind, path)]
+    rows = [*_rows(plain, (), sources, "config" if kind == "models" else ""), *_derived_rows(entry)]
     columns = tuple(left(key) for key in ("field", "value", "unit", "source", "date", "note", "url"))
     tables = (_table(key, value, sources) for key, value in lists.items())
-    return (ReportSheet(f"{path.stem}: {_about(path, document)}", columns, tuple(rows)), *tables)
+    return (
+        ReportSheet(f"{entry.id}: {_about(folder(kind) / f'{entry.id}.toml', document)}", columns, tuple(rows)),
+        *tables,
+    )
 
 
 def _is_table_list(value: Any) -> bool:
@@ -234,21 +238,21 @@ def _cell_of(value: Any) -> Cell:
     return None if value is None else _cell(value)
 
 
-def _derived_rows(kind: str, path: Path) -> Iterator[tuple[Cell, ...]]:
-    """What follows from the values of a file."""
+def _derived_rows(entry: FactEntry) -> Iterator[tuple[Cell, ...]]:
+    """What follows from the values of a fact."""
     derived: dict[str, tuple[Cell, str]] = {}
-    if kind == "models":
-        one = model(path.stem if path.parent == folder("models") else str(path))
+    if entry.kind == "models":
+        one = model_of(entry)
         derived = {
             "total_params": (one.total_params, "params"),
             "active_params": (one.active_params, "params"),
             "kv_elements_per_token": (one.kv_elements_per_token, "elements"),
         }
-    if kind == "formats":
-        entry = format_(path.stem if path.parent == folder("formats") else str(path))
-        derived = {"bits_per_element": (entry.bits_per_element, "bit")}
+    if entry.kind == "formats":
+        number_format = fact_of(Format, entry)
+        derived = {"bits_per_element": (number_format.bits_per_element, "bit")}
         for how in ("native", "dequantised"):
-            on = [name for name in ids("accelerators") if entry.support(accelerator(name)) == how]
+            on = [name for name in ids("accelerators") if number_format.support(accelerator(name)) == how]
             derived[f"{how}_on"] = (", ".join(on), "")
     for name, (value, unit) in derived.items():
         yield (name, value, unit, "derived", "", "", "")

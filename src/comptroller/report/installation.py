@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from comptroller import __version__
 from comptroller.facts.reader import ids
-from comptroller.planning.write.plan import facts_digest
+from comptroller.planning.write.facts import facts_digest
 from comptroller.report.facts import LISTS
 from comptroller.report.sheet import ReportSheet, left
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from comptroller.errors import FactError, UnknownIdError
-from comptroller.facts.reader import locate, parse_toml
+from comptroller.facts.library import SHIPPED, FactLibrary, resolve
+from comptroller.facts.reader import CATALOGUE, FactEntry, parse_toml
 from comptroller.facts.site import Term
 from comptroller.quantities import UNITS, to_si
 from comptroller.work.document_errors import fact_error
@@ -168,7 +169,7 @@ class TraceSlice(BaseModel):
 
 
 class ResourceAllowlist(BaseModel):
-    """The resources that a plan may use, by id or by path to a user's own file; an empty list allows all."""
+    """The resources that a plan may use, by any name that `facts.library.resolve` takes; an empty list allows all."""
 
     model_config = STRICT
     accelerators: tuple[str, ...] = ()
@@ -216,6 +217,12 @@ class Workload(BaseModel):
     spare_replicas: Count = 0
     caps: Mapping[str, Count] = Field(default_factory=dict)
     allow: ResourceAllowlist = ResourceAllowlist()
+    _library: FactLibrary = PrivateAttr(default=SHIPPED)
+
+    @property
+    def library(self) -> FactLibrary:
+        """The facts that the names in it stand for, as they were when it was read."""
+        return self._library
 
     @model_validator(mode="after")
     def _arrivals(self) -> Workload:
@@ -261,6 +268,8 @@ class Workload(BaseModel):
         if quality and records:
             update["quality"] = quality.model_copy(update={"evidence": records.name})
         sha = hashlib.sha256(self.model_copy(update=update).model_dump_json().encode())
+        for entry in self._library.entries:
+            sha.update(f"{entry.kind} {entry.id} {entry.digest}".encode())
         parts = sorted(path.glob("chunk-*")) if path and path.is_dir() else [path]
         for file in (*parts, records):
             if file and file.is_file():
@@ -288,51 +297,61 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
         workload = Workload.model_validate(document)
     except ValidationError as error:
         raise fact_error(error.errors()[0], file.name, Workload) from error
+    names = _WorkloadNames(workload, file)
     allow = workload.allow
+    kinds = ("accelerators", "formats", "engines", "sites")
+    allowed = {kind: names.ids(f"allow.{kind}", kind, getattr(allow, kind)) for kind in kinds}
     update: dict[str, Any] = {
-        "models": workload.models if workload.quality else _locate_names("models", "models", workload.models, file),
-        "caps": dict(
-            zip(_locate_names("caps", "accelerators", workload.caps, file), workload.caps.values(), strict=True)
-        ),
-        "allow": allow.model_copy(
-            update={
-                kind: _locate_names(f"allow.{kind}", kind, getattr(allow, kind), file)
-                for kind in ("accelerators", "formats", "engines", "sites")
-            }
-        ),
+        "models": workload.models if workload.quality else names.ids("models", "models", workload.models),
+        "caps": dict(zip(names.ids("caps", "accelerators", workload.caps), workload.caps.values(), strict=True)),
+        "allow": allow.model_copy(update=allowed),
     }
     if workload.trace is not None:
         update["trace"] = str(find_data("trace", workload.trace, file))
     if workload.quality is not None:
-        update["quality"] = _with_located_files(workload.quality, file)
-    return workload.model_copy(update=update)
+        update["quality"] = _with_located_files(workload.quality, names, file)
+    resolved = workload.model_copy(update=update)
+    resolved._library = names.library()
+    return resolved
 
 
-def _locate_names(field: str, kind: str, names: tuple[str, ...] | Mapping[str, int], file: Path) -> tuple[str, ...]:
-    """The ids, and the paths to a user's own files, relative to the workload's folder, resolved.
+class _WorkloadNames:
+    """The names in a workload, resolved once: relative to its folder, by `facts.library.resolve`."""
 
-    Raises:
-        FactError: neither an id nor a file.
-    """
-    located = []
-    for name in names:
-        user_file = file.parent / name
-        chosen = str(user_file) if user_file.suffix in {".toml", ".json"} and user_file.is_file() else name
+    def __init__(self, workload: Workload, file: Path) -> None:
+        self._file, self._entries = file, list[FactEntry]()
+        self._known = workload.library
+
+    def ids(self, field: str, kind: str, names: Iterable[str]) -> tuple[str, ...]:
+        """The ids that names stand for.
+
+        Raises:
+            FactError: one is neither an id, a repository nor a file.
+        """
+        return tuple(self._id(field, kind, name) for name in names)
+
+    def _id(self, field: str, kind: str, name: str) -> str:
         try:
-            locate(kind, chosen)
+            entry = resolve(kind, name, self._file.parent)
         except UnknownIdError as error:
-            raise FactError(file.name, field, str(error)) from error
-        located.append(chosen)
-    return tuple(located)
+            raise FactError(self._file.name, field, str(error)) from error
+        if entry.origin != CATALOGUE or entry.id != name:
+            self._entries.append(entry)
+        return entry.id
+
+    def library(self) -> FactLibrary:
+        """The facts of all names that are no plain ids.
+
+        Raises:
+            FactError: two of one kind and name have different content.
+        """
+        return self._known.with_entries(self._entries)
 
 
-def _with_located_files(quality: WorkloadQuality, file: Path) -> WorkloadQuality:
-    """The target with the paths of its evidence and of its models resolved."""
-    models = dict(
-        zip(
-            quality.models, _locate_names("quality.models", "models", tuple(quality.models.values()), file), strict=True
-        )
-    )
+def _with_located_files(quality: WorkloadQuality, names: _WorkloadNames, file: Path) -> WorkloadQuality:
+    """The target with the path of its evidence and the names of its models resolved."""
+    resolved = names.ids("quality.models", "models", quality.models.values())
+    models = dict(zip(quality.models, resolved, strict=True))
     if quality.evidence in packaged_evidence():
         return quality.model_copy(update={"models": models})
     path = find_data("evidence", quality.evidence, file)

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ValidationError
 
 from comptroller.errors import FactError
-from comptroller.facts.reader import document_error
+from comptroller.facts.library import FactLibrary
+from comptroller.facts.reader import FactEntry, document_error
 from comptroller.planning.ground.day_document import DayPlan, DocumentPart
 from comptroller.planning.ground.risk_document import RiskDocument, SelectionOptimism
 
@@ -302,7 +303,10 @@ class InputDigests(DocumentPart):
 
 
 class Plan(DocumentPart):
-    """The answer to a workload. The same input gives the same bytes."""
+    """The answer to a workload. The same input gives the same bytes.
+
+    facts: what the ids in its services stand for, whatever the catalogue holds when the plan is read.
+    """
 
     schema_version: Literal[1]
     comptroller: str
@@ -326,6 +330,12 @@ class Plan(DocumentPart):
     considered: int
     pruned: tuple[PrunedChoices, ...]
     notes: tuple[str, ...]
+    facts: tuple[FactEntry, ...] = ()
+
+    @property
+    def library(self) -> FactLibrary:
+        """The facts that came with it, and no others; the catalogue's for a plan that was written without."""
+        return FactLibrary(self.facts, complete=bool(self.facts))
 
     def to_json(self) -> str:
         """The whole document, two-space indented, ending in a newline."""

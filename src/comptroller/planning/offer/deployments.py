@@ -12,7 +12,8 @@ from comptroller.costs.memory import ReplicaMemory, memory
 from comptroller.errors import InsufficientMemoryError, UnsupportedError, UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.engine import EngineFacts
-from comptroller.facts.format import Format, format_
+from comptroller.facts.format import Format
+from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
 from comptroller.facts.site import AcceleratorOffer, Site, Term
 from comptroller.planning.ground.nouns import Deployment
@@ -28,7 +29,7 @@ SLOW_BYTES_PER_S = 100e9
 
 @dataclass(frozen=True, slots=True)
 class DeploymentSpace:
-    """What may be chosen; every axis in the order given, which also breaks ties."""
+    """What may be chosen; every axis in the order given, which also breaks ties. library: of the formats."""
 
     models: tuple[Model, ...]
     accelerators: tuple[Accelerator, ...]
@@ -37,6 +38,7 @@ class DeploymentSpace:
     terms: tuple[Term, ...]
     formats: tuple[str, ...] = ()
     on: date | None = None
+    library: FactLibrary = SHIPPED
 
 
 @dataclass(slots=True)
@@ -101,12 +103,12 @@ def _memory_of(replica: ModelReplica) -> ReplicaMemory:
 def _on_device(
     model: Model, device: Accelerator, facts: EngineFacts, space: DeploymentSpace, rejected: RejectionTally
 ) -> Iterator[ModelReplica]:
-    for recipe in recipes(model, device, space.formats, rejected):
+    for recipe in recipes(model, device, space.formats, rejected, space.library):
         fitted = False
         for layout in layouts(model, device):
             if layout.pp > 1 and fitted and layout.devices > device.node_devices:
                 continue
-            replica = ModelReplica(model, device, recipe, layout, EngineSettings.default(facts))
+            replica = ModelReplica(model, device, recipe, layout, EngineSettings.default(facts), space.library)
             try:
                 _memory_of(replica)
             except InsufficientMemoryError as error:
@@ -117,7 +119,7 @@ def _on_device(
 
 
 def recipes(
-    model: Model, device: Accelerator, allowed: Sequence[str], rejected: RejectionTally
+    model: Model, device: Accelerator, allowed: Sequence[str], rejected: RejectionTally, library: FactLibrary = SHIPPED
 ) -> tuple[PrecisionRecipe, ...]:
     """Recipes of a model that a device can run, of the allowed formats.
 
@@ -131,16 +133,19 @@ def recipes(
         return ()
     own = tuple(wide if x in {"bf16", "fp16"} else x for x in (model.weights, model.experts))
     names = tuple(allowed) or tuple(dict.fromkeys((*own, wide, *NEAR_LOSSLESS)))
-    caches = [wide, *(x for x in names if x != wide and "kv" in format_(x).roles and _is_eight_bit(format_(x)))]
+    caches = [
+        wide,
+        *(x for x in names if x != wide and "kv" in library.format(x).roles and _is_eight_bit(library.format(x))),
+    ]
     runnable: list[PrecisionRecipe] = []
-    pairs = [(name, name) for name in names if "weights" in format_(name).roles]
+    pairs = [(name, name) for name in names if "weights" in library.format(name).roles]
     if model.is_moe and own[0] != own[1] and set(own) <= set(names):
         pairs.append((own[0], own[1]))
     for weights, experts in pairs:
         try:
-            activations = _activations(format_(experts), device, wide)
-            arithmetic(format_(weights), format_(activations), device)
-            arithmetic(format_(experts), format_(activations), device)
+            activations = _activations(library.format(experts), device, wide)
+            arithmetic(library.format(weights), library.format(activations), device)
+            arithmetic(library.format(experts), library.format(activations), device)
         except UnsupportedFormatError as error:
             rejected.add("no such rate", str(error))
             continue

@@ -57,7 +57,7 @@ class ReplicaIntervals:
         """The spreads of a replica's novelty."""
         efficiency = ReplicaPredictor.shipped()
         measured = efficiency.tpot.novelty(ResidualIdentity.of(replica)) != "new"
-        unmeasured = unmeasured_error(replica.device, replica.engine.id)
+        unmeasured = unmeasured_error(replica.device, replica.engine.launched_as)
         low, high = device_interval_w(np.ones(1), replica.device)
         return cls(
             _of_band(efficiency.facts.tpot, measured, unmeasured),
@@ -68,7 +68,7 @@ class ReplicaIntervals:
 
 def unmeasured_error(device: Accelerator, engine: str) -> float:
     """Log standard deviation that a device adds none of whose family's kernels were timed; 0 where some were."""
-    prior = kernel_prior("attention_decode", device.id, device.family, engine, "bf16")
+    prior = kernel_prior("attention_decode", device, engine, "bf16")
     return prior.error if prior.source_level == "overall" else 0.0
 
 

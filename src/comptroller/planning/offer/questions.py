@@ -13,7 +13,6 @@ from comptroller.costs.capacity import LatencyTarget, SlicedLoad
 from comptroller.costs.steady import UniformRequests
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import FactError, InfeasibleError, UnknownIdError
-from comptroller.facts.config import model
 from comptroller.facts.model import Model
 from comptroller.facts.reader import ids
 from comptroller.planning.ground.executor import Progress, SearchExecutor, gather
@@ -146,7 +145,8 @@ class RecordedModels:
         """The model of facts that a recorded name stands for."""
         who = self.plays.models[number]
         try:
-            return model(self.quality.models.get(str(who), self.quality.models.get(who.model, who.model)))
+            named = self.quality.models.get(str(who), self.quality.models.get(who.model, who.model))
+            return self.workload.library.model(named)
         except (UnknownIdError, FactError):
             reason = f"{who}: its architecture is not known; quality.models can name it"
             if reason not in self.rejected.example.values():

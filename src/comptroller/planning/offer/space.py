@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from comptroller.costs.capacity import LatencyTarget
-from comptroller.facts.accelerator import accelerator
-from comptroller.facts.config import model
-from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import ids
-from comptroller.facts.site import site
 from comptroller.planning.ground.nouns import CAP, Goal
 from comptroller.planning.offer.deployments import DeploymentSpace
 from comptroller.work.quality import WorkloadQuality
@@ -50,14 +46,15 @@ def _limits(workload: Workload) -> Iterator[tuple[str, float]]:
 
 def space_of(workload: Workload) -> DeploymentSpace:
     """What a workload allows; an empty list allows everything there is."""
-    allow = workload.allow
+    allow, library = workload.allow, workload.library
     return DeploymentSpace(
-        models=() if workload.quality else tuple(model(name) for name in workload.models),
-        accelerators=tuple(accelerator(name) for name in allow.accelerators or ids("accelerators")),
-        engines=tuple(engine_facts(name) for name in allow.engines or ENGINES),
-        sites=tuple(site(name) for name in allow.sites or ids("sites")),
+        models=() if workload.quality else tuple(map(library.model, workload.models)),
+        accelerators=tuple(map(library.accelerator, allow.accelerators or ids("accelerators"))),
+        engines=tuple(map(library.engine, allow.engines or ENGINES)),
+        sites=tuple(map(library.site, allow.sites or ids("sites"))),
         terms=allow.terms,
         formats=allow.formats,
+        library=library,
     )
 
 

@@ -11,6 +11,7 @@ from scipy.special import stdtrit
 
 from comptroller.costs.capacity import LatencyTarget
 from comptroller.costs.timing import TimingCalibration
+from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.planning.ground.nouns import SimulatedQuantile
 from comptroller.planning.ground.plan_document import ServiceDocument
 from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
@@ -112,9 +113,10 @@ def simulated_quantiles(
     draws: Sequence[RequestTrace],
     targets: Sequence[LatencyTarget],
     seed: int,
+    library: FactLibrary = SHIPPED,
 ) -> Iterator[Array]:
     """The objectives' quantiles, in seconds, draw by draw as each is simulated."""
-    fleet = fleet_of(services, calibration)
+    fleet = fleet_of(services, calibration, library)
     for row, trace in enumerate(draws):
         calls = calls_of(services, trace, np.random.default_rng([seed, row, 1]))
         outcome = simulate(fleet, calls)

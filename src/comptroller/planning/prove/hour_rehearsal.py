@@ -79,7 +79,8 @@ class RequestHourStage:
             services = list(self._services(units, share, factor))
             draws = [trace.scaled(factor) for trace in self.draws]
             targets = self.problem.goal.targets
-            values = simulated_quantiles(services, self.calibration, draws, targets, self.settings.seed)
+            library = self.problem.workload.library
+            values = simulated_quantiles(services, self.calibration, draws, targets, self.settings.seed, library)
             self.known[key] = judge_draws(values, targets, self.settings)
         return self.known[key]
 

@@ -90,8 +90,9 @@ class QuestionDraws:
             places[model] = _ServiceShares(of_model.calls_per_s, first, rng)
         plays = tuple(self._play(space.options[option], places) for option in options)
         stream = QuestionStream(plays, arrival_s, question, seed=int(rng.integers(1 << 32)), play=play)
-        block = shared_block_tokens(self._problem, fleet)
-        return solve(with_default_prefix_caching(fleet_of(services, self._calibration, block), services), stream)
+        block, library = shared_block_tokens(self._problem, fleet), self._problem.workload.library
+        own_fleet = fleet_of(services, self._calibration, library, block)
+        return solve(with_default_prefix_caching(own_fleet, services, library), stream)
 
     def _play(self, option: Option, places: Mapping[int, _ServiceShares]) -> SimulatedStrategy:
         plays, quality = self._problem.space.plays, self._problem.quality

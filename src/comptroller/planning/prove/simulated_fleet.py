@@ -15,10 +15,7 @@ from comptroller.costs.steptable import StepTable
 from comptroller.costs.tabulate import SiteRates, tabulate
 from comptroller.costs.timing import TimingCalibration, link_bytes_per_s, replica_timer
 from comptroller.errors import UnknownIdError
-from comptroller.facts.accelerator import accelerator
-from comptroller.facts.config import model
-from comptroller.facts.engine import engine_facts
-from comptroller.facts.site import site
+from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.planning.ground.plan_document import DeploymentDocument, PoolDocument, ServiceDocument
 from comptroller.serving.fleet import ServingPolicies, SimulatedFleet, SimulatedReplica
 from comptroller.serving.fleet import SimulatedService as Simulated
@@ -38,23 +35,33 @@ PHASES = {"mixed": PoolRole.MIXED, "prefill": PoolRole.PROMPT, "decode": PoolRol
 
 
 def fleet_of(
-    services: Sequence[ServiceDocument], calibration: TimingCalibration, prefix_block_tokens: int = 0
+    services: Sequence[ServiceDocument],
+    calibration: TimingCalibration,
+    library: FactLibrary = SHIPPED,
+    prefix_block_tokens: int = 0,
 ) -> SimulatedFleet:
     """The services as the simulator runs them: a step table for each pool, replicas, policies.
+
+    library: the facts that the ids in the services stand for.
 
     Raises:
         InputError: an id in the plan is unknown, a policy has no file, or prefill and decode pools do not pair up.
         UnsupportedError: no known link joins the pools of a split service.
     """
-    simulated = tuple(Simulated(service.id, _replicas(service, calibration)) for service in services)
+    simulated = tuple(Simulated(service.id, _replicas(service, calibration, library)) for service in services)
     policies = _policies(dict(services[0].deployment.policies))
     return SimulatedFleet(simulated, policies, prefix_block_tokens=prefix_block_tokens)
 
 
-def with_default_prefix_caching(fleet: SimulatedFleet, services: Sequence[ServiceDocument]) -> SimulatedFleet:
+def with_default_prefix_caching(
+    fleet: SimulatedFleet, services: Sequence[ServiceDocument], library: FactLibrary
+) -> SimulatedFleet:
     """The fleet in which only such replicas keep prefixes whose engine does by default, with their model."""
     kept = [
-        [bool(_replica_of_pool(service.deployment, pool).prefix_block_tokens) for pool in service.deployment.pools]
+        [
+            bool(replica_of_pool(service.deployment, pool, library).prefix_block_tokens)
+            for pool in service.deployment.pools
+        ]
         for service in services
     ]
     simulated = tuple(
@@ -71,26 +78,30 @@ def _policies(chosen: Mapping[str, str]) -> ServingPolicies:
     return ServingPolicies(*(chosen.get(decision, getattr(ServingPolicies(), decision)) for decision in DECISIONS))
 
 
-def _replicas(service: ServiceDocument, calibration: TimingCalibration) -> tuple[SimulatedReplica, ...]:
+def _replicas(
+    service: ServiceDocument, calibration: TimingCalibration, library: FactLibrary
+) -> tuple[SimulatedReplica, ...]:
     replicas: list[SimulatedReplica] = []
     for pool in service.deployment.pools:
-        table = table_of(service, pool, calibration)
+        table = table_of(service, pool, calibration, library)
         replicas += [SimulatedReplica(table, ranks=pool.dp, pool=PHASES[pool.phase])] * pool.replicas
     return tuple(replicas)
 
 
-def table_of(service: ServiceDocument, pool: PoolDocument, calibration: TimingCalibration) -> StepTable:
+def table_of(
+    service: ServiceDocument, pool: PoolDocument, calibration: TimingCalibration, library: FactLibrary
+) -> StepTable:
     """The step table of one data-parallel rank of a replica; dollars and watts shared among ranks."""
     deployment = service.deployment
-    priced = _replica_of_pool(deployment, pool)
-    place, held = site(deployment.site), memory(priced)
+    priced = replica_of_pool(deployment, pool, library)
+    place, held = library.site(deployment.site), memory(priced)
     terms = SiteRates(_usd_per_s(service, pool), place.pue, place.grid_gco2e_per_j * 1.0)
     longest = deployment.engine.context_tokens or priced.model.context_tokens
     ready = replica_timer(priced, calibration)
     table = tabulate(ready, held, terms, min(longest, held.kv_capacity_tokens // pool.dp))
     table = replace(table, serving=ready.serving, in_flight=service.batch)
     if len(deployment.pools) > 1:
-        table = replace(table, transfer_bytes_per_s=_transfer_bytes_per_s(deployment, pool))
+        table = replace(table, transfer_bytes_per_s=_transfer_bytes_per_s(deployment, pool, library))
     if pool.dp == 1:
         return table
     share = 1.0 / pool.dp
@@ -118,14 +129,17 @@ def _usd_per_s(service: ServiceDocument, pool: PoolDocument) -> float:
     return service.usd_per_h * mine / 3600.0 / pool.replicas
 
 
-def _transfer_bytes_per_s(deployment: DeploymentDocument, pool: PoolDocument) -> float:
+def _transfer_bytes_per_s(deployment: DeploymentDocument, pool: PoolDocument, library: FactLibrary) -> float:
     """What a replica of a split service sends a cache at, over all its devices' links and as the receivers take it:
     inside a node where all pools fit into one, else over the network."""
     pools = deployment.pools
     alike = len({other.accelerator for other in pools}) == 1
     devices = sum(other.devices for other in pools) if alike else NO_NODE
     ends = [pool, *(other for other in pools if other.phase == "decode")]
-    return min(link_bytes_per_s(_replica_of_pool(deployment, end), devices) * end.tp * end.pp * end.dp for end in ends)
+    rates = (
+        link_bytes_per_s(replica_of_pool(deployment, end, library), devices) * end.tp * end.pp * end.dp for end in ends
+    )
+    return min(rates)
 
 
 def _per_rank(rows: npt.NDArray[np.float64], most: int, ranks: int) -> npt.NDArray[np.float64]:
@@ -177,19 +191,21 @@ class PlanCallRouter:
         return chosen
 
 
-def _replica_of_pool(deployment: DeploymentDocument, pool: PoolDocument) -> Priced:
+def replica_of_pool(deployment: DeploymentDocument, pool: PoolDocument, library: FactLibrary) -> Priced:
+    """A replica of a pool, its ids looked up."""
     recipe, settings = deployment.recipe, deployment.engine
     engine = replace(
-        EngineSettings.default(engine_facts(settings.id)),
+        EngineSettings.default(library.engine(settings.id)),
         version=settings.version,
         max_batch=settings.max_batch,
         chunk_tokens=settings.chunk_tokens,
         memory_fraction=settings.memory_fraction,
     )
     return Priced(
-        model(deployment.model),
-        accelerator(pool.accelerator),
+        library.model(deployment.model),
+        library.accelerator(pool.accelerator),
         PrecisionRecipe(recipe.weights, recipe.experts, recipe.activations, recipe.kv),
         ParallelLayout(pool.tp, pool.pp, pool.dp, pool.ep),
         engine,
+        library,
     )

@@ -37,7 +37,8 @@ class RequestDraws:
     def quantiles(self, fleet: Fleet, goal: Goal) -> Iterator[Floats]:
         """See `ArrivalDraws`."""
         services = [s for own in services_of(replace(self._problem, goal=goal), fleet).values() for s in own.services]
-        return simulated_quantiles(services, self._calibration, self.traces, goal.targets, self._seed)
+        library = self._problem.workload.library
+        return simulated_quantiles(services, self._calibration, self.traces, goal.targets, self._seed, library)
 
 
 class FleetStage:

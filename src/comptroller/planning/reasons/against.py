@@ -14,11 +14,9 @@ from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelL
 from comptroller.costs.memory import memory
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InfeasibleError
-from comptroller.facts.accelerator import accelerator
-from comptroller.facts.config import model
-from comptroller.facts.engine import engine_facts
-from comptroller.facts.reader import build, parse_toml
-from comptroller.facts.site import Term, site
+from comptroller.facts.library import SHIPPED, FactLibrary, resolve
+from comptroller.facts.reader import FactEntry, build, parse_toml
+from comptroller.facts.site import Term
 from comptroller.planning.ground.executor import no_progress
 from comptroller.planning.ground.nouns import Deployment, Goal
 from comptroller.planning.offer.deployments import RejectionTally
@@ -61,10 +59,18 @@ class CurrentService:
 
 
 @validated(frozen=True, config=_STRICT)
-class CurrentFleet:
+class CurrentFleetFile:
     """Today's fleet, as a TOML file lists it under `[[services]]`."""
 
     services: tuple[CurrentService, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentFleet:
+    """Today's fleet by ids, with the facts that they stand for."""
+
+    services: tuple[CurrentService, ...]
+    library: FactLibrary
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +88,30 @@ class FleetComparison:
 
 
 def load_current(path: Path) -> CurrentFleet:
-    """Today's fleet from its file.
+    """Today's fleet from its file; paths in it are relative to the file.
 
     Raises:
         FactError: names file, field and what is allowed.
+        UnknownIdError: a name is neither an id, a repository nor a file.
     """
-    return build(CurrentFleet, parse_toml(path), path.name)
+    file = build(CurrentFleetFile, parse_toml(path), path.name)
+    entries: list[FactEntry] = []
+
+    def id_of(kind: str, name: str) -> str:
+        entries.append(resolve(kind, name, path.parent))
+        return entries[-1].id
+
+    services = tuple(
+        replace(
+            service,
+            model=id_of("models", service.model),
+            accelerator=id_of("accelerators", service.accelerator),
+            engine=id_of("engines", service.engine),
+            site=id_of("sites", service.site),
+        )
+        for service in file.services
+    )
+    return CurrentFleet(services, SHIPPED.with_entries(entries))
 
 
 def compare(
@@ -102,7 +126,7 @@ def compare(
     planned: replicas by deployment id of the plan.  usd_per_h: the plan's price.  problem: what must be carried.
     """
     traffic, goal = problem
-    deployments = [_deployment(x) for x in current.services]
+    deployments = [_deployment(x, current.library) for x in current.services]
     counts = [x.replicas for x in current.services]
     table = build_table(deployments, load_of(traffic), goal.targets, calibration, RejectionTally(), no_progress)
     search = PlanSearch(once_space(DeploymentOffers(table), traffic))
@@ -152,16 +176,17 @@ def _changes(have: dict[str, int], planned: dict[str, int]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _deployment(running: CurrentService) -> Deployment:
-    place, facts = site(running.site), engine_facts(running.engine)
+def _deployment(running: CurrentService, library: FactLibrary) -> Deployment:
+    place, facts = library.site(running.site), library.engine(running.engine)
     engine = EngineSettings.default(facts)
     if running.max_batch:
         engine = replace(engine, max_batch=running.max_batch)
     replica = ModelReplica(
-        model(running.model),
-        accelerator(running.accelerator),
+        library.model(running.model),
+        library.accelerator(running.accelerator),
         PrecisionRecipe(running.weights, running.experts or running.weights, running.activations, running.kv),
         ParallelLayout(running.tp, running.pp, running.dp, running.ep),
         engine,
+        library,
     )
     return Deployment(replica, memory(replica), place, place.offer(running.accelerator, running.term))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from comptroller.facts.accelerator import accelerator
 from comptroller.planning.ground.nouns import Fleet, Goal
 from comptroller.planning.offer.intervals import unmeasured_error
 from comptroller.planning.offer.questions import modelling_notes
@@ -82,9 +81,9 @@ def tightened_objective_notes(goal: Goal) -> Iterator[str]:
 
 def borrowed_efficiency_notes(own: ModelServices) -> Iterator[str]:
     """Devices of the plan whose efficiency is borrowed from other families."""
-    replicas = [deployment.replica for deployment in own.deployments]
-    for device, engine in dict.fromkeys((replica.device.id, replica.engine.id) for replica in replicas):
-        if unmeasured_error(accelerator(device), engine):
+    replicas = {(x.replica.device.id, x.replica.engine.launched_as): x.replica for x in own.deployments}
+    for (device, engine), replica in replicas.items():
+        if unmeasured_error(replica.device, engine):
             yield (
                 f"{device}: no kernel of its family was timed; its efficiency is pooled from other families "
                 f"and its intervals are wider for it; measure it before you rely on the choice"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 
 from comptroller import __version__
 from comptroller.errors import InfeasibleError
-from comptroller.facts.reader import folder
 from comptroller.planning.ground.executor import side_by_side
 from comptroller.planning.ground.nouns import Fleet, Goal, SimulatedQuantile
 from comptroller.planning.ground.plan_document import (
@@ -30,6 +28,7 @@ from comptroller.planning.risk.draws import RiskSimulation
 from comptroller.planning.solve.description import describe_fleet, usd_per_h
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.classes import api_offers, classes_of, tokens_per_question
+from comptroller.planning.write.facts import facts_digest, facts_of
 from comptroller.planning.write.notes import notes_of
 from comptroller.planning.write.quality import quality_document, with_draws
 from comptroller.quantities import short
@@ -43,19 +42,6 @@ class VerificationResult:
 
     document: VerificationDocument
     seen: tuple[SimulatedQuantile, ...]
-
-
-@lru_cache(maxsize=1)
-def facts_digest() -> tuple[str, str]:
-    """SHA-256 of all shipped facts, and of the calibration files among them."""
-    digests = []
-    for kinds in (("accelerators", "engines", "formats", "models", "sites"), ("calibration",)):
-        sha = hashlib.sha256()
-        for kind in kinds:
-            for path in sorted(folder(kind).glob("*.toml")):
-                sha.update(path.name.encode() + path.read_bytes())
-        digests.append(sha.hexdigest())
-    return digests[0], digests[1]
 
 
 def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult | None) -> Plan:
@@ -96,6 +82,7 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
         considered=len(problem.space.plays.plays) if goal.quality else best.considered,
         pruned=(*rejected_choices(problem.rejected), *pruned_choices(search, goal, best)),
         notes=tuple(notes_of(problem, best, own, drawn, verified is not None)),
+        facts=tuple(facts_of(services, problem.workload.library)),
     )
 
 
