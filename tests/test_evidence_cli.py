@@ -89,13 +89,13 @@ def test_fitting_writes_a_page_a_picture_and_tables(capsys, tmp_path):
 
 
 WRONG = {
-    "no such file": (["fit", "laws", "absent.csv"], "No such file"),
+    "no such file": (["fit", "laws", "absent.csv"], "is not there; looked in"),
     "no such subject": (["fit", "rules", "x.csv"], "unknown subject 'rules'; nearest: routers"),
     "no such law": (["fit", "laws", "{counts}", "--law", "coverge"], "unknown law 'coverge'; nearest: coverage"),
     "level": (["fit", "laws", "{counts}", "--level", "2"], "level between 0 and 1"),
     "nothing to fit": (["fit", "laws", "{counts}", "--law", "caps"], "nothing for caps to be fitted to"),
     "table ending": (["fit", "laws", "{counts}", "--table", "{folder}/x.xls"], "a table ends in one of"),
-    "show absent": (["show", "evidence", "absent.csv"], "No such file"),
+    "show absent": (["show", "evidence", "absent.csv"], "is not there; looked in"),
 }
 
 

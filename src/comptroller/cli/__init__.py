@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module, resources
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from comptroller import __version__
 from comptroller.errors import ComptrollerError
+from comptroller.own_code import own_fault
 
 WRONG, INTERRUPTED = 2, 130
 """Exit codes: the input is wrong or nothing is feasible; the user pressed Ctrl-C."""
@@ -32,10 +33,20 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         application(given)(given, prog_name="comptroller")
     except ComptrollerError as error:
-        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(WRONG)
+        _refuse(str(error))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except Exception as error:
+        if fault := own_fault(error):
+            _refuse(fault)
+        raise
+
+
+def _refuse(reason: str) -> NoReturn:
+    """Say why, on stderr, and exit."""
+    stderr = Console(stderr=True, highlight=False, emoji=False)
+    stderr.print(f"[bold red]error:[/] {escape(reason)}", soft_wrap=True)
+    sys.exit(WRONG)
 
 
 def application(words: Sequence[str]) -> typer.Typer:

@@ -39,7 +39,7 @@ def write_exports(plan: Plan, exports: Sequence[tuple[str, Path]]) -> None:
         UnsupportedError: a tool cannot run what the plan asks for.
         InputError: a file cannot be written.
     """
-    stderr = Console(stderr=True, highlight=False)
+    stderr = Console(stderr=True, highlight=False, emoji=False)
     for target, folder in exports:
         for name, text in export(target, plan).items():
             write(folder / name, text)

@@ -81,4 +81,4 @@ def show_comparison(names: Sequence[str], wanted: FormatShowOptions) -> None:
             first_names = ", ".join(left[:3]) + (" ..." if len(left) > 3 else "")
             console().print(f"[dim]left out, blocks do not fit: {len(left)} tensors: {escape(first_names)}[/]")
     for path in filter(None, (wanted.png, wanted.html)):
-        Console(stderr=True, highlight=False).print(f"[dim]wrote {escape(str(path))}[/]", soft_wrap=True)
+        Console(stderr=True, highlight=False, emoji=False).print(f"[dim]wrote {escape(str(path))}[/]", soft_wrap=True)

@@ -28,7 +28,7 @@ def check(path: Path) -> None:
 
 def say(text: str) -> None:
     """A remark beside the output, on the other stream."""
-    Console(stderr=True, highlight=False).print(f"[dim]{escape(text)}[/]", soft_wrap=True)
+    Console(stderr=True, highlight=False, emoji=False).print(f"[dim]{escape(text)}[/]", soft_wrap=True)
 
 
 def write_all(files: Mapping[str, Path | None], make: Mapping[str, Callable[[], str | bytes]]) -> None:

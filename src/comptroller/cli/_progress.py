@@ -18,7 +18,7 @@ class ProgressBar:
     def __init__(
         self, counting: str, then: str, console: Console | None = None, patience_s: float = PATIENCE_S
     ) -> None:
-        console = console or Console(stderr=True)
+        console = console or Console(stderr=True, emoji=False)
         shape = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         self._progress = Progress(*shape, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._progress.add_task(counting, total=None)

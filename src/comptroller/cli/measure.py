@@ -60,7 +60,7 @@ def run(
     options = MeasureCommandOptions(
         what, tuple(formats or ()), text, (tokens, window), (probe, bits), tuple(shape or ()), tuple(kernel or ())
     )
-    measured = SUBJECTS[subject](options, Console(stderr=True, highlight=False))
+    measured = SUBJECTS[subject](options, Console(stderr=True, highlight=False, emoji=False))
     for path, make in ((png, measured.picture), (html, measured.page), (out, measured.calibration)):
         if path and make is None:
             raise InputError(f"measure {subject}: nothing to write to {path}")

@@ -46,7 +46,7 @@ def run(
     changed: dict[str, str | int] = {name: value for name, value in texts.items() if value}
     if port >= 0:
         changed["port"] = port
-    stderr = Console(stderr=True, highlight=False)
+    stderr = Console(stderr=True, highlight=False, emoji=False)
 
     def say_where(url: str) -> None:
         stderr.print(f"serving {', '.join(gateway.services)} at [bold]{url}/v1[/]", soft_wrap=True)

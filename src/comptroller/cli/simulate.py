@@ -25,10 +25,10 @@ from comptroller.strategies.protocol import QuestionBudget
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import SOLVERS
+from comptroller.work.data_files import find_data
 from comptroller.work.laws.caps import flag_truncated
 from comptroller.work.rows import TraceReadOptions
 from comptroller.work.traces import read_trace
-from comptroller.work.workload import find_data
 
 File = Path | None
 SAMPLES = 240

@@ -24,8 +24,8 @@ PLACED = ("layout", "model", "formats", "engine", "site", "term", "usd_per_h")
 
 def console() -> Console:
     """The terminal, or a plain page of `WIDTH` columns if the output goes elsewhere."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=WIDTH)
+    found = Console(highlight=False, emoji=False)
+    return found if found.is_terminal else Console(highlight=False, emoji=False, width=WIDTH)
 
 
 def print_plan(plan: Plan, to: Console, beside: FleetComparison | None = None) -> None:

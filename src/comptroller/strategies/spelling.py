@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
-from importlib import import_module, util
+from importlib import import_module
 from itertools import product
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 from comptroller.errors import InputError, UnknownIdError
+from comptroller.own_code import own_module
 from comptroller.strategies.protocol import Strategy
 
 S = TypeVar("S", bound=Strategy)
@@ -50,30 +50,10 @@ def rule(name: str) -> type[Any]:
             name, import_module(f"{RULES}.{name}"), "".join(map(str.capitalize, name.split("_"))) + "Strategy"
         )
     where, _, class_name = name.rpartition(":")
-    module = module_at(where)
+    module = own_module(where)
     if module is None:
         raise UnknownIdError("strategy", name, names())
     return _strategy_class(name, module, class_name)
-
-
-def module_at(where: str) -> ModuleType | None:
-    """The module of a path to a file or of a dotted path; None if neither exists."""
-    if where.endswith(".py") and Path(where).is_file():
-        spec = util.spec_from_file_location(Path(where).stem, where)
-        if spec is not None and spec.loader is not None:
-            module = util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            return module
-    if where and re.fullmatch(r"[\w.]+", where) and _importable(where):
-        return import_module(where)
-    return None
-
-
-def _importable(name: str) -> bool:
-    try:
-        return util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def _strategy_class(name: str, module: Any, class_name: str) -> type[Any]:

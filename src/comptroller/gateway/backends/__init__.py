@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from comptroller.costs.carbon import CallEnergy
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.gateway.config import ServiceConfig
-from comptroller.strategies.spelling import module_at
+from comptroller.own_code import own_module
 
 Json = dict[str, Any]
 
@@ -99,7 +99,7 @@ def backend(name: str) -> type[GatewayBackend]:
         what = name.capitalize() + "Backend"
     else:
         where, _, what = name.rpartition(":")
-        module = module_at(where)
+        module = own_module(where)
         if module is None:
             raise UnknownIdError("backend", name, names())
     kind = getattr(module, what, None)

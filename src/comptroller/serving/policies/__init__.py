@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from comptroller.errors import InputError, UnknownIdError
-from comptroller.strategies.spelling import module_at
+from comptroller.own_code import own_module
 
 KINDS = {"routing": "choose", "batching": "budget", "scheduling": "rank"}
 """Kind of policy -> the function its files define."""
@@ -44,7 +44,7 @@ def module(kind: str, name: str) -> ModuleType:
         UnknownIdError: there is no such policy.
         InputError: it lacks the function of its kind.
     """
-    policy = import_module(f"{__name__}.{kind}.{name}") if name in names(kind) else module_at(name)
+    policy = import_module(f"{__name__}.{kind}.{name}") if name in names(kind) else own_module(name)
     if policy is None:
         raise UnknownIdError(f"{kind} policy", name, names(kind))
     if not callable(getattr(policy, KINDS[kind], None)):

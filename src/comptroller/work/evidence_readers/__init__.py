@@ -11,6 +11,7 @@ from typing import Any
 
 from comptroller.errors import FactError
 from comptroller.work.arrow import column_names
+from comptroller.work.data_files import find_data
 from comptroller.work.evidence import Evidence, EvidenceCounts
 from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader
 from comptroller.work.tabular import header, open_text
@@ -52,7 +53,9 @@ def packaged_evidence() -> tuple[str, ...]:
 
 
 def read_evidence(path: Path | str) -> Evidence | EvidenceCounts:
-    """The evidence of a file in any known format, or of a file that ships with the package, by its name.
+    """The evidence of a file in any known format.
+
+    path: a path, the name of a file in a data folder, or the name of evidence that ships with the package.
 
     Raises:
         FactError: the format is unknown or the file as a whole is malformed.
@@ -62,6 +65,8 @@ def read_evidence(path: Path | str) -> Evidence | EvidenceCounts:
     path = Path(path)
     if not path.exists() and str(path) in packaged_evidence():
         path = SHIPPED / f"{path}.parquet"
+    elif not path.exists() and not path.is_absolute():
+        path = find_data("evidence", str(path), Path(path.name))
     return reader_of(path).read(path)
 
 

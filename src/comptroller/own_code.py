@@ -1,0 +1,80 @@
+"""A user's own code, named by the path of its file or by a dotted path: strategies, policies, backends."""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from importlib import import_module, util
+from pathlib import Path
+from types import ModuleType
+
+from comptroller.errors import InputError
+
+WRONG_CODE = (
+    *(ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError),
+    *(ArithmeticError, LookupError, OSError, RuntimeError, AssertionError),
+)
+"""What code that is being imported raises when it is wrong."""
+
+
+def own_module(where: str) -> ModuleType | None:
+    """The module of a path to a file or of a dotted path; `None` if neither exists.
+
+    A file's module has its path for a name, so that what is defined there is found again by that name.
+
+    Raises:
+        InputError: it cannot be imported; says where in the file, and why.
+    """
+    if where.endswith(".py") and Path(where).is_file():
+        return _module_of_file(where)
+    if where and re.fullmatch(r"[\w.]+", where) and _is_importable(where):
+        try:
+            return import_module(where)
+        except WRONG_CODE as error:
+            raise InputError(_import_fault(where, error)) from error
+    return None
+
+
+def _module_of_file(path: str) -> ModuleType:
+    known = sys.modules.get(path)
+    if known is not None:
+        return known
+    spec = util.spec_from_file_location(path, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path}: not a Python file")
+    module = util.module_from_spec(spec)
+    # Dataclasses look their module up by its name while they are made.
+    sys.modules[path] = module
+    try:
+        spec.loader.exec_module(module)
+    except WRONG_CODE as error:
+        del sys.modules[path]
+        raise InputError(_import_fault(path, error)) from error
+    return module
+
+
+def own_fault(error: BaseException) -> str | None:
+    """Where in a user's own file an exception arose, and what it is; `None` if it did not arise in one."""
+    own = {str(Path(name).resolve()): name for name in sys.modules if name.endswith(".py")}
+    frames = traceback.extract_tb(error.__traceback__)
+    last = next((frame for frame in reversed(frames) if str(Path(frame.filename).resolve()) in own), None)
+    if last is None:
+        return None
+    return f"{own[str(Path(last.filename).resolve())]}: line {last.lineno}: {type(error).__name__}: {error}"
+
+
+def _import_fault(where: str, error: BaseException) -> str:
+    """File, line and error, of the user's own lines."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename.endswith(where)]
+    line = error.lineno if isinstance(error, SyntaxError) else own[-1].lineno if own else None
+    place = f"line {line}: " if line else ""
+    return f"{where}: {place}{type(error).__name__}: {error}"
+
+
+def _is_importable(name: str) -> bool:
+    try:
+        return util.find_spec(name) is not None
+    except (ModuleNotFoundError, ValueError):
+        return False

@@ -1,0 +1,68 @@
+"""A user's own strategies, by the path of their file: the same name at every door, and clear errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comptroller.cli import main
+from comptroller.strategies.spelling import parse, spell
+from comptroller.work.workload import load
+
+OWN = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comptroller.strategies.rules.once import OnceStrategy
+
+
+@dataclass(frozen=True)
+class Plain(OnceStrategy):
+    note: str = "mine"
+"""
+
+
+def test_what_is_spelt_is_parsed_again(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(OWN)
+    strategy = parse(f"{file}:Plain")
+    assert spell(strategy).startswith(f"{file}:Plain")
+    assert parse(spell(strategy)) == strategy
+
+
+def test_a_strategy_lies_beside_its_workload(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    (tmp_path / "w.toml").write_text(
+        'name = "w"\nrate_per_s = 1.0\n[quality]\nevidence = "own"\nstrategies = ["mine.py:Plain", "once"]\n'
+        "[quality.solve]\nmin = 10.0\n"
+    )
+    loaded = load(tmp_path / "w.toml")
+    assert loaded.quality is not None
+    assert loaded.quality.strategies == (f"{tmp_path}/mine.py:Plain", "once")
+
+
+WRONG = {
+    "import": ("import nothing_like_it", "line 1: ModuleNotFoundError: No module named 'nothing_like_it'"),
+    "syntax": ("x = 1\ndef y(:", "line 2: SyntaxError"),
+    "name": ("x = 1\ny = z", "line 2: NameError: name 'z' is not defined"),
+    "class": ("x = 1", "no class Plain with `grid` and `solve`"),
+    "play": (OWN + "    def solve(self, *given):\n        return 1 / 0\n", "ZeroDivisionError: division by zero"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_code_is_told_in_one_line(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, message = WRONG[case]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"{case}_code.py").write_text(text)
+    with pytest.raises(SystemExit) as end:
+        main(["replay", f"{case}_code.py:Plain", "--evidence", "own"])
+    assert end.value.code == 2
+    err = capsys.readouterr().err
+    assert message in " ".join(err.split())
+    assert f"{case}_code.py" in err
+    assert "Traceback" not in err
