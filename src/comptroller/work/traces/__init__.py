@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from comptroller.errors import FactError
-from comptroller.work.rows import TraceReader, TraceReadOptions, trace_of_rows
+from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows, trace_of_rows
 from comptroller.work.tabular import open_text
 from comptroller.work.trace import RequestTrace
+from comptroller.work.trace_columns import TraceColumnNames
+from comptroller.work.trace_table import rows_of_table, trace_table
 
 HEAD_CHARACTERS = 65536
 """Characters of a file by which its format is recognised. Names of columns and keys are in the first line, except those
@@ -42,7 +44,20 @@ def reader_of(path: Path) -> TraceReader:
             return reader
     accepted = "; ".join(f"{reader.name}: {reader.looks_like}" for reader in readers())
     start = " ".join(head[:60].split()) or "nothing"
-    raise FactError(path.name, "file", f"not a trace format that is known (starts with {start!r})", accepted)
+    names = "; or any table by columns = { arrival = ..., input = ..., output = ... }"
+    raise FactError(path.name, "file", f"not a trace format that is known (starts with {start!r})", accepted + names)
+
+
+def _rows(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> TraceRows:
+    """The rows as the format's reader gives them, or of any table whose columns are named."""
+    named = reading.columns.by_role
+    if {"input", "output"} <= set(named):
+        _head(path)
+        return rows_of_table(trace_table(path), reading, TraceColumnNames(), rng)
+    reader = reader_of(path)
+    if named and not reader.has_columns:
+        raise FactError(path.name, f"columns.{min(named)}", f"a trace of {reader.name} has no columns to name")
+    return reader.read(path, reading, rng)
 
 
 def read_trace(
@@ -57,8 +72,7 @@ def read_trace(
         RecordError: rows are bad and `reading.skip_bad` is not set.
     """
     path = Path(path)
-    rows = reader_of(path).read(path, reading, rng or np.random.default_rng(0))
-    trace = trace_of_rows(rows, path, reading.skip_bad)
+    trace = trace_of_rows(_rows(path, reading, rng or np.random.default_rng(0)), path, reading.skip_bad)
     if reading.start_s == 0.0 and reading.end_s == float("inf"):
         return trace
     part = trace.between(reading.start_s, reading.end_s)
