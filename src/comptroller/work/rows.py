@@ -45,7 +45,7 @@ class TraceRows:
 
     line: line of the file, or place in a list, from 1.  problems: faults that the format's reader found, by index of
     the row.  origin_s: time that becomes second 0 of the trace; the first arrival, if not given.  tenant, tenants,
-    priority, notes: as in `RequestTrace`.
+    priority, notes: as in `RequestTrace`.  in_file_order: whether the order of the file is meant as that of arrival.
     """
 
     line: Ints
@@ -61,6 +61,7 @@ class TraceRows:
     tenants: tuple[str, ...] = ()
     priority: Floats | None = None
     notes: tuple[str, ...] = ()
+    in_file_order: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def _trace_of_sound_rows(rows: TraceRows, keep: Ints, path: Path) -> RequestTrac
     arrival_s = rows.arrival_s[keep]
     late = int((arrival_s < np.maximum.accumulate(arrival_s)).sum())
     keep = keep[np.argsort(arrival_s, kind="stable")]
-    sorted_note = (f"{late} rows arrive before a row above them: sorted by arrival",) if late else ()
+    sorted_note = (f"rows that arrive before a row above them: {late}; sorted by arrival",)
     all_rows = RequestTrace(
         arrival_s=np.where(np.isfinite(rows.arrival_s), rows.arrival_s, 0.0),
         input_tokens=np.zeros(len(rows.line), np.int64),
@@ -121,7 +122,7 @@ def _trace_of_sound_rows(rows: TraceRows, keep: Ints, path: Path) -> RequestTrac
         tenant=rows.tenant,
         tenants=rows.tenants,
         priority=rows.priority,
-        notes=(*rows.notes, *sorted_note),
+        notes=rows.notes + (sorted_note if late and rows.in_file_order else ()),
     )
     part = all_rows.take(keep)
     return replace(

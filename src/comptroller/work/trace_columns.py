@@ -13,7 +13,7 @@ ColumnName = Annotated[str, Field(min_length=1)]
 _MATTERS = """
 adapter app application block blocks cached class client conversation customer deadline delay department hash ids key
 lora model org organisation organization parent prefix prio priority project qos reasoning session sla slo team tenant
-think thread tier turn user
+think thread tier turn urgency user
 """
 MATTERS = frozenset(_MATTERS.split())
 """Words in the name of a column that no reader used and that may change a plan: who asks, how urgent it is, what is

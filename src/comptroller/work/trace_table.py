@@ -186,6 +186,7 @@ def rows_of_table(
     arrival_s, read_as = np.zeros(len(line)), ""
     if "arrival" in roles:
         arrival_s, read_as = arrival_seconds(file, roles["arrival"], cells, by_role["arrival"], chosen.unit)
+        read_as = "" if roles["arrival"] == usual.arrival and not cells.zoned and cells.plain else read_as
     blocks = None
     if "blocks" in roles:
         blocks = _prefix_blocks(file, by_role["blocks"], by_role["input"], chosen.block_tokens, problems)
@@ -286,4 +287,4 @@ def with_drawn_arrivals(rows: TraceRows, path: Path, reading: TraceReadOptions, 
         place[np.lexsort((np.arange(count), own))] = place[np.lexsort((place, own))]
     arrivals = np.cumsum(rng.exponential(1 / reading.rate_per_s, count))
     note = f"{path.name} has no arrival times: a Poisson stream of {reading.rate_per_s:g}/s, in random order"
-    return replace(rows, arrival_s=arrivals[place], notes=(*rows.notes, note))
+    return replace(rows, arrival_s=arrivals[place], notes=(*rows.notes, note), in_file_order=False)

@@ -122,6 +122,7 @@ def rows_of_turns(
         problems={place: turn.fault for place, turn in enumerate(turns) if turn.fault},
         blocks=_blocks_of(turns, block_tokens),
         session=np.array(numbers, np.int64),
+        in_file_order=False,
     )
     if np.isfinite(starts).any():
         return replace(rows, notes=(waits,) if later else ())
