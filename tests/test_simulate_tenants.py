@@ -98,7 +98,7 @@ def test_what_was_taken_for_granted_is_said_on_the_other_stream(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--column", "tenant"), "'tenant' is not ROLE=NAME (allowed: arrival, input"),
+        (("--column", "tenant"), "--column: 'tenant': is not ROLE=NAME (allowed: arrival, input"),
         (("--column", "owner=customer"), "--column: owner: unknown field"),
         (("--column", "unit=h"), "--column: unit: 'h' is not allowed"),
         (("--column", "block_tokens=many"), "--column: block_tokens"),

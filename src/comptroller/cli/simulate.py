@@ -5,10 +5,9 @@ from __future__ import annotations
 import json as documents
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.markup import escape
 
 from comptroller.cli._output import check, say, write_all
@@ -26,11 +25,8 @@ from comptroller.strategies.protocol import QuestionBudget
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import SOLVERS
-from comptroller.work.document_errors import fact_error
 from comptroller.work.laws.caps import flag_truncated
-from comptroller.work.rows import TraceReadOptions
-from comptroller.work.trace_columns import TraceColumnNames
-from comptroller.work.traces import read_trace
+from comptroller.work.traces import read_trace, reading_of
 from comptroller.work.workload import LEAST_RATE, MOST_RATE, find_data
 
 File = Path | None
@@ -105,7 +101,7 @@ def run(
     as_calls = writer_of(calls) if calls else None
     fleet_plan = load_plan(plan)
     trace_file = Path(trace)
-    reading = TraceReadOptions(skip_bad=skip_bad, columns=_columns(columns or []), rate_per_s=rate)
+    reading = reading_of(columns or [], skip_bad, rate)
     requests = read_trace(trace_file if trace_file.exists() else find_data("trace", trace, plan), reading)
     if rate is not None and requests.rate_per_s > 0:
         requests = requests.scaled(rate / requests.rate_per_s)
@@ -130,26 +126,6 @@ def run(
         typer.echo(_document(simulations), nl=False)
     else:
         _print(simulations)
-
-
-def _columns(named: Sequence[str]) -> TraceColumnNames:
-    """The names of columns from texts like `tenant=customer`.
-
-    Raises:
-        InputError: a text has no `=`, or what it names is no role of a column.
-    """
-    if lacking := next((text for text in named if "=" not in text), None):
-        raise InputError(
-            f"--column: {lacking!r} is not ROLE=NAME (allowed: {', '.join(TraceColumnNames.model_fields)})"
-        )
-    given: dict[str, Any] = {}
-    for text in named:
-        role, _, name = text.partition("=")
-        given[role] = int(name) if role == "block_tokens" and name.isdecimal() else name
-    try:
-        return TraceColumnNames.model_validate(given)
-    except ValidationError as error:
-        raise fact_error(error.errors()[0], "--column", TraceColumnNames) from error
 
 
 def _questions(strategy: str, evidence: str, model: str, budget: str) -> QuestionArrivals | None:

@@ -206,7 +206,7 @@ def rows_of_table(
         priority=by_role.get("priority"),
         notes=tuple(filter(None, (read_as, unread))),
     )
-    return rows if "arrival" in roles else with_drawn_arrivals(rows, table.path, reading, rng)
+    return rows if "arrival" in roles else with_random_arrivals(rows, table.path, reading, rng)
 
 
 def _as_they_are(cells: Cells) -> npt.NDArray[Any]:
@@ -272,7 +272,7 @@ def prefix_blocks(hashes: Sequence[Sequence[int]], tokens: int) -> TracePrefixBl
     return TracePrefixBlocks(offsets, flat, tokens) if len(flat) else None
 
 
-def with_drawn_arrivals(rows: TraceRows, path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> TraceRows:
+def with_random_arrivals(rows: TraceRows, path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> TraceRows:
     """The rows of a file without arrival times, as a Poisson stream; of a session in the order of the file.
 
     Raises:

@@ -12,7 +12,7 @@ import numpy as np
 from comptroller.quantities import BYTES_PER_TOKEN
 from comptroller.work.rows import TraceReadOptions, TraceRows
 from comptroller.work.trace import NO_SESSION, TracePrefixBlocks
-from comptroller.work.trace_table import prefix_blocks, with_drawn_arrivals
+from comptroller.work.trace_table import prefix_blocks, with_random_arrivals
 
 TEXT_BLOCK_TOKENS = 16
 """Tokens of a prefix block of a conversation whose file names none: vLLM's block. At twice it a turn finds up to 16
@@ -42,10 +42,10 @@ class ConversationTurn:
 Turns = Sequence[ConversationTurn]
 
 
-def estimated_tokens(text: str) -> int:
+def tokens_of_text(text: str) -> int:
     """Tokens of a text by its bytes.
 
-    >>> estimated_tokens("What is machine learning?")
+    >>> tokens_of_text("What is machine learning?")
     7
     """
     return max(math.ceil(len(text.encode()) / BYTES_PER_TOKEN), 1)
@@ -126,7 +126,7 @@ def rows_of_turns(
     )
     if np.isfinite(starts).any():
         return replace(rows, notes=(waits,) if later else ())
-    return with_drawn_arrivals(rows, path, reading, rng)
+    return with_random_arrivals(rows, path, reading, rng)
 
 
 def _blocks_of(turns: Turns, block_tokens: int) -> TracePrefixBlocks | None:

@@ -26,10 +26,6 @@ from comptroller.planning.offer.intervals import ReplicaIntervals
 from comptroller.planning.offer.market import DeploymentOffers
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.quantities import short
-from comptroller.serving.jobs import require_columns
-from comptroller.serving.policies import module
-from comptroller.work.demand import recorded_trace
-from comptroller.work.workload import Workload
 
 LEAST_CALLS_PER_S = 1e-9
 """Calls below this are rounding of the solver, not a share of a service."""
@@ -110,22 +106,6 @@ def cached_share(problem: PlanningProblem, model: int, calls_per_s: Floats) -> f
     keeps = np.array([item.replica.prefix_block_tokens > 0 for item in problem.space.offers[model].deployments])
     cached = (calls_per_s[:, keeps].sum(axis=1) * requests.cached_tokens).sum()
     return float(cached / max((calls_per_s.sum(axis=1) * requests.input_tokens).sum(), LEAST_RATE_PER_S))
-
-
-def require_policies(workload: Workload) -> None:
-    """Checks that the policies of a workload exist, and that its trace has the columns that they read.
-
-    Raises:
-        UnknownIdError: there is no such policy.
-        InputError: a column is missing; names it.
-    """
-    chosen = workload.policies.by_decision
-    for decision, name in chosen.items():
-        module(decision, name)
-    if scheduling := chosen.get("scheduling"):
-        trace = recorded_trace(workload) if workload.trace and not workload.quality else None
-        source = trace.source if trace else f"{workload.name}, a workload of questions or without a trace,"
-        require_columns(scheduling, source, trace)
 
 
 def with_policies(service: ServiceDocument, chosen: Mapping[str, str]) -> ServiceDocument:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from comptroller.errors import FactError
+from comptroller.work.document_errors import fact_error
 from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows, trace_of_rows
 from comptroller.work.tabular import open_text
 from comptroller.work.trace import RequestTrace
@@ -22,6 +26,28 @@ of `vllm bench serve`, whose totals come before its lists. Twice as many are rea
 
 WHOLE = TraceReadOptions()
 """Read all of a trace, and refuse bad rows."""
+
+
+def reading_of(columns: Sequence[str], skip_bad: bool, rate_per_s: float | None) -> TraceReadOptions:
+    """Options of reading from texts like `tenant=customer`, the last of a role.
+
+    Raises:
+        FactError: a text has no `=`, or what it names is no role of a column.
+
+    >>> reading_of(["tenant=customer", "block_tokens=16"], False, None).columns.by_role
+    {'tenant': 'customer'}
+    """
+    if lacking := next((text for text in columns if "=" not in text), None):
+        raise FactError("--column", repr(lacking), "is not ROLE=NAME", ", ".join(TraceColumnNames.model_fields))
+    given: dict[str, Any] = {}
+    for text in columns:
+        role, _, name = text.partition("=")
+        given[role] = int(name) if role == "block_tokens" and name.isdecimal() else name
+    try:
+        names = TraceColumnNames.model_validate(given)
+    except ValidationError as error:
+        raise fact_error(error.errors()[0], "--column", TraceColumnNames) from error
+    return TraceReadOptions(skip_bad=skip_bad, columns=names, rate_per_s=rate_per_s)
 
 
 @lru_cache(maxsize=1)

@@ -27,8 +27,8 @@ from comptroller.work.turns import (
     GROWN_NOTE,
     TEXT_BLOCK_TOKENS,
     ConversationTurn,
-    estimated_tokens,
     rows_of_turns,
+    tokens_of_text,
     with_history,
 )
 
@@ -47,7 +47,7 @@ def _number(record: Mapping[str, Any], key: str) -> float:
 def _turn(line: int, record: Mapping[str, Any], block_tokens: int) -> ConversationTurn:
     """A turn of either form: its length is stated, or estimated from its text."""
     text, hashes = record.get("text"), record.get("hash_ids") or []
-    tokens = _number(record, "input_length") if text is None else float(estimated_tokens(str(text)))
+    tokens = _number(record, "input_length") if text is None else float(tokens_of_text(str(text)))
     fault = ""
     if not isinstance(hashes, list) or not all(type(block) is int and abs(block) < 2**63 for block in hashes):
         hashes, fault = [], "hash_ids is not a list of whole numbers"
@@ -69,7 +69,7 @@ def _texts(line: int, record: Mapping[str, Any]) -> Iterator[ConversationTurn]:
     turns = [turn for turn in record[TURNS] if isinstance(turn, dict)]
     system = 0
     if turns and turns[0].get("role") == "system":
-        system = estimated_tokens(str(turns.pop(0).get("text")))
+        system = tokens_of_text(str(turns.pop(0).get("text")))
     for place, turn in enumerate(turns):
         read = _turn(line, turn, TEXT_BLOCK_TOKENS)
         yield replace(read, input_tokens=read.input_tokens + system) if place == 0 else read

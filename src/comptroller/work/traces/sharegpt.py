@@ -20,8 +20,8 @@ from comptroller.work.turns import (
     ESTIMATE_NOTE,
     TEXT_BLOCK_TOKENS,
     ConversationTurn,
-    estimated_tokens,
     rows_of_turns,
+    tokens_of_text,
     with_history,
 )
 
@@ -43,10 +43,10 @@ def _turns(line: int, messages: Sequence[Any]) -> Iterator[ConversationTurn]:
             yield ConversationTurn(line, 1.0, 1.0, fault="a message has no text in `value`")
             return
         if message.get("from") in REPLIES and asked:
-            yield ConversationTurn(line, float(asked), float(estimated_tokens(text)))
+            yield ConversationTurn(line, float(asked), float(tokens_of_text(text)))
             asked = 0
         else:
-            asked += estimated_tokens(text)
+            asked += tokens_of_text(text)
 
 
 def _read(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> TraceRows:
