@@ -25,9 +25,9 @@ from comptroller.strategies.protocol import QuestionBudget
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import SOLVERS
+from comptroller.work.data_files import find_data
 from comptroller.work.laws.caps import flag_truncated
 from comptroller.work.traces import read_trace, reading_of
-from comptroller.work.workload import LEAST_RATE, MOST_RATE, find_data
 
 File = Path | None
 SAMPLES = 240
@@ -86,12 +86,7 @@ def run(
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(
-            min=LEAST_RATE,
-            max=MOST_RATE,
-            help="Mean requests per second; a trace without arrival times needs it.",
-            show_default=False,
-        ),
+        typer.Option(help="Mean requests per second; a trace without arrival times needs it.", show_default=False),
     ] = None,
 ) -> None:
     """Simulate a plan under a trace: latencies, objectives, dollars, joules and emissions, request by request."""

@@ -91,16 +91,16 @@ def trace_table(path: Path) -> TraceTable:
 
 
 def _json_records(content: str) -> tuple[list[int], list[Record | None]]:
-    whole = _parsed(content) if content.lstrip().startswith("[") else None
+    whole = _json_value(content) if content.lstrip().startswith("[") else None
     if isinstance(whole, list):
         values = list(enumerate(whole, 1))
     else:
         lines = content.rstrip().split("\n")
-        values = [(number, _parsed(line)) for number, line in enumerate(lines, 1)]
+        values = [(number, _json_value(line)) for number, line in enumerate(lines, 1)]
     return [number for number, _ in values], [value if isinstance(value, dict) else None for _, value in values]
 
 
-def _parsed(text: str) -> Any:
+def _json_value(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -146,20 +146,20 @@ def names_of_head(head: str) -> frozenset[str]:
 
 def column_reader(name: str, looks_like: str, *usual: TraceColumnNames) -> TraceReader:
     """The reader of a format that is a table with columns of known names, of its first form that fits the file."""
-    forms = [TraceColumnNames(**_needed(form)) for form in usual]
+    forms = [TraceColumnNames(**_names_needed(form)) for form in usual]
 
     def recognises(path: Path, head: str) -> bool:
         return not path.is_dir() and any(set(form.by_role.values()) <= names_of_head(head) for form in forms)
 
     def read(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> TraceRows:
         table = trace_table(path)
-        fitting = (form for form in usual if set(_needed(form).values()) <= set(table.names))
+        fitting = (form for form in usual if set(_names_needed(form).values()) <= set(table.names))
         return rows_of_table(table, reading, next(fitting, usual[0]), rng)
 
     return TraceReader(name, looks_like, recognises, read, has_columns=True)
 
 
-def _needed(form: TraceColumnNames) -> dict[str, str]:
+def _names_needed(form: TraceColumnNames) -> dict[str, str]:
     return {role: name for role, name in form.by_role.items() if role in NEEDED}
 
 
@@ -172,7 +172,7 @@ def rows_of_table(
         FactError: a column is not there, the unit of arrivals is not known, or the blocks' size is not.
     """
     chosen = reading.columns.over(usual)
-    asked = set(reading.columns.by_role) | set(_needed(usual))
+    asked = set(reading.columns.by_role) | set(_names_needed(usual))
     roles = {role: name for role, name in chosen.by_role.items() if role in asked or name in table.names}
     file = table.path.name
     for role, name in roles.items():

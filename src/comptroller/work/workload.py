@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +16,7 @@ from comptroller.facts.library import SHIPPED, FactLibrary, resolve
 from comptroller.facts.reader import CATALOGUE, FactEntry, parse_toml
 from comptroller.facts.site import Term
 from comptroller.quantities import UNITS, to_si
+from comptroller.work.data_files import find_data
 from comptroller.work.document_errors import fact_error
 from comptroller.work.evidence_readers import packaged_evidence
 from comptroller.work.hours import WorkloadDay, require_fitting
@@ -375,31 +375,3 @@ def _with_located_files(quality: WorkloadQuality, names: _WorkloadNames, file: P
         return quality.model_copy(update={"models": models})
     path = find_data("evidence", quality.evidence, file)
     return quality.model_copy(update={"models": models, "evidence": str(path)})
-
-
-FOLDERS = {"trace": "traces", "evidence": "evidence"}
-"""Kind of file that a workload names -> data folder that it is looked for in."""
-
-
-def data_folders(kind: str, file: Path) -> Iterator[Path]:
-    """The folders that a file is looked for in: that of the workload, then the data folders."""
-    yield file.parent
-    if root := os.environ.get("COMPTROLLER_DATA"):
-        yield Path(root) / FOLDERS[kind]
-    for base in (Path.cwd(), file.absolute().parent, file.absolute().parent.parent):
-        yield base.parent / "shared" / "data" / FOLDERS[kind]
-
-
-def find_data(kind: str, name: str, file: Path) -> Path:
-    """The path of a trace or of evidence (a file or folder) by its name or path, relative to the workload `file`.
-
-    Raises:
-        FactError: it is not there; lists the folders searched.
-    """
-    folders = list(dict.fromkeys(data_folders(kind, file)))
-    for folder in folders:
-        if (folder / name).exists():
-            return folder / name
-    places = ", ".join(str(folder) for folder in folders)
-    hint = f"a path, or COMPTROLLER_DATA set to the folder that holds {FOLDERS[kind]}/"
-    raise FactError(file.name, kind, f"{name!r} is not there; looked in {places}", hint)

@@ -32,13 +32,15 @@ def reading_of(columns: Sequence[str], skip_bad: bool, rate_per_s: float | None)
     """Options of reading from texts like `tenant=customer`, the last of a role.
 
     Raises:
-        FactError: a text has no `=`, or what it names is no role of a column.
+        FactError: a text has no `=`, what it names is no role of a column, or the rate is not above 0.
 
     >>> reading_of(["tenant=customer", "block_tokens=16"], False, None).columns.by_role
     {'tenant': 'customer'}
     """
     if lacking := next((text for text in columns if "=" not in text), None):
         raise FactError("--column", repr(lacking), "is not ROLE=NAME", ", ".join(TraceColumnNames.model_fields))
+    if rate_per_s is not None and not 0 < rate_per_s < float("inf"):
+        raise FactError("--rate", f"{rate_per_s:g}", "is not allowed", "a finite number above 0")
     given: dict[str, Any] = {}
     for text in columns:
         role, _, name = text.partition("=")

@@ -1,0 +1,36 @@
+"""Where the files lie that a workload names: beside it, or in the data folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from comptroller.errors import FactError
+
+FOLDERS = {"trace": "traces", "evidence": "evidence"}
+"""Kind of file that a workload names -> data folder that it is looked for in."""
+
+
+def data_folders(kind: str, file: Path) -> Iterator[Path]:
+    """The folders that a file is looked for in: that of the workload, then the data folders."""
+    yield file.parent
+    if root := os.environ.get("COMPTROLLER_DATA"):
+        yield Path(root) / FOLDERS[kind]
+    for base in (Path.cwd(), file.absolute().parent, file.absolute().parent.parent):
+        yield base.parent / "shared" / "data" / FOLDERS[kind]
+
+
+def find_data(kind: str, name: str, file: Path) -> Path:
+    """The path of a trace or of evidence (a file or folder) by its name or path, relative to the workload `file`.
+
+    Raises:
+        FactError: it is not there; lists the folders searched.
+    """
+    folders = list(dict.fromkeys(data_folders(kind, file)))
+    for folder in folders:
+        if (folder / name).exists():
+            return folder / name
+    places = ", ".join(str(folder) for folder in folders)
+    hint = f"a path, or COMPTROLLER_DATA set to the folder that holds {FOLDERS[kind]}/"
+    raise FactError(file.name, kind, f"{name!r} is not there; looked in {places}", hint)
