@@ -52,7 +52,7 @@ def test_a_plan_is_proven_with_the_policies_of_its_workload(log: Path) -> None:
     trace = recorded_trace(asked)
     assert simulate_plan(found, trace).outcome.fleet.tenants == 2
     without = RequestTrace(trace.arrival_s, trace.input_tokens, trace.output_tokens, source="other.csv")
-    with pytest.raises(InputError, match="fair_share needs the column 'tenant', which other.csv lacks"):
+    with pytest.raises(InputError, match=r"fair_share needs the column 'tenant', which other\.csv lacks"):
         simulate_plan(found, without)
 
 
