@@ -14,7 +14,6 @@ from comptroller.errors import ComptrollerError, InputError, UnknownIdError, Uns
 from comptroller.gateway.config import config_from_document
 from comptroller.gateway.problems import GatewayError
 from comptroller.gateway.replica_choice import (
-    BYTES_PER_TOKEN,
     DEFAULT_POLICY,
     ReplicaRouter,
     ReplicaRoutingSettings,
@@ -26,6 +25,7 @@ from comptroller.gateway.replica_choice import (
 from comptroller.gateway.runtime import GatewayRuntime
 from comptroller.gateway.service import FAILURES, CircuitOpenError, UpstreamService
 from comptroller.planning.ground.plan_document import load_plan
+from comptroller.quantities import BYTES_PER_TOKEN
 from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import ServingPolicies, SimulatedFleet, SimulatedReplica, SimulatedService
 from comptroller.serving.policies import decision, names, needs

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comptroller.errors import FactError
-from comptroller.work.demand import demand, requests
+from comptroller.work.demand import demand, recorded_trace, requests
 from comptroller.work.sizes import LengthHistogram
 from comptroller.work.trace import RequestTrace
 from comptroller.work.traces import read_trace
@@ -105,6 +105,7 @@ REFUSED = [
     ({"objectives__ttfx": {}}, "objectives.ttfx", "ttft, tpot, e2e"),
     ({"objectives__ttft": {"p": 95, "max": 1, "unit": "GB"}}, "objectives.ttft.unit", "s, ms, us"),
     ({"objectives__ttft": {"p": 100, "max": 1, "unit": "s"}}, "objectives.ttft.p", "less than 100"),
+    ({"objectives__ttft": {"p": 0.95, "max": 1, "unit": "s"}}, "objectives.ttft.p", "1 to below 100"),
     ({"objectives__ttft": {"p": 95, "unit": "s"}}, "objectives.ttft.max", ""),
     ({"budget": {"max": 3, "unit": "USD"}}, "budget.unit", "USD/h"),
     ({"allow__terms": ["cheap"]}, "allow.terms.0", "'on_demand', 'spot', 'reserved' or 'owned'"),
@@ -114,6 +115,16 @@ REFUSED = [
     ({"lengths": GONE}, "lengths", "a histogram, distributions, or a trace"),
     ({"lengths": 5}, "lengths", "a table"),
     ({"lengths": {"input": {"fixed": 3}}}, "lengths.output", ""),
+    (
+        {"lengths": {"input": {"median": 600, "mean": 900, "most": 700}, "output": {"fixed": 3}}},
+        "lengths.input.most",
+        "at least 900",
+    ),
+    ({"columns": {"tenant": "customer"}}, "columns", "trace"),
+    ({"columns": {"owner": "customer"}}, "columns.owner", "arrival, input, output, session, tenant, priority"),
+    ({"columns": {"unit": "h"}}, "columns.unit", "'s', 'ms', 'us' or 'ns'"),
+    ({"columns": {"block_tokens": 0}}, "columns.block_tokens", "greater than or equal to 1"),
+    ({"policies": {"scheduler": "fcfs"}}, "policies.scheduler", "routing, batching, scheduling"),
     ({"lengths": {"input": {"fixed": -3}, "output": {"fixed": 3}}}, "lengths.input.fixed", "greater than"),
     ({"lengths": {"input": {"fixed": 3, "x": 1}, "output": {"fixed": 3}}}, "lengths.input.x", "fixed"),
     ({"lengths": {"input": {"fixed": 3}, "output": {"median": 9, "most": 40}}}, "lengths.output.mean", "mean or p99"),
@@ -229,3 +240,55 @@ def test_junk_in_any_field_is_refused_or_serves(field: str, junk: Any) -> None:
         return
     assert 0 < asked.rate_per_s < np.inf
     assert len(requests(workload, np.random.default_rng(0), 3)) == 3
+
+
+def test_a_percentile_below_one_says_what_was_meant() -> None:
+    with pytest.raises(FactError, match=r"fastest 0\.95 per cent of the requests; did you mean 95\?"):
+        parse(changed(objectives__ttft={"p": 0.95, "max": 1, "unit": "s"}), CHAT)
+
+
+def test_lengths_cut_below_their_mean_are_refused_and_below_their_p99_kept() -> None:
+    """A lognormal of median 600 and mean 900 has its p99 at 600 exp(2.326 sqrt(2 ln 1.5)) = 4,880."""
+    output = {"fixed": 3}
+    with pytest.raises(FactError, match="most: 700 is below the mean 900 of the lengths"):
+        parse(changed(lengths={"input": {"median": 600, "mean": 900, "most": 700}, "output": output}), CHAT)
+    kept = parse(changed(lengths={"input": {"median": 600, "mean": 900, "most": 901}, "output": output}), CHAT)
+    assert demand(kept).longest_tokens == 904
+
+
+OWN_TABLE = """when,prompt,reply,customer,urgency
+2024-05-10 02:00:02.5+02:00,12,3,shop,1
+2024-05-10 02:00:00.5+02:00,10,3,shop,0
+2024-05-10 02:00:01.5+02:00,11,3,help,0
+"""
+
+
+def test_the_columns_of_a_trace_are_named_in_the_workload(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(OWN_TABLE)
+    columns = """
+columns = {arrival = "when", input = "prompt", output = "reply", tenant = "customer", priority = "urgency"}
+"""
+    workload = tmp_path / "w.toml"
+    workload.write_text('name = "w"\nmodels = ["llama_3_1_70b"]\ntrace = "log.csv"' + columns)
+    loaded = load(workload)
+    trace = recorded_trace(loaded)
+    assert trace.arrival_s.tolist() == [0.0, 1.0, 2.0] and trace.input_tokens.tolist() == [10, 11, 12]
+    assert trace.tenants == ("shop", "help") and trace.priority is not None and trace.priority.tolist() == [0, 0, 1]
+    assert trace.notes[0] == "second 0 is 2024-05-10 00:00:00.500 UTC"
+    drawn = requests(loaded, np.random.default_rng(0), 7)
+    assert drawn.tenant is not None and drawn.tenant.tolist() == [0, 1, 0, 0, 1, 0, 0]
+
+
+def test_a_trace_without_times_is_read_at_the_rate_of_the_workload(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("num_prefill_tokens,num_decode_tokens\n" + "30,2\n60,4\n" * 50)
+    named = {"name": "w", "models": ["llama_3_1_70b"], "trace": "t.csv"}
+    with pytest.raises(FactError, match=r"arrival: the file has no arrival times .*rate_per_s of the workload"):
+        recorded_trace(parse(named, tmp_path / "w.toml"))
+    trace = recorded_trace(parse(named | {"rate_per_s": 5.0}, tmp_path / "w.toml"))
+    assert trace.rate_per_s == pytest.approx(5.0) and trace.input_tokens.sum() == 50 * 90
+
+
+def test_own_policies_are_looked_for_beside_the_workload(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def rank(call):\n    return 0.0\n")
+    chosen = parse(changed(policies={"scheduling": "mine.py", "routing": "round_robin"}), tmp_path / "w.toml").policies
+    assert chosen.by_decision == {"routing": "round_robin", "scheduling": str(tmp_path / "mine.py")}

@@ -27,8 +27,7 @@ from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import SOLVERS
 from comptroller.work.data_files import find_data
 from comptroller.work.laws.caps import flag_truncated
-from comptroller.work.rows import TraceReadOptions
-from comptroller.work.traces import read_trace
+from comptroller.work.traces import read_trace, reading_of
 
 File = Path | None
 SAMPLES = 240
@@ -76,6 +75,19 @@ def run(
         File, typer.Option(help="Write one row per request, .csv or .parquet.", show_default=False)
     ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows of the trace, counted.")] = False,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            help="What a column of the trace is called, as tenant=customer; again for others. Also unit=ms of arrivals "
+            "that are numbers, block_tokens=16 of prefix blocks.",
+            show_default=False,
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Mean requests per second; a trace without arrival times needs it.", show_default=False),
+    ] = None,
 ) -> None:
     """Simulate a plan under a trace: latencies, objectives, dollars, joules and emissions, request by request."""
     paths = {"html": html, "perfetto": perfetto_, "calls": calls}
@@ -84,9 +96,12 @@ def run(
     as_calls = writer_of(calls) if calls else None
     fleet_plan = load_plan(plan)
     trace_file = Path(trace)
-    requests = read_trace(
-        trace_file if trace_file.exists() else find_data("trace", trace, plan), TraceReadOptions(skip_bad=skip_bad)
-    )
+    reading = reading_of(columns or [], skip_bad, rate)
+    requests = read_trace(trace_file if trace_file.exists() else find_data("trace", trace, plan), reading)
+    if rate is not None and requests.rate_per_s > 0:
+        requests = requests.scaled(rate / requests.rate_per_s)
+    for note in requests.notes:
+        say(note)
     samples = SAMPLES if html or perfetto_ or json else 0
     questions = _questions(strategy, evidence, model, budget)
     simulations = [

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from comptroller.gateway.conversation import most_tokens, prompt_bound, with_token_cap
-from comptroller.gateway.replica_choice import BYTES_PER_TOKEN, RoutedPrompt
+from comptroller.gateway.replica_choice import RoutedPrompt
 from comptroller.gateway.service import UpstreamService
+from comptroller.quantities import BYTES_PER_TOKEN
 from comptroller.work.call import Call
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ import numpy as np
 
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.gateway.problems import GatewayError
+from comptroller.quantities import BYTES_PER_TOKEN
 from comptroller.serving.policies import decision, module
 from comptroller.serving.policies.view import (
     ACTIVE,
@@ -51,9 +52,6 @@ KNOWN_NEEDS = ("kv", "match", "opening")
 """What a policy may declare in NEEDS and gets here."""
 SEED = 0
 """Of random draws, as in the simulator's default: the same calls in the same order are routed alike."""
-BYTES_PER_TOKEN = 4
-"""Of a prompt that nobody has tokenised: English text has about 4 in the vocabularies of 2023 and later, as the Gateway
-API Inference Extension assumes too. At twice it prompts count half; what is compared among replicas stays in order."""
 BLOCK_TOKENS = 64
 """Of a block of a prompt whose hash is kept. Engines cache in blocks of 16; four times that costs a quarter of the
 hashing, and a match is short by less than 64 tokens. At twice it a system prompt of 100 tokens matches nowhere."""

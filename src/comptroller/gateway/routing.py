@@ -17,11 +17,12 @@ from comptroller.facts.prices import STANDARD, PriceBook, ProviderPrice
 from comptroller.gateway.config import ServiceConfig
 from comptroller.gateway.plan_drift import digest_of
 from comptroller.gateway.problems import GatewayError
-from comptroller.gateway.replica_choice import BYTES_PER_TOKEN, DEFAULT_POLICY, ReplicaRoutingSettings
+from comptroller.gateway.replica_choice import DEFAULT_POLICY, ReplicaRoutingSettings
 from comptroller.gateway.service import UpstreamService, rank
 from comptroller.gateway.tariff import PerTokenTariff
 from comptroller.planning.ground.plan_document import Plan, QuestionClassDocument
 from comptroller.planning.ground.plan_document import ServiceDocument as PlannedService
+from comptroller.quantities import BYTES_PER_TOKEN
 
 log_ = logging.getLogger("comptroller.gateway")
 

@@ -13,7 +13,7 @@ from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.day_market import without_spot
 from comptroller.planning.prove.arrivals import RehearsalSettings
 from comptroller.planning.prove.rehearsal import raise_until_proven
-from comptroller.planning.prove.stage import FleetStage
+from comptroller.planning.prove.stage import FleetStage, require_policies
 from comptroller.planning.reasons.explain import WhyNotExplanation, explain
 from comptroller.planning.risk.confidence import with_confidence
 from comptroller.planning.solve.infeasible import solve_or_explain
@@ -43,6 +43,7 @@ def plan(
         InputError: the workload, or a fact it names, is malformed.
         UnsupportedError: the evidence supports no strategy.
     """
+    require_policies(workload)
     calibration = calibration or shipped_calibration()
     problem = with_confidence(pose_problem(without_spot(workload), calibration, progress, executor))
     problem = replace(problem, workload=workload)

@@ -16,6 +16,7 @@ from comptroller.errors import InputError, UnsupportedError
 from comptroller.planning.ground.plan_document import LatencyDocument, Plan, ServiceDocument
 from comptroller.planning.prove.simulated_fleet import PlanCallRouter, calls_of, fleet_of
 from comptroller.serving.engine import simulate
+from comptroller.serving.jobs import fleet_for_trace, require_columns
 from comptroller.serving.outcome import EngineOutcome
 from comptroller.serving.world import Place, QuestionStream, QuestionStreamOutcome, SimulatedStrategy, solve
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
@@ -151,7 +152,8 @@ def simulate_plan(
     engine would, and counted.
 
     Raises:
-        InputError: an unknown policy, pools that do not pair up, or requests that cannot be simulated.
+        InputError: an unknown policy, one that needs a column which the trace lacks, pools that do not pair up, or
+            requests that cannot be simulated.
         UnsupportedError: part of the plan is bought from an API, no known link joins the pools of a split service, or a
             strategy asks for what is not recorded.
     """
@@ -164,6 +166,10 @@ def simulate_plan(
     fleet = fleet_of(plan.services, calibration or FittedCalibration.shipped(), plan.library, blocks)
     own = {name: getattr(how, name) for name in ("routing", "batching", "scheduling") if getattr(how, name)}
     fleet = replace(fleet, policies=replace(fleet.policies, **own, seed=how.seed))
+    if questions:
+        require_columns(fleet.policies.scheduling, "a stream of questions", None)
+    else:
+        fleet = fleet_for_trace(fleet, replayed)
     rng = np.random.default_rng(how.seed)
     sample_s = float(replayed.arrival_s[-1] / how.samples) if how.samples else 0.0
     if questions:

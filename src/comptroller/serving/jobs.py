@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from comptroller.errors import InputError, RecordError
 from comptroller.serving.fleet import SimulatedFleet
+from comptroller.serving.policies import needs
 from comptroller.serving.state import LATEST_S
 from comptroller.work.call import CallTable
 from comptroller.work.trace import RequestTrace
@@ -17,21 +19,48 @@ from comptroller.work.trace import RequestTrace
 _SHOWN = 5
 """Bad rows that an error names: enough to see a pattern; the error counts the others."""
 
+COLUMNS = ("tenant", "priority")
+"""Columns of a trace that a scheduling policy may read."""
+
 _LONGEST = 1 << 30
 """Most tokens of a request: half of what a result's 32-bit counts hold."""
 
 
 def calls_of(trace: RequestTrace) -> CallTable:
-    """A trace as calls; of its prefix blocks, the full ones."""
-    session = np.full(len(trace), -1) if trace.session is None else trace.session
-    lengths = {"input_tokens": trace.input_tokens, "output_tokens": trace.output_tokens}
+    """A trace as calls; of its prefix blocks, the full ones. The tenant is the call's key."""
+    columns = {"arrival_s": trace.arrival_s, "input_tokens": trace.input_tokens, "output_tokens": trace.output_tokens}
+    optional = {"session": trace.session, "key": trace.tenant, "priority": trace.priority}
+    columns |= {name: column for name, column in optional.items() if column is not None}
+    names = {"key": trace.tenants} if trace.tenant is not None else None
     if trace.blocks is None:
-        return CallTable.of(None, None, arrival_s=trace.arrival_s, session=session, **lengths)
+        return CallTable.of(names, None, **columns)
     counts = np.minimum(np.diff(trace.blocks.offsets), trace.input_tokens // trace.blocks.tokens)
     starts = np.concatenate(([0], np.cumsum(counts)))
     within = np.arange(starts[-1]) - np.repeat(starts[:-1], counts)
     ids = trace.blocks.ids[np.repeat(trace.blocks.offsets[:-1], counts) + within]
-    return CallTable.of(None, (ids, starts), arrival_s=trace.arrival_s, session=session, **lengths)
+    return CallTable.of(names, (ids, starts), **columns)
+
+
+def fleet_for_trace(fleet: SimulatedFleet, trace: RequestTrace) -> SimulatedFleet:
+    """The fleet with as many tenants as the trace has.
+
+    Raises:
+        InputError: the scheduling policy reads a column that the trace lacks; names it.
+    """
+    require_columns(fleet.policies.scheduling, trace.source or "the workload", trace)
+    return replace(fleet, tenants=max(len(trace.tenants), 1))
+
+
+def require_columns(scheduling: str, source: str, trace: RequestTrace | None) -> None:
+    """Checks that a trace, if there is one, has the columns that a scheduling policy reads.
+
+    Raises:
+        InputError: it lacks one; names the policy, the column and the source.
+    """
+    for column in COLUMNS:
+        if needs("scheduling", scheduling, column) and getattr(trace, column, None) is None:
+            how = f"name it by columns.{column}" if trace else "it takes a trace that has it"
+            raise InputError(f"scheduling policy {scheduling} needs the column {column!r}, which {source} lacks; {how}")
 
 
 def fill(jobs: Any, calls: CallTable, fleet: SimulatedFleet) -> None:

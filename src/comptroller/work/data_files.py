@@ -1,4 +1,4 @@
-"""Where traces and evidence are looked for."""
+"""Where the files lie that a workload names: beside it, or in the data folders."""
 
 from __future__ import annotations
 

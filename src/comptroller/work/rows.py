@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from comptroller.errors import FactError, RecordError
 from comptroller.work.trace import Floats, Ints, RequestTrace, TraceLatencies, TracePrefixBlocks
+from comptroller.work.trace_columns import TraceColumnNames
 
 SHOWN = 5
 """Bad rows that an error names; it states the number of all. Twice as many make the message twice as long."""
@@ -26,11 +27,16 @@ LONGEST_S = 10 * 365.25 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class TraceReadOptions:
-    """Options of reading a trace: the part [start_s, end_s) to read; whether bad rows are dropped or an error."""
+    """Options of reading a trace: the part [start_s, end_s) to read; whether bad rows are dropped or an error.
+
+    columns: names of columns, where they are not those of the format.  rate_per_s: for files without arrival times.
+    """
 
     start_s: float = 0.0
     end_s: float = float("inf")
     skip_bad: bool = False
+    columns: TraceColumnNames = field(default_factory=TraceColumnNames)
+    rate_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,8 @@ class TraceRows:
     """Columns of shape (rows,), with NaN where a cell is missing or not a number.
 
     line: line of the file, or place in a list, from 1.  problems: faults that the format's reader found, by index of
-    the row.  origin_s: time that becomes second 0 of the trace; the first arrival, if not given.
+    the row.  origin_s: time that becomes second 0 of the trace; the first arrival, if not given.  tenant, tenants,
+    priority, notes: as in `RequestTrace`.  in_file_order: whether the order of the file is meant as that of arrival.
     """
 
     line: Ints
@@ -50,23 +57,32 @@ class TraceRows:
     session: Ints | None = None
     measured: TraceLatencies | None = None
     origin_s: float | None = None
+    tenant: Ints | None = None
+    tenants: tuple[str, ...] = ()
+    priority: Floats | None = None
+    notes: tuple[str, ...] = ()
+    in_file_order: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class TraceReader:
-    """A trace format; `recognises` gets the path and the first 65,536 characters of the file ('' for a folder)."""
+    """A trace format; `recognises` gets the path and the first 65,536 characters of the file ('' for a folder).
+
+    has_columns: whether columns may be named otherwise than by the format.
+    """
 
     name: str
     looks_like: str
     recognises: Callable[[Path, str], bool]
     read: Callable[[Path, TraceReadOptions, np.random.Generator], TraceRows]
+    has_columns: bool = False
 
 
 def trace_of_rows(rows: TraceRows, path: Path, skip_bad: bool) -> RequestTrace:
-    """The trace of the valid rows.
+    """The trace of the valid rows, sorted by arrival.
 
-    A row is bad if a value is missing, not finite, negative, not whole (tokens), above `MOST_TOKENS` or `LONGEST_S`, if
-    it has 0 tokens, or if it arrives before a valid row above it.
+    A row is bad if a value is missing, not finite, negative, not whole (tokens), above `MOST_TOKENS` or `LONGEST_S`, or
+    if it has 0 tokens.
 
     Raises:
         RecordError: some rows are bad and `skip_bad` is not set; names the first five and counts all.
@@ -76,24 +92,24 @@ def trace_of_rows(rows: TraceRows, path: Path, skip_bad: bool) -> RequestTrace:
     for column, name in ((rows.input_tokens, "input_tokens"), (rows.output_tokens, "output_tokens")):
         _note_faults(problems, column, name, _token_faults(column))
     _note_faults(problems, rows.arrival_s, "arrival_s", _time_faults(rows.arrival_s))
-    sound = np.ones(len(rows.line), bool)
-    sound[list(problems)] = False
-    shown = np.where(sound, rows.arrival_s, -np.inf)
-    late = sound & (rows.arrival_s < np.maximum.accumulate(shown)) if len(shown) else sound
-    latest = np.maximum.accumulate(shown) if len(shown) else shown
-    for index in np.flatnonzero(late):
-        problems[int(index)] = (
-            f"out of order: arrives {latest[index] - rows.arrival_s[index]:.6g} s before an earlier row"
-        )
+    if rows.priority is not None:
+        unknown = ("is missing or not a number", ~np.isfinite(rows.priority))
+        _note_faults(problems, rows.priority, "priority", (unknown,))
     if problems and not skip_bad:
         first = sorted(problems)[:SHOWN]
         raise RecordError(path.name, [(int(rows.line[i]), problems[i]) for i in first], len(problems))
-    return _trace_of_sound_rows(rows, np.flatnonzero(sound & ~late), path)
+    sound = np.ones(len(rows.line), bool)
+    sound[list(problems)] = False
+    return _trace_of_sound_rows(rows, np.flatnonzero(sound), path)
 
 
 def _trace_of_sound_rows(rows: TraceRows, keep: Ints, path: Path) -> RequestTrace:
     if not len(keep):
         raise FactError(path.name, "rows", "has no usable request", "at least one")
+    arrival_s = rows.arrival_s[keep]
+    late = int((arrival_s < np.maximum.accumulate(arrival_s)).sum())
+    keep = keep[np.argsort(arrival_s, kind="stable")]
+    sorted_note = (f"rows that arrive before a row above them: {late}; sorted by arrival",)
     all_rows = RequestTrace(
         arrival_s=np.where(np.isfinite(rows.arrival_s), rows.arrival_s, 0.0),
         input_tokens=np.zeros(len(rows.line), np.int64),
@@ -103,6 +119,10 @@ def _trace_of_sound_rows(rows: TraceRows, keep: Ints, path: Path) -> RequestTrac
         session=rows.session,
         measured=rows.measured,
         dropped=len(rows.line) - len(keep),
+        tenant=rows.tenant,
+        tenants=rows.tenants,
+        priority=rows.priority,
+        notes=rows.notes + (sorted_note if late and rows.in_file_order else ()),
     )
     part = all_rows.take(keep)
     return replace(

@@ -64,8 +64,9 @@ class LognormalLength(BaseModel):
             raise conflict("mean", "give the spread once", "mean or p99")
         if (self.mean or self.p99 or 0.0) <= self.median:
             raise conflict("median", f"{self.median:g} is not below the mean or p99")
-        if self.most < self.median:
-            raise conflict("most", f"{self.most} is below the median {self.median:g}")
+        mean = self.median * float(np.exp(self.sigma**2 / 2))
+        if self.most < mean:
+            raise conflict("most", f"{self.most} is below the mean {mean:.6g} of the lengths", f"at least {mean:.6g}")
         return self
 
     @property

@@ -30,9 +30,26 @@ def open_text(path: Path) -> IO[str]:
     return path.open(encoding="utf-8-sig", newline="")
 
 
+SEPARATORS = ",\t;"
+"""What may part the cells of a line; the one that the first line has most of does."""
+
+
+def separator(head: str) -> str:
+    """What parts the cells of a file that begins like this.
+
+    >>> separator("a;b,c;d\\n1;2,5;3")
+    ';'
+    """
+    line = head.split("\n", 1)[0]
+    return max(SEPARATORS, key=line.count)
+
+
 def header(head: str) -> list[str]:
     """The cells of the first line."""
-    return [cell.strip() for cell in head.split("\n", 1)[0].split(",")]
+    try:
+        return [cell.strip() for cell in next(csv.reader([head.split("\n", 1)[0]], delimiter=separator(head)), [])]
+    except csv.Error:
+        return []
 
 
 def columns_of(path: Path) -> list[str]:
@@ -49,8 +66,9 @@ def chunks(path: Path, names: Sequence[str]) -> Iterator[list[Cells]]:
     """
     try:
         with open_text(path) as file:
-            reader = csv.reader(file)
-            head = [cell.strip() for cell in next(reader, [])]
+            first = file.readline()
+            head = header(first)
+            reader = csv.reader(file, delimiter=separator(first))
             missing = [name for name in names if name not in head]
             if missing:
                 raise FactError(path.name, missing[0], "no such column", ", ".join(head))
@@ -85,7 +103,7 @@ def numbers(cells: Cells) -> Floats:
 def _number(cell: str) -> float:
     try:
         return float(cell)
-    except ValueError:
+    except (ValueError, TypeError):
         return float("nan")
 
 

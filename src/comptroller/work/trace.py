@@ -57,7 +57,8 @@ class RequestTrace:
 
     arrival_s: from the first arrival, from the start of the part that was read, or from the start of the client pool
     for formats that describe one.  session: number of the conversation, `NO_SESSION` for none.  dropped: bad rows left
-    out.
+    out.  tenant: place in `tenants` of who asked.  priority: larger first.  notes: what was taken for granted in
+    reading it, in sentences.
     """
 
     arrival_s: Floats
@@ -68,6 +69,10 @@ class RequestTrace:
     session: Ints | None = None
     measured: TraceLatencies | None = None
     dropped: int = 0
+    tenant: Ints | None = None
+    tenants: tuple[str, ...] = ()
+    priority: Floats | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -101,6 +106,8 @@ class RequestTrace:
             output_tokens=self.output_tokens[rows],
             blocks=self.blocks.take(rows) if self.blocks else None,
             session=None if self.session is None else self.session[rows],
+            tenant=None if self.tenant is None else self.tenant[rows],
+            priority=None if self.priority is None else self.priority[rows],
             measured=TraceLatencies(self.measured.ttft_s[rows], self.measured.e2e_s[rows]) if self.measured else None,
         )
 

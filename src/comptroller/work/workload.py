@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,9 +20,11 @@ from comptroller.work.data_files import find_data
 from comptroller.work.document_errors import fact_error
 from comptroller.work.evidence_readers import packaged_evidence
 from comptroller.work.hours import WorkloadDay, require_fitting
+from comptroller.work.policy_choice import PolicyChoice
 from comptroller.work.quality import WorkloadQuality
 from comptroller.work.rows import TraceReadOptions
 from comptroller.work.sizes import STRICT, Sizes, conflict
+from comptroller.work.trace_columns import TraceColumnNames
 from comptroller.work.uncertainty import WorkloadUncertainty
 
 LEAST_RATE, MOST_RATE = 1e-6, 1e9
@@ -35,6 +38,10 @@ MOST_CV = 100.0
 PERCENTILE = 95.0
 """Per cent of the requests that a latency bound holds for, unless it states another. Twice this does not exist; 99
 would make the slowest hundredth decide the fleet instead of the slowest twentieth."""
+
+LEAST_PERCENTILE = 1.0
+"""Least per cent that a bound may be for. A value below one is a share that was meant as per cent (0.95). At twice this
+the 1st percentile is refused too, which nobody bounds."""
 
 PEAK_QUANTILE, PEAK_WINDOW_S = 0.95, 60.0
 """The rate of a trace to size for, unless the workload states another: that of all but the busiest 5 % of its minutes.
@@ -83,6 +90,11 @@ class LatencyPercentileBound(QuantityBound):
     @model_validator(mode="after")
     def _time(self) -> LatencyPercentileBound:
         checked_unit(self.unit, "s")
+        if self.p < LEAST_PERCENTILE:
+            meant = f"; did you mean {self.p * 100:g}?"
+            raise conflict(
+                "p", f"{self.p:g} is the fastest {self.p:g} per cent of the requests{meant}", "1 to below 100"
+            )
         return self
 
     @property
@@ -184,7 +196,9 @@ class Workload(BaseModel):
 
     Arrivals are either `rate_per_s` (the rate to size for) with `cv`, the coefficient of variation of the gaps
     (1: Poisson), or a `trace`, as it is, at `scale` times its rate or at a mean of `rate_per_s`; the rate to size for
-    is then its `peak`. Lengths are those of the trace, or `lengths`.
+    is then its `peak`. Lengths are those of the trace, or `lengths`. A trace without arrival times is read at
+    `rate_per_s`. columns: what the trace's columns are called, where not as its format has them.
+    policies: who decides in the fleet.
     seed: of random draws.  spare_replicas: replicas of each deployment kept in reserve (1: N+1).  caps: most devices by
     accelerator.  budget, power, carbon: upper bounds of spending, of power at the meter and of emissions, with every
     replica busy.
@@ -203,6 +217,8 @@ class Workload(BaseModel):
     scale: Rate | None = None
     part: TraceSlice | None = None
     skip_bad: Annotated[bool, Field(strict=True)] = False
+    columns: TraceColumnNames = TraceColumnNames()
+    policies: PolicyChoice = PolicyChoice()
     seed: Count = 0
     peak: PeakQuantile | None = None
     lengths: Sizes | None = None
@@ -240,6 +256,7 @@ class Workload(BaseModel):
             if self.lengths is None and self.quality is None:
                 raise conflict("lengths", "is missing", "a histogram, distributions, or a trace")
             given = [name for name in ("scale", "part", "peak") if getattr(self, name) is not None]
+            given += ["columns"] if self.columns != TraceColumnNames() else []
             if given:
                 raise conflict(given[0], "has no meaning without a trace", "trace")
         else:
@@ -253,10 +270,11 @@ class Workload(BaseModel):
     @property
     def reading(self) -> TraceReadOptions:
         """The options of reading the trace."""
+        whole = TraceReadOptions(skip_bad=self.skip_bad, columns=self.columns, rate_per_s=self.rate_per_s)
         if self.part is None:
-            return TraceReadOptions(skip_bad=self.skip_bad)
+            return whole
         start_s, end_s = (to_si(value, self.part.unit)[0] for value in (self.part.start, self.part.end))
-        return TraceReadOptions(start_s, end_s, self.skip_bad)
+        return replace(whole, start_s=start_s, end_s=end_s)
 
     @property
     def digest(self) -> str:
@@ -306,6 +324,7 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
         "caps": dict(zip(names.ids("caps", "accelerators", workload.caps), workload.caps.values(), strict=True)),
         "allow": allow.model_copy(update=allowed),
     }
+    update["policies"] = workload.policies.beside(file)
     if workload.trace is not None:
         update["trace"] = str(find_data("trace", workload.trace, file))
     if workload.quality is not None:

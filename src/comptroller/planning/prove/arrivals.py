@@ -16,6 +16,7 @@ from comptroller.planning.ground.nouns import SimulatedQuantile
 from comptroller.planning.ground.plan_document import ServiceDocument
 from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
 from comptroller.serving.engine import simulate
+from comptroller.serving.jobs import fleet_for_trace
 from comptroller.work.demand import TrafficDemand, recorded_trace, requests
 from comptroller.work.trace import RequestTrace
 from comptroller.work.workload import PeakQuantile, Workload
@@ -116,7 +117,7 @@ def simulated_quantiles(
     library: FactLibrary = SHIPPED,
 ) -> Iterator[Array]:
     """The objectives' quantiles, in seconds, draw by draw as each is simulated."""
-    fleet = fleet_of(services, calibration, library)
+    fleet = fleet_for_trace(fleet_of(services, calibration, library), draws[0])
     for row, trace in enumerate(draws):
         calls = calls_of(services, trace, np.random.default_rng([seed, row, 1]))
         outcome = simulate(fleet, calls)

@@ -17,7 +17,7 @@ from comptroller.planning.offer.day_market import DayOffers
 from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.prove.arrivals import RehearsalSettings, judge_draws, simulated_quantiles, traces
 from comptroller.planning.prove.rehearsal import RAISE, climb
-from comptroller.planning.prove.services import ServiceLoad, service_of
+from comptroller.planning.prove.services import ServiceLoad, service_of, with_policies
 from comptroller.planning.solve.day_freedoms import DayFreedom
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.quantities import short
@@ -93,7 +93,8 @@ class RequestHourStage:
         what = ServiceLoad(offers, load, calls, buckets.longest_tokens)
         for row, count in zip(self.market.rows.tolist(), units.tolist(), strict=True):
             if count:
-                yield service_of(what, row, count, self.problem.goal)[0]
+                service, _ = service_of(what, row, count, self.problem.goal)
+                yield with_policies(service, self.problem.workload.policies.by_decision)
 
 
 def column_shares(day: Fleet, model: int, h: int) -> Floats:

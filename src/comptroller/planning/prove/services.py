@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import lcm
 
@@ -84,7 +84,8 @@ def _of_model(problem: PlanningProblem, fleet: Fleet, model: int, shared: bool) 
     units = fleet.units[model][0]
     rows = np.flatnonzero(units)
     pairs = [service_of(what, int(row), int(units[row]), problem.goal) for row in rows]
-    services = tuple(_with_shared_cache(service) if shared else service for service, _ in pairs)
+    chosen = ({"routing": SHARING} if shared else {}) | problem.workload.policies.by_decision
+    services = tuple(with_policies(service, chosen) for service, _ in pairs)
     deployments = tuple(offers.deployments[row] for row in rows)
     return ModelServices(services, tuple(state for _, state in pairs), deployments, calls.sum(axis=0)[rows])
 
@@ -107,10 +108,9 @@ def cached_share(problem: PlanningProblem, model: int, calls_per_s: Floats) -> f
     return float(cached / max((calls_per_s.sum(axis=1) * requests.input_tokens).sum(), LEAST_RATE_PER_S))
 
 
-def _with_shared_cache(service: ServiceDocument) -> ServiceDocument:
-    policies = tuple(
-        (decision, SHARING if decision == "routing" else name) for decision, name in service.deployment.policies
-    )
+def with_policies(service: ServiceDocument, chosen: Mapping[str, str]) -> ServiceDocument:
+    """The service with some decisions made by other policies."""
+    policies = tuple((decision, chosen.get(decision, name)) for decision, name in service.deployment.policies)
     return service.model_copy(update={"deployment": service.deployment.model_copy(update={"policies": policies})})
 
 

@@ -14,6 +14,26 @@ from comptroller.planning.prove.question_draws import QuestionDraws
 from comptroller.planning.prove.services import services_of
 from comptroller.planning.solve.description import describe_fleet, usd_per_h
 from comptroller.planning.solve.problem import PlanningProblem
+from comptroller.serving.jobs import require_columns
+from comptroller.serving.policies import module
+from comptroller.work.demand import recorded_trace
+from comptroller.work.workload import Workload
+
+
+def require_policies(workload: Workload) -> None:
+    """Checks that the policies of a workload exist, and that its trace has the columns that they read.
+
+    Raises:
+        UnknownIdError: there is no such policy.
+        InputError: a column is missing; names it.
+    """
+    chosen = workload.policies.by_decision
+    for decision, name in chosen.items():
+        module(decision, name)
+    if scheduling := chosen.get("scheduling"):
+        trace = recorded_trace(workload) if workload.trace and not workload.quality else None
+        source = trace.source if trace else f"{workload.name}, a workload of questions or without a trace,"
+        require_columns(scheduling, source, trace)
 
 
 class ArrivalDraws(Protocol):

@@ -15,6 +15,7 @@ from comptroller.planning.solve.infeasible import target_name
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.classes import options_in_use
 from comptroller.serving.jit import COMPILED
+from comptroller.work.demand import recorded_trace
 
 
 def notes_of(
@@ -29,6 +30,8 @@ def notes_of(
         yield from _request_notes(problem, simulated)
     else:
         yield from _question_notes(problem, best, bool(own) and not simulated)
+    if problem.workload.trace:
+        yield from recorded_trace(problem.workload).notes
     yield from tightened_objective_notes(problem.goal)
     for model in own.values():
         yield from borrowed_efficiency_notes(model)

@@ -6,7 +6,8 @@ called back as Python.
 
 A routing policy says in NEEDS what is kept for it alone: `kv`, tokens of cache in use; `match`, cached tokens of the
 prompt; `opening`, that in a gateway a call without a session has the number of how its prompt begins. Whatever else it
-declares no gateway knows, and none runs it.
+declares no gateway knows, and none runs it. A scheduling policy says in NEEDS which columns of a trace it reads,
+`tenant` or `priority`; a trace without them is refused.
 """
 
 from __future__ import annotations

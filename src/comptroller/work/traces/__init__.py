@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from comptroller.errors import FactError
-from comptroller.work.rows import TraceReader, TraceReadOptions, trace_of_rows
+from comptroller.work.document_errors import fact_error
+from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows, trace_of_rows
 from comptroller.work.tabular import open_text
 from comptroller.work.trace import RequestTrace
+from comptroller.work.trace_columns import TraceColumnNames
+from comptroller.work.trace_table import rows_of_table, trace_table
 
 HEAD_CHARACTERS = 65536
 """Characters of a file by which its format is recognised. Names of columns and keys are in the first line, except those
@@ -20,6 +26,30 @@ of `vllm bench serve`, whose totals come before its lists. Twice as many are rea
 
 WHOLE = TraceReadOptions()
 """Read all of a trace, and refuse bad rows."""
+
+
+def reading_of(columns: Sequence[str], skip_bad: bool, rate_per_s: float | None) -> TraceReadOptions:
+    """Options of reading from texts like `tenant=customer`, the last of a role.
+
+    Raises:
+        FactError: a text has no `=`, what it names is no role of a column, or the rate is not above 0.
+
+    >>> reading_of(["tenant=customer", "block_tokens=16"], False, None).columns.by_role
+    {'tenant': 'customer'}
+    """
+    if lacking := next((text for text in columns if "=" not in text), None):
+        raise FactError("--column", repr(lacking), "is not ROLE=NAME", ", ".join(TraceColumnNames.model_fields))
+    if rate_per_s is not None and not 0 < rate_per_s < float("inf"):
+        raise FactError("--rate", f"{rate_per_s:g}", "is not allowed", "a finite number above 0")
+    given: dict[str, Any] = {}
+    for text in columns:
+        role, _, name = text.partition("=")
+        given[role] = int(name) if role == "block_tokens" and name.isdecimal() else name
+    try:
+        names = TraceColumnNames.model_validate(given)
+    except ValidationError as error:
+        raise fact_error(error.errors()[0], "--column", TraceColumnNames) from error
+    return TraceReadOptions(skip_bad=skip_bad, columns=names, rate_per_s=rate_per_s)
 
 
 @lru_cache(maxsize=1)
@@ -42,7 +72,20 @@ def reader_of(path: Path) -> TraceReader:
             return reader
     accepted = "; ".join(f"{reader.name}: {reader.looks_like}" for reader in readers())
     start = " ".join(head[:60].split()) or "nothing"
-    raise FactError(path.name, "file", f"not a trace format that is known (starts with {start!r})", accepted)
+    names = "; or any table by columns = { arrival = ..., input = ..., output = ... }"
+    raise FactError(path.name, "file", f"not a trace format that is known (starts with {start!r})", accepted + names)
+
+
+def _rows(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> TraceRows:
+    """The rows as the format's reader gives them, or of any table whose columns are named."""
+    named = reading.columns.by_role
+    if {"input", "output"} <= set(named):
+        _head(path)
+        return rows_of_table(trace_table(path), reading, TraceColumnNames(), rng)
+    reader = reader_of(path)
+    if named and not reader.has_columns:
+        raise FactError(path.name, f"columns.{min(named)}", f"a trace of {reader.name} has no columns to name")
+    return reader.read(path, reading, rng)
 
 
 def read_trace(
@@ -57,8 +100,7 @@ def read_trace(
         RecordError: rows are bad and `reading.skip_bad` is not set.
     """
     path = Path(path)
-    rows = reader_of(path).read(path, reading, rng or np.random.default_rng(0))
-    trace = trace_of_rows(rows, path, reading.skip_bad)
+    trace = trace_of_rows(_rows(path, reading, rng or np.random.default_rng(0)), path, reading.skip_bad)
     if reading.start_s == 0.0 and reading.end_s == float("inf"):
         return trace
     part = trace.between(reading.start_s, reading.end_s)

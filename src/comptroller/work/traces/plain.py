@@ -1,17 +1,21 @@
 """Comptroller's own trace format: CSV with arrival_s, input_tokens (or prompt_tokens), output_tokens.
 
-The measured `first_token_s` and `last_token_s` are optional and on the clock of `arrival_s`.
+Optional are `session`, `tenant`, `priority` (larger first), and the measured `first_token_s` and `last_token_s` on the
+clock of `arrival_s`.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows
-from comptroller.work.tabular import columns_of, header, numbers, read_columns
+from comptroller.work.rows import TraceReadOptions, TraceRows
+from comptroller.work.tabular import numbers
 from comptroller.work.trace import RequestTrace, TraceLatencies
+from comptroller.work.trace_columns import TraceColumnNames
+from comptroller.work.trace_table import column_reader, trace_table
 
 INPUTS = ("input_tokens", "prompt_tokens")
 TIMES = ("first_token_s", "last_token_s")
@@ -29,20 +33,27 @@ def write(trace: RequestTrace, path: Path) -> None:
         file.writelines(",".join(map(repr, row)) + "\n" for row in zip(*columns, strict=True))
 
 
-def _recognises(path: Path, head: str) -> bool:
-    names = set(header(head))
-    return {"arrival_s", "output_tokens"} <= names and bool(names & set(INPUTS))
+USUAL = tuple(
+    TraceColumnNames(
+        arrival="arrival_s",
+        input=tokens,
+        output="output_tokens",
+        session="session",
+        tenant="tenant",
+        priority="priority",
+        unit="s",
+    )
+    for tokens in INPUTS
+)
+TABLE = column_reader("plain", "CSV with arrival_s, input_tokens, output_tokens", *USUAL)
 
 
 def _read(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> TraceRows:
-    present = columns_of(path)
-    tokens = next(name for name in INPUTS if name in present)
-    wanted = ("arrival_s", tokens, "output_tokens", *(name for name in TIMES if name in present))
-    line, columns = read_columns(path, wanted, (numbers,) * len(wanted))
-    measured = None
-    if set(TIMES) <= set(present):
-        measured = TraceLatencies(columns[3] - columns[0], columns[4] - columns[0])
-    return TraceRows(line, columns[0], columns[1], columns[2], measured=measured)
+    rows, table = TABLE.read(path, reading, rng), trace_table(path)
+    if not set(TIMES) <= set(table.names):
+        return rows
+    _, (first_s, last_s) = table.columns(TIMES, (numbers, numbers))
+    return replace(rows, measured=TraceLatencies(first_s - rows.arrival_s, last_s - rows.arrival_s))
 
 
-READER = TraceReader("plain", "CSV with arrival_s, input_tokens, output_tokens", _recognises, _read)
+READER = replace(TABLE, read=_read)

@@ -4,7 +4,7 @@ A pool is a folder of `chunk-N-trace.csv` (window start in s, rate per s, CV, ga
 header; an empty family means no requests) and `chunk-N-dataset.json` (window start -> field -> probability of
 each token count). A path to one `chunk-N-trace.csv` reads that client alone. Requests are drawn: in each
 window the client's gaps follow its family and are scaled to its rate; input and output lengths are drawn
-independently, since only their marginals are published, and are at least one token.
+independently, since only their marginals are published, and are at least one token. Each client is a tenant.
 """
 
 from __future__ import annotations
@@ -159,18 +159,21 @@ def _overlapping_windows(
 def _read(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> TraceRows:
     files = [path] if path.is_file() else sorted(path.glob("chunk-*-trace.csv"), key=_client_number)
     clients = [(file, _overlapping_windows(_windows(file), reading)) for file in files]
+    clients = [(file, windows) for file, windows in clients if windows]
     expected = sum(window.expected for _, windows in clients for window in windows)
     if expected > MOST_REQUESTS:
         raise FactError(
             path.name, "file", f"describes {expected:.3g} requests", f"a part with at most {MOST_REQUESTS:g}"
         )
-    parts = [_client_requests(file, windows, rng) for file, windows in clients if windows]
+    parts = [_client_requests(file, windows, rng) for file, windows in clients]
     if not parts:
         raise FactError(path.name, "file", "describes no request in the part to read")
     arrival_s, inputs, outputs = (np.concatenate(column) for column in zip(*parts, strict=True))
     order: npt.NDArray[np.intp] = np.argsort(arrival_s, kind="stable")
     line: Ints = np.arange(len(order), dtype=np.int64) + 1
-    return TraceRows(line, arrival_s[order], inputs[order], outputs[order], origin_s=0.0)
+    tenant = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])[order]
+    names = tuple(f"client {_client_number(file)}" for file, _ in clients)
+    return TraceRows(line, arrival_s[order], inputs[order], outputs[order], origin_s=0.0, tenant=tenant, tenants=names)
 
 
 def _client_requests(

@@ -6,6 +6,8 @@ it; the finish tag adds its tokens. The engine keeps the tags; this policy goes 
 
 from comptroller.serving.policies.view import Call
 
+NEEDS = ("tenant",)
+
 
 def rank(call: Call) -> float:
     """The start tag."""

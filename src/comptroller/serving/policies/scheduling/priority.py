@@ -2,6 +2,8 @@
 
 from comptroller.serving.policies.view import Call
 
+NEEDS = ("priority",)
+
 
 def rank(call: Call) -> float:
     """The priority, turned round."""
