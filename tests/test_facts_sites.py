@@ -1,6 +1,7 @@
 """Every site's prices are dated and sourced, and the price in force on a day is the cheapest latest one."""
 
 import re
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -180,3 +181,24 @@ def test_the_price_in_force_is_among_the_latest_and_the_cheapest_of_them(
         latest = max(entry.since for entry in known if entry.provider == seller)
         rates = [e.usd_per_s for e in known if e.provider == seller and e.since == latest]
         assert chosen.usd_per_s <= max(rates)
+
+
+def test_an_offer_in_units_stands_beside_one_in_packs() -> None:
+    h100 = accelerator("h100_sxm")
+    pack, single = offer(2.0, date(2026, 1, 1), instance="8x"), offer(2.5, date(2026, 1, 1), "B")
+    pack = replace(pack, devices=8)
+    assert place(pack, single).offers_for(h100, "on_demand", 1) == (pack, single)
+    assert place(pack, replace(single, usd_per_s=pack.usd_per_s)).offers_for(h100, "on_demand", 1) == (
+        replace(single, usd_per_s=pack.usd_per_s),
+    )
+
+
+def test_an_instance_of_one_device_holds_no_replica_of_two() -> None:
+    h100 = accelerator("h100_sxm")
+    single, whole = offer(2.0, date(2026, 1, 1), instance="1x"), offer(3.0, date(2026, 1, 1), instance="8x")
+    whole = replace(whole, devices=8)
+    assert place(single, whole).offers_for(h100, "on_demand", 1) == (single,)
+    for devices in (2, 8, 16):
+        assert place(single, whole).offers_for(h100, "on_demand", devices) == (whole,)
+    assert site("aws_us_east").offers_for(h100, "on_demand", 1)[0].instance == "p5.4xlarge"
+    assert site("aws_us_east").offers_for(h100, "on_demand", 8)[0].instance == "p5.48xlarge"

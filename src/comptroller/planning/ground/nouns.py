@@ -120,7 +120,8 @@ class Deployment:
         replica = self.replica
         formats = "_".join(dict.fromkeys((replica.recipe.weights, replica.recipe.experts, replica.recipe.kv)))
         layout = str(replica.layout).replace("-", "")
-        where = f"{replica.engine.id}.{self.site.id}.{self.offer.term}"
+        pack = f".x{self.offer.devices}" if self.offer.devices > 1 else ""
+        where = f"{replica.engine.id}.{self.site.id}.{self.offer.term}{pack}"
         return f"{replica.model.id}.{replica.device.id}.{layout}.{formats}.{where}"
 
     @property

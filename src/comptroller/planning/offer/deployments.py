@@ -9,7 +9,7 @@ from datetime import date
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe, arithmetic
 from comptroller.costs.memory import ReplicaMemory, memory
-from comptroller.errors import InsufficientMemoryError, UnsupportedError, UnsupportedFormatError
+from comptroller.errors import InsufficientMemoryError, UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.engine import EngineFacts
 from comptroller.facts.format import Format
@@ -70,30 +70,46 @@ class RejectionTally:
 def enumerate_deployments(space: DeploymentSpace, rejected: RejectionTally) -> Iterator[Deployment]:
     """Every deployment that has a price, runs its formats and fits its memory."""
     for device in space.accelerators:
-        offers = list(_offers(space, device, rejected))
+        places = list(_places(space, device, rejected))
         engines = [x for x in space.engines if device.vendor in x.vendors]
-        if offers and not engines:
+        if places and not engines:
             rejected.add("no engine", f"no allowed engine serves on {device.vendor} devices ({device.id})")
-        for facts in engines if offers else ():
+        offers: dict[int, list[tuple[Site, AcceleratorOffer]]] = {}
+        for facts in engines if places else ():
             for model in space.models:
-                for candidate in _on_device(model, device, facts, space, rejected):
-                    for site, offer in offers:
-                        yield Deployment(candidate, _memory_of(candidate), site, offer)
+                for replica in _on_device(model, device, facts, space, rejected):
+                    count = replica.layout.devices
+                    if count not in offers:
+                        offers[count] = list(_offers(space, places, device, count, rejected))
+                    for site, offer in offers[count]:
+                        yield Deployment(replica, _memory_of(replica), site, offer)
 
 
-def _offers(
-    space: DeploymentSpace, device: Accelerator, rejected: RejectionTally
-) -> Iterator[tuple[Site, AcceleratorOffer]]:
+def _places(space: DeploymentSpace, device: Accelerator, rejected: RejectionTally) -> Iterator[tuple[Site, Term]]:
+    """Sites and terms with an offer of an accelerator."""
     is_offered = False
     for site in space.sites:
         for term in space.terms:
-            try:
-                yield site, site.offer(device.id, term, space.on)
+            if site.offers_for(device, term, 1, space.on):
+                yield site, term
                 is_offered = True
-            except UnsupportedError:
-                continue
     if not is_offered:
         rejected.add("no offer", f"no allowed site offers {device.id} on allowed terms")
+
+
+def _offers(
+    space: DeploymentSpace,
+    places: Sequence[tuple[Site, Term]],
+    device: Accelerator,
+    devices: int,
+    rejected: RejectionTally,
+) -> Iterator[tuple[Site, AcceleratorOffer]]:
+    """All offers that no other undercuts, of so many joined devices."""
+    for site, term in places:
+        offers = site.offers_for(device, term, devices, space.on)
+        yield from ((site, offer) for offer in offers)
+        if not offers:
+            rejected.add("no such instance", f"{site.id} rents no {devices} joined {device.id} ({term})")
 
 
 def _memory_of(replica: ModelReplica) -> ReplicaMemory:
