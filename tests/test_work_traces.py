@@ -603,3 +603,10 @@ def test_clients_of_servegen_are_tenants(tmp_path: Path) -> None:
     trace = read_trace(pool(tmp_path, clients=2))
     assert trace.tenant is not None and trace.tenants == ("client 1", "client 2")
     assert np.bincount(trace.tenant).tolist() == [len(trace) / 2] * 2
+
+
+def test_a_key_of_a_conversation_that_is_not_used_is_said_once(tmp_path: Path) -> None:
+    lines = (SAMPLES / "aiperf.jsonl").read_text().splitlines()
+    rows = [json.loads(line) | {"extra": {"nvext": {"priority": 9}}} for line in lines]
+    trace = read_trace(put(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert "not used of a.jsonl, though it may matter: extra.nvext.priority" in trace.notes

@@ -57,14 +57,15 @@ class TraceColumnNames(BaseModel):
         return TraceColumnNames(**kept | self.model_dump(exclude_none=True))
 
 
-def unused_that_matter(names: Iterable[str], used: Iterable[str]) -> tuple[str, ...]:
-    """Columns that were not used and may matter by a word of their name.
+def unused_note(file: str, names: Iterable[str], used: Iterable[str]) -> tuple[str, ...]:
+    """One sentence on the columns that were not used and may matter by a word of their name; empty if there is none.
 
-    >>> unused_that_matter(["t", "userId", "x_tier", "Total tokens"], ["t"])
-    ('userId', 'x_tier')
+    >>> unused_note("log.csv", ["t", "userId", "x_tier", "Total tokens"], ["t"])
+    ('not used of log.csv, though it may matter: userId, x_tier',)
     """
     used = set(used)
-    return tuple(name for name in names if name not in used and not MATTERS.isdisjoint(_words(name)))
+    unused = [name for name in names if name not in used and not MATTERS.isdisjoint(_words(name))]
+    return (f"not used of {file}, though it may matter: {', '.join(unused)}",) if unused else ()
 
 
 def _words(name: str) -> list[str]:

@@ -17,7 +17,7 @@ from comptroller.work.documents import inside, unpack_json
 from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows
 from comptroller.work.tabular import header, numbers, open_text, read_columns
 from comptroller.work.trace import NO_SESSION, Floats, Ints, TracePrefixBlocks
-from comptroller.work.trace_columns import TraceColumnNames, unused_that_matter
+from comptroller.work.trace_columns import TraceColumnNames, unused_note
 from comptroller.work.trace_times import ArrivalCells, arrival_seconds
 
 Cells = Sequence[Any]
@@ -86,7 +86,7 @@ def trace_table(path: Path) -> TraceTable:
             return TraceTable(path, tuple(header(start)))
         content = start + file.read()
     lines, records = _json_records(content)
-    names = dict.fromkeys(name for record in records[:SEEN] for name in _leaves(record or {}))
+    names = dict.fromkeys(name for record in records[:SEEN] for name in leaves(record or {}))
     return TraceTable(path, tuple(names), np.array(lines, np.int64), tuple(records))
 
 
@@ -107,15 +107,15 @@ def _json_value(text: str) -> Any:
         return None
 
 
-def _leaves(record: Mapping[str, Any], before: str = "") -> Iterable[str]:
+def leaves(record: Mapping[str, Any], before: str = "") -> Iterable[str]:
     """Dotted names of the values of an object that are no objects themselves.
 
-    >>> list(_leaves({"id": 1, "usage": {"prompt_tokens": 3}}))
+    >>> list(leaves({"id": 1, "usage": {"prompt_tokens": 3}}))
     ['id', 'usage.prompt_tokens']
     """
     for key, value in record.items():
         if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{before}{key}.")
+            yield from leaves(value, f"{before}{key}.")
         else:
             yield before + key
 
@@ -141,7 +141,7 @@ def names_of_head(head: str) -> frozenset[str]:
         first, _ = json.JSONDecoder().raw_decode(text, max(text.find("{"), 0))
     except (ValueError, RecursionError):
         return frozenset(KEY.findall(text.split("\n", 1)[0]))
-    return frozenset(_leaves(first)) if isinstance(first, dict) else frozenset()
+    return frozenset(leaves(first)) if isinstance(first, dict) else frozenset()
 
 
 def column_reader(name: str, looks_like: str, *usual: TraceColumnNames) -> TraceReader:
@@ -190,8 +190,6 @@ def rows_of_table(
     blocks = None
     if "blocks" in roles:
         blocks = _prefix_blocks(file, by_role["blocks"], by_role["input"], chosen.block_tokens, problems)
-    unused = unused_that_matter(table.names, roles.values())
-    unread = f"not used of {file}, though it may matter: {', '.join(unused)}" if unused else ""
     tenant, tenants = _tenants(by_role.get("tenant"), numbering["tenant"])
     rows = TraceRows(
         line,
@@ -204,7 +202,7 @@ def rows_of_table(
         tenant=tenant,
         tenants=tenants,
         priority=by_role.get("priority"),
-        notes=tuple(filter(None, (read_as, unread))),
+        notes=(*filter(None, [read_as]), *unused_note(file, table.names, roles.values())),
     )
     return rows if "arrival" in roles else with_random_arrivals(rows, table.path, reading, rng)
 

@@ -59,7 +59,7 @@ def with_history(conversations: Sequence[Turns], block_tokens: int) -> list[list
 
     >>> first, second = ConversationTurn(1, 32, 10, hashes=(7, 8)), ConversationTurn(2, 6, 4)
     >>> [(turn.input_tokens, turn.hashes) for turn in with_history([[first, second]], 16)[0]]
-    [(32, (7, 8)), (48, (7, 8, 9))]
+    [(32.0, (7, 8)), (48.0, (7, 8, 9))]
     """
     fresh = 1 + max((block for turns in conversations for turn in turns for block in turn.hashes), default=-1)
     grown = []

@@ -20,7 +20,8 @@ from comptroller.errors import FactError
 from comptroller.work.documents import objects
 from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows
 from comptroller.work.tabular import json_numbers
-from comptroller.work.trace_table import names_of_head
+from comptroller.work.trace_columns import unused_note
+from comptroller.work.trace_table import leaves, names_of_head
 from comptroller.work.traces.mooncake import BLOCK_TOKENS
 from comptroller.work.turns import (
     ESTIMATE_NOTE,
@@ -33,6 +34,7 @@ from comptroller.work.turns import (
 )
 
 TURNS = "turns"
+USED = ("session_id", "input_length", "output_length", "hash_ids", "timestamp", "delay", TURNS)
 
 
 def _recognises(path: Path, head: str) -> bool:
@@ -89,7 +91,9 @@ def _read(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> Tr
         raise FactError(path.name, "output_length", "no turn has one: the length of replies is unknown", "one per turn")
     grown = with_history(list(sessions.values()), block_tokens)
     rows = rows_of_turns(path, [(True, turns) for turns in grown], block_tokens, reading, rng)
-    return replace(rows, notes=(*rows.notes, GROWN_NOTE, *((ESTIMATE_NOTE,) if texts else ())))
+    keys = dict.fromkeys(name for record in records for name in leaves(record))
+    notes = (*rows.notes, GROWN_NOTE, *unused_note(path.name, keys, USED))
+    return replace(rows, notes=(*notes, ESTIMATE_NOTE) if texts else notes)
 
 
 READER = TraceReader(

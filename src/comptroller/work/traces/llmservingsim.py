@@ -18,8 +18,8 @@ import numpy as np
 from comptroller.work.documents import objects
 from comptroller.work.rows import TraceReadOptions, TraceRows
 from comptroller.work.tabular import json_numbers, open_text
-from comptroller.work.trace_columns import TraceColumnNames
-from comptroller.work.trace_table import column_reader, names_of_head
+from comptroller.work.trace_columns import TraceColumnNames, unused_note
+from comptroller.work.trace_table import column_reader, leaves, names_of_head
 from comptroller.work.turns import TEXT_BLOCK_TOKENS, ConversationTurn, rows_of_turns
 
 TABLE = column_reader(
@@ -28,6 +28,7 @@ TABLE = column_reader(
     TraceColumnNames(arrival="arrival_time_ns", input="input_toks", output="output_toks", unit="ns"),
 )
 CALLS = "sub_requests"
+USED = ("session_id", "arrival_time_ns", "input_toks", "output_toks", "input_tok_ids", "output_tok_ids", CALLS)
 
 
 class TokenBlockNumbering:
@@ -77,7 +78,9 @@ def _read(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> Tr
     number = TokenBlockNumbering(reading.columns.block_tokens or TEXT_BLOCK_TOKENS)
     lines, records = objects(path)
     read = [(CALLS in record, list(_turns(line, record, number))) for line, record in zip(lines, records, strict=True)]
-    return rows_of_turns(path, read, number.size, reading, rng)
+    rows = rows_of_turns(path, read, number.size, reading, rng)
+    keys = dict.fromkeys(name for record in records for name in leaves(record))
+    return replace(rows, notes=(*rows.notes, *unused_note(path.name, keys, USED)))
 
 
 READER = replace(TABLE, recognises=_recognises, read=_read)
