@@ -34,10 +34,7 @@ TIERS: Mapping[str, Mapping[str, str]] = {
 }
 """Service tier -> the context under which genai-prices lists its prices."""
 
-INCLUDED: Mapping[str, str] = {
-    "cache_read_tokens": "input_tokens",
-    "output_reasoning_tokens": "output_tokens",
-}
+INCLUDED: Mapping[str, str] = {"cache_read_tokens": "input_tokens", "output_reasoning_tokens": "output_tokens"}
 """Unit -> the unit that counts it where a price lists it not apart. A prompt that was found in a cache is still a
 prompt, at the full rate where no discount is listed; reasoning is generated output. Audio, images, video, citations
 and cache writes are units of another kind, dearer as a rule: a price that does not list them says nothing of them."""
@@ -186,7 +183,9 @@ class PriceBook:
         in_force = [(p.since, p) for p in own if p.since is not None and p.since <= day]
         of_tier = [(since, p) for since, p in in_force if p.tier == tier]
         if in_force and not of_tier:
-            raise UnsupportedError(f"no {tier} price for {service} in {in_force[0][1].source}; add an entry with its tier")
+            raise UnsupportedError(
+                f"no {tier} price for {service} in {in_force[0][1].source}; add an entry with its tier"
+            )
         return max(of_tier, key=lambda item: item[0])[1] if of_tier else None
 
 

@@ -26,6 +26,7 @@ from comptroller.work.rows import TraceReadOptions
 from comptroller.work.sizes import STRICT, Sizes, conflict
 from comptroller.work.trace_columns import TraceColumnNames
 from comptroller.work.uncertainty import WorkloadUncertainty
+from comptroller.work.use_cases import WorkloadUsage, with_own_use_case
 
 LEAST_RATE, MOST_RATE = 1e-6, 1e9
 """Range of rates in 1/s: one request in eleven days to a billion per second. Numbers outside it are in a wrong unit;
@@ -191,7 +192,7 @@ class ResourceAllowlist(BaseModel):
     terms: tuple[Term, ...] = ("on_demand",)
 
 
-class Workload(BaseModel):
+class Workload(WorkloadUsage):
     """The load to serve, its objectives, and the resources that may be used.
 
     Arrivals are either `rate_per_s` (the rate to size for) with `cv`, the coefficient of variation of the gaps
@@ -199,6 +200,7 @@ class Workload(BaseModel):
     is then its `peak`. Lengths are those of the trace, or `lengths`. A trace without arrival times is read at
     `rate_per_s`. columns: what the trace's columns are called, where not as its format has them.
     policies: who decides in the fleet.
+    Rate, lengths and objectives may also come from a use case and its users (`WorkloadUsage`).
     seed: of random draws.  spare_replicas: replicas of each deployment kept in reserve (1: N+1).  caps: most devices by
     accelerator.  budget, power, carbon: upper bounds of spending, of power at the meter and of emissions, with every
     replica busy.
@@ -311,8 +313,10 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
     Raises:
         FactError: names the file, the field and what is allowed.
     """
+    if document.get("assumptions"):
+        raise FactError(file.name, "assumptions", "follow from use_case and users and cannot be stated")
     try:
-        workload = Workload.model_validate(document)
+        workload = Workload.model_validate(with_own_use_case(document, file))
     except ValidationError as error:
         raise fact_error(error.errors()[0], file.name, Workload) from error
     names = _WorkloadNames(workload, file)
