@@ -208,7 +208,7 @@ def test_an_own_list_prices_the_tiers_that_it_names(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="no priority price for openai/gpt-5 in contract 7"):
         book.price("openai/gpt-5", datetime(2026, 6, 15, tzinfo=UTC), "priority")
     # before the contract the public list is in force, and says nothing of a tier that began later
-    with pytest.raises(UnsupportedError, match="no priority price for openai/gpt-5$"):
+    with pytest.raises(UnsupportedError, match=r"no priority price for openai/gpt-5$"):
         book.price("openai/gpt-5", datetime(2026, 2, 15, tzinfo=UTC), "priority")
     assert book.price("openai/gpt-5", NOW.replace(year=2027), "standard").source == "contract 8"
 

@@ -182,7 +182,7 @@ def worst_case(price: ProviderPrice, prompt_tokens: int, max_tokens: int, choice
 
 
 def _dearest(price: ProviderPrice, units: Sequence[str], prompt_tokens: int) -> Decimal:
-    """The dearest rate of some units for a prompt of up to so many tokens: the first, and the others that are listed."""
+    """The dearest rate of some units for a prompt of up to so many tokens: the first, and any that is listed."""
     starts = {0, prompt_tokens} | {s + 1 for unit in price.rates.values() for s, _ in unit if s < prompt_tokens}
     priced = [units[0], *(unit for unit in units[1:] if price.listed(unit))]
     return max(price.rate(unit, length) for unit in priced for length in starts)

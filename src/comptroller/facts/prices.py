@@ -80,7 +80,7 @@ class ProviderPrice:
     """The price of one provider for one model from a day on.
 
     tier: service tier, a key of `TIERS`.  since: the first day; None where only one price is known.
-    rates: steps in picodollars per unit, by unit; no steps for a unit that is sold apart, at a price that is not listed.
+    rates: steps in picodollars per unit, by unit; no steps for a unit that is sold apart, at a price not listed.
     source: where the price was read.
     """
 

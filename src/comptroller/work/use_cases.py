@@ -159,8 +159,9 @@ def _figure(document: Mapping[str, Any], facts: UseCase | None, name: str) -> Ge
     if facts is None:
         raise conflict(name, "is missing", f"{name}, or use_case")
     if name == "busiest_hour_share":
-        yield f"{facts.busiest_hour_share.value:.4g} of a day in its busiest hour ({facts.told(facts.busiest_hour_share)})"
-        return facts.busiest_hour_share.value
+        share = facts.busiest_hour_share
+        yield f"{share.value:.4g} of a day in its busiest hour ({facts.told(share)})"
+        return share.value
     tasks, calls = facts.tasks_per_user_per_day, facts.requests_per_task
     yield f"{tasks.value:g} tasks per user and day ({facts.told(tasks)})"
     yield f"{calls.value:g} requests per task ({facts.told(calls)})"
