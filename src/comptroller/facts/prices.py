@@ -9,11 +9,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cached_property, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,6 +189,31 @@ class PriceBook:
                 f"no {tier} price for {service} in {in_force[0][1].source}; add an entry with its tier"
             )
         return max(of_tier, key=lambda item: item[0])[1] if of_tier else None
+
+
+def services_of_model(repository: str) -> tuple[str, ...]:
+    """The services `provider/model` of genai-prices that sell the model of a repository; none without the package.
+
+    Names are compared without publisher, the words instruct, it and chat, and punctuation; forms of the model (fp8,
+    turbo, free, batch) have other names and are left out.
+    """
+    if not repository or find_spec("genai_prices") is None:
+        return ()
+    from genai_prices.data_snapshot import get_snapshot
+
+    wanted, snapshot = _plain_name(repository), get_snapshot()
+    names = (f"{p.id}/{m.id}" for p in snapshot.providers for m in p.models if _plain_name(m.id) == wanted)
+    return tuple(sorted(names))
+
+
+def _plain_name(name: str) -> str:
+    """The name of a model for comparison.
+
+    >>> _plain_name("meta-llama/Meta-Llama-3.1-70B-Instruct"), _plain_name("openai/gpt-oss-120b:batch")
+    ('llama-3-1-70b', 'gpt-oss-120b-batch')
+    """
+    last = re.sub("[^a-z0-9]+", "-", name.lower().rpartition("/")[2]).removeprefix("meta-")
+    return re.sub("-(instruct|it|chat)$", "", last)
 
 
 def _prices_of_file(file: Path) -> list[ProviderPrice]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from comptroller.planning.ground.plan_document import (
+    ApiPriceDocument,
     DeploymentDocument,
     LatencyDocument,
     Plan,
@@ -131,6 +132,43 @@ def totals(plan: Plan) -> ReportSheet:
     )
     columns = (left("quantity", "total"), left("value"), left("interval", "80 % interval"))
     return ReportSheet("Totals", columns, rows).without_empty("interval")
+
+
+def prices(plan: Plan) -> ReportSheet:
+    """A million tokens of the fleet, at mean and at full use, beside what APIs of the same models ask."""
+    title = "Dollars per million tokens"
+    columns = (left("what", "per million tokens"), right("usd", "$"), left("note", ""))
+    if (asked := plan.prices) is None:
+        return ReportSheet(title, columns, ())
+    mean = f"{number(asked.mean_requests_per_s)} req/s, {asked.mean_use:.0%} of full use"
+    rows = [
+        ("this fleet, mean use", dollars(asked.usd_per_million_at_mean_use), mean),
+        ("this fleet, full use", dollars(asked.usd_per_million_at_full_use), "as full as the objectives let it be"),
+    ]
+    for offer in _telling(asked.apis):
+        listed = f"{dollars(offer.usd_per_million_input)} in, {dollars(offer.usd_per_million_output)} out"
+        name = offer.service if len({api.model for api in asked.apis}) < 2 else f"{offer.model}: {offer.service}"
+        rows.append((name, dollars(offer.usd_per_million_tokens), listed))
+    return ReportSheet(title, columns, tuple(rows))
+
+
+def _telling(apis: Sequence[ApiPriceDocument]) -> list[ApiPriceDocument]:
+    """The cheapest, the median and the dearest API, of fewer all."""
+    places = sorted({0, (len(apis) - 1) // 2, len(apis) - 1} & set(range(len(apis))))
+    return [apis[place] for place in places]
+
+
+def prices_sentence(plan: Plan) -> str:
+    """What the prices are of, and what the fleet's leaves out; empty where there are none."""
+    if (asked := plan.prices) is None:
+        return ""
+    listed = (
+        f"{len(asked.apis)} APIs list the model, on {asked.priced_on} ({asked.apis[0].source}); the cheapest, the median "
+        "and the dearest are shown"
+        if asked.apis
+        else "no API is known to list the model (comptroller[prices] holds the lists)"
+    )
+    return f"{listed}. The rent of the fleet leaves out {'; '.join(asked.left_out)}."
 
 
 def objective_name(entry: LatencyDocument) -> str:

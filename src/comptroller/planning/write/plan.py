@@ -30,6 +30,7 @@ from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.classes import api_offers, classes_of, tokens_per_question
 from comptroller.planning.write.facts import facts_digest, facts_of
 from comptroller.planning.write.notes import notes_of
+from comptroller.planning.write.prices import token_prices
 from comptroller.planning.write.quality import quality_document, with_draws
 from comptroller.quantities import short
 
@@ -70,6 +71,7 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
         offers=offers,
         quality=quality_document(problem, around, drawn) if drawn else None,
         totals=with_draws(totals, drawn) if drawn else totals,
+        prices=token_prices(problem, services),
         latency=latency_of(goal, list(own.values()), verified),
         queueing=QUEUEING,
         verification=verified.document if verified else None,
