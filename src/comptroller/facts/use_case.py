@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from comptroller.errors import FactError
-from comptroller.facts.reader import FactSource, build, locate, parse_toml
+from comptroller.facts.reader import FACTS_KEPT, FactSource, build, entry_of
 
 _STRICT = ConfigDict(extra="forbid")
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -118,7 +118,7 @@ class UseCase:
         return f"{source.title}, read {source.date}" + (f": {origin.note}" if origin.note else "")
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=FACTS_KEPT)
 def use_case(name: str) -> UseCase:
     """The use case of an id, or of a path to a user's own TOML file.
 
@@ -129,11 +129,15 @@ def use_case(name: str) -> UseCase:
     >>> round(use_case("agent").requests_per_user_per_day), use_case("chat").objectives.ttft.max
     (322, 450.0)
     """
-    path = locate("use_cases", name)
-    found = build(UseCase, {**parse_toml(path), "id": path.stem}, path.name)
+    entry = entry_of("use_cases", name)
+    found = build(UseCase, {**entry.content, "id": entry.id}, entry.file)
     for place, origin in found.origins():
         if origin.source and origin.source not in found.sources:
-            raise FactError(path.name, place, f"source {origin.source!r} is not in [sources]", ", ".join(found.sources))
+            raise FactError(
+                entry.file, place, f"source {origin.source!r} is not in [sources]", ", ".join(found.sources)
+            )
     if found.busiest_hour_share.value > 1:
-        raise FactError(path.name, "busiest_hour_share", f"{found.busiest_hour_share.value:g} is more than a whole day")
+        raise FactError(
+            entry.file, "busiest_hour_share", f"{found.busiest_hour_share.value:g} is more than a whole day"
+        )
     return found

@@ -163,8 +163,8 @@ def prices_sentence(plan: Plan) -> str:
     if (asked := plan.prices) is None:
         return ""
     listed = (
-        f"{len(asked.apis)} APIs list the model, on {asked.priced_on} ({asked.apis[0].source}); the cheapest, the median "
-        "and the dearest are shown"
+        f"{len(asked.apis)} APIs list the model, on {asked.priced_on} ({asked.apis[0].source}); the cheapest, the "
+        "median and the dearest are shown"
         if asked.apis
         else "no API is known to list the model (comptroller[prices] holds the lists)"
     )

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from comptroller import __version__
-from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.executor import side_by_side
 from comptroller.planning.ground.nouns import Fleet, Goal, SimulatedQuantile
 from comptroller.planning.ground.plan_document import (
@@ -30,7 +29,7 @@ from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.classes import api_offers, classes_of, tokens_per_question
 from comptroller.planning.write.facts import facts_digest, facts_of
 from comptroller.planning.write.notes import notes_of
-from comptroller.planning.write.prices import token_prices
+from comptroller.planning.write.prices import price_interval, token_prices
 from comptroller.planning.write.quality import quality_document, with_draws
 from comptroller.quantities import short
 
@@ -57,7 +56,9 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
     around = NeighbouringFleets.of(search, goal, best)
     drawn = RiskSimulation.of(problem, (best, *around.rivals)) if goal.quality else None
     services = tuple(service for model in own.values() for service in model.services)
-    totals = totals_of(services, cost_basis(problem, best, offers), _price_interval(problem, best, own))
+    totals = totals_of(
+        services, cost_basis(problem, best, offers), price_interval(problem, best, _intervals(own.values()))
+    )
     describe = partial(describe_fleet, search)
     return Plan(
         schema_version=1,
@@ -92,23 +93,6 @@ def _candidates(problem: PlanningProblem) -> int:
     """Choices that were looked at: deployments, and options where there is a choice of them."""
     options = len(problem.space.options) if problem.goal.quality else 0
     return options + sum(len(offers.deployments) for offers in problem.space.offers.values())
-
-
-def _price_interval(problem: PlanningProblem, best: Fleet, own: Mapping[int, ModelServices]) -> RelativeInterval:
-    """The same demand if steps took as long as the ends of their interval: fleets are re-solved for it."""
-    if problem.goal.quality:
-        return RelativeInterval(1.0, 1.0)
-    search, goal = problem.search, problem.goal
-    steps = RelativeInterval.widest(interval.tpot for interval in _intervals(own.values()))
-
-    def ratio(factor: float) -> float:
-        try:
-            fleet = search.solve(replace(goal, demand=goal.demand * factor))
-        except InfeasibleError:
-            return float("nan")
-        return usd_per_h(search, fleet) / usd_per_h(search, best)
-
-    return RelativeInterval(ratio(steps.low), ratio(steps.high))
 
 
 def _intervals(own: Iterable[ModelServices]) -> list[ReplicaIntervals]:

@@ -1,16 +1,20 @@
-"""Dollars per million tokens that people can check: at mean and at full use, beside what APIs of the same model ask."""
+"""The range of a plan's price, and dollars per million tokens that people can check: beside what APIs ask."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from comptroller.errors import UnsupportedError
-from comptroller.facts.config import model
+from comptroller.errors import InfeasibleError, UnsupportedError
+from comptroller.facts.model import Model
 from comptroller.facts.prices import PriceBook, services_of_model
+from comptroller.planning.ground.nouns import Fleet
 from comptroller.planning.ground.plan_document import ApiPriceDocument, ServiceDocument, TokenPriceDocument
+from comptroller.planning.offer.intervals import RelativeInterval, ReplicaIntervals
 from comptroller.planning.offer.requests import traffic_of
+from comptroller.planning.solve.description import usd_per_h
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.quantities import short
 from comptroller.work.demand import TrafficDemand
@@ -26,6 +30,23 @@ LEFT_OUT = (
 OFFERS_KEPT = 64
 """Models whose listed offers stay in memory: looking through all 2,300 takes 50 ms a model, and a plan is written once
 for each workload. A plan has fewer than ten models, so that twice as many help nobody."""
+
+
+def price_interval(problem: PlanningProblem, best: Fleet, intervals: Iterable[ReplicaIntervals]) -> RelativeInterval:
+    """The same demand if steps took as long as the ends of their interval: fleets are re-solved for it."""
+    if problem.goal.quality:
+        return RelativeInterval(1.0, 1.0)
+    search, goal = problem.search, problem.goal
+    steps = RelativeInterval.widest(interval.tpot for interval in intervals)
+
+    def ratio(factor: float) -> float:
+        try:
+            fleet = search.solve(replace(goal, demand=goal.demand * factor))
+        except InfeasibleError:
+            return float("nan")
+        return usd_per_h(search, fleet) / usd_per_h(search, best)
+
+    return RelativeInterval(ratio(steps.low), ratio(steps.high))
 
 
 def token_prices(problem: PlanningProblem, services: Sequence[ServiceDocument]) -> TokenPriceDocument | None:
@@ -45,7 +66,7 @@ def token_prices(problem: PlanningProblem, services: Sequence[ServiceDocument]) 
     apis = [
         offer
         for name in dict.fromkeys(service.deployment.model for service in services)
-        for offer in _api_prices(name, day, traffic)
+        for offer in _api_prices(problem.workload.library.model(name), day, traffic)
     ]
     return TokenPriceDocument(
         mean_requests_per_s=short(traffic.mean_rate_per_s),
@@ -62,14 +83,14 @@ def _tokens_per_s(service: ServiceDocument) -> float:
     return sum((s.input_tokens + s.output_tokens) * s.rate_per_s * s.share for s in service.slices)
 
 
-def _api_prices(name: str, day: str, traffic: TrafficDemand) -> Iterator[ApiPriceDocument]:
+def _api_prices(sold: Model, day: str, traffic: TrafficDemand) -> Iterator[ApiPriceDocument]:
     """What each API asks for the model on a day, at the workload's mean prompt and answer."""
     inputs, outputs = traffic.mean_input_tokens, traffic.mean_output_tokens
-    for service, rates, since, source in _listed_rates(name, day, round(inputs)):
+    for service, rates, since, source in _listed_rates(sold.repository, day, round(inputs)):
         asked = rates["input_tokens"] * inputs + rates["output_tokens"] * outputs
         yield ApiPriceDocument(
             service=service,
-            model=name,
+            model=sold.id,
             usd_per_million_input=short(rates["input_tokens"]),
             usd_per_million_output=short(rates["output_tokens"]),
             usd_per_million_tokens=short(asked / (inputs + outputs)),
@@ -80,12 +101,12 @@ def _api_prices(name: str, day: str, traffic: TrafficDemand) -> Iterator[ApiPric
 
 @lru_cache(maxsize=OFFERS_KEPT)
 def _listed_rates(
-    name: str, day: str, prompt_tokens: int
+    repository: str, day: str, prompt_tokens: int
 ) -> tuple[tuple[str, Mapping[str, float], str | None, str], ...]:
     """Service, dollars per million tokens, first day and source of every listed price that is not zero."""
     found = []
     book, at = PriceBook.read(), datetime.fromisoformat(day).replace(tzinfo=UTC)
-    for service in services_of_model(model(name).repository):
+    for service in services_of_model(repository):
         try:
             price = book.price(service, at)
             rates = {unit: float(price.rate(unit, prompt_tokens)) * 1e-6 for unit in ("input_tokens", "output_tokens")}
