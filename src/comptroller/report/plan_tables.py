@@ -293,16 +293,34 @@ def pruning_sheet(plan: Plan) -> ReportSheet:
 
 
 def comparison(beside: FleetComparison) -> ReportSheet:
-    """Today's fleet beside the plan: price, what it carries, what changes."""
-    saves = beside.saves_usd_per_h
+    """Today's fleet beside the plan: price, what it carries, what the move costs, what changes."""
+    saves, net = beside.saves_usd_per_h, beside.net_usd_per_h
     share = saves / beside.usd_per_h
+    paid = f", paid back in {number(beside.moving_usd / saves)} h" if saves > 0 and beside.moving_usd else ""
     rows = [
         ("costs today", f"{dollars(beside.usd_per_h)}/h"),
         ("the plan " + ("saves" if saves >= 0 else "costs more"), f"{dollars(abs(saves))}/h ({abs(share):.0%})"),
-        ("carries within the objectives", f"{beside.carries:.0%} of the demand"),
+        ("carries within the objectives", f"{beside.carries:.0%} of the demand (steady state, not simulated)"),
+        (
+            "moving costs",
+            f"{dollars(beside.moving_usd)} once: new replicas beside old for {number(beside.overlap_h)} h{paid}",
+        ),
+        (
+            "with the move " + ("saves" if net >= 0 else "costs more"),
+            f"{dollars(abs(net))}/h over {number(beside.spread_h)} h",
+        ),
+        ("advice", _advice(beside)),
         *(("change", change) for change in beside.changes),
     ]
     return ReportSheet("Against today's fleet", (left("what", "today"), left("value")), tuple(rows))
+
+
+def _advice(beside: FleetComparison) -> str:
+    if beside.keep:
+        return "keep what runs: it carries the demand, and the plan is no cheaper with the move"
+    if beside.carries < 1 and beside.net_usd_per_h < 0:
+        return "change: what runs does not carry the demand"
+    return "change: the plan is cheaper, the move counted" if beside.carries >= 1 else "change: cheaper, and it carries"
 
 
 def launches(plan: Plan) -> list[tuple[str, str]]:

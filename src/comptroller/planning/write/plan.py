@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from comptroller import __version__
@@ -24,7 +24,7 @@ from comptroller.planning.reasons.pruning import pruned_choices, rejected_choice
 from comptroller.planning.reasons.runners_up import NeighbouringFleets
 from comptroller.planning.reasons.shadow_prices import constraints, shadow_price
 from comptroller.planning.risk.draws import RiskSimulation
-from comptroller.planning.solve.description import describe_fleet, usd_per_h
+from comptroller.planning.solve.description import describe_fleet
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.classes import api_offers, classes_of, tokens_per_question
 from comptroller.planning.write.facts import facts_digest, facts_of
