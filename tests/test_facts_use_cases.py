@@ -78,3 +78,17 @@ def test_an_unknown_use_case_names_the_nearest() -> None:
         use_case("chatt")
     with pytest.raises(UnknownIdError, match="known: agent, chat"):
         use_case("zzz")
+
+
+def test_the_page_has_the_figures_of_the_files() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "workloads.md").read_text(encoding="utf-8")
+    for name in ids("use_cases"):
+        facts = use_case(name)
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        cells = [cell.strip() for cell in row.split("|")]
+        means = mean_tokens(facts.lengths.tokens)
+        assert means is not None
+        assert cells[2] == f"{facts.requests_per_user_per_day:g}"
+        assert cells[3] == f"{facts.busiest_hour_share.value * 100:g} %"
+        assert cells[4] == f"{means[0]:.0f}, {means[1]:.0f}"
+        assert cells[5] == ", ".join(f"{limit.max:g} {limit.unit}" for _, limit in facts.objectives.limits())
