@@ -28,11 +28,11 @@ DESIGN = ROOT / "DESIGN.md"
 BEGIN, END = "<!-- house:begin -->", "<!-- house:end -->"
 
 ROOM_LINES = {
-    # one program with its bounds, offers, proofs by simulation, reasons, risk, policies, and the documents of all of it,
-    # token prices beside those of APIs among them
+    # one program with its bounds, offers, proofs by simulation, reasons, risk, policies, the documents of all of it
+    # and token prices beside those of APIs
     "planning": 9_650,
-    # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by its
-    # columns, evidence of ten, laws and intervals over them
+    # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
+    # its columns, evidence of ten, laws and intervals over them
     "work": 7_300,
     # the door, its desk and breakers, the router and its view, translation of three APIs, backends, checkers
     "gateway": 5_650,

@@ -72,6 +72,11 @@ HEADINGS = (
                 '{ start = 0.0, end = 1.0, unit = "h" }',
             ),
             "skip_bad": WorkloadKey("Whether bad rows of the trace are dropped and counted (true or false).", "true"),
+            "columns": WorkloadKey(
+                "What the columns of the trace are called (arrival, input, output, session, tenant, priority, blocks), "
+                "the unit of its times (s, ms, us, ns), and block_tokens (tokens of a prefix block).",
+                '{ input = "input_tokens", output = "output_tokens" }',
+            ),
             "peak": WorkloadKey(
                 "The rate of a trace to size for: this quantile (1) of its rate over windows of so many seconds (s).",
                 "{ quantile = 0.95, window_s = 60.0 }",
@@ -119,6 +124,10 @@ HEADINGS = (
             "allow.formats": WorkloadKey("Number formats that may be used (`comptroller show formats`).", '["bf16"]'),
             "allow.terms": WorkloadKey(
                 'Terms of rent: "on_demand", "spot", "reserved", "owned".', '["on_demand", "reserved"]'
+            ),
+            "policies": WorkloadKey(
+                "Who decides in the fleet: routing, batching, scheduling, by id or file.",
+                '{ routing = "least_request" }',
             ),
             "seed": WorkloadKey("Seed of random draws (a count); the same seed gives the same plan.", "0"),
         },
