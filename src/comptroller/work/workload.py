@@ -15,7 +15,6 @@ from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.library import SHIPPED, FactLibrary, resolve
 from comptroller.facts.reader import CATALOGUE, FactEntry, parse_toml
 from comptroller.facts.site import Term
-from comptroller.quantities import UNITS, to_si
 from comptroller.work.data_files import find_data
 from comptroller.work.document_errors import fact_error
 from comptroller.work.evidence_readers import packaged_evidence
@@ -23,7 +22,7 @@ from comptroller.work.hours import WorkloadDay, require_fitting
 from comptroller.work.policy_choice import PolicyChoice
 from comptroller.work.quality import WorkloadQuality
 from comptroller.work.rows import TraceReadOptions
-from comptroller.work.sizes import STRICT, Sizes, conflict
+from comptroller.work.sizes import STRICT, Sizes, checked_unit, conflict, in_si
 from comptroller.work.trace_columns import TraceColumnNames
 from comptroller.work.uncertainty import WorkloadUncertainty
 from comptroller.work.use_cases import WorkloadUsage, with_own_use_case
@@ -80,7 +79,7 @@ class QuantityBound(BaseModel):
         Raises:
             PydanticCustomError: the unit is not one of that quantity.
         """
-        return to_si(self.max, checked_unit(self.unit, suffix))[0]
+        return in_si(self.max, self.unit, suffix)
 
 
 class LatencyPercentileBound(QuantityBound):
@@ -134,18 +133,6 @@ class CarbonBound(QuantityBound):
     def _grams(self) -> CarbonBound:
         checked_unit(self.unit, "gco2e_per_s")
         return self
-
-
-def checked_unit(unit: str, suffix: str) -> str:
-    """The unit itself, if it belongs to a field suffix.
-
-    Raises:
-        PydanticCustomError: it does not; lists those that do.
-    """
-    fitting = [name for name, (belongs, _) in UNITS.items() if belongs == suffix]
-    if unit not in fitting:
-        raise conflict("unit", f"{unit!r} does not fit", ", ".join(fitting))
-    return unit
 
 
 class LatencyObjectives(BaseModel):
@@ -275,7 +262,7 @@ class Workload(WorkloadUsage):
         whole = TraceReadOptions(skip_bad=self.skip_bad, columns=self.columns, rate_per_s=self.rate_per_s)
         if self.part is None:
             return whole
-        start_s, end_s = (to_si(value, self.part.unit)[0] for value in (self.part.start, self.part.end))
+        start_s, end_s = (in_si(value, self.part.unit, "s") for value in (self.part.start, self.part.end))
         return replace(whole, start_s=start_s, end_s=end_s)
 
     @property
