@@ -28,10 +28,12 @@ DESIGN = ROOT / "DESIGN.md"
 BEGIN, END = "<!-- house:begin -->", "<!-- house:end -->"
 
 ROOM_LINES = {
-    # one program with its bounds, offers, proofs by simulation, reasons, risk, policies, and the documents of all of it
-    "planning": 9_400,
-    # workloads, traces of twelve formats and of any table by its columns, evidence of ten, laws and intervals over them
-    "work": 6_900,
+    # one program with its bounds, offers, proofs by simulation, reasons, risk, policies, the documents of all of it
+    # and token prices beside those of APIs
+    "planning": 9_650,
+    # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
+    # its columns, evidence of ten, laws and intervals over them
+    "work": 7_300,
     # the door, its desk and breakers, the router and its view, translation of three APIs, backends, checkers
     "gateway": 5_650,
     # 20 strategies at about 100 lines, their drive, replay and training
@@ -44,12 +46,12 @@ ROOM_LINES = {
     "costs": 3_700,
     # ledger, holds, budgets, reports, migrations, two databases
     "books": 3_070,
-    # one reader and one resolver, eight kinds of facts, four families of configurations of models
-    "facts": 3_300,
+    # one reader and one resolver, nine kinds of facts, four families of configurations of models
+    "facts": 3_500,
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration
     "measure": 2_460,
-    # a file per command, most of it options and their help
-    "cli": 2_080,
+    # a file per command, most of it options and their help; `new` asks
+    "cli": 2_250,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,
     # targets of export, one file each

@@ -134,8 +134,9 @@ def test_the_same_dollars_as_genai_prices(which: int, counts: tuple[int, ...], t
     expected = matched.calc_price(TheirUsage(**theirs), found, genai_request_timestamp=NOW, price_context=context)
     try:
         ours = rate(TokenUsage(fresh, output, cached, written, hour, reasoning), price)
-    except UnsupportedError:  # they give what has no price away
-        assert {"input_tokens", "output_tokens"} - price.rates.keys()
+    except UnsupportedError:  # they give it away, or sell it at the price of a parent or of another tier
+        used = TokenUsage(fresh, output, cached, written, hour, reasoning).counts()
+        assert any(not price.rates.get(unit) for unit in used)
         return
     assert ours.pusd is not None and abs(ours.pusd - expected.total_price * PUSD) <= 1
 
@@ -161,6 +162,55 @@ def test_an_unknown_model_or_tier_is_named_never_free() -> None:
         book.price("mistral/mistral-large-latest", NOW, "priority")
     batch, whole = (book.price("openai/gpt-5", NOW, tier) for tier in ("batch", "standard"))
     assert rate(TokenUsage(1000, 1000), batch).pusd * 2 == rate(TokenUsage(1000, 1000), whole).pusd
+
+
+def test_what_the_list_does_not_price_is_unknown_never_at_its_parents_price() -> None:
+    plain = listed(input="1", output="2")
+    for unit in (
+        "input_audio_tokens", "output_audio_tokens", "input_image_tokens", "output_image_tokens", "input_video_tokens",
+        "output_citation_tokens", "images",
+    ):  # fmt: skip
+        with pytest.raises(UnsupportedError, match=f"p/m: no price for {unit}"):
+            rate(TokenUsage(100, 10, other={unit: 5}), plain)
+    for used in (TokenUsage(1, 1, cache_write=1), TokenUsage(1, 1, cache_write_1h=1)):
+        with pytest.raises(UnsupportedError, match="no price for cache_write"):
+            rate(used, plain)
+    with pytest.raises(UnsupportedError, match="no price for cache_write_1h_tokens"):
+        rate(TokenUsage(1, 1, cache_write_1h=1), listed(input="1", output="2", written="1.25"))
+    # a cached prompt is a prompt, reasoning is output: both stand in what the list prices
+    assert rate(TokenUsage(10, 10, cached=90, reasoning=40), plain).pusd == pusd("0.0002")
+    assert worst_case(plain, 100, 10) == pusd("0.00012") and worst_case(listed(input="1"), 100, 0) == pusd("0.0001")
+
+
+def test_audio_is_sold_at_the_price_of_audio_or_at_none() -> None:
+    book, heard = PriceBook.read(), TokenUsage(100, 1000, other={"input_audio_tokens": 900})
+    assert rate(heard, book.price("google/gemini-2.5-flash", NOW)).pusd == pusd("0.00343")
+    with pytest.raises(UnsupportedError, match="gpt-4o-audio-preview: no price for input_audio_tokens"):
+        rate(heard, book.price("openai/gpt-4o-audio-preview", NOW))
+
+
+def test_a_tier_sells_only_what_it_lists_itself() -> None:
+    batch, whole = (PriceBook.read().price("google/gemini-2.5-flash", NOW, tier) for tier in ("batch", "standard"))
+    assert rate(TokenUsage(1000, 1000), batch).pusd * 2 == rate(TokenUsage(1000, 1000), whole).pusd
+    assert batch.rate("web_searches", 0) == whole.rate("web_searches", 0)
+    assert rate(TokenUsage(0, 0, cached=1000), whole).pusd
+    with pytest.raises(UnsupportedError, match="no price for cache_read_tokens"):
+        rate(TokenUsage(0, 0, cached=1000), batch)
+    assert ProviderPrice.parse(batch.document) == batch
+
+
+def test_an_own_list_prices_the_tiers_that_it_names(tmp_path: Path) -> None:
+    file = tmp_path / "prices.toml"
+    file.write_text(OWN + 'audio = "9.00"\n')
+    book = PriceBook.read([file])
+    june = book.price("openai/gpt-5", datetime(2026, 6, 15, tzinfo=UTC))
+    assert rate(TokenUsage(0, 0, other={"input_audio_tokens": 1000}), june).pusd == pusd("0.009")
+    with pytest.raises(UnsupportedError, match="no priority price for openai/gpt-5 in contract 7"):
+        book.price("openai/gpt-5", datetime(2026, 6, 15, tzinfo=UTC), "priority")
+    # before the contract the public list is in force, and says nothing of a tier that began later
+    with pytest.raises(UnsupportedError, match=r"no priority price for openai/gpt-5$"):
+        book.price("openai/gpt-5", datetime(2026, 2, 15, tzinfo=UTC), "priority")
+    assert book.price("openai/gpt-5", NOW.replace(year=2027), "standard").source == "contract 8"
 
 
 OWN = """
@@ -231,6 +281,8 @@ def test_no_call_costs_more_than_its_worst_case(counts: tuple[int, ...], choices
     ):
         price = PriceBook.read().price(service, NOW)
         limit = -(-used.output_tokens // choices)
+        if any(price.listed(unit) is None for unit in used.counts()):
+            continue  # no known price, so nothing to bound
         assert rate(used, price).pusd <= worst_case(price, used.prompt_tokens, limit, choices)
 
 

@@ -12,7 +12,8 @@ from comptroller.errors import FactError, InfeasibleError, InputError
 from comptroller.planning.ground.plan_document import Plan, load_plan
 from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.planner import plan
-from comptroller.planning.reasons.against import compare, load_current
+from comptroller.planning.reasons.against import compare
+from comptroller.planning.reasons.current_fleet import load_current
 from comptroller.planning.solve.problem import pose_problem
 from comptroller.work.workload import parse
 from comptroller_lab.baseline import BaselineCalibration
@@ -100,7 +101,7 @@ def test_todays_fleet_is_compared(tmp_path: Path) -> None:
     calibration = BaselineCalibration.shipped()
     problem = pose_problem(parse(WORKLOAD), calibration)
     carried = traffic_of(problem.workload), problem.goal
-    result = compare(load_current(file), {"new": 1}, 1.0, carried, calibration)
+    result = compare(load_current(file), planned().services, 1.0, carried, calibration)
     assert result.usd_per_h > 1.0 and result.saves_usd_per_h == pytest.approx(result.usd_per_h - 1.0)
     assert result.carries > 1.0
     assert any(line.startswith("remove llama_3_1_8b.h100_sxm") for line in result.changes)

@@ -13,14 +13,13 @@ from comptroller.cli._executor import executor_of
 from comptroller.cli._export import HELP, wishes, write_exports
 from comptroller.cli._output import check, write_all
 from comptroller.cli._progress import ProgressBar
+from comptroller.cli._today import comparison_with_today, todays_fleet
 from comptroller.errors import InputError
 from comptroller.planning.ground.executor import EXECUTORS
 from comptroller.planning.ground.plan_document import Plan
-from comptroller.planning.offer.requests import traffic_of
-from comptroller.planning.offer.space import goal_of
 from comptroller.planning.planner import plan as find_plan
-from comptroller.planning.planner import shipped_calibration, why_not
-from comptroller.planning.reasons.against import CurrentFleet, FleetComparison, compare, load_current
+from comptroller.planning.planner import why_not
+from comptroller.planning.reasons.against import FleetComparison
 from comptroller.report.plan_page import page, picture
 from comptroller.report.plan_tables import explanations
 from comptroller.report.terminal import console, print_plan, print_sheet
@@ -39,6 +38,10 @@ def run(
     png: Annotated[File, typer.Option(help="Write a picture (needs matplotlib).", show_default=False)] = None,
     against: Annotated[
         File, typer.Option(help="Compare with the fleet of today, a TOML file.", show_default=False)
+    ] = None,
+    moving_usd: Annotated[
+        float | None,
+        typer.Option(help="With --against: dollars of the move beside rent, such as people's time.", show_default="0"),
     ] = None,
     explain: Annotated[
         list[str] | None,
@@ -63,7 +66,7 @@ def run(
     exports = wishes(export)
     if explain and any((*paths.values(), against, exports)):
         raise InputError("--explain answers alone: leave out --out, --html, --png, --against and --export")
-    today = load_current(against) if against else None
+    today = todays_fleet(against, moving_usd)
     loaded = load(workload)
     if skip_bad:
         loaded = loaded.model_copy(update={"skip_bad": True})
@@ -91,17 +94,6 @@ def _explain(asked: Workload, wanted: list[str], json: bool) -> None:
         typer.echo(documents.dumps([asdict(each) for each in answers], indent=2, ensure_ascii=False))
     else:
         print_sheet(explanations(answers), console())
-
-
-def comparison_with_today(asked: Workload, fleet_plan: Plan, today: CurrentFleet) -> FleetComparison:
-    """The fleet of today beside a plan for the same workload.
-
-    Raises:
-        UnsupportedError: a service of it has no price, does not fit or cannot run.
-    """
-    replicas = {s.id: sum(pool.replicas for pool in s.deployment.pools) for s in fleet_plan.services}
-    problem = traffic_of(asked), goal_of(asked)
-    return compare(today, replicas, fleet_plan.totals.usd_per_h.value, problem, shipped_calibration())
 
 
 def _document(fleet_plan: Plan, comparison: FleetComparison | None) -> str:

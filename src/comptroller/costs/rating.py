@@ -7,7 +7,7 @@ inside the output; `parse_usage` reads their usage and says which tokens are whi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 from typing import Any
@@ -159,9 +159,10 @@ def rate(usage: TokenUsage, price: ProviderPrice, energy: CallEnergy | None = No
 
 
 def worst_case(price: ProviderPrice, prompt_tokens: int, max_tokens: int, choices: int = 1) -> int:
-    """The most a call may cost in picodollars: every token at the dearest rate it may have, no cache discount.
+    """The most a call may cost in picodollars: every token at the dearest rate that is listed, no cache discount.
 
-    prompt_tokens: at most; every choice may be as long as `max_tokens`.
+    prompt_tokens: at most; every choice may be as long as `max_tokens`. What the price does not list (audio, cache
+    writes) has no bound and is not in it: a call that uses it has no known price.
 
     Raises:
         UnsupportedError: input or output has no price.
@@ -171,20 +172,20 @@ def worst_case(price: ProviderPrice, prompt_tokens: int, max_tokens: int, choice
     >>> worst_case(price, 1000, 100, choices=2)
     7000
     """
-    return int(
-        (
-            prompt_tokens
-            * _dearest(price, ("input_tokens", "cache_write_tokens", "cache_write_1h_tokens"), prompt_tokens)
-            + max_tokens * choices * _dearest(price, ("output_tokens", "output_reasoning_tokens"), prompt_tokens)
-            + (price.rate("requests", 0) if "requests" in price.rates else 0)
-        ).to_integral_value(ROUND_CEILING)
-    )
+    prompt = ("input_tokens", "cache_write_tokens", "cache_write_1h_tokens")
+    total = prompt_tokens * _dearest(price, prompt, prompt_tokens)
+    if max_tokens:
+        made = ("output_tokens", "output_reasoning_tokens")
+        total += max_tokens * choices * _dearest(price, made, prompt_tokens)
+    total += price.rate("requests", 0) if "requests" in price.rates else 0
+    return int(total.to_integral_value(ROUND_CEILING))
 
 
-def _dearest(price: ProviderPrice, units: Iterable[str], prompt_tokens: int) -> Decimal:
-    """The dearest rate of some units for a prompt of up to so many tokens."""
+def _dearest(price: ProviderPrice, units: Sequence[str], prompt_tokens: int) -> Decimal:
+    """The dearest rate of some units for a prompt of up to so many tokens: the first, and any that is listed."""
     starts = {0, prompt_tokens} | {s + 1 for unit in price.rates.values() for s, _ in unit if s < prompt_tokens}
-    return max(price.rate(unit, length) for unit in units for length in starts)
+    priced = [units[0], *(unit for unit in units[1:] if price.listed(unit))]
+    return max(price.rate(unit, length) for unit in priced for length in starts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cached_property, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,20 +36,10 @@ TIERS: Mapping[str, Mapping[str, str]] = {
 }
 """Service tier -> the context under which genai-prices lists its prices."""
 
-PARENTS: Mapping[str, str] = {
-    "cache_read_tokens": "input_tokens",
-    "cache_write_tokens": "input_tokens",
-    "cache_write_1h_tokens": "cache_write_tokens",
-    "output_reasoning_tokens": "output_tokens",
-    "output_citation_tokens": "output_tokens",
-    "input_image_tokens": "input_tokens",
-    "output_image_tokens": "output_tokens",
-    "input_audio_tokens": "input_tokens",
-    "output_audio_tokens": "output_tokens",
-    "input_video_tokens": "input_tokens",
-    "output_video_tokens": "output_tokens",
-}
-"""Unit -> the unit whose rate applies where a price lists none for it."""
+INCLUDED: Mapping[str, str] = {"cache_read_tokens": "input_tokens", "output_reasoning_tokens": "output_tokens"}
+"""Unit -> the unit that counts it where a price lists it not apart. A prompt that was found in a cache is still a
+prompt, at the full rate where no discount is listed; reasoning is generated output. Audio, images, video, citations
+and cache writes are units of another kind, dearer as a rule: a price that does not list them says nothing of them."""
 
 OWN_UNITS: Mapping[str, tuple[str, int]] = {
     "input": ("input_tokens", 10**6),
@@ -56,7 +48,13 @@ OWN_UNITS: Mapping[str, tuple[str, int]] = {
     "cache_write": ("cache_write_tokens", 10**6),
     "cache_write_1h": ("cache_write_1h_tokens", 10**6),
     "reasoning": ("output_reasoning_tokens", 10**6),
+    "citation": ("output_citation_tokens", 10**6),
     "image_tokens": ("input_image_tokens", 10**6),
+    "image_output": ("output_image_tokens", 10**6),
+    "audio": ("input_audio_tokens", 10**6),
+    "audio_output": ("output_audio_tokens", 10**6),
+    "video": ("input_video_tokens", 10**6),
+    "video_output": ("output_video_tokens", 10**6),
     "image": ("images", 1),
     "search": ("web_searches", 1),
     "request": ("requests", 1),
@@ -84,7 +82,8 @@ class ProviderPrice:
     """The price of one provider for one model from a day on.
 
     tier: service tier, a key of `TIERS`.  since: the first day; None where only one price is known.
-    rates: steps in picodollars per unit, by unit.  source: where the price was read.
+    rates: steps in picodollars per unit, by unit; no steps for a unit that is sold apart, at a price not listed.
+    source: where the price was read.
     """
 
     provider: str
@@ -120,18 +119,26 @@ class ProviderPrice:
         since = date.fromisoformat(fields["since"]) if fields["since"] else None
         return cls(fields["provider"], fields["model"], fields["tier"], since, rates, fields["source"])
 
+    def listed(self, unit: str) -> str | None:
+        """The unit whose rate the price lists for a unit: itself, or the one that counts it; None if neither is listed.
+
+        >>> price = ProviderPrice("p", "m", "standard", None, {"input_tokens": ((0, Decimal(3)),)}, "contract")
+        >>> price.listed("cache_read_tokens"), price.listed("input_audio_tokens")
+        ('input_tokens', None)
+        """
+        name = next((name for name in (unit, INCLUDED.get(unit)) if name in self.rates), None)
+        return name if name and self.rates[name] else None
+
     def rate(self, unit: str, prompt_tokens: int) -> Decimal:
-        """Picodollars per unit for a prompt of this length; the rate of its parent unit where it has none.
+        """Picodollars per unit for a prompt of this length.
 
         Raises:
-            UnsupportedError: neither the unit nor a parent has a rate.
+            UnsupportedError: the price lists neither the unit nor one that counts it (`INCLUDED`).
         """
-        name: str | None = unit
-        while name is not None:
-            if name in self.rates:
-                return next(rate for start, rate in reversed(self.rates[name]) if prompt_tokens > start or not start)
-            name = PARENTS.get(name)
-        raise UnsupportedError(f"{self.provider}/{self.model}: no price for {unit}")
+        name = self.listed(unit)
+        if name is None:
+            raise UnsupportedError(f"{self.provider}/{self.model}: no price for {unit}")
+        return next(rate for start, rate in reversed(self.rates[name]) if prompt_tokens > start or not start)
 
 
 @dataclass(frozen=True)
@@ -169,10 +176,44 @@ class PriceBook:
         return self._looked_up[key]
 
     def _own_price(self, service: str, day: date, tier: str) -> ProviderPrice | None:
-        """The user's own entry that is in force on a day; None if there is none."""
-        entries = [p for p in self.own if f"{p.provider}/{p.model}" == service and p.tier == tier]
-        in_force = [(p.since, p) for p in entries if p.since is not None and p.since <= day]
-        return max(in_force, key=lambda item: item[0])[1] if in_force else None
+        """The user's own entry that is in force on a day; None if the service has none then.
+
+        Raises:
+            UnsupportedError: entries are in force, but none of this tier; the catalogue's does not stand in for it.
+        """
+        own = [p for p in self.own if f"{p.provider}/{p.model}" == service]
+        in_force = [(p.since, p) for p in own if p.since is not None and p.since <= day]
+        of_tier = [(since, p) for since, p in in_force if p.tier == tier]
+        if in_force and not of_tier:
+            raise UnsupportedError(
+                f"no {tier} price for {service} in {in_force[0][1].source}; add an entry with its tier"
+            )
+        return max(of_tier, key=lambda item: item[0])[1] if of_tier else None
+
+
+def services_of_model(repository: str) -> tuple[str, ...]:
+    """The services `provider/model` of genai-prices that sell the model of a repository; none without the package.
+
+    Names are compared without publisher, the words instruct, it and chat, and punctuation; forms of the model (fp8,
+    turbo, free, batch) have other names and are left out.
+    """
+    if not repository or find_spec("genai_prices") is None:
+        return ()
+    from genai_prices.data_snapshot import get_snapshot
+
+    wanted, snapshot = _plain_name(repository), get_snapshot()
+    names = (f"{p.id}/{m.id}" for p in snapshot.providers for m in p.models if _plain_name(m.id) == wanted)
+    return tuple(sorted(names))
+
+
+def _plain_name(name: str) -> str:
+    """The name of a model for comparison.
+
+    >>> _plain_name("meta-llama/Meta-Llama-3.1-70B-Instruct"), _plain_name("openai/gpt-oss-120b:batch")
+    ('llama-3-1-70b', 'gpt-oss-120b-batch')
+    """
+    last = re.sub("[^a-z0-9]+", "-", name.lower().rpartition("/")[2]).removeprefix("meta-")
+    return re.sub("-(instruct|it|chat)$", "", last)
 
 
 def _prices_of_file(file: Path) -> list[ProviderPrice]:
@@ -234,19 +275,27 @@ def _catalogue_price(service: str, moment: datetime, tier: str) -> ProviderPrice
         listed = [f"{p.id}/{m.id}" for p in snapshot.providers for m in p.models]
         near = ", ".join(difflib.get_close_matches(service, listed, n=3, cutoff=SIMILARITY)) or "none is near"
         raise UnsupportedError(f"no price for {service}; nearest: {near}") from error
-    price = _tier_price(provider, model, moment, tier)
-    rates = {unit: steps for unit, steps in _rates(price).items() if steps}
+    rates = _tier_rates(provider, model, moment, tier)
     if not {"input_tokens", "output_tokens"} & rates.keys():
         raise UnsupportedError(f"no price for {service}: genai-prices {__version__} lists none per token")
     return ProviderPrice(provider.id, model.id, tier, _since(model, moment), rates, f"genai-prices {__version__}")
 
 
-def _tier_price(provider: Provider, model: ModelInfo, moment: datetime, tier: str) -> ModelPrice:
+def _tier_rates(provider: Provider, model: ModelInfo, moment: datetime, tier: str) -> dict[str, Rate]:
+    """The rates of a tier: of tokens those that the tier lists itself, of anything else (searches) also the standard's.
+
+    A kind of token that the standard tier prices apart and this one does not is there without steps: unknown.
+    """
     context = TIERS[tier]
-    offered = any(variant.when == context for variant in model.price_variants or ())
-    if context and not offered:
+    standard = {unit: steps for unit, steps in _rates(model.get_prices(moment, None)).items() if steps}
+    if not context:
+        return standard
+    variants = [variant for variant in model.price_variants or () if variant.when == context]
+    active = next((v for v in variants if v.constraint is None or v.constraint.active(moment)), None)
+    if active is None:
         raise UnsupportedError(f"no {tier} price for {provider.id}/{model.id}")
-    return model.get_prices(moment, context or None)
+    own = {unit: steps for unit, steps in _rates(active.prices).items() if steps}
+    return {unit: () if unit.endswith("_tokens") else steps for unit, steps in standard.items()} | own
 
 
 def _since(model: ModelInfo, moment: datetime) -> date | None:

@@ -140,6 +140,7 @@ FLEET: tuple[TableDescription, ...] = (
         plan_tables.services,
     ),
     ("Latency objectives", "Predictions of the percentile that was asked for.", plan_tables.latency),
+    ("Price of tokens", "", plan_tables.prices),
 )
 
 REASONS: tuple[TableDescription, ...] = (
@@ -177,7 +178,13 @@ def _sections(plan: Plan, beside: FleetComparison | None) -> tuple[PageSection, 
     return (
         *tables(QUESTIONS, {}),
         PageSection("Standing of the choice", texts=(solving.verdict(plan),)),
-        *tables(FLEET, {"Latency objectives": plan_tables.verification_sentence(plan)}),
+        *tables(
+            FLEET,
+            {
+                "Latency objectives": plan_tables.verification_sentence(plan),
+                "Price of tokens": plan_tables.prices_sentence(plan),
+            },
+        ),
         *_pictures(plan),
         PageSection("Against today's fleet", "At the prices of today.", sheets=today),
         *tables(REASONS, {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from comptroller.planning.ground.plan_document import (
+    ApiPriceDocument,
     DeploymentDocument,
     LatencyDocument,
     Plan,
@@ -133,6 +134,43 @@ def totals(plan: Plan) -> ReportSheet:
     return ReportSheet("Totals", columns, rows).without_empty("interval")
 
 
+def prices(plan: Plan) -> ReportSheet:
+    """A million tokens of the fleet, at mean and at full use, beside what APIs of the same models ask."""
+    title = "Dollars per million tokens"
+    columns = (left("what", "per million tokens"), right("usd", "$"), left("note", ""))
+    if (asked := plan.prices) is None:
+        return ReportSheet(title, columns, ())
+    mean = f"{number(asked.mean_requests_per_s)} req/s, {asked.mean_use:.0%} of full use"
+    rows = [
+        ("this fleet, mean use", dollars(asked.usd_per_million_at_mean_use), mean),
+        ("this fleet, full use", dollars(asked.usd_per_million_at_full_use), "as full as the objectives let it be"),
+    ]
+    for offer in _telling(asked.apis):
+        listed = f"{dollars(offer.usd_per_million_input)} in, {dollars(offer.usd_per_million_output)} out"
+        name = offer.service if len({api.model for api in asked.apis}) < 2 else f"{offer.model}: {offer.service}"
+        rows.append((name, dollars(offer.usd_per_million_tokens), listed))
+    return ReportSheet(title, columns, tuple(rows))
+
+
+def _telling(apis: Sequence[ApiPriceDocument]) -> list[ApiPriceDocument]:
+    """The cheapest, the median and the dearest API, of fewer all."""
+    places = sorted({0, (len(apis) - 1) // 2, len(apis) - 1} & set(range(len(apis))))
+    return [apis[place] for place in places]
+
+
+def prices_sentence(plan: Plan) -> str:
+    """What the prices are of, and what the fleet's leaves out; empty where there are none."""
+    if (asked := plan.prices) is None:
+        return ""
+    listed = (
+        f"{len(asked.apis)} APIs list the model, on {asked.priced_on} ({asked.apis[0].source}); the cheapest, the "
+        "median and the dearest are shown"
+        if asked.apis
+        else "no API is known to list the model (comptroller[prices] holds the lists)"
+    )
+    return f"{listed}. The rent of the fleet leaves out {'; '.join(asked.left_out)}."
+
+
 def objective_name(entry: LatencyDocument) -> str:
     """The quantity and its percentile: `TTFT p95`."""
     return f"{entry.quantity.removesuffix('_s').upper()} p{entry.quantile * 100:g}"
@@ -255,16 +293,34 @@ def pruning_sheet(plan: Plan) -> ReportSheet:
 
 
 def comparison(beside: FleetComparison) -> ReportSheet:
-    """Today's fleet beside the plan: price, what it carries, what changes."""
-    saves = beside.saves_usd_per_h
+    """Today's fleet beside the plan: price, what it carries, what the move costs, what changes."""
+    saves, net = beside.saves_usd_per_h, beside.net_usd_per_h
     share = saves / beside.usd_per_h
+    paid = f", paid back in {number(beside.moving_usd / saves)} h" if saves > 0 and beside.moving_usd else ""
     rows = [
         ("costs today", f"{dollars(beside.usd_per_h)}/h"),
         ("the plan " + ("saves" if saves >= 0 else "costs more"), f"{dollars(abs(saves))}/h ({abs(share):.0%})"),
-        ("carries within the objectives", f"{beside.carries:.0%} of the demand"),
+        ("carries within the objectives", f"{beside.carries:.0%} of the demand (steady state, not simulated)"),
+        (
+            "moving costs",
+            f"{dollars(beside.moving_usd)} once: new replicas beside old for {number(beside.overlap_h)} h{paid}",
+        ),
+        (
+            "with the move " + ("saves" if net >= 0 else "costs more"),
+            f"{dollars(abs(net))}/h over {number(beside.spread_h)} h",
+        ),
+        ("advice", _advice(beside)),
         *(("change", change) for change in beside.changes),
     ]
     return ReportSheet("Against today's fleet", (left("what", "today"), left("value")), tuple(rows))
+
+
+def _advice(beside: FleetComparison) -> str:
+    if beside.keep:
+        return "keep what runs: it carries the demand, and the plan is no cheaper with the move"
+    if beside.carries < 1 and beside.net_usd_per_h < 0:
+        return "change: what runs does not carry the demand"
+    return "change: the plan is cheaper, the move counted" if beside.carries >= 1 else "change: cheaper, and it carries"
 
 
 def launches(plan: Plan) -> list[tuple[str, str]]:

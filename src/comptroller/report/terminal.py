@@ -38,6 +38,7 @@ def print_plan(plan: Plan, to: Console, beside: FleetComparison | None = None) -
         print_sheet(sheet, to, titled=False)
     if plan.verification:
         to.print(f"[dim]{escape(plan_tables.verification_sentence(plan))}[/]\n")
+    _print_prices(plan, to)
     if plan.quality and plan.quality.next_dollar:
         to.print(f"{escape(plan.quality.next_dollar)}\n", soft_wrap=True)
     for sheet in (solving.uncertainty(plan), solving.measurements(plan).without("how")):
@@ -57,6 +58,13 @@ def print_plan(plan: Plan, to: Console, beside: FleetComparison | None = None) -
         to.print(escape(command), soft_wrap=True)
     for note in (*([plan.queueing] if plan.services else []), *plan.notes, *(plan.hours.notes if plan.hours else ())):
         to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
+
+
+def _print_prices(plan: Plan, to: Console) -> None:
+    """What a million tokens costs, here and bought, and what the comparison leaves out."""
+    if said := plan_tables.prices_sentence(plan):
+        print_sheet(plan_tables.prices(plan), to, titled=False)
+        to.print(f"[dim]{escape(said)}[/]\n", soft_wrap=True)
 
 
 def _services(plan: Plan, width: int) -> tuple[ReportSheet, ...]:

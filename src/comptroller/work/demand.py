@@ -24,6 +24,8 @@ program has up to four times the classes."""
 
 DEFAULT_PEAK = PeakQuantile()
 
+HOURS_OF_A_DAY = 24.0
+
 TRACES_KEPT = 4
 """Traces in memory. The steps of a plan read that of its workload again and again; a million requests take 24 MB, so
 that twice as many may take twice the memory, and help only whoever plans more than four traces in turn."""
@@ -45,9 +47,10 @@ class TrafficDemand:
     """The load that a fleet must serve.
 
     rate_per_s: the rate to size for, summed over buckets.  mean_rate_per_s, busiest_rate_per_s: mean and busiest window
-    of the trace; without a trace both are the stated rate.  cv: coefficient of variation of the gaps between arrivals.
-    window_cv: that inside windows, without changes of the rate.  block_reuse: greatest share of prefix blocks that a
-    cache can hit.  dropped: bad rows of the trace left out.
+    of the trace; without a trace both are the stated rate, the mean that of the day where its busiest hour is known.
+    cv: coefficient of variation of the gaps between arrivals.  window_cv: that inside windows, without
+    changes of the rate.  block_reuse: greatest share of prefix blocks that a cache can hit.  dropped: bad rows of the
+    trace left out.
     """
 
     rate_per_s: float
@@ -159,7 +162,9 @@ def demand(workload: Workload, grid: tuple[int, int] = GRID) -> TrafficDemand:
     sizes, bins = lengths.points(), lengths.edges()
     bins_fit = bins is not None and len(bins.input) < grid[0] and len(bins.output) < grid[1]
     edges = bins if bins is not None and bins_fit else edges_of(sizes, grid)
-    return TrafficDemand(rate, rate, rate, cv, cv, bucketed_sizes(sizes, edges))
+    share = workload.busiest_hour_share
+    mean = rate / (HOURS_OF_A_DAY * share) if share else rate
+    return TrafficDemand(rate, mean, rate, cv, cv, bucketed_sizes(sizes, edges))
 
 
 def demand_of(trace: RequestTrace, peak: PeakQuantile = DEFAULT_PEAK, grid: tuple[int, int] = GRID) -> TrafficDemand:

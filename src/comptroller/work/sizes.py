@@ -1,4 +1,4 @@
-"""Request lengths in a workload document: a joint histogram, or one distribution each for input and output."""
+"""Request lengths in a workload document, and units: a joint histogram, or a distribution each for input and output."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 from pydantic_core import PydanticCustomError
 from scipy.special import ndtri
 
+from comptroller.quantities import UNITS, to_si
 from comptroller.work.lengths import (
     LengthBucketEdges,
     LengthStrata,
@@ -32,6 +33,27 @@ Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 def conflict(field: str, problem: str, allowed: str = "") -> PydanticCustomError:
     """A validation error about a field that contradicts others; the loader turns it into a `FactError`."""
     return PydanticCustomError("conflict", "{problem}", {"problem": problem, "field": field, "allowed": allowed})
+
+
+def checked_unit(unit: str, suffix: str) -> str:
+    """The unit itself, if it belongs to a field suffix.
+
+    Raises:
+        PydanticCustomError: it does not; lists those that do.
+    """
+    fitting = [name for name, (belongs, _) in UNITS.items() if belongs == suffix]
+    if unit not in fitting:
+        raise conflict("unit", f"{unit!r} does not fit", ", ".join(fitting))
+    return unit
+
+
+def in_si(value: float, unit: str, suffix: str) -> float:
+    """A value in SI units of the quantity with a field suffix (`w`).
+
+    Raises:
+        PydanticCustomError: the unit is not one of that quantity.
+    """
+    return to_si(value, checked_unit(unit, suffix))[0]
 
 
 class FixedLength(BaseModel):

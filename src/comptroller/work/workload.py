@@ -15,7 +15,6 @@ from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.library import SHIPPED, FactLibrary, resolve
 from comptroller.facts.reader import CATALOGUE, FactEntry, parse_toml
 from comptroller.facts.site import Term
-from comptroller.quantities import UNITS, to_si
 from comptroller.work.data_files import find_data
 from comptroller.work.document_errors import fact_error
 from comptroller.work.evidence_readers import packaged_evidence
@@ -23,9 +22,10 @@ from comptroller.work.hours import WorkloadDay, require_fitting
 from comptroller.work.policy_choice import PolicyChoice
 from comptroller.work.quality import WorkloadQuality
 from comptroller.work.rows import TraceReadOptions
-from comptroller.work.sizes import STRICT, Sizes, conflict
+from comptroller.work.sizes import STRICT, Sizes, checked_unit, conflict, in_si
 from comptroller.work.trace_columns import TraceColumnNames
 from comptroller.work.uncertainty import WorkloadUncertainty
+from comptroller.work.use_cases import WorkloadUsage, with_own_use_case
 
 LEAST_RATE, MOST_RATE = 1e-6, 1e9
 """Range of rates in 1/s: one request in eleven days to a billion per second. Numbers outside it are in a wrong unit;
@@ -79,7 +79,7 @@ class QuantityBound(BaseModel):
         Raises:
             PydanticCustomError: the unit is not one of that quantity.
         """
-        return to_si(self.max, checked_unit(self.unit, suffix))[0]
+        return in_si(self.max, self.unit, suffix)
 
 
 class LatencyPercentileBound(QuantityBound):
@@ -135,18 +135,6 @@ class CarbonBound(QuantityBound):
         return self
 
 
-def checked_unit(unit: str, suffix: str) -> str:
-    """The unit itself, if it belongs to a field suffix.
-
-    Raises:
-        PydanticCustomError: it does not; lists those that do.
-    """
-    fitting = [name for name, (belongs, _) in UNITS.items() if belongs == suffix]
-    if unit not in fitting:
-        raise conflict("unit", f"{unit!r} does not fit", ", ".join(fitting))
-    return unit
-
-
 class LatencyObjectives(BaseModel):
     """Bounds of time to first token (ttft), time per output token after it (tpot) and end-to-end latency (e2e)."""
 
@@ -191,7 +179,7 @@ class ResourceAllowlist(BaseModel):
     terms: tuple[Term, ...] = ("on_demand",)
 
 
-class Workload(BaseModel):
+class Workload(WorkloadUsage):
     """The load to serve, its objectives, and the resources that may be used.
 
     Arrivals are either `rate_per_s` (the rate to size for) with `cv`, the coefficient of variation of the gaps
@@ -199,6 +187,7 @@ class Workload(BaseModel):
     is then its `peak`. Lengths are those of the trace, or `lengths`. A trace without arrival times is read at
     `rate_per_s`. columns: what the trace's columns are called, where not as its format has them.
     policies: who decides in the fleet.
+    Rate, lengths and objectives may also come from a use case and its users (`WorkloadUsage`).
     seed: of random draws.  spare_replicas: replicas of each deployment kept in reserve (1: N+1).  caps: most devices by
     accelerator.  budget, power, carbon: upper bounds of spending, of power at the meter and of emissions, with every
     replica busy.
@@ -273,7 +262,7 @@ class Workload(BaseModel):
         whole = TraceReadOptions(skip_bad=self.skip_bad, columns=self.columns, rate_per_s=self.rate_per_s)
         if self.part is None:
             return whole
-        start_s, end_s = (to_si(value, self.part.unit)[0] for value in (self.part.start, self.part.end))
+        start_s, end_s = (in_si(value, self.part.unit, "s") for value in (self.part.start, self.part.end))
         return replace(whole, start_s=start_s, end_s=end_s)
 
     @property
@@ -311,8 +300,10 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
     Raises:
         FactError: names the file, the field and what is allowed.
     """
+    if document.get("assumptions"):
+        raise FactError(file.name, "assumptions", "follow from use_case and users and cannot be stated")
     try:
-        workload = Workload.model_validate(document)
+        workload = Workload.model_validate(with_own_use_case(document, file))
     except ValidationError as error:
         raise fact_error(error.errors()[0], file.name, Workload) from error
     names = _WorkloadNames(workload, file)

@@ -211,6 +211,40 @@ class PlanTotals(DocumentPart):
     requests_per_s: float
 
 
+class ApiPriceDocument(DocumentPart):
+    """What an API asks for a model of the plan, in dollars per million tokens.
+
+    usd_per_million_tokens: over prompts and answers together, at the workload's mean lengths.  since: the first day of
+    the price; `None` where only one is listed.
+    """
+
+    service: str
+    model: str
+    usd_per_million_input: float
+    usd_per_million_output: float
+    usd_per_million_tokens: float
+    since: str | None
+    source: str
+
+
+class TokenPriceDocument(DocumentPart):
+    """Dollars per million tokens, prompts and answers together, of the fleet and of APIs of the same models.
+
+    mean_requests_per_s: of the trace, or of the day whose busiest hour is known; else the rate to size for.
+    full use: every replica as full as the objectives let it be in steady state; mean_use: the mean's share of it.
+    priced_on: the day of the latest rental price of the fleet, on which the APIs' prices are looked up.
+    left_out: what the fleet's rent does not hold.
+    """
+
+    mean_requests_per_s: float
+    usd_per_million_at_mean_use: float
+    usd_per_million_at_full_use: float
+    mean_use: float
+    priced_on: str
+    apis: tuple[ApiPriceDocument, ...]
+    left_out: tuple[str, ...]
+
+
 class BreakpointDocument(DocumentPart):
     """The next value of a constraint at which the optimum changes, and by how much per hour.
 
@@ -320,6 +354,7 @@ class Plan(DocumentPart):
     quality: QualityDocument | None = None
     hours: DayPlan | None = None
     totals: PlanTotals
+    prices: TokenPriceDocument | None = None
     latency: tuple[LatencyDocument, ...]
     queueing: str
     verification: VerificationDocument | None

@@ -1,28 +1,22 @@
-"""Compare a plan with the fleet that runs today: what it costs, whether it carries the demand, what changes."""
+"""Compare a plan with the fleet that runs today: what it costs, whether it carries the demand, what the move costs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
 
-from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
-from comptroller.costs.memory import memory
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InfeasibleError
-from comptroller.facts.library import SHIPPED, FactLibrary, resolve
-from comptroller.facts.reader import FactEntry, build, parse_toml
-from comptroller.facts.site import Term
 from comptroller.planning.ground.executor import no_progress
-from comptroller.planning.ground.nouns import Deployment, Goal
+from comptroller.planning.ground.nouns import Goal
+from comptroller.planning.ground.plan_document import ServiceDocument
 from comptroller.planning.offer.deployments import RejectionTally
 from comptroller.planning.offer.evaluation import build_table
 from comptroller.planning.offer.market import DeploymentOffers
 from comptroller.planning.offer.requests import load_of, once_space
+from comptroller.planning.reasons.current_fleet import OVERLAP_H, SPREAD_H, CurrentFleet, MovingTerms, deployment_of
 from comptroller.planning.solve.highs import EXACT, solve
 from comptroller.planning.solve.program import pose
 from comptroller.planning.solve.search import PlanSearch
@@ -34,99 +28,46 @@ MOST = 1024.0
 PRECISION = 1e-3
 """Of the factor: a tenth of a per cent is less than the model's own error by a factor of ten at least."""
 
-_STRICT = ConfigDict(extra="forbid")
-
-
-@validated(frozen=True, config=_STRICT)
-class CurrentService:
-    """One service of today's fleet."""
-
-    model: str
-    accelerator: str
-    site: str
-    replicas: int = Field(ge=1)
-    engine: str = "vllm"
-    term: Term = "on_demand"
-    tp: int = 1
-    pp: int = 1
-    dp: int = 1
-    ep: int = 1
-    weights: str = "bf16"
-    experts: str | None = None
-    activations: str = "bf16"
-    kv: str = "bf16"
-    max_batch: int | None = None
-
-
-@validated(frozen=True, config=_STRICT)
-class CurrentFleetFile:
-    """Today's fleet, as a TOML file lists it under `[[services]]`."""
-
-    services: tuple[CurrentService, ...] = Field(min_length=1)
-
-
-@dataclass(frozen=True, slots=True)
-class CurrentFleet:
-    """Today's fleet by ids, with the facts that they stand for."""
-
-    services: tuple[CurrentService, ...]
-    library: FactLibrary
+EQUAL = 1e-3
+"""Share of today's price within which two prices are equal: steps of list prices and rounded dollars are coarser. At
+twice this a saving of 0.2 % would not be taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class FleetComparison:
     """Today's fleet beside the plan.
 
-    usd_per_h: what it costs.  carries: demand it can carry within the objectives, as a share of the workload's.
-    changes: one line per service that goes, comes or is resized.  saves_usd_per_h: positive if the plan is cheaper.
+    usd_per_h: what it costs.  carries: demand it can carry within the objectives, as a share of the workload's, in the
+    steady state.  changes: one line per service that goes, comes or is resized; none where what runs is kept.
+    saves_usd_per_h: of rent, positive if the plan is cheaper.  moving_usd: the cost of the move, once.  net_usd_per_h:
+    what is saved when that is spread over spread_h hours.  keep: what runs carries the demand, and costs no more than
+    the plan with the move.
     """
 
     usd_per_h: float
     carries: float
     changes: tuple[str, ...]
     saves_usd_per_h: float
-
-
-def load_current(path: Path) -> CurrentFleet:
-    """Today's fleet from its file; paths in it are relative to the file.
-
-    Raises:
-        FactError: names file, field and what is allowed.
-        UnknownIdError: a name is neither an id, a repository nor a file.
-    """
-    file = build(CurrentFleetFile, parse_toml(path), path.name)
-    entries: list[FactEntry] = []
-
-    def id_of(kind: str, name: str) -> str:
-        entries.append(resolve(kind, name, path.parent))
-        return entries[-1].id
-
-    services = tuple(
-        replace(
-            service,
-            model=id_of("models", service.model),
-            accelerator=id_of("accelerators", service.accelerator),
-            engine=id_of("engines", service.engine),
-            site=id_of("sites", service.site),
-        )
-        for service in file.services
-    )
-    return CurrentFleet(services, SHIPPED.with_entries(entries))
+    moving_usd: float = 0.0
+    overlap_h: float = OVERLAP_H
+    spread_h: float = SPREAD_H
+    net_usd_per_h: float = 0.0
+    keep: bool = False
 
 
 def compare(
     current: CurrentFleet,
-    planned: dict[str, int],
+    planned: Sequence[ServiceDocument],
     usd_per_h: float,
     problem: tuple[TrafficDemand, Goal],
     calibration: TimingCalibration,
 ) -> FleetComparison:
-    """Price today's fleet at today's offers and see what share of the demand it carries.
+    """Price today's fleet, at its own prices or today's offers, see what it carries and what a move from it costs.
 
-    planned: replicas by deployment id of the plan.  usd_per_h: the plan's price.  problem: what must be carried.
+    planned: the services of the plan.  usd_per_h: the plan's price.  problem: what must be carried.
     """
     traffic, goal = problem
-    deployments = [_deployment(x, current.library) for x in current.services]
+    deployments = [deployment_of(x, current.library) for x in current.services]
     counts = [x.replicas for x in current.services]
     table = build_table(deployments, load_of(traffic), goal.targets, calibration, RejectionTally(), no_progress)
     search = PlanSearch(once_space(DeploymentOffers(table), traffic))
@@ -137,7 +78,29 @@ def compare(
     for deployment, count in zip(deployments, counts, strict=True):
         have[deployment.id] = have.get(deployment.id, 0) + count
     carries = carried_demand_factor(search, goal, counts)
-    return FleetComparison(price, carries, _changes(have, planned), price - usd_per_h)
+    moving, saves = current.moving, price - usd_per_h
+    cost = moving_cost(have, planned, moving) if _replicas(planned) != have else 0.0
+    net = saves - cost / moving.spread_h
+    keep = carries >= 1 - PRECISION and net <= EQUAL * price
+    changes = () if keep else _changes(have, _replicas(planned))
+    return FleetComparison(price, carries, changes, saves, cost, moving.overlap_h, moving.spread_h, net, keep)
+
+
+def moving_cost(have: Mapping[str, int], planned: Sequence[ServiceDocument], moving: MovingTerms) -> float:
+    """Dollars of a move: the rent of the replicas that come, for the hours that they overlap, and the stated rest.
+
+    have: replicas that run by deployment id.
+    """
+    comes = 0.0
+    for service in planned:
+        replicas = _replicas([service])[service.id]
+        comes += service.usd_per_h * max(replicas - have.get(service.id, 0), 0) / replicas
+    return comes * moving.overlap_h + moving.usd
+
+
+def _replicas(planned: Iterable[ServiceDocument]) -> dict[str, int]:
+    """Replicas by deployment id."""
+    return {service.id: sum(pool.replicas for pool in service.deployment.pools) for service in planned}
 
 
 def carried_demand_factor(search: PlanSearch, goal: Goal, replicas: Sequence[int]) -> float:
@@ -174,19 +137,3 @@ def _changes(have: dict[str, int], planned: dict[str, int]) -> tuple[str, ...]:
             verb = "add" if not before else "remove" if not after else "resize"
             lines.append(f"{verb} {name}: {before} -> {after} replicas")
     return tuple(lines)
-
-
-def _deployment(running: CurrentService, library: FactLibrary) -> Deployment:
-    place, facts = library.site(running.site), library.engine(running.engine)
-    engine = EngineSettings.default(facts)
-    if running.max_batch:
-        engine = replace(engine, max_batch=running.max_batch)
-    replica = ModelReplica(
-        library.model(running.model),
-        library.accelerator(running.accelerator),
-        PrecisionRecipe(running.weights, running.experts or running.weights, running.activations, running.kv),
-        ParallelLayout(running.tp, running.pp, running.dp, running.ep),
-        engine,
-        library,
-    )
-    return Deployment(replica, memory(replica), place, place.offer(running.accelerator, running.term))

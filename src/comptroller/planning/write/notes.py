@@ -40,6 +40,7 @@ def notes_of(
 
 
 def _request_notes(problem: PlanningProblem, simulated: bool) -> Iterator[str]:
+    yield from problem.workload.assumptions
     yield _host_note(problem)
     if not simulated:
         missing = "" if COMPILED else "; comptroller[sim] adds it"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from comptroller import __version__
-from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.executor import side_by_side
 from comptroller.planning.ground.nouns import Fleet, Goal, SimulatedQuantile
 from comptroller.planning.ground.plan_document import (
@@ -25,11 +24,12 @@ from comptroller.planning.reasons.pruning import pruned_choices, rejected_choice
 from comptroller.planning.reasons.runners_up import NeighbouringFleets
 from comptroller.planning.reasons.shadow_prices import constraints, shadow_price
 from comptroller.planning.risk.draws import RiskSimulation
-from comptroller.planning.solve.description import describe_fleet, usd_per_h
+from comptroller.planning.solve.description import describe_fleet
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.classes import api_offers, classes_of, tokens_per_question
 from comptroller.planning.write.facts import facts_digest, facts_of
 from comptroller.planning.write.notes import notes_of
+from comptroller.planning.write.prices import price_interval, token_prices
 from comptroller.planning.write.quality import quality_document, with_draws
 from comptroller.quantities import short
 
@@ -56,7 +56,9 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
     around = NeighbouringFleets.of(search, goal, best)
     drawn = RiskSimulation.of(problem, (best, *around.rivals)) if goal.quality else None
     services = tuple(service for model in own.values() for service in model.services)
-    totals = totals_of(services, cost_basis(problem, best, offers), _price_interval(problem, best, own))
+    totals = totals_of(
+        services, cost_basis(problem, best, offers), price_interval(problem, best, _intervals(own.values()))
+    )
     describe = partial(describe_fleet, search)
     return Plan(
         schema_version=1,
@@ -70,6 +72,7 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
         offers=offers,
         quality=quality_document(problem, around, drawn) if drawn else None,
         totals=with_draws(totals, drawn) if drawn else totals,
+        prices=token_prices(problem, services),
         latency=latency_of(goal, list(own.values()), verified),
         queueing=QUEUEING,
         verification=verified.document if verified else None,
@@ -90,23 +93,6 @@ def _candidates(problem: PlanningProblem) -> int:
     """Choices that were looked at: deployments, and options where there is a choice of them."""
     options = len(problem.space.options) if problem.goal.quality else 0
     return options + sum(len(offers.deployments) for offers in problem.space.offers.values())
-
-
-def _price_interval(problem: PlanningProblem, best: Fleet, own: Mapping[int, ModelServices]) -> RelativeInterval:
-    """The same demand if steps took as long as the ends of their interval: fleets are re-solved for it."""
-    if problem.goal.quality:
-        return RelativeInterval(1.0, 1.0)
-    search, goal = problem.search, problem.goal
-    steps = RelativeInterval.widest(interval.tpot for interval in _intervals(own.values()))
-
-    def ratio(factor: float) -> float:
-        try:
-            fleet = search.solve(replace(goal, demand=goal.demand * factor))
-        except InfeasibleError:
-            return float("nan")
-        return usd_per_h(search, fleet) / usd_per_h(search, best)
-
-    return RelativeInterval(ratio(steps.low), ratio(steps.high))
 
 
 def _intervals(own: Iterable[ModelServices]) -> list[ReplicaIntervals]:

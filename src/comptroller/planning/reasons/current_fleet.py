@@ -1,0 +1,153 @@
+"""Today's fleet: the services that run, what is paid for them, and what a move to another fleet costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated
+
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.memory import memory
+from comptroller.errors import InputError
+from comptroller.facts.library import SHIPPED, FactLibrary, resolve
+from comptroller.facts.reader import FactEntry, build, parse_toml
+from comptroller.facts.site import AcceleratorOffer, Site, Term
+from comptroller.planning.ground.nouns import Deployment
+from comptroller.quantities import HOUR_S
+
+OVERLAP_H = 1.0
+"""Hours for which what comes runs beside what goes, unless the file says otherwise: to fetch weights, load, warm up and
+shift the traffic. An assumption, told as one; twice as long makes the rent of a move twice as dear."""
+
+SPREAD_H = 730.0
+"""Hours over which the cost of a move is spread, unless the file says otherwise: a month, the term of a bill. Over
+twice as many a move costs half per hour, and smaller savings are worth it."""
+
+_STRICT = ConfigDict(extra="forbid")
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@validated(frozen=True, config=_STRICT)
+class CurrentService:
+    """One service of today's fleet. usd_per_device_h: what is paid for a device; the site's offer if not given."""
+
+    model: str
+    accelerator: str
+    site: str
+    replicas: int = Field(ge=1)
+    engine: str = "vllm"
+    term: Term = "on_demand"
+    tp: int = 1
+    pp: int = 1
+    dp: int = 1
+    ep: int = 1
+    weights: str = "bf16"
+    experts: str | None = None
+    activations: str = "bf16"
+    kv: str = "bf16"
+    max_batch: int | None = None
+    usd_per_device_h: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+@validated(frozen=True, config=_STRICT)
+class MovingTerms:
+    """What a move to another fleet costs.
+
+    overlap_h: hours for which replicas that come are paid beside those that go.  usd: for everything else, such as
+    people's time.  spread_h: hours over which the cost is spread.
+    """
+
+    overlap_h: NotNegative = OVERLAP_H
+    usd: NotNegative = 0.0
+    spread_h: Annotated[float, Field(gt=0, allow_inf_nan=False)] = SPREAD_H
+
+
+@validated(frozen=True, config=_STRICT)
+class CurrentFleetFile:
+    """Today's fleet, as a TOML file lists it under `[[services]]`, and what moving from it costs (`[moving]`)."""
+
+    services: tuple[CurrentService, ...] = Field(min_length=1)
+    moving: MovingTerms = MovingTerms()
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentFleet:
+    """Today's fleet by ids, with the facts that they stand for, and what moving from it costs."""
+
+    services: tuple[CurrentService, ...]
+    library: FactLibrary
+    moving: MovingTerms
+
+    def with_moving_usd(self, usd: float) -> CurrentFleet:
+        """The fleet, from which a move costs so many dollars beside the rent of the overlap.
+
+        Raises:
+            InputError: it is no amount.
+        """
+        if not 0 <= usd < float("inf"):
+            raise InputError(f"--moving-usd {usd:g}: an amount of 0 or more")
+        return replace(self, moving=replace(self.moving, usd=usd))
+
+
+def load_current(path: Path) -> CurrentFleet:
+    """Today's fleet from its file; paths in it are relative to the file.
+
+    Raises:
+        FactError: names file, field and what is allowed.
+        UnknownIdError: a name is neither an id, a repository nor a file.
+    """
+    file = build(CurrentFleetFile, parse_toml(path), path.name)
+    entries: list[FactEntry] = []
+
+    def id_of(kind: str, name: str) -> str:
+        entries.append(resolve(kind, name, path.parent))
+        return entries[-1].id
+
+    services = tuple(
+        replace(
+            service,
+            model=id_of("models", service.model),
+            accelerator=id_of("accelerators", service.accelerator),
+            engine=id_of("engines", service.engine),
+            site=id_of("sites", service.site),
+        )
+        for service in file.services
+    )
+    return CurrentFleet(services, SHIPPED.with_entries(entries), file.moving)
+
+
+def deployment_of(running: CurrentService, library: FactLibrary) -> Deployment:
+    """A service of today as a deployment, at the price that is paid.
+
+    Raises:
+        UnsupportedError: it has no price, or does not fit.
+    """
+    place, facts = library.site(running.site), library.engine(running.engine)
+    engine = EngineSettings.default(facts)
+    if running.max_batch:
+        engine = replace(engine, max_batch=running.max_batch)
+    replica = ModelReplica(
+        library.model(running.model),
+        library.accelerator(running.accelerator),
+        PrecisionRecipe(running.weights, running.experts or running.weights, running.activations, running.kv),
+        ParallelLayout(running.tp, running.pp, running.dp, running.ep),
+        engine,
+        library,
+    )
+    return Deployment(replica, memory(replica), place, _offer(running, place))
+
+
+def _offer(running: CurrentService, place: Site) -> AcceleratorOffer:
+    """The price that is paid: the fleet's own, else the site's offer.
+
+    Raises:
+        UnsupportedError: the fleet states none and the site has none.
+    """
+    if running.usd_per_device_h is None:
+        return place.offer(running.accelerator, running.term)
+    own = running.usd_per_device_h / HOUR_S
+    return AcceleratorOffer(running.accelerator, running.term, own, date.min, "as the fleet's file states")

@@ -1,0 +1,203 @@
+"""A commented workload file, written from a few answers: every key that it may have, with its unit."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from comptroller.facts.reader import ids
+from comptroller.work.trace import RequestTrace
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadKey:
+    """A key of a workload file. says: what it means and in which unit.  example: a value in TOML, for who adds it."""
+
+    says: str
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadHeading:
+    """Keys that belong together, by their dotted name."""
+
+    title: str
+    keys: Mapping[str, WorkloadKey]
+
+
+HEADINGS = (
+    WorkloadHeading(
+        "What is served",
+        {
+            "name": WorkloadKey("Name of the workload, which stands over its plan.", '"chat"'),
+            "models": WorkloadKey(
+                "The models of which any may answer: ids (`comptroller show models`) or your own files.",
+                '["llama_3_1_8b"]',
+            ),
+        },
+    ),
+    WorkloadHeading(
+        "What arrives",
+        {
+            "use_case": WorkloadKey(
+                f"Kind of service: {', '.join(ids('use_cases'))}, or a file of your own in their form. It gives the "
+                "lengths and the latency objectives that are not stated below, and the requests per user.",
+                '"chat"',
+            ),
+            "users": WorkloadKey("Users of the service (a count, of a week). They give the rate.", "1000"),
+            "requests_per_user_per_day": WorkloadKey(
+                "Requests of one user in a day (requests/day), where you know better than the use case.", "20.0"
+            ),
+            "tokens_per_day": WorkloadKey("Tokens of a day (tokens, prompts and answers), in place of users.", "1e9"),
+            "busiest_hour_share": WorkloadKey(
+                "Share of a day's requests that come in its busiest hour (1; an even day has 1/24 = 0.042). The fleet "
+                "is sized for that hour.",
+                "0.1",
+            ),
+            "rate_per_s": WorkloadKey(
+                "Rate to size for (requests/s), in place of users. Beside a trace: the mean that it is scaled to.",
+                "5.0",
+            ),
+            "cv": WorkloadKey(
+                "Coefficient of variation of the gaps between arrivals (1): 1 is a Poisson stream, more is burstier.",
+                "1.0",
+            ),
+            "trace": WorkloadKey("Recorded requests, a file; it gives rate and lengths.", '"requests.csv"'),
+            "scale": WorkloadKey("Factor on the rate of the trace (1).", "2.0"),
+            "part": WorkloadKey(
+                "The part of the trace from `start` to `end` after its first arrival (unit: s, ms or h).",
+                '{ start = 0.0, end = 1.0, unit = "h" }',
+            ),
+            "skip_bad": WorkloadKey("Whether bad rows of the trace are dropped and counted (true or false).", "true"),
+            "columns": WorkloadKey(
+                "What the columns of the trace are called (arrival, input, output, session, tenant, priority, blocks), "
+                "the unit of its times (s, ms, us, ns), and block_tokens (tokens of a prefix block).",
+                '{ input = "input_tokens", output = "output_tokens" }',
+            ),
+            "peak": WorkloadKey(
+                "The rate of a trace to size for: this quantile (1) of its rate over windows of so many seconds (s).",
+                "{ quantile = 0.95, window_s = 60.0 }",
+            ),
+            "lengths.input": WorkloadKey(
+                "Length of prompts (tokens): { fixed = n }, or a lognormal one by its median, its mean or p99, and the "
+                "longest, `most`.",
+                "{ median = 1000, mean = 1500, most = 8000 }",
+            ),
+            "lengths.output": WorkloadKey("Length of answers (tokens), in the same form.", "{ fixed = 300 }"),
+        },
+    ),
+    WorkloadHeading(
+        "How fast it must be",
+        {
+            "objectives.ttft": WorkloadKey(
+                "Time to the first token: `p` per cent of the requests within `max` (unit: ms or s).",
+                '{ p = 95, max = 1000, unit = "ms" }',
+            ),
+            "objectives.tpot": WorkloadKey(
+                "Time per output token after the first (unit: ms or s).", '{ p = 95, max = 50, unit = "ms" }'
+            ),
+            "objectives.e2e": WorkloadKey(
+                "Time from arrival to the last token (unit: ms or s).", '{ p = 95, max = 20, unit = "s" }'
+            ),
+        },
+    ),
+    WorkloadHeading(
+        "What it may cost and use",
+        {
+            "objective": WorkloadKey('What is least: "usd", "j" (energy) or "gco2e" (emissions).', '"usd"'),
+            "budget": WorkloadKey("Most that may be spent (unit: USD/h).", '{ max = 100.0, unit = "USD/h" }'),
+            "power": WorkloadKey("Most power at the meter (unit: W, kW or MW).", '{ max = 50.0, unit = "kW" }'),
+            "carbon": WorkloadKey("Most emissions (unit: gCO2e/h or kgCO2e/h).", '{ max = 10.0, unit = "kgCO2e/h" }'),
+            "spare_replicas": WorkloadKey("Replicas of each deployment kept in reserve (a count; 1 is N+1).", "1"),
+            "caps": WorkloadKey("Most devices of an accelerator (a count each).", "{ h100_sxm = 16 }"),
+            "allow.accelerators": WorkloadKey(
+                "Accelerators that may be used, by id (`comptroller show accelerators`) or file; none named: all.",
+                '["h100_sxm", "l40s"]',
+            ),
+            "allow.sites": WorkloadKey(
+                "Sites that may be used (`comptroller show sites`); none named: all.", '["us_neocloud"]'
+            ),
+            "allow.engines": WorkloadKey("Engines that may be used (`comptroller show engines`).", '["vllm"]'),
+            "allow.formats": WorkloadKey("Number formats that may be used (`comptroller show formats`).", '["bf16"]'),
+            "allow.terms": WorkloadKey(
+                'Terms of rent: "on_demand", "spot", "reserved", "owned".', '["on_demand", "reserved"]'
+            ),
+            "policies": WorkloadKey(
+                "Who decides in the fleet: routing, batching, scheduling, by id or file.",
+                '{ routing = "least_request" }',
+            ),
+            "seed": WorkloadKey("Seed of random draws (a count); the same seed gives the same plan.", "0"),
+        },
+    ),
+)
+"""The keys of a workload of requests in the order of the file. `quality`, `uncertainty` and `hours` have pages of their
+own, which the file names."""
+
+ELSEWHERE = {"quality": "docs/quality.md", "uncertainty": "docs/quality.md", "hours": "docs/hours.md"}
+"""Keys that the file only names -> the page that explains them."""
+
+WIDTH = 112
+"""Columns of a comment: with its mark it ends before the 120 that terminals and editors have in common. Twice as many
+wrap in both."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadAnswers:
+    """What a new workload states.
+
+    values: by dotted key.  remarks: further comments of a key, such as what a trace holds.
+    """
+
+    values: Mapping[str, Any]
+    remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def workload_text(answers: WorkloadAnswers) -> str:
+    """The file: keys that have a value, then, commented out with an example, those that may be added."""
+    return "\n".join(_lines(answers)) + "\n"
+
+
+def _lines(answers: WorkloadAnswers) -> Iterator[str]:
+    yield "# A workload for `comptroller plan`. A line that begins with #: may be added: take the mark away."
+    for heading in HEADINGS:
+        yield f"\n# --- {heading.title} ---"
+        stated = [key for key in heading.keys if key in answers.values]
+        for key in (*stated, *(key for key in heading.keys if key not in answers.values)):
+            yield ""
+            for sentence in (heading.keys[key].says, *answers.remarks.get(key, ())):
+                yield from (
+                    f"# {line}"
+                    for line in textwrap.wrap(sentence, WIDTH, break_long_words=False, break_on_hyphens=False)
+                )
+            if key in answers.values:
+                yield f"{key} = {in_toml(answers.values[key])}"
+            else:
+                yield f"#: {key} = {heading.keys[key].example}"
+    yield ""
+    for key, page in ELSEWHERE.items():
+        yield f"# {key}: see {page}."
+
+
+def in_toml(value: Any) -> str:
+    """A value as TOML.
+
+    >>> in_toml({"p": 95, "max": 1.5, "unit": "s"}), in_toml(["a", "b"])
+    ('{ p = 95, max = 1.5, unit = "s" }', '["a", "b"]')
+    """
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {in_toml(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(in_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def trace_remarks(trace: RequestTrace) -> tuple[str, ...]:
+    """What a trace holds, for the comments of the workload that is made from it."""
+    dropped = f", {trace.dropped} bad rows left out" if trace.dropped else ""
+    return (
+        f"It holds {len(trace):,} requests over {trace.span_s / 3600:.3g} h: {trace.rate_per_s:.4g} requests/s, mean "
+        f"{trace.input_tokens.mean():,.0f} tokens in, {trace.output_tokens.mean():,.0f} out{dropped}.",
+    )
