@@ -28,8 +28,9 @@ DESIGN = ROOT / "DESIGN.md"
 BEGIN, END = "<!-- house:begin -->", "<!-- house:end -->"
 
 ROOM_LINES = {
-    # one program with its bounds, offers, proofs by simulation, reasons, risk, policies, and the documents of all of it
-    "planning": 9_400,
+    # one program with its bounds, offers, proofs by simulation, reasons, risk, policies, and the documents of all of it;
+    # whether one replica fits, and what would make it
+    "planning": 9_800,
     # workloads, traces of twelve formats and of any table by its columns, evidence of ten, laws and intervals over them
     "work": 6_900,
     # the door, its desk and breakers, the router and its view, translation of three APIs, backends, checkers
@@ -38,18 +39,19 @@ ROOM_LINES = {
     "strategies": 4_750,
     # the event engine as one kernel, compiled or not, and every policy
     "serving": 4_450,
-    # tables of a line per column, one chart, one page
-    "report": 4_400,
-    # one function per physical quantity, each with its docstring of symbols, equation, source and example
-    "costs": 3_700,
+    # tables of a line per column, one chart, one page; every part of the memory of a replica
+    "report": 4_520,
+    # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
+    # engines term by term, windows and states
+    "costs": 3_940,
     # ledger, holds, budgets, reports, migrations, two databases
     "books": 3_070,
     # one reader and one resolver, eight kinds of facts, four families of configurations of models
     "facts": 3_300,
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration
     "measure": 2_460,
-    # a file per command, most of it options and their help
-    "cli": 2_080,
+    # a file per command (nine), most of it options and their help
+    "cli": 2_140,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,
     # targets of export, one file each
