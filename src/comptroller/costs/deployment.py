@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from comptroller.errors import InputError, UnsupportedFormatError
@@ -55,6 +56,22 @@ class ParallelLayout:
         """Devices of one pipeline stage."""
         return self.tp * self.dp
 
+    @classmethod
+    def of(cls, text: str) -> ParallelLayout:
+        """The layout that is spelled like this.
+
+        Raises:
+            InputError: it is not spelled as a layout, or a degree is wrong.
+
+        >>> ParallelLayout.of("tp4-pp2")
+        ParallelLayout(tp=4, pp=2, dp=1, ep=1)
+        """
+        parts = [re.fullmatch(r"(tp|pp|dp|ep)(\d{1,4})", part) for part in text.lower().split("-")]
+        degrees = {part[1]: int(part[2]) for part in parts if part}
+        if len(degrees) != len(parts):
+            raise InputError(f"layout {text!r} is not known; allowed: degrees of tp, pp, dp and ep as in tp4-pp2")
+        return cls(**degrees)
+
     def __str__(self) -> str:
         parts = [f"{name}{n}" for name, n in (("tp", self.tp), ("pp", self.pp), ("dp", self.dp), ("ep", self.ep))]
         return "-".join(part for part in parts if not part.endswith("p1")) or "tp1"
@@ -67,6 +84,7 @@ class EngineSettings:
     max_batch: most sequences in a step.  chunk_tokens: token budget of a step that holds prefill.
     memory_fraction: share of device memory it takes, of what `fraction_of` says (`facts.engine`).
     prefix_block_tokens: of a block that calls with a common prefix share, 0 where they share none.
+    logit_bytes: memory that sampling needs per logit of a full batch.  graph_sizes: batches that may be captured.
     """
 
     id: str
@@ -78,6 +96,8 @@ class EngineSettings:
     graph_bytes: float = 0.0
     fraction_of: str = "total"
     prefix_block_tokens: int = 0
+    logit_bytes: float = 4.0
+    graph_sizes: tuple[int, ...] = ()
     program: str = ""
 
     @property
@@ -98,6 +118,8 @@ class EngineSettings:
             facts.graph_bytes,
             facts.fraction_of,
             facts.prefix_block_tokens,
+            facts.logit_bytes,
+            facts.graph_sizes,
             facts.program,
         )
 
