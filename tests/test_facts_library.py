@@ -53,7 +53,7 @@ def toml(document: dict[str, Any]) -> str:
 
 def figures(document: Any) -> Any:
     """A plan without what names and says where things come from."""
-    plain = document.model_dump(mode="json", exclude={"digests", "facts", "name"})
+    plain = document.model_dump(mode="json", exclude={"digests", "facts", "name", "prices"})
     return re.sub(r'"launch": "[^"]*"', "", json.dumps(plain))
 
 

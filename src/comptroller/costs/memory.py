@@ -108,7 +108,9 @@ def weight_bytes(replica: ModelReplica) -> float:
     )
     split = (dense - replicated) / layout.tp + replicated
     stored = replica.formats.weights.bytes_per_element
-    return ends + experts + (split * stored + model.norm_elements * 2.0) / layout.pp
+    # what the checkpoint spares stays in 16 bit, unless the recipe quantises it anew
+    spared = model.spared_elements / layout.tp if replica.formats.weights.id == model.weights else 0.0
+    return ends + experts + (split * stored + spared * (2.0 - stored) + model.norm_elements * 2.0) / layout.pp
 
 
 def kv_bytes_per_token(replica: ModelReplica) -> float:

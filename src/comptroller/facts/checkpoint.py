@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from comptroller.errors import FactError
@@ -28,13 +28,28 @@ METHODS = {
 }
 """`quant_method`, or `quant_algo` of ModelOpt -> format id."""
 
-SPARING = ("ignore", "modules_to_not_convert", "exclude_modules")
+SPARING = ("ignore", "modules_to_not_convert", "exclude_modules", "exclude", "ignored_layers", "llm_int8_skip_modules")
 """Keys that list the modules left unquantised."""
 
 DEFAULT_BITS, DEFAULT_GROUP = 4, 128
 """Bits and group size where a `quantization_config` of gptq or awq has none: the defaults of `AwqConfig` (both) and
 `GPTQConfig` (the group) in transformers. With twice the group a weight has half as many scales, which is another
 format."""
+
+MLX_GROUP = 64
+"""Group size of MLX where its table has none: the default of `mlx.core.quantize`. Twice this is another format."""
+
+QUARK = {"fp8_e4m3": "fp8_e4m3", "fp4": "mxfp4", "mxfp4": "mxfp4", "mx": "mxfp4"}
+"""`dtype` of Quark's weights -> format id; its fp4 has one power of two per 32 weights (OCP MX)."""
+
+TORCHAO = {
+    "int4_weight_only": "",
+    "int8_weight_only": "int8_wo",
+    "int8_dynamic_activation_int8_weight": "int8",
+    "float8_weight_only": "fp8_e4m3",
+    "float8_dynamic_activation_float8_weight": "fp8_e4m3",
+}
+"""Scheme of torchao -> format id; empty where the group size decides."""
 
 _ATTENTION = re.compile(r"(self_attn|attention)(\W*|\W+(q|q_b|qkv|o)_proj)$")
 
@@ -48,22 +63,44 @@ def checkpoint_formats(fields: ConfigFields, sparse: bool) -> tuple[str, str]:
     Raises:
         FactError: a number format that is not known.
     """
-    base = _unquantised_format(fields)
-    scheme = fields.top.get("quantization_config") or fields.raw.get("quantization_config")
+    base = unquantised_format(fields)
+    scheme = _scheme(fields)
     if not scheme:
         return base, base
-    if not isinstance(scheme, Mapping):
-        raise FactError(fields.file, "quantization_config", "is not a table")
     if scheme.get("quant_algo") == "MIXED_PRECISION":
         return _mixed_precision_formats(fields, scheme)
     quantised = _weight_format(fields.file, scheme)
-    spared = [name for key in SPARING for name in fields.items(key, str, scheme)]
+    spared = spared_modules(fields)
     keeps_attention = sparse and any(_ATTENTION.search(name) for name in spared)
     experts = {"fp4": "mxfp4"}.get(str(fields.raw.get("expert_dtype")), quantised)
     return (base if keeps_attention else quantised), (experts if sparse else quantised)
 
 
-def _unquantised_format(fields: ConfigFields) -> str:
+def spared_modules(fields: ConfigFields) -> list[str]:
+    """The modules that a quantised checkpoint leaves unquantised, as its config lists them."""
+    scheme = _scheme(fields)
+    return [name for key in SPARING for name in fields.items(key, str, scheme)] if scheme else []
+
+
+def _scheme(fields: ConfigFields) -> Mapping[str, Any]:
+    """The table that describes the quantisation: `quantization_config`, or `quantization` of MLX and ModelOpt."""
+    for key in ("quantization_config", "quantization"):
+        scheme = fields.top.get(key) or fields.raw.get(key)
+        if not scheme:
+            continue
+        if not isinstance(scheme, Mapping):
+            raise FactError(fields.file, key, "is not a table")
+        inner = scheme.get("quantization")
+        return inner if isinstance(inner, Mapping) else scheme
+    return {}
+
+
+def unquantised_format(fields: ConfigFields) -> str:
+    """The format of `torch_dtype`, bf16 where the file has none.
+
+    Raises:
+        FactError: a type that is not known.
+    """
     dtypes = [d for c in (fields.raw, fields.top) for d in (c.get("torch_dtype"), c.get("dtype")) if d]
     name = str(dtypes[0] if dtypes else "bfloat16").removeprefix("torch.")
     if name not in DTYPES:
@@ -72,21 +109,72 @@ def _unquantised_format(fields: ConfigFields) -> str:
 
 
 def _weight_format(file: str, scheme: Mapping[str, Any]) -> str:
-    method = str(scheme.get("quant_algo") or scheme.get("quant_method"))
-    if method == "fp8":
-        return "fp8_block" if scheme.get("weight_block_size") else METHODS["FP8"]
-    if method == "compressed-tensors":
-        return _compressed_tensors_format(file, scheme)
-    if method in {"gptq", "awq", "auto-round"}:
-        bits, group = scheme.get("bits", DEFAULT_BITS), scheme.get("group_size", DEFAULT_GROUP)
-        awq = (method, bits, group) == ("awq", 4, 128)
-        return METHODS["W4A16_AWQ"] if awq else _integer_format(file, bits, group)
-    if method == "bitsandbytes":
-        return "int8_wo" if scheme.get("load_in_8bit") else "nf4"
+    method = str(scheme.get("quant_algo") or scheme.get("quant_method") or "mlx")
+    if method in READERS:
+        return READERS[method](file, scheme)
     if method not in METHODS:
-        known = sorted({*METHODS, "fp8", "compressed-tensors", "gptq", "awq", "auto-round", "bitsandbytes"})
-        raise FactError(file, "quantization_config", f"unknown method {method!r}", ", ".join(known))
+        known = ", ".join(sorted({*METHODS, *READERS}))
+        raise FactError(file, "quantization_config", f"unknown method {method!r}", known)
     return METHODS[method]
+
+
+def _fp8_format(file: str, scheme: Mapping[str, Any]) -> str:
+    return "fp8_block" if scheme.get("weight_block_size") else METHODS["FP8"]
+
+
+def _grouped_integer_format(file: str, scheme: Mapping[str, Any]) -> str:
+    """gptq, awq and AutoRound: bits and group size in the table itself."""
+    bits, group = scheme.get("bits", DEFAULT_BITS), scheme.get("group_size", DEFAULT_GROUP)
+    awq = (scheme.get("quant_method"), bits, group) == ("awq", 4, 128)
+    return METHODS["W4A16_AWQ"] if awq else _integer_format(file, bits, group)
+
+
+def _bitsandbytes_format(file: str, scheme: Mapping[str, Any]) -> str:
+    if scheme.get("load_in_8bit"):
+        return "int8_wo"
+    kind = scheme.get("bnb_4bit_quant_type", "nf4")
+    if kind != "nf4":
+        raise FactError(file, "quantization_config.bnb_4bit_quant_type", f"unknown type {kind!r:.40}", "nf4")
+    return "nf4_dq" if scheme.get("bnb_4bit_use_double_quant") else "nf4"
+
+
+def _mlx_format(file: str, scheme: Mapping[str, Any]) -> str:
+    """MLX: `mode` names a float format, else integers of `bits` bits in groups of `group_size`."""
+    mode = scheme.get("mode", "affine")
+    if mode in {"mxfp4", "mxfp8", "nvfp4"}:
+        return str(mode)
+    if "bits" not in scheme or mode != "affine":
+        what = f"mode {mode!r:.40}" if "bits" in scheme else "a table without quant_method, quant_algo or bits"
+        raise FactError(file, "quantization_config", f"unknown method: {what}", ", ".join(sorted({*METHODS, *READERS})))
+    return _integer_format(file, scheme["bits"], scheme.get("group_size", MLX_GROUP))
+
+
+def _quark_format(file: str, scheme: Mapping[str, Any]) -> str:
+    """Quark: the format of the weights that its table for all layers names."""
+    weight = _table(file, "global_quant_config", scheme.get("global_quant_config")).get("weight")
+    weight = weight[0] if isinstance(weight, list) and weight else weight
+    table = _table(file, "global_quant_config.weight", weight)
+    name, group = str(table.get("dtype")), table.get("group_size")
+    if name in {"int4", "uint4", "int8", "uint8"}:
+        return _integer_format(file, int(name[-1]), group)
+    if name not in QUARK:
+        raise FactError(
+            file, "quantization_config.global_quant_config.weight.dtype", f"unknown {name!r}", ", ".join(QUARK)
+        )
+    return QUARK[name]
+
+
+def _torchao_format(file: str, scheme: Mapping[str, Any]) -> str:
+    """torchao: the name of the scheme, or its configuration class, and the group size in either form."""
+    kind, options = scheme.get("quant_type"), scheme.get("quant_type_kwargs") or {}
+    if isinstance(kind, Mapping):
+        default = _table(file, "quant_type.default", kind.get("default"))
+        kind, options = default.get("_type"), default.get("_data") or {}
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", str(kind)).lower().removesuffix("_config")
+    group = options.get("group_size", DEFAULT_GROUP) if isinstance(options, Mapping) else DEFAULT_GROUP
+    if name not in TORCHAO:
+        raise FactError(file, "quantization_config.quant_type", f"unknown scheme {name!r:.60}", ", ".join(TORCHAO))
+    return TORCHAO[name] or _integer_format(file, 4, group)
 
 
 def _compressed_tensors_format(file: str, scheme: Mapping[str, Any]) -> str:
@@ -122,7 +210,7 @@ def _mixed_precision_formats(fields: ConfigFields, scheme: Mapping[str, Any]) ->
     layers = {key: _table(fields.file, f"quantized_layers.{key}", value) for key, value in named.items()}
     experts = [layer for name, layer in layers.items() if "expert" in name and "shared" not in name]
     weights = _commonest(fields.file, [layer for name, layer in layers.items() if "expert" not in name])
-    weights = weights or _unquantised_format(fields)
+    weights = weights or unquantised_format(fields)
     return weights, _commonest(fields.file, experts) or weights
 
 
@@ -135,3 +223,18 @@ def _table(file: str, key: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise FactError(file, f"quantization_config.{key}", "is not a table")
     return value
+
+
+READERS: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
+    "fp8": _fp8_format,
+    "compressed-tensors": _compressed_tensors_format,
+    "gptq": _grouped_integer_format,
+    "awq": _grouped_integer_format,
+    "auto-round": _grouped_integer_format,
+    "bitsandbytes": _bitsandbytes_format,
+    "mlx": _mlx_format,
+    "quark": _quark_format,
+    "torchao": _torchao_format,
+    "modelopt": _compressed_tensors_format,
+}
+"""`quant_method` -> the function that reads its table; tables without one are MLX's."""

@@ -6,7 +6,6 @@ through the same function, `model_from_config`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -18,8 +17,10 @@ from pydantic.dataclasses import dataclass
 
 from comptroller.errors import FactError
 from comptroller.facts.checkpoint import checkpoint_formats
+from comptroller.facts.exclusions import spared_elements
+from comptroller.facts.families import ModelFamily, families
 from comptroller.facts.fields import ConfigFields
-from comptroller.facts.layers import DEFAULT_WIDTH, blocks
+from comptroller.facts.layers import blocks, layer_stack
 from comptroller.facts.model import LayerBlock, MixtureOfExperts, Model, PublishedParameterCounts
 from comptroller.facts.reader import (
     CATALOGUE,
@@ -29,6 +30,7 @@ from comptroller.facts.reader import (
     fact_content,
     fact_of,
     ids,
+    read_json,
     require_one_content,
     shipped_copy,
     shipped_entry,
@@ -36,8 +38,14 @@ from comptroller.facts.reader import (
     unknown_fact,
 )
 from comptroller.facts.repository_names import BLOCKWISE, RepositoryForm, is_blockwise, repository_forms
+from comptroller.facts.shards import compare_with_files, total_size
+from comptroller.facts.structure import doubt_of, refuse_unread, user_structure
 
 _STRICT = ConfigDict(extra="forbid")
+
+VISION_WIDTH = 4
+"""Feed-forward width over hidden size of a vision tower whose config has none, as in ViT (arXiv 2010.11929, table 1).
+At twice this such a tower would have two thirds more weights."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -54,7 +62,8 @@ class ModelFile:
 
     config: the relevant keys of the public `config.json`, verbatim.  aliases: repositories with the same architecture
     and checkpoint format.  variants: repositories that differ in some keys.  repository, variant: of a resolved entry,
-    what engines load and where it differs from the listed one.
+    what engines load and where it differs from the listed one.  structure: what a user says of keys of the config.
+    total_size: bytes of the files beside a user's config, 0 where none lie there.
     """
 
     id: str
@@ -69,12 +78,19 @@ class ModelFile:
     variant: str = ""
     published: PublishedParameterCounts = Field(default_factory=PublishedParameterCounts)
     note: str = ""
+    structure: Mapping[str, Any] = Field(default_factory=dict)
+    total_size: int = 0
 
 
-def model_from_config(config: Mapping[str, Any], id: str, file: str = "config.json") -> Model:
-    """The model that a public `config.json` describes; other keys are ignored.
+def model_from_config(
+    config: Mapping[str, Any], id: str, file: str = "config.json", structure: Mapping[str, Any] | None = None
+) -> Model:
+    """The model that a public `config.json` describes.
 
-    file: name of the file for error messages.
+    Keys that change no size are ignored; a key that looks like structure and that nothing here reads is an error. A
+    `model_type` that the conformance suite does not know is read by its keys alone, and the model's `doubt` says so.
+
+    file: name of the file for error messages.  structure: what a user says of keys (`[model.structure]`).
 
     Raises:
         FactError: names file, key and what is allowed where a key is missing, malformed or not supported.
@@ -86,11 +102,12 @@ def model_from_config(config: Mapping[str, Any], id: str, file: str = "config.js
     """
     if not isinstance(config, Mapping) or not config:
         raise FactError(file, "file", "is not a table of keys")
-    fields = ConfigFields.of(config, file)
-    stack = blocks(fields)
+    fields = ConfigFields.of(config, file, structure)
+    layers = layer_stack(fields)
+    stack = blocks(layers)
     weights, experts = checkpoint_formats(fields, any(isinstance(b.ffn, MixtureOfExperts) for b in stack))
     hidden = fields.count("hidden")
-    return Model(
+    parsed = Model(
         id=id,
         name=id,
         family=str(fields.raw.get("model_type", "")),
@@ -103,7 +120,12 @@ def model_from_config(config: Mapping[str, Any], id: str, file: str = "config.js
         experts=experts,
         norm_elements=_norm_elements(stack, hidden),
         vision_elements=_vision_elements(fields, hidden),
+        side_elements=_side_elements(fields, hidden),
+        spared_elements=spared_elements(fields, layers, weights),
+        doubt=doubt_of(fields),
     )
+    refuse_unread(fields)
+    return parsed
 
 
 def _ties_embedding(fields: ConfigFields) -> bool:
@@ -115,11 +137,27 @@ def _ties_embedding(fields: ConfigFields) -> bool:
 
 def _norm_elements(stack: tuple[LayerBlock, ...], hidden: int) -> int:
     """Weights of the norms: one before each part of a layer and one before the head."""
-    return hidden * (1 + sum(b.count * ((b.mixer is not None) + (b.ffn is not None)) for b in stack))
+    parts = (b.count * ((b.mixer is not None) + (b.ffn is not None)) for b in stack if not b.beside)
+    return hidden * (1 + sum(parts))
+
+
+def _side_elements(fields: ConfigFields, hidden: int) -> int:
+    """Weights beside embedding and blocks: learned positions, and the streams and per-layer inputs of Gemma 3n.
+
+    Gemma 3n has a table of V x (layers * P) per-layer embeddings and a projection of hidden to layers * P; its
+    inputs - 1 further streams have a square matrix each at either end.
+    """
+    rows = fields.family.positions
+    positions = 0 if rows is None else fields.count("context") + rows
+    inputs = fields.count("hidden_size_per_layer_input", 0)
+    inputs *= fields.count("layers") if inputs else 0
+    table = fields.count("vocab_size_per_layer_input", 0)
+    streams = 2 * (fields.count("altup_num_inputs", 1) - 1)
+    return hidden * (positions + inputs + streams * hidden) + table * inputs
 
 
 def _vision_elements(fields: ConfigFields, hidden: int) -> int:
-    """Weights of a vision transformer: attention and two feed-forward matrices per layer, and the merger.
+    """Weights of a vision transformer: attention and two or three feed-forward matrices per layer, and the merger.
 
     The merger maps merge^2 patches to the text model's hidden size through one matrix of its own input size
     (once more for every tapped layer); a plain projection where nothing is merged.
@@ -127,26 +165,21 @@ def _vision_elements(fields: ConfigFields, hidden: int) -> int:
     config = fields.top.get("vision_config")
     if not isinstance(config, Mapping):
         return 0
-    vision = ConfigFields({key.removeprefix("vt_"): value for key, value in config.items()}, config, fields.file)
+    written = {key.removeprefix("vt_"): value for key, value in config.items() if value is not None}
+    kind = config.get("model_type") or fields.top.get("model_type")
+    family = families().get(str(kind), ModelFamily())
+    vision = ConfigFields({**family.defaults, **written}, config, fields.file, family)
     if not vision.has("hidden"):
         return 0
     width = vision.count("hidden")
-    layers = vision.count("layers", vision.count("depth", 1))
-    per_layer = 4 * width * width + 2 * width * vision.count("width", DEFAULT_WIDTH * width)
+    layers = vision.count("layers", vision.count("depth", 1)) + vision.count("num_global_layers", 0)
+    inner = vision.count("width", vision.count("mlp_ratio", VISION_WIDTH) * width)
+    per_layer = 4 * width * width + (3 if family.vision_gated else 2) * width * inner
     merge = vision.count("spatial_merge_size", 1)
-    merged = width * merge * merge
+    merged = vision.count("vision_output_dim", width) * merge * merge
     tapped = len(vision.items("deepstack_visual_indexes", int))
     merger = merged * hidden + (merged * merged if merge > 1 else 0)
     return layers * per_layer + (1 + tapped) * merger
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FactError(str(path), "file", error.strerror or "cannot be read") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FactError(path.name, "file", f"not valid JSON: {error}") from error
 
 
 @lru_cache(maxsize=1)
@@ -195,12 +228,26 @@ def _own_entry(name: str, base: Path) -> FactEntry | None:
     if path.suffix not in {".json", ".toml"} or not path.is_file():
         return None
     if path.suffix == ".toml":
-        return _with_variant(
-            FactEntry.of("models", shipped_copy("models", path) or path.stem, name, fact_content(path))
-        )
-    config = _read_json(path)
-    if not isinstance(config, dict) or not config:
-        raise FactError(str(path), "file", "is not a table of keys")
+        document = fact_content(path)
+        if "model" in document:
+            return _structure_entry(path, name, document)
+        return _with_variant(FactEntry.of("models", shipped_copy("models", path) or path.stem, name, document))
+    return FactEntry.of("models", *_config_content(path, name))
+
+
+def _structure_entry(path: Path, name: str, document: Mapping[str, Any]) -> FactEntry:
+    """The model of a user's own TOML that says what keys of a config mean."""
+    config, structure = user_structure(document, path)
+    if isinstance(config, Mapping):
+        content = {"family": str(config.get("model_type", "")), "config": config}
+    else:
+        content = _config_content(path.parent / str(config), name)[2]
+    return FactEntry.of("models", path.stem, name, {**content, "name": path.stem, "structure": structure})
+
+
+def _config_content(path: Path, name: str) -> tuple[str, str, dict[str, Any]]:
+    """Id, origin and document of the model of a user's `config.json`; its id is the name of its folder."""
+    config = _user_config(path)
     of_folder = path.stem == "config"
     id = path.resolve().parent.name if of_folder else path.stem
     told = str(config.get("_name_or_path") or "")
@@ -209,8 +256,19 @@ def _own_entry(name: str, base: Path) -> FactEntry | None:
         "repository": str(path.parent) if of_folder else told if told.count("/") == 1 else "",
         "family": str(config.get("model_type", "")),
         "config": config,
+        "total_size": total_size(path),
     }
-    return FactEntry.of("models", id, name, content)
+    return id, name, content
+
+
+def _user_config(path: Path) -> dict[str, Any]:
+    """A user's `config.json`, with the quantisation of ModelOpt's own file beside it where it states none."""
+    config, beside = read_json(path), path.parent / "hf_quant_config.json"
+    if not isinstance(config, dict) or not config:
+        raise FactError(str(path), "file", "is not a table of keys")
+    if "quantization_config" not in config and beside.is_file():
+        return {**config, "quantization_config": read_json(beside)}
+    return config
 
 
 def _listed_entry(name: str) -> FactEntry | None:
@@ -278,8 +336,9 @@ def model_of(entry: FactEntry) -> Model:
     """
     file = fact_of(ModelFile, entry)
     origin = {"config": "config"} | ({"variant": file.variant} if file.variant else {})
+    parsed = model_from_config(file.config, entry.id, entry.file, file.structure)
     return replace(
-        model_from_config(file.config, entry.id, entry.file),
+        compare_with_files(parsed, file.total_size, entry.file),
         name=file.name,
         repository=file.repository,
         family=file.family,

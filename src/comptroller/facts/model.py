@@ -47,6 +47,7 @@ class SoftmaxAttention:
     value_dim: dimension of a value head where it differs from `head_dim`.
     output_gate: the query projection also computes a gate of the same size.
     kv_shared: the layer reads the cache of an earlier layer and keeps none itself.
+    cross: keys and values come from an image, none from a token of text.
     """
 
     heads: int
@@ -56,11 +57,14 @@ class SoftmaxAttention:
     value_dim: int | None = None
     output_gate: bool = False
     kv_shared: bool = False
+    cross: bool = False
 
     @property
     def kv_elements_per_token(self) -> int:
         """Cache elements per token: keys and values of every key-value head."""
-        return 0 if self.kv_shared else self.kv_heads * (self.head_dim + (self.value_dim or self.head_dim))
+        if self.kv_shared or self.cross:
+            return 0
+        return self.kv_heads * (self.head_dim + (self.value_dim or self.head_dim))
 
     state_elements: int = field(default=0, init=False)
 
@@ -141,6 +145,7 @@ class LinearAttention:
     The state has value_heads x key_dim x value_dim elements (Mamba-2: heads x state size x head dim).
     conv_kernel: taps of the short convolution before it, 0 if none.
     gates: outputs of the input projection beside query, key and value (gate z, decay, dt), in elements.
+    side: matrices beside the input and output projections (low-rank gates, the time steps of Mamba-1).
     """
 
     key_heads: int
@@ -149,6 +154,7 @@ class LinearAttention:
     value_dim: int
     conv_kernel: int = 0
     gates: int = 0
+    side: tuple[ProjectionMatrix, ...] = ()
     kv_elements_per_token: int = field(default=0, init=False)
 
     @property
@@ -161,10 +167,10 @@ class LinearAttention:
         return 2 * self.key_heads * self.key_dim + self.value_heads * self.value_dim if self.conv_kernel else 0
 
     def projections(self, hidden: int) -> tuple[ProjectionMatrix, ...]:
-        """Input projection (query, key, value, gates) and output projection."""
+        """Input projection (query, key, value, gates), the matrices beside it and output projection."""
         inner = self.value_heads * self.value_dim
         outputs = 2 * self.key_heads * self.key_dim + inner + self.gates
-        return (ProjectionMatrix("in", hidden, outputs), ProjectionMatrix("out", inner, hidden, "row"))
+        return (ProjectionMatrix("in", hidden, outputs), *self.side, ProjectionMatrix("out", inner, hidden, "row"))
 
 
 Mixer = SoftmaxAttention | LatentAttention | LinearAttention
@@ -172,15 +178,27 @@ Mixer = SoftmaxAttention | LatentAttention | LinearAttention
 
 @dataclass(frozen=True, slots=True)
 class DenseFeedForward:
-    """A dense feed-forward part: three matrices if gated (SwiGLU, GeGLU), else two."""
+    """A dense feed-forward part: three matrices if gated (SwiGLU, GeGLU), else two.
+
+    side_rank: of the low-rank branches beside it (LAuReL and per-layer inputs of Gemma 3n), all together.
+    """
 
     width: int
     gated: bool = True
+    side_rank: int = 0
 
     def projections(self, hidden: int) -> tuple[ProjectionMatrix, ...]:
-        """Up (and gate) and down matrices."""
+        """Up (and gate) and down matrices, and those of the branches beside them."""
         up = ProjectionMatrix("up", hidden, self.width * (2 if self.gated else 1))
-        return (up, ProjectionMatrix("down", self.width, hidden, "row"))
+        side = (
+            (
+                ProjectionMatrix("side_in", hidden, self.side_rank, "replicated"),
+                ProjectionMatrix("side_out", self.side_rank, hidden, "replicated"),
+            )
+            if self.side_rank
+            else ()
+        )
+        return (up, ProjectionMatrix("down", self.width, hidden, "row"), *side)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,11 +243,15 @@ class MixtureOfExperts:
 
 @dataclass(frozen=True, slots=True)
 class LayerBlock:
-    """`count` equal layers; a layer may lack a mixer or a feed-forward part (Nemotron-H)."""
+    """`count` equal layers; a layer may lack a mixer or a feed-forward part (Nemotron-H).
+
+    beside: it is the second mixer of the layers of another block (Falcon-H1) and counts as no layer.
+    """
 
     count: int
     mixer: Mixer | None
     ffn: DenseFeedForward | MixtureOfExperts | None
+    beside: bool = False
 
 
 @pydantic_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
@@ -251,7 +273,10 @@ class Model:
     """A decoder: embedding, blocks, output head.
 
     hidden: hidden size.  vocabulary: rows of the embedding table.  context_tokens: longest sequence.
-    norm_elements, vision_elements: weights of all norms, and of the vision tower.
+    norm_elements, vision_elements: weights of all norms, and of the vision tower.  side_elements: tables and matrices
+    outside of the blocks beside the embedding (learned positions, per-layer embeddings).
+    spared_elements: weights of the blocks that a quantised checkpoint leaves in 16 bit.
+    doubt: what a reader of any figure has to know of the architecture; empty where it was checked.
     repository: the Hugging Face repository that engines load; empty for a user's own config.
     weights, experts: ids of the formats in which the checkpoint ships its weights and its routed experts.
     note: what of it is taken on trust.
@@ -270,25 +295,34 @@ class Model:
     experts: str = "bf16"
     norm_elements: int = 0
     vision_elements: int = 0
+    side_elements: int = 0
+    spared_elements: int = 0
+    doubt: str = ""
     published: PublishedParameterCounts = field(default_factory=PublishedParameterCounts)
     sources: Mapping[str, FactSource] = field(default_factory=dict, hash=False, compare=False)
     provenance: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False)
     note: str = ""
 
     @property
+    def checked(self) -> bool:
+        """Whether the conformance suite holds figures of the architecture against published ones."""
+        return not self.doubt
+
+    @property
     def layers(self) -> int:
         """Number of layers."""
-        return sum(block.count for block in self.blocks)
+        return sum(block.count for block in self.blocks if not block.beside)
 
     @property
     def total_params(self) -> float:
-        """All weights: embedding, head, blocks with all experts, norms, vision tower."""
-        return self._block_params(active=False) + self.embedding_params + self.norm_elements + self.vision_elements
+        """All weights: embedding, head, blocks with all experts, norms, what stands beside them, vision tower."""
+        outside = self.embedding_params + self.norm_elements + self.side_elements + self.vision_elements
+        return self._block_params(active=False) + outside
 
     @property
     def active_params(self) -> float:
         """Weights that one token passes, embedding table and head included."""
-        return self._block_params(active=True) + self.embedding_params + self.norm_elements
+        return self._block_params(active=True) + self.embedding_params + self.norm_elements + self.side_elements
 
     @property
     def embedding_params(self) -> float:

@@ -205,6 +205,20 @@ def parse_toml(path: Path) -> dict[str, Any]:
         raise FactError(path.name, "file", f"not valid TOML: {error}") from error
 
 
+def read_json(path: Path) -> Any:
+    """The document of a JSON file.
+
+    Raises:
+        FactError: it is not JSON, or not readable as UTF-8.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FactError(str(path), "file", error.strerror or "cannot be read") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FactError(path.name, "file", f"not valid JSON: {error}") from error
+
+
 def build(kind: type[T], document: Mapping[str, Any], file: str) -> T:
     """An instance of the (pydantic) dataclass `kind` from a document, validated.
 

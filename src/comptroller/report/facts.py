@@ -247,6 +247,7 @@ def _derived_rows(entry: FactEntry) -> Iterator[tuple[Cell, ...]]:
             "total_params": (one.total_params, "params"),
             "active_params": (one.active_params, "params"),
             "kv_elements_per_token": (one.kv_elements_per_token, "elements"),
+            "architecture": (one.doubt or "checked", ""),
         }
     if entry.kind == "formats":
         number_format = fact_of(Format, entry)

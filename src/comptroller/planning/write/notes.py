@@ -34,6 +34,7 @@ def notes_of(
         yield from recorded_trace(problem.workload).notes
     yield from tightened_objective_notes(problem.goal)
     for model in own.values():
+        yield from unchecked_architecture_notes(model)
         yield from borrowed_efficiency_notes(model)
     if drawn is not None:
         yield from _assumption_notes(problem, best, drawn)
@@ -81,6 +82,13 @@ def tightened_objective_notes(goal: Goal) -> Iterator[str]:
             f"sized for {target_name(target)} {target.sized_s * 1e3:.4g} ms in the steady state, so that "
             f"{target.most_s * 1e3:g} ms hold in simulation: fleets for more demand alone did not"
         )
+
+
+def unchecked_architecture_notes(own: ModelServices) -> Iterator[str]:
+    """Models of the plan whose architecture no conformance suite checked."""
+    for model in dict.fromkeys(deployment.replica.model for deployment in own.deployments):
+        if model.doubt:
+            yield f"{model.id}: {model.doubt}"
 
 
 def borrowed_efficiency_notes(own: ModelServices) -> Iterator[str]:
