@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from comptroller.measure.run_table import read_table
 
 from comptroller.costs.closed_loop import closed_loop
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
@@ -27,7 +28,6 @@ from comptroller.measure.calibrate import fit, start
 from comptroller.measure.features import bank
 from comptroller.measure.observations import ExclusionReport, RunObservation, groups
 from comptroller.measure.residuals import ResidualPoints, points_from_anchors, train
-from comptroller.measure.run_table import read_table
 from comptroller.measure.serving_parameters import PRIORS, RunLatencyModel
 from comptroller_lab.bench_server import BenchmarkServer
 from comptroller_lab.sglang_bench import read_sglang_bench

@@ -18,8 +18,8 @@ from comptroller.planning.ground.executor import EXECUTORS
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.offer.space import goal_of
+from comptroller.planning.planner import calibration_of, why_not
 from comptroller.planning.planner import plan as find_plan
-from comptroller.planning.planner import shipped_calibration, why_not
 from comptroller.planning.reasons.against import CurrentFleet, FleetComparison, compare, load_current
 from comptroller.report.plan_page import page, picture
 from comptroller.report.plan_tables import explanations
@@ -51,6 +51,9 @@ def run(
             help=f"Where choices are evaluated: {', '.join(EXECUTORS)}.", show_default="processes if it is much"
         ),
     ] = "",
+    calibration: Annotated[
+        File, typer.Option(help="A folder that `fit calibration` wrote; else the workload's.", show_default=False)
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep finished parts; go on from those of a run that was cut short.")
     ] = False,
@@ -65,6 +68,8 @@ def run(
         raise InputError("--explain answers alone: leave out --out, --html, --png, --against and --export")
     today = load_current(against) if against else None
     loaded = load(workload)
+    if calibration:
+        loaded = loaded.model_copy(update={"calibration": str(calibration)})
     if skip_bad:
         loaded = loaded.model_copy(update={"skip_bad": True})
     if explain:
@@ -101,7 +106,7 @@ def comparison_with_today(asked: Workload, fleet_plan: Plan, today: CurrentFleet
     """
     replicas = {s.id: sum(pool.replicas for pool in s.deployment.pools) for s in fleet_plan.services}
     problem = traffic_of(asked), goal_of(asked)
-    return compare(today, replicas, fleet_plan.totals.usd_per_h.value, problem, shipped_calibration())
+    return compare(today, replicas, fleet_plan.totals.usd_per_h.value, problem, calibration_of(asked))
 
 
 def _document(fleet_plan: Plan, comparison: FleetComparison | None) -> str:

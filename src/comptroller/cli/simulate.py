@@ -11,9 +11,9 @@ import typer
 from rich.markup import escape
 
 from comptroller.cli._output import check, say, write_all
+from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli.replay import DEFAULT_SAMPLES, arm_of, records_of
 from comptroller.errors import InputError
-from comptroller.planning.ground.plan_document import load_plan
 from comptroller.planning.simulation import PlanSimulation, QuestionArrivals, TraceReplaySettings, simulate_plan
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
 from comptroller.report.requests import writer_of
@@ -75,6 +75,9 @@ def run(
     calls: Annotated[
         File, typer.Option(help="Write one row per request, .csv or .parquet.", show_default=False)
     ] = None,
+    calibration: Annotated[
+        File, typer.Option(help="A folder that `fit calibration` wrote.", show_default=False)
+    ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows of the trace, counted.")] = False,
 ) -> None:
     """Simulate a plan under a trace: latencies, objectives, dollars, joules and emissions, request by request."""
@@ -82,7 +85,7 @@ def run(
     for path in filter(None, paths.values()):
         check(path)
     as_calls = writer_of(calls) if calls else None
-    fleet_plan = load_plan(plan)
+    fleet_plan, priced = plan_with_calibration(plan, calibration)
     trace_file = Path(trace)
     requests = read_trace(
         trace_file if trace_file.exists() else find_data("trace", trace, plan), TraceReadOptions(skip_bad=skip_bad)
@@ -91,7 +94,7 @@ def run(
     questions = _questions(strategy, evidence, model, budget)
     simulations = [
         simulate_plan(
-            fleet_plan, requests, TraceReplaySettings(scale, name, batching, scheduling, samples), questions=questions
+            fleet_plan, requests, TraceReplaySettings(scale, name, batching, scheduling, samples), priced, questions
         )
         for name in dict.fromkeys(routing or [""])
     ]

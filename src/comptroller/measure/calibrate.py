@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from comptroller.costs.residual import OWN, ResidualIdentity
 from comptroller.errors import InputError
+from comptroller.facts.calibration_document import CalibrationDocument
 from comptroller.facts.serving import ResidualAnchor, ServingFacts, ServingParameter, anchors, serving_facts
 from comptroller.measure import robust
 from comptroller.measure.calibration_text import anchors_text, constants_text
@@ -241,12 +242,14 @@ def _join_points(older: ResidualPoints, runs: FeatureBank, residual: Array) -> R
 class UserCalibration:
     """What a fit on a user's own runs found: the files' contents, and what to say about it.
 
-    excluded: runs left out, by reason and row.  unidentified: parameters the runs say nothing about.
+    runs: those it was fitted to.  excluded: runs left out, by reason and row.  unidentified: parameters the runs say
+    nothing about.
     """
 
     fitted: CalibrationFit
     facts: ServingFacts
     excluded: ExclusionReport
+    runs: FeatureBank
 
     @property
     def unidentified(self) -> tuple[ServingParameter, ...]:
@@ -254,14 +257,9 @@ class UserCalibration:
         return tuple(p for p in self.facts.parameters if not p.identified)
 
     @property
-    def constants(self) -> str:
-        """The text of `serving.toml`."""
-        return constants_text(self.facts)
-
-    @property
-    def learned(self) -> str:
-        """The text of `residual.csv`."""
-        return anchors_text(self.fitted.anchors())
+    def document(self) -> CalibrationDocument:
+        """As it is kept in a folder, or in a plan."""
+        return CalibrationDocument(constants_text(self.facts), anchors_text(self.fitted.anchors()))
 
 
 def fit(rows: Sequence[RunObservation], command: str, today: date, data: str) -> UserCalibration:
@@ -281,7 +279,7 @@ def fit(rows: Sequence[RunObservation], command: str, today: date, data: str) ->
         raise InputError(f"no usable run: {'; '.join(excluded.lines()) or 'the data hold none'}")
     fitted = fit_bank(runs, start(runs.engines, believed), anchors(), believed)
     about = replace(believed, date=today, command=command, data=data)
-    return UserCalibration(fitted, _with_others(fitted.facts(about), believed), excluded)
+    return UserCalibration(fitted, _with_others(fitted.facts(about), believed), excluded, runs)
 
 
 def _bad(row: RunObservation, excluded: ExclusionReport) -> bool:

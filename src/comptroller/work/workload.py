@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from comptroller.errors import FactError, UnknownIdError
+from comptroller.facts.calibration_document import CalibrationDocument
 from comptroller.facts.reader import locate, parse_toml
 from comptroller.facts.site import Term
 from comptroller.quantities import UNITS, to_si
@@ -191,6 +192,7 @@ class Workload(BaseModel):
     `models` are the recorded models that may answer (by default all).
     uncertainty: declared ranges of prices and demand, for a plan with a quality target.
     hours: the day by the hour, which is planned beside the plan for the rate to size for.
+    calibration: folder of the user's own calibration, as `comptroller fit calibration --out FOLDER` writes it.
     """
 
     model_config = STRICT
@@ -213,6 +215,7 @@ class Workload(BaseModel):
     quality: WorkloadQuality | None = None
     uncertainty: WorkloadUncertainty | None = None
     hours: WorkloadDay | None = None
+    calibration: str | None = None
     spare_replicas: Count = 0
     caps: Mapping[str, Count] = Field(default_factory=dict)
     allow: ResourceAllowlist = ResourceAllowlist()
@@ -253,11 +256,12 @@ class Workload(BaseModel):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the document and of the contents of its trace and evidence; folders of files do not matter."""
+        """SHA-256 of the document and of the contents of its trace, evidence and calibration; where they lie does not
+        matter."""
         path = Path(self.trace) if self.trace else None
         quality = self.quality
         records = Path(quality.evidence) if quality else None
-        update: dict[str, Any] = {"trace": path.name if path else None}
+        update: dict[str, Any] = {"trace": path.name if path else None, "calibration": None}
         if quality and records:
             update["quality"] = quality.model_copy(update={"evidence": records.name})
         sha = hashlib.sha256(self.model_copy(update=update).model_dump_json().encode())
@@ -265,6 +269,8 @@ class Workload(BaseModel):
         for file in (*parts, records):
             if file and file.is_file():
                 sha.update(file.name.encode() + file.read_bytes())
+        if self.calibration:
+            sha.update(CalibrationDocument.of_folder(Path(self.calibration)).digest.encode())
         return sha.hexdigest()
 
 
@@ -303,6 +309,8 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
     }
     if workload.trace is not None:
         update["trace"] = str(find_data("trace", workload.trace, file))
+    if workload.calibration is not None:
+        update["calibration"] = str(_located_calibration(workload.calibration, file))
     if workload.quality is not None:
         update["quality"] = _with_located_files(workload.quality, file)
     return workload.model_copy(update=update)
@@ -324,6 +332,20 @@ def _locate_names(field: str, kind: str, names: tuple[str, ...] | Mapping[str, i
             raise FactError(file.name, field, str(error)) from error
         located.append(chosen)
     return tuple(located)
+
+
+def _located_calibration(name: str, file: Path) -> Path:
+    """The folder of a calibration, relative to the workload's.
+
+    Raises:
+        FactError: it is none; says what it lacks.
+    """
+    folder = file.parent / name
+    try:
+        CalibrationDocument.of_folder(folder)
+    except FactError as error:
+        raise FactError(file.name, "calibration", f"{name!r}: {error.field}: {error.problem}", error.allowed) from error
+    return folder
 
 
 def _with_located_files(quality: WorkloadQuality, file: Path) -> WorkloadQuality:

@@ -8,17 +8,13 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.deployment import EngineSettings, ParallelLayout, PrecisionRecipe
-from comptroller.costs.deployment import ModelReplica as Priced
 from comptroller.costs.memory import memory
 from comptroller.costs.steptable import StepTable
 from comptroller.costs.tabulate import SiteRates, tabulate
 from comptroller.costs.timing import TimingCalibration, link_bytes_per_s, replica_timer
 from comptroller.errors import UnknownIdError
-from comptroller.facts.accelerator import accelerator
-from comptroller.facts.config import model
-from comptroller.facts.engine import engine_facts
 from comptroller.facts.site import site
+from comptroller.planning.ground.plan_calibration import replica_of_pool
 from comptroller.planning.ground.plan_document import DeploymentDocument, PoolDocument, ServiceDocument
 from comptroller.serving.fleet import ServingPolicies, SimulatedFleet, SimulatedReplica
 from comptroller.serving.fleet import SimulatedService as Simulated
@@ -54,7 +50,7 @@ def fleet_of(
 def with_default_prefix_caching(fleet: SimulatedFleet, services: Sequence[ServiceDocument]) -> SimulatedFleet:
     """The fleet in which only such replicas keep prefixes whose engine does by default, with their model."""
     kept = [
-        [bool(_replica_of_pool(service.deployment, pool).prefix_block_tokens) for pool in service.deployment.pools]
+        [bool(replica_of_pool(service.deployment, pool).prefix_block_tokens) for pool in service.deployment.pools]
         for service in services
     ]
     simulated = tuple(
@@ -82,7 +78,7 @@ def _replicas(service: ServiceDocument, calibration: TimingCalibration) -> tuple
 def table_of(service: ServiceDocument, pool: PoolDocument, calibration: TimingCalibration) -> StepTable:
     """The step table of one data-parallel rank of a replica; dollars and watts shared among ranks."""
     deployment = service.deployment
-    priced = _replica_of_pool(deployment, pool)
+    priced = replica_of_pool(deployment, pool)
     place, held = site(deployment.site), memory(priced)
     terms = SiteRates(_usd_per_s(service, pool), place.pue, place.grid_gco2e_per_j * 1.0)
     longest = deployment.engine.context_tokens or priced.model.context_tokens
@@ -125,7 +121,7 @@ def _transfer_bytes_per_s(deployment: DeploymentDocument, pool: PoolDocument) ->
     alike = len({other.accelerator for other in pools}) == 1
     devices = sum(other.devices for other in pools) if alike else NO_NODE
     ends = [pool, *(other for other in pools if other.phase == "decode")]
-    return min(link_bytes_per_s(_replica_of_pool(deployment, end), devices) * end.tp * end.pp * end.dp for end in ends)
+    return min(link_bytes_per_s(replica_of_pool(deployment, end), devices) * end.tp * end.pp * end.dp for end in ends)
 
 
 def _per_rank(rows: npt.NDArray[np.float64], most: int, ranks: int) -> npt.NDArray[np.float64]:
@@ -175,21 +171,3 @@ class PlanCallRouter:
         drawn = (rng.uniform(size=len(asked))[:, None] > self._edges[nearest]).sum(axis=1)
         chosen: npt.NDArray[np.int64] = np.minimum(drawn, self._edges.shape[1] - 1)
         return chosen
-
-
-def _replica_of_pool(deployment: DeploymentDocument, pool: PoolDocument) -> Priced:
-    recipe, settings = deployment.recipe, deployment.engine
-    engine = replace(
-        EngineSettings.default(engine_facts(settings.id)),
-        version=settings.version,
-        max_batch=settings.max_batch,
-        chunk_tokens=settings.chunk_tokens,
-        memory_fraction=settings.memory_fraction,
-    )
-    return Priced(
-        model(deployment.model),
-        accelerator(pool.accelerator),
-        PrecisionRecipe(recipe.weights, recipe.experts, recipe.activations, recipe.kv),
-        ParallelLayout(pool.tp, pool.pp, pool.dp, pool.ep),
-        engine,
-    )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 
 from comptroller import __version__
 from comptroller.errors import InfeasibleError
-from comptroller.facts.reader import folder
 from comptroller.planning.ground.executor import side_by_side
-from comptroller.planning.ground.nouns import Fleet, Goal, SimulatedQuantile
+from comptroller.planning.ground.nouns import Fleet, SimulatedQuantile
 from comptroller.planning.ground.plan_document import (
-    InputDigests,
     LatencyDocument,
     OfferService,
     Plan,
@@ -30,6 +27,7 @@ from comptroller.planning.risk.draws import RiskSimulation
 from comptroller.planning.solve.description import describe_fleet, usd_per_h
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.classes import api_offers, classes_of, tokens_per_question
+from comptroller.planning.write.digests import input_digests
 from comptroller.planning.write.notes import notes_of
 from comptroller.planning.write.quality import quality_document, with_draws
 from comptroller.quantities import short
@@ -45,19 +43,6 @@ class VerificationResult:
     seen: tuple[SimulatedQuantile, ...]
 
 
-@lru_cache(maxsize=1)
-def facts_digest() -> tuple[str, str]:
-    """SHA-256 of all shipped facts, and of the calibration files among them."""
-    digests = []
-    for kinds in (("accelerators", "engines", "formats", "models", "sites"), ("calibration",)):
-        sha = hashlib.sha256()
-        for kind in kinds:
-            for path in sorted(folder(kind).glob("*.toml")):
-                sha.update(path.name.encode() + path.read_bytes())
-        digests.append(sha.hexdigest())
-    return digests[0], digests[1]
-
-
 def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult | None) -> Plan:
     """The plan of a fleet: what it does, what it rests on, and what would change it.
 
@@ -66,7 +51,6 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
     search, goal = problem.search, problem.goal
     own = services_of(problem, best)
     offers = tuple(api_offers(problem, best))
-    facts, fitted = facts_digest()
     around = NeighbouringFleets.of(search, goal, best)
     drawn = RiskSimulation.of(problem, (best, *around.rivals)) if goal.quality else None
     services = tuple(service for model in own.values() for service in model.services)
@@ -78,13 +62,13 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
         name=problem.workload.name,
         objective=problem.workload.objective.value,
         seed=problem.workload.seed,
-        digests=InputDigests(workload=problem.workload.digest, facts=facts, calibration=fitted),
+        digests=input_digests(problem),
         classes=tuple(classes_of(problem, best, own)),
         services=services,
         offers=offers,
         quality=quality_document(problem, around, drawn) if drawn else None,
         totals=with_draws(totals, drawn) if drawn else totals,
-        latency=latency_of(goal, list(own.values()), verified),
+        latency=latency_of(problem, list(own.values()), verified),
         queueing=QUEUEING,
         verification=verified.document if verified else None,
         shadow_prices=tuple(
@@ -110,7 +94,7 @@ def _price_interval(problem: PlanningProblem, best: Fleet, own: Mapping[int, Mod
     if problem.goal.quality:
         return RelativeInterval(1.0, 1.0)
     search, goal = problem.search, problem.goal
-    steps = RelativeInterval.widest(interval.tpot for interval in _intervals(own.values()))
+    steps = RelativeInterval.widest(interval.tpot for interval in _intervals(problem, own.values()))
 
     def ratio(factor: float) -> float:
         try:
@@ -122,8 +106,9 @@ def _price_interval(problem: PlanningProblem, best: Fleet, own: Mapping[int, Mod
     return RelativeInterval(ratio(steps.low), ratio(steps.high))
 
 
-def _intervals(own: Iterable[ModelServices]) -> list[ReplicaIntervals]:
-    return [ReplicaIntervals.of(deployment.replica) for model in own for deployment in model.deployments]
+def _intervals(problem: PlanningProblem, own: Iterable[ModelServices]) -> list[ReplicaIntervals]:
+    deployments = (deployment for model in own for deployment in model.deployments)
+    return [ReplicaIntervals.of(deployment.replica, problem.calibration) for deployment in deployments]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +163,13 @@ def totals_of(services: Sequence[ServiceDocument], basis: CostBasis, price: Rela
 
 
 def latency_of(
-    goal: Goal, own: Sequence[ModelServices], verified: VerificationResult | None
+    problem: PlanningProblem, own: Sequence[ModelServices], verified: VerificationResult | None
 ) -> tuple[LatencyDocument, ...]:
     """Every latency objective beside its prediction; none where nothing is rented."""
     states = [state for model in own for state in model.states]
     if not states:
         return ()
-    intervals = _intervals(own)
+    goal, intervals = problem.goal, _intervals(problem, own)
     steady = [max(state.tails_s[number] for state in states) for number in range(len(goal.targets))]
     return tuple(
         LatencyDocument(
