@@ -47,7 +47,11 @@ class LogWindow:
 def windows_of(log: RequestLog, replica: ModelReplica) -> list[LogWindow]:
     """The windows of a log that a replica served, as what steady runs at their loads would have shown."""
     replayed, queue_s = replay(log, replica, FittedCalibration.shipped())
-    decoding = mean_count(log.arrival_s + log.ttft_s, log.arrival_s + log.e2e_s)
+    first, done = (
+        log.arrival_s + np.where(np.isfinite(seen), seen, ours)
+        for seen, ours in ((log.ttft_s, replayed.ttft_s), (log.e2e_s, replayed.e2e_s))
+    )
+    decoding = mean_count(first, done)
     windows = []
     for index in log.windows():
         clients = max(float(decoding[index].mean()), 1.0)

@@ -16,7 +16,10 @@ the loads that a fit can tell apart, and 100 requests are four windows."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RequestLog:
-    """Requests: when they came, lengths, time to first token and end to end; seconds, tokens, NaN where unknown."""
+    """Requests: when they came, lengths, time to first token and end to end; seconds, tokens, NaN where unknown.
+
+    Requests whose times are unknown are load to the others, and nothing is learnt from them.
+    """
 
     arrival_s: Floats
     input_tokens: Floats
@@ -27,10 +30,15 @@ class RequestLog:
     def __len__(self) -> int:
         return len(self.arrival_s)
 
-    def complete(self) -> npt.NDArray[np.bool_]:
-        """Which requests have everything, and a token."""
-        known = np.isfinite(np.stack(astuple(self))).all(axis=0)
-        return np.asarray(known & (self.input_tokens >= 1) & (self.output_tokens >= 1))
+    def loads(self) -> npt.NDArray[np.bool_]:
+        """Which requests have an arrival and both lengths."""
+        known = np.isfinite(self.arrival_s) & (self.input_tokens >= 1) & (self.output_tokens >= 1)
+        return np.asarray(known)
+
+    def timed(self) -> npt.NDArray[np.int64]:
+        """The requests that have both times, too, in order of arrival."""
+        known = self.loads() & np.isfinite(self.ttft_s) & np.isfinite(self.e2e_s)
+        return np.flatnonzero(known)[np.argsort(self.arrival_s[known], kind="stable")]
 
     def only(self, kept: npt.NDArray[np.bool_]) -> RequestLog:
         """Some of the requests, in order of arrival."""
@@ -38,8 +46,8 @@ class RequestLog:
         return RequestLog(*(column[index] for column in astuple(self)))
 
     def windows(self) -> list[npt.NDArray[np.int64]]:
-        """Windows of `WINDOW_REQUESTS` in order of arrival; what is left over is shared among them."""
-        order = np.argsort(self.arrival_s, kind="stable")
+        """Windows of `WINDOW_REQUESTS` with times in order of arrival; what is left over is shared among them."""
+        order = self.timed()
         return np.array_split(order, max(len(order) // WINDOW_REQUESTS, 1))
 
 

@@ -85,15 +85,16 @@ def read_runs(
         found = read_run_file(path, statement.columns)
         where = f"{path.name}: " if len(paths) > 1 else ""
         require_statement(found, statement)
-        for number, problem in found.left_out:
-            report.add(number, where + problem)
+        left_out = list(found.left_out)
         if found.log is not None:
             kept += _of_log(found, found.log, statement, lookup or FactLookup())
         for row in found.rows:
             try:
                 kept.append(_observation(row, found, statement, lookup or FactLookup()))
             except (ComptrollerError, ValueError) as error:
-                report.add(row.number, where + str(error).partition("; known")[0])
+                left_out.append((row.number, str(error).partition("; known")[0]))
+        for number, problem in sorted(left_out):
+            report.add(number, where + problem)
         remarks += [f"{path.name}: {remark}" for remark in found.remarks]
     return RunData(tuple(kept), report, tuple(remarks))
 

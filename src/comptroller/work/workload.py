@@ -261,10 +261,11 @@ class Workload(BaseModel):
         path = Path(self.trace) if self.trace else None
         quality = self.quality
         records = Path(quality.evidence) if quality else None
-        update: dict[str, Any] = {"trace": path.name if path else None, "calibration": None}
+        update: dict[str, Any] = {"trace": path.name if path else None}
         if quality and records:
             update["quality"] = quality.model_copy(update={"evidence": records.name})
-        sha = hashlib.sha256(self.model_copy(update=update).model_dump_json().encode())
+        written = self.model_copy(update=update).model_dump_json(exclude={"calibration"})
+        sha = hashlib.sha256(written.encode())
         parts = sorted(path.glob("chunk-*")) if path and path.is_dir() else [path]
         for file in (*parts, records):
             if file and file.is_file():

@@ -46,6 +46,8 @@ def _whole(row: Row, name: str) -> int:
 
 
 def _run(number: int, row: Row) -> RunRow | str:
+    if None in row or None in row.values():
+        return "the row has not as many cells as the header"
     prompt, generated, depth = (_whole(row, name) for name in ("n_prompt", "n_gen", "n_depth"))
     rate = _rate(row.get("avg_ts"))
     if not rate > 0:

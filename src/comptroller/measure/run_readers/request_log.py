@@ -55,11 +55,13 @@ def _read(path: Path, columns: Mapping[str, str]) -> RunFile:
     with path.open("rb") as file:
         lines = file.read(1) == b"{"
     log = _of_records(list(objects(path)[1])) if lines else _of_trace(path)
-    whole = log.complete()
-    if not whole.any():
+    whole = log.loads()
+    if not len(log.timed()):
         raise FactError(path.name, "file", "no request has both lengths and both times", ", ".join(sorted(TIMES)))
-    left_out = [(int(row) + 1, "a request without both times and both lengths") for row in np.flatnonzero(~whole)]
-    remark = f"replayed, and compared in windows of {WINDOW_REQUESTS} requests in order of arrival"
+    left_out = [(int(row) + 1, "a request without an arrival and both lengths") for row in np.flatnonzero(~whole)]
+    untimed = int(whole.sum()) - len(log.timed())
+    more = f"; {untimed} without times count as load alone" if untimed else ""
+    remark = f"replayed, and compared in windows of {WINDOW_REQUESTS} requests in order of arrival{more}"
     return RunFile(path, NAME, (), tuple(left_out), (remark,), log.only(whole))
 
 

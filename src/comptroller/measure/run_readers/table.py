@@ -10,6 +10,7 @@ import csv
 from collections.abc import Mapping
 from math import nan
 from pathlib import Path
+from typing import Any
 
 from comptroller.errors import InputError, RecordError
 from comptroller.measure.run_rows import SERVER, RunFile, RunFilePreview, RunFileReader, RunRow, RunRowCollector
@@ -22,9 +23,10 @@ LATENCIES = {"ttft_s": 1.0, "ttft_ms": 1e-3, "tpot_s": 1.0, "tpot_ms": 1e-3}
 KNOWN = (*SERVER, *FIGURES, *LATENCIES)
 
 Row = Mapping[str, str]
+RawRow = Mapping[Any, Any]
 
 
-def _rows(path: Path, columns: Mapping[str, str]) -> tuple[list[Row], tuple[str, ...]]:
+def _rows(path: Path, columns: Mapping[str, str]) -> tuple[list[RawRow], tuple[str, ...]]:
     """Rows by our names of columns, and the names of the file after renaming."""
     ours = {theirs: name for name, theirs in columns.items()}
     try:
@@ -32,7 +34,7 @@ def _rows(path: Path, columns: Mapping[str, str]) -> tuple[list[Row], tuple[str,
             reader = csv.DictReader(stream)
             names = [name.strip() for name in reader.fieldnames or ()]
             reader.fieldnames = [ours.get(name, name) for name in names]
-            rows: list[Row] = [{k: (v or "").strip() for k, v in row.items() if isinstance(k, str)} for row in reader]
+            rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     absent = [theirs for theirs in ours if theirs not in names]
@@ -54,7 +56,10 @@ def _check(path: Path, names: tuple[str, ...]) -> None:
         raise RecordError(path.name, [(1, problem) for problem in problems[:3]], len(problems))
 
 
-def _run(number: int, row: Row) -> RunRow | str:
+def _run(number: int, cells: RawRow) -> RunRow | str:
+    if None in cells or None in cells.values():
+        return "the row has not as many cells as the header"
+    row: Row = {name: cell.strip() for name, cell in cells.items()}
     try:
         inputs, outputs, clients = (_number(row, name) for name in FIGURES)
         stated = {name: row[name] for name in SERVER if row.get(name)}
