@@ -96,7 +96,7 @@ def calibration_of(workload: Workload) -> TimingCalibration:
     Raises:
         FactError: its folder holds no calibration.
     """
-    return calibration_of_folder(workload.calibration)
+    return calibration_of_folder(workload.calibration) if workload.calibration else shipped_calibration()
 
 
 def shipped_calibration() -> TimingCalibration:
