@@ -165,11 +165,24 @@ def test_the_command_tells_errors_before_and_after_and_whether_more_would_help(
     assert document["advice"] and document["digest"] == CalibrationDocument.of_folder(folder / "again").digest
 
 
+def test_an_own_calibration_is_refitted_and_its_runs_stay(folder: Path, tmp_path: Path) -> None:
+    head, *lines = rows().splitlines()
+    parts = [tmp_path / f"{name}.csv" for name in ("first", "second")]
+    for part, some in zip(parts, (lines[:4], lines[4:]), strict=True):
+        part.write_text("\n".join([head, *some]) + "\n")
+    first, both = tmp_path / "first", tmp_path / "both"
+    assert run("fit", "calibration", parts[0], *SERVER, "--out", first) == 0
+    assert run("fit", "calibration", parts[1], *SERVER, "--calibration", first, "--out", both) == 0
+    ours, whole = (OwnCalibration.of_folder(path) for path in (both, folder / "calibration"))
+    assert len(ours.own) == len(whole.own) == len(LOADS) > len(OwnCalibration.of_folder(first).own)
+    assert latencies(ours, server()) == pytest.approx(latencies(whole, server()), rel=0.05)
+
+
 def test_with_few_rows_nothing_is_held_out_and_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "few.csv").write_text(rows(2))
     assert run("fit", "calibration", tmp_path / "few.csv", *SERVER, "--out", tmp_path / "c") == 0
     said = capsys.readouterr().out
-    assert "with 2 runs nothing can be held out" in said and "-> not measured" in said
+    assert "nothing can be held out of 2 runs" in said and "-> not measured" in said
 
 
 def test_a_plan_rests_on_the_calibration_and_says_so(folder: Path, plans: dict[str, Plan]) -> None:

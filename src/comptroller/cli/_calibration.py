@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from comptroller.cli._output import check, write
 from comptroller.errors import InputError
+from comptroller.facts.calibration_document import CalibrationDocument
 from comptroller.facts.serving import ANY
 from comptroller.measure.calibrate import UserCalibration, fit
 from comptroller.measure.calibration_accuracy import QUANTITIES, CalibrationAccuracy, accuracy
@@ -75,11 +76,15 @@ def _require_day(measured: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRequest:
-    """What is to be fitted: files, the model they are of where they do not say, and the server."""
+    """What is to be fitted: files, the model they are of where they do not say, and the server.
+
+    base: folder of an own calibration that is refitted in place of the shipped one.
+    """
 
     files: Sequence[Path]
     model: str
     statement: ServerStatement
+    base: Path | None = None
 
     def read(self) -> RunData:
         """The runs of all files."""
@@ -99,9 +104,12 @@ def fit_calibration(asked: CalibrationRequest, out: Path | None, as_json: bool, 
     out.mkdir(parents=True, exist_ok=True)
     check(out / "serving.toml")
     data = asked.read()
+    if not data.observations:
+        raise InputError(f"no usable run: {'; '.join(data.left_out.lines()) or 'the files hold none'}")
     names = " ".join(path.name for path in asked.files)
-    fitted = fit(data.observations, f"comptroller fit calibration {names}", date.today(), names)
-    found = accuracy(fitted.runs)
+    base = CalibrationDocument.of_folder(asked.base) if asked.base else None
+    fitted = fit(data.observations, f"comptroller fit calibration {names}", date.today(), names, base)
+    found = accuracy(fitted.runs, base)
     for name, text in fitted.document.content.items():
         write(out / name, text)
     if as_json:
@@ -136,7 +144,7 @@ def _say(data: RunData, fitted: UserCalibration, words: Console) -> None:
     for line in (*data.left_out.lines(), *fitted.excluded.lines()):
         words.print(f"[yellow]left out:[/] {escape(line)}", soft_wrap=True)
     servers = dict.fromkeys(f"{run.replica} under {run.replica.engine.id}" for run in fitted.runs.observations)
-    words.print(f"fitted to {fitted.fitted.rows} runs of {escape('; '.join(servers))}", soft_wrap=True)
+    words.print(f"fitted to {_runs(fitted.fitted.rows)} of {escape('; '.join(servers))}", soft_wrap=True)
     engines = {run.replica.engine.id for run in fitted.runs.observations}
     for parameter in fitted.facts.parameters:
         if parameter.identified and parameter.engine in engines | {ANY}:
@@ -154,8 +162,12 @@ def _say_accuracy(found: CalibrationAccuracy, words: Console) -> None:
         words.print(f"  {name}: {_percent(old)} -> {_percent(new)}")
     for rows, errors in found.curve:
         each = ", ".join(f"{name} {_percent(one)}" for name, one in zip(QUANTITIES, errors.all, strict=True))
-        words.print(f"  learnt from {rows} runs: {each}")
+        words.print(f"  learnt from {_runs(rows)}: {each}")
     words.print(escape(found.advice()), soft_wrap=True)
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' * (count != 1)}"
 
 
 def _percent(share: float) -> str:

@@ -60,6 +60,9 @@ def run(
         list[float] | None,
         typer.Option(help="What a call of each --model costs, where not as recorded.", show_default=False),
     ] = None,
+    calibration: Annotated[
+        File, typer.Option(help="Calibration: refit this one, a folder, and keep its runs.", show_default=False)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
     png: Annotated[File, typer.Option(help="Write coverage and forecasts, a picture.", show_default=False)] = None,
     html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
@@ -76,7 +79,7 @@ def run(
     if subject == "calibration":
         if len(model or ()) > 1:
             raise InputError("fit calibration: one --model, that of all the files")
-        asked = CalibrationRequest([Path(file) for file in evidence], "".join(model or ()), server)
+        asked = CalibrationRequest([Path(file) for file in evidence], "".join(model or ()), server, calibration)
         fit_calibration(asked, out, json, console())
         return
     if len(evidence) > 1:

@@ -262,22 +262,26 @@ class UserCalibration:
         return CalibrationDocument(constants_text(self.facts), anchors_text(self.fitted.anchors()))
 
 
-def fit(rows: Sequence[RunObservation], command: str, today: date, data: str) -> UserCalibration:
+def fit(
+    rows: Sequence[RunObservation], command: str, today: date, data: str, base: CalibrationDocument | None = None
+) -> UserCalibration:
     """Refit the shipped calibration to measured runs; tens suffice, since every parameter starts at its shipped value.
 
     Runs with absurd figures are left out and named; the engines', models' and accelerators' residual is learned
     beside the shipped one.
+
+    base: an own calibration that is refitted in place of the shipped one; its runs stay beside the new ones.
 
     Raises:
         InputError: no usable run is left.
     """
     excluded = ExclusionReport()
     good = [row for row in rows if not _bad(row, excluded)]
-    believed = serving_facts()
+    believed, older = (base.facts, base.anchors) if base else (serving_facts(), anchors())
     runs = _own(_plausible(bank(good, excluded), believed, excluded))
     if not runs.observations:
         raise InputError(f"no usable run: {'; '.join(excluded.lines()) or 'the data hold none'}")
-    fitted = fit_bank(runs, start(runs.engines, believed), anchors(), believed)
+    fitted = fit_bank(runs, start(runs.engines, believed), older, believed)
     about = replace(believed, date=today, command=command, data=data)
     return UserCalibration(fitted, _with_others(fitted.facts(about), believed), excluded, runs)
 
@@ -311,7 +315,10 @@ def _plausible(runs: FeatureBank, believed: ServingFacts, excluded: ExclusionRep
     for i, observation in enumerate(runs.observations):
         worst = np.nanmax(np.abs([ttft[i], tpot[i], 0.0]))
         if worst > np.log(UNIT_FACTOR):
-            excluded.add(observation.number, f"a latency is over {UNIT_FACTOR:g} times off any physics: another unit?")
+            excluded.add(
+                observation.number,
+                f"a latency is over {UNIT_FACTOR:g} times off any physics: another unit, or a queue?",
+            )
         else:
             kept.append(i)
     return runs.take(np.array(kept, dtype=np.int64))

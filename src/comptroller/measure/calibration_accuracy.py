@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.prediction import ClosedLoopLoad, ReplicaPredictor
-from comptroller.facts.serving import ResidualAnchor, anchors, serving_facts
+from comptroller.facts.calibration_document import CalibrationDocument
+from comptroller.facts.serving import ResidualAnchor, ServingFacts, anchors, serving_facts
 from comptroller.measure.calibrate import fit_bank, start
 from comptroller.measure.features import FeatureBank
 
@@ -75,7 +76,8 @@ class CalibrationAccuracy:
     def advice(self) -> str:
         """Whether more rows of the same kind would help, from the last doubling of the learning curve."""
         if self.after is None or len(self.curve) < 2:
-            return f"with {self.rows} runs nothing can be held out; {LEAST_ROWS} or more tell the error"
+            runs = f"{self.rows} run{'s' * (self.rows != 1)}"
+            return f"nothing can be held out of {runs}; {LEAST_ROWS} or more tell the error"
         (few, earlier), (many, latest) = self.curve[-2:]
         falls = [
             f"{name} from {_percent(old)} to {_percent(new)}"
@@ -87,19 +89,36 @@ class CalibrationAccuracy:
         return f"from {few} to {many} rows the error no longer fell: more rows at these loads would not help"
 
 
-def accuracy(runs: FeatureBank) -> CalibrationAccuracy:
-    """Errors before and after, and the learning curve; the same runs give the same figures."""
+@dataclass(frozen=True, slots=True)
+class CalibrationPrior:
+    """What is believed before a fit: constants, and anchors of the residual."""
+
+    facts: ServingFacts
+    anchors: Sequence[ResidualAnchor]
+
+    def near(self, runs: FeatureBank) -> CalibrationPrior:
+        """With the anchors that share engine and architecture with a run; others do not touch its prediction."""
+        blocks = {(identity.engine, identity.architecture) for identity in runs.identities}
+        kept = [anchor for anchor in self.anchors if (anchor.engine, anchor.architecture) in blocks]
+        return CalibrationPrior(self.facts, kept)
+
+
+def accuracy(runs: FeatureBank, base: CalibrationDocument | None = None) -> CalibrationAccuracy:
+    """Errors before and after, and the learning curve; the same runs give the same figures.
+
+    base: the own calibration that is refitted, in place of the shipped one; "before" is the shipped one in any case.
+    """
     count = len(runs.observations)
     everything = np.arange(count)
     before = LatencyErrors.of(shipped_prediction(runs), runs, everything)
     if count < LEAST_ROWS:
         return CalibrationAccuracy(count, before, None, ())
     folds = [everything[everything % min(FOLDS, count) == part] for part in range(min(FOLDS, count))]
-    older = _near(runs)
-    after = _held_out(runs, folds, older, count, 0)
+    prior = CalibrationPrior(*((base.facts, base.anchors) if base else (serving_facts(), anchors()))).near(runs)
+    after = _held_out(runs, folds, prior, count, 0)
     most = count - max(len(fold) for fold in folds)
     learnt = LatencyErrors.of(after, runs, everything)
-    curve = [(size, _at_size(runs, folds, older, size)) for size in _halvings(most)]
+    curve = [(size, _at_size(runs, folds, prior, size)) for size in _halvings(most)]
     return CalibrationAccuracy(count, before, learnt, (*curve, (most, learnt)))
 
 
@@ -126,31 +145,23 @@ def shipped_prediction(runs: FeatureBank) -> Array:
     return np.array(found).T
 
 
-def _at_size(runs: FeatureBank, folds: Sequence[Index], older: Sequence[ResidualAnchor], size: int) -> LatencyErrors:
-    draws = [_held_out(runs, folds, older, size, seed) for seed in range(REPEATS)]
+def _at_size(runs: FeatureBank, folds: Sequence[Index], prior: CalibrationPrior, size: int) -> LatencyErrors:
+    draws = [_held_out(runs, folds, prior, size, seed) for seed in range(REPEATS)]
     index = np.tile(np.arange(len(runs.observations)), REPEATS)
     return LatencyErrors.of(np.concatenate(draws, axis=1), runs, index)
 
 
-def _held_out(
-    runs: FeatureBank, folds: Sequence[Index], older: Sequence[ResidualAnchor], size: int, seed: int
-) -> Array:
+def _held_out(runs: FeatureBank, folds: Sequence[Index], prior: CalibrationPrior, size: int, seed: int) -> Array:
     """Every fold predicted from at most `size` runs of the others, (2, runs)."""
-    believed, rng = serving_facts(), np.random.default_rng(seed)
+    believed, rng = prior.facts, np.random.default_rng(seed)
     predicted = np.empty((2, len(runs.observations)))
     for fold in folds:
         others = np.setdiff1d(np.arange(len(runs.observations)), fold)
         known = np.sort(rng.permutation(others)[:size])
         train = runs.take(known)
-        found = fit_bank(train, start(train.engines, believed), older, believed).predict(runs.take(fold))
+        found = fit_bank(train, start(train.engines, believed), prior.anchors, believed).predict(runs.take(fold))
         predicted[:, fold] = np.exp(np.stack([found.tpot[0], found.ttft[0]]))
     return predicted
-
-
-def _near(runs: FeatureBank) -> list[ResidualAnchor]:
-    """Shipped anchors that share engine and architecture with a run; others do not touch its prediction."""
-    blocks = {(identity.engine, identity.architecture) for identity in runs.identities}
-    return [anchor for anchor in anchors() if (anchor.engine, anchor.architecture) in blocks]
 
 
 def _median(values: Array) -> float:

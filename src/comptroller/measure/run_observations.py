@@ -165,6 +165,8 @@ def _server_of(row: RunRow, statement: ServerStatement, lookup: FactLookup) -> d
         if ours and theirs and ours != theirs:
             raise InputError(f"{name} is {theirs} in the file and {ours} by --{name}")
     ours, theirs = statement.given.get("model"), row.stated.get("model")
+    if theirs and not ours and _model_or_none(theirs, lookup) is None:
+        raise InputError(f"the file's model {theirs!r} is none that is known here: --model says what it is")
     if ours and theirs and (stated := _model_or_none(theirs, lookup)) and not _alike(stated, lookup.model(ours)):
         raise InputError(f"model is {theirs} in the file and {ours} by --model")
     return {**row.stated, **statement.given}

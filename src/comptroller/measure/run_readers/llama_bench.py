@@ -1,7 +1,8 @@
 """Output of llama.cpp's `llama-bench -o json|jsonl|csv|md` (ggml-org/llama.cpp, MIT).
 
-A prompt test (pp) is the prefill of one prompt: its time is a time to first token without the server around it. A
-generation test (tg) is one stream: a token's time is 1 / (tokens per second), at the depth of context it ran at.
+A generation test (tg) is one stream: a token's time is 1 / (tokens per second), at the depth of context it ran at. A
+prompt test (pp) times the prefill alone, without the server around it, which is no time to first token: learnt as one
+it would make every server's first token too early.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def _run(number: int, row: Row) -> RunRow | str:
         return "avg_ts is not a number of tokens per second"
     if prompt and generated:
         return "a mixed test (pg) has one rate for prompt and generation, which cannot be told apart"
-    if prompt and depth:
-        return "a prompt test behind a prefilled context is not a time to first token"
+    if prompt:
+        return "a prompt test (pp) times the prefill alone: no time to first token of a server"
     layers = _whole(row, "n_gpu_layers") if row.get("n_gpu_layers") not in (None, "") else -1
     stated = without_empty(
         engine="llama_cpp",
@@ -64,8 +65,6 @@ def _run(number: int, row: Row) -> RunRow | str:
         weights=_weights(str(row.get("model_type") or "")),
         gpu_layers=layers if layers >= 0 else "",
     )
-    if prompt:
-        return RunRow(number, stated, float(prompt), 1.0, 1.0, prompt / rate, nan)
     return RunRow(number, stated, float(max(depth, 1)), float(generated), 1.0, nan, 1.0 / rate)
 
 

@@ -34,7 +34,7 @@ def _rows(path: Path, columns: Mapping[str, str]) -> tuple[list[RawRow], tuple[s
             reader = csv.DictReader(stream)
             names = [name.strip() for name in reader.fieldnames or ()]
             reader.fieldnames = [ours.get(name, name) for name in names]
-            rows = list(reader)
+            rows: list[RawRow] = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     absent = [theirs for theirs in ours if theirs not in names]
