@@ -10,17 +10,14 @@ from scipy.optimize import least_squares
 
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.fitted_calibration import KernelPriors, group_of
-from comptroller.costs.memory import memory
-from comptroller.costs.steptable import StepTable
-from comptroller.costs.tabulate import SiteRates, tabulate
 from comptroller.costs.timing import (
     KernelEfficiency,
     KernelSignature,
     ServingOverheads,
     StepOverheads,
     TimingCalibration,
-    replica_timer,
 )
+from comptroller.measure.log_replay import step_table
 from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import SimulatedFleet, SimulatedService
 from comptroller.serving.fleet import SimulatedReplica as Simulated
@@ -28,8 +25,6 @@ from comptroller.work.call import CallTable
 from vllm_runs import Run
 
 Floats = npt.NDArray[np.float64]
-
-NOWHERE = SiteRates(usd_per_s=1.0, pue=1.0, gco2e_per_j=0.0)
 
 
 @dataclass(frozen=True)
@@ -107,7 +102,7 @@ def replay(run: Run, calibration: TimingCalibration, prompt_step_s: float = 0.0,
 
     prompt_step_s: added to every step that holds a prompt.  intake_s: from arrival until the engine knows of it.
     """
-    table = step_table(run, calibration)
+    table = step_table(run.replica, calibration)
     table = replace(table, mixed_s=table.mixed_s + prompt_step_s)
     fleet = SimulatedFleet((SimulatedService("run", (Simulated(table, ranks=run.ranks),)),))
     calls = CallTable.of(
@@ -115,26 +110,6 @@ def replay(run: Run, calibration: TimingCalibration, prompt_step_s: float = 0.0,
     )
     outcome = simulate(fleet, calls)
     return Latencies(outcome.ttft_s + intake_s, outcome.tpot_s, outcome.e2e_s + intake_s)
-
-
-def step_table(run: Run, calibration: TimingCalibration) -> StepTable:
-    """The table of one rank: what all ranks do together, at so many times the batch and the tokens."""
-    table = tabulate(replica_timer(run.replica, calibration), memory(run.replica), NOWHERE)
-    if run.ranks == 1:
-        return table
-    share, most = 1.0 / run.ranks, table.max_batch // run.ranks
-    rows = np.arange(most + 1) * run.ranks
-    return replace(
-        table,
-        decode_s=table.decode_s[rows],
-        decode_j=table.decode_j[rows] * share,
-        kv_knots_tokens=table.kv_knots_tokens * share,
-        token_knots=table.token_knots * share,
-        pair_knots=table.pair_knots * share,
-        kv_capacity_tokens=table.kv_capacity_tokens // run.ranks,
-        max_batch=most,
-        chunk_tokens=table.chunk_tokens // run.ranks,
-    )
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from comptroller.costs.fitted_calibration import FittedCalibration, KernelPriors
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import ComptrollerError
+from comptroller.measure.log_replay import step_table
 from comptroller_lab.baseline import BaselineCalibration, RooflineCalibration
 from record import table, write
-from replay_fit import PARAMETERS, Fitted, Latencies, Overhead, fit, replay, step_table
+from replay_fit import PARAMETERS, Fitted, Latencies, Overhead, fit, replay
 from vllm_runs import Run, read_run
 
 Floats = npt.NDArray[np.float64]
@@ -131,8 +132,8 @@ PROMPTS = (0, 300, 600, 1200)
 
 def steps(run: Run, fitted: Fitted) -> str:
     """Where the prior errs: milliseconds of single steps, by the prior and by the calibration."""
-    prior = step_table(run, FittedCalibration.shipped())
-    after = step_table(run, Overhead(fitted.values[:6]))
+    prior = step_table(run.replica, FittedCalibration.shipped())
+    after = step_table(run.replica, Overhead(fitted.values[:6]))
     length = float(run.input_tokens.mean() + run.output_tokens.mean() / 2)
     rows = []
     for batch in (8, prior.max_batch // 2, prior.max_batch):

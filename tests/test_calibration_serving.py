@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -27,11 +26,8 @@ from comptroller.measure.calibrate import fit, start
 from comptroller.measure.features import bank
 from comptroller.measure.observations import ExclusionReport, RunObservation, groups
 from comptroller.measure.residuals import ResidualPoints, points_from_anchors, train
-from comptroller.measure.run_table import read_table
+from comptroller.measure.run_observations import read_runs
 from comptroller.measure.serving_parameters import PRIORS, RunLatencyModel
-from comptroller_lab.bench_server import BenchmarkServer
-from comptroller_lab.sglang_bench import read_sglang_bench
-from comptroller_lab.vllm_bench import read_vllm_bench
 
 TODAY = date(2026, 11, 21)
 LAYOUTS = (ParallelLayout(2), ParallelLayout(4), ParallelLayout(8))
@@ -165,8 +161,8 @@ def test_training_recovers_residuals_and_anchors_give_them_back() -> None:
 def test_a_few_runs_of_ones_own_correct_the_prediction_and_narrow_it(tmp_path: Path) -> None:
     found = fit(runs(1.3), "comptroller fit calibration mine.csv", TODAY, "mine.csv")
     constants, learned = tmp_path / "serving.toml", tmp_path / "residual.csv"
-    constants.write_text(found.constants, encoding="utf-8")
-    learned.write_text(found.learned, encoding="utf-8")
+    constants.write_text(found.document.serving, encoding="utf-8")
+    learned.write_text(found.document.residual, encoding="utf-8")
     before, after = ReplicaPredictor.shipped(), ReplicaPredictor.shipped(constants, learned)
     between = load(4, 16)
     old, new = (p.predict(server(layout=ParallelLayout(4)), between) for p in (before, after))
@@ -189,7 +185,7 @@ def test_a_fit_says_what_the_data_do_not_identify() -> None:
 
 def test_the_same_runs_give_the_same_files() -> None:
     first, second = (fit(runs(0.9), "c", TODAY, "d") for _ in range(2))
-    assert first.constants == second.constants and first.learned == second.learned
+    assert first.document == second.document and first.document.digest == second.document.digest
 
 
 def test_bad_runs_are_named_and_left_out() -> None:
@@ -216,50 +212,6 @@ def test_runs_that_share_any_link_are_one_group() -> None:
     assert groups([("a", "x"), ("b", "y"), ("c", "x"), ("b", "z")]) == ["a", "b", "a", "b"]
 
 
-VLLM_RESULT = {
-    "date": "20260301-101010",
-    "model_id": "meta-llama/Llama-3.1-70B-Instruct",
-    "max_concurrency": 16,
-    "completed": 160,
-    "total_input_tokens": 163840,
-    "total_output_tokens": 81920,
-    "mean_ttft_ms": 130.0,
-    "median_ttft_ms": 120.5,
-    "mean_tpot_ms": 17.0,
-    "median_tpot_ms": 16.5,
-}
-
-
-def test_vllm_bench_results_become_runs(tmp_path: Path) -> None:
-    path = tmp_path / "result.json"
-    path.write_text(json.dumps(VLLM_RESULT))
-    (run,), report = read_vllm_bench(path, BenchmarkServer(server(), TODAY))
-    assert (run.input_tokens, run.output_tokens, run.concurrency) == (1024, 512, 16)
-    assert (run.ttft_s, run.tpot_s) == (pytest.approx(0.1205), pytest.approx(0.0165))
-    assert not report.rows
-
-
-def test_sglang_bench_lines_become_runs_and_bad_lines_are_named(tmp_path: Path) -> None:
-    lines = [
-        {**VLLM_RESULT, "max_concurrency": None, "concurrency": 14.2},
-        {**VLLM_RESULT, "median_tpot_ms": -0.0, "mean_tpot_ms": -0.0},
-        {**VLLM_RESULT, "completed": 0},
-    ]
-    path = tmp_path / "online.jsonl"
-    path.write_text("\n".join(json.dumps(line) for line in lines))
-    kept, report = read_sglang_bench(path, BenchmarkServer(server()))
-    assert [run.concurrency for run in kept] == [14.2]
-    assert [number for number, _ in report.rows] == [2, 3]
-
-
-@pytest.mark.parametrize("text", ["", "not json", "[1, 2]"])
-def test_files_that_hold_no_results_are_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "broken.json"
-    path.write_text(text)
-    with pytest.raises(InputError, match=r"broken\.json"):
-        read_vllm_bench(path, BenchmarkServer(server()))
-
-
 HEADER = "model,accelerator,engine,tp,input_tokens,output_tokens,clients,ttft_ms,tpot_ms\n"
 
 
@@ -272,7 +224,8 @@ def test_tables_are_read_row_by_row(tmp_path: Path) -> None:
         + "llama_3_1_70b,h100_sxm,vllm,many,1024,512,8,110,15\n"
         + "llama_3_1_70b,h100_sxm,vllm,4,1024,512,8,fast,15\n"
     )
-    (run,), report = read_table(path)
+    data = read_runs([path])
+    (run,), report = data.observations, data.left_out
     assert run.replica.layout == ParallelLayout(4) and run.tpot_s == pytest.approx(0.015)
     assert [number for number, _ in report.rows] == [3, 4, 5]
     assert "no_such" in report.rows[0][1] and "tp is 'many'" in report.rows[1][1]
@@ -281,9 +234,8 @@ def test_tables_are_read_row_by_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "problem"),
     [
-        ("model,accelerator,engine,input_tokens,output_tokens,tpot_ms", "no column clients"),
+        ("model,accelerator,engine,output_tokens,clients,tpot_ms", "no column input_tokens"),
         (HEADER.strip().replace("ttft_ms", "tpot_s"), "tpot stands in two units"),
-        (HEADER.strip() + ",colour", "unknown column colour"),
         ("model,accelerator,engine,input_tokens,output_tokens,clients", "no latency column"),
     ],
 )
@@ -291,7 +243,7 @@ def test_tables_with_wrong_columns_are_refused(tmp_path: Path, header: str, prob
     path = tmp_path / "mine.csv"
     path.write_text(header + "\n")
     with pytest.raises(RecordError, match=problem):
-        read_table(path)
+        read_runs([path])
 
 
 def test_a_residual_file_with_other_columns_is_refused(tmp_path: Path) -> None:

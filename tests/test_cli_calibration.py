@@ -27,7 +27,7 @@ def test_a_fit_writes_both_files_and_names_what_it_left_out(tmp_path: Path, caps
     data.write_text(ROWS)
     assert run(str(data), "--out", str(tmp_path / "fitted")) == 0
     said = capsys.readouterr().out
-    assert "clients is '0'" in said and "row 4" in said and "the data cannot tell" in said
+    assert "clients is 0" in said and "row 4" in said and "the data cannot tell" in said
     written = tomllib.loads((tmp_path / "fitted" / "serving.toml").read_text())
     assert written["parameters"] and (tmp_path / "fitted" / "residual.csv").is_file()
 

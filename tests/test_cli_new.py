@@ -88,6 +88,10 @@ def base_of(key: str, folder: Path) -> dict[str, Any]:
         return base | {"use_case": "chat", "rate_per_s": 1.0}
     if key == "tokens_per_day":
         return base | {"use_case": "chat", "tokens_per_day": 1e6}
+    if key == "calibration":
+        (folder / "mine").mkdir()
+        for name in ("serving.toml", "residual.csv"):
+            (folder / "mine" / name).write_text("")
     if key.startswith("lengths"):
         return base | {"rate_per_s": 1.0, "lengths.input": {"fixed": 1}, "lengths.output": {"fixed": 1}}
     return base | {"use_case": "chat", "users": 10}

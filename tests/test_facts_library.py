@@ -18,7 +18,7 @@ from comptroller.facts.engine import engine_facts
 from comptroller.facts.library import RESOLVERS, SHIPPED, FactLibrary, resolve
 from comptroller.facts.reader import CATALOGUE, folder, ids
 from comptroller.planning.ground.plan_document import load_plan
-from comptroller.planning.planner import plan
+from comptroller.planning.planner import plan, shipped_calibration
 from comptroller.planning.write.facts import facts_of
 from comptroller.work.workload import load, parse
 
@@ -196,7 +196,7 @@ def test_what_travels_is_what_was_read_though_the_file_changed_since(tmp_path: P
     (tmp_path / "mine.json").write_text(json.dumps({**LLAMA, "num_hidden_layers": 8}))
     made = plan(loaded, rehearsal=None)
     assert made.library.model("mine").layers == LLAMA["num_hidden_layers"]
-    assert tuple(facts_of(made.services, made.library)) == made.facts
+    assert tuple(facts_of(made.services, made.library, shipped_calibration())) == made.facts
 
 
 def test_an_own_engine_says_what_program_it_is(tmp_path: Path) -> None:

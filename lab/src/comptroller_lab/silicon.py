@@ -18,7 +18,7 @@ from comptroller.errors import InputError, InsufficientMemoryError, RecordError,
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.model import LatentAttention, Model
 from comptroller.measure.observations import ExclusionReport, RunObservation, groups, latency_problem
-from comptroller.measure.run_table import FactLookup
+from comptroller.measure.run_observations import FactLookup
 
 COLUMNS = (
     "backend",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from comptroller import __version__
 from comptroller.errors import InputError
+from comptroller.facts.digests import facts_digest
 from comptroller.planning.ground.executor import (
     AdaptiveExecutor,
     CachingExecutor,
@@ -18,7 +19,6 @@ from comptroller.planning.ground.executor import (
     SearchExecutor,
     executor,
 )
-from comptroller.planning.write.facts import facts_digest
 from comptroller.work.workload import Workload
 
 

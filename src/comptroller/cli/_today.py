@@ -8,7 +8,7 @@ from comptroller.errors import InputError
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.offer.space import goal_of
-from comptroller.planning.planner import shipped_calibration
+from comptroller.planning.planner import calibration_of
 from comptroller.planning.reasons.against import FleetComparison, compare
 from comptroller.planning.reasons.current_fleet import CurrentFleet, load_current
 from comptroller.work.workload import Workload
@@ -36,4 +36,4 @@ def comparison_with_today(asked: Workload, fleet_plan: Plan, today: CurrentFleet
         UnsupportedError: a service of it has no price, does not fit or cannot run.
     """
     problem = traffic_of(asked), goal_of(asked)
-    return compare(today, fleet_plan.services, fleet_plan.totals.usd_per_h.value, problem, shipped_calibration())
+    return compare(today, fleet_plan.services, fleet_plan.totals.usd_per_h.value, problem, calibration_of(asked))

@@ -10,10 +10,12 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from comptroller.cli._calibration import fit_calibration
+from comptroller.cli._calibration import CalibrationRequest, fit_calibration, server_statement
+from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, write_all
 from comptroller.cli._routers import RouterFitOptions, fit_routers
 from comptroller.errors import InputError, UnknownIdError, UnsupportedError
+from comptroller.measure.run_observations import ServerStatement
 from comptroller.report.evidence import all_findings, findings_sheet
 from comptroller.report.laws import page, picture
 from comptroller.report.tables import writer_of
@@ -25,11 +27,14 @@ File = Path | None
 SUBJECTS = ("laws", "routers", "calibration")
 
 
+@with_shared_options
 def run(
     subject: Annotated[str, typer.Argument(help="What to fit: laws, routers or calibration.", show_default=False)],
     evidence: Annotated[
-        str, typer.Argument(help="Replies or counts (a file, or `own`); or measured runs.", show_default=False)
+        list[str],
+        typer.Argument(help="Replies or counts (a file, or `own`); or files of measured runs.", show_default=False),
     ],
+    server: Annotated[ServerStatement, SharedOptions(server_statement)],
     only: Annotated[
         list[str] | None, typer.Option("--law", help="Only this law; again for others.", show_default=False)
     ] = None,
@@ -44,7 +49,8 @@ def run(
     draws: Annotated[int, typer.Option(help="Resamples behind an interval.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the resampling.", min=0)] = 0,
     model: Annotated[
-        list[str] | None, typer.Option(help="A model to route among; again for others.", show_default=False)
+        list[str] | None,
+        typer.Option(help="A model to route among, again for others; or the measured one.", show_default=False),
     ] = None,
     kind: Annotated[
         list[str] | None,
@@ -53,6 +59,9 @@ def run(
     cost: Annotated[
         list[float] | None,
         typer.Option(help="What a call of each --model costs, where not as recorded.", show_default=False),
+    ] = None,
+    calibration: Annotated[
+        File, typer.Option(help="Calibration: refit this one, a folder, and keep its runs.", show_default=False)
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
     png: Annotated[File, typer.Option(help="Write coverage and forecasts, a picture.", show_default=False)] = None,
@@ -68,13 +77,18 @@ def run(
     if subject not in SUBJECTS:
         raise UnknownIdError("subject", subject, SUBJECTS)
     if subject == "calibration":
-        fit_calibration(Path(evidence), out, console())
+        if len(model or ()) > 1:
+            raise InputError("fit calibration: one --model, that of all the files")
+        asked = CalibrationRequest([Path(file) for file in evidence], "".join(model or ()), server, calibration)
+        fit_calibration(asked, out, json, console())
         return
+    if len(evidence) > 1:
+        raise InputError(f"fit {subject}: one file of evidence, not {len(evidence)}")
     files = {"png": png, "html": html, "table": table}
     if subject == "routers":
-        fit_routers(evidence, RouterFitOptions(model or [], kind or [], cost or [], seed), out, files, json)
+        fit_routers(evidence[0], RouterFitOptions(model or [], kind or [], cost or [], seed), out, files, json)
         return
-    _fit_laws(evidence, only or [], LawQuery(tuple(at or ()), beyond, margin, level, draws, seed), files, json)
+    _fit_laws(evidence[0], only or [], LawQuery(tuple(at or ()), beyond, margin, level, draws, seed), files, json)
 
 
 def _fit_laws(

@@ -54,6 +54,9 @@ def run(
             help=f"Where choices are evaluated: {', '.join(EXECUTORS)}.", show_default="processes if it is much"
         ),
     ] = "",
+    calibration: Annotated[
+        File, typer.Option(help="A folder that `fit calibration` wrote; else the workload's.", show_default=False)
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep finished parts; go on from those of a run that was cut short.")
     ] = False,
@@ -68,6 +71,8 @@ def run(
         raise InputError("--explain answers alone: leave out --out, --html, --png, --against and --export")
     today = todays_fleet(against, moving_usd)
     loaded = load(workload)
+    if calibration:
+        loaded = loaded.model_copy(update={"calibration": str(calibration)})
     if skip_bad:
         loaded = loaded.model_copy(update={"skip_bad": True})
     if explain:

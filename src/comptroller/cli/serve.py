@@ -21,6 +21,10 @@ def run(
     plan: Annotated[
         Path | None, typer.Option(help="Serve a plan, written by `comptroller plan --out`.", show_default=False)
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="With a plan: judge it by this, a folder of `fit calibration`.", show_default=False),
+    ] = None,
     backend: Annotated[
         str, typer.Option(help="Without a configuration: embedded, echo, or the URL of a service.")
     ] = "embedded",
@@ -42,7 +46,7 @@ def run(
     except ImportError as error:
         raise InputError(f"{error.name} is not installed: pip install 'comptroller[serve]'") from error
     gateway = read(config) if config else single_service_config(backend, model)
-    texts = {"plan": str(plan) if plan else "", "books": books, "host": host}
+    texts = {"plan": str(plan or ""), "calibration": str(calibration or ""), "books": books, "host": host}
     changed: dict[str, str | int] = {name: value for name, value in texts.items() if value}
     if port >= 0:
         changed["port"] = port

@@ -11,9 +11,9 @@ import typer
 from rich.markup import escape
 
 from comptroller.cli._output import check, say, write_all
+from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli.replay import DEFAULT_SAMPLES, arm_of, records_of
 from comptroller.errors import InputError
-from comptroller.planning.ground.plan_document import load_plan
 from comptroller.planning.simulation import PlanSimulation, QuestionArrivals, TraceReplaySettings, simulate_plan
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
 from comptroller.report.requests import writer_of
@@ -74,6 +74,9 @@ def run(
     calls: Annotated[
         File, typer.Option(help="Write one row per request, .csv or .parquet.", show_default=False)
     ] = None,
+    calibration: Annotated[
+        File, typer.Option(help="A folder that `fit calibration` wrote.", show_default=False)
+    ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows of the trace, counted.")] = False,
     columns: Annotated[
         list[str] | None,
@@ -94,7 +97,7 @@ def run(
     for path in filter(None, paths.values()):
         check(path)
     as_calls = writer_of(calls) if calls else None
-    fleet_plan = load_plan(plan)
+    fleet_plan, priced = plan_with_calibration(plan, calibration)
     trace_file = Path(trace)
     reading = reading_of(columns or [], skip_bad, rate)
     requests = read_trace(trace_file if trace_file.exists() else find_data("trace", trace, plan), reading)
@@ -106,7 +109,7 @@ def run(
     questions = _questions(strategy, evidence, model, budget)
     simulations = [
         simulate_plan(
-            fleet_plan, requests, TraceReplaySettings(scale, name, batching, scheduling, samples), questions=questions
+            fleet_plan, requests, TraceReplaySettings(scale, name, batching, scheduling, samples), priced, questions
         )
         for name in dict.fromkeys(routing or [""])
     ]

@@ -160,24 +160,30 @@ def read_anchors(path: Path) -> tuple[ResidualAnchor, ...]:
     """The anchors of a residual file; none where there is no file.
 
     Raises:
+        RecordError: as `parse_anchors`.
+    """
+    return parse_anchors(path.read_text(encoding="utf-8"), path.name) if path.is_file() else ()
+
+
+def parse_anchors(text: str, name: str) -> tuple[ResidualAnchor, ...]:
+    """The anchors of a residual file's text.
+
+    Raises:
         RecordError: columns are missing, or a cell that must be a number is not.
     """
-    if not path.is_file():
-        return ()
-    with path.open(newline="", encoding="utf-8") as stream:
-        reader = csv.reader(line for line in stream if not line.startswith("#"))
-        header = next(reader, [])
-        if tuple(header) != ANCHOR_COLUMNS:
-            raise RecordError(path.name, [(1, f"columns must be {', '.join(ANCHOR_COLUMNS)}")], 1)
-        rows = []
-        for number, row in enumerate(reader, start=2):
-            try:
-                engine, architecture, formats, device, run, *cells = row
-                x0, x1, x2, x3, x4, x5, tpot, ttft = (float(x) if x else float("nan") for x in cells)
-                place = (x0, x1, x2, x3, x4, x5)
-                rows.append(ResidualAnchor(engine, architecture, formats, device, run, place, tpot, ttft))
-            except ValueError as error:
-                raise RecordError(path.name, [(number, str(error))], 1) from error
+    reader = csv.reader(line for line in text.splitlines() if not line.startswith("#"))
+    header = next(reader, [])
+    if tuple(header) != ANCHOR_COLUMNS:
+        raise RecordError(name, [(1, f"columns must be {', '.join(ANCHOR_COLUMNS)}")], 1)
+    rows = []
+    for number, row in enumerate(reader, start=2):
+        try:
+            engine, architecture, formats, device, run, *cells = row
+            x0, x1, x2, x3, x4, x5, tpot, ttft = (float(x) if x else float("nan") for x in cells)
+            place = (x0, x1, x2, x3, x4, x5)
+            rows.append(ResidualAnchor(engine, architecture, formats, device, run, place, tpot, ttft))
+        except ValueError as error:
+            raise RecordError(name, [(number, str(error))], 1) from error
     return tuple(rows)
 
 

@@ -129,6 +129,7 @@ class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):
 
     require_key: no service without a key on loopback either.  strategies: a user's own that model ids may name.
     roles: role -> service where a request does not say.  key_limits: by the name of the key.
+    calibration: folder of an own calibration, by which the plan's latencies are judged.
     max_calls: that one request may make.  send_s: how long a client may read nothing.
     drain_s: how long requests may take to end when the server stops.
     """
@@ -138,6 +139,7 @@ class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     books: str = "books.sqlite"
     plan: str = ""
+    calibration: str = ""
     prices: tuple[str, ...] = ()
     site: str = "own_us"
     require_key: bool = False
@@ -163,6 +165,8 @@ class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):
         Raises:
             InputError: a name is used that stands for nothing; names what there is.
         """
+        if self.calibration and not self.plan:
+            raise InputError("calibration: judges a plan; name the plan, too")
         if not self.services:
             raise InputError("services: name at least one, as [services.NAME] with a url")
         named = {f"services.{name}.fallback": item.fallback for name, item in self.services.items()}

@@ -7,12 +7,17 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isnan, nan
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from comptroller.planning.ground.plan_document import Plan, PredictedFigure
+from comptroller.costs.own_calibration import OwnCalibration
+from comptroller.facts.digests import facts_digest
+from comptroller.gateway.config import GatewayConfig
+from comptroller.planning.ground.plan_calibration import under_own_calibration
+from comptroller.planning.ground.plan_document import Plan, PredictedFigure, load_plan
 
 ENOUGH, LAST = 30, 1000
 """Requests before a prediction is held against them, and how many are looked at:
@@ -26,6 +31,19 @@ class MonitoredPrediction:
     name: str
     quantile: float | None
     figure: PredictedFigure
+
+
+def served_plan(config: GatewayConfig) -> Plan:
+    """The plan that a gateway serves, its latencies as the own calibration predicts them where one is named.
+
+    Raises:
+        FactError: the plan or the calibration is not readable.
+        InputError: the calibration speaks of no service of the plan, or the plan was made under another one.
+    """
+    plan = load_plan(Path(config.plan))
+    if not config.calibration:
+        return plan
+    return under_own_calibration(plan, OwnCalibration.of_folder(Path(config.calibration)), facts_digest()[1])
 
 
 class PlanDriftMonitor:

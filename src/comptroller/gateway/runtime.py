@@ -31,7 +31,7 @@ from comptroller.gateway.formats import RequestOptions
 from comptroller.gateway.live import LiveRunSettings, LiveWorld, mentions
 from comptroller.gateway.metrics import GatewayMetrics
 from comptroller.gateway.order import UpstreamRequest
-from comptroller.gateway.plan_drift import PlanDriftMonitor
+from comptroller.gateway.plan_drift import PlanDriftMonitor, served_plan
 from comptroller.gateway.problems import GatewayError
 from comptroller.gateway.routing import (
     GatewayRoute,
@@ -43,7 +43,6 @@ from comptroller.gateway.routing import (
 from comptroller.gateway.service import UpstreamService
 from comptroller.gateway.shapes import number_or_none
 from comptroller.gateway.tariff import ElectricityTariff, PerTokenTariff, ServiceTariff, UnpricedTariff, fixed_price
-from comptroller.planning.ground.plan_document import load_plan
 from comptroller.quantities import Cost
 from comptroller.strategies.drive import StrategyDriver
 from comptroller.strategies.protocol import QuestionBudget, Strategy, StrategyQuestion
@@ -96,7 +95,7 @@ class GatewayRuntime:
         self.config = config.checked()
         for name, checker in config.checkers.items():
             require_callable(name, checker)
-        plan = load_plan(Path(config.plan)) if config.plan else None
+        plan = served_plan(config) if config.plan else None
         self.services = {
             name: UpstreamService(name, item, replica_routing(name, item, plan))
             for name, item in config.services.items()

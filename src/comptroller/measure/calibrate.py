@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from comptroller.costs.residual import OWN, ResidualIdentity
 from comptroller.errors import InputError
+from comptroller.facts.calibration_document import CalibrationDocument
 from comptroller.facts.serving import ResidualAnchor, ServingFacts, ServingParameter, anchors, serving_facts
 from comptroller.measure import robust
 from comptroller.measure.calibration_text import anchors_text, constants_text
@@ -241,12 +242,14 @@ def _join_points(older: ResidualPoints, runs: FeatureBank, residual: Array) -> R
 class UserCalibration:
     """What a fit on a user's own runs found: the files' contents, and what to say about it.
 
-    excluded: runs left out, by reason and row.  unidentified: parameters the runs say nothing about.
+    runs: those it was fitted to.  excluded: runs left out, by reason and row.  unidentified: parameters the runs say
+    nothing about.
     """
 
     fitted: CalibrationFit
     facts: ServingFacts
     excluded: ExclusionReport
+    runs: FeatureBank
 
     @property
     def unidentified(self) -> tuple[ServingParameter, ...]:
@@ -254,34 +257,33 @@ class UserCalibration:
         return tuple(p for p in self.facts.parameters if not p.identified)
 
     @property
-    def constants(self) -> str:
-        """The text of `serving.toml`."""
-        return constants_text(self.facts)
-
-    @property
-    def learned(self) -> str:
-        """The text of `residual.csv`."""
-        return anchors_text(self.fitted.anchors())
+    def document(self) -> CalibrationDocument:
+        """As it is kept in a folder, or in a plan."""
+        return CalibrationDocument(constants_text(self.facts), anchors_text(self.fitted.anchors()))
 
 
-def fit(rows: Sequence[RunObservation], command: str, today: date, data: str) -> UserCalibration:
+def fit(
+    rows: Sequence[RunObservation], command: str, today: date, data: str, base: CalibrationDocument | None = None
+) -> UserCalibration:
     """Refit the shipped calibration to measured runs; tens suffice, since every parameter starts at its shipped value.
 
     Runs with absurd figures are left out and named; the engines', models' and accelerators' residual is learned
     beside the shipped one.
+
+    base: an own calibration that is refitted in place of the shipped one; its runs stay beside the new ones.
 
     Raises:
         InputError: no usable run is left.
     """
     excluded = ExclusionReport()
     good = [row for row in rows if not _bad(row, excluded)]
-    believed = serving_facts()
+    believed, older = (base.facts, base.anchors) if base else (serving_facts(), anchors())
     runs = _own(_plausible(bank(good, excluded), believed, excluded))
     if not runs.observations:
         raise InputError(f"no usable run: {'; '.join(excluded.lines()) or 'the data hold none'}")
-    fitted = fit_bank(runs, start(runs.engines, believed), anchors(), believed)
+    fitted = fit_bank(runs, start(runs.engines, believed), older, believed)
     about = replace(believed, date=today, command=command, data=data)
-    return UserCalibration(fitted, _with_others(fitted.facts(about), believed), excluded)
+    return UserCalibration(fitted, _with_others(fitted.facts(about), believed), excluded, runs)
 
 
 def _bad(row: RunObservation, excluded: ExclusionReport) -> bool:
@@ -313,7 +315,10 @@ def _plausible(runs: FeatureBank, believed: ServingFacts, excluded: ExclusionRep
     for i, observation in enumerate(runs.observations):
         worst = np.nanmax(np.abs([ttft[i], tpot[i], 0.0]))
         if worst > np.log(UNIT_FACTOR):
-            excluded.add(observation.number, f"a latency is over {UNIT_FACTOR:g} times off any physics: another unit?")
+            excluded.add(
+                observation.number,
+                f"a latency is over {UNIT_FACTOR:g} times off any physics: another unit, or a queue?",
+            )
         else:
             kept.append(i)
     return runs.take(np.array(kept, dtype=np.int64))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from comptroller.costs.fitted_calibration import FittedCalibration
+from comptroller.costs.own_calibration import calibration_of_folder
 from comptroller.costs.timing import TimingCalibration
 from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, no_progress
 from comptroller.planning.ground.nouns import Fleet
@@ -40,11 +40,11 @@ def plan(
 
     Raises:
         InfeasibleError: no choice meets the objectives; names what binds and the closest feasible value.
-        InputError: the workload, or a fact it names, is malformed.
+        InputError: the workload, or a fact it names, is malformed; or its calibration speaks of nothing it may choose.
         UnsupportedError: the evidence supports no strategy.
     """
     require_policies(workload)
-    calibration = calibration or shipped_calibration()
+    calibration = calibration or calibration_of(workload)
     problem = with_confidence(pose_problem(without_spot(workload), calibration, progress, executor))
     problem = replace(problem, workload=workload)
     fleet = solve_or_explain(problem.search, problem.goal)
@@ -87,10 +87,19 @@ def why_not(
     Raises:
         InputError, UnknownIdError, InfeasibleError: as `explain`.
     """
-    calibration = calibration or shipped_calibration()
+    calibration = calibration or calibration_of(workload)
     return explain(with_confidence(pose_problem(without_spot(workload), calibration, progress)), wanted)
+
+
+def calibration_of(workload: Workload) -> TimingCalibration:
+    """The calibration that a workload names, or the one that ships with the package.
+
+    Raises:
+        FactError: its folder holds no calibration.
+    """
+    return calibration_of_folder(workload.calibration) if workload.calibration else shipped_calibration()
 
 
 def shipped_calibration() -> TimingCalibration:
     """The calibration that ships with the package."""
-    return FittedCalibration.shipped()
+    return calibration_of_folder(None)

@@ -10,9 +10,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InputError, UnsupportedError
+from comptroller.planning.ground.plan_calibration import calibration_of_plan
 from comptroller.planning.ground.plan_document import LatencyDocument, Plan, ServiceDocument
 from comptroller.planning.prove.simulated_fleet import PlanCallRouter, calls_of, fleet_of
 from comptroller.serving.engine import simulate
@@ -163,7 +163,7 @@ def simulate_plan(
     how = conditions or TraceReplaySettings()
     replayed = trace.scaled(how.scale) if how.scale != 1 else trace
     blocks = replayed.blocks.tokens if replayed.blocks else 0
-    fleet = fleet_of(plan.services, calibration or FittedCalibration.shipped(), plan.library, blocks)
+    fleet = fleet_of(plan.services, calibration or calibration_of_plan(plan), plan.library, blocks)
     own = {name: getattr(how, name) for name in ("routing", "batching", "scheduling") if getattr(how, name)}
     fleet = replace(fleet, policies=replace(fleet.policies, **own, seed=how.seed))
     if questions:

@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 
 from comptroller import __version__
+from comptroller.facts.digests import facts_digest
 from comptroller.facts.reader import ids
-from comptroller.planning.write.facts import facts_digest
 from comptroller.report.facts import LISTS
 from comptroller.report.sheet import ReportSheet, left
 

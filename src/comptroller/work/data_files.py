@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from comptroller.errors import FactError
+from comptroller.facts.calibration_document import CalibrationDocument
 
 FOLDERS = {"trace": "traces", "evidence": "evidence"}
 """Kind of file that a workload names -> data folder that it is looked for in."""
@@ -34,3 +35,22 @@ def find_data(kind: str, name: str, file: Path) -> Path:
     places = ", ".join(str(folder) for folder in folders)
     hint = f"a path, or COMPTROLLER_DATA set to the folder that holds {FOLDERS[kind]}/"
     raise FactError(file.name, kind, f"{name!r} is not there; looked in {places}", hint)
+
+
+def find_calibration(name: str, file: Path) -> Path:
+    """The folder of a calibration, relative to the workload's.
+
+    Raises:
+        FactError: it is none; says what it lacks.
+    """
+    folder = file.parent / name
+    try:
+        CalibrationDocument.of_folder(folder)
+    except FactError as error:
+        raise FactError(file.name, "calibration", f"{name!r}: {error.field}: {error.problem}", error.allowed) from error
+    return folder
+
+
+def calibration_digest(folder: str) -> str:
+    """SHA-256 of the content of a calibration's folder."""
+    return CalibrationDocument.of_folder(Path(folder)).digest

@@ -15,7 +15,7 @@ from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.library import SHIPPED, FactLibrary, resolve
 from comptroller.facts.reader import CATALOGUE, FactEntry, parse_toml
 from comptroller.facts.site import Term
-from comptroller.work.data_files import find_data
+from comptroller.work.data_files import calibration_digest, find_calibration, find_data
 from comptroller.work.document_errors import fact_error
 from comptroller.work.evidence_readers import packaged_evidence
 from comptroller.work.hours import WorkloadDay, require_fitting
@@ -195,6 +195,7 @@ class Workload(WorkloadUsage):
     `models` are the recorded models that may answer (by default all).
     uncertainty: declared ranges of prices and demand, for a plan with a quality target.
     hours: the day by the hour, which is planned beside the plan for the rate to size for.
+    calibration: folder of the user's own calibration, as `comptroller fit calibration --out FOLDER` writes it.
     """
 
     model_config = STRICT
@@ -219,6 +220,7 @@ class Workload(WorkloadUsage):
     quality: WorkloadQuality | None = None
     uncertainty: WorkloadUncertainty | None = None
     hours: WorkloadDay | None = None
+    calibration: str | None = None
     spare_replicas: Count = 0
     caps: Mapping[str, Count] = Field(default_factory=dict)
     allow: ResourceAllowlist = ResourceAllowlist()
@@ -267,20 +269,24 @@ class Workload(WorkloadUsage):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the document and of the contents of its trace and evidence; folders of files do not matter."""
+        """SHA-256 of the document and of the contents of its trace, evidence and calibration; where they lie does not
+        matter."""
         path = Path(self.trace) if self.trace else None
         quality = self.quality
         records = Path(quality.evidence) if quality else None
         update: dict[str, Any] = {"trace": path.name if path else None}
         if quality and records:
             update["quality"] = quality.model_copy(update={"evidence": records.name})
-        sha = hashlib.sha256(self.model_copy(update=update).model_dump_json().encode())
+        written = self.model_copy(update=update).model_dump_json(exclude={"calibration"})
+        sha = hashlib.sha256(written.encode())
         for entry in self._library.entries:
             sha.update(f"{entry.kind} {entry.id} {entry.digest}".encode())
         parts = sorted(path.glob("chunk-*")) if path and path.is_dir() else [path]
         for file in (*parts, records):
             if file and file.is_file():
                 sha.update(file.name.encode() + file.read_bytes())
+        if self.calibration:
+            sha.update(calibration_digest(self.calibration).encode())
         return sha.hexdigest()
 
 
@@ -318,6 +324,8 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
     update["policies"] = workload.policies.beside(file)
     if workload.trace is not None:
         update["trace"] = str(find_data("trace", workload.trace, file))
+    if workload.calibration is not None:
+        update["calibration"] = str(find_calibration(workload.calibration, file))
     if workload.quality is not None:
         update["quality"] = _with_located_files(workload.quality, names, file)
     resolved = workload.model_copy(update=update)

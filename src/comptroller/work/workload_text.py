@@ -125,6 +125,9 @@ HEADINGS = (
             "allow.terms": WorkloadKey(
                 'Terms of rent: "on_demand", "spot", "reserved", "owned".', '["on_demand", "reserved"]'
             ),
+            "calibration": WorkloadKey(
+                "Own measurements of your servers: the folder that `comptroller fit calibration --out` wrote.", '"mine"'
+            ),
             "policies": WorkloadKey(
                 "Who decides in the fleet: routing, batching, scheduling, by id or file.",
                 '{ routing = "least_request" }',

@@ -15,6 +15,9 @@ from comptroller.planning.ground.risk_document import RiskDocument, SelectionOpt
 
 SCHEMA_VERSION = 1
 
+CALIBRATION = "calibration"
+"""Kind of the entry among a plan's facts that is a user's own calibration."""
+
 Objective = Literal["usd", "j", "gco2e"]
 
 
@@ -339,7 +342,8 @@ class InputDigests(DocumentPart):
 class Plan(DocumentPart):
     """The answer to a workload. The same input gives the same bytes.
 
-    facts: what the ids in its services stand for, whatever the catalogue holds when the plan is read.
+    facts: what the ids in its services stand for, whatever the catalogue holds when the plan is read; and the
+    calibration of a user's own that priced it, if one did.
     """
 
     schema_version: Literal[1]

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.costs.power import device_interval_w
 from comptroller.costs.prediction import ReplicaPredictor
 from comptroller.costs.residual import ResidualIdentity
+from comptroller.costs.timing import TimingCalibration
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.calibration import kernel_prior
-from comptroller.facts.serving import PredictionErrorBands
+from comptroller.facts.serving import Band, PredictionErrorBands
 from comptroller.planning.ground.plan_document import PredictedFigure
 from comptroller.quantities import short
 
@@ -42,7 +44,8 @@ class RelativeInterval:
 @dataclass(frozen=True, slots=True)
 class ReplicaIntervals:
     """Spreads of a replica's figures. Plans use the physics without the learned residual, so the bands are those
-    of models measured elsewhere under the engine, or of ones never measured under it."""
+    of models measured elsewhere under the engine, or of ones never measured under it; an own calibration has the bands
+    of what it was measured for."""
 
     tpot: RelativeInterval
     ttft: RelativeInterval
@@ -53,16 +56,20 @@ class ReplicaIntervals:
         return self.ttft if quantity == "ttft_s" else self.tpot
 
     @classmethod
-    def of(cls, replica: ModelReplica) -> ReplicaIntervals:
-        """The spreads of a replica's novelty."""
+    def of(cls, replica: ModelReplica, calibration: TimingCalibration) -> ReplicaIntervals:
+        """The spreads of a replica's novelty, or those that the calibration which priced it was measured to have."""
         efficiency = ReplicaPredictor.shipped()
         measured = efficiency.tpot.novelty(ResidualIdentity.of(replica)) != "new"
         unmeasured = unmeasured_error(replica.device, replica.engine.launched_as)
         low, high = device_interval_w(np.ones(1), replica.device)
+        watts = RelativeInterval(float(low[0]), float(high[0]))
+        if isinstance(calibration, OwnCalibration) and calibration.covers(replica):
+            tpot, ttft = calibration.tpot(replica), calibration.ttft(replica)
+            return cls(_of_logs(tpot.band), _of_logs(ttft.band), watts)
         return cls(
             _of_band(efficiency.facts.tpot, measured, unmeasured),
             _of_band(efficiency.facts.ttft, measured, unmeasured),
-            RelativeInterval(float(low[0]), float(high[0])),
+            watts,
         )
 
 
@@ -70,6 +77,10 @@ def unmeasured_error(device: Accelerator, engine: str) -> float:
     """Log standard deviation that a device adds none of whose family's kernels were timed; 0 where some were."""
     prior = kernel_prior("attention_decode", device, engine, "bf16")
     return prior.error if prior.source_level == "overall" else 0.0
+
+
+def _of_logs(band: Band) -> RelativeInterval:
+    return RelativeInterval(float(np.exp(band[0])), float(np.exp(band[1])))
 
 
 def _of_band(bands: PredictionErrorBands, measured: bool, error: float) -> RelativeInterval:

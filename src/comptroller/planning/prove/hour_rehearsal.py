@@ -90,7 +90,7 @@ class RequestHourStage:
         load = replace(buckets.load, rate_per_s=buckets.load.rate_per_s * factor)
         calls = np.zeros((buckets.count, len(offers.deployments)))
         calls[:, self.market.rows] = load.rate_per_s[:, None] * (share / share.sum())
-        what = ServiceLoad(offers, load, calls, buckets.longest_tokens)
+        what = ServiceLoad(offers, load, calls, buckets.longest_tokens, self.calibration)
         for row, count in zip(self.market.rows.tolist(), units.tolist(), strict=True):
             if count:
                 service, _ = service_of(what, row, count, self.problem.goal)

@@ -11,6 +11,7 @@ import numpy as np
 from comptroller.costs.capacity import SlicedLoad
 from comptroller.costs.money import carbon_g
 from comptroller.costs.operating import OperatingPoint, operating_point
+from comptroller.costs.timing import TimingCalibration
 from comptroller.launch import command
 from comptroller.planning.ground.nouns import Deployment, Fleet, Floats, Goal
 from comptroller.planning.ground.plan_document import (
@@ -60,13 +61,14 @@ class ModelServices:
 class ServiceLoad:
     """What the deployments of one model get: loads by bucket and, (buckets, deployments), calls per second of each.
 
-    longest_tokens: the longest request, input and output, that every service must take.
+    longest_tokens: the longest request, input and output, that every service must take.  calibration: what priced them.
     """
 
     offers: DeploymentOffers
     load: SlicedLoad
     calls_per_s: Floats
     longest_tokens: float
+    calibration: TimingCalibration
 
 
 def services_of(problem: PlanningProblem, fleet: Fleet) -> dict[int, ModelServices]:
@@ -80,7 +82,7 @@ def _of_model(problem: PlanningProblem, fleet: Fleet, model: int, shared: bool) 
     calls = fleet.calls_per_s[model][0] / problem.goal.demand
     load = replace(buckets.load, rate_per_s=np.maximum(calls.sum(axis=1), LEAST_RATE_PER_S))
     offers = problem.space.offers[model]
-    what = ServiceLoad(offers, load, calls, buckets.longest_tokens)
+    what = ServiceLoad(offers, load, calls, buckets.longest_tokens, problem.calibration)
     units = fleet.units[model][0]
     rows = np.flatnonzero(units)
     pairs = [service_of(what, int(row), int(units[row]), problem.goal) for row in rows]
@@ -125,7 +127,7 @@ def service_of(what: ServiceLoad, row: int, units: int, goal: Goal) -> tuple[Ser
     served = rate > LEAST_CALLS_PER_S * np.maximum(load.rate_per_s, 1.0)
     own = SlicedLoad(load.requests.only(served), rate[served] / replicas, load.arrival_cv)
     state = operating_point(table.ready[row], own, goal.targets, deployment.site.pue)
-    watts, bands = state.w * replicas, ReplicaIntervals.of(deployment.replica)
+    watts, bands = state.w * replicas, ReplicaIntervals.of(deployment.replica, what.calibration)
     offer = deployment.offer
     service = ServiceDocument(
         id=deployment.id,

@@ -8,14 +8,13 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.deployment import EngineSettings, ParallelLayout, PrecisionRecipe
-from comptroller.costs.deployment import ModelReplica as Priced
 from comptroller.costs.memory import memory
 from comptroller.costs.steptable import StepTable
 from comptroller.costs.tabulate import SiteRates, tabulate
 from comptroller.costs.timing import TimingCalibration, link_bytes_per_s, replica_timer
 from comptroller.errors import UnknownIdError
 from comptroller.facts.library import SHIPPED, FactLibrary
+from comptroller.planning.ground.plan_calibration import replica_of_pool
 from comptroller.planning.ground.plan_document import DeploymentDocument, PoolDocument, ServiceDocument
 from comptroller.serving.fleet import ServingPolicies, SimulatedFleet, SimulatedReplica
 from comptroller.serving.fleet import SimulatedService as Simulated
@@ -190,23 +189,3 @@ class PlanCallRouter:
         drawn = (rng.uniform(size=len(asked))[:, None] > self._edges[nearest]).sum(axis=1)
         chosen: npt.NDArray[np.int64] = np.minimum(drawn, self._edges.shape[1] - 1)
         return chosen
-
-
-def replica_of_pool(deployment: DeploymentDocument, pool: PoolDocument, library: FactLibrary) -> Priced:
-    """A replica of a pool, its ids looked up."""
-    recipe, settings = deployment.recipe, deployment.engine
-    engine = replace(
-        EngineSettings.default(library.engine(settings.id)),
-        version=settings.version,
-        max_batch=settings.max_batch,
-        chunk_tokens=settings.chunk_tokens,
-        memory_fraction=settings.memory_fraction,
-    )
-    return Priced(
-        library.model(deployment.model),
-        library.accelerator(pool.accelerator),
-        PrecisionRecipe(recipe.weights, recipe.experts, recipe.activations, recipe.kv),
-        ParallelLayout(pool.tp, pool.pp, pool.dp, pool.ep),
-        engine,
-        library,
-    )

@@ -141,7 +141,7 @@ def _contender(problem: PlanningProblem, fleet: Fleet, start: int) -> tuple[Cont
                 ContenderService(
                     offers.deployments[row],
                     slice(first, first + len(needs)),
-                    ReplicaIntervals.of(offers.deployments[row].replica).tpot,
+                    ReplicaIntervals.of(offers.deployments[row].replica, problem.calibration).tpot,
                     float(offers.unit.usd_per_h[row]),
                     int(fleet.units[model][0, row]),
                 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.costs.timing import TimingCalibration
+from comptroller.errors import InputError
 from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, no_progress
 from comptroller.planning.ground.nouns import Goal
 from comptroller.planning.ground.risk_document import SelectionOptimism
@@ -20,12 +22,16 @@ from comptroller.work.workload import Workload
 
 @dataclass(frozen=True)
 class PlanningProblem:
-    """A workload ready to be solved. optimism: of choosing on the evidence, which the goal allows for."""
+    """A workload ready to be solved.
+
+    calibration: what priced the steps.  optimism: of choosing on the evidence, which the goal allows for.
+    """
 
     workload: Workload
     goal: Goal
     search: PlanSearch
     rejected: RejectionTally
+    calibration: TimingCalibration
     optimism: SelectionOptimism | None = None
 
     @property
@@ -48,10 +54,29 @@ def pose_problem(
     """Enumerate what may be chosen and evaluate all of it.
 
     Raises:
+        InputError: the own calibration speaks of nothing that may be chosen.
         InfeasibleError: nothing that is allowed can serve or be bought; says why.
         UnsupportedError: the evidence supports no strategy.
     """
     goal, rejected = goal_of(workload), RejectionTally()
     make = request_space if workload.quality is None else question_space
     space = make(workload, goal, calibration, rejected, progress, executor)
-    return PlanningProblem(workload, goal, PlanSearch(space), rejected)
+    problem = PlanningProblem(workload, goal, PlanSearch(space), rejected, calibration)
+    require_covered(problem, calibration)
+    return problem
+
+
+def require_covered(problem: PlanningProblem, calibration: TimingCalibration) -> None:
+    """Checks that an own calibration speaks of anything that may be chosen.
+
+    Raises:
+        InputError: it does not; says what was measured.
+    """
+    if not isinstance(calibration, OwnCalibration):
+        return
+    offers = problem.space.offers.values()
+    if not any(calibration.covers(deployment.replica) for offer in offers for deployment in offer.deployments):
+        raise InputError(
+            f"the calibration speaks of nothing that {problem.workload.name!r} may choose; it was measured for "
+            f"{calibration.scope()}"
+        )

@@ -1,18 +1,22 @@
-"""The facts that travel with a plan."""
+"""What a plan was made from: digests, the facts that travel with it, and the own calibration that priced it."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 
+from comptroller.costs.own_calibration import OwnCalibration
+from comptroller.costs.timing import TimingCalibration
+from comptroller.facts.digests import facts_digest
 from comptroller.facts.library import FactLibrary
-from comptroller.facts.reader import FactEntry, folder
-from comptroller.planning.ground.plan_document import ServiceDocument
+from comptroller.facts.reader import FactEntry
+from comptroller.planning.ground.plan_document import CALIBRATION, InputDigests, ServiceDocument
+from comptroller.planning.solve.problem import PlanningProblem
 
 
-def facts_of(services: Iterable[ServiceDocument], library: FactLibrary) -> Iterator[FactEntry]:
-    """The facts that the ids in services stand for, each once, by kind and id."""
+def facts_of(
+    services: Iterable[ServiceDocument], library: FactLibrary, calibration: TimingCalibration
+) -> Iterator[FactEntry]:
+    """The facts that the ids in services stand for, each once, by kind and id; an own calibration last."""
     names: set[tuple[str, str]] = set()
     for deployment in (service.deployment for service in services):
         recipe = deployment.recipe
@@ -21,16 +25,13 @@ def facts_of(services: Iterable[ServiceDocument], library: FactLibrary) -> Itera
         names |= {("formats", name) for name in (recipe.weights, recipe.experts, recipe.activations, recipe.kv)}
     for kind, name in sorted(names):
         yield library.entry(kind, name)
+    if isinstance(calibration, OwnCalibration):
+        yield FactEntry.of(CALIBRATION, "own", "measured", calibration.document.content)
 
 
-@lru_cache(maxsize=1)
-def facts_digest() -> tuple[str, str]:
-    """SHA-256 of all shipped facts, and of the calibration files among them."""
-    digests = []
-    for kinds in (("accelerators", "engines", "formats", "models", "sites"), ("calibration",)):
-        sha = hashlib.sha256()
-        for kind in kinds:
-            for path in sorted(folder(kind).glob("*.toml")):
-                sha.update(path.name.encode() + path.read_bytes())
-        digests.append(sha.hexdigest())
-    return digests[0], digests[1]
+def input_digests(problem: PlanningProblem) -> InputDigests:
+    """Of the workload, of the shipped facts, and of the calibration that priced the steps."""
+    facts, shipped = facts_digest()
+    calibration = problem.calibration
+    own = calibration.document.digest if isinstance(calibration, OwnCalibration) else shipped
+    return InputDigests(workload=problem.workload.digest, facts=facts, calibration=own)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.planning.ground.nouns import Fleet, Goal
 from comptroller.planning.offer.intervals import unmeasured_error
 from comptroller.planning.offer.questions import modelling_notes
@@ -36,6 +38,7 @@ def notes_of(
     for model in own.values():
         yield from unchecked_architecture_notes(model)
         yield from borrowed_efficiency_notes(model)
+        yield from calibration_notes(problem, model)
     if drawn is not None:
         yield from _assumption_notes(problem, best, drawn)
 
@@ -99,6 +102,22 @@ def borrowed_efficiency_notes(own: ModelServices) -> Iterator[str]:
             yield (
                 f"{device}: no kernel of its family was timed; its efficiency is pooled from other families "
                 f"and its intervals are wider for it; measure it before you rely on the choice"
+            )
+
+
+def calibration_notes(problem: PlanningProblem, own: ModelServices) -> Iterator[str]:
+    """What of the plan rests on an own calibration, and what does not."""
+    calibration = problem.calibration
+    if not isinstance(calibration, OwnCalibration):
+        return
+    name = Path(problem.workload.calibration or "given").name
+    for service, deployment in zip(own.services, own.deployments, strict=True):
+        if calibration.covers(deployment.replica):
+            yield f"{service.id}: step times and intervals of the own calibration {name}, measured for this server"
+        else:
+            yield (
+                f"{service.id}: outside what the own calibration {name} was measured for ({calibration.scope()}); "
+                "priced by the shipped one, with its wider intervals"
             )
 
 

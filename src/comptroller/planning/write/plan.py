@@ -8,9 +8,8 @@ from functools import partial
 
 from comptroller import __version__
 from comptroller.planning.ground.executor import side_by_side
-from comptroller.planning.ground.nouns import Fleet, Goal, SimulatedQuantile
+from comptroller.planning.ground.nouns import Fleet, SimulatedQuantile
 from comptroller.planning.ground.plan_document import (
-    InputDigests,
     LatencyDocument,
     OfferService,
     Plan,
@@ -27,7 +26,7 @@ from comptroller.planning.risk.draws import RiskSimulation
 from comptroller.planning.solve.description import describe_fleet
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.classes import api_offers, classes_of, tokens_per_question
-from comptroller.planning.write.facts import facts_digest, facts_of
+from comptroller.planning.write.facts import facts_of, input_digests
 from comptroller.planning.write.notes import notes_of
 from comptroller.planning.write.prices import price_interval, token_prices
 from comptroller.planning.write.quality import quality_document, with_draws
@@ -52,12 +51,11 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
     search, goal = problem.search, problem.goal
     own = services_of(problem, best)
     offers = tuple(api_offers(problem, best))
-    facts, fitted = facts_digest()
     around = NeighbouringFleets.of(search, goal, best)
     drawn = RiskSimulation.of(problem, (best, *around.rivals)) if goal.quality else None
     services = tuple(service for model in own.values() for service in model.services)
     totals = totals_of(
-        services, cost_basis(problem, best, offers), price_interval(problem, best, _intervals(own.values()))
+        services, cost_basis(problem, best, offers), price_interval(problem, best, _intervals(problem, own.values()))
     )
     describe = partial(describe_fleet, search)
     return Plan(
@@ -66,14 +64,14 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
         name=problem.workload.name,
         objective=problem.workload.objective.value,
         seed=problem.workload.seed,
-        digests=InputDigests(workload=problem.workload.digest, facts=facts, calibration=fitted),
+        digests=input_digests(problem),
         classes=tuple(classes_of(problem, best, own)),
         services=services,
         offers=offers,
         quality=quality_document(problem, around, drawn) if drawn else None,
         totals=with_draws(totals, drawn) if drawn else totals,
         prices=token_prices(problem, services),
-        latency=latency_of(goal, list(own.values()), verified),
+        latency=latency_of(problem, list(own.values()), verified),
         queueing=QUEUEING,
         verification=verified.document if verified else None,
         shadow_prices=tuple(
@@ -85,7 +83,7 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
         considered=len(problem.space.plays.plays) if goal.quality else best.considered,
         pruned=(*rejected_choices(problem.rejected), *pruned_choices(search, goal, best)),
         notes=tuple(notes_of(problem, best, own, drawn, verified is not None)),
-        facts=tuple(facts_of(services, problem.workload.library)),
+        facts=tuple(facts_of(services, problem.workload.library, problem.calibration)),
     )
 
 
@@ -95,8 +93,9 @@ def _candidates(problem: PlanningProblem) -> int:
     return options + sum(len(offers.deployments) for offers in problem.space.offers.values())
 
 
-def _intervals(own: Iterable[ModelServices]) -> list[ReplicaIntervals]:
-    return [ReplicaIntervals.of(deployment.replica) for model in own for deployment in model.deployments]
+def _intervals(problem: PlanningProblem, own: Iterable[ModelServices]) -> list[ReplicaIntervals]:
+    deployments = (deployment for model in own for deployment in model.deployments)
+    return [ReplicaIntervals.of(deployment.replica, problem.calibration) for deployment in deployments]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +150,13 @@ def totals_of(services: Sequence[ServiceDocument], basis: CostBasis, price: Rela
 
 
 def latency_of(
-    goal: Goal, own: Sequence[ModelServices], verified: VerificationResult | None
+    problem: PlanningProblem, own: Sequence[ModelServices], verified: VerificationResult | None
 ) -> tuple[LatencyDocument, ...]:
     """Every latency objective beside its prediction; none where nothing is rented."""
     states = [state for model in own for state in model.states]
     if not states:
         return ()
-    intervals = _intervals(own)
+    goal, intervals = problem.goal, _intervals(problem, own)
     steady = [max(state.tails_s[number] for state in states) for number in range(len(goal.targets))]
     return tuple(
         LatencyDocument(

@@ -1,0 +1,183 @@
+"""A user's own calibration: what was measured is priced as it was measured, all else as the package ships it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import exp, hypot
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.fitted_calibration import FittedCalibration
+from comptroller.costs.residual import OWN, GaussianProcessResidual, ResidualCorrection, ResidualIdentity, places
+from comptroller.costs.timing import (
+    KernelEfficiency,
+    KernelSignature,
+    ServingOverheads,
+    StepOverheads,
+    TimingCalibration,
+)
+from comptroller.errors import InputError
+from comptroller.facts.calibration_document import CalibrationDocument
+from comptroller.facts.serving import Band, PredictionErrorBands, ResidualAnchor, ResidualKernel
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredFactor:
+    """Measured over predicted of one latency of a replica, and its 80 % band as logarithms around it."""
+
+    factor: float
+    band: Band
+
+
+UNITY = MeasuredFactor(1.0, (0.0, 0.0))
+
+
+@dataclass(frozen=True)
+class OwnCalibration:
+    """Constants refitted to own runs, times what those runs did beyond the physics.
+
+    It speaks of replicas whose engine, architecture, formats and accelerator were measured; every other is priced by
+    the shipped calibration, with the shipped intervals.
+    """
+
+    document: CalibrationDocument
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> OwnCalibration:
+        """The calibration that `comptroller fit calibration --out FOLDER` wrote.
+
+        Raises:
+            FactError, RecordError: a file of it is missing or malformed.
+            InputError: it holds no own run.
+        """
+        found = cls(CalibrationDocument.of_folder(folder))
+        if not found.document.facts.rows or not found.covered:
+            raise InputError(f"{folder}: a calibration without a run of one's own")
+        return found
+
+    @cached_property
+    def fitted(self) -> FittedCalibration:
+        """The refitted constants."""
+        return FittedCalibration(self.document.facts)
+
+    @cached_property
+    def own(self) -> tuple[ResidualAnchor, ...]:
+        """Anchors of the own runs; others ship with the package."""
+        return tuple(anchor for anchor in self.document.anchors if anchor.run == OWN)
+
+    @cached_property
+    def covered(self) -> frozenset[ResidualIdentity]:
+        """What was measured."""
+        return frozenset(ResidualIdentity(a.engine, a.architecture, a.formats, a.accelerator) for a in self.own)
+
+    def covers(self, replica: ModelReplica) -> bool:
+        """Whether it speaks of a replica."""
+        return ResidualIdentity.of(replica) in self.covered
+
+    def scope(self) -> str:
+        """What was measured, in words."""
+        lines = (f"{i.architecture} ({i.formats}) on {i.accelerator} under {i.engine}" for i in self.covered)
+        return "; ".join(sorted(lines)) or "nothing"
+
+    def tpot(self, replica: ModelReplica) -> MeasuredFactor:
+        """Of the time per token, and so of steps; unity where it does not speak of the replica."""
+        return self._factors(replica)[0]
+
+    def ttft(self, replica: ModelReplica) -> MeasuredFactor:
+        """Of the time to the first token."""
+        return self._factors(replica)[1]
+
+    def efficiency(self, replica: ModelReplica, kernel: KernelSignature) -> KernelEfficiency:
+        """The refitted efficiency, every kernel's time scaled by what the steps took."""
+        if not self.covers(replica):
+            return FittedCalibration.shipped().efficiency(replica, kernel)
+        found, scale = self.fitted.efficiency(replica, kernel), self.tpot(replica).factor
+        return KernelEfficiency(
+            flops=found.flops / scale,
+            bytes=found.bytes / scale,
+            floor_s=found.floor_s * scale,
+            item_s=found.item_s * scale,
+            depth_s=found.depth_s * scale,
+            passes=found.passes * scale,
+            direct=found.direct / scale,
+            setup_s=found.setup_s * scale,
+        )
+
+    def overheads(self, replica: ModelReplica) -> StepOverheads:
+        """The refitted overheads of a step, scaled likewise."""
+        if not self.covers(replica):
+            return FittedCalibration.shipped().overheads(replica)
+        found, scale = self.fitted.overheads(replica), self.tpot(replica).factor
+        return StepOverheads(found.layer_s * scale, found.step_s * scale, found.sequence_s * scale)
+
+    def serving(self, replica: ModelReplica) -> ServingOverheads:
+        """What the server adds, so that the time to the first token comes out as measured over scaled steps.
+
+        Where T = t_host + t_client N + p t_solo + t_wait, and steps already take a times as long, T takes b times as
+        long with b t_host, b t_client, and p, the steps before a prompt and the crowd times b / a. A prompt takes no
+        less than its steps.
+        """
+        if not self.covers(replica):
+            return FittedCalibration.shipped().serving(replica)
+        found = self.fitted.serving(replica)
+        steps, first = self.tpot(replica).factor, self.ttft(replica).factor
+        more = first / steps
+        return replace(
+            found,
+            host_s=found.host_s * first,
+            client_s=found.client_s * first,
+            prefill=max(float(found.prefill) * more, min(1.0, float(found.prefill))),
+            steps=found.steps * more,
+            burst=found.burst * more,
+        )
+
+    def _factors(self, replica: ModelReplica) -> tuple[MeasuredFactor, MeasuredFactor]:
+        key = (ResidualIdentity.of(replica), replica.layout)
+        if key not in self._known:
+            self._known[key] = self._measured(replica) if self.covers(replica) else (UNITY, UNITY)
+        return self._known[key]
+
+    @cached_property
+    def _known(self) -> dict[object, tuple[MeasuredFactor, MeasuredFactor]]:
+        return {}
+
+    @cached_property
+    def _residuals(self) -> tuple[GaussianProcessResidual, GaussianProcessResidual]:
+        """Of TPOT and TTFT, over the anchors that share engine and architecture with own runs."""
+        facts, blocks = self.document.facts, {(i.engine, i.architecture) for i in self.covered}
+        near = [anchor for anchor in self.document.anchors if (anchor.engine, anchor.architecture) in blocks]
+        return (
+            GaussianProcessResidual.of(facts.tpot_kernel, near, [anchor.tpot_weight for anchor in near]),
+            GaussianProcessResidual.of(facts.ttft_kernel, near, [anchor.ttft_weight for anchor in near]),
+        )
+
+    def _measured(self, replica: ModelReplica) -> tuple[MeasuredFactor, MeasuredFactor]:
+        """The mean correction over the measured loads, at the replica's layout."""
+        identity, facts = ResidualIdentity.of(replica), self.document.facts
+        mine = [a for a in self.own if ResidualIdentity(a.engine, a.architecture, a.formats, a.accelerator) == identity]
+        load = np.exp2(np.array([anchor.place[:3] for anchor in mine]))
+        at = places(replica, load[:, 0], load[:, 1], load[:, 2])
+        tpot, ttft = (residual.correction(identity, at) for residual in self._residuals)
+        return _factor(tpot, facts.tpot, facts.tpot_kernel), _factor(ttft, facts.ttft, facts.ttft_kernel)
+
+
+def calibration_of_folder(folder: str | None) -> TimingCalibration:
+    """A user's own calibration from its folder, or the shipped one where none is named.
+
+    Raises:
+        FactError, RecordError, InputError: as `OwnCalibration.of_folder`.
+    """
+    return OwnCalibration.of_folder(Path(folder)) if folder else FittedCalibration.shipped()
+
+
+def _factor(correction: ResidualCorrection, bands: PredictionErrorBands, kernel: ResidualKernel) -> MeasuredFactor:
+    """A constant factor leaves out how the residual varies with the load, so its band has that part added."""
+    spread = hypot(float(correction.spread.mean()), kernel.fine, kernel.run_fine)
+    low, high = bands.seen if correction.novelty == "seen" else (-1.0, 1.0)
+    return MeasuredFactor(exp(float(correction.mean.mean())), (low * spread, high * spread))
