@@ -46,6 +46,11 @@ class ReferenceRank:
         self.ticks, self.block = TickTable.of(replica.table), replica.table.kv_block_tokens
         self.size = fleet.prefix_block_tokens if replica.prefixes else 0
         self.shared, self.capacity = self.size // self.block, self.table.kv_capacity_tokens // self.block
+        self.unit, footprint = 1, self.table.footprint
+        if footprint:
+            self.unit, self.capacity = footprint.block_bytes, footprint.capacity_bytes
+            self.shared *= footprint.full_block_bytes
+        self.size = self.size if self.shared else 0
         self.sent, self.queue, self.prompts, self.batch = [], [], [], []
         self.users: dict[int, int] = {}
         self.idle: OrderedDict[int, None] = OrderedDict()
@@ -53,7 +58,11 @@ class ReferenceRank:
         self.budget, self.decodes, self.disturbed = 0, False, False
 
     def pages(self, tokens: int) -> int:
-        return -(-tokens // self.block)
+        blocks, footprint = -(-tokens // self.block), self.table.footprint
+        if footprint is None:
+            return blocks
+        kept = sum(min(blocks, most) * size for most, size in footprint.parts)
+        return kept + (footprint.state_bytes if tokens else 0)
 
     def occupied(self) -> int:
         private = sum(self.pages(max(r.goal, r.context)) - r.held * self.shared for r in self.prompts + self.batch)
@@ -61,7 +70,7 @@ class ReferenceRank:
 
     def room(self) -> int:
         """Blocks that the next decode step leaves."""
-        growth = sum(r.context % self.block == 0 for r in self.batch)
+        growth = sum(self.pages(r.context + 1) - self.pages(r.context) for r in self.batch)
         return self.capacity - self.occupied() - growth
 
     def trim(self) -> None:
@@ -93,7 +102,7 @@ class ReferenceRank:
         """What a router sees."""
         alive, hits = [r for r in self.sent if r.state < RequestState.DONE], self.matched(request, request.prompt)
         pending, promised = sum(r.prompt for r in alive if r.first < 0), sum(r.prompt + r.predicted for r in alive)
-        memory = self.occupied() * self.block, self.capacity * self.block
+        memory = (size * self.block // self.unit for size in (self.occupied(), self.capacity))
         return [len(alive), len(self.queue), pending, promised, *memory, self.replica.weight, hits * self.size]
 
     def admit(self, tick: int) -> None:

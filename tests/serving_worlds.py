@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from hypothesis import strategies as st
 
-from comptroller.costs.steptable import StepTable
+from comptroller.costs.steptable import SequenceFootprint, StepTable
 from comptroller.serving.fleet import (
     RouterTelemetry,
     ServingPolicies,
@@ -59,18 +59,31 @@ def table(
 
 
 @st.composite
+def footprints(draw: st.DrawFn, made: StepTable) -> StepTable:
+    """The table, or one whose sequences have windows, states, or both, and as much room as before."""
+    if draw(st.booleans()):
+        return made
+    full, slid, state = draw(st.sampled_from([(3, 7, 0), (3, 7, 11), (0, 5, 0), (2, 0, 9), (0, 0, 4)]))
+    parts = ((1 << 40, full), *(((draw(st.integers(1, 9)), slid),) if slid else ()))
+    block = full + slid or 1
+    room = state + made.kv_capacity_tokens // made.kv_block_tokens * block
+    return dataclasses.replace(made, footprint=SequenceFootprint(room, block, state, parts))
+
+
+@st.composite
 def replicas(draw: st.DrawFn, block: int, pool: PoolRole = PoolRole.MIXED) -> SimulatedReplica:
     """One engine of any kind."""
     drafts = draw(st.sampled_from([0, 0, 0, 3]))
+    made = table(
+        draw(st.integers(0, 5)),
+        draw(st.integers(1, 6)),
+        draw(st.sampled_from([64, 96, 200, 2000])),
+        block,
+        draw(st.sampled_from([4, 16, 64])),
+        draw(st.sampled_from([None, 90])),
+    )
     return SimulatedReplica(
-        table(
-            draw(st.integers(0, 5)),
-            draw(st.integers(1, 6)),
-            draw(st.sampled_from([64, 96, 200, 2000])),
-            block,
-            draw(st.sampled_from([4, 16, 64])),
-            draw(st.sampled_from([None, 90])),
-        ),
+        draw(footprints(made)),
         ranks=draw(st.sampled_from([1, 1, 1, 2, 3])),
         pool=pool,
         draft_tokens=drafts,
@@ -175,9 +188,7 @@ def plain_fleets(draw: st.DrawFn) -> SimulatedFleet:
     engines = st.tuples(st.sampled_from([96, 200, 2000]), st.sampled_from([4, 16, 64]))
     members = tuple(
         SimulatedReplica(
-            table(
-                draw(st.integers(0, 5)), draw(st.integers(1, 6)), draw(st.sampled_from([96, 200, 2000])), block, chunk
-            ),
+            draw(footprints(table(draw(st.integers(0, 5)), draw(st.integers(1, 6)), capacity, block, chunk))),
             weight=draw(st.sampled_from([1.0, 2.5])),
             prefixes=draw(st.booleans()),
         )

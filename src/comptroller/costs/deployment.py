@@ -67,6 +67,7 @@ class EngineSettings:
     max_batch: most sequences in a step.  chunk_tokens: token budget of a step that holds prefill.
     memory_fraction: share of device memory it takes, of what `fraction_of` says (`facts.engine`).
     prefix_block_tokens: of a block that calls with a common prefix share, 0 where they share none.
+    logit_bytes: memory that sampling needs per logit of a full batch.  graph_sizes: batches that may be captured.
     """
 
     id: str
@@ -78,6 +79,8 @@ class EngineSettings:
     graph_bytes: float = 0.0
     fraction_of: str = "total"
     prefix_block_tokens: int = 0
+    logit_bytes: float = 4.0
+    graph_sizes: tuple[int, ...] = ()
     program: str = ""
 
     @property
@@ -99,6 +102,8 @@ class EngineSettings:
             facts.fraction_of,
             facts.prefix_block_tokens,
             facts.program,
+            facts.logit_bytes,
+            facts.graph_sizes,
         )
 
 

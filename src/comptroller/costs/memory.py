@@ -5,22 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.operations import STATE_BYTES
+from comptroller.costs.reserve import around_bytes, expert_bytes, reserve_bytes
 from comptroller.errors import InsufficientMemoryError
 from comptroller.facts.accelerator import Accelerator
-from comptroller.facts.model import DenseFeedForward, LatentAttention, MixtureOfExperts, SoftmaxAttention
+from comptroller.facts.model import LatentAttention, SoftmaxAttention
 
-HIDDEN_COPIES = 3.0
-"""Live tensors of hidden width per token while an engine profiles its largest step."""
+Array = npt.NDArray[np.float64]
 
-INNER_COPIES = 3.0
-"""Live tensors of feed-forward width per token: gate and up, and their product."""
-
-FRAMEWORK_BYTES = 0.45e9
-"""Context, libraries and communicators per device: vLLM logs 0.25 to 0.35 GiB of non-torch memory on one device
-(vllm-project/vllm issues 10517 and 13061), to which its allocator's rounding adds."""
+NO_WINDOW = 1 << 40
+"""A context that no sequence has."""
 
 DRIVER_BYTES = 0.45e9
 """What the driver keeps of the total it reports: vLLM logs 23.58 GiB on devices that report 24,564 to 24,576 MiB
@@ -28,8 +25,21 @@ DRIVER_BYTES = 0.45e9
 
 
 @dataclass(frozen=True, slots=True)
+class SlidingCache:
+    """Cache of the layers of one window: bytes per token of context, up to `window_tokens` of them."""
+
+    window_tokens: int
+    bytes_per_token: float
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaMemory:
-    """What one device holds, in bytes; and the cache the replica can keep, in tokens."""
+    """What one device holds, in bytes; and the cache the replica can keep, in tokens.
+
+    kv_bytes_per_token: layers that keep everything.  windows: the others.  state_bytes_per_sequence: recurrent states.
+    kv_capacity_tokens: over all `ranks`, in tokens that no window has dropped, which take `token_bytes` each. Of a
+    model that keeps states alone: as many sequences as fit, times its longest context, as vLLM logs it.
+    """
 
     total_bytes: float
     weight_bytes: float
@@ -37,6 +47,36 @@ class ReplicaMemory:
     kv_bytes_per_token: float
     state_bytes_per_sequence: float
     kv_capacity_tokens: int
+    token_bytes: float
+    windows: tuple[SlidingCache, ...] = ()
+    ranks: int = 1
+
+    @property
+    def cache_bytes(self) -> float:
+        """Bytes that caches and states may take, on one device of each data-parallel rank together."""
+        return self.kv_capacity_tokens * self.token_bytes
+
+    def sequence_bytes(self, context_tokens: npt.ArrayLike) -> Array:
+        """Bytes of sequences of some contexts: a C + sum w min(C, W) + s."""
+        context = np.asarray(context_tokens, float)
+        slid = sum(w.bytes_per_token * np.minimum(context, w.window_tokens) for w in self.windows)
+        return np.asarray(self.kv_bytes_per_token * context + slid + self.state_bytes_per_sequence)
+
+    @property
+    def longest_tokens(self) -> float:
+        """The longest context that a rank holds one sequence of; infinite where nothing grows with it."""
+        room = self.cache_bytes / self.ranks
+        slopes = [*sorted(self.windows, key=lambda w: w.window_tokens), SlidingCache(NO_WINDOW, 0.0)]
+        for window in slopes:
+            full = float(self.sequence_bytes(window.window_tokens))
+            if full > room:
+                growing = sum(w.bytes_per_token for w in self.windows if w.window_tokens >= window.window_tokens)
+                return window.window_tokens - (full - room) / (self.kv_bytes_per_token + growing)
+        return float("inf")
+
+    def tokens_at(self, context_tokens: float) -> float:
+        """Tokens of context in sequences of one length that fill the cache."""
+        return float(self.cache_bytes / np.maximum(self.sequence_bytes(context_tokens), 1.0) * context_tokens)
 
 
 def weight_bytes(replica: ModelReplica) -> float:
@@ -57,7 +97,7 @@ def weight_bytes(replica: ModelReplica) -> float:
     """
     model, layout = replica.model, replica.layout
     ends = model.embedding_params * 2.0 / layout.tp / min(layout.pp, 2)
-    experts = model.expert_params * replica.formats.experts.bytes_per_element / layout.devices
+    experts = expert_bytes(replica) / layout.devices
     dense = model.total_params - model.expert_params - model.embedding_params - model.norm_elements
     replicated = sum(
         p.elements * b.count
@@ -86,38 +126,64 @@ def kv_bytes_per_token(replica: ModelReplica) -> float:
     >>> kv_bytes_per_token(ModelReplica(model("llama_3_1_70b"), accelerator("h100_sxm"), *parts))
     327680.0
     """
-    return _cache_elements(replica, windowed=False) * replica.formats.kv.bytes_per_element / replica.layout.pp
+    return _cache_elements(replica) * replica.formats.kv.bytes_per_element / replica.layout.pp
 
 
 def state_bytes_per_sequence(replica: ModelReplica) -> float:
-    """Bytes a sequence holds whatever its length: recurrent states and full sliding windows."""
+    """Bytes of recurrent states that a sequence holds whatever its length."""
     states = sum(b.count * b.mixer.state_elements for b in replica.model.blocks if b.mixer)
-    windows = _cache_elements(replica, windowed=True) * replica.formats.kv.bytes_per_element
-    return (states * STATE_BYTES / replica.layout.tp + windows) / replica.layout.pp
+    return states * STATE_BYTES / replica.layout.tp / replica.layout.pp
+
+
+def sliding_caches(replica: ModelReplica) -> tuple[SlidingCache, ...]:
+    """Caches of layers with windows, on one device, by ascending window.
+
+    >>> from comptroller.facts.accelerator import accelerator
+    >>> from comptroller.facts.config import model
+    >>> from comptroller.facts.engine import engine_facts
+    >>> from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+    >>> parts = PrecisionRecipe(), ParallelLayout(), EngineSettings.default(engine_facts("vllm"))
+    >>> sliding_caches(ModelReplica(model("gemma_2_9b"), accelerator("h100_sxm"), *parts))
+    (SlidingCache(window_tokens=4096, bytes_per_token=172032.0),)
+    """
+    elements: dict[int, float] = {}
+    for block in replica.model.blocks:
+        if isinstance(block.mixer, SoftmaxAttention) and block.mixer.window_tokens is not None:
+            window = block.mixer.window_tokens
+            elements[window] = elements.get(window, 0.0) + block.count * _share(replica, block.mixer)
+    scale = replica.formats.kv.bytes_per_element / replica.layout.pp
+    return tuple(SlidingCache(window, elements[window] * scale) for window in sorted(elements))
 
 
 def memory(replica: ModelReplica) -> ReplicaMemory:
     """Memory of a replica and its cache capacity in tokens, over all its data-parallel ranks.
 
-    capacity = dp * floor(left / (bytes per block)) * block tokens, where `left` is, by what the engine's fraction
-    is of: f T - W - R (of the total), min(f T, T - R) - W (static), f (T - W - R) (of what is free)
+    capacity = dp * floor(left / (bytes per block, all layers)) * block tokens, where `left` is, by what the engine's
+    fraction is of: f T - W - R (of the total), min(f (T - c), T - R) - W (static: of what is free before weights are
+    loaded, c taken by framework and communicators), f (T - W - R) (of what is free)
 
     Raises:
         InsufficientMemoryError: weights and reserve alone exceed the memory, by how many bytes on what.
     """
-    engine = replica.engine
+    engine, ranks = replica.engine, replica.layout.dp
     weights, reserve = weight_bytes(replica), reserve_bytes(replica)
     per_token, total = kv_bytes_per_token(replica), total_bytes(replica.device)
     left = {
         "total": engine.memory_fraction * total - weights - reserve,
-        "static": min(engine.memory_fraction * total, total - reserve) - weights,
+        "static": min(engine.memory_fraction * (total - around_bytes(replica)), total - reserve) - weights,
         "free": engine.memory_fraction * (total - weights - reserve),
     }[engine.fraction_of]
-    if left <= per_token * engine.kv_block_tokens:
-        raise InsufficientMemoryError(str(replica), replica.device.id, per_token * engine.kv_block_tokens - left)
-    blocks = np.floor(left / (per_token * engine.kv_block_tokens)) if per_token else 0.0
-    capacity = int(blocks) * engine.kv_block_tokens * replica.layout.dp
-    return ReplicaMemory(total, weights, reserve, per_token, state_bytes_per_sequence(replica), capacity)
+    state, windows = state_bytes_per_sequence(replica), sliding_caches(replica)
+    token = per_token + sum(window.bytes_per_token for window in windows)
+    least = token * engine.kv_block_tokens + state
+    if left <= least:
+        raise InsufficientMemoryError(str(replica), replica.device.id, least - left)
+    if token:
+        capacity = int(left // (token * engine.kv_block_tokens)) * engine.kv_block_tokens * ranks
+    else:
+        token = state / replica.model.context_tokens
+        capacity = int(left // state) * replica.model.context_tokens * ranks
+    return ReplicaMemory(total, weights, reserve, per_token, state, capacity, token, windows, ranks)
 
 
 def total_bytes(device: Accelerator) -> float:
@@ -132,34 +198,18 @@ def total_bytes(device: Accelerator) -> float:
     return device.reported_memory_bytes - DRIVER_BYTES
 
 
-def reserve_bytes(replica: ModelReplica) -> float:
-    """Bytes the engine sets aside per device: activations of its largest step, captured graphs, framework.
-
-    chunk * 2 * (3 D + 3 W / tp) + max_batch * V * 4 / tp + graphs + framework; W the widest feed-forward part, of a
-    mixture its chosen experts' together. vLLM's profile grows by 0.92 GiB from 20,000 to 29,000 tokens on
-    Llama-3.1-8B (vllm-project/vllm issue 10517), which is 3 D + 3 W elements a token.
-    """
-    model, layout = replica.model, replica.layout
-    logits = replica.engine.max_batch * model.vocabulary * 4.0 / layout.tp
-    inner = max((_width(block.ffn) for block in model.blocks), default=0.0) / layout.tp
-    per_token = 2.0 * (HIDDEN_COPIES * model.hidden + INNER_COPIES * inner)
-    activations = replica.engine.chunk_tokens * per_token
-    return logits + activations + replica.engine.graph_bytes + FRAMEWORK_BYTES
+def _share(replica: ModelReplica, mixer: SoftmaxAttention) -> float:
+    """Elements per token and layer on one device: at least one head of keys and values."""
+    return mixer.kv_elements_per_token / min(replica.layout.tp, mixer.kv_heads)
 
 
-def _width(ffn: DenseFeedForward | MixtureOfExperts | None) -> float:
-    if isinstance(ffn, MixtureOfExperts):
-        return float(ffn.chosen * ffn.width + ffn.shared_width)
-    return float(ffn.width) if ffn else 0.0
-
-
-def _cache_elements(replica: ModelReplica, windowed: bool) -> float:
+def _cache_elements(replica: ModelReplica) -> float:
+    """Elements per token of the layers that keep everything, on one device of all stages."""
     total = 0.0
     for block in replica.model.blocks:
         mixer = block.mixer
-        if isinstance(mixer, LatentAttention) and not windowed:
+        if isinstance(mixer, LatentAttention):
             total += block.count * mixer.kv_elements_per_token
-        elif isinstance(mixer, SoftmaxAttention) and (mixer.window_tokens is not None) == windowed:
-            share = mixer.kv_elements_per_token / min(replica.layout.tp, mixer.kv_heads)
-            total += block.count * share * (mixer.window_tokens or 1)
+        elif isinstance(mixer, SoftmaxAttention) and mixer.window_tokens is None:
+            total += block.count * _share(replica, mixer)
     return total

@@ -138,9 +138,6 @@ def chunk_beside(replica: ModelReplica, requests: UniformRequests, batch: Array,
 
 
 def batch_that_fits(memory: ReplicaMemory, requests: UniformRequests, max_batch: int) -> Array:
-    """Requests whose cache fits at once: by blocks at the mean context, at most the engine's `max_batch`."""
-    per_request = requests.mean_context_tokens * memory.kv_bytes_per_token + memory.state_bytes_per_sequence
-    room = memory.kv_capacity_tokens * memory.kv_bytes_per_token
-    if memory.kv_bytes_per_token == 0:
-        return np.full(np.shape(requests.mean_context_tokens), float(max_batch))
-    return np.asarray(np.minimum(np.floor(room / per_request), max_batch))
+    """Requests whose cache fits at once: by bytes at the mean context, at most the engine's `max_batch`."""
+    held = memory.sequence_bytes(requests.mean_context_tokens)
+    return np.asarray(np.minimum(np.floor(memory.cache_bytes / np.maximum(held, 1.0)), max_batch))

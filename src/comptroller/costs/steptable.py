@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,30 @@ from comptroller.costs.timing import ServingOverheads
 from comptroller.errors import InputError
 
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceFootprint:
+    """What sequences take of a rank's memory where it does not grow by equal blocks: windows and states, in bytes.
+
+    capacity_bytes: of the rank's cache.  block_bytes: of one block of tokens in all layers, no window passed.
+    state_bytes: of a sequence, whatever its length.  parts: (most blocks, bytes of a block) of layers that keep as
+    much; first those that keep everything.
+    """
+
+    capacity_bytes: int
+    block_bytes: int
+    state_bytes: int
+    parts: tuple[tuple[int, int], ...]
+
+    @property
+    def full_block_bytes(self) -> int:
+        """Bytes of one block of tokens in the layers that keep everything: what a common prefix can share."""
+        return self.parts[0][1]
+
+    def share(self, ranks: int) -> SequenceFootprint:
+        """Of one of several data-parallel ranks: a sequence lies on one of them."""
+        return replace(self, capacity_bytes=self.capacity_bytes // ranks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +52,8 @@ class StepTable:
     idle_w: power of a replica that waits.  kv_capacity_tokens, kv_block_tokens: the paged cache.
     chunk_tokens: token budget of a step.  context_tokens: longest prompt plus output; None = the cache's
     capacity.  swap_bytes_per_s: host link.  transfer_bytes_per_s: link between prompt and token pools.
-    gco2e_per_j: the wall factor included.  serving, in_flight: the server around the engine, and the requests that it
+    footprint: memory of a sequence where it is not its tokens' blocks; then kv_capacity_tokens says how many tokens fit
+    below every window.  gco2e_per_j: the wall factor included.  serving, in_flight: the server around the engine, and the requests that it
     holds on average; they add to latencies what `serving_time.outside_s` says, and nothing to steps.
 
     Raises:
@@ -58,6 +83,7 @@ class StepTable:
     context_tokens: int | None = None
     serving: ServingOverheads = field(default_factory=ServingOverheads)
     in_flight: float = 0.0
+    footprint: SequenceFootprint | None = None
 
     def __post_init__(self) -> None:
         rows = (self.max_batch + 1, self.kv_knots_tokens.size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from comptroller.costs.memory import ReplicaMemory
 from comptroller.costs.money import host_w
 from comptroller.costs.power import device_w, idle_w
 from comptroller.costs.step import ReplicaStep
-from comptroller.costs.steptable import StepTable
+from comptroller.costs.steptable import SequenceFootprint, StepTable
 from comptroller.costs.timing import ReplicaTimer
 from comptroller.facts.accelerator import InterconnectLink
 
@@ -21,6 +22,9 @@ KV_KNOTS = 40
 TOKEN_KNOTS = 96
 PAIR_KNOTS = 40
 PROBES = 512
+
+NO_WINDOW_BLOCKS = 1 << 40
+"""Blocks that no sequence has: layers that keep everything."""
 
 UNKNOWN_LINK_BYTES_PER_S = 1.0
 """A link that the facts do not hold: so slow that no simulation gains from a cache moved over it."""
@@ -48,12 +52,12 @@ def tabulate(
     engine, device, layout = replica.engine, replica.device, replica.layout
     wall = _Wall(ready, layout.devices, terms.pue)
     batches = np.arange(1, engine.max_batch + 1, dtype=float)
-    kv_knots = _knots(max(held.kv_capacity_tokens, engine.max_batch), KV_KNOTS)
+    longest = context_tokens or int(min(replica.model.context_tokens, max(held.longest_tokens, 1.0)))
+    kv_knots = _knots(max(held.tokens_at(longest), engine.max_batch), KV_KNOTS)
     decode_s, decode_j = wall.of(ReplicaStep.decode(np.repeat(batches, len(kv_knots)), np.tile(kv_knots, len(batches))))
     rows = (engine.max_batch, len(kv_knots))
     tokens = _knots(engine.chunk_tokens + engine.max_batch, TOKEN_KNOTS)[1:]
     mixed_s, mixed_j = wall.of(_prompt(tokens, np.zeros(len(tokens))))
-    longest = context_tokens or min(replica.model.context_tokens, max(held.kv_capacity_tokens, 1))
     pairs = _knots(float(engine.chunk_tokens) * longest, PAIR_KNOTS)
     prompt = np.clip(np.sqrt(2 * pairs), 1.0, engine.chunk_tokens)
     pair_s, pair_j = wall.between(_prompt(prompt, pairs), _prompt(prompt, 0 * pairs))
@@ -76,13 +80,32 @@ def tabulate(
         kv_block_tokens=engine.kv_block_tokens,
         max_batch=engine.max_batch,
         chunk_tokens=engine.chunk_tokens,
-        kv_bytes_per_token=held.kv_bytes_per_token * layout.devices,
+        kv_bytes_per_token=held.token_bytes * layout.devices,
         swap_bytes_per_s=_rate(device.host) * layout.devices,
         transfer_bytes_per_s=_rate(device.scale_out) * layout.devices,
         usd_per_s=terms.usd_per_s,
         gco2e_per_j=terms.gco2e_per_j,
         context_tokens=context_tokens,
+        footprint=footprint(held, longest, engine.kv_block_tokens),
     )
+
+
+def footprint(held: ReplicaMemory, longest_tokens: int, block_tokens: int) -> SequenceFootprint | None:
+    """What a sequence takes of the cache of all ranks; None where every layer keeps whatever a sequence has.
+
+    A window that no sequence reaches is no window.
+    """
+    windows = [window for window in held.windows if window.window_tokens < longest_tokens]
+    if not windows and not held.state_bytes_per_sequence:
+        return None
+    unreached = sum(window.bytes_per_token for window in held.windows if window not in windows)
+    parts = [(NO_WINDOW_BLOCKS, math.ceil((held.kv_bytes_per_token + unreached) * block_tokens))]
+    for window in windows:
+        parts.append(
+            (math.ceil(window.window_tokens / block_tokens), math.ceil(window.bytes_per_token * block_tokens))
+        )
+    block = sum(size for _, size in parts) or max(1, math.ceil(held.token_bytes * block_tokens))
+    return SequenceFootprint(int(held.cache_bytes), block, math.ceil(held.state_bytes_per_sequence), tuple(parts))
 
 
 @dataclass(frozen=True, slots=True)

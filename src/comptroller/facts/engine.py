@@ -26,6 +26,9 @@ class EngineFacts:
     included; 0 where they are not.
     max_batch: most sequences in one step.  graph_bytes: memory that captured graphs take per device.
     program: the shipped engine that an own file is other settings of.
+    graph_sizes: batches for which graphs are captured, as far as twice `max_batch`; empty where graph_bytes is fixed.
+    logit_bytes: bytes per sequence and entry of the vocabulary that live at once while a full batch is sampled: logits,
+    their fp32 copy and what the sampler makes of it. Where no source tells more, fp32 logits alone.
     """
 
     id: str
@@ -40,6 +43,8 @@ class EngineFacts:
     provenance: Mapping[str, str]
     fraction_of: Literal["total", "static", "free"] = "total"
     prefix_block_tokens: Annotated[int, Field(ge=0)] = 0
+    graph_sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    logit_bytes: Annotated[float, Field(ge=0)] = 4.0
     vendors: tuple[str, ...] = ()
     program: str = ""
     note: str = ""

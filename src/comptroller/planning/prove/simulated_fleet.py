@@ -98,7 +98,7 @@ def table_of(
     terms = SiteRates(_usd_per_s(service, pool), place.pue, place.grid_gco2e_per_j * 1.0)
     longest = deployment.engine.context_tokens or priced.model.context_tokens
     ready = replica_timer(priced, calibration)
-    table = tabulate(ready, held, terms, min(longest, held.kv_capacity_tokens // pool.dp))
+    table = tabulate(ready, held, terms, int(min(longest, held.longest_tokens)))
     table = replace(table, serving=ready.serving, in_flight=service.batch)
     if len(deployment.pools) > 1:
         table = replace(table, transfer_bytes_per_s=_transfer_bytes_per_s(deployment, pool, library))
@@ -111,6 +111,7 @@ def table_of(
         decode_j=_per_rank(table.decode_j, table.max_batch, pool.dp) * share,
         kv_knots_tokens=table.kv_knots_tokens * share,
         kv_capacity_tokens=table.kv_capacity_tokens // pool.dp,
+        footprint=table.footprint and table.footprint.share(pool.dp),
         mixed_j=table.mixed_j * share,
         pair_j=table.pair_j * share,
         token_knots=table.token_knots * share,

@@ -85,13 +85,17 @@ def _describe(rank: Any, fleet: SimulatedFleet, replica: SimulatedReplica) -> No
     rank.max_batch = table.max_batch
     rank.chunk = fleet.chunk_tokens(replica)
     rank.block = table.kv_block_tokens
+    rank.block_units = 1 if table.footprint is None else table.footprint.block_bytes
     rank.capacity = table.kv_capacity_tokens // table.kv_block_tokens
+    if table.footprint is not None:
+        rank.capacity = table.footprint.capacity_bytes
     rank.context = replica.context_tokens
     rank.verify = replica.verify_tokens
     rank.chance = replica.acceptance
-    rank.host = replica.swap_tokens // table.kv_block_tokens
+    rank.host = replica.swap_tokens // table.kv_block_tokens * rank.block_units
     rank.prefix_tokens = fleet.prefix_block_tokens
-    rank.cache_blocks = fleet.prefix_block_tokens // table.kv_block_tokens if replica.prefixes else 0
+    shared = 1 if table.footprint is None else table.footprint.full_block_bytes
+    rank.cache_blocks = fleet.prefix_block_tokens // table.kv_block_tokens * shared if replica.prefixes else 0
     rank.idle_w = table.idle_w
     rank.swap_ticks = table.kv_bytes_per_token / table.swap_bytes_per_s * TICKS_PER_S
     rank.move_ticks = table.kv_bytes_per_token / table.transfer_bytes_per_s * TICKS_PER_S
@@ -104,6 +108,9 @@ def _allot(rank: Any, fleet: SimulatedFleet, replica: SimulatedReplica, ints: Ar
     rank.run, rank.due = ints.room(table.max_batch + 1), ints.room(table.max_batch + 1)
     rank.pre = ints.room(table.max_batch + 1)
     rank.hist = ints.room(table.kv_block_tokens)
+    if table.footprint is not None:
+        rank.fixed, rank.parts = table.footprint.state_bytes, len(table.footprint.parts)
+        rank.part_table = ints.put(table.footprint.parts)
     rank.tags = floats.room(fleet.tenants)
     count = rank.capacity // rank.cache_blocks if rank.cache_blocks else 0
     rank.entry_count = count
@@ -141,7 +148,8 @@ def _set_clock(clock: Any, fleet: SimulatedFleet, ranks: Any, sample_s: float) -
     used = {policies.routing} | ({policies.handoff} if (ranks.own_pool == PoolRole.TOKEN).any() else set())
     clock.needs_kv = any(needs("routing", name, "kv") for name in used)
     clock.needs_match = any(needs("routing", name, "match") for name in used)
-    held = (ranks.capacity * ranks.block - ranks.verify - ranks.block).min()
+    # A sequence takes at most the blocks of all layers, and its state, for each block of tokens.
+    held = ((ranks.capacity - ranks.fixed) // ranks.block_units * ranks.block - ranks.verify - ranks.block).min()
     clock.shortest = min(held, ranks.context.min())
     clock.sample_every = clock.next_sample = ticks(sample_s)
 
@@ -160,7 +168,7 @@ def _allot_clock(clock: Any, fleet: SimulatedFleet, ranks: Any, arenas: tuple[Ar
         table.append([ints.put(members), members.size, int(split), 0])
     clock.candidates = ints.put(table)
     view = np.zeros((count, COLUMNS))
-    view[:, CAPACITY] = ranks.capacity * ranks.block
+    view[:, CAPACITY] = ranks.capacity * ranks.block // ranks.block_units
     weights = [replica.weight for _, replica in fleet.replicas() for _ in range(replica.ranks)]
     view[:, WEIGHT] = weights
     # By column, so that a policy that compares one column of many ranks reads it in one go.

@@ -18,9 +18,16 @@ ID, REFS, OLDER, NEWER, CHAIN = range(5)
 
 
 @jit
-def pages(tokens: int, block: int) -> int:
-    """Blocks that so many tokens take."""
-    return (tokens + block - 1) // block
+def pages(w: KernelWorld, r: int, tokens: int) -> int:
+    """What so many tokens of a sequence take on a rank: blocks, or bytes where its table has a footprint."""
+    rank = w.ranks[r]
+    blocks = (tokens + rank.block - 1) // rank.block
+    if rank.parts == 0:
+        return int(blocks)
+    total = rank.fixed if tokens > 0 else 0
+    for place in range(rank.part_table, rank.part_table + 2 * rank.parts, 2):
+        total += min(blocks, w.ints[place]) * w.ints[place + 1]
+    return int(total)
 
 
 @jit
@@ -31,9 +38,22 @@ def occupied_blocks(w: KernelWorld, r: int) -> int:
 
 
 @jit
-def growth(w: KernelWorld, r: int, tokens: int) -> int:
-    """Blocks that the decoding requests of a rank take up over their next `tokens` tokens each."""
+def _growth_by_request(w: KernelWorld, r: int, tokens: int) -> int:
+    """The same where a sequence that is past a window grows by less: one request after the other."""
     rank = w.ranks[r]
+    total = 0
+    for place in range(rank.batch):
+        context = w.requests[w.ints[rank.run + place]].base + rank.g
+        total += pages(w, r, context + tokens) - pages(w, r, context)
+    return int(total)
+
+
+@jit
+def growth(w: KernelWorld, r: int, tokens: int) -> int:
+    """Blocks (or bytes, see `pages`) that the decoding requests of a rank take up over their next `tokens` tokens."""
+    rank = w.ranks[r]
+    if rank.parts > 0:
+        return _growth_by_request(w, r, tokens)
     if tokens == 1:
         return int(w.ints[rank.hist + rank.phase])
     total = tokens // rank.block * rank.batch
@@ -67,7 +87,7 @@ def _keep_drafts(w: KernelWorld, r: int) -> None:
         kept = accepted_drafts(drawn, rank.chance, rank.verify - 1)
         if kept > 0:
             context = request.base + rank.g
-            rank.used += pages(context + kept, rank.block) - pages(context, rank.block)
+            rank.used += pages(w, r, context + kept) - pages(w, r, context)
             w.ints[rank.hist + request.base % rank.block] -= 1
             request.base += kept
             w.ints[rank.hist + request.base % rank.block] += 1

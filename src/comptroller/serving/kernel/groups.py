@@ -86,7 +86,7 @@ def _receive(w: KernelWorld, r: int, tick: int) -> None:
         i = rank.intake
         request = w.requests[i]
         if request.state == HANDED:
-            need = pages(request.goal, rank.block)
+            need = pages(w, r, request.goal)
             if need + growth(w, r, rank.verify) > free(w, r):
                 return
             sender = w.ranks[request.rank]
@@ -137,6 +137,19 @@ def _take_over(w: KernelWorld, r: int) -> bool:
 
 
 @part
+def _steps_that_fit(w: KernelWorld, r: int, most: int, room: int) -> int:
+    """The most decode steps, fewer than `most`, whose growth does not exceed the room."""
+    fit, over = 0, most
+    while over - fit > 1:
+        middle = (fit + over) // 2
+        if growth(w, r, middle) <= room:
+            fit = middle
+        else:
+            over = middle
+    return fit
+
+
+@part
 def _run_length(w: KernelWorld, r: int) -> int:
     """Decode steps until a request of the rank is done or its memory is full."""
     rank = w.ranks[r]
@@ -144,8 +157,10 @@ def _run_length(w: KernelWorld, r: int) -> int:
         return 1
     steps = w.ints[rank.due] - rank.g
     room = free(w, r)
-    if rank.batch * steps <= room or growth(w, r, steps) <= room:
+    if (rank.parts == 0 and rank.batch * steps <= room) or growth(w, r, steps) <= room:
         return int(steps)
+    if rank.parts > 0:
+        return _steps_that_fit(w, r, int(steps), room)
     tokens = room // rank.batch * rank.block
     left, place = room % rank.batch, rank.phase
     while w.ints[rank.hist + place] <= left:
@@ -343,7 +358,7 @@ def land(w: KernelWorld, i: int, tick: int) -> None:
     poke(w, w.ranks[sender].leader)
     taker.moving -= 1
     if request.cancelled:
-        taker.used -= pages(request.goal, taker.block)
+        taker.used -= pages(w, request.token_rank, request.goal)
         close(w, i, tick, CANCELLED)
     else:
         request.state = LANDED

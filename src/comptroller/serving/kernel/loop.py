@@ -93,7 +93,7 @@ def _cancel(w: KernelWorld, id_: int) -> None:
         count_waiting(w, request.rank, -1)
         if state == SWAPPED:
             rank = w.ranks[request.rank]
-            rank.swapped -= pages(request.goal, rank.block)
+            rank.swapped -= pages(w, request.rank, request.goal)
         close(w, i, now, CANCELLED)
     elif state == HANDED:
         count_waiting(w, request.token_rank, -1)

@@ -75,7 +75,7 @@ def leave_prefill(w: KernelWorld, r: int, place: int) -> None:
 def private(w: KernelWorld, r: int, i: int, context: int) -> int:
     """Blocks of a request beyond the cached ones it shares."""
     rank = w.ranks[r]
-    return int(pages(context, rank.block) - w.requests[i].held * rank.cache_blocks)
+    return int(pages(w, r, context) - w.requests[i].held * rank.cache_blocks)
 
 
 @part
@@ -152,9 +152,9 @@ def _set_aside(w: KernelWorld, r: int, place: int) -> None:
         release(w, r, i, private(w, r, i, context))
         w.requests[i].state = QUEUED
         w.requests[i].goal = context
-        if rank.swapped + pages(context, rank.block) <= rank.host:
+        if rank.swapped + pages(w, r, context) <= rank.host:
             w.requests[i].state = SWAPPED
-            rank.swapped += pages(context, rank.block)
+            rank.swapped += pages(w, r, context)
             _stall(w, r, i)
     request = w.requests[i]
     request.preemptions += 1
@@ -209,10 +209,10 @@ def _fits(w: KernelWorld, r: int, i: int) -> bool:
         return False
     room = free(w, r) - growth(w, r, rank.verify)
     if request.state == SWAPPED:
-        return bool(pages(request.goal + rank.verify, rank.block) <= room)
+        return bool(pages(w, r, request.goal + rank.verify) <= room)
     goal = request.prompt + request.generated
     hits = matched_blocks(w, r, i, goal)
-    need = pages(goal, rank.block) - hits * rank.cache_blocks
+    need = pages(w, r, goal) - hits * rank.cache_blocks
     for place in range(hits):
         entry = find(w, r, w.blocks[request.blocks + place])
         if w.ints[rank.entries + 5 * entry + 1] == 0:
@@ -267,8 +267,8 @@ def _admit(w: KernelWorld, r: int, tick: int) -> None:
         if request.started < 0:
             request.started = tick
         if request.state == SWAPPED:
-            rank.used += pages(request.goal, rank.block)
-            rank.swapped -= pages(request.goal, rank.block)
+            rank.used += pages(w, r, request.goal)
+            rank.swapped -= pages(w, r, request.goal)
             request.home = r
             _stall(w, r, i)
             join_decode(w, r, i, request.goal)

@@ -26,7 +26,7 @@ def refresh(w: KernelWorld, tick: int) -> None:
     for r in range(clock.ranks):
         rank = w.ranks[r]
         settle(w, rank.leader, tick)
-        w.floats[clock.seen + KV * clock.ranks + r] = occupied_blocks(w, r) * rank.block
+        w.floats[clock.seen + KV * clock.ranks + r] = occupied_blocks(w, r) * rank.block // rank.block_units
 
 
 @part
@@ -57,7 +57,7 @@ def _holds(w: KernelWorld, r: int, i: int) -> bool:
     """Whether a rank could ever serve a request: context and cache are long enough."""
     rank, request = w.ranks[r], w.requests[i]
     total = request.prompt + request.output
-    return bool(total <= rank.context and pages(total + rank.verify, rank.block) <= rank.capacity)
+    return bool(total <= rank.context and pages(w, r, total + rank.verify) <= rank.capacity)
 
 
 @jit
@@ -122,7 +122,7 @@ def _token_rank(w: KernelWorld, i: int, view_at: int) -> int:
         if count > 0:
             r = _pick(w, i, clock.handoff, clock.scratch, count, view_at)
             taken = _entry(w, view_at, r, RESERVED)
-            if taken + expected < w.ranks[r].capacity * w.ranks[r].block:
+            if taken + expected < w.ranks[r].capacity * w.ranks[r].block // w.ranks[r].block_units:
                 return int(r)
     return -1
 
