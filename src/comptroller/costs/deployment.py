@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from comptroller.errors import InputError, UnsupportedFormatError
@@ -54,6 +55,22 @@ class ParallelLayout:
     def stage_devices(self) -> int:
         """Devices of one pipeline stage."""
         return self.tp * self.dp
+
+    @classmethod
+    def of(cls, text: str) -> ParallelLayout:
+        """The layout that is spelled like this.
+
+        Raises:
+            InputError: it is not spelled as a layout, or a degree is wrong.
+
+        >>> ParallelLayout.of("tp4-pp2")
+        ParallelLayout(tp=4, pp=2, dp=1, ep=1)
+        """
+        parts = [re.fullmatch(r"(tp|pp|dp|ep)(\d{1,4})", part) for part in text.lower().split("-")]
+        degrees = {part[1]: int(part[2]) for part in parts if part}
+        if len(degrees) != len(parts):
+            raise InputError(f"layout {text!r} is not known; allowed: degrees of tp, pp, dp and ep as in tp4-pp2")
+        return cls(**degrees)
 
     def __str__(self) -> str:
         parts = [f"{name}{n}" for name, n in (("tp", self.tp), ("pp", self.pp), ("dp", self.dp), ("ep", self.ep))]

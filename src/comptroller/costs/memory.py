@@ -158,32 +158,39 @@ def sliding_caches(replica: ModelReplica) -> tuple[SlidingCache, ...]:
 def memory(replica: ModelReplica) -> ReplicaMemory:
     """Memory of a replica and its cache capacity in tokens, over all its data-parallel ranks.
 
-    capacity = dp * floor(left / (bytes per block, all layers)) * block tokens, where `left` is, by what the engine's
-    fraction is of: f T - W - R (of the total), min(f (T - c), T - R) - W (static: of what is free before weights are
-    loaded, c taken by framework and communicators), f (T - W - R) (of what is free)
+    capacity = dp * floor(left / (bytes per block, all layers)) * block tokens
 
     Raises:
         InsufficientMemoryError: weights and reserve alone exceed the memory, by how many bytes on what.
     """
-    engine, ranks = replica.engine, replica.layout.dp
+    ranks, block, context = replica.layout.dp, replica.engine.kv_block_tokens, replica.model.context_tokens
+    left, full = cache_room_bytes(replica), kv_bytes_per_token(replica)
+    state, windows = state_bytes_per_sequence(replica), sliding_caches(replica)
+    token = full + sum(window.bytes_per_token for window in windows)
+    least = token * block + state
+    if left <= least:
+        raise InsufficientMemoryError(str(replica), replica.device.id, least - left)
+    if token:
+        capacity = int(left // (token * block)) * block * ranks
+    else:
+        token, capacity = state / context, int(left // state) * context * ranks
+    parts = weight_bytes(replica), reserve_bytes(replica)
+    return ReplicaMemory(total_bytes(replica.device), *parts, full, state, capacity, token, windows, ranks)
+
+
+def cache_room_bytes(replica: ModelReplica) -> float:
+    """Bytes that a device has left for caches and states; negative where weights and reserve alone exceed it.
+
+    By what the engine's fraction f is of: f T - W - R (of the total), min(f (T - c), T - R) - W (static: of what is free
+    before weights are loaded, c taken by framework and communicators), f (T - W - R) (of what is free).
+    """
+    engine, total = replica.engine, total_bytes(replica.device)
     weights, reserve = weight_bytes(replica), reserve_bytes(replica)
-    per_token, total = kv_bytes_per_token(replica), total_bytes(replica.device)
-    left = {
+    return {
         "total": engine.memory_fraction * total - weights - reserve,
         "static": min(engine.memory_fraction * (total - around_bytes(replica)), total - reserve) - weights,
         "free": engine.memory_fraction * (total - weights - reserve),
     }[engine.fraction_of]
-    state, windows = state_bytes_per_sequence(replica), sliding_caches(replica)
-    token = per_token + sum(window.bytes_per_token for window in windows)
-    least = token * engine.kv_block_tokens + state
-    if left <= least:
-        raise InsufficientMemoryError(str(replica), replica.device.id, least - left)
-    if token:
-        capacity = int(left // (token * engine.kv_block_tokens)) * engine.kv_block_tokens * ranks
-    else:
-        token = state / replica.model.context_tokens
-        capacity = int(left // state) * replica.model.context_tokens * ranks
-    return ReplicaMemory(total, weights, reserve, per_token, state, capacity, token, windows, ranks)
 
 
 def total_bytes(device: Accelerator) -> float:

@@ -52,10 +52,13 @@ def reserve_bytes(replica: ModelReplica) -> float:
     >>> round(reserve_bytes(one) / 1e9, 2)  # 0.07 + 1,024 x 128,256 x 14 B, and 0.84 around them
     2.74
     """
-    engine, model = replica.engine, replica.model
-    layers = ACTIVATION_BYTES * engine.chunk_tokens * layer_elements(replica)
-    sampler = ACTIVATION_BYTES * engine.chunk_tokens * model.hidden + sampler_bytes(replica)
-    return max(layers, sampler) + graph_bytes(replica) + around_bytes(replica)
+    return peak_bytes(replica) + graph_bytes(replica) + around_bytes(replica)
+
+
+def peak_bytes(replica: ModelReplica) -> float:
+    """Bytes at the peak of the largest step: of a layer, or of sampling a full batch while its hidden states live."""
+    tokens = ACTIVATION_BYTES * replica.engine.chunk_tokens
+    return max(tokens * layer_elements(replica), tokens * replica.model.hidden + sampler_bytes(replica))
 
 
 def graph_bytes(replica: ModelReplica) -> float:
