@@ -29,8 +29,8 @@ BEGIN, END = "<!-- house:begin -->", "<!-- house:end -->"
 
 ROOM_LINES = {
     # one program with its bounds, offers, proofs by simulation, reasons, risk, policies, the documents of all of it
-    # and token prices beside those of APIs
-    "planning": 9_650,
+    # and token prices beside those of APIs; whether one replica fits, and what would make it
+    "planning": 10_050,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten, laws and intervals over them
     "work": 7_300,
@@ -40,18 +40,19 @@ ROOM_LINES = {
     "strategies": 4_750,
     # the event engine as one kernel, compiled or not, and every policy
     "serving": 4_450,
-    # tables of a line per column, one chart, one page
-    "report": 4_400,
-    # one function per physical quantity, each with its docstring of symbols, equation, source and example
-    "costs": 3_700,
+    # tables of a line per column, one chart, one page; every part of the memory of a replica
+    "report": 4_520,
+    # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
+    # engines term by term, windows and states
+    "costs": 3_940,
     # ledger, holds, budgets, reports, migrations, two databases
     "books": 3_070,
     # one reader and one resolver, nine kinds of facts, four families of configurations of models
     "facts": 3_500,
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration
     "measure": 2_460,
-    # a file per command, most of it options and their help; `new` asks
-    "cli": 2_250,
+    # a file per command, most of it options and their help; `new` asks, `fits` answers
+    "cli": 2_360,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,
     # targets of export, one file each

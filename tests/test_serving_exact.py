@@ -77,17 +77,12 @@ def test_engine_equals_the_reference(data: st.DataObject) -> None:
     conserves(outcome, calls)
 
 
-WINDOWED = replace(
-    table(3, 64, 20000, 16, 256),
-    footprint=SequenceFootprint(24_000, 24, 160, ((1 << 40, 8), (32, 16))),
-)
+WINDOWED = replace(table(3, 64, 20000, 16, 256), footprint=SequenceFootprint(24_000, 24, 160, ((1 << 40, 8), (32, 16))))
 """A window of 512 tokens on layers that take two thirds of a block, and a state of 160 bytes."""
 
 
 @pytest.mark.parametrize(
-    "steps",
-    [linear(kv_token_s=4e-8), table(3, 64, 20000, 16, 256), WINDOWED],
-    ids=["linear", "crooked", "windowed"],
+    "steps", [linear(kv_token_s=4e-8), table(3, 64, 20000, 16, 256), WINDOWED], ids=["linear", "crooked", "windowed"]
 )
 def test_long_runs_equal_the_reference(steps: StepTable) -> None:
     """Outputs of thousands of tokens: jumps over many segments against as many single steps."""

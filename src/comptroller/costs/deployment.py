@@ -118,9 +118,9 @@ class EngineSettings:
             facts.graph_bytes,
             facts.fraction_of,
             facts.prefix_block_tokens,
-            facts.program,
             facts.logit_bytes,
             facts.graph_sizes,
+            facts.program,
         )
 
 

@@ -181,8 +181,8 @@ def memory(replica: ModelReplica) -> ReplicaMemory:
 def cache_room_bytes(replica: ModelReplica) -> float:
     """Bytes that a device has left for caches and states; negative where weights and reserve alone exceed it.
 
-    By what the engine's fraction f is of: f T - W - R (of the total), min(f (T - c), T - R) - W (static: of what is free
-    before weights are loaded, c taken by framework and communicators), f (T - W - R) (of what is free).
+    By what the engine's fraction f is of: f T - W - R (of the total), min(f (T - c), T - R) - W (static: of what is
+    free before weights are loaded, c taken by framework and communicators), f (T - W - R) (of what is free).
     """
     engine, total = replica.engine, total_bytes(replica.device)
     weights, reserve = weight_bytes(replica), reserve_bytes(replica)

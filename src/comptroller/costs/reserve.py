@@ -23,7 +23,7 @@ cache of an 8B model on a device of 24 GB."""
 
 COMMUNICATOR_BYTES = 0.2e9
 """Buffers of the collectives of a replica on several devices: with the framework's these are the 0.6 GiB of non-torch
-memory that vLLM logs for each of four H100 (vllm-project/vllm pull request 48601). Twice as much is 0.2 % of an H100."""
+memory that vLLM logs for each of four H100 (vllm-project/vllm pull request 48601). Twice as much is 0.2 % of one."""
 
 MXFP4_TILES = {"ampere": (128, 256), "ada": (128, 256), "blackwell": (256, 256), "blackwell_ultra": (256, 256)}
 """Device family -> multiples to which the kernels of MXFP4 experts pad the inner and the hidden width: Marlin, and the
@@ -38,10 +38,10 @@ def reserve_bytes(replica: ModelReplica) -> float:
 
         R = max(2 chunk A, 2 chunk D + max_batch V b) + graphs + framework
 
-    A elements live per token in a layer (`layer_elements`), D the hidden width, V the vocabulary, b bytes per logit that
-    the sampler needs at once (`facts.engine`). Layers and sampler do not run at the same time, so the larger counts; the
-    logits of all tensor ranks are gathered before they are sampled. vLLM logs for 256, 128 and 1 sequences a peak of
-    1.71, 1.10 and 1.10 GiB (vllm-project/vllm pull request 9003).
+    A elements live per token in a layer (`layer_elements`), D the hidden width, V the vocabulary, b bytes per logit
+    that the sampler needs at once (`facts.engine`). Layers and sampler do not run at the same time, so the larger
+    counts; the logits of all tensor ranks are gathered before they are sampled. vLLM logs for 256, 128 and 1 sequences
+    a peak of 1.71, 1.10 and 1.10 GiB (vllm-project/vllm pull request 9003).
 
     >>> from comptroller.facts.accelerator import accelerator
     >>> from comptroller.facts.config import model

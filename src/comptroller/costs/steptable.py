@@ -53,8 +53,9 @@ class StepTable:
     chunk_tokens: token budget of a step.  context_tokens: longest prompt plus output; None = the cache's
     capacity.  swap_bytes_per_s: host link.  transfer_bytes_per_s: link between prompt and token pools.
     footprint: memory of a sequence where it is not its tokens' blocks; then kv_capacity_tokens says how many tokens fit
-    below every window.  gco2e_per_j: the wall factor included.  serving, in_flight: the server around the engine, and the requests that it
-    holds on average; they add to latencies what `serving_time.outside_s` says, and nothing to steps.
+    below every window.  gco2e_per_j: the wall factor included.  serving, in_flight: the server around the engine, and
+    the requests that it holds on average; they add to latencies what `serving_time.outside_s` says, and nothing to
+    steps.
 
     Raises:
         InputError: shapes disagree, knots do not ascend from 0, or a time or energy is not positive.

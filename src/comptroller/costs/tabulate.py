@@ -101,9 +101,7 @@ def footprint(held: ReplicaMemory, longest_tokens: int, block_tokens: int) -> Se
     unreached = sum(window.bytes_per_token for window in held.windows if window not in windows)
     parts = [(NO_WINDOW_BLOCKS, math.ceil((held.kv_bytes_per_token + unreached) * block_tokens))]
     for window in windows:
-        parts.append(
-            (math.ceil(window.window_tokens / block_tokens), math.ceil(window.bytes_per_token * block_tokens))
-        )
+        parts.append((math.ceil(window.window_tokens / block_tokens), math.ceil(window.bytes_per_token * block_tokens)))
     block = sum(size for _, size in parts) or max(1, math.ceil(held.token_bytes * block_tokens))
     return SequenceFootprint(int(held.cache_bytes), block, math.ceil(held.state_bytes_per_sequence), tuple(parts))
 

@@ -36,7 +36,8 @@ def headline(answer: FitAnswer) -> str:
     many = answer.requests >= replica.engine.max_batch
     most = f", the most that {replica.engine.id} takes in a step" if many else ""
     sizes = f"{query.input_tokens:,} in, {query.output_tokens:,} out"
-    return f"{replica} fits: {answer.requests:,} requests at once of {sizes}{most}; context up to {answer.context_tokens:,}"
+    longest = f"context up to {answer.context_tokens:,}"
+    return f"{replica} fits: {answer.requests:,} requests at once of {sizes}{most}; {longest}"
 
 
 def remark(answer: FitAnswer) -> str:
@@ -71,7 +72,11 @@ def sheets(answer: FitAnswer) -> tuple[ReportSheet, ...]:
 def _device(answer: FitAnswer) -> Iterator[tuple[Cell, ...]]:
     parts, replica = answer.breakdown, answer.query.replica
     engine, layout = replica.engine, replica.layout
-    shared = {"total": "of it", "static": "of what is free before loading, weights and cache", "free": "of what is left"}
+    shared = {
+        "total": "of it",
+        "static": "of what is free before loading, weights and cache",
+        "free": "of what is left",
+    }
     yield "seen by the engine", parts.total / GB, f"{replica.device.name}, less what the driver keeps"
     yield "taken", engine.memory_fraction * parts.total / GB, f"{engine.memory_fraction:g} {shared[engine.fraction_of]}"
     yield "weights", -parts.weights / GB, f"{replica.model.total_params / GB:.4g} G parameters over {layout}"
@@ -85,7 +90,11 @@ def _device(answer: FitAnswer) -> Iterator[tuple[Cell, ...]]:
 def _sequence(answer: FitAnswer) -> Iterator[tuple[Cell, ...]]:
     parts, query = answer.breakdown, answer.query
     if parts.kv_per_token or not parts.windows:
-        yield "cache per 1,000 tokens", parts.kv_per_token / 1e3, f"{number(parts.kv_per_token)} B a token, whole context"
+        yield (
+            "cache per 1,000 tokens",
+            parts.kv_per_token / 1e3,
+            f"{number(parts.kv_per_token)} B a token, whole context",
+        )
     for tokens, size in parts.windows:
         yield "window, per 1,000 tokens", size / 1e3, f"{number(size)} B a token, at most {tokens:,} of them"
     if parts.state:

@@ -127,7 +127,8 @@ RANK = np.dtype(
         "i8",
         # what it is
         "leader ranks pool own_pool peer service max_batch chunk block capacity context verify host "
-        "cache_blocks prefix_tokens fixed parts part_table block_units nk nt np kv_x kv_v kv_m kv_a kv_b tokens pairs run due pre hist "
+        "cache_blocks prefix_tokens fixed parts part_table block_units "
+        "nk nt np kv_x kv_v kv_m kv_a kv_b tokens pairs run due pre hist "
         "buckets bucket_mask entries entry_count tags "
         # who is on it
         "queue intake landed waiting batch pre_count pre_left moving arrived cancels sum g phase used swapped "

@@ -174,14 +174,16 @@ def replica_to_check(
         UnsupportedError: no engine serves on the device, or the device cannot run the formats.
     """
     recipe = _recipe(model, device, *formats)
-    settings = EngineSettings.default(engine_facts(engine) if engine else _usual_engine(device))
+    facts = engine_facts(engine) if engine else _usual_engine(device)
+    if device.vendor not in facts.vendors:
+        raise UnsupportedError(f"{facts.id} does not serve on {device.vendor} devices; on {', '.join(facts.vendors)}")
     heads = min((block.mixer.heads for block in model.blocks if isinstance(block.mixer, _WITH_HEADS)), default=0)
     if heads % layout.tp or layout.pp > model.layers or (layout.ep > 1 and not model.is_moe):
         raise InputError(
             f"layout {layout} does not cut {model.id}: tp divides its {heads} heads, pp is at most its {model.layers} "
             "layers, ep is for mixtures of experts"
         )
-    return ModelReplica(model, device, recipe, layout, settings)
+    return ModelReplica(model, device, recipe, layout, EngineSettings.default(facts))
 
 
 def check_fit(query: FitQuery, calibration: TimingCalibration) -> FitAnswer:

@@ -53,7 +53,7 @@ def growth(w: KernelWorld, r: int, tokens: int) -> int:
     """Blocks (or bytes, see `pages`) that the decoding requests of a rank take up over their next `tokens` tokens."""
     rank = w.ranks[r]
     if rank.parts > 0:
-        return _growth_by_request(w, r, tokens)
+        return int(_growth_by_request(w, r, tokens))
     if tokens == 1:
         return int(w.ints[rank.hist + rank.phase])
     total = tokens // rank.block * rank.batch

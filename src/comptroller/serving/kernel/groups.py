@@ -160,7 +160,7 @@ def _run_length(w: KernelWorld, r: int) -> int:
     if (rank.parts == 0 and rank.batch * steps <= room) or growth(w, r, steps) <= room:
         return int(steps)
     if rank.parts > 0:
-        return _steps_that_fit(w, r, int(steps), room)
+        return int(_steps_that_fit(w, r, int(steps), room))
     tokens = room // rank.batch * rank.block
     left, place = room % rank.batch, rank.phase
     while w.ints[rank.hist + place] <= left:
