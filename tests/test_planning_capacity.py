@@ -17,6 +17,7 @@ from comptroller.costs.timing import ReplicaTimer, replica_timer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
+from comptroller.planning.offer.evaluation import ReplicaChunk, ReplicaEvaluator, ReplicaRejection
 from comptroller_lab.baseline import BaselineCalibration
 
 LOAD = SlicedLoad(
@@ -50,6 +51,17 @@ def test_larger_caps_carry_more_and_later() -> None:
     assert found is not None
     assert (np.diff(found.rate_per_s, axis=1) > 0).all()
     assert (np.diff(found.latency_s["tpot_s", 0.95]) > 0).all()
+
+
+def test_a_replica_whose_server_would_refuse_the_longest_request_is_no_candidate() -> None:
+    """--max-model-len is the longest request; a cache that holds the mean alone does not start with it."""
+    replica = ready("rtx_4090").replica
+    held = memory(replica)
+    evaluate = ReplicaEvaluator(TARGETS, BaselineCalibration.shipped())
+    for longest, fits in ((held.longest_tokens - 16, True), (held.longest_tokens + 16, False)):
+        (found,) = evaluate(ReplicaChunk(replace(LOAD, longest_tokens=longest), ((replica, held),)))
+        assert isinstance(found, ReplicaRejection) != fits
+        assert fits or "the longest request has" in found.detail
 
 
 @pytest.mark.parametrize("target", TARGETS)

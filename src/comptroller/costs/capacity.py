@@ -58,11 +58,15 @@ class LatencyTarget:
 
 @dataclass(frozen=True)
 class SlicedLoad:
-    """A demand in slices of equal requests, and how irregular its arrivals are (coefficient of variation)."""
+    """A demand in slices of equal requests, and how irregular its arrivals are (coefficient of variation).
+
+    longest_tokens: prompt and output of the longest request, which a server has to accept.
+    """
 
     requests: UniformRequests
     rate_per_s: Array
     arrival_cv: float
+    longest_tokens: float = 0.0
 
     @cached_property
     def weight(self) -> Array:

@@ -124,7 +124,8 @@ def offers_with_works(
         np.concatenate([cached, np.zeros(len(works))]),
     )
     rates = np.full(len(works), load.rate_per_s.sum() * TINY)
-    wider = SlicedLoad(sizes, np.concatenate([load.rate_per_s, rates]), load.arrival_cv)
+    longest = max(load.longest_tokens, float(extra.sum(axis=1).max(initial=0.0)))
+    wider = SlicedLoad(sizes, np.concatenate([load.rate_per_s, rates]), load.arrival_cv, longest)
     return DeploymentOffers(build_table(deployments, wider, goal.targets, calibration, RejectionTally(), no_progress))
 
 

@@ -149,6 +149,11 @@ class ReplicaEvaluator:
         return [self._one(replica, held, chunk.load) for replica, held in chunk.replicas]
 
     def _one(self, replica: ModelReplica, held: ReplicaMemory, load: SlicedLoad) -> Evaluated:
+        if held.longest_tokens < load.longest_tokens:
+            longest = (
+                f"{held.longest_tokens:,.0f} tokens of one sequence, the longest request has {load.longest_tokens:,.0f}"
+            )
+            return ReplicaRejection("no room for the longest request", f"{replica}: the cache holds {longest}")
         try:
             ready = replica_timer(replica, self.calibration)
         except (UnsupportedFormatError, UnsupportedError) as error:

@@ -172,8 +172,9 @@ class RecordedModels:
         rate, cv = self.arrivals
         place = np.full(2 * (len(edges[0]) + 1) * (len(edges[1]) + 1), -1)
         place[keys] = np.arange(len(keys))
-        load = SlicedLoad(UniformRequests(*means), rate * count / count.sum(), cv)
-        return CallBuckets(load, float((inputs + outputs).max()), edges, place, block)
+        longest = float((inputs + outputs).max())
+        load = SlicedLoad(UniformRequests(*means), rate * count / count.sum(), cv, longest)
+        return CallBuckets(load, longest, edges, place, block)
 
 
 def _late(evidence: Evidence | None, number: int, targets: tuple[LatencyTarget, ...]) -> str:

@@ -34,7 +34,7 @@ def traffic_of(workload: Workload) -> TrafficDemand:
 def load_of(traffic: TrafficDemand) -> SlicedLoad:
     """A demand as the costs take it."""
     sizes = UniformRequests(traffic.sizes.input_tokens, traffic.sizes.output_tokens)
-    return SlicedLoad(sizes, traffic.rates_per_s, traffic.window_cv)
+    return SlicedLoad(sizes, traffic.rates_per_s, traffic.window_cv, traffic.longest_tokens)
 
 
 def request_space(
