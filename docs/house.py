@@ -41,7 +41,7 @@ ROOM_LINES = {
     # the event engine as one kernel, compiled or not, and every policy
     "serving": 4_450,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
-    "report": 4_520,
+    "report": 4_620,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states
     "costs": 3_940,
