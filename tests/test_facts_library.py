@@ -215,30 +215,31 @@ def test_two_own_files_of_one_name_are_refused(tmp_path: Path) -> None:
         load(tmp_path / "w.toml")
 
 
-DOORS = (
-    "models",
-    "llama_3_1_8b",
-    "Llama-3.1-8B",
-    "meta-llama/Meta-Llama-3.1-8B",
-    "mine.json",
-    "mine",
-    "mine/config.json",
+TEN_NAMES = (
+    *("llama_3_1_8b", "LLAMA-3.1-8B", "Llama-3.1-8B-Instruct", "meta-llama/meta-llama-3.1-8b"),
+    *("nvidia/Llama-3.1-8B-Instruct-FP8", "somebody/Llama-3.1-8B-Instruct-2511"),
+    *("mine.json", "mine", "mine/config.json", "my_llama.toml"),
 )
 
 
-@pytest.mark.parametrize("name", DOORS[1:])
+@pytest.mark.parametrize("name", TEN_NAMES)
 def test_every_door_takes_the_same_names(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.json").write_text(json.dumps(LLAMA))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "config.json").write_text(json.dumps(LLAMA))
+    (tmp_path / "my_llama.toml").write_bytes((folder("models") / "llama_3_1_8b.toml").read_bytes())
     shown = run("show", "model", name, "--json")
     assert shown.exit_code == 0, shown.output
     values = {row["field"]: row["value"] for row in json.loads(shown.stdout)}
     assert values["total_params"] == pytest.approx(8.03e9, rel=0.01)
-    (tmp_path / "w.toml").write_text(toml({**CHAT, "models": [name]}))
+    assert model(name).total_params == values["total_params"]
+    fitting = run("fits", name, "H100-SXM", "--json")
+    assert fitting.exit_code == 0, fitting.output
+    (tmp_path / "w.toml").write_text(toml({**CHAT, "models": [name], "allow": {**CHAT["allow"], "formats": []}}))
     (tmp_path / "today.toml").write_text(
         f'[[services]]\nmodel = "{name}"\naccelerator = "H100-SXM"\nsite = "us_neocloud"\nreplicas = 2\n'
     )
     planned = run("plan", "w.toml", "--against", "today.toml", "--json")
     assert planned.exit_code == 0, planned.output
+    assert json.loads(planned.stdout)["plan"]["services"][0]["deployment"]["model"] == model(name).id
