@@ -112,8 +112,8 @@ def test_repositories_in_every_spelling(name: str, id: str, repository: str, wei
 
 def test_what_a_name_is_trusted_for_is_said() -> None:
     found = model("somebody/Qwen3-32B-Instruct-2611-AWQ")
-    assert "read as Qwen/Qwen3-32B by its name" in found.note
-    assert not model("Qwen/Qwen3-32B-AWQ").note
+    assert "read as Qwen/Qwen3-32B by its name" in found.doubt
+    assert not model("Qwen/Qwen3-32B-AWQ").doubt
 
 
 def test_an_unknown_name_says_in_one_line_what_is_accepted() -> None:

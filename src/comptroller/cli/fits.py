@@ -15,7 +15,7 @@ from comptroller.errors import InputError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model as model_of
 from comptroller.planning.offer.replica_fit import FitAnswer, FitQuery, check_fit, replica_to_check
-from comptroller.report.replica_fit import document, headline, remark, sheets, start
+from comptroller.report.replica_fit import document, headline, remarks, sheets, start
 from comptroller.report.terminal import console, print_sheet
 
 DOES_NOT_FIT = 1
@@ -77,7 +77,7 @@ def _print(answer: FitAnswer) -> None:
         print_sheet(sheet, to)
     if not answer.fits and not answer.remedies:
         to.print("no single change that was tried makes it fit: formats, layouts, context, sequences in a step")
-    if said := remark(answer):
-        to.print(f"[dim]note: {escape(said)}[/]", soft_wrap=True)
+    for remark in remarks(answer):
+        to.print(f"[dim]note: {escape(remark)}[/]", soft_wrap=True)
     if answer.fits:
         to.print(escape(start(answer)), soft_wrap=True)

@@ -61,9 +61,9 @@ class ModelFile:
     """The document of a model's file.
 
     config: the relevant keys of the public `config.json`, verbatim.  aliases: repositories with the same architecture
-    and checkpoint format.  variants: repositories that differ in some keys.  repository, variant: of a resolved entry,
-    what engines load and where it differs from the listed one.  structure: what a user says of keys of the config.
-    total_size: bytes of the files beside a user's config, 0 where none lie there.
+    and checkpoint format.  variants: repositories that differ in some keys.  repository, variant, doubt: of a resolved
+    entry, what engines load, where it differs from the listed one, and what of it is taken on trust.  structure: what a
+    user says of keys of the config.  total_size: bytes of the files beside a user's config, 0 where none lie there.
     """
 
     id: str
@@ -78,6 +78,7 @@ class ModelFile:
     variant: str = ""
     published: PublishedParameterCounts = Field(default_factory=PublishedParameterCounts)
     note: str = ""
+    doubt: str = ""
     structure: Mapping[str, Any] = Field(default_factory=dict)
     total_size: int = 0
 
@@ -315,14 +316,13 @@ def _in_form(listed: FactEntry, name: str, form: RepositoryForm) -> FactEntry | 
         if form.scheme and "variant" in listed.content and "quantization_config" in config:
             return None
         config["quantization_config"] = BLOCKWISE if is_blockwise(name, form.scheme) else dict(form.scheme) or None
-    notes = (listed.content.get("note", ""), form.note(listed.content["repository"]))
     content = {
         **listed.content,
         "name": name,
         "repository": name,
         "config": config,
         "variant": "the repository's name",
-        "note": "; ".join(note for note in notes if note),
+        "doubt": form.doubt(listed.content["repository"]),
     }
     return FactEntry.of("models", name, CATALOGUE, content)
 
@@ -337,15 +337,16 @@ def model_of(entry: FactEntry) -> Model:
     file = fact_of(ModelFile, entry)
     origin = {"config": "config"} | ({"variant": file.variant} if file.variant else {})
     parsed = model_from_config(file.config, entry.id, entry.file, file.structure)
+    compared = compare_with_files(parsed, file.total_size, entry.file)
     return replace(
-        compare_with_files(parsed, file.total_size, entry.file),
+        compared,
         name=file.name,
         repository=file.repository,
         family=file.family,
         published=file.published,
         sources=file.sources,
         provenance={**file.provenance, **origin},
-        note=file.note,
+        doubt="; ".join(filter(None, (compared.doubt, file.doubt))),
     )
 
 

@@ -279,7 +279,6 @@ class Model:
     doubt: what a reader of any figure has to know of the architecture; empty where it was checked.
     repository: the Hugging Face repository that engines load; empty for a user's own config.
     weights, experts: ids of the formats in which the checkpoint ships its weights and its routed experts.
-    note: what of it is taken on trust.
     """
 
     id: str
@@ -301,7 +300,6 @@ class Model:
     published: PublishedParameterCounts = field(default_factory=PublishedParameterCounts)
     sources: Mapping[str, FactSource] = field(default_factory=dict, hash=False, compare=False)
     provenance: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False)
-    note: str = ""
 
     @property
     def checked(self) -> bool:

@@ -42,7 +42,7 @@ class RepositoryForm:
     scheme: Mapping[str, Any] | None = None
     release: str = ""
 
-    def note(self, listed: str) -> str:
+    def doubt(self, listed: str) -> str:
         """What is taken on trust, of the repository that lists the architecture; empty where nothing is."""
         if not self.release:
             return ""

@@ -40,15 +40,16 @@ def headline(answer: FitAnswer) -> str:
     return f"{replica} fits: {answer.requests:,} requests at once of {sizes}{most}; {longest}"
 
 
-def remark(answer: FitAnswer) -> str:
-    """What a server without flags would refuse; empty where it would start."""
+def remarks(answer: FitAnswer) -> Iterator[str]:
+    """What of the model is taken on trust, and what a server without flags would refuse."""
     model = answer.query.replica.model
-    if not answer.fits or answer.context_tokens >= model.context_tokens:
-        return ""
-    return (
-        f"the model's own context, {model.context_tokens:,} tokens, does not fit: a server refuses it unless it is "
-        f"started with at most {answer.context_tokens:,}"
-    )
+    if model.doubt:
+        yield model.doubt
+    if answer.fits and answer.context_tokens < model.context_tokens:
+        yield (
+            f"the model's own context, {model.context_tokens:,} tokens, does not fit: a server refuses it unless it is "
+            f"started with at most {answer.context_tokens:,}"
+        )
 
 
 def start(answer: FitAnswer) -> str:
@@ -117,7 +118,7 @@ def document(answer: FitAnswer) -> dict[str, Any]:
         "output_tokens": query.output_tokens,
         "fits": answer.fits,
         "reason": answer.reason,
-        "remark": remark(answer),
+        "remarks": list(remarks(answer)),
         "requests": answer.requests,
         "context_tokens": answer.context_tokens,
         "memory_per_device": {
