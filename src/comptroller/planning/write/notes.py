@@ -16,6 +16,7 @@ from comptroller.planning.risk.draws import RiskSimulation
 from comptroller.planning.solve.infeasible import target_name
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.classes import options_in_use
+from comptroller.quantities import HOUR_S
 from comptroller.serving.jit import COMPILED
 from comptroller.work.demand import recorded_trace
 
@@ -38,6 +39,7 @@ def notes_of(
     for model in own.values():
         yield from unchecked_architecture_notes(model)
         yield from borrowed_efficiency_notes(model)
+        yield from rental_notes(model)
         yield from calibration_notes(problem, model)
     if drawn is not None:
         yield from _assumption_notes(problem, best, drawn)
@@ -92,6 +94,18 @@ def unchecked_architecture_notes(own: ModelServices) -> Iterator[str]:
     for model in dict.fromkeys(deployment.replica.model for deployment in own.deployments):
         if model.doubt:
             yield f"{model.id}: {model.doubt}"
+
+
+def rental_notes(own: ModelServices) -> Iterator[str]:
+    """Who rents out what a plan rents, as what, and at which dated price; where more comes together than one needs."""
+    for deployment in own.deployments:
+        offer, devices = deployment.offer, deployment.replica.layout.devices
+        seller = " ".join(filter(None, (offer.provider, offer.instance)))
+        pack = f"; sold by {offer.devices} devices, a replica takes {devices}" if offer.devices > devices else ""
+        yield (
+            f"{offer.accelerator} at {deployment.site.id}: {seller}, {offer.term.replace('_', '-')}, "
+            f"${offer.usd_per_s * HOUR_S:.4g} a device and hour since {offer.since}{pack}"
+        )
 
 
 def borrowed_efficiency_notes(own: ModelServices) -> Iterator[str]:
