@@ -242,10 +242,11 @@ def test_a_simulation_runs_under_the_calibration(
     slow, said = simulated(folder, "shipped", capsys, *given)
     assert "the plan was made under calibration" in said
     assert slow == pytest.approx(SLOWER * fast, rel=0.1)
-    _, said = simulated(folder, "own", capsys)
-    assert "the plan was made under calibration" in said, "an own plan without its calibration is not what it was"
-    _, said = simulated(folder, "own", capsys, *given)
+    named, said = simulated(folder, "own", capsys, *given)
     assert "the plan was made under calibration" not in said
+    alone, said = simulated(folder, "own", capsys)
+    assert "the plan was made under calibration" not in said
+    assert alone == named, "the calibration travels in the plan"
 
 
 def test_a_simulation_under_a_calibration_of_another_model_is_refused(
@@ -276,6 +277,7 @@ def test_the_gateway_judges_a_plan_by_the_calibration(folder: Path, plans: dict[
 def test_the_gateway_refuses_a_calibration_of_nothing_it_serves(folder: Path, tmp_path: Path) -> None:
     plan = json.loads((folder / "shipped.json").read_text())
     plan["services"][0]["deployment"]["model"] = "qwen3_8b"
+    plan["facts"] = []
     (tmp_path / "other.json").write_text(json.dumps(plan))
     config = replace_plan(gateway(folder, "shipped"), tmp_path / "other.json")
     with pytest.raises(InputError, match="speaks of no service of the plan"):
