@@ -207,7 +207,9 @@ def test_an_interrupted_search_goes_on(tmp_path: Path) -> None:
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     words = [sys.executable, "-m", "comptroller", "plan", str(file), "--on", "processes", "--resume"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(words, env=env, stdout=pipe, stderr=pipe, start_new_session=True) as run:
+    with subprocess.Popen(
+        ["env", "--default-signal=INT", *words], env=env, stdout=pipe, stderr=pipe, start_new_session=True
+    ) as run:
         while not (kept := list(tmp_path.glob("cache/comptroller/plan/*/*.part"))):
             assert run.poll() is None, run.communicate()
             time.sleep(0.01)
