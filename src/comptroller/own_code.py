@@ -61,14 +61,18 @@ def own_fault(error: BaseException) -> str | None:
     last = next((frame for frame in reversed(frames) if str(Path(frame.filename).resolve()) in own), None)
     if last is None:
         return None
-    return f"{own[str(Path(last.filename).resolve())]}: line {last.lineno}: {type(error).__name__}: {error}"
+    return _sentence(own[str(Path(last.filename).resolve())], last.lineno, error)
 
 
 def _import_fault(where: str, error: BaseException) -> str:
-    """File, line and error, of the user's own lines."""
+    """What was wrong in code that could not be imported, at the last of its own lines."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename.endswith(where)]
     line = error.lineno if isinstance(error, SyntaxError) else own[-1].lineno if own else None
+    return _sentence(where, line, error)
+
+
+def _sentence(where: str, line: int | None, error: BaseException) -> str:
     place = f"line {line}: " if line else ""
     return f"{where}: {place}{type(error).__name__}: {error}"
 

@@ -37,6 +37,7 @@ def main(words: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:
+        # A user's own code may raise anything, which is told in a line; what arose in the package goes on as it is.
         if fault := own_fault(error):
             _refuse(fault)
         raise

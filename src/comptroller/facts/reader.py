@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, fields, is_dataclass
 from datetime import date
 from functools import lru_cache
@@ -197,12 +197,8 @@ def parse_toml(path: Path) -> dict[str, Any]:
     Raises:
         FactError: it is not TOML, or not readable as UTF-8.
     """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FactError(str(path), "file", error.strerror or "cannot be read") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FactError(path.name, "file", f"not valid TOML: {error}") from error
+    document: dict[str, Any] = _parse(path, tomllib.loads, "TOML")
+    return document
 
 
 def read_json(path: Path) -> Any:
@@ -211,12 +207,16 @@ def read_json(path: Path) -> Any:
     Raises:
         FactError: it is not JSON, or not readable as UTF-8.
     """
+    return _parse(path, json.loads, "JSON")
+
+
+def _parse(path: Path, parse: Callable[[str], Any], language: str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FactError(str(path), "file", error.strerror or "cannot be read") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FactError(path.name, "file", f"not valid JSON: {error}") from error
+    except ValueError as error:  # of either parser, or of the decoding
+        raise FactError(path.name, "file", f"not valid {language}: {error}") from error
 
 
 def build(kind: type[T], document: Mapping[str, Any], file: str) -> T:
