@@ -12,7 +12,8 @@ from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.costs.rating import PUSD, TokenUsage, parse_usage, pusd, rate, worst_case
+from comptroller.costs.rating import PUSD, TokenUsage, pusd, rate, worst_case
+from comptroller.costs.usage import parse_usage
 from comptroller.errors import FactError, InputError, UnsupportedError
 from comptroller.facts.prices import PriceBook, ProviderPrice
 
