@@ -20,7 +20,9 @@ from comptroller.gateway.formats import (
     GenerationRequest,
     RequestOptions,
     ResponsesRequest,
+    convert,
     parse,
+    too_deep,
 )
 from comptroller.gateway.guard import OverflowGuard
 from comptroller.gateway.live import run as play
@@ -56,7 +58,7 @@ PATHS: Mapping[str, tuple[Kind, str]] = {
 FOREIGN = {
     "chat/completions": ("prompt",),
     "completions": ("messages", "max_completion_tokens"),
-    "embeddings": ("messages", "prompt", "n", "best_of", "max_tokens", "max_completion_tokens", "stream"),
+    "embeddings": ("messages", "prompt", "n", "max_tokens", "max_completion_tokens", "stream"),
 }
 """Fields of other endpoints, which mean nothing at these."""
 PROGRESS_S = 1.0
@@ -88,6 +90,8 @@ class EndpointApplication:
             visit.status = 499
         except ComptrollerError as error:
             await refuse(visit, problem_of(error))
+        except RecursionError:  # what could just be read may be too deep to be written from further down
+            await refuse(visit, too_deep())
         finally:
             visit.unwatch()
             self.gateway.metrics.request(scope["path"], visit.status)
@@ -104,6 +108,7 @@ class EndpointApplication:
         shape: EndpointShape
         if isinstance(request, ResponsesRequest):
             body = as_chat(request, body)
+            convert(ChatRequest, body)
             shape = ResponsesShape(request)
         else:
             wanted = request.stream_options if isinstance(request, GenerationRequest) else None
