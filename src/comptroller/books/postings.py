@@ -213,6 +213,8 @@ def check(posting: Posting) -> None:
         receipt = posting.receipt
         texts += (receipt.note, receipt.extra, receipt.energy.source)
         money = (receipt.pusd,)
+    if isinstance(posting, ReleasePosting | CorrectionPosting):
+        texts += (posting.reason,)
     for text in texts:
         if not text.isprintable() and (set(text) & _UNSTORABLE):
             raise InputError(f"call {call.call}: {text!r} cannot be kept as text")

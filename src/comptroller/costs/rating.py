@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 
 from comptroller.costs.carbon import CallEnergy
-from comptroller.errors import InputError, UnsupportedError
+from comptroller.errors import InputError
 from comptroller.facts.prices import ProviderPrice
 
 PUSD = 10**12
@@ -163,9 +163,7 @@ def rate(usage: TokenUsage, price: ProviderPrice, energy: CallEnergy | None = No
     return CallReceipt(int(total.to_integral_value(ROUND_HALF_EVEN)), price, energy or CallEnergy(), extra=usage.extra)
 
 
-def worst_case(
-    price: ProviderPrice, prompt_tokens: int, max_tokens: int, choices: int = 1, media: bool = False
-) -> int:
+def worst_case(price: ProviderPrice, prompt_tokens: int, max_tokens: int, choices: int = 1, media: bool = False) -> int:
     """The most a call may cost in picodollars: every token at the dearest rate that is listed, no cache discount.
 
     prompt_tokens: at most; every choice may be as long as `max_tokens`. media: whether tokens may be audio, images or

@@ -86,7 +86,8 @@ CHAT = UsageDialect(
     counts=_details("prompt_tokens_details", "completion_tokens_details"),
 )  # fmt: skip
 """OpenAI's chat and those who follow it: DeepSeek (`prompt_cache_hit_tokens`), Moonshot (`cached_tokens`), OpenRouter
-(`cache_write_tokens`), xAI (reasoning beside the completion, seen by the total), Gemini (thoughts in the total alone)."""
+(`cache_write_tokens`), xAI (reasoning beside the completion, seen by the total), Gemini (thoughts in the
+total alone)."""
 RESPONSES = UsageDialect(
     mark=("input_tokens_details", "output_tokens_details", "total_tokens"),
     input="input_tokens",
@@ -144,7 +145,7 @@ def parse_usage(usage: Mapping[str, Any] | None, counted_output: int = 0) -> Tok
     reasoning = _first(fields, dialect.reasoning)
     if prompt is None or (generated is None and not reasoning):
         raise UnsupportedError(f"the provider reported no {dialect.input if prompt is None else dialect.output}")
-    made = _usage(fields, dialect, prompt, *_generated(fields, dialect, prompt, generated or 0, reasoning))
+    made = _usage(fields, dialect, prompt, *_output_split(fields, dialect, prompt, generated or 0, reasoning))
     if counted_output and not made.prompt_tokens:
         raise UnsupportedError("the provider reported a prompt of 0 tokens, and an answer came")
     if made.output_tokens < counted_output:
@@ -152,7 +153,9 @@ def parse_usage(usage: Mapping[str, Any] | None, counted_output: int = 0) -> Tok
     return made
 
 
-def _generated(fields: Fields, dialect: UsageDialect, prompt: int, generated: int, reasoning: int) -> tuple[int, int]:
+def _output_split(
+    fields: Fields, dialect: UsageDialect, prompt: int, generated: int, reasoning: int
+) -> tuple[int, int]:
     """Output tokens without reasoning, and reasoning: the total tells whether it is counted inside the output.
 
     xAI counts it outside (docs.x.ai: total = prompt + completion + reasoning); Gemini's OpenAI-compatible API counts

@@ -104,11 +104,11 @@ def bounded_body(path: str, body: Json, dialect: str, also: tuple[str, ...], ser
     sent = {name: value for name, value in body.items() if value is not None and name != "comptroller"}
     for name in sent:
         if name not in _ENDPOINTS[path] and name not in known and name not in also:
-            raise _unbounded(name, service)
+            raise _refusal_of(name, service)
     return sent if path == "embeddings" else _one_length(path, sent, dialect)
 
 
-def _unbounded(name: str, service: str) -> GatewayError:
+def _refusal_of(name: str, service: str) -> GatewayError:
     shown = name if len(name) <= 60 else f"{name[:60]}..."
     fix = f"use {INSTEAD[name]}" if name in INSTEAD else f"leave it out, or allow it with services.{service}.fields"
     why = "it may make more, or dearer, than what is held" if name in INSTEAD else "it is no field that is known there"

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from comptroller.errors import ComptrollerError
-from comptroller.gateway.desk import CallAttempt
+from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.events import UpstreamStreamReader
 from comptroller.gateway.formats import (
     ChatRequest,

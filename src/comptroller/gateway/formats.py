@@ -242,7 +242,9 @@ def _choice(raw: Json) -> ChunkChoice:
 
 
 def _delta(raw: Json) -> MessageDelta:
-    words = {name: raw[name] for name in ("reasoning_content", "reasoning", "refusal") if isinstance(raw.get(name), str)}
+    words = {
+        name: raw[name] for name in ("reasoning_content", "reasoning", "refusal") if isinstance(raw.get(name), str)
+    }
     calls = raw.get("tool_calls")
     content = raw.get("content")
     return MessageDelta(

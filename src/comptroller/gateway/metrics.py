@@ -6,7 +6,8 @@ from math import isnan
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from comptroller.gateway.desk import CallAttempt, UpstreamDispatcher
+from comptroller.gateway.attempt import CallAttempt
+from comptroller.gateway.desk import UpstreamDispatcher
 from comptroller.gateway.service import UpstreamService
 
 SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)

@@ -16,7 +16,7 @@ from comptroller.quantities import BYTES_PER_TOKEN
 from comptroller.work.call import Call
 
 if TYPE_CHECKING:
-    from comptroller.gateway.desk import CallAttempt
+    from comptroller.gateway.attempt import CallAttempt
 
 Json = dict[str, Any]
 MOST_CONTEXT = 10_000_000

@@ -21,11 +21,12 @@ from comptroller.errors import InputError, LedgerError
 from comptroller.facts.prices import PriceBook
 from comptroller.facts.site import site
 from comptroller.gateway.admission import GatewayAdmissionController, GatewayCaller
+from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.booking import LedgerBooks, NullBooks
 from comptroller.gateway.checking import answer_of, require_callable, valid_checker
 from comptroller.gateway.config import ConfiguredTokenPrice, GatewayConfig, ServiceConfig
 from comptroller.gateway.conversation import ClientConversation, text_of
-from comptroller.gateway.desk import CallAttempt, UpstreamDispatcher
+from comptroller.gateway.desk import UpstreamDispatcher
 from comptroller.gateway.forecast import RequestCostForecast
 from comptroller.gateway.formats import RequestOptions
 from comptroller.gateway.live import LiveRunSettings, LiveWorld, mentions

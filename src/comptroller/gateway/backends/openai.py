@@ -24,7 +24,7 @@ fill the memory."""
 CONNECT_S = 10.0
 """Longest to connect: three retransmissions of the first packet (1, 2, 4 s) fit in."""
 OUR_KEY = {401, 403, 407}
-"""Statuses about the upstream's key: the operator's affair, so that the client learns neither its text nor its status."""
+"""Statuses about the upstream's key: the client learns neither its text, which may show the key, nor its status."""
 HANG_UP = {"connection": "close"}
 """Sent with a stream to a service that does not keep its connection open."""
 
@@ -150,7 +150,7 @@ class OpenaiBackend:
                 document = None
         wait = retry_after_s(response.headers.get("retry-after", ""))
         message = f"{self.name} answered {response.status} {response.reason or ''}".strip()
-        if response.status in OUR_KEY:  # about our key, which its text may show
+        if response.status in OUR_KEY:
             return UpstreamError(502, f"{self.name} refused the key of the gateway ({response.status})", again=False)
         return UpstreamError(response.status, message, document if isinstance(document, dict) else None, wait)
 
