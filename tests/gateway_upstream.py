@@ -58,9 +58,6 @@ class Upstream:
         refused = await self._refused(model)
         if refused is not None:
             return refused
-        if model in self.replies:
-            status, document = self.replies[model]
-            return web.json_response(document, status=status)
         if body.get("stream"):
             return await self._stream(request, model, body)
         n = body.get("n") or 1
@@ -88,6 +85,9 @@ class Upstream:
             return web.json_response({"error": error}, status=400)
         if model == "hangs":
             await asyncio.sleep(3600)
+        if model in self.replies:
+            status, document = self.replies[model]
+            return web.json_response(document, status=status)
         return None
 
     @staticmethod

@@ -75,13 +75,11 @@ class UpstreamError(GatewayError):
         said: dict[str, Any] | None = None,
         retry_after_s: float = -1.0,
         billable: bool = False,
-        *,
-        again: bool | None = None,
-        away: bool = False,
+        **about: bool,
     ) -> None:
         super().__init__(status, message, "upstream_error", None, retry_after_s)
-        self.said, self.billable, self.away = said, billable, away
-        self._again = again
+        self.said, self.billable, self.away = said, billable, about.get("away", False)
+        self._again = about.get("again")
 
     @property
     def transient(self) -> bool:

@@ -143,12 +143,10 @@ class GatewayRuntime:
     async def _end_holds(self, ledger: CallLedger) -> None:
         """No hold outlives its process: what is open at the end counts as lost."""
         try:
-            lost = await asyncio.to_thread(ledger.end_holds)
+            if lost := await asyncio.to_thread(ledger.end_holds):
+                log_.warning("%d calls were open at the end; they count with their worst case", lost)
         except LedgerError as error:
             log_.error("open holds stay until the next start: %s", error)
-        else:
-            if lost:
-                log_.warning("%d calls were open at the end; they count with their worst case", lost)
 
     def _price(self) -> None:
         book = PriceBook.read(Path(file) for file in self.config.prices)

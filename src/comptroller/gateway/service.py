@@ -22,7 +22,7 @@ CALLERS = 2
 """Callers for whom it must be open before it is open for all: one may send what fails whoever answers. At twice it a
 replica that is broken for everybody is asked by two more in vain."""
 MOST_CALLERS = 1000
-"""Callers whose failures are remembered between two successes; more are counted as one. At twice it twice the memory."""
+"""Callers whose failures are remembered between two successes; more count as one. At twice it twice the memory."""
 REST_S = 5.0
 """How long an open breaker lets nothing through; then one call may try. Long against a restart of a connection, short
 against the start of an engine (a minute or more); at twice it a replica that is well again idles twice as long."""
