@@ -32,6 +32,8 @@ from comptroller.gateway.replies import choices_of, require_reply, says_somethin
 from comptroller.gateway.service import CircuitOpenError, UpstreamService
 from comptroller.strategies.protocol import Finish
 
+__all__ = ["CallAttempt", "UpstreamDispatcher", "UpstreamStream"]
+
 Json = dict[str, Any]
 T = TypeVar("T")
 log = logging.getLogger("comptroller.gateway")

@@ -15,11 +15,10 @@ from typing import Any
 from comptroller.costs.carbon import CallEnergy
 from comptroller.costs.rating import PUSD, TokenUsage
 from comptroller.errors import BudgetExceededError, ComptrollerError, LedgerError, UnsupportedError
-from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.checking import score, verdict
 from comptroller.gateway.config import CheckerConfig, GuardConfig
 from comptroller.gateway.conversation import ClientConversation, text_of
-from comptroller.gateway.desk import UpstreamDispatcher, UpstreamStream
+from comptroller.gateway.desk import CallAttempt, UpstreamDispatcher, UpstreamStream
 from comptroller.gateway.formats import CheckerOptions
 from comptroller.gateway.guard import OverflowGuard
 from comptroller.gateway.order import UpstreamRequest
