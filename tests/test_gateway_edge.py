@@ -200,6 +200,25 @@ def test_a_service_tier_is_held_and_charged_at_its_own_price(up: Upstream, tmp_p
     asyncio.run(work())
 
 
+def test_a_region_has_its_own_price(up: Upstream, tmp_path: Path) -> None:
+    about = {"far": {}, "near": {"region": "us"}}
+    for model in about:
+        up.replies[model] = (200, whole(model, chat(11, 6, inference_geo="us")))
+
+    async def work() -> None:
+        async with running(config(tmp_path, up.url, *about, **about)) as house:
+            for model in about:
+                await posted(house, {"model": model, "messages": ASK})
+            far, near = await booked(tmp_path, 2)
+            assert far["pusd"] is None and "served in region 'us'" in far["note"]
+            assert near["pusd"] == 23 * 10**6
+            said = {"x-comptroller-question": "q" * 201}
+            status, reply = await posted(house, {"model": "near", "messages": ASK}, **said)
+            assert status == 400 and "question" in reply["error"]["message"]
+
+    asyncio.run(work())
+
+
 def test_audio_has_its_own_price_and_embeddings_are_priced(up: Upstream, tmp_path: Path) -> None:
     usage = chat(1000, 1000, prompt_tokens_details={"audio_tokens": 900})
     up.replies["audio"] = (200, whole("audio", usage))

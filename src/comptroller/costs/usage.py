@@ -235,6 +235,17 @@ def served_tier(said: Any) -> str:
     return tier
 
 
+def require_region(usage: Mapping[str, Any] | None, priced: str) -> None:
+    """Holds the region that a reply says it was served in (Anthropic's `inference_geo`) against that of the price.
+
+    Raises:
+        UnsupportedError: it is another, whose price is not known (Anthropic: 1.1 times for "us").
+    """
+    said = (usage or {}).get("inference_geo")
+    if said not in (None, "global", "not_available", priced or None):
+        raise UnsupportedError(f"served in region {said!r}, and the price is for {priced or 'none in particular'}")
+
+
 def _there(usage: Mapping[str, Any], name: str) -> bool:
     return usage.get(name) is not None
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from comptroller.books.postings import CallQuote, ReleasePosting, ReservationPosting, SettlementPosting
 from comptroller.costs.rating import PUSD, CallReceipt, TokenUsage
-from comptroller.costs.usage import own_cost
+from comptroller.costs.usage import own_cost, require_region
 from comptroller.errors import UnsupportedError
 from comptroller.gateway.booking import GatewayBooks
 from comptroller.gateway.events import UpstreamStreamReader
@@ -123,6 +123,7 @@ class CallAttempt:
         try:
             usage = usage_of(said, reading.counted if reading else 0)
             self._require_permitted(usage)
+            require_region(said, self.service.config.region)
             if self.load is not None:
                 self.service.router.learn(usage.output_tokens)
             served = (reading.tier if reading else None) or (said or {}).get("service_tier")

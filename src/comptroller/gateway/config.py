@@ -46,7 +46,7 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
     when asked (vLLM).  prefill: goes on from a last turn of the assistant.  endpoints: what it serves.
     dialect: a row of gateway/body_fields.py: the fields it takes, and its one name of the longest generation.
     fields: others that the operator answers for: they neither lengthen, multiply nor make dearer what is generated.
-    tier: service tier that its price is bought in (batch, where that is the contract).
+    tier, region: service tier (batch, where that is the contract) and region that its price is for.
     settings: of the backend itself.
     """
 
@@ -78,6 +78,7 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
     dialect: str = "compatible"
     fields: tuple[str, ...] = ()
     tier: str = "standard"
+    region: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property

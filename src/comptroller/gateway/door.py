@@ -14,6 +14,7 @@ from comptroller.errors import ComptrollerError
 from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.events import UpstreamStreamReader
 from comptroller.gateway.formats import (
+    MOST_QUESTION,
     ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
@@ -125,12 +126,18 @@ class EndpointApplication:
 
 
 def _options(given: RequestOptions | None, headers: Mapping[str, str]) -> RequestOptions:
-    """The options of the body, and those of headers where the body has none."""
+    """The options of the body, and those of headers where the body has none.
+
+    Raises:
+        GatewayError: the label of the question is longer than the body's may be.
+    """
     options = given or RequestOptions()
     for name in HEADERS:
         field = {"class": "klass"}.get(name, name)
         if (value := headers.get(f"x-comptroller-{name}")) and not getattr(options, field):
             setattr(options, field, value)
+    if len(options.question) > MOST_QUESTION:
+        raise GatewayError(400, f"x-comptroller-question: longer than {MOST_QUESTION} characters", "invalid_value")
     return options
 
 

@@ -22,6 +22,8 @@ Temperature = Annotated[float, Meta(ge=0, le=2)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Stop = str | Annotated[list[str], Meta(max_length=16)] | None
 Json = dict[str, Any]
+MOST_QUESTION = 200
+"""Characters of the label of a question in the books: an id or a title. At twice it rows may take twice the room."""
 
 
 class CheckerOptions(Struct, forbid_unknown_fields=True):
@@ -60,7 +62,7 @@ class RequestOptions(Struct, forbid_unknown_fields=True, rename={"klass": "class
     session: str | None = None
     stop_repetition: bool | None = None
     reminder: bool | None = None
-    question: Annotated[str, Meta(max_length=200)] = ""
+    question: Annotated[str, Meta(max_length=MOST_QUESTION)] = ""
 
 
 class StreamOptions(Struct):

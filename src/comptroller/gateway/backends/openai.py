@@ -95,7 +95,7 @@ class OpenaiBackend:
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise UpstreamError(502, f"{self.name} answered what is not JSON: {error}", billable=True) from error
         if not isinstance(reply, dict):
-            raise UpstreamError(502, f"{self.name} answered what is no JSON object", billable=True)
+            raise UpstreamError(502, f"{self.name} answered what is no JSON object", billable=True, again=False)
         return reply
 
     async def stream(self, path: str, body: Json) -> AsyncIterator[list[bytes]]:
