@@ -35,8 +35,9 @@ ROOM_LINES = {
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten, laws and intervals over them
     "work": 7_400,
-    # the door, its desk and breakers, the router and its view, translation of three APIs, backends, checkers
-    "gateway": 5_650,
+    # the door, its desk and breakers, the router and its view, translation of three APIs, backends, checkers; what
+    # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage
+    "gateway": 6_420,
     # 20 strategies at about 100 lines, their drive, replay and training
     "strategies": 4_750,
     # the event engine as one kernel, compiled or not, and every policy
@@ -44,8 +45,8 @@ ROOM_LINES = {
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     "report": 4_650,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
-    # engines term by term, windows and states; what an own calibration measured
-    "costs": 4_150,
+    # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers
+    "costs": 4_300,
     # ledger, holds, budgets, reports, migrations, two databases
     "books": 3_070,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,

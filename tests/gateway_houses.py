@@ -22,7 +22,7 @@ from sqlalchemy import create_engine, select
 from comptroller.books import schema
 from comptroller.gateway.config import config_from_document
 from comptroller.gateway.runtime import GatewayRuntime
-from comptroller.gateway.server import application, listen
+from comptroller.gateway.server import listen, server_settings
 
 PRICE = {"input": "1", "output": "2", "source": "test"}
 """Dollars per million tokens: an input token is a million picodollars, an output token two."""
@@ -66,7 +66,8 @@ async def running(document: dict[str, Any]) -> AsyncIterator[House]:
     gateway = GatewayRuntime(made)
     with listen(made) as door:
         await gateway.start()
-        settings = uvicorn.Config(application(gateway), lifespan="off", log_level="error", timeout_graceful_shutdown=2)
+        settings = server_settings(gateway)
+        settings.timeout_graceful_shutdown = 2
         server = uvicorn.Server(settings)
         task = asyncio.create_task(server.serve(sockets=[door]))
         try:

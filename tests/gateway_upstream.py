@@ -35,7 +35,9 @@ def event(document: Any) -> bytes:
 
 
 class Upstream:
-    """seen: bodies by model.  stopped: streams whose client left before the end.  released: `slowly` may go on."""
+    """seen: bodies by model.  stopped: streams whose client left before the end.  released: `slowly` may go on.
+    replies: model -> status and document of its whole reply.  events: model -> documents of its stream.
+    """
 
     def __init__(self) -> None:
         self.seen: dict[str, list[dict[str, Any]]] = {}
@@ -43,6 +45,8 @@ class Upstream:
         self.stopped: Counter[str] = Counter()
         self.tries: Counter[str] = Counter()
         self.released = threading.Event()
+        self.replies: dict[str, tuple[int, Any]] = {}
+        self.events: dict[str, list[Any]] = {}
         self.url = ""
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
@@ -81,6 +85,9 @@ class Upstream:
             return web.json_response({"error": error}, status=400)
         if model == "hangs":
             await asyncio.sleep(3600)
+        if model in self.replies:
+            status, document = self.replies[model]
+            return web.json_response(document, status=status)
         return None
 
     @staticmethod
@@ -105,6 +112,9 @@ class Upstream:
         self, request: web.Request, response: web.StreamResponse, model: str, body: dict[str, Any]
     ) -> None:
         write = response.write
+        if model in self.events:
+            await write(b"".join(map(event, self.events[model])) + b"data: [DONE]\n\n")
+            return
         work: Callable[..., Awaitable[None]] | None = getattr(self, f"_{model}", None)
         if work is not None:
             await work(request, write, body)

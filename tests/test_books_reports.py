@@ -31,7 +31,8 @@ from comptroller.books.rerate import rerate
 from comptroller.books.verify import verify
 from comptroller.costs.attribution import MeteredWindows
 from comptroller.costs.carbon import CallEnergy
-from comptroller.costs.rating import PUSD, CallReceipt, TokenUsage, parse_usage, pusd, rate
+from comptroller.costs.rating import PUSD, CallReceipt, TokenUsage, pusd, rate
+from comptroller.costs.usage import parse_usage
 from comptroller.errors import InputError, RecordError
 from comptroller.facts.grid import GridCarbonIntensity
 from comptroller.facts.prices import PriceBook, ProviderPrice

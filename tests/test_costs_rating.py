@@ -12,7 +12,8 @@ from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.costs.rating import PUSD, TokenUsage, parse_usage, pusd, rate, worst_case
+from comptroller.costs.rating import PUSD, TokenUsage, pusd, rate, worst_case
+from comptroller.costs.usage import parse_usage
 from comptroller.errors import FactError, InputError, UnsupportedError
 from comptroller.facts.prices import PriceBook, ProviderPrice
 
@@ -291,3 +292,60 @@ def test_money_is_exact() -> None:
     for wrong in ("0.0000000000001", "ten", "NaN", "Infinity"):
         with pytest.raises(InputError):
             pusd(wrong)
+
+
+DIALECTS: list[tuple[str, dict[str, object], dict[str, int]]] = [
+    ("OpenAI Responses: of 2,600 input 2,000 cached and 400 written",
+     {"input_tokens": 2600, "output_tokens": 10, "total_tokens": 2610,
+      "input_tokens_details": {"cached_tokens": 2000, "cache_write_tokens": 400}},
+     {"input_tokens": 200, "cache_read_tokens": 2000, "cache_write_tokens": 400, "output_tokens": 10}),
+    ("OpenAI chat: audio in and out",
+     {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150, "prompt_tokens_details": {"audio_tokens": 80},
+      "completion_tokens_details": {"audio_tokens": 30, "reasoning_tokens": 0}},
+     {"input_tokens": 20, "input_audio_tokens": 80, "output_tokens": 20, "output_audio_tokens": 30}),
+    ("Anthropic: cache read and written, kept for 5 minutes and an hour, with searches",
+     {"input_tokens": 50, "output_tokens": 9, "cache_read_input_tokens": 1000, "cache_creation_input_tokens": 300,
+      "cache_creation": {"ephemeral_5m_input_tokens": 100, "ephemeral_1h_input_tokens": 200},
+      "server_tool_use": {"web_search_requests": 2}, "service_tier": "standard"},
+     {"input_tokens": 50, "cache_read_tokens": 1000, "cache_write_tokens": 100, "cache_write_1h_tokens": 200,
+      "output_tokens": 9, "web_searches": 2}),
+    ("Gemini: prompts of tools and thoughts beside the parts",
+     {"promptTokenCount": 100, "candidatesTokenCount": 20, "thoughtsTokenCount": 30, "toolUsePromptTokenCount": 7,
+      "totalTokenCount": 157, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 40},
+                                                      {"modality": "AUDIO", "tokenCount": 60}]},
+     {"input_tokens": 47, "input_audio_tokens": 60, "output_tokens": 20, "output_reasoning_tokens": 30}),
+    ("Bedrock: the cache beside the input",
+     {"inputTokens": 10, "outputTokens": 5, "totalTokens": 115, "cacheReadInputTokens": 80,
+      "cacheWriteInputTokens": 20},
+     {"input_tokens": 10, "cache_read_tokens": 80, "cache_write_tokens": 20, "output_tokens": 5}),
+    ("DeepSeek: hits of the cache", {"prompt_tokens": 90, "completion_tokens": 5, "total_tokens": 95,
+                                     "prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 26},
+     {"input_tokens": 26, "cache_read_tokens": 64, "output_tokens": 5}),
+    ("xAI Responses: reasoning beside the output",
+     {"input_tokens": 32, "output_tokens": 9, "total_tokens": 335, "output_tokens_details": {"reasoning_tokens": 294}},
+     {"input_tokens": 32, "output_tokens": 9, "output_reasoning_tokens": 294}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("usage", "counts"), [case[1:] for case in DIALECTS], ids=[case[0] for case in DIALECTS])
+def test_each_provider_s_usage_is_read_in_its_own_dialect(usage: dict[str, object], counts: dict[str, int]) -> None:
+    made = parse_usage(usage)
+    assert made.counts() == counts
+    assert TokenUsage.of_call(made.call_tokens(), made.extra) == made
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 14},
+        {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 17},
+        {"promptTokenCount": 10, "candidatesTokenCount": 5, "thoughtsTokenCount": 3, "totalTokenCount": 19},
+        {"input_tokens": 5, "output_tokens": 5, "cache_creation": {"ephemeral_1h_input_tokens": 3}},
+        {"prompt_tokens": float("inf"), "completion_tokens": 5},
+        {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105,
+         "prompt_tokens_details": {"cached_tokens": 50, "audio_tokens": 20}},
+    ],
+)  # fmt: skip
+def test_what_does_not_add_up_is_an_error_and_not_cheap(usage: dict[str, object]) -> None:
+    with pytest.raises((InputError, UnsupportedError)):
+        parse_usage(usage)

@@ -150,6 +150,36 @@ def test_bodies_of_any_shape_get_no_5xx(up: Upstream, tmp_path: Path) -> None:
         check()
 
 
+def test_replies_of_any_shape_are_passed_on_or_502(up: Upstream, tmp_path: Path) -> None:
+    """What a service answers, whole and as events, is passed on as it is or named as its fault, on every endpoint."""
+    whole = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "x"}}]}
+    end = {"index": 0, "finish_reason": "stop", "delta": {"content": "x"}}
+    asks: list[tuple[str, dict[str, Any]]] = [
+        ("chat/completions", {"messages": [{"role": "user", "content": "x"}]}), ("responses", {"input": "x"}),
+    ]  # fmt: skip
+
+    @settings(max_examples=10 * EXAMPLES, deadline=None)
+    @given(some.sampled_from(asks), some.booleans(), BODIES, some.lists(BODIES, max_size=3))
+    def check(ask: tuple[str, dict[str, Any]], over: bool, body: Any, events: list[Any]) -> None:
+        up.replies["odd"] = (200, whole | body if over and isinstance(body, dict) else body)
+        up.events["odd_stream"] = events
+        for model in ("odd", "odd_stream"):
+            asyncio.run(post(ask[0], ask[1] | {"model": model, "stream": model != "odd"}))
+        up.replies["odd"], up.events["odd_stream"] = (200, whole), [{"choices": [end]}]
+        for model in ("odd", "odd_stream"):  # a success, so that no breaker opens and hides what follows
+            asyncio.run(post(ask[0], ask[1] | {"model": model, "stream": model != "odd"}))
+
+    async def post(path: str, body: Any) -> None:
+        async with aiohttp.ClientSession() as session, session.post(f"{url}/v1/{path}", json=body) as reply:
+            text = await reply.text()
+            # a status that the service itself says in an error event is passed on; no failure is the gateway's
+            assert "the gateway failed" not in text and reply.status != 503, (path, body, text)
+
+    about = config(tmp_path, up.url, "odd", "odd_stream") | {"drain_s": 1.0}
+    with in_a_thread(about) as url:
+        check()
+
+
 def test_requests_made_from_our_description_get_no_5xx(up: Upstream, tmp_path: Path) -> None:
     with in_a_thread(document(tmp_path, up.url)) as url:
         schema = schemathesis.openapi.from_url(f"{url}/openapi.json")

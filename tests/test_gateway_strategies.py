@@ -81,14 +81,15 @@ def test_a_request_makes_no_more_calls_than_it_may(tmp_path: Path) -> None:
 
 def test_early_stop_cancels_the_upstream_and_books_what_it_made(up: Upstream, tmp_path: Path) -> None:
     """Eight in flight, of which one ends at once with the answer; the others run for ever and are cut."""
-    services = config(tmp_path, up.url, "endless", "fine", endless={"running_usage": True})
+    about = {"running_usage": True, "max_output_tokens": 8000}
+    services = config(tmp_path, up.url, "endless", "fine", endless=about)
     services["roles"] = {"weak": "fine"}
 
     async def work() -> None:
         async with running(services) as house:
             before, seen = up.stopped["endless"], len(up.seen.get("endless", ()))
             reply = await house.client().chat.completions.create(
-                model="comptroller/adaptive_consistency:cap=8,width=4,threshold=0.9", messages=ASK, max_tokens=40,
+                model="comptroller/adaptive_consistency:cap=8,width=4,threshold=0.9", messages=ASK, max_tokens=8000,
                 extra_body={"comptroller": {"budget": "0.4 s", "roles": {"solver": "endless"}}},
             )  # fmt: skip
             told = reply.model_extra["comptroller"]

@@ -186,8 +186,8 @@ def test_only_replicas_that_are_well_are_chosen_among(tmp_path: Path) -> None:
     for well in range(3):
         replica, load = service.place(prompt)
         assert replica is service.replicas[well] and load is not None and load.rank == well
-        for _ in range(FAILURES):
-            service.failed(replica)
+        for request in range(FAILURES):
+            service.failed(replica, "shop", request)
         if well == 0:
             with pytest.raises(GatewayError, match="not among those it was given"):
                 service.place(prompt._replace(tokens=1))

@@ -76,6 +76,11 @@ class ApiKeyStore:
             return None
         return ApiKey(row.name, row.project, row.created_us, row.expires_us)
 
+    def ever(self) -> bool:
+        """Whether a key was ever made: revoked and expired ones count, or the last revocation would open the door."""
+        with schema.refusals("keys"), self._ledger.engine.connect() as connection:
+            return connection.execute(select(schema.key.c.digest).limit(1)).first() is not None
+
     def all(self) -> list[ApiKey]:
         """The valid keys in order of name."""
         table, now = schema.key, now_us()

@@ -107,7 +107,7 @@ class CallLedger:
         self.close()
 
     def close(self) -> None:
-        """Closes the ledger. Open holds stay, and are booked as lost by the next `recover`."""
+        """Closes the ledger. Open holds stay, see `end_holds`, and are booked as lost by the next `recover`."""
         with self._lock:
             if self._alive:
                 self._alive.release()
@@ -239,6 +239,10 @@ class CallLedger:
                     count += self._book_lost(number)
                     dead.release()
         return count
+
+    def end_holds(self) -> int:
+        """Books the open calls of this writer at their worst case, before it ends; returns their number."""
+        return self._book_lost(self._pen.segment) if self._pen else 0
 
     def _book_lost(self, number: int) -> int:
         """Books the open calls of a segment as lost; returns their number."""

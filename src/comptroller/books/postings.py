@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, nan
 from operator import attrgetter
 from typing import Any
@@ -84,6 +84,8 @@ _copied, _times, _counts, _texts, _numbers = (
     attrgetter(*names) for names in (_COPIED, _TIMES, _COUNTS, _TEXTS, _NUMBERS)
 )
 _energy = attrgetter(*_ENERGY.values())
+_NOTE = 500
+"""Characters of a reason that are kept: more than any of ours, less than an upstream might fill a disk with."""
 _LIMIT = 1 << 63
 """Ids, counts and amounts must be below: both databases store signed 64-bit integers."""
 
@@ -166,6 +168,35 @@ def kind_of(posting: SettlementPosting | ReleasePosting | LossPosting) -> str:
     return {SettlementPosting: "settled", ReleasePosting: "released", LossPosting: "lost"}[type(posting)]
 
 
+def kept_posting(posting: SettlementPosting | ReleasePosting) -> SettlementPosting | ReleasePosting:
+    """The end of a call as the books can keep it: characters that cannot be stored are replaced, and figures that
+    cannot be are unknown, with the reason, so that the worst case counts. A settlement is never refused for what
+    somebody else said."""
+    if isinstance(posting, ReleasePosting):
+        posting = replace(posting, reason=_clean(posting.reason))
+    else:
+        receipt = posting.receipt
+        posting = replace(posting, receipt=replace(receipt, note=_clean(receipt.note), extra=_clean(receipt.extra)))
+    try:
+        check(posting)
+    except InputError as error:
+        return unknown_settlement(posting, str(error))
+    return posting
+
+
+def unknown_settlement(posting: SettlementPosting | ReleasePosting, why: str) -> SettlementPosting:
+    """The settlement of a call of which nothing is kept but that it ended: its worst case counts."""
+    unknown: dict[str, Any] = dict.fromkeys(_COUNTS, -1) | {"usd": nan, "source": ""}
+    note = _clean(f"booked as unknown: {why}")[:_NOTE]
+    return SettlementPosting(replace(posting.call, **unknown), CallReceipt.unknown(note))
+
+
+def _clean(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join("\ufffd" if letter in _UNSTORABLE else letter for letter in text)
+
+
 def check(posting: Posting) -> None:
     """Refuses values that the database cannot store, before they fail the whole transaction.
 
@@ -182,6 +213,8 @@ def check(posting: Posting) -> None:
         receipt = posting.receipt
         texts += (receipt.note, receipt.extra, receipt.energy.source)
         money = (receipt.pusd,)
+    if isinstance(posting, ReleasePosting | CorrectionPosting):
+        texts += (posting.reason,)
     for text in texts:
         if not text.isprintable() and (set(text) & _UNSTORABLE):
             raise InputError(f"call {call.call}: {text!r} cannot be kept as text")

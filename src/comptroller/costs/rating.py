@@ -1,19 +1,18 @@
 """Rating: usage times a dated price, in integer picodollars (1 USD = 10^12).
 
 Every token is in exactly one bucket. Providers disagree whether cached tokens count inside the prompt and reasoning
-inside the output; `parse_usage` reads their usage and says which tokens are which. Missing is not zero.
+inside the output; `costs/usage.py` reads what they say. Missing is not zero.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
-from typing import Any
 
 from comptroller.costs.carbon import CallEnergy
-from comptroller.errors import InputError, UnsupportedError
+from comptroller.errors import InputError
 from comptroller.facts.prices import ProviderPrice
 
 PUSD = 10**12
@@ -42,7 +41,8 @@ def pusd(usd: str | int | Decimal) -> int:
 class TokenUsage:
     """What a call used, each token in one bucket. `cached` and `cache_write` are parts of no other bucket.
 
-    cache_write_1h: cache writes that are kept for an hour.  other: counts by unit (images, web_searches).
+    cache_write_1h: cache writes that are kept for an hour.  other: counts by unit (images, web_searches), tokens of
+    another kind among them: `input_audio_tokens` are part of the prompt and of no other bucket.
     """
 
     input: int
@@ -56,12 +56,16 @@ class TokenUsage:
     @property
     def prompt_tokens(self) -> int:
         """The whole prompt: what tiers by context length go by."""
-        return self.input + self.cached + self.cache_write + self.cache_write_1h
+        return self.input + self.cached + self.cache_write + self.cache_write_1h + self._beside("input_")
 
     @property
     def output_tokens(self) -> int:
         """Everything generated."""
-        return self.output + self.reasoning
+        return self.output + self.reasoning + self._beside("output_")
+
+    def _beside(self, way: str) -> int:
+        """Tokens of another kind, in the prompt or in the output."""
+        return sum(count for unit, count in self.other.items() if unit.startswith(way)) if self.other else 0
 
     def counts(self) -> dict[str, int]:
         """Counts by unit, zeros left out."""
@@ -105,10 +109,11 @@ class TokenUsage:
         """
         beside = json.loads(extra) if extra else {}
         kept = beside.pop("cache_write_1h", 0)
+        apart = cls(0, 0, other=beside)
         written, cached = tokens["cache_write_tokens"], tokens["cached_tokens"]
         return cls(
-            input=tokens["input_tokens"] - cached - written,
-            output=tokens["output_tokens"] - tokens["reasoning_tokens"],
+            input=tokens["input_tokens"] - cached - written - apart.prompt_tokens,
+            output=tokens["output_tokens"] - tokens["reasoning_tokens"] - apart.output_tokens,
             cached=cached,
             cache_write=written - kept,
             cache_write_1h=kept,
@@ -158,11 +163,12 @@ def rate(usage: TokenUsage, price: ProviderPrice, energy: CallEnergy | None = No
     return CallReceipt(int(total.to_integral_value(ROUND_HALF_EVEN)), price, energy or CallEnergy(), extra=usage.extra)
 
 
-def worst_case(price: ProviderPrice, prompt_tokens: int, max_tokens: int, choices: int = 1) -> int:
+def worst_case(price: ProviderPrice, prompt_tokens: int, max_tokens: int, choices: int = 1, media: bool = False) -> int:
     """The most a call may cost in picodollars: every token at the dearest rate that is listed, no cache discount.
 
-    prompt_tokens: at most; every choice may be as long as `max_tokens`. What the price does not list (audio, cache
-    writes) has no bound and is not in it: a call that uses it has no known price.
+    prompt_tokens: at most; every choice may be as long as `max_tokens`. media: whether tokens may be audio, images or
+    video. What the price does not list (audio, cache writes) has no bound and is not in it: a call that uses it has no
+    known price.
 
     Raises:
         UnsupportedError: input or output has no price.
@@ -172,13 +178,18 @@ def worst_case(price: ProviderPrice, prompt_tokens: int, max_tokens: int, choice
     >>> worst_case(price, 1000, 100, choices=2)
     7000
     """
-    prompt = ("input_tokens", "cache_write_tokens", "cache_write_1h_tokens")
+    prompt = ("input_tokens", "cache_write_tokens", "cache_write_1h_tokens", *(_KINDS_IN if media else ()))
     total = prompt_tokens * _dearest(price, prompt, prompt_tokens)
     if max_tokens:
-        made = ("output_tokens", "output_reasoning_tokens")
+        made = ("output_tokens", "output_reasoning_tokens", *(_KINDS_OUT if media else ()))
         total += max_tokens * choices * _dearest(price, made, prompt_tokens)
     total += price.rate("requests", 0) if "requests" in price.rates else 0
     return int(total.to_integral_value(ROUND_CEILING))
+
+
+_KINDS_IN, _KINDS_OUT = (
+    tuple(f"{way}_{kind}_tokens" for kind in ("audio", "image", "video")) for way in ("input", "output")
+)
 
 
 def _dearest(price: ProviderPrice, units: Sequence[str], prompt_tokens: int) -> Decimal:
@@ -186,95 +197,3 @@ def _dearest(price: ProviderPrice, units: Sequence[str], prompt_tokens: int) -> 
     starts = {0, prompt_tokens} | {s + 1 for unit in price.rates.values() for s, _ in unit if s < prompt_tokens}
     priced = [units[0], *(unit for unit in units[1:] if price.listed(unit))]
     return max(price.rate(unit, length) for unit in priced for length in starts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """How one kind of API reports usage: paths of its fields, and what counts inside what."""
-
-    input: str
-    output: str
-    cached: tuple[str, ...]
-    written: tuple[str, ...]
-    reasoning: tuple[str, ...]
-    cached_inside: bool = True
-    reasoning_inside: bool = True
-
-
-_OPENAI = ("prompt_tokens_details.cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
-_CREATED = ("cache_creation_input_tokens", "prompt_tokens_details.cache_creation_tokens")
-_DETAILS = "output_tokens_details.reasoning_tokens"
-_CHAT = _Shape("prompt_tokens", "completion_tokens", _OPENAI, _CREATED, ("completion_tokens_details.reasoning_tokens",))
-_RESPONSES = _Shape("input_tokens", "output_tokens", ("input_tokens_details.cached_tokens",), (), (_DETAILS,))
-_ANTHROPIC = _Shape(
-    "input_tokens", "output_tokens", ("cache_read_input_tokens",), _CREATED[:1], (_DETAILS,), cached_inside=False
-)
-_GOOGLE = _Shape(
-    "promptTokenCount",
-    "candidatesTokenCount",
-    ("cachedContentTokenCount",),
-    (),
-    ("thoughtsTokenCount",),
-    reasoning_inside=False,
-)
-
-
-def parse_usage(usage: Mapping[str, Any] | None, counted_output: int = 0) -> TokenUsage:
-    """What a provider's usage object says: OpenAI (chat, responses), Anthropic or Google, told apart by their fields.
-
-    Zero is what was used where it is written; absent is unknown. counted_output: tokens that were seen to arrive, over
-    all choices; a report of fewer leaves some out (a server that counts one of n choices).
-
-    Raises:
-        UnsupportedError: usage is missing, or cannot be all there was.
-        InputError: a count is negative or the parts exceed the whole.
-
-    >>> parse_usage({"prompt_tokens": 2006, "completion_tokens": 300, "prompt_tokens_details": {"cached_tokens": 1920}})
-    TokenUsage(input=86, output=300, cached=1920, cache_write=0, cache_write_1h=0, reasoning=0, other={})
-    """
-    if not usage:
-        raise UnsupportedError("the provider reported no usage")
-    shape = _shape(usage)
-    whole, generated = _count(usage, shape.input), _count(usage, shape.output)
-    cached, written, reasoning = (_first(usage, paths) for paths in (shape.cached, shape.written, shape.reasoning))
-    hour = _count(usage, "cache_creation.ephemeral_1h_input_tokens") or 0
-    if whole is None or (generated is None and not reasoning):
-        raise UnsupportedError(f"the provider reported no {shape.input if whole is None else shape.output}")
-    made = TokenUsage(
-        input=whole - (cached + written if shape.cached_inside else 0),
-        output=(generated or 0) - (reasoning if shape.reasoning_inside else 0),
-        cached=cached,
-        cache_write=written - hour,
-        cache_write_1h=hour,
-        reasoning=reasoning,
-    )
-    if min(made.input, made.output, made.cached, made.cache_write, made.reasoning) < 0:
-        raise InputError(f"usage does not add up: {json.dumps(usage, default=str)}")
-    if made.output_tokens < counted_output:
-        raise UnsupportedError(f"the provider reported {made.output_tokens} output tokens, {counted_output} arrived")
-    return made
-
-
-def _shape(usage: Mapping[str, Any]) -> _Shape:
-    if "promptTokenCount" in usage:
-        return _GOOGLE
-    if "input_tokens" in usage and "prompt_tokens" not in usage:
-        responses = "input_tokens_details" in usage or "total_tokens" in usage
-        return _RESPONSES if responses else _ANTHROPIC
-    return _CHAT
-
-
-def _first(usage: Mapping[str, Any], paths: Iterable[str]) -> int:
-    """The first of some fields that is there; absent parts of a known whole are none of it."""
-    return next((count for path in paths if (count := _count(usage, path)) is not None), 0)
-
-
-def _count(usage: Mapping[str, Any], path: str) -> int | None:
-    value: Any = usage
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or value != int(value):
-        raise InputError(f"usage: {path} is {value!r}; a count is a whole number from 0 up")
-    return int(value)

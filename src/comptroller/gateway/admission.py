@@ -108,7 +108,8 @@ class GatewayAdmissionController:
         Raises:
             GatewayError: a key is needed and there is none, or it is not valid.
         """
-        secret = authorization.removeprefix("Bearer ").strip()
+        scheme, _, rest = authorization.strip().partition(" ")
+        secret = rest.strip() if scheme.lower() == "bearer" else scheme  # schemes have no case (RFC 9110, 11.1)
         now = time.monotonic()
         if not secret.startswith(PREFIX):
             if await self._needs_key(now):
@@ -127,10 +128,10 @@ class GatewayAdmissionController:
         return account
 
     async def _needs_key(self, now: float) -> bool:
-        """Whether nobody comes in without one: beyond loopback, where it is configured, and where keys exist."""
+        """Whether nobody comes in without one: beyond loopback, where it is configured, and where one was ever made."""
         if self._config.require_key or not self._config.loopback:
             return True
-        if now - self._closed[0] > FRESH_S:
+        if not self._closed[1] and now - self._closed[0] > FRESH_S:
             self._closed = (now, await asyncio.to_thread(self._any_key))
         return self._closed[1]
 

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, field
 
 from comptroller.errors import FactError, InputError
 from comptroller.facts.reader import parse_toml
+from comptroller.gateway.body_fields import require_dialect
 from comptroller.gateway.formats import message_and_field
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -43,6 +44,9 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
     between two; total_s: of a whole call.  single_choice: counts the tokens of one choice of n, so that n
     choices are asked for one by one.  usage: takes stream_options.  running_usage: reports usage in each event
     when asked (vLLM).  prefill: goes on from a last turn of the assistant.  endpoints: what it serves.
+    dialect: a row of gateway/body_fields.py: the fields it takes, and its one name of the longest generation.
+    fields: others that the operator answers for: they neither lengthen, multiply nor make dearer what is generated.
+    tier, region: service tier (batch, where that is the contract) and region that its price is for.
     settings: of the backend itself.
     """
 
@@ -71,6 +75,10 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
     running_usage: bool = False
     prefill: bool = False
     endpoints: tuple[str, ...] = ("chat", "completions", "embeddings")
+    dialect: str = "compatible"
+    fields: tuple[str, ...] = ()
+    tier: str = "standard"
+    region: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -130,6 +138,8 @@ class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):
     require_key: no service without a key on loopback either.  strategies: a user's own that model ids may name.
     roles: role -> service where a request does not say.  key_limits: by the name of the key.
     calibration: folder of an own calibration, by which the plan's latencies are judged.
+    hosts: further names by which clients call it, beside the loopback's and `host`.  origins: of the pages that may.
+    max_connections: at once; header_s, body_s: how long headers and a body may take to come.
     max_calls: that one request may make.  send_s: how long a client may read nothing.
     drain_s: how long requests may take to end when the server stops.
     """
@@ -150,6 +160,12 @@ class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):
     key_limits: dict[str, RateLimits] = field(default_factory=dict)
     guard: GuardConfig = GuardConfig()
     max_body_bytes: Whole = 32 * 2**20
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    max_header_bytes: Whole = 2**16
+    max_connections: Whole = 4096
+    header_s: Positive = 10.0
+    body_s: Positive = 60.0
     max_calls: Whole = 256
     send_s: Positive = 60.0
     drain_s: Positive = 30.0
@@ -171,6 +187,7 @@ class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):
             raise InputError("services: name at least one, as [services.NAME] with a url")
         named = {f"services.{name}.fallback": item.fallback for name, item in self.services.items()}
         for name, item in self.services.items():
+            require_dialect(f"services.{name}.dialect", item.dialect)
             if item.weights and len(item.weights) != len(item.replicas):
                 raise InputError(
                     f"services.{name}.weights: {len(item.weights)} for {len(item.replicas)} urls; give one for each"

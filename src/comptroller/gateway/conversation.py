@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from comptroller.gateway.body_fields import LENGTHS
 from comptroller.strategies.protocol import SAMPLED, Ask, AssistantPrefill, Reply
 
 Json = dict[str, Any]
@@ -17,9 +18,8 @@ OWN = frozenset({"messages", "prompt", "model", "stream", "stream_options", "n",
 
 
 def most_tokens(body: Json) -> int | None:
-    """The longest generation that a request permits; None where it does not say."""
-    cap = body.get("max_completion_tokens") or body.get("max_tokens")
-    return int(cap) if cap else None
+    """The longest generation that a request permits: the shortest that it names; None where it does not say."""
+    return min((int(body[name]) for name in LENGTHS if body.get(name)), default=None)
 
 
 def with_token_cap(body: Json, most: int | None) -> Json:
@@ -27,8 +27,8 @@ def with_token_cap(body: Json, most: int | None) -> Json:
     asked = most_tokens(body)
     if most is None or (asked is not None and asked <= most):
         return body
-    name = "max_completion_tokens" if body.get("max_completion_tokens") else "max_tokens"
-    return body | {name: most}
+    name = next((name for name in LENGTHS if body.get(name)), "max_tokens")
+    return {key: value for key, value in body.items() if key not in LENGTHS} | {name: most}
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,9 @@ def text_of(content: Any) -> str:
     '2+2?'
     """
     if isinstance(content, list):
-        return "\n".join(str(part["text"]) for part in content if isinstance(part.get("text"), str))
-    return content or ""
+        texts = (part.get("text") for part in content if isinstance(part, dict))
+        return "\n".join(text for text in texts if isinstance(text, str))
+    return content if isinstance(content, str) else ""
 
 
 def prompt_bound(body: Json, size: int, context_tokens: int | None) -> int | None:
@@ -151,11 +152,17 @@ def prompt_bound(body: Json, size: int, context_tokens: int | None) -> int | Non
 
     Pictures, sounds and files that are fetched from elsewhere have no such bound; the context has the last word.
     """
-    turns = body.get("messages")
-    parts = (part for turn in turns or () for part in _parts(turn))
-    if any(part.get("type", "text") not in ("text", "refusal", "output_text") for part in parts):
+    if has_media(body):
         return context_tokens
     return size if context_tokens is None else min(size, context_tokens)
+
+
+def has_media(body: Json) -> bool:
+    """Whether anything but text goes in or may come out."""
+    parts = (part for turn in body.get("messages") or () for part in _parts(turn))
+    return bool(body.get("modalities") or body.get("audio")) or any(
+        part.get("type", "text") not in ("text", "refusal", "output_text") for part in parts
+    )
 
 
 def _parts(turn: Json) -> list[Json]:

@@ -7,29 +7,36 @@ group; if that fails it is kept and tried again, and a crash in between leaves t
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
-from math import nan
 from typing import Any, TypeVar
 
-from comptroller.books.postings import CallQuote, Posting, ReleasePosting, ReservationPosting, SettlementPosting
-from comptroller.costs.rating import PUSD, CallReceipt, TokenUsage
-from comptroller.errors import LedgerError, UnsupportedError
+from comptroller.books.postings import (
+    Posting,
+    ReleasePosting,
+    ReservationPosting,
+    SettlementPosting,
+    kept_posting,
+    unknown_settlement,
+)
+from comptroller.errors import ComptrollerError, LedgerError
+from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.booking import GatewayBooks
 from comptroller.gateway.conversation import most_tokens
 from comptroller.gateway.events import FINISH, UpstreamEvent, UpstreamStreamReader
 from comptroller.gateway.order import UpstreamRequest
 from comptroller.gateway.problems import UpstreamError
-from comptroller.gateway.replica_choice import RoutedLoad
-from comptroller.gateway.service import CircuitOpenError, UpstreamReplica, UpstreamService
-from comptroller.gateway.tariff import usage_of
-from comptroller.quantities import Cost, TokenCounts
+from comptroller.gateway.replies import choices_of, require_reply, says_something
+from comptroller.gateway.service import CircuitOpenError, UpstreamService
 from comptroller.strategies.protocol import Finish
+
+__all__ = ["CallAttempt", "UpstreamDispatcher", "UpstreamStream"]
 
 Json = dict[str, Any]
 T = TypeVar("T")
+log = logging.getLogger("comptroller.gateway")
 
 LAG_S = 0.05
 """How long a settlement may wait for a hold to share a transaction with: under load a hold comes sooner,
@@ -40,123 +47,6 @@ waited for, seldom enough not to burden it."""
 BACKOFF_S, LONGEST_S = 0.25, 8.0
 """First and longest pause between attempts, before jitter. The pauses double (0.25, 0.5, 1 s ...); whoever says to
 stay away for longer than the longest is left for the fallbacks, so that no client waits through it."""
-UNKNOWN = -1
-"""Tokens that nobody reported: columns of counts hold whole numbers, so NaN is not at hand."""
-
-
-class CallAttempt:
-    """One try of an order at one replica: holds a place and a hold until it is closed."""
-
-    replica: UpstreamReplica
-    load: RoutedLoad | None = None
-
-    def __init__(self, desk: UpstreamDispatcher, order: UpstreamRequest, service: UpstreamService, number: int) -> None:
-        self.desk, self.order, self.service = desk, order, service
-        self.call = replace(
-            order.call, call=desk.books.new_id() if number else order.call.call, attempt=number, service=service.id
-        )
-        self.body = order.body_for(service)
-        self._worst_pusd = order.worst_pusd(service, self.body)
-        self.receipt: CallReceipt | None = None
-        self.usage: TokenUsage | None = None
-        self.open = False
-        self.first_s = nan
-
-    async def reserve(self) -> None:
-        """Takes the place that was waited for, chooses the replica, and writes the hold.
-
-        Raises:
-            CircuitOpenError: every replica fails.  BudgetExceededError, LedgerError: nothing may be spent.
-        """
-        order, desk, service = self.order, self.desk, self.service
-        try:
-            prompt = order.routed_prompt(service, self.body) if service.routed else None
-            self.replica, self.load = service.place(prompt)
-        except BaseException:
-            service.queue.leave()
-            raise
-        self.call = replace(self.call, started_s=time.time())
-        self.meter = self.replica.backend.meter()
-        self.open = True
-        desk.open += 1
-        try:
-            quote = CallQuote(self._worst_pusd, order.estimate_pusd, order.plan)
-            await asyncio.shield(desk.hold(ReservationPosting(self.call, quote)))
-        except asyncio.CancelledError:
-            self.close("cancelled", None, "called off before it was sent", billable=False)
-            raise
-        except BaseException:
-            self.meter.end(None)
-            self._leave()
-            raise
-
-    def close(
-        self,
-        finish: Finish,
-        said: Json | None,
-        why: str = "",
-        billable: bool = True,
-        reading: UpstreamStreamReader | None = None,
-    ) -> None:
-        """Books how it ended, once; later calls change nothing."""
-        if not self.open:
-            return
-        self._leave()
-        self.order.attempts.append(self)
-        energy = self.meter.end(reading.timings if reading else None)
-        call = replace(self.call, finish=finish, first_s=self.first_s, last_s=time.time())
-        if not billable:
-            self.receipt, self.call = CallReceipt(0, energy=energy), call
-            self.desk.settle(ReleasePosting(call, why), self)
-            return
-        try:
-            self.usage = usage_of(said, reading.counted if reading else 0)
-            if self.load is not None:
-                self.service.router.learn(self.usage.output_tokens)
-            self.receipt = self.service.tariff.receipt(self.usage, energy)
-            tokens: dict[str, Any] = {**self.usage.call_tokens()}
-        except UnsupportedError as error:
-            self.receipt = CallReceipt.unknown("; ".join(filter(None, (why, str(error)))), energy)
-            tokens = dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), UNKNOWN)
-        spent = self.receipt
-        self.call = replace(
-            call,
-            **tokens,
-            j_prefill=spent.energy.prefill_j,
-            j_decode=spent.energy.decode_j,
-            usd=nan if spent.pusd is None else spent.pusd / PUSD,
-            gco2e=spent.energy.gco2e,
-            source="priced" if spent.price else "metered" if spent.pusd is not None else "",
-        )
-        self.desk.settle(SettlementPosting(self.call, spent), self)
-
-    def failed(self, error: UpstreamError, reading: UpstreamStreamReader | None = None) -> None:
-        """Books an attempt that the service failed."""
-        reported_usage = reading.usage if reading else None
-        if error.transient:
-            self.service.failed(self.replica)
-        self.close("failed", reported_usage, str(error), error.billable, reading)
-
-    def _leave(self) -> None:
-        self.open = False
-        self.desk.open -= 1
-        if self.load is not None:
-            self.load.end()
-        self.service.queue.leave()
-
-    @property
-    def cost(self) -> Cost:
-        """What it took; NaN where that is unknown."""
-        spent, usage = self.receipt, self.usage
-        assert spent is not None, "an open attempt has no cost yet"
-        usd = nan if spent.pusd is None else spent.pusd / PUSD
-        if usage is None:
-            count = 0.0 if spent.pusd == 0 else nan
-            tokens = TokenCounts(count, count, count, count, count)
-        else:
-            written = usage.cache_write + usage.cache_write_1h
-            tokens = TokenCounts(usage.input, usage.cached, written, usage.output, usage.reasoning)
-        return Cost(nan, tokens, nan, nan, spent.energy.j, usd, spent.energy.gco2e)
 
 
 class UpstreamStream:
@@ -219,14 +109,19 @@ class UpstreamStream:
 
 
 class UpstreamDispatcher:
-    """Makes calls and books them."""
+    """Makes calls and books them.
+
+    open: calls under way.  unwritten: settlements that wait for the books.  unknown: settlements that could not be
+    booked as told, and were booked at their worst case.  unbooked: those that the books refused even so; their holds
+    end with this process.  doubted: reports that were not believed, or differ from the price.
+    """
 
     def __init__(self, books: GatewayBooks, booked: Callable[[CallAttempt], None] = lambda attempt: None) -> None:
         self.books, self._booked = books, booked
         self._late: list[Posting] = []
         self._pending: set[asyncio.Future[int]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self.open = self.unwritten = 0
+        self.open = self.unwritten = self.unknown = self.unbooked = self.doubted = 0
 
     def hold(self, posting: ReservationPosting) -> asyncio.Future[int]:
         """Writes a hold, and the settlements that wait with it."""
@@ -235,8 +130,13 @@ class UpstreamDispatcher:
 
     def settle(self, posting: SettlementPosting | ReleasePosting, attempt: CallAttempt) -> None:
         """Hands a settlement to the books; it is written even if whoever asked is gone."""
+        kept = kept_posting(posting)
+        if isinstance(kept, SettlementPosting) and kept.receipt.pusd is None and attempt.receipt != kept.receipt:
+            if attempt.receipt is None or attempt.receipt.pusd is not None:
+                self._note_unknown(kept)
+            attempt.settled_as(kept)
         self._booked(attempt)
-        self._late.append(posting)
+        self._late.append(kept)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LAG_S, self._flush)
 
@@ -254,10 +154,24 @@ class UpstreamDispatcher:
         written.add_done_callback(lambda done: self._written(done, posting))
 
     def _written(self, done: asyncio.Future[int], posting: Posting) -> None:
+        """A posting is durable, or is tried again, or is booked as unknown; it is never dropped without a word."""
         self._pending.discard(done)
-        if not done.cancelled() and isinstance(done.exception(), LedgerError):
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, LedgerError):
             self.unwritten += 1
             asyncio.get_running_loop().call_later(AGAIN_S, self._again, posting)
+        elif isinstance(error, ComptrollerError) and isinstance(posting, SettlementPosting | ReleasePosting):
+            unknown = unknown_settlement(posting, str(error))
+            if isinstance(posting, SettlementPosting) and posting.receipt.note.startswith(unknown.receipt.note[:17]):
+                self.unbooked += 1
+                log.error("call %d ended and is not booked: %s", posting.call.call, error)
+            else:
+                self._note_unknown(unknown)
+                self._write(unknown)
+
+    def _note_unknown(self, posting: SettlementPosting) -> None:
+        self.unknown += 1
+        log.warning("call %d: %s", posting.call.call, posting.receipt.note)
 
     def _again(self, posting: Posting) -> None:
         self.unwritten -= 1
@@ -280,6 +194,7 @@ class UpstreamDispatcher:
 
         async def work(attempt: CallAttempt) -> Json:
             reply = await attempt.replica.backend.send(order.path, attempt.body)
+            require_reply(order.path, reply, attempt.service.id)
             _settle_whole(attempt, reply)
             return reply
 
@@ -310,7 +225,7 @@ class UpstreamDispatcher:
                     number, last = number + 1, error
                     if not error.transient:
                         raise
-                    if isinstance(error, CircuitOpenError) or turn + 1 == service.config.attempts:
+                    if isinstance(error, CircuitOpenError) or turn + 1 >= min(service.config.attempts, error.tries):
                         break
                     if not await _pause_before_retry(turn, error.retry_after_s):
                         break
@@ -320,17 +235,20 @@ class UpstreamDispatcher:
     async def _try(
         self, order: UpstreamRequest, service: UpstreamService, number: int, work: Callable[[CallAttempt], Awaitable[T]]
     ) -> tuple[T, CallAttempt]:
-        service.healthy()  # or it would wait for a place in vain
+        service.healthy(order.call.key)  # or it would wait for a place in vain
         attempt = CallAttempt(self, order, service, number)
-        await service.queue.enter()
+        await service.queue.enter(order.call.key)
         await attempt.reserve()
         try:
             return await work(attempt), attempt
         except UpstreamError as error:
             attempt.failed(error)
             raise
-        except BaseException:
+        except asyncio.CancelledError:
             attempt.close("cancelled", None, "called off while it ran")
+            raise
+        except BaseException as error:
+            attempt.close("failed", None, f"{type(error).__name__} while its reply was read")
             raise
 
 
@@ -347,30 +265,29 @@ async def _pause_before_retry(turn: int, retry_after_s: float) -> bool:
 
 
 def _settle_whole(attempt: CallAttempt, reply: Json) -> None:
-    reported_usage = reply.get("usage")
-    if (
-        isinstance(reported_usage, dict)
-        and "completion_tokens" not in reported_usage
-        and attempt.order.path == "embeddings"
-    ):
-        reported_usage = reported_usage | {"completion_tokens": 0}
-    choices = [item for item in reply.get("choices") or () if isinstance(item, dict)]
+    said = reply.get("usage")
+    said = said if isinstance(said, dict) else None
+    if said is not None and attempt.order.path == "embeddings":
+        said = {"completion_tokens": 0} | said
+    choices = choices_of(reply)
     ends = {str(item.get("finish_reason")) for item in choices}
     finish: Finish = "length" if "length" in ends else FINISH.get(next(iter(ends), "stop"), "stop")
     reading = UpstreamStreamReader()
     reading.counted = least_tokens(choices, attempt.body)
-    reading.timings = reply.get("timings")
+    reading.timings = reply["timings"] if isinstance(reply.get("timings"), dict) else None
+    reading.tier = reply.get("service_tier")
     attempt.first_s = time.time()
     attempt.replica.breaker.succeeded()
-    attempt.close(finish, reported_usage if isinstance(reported_usage, dict) else None, reading=reading)
+    attempt.close(finish, said, reading=reading)
 
 
 def least_tokens(choices: list[Json], body: Json) -> int:
-    """Tokens that there must be at least: all permitted in a choice that was cut for its length, one in another.
+    """Tokens that there must be at least: one in a choice that says anything, all permitted in one of several that was
+    cut for its length.
 
-    A server that reports the usage of one of n choices is found out by it (llama.cpp did, with n=4).
+    A server that reports the usage of one of n choices is found out by it (llama.cpp did, with n=4), and one that
+    reports nothing for an answer.
     """
     most = most_tokens(body)
-    if len(choices) < 2 or most is None:
-        return 0
-    return sum(most if item.get("finish_reason") == "length" else 1 for item in choices)
+    cut = [most if most and len(choices) > 1 and item.get("finish_reason") == "length" else 0 for item in choices]
+    return sum(max(least, says_something(item)) for least, item in zip(cut, choices, strict=True))

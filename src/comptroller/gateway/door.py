@@ -11,16 +11,19 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from comptroller.errors import ComptrollerError
-from comptroller.gateway.desk import CallAttempt
+from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.events import UpstreamStreamReader
 from comptroller.gateway.formats import (
+    MOST_QUESTION,
     ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
     GenerationRequest,
     RequestOptions,
     ResponsesRequest,
+    convert,
     parse,
+    too_deep,
 )
 from comptroller.gateway.guard import OverflowGuard
 from comptroller.gateway.live import run as play
@@ -56,7 +59,7 @@ PATHS: Mapping[str, tuple[Kind, str]] = {
 FOREIGN = {
     "chat/completions": ("prompt",),
     "completions": ("messages", "max_completion_tokens"),
-    "embeddings": ("messages", "prompt", "n", "best_of", "max_tokens", "max_completion_tokens", "stream"),
+    "embeddings": ("messages", "prompt", "n", "max_tokens", "max_completion_tokens", "stream"),
 }
 """Fields of other endpoints, which mean nothing at these."""
 PROGRESS_S = 1.0
@@ -88,6 +91,8 @@ class EndpointApplication:
             visit.status = 499
         except ComptrollerError as error:
             await refuse(visit, problem_of(error))
+        except RecursionError:  # what could just be read may be too deep to be written from further down
+            await refuse(visit, too_deep())
         finally:
             visit.unwatch()
             self.gateway.metrics.request(scope["path"], visit.status)
@@ -104,6 +109,7 @@ class EndpointApplication:
         shape: EndpointShape
         if isinstance(request, ResponsesRequest):
             body = as_chat(request, body)
+            convert(ChatRequest, body)
             shape = ResponsesShape(request)
         else:
             wanted = request.stream_options if isinstance(request, GenerationRequest) else None
@@ -120,12 +126,18 @@ class EndpointApplication:
 
 
 def _options(given: RequestOptions | None, headers: Mapping[str, str]) -> RequestOptions:
-    """The options of the body, and those of headers where the body has none."""
+    """The options of the body, and those of headers where the body has none.
+
+    Raises:
+        GatewayError: the label of the question is longer than the body's may be.
+    """
     options = given or RequestOptions()
     for name in HEADERS:
         field = {"class": "klass"}.get(name, name)
         if (value := headers.get(f"x-comptroller-{name}")) and not getattr(options, field):
             setattr(options, field, value)
+    if len(options.question) > MOST_QUESTION:
+        raise GatewayError(400, f"x-comptroller-question: longer than {MOST_QUESTION} characters", "invalid_value")
     return options
 
 

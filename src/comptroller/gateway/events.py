@@ -28,15 +28,17 @@ class UpstreamStreamReader:
     """What a stream has told so far.
 
     counted: events that brought a token or more.  usage: the last that was reported.  finish: empty while it runs.
+    tier: the service tier that it says it was served in.
     """
 
-    __slots__ = ("counted", "finish", "reasoned", "timings", "usage")
+    __slots__ = ("counted", "finish", "reasoned", "tier", "timings", "usage")
 
     def __init__(self) -> None:
         self.counted = self.reasoned = 0
         self.usage: Json | None = None
         self.timings: Json | None = None
         self.finish: Finish | None = None
+        self.tier: Any = None
 
     def read(self, data: bytes) -> UpstreamEvent:
         """Takes note of an event.
@@ -46,7 +48,7 @@ class UpstreamStreamReader:
         """
         try:
             chunk = read_chunk(data)
-        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UpstreamError(
                 502, f"the service sent an event that cannot be read: {error}", billable=True
             ) from error
@@ -59,11 +61,12 @@ class UpstreamStreamReader:
             self.usage = usage_from_timings(chunk.timings) or self.usage
         if chunk.usage is not None:
             self.usage = chunk.usage
+        self.tier = chunk.service_tier or self.tier
         return UpstreamEvent(data, chunk)
 
     def _count(self, choice: Any) -> None:
         delta = choice.delta
-        if choice.text or (delta is not None and (delta.content or delta.refusal)):
+        if choice.text or (delta is not None and (delta.content or delta.refusal or _calls(delta.tool_calls))):
             self.counted += 1
         elif delta is not None and (delta.reasoning_content or delta.reasoning):
             self.counted += 1
@@ -71,6 +74,12 @@ class UpstreamStreamReader:
         if choice.finish_reason:
             finish = FINISH.get(choice.finish_reason, "stop")
             self.finish = "length" if "length" in (self.finish, finish) else finish
+
+
+def _calls(calls: list[Json] | None) -> bool:
+    """Whether a tool call grew: its name or a piece of its arguments came."""
+    functions = [call.get("function") for call in calls or ()]
+    return any(isinstance(one, dict) and (one.get("name") or one.get("arguments")) for one in functions)
 
 
 def _error(said: Any) -> UpstreamError:

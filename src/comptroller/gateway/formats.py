@@ -22,6 +22,8 @@ Temperature = Annotated[float, Meta(ge=0, le=2)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Stop = str | Annotated[list[str], Meta(max_length=16)] | None
 Json = dict[str, Any]
+MOST_QUESTION = 200
+"""Characters of the label of a question in the books: an id or a title. At twice it rows may take twice the room."""
 
 
 class CheckerOptions(Struct, forbid_unknown_fields=True):
@@ -60,7 +62,7 @@ class RequestOptions(Struct, forbid_unknown_fields=True, rename={"klass": "class
     session: str | None = None
     stop_repetition: bool | None = None
     reminder: bool | None = None
-    question: Annotated[str, Meta(max_length=200)] = ""
+    question: Annotated[str, Meta(max_length=MOST_QUESTION)] = ""
 
 
 class StreamOptions(Struct):
@@ -154,7 +156,7 @@ class ResponsesRequest(Struct, kw_only=True):
 class MessageDelta(Struct):
     """What an event adds to a message."""
 
-    content: str | None = None
+    content: str | list[Any] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
@@ -162,9 +164,9 @@ class MessageDelta(Struct):
 
 
 class TokenProbability(Struct):
-    """A token's log-probability."""
+    """A token's log-probability; None where it is not told."""
 
-    logprob: float
+    logprob: float | None = None
 
 
 class ChoiceLogprobs(Struct):
@@ -177,7 +179,7 @@ class ChoiceLogprobs(Struct):
     def values(self) -> list[float]:
         """One for each token."""
         if self.content is not None:
-            return [token.logprob for token in self.content]
+            return [token.logprob for token in self.content if token.logprob is not None]
         return [value for value in self.token_logprobs or () if value is not None]
 
 
@@ -198,12 +200,60 @@ class StreamChunk(Struct):
     usage: Json | None = None
     error: Any = None
     timings: Json | None = None
+    service_tier: Any = None
 
 
 T = TypeVar("T", bound=Struct)
 
-read_chunk = msgspec.json.Decoder(StreamChunk).decode
+_strict = msgspec.json.Decoder(StreamChunk).decode
 _decode = msgspec.json.Decoder().decode
+
+
+def read_chunk(data: bytes) -> StreamChunk:
+    """What an event says, as far as it is understood: fields of an unknown shape are left unread, and are passed on.
+
+    Raises:
+        msgspec.DecodeError: not JSON, or no object.
+    """
+    try:
+        return _strict(data)
+    except msgspec.ValidationError:
+        raw = _decode(data)
+    if not isinstance(raw, dict):
+        raise msgspec.DecodeError("no JSON object")
+    choices = raw.get("choices")
+    return StreamChunk(
+        [_choice(item) for item in choices if isinstance(item, dict)] if isinstance(choices, list) else [],
+        raw["usage"] if isinstance(raw.get("usage"), dict) else None,
+        raw.get("error"),
+        raw["timings"] if isinstance(raw.get("timings"), dict) else None,
+        raw.get("service_tier"),
+    )
+
+
+def _choice(raw: Json) -> ChunkChoice:
+    """A choice of which some field has an unknown shape."""
+    delta, text, end = raw.get("delta"), raw.get("text"), raw.get("finish_reason")
+    index = raw.get("index")
+    return ChunkChoice(
+        index if type(index) is int else 0,
+        _delta(delta) if isinstance(delta, dict) else None,
+        text if isinstance(text, str) else None,
+        end if isinstance(end, str) else None,
+    )
+
+
+def _delta(raw: Json) -> MessageDelta:
+    words = {
+        name: raw[name] for name in ("reasoning_content", "reasoning", "refusal") if isinstance(raw.get(name), str)
+    }
+    calls = raw.get("tool_calls")
+    content = raw.get("content")
+    return MessageDelta(
+        content if isinstance(content, str | list) or content is None else [content],
+        **words,
+        tool_calls=[call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else None,
+    )
 
 
 def parse(kind: type[T], body: bytes) -> tuple[T, Json]:
@@ -216,7 +266,14 @@ def parse(kind: type[T], body: bytes) -> tuple[T, Json]:
         raw = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise GatewayError(400, f"the body is not JSON: {error}", "invalid_json") from error
+    except RecursionError as error:
+        raise too_deep() from error
     return convert(kind, raw), raw
+
+
+def too_deep() -> GatewayError:
+    """A document is nested more deeply than can be read or written."""
+    return GatewayError(400, "the body is nested too deeply; some hundreds of levels are allowed", "invalid_json")
 
 
 def convert(kind: type[T], raw: Any) -> T:

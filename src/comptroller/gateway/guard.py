@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from comptroller.gateway.config import GuardConfig
+from comptroller.gateway.conversation import text_of
 from comptroller.gateway.events import UpstreamEvent, UpstreamStreamReader
 
 WINDOW = 1200
@@ -52,7 +53,7 @@ class OverflowGuard:
         said = [choice for piece in pieces for choice in piece.chunk.choices]
         for choice in said:
             delta = choice.delta
-            new = choice.text or (delta and (delta.content or delta.reasoning_content or delta.reasoning))
+            new = choice.text or (delta and (text_of(delta.content) or delta.reasoning_content or delta.reasoning))
             self._tail += new or ""
         if reading.counted - self._looked >= EVERY:
             self._looked, self._tail = reading.counted, self._tail[-WINDOW:]

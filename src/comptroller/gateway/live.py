@@ -17,7 +17,7 @@ from comptroller.costs.rating import PUSD, TokenUsage
 from comptroller.errors import BudgetExceededError, ComptrollerError, LedgerError, UnsupportedError
 from comptroller.gateway.checking import score, verdict
 from comptroller.gateway.config import CheckerConfig, GuardConfig
-from comptroller.gateway.conversation import ClientConversation
+from comptroller.gateway.conversation import ClientConversation, text_of
 from comptroller.gateway.desk import CallAttempt, UpstreamDispatcher, UpstreamStream
 from comptroller.gateway.formats import CheckerOptions
 from comptroller.gateway.guard import OverflowGuard
@@ -136,7 +136,7 @@ class LiveWorld:
         try:
             while (pieces := await stream.next()) is not None:
                 for choice in (choice for piece in pieces for choice in piece.chunk.choices):
-                    said = choice.text if choice.delta is None else choice.delta.content
+                    said = choice.text if choice.delta is None else text_of(choice.delta.content)
                     text.append(said or "")
                     if choice.logprobs is not None:
                         logs += choice.logprobs.values

@@ -6,7 +6,8 @@ from math import isnan
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from comptroller.gateway.desk import CallAttempt
+from comptroller.gateway.attempt import CallAttempt
+from comptroller.gateway.desk import UpstreamDispatcher
 from comptroller.gateway.service import UpstreamService
 
 SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -38,7 +39,13 @@ class GatewayMetrics:
         self._plan = Gauge(
             "comptroller_plan", "Predicted and observed means per request", ["figure", "what"], registry=own
         )
-        self._unwritten = Gauge("comptroller_unwritten", "Settlements that wait for the books", registry=own)
+        self._settlements = Gauge(
+            "comptroller_settlements",
+            "Settlements that wait for the books (unwritten), were booked at their worst case since they could not be "
+            "booked as told (unknown), were refused even so (unbooked), or whose report was doubted",
+            ["state"],
+            registry=own,
+        )
 
     def request(self, endpoint: str, status: int) -> None:
         """A request was answered."""
@@ -69,10 +76,11 @@ class GatewayMetrics:
         """A prediction, or what came of it."""
         self._plan.labels(figure, what).set(value)
 
-    def text(self, services: list[UpstreamService], unwritten: int) -> bytes:
+    def text(self, services: list[UpstreamService], desk: UpstreamDispatcher) -> bytes:
         """All of it, as Prometheus reads it."""
         for service in services:
             self._busy.labels(service.id).set(service.queue.busy)
             self._waiting.labels(service.id).set(service.queue.waiting)
-        self._unwritten.set(unwritten)
+        for state in ("unwritten", "unknown", "unbooked", "doubted"):
+            self._settlements.labels(state).set(getattr(desk, state))
         return generate_latest(self.registry)

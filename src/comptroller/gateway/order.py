@@ -5,16 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from comptroller.gateway.conversation import most_tokens, prompt_bound, with_token_cap
+from comptroller.errors import UnsupportedError
+from comptroller.gateway.body_fields import bounded_body
+from comptroller.gateway.conversation import has_media, most_tokens, prompt_bound, with_token_cap
+from comptroller.gateway.problems import GatewayError
 from comptroller.gateway.replica_choice import RoutedPrompt
 from comptroller.gateway.service import UpstreamService
+from comptroller.gateway.tariff import HoldTerms
 from comptroller.quantities import BYTES_PER_TOKEN
 from comptroller.work.call import Call
 
 if TYPE_CHECKING:
-    from comptroller.gateway.desk import CallAttempt
+    from comptroller.gateway.attempt import CallAttempt
 
 Json = dict[str, Any]
+MOST_CONTEXT = 10_000_000
+"""Tokens of the longest context that is sold (Llama 4 Scout's); what is above it was never read. At twice it a service
+without `context_tokens` could claim twice as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +50,22 @@ class UpstreamRequest:
     @property
     def choices(self) -> int:
         """How many generations it asks for."""
-        prompt = self.body.get("prompt")
-        many = len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
-        return many * int(self.body.get("best_of") or self.body.get("n") or 1)
+        if self.path == "embeddings":
+            return 1
+        prompt, many = self.body.get("prompt"), 1
+        if self.path == "completions" and isinstance(prompt, list) and not all(type(item) is int for item in prompt):
+            many = len(prompt)
+        best_of = self.body.get("best_of") if self.path == "completions" else None
+        return many * max(int(best_of or 1), int(self.body.get("n") or 1))
 
     def body_for(self, service: UpstreamService) -> Json:
-        """The body as a service gets it: its model, its cap, and the wish for usage."""
+        """The body as a service gets it: fields that the hold bounds, its model, its cap, and the wish for usage.
+
+        Raises:
+            GatewayError: a field is not bounded by the hold; names it.
+        """
         config = service.config
-        body = {name: value for name, value in self.body.items() if name != "comptroller"}
+        body = bounded_body(self.path, self.body, config.dialect, config.fields, service.id)
         body["model"] = service.model
         if self.path == "embeddings":
             return body
@@ -74,4 +89,16 @@ class UpstreamRequest:
         context = service.config.context_tokens
         prompt = prompt_bound(body, self.size, context)
         output = 0 if self.path == "embeddings" else most_tokens(body) or context
-        return service.tariff.worst_pusd(prompt, output, self.choices)
+        tier = body.get("service_tier")
+        try:
+            return service.tariff.worst_pusd(prompt, output, self.choices, HoldTerms(has_media(body), tier or ""))
+        except UnsupportedError as error:
+            raise GatewayError(400, f"service_tier: {error}", "invalid_value", "service_tier") from error
+
+    def permits(self, service: UpstreamService, body: Json) -> tuple[float, float]:
+        """The most prompt and output tokens that a service may report and be believed: what its context and the hold
+        leave room for. Templates and tools make a prompt longer than its text, so that bytes do not bound it here."""
+        context = service.config.context_tokens or MOST_CONTEXT
+        if self.path == "embeddings":
+            return context * (len(body["input"]) if isinstance(body["input"], list) else 1), 0.0
+        return context * self.choices, (most_tokens(body) or context) * self.choices

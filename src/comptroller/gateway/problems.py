@@ -55,6 +55,8 @@ class GatewayError(ComptrollerError):
         return msgspec.json.encode(self.document)
 
 
+NEVER = {501, 505, 511}
+"""Statuses that say that the service will never do it."""
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -62,6 +64,8 @@ class UpstreamError(GatewayError):
     """A service refused, broke off or was not there.
 
     said: its own error document, passed on as it is.  billable: whether it may have charged for what it did.
+    again: whether the same request may be answered at another attempt; None where the status tells.
+    away: whether it was not reached at all, which no request can cause.
     """
 
     def __init__(
@@ -71,14 +75,22 @@ class UpstreamError(GatewayError):
         said: dict[str, Any] | None = None,
         retry_after_s: float = -1.0,
         billable: bool = False,
+        **about: bool,
     ) -> None:
         super().__init__(status, message, "upstream_error", None, retry_after_s)
-        self.said, self.billable = said, billable
+        self.said, self.billable, self.away = said, billable, about.get("away", False)
+        self._again = about.get("again")
 
     @property
     def transient(self) -> bool:
         """Whether another attempt may do better."""
-        return self.status in {408, 409, 429} or self.status >= 500
+        helps = self.status in {408, 409, 429} or (self.status >= 500 and self.status not in NEVER)
+        return helps if self._again is None else self._again
+
+    @property
+    def tries(self) -> int:
+        """Attempts at one service that may do better: one more where the reason may lie in the request (500)."""
+        return 2 if self.status == 500 else 2**31
 
     @property
     def document(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from comptroller.gateway.conversation import text_of
 from comptroller.gateway.events import UpstreamEvent
 from comptroller.gateway.formats import ResponsesRequest
 from comptroller.gateway.problems import GatewayError
@@ -23,6 +24,8 @@ REFUSED = {
     "prompt": "prompts are not stored; send the text",
 }
 PASSED = ("temperature", "top_p", "parallel_tool_calls", "user", "metadata", "seed", "prompt_cache_key")
+INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+"""A chat's finish_reason -> why a response is not complete."""
 PARTS = {"input_text": "text", "output_text": "text", "text": "text"}
 
 
@@ -69,11 +72,18 @@ def _add(turns: list[Json], item: Json, where: str) -> None:
         else:
             turns.append({"role": "assistant", "content": None, "tool_calls": [call]})
     elif kind == "function_call_output" and "call_id" in item:
-        turns.append({"role": "tool", "tool_call_id": item["call_id"], "content": str(item.get("output", ""))})
+        turns.append({"role": "tool", "tool_call_id": item["call_id"], "content": _output_text(item.get("output"))})
     elif kind != "reasoning":  # what a model thought before is not shown to it again
         raise GatewayError(
             400, f"{where}: a message with a role, a function_call or a function_call_output", "invalid_value", where
         )  # fmt: skip
+
+
+def _output_text(output: Any) -> str:
+    """What a tool gave: text, or parts of it; anything else as JSON."""
+    if output is None or isinstance(output, str):
+        return output or ""
+    return text_of(output) or encode(output).decode()
 
 
 def _content(content: Any, where: str) -> Any:
@@ -85,7 +95,7 @@ def _content(content: Any, where: str) -> Any:
 
 
 def _part(part: Json, where: str) -> Json:
-    if part.get("type") in PARTS:
+    if isinstance(part.get("type"), str) and part["type"] in PARTS:
         return {"type": "text", "text": str(part.get("text", ""))}
     if part.get("type") == "input_image" and isinstance(part.get("image_url"), str):
         detail = {"detail": part["detail"]} if part.get("detail") else {}
@@ -94,7 +104,7 @@ def _part(part: Json, where: str) -> Json:
 
 
 def _tool(tool: Json, where: str) -> Json:
-    if tool.get("type") != "function" or not tool.get("name"):
+    if tool.get("type") != "function" or not tool.get("name") or not isinstance(tool["name"], str):
         raise GatewayError(400, f"{where}: only tools of type function, with a name", "unsupported", where)
     return {"type": "function", "function": {name: tool[name] for name in tool if name != "type"}}
 
@@ -122,7 +132,7 @@ class ResponsesShape:
         self._number = 0
         self._text = ""
         self._calls: dict[int, Json] = {}
-        self._status = "completed"
+        self._status, self._why = "completed", ""
 
     def _document(self, status: str, output: list[Json], usage: Json | None) -> Json:
         asked = self._request
@@ -134,7 +144,7 @@ class ResponsesShape:
             "model": asked.model,
             "output": output,
             "error": None,
-            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+            "incomplete_details": {"reason": self._why} if status == "incomplete" else None,
             "instructions": asked.instructions,
             "max_output_tokens": asked.max_output_tokens,
             "metadata": asked.metadata or {},
@@ -160,23 +170,27 @@ class ResponsesShape:
     def whole(self, reply: Json) -> Json:
         """A chat's reply as a response."""
         choice = reply["choices"][0]
-        self._text = choice["message"].get("content") or ""
+        self._text = text_of(choice["message"].get("content"))
         self._take(choice["message"].get("tool_calls") or ())
         self._ends(choice.get("finish_reason"))
         return self._document(self._status, self._output(), _usage(reply.get("usage")))
 
     def _take(self, calls: Any) -> Iterator[None]:
-        for at, call in enumerate(calls):
-            function = call.get("function") or {}
-            item = self._calls.setdefault(call.get("index", at), {"call_id": "", "name": "", "arguments": ""})
-            item["call_id"] = call.get("id") or item["call_id"]
-            item["name"] += function.get("name") or ""
-            item["arguments"] += function.get("arguments") or ""
+        for at, call in enumerate(calls if isinstance(calls, list | tuple) else ()):
+            function = call.get("function") if isinstance(call, dict) else None
+            if not isinstance(function, dict):
+                continue
+            index = call.get("index")
+            place = index if type(index) is int else at
+            item = self._calls.setdefault(place, {"call_id": "", "name": "", "arguments": ""})
+            item["call_id"] = str(call.get("id") or item["call_id"])
+            item["name"] += str(function.get("name") or "")
+            item["arguments"] += str(function.get("arguments") or "")
         return iter(())
 
     def _ends(self, finish: str | None) -> None:
-        if finish == "length":
-            self._status = "incomplete"
+        if finish in INCOMPLETE:
+            self._status, self._why = "incomplete", INCOMPLETE[finish]
 
     def _event(self, kind: str, **about: Any) -> bytes:
         document = {"type": kind, "sequence_number": self._number, **about}
@@ -192,8 +206,8 @@ class ResponsesShape:
                 if choice.delta is None:
                     continue
                 self._take(choice.delta.tool_calls or ())
-                if choice.delta.content:
-                    out += self._words(choice.delta.content)
+                if words := text_of(choice.delta.content):
+                    out += self._words(words)
         return out
 
     def _opening(self) -> bytes:

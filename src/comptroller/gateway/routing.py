@@ -142,13 +142,13 @@ class PlannedDeploymentTariff(PerTokenTariff):
         super().__init__(ProviderPrice("plan", service.id, STANDARD, since, rates, f"plan {digest}"), PriceBook.read())
         self._w, self._tokens_per_s = service.w, service.output_tokens_per_s
 
-    def receipt(self, usage: TokenUsage, energy: CallEnergy) -> CallReceipt:
+    def receipt(self, usage: TokenUsage, energy: CallEnergy, served: Any = None) -> CallReceipt:
         """Usage at the planned price, with planned joules where none were measured."""
         if not energy.known:
             seconds = usage.output_tokens / self._tokens_per_s
             low, high = (nan if end is None else end * seconds for end in (self._w.low, self._w.high))
             energy = CallEnergy(0.0, self._w.value * seconds, low, high, source="predicted")
-        return super().receipt(usage, energy)
+        return super().receipt(usage, energy, served)
 
 
 def replica_routing(name: str, config: ServiceConfig, plan: Plan | None) -> ReplicaRoutingSettings:

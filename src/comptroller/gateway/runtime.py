@@ -17,15 +17,16 @@ import numpy as np
 from comptroller.books.keys import ApiKeyStore
 from comptroller.books.ledger import CallLedger
 from comptroller.books.writer import LedgerWriter
-from comptroller.errors import InputError
+from comptroller.errors import InputError, LedgerError
 from comptroller.facts.prices import PriceBook
 from comptroller.facts.site import site
 from comptroller.gateway.admission import GatewayAdmissionController, GatewayCaller
+from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.booking import LedgerBooks, NullBooks
 from comptroller.gateway.checking import answer_of, require_callable, valid_checker
 from comptroller.gateway.config import ConfiguredTokenPrice, GatewayConfig, ServiceConfig
 from comptroller.gateway.conversation import ClientConversation, text_of
-from comptroller.gateway.desk import CallAttempt, UpstreamDispatcher
+from comptroller.gateway.desk import UpstreamDispatcher
 from comptroller.gateway.forecast import RequestCostForecast
 from comptroller.gateway.formats import RequestOptions
 from comptroller.gateway.live import LiveRunSettings, LiveWorld, mentions
@@ -133,10 +134,19 @@ class GatewayRuntime:
         self._held.callback(ledger.close)
         if lost := await asyncio.to_thread(ledger.recover):
             log_.warning("%d calls were open when a gateway died; they count with their worst case", lost)
+        self._held.push_async_callback(self._end_holds, ledger)
         writer = await self._held.enter_async_context(LedgerWriter(ledger))
         self.desk = UpstreamDispatcher(LedgerBooks(ledger, writer), self.metrics.call)
         keys = ApiKeyStore(ledger)
-        self.admission = GatewayAdmissionController(self.config, keys.find, lambda: bool(keys.all()))
+        self.admission = GatewayAdmissionController(self.config, keys.find, keys.ever)
+
+    async def _end_holds(self, ledger: CallLedger) -> None:
+        """No hold outlives its process: what is open at the end counts as lost."""
+        try:
+            if lost := await asyncio.to_thread(ledger.end_holds):
+                log_.warning("%d calls were open at the end; they count with their worst case", lost)
+        except LedgerError as error:
+            log_.error("open holds stay until the next start: %s", error)
 
     def _price(self) -> None:
         book = PriceBook.read(Path(file) for file in self.config.prices)
@@ -145,9 +155,9 @@ class GatewayRuntime:
 
     def _tariff(self, name: str, config: ServiceConfig, book: PriceBook) -> ServiceTariff:
         if isinstance(config.price, ConfiguredTokenPrice):
-            return PerTokenTariff(fixed_price(name, config.price), book)
+            return PerTokenTariff(fixed_price(name, config.price), book, config.tier)
         if config.price is not None:
-            return PerTokenTariff(config.price, book)
+            return PerTokenTariff(config.price, book, config.tier)
         if self.routes is not None:
             for planned in self.routes.plan.services:
                 if planned.id == name:

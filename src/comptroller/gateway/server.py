@@ -19,7 +19,9 @@ from starlette.routing import Route
 
 from comptroller import __version__
 from comptroller.errors import ComptrollerError, InputError
+from comptroller.gateway.browsers import BrowserGate
 from comptroller.gateway.config import GatewayConfig
+from comptroller.gateway.connection import bounded_connection
 from comptroller.gateway.door import PATHS, EndpointApplication
 from comptroller.gateway.formats import schemas
 from comptroller.gateway.problems import GatewayError, problem_of
@@ -38,7 +40,7 @@ NAMES = {
 }
 
 
-def application(gateway: GatewayRuntime) -> Starlette:
+def application(gateway: GatewayRuntime) -> BrowserGate:
     """The endpoints of a gateway, which was started."""
     door = EndpointApplication(gateway)
     read = {
@@ -52,7 +54,7 @@ def application(gateway: GatewayRuntime) -> Starlette:
     routes += [Route(path, _endpoint_with_key(gateway, work), methods=["GET"]) for path, work in read.items()]
     routes += [Route("/health", _health), Route("/ready", _ready(gateway))]
     handlers: dict[Any, Any] = {HTTPException: _answer_not_found, 500: _answer_internal_error}
-    return Starlette(routes=routes, exception_handlers=handlers)
+    return BrowserGate(Starlette(routes=routes, exception_handlers=handlers), gateway.config)
 
 
 def _json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -91,7 +93,7 @@ def _entry(name: str) -> Json:
 
 
 def _metrics(gateway: GatewayRuntime, _: Request) -> Response:
-    text = gateway.metrics.text(list(gateway.services.values()), gateway.desk.unwritten)
+    text = gateway.metrics.text(list(gateway.services.values()), gateway.desk)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -111,10 +113,11 @@ async def _health(_: Request) -> Response:
 
 def _ready(gateway: GatewayRuntime) -> Endpoint:
     async def endpoint(_: Request) -> Response:
-        fine = gateway.ready and not gateway.desk.unwritten
-        return _json(
-            {"ready": fine, "unwritten": gateway.desk.unwritten if gateway.ready else None}, 200 if fine else 503
-        )
+        if not gateway.ready:
+            return _json({"ready": False, "unwritten": None}, 503)
+        desk = gateway.desk
+        told = {name: getattr(desk, name) for name in ("unwritten", "unknown", "unbooked", "doubted")}
+        return _json({"ready": not desk.unwritten} | told, 503 if desk.unwritten else 200)
 
     return endpoint
 
@@ -188,17 +191,22 @@ def serve(config: GatewayConfig, told: Callable[[str], None] = lambda url: None)
         runner.run(_serve(config, told))
 
 
-async def _serve(config: GatewayConfig, told: Callable[[str], None]) -> None:
-    gateway = GatewayRuntime(config)
-    settings = uvicorn.Config(
+def server_settings(gateway: GatewayRuntime) -> uvicorn.Config:
+    """How a gateway, which was started, is served."""
+    return uvicorn.Config(
         application(gateway),
+        http=bounded_connection(gateway.config),
         access_log=False,
         log_level="warning",
-        timeout_graceful_shutdown=round(config.drain_s),
+        timeout_graceful_shutdown=round(gateway.config.drain_s),
         timeout_keep_alive=75,
         server_header=False,
         lifespan="off",
     )
+
+
+async def _serve(config: GatewayConfig, told: Callable[[str], None]) -> None:
+    gateway = GatewayRuntime(config)
     with listen(config) as door:
         try:
             await gateway.start()
@@ -206,6 +214,6 @@ async def _serve(config: GatewayConfig, told: Callable[[str], None]) -> None:
             for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again at its end; the books come after
                 signal.signal(number, lambda *_: None)
             told(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-            await uvicorn.Server(settings).serve(sockets=[door])
+            await uvicorn.Server(server_settings(gateway)).serve(sockets=[door])
         finally:
             await gateway.stop()

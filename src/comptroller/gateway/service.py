@@ -16,8 +16,13 @@ from comptroller.gateway.replica_choice import ReplicaRouter, ReplicaRoutingSett
 from comptroller.gateway.tariff import ServiceTariff
 
 FAILURES = 5
-"""Failures in a row that open a breaker: more than the attempts of one call (3 by default), so that one bad request
-does not spare a replica; at twice it ten calls are sent to a dead one in vain."""
+"""Requests that fail in a row and open a breaker for who sent them: one that fails at each attempt counts once. At
+twice it ten calls are sent to a dead replica in vain."""
+CALLERS = 2
+"""Callers for whom it must be open before it is open for all: one may send what fails whoever answers. At twice it a
+replica that is broken for everybody is asked by two more in vain."""
+MOST_CALLERS = 1000
+"""Callers whose failures are remembered between two successes; more count as one. At twice it twice the memory."""
 REST_S = 5.0
 """How long an open breaker lets nothing through; then one call may try. Long against a restart of a connection, short
 against the start of an engine (a minute or more); at twice it a replica that is well again idles twice as long."""
@@ -32,34 +37,60 @@ class CircuitOpenError(UpstreamError):
 class CircuitBreaker:
     """Closed: all calls pass. Open: none. After a rest one call tries, and decides.
 
+    What fails may follow from the request, so that failures are counted by caller and a request counts once: it opens
+    for that caller, and for all once it is open for several. A service that is not reached at all counts for all.
+
     >>> breaker = CircuitBreaker()
-    >>> for _ in range(FAILURES): breaker.failed(0.0)
-    >>> breaker.open(1.0), breaker.open(60.0), breaker.open(60.0)
-    (True, False, True)
+    >>> for request in range(FAILURES): breaker.failed(0.0, "shop", request)
+    >>> breaker.open(1.0, "shop"), breaker.open(1.0, "web"), breaker.open(60.0, "shop"), breaker.open(60.0, "shop")
+    (True, False, False, True)
     """
 
     def __init__(self) -> None:
-        self.failures, self._until = 0, 0.0
+        self._until = 0.0
+        self._by_caller: dict[str, set[int]] = {}
+        self._away: set[int] = set()
 
-    def resting(self, now: float) -> bool:
-        """Whether it lets nothing through."""
-        return self.failures >= FAILURES and now < self._until
+    @property
+    def well(self) -> bool:
+        """Whether nothing failed since the last success."""
+        return not self._by_caller and not self._away
 
-    def open(self, now: float) -> bool:
+    @property
+    def tripped(self) -> bool:
+        """Whether enough failed for all callers."""
+        many = sum(len(requests) >= FAILURES for requests in self._by_caller.values())
+        return len(self._away) >= FAILURES or many >= CALLERS
+
+    def _tripped_for(self, caller: str) -> bool:
+        return self.tripped or len(self._by_caller.get(caller, ())) >= FAILURES
+
+    def resting(self, now: float, caller: str) -> bool:
+        """Whether it lets nothing through for a caller."""
+        return now < self._until and self._tripped_for(caller)
+
+    def open(self, now: float, caller: str) -> bool:
         """Whether a call must not pass; letting one try keeps the others out."""
-        if self.resting(now):
+        if self.resting(now, caller):
             return True
-        if self.failures >= FAILURES:
+        if self._tripped_for(caller):
             self._until = now + REST_S
         return False
 
     def succeeded(self) -> None:
-        """A call went well."""
-        self.failures = 0
+        """A call went well: whatever failed before, the service works."""
+        self._by_caller.clear()
+        self._away.clear()
 
-    def failed(self, now: float) -> None:
-        """A call failed for a reason that is the service's."""
-        self.failures += 1
+    def failed(self, now: float, caller: str, request: int, away: bool = False) -> None:
+        """A request failed for a reason that may be the service's. away: it was not reached at all."""
+        if away:
+            counted = self._away
+        else:
+            known = caller in self._by_caller or len(self._by_caller) < MOST_CALLERS
+            counted = self._by_caller.setdefault(caller if known else "", set())
+        if len(counted) < FAILURES:
+            counted.add(request)
         self._until = now + REST_S * random.uniform(*REST_JITTER)
 
     def rest_s(self, now: float) -> float:
@@ -68,51 +99,77 @@ class CircuitBreaker:
 
 
 class UpstreamQueue:
-    """At most so many at once, and so many that wait for a bounded time; the others are told to come later."""
+    """At most so many at once, and so many that wait for a bounded time; the others are told to come later.
+
+    Places go to callers in turn, and a caller that waits with many gives way to one that waits with few.
+    """
 
     def __init__(self, name: str, most: int, waiting: int, wait_s: float) -> None:
         self.name, self._most, self._room, self._wait_s = name, most, waiting, wait_s
         self.busy = 0
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self.waiting = 0
+        self._lines: dict[str, deque[asyncio.Future[None]]] = {}
 
-    @property
-    def waiting(self) -> int:
-        """Calls in the queue."""
-        return len(self._waiters)
-
-    async def enter(self) -> None:
+    async def enter(self, caller: str = "") -> None:
         """Waits for a place.
 
         Raises:
             GatewayError: the queue is full, or none came free in time.
         """
-        if self.busy < self._most and not self._waiters:
+        if self.busy < self._most and not self.waiting:
             self.busy += 1
             return
-        if len(self._waiters) >= self._room:
-            raise self._full(f"{self.name} serves {self.busy} calls and {len(self._waiters)} wait")
+        if self.waiting >= self._room:
+            self._make_room(caller)
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(place)
+        self._lines.setdefault(caller, deque()).append(place)
+        self.waiting += 1
         try:
             async with asyncio.timeout(self._wait_s):
                 await place
         except BaseException as error:
-            if place.done() and not place.cancelled():
+            if place.done() and not place.cancelled() and place.exception() is None:
                 self.leave()
-            elif place in self._waiters:
-                self._waiters.remove(place)
+            elif place in self._lines.get(caller, ()):
+                self._lines[caller].remove(place)
+                self._shrink(caller)
             if isinstance(error, TimeoutError):
                 raise self._full(f"no place at {self.name} came free within {self._wait_s:g} s") from error
             raise
 
     def leave(self) -> None:
-        """Gives the place to who has waited longest."""
-        while self._waiters:
-            place = self._waiters.popleft()
+        """Gives the place to the next caller in turn, of whose calls to the one that has waited longest."""
+        while self._lines:
+            caller = next(iter(self._lines))
+            line = self._lines.pop(caller)
+            place = line.popleft()
+            self.waiting -= 1
+            if line:
+                self._lines[caller] = line  # at the end: the others come first
             if not place.done():
                 place.set_result(None)
                 return
         self.busy -= 1
+
+    def _shrink(self, caller: str) -> None:
+        self.waiting -= 1
+        if not self._lines[caller]:
+            del self._lines[caller]
+
+    def _make_room(self, caller: str) -> None:
+        """Sends the newest call of the longest line away where a caller waits with fewer.
+
+        Raises:
+            GatewayError: nobody waits with more.
+        """
+        full = self._full(f"{self.name} serves {self.busy} calls and {self.waiting} wait")
+        longest = max(self._lines, key=lambda name: len(self._lines[name]), default=caller)
+        if len(self._lines.get(longest, ())) <= len(self._lines.get(caller, ())) + 1:
+            raise full
+        place = self._lines[longest].pop()
+        self._shrink(longest)
+        if not place.done():
+            place.set_exception(full)
 
     def _full(self, why: str) -> GatewayError:
         return GatewayError(429, f"{why}; come again later", "queue_full", None, 1.0)
@@ -159,8 +216,8 @@ class UpstreamService:
         """Whether there is a choice among replicas."""
         return len(self.replicas) > 1
 
-    def healthy(self) -> list[int]:
-        """Numbers of the replicas that may be called.
+    def healthy(self, caller: str = "") -> list[int]:
+        """Numbers of the replicas that a caller may be sent to.
 
         Raises:
             CircuitOpenError: every replica fails; says when to come again.
@@ -168,14 +225,14 @@ class UpstreamService:
         if not self._doubted:
             return self._numbers
         now = time.monotonic()
-        self._doubted = any(replica.breaker.failures >= FAILURES for replica in self.replicas)
-        numbers = [number for number, replica in enumerate(self.replicas) if not replica.breaker.resting(now)]
+        self._doubted = not all(replica.breaker.well for replica in self.replicas)
+        numbers = [number for number, replica in enumerate(self.replicas) if not replica.breaker.resting(now, caller)]
         if not numbers:
             rest_s = min(replica.breaker.rest_s(now) for replica in self.replicas)
             raise CircuitOpenError(503, f"{self.id} failed {FAILURES} times in a row and is left alone", None, rest_s)
         return numbers
 
-    def place(self, prompt: RoutedPrompt | None) -> tuple[UpstreamReplica, RoutedLoad | None]:
+    def place(self, prompt: RoutedPrompt | None, caller: str = "") -> tuple[UpstreamReplica, RoutedLoad | None]:
         """The replica that takes a call now, as the routing policy chooses, and what it is counted as there.
 
         prompt: None where there is no choice.
@@ -184,18 +241,19 @@ class UpstreamService:
             CircuitOpenError: every replica fails.
             GatewayError: the policy chose none of the healthy ones.
         """
-        numbers = self.healthy()
+        numbers = self.healthy(caller)
         load = None if prompt is None else self.router.place(numbers, prompt)
         replica = self.replicas[0 if load is None else load.rank]
         if self._doubted:
-            replica.breaker.open(time.monotonic())  # where it has rested, this call is the one that tries
+            replica.breaker.open(time.monotonic(), caller)  # where it has rested, this call is the one that tries
         return replica, load
 
-    def failed(self, replica: UpstreamReplica) -> None:
-        """A call failed there for a reason that is the replica's."""
-        replica.breaker.failed(time.monotonic())
+    def failed(self, replica: UpstreamReplica, caller: str = "", request: int = 0, away: bool = True) -> None:
+        """A call failed there for a reason that may be the replica's. away: it was not reached at all."""
+        before = replica.breaker.tripped
+        replica.breaker.failed(time.monotonic(), caller, request, away)
         self._doubted = True
-        if replica.breaker.failures == FAILURES:
+        if replica.breaker.tripped and not before:
             self.router.forget(self.replicas.index(replica))
 
 

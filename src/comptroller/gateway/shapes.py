@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from comptroller.gateway.desk import CallAttempt
+from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.events import UpstreamEvent
 from comptroller.gateway.problems import GatewayError
 from comptroller.gateway.sse import DONE, encode_events

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
 from comptroller.costs.carbon import CallEnergy
 from comptroller.costs.money import carbon_g, electricity_usd
-from comptroller.costs.rating import PUSD, CallReceipt, TokenUsage, parse_usage, rate, worst_case
+from comptroller.costs.rating import PUSD, CallReceipt, TokenUsage, rate, worst_case
+from comptroller.costs.usage import parse_usage, served_tier
 from comptroller.errors import FactError, InputError, UnsupportedError
 from comptroller.facts.prices import STANDARD, PriceBook, ProviderPrice
 from comptroller.facts.site import Site
@@ -20,43 +21,77 @@ MILLION = 10**6
 """Prices are told in dollars per so many tokens."""
 
 
+@dataclass(frozen=True, slots=True)
+class HoldTerms:
+    """What makes a call dearer than its tokens tell.
+
+    media: tokens may be audio, images or video.  tier: the service tier that is asked for; empty for none.
+    """
+
+    media: bool = False
+    tier: str = ""
+
+
+PLAIN = HoldTerms()
+
+
 class ServiceTariff(Protocol):
     """How a service's calls are paid for."""
 
-    def worst_pusd(self, prompt_tokens: int | None, output_tokens: int | None, choices: int) -> int | None:
+    def worst_pusd(
+        self, prompt_tokens: int | None, output_tokens: int | None, choices: int, terms: HoldTerms = PLAIN
+    ) -> int | None:
         """The most a call may cost, None where it has no known end or price."""
         ...
 
-    def receipt(self, usage: TokenUsage, energy: CallEnergy) -> CallReceipt:
-        """What a call cost."""
+    def receipt(self, usage: TokenUsage, energy: CallEnergy, served: Any = None) -> CallReceipt:
+        """What a call cost. served: the tier that the reply says it was served in, None where it says none."""
         ...
 
 
 class PerTokenTariff:
     """Dollars per token, from the price books on the day of the call, or a fixed price."""
 
-    def __init__(self, price: str | ProviderPrice, book: PriceBook) -> None:
-        self._price, self._book = price, book
-        self.now()
+    def __init__(self, price: str | ProviderPrice, book: PriceBook, tier: str = STANDARD) -> None:
+        self._price, self._book, self._tier = price, book, tier
+        self.now(tier)
 
-    def now(self) -> ProviderPrice:
-        """The price of today.
+    def now(self, tier: str) -> ProviderPrice:
+        """The price of today in a tier; one told in the configuration holds for the configured tier alone.
 
         Raises:
             UnsupportedError: the books know none; names the nearest.
         """
-        return self._book.price(self._price, datetime.now(UTC)) if isinstance(self._price, str) else self._price
+        if isinstance(self._price, str):
+            return self._book.price(self._price, datetime.now(UTC), tier)
+        if tier != self._tier:
+            raise UnsupportedError(f"{self._price.model} has a {self._tier} price, and none of tier {tier}")
+        return self._price
 
-    def worst_pusd(self, prompt_tokens: int | None, output_tokens: int | None, choices: int) -> int | None:
-        """Every token at its dearest rate."""
+    def _served(self, said: Any) -> str:
+        """The price tier of what a reply calls it; what is served as standard may be bought in bulk (batch)."""
+        tier = served_tier(said)
+        return self._tier if tier == STANDARD else tier
+
+    def worst_pusd(
+        self, prompt_tokens: int | None, output_tokens: int | None, choices: int, terms: HoldTerms = PLAIN
+    ) -> int | None:
+        """Every token at its dearest rate, in the dearer of the usual tier and that asked for.
+
+        Raises:
+            UnsupportedError: the tier that is asked for has no price.
+        """
         if prompt_tokens is None or output_tokens is None:
             return None
-        return worst_case(self.now(), prompt_tokens, output_tokens, choices)
+        tiers = {self._tier, self._tier if terms.tier == "auto" else self._served(terms.tier)}
+        return max(
+            worst_case(self.now(tier), prompt_tokens, output_tokens, choices, terms.media) for tier in sorted(tiers)
+        )
 
-    def receipt(self, usage: TokenUsage, energy: CallEnergy) -> CallReceipt:
+    def receipt(self, usage: TokenUsage, energy: CallEnergy, served: Any = None) -> CallReceipt:
         """Usage at today's price; unknown where something was used that has none."""
         try:
-            return rate(usage, self.now(), energy)
+            return rate(usage, self.now(self._served(served)), energy)
         except UnsupportedError as error:
             return CallReceipt.unknown(str(error), energy)
 
@@ -74,11 +109,13 @@ class ElectricityTariff:
         wall_j = joules * self._site.pue
         return round(float(electricity_usd(wall_j, self._site.electricity_usd_per_j)) * PUSD)
 
-    def worst_pusd(self, prompt_tokens: int | None, output_tokens: int | None, choices: int) -> int | None:
+    def worst_pusd(
+        self, prompt_tokens: int | None, output_tokens: int | None, choices: int, terms: HoldTerms = PLAIN
+    ) -> int | None:
         """The longest call permitted."""
         return self._pusd(self._worst_j) * choices
 
-    def receipt(self, usage: TokenUsage, energy: CallEnergy) -> CallReceipt:
+    def receipt(self, usage: TokenUsage, energy: CallEnergy, served: Any = None) -> CallReceipt:
         """The electricity of the call's joules, at the meter of the site."""
         if not energy.known:
             return CallReceipt.unknown("the joules of the call are not known", energy)
@@ -100,11 +137,13 @@ class UnpricedTariff:
     def __init__(self, why: str) -> None:
         self._why = why
 
-    def worst_pusd(self, prompt_tokens: int | None, output_tokens: int | None, choices: int) -> int | None:
+    def worst_pusd(
+        self, prompt_tokens: int | None, output_tokens: int | None, choices: int, terms: HoldTerms = PLAIN
+    ) -> int | None:
         """Unknown."""
         return None
 
-    def receipt(self, usage: TokenUsage, energy: CallEnergy) -> CallReceipt:
+    def receipt(self, usage: TokenUsage, energy: CallEnergy, served: Any = None) -> CallReceipt:
         """Unknown, never 0."""
         return CallReceipt.unknown(self._why, energy)
 
@@ -151,9 +190,9 @@ def usage_from_timings(timings: Mapping[str, Any]) -> dict[str, Any] | None:
     >>> usage_from_timings({"cache_n": 30, "prompt_n": 7, "predicted_n": 2})["prompt_tokens"]
     37
     """
-    if "predicted_n" not in timings or "prompt_n" not in timings:
-        return None
     cached = timings.get("cache_n", 0)
+    if not all(type(count) is int for count in (timings.get("predicted_n"), timings.get("prompt_n"), cached)):
+        return None
     return {
         "prompt_tokens": timings["prompt_n"] + cached,
         "completion_tokens": timings["predicted_n"],

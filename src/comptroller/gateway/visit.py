@@ -32,10 +32,11 @@ class HttpExchange:
         Raises:
             GatewayError: too long, or said to be no JSON.
         """
-        most, kind = self.gateway.config.max_body_bytes, self.headers.get("content-type", "application/json")
-        if "json" not in kind:
-            raise GatewayError(415, f"send application/json, not {kind}", "unsupported_media_type")
-        data: bytes = b""
+        most, kind = self.gateway.config.max_body_bytes, self.headers.get("content-type", "")
+        if kind.partition(";")[0].strip().lower() != "application/json":  # what a page may send unasked is another
+            said = f"not {kind[:80]}" if kind else "and say so in content-type"
+            raise GatewayError(415, f"send application/json, {said}", "unsupported_media_type")
+        data = bytearray()
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -44,7 +45,7 @@ class HttpExchange:
             if len(data) > most:
                 raise GatewayError(413, f"the body is longer than {most} bytes", "too_large")
             if not message.get("more_body"):
-                return data
+                return bytes(data)
 
     def watch(self) -> None:
         """From now on, the client's leaving cancels the task that serves it."""

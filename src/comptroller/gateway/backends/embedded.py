@@ -64,7 +64,7 @@ class EmbeddedBackend(OpenaiBackend):
     def filled(config: ServiceConfig) -> ServiceConfig:
         """What holds of this engine whatever the configuration says."""
         settled = {"single_choice": True, "running_usage": True, "prefill": True, "context_tokens": CONTEXT_TOKENS}
-        return replace(config, **settled, endpoints=("chat", "completions"))
+        return replace(config, **settled, endpoints=("chat", "completions"), dialect="llamacpp")
 
     def secret(self) -> str:
         """Made for this process: nobody else may use its port."""

@@ -23,6 +23,8 @@ MOST_BYTES = 64 * 2**20
 fill the memory."""
 CONNECT_S = 10.0
 """Longest to connect: three retransmissions of the first packet (1, 2, 4 s) fit in."""
+OUR_KEY = {401, 403, 407}
+"""Statuses about the upstream's key: the client learns neither its text, which may show the key, nor its status."""
 HANG_UP = {"connection": "close"}
 """Sent with a stream to a service that does not keep its connection open."""
 
@@ -93,7 +95,7 @@ class OpenaiBackend:
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise UpstreamError(502, f"{self.name} answered what is not JSON: {error}", billable=True) from error
         if not isinstance(reply, dict):
-            raise UpstreamError(502, f"{self.name} answered what is no JSON object", billable=True)
+            raise UpstreamError(502, f"{self.name} answered what is no JSON object", billable=True, again=False)
         return reply
 
     async def stream(self, path: str, body: Json) -> AsyncIterator[list[bytes]]:
@@ -131,7 +133,7 @@ class OpenaiBackend:
             response = await self._session.post(self.url + path, data=data, timeout=timeout, headers=headers)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise UpstreamError(
-                503, f"{self.name} is not there: {error.strerror if hasattr(error, 'strerror') else error}"
+                503, f"{self.name} is not there: {error.strerror if hasattr(error, 'strerror') else error}", away=True
             ) from error
         except aiohttp.ClientError as error:
             raise self._broken(error) from error
@@ -148,6 +150,8 @@ class OpenaiBackend:
                 document = None
         wait = retry_after_s(response.headers.get("retry-after", ""))
         message = f"{self.name} answered {response.status} {response.reason or ''}".strip()
+        if response.status in OUR_KEY:
+            return UpstreamError(502, f"{self.name} refused the key of the gateway ({response.status})", again=False)
         return UpstreamError(response.status, message, document if isinstance(document, dict) else None, wait)
 
     def _broken(self, error: Exception) -> UpstreamError:
