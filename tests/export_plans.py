@@ -6,8 +6,9 @@ from pathlib import Path
 
 from comptroller.export import nodes_of
 from comptroller.facts.accelerator import accelerator
+from comptroller.facts.engine import engine_facts
 from comptroller.facts.library import SHIPPED
-from comptroller.launch import command
+from comptroller.launch import line
 from comptroller.planning.ground.plan_document import OfferService, Plan, PoolDocument, ServiceDocument, load_plan
 from comptroller.planning.prove.simulated_fleet import replica_of_pool as priced
 
@@ -23,11 +24,11 @@ def served(engine: str, **pool: int | str) -> ServiceDocument:
     """The golden plan's first service on another engine and pool, with the command that starts it."""
     base = GOLDEN.services[0]
     pools = (base.deployment.pools[0].model_copy(update=pool),)
-    engine_ = base.deployment.engine.model_copy(update={"id": engine})
+    engine_ = base.deployment.engine.model_copy(update={"id": engine, "version": engine_facts(engine).version})
     deployment = base.deployment.model_copy(update={"pools": pools, "engine": engine_})
-    line = command(priced(deployment, pools[0], SHIPPED), 15050)
+    command = line(priced(deployment, pools[0], SHIPPED), 15050)
     name = f"{engine}.tp{pools[0].tp}"
-    return base.model_copy(update={"id": name, "deployment": deployment, "launch": line})
+    return base.model_copy(update={"id": name, "deployment": deployment, "launch": command})
 
 
 def plan_of(*services: ServiceDocument, offers: tuple[OfferService, ...] = ()) -> Plan:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from comptroller.costs.own_calibration import OwnCalibration
+from comptroller.errors import UnsupportedError
+from comptroller.launch import checkpoint
 from comptroller.planning.ground.nouns import Fleet, Goal
 from comptroller.planning.offer.intervals import unmeasured_error
 from comptroller.planning.offer.questions import modelling_notes
@@ -40,6 +42,7 @@ def notes_of(
         yield from unchecked_architecture_notes(model)
         yield from borrowed_efficiency_notes(model)
         yield from rental_notes(model)
+        yield from checkpoint_notes(model)
         yield from calibration_notes(problem, model)
     if drawn is not None:
         yield from _assumption_notes(problem, best, drawn)
@@ -116,6 +119,24 @@ def borrowed_efficiency_notes(own: ModelServices) -> Iterator[str]:
             yield (
                 f"{device}: no kernel of its family was timed; its efficiency is pooled from other families "
                 f"and its intervals are wider for it; measure it before you rely on the choice"
+            )
+
+
+def checkpoint_notes(own: ModelServices) -> Iterator[str]:
+    """Services that are what-ifs, and whose weights come from another repository than the model's or have to be made."""
+    for service, deployment in zip(own.services, own.deployments, strict=True):
+        try:
+            files = checkpoint(deployment.replica)
+        except UnsupportedError as error:
+            yield f"{service.id} is a what-if, not a plan to run: {error}"
+            continue
+        if files.listed:
+            yield f"{service.id}: the weights are those of {files.path}"
+        if made := files.conversion:
+            time = "its time is not documented" if made.time_s is None else f"about {made.time_s / HOUR_S:.1f} h"
+            yield (
+                f"{service.id}: no repository with these weights is listed; {made.tool} makes them, {time} and "
+                f"{made.disk_bytes / 1e9:,.0f} GB of disk: {made.command}"
             )
 
 
