@@ -66,8 +66,9 @@ class ServiceLaunch:
         Raises:
             UnsupportedError: none is known, or the weights have to be made first, on a machine's own disk.
         """
+        container = launch.image(self.engine, self.device)
         self.require_repository()
-        return launch.image(self.engine, self.device)
+        return container
 
     def require_repository(self) -> None:
         """Refuse weights that no repository has: a container would not find them.

@@ -31,7 +31,11 @@ class ConversionMethod:
 
 @dataclass(frozen=True, config=_STRICT)
 class CheckpointConverter:
-    """A program that converts. reference_params: of the model that times are stated for.  wide_copies: copies of the 16-bit weights that lie on the disk meanwhile."""
+    """A program that converts.
+
+    reference_params: of the model that times are stated for.  wide_copies: copies of the 16-bit weights on the disk
+    meanwhile.
+    """
 
     id: str
     name: str

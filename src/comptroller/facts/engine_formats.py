@@ -176,7 +176,8 @@ def engine_formats(program: str) -> EngineFormats:
     """
     entry = entry_of("engine_formats", program)
     table = fact_of(EngineFormats, entry)
-    for row in (*table.rows, *table.cannot, *table.caches):
-        if row.source not in table.sources:
-            raise FactError(entry.file, "source", f"{row.source!r} is not in [sources]", ", ".join(table.sources))
+    named = [row.source for row in table.rows] + [row.source for row in table.cannot]
+    for source in (*named, *(row.source for row in table.caches)):
+        if source not in table.sources:
+            raise FactError(entry.file, "source", f"{source!r} is not in [sources]", ", ".join(table.sources))
     return table

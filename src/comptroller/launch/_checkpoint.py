@@ -25,7 +25,8 @@ GGUF = "GGUF"
 class CheckpointConversion:
     """How a checkpoint is made: what it writes, the shell line, bytes of disk, seconds where a source has them.
 
-    disk_bytes: the 16-bit weights, as often as they lie there, and the result.  time_s: in proportion to the parameters, from the time of the converter's source for one model on one device.
+    disk_bytes: the 16-bit weights, as often as they lie there, and the result.  time_s: in proportion to the
+    parameters, from the time that the converter's source has for one model on one device.
     """
 
     tool: str

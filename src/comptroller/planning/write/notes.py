@@ -123,7 +123,7 @@ def borrowed_efficiency_notes(own: ModelServices) -> Iterator[str]:
 
 
 def checkpoint_notes(own: ModelServices) -> Iterator[str]:
-    """Services that are what-ifs, and whose weights come from another repository than the model's or have to be made."""
+    """Services that are what-ifs, and those whose weights have to be made or come from a listed repository."""
     for service, deployment in zip(own.services, own.deployments, strict=True):
         try:
             files = checkpoint(deployment.replica)
