@@ -10,7 +10,12 @@ from comptroller.facts.engine import engine_facts
 from comptroller.facts.library import SHIPPED
 from comptroller.launch import line
 from comptroller.planning.ground.plan_document import (
-    OfferService, Plan, PoolDocument, RecipeDocument, ServiceDocument, load_plan,
+    OfferService,
+    Plan,
+    PoolDocument,
+    RecipeDocument,
+    ServiceDocument,
+    load_plan,
 )  # fmt: skip
 from comptroller.planning.prove.simulated_fleet import replica_of_pool as priced
 
