@@ -113,7 +113,7 @@ def checkpoint_of(
     own = model.repository or model.id
     if row.checkpoint != GGUF and _is_in(model, recipe, row.casts):
         return LaunchCheckpoint(own, flags, row.kernel, evidence)
-    if row.checkpoint != GGUF and (name := _listed(model, recipe, row.casts)):
+    if row.checkpoint != GGUF and (name := _repository_of(model, recipe, row.casts)):
         return LaunchCheckpoint(name, flags, row.kernel, evidence, listed=True)
     if not _is_convertible(model, recipe):
         raise UnsupportedError(_no_source(program, model, recipe, row))
@@ -145,7 +145,7 @@ def _is_in(model: Model, recipe: PrecisionRecipe, casts: bool) -> bool:
     return all(own == asked or (casts and {own, asked} <= PLAIN) for own, asked in pairs)
 
 
-def _listed(model: Model, recipe: PrecisionRecipe, casts: bool) -> str:
+def _repository_of(model: Model, recipe: PrecisionRecipe, casts: bool) -> str:
     """A listed repository of the same release in the formats of a recipe; empty if there is none."""
     release = model.repository.rpartition("/")[2].lower()
     for other in listed_checkpoints(model.id):

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from comptroller.costs.own_calibration import OwnCalibration
-from comptroller.errors import UnsupportedError
-from comptroller.launch import checkpoint
 from comptroller.planning.ground.nouns import Fleet, Goal
 from comptroller.planning.offer.intervals import unmeasured_error
 from comptroller.planning.offer.questions import modelling_notes
@@ -17,6 +15,7 @@ from comptroller.planning.prove.services import ModelServices
 from comptroller.planning.risk.draws import RiskSimulation
 from comptroller.planning.solve.infeasible import target_name
 from comptroller.planning.solve.problem import PlanningProblem
+from comptroller.planning.write.checkpoints import checkpoint_notes
 from comptroller.planning.write.classes import options_in_use
 from comptroller.quantities import HOUR_S
 from comptroller.serving.jit import COMPILED
@@ -119,24 +118,6 @@ def borrowed_efficiency_notes(own: ModelServices) -> Iterator[str]:
             yield (
                 f"{device}: no kernel of its family was timed; its efficiency is pooled from other families "
                 f"and its intervals are wider for it; measure it before you rely on the choice"
-            )
-
-
-def checkpoint_notes(own: ModelServices) -> Iterator[str]:
-    """Services that are what-ifs, and those whose weights have to be made or come from a listed repository."""
-    for service, deployment in zip(own.services, own.deployments, strict=True):
-        try:
-            files = checkpoint(deployment.replica)
-        except UnsupportedError as error:
-            yield f"{service.id} is a what-if, not a plan to run: {error}"
-            continue
-        if files.listed:
-            yield f"{service.id}: the weights are those of {files.path}"
-        if made := files.conversion:
-            time = "its time is not documented" if made.time_s is None else f"about {made.time_s / HOUR_S:.1f} h"
-            yield (
-                f"{service.id}: no repository with these weights is listed; {made.tool} makes them, {time} and "
-                f"{made.disk_bytes / 1e9:,.0f} GB of disk: {made.command}"
             )
 
 
