@@ -51,7 +51,8 @@ ROOM_LINES = {
     "books": 3_070,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
-    "facts": 4_560,
+    # what engines can load and what converts checkpoints, a table each
+    "facts": 4_760,
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration from the files of ten
     # tools, a reader of 60 to 100 lines each, with its errors before and after
     "measure": 4_000,
@@ -59,12 +60,12 @@ ROOM_LINES = {
     "cli": 2_650,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,
-    # targets of export, one file each
-    "export": 600,
+    # targets of export, one file each; refusals of what-ifs and of weights that have to be made
+    "export": 640,
     # errors, quantities, a user's own code, the exported names
     ".": 480,
-    # command lines of engines, one file each
-    "launch": 210,
+    # command lines of engines, one file each; which files they load, and how those are made
+    "launch": 440,
 }
 """Most lines of Python in each room. A room that passes its bound fails `make lint`: shrink it, or raise the bound here
 and say in DESIGN.md what the lines are for."""

@@ -6,9 +6,17 @@ from pathlib import Path
 
 from comptroller.export import nodes_of
 from comptroller.facts.accelerator import accelerator
+from comptroller.facts.engine import engine_facts
 from comptroller.facts.library import SHIPPED
-from comptroller.launch import command
-from comptroller.planning.ground.plan_document import OfferService, Plan, PoolDocument, ServiceDocument, load_plan
+from comptroller.launch import line
+from comptroller.planning.ground.plan_document import (
+    OfferService,
+    Plan,
+    PoolDocument,
+    RecipeDocument,
+    ServiceDocument,
+    load_plan,
+)  # fmt: skip
 from comptroller.planning.prove.simulated_fleet import replica_of_pool as priced
 
 GOLDEN = load_plan(Path(__file__).parent / "golden" / "two_services.json")
@@ -19,15 +27,19 @@ OFFER = OfferService(
 )  # fmt: skip
 
 
+SIXTEEN_BIT = RecipeDocument(weights="bf16", experts="bf16", activations="bf16", kv="bf16")
+"""What every engine can launch."""
+
+
 def served(engine: str, **pool: int | str) -> ServiceDocument:
     """The golden plan's first service on another engine and pool, with the command that starts it."""
     base = GOLDEN.services[0]
     pools = (base.deployment.pools[0].model_copy(update=pool),)
-    engine_ = base.deployment.engine.model_copy(update={"id": engine})
-    deployment = base.deployment.model_copy(update={"pools": pools, "engine": engine_})
-    line = command(priced(deployment, pools[0], SHIPPED), 15050)
+    engine_ = base.deployment.engine.model_copy(update={"id": engine, "version": engine_facts(engine).version})
+    deployment = base.deployment.model_copy(update={"pools": pools, "engine": engine_, "recipe": SIXTEEN_BIT})
+    command = line(priced(deployment, pools[0], SHIPPED), 15050)
     name = f"{engine}.tp{pools[0].tp}"
-    return base.model_copy(update={"id": name, "deployment": deployment, "launch": line})
+    return base.model_copy(update={"id": name, "deployment": deployment, "launch": command})
 
 
 def plan_of(*services: ServiceDocument, offers: tuple[OfferService, ...] = ()) -> Plan:

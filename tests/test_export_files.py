@@ -150,6 +150,20 @@ def test_what_a_tool_cannot_run_is_refused(target: str, service: Any, says: str)
         export(target, plan_of(service))
 
 
+@pytest.mark.parametrize("target", [name for name in targets() if name != "gateway"])
+def test_a_what_if_is_exported_nowhere(target: str) -> None:
+    planned = GOLDEN.services[0].model_copy(update={"launch": "# what-if: vllm cannot hold weights in int5"})
+    with pytest.raises(UnsupportedError, match="what-if: vllm cannot hold weights in int5"):
+        export(target, plan_of(planned))
+
+
+def test_weights_that_have_to_be_made_are_made_by_the_script_and_refused_elsewhere() -> None:
+    plan = plan_of(served("llama_cpp", accelerator="h100_sxm", tp=1))
+    (script,) = export("commands", plan).values()
+    assert "convert_hf_to_gguf.py" in script and "GB of disk" in script
+    subprocess.run(["sh", "-n", "-c", script], check=True)
+
+
 def test_an_unknown_target_lists_the_known_ones() -> None:
     with pytest.raises(UnknownIdError, match="kubernetes"):
         export("kubernets", GOLDEN)

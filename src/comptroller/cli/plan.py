@@ -61,6 +61,9 @@ def run(
         bool, typer.Option("--resume", help="Keep finished parts; go on from those of a run that was cut short.")
     ] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows of a trace, counted.")] = False,
+    what_if: Annotated[
+        bool, typer.Option("--what-if", help="Also formats that no engine is known to launch, marked as such.")
+    ] = False,
 ) -> None:
     """Find the cheapest accelerators, layouts and number formats that serve a workload."""
     paths = {"json": out, "html": html, "png": png}
@@ -75,6 +78,8 @@ def run(
         loaded = loaded.model_copy(update={"calibration": str(calibration)})
     if skip_bad:
         loaded = loaded.model_copy(update={"skip_bad": True})
+    if what_if:
+        loaded = loaded.model_copy(update={"what_if": True})
     if explain:
         _explain(loaded, explain, json)
         return

@@ -12,6 +12,8 @@ from importlib import import_module, resources
 from comptroller import launch
 from comptroller.errors import UnknownIdError, UnsupportedError
 from comptroller.facts.accelerator import Accelerator
+from comptroller.facts.library import FactLibrary
+from comptroller.planning.ground.plan_calibration import replica_of_pool
 from comptroller.planning.ground.plan_document import Plan, PoolDocument, ServiceDocument
 
 PORT = 8000
@@ -26,7 +28,7 @@ class ServiceLaunch:
     """A service as a tool starts it.
 
     name: a DNS label, unique in the plan.  engine: the program that is started.  nodes: that one replica spans, each
-    with `devices` accelerators.
+    with `devices` accelerators.  conversion: how its weights are made, where no repository has them.
     """
 
     service: ServiceDocument
@@ -35,6 +37,7 @@ class ServiceLaunch:
     pool: PoolDocument
     device: Accelerator
     nodes: int
+    conversion: launch.CheckpointConversion | None = None
 
     @property
     def devices(self) -> int:
@@ -61,9 +64,23 @@ class ServiceLaunch:
         """The engine's container image for the device.
 
         Raises:
-            UnsupportedError: none is known.
+            UnsupportedError: none is known, or the weights have to be made first, on a machine's own disk.
         """
-        return launch.image(self.engine, self.device)
+        container = launch.image(self.engine, self.device)
+        self.require_repository()
+        return container
+
+    def require_repository(self) -> None:
+        """Refuse weights that no repository has: a container would not find them.
+
+        Raises:
+            UnsupportedError: they have to be made; says how.
+        """
+        if self.conversion is not None:
+            raise UnsupportedError(
+                f"{self.service.id}: no repository with its weights is known; make them, upload them and plan with "
+                f"that repository, or export to commands: {self.conversion.command}"
+            )
 
     @property
     def price(self) -> str:
@@ -110,13 +127,24 @@ def _launches_of(plan: Plan) -> Iterator[ServiceLaunch]:
                 f"{service.id}: prefill and decode run in pools of their own, which need a router that passes caches "
                 "on; only services whose replicas do both are exported"
             )
+        if service.launch.startswith(launch.WHAT_IF):
+            raise UnsupportedError(f"{service.id}: {service.launch.removeprefix('# ')}")
         (pool,) = service.deployment.pools
         device = plan.library.accelerator(pool.accelerator)
         engine = plan.library.engine(service.deployment.engine.id).launched_as
         base = slug(f"{service.deployment.model}-{pool.accelerator}")
         names[base] += 1
         name = base if names[base] == 1 else f"{base}-{names[base]}"
-        yield ServiceLaunch(service, name, engine, pool, device, nodes_of(pool, device))
+        conversion = _conversion_of(service, pool, plan.library)
+        yield ServiceLaunch(service, name, engine, pool, device, nodes_of(pool, device), conversion)
+
+
+def _conversion_of(
+    service: ServiceDocument, pool: PoolDocument, library: FactLibrary
+) -> launch.CheckpointConversion | None:
+    """How the files are made that the plan's own command loads; none where it loads a repository."""
+    found = launch.checkpoint(replica_of_pool(service.deployment, pool, library)).conversion
+    return found if found and found.path in shlex.split(service.launch) else None
 
 
 def slug(text: str) -> str:

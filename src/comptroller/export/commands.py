@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from comptroller.export import ServiceLaunch, service_launches
 from comptroller.planning.ground.plan_document import Plan
 
@@ -18,4 +20,7 @@ def _script(run: ServiceLaunch) -> str:
     lines = ["#!/bin/sh", f"# {run.service.id}: {run.pool.replicas} times, {where}"]
     if run.nodes > 1:
         lines.append(': "${RANK:?the number of this node}" "${LEADER:?the address of node 0}"')
+    if made := run.conversion:
+        lines += [f"# once, with {made.tool} ({made.install}), {made.disk_bytes / 1e9:,.0f} GB of disk:"]
+        lines += [f"[ -e {shlex.quote(made.path)} ] || {{ {made.command}; }} || exit 1"]
     return "\n".join([*lines, f"exec {run.line}", ""])

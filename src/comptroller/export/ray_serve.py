@@ -53,7 +53,8 @@ def _model(run: ServiceLaunch) -> dict[str, Any]:
     """An LLMConfig.
 
     Raises:
-        UnsupportedError: the engine is not vLLM, it has data-parallel ranks, or Ray's name of the device is not known.
+        UnsupportedError: the engine is not vLLM, it has data-parallel ranks, Ray's name of the device is not known,
+            or no repository has its weights.
     """
     if run.engine != "vllm":
         raise UnsupportedError(f"{run.service.id}: Ray Serve's LLM application runs vllm, not {run.engine}")
@@ -63,6 +64,7 @@ def _model(run: ServiceLaunch) -> dict[str, Any]:
         )
     if run.device.id not in ACCELERATORS:
         raise UnsupportedError(f"{run.service.id}: Ray's name of {run.device.id} is not known")
+    run.require_repository()
     return {
         "model_loading_config": {"model_id": run.name, "model_source": run.words[2]},
         "accelerator_type": ACCELERATORS[run.device.id],

@@ -361,3 +361,17 @@ def model(name: str) -> Model:
     'llama_3_1_70b'
     """
     return model_of(model_entry(name))
+
+
+@lru_cache(maxsize=FACTS_KEPT)
+def listed_checkpoints(id: str) -> tuple[Model, ...]:
+    """The repositories that a listed model's file names, one model each: its own, then its variants.
+
+    id: of the model or of one of its variants; a model of a user's own has none.
+    """
+    stem = id if id in ids("models") else repositories().get(id.lower(), ("", ""))[0]
+    if not stem:
+        return ()
+    variants = _model_file(stem).variants
+    entries = [_with_variant(shipped_entry("models", stem), name) for name in ("", *variants)]
+    return tuple(model_of(entry) for entry in entries)

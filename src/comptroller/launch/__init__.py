@@ -6,27 +6,84 @@ import shlex
 from importlib import import_module, resources
 from types import ModuleType
 
-from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.deployment import EngineSettings, ModelReplica, PrecisionRecipe
 from comptroller.errors import UnknownIdError, UnsupportedError
 from comptroller.facts.accelerator import Accelerator
+from comptroller.facts.engine import EngineFacts
+from comptroller.facts.library import SHIPPED, FactLibrary
+from comptroller.facts.model import Model
+from comptroller.launch._checkpoint import CheckpointConversion, LaunchCheckpoint, as_launched, checkpoint_of
+
+__all__ = [
+    "WHAT_IF", "CheckpointConversion", "LaunchCheckpoint", "checkpoint", "command", "engines", "image", "launchable",
+    "line", "spread",
+]  # fmt: skip
+
+WHAT_IF = "# what-if: "
+"""How the line of a deployment starts that cannot be launched: a comment of the shell, then the reason."""
 
 
 def engines() -> list[str]:
     """Engines that can be launched, sorted."""
     folder = resources.files(__name__)
-    return sorted(x.name[:-3] for x in folder.iterdir() if x.name.endswith(".py") and x.name != "__init__.py")
+    return sorted(x.name[:-3] for x in folder.iterdir() if x.name.endswith(".py") and x.name[0] != "_")
+
+
+def launchable(
+    engine: EngineFacts | EngineSettings,
+    model: Model,
+    device: Accelerator,
+    recipe: PrecisionRecipe,
+    library: FactLibrary = SHIPPED,
+) -> PrecisionRecipe:
+    """The recipe as an engine runs it on a device, with the activations that its kernel takes.
+
+    Raises:
+        UnknownIdError: no table for the engine.
+        UnsupportedError: the engine cannot load it there, or no files in these formats are known; says why.
+    """
+    place = (engine.launched_as, engine.version, model, device)
+    found = as_launched(*place, recipe, library)
+    checkpoint_of(*place, found, library)
+    return found
+
+
+def checkpoint(replica: ModelReplica) -> LaunchCheckpoint:
+    """What the engine loads to serve a replica as it was planned.
+
+    Raises:
+        UnknownIdError: no table for the engine.
+        UnsupportedError: it cannot; says why.
+    """
+    engine = replica.engine
+    return checkpoint_of(
+        engine.launched_as, engine.version, replica.model, replica.device, replica.recipe, replica.library
+    )
 
 
 def command(replica: ModelReplica, context_tokens: int) -> str:
-    """A shell line that starts one replica with the plan's settings.
+    """A shell line that starts one replica with the plan's settings, in the plan's number formats.
 
     context_tokens: the longest request, input and output, that it must hold.
 
     Raises:
         UnknownIdError: no file for the engine.
+        UnsupportedError: the engine cannot serve these formats on the device, or no files are known.
     """
-    words = _file(replica.engine.launched_as).words(replica, context_tokens)
-    return shlex.join(str(word) for word in words)
+    program = _file(replica.engine.launched_as)
+    return shlex.join(str(word) for word in program.words(replica, checkpoint(replica), context_tokens))
+
+
+def line(replica: ModelReplica, context_tokens: int) -> str:
+    """The command, or a comment that says why there is none: what was planned is then a what-if.
+
+    Raises:
+        UnknownIdError: no file for the engine.
+    """
+    try:
+        return command(replica, context_tokens)
+    except UnsupportedError as error:
+        return f"{WHAT_IF}{error}"
 
 
 def image(engine: str, device: Accelerator) -> str:

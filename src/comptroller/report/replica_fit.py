@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from comptroller.launch import command
+from comptroller.launch import line
 from comptroller.planning.offer.replica_fit import FitAnswer, FitRemedy, RequestSpeed
 from comptroller.report.figures import number, seconds
 from comptroller.report.sheet import Cell, ReportSheet, SheetColumns, left, right
@@ -53,9 +53,9 @@ def remarks(answer: FitAnswer) -> Iterator[str]:
 
 
 def start(answer: FitAnswer) -> str:
-    """The command that starts what was asked about."""
+    """The command that starts what was asked about, or a comment that says why there is none."""
     context = answer.query.context_tokens or answer.context_tokens
-    return command(answer.query.replica, context)
+    return line(answer.query.replica, context)
 
 
 def sheets(answer: FitAnswer) -> tuple[ReportSheet, ...]:

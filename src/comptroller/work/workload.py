@@ -196,6 +196,7 @@ class Workload(WorkloadUsage):
     uncertainty: declared ranges of prices and demand, for a plan with a quality target.
     hours: the day by the hour, which is planned beside the plan for the rate to size for.
     calibration: folder of the user's own calibration, as `comptroller fit calibration --out FOLDER` writes it.
+    what_if: also plan with what no engine is known to launch, marked as such.
     """
 
     model_config = STRICT
@@ -221,6 +222,7 @@ class Workload(WorkloadUsage):
     uncertainty: WorkloadUncertainty | None = None
     hours: WorkloadDay | None = None
     calibration: str | None = None
+    what_if: Annotated[bool, Field(strict=True)] = False
     spare_replicas: Count = 0
     caps: Mapping[str, Count] = Field(default_factory=dict)
     allow: ResourceAllowlist = ResourceAllowlist()
@@ -277,7 +279,8 @@ class Workload(WorkloadUsage):
         update: dict[str, Any] = {"trace": path.name if path else None}
         if quality and records:
             update["quality"] = quality.model_copy(update={"evidence": records.name})
-        written = self.model_copy(update=update).model_dump_json(exclude={"calibration"})
+        silent = {"calibration"} if self.what_if else {"calibration", "what_if"}
+        written = self.model_copy(update=update).model_dump_json(exclude=silent)
         sha = hashlib.sha256(written.encode())
         for entry in self._library.entries:
             sha.update(f"{entry.kind} {entry.id} {entry.digest}".encode())

@@ -122,6 +122,10 @@ HEADINGS = (
             ),
             "allow.engines": WorkloadKey("Engines that may be used (`comptroller show engines`).", '["vllm"]'),
             "allow.formats": WorkloadKey("Number formats that may be used (`comptroller show formats`).", '["bf16"]'),
+            "what_if": WorkloadKey(
+                "Also plan with number formats that no engine is known to launch, marked as such (true or false).",
+                "true",
+            ),
             "allow.terms": WorkloadKey(
                 'Terms of rent: "on_demand", "spot", "reserved", "owned".', '["on_demand", "reserved"]'
             ),

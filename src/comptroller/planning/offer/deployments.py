@@ -9,13 +9,15 @@ from datetime import date
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe, arithmetic
 from comptroller.costs.memory import ReplicaMemory, memory
-from comptroller.errors import InsufficientMemoryError, UnsupportedFormatError
+from comptroller.errors import InsufficientMemoryError, UnsupportedError, UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator
+from comptroller.facts.config import listed_checkpoints
 from comptroller.facts.engine import EngineFacts
 from comptroller.facts.format import Format
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
 from comptroller.facts.site import AcceleratorOffer, Site, Term
+from comptroller.launch import launchable
 from comptroller.planning.ground.nouns import Deployment
 
 NEAR_LOSSLESS = ("fp8_e4m3",)
@@ -29,7 +31,10 @@ SLOW_BYTES_PER_S = 100e9
 
 @dataclass(frozen=True, slots=True)
 class DeploymentSpace:
-    """What may be chosen; every axis in the order given, which also breaks ties. library: of the formats."""
+    """What may be chosen; every axis in the order given, which also breaks ties.
+
+    library: of the formats.  what_if: also what no engine is known to launch.
+    """
 
     models: tuple[Model, ...]
     accelerators: tuple[Accelerator, ...]
@@ -39,6 +44,7 @@ class DeploymentSpace:
     formats: tuple[str, ...] = ()
     on: date | None = None
     library: FactLibrary = SHIPPED
+    what_if: bool = False
 
 
 @dataclass(slots=True)
@@ -119,7 +125,7 @@ def _memory_of(replica: ModelReplica) -> ReplicaMemory:
 def _on_device(
     model: Model, device: Accelerator, facts: EngineFacts, space: DeploymentSpace, rejected: RejectionTally
 ) -> Iterator[ModelReplica]:
-    for recipe in recipes(model, device, space.formats, rejected, space.library):
+    for recipe in _launchable_recipes(model, device, facts, space, rejected):
         fitted = False
         for layout in layouts(model, device):
             if layout.pp > 1 and fitted and layout.devices > device.node_devices:
@@ -134,6 +140,20 @@ def _on_device(
             yield replica
 
 
+def _launchable_recipes(
+    model: Model, device: Accelerator, facts: EngineFacts, space: DeploymentSpace, rejected: RejectionTally
+) -> Iterator[PrecisionRecipe]:
+    """Recipes as an engine launches them; where the space asks what if, those too that it is not known to launch."""
+    for recipe in recipes(model, device, space.formats, rejected, space.library):
+        try:
+            yield launchable(facts, model, device, recipe, space.library)
+        except UnsupportedError as error:
+            if space.what_if:
+                yield recipe
+            else:
+                rejected.add("cannot be launched", f"{model.id}, {recipe}: {error}")
+
+
 def recipes(
     model: Model, device: Accelerator, allowed: Sequence[str], rejected: RejectionTally, library: FactLibrary = SHIPPED
 ) -> tuple[PrecisionRecipe, ...]:
@@ -141,7 +161,7 @@ def recipes(
 
     Without a list: the checkpoint's own formats and the near-lossless ones. Weights whose arithmetic the device
     multiplies natively take activations in the same format, others 16-bit ones; the cache is 16-bit, or fp8 if
-    allowed. Experts take the weights' format, or the checkpoint's own mix.
+    allowed. Experts take the weights' format, or the mix of the checkpoint or of a listed repository.
     """
     wide = _wide(device)
     if wide is None:
@@ -155,8 +175,10 @@ def recipes(
     ]
     runnable: list[PrecisionRecipe] = []
     pairs = [(name, name) for name in names if "weights" in library.format(name).roles]
-    if model.is_moe and own[0] != own[1] and set(own) <= set(names):
-        pairs.append((own[0], own[1]))
+    if model.is_moe:
+        shipped = [own, *((x.weights, x.experts) for x in listed_checkpoints(model.id))]
+        mixes = [tuple(wide if x in {"bf16", "fp16"} else x for x in pair) for pair in shipped]
+        pairs += [(first, second) for first, second in mixes if first != second and {first, second} <= set(names)]
     for weights, experts in pairs:
         try:
             activations = _activations(library.format(experts), device, wide)

@@ -28,6 +28,7 @@ from comptroller.facts.engine import EngineFacts, engine_facts
 from comptroller.facts.format import format_
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
 from comptroller.facts.reader import ids
+from comptroller.launch import launchable
 from comptroller.planning.offer.deployments import RejectionTally, layouts, recipes
 
 USUAL_ENGINE = "vllm"
@@ -173,8 +174,9 @@ def replica_to_check(
         InputError: the model cannot be cut like that.
         UnsupportedError: no engine serves on the device, or the device cannot run the formats.
     """
-    recipe = _recipe(model, device, *formats)
     facts = engine_facts(engine) if engine else _usual_engine(device)
+    asked = _recipe(model, device, *formats)
+    recipe = _as_launched(facts, model, device, asked) or asked
     if device.vendor not in facts.vendors:
         raise UnsupportedError(f"{facts.id} does not serve on {device.vendor} devices; on {', '.join(facts.vendors)}")
     heads = min((block.mixer.heads for block in model.blocks if isinstance(block.mixer, _WITH_HEADS)), default=0)
@@ -225,6 +227,16 @@ def _recipe(model: Model, device: Accelerator, weights: str, cache: str) -> Prec
     if cache and "kv" not in format_(cache).roles:
         raise InputError(f"format {cache} cannot hold a cache; it serves for {', '.join(format_(cache).roles)}")
     return replace(recipe, kv=cache) if cache else recipe
+
+
+def _as_launched(
+    engine: EngineFacts | EngineSettings, model: Model, device: Accelerator, recipe: PrecisionRecipe
+) -> PrecisionRecipe | None:
+    """The recipe as the engine runs it; `None` where it is not known to."""
+    try:
+        return launchable(engine, model, device, recipe)
+    except UnsupportedError:
+        return None
 
 
 def _own_formats(model: Model, recipe: PrecisionRecipe) -> tuple[str, str]:
@@ -307,12 +319,13 @@ def _narrower_cache(query: FitQuery) -> Changes:
 
 
 def _narrower_weights(query: FitQuery) -> Changes:
-    """Formats that the device runs, the widest first."""
+    """Formats that the engine loads there, the widest first."""
     replica, wide = query.replica, weight_bytes(query.replica)
     names = tuple(name for name in ids("formats") if "weights" in format_(name).roles)
     found = recipes(replica.model, replica.device, names, RejectionTally())
     distinct = dict.fromkeys(replace(one, kv=replica.recipe.kv) for one in found)
     changed = [replace(replica, recipe=recipe) for recipe in distinct]
+    changed = [one for one in changed if _as_launched(replica.engine, one.model, one.device, one.recipe)]
     ordered = sorted(changed, key=lambda one: (-weight_bytes(one), str(one.recipe)))
     for one in ordered:
         if weight_bytes(one) < wide:

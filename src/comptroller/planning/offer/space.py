@@ -55,6 +55,7 @@ def space_of(workload: Workload) -> DeploymentSpace:
         terms=allow.terms,
         formats=allow.formats,
         library=library,
+        what_if=workload.what_if,
     )
 
 

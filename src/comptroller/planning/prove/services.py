@@ -12,7 +12,7 @@ from comptroller.costs.capacity import SlicedLoad
 from comptroller.costs.money import carbon_g
 from comptroller.costs.operating import OperatingPoint, operating_point
 from comptroller.costs.timing import TimingCalibration
-from comptroller.launch import command
+from comptroller.launch import line
 from comptroller.planning.ground.nouns import Deployment, Fleet, Floats, Goal
 from comptroller.planning.ground.plan_document import (
     DeploymentDocument,
@@ -150,7 +150,7 @@ def service_of(what: ServiceLoad, row: int, units: int, goal: Goal) -> tuple[Ser
         w=bands.w.around(watts),
         gco2e_per_h=short(float(carbon_g(watts * 3600.0, deployment.site.grid_gco2e_per_j))),
         slices=tuple(_slices(load, rate, capacity)),
-        launch=command(deployment.replica, int(what.longest_tokens)),
+        launch=line(deployment.replica, int(what.longest_tokens)),
     )
     return service, state
 

@@ -15,6 +15,7 @@ from comptroller.planning.prove.services import ModelServices
 from comptroller.planning.risk.draws import RiskSimulation
 from comptroller.planning.solve.infeasible import target_name
 from comptroller.planning.solve.problem import PlanningProblem
+from comptroller.planning.write.checkpoints import checkpoint_notes
 from comptroller.planning.write.classes import options_in_use
 from comptroller.quantities import HOUR_S
 from comptroller.serving.jit import COMPILED
@@ -40,6 +41,7 @@ def notes_of(
         yield from unchecked_architecture_notes(model)
         yield from borrowed_efficiency_notes(model)
         yield from rental_notes(model)
+        yield from checkpoint_notes(model)
         yield from calibration_notes(problem, model)
     if drawn is not None:
         yield from _assumption_notes(problem, best, drawn)

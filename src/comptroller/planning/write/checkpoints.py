@@ -1,0 +1,28 @@
+"""What a plan says of the files that its services load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from comptroller.errors import UnsupportedError
+from comptroller.launch import checkpoint
+from comptroller.planning.prove.services import ModelServices
+from comptroller.quantities import HOUR_S
+
+
+def checkpoint_notes(own: ModelServices) -> Iterator[str]:
+    """Services that are what-ifs, and those whose weights have to be made or come from a listed repository."""
+    for service, deployment in zip(own.services, own.deployments, strict=True):
+        try:
+            files = checkpoint(deployment.replica)
+        except UnsupportedError as error:
+            yield f"{service.id} is a what-if, not a plan to run: {error}"
+            continue
+        if files.listed:
+            yield f"{service.id}: the weights are those of {files.path}"
+        if made := files.conversion:
+            time = "its time is not documented" if made.time_s is None else f"about {made.time_s / HOUR_S:.1f} h"
+            yield (
+                f"{service.id}: no repository with these weights is listed; {made.tool} makes them, {time} and "
+                f"{made.disk_bytes / 1e9:,.0f} GB of disk: {made.command}"
+            )
