@@ -46,7 +46,8 @@ class Goal:
     objective: one of `OBJECTIVES`, per hour.  targets: latency objectives.  demand: factor on the rate that fleets are
     sized with.  limits: most of each (`LIMITS`, or `cap` and the id of an accelerator) in every hour.  over_day: most
     of an objective over all hours.  spare: units in reserve for each deployment in use.  quality: least share of
-    questions solved, by class; the empty name stands for all.
+    questions solved, by class; the empty name stands for all.  most_kinds: of deployments in a fleet, no limit if not
+    given.  kind_usd_per_h: what every further kind counts for in the choice of a fleet that costs dollars.
     """
 
     objective: str
@@ -56,6 +57,12 @@ class Goal:
     spare: int = 0
     quality: tuple[tuple[str, float], ...] = ()
     over_day: tuple[tuple[str, float], ...] = ()
+    most_kinds: int | None = None
+    kind_usd_per_h: float = 0.0
+
+    def price_of_kinds(self, kinds: int) -> float:
+        """What so many kinds of deployments count for in the choice, beside what they cost."""
+        return self.kind_usd_per_h * max(kinds - 1, 0) if self.objective == "usd" else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +287,11 @@ class Fleet:
     considered: int = 0
 
     @property
+    def kinds(self) -> int:
+        """How many kinds of deployments it rents."""
+        return sum(int(count.any(axis=0).sum()) for count in self.units.values())
+
+    @property
     def key(self) -> tuple[bytes, ...]:
         """The same for fleets that do the same: shares to a millionth, and units."""
         units = [b"%d:" % model + count.tobytes() for model, count in sorted(self.units.items())]
@@ -332,6 +344,11 @@ class Trial:
     def shown(self) -> tuple[str, ...]:
         """The fleet and its bounds to three digits: equal ones are listed once."""
         return self.line, *(f"{item.upper_s:.3g}" for item in self.seen)
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds of deployments it runs."""
+        return self.fleet.kinds
 
     @property
     def reach(self) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from comptroller.facts.reader import ids
 from comptroller.planning.ground.nouns import CAP, Goal
 from comptroller.planning.offer.deployments import DeploymentSpace
 from comptroller.work.quality import WorkloadQuality
-from comptroller.work.workload import Workload
+from comptroller.work.workload import MOST_USE, Workload
 
 ENGINES = ("vllm", "sglang")
 """Engines tried when the workload names none: the open ones that serve on more than one vendor's devices."""
@@ -17,12 +17,17 @@ ENGINES = ("vllm", "sglang")
 
 def goal_of(workload: Workload) -> Goal:
     """What a workload minimises, and within what."""
+    targets = targets_of(workload)
+    most_use = workload.most_use or (1.0 if targets else MOST_USE)
     return Goal(
         objective=workload.objective.value,
-        targets=targets_of(workload),
+        targets=targets,
+        demand=1.0 / most_use,
         limits=tuple(_limits(workload)),
         spare=workload.spare_replicas,
         quality=quality_targets(workload.quality),
+        most_kinds=workload.most_kinds,
+        kind_usd_per_h=workload.kind_usd_per_h,
     )
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from comptroller import __version__
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.executor import side_by_side
-from comptroller.planning.ground.nouns import Fleet, Goal, SimulatedQuantile
+from comptroller.planning.ground.nouns import Fleet, Goal
 from comptroller.planning.ground.plan_document import (
     InputDigests,
     LatencyDocument,
@@ -17,13 +17,15 @@ from comptroller.planning.ground.plan_document import (
     Plan,
     PlanTotals,
     ServiceDocument,
-    VerificationDocument,
+    ShadowPrice,
 )
 from comptroller.planning.offer.intervals import RelativeInterval, ReplicaIntervals
+from comptroller.planning.prove.proof_document import VerificationResult
 from comptroller.planning.prove.services import ModelServices, services_of
+from comptroller.planning.reasons.proof_reader import STEADY, ProofReader
 from comptroller.planning.reasons.pruning import pruned_choices, rejected_choices
 from comptroller.planning.reasons.runners_up import NeighbouringFleets
-from comptroller.planning.reasons.shadow_prices import constraints, shadow_price
+from comptroller.planning.reasons.shadow_prices import constraints, proven_shadow_prices, shadow_price
 from comptroller.planning.risk.draws import RiskSimulation
 from comptroller.planning.solve.description import describe_fleet, usd_per_h
 from comptroller.planning.solve.problem import PlanningProblem
@@ -36,14 +38,6 @@ from comptroller.quantities import short
 QUEUEING = "Allen-Cunneen wait with an exponential tail for prefill; normal quantile of the batch for decode"
 
 
-@dataclass(frozen=True, slots=True)
-class VerificationResult:
-    """The rounds of simulation and what the last one showed."""
-
-    document: VerificationDocument
-    seen: tuple[SimulatedQuantile, ...]
-
-
 def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult | None) -> Plan:
     """The plan of a fleet: what it does, what it rests on, and what would change it.
 
@@ -53,11 +47,11 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
     own = services_of(problem, best)
     offers = tuple(api_offers(problem, best))
     facts, fitted = facts_digest()
-    around = NeighbouringFleets.of(search, goal, best)
+    proofs = verified.search if verified else None
+    around = NeighbouringFleets.of(search, goal, best, proofs)
     drawn = RiskSimulation.of(problem, (best, *around.rivals)) if goal.quality else None
     services = tuple(service for model in own.values() for service in model.services)
-    totals = totals_of(services, cost_basis(problem, best, offers), _price_interval(problem, best, own))
-    describe = partial(describe_fleet, search)
+    totals = totals_of(services, cost_basis(problem, best, offers), _price_interval(problem, own))
     return Plan(
         schema_version=1,
         comptroller=__version__,
@@ -73,17 +67,28 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
         latency=latency_of(goal, list(own.values()), verified),
         queueing=QUEUEING,
         verification=verified.document if verified else None,
-        shadow_prices=tuple(
-            side_by_side(partial(shadow_price, search, goal, best, c, describe) for c in constraints(goal))
-        ),
+        shadow_prices=tuple(_shadow_prices(problem, best, proofs)),
         runners_up=tuple(runner_up for runner_up, _ in around.runners_up),
         frontier=tuple(point for point, _ in around.frontier),
         candidates=_candidates(problem),
         considered=len(problem.space.plays.plays) if goal.quality else best.considered,
         pruned=(*rejected_choices(problem.rejected), *pruned_choices(search, goal, best)),
-        notes=tuple(notes_of(problem, best, own, drawn, verified is not None)),
+        notes=tuple(notes_of(problem, best, own, drawn, verified)),
         facts=tuple(facts_of(services, problem.workload.library)),
     )
+
+
+def _shadow_prices(problem: PlanningProblem, best: Fleet, proofs: ProofReader | None) -> list[ShadowPrice]:
+    """Of every constraint; of questions those of the steady state, beside its own optimum."""
+    search, goal = problem.search, problem.goal
+    describe = partial(describe_fleet, search)
+    if proofs is not None and not goal.quality:
+        return proven_shadow_prices(search, proofs, goal, best, describe)
+    base = best if proofs is None else search.solve(goal)
+    prices = side_by_side(partial(shadow_price, search, goal, base, c, describe) for c in constraints(goal))
+    if proofs is None:
+        return prices
+    return [price.model_copy(update={"sentence": f"{price.sentence} ({STEADY})"}) for price in prices]
 
 
 def _candidates(problem: PlanningProblem) -> int:
@@ -92,8 +97,9 @@ def _candidates(problem: PlanningProblem) -> int:
     return options + sum(len(offers.deployments) for offers in problem.space.offers.values())
 
 
-def _price_interval(problem: PlanningProblem, best: Fleet, own: Mapping[int, ModelServices]) -> RelativeInterval:
-    """The same demand if steps took as long as the ends of their interval: fleets are re-solved for it."""
+def _price_interval(problem: PlanningProblem, own: Mapping[int, ModelServices]) -> RelativeInterval:
+    """The same demand if steps took as long as the ends of their interval: fleets of the steady state are re-solved
+    for it."""
     if problem.goal.quality:
         return RelativeInterval(1.0, 1.0)
     search, goal = problem.search, problem.goal
@@ -101,10 +107,10 @@ def _price_interval(problem: PlanningProblem, best: Fleet, own: Mapping[int, Mod
 
     def ratio(factor: float) -> float:
         try:
-            fleet = search.solve(replace(goal, demand=goal.demand * factor))
+            fleets = [search.solve(replace(goal, demand=goal.demand * each)) for each in (factor, 1.0)]
         except InfeasibleError:
             return float("nan")
-        return usd_per_h(search, fleet) / usd_per_h(search, best)
+        return usd_per_h(search, fleets[0]) / usd_per_h(search, fleets[1])
 
     return RelativeInterval(ratio(steps.low), ratio(steps.high))
 
