@@ -60,6 +60,15 @@ class Goal:
     most_kinds: int | None = None
     kind_usd_per_h: float = 0.0
 
+    @property
+    def asked(self) -> Goal:
+        """The same with every objective aimed at as it was asked."""
+        return self.aimed(1.0)
+
+    def aimed(self, share: float) -> Goal:
+        """The same with every objective sized for a share of what was asked."""
+        return replace(self, targets=tuple(replace(target, aim=share) for target in self.targets))
+
     def price_of_kinds(self, kinds: int) -> float:
         """What so many kinds of deployments count for in the choice, beside what they cost."""
         return self.kind_usd_per_h * max(kinds - 1, 0) if self.objective == "usd" else 0.0

@@ -22,6 +22,7 @@ from comptroller.planning.offer.market import undominated_columns
 from comptroller.planning.prove.arrivals import judge_draws
 from comptroller.planning.prove.rehearsal import rehearse_until_held
 from comptroller.planning.prove.stage import FleetStage
+from comptroller.planning.solve.loading import FleetLoader
 from comptroller.planning.solve.search import KeepChoice, keep_everything
 
 KINDS, MIXES, DROPS = 48, 16, 3
@@ -83,7 +84,7 @@ class FleetSearch:
         Raises:
             InfeasibleError: nothing holds in the steady state, or nothing that was tried does in simulation.
         """
-        goal = replace(goal, targets=tuple(replace(target, aim=1.0) for target in goal.targets))
+        goal = goal.asked
         space = self.stage.problem.space
         kept = [np.array([keep(axes) for axes in values], bool) for values in space.axes.values()]
         kept.append(np.array([keep(option.axes) for option in space.options], bool))
@@ -125,10 +126,14 @@ class _GoalSearch:
     ) -> None:
         self.stage, self.goal, self.keep = stage, goal, keep
         self.allowed, self.options = allowed, options
-        self.loader = stage.loader(goal)
         self.tried: list[Trial] = []
         self.cut = False
         self.failed: dict[int, int] = {}
+
+    @cached_property
+    def loader(self) -> FleetLoader:
+        """What loads units."""
+        return self.stage.loader(self.goal)
 
     @cached_property
     def steady(self) -> Fleet:
@@ -234,10 +239,8 @@ class _GoalSearch:
         rows = np.flatnonzero(fits)
         kept = np.zeros(len(fits), bool)
         kept[rows[undominated_columns(market.only(rows), self.goal)]] = True
-        sized = self.goal.demand > 1.0
-        return KindTable(
-            model, rows, market.unit(self.goal.objective)[0], load, least * (1.0 if sized else LEAST_NEED), kept
-        )
+        need = least * (1.0 if self.goal.demand > 1.0 else LEAST_NEED)
+        return KindTable(model, rows, market.unit(self.goal.objective)[0], load, least, need, kept)
 
     def _count_kinds(self) -> None:
         """The least count of every kind that holds, as far as it may be cheapest."""
@@ -280,10 +283,35 @@ class _GoalSearch:
         fleet = self._alone(row, count)
         if fleet is None or not self._within_limits(fleet):
             return False
-        holds = self.trial(fleet, self.goal).holds
+        trial = self.trial(fleet, self.goal)
+        holds = trial.holds or (count > self._kinds.busy[row] and self._holds_at_another_cap(row, trial))
         if not holds:
             self.failed[row] = max(self.failed.get(row, 0), count)
         return holds
+
+    def _holds_at_another_cap(self, row: int, trial: Trial) -> bool:
+        """Whether a fleet of one kind that failed holds with another batch cap: a larger one where requests waited, a
+        smaller one where decoding was slow, by bisection until both are too much or no cap is left."""
+        if self.goal.objective != "usd":
+            return False
+        aims = self._aims(row)
+        at = int(np.searchsorted(aims, 1.0 + EQUAL)) - 1
+        low, high = 0, len(aims) - 1
+        while not trial.holds:
+            slow = [item.target.quantity == "tpot_s" for item in trial.seen if not item.holds]
+            low, high = (low, at - 1) if all(slow) else (at + 1, high)
+            if (any(slow) and not all(slow)) or low > high:
+                return False
+            at = (low + high) // 2
+            trial = self.trial(trial.fleet, self.goal.aimed(float(aims[at])))
+        return True
+
+    def _aims(self, row: int) -> Floats:
+        """The least share of all objectives that each batch cap of a kind keeps in the steady state, ascending."""
+        table = self.stage.problem.space.offers[self._kinds.model].table
+        shares = [table.latency_s[t.quantity, t.quantile][row] / t.most_s for t in self.goal.targets]
+        least = np.max(shares, axis=0)[table.cap[row] > 0] if shares else np.ones(1)
+        return np.unique(np.maximum.accumulate(least[np.isfinite(least)])) * (1 + EQUAL)
 
     def _grow(self, row: int, count: int) -> None:
         """Counts from the steady state's on until one holds, then the least between."""
@@ -393,7 +421,8 @@ Twice as many pair kinds that are dearer than the best alone."""
 class KindTable:
     """Kinds of deployments of one model that carry all sizes alone. rows: their places.
 
-    price: of a unit.  load: units that the steady state needs.  least: units that throughput alone needs at least.
+    price: of a unit.  load: units that the steady state needs.  busy: those that throughput alone needs.  least: fewer
+    hold in no simulation.
     kept: those that no other replaces.
     """
 
@@ -401,6 +430,7 @@ class KindTable:
     rows: Ints
     price: Floats
     load: Floats
+    busy: Floats
     least: Floats
     kept: Bools
 

@@ -117,16 +117,15 @@ class FleetStage:
 
     def headroom(self, trial: Trial) -> float:
         """How many times its demand a fleet carries in the steady state."""
-        bare = replace(trial.goal, demand=1.0, quality=())
+        bare = replace(trial.goal.asked, demand=1.0, quality=())
         return trial.goal.demand * self.loader(bare).headroom(trial.fleet)
 
     def known(self, goal: Goal) -> Iterator[tuple[Fleet, Goal]]:
-        """Fleets of the pool that were simulated with caps that this goal's targets allow, with the goal that has
-        these caps: the same objectives, aimed as they were sized."""
+        """Fleets of the pool that were simulated for the same objectives, with the goal that has their batch caps: aimed
+        as they were sized."""
         for pooled in list(self.pool.values()):
-            pairs = list(zip(goal.targets, pooled.goal.targets, strict=False))
-            alike = pooled.goal.spare == goal.spare and _names(pooled.goal) == _names(goal)
-            if alike and all(sized.sized_s <= asked.most_s for asked, sized in pairs):
+            if pooled.goal.spare == goal.spare and _names(pooled.goal) == _names(goal):
+                pairs = zip(goal.targets, pooled.goal.targets, strict=True)
                 targets = tuple(replace(asked, aim=sized.sized_s / asked.most_s) for asked, sized in pairs)
                 yield pooled.fleet, replace(goal, targets=targets, demand=pooled.goal.demand)
 

@@ -43,7 +43,7 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
 
     Of plain requests intervals come from step times; of questions from everything uncertain, drawn together.
     """
-    search, goal = problem.search, problem.goal
+    search, goal = problem.search, problem.goal.asked
     own = services_of(problem, best)
     offers = tuple(api_offers(problem, best))
     facts, fitted = facts_digest()
@@ -80,7 +80,7 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
 
 def _shadow_prices(problem: PlanningProblem, best: Fleet, proofs: ProofReader | None) -> list[ShadowPrice]:
     """Of every constraint; of questions those of the steady state, beside its own optimum."""
-    search, goal = problem.search, problem.goal
+    search, goal = problem.search, problem.goal.asked
     describe = partial(describe_fleet, search)
     if proofs is not None and not goal.quality:
         return proven_shadow_prices(search, proofs, goal, best, describe)
@@ -102,7 +102,7 @@ def _price_interval(problem: PlanningProblem, own: Mapping[int, ModelServices]) 
     for it."""
     if problem.goal.quality:
         return RelativeInterval(1.0, 1.0)
-    search, goal = problem.search, problem.goal
+    search, goal = problem.search, problem.goal.asked
     steps = RelativeInterval.widest(interval.tpot for interval in _intervals(own.values()))
 
     def ratio(factor: float) -> float:
