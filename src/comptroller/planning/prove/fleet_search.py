@@ -9,7 +9,7 @@ hold.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -25,12 +25,12 @@ from comptroller.planning.prove.stage import FleetStage
 from comptroller.planning.solve.loading import FleetLoader
 from comptroller.planning.solve.search import KeepChoice, keep_everything
 
-KINDS, MIXES, DROPS = 48, 16, 3
+KINDS, MIXES, DROPS = 48, 12, 3
 """Kinds, mixes of them, and, of questions, fleets with a unit less that are simulated in one search before it stops and
 says how far below the steady state lies. Of the workloads measured a search tries 20 kinds and 6 mixes at most; the
 draws of questions take a hundred times as long. Twice as many only lengthen the searches that stop."""
 
-LEAST_NEED = 0.9
+LEAST_NEED = 0.95
 """Of the units that throughput alone needs in the steady state: fewer hold in no simulation. The steady state and the
 simulator differ by a few per cent; at half of it twice as many kinds would be simulated to no end."""
 
@@ -38,6 +38,11 @@ GROWTH, BETTER = 4.0, 0.98
 """A kind that holds nothing known is tried up to so many times what the steady state says, as long as more units lower
 its excess at least to this share. A service that needs four times the steady state is another service; a share nearer
 to 1 tries counts that change nothing."""
+
+BEYOND = 0.25
+"""Units beyond the largest count of a kind that failed, which carry the demand at the least: what it takes lies anywhere
+between that count and the next. With nothing beyond, three times as many mixes are simulated that fail by far; at twice
+this, mixes that might hold are left out."""
 
 RAISES = (1.05, 1.12, 1.2, 1.3, 1.45)
 """Factors on the demand at which the program names fleets to try, while they are cheaper than the best that holds:
@@ -187,7 +192,7 @@ class _GoalSearch:
             InfeasibleError: as `FleetSearch.proven_fleet`.
         """
         self.trial(self.steady, self.goal)
-        self._try_known()
+        self._try_known(self._is_kept)
         plain = self.stage.problem.quality is None
         if plain:
             self._count_kinds()
@@ -213,16 +218,17 @@ class _GoalSearch:
 
     def known(self) -> Fleet | None:
         """The cheapest of what the pool knows to hold."""
-        for fleet, goal in self.stage.known(self.goal):
-            if self.cost(fleet) < self._most * (1 - EQUAL):
-                self.trial(fleet, goal)
+        self._try_known(lambda fleet: True)
         return None if self.best is None else self.best.fleet
 
-    def _try_known(self) -> None:
-        """What the pool knows already: no plan is dearer than a fleet that was seen to hold."""
-        for fleet, goal in self.stage.known(self.goal):
-            if self._is_kept(fleet) and self.cost(fleet) < self._most * (1 + EQUAL):
-                self.trial(fleet, goal)
+    def _try_known(self, is_kept: Callable[[Fleet], bool]) -> None:
+        """What the pool knows already, the cheapest first, until one holds: no plan is dearer than what was seen to
+        hold."""
+        known = [(self.cost(fleet), fleet, goal) for fleet, goal in self.stage.known(self.goal) if is_kept(fleet)]
+        for cost, fleet, goal in sorted(known, key=lambda one: one[0]):
+            if cost > self._most * (1 + EQUAL):
+                return
+            self.trial(fleet, goal)
 
     def _is_kept(self, fleet: Fleet) -> bool:
         rented = all(self.allowed[model][count.any(axis=0)].all() for model, count in fleet.units.items())
@@ -240,7 +246,7 @@ class _GoalSearch:
         kept = np.zeros(len(fits), bool)
         kept[rows[undominated_columns(market.only(rows), self.goal)]] = True
         need = least * (1.0 if self.goal.demand > 1.0 else LEAST_NEED)
-        return KindTable(model, rows, market.unit(self.goal.objective)[0], load, least, need, kept)
+        return KindTable(model, rows, market.unit(self.goal.objective)[0], load, need, kept)
 
     def _count_kinds(self) -> None:
         """The least count of every kind that holds, as far as it may be cheapest."""
@@ -283,34 +289,33 @@ class _GoalSearch:
         fleet = self._alone(row, count)
         if fleet is None or not self._within_limits(fleet):
             return False
-        trial = self.trial(fleet, self.goal)
-        holds = trial.holds or (count > self._kinds.busy[row] and self._holds_at_another_cap(row, trial))
+        holds = self._holds_at_some_cap(row, fleet, count)
         if not holds:
             self.failed[row] = max(self.failed.get(row, 0), count)
         return holds
 
-    def _holds_at_another_cap(self, row: int, trial: Trial) -> bool:
-        """Whether a fleet of one kind that failed holds with another batch cap: a larger one where requests waited, a
-        smaller one where decoding was slow, by bisection until both are too much or no cap is left."""
-        if self.goal.objective != "usd":
-            return False
+    def _holds_at_some_cap(self, row: int, fleet: Fleet, count: int) -> bool:
+        """Whether a fleet of one kind holds with the largest batch cap; or, where decoding alone is too slow at it and
+        the steady state nearly carries the demand at less, with the largest that keeps the objectives there, or with
+        one between. What runs does not depend on the limits, so that others are judged by it too."""
         aims = self._aims(row)
-        at = int(np.searchsorted(aims, 1.0 + EQUAL)) - 1
-        low, high = 0, len(aims) - 1
-        while not trial.holds:
-            slow = [item.target.quantity == "tpot_s" for item in trial.seen if not item.holds]
-            low, high = (low, at - 1) if all(slow) else (at + 1, high)
-            if (any(slow) and not all(slow)) or low > high:
-                return False
-            at = (low + high) // 2
-            trial = self.trial(trial.fleet, self.goal.aimed(float(aims[at])))
-        return True
+        high, low = len(aims) - 1, max(int(np.searchsorted(aims, 1.0 + 2 * EQUAL)) - 1, 0)
+        first = self.trial(fleet, self.goal.aimed(float(aims[high])))
+        if not _is_slow(first) or low == high or count < LEAST_NEED * self._kinds.load[row]:
+            return first.holds
+        second = self.trial(fleet, self.goal.aimed(float(aims[low])))
+        if second.holds or _is_slow(second) or high - low < 2:
+            return second.holds
+        return self.trial(fleet, self.goal.aimed(float(aims[(low + high) // 2]))).holds
 
     def _aims(self, row: int) -> Floats:
-        """The least share of all objectives that each batch cap of a kind keeps in the steady state, ascending."""
+        """The least share of all objectives that each batch cap of a kind keeps in the steady state, ascending. Where
+        caps change what is minimised, that of the objectives themselves."""
         table = self.stage.problem.space.offers[self._kinds.model].table
         shares = [table.latency_s[t.quantity, t.quantile][row] / t.most_s for t in self.goal.targets]
-        least = np.max(shares, axis=0)[table.cap[row] > 0] if shares else np.ones(1)
+        if self.goal.objective != "usd" or not shares:
+            return np.ones(1)
+        least = np.max(shares, axis=0)[table.cap[row] > 0]
         return np.unique(np.maximum.accumulate(least[np.isfinite(least)])) * (1 + EQUAL)
 
     def _grow(self, row: int, count: int) -> None:
@@ -366,7 +371,7 @@ class _GoalSearch:
         kinds, most, spare = self._kinds, self._most, self.goal.spare
         seen = {trial.fleet.key for trial in self.tried}
         rows = [row for row in kinds.rows.tolist() if kinds.kept[row]]
-        most_each = {row: 1.0 / max(self.failed.get(row, 0), float(kinds.least[row]), 1e-9) for row in rows}
+        most_each = {row: 1.0 / max(self.failed.get(row, 0) + BEYOND, float(kinds.least[row]), 1e-9) for row in rows}
         by_worth = sorted(rows, key=lambda row: -kinds.price[row] / most_each[row])
         worth = list({self._device(row): row for row in by_worth}.values())[: -PAIRED - 1 : -1]
         found = []
@@ -412,6 +417,11 @@ class _GoalSearch:
                 yield self.trial(fleet, best.goal)
 
 
+def _is_slow(trial: Trial) -> bool:
+    """Whether a fleet fails, and by its time per output token alone."""
+    return not trial.holds and all(item.holds or item.target.quantity == "tpot_s" for item in trial.seen)
+
+
 PAIRED = 12
 """Kinds that are paired, of each device and layout the one whose units cost least for what they may carry: 66 pairs.
 Twice as many pair kinds that are dearer than the best alone."""
@@ -421,8 +431,8 @@ Twice as many pair kinds that are dearer than the best alone."""
 class KindTable:
     """Kinds of deployments of one model that carry all sizes alone. rows: their places.
 
-    price: of a unit.  load: units that the steady state needs.  busy: those that throughput alone needs.  least: fewer
-    hold in no simulation.
+    price: of a unit.  load: units that the steady state needs.  least: fewer than throughput alone needs, which hold in
+    no simulation.
     kept: those that no other replaces.
     """
 
@@ -430,7 +440,6 @@ class KindTable:
     rows: Ints
     price: Floats
     load: Floats
-    busy: Floats
     least: Floats
     kept: Bools
 

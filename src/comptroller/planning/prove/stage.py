@@ -121,8 +121,7 @@ class FleetStage:
         return trial.goal.demand * self.loader(bare).headroom(trial.fleet)
 
     def known(self, goal: Goal) -> Iterator[tuple[Fleet, Goal]]:
-        """Fleets of the pool that were simulated for the same objectives, with the goal that has their batch caps: aimed
-        as they were sized."""
+        """Fleets of the pool that were simulated for the same objectives, with the goal that has their batch caps."""
         for pooled in list(self.pool.values()):
             if pooled.goal.spare == goal.spare and _names(pooled.goal) == _names(goal):
                 pairs = zip(goal.targets, pooled.goal.targets, strict=True)
