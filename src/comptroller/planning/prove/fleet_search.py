@@ -40,8 +40,8 @@ its excess at least to this share. A service that needs four times the steady st
 to 1 tries counts that change nothing."""
 
 BEYOND = 0.25
-"""Units beyond the largest count of a kind that failed, which carry the demand at the least: what it takes lies anywhere
-between that count and the next. With nothing beyond, three times as many mixes are simulated that fail by far; at twice
+"""Units beyond the largest count of a kind that failed, which carry the demand at the least: what it takes lies
+anywhere between that count and the next. With nothing beyond, three times as many mixes are simulated that fail by far; at twice
 this, mixes that might hold are left out."""
 
 RAISES = (1.05, 1.12, 1.2, 1.3, 1.45)
