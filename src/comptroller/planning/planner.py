@@ -12,9 +12,8 @@ from comptroller.planning.ground.nouns import Fleet
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.day_market import without_spot
 from comptroller.planning.prove.arrivals import RehearsalSettings
-from comptroller.planning.prove.fleet_search import FleetSearch
-from comptroller.planning.prove.proof_document import VerificationResult, verification_of
-from comptroller.planning.prove.stage import FleetStage, require_policies
+from comptroller.planning.prove.proof_document import VerificationResult, fleet_search, verification_of
+from comptroller.planning.prove.stage import require_policies
 from comptroller.planning.reasons.explain import WhyNotExplanation, explain
 from comptroller.planning.risk.confidence import with_confidence
 from comptroller.planning.solve.infeasible import solve_or_explain
@@ -83,7 +82,7 @@ def rehearse(
     """
     if settings is None:
         return problem, best, None
-    search = FleetSearch(FleetStage(problem, best, calibration, settings))
+    search = fleet_search(problem, best, calibration, settings)
     proof = search.proven_fleet(problem.goal)
     return replace(problem, goal=proof.goal), proof.fleet, verification_of(search, problem.goal)
 
@@ -108,7 +107,7 @@ def why_not(
     if settings is None:
         return explain(problem, wanted)
     best = problem.search.solve(problem.goal)
-    return explain(problem, wanted, FleetSearch(FleetStage(problem, best, calibration, settings)))
+    return explain(problem, wanted, fleet_search(problem, best, calibration, settings))
 
 
 def shipped_calibration() -> TimingCalibration:

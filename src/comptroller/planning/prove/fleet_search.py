@@ -41,8 +41,8 @@ to 1 tries counts that change nothing."""
 
 BEYOND = 0.25
 """Units beyond the largest count of a kind that failed, which carry the demand at the least: what it takes lies
-anywhere between that count and the next. With nothing beyond, three times as many mixes are simulated that fail by far; at twice
-this, mixes that might hold are left out."""
+anywhere between that count and the next. With nothing beyond, three times as many mixes are simulated that fail by far;
+at twice this, mixes that might hold are left out."""
 
 RAISES = (1.05, 1.12, 1.2, 1.3, 1.45)
 """Factors on the demand at which the program names fleets to try, while they are cheaper than the best that holds:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from comptroller.planning.ground.nouns import Goal, SimulatedQuantile, Trial
+from comptroller.costs.timing import TimingCalibration
+from comptroller.planning.ground.nouns import Fleet, Goal, SimulatedQuantile, Trial
 from comptroller.planning.ground.plan_document import RehearsalRound, VerificationDocument
-from comptroller.planning.prove.arrivals import judge_draws, of_the_mean
+from comptroller.planning.prove.arrivals import RehearsalSettings, judge_draws, of_the_mean
 from comptroller.planning.prove.fleet_search import FleetSearch, ProvenFleet
+from comptroller.planning.prove.stage import FleetStage
 from comptroller.planning.solve.description import usd_per_h
+from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.quantities import short
 
 NEARLY = 1.5
@@ -31,6 +34,13 @@ class VerificationResult:
     seen: tuple[SimulatedQuantile, ...]
     search: FleetSearch
     sized_for: float
+
+
+def fleet_search(
+    problem: PlanningProblem, best: Fleet, calibration: TimingCalibration, settings: RehearsalSettings
+) -> FleetSearch:
+    """The search for fleets of a problem that hold in simulation. best: the optimum of the steady state."""
+    return FleetSearch(FleetStage(problem, best, calibration, settings))
 
 
 def verification_of(search: FleetSearch, goal: Goal) -> VerificationResult:

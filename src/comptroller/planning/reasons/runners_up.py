@@ -135,13 +135,13 @@ def rival(
         without=value,
         choice=describe_fleet(search, fleet),
         objective_per_h=short(fleet.objective),
-        excess=float(f"{_counted(goal, fleet) / _counted(goal, best) - 1:.4g}"),
+        excess=float(f"{_cost_in_choice(goal, fleet) / _cost_in_choice(goal, best) - 1:.4g}"),
         reason=_reason(search, goal, best, fleet),
     )
     return document, fleet
 
 
-def _counted(goal: Goal, fleet: Fleet) -> float:
+def _cost_in_choice(goal: Goal, fleet: Fleet) -> float:
     """What a fleet counts for in the choice."""
     return fleet.objective + goal.price_of_kinds(fleet.kinds)
 

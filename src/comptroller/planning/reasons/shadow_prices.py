@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from comptroller.errors import InfeasibleError
+from comptroller.planning.ground.executor import side_by_side
 from comptroller.planning.ground.nouns import LIMITS, Fleet, Goal
 from comptroller.planning.ground.plan_document import BreakpointDocument, ShadowPrice
 from comptroller.planning.reasons.proof_reader import STEADY, ProofReader
+from comptroller.planning.solve.description import describe_fleet
 from comptroller.planning.solve.infeasible import target_name
 from comptroller.planning.solve.search import PlanSearch
 
@@ -83,23 +86,22 @@ def shadow_price(
     )
 
 
-def proven_shadow_prices(
-    search: PlanSearch, proofs: ProofReader, goal: Goal, best: Fleet, describe: Callable[[Fleet], str]
-) -> list[ShadowPrice]:
-    """The prices of all constraints of a plan for requests whose fleet was simulated.
+def shadow_prices(search: PlanSearch, proofs: ProofReader | None, goal: Goal, best: Fleet) -> list[ShadowPrice]:
+    """The prices of all constraints of a plan.
 
-    Those of latency objectives are read off what fleets were seen to keep, and proven there; the others are those of
-    the steady state, which their sentences say.
+    proofs: what was simulated, where the best was. For plain requests those of latency objectives are then read off
+    what fleets were seen to keep, and proven there; all others are those of the steady state beside its own optimum,
+    which their sentences say.
     """
-    steady = search.solve(goal)
-    found = []
-    for place, constraint in enumerate(constraints(goal)):
-        if place < len(goal.targets):
-            found.append(_latency_price(proofs, goal, best, (place, constraint), describe))
-        else:
-            price = shadow_price(search, goal, steady, constraint, describe)
-            found.append(price.model_copy(update={"sentence": f"{price.sentence} ({STEADY})"}))
-    return found
+    describe = partial(describe_fleet, search)
+    base = best if proofs is None else search.solve(goal)
+    every = list(enumerate(constraints(goal)))
+    simulated = len(goal.targets) if proofs is not None and not goal.quality else 0
+    steady = side_by_side(partial(shadow_price, search, goal, base, each, describe) for _, each in every[simulated:])
+    if proofs is None:
+        return steady
+    told = [price.model_copy(update={"sentence": f"{price.sentence} ({STEADY})"}) for price in steady]
+    return [*(_latency_price(proofs, goal, best, each, describe) for each in every[:simulated]), *told]
 
 
 def _latency_price(

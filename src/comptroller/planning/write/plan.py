@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from comptroller import __version__
 from comptroller.errors import InfeasibleError
-from comptroller.planning.ground.executor import side_by_side
 from comptroller.planning.ground.nouns import Fleet, Goal
 from comptroller.planning.ground.plan_document import (
     InputDigests,
@@ -17,17 +15,15 @@ from comptroller.planning.ground.plan_document import (
     Plan,
     PlanTotals,
     ServiceDocument,
-    ShadowPrice,
 )
 from comptroller.planning.offer.intervals import RelativeInterval, ReplicaIntervals
 from comptroller.planning.prove.proof_document import VerificationResult
 from comptroller.planning.prove.services import ModelServices, services_of
-from comptroller.planning.reasons.proof_reader import STEADY, ProofReader
 from comptroller.planning.reasons.pruning import pruned_choices, rejected_choices
 from comptroller.planning.reasons.runners_up import NeighbouringFleets
-from comptroller.planning.reasons.shadow_prices import constraints, proven_shadow_prices, shadow_price
+from comptroller.planning.reasons.shadow_prices import shadow_prices
 from comptroller.planning.risk.draws import RiskSimulation
-from comptroller.planning.solve.description import describe_fleet, usd_per_h
+from comptroller.planning.solve.description import usd_per_h
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.classes import api_offers, classes_of, tokens_per_question
 from comptroller.planning.write.facts import facts_digest, facts_of
@@ -67,7 +63,7 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
         latency=latency_of(goal, list(own.values()), verified),
         queueing=QUEUEING,
         verification=verified.document if verified else None,
-        shadow_prices=tuple(_shadow_prices(problem, best, proofs)),
+        shadow_prices=tuple(shadow_prices(search, proofs, goal, best)),
         runners_up=tuple(runner_up for runner_up, _ in around.runners_up),
         frontier=tuple(point for point, _ in around.frontier),
         candidates=_candidates(problem),
@@ -76,19 +72,6 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
         notes=tuple(notes_of(problem, best, own, drawn, verified)),
         facts=tuple(facts_of(services, problem.workload.library)),
     )
-
-
-def _shadow_prices(problem: PlanningProblem, best: Fleet, proofs: ProofReader | None) -> list[ShadowPrice]:
-    """Of every constraint; of questions those of the steady state, beside its own optimum."""
-    search, goal = problem.search, problem.goal.asked
-    describe = partial(describe_fleet, search)
-    if proofs is not None and not goal.quality:
-        return proven_shadow_prices(search, proofs, goal, best, describe)
-    base = best if proofs is None else search.solve(goal)
-    prices = side_by_side(partial(shadow_price, search, goal, base, c, describe) for c in constraints(goal))
-    if proofs is None:
-        return prices
-    return [price.model_copy(update={"sentence": f"{price.sentence} ({STEADY})"}) for price in prices]
 
 
 def _candidates(problem: PlanningProblem) -> int:
