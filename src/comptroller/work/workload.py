@@ -19,6 +19,7 @@ from comptroller.quantities import UNITS, to_si
 from comptroller.work.data_files import find_data
 from comptroller.work.document_errors import fact_error
 from comptroller.work.evidence_readers import packaged_evidence
+from comptroller.work.fleet_limits import KIND_USD_PER_H, Confidence, KindCount, UseCeiling
 from comptroller.work.hours import WorkloadDay, require_fitting
 from comptroller.work.policy_choice import PolicyChoice
 from comptroller.work.quality import WorkloadQuality
@@ -51,19 +52,6 @@ and 1 is the busiest window."""
 LEAST_WINDOW_S = 1.0
 """Shortest window: in a shorter one a rate of 1/s is mostly 0 or several times itself. Twice this would refuse windows
 of a second, which suit traces of thousands of requests per second."""
-
-LEAST_CONFIDENCE = 0.5
-"""Least confidence that a further draw holds: a plan at less fails more often than not. Twice this is certainty, which
-no sample gives."""
-
-MOST_USE = 0.9
-"""Most of the time that a replica may be busy where no latency objective says how full it may be. A queue with Poisson
-arrivals then waits nine service times in the mean, and a tenth of the traffic may be unforeseen; at 1 it grows without
-end. Of twice the distance to 1, 0.8, the queue is half as long and a ninth more is rented."""
-
-KIND_USD_PER_H = 0.4
-"""What a further kind of deployment in a fleet counts for in the choice: about four hours a month of an engineer at
-$75, for another image, benchmark and alarm. Twice as much bars mixes that save $7,000 a year."""
 
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -248,9 +236,9 @@ class Workload(BaseModel):
     uncertainty: WorkloadUncertainty | None = None
     hours: WorkloadDay | None = None
     spare_replicas: Count = 0
-    confidence: Annotated[float, Field(strict=True, ge=LEAST_CONFIDENCE, lt=1)] | None = None
-    most_use: Annotated[float, Field(strict=True, gt=0, le=1)] | None = None
-    most_kinds: Annotated[int, Field(strict=True, ge=1)] | None = None
+    confidence: Confidence | None = None
+    most_use: UseCeiling | None = None
+    most_kinds: KindCount | None = None
     kind_usd_per_h: NotNegative = KIND_USD_PER_H
     caps: Mapping[str, Count] = Field(default_factory=dict)
     allow: ResourceAllowlist = ResourceAllowlist()

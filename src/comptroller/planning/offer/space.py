@@ -8,8 +8,9 @@ from comptroller.costs.capacity import LatencyTarget
 from comptroller.facts.reader import ids
 from comptroller.planning.ground.nouns import CAP, Goal
 from comptroller.planning.offer.deployments import DeploymentSpace
+from comptroller.work.fleet_limits import MOST_USE
 from comptroller.work.quality import WorkloadQuality
-from comptroller.work.workload import MOST_USE, Workload
+from comptroller.work.workload import Workload
 
 ENGINES = ("vllm", "sglang")
 """Engines tried when the workload names none: the open ones that serve on more than one vendor's devices."""

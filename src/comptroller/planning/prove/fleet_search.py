@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.nouns import Bools, Fleet, Floats, Goal, Ints, Trial
 from comptroller.planning.offer.market import undominated_columns
 from comptroller.planning.prove.arrivals import judge_draws
+from comptroller.planning.prove.kind_table import EQUAL, LEAST_NEED, PAIRED, KindTable, likely_mixes
 from comptroller.planning.prove.rehearsal import rehearse_until_held
 from comptroller.planning.prove.stage import FleetStage
 from comptroller.planning.solve.loading import FleetLoader
@@ -30,27 +30,15 @@ KINDS, MIXES, DROPS = 48, 12, 3
 says how far below the steady state lies. Of the workloads measured a search tries 20 kinds and 6 mixes at most; the
 draws of questions take a hundred times as long. Twice as many only lengthen the searches that stop."""
 
-LEAST_NEED = 0.95
-"""Of the units that throughput alone needs in the steady state: fewer hold in no simulation. The steady state and the
-simulator differ by a few per cent; at half of it twice as many kinds would be simulated to no end."""
-
 GROWTH, BETTER = 4.0, 0.98
 """A kind that holds nothing known is tried up to so many times what the steady state says, as long as more units lower
 its excess at least to this share. A service that needs four times the steady state is another service; a share nearer
 to 1 tries counts that change nothing."""
 
-BEYOND = 0.25
-"""Units beyond the largest count of a kind that failed, which carry the demand at the least: what it takes lies
-anywhere between that count and the next. With nothing beyond, three times as many mixes are simulated that fail by far;
-at twice this, mixes that might hold are left out."""
-
 RAISES = (1.05, 1.12, 1.2, 1.3, 1.45)
 """Factors on the demand at which the program names fleets to try, while they are cheaper than the best that holds:
 mixes by size are worth more than the sum of their kinds. Twice as many steps rarely name another fleet of whole units.
 """
-
-EQUAL = 1e-9
-"""Relative difference in cost that counts as none: the gap of the optimum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,20 +356,13 @@ class _GoalSearch:
 
     def _mixes(self) -> Iterator[dict[int, Ints]]:
         """Mixes that were not tried, cheaper than the best, and may carry the demand by what was seen."""
-        kinds, most, spare = self._kinds, self._most, self.goal.spare
+        kinds, most = self._kinds, self._most
         seen = {trial.fleet.key for trial in self.tried}
-        rows = [row for row in kinds.rows.tolist() if kinds.kept[row]]
-        most_each = {row: 1.0 / max(self.failed.get(row, 0) + BEYOND, float(kinds.least[row]), 1e-9) for row in rows}
-        by_worth = sorted(rows, key=lambda row: -kinds.price[row] / most_each[row])
-        worth = list({self._device(row): row for row in by_worth}.values())[: -PAIRED - 1 : -1]
-        found = []
-        for pair in combinations(worth, 2):
-            carries = (most_each[pair[0]], most_each[pair[1]])
-            found += list(_pairs(kinds, pair, carries, most - self.goal.price_of_kinds(2), spare))
-        for _, units in sorted(found, key=lambda pair: (-pair[0], pair[1])):
-            count = np.zeros((1, len(kinds.price)), np.int64)
-            for row, number in units:
-                count[0, row] = number + spare
+        carries, alike = kinds.most_carried(self.failed), dict[tuple[str, str], int]()
+        for row in sorted(carries, key=lambda row: float(kinds.price[row]) / carries[row]):
+            alike.setdefault(self._device(row), row)
+        carries = {row: carries[row] for row in list(alike.values())[:PAIRED]}
+        for count in likely_mixes(kinds, carries, most - self.goal.price_of_kinds(2), self.goal.spare):
             fleet = self.loader.fleet(self.steady, {kinds.model: count})
             if fleet and self._within_limits(fleet) and fleet.key not in seen and self.cost(fleet) < most * (1 - EQUAL):
                 yield {kinds.model: count}
@@ -420,53 +401,3 @@ class _GoalSearch:
 def _is_slow(trial: Trial) -> bool:
     """Whether a fleet fails, and by its time per output token alone."""
     return not trial.holds and all(item.holds or item.target.quantity == "tpot_s" for item in trial.seen)
-
-
-PAIRED = 12
-"""Kinds that are paired, of each device and layout the one whose units cost least for what they may carry: 66 pairs.
-Twice as many pair kinds that are dearer than the best alone."""
-
-
-@dataclass(frozen=True)
-class KindTable:
-    """Kinds of deployments of one model that carry all sizes alone. rows: their places.
-
-    price: of a unit.  load: units that the steady state needs.  least: fewer than throughput alone needs, which hold in
-    no simulation.
-    kept: those that no other replaces.
-    """
-
-    model: int
-    rows: Ints
-    price: Floats
-    load: Floats
-    least: Floats
-    kept: Bools
-
-    def steady_count(self, row: int) -> int:
-        """Whole units that the steady state needs."""
-        return max(int(np.ceil(self.load[row] - EQUAL)), 1)
-
-    def least_count(self, row: int) -> int:
-        """Whole units that throughput alone needs."""
-        return max(int(np.ceil(self.least[row] - EQUAL)), 1)
-
-    def by_price(self, spare: int) -> Ints:
-        """Rows in order of the steady state's price; those that another replaces after the others."""
-        count = np.maximum(np.ceil(self.load[self.rows] - EQUAL), 1) + spare
-        return self.rows[np.lexsort((count * self.price[self.rows], ~self.kept[self.rows]))]
-
-
-def _pairs(
-    kinds: KindTable, rows: tuple[int, int], carries: tuple[float, float], most: float, spare: int
-) -> Iterator[tuple[float, tuple[tuple[int, int], ...]]]:
-    """What a mix of two kinds carries at most, as a share of the demand, and its counts; only what is cheaper than
-    `most` and may carry all of it."""
-    price = [float(kinds.price[row]) for row in rows]
-    reserve = spare * sum(price)
-    for one in range(1, int((most - reserve) / price[0]) + 1):
-        room = most * (1 - EQUAL) - reserve - one * price[0]
-        other = int(room / price[1])
-        carried = one * carries[0] + other * carries[1]
-        if other >= 1 and carried > 1.0:
-            yield carried, ((rows[0], one), (rows[1], other))
