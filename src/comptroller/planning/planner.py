@@ -57,8 +57,11 @@ def plan(
 def _settings_of(
     problem: PlanningProblem, fleet: Fleet, rehearsal: RehearsalSettings | None
 ) -> RehearsalSettings | None:
-    """How to simulate, at the workload's own confidence; `None` where nothing can be or nothing is rented."""
+    """How to simulate, at the workload's own confidence; `None` where nothing can be, nothing is rented, or questions
+    have no latency objective: of them the ceiling on use is kept, and the plan says that nothing was simulated."""
     if rehearsal is None or not COMPILED or not fleet.units:
+        return None
+    if problem.quality is not None and not problem.goal.targets:
         return None
     asked = problem.workload.confidence
     return rehearsal if asked is None else replace(rehearsal, confidence=asked)

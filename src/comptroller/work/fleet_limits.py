@@ -1,10 +1,13 @@
-"""Limits of a fleet that a workload may set beside its objectives, and what they are where it does not."""
+"""What a fleet may be made of and how far it may be used, beside the objectives of a workload."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, Field
+
+from comptroller.facts.site import Term
+from comptroller.work.sizes import STRICT
 
 LEAST_CONFIDENCE = 0.5
 """Least confidence that a further draw holds: a plan at less fails more often than not. Twice this is certainty, which
@@ -22,3 +25,14 @@ $75, for another image, benchmark and alarm. Twice as much bars mixes that save 
 Confidence = Annotated[float, Field(strict=True, ge=LEAST_CONFIDENCE, lt=1)]
 UseCeiling = Annotated[float, Field(strict=True, gt=0, le=1)]
 KindCount = Annotated[int, Field(strict=True, ge=1)]
+
+
+class ResourceAllowlist(BaseModel):
+    """The resources that a plan may use, by any name that `facts.library.resolve` takes; an empty list allows all."""
+
+    model_config = STRICT
+    accelerators: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
+    terms: tuple[Term, ...] = ("on_demand",)

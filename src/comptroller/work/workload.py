@@ -14,12 +14,11 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.library import SHIPPED, FactLibrary, resolve
 from comptroller.facts.reader import CATALOGUE, FactEntry, parse_toml
-from comptroller.facts.site import Term
 from comptroller.quantities import UNITS, to_si
 from comptroller.work.data_files import find_data
 from comptroller.work.document_errors import fact_error
 from comptroller.work.evidence_readers import packaged_evidence
-from comptroller.work.fleet_limits import KIND_USD_PER_H, Confidence, KindCount, UseCeiling
+from comptroller.work.fleet_limits import KIND_USD_PER_H, Confidence, KindCount, ResourceAllowlist, UseCeiling
 from comptroller.work.hours import WorkloadDay, require_fitting
 from comptroller.work.policy_choice import PolicyChoice
 from comptroller.work.quality import WorkloadQuality
@@ -179,17 +178,6 @@ class TraceSlice(BaseModel):
         if self.end <= self.start:
             raise conflict("end", f"{self.end:g} is not after the start {self.start:g}")
         return self
-
-
-class ResourceAllowlist(BaseModel):
-    """The resources that a plan may use, by any name that `facts.library.resolve` takes; an empty list allows all."""
-
-    model_config = STRICT
-    accelerators: tuple[str, ...] = ()
-    formats: tuple[str, ...] = ()
-    engines: tuple[str, ...] = ()
-    sites: tuple[str, ...] = ()
-    terms: tuple[Term, ...] = ("on_demand",)
 
 
 class Workload(BaseModel):

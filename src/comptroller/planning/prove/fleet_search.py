@@ -27,8 +27,8 @@ from comptroller.planning.solve.search import KeepChoice, keep_everything
 
 KINDS, MIXES, DROPS = 48, 12, 3
 """Kinds, mixes of them, and, of questions, fleets with a unit less that are simulated in one search before it stops and
-says how far below the steady state lies. Of the workloads measured a search tries 20 kinds and 6 mixes at most; the
-draws of questions take a hundred times as long. Twice as many only lengthen the searches that stop."""
+says how far below the steady state lies. Draws of questions take a hundred times as long. Twice as many only lengthen
+the searches that stop."""
 
 GROWTH, BETTER = 4.0, 0.98
 """A kind that holds nothing known is tried up to so many times what the steady state says, as long as more units lower
@@ -37,8 +37,7 @@ to 1 tries counts that change nothing."""
 
 RAISES = (1.05, 1.12, 1.2, 1.3, 1.45)
 """Factors on the demand at which the program names fleets to try, while they are cheaper than the best that holds:
-mixes by size are worth more than the sum of their kinds. Twice as many steps rarely name another fleet of whole units.
-"""
+mixes by size are worth more than the sum of their kinds. Twice as many steps rarely name another fleet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +76,7 @@ class FleetSearch:
         Raises:
             InfeasibleError: nothing holds in the steady state, or nothing that was tried does in simulation.
         """
-        goal = goal.asked
-        space = self.stage.problem.space
+        goal, space = goal.asked, self.stage.problem.space
         kept = [np.array([keep(axes) for axes in values], bool) for values in space.axes.values()]
         kept.append(np.array([keep(option.axes) for option in space.options], bool))
         key = (goal, b"".join(part.tobytes() for part in kept))
@@ -92,8 +90,7 @@ class FleetSearch:
         return self.proven_fleet(goal).trial.seen[number].upper_s
 
     def relaxed_s(self, goal: Goal, number: int, reach: float) -> float | None:
-        """The smallest limit of an objective, up to `reach` times as long, at which a cheaper fleet of the pool
-        holds."""
+        """The smallest limit of an objective, up to `reach` times as long, that a cheaper fleet of the pool keeps."""
         proof, stage = self.proven_fleet(goal), self.stage
         found = []
         for trial in proof.tried:
