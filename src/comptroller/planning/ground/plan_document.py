@@ -286,9 +286,9 @@ class VerificationDocument(DocumentPart):
     """The simulation behind a plan: the steady-state answer, and what queueing added to it.
 
     confidence: that in a further draw of the arrivals, as long as these, an objective's quantile lies within its bound.
-    rounds: every fleet that was simulated, the chosen one last.  mean_usd_per_h: what would do if the mean of draws had
-    to hold, and not a further one.  complete: whether all was tried that might be cheaper; if not, nothing costs less
-    than `steady_usd_per_h`.
+    rounds: the answer of the steady state, by price the fleet that came nearest to holding, the chosen one last.
+    mean_usd_per_h: what would do if the mean of draws had to hold, and not a further one.  complete: whether all was
+    tried that might be cheaper; if not, nothing costs less than `steady_usd_per_h`.
     """
 
     draws: int

@@ -64,10 +64,12 @@ def verification_of(search: FleetSearch, goal: Goal) -> VerificationResult:
 
 
 def _rounds(proof: ProvenFleet, headroom: HeadroomReader) -> Iterator[RehearsalRound]:
-    """Every fleet that was simulated in the order of trial, the chosen one last."""
-    distinct = {trial.shown: trial for trial in (*proof.tried, proof.trial)}
-    distinct[proof.trial.shown] = distinct.pop(proof.trial.shown)
-    for trial in distinct.values():
+    """The answer of the steady state, then by price the fleet that came nearest to holding, the chosen one last."""
+    nearest: dict[float, Trial] = {}
+    for trial in sorted(proof.tried, key=lambda trial: (trial.usd_per_h, trial.excess)):
+        nearest.setdefault(short(trial.usd_per_h), trial)
+    shown = {trial.shown: trial for trial in (proof.tried[0], *nearest.values())}
+    for trial in (*(trial for key, trial in shown.items() if key != proof.trial.shown), proof.trial):
         yield RehearsalRound(
             sized_for=short(headroom(trial)),
             usd_per_h=short(trial.usd_per_h),
