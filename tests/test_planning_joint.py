@@ -37,7 +37,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_optimum_is_that_of_exhaustive_search(recorded: Path) -> None:
     document = workload(recorded, 70.0, quality={"models": {"small": "llama_3_1_8b"}})
     problem = posed({**document, "rate_per_s": 60.0, "allow": {**document["allow"], "accelerators": ["h100_sxm"]}})
-    search, goal = problem.search, replace(problem.goal, demand=1.0)
+    search, goal = problem.search, replace(problem.goal, most_use=1.0)
     best = search.solve(goal)
     assert best.units and (search.table.usd * best.share[0]).any()
     assert best.objective == pytest.approx(exhaustive(search, problem), rel=1e-6)

@@ -70,7 +70,7 @@ def _settings_of(
 def _as_sized(problem: PlanningProblem, verified: VerificationResult | None) -> PlanningProblem:
     """The problem at what the proven fleet was sized for: the hours of a day begin there."""
     factor = 1.0 if verified is None else verified.sized_for
-    return replace(problem, goal=replace(problem.goal, demand=max(problem.goal.demand, factor)))
+    return replace(problem, goal=replace(problem.goal, demand=max(problem.goal.sizing, factor), most_use=1.0))
 
 
 def rehearse(

@@ -46,8 +46,9 @@ class Goal:
     objective: one of `OBJECTIVES`, per hour.  targets: latency objectives.  demand: factor on the rate that fleets are
     sized with.  limits: most of each (`LIMITS`, or `cap` and the id of an accelerator) in every hour.  over_day: most
     of an objective over all hours.  spare: units in reserve for each deployment in use.  quality: least share of
-    questions solved, by class; the empty name stands for all.  most_kinds: of deployments in a fleet, no limit if not
-    given.  kind_usd_per_h: what every further kind counts for in the choice of a fleet that costs dollars.
+    questions solved, by class; the empty name stands for all.  most_use: share of the time that a replica may be busy.
+    most_kinds: of deployments in a fleet, no limit if not given.  kind_usd_per_h: what every further kind counts for in
+    the choice of a fleet that costs dollars.
     """
 
     objective: str
@@ -57,8 +58,14 @@ class Goal:
     spare: int = 0
     quality: tuple[tuple[str, float], ...] = ()
     over_day: tuple[tuple[str, float], ...] = ()
+    most_use: float = 1.0
     most_kinds: int | None = None
     kind_usd_per_h: float = 0.0
+
+    @property
+    def sizing(self) -> float:
+        """Factor on the calls that units are sized with: more demand, and no replica busier than it may be."""
+        return self.demand / self.most_use
 
     @property
     def asked(self) -> Goal:

@@ -23,7 +23,7 @@ def goal_of(workload: Workload) -> Goal:
     return Goal(
         objective=workload.objective.value,
         targets=targets,
-        demand=1.0 / most_use,
+        most_use=most_use,
         limits=tuple(_limits(workload)),
         spare=workload.spare_replicas,
         quality=quality_targets(workload.quality),

@@ -230,7 +230,7 @@ class _GoalSearch:
         rows = np.flatnonzero(fits)
         kept = np.zeros(len(fits), bool)
         kept[rows[undominated_columns(market.only(rows), self.goal)]] = True
-        need = least * (1.0 if self.goal.demand > 1.0 else LEAST_NEED)
+        need = least * (1.0 if self.goal.sizing > 1.0 else LEAST_NEED)
         return KindTable(model, rows, market.unit(self.goal.objective)[0], load, need, kept)
 
     def _count_kinds(self) -> None:

@@ -118,7 +118,7 @@ class FleetStage:
     def headroom(self, trial: Trial) -> float:
         """How many times its demand a fleet carries in the steady state."""
         bare = replace(trial.goal.asked, demand=1.0, quality=())
-        return trial.goal.demand * self.loader(bare).headroom(trial.fleet)
+        return trial.goal.sizing * self.loader(bare).headroom(trial.fleet)
 
     def known(self, goal: Goal) -> Iterator[tuple[Fleet, Goal]]:
         """Fleets of the pool that were simulated for the same objectives, with the goal that has their batch caps."""
@@ -134,7 +134,7 @@ class FleetStage:
             used = np.flatnonzero(fleet.units[model][0])
             table = self.problem.space.offers[model].table
             caps = table.cap[used, table.best(goal.targets)[1][used]]
-            parts += [model, caps.tobytes(), np.round(calls[0][:, used] / goal.demand, 6).tobytes()]
+            parts += [model, caps.tobytes(), np.round(calls[0][:, used] / goal.sizing, 6).tobytes()]
         return tuple(parts)
 
 

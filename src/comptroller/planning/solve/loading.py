@@ -45,7 +45,7 @@ class FleetLoader:
         total = like.bought.copy() if name == "usd" else np.zeros(1)
         for model, market in self.markets.items():
             if model in units:
-                added = market.added(name)[:, : market.buckets] * calls[model] / self.goal.demand
+                added = market.added(name)[:, : market.buckets] * calls[model] / self.goal.sizing
                 total = total + (market.unit(name) * units[model]).sum(axis=1) + added.sum(axis=(1, 2))
         return np.asarray(total)
 

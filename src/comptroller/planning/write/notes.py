@@ -80,11 +80,11 @@ def _question_notes(problem: PlanningProblem, best: Fleet, unverified: bool) -> 
 def _choice_notes(problem: PlanningProblem, best: Fleet, verified: VerificationResult | None) -> Iterator[str]:
     """What decided beside cost and latency: use, growth of the queue, certainty, kinds, and where the search ended."""
     goal = problem.goal
-    if goal.demand > 1:
+    if goal.most_use < 1:
         why = (
             "the workload's most_use" if problem.workload.most_use else "no latency objective says how full they may be"
         )
-        yield f"replicas are at most {1 / goal.demand:.0%} busy in the steady state: {why}"
+        yield f"replicas are at most {goal.most_use:.0%} busy in the steady state: {why}"
     if goal.price_of_kinds(2) > 0 and verified is not None and problem.quality is None:
         yield (
             f"each further kind of deployment counts for ${goal.kind_usd_per_h:.2f}/h in the choice, "
@@ -106,7 +106,7 @@ def _choice_notes(problem: PlanningProblem, best: Fleet, verified: VerificationR
             f"${usd - told.mean_usd_per_h:.2f}/h of the ${usd:.2f} (confidence)"
         )
     if not told.complete:
-        below = 1 - told.steady_usd_per_h / (told.steady_usd_per_h + told.added_usd_per_h)
+        below = max(1 - told.steady_usd_per_h / (told.steady_usd_per_h + told.added_usd_per_h), 0.0)
         yield (
             f"the search stopped before all that may be cheaper was simulated; no fleet costs less by more than "
             f"{below:.0%}, as the steady state bounds it"

@@ -44,6 +44,8 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
     offers = tuple(api_offers(problem, best))
     facts, fitted = facts_digest()
     proofs = verified.search if verified else None
+    # A simulated fleet may cost less than the steady state's optimum; bounds are those of the steady state.
+    bound = max(best, search.solve(goal), key=lambda fleet: fleet.objective) if proofs else best
     around = NeighbouringFleets.of(search, goal, best, proofs)
     drawn = RiskSimulation.of(problem, (best, *around.rivals)) if goal.quality else None
     services = tuple(service for model in own.values() for service in model.services)
@@ -68,7 +70,7 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
         frontier=tuple(point for point, _ in around.frontier),
         candidates=_candidates(problem),
         considered=len(problem.space.plays.plays) if goal.quality else best.considered,
-        pruned=(*rejected_choices(problem.rejected), *pruned_choices(search, goal, best)),
+        pruned=(*rejected_choices(problem.rejected), *pruned_choices(search, goal, bound)),
         notes=tuple(notes_of(problem, best, own, drawn, verified)),
         facts=tuple(facts_of(services, problem.workload.library)),
     )
