@@ -197,7 +197,7 @@ def test_the_example_gives_what_it_gave() -> None:
     assert workload.hours is not None
     space = day_space(replace(problem, workload=workload), workload.hours, shipped_calibration())
     costs = [step.day(step.demand).objective for step in itertools.islice(space.freedoms, 2)]
-    assert costs == pytest.approx([3242.65, 1903.51], rel=1e-3)
+    assert costs == pytest.approx([3266.11, 1973.76], rel=1e-3)
     (offers,) = space.offers.values()
     assert {"on_demand", "reserved", "spot"} == set(offers.terms) and len(offers.market.rows) == 9
 

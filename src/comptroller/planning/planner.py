@@ -69,8 +69,10 @@ def _settings_of(
 
 def _as_sized(problem: PlanningProblem, verified: VerificationResult | None) -> PlanningProblem:
     """The problem at what the proven fleet was sized for: the hours of a day begin there."""
-    factor = 1.0 if verified is None else verified.sized_for
-    return replace(problem, goal=replace(problem.goal, demand=max(problem.goal.sizing, factor), most_use=1.0))
+    goal, factor = problem.goal, 1.0 if verified is None else verified.sized_for
+    targets = tuple(replace(target, aim=min(target.aim, 1.0)) for target in goal.targets)
+    demand = max(goal.sizing, factor)
+    return replace(problem, goal=replace(goal, targets=targets, demand=demand, most_use=1.0))
 
 
 def rehearse(
