@@ -23,11 +23,11 @@ from comptroller.costs.capacity import LatencyTarget
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InfeasibleError
 from comptroller.facts.reader import parse_toml
-from comptroller.planning.ground.nouns import Fleet
 from comptroller.planning.planner import shipped_calibration
 from comptroller.planning.prove.arrivals import Bound, RehearsalSettings, of_a_further_draw, of_the_mean
-from comptroller.planning.prove.rehearsal import raise_until_proven
+from comptroller.planning.prove.fleet_search import FleetSearch
 from comptroller.planning.prove.stage import FleetStage
+from comptroller.planning.solve.description import usd_per_h
 from comptroller.planning.solve.infeasible import solve_or_explain
 from comptroller.planning.solve.problem import pose_problem
 from comptroller.work.workload import parse
@@ -148,30 +148,31 @@ def lines(case: Case, calibration: TimingCalibration) -> Iterator[Line]:
     """A workload by every bound."""
     problem = pose_problem(parse(case.document, HERE.parent / case.file), calibration)
     best = solve_or_explain(problem.search, problem.goal)
-    yield from _tried(case, lambda how: FleetStage(problem, best, calibration, how), best)
+    yield from _tried(case, lambda how: FleetStage(problem, best, calibration, how))
 
 
-def _tried(case: Case, stage: Callable[[RehearsalSettings], FleetStage], best: Fleet) -> Iterator[Line]:
+def _tried(case: Case, stage: Callable[[RehearsalSettings], FleetStage]) -> Iterator[Line]:
     """The plan by every bound, on draws that it has not seen; of a trace the first draw, itself, is left out."""
     unseen, known = stage(RehearsalSettings(draws=UNSEEN + 1, seed=UNSEEN_SEED)), dict[str, Floats]()
     for name, bound in BOUNDS.items():
+        tried = stage(RehearsalSettings(bound=bound))
         try:
-            found = raise_until_proven(stage(RehearsalSettings(bound=bound)), best, RehearsalSettings(bound=bound))
+            found = FleetSearch(tried).proven_fleet(tried.problem.goal)
         except InfeasibleError as error:
             print(case.name, name, error, flush=True)
             yield Line(case.name, name, float("nan"), float("nan"), 0, 0, {}, {})
             continue
         line, targets = unseen.line(found.fleet), found.goal.targets
         if line not in known:
-            known[line] = np.stack(list(unseen.draws.quantiles(found.fleet, found.goal)))[1:]
+            known[line] = unseen.record(found.fleet, found.goal).first(UNSEEN + 1)[1:]
         values, labels = known[line], [_label(target) for target in targets]
         ratio = values / np.array([target.most_s for target in targets])
-        within = (values <= np.array([item.upper_s for item in found.seen])).mean(axis=0)
+        within = (values <= np.array([item.upper_s for item in found.trial.seen])).mean(axis=0)
         yield Line(
             case.name,
             name,
-            found.document.steady_usd_per_h + found.document.added_usd_per_h,
-            found.document.steady_usd_per_h,
+            found.trial.usd_per_h,
+            usd_per_h(tried.problem.search, found.steady),
             int((ratio <= 1.0).all(axis=1).sum()),
             len(values),
             dict(zip(labels, ratio.max(axis=0).tolist(), strict=True)),
@@ -229,8 +230,7 @@ def text(found: Sequence[Line]) -> str:
             table(heads, rows),
             f"The steady-state answers, before any simulation, cost ${steady:,.2f}/h together. Most plans have slack, "
             "since replicas are whole; the last column but one has none: it asks how often a percentile of a further "
-            "run lies within the planner's own bound, wherever the limit is. Dollars are not ordered by the bound: the "
-            "climb tries other demands, and which mix of whole replicas a demand needs is no smooth function of it.",
+            "run lies within the planner's own bound, wherever the limit is.",
             table(heading, each),
         )
     )

@@ -14,14 +14,15 @@ import pytest
 import yaml
 
 import engine_parsers
-from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout
+from comptroller.errors import UnsupportedError
 from comptroller.export import export
 from comptroller.export.ray_serve import ACCELERATORS as RAY
 from comptroller.export.skypilot import ACCELERATORS as SKY
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
-from comptroller.launch import command, spread
+from comptroller.launch import command, launchable, spread
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.deployments import RejectionTally, recipes
 from export_plans import PLANS, plan_of
@@ -89,16 +90,14 @@ def lines(engine: str) -> Iterator[str]:
         ParallelLayout(tp=1, dp=8, ep=8),
     )
     formats = ("bf16", "fp8_e4m3", "fp8_block", "int8", "int4_awq_g128", "mxfp4", "nvfp4", "q4_k", "q8_0")
+    settings = EngineSettings.default(engine_facts(engine))
     for device, who in product(map(accelerator, devices), map(model, models)):
         for recipe, layout in product(recipes(who, device, formats, RejectionTally()), layouts):
-            replica = ModelReplica(
-                who, device, PrecisionRecipe(*_parts(recipe)), layout, EngineSettings.default(engine_facts(engine))
-            )
-            yield f"{command(replica, 9000)} --host 0.0.0.0 --port 8000"
-
-
-def _parts(recipe: PrecisionRecipe) -> tuple[str, str, str, str]:
-    return recipe.weights, recipe.experts, recipe.activations, recipe.kv
+            try:
+                planned = launchable(settings, who, device, recipe)
+            except UnsupportedError:
+                continue  # the planner does not offer it either
+            yield f"{command(ModelReplica(who, device, planned, layout, settings), 9000)} --host 0.0.0.0 --port 8000"
 
 
 @pytest.mark.parametrize("engine", PARSERS)

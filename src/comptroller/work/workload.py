@@ -14,10 +14,10 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.library import SHIPPED, FactLibrary, resolve
 from comptroller.facts.reader import CATALOGUE, FactEntry, parse_toml
-from comptroller.facts.site import Term
 from comptroller.work.data_files import calibration_digest, find_calibration, find_data
 from comptroller.work.document_errors import fact_error
 from comptroller.work.evidence_readers import packaged_evidence
+from comptroller.work.fleet_limits import KIND_USD_PER_H, Confidence, KindCount, ResourceAllowlist, UseCeiling
 from comptroller.work.hours import WorkloadDay, require_fitting
 from comptroller.work.policy_choice import PolicyChoice
 from comptroller.work.quality import WorkloadQuality
@@ -168,17 +168,6 @@ class TraceSlice(BaseModel):
         return self
 
 
-class ResourceAllowlist(BaseModel):
-    """The resources that a plan may use, by any name that `facts.library.resolve` takes; an empty list allows all."""
-
-    model_config = STRICT
-    accelerators: tuple[str, ...] = ()
-    formats: tuple[str, ...] = ()
-    engines: tuple[str, ...] = ()
-    sites: tuple[str, ...] = ()
-    terms: tuple[Term, ...] = ("on_demand",)
-
-
 class Workload(WorkloadUsage):
     """The load to serve, its objectives, and the resources that may be used.
 
@@ -194,6 +183,10 @@ class Workload(WorkloadUsage):
     quality: the share of questions to solve. The rate is then that of questions, lengths are in the evidence, and
     `models` are the recorded models that may answer (by default all).
     uncertainty: declared ranges of prices and demand, for a plan with a quality target.
+    confidence: that a further draw of the arrivals holds the latency objectives (0.95 where not given).
+    most_use: most of the time that replicas may be busy in the steady state; `MOST_USE` where there is no latency
+    objective, no ceiling where there is one.  most_kinds: kinds of deployments in the fleet.  kind_usd_per_h: what each
+    further kind counts for in the choice, beside the bill.
     hours: the day by the hour, which is planned beside the plan for the rate to size for.
     calibration: folder of the user's own calibration, as `comptroller fit calibration --out FOLDER` writes it.
     what_if: also plan with what no engine is known to launch, marked as such.
@@ -224,6 +217,10 @@ class Workload(WorkloadUsage):
     calibration: str | None = None
     what_if: Annotated[bool, Field(strict=True)] = False
     spare_replicas: Count = 0
+    confidence: Confidence | None = None
+    most_use: UseCeiling | None = None
+    most_kinds: KindCount | None = None
+    kind_usd_per_h: NotNegative = KIND_USD_PER_H
     caps: Mapping[str, Count] = Field(default_factory=dict)
     allow: ResourceAllowlist = ResourceAllowlist()
     _library: FactLibrary = PrivateAttr(default=SHIPPED)

@@ -112,6 +112,16 @@ HEADINGS = (
             "power": WorkloadKey("Most power at the meter (unit: W, kW or MW).", '{ max = 50.0, unit = "kW" }'),
             "carbon": WorkloadKey("Most emissions (unit: gCO2e/h or kgCO2e/h).", '{ max = 10.0, unit = "kgCO2e/h" }'),
             "spare_replicas": WorkloadKey("Replicas of each deployment kept in reserve (a count; 1 is N+1).", "1"),
+            "confidence": WorkloadKey(
+                "Confidence that a further day of arrivals meets the objectives (0.95): between 0.5 and 1.", "0.9"
+            ),
+            "most_use": WorkloadKey(
+                "Most of the time that replicas may be busy (0.9 where no latency objective says it).", "0.8"
+            ),
+            "most_kinds": WorkloadKey("Kinds of deployments in the fleet, at most (a count).", "1"),
+            "kind_usd_per_h": WorkloadKey(
+                "What each further kind of deployment counts for in the choice, beside the bill (0.4 USD/h).", "1.0"
+            ),
             "caps": WorkloadKey("Most devices of an accelerator (a count each).", "{ h100_sxm = 16 }"),
             "allow.accelerators": WorkloadKey(
                 "Accelerators that may be used, by id (`comptroller show accelerators`) or file; none named: all.",

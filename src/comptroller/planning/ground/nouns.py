@@ -46,7 +46,9 @@ class Goal:
     objective: one of `OBJECTIVES`, per hour.  targets: latency objectives.  demand: factor on the rate that fleets are
     sized with.  limits: most of each (`LIMITS`, or `cap` and the id of an accelerator) in every hour.  over_day: most
     of an objective over all hours.  spare: units in reserve for each deployment in use.  quality: least share of
-    questions solved, by class; the empty name stands for all.
+    questions solved, by class; the empty name stands for all.  most_use: share of the time that a replica may be busy.
+    most_kinds: of deployments in a fleet, no limit if not given.  kind_usd_per_h: what every further kind counts for in
+    the choice of a fleet that costs dollars.
     """
 
     objective: str
@@ -56,6 +58,27 @@ class Goal:
     spare: int = 0
     quality: tuple[tuple[str, float], ...] = ()
     over_day: tuple[tuple[str, float], ...] = ()
+    most_use: float = 1.0
+    most_kinds: int | None = None
+    kind_usd_per_h: float = 0.0
+
+    @property
+    def sizing(self) -> float:
+        """Factor on the calls that units are sized with: more demand, and no replica busier than it may be."""
+        return self.demand / self.most_use
+
+    @property
+    def asked(self) -> Goal:
+        """The same with every objective aimed at as it was asked."""
+        return self.aimed(1.0)
+
+    def aimed(self, share: float) -> Goal:
+        """The same with every objective sized for a share of what was asked."""
+        return replace(self, targets=tuple(replace(target, aim=share) for target in self.targets))
+
+    def price_of_kinds(self, kinds: int) -> float:
+        """What so many kinds of deployments count for in the choice, beside what they cost."""
+        return self.kind_usd_per_h * max(kinds - 1, 0) if self.objective == "usd" else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +303,11 @@ class Fleet:
     considered: int = 0
 
     @property
+    def kinds(self) -> int:
+        """How many kinds of deployments it rents."""
+        return sum(int(count.any(axis=0).sum()) for count in self.units.values())
+
+    @property
     def key(self) -> tuple[bytes, ...]:
         """The same for fleets that do the same: shares to a millionth, and units."""
         units = [b"%d:" % model + count.tobytes() for model, count in sorted(self.units.items())]
@@ -332,6 +360,11 @@ class Trial:
     def shown(self) -> tuple[str, ...]:
         """The fleet and its bounds to three digits: equal ones are listed once."""
         return self.line, *(f"{item.upper_s:.3g}" for item in self.seen)
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds of deployments it runs."""
+        return self.fleet.kinds
 
     @property
     def reach(self) -> tuple[float, float]:

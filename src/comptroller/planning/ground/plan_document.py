@@ -305,9 +305,11 @@ class FrontierPoint(DocumentPart):
 
 
 class RehearsalRound(DocumentPart):
-    """One fleet that was simulated: how far demand was inflated for sizing it, and what the draws showed.
+    """One fleet that was simulated, and what the draws showed.
 
-    upper_s: upper bound of each objective's quantile in a further draw, in the order of the plan's `latency`.
+    sized_for: how many times the demand it carries in the steady state.  upper_s: upper bound of each objective's
+    quantile in a further draw, in the order of the plan's `latency`; without objectives the p95 of TTFT in the last
+    quarter of a draw.
     """
 
     sized_for: float
@@ -321,6 +323,9 @@ class VerificationDocument(DocumentPart):
     """The simulation behind a plan: the steady-state answer, and what queueing added to it.
 
     confidence: that in a further draw of the arrivals, as long as these, an objective's quantile lies within its bound.
+    rounds: the answer of the steady state, by price the fleet that came nearest to holding, the chosen one last.
+    mean_usd_per_h: what would do if the mean of draws had to hold, and not a further one.  complete: whether all was
+    tried that might be cheaper; if not, nothing costs less than `steady_usd_per_h`.
     """
 
     draws: int
@@ -329,6 +334,8 @@ class VerificationDocument(DocumentPart):
     steady_usd_per_h: float
     added_usd_per_h: float
     rounds: tuple[RehearsalRound, ...]
+    mean_usd_per_h: float | None = None
+    complete: bool = True
 
 
 class InputDigests(DocumentPart):

@@ -8,6 +8,7 @@ from comptroller.costs.capacity import LatencyTarget
 from comptroller.facts.reader import ids
 from comptroller.planning.ground.nouns import CAP, Goal
 from comptroller.planning.offer.deployments import DeploymentSpace
+from comptroller.work.fleet_limits import MOST_USE
 from comptroller.work.quality import WorkloadQuality
 from comptroller.work.workload import Workload
 
@@ -17,12 +18,17 @@ ENGINES = ("vllm", "sglang")
 
 def goal_of(workload: Workload) -> Goal:
     """What a workload minimises, and within what."""
+    targets = targets_of(workload)
+    most_use = workload.most_use or (1.0 if targets else MOST_USE)
     return Goal(
         objective=workload.objective.value,
-        targets=targets_of(workload),
+        targets=targets,
+        most_use=most_use,
         limits=tuple(_limits(workload)),
         spare=workload.spare_replicas,
         quality=quality_targets(workload.quality),
+        most_kinds=workload.most_kinds,
+        kind_usd_per_h=workload.kind_usd_per_h,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -17,26 +18,42 @@ from comptroller.planning.ground.plan_document import ServiceDocument
 from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
 from comptroller.serving.engine import simulate
 from comptroller.serving.jobs import fleet_for_trace
+from comptroller.serving.outcome import EngineOutcome
 from comptroller.work.demand import TrafficDemand, recorded_trace, requests
 from comptroller.work.trace import RequestTrace
 from comptroller.work.workload import PeakQuantile, Workload
 
 Array = npt.NDArray[np.float64]
 
-FIRST, FAR = 2, 1.5
-"""Draws after which a fleet is given up that misses an objective in each of them, surely and by such a factor: nearer
-misses are seen in all draws, for their bound says how far to climb. With 3 in place of 1.5 nearly every fleet that
-fails would be simulated to the end."""
+NEAR, FURTHER = 0.05, 2
+"""A fleet whose bound misses by less than this share is simulated on so many times as many further draws before it is
+said to fail: of 8 draws the bound lies 2.01 sample deviations above the mean, of 24 in all 1.75, and the deviation
+itself is known twice as well. Twice the share would draw more for fleets of which few hold in the end."""
+
+FIRST, FAR = 2, 1.0 + NEAR
+"""Draws after which a fleet is given up that misses an objective in each of them, surely and by such a factor: no bound
+of all draws would be a near miss. With twice the excess more fleets that fail would be simulated to the end."""
 
 SPAN_S = 600.0
 FEWEST, MOST = 2_000, 40_000
 """A draw lasts ten minutes of arrivals within these bounds: a p99 of the fewest rests on 16 requests that are counted,
 twice as many would rest it on 32 at twice the time; of the most the draws differ by less than the bound adds."""
 
+GROWTH = 1.2
+"""Without a latency objective the p95 of TTFT may be so many times as long in the last quarter of the counted arrivals
+as in the first, in the geometric mean of the draws: a steady queue gives 1 and some noise; one that grows over ten
+minutes gave 74 and more. At twice this a queue that doubles within minutes would pass."""
+
+WATCHED = LatencyTarget("ttft_s", 0.95, float("inf"))
+"""What shows whether a queue grows: everything that waits waits for its first token."""
+
 WARM_UP = 0.2
 """Share of a draw that fills the fleet and is not counted: two of its ten minutes, many times what a request takes.
 Twice as much would leave fewer requests to judge by."""
 
+
+QuantityReader = Callable[[str, npt.NDArray[np.bool_]], Array]
+"""From the name of a quantity and a mask of what arrived to its values."""
 
 Bound = Callable[[int, float], float]
 """From the number of draws and a confidence to the sample deviations that a bound lies above their mean."""
@@ -73,6 +90,11 @@ class RehearsalSettings:
     seed: int = 0
     bound: Bound = of_a_further_draw
 
+    @property
+    def most_draws(self) -> int:
+        """Draws of a fleet that nearly holds."""
+        return self.draws * (1 + FURTHER)
+
 
 def traces(workload: Workload, asked: TrafficDemand, rehearsal: RehearsalSettings) -> list[RequestTrace]:
     """Independent draws of the arrivals.
@@ -82,10 +104,10 @@ def traces(workload: Workload, asked: TrafficDemand, rehearsal: RehearsalSetting
     """
     if workload.trace is None:
         count = int(np.clip(asked.rate_per_s * SPAN_S, FEWEST, MOST))
-        return [requests(workload, _draw(rehearsal, number), count) for number in range(rehearsal.draws)]
+        return [requests(workload, _draw(rehearsal, number), count) for number in range(rehearsal.most_draws)]
     whole = recorded_trace(workload)
     window_s = (workload.peak or PeakQuantile()).window_s
-    drawn = [block_bootstrap(whole, window_s, _draw(rehearsal, number)) for number in range(1, rehearsal.draws)]
+    drawn = [block_bootstrap(whole, window_s, _draw(rehearsal, number)) for number in range(1, rehearsal.most_draws)]
     return [whole, *drawn]
 
 
@@ -121,22 +143,75 @@ def simulated_quantiles(
     for row, trace in enumerate(draws):
         calls = calls_of(services, trace, np.random.default_rng([seed, row, 1]))
         outcome = simulate(fleet, calls)
-        counted = trace.arrival_s >= trace.arrival_s[0] + WARM_UP * trace.span_s
-        yield np.array([quantile(getattr(outcome, t.quantity)[counted], t) for t in targets])
+        yield observed_quantiles(trace.arrival_s, targets, _of_outcome(outcome))
+
+
+def _of_outcome(outcome: EngineOutcome) -> QuantityReader:
+    return lambda quantity, chosen: np.asarray(getattr(outcome, quantity)[chosen])
+
+
+def observed_quantiles(arrival_s: Array, targets: Sequence[LatencyTarget], read: QuantityReader) -> Array:
+    """The objectives' quantiles over what arrived after the warm-up; without objectives the p95 of TTFT in the first
+    and in the last quarter of it.
+
+    read: a quantity, in seconds, of what arrived within a mask.
+    """
+    since = (arrival_s - arrival_s[0]) / max(float(arrival_s[-1] - arrival_s[0]), 1e-9)
+    if targets:
+        return np.array([quantile(read(t.quantity, since >= WARM_UP), t) for t in targets])
+    quarter = (1.0 - WARM_UP) / 4.0
+    ends = ((WARM_UP, WARM_UP + quarter), (1.0 - quarter, np.inf))
+    masks = [(since >= start) & (since < end) for start, end in ends]
+    return np.array([quantile(read(WATCHED.quantity, mask), WATCHED) for mask in masks])
+
+
+class DrawRecord:
+    """What draws showed of one fleet, (draws, objectives), simulated no sooner than somebody asks for them."""
+
+    def __init__(self, draws: Iterator[Array]) -> None:
+        self._draws, self._rows = draws, list[Array]()
+
+    @property
+    def count(self) -> int:
+        """How many draws were simulated."""
+        return len(self._rows)
+
+    def first(self, count: int) -> Array:
+        """The first so many draws."""
+        self._rows += islice(self._draws, max(count - len(self._rows), 0))
+        return np.stack(self._rows[:count])
 
 
 def judge_draws(
-    draws: Iterable[Array], targets: Sequence[LatencyTarget], rehearsal: RehearsalSettings
+    record: DrawRecord, targets: Sequence[LatencyTarget], rehearsal: RehearsalSettings
 ) -> tuple[SimulatedQuantile, ...]:
     """What draws show, as far as they need be simulated: where the first few all miss an objective by far, the fleet
-    has failed, and their mean says by how much."""
-    most, rows = np.array([target.most_s for target in targets]), list[Array]()
-    for values in draws:
-        rows.append(values)
-        if len(rows) == FIRST and (np.stack(rows).min(axis=0) * _sure(rehearsal) > FAR * most).any():
-            means = np.stack(rows).mean(axis=0).tolist()
-            return tuple(SimulatedQuantile(target, mean, mean) for target, mean in zip(targets, means, strict=True))
-    return quantile_bounds(np.stack(rows), targets, rehearsal)
+    has failed, and their mean says by how much; where all nearly hold it, further ones decide."""
+    if not targets:
+        return (queue_growth(record.first(rehearsal.draws)),)
+    most, few = np.array([target.most_s for target in targets]), record.first(FIRST)
+    if (few.min(axis=0) * _sure(rehearsal) > FAR * most).any():
+        means = few.mean(axis=0).tolist()
+        return tuple(SimulatedQuantile(target, mean, mean) for target, mean in zip(targets, means, strict=True))
+    found = quantile_bounds(record.first(rehearsal.draws), targets, rehearsal)
+    if 1.0 < max((item.excess for item in found), default=0.0) < 1.0 + NEAR:
+        found = quantile_bounds(record.first(rehearsal.most_draws), targets, rehearsal)
+    return found
+
+
+def queue_growth(values: Array) -> SimulatedQuantile:
+    """Whether the queue grows: the last quarter's p95 of TTFT, as the mean ratio of all draws to the first quarter's
+    says, against `GROWTH` times the first's. values: (draws, 2), the first and the last quarter.
+
+    >>> queue_growth(np.array([[0.1, 0.1], [0.2, 0.2]])).holds, queue_growth(np.array([[0.1, 74.0]])).holds
+    (True, False)
+    """
+    first, last = np.maximum(values, 1e-9).T
+    mean = float(first.mean())
+    if not np.isfinite(values).all():
+        return SimulatedQuantile(replace(WATCHED, most_s=mean if np.isfinite(mean) else 0.0), np.inf, np.inf)
+    grown = mean * float(np.exp(np.log(last / first).mean()))
+    return SimulatedQuantile(replace(WATCHED, most_s=GROWTH * mean), grown, grown)
 
 
 def _sure(rehearsal: RehearsalSettings) -> float:

@@ -15,7 +15,7 @@ from comptroller.planning.ground.nouns import Demand, Fleet, Floats, Ints, Marke
 from comptroller.planning.ground.plan_document import ServiceDocument
 from comptroller.planning.offer.day_market import DayOffers
 from comptroller.planning.offer.requests import traffic_of
-from comptroller.planning.prove.arrivals import RehearsalSettings, judge_draws, simulated_quantiles, traces
+from comptroller.planning.prove.arrivals import DrawRecord, RehearsalSettings, judge_draws, simulated_quantiles, traces
 from comptroller.planning.prove.rehearsal import RAISE, climb
 from comptroller.planning.prove.services import ServiceLoad, service_of, with_policies
 from comptroller.planning.solve.day_freedoms import DayFreedom
@@ -81,7 +81,7 @@ class RequestHourStage:
             targets = self.problem.goal.targets
             library = self.problem.workload.library
             values = simulated_quantiles(services, self.calibration, draws, targets, self.settings.seed, library)
-            self.known[key] = judge_draws(values, targets, self.settings)
+            self.known[key] = judge_draws(DrawRecord(values), targets, self.settings)
         return self.known[key]
 
     def _services(self, units: Ints, share: Floats, factor: float) -> Iterator[ServiceDocument]:

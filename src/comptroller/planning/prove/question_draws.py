@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 from comptroller.costs.timing import TimingCalibration
 from comptroller.planning.ground.nouns import Bools, Fleet, Floats, Goal, Ints, Option
-from comptroller.planning.prove.arrivals import MOST, SPAN_S, WARM_UP, RehearsalSettings, block_bootstrap, quantile
+from comptroller.planning.prove.arrivals import MOST, SPAN_S, RehearsalSettings, block_bootstrap, observed_quantiles
 from comptroller.planning.prove.services import ModelServices, services_of, shared_block_tokens
 from comptroller.planning.prove.simulated_fleet import fleet_of, with_default_prefix_caching
 from comptroller.planning.solve.description import LEAST_SHARE
@@ -27,7 +28,7 @@ FEWEST, ENOUGH = 1_000, 6_000
 calls, so that more of them cost minutes."""
 
 RESIDENCES = 6.0
-"""A draw lasts at least so many times as long as a call does: the fleet fills, and then has to hold; `WARM_UP` leaves
+"""A draw lasts at least so many times as long as a call does: the fleet fills, and then has to hold; the warm-up leaves
 out the first of them."""
 
 AT_ONCE = ServicePace(0.0, 0.0, 0.0)
@@ -41,7 +42,7 @@ class QuestionDraws:
         self, problem: PlanningProblem, best: Fleet, calibration: TimingCalibration, settings: RehearsalSettings
     ) -> None:
         self._problem, self._calibration, self._seed = problem, calibration, settings.seed
-        self._arrivals = [self._arrive(best, number) for number in range(settings.draws)]
+        self._arrivals = [self._arrive(best, number) for number in range(settings.most_draws)]
         self.requests = len(self._arrivals[0])
 
     def quantiles(self, fleet: Fleet, goal: Goal) -> Iterator[Floats]:
@@ -52,8 +53,7 @@ class QuestionDraws:
         services = services_of(replace(self._problem, goal=goal), fleet)
         for row, arrival_s in enumerate(self._arrivals):
             outcome = self._played(fleet, services, row)
-            counted = arrival_s >= arrival_s[0] + WARM_UP * (arrival_s[-1] - arrival_s[0])
-            yield np.array([quantile(_question_quantity(outcome, t.quantity, counted), t) for t in goal.targets])
+            yield observed_quantiles(arrival_s, goal.targets, partial(_question_quantity, outcome))
 
     def played(self, fleet: Fleet, goal: Goal, draw: int) -> QuestionStreamOutcome:
         """What came of one draw: every call, and every question."""

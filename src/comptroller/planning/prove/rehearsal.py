@@ -1,20 +1,17 @@
-"""Is it really enough? What was chosen is simulated, and sized for more until its percentiles hold."""
+"""More of the same until it holds: fleets sized for more demand than asked, then for lower aims, simulated in turn."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import takewhile
 from typing import Protocol, TypeVar
 
 import numpy as np
 
 from comptroller.errors import InfeasibleError
-from comptroller.planning.ground.nouns import Fleet, Goal, SimulatedQuantile, Trial
-from comptroller.planning.ground.plan_document import RehearsalRound, VerificationDocument
-from comptroller.planning.prove.arrivals import RehearsalSettings
+from comptroller.planning.ground.nouns import Fleet, Goal, Trial
 from comptroller.planning.solve.infeasible import target_name
-from comptroller.quantities import short
 
 ROUNDS = 24
 """Fleets that are simulated before giving up: demand may then have been raised 1.03 to the 24th, twofold, at the least
@@ -42,36 +39,17 @@ for a fleet that had to be sized for half as much again. Each is one more fleet 
 
 
 class RehearsalStage(Protocol):
-    """What is tried: fleets that can be sized for a goal, described, priced, and simulated at the demand itself."""
+    """What is tried: fleets that can be sized for a goal, and simulated at the demand itself."""
 
     goal: Goal
-    requests: int
 
     def sized(self, goal: Goal) -> Fleet:
         """The cheapest fleet for a goal."""
         ...
 
-    def line(self, fleet: Fleet) -> str:
-        """It in one line; equal lines are equal fleets."""
-        ...
-
-    def usd_per_h(self, fleet: Fleet) -> float:
-        """Its price."""
-        ...
-
-    def seen(self, fleet: Fleet, goal: Goal) -> tuple[SimulatedQuantile, ...]:
+    def trial(self, fleet: Fleet, goal: Goal) -> Trial:
         """What simulating it showed of every objective."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class RehearsalProof:
-    """The choice that held, the goal it was sized for, what was seen of it, and the rounds that led there."""
-
-    goal: Goal
-    fleet: Fleet
-    seen: tuple[SimulatedQuantile, ...]
-    document: VerificationDocument
 
 
 class HeldTrial(Protocol):
@@ -100,36 +78,36 @@ def climb(first: T, following: Callable[[Sequence[T]], T | None], rounds: int) -
     return trials
 
 
-def raise_until_proven(stage: RehearsalStage, best: Fleet, rehearsal: RehearsalSettings) -> RehearsalProof:
-    """Simulate the best; while a percentile of a further draw may fail, size it for more demand.
+def rehearse_until_held(stage: RehearsalStage, best: Fleet) -> list[Trial]:
+    """Trials of the best and of what is sized for more, the last of which holds, and of some between.
 
     Demand for sizing climbs faster the further the bound is off, and faster still while it changes nothing. Where that
     helps no more, the climb begins anew with what failed aimed lower, which only faster choices keep. Once a choice
     holds, a few bisections look for a cheaper one between it and the first: whether fleets hold does not rise evenly
-    with what they are sized for, since other kinds come and go on the way.
+    with what they are sized for, since other kinds come and go on the way. What comes of it is where a search begins,
+    and no optimum.
 
     Raises:
         InfeasibleError: nothing held within `ROUNDS` trials; says by how much the last one missed.
     """
 
     def with_more_demand(trials: Sequence[Trial]) -> Trial | None:
-        return None if _has_stalled(trials) else _sized_trial(stage, trials, _goal_with_more_demand(trials))
+        return None if _has_stalled(trials) else _sized_trial(stage, _goal_with_more_demand(trials))
 
-    larger = climb(_trial(stage, stage.goal, best), with_more_demand, ROUNDS)
+    larger = climb(stage.trial(best, stage.goal), with_more_demand, ROUNDS)
     lower = [] if larger[-1].holds else _trials_with_lower_aims(stage, larger)
     if lower and not lower[-1].holds:
         raise InfeasibleError(_nothing_held(larger[-1], lower[-1]))
     trials = [*larger, *lower[1:]]
     failed, held = trials[0], trials[-1]
     for _ in range(REFINEMENTS if failed is not held else 0):
-        trial = _sized_trial(stage, trials, _between(failed.goal, held.goal))
+        trial = _sized_trial(stage, _between(failed.goal, held.goal))
         trials.append(trial)
         if not trial.holds:
             failed = trial
         elif trial.usd_per_h <= held.usd_per_h:
             held = trial
-    document = _verification(stage, trials, held, rehearsal)
-    return RehearsalProof(held.goal, held.fleet, held.seen, document)
+    return trials
 
 
 def _has_stalled(trials: Sequence[Trial]) -> bool:
@@ -147,7 +125,7 @@ def _goal_with_more_demand(trials: Sequence[Trial]) -> Goal:
 def _goal_with_lower_aims(trials: Sequence[Trial], share: float) -> Goal:
     """The goal of the last trial with what failed aimed lower, by a share of what its bound is off."""
     goal = trials[-1].goal
-    each = zip(goal.targets, trials[-1].seen, strict=True)
+    each = zip(goal.targets, trials[-1].seen, strict=False)
     lower = (t if x.holds else replace(t, aim=t.aim / _step(trials, x.excess) ** share) for t, x in each)
     return replace(goal, targets=tuple(lower))
 
@@ -163,7 +141,7 @@ def _trials_with_lower_aims(stage: RehearsalStage, larger: Sequence[Trial]) -> l
             aims = halvings <= HALVINGS
             goal = _goal_with_lower_aims(path, 0.5**halvings) if aims else _goal_with_more_demand(path)
             try:
-                return _sized_trial(stage, [*larger, *path], goal)
+                return _sized_trial(stage, goal)
             except InfeasibleError:
                 halvings += 1
         return None
@@ -187,16 +165,8 @@ def _between(failed: Goal, held: Goal) -> Goal:
     return replace(held, demand=(failed.demand + held.demand) / 2, targets=targets)
 
 
-def _sized_trial(stage: RehearsalStage, trials: Sequence[Trial], goal: Goal) -> Trial:
-    """A trial of the choice for a goal; one that was tried before is not simulated again."""
-    fleet = stage.sized(goal)
-    line = stage.line(fleet)
-    known = next((t for t in trials if t.line == line and t.goal.targets == goal.targets), None)
-    return replace(known, goal=goal, fleet=fleet) if known else _trial(stage, goal, fleet)
-
-
-def _trial(stage: RehearsalStage, goal: Goal, fleet: Fleet) -> Trial:
-    return Trial(goal, fleet, stage.line(fleet), stage.usd_per_h(fleet), stage.seen(fleet, goal))
+def _sized_trial(stage: RehearsalStage, goal: Goal) -> Trial:
+    return stage.trial(stage.sized(goal), goal)
 
 
 def _nothing_held(larger: Trial, lower: Trial) -> str:
@@ -208,27 +178,3 @@ def _nothing_held(larger: Trial, lower: Trial) -> str:
 
 def _miss_text(trial: Trial) -> str:
     return ", ".join(f"{target_name(x.target)} {x.upper_s * 1e3:.4g} ms" for x in trial.seen if not x.holds)
-
-
-def _verification(
-    stage: RehearsalStage, trials: Sequence[Trial], held: Trial, rehearsal: RehearsalSettings
-) -> VerificationDocument:
-    climb = sorted((t for t in trials if t.reach <= held.reach), key=lambda t: t.reach, reverse=True)
-    distinct = {trial.shown: trial for trial in climb}
-    return VerificationDocument(
-        draws=rehearsal.draws,
-        requests_per_draw=stage.requests,
-        confidence=rehearsal.confidence,
-        steady_usd_per_h=short(trials[0].usd_per_h),
-        added_usd_per_h=short(held.usd_per_h - trials[0].usd_per_h),
-        rounds=tuple(
-            RehearsalRound(
-                sized_for=short(trial.goal.demand),
-                usd_per_h=short(trial.usd_per_h),
-                fleet=trial.line,
-                upper_s=tuple(short(item.upper_s) for item in trial.seen),
-                holds=trial.holds,
-            )
-            for trial in reversed(distinct.values())
-        ),
-    )

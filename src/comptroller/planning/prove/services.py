@@ -79,7 +79,7 @@ def services_of(problem: PlanningProblem, fleet: Fleet) -> dict[int, ModelServic
 
 def _of_model(problem: PlanningProblem, fleet: Fleet, model: int, shared: bool) -> ModelServices:
     buckets = problem.space.buckets[model]
-    calls = fleet.calls_per_s[model][0] / problem.goal.demand
+    calls = fleet.calls_per_s[model][0] / problem.goal.sizing
     load = replace(buckets.load, rate_per_s=np.maximum(calls.sum(axis=1), LEAST_RATE_PER_S))
     offers = problem.space.offers[model]
     what = ServiceLoad(offers, load, calls, buckets.longest_tokens, problem.calibration)

@@ -1,18 +1,21 @@
-"""The stage of a rehearsal: the fleets of a problem, simulated on draws of what arrives."""
+"""The stage of a proof: the fleets of a problem, simulated on draws of what arrives, and the pool of what they did."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
+
 from comptroller.costs.timing import TimingCalibration
-from comptroller.planning.ground.nouns import Fleet, Floats, Goal, SimulatedQuantile
+from comptroller.planning.ground.nouns import Fleet, Floats, Goal, Trial
 from comptroller.planning.offer.requests import traffic_of
-from comptroller.planning.prove.arrivals import RehearsalSettings, judge_draws, simulated_quantiles, traces
+from comptroller.planning.prove.arrivals import DrawRecord, RehearsalSettings, judge_draws, simulated_quantiles, traces
 from comptroller.planning.prove.question_draws import QuestionDraws
 from comptroller.planning.prove.services import services_of
 from comptroller.planning.solve.description import describe_fleet, usd_per_h
+from comptroller.planning.solve.loading import FleetLoader
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.serving.jobs import require_columns
 from comptroller.serving.policies import module
@@ -61,32 +64,88 @@ class RequestDraws:
         return simulated_quantiles(services, self._calibration, self.traces, goal.targets, self._seed, library)
 
 
+@dataclass(frozen=True, slots=True)
+class PooledFleet:
+    """A fleet that was simulated, what its batch caps were sized for, and the record of its draws."""
+
+    fleet: Fleet
+    goal: Goal
+    record: DrawRecord
+
+
 class FleetStage:
-    """Fleets of a problem: sized by its program, simulated at the demand itself."""
+    """Fleets of a problem, simulated at the demand itself; what ran once does not run again, whatever is asked of it.
+
+    pool: every fleet that was simulated, by what ran: units, calls and batch caps.
+    """
 
     def __init__(
         self, problem: PlanningProblem, best: Fleet, calibration: TimingCalibration, settings: RehearsalSettings
     ) -> None:
-        self.goal, self._search, self._settings = problem.goal, problem.search, settings
+        self.problem, self.settings = problem, settings
         self.draws: ArrivalDraws = (
             RequestDraws(problem, calibration, settings)
             if problem.quality is None
             else QuestionDraws(problem, best, calibration, settings)
         )
         self.requests = self.draws.requests
-
-    def sized(self, goal: Goal) -> Fleet:
-        """The cheapest fleet for a goal."""
-        return self._search.solve(goal)
+        self.pool: dict[tuple[object, ...], PooledFleet] = {}
+        self._loaders: dict[Goal, FleetLoader] = {}
 
     def line(self, fleet: Fleet) -> str:
         """A fleet in one line."""
-        return describe_fleet(self._search, fleet)
+        return describe_fleet(self.problem.search, fleet)
 
-    def usd_per_h(self, fleet: Fleet) -> float:
-        """Its price at the demand itself."""
-        return usd_per_h(self._search, fleet)
+    def loader(self, goal: Goal) -> FleetLoader:
+        """What loads units at the batch caps of a goal."""
+        if goal not in self._loaders:
+            self._loaders[goal] = FleetLoader(self.problem.search, goal)
+        return self._loaders[goal]
 
-    def seen(self, fleet: Fleet, goal: Goal) -> tuple[SimulatedQuantile, ...]:
-        """What simulating it showed of every objective."""
-        return judge_draws(self.draws.quantiles(fleet, goal), goal.targets, self._settings)
+    def trial(self, fleet: Fleet, goal: Goal) -> Trial:
+        """What simulating a fleet, less its units in reserve, showed of every objective of a goal."""
+        seen = judge_draws(self.record(fleet, goal), goal.targets, self.settings)
+        return Trial(goal, fleet, self.line(fleet), usd_per_h(self.problem.search, fleet), seen)
+
+    def record(self, fleet: Fleet, goal: Goal) -> DrawRecord:
+        """The draws of a fleet, less its units in reserve, at the batch caps of a goal."""
+        key = self._key(fleet, goal)
+        if key not in self.pool:
+            draws = self.draws.quantiles(_without_reserve(fleet, goal.spare), goal)
+            self.pool[key] = PooledFleet(fleet, goal, DrawRecord(draws))
+        return self.pool[key].record
+
+    def headroom(self, trial: Trial) -> float:
+        """How many times its demand a fleet carries in the steady state."""
+        bare = replace(trial.goal.asked, demand=1.0, quality=())
+        return trial.goal.sizing * self.loader(bare).headroom(trial.fleet)
+
+    def known(self, goal: Goal) -> Iterator[tuple[Fleet, Goal]]:
+        """Fleets of the pool that were simulated for the same objectives, with the goal that has their batch caps."""
+        for pooled in list(self.pool.values()):
+            if pooled.goal.spare == goal.spare and _names(pooled.goal) == _names(goal):
+                pairs = zip(goal.targets, pooled.goal.targets, strict=True)
+                targets = tuple(replace(asked, aim=sized.sized_s / asked.most_s) for asked, sized in pairs)
+                yield pooled.fleet, replace(goal, targets=targets, demand=pooled.goal.demand)
+
+    def _key(self, fleet: Fleet, goal: Goal) -> tuple[object, ...]:
+        parts: list[object] = [*fleet.key, goal.spare, *_names(goal)]
+        for model, calls in sorted(fleet.calls_per_s.items()):
+            used = np.flatnonzero(fleet.units[model][0])
+            table = self.problem.space.offers[model].table
+            caps = table.cap[used, table.best(goal.targets)[1][used]]
+            parts += [model, caps.tobytes(), np.round(calls[0][:, used] / goal.sizing, 6).tobytes()]
+        return tuple(parts)
+
+
+def _names(goal: Goal) -> list[tuple[str, float]]:
+    """Quantities and quantiles of the objectives."""
+    return [(target.quantity, target.quantile) for target in goal.targets]
+
+
+def _without_reserve(fleet: Fleet, spare: int) -> Fleet:
+    """The units that are left to serve when so many of each kind in use are lost."""
+    if not spare:
+        return fleet
+    units = {model: np.maximum(count - spare * (count > 0), 0) for model, count in fleet.units.items()}
+    return replace(fleet, units=units)

@@ -10,6 +10,7 @@ import numpy as np
 
 from comptroller.errors import InfeasibleError, InputError, UnknownIdError
 from comptroller.planning.ground.nouns import AxisValues, Fleet, Goal
+from comptroller.planning.reasons.proof_reader import STEADY, ChoiceSolver
 from comptroller.planning.reasons.shadow_prices import amount
 from comptroller.planning.solve.description import describe_fleet
 from comptroller.planning.solve.infeasible import constraints_of
@@ -37,8 +38,12 @@ class WhyNotExplanation:
     loses_on: str
 
 
-def explain(problem: PlanningProblem, wanted: Iterable[str]) -> tuple[WhyNotExplanation, ...]:
+def explain(
+    problem: PlanningProblem, wanted: Iterable[str], solver: ChoiceSolver | None = None
+) -> tuple[WhyNotExplanation, ...]:
     """What each choice, written axis=value, costs at its best.
+
+    solver: what finds the best of all and with each choice, as the plan was found; the steady state where not given.
 
     Raises:
         InputError, UnknownIdError: a choice is not axis=value, or there is no such axis or value; lists what there is.
@@ -46,8 +51,9 @@ def explain(problem: PlanningProblem, wanted: Iterable[str]) -> tuple[WhyNotExpl
     """
     values = known_values(problem)
     choices = [_choice(values, text) for text in wanted]
-    best = problem.search.solve(problem.goal)
-    return tuple(_explanation(problem, values, best, choice) for choice in choices)
+    solver = solver or problem.search
+    best = solver.solve(problem.goal)
+    return tuple(_explanation(problem, solver, values, best, choice) for choice in choices)
 
 
 def known_values(problem: PlanningProblem) -> dict[str, tuple[str, ...]]:
@@ -69,18 +75,25 @@ def _choice(known: dict[str, tuple[str, ...]], text: str) -> tuple[str, str]:
 
 
 def _explanation(
-    problem: PlanningProblem, known: dict[str, tuple[str, ...]], best: Fleet, choice: tuple[str, str]
+    problem: PlanningProblem,
+    solver: ChoiceSolver,
+    known: dict[str, tuple[str, ...]],
+    best: Fleet,
+    choice: tuple[str, str],
 ) -> WhyNotExplanation:
     axis, value = choice
     if not any(is_meant(value, other) for other in known[axis]):
         return _document(problem, best, choice, None, _fell_out(problem, known, choice))
     keep = keep_only(axis, value)
     try:
-        fleet = problem.search.solve(problem.goal, keep)
+        fleet = solver.solve(problem.goal, keep)
     except InfeasibleError as error:
         return _document(problem, best, choice, None, str(error))
     chosen = fleet.objective <= best.objective * (1 + EQUAL)
-    return _document(problem, best, choice, fleet, "" if chosen else _loses_on(problem, keep, best, fleet))
+    lost = "" if chosen else _loses_on(problem, keep)
+    return _document(
+        problem, best, choice, fleet, lost if not lost or solver is problem.search else f"{lost} ({STEADY})"
+    )
 
 
 def _document(
@@ -124,9 +137,10 @@ def _fell_out(problem: PlanningProblem, known: dict[str, tuple[str, ...]], choic
     return "; ".join(reasons) or f"nothing that is allowed has it; there is {', '.join(known[axis])}"
 
 
-def _loses_on(problem: PlanningProblem, keep: KeepChoice, best: Fleet, fleet: Fleet) -> str:
-    """The constraint without which the choice would lose least, or the price where none matters."""
-    goal, lost = problem.goal, fleet.objective - best.objective
+def _loses_on(problem: PlanningProblem, keep: KeepChoice) -> str:
+    """The constraint without which the choice would lose least in the steady state, or the price where none matters."""
+    goal = problem.goal
+    lost = _cost(problem, goal, keep) - _cost(problem, goal, keep_everything)
     freed = []
     for name, drop in constraints_of(goal):
         free = drop(goal)

@@ -14,6 +14,7 @@ from comptroller.planning.ground.executor import side_by_side
 from comptroller.planning.ground.nouns import AxisValues, Fleet, Goal
 from comptroller.planning.ground.plan_document import FrontierPoint, RunnerUp
 from comptroller.planning.ground.strategy_plays import StrategyPlay
+from comptroller.planning.reasons.proof_reader import STEADY, ChoiceSolver, ProofReader
 from comptroller.planning.reasons.shadow_prices import amount
 from comptroller.planning.solve.description import LEAST_SHARE, describe_fleet, usd_per_h
 from comptroller.planning.solve.infeasible import target_name
@@ -49,10 +50,24 @@ class NeighbouringFleets:
     dearer: Fleet | None
 
     @classmethod
-    def of(cls, search: PlanSearch, goal: Goal, best: Fleet) -> NeighbouringFleets:
-        """Solved once, for the reasons and for the rivals of the plan."""
-        rivals, points = tuple(runners_up(search, goal, best)), tuple(frontier(search, goal, best))
-        return cls(best, rivals, points, dearer(search, goal, best) if goal.quality else None)
+    def of(cls, search: PlanSearch, goal: Goal, best: Fleet, proofs: ProofReader | None = None) -> NeighbouringFleets:
+        """Solved once, for the reasons and for the rivals of the plan.
+
+        proofs: what was simulated, where the best was. Rivals of a fleet for plain requests are proven as it was, and
+        the frontier is that of the fleets that were simulated; those of questions are held against the best of the
+        steady state, which is said.
+        """
+        if proofs is not None and not goal.quality:
+            return cls(
+                best,
+                tuple(proven_runners_up(search, proofs, goal, best)),
+                tuple(known_frontier(search, proofs, goal)),
+                None,
+            )
+        base = best if proofs is None else search.solve(goal)
+        rivals, points = runners_up(search, goal, best, base), tuple(frontier(search, goal, best))
+        told = tuple((_as_steady(rival), fleet) for rival, fleet in rivals) if proofs is not None else tuple(rivals)
+        return cls(best, told, points, dearer(search, goal, best) if goal.quality else None)
 
     @property
     def neighbours(self) -> tuple[Fleet | None, Fleet | None]:
@@ -75,11 +90,25 @@ class NeighbouringFleets:
         return tuple(distinct.values())[1:]
 
 
-def runners_up(search: PlanSearch, goal: Goal, best: Fleet) -> list[tuple[RunnerUp, Fleet | None]]:
-    """For every value that the plan uses on an axis: the best without it, if there is one, and why it lost."""
+def runners_up(search: PlanSearch, goal: Goal, best: Fleet, base: Fleet) -> list[tuple[RunnerUp, Fleet | None]]:
+    """For every value that the plan uses on an axis: the best without it, if there is one, and why it lost.
+
+    base: the optimum that they are held against.
+    """
     axes = QUESTION_AXES if goal.quality else REQUEST_AXES
     values = _values_in_use(search, best, axes)
-    return side_by_side(partial(rival, search, goal, best, what, _without(*what)) for what in values)
+    return side_by_side(partial(rival, search, search, goal, base, what) for what in values)
+
+
+def proven_runners_up(
+    search: PlanSearch, proofs: ProofReader, goal: Goal, best: Fleet
+) -> list[tuple[RunnerUp, Fleet | None]]:
+    """The same, each the cheapest that holds in simulation, one after the other: they share what was simulated."""
+    return [rival(search, proofs, goal, best, what) for what in _values_in_use(search, best, REQUEST_AXES)]
+
+
+def _as_steady(told: RunnerUp) -> RunnerUp:
+    return told.model_copy(update={"reason": f"{told.reason} ({STEADY})"})
 
 
 def _without(axis: str, value: str) -> KeepChoice:
@@ -90,12 +119,12 @@ def _without(axis: str, value: str) -> KeepChoice:
 
 
 def rival(
-    search: PlanSearch, goal: Goal, best: Fleet, what: tuple[str, str], keep: KeepChoice
+    search: PlanSearch, solver: ChoiceSolver, goal: Goal, best: Fleet, what: tuple[str, str]
 ) -> tuple[RunnerUp, Fleet | None]:
-    """The best among what may be kept, beside the optimum."""
+    """The best without a value of an axis, beside the optimum."""
     axis, value = what
     try:
-        fleet = search.solve(goal, keep)
+        fleet = solver.solve(goal, _without(axis, value))
     except InfeasibleError as error:
         nothing = RunnerUp(
             axis=axis, without=value, choice="none", objective_per_h=None, excess=None, reason=str(error)
@@ -106,10 +135,15 @@ def rival(
         without=value,
         choice=describe_fleet(search, fleet),
         objective_per_h=short(fleet.objective),
-        excess=float(f"{fleet.objective / best.objective - 1:.4g}"),
+        excess=float(f"{_cost_in_choice(goal, fleet) / _cost_in_choice(goal, best) - 1:.4g}"),
         reason=_reason(search, goal, best, fleet),
     )
     return document, fleet
+
+
+def _cost_in_choice(goal: Goal, fleet: Fleet) -> float:
+    """What a fleet counts for in the choice."""
+    return fleet.objective + goal.price_of_kinds(fleet.kinds)
 
 
 def _reason(search: PlanSearch, goal: Goal, best: Fleet, fleet: Fleet) -> str:
@@ -117,8 +151,10 @@ def _reason(search: PlanSearch, goal: Goal, best: Fleet, fleet: Fleet) -> str:
     more = amount(fleet.objective - best.objective, goal.objective)
     if goal.quality:
         return f"{more}/h more for {fleet.solved:.1%} solved"
+    if fleet.objective < best.objective * (1 - EQUAL):
+        return f"{amount(best.objective - fleet.objective, goal.objective)}/h less, for {fleet.kinds} kinds to run"
     if fleet.objective <= best.objective * (1 + EQUAL):
-        return "equal cost; the chosen one comes first in the order of the choices"
+        return "equal cost; the chosen one has fewer kinds, more slack, or comes first in the order of the choices"
     price, carried, devices = zip(*(_per_device(search, one) for one in (best, fleet)), strict=True)
     return (
         f"{more}/h more: {devices[1]:g} devices instead of {devices[0]:g}; "
@@ -167,6 +203,16 @@ def frontier(search: PlanSearch, goal: Goal, best: Fleet) -> list[tuple[Frontier
     return [point for point in points if point is not None]
 
 
+def known_frontier(search: PlanSearch, proofs: ProofReader, goal: Goal) -> Iterator[tuple[FrontierPoint, Fleet]]:
+    """The cheapest of the fleets that were simulated that holds, at tighter and looser latency objectives."""
+    for target in goal.targets:
+        for factor in LATENCY_FACTORS:
+            other, moved = _with_latency(goal, target, factor)
+            fleet = proofs.cheapest_known(other)
+            if fleet is not None:
+                yield _frontier_point(search, moved, fleet), fleet
+
+
 def _with_latency(goal: Goal, target: LatencyTarget, factor: float) -> tuple[Goal, LatencyTarget]:
     moved = replace(target, most_s=target.most_s * factor)
     return replace(goal, targets=tuple(moved if one is target else one for one in goal.targets)), moved
@@ -177,13 +223,16 @@ def _point(search: PlanSearch, goal: Goal, moved: LatencyTarget | None) -> tuple
         fleet = search.solve(goal)
     except InfeasibleError:
         return None
-    point = FrontierPoint(
+    return _frontier_point(search, moved, fleet), fleet
+
+
+def _frontier_point(search: PlanSearch, moved: LatencyTarget | None, fleet: Fleet) -> FrontierPoint:
+    return FrontierPoint(
         constraint="solved" if moved is None else target_name(moved),
         value=short(fleet.solved if moved is None else moved.most_s),
         usd_per_h=short(usd_per_h(search, fleet)),
         fleet=describe_fleet(search, fleet),
     )
-    return point, fleet
 
 
 def dearer(search: PlanSearch, goal: Goal, best: Fleet) -> Fleet | None:

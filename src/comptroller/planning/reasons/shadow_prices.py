@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from comptroller.errors import InfeasibleError
+from comptroller.planning.ground.executor import side_by_side
 from comptroller.planning.ground.nouns import LIMITS, Fleet, Goal
 from comptroller.planning.ground.plan_document import BreakpointDocument, ShadowPrice
+from comptroller.planning.reasons.proof_reader import STEADY, ProofReader
+from comptroller.planning.solve.description import describe_fleet
 from comptroller.planning.solve.infeasible import target_name
 from comptroller.planning.solve.search import PlanSearch
 
@@ -20,6 +24,10 @@ RESOLUTION = 0.005
 EVEN = 0.01
 """Relative deviation of a change that still counts as one at the same rate: twice `RESOLUTION`, which its own value is
 known to."""
+
+BESIDE = 1e-3
+"""Relative distance beside a bound at which the search is asked for what holds there: a bound itself is met by the
+fleet that it was seen of. Twice as much would be a tenth of the precision that breakpoints are told to."""
 
 CHANGE = 1e-6
 """Relative change of the objective that counts as one: a thousand times the gap that programs are solved to."""
@@ -75,6 +83,83 @@ def shadow_price(
         tightened=tightened,
         searched=(_display_value(constraint, low), _display_value(constraint, high)),
         sentence=_sentence(constraint, relaxed, tightened, goal.objective),
+    )
+
+
+def shadow_prices(search: PlanSearch, proofs: ProofReader | None, goal: Goal, best: Fleet) -> list[ShadowPrice]:
+    """The prices of all constraints of a plan.
+
+    proofs: what was simulated, where the best was. For plain requests those of latency objectives are then read off
+    what fleets were seen to keep, and proven there; all others are those of the steady state beside its own optimum,
+    which their sentences say.
+    """
+    describe = partial(describe_fleet, search)
+    base = best if proofs is None else search.solve(goal)
+    every = list(enumerate(constraints(goal)))
+    simulated = len(goal.targets) if proofs is not None and not goal.quality else 0
+    steady = side_by_side(partial(shadow_price, search, goal, base, each, describe) for _, each in every[simulated:])
+    if proofs is None:
+        return steady
+    told = [price.model_copy(update={"sentence": f"{price.sentence} ({STEADY})"}) for price in steady]
+    return [*(_latency_price(proofs, goal, best, each, describe) for each in every[:simulated]), *told]
+
+
+def _latency_price(
+    proofs: ProofReader, goal: Goal, best: Fleet, what: tuple[int, GoalConstraint], describe: Callable[[Fleet], str]
+) -> ShadowPrice:
+    place, constraint = what
+    relaxed = _relaxed_latency(proofs, goal, best, what, describe)
+    tightened = _tightened_latency(proofs, goal, best, what, describe)
+    low, high = (_display_value(constraint, goal.targets[place].most_s * factor) for factor in (1 / REACH, REACH))
+    return ShadowPrice(
+        constraint=constraint.name,
+        unit=constraint.unit,
+        value=_display_value(constraint, constraint.value),
+        relaxed=relaxed,
+        tightened=tightened,
+        searched=(low, high),
+        sentence=_sentence(constraint, relaxed, tightened, goal.objective),
+    )
+
+
+def _relaxed_latency(
+    proofs: ProofReader, goal: Goal, best: Fleet, what: tuple[int, GoalConstraint], describe: Callable[[Fleet], str]
+) -> BreakpointDocument | None:
+    """The smallest limit at which a cheaper fleet was seen to hold, and what the search finds there."""
+    place, constraint = what
+    limit = proofs.relaxed_s(goal, place, REACH)
+    if limit is None:
+        return None
+    limit *= 1 + BESIDE
+    fleet = proofs.solve(constraint.moved(limit))
+    return _proven_breakpoint(constraint, limit, best, fleet, describe)
+
+
+def _tightened_latency(
+    proofs: ProofReader, goal: Goal, best: Fleet, what: tuple[int, GoalConstraint], describe: Callable[[Fleet], str]
+) -> BreakpointDocument | None:
+    """The smallest limit that a fleet for no more keeps: what the best keeps, then what the search finds just below."""
+    place, constraint = what
+    limit = proofs.bound_s(goal, place)
+    while limit > constraint.value / REACH:
+        other = constraint.moved(limit * (1 - BESIDE))
+        try:
+            fleet = proofs.solve(other)
+        except InfeasibleError:
+            return BreakpointDocument(value=_display_value(constraint, limit), change_per_h=None, fleet="infeasible")
+        if fleet.objective > best.objective * (1 + CHANGE):
+            return _proven_breakpoint(constraint, limit, best, fleet, describe)
+        limit = min(proofs.bound_s(other, place), limit * (1 - BESIDE))
+    return None
+
+
+def _proven_breakpoint(
+    constraint: GoalConstraint, limit: float, best: Fleet, fleet: Fleet, describe: Callable[[Fleet], str]
+) -> BreakpointDocument:
+    return BreakpointDocument(
+        value=_display_value(constraint, limit),
+        change_per_h=float(f"{fleet.objective - best.objective:.6g}"),
+        fleet=describe(fleet),
     )
 
 

@@ -155,7 +155,7 @@ def _needs(search: PlanSearch, fleet: Fleet, model: int, goal: Goal) -> Iterator
     """Of every service of a model: its row, and for each load the units that each question's calls take."""
     space = search.space
     market = space.offers[model].market(replace(goal, demand=1.0))
-    calls = _calls(search, fleet, model) * space.rate_per_s * goal.demand
+    calls = _calls(search, fleet, model) * space.rate_per_s * goal.sizing
     sent = fleet.calls_per_s[model][0]
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(sent > 0, sent / sent.sum(axis=1, keepdims=True), 0.0)

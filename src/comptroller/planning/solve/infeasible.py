@@ -76,6 +76,10 @@ def _binding_limits(program: MixedIntegerProgram, goal: Goal) -> str:
         if result.values is not None:
             needs = f", needs {result.objective:.6g}" if len(rows) == 1 else ""
             binding.append(f"{name} (at most {most:.6g}{unit}{needs})")
+    for rows in program.rows_of("kinds").values():
+        names.append("most_kinds")
+        if solve(program.without_rows(rows), EXACT).values is not None:
+            binding.append(f"most_kinds (at most {goal.most_kinds})")
     return "; or ".join(binding) or f"{', '.join(names)} conflict with each other"
 
 

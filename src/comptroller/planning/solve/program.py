@@ -7,6 +7,7 @@ serve     sum_j y_hmbj = f_h sum_co w_c n_comb x_hco,  sum_j v_hmbj = sum_co n_c
 carry     L sum_b l_mbj (t_h y + v)_hmbj + works <= a_j u_hmj             (every matrix of loads l)
 hold      L sum_b l_mbj t_h y_hmbj <= u_hmj - g_hmj,  g_hmj >= lost_j u_hmj   (interrupted kinds, units in reserve)
 limit     sum_mj k_mj u_hmj <= most, for every limit of an hour; day: the objectives summed over the hours <= most
+kinds     u_hmj <= M k_hmj,  sum_mj k_hmj <= most kinds, where they are limited
 
 x: share of class c (weight w, share solved q) in hour h that option o answers; d questions that waited, in parts of
 the busiest rate L; f the load of the hour; n calls of model m in bucket b, a API dollars; y, v calls on deployment j,
@@ -28,6 +29,10 @@ from comptroller.planning.solve.blocks import LoadPlacement, UnitReserve, carry,
 from comptroller.planning.solve.case import ProgramCase
 from comptroller.planning.solve.highs import MixedIntegerProgram
 from comptroller.planning.solve.rows import ProgramBuilder, with_row
+
+MOST_UNITS = 1e4
+"""Most units of a kind where kinds are limited: one of them then opens a kind by 1e-4, a hundred times what the solver
+takes for zero. Twice as many leave half of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,7 @@ def pose(case: ProgramCase, stands: bool = False, below: float = np.inf) -> Pose
         done |= {k: columns.placed[2].columns[:, place] for place, k in enumerate(of_model)}
     moved = tuple(deferral_columns(builder, work, done[k], chosen[k]) for k, work in enumerate(demand.works))
     _limit(builder, case, (share, later), serving)
+    _limit_kinds(builder, case, serving)
     program = builder.program()
     if np.isfinite(below):
         program = with_row(program, "below", program.cost, below)
@@ -213,3 +219,16 @@ def _limit(
         if name == "usd":
             builder.put(row, share, load * paid)
             builder.put(row, later, later_paid)
+
+
+def _limit_kinds(builder: ProgramBuilder, case: ProgramCase, serving: Mapping[int, ServingColumns]) -> None:
+    """No more kinds of deployments in an hour than the goal allows."""
+    if case.goal.most_kinds is None:
+        return
+    kinds = builder.rows("kinds", -np.inf, float(case.goal.most_kinds), (case.demand.hours, 1))
+    for columns in serving.values():
+        used = builder.columns(np.zeros(columns.units.shape), 1.0, whole=True)
+        opened = builder.rows("open", -np.inf, 0.0, columns.units.shape)
+        builder.put(opened, columns.units, 1.0)
+        builder.put(opened, used, -MOST_UNITS)
+        builder.put(kinds, used, 1.0)

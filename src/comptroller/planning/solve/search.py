@@ -125,7 +125,7 @@ class PlanSearch:
         calls = {model: self.table.calls[model][:, left][:, :, self.used(model)] for model in kept}
         table = OptionTable(self.table.score[:, left], self.table.usd[:, left], calls)
         demand = Demand(self.space.rate_per_s * goal.demand, self.space.plays.tasks, self.space.weight)
-        return ProgramCase(demand, table, kept, replace(goal, demand=1.0)), left
+        return ProgramCase(demand, table, kept, replace(goal, demand=1.0 / goal.most_use)), left
 
     def used(self, model: int) -> Ints:
         """The buckets of a model that any option asks for."""

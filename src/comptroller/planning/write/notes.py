@@ -11,6 +11,7 @@ from comptroller.planning.offer.intervals import unmeasured_error
 from comptroller.planning.offer.questions import modelling_notes
 from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.offer.space import ENGINES
+from comptroller.planning.prove.proof_document import VerificationResult
 from comptroller.planning.prove.services import ModelServices
 from comptroller.planning.risk.draws import RiskSimulation
 from comptroller.planning.solve.infeasible import target_name
@@ -27,9 +28,10 @@ def notes_of(
     best: Fleet,
     own: Mapping[int, ModelServices],
     drawn: RiskSimulation | None,
-    simulated: bool,
+    verified: VerificationResult | None,
 ) -> Iterator[str]:
     """All that a reader of the plan has to know besides its figures."""
+    simulated = verified is not None
     if drawn is None:
         yield from _request_notes(problem, simulated)
     else:
@@ -37,6 +39,8 @@ def notes_of(
     if problem.workload.trace:
         yield from recorded_trace(problem.workload).notes
     yield from tightened_objective_notes(problem.goal)
+    if own:
+        yield from _choice_notes(problem, best, verified)
     for model in own.values():
         yield from unchecked_architecture_notes(model)
         yield from borrowed_efficiency_notes(model)
@@ -80,6 +84,42 @@ def _question_notes(problem: PlanningProblem, best: Fleet, unverified: bool) -> 
         yield "samples of one question reach a fleet together, which the steady state takes for independent arrivals"
     if any("api" in option.routes.values() for option in options):
         yield "joules and emissions of an API are not known, so the totals have none"
+
+
+def _choice_notes(problem: PlanningProblem, best: Fleet, verified: VerificationResult | None) -> Iterator[str]:
+    """What decided beside cost and latency: use, growth of the queue, certainty, kinds, and where the search ended."""
+    goal = problem.goal
+    if goal.most_use < 1:
+        why = (
+            "the workload's most_use" if problem.workload.most_use else "no latency objective says how full they may be"
+        )
+        yield f"replicas are at most {goal.most_use:.0%} busy in the steady state: {why}"
+    if goal.price_of_kinds(2) > 0 and verified is not None and problem.quality is None:
+        yield (
+            f"each further kind of deployment counts for ${goal.kind_usd_per_h:.2f}/h in the choice, "
+            f"and not in the bill (kind_usd_per_h)"
+        )
+    if verified is None:
+        return
+    if not goal.targets:
+        shown = verified.seen[0]
+        yield (
+            f"the queue does not grow in simulation: TTFT p95 is {shown.upper_s:.3g} s in the last quarter of a draw, "
+            f"and may be {shown.target.most_s:.3g} s by the first"
+        )
+    told = verified.document
+    if told.mean_usd_per_h is not None:
+        usd = told.steady_usd_per_h + told.added_usd_per_h
+        yield (
+            f"that {told.confidence:.0%} of further draws hold, and not half of them, costs "
+            f"${usd - told.mean_usd_per_h:.2f}/h of the ${usd:.2f} (confidence)"
+        )
+    if not told.complete:
+        below = max(1 - told.steady_usd_per_h / (told.steady_usd_per_h + told.added_usd_per_h), 0.0)
+        yield (
+            f"the search stopped before all that may be cheaper was simulated; no fleet costs less by more than "
+            f"{below:.0%}, as the steady state bounds it"
+        )
 
 
 def tightened_objective_notes(goal: Goal) -> Iterator[str]:

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from comptroller import __version__
-from comptroller.planning.ground.executor import side_by_side
-from comptroller.planning.ground.nouns import Fleet, SimulatedQuantile
-from comptroller.planning.ground.plan_document import (
-    LatencyDocument,
-    OfferService,
-    Plan,
-    PlanTotals,
-    ServiceDocument,
-    VerificationDocument,
-)
+from comptroller.planning.ground.nouns import Fleet
+from comptroller.planning.ground.plan_document import LatencyDocument, OfferService, Plan, PlanTotals, ServiceDocument
 from comptroller.planning.offer.intervals import RelativeInterval, ReplicaIntervals
+from comptroller.planning.prove.proof_document import VerificationResult
 from comptroller.planning.prove.services import ModelServices, services_of
 from comptroller.planning.reasons.pruning import pruned_choices, rejected_choices
 from comptroller.planning.reasons.runners_up import NeighbouringFleets
-from comptroller.planning.reasons.shadow_prices import constraints, shadow_price
+from comptroller.planning.reasons.shadow_prices import shadow_prices
 from comptroller.planning.risk.draws import RiskSimulation
-from comptroller.planning.solve.description import describe_fleet
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.classes import api_offers, classes_of, tokens_per_question
 from comptroller.planning.write.facts import facts_of, input_digests
@@ -35,29 +26,23 @@ from comptroller.quantities import short
 QUEUEING = "Allen-Cunneen wait with an exponential tail for prefill; normal quantile of the batch for decode"
 
 
-@dataclass(frozen=True, slots=True)
-class VerificationResult:
-    """The rounds of simulation and what the last one showed."""
-
-    document: VerificationDocument
-    seen: tuple[SimulatedQuantile, ...]
-
-
 def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult | None) -> Plan:
     """The plan of a fleet: what it does, what it rests on, and what would change it.
 
     Of plain requests intervals come from step times; of questions from everything uncertain, drawn together.
     """
-    search, goal = problem.search, problem.goal
+    search, goal = problem.search, problem.goal.asked
     own = services_of(problem, best)
     offers = tuple(api_offers(problem, best))
-    around = NeighbouringFleets.of(search, goal, best)
+    proofs = verified.search if verified else None
+    # A simulated fleet may cost less than the steady state's optimum; bounds are those of the steady state.
+    bound = max(best, search.solve(goal), key=lambda fleet: fleet.objective) if proofs else best
+    around = NeighbouringFleets.of(search, goal, best, proofs)
     drawn = RiskSimulation.of(problem, (best, *around.rivals)) if goal.quality else None
     services = tuple(service for model in own.values() for service in model.services)
     totals = totals_of(
-        services, cost_basis(problem, best, offers), price_interval(problem, best, _intervals(problem, own.values()))
+        services, cost_basis(problem, best, offers), price_interval(problem, _intervals(problem, own.values()))
     )
-    describe = partial(describe_fleet, search)
     return Plan(
         schema_version=1,
         comptroller=__version__,
@@ -74,15 +59,13 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
         latency=latency_of(problem, list(own.values()), verified),
         queueing=QUEUEING,
         verification=verified.document if verified else None,
-        shadow_prices=tuple(
-            side_by_side(partial(shadow_price, search, goal, best, c, describe) for c in constraints(goal))
-        ),
+        shadow_prices=tuple(shadow_prices(search, proofs, goal, best)),
         runners_up=tuple(runner_up for runner_up, _ in around.runners_up),
         frontier=tuple(point for point, _ in around.frontier),
         candidates=_candidates(problem),
         considered=len(problem.space.plays.plays) if goal.quality else best.considered,
-        pruned=(*rejected_choices(problem.rejected), *pruned_choices(search, goal, best)),
-        notes=tuple(notes_of(problem, best, own, drawn, verified is not None)),
+        pruned=(*rejected_choices(problem.rejected), *pruned_choices(search, goal, bound)),
+        notes=tuple(notes_of(problem, best, own, drawn, verified)),
         facts=tuple(facts_of(services, problem.workload.library, problem.calibration)),
     )
 

@@ -10,7 +10,6 @@ from functools import lru_cache
 from comptroller.errors import InfeasibleError, UnsupportedError
 from comptroller.facts.model import Model
 from comptroller.facts.prices import PriceBook, services_of_model
-from comptroller.planning.ground.nouns import Fleet
 from comptroller.planning.ground.plan_document import ApiPriceDocument, ServiceDocument, TokenPriceDocument
 from comptroller.planning.offer.intervals import RelativeInterval, ReplicaIntervals
 from comptroller.planning.offer.requests import traffic_of
@@ -32,19 +31,20 @@ OFFERS_KEPT = 64
 for each workload. A plan has fewer than ten models, so that twice as many help nobody."""
 
 
-def price_interval(problem: PlanningProblem, best: Fleet, intervals: Iterable[ReplicaIntervals]) -> RelativeInterval:
-    """The same demand if steps took as long as the ends of their interval: fleets are re-solved for it."""
+def price_interval(problem: PlanningProblem, intervals: Iterable[ReplicaIntervals]) -> RelativeInterval:
+    """The same demand if steps took as long as the ends of their interval: fleets of the steady state are re-solved
+    for it."""
     if problem.goal.quality:
         return RelativeInterval(1.0, 1.0)
-    search, goal = problem.search, problem.goal
+    search, goal = problem.search, problem.goal.asked
     steps = RelativeInterval.widest(interval.tpot for interval in intervals)
 
     def ratio(factor: float) -> float:
         try:
-            fleet = search.solve(replace(goal, demand=goal.demand * factor))
+            fleets = [search.solve(replace(goal, demand=goal.demand * each)) for each in (factor, 1.0)]
         except InfeasibleError:
             return float("nan")
-        return usd_per_h(search, fleet) / usd_per_h(search, best)
+        return usd_per_h(search, fleets[0]) / usd_per_h(search, fleets[1])
 
     return RelativeInterval(ratio(steps.low), ratio(steps.high))
 

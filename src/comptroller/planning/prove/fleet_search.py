@@ -1,0 +1,400 @@
+"""The cheapest fleet that holds in simulation: least counts of every kind, mixes by exchange, a pool of what was tried.
+
+For each kind of deployment that carries all sizes the least count that holds is bisected: on common draws a larger
+count of the same kind is late no more often. A kind is left out where its throughput without any latency objective
+would need more than the best fleet costs. Mixes are then tried by the capacity that was seen: a unit of kind j carries
+less than 1 / f_j of the demand, f_j the largest count that failed, so that only mixes with sum_j a_j / f_j > 1 may
+hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from comptroller.errors import InfeasibleError
+from comptroller.planning.ground.nouns import Bools, Fleet, Floats, Goal, Ints, Trial
+from comptroller.planning.offer.market import undominated_columns
+from comptroller.planning.prove.arrivals import judge_draws
+from comptroller.planning.prove.kind_table import EQUAL, LEAST_NEED, PAIRED, KindTable, likely_mixes
+from comptroller.planning.prove.rehearsal import rehearse_until_held
+from comptroller.planning.prove.stage import FleetStage
+from comptroller.planning.solve.loading import FleetLoader
+from comptroller.planning.solve.search import KeepChoice, keep_everything
+
+KINDS, MIXES, DROPS = 48, 12, 3
+"""Kinds, mixes of them, and, of questions, fleets with a unit less that are simulated in one search before it stops and
+says how far below the steady state lies. Draws of questions take a hundred times as long. Twice as many only lengthen
+the searches that stop."""
+
+GROWTH, BETTER = 4.0, 0.98
+"""A kind that holds nothing known is tried up to so many times what the steady state says, as long as more units lower
+its excess at least to this share. A service that needs four times the steady state is another service; a share nearer
+to 1 tries counts that change nothing."""
+
+RAISES = (1.05, 1.12, 1.2, 1.3, 1.45)
+"""Factors on the demand at which the program names fleets to try, while they are cheaper than the best that holds:
+mixes by size are worth more than the sum of their kinds. Twice as many steps rarely name another fleet."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenFleet:
+    """The cheapest fleet that held, the steady-state optimum it began from, and all that was tried for it.
+
+    goal: as asked, with the aims of the fleet.  cut: the search stopped before all that might be cheaper was tried.
+    """
+
+    trial: Trial
+    fleet: Fleet
+    goal: Goal
+    steady: Fleet
+    tried: tuple[Trial, ...]
+    cut: bool
+
+
+class FleetSearch:
+    """Answers what `PlanSearch.solve` answers, by fleets that held in simulation."""
+
+    def __init__(self, stage: FleetStage) -> None:
+        self.stage = stage
+        self._known: dict[tuple[Goal, bytes], ProvenFleet] = {}
+
+    def solve(self, goal: Goal, keep: KeepChoice = keep_everything) -> Fleet:
+        """The cheapest fleet that holds.
+
+        Raises:
+            InfeasibleError: as `proven_fleet`.
+        """
+        return self.proven_fleet(goal, keep).fleet
+
+    def proven_fleet(self, goal: Goal, keep: KeepChoice = keep_everything) -> ProvenFleet:
+        """The cheapest fleet that holds, with how it was found.
+
+        Raises:
+            InfeasibleError: nothing holds in the steady state, or nothing that was tried does in simulation.
+        """
+        goal, space = goal.asked, self.stage.problem.space
+        kept = [np.array([keep(axes) for axes in values], bool) for values in space.axes.values()]
+        kept.append(np.array([keep(option.axes) for option in space.options], bool))
+        key = (goal, b"".join(part.tobytes() for part in kept))
+        if key not in self._known:
+            allowed = dict(zip(space.axes, kept, strict=False))
+            self._known[key] = _GoalSearch(self.stage, goal, keep, allowed, kept[-1]).run()
+        return self._known[key]
+
+    def bound_s(self, goal: Goal, number: int) -> float:
+        """What the cheapest fleet that holds a goal was shown to keep of one of its objectives."""
+        return self.proven_fleet(goal).trial.seen[number].upper_s
+
+    def relaxed_s(self, goal: Goal, number: int, reach: float) -> float | None:
+        """The smallest limit of an objective, up to `reach` times as long, that a cheaper fleet of the pool keeps."""
+        proof, stage = self.proven_fleet(goal), self.stage
+        found = []
+        for trial in proof.tried:
+            if trial.fleet.objective >= proof.fleet.objective * (1 - EQUAL):
+                continue
+            targets = list(goal.targets)
+            targets[number] = replace(targets[number], most_s=reach * targets[number].most_s)
+            seen = judge_draws(stage.record(trial.fleet, trial.goal), targets, stage.settings)
+            if all(item.holds for item in seen):
+                found.append(seen[number].upper_s)
+        return min(found, default=None)
+
+    def cheapest_known(self, goal: Goal) -> Fleet | None:
+        """The cheapest fleet of the pool that holds a goal; nothing is sized for it, and no other fleet simulated."""
+        return _GoalSearch(self.stage, goal, keep_everything, {}, np.ones(0, bool)).known()
+
+
+class _GoalSearch:
+    """One search. allowed: by model, the deployments that may be used.  options: those that may."""
+
+    def __init__(
+        self, stage: FleetStage, goal: Goal, keep: KeepChoice, allowed: dict[int, Bools], options: Bools
+    ) -> None:
+        self.stage, self.goal, self.keep = stage, goal, keep
+        self.allowed, self.options = allowed, options
+        self.tried: list[Trial] = []
+        self.cut = False
+        self.failed: dict[int, int] = {}
+
+    @cached_property
+    def loader(self) -> FleetLoader:
+        """What loads units."""
+        return self.stage.loader(self.goal)
+
+    @cached_property
+    def steady(self) -> Fleet:
+        """The optimum of the steady state."""
+        return self.sized(self.goal)
+
+    def sized(self, goal: Goal) -> Fleet:
+        """See `RehearsalStage`."""
+        return self.stage.problem.search.solve(goal, self.keep)
+
+    def trial(self, fleet: Fleet, goal: Goal) -> Trial:
+        """See `RehearsalStage`; what comes of it is remembered."""
+        found = self.stage.trial(fleet, goal)
+        self.tried.append(found)
+        return found
+
+    def cost(self, fleet: Fleet) -> float:
+        """What a fleet counts for: the objective, and the price of its further kinds."""
+        return fleet.objective + self.goal.price_of_kinds(fleet.kinds)
+
+    @property
+    def best(self) -> Trial | None:
+        """Of the fleets that hold the cheapest, of equally cheap ones that of fewest kinds, then of most slack."""
+        return min(
+            (trial for trial in self.tried if trial.holds and self._within_limits(trial.fleet)),
+            key=self._rank,
+            default=None,
+        )
+
+    def _rank(self, trial: Trial) -> tuple[float, int, float]:
+        return float(f"{self.cost(trial.fleet):.9g}"), trial.kinds, trial.excess
+
+    @property
+    def _most(self) -> float:
+        """What the best that holds counts for."""
+        return np.inf if self.best is None else self.cost(self.best.fleet)
+
+    def _within_limits(self, fleet: Fleet) -> bool:
+        goal = self.goal
+        bought = float(fleet.bought.sum())
+        taken = ((name, self.loader.taken(name, fleet.units) + bought * (name == "budget")) for name, _ in goal.limits)
+        few = goal.most_kinds is None or fleet.kinds <= goal.most_kinds
+        return few and all(
+            amount <= most * (1 + EQUAL) for (_, amount), (_, most) in zip(taken, goal.limits, strict=True)
+        )
+
+    def run(self) -> ProvenFleet:
+        """The search.
+
+        Raises:
+            InfeasibleError: as `FleetSearch.proven_fleet`.
+        """
+        self.trial(self.steady, self.goal)
+        self._try_known(self._is_kept)
+        plain = self.stage.problem.quality is None
+        if plain:
+            self._count_kinds()
+        if self.best is None:
+            rehearse_until_held(self, self.steady)
+        if self.best is None:
+            raise InfeasibleError("what holds in simulation is beyond the limits or the most kinds of the workload")
+        if plain:
+            self._try_raised()
+            self._try_mixes()
+        else:
+            self._try_less()
+        return self._proven(self.best)
+
+    def _proven(self, best: Trial) -> ProvenFleet:
+        share = self.goal.demand / best.goal.demand
+        calls = {model: of_model * share for model, of_model in best.fleet.calls_per_s.items()}
+        steady = self.steady
+        fleet = replace(best.fleet, calls_per_s=calls, bound=steady.bound, considered=steady.considered)
+        return ProvenFleet(
+            best, fleet, replace(best.goal, demand=self.goal.demand), steady, tuple(self.tried), self.cut
+        )
+
+    def known(self) -> Fleet | None:
+        """The cheapest of what the pool knows to hold."""
+        self._try_known(lambda fleet: True)
+        return None if self.best is None else self.best.fleet
+
+    def _try_known(self, is_kept: Callable[[Fleet], bool]) -> None:
+        """What the pool knows already, the cheapest first, until one holds: no plan is dearer than what was seen to
+        hold."""
+        known = [(self.cost(fleet), fleet, goal) for fleet, goal in self.stage.known(self.goal) if is_kept(fleet)]
+        for cost, fleet, goal in sorted(known, key=lambda one: one[0]):
+            if cost > self._most * (1 + EQUAL):
+                return
+            self.trial(fleet, goal)
+
+    def _is_kept(self, fleet: Fleet) -> bool:
+        rented = all(self.allowed[model][count.any(axis=0)].all() for model, count in fleet.units.items())
+        return rented and bool(self.options[fleet.share[0].any(axis=0)].all())
+
+    @cached_property
+    def _kinds(self) -> KindTable:
+        """The deployments that carry all sizes."""
+        ((model, market),) = self.loader.markets.items()
+        like = self.steady.calls_per_s[model][0].sum(axis=1)
+        fits = market.fits[like > 0].all(axis=0) & self.allowed[model]
+        bare = self.stage.loader(replace(self.goal, targets=())).markets[model]
+        load, least = ((one.finite * like[None, :, None]).sum(axis=1).max(axis=0) for one in (market, bare))
+        rows = np.flatnonzero(fits)
+        kept = np.zeros(len(fits), bool)
+        kept[rows[undominated_columns(market.only(rows), self.goal)]] = True
+        need = least * (1.0 if self.goal.sizing > 1.0 else LEAST_NEED)
+        return KindTable(model, rows, market.unit(self.goal.objective)[0], load, need, kept)
+
+    def _count_kinds(self) -> None:
+        """The least count of every kind that holds, as far as it may be cheapest."""
+        kinds, spare, explored = self._kinds, self.goal.spare, 0
+        for row in kinds.by_price(spare).tolist():
+            least = kinds.least_count(row)
+            most = self._affordable(row)
+            if most is not None and most < least:
+                continue
+            if explored >= KINDS:
+                self.cut = True
+                return
+            explored += 1
+            if most is None:
+                self._grow(row, max(kinds.steady_count(row), least))
+            elif self._holds(row, most):
+                self._bisect(row, least, most)
+
+    def _affordable(self, row: int) -> int | None:
+        """The largest count of a kind that is no dearer than the best that holds; for one that another replaces, that
+        is cheaper. `None` while nothing holds."""
+        kinds, best = self._kinds, self.best
+        if best is None:
+            return None
+        one = self._alone(row, 1)
+        if one is None:
+            return 0
+        beside = one.objective - float(kinds.price[row]) * (1 + self.goal.spare)
+        room = (self.cost(best.fleet) * (1 + EQUAL * (1 if kinds.kept[row] else -1)) - beside) / float(kinds.price[row])
+        return int(np.floor(room)) - self.goal.spare
+
+    def _alone(self, row: int, count: int) -> Fleet | None:
+        kinds = self._kinds
+        units = np.zeros((1, len(kinds.price)), np.int64)
+        units[0, row] = count + self.goal.spare
+        return self.loader.fleet(self.steady, {kinds.model: units})
+
+    def _holds(self, row: int, count: int) -> bool:
+        """Whether so many units of a kind hold; of limits alone it may be too many."""
+        fleet = self._alone(row, count)
+        if fleet is None or not self._within_limits(fleet):
+            return False
+        holds = self._holds_at_some_cap(row, fleet, count)
+        if not holds:
+            self.failed[row] = max(self.failed.get(row, 0), count)
+        return holds
+
+    def _holds_at_some_cap(self, row: int, fleet: Fleet, count: int) -> bool:
+        """Whether a fleet of one kind holds with the largest batch cap; or, where decoding alone is too slow at it and
+        the steady state nearly carries the demand at less, with the largest that keeps the objectives there, or with
+        one between. What runs does not depend on the limits, so that others are judged by it too."""
+        aims = self._aims(row)
+        high, low = len(aims) - 1, max(int(np.searchsorted(aims, 1.0 + 2 * EQUAL)) - 1, 0)
+        first = self.trial(fleet, self.goal.aimed(float(aims[high])))
+        if not _is_slow(first) or low == high or count < LEAST_NEED * self._kinds.load[row]:
+            return first.holds
+        second = self.trial(fleet, self.goal.aimed(float(aims[low])))
+        if second.holds or _is_slow(second) or high - low < 2:
+            return second.holds
+        return self.trial(fleet, self.goal.aimed(float(aims[(low + high) // 2]))).holds
+
+    def _aims(self, row: int) -> Floats:
+        """The least share of all objectives that each batch cap of a kind keeps in the steady state, ascending. Where
+        caps change what is minimised, that of the objectives themselves."""
+        table = self.stage.problem.space.offers[self._kinds.model].table
+        shares = [table.latency_s[t.quantity, t.quantile][row] / t.most_s for t in self.goal.targets]
+        if self.goal.objective != "usd" or not shares:
+            return np.ones(1)
+        least = np.max(shares, axis=0)[table.cap[row] > 0]
+        return np.unique(np.maximum.accumulate(least[np.isfinite(least)])) * (1 + EQUAL)
+
+    def _grow(self, row: int, count: int) -> None:
+        """Counts from the steady state's on until one holds, then the least between."""
+        failed, step, before = self._kinds.least_count(row) - 1, 1, np.inf
+        most = GROWTH * count + 1
+        while count <= most:
+            if self._holds(row, count):
+                self._bisect(row, failed + 1, count)
+                return
+            excess = self.tried[-1].excess
+            if step > 2 and excess > BETTER * before:
+                return
+            failed, before, step, count = count, excess, 2 * step, count + step
+
+    def _bisect(self, row: int, least: int, held: int) -> None:
+        """The least count from `least` on, of which `held` is known to hold."""
+        while least < held:
+            middle = (least + held) // 2
+            if self._holds(row, middle):
+                held = middle
+            else:
+                least = middle + 1
+
+    def _try_raised(self) -> None:
+        """What the program names at more demand, while it is cheaper than the best."""
+        for factor in RAISES:
+            try:
+                goal = replace(self.goal, demand=self.goal.demand * factor)
+                fleet = self.sized(goal)
+            except InfeasibleError:
+                return
+            if self.cost(fleet) >= self._most * (1 - EQUAL):
+                return
+            if fleet.kinds > 1 and self._within_limits(fleet):
+                self.trial(fleet, goal)
+
+    def _try_mixes(self) -> None:
+        """Mixes of two kinds, those that most probably hold first, while one is cheaper than the best."""
+        tried = 0
+        while mix := next(self._mixes(), None):
+            if tried == MIXES:
+                self.cut = True
+                return
+            tried += 1
+            fleet = self.loader.fleet(self.steady, mix)
+            if fleet is None:
+                return
+            self.trial(fleet, self.goal)
+
+    def _mixes(self) -> Iterator[dict[int, Ints]]:
+        """Mixes that were not tried, cheaper than the best, and may carry the demand by what was seen."""
+        kinds, most = self._kinds, self._most
+        seen = {trial.fleet.key for trial in self.tried}
+        carries, alike = kinds.most_carried(self.failed), dict[tuple[str, str], int]()
+        for row in sorted(carries, key=lambda row: float(kinds.price[row]) / carries[row]):
+            alike.setdefault(self._device(row), row)
+        carries = {row: carries[row] for row in list(alike.values())[:PAIRED]}
+        for count in likely_mixes(kinds, carries, most - self.goal.price_of_kinds(2), self.goal.spare):
+            fleet = self.loader.fleet(self.steady, {kinds.model: count})
+            if fleet and self._within_limits(fleet) and fleet.key not in seen and self.cost(fleet) < most * (1 - EQUAL):
+                yield {kinds.model: count}
+
+    def _device(self, row: int) -> tuple[str, str]:
+        """What a kind is made of: others of the same devices and layout add little to a mix with it."""
+        axes = self.stage.problem.space.offers[self._kinds.model].deployments[row].axes
+        return axes["accelerator"], axes["layout"]
+
+    def _try_less(self) -> None:
+        """The best with a unit less of one kind, as long as that holds: questions answered as they are."""
+        for _ in range(DROPS):
+            best = self.best
+            assert best is not None
+            found = next((trial for trial in self._with_less(best) if trial.holds), None)
+            if found is None:
+                return
+        self.cut = True
+
+    def _with_less(self, best: Trial) -> Iterator[Trial]:
+        """The dearest unit first."""
+        loader = self.stage.loader(best.goal)
+        units = [
+            (float(loader.markets[model].unit(self.goal.objective)[0][row]), model, int(row))
+            for model, count in best.fleet.units.items()
+            for row in np.flatnonzero(count[0])
+        ]
+        for _, model, row in sorted(units, reverse=True):
+            less = {m: count.copy() for m, count in best.fleet.units.items()}
+            less[model][0, row] -= 1 if less[model][0, row] > 1 + self.goal.spare else less[model][0, row]
+            fleet = loader.fleet(best.fleet, less)
+            if fleet is not None and fleet.key not in {trial.fleet.key for trial in self.tried}:
+                yield self.trial(fleet, best.goal)
+
+
+def _is_slow(trial: Trial) -> bool:
+    """Whether a fleet fails, and by its time per output token alone."""
+    return not trial.holds and all(item.holds or item.target.quantity == "tpot_s" for item in trial.seen)
