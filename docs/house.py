@@ -28,8 +28,8 @@ DESIGN = ROOT / "DESIGN.md"
 BEGIN, END = "<!-- house:begin -->", "<!-- house:end -->"
 
 ROOM_LINES = {
-    # one program with its bounds, offers, reasons, risk, policies, the documents of all of it; 1,000 lines of proof by a
-    # search over simulated fleets: loads, pool, least counts, mixes, and what reasons read off them; token prices beside
+    # one program with its bounds, offers, reasons, risk, policies, the documents of it all; 1,000 lines of proof by a
+    # search over simulated fleets: loads, pool, least counts, mixes, and what reasons read off; token prices beside
     # those of APIs; whether one replica fits, and what would make it; plans beside an own calibration
     "planning": 11_400,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by

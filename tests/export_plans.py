@@ -9,14 +9,8 @@ from comptroller.facts.accelerator import accelerator
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.library import SHIPPED
 from comptroller.launch import line
-from comptroller.planning.ground.plan_document import (
-    OfferService,
-    Plan,
-    PoolDocument,
-    RecipeDocument,
-    ServiceDocument,
-    load_plan,
-)  # fmt: skip
+from comptroller.planning.ground.plan_document import OfferService, Plan, load_plan
+from comptroller.planning.ground.service_document import PoolDocument, RecipeDocument, ServiceDocument
 from comptroller.planning.prove.simulated_fleet import replica_of_pool as priced
 
 GOLDEN = load_plan(Path(__file__).parent / "golden" / "two_services.json")

@@ -22,7 +22,8 @@ from comptroller.gateway.config import config_from_document
 from comptroller.gateway.plan_drift import PlanDriftMonitor
 from comptroller.gateway.routing import AffinityBalancer, PlanRouter
 from comptroller.gateway.runtime import GatewayRuntime
-from comptroller.planning.ground.plan_document import Plan, PredictedFigure, load_plan
+from comptroller.planning.ground.plan_document import Plan, load_plan
+from comptroller.planning.ground.service_document import PredictedFigure
 from gateway_houses import config, rows, running
 from gateway_upstream import Upstream, upstream
 

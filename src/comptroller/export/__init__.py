@@ -14,7 +14,8 @@ from comptroller.errors import UnknownIdError, UnsupportedError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.library import FactLibrary
 from comptroller.planning.ground.plan_calibration import replica_of_pool
-from comptroller.planning.ground.plan_document import Plan, PoolDocument, ServiceDocument
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.ground.service_document import PoolDocument, ServiceDocument
 
 PORT = 8000
 """Where every replica listens, on all addresses; its health is at /health."""

@@ -17,7 +17,8 @@ from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.facts.digests import facts_digest
 from comptroller.gateway.config import GatewayConfig
 from comptroller.planning.ground.plan_calibration import under_own_calibration
-from comptroller.planning.ground.plan_document import Plan, PredictedFigure, load_plan
+from comptroller.planning.ground.plan_document import Plan, load_plan
+from comptroller.planning.ground.service_document import PredictedFigure
 
 ENOUGH, LAST = 30, 1000
 """Requests before a prediction is held against them, and how many are looked at:

@@ -21,7 +21,7 @@ from comptroller.gateway.replica_choice import DEFAULT_POLICY, ReplicaRoutingSet
 from comptroller.gateway.service import UpstreamService, rank
 from comptroller.gateway.tariff import PerTokenTariff
 from comptroller.planning.ground.plan_document import Plan, QuestionClassDocument
-from comptroller.planning.ground.plan_document import ServiceDocument as PlannedService
+from comptroller.planning.ground.service_document import ServiceDocument as PlannedService
 from comptroller.quantities import BYTES_PER_TOKEN
 
 log_ = logging.getLogger("comptroller.gateway")

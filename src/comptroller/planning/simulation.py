@@ -13,7 +13,8 @@ import numpy.typing as npt
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.planning.ground.plan_calibration import calibration_of_plan
-from comptroller.planning.ground.plan_document import LatencyDocument, Plan, ServiceDocument
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.ground.service_document import LatencyDocument, ServiceDocument
 from comptroller.planning.prove.simulated_fleet import PlanCallRouter, calls_of, fleet_of
 from comptroller.serving.engine import simulate
 from comptroller.serving.jobs import fleet_for_trace, require_columns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from comptroller.planning.ground.plan_document import PredictedFigure
+from comptroller.planning.ground.service_document import PredictedFigure
 
 _STEPS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 

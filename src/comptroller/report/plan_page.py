@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from comptroller.errors import InputError
 from comptroller.planning.ground.day_document import DayPlan
-from comptroller.planning.ground.plan_document import FrontierPoint, LatencyDocument, Plan
+from comptroller.planning.ground.plan_document import FrontierPoint, Plan
+from comptroller.planning.ground.service_document import LatencyDocument
 from comptroller.planning.reasons.against import FleetComparison
 from comptroller.report import drawing, hours, plan_tables, solving
 from comptroller.report.chart import (

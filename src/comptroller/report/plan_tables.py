@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 
 from comptroller.planning.ground.plan_document import (
     ApiPriceDocument,
-    DeploymentDocument,
-    LatencyDocument,
     Plan,
-    PoolDocument,
     PrunedChoices,
     RehearsalRound,
     RunnerUp,
-    ServiceDocument,
     ShadowPrice,
+)
+from comptroller.planning.ground.service_document import (
+    DeploymentDocument,
+    LatencyDocument,
+    PoolDocument,
+    ServiceDocument,
 )
 from comptroller.planning.reasons.against import FleetComparison
 from comptroller.planning.reasons.explain import WhyNotExplanation

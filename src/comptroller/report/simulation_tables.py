@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from comptroller.planning.ground.plan_document import Plan, ServiceDocument
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.simulation import QUANTITIES, ObjectiveAttainment, PlanSimulation
 from comptroller.report.figures import dollars, number, seconds, with_prefix
 from comptroller.report.plan_tables import devices, layout, objective_name

@@ -17,11 +17,10 @@ from comptroller.costs.timing import TimingCalibration, replica_timer
 from comptroller.errors import InputError
 from comptroller.facts.calibration_document import CalibrationDocument
 from comptroller.facts.library import FactLibrary
-from comptroller.planning.ground.plan_document import (
-    CALIBRATION,
+from comptroller.planning.ground.plan_document import CALIBRATION, Plan
+from comptroller.planning.ground.service_document import (
     DeploymentDocument,
     LatencyDocument,
-    Plan,
     PoolDocument,
     PredictedFigure,
     ServiceDocument,

@@ -16,7 +16,7 @@ from comptroller.costs.timing import TimingCalibration
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.calibration import kernel_prior
 from comptroller.facts.serving import Band, PredictionErrorBands
-from comptroller.planning.ground.plan_document import PredictedFigure
+from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.quantities import short
 
 Z80 = 1.2816

@@ -14,7 +14,7 @@ from comptroller.costs.capacity import LatencyTarget
 from comptroller.costs.timing import TimingCalibration
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.planning.ground.nouns import SimulatedQuantile
-from comptroller.planning.ground.plan_document import ServiceDocument
+from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
 from comptroller.serving.engine import simulate
 from comptroller.serving.jobs import fleet_for_trace

@@ -12,7 +12,7 @@ from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.day_document import HourTrial
 from comptroller.planning.ground.nouns import Demand, Fleet, Floats, Ints, Market, SimulatedQuantile
-from comptroller.planning.ground.plan_document import ServiceDocument
+from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.offer.day_market import DayOffers
 from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.prove.arrivals import DrawRecord, RehearsalSettings, judge_draws, simulated_quantiles, traces

@@ -14,7 +14,7 @@ from comptroller.costs.operating import OperatingPoint, operating_point
 from comptroller.costs.timing import TimingCalibration
 from comptroller.launch import line
 from comptroller.planning.ground.nouns import Deployment, Fleet, Floats, Goal
-from comptroller.planning.ground.plan_document import (
+from comptroller.planning.ground.service_document import (
     DeploymentDocument,
     EngineDocument,
     PoolDocument,

@@ -15,7 +15,7 @@ from comptroller.costs.timing import TimingCalibration, link_bytes_per_s, replic
 from comptroller.errors import UnknownIdError
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.planning.ground.plan_calibration import replica_of_pool
-from comptroller.planning.ground.plan_document import DeploymentDocument, PoolDocument, ServiceDocument
+from comptroller.planning.ground.service_document import DeploymentDocument, PoolDocument, ServiceDocument
 from comptroller.serving.fleet import ServingPolicies, SimulatedFleet, SimulatedReplica
 from comptroller.serving.fleet import SimulatedService as Simulated
 from comptroller.serving.jobs import calls_of as whole

@@ -11,7 +11,7 @@ from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.executor import no_progress
 from comptroller.planning.ground.nouns import Goal
-from comptroller.planning.ground.plan_document import ServiceDocument
+from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.offer.deployments import RejectionTally
 from comptroller.planning.offer.evaluation import build_table
 from comptroller.planning.offer.market import DeploymentOffers

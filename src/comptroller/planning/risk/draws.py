@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from comptroller.planning.ground.nouns import Deployment, Fleet, Floats, Goal
-from comptroller.planning.ground.plan_document import PredictedFigure
+from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.planning.offer.intervals import RelativeInterval, ReplicaIntervals
 from comptroller.planning.offer.space import quality_targets
 from comptroller.planning.risk.price_drift import strata

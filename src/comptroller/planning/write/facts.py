@@ -9,7 +9,8 @@ from comptroller.costs.timing import TimingCalibration
 from comptroller.facts.digests import facts_digest
 from comptroller.facts.library import FactLibrary
 from comptroller.facts.reader import FactEntry
-from comptroller.planning.ground.plan_document import CALIBRATION, InputDigests, ServiceDocument
+from comptroller.planning.ground.plan_document import CALIBRATION, InputDigests
+from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.solve.problem import PlanningProblem
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
-from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.planning.ground.nouns import Fleet, Goal
-from comptroller.planning.offer.intervals import unmeasured_error
 from comptroller.planning.offer.questions import modelling_notes
 from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.offer.space import ENGINES
@@ -16,9 +13,8 @@ from comptroller.planning.prove.services import ModelServices
 from comptroller.planning.risk.draws import RiskSimulation
 from comptroller.planning.solve.infeasible import target_name
 from comptroller.planning.solve.problem import PlanningProblem
-from comptroller.planning.write.checkpoints import checkpoint_notes
 from comptroller.planning.write.classes import options_in_use
-from comptroller.quantities import HOUR_S
+from comptroller.planning.write.deployment_notes import deployment_notes
 from comptroller.serving.jit import COMPILED
 from comptroller.work.demand import recorded_trace
 
@@ -42,11 +38,7 @@ def notes_of(
     if own:
         yield from _choice_notes(problem, best, verified)
     for model in own.values():
-        yield from unchecked_architecture_notes(model)
-        yield from borrowed_efficiency_notes(model)
-        yield from rental_notes(model)
-        yield from checkpoint_notes(model)
-        yield from calibration_notes(problem, model)
+        yield from deployment_notes(problem, model)
     if drawn is not None:
         yield from _assumption_notes(problem, best, drawn)
 
@@ -129,52 +121,6 @@ def tightened_objective_notes(goal: Goal) -> Iterator[str]:
             f"sized for {target_name(target)} {target.sized_s * 1e3:.4g} ms in the steady state, so that "
             f"{target.most_s * 1e3:g} ms hold in simulation: fleets for more demand alone did not"
         )
-
-
-def unchecked_architecture_notes(own: ModelServices) -> Iterator[str]:
-    """Models of the plan whose architecture no conformance suite checked."""
-    for model in dict.fromkeys(deployment.replica.model for deployment in own.deployments):
-        if model.doubt:
-            yield f"{model.id}: {model.doubt}"
-
-
-def rental_notes(own: ModelServices) -> Iterator[str]:
-    """Who rents out what a plan rents, as what, and at which dated price; where more comes together than one needs."""
-    for deployment in own.deployments:
-        offer, devices = deployment.offer, deployment.replica.layout.devices
-        seller = " ".join(filter(None, (offer.provider, offer.instance)))
-        pack = f"; sold by {offer.devices} devices, a replica takes {devices}" if offer.devices > devices else ""
-        yield (
-            f"{offer.accelerator} at {deployment.site.id}: {seller}, {offer.term.replace('_', '-')}, "
-            f"${offer.usd_per_s * HOUR_S:.4g} a device and hour since {offer.since}{pack}"
-        )
-
-
-def borrowed_efficiency_notes(own: ModelServices) -> Iterator[str]:
-    """Devices of the plan whose efficiency is borrowed from other families."""
-    replicas = {(x.replica.device.id, x.replica.engine.launched_as): x.replica for x in own.deployments}
-    for (device, engine), replica in replicas.items():
-        if unmeasured_error(replica.device, engine):
-            yield (
-                f"{device}: no kernel of its family was timed; its efficiency is pooled from other families "
-                f"and its intervals are wider for it; measure it before you rely on the choice"
-            )
-
-
-def calibration_notes(problem: PlanningProblem, own: ModelServices) -> Iterator[str]:
-    """What of the plan rests on an own calibration, and what does not."""
-    calibration = problem.calibration
-    if not isinstance(calibration, OwnCalibration):
-        return
-    name = Path(problem.workload.calibration or "given").name
-    for service, deployment in zip(own.services, own.deployments, strict=True):
-        if calibration.covers(deployment.replica):
-            yield f"{service.id}: step times and intervals of the own calibration {name}, measured for this server"
-        else:
-            yield (
-                f"{service.id}: outside what the own calibration {name} was measured for ({calibration.scope()}); "
-                "priced by the shipped one, with its wider intervals"
-            )
 
 
 def _assumption_notes(problem: PlanningProblem, best: Fleet, drawn: RiskSimulation) -> Iterator[str]:

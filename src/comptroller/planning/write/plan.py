@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from comptroller import __version__
 from comptroller.planning.ground.nouns import Fleet
-from comptroller.planning.ground.plan_document import LatencyDocument, OfferService, Plan, PlanTotals, ServiceDocument
+from comptroller.planning.ground.plan_document import OfferService, Plan, PlanTotals
+from comptroller.planning.ground.service_document import LatencyDocument, ServiceDocument
 from comptroller.planning.offer.intervals import RelativeInterval, ReplicaIntervals
 from comptroller.planning.prove.proof_document import VerificationResult
 from comptroller.planning.prove.services import ModelServices, services_of

@@ -10,7 +10,8 @@ from functools import lru_cache
 from comptroller.errors import InfeasibleError, UnsupportedError
 from comptroller.facts.model import Model
 from comptroller.facts.prices import PriceBook, services_of_model
-from comptroller.planning.ground.plan_document import ApiPriceDocument, ServiceDocument, TokenPriceDocument
+from comptroller.planning.ground.plan_document import ApiPriceDocument, TokenPriceDocument
+from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.offer.intervals import RelativeInterval, ReplicaIntervals
 from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.solve.description import usd_per_h

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from comptroller.planning.ground.nouns import Floats
-from comptroller.planning.ground.plan_document import PlanTotals, PredictedFigure, QualityDocument
+from comptroller.planning.ground.plan_document import PlanTotals, QualityDocument
 from comptroller.planning.ground.risk_document import RiskDocument, RiskSource, SelectionOptimism
+from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.planning.offer.space import quality_targets
 from comptroller.planning.reasons.runners_up import NeighbouringFleets, greedy, next_dollar
 from comptroller.planning.risk.confidence import chance_met, draws_meeting_targets, held_out, optimism_of

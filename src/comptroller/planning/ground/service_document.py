@@ -1,0 +1,123 @@
+"""A service as a plan's file holds it: its deployment, engine, formats, price and slices, with predicted figures."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+
+from comptroller.planning.ground.day_document import DocumentPart
+
+Known = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
+"""A number, or NaN where it is not known, which stands as null in the file."""
+
+
+class PredictedFigure(DocumentPart):
+    """A predicted figure and its 80 % interval; `None` where no residuals support one."""
+
+    value: Known
+    low: float | None = None
+    high: float | None = None
+
+
+class LatencyDocument(DocumentPart):
+    """A latency objective beside its prediction, in seconds.
+
+    predicted_s: by simulation where `status` says so.  steady_s: by the queueing approximation.
+    """
+
+    quantity: Literal["ttft_s", "tpot_s", "e2e_s"]
+    quantile: float
+    predicted_s: PredictedFigure
+    steady_s: float
+    most_s: float
+    status: Literal["unverified", "simulated"]
+
+
+class RecipeDocument(DocumentPart):
+    """Format ids."""
+
+    weights: str
+    experts: str
+    activations: str
+    kv: str
+
+
+class EngineDocument(DocumentPart):
+    """Engine settings; context_tokens: longest prompt plus output it takes, the model's own where not given."""
+
+    id: str
+    version: str
+    max_batch: int
+    chunk_tokens: int
+    memory_fraction: float
+    context_tokens: int | None = None
+
+
+class PoolDocument(DocumentPart):
+    """Equal replicas of one phase; usd_per_device_h where it is not the service's."""
+
+    phase: Literal["mixed", "prefill", "decode"]
+    accelerator: str
+    tp: int
+    pp: int
+    dp: int
+    ep: int
+    replicas: int
+    usd_per_device_h: float | None = None
+
+    @property
+    def devices(self) -> int:
+        """Devices of all its replicas."""
+        return self.tp * self.pp * self.dp * self.replicas
+
+
+class DeploymentDocument(DocumentPart):
+    """Model x recipe x engine x pools x site: the `Deployment` of the design."""
+
+    model: str
+    recipe: RecipeDocument
+    engine: EngineDocument
+    pools: tuple[PoolDocument, ...]
+    policies: tuple[tuple[str, str], ...]
+    site: str
+
+
+class PriceDocument(DocumentPart):
+    """The dated offer a service was priced with."""
+
+    provider: str
+    instance: str
+    term: str
+    usd_per_device_h: float
+    since: str
+
+
+class SliceDocument(DocumentPart):
+    """A request-size bucket and the share of it that a service carries."""
+
+    input_tokens: float
+    output_tokens: float
+    rate_per_s: float
+    share: float
+    capacity_per_replica_per_s: float
+
+
+class ServiceDocument(DocumentPart):
+    """A deployment in the plan with what it does there."""
+
+    id: str
+    deployment: DeploymentDocument
+    price: PriceDocument
+    usd_per_h: float
+    rate_per_s: float
+    utilisation: float
+    batch: float
+    kv_capacity_tokens: int
+    ttft_s: PredictedFigure
+    tpot_s: PredictedFigure
+    output_tokens_per_s: float
+    w: PredictedFigure
+    gco2e_per_h: float
+    slices: tuple[SliceDocument, ...]
+    launch: str

@@ -1,0 +1,68 @@
+"""What is behind the deployments of a plan, in sentences: the efficiency, who rents them, weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from comptroller.costs.own_calibration import OwnCalibration
+from comptroller.planning.offer.intervals import unmeasured_error
+from comptroller.planning.prove.services import ModelServices
+from comptroller.planning.solve.problem import PlanningProblem
+from comptroller.planning.write.checkpoints import checkpoint_notes
+from comptroller.quantities import HOUR_S
+
+
+def deployment_notes(problem: PlanningProblem, own: ModelServices) -> Iterator[str]:
+    """All that a reader has to know of the deployments of one model."""
+    yield from unchecked_architecture_notes(own)
+    yield from borrowed_efficiency_notes(own)
+    yield from rental_notes(own)
+    yield from checkpoint_notes(own)
+    yield from calibration_notes(problem, own)
+
+
+def unchecked_architecture_notes(own: ModelServices) -> Iterator[str]:
+    """Models of the plan whose architecture no conformance suite checked."""
+    for model in dict.fromkeys(deployment.replica.model for deployment in own.deployments):
+        if model.doubt:
+            yield f"{model.id}: {model.doubt}"
+
+
+def rental_notes(own: ModelServices) -> Iterator[str]:
+    """Who rents out what a plan rents, as what, and at which dated price; where more comes together than one needs."""
+    for deployment in own.deployments:
+        offer, devices = deployment.offer, deployment.replica.layout.devices
+        seller = " ".join(filter(None, (offer.provider, offer.instance)))
+        pack = f"; sold by {offer.devices} devices, a replica takes {devices}" if offer.devices > devices else ""
+        yield (
+            f"{offer.accelerator} at {deployment.site.id}: {seller}, {offer.term.replace('_', '-')}, "
+            f"${offer.usd_per_s * HOUR_S:.4g} a device and hour since {offer.since}{pack}"
+        )
+
+
+def borrowed_efficiency_notes(own: ModelServices) -> Iterator[str]:
+    """Devices of the plan whose efficiency is borrowed from other families."""
+    replicas = {(x.replica.device.id, x.replica.engine.launched_as): x.replica for x in own.deployments}
+    for (device, engine), replica in replicas.items():
+        if unmeasured_error(replica.device, engine):
+            yield (
+                f"{device}: no kernel of its family was timed; its efficiency is pooled from other families "
+                f"and its intervals are wider for it; measure it before you rely on the choice"
+            )
+
+
+def calibration_notes(problem: PlanningProblem, own: ModelServices) -> Iterator[str]:
+    """What of the plan rests on an own calibration, and what does not."""
+    calibration = problem.calibration
+    if not isinstance(calibration, OwnCalibration):
+        return
+    name = Path(problem.workload.calibration or "given").name
+    for service, deployment in zip(own.services, own.deployments, strict=True):
+        if calibration.covers(deployment.replica):
+            yield f"{service.id}: step times and intervals of the own calibration {name}, measured for this server"
+        else:
+            yield (
+                f"{service.id}: outside what the own calibration {name} was measured for ({calibration.scope()}); "
+                "priced by the shipped one, with its wider intervals"
+            )
