@@ -20,7 +20,7 @@ from comptroller.errors import InputError
 from comptroller.report import books as sheets
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.tables import writer_of
-from comptroller.report.terminal import WIDTH, console, print_sheet
+from comptroller.report.terminal import console, print_sheet
 
 WhereArgument = Annotated[str, typer.Argument(help="The books: a file, or a URL of PostgreSQL.", show_default=False)]
 SinceOption = Annotated[str, typer.Option(help="From this day on, as 2026-01-31.", show_default=False)]
@@ -49,7 +49,7 @@ class SheetOutput:
             typer.echo(documents.dumps(sheet.records(), indent=2, ensure_ascii=False))
             return
         screen = console()
-        print_sheet(sheets.terse(sheet) if screen.width <= WIDTH else sheet, screen)
+        print_sheet(sheets.with_amounts(sheet), screen)
         if not sheet.rows:
             screen.print("[dim]no rows[/]")
 

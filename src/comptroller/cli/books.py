@@ -78,7 +78,7 @@ def _page(ledger: CallLedger, where: str, names: list[str], scope: LedgerScope) 
     groups, models = totals(ledger, names, scope), totals(ledger, ["model"], scope)
     shown = [sheets.spend(groups, names), sheets.success(groups, names), _waste(ledger, scope)]
     shown += [sheets.overflow(models, ["model"]), sheets.balances(ledger.balances())]
-    tables = [sheets.terse(sheet) for sheet in shown]
+    tables = [sheets.with_amounts(sheet) for sheet in shown]
     return page(f"Books of {Path(where).name}", total[0], totals(ledger, ["day"], scope), groups, tables)
 
 

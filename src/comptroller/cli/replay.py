@@ -139,11 +139,7 @@ def _print(replayed: StrategyStudy) -> None:
     to = console()
     to.print(f"[bold green]{escape(replay_report.headline(replayed))}[/]")
     to.print(f"[dim]{escape(replay_report.setting(replayed))}[/]\n", soft_wrap=True)
-    settings = replay_report.settings(replayed)
-    fits = to.width >= replay_report.WHOLE_WIDTH
-    print_sheet(
-        settings if fits else settings.without("calls", "unanswered", "flops", "prefill_equivalents"), to, titled=False
-    )
+    print_sheet(replay_report.settings(replayed), to, titled=False)
     print_sheet(replay_report.spread(replayed), to)
     for routed in replayed.routed:
         print_sheet(router_sheet(routed), to)

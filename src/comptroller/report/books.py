@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from math import isnan
 
 from comptroller.books.budgets import BudgetBalance
@@ -12,7 +13,7 @@ from comptroller.books.query import LedgerTotals
 from comptroller.books.reconcile import ReconciliationLine, SpendChange
 from comptroller.books.rerate import RerateReport
 from comptroller.costs.attribution import MeterAttribution
-from comptroller.report.figures import dollars, number, with_prefix
+from comptroller.report.figures import dollars, number
 from comptroller.report.sheet import Cell, ReportSheet, SheetColumns, left, right
 
 
@@ -82,26 +83,13 @@ def spend(found: Sequence[LedgerTotals], by: Sequence[str]) -> ReportSheet:
     return ReportSheet.of("Spend", (*_by(by), *SPEND), found)
 
 
-WIDE = ("cached_tokens", "cache_write_tokens", "flops", "j_low", "j_high", "j_per_solved", "energy")
-"""Columns that a terminal of usual width has no room for."""
+def with_amounts(sheet: ReportSheet) -> ReportSheet:
+    """The sheet less columns in which nothing was counted.
 
-
-def terse(sheet: ReportSheet) -> ReportSheet:
-    """The sheet as a terminal of usual width has room for it: less some columns, large amounts with a prefix.
-
-    Columns without an entry are left out too.
-
-    >>> terse(ReportSheet("s", (right("flops", "FLOP"), right("j", "J")), ((1.0, 1234567.0),))).rows
-    (('1.23 M',),)
+    >>> with_amounts(ReportSheet("s", (right("calls"), right("cached")), ((3, 0), (4, None)))).rows
+    ((3,), (4,))
     """
-    empty = [c.key for i, c in enumerate(sheet.columns) if not any(row[i] for row in sheet.rows)]
-    kept = sheet.without(*WIDE, *empty)
-    rows = tuple(tuple(_terse(cell) for cell in row) for row in kept.rows)
-    return ReportSheet(kept.title, kept.columns, rows)
-
-
-def _terse(cell: Cell) -> Cell:
-    return with_prefix(cell, "").rstrip() if isinstance(cell, int | float) and abs(cell) >= 1e5 else cell
+    return sheet.without(*(c.key for i, c in enumerate(sheet.columns) if not any(row[i] for row in sheet.rows)))
 
 
 SUCCESS: SheetColumns[LedgerTotals] = (
@@ -240,7 +228,7 @@ BALANCES: SheetColumns[BudgetBalance] = (
 KEYS: SheetColumns[ApiKey] = (
     left("name"),
     left("project"),
-    right("created_s", "created", lambda key: key.created_us // 10**6),
+    left("created", None, lambda key: f"{datetime.fromtimestamp(key.created_us / 1e6, UTC):%Y-%m-%d %H:%M} UTC"),
 )
 
 

@@ -32,10 +32,6 @@ AMOUNT_NAMES: Mapping[str, str] = {
 }
 
 
-WHOLE_WIDTH = 150
-"""Columns of a terminal from which on every column of the table fits."""
-
-
 def headline(study: StrategyStudy) -> str:
     """The cheapest and the best of the frontier in one line."""
     front = study.frontier()

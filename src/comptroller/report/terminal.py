@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -11,21 +13,18 @@ from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.reasons.against import FleetComparison
 from comptroller.report import hours, plan_tables, solving
 from comptroller.report.sheet import ReportSheet
+from comptroller.report.table_layout import TablePart, table_parts
 
 WIDTH = 120
 """Columns where the output is not a terminal: the widest table of a plan fits."""
 
-PROSE = 24
-"""Characters beyond which a column may wrap; all others keep to one line, as five of them fit side by side."""
-
-RUNNING = ("rate_per_s", "utilisation", "batch", "ttft", "tpot", "w")
-PLACED = ("layout", "model", "formats", "engine", "site", "term", "usd_per_h")
-
 
 def console() -> Console:
-    """The terminal, or a plain page of `WIDTH` columns if the output goes elsewhere."""
+    """The terminal, or a plain page of `COLUMNS`, else of `WIDTH` columns, if the output goes elsewhere."""
     found = Console(highlight=False, emoji=False)
-    return found if found.is_terminal else Console(highlight=False, emoji=False, width=WIDTH)
+    if found.is_terminal or os.environ.get("COLUMNS", "").isdigit():
+        return found
+    return Console(highlight=False, emoji=False, width=WIDTH)
 
 
 def print_plan(plan: Plan, to: Console, beside: FleetComparison | None = None) -> None:
@@ -34,8 +33,8 @@ def print_plan(plan: Plan, to: Console, beside: FleetComparison | None = None) -
     to.print(f"[dim]{escape(plan_tables.goal(plan))}[/]\n")
     for make in (solving.solving_sheet, solving.classes, solving.offers):
         print_sheet(make(plan), to, titled=False)
-    for sheet in (*_services(plan, to.width), plan_tables.totals(plan), plan_tables.latency(plan)):
-        print_sheet(sheet, to, titled=False)
+    for table in (plan_tables.services, plan_tables.totals, plan_tables.latency):
+        print_sheet(table(plan), to, titled=False)
     if plan.verification:
         to.print(f"[dim]{escape(plan_tables.verification_sentence(plan))}[/]\n")
     _print_prices(plan, to)
@@ -67,28 +66,34 @@ def _print_prices(plan: Plan, to: Console) -> None:
         to.print(f"[dim]{escape(said)}[/]\n", soft_wrap=True)
 
 
-def _services(plan: Plan, width: int) -> tuple[ReportSheet, ...]:
-    """What runs where, and how it runs: one table where it fits, else two."""
-    whole = plan_tables.services(plan)
-    if width >= WIDTH:
-        return (whole,)
-    return whole.without(*RUNNING), whole.without(*PLACED)
-
-
 def print_sheet(sheet: ReportSheet, to: Console, titled: bool = True) -> None:
     """A table with headings; nothing if it has no rows."""
     if not sheet.rows:
         return
     if titled:
         to.print(f"[bold]{escape(sheet.title)}[/]")
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
     texts = sheet.texts()
-    for number, column in enumerate(sheet.columns):
-        longest = max(len(row[number]) for row in texts)
-        table.add_column(
-            escape(column.heading), justify=column.side, overflow="fold", no_wrap=longest <= PROSE or number == 0
-        )
+    parts = table_parts(sheet, to.width)
+    for part in parts:
+        to.print(_table(sheet, texts, part))
+        to.print()
+    if not parts:
+        _print_rows(sheet, texts, to)
+
+
+def _table(sheet: ReportSheet, texts: list[list[str]], part: TablePart) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
+    for number, width in zip(part.columns, part.widths, strict=True):
+        column = sheet.columns[number]
+        table.add_column(escape(column.heading), justify=column.side, overflow="fold", width=width)
     for row in texts:
-        table.add_row(*(escape(cell) for cell in row))
-    to.print(table)
-    to.print()
+        table.add_row(*(escape(row[number]) for number in part.columns))
+    return table
+
+
+def _print_rows(sheet: ReportSheet, texts: list[list[str]], to: Console) -> None:
+    """A table that is too wide for the page even in parts: every row as lines of its own."""
+    for row in texts:
+        for column, cell in zip(sheet.columns, row, strict=True):
+            to.print(f"[dim]{escape(column.heading)}[/] {escape(cell)}", soft_wrap=True)
+        to.print()
