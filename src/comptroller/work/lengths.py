@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from comptroller.work.trace import Floats, Ints
 
@@ -84,8 +83,8 @@ def lognormal_strata(median: float, sigma: float, most: float) -> LengthStrata:
     z = ndtri(np.arange(STRATA + 1) / STRATA)
     cut = np.log(most / median) / sigma
     below = np.minimum(z, cut)
-    partial = median * np.exp(sigma**2 / 2) * np.diff(norm.cdf(below - sigma))
-    over = 1 / STRATA - np.diff(norm.cdf(below))
+    partial = median * np.exp(sigma**2 / 2) * np.diff(ndtr(below - sigma))
+    over = 1 / STRATA - np.diff(ndtr(below))
     tokens = (partial + most * over) * STRATA
     longest = np.where(z[1:] >= cut, most, np.ceil(median * np.exp(sigma * below[1:])))
     return LengthStrata(tokens, np.full(STRATA, 1 / STRATA), longest)

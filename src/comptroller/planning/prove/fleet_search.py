@@ -109,7 +109,10 @@ class FleetSearch:
 
 
 class _GoalSearch:
-    """One search. allowed: by model, the deployments that may be used.  options: those that may."""
+    """One search. allowed: by model, the deployments that may be used.  options: those that may.
+
+    best: of the fleets that hold the cheapest, of equally cheap ones that of fewest kinds, then of most slack.
+    """
 
     def __init__(
         self, stage: FleetStage, goal: Goal, keep: KeepChoice, allowed: dict[int, Bools], options: Bools
@@ -117,7 +120,10 @@ class _GoalSearch:
         self.stage, self.goal, self.keep = stage, goal, keep
         self.allowed, self.options = allowed, options
         self.tried: list[Trial] = []
+        self.best: Trial | None = None
+        self._best_rank: tuple[float, int, float] = (np.inf, 0, 0.0)
         self.cut = False
+        self._loaded: dict[tuple[tuple[int, bytes], ...], Fleet | None] = {}
         self.failed: dict[int, int] = {}
 
     @cached_property
@@ -138,20 +144,20 @@ class _GoalSearch:
         """See `RehearsalStage`; what comes of it is remembered."""
         found = self.stage.trial(fleet, goal)
         self.tried.append(found)
+        if found.holds and self._within_limits(fleet) and (rank := self._rank(found)) < self._best_rank:
+            self.best, self._best_rank = found, rank
         return found
+
+    def loaded(self, units: dict[int, Ints]) -> Fleet | None:
+        """See `FleetLoader`: units that get the calls of the steady state's optimum."""
+        key = tuple((model, count.tobytes()) for model, count in sorted(units.items()))
+        if key not in self._loaded:
+            self._loaded[key] = self.loader.fleet(self.steady, units)
+        return self._loaded[key]
 
     def cost(self, fleet: Fleet) -> float:
         """What a fleet counts for: the objective, and the price of its further kinds."""
         return fleet.objective + self.goal.price_of_kinds(fleet.kinds)
-
-    @property
-    def best(self) -> Trial | None:
-        """Of the fleets that hold the cheapest, of equally cheap ones that of fewest kinds, then of most slack."""
-        return min(
-            (trial for trial in self.tried if trial.holds and self._within_limits(trial.fleet)),
-            key=self._rank,
-            default=None,
-        )
 
     def _rank(self, trial: Trial) -> tuple[float, int, float]:
         return float(f"{self.cost(trial.fleet):.9g}"), trial.kinds, trial.excess
@@ -247,8 +253,25 @@ class _GoalSearch:
             explored += 1
             if most is None:
                 self._grow(row, max(kinds.steady_count(row), least))
-            elif self._holds(row, most):
-                self._bisect(row, least, most)
+            else:
+                self._try_kind(row, least, most)
+
+    def _try_kind(self, row: int, least: int, most: int) -> None:
+        """The least count of a kind that holds, up to the largest that may be best. One that costs as much as the best
+        is worth trying only where none that costs less holds, and its bound may leave more slack."""
+        best, dearest = self.best, self._alone(row, most)
+        assert best is not None
+        if dearest is not None and self.cost(dearest) >= self.cost(best.fleet) * (1 - EQUAL):
+            if most > least and self._holds(row, most - 1):
+                self._bisect(row, least, most - 1)
+            elif best.kinds > 1 or not self.stage.is_beyond(dearest, self._widest(row), best.excess):
+                self._holds(row, most)
+        elif self._holds(row, most):
+            self._bisect(row, least, most)
+
+    def _widest(self, row: int) -> Goal:
+        """The goal with the largest batch cap of a kind."""
+        return self.goal.aimed(float(self._aims(row)[-1]))
 
     def _affordable(self, row: int) -> int | None:
         """The largest count of a kind that is no dearer than the best that holds; for one that another replaces, that
@@ -267,7 +290,7 @@ class _GoalSearch:
         kinds = self._kinds
         units = np.zeros((1, len(kinds.price)), np.int64)
         units[0, row] = count + self.goal.spare
-        return self.loader.fleet(self.steady, {kinds.model: units})
+        return self.loaded({kinds.model: units})
 
     def _holds(self, row: int, count: int) -> bool:
         """Whether so many units of a kind hold; of limits alone it may be too many."""
@@ -328,12 +351,9 @@ class _GoalSearch:
     def _try_raised(self) -> None:
         """What the program names at more demand, while it is cheaper than the best."""
         for factor in RAISES:
-            try:
-                goal = replace(self.goal, demand=self.goal.demand * factor)
-                fleet = self.sized(goal)
-            except InfeasibleError:
-                return
-            if self.cost(fleet) >= self._most * (1 - EQUAL):
+            goal = replace(self.goal, demand=self.goal.demand * factor)
+            fleet = self.stage.problem.search.cheaper(goal, self._most * (1 - EQUAL), self.keep)
+            if fleet is None or self.cost(fleet) >= self._most * (1 - EQUAL):
                 return
             if fleet.kinds > 1 and self._within_limits(fleet):
                 self.trial(fleet, goal)
@@ -346,7 +366,7 @@ class _GoalSearch:
                 self.cut = True
                 return
             tried += 1
-            fleet = self.loader.fleet(self.steady, mix)
+            fleet = self.loaded(mix)
             if fleet is None:
                 return
             self.trial(fleet, self.goal)
@@ -360,7 +380,7 @@ class _GoalSearch:
             alike.setdefault(self._device(row), row)
         carries = {row: carries[row] for row in list(alike.values())[:PAIRED]}
         for count in likely_mixes(kinds, carries, most - self.goal.price_of_kinds(2), self.goal.spare):
-            fleet = self.loader.fleet(self.steady, {kinds.model: count})
+            fleet = self.loaded({kinds.model: count})
             if fleet and self._within_limits(fleet) and fleet.key not in seen and self.cost(fleet) < most * (1 - EQUAL):
                 yield {kinds.model: count}
 

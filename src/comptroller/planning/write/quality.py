@@ -21,8 +21,13 @@ from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.quantities import short
 
 
-def quality_document(problem: PlanningProblem, around: NeighbouringFleets, drawn: RiskSimulation) -> QualityDocument:
-    """What a fleet solves beside its targets, with what is uncertain, and what one answer would solve."""
+def quality_document(
+    problem: PlanningProblem, around: NeighbouringFleets, drawn: RiskSimulation, alone: bool = False
+) -> QualityDocument:
+    """What a fleet solves beside its targets, with what is uncertain, and what one answer would solve.
+
+    alone: without what is told of other fleets beside it, which are not known.
+    """
     quality = problem.quality
     assert quality is not None
     search, best, optimism = problem.search, around.best, optimism_of(problem)
@@ -38,12 +43,12 @@ def quality_document(problem: PlanningProblem, around: NeighbouringFleets, drawn
         chance_met=short(chance_met(problem, evidence, optimism.solved)),
         held_out=held_out(problem),
         optimism=optimism,
-        next_dollar=next_dollar(search, best, around.dearer),
+        next_dollar="" if alone else next_dollar(search, best, around.dearer),
         usd_per_solved=figure_of_draws(usd_per_h(search, best) / asked_per_h / best.solved, per_solved),
         questions=len(plays.task),
         evidence=plays.source,
         greedy=greedy(search),
-        risk=risk(problem, around, drawn, optimism),
+        risk=None if alone else risk(problem, around, drawn, optimism),
     )
 
 
