@@ -21,7 +21,6 @@ from comptroller.planning.solve.infeasible import solve_or_explain
 from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.planning.write.day import day_plan
 from comptroller.planning.write.plan import answer, reasons_in_parts
-from comptroller.serving.jit import COMPILED
 from comptroller.work.workload import Workload
 
 REHEARSAL = RehearsalSettings()
@@ -108,7 +107,7 @@ def _settings_of(
 ) -> RehearsalSettings | None:
     """How to simulate, at the workload's own confidence; `None` where nothing can be, nothing is rented, or questions
     have no latency objective: of them the ceiling on use is kept, and the plan says that nothing was simulated."""
-    if rehearsal is None or not COMPILED or not fleet.units:
+    if rehearsal is None or not fleet.units:
         return None
     if problem.quality is not None and not problem.goal.targets:
         return None

@@ -18,7 +18,7 @@ import numpy as np
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.nouns import Bools, Fleet, Floats, Goal, Ints, Trial
 from comptroller.planning.offer.market import undominated_columns
-from comptroller.planning.prove.arrivals import judge_draws
+from comptroller.planning.prove.arrivals import FAR, judge_draws, surely_beyond
 from comptroller.planning.prove.kind_table import EQUAL, LEAST_NEED, PAIRED, KindTable, likely_mixes
 from comptroller.planning.prove.rehearsal import rehearse_until_held
 from comptroller.planning.prove.stage import FleetStage
@@ -91,17 +91,21 @@ class FleetSearch:
 
     def relaxed_s(self, goal: Goal, number: int, reach: float) -> float | None:
         """The smallest limit of an objective, up to `reach` times as long, that a cheaper fleet of the pool keeps."""
-        proof, stage = self.proven_fleet(goal), self.stage
-        found = []
-        for trial in proof.tried:
-            if trial.fleet.objective >= proof.fleet.objective * (1 - EQUAL):
+        proof, stage, least_s = self.proven_fleet(goal), self.stage, np.inf
+        targets = list(goal.targets)
+        farthest = replace(targets[number], most_s=reach * targets[number].most_s)
+        targets[number] = farthest
+        cheaper = [trial for trial in proof.tried if trial.fleet.objective < proof.fleet.objective * (1 - EQUAL)]
+        for trial in sorted(cheaper, key=lambda trial: trial.seen[number].upper_s):
+            record = stage.record(trial.fleet, trial.goal)
+            # What cannot be better than what was found is not simulated to the end.
+            better = replace(farthest, most_s=min(farthest.most_s, least_s / FAR))
+            if surely_beyond(record, [*targets[:number], better, *targets[number + 1 :]], stage.settings, FAR):
                 continue
-            targets = list(goal.targets)
-            targets[number] = replace(targets[number], most_s=reach * targets[number].most_s)
-            seen = judge_draws(stage.record(trial.fleet, trial.goal), targets, stage.settings)
+            seen = judge_draws(record, targets, stage.settings)
             if all(item.holds for item in seen):
-                found.append(seen[number].upper_s)
-        return min(found, default=None)
+                least_s = min(least_s, seen[number].upper_s)
+        return least_s if np.isfinite(least_s) else None
 
     def cheapest_known(self, goal: Goal) -> Fleet | None:
         """The cheapest fleet of the pool that holds a goal; nothing is sized for it, and no other fleet simulated."""

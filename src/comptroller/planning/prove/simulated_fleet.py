@@ -212,8 +212,8 @@ class PlanCallRouter:
         asked = np.log(np.stack([np.asarray(inputs), np.maximum(outputs, 1)], axis=1).astype(float))
         nearest = np.zeros(len(asked), np.int64)
         for part in range(0, len(asked) if self._by_size else 0, 65536):
-            gap = asked[part : part + 65536, None, :] - self._sizes[None, :, :]
-            nearest[part : part + 65536] = (gap**2).sum(axis=2).argmin(axis=1)
+            inputs_, outputs_ = (asked[part : part + 65536, None, k] - self._sizes[None, :, k] for k in (0, 1))
+            nearest[part : part + 65536] = (inputs_ * inputs_ + outputs_ * outputs_).argmin(axis=1)
         drawn = (rng.uniform(size=len(asked))[:, None] > self._edges[nearest]).sum(axis=1)
         chosen: npt.NDArray[np.int64] = np.minimum(drawn, self._edges.shape[1] - 1)
         return chosen
