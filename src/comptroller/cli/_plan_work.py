@@ -71,8 +71,7 @@ def tell_plan(asked: Workload, worked_on: tuple[str, bool], output: PlanOutput) 
     assert found is not None
     if not output.json:
         printer.end()
-    make = {"json": found.to_json, "html": lambda: page(found, comparison), "png": lambda: picture(found)}
-    write_all(output.paths, make)
+    _write_files(found, comparison, output.paths)
     write_exports(found, output.exports)
     if output.json:
         typer.echo(_document(found, comparison), nl=False)
@@ -86,6 +85,10 @@ def explain_choices(asked: Workload, wanted: list[str], json: bool) -> None:
         typer.echo(documents.dumps([asdict(each) for each in answers], indent=2, ensure_ascii=False))
     else:
         print_sheet(explanations(answers), console())
+
+
+def _write_files(found: Plan, comparison: FleetComparison | None, paths: Mapping[str, Path | None]) -> None:
+    write_all(paths, {"json": found.to_json, "html": lambda: page(found, comparison), "png": lambda: picture(found)})
 
 
 def _document(fleet_plan: Plan, comparison: FleetComparison | None) -> str:

@@ -251,7 +251,8 @@ def _fresh_world(fleet: SimulatedFleet, sample_s: float, build: Any) -> KernelWo
     if built is None or sampled_s != sample_s:
         built = build(fleet, sample_s)
         _BUILT[fleet] = sample_s, built
-    return KernelWorld(*(array.copy() for array in built))
+    fresh: list[Any] = [array.copy() for array in built]
+    return KernelWorld(*fresh)
 
 
 def _with_living(world: Any) -> Any:

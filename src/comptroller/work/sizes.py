@@ -6,9 +6,9 @@ from itertools import pairwise
 from typing import Annotated, Any
 
 import numpy as np
+import scipy  # its parts are imported when they are used
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
-import scipy  # its parts are imported when they are used
 
 from comptroller.quantities import UNITS, to_si
 from comptroller.work.lengths import (
