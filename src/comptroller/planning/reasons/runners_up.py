@@ -66,11 +66,6 @@ class NeighbouringFleets:
             return cls(best, told, (), None)
         return cls(best, told, tuple(frontier(search, goal, best)), dearer(search, goal, best))
 
-    @classmethod
-    def alone(cls, best: Fleet) -> NeighbouringFleets:
-        """Nothing beside the optimum."""
-        return cls(best, (), (), None)
-
     @property
     def neighbours(self) -> tuple[Fleet | None, Fleet | None]:
         """The nearest of the frontier that solve less and more than the optimum, by `STEP` at least."""

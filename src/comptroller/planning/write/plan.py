@@ -21,7 +21,7 @@ from comptroller.planning.write.classes import api_offers, classes_of, tokens_pe
 from comptroller.planning.write.facts import facts_of, input_digests
 from comptroller.planning.write.notes import notes_of
 from comptroller.planning.write.prices import price_interval, token_prices
-from comptroller.planning.write.quality import quality_document, with_draws
+from comptroller.planning.write.quality import quality_document, with_draws, with_rivals
 from comptroller.quantities import short
 
 QUEUEING = "Allen-Cunneen wait with an exponential tail for prefill; normal quantile of the batch for decode"
@@ -38,7 +38,7 @@ def answer(problem: PlanningProblem, best: Fleet, verified: VerificationResult |
 
     Of plain requests intervals come from step times; of questions from everything uncertain, drawn together.
     """
-    goal, around = problem.goal.asked, NeighbouringFleets.alone(best)
+    goal = problem.goal.asked
     own = services_of(problem, best)
     offers = tuple(api_offers(problem, best))
     drawn = RiskSimulation.of(problem, (best,)) if goal.quality else None
@@ -56,7 +56,7 @@ def answer(problem: PlanningProblem, best: Fleet, verified: VerificationResult |
         classes=tuple(classes_of(problem, best, own)),
         services=services,
         offers=offers,
-        quality=quality_document(problem, around, drawn, alone=True) if drawn else None,
+        quality=quality_document(problem, best, drawn) if drawn else None,
         totals=with_draws(totals, drawn) if drawn else totals,
         prices=token_prices(problem, services),
         latency=latency_of(problem, list(own.values()), verified),
@@ -88,8 +88,11 @@ def reasons_in_parts(
         "pruned": (*rejected_choices(problem.rejected), *pruned_choices(search, goal, bound)),
     }
     drawn = RiskSimulation.of(problem, (best, *around.rivals)) if goal.quality else None
-    if drawn:
-        update |= {"quality": quality_document(problem, around, drawn), "totals": with_draws(plan.totals, drawn)}
+    if drawn and plan.quality:
+        update |= {
+            "quality": with_rivals(plan.quality, problem, around, drawn),
+            "totals": with_draws(plan.totals, drawn),
+        }
     if verified:
         verified = with_mean(verified, goal)
         own = services_of(problem, best)
