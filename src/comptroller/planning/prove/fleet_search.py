@@ -10,7 +10,7 @@ hold.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -18,8 +18,8 @@ import numpy as np
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.nouns import Bools, Fleet, Floats, Goal, Ints, Trial
 from comptroller.planning.offer.market import undominated_columns
-from comptroller.planning.prove.arrivals import FAR, judge_draws, surely_beyond
 from comptroller.planning.prove.kind_table import EQUAL, LEAST_NEED, PAIRED, KindTable, likely_mixes
+from comptroller.planning.prove.proven_fleet import ProvenFleet, relaxed_limit_s
 from comptroller.planning.prove.rehearsal import rehearse_until_held
 from comptroller.planning.prove.stage import FleetStage
 from comptroller.planning.solve.loading import FleetLoader
@@ -38,21 +38,6 @@ to 1 tries counts that change nothing."""
 RAISES = (1.05, 1.12, 1.2, 1.3, 1.45)
 """Factors on the demand at which the program names fleets to try, while they are cheaper than the best that holds:
 mixes by size are worth more than the sum of their kinds. Twice as many steps rarely name another fleet."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProvenFleet:
-    """The cheapest fleet that held, the steady-state optimum it began from, and all that was tried for it.
-
-    goal: as asked, with the aims of the fleet.  cut: the search stopped before all that might be cheaper was tried.
-    """
-
-    trial: Trial
-    fleet: Fleet
-    goal: Goal
-    steady: Fleet
-    tried: tuple[Trial, ...]
-    cut: bool
 
 
 class FleetSearch:
@@ -91,21 +76,7 @@ class FleetSearch:
 
     def relaxed_s(self, goal: Goal, number: int, reach: float) -> float | None:
         """The smallest limit of an objective, up to `reach` times as long, that a cheaper fleet of the pool keeps."""
-        proof, stage, least_s = self.proven_fleet(goal), self.stage, np.inf
-        targets = list(goal.targets)
-        farthest = replace(targets[number], most_s=reach * targets[number].most_s)
-        targets[number] = farthest
-        cheaper = [trial for trial in proof.tried if trial.fleet.objective < proof.fleet.objective * (1 - EQUAL)]
-        for trial in sorted(cheaper, key=lambda trial: trial.seen[number].upper_s):
-            record = stage.record(trial.fleet, trial.goal)
-            # What cannot be better than what was found is not simulated to the end.
-            better = replace(farthest, most_s=min(farthest.most_s, least_s / FAR))
-            if surely_beyond(record, [*targets[:number], better, *targets[number + 1 :]], stage.settings, FAR):
-                continue
-            seen = judge_draws(record, targets, stage.settings)
-            if all(item.holds for item in seen):
-                least_s = min(least_s, seen[number].upper_s)
-        return least_s if np.isfinite(least_s) else None
+        return relaxed_limit_s(self.proven_fleet(goal), self.stage, (goal, number), reach)
 
     def cheapest_known(self, goal: Goal) -> Fleet | None:
         """The cheapest fleet of the pool that holds a goal; nothing is sized for it, and no other fleet simulated."""

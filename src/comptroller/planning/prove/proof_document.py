@@ -10,7 +10,8 @@ from comptroller.planning.ground.executor import SILENT, PlanProgress
 from comptroller.planning.ground.nouns import Fleet, Goal, SimulatedQuantile, Trial
 from comptroller.planning.ground.plan_document import RehearsalRound, VerificationDocument
 from comptroller.planning.prove.arrivals import RehearsalSettings, judge_draws, of_the_mean
-from comptroller.planning.prove.fleet_search import FleetSearch, ProvenFleet
+from comptroller.planning.prove.fleet_search import FleetSearch
+from comptroller.planning.prove.proven_fleet import ProvenFleet
 from comptroller.planning.prove.stage import FleetStage
 from comptroller.planning.solve.description import usd_per_h
 from comptroller.planning.solve.problem import PlanningProblem
