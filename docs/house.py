@@ -30,8 +30,9 @@ BEGIN, END = "<!-- house:begin -->", "<!-- house:end -->"
 ROOM_LINES = {
     # one program with its bounds, offers, reasons, risk, policies, the documents of it all; 1,000 lines of proof by a
     # search over simulated fleets: loads, pool, least counts, mixes, and what reasons read off; token prices beside
-    # those of APIs; whether one replica fits, and what would make it; plans beside an own calibration
-    "planning": 11_400,
+    # those of APIs; whether one replica fits, and what would make it; plans beside an own calibration; plans in parts,
+    # and what is given up before it is simulated to the end
+    "planning": 11_650,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten, laws and intervals over them
     "work": 7_400,
@@ -43,7 +44,7 @@ ROOM_LINES = {
     # the event engine as one kernel, compiled or not, and every policy
     "serving": 4_450,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
-    "report": 4_650,
+    "report": 4_710,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers
     "costs": 4_300,
@@ -57,13 +58,13 @@ ROOM_LINES = {
     # tools, a reader of 60 to 100 lines each, with its errors before and after
     "measure": 4_000,
     # a file per command (eleven), most of it options and their help; `new` asks
-    "cli": 2_650,
+    "cli": 2_700,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,
     # targets of export, one file each; refusals of what-ifs and of weights that have to be made
     "export": 640,
     # errors, quantities, a user's own code, the exported names
-    ".": 480,
+    ".": 500,
     # command lines of engines, one file each; which files they load, and how those are made
     "launch": 440,
 }

@@ -14,9 +14,12 @@ from comptroller.costs.capacity import LatencyTarget
 from comptroller.planning.offer.space import targets_of
 from comptroller.planning.planner import plan
 from comptroller.planning.prove.arrivals import (
+    Bound,
+    DrawRecord,
     RehearsalSettings,
     block_bootstrap,
     judge_draws,
+    least_bound,
     of_a_further_draw,
     of_the_mean,
     quantile_bounds,
@@ -62,14 +65,12 @@ def test_bounds_lie_above_means_and_overload_misses() -> None:
     found = plan(workload, rehearsal=None)
     draws = traces(workload, demand(workload), RehearsalSettings(draws=3))
     few, targets = RehearsalSettings(draws=3), targets_of(workload)
-    seen = judge_draws(
-        simulated_quantiles(found.services, BaselineCalibration.shipped(), draws, targets, 0), targets, few
-    )
+    shown = simulated_quantiles(found.services, BaselineCalibration.shipped(), draws, targets, 0)
+    seen = judge_draws(DrawRecord(shown), targets, few)
     assert all(item.upper_s >= item.mean_s for item in seen)
     crowded = [replace(t, arrival_s=t.arrival_s / 20) for t in draws]
-    late = judge_draws(
-        simulated_quantiles(found.services, BaselineCalibration.shipped(), crowded, targets, 0), targets, few
-    )
+    shown = simulated_quantiles(found.services, BaselineCalibration.shipped(), crowded, targets, 0)
+    late = judge_draws(DrawRecord(shown), targets, few)
     assert not all(item.holds for item in late)
 
 
@@ -104,7 +105,7 @@ def test_calls_are_sent_as_the_plan_shares_them() -> None:
 
 
 def test_a_fleet_that_fails_by_far_is_not_simulated_to_the_end() -> None:
-    """Two draws tell; a third is not asked for, and one that only just fails is seen in all of them."""
+    """One draw tells; a second is not asked for, and one that only just fails is seen in all of them."""
     targets, shown = (LatencyTarget("ttft_s", 0.95, 1.0), LatencyTarget("tpot_s", 0.95, 0.1)), list[int]()
 
     def draws(late: float) -> Iterator[np.ndarray]:
@@ -112,8 +113,23 @@ def test_a_fleet_that_fails_by_far_is_not_simulated_to_the_end() -> None:
             shown.append(number)
             yield np.array([0.2, late + 0.01 * number])
 
-    ttft, tpot = judge_draws(draws(0.2), targets, RehearsalSettings(draws=4))
-    assert len(shown) == 2 and ttft.holds and not tpot.holds
-    assert tpot.upper_s == tpot.mean_s == pytest.approx(0.205)
-    assert not judge_draws(draws(0.12), targets, RehearsalSettings(draws=4))[1].holds
-    assert len(shown) == 6
+    four = RehearsalSettings(draws=4)
+    ttft, tpot = judge_draws(DrawRecord(draws(0.2)), targets, four)
+    assert len(shown) == 1 and ttft.holds and not tpot.holds
+    assert tpot.upper_s == tpot.mean_s == pytest.approx(0.2)
+    assert not judge_draws(DrawRecord(draws(0.06)), targets, four)[1].holds
+    assert len(shown) == 5
+
+
+BOUNDS = st.sampled_from((of_a_further_draw, of_the_mean))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0.0, 9.0), min_size=2, max_size=8), st.data(), BOUNDS)
+def test_whatever_the_draws_that_are_left_show_the_bound_is_no_less(
+    values: list[float], data: st.DataObject, bound: Bound
+) -> None:
+    few = data.draw(st.integers(1, len(values) - 1))
+    asked, rows = RehearsalSettings(draws=len(values), bound=bound), np.array(values)[:, None]
+    (whole,) = quantile_bounds(rows, (LatencyTarget("ttft_s", 0.95, 1.0),), asked)
+    assert least_bound(rows[:few], asked)[0] <= whole.upper_s + 1e-9

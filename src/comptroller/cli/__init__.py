@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module, resources
 from typing import Annotated, NoReturn
 
@@ -14,11 +15,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from comptroller import __version__
+from comptroller.cli._interrupt import INTERRUPTED, InterruptWatch
 from comptroller.errors import ComptrollerError
 from comptroller.own_code import own_fault
 
-WRONG, INTERRUPTED = 2, 130
-"""Exit codes: the input is wrong or nothing is feasible; the user pressed Ctrl-C."""
+WRONG = 2
+"""Exit code: the input is wrong or nothing is feasible."""
+
+PATIENT = ("serve", "measure", "books")
+"""Commands that put away what they have begun before Ctrl-C ends them: requests, runs of real hardware, a ledger."""
 
 
 def commands() -> list[str]:
@@ -30,8 +35,10 @@ def commands() -> list[str]:
 def main(words: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 if it worked, 2 for bad input, 130 when interrupted; never a traceback."""
     given = list(sys.argv[1:] if words is None else words)
+    watch = nullcontext() if set(given[:1]) & set(PATIENT) else InterruptWatch()
     try:
-        application(given)(given, prog_name="comptroller")
+        with watch:
+            application(given)(given, prog_name="comptroller")
     except ComptrollerError as error:
         _refuse(str(error))
     except KeyboardInterrupt:

@@ -13,8 +13,6 @@ from comptroller.errors import InputError
 from comptroller.export import export, targets
 from comptroller.planning.ground.plan_document import Plan
 
-HELP = f"Write the plan for a tool, TARGET=FOLDER; again for others. Targets: {', '.join(targets())}."
-
 
 def wishes(given: Sequence[str] | None) -> list[tuple[str, Path]]:
     """Targets with their folders, before any work is done.

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from comptroller.cli._export import HELP, wishes, write_exports
+from comptroller.cli._export import wishes, write_exports
+from comptroller.cli._export_help import HELP
 from comptroller.cli._formats import FormatShowOptions, show_catalogue, show_comparison
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.planning.ground.plan_document import load_plan

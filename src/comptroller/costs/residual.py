@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -81,26 +82,32 @@ def _bell(left: Array, right: Array, scales: Array) -> Array:
     return np.asarray(np.exp(-0.5 * np.maximum(squares, 0.0)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AnchorBlock:
-    """The anchors of one engine and architecture: their weights, and the inverse of their covariance with noise."""
+    """The anchors of one engine and architecture, and their weights."""
 
     formats: tuple[str, ...]
     accelerators: tuple[str, ...]
     runs: tuple[str, ...]
     places: Array
     weights: Array
-    inverse: Array
+    kernel: ResidualKernel
 
     @classmethod
     def of(cls, kernel: ResidualKernel, anchors: Sequence[ResidualAnchor], weights: Sequence[float]) -> AnchorBlock:
         """From anchors and their weights."""
         where = np.array([anchor.place for anchor in anchors])
         names = ([a.formats for a in anchors], [a.accelerator for a in anchors], [a.run for a in anchors])
-        among = covariance(kernel, where, where, among_each_other(*names))
-        inverse = np.linalg.inv(among + kernel.noise**2 * np.eye(len(where)))
         formats, accelerators, runs = (tuple(name) for name in names)
-        return cls(formats, accelerators, runs, where, np.asarray(weights), np.asarray(inverse))
+        return cls(formats, accelerators, runs, where, np.asarray(weights), kernel)
+
+    @cached_property
+    def inverse(self) -> Array:
+        """The inverse of the anchors' covariance with noise. It takes most of the time to read them, and spreads alone
+        need it."""
+        names = among_each_other(self.formats, self.accelerators, self.runs)
+        among = covariance(self.kernel, self.places, self.places, names)
+        return np.asarray(np.linalg.inv(among + self.kernel.noise**2 * np.eye(len(self.places))))
 
     def shared(self, identity: ResidualIdentity) -> ResidualOverlap:
         """What an identity shares with the anchors, shape (1, anchors)."""

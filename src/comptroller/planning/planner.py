@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from enum import IntEnum
 
 from comptroller.costs.own_calibration import calibration_of_folder
 from comptroller.costs.timing import TimingCalibration
-from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, no_progress
+from comptroller.planning.ground.executor import HERE, SILENT, PlanProgress, SearchExecutor
 from comptroller.planning.ground.nouns import Fleet
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.day_market import without_spot
@@ -19,24 +20,59 @@ from comptroller.planning.risk.confidence import with_confidence
 from comptroller.planning.solve.infeasible import solve_or_explain
 from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.planning.write.day import day_plan
-from comptroller.planning.write.plan import document
-from comptroller.serving.jit import COMPILED
+from comptroller.planning.write.plan import answer, reasons_in_parts
 from comptroller.work.workload import Workload
 
 REHEARSAL = RehearsalSettings()
+
+REASONS = ("comparing with what lost", "pricing limits", "looking at other objectives")
+"""What is being done for each part of the reasons, the frontier last."""
+
+
+class PlanDepth(IntEnum):
+    """How far a plan is told."""
+
+    ANSWER = 0
+    """The proven fleet, and where there are hours the day."""
+    REASONS = 1
+    """What lost, what fell out, what limits cost."""
+    FRONTIER = 2
+    """The cost at tighter and looser objectives as well."""
 
 
 def plan(
     workload: Workload,
     calibration: TimingCalibration | None = None,
-    progress: Progress = no_progress,
+    progress: PlanProgress = SILENT,
     rehearsal: RehearsalSettings | None = REHEARSAL,
     executor: SearchExecutor = HERE,
+    quick: bool = False,
 ) -> Plan:
     """The cheapest fleet for a workload whose percentiles hold in simulation.
 
-    rehearsal: how it is simulated. With None, or without numba (the `sim` extra), percentiles stay those of the
-    queueing approximation, marked `unverified`.  executor: where choices are evaluated; the plan is the same.
+    rehearsal: how it is simulated. With None percentiles stay those of the queueing approximation, marked `unverified`.
+    executor: where choices are evaluated; the plan is the same.  quick: without reasons: shadow prices, runners-up,
+    what fell out, the frontier.
+
+    Raises:
+        InfeasibleError: no choice meets the objectives; names what binds and the closest feasible value.
+        InputError: the workload, or a fact it names, is malformed; or its calibration speaks of nothing it may choose.
+        UnsupportedError: the evidence supports no strategy.
+    """
+    depth = PlanDepth.ANSWER if quick else PlanDepth.FRONTIER
+    *_, whole = plan_in_parts(workload, calibration, progress, rehearsal, executor, depth)
+    return whole
+
+
+def plan_in_parts(
+    workload: Workload,
+    calibration: TimingCalibration | None = None,
+    progress: PlanProgress = SILENT,
+    rehearsal: RehearsalSettings | None = REHEARSAL,
+    executor: SearchExecutor = HERE,
+    depth: PlanDepth = PlanDepth.REASONS,
+) -> Iterator[Plan]:
+    """The plan as it becomes known: the answer first, then the answer with more and more of its reasons.
 
     Raises:
         InfeasibleError: no choice meets the objectives; names what binds and the closest feasible value.
@@ -45,13 +81,25 @@ def plan(
     """
     require_policies(workload)
     calibration = calibration or calibration_of(workload)
+    progress.phase("evaluating deployments")
     problem = with_confidence(pose_problem(without_spot(workload), calibration, progress, executor))
     problem = replace(problem, workload=workload)
+    progress.phase("choosing the mix")
     fleet = solve_or_explain(problem.search, problem.goal)
     simulated = _settings_of(problem, fleet, rehearsal)
-    problem, fleet, verified = rehearse(problem, fleet, calibration, simulated)
-    day = day_plan(_as_sized(problem, verified), calibration, simulated)
-    return document(problem, fleet, verified).model_copy(update={"hours": day})
+    problem, fleet, verified = rehearse(problem, fleet, calibration, simulated, progress)
+    told = answer(problem, fleet, verified)
+    yield told
+    if workload.hours is not None:
+        progress.phase("planning the hours of the day")
+        told = told.model_copy(update={"hours": day_plan(_as_sized(problem, verified), calibration, simulated)})
+        yield told
+    if depth is PlanDepth.ANSWER:
+        return
+    parts = reasons_in_parts(told, problem, fleet, verified)
+    for phase in REASONS[: len(REASONS) if depth is PlanDepth.FRONTIER else -1]:
+        progress.phase(phase)
+        yield next(parts)
 
 
 def _settings_of(
@@ -59,7 +107,7 @@ def _settings_of(
 ) -> RehearsalSettings | None:
     """How to simulate, at the workload's own confidence; `None` where nothing can be, nothing is rented, or questions
     have no latency objective: of them the ceiling on use is kept, and the plan says that nothing was simulated."""
-    if rehearsal is None or not COMPILED or not fleet.units:
+    if rehearsal is None or not fleet.units:
         return None
     if problem.quality is not None and not problem.goal.targets:
         return None
@@ -76,7 +124,11 @@ def _as_sized(problem: PlanningProblem, verified: VerificationResult | None) -> 
 
 
 def rehearse(
-    problem: PlanningProblem, best: Fleet, calibration: TimingCalibration, settings: RehearsalSettings | None
+    problem: PlanningProblem,
+    best: Fleet,
+    calibration: TimingCalibration,
+    settings: RehearsalSettings | None,
+    progress: PlanProgress = SILENT,
 ) -> tuple[PlanningProblem, Fleet, VerificationResult | None]:
     """The cheapest fleet that holds in simulation, searched from the steady-state optimum on.
 
@@ -87,7 +139,7 @@ def rehearse(
     """
     if settings is None:
         return problem, best, None
-    search = fleet_search(problem, best, calibration, settings)
+    search = fleet_search(problem, best, calibration, settings, progress)
     proof = search.proven_fleet(problem.goal)
     return replace(problem, goal=proof.goal), proof.fleet, verification_of(search, problem.goal)
 
@@ -96,7 +148,7 @@ def why_not(
     workload: Workload,
     wanted: Sequence[str],
     calibration: TimingCalibration | None = None,
-    progress: Progress = no_progress,
+    progress: PlanProgress = SILENT,
     rehearsal: RehearsalSettings | None = REHEARSAL,
 ) -> tuple[WhyNotExplanation, ...]:
     """What the plan would cost with each choice, written axis=value, proven as the plan is, and what it loses on.
@@ -112,7 +164,7 @@ def why_not(
     if settings is None:
         return explain(problem, wanted)
     best = problem.search.solve(problem.goal)
-    return explain(problem, wanted, fleet_search(problem, best, calibration, settings))
+    return explain(problem, wanted, fleet_search(problem, best, calibration, settings, progress))
 
 
 def calibration_of(workload: Workload) -> TimingCalibration:

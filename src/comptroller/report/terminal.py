@@ -27,36 +27,89 @@ def console() -> Console:
     return Console(highlight=False, emoji=False, width=WIDTH)
 
 
-def print_plan(plan: Plan, to: Console, beside: FleetComparison | None = None) -> None:
-    """The whole plan: services, totals, latency, shadow prices, runners-up, what fell out, launch commands."""
-    to.print(f"[bold]{escape(plan.name)}[/]: [bold green]{escape(plan_tables.headline(plan))}[/]")
-    to.print(f"[dim]{escape(plan_tables.goal(plan))}[/]\n")
-    for make in (solving.solving_sheet, solving.classes, solving.offers):
-        print_sheet(make(plan), to, titled=False)
-    for table in (plan_tables.services, plan_tables.totals, plan_tables.latency):
-        print_sheet(table(plan), to, titled=False)
-    if plan.verification:
-        to.print(f"[dim]{escape(plan_tables.verification_sentence(plan))}[/]\n")
-    _print_prices(plan, to)
-    if plan.quality and plan.quality.next_dollar:
-        to.print(f"{escape(plan.quality.next_dollar)}\n", soft_wrap=True)
-    for sheet in (solving.uncertainty(plan), solving.measurements(plan).without("how")):
-        print_sheet(sheet, to)
-    if said := solving.verdict(plan):
-        to.print(f"{escape(said)}\n{escape(solving.first_step(plan))}\n", soft_wrap=True)
-    for make in (hours.hours, hours.strategies, hours.steps, hours.works):
-        print_sheet(make(plan), to)
-    if beside:
-        print_sheet(plan_tables.comparison(beside), to)
-    for make in (plan_tables.shadow_prices, plan_tables.runners_up, plan_tables.rounds, plan_tables.pruning_sheet):
-        print_sheet(make(plan), to)
-    if plan.services:
-        to.print("[bold]Launch[/]")
-    for count, command in plan_tables.launches(plan):
-        to.print(f"[dim]# {escape(count)}[/]")
-        to.print(escape(command), soft_wrap=True)
-    for note in (*([plan.queueing] if plan.services else []), *plan.notes, *(plan.hours.notes if plan.hours else ())):
-        to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
+def print_plan(plan: Plan, to: Console) -> None:
+    """The whole plan: services, totals, latency, launch commands, then the reasons."""
+    printer = PlanPrinter(to)
+    printer.print(plan)
+    printer.print(plan)
+    printer.end()
+
+
+class PlanPrinter:
+    """Prints a plan as it becomes known: first the answer, then each time what has come since."""
+
+    def __init__(self, to: Console) -> None:
+        self._to = to
+        self._printed: set[str] = set()
+        self._answered = False
+        self._last: Plan | None = None
+
+    def print(self, plan: Plan, beside: FleetComparison | None = None) -> None:
+        """The answer, at the first call; later whatever of the reasons stands in the plan and was not printed.
+
+        beside: the fleet of today, which goes with the answer.
+        """
+        if self._answered:
+            self._print_reasons(plan)
+        else:
+            self._answered = True
+            self._print_answer(plan, beside)
+        self._last = plan
+        # Whoever reads a pipe, or ends the command while it looks for reasons, has the answer.
+        self._to.file.flush()
+
+    def end(self) -> None:
+        """What stands at the end: notes that came with the reasons."""
+        if self._last is not None:
+            self._print_notes(self._last)
+
+    def _print_answer(self, plan: Plan, beside: FleetComparison | None) -> None:
+        to = self._to
+        to.print(f"[bold]{escape(plan.name)}[/]: [bold green]{escape(plan_tables.headline(plan))}[/]")
+        to.print(f"[dim]{escape(plan_tables.goal(plan))}[/]\n")
+        for make in (solving.solving_sheet, solving.classes, solving.offers):
+            print_sheet(make(plan), to, titled=False)
+        for table in (plan_tables.services, plan_tables.totals, plan_tables.latency):
+            print_sheet(table(plan), to, titled=False)
+        if plan.verification:
+            to.print(f"[dim]{escape(plan_tables.verification_sentence(plan))}[/]\n")
+        _print_prices(plan, to)
+        if beside:
+            print_sheet(plan_tables.comparison(beside), to)
+        if plan.services:
+            to.print("[bold]Launch[/]")
+        for count, command in plan_tables.launches(plan):
+            to.print(f"[dim]# {escape(count)}[/]")
+            to.print(escape(command), soft_wrap=True)
+        self._print_notes(plan)
+        to.print()
+
+    def _print_notes(self, plan: Plan) -> None:
+        queueing = [plan.queueing] if plan.services else []
+        for note in (*queueing, *plan.notes, *(plan.hours.notes if plan.hours else ())):
+            if note not in self._printed:
+                self._printed.add(note)
+                self._to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
+
+    def _print_reasons(self, plan: Plan) -> None:
+        to = self._to
+        for make in (hours.hours, hours.strategies, hours.steps, hours.works, solving.uncertainty):
+            self._print_once(make(plan))
+        self._print_once(solving.measurements(plan).without("how"))
+        said = f"{solving.verdict(plan)}\n{solving.first_step(plan)}" if solving.verdict(plan) else ""
+        for text in (said, plan.quality.next_dollar if plan.quality else ""):
+            if text and text not in self._printed:
+                self._printed.add(text)
+                to.print(f"{escape(text)}\n", soft_wrap=True)
+        if not (plan.runners_up or plan.pruned):
+            return
+        for make in (plan_tables.runners_up, plan_tables.rounds, plan_tables.pruning_sheet, plan_tables.shadow_prices):
+            self._print_once(make(plan))
+
+    def _print_once(self, sheet: ReportSheet) -> None:
+        if sheet.rows and sheet.title not in self._printed:
+            self._printed.add(sheet.title)
+            print_sheet(sheet, self._to)
 
 
 def _print_prices(plan: Plan, to: Console) -> None:

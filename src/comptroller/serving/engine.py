@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +81,7 @@ class EventEngine:
     def __init__(self, fleet: SimulatedFleet, sample_s: float = 0.0) -> None:
         self.fleet = fleet
         self._kernel, build = _ready_kernel()
-        self._world = build(fleet, sample_s)
+        self._world = _fresh_world(fleet, sample_s, build)
         self._taken = KernelWorld(*map(kernel_form, self._world))
         self._cancels: list[int] = []
         self._count = 0
@@ -238,6 +239,20 @@ class EventEngine:
                 ranks.batch + ranks.pre_count,
             )
         )
+
+
+_BUILT: WeakKeyDictionary[SimulatedFleet, tuple[float, KernelWorld]] = WeakKeyDictionary()
+"""Worlds without requests, for as long as their fleets live: a fleet is simulated on several draws."""
+
+
+def _fresh_world(fleet: SimulatedFleet, sample_s: float, build: Any) -> KernelWorld:
+    """The world of a fleet at second 0."""
+    sampled_s, built = _BUILT.get(fleet, (math.nan, None))
+    if built is None or sampled_s != sample_s:
+        built = build(fleet, sample_s)
+        _BUILT[fleet] = sample_s, built
+    fresh: list[Any] = [array.copy() for array in built]
+    return KernelWorld(*fresh)
 
 
 def _with_living(world: Any) -> Any:

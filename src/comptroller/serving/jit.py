@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,15 @@ def stand_in(function: Callable[..., Any], compiled: Callable[..., Any]) -> None
     numba.extending.overload(function, strict=False)(choose)
 
 
-def cache_folder(sources: Iterable[Path]) -> Path:
-    """Where code compiled from these sources is kept."""
-    digest = hashlib.sha256()
+def _versions() -> str:
+    """What compiled code depends on beside its sources."""
+    return f"{numba.__version__ if COMPILED else ''} {sys.implementation.cache_tag}"
+
+
+def cache_folder(sources: Iterable[Path], versions: str = "") -> Path:
+    """Where code compiled from these sources by this numba and Python is kept: another version compiles anew, and does
+    not take what lies there for its own."""
+    digest = hashlib.sha256((versions or _versions()).encode())
     for path in sorted(sources):
         digest.update(path.name.encode() + path.read_bytes())
     home = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

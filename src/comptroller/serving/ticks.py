@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +49,13 @@ class TickTable:
 
     @classmethod
     def of(cls, table: StepTable) -> TickTable:
-        """The same table in ticks."""
+        """The same table in ticks, made once: the draws of a fleet share its tables."""
+        if table not in _KNOWN:
+            _KNOWN[table] = cls._made(table)
+        return _KNOWN[table]
+
+    @classmethod
+    def _made(cls, table: StepTable) -> TickTable:
         knots = np.rint(table.kv_knots_tokens).astype(np.int64)
         gaps = np.diff(table.kv_knots_tokens)
         seconds = np.where(np.arange(table.max_batch + 1)[:, None] > 0, table.decode_s, 0.0)
@@ -64,6 +71,10 @@ class TickTable:
             PiecewiseCurve(table.token_knots, table.mixed_s, table.mixed_j),
             PiecewiseCurve(table.pair_knots, table.pair_s, table.pair_j),
         )
+
+
+_KNOWN: WeakKeyDictionary[StepTable, TickTable] = WeakKeyDictionary()
+"""Tables in ticks, for as long as the tables live."""
 
 
 def linear(

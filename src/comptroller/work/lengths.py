@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
-from scipy.stats import norm
+import scipy  # its parts are imported when they are used
 
 from comptroller.work.trace import Floats, Ints
 
@@ -81,11 +80,11 @@ def lognormal_strata(median: float, sigma: float, most: float) -> LengthStrata:
     >>> round(float(strata.tokens @ strata.weight), 3), round(1000 * float(np.exp(0.125)), 3)
     (1133.148, 1133.148)
     """
-    z = ndtri(np.arange(STRATA + 1) / STRATA)
+    z = scipy.special.ndtri(np.arange(STRATA + 1) / STRATA)
     cut = np.log(most / median) / sigma
     below = np.minimum(z, cut)
-    partial = median * np.exp(sigma**2 / 2) * np.diff(norm.cdf(below - sigma))
-    over = 1 / STRATA - np.diff(norm.cdf(below))
+    partial = median * np.exp(sigma**2 / 2) * np.diff(scipy.special.ndtr(below - sigma))
+    over = 1 / STRATA - np.diff(scipy.special.ndtr(below))
     tokens = (partial + most * over) * STRATA
     longest = np.where(z[1:] >= cut, most, np.ceil(median * np.exp(sigma * below[1:])))
     return LengthStrata(tokens, np.full(STRATA, 1 / STRATA), longest)

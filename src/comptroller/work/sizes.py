@@ -6,9 +6,9 @@ from itertools import pairwise
 from typing import Annotated, Any
 
 import numpy as np
+import scipy  # its parts are imported when they are used
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
-from scipy.special import ndtri
 
 from comptroller.quantities import UNITS, to_si
 from comptroller.work.lengths import (
@@ -96,7 +96,7 @@ class LognormalLength(BaseModel):
         """Standard deviation of the logarithm: sqrt(2 ln(mean / median)), or ln(p99 / median) / 2.326."""
         if self.mean is not None:
             return float(np.sqrt(2 * np.log(self.mean / self.median)))
-        return float(np.log((self.p99 or self.median) / self.median) / ndtri(0.99))
+        return float(np.log((self.p99 or self.median) / self.median) / scipy.special.ndtri(0.99))
 
     def strata(self) -> LengthStrata:
         """Strata of equal probability."""

@@ -32,6 +32,31 @@ def no_progress(done: int, total: int) -> None:
     """Say nothing."""
 
 
+class PlanProgress(Protocol):
+    """Told how a plan comes along: how much of a count is done, and what is being done since."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """So much is done of so much."""
+        ...
+
+    def phase(self, what: str) -> None:
+        """Something else is being done now, or more of the same is."""
+        ...
+
+
+class SilentProgress:
+    """Says nothing."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """See `PlanProgress`."""
+
+    def phase(self, what: str) -> None:
+        """See `PlanProgress`."""
+
+
+SILENT = SilentProgress()
+
+
 class SearchExecutor(Protocol):
     """Does a work to parts."""
 

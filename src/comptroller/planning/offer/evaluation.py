@@ -55,6 +55,17 @@ class DeploymentTable:
 
     def best(self, targets: Sequence[LatencyTarget]) -> tuple[Array, npt.NDArray[np.int64]]:
         """Rates (candidates, slices) at the cap that carries most of the mixture within the targets; its column."""
+        key = tuple((target.quantity, target.quantile, target.sized_s) for target in targets)
+        if key not in self._best:
+            self._best[key] = self._best_within(targets)
+        return self._best[key]
+
+    @cached_property
+    def _best(self) -> dict[tuple[tuple[str, float, float], ...], tuple[Array, npt.NDArray[np.int64]]]:
+        """The best caps by targets; filled as they are asked for."""
+        return {}
+
+    def _best_within(self, targets: Sequence[LatencyTarget]) -> tuple[Array, npt.NDArray[np.int64]]:
         allowed = self.cap > 0
         for target in targets:
             allowed = allowed & (self.latency_s[target.quantity, target.quantile] <= target.sized_s)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -13,10 +15,13 @@ from scipy.special import stdtrit
 from comptroller.costs.capacity import LatencyTarget
 from comptroller.costs.timing import TimingCalibration
 from comptroller.facts.library import SHIPPED, FactLibrary
+from comptroller.planning.ground.executor import side_by_side
 from comptroller.planning.ground.nouns import SimulatedQuantile
 from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
 from comptroller.serving.engine import simulate
+from comptroller.serving.fleet import SimulatedFleet
+from comptroller.serving.jit import COMPILED
 from comptroller.serving.jobs import fleet_for_trace
 from comptroller.serving.outcome import EngineOutcome
 from comptroller.work.demand import TrafficDemand, recorded_trace, requests
@@ -30,9 +35,9 @@ NEAR, FURTHER = 0.05, 2
 said to fail: of 8 draws the bound lies 2.01 sample deviations above the mean, of 24 in all 1.75, and the deviation
 itself is known twice as well. Twice the share would draw more for fleets of which few hold in the end."""
 
-FIRST, FAR = 2, 1.0 + NEAR
-"""Draws after which a fleet is given up that misses an objective in each of them, surely and by such a factor: no bound
-of all draws would be a near miss. With twice the excess more fleets that fail would be simulated to the end."""
+FAR = 1.0 + NEAR
+"""Factor by which a fleet must surely miss an objective to be given up before all draws are simulated: no bound of all
+of them would be a near miss. With twice the excess more fleets that fail would be simulated to the end."""
 
 SPAN_S = 600.0
 FEWEST, MOST = 2_000, 40_000
@@ -139,11 +144,31 @@ def simulated_quantiles(
     library: FactLibrary = SHIPPED,
 ) -> Iterator[Array]:
     """The objectives' quantiles, in seconds, draw by draw as each is simulated."""
-    fleet = fleet_for_trace(fleet_of(services, calibration, library), draws[0])
-    for row, trace in enumerate(draws):
-        calls = calls_of(services, trace, np.random.default_rng([seed, row, 1]))
-        outcome = simulate(fleet, calls)
-        yield observed_quantiles(trace.arrival_s, targets, _of_outcome(outcome))
+    return draw_quantiles(fleet_of(services, calibration, library), services, draws, targets, seed)
+
+
+def draw_quantiles(
+    fleet: SimulatedFleet,
+    services: Sequence[ServiceDocument],
+    draws: Sequence[RequestTrace],
+    targets: Sequence[LatencyTarget],
+    seed: int,
+) -> Iterator[Array]:
+    """The same of a fleet that is ready to be simulated.
+
+    The first draw alone, as it is often enough; then as many side by side as there are cores, in their order.
+    """
+    ready = fleet_for_trace(fleet, draws[0])
+
+    def quantiles_of(row: int) -> Array:
+        calls = calls_of(services, draws[row], np.random.default_rng([seed, row, 1]))
+        return observed_quantiles(draws[row].arrival_s, targets, _of_outcome(simulate(ready, calls)))
+
+    together = (os.cpu_count() or 1) if COMPILED else 1
+    yield quantiles_of(0)
+    for first in range(1, len(draws), together):
+        rows = range(first, min(first + together, len(draws)))
+        yield from side_by_side(partial(quantiles_of, row) for row in rows)
 
 
 def _of_outcome(outcome: EngineOutcome) -> QuantityReader:
@@ -185,18 +210,40 @@ class DrawRecord:
 def judge_draws(
     record: DrawRecord, targets: Sequence[LatencyTarget], rehearsal: RehearsalSettings
 ) -> tuple[SimulatedQuantile, ...]:
-    """What draws show, as far as they need be simulated: where the first few all miss an objective by far, the fleet
-    has failed, and their mean says by how much; where all nearly hold it, further ones decide."""
+    """What draws show, as far as they need be simulated: where those so far miss an objective by far whatever others
+    show, the fleet has failed, and the least that its bound can be is told; where all nearly hold it, more decide."""
     if not targets:
         return (queue_growth(record.first(rehearsal.draws)),)
-    most, few = np.array([target.most_s for target in targets]), record.first(FIRST)
-    if (few.min(axis=0) * _sure(rehearsal) > FAR * most).any():
-        means = few.mean(axis=0).tolist()
-        return tuple(SimulatedQuantile(target, mean, mean) for target, mean in zip(targets, means, strict=True))
-    found = quantile_bounds(record.first(rehearsal.draws), targets, rehearsal)
-    if 1.0 < max((item.excess for item in found), default=0.0) < 1.0 + NEAR:
-        found = quantile_bounds(record.first(rehearsal.most_draws), targets, rehearsal)
+    few = surely_beyond(record, targets, rehearsal, FAR)
+    found = _shown_by(record, few, targets, rehearsal)
+    if not few and 1.0 < max((item.excess for item in found), default=0.0) < 1.0 + NEAR:
+        further = replace(rehearsal, draws=rehearsal.most_draws)
+        found = _shown_by(record, surely_beyond(record, targets, further, 1.0), targets, further)
     return found
+
+
+def _shown_by(
+    record: DrawRecord, few: int, targets: Sequence[LatencyTarget], rehearsal: RehearsalSettings
+) -> tuple[SimulatedQuantile, ...]:
+    """What so few draws show, or all where it is none."""
+    if not few:
+        return quantile_bounds(record.first(rehearsal.draws), targets, rehearsal)
+    values = record.first(few)
+    mean = values.mean(axis=0)
+    upper = np.maximum(mean, least_bound(values, rehearsal))
+    return tuple(SimulatedQuantile(t, float(m), float(u)) for t, m, u in zip(targets, mean, upper, strict=True))
+
+
+def surely_beyond(
+    record: DrawRecord, targets: Sequence[LatencyTarget], rehearsal: RehearsalSettings, share: float
+) -> int:
+    """After how many draws it is sure that the bound of all of them is more than a share of an objective; 0 where it is
+    not, or all must be seen. Draws are simulated one by one until it is."""
+    most = np.array([target.most_s for target in targets])
+    for count in range(1, rehearsal.draws):
+        if (least_bound(record.first(count), rehearsal) > share * most).any():
+            return count
+    return 0
 
 
 def queue_growth(values: Array) -> SimulatedQuantile:
@@ -214,17 +261,31 @@ def queue_growth(values: Array) -> SimulatedQuantile:
     return SimulatedQuantile(replace(WATCHED, most_s=GROWTH * mean), grown, grown)
 
 
-def _sure(rehearsal: RehearsalSettings) -> float:
-    """The least that a bound can be of all draws, for each second that the first few have at least.
+def least_bound(values: Array, rehearsal: RehearsalSettings) -> Array:
+    """The least that the bound of all draws can be, whatever the draws that are left show, by objective.
 
-    With m of n draws at F or more and the others at x, mean + k s = x + (F - x) c, c = m/n + k sqrt(m (n - m) / (n
-    (n - 1))): at least F where c >= 1, and c F else.
+    values: (m, objectives), of the first m of n draws, with mean a and sum of squares S about it. With the others all
+    at a + d, which makes their spread least, mean + k s is
 
-    >>> _sure(RehearsalSettings(draws=8)), round(_sure(RehearsalSettings(draws=8, bound=of_the_mean)), 2)
-    (1.0, 0.56)
+        a + (n - m) d / n + k sqrt((S + m (n - m) d^2 / n) / (n - 1)),
+
+    convex in d >= -a, so that its minimum stands where its slope is zero or at d = -a.
+
+    >>> few = np.array([[1.0], [1.2]])
+    >>> least_bound(few, RehearsalSettings(draws=8)).round(3).tolist()
+    [1.164]
+    >>> least_bound(few[:1], RehearsalSettings(draws=8, bound=of_the_mean)).round(3).tolist()
+    [0.362]
     """
-    n, k = rehearsal.draws, rehearsal.bound(rehearsal.draws, rehearsal.confidence)
-    return min(1.0, FIRST / n + k * float(np.sqrt(FIRST * (n - FIRST) / (n * (n - 1)))))
+    m, n, k = len(values), rehearsal.draws, rehearsal.bound(rehearsal.draws, rehearsal.confidence)
+    mean, never = values.mean(axis=0), ~np.isfinite(values).all(axis=0)
+    center = np.where(never, 0.0, mean)
+    spread = (np.where(never, 0.0, values - center) ** 2).sum(axis=0) / (n - 1)
+    slope, bend = (n - m) / n, m * (n - m) / (n * (n - 1))
+    steep = k * k * bend - slope * slope
+    lower = -slope * np.sqrt(spread / (bend * steep)) if steep > 0 else np.full(len(mean), -np.inf)
+    d = np.maximum(lower, -center)
+    return np.where(never, np.inf, center + slope * d + k * np.sqrt(spread + bend * d * d))
 
 
 def quantile_bounds(

@@ -10,7 +10,7 @@ hold.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -18,8 +18,8 @@ import numpy as np
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.nouns import Bools, Fleet, Floats, Goal, Ints, Trial
 from comptroller.planning.offer.market import undominated_columns
-from comptroller.planning.prove.arrivals import judge_draws
 from comptroller.planning.prove.kind_table import EQUAL, LEAST_NEED, PAIRED, KindTable, likely_mixes
+from comptroller.planning.prove.proven_fleet import ProvenFleet, relaxed_limit_s
 from comptroller.planning.prove.rehearsal import rehearse_until_held
 from comptroller.planning.prove.stage import FleetStage
 from comptroller.planning.solve.loading import FleetLoader
@@ -38,21 +38,6 @@ to 1 tries counts that change nothing."""
 RAISES = (1.05, 1.12, 1.2, 1.3, 1.45)
 """Factors on the demand at which the program names fleets to try, while they are cheaper than the best that holds:
 mixes by size are worth more than the sum of their kinds. Twice as many steps rarely name another fleet."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProvenFleet:
-    """The cheapest fleet that held, the steady-state optimum it began from, and all that was tried for it.
-
-    goal: as asked, with the aims of the fleet.  cut: the search stopped before all that might be cheaper was tried.
-    """
-
-    trial: Trial
-    fleet: Fleet
-    goal: Goal
-    steady: Fleet
-    tried: tuple[Trial, ...]
-    cut: bool
 
 
 class FleetSearch:
@@ -91,17 +76,7 @@ class FleetSearch:
 
     def relaxed_s(self, goal: Goal, number: int, reach: float) -> float | None:
         """The smallest limit of an objective, up to `reach` times as long, that a cheaper fleet of the pool keeps."""
-        proof, stage = self.proven_fleet(goal), self.stage
-        found = []
-        for trial in proof.tried:
-            if trial.fleet.objective >= proof.fleet.objective * (1 - EQUAL):
-                continue
-            targets = list(goal.targets)
-            targets[number] = replace(targets[number], most_s=reach * targets[number].most_s)
-            seen = judge_draws(stage.record(trial.fleet, trial.goal), targets, stage.settings)
-            if all(item.holds for item in seen):
-                found.append(seen[number].upper_s)
-        return min(found, default=None)
+        return relaxed_limit_s(self.proven_fleet(goal), self.stage, (goal, number), reach)
 
     def cheapest_known(self, goal: Goal) -> Fleet | None:
         """The cheapest fleet of the pool that holds a goal; nothing is sized for it, and no other fleet simulated."""
@@ -109,7 +84,10 @@ class FleetSearch:
 
 
 class _GoalSearch:
-    """One search. allowed: by model, the deployments that may be used.  options: those that may."""
+    """One search. allowed: by model, the deployments that may be used.  options: those that may.
+
+    best: of the fleets that hold the cheapest, of equally cheap ones that of fewest kinds, then of most slack.
+    """
 
     def __init__(
         self, stage: FleetStage, goal: Goal, keep: KeepChoice, allowed: dict[int, Bools], options: Bools
@@ -117,7 +95,10 @@ class _GoalSearch:
         self.stage, self.goal, self.keep = stage, goal, keep
         self.allowed, self.options = allowed, options
         self.tried: list[Trial] = []
+        self.best: Trial | None = None
+        self._best_rank: tuple[float, int, float] = (np.inf, 0, 0.0)
         self.cut = False
+        self._loaded: dict[tuple[tuple[int, bytes], ...], Fleet | None] = {}
         self.failed: dict[int, int] = {}
 
     @cached_property
@@ -138,20 +119,20 @@ class _GoalSearch:
         """See `RehearsalStage`; what comes of it is remembered."""
         found = self.stage.trial(fleet, goal)
         self.tried.append(found)
+        if found.holds and self._within_limits(fleet) and (rank := self._rank(found)) < self._best_rank:
+            self.best, self._best_rank = found, rank
         return found
+
+    def loaded(self, units: dict[int, Ints]) -> Fleet | None:
+        """See `FleetLoader`: units that get the calls of the steady state's optimum."""
+        key = tuple((model, count.tobytes()) for model, count in sorted(units.items()))
+        if key not in self._loaded:
+            self._loaded[key] = self.loader.fleet(self.steady, units)
+        return self._loaded[key]
 
     def cost(self, fleet: Fleet) -> float:
         """What a fleet counts for: the objective, and the price of its further kinds."""
         return fleet.objective + self.goal.price_of_kinds(fleet.kinds)
-
-    @property
-    def best(self) -> Trial | None:
-        """Of the fleets that hold the cheapest, of equally cheap ones that of fewest kinds, then of most slack."""
-        return min(
-            (trial for trial in self.tried if trial.holds and self._within_limits(trial.fleet)),
-            key=self._rank,
-            default=None,
-        )
 
     def _rank(self, trial: Trial) -> tuple[float, int, float]:
         return float(f"{self.cost(trial.fleet):.9g}"), trial.kinds, trial.excess
@@ -247,8 +228,25 @@ class _GoalSearch:
             explored += 1
             if most is None:
                 self._grow(row, max(kinds.steady_count(row), least))
-            elif self._holds(row, most):
-                self._bisect(row, least, most)
+            else:
+                self._try_kind(row, least, most)
+
+    def _try_kind(self, row: int, least: int, most: int) -> None:
+        """The least count of a kind that holds, up to the largest that may be best. One that costs as much as the best
+        is worth trying only where none that costs less holds, and its bound may leave more slack."""
+        best, dearest = self.best, self._alone(row, most)
+        assert best is not None
+        if dearest is not None and self.cost(dearest) >= self.cost(best.fleet) * (1 - EQUAL):
+            if most > least and self._holds(row, most - 1):
+                self._bisect(row, least, most - 1)
+            elif best.kinds > 1 or not self.stage.is_beyond(dearest, self._widest(row), best.excess):
+                self._holds(row, most)
+        elif self._holds(row, most):
+            self._bisect(row, least, most)
+
+    def _widest(self, row: int) -> Goal:
+        """The goal with the largest batch cap of a kind."""
+        return self.goal.aimed(float(self._aims(row)[-1]))
 
     def _affordable(self, row: int) -> int | None:
         """The largest count of a kind that is no dearer than the best that holds; for one that another replaces, that
@@ -267,7 +265,7 @@ class _GoalSearch:
         kinds = self._kinds
         units = np.zeros((1, len(kinds.price)), np.int64)
         units[0, row] = count + self.goal.spare
-        return self.loader.fleet(self.steady, {kinds.model: units})
+        return self.loaded({kinds.model: units})
 
     def _holds(self, row: int, count: int) -> bool:
         """Whether so many units of a kind hold; of limits alone it may be too many."""
@@ -328,12 +326,9 @@ class _GoalSearch:
     def _try_raised(self) -> None:
         """What the program names at more demand, while it is cheaper than the best."""
         for factor in RAISES:
-            try:
-                goal = replace(self.goal, demand=self.goal.demand * factor)
-                fleet = self.sized(goal)
-            except InfeasibleError:
-                return
-            if self.cost(fleet) >= self._most * (1 - EQUAL):
+            goal = replace(self.goal, demand=self.goal.demand * factor)
+            fleet = self.stage.problem.search.cheaper(goal, self._most * (1 - EQUAL), self.keep)
+            if fleet is None or self.cost(fleet) >= self._most * (1 - EQUAL):
                 return
             if fleet.kinds > 1 and self._within_limits(fleet):
                 self.trial(fleet, goal)
@@ -346,7 +341,7 @@ class _GoalSearch:
                 self.cut = True
                 return
             tried += 1
-            fleet = self.loader.fleet(self.steady, mix)
+            fleet = self.loaded(mix)
             if fleet is None:
                 return
             self.trial(fleet, self.goal)
@@ -360,7 +355,7 @@ class _GoalSearch:
             alike.setdefault(self._device(row), row)
         carries = {row: carries[row] for row in list(alike.values())[:PAIRED]}
         for count in likely_mixes(kinds, carries, most - self.goal.price_of_kinds(2), self.goal.spare):
-            fleet = self.loader.fleet(self.steady, {kinds.model: count})
+            fleet = self.loaded({kinds.model: count})
             if fleet and self._within_limits(fleet) and fleet.key not in seen and self.cost(fleet) < most * (1 - EQUAL):
                 yield {kinds.model: count}
 

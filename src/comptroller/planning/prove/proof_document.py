@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from comptroller.costs.timing import TimingCalibration
+from comptroller.planning.ground.executor import SILENT, PlanProgress
 from comptroller.planning.ground.nouns import Fleet, Goal, SimulatedQuantile, Trial
 from comptroller.planning.ground.plan_document import RehearsalRound, VerificationDocument
 from comptroller.planning.prove.arrivals import RehearsalSettings, judge_draws, of_the_mean
-from comptroller.planning.prove.fleet_search import FleetSearch, ProvenFleet
+from comptroller.planning.prove.fleet_search import FleetSearch
+from comptroller.planning.prove.proven_fleet import ProvenFleet
 from comptroller.planning.prove.stage import FleetStage
 from comptroller.planning.solve.description import usd_per_h
 from comptroller.planning.solve.problem import PlanningProblem
@@ -37,10 +39,14 @@ class VerificationResult:
 
 
 def fleet_search(
-    problem: PlanningProblem, best: Fleet, calibration: TimingCalibration, settings: RehearsalSettings
+    problem: PlanningProblem,
+    best: Fleet,
+    calibration: TimingCalibration,
+    settings: RehearsalSettings,
+    progress: PlanProgress = SILENT,
 ) -> FleetSearch:
     """The search for fleets of a problem that hold in simulation. best: the optimum of the steady state."""
-    return FleetSearch(FleetStage(problem, best, calibration, settings))
+    return FleetSearch(FleetStage(problem, best, calibration, settings, progress))
 
 
 def verification_of(search: FleetSearch, goal: Goal) -> VerificationResult:
@@ -55,7 +61,6 @@ def verification_of(search: FleetSearch, goal: Goal) -> VerificationResult:
         steady_usd_per_h=short(steady),
         added_usd_per_h=short(proof.trial.usd_per_h - steady),
         rounds=tuple(_rounds(proof, stage.headroom)),
-        mean_usd_per_h=_mean_usd_per_h(search, proof),
         complete=not proof.cut,
     )
     plain = stage.problem.quality is None
@@ -79,6 +84,12 @@ def _rounds(proof: ProvenFleet, headroom: HeadroomReader) -> Iterator[RehearsalR
         )
 
 
+def with_mean(verified: VerificationResult, goal: Goal) -> VerificationResult:
+    """The same with what would do if the mean of draws had to hold, for which more draws may be simulated."""
+    told = _mean_usd_per_h(verified.search, verified.search.proven_fleet(goal))
+    return replace(verified, document=verified.document.model_copy(update={"mean_usd_per_h": told}))
+
+
 def _mean_usd_per_h(search: FleetSearch, proof: ProvenFleet) -> float | None:
     """The cheapest fleet of the pool whose mean over draws holds with the same confidence; `None` without objectives.
 
@@ -88,9 +99,9 @@ def _mean_usd_per_h(search: FleetSearch, proof: ProvenFleet) -> float | None:
     if not proof.goal.targets:
         return None
     settings = replace(stage.settings, bound=of_the_mean)
-    prices = [proof.trial.usd_per_h]
-    for trial in proof.tried:
-        if trial.usd_per_h < min(prices) and trial.excess < NEARLY:
+    for trial in sorted(proof.tried, key=lambda trial: trial.usd_per_h):
+        if trial.usd_per_h < proof.trial.usd_per_h and trial.excess < NEARLY:
             seen = judge_draws(stage.record(trial.fleet, trial.goal), trial.goal.targets, settings)
-            prices += [trial.usd_per_h] if all(item.holds for item in seen) else []
-    return short(min(prices))
+            if all(item.holds for item in seen):
+                return short(trial.usd_per_h)
+    return short(proof.trial.usd_per_h)

@@ -33,6 +33,27 @@ DECISIONS = ("routing", "batching", "scheduling", "handoff")
 PHASES = {"mixed": PoolRole.MIXED, "prefill": PoolRole.PROMPT, "decode": PoolRole.TOKEN}
 
 
+class StepTableCache:
+    """Step tables of pools, each made once: fleets that are tried one after the other share most of them.
+
+    library: the facts that the ids in the services stand for.
+    """
+
+    def __init__(self, calibration: TimingCalibration, library: FactLibrary = SHIPPED) -> None:
+        self.library, self._calibration = library, calibration
+        self._known: dict[tuple[object, ...], StepTable] = {}
+
+    def of(self, service: ServiceDocument, pool: PoolDocument) -> StepTable:
+        """The step table of one data-parallel rank of a replica; dollars and watts shared among ranks."""
+        deployment = service.deployment
+        one = pool.model_copy(update={"replicas": 1})
+        shape = (deployment.model, deployment.recipe, deployment.engine, deployment.site, one, len(deployment.pools))
+        if len(deployment.pools) > 1 or shape not in self._known:
+            self._known[shape] = table_of(service, pool, self._calibration, self.library)
+        usd_per_s = _usd_per_s(service, pool) / pool.dp
+        return replace(self._known[shape], in_flight=service.batch, usd_per_s=usd_per_s)
+
+
 def fleet_of(
     services: Sequence[ServiceDocument],
     calibration: TimingCalibration,
@@ -47,7 +68,14 @@ def fleet_of(
         InputError: an id in the plan is unknown, a policy has no file, or prefill and decode pools do not pair up.
         UnsupportedError: no known link joins the pools of a split service.
     """
-    simulated = tuple(Simulated(service.id, _replicas(service, calibration, library)) for service in services)
+    return fleet_of_tables(services, StepTableCache(calibration, library), prefix_block_tokens)
+
+
+def fleet_of_tables(
+    services: Sequence[ServiceDocument], tables: StepTableCache, prefix_block_tokens: int = 0
+) -> SimulatedFleet:
+    """The same, with step tables that may be known; raises as `fleet_of`."""
+    simulated = tuple(Simulated(service.id, _replicas(service, tables)) for service in services)
     policies = _policies(dict(services[0].deployment.policies))
     return SimulatedFleet(simulated, policies, prefix_block_tokens=prefix_block_tokens)
 
@@ -77,12 +105,10 @@ def _policies(chosen: Mapping[str, str]) -> ServingPolicies:
     return ServingPolicies(*(chosen.get(decision, getattr(ServingPolicies(), decision)) for decision in DECISIONS))
 
 
-def _replicas(
-    service: ServiceDocument, calibration: TimingCalibration, library: FactLibrary
-) -> tuple[SimulatedReplica, ...]:
+def _replicas(service: ServiceDocument, tables: StepTableCache) -> tuple[SimulatedReplica, ...]:
     replicas: list[SimulatedReplica] = []
     for pool in service.deployment.pools:
-        table = table_of(service, pool, calibration, library)
+        table = tables.of(service, pool)
         replicas += [SimulatedReplica(table, ranks=pool.dp, pool=PHASES[pool.phase])] * pool.replicas
     return tuple(replicas)
 
@@ -181,11 +207,13 @@ class PlanCallRouter:
         self, inputs: npt.ArrayLike, outputs: npt.ArrayLike, rng: np.random.Generator
     ) -> npt.NDArray[np.int64]:
         """Places of the services that calls are sent to."""
+        if self._edges.shape[1] == 1:
+            return np.zeros(len(np.asarray(inputs)), np.int64)
         asked = np.log(np.stack([np.asarray(inputs), np.maximum(outputs, 1)], axis=1).astype(float))
         nearest = np.zeros(len(asked), np.int64)
         for part in range(0, len(asked) if self._by_size else 0, 65536):
-            gap = asked[part : part + 65536, None, :] - self._sizes[None, :, :]
-            nearest[part : part + 65536] = (gap**2).sum(axis=2).argmin(axis=1)
+            inputs_, outputs_ = (asked[part : part + 65536, None, k] - self._sizes[None, :, k] for k in (0, 1))
+            nearest[part : part + 65536] = (inputs_ * inputs_ + outputs_ * outputs_).argmin(axis=1)
         drawn = (rng.uniform(size=len(asked))[:, None] > self._edges[nearest]).sum(axis=1)
         chosen: npt.NDArray[np.int64] = np.minimum(drawn, self._edges.shape[1] - 1)
         return chosen

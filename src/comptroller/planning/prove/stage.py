@@ -9,11 +9,20 @@ from typing import Protocol
 import numpy as np
 
 from comptroller.costs.timing import TimingCalibration
+from comptroller.planning.ground.executor import SILENT, PlanProgress
 from comptroller.planning.ground.nouns import Fleet, Floats, Goal, Trial
 from comptroller.planning.offer.requests import traffic_of
-from comptroller.planning.prove.arrivals import DrawRecord, RehearsalSettings, judge_draws, simulated_quantiles, traces
+from comptroller.planning.prove.arrivals import (
+    DrawRecord,
+    RehearsalSettings,
+    draw_quantiles,
+    judge_draws,
+    surely_beyond,
+    traces,
+)
 from comptroller.planning.prove.question_draws import QuestionDraws
 from comptroller.planning.prove.services import services_of
+from comptroller.planning.prove.simulated_fleet import StepTableCache, fleet_of_tables
 from comptroller.planning.solve.description import describe_fleet, usd_per_h
 from comptroller.planning.solve.loading import FleetLoader
 from comptroller.planning.solve.problem import PlanningProblem
@@ -53,15 +62,15 @@ class RequestDraws:
     """Draws of plain requests: each goes to the service that the plan names for its size."""
 
     def __init__(self, problem: PlanningProblem, calibration: TimingCalibration, settings: RehearsalSettings) -> None:
-        self._problem, self._calibration, self._seed = problem, calibration, settings.seed
+        self._problem, self._seed = problem, settings.seed
+        self._tables = StepTableCache(calibration, problem.workload.library)
         self.traces = traces(problem.workload, traffic_of(problem.workload), settings)
         self.requests = len(self.traces[0])
 
     def quantiles(self, fleet: Fleet, goal: Goal) -> Iterator[Floats]:
         """See `ArrivalDraws`."""
         services = [s for own in services_of(replace(self._problem, goal=goal), fleet).values() for s in own.services]
-        library = self._problem.workload.library
-        return simulated_quantiles(services, self._calibration, self.traces, goal.targets, self._seed, library)
+        return draw_quantiles(fleet_of_tables(services, self._tables), services, self.traces, goal.targets, self._seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +89,14 @@ class FleetStage:
     """
 
     def __init__(
-        self, problem: PlanningProblem, best: Fleet, calibration: TimingCalibration, settings: RehearsalSettings
+        self,
+        problem: PlanningProblem,
+        best: Fleet,
+        calibration: TimingCalibration,
+        settings: RehearsalSettings,
+        progress: PlanProgress = SILENT,
     ) -> None:
-        self.problem, self.settings = problem, settings
+        self.problem, self.settings, self._progress = problem, settings, progress
         self.draws: ArrivalDraws = (
             RequestDraws(problem, calibration, settings)
             if problem.quality is None
@@ -107,10 +121,15 @@ class FleetStage:
         seen = judge_draws(self.record(fleet, goal), goal.targets, self.settings)
         return Trial(goal, fleet, self.line(fleet), usd_per_h(self.problem.search, fleet), seen)
 
+    def is_beyond(self, fleet: Fleet, goal: Goal, share: float) -> bool:
+        """Whether few draws show that the bound of a fleet lies beyond a share of an objective of a goal."""
+        return bool(goal.targets) and surely_beyond(self.record(fleet, goal), goal.targets, self.settings, share) > 0
+
     def record(self, fleet: Fleet, goal: Goal) -> DrawRecord:
         """The draws of a fleet, less its units in reserve, at the batch caps of a goal."""
         key = self._key(fleet, goal)
         if key not in self.pool:
+            self._progress.phase(f"simulating fleets: {len(self.pool) + 1}, now {self.line(fleet)}")
             draws = self.draws.quantiles(_without_reserve(fleet, goal.spare), goal)
             self.pool[key] = PooledFleet(fleet, goal, DrawRecord(draws))
         return self.pool[key].record

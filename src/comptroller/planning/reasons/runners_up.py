@@ -53,21 +53,18 @@ class NeighbouringFleets:
     def of(cls, search: PlanSearch, goal: Goal, best: Fleet, proofs: ProofReader | None = None) -> NeighbouringFleets:
         """Solved once, for the reasons and for the rivals of the plan.
 
-        proofs: what was simulated, where the best was. Rivals of a fleet for plain requests are proven as it was, and
-        the frontier is that of the fleets that were simulated; those of questions are held against the best of the
-        steady state, which is said.
+        proofs: what was simulated, where the best was. Rivals of a fleet for plain requests are proven as it was; those
+        of questions are held against the best of the steady state, which is said. Of plain requests the frontier is
+        left to `frontier_of`: no reason rests on it.
         """
         if proofs is not None and not goal.quality:
-            return cls(
-                best,
-                tuple(proven_runners_up(search, proofs, goal, best)),
-                tuple(known_frontier(search, proofs, goal)),
-                None,
-            )
+            return cls(best, tuple(proven_runners_up(search, proofs, goal, best)), (), None)
         base = best if proofs is None else search.solve(goal)
-        rivals, points = runners_up(search, goal, best, base), tuple(frontier(search, goal, best))
+        rivals = runners_up(search, goal, best, base)
         told = tuple((_as_steady(rival), fleet) for rival, fleet in rivals) if proofs is not None else tuple(rivals)
-        return cls(best, told, points, dearer(search, goal, best) if goal.quality else None)
+        if not goal.quality:
+            return cls(best, told, (), None)
+        return cls(best, told, tuple(frontier(search, goal, best)), dearer(search, goal, best))
 
     @property
     def neighbours(self) -> tuple[Fleet | None, Fleet | None]:
@@ -184,6 +181,17 @@ def _values_in_use(search: PlanSearch, best: Fleet, axes: tuple[str, ...]) -> It
         for value in dict.fromkeys(v for values in used for v in sorted(values.get(axis, ()))):
             if len(others) > 1:
                 yield axis, value
+
+
+def frontier_of(
+    search: PlanSearch, goal: Goal, around: NeighbouringFleets, proofs: ProofReader | None = None
+) -> Iterator[FrontierPoint]:
+    """The points of the frontier: of questions those that reasons rest on, of plain requests those of the fleets that
+    were simulated, or of the steady state where none were."""
+    points = around.frontier
+    if not goal.quality:
+        points = tuple(frontier(search, goal, around.best) if proofs is None else known_frontier(search, proofs, goal))
+    return (point for point, _ in points)
 
 
 def frontier(search: PlanSearch, goal: Goal, best: Fleet) -> list[tuple[FrontierPoint, Fleet]]:

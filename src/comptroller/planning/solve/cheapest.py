@@ -51,17 +51,20 @@ def within(case: ProgramCase, most: float) -> bool:
     return solve(posed.program, ANY).values is not None
 
 
-def optimum(case: ProgramCase) -> Fleet | None:
-    """The cheapest fleet of one hour; of equally cheap ones the shares that solve most. `None` where there is none.
+def optimum(case: ProgramCase, below: float = np.inf) -> Fleet | None:
+    """The cheapest fleet of one hour; of equally cheap ones the shares that solve most. `None` where there is none, or
+    none costs less than `below`.
 
     A small program first, whose optimum bounds the rest; then a proof over all that may still be cheaper.
     """
     bound = DualBound(case)
-    seeds = bound.seeds()
-    best = _cheapest_units(seeds, bound)
-    most = np.inf if best is None else best[1]
+    if bound.least > below * (1 + MARGIN):
+        return None
+    seeds = bound.seeds() if np.isinf(below) else bound.kept(below)
+    best = _cheapest_units(seeds, bound, below)
+    most = below if best is None else best[1]
     kept = bound.kept(most)
-    if best is None or not _covers(seeds, kept):
+    if np.isinf(below) and (best is None or not _covers(seeds, kept)):
         best = _cheapest_units(kept, bound, most) or best
     considered = sum(len(columns) for columns in kept.columns.values())
     if best is None:

@@ -59,13 +59,20 @@ class PlanSearch:
             raise InfeasibleError(why_infeasible(case, pose(case)))
         return fleet
 
-    def _optimum(self, goal: Goal, keep: KeepChoice) -> Fleet | None:
-        """The optimum, `None` where the limits leave no room."""
+    def cheaper(self, goal: Goal, most: float, keep: KeepChoice = keep_everything) -> Fleet | None:
+        """The cheapest fleet if it costs less than `most`; `None` where none does, which a bound mostly shows."""
+        try:
+            return self._optimum(goal, keep, most)
+        except InfeasibleError:
+            return None
+
+    def _optimum(self, goal: Goal, keep: KeepChoice, below: float = np.inf) -> Fleet | None:
+        """The optimum, `None` where the limits leave no room, or nothing costs less than `below`."""
         case, options = self.case(goal, keep)
         markets = ((model, market.digest) for model, market in case.markets.items())
-        key = (replace(goal, targets=()), options.tobytes(), *markets)
+        key = (replace(goal, targets=()), below, options.tobytes(), *markets)
         if key not in self._fleets:
-            best = optimum(case)
+            best = optimum(case, below)
             self._fleets[key] = None if best is None else self._over_everything(best, case, options)
         return self._fleets[key]
 

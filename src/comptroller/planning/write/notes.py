@@ -15,7 +15,6 @@ from comptroller.planning.solve.infeasible import target_name
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.classes import options_in_use
 from comptroller.planning.write.deployment_notes import deployment_notes
-from comptroller.serving.jit import COMPILED
 from comptroller.work.demand import recorded_trace
 
 
@@ -47,8 +46,7 @@ def _request_notes(problem: PlanningProblem, simulated: bool) -> Iterator[str]:
     yield from problem.workload.assumptions
     yield _host_note(problem)
     if not simulated:
-        missing = "" if COMPILED else "; comptroller[sim] adds it"
-        yield f"percentiles come from the queueing approximation, not from a simulation{missing}"
+        yield "percentiles come from the queueing approximation, not from a simulation"
     if not problem.workload.allow.engines:
         yield f"engines: {', '.join(ENGINES)}; allow.engines widens the choice"
     if not problem.workload.allow.formats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from comptroller import __version__
@@ -10,10 +10,10 @@ from comptroller.planning.ground.nouns import Fleet
 from comptroller.planning.ground.plan_document import OfferService, Plan, PlanTotals
 from comptroller.planning.ground.service_document import LatencyDocument, ServiceDocument
 from comptroller.planning.offer.intervals import RelativeInterval, ReplicaIntervals
-from comptroller.planning.prove.proof_document import VerificationResult
+from comptroller.planning.prove.proof_document import VerificationResult, with_mean
 from comptroller.planning.prove.services import ModelServices, services_of
 from comptroller.planning.reasons.pruning import pruned_choices, rejected_choices
-from comptroller.planning.reasons.runners_up import NeighbouringFleets
+from comptroller.planning.reasons.runners_up import NeighbouringFleets, frontier_of
 from comptroller.planning.reasons.shadow_prices import shadow_prices
 from comptroller.planning.risk.draws import RiskSimulation
 from comptroller.planning.solve.problem import PlanningProblem
@@ -21,25 +21,27 @@ from comptroller.planning.write.classes import api_offers, classes_of, tokens_pe
 from comptroller.planning.write.facts import facts_of, input_digests
 from comptroller.planning.write.notes import notes_of
 from comptroller.planning.write.prices import price_interval, token_prices
-from comptroller.planning.write.quality import quality_document, with_draws
+from comptroller.planning.write.quality import quality_document, with_draws, with_rivals
 from comptroller.quantities import short
 
 QUEUEING = "Allen-Cunneen wait with an exponential tail for prefill; normal quantile of the batch for decode"
 
 
 def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult | None) -> Plan:
-    """The plan of a fleet: what it does, what it rests on, and what would change it.
+    """The plan of a fleet: what it does, what it rests on, and what would change it."""
+    *_, frontier = reasons_in_parts(answer(problem, best, verified), problem, best, verified)
+    return frontier
+
+
+def answer(problem: PlanningProblem, best: Fleet, verified: VerificationResult | None) -> Plan:
+    """The plan of a fleet without its reasons: what it does and what it rests on.
 
     Of plain requests intervals come from step times; of questions from everything uncertain, drawn together.
     """
-    search, goal = problem.search, problem.goal.asked
+    goal = problem.goal.asked
     own = services_of(problem, best)
     offers = tuple(api_offers(problem, best))
-    proofs = verified.search if verified else None
-    # A simulated fleet may cost less than the steady state's optimum; bounds are those of the steady state.
-    bound = max(best, search.solve(goal), key=lambda fleet: fleet.objective) if proofs else best
-    around = NeighbouringFleets.of(search, goal, best, proofs)
-    drawn = RiskSimulation.of(problem, (best, *around.rivals)) if goal.quality else None
+    drawn = RiskSimulation.of(problem, (best,)) if goal.quality else None
     services = tuple(service for model in own.values() for service in model.services)
     totals = totals_of(
         services, cost_basis(problem, best, offers), price_interval(problem, _intervals(problem, own.values()))
@@ -54,21 +56,52 @@ def document(problem: PlanningProblem, best: Fleet, verified: VerificationResult
         classes=tuple(classes_of(problem, best, own)),
         services=services,
         offers=offers,
-        quality=quality_document(problem, around, drawn) if drawn else None,
+        quality=quality_document(problem, best, drawn) if drawn else None,
         totals=with_draws(totals, drawn) if drawn else totals,
         prices=token_prices(problem, services),
         latency=latency_of(problem, list(own.values()), verified),
         queueing=QUEUEING,
         verification=verified.document if verified else None,
-        shadow_prices=tuple(shadow_prices(search, proofs, goal, best)),
-        runners_up=tuple(runner_up for runner_up, _ in around.runners_up),
-        frontier=tuple(point for point, _ in around.frontier),
+        shadow_prices=(),
+        runners_up=(),
+        frontier=(),
         candidates=_candidates(problem),
         considered=len(problem.space.plays.plays) if goal.quality else best.considered,
-        pruned=(*rejected_choices(problem.rejected), *pruned_choices(search, goal, bound)),
+        pruned=(),
         notes=tuple(notes_of(problem, best, own, drawn, verified)),
         facts=tuple(facts_of(services, problem.workload.library, problem.calibration)),
     )
+
+
+def reasons_in_parts(
+    plan: Plan, problem: PlanningProblem, best: Fleet, verified: VerificationResult | None
+) -> Iterator[Plan]:
+    """The plan with more and more of its reasons: what lost and what fell out, then what limits cost, then the
+    frontier."""
+    search, goal = problem.search, problem.goal.asked
+    proofs = verified.search if verified else None
+    # A simulated fleet may cost less than the steady state's optimum; bounds are those of the steady state.
+    bound = max(best, search.solve(goal), key=lambda fleet: fleet.objective) if proofs else best
+    around = NeighbouringFleets.of(search, goal, best, proofs)
+    update: dict[str, object] = {
+        "runners_up": tuple(runner_up for runner_up, _ in around.runners_up),
+        "pruned": (*rejected_choices(problem.rejected), *pruned_choices(search, goal, bound)),
+    }
+    drawn = RiskSimulation.of(problem, (best, *around.rivals)) if goal.quality else None
+    if drawn and plan.quality:
+        update |= {
+            "quality": with_rivals(plan.quality, problem, around, drawn),
+            "totals": with_draws(plan.totals, drawn),
+        }
+    if verified:
+        verified = with_mean(verified, goal)
+        own = services_of(problem, best)
+        update |= {"verification": verified.document, "notes": tuple(notes_of(problem, best, own, drawn, verified))}
+    plan = plan.model_copy(update=update)
+    yield plan
+    plan = plan.model_copy(update={"shadow_prices": tuple(shadow_prices(search, proofs, goal, best))})
+    yield plan
+    yield plan.model_copy(update={"frontier": tuple(frontier_of(search, goal, around, proofs))})
 
 
 def _candidates(problem: PlanningProblem) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from comptroller.planning.ground.nouns import Floats
+from comptroller.planning.ground.nouns import Fleet, Floats
 from comptroller.planning.ground.plan_document import PlanTotals, QualityDocument
 from comptroller.planning.ground.risk_document import RiskDocument, RiskSource, SelectionOptimism
 from comptroller.planning.ground.service_document import PredictedFigure
@@ -21,15 +21,14 @@ from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.quantities import short
 
 
-def quality_document(problem: PlanningProblem, around: NeighbouringFleets, drawn: RiskSimulation) -> QualityDocument:
-    """What a fleet solves beside its targets, with what is uncertain, and what one answer would solve."""
+def quality_document(problem: PlanningProblem, best: Fleet, drawn: RiskSimulation) -> QualityDocument:
+    """What a fleet solves beside its targets, with what is uncertain, and what one answer would solve; nothing of other
+    fleets."""
     quality = problem.quality
     assert quality is not None
-    search, best, optimism = problem.search, around.best, optimism_of(problem)
-    plays, asked_per_h = search.space.plays, search.space.rate_per_s * 3600.0
+    search, optimism = problem.search, optimism_of(problem)
+    plays = search.space.plays
     evidence = resample_fleet(search, best, problem.workload.seed)
-    mine = drawn.outcomes[0]
-    per_solved = mine.usd_per_h / mine.demand / asked_per_h / mine.solved[0]
     return QualityDocument(
         target=quality.solve.least,
         each=dict(quality_targets(quality)[1:]),
@@ -38,13 +37,31 @@ def quality_document(problem: PlanningProblem, around: NeighbouringFleets, drawn
         chance_met=short(chance_met(problem, evidence, optimism.solved)),
         held_out=held_out(problem),
         optimism=optimism,
-        next_dollar=next_dollar(search, best, around.dearer),
-        usd_per_solved=figure_of_draws(usd_per_h(search, best) / asked_per_h / best.solved, per_solved),
+        next_dollar="",
+        usd_per_solved=_usd_per_solved(problem, best, drawn),
         questions=len(plays.task),
         evidence=plays.source,
         greedy=greedy(search),
-        risk=risk(problem, around, drawn, optimism),
     )
+
+
+def with_rivals(
+    quality: QualityDocument, problem: PlanningProblem, around: NeighbouringFleets, drawn: RiskSimulation
+) -> QualityDocument:
+    """The same beside other fleets, which were drawn together with it."""
+    assert quality.optimism is not None
+    update = {
+        "next_dollar": next_dollar(problem.search, around.best, around.dearer),
+        "usd_per_solved": _usd_per_solved(problem, around.best, drawn),
+        "risk": risk(problem, around, drawn, quality.optimism),
+    }
+    return quality.model_copy(update=update)
+
+
+def _usd_per_solved(problem: PlanningProblem, best: Fleet, drawn: RiskSimulation) -> PredictedFigure:
+    mine, asked_per_h = drawn.outcomes[0], problem.search.space.rate_per_s * 3600.0
+    per_solved = mine.usd_per_h / mine.demand / asked_per_h / mine.solved[0]
+    return figure_of_draws(usd_per_h(problem.search, best) / asked_per_h / best.solved, per_solved)
 
 
 def risk(
