@@ -195,12 +195,6 @@ def test_the_bar_appears_only_when_work_takes_long() -> None:
     assert "counting" in page.getvalue()
 
 
-def test_a_bar_stays_out_of_files() -> None:
-    page = io.StringIO()
-    drawn(Console(file=page), patience_s=0.0)
-    assert page.getvalue().strip() == ""
-
-
 def test_explanations_are_given_alone(workload: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--explain", "accelerator=l4", "--png", str(tmp_path / "plan.png")]
     assert ends(["plan", str(workload), *options]) == 2
