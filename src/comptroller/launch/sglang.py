@@ -12,6 +12,12 @@ IMAGES = {
 }
 """hub.docker.com/r/lmsysorg/sglang, by vendor or family of device."""
 
+PHASES = {
+    phase: ("--disaggregation-mode", phase, "--disaggregation-transfer-backend", "nixl")
+    for phase in ("prefill", "decode")
+}
+"""docs.sglang.ai, advanced_features/pd_disaggregation; `sglang_router.launch_router --pd-disaggregation` in front."""
+
 SPREAD = '--nnodes {nodes} --node-rank "$RANK" --dist-init-addr "$LEADER:20000"'
 """Arguments of a node, in shell; the first one listens."""
 

@@ -8,6 +8,12 @@ from comptroller.launch._checkpoint import LaunchCheckpoint
 IMAGES = {"NVIDIA": "vllm/vllm-openai:v0.12.0", "AMD": "vllm/vllm-openai-rocm:v0.14.0"}
 """hub.docker.com/u/vllm; there is none for AMD before 0.14."""
 
+PHASES = {
+    "prefill": ("--kv-transfer-config", '{"kv_connector":"NixlConnector","kv_role":"kv_producer"}'),
+    "decode": ("--kv-transfer-config", '{"kv_connector":"NixlConnector","kv_role":"kv_consumer"}'),
+}
+"""docs.vllm.ai/en/v0.12.0/features/nixl_connector_usage; a proxy in front sends a request to one of each."""
+
 SPREAD = '--nnodes {nodes} --node-rank "$RANK" --master-addr "$LEADER" $([ "$RANK" = 0 ] || echo --headless)'
 """Arguments of a node, in shell; the first one listens."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from comptroller.costs.split_pools import PROMPT_STEP_TOKENS
 from comptroller.costs.steptable import StepTable
 from comptroller.errors import InputError
 from comptroller.serving.policies import module
@@ -125,7 +126,7 @@ class SplitThresholds:
     """
 
     max_pending_tokens: int = 8192
-    prompt_batch_tokens: int = 2048
+    prompt_batch_tokens: int = PROMPT_STEP_TOKENS
 
 
 @dataclass(frozen=True)

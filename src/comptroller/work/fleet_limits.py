@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from comptroller.facts.site import Term
+from comptroller.work.serving_levers import PoolChoice
 from comptroller.work.sizes import STRICT
 
 LEAST_CONFIDENCE = 0.5
@@ -28,7 +29,10 @@ KindCount = Annotated[int, Field(strict=True, ge=1)]
 
 
 class ResourceAllowlist(BaseModel):
-    """The resources that a plan may use, by any name that `facts.library.resolve` takes; an empty list allows all."""
+    """The resources that a plan may use, by any name that `facts.library.resolve` takes; an empty list allows all.
+
+    pools: whether replicas do both prefill and decode, or may do one of them.
+    """
 
     model_config = STRICT
     accelerators: tuple[str, ...] = ()
@@ -36,3 +40,4 @@ class ResourceAllowlist(BaseModel):
     engines: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
     terms: tuple[Term, ...] = ("on_demand",)
+    pools: Annotated[tuple[PoolChoice, ...], Field(min_length=1)] = (PoolChoice.MIXED,)

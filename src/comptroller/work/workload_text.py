@@ -139,6 +139,11 @@ HEADINGS = (
             "allow.terms": WorkloadKey(
                 'Terms of rent: "on_demand", "spot", "reserved", "owned".', '["on_demand", "reserved"]'
             ),
+            "allow.pools": WorkloadKey(
+                'Whether replicas do prefill and decode ("mixed"), or may do one of them ("split": x prefill and y '
+                "decode replicas, which needs a router that sends a request to both).",
+                '["mixed", "split"]',
+            ),
             "calibration": WorkloadKey(
                 "Own measurements of your servers: the folder that `comptroller fit calibration --out` wrote.", '"mine"'
             ),

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from comptroller.costs.capacity import LatencyTarget
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.memory import ReplicaMemory
+from comptroller.costs.split_pools import SplitPools
 from comptroller.facts.site import AcceleratorOffer, Site
 from comptroller.planning.ground.strategy_plays import StrategyPlay
 
@@ -28,6 +29,9 @@ Bools = npt.NDArray[np.bool_]
 
 AxisValues = Mapping[str, frozenset[str]]
 """The values of a choice on every axis (accelerator, format, strategy, ...)."""
+
+MIXED = "mixed"
+"""How prefill and decode share replicas that do both."""
 
 LIMITS = {"budget": "USD/h", "power": "W", "carbon": "gCO2e/h"}
 """What may be limited, and its unit."""
@@ -130,19 +134,33 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One way to serve: a replica (model, recipe, layout, engine, accelerator), its memory, its site and its price."""
+    """One way to serve: a replica (model, recipe, layout, engine, accelerator), its memory, its site and its price.
+
+    pools: where prefill and decode run apart, how many replicas of each make a group, which then stands for a replica.
+    """
 
     replica: ModelReplica
     memory: ReplicaMemory
     site: Site
     offer: AcceleratorOffer
+    pools: SplitPools | None = None
+
+    @property
+    def devices(self) -> int:
+        """Devices of a replica, or of a group of them."""
+        return self.replica.layout.devices * (self.pools.ratio.replicas if self.pools else 1)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it runs as its engine starts by itself, without a lever that a workload has to allow."""
+        return self.pools is None
 
     @property
     def id(self) -> str:
         """Readable and unique within a plan; its name everywhere."""
         replica = self.replica
         formats = "_".join(dict.fromkeys((replica.recipe.weights, replica.recipe.experts, replica.recipe.kv)))
-        layout = str(replica.layout).replace("-", "")
+        layout = str(replica.layout).replace("-", "") + (f".{self.pools.ratio}".lower() if self.pools else "")
         pack = f".x{self.offer.devices}" if self.offer.devices > 1 else ""
         where = f"{replica.engine.id}.{self.site.id}.{self.offer.term}{pack}"
         return f"{replica.model.id}.{replica.device.id}.{layout}.{formats}.{where}"
@@ -151,15 +169,16 @@ class Deployment:
     def label(self) -> str:
         """It in one line: model, formats, devices, layout, engine, place and term."""
         replica = self.replica
+        apart = f" {self.pools.ratio}" if self.pools else ""
         return (
-            f"{replica.model.id} {replica.recipe.weights}/kv {replica.recipe.kv} on {replica.layout.devices}x "
-            f"{replica.device.id} {replica.layout} {replica.engine.id} @ {self.site.id} {self.offer.term}"
+            f"{replica.model.id} {replica.recipe.weights}/kv {replica.recipe.kv} on {self.devices}x "
+            f"{replica.device.id} {replica.layout}{apart} {replica.engine.id} @ {self.site.id} {self.offer.term}"
         )
 
     @property
     def usd_per_h(self) -> float:
         """Dollars per hour of one replica: what must be rented to have its devices, shared if it divides."""
-        devices, pack = self.replica.layout.devices, self.offer.devices
+        devices, pack = self.devices, self.offer.devices
         rented = devices if pack % devices == 0 else -(-devices // pack) * pack
         return self.offer.usd_per_s * 3600.0 * rented
 
@@ -170,6 +189,7 @@ class Deployment:
             "model": self.replica.model.id,
             "accelerator": self.replica.device.id,
             "layout": str(self.replica.layout),
+            "pools": str(self.pools.ratio) if self.pools else MIXED,
             "format": str(self.replica.recipe),
             "engine": self.replica.engine.id,
             "site": self.site.id,

@@ -9,6 +9,7 @@ from datetime import date
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe, arithmetic
 from comptroller.costs.memory import ReplicaMemory, memory
+from comptroller.costs.split_pools import SplitPools
 from comptroller.errors import InsufficientMemoryError, UnsupportedError, UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.config import listed_checkpoints
@@ -19,6 +20,8 @@ from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
 from comptroller.facts.site import AcceleratorOffer, Site, Term
 from comptroller.launch import launchable
 from comptroller.planning.ground.nouns import Deployment
+from comptroller.planning.offer.split_groups import split_groups, split_refusal
+from comptroller.work.serving_levers import PoolChoice
 
 NEAR_LOSSLESS = ("fp8_e4m3",)
 """Formats tried when the workload names none, beside those of the checkpoint and the device's 16-bit one: what
@@ -33,7 +36,8 @@ SLOW_BYTES_PER_S = 100e9
 class DeploymentSpace:
     """What may be chosen; every axis in the order given, which also breaks ties.
 
-    library: of the formats.  what_if: also what no engine is known to launch.
+    library: of the formats.  what_if: also what no engine is known to launch.  pools: whether prefill and decode may
+    run apart.
     """
 
     models: tuple[Model, ...]
@@ -45,6 +49,7 @@ class DeploymentSpace:
     on: date | None = None
     library: FactLibrary = SHIPPED
     what_if: bool = False
+    pools: tuple[PoolChoice, ...] = (PoolChoice.MIXED,)
 
 
 @dataclass(slots=True)
@@ -87,8 +92,20 @@ def enumerate_deployments(space: DeploymentSpace, rejected: RejectionTally) -> I
                     count = replica.layout.devices
                     if count not in offers:
                         offers[count] = list(_offers(space, places, device, count, rejected))
+                    groups = _groups(replica, space, rejected)
                     for site, offer in offers[count]:
-                        yield Deployment(replica, _memory_of(replica), site, offer)
+                        yield from (Deployment(replica, _memory_of(replica), site, offer, group) for group in groups)
+
+
+def _groups(replica: ModelReplica, space: DeploymentSpace, rejected: RejectionTally) -> list[SplitPools | None]:
+    """The ways in which prefill and decode may share replicas: `None` where each does both."""
+    mixed: list[SplitPools | None] = [None] if PoolChoice.MIXED in space.pools else []
+    if PoolChoice.SPLIT not in space.pools:
+        return mixed
+    if reason := split_refusal(replica):
+        rejected.add("cannot split", reason)
+        return mixed
+    return [*mixed, *split_groups(replica, _memory_of(replica))]
 
 
 def _places(space: DeploymentSpace, device: Accelerator, rejected: RejectionTally) -> Iterator[tuple[Site, Term]]:

@@ -15,6 +15,7 @@ from comptroller.planning.offer.choices import CallBuckets, ChoiceSpace
 from comptroller.planning.offer.deployments import RejectionTally, enumerate_deployments
 from comptroller.planning.offer.evaluation import ReplicaEvaluator, chunks, table_of
 from comptroller.planning.offer.market import DeploymentOffers
+from comptroller.planning.offer.matched_pools import with_matched_pools
 from comptroller.planning.offer.space import space_of
 from comptroller.work.demand import TrafficDemand, demand
 from comptroller.work.workload import Workload
@@ -55,7 +56,7 @@ def request_space(
     deployments = list(enumerate_deployments(space_of(workload), rejected))
     evaluate = ReplicaEvaluator(goal.targets, calibration)
     evaluated = gather(executor, evaluate, chunks(deployments, load), progress)
-    table = table_of(deployments, load, evaluated, goal.targets, rejected)
+    table = with_matched_pools(table_of(deployments, load, evaluated, goal.targets, rejected), goal.targets)
     if not table.candidates:
         raise InfeasibleError(f"nothing that is allowed can serve {', '.join(workload.models)}: {rejected}")
     return once_space(DeploymentOffers(table), traffic)
