@@ -96,8 +96,8 @@ class PrefillOverhead:
 class MixtureSteadyState:
     """A replica under a mixture, at each of several batches (columns); rows are slices.
 
-    serving: the engine's constants.  batch: mean sequences in flight.  decode_s: a pure decode step.
-    usage_s: replica seconds per request.
+    serving: the engine's constants.  batch: mean sequences in flight.  decode_s: of a pure decode step, per token.
+    usage_s: replica seconds per request.  step_tokens: that a sequence gets of a step.
     """
 
     load: SlicedLoad
@@ -106,6 +106,7 @@ class MixtureSteadyState:
     decode_s: Array
     prompts: PrefillOverhead
     usage_s: Array
+    step_tokens: float = 1.0
 
     def part(self, columns: slice, beside: PrefillOverhead) -> MixtureSteadyState:
         """Some of the batches."""
@@ -142,7 +143,7 @@ class MixtureSteadyState:
     def first_token_s(self, tpot_s: Array) -> Array:
         """TTFT of each slice where no prompt of others is before it: all of `serving_time.first_token` but the wait."""
         calm = np.zeros(self.batch.shape)
-        return first_token(self.serving, self.batch, self.prompts.solo_s, calm, tpot_s).total_s
+        return first_token(self.serving, self.batch, self.prompts.solo_s, calm, tpot_s * self.step_tokens).total_s
 
     def in_flight(self, rate_per_s: Array) -> Array:
         """Sequences that decode, by Little's law: r O t_token."""
@@ -155,7 +156,7 @@ class MixtureSteadyState:
         chunk = float(ready.replica.engine.chunk_tokens)
         fresh = float(self.load.weight @ self.load.requests.kept_by(ready.replica).fresh_tokens)
         typical = ReplicaStep.prefill(min(chunk, fresh))
-        decoding = step_w(ready, ready.step(ReplicaStep.decode(self.batch, self.batch * self.load.context_tokens)))
+        decoding = step_w(ready, ready.decode(self.batch, self.batch * self.load.context_tokens))
         share = self.prefill_share(rate_per_s)
         working = share * step_w(ready, ready.step(typical)) + (1.0 - share) * decoding
         flying = -np.expm1(-rate_per_s / self.saturated_per_s * self.batch)
@@ -178,20 +179,21 @@ def prompts(ready: ReplicaTimer, load: SlicedLoad, batch: Array) -> PrefillOverh
     )
     mixed, alone, one_chunk = np.split(ready.step(steps).total_s, [len(wide), len(wide) + columns])
     marginal = marginal_prompt_s(mixed, np.tile(alone, slices), prompt_chunks(ready.replica, repeated.fresh_tokens))
-    solo = one_chunk * prompt_chunks(ready.replica, per_slice.fresh_tokens)
-    marginal = marginal.reshape(slices, columns)
+    drafted = ready.draft_prompt_s(per_slice.fresh_tokens, per_slice.cached_tokens)
+    solo = one_chunk * prompt_chunks(ready.replica, per_slice.fresh_tokens) + drafted
+    marginal = marginal.reshape(slices, columns) + drafted[:, None]
     return PrefillOverhead(marginal, np.tile(solo[:, None], columns))
 
 
 def state(ready: ReplicaTimer, load: SlicedLoad, batch: Array, beside: PrefillOverhead) -> MixtureSteadyState:
     """Evaluate a replica under a mixture at given batches, shape (columns,)."""
     context, columns = load.context_tokens, len(batch)
-    steps = ready.step(ReplicaStep.decode(np.tile(batch, 2), np.concatenate([batch * context, 0 * batch]))).total_s
+    steps = ready.decode_s(np.tile(batch, 2), np.concatenate([batch * context, 0 * batch]))
     full, bare = steps[:columns], steps[columns:]
     per_token = (full - bare) / np.maximum(batch * context, 1.0)
     output, held = load.requests.output_tokens[:, None], load.requests.mean_context_tokens[:, None]
     usage = beside.marginal_s + output * (bare / batch + per_token * held)
-    return MixtureSteadyState(load, ready.serving, batch, full, beside, usage)
+    return MixtureSteadyState(load, ready.serving, batch, full, beside, usage, ready.step_tokens)
 
 
 def tail_s(at: MixtureSteadyState, rate_per_s: Array, crowded_tpot_s: Array, target: LatencyTarget) -> Array:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -107,8 +107,8 @@ class SplitSteadyState(MixtureSteadyState):
     move_s: (slices,), what the cache of a prompt takes on the link.
     """
 
-    pools: SplitPools
-    move_s: Array
+    pools: SplitPools = field(kw_only=True)
+    move_s: Array = field(kw_only=True)
     late_s: float = 0.0
 
     @property
@@ -163,7 +163,7 @@ class SplitSteadyState(MixtureSteadyState):
         busy = self.prefill_share(rate_per_s)
         prefill = busy * step_w(ready, ready.step(ReplicaStep.prefill(min(chunk, fresh)))) + (1.0 - busy) * rest
         context = self.load.context_tokens
-        decoding = step_w(ready, ready.step(ReplicaStep.decode(self.batch, self.batch * context)))
+        decoding = step_w(ready, ready.decode(self.batch, self.batch * context))
         flying = -np.expm1(-rate_per_s / self.decode_per_s * self.batch)
         decode = flying * decoding + (1.0 - flying) * rest
         ratio = self.pools.ratio
@@ -192,15 +192,14 @@ def pool_prompts(ready: ReplicaTimer, load: SlicedLoad, columns: int) -> Prefill
 def split_state(ready: ReplicaTimer, load: SlicedLoad, batch: Array, pools: SplitPools) -> SplitSteadyState:
     """Evaluate a group under a mixture at given batches of a decode replica, shape (columns,)."""
     context, columns = load.context_tokens, len(batch)
-    steps = ready.step(ReplicaStep.decode(np.tile(batch, 2), np.concatenate([batch * context, 0 * batch]))).total_s
+    steps = ready.decode_s(np.tile(batch, 2), np.concatenate([batch * context, 0 * batch]))
     full, bare = steps[:columns], steps[columns:]
     per_token = (full - bare) / np.maximum(batch * context, 1.0)
     held = load.requests.mean_context_tokens[:, None]
     usage = decoded_tokens(load)[:, None] * (bare / batch + per_token * held)
     move = load.requests.input_tokens * pools.token_s
-    return SplitSteadyState(
-        load, ready.serving, batch, full, pool_prompts(ready, load, columns), usage, pools, np.asarray(move)
-    )
+    beside = pool_prompts(ready, load, columns)
+    return SplitSteadyState(load, ready.serving, batch, full, beside, usage, pools=pools, move_s=np.asarray(move))
 
 
 def split_tail_s(at: SplitSteadyState, rate_per_s: Array, crowded_s: Array, target: LatencyTarget) -> Array:

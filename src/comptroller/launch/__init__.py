@@ -17,7 +17,7 @@ from comptroller.launch._checkpoint import CheckpointConversion, LaunchCheckpoin
 
 __all__ = [
     "WHAT_IF", "CheckpointConversion", "LaunchCheckpoint", "ServingPhase", "checkpoint", "command", "engines", "image",
-    "launchable", "line", "splits", "spread",
+    "launchable", "line", "speculation_words", "splits", "spread",
 ]  # fmt: skip
 
 
@@ -83,7 +83,24 @@ def command(replica: ModelReplica, context_tokens: int, phase: ServingPhase = Se
     """
     program = _file(replica.engine.launched_as)
     words = program.words(replica, checkpoint(replica), context_tokens)
-    return shlex.join(str(word) for word in (*words, *_phase_words(replica.engine.launched_as, phase)))
+    more = (*speculation_words(replica.engine), *_phase_words(replica.engine.launched_as, phase))
+    return shlex.join(str(word) for word in (*words, *more))
+
+
+def speculation_words(engine: EngineSettings) -> list[str | int]:
+    """Arguments of an engine for its speculative decoding; none where it uses none.
+
+    Raises:
+        UnknownIdError: no file for the engine.
+        UnsupportedError: the engine, or its version, is not known to draft so.
+    """
+    if engine.speculation is None:
+        return []
+    words = getattr(_file(engine.launched_as), "speculation", None)
+    if words is None:
+        raise UnsupportedError(f"{engine.id}: how it is told to draft is not known; vllm and sglang are")
+    found: list[str | int] = words(engine.speculation, engine.version)
+    return found
 
 
 def splits(engine: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.deployment import ModelReplica, SpeculativeDecoding
 from comptroller.launch._checkpoint import LaunchCheckpoint
 
 IMAGES = {
@@ -39,3 +39,14 @@ def words(replica: ModelReplica, files: LaunchCheckpoint, context_tokens: int) -
     line += ["--context-length", context_tokens, "--max-running-requests", engine.max_batch]
     line += ["--chunked-prefill-size", engine.chunk_tokens]
     return [*line, "--mem-fraction-static", engine.memory_fraction]
+
+
+def speculation(drafts: SpeculativeDecoding, version: str) -> list[str | int]:
+    """docs.sglang.ai, advanced_features/server_arguments: one chain of drafts (top-k 1), whose tokens count the model's
+    own."""
+    if drafts.draft is None:
+        return ["--speculative-algorithm", "NGRAM", "--speculative-num-draft-tokens", drafts.tokens + 1]
+    line: list[str | int] = ["--speculative-algorithm", "STANDALONE"]
+    line += ["--speculative-draft-model-path", drafts.draft.repository or drafts.draft.id]
+    line += ["--speculative-num-steps", drafts.tokens, "--speculative-eagle-topk", 1]
+    return [*line, "--speculative-num-draft-tokens", drafts.tokens + 1]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from comptroller.costs.deployment import ModelReplica
+import json
+
+from comptroller.costs.deployment import ModelReplica, SpeculativeDecoding
+from comptroller.errors import UnsupportedError
+from comptroller.facts.engine_formats import in_range
 from comptroller.launch._checkpoint import LaunchCheckpoint
 
 IMAGES = {"NVIDIA": "vllm/vllm-openai:v0.12.0", "AMD": "vllm/vllm-openai-rocm:v0.14.0"}
@@ -35,3 +39,18 @@ def words(replica: ModelReplica, files: LaunchCheckpoint, context_tokens: int) -
     line += ["--max-model-len", context_tokens, "--max-num-seqs", engine.max_batch]
     line += ["--max-num-batched-tokens", engine.chunk_tokens]
     return [*line, "--gpu-memory-utilization", engine.memory_fraction]
+
+
+def speculation(drafts: SpeculativeDecoding, version: str) -> list[str | int]:
+    """docs.vllm.ai/en/v0.12.0/api/vllm/config/speculative; a draft model raises NotImplementedError up to 0.13 (issue
+    31883, merged as 24322).
+
+    Raises:
+        UnsupportedError: the version does not draft with a model.
+    """
+    config: dict[str, str | int] = {"method": "ngram", "prompt_lookup_max": drafts.tokens}
+    if drafts.draft is not None:
+        if in_range(version, "", "0.14"):
+            raise UnsupportedError(f"vllm {version} does not draft with a model; versions after 0.13 do, and sglang")
+        config = {"method": "draft_model", "model": drafts.draft.repository or drafts.draft.id}
+    return ["--speculative-config", json.dumps({**config, "num_speculative_tokens": drafts.tokens})]

@@ -41,3 +41,8 @@ class ResourceAllowlist(BaseModel):
     sites: tuple[str, ...] = ()
     terms: tuple[Term, ...] = ("on_demand",)
     pools: Annotated[tuple[PoolChoice, ...], Field(min_length=1)] = (PoolChoice.MIXED,)
+
+    @property
+    def unused_levers(self) -> set[str]:
+        """Fields of levers that allow no more than an engine's own way: they change no plan."""
+        return {"pools"} if self.pools == (PoolChoice.MIXED,) else set()

@@ -22,6 +22,7 @@ from comptroller.work.hours import WorkloadDay, require_fitting
 from comptroller.work.policy_choice import PolicyChoice
 from comptroller.work.quality import WorkloadQuality
 from comptroller.work.rows import TraceReadOptions
+from comptroller.work.serving_levers import SpeculationChoice
 from comptroller.work.sizes import STRICT, Sizes, checked_unit, conflict, in_si
 from comptroller.work.trace_columns import TraceColumnNames
 from comptroller.work.uncertainty import WorkloadUncertainty
@@ -190,6 +191,7 @@ class Workload(WorkloadUsage):
     hours: the day by the hour, which is planned beside the plan for the rate to size for.
     calibration: folder of the user's own calibration, as `comptroller fit calibration --out FOLDER` writes it.
     what_if: also plan with what no engine is known to launch, marked as such.
+    speculation: speculative decoding that may be used.
     """
 
     model_config = STRICT
@@ -223,6 +225,7 @@ class Workload(WorkloadUsage):
     kind_usd_per_h: NotNegative = KIND_USD_PER_H
     caps: Mapping[str, Count] = Field(default_factory=dict)
     allow: ResourceAllowlist = ResourceAllowlist()
+    speculation: SpeculationChoice | None = None
     _library: FactLibrary = PrivateAttr(default=SHIPPED)
 
     @property
@@ -276,7 +279,8 @@ class Workload(WorkloadUsage):
         update: dict[str, Any] = {"trace": path.name if path else None}
         if quality and records:
             update["quality"] = quality.model_copy(update={"evidence": records.name})
-        silent = {"calibration"} if self.what_if else {"calibration", "what_if"}
+        silent: dict[str, Any] = {name: True for name in ("what_if", "speculation") if not getattr(self, name)}
+        silent |= {"calibration": True, "allow": self.allow.unused_levers}
         written = self.model_copy(update=update).model_dump_json(exclude=silent)
         sha = hashlib.sha256(written.encode())
         for entry in self._library.entries:
@@ -322,6 +326,9 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
         "allow": allow.model_copy(update=allowed),
     }
     update["policies"] = workload.policies.beside(file)
+    if workload.speculation is not None and workload.speculation.draft is not None:
+        (draft,) = names.ids("speculation.draft", "models", [workload.speculation.draft])
+        update["speculation"] = workload.speculation.model_copy(update={"draft": draft})
     if workload.trace is not None:
         update["trace"] = str(find_data("trace", workload.trace, file))
     if workload.calibration is not None:

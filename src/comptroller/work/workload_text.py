@@ -144,6 +144,11 @@ HEADINGS = (
                 "decode replicas, which needs a router that sends a request to both).",
                 '["mixed", "split"]',
             ),
+            "speculation": WorkloadKey(
+                "Speculative decoding that may be used: tokens drafted in a step (choices), the share of drafted "
+                "tokens that is kept (1), and the model that drafts; without one, n-grams of the sequence.",
+                '{ draft = "llama_3_2_1b", tokens = [2, 4], acceptance = 0.7 }',
+            ),
             "calibration": WorkloadKey(
                 "Own measurements of your servers: the folder that `comptroller fit calibration --out` wrote.", '"mine"'
             ),

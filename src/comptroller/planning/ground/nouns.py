@@ -153,7 +153,7 @@ class Deployment:
     @property
     def is_plain(self) -> bool:
         """Whether it runs as its engine starts by itself, without a lever that a workload has to allow."""
-        return self.pools is None
+        return self.pools is None and self.replica.engine.speculation is None
 
     @property
     def id(self) -> str:
@@ -161,19 +161,25 @@ class Deployment:
         replica = self.replica
         formats = "_".join(dict.fromkeys((replica.recipe.weights, replica.recipe.experts, replica.recipe.kv)))
         layout = str(replica.layout).replace("-", "") + (f".{self.pools.ratio}".lower() if self.pools else "")
+        drafts = f".{self._drafts}".replace(" ", "") if self.replica.engine.speculation else ""
         pack = f".x{self.offer.devices}" if self.offer.devices > 1 else ""
         where = f"{replica.engine.id}.{self.site.id}.{self.offer.term}{pack}"
-        return f"{replica.model.id}.{replica.device.id}.{layout}.{formats}.{where}"
+        return f"{replica.model.id}.{replica.device.id}.{layout}.{formats}{drafts}.{where}"
 
     @property
     def label(self) -> str:
         """It in one line: model, formats, devices, layout, engine, place and term."""
         replica = self.replica
         apart = f" {self.pools.ratio}" if self.pools else ""
+        apart += f" drafts {self._drafts}" if replica.engine.speculation else ""
         return (
             f"{replica.model.id} {replica.recipe.weights}/kv {replica.recipe.kv} on {self.devices}x "
             f"{replica.device.id} {replica.layout}{apart} {replica.engine.id} @ {self.site.id} {self.offer.term}"
         )
+
+    @property
+    def _drafts(self) -> str:
+        return str(self.replica.engine.speculation or "none")
 
     @property
     def usd_per_h(self) -> float:
@@ -189,6 +195,7 @@ class Deployment:
             "model": self.replica.model.id,
             "accelerator": self.replica.device.id,
             "layout": str(self.replica.layout),
+            "drafts": self._drafts,
             "pools": str(self.pools.ratio) if self.pools else MIXED,
             "format": str(self.replica.recipe),
             "engine": self.replica.engine.id,

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
-from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe, arithmetic
+from comptroller.costs.deployment import (
+    EngineSettings,
+    ModelReplica,
+    ParallelLayout,
+    PrecisionRecipe,
+    SpeculativeDecoding,
+    arithmetic,
+)
 from comptroller.costs.memory import ReplicaMemory, memory
+from comptroller.costs.speculation import speculation_refusal
 from comptroller.costs.split_pools import SplitPools
 from comptroller.errors import InsufficientMemoryError, UnsupportedError, UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator
@@ -18,7 +26,7 @@ from comptroller.facts.format import Format
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
 from comptroller.facts.site import AcceleratorOffer, Site, Term
-from comptroller.launch import launchable
+from comptroller.launch import launchable, speculation_words
 from comptroller.planning.ground.nouns import Deployment
 from comptroller.planning.offer.split_groups import split_groups, split_refusal
 from comptroller.work.serving_levers import PoolChoice
@@ -37,7 +45,7 @@ class DeploymentSpace:
     """What may be chosen; every axis in the order given, which also breaks ties.
 
     library: of the formats.  what_if: also what no engine is known to launch.  pools: whether prefill and decode may
-    run apart.
+    run apart.  drafts: speculative decoding that may be used.
     """
 
     models: tuple[Model, ...]
@@ -50,6 +58,7 @@ class DeploymentSpace:
     library: FactLibrary = SHIPPED
     what_if: bool = False
     pools: tuple[PoolChoice, ...] = (PoolChoice.MIXED,)
+    drafts: tuple[SpeculativeDecoding, ...] = ()
 
 
 @dataclass(slots=True)
@@ -100,7 +109,7 @@ def enumerate_deployments(space: DeploymentSpace, rejected: RejectionTally) -> I
 def _groups(replica: ModelReplica, space: DeploymentSpace, rejected: RejectionTally) -> list[SplitPools | None]:
     """The ways in which prefill and decode may share replicas: `None` where each does both."""
     mixed: list[SplitPools | None] = [None] if PoolChoice.MIXED in space.pools else []
-    if PoolChoice.SPLIT not in space.pools:
+    if replica.engine.speculation is not None or PoolChoice.SPLIT not in space.pools:
         return mixed
     if reason := split_refusal(replica):
         rejected.add("cannot split", reason)
@@ -155,6 +164,26 @@ def _on_device(
                 continue
             fitted = True
             yield replica
+            yield from _with_drafts(replica, space, rejected)
+
+
+def _with_drafts(replica: ModelReplica, space: DeploymentSpace, rejected: RejectionTally) -> Iterator[ModelReplica]:
+    """The replica with each kind of speculative decoding that it can be priced and launched with, and that fits."""
+    for drafts in space.drafts:
+        if reason := speculation_refusal(replica, drafts):
+            rejected.add("cannot draft", reason)
+            continue
+        other = replace(replica, engine=replace(replica.engine, speculation=drafts))
+        try:
+            _memory_of(other)
+            if not space.what_if:
+                speculation_words(other.engine)
+        except InsufficientMemoryError as error:
+            rejected.add("does not fit", str(error), error.short_bytes)
+        except UnsupportedError as error:
+            rejected.add("cannot be launched", str(error))
+        else:
+            yield other
 
 
 def _launchable_recipes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from comptroller.costs.capacity import LatencyTarget
+from comptroller.costs.deployment import SpeculativeDecoding
 from comptroller.facts.reader import ids
 from comptroller.planning.ground.nouns import CAP, Goal
 from comptroller.planning.offer.deployments import DeploymentSpace
@@ -63,7 +64,17 @@ def space_of(workload: Workload) -> DeploymentSpace:
         library=library,
         what_if=workload.what_if,
         pools=allow.pools,
+        drafts=drafts_of(workload),
     )
+
+
+def drafts_of(workload: Workload) -> tuple[SpeculativeDecoding, ...]:
+    """The speculative decoding that may be used."""
+    asked = workload.speculation
+    if asked is None:
+        return ()
+    draft = workload.library.model(asked.draft) if asked.draft else None
+    return tuple(SpeculativeDecoding(count, asked.acceptance, draft) for count in dict.fromkeys(asked.tokens))
 
 
 def targets_of(workload: Workload) -> tuple[LatencyTarget, ...]:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from comptroller.costs.capacity import SlicedLoad
+from comptroller.costs.deployment import SpeculativeDecoding
 from comptroller.costs.money import carbon_g
 from comptroller.costs.operating import OperatingPoint, operating_point
 from comptroller.costs.split_pools import prompt_pool_replica
@@ -24,6 +25,7 @@ from comptroller.planning.ground.service_document import (
     RecipeDocument,
     ServiceDocument,
     SliceDocument,
+    SpeculationDocument,
 )
 from comptroller.planning.offer.evaluation import DeploymentTable
 from comptroller.planning.offer.intervals import ReplicaIntervals
@@ -184,6 +186,13 @@ def launch_of(deployment: Deployment, context_tokens: int) -> str:
     )
 
 
+def _speculation_document(drafts: SpeculativeDecoding | None) -> SpeculationDocument | None:
+    if drafts is None:
+        return None
+    draft = drafts.draft.id if drafts.draft else None
+    return SpeculationDocument(tokens=drafts.tokens, acceptance=drafts.acceptance, draft=draft)
+
+
 def _slices(load: SlicedLoad, rate: Floats, capacity: Floats) -> Iterator[SliceDocument]:
     share = rate / load.rate_per_s
     for i in np.flatnonzero(share > LEAST_CALLS_PER_S):
@@ -211,6 +220,7 @@ def _deployment_document(deployment: Deployment, replicas: int, context_tokens: 
             chunk_tokens=engine.chunk_tokens,
             memory_fraction=short(engine.memory_fraction),
             context_tokens=context_tokens,
+            speculation=_speculation_document(engine.speculation),
         ),
         pools=tuple(
             PoolDocument(

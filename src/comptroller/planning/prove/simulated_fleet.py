@@ -110,7 +110,11 @@ def _replicas(service: ServiceDocument, tables: StepTableCache) -> tuple[Simulat
     replicas: list[SimulatedReplica] = []
     for pool in service.deployment.pools:
         table = tables.of(service, pool)
-        replicas += [SimulatedReplica(table, ranks=pool.dp, pool=PHASES[pool.phase])] * pool.replicas
+        drafts = service.deployment.engine.speculation
+        one = SimulatedReplica(table, ranks=pool.dp, pool=PHASES[pool.phase])
+        if drafts is not None:
+            one = replace(one, draft_tokens=drafts.tokens, acceptance=drafts.acceptance)
+        replicas += [one] * pool.replicas
     return tuple(replicas)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from comptroller.costs.deployment import SpeculativeDecoding
+from comptroller.costs.speculation import tokens_per_step
 from comptroller.planning.prove.services import ModelServices
 
 
@@ -20,3 +22,15 @@ def lever_notes(own: ModelServices) -> Iterator[str]:
                 f"prompt of {mean:,.0f} tokens takes {moved_s * 1e3:.3g} ms at the datasheet's rate, which nobody "
                 "measured here"
             )
+        yield from _draft_notes(service.id, deployment.replica.engine.speculation)
+
+
+def _draft_notes(name: str, drafts: SpeculativeDecoding | None) -> Iterator[str]:
+    if drafts is not None:
+        who = drafts.draft.id if drafts.draft else "n-grams of the sequence"
+        made = tokens_per_step(drafts.acceptance, drafts.tokens)
+        yield (
+            f"{name}: speculative decoding drafts {drafts.tokens} tokens a step ({who}) and gets {made:.3g} at the "
+            f"stated acceptance of {drafts.acceptance:g}, alike for all tokens; neither acceptance nor speed was "
+            "measured here"
+        )
