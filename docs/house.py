@@ -35,7 +35,7 @@ ROOM_LINES = {
     "planning": 12_450,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten, laws and intervals over them
-    "work": 7_560,
+    "work": 7_700,
     # the door, its desk and breakers, the router and its view, translation of three APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage
     "gateway": 6_420,

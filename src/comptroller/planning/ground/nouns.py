@@ -21,6 +21,7 @@ from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.memory import ReplicaMemory
 from comptroller.costs.split_pools import SplitPools
 from comptroller.facts.site import AcceleratorOffer, Site
+from comptroller.planning.ground.deployment_levers import DeploymentLevers
 from comptroller.planning.ground.strategy_plays import StrategyPlay
 
 Floats = npt.NDArray[np.float64]
@@ -29,9 +30,6 @@ Bools = npt.NDArray[np.bool_]
 
 AxisValues = Mapping[str, frozenset[str]]
 """The values of a choice on every axis (accelerator, format, strategy, ...)."""
-
-MIXED = "mixed"
-"""How prefill and decode share replicas that do both."""
 
 LIMITS = {"budget": "USD/h", "power": "W", "carbon": "gCO2e/h"}
 """What may be limited, and its unit."""
@@ -137,6 +135,7 @@ class Deployment:
     """One way to serve: a replica (model, recipe, layout, engine, accelerator), its memory, its site and its price.
 
     pools: where prefill and decode run apart, how many replicas of each make a group, which then stands for a replica.
+    chunk_tokens: budget of a step with prompts, where it is not the engine's own.
     """
 
     replica: ModelReplica
@@ -144,6 +143,12 @@ class Deployment:
     site: Site
     offer: AcceleratorOffer
     pools: SplitPools | None = None
+    chunk_tokens: int | None = None
+
+    @property
+    def levers(self) -> DeploymentLevers:
+        """What it does other than its engine starts by itself."""
+        return DeploymentLevers(self.pools, self.chunk_tokens, self.replica.engine.speculation)
 
     @property
     def devices(self) -> int:
@@ -151,35 +156,24 @@ class Deployment:
         return self.replica.layout.devices * (self.pools.ratio.replicas if self.pools else 1)
 
     @property
-    def is_plain(self) -> bool:
-        """Whether it runs as its engine starts by itself, without a lever that a workload has to allow."""
-        return self.pools is None and self.replica.engine.speculation is None
-
-    @property
     def id(self) -> str:
         """Readable and unique within a plan; its name everywhere."""
         replica = self.replica
         formats = "_".join(dict.fromkeys((replica.recipe.weights, replica.recipe.experts, replica.recipe.kv)))
-        layout = str(replica.layout).replace("-", "") + (f".{self.pools.ratio}".lower() if self.pools else "")
-        drafts = f".{self._drafts}".replace(" ", "") if self.replica.engine.speculation else ""
+        layout = str(replica.layout).replace("-", "")
         pack = f".x{self.offer.devices}" if self.offer.devices > 1 else ""
         where = f"{replica.engine.id}.{self.site.id}.{self.offer.term}{pack}"
-        return f"{replica.model.id}.{replica.device.id}.{layout}.{formats}{drafts}.{where}"
+        return f"{replica.model.id}.{replica.device.id}.{layout}.{formats}{self.levers.suffix}.{where}"
 
     @property
     def label(self) -> str:
         """It in one line: model, formats, devices, layout, engine, place and term."""
         replica = self.replica
-        apart = f" {self.pools.ratio}" if self.pools else ""
-        apart += f" drafts {self._drafts}" if replica.engine.speculation else ""
         return (
             f"{replica.model.id} {replica.recipe.weights}/kv {replica.recipe.kv} on {self.devices}x "
-            f"{replica.device.id} {replica.layout}{apart} {replica.engine.id} @ {self.site.id} {self.offer.term}"
+            f"{replica.device.id} {replica.layout}{self.levers.label} {replica.engine.id} @ {self.site.id} "
+            f"{self.offer.term}"
         )
-
-    @property
-    def _drafts(self) -> str:
-        return str(self.replica.engine.speculation or "none")
 
     @property
     def usd_per_h(self) -> float:
@@ -195,8 +189,7 @@ class Deployment:
             "model": self.replica.model.id,
             "accelerator": self.replica.device.id,
             "layout": str(self.replica.layout),
-            "drafts": self._drafts,
-            "pools": str(self.pools.ratio) if self.pools else MIXED,
+            **self.levers.axes,
             "format": str(self.replica.recipe),
             "engine": self.replica.engine.id,
             "site": self.site.id,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from comptroller.costs.capacity import SlicedLoad
@@ -35,6 +37,8 @@ def traffic_of(workload: Workload) -> TrafficDemand:
 def load_of(traffic: TrafficDemand) -> SlicedLoad:
     """A demand as the costs take it."""
     sizes = UniformRequests(traffic.sizes.input_tokens, traffic.sizes.output_tokens)
+    if traffic.cached_tokens is not None:
+        sizes = replace(sizes, cached_tokens=traffic.cached_tokens)
     return SlicedLoad(sizes, traffic.rates_per_s, traffic.window_cv, traffic.longest_tokens)
 
 

@@ -11,6 +11,7 @@ from comptroller.planning.ground.nouns import CAP, Goal
 from comptroller.planning.offer.deployments import DeploymentSpace
 from comptroller.work.fleet_limits import MOST_USE
 from comptroller.work.quality import WorkloadQuality
+from comptroller.work.serving_levers import PoolChoice
 from comptroller.work.workload import Workload
 
 ENGINES = ("vllm", "sglang")
@@ -63,8 +64,11 @@ def space_of(workload: Workload) -> DeploymentSpace:
         formats=allow.formats,
         library=library,
         what_if=workload.what_if,
-        pools=allow.pools,
+        mixed=PoolChoice.MIXED in allow.pools,
+        split=PoolChoice.SPLIT in allow.pools,
         drafts=drafts_of(workload),
+        chunk_tokens=allow.chunk_tokens,
+        kv_formats=allow.kv_formats,
     )
 
 

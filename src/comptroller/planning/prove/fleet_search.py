@@ -219,7 +219,7 @@ class _GoalSearch:
         kinds, explored = self._kinds, Counter[bool]()
         for row in kinds.by_price(self.goal.spare).tolist():
             least, most = kinds.least_count(row), self._affordable(row)
-            plain = self.stage.problem.space.offers[kinds.model].deployments[row].is_plain
+            plain = self.stage.problem.space.offers[kinds.model].deployments[row].levers.is_plain
             if most is not None and most < least:
                 continue
             if explored[plain] >= KINDS:

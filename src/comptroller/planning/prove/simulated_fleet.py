@@ -81,6 +81,15 @@ def fleet_of_tables(
     return SimulatedFleet(simulated, policies, prefix_block_tokens=prefix_block_tokens)
 
 
+def fleet_for_prefixes(
+    services: Sequence[ServiceDocument], tables: StepTableCache, trace: RequestTrace
+) -> SimulatedFleet:
+    """The fleet that keeps the blocks of a trace where its engines keep prefixes by default; raises as `fleet_of`."""
+    if trace.blocks is None:
+        return fleet_of_tables(services, tables)
+    return with_default_prefix_caching(fleet_of_tables(services, tables, trace.blocks.tokens), services, tables.library)
+
+
 def with_default_prefix_caching(
     fleet: SimulatedFleet, services: Sequence[ServiceDocument], library: FactLibrary
 ) -> SimulatedFleet:

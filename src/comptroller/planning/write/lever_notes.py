@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from comptroller.costs.deployment import SpeculativeDecoding
 from comptroller.costs.speculation import tokens_per_step
 from comptroller.planning.prove.services import ModelServices
+from comptroller.work.demand import TrafficDemand
+from comptroller.work.workload import Workload
 
 
 def lever_notes(own: ModelServices) -> Iterator[str]:
@@ -23,6 +25,25 @@ def lever_notes(own: ModelServices) -> Iterator[str]:
                 "measured here"
             )
         yield from _draft_notes(service.id, deployment.replica.engine.speculation)
+
+
+def prefix_notes(workload: Workload, traffic: TrafficDemand) -> Iterator[str]:
+    """What is taken for granted of prompts that begin alike."""
+    if traffic.cached_tokens is None:
+        return
+    tokens = traffic.sizes.weight * traffic.sizes.input_tokens
+    share = float((traffic.sizes.weight * traffic.cached_tokens).sum() / tokens.sum())
+    asked = workload.prefix
+    if asked is not None:
+        yield (
+            f"prefixes: the first {asked.share:.0%} of a prompt are stated to be its group's, one of {asked.groups:,}; "
+            f"the steady state finds {share:.0%} of all prompt tokens in caches, the simulation what replicas hold"
+        )
+    else:
+        yield (
+            f"prefixes: a cache without end would find {share:.0%} of the trace's prompt tokens, and the steady state "
+            "does; the simulation finds what replicas hold, in draws of windows only what a window repeats"
+        )
 
 
 def _draft_notes(name: str, drafts: SpeculativeDecoding | None) -> Iterator[str]:
