@@ -32,10 +32,10 @@ ROOM_LINES = {
     # search over simulated fleets: loads, pool, least counts, mixes, and what reasons read off; token prices beside
     # those of APIs; whether one replica fits, and what would make it; plans beside an own calibration; plans in parts,
     # and what is given up before it is simulated to the end
-    "planning": 11_650,
+    "planning": 12_450,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten, laws and intervals over them
-    "work": 7_400,
+    "work": 7_700,
     # the door, its desk and breakers, the router and its view, translation of three APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage
     "gateway": 6_420,
@@ -47,7 +47,7 @@ ROOM_LINES = {
     "report": 4_710,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers
-    "costs": 4_300,
+    "costs": 4_950,
     # ledger, holds, budgets, reports, migrations, two databases
     "books": 3_070,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
@@ -66,7 +66,7 @@ ROOM_LINES = {
     # errors, quantities, a user's own code, the exported names
     ".": 500,
     # command lines of engines, one file each; which files they load, and how those are made
-    "launch": 440,
+    "launch": 560,
 }
 """Most lines of Python in each room. A room that passes its bound fails `make lint`: shrink it, or raise the bound here
 and say in DESIGN.md what the lines are for."""

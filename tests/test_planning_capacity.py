@@ -59,7 +59,7 @@ def test_a_replica_whose_server_would_refuse_the_longest_request_is_no_candidate
     held = memory(replica)
     evaluate = ReplicaEvaluator(TARGETS, BaselineCalibration.shipped())
     for longest, fits in ((held.longest_tokens - 16, True), (held.longest_tokens + 16, False)):
-        (found,) = evaluate(ReplicaChunk(replace(LOAD, longest_tokens=longest), ((replica, held),)))
+        (found,) = evaluate(ReplicaChunk(replace(LOAD, longest_tokens=longest), ((replica, held, None),)))
         assert isinstance(found, ReplicaRejection) != fits
         assert fits or "the longest request has" in found.detail
 

@@ -28,8 +28,9 @@ from comptroller.planning.prove.question_draws import QuestionDraws
 from comptroller.planning.prove.services import SHARING, cached_share
 from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.quantities import Cost, TokenCounts
-from comptroller.strategies.prefixes import CallTokenCounts, QuestionPrefixIndex, whole_blocks
+from comptroller.strategies.prefixes import CallTokenCounts, QuestionPrefixIndex
 from comptroller.strategies.protocol import Ask, Reply
+from comptroller.work.prefix_sharing import whole_blocks
 from comptroller.work.workload import parse
 
 

@@ -19,6 +19,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.memory import ReplicaMemory
 from comptroller.costs.power import device_w as step_w
 from comptroller.costs.power import idle_w
@@ -95,8 +96,8 @@ class PrefillOverhead:
 class MixtureSteadyState:
     """A replica under a mixture, at each of several batches (columns); rows are slices.
 
-    serving: the engine's constants.  batch: mean sequences in flight.  decode_s: a pure decode step.
-    usage_s: replica seconds per request.
+    serving: the engine's constants.  batch: mean sequences in flight.  decode_s: of a pure decode step, per token.
+    usage_s: replica seconds per request.  step_tokens: that a sequence gets of a step.
     """
 
     load: SlicedLoad
@@ -105,6 +106,7 @@ class MixtureSteadyState:
     decode_s: Array
     prompts: PrefillOverhead
     usage_s: Array
+    step_tokens: float = 1.0
 
     def part(self, columns: slice, beside: PrefillOverhead) -> MixtureSteadyState:
         """Some of the batches."""
@@ -141,7 +143,24 @@ class MixtureSteadyState:
     def first_token_s(self, tpot_s: Array) -> Array:
         """TTFT of each slice where no prompt of others is before it: all of `serving_time.first_token` but the wait."""
         calm = np.zeros(self.batch.shape)
-        return first_token(self.serving, self.batch, self.prompts.solo_s, calm, tpot_s).total_s
+        return first_token(self.serving, self.batch, self.prompts.solo_s, calm, tpot_s * self.step_tokens).total_s
+
+    def in_flight(self, rate_per_s: Array) -> Array:
+        """Sequences that decode, by Little's law: r O t_token."""
+        return np.asarray(
+            rate_per_s * float(self.load.weight @ self.load.requests.output_tokens) * self.tpot_s(rate_per_s)
+        )
+
+    def device_w(self, ready: ReplicaTimer, rate_per_s: Array) -> Array:
+        """Mean watts of one device at a rate: prompts, decoding, and idle when nothing is in flight."""
+        chunk = float(ready.replica.engine.chunk_tokens)
+        fresh = float(self.load.weight @ self.load.requests.kept_by(ready.replica).fresh_tokens)
+        typical = ReplicaStep.prefill(min(chunk, fresh))
+        decoding = step_w(ready, ready.decode(self.batch, self.batch * self.load.context_tokens))
+        share = self.prefill_share(rate_per_s)
+        working = share * step_w(ready, ready.step(typical)) + (1.0 - share) * decoding
+        flying = -np.expm1(-rate_per_s / self.saturated_per_s * self.batch)
+        return np.asarray(flying * working + (1.0 - flying) * idle_w(ready.replica.device))
 
 
 def prompts(ready: ReplicaTimer, load: SlicedLoad, batch: Array) -> PrefillOverhead:
@@ -160,33 +179,21 @@ def prompts(ready: ReplicaTimer, load: SlicedLoad, batch: Array) -> PrefillOverh
     )
     mixed, alone, one_chunk = np.split(ready.step(steps).total_s, [len(wide), len(wide) + columns])
     marginal = marginal_prompt_s(mixed, np.tile(alone, slices), prompt_chunks(ready.replica, repeated.fresh_tokens))
-    solo = one_chunk * prompt_chunks(ready.replica, per_slice.fresh_tokens)
-    marginal = marginal.reshape(slices, columns)
+    drafted = ready.draft_prompt_s(per_slice.fresh_tokens, per_slice.cached_tokens)
+    solo = one_chunk * prompt_chunks(ready.replica, per_slice.fresh_tokens) + drafted
+    marginal = marginal.reshape(slices, columns) + drafted[:, None]
     return PrefillOverhead(marginal, np.tile(solo[:, None], columns))
 
 
 def state(ready: ReplicaTimer, load: SlicedLoad, batch: Array, beside: PrefillOverhead) -> MixtureSteadyState:
     """Evaluate a replica under a mixture at given batches, shape (columns,)."""
     context, columns = load.context_tokens, len(batch)
-    steps = ready.step(ReplicaStep.decode(np.tile(batch, 2), np.concatenate([batch * context, 0 * batch]))).total_s
+    steps = ready.decode_s(np.tile(batch, 2), np.concatenate([batch * context, 0 * batch]))
     full, bare = steps[:columns], steps[columns:]
     per_token = (full - bare) / np.maximum(batch * context, 1.0)
     output, held = load.requests.output_tokens[:, None], load.requests.mean_context_tokens[:, None]
     usage = beside.marginal_s + output * (bare / batch + per_token * held)
-    return MixtureSteadyState(load, ready.serving, batch, full, beside, usage)
-
-
-def device_w(ready: ReplicaTimer, at: MixtureSteadyState, rate_per_s: Array) -> Array:
-    """Mean watts of one device at a rate: prompts, decoding, and idle when nothing is in flight."""
-    chunk = float(ready.replica.engine.chunk_tokens)
-    typical = ReplicaStep.prefill(
-        min(chunk, float(at.load.weight @ at.load.requests.kept_by(ready.replica).fresh_tokens))
-    )
-    decoding = step_w(ready, ready.step(ReplicaStep.decode(at.batch, at.batch * at.load.context_tokens)))
-    share = at.prefill_share(rate_per_s)
-    working = share * step_w(ready, ready.step(typical)) + (1.0 - share) * decoding
-    flying = -np.expm1(-rate_per_s / at.saturated_per_s * at.batch)
-    return np.asarray(flying * working + (1.0 - flying) * idle_w(ready.replica.device))
+    return MixtureSteadyState(load, ready.serving, batch, full, beside, usage, ready.step_tokens)
 
 
 def tail_s(at: MixtureSteadyState, rate_per_s: Array, crowded_tpot_s: Array, target: LatencyTarget) -> Array:
@@ -201,7 +208,7 @@ def tail_s(at: MixtureSteadyState, rate_per_s: Array, crowded_tpot_s: Array, tar
     if target.quantity == "e2e_s":
         base = base + crowded_tpot_s * np.maximum(at.load.requests.output_tokens[:, None] - 1, 0)
     wait, used = at.wait_s(rate_per_s)
-    scale = np.maximum(wait / np.maximum(used, 1e-12), 1e-12)
+    scale = np.where(np.isfinite(wait), np.maximum(wait / np.maximum(used, 1e-12), 1e-12), 1e12)
     low, high = np.zeros(len(at.batch)), base.max(axis=0) + scale * np.log(1.0 / (1.0 - target.quantile))
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
@@ -219,7 +226,8 @@ class CapacityCurve:
     cap: the caps, held to what fits.  rate_per_s: (slices, caps), requests per second if it served that slice's
     share of the mixture only.  decode_s: a decode step of the crowded batch.
     marginal_s: (slices, caps), what a prompt adds to it.  latency_s: by (quantity, quantile).
-    usual: the state at the mean batch, for watts.
+    usual: the state at the mean batch, for watts.  prompts_per_s: (slices, caps), where prompts have a pool of their
+    own the requests per second that it takes of each slice alone.
     """
 
     cap: Array
@@ -228,6 +236,17 @@ class CapacityCurve:
     marginal_s: Array
     latency_s: dict[tuple[str, float], Array]
     usual: MixtureSteadyState
+    prompts_per_s: Array | None = None
+
+
+def batch_caps(replica: ModelReplica, held: ReplicaMemory, load: SlicedLoad) -> Array | None:
+    """The grid of batch caps, held to what fits of the mixture; `None` if not even one sequence does."""
+    mean = UniformRequests(np.array([load.context_tokens]), np.zeros(1))
+    room = float(batch_that_fits(held, mean, replica.engine.max_batch)[0])
+    if room < 1:
+        return None
+    grid = [b for b in BATCH_GRID if b <= room]
+    return np.array([*grid, room] if grid[-1] < room < BATCH_GRID[-1] else grid, float)
 
 
 def curve(
@@ -237,12 +256,9 @@ def curve(
 
     The cap is what the batch may grow to, the mean is lower by the spread of irregular arrivals (`busy_batch`).
     """
-    mean = UniformRequests(np.array([load.context_tokens]), np.zeros(1))
-    room = float(batch_that_fits(held, mean, ready.replica.engine.max_batch)[0])
-    if room < 1:
+    cap = batch_caps(ready.replica, held, load)
+    if cap is None:
         return None
-    grid = [b for b in BATCH_GRID if b <= room]
-    cap = np.array([*grid, room] if grid[-1] < room < BATCH_GRID[-1] else grid, float)
     quantile = max((t.quantile for t in targets), default=0.5)
     beside = prompts(ready, load, cap)
     twice = PrefillOverhead(np.tile(beside.marginal_s, 2), np.tile(beside.solo_s, 2))

@@ -78,6 +78,22 @@ class ParallelLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeculativeDecoding:
+    """Tokens that are drafted for each sequence in a step, and verified by the model in one pass.
+
+    tokens: k.  acceptance: chance that a drafted token is kept.  draft: the model that drafts; without one n-grams of
+    the sequence are looked up, which costs nothing.
+    """
+
+    tokens: int
+    acceptance: float
+    draft: Model | None = None
+
+    def __str__(self) -> str:
+        return f"{self.draft.id if self.draft else 'ngram'} x{self.tokens}"
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSettings:
     """Settings of a serving engine.
 
@@ -85,6 +101,7 @@ class EngineSettings:
     memory_fraction: share of device memory it takes, of what `fraction_of` says (`facts.engine`).
     prefix_block_tokens: of a block that calls with a common prefix share, 0 where they share none.
     logit_bytes: memory that sampling needs per logit of a full batch.  graph_sizes: batches that may be captured.
+    speculation: speculative decoding, if it is used.
     """
 
     id: str
@@ -99,6 +116,12 @@ class EngineSettings:
     logit_bytes: float = 4.0
     graph_sizes: tuple[int, ...] = ()
     program: str = ""
+    speculation: SpeculativeDecoding | None = None
+
+    @property
+    def verify_tokens(self) -> int:
+        """Tokens of a sequence that a decode step processes."""
+        return 1 + (self.speculation.tokens if self.speculation else 0)
 
     @property
     def launched_as(self) -> str:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.operations import STATE_BYTES
 from comptroller.costs.reserve import around_bytes, expert_bytes, reserve_bytes
+from comptroller.costs.speculation import draft_replica
 from comptroller.errors import InsufficientMemoryError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.model import LatentAttention, SoftmaxAttention
@@ -113,6 +114,12 @@ def weight_bytes(replica: ModelReplica) -> float:
     return ends + experts + (split * stored + spared * (2.0 - stored) + model.norm_elements * 2.0) / layout.pp
 
 
+def loaded_bytes(replica: ModelReplica) -> float:
+    """Bytes of all weights on the fullest device, those of a draft model among them."""
+    draft = draft_replica(replica)
+    return weight_bytes(replica) + (weight_bytes(draft) if draft else 0.0)
+
+
 def kv_bytes_per_token(replica: ModelReplica) -> float:
     """Cache bytes one more token of context takes on one device, layers that keep everything only.
 
@@ -168,6 +175,8 @@ def memory(replica: ModelReplica) -> ReplicaMemory:
     ranks, block, context = replica.layout.dp, replica.engine.kv_block_tokens, replica.model.context_tokens
     left, full = cache_room_bytes(replica), kv_bytes_per_token(replica)
     state, windows = state_bytes_per_sequence(replica), sliding_caches(replica)
+    if draft := draft_replica(replica):
+        full, windows = full + kv_bytes_per_token(draft), (*windows, *sliding_caches(draft))
     token = full + sum(window.bytes_per_token for window in windows)
     least = token * block + state
     if left <= least:
@@ -176,7 +185,7 @@ def memory(replica: ModelReplica) -> ReplicaMemory:
         capacity = int(left // (token * block)) * block * ranks
     else:
         token, capacity = state / context, int(left // state) * context * ranks
-    parts = weight_bytes(replica), reserve_bytes(replica)
+    parts = loaded_bytes(replica), reserve_bytes(replica)
     return ReplicaMemory(total_bytes(replica.device), *parts, full, state, capacity, token, windows, ranks)
 
 
@@ -187,7 +196,7 @@ def cache_room_bytes(replica: ModelReplica) -> float:
     free before weights are loaded, c taken by framework and communicators), f (T - W - R) (of what is free).
     """
     engine, total = replica.engine, total_bytes(replica.device)
-    weights, reserve = weight_bytes(replica), reserve_bytes(replica)
+    weights, reserve = loaded_bytes(replica), reserve_bytes(replica)
     return {
         "total": engine.memory_fraction * total - weights - reserve,
         "static": min(engine.memory_fraction * (total - around_bytes(replica)), total - reserve) - weights,

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.capacity import LatencyTarget, MixtureSteadyState, SlicedLoad, device_w, prompts, state, tail_s
+from comptroller.costs.capacity import LatencyTarget, MixtureSteadyState, SlicedLoad, prompts, state, tail_s
 from comptroller.costs.money import host_w
 from comptroller.costs.queueing import busy_batch
+from comptroller.costs.split_pools import SplitPools, SplitSteadyState, split_state, split_tail_s
 from comptroller.costs.timing import ReplicaTimer
 
 Array = npt.NDArray[np.float64]
@@ -40,28 +41,28 @@ class OperatingPoint:
 
 
 def operating_point(
-    ready: ReplicaTimer, load: SlicedLoad, targets: Sequence[LatencyTarget], pue: float
+    ready: ReplicaTimer, load: SlicedLoad, targets: Sequence[LatencyTarget], pue: float, pools: SplitPools | None = None
 ) -> OperatingPoint:
-    """Solve Little's law L = r O TPOT for one replica that gets all of `load`.
+    """Solve Little's law L = r O TPOT for one replica that gets all of `load`, or one group of split pools.
 
     A request that decodes meets L others (Poisson arrivals see time averages), so its steps hold 1 + L sequences.
     Overload (no batch below the engine's most carries the rate) shows as utilisation above 1 and infinite tails.
     """
     rate = float(load.rate_per_s.sum())
     most = float(ready.replica.engine.max_batch)
-    in_flight = _in_flight(ready, load)
+    in_flight = _in_flight(ready, load, pools)
     overloaded = in_flight >= most
     quantile = max((t.quantile for t in targets), default=0.5)
     crowd = 1.0 + float(busy_batch(np.array(in_flight), quantile))
     points = np.array([min(1.0 + in_flight, most), max(crowd, 1.0), most])
-    both = state(ready, load, points, prompts(ready, load, points))
+    both = _state(ready, load, points, pools)
     rates = np.full(len(points), rate)
     tpot = both.tpot_s(rates)
     wait, _ = both.wait_s(rates)
     first = both.load.weight @ both.first_token_s(tpot)
     tails = tuple(np.inf if overloaded else _tail(both, rates, tpot, t) for t in targets)
-    device = ready.replica.layout.devices
-    watts = float(device_w(ready, both, rates)[0])
+    device = ready.replica.layout.devices * (pools.ratio.replicas if pools else 1)
+    watts = float(both.device_w(ready, rates)[0])
     return OperatingPoint(
         batch=in_flight,
         ttft_s=float(wait[0] + first[0]),
@@ -72,15 +73,19 @@ def operating_point(
     )
 
 
-def _in_flight(ready: ReplicaTimer, load: SlicedLoad) -> float:
+def _state(ready: ReplicaTimer, load: SlicedLoad, batch: Array, pools: SplitPools | None) -> MixtureSteadyState:
+    if pools is not None:
+        return split_state(ready, load, batch, pools)
+    return state(ready, load, batch, prompts(ready, load, batch))
+
+
+def _in_flight(ready: ReplicaTimer, load: SlicedLoad, pools: SplitPools | None) -> float:
     """Mean requests in flight, L = r O TPOT(min(1 + L, most)); the engine's most where it cannot carry the rate."""
     most, rate = float(ready.replica.engine.max_batch), load.rate_per_s.sum()
-    output = float(load.weight @ load.requests.output_tokens)
     grid = np.geomspace(1.0, 1.0 + most, POINTS)
     for _ in range(ROUNDS):
         batch = np.minimum(grid, most)
-        at = state(ready, load, batch, prompts(ready, load, batch))
-        spare = grid - 1.0 - rate * output * at.tpot_s(np.full(POINTS, rate))
+        spare = grid - 1.0 - _state(ready, load, batch, pools).in_flight(np.full(POINTS, rate))
         carried = np.flatnonzero(spare > 0)
         if not carried.size:
             return min(float(grid[-1]) - 1.0, most)
@@ -92,4 +97,6 @@ def _in_flight(ready: ReplicaTimer, load: SlicedLoad) -> float:
 
 
 def _tail(both: MixtureSteadyState, rates: Array, tpot: Array, target: LatencyTarget) -> float:
+    if isinstance(both, SplitSteadyState):
+        return float(split_tail_s(both, rates, np.full(len(tpot), both.decode_s[1]), target)[0])
     return float(tail_s(both, rates, np.full(len(tpot), tpot[1]), target)[0])

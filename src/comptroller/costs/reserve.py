@@ -78,7 +78,9 @@ def around_bytes(replica: ModelReplica) -> float:
 
 def sampler_bytes(replica: ModelReplica) -> float:
     """Bytes of the logits of a full batch and of the copies that sampling makes of them."""
-    return replica.engine.max_batch * replica.model.vocabulary * replica.engine.logit_bytes
+    return (
+        replica.engine.max_batch * replica.engine.verify_tokens * replica.model.vocabulary * replica.engine.logit_bytes
+    )
 
 
 def layer_elements(replica: ModelReplica) -> float:

@@ -13,7 +13,7 @@ from comptroller.costs.money import host_w
 from comptroller.costs.power import device_w, idle_w
 from comptroller.costs.step import ReplicaStep
 from comptroller.costs.steptable import SequenceFootprint, StepTable
-from comptroller.costs.timing import ReplicaTimer
+from comptroller.costs.timing import ReplicaTimer, StepTime
 from comptroller.facts.accelerator import InterconnectLink
 
 Floats = npt.NDArray[np.float64]
@@ -54,20 +54,20 @@ def tabulate(
     batches = np.arange(1, engine.max_batch + 1, dtype=float)
     longest = context_tokens or int(min(replica.model.context_tokens, max(held.longest_tokens, 1.0)))
     kv_knots = _knots(max(held.tokens_at(longest), engine.max_batch), KV_KNOTS)
-    decode_s, decode_j = wall.of(ReplicaStep.decode(np.repeat(batches, len(kv_knots)), np.tile(kv_knots, len(batches))))
     rows = (engine.max_batch, len(kv_knots))
-    tokens = _knots(engine.chunk_tokens + engine.max_batch, TOKEN_KNOTS)[1:]
-    mixed_s, mixed_j = wall.of(_prompt(tokens, np.zeros(len(tokens))))
+    own, whole = wall.decode(np.repeat(batches, len(kv_knots)), np.tile(kv_knots, len(batches)))
+    width = float(engine.verify_tokens)
+    tokens = _knots(engine.chunk_tokens + engine.max_batch * width, TOKEN_KNOTS)[1:]
+    mixed_s, mixed_j = wall.prompt(_prompt(tokens, np.zeros(len(tokens))))
     pairs = _knots(float(engine.chunk_tokens) * longest, PAIR_KNOTS)
     prompt = np.clip(np.sqrt(2 * pairs), 1.0, engine.chunk_tokens)
     pair_s, pair_j = wall.between(_prompt(prompt, pairs), _prompt(prompt, 0 * pairs))
     half = np.full(len(batches), engine.chunk_tokens / 2)
-    beside = ReplicaStep(batches, 0 * batches, half, 0 * batches, np.ones(len(batches)))
-    added_s, added_j = wall.between(beside, _prompt(half + batches, 0 * half))
+    added_s, added_j = wall.beside(batches, half)
     return StepTable(
         kv_knots_tokens=kv_knots,
-        decode_s=_rows(decode_s.reshape(rows), added_s),
-        decode_j=_rows(decode_j.reshape(rows), added_j),
+        decode_s=_rows(whole[0].reshape(rows), own[0].reshape(rows)[:, 0] - added_s),
+        decode_j=_rows(whole[1].reshape(rows), own[1].reshape(rows)[:, 0] - added_j),
         token_knots=tokens,
         mixed_s=mixed_s,
         mixed_j=mixed_j,
@@ -133,6 +133,10 @@ def table_error(ready: ReplicaTimer, table: StepTable, rng: np.random.Generator)
     return StepTableDeviation(float(decode.max()), float(decode.mean()), float(both.max()), float(both.mean()))
 
 
+SecondsJoules = tuple[Floats, Floats]
+"""Of steps, the joules at the wall."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Wall:
     """Seconds and wall joules of steps."""
@@ -141,14 +145,42 @@ class _Wall:
     devices: int
     pue: float
 
-    def of(self, step: ReplicaStep) -> tuple[Floats, Floats]:
-        time = self.ready.step(step)
-        watts = device_w(self.ready, time) * self.devices + host_w(self.devices)
+    def _of_time(self, ready: ReplicaTimer, time: StepTime) -> SecondsJoules:
+        watts = device_w(ready, time) * self.devices + host_w(self.devices)
         return time.total_s, watts * self.pue * time.total_s
 
-    def between(self, step: ReplicaStep, without: ReplicaStep) -> tuple[Floats, Floats]:
-        """What one step takes more than another."""
-        (more_s, more_j), (less_s, less_j) = self.of(step), self.of(without)
+    def decode(self, batch: Floats, kv_tokens: Floats) -> tuple[SecondsJoules, SecondsJoules]:
+        """A decode step, with drafts its verification; and the same with all that is drafted for it."""
+        own = self._of_time(self.ready, self.ready.decode(batch, kv_tokens))
+        drafting = self.ready.draft
+        if drafting is None:
+            return own, own
+        count = self.ready.replica.engine.verify_tokens - 1
+        draft = self._of_time(drafting, drafting.decode(batch, kv_tokens))
+        return own, (own[0] + count * draft[0], own[1] + count * draft[1])
+
+    def prompt(self, step: ReplicaStep) -> SecondsJoules:
+        """A step of prompts, which the draft model reads too."""
+        seconds, joules = self._of_time(self.ready, self.ready.step(step))
+        if self.ready.draft is not None:
+            more_s, more_j = self._of_time(self.ready.draft, self.ready.draft.step(step))
+            return seconds + more_s, joules + more_j
+        return seconds, joules
+
+    def beside(self, batch: Floats, prompt_tokens: Floats) -> SecondsJoules:
+        """What decoding sequences without cache take beside prompts, more than as many tokens of prompts."""
+        width = float(self.ready.replica.engine.verify_tokens)
+        mixed = ReplicaStep(batch * width, 0 * batch, prompt_tokens, 0 * batch, np.ones(len(batch)))
+        both_s, both_j = self._of_time(self.ready, self.ready.step(mixed))
+        if self.ready.draft is not None:
+            draft = self._of_time(self.ready.draft, self.ready.draft.step(_prompt(prompt_tokens, 0 * batch)))
+            both_s, both_j = both_s + draft[0], both_j + draft[1]
+        alone_s, alone_j = self.prompt(_prompt(prompt_tokens + batch * width, 0 * batch))
+        return both_s - alone_s, both_j - alone_j
+
+    def between(self, step: ReplicaStep, without: ReplicaStep) -> SecondsJoules:
+        """What one step of prompts takes more than another."""
+        (more_s, more_j), (less_s, less_j) = self.prompt(step), self.prompt(without)
         return more_s - less_s, more_j - less_j
 
 
@@ -167,8 +199,9 @@ def _knots(most: float, count: int) -> Floats:
     return np.concatenate([[0.0], series])
 
 
-def _rows(rows: Floats, beside: Floats) -> Floats:
-    """Rows of batches 0 .. max: entry 0 less what a batch adds beside a prompt; row 0 is a copy, never read."""
+def _rows(rows: Floats, base: Floats) -> Floats:
+    """Rows of batches 0 .. max, with the part of each at entry 0 that a mixed step holds already; row 0 is a copy,
+    never read."""
     based = rows.copy()
-    based[:, 0] = np.clip(rows[:, 0] - beside, 1e-9, rows[:, 1])
+    based[:, 0] = np.clip(base, 1e-9, rows[:, 1])
     return np.concatenate([based[:1], based])

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from comptroller.costs.deployment import ModelReplica, arithmetic
 from comptroller.costs.operations import OperationMatrices, StepOperation, operations
+from comptroller.costs.speculation import draft_replica, tokens_per_step
 from comptroller.costs.step import ReplicaStep
 from comptroller.errors import UnsupportedError
 
@@ -182,6 +183,41 @@ class ReplicaTimer:
     rates: OperationRates
     overheads: StepOverheads
     serving: ServingOverheads = ServingOverheads()
+    draft: ReplicaTimer | None = None
+
+    def decode(self, batch: Array, kv_tokens: Array) -> StepTime:
+        """A decode step of `batch` sequences with so many cached tokens; with drafts their verification alone.
+
+        k drafted tokens and one of every sequence pass all matrices, and so touch more experts; caches are read once.
+        The host counts sequences, not tokens.
+        """
+        time = self.step(ReplicaStep.decode(batch * float(self.replica.engine.verify_tokens), kv_tokens))
+        if self.replica.engine.verify_tokens > 1:
+            time.terms[-1] = self.overheads.total_s(self.replica.model.layers, batch, self.replica.layout.dp)
+        return time
+
+    def decode_s(self, batch: Array, kv_tokens: Array) -> Array:
+        """Seconds of decoding per token of each sequence: a step, or with drafts
+
+        t = (t_verify(B (k + 1)) + k t_draft(B)) / E,  E as `speculation.tokens_per_step`
+        """
+        seconds = self.decode(batch, kv_tokens).total_s
+        if self.draft is not None:
+            drafted = self.replica.engine.verify_tokens - 1
+            seconds = seconds + drafted * self.draft.step(ReplicaStep.decode(batch, kv_tokens)).total_s
+        return seconds if self.replica.engine.speculation is None else np.asarray(seconds / self.step_tokens)
+
+    @property
+    def step_tokens(self) -> float:
+        """Tokens that a sequence gets of a decode step."""
+        made = self.replica.engine.speculation
+        return tokens_per_step(made.acceptance, made.tokens) if made else 1.0
+
+    def draft_prompt_s(self, fresh_tokens: Array, past_tokens: Array) -> Array:
+        """Seconds that the draft model takes for prompts, whose cache it needs too; in one step each."""
+        if self.draft is None:
+            return np.zeros(np.shape(fresh_tokens))
+        return self.draft.step(ReplicaStep.prefill(fresh_tokens, past_tokens)).total_s
 
     def step(self, step: ReplicaStep) -> StepTime:
         """Time of steps: operations plus overhead.
@@ -255,8 +291,14 @@ def replica_timer(replica: ModelReplica, calibration: TimingCalibration) -> Repl
     ops = operations(replica.model, replica.recipe, replica.layout, replica.library)
     parts = part_arithmetic(replica)
     columns = _Columns(replica, calibration, {}, ops)
+    draft = draft_replica(replica)
     return ReplicaTimer(
-        replica, ops, columns.rates(parts), calibration.overheads(replica), calibration.serving(replica)
+        replica,
+        ops,
+        columns.rates(parts),
+        calibration.overheads(replica),
+        calibration.serving(replica),
+        replica_timer(draft, calibration) if draft else None,
     )
 
 

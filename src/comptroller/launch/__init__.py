@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from enum import StrEnum
 from importlib import import_module, resources
 from types import ModuleType
 
@@ -15,9 +16,18 @@ from comptroller.facts.model import Model
 from comptroller.launch._checkpoint import CheckpointConversion, LaunchCheckpoint, as_launched, checkpoint_of
 
 __all__ = [
-    "WHAT_IF", "CheckpointConversion", "LaunchCheckpoint", "checkpoint", "command", "engines", "image", "launchable",
-    "line", "spread",
+    "WHAT_IF", "CheckpointConversion", "LaunchCheckpoint", "ServingPhase", "checkpoint", "command", "engines", "image",
+    "launchable", "line", "speculation_words", "splits", "spread",
 ]  # fmt: skip
+
+
+class ServingPhase(StrEnum):
+    """What a replica does: all, or prompts or tokens alone, whose caches are handed on."""
+
+    MIXED = "mixed"
+    PREFILL = "prefill"
+    DECODE = "decode"
+
 
 WHAT_IF = "# what-if: "
 """How the line of a deployment starts that cannot be launched: a comment of the shell, then the reason."""
@@ -61,27 +71,60 @@ def checkpoint(replica: ModelReplica) -> LaunchCheckpoint:
     )
 
 
-def command(replica: ModelReplica, context_tokens: int) -> str:
+def command(replica: ModelReplica, context_tokens: int, phase: ServingPhase = ServingPhase.MIXED) -> str:
     """A shell line that starts one replica with the plan's settings, in the plan's number formats.
 
-    context_tokens: the longest request, input and output, that it must hold.
+    context_tokens: the longest request, input and output, that it must hold.  phase: what it does.
 
     Raises:
         UnknownIdError: no file for the engine.
-        UnsupportedError: the engine cannot serve these formats on the device, or no files are known.
+        UnsupportedError: the engine cannot serve these formats on the device, no files are known, or it is not known to
+            hand caches on.
     """
     program = _file(replica.engine.launched_as)
-    return shlex.join(str(word) for word in program.words(replica, checkpoint(replica), context_tokens))
+    words = program.words(replica, checkpoint(replica), context_tokens)
+    more = (*speculation_words(replica.engine), *_phase_words(replica.engine.launched_as, phase))
+    return shlex.join(str(word) for word in (*words, *more))
 
 
-def line(replica: ModelReplica, context_tokens: int) -> str:
+def speculation_words(engine: EngineSettings) -> list[str | int]:
+    """Arguments of an engine for its speculative decoding; none where it uses none.
+
+    Raises:
+        UnknownIdError: no file for the engine.
+        UnsupportedError: the engine, or its version, is not known to draft so.
+    """
+    if engine.speculation is None:
+        return []
+    words = getattr(_file(engine.launched_as), "speculation", None)
+    if words is None:
+        raise UnsupportedError(f"{engine.id}: how it is told to draft is not known; vllm and sglang are")
+    found: list[str | int] = words(engine.speculation, engine.version)
+    return found
+
+
+def splits(engine: str) -> bool:
+    """Whether an engine is known to run prefill and decode apart."""
+    return engine in engines() and bool(getattr(_file(engine), "PHASES", {}))
+
+
+def _phase_words(engine: str, phase: ServingPhase) -> tuple[str, ...]:
+    if phase == ServingPhase.MIXED:
+        return ()
+    if not splits(engine):
+        raise UnsupportedError(f"{engine} is not known to hand caches from prefill to decode; vllm and sglang are")
+    found: tuple[str, ...] = _file(engine).PHASES[phase.value]
+    return found
+
+
+def line(replica: ModelReplica, context_tokens: int, phase: ServingPhase = ServingPhase.MIXED) -> str:
     """The command, or a comment that says why there is none: what was planned is then a what-if.
 
     Raises:
         UnknownIdError: no file for the engine.
     """
     try:
-        return command(replica, context_tokens)
+        return command(replica, context_tokens, phase)
     except UnsupportedError as error:
         return f"{WHAT_IF}{error}"
 

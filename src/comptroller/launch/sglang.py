@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.deployment import ModelReplica, SpeculativeDecoding
 from comptroller.launch._checkpoint import LaunchCheckpoint
 
 IMAGES = {
@@ -11,6 +11,12 @@ IMAGES = {
     "cdna4": "lmsysorg/sglang:v0.5.19-rocm700-mi35x",
 }
 """hub.docker.com/r/lmsysorg/sglang, by vendor or family of device."""
+
+PHASES = {
+    phase: ("--disaggregation-mode", phase, "--disaggregation-transfer-backend", "nixl")
+    for phase in ("prefill", "decode")
+}
+"""docs.sglang.ai, advanced_features/pd_disaggregation; `sglang_router.launch_router --pd-disaggregation` in front."""
 
 SPREAD = '--nnodes {nodes} --node-rank "$RANK" --dist-init-addr "$LEADER:20000"'
 """Arguments of a node, in shell; the first one listens."""
@@ -33,3 +39,14 @@ def words(replica: ModelReplica, files: LaunchCheckpoint, context_tokens: int) -
     line += ["--context-length", context_tokens, "--max-running-requests", engine.max_batch]
     line += ["--chunked-prefill-size", engine.chunk_tokens]
     return [*line, "--mem-fraction-static", engine.memory_fraction]
+
+
+def speculation(drafts: SpeculativeDecoding, version: str) -> list[str | int]:
+    """docs.sglang.ai, advanced_features/server_arguments: one chain of drafts (top-k 1), whose tokens count the model's
+    own."""
+    if drafts.draft is None:
+        return ["--speculative-algorithm", "NGRAM", "--speculative-num-draft-tokens", drafts.tokens + 1]
+    line: list[str | int] = ["--speculative-algorithm", "STANDALONE"]
+    line += ["--speculative-draft-model-path", drafts.draft.repository or drafts.draft.id]
+    line += ["--speculative-num-steps", drafts.tokens, "--speculative-eagle-topk", 1]
+    return [*line, "--speculative-num-draft-tokens", drafts.tokens + 1]

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from comptroller.costs.deployment import ModelReplica
+import json
+
+from comptroller.costs.deployment import ModelReplica, SpeculativeDecoding
+from comptroller.errors import UnsupportedError
+from comptroller.facts.engine_formats import in_range
 from comptroller.launch._checkpoint import LaunchCheckpoint
 
 IMAGES = {"NVIDIA": "vllm/vllm-openai:v0.12.0", "AMD": "vllm/vllm-openai-rocm:v0.14.0"}
 """hub.docker.com/u/vllm; there is none for AMD before 0.14."""
+
+PHASES = {
+    "prefill": ("--kv-transfer-config", '{"kv_connector":"NixlConnector","kv_role":"kv_producer"}'),
+    "decode": ("--kv-transfer-config", '{"kv_connector":"NixlConnector","kv_role":"kv_consumer"}'),
+}
+"""docs.vllm.ai/en/v0.12.0/features/nixl_connector_usage; a proxy in front sends a request to one of each."""
 
 SPREAD = '--nnodes {nodes} --node-rank "$RANK" --master-addr "$LEADER" $([ "$RANK" = 0 ] || echo --headless)'
 """Arguments of a node, in shell; the first one listens."""
@@ -29,3 +39,18 @@ def words(replica: ModelReplica, files: LaunchCheckpoint, context_tokens: int) -
     line += ["--max-model-len", context_tokens, "--max-num-seqs", engine.max_batch]
     line += ["--max-num-batched-tokens", engine.chunk_tokens]
     return [*line, "--gpu-memory-utilization", engine.memory_fraction]
+
+
+def speculation(drafts: SpeculativeDecoding, version: str) -> list[str | int]:
+    """docs.vllm.ai/en/v0.12.0/api/vllm/config/speculative; a draft model raises NotImplementedError up to 0.13 (issue
+    31883, merged as 24322).
+
+    Raises:
+        UnsupportedError: the version does not draft with a model.
+    """
+    config: dict[str, str | int] = {"method": "ngram", "prompt_lookup_max": drafts.tokens}
+    if drafts.draft is not None:
+        if in_range(version, "", "0.14"):
+            raise UnsupportedError(f"vllm {version} does not draft with a model; versions after 0.13 do, and sglang")
+        config = {"method": "draft_model", "model": drafts.draft.repository or drafts.draft.id}
+    return ["--speculative-config", json.dumps({**config, "num_speculative_tokens": drafts.tokens})]

@@ -14,9 +14,9 @@ from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.day_market import without_spot
 from comptroller.planning.prove.arrivals import RehearsalSettings
 from comptroller.planning.prove.proof_document import VerificationResult, fleet_search, verification_of
-from comptroller.planning.prove.stage import require_policies
 from comptroller.planning.reasons.explain import WhyNotExplanation, explain
 from comptroller.planning.risk.confidence import with_confidence
+from comptroller.planning.routing_choice import best_of, routing_choices
 from comptroller.planning.solve.infeasible import solve_or_explain
 from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.planning.write.day import day_plan
@@ -79,7 +79,15 @@ def plan_in_parts(
         InputError: the workload, or a fact it names, is malformed; or its calibration speaks of nothing it may choose.
         UnsupportedError: the evidence supports no strategy.
     """
-    require_policies(workload)
+    choices = routing_choices(workload)
+    if workload.allow.routing:
+
+        def whole(choice: Workload) -> Plan:
+            *_, told = plan_in_parts(choice, calibration, progress, rehearsal, executor, depth)
+            return told
+
+        yield best_of(choices, whole)
+        return
     calibration = calibration or calibration_of(workload)
     progress.phase("evaluating deployments")
     problem = with_confidence(pose_problem(without_spot(workload), calibration, progress, executor))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from comptroller.costs.split_pools import PROMPT_STEP_TOKENS
 from comptroller.costs.steptable import StepTable
 from comptroller.errors import InputError
 from comptroller.serving.policies import module
@@ -21,7 +22,7 @@ class SimulatedReplica:
     ranks: data-parallel ranks, each with a batch and a cache of its own (`table` is one rank's), that step
     in lockstep: a step takes as long as the slowest rank's.  pool: what it is for in a split service.
     draft_tokens, acceptance: of speculative decoding, tokens drafted per sequence and step and the chance that
-    each is kept (the table then prices a whole draft-and-verify step, see `layouts.speculative`).  swap_tokens:
+    each is kept (the table then prices a whole draft-and-verify step, see `costs.tabulate`).  swap_tokens:
     tokens of cache that the host's memory takes from preempted sequences of a rank; beyond it, and with 0, they
     are recomputed.  weight: share of traffic under weighted routing.  storage: replicas of the same number share
     one cache (see `layouts.shared`).  prefixes: whether it keeps prefixes, in a fleet that has blocks for them.
@@ -125,7 +126,7 @@ class SplitThresholds:
     """
 
     max_pending_tokens: int = 8192
-    prompt_batch_tokens: int = 2048
+    prompt_batch_tokens: int = PROMPT_STEP_TOKENS
 
 
 @dataclass(frozen=True)

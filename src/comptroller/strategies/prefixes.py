@@ -57,15 +57,3 @@ class QuestionPrefixIndex:
                 return (reply.ask, common) if common else (None, 0.0)
             reply = reply.ask.after
         return None, 0.0
-
-
-def whole_blocks(common: Floats, prompt: Floats, block: int) -> Floats:
-    """Prompt tokens that a cache of whole blocks saves; an engine always computes at least the last token.
-
-    common: shared prefix of each prompt, in tokens.  prompt: its length.  block: tokens of a cache block.
-
-
-    >>> whole_blocks(np.array([400.0, 407.0, 0.0]), np.array([400.0, 500.0, 0.0]), 16).tolist()
-    [384.0, 400.0, 0.0]
-    """
-    return np.asarray(np.maximum(np.minimum(common, prompt - 1.0), 0.0) // block * block)

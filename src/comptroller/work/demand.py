@@ -11,7 +11,8 @@ import numpy as np
 
 from comptroller.errors import FactError
 from comptroller.work.arrivals import gamma_arrivals, window_cv, window_rates
-from comptroller.work.lengths import RequestSizeTable, bucketed_sizes, edges_of, points
+from comptroller.work.lengths import RequestSizeTable, bucketed_means, bucketed_sizes, edges_of, points
+from comptroller.work.prefix_sharing import BLOCK_TOKENS, tokens_seen_before, whole_blocks
 from comptroller.work.rows import TraceReadOptions
 from comptroller.work.trace import Floats, RequestTrace, TracePrefixBlocks
 from comptroller.work.traces import read_trace
@@ -50,7 +51,7 @@ class TrafficDemand:
     of the trace; without a trace both are the stated rate, the mean that of the day where its busiest hour is known.
     cv: coefficient of variation of the gaps between arrivals.  window_cv: that inside windows, without
     changes of the rate.  block_reuse: greatest share of prefix blocks that a cache can hit.  dropped: bad rows of the
-    trace left out.
+    trace left out.  cached_tokens: of the prompts of each bucket, in the mean, found in a cache without end.
     """
 
     rate_per_s: float
@@ -61,6 +62,7 @@ class TrafficDemand:
     sizes: RequestSizeTable
     block_reuse: float = 0.0
     dropped: int = 0
+    cached_tokens: Floats | None = None
 
     @property
     def rates_per_s(self) -> Floats:
@@ -129,7 +131,8 @@ def requests(workload: Workload, rng: np.random.Generator, n: int) -> RequestTra
         raise FactError(workload.name, "rate_per_s", "no arrivals", "rate_per_s and lengths, or trace")
     arrival_s = gamma_arrivals(rate, 1.0 if cv is None else cv, n, rng)
     inputs, outputs = sizes.draw(n, rng)
-    return RequestTrace(arrival_s, inputs, outputs, source=workload.name)
+    blocks = None if workload.prefix is None else workload.prefix.blocks(inputs, rng)
+    return RequestTrace(arrival_s, inputs, outputs, source=workload.name, blocks=blocks)
 
 
 def _repeated_trace(trace: RequestTrace, n: int) -> RequestTrace:
@@ -164,20 +167,29 @@ def demand(workload: Workload, grid: tuple[int, int] = GRID) -> TrafficDemand:
     edges = bins if bins is not None and bins_fit else edges_of(sizes, grid)
     share = workload.busiest_hour_share
     mean = rate / (HOURS_OF_A_DAY * share) if share else rate
-    return TrafficDemand(rate, mean, rate, cv, cv, bucketed_sizes(sizes, edges))
+    buckets, asked = bucketed_sizes(sizes, edges), workload.prefix
+    cached = None
+    if asked is not None:
+        cached = whole_blocks(asked.share * buckets.input_tokens, buckets.input_tokens, BLOCK_TOKENS)
+    return TrafficDemand(rate, mean, rate, cv, cv, buckets, cached_tokens=cached)
 
 
 def demand_of(trace: RequestTrace, peak: PeakQuantile = DEFAULT_PEAK, grid: tuple[int, int] = GRID) -> TrafficDemand:
     """The demand of a trace; the rate to size for is a quantile of its rate over windows."""
     rates = window_rates(trace.arrival_s, peak.window_s)
     sizes = points(trace.input_tokens, trace.output_tokens)
+    edges = edges_of(sizes, grid)
+    cached = None
+    if trace.blocks is not None:
+        cached = bucketed_means(tokens_seen_before(trace), trace.input_tokens, trace.output_tokens, edges)
     return TrafficDemand(
         rate_per_s=float(np.quantile(rates, peak.quantile)),
         mean_rate_per_s=trace.rate_per_s,
         busiest_rate_per_s=float(rates.max()),
         cv=trace.cv,
         window_cv=window_cv(trace.arrival_s, peak.window_s),
-        sizes=bucketed_sizes(sizes, edges_of(sizes, grid)),
+        sizes=bucketed_sizes(sizes, edges),
         block_reuse=trace.blocks.reuse if trace.blocks else 0.0,
         dropped=trace.dropped,
+        cached_tokens=cached,
     )

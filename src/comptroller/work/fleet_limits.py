@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from comptroller.facts.site import Term
+from comptroller.work.prefix_sharing import PrefixSharing
+from comptroller.work.serving_levers import PoolChoice, SpeculationChoice
 from comptroller.work.sizes import STRICT
 
 LEAST_CONFIDENCE = 0.5
@@ -22,13 +24,23 @@ KIND_USD_PER_H = 0.4
 """What a further kind of deployment in a fleet counts for in the choice: about four hours a month of an engineer at
 $75, for another image, benchmark and alarm. Twice as much bars mixes that save $7,000 a year."""
 
+LEAST_CHUNK, MOST_CHUNK = 16, 131_072
+"""Tokens of a step that holds prompts: a block of cache at least, the longest context of common models at most. At half
+the least, or twice the most, engines refuse to start or gain nothing."""
+
+ChunkTokens = Annotated[int, Field(strict=True, ge=LEAST_CHUNK, le=MOST_CHUNK)]
 Confidence = Annotated[float, Field(strict=True, ge=LEAST_CONFIDENCE, lt=1)]
 UseCeiling = Annotated[float, Field(strict=True, gt=0, le=1)]
 KindCount = Annotated[int, Field(strict=True, ge=1)]
 
 
 class ResourceAllowlist(BaseModel):
-    """The resources that a plan may use, by any name that `facts.library.resolve` takes; an empty list allows all."""
+    """The resources that a plan may use, by any name that `facts.library.resolve` takes; an empty list allows all.
+
+    pools: whether replicas do both prefill and decode, or may do one of them.  routing: policies that are compared.
+    chunk_tokens: budgets of a step with prompts, beside the engine's own.  kv_formats: of the cache; where none is
+    named, the 16-bit one and, of `formats`, those of eight bits.
+    """
 
     model_config = STRICT
     accelerators: tuple[str, ...] = ()
@@ -36,3 +48,24 @@ class ResourceAllowlist(BaseModel):
     engines: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
     terms: tuple[Term, ...] = ("on_demand",)
+    pools: Annotated[tuple[PoolChoice, ...], Field(min_length=1)] = (PoolChoice.MIXED,)
+    routing: tuple[str, ...] = ()
+    chunk_tokens: tuple[ChunkTokens, ...] = ()
+    kv_formats: tuple[str, ...] = ()
+
+    @property
+    def unused_levers(self) -> set[str]:
+        """Fields of levers that allow no more than an engine's own way: they change no plan."""
+        usual = {"pools": (PoolChoice.MIXED,), "routing": (), "chunk_tokens": (), "kv_formats": ()}
+        return {name for name, value in usual.items() if getattr(self, name) == value}
+
+
+class WorkloadLevers(BaseModel):
+    """Levers of serving with settings of their own.
+
+    speculation: speculative decoding that may be used.  prefix: what prompts have in common, without a trace.
+    """
+
+    model_config = STRICT
+    speculation: SpeculationChoice | None = None
+    prefix: PrefixSharing | None = None

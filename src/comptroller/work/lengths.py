@@ -132,6 +132,14 @@ def bucketed_sizes(sizes: RequestSizeTable, edges: LengthBucketEdges) -> Request
     )
 
 
+def bucketed_means(values: Floats, inputs: Ints, outputs: Ints, edges: LengthBucketEdges) -> Floats:
+    """Mean of what requests have, by bucket, in the order of `bucketed_sizes`."""
+    row = np.searchsorted(edges.input, inputs, side="right")
+    column = np.searchsorted(edges.output, outputs, side="right")
+    _, cell = np.unique(row * (len(edges.output) + 1) + column, return_inverse=True)
+    return np.asarray(np.bincount(cell, values) / np.bincount(cell))
+
+
 def whole(tokens: Floats, rng: np.random.Generator) -> Ints:
     """The lengths rounded up or down at random, so that their expectation is unchanged."""
     return np.floor(tokens + rng.random(len(tokens))).astype(np.int64)

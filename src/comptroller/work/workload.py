@@ -17,7 +17,14 @@ from comptroller.facts.reader import CATALOGUE, FactEntry, parse_toml
 from comptroller.work.data_files import calibration_digest, find_calibration, find_data
 from comptroller.work.document_errors import fact_error
 from comptroller.work.evidence_readers import packaged_evidence
-from comptroller.work.fleet_limits import KIND_USD_PER_H, Confidence, KindCount, ResourceAllowlist, UseCeiling
+from comptroller.work.fleet_limits import (
+    KIND_USD_PER_H,
+    Confidence,
+    KindCount,
+    ResourceAllowlist,
+    UseCeiling,
+    WorkloadLevers,
+)
 from comptroller.work.hours import WorkloadDay, require_fitting
 from comptroller.work.policy_choice import PolicyChoice
 from comptroller.work.quality import WorkloadQuality
@@ -168,7 +175,7 @@ class TraceSlice(BaseModel):
         return self
 
 
-class Workload(WorkloadUsage):
+class Workload(WorkloadUsage, WorkloadLevers):
     """The load to serve, its objectives, and the resources that may be used.
 
     Arrivals are either `rate_per_s` (the rate to size for) with `cv`, the coefficient of variation of the gaps
@@ -176,7 +183,8 @@ class Workload(WorkloadUsage):
     is then its `peak`. Lengths are those of the trace, or `lengths`. A trace without arrival times is read at
     `rate_per_s`. columns: what the trace's columns are called, where not as its format has them.
     policies: who decides in the fleet.
-    Rate, lengths and objectives may also come from a use case and its users (`WorkloadUsage`).
+    Rate, lengths and objectives may also come from a use case and its users (`WorkloadUsage`); levers of serving stand
+    in `WorkloadLevers`.
     seed: of random draws.  spare_replicas: replicas of each deployment kept in reserve (1: N+1).  caps: most devices by
     accelerator.  budget, power, carbon: upper bounds of spending, of power at the meter and of emissions, with every
     replica busy.
@@ -238,8 +246,9 @@ class Workload(WorkloadUsage):
             require_fitting(self.hours, self.quality is not None)
         if self.quality is None and not self.models:
             raise conflict("models", "is missing", "a list that is not empty, or quality")
-        if self.quality is not None and self.lengths is not None:
-            raise conflict("lengths", "are already given by the evidence", "quality.lengths, or none")
+        if self.quality is not None and (self.lengths is not None or self.prefix is not None):
+            name = "prefix" if self.lengths is None else "lengths"
+            raise conflict(name, "are already given by the evidence", "quality.lengths, or none")
         if self.trace is None:
             if self.rate_per_s is None:
                 raise conflict("rate_per_s", "no arrivals", "rate_per_s, or trace")
@@ -250,7 +259,7 @@ class Workload(WorkloadUsage):
             if given:
                 raise conflict(given[0], "has no meaning without a trace", "trace")
         else:
-            for name in ("cv", "lengths"):
+            for name in ("cv", "lengths", "prefix"):
                 if getattr(self, name) is not None:
                     raise conflict(name, "is already given by the trace", f"trace or {name}")
             if self.scale is not None and self.rate_per_s is not None:
@@ -276,7 +285,10 @@ class Workload(WorkloadUsage):
         update: dict[str, Any] = {"trace": path.name if path else None}
         if quality and records:
             update["quality"] = quality.model_copy(update={"evidence": records.name})
-        silent = {"calibration"} if self.what_if else {"calibration", "what_if"}
+        silent: dict[str, Any] = {
+            name: True for name in ("what_if", "speculation", "prefix") if not getattr(self, name)
+        }
+        silent |= {"calibration": True, "allow": self.allow.unused_levers}
         written = self.model_copy(update=update).model_dump_json(exclude=silent)
         sha = hashlib.sha256(written.encode())
         for entry in self._library.entries:
@@ -314,14 +326,17 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
         raise fact_error(error.errors()[0], file.name, Workload) from error
     names = _WorkloadNames(workload, file)
     allow = workload.allow
-    kinds = ("accelerators", "formats", "engines", "sites")
-    allowed = {kind: names.ids(f"allow.{kind}", kind, getattr(allow, kind)) for kind in kinds}
+    kinds = {kind: kind for kind in ("accelerators", "formats", "engines", "sites")} | {"kv_formats": "formats"}
+    allowed = {field: names.ids(f"allow.{field}", kind, getattr(allow, field)) for field, kind in kinds.items()}
     update: dict[str, Any] = {
         "models": workload.models if workload.quality else names.ids("models", "models", workload.models),
         "caps": dict(zip(names.ids("caps", "accelerators", workload.caps), workload.caps.values(), strict=True)),
         "allow": allow.model_copy(update=allowed),
     }
     update["policies"] = workload.policies.beside(file)
+    if (asked := workload.speculation) is not None and asked.draft is not None:
+        (draft,) = names.ids("speculation.draft", "models", [asked.draft])
+        update["speculation"] = asked.model_copy(update={"draft": draft})
     if workload.trace is not None:
         update["trace"] = str(find_data("trace", workload.trace, file))
     if workload.calibration is not None:

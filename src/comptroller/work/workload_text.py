@@ -139,6 +139,33 @@ HEADINGS = (
             "allow.terms": WorkloadKey(
                 'Terms of rent: "on_demand", "spot", "reserved", "owned".', '["on_demand", "reserved"]'
             ),
+            "allow.pools": WorkloadKey(
+                'Whether replicas do prefill and decode ("mixed"), or may do one of them ("split": x prefill and y '
+                "decode replicas, which needs a router that sends a request to both).",
+                '["mixed", "split"]',
+            ),
+            "prefix": WorkloadKey(
+                "What prompts have in common, where there is no trace: the share of a prompt (1) that is its group's, "
+                "and how many groups there are (1: a system prompt that all requests have).",
+                "{ share = 0.6, groups = 50 }",
+            ),
+            "allow.chunk_tokens": WorkloadKey(
+                "Token budgets of a step that holds prompts, which are tried beside the engine's own (tokens).",
+                "[512, 2048]",
+            ),
+            "allow.kv_formats": WorkloadKey(
+                "Formats of the cache that may be used; none named: 16 bit, and those of eight bits in allow.formats.",
+                '["bf16", "fp8_e4m3"]',
+            ),
+            "allow.routing": WorkloadKey(
+                "Routing policies that are compared, by id: the plan is proven under each, the cheapest is kept.",
+                '["least_request", "prefix_load"]',
+            ),
+            "speculation": WorkloadKey(
+                "Speculative decoding that may be used: tokens drafted in a step (choices), the share of drafted "
+                "tokens that is kept (1), and the model that drafts; without one, n-grams of the sequence.",
+                '{ draft = "llama_3_2_1b", tokens = [2, 4], acceptance = 0.7 }',
+            ),
             "calibration": WorkloadKey(
                 "Own measurements of your servers: the folder that `comptroller fit calibration --out` wrote.", '"mine"'
             ),

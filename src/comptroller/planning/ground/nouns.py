@@ -19,7 +19,9 @@ import numpy.typing as npt
 from comptroller.costs.capacity import LatencyTarget
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.memory import ReplicaMemory
+from comptroller.costs.split_pools import SplitPools
 from comptroller.facts.site import AcceleratorOffer, Site
+from comptroller.planning.ground.deployment_levers import DeploymentLevers
 from comptroller.planning.ground.strategy_plays import StrategyPlay
 
 Floats = npt.NDArray[np.float64]
@@ -130,12 +132,28 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One way to serve: a replica (model, recipe, layout, engine, accelerator), its memory, its site and its price."""
+    """One way to serve: a replica (model, recipe, layout, engine, accelerator), its memory, its site and its price.
+
+    pools: where prefill and decode run apart, how many replicas of each make a group, which then stands for a replica.
+    chunk_tokens: budget of a step with prompts, where it is not the engine's own.
+    """
 
     replica: ModelReplica
     memory: ReplicaMemory
     site: Site
     offer: AcceleratorOffer
+    pools: SplitPools | None = None
+    chunk_tokens: int | None = None
+
+    @property
+    def levers(self) -> DeploymentLevers:
+        """What it does other than its engine starts by itself."""
+        return DeploymentLevers(self.pools, self.chunk_tokens, self.replica.engine.speculation)
+
+    @property
+    def devices(self) -> int:
+        """Devices of a replica, or of a group of them."""
+        return self.replica.layout.devices * (self.pools.ratio.replicas if self.pools else 1)
 
     @property
     def id(self) -> str:
@@ -145,21 +163,22 @@ class Deployment:
         layout = str(replica.layout).replace("-", "")
         pack = f".x{self.offer.devices}" if self.offer.devices > 1 else ""
         where = f"{replica.engine.id}.{self.site.id}.{self.offer.term}{pack}"
-        return f"{replica.model.id}.{replica.device.id}.{layout}.{formats}.{where}"
+        return f"{replica.model.id}.{replica.device.id}.{layout}.{formats}{self.levers.suffix}.{where}"
 
     @property
     def label(self) -> str:
         """It in one line: model, formats, devices, layout, engine, place and term."""
         replica = self.replica
         return (
-            f"{replica.model.id} {replica.recipe.weights}/kv {replica.recipe.kv} on {replica.layout.devices}x "
-            f"{replica.device.id} {replica.layout} {replica.engine.id} @ {self.site.id} {self.offer.term}"
+            f"{replica.model.id} {replica.recipe.weights}/kv {replica.recipe.kv} on {self.devices}x "
+            f"{replica.device.id} {replica.layout}{self.levers.label} {replica.engine.id} @ {self.site.id} "
+            f"{self.offer.term}"
         )
 
     @property
     def usd_per_h(self) -> float:
         """Dollars per hour of one replica: what must be rented to have its devices, shared if it divides."""
-        devices, pack = self.replica.layout.devices, self.offer.devices
+        devices, pack = self.devices, self.offer.devices
         rented = devices if pack % devices == 0 else -(-devices // pack) * pack
         return self.offer.usd_per_s * 3600.0 * rented
 
@@ -170,6 +189,7 @@ class Deployment:
             "model": self.replica.model.id,
             "accelerator": self.replica.device.id,
             "layout": str(self.replica.layout),
+            **self.levers.axes,
             "format": str(self.replica.recipe),
             "engine": self.replica.engine.id,
             "site": self.site.id,

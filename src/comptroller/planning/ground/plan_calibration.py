@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from comptroller.costs.closed_loop import ClosedLoop, closed_loop
-from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.deployment import (
+    EngineSettings,
+    ModelReplica,
+    ParallelLayout,
+    PrecisionRecipe,
+    SpeculativeDecoding,
+)
 from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.memory import memory
 from comptroller.costs.own_calibration import MeasuredFactor, OwnCalibration
@@ -24,6 +30,7 @@ from comptroller.planning.ground.service_document import (
     PoolDocument,
     PredictedFigure,
     ServiceDocument,
+    SpeculationDocument,
 )
 from comptroller.quantities import short
 
@@ -40,6 +47,7 @@ def replica_of_pool(deployment: DeploymentDocument, pool: PoolDocument, library:
         max_batch=settings.max_batch,
         chunk_tokens=settings.chunk_tokens,
         memory_fraction=settings.memory_fraction,
+        speculation=_speculation(settings.speculation, library),
     )
     return ModelReplica(
         library.model(deployment.model),
@@ -49,6 +57,13 @@ def replica_of_pool(deployment: DeploymentDocument, pool: PoolDocument, library:
         engine,
         library,
     )
+
+
+def _speculation(settings: SpeculationDocument | None, library: FactLibrary) -> SpeculativeDecoding | None:
+    if settings is None:
+        return None
+    draft = library.model(settings.draft) if settings.draft else None
+    return SpeculativeDecoding(settings.tokens, settings.acceptance, draft)
 
 
 def calibration_of_plan(plan: Plan) -> TimingCalibration:

@@ -43,6 +43,14 @@ class RecipeDocument(DocumentPart):
     kv: str
 
 
+class SpeculationDocument(DocumentPart):
+    """Speculative decoding: id of the model that drafts, n-grams without one; tokens a step; share that is kept."""
+
+    tokens: int
+    acceptance: float
+    draft: str | None = None
+
+
 class EngineDocument(DocumentPart):
     """Engine settings; context_tokens: longest prompt plus output it takes, the model's own where not given."""
 
@@ -52,6 +60,7 @@ class EngineDocument(DocumentPart):
     chunk_tokens: int
     memory_fraction: float
     context_tokens: int | None = None
+    speculation: SpeculationDocument | None = None
 
 
 class PoolDocument(DocumentPart):

@@ -14,7 +14,7 @@ from comptroller.costs.capacity import SlicedLoad
 from comptroller.planning.ground.nouns import AxisValues, Bools, Floats, Goal, Ints, Market, Option
 from comptroller.planning.ground.strategy_plays import OptionCalls, PlaySet
 from comptroller.planning.offer.market import DeploymentOffers, MarketCache
-from comptroller.strategies.prefixes import whole_blocks
+from comptroller.work.prefix_sharing import whole_blocks
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
-from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe, arithmetic
+from comptroller.costs.deployment import (
+    EngineSettings,
+    ModelReplica,
+    ParallelLayout,
+    PrecisionRecipe,
+    SpeculativeDecoding,
+    arithmetic,
+)
 from comptroller.costs.memory import ReplicaMemory, memory
+from comptroller.costs.speculation import speculation_refusal
+from comptroller.costs.split_pools import SplitPools
 from comptroller.errors import InsufficientMemoryError, UnsupportedError, UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.config import listed_checkpoints
@@ -17,8 +26,9 @@ from comptroller.facts.format import Format
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
 from comptroller.facts.site import AcceleratorOffer, Site, Term
-from comptroller.launch import launchable
+from comptroller.launch import launchable, speculation_words
 from comptroller.planning.ground.nouns import Deployment
+from comptroller.planning.offer.split_groups import split_groups, split_refusal
 
 NEAR_LOSSLESS = ("fp8_e4m3",)
 """Formats tried when the workload names none, beside those of the checkpoint and the device's 16-bit one: what
@@ -33,7 +43,9 @@ SLOW_BYTES_PER_S = 100e9
 class DeploymentSpace:
     """What may be chosen; every axis in the order given, which also breaks ties.
 
-    library: of the formats.  what_if: also what no engine is known to launch.
+    library: of the formats.  what_if: also what no engine is known to launch.  mixed, split: whether replicas do both
+    prefill and decode, or may do one of them.  drafts: speculative decoding that may be used.  chunk_tokens: budgets of
+    a step with prompts, beside the engine's own.  kv_formats: of the cache, if named.
     """
 
     models: tuple[Model, ...]
@@ -45,6 +57,11 @@ class DeploymentSpace:
     on: date | None = None
     library: FactLibrary = SHIPPED
     what_if: bool = False
+    mixed: bool = True
+    split: bool = False
+    drafts: tuple[SpeculativeDecoding, ...] = ()
+    chunk_tokens: tuple[int, ...] = ()
+    kv_formats: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -87,8 +104,31 @@ def enumerate_deployments(space: DeploymentSpace, rejected: RejectionTally) -> I
                     count = replica.layout.devices
                     if count not in offers:
                         offers[count] = list(_offers(space, places, device, count, rejected))
-                    for site, offer in offers[count]:
-                        yield Deployment(replica, _memory_of(replica), site, offer)
+                    yield from _at_offers(replica, facts, offers[count], _groups(replica, space, rejected))
+
+
+def _at_offers(
+    replica: ModelReplica,
+    facts: EngineFacts,
+    offers: Sequence[tuple[Site, AcceleratorOffer]],
+    groups: Sequence[SplitPools | None],
+) -> Iterator[Deployment]:
+    """A replica, or groups of it, at every offer."""
+    engine, held = replica.engine, _memory_of(replica)
+    chunk = None if engine.chunk_tokens == facts.chunk_tokens else engine.chunk_tokens
+    for site, offer in offers:
+        yield from (Deployment(replica, held, site, offer, group, chunk) for group in groups)
+
+
+def _groups(replica: ModelReplica, space: DeploymentSpace, rejected: RejectionTally) -> list[SplitPools | None]:
+    """The ways in which prefill and decode may share replicas: `None` where each does both."""
+    mixed: list[SplitPools | None] = [None] if space.mixed else []
+    if replica.engine.speculation is not None or not space.split:
+        return mixed
+    if reason := split_refusal(replica):
+        rejected.add("cannot split", reason)
+        return mixed
+    return [*mixed, *split_groups(replica, _memory_of(replica))]
 
 
 def _places(space: DeploymentSpace, device: Accelerator, rejected: RejectionTally) -> Iterator[tuple[Site, Term]]:
@@ -137,14 +177,49 @@ def _on_device(
                 rejected.add("does not fit", str(error), error.short_bytes)
                 continue
             fitted = True
-            yield replica
+            for one in (replica, *_with_chunks(replica, space, rejected)):
+                yield one
+                yield from _with_drafts(one, space, rejected)
+
+
+def _with_chunks(replica: ModelReplica, space: DeploymentSpace, rejected: RejectionTally) -> Iterator[ModelReplica]:
+    """The replica with each other budget of a step that holds prompts which fits its memory."""
+    for tokens in dict.fromkeys(space.chunk_tokens):
+        other = replace(replica, engine=replace(replica.engine, chunk_tokens=tokens))
+        if tokens == replica.engine.chunk_tokens:
+            continue
+        try:
+            _memory_of(other)
+        except InsufficientMemoryError as error:
+            rejected.add("does not fit", str(error), error.short_bytes)
+        else:
+            yield other
+
+
+def _with_drafts(replica: ModelReplica, space: DeploymentSpace, rejected: RejectionTally) -> Iterator[ModelReplica]:
+    """The replica with each kind of speculative decoding that it can be priced and launched with, and that fits."""
+    for drafts in space.drafts:
+        if reason := speculation_refusal(replica, drafts):
+            rejected.add("cannot draft", reason)
+            continue
+        other = replace(replica, engine=replace(replica.engine, speculation=drafts))
+        try:
+            _memory_of(other)
+            if not space.what_if:
+                speculation_words(other.engine)
+        except InsufficientMemoryError as error:
+            rejected.add("does not fit", str(error), error.short_bytes)
+        except UnsupportedError as error:
+            rejected.add("cannot be launched", str(error))
+        else:
+            yield other
 
 
 def _launchable_recipes(
     model: Model, device: Accelerator, facts: EngineFacts, space: DeploymentSpace, rejected: RejectionTally
 ) -> Iterator[PrecisionRecipe]:
     """Recipes as an engine launches them; where the space asks what if, those too that it is not known to launch."""
-    for recipe in recipes(model, device, space.formats, rejected, space.library):
+    for recipe in recipes(model, device, space.formats, rejected, space.library, space.kv_formats):
         try:
             yield launchable(facts, model, device, recipe, space.library)
         except UnsupportedError as error:
@@ -155,13 +230,19 @@ def _launchable_recipes(
 
 
 def recipes(
-    model: Model, device: Accelerator, allowed: Sequence[str], rejected: RejectionTally, library: FactLibrary = SHIPPED
+    model: Model,
+    device: Accelerator,
+    allowed: Sequence[str],
+    rejected: RejectionTally,
+    library: FactLibrary = SHIPPED,
+    kv_formats: Sequence[str] = (),
 ) -> tuple[PrecisionRecipe, ...]:
     """Recipes of a model that a device can run, of the allowed formats.
 
     Without a list: the checkpoint's own formats and the near-lossless ones. Weights whose arithmetic the device
-    multiplies natively take activations in the same format, others 16-bit ones; the cache is 16-bit, or fp8 if
-    allowed. Experts take the weights' format, or the mix of the checkpoint or of a listed repository.
+    multiplies natively take activations in the same format, others 16-bit ones; the cache is in a format of
+    `kv_formats`, or 16-bit, or fp8 if allowed. Experts take the weights' format, or the mix of the checkpoint or of a
+    listed repository.
     """
     wide = _wide(device)
     if wide is None:
@@ -169,7 +250,7 @@ def recipes(
         return ()
     own = tuple(wide if x in {"bf16", "fp16"} else x for x in (model.weights, model.experts))
     names = tuple(allowed) or tuple(dict.fromkeys((*own, wide, *NEAR_LOSSLESS)))
-    caches = [
+    caches = [wide if x in {"bf16", "fp16"} else x for x in kv_formats] or [
         wide,
         *(x for x in names if x != wide and "kv" in library.format(x).roles and _is_eight_bit(library.format(x))),
     ]

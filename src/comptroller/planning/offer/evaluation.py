@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.capacity import (
-    BATCH_GRID,
-    CapacityCurve,
-    LatencyTarget,
-    MixtureSteadyState,
-    SlicedLoad,
-    curve,
-    device_w,
-)
+from comptroller.costs.capacity import BATCH_GRID, CapacityCurve, LatencyTarget, MixtureSteadyState, SlicedLoad, curve
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.memory import ReplicaMemory
 from comptroller.costs.money import host_w
 from comptroller.costs.power import idle_w
 from comptroller.costs.serving_time import prompts_within_per_s
+from comptroller.costs.split_pools import SplitPools, split_curve
 from comptroller.costs.timing import ReplicaTimer, TimingCalibration, replica_timer
 from comptroller.errors import UnsupportedError, UnsupportedFormatError
 from comptroller.planning.ground.executor import HERE, Progress, gather, no_progress
@@ -39,8 +32,9 @@ class DeploymentTable:
 
     cap: the batch caps of each candidate.  rate_per_s: (candidates, slices, caps), 0 where there is no such cap.
     decode_s: a crowded decode step.  marginal_s: (candidates, slices, caps), what a prompt adds to the steps.
+    prefill_per_s: (candidates, slices, caps), of each slice alone what a prefill pool takes; inf where there is none.
     latency_s: by (quantity, quantile), (candidates, caps).  usual: the state of each at its caps' mean batches.
-    ready: the timed replica of each candidate, shared between candidates that differ only in price.
+    ready: the timed replica of each candidate; both are shared between candidates that differ only in price.
     """
 
     candidates: tuple[Deployment, ...]
@@ -49,9 +43,26 @@ class DeploymentTable:
     rate_per_s: Array
     decode_s: Array
     marginal_s: Array
+    prefill_per_s: Array
     latency_s: dict[tuple[str, float], Array]
     usual: tuple[MixtureSteadyState, ...]
     ready: tuple[ReplicaTimer, ...]
+
+    def only(self, rows: npt.NDArray[np.int64]) -> DeploymentTable:
+        """Some of the candidates."""
+        some = rows.tolist()
+        return replace(
+            self,
+            candidates=tuple(self.candidates[row] for row in some),
+            cap=self.cap[rows],
+            rate_per_s=self.rate_per_s[rows],
+            decode_s=self.decode_s[rows],
+            marginal_s=self.marginal_s[rows],
+            prefill_per_s=self.prefill_per_s[rows],
+            latency_s={name: values[rows] for name, values in self.latency_s.items()},
+            usual=tuple(self.usual[row] for row in some),
+            ready=tuple(self.ready[row] for row in some),
+        )
 
     def best(self, targets: Sequence[LatencyTarget]) -> tuple[Array, npt.NDArray[np.int64]]:
         """Rates (candidates, slices) at the cap that carries most of the mixture within the targets; its column."""
@@ -76,17 +87,19 @@ class DeploymentTable:
         return np.where(allowed[rows, column, None], self.rate_per_s[rows, :, column], 0.0), column
 
     def prompts_per_s(self, targets: Sequence[LatencyTarget], column: npt.NDArray[np.int64]) -> Array:
-        """Rate at which the prompts of one slice alone slow decoding to the TPOT target; inf without a target.
+        """Rate at which the prompts of one slice alone slow decoding to the TPOT target, or fill a pool of their own;
+        inf where there is neither.
 
         Within the target the rates of all slices, each over its own, add up to at most 1.
         """
         most = min((t.sized_s for t in targets if t.quantity == "tpot_s"), default=np.inf)
         rows = np.arange(len(column))
-        return prompts_within_per_s(self.decode_s[rows, column, None], self.marginal_s[rows, :, column], most)
+        within = prompts_within_per_s(self.decode_s[rows, column, None], self.marginal_s[rows, :, column], most)
+        return np.minimum(within, self.prefill_per_s[rows, :, column])
 
     @cached_property
     def _saturated_w(self) -> dict[int, Array]:
-        """Watts of one device, saturated at each cap, by timed replica; filled as they are asked for."""
+        """Watts of one device, saturated at each cap, by state; filled as they are asked for."""
         return {}
 
     def device_w(self, rows: npt.NDArray[np.int64], column: npt.NDArray[np.int64]) -> Array:
@@ -94,9 +107,9 @@ class DeploymentTable:
         watts = np.zeros(len(rows))
         for place, (row, at) in enumerate(zip(rows.tolist(), column.tolist(), strict=True)):
             ready, usual = self.ready[row], self.usual[row]
-            if id(ready) not in self._saturated_w:
-                self._saturated_w[id(ready)] = device_w(ready, usual, usual.saturated_per_s)
-            watts[place] = self._saturated_w[id(ready)][at]
+            if id(usual) not in self._saturated_w:
+                self._saturated_w[id(usual)] = usual.device_w(ready, usual.saturated_per_s)
+            watts[place] = self._saturated_w[id(usual)][at]
         return watts
 
     def least_latency_s(
@@ -131,10 +144,10 @@ CHUNK = 64
 
 @dataclass(frozen=True, slots=True)
 class ReplicaChunk:
-    """Replicas with their memory, and the load they are evaluated under."""
+    """Replicas with their memory and pools, and the load they are evaluated under."""
 
     load: SlicedLoad
-    replicas: tuple[tuple[ModelReplica, ReplicaMemory], ...]
+    replicas: tuple[tuple[ModelReplica, ReplicaMemory, SplitPools | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +170,9 @@ class ReplicaEvaluator:
 
     def __call__(self, chunk: ReplicaChunk) -> list[Evaluated]:
         """One entry for each replica."""
-        return [self._one(replica, held, chunk.load) for replica, held in chunk.replicas]
+        return [self._one(replica, held, pools, chunk.load) for replica, held, pools in chunk.replicas]
 
-    def _one(self, replica: ModelReplica, held: ReplicaMemory, load: SlicedLoad) -> Evaluated:
+    def _one(self, replica: ModelReplica, held: ReplicaMemory, pools: SplitPools | None, load: SlicedLoad) -> Evaluated:
         if held.longest_tokens < load.longest_tokens:
             longest = (
                 f"{held.longest_tokens:,.0f} tokens of one sequence, the longest request has {load.longest_tokens:,.0f}"
@@ -169,17 +182,26 @@ class ReplicaEvaluator:
             ready = replica_timer(replica, self.calibration)
         except (UnsupportedFormatError, UnsupportedError) as error:
             return ReplicaRejection("not supported by facts", str(error))
-        capacity = curve(ready, held, load, self.targets)
+        targets = self.targets
+        capacity = split_curve(ready, held, load, targets, pools) if pools else curve(ready, held, load, targets)
         if capacity is None:
             return ReplicaRejection("no room for one request", f"{replica}: the cache holds less than one request")
         return capacity, ready
 
 
+EvaluationKey = tuple[int, SplitPools | None]
+"""What tells candidates apart that differ in more than their price."""
+
+
+def _key(candidate: Deployment) -> EvaluationKey:
+    return id(candidate.replica), candidate.pools
+
+
 def chunks(candidates: Sequence[Deployment], load: SlicedLoad) -> list[ReplicaChunk]:
     """The distinct replicas of candidates, in parts to evaluate."""
-    distinct: dict[int, tuple[ModelReplica, ReplicaMemory]] = {}
+    distinct: dict[EvaluationKey, tuple[ModelReplica, ReplicaMemory, SplitPools | None]] = {}
     for candidate in candidates:
-        distinct.setdefault(id(candidate.replica), (candidate.replica, candidate.memory))
+        distinct.setdefault(_key(candidate), (candidate.replica, candidate.memory, candidate.pools))
     replicas = tuple(distinct.values())
     return [ReplicaChunk(load, replicas[start : start + CHUNK]) for start in range(0, len(replicas), CHUNK)]
 
@@ -205,27 +227,30 @@ def table_of(
     rejected: RejectionTally,
 ) -> DeploymentTable:
     """Candidates with what was found of their `chunks`."""
-    distinct = dict.fromkeys(id(candidate.replica) for candidate in candidates)
+    distinct = dict.fromkeys(map(_key, candidates))
     by_replica = dict(zip(distinct, chain.from_iterable(evaluated), strict=True))
     for fallen in (entry for entry in by_replica.values() if isinstance(entry, ReplicaRejection)):
         rejected.add(fallen.reason, fallen.detail)
-    entries = ((candidate, by_replica[id(candidate.replica)]) for candidate in candidates)
+    entries = ((candidate, by_replica[_key(candidate)]) for candidate in candidates)
     kept = [(candidate, *entry) for candidate, entry in entries if not isinstance(entry, ReplicaRejection)]
     width = len(BATCH_GRID) + 1
     shape = (len(kept), width)
     cap, decode = np.zeros(shape), np.zeros(shape)
     rate, marginal = (np.zeros((len(kept), len(load.rate_per_s), width)) for _ in range(2))
+    prefill = np.full(rate.shape, np.inf)
     latency = {(t.quantity, t.quantile): np.full(shape, np.inf) for t in targets}
     for row, (_, curve_, _) in enumerate(kept):
         columns = len(curve_.cap)
         cap[row, :columns] = curve_.cap
         rate[row, :, :columns], marginal[row, :, :columns] = curve_.rate_per_s, curve_.marginal_s
         decode[row, :columns] = curve_.decode_s
+        if curve_.prompts_per_s is not None:
+            prefill[row, :, :columns] = curve_.prompts_per_s
         for name, values in curve_.latency_s.items():
             latency[name][row, :columns] = values
     names, curves, ready = zip(*kept, strict=True) if kept else ((), (), ())
     usual = tuple(each.usual for each in curves)
-    return DeploymentTable(tuple(names), load, cap, rate, decode, marginal, latency, usual, tuple(ready))
+    return DeploymentTable(tuple(names), load, cap, rate, decode, marginal, prefill, latency, usual, tuple(ready))
 
 
 def units(candidates: Sequence[Deployment]) -> RentalUnits:
@@ -233,9 +258,9 @@ def units(candidates: Sequence[Deployment]) -> RentalUnits:
     rows = []
     for candidate in candidates:
         replica, offer = candidate.replica, candidate.offer
-        devices = float(np.lcm(replica.layout.devices, offer.devices))
+        devices = float(np.lcm(candidate.devices, offer.devices))
         host, pue = host_w(devices), candidate.site.pue
         idle = (idle_w(replica.device) * devices + host) * pue
         usd_per_h = offer.usd_per_s * 3600.0 * devices
-        rows.append((devices / replica.layout.devices, usd_per_h, devices, idle, host, pue))
+        rows.append((devices / candidate.devices, usd_per_h, devices, idle, host, pue))
     return RentalUnits(*np.array(rows, float).reshape(-1, 6).T)

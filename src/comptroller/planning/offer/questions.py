@@ -22,6 +22,7 @@ from comptroller.planning.offer.choices import CallBuckets, ChoiceSpace, cached_
 from comptroller.planning.offer.deployments import DeploymentSpace, RejectionTally, enumerate_deployments
 from comptroller.planning.offer.evaluation import ReplicaEvaluator, chunks, table_of
 from comptroller.planning.offer.market import DeploymentOffers
+from comptroller.planning.offer.matched_pools import with_matched_pools
 from comptroller.planning.offer.option_play import plays_of
 from comptroller.planning.offer.space import space_of
 from comptroller.work.demand import DEFAULT_PEAK, demand_of, recorded_trace
@@ -80,6 +81,7 @@ def _offers_by_model(
     for number, deployments in offered.items():
         evaluated = islice(results, len(parts[number]))
         table = table_of(deployments, buckets[number].load, evaluated, evaluate.targets, rejected)
+        table = with_matched_pools(table, evaluate.targets)
         if table.candidates:
             yield number, DeploymentOffers(table)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from comptroller.costs.capacity import SlicedLoad
@@ -15,6 +17,7 @@ from comptroller.planning.offer.choices import CallBuckets, ChoiceSpace
 from comptroller.planning.offer.deployments import RejectionTally, enumerate_deployments
 from comptroller.planning.offer.evaluation import ReplicaEvaluator, chunks, table_of
 from comptroller.planning.offer.market import DeploymentOffers
+from comptroller.planning.offer.matched_pools import with_matched_pools
 from comptroller.planning.offer.space import space_of
 from comptroller.work.demand import TrafficDemand, demand
 from comptroller.work.workload import Workload
@@ -34,6 +37,8 @@ def traffic_of(workload: Workload) -> TrafficDemand:
 def load_of(traffic: TrafficDemand) -> SlicedLoad:
     """A demand as the costs take it."""
     sizes = UniformRequests(traffic.sizes.input_tokens, traffic.sizes.output_tokens)
+    if traffic.cached_tokens is not None:
+        sizes = replace(sizes, cached_tokens=traffic.cached_tokens)
     return SlicedLoad(sizes, traffic.rates_per_s, traffic.window_cv, traffic.longest_tokens)
 
 
@@ -55,7 +60,7 @@ def request_space(
     deployments = list(enumerate_deployments(space_of(workload), rejected))
     evaluate = ReplicaEvaluator(goal.targets, calibration)
     evaluated = gather(executor, evaluate, chunks(deployments, load), progress)
-    table = table_of(deployments, load, evaluated, goal.targets, rejected)
+    table = with_matched_pools(table_of(deployments, load, evaluated, goal.targets, rejected), goal.targets)
     if not table.candidates:
         raise InfeasibleError(f"nothing that is allowed can serve {', '.join(workload.models)}: {rejected}")
     return once_space(DeploymentOffers(table), traffic)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from comptroller.costs.capacity import LatencyTarget
+from comptroller.costs.deployment import SpeculativeDecoding
 from comptroller.facts.reader import ids
 from comptroller.planning.ground.nouns import CAP, Goal
 from comptroller.planning.offer.deployments import DeploymentSpace
 from comptroller.work.fleet_limits import MOST_USE
 from comptroller.work.quality import WorkloadQuality
+from comptroller.work.serving_levers import PoolChoice
 from comptroller.work.workload import Workload
 
 ENGINES = ("vllm", "sglang")
@@ -62,7 +64,21 @@ def space_of(workload: Workload) -> DeploymentSpace:
         formats=allow.formats,
         library=library,
         what_if=workload.what_if,
+        mixed=PoolChoice.MIXED in allow.pools,
+        split=PoolChoice.SPLIT in allow.pools,
+        drafts=drafts_of(workload),
+        chunk_tokens=allow.chunk_tokens,
+        kv_formats=allow.kv_formats,
     )
+
+
+def drafts_of(workload: Workload) -> tuple[SpeculativeDecoding, ...]:
+    """The speculative decoding that may be used."""
+    asked = workload.speculation
+    if asked is None:
+        return ()
+    draft = workload.library.model(asked.draft) if asked.draft else None
+    return tuple(SpeculativeDecoding(count, asked.acceptance, draft) for count in dict.fromkeys(asked.tokens))
 
 
 def targets_of(workload: Workload) -> tuple[LatencyTarget, ...]:

@@ -18,14 +18,14 @@ from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.planning.ground.executor import side_by_side
 from comptroller.planning.ground.nouns import SimulatedQuantile
 from comptroller.planning.ground.service_document import ServiceDocument
-from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
+from comptroller.planning.prove.simulated_fleet import StepTableCache, calls_of, fleet_for_prefixes
 from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.jit import COMPILED
 from comptroller.serving.jobs import fleet_for_trace
 from comptroller.serving.outcome import EngineOutcome
 from comptroller.work.demand import TrafficDemand, recorded_trace, requests
-from comptroller.work.trace import RequestTrace
+from comptroller.work.trace import RequestTrace, TracePrefixBlocks
 from comptroller.work.workload import PeakQuantile, Workload
 
 Array = npt.NDArray[np.float64]
@@ -132,7 +132,16 @@ def block_bootstrap(trace: RequestTrace, window_s: float, rng: np.random.Generat
         offset.append(np.full(len(part), (place - window) * window_s))
     chosen = np.concatenate(rows)
     taken = trace.take(chosen)
-    return replace(taken, arrival_s=since[chosen] + np.concatenate(offset), blocks=None, session=None, measured=None)
+    blocks = taken.blocks and with_own_blocks(taken.blocks, [len(part) for part in rows])
+    return replace(taken, arrival_s=since[chosen] + np.concatenate(offset), blocks=blocks, session=None, measured=None)
+
+
+def with_own_blocks(blocks: TracePrefixBlocks, requests_of: Sequence[int]) -> TracePrefixBlocks:
+    """Blocks of windows put end to end, so that a window finds only its own: one that was drawn twice is not known the
+    second time. What windows have in common is lost, and so hits are too few rather than too many."""
+    place = np.repeat(np.arange(len(requests_of)), requests_of)
+    step = int(blocks.ids.max(initial=0)) + 1
+    return replace(blocks, ids=blocks.ids + np.repeat(place, np.diff(blocks.offsets)) * step)
 
 
 def simulated_quantiles(
@@ -144,7 +153,8 @@ def simulated_quantiles(
     library: FactLibrary = SHIPPED,
 ) -> Iterator[Array]:
     """The objectives' quantiles, in seconds, draw by draw as each is simulated."""
-    return draw_quantiles(fleet_of(services, calibration, library), services, draws, targets, seed)
+    tables = StepTableCache(calibration, library)
+    return draw_quantiles(fleet_for_prefixes(services, tables, draws[0]), services, draws, targets, seed)
 
 
 def draw_quantiles(

@@ -9,6 +9,7 @@ hold.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -26,9 +27,8 @@ from comptroller.planning.solve.loading import FleetLoader
 from comptroller.planning.solve.search import KeepChoice, keep_everything
 
 KINDS, MIXES, DROPS = 48, 12, 3
-"""Kinds, mixes of them, and, of questions, fleets with a unit less that are simulated in one search before it stops and
-says how far below the steady state lies. Draws of questions take a hundred times as long. Twice as many only lengthen
-the searches that stop."""
+"""Kinds without levers and as many with, mixes of them, and, of questions, fleets with a unit less that are simulated
+in one search. Draws of questions take a hundred times as long. Twice as many only lengthen the searches that stop."""
 
 GROWTH, BETTER = 4.0, 0.98
 """A kind that holds nothing known is tried up to so many times what the steady state says, as long as more units lower
@@ -216,16 +216,16 @@ class _GoalSearch:
 
     def _count_kinds(self) -> None:
         """The least count of every kind that holds, as far as it may be cheapest."""
-        kinds, spare, explored = self._kinds, self.goal.spare, 0
-        for row in kinds.by_price(spare).tolist():
-            least = kinds.least_count(row)
-            most = self._affordable(row)
+        kinds, explored = self._kinds, Counter[bool]()
+        for row in kinds.by_price(self.goal.spare).tolist():
+            least, most = kinds.least_count(row), self._affordable(row)
+            plain = self.stage.problem.space.offers[kinds.model].deployments[row].levers.is_plain
             if most is not None and most < least:
                 continue
-            if explored >= KINDS:
+            if explored[plain] >= KINDS:
                 self.cut = True
-                return
-            explored += 1
+                continue
+            explored[plain] += 1
             if most is None:
                 self._grow(row, max(kinds.steady_count(row), least))
             else:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import lcm
+from typing import Literal
 
 import numpy as np
 
 from comptroller.costs.capacity import SlicedLoad
+from comptroller.costs.deployment import SpeculativeDecoding
 from comptroller.costs.money import carbon_g
 from comptroller.costs.operating import OperatingPoint, operating_point
+from comptroller.costs.split_pools import prompt_pool_replica
 from comptroller.costs.timing import TimingCalibration
-from comptroller.launch import line
-from comptroller.planning.ground.nouns import Deployment, Fleet, Floats, Goal
+from comptroller.launch import ServingPhase, line
+from comptroller.planning.ground.nouns import Bools, Deployment, Fleet, Floats, Goal
 from comptroller.planning.ground.service_document import (
     DeploymentDocument,
     EngineDocument,
@@ -22,7 +25,9 @@ from comptroller.planning.ground.service_document import (
     RecipeDocument,
     ServiceDocument,
     SliceDocument,
+    SpeculationDocument,
 )
+from comptroller.planning.offer.evaluation import DeploymentTable
 from comptroller.planning.offer.intervals import ReplicaIntervals
 from comptroller.planning.offer.market import DeploymentOffers
 from comptroller.planning.solve.problem import PlanningProblem
@@ -126,7 +131,7 @@ def service_of(what: ServiceLoad, row: int, units: int, goal: Goal) -> tuple[Ser
     rate = what.calls_per_s[:, row]
     served = rate > LEAST_CALLS_PER_S * np.maximum(load.rate_per_s, 1.0)
     own = SlicedLoad(load.requests.only(served), rate[served] / replicas, load.arrival_cv)
-    state = operating_point(table.ready[row], own, goal.targets, deployment.site.pue)
+    state = operating_point(table.ready[row], own, goal.targets, deployment.site.pue, deployment.pools)
     watts, bands = state.w * replicas, ReplicaIntervals.of(deployment.replica, what.calibration)
     offer = deployment.offer
     service = ServiceDocument(
@@ -141,7 +146,7 @@ def service_of(what: ServiceLoad, row: int, units: int, goal: Goal) -> tuple[Ser
         ),
         usd_per_h=short(what.offers.unit.usd_per_h[row] * units),
         rate_per_s=short(rate.sum()),
-        utilisation=short((rate[served] / capacity[served]).sum() / replicas),
+        utilisation=short(_utilisation(table, goal, row, rate, served) / replicas),
         batch=short(state.batch),
         kv_capacity_tokens=deployment.memory.kv_capacity_tokens,
         ttft_s=bands.ttft.around(state.ttft_s),
@@ -150,9 +155,42 @@ def service_of(what: ServiceLoad, row: int, units: int, goal: Goal) -> tuple[Ser
         w=bands.w.around(watts),
         gco2e_per_h=short(float(carbon_g(watts * 3600.0, deployment.site.grid_gco2e_per_j))),
         slices=tuple(_slices(load, rate, capacity)),
-        launch=line(deployment.replica, int(what.longest_tokens)),
+        launch=launch_of(deployment, int(what.longest_tokens)),
     )
     return service, state
+
+
+def _utilisation(table: DeploymentTable, goal: Goal, row: int, rate: Floats, served: Bools) -> float:
+    """Replicas that a service's calls fill; of split pools those of the fuller one."""
+    per_replica, column = table.best(goal.targets)
+    busy = float((rate[served] / per_replica[row, : len(rate)][served]).sum())
+    return max(busy, float((rate / table.prefill_per_s[row, :, column[row]]).sum()))
+
+
+def _phases(deployment: Deployment, replicas: int) -> tuple[tuple[Literal["mixed", "prefill", "decode"], int], ...]:
+    """The pools of a service and their replicas."""
+    if deployment.pools is None:
+        return (("mixed", replicas),)
+    ratio = deployment.pools.ratio
+    return (("prefill", ratio.prefill * replicas), ("decode", ratio.decode * replicas))
+
+
+def launch_of(deployment: Deployment, context_tokens: int) -> str:
+    """The command of a replica; of split pools a line for each."""
+    if deployment.pools is None:
+        return line(deployment.replica, context_tokens)
+    prompts = prompt_pool_replica(deployment.replica)
+    return "\n".join(
+        line(replica, context_tokens, phase)
+        for replica, phase in ((prompts, ServingPhase.PREFILL), (deployment.replica, ServingPhase.DECODE))
+    )
+
+
+def _speculation_document(drafts: SpeculativeDecoding | None) -> SpeculationDocument | None:
+    if drafts is None:
+        return None
+    draft = drafts.draft.id if drafts.draft else None
+    return SpeculationDocument(tokens=drafts.tokens, acceptance=drafts.acceptance, draft=draft)
 
 
 def _slices(load: SlicedLoad, rate: Floats, capacity: Floats) -> Iterator[SliceDocument]:
@@ -182,17 +220,19 @@ def _deployment_document(deployment: Deployment, replicas: int, context_tokens: 
             chunk_tokens=engine.chunk_tokens,
             memory_fraction=short(engine.memory_fraction),
             context_tokens=context_tokens,
+            speculation=_speculation_document(engine.speculation),
         ),
-        pools=(
+        pools=tuple(
             PoolDocument(
-                phase="mixed",
+                phase=phase,
                 accelerator=replica.device.id,
                 tp=layout.tp,
                 pp=layout.pp,
                 dp=layout.dp,
                 ep=layout.ep,
-                replicas=replicas,
-            ),
+                replicas=count,
+            )
+            for phase, count in _phases(deployment, replicas)
         ),
         policies=(("batching", "chunked"), ("routing", "least_request"), ("scheduling", "fcfs")),
         site=deployment.site.id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,8 +14,9 @@ from comptroller.costs.tabulate import SiteRates, tabulate
 from comptroller.costs.timing import TimingCalibration, link_bytes_per_s, replica_timer
 from comptroller.errors import UnknownIdError
 from comptroller.facts.library import SHIPPED, FactLibrary
+from comptroller.facts.site import AcceleratorOffer
 from comptroller.planning.ground.plan_calibration import replica_of_pool
-from comptroller.planning.ground.service_document import DeploymentDocument, PoolDocument, ServiceDocument
+from comptroller.planning.ground.service_document import PoolDocument, ServiceDocument
 from comptroller.serving.fleet import ServingPolicies, SimulatedFleet, SimulatedReplica
 from comptroller.serving.fleet import SimulatedService as Simulated
 from comptroller.serving.jobs import calls_of as whole
@@ -80,6 +81,15 @@ def fleet_of_tables(
     return SimulatedFleet(simulated, policies, prefix_block_tokens=prefix_block_tokens)
 
 
+def fleet_for_prefixes(
+    services: Sequence[ServiceDocument], tables: StepTableCache, trace: RequestTrace
+) -> SimulatedFleet:
+    """The fleet that keeps the blocks of a trace where its engines keep prefixes by default; raises as `fleet_of`."""
+    if trace.blocks is None:
+        return fleet_of_tables(services, tables)
+    return with_default_prefix_caching(fleet_of_tables(services, tables, trace.blocks.tokens), services, tables.library)
+
+
 def with_default_prefix_caching(
     fleet: SimulatedFleet, services: Sequence[ServiceDocument], library: FactLibrary
 ) -> SimulatedFleet:
@@ -109,7 +119,11 @@ def _replicas(service: ServiceDocument, tables: StepTableCache) -> tuple[Simulat
     replicas: list[SimulatedReplica] = []
     for pool in service.deployment.pools:
         table = tables.of(service, pool)
-        replicas += [SimulatedReplica(table, ranks=pool.dp, pool=PHASES[pool.phase])] * pool.replicas
+        drafts = service.deployment.engine.speculation
+        one = SimulatedReplica(table, ranks=pool.dp, pool=PHASES[pool.phase])
+        if drafts is not None:
+            one = replace(one, draft_tokens=drafts.tokens, acceptance=drafts.acceptance)
+        replicas += [one] * pool.replicas
     return tuple(replicas)
 
 
@@ -126,7 +140,7 @@ def table_of(
     table = tabulate(ready, held, terms, int(min(longest, held.longest_tokens)))
     table = replace(table, serving=ready.serving, in_flight=service.batch)
     if len(deployment.pools) > 1:
-        table = replace(table, transfer_bytes_per_s=_transfer_bytes_per_s(deployment, pool, library))
+        table = replace(table, transfer_bytes_per_s=_transfer_bytes_per_s(service, pool, library))
     if pool.dp == 1:
         return table
     share = 1.0 / pool.dp
@@ -155,17 +169,27 @@ def _usd_per_s(service: ServiceDocument, pool: PoolDocument) -> float:
     return service.usd_per_h * mine / 3600.0 / pool.replicas
 
 
-def _transfer_bytes_per_s(deployment: DeploymentDocument, pool: PoolDocument, library: FactLibrary) -> float:
+def _transfer_bytes_per_s(service: ServiceDocument, pool: PoolDocument, library: FactLibrary) -> float:
     """What a replica of a split service sends a cache at, over all its devices' links and as the receivers take it:
-    inside a node where all pools fit into one, else over the network."""
-    pools = deployment.pools
+    inside a node where all pools fit into one that is rented as a whole, else over the network."""
+    deployment, pools = service.deployment, service.deployment.pools
     alike = len({other.accelerator for other in pools}) == 1
     devices = sum(other.devices for other in pools) if alike else NO_NODE
+    if not all(offer.joins(devices, NO_NODE) for offer in _instance_offers(service, library)):
+        devices = NO_NODE
     ends = [pool, *(other for other in pools if other.phase == "decode")]
     rates = (
         link_bytes_per_s(replica_of_pool(deployment, end, library), devices) * end.tp * end.pp * end.dp for end in ends
     )
     return min(rates)
+
+
+def _instance_offers(service: ServiceDocument, library: FactLibrary) -> Iterator[AcceleratorOffer]:
+    """The site's entries of the instance that a service rents."""
+    price, names = service.price, {pool.accelerator for pool in service.deployment.pools}
+    for offer in library.site(service.deployment.site).offers:
+        if (offer.provider, offer.instance) == (price.provider, price.instance) and offer.accelerator in names:
+            yield offer
 
 
 def _per_rank(rows: npt.NDArray[np.float64], most: int, ranks: int) -> npt.NDArray[np.float64]:

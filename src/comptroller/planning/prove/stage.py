@@ -22,7 +22,7 @@ from comptroller.planning.prove.arrivals import (
 )
 from comptroller.planning.prove.question_draws import QuestionDraws
 from comptroller.planning.prove.services import services_of
-from comptroller.planning.prove.simulated_fleet import StepTableCache, fleet_of_tables
+from comptroller.planning.prove.simulated_fleet import StepTableCache, fleet_for_prefixes
 from comptroller.planning.solve.description import describe_fleet, usd_per_h
 from comptroller.planning.solve.loading import FleetLoader
 from comptroller.planning.solve.problem import PlanningProblem
@@ -70,7 +70,8 @@ class RequestDraws:
     def quantiles(self, fleet: Fleet, goal: Goal) -> Iterator[Floats]:
         """See `ArrivalDraws`."""
         services = [s for own in services_of(replace(self._problem, goal=goal), fleet).values() for s in own.services]
-        return draw_quantiles(fleet_of_tables(services, self._tables), services, self.traces, goal.targets, self._seed)
+        ready = fleet_for_prefixes(services, self._tables, self.traces[0])
+        return draw_quantiles(ready, services, self.traces, goal.targets, self._seed)
 
 
 @dataclass(frozen=True, slots=True)

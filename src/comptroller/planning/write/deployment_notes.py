@@ -10,6 +10,7 @@ from comptroller.planning.offer.intervals import unmeasured_error
 from comptroller.planning.prove.services import ModelServices
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.checkpoints import checkpoint_notes
+from comptroller.planning.write.lever_notes import lever_notes
 from comptroller.quantities import HOUR_S
 
 
@@ -19,6 +20,7 @@ def deployment_notes(problem: PlanningProblem, own: ModelServices) -> Iterator[s
     yield from borrowed_efficiency_notes(own)
     yield from rental_notes(own)
     yield from checkpoint_notes(own)
+    yield from lever_notes(own)
     yield from calibration_notes(problem, own)
 
 
@@ -32,7 +34,7 @@ def unchecked_architecture_notes(own: ModelServices) -> Iterator[str]:
 def rental_notes(own: ModelServices) -> Iterator[str]:
     """Who rents out what a plan rents, as what, and at which dated price; where more comes together than one needs."""
     for deployment in own.deployments:
-        offer, devices = deployment.offer, deployment.replica.layout.devices
+        offer, devices = deployment.offer, deployment.devices
         seller = " ".join(filter(None, (offer.provider, offer.instance)))
         pack = f"; sold by {offer.devices} devices, a replica takes {devices}" if offer.devices > devices else ""
         yield (

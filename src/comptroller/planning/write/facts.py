@@ -22,6 +22,8 @@ def facts_of(
     for deployment in (service.deployment for service in services):
         recipe = deployment.recipe
         names |= {("models", deployment.model), ("engines", deployment.engine.id), ("sites", deployment.site)}
+        speculation = deployment.engine.speculation
+        names |= {("models", speculation.draft)} if speculation and speculation.draft else set()
         names |= {("accelerators", pool.accelerator) for pool in deployment.pools}
         names |= {("formats", name) for name in (recipe.weights, recipe.experts, recipe.activations, recipe.kv)}
     for kind, name in sorted(names):

@@ -1,0 +1,54 @@
+"""What a deployment does other than its engine starts by itself, by name: in ids, lines and axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comptroller.costs.deployment import SpeculativeDecoding
+from comptroller.costs.split_pools import SplitPools
+
+MIXED = "mixed"
+"""How prefill and decode share replicas that do both."""
+
+OWN, NONE = "own", "none"
+"""The engine's own budget of a step with prompts; no speculative decoding."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentLevers:
+    """Levers that a workload has to allow.
+
+    pools: prefill and decode apart.  chunk_tokens: budget of a step with prompts.  drafts: speculative decoding.
+    """
+
+    pools: SplitPools | None
+    chunk_tokens: int | None
+    drafts: SpeculativeDecoding | None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether none is used."""
+        return self.pools is None and self.chunk_tokens is None and self.drafts is None
+
+    @property
+    def suffix(self) -> str:
+        """For an id: a dot and a name for each in use."""
+        parts = [f".{self.pools.ratio}".lower()] if self.pools else []
+        parts += [f".{self.drafts}".replace(" ", "")] if self.drafts else []
+        return "".join([*parts, *([f".c{self.chunk_tokens}"] if self.chunk_tokens else [])])
+
+    @property
+    def label(self) -> str:
+        """For a line: a blank and words for each in use."""
+        parts = [f" {self.pools.ratio}"] if self.pools else []
+        parts += [f" drafts {self.drafts}"] if self.drafts else []
+        return "".join([*parts, *([f" chunks of {self.chunk_tokens}"] if self.chunk_tokens else [])])
+
+    @property
+    def axes(self) -> dict[str, str]:
+        """Values on the axes that runners-up may differ in."""
+        return {
+            "pools": str(self.pools.ratio) if self.pools else MIXED,
+            "drafts": str(self.drafts or NONE),
+            "chunk_tokens": str(self.chunk_tokens or OWN),
+        }

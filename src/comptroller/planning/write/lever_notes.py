@@ -1,0 +1,57 @@
+"""What a reader of a plan has to know of the levers that its deployments use, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from comptroller.costs.deployment import SpeculativeDecoding
+from comptroller.costs.speculation import tokens_per_step
+from comptroller.planning.prove.services import ModelServices
+from comptroller.work.demand import TrafficDemand
+from comptroller.work.workload import Workload
+
+
+def lever_notes(own: ModelServices) -> Iterator[str]:
+    """The levers of the deployments of one model."""
+    for service, deployment in zip(own.services, own.deployments, strict=True):
+        if deployment.pools is not None:
+            tokens = sum(part.input_tokens * part.rate_per_s * part.share for part in service.slices)
+            mean = tokens / max(service.rate_per_s, 1e-12)
+            moved_s = mean * deployment.pools.token_s
+            yield (
+                f"{service.id}: prefill and decode run apart ({deployment.pools.ratio}), a line of launch for each; it "
+                f"needs a router that sends a request to one of both, and a network between them: the cache of a mean "
+                f"prompt of {mean:,.0f} tokens takes {moved_s * 1e3:.3g} ms at the datasheet's rate, which nobody "
+                "measured here"
+            )
+        yield from _draft_notes(service.id, deployment.replica.engine.speculation)
+
+
+def prefix_notes(workload: Workload, traffic: TrafficDemand) -> Iterator[str]:
+    """What is taken for granted of prompts that begin alike."""
+    if traffic.cached_tokens is None:
+        return
+    tokens = traffic.sizes.weight * traffic.sizes.input_tokens
+    share = float((traffic.sizes.weight * traffic.cached_tokens).sum() / tokens.sum())
+    asked = workload.prefix
+    if asked is not None:
+        yield (
+            f"prefixes: the first {asked.share:.0%} of a prompt are stated to be its group's, one of {asked.groups:,}; "
+            f"the steady state finds {share:.0%} of all prompt tokens in caches, the simulation what replicas hold"
+        )
+    else:
+        yield (
+            f"prefixes: a cache without end would find {share:.0%} of the trace's prompt tokens, and the steady state "
+            "does; the simulation finds what replicas hold, in draws of windows only what a window repeats"
+        )
+
+
+def _draft_notes(name: str, drafts: SpeculativeDecoding | None) -> Iterator[str]:
+    if drafts is not None:
+        who = drafts.draft.id if drafts.draft else "n-grams of the sequence"
+        made = tokens_per_step(drafts.acceptance, drafts.tokens)
+        yield (
+            f"{name}: speculative decoding drafts {drafts.tokens} tokens a step ({who}) and gets {made:.3g} at the "
+            f"stated acceptance of {drafts.acceptance:g}, alike for all tokens; neither acceptance nor speed was "
+            "measured here"
+        )
