@@ -28,7 +28,10 @@ KindCount = Annotated[int, Field(strict=True, ge=1)]
 
 
 class ResourceAllowlist(BaseModel):
-    """The resources that a plan may use, by any name that `facts.library.resolve` takes; an empty list allows all."""
+    """The resources that a plan may use, by any name that `facts.library.resolve` takes; an empty list allows all.
+
+    measured_only: only deployments whose kernels or end-to-end speed somebody timed.
+    """
 
     model_config = STRICT
     accelerators: tuple[str, ...] = ()
@@ -36,3 +39,4 @@ class ResourceAllowlist(BaseModel):
     engines: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
     terms: tuple[Term, ...] = ("on_demand",)
+    measured_only: Annotated[bool, Field(strict=True)] = False

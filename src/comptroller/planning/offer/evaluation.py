@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
@@ -41,6 +40,7 @@ class DeploymentTable:
     decode_s: a crowded decode step.  marginal_s: (candidates, slices, caps), what a prompt adds to the steps.
     latency_s: by (quantity, quantile), (candidates, caps).  usual: the state of each at its caps' mean batches.
     ready: the timed replica of each candidate, shared between candidates that differ only in price.
+    saturated_w: watts of one device, saturated at each cap, by timed replica; filled as they are asked for.
     """
 
     candidates: tuple[Deployment, ...]
@@ -52,6 +52,14 @@ class DeploymentTable:
     latency_s: dict[tuple[str, float], Array]
     usual: tuple[MixtureSteadyState, ...]
     ready: tuple[ReplicaTimer, ...]
+    saturated_w: dict[int, Array] = field(default_factory=dict, repr=False, compare=False)
+
+    def only(self, rows: Sequence[int]) -> DeploymentTable:
+        """Some candidates, any of them more than once."""
+        names, usual, ready = zip(*((self.candidates[r], self.usual[r], self.ready[r]) for r in rows), strict=True)
+        arrays = {name: getattr(self, name)[rows] for name in ("cap", "rate_per_s", "decode_s", "marginal_s")}
+        latency = {name: values[rows] for name, values in self.latency_s.items()}
+        return replace(self, candidates=names, usual=usual, ready=ready, latency_s=latency, **arrays)
 
     def best(self, targets: Sequence[LatencyTarget]) -> tuple[Array, npt.NDArray[np.int64]]:
         """Rates (candidates, slices) at the cap that carries most of the mixture within the targets; its column."""
@@ -84,19 +92,14 @@ class DeploymentTable:
         rows = np.arange(len(column))
         return prompts_within_per_s(self.decode_s[rows, column, None], self.marginal_s[rows, :, column], most)
 
-    @cached_property
-    def _saturated_w(self) -> dict[int, Array]:
-        """Watts of one device, saturated at each cap, by timed replica; filled as they are asked for."""
-        return {}
-
     def device_w(self, rows: npt.NDArray[np.int64], column: npt.NDArray[np.int64]) -> Array:
         """Watts of one device of some candidates, each saturated at a cap."""
         watts = np.zeros(len(rows))
         for place, (row, at) in enumerate(zip(rows.tolist(), column.tolist(), strict=True)):
             ready, usual = self.ready[row], self.usual[row]
-            if id(ready) not in self._saturated_w:
-                self._saturated_w[id(ready)] = device_w(ready, usual, usual.saturated_per_s)
-            watts[place] = self._saturated_w[id(ready)][at]
+            if id(ready) not in self.saturated_w:
+                self.saturated_w[id(ready)] = device_w(ready, usual, usual.saturated_per_s)
+            watts[place] = self.saturated_w[id(ready)][at]
         return watts
 
     def least_latency_s(
