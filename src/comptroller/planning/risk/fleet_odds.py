@@ -8,8 +8,8 @@ a fleet that was simulated are taken to grow as that need does,
     units(x) = ceil((n - 1/2) L(x) / L(1)) + units in reserve
 
 n what the proof found: it holds and n - 1 does not, so that the need lies about between. Without a simulation n - 1/2
-is L(1) itself, and for one kind the units are those of the steady state solved again. Kinds that no count lets hold
-cost infinitely much.
+is L(1) itself, and for one kind the units are those of the steady state solved again. In a mix every kind is rounded up
+by itself, where sharing the calls anew might save a unit. Kinds that no count lets hold cost infinitely much.
 
 Measuring the step times s of some deployments before choosing saves, in expectation,
 
@@ -196,7 +196,8 @@ class FleetOdds:
     def _grown(self, need: Floats, factor: Floats, held: int) -> Floats:
         """(levels,): units of a proven kind. need, factor: by level, then those that the units held at."""
         spare, grown = self._goal.spare, need if np.isfinite(need[-1]) else factor
-        return np.maximum(np.ceil((held - spare - HALF) * grown[:-1] / grown[-1] - BRIM), 1.0) + spare
+        units = np.ceil((held - spare - HALF) * grown[:-1] / grown[-1] - BRIM)
+        return np.asarray(np.maximum(units, 1.0) + spare)
 
 
 def _kinds(fleet: Fleet) -> Iterator[tuple[int, int, int]]:
