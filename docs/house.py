@@ -31,8 +31,9 @@ ROOM_LINES = {
     # one program with its bounds, offers, reasons, risk, policies, the documents of it all; 1,000 lines of proof by a
     # search over simulated fleets: loads, pool, least counts, mixes, and what reasons read off; token prices beside
     # those of APIs; whether one replica fits, and what would make it; plans beside an own calibration; plans in parts,
-    # and what is given up before it is simulated to the end
-    "planning": 12_450,
+    # and what is given up before it is simulated to the end; 750 lines of the odds of a choice: errors that deployments
+    # share, break-evens, what timing is worth, what nobody timed
+    "planning": 13_250,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten, laws and intervals over them
     "work": 7_700,
@@ -44,7 +45,7 @@ ROOM_LINES = {
     # the event engine as one kernel, compiled or not, and every policy
     "serving": 4_450,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
-    "report": 4_710,
+    "report": 4_770,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers
     "costs": 4_950,

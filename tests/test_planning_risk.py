@@ -19,6 +19,7 @@ from scipy.stats import norm
 
 from comptroller.errors import FactError
 from comptroller.planning.ground.plan_document import Plan, load_plan
+from comptroller.planning.offer.intervals import RelativeInterval
 from comptroller.planning.planner import plan
 from comptroller.planning.reasons.runners_up import NeighbouringFleets
 from comptroller.planning.risk.confidence import (
@@ -31,7 +32,7 @@ from comptroller.planning.risk.confidence import (
 )
 from comptroller.planning.risk.draws import ALONE, RiskSimulation, ends, outcome
 from comptroller.planning.risk.price_drift import drift
-from comptroller.planning.risk.uncertainty import demand_chance, two_sided
+from comptroller.planning.risk.uncertainty import demand_chance
 from comptroller.planning.risk.worth import AXIS, NestedDraws, losses_of, nested_losses, price_of, saving, width
 from comptroller.planning.solve.description import usd_per_h
 from comptroller.planning.solve.problem import PlanningProblem
@@ -92,7 +93,7 @@ def test_an_interval_holds_its_point(values: np.ndarray, point: float) -> None:
 @given(st.floats(0.1, 1.0), st.floats(1.0, 9.0))
 def test_declared_bounds_are_the_deciles(low: float, high: float) -> None:
     z = norm.ppf((np.arange(4_000) + 0.5) / 4_000)
-    found = np.quantile(two_sided(z, low, high), (0.1, 0.5, 0.9))
+    found = np.quantile(RelativeInterval(low, high).of_deviates(z), (0.1, 0.5, 0.9))
     assert found == pytest.approx([low, 1.0, high], rel=0.01)
 
 

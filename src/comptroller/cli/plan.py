@@ -49,6 +49,12 @@ def run(
     ] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows of a trace, counted.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="The proven answer alone, without its reasons.")] = False,
+    measured_only: Annotated[
+        bool, typer.Option("--measured-only", help="Only what somebody timed, kernels or whole servers.")
+    ] = False,
+    trust_predicted_speed: Annotated[
+        bool, typer.Option("--trust-predicted-speed", help="What nobody timed at its predicted speed.")
+    ] = False,
     what_if: Annotated[
         bool, typer.Option("--what-if", help="Also formats that no engine is known to launch, marked as such.")
     ] = False,
@@ -65,6 +71,7 @@ def run(
     from comptroller.work.workload import load
 
     changed = {"calibration": calibration and str(calibration), "skip_bad": skip_bad, "what_if": what_if}
+    changed["trust_predicted_speed"] = trust_predicted_speed
     if export or against or moving_usd is not None:
         from comptroller.cli._plan_work import things_beside
 
@@ -72,6 +79,8 @@ def run(
     else:
         exports, today = [], None
     loaded = load(workload).model_copy(update={name: value for name, value in changed.items() if value})
+    if measured_only:
+        loaded = loaded.model_copy(update={"allow": loaded.allow.model_copy(update={"measured_only": True})})
     from comptroller.cli._plan_work import PlanOutput, explain_choices, tell_plan
 
     if explain:

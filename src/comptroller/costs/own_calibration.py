@@ -97,24 +97,13 @@ class OwnCalibration:
         """The refitted efficiency, every kernel's time scaled by what the steps took."""
         if not self.covers(replica):
             return FittedCalibration.shipped().efficiency(replica, kernel)
-        found, scale = self.fitted.efficiency(replica, kernel), self.tpot(replica).factor
-        return KernelEfficiency(
-            flops=found.flops / scale,
-            bytes=found.bytes / scale,
-            floor_s=found.floor_s * scale,
-            item_s=found.item_s * scale,
-            depth_s=found.depth_s * scale,
-            passes=found.passes * scale,
-            direct=found.direct / scale,
-            setup_s=found.setup_s * scale,
-        )
+        return self.fitted.efficiency(replica, kernel).times(self.tpot(replica).factor)
 
     def overheads(self, replica: ModelReplica) -> StepOverheads:
         """The refitted overheads of a step, scaled likewise."""
         if not self.covers(replica):
             return FittedCalibration.shipped().overheads(replica)
-        found, scale = self.fitted.overheads(replica), self.tpot(replica).factor
-        return StepOverheads(found.layer_s * scale, found.step_s * scale, found.sequence_s * scale)
+        return self.fitted.overheads(replica).times(self.tpot(replica).factor)
 
     def serving(self, replica: ModelReplica) -> ServingOverheads:
         """What the server adds, so that the time to the first token comes out as measured over scaled steps.

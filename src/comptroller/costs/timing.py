@@ -72,6 +72,11 @@ class KernelEfficiency:
     direct: float = 0.0
     setup_s: float = 0.0
 
+    def times(self, factor: float) -> KernelEfficiency:
+        """The same kernel where every call takes so many times as long."""
+        longer = {name: getattr(self, name) * factor for name in ("floor_s", "item_s", "depth_s", "passes", "setup_s")}
+        return KernelEfficiency(self.flops / factor, self.bytes / factor, direct=self.direct / factor, **longer)
+
 
 @dataclass(frozen=True, slots=True)
 class StepOverheads:
@@ -93,6 +98,10 @@ class StepOverheads:
         0.000852
         """
         return np.asarray(layers * self.layer_s + self.step_s + self.sequence_s * batch / ranks)
+
+    def times(self, factor: float) -> StepOverheads:
+        """So many times as long."""
+        return StepOverheads(self.layer_s * factor, self.step_s * factor, self.sequence_s * factor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,12 +95,12 @@ def plan_in_parts(
     progress.phase("choosing the mix")
     fleet = solve_or_explain(problem.search, problem.goal)
     simulated = _settings_of(problem, fleet, rehearsal)
-    problem, fleet, verified = rehearse(problem, fleet, calibration, simulated, progress)
+    problem, fleet, verified = rehearse(problem, fleet, problem.steps, simulated, progress)
     told = answer(problem, fleet, verified)
     yield told
     if workload.hours is not None:
         progress.phase("planning the hours of the day")
-        told = told.model_copy(update={"hours": day_plan(_as_sized(problem, verified), calibration, simulated)})
+        told = told.model_copy(update={"hours": day_plan(_as_sized(problem, verified), problem.steps, simulated)})
         yield told
     if depth is PlanDepth.ANSWER:
         return
@@ -172,7 +172,7 @@ def why_not(
     if settings is None:
         return explain(problem, wanted)
     best = problem.search.solve(problem.goal)
-    return explain(problem, wanted, fleet_search(problem, best, calibration, settings, progress))
+    return explain(problem, wanted, fleet_search(problem, best, problem.steps, settings, progress))
 
 
 def calibration_of(workload: Workload) -> TimingCalibration:

@@ -10,7 +10,7 @@ from comptroller.planning.ground.day_document import DayPlan
 from comptroller.planning.ground.plan_document import FrontierPoint, Plan
 from comptroller.planning.ground.service_document import LatencyDocument
 from comptroller.planning.reasons.against import FleetComparison
-from comptroller.report import drawing, hours, plan_tables, solving
+from comptroller.report import drawing, hours, odds, plan_tables, solving
 from comptroller.report.chart import (
     ChartAxis,
     ChartMark,
@@ -33,7 +33,7 @@ def page(plan: Plan, beside: FleetComparison | None = None) -> str:
         title=f"{plan.name}: {plan_tables.headline(plan)}",
         subject=f"plan for {plan.name}",
         headline=plan_tables.headline(plan),
-        lede=plan_tables.goal(plan),
+        lede="; ".join(filter(None, (odds.load_sentence(plan), plan_tables.goal(plan)))),
         tiles=_tiles(plan),
         sections=_sections(plan, beside),
         footer=_footer(plan),
@@ -154,6 +154,12 @@ REASONS: tuple[TableDescription, ...] = (
         "Runners-up",
         "The best plan without each thing that was chosen, and why it lost; model and place as chosen where not named.",
         plan_tables.runners_up,
+    ),
+    (
+        "Odds of the choice",
+        "In draws of what steps truly take, each fleet rented anew for the same requests; deployments of one family of "
+        "accelerators, engine or format share a part of their error.",
+        odds.odds_sheet,
     ),
     (
         "Simulated fleets",

@@ -254,14 +254,15 @@ def short(fleet: str, plan: Plan) -> str:
 
 
 def runners_up(plan: Plan) -> ReportSheet:
-    """The best plan without each chosen value, and why it lost."""
+    """The best plan without each chosen value, the odds that it is truly cheaper, and why it lost."""
     columns: SheetColumns[RunnerUp] = (
         left("without", None, lambda rival: f"{rival.axis} {rival.without}"),
         right("excess", "more", lambda rival: _excess(rival.excess)),
+        right("chance", "odds", lambda one: UNKNOWN if one.chance_cheaper is None else f"{one.chance_cheaper:.0%}"),
         left("choice", "the next best", lambda rival: short(rival.choice, plan)),
         left("reason", "why it lost"),
     )
-    return ReportSheet.of("Runners-up", columns, plan.runners_up)
+    return ReportSheet.of("Runners-up", columns, plan.runners_up).without_empty("chance")
 
 
 def _excess(share: float | None) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.reasons.against import FleetComparison
-from comptroller.report import hours, plan_tables, solving
+from comptroller.report import hours, odds, plan_tables, solving
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.table_layout import TablePart, table_parts
 
@@ -66,7 +66,8 @@ class PlanPrinter:
     def _print_answer(self, plan: Plan, beside: FleetComparison | None) -> None:
         to = self._to
         to.print(f"[bold]{escape(plan.name)}[/]: [bold green]{escape(plan_tables.headline(plan))}[/]")
-        to.print(f"[dim]{escape(plan_tables.goal(plan))}[/]\n")
+        asked = "\n".join(filter(None, (odds.load_sentence(plan), plan_tables.goal(plan))))
+        to.print(f"[dim]{escape(asked)}[/]\n")
         for make in (solving.solving_sheet, solving.classes, solving.offers):
             print_sheet(make(plan), to, titled=False)
         for table in (plan_tables.services, plan_tables.totals, plan_tables.latency):
@@ -103,7 +104,8 @@ class PlanPrinter:
                 to.print(f"{escape(text)}\n", soft_wrap=True)
         if not (plan.runners_up or plan.pruned):
             return
-        for make in (plan_tables.runners_up, plan_tables.rounds, plan_tables.pruning_sheet, plan_tables.shadow_prices):
+        lost = (plan_tables.runners_up, odds.odds_sheet, plan_tables.rounds, plan_tables.pruning_sheet)
+        for make in (*lost, plan_tables.shadow_prices):
             self._print_once(make(plan))
 
     def _print_once(self, sheet: ReportSheet) -> None:

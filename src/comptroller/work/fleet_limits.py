@@ -40,6 +40,7 @@ class ResourceAllowlist(BaseModel):
     pools: whether replicas do both prefill and decode, or may do one of them.  routing: policies that are compared.
     chunk_tokens: budgets of a step with prompts, beside the engine's own.  kv_formats: of the cache; where none is
     named, the 16-bit one and, of `formats`, those of eight bits.
+    measured_only: only deployments whose kernels or end-to-end speed somebody timed.
     """
 
     model_config = STRICT
@@ -52,6 +53,7 @@ class ResourceAllowlist(BaseModel):
     routing: tuple[str, ...] = ()
     chunk_tokens: tuple[ChunkTokens, ...] = ()
     kv_formats: tuple[str, ...] = ()
+    measured_only: Annotated[bool, Field(strict=True)] = False
 
     @property
     def unused_levers(self) -> set[str]:

@@ -198,6 +198,8 @@ class Workload(WorkloadUsage, WorkloadLevers):
     hours: the day by the hour, which is planned beside the plan for the rate to size for.
     calibration: folder of the user's own calibration, as `comptroller fit calibration --out FOLDER` writes it.
     what_if: also plan with what no engine is known to launch, marked as such.
+    trust_predicted_speed: take deployments that nobody timed at their predicted speed, and not at the upper end of its
+    interval.
     """
 
     model_config = STRICT
@@ -224,6 +226,7 @@ class Workload(WorkloadUsage, WorkloadLevers):
     hours: WorkloadDay | None = None
     calibration: str | None = None
     what_if: Annotated[bool, Field(strict=True)] = False
+    trust_predicted_speed: Annotated[bool, Field(strict=True)] = False
     spare_replicas: Count = 0
     confidence: Confidence | None = None
     most_use: UseCeiling | None = None

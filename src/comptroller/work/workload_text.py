@@ -136,6 +136,14 @@ HEADINGS = (
                 "Also plan with number formats that no engine is known to launch, marked as such (true or false).",
                 "true",
             ),
+            "allow.measured_only": WorkloadKey(
+                "Only deployments whose kernels or end-to-end speed somebody timed (true or false).", "true"
+            ),
+            "trust_predicted_speed": WorkloadKey(
+                "Take what nobody timed at its predicted speed, and not at the upper end of its interval (true or "
+                "false).",
+                "true",
+            ),
             "allow.terms": WorkloadKey(
                 'Terms of rent: "on_demand", "spot", "reserved", "owned".', '["on_demand", "reserved"]'
             ),

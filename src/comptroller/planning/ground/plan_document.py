@@ -11,6 +11,7 @@ from comptroller.errors import FactError
 from comptroller.facts.library import FactLibrary
 from comptroller.facts.reader import FactEntry, document_error
 from comptroller.planning.ground.day_document import DayPlan, DocumentPart
+from comptroller.planning.ground.odds_document import ChoiceOdds, PlannedLoad, UntimedCaution
 from comptroller.planning.ground.risk_document import RiskDocument, SelectionOptimism
 from comptroller.planning.ground.service_document import LatencyDocument, PredictedFigure, ServiceDocument
 
@@ -163,7 +164,11 @@ class ShadowPrice(DocumentPart):
 
 
 class RunnerUp(DocumentPart):
-    """The best plan without the chosen value of one axis, and why it lost."""
+    """The best plan without the chosen value of one axis, and why it lost.
+
+    chance_cheaper: that it is truly cheaper, in draws of what steps take; `None` for questions, whose `quality` draws
+    more, and where dollars are not what is minimised.
+    """
 
     axis: str
     without: str
@@ -171,6 +176,7 @@ class RunnerUp(DocumentPart):
     objective_per_h: float | None
     excess: float | None
     reason: str
+    chance_cheaper: float | None = None
 
 
 class PrunedChoices(DocumentPart):
@@ -235,6 +241,7 @@ class InputDigests(DocumentPart):
 class Plan(DocumentPart):
     """The answer to a workload. The same input gives the same bytes.
 
+    load: what a plan of requests is for.  odds: of its choice.  untimed: what the choice took slower than predicted.
     facts: what the ids in its services stand for, whatever the catalogue holds when the plan is read; and the
     calibration of a user's own that priced it, if one did.
     """
@@ -246,6 +253,7 @@ class Plan(DocumentPart):
     seed: int
     digests: InputDigests
     classes: tuple[QuestionClassDocument, ...]
+    load: PlannedLoad | None = None
     services: tuple[ServiceDocument, ...]
     offers: tuple[OfferService, ...] = ()
     quality: QualityDocument | None = None
@@ -257,6 +265,8 @@ class Plan(DocumentPart):
     verification: VerificationDocument | None
     shadow_prices: tuple[ShadowPrice, ...]
     runners_up: tuple[RunnerUp, ...]
+    odds: ChoiceOdds | None = None
+    untimed: UntimedCaution | None = None
     frontier: tuple[FrontierPoint, ...]
     candidates: int
     considered: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 
@@ -34,7 +34,8 @@ class DeploymentTable:
     decode_s: a crowded decode step.  marginal_s: (candidates, slices, caps), what a prompt adds to the steps.
     prefill_per_s: (candidates, slices, caps), of each slice alone what a prefill pool takes; inf where there is none.
     latency_s: by (quantity, quantile), (candidates, caps).  usual: the state of each at its caps' mean batches.
-    ready: the timed replica of each candidate; both are shared between candidates that differ only in price.
+    ready: the timed replica of each candidate, shared between candidates that differ only in price.
+    saturated_w: watts of one device, saturated at each cap, by state; filled as they are asked for.
     """
 
     candidates: tuple[Deployment, ...]
@@ -47,6 +48,7 @@ class DeploymentTable:
     latency_s: dict[tuple[str, float], Array]
     usual: tuple[MixtureSteadyState, ...]
     ready: tuple[ReplicaTimer, ...]
+    saturated_w: dict[int, tuple[MixtureSteadyState, Array]] = field(default_factory=dict, repr=False, compare=False)
 
     def only(self, rows: npt.NDArray[np.int64]) -> DeploymentTable:
         """Some of the candidates."""
@@ -97,19 +99,14 @@ class DeploymentTable:
         within = prompts_within_per_s(self.decode_s[rows, column, None], self.marginal_s[rows, :, column], most)
         return np.minimum(within, self.prefill_per_s[rows, :, column])
 
-    @cached_property
-    def _saturated_w(self) -> dict[int, Array]:
-        """Watts of one device, saturated at each cap, by state; filled as they are asked for."""
-        return {}
-
     def device_w(self, rows: npt.NDArray[np.int64], column: npt.NDArray[np.int64]) -> Array:
         """Watts of one device of some candidates, each saturated at a cap."""
         watts = np.zeros(len(rows))
         for place, (row, at) in enumerate(zip(rows.tolist(), column.tolist(), strict=True)):
             ready, usual = self.ready[row], self.usual[row]
-            if id(usual) not in self._saturated_w:
-                self._saturated_w[id(usual)] = usual.device_w(ready, usual.saturated_per_s)
-            watts[place] = self._saturated_w[id(usual)][at]
+            if id(usual) not in self.saturated_w:  # the state is kept with its watts, so that its id stays its own
+                self.saturated_w[id(usual)] = usual, usual.device_w(ready, usual.saturated_per_s)
+            watts[place] = self.saturated_w[id(usual)][1][at]
         return watts
 
     def least_latency_s(

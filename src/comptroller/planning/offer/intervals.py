@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.costs.power import device_interval_w
 from comptroller.costs.prediction import ReplicaPredictor
 from comptroller.costs.residual import ResidualIdentity
+from comptroller.costs.step_factor import StepFactorCalibration
 from comptroller.costs.timing import TimingCalibration
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.calibration import kernel_prior
-from comptroller.facts.serving import Band, PredictionErrorBands
+from comptroller.facts.serving import Band, PredictionErrorBands, anchors
 from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.quantities import short
+
+Array = npt.NDArray[np.float64]
 
 Z80 = 1.2816
 """Standard deviations to the 90th percentile of a normal distribution."""
@@ -25,14 +30,30 @@ Z80 = 1.2816
 
 @dataclass(frozen=True, slots=True)
 class RelativeInterval:
-    """Low and high of a figure as ratios to its value."""
+    """Low and high of a figure as ratios to its value. middle: the median, 1 unless the value is told at an end."""
 
     low: float
     high: float
+    middle: float = 1.0
 
     def around(self, value: float) -> PredictedFigure:
         """The figure with its interval."""
         return PredictedFigure(value=short(value), low=short(value * self.low), high=short(value * self.high))
+
+    def beside(self, factor: float) -> RelativeInterval:
+        """The same interval as ratios to so many times the value."""
+        return RelativeInterval(self.low / factor, self.high / factor, self.middle / factor)
+
+    def of_deviates(self, z: Array) -> Array:
+        """Ratios of normal deviates: 10 % below `low` and 10 % above `high`, log-normal on either side of `middle`.
+
+        f = m exp(z ln(high / m) / z80) for z > 0, m exp(-z ln(low / m) / z80) for z < 0, with m = middle, z80 = 1.2816
+
+        >>> RelativeInterval(0.8, 1.25).of_deviates(np.array([-1.2816, 0.0, 1.2816])).round(3).tolist()
+        [0.8, 1.0, 1.25]
+        """
+        low, high = np.log(self.low / self.middle), np.log(self.high / self.middle)
+        return np.asarray(self.middle * np.exp(np.where(z > 0, z * high, -z * low) / Z80))
 
     @classmethod
     def widest(cls, spreads: Iterable[RelativeInterval]) -> RelativeInterval:
@@ -57,7 +78,11 @@ class ReplicaIntervals:
 
     @classmethod
     def of(cls, replica: ModelReplica, calibration: TimingCalibration) -> ReplicaIntervals:
-        """The spreads of a replica's novelty, or those that the calibration which priced it was measured to have."""
+        """The spreads of a replica's novelty, or those that the calibration which priced it was measured to have; of
+        steps that are taken for longer, the same spreads around what they are taken for."""
+        if isinstance(calibration, StepFactorCalibration):
+            found, factor = cls.of(replica, calibration.base), calibration.factor(replica)
+            return cls(found.tpot.beside(factor), found.ttft.beside(factor), found.w)
         efficiency = ReplicaPredictor.shipped()
         measured = efficiency.tpot.novelty(ResidualIdentity.of(replica)) != "new"
         unmeasured = unmeasured_error(replica.device, replica.engine.launched_as)
@@ -71,6 +96,23 @@ class ReplicaIntervals:
             _of_band(efficiency.facts.ttft, measured, unmeasured),
             watts,
         )
+
+
+def is_timed(replica: ModelReplica, calibration: TimingCalibration) -> bool:
+    """Whether somebody timed what a replica runs on: kernels of its device's family, whole servers on its device, or,
+    in an own calibration, that server itself."""
+    if isinstance(calibration, StepFactorCalibration):
+        return is_timed(replica, calibration.base)
+    if isinstance(calibration, OwnCalibration) and calibration.covers(replica):
+        return True
+    device = replica.device
+    return not unmeasured_error(device, replica.engine.launched_as) or device.timed_as in _served_devices()
+
+
+@lru_cache(maxsize=1)
+def _served_devices() -> frozenset[str]:
+    """Devices of the servers that the shipped calibration was fitted to."""
+    return frozenset(anchor.accelerator for anchor in anchors())
 
 
 def unmeasured_error(device: Accelerator, engine: str) -> float:

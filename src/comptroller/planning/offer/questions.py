@@ -19,12 +19,12 @@ from comptroller.planning.ground.executor import Progress, SearchExecutor, gathe
 from comptroller.planning.ground.nouns import Deployment, Floats, Goal
 from comptroller.planning.ground.strategy_plays import PlaySet
 from comptroller.planning.offer.choices import CallBuckets, ChoiceSpace, cached_tokens, cells, options_of
-from comptroller.planning.offer.deployments import DeploymentSpace, RejectionTally, enumerate_deployments
+from comptroller.planning.offer.deployments import DeploymentSpace, RejectionTally
 from comptroller.planning.offer.evaluation import ReplicaEvaluator, chunks, table_of
 from comptroller.planning.offer.market import DeploymentOffers
 from comptroller.planning.offer.matched_pools import with_matched_pools
 from comptroller.planning.offer.option_play import plays_of
-from comptroller.planning.offer.space import space_of
+from comptroller.planning.offer.space import allowed_deployments, space_of
 from comptroller.work.demand import DEFAULT_PEAK, demand_of, recorded_trace
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.lengths import edges_of, points
@@ -56,7 +56,9 @@ def question_space(
     plays = plays_of(quality, workload.models, evidence, rejected, _half(progress, 0), executor)
     models = RecordedModels(workload, quality, plays, rejected)
     buckets = models.buckets() if "own" in quality.routes else {}
-    offered = {m: list(enumerate_deployments(models.deployment_space(m), rejected)) for m in buckets}
+    offered = {
+        m: list(allowed_deployments(workload, models.deployment_space(m), calibration, rejected)) for m in buckets
+    }
     evaluate = ReplicaEvaluator(goal.targets, calibration)
     offers = dict(_offers_by_model(offered, buckets, evaluate, rejected, (_half(progress, 1), executor)))
     bought = list(models.buyable(goal)) if "api" in quality.routes else []

@@ -14,11 +14,11 @@ from comptroller.planning.ground.executor import Progress, SearchExecutor, gathe
 from comptroller.planning.ground.nouns import Goal, Option
 from comptroller.planning.ground.strategy_plays import OptionCalls, PlaySet, StrategyPlay
 from comptroller.planning.offer.choices import CallBuckets, ChoiceSpace
-from comptroller.planning.offer.deployments import RejectionTally, enumerate_deployments
+from comptroller.planning.offer.deployments import RejectionTally
 from comptroller.planning.offer.evaluation import ReplicaEvaluator, chunks, table_of
 from comptroller.planning.offer.market import DeploymentOffers
 from comptroller.planning.offer.matched_pools import with_matched_pools
-from comptroller.planning.offer.space import space_of
+from comptroller.planning.offer.space import allowed_deployments, space_of
 from comptroller.work.demand import TrafficDemand, demand
 from comptroller.work.workload import Workload
 
@@ -57,7 +57,7 @@ def request_space(
     """
     traffic = traffic_of(workload)
     load = load_of(traffic)
-    deployments = list(enumerate_deployments(space_of(workload), rejected))
+    deployments = list(allowed_deployments(workload, space_of(workload), calibration, rejected))
     evaluate = ReplicaEvaluator(goal.targets, calibration)
     evaluated = gather(executor, evaluate, chunks(deployments, load), progress)
     table = with_matched_pools(table_of(deployments, load, evaluated, goal.targets, rejected), goal.targets)

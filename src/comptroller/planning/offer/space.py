@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 from comptroller.costs.capacity import LatencyTarget
 from comptroller.costs.deployment import SpeculativeDecoding
+from comptroller.costs.timing import TimingCalibration
 from comptroller.facts.reader import ids
-from comptroller.planning.ground.nouns import CAP, Goal
-from comptroller.planning.offer.deployments import DeploymentSpace
+from comptroller.planning.ground.nouns import CAP, Deployment, Goal
+from comptroller.planning.offer.deployments import DeploymentSpace, RejectionTally, enumerate_deployments
+from comptroller.planning.offer.intervals import is_timed
 from comptroller.work.fleet_limits import MOST_USE
 from comptroller.work.quality import WorkloadQuality
 from comptroller.work.serving_levers import PoolChoice
@@ -79,6 +81,18 @@ def drafts_of(workload: Workload) -> tuple[SpeculativeDecoding, ...]:
         return ()
     draft = workload.library.model(asked.draft) if asked.draft else None
     return tuple(SpeculativeDecoding(count, asked.acceptance, draft) for count in dict.fromkeys(asked.tokens))
+
+
+def allowed_deployments(
+    workload: Workload, space: DeploymentSpace, calibration: TimingCalibration, rejected: RejectionTally
+) -> Iterator[Deployment]:
+    """Every deployment of a space; of a workload that asks for `measured_only`, those that somebody timed."""
+    for deployment in enumerate_deployments(space, rejected):
+        if workload.allow.measured_only and not is_timed(deployment.replica, calibration):
+            why = f"nobody timed a kernel of the family of {deployment.replica.device.id}, nor a server on it"
+            rejected.add("not measured", f"{deployment.label}: {why}")
+        else:
+            yield deployment
 
 
 def targets_of(workload: Workload) -> tuple[LatencyTarget, ...]:

@@ -87,7 +87,7 @@ def _of_model(problem: PlanningProblem, fleet: Fleet, model: int, shared: bool) 
     calls = fleet.calls_per_s[model][0] / problem.goal.sizing
     load = replace(buckets.load, rate_per_s=np.maximum(calls.sum(axis=1), LEAST_RATE_PER_S))
     offers = problem.space.offers[model]
-    what = ServiceLoad(offers, load, calls, buckets.longest_tokens, problem.calibration)
+    what = ServiceLoad(offers, load, calls, buckets.longest_tokens, problem.steps)
     units = fleet.units[model][0]
     rows = np.flatnonzero(units)
     pairs = [service_of(what, int(row), int(units[row]), problem.goal) for row in rows]

@@ -108,7 +108,9 @@ def _as_steady(told: RunnerUp) -> RunnerUp:
     return told.model_copy(update={"reason": f"{told.reason} ({STEADY})"})
 
 
-def _without(axis: str, value: str) -> KeepChoice:
+def keep_without(axis: str, value: str) -> KeepChoice:
+    """Keep what does not have this value on the axis."""
+
     def keep(axes: AxisValues) -> bool:
         return value not in axes.get(axis, frozenset())
 
@@ -121,7 +123,7 @@ def rival(
     """The best without a value of an axis, beside the optimum."""
     axis, value = what
     try:
-        fleet = solver.solve(goal, _without(axis, value))
+        fleet = solver.solve(goal, keep_without(axis, value))
     except InfeasibleError as error:
         nothing = RunnerUp(
             axis=axis, without=value, choice="none", objective_per_h=None, excess=None, reason=str(error)

@@ -19,7 +19,7 @@ from comptroller.planning.offer.intervals import RelativeInterval, ReplicaInterv
 from comptroller.planning.offer.space import quality_targets
 from comptroller.planning.risk.price_drift import strata
 from comptroller.planning.risk.question_draws import RESAMPLES, class_means, per_question
-from comptroller.planning.risk.uncertainty import FactorDistribution, demand_chance, price_chance, two_sided
+from comptroller.planning.risk.uncertainty import FactorDistribution, demand_chance, price_chance
 from comptroller.planning.solve.description import LEAST_SHARE
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.solve.search import PlanSearch
@@ -141,7 +141,7 @@ def _contender(problem: PlanningProblem, fleet: Fleet, start: int) -> tuple[Cont
                 ContenderService(
                     offers.deployments[row],
                     slice(first, first + len(needs)),
-                    ReplicaIntervals.of(offers.deployments[row].replica, problem.calibration).tpot,
+                    ReplicaIntervals.of(offers.deployments[row].replica, problem.steps).tpot,
                     float(offers.unit.usd_per_h[row]),
                     int(fleet.units[model][0, row]),
                 )
@@ -181,7 +181,7 @@ def outcome(contenders: ContenderSet, number: int, draws: RiskDraws) -> Contende
     usd = draws.means[..., plan.usd] * rate * 3600.0 * draws.demand
     kinds, quotes, point = contenders.kinds, list(contenders.quotes), contenders.point
     for service in plan.services:
-        slower = two_sided(draws.steps[..., kinds.index(service.kind)], service.steps.low, service.steps.high)
+        slower = service.steps.of_deviates(draws.steps[..., kinds.index(service.kind)])
         need = draws.means[..., service.need].max(axis=-1) * slower * draws.demand
         units = service.units + np.ceil(need - BRIM) - np.ceil(point[service.need].max() - BRIM)
         usd = usd + units * service.unit_usd_per_h * draws.prices[..., quotes.index(service.quote)]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from comptroller.planning.offer.intervals import Z80
+from comptroller.planning.offer.intervals import RelativeInterval
 from comptroller.planning.risk.price_drift import drift, strata
 from comptroller.work.arrivals import window_rates
 from comptroller.work.demand import DEFAULT_PEAK, recorded_trace
@@ -31,17 +31,6 @@ class FactorDistribution:
     known: bool = False
 
 
-def two_sided(z: Floats, low: float, high: float) -> Floats:
-    """Factors of normal deviates: median 1, 10 % below `low` and 10 % above `high`, log-normal on either side.
-
-    f = exp(z ln(high) / z80) for z > 0, exp(-z ln(low) / z80) for z < 0, with z80 = 1.2816
-
-    >>> two_sided(np.array([-1.2816, 0.0, 1.2816]), 0.8, 1.25).round(3).tolist()
-    [0.8, 1.0, 1.25]
-    """
-    return np.asarray(np.exp(np.where(z > 0, z * np.log(high), -z * np.log(low)) / Z80))
-
-
 def taken_as_given(count: int, rng: np.random.Generator) -> Floats:
     """Factors of what is not drawn."""
     return np.ones(count)
@@ -51,7 +40,7 @@ def declared_chance(bounds: UncertaintyRange) -> FactorDistribution:
     """That of declared 80 % bounds."""
 
     def draw(count: int, rng: np.random.Generator) -> Floats:
-        return two_sided(ndtri(strata(count, rng)), bounds.low, bounds.high)
+        return RelativeInterval(bounds.low, bounds.high).of_deviates(ndtri(strata(count, rng)))
 
     return FactorDistribution(draw, f"declared: {bounds.low:g}x to {bounds.high:g}x", bounds.low == bounds.high)
 

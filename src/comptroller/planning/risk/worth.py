@@ -130,7 +130,7 @@ def studies(nest: NestedDraws) -> Iterator[MeasurementStudy]:
     """Everything worth measuring: step times, questions of each class, prices, the demand."""
     chances, contenders = nest.chances, nest.chances.contenders
     for number, kind in enumerate(contenders.kinds):
-        yield MeasurementStudy(_step_time(contenders, kind), _how_steps(kind), nest.steps(number))
+        yield MeasurementStudy(_step_time(contenders, kind), how_to_time(kind), nest.steps(number))
     plays = contenders.problem.space.plays
     counts = np.bincount(plays.task)
     for number, task in enumerate(plays.tasks):
@@ -262,7 +262,8 @@ def _step_time(contenders: ContenderSet, kind: tuple[str, str]) -> str:
     return f"step time of {' or '.join(models)} on {kind[0]} under {kind[1]}"
 
 
-def _how_steps(kind: tuple[str, str]) -> str:
+def how_to_time(kind: tuple[str, str]) -> str:
+    """How the step time on an accelerator under an engine is measured."""
     return (
         f"{kind[1]}'s own benchmark on {kind[0]}, its runs to comptroller fit calibration runs.csv --out DIR; "
         "or, before there is a server: comptroller measure kernels DEVICE --out kernels.toml"

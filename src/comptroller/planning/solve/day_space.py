@@ -20,9 +20,9 @@ from comptroller.planning.offer.day_market import (
     mixture_mapping,
     offers_with_works,
 )
-from comptroller.planning.offer.deployments import DeploymentSpace, RejectionTally, enumerate_deployments
+from comptroller.planning.offer.deployments import DeploymentSpace, RejectionTally
 from comptroller.planning.offer.questions import space_of_recorded
-from comptroller.planning.offer.space import space_of
+from comptroller.planning.offer.space import allowed_deployments, space_of
 from comptroller.planning.solve.case import OptionTable, ProgramCase
 from comptroller.planning.solve.cheapest import least_day
 from comptroller.planning.solve.day_freedoms import DayFreedom, freedoms
@@ -121,7 +121,8 @@ def _offers(
     """All that a model may be served by, at every term."""
     offers, load = problem.space.offers[model], problem.space.buckets[model].load
     if works or hours.spot is not None or problem.quality is None:
-        deployments = list(enumerate_deployments(_deployment_space(problem, model), RejectionTally()))
+        space = _deployment_space(problem, model)
+        deployments = list(allowed_deployments(problem.workload, space, calibration, RejectionTally()))
         offers = offers_with_works(deployments, load, works, problem.goal, calibration)
     return day_offers(offers, _mapping(problem, model, works), problem.goal, hours)
 

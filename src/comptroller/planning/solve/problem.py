@@ -15,6 +15,7 @@ from comptroller.planning.offer.deployments import RejectionTally
 from comptroller.planning.offer.questions import question_space
 from comptroller.planning.offer.requests import request_space
 from comptroller.planning.offer.space import goal_of
+from comptroller.planning.offer.step_factors import planned_steps
 from comptroller.planning.solve.search import PlanSearch
 from comptroller.work.quality import WorkloadQuality
 from comptroller.work.workload import Workload
@@ -40,6 +41,11 @@ class PlanningProblem:
         return self.search.space
 
     @property
+    def steps(self) -> TimingCalibration:
+        """What the steps of deployments are taken for."""
+        return planned_steps(self.workload, self.calibration)
+
+    @property
     def quality(self) -> WorkloadQuality | None:
         """What must be solved; `None` for plain requests."""
         return self.workload.quality
@@ -60,7 +66,7 @@ def pose_problem(
     """
     goal, rejected = goal_of(workload), RejectionTally()
     make = request_space if workload.quality is None else question_space
-    space = make(workload, goal, calibration, rejected, progress, executor)
+    space = make(workload, goal, planned_steps(workload, calibration), rejected, progress, executor)
     problem = PlanningProblem(workload, goal, PlanSearch(space), rejected, calibration)
     require_covered(problem, calibration)
     return problem

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from comptroller.costs.own_calibration import OwnCalibration
-from comptroller.planning.offer.intervals import unmeasured_error
+from comptroller.planning.offer.intervals import is_timed
+from comptroller.planning.offer.step_factors import planned_factor
 from comptroller.planning.prove.services import ModelServices
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.checkpoints import checkpoint_notes
@@ -17,7 +18,7 @@ from comptroller.quantities import HOUR_S
 def deployment_notes(problem: PlanningProblem, own: ModelServices) -> Iterator[str]:
     """All that a reader has to know of the deployments of one model."""
     yield from unchecked_architecture_notes(own)
-    yield from borrowed_efficiency_notes(own)
+    yield from borrowed_efficiency_notes(problem, own)
     yield from rental_notes(own)
     yield from checkpoint_notes(own)
     yield from lever_notes(own)
@@ -43,14 +44,20 @@ def rental_notes(own: ModelServices) -> Iterator[str]:
         )
 
 
-def borrowed_efficiency_notes(own: ModelServices) -> Iterator[str]:
-    """Devices of the plan whose efficiency is borrowed from other families."""
+def borrowed_efficiency_notes(problem: PlanningProblem, own: ModelServices) -> Iterator[str]:
+    """Devices of the plan whose efficiency is borrowed from other families, and what their steps are taken for."""
     replicas = {(x.replica.device.id, x.replica.engine.launched_as): x.replica for x in own.deployments}
     for (device, engine), replica in replicas.items():
-        if unmeasured_error(replica.device, engine):
+        if not is_timed(replica, problem.calibration):
+            factor = planned_factor(replica, problem.steps)
+            taken = (
+                "its steps are taken as predicted (trust_predicted_speed)"
+                if factor == 1.0
+                else f"its steps under {engine} are taken at their interval's upper end, {factor:.2f}x as predicted"
+            )
             yield (
                 f"{device}: no kernel of its family was timed; its efficiency is pooled from other families "
-                f"and its intervals are wider for it; measure it before you rely on the choice"
+                f"and its intervals are wider for it; {taken}; measure it before you rely on the choice"
             )
 
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from comptroller import __version__
 from comptroller.planning.ground.nouns import Fleet
-from comptroller.planning.ground.plan_document import OfferService, Plan, PlanTotals
-from comptroller.planning.ground.service_document import LatencyDocument, ServiceDocument
-from comptroller.planning.offer.intervals import RelativeInterval, ReplicaIntervals
+from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.prove.proof_document import VerificationResult, with_mean
-from comptroller.planning.prove.services import ModelServices, services_of
+from comptroller.planning.prove.services import services_of
 from comptroller.planning.reasons.pruning import pruned_choices, rejected_choices
 from comptroller.planning.reasons.runners_up import NeighbouringFleets, frontier_of
 from comptroller.planning.reasons.shadow_prices import shadow_prices
 from comptroller.planning.risk.draws import RiskSimulation
 from comptroller.planning.solve.problem import PlanningProblem
-from comptroller.planning.write.classes import api_offers, classes_of, tokens_per_question
+from comptroller.planning.write.classes import api_offers, classes_of
 from comptroller.planning.write.facts import facts_of, input_digests
 from comptroller.planning.write.notes import notes_of
+from comptroller.planning.write.odds import ChoiceReasons, planned_load
 from comptroller.planning.write.prices import price_interval, token_prices
 from comptroller.planning.write.quality import quality_document, with_draws, with_rivals
-from comptroller.quantities import short
+from comptroller.planning.write.totals import cost_basis, intervals_of_plan, latency_of, totals_of
 
 QUEUEING = "Allen-Cunneen wait with an exponential tail for prefill; normal quantile of the batch for decode"
 
@@ -44,7 +42,7 @@ def answer(problem: PlanningProblem, best: Fleet, verified: VerificationResult |
     drawn = RiskSimulation.of(problem, (best,)) if goal.quality else None
     services = tuple(service for model in own.values() for service in model.services)
     totals = totals_of(
-        services, cost_basis(problem, best, offers), price_interval(problem, _intervals(problem, own.values()))
+        services, cost_basis(problem, best, offers), price_interval(problem, intervals_of_plan(problem, own.values()))
     )
     return Plan(
         schema_version=1,
@@ -62,6 +60,7 @@ def answer(problem: PlanningProblem, best: Fleet, verified: VerificationResult |
         latency=latency_of(problem, list(own.values()), verified),
         queueing=QUEUEING,
         verification=verified.document if verified else None,
+        load=planned_load(problem),
         shadow_prices=(),
         runners_up=(),
         frontier=(),
@@ -83,8 +82,11 @@ def reasons_in_parts(
     # A simulated fleet may cost less than the steady state's optimum; bounds are those of the steady state.
     bound = max(best, search.solve(goal), key=lambda fleet: fleet.objective) if proofs else best
     around = NeighbouringFleets.of(search, goal, best, proofs)
+    choice = ChoiceReasons.of(problem, around, verified)
     update: dict[str, object] = {
-        "runners_up": tuple(runner_up for runner_up, _ in around.runners_up),
+        "runners_up": choice.runners_up,
+        "odds": choice.odds,
+        "untimed": choice.untimed,
         "pruned": (*rejected_choices(problem.rejected), *pruned_choices(search, goal, bound)),
     }
     drawn = RiskSimulation.of(problem, (best, *around.rivals)) if goal.quality else None
@@ -108,83 +110,3 @@ def _candidates(problem: PlanningProblem) -> int:
     """Choices that were looked at: deployments, and options where there is a choice of them."""
     options = len(problem.space.options) if problem.goal.quality else 0
     return options + sum(len(offers.deployments) for offers in problem.space.offers.values())
-
-
-def _intervals(problem: PlanningProblem, own: Iterable[ModelServices]) -> list[ReplicaIntervals]:
-    deployments = (deployment for model in own for deployment in model.deployments)
-    return [ReplicaIntervals.of(deployment.replica, problem.calibration) for deployment in deployments]
-
-
-@dataclass(frozen=True, slots=True)
-class CostBasis:
-    """What a plan's cost is spread over.
-
-    requests_per_s: of requests, or of questions.  bought_usd_per_h: paid for tokens of APIs, beside the rent.
-    metered: whether all that is consumed has a known power.
-    """
-
-    requests_per_s: float
-    input_tokens_per_s: float
-    output_tokens_per_s: float
-    bought_usd_per_h: float = 0.0
-    metered: bool = True
-
-
-def cost_basis(problem: PlanningProblem, best: Fleet, offers: Sequence[OfferService]) -> CostBasis:
-    """Requests or questions, and their tokens; watts and emissions are unknown where anything is bought from an API."""
-    rate = problem.space.rate_per_s
-    inputs, outputs = (tokens_per_question(problem, best, name) for name in ("input_tokens", "output_tokens"))
-    return CostBasis(
-        requests_per_s=rate,
-        input_tokens_per_s=inputs * rate,
-        output_tokens_per_s=outputs * rate,
-        bought_usd_per_h=sum(offer.usd_per_h for offer in offers),
-        metered=not offers,
-    )
-
-
-def totals_of(services: Sequence[ServiceDocument], basis: CostBasis, price: RelativeInterval) -> PlanTotals:
-    """Dollars, watts and grams of all services, per hour, request and token."""
-    usd = sum(service.usd_per_h for service in services) + basis.bought_usd_per_h
-    watts = sum(service.w.value for service in services) if basis.metered else float("nan")
-    grams = sum(service.gco2e_per_h for service in services) if basis.metered else float("nan")
-    requests_h = basis.requests_per_s * 3600.0
-    output_h = basis.output_tokens_per_s * 3600.0
-    tokens_h = output_h + basis.input_tokens_per_s * 3600.0
-    power = RelativeInterval(*(sum(getattr(s.w, end) or 0.0 for s in services) / watts for end in ("low", "high")))
-    return PlanTotals(
-        usd_per_h=price.around(usd),
-        usd_per_request=price.around(usd / requests_h),
-        usd_per_million_tokens=price.around(usd / tokens_h * 1e6),
-        usd_per_million_output_tokens=price.around(usd / output_h * 1e6),
-        w=power.around(watts),
-        j_per_request=power.around(watts * 3600.0 / requests_h),
-        gco2e_per_h=power.around(grams),
-        gco2e_per_request=power.around(grams / requests_h),
-        devices=sum(p.replicas * p.tp * p.pp * p.dp for service in services for p in service.deployment.pools),
-        requests_per_s=short(basis.requests_per_s),
-    )
-
-
-def latency_of(
-    problem: PlanningProblem, own: Sequence[ModelServices], verified: VerificationResult | None
-) -> tuple[LatencyDocument, ...]:
-    """Every latency objective beside its prediction; none where nothing is rented."""
-    states = [state for model in own for state in model.states]
-    if not states:
-        return ()
-    goal, intervals = problem.goal, _intervals(problem, own)
-    steady = [max(state.tails_s[number] for state in states) for number in range(len(goal.targets))]
-    return tuple(
-        LatencyDocument(
-            quantity=target.quantity,
-            quantile=target.quantile,
-            predicted_s=RelativeInterval.widest(x.latency(target.quantity) for x in intervals).around(
-                verified.seen[number].mean_s if verified else steady[number]
-            ),
-            steady_s=short(steady[number]),
-            most_s=short(target.most_s),
-            status="simulated" if verified else "unverified",
-        )
-        for number, target in enumerate(goal.targets)
-    )
