@@ -125,11 +125,16 @@ class GuardConfig(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class CheckerConfig(Struct, forbid_unknown_fields=True, frozen=True):
-    """A user's callable `file.py:function(content, **arguments) -> bool or score in [0, 1]`, and its limits."""
+    """A user's callable `file.py:function(content, **arguments) -> bool or score in [0, 1]`, and its limits.
+
+    memory_bytes: of each process.  processes: it and those that it starts, threads included; with twice as many, twice
+    the memory.
+    """
 
     python: str
     seconds: Positive = 5.0
     memory_bytes: Whole = 2**29
+    processes: Whole = 32
 
 
 class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):

@@ -23,7 +23,7 @@ from comptroller.facts.site import site
 from comptroller.gateway.admission import GatewayAdmissionController, GatewayCaller
 from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.booking import LedgerBooks, NullBooks
-from comptroller.gateway.checking import answer_of, require_callable, valid_checker
+from comptroller.gateway.checking import CheckerPool, answer_of, valid_checker
 from comptroller.gateway.config import ConfiguredTokenPrice, GatewayConfig, ServiceConfig
 from comptroller.gateway.conversation import ClientConversation, text_of
 from comptroller.gateway.desk import UpstreamDispatcher
@@ -94,8 +94,7 @@ class GatewayRuntime:
 
     def __init__(self, config: GatewayConfig) -> None:
         self.config = config.checked()
-        for name, checker in config.checkers.items():
-            require_callable(name, checker)
+        self.checkers = CheckerPool(config.checkers)
         plan = served_plan(config) if config.plan else None
         self.services = {
             name: UpstreamService(name, item, replica_routing(name, item, plan))
@@ -117,6 +116,7 @@ class GatewayRuntime:
         Raises:
             ComptrollerError: something is missing; names the fix.
         """
+        await self.checkers.require_walls()
         starting = asyncio.gather(*(service.start() for service in self.services.values()))
         try:
             await self._open()
@@ -250,7 +250,7 @@ class GatewayRuntime:
         scored = mentions(strategy, "score")
         _require_checker(strategy, checker, scored, asked.options.roles | self.config.roles)
         cast = LiveRunSettings(
-            choose, answer_of(asked.options.answer), checker, self.config.checkers, scored,
+            choose, answer_of(asked.options.answer), checker, self.checkers, scored,
             mentions(strategy, "likelihood"), guard, asked.options.stop_repetition, self._affinity(asked),
             _session(asked) or f"run {asked.id}", plan, self.config.max_calls,
         )  # fmt: skip
