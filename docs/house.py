@@ -49,7 +49,7 @@ ROOM_LINES = {
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers
     "costs": 4_300,
     # ledger, holds, budgets, reports, migrations, two databases
-    "books": 3_070,
+    "books": 3_350,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each

@@ -174,6 +174,13 @@ key = Table(
     _int("expires_us", null=True),
 )
 price = Table("price", METADATA, Column("id", Text, primary_key=True), _text("document"))
+service = Table(
+    "service",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    *map(_text, ("provider", "publisher", "model", "account", "aliases")),
+    _int("at_us"),
+)
 score = Table(
     "score",
     METADATA,
@@ -187,7 +194,14 @@ def _create_ledger(connection: Connection) -> None:
     METADATA.create_all(connection)
 
 
-MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (("0001_ledger", _create_ledger),)
+def _name_services(connection: Connection) -> None:
+    service.create(connection, checkfirst=True)
+
+
+MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
+    ("0001_ledger", _create_ledger),
+    ("0002_service_names", _name_services),
+)
 """Name and function of every migration, in order."""
 
 

@@ -54,6 +54,8 @@ Json: TypeAlias = dict[str, Any]
 log_ = logging.getLogger("comptroller.gateway")
 
 AUTO, ONCE = "auto", "once"
+SOLVER, ROLES = "solver", {"embeddings": "embedding", "completions": "completion"}
+"""Role of a call that is passed on, by its endpoint: that of an answer where it is a chat."""
 PREFIX_BYTES = 1024
 """Of the first message: what requests have in common that should meet the same cache. About 250 tokens: longer
 than a greeting, shorter than most system prompts; at twice it, prompts that differ after 1,024 bytes part."""
@@ -137,6 +139,8 @@ class GatewayRuntime:
         self._held.push_async_callback(self._end_holds, ledger)
         writer = await self._held.enter_async_context(LedgerWriter(ledger))
         self.desk = UpstreamDispatcher(LedgerBooks(ledger, writer), self.metrics.call)
+        for service in self.services.values():
+            await asyncio.to_thread(service.tell_names, ledger)
         keys = ApiKeyStore(ledger)
         self.admission = GatewayAdmissionController(self.config, keys.find, keys.ever)
 
@@ -318,8 +322,9 @@ class GatewayRuntime:
 
     def _call(self, asked: GatewayRequest) -> Call:
         return Call(
-            call=self.desk.books.new_id(), request=asked.id, role="solver", arrival_s=asked.arrival_s,
-            key=asked.caller.name, project=asked.caller.project, question=asked.options.question,
+            call=self.desk.books.new_id(), request=asked.id, role=ROLES.get(asked.path, SOLVER),
+            arrival_s=asked.arrival_s, key=asked.caller.name, project=asked.caller.project,
+            question=asked.options.question,
         )  # fmt: skip
 
     def _affinity(self, asked: GatewayRequest) -> str:

@@ -188,6 +188,8 @@ RECONCILIATION: SheetColumns[ReconciliationLine] = (
     right("caching", None, lambda item: usd(item.caching)),
     right("price", None, lambda item: usd(item.price)),
     right("rest", None, lambda item: usd(item.rest)),
+    right("tax", None, lambda item: usd(item.tax)),
+    right("credit", None, lambda item: usd(item.credit)),
     right("retries", None, lambda item: usd(item.retry)),
     right("unpriced"),
 )
