@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -79,6 +79,15 @@ class RateLimitBucket:
         """Takes an amount out."""
         self._fill(now_s)
         self.level -= amount
+
+
+CREDENTIALS = ("authorization", "x-api-key", "api-key")
+"""Headers that a key comes in: OpenAI's, Anthropic's, Azure's; the first that is there counts."""
+
+
+def credential(headers: Mapping[str, str]) -> str:
+    """The key of a request, with or without its scheme; empty where there is none."""
+    return next((headers[name] for name in CREDENTIALS if headers.get(name)), "")
 
 
 @dataclass(slots=True)

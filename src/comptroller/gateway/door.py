@@ -11,6 +11,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from comptroller.errors import ComptrollerError
+from comptroller.gateway.admission import credential
 from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.events import UpstreamStreamReader
 from comptroller.gateway.formats import (
@@ -19,6 +20,7 @@ from comptroller.gateway.formats import (
     CompletionRequest,
     EmbeddingRequest,
     GenerationRequest,
+    MessagesRequest,
     RequestOptions,
     ResponsesRequest,
     convert,
@@ -27,6 +29,8 @@ from comptroller.gateway.formats import (
 )
 from comptroller.gateway.guard import OverflowGuard
 from comptroller.gateway.live import run as play
+from comptroller.gateway.messages import PATH as MESSAGES
+from comptroller.gateway.messages import MessagesShape, messages_as_chat, messages_error
 from comptroller.gateway.order import UpstreamRequest
 from comptroller.gateway.problems import GatewayError, problem_of
 from comptroller.gateway.responses import ResponsesShape, as_chat
@@ -47,7 +51,13 @@ from comptroller.gateway.visit import ClientDisconnectError, HttpExchange
 from comptroller.strategies.spelling import spell
 
 Json = dict[str, Any]
-Kind = type[ChatRequest] | type[CompletionRequest] | type[EmbeddingRequest] | type[ResponsesRequest]
+Kind = (
+    type[ChatRequest]
+    | type[CompletionRequest]
+    | type[EmbeddingRequest]
+    | type[ResponsesRequest]
+    | type[MessagesRequest]
+)
 log = logging.getLogger("comptroller.gateway")
 
 PATHS: Mapping[str, tuple[Kind, str]] = {
@@ -55,6 +65,7 @@ PATHS: Mapping[str, tuple[Kind, str]] = {
     "/v1/completions": (CompletionRequest, "completions"),
     "/v1/responses": (ResponsesRequest, "chat/completions"),
     "/v1/embeddings": (EmbeddingRequest, "embeddings"),
+    MESSAGES: (MessagesRequest, "chat/completions"),
 }
 FOREIGN = {
     "chat/completions": ("prompt",),
@@ -70,13 +81,13 @@ HEADERS = ("strategy", "budget", "class", "session", "question")
 
 
 class EndpointApplication:
-    """The ASGI application behind the four endpoints that spend something."""
+    """The ASGI application behind the endpoints that spend something."""
 
     def __init__(self, gateway: GatewayRuntime) -> None:
         self.gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request; whatever goes wrong is told in OpenAI's shape."""
+        """Answers one request; whatever goes wrong is told in the endpoint's shape."""
         visit = HttpExchange(self.gateway, scope, receive, send)
         try:
             await self._serve(visit)
@@ -101,7 +112,7 @@ class EndpointApplication:
         gateway = self.gateway
         if not gateway.ready:
             raise GatewayError(503, "the gateway is starting or stopping", "not_ready", None, 1.0)
-        caller = await gateway.admission.caller(visit.headers.get("authorization", ""))
+        caller = await gateway.admission.caller(credential(visit.headers))
         data = await visit.body()
         gateway.admission.enter(caller)
         kind, path = PATHS[visit.scope["path"]]
@@ -111,6 +122,10 @@ class EndpointApplication:
             body = as_chat(request, body)
             convert(ChatRequest, body)
             shape = ResponsesShape(request)
+        elif isinstance(request, MessagesRequest):
+            body = messages_as_chat(request)
+            convert(ChatRequest, body)
+            shape = MessagesShape(request)
         else:
             wanted = request.stream_options if isinstance(request, GenerationRequest) else None
             shape = CompletionShape(bool(wanted and wanted.include_usage))
@@ -332,6 +347,7 @@ async def refuse(visit: HttpExchange, problem: GatewayError) -> None:
         if visit.status:
             await visit.write(b"", more=False)
         else:
-            await visit.answer(problem.status, problem.body, problem.headers)
+            body = messages_error(problem) if visit.scope["path"] == MESSAGES else problem.body
+            await visit.answer(problem.status, body, problem.headers)
     except ClientDisconnectError:
         visit.status = visit.status or 499

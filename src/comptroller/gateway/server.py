@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from comptroller import __version__
 from comptroller.errors import ComptrollerError, InputError
+from comptroller.gateway.admission import credential
 from comptroller.gateway.browsers import BrowserGate
 from comptroller.gateway.config import GatewayConfig
 from comptroller.gateway.connection import bounded_connection
@@ -37,6 +38,7 @@ NAMES = {
     "/v1/completions": "CompletionRequest",
     "/v1/responses": "ResponsesRequest",
     "/v1/embeddings": "EmbeddingRequest",
+    "/v1/messages": "MessagesRequest",
 }
 
 
@@ -66,7 +68,7 @@ def _endpoint_with_key(gateway: GatewayRuntime, work: Callable[[GatewayRuntime, 
 
     async def endpoint(request: Request) -> Response:
         try:
-            await gateway.admission.caller(request.headers.get("authorization", ""))
+            await gateway.admission.caller(credential(request.headers))
             return work(gateway, request)
         except ComptrollerError as error:
             problem = problem_of(error)
