@@ -238,6 +238,10 @@ def keys(
     ledger: OpenBooks,
     create: Annotated[str, typer.Option(help="Name of a new key.", show_default=False)] = "",
     project: Annotated[str, typer.Option(help="The new key's project.", show_default=False)] = "",
+    models: Annotated[
+        list[str] | None, typer.Option(help="Services it may call, as gpt-*.", show_default=False)
+    ] = None,
+    role: Annotated[str, typer.Option(help="auditor: reads, and spends nothing.", show_default=False)] = "",
     rotate: Annotated[str, typer.Option(help="Name of a key that gets a new secret.", show_default=False)] = "",
     grace_s: Annotated[float, typer.Option(help="How long the old secret stays valid.", min=0)] = 0.0,
     revoke: Annotated[str, typer.Option(help="Name of a key that ends.", show_default=False)] = "",
@@ -247,7 +251,8 @@ def keys(
     store = ApiKeyStore(ledger)
     if revoke:
         store.revoke(revoke)
-    secret = store.create(create, project) if create else store.rotate(rotate, grace_s) if rotate else ""
+    made = store.create(create, project, models or (), role) if create else ""
+    secret = made or (store.rotate(rotate, grace_s) if rotate else "")
     if secret:
         typer.echo(secret)
     else:

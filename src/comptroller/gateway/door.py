@@ -47,6 +47,7 @@ from comptroller.gateway.shapes import (
     usage_document,
 )
 from comptroller.gateway.sse import comment
+from comptroller.gateway.trace_context import TRACE, TRACEPARENT, request_id, trace_headers
 from comptroller.gateway.visit import ClientDisconnectError, HttpExchange
 from comptroller.strategies.spelling import spell
 
@@ -131,6 +132,7 @@ class EndpointApplication:
             shape = CompletionShape(bool(wanted and wanted.include_usage))
         for name in FOREIGN[path]:
             body.pop(name, None)
+        TRACE.set(trace_headers(visit.headers))
         options = _options(request.comptroller, visit.headers)
         asked = GatewayRequest(path, body, len(data), options, caller, gateway.desk.books.new_id())
         visit.watch()
@@ -172,7 +174,10 @@ class _Responder:
 
     def head(self) -> dict[str, str]:
         """Headers that are known before the answer is."""
-        made = {"x-request-id": str(self.asked.id), "x-comptroller-request": str(self.asked.id)}
+        kept = request_id(self.visit.headers, self.asked.id)
+        made = {"x-request-id": kept, "x-comptroller-request": str(self.asked.id)}
+        if trace := TRACE.get():
+            made[TRACEPARENT] = trace[TRACEPARENT]
         if self.strategy:
             made["x-comptroller-strategy"] = self.strategy
         for name, figure in self.predicted.items():

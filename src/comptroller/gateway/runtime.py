@@ -181,10 +181,11 @@ class GatewayRuntime:
         await self._held.aclose()
         await asyncio.gather(*(service.stop() for service in self.services.values()))
 
-    def models(self) -> list[str]:
-        """Ids that a request may name."""
+    def models(self, caller: GatewayCaller | None = None) -> list[str]:
+        """Ids that a request may name; of the services, those that the caller may call."""
         auto = [PREFIX + AUTO] if self.routes else []
-        return [*self.services, *auto, *(PREFIX + name for name in (*names(), *sorted(self._allowed)))]
+        services = [name for name in self.services if caller is None or caller.may_call(name)]
+        return [*services, *auto, *(PREFIX + name for name in (*names(), *sorted(self._allowed)))]
 
     def order(self, asked: GatewayRequest) -> UpstreamRequest:
         """A request that is answered as asked.
@@ -217,7 +218,8 @@ class GatewayRuntime:
             talk = ClientConversation(asked.path, body, self.config.guard.reminder)
             body = body | {"messages": talk.opening(talk.question)}
         return UpstreamRequest(
-            asked.path, body, asked.size, self._call(asked), with_fallbacks(service, self.services),
+            asked.path, body, asked.size, self._call(asked),
+            asked.caller.permitted(with_fallbacks(service, self.services)),
             bool(body.get("stream")), self._affinity(asked), _session(asked), self._estimate(asked.model), plan,
         )  # fmt: skip
 
@@ -294,7 +296,7 @@ class GatewayRuntime:
         default = bound.get("solver") or next(iter(planned.values()), next(iter(self.services)))
 
         def choose(role: str) -> tuple[UpstreamService, ...]:
-            return with_fallbacks(self.services[bound.get(role, default)], self.services)
+            return asked.caller.permitted(with_fallbacks(self.services[bound.get(role, default)], self.services))
 
         return choose
 

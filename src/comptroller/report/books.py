@@ -230,6 +230,8 @@ BALANCES: SheetColumns[BudgetBalance] = (
 KEYS: SheetColumns[ApiKey] = (
     left("name"),
     left("project"),
+    left("models", None, lambda key: " ".join(key.models)),
+    left("role"),
     left("created", None, lambda key: f"{datetime.fromtimestamp(key.created_us / 1e6, UTC):%Y-%m-%d %H:%M} UTC"),
 )
 
