@@ -11,8 +11,19 @@ from comptroller.gateway.checker_pool import CheckerPool, CheckerRequestError
 from comptroller.gateway.config import CheckerConfig
 from comptroller.gateway.formats import CheckerOptions
 from comptroller.gateway.problems import GatewayError
+from comptroller.strategies.protocol import Strategy
+from comptroller.strategies.spelling import spell
 
-__all__ = ["CheckerPool", "CheckerRequestError", "answer_of", "last_number", "score", "valid_checker", "verdict"]
+__all__ = [
+    "CheckerPool",
+    "CheckerRequestError",
+    "answer_of",
+    "last_number",
+    "require_verdicts",
+    "score",
+    "valid_checker",
+    "verdict",
+]
 
 Json = dict[str, Any]
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
@@ -156,3 +167,14 @@ async def score(checker: CheckerOptions, content: str, pool: CheckerPool, key: s
     if checker.number is not None:
         return float(abs(last_number(content) - checker.number) <= checker.tolerance)
     return await pool.score(checker, content, key)
+
+
+def require_verdicts(strategy: Strategy, checker: object | None, scored: bool, roles: Mapping[str, str]) -> None:
+    """Raises GatewayError where a strategy needs verdicts and nobody gives them."""
+    judged = getattr(strategy, "checker", None)
+    if checker is None and (scored or (judged is not None and judged not in roles)):
+        raise GatewayError(
+            400, f"{spell(strategy)} needs verdicts: give comptroller.checker, such as {{\"number\": 42}}"
+            + ("; or by=likelihood or by=reward" if scored else ", or a model as comptroller.roles.checker"),
+            "missing", "comptroller.checker",
+        )  # fmt: skip

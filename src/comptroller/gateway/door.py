@@ -11,7 +11,6 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from comptroller.errors import ComptrollerError
-from comptroller.gateway.admission import credential
 from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.events import UpstreamStreamReader
 from comptroller.gateway.formats import (
@@ -47,7 +46,6 @@ from comptroller.gateway.shapes import (
     usage_document,
 )
 from comptroller.gateway.sse import comment
-from comptroller.gateway.trace_context import TRACE, TRACEPARENT, request_id, trace_headers
 from comptroller.gateway.visit import ClientDisconnectError, HttpExchange
 from comptroller.strategies.spelling import spell
 
@@ -113,7 +111,7 @@ class EndpointApplication:
         gateway = self.gateway
         if not gateway.ready:
             raise GatewayError(503, "the gateway is starting or stopping", "not_ready", None, 1.0)
-        caller = await gateway.admission.caller(credential(visit.headers))
+        caller = await gateway.admission.caller(visit.credential)
         data = await visit.body()
         gateway.admission.enter(caller)
         kind, path = PATHS[visit.scope["path"]]
@@ -132,7 +130,7 @@ class EndpointApplication:
             shape = CompletionShape(bool(wanted and wanted.include_usage))
         for name in FOREIGN[path]:
             body.pop(name, None)
-        TRACE.set(trace_headers(visit.headers))
+        visit.join_trace()
         options = _options(request.comptroller, visit.headers)
         asked = GatewayRequest(path, body, len(data), options, caller, gateway.desk.books.new_id())
         visit.watch()
@@ -174,10 +172,7 @@ class _Responder:
 
     def head(self) -> dict[str, str]:
         """Headers that are known before the answer is."""
-        kept = request_id(self.visit.headers, self.asked.id)
-        made = {"x-request-id": kept, "x-comptroller-request": str(self.asked.id)}
-        if trace := TRACE.get():
-            made[TRACEPARENT] = trace[TRACEPARENT]
+        made = self.visit.identity(self.asked.id) | {"x-comptroller-request": str(self.asked.id)}
         if self.strategy:
             made["x-comptroller-strategy"] = self.strategy
         for name, figure in self.predicted.items():

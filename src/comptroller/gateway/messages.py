@@ -64,7 +64,7 @@ def messages_as_chat(request: MessagesRequest) -> Json:
     return body
 
 
-def _refused(where: str, allowed: str) -> GatewayError:
+def _refusal(where: str, allowed: str) -> GatewayError:
     return GatewayError(400, f"{where}: {allowed}", "invalid_value", where)
 
 
@@ -74,7 +74,7 @@ def _text(content: str | list[Json], where: str) -> str:
         return content
     for at, block in enumerate(content):
         if block.get("type") != "text" or not isinstance(block.get("text"), str):
-            raise _refused(f"{where}[{at}]", "only blocks of text")
+            raise _refusal(f"{where}[{at}]", "only blocks of text")
     return "\n\n".join(block["text"] for block in content)
 
 
@@ -94,20 +94,23 @@ def _turns(role: str, content: str | list[Json], where: str) -> list[Json]:
             calls.append({"id": str(block.get("id", "")), "type": "function", "function": function})
         elif kind not in ("thinking", "redacted_thinking") or role != "assistant":
             parts.append(_part(block, place))
-    said: Json = {"role": role, "content": parts if any(part["type"] != "text" for part in parts) else _joined(parts)}
+    said: Json = {
+        "role": role,
+        "content": parts if any(part["type"] != "text" for part in parts) else _paragraphs(parts),
+    }
     if calls:
         said |= {"tool_calls": calls, "content": said["content"] or None}
     return [*results, *([said] if parts or calls else [])]
 
 
-def _joined(parts: list[Json]) -> str:
+def _paragraphs(parts: list[Json]) -> str:
     return "\n\n".join(part["text"] for part in parts)
 
 
 def _result(block: Json, where: str) -> Json:
     given = block.get("content")
     if given is not None and not isinstance(given, str | list):
-        raise _refused(f"{where}.content", "text or blocks")
+        raise _refusal(f"{where}.content", "text or blocks")
     said = text_of(given) if isinstance(given, list) else given or ""
     return {"role": "tool", "tool_call_id": block["tool_use_id"], "content": said}
 
@@ -122,7 +125,7 @@ def _part(block: Json, where: str) -> Json:
         if source.get("type") == "base64" and isinstance(source.get("data"), str):
             url = f"data:{source.get('media_type', 'image/png')};base64,{source['data']}"
             return {"type": "image_url", "image_url": {"url": url}}
-    raise _refused(where, "text, image, tool_use, tool_result or thinking, each in its role")
+    raise _refusal(where, "text, image, tool_use, tool_result or thinking, each in its role")
 
 
 def _tool(tool: Json, where: str) -> Json:
@@ -140,7 +143,7 @@ def _choice(choice: Json) -> Json:
     if kind == "tool" and isinstance(choice.get("name"), str):
         return alone | {"tool_choice": {"type": "function", "function": {"name": choice["name"]}}}
     if kind not in CHOICES:
-        raise _refused("tool_choice.type", "auto, any, none, or tool with a name")
+        raise _refusal("tool_choice.type", "auto, any, none, or tool with a name")
     return alone | {"tool_choice": CHOICES[kind]}
 
 

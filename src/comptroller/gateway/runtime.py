@@ -23,7 +23,7 @@ from comptroller.facts.site import site
 from comptroller.gateway.admission import GatewayAdmissionController, GatewayCaller
 from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.booking import LedgerBooks, NullBooks
-from comptroller.gateway.checking import CheckerPool, answer_of, valid_checker
+from comptroller.gateway.checking import CheckerPool, answer_of, require_verdicts, valid_checker
 from comptroller.gateway.config import ConfiguredTokenPrice, GatewayConfig, ServiceConfig
 from comptroller.gateway.conversation import ClientConversation, text_of
 from comptroller.gateway.desk import UpstreamDispatcher
@@ -254,7 +254,7 @@ class GatewayRuntime:
             asked.options.roles["checker"] = checker.model
         choose = self._choosing(asked, roles)
         scored = mentions(strategy, "score")
-        _require_checker(strategy, checker, scored, asked.options.roles | self.config.roles)
+        require_verdicts(strategy, checker, scored, asked.options.roles | self.config.roles)
         cast = LiveRunSettings(
             choose, answer_of(asked.options.answer), checker, self.checkers, scored,
             mentions(strategy, "likelihood"), guard, asked.options.stop_repetition, self._affinity(asked),
@@ -393,14 +393,3 @@ def _latencies(asked: GatewayRequest, attempts: list[CallAttempt]) -> dict[str, 
     made = 0 if last.usage is None else last.usage.output_tokens
     ends = {"ttft_s": min(item.first_s for item in attempts) - asked.arrival_s, "e2e_s": time.time() - asked.arrival_s}
     return ends | ({"tpot_s": (last.call.last_s - last.first_s) / (made - 1)} if made > 1 and last.order.stream else {})
-
-
-def _require_checker(strategy: Strategy, checker: object | None, scored: bool, roles: Mapping[str, str]) -> None:
-    """Raises Problem where a strategy needs verdicts and nobody gives them."""
-    judged = getattr(strategy, "checker", None)
-    if checker is None and (scored or (judged is not None and judged not in roles)):
-        raise GatewayError(
-            400, f"{spell(strategy)} needs verdicts: give comptroller.checker, such as {{\"number\": 42}}"
-            + ("; or by=likelihood or by=reward" if scored else ", or a model as comptroller.roles.checker"),
-            "missing", "comptroller.checker",
-        )  # fmt: skip
