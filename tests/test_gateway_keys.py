@@ -12,10 +12,12 @@ import openai
 import pytest
 from sqlalchemy import text
 
+from comptroller.books.budgets import SpendBudget
 from comptroller.books.keys import AUDITOR, ApiKeyStore
 from comptroller.books.ledger import CallLedger
 from comptroller.errors import InputError
-from gateway_houses import config, running
+from comptroller.gateway import attempt
+from gateway_houses import config, held, rows, running
 from gateway_upstream import Upstream, upstream
 
 ASK: list[Any] = [{"role": "user", "content": "Where?"}]
@@ -124,3 +126,48 @@ def test_books_of_an_older_version_get_the_columns(tmp_path: Path) -> None:
         secret = keys.create("shop", models=["a"])
         found = keys.find(secret)
         assert found is not None and found.models == ("a",)
+
+
+def budget(folder: Path, limit_pusd: int) -> str:
+    """A key with a limit in total."""
+    with CallLedger.open(str(folder / "books.sqlite")) as ledger:
+        ledger.set_budget(SpendBudget("key", "shop", "total", limit_pusd))
+        return ApiKeyStore(ledger).create("shop")
+
+
+def test_a_call_waits_for_what_open_calls_hold(up: Upstream, tmp_path: Path) -> None:
+    """The limit has room for one worst case at a time, and for what ten calls really cost: all ten are answered."""
+    secret = budget(tmp_path, 700 * 10**6)
+
+    async def work() -> None:
+        async with running(config(tmp_path, up.url, "fine")) as house:
+            client = house.client(secret)
+            asks = [client.chat.completions.create(model="fine", messages=ASK, max_tokens=50) for _ in range(10)]
+            assert len(await asyncio.gather(*asks)) == 10
+
+    asyncio.run(work())
+    assert sum(row["pusd"] for row in rows(tmp_path / "books.sqlite")) == 10 * 23 * 10**6
+    assert held(tmp_path / "books.sqlite") == 0
+
+
+def test_a_refusal_that_open_calls_alone_caused_asks_to_come_again(
+    up: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "HELD_PAUSES_S", (0.01,))
+    secret = budget(tmp_path, 300 * 10**6)
+
+    async def work() -> None:
+        async with running(config(tmp_path, up.url, "slowly")) as house:
+            client = house.client(secret)
+            first = await client.chat.completions.create(model="slowly", messages=ASK, max_tokens=50, stream=True)
+            with pytest.raises(openai.RateLimitError) as told:
+                await client.chat.completions.create(model="slowly", messages=ASK, max_tokens=50)
+            assert told.value.code == "budget_held" and told.value.response.headers["retry-after"] == "1"
+            assert "x-should-retry" not in told.value.response.headers
+            with pytest.raises(openai.RateLimitError) as told:
+                await client.chat.completions.create(model="slowly", messages=ASK * 50, max_tokens=100)
+            assert told.value.code == "budget_exceeded" and told.value.response.headers["x-should-retry"] == "false"
+            up.released.set()
+            assert [chunk async for chunk in first]
+
+    asyncio.run(work())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import permutations
 from typing import Any
@@ -108,15 +108,16 @@ def _reconciliation_line(
     line: Line, booked: Sequence[LedgerTotals], billed: InvoiceCharge | None, price: ProviderPrice | None
 ) -> ReconciliationLine:
     ours = {name: int(sum(item[name] for item in booked)) for name in BOOKED}
-    parts: tuple[int | None, ...] = ()
-    if billed is not None and booked and price is not None and billed.tokens:
-        parts = _difference_parts(ours, billed, price)
-    elif billed is not None:
-        parts = (None, None, None, billed.pusd - ours["pusd"])
-    return ReconciliationLine(
-        line, ours["estimate_pusd"], ours["pusd"], billed.pusd if billed else None, ours["unpriced"],
-        ours["retry_pusd"], *parts, tax=billed.tax_pusd if billed else 0, credit=billed.credit_pusd if billed else 0,
-    )  # fmt: skip
+    made = ReconciliationLine(
+        line, ours["estimate_pusd"], ours["pusd"], billed.pusd if billed else None, ours["unpriced"], ours["retry_pusd"]
+    )
+    if billed is None:
+        return made
+    made = replace(made, tax=billed.tax_pusd, credit=billed.credit_pusd)
+    if not booked or price is None or not billed.tokens:
+        return replace(made, rest=billed.pusd - ours["pusd"])
+    tokens, caching, price_part, rest = _difference_parts(ours, billed, price)
+    return replace(made, tokens=tokens, caching=caching, price=price_part, rest=rest)
 
 
 def _difference_parts(
