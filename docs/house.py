@@ -37,9 +37,10 @@ ROOM_LINES = {
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten, laws and intervals over them
     "work": 7_700,
-    # the door, its desk and breakers, the router and its view, translation of three APIs, backends, checkers; what
-    # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage
-    "gateway": 6_420,
+    # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
+    # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
+    # foreign code; who may call what
+    "gateway": 7_180,
     # 20 strategies at about 100 lines, their drive, replay and training
     "strategies": 4_750,
     # the event engine as one kernel, compiled or not, and every policy
@@ -49,8 +50,8 @@ ROOM_LINES = {
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers
     "costs": 4_950,
-    # ledger, holds, budgets, reports, migrations, two databases
-    "books": 3_070,
+    # ledger, holds, budgets, reports, migrations, two databases; names of services, invoices of four providers
+    "books": 3_520,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each

@@ -13,10 +13,7 @@ import openai
 import pytest
 
 import comptroller
-from comptroller.errors import InputError, UnsupportedError
-from comptroller.gateway.checking import score
-from comptroller.gateway.config import CheckerConfig, config_from_document
-from comptroller.gateway.formats import CheckerOptions
+from comptroller.gateway.config import config_from_document
 from comptroller.gateway.guard import repeats
 from gateway_houses import GUARD_S, House, config, held, rows, running, until
 from gateway_upstream import WORDS, Upstream, upstream
@@ -152,55 +149,6 @@ def test_another_model_judges_and_cheap_ones_come_first(up: Upstream, tmp_path: 
             assert text == "42" and told["services"] == ["big", "dice"]
 
     asyncio.run(work())
-
-
-@pytest.mark.parametrize(
-    ("checker", "good", "bad"),
-    [
-        (CheckerOptions(exact="a  b"), " a b ", "ab"),
-        (CheckerOptions(number=0.5, tolerance=0.01), "about 0.499", "none"),
-        (CheckerOptions(regex=r"^\d+$"), "42", "x42"),
-        (CheckerOptions(json_schema={"type": "object", "required": ["a"]}), '{"a": 1}', "a"),
-    ],
-)
-def test_checkers(checker: CheckerOptions, good: str, bad: str) -> None:
-    async def work() -> tuple[float, float]:
-        return await score(checker, good, {}), await score(checker, bad, {})
-
-    assert asyncio.run(work()) == (1.0, 0.0)
-
-
-def test_what_a_checker_may_not_do(tmp_path: Path) -> None:
-    """Run for ever, take all memory, write files, see the environment, or end the gateway."""
-    file = tmp_path / "mine.py"
-    file.write_text(
-        "import os\ndef loops(text):\n    while True: pass\n"
-        "def eats(text):\n    return len(bytearray(2**33)) > 0\n"
-        "def writes(text):\n    with open(__file__ + '.out', 'w') as out:\n        out.write(text)\n    return True\n"
-        "def looks(text):\n    print('noise'); return not os.environ.get('HOME') and text == 'x'\n"
-        "def odd(text):\n    return 7\ndef right(text, want):\n    return text == want\n", encoding="utf-8",
-    )  # fmt: skip
-    names = ("loops", "eats", "writes", "looks", "odd", "right")
-    known = {name: CheckerConfig(f"{file}:{name}", seconds=1.0 if name == "loops" else GUARD_S) for name in names}
-
-    async def judged(name: str, **arguments: Any) -> float:
-        return await score(CheckerOptions(python=name, arguments=arguments), "x", known)
-
-    assert asyncio.run(judged("looks")) == 1.0
-    assert asyncio.run(judged("right", want="x")) == 1.0
-    for name, words in (
-        ("loops", "more than|failed"),
-        ("eats", "Memory"),
-        ("writes", "File too large"),
-        ("odd", "lie in"),
-    ):
-        with pytest.raises(UnsupportedError, match=words):
-            asyncio.run(judged(name))
-    with pytest.raises(UnsupportedError, match=r"failed|more than"):  # a regex that takes for ever
-        asyncio.run(score(CheckerOptions(regex=r"(a+)+$"), "a" * 60 + "b", {}))
-    with pytest.raises(InputError, match=r"write file.py:function"):
-        comptroller.solve("x", "once", config_from_document({
-            "services": {"e": {"backend": "echo"}}, "checkers": {"bad": {"python": "nowhere.py:f"}}}))  # fmt: skip
 
 
 def test_the_guard_ends_what_repeats_itself(up: Upstream, tmp_path: Path) -> None:

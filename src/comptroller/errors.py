@@ -123,6 +123,7 @@ class BudgetExceededError(ComptrollerError):
 
     def __init__(self, budget: str, limit: int, spent: int, held: int, asked: int | None) -> None:
         self.budget, self.limit, self.spent, self.held, self.asked = budget, limit, spent, held, asked
+        self.passing = asked is not None and held > 0 and spent + asked <= limit  # open calls hold what is missing
         may = "has no known price" if asked is None else f"may cost {_usd(asked)}"
         super().__init__(
             f"budget of {budget}: limit {_usd(limit)}, spent {_usd(spent)}, held by open calls {_usd(held)}; "

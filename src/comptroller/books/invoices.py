@@ -1,66 +1,169 @@
-"""Invoices of providers: a plain CSV, or the FOCUS format of the FinOps Foundation."""
+"""Invoices of providers as CSV: OpenAI, Anthropic, AWS, Azure, the FOCUS format of the FinOps Foundation, or plain."""
 
 from __future__ import annotations
 
 import csv
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from comptroller.costs.rating import pusd
 from comptroller.errors import RecordError
 
-COLUMNS: Mapping[str, tuple[str, ...]] = {
+Columns = Mapping[str, tuple[str, ...]]
+"""Quantity -> names of its column, in order of preference."""
+NEEDED = ("day", "usd", "model")
+PLAIN: Columns = {
     "day": ("day", "date", "ChargePeriodStart"),
     "usd": ("usd", "cost", "BilledCost"),
     "model": ("model", "x_Model", "SkuMeter", "ResourceName", "ServiceName"),
     "key": ("key", "x_Key", "SubAccountName"),
     "kind": ("kind", "x_TokenKind", "SkuId"),
     "tokens": ("tokens", "quantity", "ConsumedQuantity"),
+    "unit": ("unit",),
+    "currency": ("currency", "BillingCurrency"),
+    "category": ("category", "ChargeCategory"),
 }
-"""Quantity -> names of its column, in order of preference."""
-KINDS = ("cached", "output", "input")
-"""Kinds of tokens, searched in this order in the text of an invoice line: cached ones are often called cached input."""
+LAYOUTS: Mapping[str, Columns] = {
+    # the export of the page "Usage", tab "Spend", in the fields of /v1/organization/costs
+    "openai": {
+        "day": ("start_time_iso", "start_time"), "usd": ("amount_value",), "currency": ("amount_currency",),
+        "model": ("line_item",), "kind": ("line_item",), "tokens": ("quantity",),
+    },
+    # the fields of /v1/organizations/cost_report, whose amounts are in cents
+    "anthropic": {
+        "day": ("starting_at",), "usd": ("amount",), "currency": ("currency",), "model": ("model",),
+        "kind": ("token_type",), "category": ("cost_type",),
+    },
+    # Cost and Usage Report 2.0 (Data Exports)
+    "aws": {
+        "day": ("line_item_usage_start_date",), "usd": ("line_item_unblended_cost",),
+        "currency": ("line_item_currency_code",), "model": ("line_item_usage_type",),
+        "kind": ("line_item_usage_type",), "tokens": ("line_item_usage_amount",), "unit": ("pricing_unit",),
+        "category": ("line_item_line_item_type",),
+    },
+    # cost and usage details (Enterprise and Microsoft Customer Agreement)
+    "azure": {
+        "day": ("Date", "date"), "usd": ("CostInBillingCurrency", "costInBillingCurrency"),
+        "currency": ("BillingCurrencyCode", "BillingCurrency", "billingCurrency"), "model": ("MeterName", "meterName"),
+        "kind": ("MeterName", "meterName"), "tokens": ("Quantity", "quantity"),
+        "unit": ("UnitOfMeasure", "unitOfMeasure"), "category": ("ChargeType", "chargeType"),
+    },
+    "": PLAIN,
+}  # fmt: skip
+"""Provider -> columns of its export; the first layout that a file has the needed columns of is its own."""
+KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("input", ("uncached", "no_cache", "non-cached")),
+    ("cache_write", ("cache_creation", "cache_write", "cache write", "cache-write", "cachewrite")),
+    ("cached", ("cached", "cache_read", "cache read", "cache-read", "cacheread", "cachd", "cchd")),
+    ("output", ("output", "outp", "completion")),
+    ("input", ("input", "inp", "prompt")),
+)
+"""Kinds of tokens, and what names them in an invoice's line; the first that is found counts."""
+CATEGORIES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("tax", ("tax",)),
+    ("credit", ("credit", "refund", "discount", "adjustment")),
+)
+"""What is no charge for use, by the words of a line's category. All else is use: purchases and fees have a line too."""
+CENTS = Decimal("0.01")
+UNITS = {"1k": 1000, "1000": 1000, "1m": 10**6, "1000000": 10**6}
+"""Beginning of a unit of measure -> tokens in one."""
 SHOWN = 3
 """Most unreadable rows named in an error, which also gives their number."""
+LATE_DAYS = 7
+"""How old the rate of a currency may be: banks publish none on weekends and holidays. At twice it a rate of two weeks
+ago would pass, in which currencies move by a percent or more."""
 
 
 @dataclass(slots=True)
 class InvoiceCharge:
-    """Amount billed for one day, model and key. tokens: kind -> number, where the invoice gives it."""
+    """Amount billed for one day, model and key. tokens: kind -> number, where the invoice gives it.
+
+    pusd: for use.  tax_pusd, credit_pusd: apart, credits negative.  issuer: the layout's provider, empty where unknown.
+    """
 
     pusd: int = 0
     tokens: dict[str, int] = field(default_factory=dict)
+    tax_pusd: int = 0
+    credit_pusd: int = 0
+    issuer: str = ""
+
+    def plus(self, other: InvoiceCharge) -> InvoiceCharge:
+        """Both together: lines of one model under several of its names."""
+        kinds = self.tokens.keys() | other.tokens.keys()
+        tokens = {kind: self.tokens.get(kind, 0) + other.tokens.get(kind, 0) for kind in kinds}
+        tax_pusd, credit_pusd = self.tax_pusd + other.tax_pusd, self.credit_pusd + other.credit_pusd
+        return InvoiceCharge(self.pusd + other.pusd, tokens, tax_pusd, credit_pusd, self.issuer)
 
 
 Line = tuple[str, str, str]
-"""Day (ISO 8601), model, key; the key is empty where the invoice has none."""
+"""Day in UTC (ISO 8601), model, key; the key is empty where the invoice has none."""
 
 
-def read_invoice(path: Path) -> dict[Line, InvoiceCharge]:
-    """The sums of an invoice by day, model and key.
+class CurrencyRates:
+    """Dollars per unit of a currency, by day."""
+
+    def __init__(self, rates: Mapping[str, Mapping[date, Decimal]] | None = None) -> None:
+        self._rates = {name.upper(): sorted(days.items()) for name, days in (rates or {}).items()}
+
+    @classmethod
+    def read(cls, path: Path) -> CurrencyRates:
+        """A CSV with the columns day, currency, usd (dollars per unit).
+
+        Raises:
+            RecordError: a column is missing or a cell cannot be read.
+        """
+        rates: dict[str, dict[date, Decimal]] = defaultdict(dict)
+        for number, row in enumerate(_rows(path), 2):
+            try:
+                rate = Decimal(row["usd"])
+                if not rate.is_finite() or rate <= 0:
+                    raise ValueError(f"{rate} is no rate")
+                rates[row["currency"]][date.fromisoformat(row["day"])] = rate
+            except (KeyError, ValueError, InvalidOperation) as error:
+                what = f"{error}; columns are day, currency, usd"
+                raise RecordError(path.name, [(number, what)], 1) from error
+        return cls(rates)
+
+    def usd(self, amount: Decimal, currency: str, day: date) -> Decimal:
+        """Dollars of an amount, at the rate of the day, or the last before it.
+
+        Raises:
+            ValueError: there is none.
+        """
+        name = (currency or "USD").upper()
+        if name == "USD":
+            return amount
+        days = self._rates.get(name, [])
+        at = bisect_right(days, day, key=lambda item: item[0])
+        if not at or (day - days[at - 1][0]).days > LATE_DAYS:
+            raise ValueError(f"{name} has no rate for {day}; give --rates FILE with day, currency, usd")
+        return amount * days[at - 1][1]
+
+
+def read_invoice(path: Path, rates: CurrencyRates | None = None) -> dict[Line, InvoiceCharge]:
+    """The sums of an invoice by day, model and key, in dollars.
 
     Raises:
         RecordError: a column is missing or a cell cannot be read; names the row.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RecordError(str(path), [(1, str(error))], 1) from error
+    rows = _rows(path)
     names = rows[0].keys() if rows else set()
-    column_of = {what: next((name for name in accepted if name in names), "") for what, accepted in COLUMNS.items()}
-    missing = [f"{what} ({' or '.join(COLUMNS[what])})" for what in ("day", "usd", "model") if not column_of[what]]
+    found = {issuer: _columns(columns, names) for issuer, columns in LAYOUTS.items()}
+    issuer = next((issuer for issuer, there in found.items() if all(there[what] for what in NEEDED)), "")
+    missing = [f"{what} ({' or '.join(PLAIN[what])})" for what in NEEDED if not found[issuer][what]]
     if missing:
         raise RecordError(path.name, [(1, f"no column for {', '.join(missing)}")], 1)
     charges: dict[Line, InvoiceCharge] = defaultdict(InvoiceCharge)
     bad: list[tuple[int, str]] = []
     for number, row in enumerate(rows, 2):
+        cells = {what: (row.get(name) or "").strip() for what, name in found[issuer].items()}
         try:
-            _add(charges, {what: (row.get(name) or "").strip() for what, name in column_of.items()})
+            _add(charges, cells, issuer, rates or CurrencyRates())
         except (ValueError, InvalidOperation) as error:
             bad.append((number, str(error) or "cannot be read"))
     if bad:
@@ -68,14 +171,69 @@ def read_invoice(path: Path) -> dict[Line, InvoiceCharge]:
     return dict(charges)
 
 
-def _add(charges: dict[Line, InvoiceCharge], cells: Mapping[str, str]) -> None:
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RecordError(str(path), [(1, str(error))], 1) from error
+
+
+def _columns(columns: Columns, names: Collection[str]) -> dict[str, str]:
+    return {what: next((name for name in columns.get(what, ()) if name in names), "") for what in PLAIN}
+
+
+def _add(charges: dict[Line, InvoiceCharge], cells: Mapping[str, str], issuer: str, rates: CurrencyRates) -> None:
     """Adds one line of an invoice to the charges."""
-    day = datetime.fromisoformat(cells["day"]).date() if len(cells["day"]) > 10 else date.fromisoformat(cells["day"])
-    billed = charges[day.isoformat(), cells["model"], cells["key"]]
+    if not cells["usd"] and issuer == "openai":
+        return  # a day on which nothing was used has a line without an amount
+    day = _day(cells["day"])
     amount = Decimal(cells["usd"])
     if not amount.is_finite():
         raise ValueError(f"{cells['usd']} dollars")
-    billed.pusd += pusd(amount.quantize(Decimal("1e-12")))
-    kind = next((kind for kind in KINDS if kind in cells["kind"].lower()), "")
-    if kind and cells["tokens"]:
-        billed.tokens[kind] = billed.tokens.get(kind, 0) + int(Decimal(cells["tokens"]))
+    usd = rates.usd(amount * CENTS if issuer == "anthropic" else amount, cells["currency"], day)
+    charge = charges[day.isoformat(), _model(cells["model"], issuer), cells["key"]]
+    charge.issuer = issuer
+    told = pusd(usd.quantize(Decimal("1e-12")))
+    category = _first(CATEGORIES, cells["category"])
+    if category == "tax":
+        charge.tax_pusd += told
+    elif category == "credit":
+        charge.credit_pusd += told
+    else:
+        charge.pusd += told
+        kind = _first(KINDS, cells["kind"])
+        if kind and cells["tokens"]:
+            count = int(Decimal(cells["tokens"]) * _unit(cells["unit"]))
+            charge.tokens[kind] = charge.tokens.get(kind, 0) + count
+
+
+def _day(text: str) -> date:
+    """The day in UTC of a date, of a moment with its zone, or of seconds since 1970; without a zone it is UTC's."""
+    if text.isdigit():
+        return datetime.fromtimestamp(int(text), UTC).date()
+    if "/" in text:
+        return datetime.strptime(text, "%m/%d/%Y").date()
+    if len(text) <= len("2026-01-01"):
+        return date.fromisoformat(text)
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).date()
+
+
+def _first(table: tuple[tuple[str, tuple[str, ...]], ...], text: str) -> str:
+    lowered = text.lower()
+    return next((name for name, words in table if any(word in lowered for word in words)), "")
+
+
+def _unit(text: str) -> int:
+    return next((size for name, size in UNITS.items() if text.lower().startswith(name)), 1)
+
+
+def _model(text: str, issuer: str) -> str:
+    """The model in a line's name, which OpenAI and AWS write beside the kind of tokens."""
+    if issuer == "openai":
+        return text.partition(",")[0].strip()
+    if issuer == "aws":
+        bare = text.partition("-")[2] if text[:3].isupper() and "-" in text else text
+        return bare.lower().partition("-input")[0].partition("-output")[0].partition("-cache")[0]
+    return text

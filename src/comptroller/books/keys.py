@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import or_, select
 
@@ -23,12 +25,22 @@ SECRET_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key. name: under which its calls and budgets are booked.  created_us, expires_us: microseconds since 1970."""
+    """A key. name: under which its calls and budgets are booked.  created_us, expires_us: microseconds since 1970.
+
+    models: patterns of the services that it may call (`gpt-*`); none is all.  role: `AUDITOR`, or empty.
+    """
 
     name: str
     project: str
     created_us: int
     expires_us: int | None
+    models: tuple[str, ...] = ()
+    role: str = ""
+
+
+AUDITOR = "auditor"
+"""Role of a key that reads metrics, models and the plan, and spends nothing."""
+ROLES = ("", AUDITOR)
 
 
 class ApiKeyStore:
@@ -37,17 +49,21 @@ class ApiKeyStore:
     def __init__(self, ledger: CallLedger) -> None:
         self._ledger = ledger
 
-    def create(self, name: str, project: str = "") -> str:
-        """Creates a key; returns its secret, which cannot be read again.
+    def create(self, name: str, project: str = "", models: Sequence[str] = (), role: str = "") -> str:
+        """Creates a key; returns its secret, which cannot be read again. models, role: as in `ApiKey`.
 
         Raises:
-            InputError: the name is empty or taken by a key that is valid.
+            InputError: the name is empty or taken by a valid key, a pattern has a space, or no role is so called.
         """
+        if role not in ROLES:
+            raise InputError(f"role {role!r}: leave it out, or give {AUDITOR}")
+        if any(not pattern or pattern.split() != [pattern] for pattern in models):
+            raise InputError("models: patterns of services, without spaces, such as gpt-*")
         if not name:
             raise InputError("a key needs a name")
         if any(key.name == name for key in self.all()):
             raise InputError(f"key {name!r} exists: rotate or revoke it, or choose another name")
-        return self._insert(name, project)
+        return self._insert(ApiKey(name, project, now_us(), None, tuple(models), role))
 
     def rotate(self, name: str, grace_s: float = 0.0) -> str:
         """Creates another secret for a key; the old one stays valid for `grace_s` seconds.
@@ -55,8 +71,7 @@ class ApiKeyStore:
         Raises:
             InputError: there is no valid key of this name.
         """
-        project = self._expire(name, now_us() + round(grace_s * 1e6))
-        return self._insert(name, project)
+        return self._insert(self._expire(name, now_us() + round(grace_s * 1e6)))
 
     def revoke(self, name: str) -> None:
         """Ends all secrets of a key immediately.
@@ -74,7 +89,7 @@ class ApiKeyStore:
             row = connection.execute(query).one_or_none()
         if row is None or (row.expires_us is not None and row.expires_us <= now_us()):
             return None
-        return ApiKey(row.name, row.project, row.created_us, row.expires_us)
+        return _key(row)
 
     def ever(self) -> bool:
         """Whether a key was ever made: revoked and expired ones count, or the last revocation would open the door."""
@@ -87,17 +102,18 @@ class ApiKeyStore:
         query = select(table).where(or_(table.c.expires_us.is_(None), table.c.expires_us > now))
         with schema.refusals("keys"), self._ledger.engine.connect() as connection:
             rows = connection.execute(query.order_by(table.c.name, table.c.created_us)).all()
-        return [ApiKey(row.name, row.project, row.created_us, row.expires_us) for row in rows]
+        return [_key(row) for row in rows]
 
-    def _insert(self, name: str, project: str) -> str:
+    def _insert(self, key: ApiKey) -> str:
         secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
-        values = {"digest": _digest(secret), "name": name, "project": project, "created_us": now_us()}
+        values = {"digest": _digest(secret), "name": key.name, "project": key.project, "created_us": now_us()}
+        values |= {"models": " ".join(key.models), "role": key.role}
         with schema.refusals("keys"), schema.writing(self._ledger.engine) as connection:
             connection.execute(schema.key.insert().values(values))
         return secret
 
-    def _expire(self, name: str, at_us: int) -> str:
-        """Lets the secrets of a key expire at a time; returns its project."""
+    def _expire(self, name: str, at_us: int) -> ApiKey:
+        """Lets the secrets of a key expire at a time; returns the last of them."""
         keys = [key for key in self.all() if key.name == name]
         if not keys:
             raise InputError(f"there is no valid key {name!r}")
@@ -105,7 +121,11 @@ class ApiKeyStore:
         valid = or_(table.c.expires_us.is_(None), table.c.expires_us > at_us)
         with schema.refusals("keys"), schema.writing(self._ledger.engine) as connection:
             connection.execute(table.update().where(table.c.name == name, valid).values(expires_us=at_us))
-        return keys[-1].project
+        return keys[-1]
+
+
+def _key(row: Any) -> ApiKey:
+    return ApiKey(row.name, row.project, row.created_us, row.expires_us, tuple(row.models.split()), row.role)
 
 
 def _digest(secret: str) -> str:

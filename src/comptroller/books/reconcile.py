@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import permutations
 from typing import Any
@@ -15,8 +16,19 @@ from comptroller.books.invoices import InvoiceCharge, Line
 from comptroller.books.ledger import CallLedger
 from comptroller.books.query import EVERYTHING, LedgerScope, LedgerTotals, totals
 from comptroller.books.schema import account, entry
+from comptroller.books.service_names import ServiceNames, model_key, service_names
 from comptroller.facts.prices import ProviderPrice
 
+RATED = (
+    *(("input", "input_tokens"), ("cached", "cache_read_tokens")),
+    *(("cache_write", "cache_write_tokens"), ("output", "output_tokens")),
+)
+"""Kind of tokens in an invoice -> unit of a price."""
+BOOKED = (
+    *("pusd", "estimate_pusd", "retry_pusd", "unpriced"),
+    *("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens"),
+)
+"""Sums of the books that an invoice is held against."""
 FACTORS = ("volume", "mix", "efficiency", "price")
 """Factors of spend, in the order of `decompose`. Each further factor multiplies the orders to average by its number."""
 
@@ -27,6 +39,7 @@ class ReconciliationLine:
 
     unpriced: calls whose cost is unknown here but may have been billed.  retry: cost of repeated attempts.
     tokens, caching, price, rest: parts of invoice - meter, which they sum to; None where they cannot be separated.
+    tax, credit: of the invoice, beside what it bills for use.
     """
 
     line: Line
@@ -39,51 +52,99 @@ class ReconciliationLine:
     caching: int | None = None
     price: int | None = None
     rest: int | None = None
+    tax: int = 0
+    credit: int = 0
 
 
 def reconcile(
     ledger: CallLedger, invoice: Mapping[Line, InvoiceCharge], scope: LedgerScope = EVERYTHING
 ) -> list[ReconciliationLine]:
-    """Estimate, meter and invoice by day and model, and by key where the invoice has keys."""
+    """Estimate, meter and invoice by day and model, and by key where the invoice has keys.
+
+    Services meet the invoice's lines by their provider's name of the model, whatever its date, or by an alias. Those
+    that an invoice cannot tell apart are one line. Where it tells who issued it, only that provider's are shown.
+    """
     by = ("day", "model", "key") if any(key for _, _, key in invoice) else ("day", "model")
-    booked: dict[Line, LedgerTotals] = {}
+    issuers = {charge.issuer for charge in invoice.values()} - {""}
+    labels = InvoiceLabels(service_names(ledger), issuers)
+    prices = {labels.of(service): price for service, price in prices_charged(ledger, scope).items()}
+    booked: dict[Line, list[LedgerTotals]] = defaultdict(list)
     for item in totals(ledger, by, scope):
         day, model, *key = item.group
-        booked[day, model, key[0] if key else ""] = item
-    prices = prices_charged(ledger, scope)
-    lines = sorted(booked.keys() | invoice.keys())
-    return [_reconciliation_line(line, booked.get(line), invoice.get(line), prices.get(line[1])) for line in lines]
+        if labels.shows(model):
+            booked[day, labels.of(model), key[0] if key else ""].append(item)
+    billed: dict[Line, InvoiceCharge] = {}
+    for (day, model, key_name), charge in invoice.items():
+        line = (day, labels.of(model), key_name)
+        billed[line] = charge.plus(billed[line]) if line in billed else charge
+    lines = sorted(booked.keys() | billed.keys())
+    return [_reconciliation_line(line, booked.get(line, []), billed.get(line), prices.get(line[1])) for line in lines]
+
+
+class InvoiceLabels:
+    """What books and an invoice both call a model: the service, or all those that the invoice cannot tell apart."""
+
+    def __init__(self, names: Mapping[str, ServiceNames], issuers: Collection[str]) -> None:
+        self._names, self._issuers = names, issuers
+        services: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(filter(self.shows, names)):
+            for known in names[name].known_as:
+                services[known].append(name)
+        self._label = {known: " + ".join(same) for known, same in services.items()}
+
+    def shows(self, service: str) -> bool:
+        """Whether a service may stand in the invoice: its provider issued it, or is unknown."""
+        provider = self._names[service].provider if service in self._names else ""
+        return not self._issuers or not provider or provider in self._issuers
+
+    def of(self, model: str) -> str:
+        """The label of a service or of a model of the invoice; itself where nothing is called so."""
+        if model in self._names and self.shows(model):
+            model = self._names[model].model or model
+        return self._label.get(model_key(model), model)
 
 
 def _reconciliation_line(
-    line: Line, booked: LedgerTotals | None, billed: InvoiceCharge | None, price: ProviderPrice | None
+    line: Line, booked: Sequence[LedgerTotals], billed: InvoiceCharge | None, price: ProviderPrice | None
 ) -> ReconciliationLine:
-    meter, estimate = (int(booked[name]) if booked else 0 for name in ("pusd", "estimate_pusd"))
-    unpriced, retry = (int(booked[name]) if booked else 0 for name in ("unpriced", "retry_pusd"))
-    parts: tuple[int | None, ...] = ()
-    if billed is not None and booked is not None and price is not None and billed.tokens:
-        parts = _difference_parts(booked, billed, price)
-    elif billed is not None:
-        parts = (None, None, None, billed.pusd - meter)
-    return ReconciliationLine(line, estimate, meter, billed.pusd if billed else None, unpriced, retry, *parts)
+    ours = {name: int(sum(item[name] for item in booked)) for name in BOOKED}
+    made = ReconciliationLine(
+        line, ours["estimate_pusd"], ours["pusd"], billed.pusd if billed else None, ours["unpriced"], ours["retry_pusd"]
+    )
+    if billed is None:
+        return made
+    made = replace(made, tax=billed.tax_pusd, credit=billed.credit_pusd)
+    if not booked or price is None or not billed.tokens:
+        return replace(made, rest=billed.pusd - ours["pusd"])
+    tokens, caching, price_part, rest = _difference_parts(ours, billed, price)
+    return replace(made, tokens=tokens, caching=caching, price=price_part, rest=rest)
 
 
-def _difference_parts(booked: LedgerTotals, billed: InvoiceCharge, price: ProviderPrice) -> tuple[int, int, int, int]:
+def _difference_parts(
+    ours: Mapping[str, int], billed: InvoiceCharge, price: ProviderPrice
+) -> tuple[int, int, int, int]:
     """Parts of invoice - meter in picodollars: tokens, caching, price, rest, at the rates charged here.
 
-    tokens: different numbers of prompt and output tokens.  caching: a different cached share of the prompt.  price:
-    invoice minus its own tokens at our rates.  rest: our tokens at these rates minus the meter (cache writes, tiers,
-    images, unknown calls).
+    tokens: different numbers of prompt and output tokens.  caching: different shares of the prompt that were cached or
+    written to the cache.  price: invoice minus its own tokens at our rates.  rest: our tokens at these rates minus the
+    meter (tiers, images, unknown calls).
     """
-    rates = [price.rate(unit, 0) for unit in ("input_tokens", "cache_read_tokens", "output_tokens")]
-    ours = [booked["input_tokens"] - booked["cached_tokens"], booked["cached_tokens"], booked["output_tokens"]]
-    theirs = [billed.tokens.get(kind, 0) for kind in ("input", "cached", "output")]
-    more = [int(a - b) for a, b in zip(theirs, ours, strict=True)]
-    tokens = round((more[0] + more[1]) * rates[0] + more[2] * rates[2])
-    caching = round(more[1] * (rates[1] - rates[0]))
-    at_our_rates = round(sum(int(count) * rate for count, rate in zip(theirs, rates, strict=True)))
+    rates = {kind: price.rate(unit, 0) for kind, unit in RATED if kind != "cache_write" or unit in price.rates}
+    written = rates.get("cache_write", rates["input"])
+    theirs = {kind: billed.tokens.get(kind, 0) for kind, _ in RATED}
+    more = {
+        "prompt": theirs["input"] + theirs["cached"] + theirs["cache_write"] - ours["input_tokens"],
+        "output": theirs["output"] - ours["output_tokens"],
+        "cached": theirs["cached"] - ours["cached_tokens"],
+        "cache_write": theirs["cache_write"] - ours["cache_write_tokens"],
+    }
+    tokens = round(more["prompt"] * rates["input"] + more["output"] * rates["output"])
+    caching = round(
+        more["cached"] * (rates["cached"] - rates["input"]) + more["cache_write"] * (written - rates["input"])
+    )
+    at_our_rates = round(sum(count * rates.get(kind, written) for kind, count in theirs.items()))
     price_part = billed.pusd - at_our_rates
-    return tokens, caching, price_part, billed.pusd - int(booked["pusd"]) - tokens - caching - price_part
+    return tokens, caching, price_part, billed.pusd - ours["pusd"] - tokens - caching - price_part
 
 
 def prices_charged(ledger: CallLedger, scope: LedgerScope) -> dict[str, ProviderPrice]:

@@ -169,11 +169,18 @@ key = Table(
     "key",
     METADATA,
     Column("digest", Text, primary_key=True),
-    *map(_text, ("name", "project")),
+    *map(_text, ("name", "project", "models", "role")),
     _int("created_us"),
     _int("expires_us", null=True),
 )
 price = Table("price", METADATA, Column("id", Text, primary_key=True), _text("document"))
+service = Table(
+    "service",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    *map(_text, ("provider", "publisher", "model", "account", "aliases")),
+    _int("at_us"),
+)
 score = Table(
     "score",
     METADATA,
@@ -187,7 +194,22 @@ def _create_ledger(connection: Connection) -> None:
     METADATA.create_all(connection)
 
 
-MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (("0001_ledger", _create_ledger),)
+def _name_services(connection: Connection) -> None:
+    service.create(connection, checkfirst=True)
+
+
+def _limit_keys(connection: Connection) -> None:
+    """Columns of a key that books of an older version lack; in new ones they are there."""
+    there = {column["name"] for column in inspect(connection).get_columns("key")}
+    for name in {"models", "role"} - there:
+        connection.exec_driver_sql(f"ALTER TABLE key ADD COLUMN {name} TEXT NOT NULL DEFAULT ''")
+
+
+MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
+    ("0001_ledger", _create_ledger),
+    ("0002_service_names", _name_services),
+    ("0003_key_limits", _limit_keys),
+)
 """Name and function of every migration, in order."""
 
 

@@ -15,7 +15,7 @@ from comptroller.books import insight, reconcile
 from comptroller.books import rerate as rerating
 from comptroller.books import verify as verifying
 from comptroller.books.budgets import SpendBudget
-from comptroller.books.invoices import read_invoice
+from comptroller.books.invoices import CurrencyRates, read_invoice
 from comptroller.books.keys import ApiKeyStore
 from comptroller.books.ledger import CallLedger
 from comptroller.books.meter_posting import post
@@ -130,12 +130,21 @@ def patterns(
 @shared_command(app, name="reconcile")
 def reconcile_invoice(
     ledger: OpenBooks,
-    invoice: Annotated[Path, typer.Option(help="What the provider billed: CSV or FOCUS.", show_default=False)],
+    invoice: Annotated[
+        Path,
+        typer.Option(
+            help="What the provider billed: CSV of OpenAI, Anthropic, AWS, Azure, or FOCUS.", show_default=False
+        ),
+    ],
+    rates: Annotated[
+        Path | None, typer.Option(help="CSV: day, currency, usd; for invoices in other currencies.", show_default=False)
+    ] = None,
     scope: RowsOfDays = EVERYTHING,
     output: PrintedOrWritten = TERMINAL,
 ) -> None:
     """Estimate, meter and invoice side by side per day and model, the difference explained."""
-    output.show(sheets.reconciliation(reconcile.reconcile(ledger, read_invoice(invoice), scope)))
+    billed = read_invoice(invoice, CurrencyRates.read(rates) if rates else None)
+    output.show(sheets.reconciliation(reconcile.reconcile(ledger, billed, scope)))
 
 
 @shared_command(app)
@@ -229,6 +238,10 @@ def keys(
     ledger: OpenBooks,
     create: Annotated[str, typer.Option(help="Name of a new key.", show_default=False)] = "",
     project: Annotated[str, typer.Option(help="The new key's project.", show_default=False)] = "",
+    models: Annotated[
+        list[str] | None, typer.Option(help="Services it may call, as gpt-*.", show_default=False)
+    ] = None,
+    role: Annotated[str, typer.Option(help="auditor: reads, and spends nothing.", show_default=False)] = "",
     rotate: Annotated[str, typer.Option(help="Name of a key that gets a new secret.", show_default=False)] = "",
     grace_s: Annotated[float, typer.Option(help="How long the old secret stays valid.", min=0)] = 0.0,
     revoke: Annotated[str, typer.Option(help="Name of a key that ends.", show_default=False)] = "",
@@ -238,7 +251,8 @@ def keys(
     store = ApiKeyStore(ledger)
     if revoke:
         store.revoke(revoke)
-    secret = store.create(create, project) if create else store.rotate(rotate, grace_s) if rotate else ""
+    made = store.create(create, project, models or (), role) if create else ""
+    secret = made or (store.rotate(rotate, grace_s) if rotate else "")
     if secret:
         typer.echo(secret)
     else:

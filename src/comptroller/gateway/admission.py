@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from fnmatch import fnmatchcase
+from typing import Generic, Protocol, TypeVar
 
-from comptroller.books.keys import PREFIX, ApiKey
+from comptroller.books.keys import AUDITOR, PREFIX, ApiKey
 from comptroller.gateway.config import GatewayConfig, RateLimits
 from comptroller.gateway.problems import GatewayError
 
@@ -22,6 +23,15 @@ At twice it a revoked key lives on for ten seconds, and the books are asked half
 MINUTE_S = 60.0
 
 V = TypeVar("V")
+
+
+class NamedService(Protocol):
+    """What can be called, by its id."""
+
+    id: str
+
+
+S = TypeVar("S", bound=NamedService)
 
 
 class GatewayLruCache(Generic[V]):
@@ -81,14 +91,42 @@ class RateLimitBucket:
         self.level -= amount
 
 
+CREDENTIALS = ("authorization", "x-api-key", "api-key")
+"""Headers that a key comes in: OpenAI's, Anthropic's, Azure's; the first that is there counts."""
+
+
+def credential(headers: Mapping[str, str]) -> str:
+    """The key of a request, with or without its scheme; empty where there is none."""
+    return next((headers[name] for name in CREDENTIALS if headers.get(name)), "")
+
+
 @dataclass(slots=True)
 class GatewayCaller:
-    """Who asks. name and project are empty for one without a key, on loopback."""
+    """Who asks. name and project are empty for one without a key, on loopback. models, role: as of its key."""
 
     name: str = ""
     project: str = ""
+    models: tuple[str, ...] = ()
+    role: str = ""
     buckets: dict[str, RateLimitBucket] = field(default_factory=dict)
     asked_s: float = 0.0
+
+    def may_call(self, service: str) -> bool:
+        """Whether it may call a service."""
+        return not self.models or any(fnmatchcase(service, pattern) for pattern in self.models)
+
+    def permitted(self, services: Sequence[S]) -> tuple[S, ...]:
+        """Those of a choice and its fallbacks that it may call.
+
+        Raises:
+            GatewayError: it may not call the first.
+        """
+        if services and not self.may_call(services[0].id):
+            raise GatewayError(
+                403, f"key {self.name} may call {', '.join(self.models)}, not {services[0].id}", "model_not_allowed",
+                "model",
+            )  # fmt: skip
+        return tuple(service for service in services if self.may_call(service.id))
 
 
 class GatewayAdmissionController:
@@ -123,7 +161,7 @@ class GatewayAdmissionController:
             key = await asyncio.to_thread(self._find, secret)
             if key is None:
                 raise GatewayError(401, "the key is unknown, revoked or expired", "invalid_api_key")
-            account = self._callers.put(secret, self._limited(GatewayCaller(key.name, key.project, asked_s=now)))
+            account = self._callers.put(secret, self._limited(_caller(key, now)))
             assert account is not None
         return account
 
@@ -147,8 +185,10 @@ class GatewayAdmissionController:
         """Counts a request.
 
         Raises:
-            GatewayError: a limit is reached; says which, and when to come again.
+            GatewayError: a limit is reached; says which, and when to come again. Or the key is an auditor's.
         """
+        if caller.role == AUDITOR:
+            raise GatewayError(403, f"key {caller.name} is an auditor's: it reads, and calls nothing", "read_only")
         now = time.monotonic()
         for unit, bucket in caller.buckets.items():
             least = 1.0 if unit == "requests" else 1e-12
@@ -167,6 +207,10 @@ class GatewayAdmissionController:
         for unit, amount in (("tokens", tokens), ("usd", usd)):
             if unit in caller.buckets and amount > 0:
                 caller.buckets[unit].take(amount, now)
+
+
+def _caller(key: ApiKey, now_s: float) -> GatewayCaller:
+    return GatewayCaller(key.name, key.project, key.models, key.role, asked_s=now_s)
 
 
 def _buckets(rates: RateLimits, now_s: float) -> dict[str, RateLimitBucket]:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from comptroller.books.postings import CallQuote, ReleasePosting, ReservationPosting, SettlementPosting
 from comptroller.costs.rating import PUSD, CallReceipt, TokenUsage
 from comptroller.costs.usage import own_cost, require_region
-from comptroller.errors import UnsupportedError
+from comptroller.errors import BudgetExceededError, UnsupportedError
 from comptroller.gateway.booking import GatewayBooks
 from comptroller.gateway.events import UpstreamStreamReader
 from comptroller.gateway.order import UpstreamRequest
@@ -35,6 +35,9 @@ NEAR = Decimal("0.01")
 stays below it; a discount or a surcharge, which it is to show, is 5 % or more. At twice it, one of 1.5 % would pass."""
 BUSY = {409, 429}
 """Statuses of a service that works and asks to wait: no failure that a breaker counts."""
+HELD_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Pauses before a hold is asked for again that only open calls stand in the way of: three seconds in all, the time of a
+usual answer. At twice them a caller waits twice as long for a refusal, and keeps its place at the service."""
 UNKNOWN = -1
 """Tokens that nobody reported: columns of counts hold whole numbers, so NaN is not at hand."""
 
@@ -70,7 +73,7 @@ class CallAttempt:
         self._worst_pusd = order.worst_pusd(service, self.body)
         self.receipt: CallReceipt | None = None
         self.usage: TokenUsage | None = None
-        self.open = False
+        self.open = self._asked = False
         self.first_s = nan
 
     async def reserve(self) -> None:
@@ -92,14 +95,33 @@ class CallAttempt:
         desk.open += 1
         try:
             quote = CallQuote(self._worst_pusd, order.estimate_pusd, order.plan)
-            await asyncio.shield(desk.hold(ReservationPosting(self.call, quote)))
+            await self._hold(ReservationPosting(self.call, quote))
         except asyncio.CancelledError:
-            self.close("cancelled", None, "called off before it was sent", billable=False)
+            if self._asked:
+                self.close("cancelled", None, "called off before it was sent", billable=False)
+            else:
+                self.meter.end(None)
+                self._leave()
             raise
         except BaseException:
             self.meter.end(None)
             self._leave()
             raise
+
+    async def _hold(self, posting: ReservationPosting) -> None:
+        """Writes the hold; where open calls alone hold what is missing, waits for them first."""
+        for pause_s in HELD_PAUSES_S:
+            try:
+                self._asked = True
+                await asyncio.shield(self.desk.hold(posting))
+                return
+            except BudgetExceededError as error:
+                if not error.passing:
+                    raise
+            self._asked = False  # nothing of it is written
+            await asyncio.sleep(pause_s)
+        self._asked = True
+        await asyncio.shield(self.desk.hold(posting))
 
     def close(
         self,

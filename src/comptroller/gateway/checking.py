@@ -1,34 +1,36 @@
-"""Judging answers: what is compared in votes, verdicts that models give, and checkers.
-
-What may run for ever or belongs to somebody else (regular expressions, schemas, a user's function) runs in a process
-of its own with limits on time, memory and files.
-"""
+"""Judging answers: what is compared in votes, verdicts that models give, and checkers."""
 
 from __future__ import annotations
 
-import asyncio
 import re
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import isnan, nan
-from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from comptroller.errors import InputError, UnsupportedError
+from comptroller.gateway.checker_pool import CheckerPool, CheckerRequestError
 from comptroller.gateway.config import CheckerConfig
 from comptroller.gateway.formats import CheckerOptions
 from comptroller.gateway.problems import GatewayError
+from comptroller.strategies.protocol import Strategy
+from comptroller.strategies.spelling import spell
 
-CHILD = Path(__file__).with_name("check_child.py")
-LIMITS = CheckerConfig(python="", seconds=2.0)
-"""Of checks that a request brings itself: a regular expression may take exponential time, so that two seconds bound
-what one request can cost; what an operator configures has limits of its own."""
+__all__ = [
+    "CheckerPool",
+    "CheckerRequestError",
+    "answer_of",
+    "last_number",
+    "require_verdicts",
+    "score",
+    "valid_checker",
+    "verdict",
+]
+
+Json = dict[str, Any]
+REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 KINDS = ("exact", "number", "regex", "json_schema", "python", "model")
-AT_ONCE = asyncio.Semaphore(4)
-"""Processes that check at the same time: each takes a core, and the gateway needs one itself; at twice it checks starve
-the event loop on small machines."""
+MOST_PATTERN = 10_000
+"""Characters of a regular expression, which is compiled where all requests are served: milliseconds. At twice it twice
+as long."""
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _LETTER = re.compile(r"\b([A-J])\b")
@@ -93,7 +95,8 @@ def valid_checker(checker: CheckerOptions, known: Mapping[str, CheckerConfig]) -
     """Itself.
 
     Raises:
-        GatewayError: it says nothing, or more than one thing, or names a function that is not configured.
+        GatewayError: it says nothing, or more than one thing, names a function that is not configured, or brings a
+            pattern that is none or a schema that refers elsewhere.
     """
     given = [kind for kind in KINDS if getattr(checker, kind) is not None]
     if len(given) != 1:
@@ -107,68 +110,71 @@ def valid_checker(checker: CheckerOptions, known: Mapping[str, CheckerConfig]) -
             400, f"comptroller.checker.python: no checker {checker.python!r}; there are {there}", "invalid_value",
             "comptroller.checker.python",
         )  # fmt: skip
+    if checker.regex is not None:
+        _require_pattern(checker.regex)
+    if checker.json_schema is not None:
+        _require_own_references(checker.json_schema)
     return checker
 
 
-async def score(checker: CheckerOptions, content: str, known: Mapping[str, CheckerConfig]) -> float:
-    """The verdict on an answer, in [0, 1]. A model's verdict is asked for elsewhere.
+def _require_pattern(pattern: str) -> None:
+    where = "comptroller.checker.regex"
+    if len(pattern) > MOST_PATTERN:
+        raise GatewayError(400, f"{where} has more than {MOST_PATTERN} characters", "invalid_value", where)
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise GatewayError(400, f"{where} is no regular expression: {error}", "invalid_value", where) from error
+
+
+def _require_own_references(schema: Json) -> None:
+    """Refuses a schema that refers to what is elsewhere: nothing is fetched."""
+    names, asked = set(), []
+    for at in _objects(schema):
+        names |= {at[word].rstrip("#") for word in ("$id", "id") if isinstance(at.get(word), str)}
+        asked += [at[word] for word in REFERENCES if isinstance(at.get(word), str)]
+    for reference in asked:
+        base = reference.partition("#")[0]
+        if base and not any(name.endswith(base) for name in names):
+            where = "comptroller.checker.json_schema"
+            raise GatewayError(
+                400, f"{where} refers to {reference[:100]!r}; only parts of itself, such as #/$defs/x, are looked up",
+                "invalid_value", where,
+            )  # fmt: skip
+
+
+def _objects(schema: Any) -> Iterator[Json]:
+    """Every object of a schema; the door has bounded its depth."""
+    left = [schema]
+    while left:
+        at = left.pop()
+        if isinstance(at, dict):
+            yield at
+            left += at.values()
+        elif isinstance(at, list):
+            left += at
+
+
+async def score(checker: CheckerOptions, content: str, pool: CheckerPool, key: str = "") -> float:
+    """The verdict on an answer, in [0, 1]. A model's verdict is asked for elsewhere. key: whose request it is for.
 
     Raises:
         UnsupportedError: the checker failed, or took more than it may.
+        GatewayError: the request's own pattern or schema is none, or no place came free.
     """
     if checker.exact is not None:
         return float(" ".join(content.split()) == " ".join(checker.exact.split()))
     if checker.number is not None:
         return float(abs(last_number(content) - checker.number) <= checker.tolerance)
-    task: dict[str, Any] = {"content": content}
-    limits = LIMITS
-    if checker.regex is not None:
-        task["regex"] = checker.regex
-    elif checker.json_schema is not None:
-        task["json_schema"] = checker.json_schema
-    else:
-        limits = known[checker.python or ""]
-        task |= {"python": limits.python, "arguments": checker.arguments}
-    return await score_in_child(task, limits)
+    return await pool.score(checker, content, key)
 
 
-async def score_in_child(task: Mapping[str, Any], limits: CheckerConfig) -> float:
-    """Runs a check in a process of its own.
-
-    Raises:
-        UnsupportedError: it failed, or took more than it may.
-    """
-    document = msgspec.json.encode({**task, "seconds": limits.seconds, "memory_bytes": limits.memory_bytes})
-    async with AT_ONCE:
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", str(CHILD), stdin=pipe, stdout=pipe, stderr=pipe, env={}
-        )
-        try:
-            async with asyncio.timeout(limits.seconds + 1.0):
-                answer, complaint = await process.communicate(document)
-        except TimeoutError:
-            raise UnsupportedError(f"the checker took more than {limits.seconds:g} s") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-    return _score(answer, complaint, process.returncode or 0)
-
-
-def _score(said: bytes, complaint: bytes, code: int) -> float:
-    try:
-        value = float(msgspec.json.decode(said))
-    except (msgspec.DecodeError, TypeError, ValueError):
-        last = complaint.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"exit code {code}"]
-        raise UnsupportedError(f"the checker failed: {last[0][:300]}") from None
-    if not 0.0 <= value <= 1.0:
-        raise UnsupportedError(f"the checker gave {value:g}; scores lie in [0, 1]")
-    return value
-
-
-def require_callable(name: str, config: CheckerConfig) -> None:
-    """Raises InputError unless a configured checker names a file and a function in it."""
-    file, _, function = config.python.rpartition(":")
-    if not function.isidentifier() or not Path(file).is_file():
-        raise InputError(f"checkers.{name}.python is {config.python!r}; write file.py:function")
+def require_verdicts(strategy: Strategy, checker: object | None, scored: bool, roles: Mapping[str, str]) -> None:
+    """Raises GatewayError where a strategy needs verdicts and nobody gives them."""
+    judged = getattr(strategy, "checker", None)
+    if checker is None and (scored or (judged is not None and judged not in roles)):
+        raise GatewayError(
+            400, f"{spell(strategy)} needs verdicts: give comptroller.checker, such as {{\"number\": 42}}"
+            + ("; or by=likelihood or by=reward" if scored else ", or a model as comptroller.roles.checker"),
+            "missing", "comptroller.checker",
+        )  # fmt: skip

@@ -46,6 +46,8 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
     when asked (vLLM).  prefill: goes on from a last turn of the assistant.  endpoints: what it serves.
     dialect: a row of gateway/body_fields.py: the fields it takes, and its one name of the longest generation.
     fields: others that the operator answers for: they neither lengthen, multiply nor make dearer what is generated.
+    provider, publisher, billing_account, invoice_names: what the world calls it, in FOCUS, spans and invoices; the
+    provider is that of the price or the dialect where it is not told.
     tier, region: service tier (batch, where that is the contract) and region that its price is for.
     settings: of the backend itself.
     """
@@ -79,6 +81,10 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
     fields: tuple[str, ...] = ()
     tier: str = "standard"
     region: str = ""
+    provider: str = ""
+    publisher: str = ""
+    billing_account: str = ""
+    invoice_names: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -125,11 +131,16 @@ class GuardConfig(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class CheckerConfig(Struct, forbid_unknown_fields=True, frozen=True):
-    """A user's callable `file.py:function(content, **arguments) -> bool or score in [0, 1]`, and its limits."""
+    """A user's callable `file.py:function(content, **arguments) -> bool or score in [0, 1]`, and its limits.
+
+    memory_bytes: of each process.  processes: it and those that it starts, threads included; with twice as many, twice
+    the memory.
+    """
 
     python: str
     seconds: Positive = 5.0
     memory_bytes: Whole = 2**29
+    processes: Whole = 32
 
 
 class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):

@@ -19,6 +19,7 @@ from comptroller.gateway.formats import (
     CompletionRequest,
     EmbeddingRequest,
     GenerationRequest,
+    MessagesRequest,
     RequestOptions,
     ResponsesRequest,
     convert,
@@ -27,6 +28,8 @@ from comptroller.gateway.formats import (
 )
 from comptroller.gateway.guard import OverflowGuard
 from comptroller.gateway.live import run as play
+from comptroller.gateway.messages import PATH as MESSAGES
+from comptroller.gateway.messages import MessagesShape, messages_as_chat, messages_error
 from comptroller.gateway.order import UpstreamRequest
 from comptroller.gateway.problems import GatewayError, problem_of
 from comptroller.gateway.responses import ResponsesShape, as_chat
@@ -47,7 +50,13 @@ from comptroller.gateway.visit import ClientDisconnectError, HttpExchange
 from comptroller.strategies.spelling import spell
 
 Json = dict[str, Any]
-Kind = type[ChatRequest] | type[CompletionRequest] | type[EmbeddingRequest] | type[ResponsesRequest]
+Kind = (
+    type[ChatRequest]
+    | type[CompletionRequest]
+    | type[EmbeddingRequest]
+    | type[ResponsesRequest]
+    | type[MessagesRequest]
+)
 log = logging.getLogger("comptroller.gateway")
 
 PATHS: Mapping[str, tuple[Kind, str]] = {
@@ -55,6 +64,7 @@ PATHS: Mapping[str, tuple[Kind, str]] = {
     "/v1/completions": (CompletionRequest, "completions"),
     "/v1/responses": (ResponsesRequest, "chat/completions"),
     "/v1/embeddings": (EmbeddingRequest, "embeddings"),
+    MESSAGES: (MessagesRequest, "chat/completions"),
 }
 FOREIGN = {
     "chat/completions": ("prompt",),
@@ -70,13 +80,13 @@ HEADERS = ("strategy", "budget", "class", "session", "question")
 
 
 class EndpointApplication:
-    """The ASGI application behind the four endpoints that spend something."""
+    """The ASGI application behind the endpoints that spend something."""
 
     def __init__(self, gateway: GatewayRuntime) -> None:
         self.gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request; whatever goes wrong is told in OpenAI's shape."""
+        """Answers one request; whatever goes wrong is told in the endpoint's shape."""
         visit = HttpExchange(self.gateway, scope, receive, send)
         try:
             await self._serve(visit)
@@ -101,7 +111,7 @@ class EndpointApplication:
         gateway = self.gateway
         if not gateway.ready:
             raise GatewayError(503, "the gateway is starting or stopping", "not_ready", None, 1.0)
-        caller = await gateway.admission.caller(visit.headers.get("authorization", ""))
+        caller = await gateway.admission.caller(visit.credential)
         data = await visit.body()
         gateway.admission.enter(caller)
         kind, path = PATHS[visit.scope["path"]]
@@ -111,11 +121,16 @@ class EndpointApplication:
             body = as_chat(request, body)
             convert(ChatRequest, body)
             shape = ResponsesShape(request)
+        elif isinstance(request, MessagesRequest):
+            body = messages_as_chat(request)
+            convert(ChatRequest, body)
+            shape = MessagesShape(request)
         else:
             wanted = request.stream_options if isinstance(request, GenerationRequest) else None
             shape = CompletionShape(bool(wanted and wanted.include_usage))
         for name in FOREIGN[path]:
             body.pop(name, None)
+        visit.join_trace()
         options = _options(request.comptroller, visit.headers)
         asked = GatewayRequest(path, body, len(data), options, caller, gateway.desk.books.new_id())
         visit.watch()
@@ -157,7 +172,7 @@ class _Responder:
 
     def head(self) -> dict[str, str]:
         """Headers that are known before the answer is."""
-        made = {"x-request-id": str(self.asked.id), "x-comptroller-request": str(self.asked.id)}
+        made = self.visit.identity(self.asked.id) | {"x-comptroller-request": str(self.asked.id)}
         if self.strategy:
             made["x-comptroller-strategy"] = self.strategy
         for name, figure in self.predicted.items():
@@ -332,6 +347,7 @@ async def refuse(visit: HttpExchange, problem: GatewayError) -> None:
         if visit.status:
             await visit.write(b"", more=False)
         else:
-            await visit.answer(problem.status, problem.body, problem.headers)
+            body = messages_error(problem) if visit.scope["path"] == MESSAGES else problem.body
+            await visit.answer(problem.status, body, problem.headers)
     except ClientDisconnectError:
         visit.status = visit.status or 499

@@ -153,6 +153,33 @@ class ResponsesRequest(Struct, kw_only=True):
     comptroller: RequestOptions | None = None
 
 
+class ClientMessage(Struct):
+    """One turn of /v1/messages."""
+
+    role: Literal["user", "assistant"]
+    content: Text | Annotated[list[Json], Meta(min_length=1)]
+
+
+class MessagesRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+    """POST /v1/messages. Fields that are not here have no meaning in a chat, and are refused by name."""
+
+    model: Text
+    max_tokens: Count
+    messages: Annotated[list[ClientMessage], Meta(min_length=1)]
+    system: str | list[Json] | None = None
+    stream: bool | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
+    top_k: Annotated[int, Meta(ge=0)] | None = None
+    stop_sequences: Annotated[list[str], Meta(max_length=16)] | None = None
+    tools: list[Json] | None = None
+    tool_choice: Json | None = None
+    thinking: Json | None = None
+    metadata: Json | None = None
+    service_tier: str | None = None
+    comptroller: RequestOptions | None = None
+
+
 class MessageDelta(Struct):
     """What an event adds to a message."""
 
@@ -308,6 +335,6 @@ def _error_fields(text: str) -> tuple[str, str, str | None]:
 
 def schemas() -> Mapping[str, Json]:
     """JSON schemas of all requests and of what they are made of, by name."""
-    kinds = (ChatRequest, CompletionRequest, EmbeddingRequest, ResponsesRequest)
+    kinds = (ChatRequest, CompletionRequest, EmbeddingRequest, ResponsesRequest, MessagesRequest)
     _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     return schemas

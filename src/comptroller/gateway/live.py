@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from math import inf, nan
 from typing import Any
@@ -15,8 +15,8 @@ from typing import Any
 from comptroller.costs.carbon import CallEnergy
 from comptroller.costs.rating import PUSD, TokenUsage
 from comptroller.errors import BudgetExceededError, ComptrollerError, LedgerError, UnsupportedError
-from comptroller.gateway.checking import score, verdict
-from comptroller.gateway.config import CheckerConfig, GuardConfig
+from comptroller.gateway.checking import CheckerPool, CheckerRequestError, score, verdict
+from comptroller.gateway.config import GuardConfig
 from comptroller.gateway.conversation import ClientConversation, text_of
 from comptroller.gateway.desk import CallAttempt, UpstreamDispatcher, UpstreamStream
 from comptroller.gateway.formats import CheckerOptions
@@ -49,7 +49,7 @@ class LiveRunSettings:
     choose: Choose
     answer: Callable[[str], str | None]
     checker: CheckerOptions | None = None
-    checkers: Mapping[str, CheckerConfig] = field(default_factory=dict)
+    checkers: CheckerPool = field(default_factory=CheckerPool)
     scored: bool = False
     logprobs: bool = False
     guard: GuardConfig = field(default_factory=GuardConfig)
@@ -117,10 +117,10 @@ class LiveWorld:
         """The verdict of a checker on the reply it comes after."""
         assert self.cast.checker is not None and ask.after is not None
         try:
-            judged = await score(self.cast.checker, ask.after.content, self.cast.checkers)
+            judged = await score(self.cast.checker, ask.after.content, self.cast.checkers, self.call.key)
         except asyncio.CancelledError:
             return Reply(ask, "cancelled", started_s=started_s, done_s=self.now_s())
-        except UnsupportedError as error:
+        except (UnsupportedError, GatewayError) as error:
             self.error = error
             return Reply(ask, "failed", started_s=started_s, done_s=self.now_s())
         return Reply(ask, "stop", score=judged, started_s=started_s, done_s=self.now_s())
@@ -154,7 +154,7 @@ class LiveWorld:
         """A generated text as a reply: its answer, and its score where somebody gives one."""
         judged = nan
         if self.cast.scored and ask.after is None and self.cast.checker is not None:
-            judged = await score(self.cast.checker, content, self.cast.checkers)
+            judged = await score(self.cast.checker, content, self.cast.checkers, self.call.key)
         elif ask.role not in ("solver", "reviser"):
             judged = verdict(content)
         answer = self.cast.answer(content) if content else None
@@ -223,7 +223,7 @@ async def run(drive: StrategyDriver, world: LiveWorld) -> FinishedRun:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     assert drive.answer is not None
-    if world.error is not None and drive.answer.reply is None:
+    if world.error is not None and (drive.answer.reply is None or isinstance(world.error, CheckerRequestError)):
         raise world.error
     return FinishedRun(drive.question, drive.answer, tuple(drive.replies), world.now_s(), drive.expired, drive.asked)
 

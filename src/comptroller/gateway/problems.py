@@ -107,7 +107,7 @@ def problem_of(error: ComptrollerError) -> GatewayError:
     if isinstance(error, GatewayError):
         return error
     if isinstance(error, BudgetExceededError):
-        return GatewayError(429, str(error), "budget_exceeded")
+        return _budget_problem(error)
     if isinstance(error, LedgerError):
         return GatewayError(503, f"the books cannot be written, so nothing is spent: {error}", "books", None, 5.0)
     if isinstance(error, DuplicateCallError):
@@ -115,3 +115,10 @@ def problem_of(error: ComptrollerError) -> GatewayError:
     if isinstance(error, InputError | UnsupportedError):
         return GatewayError(400, str(error), "invalid_value")
     return GatewayError(500, f"{type(error).__name__}: {error}", "internal")
+
+
+def _budget_problem(error: BudgetExceededError) -> GatewayError:
+    """A refusal for good, or until open calls have ended where they alone hold what is missing."""
+    if error.passing:
+        return GatewayError(429, f"{error}; come again when they have ended", "budget_held", None, 1.0)
+    return GatewayError(429, str(error), "budget_exceeded")

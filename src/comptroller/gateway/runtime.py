@@ -23,7 +23,7 @@ from comptroller.facts.site import site
 from comptroller.gateway.admission import GatewayAdmissionController, GatewayCaller
 from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.booking import LedgerBooks, NullBooks
-from comptroller.gateway.checking import answer_of, require_callable, valid_checker
+from comptroller.gateway.checking import CheckerPool, answer_of, require_verdicts, valid_checker
 from comptroller.gateway.config import ConfiguredTokenPrice, GatewayConfig, ServiceConfig
 from comptroller.gateway.conversation import ClientConversation, text_of
 from comptroller.gateway.desk import UpstreamDispatcher
@@ -54,6 +54,8 @@ Json: TypeAlias = dict[str, Any]
 log_ = logging.getLogger("comptroller.gateway")
 
 AUTO, ONCE = "auto", "once"
+SOLVER, ROLES = "solver", {"embeddings": "embedding", "completions": "completion"}
+"""Role of a call that is passed on, by its endpoint: that of an answer where it is a chat."""
 PREFIX_BYTES = 1024
 """Of the first message: what requests have in common that should meet the same cache. About 250 tokens: longer
 than a greeting, shorter than most system prompts; at twice it, prompts that differ after 1,024 bytes part."""
@@ -94,8 +96,7 @@ class GatewayRuntime:
 
     def __init__(self, config: GatewayConfig) -> None:
         self.config = config.checked()
-        for name, checker in config.checkers.items():
-            require_callable(name, checker)
+        self.checkers = CheckerPool(config.checkers)
         plan = served_plan(config) if config.plan else None
         self.services = {
             name: UpstreamService(name, item, replica_routing(name, item, plan))
@@ -117,6 +118,7 @@ class GatewayRuntime:
         Raises:
             ComptrollerError: something is missing; names the fix.
         """
+        await self.checkers.require_walls()
         starting = asyncio.gather(*(service.start() for service in self.services.values()))
         try:
             await self._open()
@@ -137,6 +139,8 @@ class GatewayRuntime:
         self._held.push_async_callback(self._end_holds, ledger)
         writer = await self._held.enter_async_context(LedgerWriter(ledger))
         self.desk = UpstreamDispatcher(LedgerBooks(ledger, writer), self.metrics.call)
+        for service in self.services.values():
+            await asyncio.to_thread(service.tell_names, ledger)
         keys = ApiKeyStore(ledger)
         self.admission = GatewayAdmissionController(self.config, keys.find, keys.ever)
 
@@ -177,10 +181,11 @@ class GatewayRuntime:
         await self._held.aclose()
         await asyncio.gather(*(service.stop() for service in self.services.values()))
 
-    def models(self) -> list[str]:
-        """Ids that a request may name."""
+    def models(self, caller: GatewayCaller | None = None) -> list[str]:
+        """Ids that a request may name; of the services, those that the caller may call."""
         auto = [PREFIX + AUTO] if self.routes else []
-        return [*self.services, *auto, *(PREFIX + name for name in (*names(), *sorted(self._allowed)))]
+        services = [name for name in self.services if caller is None or caller.may_call(name)]
+        return [*services, *auto, *(PREFIX + name for name in (*names(), *sorted(self._allowed)))]
 
     def order(self, asked: GatewayRequest) -> UpstreamRequest:
         """A request that is answered as asked.
@@ -213,7 +218,8 @@ class GatewayRuntime:
             talk = ClientConversation(asked.path, body, self.config.guard.reminder)
             body = body | {"messages": talk.opening(talk.question)}
         return UpstreamRequest(
-            asked.path, body, asked.size, self._call(asked), with_fallbacks(service, self.services),
+            asked.path, body, asked.size, self._call(asked),
+            asked.caller.permitted(with_fallbacks(service, self.services)),
             bool(body.get("stream")), self._affinity(asked), _session(asked), self._estimate(asked.model), plan,
         )  # fmt: skip
 
@@ -248,9 +254,9 @@ class GatewayRuntime:
             asked.options.roles["checker"] = checker.model
         choose = self._choosing(asked, roles)
         scored = mentions(strategy, "score")
-        _require_checker(strategy, checker, scored, asked.options.roles | self.config.roles)
+        require_verdicts(strategy, checker, scored, asked.options.roles | self.config.roles)
         cast = LiveRunSettings(
-            choose, answer_of(asked.options.answer), checker, self.config.checkers, scored,
+            choose, answer_of(asked.options.answer), checker, self.checkers, scored,
             mentions(strategy, "likelihood"), guard, asked.options.stop_repetition, self._affinity(asked),
             _session(asked) or f"run {asked.id}", plan, self.config.max_calls,
         )  # fmt: skip
@@ -290,7 +296,7 @@ class GatewayRuntime:
         default = bound.get("solver") or next(iter(planned.values()), next(iter(self.services)))
 
         def choose(role: str) -> tuple[UpstreamService, ...]:
-            return with_fallbacks(self.services[bound.get(role, default)], self.services)
+            return asked.caller.permitted(with_fallbacks(self.services[bound.get(role, default)], self.services))
 
         return choose
 
@@ -318,8 +324,9 @@ class GatewayRuntime:
 
     def _call(self, asked: GatewayRequest) -> Call:
         return Call(
-            call=self.desk.books.new_id(), request=asked.id, role="solver", arrival_s=asked.arrival_s,
-            key=asked.caller.name, project=asked.caller.project, question=asked.options.question,
+            call=self.desk.books.new_id(), request=asked.id, role=ROLES.get(asked.path, SOLVER),
+            arrival_s=asked.arrival_s, key=asked.caller.name, project=asked.caller.project,
+            question=asked.options.question,
         )  # fmt: skip
 
     def _affinity(self, asked: GatewayRequest) -> str:
@@ -386,14 +393,3 @@ def _latencies(asked: GatewayRequest, attempts: list[CallAttempt]) -> dict[str, 
     made = 0 if last.usage is None else last.usage.output_tokens
     ends = {"ttft_s": min(item.first_s for item in attempts) - asked.arrival_s, "e2e_s": time.time() - asked.arrival_s}
     return ends | ({"tpot_s": (last.call.last_s - last.first_s) / (made - 1)} if made > 1 and last.order.stream else {})
-
-
-def _require_checker(strategy: Strategy, checker: object | None, scored: bool, roles: Mapping[str, str]) -> None:
-    """Raises Problem where a strategy needs verdicts and nobody gives them."""
-    judged = getattr(strategy, "checker", None)
-    if checker is None and (scored or (judged is not None and judged not in roles)):
-        raise GatewayError(
-            400, f"{spell(strategy)} needs verdicts: give comptroller.checker, such as {{\"number\": 42}}"
-            + ("; or by=likelihood or by=reward" if scored else ", or a model as comptroller.roles.checker"),
-            "missing", "comptroller.checker",
-        )  # fmt: skip

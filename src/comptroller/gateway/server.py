@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from comptroller import __version__
 from comptroller.errors import ComptrollerError, InputError
+from comptroller.gateway.admission import GatewayCaller, credential
 from comptroller.gateway.browsers import BrowserGate
 from comptroller.gateway.config import GatewayConfig
 from comptroller.gateway.connection import bounded_connection
@@ -37,6 +38,7 @@ NAMES = {
     "/v1/completions": "CompletionRequest",
     "/v1/responses": "ResponsesRequest",
     "/v1/embeddings": "EmbeddingRequest",
+    "/v1/messages": "MessagesRequest",
 }
 
 
@@ -61,13 +63,14 @@ def _json(document: Any, status: int = 200, headers: dict[str, str] | None = Non
     return Response(encode(document), status, headers, "application/json")
 
 
-def _endpoint_with_key(gateway: GatewayRuntime, work: Callable[[GatewayRuntime, Request], Response]) -> Endpoint:
+def _endpoint_with_key(
+    gateway: GatewayRuntime, work: Callable[[GatewayRuntime, Request, GatewayCaller], Response]
+) -> Endpoint:
     """An endpoint that reads, for those who may come in."""
 
     async def endpoint(request: Request) -> Response:
         try:
-            await gateway.admission.caller(request.headers.get("authorization", ""))
-            return work(gateway, request)
+            return work(gateway, request, await gateway.admission.caller(credential(request.headers)))
         except ComptrollerError as error:
             problem = problem_of(error)
             return _json(problem.document, problem.status, problem.headers)
@@ -75,15 +78,15 @@ def _endpoint_with_key(gateway: GatewayRuntime, work: Callable[[GatewayRuntime, 
     return endpoint
 
 
-def _models(gateway: GatewayRuntime, _: Request) -> Response:
-    return _json({"object": "list", "data": [_entry(name) for name in gateway.models()]})
+def _models(gateway: GatewayRuntime, _: Request, caller: GatewayCaller) -> Response:
+    return _json({"object": "list", "data": [_entry(name) for name in gateway.models(caller)]})
 
 
-def _model(gateway: GatewayRuntime, request: Request) -> Response:
+def _model(gateway: GatewayRuntime, request: Request, caller: GatewayCaller) -> Response:
     name = request.path_params["model"]
-    if name not in gateway.models():
+    if name not in gateway.models(caller):
         raise GatewayError(
-            404, f"no model {name!r}; there are {', '.join(gateway.models())}", "model_not_found", "model"
+            404, f"no model {name!r}; there are {', '.join(gateway.models(caller))}", "model_not_found", "model"
         )
     return _json(_entry(name))
 
@@ -92,18 +95,18 @@ def _entry(name: str) -> Json:
     return {"id": name, "object": "model", "created": 0, "owned_by": "comptroller"}
 
 
-def _metrics(gateway: GatewayRuntime, _: Request) -> Response:
+def _metrics(gateway: GatewayRuntime, _: Request, caller: GatewayCaller) -> Response:
     text = gateway.metrics.text(list(gateway.services.values()), gateway.desk)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _plan(gateway: GatewayRuntime, _: Request) -> Response:
+def _plan(gateway: GatewayRuntime, _: Request, caller: GatewayCaller) -> Response:
     if gateway.routes is None or gateway.happened is None:
         raise GatewayError(404, "no plan is served: comptroller serve --plan plan.json", "no_plan")
     return _json({"plan": gateway.routes.plan.name, "digest": gateway.routes.digest} | gateway.happened.document())
 
 
-def _openapi(gateway: GatewayRuntime, _: Request) -> Response:
+def _openapi(gateway: GatewayRuntime, _: Request, caller: GatewayCaller) -> Response:
     return _json(description())
 
 

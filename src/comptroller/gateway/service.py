@@ -9,6 +9,8 @@ from collections import deque
 from hashlib import blake2b
 from math import log
 
+from comptroller.books.ledger import CallLedger
+from comptroller.books.service_names import ServiceNames, put_names
 from comptroller.gateway.backends import GatewayBackend, backend
 from comptroller.gateway.config import ServiceConfig
 from comptroller.gateway.problems import GatewayError, UpstreamError
@@ -28,6 +30,12 @@ REST_S = 5.0
 against the start of an engine (a minute or more); at twice it a replica that is well again idles twice as long."""
 REST_JITTER = (0.8, 1.2)
 """Of the rest, so that gateways which saw the same failure do not all try at once."""
+
+DIALECT_PROVIDERS = {
+    **{name: name for name in ("openai", "anthropic", "deepseek", "mistral", "openrouter")},
+    **{"xai": "x-ai", "gemini": "google"},
+}
+"""Dialect of a provider -> its id in the price books; the other dialects are those of engines."""
 
 
 class CircuitOpenError(UpstreamError):
@@ -202,6 +210,19 @@ class UpstreamService:
         self._numbers = list(range(len(self.replicas)))
         self._doubted = False
         self.tariff: ServiceTariff
+
+    @property
+    def names(self) -> ServiceNames:
+        """What the world calls it; the provider as configured, else that of the price, else the dialect's."""
+        config = self.config
+        priced = config.price.partition("/")[0] if isinstance(config.price, str) else ""
+        provider = config.provider or priced or DIALECT_PROVIDERS.get(config.dialect, "")
+        account, aliases = config.billing_account, config.invoice_names
+        return ServiceNames(self.id, provider, config.publisher, self.model, account, aliases)
+
+    def tell_names(self, ledger: CallLedger) -> None:
+        """Writes them into the books."""
+        put_names(ledger, self.names)
 
     async def start(self) -> None:
         """Starts all replicas."""

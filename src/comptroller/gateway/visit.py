@@ -8,8 +8,10 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from comptroller.gateway.admission import credential
 from comptroller.gateway.problems import GatewayError
 from comptroller.gateway.runtime import GatewayRuntime
+from comptroller.gateway.trace_context import REQUEST_ID, TRACE, TRACEPARENT, request_id, trace_headers
 
 
 class ClientDisconnectError(Exception):
@@ -25,6 +27,20 @@ class HttpExchange:
         self.status = 0
         self._watch: asyncio.Task[None] | None = None
         self.gone = False
+
+    @property
+    def credential(self) -> str:
+        """The key that came with it."""
+        return credential(self.headers)
+
+    def join_trace(self) -> None:
+        """What is called for it from now on belongs to the caller's trace."""
+        TRACE.set(trace_headers(self.headers))
+
+    def identity(self, own: int) -> dict[str, str]:
+        """Headers by which the caller finds it again: its id of the request, else ours, and its trace."""
+        trace = {name: value for name, value in TRACE.get().items() if name == TRACEPARENT}
+        return {REQUEST_ID: request_id(self.headers, own)} | trace
 
     async def body(self) -> bytes:
         """The body.

@@ -188,6 +188,8 @@ RECONCILIATION: SheetColumns[ReconciliationLine] = (
     right("caching", None, lambda item: usd(item.caching)),
     right("price", None, lambda item: usd(item.price)),
     right("rest", None, lambda item: usd(item.rest)),
+    right("tax", None, lambda item: usd(item.tax)),
+    right("credit", None, lambda item: usd(item.credit)),
     right("retries", None, lambda item: usd(item.retry)),
     right("unpriced"),
 )
@@ -228,6 +230,8 @@ BALANCES: SheetColumns[BudgetBalance] = (
 KEYS: SheetColumns[ApiKey] = (
     left("name"),
     left("project"),
+    left("models", None, lambda key: " ".join(key.models)),
+    left("role"),
     left("created", None, lambda key: f"{datetime.fromtimestamp(key.created_us / 1e6, UTC):%Y-%m-%d %H:%M} UTC"),
 )
 

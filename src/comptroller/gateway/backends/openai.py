@@ -16,6 +16,7 @@ from comptroller.gateway.backends import CallEnergyMeter, NullEnergyMeter
 from comptroller.gateway.config import ServiceConfig
 from comptroller.gateway.problems import UpstreamError
 from comptroller.gateway.sse import DONE, SseEventParser
+from comptroller.gateway.trace_context import TRACE
 
 Json = dict[str, Any]
 MOST_BYTES = 64 * 2**20
@@ -127,7 +128,7 @@ class OpenaiBackend:
         assert self._session is not None, "start() comes first"
         longest = max(self.config.idle_s, self.config.first_s) if body.get("stream") else None
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=longest)
-        headers = HANG_UP if longest is not None and not self.reuses_streams else None
+        headers = {**TRACE.get(), **(HANG_UP if longest is not None and not self.reuses_streams else {})}
         data = msgspec.json.encode(body)
         try:
             response = await self._session.post(self.url + path, data=data, timeout=timeout, headers=headers)
