@@ -31,11 +31,11 @@ ROOM_LINES = {
     # one program with its bounds, offers, reasons, risk, policies, the documents of it all; 1,000 lines of proof by a
     # search over simulated fleets: loads, pool, least counts, mixes, and what reasons read off; token prices beside
     # those of APIs; whether one replica fits, and what would make it; plans beside an own calibration; plans in parts,
-    # and what is given up before it is simulated to the end
-    "planning": 11_650,
+    # and what is given up before it is simulated to the end; offers by seller and capacity, what marketplaces would save
+    "planning": 11_790,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
-    # its columns, evidence of ten, laws and intervals over them
-    "work": 7_400,
+    # its columns, evidence of ten, laws and intervals over them; whom to rent from
+    "work": 7_430,
     # the door, its desk and breakers, the router and its view, translation of three APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage
     "gateway": 6_420,
@@ -52,8 +52,8 @@ ROOM_LINES = {
     "books": 3_070,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
-    # what engines can load and what converts checkpoints, a table each
-    "facts": 4_760,
+    # what engines can load and what converts checkpoints, a table each; sellers and their kinds
+    "facts": 4_800,
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration from the files of ten
     # tools, a reader of 60 to 100 lines each, with its errors before and after
     "measure": 4_000,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from comptroller.facts.site import Term
+from comptroller.errors import FactError, UnknownIdError
+from comptroller.facts.reader import ids
+from comptroller.facts.site import ProviderKind, SellerAllowlist, Site, Term, site
 from comptroller.work.sizes import STRICT
 
 LEAST_CONFIDENCE = 0.5
@@ -28,7 +31,11 @@ KindCount = Annotated[int, Field(strict=True, ge=1)]
 
 
 class ResourceAllowlist(BaseModel):
-    """The resources that a plan may use, by any name that `facts.library.resolve` takes; an empty list allows all."""
+    """The resources that a plan may use, by any name that `facts.library.resolve` takes; an empty list allows all.
+
+    providers, kinds: of whom may be rented, as `SellerAllowlist` has it: without either, of all that a company can
+    rent from.
+    """
 
     model_config = STRICT
     accelerators: tuple[str, ...] = ()
@@ -36,3 +43,29 @@ class ResourceAllowlist(BaseModel):
     engines: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
     terms: tuple[Term, ...] = ("on_demand",)
+    providers: tuple[str, ...] = ()
+    kinds: tuple[ProviderKind, ...] = ()
+
+    @property
+    def sellers(self) -> SellerAllowlist:
+        """Of whom may be rented."""
+        return SellerAllowlist(self.providers, self.kinds)
+
+    def known_providers(self, file: str, sites: Iterable[Site]) -> tuple[str, ...]:
+        """The providers as sites write them, in any case; of all sites that ship where none is given.
+
+        Raises:
+            FactError: no site has one of that name, or it is of a kind that is not allowed.
+        """
+        if not self.providers:
+            return ()
+        places = tuple(sites) or tuple(map(site, ids("sites")))
+        known = {provider: place.kind_of(provider) for place in places for provider in place.providers}
+        plain = {provider.casefold(): provider for provider in known}
+        for name in (name for name in self.providers if name.strip().casefold() not in plain):
+            raise FactError(file, "allow.providers", str(UnknownIdError("provider", name, known)))
+        found = tuple(plain[name.strip().casefold()] for name in self.providers)
+        for name in (name for name in found if not SellerAllowlist((name,), self.kinds).allows(name, known[name])):
+            fault = f"{name} is of the kind {known[name]!r}, which is not among them"
+            raise FactError(file, "allow.kinds", fault, f"{known[name]!r} too, or none")
+        return found

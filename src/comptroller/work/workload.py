@@ -316,6 +316,7 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
     allow = workload.allow
     kinds = ("accelerators", "formats", "engines", "sites")
     allowed = {kind: names.ids(f"allow.{kind}", kind, getattr(allow, kind)) for kind in kinds}
+    allowed["providers"] = allow.known_providers(file.name, map(names.library().site, allowed["sites"]))
     update: dict[str, Any] = {
         "models": workload.models if workload.quality else names.ids("models", "models", workload.models),
         "caps": dict(zip(names.ids("caps", "accelerators", workload.caps), workload.caps.values(), strict=True)),

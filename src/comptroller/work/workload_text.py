@@ -139,6 +139,15 @@ HEADINGS = (
             "allow.terms": WorkloadKey(
                 'Terms of rent: "on_demand", "spot", "reserved", "owned".', '["on_demand", "reserved"]'
             ),
+            "allow.providers": WorkloadKey(
+                "Providers that may be rented from, by the names of the sites; none named: all of the kinds.",
+                '["Lambda", "RunPod"]',
+            ),
+            "allow.kinds": WorkloadKey(
+                "Kinds of providers: a cloud, a neocloud (a cloud of accelerators), a marketplace (other people's "
+                "machines, at the price of one day), own. None named: all but marketplaces.",
+                '["cloud", "neocloud", "own", "marketplace"]',
+            ),
             "calibration": WorkloadKey(
                 "Own measurements of your servers: the folder that `comptroller fit calibration --out` wrote.", '"mine"'
             ),

@@ -16,7 +16,7 @@ from comptroller.facts.engine import EngineFacts
 from comptroller.facts.format import Format
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
-from comptroller.facts.site import AcceleratorOffer, Site, Term
+from comptroller.facts.site import COMPANIES, EVERYBODY, AcceleratorOffer, SellerAllowlist, Site, Term
 from comptroller.launch import launchable
 from comptroller.planning.ground.nouns import Deployment
 
@@ -33,7 +33,7 @@ SLOW_BYTES_PER_S = 100e9
 class DeploymentSpace:
     """What may be chosen; every axis in the order given, which also breaks ties.
 
-    library: of the formats.  what_if: also what no engine is known to launch.
+    library: of the formats.  what_if: also what no engine is known to launch.  sellers: of whom may be rented.
     """
 
     models: tuple[Model, ...]
@@ -45,6 +45,7 @@ class DeploymentSpace:
     on: date | None = None
     library: FactLibrary = SHIPPED
     what_if: bool = False
+    sellers: SellerAllowlist = COMPANIES
 
 
 @dataclass(slots=True)
@@ -96,11 +97,18 @@ def _places(space: DeploymentSpace, device: Accelerator, rejected: RejectionTall
     is_offered = False
     for site in space.sites:
         for term in space.terms:
-            if site.offers_for(device, term, 1, space.on):
+            if site.in_force(device.id, term, space.on, space.sellers):
                 yield site, term
                 is_offered = True
     if not is_offered:
-        rejected.add("no offer", f"no allowed site offers {device.id} on allowed terms")
+        rejected.add("no offer", f"no allowed site offers {device.id} on allowed terms{_other_sellers(space, device)}")
+
+
+def _other_sellers(space: DeploymentSpace, device: Accelerator) -> str:
+    """Who would offer a device, were he allowed."""
+    asked = [(site, term) for site in space.sites for term in space.terms]
+    found = {item.provider for site, term in asked for item in site.in_force(device.id, term, space.on, EVERYBODY)}
+    return f", but {', '.join(sorted(found))} would (allow.providers, allow.kinds)" if found else ""
 
 
 def _offers(
@@ -112,7 +120,7 @@ def _offers(
 ) -> Iterator[tuple[Site, AcceleratorOffer]]:
     """All offers that no other undercuts, of so many joined devices."""
     for site, term in places:
-        offers = site.offers_for(device, term, devices, space.on)
+        offers = site.offers_for(device, term, devices, space.on, space.sellers)
         yield from ((site, offer) for offer in offers)
         if not offers:
             rejected.add("no such instance", f"{site.id} rents no {devices} joined {device.id} ({term})")

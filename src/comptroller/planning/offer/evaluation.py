@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 
@@ -52,6 +52,36 @@ class DeploymentTable:
     latency_s: dict[tuple[str, float], Array]
     usual: tuple[MixtureSteadyState, ...]
     ready: tuple[ReplicaTimer, ...]
+
+    def priced(self, rows: Sequence[int], candidates: Sequence[Deployment]) -> DeploymentTable:
+        """The table of the replicas of some rows at other prices."""
+        at = np.array(rows, np.int64)
+        return replace(
+            self,
+            candidates=tuple(candidates),
+            cap=self.cap[at],
+            rate_per_s=self.rate_per_s[at],
+            decode_s=self.decode_s[at],
+            marginal_s=self.marginal_s[at],
+            latency_s={name: values[at] for name, values in self.latency_s.items()},
+            usual=tuple(self.usual[row] for row in rows),
+            ready=tuple(self.ready[row] for row in rows),
+        )
+
+    def beside(self, other: DeploymentTable) -> DeploymentTable:
+        """All candidates of two tables of one load and the same targets."""
+        latency = {name: np.concatenate([values, other.latency_s[name]]) for name, values in self.latency_s.items()}
+        return replace(
+            self,
+            candidates=self.candidates + other.candidates,
+            cap=np.concatenate([self.cap, other.cap]),
+            rate_per_s=np.concatenate([self.rate_per_s, other.rate_per_s]),
+            decode_s=np.concatenate([self.decode_s, other.decode_s]),
+            marginal_s=np.concatenate([self.marginal_s, other.marginal_s]),
+            latency_s=latency,
+            usual=self.usual + other.usual,
+            ready=self.ready + other.ready,
+        )
 
     def best(self, targets: Sequence[LatencyTarget]) -> tuple[Array, npt.NDArray[np.int64]]:
         """Rates (candidates, slices) at the cap that carries most of the mixture within the targets; its column."""

@@ -62,6 +62,7 @@ def space_of(workload: Workload) -> DeploymentSpace:
         formats=allow.formats,
         library=library,
         what_if=workload.what_if,
+        sellers=allow.sellers,
     )
 
 
