@@ -1,6 +1,6 @@
 """Rows of a benchmark that take long: each is kept in a folder as soon as it is done, and not made again.
 
-A row is named by its work and by the digest of the package's sources, so that a row of other code is never shown as one
+A row is named by its work and by the digest of the sources, so that a row of other code is never shown as one
 of this. Rows are made in processes of their own, at most so many at once.
 """
 
@@ -24,11 +24,15 @@ FOLDER = Path(os.environ.get("COMPTROLLER_ROWS", Path.home() / ".cache" / "compt
 """Where rows are kept, outside the repository."""
 
 
+PARTS = ("every_fleet.py", "right_checks.py", "right_workloads.py")
+"""Scripts that benchmarks share."""
+
+
 @cache
-def source_digest() -> str:
-    """SHA-256 of the package and of the scripts beside this one."""
-    package, sha = Path(comptroller.__file__).parent, hashlib.sha256()
-    files = [*package.rglob("*.py"), *package.rglob("*.toml"), *Path(__file__).parent.glob("*.py")]
+def source_digest(benchmark: str) -> str:
+    """SHA-256 of the package, of a benchmark's script and of what benchmarks share."""
+    package, here, sha = Path(comptroller.__file__).parent, Path(__file__).parent, hashlib.sha256()
+    files = [*package.rglob("*.py"), *package.rglob("*.toml"), *(here / name for name in (*PARTS, f"{benchmark}.py"))]
     for file in sorted(files):
         sha.update(file.name.encode() + file.read_bytes())
     return sha.hexdigest()[:12]
@@ -37,7 +41,7 @@ def source_digest() -> str:
 def path_of(benchmark: str, name: str, work: object) -> Path:
     """Where a row is kept."""
     named = hashlib.sha256(f"{name} {json.dumps(work, sort_keys=True, default=str)}".encode()).hexdigest()[:16]
-    return FOLDER / benchmark / source_digest() / f"{named}.json"
+    return FOLDER / benchmark / source_digest(benchmark) / f"{named}.json"
 
 
 def rows_of(

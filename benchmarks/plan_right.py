@@ -90,7 +90,7 @@ def disorders(rows: Mapping[str, Row]) -> Iterator[str]:
                 yield f"{model} {rate:g}/s, objectives {number + 1}: ${here:.2f}; {place[1:]}: ${there:.2f}"
 
 
-def text(rows: Mapping[str, Row], asked: int) -> str:
+def text(rows: Mapping[str, Row]) -> str:
     """The results as Markdown."""
     about = " ".join((__doc__ or "").partition("Writes results/plan_right.{json,md}.")[2].split())
     planned = [row for row in rows.values() if "infeasible" not in row]
@@ -105,7 +105,7 @@ def text(rows: Mapping[str, Row], asked: int) -> str:
         for part in (
             "# Is there anything cheaper?",
             about,
-            "" if len(rows) == asked else f"**Partial: {len(rows)} of {asked} workloads were run.**",
+            "" if len(rows) == len(EVERY) else f"**Partial: {len(rows)} of {len(EVERY)} workloads were run.**",
             table(heads, cells),
             *verdicts(rows, planned),
         )
@@ -187,7 +187,7 @@ def main() -> None:
         told = row.get("infeasible") or f"{row['plan_usd_per_h']:.2f}, known {row['known_usd_per_h']:.2f}"
         print(f"{len(rows)}/{len(work)} {name}: {told}", flush=True)
     rows = in_order(rows, asked)
-    print(write("plan_right", figures_of(rows), text(rows, len(asked))).read_text(encoding="utf-8"))
+    print(write("plan_right", figures_of(rows), text(rows)).read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
