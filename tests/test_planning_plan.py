@@ -124,7 +124,7 @@ def test_a_malformed_fleet_names_the_field(tmp_path: Path, text: str, says: str)
 
 
 def test_a_model_that_cannot_fit_says_by_how_much() -> None:
-    big = WORKLOAD | {"models": ["llama_3_1_405b"], "allow": {"sites": ["us_neocloud"], "accelerators": ["l4"]}}
+    big = WORKLOAD | {"models": ["llama_3_1_405b"], "allow": {"sites": ["us_neocloud"], "accelerators": ["a100_40_pcie"]}}
     with pytest.raises(InfeasibleError, match=r"does not fit.*short by [\d.]+ GB"):
         plan(parse(big))
 

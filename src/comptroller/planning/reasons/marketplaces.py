@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from comptroller.costs.deployment import ModelReplica
 from comptroller.errors import InfeasibleError
-from comptroller.facts.site import EVERYBODY
-from comptroller.planning.ground.nouns import Deployment, Fleet
+from comptroller.facts.site import EVERYBODY, AcceleratorOffer, Site
+from comptroller.planning.ground.nouns import Fleet
 from comptroller.planning.offer.deployments import DeploymentSpace, RejectionTally, enumerate_deployments
 from comptroller.planning.offer.evaluation import DeploymentTable, build_table
 from comptroller.planning.offer.market import DeploymentOffers, with_capacities
@@ -49,8 +50,13 @@ def _with_marketplaces(problem: PlanningProblem, model: int) -> DeploymentTable:
     """The deployments of one model that only marketplaces add: known replicas at their prices, and devices that nobody
     else rents out."""
     table, space = problem.space.offers[model].table, deployment_space(problem, model)
-    known = {id(item.replica): row for row, item in reversed(list(enumerate(table.candidates)))}
-    found = [pair for row in known.values() for pair in _at_other_prices(space, table, row)]
+    distinct = {id(item.replica): row for row, item in reversed(list(enumerate(table.candidates)))}
+    offers = _OffersOfMarketplaces(space)
+    found = [
+        (row, replace(table.candidates[row], site=place, offer=offer))
+        for row in distinct.values()
+        for place, offer in offers.of(table.candidates[row].replica)
+    ]
     priced = table.priced([row for row, _ in found], [item for _, item in found])
     devices = {item.replica.device.id for item in table.candidates}
     lacking = tuple(device for device in space.accelerators if device.id not in devices)
@@ -63,15 +69,26 @@ def _with_marketplaces(problem: PlanningProblem, model: int) -> DeploymentTable:
     return priced.beside(build_table(fresh, table.load, targets, problem.calibration, RejectionTally()))
 
 
-def _at_other_prices(space: DeploymentSpace, table: DeploymentTable, row: int) -> Iterator[tuple[int, Deployment]]:
-    """The replica of a row by every offer of a marketplace that no other undercuts."""
-    base = table.candidates[row]
-    device, count = base.replica.device, base.replica.layout.devices
-    for site in space.sites:
-        for term in space.terms:
-            for offer in site.offers_for(device, term, count, space.on, EVERYBODY):
-                if site.kind_of(offer.provider) == "marketplace":
-                    yield row, replace(base, site=site, offer=offer)
+class _OffersOfMarketplaces:
+    """What marketplaces ask for replicas, looked up once for each device and number of them."""
+
+    def __init__(self, space: DeploymentSpace) -> None:
+        self._space = space
+        self._known: dict[tuple[str, int], list[tuple[Site, AcceleratorOffer]]] = {}
+
+    def of(self, replica: ModelReplica) -> list[tuple[Site, AcceleratorOffer]]:
+        """The offers of marketplaces that no other undercuts."""
+        space, count = self._space, replica.layout.devices
+        key = replica.device.id, count
+        if key not in self._known:
+            self._known[key] = [
+                (place, offer)
+                for place in space.sites
+                for term in space.terms
+                for offer in place.offers_for(replica.device, term, count, space.on, EVERYBODY)
+                if place.kind_of(offer.provider) == "marketplace"
+            ]
+        return self._known[key]
 
 
 def _sellers(offers: dict[int, DeploymentOffers], fleet: Fleet) -> tuple[str, ...]:
