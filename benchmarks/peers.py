@@ -1,6 +1,6 @@
 """The same question to two other planners: `vllm-sr-sim optimize` and `aiconfigurator cli recommend`.
 
-    python benchmarks/peers.py [--envs DIR]
+    python benchmarks/peers.py [--envs DIR] [--only TEXT]
 
 Writes results/peers.{json,md}. Three common services on H100 SXM with vLLM, Poisson arrivals and the lengths of
 examples/chat.toml: which fleet serves them with TTFT within 1 s and TPOT within 50 ms, both at p95? Each peer is
@@ -344,13 +344,15 @@ def text(rows: Sequence[PeerRow], peers: Mapping[str, PeerEnvironment]) -> str:
         for row in rows
     ]  # fmt: skip
     heads = ["service", "planner", "answer", "devices", "$/h", "draws held here", "worst mean / limit", "CPU s"]
+    run_for = len({row.service for row in rows})
+    partial = [] if run_for == len(SERVICES) else [f"**Partial: {run_for} of {len(SERVICES)} services were run.**"]
     missing = [f"{name} could not be installed: {peer.failure}" for name, peer in peers.items() if peer.failure]
     run = table(["fleet", "run here as"], [[f"{r.service}, {r.answer.planner}", r.run_as] for r in rows])
     there = [f"- {row.service}, ours there: {row.there}" for row in rows if row.there]
     left = table(["planner", "leaves unanswered"], [list(pair) for pair in UNANSWERED])
     return "\n\n".join(
-        ("# The same question to other planners", about, table(heads, cells), *missing, "\n".join(there), run, left,
-         ", ".join(f"{name} {peer.version}" for name, peer in peers.items() if not peer.failure))
+        ("# The same question to other planners", about, *partial, table(heads, cells), *missing, "\n".join(there), run,
+         left, ", ".join(f"{name} {peer.version}" for name, peer in peers.items() if not peer.failure))
     )  # fmt: skip
 
 
@@ -358,12 +360,14 @@ def main() -> None:
     """The table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--envs", type=Path, default=None, help="where the peers' environments are kept")
+    parser.add_argument("--only", default="", help="services whose name holds this")
     given = parser.parse_args()
+    services = [service for service in SERVICES if given.only in service.name]
     with tempfile.TemporaryDirectory() as temporary:
         folder = (given.envs or Path(temporary)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         peers = {name: PeerEnvironment(folder, name) for name in ("vllm-sr-sim", "aiconfigurator")}
-        rows = [row for service in SERVICES for row in rows_of(service, peers)]
+        rows = [row for service in services for row in rows_of(service, peers)]
         figures: dict[str, Any] = {
             "rows": [asdict(row) for row in rows],
             "peers": {name: peer.failure or peer.version for name, peer in peers.items()},
