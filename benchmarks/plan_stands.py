@@ -5,7 +5,7 @@
 Writes results/plan_stands.{json,md}. Each workload is planned, and an hour of Poisson arrivals at the rate to hold
 played on its fleet, by draws that the planner has not seen. The figure is the p95 of TTFT of what arrives in the last
 quarter of the hour over that of the first quarter, as the geometric mean over draws: a queue that keeps up gives 1 and
-some noise, one that grows gives as many times as the hour is long. Workloads of a day are taken at their busiest hour.
+some noise, one that grows gives as many times as the hour is long.
 """
 
 from __future__ import annotations
