@@ -64,7 +64,7 @@ class Replanner:
         key = f"{steady} {sorted(changes.items(), key=str)}"
         if key not in self._known:
             try:
-                found = plan(self.workload(**changes), rehearsal=None if steady else REHEARSAL)
+                found = plan(self.workload(**changes), rehearsal=None if steady else REHEARSAL, quick=True)
                 self._known[key] = found.totals.usd_per_h.value
             except InfeasibleError:
                 self._known[key] = math.inf

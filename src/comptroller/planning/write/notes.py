@@ -10,7 +10,6 @@ from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.offer.space import ENGINES
 from comptroller.planning.prove.proof_document import VerificationResult
 from comptroller.planning.prove.services import ModelServices
-from comptroller.planning.reasons.marketplaces import marketplace_notes
 from comptroller.planning.risk.draws import RiskSimulation
 from comptroller.planning.solve.infeasible import target_name
 from comptroller.planning.solve.problem import PlanningProblem
@@ -39,8 +38,6 @@ def notes_of(
         yield from _choice_notes(problem, best, verified)
     for model in own.values():
         yield from deployment_notes(problem, model)
-    if own:
-        yield from marketplace_notes(problem)
     if drawn is not None:
         yield from _assumption_notes(problem, best, drawn)
 

@@ -12,6 +12,7 @@ from comptroller.planning.ground.service_document import LatencyDocument, Servic
 from comptroller.planning.offer.intervals import RelativeInterval, ReplicaIntervals
 from comptroller.planning.prove.proof_document import VerificationResult, with_mean
 from comptroller.planning.prove.services import ModelServices, services_of
+from comptroller.planning.reasons.marketplaces import marketplace_notes
 from comptroller.planning.reasons.pruning import pruned_choices, rejected_choices
 from comptroller.planning.reasons.runners_up import NeighbouringFleets, frontier_of
 from comptroller.planning.reasons.shadow_prices import shadow_prices
@@ -93,11 +94,12 @@ def reasons_in_parts(
             "quality": with_rivals(plan.quality, problem, around, drawn),
             "totals": with_draws(plan.totals, drawn),
         }
+    notes = plan.notes
     if verified:
         verified = with_mean(verified, goal)
-        own = services_of(problem, best)
-        update |= {"verification": verified.document, "notes": tuple(notes_of(problem, best, own, drawn, verified))}
-    plan = plan.model_copy(update=update)
+        notes = tuple(notes_of(problem, best, services_of(problem, best), drawn, verified))
+        update["verification"] = verified.document
+    plan = plan.model_copy(update={**update, "notes": (*notes, *marketplace_notes(problem))})
     yield plan
     plan = plan.model_copy(update={"shadow_prices": tuple(shadow_prices(search, proofs, goal, best))})
     yield plan
