@@ -12,7 +12,6 @@ from comptroller.planning.ground.service_document import LatencyDocument, Servic
 from comptroller.planning.offer.intervals import RelativeInterval, ReplicaIntervals
 from comptroller.planning.prove.proof_document import VerificationResult, with_mean
 from comptroller.planning.prove.services import ModelServices, services_of
-from comptroller.planning.reasons.marketplaces import marketplace_notes
 from comptroller.planning.reasons.pruning import pruned_choices, rejected_choices
 from comptroller.planning.reasons.runners_up import NeighbouringFleets, frontier_of
 from comptroller.planning.reasons.shadow_prices import shadow_prices
@@ -20,7 +19,7 @@ from comptroller.planning.risk.draws import RiskSimulation
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.classes import api_offers, classes_of, tokens_per_question
 from comptroller.planning.write.facts import facts_of, input_digests
-from comptroller.planning.write.notes import notes_of
+from comptroller.planning.write.notes import notes_of, reason_notes
 from comptroller.planning.write.prices import price_interval, token_prices
 from comptroller.planning.write.quality import quality_document, with_draws, with_rivals
 from comptroller.quantities import short
@@ -99,7 +98,7 @@ def reasons_in_parts(
         verified = with_mean(verified, goal)
         notes = tuple(notes_of(problem, best, services_of(problem, best), drawn, verified))
         update["verification"] = verified.document
-    plan = plan.model_copy(update={**update, "notes": (*notes, *marketplace_notes(problem))})
+    plan = plan.model_copy(update={**update, "notes": (*notes, *reason_notes(problem))})
     yield plan
     plan = plan.model_copy(update={"shadow_prices": tuple(shadow_prices(search, proofs, goal, best))})
     yield plan
