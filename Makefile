@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo quick crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-books docs golden clean
+.PHONY: demo quick crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-right bench-books docs golden clean
 
 demo: .venv/demo.done
 	$(BIN)/comptroller plan examples/chat.toml --html out/chat.html --png out/chat.png --out out/chat.json
@@ -66,6 +66,13 @@ bench-simulate: .venv/test.done
 	$(BIN)/python benchmarks/prefix_routing.py
 	$(BIN)/python benchmarks/herding.py
 	$(BIN)/python benchmarks/plan_holds.py
+
+# Plans against every cheaper fleet and against what they tell, whether queues grow, and other planners (a day; rows are
+# kept, so that it may be stopped and begun again).
+bench-right: .venv/test.done
+	$(BIN)/python benchmarks/plan_right.py --all
+	$(BIN)/python benchmarks/plan_stands.py
+	$(BIN)/python benchmarks/peers.py
 
 # Durable rows per second and reports over a million rows, on SQLite and PostgreSQL (about five minutes).
 bench-books: .venv/test.done

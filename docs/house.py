@@ -32,11 +32,11 @@ ROOM_LINES = {
     # search over simulated fleets: loads, pool, least counts, mixes, and what reasons read off; token prices beside
     # those of APIs; whether one replica fits, and what would make it; plans beside an own calibration; plans in parts,
     # and what is given up before it is simulated to the end; 750 lines of the odds of a choice: errors that deployments
-    # share, break-evens, what timing is worth, what nobody timed
-    "planning": 13_250,
+    # share, break-evens, what timing is worth, what nobody timed; offers by seller and capacity, and marketplaces
+    "planning": 13_500,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten, laws and intervals over them
-    "work": 7_700,
+    "work": 7_850,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what
@@ -54,8 +54,8 @@ ROOM_LINES = {
     "books": 3_520,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
-    # what engines can load and what converts checkpoints, a table each
-    "facts": 4_760,
+    # what engines can load and what converts checkpoints, a table each; sellers and their kinds
+    "facts": 4_800,
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration from the files of ten
     # tools, a reader of 60 to 100 lines each, with its errors before and after
     "measure": 4_000,

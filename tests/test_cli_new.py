@@ -71,6 +71,15 @@ def test_a_trace_is_told_and_used(tmp_path: Path) -> None:
     assert load(file).objectives.ttft is not None
 
 
+def test_sellers_are_written_as_the_sites_name_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "own.toml"
+    words = ["new", str(file), "--use-case", "chat", "--users", "100", *SMALL]
+    assert ends([*words, "--provider", "Lambda", "--provider", "runpod", "--provider-kind", "neocloud"]) == 0
+    assert load(file).allow.providers == ("Lambda", "RunPod") and load(file).allow.kinds == ("neocloud",)
+    assert ends([*words, "--force", "--provider", "Lamda"]) == 2
+    assert "unknown provider 'Lamda'; nearest: Lambda" in capsys.readouterr().err
+
+
 def test_rate_lengths_and_limits_without_a_use_case(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["new", *SMALL, "--rate", "5", "--in", "3000", "--out", "400", "--ttft-ms", "2000", "--tpot-ms", "40"]
     assert ends(words) == 0

@@ -124,7 +124,8 @@ def test_a_malformed_fleet_names_the_field(tmp_path: Path, text: str, says: str)
 
 
 def test_a_model_that_cannot_fit_says_by_how_much() -> None:
-    big = WORKLOAD | {"models": ["llama_3_1_405b"], "allow": {"sites": ["us_neocloud"], "accelerators": ["t4"]}}
+    allow = {"sites": ["us_neocloud"], "accelerators": ["a100_40_pcie"]}
+    big = WORKLOAD | {"models": ["llama_3_1_405b"], "allow": allow}
     with pytest.raises(InfeasibleError, match=r"does not fit.*short by [\d.]+ GB"):
         plan(parse(big))
 

@@ -14,6 +14,7 @@ import typer
 from comptroller.cli._output import check, say, write
 from comptroller.errors import FactError, InputError
 from comptroller.facts.reader import ids
+from comptroller.facts.site import PROVIDER_KINDS
 from comptroller.facts.use_case import use_case as use_case_of
 from comptroller.work.traces import read_trace
 from comptroller.work.workload import parse
@@ -46,6 +47,10 @@ def run(
     tpot_ms: Annotated[float | None, typer.Option(help="Longest time per token after it, ms, p95.")] = None,
     on: Annotated[list[str] | None, typer.Option(help="An accelerator that may be used. Again for others.")] = None,
     at: Annotated[list[str] | None, typer.Option(help="A site that may be used. Again for others.")] = None,
+    provider: Annotated[list[str] | None, typer.Option(help="Whom to rent from. Again for others.")] = None,
+    provider_kind: Annotated[
+        list[str] | None, typer.Option(help=f"{', '.join(PROVIDER_KINDS)}: whom to rent from. Again for others.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a commented workload from users, tokens, a rate or a trace; asks on a terminal if nothing is given."""
@@ -63,6 +68,8 @@ def run(
         "objectives.tpot": _limit(tpot_ms, TPOT_P),
         "allow.accelerators": on,
         "allow.sites": at,
+        "allow.providers": provider,
+        "allow.kinds": provider_kind,
     }
     values = {key: value for key, value in given.items() if value is not None}
     if not values and sys.stdin.isatty():

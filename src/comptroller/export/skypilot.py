@@ -26,6 +26,7 @@ CLOUDS: Mapping[str, str] = {
     "Google Cloud": "gcp",
     "Microsoft Azure": "azure",
     "RunPod": "runpod",
+    "RunPod Community": "runpod",
     "Lambda": "lambda",
     "Nebius": "nebius",
     "Vast.ai": "vast",

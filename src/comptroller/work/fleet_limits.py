@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from comptroller.facts.site import Term
+from comptroller.errors import FactError, UnknownIdError
+from comptroller.facts.reader import ids
+from comptroller.facts.site import ProviderKind, SellerAllowlist, Site, Term, site
 from comptroller.work.prefix_sharing import PrefixSharing
 from comptroller.work.serving_levers import PoolChoice, SpeculationChoice
 from comptroller.work.sizes import STRICT
@@ -41,6 +44,8 @@ class ResourceAllowlist(BaseModel):
     chunk_tokens: budgets of a step with prompts, beside the engine's own.  kv_formats: of the cache; where none is
     named, the 16-bit one and, of `formats`, those of eight bits.
     measured_only: only deployments whose kernels or end-to-end speed somebody timed.
+    providers, kinds: of whom may be rented, as `SellerAllowlist` has it: without either, of all that a company can
+    rent from.
     """
 
     model_config = STRICT
@@ -54,12 +59,38 @@ class ResourceAllowlist(BaseModel):
     chunk_tokens: tuple[ChunkTokens, ...] = ()
     kv_formats: tuple[str, ...] = ()
     measured_only: Annotated[bool, Field(strict=True)] = False
+    providers: tuple[str, ...] = ()
+    kinds: tuple[ProviderKind, ...] = ()
 
     @property
     def unused_levers(self) -> set[str]:
         """Fields of levers that allow no more than an engine's own way: they change no plan."""
         usual = {"pools": (PoolChoice.MIXED,), "routing": (), "chunk_tokens": (), "kv_formats": ()}
         return {name for name, value in usual.items() if getattr(self, name) == value}
+
+    @property
+    def sellers(self) -> SellerAllowlist:
+        """Of whom may be rented."""
+        return SellerAllowlist(self.providers, self.kinds)
+
+    def known_providers(self, file: str, sites: Iterable[Site]) -> tuple[str, ...]:
+        """The providers as sites write them, in any case; of all sites that ship where none is given.
+
+        Raises:
+            FactError: no site has one of that name, or it is of a kind that is not allowed.
+        """
+        if not self.providers:
+            return ()
+        places = tuple(sites) or tuple(map(site, ids("sites")))
+        known = {provider: place.kind_of(provider) for place in places for provider in place.providers}
+        plain = {provider.casefold(): provider for provider in known}
+        for name in (name for name in self.providers if name.strip().casefold() not in plain):
+            raise FactError(file, "allow.providers", str(UnknownIdError("provider", name, known)))
+        found = tuple(plain[name.strip().casefold()] for name in self.providers)
+        for name in (name for name in found if not SellerAllowlist((name,), self.kinds).allows(name, known[name])):
+            fault = f"{name} is of the kind {known[name]!r}, which is not among them"
+            raise FactError(file, "allow.kinds", fault, f"{known[name]!r} too, or none")
+        return found
 
 
 class WorkloadLevers(BaseModel):

@@ -331,6 +331,7 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
     allow = workload.allow
     kinds = {kind: kind for kind in ("accelerators", "formats", "engines", "sites")} | {"kv_formats": "formats"}
     allowed = {field: names.ids(f"allow.{field}", kind, getattr(allow, field)) for field, kind in kinds.items()}
+    allowed["providers"] = allow.known_providers(file.name, map(names.library().site, allowed["sites"]))
     update: dict[str, Any] = {
         "models": workload.models if workload.quality else names.ids("models", "models", workload.models),
         "caps": dict(zip(names.ids("caps", "accelerators", workload.caps), workload.caps.values(), strict=True)),

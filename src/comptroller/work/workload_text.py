@@ -174,6 +174,15 @@ HEADINGS = (
                 "tokens that is kept (1), and the model that drafts; without one, n-grams of the sequence.",
                 '{ draft = "llama_3_2_1b", tokens = [2, 4], acceptance = 0.7 }',
             ),
+            "allow.providers": WorkloadKey(
+                "Providers that may be rented from, by the names of the sites; none named: all of the kinds.",
+                '["Lambda", "RunPod"]',
+            ),
+            "allow.kinds": WorkloadKey(
+                "Kinds of providers: a cloud, a neocloud (a cloud of accelerators), a marketplace (other people's "
+                "machines, at the price of one day), own. None named: all but marketplaces.",
+                '["cloud", "neocloud", "own", "marketplace"]',
+            ),
             "calibration": WorkloadKey(
                 "Own measurements of your servers: the folder that `comptroller fit calibration --out` wrote.", '"mine"'
             ),

@@ -37,6 +37,9 @@ LIMITS = {"budget": "USD/h", "power": "W", "carbon": "gCO2e/h"}
 CAP = "cap "
 """Before the id of an accelerator: its devices are limited."""
 
+AVAILABLE = "available "
+"""Before the name of an offer: its devices are limited by what there is."""
+
 OBJECTIVES = ("usd", "j", "gco2e")
 """What may be minimised: dollars, joules, grams of CO2 equivalent."""
 
@@ -46,11 +49,11 @@ class Goal:
     """What is minimised and within what: everything that a shadow price may move.
 
     objective: one of `OBJECTIVES`, per hour.  targets: latency objectives.  demand: factor on the rate that fleets are
-    sized with.  limits: most of each (`LIMITS`, or `cap` and the id of an accelerator) in every hour.  over_day: most
-    of an objective over all hours.  spare: units in reserve for each deployment in use.  quality: least share of
-    questions solved, by class; the empty name stands for all.  most_use: share of the time that a replica may be busy.
-    most_kinds: of deployments in a fleet, no limit if not given.  kind_usd_per_h: what every further kind counts for in
-    the choice of a fleet that costs dollars.
+    sized with.  limits: most of each (`LIMITS`, or `cap` and the id of an accelerator, or `available` and an offer) in
+    every hour.  over_day: most of an objective over all hours.  spare: units in reserve for each deployment in use.
+    quality: least share of questions solved, by class; the empty name stands for all.  most_use: share of the time that
+    a replica may be busy.  most_kinds: of deployments in a fleet, no limit if not given.  kind_usd_per_h: what every
+    further kind counts for in the choice of a fleet that costs dollars.
     """
 
     objective: str
@@ -162,17 +165,29 @@ class Deployment:
         formats = "_".join(dict.fromkeys((replica.recipe.weights, replica.recipe.experts, replica.recipe.kv)))
         layout = str(replica.layout).replace("-", "")
         pack = f".x{self.offer.devices}" if self.offer.devices > 1 else ""
-        where = f"{replica.engine.id}.{self.site.id}.{self.offer.term}{pack}"
+        few = "" if self.offer.available is None else f".{'_'.join(self.seller.lower().split())}"
+        where = f"{replica.engine.id}.{self.site.id}.{self.offer.term}{pack}{few}"
         return f"{replica.model.id}.{replica.device.id}.{layout}.{formats}{self.levers.suffix}.{where}"
+
+    @property
+    def seller(self) -> str:
+        """Who rents it out, and as which instance."""
+        return " ".join(filter(None, (self.offer.provider, self.offer.instance)))
+
+    @property
+    def capacity(self) -> str:
+        """The name of the limit that what is available sets; all that is rented by this offer counts for it."""
+        return f"{AVAILABLE}{self.seller} {self.offer.accelerator} {self.offer.term} at {self.site.id}"
 
     @property
     def label(self) -> str:
         """It in one line: model, formats, devices, layout, engine, place and term."""
         replica = self.replica
+        few = "" if self.offer.available is None else f" of {self.seller}"
         return (
             f"{replica.model.id} {replica.recipe.weights}/kv {replica.recipe.kv} on {self.devices}x "
             f"{replica.device.id} {replica.layout}{self.levers.label} {replica.engine.id} @ {self.site.id} "
-            f"{self.offer.term}"
+            f"{self.offer.term}{few}"
         )
 
     @property

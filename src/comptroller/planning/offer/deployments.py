@@ -25,7 +25,7 @@ from comptroller.facts.engine import EngineFacts
 from comptroller.facts.format import Format
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
-from comptroller.facts.site import AcceleratorOffer, Site, Term
+from comptroller.facts.site import COMPANIES, EVERYBODY, AcceleratorOffer, SellerAllowlist, Site, Term
 from comptroller.launch import launchable, speculation_words
 from comptroller.planning.ground.nouns import Deployment
 from comptroller.planning.offer.split_groups import split_groups, split_refusal
@@ -46,6 +46,7 @@ class DeploymentSpace:
     library: of the formats.  what_if: also what no engine is known to launch.  mixed, split: whether replicas do both
     prefill and decode, or may do one of them.  drafts: speculative decoding that may be used.  chunk_tokens: budgets of
     a step with prompts, beside the engine's own.  kv_formats: of the cache, if named.
+    sellers: of whom may be rented.
     """
 
     models: tuple[Model, ...]
@@ -62,6 +63,7 @@ class DeploymentSpace:
     drafts: tuple[SpeculativeDecoding, ...] = ()
     chunk_tokens: tuple[int, ...] = ()
     kv_formats: tuple[str, ...] = ()
+    sellers: SellerAllowlist = COMPANIES
 
 
 @dataclass(slots=True)
@@ -136,11 +138,18 @@ def _places(space: DeploymentSpace, device: Accelerator, rejected: RejectionTall
     is_offered = False
     for site in space.sites:
         for term in space.terms:
-            if site.offers_for(device, term, 1, space.on):
+            if site.in_force(device.id, term, space.on, space.sellers):
                 yield site, term
                 is_offered = True
     if not is_offered:
-        rejected.add("no offer", f"no allowed site offers {device.id} on allowed terms")
+        rejected.add("no offer", f"no allowed site offers {device.id} on allowed terms{_other_sellers(space, device)}")
+
+
+def _other_sellers(space: DeploymentSpace, device: Accelerator) -> str:
+    """Who would offer a device, were he allowed."""
+    asked = [(site, term) for site in space.sites for term in space.terms]
+    found = {item.provider for site, term in asked for item in site.in_force(device.id, term, space.on, EVERYBODY)}
+    return f", but {', '.join(sorted(found))} would (allow.providers, allow.kinds)" if found else ""
 
 
 def _offers(
@@ -152,7 +161,7 @@ def _offers(
 ) -> Iterator[tuple[Site, AcceleratorOffer]]:
     """All offers that no other undercuts, of so many joined devices."""
     for site, term in places:
-        offers = site.offers_for(device, term, devices, space.on)
+        offers = site.offers_for(device, term, devices, space.on, space.sellers)
         yield from ((site, offer) for offer in offers)
         if not offers:
             rejected.add("no such instance", f"{site.id} rents no {devices} joined {device.id} ({term})")

@@ -66,6 +66,26 @@ class DeploymentTable:
             ready=tuple(self.ready[row] for row in some),
         )
 
+    def priced(self, rows: Sequence[int], candidates: Sequence[Deployment]) -> DeploymentTable:
+        """The table of the replicas of some rows at other prices."""
+        return replace(self.only(np.array(rows, np.int64)), candidates=tuple(candidates))
+
+    def beside(self, other: DeploymentTable) -> DeploymentTable:
+        """All candidates of two tables of one load and the same targets."""
+        latency = {name: np.concatenate([values, other.latency_s[name]]) for name, values in self.latency_s.items()}
+        return replace(
+            self,
+            candidates=self.candidates + other.candidates,
+            cap=np.concatenate([self.cap, other.cap]),
+            rate_per_s=np.concatenate([self.rate_per_s, other.rate_per_s]),
+            decode_s=np.concatenate([self.decode_s, other.decode_s]),
+            marginal_s=np.concatenate([self.marginal_s, other.marginal_s]),
+            prefill_per_s=np.concatenate([self.prefill_per_s, other.prefill_per_s]),
+            latency_s=latency,
+            usual=self.usual + other.usual,
+            ready=self.ready + other.ready,
+        )
+
     def best(self, targets: Sequence[LatencyTarget]) -> tuple[Array, npt.NDArray[np.int64]]:
         """Rates (candidates, slices) at the cap that carries most of the mixture within the targets; its column."""
         key = tuple((target.quantity, target.quantile, target.sized_s) for target in targets)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from comptroller.planning.ground.nouns import CAP, LIMITS, AxisValues, Bools, Deployment, Floats, Goal, Ints, Market
+from comptroller.planning.ground.nouns import (
+    AVAILABLE,
+    CAP,
+    LIMITS,
+    AxisValues,
+    Bools,
+    Deployment,
+    Floats,
+    Goal,
+    Ints,
+    Market,
+)
 from comptroller.planning.offer.dominance import dominated_rows
 from comptroller.planning.offer.evaluation import DeploymentTable, RentalUnits, units
 
@@ -101,6 +112,8 @@ class DeploymentOffers:
         if name in LIMITS:
             full_w = self._busy_w(np.arange(len(column)), column)
             return full_w if name == "power" else full_w * 3600.0 * self._grid
+        if name.startswith(AVAILABLE):
+            return np.asarray(self.unit.devices * np.array([item.capacity == name for item in self.deployments]))
         device = np.array([item.replica.device.id for item in self.deployments])
         return np.asarray(self.unit.devices * (device == name.removeprefix(CAP)))
 
@@ -108,6 +121,12 @@ class DeploymentOffers:
         """Watts of a unit at the meter, saturated at its cap, for some deployments."""
         unit = self.unit
         return (self.table.device_w(rows, column) * unit.devices[rows] + unit.host_w[rows]) * unit.pue[rows]
+
+
+def with_capacities(goal: Goal, deployments: Iterable[Deployment]) -> Goal:
+    """The goal within what offers have available, of those by which any of some deployments is rented."""
+    known = {item.capacity: float(item.offer.available) for item in deployments if item.offer.available is not None}
+    return replace(goal, limits=(*goal.limits, *(limit for limit in known.items() if limit not in goal.limits)))
 
 
 def undominated_columns(market: Market, goal: Goal) -> Ints:

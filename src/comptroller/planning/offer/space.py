@@ -71,6 +71,7 @@ def space_of(workload: Workload) -> DeploymentSpace:
         drafts=drafts_of(workload),
         chunk_tokens=allow.chunk_tokens,
         kv_formats=allow.kv_formats,
+        sellers=allow.sellers,
     )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.nouns import Bools, Fleet, Floats, Goal, Ints, Trial
 from comptroller.planning.offer.market import undominated_columns
-from comptroller.planning.prove.kind_table import EQUAL, LEAST_NEED, PAIRED, KindTable, likely_mixes
+from comptroller.planning.prove.kind_table import EQUAL, LEAST_NEED, PAIRED, KindTable, likely_mixes, most_units
 from comptroller.planning.prove.proven_fleet import ProvenFleet, relaxed_limit_s
 from comptroller.planning.prove.rehearsal import rehearse_until_held
 from comptroller.planning.prove.stage import FleetStage
@@ -209,10 +209,10 @@ class _GoalSearch:
         bare = self.stage.loader(replace(self.goal, targets=())).markets[model]
         load, least = ((one.finite * like[None, :, None]).sum(axis=1).max(axis=0) for one in (market, bare))
         rows = np.flatnonzero(fits)
-        kept = np.zeros(len(fits), bool)
-        kept[rows[undominated_columns(market.only(rows), self.goal)]] = True
+        kept = np.isin(np.arange(len(fits)), rows[undominated_columns(market.only(rows), self.goal)])
         need = least * (1.0 if self.goal.sizing > 1.0 else LEAST_NEED)
-        return KindTable(model, rows, market.unit(self.goal.objective)[0], load, need, kept)
+        price, most = market.unit(self.goal.objective)[0], most_units(market, self.goal)
+        return KindTable(model, rows, price, load, need, kept, most)
 
     def _count_kinds(self) -> None:
         """The least count of every kind that holds, as far as it may be cheapest."""
@@ -249,8 +249,8 @@ class _GoalSearch:
         return self.goal.aimed(float(self._aims(row)[-1]))
 
     def _affordable(self, row: int) -> int | None:
-        """The largest count of a kind that is no dearer than the best that holds; for one that another replaces, that
-        is cheaper. `None` while nothing holds."""
+        """The largest count of a kind within the limits that is no dearer than the best that holds, or, where another
+        replaces it, cheaper. `None` while nothing holds."""
         kinds, best = self._kinds, self.best
         if best is None:
             return None
@@ -259,7 +259,7 @@ class _GoalSearch:
             return 0
         beside = one.objective - float(kinds.price[row]) * (1 + self.goal.spare)
         room = (self.cost(best.fleet) * (1 + EQUAL * (1 if kinds.kept[row] else -1)) - beside) / float(kinds.price[row])
-        return int(np.floor(room)) - self.goal.spare
+        return int(min(np.floor(room), kinds.most[row])) - self.goal.spare
 
     def _alone(self, row: int, count: int) -> Fleet | None:
         kinds = self._kinds
@@ -350,7 +350,7 @@ class _GoalSearch:
         """Mixes that were not tried, cheaper than the best, and may carry the demand by what was seen."""
         kinds, most = self._kinds, self._most
         seen = {trial.fleet.key for trial in self.tried}
-        carries, alike = kinds.most_carried(self.failed), dict[tuple[str, str], int]()
+        carries, alike = kinds.most_carried(self.failed), dict[tuple[str, str, str], int]()
         for row in sorted(carries, key=lambda row: float(kinds.price[row]) / carries[row]):
             alike.setdefault(self._device(row), row)
         carries = {row: carries[row] for row in list(alike.values())[:PAIRED]}
@@ -359,10 +359,10 @@ class _GoalSearch:
             if fleet and self._within_limits(fleet) and fleet.key not in seen and self.cost(fleet) < most * (1 - EQUAL):
                 yield {kinds.model: count}
 
-    def _device(self, row: int) -> tuple[str, str]:
-        """What a kind is made of: others of the same devices and layout add little to a mix with it."""
-        axes = self.stage.problem.space.offers[self._kinds.model].deployments[row].axes
-        return axes["accelerator"], axes["layout"]
+    def _device(self, row: int) -> tuple[str, str, str]:
+        """What a kind is made of: others of the same add little to a mix with it, unless there are few of the one."""
+        kind = self.stage.problem.space.offers[self._kinds.model].deployments[row]
+        return kind.axes["accelerator"], kind.axes["layout"], kind.capacity if kind.offer.available else ""
 
     def _try_less(self) -> None:
         """The best with a unit less of one kind, as long as that holds: questions answered as they are."""

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from comptroller.planning.ground.nouns import Bools, Floats, Ints
+from comptroller.planning.ground.nouns import Bools, Floats, Goal, Ints, Market
 
 EQUAL = 1e-9
 """Relative difference in cost that counts as none: the gap of the optimum."""
@@ -32,7 +32,7 @@ class KindTable:
     """Kinds of deployments of one model that carry all sizes alone. rows: their places.
 
     price: of a unit.  load: units that the steady state needs.  least: fewer than throughput alone needs, which hold in
-    no simulation.  kept: those that no other replaces.
+    no simulation.  kept: those that no other replaces.  most: units that the limits leave room for, inf for any number.
     """
 
     model: int
@@ -41,6 +41,7 @@ class KindTable:
     load: Floats
     least: Floats
     kept: Bools
+    most: Floats
 
     def steady_count(self, row: int) -> int:
         """Whole units that the steady state needs."""
@@ -64,6 +65,16 @@ class KindTable:
         return self.rows[np.lexsort((count * self.price[self.rows], ~self.kept[self.rows]))]
 
 
+def most_units(market: Market, goal: Goal) -> Floats:
+    """(j,): how many units of a kind alone every limit leaves room for, in use and in reserve; inf for any number."""
+    most = np.full(len(market.rows), np.inf)
+    for name, limit in goal.limits:
+        taken = market.takes[name]
+        room = np.floor(limit / np.where(taken > 0, taken, 1.0) + EQUAL)
+        most = np.minimum(most, np.where(taken > 0, room, np.inf))
+    return most
+
+
 def likely_mixes(kinds: KindTable, carries: Mapping[int, float], most: float, spare: int) -> Iterator[Ints]:
     """Units, (1, deployments), of mixes of two kinds that cost less than `most` and may carry all of the demand, those
     that may carry most first. carries: by row, the largest share of the demand that a unit may carry."""
@@ -81,8 +92,8 @@ def _mixes_of_two(
     """What mixes of two kinds may carry, and their counts: for each count of the one the most of the other."""
     price = [float(kinds.price[row]) for row in rows]
     room = most * (1 - EQUAL) - spare * sum(price)
-    for one in range(1, int(room / price[0]) + 1):
-        other = int((room - one * price[0]) / price[1])
+    for one in range(1, int(min(room / price[0], kinds.most[rows[0]] - spare)) + 1):
+        other = int(min((room - one * price[0]) / price[1], kinds.most[rows[1]] - spare))
         carried = one * carries[rows[0]] + other * carries[rows[1]]
         if other >= 1 and carried > 1.0:
             yield carried, ((rows[0], one), (rows[1], other))

@@ -12,10 +12,10 @@ from pydantic.dataclasses import dataclass as validated
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.memory import memory
-from comptroller.errors import InputError
+from comptroller.errors import InputError, UnknownIdError
 from comptroller.facts.library import SHIPPED, FactLibrary, resolve
 from comptroller.facts.reader import FactEntry, build, parse_toml
-from comptroller.facts.site import AcceleratorOffer, Site, Term
+from comptroller.facts.site import COMPANIES, AcceleratorOffer, SellerAllowlist, Site, Term
 from comptroller.planning.ground.nouns import Deployment
 from comptroller.quantities import HOUR_S
 
@@ -33,7 +33,12 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 @validated(frozen=True, config=_STRICT)
 class CurrentService:
-    """One service of today's fleet. usd_per_device_h: what is paid for a device; the site's offer if not given."""
+    """One service of today's fleet.
+
+    usd_per_device_h: what is paid for a device; if not given, what so many cost by the offer of the site that is
+    cheapest for all of them, with what comes together.  provider: whose offer; of those that a company can rent from,
+    if not given.
+    """
 
     model: str
     accelerator: str
@@ -51,6 +56,7 @@ class CurrentService:
     kv: str = "bf16"
     max_batch: int | None = None
     usd_per_device_h: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    provider: str = ""
 
 
 @validated(frozen=True, config=_STRICT)
@@ -138,16 +144,21 @@ def deployment_of(running: CurrentService, library: FactLibrary) -> Deployment:
         engine,
         library,
     )
-    return Deployment(replica, memory(replica), place, _offer(running, place))
+    return Deployment(replica, memory(replica), place, _offer(running, place, replica))
 
 
-def _offer(running: CurrentService, place: Site) -> AcceleratorOffer:
+def _offer(running: CurrentService, place: Site, replica: ModelReplica) -> AcceleratorOffer:
     """The price that is paid: the fleet's own, else the site's offer.
 
     Raises:
         UnsupportedError: the fleet states none and the site has none.
+        UnknownIdError: nobody of the provider's name rents anything out there.
     """
     if running.usd_per_device_h is None:
-        return place.offer(running.accelerator, running.term)
+        if running.provider and running.provider not in place.providers:
+            raise UnknownIdError("provider", running.provider, place.providers, f"a provider of {place.id}")
+        sellers = SellerAllowlist((running.provider,)) if running.provider else COMPANIES
+        replicas = running.replicas, replica.layout.devices
+        return place.offer_for_fleet(replica.device, running.term, replicas, sellers)
     own = running.usd_per_device_h / HOUR_S
     return AcceleratorOffer(running.accelerator, running.term, own, date.min, "as the fleet's file states")

@@ -8,7 +8,7 @@ from functools import partial
 
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.executor import side_by_side
-from comptroller.planning.ground.nouns import LIMITS, Fleet, Goal
+from comptroller.planning.ground.nouns import AVAILABLE, LIMITS, Fleet, Goal
 from comptroller.planning.ground.plan_document import BreakpointDocument, ShadowPrice
 from comptroller.planning.reasons.proof_reader import STEADY, ProofReader
 from comptroller.planning.solve.description import describe_fleet
@@ -50,10 +50,13 @@ class GoalConstraint:
 
 
 def constraints(goal: Goal) -> Iterator[GoalConstraint]:
-    """Every constraint of a goal: latency targets, limits, spares, shares solved, demand."""
+    """Every constraint of a goal that somebody sets: latency targets, limits but what offers have available, spares,
+    shares solved, demand."""
     for number, target in enumerate(goal.targets):
         yield GoalConstraint(target_name(target), "ms", target.most_s, 1, 1e-3, _move_target(goal, number))
     for number, (name, most) in enumerate(goal.limits):
+        if name.startswith(AVAILABLE):
+            continue
         unit = LIMITS.get(name, "devices")
         yield GoalConstraint(name, unit, most, 1, 1.0, _move_limit(goal, number), whole=name not in LIMITS)
     if goal.spare:

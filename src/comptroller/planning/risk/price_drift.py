@@ -50,7 +50,7 @@ def drift(term: str) -> PriceDrift:
 
     A quote is what one provider asks at one site for one accelerator, by term, instance and devices rented together.
     Every two successive entries of a quote are a pair: with the entries up to October 2026 there are 41 on demand, 2
-    reserved, 1 of a purchase and none of spot, most of them 39 days apart; 22 of the 41 did not change at all. Pairs of
+    reserved, 1 of a purchase and 1 of spot, most of them 39 days apart; 21 of the 41 did not change at all. Pairs of
     all providers and accelerators are pooled, and every quote is drawn alone, also where one provider raised all of
     its own. What providers ask beside each other (up to 5.5 times as much for the same device) is a choice that the
     plan has made, not a change.

@@ -21,6 +21,7 @@ from comptroller.planning.offer.day_market import (
     offers_with_works,
 )
 from comptroller.planning.offer.deployments import DeploymentSpace, RejectionTally
+from comptroller.planning.offer.market import DeploymentOffers, with_capacities
 from comptroller.planning.offer.questions import space_of_recorded
 from comptroller.planning.offer.space import allowed_deployments, space_of
 from comptroller.planning.solve.case import OptionTable, ProgramCase
@@ -73,7 +74,13 @@ def day_space(problem: PlanningProblem, hours: WorkloadDay, calibration: TimingC
         InfeasibleError: as `least_day`.
     """
     search, works = problem.search, _works_by_model(problem, hours)
-    offers = {m: _offers(problem, hours, m, works.get(m, ()), calibration) for m in problem.space.offers}
+    rented = {m: _offers(problem, hours, m, works.get(m, ()), calibration) for m in problem.space.offers}
+    every = (item for of_model in rented.values() for item in of_model.deployments)
+    problem = replace(problem, goal=with_capacities(problem.goal, every))
+    offers = {
+        model: day_offers(of_model, _mapping(problem, model, works.get(model, ())), problem.goal, hours)
+        for model, of_model in rented.items()
+    }
     offers = {model: day for model, day in offers.items() if len(day.market.rows)}
     own = problem.space.own
     left = np.array([number for number, models in enumerate(own) if models <= set(offers)], np.int64)
@@ -117,17 +124,18 @@ def _offers(
     model: int,
     works: Sequence[DeferrableWork],
     calibration: TimingCalibration,
-) -> DayOffers:
+) -> DeploymentOffers:
     """All that a model may be served by, at every term."""
     offers, load = problem.space.offers[model], problem.space.buckets[model].load
     if works or hours.spot is not None or problem.quality is None:
-        space = _deployment_space(problem, model)
+        space = deployment_space(problem, model)
         deployments = list(allowed_deployments(problem.workload, space, calibration, RejectionTally()))
         offers = offers_with_works(deployments, load, works, problem.goal, calibration)
-    return day_offers(offers, _mapping(problem, model, works), problem.goal, hours)
+    return offers
 
 
-def _deployment_space(problem: PlanningProblem, model: int) -> DeploymentSpace:
+def deployment_space(problem: PlanningProblem, model: int) -> DeploymentSpace:
+    """What may serve one model of a problem."""
     if problem.quality is None:
         return space_of(problem.workload)
     who = problem.space.offers[model].deployments[0].replica.model

@@ -12,6 +12,7 @@ from comptroller.planning.ground.nouns import Goal
 from comptroller.planning.ground.risk_document import SelectionOptimism
 from comptroller.planning.offer.choices import ChoiceSpace
 from comptroller.planning.offer.deployments import RejectionTally
+from comptroller.planning.offer.market import with_capacities
 from comptroller.planning.offer.questions import question_space
 from comptroller.planning.offer.requests import request_space
 from comptroller.planning.offer.space import goal_of
@@ -67,6 +68,7 @@ def pose_problem(
     goal, rejected = goal_of(workload), RejectionTally()
     make = request_space if workload.quality is None else question_space
     space = make(workload, goal, planned_steps(workload, calibration), rejected, progress, executor)
+    goal = with_capacities(goal, (item for offers in space.offers.values() for item in offers.deployments))
     problem = PlanningProblem(workload, goal, PlanSearch(space), rejected, calibration)
     require_covered(problem, calibration)
     return problem

@@ -36,11 +36,13 @@ def rental_notes(own: ModelServices) -> Iterator[str]:
     """Who rents out what a plan rents, as what, and at which dated price; where more comes together than one needs."""
     for deployment in own.deployments:
         offer, devices = deployment.offer, deployment.devices
-        seller = " ".join(filter(None, (offer.provider, offer.instance)))
+        kind = deployment.site.kind_of(offer.provider)
+        few = "" if offer.available is None else f", {offer.available} available"
         pack = f"; sold by {offer.devices} devices, a replica takes {devices}" if offer.devices > devices else ""
         yield (
-            f"{offer.accelerator} at {deployment.site.id}: {seller}, {offer.term.replace('_', '-')}, "
-            f"${offer.usd_per_s * HOUR_S:.4g} a device and hour since {offer.since}{pack}"
+            f"{offer.accelerator} at {deployment.site.id}: {deployment.seller} ({kind}), "
+            f"{offer.term.replace('_', '-')}, ${offer.usd_per_s * HOUR_S:.4g} a device and hour since {offer.since}"
+            f"{few}{pack}"
         )
 
 

@@ -10,6 +10,7 @@ from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.offer.space import ENGINES
 from comptroller.planning.prove.proof_document import VerificationResult
 from comptroller.planning.prove.services import ModelServices
+from comptroller.planning.reasons.marketplaces import marketplace_notes
 from comptroller.planning.risk.draws import RiskSimulation
 from comptroller.planning.solve.infeasible import target_name
 from comptroller.planning.solve.problem import PlanningProblem
@@ -41,6 +42,11 @@ def notes_of(
         yield from deployment_notes(problem, model)
     if drawn is not None:
         yield from _assumption_notes(problem, best, drawn)
+
+
+def reason_notes(problem: PlanningProblem) -> Iterator[str]:
+    """Notes that are reasons, and told with them: what was left out and would save."""
+    yield from marketplace_notes(problem)
 
 
 def _request_notes(problem: PlanningProblem, simulated: bool) -> Iterator[str]:

@@ -16,7 +16,7 @@ from comptroller.planning.risk.draws import RiskSimulation
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.classes import api_offers, classes_of
 from comptroller.planning.write.facts import facts_of, input_digests
-from comptroller.planning.write.notes import notes_of
+from comptroller.planning.write.notes import notes_of, reason_notes
 from comptroller.planning.write.odds import ChoiceReasons, planned_load
 from comptroller.planning.write.prices import price_interval, token_prices
 from comptroller.planning.write.quality import quality_document, with_draws, with_rivals
@@ -95,11 +95,12 @@ def reasons_in_parts(
             "quality": with_rivals(plan.quality, problem, around, drawn),
             "totals": with_draws(plan.totals, drawn),
         }
+    notes = plan.notes
     if verified:
         verified = with_mean(verified, goal)
-        own = services_of(problem, best)
-        update |= {"verification": verified.document, "notes": tuple(notes_of(problem, best, own, drawn, verified))}
-    plan = plan.model_copy(update=update)
+        notes = tuple(notes_of(problem, best, services_of(problem, best), drawn, verified))
+        update["verification"] = verified.document
+    plan = plan.model_copy(update={**update, "notes": (*notes, *reason_notes(problem))})
     yield plan
     plan = plan.model_copy(update={"shadow_prices": tuple(shadow_prices(search, proofs, goal, best))})
     yield plan

@@ -1,0 +1,138 @@
+"""Fleets of a workload that were tried without the planner's search: every equal one and every mix of two kinds.
+
+What holds is decided by the draws that the planner uses and the bound of a further draw at 95 %, written here again.
+Fleets that carry less than 80 % of the demand in the steady state are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from itertools import combinations, islice
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import t as student
+
+from comptroller.costs.timing import TimingCalibration
+from comptroller.planning.ground.nouns import Goal
+from comptroller.planning.planner import REHEARSAL
+from comptroller.planning.prove.stage import RequestDraws
+from comptroller.planning.solve.description import describe_units
+from comptroller.planning.solve.problem import PlanningProblem
+
+Floats = npt.NDArray[np.float64]
+
+CARRIES = 0.8
+"""Of the demand, in the steady state without latency objectives: the simulator differs from it by a few per cent."""
+
+PAIRS = 8
+"""Deployments that are paired, of each device and layout the one that carries most per dollar."""
+
+
+class EveryFleet:
+    """Fleets of a problem tried without the planner's search: units by deployment, each with its batch cap."""
+
+    def __init__(self, problem: PlanningProblem, calibration: TimingCalibration) -> None:
+        self.problem = problem
+        self.draws = RequestDraws(problem, calibration, REHEARSAL)
+        self.like = problem.search.solve(problem.goal)
+        ((self.model, self.offers),) = problem.space.offers.items()
+        self.most_s = np.array([target.most_s for target in problem.goal.targets])
+        self.tried = 0
+
+    @cached_property
+    def demand(self) -> Floats:
+        """(buckets,), requests per second."""
+        return np.asarray(self.like.calls_per_s[self.model][0].sum(axis=1))
+
+    @cached_property
+    def carried(self) -> Floats:
+        """(deployments,): the share of the demand that a unit carries in the steady state, whatever the latency."""
+        market = self.offers.market(replace(self.problem.goal, targets=()))
+        need = np.where(
+            market.fits.all(axis=0), (market.finite * self.demand[None, :, None]).sum(axis=1).max(axis=0), np.inf
+        )
+        return np.asarray(1.0 / need)
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """The goals that batch caps are chosen by: as asked, and with no objective but one that any cap keeps."""
+        goal = self.problem.goal
+        loose = tuple(replace(target, aim=1e6) for target in goal.targets)
+        return goal, replace(goal, targets=loose)
+
+    def holds(self, units: Mapping[int, int], goal: Goal) -> bool:
+        """Whether units by deployment hold every objective, each given its share of what all carry."""
+        draws = self.draws_of(units, goal)
+        return draws is not None and self._holds(draws)
+
+    def draws_of(self, units: Mapping[int, int], goal: Goal) -> Iterator[Floats] | None:
+        """The objectives' quantiles of a fleet, draw by draw; `None` where a kind cannot run all sizes."""
+        if not all((self.offers.table.best(goal.targets)[0][row] > 0).all() for row in units):
+            return None
+        count, calls = np.zeros((1, len(self.carried)), np.int64), np.zeros((1, len(self.demand), len(self.carried)))
+        whole = sum(number * self.carried[row] for row, number in units.items())
+        for row, number in units.items():
+            count[0, row] = number
+            calls[0, :, row] = self.demand * number * self.carried[row] / whole
+        fleet = replace(self.like, units={self.model: count}, calls_per_s={self.model: calls})
+        self.tried += 1
+        return self.draws.quantiles(fleet, goal)
+
+    def _holds(self, draws: Iterator[Floats]) -> bool:
+        values = list(islice(draws, 2))
+        if (np.minimum(*values) > self.most_s).any():
+            return False
+        rows = np.stack([*values, *islice(draws, REHEARSAL.draws - 2)])
+        factor = float(student.ppf(REHEARSAL.confidence, len(rows) - 1)) * np.sqrt(1 + 1 / len(rows))
+        return bool((rows.mean(axis=0) + factor * rows.std(axis=0, ddof=1) <= self.most_s).all())
+
+    def cheaper(self, most: float) -> tuple[float, str]:
+        """The cheapest fleet that holds for less than `most`, and its line; `most` itself where there is none."""
+        best, line = most, ""
+        for usd, units in self._candidates(most):
+            if (
+                self._is_to_be_had(units)
+                and usd < best * (1 - 1e-9)
+                and any(self.holds(units, goal) for goal in self.goals)
+            ):
+                best, line = usd, self._line(units)
+        return best, line
+
+    def _is_to_be_had(self, units: Mapping[int, int]) -> bool:
+        """Whether a fleet keeps to the limits of the workload and to what offers have available."""
+        market = self.offers.market(self.problem.goal)
+        taken = {
+            name: sum(market.takes[name][row] * n for row, n in units.items()) for name, _ in self.problem.goal.limits
+        }
+        return all(taken[name] <= most * (1 + 1e-9) for name, most in self.problem.goal.limits)
+
+    def _line(self, units: Mapping[int, int]) -> str:
+        count = np.zeros(len(self.carried), np.int64)
+        for row, number in units.items():
+            count[row] = number
+        return describe_units(self.offers, count)
+
+    def _candidates(self, most: float) -> list[tuple[float, dict[int, int]]]:
+        """Equal fleets and mixes of two kinds below a price, the cheapest first."""
+        price = self.offers.unit.usd_per_h
+        found: list[tuple[float, dict[int, int]]] = []
+        for row in np.flatnonzero(self.carried > 0).tolist():
+            counts = range(max(int(CARRIES / self.carried[row]), 1), int(most / price[row]) + 1)
+            found += [(float(count * price[row]), {row: count}) for count in counts]
+        for one, other in combinations(self._paired(price), 2):
+            for first in range(1, int(most / price[one]) + 1):
+                for second in range(1, int((most - first * price[one]) / price[other]) + 1):
+                    if first * self.carried[one] + second * self.carried[other] >= CARRIES:
+                        found.append((float(first * price[one] + second * price[other]), {one: first, other: second}))
+        return sorted((pair for pair in found if pair[0] < most * (1 - 1e-9)), key=lambda pair: pair[0])
+
+    def _paired(self, price: Floats) -> list[int]:
+        rows = [row for row in np.argsort(price / self.carried).tolist() if np.isfinite(price[row] / self.carried[row])]
+        alike: dict[tuple[str, str], int] = {}
+        for row in rows:
+            axes = self.offers.deployments[row].axes
+            alike.setdefault((axes["accelerator"], axes["layout"]), row)
+        return list(alike.values())[:PAIRS]
