@@ -35,14 +35,35 @@ AT_ONCE = ServicePace(0.0, 0.0, 0.0)
 """An API whose latency is not recorded; no latency objective is judged by it."""
 
 
+@dataclass(frozen=True)
+class QuestionLoad:
+    """What one simulated fleet of questions does: who answers what, and the services that play.
+
+    share: (classes, options), of the questions.  own: services by model, at the calls that they get.
+    """
+
+    share: Floats
+    own: Mapping[int, ModelServices]
+
+    @property
+    def services(self) -> list[ServiceDocument]:
+        """All services."""
+        return [service for model in self.own.values() for service in model.services]
+
+
 class QuestionDraws:
-    """Draws of questions: each is solved by a strategy of its class, in the plan's shares."""
+    """Draws of questions: each is solved by a strategy of its class, in the plan's shares.
+
+    What a strategy asks is recorded once where no clock decides it, for all draws and fleets.
+    """
 
     def __init__(
         self, problem: PlanningProblem, best: Fleet, calibration: TimingCalibration, settings: RehearsalSettings
     ) -> None:
         self._problem, self._calibration, self._seed = problem, calibration, settings.seed
         self._arrivals = [self._arrive(best, number) for number in range(settings.most_draws)]
+        self._record = QuestionGraphRecord()
+        self._replays: dict[tuple[tuple[str, int], ...], EvidenceReplay] = {}
         self.requests = len(self._arrivals[0])
 
     def quantiles(self, fleet: Fleet, goal: Goal) -> Iterator[Floats]:
@@ -50,14 +71,22 @@ class QuestionDraws:
 
         TTFT and TPOT are those of calls on the fleets, end to end is from question to answer.
         """
-        services = services_of(replace(self._problem, goal=goal), fleet)
+        return self.quantiles_of(self._load(fleet, goal), goal)
+
+    def quantiles_of(self, load: QuestionLoad, goal: Goal, factor: float = 1.0) -> Iterator[Floats]:
+        """The same of services that stand; factor: on the rate of the questions."""
+        fleet = self._fleet(load)
         for row, arrival_s in enumerate(self._arrivals):
-            outcome = self._played(fleet, services, row)
+            outcome = self._played(load, fleet, row, factor)
             yield observed_quantiles(arrival_s, goal.targets, partial(_question_quantity, outcome))
 
     def played(self, fleet: Fleet, goal: Goal, draw: int) -> QuestionStreamOutcome:
         """What came of one draw: every call, and every question."""
-        return self._played(fleet, services_of(replace(self._problem, goal=goal), fleet), draw)
+        load = self._load(fleet, goal)
+        return self._played(load, self._fleet(load), draw, 1.0)
+
+    def _load(self, fleet: Fleet, goal: Goal) -> QuestionLoad:
+        return QuestionLoad(fleet.share[0], services_of(replace(self._problem, goal=goal), fleet))
 
     def _arrive(self, best: Fleet, number: int) -> Floats:
         """Arrivals of one draw: the trace or its windows, or gaps of the stated variability."""
@@ -67,62 +96,72 @@ class QuestionDraws:
             whole = recorded_trace(workload)
             drawn = block_bootstrap(whole, (workload.peak or PeakQuantile()).window_s, rng) if number else whole
             return np.sort(drawn.arrival_s - drawn.arrival_s[0])[:MOST]
-        residence_s = max(own.residence_s for own in services_of(self._problem, best).values())
+        residence_s = max((own.residence_s for own in services_of(self._problem, best).values()), default=0.0)
         usual = float(np.clip(space.rate_per_s * SPAN_S, FEWEST, ENOUGH))
         count = int(min(max(usual, space.rate_per_s * RESIDENCES * residence_s), MOST))
         return gamma_arrivals(space.rate_per_s, space.arrival_cv, count, rng)
 
-    def _played(self, fleet: Fleet, own: Mapping[int, ModelServices], draw: int) -> QuestionStreamOutcome:
+    def _fleet(self, load: QuestionLoad) -> SimulatedFleet | None:
+        """The services as the simulator runs them; `None` where there are none."""
+        if not load.services:
+            return None
+        block, library = max(own.block_tokens for own in load.own.values()), self._problem.workload.library
+        fleet = fleet_of(load.services, self._calibration, library, block)
+        return with_default_prefix_caching(fleet, load.services, library)
+
+    def _played(
+        self, load: QuestionLoad, fleet: SimulatedFleet, draw: int, factor: float
+    ) -> QuestionStreamOutcome:
         """One draw: every question of a class, each by one of its options, on the services of the plan."""
-        space, arrival_s = self._problem.space, self._arrivals[draw]
+        space, arrival_s = self._problem.space, self._arrivals[draw] / factor
         rng = np.random.default_rng([self._seed, draw, 1])
-        services = [service for model in own.values() for service in model.services]
         task = rng.choice(len(space.weight), len(arrival_s), p=space.weight)
-        options = np.flatnonzero(fleet.share[0].sum(axis=0) > LEAST_SHARE)
+        options = np.flatnonzero(load.share.sum(axis=0) > LEAST_SHARE)
         question, play = np.empty(len(task), np.int64), np.empty(len(task), np.int64)
-        for number, share in enumerate(fleet.share[0][:, options]):
+        for number, share in enumerate(load.share[:, options]):
             of_class = np.flatnonzero(task == number)
             question[of_class] = rng.choice(space.plays.question[space.plays.task == number], len(of_class))
             play[of_class] = rng.choice(len(options), len(of_class), p=share / share.sum())
         places: dict[int, _ServiceShares] = {}
-        for model, of_model in own.items():
-            first = 1 + sum(len(before.calls_per_s) for before in places.values())
-            places[model] = _ServiceShares(of_model.calls_per_s, first, rng)
+        first = 1
+        for model, of_model in load.own.items():
+            places[model] = _ServiceShares.drawn(of_model.calls_per_s, first, len(task), rng)
+            first += len(of_model.calls_per_s)
         plays = tuple(self._play(space.options[option], places) for option in options)
         stream = QuestionStream(plays, arrival_s, question, seed=int(rng.integers(1 << 32)), play=play)
-        block, library = shared_block_tokens(self._problem, fleet), self._problem.workload.library
-        own_fleet = fleet_of(services, self._calibration, library, block)
-        return solve(with_default_prefix_caching(own_fleet, services, library), stream)
+        return solve_recorded(fleet, stream, self._record)
 
     def _play(self, option: Option, places: Mapping[int, _ServiceShares]) -> SimulatedStrategy:
         plays, quality = self._problem.space.plays, self._problem.quality
         assert plays.evidence is not None and quality is not None
-        roles: dict[str, RecordedService | ModelledChecker] = {
-            role: RecordedService(plays.models[model], pace=AT_ONCE) for role, model in option.play.bound.items()
-        }
-        if quality.checker is not None:
-            roles["checker"] = ModelledChecker(quality.checker.tpr, quality.checker.fpr)
-        at = {role: places[model] for role, model in option.play.bound.items() if option.routes.get(model) == "own"}
-        return SimulatedStrategy(parse(option.play.strategy), EvidenceReplay(plays.evidence, roles), _place(at))
+        bound = tuple(sorted(option.play.bound.items()))
+        if bound not in self._replays:
+            roles: dict[str, RecordedService | ModelledChecker] = {
+                role: RecordedService(plays.models[model], pace=AT_ONCE) for role, model in bound
+            }
+            if quality.checker is not None:
+                roles["checker"] = ModelledChecker(quality.checker.tpr, quality.checker.fpr)
+            self._replays[bound] = EvidenceReplay(plays.evidence, roles)
+        at = {role: places[model] for role, model in bound if option.routes.get(model) == "own" and model in places}
+        return SimulatedStrategy(parse(option.play.strategy), self._replays[bound], _place(at))
 
 
 @dataclass(frozen=True)
 class _ServiceShares:
     """Where the calls of a model go: its services, in the shares that the plan gives them; all calls on one question to
-    the same, as the gateway sends them, or no cache would know them again. first: one more than their first place."""
+    the same, as the gateway sends them, or no cache would know them again. chosen: by question, one more than a place."""
 
-    calls_per_s: Floats
-    first: int
-    rng: np.random.Generator
-    chosen: dict[int, int] = field(default_factory=dict)
+    chosen: list[int]
+
+    @classmethod
+    def drawn(cls, calls_per_s: Floats, first: int, questions: int, rng: np.random.Generator) -> _ServiceShares:
+        """A service for every question. first: one more than the place of the first."""
+        edges = np.cumsum(calls_per_s / calls_per_s.sum())
+        drawn = np.searchsorted(edges, rng.uniform(size=questions), side="right")
+        return cls((first + np.minimum(drawn, len(edges) - 1)).tolist())
 
     def __call__(self, number: int) -> int:
         """One more than the place of a question's service."""
-        if len(self.calls_per_s) == 1:
-            return self.first
-        if number not in self.chosen:
-            share = self.calls_per_s / self.calls_per_s.sum()
-            self.chosen[number] = self.first + int(self.rng.choice(len(share), p=share))
         return self.chosen[number]
 
 
