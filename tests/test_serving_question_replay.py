@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from comptroller.serving.fleet import ServingPolicies, SimulatedFleet, SimulatedReplica, SimulatedService
 from comptroller.serving.question_graphs import QuestionGraphRecord
-from comptroller.serving.question_replay import replayed, solve_recorded
+from comptroller.serving.question_replay import replay_stream, solve_recorded
 from comptroller.serving.ticks import linear
 from comptroller.serving.world import ELSEWHERE, Place, QuestionStream, QuestionStreamOutcome, SimulatedStrategy, solve
 from comptroller.strategies.protocol import All, Answer, Ask, Next, QuestionBudget, Strategy
@@ -24,7 +24,18 @@ from comptroller.strategies.spelling import parse
 from comptroller.work.evidence_readers import read_evidence
 
 EVIDENCE = read_evidence("own")
-TIMES = ("arrival", "started", "first", "last", "cached", "computed", "prompt_rank", "generated", "preemptions", "state")
+TIMES = (
+    "arrival",
+    "started",
+    "first",
+    "last",
+    "cached",
+    "computed",
+    "prompt_rank",
+    "generated",
+    "preemptions",
+    "state",
+)
 INDEPENDENT = (
     "once",
     "sample_and_vote(n=5)",
@@ -83,7 +94,7 @@ def test_a_replay_is_the_live_simulation_call_by_call(strategy: str, block: int)
     record, stream = QuestionGraphRecord(), stream_of(strategy, by_question)
     for replicas, policies in ((1, CROWDED[0]), (3, CROWDED[1]), (2, CROWDED[2])):
         fleet = fleet_of(replicas, policies, block)
-        played = replayed(fleet, stream, record)
+        played = replay_stream(fleet, stream, record)
         assert played is not None
         assert_same(solve(fleet, stream), played)
 
@@ -92,7 +103,7 @@ def test_a_replay_is_the_live_simulation_call_by_call(strategy: str, block: int)
 @given(st.sampled_from(INDEPENDENT), st.integers(0, 99), st.floats(0.5, 200.0), st.integers(1, 4))
 def test_it_is_at_any_load(strategy: str, seed: int, rate_per_s: float, replicas: int) -> None:
     fleet, stream = fleet_of(replicas), stream_of(strategy, by_question, seed, 25, rate_per_s)
-    played = replayed(fleet, stream, QuestionGraphRecord())
+    played = replay_stream(fleet, stream, QuestionGraphRecord())
     assert played is not None
     assert_same(solve(fleet, stream), played)
 
@@ -104,7 +115,7 @@ def test_calls_to_elsewhere_take_their_seconds(strategy: str) -> None:
 
     stream = stream_of(strategy, place)
     assert stream.plays[0].replay.timed
-    played = replayed(fleet_of(1, block=16), stream, QuestionGraphRecord())
+    played = replay_stream(fleet_of(1, block=16), stream, QuestionGraphRecord())
     assert played is not None
     assert_same(solve(fleet_of(1, block=16), stream), played)
 
@@ -154,18 +165,18 @@ class RaceStrategy:
 def test_what_a_clock_decides_is_solved_live(strategy: str | Strategy) -> None:
     stream, fleet = stream_of(strategy, by_question), fleet_of(1)
     live = solve(fleet, stream)
-    assert replayed(fleet, stream, QuestionGraphRecord()) is None
+    assert replay_stream(fleet, stream, QuestionGraphRecord()) is None
     np.testing.assert_array_equal(solve_recorded(fleet, stream, QuestionGraphRecord()).answer_s, live.answer_s)
 
 
 def test_a_refused_call_or_a_budget_is_solved_live() -> None:
     stream = stream_of("sequential_revision(rounds=2)", by_question)
-    assert replayed(fleet_of(1), replace(stream, budget=QuestionBudget(s=5.0)), QuestionGraphRecord()) is None
+    assert replay_stream(fleet_of(1), replace(stream, budget=QuestionBudget(s=5.0)), QuestionGraphRecord()) is None
     small = replace(linear(max_batch=4), context_tokens=int(EVIDENCE.rows.input_tokens.min()) + 2)
     fleet = SimulatedFleet.uniform(small, 2)
     free = replace(stream, plays=(replace(stream.plays[0], place=lambda *call: 0),))
     assert solve(fleet, free).outcome.counts()["refused"] > 0
-    assert replayed(fleet, free, QuestionGraphRecord()) is None
+    assert replay_stream(fleet, free, QuestionGraphRecord()) is None
 
 
 DRIVEN: list[str] = []
@@ -190,5 +201,5 @@ def test_a_strategy_is_driven_once_for_all_fleets() -> None:
     stream, record = stream_of(CountedStrategy(), by_question), QuestionGraphRecord()
     del DRIVEN[:]
     for replicas in (1, 2, 3):
-        assert replayed(fleet_of(replicas), stream, record) is not None
+        assert replay_stream(fleet_of(replicas), stream, record) is not None
     assert len(DRIVEN) == np.unique(stream.question).size

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -64,9 +64,10 @@ class _WatchedReply(Reply):
 class _WatchedStrategy:
     """A strategy whose replies note what it reads of them."""
 
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
+
     def __init__(self, strategy: Strategy) -> None:
         self._strategy, self.noted = strategy, list[str]()
-        self.grid = strategy.grid
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """As the strategy does."""
@@ -149,7 +150,7 @@ class QuestionGraph:
         """The row of every call."""
         joins = [len(wait) > 1 for wait in self.waits]
         before = np.concatenate([[0], np.cumsum(joins)])
-        return np.arange(len(self.calls)) + before[[call.wait for call in self.calls]]
+        return np.asarray(np.arange(len(self.calls)) + before[[call.wait for call in self.calls]])
 
     def orders(self, last: Ints) -> tuple[tuple[int, ...], ...]:
         """The order in which the replies of each wait come. last: (calls,), when each call ended."""
@@ -232,7 +233,7 @@ class QuestionGraphRecord:
 
     def graph(self, play: SimulatedStrategy, question: int, seeds: tuple[int, int]) -> QuestionGraph | None:
         """The graph of a run; seeds: of the strategy's own random numbers. `None` where a clock decides it."""
-        key = (play.replay, play.spelled, question)
+        key: tuple[Any, ...] = (play.replay, play.spelled, question)
         if key in self._by_number:
             key = (*key, *seeds)
         if key not in self._graphs:

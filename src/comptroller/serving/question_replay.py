@@ -12,7 +12,7 @@ from comptroller.serving.engine import EventEngine
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.outcome import EngineOutcome
 from comptroller.serving.question_graphs import QuestionGraph, QuestionGraphRecord
-from comptroller.serving.state import TICKS_PER_S, RequestState
+from comptroller.serving.state import JOB, TICKS_PER_S, records
 from comptroller.serving.world import (
     ELSEWHERE,
     QuestionStream,
@@ -29,9 +29,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-def solve_recorded(
-    fleet: SimulatedFleet, stream: QuestionStream, record: QuestionGraphRecord
-) -> QuestionStreamOutcome:
+def solve_recorded(fleet: SimulatedFleet, stream: QuestionStream, record: QuestionGraphRecord) -> QuestionStreamOutcome:
     """As `world.solve`, call by call: by graphs where no clock decides what is asked, else live.
 
     record: what was recorded of the strategies before.  Policies that draw by the number of a request, and drafts,
@@ -40,10 +38,10 @@ def solve_recorded(
     Raises:
         UnsupportedError: a strategy asks for what is not recorded, or the record lacks tokens.
     """
-    return replayed(fleet, stream, record) or solve(fleet, stream)
+    return replay_stream(fleet, stream, record) or solve(fleet, stream)
 
 
-def replayed(
+def replay_stream(
     fleet: SimulatedFleet, stream: QuestionStream, record: QuestionGraphRecord
 ) -> QuestionStreamOutcome | None:
     """The stream played by graphs; `None` where a clock decides what is asked, or a request is refused.
@@ -69,6 +67,17 @@ class _StreamRows(NamedTuple):
     number: Ints
     calls: Ints
     first: Ints
+
+
+def _job_pool(graphs: list[QuestionGraph], counts: Ints, within: Ints) -> Any:
+    """The rows of all graphs, one after the other, of which most stand there many times. within: place in its graph."""
+    known = dict.fromkeys(graphs, 0)
+    pool = records(JOB, sum(len(graph.rows) for graph in known))
+    end = 0
+    for graph in known:
+        known[graph], end = end, end + len(graph.rows)
+        pool[known[graph] : end] = graph.rows
+    return pool[np.repeat([known[graph] for graph in graphs], counts) + within]
 
 
 class _StreamReplay:
@@ -103,16 +112,15 @@ class _StreamReplay:
     def _rows(self) -> _StreamRows:
         counts = np.array([len(graph.rows) for graph in self._graphs])
         first = np.cumsum(counts) - counts
-        number = np.repeat(np.arange(len(counts)), counts)
-        jobs = np.concatenate([graph.rows for graph in self._graphs]).view(np.recarray)
-        base = np.repeat(first, counts)
+        number, base = np.repeat(np.arange(len(counts)), counts), np.repeat(first, counts)
+        jobs = _job_pool(self._graphs, counts, np.arange(len(number)) - base)
         jobs.parent = np.where(jobs.parent >= 0, jobs.parent + base, -1)
         jobs.joins = np.where(jobs.joins > 0, jobs.joins + base, 0)
         calls = np.concatenate([graph.of_call + at for graph, at in zip(self._graphs, first.tolist(), strict=True)])
         return _StreamRows(jobs, number, calls, first)
 
     def _place(self, rows: _StreamRows) -> None:
-        """Send every call to its service, or elsewhere; those that begin a run arrive with it, the others are released."""
+        """Send every call to its service, or elsewhere; those that begin a run arrive, the others are released."""
         roles = [call.role for graph in self._graphs for call in graph.calls]
         jobs, numbers = rows.jobs, rows.number[rows.calls].tolist()
         prompts, outputs = jobs.prompt[rows.calls].tolist(), jobs.output[rows.calls].tolist()

@@ -94,8 +94,8 @@ JOB = np.dtype(
     + _fields("i2", "service watched")
     + _fields("i4", "awaits joins")
 )
-"""A request as it enters: tokens (both 0: a wait of wait_s, else wait_s passes between its parent and it), who it belongs
-to, where its blocks start; how many requests it awaits, if several, and one more than the id of who awaits it so."""
+"""A request as it enters: tokens (both 0: a wait of wait_s, else wait_s passes between its parent and it), who it
+belongs to, where its blocks start; how many requests it awaits, if several; one more than the id that awaits it so."""
 
 RESULT = np.dtype(
     _fields("i8", "arrival started first last")

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from comptroller.costs.timing import TimingCalibration
 from comptroller.planning.ground.nouns import Bools, Fleet, Floats, Goal, Ints, Option
-from comptroller.planning.prove.arrivals import MOST, SPAN_S, RehearsalSettings, block_bootstrap, observed_quantiles
+from comptroller.planning.ground.service_document import ServiceDocument
+from comptroller.planning.prove.arrivals import (
+    MOST,
+    QUARTERS,
+    SPAN_S,
+    RehearsalSettings,
+    block_bootstrap,
+    observed_quantiles,
+)
 from comptroller.planning.prove.services import ModelServices, services_of, shared_block_tokens
 from comptroller.planning.prove.simulated_fleet import fleet_of, with_default_prefix_caching
 from comptroller.planning.solve.description import LEAST_SHARE
 from comptroller.planning.solve.problem import PlanningProblem
+from comptroller.serving.fleet import SimulatedFleet
+from comptroller.serving.question_graphs import QuestionGraphRecord
+from comptroller.serving.question_replay import solve_recorded
 from comptroller.serving.state import RequestState
-from comptroller.serving.world import ELSEWHERE, Place, QuestionStream, QuestionStreamOutcome, SimulatedStrategy, solve
+from comptroller.serving.world import ELSEWHERE, Place, QuestionStream, QuestionStreamOutcome, SimulatedStrategy
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
 from comptroller.strategies.spelling import parse
 from comptroller.work.arrivals import gamma_arrivals
@@ -39,11 +50,13 @@ AT_ONCE = ServicePace(0.0, 0.0, 0.0)
 class QuestionLoad:
     """What one simulated fleet of questions does: who answers what, and the services that play.
 
-    share: (classes, options), of the questions.  own: services by model, at the calls that they get.
+    share: (classes, options), of the questions.  own: services by model, at the calls that they get.  block_tokens: of
+    the prefix blocks that its calls share, 0 for none.
     """
 
     share: Floats
     own: Mapping[int, ModelServices]
+    block_tokens: int
 
     @property
     def services(self) -> list[ServiceDocument]:
@@ -74,19 +87,26 @@ class QuestionDraws:
         return self.quantiles_of(self._load(fleet, goal), goal)
 
     def quantiles_of(self, load: QuestionLoad, goal: Goal, factor: float = 1.0) -> Iterator[Floats]:
-        """The same of services that stand; factor: on the rate of the questions."""
+        """The same of services that stand. factor: on the rate of the questions; of fewer, fewer arrive in a draw."""
+        if not load.services:
+            # Nothing runs: APIs keep the objectives by their record, or are no choice.
+            yield from (np.zeros(max(len(goal.targets), QUARTERS)) for _ in self._arrivals)
+            return
         fleet = self._fleet(load)
         for row, arrival_s in enumerate(self._arrivals):
             outcome = self._played(load, fleet, row, factor)
-            yield observed_quantiles(arrival_s, goal.targets, partial(_question_quantity, outcome))
+            yield observed_quantiles(
+                arrival_s[: len(outcome.answer_s)], goal.targets, partial(_question_quantity, outcome)
+            )
 
-    def played(self, fleet: Fleet, goal: Goal, draw: int) -> QuestionStreamOutcome:
-        """What came of one draw: every call, and every question."""
+    def played(self, fleet: Fleet, goal: Goal, draw: int, factor: float = 1.0) -> QuestionStreamOutcome:
+        """What came of one draw: every call, and every question. factor: on the rate of the questions."""
         load = self._load(fleet, goal)
-        return self._played(load, self._fleet(load), draw, 1.0)
+        return self._played(load, self._fleet(load), draw, factor)
 
     def _load(self, fleet: Fleet, goal: Goal) -> QuestionLoad:
-        return QuestionLoad(fleet.share[0], services_of(replace(self._problem, goal=goal), fleet))
+        problem = replace(self._problem, goal=goal)
+        return QuestionLoad(fleet.share[0], services_of(problem, fleet), shared_block_tokens(problem, fleet))
 
     def _arrive(self, best: Fleet, number: int) -> Floats:
         """Arrivals of one draw: the trace or its windows, or gaps of the stated variability."""
@@ -101,19 +121,16 @@ class QuestionDraws:
         count = int(min(max(usual, space.rate_per_s * RESIDENCES * residence_s), MOST))
         return gamma_arrivals(space.rate_per_s, space.arrival_cv, count, rng)
 
-    def _fleet(self, load: QuestionLoad) -> SimulatedFleet | None:
-        """The services as the simulator runs them; `None` where there are none."""
-        if not load.services:
-            return None
-        block, library = max(own.block_tokens for own in load.own.values()), self._problem.workload.library
-        fleet = fleet_of(load.services, self._calibration, library, block)
+    def _fleet(self, load: QuestionLoad) -> SimulatedFleet:
+        """The services as the simulator runs them."""
+        library = self._problem.workload.library
+        fleet = fleet_of(load.services, self._calibration, library, load.block_tokens)
         return with_default_prefix_caching(fleet, load.services, library)
 
-    def _played(
-        self, load: QuestionLoad, fleet: SimulatedFleet, draw: int, factor: float
-    ) -> QuestionStreamOutcome:
+    def _played(self, load: QuestionLoad, fleet: SimulatedFleet, draw: int, factor: float) -> QuestionStreamOutcome:
         """One draw: every question of a class, each by one of its options, on the services of the plan."""
         space, arrival_s = self._problem.space, self._arrivals[draw] / factor
+        arrival_s = arrival_s[: max(FEWEST, int(np.ceil(min(factor, 1.0) * len(arrival_s))))]
         rng = np.random.default_rng([self._seed, draw, 1])
         task = rng.choice(len(space.weight), len(arrival_s), p=space.weight)
         options = np.flatnonzero(load.share.sum(axis=0) > LEAST_SHARE)
@@ -142,14 +159,17 @@ class QuestionDraws:
             if quality.checker is not None:
                 roles["checker"] = ModelledChecker(quality.checker.tpr, quality.checker.fpr)
             self._replays[bound] = EvidenceReplay(plays.evidence, roles)
-        at = {role: places[model] for role, model in bound if option.routes.get(model) == "own" and model in places}
+        at = {role: places[model] for role, model in bound if option.routes.get(model) == "own"}
         return SimulatedStrategy(parse(option.play.strategy), self._replays[bound], _place(at))
 
 
 @dataclass(frozen=True)
 class _ServiceShares:
     """Where the calls of a model go: its services, in the shares that the plan gives them; all calls on one question to
-    the same, as the gateway sends them, or no cache would know them again. chosen: by question, one more than a place."""
+    the same, as the gateway sends them, or no cache would know them again.
+
+    chosen: by question, one more than its place.
+    """
 
     chosen: list[int]
 
