@@ -40,8 +40,8 @@ FAR = 1.0 + NEAR
 of them would be a near miss. With twice the excess more fleets that fail would be simulated to the end."""
 
 FIRST, SURELY = 2, 1.1
-"""A queue that in each of so many first draws is so many times below what it may grow to, or above, is not drawn further: a
-queue that grows does so in each. With twice the distance most stable fleets would be drawn to the end."""
+"""A queue that in each of so many first draws is so many times below what it may grow to, or above, is not drawn
+further: one that grows does so in each. With twice the distance most stable fleets would be drawn to the end."""
 
 SPAN_S = 600.0
 FEWEST, MOST = 2_000, 40_000
@@ -220,10 +220,7 @@ def judge_draws(
     """What draws show, as far as they need be simulated: where those so far miss an objective by far whatever others
     show, the fleet has failed, and the least that its bound can be is told; where all nearly hold it, more decide."""
     if not targets:
-        few, settled = record.first(FIRST), (1 / SURELY, SURELY)
-        growth = np.maximum(few[:, 1], 1e-9) / np.maximum(few[:, 0], 1e-9)
-        sure = (growth < settled[0] * GROWTH).all() or (growth > settled[1] * GROWTH).all()
-        return (queue_growth(few if sure else record.first(rehearsal.draws)),)
+        return (_judge_growth(record, rehearsal),)
     few = surely_beyond(record, targets, rehearsal, FAR)
     found = _shown_by(record, few, targets, rehearsal)
     if not few and 1.0 < max((item.excess for item in found), default=0.0) < 1.0 + NEAR:
@@ -254,6 +251,14 @@ def surely_beyond(
         if (least_bound(record.first(count), rehearsal) > share * most).any():
             return count
     return 0
+
+
+def _judge_growth(record: DrawRecord, rehearsal: RehearsalSettings) -> SimulatedQuantile:
+    """Whether the queue grows, by the first draws where they all say the same by far."""
+    few = record.first(FIRST)
+    growth = np.maximum(few[:, 1], 1e-9) / np.maximum(few[:, 0], 1e-9)
+    sure = (growth < GROWTH / SURELY).all() or (growth > GROWTH * SURELY).all()
+    return queue_growth(few if sure else record.first(rehearsal.draws))
 
 
 def queue_growth(values: Array) -> SimulatedQuantile:
