@@ -31,8 +31,8 @@ ROOM_LINES = {
     # one program with its bounds, offers, reasons, risk, policies, the documents of it all; 1,000 lines of proof by a
     # search over simulated fleets: loads, pool, least counts, mixes, and what reasons read off; token prices beside
     # those of APIs; whether one replica fits, and what would make it; plans beside an own calibration; plans in parts,
-    # and what is given up before it is simulated to the end
-    "planning": 11_760,
+    # and what is given up before it is simulated to the end; shapes of several services, hours of questions
+    "planning": 11_800,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten, laws and intervals over them
     "work": 7_400,

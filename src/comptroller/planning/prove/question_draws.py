@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from comptroller.costs.timing import TimingCalibration
-from comptroller.planning.ground.nouns import Bools, Fleet, Floats, Goal, Ints, Option
-from comptroller.planning.ground.service_document import ServiceDocument
+from comptroller.planning.ground.nouns import Fleet, Floats, Goal
 from comptroller.planning.prove.arrivals import (
     MOST,
     QUARTERS,
@@ -19,17 +18,15 @@ from comptroller.planning.prove.arrivals import (
     block_bootstrap,
     observed_quantiles,
 )
-from comptroller.planning.prove.services import ModelServices, services_of, shared_block_tokens
+from comptroller.planning.prove.question_load import QuestionLoad, QuestionPlayers, ServiceShares, question_quantity
+from comptroller.planning.prove.services import services_of, shared_block_tokens
 from comptroller.planning.prove.simulated_fleet import fleet_of, with_default_prefix_caching
 from comptroller.planning.solve.description import LEAST_SHARE
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.question_graphs import QuestionGraphRecord
 from comptroller.serving.question_replay import solve_recorded
-from comptroller.serving.state import RequestState
-from comptroller.serving.world import ELSEWHERE, Place, QuestionStream, QuestionStreamOutcome, SimulatedStrategy
-from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
-from comptroller.strategies.spelling import parse
+from comptroller.serving.world import QuestionStream, QuestionStreamOutcome
 from comptroller.work.arrivals import gamma_arrivals
 from comptroller.work.demand import recorded_trace
 from comptroller.work.workload import PeakQuantile
@@ -41,27 +38,6 @@ calls, so that more of them cost minutes."""
 RESIDENCES = 6.0
 """A draw lasts at least so many times as long as a call does: the fleet fills, and then has to hold; the warm-up leaves
 out the first of them."""
-
-AT_ONCE = ServicePace(0.0, 0.0, 0.0)
-"""An API whose latency is not recorded; no latency objective is judged by it."""
-
-
-@dataclass(frozen=True)
-class QuestionLoad:
-    """What one simulated fleet of questions does: who answers what, and the services that play.
-
-    share: (classes, options), of the questions.  own: services by model, at the calls that they get.  block_tokens: of
-    the prefix blocks that its calls share, 0 for none.
-    """
-
-    share: Floats
-    own: Mapping[int, ModelServices]
-    block_tokens: int
-
-    @property
-    def services(self) -> list[ServiceDocument]:
-        """All services."""
-        return [service for model in self.own.values() for service in model.services]
 
 
 class QuestionDraws:
@@ -76,7 +52,7 @@ class QuestionDraws:
         self._problem, self._calibration, self._seed = problem, calibration, settings.seed
         self._arrivals = [self._arrive(best, number) for number in range(settings.most_draws)]
         self._record = QuestionGraphRecord()
-        self._replays: dict[tuple[tuple[str, int], ...], EvidenceReplay] = {}
+        self._players = QuestionPlayers(problem)
         self.requests = len(self._arrivals[0])
 
     def quantiles(self, fleet: Fleet, goal: Goal) -> Iterator[Floats]:
@@ -96,7 +72,7 @@ class QuestionDraws:
         for row, arrival_s in enumerate(self._arrivals):
             outcome = self._played(load, fleet, row, factor)
             yield observed_quantiles(
-                arrival_s[: len(outcome.answer_s)], goal.targets, partial(_question_quantity, outcome)
+                arrival_s[: len(outcome.answer_s)], goal.targets, partial(question_quantity, outcome)
             )
 
     def played(self, fleet: Fleet, goal: Goal, draw: int, factor: float = 1.0) -> QuestionStreamOutcome:
@@ -139,62 +115,11 @@ class QuestionDraws:
             of_class = np.flatnonzero(task == number)
             question[of_class] = rng.choice(space.plays.question[space.plays.task == number], len(of_class))
             play[of_class] = rng.choice(len(options), len(of_class), p=share / share.sum())
-        places: dict[int, _ServiceShares] = {}
+        places: dict[int, ServiceShares] = {}
         first = 1
         for model, of_model in load.own.items():
-            places[model] = _ServiceShares.drawn(of_model.calls_per_s, first, len(task), rng)
+            places[model] = ServiceShares.drawn(of_model.calls_per_s, first, len(task), rng)
             first += len(of_model.calls_per_s)
-        plays = tuple(self._play(space.options[option], places) for option in options)
+        plays = tuple(self._players.play(space.options[option], places) for option in options)
         stream = QuestionStream(plays, arrival_s, question, seed=int(rng.integers(1 << 32)), play=play)
         return solve_recorded(fleet, stream, self._record)
-
-    def _play(self, option: Option, places: Mapping[int, _ServiceShares]) -> SimulatedStrategy:
-        plays, quality = self._problem.space.plays, self._problem.quality
-        assert plays.evidence is not None and quality is not None
-        bound = tuple(sorted(option.play.bound.items()))
-        if bound not in self._replays:
-            roles: dict[str, RecordedService | ModelledChecker] = {
-                role: RecordedService(plays.models[model], pace=AT_ONCE) for role, model in bound
-            }
-            if quality.checker is not None:
-                roles["checker"] = ModelledChecker(quality.checker.tpr, quality.checker.fpr)
-            self._replays[bound] = EvidenceReplay(plays.evidence, roles)
-        at = {role: places[model] for role, model in bound if option.routes.get(model) == "own"}
-        return SimulatedStrategy(parse(option.play.strategy), self._replays[bound], _place(at))
-
-
-@dataclass(frozen=True)
-class _ServiceShares:
-    """Where the calls of a model go: its services, in the shares that the plan gives them; all calls on one question to
-    the same, as the gateway sends them, or no cache would know them again.
-
-    chosen: by question, one more than its place.
-    """
-
-    chosen: list[int]
-
-    @classmethod
-    def drawn(cls, calls_per_s: Floats, first: int, questions: int, rng: np.random.Generator) -> _ServiceShares:
-        """A service for every question. first: one more than the place of the first."""
-        edges = np.cumsum(calls_per_s / calls_per_s.sum())
-        drawn = np.searchsorted(edges, rng.uniform(size=questions), side="right")
-        return cls((first + np.minimum(drawn, len(edges) - 1)).tolist())
-
-    def __call__(self, number: int) -> int:
-        """One more than the place of a question's service."""
-        return self.chosen[number]
-
-
-def _place(at: Mapping[str, _ServiceShares]) -> Place:
-    """Calls of a role that own devices play go there, the others to their API."""
-    return lambda number, role, prompt, output: at[role](number) if role in at else ELSEWHERE
-
-
-def _question_quantity(outcome: QuestionStreamOutcome, quantity: str, counted: Bools) -> Floats:
-    """A quantity of the counted questions: of their calls on the fleet, or from question to answer."""
-    if quantity == "e2e_s":
-        return outcome.answer_s[counted]
-    of_fleet = outcome.calls["input_tokens"] > 0
-    kept = outcome.outcome.requests.state != RequestState.CANCELLED
-    chosen: Ints = counted[outcome.calls["request"]] & of_fleet & kept
-    return np.asarray(getattr(outcome.outcome, quantity)[chosen])

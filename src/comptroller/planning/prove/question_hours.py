@@ -10,7 +10,8 @@ from comptroller.costs.timing import TimingCalibration
 from comptroller.planning.ground.nouns import Demand, Fleet, Floats, Ints, SimulatedQuantile
 from comptroller.planning.prove.arrivals import DrawRecord, RehearsalSettings, judge_draws
 from comptroller.planning.prove.hour_rehearsal import dependable_units, headroom_factor
-from comptroller.planning.prove.question_draws import QuestionDraws, QuestionLoad
+from comptroller.planning.prove.question_draws import QuestionDraws
+from comptroller.planning.prove.question_load import QuestionLoad
 from comptroller.planning.prove.services import LEAST_RATE_PER_S, ServiceLoad, cached_share_of, model_services
 from comptroller.planning.solve.day_space import DaySpace
 
