@@ -32,8 +32,9 @@ ROOM_LINES = {
     # search over simulated fleets: loads, pool, least counts, mixes, and what reasons read off; token prices beside
     # those of APIs; whether one replica fits, and what would make it; plans beside an own calibration; plans in parts,
     # and what is given up before it is simulated to the end; 750 lines of the odds of a choice: errors that deployments
-    # share, break-evens, what timing is worth, what nobody timed; offers by seller and capacity, and marketplaces
-    "planning": 13_500,
+    # share, break-evens, what timing is worth, what nobody timed; offers by seller and capacity, marketplaces; shapes
+    # of several services, hours of questions
+    "planning": 13_850,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten, laws and intervals over them
     "work": 7_850,
@@ -43,8 +44,9 @@ ROOM_LINES = {
     "gateway": 7_180,
     # 20 strategies at about 100 lines, their drive, replay and training
     "strategies": 4_750,
-    # the event engine as one kernel, compiled or not, and every policy
-    "serving": 4_450,
+    # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
+    # once and played by the engine, call by call as live
+    "serving": 4_990,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     "report": 4_770,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
@@ -60,7 +62,7 @@ ROOM_LINES = {
     # tools, a reader of 60 to 100 lines each, with its errors before and after
     "measure": 4_000,
     # a file per command (eleven), most of it options and their help; `new` asks
-    "cli": 2_700,
+    "cli": 2_760,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,
     # targets of export, one file each; refusals of what-ifs and of weights that have to be made

@@ -6,19 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from comptroller.costs.capacity import LatencyTarget
-from comptroller.errors import InfeasibleError
 from comptroller.facts.reader import parse_toml
-from comptroller.planning.ground.nouns import Goal, SimulatedQuantile, Trial
 from comptroller.planning.planner import plan, shipped_calibration
 from comptroller.planning.prove.arrivals import RehearsalSettings, of_the_mean
 from comptroller.planning.prove.fleet_search import FleetSearch
-from comptroller.planning.prove.rehearsal import ROUNDS, rehearse_until_held
 from comptroller.planning.prove.stage import FleetStage
-from comptroller.planning.reasons.shadow_prices import constraints
 from comptroller.planning.solve.problem import pose_problem
 from comptroller.work.workload import parse
 from evidence_files import measured
@@ -44,50 +37,6 @@ ALONE = {
 }
 BRIEF = RehearsalSettings(draws=3, bound=of_the_mean)
 FEW = RehearsalSettings(draws=4)
-
-
-class Kinds:
-    """Devices whose steady latency is a share of what is asked; a simulation shows `late` times that, however many."""
-
-    def __init__(self, steady: list[float], late: float) -> None:
-        self.goal, self.requests = Goal("usd", (ASKED,)), 1
-        self.simulated = list[str]()
-        self._steady, self._late = sorted(steady, reverse=True), late
-
-    def sized(self, goal: Goal) -> tuple[float, float]:
-        """The slowest kind that keeps the goal, cheapest of all, and how many of it."""
-        kept = [each for each in self._steady if each * ASKED.most_s <= goal.targets[0].sized_s]
-        if not kept:
-            raise InfeasibleError("no kind is so fast")
-        return kept[0], goal.demand // 1
-
-    def trial(self, fleet: tuple[float, float], goal: Goal) -> Trial:
-        """As late as the kind is; faster ones cost more."""
-        line = str(fleet)
-        if line not in self.simulated:
-            self.simulated.append(line)
-        late = fleet[0] * self._late * ASKED.most_s
-        return Trial(goal, fleet, line, fleet[1] / fleet[0], (SimulatedQuantile(goal.targets[0], late, late),))
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(0.2, 1.0), min_size=1, max_size=8), st.floats(1.02, 3.0))
-def test_what_holds_is_found_where_only_faster_devices_help(steady: list[float], late: float) -> None:
-    stage = Kinds([*steady, 1.0], late)
-    holds = [each for each in steady if each * late <= 0.9]
-    try:
-        trials = rehearse_until_held(stage, stage.sized(stage.goal))
-    except InfeasibleError as error:
-        assert not holds and "no fleet held its percentiles in simulation, sized for" in str(error)
-        return
-    finally:
-        assert len(stage.simulated) <= ROUNDS + 3
-    found = next(trial for trial in reversed(trials) if trial.holds)
-    (target,) = found.goal.targets
-    assert found.fleet[0] * late <= 1.0 and replace(target, aim=1.0) == ASKED and target.aim < 1
-    assert found.goal.demand == 1.0
-    (shown, *_) = constraints(found.goal)
-    assert shown.value == ASKED.most_s and shown.moved(5.0).targets[0].sized_s == 5.0 * target.aim
 
 
 def test_a_service_of_bursts_is_planned_and_told_by_what_was_asked() -> None:

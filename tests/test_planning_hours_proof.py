@@ -66,6 +66,9 @@ class Judge:
     def __init__(self, of: Market, needs: tuple[float, ...]) -> None:
         self.market, self.needs = of, needs
 
+    def headroom(self, demand: Demand, day: Fleet, h: int) -> float:
+        return headroom_factor(self.market, demand, day, 0, h)
+
     def seen(self, demand: Demand, day: Fleet, h: int) -> tuple[SimulatedQuantile, ...]:
         units = dependable_units(self.market, demand, day, 0, h)
         carried = float((units / self.market.load[0, 0]).sum()) / float(demand.load[h])

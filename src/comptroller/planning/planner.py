@@ -15,6 +15,7 @@ from comptroller.planning.offer.day_market import without_spot
 from comptroller.planning.prove.arrivals import RehearsalSettings
 from comptroller.planning.prove.proof_document import VerificationResult, fleet_search, verification_of
 from comptroller.planning.reasons.explain import WhyNotExplanation, explain
+from comptroller.planning.reasons.runners_up import runners_up
 from comptroller.planning.risk.confidence import with_confidence
 from comptroller.planning.routing_choice import best_of, routing_choices
 from comptroller.planning.solve.infeasible import solve_or_explain
@@ -38,6 +39,11 @@ class PlanDepth(IntEnum):
     """What lost, what fell out, what limits cost."""
     FRONTIER = 2
     """The cost at tighter and looser objectives as well."""
+
+
+ROUNDS = 3
+"""How often the runners-up of a plan for questions are proven before it is told: one that answers otherwise and is
+cheaper takes its place, and has others. Twice as many only matter where each is cheaper than the one before."""
 
 
 def plan(
@@ -94,7 +100,7 @@ def plan_in_parts(
     problem = replace(problem, workload=workload)
     progress.phase("choosing the mix")
     fleet = solve_or_explain(problem.search, problem.goal)
-    simulated = _settings_of(problem, fleet, rehearsal)
+    simulated = _settings_of(problem, rehearsal)
     problem, fleet, verified = rehearse(problem, fleet, problem.steps, simulated, progress)
     told = answer(problem, fleet, verified)
     yield told
@@ -110,14 +116,9 @@ def plan_in_parts(
         yield next(parts)
 
 
-def _settings_of(
-    problem: PlanningProblem, fleet: Fleet, rehearsal: RehearsalSettings | None
-) -> RehearsalSettings | None:
-    """How to simulate, at the workload's own confidence; `None` where nothing can be, nothing is rented, or questions
-    have no latency objective: of them the ceiling on use is kept, and the plan says that nothing was simulated."""
-    if rehearsal is None or not fleet.units:
-        return None
-    if problem.quality is not None and not problem.goal.targets:
+def _settings_of(problem: PlanningProblem, rehearsal: RehearsalSettings | None) -> RehearsalSettings | None:
+    """How to simulate, at the workload's own confidence."""
+    if rehearsal is None:
         return None
     asked = problem.workload.confidence
     return rehearsal if asked is None else replace(rehearsal, confidence=asked)
@@ -140,15 +141,22 @@ def rehearse(
 ) -> tuple[PlanningProblem, Fleet, VerificationResult | None]:
     """The cheapest fleet that holds in simulation, searched from the steady-state optimum on.
 
-    The problem that comes back has the aims that the fleet was sized for. Without settings nothing is simulated.
+    The problem that comes back has the aims that the fleet was sized for. Without settings, or where nothing is rented,
+    nothing is simulated.
 
     Raises:
         InfeasibleError: as `FleetSearch.proven_fleet`.
     """
-    if settings is None:
+    if settings is None or not best.units:
         return problem, best, None
     search = fleet_search(problem, best, calibration, settings, progress)
     proof = search.proven_fleet(problem.goal)
+    for _ in range(ROUNDS if problem.quality else 0):
+        runners_up(problem.search, search, problem.goal, proof.fleet)
+        again = search.judged_again(problem.goal)
+        if again.trial.fleet.key == proof.trial.fleet.key:
+            break
+        proof = again
     return replace(problem, goal=proof.goal), proof.fleet, verification_of(search, problem.goal)
 
 
@@ -161,18 +169,14 @@ def why_not(
 ) -> tuple[WhyNotExplanation, ...]:
     """What the plan would cost with each choice, written axis=value, proven as the plan is, and what it loses on.
 
-    Plans for questions are held against each other in the steady state.
-
     Raises:
         InputError, UnknownIdError, InfeasibleError: as `explain`.
     """
     calibration = calibration or calibration_of(workload)
     problem = with_confidence(pose_problem(without_spot(workload), calibration, progress))
-    settings = None if problem.quality else _settings_of(problem, problem.search.solve(problem.goal), rehearsal)
-    if settings is None:
-        return explain(problem, wanted)
-    best = problem.search.solve(problem.goal)
-    return explain(problem, wanted, fleet_search(problem, best, problem.steps, settings, progress))
+    best, settings = problem.search.solve(problem.goal), _settings_of(problem, rehearsal)
+    _, _, verified = rehearse(problem, best, problem.steps, settings, progress)
+    return explain(problem, wanted, verified.search if verified else None)
 
 
 def calibration_of(workload: Workload) -> TimingCalibration:

@@ -50,9 +50,10 @@ UNCOMPILED = (
 class EngineJob(NamedTuple):
     """A request as strategies hand it in, the quick way: the fields of a job, in their order.
 
-    parent: id of the request it waits for.  blocks, block_count: as `EventEngine.add_blocks` returned them.
-    service: 0 any, else one more than its place in the fleet.  watched: whether `advance` returns when it
-    ends.
+    wait_s: how long it waits; of a request with tokens, after its parent.  parent: id of the request it waits for.
+    blocks, block_count: as `EventEngine.add_blocks` returned them.  service: 0 any, else one more than its place in the
+    fleet.  watched: whether `advance` returns when it ends.  awaits: requests, if several, that it waits for.  joins:
+    one more than the id of the one that awaits this and others.
     """
 
     arrival_s: float
@@ -68,6 +69,8 @@ class EngineJob(NamedTuple):
     tenant: int = 0
     service: int = 0
     watched: int = 1
+    awaits: int = 0
+    joins: int = 0
 
 
 class EventEngine:
@@ -120,6 +123,16 @@ class EventEngine:
         self._stage(len(jobs))
         for place, job in enumerate(jobs, first):
             self._world.jobs[place] = job
+        return range(first, self._count)
+
+    def enter(self, jobs: npt.NDArray[np.void]) -> range:
+        """Ids of jobs handed in as an array of `JOB`, unchecked; parents and joins count from the first of them."""
+        first = self._count
+        self._stage(len(jobs))
+        own = self._world.jobs[first : self._count]
+        own[:] = jobs
+        own.parent[own.parent >= 0] += first
+        own.joins[own.joins > 0] += first
         return range(first, self._count)
 
     def add_blocks(self, ids: Ids) -> int:

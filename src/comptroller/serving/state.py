@@ -92,8 +92,10 @@ JOB = np.dtype(
     + _fields("i8", "session blocks parent")
     + _fields("i4", "prompt output predicted block_count tenant")
     + _fields("i2", "service watched")
+    + _fields("i4", "awaits joins")
 )
-"""A request as it enters: tokens (both 0: a wait of wait_s), who it belongs to, where its blocks start."""
+"""A request as it enters: tokens (both 0: a wait of wait_s, else wait_s passes between its parent and it), who it
+belongs to, where its blocks start; how many requests it awaits, if several; one more than the id that awaits it so."""
 
 RESULT = np.dtype(
     _fields("i8", "arrival started first last")
@@ -113,7 +115,7 @@ REQUEST = np.dtype(
         "i8",
         # read and written while it queues
         "id state left right heaped order arrival prompt output predicted session tenant watched "
-        "prompt_rank token_rank prompt_held child sibling started first "
+        "prompt_rank token_rank prompt_held child sibling awaits started first "
         # while it runs
         "rank home held blocks block_count goal done high generated target base entered steps "
         "cached computed recomputed preemptions cancelled",

@@ -17,7 +17,7 @@ from comptroller.quantities import Cost, TokenCounts
 from comptroller.serving.engine import EngineJob, EventEngine
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.outcome import EngineOutcome
-from comptroller.serving.state import RequestState
+from comptroller.serving.state import TICKS_PER_S, RequestState, ticks
 from comptroller.strategies.drive import DriverOrders, StrategyDriver
 from comptroller.strategies.prefixes import CallTokenCounts, QuestionPrefixIndex
 from comptroller.strategies.protocol import UNLIMITED, Ask, QuestionBudget, Reply, Strategy
@@ -108,6 +108,44 @@ class _IssuedCall(NamedTuple):
     job: EngineJob
 
 
+def whole_ticks_s(seconds: float) -> float:
+    """A time to the engine's ticks, so that sums of times are exact in any order.
+
+    Raises:
+        InputError: the time is beyond what can be simulated.
+    """
+    return ticks(seconds) / TICKS_PER_S
+
+
+def whole_tick_reply(reply: Reply, at_s: float) -> Reply:
+    """A reply to an ask at second 0, as it comes to one at another moment, after whole ticks."""
+    return replace(reply, started_s=at_s, done_s=at_s + whole_ticks_s(reply.done_s))
+
+
+def tokens_of(reply: Reply) -> tuple[int, int]:
+    """Prompt and output tokens of a recorded reply, at least one of each.
+
+    Raises:
+        UnsupportedError: they are not recorded.
+    """
+    tokens = reply.cost.tokens
+    read = float(tokens.input + tokens.cached + tokens.cache_write)
+    made = float(tokens.output + tokens.reasoning)
+    if not math.isfinite(read + made):
+        raise UnsupportedError(f"the role {reply.ask.role!r} has replies whose tokens are not recorded")
+    return max(1, round(read)), max(1, round(made))
+
+
+def require_seconds(play: SimulatedStrategy, role: str) -> None:
+    """Checks that a role which the fleet does not play has recorded seconds.
+
+    Raises:
+        UnsupportedError: it has none.
+    """
+    if not play.replay.timed:
+        raise UnsupportedError(f"the role {role!r} is not played by the fleet and has no recorded seconds")
+
+
 def solve(fleet: SimulatedFleet, thinking: QuestionStream, sample_s: float = 0.0) -> QuestionStreamOutcome:
     """Every question solved by its strategy on the fleet; its calls share blocks where their texts begin alike.
 
@@ -140,7 +178,8 @@ class _World:
                 heappop(self._deadlines)
             until_s = self._deadlines[0][0] if self._deadlines else math.inf
             ended = self._engine.advance(until_s)
-            for request in ended.tolist():
+            # What ends at one moment goes on by question, whatever number its request has.
+            for _, request in sorted((self._going[request].run.number, request) for request in ended.tolist()):
                 self._end(request)
             if not ended.size:
                 if not self._deadlines:
@@ -150,7 +189,7 @@ class _World:
 
     def _begin(self, number: int) -> None:
         thinking = self._thinking
-        question, start_s = int(thinking.question[number]), float(thinking.arrival_s[number])
+        question, start_s = int(thinking.question[number]), whole_ticks_s(float(thinking.arrival_s[number]))
         rng, play = np.random.default_rng([thinking.seed, number]), thinking.of(number)
         drive = StrategyDriver(play.strategy, play.replay.questions[question], thinking.budget, rng, start_s)
         run = _Run(number, play, drive, play.replay.world(question), QuestionPrefixIndex(), {})
@@ -159,7 +198,7 @@ class _World:
         self._obey(run, drive.start(), start_s)
 
     def _obey(self, run: _Run, orders: DriverOrders, at_s: float) -> None:
-        replies = [run.world.reply(ask, at_s) for ask in orders.begin]
+        replies = [whole_tick_reply(run.world.reply(ask, 0.0), at_s) for ask in orders.begin]
         issued = [_IssuedCall(run, reply.ask, reply, self._job(run, reply)) for reply in replies]
         for request, call in zip(self._engine.ask([call.job for call in issued]), issued, strict=True):
             self._ids[call.ask] = request
@@ -183,16 +222,10 @@ class _World:
         wait = EngineJob(at_s, wait_s=reply.done_s - at_s, watched=int(reply.done_s > at_s))
         if isinstance(player, ModelledChecker):
             return wait
-        tokens = reply.cost.tokens
-        read = float(tokens.input + tokens.cached + tokens.cache_write)
-        made = float(tokens.output + tokens.reasoning)
-        if not math.isfinite(read + made):
-            raise UnsupportedError(f"the role {role!r} has replies whose tokens are not recorded")
-        prompt, output = max(1, round(read)), max(1, round(made))
+        prompt, output = tokens_of(reply)
         service = run.play.place(run.number, role, prompt, output)
         if service == ELSEWHERE:
-            if not run.play.replay.timed:
-                raise UnsupportedError(f"the role {role!r} is not played by the fleet and has no recorded seconds")
+            require_seconds(run.play, role)
             return wait
         common = self._known(run, reply, (prompt, output))
         return EngineJob(
@@ -209,7 +242,7 @@ class _World:
     def _outside_s(self, service: int, prompt: int) -> float:
         """Seconds before a call reaches the engine: what its server takes outside delays the calls that wait for it."""
         if (service, prompt) not in self._outside:
-            self._outside[service, prompt] = self._fleet.outside_s(service, prompt)
+            self._outside[service, prompt] = whole_ticks_s(self._fleet.outside_s(service, prompt))
         return self._outside[service, prompt]
 
     def _known(self, run: _Run, reply: Reply, tokens: tuple[int, int]) -> Ints:
@@ -251,9 +284,9 @@ class _World:
 
     def _calls(self) -> CallTable:
         """What was asked, as call records."""
-        roles = _code_texts(call.ask.role for call in self._issued)
-        questions = _code_texts(call.run.drive.question.id for call in self._issued)
-        spelled = _code_texts(call.run.play.spelled for call in self._issued)
+        roles = code_texts(call.ask.role for call in self._issued)
+        questions = code_texts(call.run.drive.question.id for call in self._issued)
+        spelled = code_texts(call.run.play.spelled for call in self._issued)
         names = {
             "role": roles[0],
             "question": questions[0],
@@ -279,7 +312,7 @@ class _World:
         )
 
 
-def _code_texts(texts: Iterable[str]) -> tuple[tuple[str, ...], list[int]]:
+def code_texts(texts: Iterable[str]) -> tuple[tuple[str, ...], list[int]]:
     """Distinct texts, and the place of each among them."""
     places: dict[str, int] = {}
     codes = [places.setdefault(text, len(places)) for text in texts]

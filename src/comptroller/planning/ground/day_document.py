@@ -35,7 +35,8 @@ class HourTrial(DocumentPart):
     """What simulating an hour's fleet at the hour's rate showed.
 
     sized_for: demand that it is sized for, over the hour's.  upper_s: upper bounds of the objectives' quantiles, in
-    their order, None where some request never got there.  holds: all are within their objectives.
+    their order, None where some request never got there; without objectives the TTFT p95 of the last
+    quarter.  holds: all are within their objectives, or the queue does not grow.
     """
 
     sized_for: float

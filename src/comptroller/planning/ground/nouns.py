@@ -316,7 +316,8 @@ class Fleet:
     share: (h, classes, options), of the hour's interactive questions.  later: (h, classes, options), questions per
     second that waited.  units: by model, (h, deployments).  calls_per_s: by model, (h, buckets, deployments),
     interactive ones, at the demand that the fleet is sized for.  done: (h, works), shares of a day's work.  work: by
-    model, (h, its works, deployments), the same by deployment.  moved: by work, (h released, hours waited).  chosen:
+    model, (h, its works, deployments), the same by deployment.  waited: by model, (h, buckets, deployments), calls per
+    second of questions that waited, at the demand itself.  moved: by work, (h released, hours waited).  chosen:
     share of each work that is done.  total: `OBJECTIVES` by hour; what APIs take is in the dollars alone.  bought:
     dollars paid to APIs, by hour.  objective: per hour, or over the day.  bound: nothing that was left to choose costs
     less.  solved: share of the questions.  considered: deployments that exact bounds left to the program.
@@ -336,6 +337,7 @@ class Fleet:
     bound: float
     solved: float = 1.0
     considered: int = 0
+    waited: Mapping[int, Floats] = field(default_factory=dict)
 
     @property
     def kinds(self) -> int:

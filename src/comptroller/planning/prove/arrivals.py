@@ -39,6 +39,10 @@ FAR = 1.0 + NEAR
 """Factor by which a fleet must surely miss an objective to be given up before all draws are simulated: no bound of all
 of them would be a near miss. With twice the excess more fleets that fail would be simulated to the end."""
 
+FIRST, SURELY = 2, 1.1
+"""A queue that in each of so many first draws is so many times below what it may grow to, or above, is not drawn
+further: one that grows does so in each. With twice the distance most stable fleets would be drawn to the end."""
+
 SPAN_S = 600.0
 FEWEST, MOST = 2_000, 40_000
 """A draw lasts ten minutes of arrivals within these bounds: a p99 of the fewest rests on 16 requests that are counted,
@@ -48,6 +52,9 @@ GROWTH = 1.2
 """Without a latency objective the p95 of TTFT may be so many times as long in the last quarter of the counted arrivals
 as in the first, in the geometric mean of the draws: a steady queue gives 1 and some noise; one that grows over ten
 minutes gave 74 and more. At twice this a queue that doubles within minutes would pass."""
+
+QUARTERS = 2
+"""The first and the last quarter of what is counted: what stands for the objectives where there are none."""
 
 WATCHED = LatencyTarget("ttft_s", 0.95, float("inf"))
 """What shows whether a queue grows: everything that waits waits for its first token."""
@@ -223,7 +230,7 @@ def judge_draws(
     """What draws show, as far as they need be simulated: where those so far miss an objective by far whatever others
     show, the fleet has failed, and the least that its bound can be is told; where all nearly hold it, more decide."""
     if not targets:
-        return (queue_growth(record.first(rehearsal.draws)),)
+        return (_judge_growth(record, rehearsal),)
     few = surely_beyond(record, targets, rehearsal, FAR)
     found = _shown_by(record, few, targets, rehearsal)
     if not few and 1.0 < max((item.excess for item in found), default=0.0) < 1.0 + NEAR:
@@ -254,6 +261,14 @@ def surely_beyond(
         if (least_bound(record.first(count), rehearsal) > share * most).any():
             return count
     return 0
+
+
+def _judge_growth(record: DrawRecord, rehearsal: RehearsalSettings) -> SimulatedQuantile:
+    """Whether the queue grows, by the first draws where they all say the same by far."""
+    few = record.first(FIRST)
+    growth = np.maximum(few[:, 1], 1e-9) / np.maximum(few[:, 0], 1e-9)
+    sure = (growth < GROWTH / SURELY).all() or (growth > GROWTH * SURELY).all()
+    return queue_growth(few if sure else record.first(rehearsal.draws))
 
 
 def queue_growth(values: Array) -> SimulatedQuantile:

@@ -21,23 +21,20 @@ from comptroller.planning.ground.nouns import Bools, Fleet, Floats, Goal, Ints, 
 from comptroller.planning.offer.market import undominated_columns
 from comptroller.planning.prove.kind_table import EQUAL, LEAST_NEED, PAIRED, KindTable, likely_mixes, most_units
 from comptroller.planning.prove.proven_fleet import ProvenFleet, relaxed_limit_s
-from comptroller.planning.prove.rehearsal import rehearse_until_held
+from comptroller.planning.prove.shape_search import RAISES, ServiceFocus, grow_until_held, share_anew, take_out_units
 from comptroller.planning.prove.stage import FleetStage
 from comptroller.planning.solve.loading import FleetLoader
 from comptroller.planning.solve.search import KeepChoice, keep_everything
 
-KINDS, MIXES, DROPS = 48, 12, 3
-"""Kinds without levers and as many with, mixes of them, and, of questions, fleets with a unit less that are simulated
-in one search. Draws of questions take a hundred times as long. Twice as many only lengthen the searches that stop."""
+KINDS, MIXES, SERVICE_KINDS = 48, 12, 12
+"""Kinds without levers and as many with, mixes of them, and kinds of each service of questions, whose draws take
+several times as long, that one search simulates before it stops and says how far below the steady state lies. Twice as
+many only lengthen those that stop."""
 
 GROWTH, BETTER = 4.0, 0.98
 """A kind that holds nothing known is tried up to so many times what the steady state says, as long as more units lower
 its excess at least to this share. A service that needs four times the steady state is another service; a share nearer
 to 1 tries counts that change nothing."""
-
-RAISES = (1.05, 1.12, 1.2, 1.3, 1.45)
-"""Factors on the demand at which the program names fleets to try, while they are cheaper than the best that holds:
-mixes by size are worth more than the sum of their kinds. Twice as many steps rarely name another fleet."""
 
 
 class FleetSearch:
@@ -70,6 +67,11 @@ class FleetSearch:
             self._known[key] = _GoalSearch(self.stage, goal, keep, allowed, kept[-1]).run()
         return self._known[key]
 
+    def judged_again(self, goal: Goal) -> ProvenFleet:
+        """The same where fleets were simulated meanwhile, for whatever else: no plan is dearer than one of them."""
+        self._known = {key: proof for key, proof in self._known.items() if key[0] != goal.asked}
+        return self.proven_fleet(goal)
+
     def bound_s(self, goal: Goal, number: int) -> float:
         """What the cheapest fleet that holds a goal was shown to keep of one of its objectives."""
         return self.proven_fleet(goal).trial.seen[number].upper_s
@@ -98,8 +100,10 @@ class _GoalSearch:
         self.best: Trial | None = None
         self._best_rank: tuple[float, int, float] = (np.inf, 0, 0.0)
         self.cut = False
-        self._loaded: dict[tuple[tuple[int, bytes], ...], Fleet | None] = {}
+        self._loaded: dict[tuple[object, ...], Fleet | None] = {}
         self.failed: dict[int, int] = {}
+        self._focus: ServiceFocus | None = None
+        self._tables: dict[int, KindTable] = {}
 
     @cached_property
     def loader(self) -> FleetLoader:
@@ -112,22 +116,22 @@ class _GoalSearch:
         return self.sized(self.goal)
 
     def sized(self, goal: Goal) -> Fleet:
-        """See `RehearsalStage`."""
+        """The optimum of the steady state for a goal."""
         return self.stage.problem.search.solve(goal, self.keep)
 
     def trial(self, fleet: Fleet, goal: Goal) -> Trial:
-        """See `RehearsalStage`; what comes of it is remembered."""
+        """What simulating a fleet showed; it is remembered."""
         found = self.stage.trial(fleet, goal)
         self.tried.append(found)
         if found.holds and self._within_limits(fleet) and (rank := self._rank(found)) < self._best_rank:
             self.best, self._best_rank = found, rank
         return found
 
-    def loaded(self, units: dict[int, Ints]) -> Fleet | None:
-        """See `FleetLoader`: units that get the calls of the steady state's optimum."""
-        key = tuple((model, count.tobytes()) for model, count in sorted(units.items()))
+    def loaded(self, units: dict[int, Ints], like: Fleet) -> Fleet | None:
+        """See `FleetLoader`: units that get the calls of a fleet."""
+        key = (like.key, *((model, count.tobytes()) for model, count in sorted(units.items())))
         if key not in self._loaded:
-            self._loaded[key] = self.loader.fleet(self.steady, units)
+            self._loaded[key] = self.loader.fleet(like, units)
         return self._loaded[key]
 
     def cost(self, fleet: Fleet) -> float:
@@ -139,7 +143,6 @@ class _GoalSearch:
 
     @property
     def _most(self) -> float:
-        """What the best that holds counts for."""
         return np.inf if self.best is None else self.cost(self.best.fleet)
 
     def _within_limits(self, fleet: Fleet) -> bool:
@@ -151,26 +154,30 @@ class _GoalSearch:
             amount <= most * (1 + EQUAL) for (_, amount), (_, most) in zip(taken, goal.limits, strict=True)
         )
 
-    def run(self) -> ProvenFleet:
-        """The search.
+    def is_cheaper(self, fleet: Fleet) -> bool:
+        """Whether a fleet within all limits is cheaper than the best."""
+        return self._within_limits(fleet) and self.cost(fleet) < self._most * (1 - EQUAL)
 
-        Raises:
-            InfeasibleError: as `FleetSearch.proven_fleet`.
-        """
+    def run(self) -> ProvenFleet:
+        """The search; raises InfeasibleError as `FleetSearch.proven_fleet` does."""
         self.trial(self.steady, self.goal)
-        self._try_known(self._is_kept)
+        self._try_known(self.is_kept)
         plain = self.stage.problem.quality is None
         if plain:
-            self._count_kinds()
+            self._count_kinds(KINDS)
         if self.best is None:
-            rehearse_until_held(self, self.steady)
+            grow_until_held(self)
         if self.best is None:
             raise InfeasibleError("what holds in simulation is beyond the limits or the most kinds of the workload")
+        self._try_raised()
         if plain:
-            self._try_raised()
             self._try_mixes()
         else:
-            self._try_less()
+            share_anew(self)
+            self._count_kinds_of_services()
+            take_out_units(self)
+            # Shares of questions are not counted through: only the steady state's price is known to be least.
+            self.cut = self.best.fleet.objective > self.steady.objective * (1 + EQUAL)
         return self._proven(self.best)
 
     def _proven(self, best: Trial) -> ProvenFleet:
@@ -188,23 +195,33 @@ class _GoalSearch:
         return None if self.best is None else self.best.fleet
 
     def _try_known(self, is_kept: Callable[[Fleet], bool]) -> None:
-        """What the pool knows already, the cheapest first, until one holds: no plan is dearer than what was seen to
-        hold."""
+        """What the pool knows already, the cheapest first, until one holds: no plan is dearer than that."""
         known = [(self.cost(fleet), fleet, goal) for fleet, goal in self.stage.known(self.goal) if is_kept(fleet)]
         for cost, fleet, goal in sorted(known, key=lambda one: one[0]):
             if cost > self._most * (1 + EQUAL):
                 return
             self.trial(fleet, goal)
 
-    def _is_kept(self, fleet: Fleet) -> bool:
+    def is_kept(self, fleet: Fleet) -> bool:
+        """Whether all that a fleet uses may be used."""
         rented = all(self.allowed[model][count.any(axis=0)].all() for model, count in fleet.units.items())
         return rented and bool(self.options[fleet.share[0].any(axis=0)].all())
 
-    @cached_property
+    @property
+    def _service(self) -> ServiceFocus:
+        """The service whose kinds are tried: that of plain requests, or one of several."""
+        return self._focus or ServiceFocus(next(iter(self.loader.markets)), self.steady)
+
+    @property
     def _kinds(self) -> KindTable:
-        """The deployments that carry all sizes."""
-        ((model, market),) = self.loader.markets.items()
-        like = self.steady.calls_per_s[model][0].sum(axis=1)
+        """The deployments that carry all sizes of the service's calls."""
+        model = self._service.model
+        if model not in self._tables:
+            self._tables[model] = self._kind_table(model)
+        return self._tables[model]
+
+    def _kind_table(self, model: int) -> KindTable:
+        market, like = self.loader.markets[model], self._service.like.calls_per_s[model][0].sum(axis=1)
         fits = market.fits[like > 0].all(axis=0) & self.allowed[model]
         bare = self.stage.loader(replace(self.goal, targets=())).markets[model]
         load, least = ((one.finite * like[None, :, None]).sum(axis=1).max(axis=0) for one in (market, bare))
@@ -214,7 +231,16 @@ class _GoalSearch:
         price, most = market.unit(self.goal.objective)[0], most_units(market, self.goal)
         return KindTable(model, rows, price, load, need, kept, most)
 
-    def _count_kinds(self) -> None:
+    def _count_kinds_of_services(self) -> None:
+        """The least count of every kind of one service after the other, the others as they are in the best."""
+        for model in sorted(self.steady.units):
+            best = self.best
+            if best is not None and model in best.fleet.units:
+                self._focus = ServiceFocus(model, best.fleet)
+                self._tables, self.failed = {}, {}
+                self._count_kinds(SERVICE_KINDS)
+
+    def _count_kinds(self, most_kinds: int) -> None:
         """The least count of every kind that holds, as far as it may be cheapest."""
         kinds, explored = self._kinds, Counter[bool]()
         for row in kinds.by_price(self.goal.spare).tolist():
@@ -222,7 +248,7 @@ class _GoalSearch:
             plain = self.stage.problem.space.offers[kinds.model].deployments[row].levers.is_plain
             if most is not None and most < least:
                 continue
-            if explored[plain] >= KINDS:
+            if explored[plain] >= most_kinds:
                 self.cut = True
                 continue
             explored[plain] += 1
@@ -265,7 +291,8 @@ class _GoalSearch:
         kinds = self._kinds
         units = np.zeros((1, len(kinds.price)), np.int64)
         units[0, row] = count + self.goal.spare
-        return self.loaded({kinds.model: units})
+        like = self._service.like
+        return self.loaded({**like.units, kinds.model: units}, like)
 
     def _holds(self, row: int, count: int) -> bool:
         """Whether so many units of a kind hold; of limits alone it may be too many."""
@@ -330,7 +357,8 @@ class _GoalSearch:
             fleet = self.stage.problem.search.cheaper(goal, self._most * (1 - EQUAL), self.keep)
             if fleet is None or self.cost(fleet) >= self._most * (1 - EQUAL):
                 return
-            if fleet.kinds > 1 and self._within_limits(fleet):
+            mixed = fleet.kinds > 1 or self.stage.problem.quality is not None
+            if mixed and self.is_cheaper(fleet):
                 self.trial(fleet, goal)
 
     def _try_mixes(self) -> None:
@@ -341,7 +369,7 @@ class _GoalSearch:
                 self.cut = True
                 return
             tried += 1
-            fleet = self.loaded(mix)
+            fleet = self.loaded(mix, self.steady)
             if fleet is None:
                 return
             self.trial(fleet, self.goal)
@@ -355,39 +383,14 @@ class _GoalSearch:
             alike.setdefault(self._device(row), row)
         carries = {row: carries[row] for row in list(alike.values())[:PAIRED]}
         for count in likely_mixes(kinds, carries, most - self.goal.price_of_kinds(2), self.goal.spare):
-            fleet = self.loaded({kinds.model: count})
-            if fleet and self._within_limits(fleet) and fleet.key not in seen and self.cost(fleet) < most * (1 - EQUAL):
+            fleet = self.loaded({kinds.model: count}, self.steady)
+            if fleet and fleet.key not in seen and self.is_cheaper(fleet):
                 yield {kinds.model: count}
 
     def _device(self, row: int) -> tuple[str, str, str]:
         """What a kind is made of: others of the same add little to a mix with it, unless there are few of the one."""
         kind = self.stage.problem.space.offers[self._kinds.model].deployments[row]
         return kind.axes["accelerator"], kind.axes["layout"], kind.capacity if kind.offer.available else ""
-
-    def _try_less(self) -> None:
-        """The best with a unit less of one kind, as long as that holds: questions answered as they are."""
-        for _ in range(DROPS):
-            best = self.best
-            assert best is not None
-            found = next((trial for trial in self._with_less(best) if trial.holds), None)
-            if found is None:
-                return
-        self.cut = True
-
-    def _with_less(self, best: Trial) -> Iterator[Trial]:
-        """The dearest unit first."""
-        loader = self.stage.loader(best.goal)
-        units = [
-            (float(loader.markets[model].unit(self.goal.objective)[0][row]), model, int(row))
-            for model, count in best.fleet.units.items()
-            for row in np.flatnonzero(count[0])
-        ]
-        for _, model, row in sorted(units, reverse=True):
-            less = {m: count.copy() for m, count in best.fleet.units.items()}
-            less[model][0, row] -= 1 if less[model][0, row] > 1 + self.goal.spare else less[model][0, row]
-            fleet = loader.fleet(best.fleet, less)
-            if fleet is not None and fleet.key not in {trial.fleet.key for trial in self.tried}:
-                yield self.trial(fleet, best.goal)
 
 
 def _is_slow(trial: Trial) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -16,7 +16,6 @@ from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.offer.day_market import DayOffers
 from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.prove.arrivals import DrawRecord, RehearsalSettings, judge_draws, simulated_quantiles, traces
-from comptroller.planning.prove.rehearsal import RAISE, climb
 from comptroller.planning.prove.services import ServiceLoad, service_of, with_policies
 from comptroller.planning.solve.day_freedoms import DayFreedom
 from comptroller.planning.solve.problem import PlanningProblem
@@ -26,6 +25,10 @@ ROUNDS = 4
 """Days that are simulated before giving up on an hour. Each raises every failing hour past what its fleet could carry;
 an hour that fails in the last is reported as not shown to hold. Twice as many cost twice the time of such a day."""
 
+RAISE = (1.03, 1.5)
+"""Least and most factor on the demand that a failing hour is sized for, by how far its bound is off: smaller steps
+often end with the same whole units, larger ones pass the cheapest fleet that holds."""
+
 BEYOND = 1.001
 """Factor beyond what a fleet that failed could carry, so that the next is another one."""
 
@@ -34,11 +37,10 @@ CEILING_ROOM = 1e-6
 
 
 class HourStage(Protocol):
-    """What tries single hours of the days of a market."""
+    """What tries single hours of days."""
 
-    @property
-    def market(self) -> Market:
-        """What the days rent."""
+    def headroom(self, demand: Demand, day: Fleet, h: int) -> float:
+        """How many times its sized load an hour's fleet could carry."""
         ...
 
     def seen(self, demand: Demand, day: Fleet, h: int) -> tuple[SimulatedQuantile, ...]:
@@ -64,15 +66,14 @@ class RequestHourStage:
         workload = self.problem.workload
         self.draws = traces(workload, traffic_of(workload), self.settings)
 
-    @property
-    def market(self) -> Market:
-        """What the days rent."""
-        return self.offers.market
+    def headroom(self, demand: Demand, day: Fleet, h: int) -> float:
+        """See `HourStage`."""
+        return headroom_factor(self.offers.market, demand, day, self.model, h)
 
     def seen(self, demand: Demand, day: Fleet, h: int) -> tuple[SimulatedQuantile, ...]:
         """What simulating the interactive requests of an hour on what they get of its fleet showed."""
         share = np.round(column_shares(day, self.model, h), 6)
-        units = dependable_units(self.market, demand, day, self.model, h)
+        units = dependable_units(self.offers.market, demand, day, self.model, h)
         factor = float(demand.load[h] * day.share[h].sum())
         key = (units.tobytes(), share.tobytes(), factor)
         if key not in self.known:
@@ -89,9 +90,9 @@ class RequestHourStage:
         buckets, offers = self.problem.space.buckets[self.model], self.offers.offers
         load = replace(buckets.load, rate_per_s=buckets.load.rate_per_s * factor)
         calls = np.zeros((buckets.count, len(offers.deployments)))
-        calls[:, self.market.rows] = load.rate_per_s[:, None] * (share / share.sum())
+        calls[:, self.offers.market.rows] = load.rate_per_s[:, None] * (share / share.sum())
         what = ServiceLoad(offers, load, calls, buckets.longest_tokens, self.calibration)
-        for row, count in zip(self.market.rows.tolist(), units.tolist(), strict=True):
+        for row, count in zip(self.offers.market.rows.tolist(), units.tolist(), strict=True):
             if count:
                 service, _ = service_of(what, row, count, self.problem.goal)
                 yield with_policies(service, self.problem.workload.policies.by_decision)
@@ -112,6 +113,8 @@ def dependable_units(market: Market, demand: Demand, day: Fleet, model: int, h: 
         rows = [market.row(item.name) for item in demand.works if item.name in market.works]
         taken = np.array(own)[:, None] * day.work[model][h]
         work = (market.finite[:, rows] * taken).sum(axis=1).max(axis=0)
+    if model in day.waited:
+        work = work + (market.finite[:, : market.buckets] * day.waited[model][h]).sum(axis=1).max(axis=0)
     beside = np.ceil(market.standing * units - work - CEILING_ROOM)
     after = units - np.ceil(market.lost * units - 1e-9)
     left = np.minimum(np.where(market.lost > 0, after, units), beside)
@@ -120,11 +123,11 @@ def dependable_units(market: Market, demand: Demand, day: Fleet, model: int, h: 
 
 def headroom_factor(market: Market, demand: Demand, day: Fleet, model: int, h: int) -> float:
     """How many times its sized load an hour's fleet could carry, were it shared as fits best."""
-    per_request = market.finite[:, : market.buckets].sum(axis=1).max(axis=0)
     units = dependable_units(market, demand, day, model, h)
-    sized = float(day.calls_per_s[model][h].sum())
-    used = units > 0
-    return float((units[used] / per_request[used]).sum() / max(sized, 1e-12))
+    load = (market.finite[:, : market.buckets] * day.calls_per_s[model][h]).sum(axis=1).max(axis=0)
+    calls = day.calls_per_s[model][h].sum(axis=0)
+    used = (units > 0) & (load > 0)
+    return float((units[used] * calls[used] / load[used]).sum() / max(float(calls.sum()), 1e-12))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,18 +161,17 @@ class RehearsedDay:
         )
 
 
-def raise_hours_until_held(stage: HourStage, step: DayFreedom, day: Fleet, model: int = 0) -> RehearsedDay:
+def raise_hours_until_held(stage: HourStage, step: DayFreedom, day: Fleet) -> RehearsedDay:
     """The day with its hours raised until their percentiles hold in simulation, within `ROUNDS`."""
     why = ""
 
-    def with_failing_hours_raised(days: Sequence[RehearsedDay]) -> RehearsedDay | None:
+    def with_failing_hours_raised(last: RehearsedDay) -> RehearsedDay | None:
         nonlocal why
-        last = days[-1]
         factor = last.demand.sizing.copy()
         for h in last.failed:
             excess = max(item.upper_s / item.target.most_s for item in last.seen[h])
             least = float(np.clip(excess**0.25, *RAISE))
-            factor[h] *= max(least, BEYOND * headroom_factor(stage.market, last.demand, last.day, model, h))
+            factor[h] *= max(least, BEYOND * stage.headroom(last.demand, last.day, h))
         demand = replace(last.demand, factor=factor)
         try:
             return _simulate_hours(stage, demand, step.day(demand, last.day))
@@ -177,7 +179,12 @@ def raise_hours_until_held(stage: HourStage, step: DayFreedom, day: Fleet, model
             why = str(error)
             return None
 
-    days = climb(_simulate_hours(stage, step.demand, day), with_failing_hours_raised, ROUNDS)
+    days = [_simulate_hours(stage, step.demand, day)]
+    while not days[-1].holds and len(days) < ROUNDS:
+        following = with_failing_hours_raised(days[-1])
+        if following is None:
+            break
+        days.append(following)
     return replace(days[-1], why=why)
 
 

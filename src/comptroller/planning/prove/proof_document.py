@@ -63,8 +63,7 @@ def verification_of(search: FleetSearch, goal: Goal) -> VerificationResult:
         rounds=tuple(_rounds(proof, stage.headroom)),
         complete=not proof.cut,
     )
-    plain = stage.problem.quality is None
-    factor = stage.headroom(proof.trial) * (1 - 1 / units if plain and units else 1.0)
+    factor = stage.headroom(proof.trial) * (1 - 1 / units if units else 1.0)
     return VerificationResult(document, proof.trial.seen, search, factor)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import lcm
 from typing import Literal
@@ -16,7 +16,7 @@ from comptroller.costs.operating import OperatingPoint, operating_point
 from comptroller.costs.split_pools import prompt_pool_replica
 from comptroller.costs.timing import TimingCalibration
 from comptroller.launch import ServingPhase, line
-from comptroller.planning.ground.nouns import Bools, Deployment, Fleet, Floats, Goal
+from comptroller.planning.ground.nouns import Bools, Deployment, Fleet, Floats, Goal, Ints
 from comptroller.planning.ground.service_document import (
     DeploymentDocument,
     EngineDocument,
@@ -88,8 +88,12 @@ def _of_model(problem: PlanningProblem, fleet: Fleet, model: int, shared: bool) 
     load = replace(buckets.load, rate_per_s=np.maximum(calls.sum(axis=1), LEAST_RATE_PER_S))
     offers = problem.space.offers[model]
     what = ServiceLoad(offers, load, calls, buckets.longest_tokens, problem.steps)
-    units = fleet.units[model][0]
-    rows = np.flatnonzero(units)
+    return model_services(problem, what, fleet.units[model][0], shared)
+
+
+def model_services(problem: PlanningProblem, what: ServiceLoad, units: Ints, shared: bool) -> ModelServices:
+    """Units, (deployments,), as the services of one model. shared: whether calls find each other's blocks."""
+    rows, offers, calls = np.flatnonzero(units), what.offers, what.calls_per_s
     pairs = [service_of(what, int(row), int(units[row]), problem.goal) for row in rows]
     chosen = ({"routing": SHARING} if shared else {}) | problem.workload.policies.by_decision
     services = tuple(with_policies(service, chosen) for service, _ in pairs)
@@ -109,8 +113,13 @@ def shared_block_tokens(problem: PlanningProblem, fleet: Fleet) -> int:
 
 def cached_share(problem: PlanningProblem, model: int, calls_per_s: Floats) -> float:
     """Share of the prompt tokens of a model's calls, (buckets, deployments), that is found in a cache."""
-    requests = problem.space.buckets[model].load.requests
-    keeps = np.array([item.replica.prefix_block_tokens > 0 for item in problem.space.offers[model].deployments])
+    return cached_share_of(problem.space.buckets[model].load, problem.space.offers[model].deployments, calls_per_s)
+
+
+def cached_share_of(load: SlicedLoad, deployments: Sequence[Deployment], calls_per_s: Floats) -> float:
+    """The same of calls in the slices of a load on any deployments."""
+    requests = load.requests
+    keeps = np.array([item.replica.prefix_block_tokens > 0 for item in deployments])
     cached = (calls_per_s[:, keeps].sum(axis=1) * requests.cached_tokens).sum()
     return float(cached / max((calls_per_s.sum(axis=1) * requests.input_tokens).sum(), LEAST_RATE_PER_S))
 

@@ -136,9 +136,10 @@ class FleetStage:
         return self.pool[key].record
 
     def headroom(self, trial: Trial) -> float:
-        """How many times its demand a fleet carries in the steady state."""
+        """How many times its demand a fleet carries in the steady state; once, where it rents nothing."""
         bare = replace(trial.goal.asked, demand=1.0, quality=())
-        return trial.goal.sizing * self.loader(bare).headroom(trial.fleet)
+        found = trial.goal.sizing * self.loader(bare).headroom(trial.fleet)
+        return found if np.isfinite(found) else 1.0
 
     def known(self, goal: Goal) -> Iterator[tuple[Fleet, Goal]]:
         """Fleets of the pool that were simulated for the same objectives, with the goal that has their batch caps."""

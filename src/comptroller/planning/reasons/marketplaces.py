@@ -66,7 +66,7 @@ def _with_marketplaces(problem: PlanningProblem, model: int) -> DeploymentTable:
         else ()
     )
     targets = problem.goal.targets
-    return priced.beside(build_table(fresh, table.load, targets, problem.calibration, RejectionTally()))
+    return priced.beside(build_table(fresh, table.load, targets, problem.steps, RejectionTally()))
 
 
 class _OffersOfMarketplaces:

@@ -14,7 +14,7 @@ from comptroller.planning.ground.executor import side_by_side
 from comptroller.planning.ground.nouns import AxisValues, Fleet, Goal
 from comptroller.planning.ground.plan_document import FrontierPoint, RunnerUp
 from comptroller.planning.ground.strategy_plays import StrategyPlay
-from comptroller.planning.reasons.proof_reader import STEADY, ChoiceSolver, ProofReader
+from comptroller.planning.reasons.proof_reader import ChoiceSolver, ProofReader
 from comptroller.planning.reasons.shadow_prices import amount
 from comptroller.planning.solve.description import LEAST_SHARE, describe_fleet, usd_per_h
 from comptroller.planning.solve.infeasible import target_name
@@ -53,18 +53,15 @@ class NeighbouringFleets:
     def of(cls, search: PlanSearch, goal: Goal, best: Fleet, proofs: ProofReader | None = None) -> NeighbouringFleets:
         """Solved once, for the reasons and for the rivals of the plan.
 
-        proofs: what was simulated, where the best was. Rivals of a fleet for plain requests are proven as it was; those
-        of questions are held against the best of the steady state, which is said. Of plain requests the frontier is
-        left to `frontier_of`: no reason rests on it.
+        proofs: what was simulated, where the best was. Rivals are then proven as it was; the frontier of shares solved,
+        and what solves more, are the steady state's. Of plain requests the frontier is left to `frontier_of`: no reason
+        rests on it.
         """
+        rivals = tuple(runners_up(search, proofs or search, goal, best))
         if proofs is not None and not goal.quality:
-            return cls(best, tuple(proven_runners_up(search, proofs, goal, best)), (), None)
-        base = best if proofs is None else search.solve(goal)
-        rivals = runners_up(search, goal, best, base)
-        told = tuple((_as_steady(rival), fleet) for rival, fleet in rivals) if proofs is not None else tuple(rivals)
-        if not goal.quality:
-            return cls(best, told, (), None)
-        return cls(best, told, tuple(frontier(search, goal, best)), dearer(search, goal, best))
+            return cls(best, rivals, (), None)
+        points = tuple(frontier(search, goal, best)) if goal.quality else ()
+        return cls(best, rivals, points, dearer(search, goal, best) if goal.quality else None)
 
     @property
     def neighbours(self) -> tuple[Fleet | None, Fleet | None]:
@@ -87,25 +84,16 @@ class NeighbouringFleets:
         return tuple(distinct.values())[1:]
 
 
-def runners_up(search: PlanSearch, goal: Goal, best: Fleet, base: Fleet) -> list[tuple[RunnerUp, Fleet | None]]:
+def runners_up(
+    search: PlanSearch, solver: ChoiceSolver, goal: Goal, best: Fleet
+) -> list[tuple[RunnerUp, Fleet | None]]:
     """For every value that the plan uses on an axis: the best without it, if there is one, and why it lost.
 
-    base: the optimum that they are held against.
+    solver: what found the optimum. Proofs come one after the other, for they share what was simulated.
     """
-    axes = QUESTION_AXES if goal.quality else REQUEST_AXES
-    values = _values_in_use(search, best, axes)
-    return side_by_side(partial(rival, search, search, goal, base, what) for what in values)
-
-
-def proven_runners_up(
-    search: PlanSearch, proofs: ProofReader, goal: Goal, best: Fleet
-) -> list[tuple[RunnerUp, Fleet | None]]:
-    """The same, each the cheapest that holds in simulation, one after the other: they share what was simulated."""
-    return [rival(search, proofs, goal, best, what) for what in _values_in_use(search, best, REQUEST_AXES)]
-
-
-def _as_steady(told: RunnerUp) -> RunnerUp:
-    return told.model_copy(update={"reason": f"{told.reason} ({STEADY})"})
+    values = _values_in_use(search, best, QUESTION_AXES if goal.quality else REQUEST_AXES)
+    solved = (partial(rival, search, solver, goal, best, what) for what in values)
+    return side_by_side(solved) if solver is search else [each() for each in solved]
 
 
 def keep_without(axis: str, value: str) -> KeepChoice:

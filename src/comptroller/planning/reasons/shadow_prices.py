@@ -92,14 +92,14 @@ def shadow_price(
 def shadow_prices(search: PlanSearch, proofs: ProofReader | None, goal: Goal, best: Fleet) -> list[ShadowPrice]:
     """The prices of all constraints of a plan.
 
-    proofs: what was simulated, where the best was. For plain requests those of latency objectives are then read off
-    what fleets were seen to keep, and proven there; all others are those of the steady state beside its own optimum,
-    which their sentences say.
+    proofs: what was simulated, where the best was. Those of latency objectives are then read off what fleets were seen
+    to keep, and proven there; all others are those of the steady state beside its own optimum, which their sentences
+    say.
     """
     describe = partial(describe_fleet, search)
     base = best if proofs is None else search.solve(goal)
     every = list(enumerate(constraints(goal)))
-    simulated = len(goal.targets) if proofs is not None and not goal.quality else 0
+    simulated = len(goal.targets) if proofs is not None else 0
     steady = side_by_side(partial(shadow_price, search, goal, base, each, describe) for _, each in every[simulated:])
     if proofs is None:
         return steady

@@ -219,13 +219,15 @@ def read(case: ProgramCase, posed: PosedProgram, values: Floats, bound: float) -
     bought = np.einsum("h,hco,co->h", load, share, case.usd_per_h) + np.einsum("hco,co->h", later, later_usd)
     total = {name: np.zeros(demand.hours) for name in OBJECTIVES}
     total["usd"] += bought
-    units, calls, work = {}, {}, {}
+    units, calls, work, waited = {}, {}, {}, {}
     for model, serving in posed.serving.items():
         market, interactive = case.markets[model], serving.placed[0]
         units[model] = np.rint(values[serving.units]).astype(np.int64)
         sized = demand.rate_per_s * case.goal.demand * demand.sizing[:, None, None]
         calls[model] = np.maximum(values[interactive.columns], 0.0) * sized
         work[model] = values[serving.placed[2].columns]
+        if serving.placed[1].columns.size:
+            waited[model] = np.maximum(values[serving.placed[1].columns], 0.0) * demand.rate_per_s
         for name in OBJECTIVES:
             added = [values[placed.columns] * placed.costs(market, name) for placed in serving.placed]
             total[name] += (market.unit(name) * units[model]).sum(axis=1)
@@ -249,6 +251,7 @@ def read(case: ProgramCase, posed: PosedProgram, values: Floats, bound: float) -
         objective=float(total[case.goal.objective].sum()),
         bound=bound,
         solved=float((answered * case.options.score).sum() / max(float(answered.sum()), 1e-12)),
+        waited=waited,
     )
 
 

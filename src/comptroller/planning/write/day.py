@@ -23,11 +23,13 @@ from comptroller.planning.offer.choices import ChoiceSpace
 from comptroller.planning.offer.day_market import DayOffers
 from comptroller.planning.prove.arrivals import RehearsalSettings
 from comptroller.planning.prove.hour_rehearsal import (
+    HourStage,
     RehearsedDay,
     RequestHourStage,
     hour_rehearsal_notes,
     raise_hours_until_held,
 )
+from comptroller.planning.prove.question_hours import QuestionHourStage
 from comptroller.planning.solve.day_freedoms import DayFreedom, solve_steps
 from comptroller.planning.solve.day_space import DaySpace, day_space
 from comptroller.planning.solve.problem import PlanningProblem
@@ -44,7 +46,7 @@ def day_plan(
 ) -> DayPlan | None:
     """The cheapest day of a workload that has hours, sized for the demand that held in simulation.
 
-    settings: how every hour of plain requests is simulated by itself, where there are latency objectives.
+    settings: how every hour is simulated by itself.
 
     Raises:
         InfeasibleError: no day holds the targets and limits.
@@ -54,20 +56,21 @@ def day_plan(
     if hours is None:
         return None
     space = day_space(problem, hours, calibration)
-    simulated = settings is not None and problem.quality is None and bool(problem.goal.targets)
-    return day_document(space, _stage(space, calibration, settings) if simulated and settings else None)
+    return day_document(space, None if settings is None else _stage(space, calibration, settings))
 
 
-def _stage(space: DaySpace, calibration: TimingCalibration, settings: RehearsalSettings) -> RequestHourStage:
+def _stage(space: DaySpace, calibration: TimingCalibration, settings: RehearsalSettings) -> HourStage:
+    if space.problem.quality is not None:
+        return QuestionHourStage(space, calibration, settings)
     ((model, offers),) = space.offers.items()
     return RequestHourStage(model, offers, space.problem, calibration, settings)
 
 
-def day_document(space: DaySpace, stage: RequestHourStage | None = None) -> DayPlan:
+def day_document(space: DaySpace, stage: HourStage | None = None) -> DayPlan:
     """The cheapest day of a space; with a stage, every hour is simulated and raised until it holds."""
     steps = solve_steps(space.freedoms)
     last, day = steps[-1]
-    rehearsed = None if stage is None else raise_hours_until_held(stage, last, day, stage.model)
+    rehearsed = None if stage is None else raise_hours_until_held(stage, last, day)
     if rehearsed is not None and rehearsed.day is not day:
         case = replace(last.case, demand=rehearsed.demand)
         last, day = DayFreedom("every hour held in simulation", case), rehearsed.day
@@ -82,7 +85,7 @@ def day_document(space: DaySpace, stage: RequestHourStage | None = None) -> DayP
         hours=tuple(_hour(space, last.demand, day, h, rehearsed) for h in range(len(day.bought))),
         steps=tuple(_step(step.name, fleet) for step, fleet in steps),
         works=tuple(_work(last, day, k) for k in range(len(last.demand.works))),
-        notes=(*_notes(space, day, max(floor, 0.0)), *_rehearsal_notes(space, rehearsed)),
+        notes=(*_notes(space, day, max(floor, 0.0), rehearsed), *_rehearsal_notes(space, rehearsed)),
     )
 
 
@@ -205,7 +208,7 @@ def _deadline(step: DayFreedom, day: Fleet, k: int, towards: int) -> DeadlineAlt
     return DeadlineAlternative(hours=hours, change_per_day=short(other.objective - day.objective if proven else 0.0))
 
 
-def _notes(space: DaySpace, day: Fleet, floor: float) -> Iterator[str]:
+def _notes(space: DaySpace, day: Fleet, floor: float, rehearsed: RehearsedDay | None) -> Iterator[str]:
     problem = space.problem
     if problem.workload.hours is not None:
         yield from _assumptions(problem.workload.hours, problem.goal.demand, problem.workload.allow.terms)
@@ -217,7 +220,8 @@ def _notes(space: DaySpace, day: Fleet, floor: float) -> Iterator[str]:
         yield f"{columns} candidates to rent {gap}"
         return
     yield "the targets hold in every hour, for the questions that are answered in it, those that waited included"
-    yield "hours are not simulated one by one: each is sized by the factor of the plan for the rate to hold"
+    if rehearsed is None:
+        yield "hours were not simulated: each is sized by the factor of the plan for the rate to hold"
     if space.case.question_works:
         yield "questions that wait are sized for their rate itself: no latency objective is theirs"
     yield f"{len(space.options)} ways to answer and {columns} candidates to rent {gap}"

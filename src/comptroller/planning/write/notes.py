@@ -92,7 +92,7 @@ def _choice_notes(problem: PlanningProblem, best: Fleet, verified: VerificationR
             "the workload's most_use" if problem.workload.most_use else "no latency objective says how full they may be"
         )
         yield f"replicas are at most {goal.most_use:.0%} busy in the steady state: {why}"
-    if goal.price_of_kinds(2) > 0 and verified is not None and problem.quality is None:
+    if goal.price_of_kinds(2) > 0 and verified is not None:
         yield (
             f"each further kind of deployment counts for ${goal.kind_usd_per_h:.2f}/h in the choice, "
             f"and not in the bill (kind_usd_per_h)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comptroller.serving.jit import jit, part
 from comptroller.serving.kernel.queues import push
 from comptroller.serving.policies.view import ACTIVE, PENDING, QUEUED, RESERVED
-from comptroller.serving.state import KernelWorld, PoolRole, RequestState
+from comptroller.serving.state import TICKS_PER_S, KernelWorld, PoolRole, RequestState
 
 DONE, CANCELLED = int(RequestState.DONE), int(RequestState.CANCELLED)
 BLOCKED, TIMED = int(RequestState.BLOCKED), int(RequestState.TIMED)
@@ -90,7 +90,7 @@ def take_slot(w: KernelWorld, id_: int) -> int:
     request.watched = job.watched
     request.prompt, request.output, request.predicted = job.prompt, job.output, job.predicted
     request.session, request.priority, request.tenant = job.session, job.priority, job.tenant
-    request.blocks, request.block_count = job.blocks, job.block_count
+    request.blocks, request.block_count, request.awaits = job.blocks, job.block_count, job.awaits
     request.started, request.first, request.child, request.sibling = -1, -1, -1, -1
     request.prompt_rank, request.token_rank, request.held, request.high = -1, -1, 0, 0
     request.generated, request.steps, request.cached, request.computed = 0, 0, 0, 0
@@ -137,14 +137,24 @@ def time_out(w: KernelWorld, i: int, tick: int) -> None:
 
 @jit
 def free_child(w: KernelWorld, child: int, tick: int) -> None:
-    """A request whose parent has ended may arrive."""
+    """A request whose parent has ended may arrive, one with tokens after its own wait."""
     request = w.requests[child]
     if request.state == BLOCKED:
         request.state = TIMED
-        request.arrival = max(request.arrival, tick)
+        wait = int(w.jobs[request.id].wait_s * TICKS_PER_S + 0.5) if request.prompt > 0 else 0
+        request.arrival = max(request.arrival, tick + wait)
         time_out(w, child, request.arrival)
     else:
         give_slot(w, child)
+
+
+@part
+def _count_down(w: KernelWorld, awaited: int, tick: int) -> None:
+    """One less of those that a request awaits; after the last it may arrive."""
+    slot = int(w.results[awaited].slot)
+    w.requests[slot].awaits -= 1
+    if w.requests[slot].awaits == 0:
+        free_child(w, slot, tick)
 
 
 @part
@@ -183,6 +193,8 @@ def close(w: KernelWorld, i: int, tick: int, state: int) -> None:
         see(w, request.token_rank, RESERVED, -(request.prompt + request.predicted))
         _at_home(w, request.token_rank)
     _record(w, i, tick)
+    if state == DONE and w.jobs[request.id].joins > 0:
+        _count_down(w, w.jobs[request.id].joins - 1, tick)
     if request.child >= 0:
         if state == DONE:
             child = request.child

@@ -56,7 +56,10 @@ def _enter(w: KernelWorld, id_: int) -> None:
     result.arrival = max(now, int(job.arrival_s * TICKS_PER_S + 0.5))
     result.started, result.first, result.last = -1, -1, -1
     result.slot, result.prompt_rank, result.token_rank = -1, -1, -1
-    if parent >= 0 and w.results[parent].state < DONE:
+    if job.awaits > 0:
+        result.state = BLOCKED
+        take_slot(w, id_)
+    elif parent >= 0 and w.results[parent].state < DONE:
         result.state = BLOCKED
         child, of = take_slot(w, id_), _slot(w, parent)
         w.requests[child].sibling = w.requests[of].child
