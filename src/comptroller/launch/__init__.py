@@ -13,10 +13,11 @@ from comptroller.facts.engine import EngineFacts
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import Model
 from comptroller.launch._checkpoint import CheckpointConversion, LaunchCheckpoint, as_launched, checkpoint_of
+from comptroller.launch._installed import require_planned_version, version_said
 
 __all__ = [
     "WHAT_IF", "CheckpointConversion", "LaunchCheckpoint", "checkpoint", "command", "engines", "image", "launchable",
-    "line", "spread",
+    "line", "require_installed", "spread",
 ]  # fmt: skip
 
 WHAT_IF = "# what-if: "
@@ -114,6 +115,16 @@ def spread(engine: str, nodes: int) -> str:
             f"{engine}: how a replica spans {nodes} nodes is not known; use one node's devices, or vllm"
         )
     return flags.format(nodes=nodes)
+
+
+def require_installed(engine: str, planned: str) -> None:
+    """Refuse an engine that is not installed on this machine in the version that a plan was made for.
+
+    Raises:
+        UnknownIdError: no file for the engine.
+        InputError: it is not there, or of another version; says both.
+    """
+    require_planned_version(engine, planned, version_said(_file(engine).VERSION))
 
 
 def _file(engine: str) -> ModuleType:

@@ -15,6 +15,9 @@ IMAGES = {
 SPREAD = '--nnodes {nodes} --node-rank "$RANK" --dist-init-addr "$LEADER:20000"'
 """Arguments of a node, in shell; the first one listens."""
 
+VERSION = ("python", "-c", "import importlib.metadata as m; print(m.version('sglang'))")
+"""What prints the version that is installed."""
+
 
 def words(replica: ModelReplica, files: LaunchCheckpoint, context_tokens: int) -> list[str | int | float]:
     """Arguments of the command; SGLang counts data-parallel attention ranks inside the tensor-parallel size."""

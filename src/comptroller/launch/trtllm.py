@@ -7,6 +7,9 @@ from comptroller.launch._checkpoint import LaunchCheckpoint
 
 IMAGES = {"NVIDIA": "nvcr.io/nvidia/tensorrt-llm/release:1.0.0"}
 
+VERSION = ("python", "-c", "import importlib.metadata as m; print(m.version('tensorrt_llm'))")
+"""What prints the version that is installed."""
+
 
 def words(replica: ModelReplica, files: LaunchCheckpoint, context_tokens: int) -> list[str | int | float]:
     """Arguments of the command; number formats come from the checkpoint."""

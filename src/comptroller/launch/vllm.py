@@ -11,6 +11,9 @@ IMAGES = {"NVIDIA": "vllm/vllm-openai:v0.12.0", "AMD": "vllm/vllm-openai-rocm:v0
 SPREAD = '--nnodes {nodes} --node-rank "$RANK" --master-addr "$LEADER" $([ "$RANK" = 0 ] || echo --headless)'
 """Arguments of a node, in shell; the first one listens."""
 
+VERSION = ("vllm", "--version")
+"""What prints the version that is installed."""
+
 
 def words(replica: ModelReplica, files: LaunchCheckpoint, context_tokens: int) -> list[str | int | float]:
     """Arguments of the command."""
