@@ -76,7 +76,7 @@ def beside(folder: str) -> tuple[LoadComparison, ...]:
         **{"weights": deployment.recipe.weights, "activations": deployment.recipe.activations},
         **{"max_batch": str(deployment.engine.max_batch)},
     }
-    lookup = FactLookup(library.model, library.accelerator, library.engine)
+    lookup = FactLookup.of(library)
     runs = read_runs([OUT / folder / "runs.csv"], ServerStatement(stated), lookup).observations
     return compare(runs, FittedCalibration.shipped(), OwnCalibration.of_folder(OUT / "calibration"))
 

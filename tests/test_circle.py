@@ -20,7 +20,7 @@ from comptroller.errors import InputError, UnsupportedError
 from comptroller.export import service_launches
 from comptroller.facts.accelerator import accelerator
 from comptroller.gateway.planned_engines import planned_config
-from comptroller.launch import require_installed
+from comptroller.launch import require_version
 from comptroller.measure.host import FAMILIES, HostMeasurement
 from comptroller.measure.serving_run import ServingLoad, ServingTarget, stream_timing
 from comptroller.planning.ground.plan_document import Plan
@@ -181,7 +181,7 @@ def test_the_planned_version_is_started_with_the_plans_own_words(
     assert (
         service.backend == "command" and launched.words[: len(service.settings["words"])] == service.settings["words"]
     )
-    require_installed("vllm", "0.12")
+    require_version("vllm", "0.12")
 
 
 @pytest.mark.parametrize(

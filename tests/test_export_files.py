@@ -184,7 +184,7 @@ def test_the_command_line_exports_a_saved_plan(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["show", "plan", "plan.json", "--export", "helm=out"], "targets? of commands, gateway, kubernetes"),
+        (["show", "plan", "plan.json", "--export", "helm=out"], "targets? of commands, compose, gateway, kubernetes"),
         (["show", "plan", "plan.json", "--export", "kubernetes"], "TARGET=FOLDER"),
         (["show", "models", "--export", "kubernetes=out"], "show plan FILE"),
     ],

@@ -17,7 +17,6 @@ from comptroller.cli._progress import ProgressBar
 from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.errors import InputError
-from comptroller.facts.library import FactLibrary
 from comptroller.measure.run_observations import FactLookup, ServerStatement, require_statement
 from comptroller.measure.run_rows import RunFile, RunRow
 from comptroller.measure.serving_comparison import compare
@@ -105,7 +104,7 @@ def measure_serving(url: str, asked: MeasureServingOptions, out: Path | None, wo
     statement, lookup, planned = asked.statement, None, None
     if plan is not None:
         planned = _service_of(plan, asked.service)
-        statement, lookup = _stated(planned, asked.statement), _lookup_of(plan.library)
+        statement, lookup = _statement_of(planned, asked.statement), FactLookup.of(plan.library)
     load = _load(asked, planned)
     require_statement(RunFile(out / RUNS, "measured", (RunRow(1, {}, clients=1.0),)), statement)
     target = ServingTarget.of(url, asked.served_model, _key(asked.key_env))
@@ -136,11 +135,6 @@ def _key(variable: str) -> str:
     if variable and not os.environ.get(variable):
         raise InputError(f"--key-env {variable}: the variable is not set")
     return os.environ.get(variable, "") if variable else ""
-
-
-def _lookup_of(library: FactLibrary) -> FactLookup:
-    """Facts as a plan carries them."""
-    return FactLookup(library.model, library.accelerator, library.engine)
 
 
 def _load(asked: MeasureServingOptions, planned: ServiceDocument | None) -> ServingLoad:
@@ -176,7 +170,7 @@ def _service_of(plan: Plan, service: str) -> ServiceDocument:
     return found
 
 
-def _stated(planned: ServiceDocument, said: ServerStatement) -> ServerStatement:
+def _statement_of(planned: ServiceDocument, said: ServerStatement) -> ServerStatement:
     """What a plan states of the server that it started; options beside it win."""
     deployment = planned.deployment
     (pool,), engine, recipe = deployment.pools, deployment.engine, deployment.recipe

@@ -72,9 +72,9 @@ class ServiceLaunch:
         """The engine's container image for the device.
 
         Raises:
-            UnsupportedError: none is known, or the weights have to be made first, on a machine's own disk.
+            UnsupportedError: none of its version is known, or the weights have to be made first.
         """
-        container = launch.image(self.engine, self.device)
+        container = launch.image(self.engine, self.device, self.service.deployment.engine.version)
         self.require_repository()
         return container
 

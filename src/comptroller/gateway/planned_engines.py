@@ -40,7 +40,10 @@ def _services(plan: Plan) -> Iterator[tuple[str, ServiceConfig]]:
     for run in service_launches(plan):
         if run.nodes > 1:
             raise InputError(f"{run.service.id} spans {run.nodes} machines; export the plan, and start it on each")
-        yield run.service.id, _embedded(run) if run.engine == "llama_cpp" and _is_embedded(run) else _command(run)
+        yield (
+            run.service.id,
+            _embedded_service(run) if run.engine == "llama_cpp" and _is_embedded(run) else _command_service(run),
+        )
 
 
 def _is_embedded(run: ServiceLaunch) -> bool:
@@ -48,7 +51,7 @@ def _is_embedded(run: ServiceLaunch) -> bool:
     return run.device.kind == "cpu" and find_spec("xllamacpp") is not None
 
 
-def _embedded(run: ServiceLaunch) -> ServiceConfig:
+def _embedded_service(run: ServiceLaunch) -> ServiceConfig:
     """llama.cpp by its bindings, one process and one thread for each replica, which is planned to have a core."""
     engine, recipe = run.service.deployment.engine, run.service.deployment.recipe
     settings: dict[str, Any] = {
@@ -80,14 +83,14 @@ def _weights(run: ServiceLaunch) -> Path:
     raise InputError(f"{run.service.id}: there is no file of its weights here; {how}")
 
 
-def _command(run: ServiceLaunch) -> ServiceConfig:
+def _command_service(run: ServiceLaunch) -> ServiceConfig:
     """The plan's own command, run here.
 
     Raises:
         InputError: the engine is not installed in the plan's version, or several replicas would share this machine.
     """
     engine = run.service.deployment.engine
-    launch.require_installed(run.engine, engine.version)
+    launch.require_version(run.engine, engine.version)
     if run.pool.replicas > 1:
         raise InputError(
             f"{run.service.id} has {run.pool.replicas} replicas, and one is started here; export the plan to where "

@@ -45,14 +45,14 @@ def compare(
             run.input_tokens,
             run.output_tokens,
             (run.tpot_s, run.ttft_s),
-            _predicted(run, before),
-            _predicted(run, after),
+            _prediction(run, before),
+            _prediction(run, after),
         )
         for run in runs
     )
 
 
-def _predicted(run: RunObservation, calibration: TimingCalibration) -> tuple[float, float]:
+def _prediction(run: RunObservation, calibration: TimingCalibration) -> tuple[float, float]:
     requests = UniformRequests(np.array([run.input_tokens]), np.array([run.output_tokens]))
     loop = closed_loop(replica_timer(run.replica, calibration), memory(run.replica), requests, [run.concurrency])
     return float(loop.tpot_s[0]), float(loop.ttft_s[0])

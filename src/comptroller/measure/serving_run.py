@@ -12,10 +12,12 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import nan
+from queue import Empty, SimpleQueue
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -151,15 +153,14 @@ def measure(target: ServingTarget, load: ServingLoad, tell: Callable[[int, int],
         InputError: a request fails, or the engine does not count its tokens.
     """
     rng, done = np.random.default_rng(load.seed), 0
-    next(_timings(target, [(load.input_tokens, 2)], 1, rng))
+    _timings(target, [(load.input_tokens, 2)], 1, rng)
     timings: dict[int, list[StreamTiming]] = {clients: [] for clients in load.clients}
     for turn in range(ROUNDS):
         for clients, kept in timings.items():
             sizes = [_lengths(load, rng) for _ in range(turn, load.each, ROUNDS)]
-            for timing in _timings(target, sizes, clients, rng):
-                kept.append(timing)
-                done += 1
-                tell(done, load.each * len(load.clients))
+            kept.extend(_timings(target, sizes, clients, rng))
+            done += len(sizes)
+            tell(done, load.each * len(load.clients))
     return [_row(number, clients / load.replicas, kept) for number, (clients, kept) in enumerate(timings.items(), 1)]
 
 
@@ -171,15 +172,47 @@ def _lengths(load: ServingLoad, rng: np.random.Generator) -> tuple[int, int]:
 
 def _timings(
     target: ServingTarget, sizes: Sequence[tuple[int, int]], clients: int, rng: np.random.Generator
-) -> Iterator[StreamTiming]:
-    """Requests by so many clients, each of which sends its next one as soon as the last one ended."""
+) -> list[StreamTiming]:
+    """Requests by so many clients, each of which sends its next one as soon as the last one ended.
+
+    While the last of them are answered, clients that are done send further ones, which do not count and are cut at the
+    end: as many are in flight as before.
+    """
     prompts = [" ".join(rng.choice(WORDS, size)) for size, _ in sizes]
+    jobs = SimpleQueue[tuple[str, int]]()
+    for prompt, (_, output) in zip(prompts, sizes, strict=True):
+        jobs.put((prompt, output))
+    found, over = list[StreamTiming](), Event()
+
+    def work() -> None:
+        try:
+            while (job := _next(jobs)) is not None:
+                found.append(stream_timing(target, *job, lambda: False))
+                if len(found) == len(sizes):
+                    over.set()
+            while not over.is_set():
+                stream_timing(target, prompts[0], sizes[0][1], over.is_set)
+        finally:
+            over.set()
+
     with ThreadPoolExecutor(clients) as threads:
-        yield from threads.map(lambda x: stream_timing(target, x[0], x[1][1]), zip(prompts, sizes, strict=True))
+        for client in [threads.submit(work) for _ in range(clients)]:
+            client.result()
+    return found
 
 
-def stream_timing(target: ServingTarget, prompt: str, output_tokens: int) -> StreamTiming:
-    """Send one request and time its stream.
+def _next(jobs: SimpleQueue[tuple[str, int]]) -> tuple[str, int] | None:
+    """The next job of a queue that nobody fills any more."""
+    try:
+        return jobs.get_nowait()
+    except Empty:
+        return None
+
+
+def stream_timing(
+    target: ServingTarget, prompt: str, output_tokens: int, is_over: Callable[[], bool] = lambda: False
+) -> StreamTiming:
+    """Send one request and time its stream; is_over: whether it is cut, then with the tokens that came.
 
     Raises:
         InputError: it fails, has no token, or the engine does not count its tokens.
@@ -195,6 +228,8 @@ def stream_timing(target: ServingTarget, prompt: str, output_tokens: int) -> Str
             usage = event.get("usage") or usage
             if any(choice.get("text") for choice in event.get("choices", ())):
                 moments.append(time.perf_counter())
+            if is_over():
+                return StreamTiming(0, len(moments), nan, nan)
     prompt, made = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if not isinstance(prompt, int) or not isinstance(made, int) or not moments:
         said = usage or "nothing"

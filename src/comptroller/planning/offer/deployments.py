@@ -17,7 +17,7 @@ from comptroller.facts.format import Format
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
 from comptroller.facts.site import AcceleratorOffer, Site, Term
-from comptroller.launch import launchable
+from comptroller.launch import launchable, layout_problem
 from comptroller.planning.ground.nouns import Deployment
 
 NEAR_LOSSLESS = ("fp8_e4m3",)
@@ -131,6 +131,9 @@ def _on_device(
             if layout.pp > 1 and fitted and layout.devices > device.node_devices:
                 continue
             replica = ModelReplica(model, device, recipe, layout, EngineSettings.default(facts), space.library)
+            if not space.what_if and (problem := layout_problem(facts.launched_as, layout)):
+                rejected.add("cannot be launched", f"{model.id} on {device.id}: {problem}")
+                continue
             try:
                 _memory_of(replica)
             except InsufficientMemoryError as error:

@@ -15,10 +15,10 @@ ASKING_S = 120.0
 _VERSION = re.compile(r"\d+(?:\.\d+)*")
 
 
-def version_said(words: Sequence[str]) -> str:
+def program_version(words: Sequence[str]) -> str:
     """The first dotted number that a program prints; empty where it is not installed, or says none.
 
-    >>> version_said(["no-such-program", "--version"])
+    >>> program_version(["no-such-program", "--version"])
     ''
     """
     if shutil.which(words[0]) is None:
@@ -31,7 +31,7 @@ def version_said(words: Sequence[str]) -> str:
     return found[0] if found else ""
 
 
-def require_planned_version(engine: str, planned: str, installed: str) -> None:
+def require_planned(engine: str, planned: str, installed: str) -> None:
     """Refuse an engine that is not there, or of another version than the plan's flags and times are of.
 
     planned: as the engine's facts have it; a word such as "unstable" is any.
@@ -39,7 +39,7 @@ def require_planned_version(engine: str, planned: str, installed: str) -> None:
     Raises:
         InputError: says what is installed and what the plan was made for.
 
-    >>> require_planned_version("vllm", "0.12", "0.12.1")
+    >>> require_planned("vllm", "0.12", "0.12.1")
     """
     if not installed:
         raise InputError(
@@ -52,3 +52,18 @@ def require_planned_version(engine: str, planned: str, installed: str) -> None:
             f"the plan is for {engine} {planned}, and {installed} is installed here: its flags and times are of "
             f"another version; install {engine} {planned}, or plan with an engine file of version {installed}"
         )
+
+
+def stands_for(image: str, planned: str, first: bool) -> bool:
+    """Whether an image is of a planned version. first: there is none before it, so that it stands in for older ones.
+
+    >>> stands_for("vllm/vllm-openai:v0.12.0", "0.12", False), stands_for("vllm/vllm-openai:v0.12.0", "0.13", False)
+    (True, False)
+    >>> stands_for("vllm/vllm-openai-rocm:v0.14.0", "0.12", True)
+    True
+    """
+    found = _VERSION.search(image.rpartition(":")[2])
+    if found is None:
+        return False
+    there, wanted = (tuple(map(int, text.split("."))) for text in (found[0], (_VERSION.search(planned) or found)[0]))
+    return there[: len(wanted)] == wanted or (first and wanted < there)
