@@ -32,19 +32,22 @@ ROOM_LINES = {
     # search over simulated fleets: loads, pool, least counts, mixes, and what reasons read off; token prices beside
     # those of APIs; whether one replica fits, and what would make it; plans beside an own calibration; plans in parts,
     # and what is given up before it is simulated to the end
-    "planning": 11_650,
+    # the fleet of today from launch lines
+    "planning": 11_730,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten, laws and intervals over them
     "work": 7_400,
     # the door, its desk and breakers, the router and its view, translation of three APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage
-    "gateway": 6_420,
+    # a plan's engines started on this machine
+    "gateway": 6_520,
     # 20 strategies at about 100 lines, their drive, replay and training
     "strategies": 4_750,
     # the event engine as one kernel, compiled or not, and every policy
     "serving": 4_450,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
-    "report": 4_710,
+    # a measured engine beside its predictions
+    "report": 4_800,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers
     "costs": 4_300,
@@ -56,17 +59,21 @@ ROOM_LINES = {
     "facts": 4_760,
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration from the files of ten
     # tools, a reader of 60 to 100 lines each, with its errors before and after
-    "measure": 4_000,
+    # a core of this machine, a closed loop of requests at a running engine
+    "measure": 4_460,
     # a file per command (eleven), most of it options and their help; `new` asks
-    "cli": 2_700,
+    # a fleet read from launch lines; a running engine measured from a plan
+    "cli": 3_050,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,
     # targets of export, one file each; refusals of what-ifs and of weights that have to be made
-    "export": 640,
+    # compose and LeaderWorkerSet
+    "export": 760,
     # errors, quantities, a user's own code, the exported names
     ".": 500,
     # command lines of engines, one file each; which files they load, and how those are made
-    "launch": 440,
+    # lines read back by a table of flags for each engine, versions that are installed
+    "launch": 1_000,
 }
 """Most lines of Python in each room. A room that passes its bound fails `make lint`: shrink it, or raise the bound here
 and say in DESIGN.md what the lines are for."""

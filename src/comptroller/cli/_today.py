@@ -37,7 +37,7 @@ def todays_fleet(file: Path | None, moving_usd: float | None) -> CurrentFleet | 
 
 
 def fleet_from_launch(asked: LaunchOptions, workload: Workload, moving_usd: float | None) -> CurrentFleet:
-    """The fleet that lines start, with remarks on how they were read on the other stream; moving_usd: of a move beside rent.
+    """The fleet that lines start; how they were read is said beside. moving_usd: of a move, beside rent.
 
     Raises:
         InputError: a line cannot be read, or it is not known where it runs.

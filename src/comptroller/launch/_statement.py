@@ -54,7 +54,7 @@ def launched_replica(said: LaunchStatement, model: Model, files: str, device: Ac
     if files:
         weights = experts = files
     elif made := said.values.get("quantization"):
-        weights, experts = _quantised(table, made, (weights, experts), remarks)
+        weights, experts = _quantisation_of(table, made, (weights, experts), remarks)
     narrow = experts if model.is_moe and experts not in SIXTEEN_BIT else weights
     part: ModelPart = "experts" if model.is_moe and narrow == experts else "weights"
     row = table.support(narrow, part, device.family, engine_facts(said.engine).version)
@@ -97,7 +97,7 @@ def _dtype(said: LaunchStatement, model: Model, device: Accelerator) -> str:
     return next((name for name in ("bf16", "fp16") if name in rates), "bf16")
 
 
-def _quantised(table: EngineFormats, method: str, own: tuple[str, str], remarks: list[str]) -> tuple[str, str]:
+def _quantisation_of(table: EngineFormats, method: str, own: tuple[str, str], remarks: list[str]) -> tuple[str, str]:
     """Formats of weights and experts where the line names a method: what it makes of 16-bit weights, else their own."""
     makes = {row.while_loading[1]: row.formats[0] for row in table.rows if row.while_loading}
     if set(own) <= SIXTEEN_BIT and method in makes:
@@ -127,7 +127,7 @@ def _layout(said: LaunchStatement, model: Model) -> tuple[ParallelLayout, int]:
     """Degrees, and how many replicas of them one line starts."""
     if "ranks" not in said.values and "split" not in said.values:
         tp, pp, dp = said.count("tp"), said.count("pp"), said.count("dp")
-        return _grouped(tp, pp, dp, tp * dp if said.values.get("experts_apart") else 1, model.is_moe)
+        return _layout_of_ranks(tp, pp, dp, tp * dp if said.values.get("experts_apart") else 1, model.is_moe)
     if shares := said.values.get("shares"):
         devices = len(shares.split(","))
         return ParallelLayout(**{"pp" if said.values.get("split") == "layer" else "tp": devices}), 1
@@ -139,6 +139,6 @@ def _layout(said: LaunchStatement, model: Model) -> tuple[ParallelLayout, int]:
     return ParallelLayout(ranks // dp, said.count("pp"), dp, ep), 1
 
 
-def _grouped(tp: int, pp: int, dp: int, ep: int, is_moe: bool) -> tuple[ParallelLayout, int]:
+def _layout_of_ranks(tp: int, pp: int, dp: int, ep: int, is_moe: bool) -> tuple[ParallelLayout, int]:
     """Data-parallel ranks of a dense model are replicas side by side; those of experts share them."""
     return (ParallelLayout(tp, pp, dp, ep), 1) if is_moe else (ParallelLayout(tp, pp), dp)

@@ -122,7 +122,7 @@ def measure() -> HostMeasurement:
         raise InputError(f"measure host: {error}") from error
     found = json.loads(ran.stdout)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    name = _told("model name") or platform.processor() or machine
+    name = _line_of("model name") or platform.processor() or machine
     return HostMeasurement(
         name=name,
         vendor=_vendor(name),
@@ -139,7 +139,7 @@ def _vendor(name: str) -> str:
     return next((vendor for vendor in ("Intel", "AMD", "Apple", "Ampere") if vendor in name), "unknown")
 
 
-def _told(key: str) -> str:
+def _line_of(key: str) -> str:
     """A line of /proc/cpuinfo; empty where there is none."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

@@ -230,11 +230,11 @@ def stream_timing(
                 moments.append(time.perf_counter())
             if is_over():
                 return StreamTiming(0, len(moments), nan, nan)
-    prompt, made = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not isinstance(prompt, int) or not isinstance(made, int) or not moments:
+    read, made = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not isinstance(read, int) or not isinstance(made, int) or not moments:
         said = usage or "nothing"
         raise InputError(f"{target.url}: the stream of a request has no tokens or no usage; it says {said}")
-    return StreamTiming(prompt, made, moments[0] - begun, moments[-1] - moments[0])
+    return StreamTiming(read, made, moments[0] - begun, moments[-1] - moments[0])
 
 
 def _event(line: bytes) -> Json:
