@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from comptroller.costs.own_calibration import OwnCalibration
+from comptroller.launch import WHAT_IF, checkpoint
 from comptroller.planning.offer.intervals import unmeasured_error
 from comptroller.planning.prove.services import ModelServices
 from comptroller.planning.solve.problem import PlanningProblem
@@ -17,6 +18,7 @@ def deployment_notes(problem: PlanningProblem, own: ModelServices) -> Iterator[s
     """All that a reader has to know of the deployments of one model."""
     yield from unchecked_architecture_notes(own)
     yield from borrowed_efficiency_notes(own)
+    yield from untimed_kernel_notes(own)
     yield from rental_notes(own)
     yield from checkpoint_notes(own)
     yield from calibration_notes(problem, own)
@@ -49,6 +51,21 @@ def borrowed_efficiency_notes(own: ModelServices) -> Iterator[str]:
             yield (
                 f"{device}: no kernel of its family was timed; its efficiency is pooled from other families "
                 f"and its intervals are wider for it; measure it before you rely on the choice"
+            )
+
+
+def untimed_kernel_notes(own: ModelServices) -> Iterator[str]:
+    """Kernels of the plan that nobody timed on their device's family, where others were timed on it."""
+    for service, deployment in zip(own.services, own.deployments, strict=True):
+        replica = deployment.replica
+        if service.launch.startswith(WHAT_IF) or unmeasured_error(replica.device, replica.engine.launched_as):
+            continue
+        found = checkpoint(replica)
+        if found.evidence != "timed":
+            known = "has published speeds alone" if found.evidence == "published" else "was never timed"
+            yield (
+                f"{service.id}: the kernel of {replica.recipe.experts} on {replica.device.family} ({found.kernel}) "
+                f"{known}; its efficiency is that of like formats; measure it before you rely on the choice"
             )
 
 
