@@ -33,7 +33,7 @@ ROOM_LINES = {
     # those of APIs; whether one replica fits, and what would make it; plans beside an own calibration; plans in parts,
     # and what is given up before it is simulated to the end
     # the fleet of today from launch lines
-    "planning": 11_730,
+    "planning": 11_740,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten, laws and intervals over them
     "work": 7_400,
