@@ -4,11 +4,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo quick crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-right bench-books docs golden clean
+.PHONY: demo demo-circle quick crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-right bench-books docs golden clean
 
 demo: .venv/demo.done
 	$(BIN)/comptroller plan examples/chat.toml --html out/chat.html --png out/chat.png --out out/chat.json
 	@echo "The report is in out/chat.html, the picture in out/chat.png, the plan in out/chat.json."
+
+# The whole circle without a GPU: a plan for one core is started, measured, calibrated, planned and measured again.
+demo-circle: .venv/demo.done
+	$(BIN)/python benchmarks/circle.py
+	@echo "Predicted and measured are in benchmarks/results/circle.md, the picture beside it, plans in out/circle."
 
 # One thread of linear algebra per worker: more of them fight over the cores.
 test: .venv/test.done lint

@@ -184,7 +184,7 @@ def test_the_command_line_exports_a_saved_plan(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["show", "plan", "plan.json", "--export", "helm=out"], "targets? of commands, gateway, kubernetes"),
+        (["show", "plan", "plan.json", "--export", "helm=out"], "targets? of commands, compose, gateway, kubernetes"),
         (["show", "plan", "plan.json", "--export", "kubernetes"], "TARGET=FOLDER"),
         (["show", "models", "--export", "kubernetes=out"], "show plan FILE"),
     ],
@@ -215,3 +215,40 @@ def test_yaml_is_read_as_it_was_written(value: dict[str, Any]) -> None:
 
 def test_names_are_labels() -> None:
     assert slug("3B model") == "s-3b-model" and len(slug("x" * 99)) == 40
+
+
+@pytest.mark.parametrize("engine", WIDE)
+def test_a_leader_worker_set_is_a_group_of_pods_for_each_replica(engine: str) -> None:
+    plan = plan_of(WIDE[engine])
+    (text,) = export("leader_worker_set", plan).values()
+    address, group = yaml.safe_load_all(text)
+    (pool,) = plan.services[0].deployment.pools
+    template = group["spec"]["leaderWorkerTemplate"]
+    pod = template["workerTemplate"]["spec"]
+    (container,) = pod["containers"]
+    (limit,) = container["resources"]["limits"].values()
+    assert group["spec"]["replicas"] == pool.replicas
+    assert int(limit) * template["size"] * pool.replicas == pool.devices
+    named = {item["name"]: item.get("value") for item in container["env"]}
+    assert (named["RANK"], named["LEADER"]) == ("$(LWS_WORKER_INDEX)", "$(LWS_LEADER_ADDRESS)")
+    assert "$RANK" in container["command"][-1] and address["kind"] == "Service"
+    kubernetes_validate.validate(address, VERSIONS[0], strict=True)
+    bare = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod}
+    kubernetes_validate.validate(bare, VERSIONS[0], strict=True)
+
+
+def test_a_plan_inside_nodes_needs_no_leader_worker_set() -> None:
+    with pytest.raises(UnsupportedError, match="no replica spans nodes"):
+        export("leader_worker_set", plan_of(served("vllm", tp=4, replicas=1)))
+
+
+def test_compose_gives_each_replica_devices_of_its_own() -> None:
+    (text,) = export("compose", plan_of(served("vllm", tp=4, replicas=2))).values()
+    services = yaml.safe_load(text)["services"].values()
+    kept = [each["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"] for each in services]
+    assert kept == [["0", "1", "2", "3"], ["4", "5", "6", "7"]]
+    assert sorted(port for each in services for port in each["ports"]) == ["8000:8000", "8001:8000"]
+    with pytest.raises(UnsupportedError, match="more than the 8 of a machine"):
+        export("compose", plan_of(served("vllm", tp=4, replicas=3)))
+    with pytest.raises(UnsupportedError, match="a replica spans 2"):
+        export("compose", plan_of(WIDE["vllm"]))

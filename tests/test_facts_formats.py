@@ -15,7 +15,7 @@ from comptroller.facts.reader import ids
 
 FAMILIES = {
     *("volta", "turing", "ampere", "ada", "hopper", "blackwell", "blackwell_ultra", "blackwell_rtx"),
-    *("cdna3", "cdna4", "tpu_v5", "tpu_v6", "trainium", "gaudi", "ascend", "apple", "zen"),
+    *("cdna3", "cdna4", "tpu_v5", "tpu_v6", "trainium", "gaudi", "ascend", "apple", "zen", "x86", "arm"),
 }
 ARITHMETIC = {"fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4", "int1"}
 SCALE_BITS = {"f32": 32, "f16": 16, "bf16": 16, "e8m0": 8, "e4m3": 8, "ue5m3": 8, "int8": 8, "int6": 6}

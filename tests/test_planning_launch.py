@@ -21,6 +21,7 @@ from comptroller.facts.format import format_
 from comptroller.facts.model import Model
 from comptroller.facts.reader import FactEntry, fact_of, folder, ids, parse_toml
 from comptroller.launch import WHAT_IF, checkpoint, command, engines, launchable, line
+from comptroller.measure.host import FAMILIES as HOST_FAMILIES
 from comptroller.planning.offer.deployments import RejectionTally, recipes
 
 SIXTEEN = {"bf16", "fp16", "fp32"}
@@ -212,6 +213,7 @@ def test_every_engine_that_can_be_launched_has_a_table_and_no_other() -> None:
 @pytest.mark.parametrize("engine", engines())
 def test_a_table_speaks_of_the_catalogue_and_has_sources(engine: str) -> None:
     table, names = engine_formats(engine), {device.family for device in map(accelerator, ids("accelerators"))}
+    names |= set(HOST_FAMILIES.values())
     assert in_range(engine_facts(engine).version, table.since, table.before)
     for row in table.rows:
         assert set(row.families) <= names and set(row.formats) <= set(ids("formats"))

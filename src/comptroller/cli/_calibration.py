@@ -20,7 +20,7 @@ from comptroller.facts.calibration_document import CalibrationDocument
 from comptroller.facts.serving import ANY
 from comptroller.measure.calibrate import UserCalibration, fit
 from comptroller.measure.calibration_accuracy import QUANTITIES, CalibrationAccuracy, accuracy
-from comptroller.measure.run_observations import RunData, ServerStatement, read_runs
+from comptroller.measure.run_observations import FactLookup, RunData, ServerStatement, read_runs
 
 
 def server_statement(
@@ -78,18 +78,22 @@ def _require_day(measured: str) -> None:
 class CalibrationRequest:
     """What is to be fitted: files, the model they are of where they do not say, and the server.
 
-    base: folder of an own calibration that is refitted in place of the shipped one.
+    base: folder of an own calibration that is refitted in place of the shipped one.  lookup: where names become facts;
+    the catalogue where none is given.
     """
 
     files: Sequence[Path]
     model: str
     statement: ServerStatement
     base: Path | None = None
+    lookup: FactLookup | None = None
 
     def read(self) -> RunData:
         """The runs of all files."""
         given = dict(self.statement.given) | ({"model": self.model} if self.model else {})
-        return read_runs(self.files, ServerStatement(given, self.statement.clients, self.statement.columns))
+        return read_runs(
+            self.files, ServerStatement(given, self.statement.clients, self.statement.columns), self.lookup
+        )
 
 
 def fit_calibration(asked: CalibrationRequest, out: Path | None, as_json: bool, words: Console) -> None:

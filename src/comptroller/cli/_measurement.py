@@ -6,6 +6,7 @@ import platform
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from comptroller.cli._progress import ProgressBar
 from comptroller.errors import InputError
 from comptroller.facts.format import format_
 from comptroller.measure import kernels_run
+from comptroller.measure.host import measure as measure_host
 from comptroller.measure.kernels import GemmShape
 from comptroller.measure.quality import FormatTriple, ReferencePass, fitting, measure, reference, windows
 from comptroller.measure.quality_mix import assign, assignment_loss, sensitivities
@@ -45,10 +47,11 @@ class MeasureCommandOutput:
     about: str
     picture: Callable[[], bytes] | None = None
     calibration: Callable[[], str] | None = None
+    whole_page: Callable[[], str] | None = None
 
     def page(self) -> str:
         """A self-contained page of the tables."""
-        return report.page(self.about, self.sheets)
+        return self.whole_page() if self.whole_page else report.page(self.about, self.sheets)
 
 
 def quality(options: MeasureCommandOptions, words: Console) -> MeasureCommandOutput:
@@ -121,6 +124,24 @@ def kernels(asked: MeasureCommandOptions, words: Console) -> MeasureCommandOutpu
         (report.timings(timings, device), report.kernel_fits(fits)),
         f"{device}: {len(timings)} products, torch {torch.__version__}",
         calibration=lambda: kernels_run.as_toml(device, versions, fits),
+    )
+
+
+def host(asked: MeasureCommandOptions, words: Console) -> MeasureCommandOutput:
+    """One core of this machine as an accelerator.
+
+    Raises:
+        InputError: another device than the CPU is asked for, or its architecture is not known.
+    """
+    if asked.what != "cpu":
+        raise InputError(f"measure host {asked.what}: cpu is measured; datasheets say what others do")
+    with ProgressBar("products", "last product", words):
+        found = measure_host()
+    command = "comptroller measure host cpu"
+    return MeasureCommandOutput(
+        (report.host(found),),
+        f"{found.name}, one of {found.cores} cores; name the file that --out writes as an accelerator of a workload",
+        calibration=lambda: found.as_toml(command, date.today()),
     )
 
 

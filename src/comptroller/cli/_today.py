@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any, cast, get_args
 
+from comptroller.cli._launch_options import LaunchOptions
+from comptroller.cli._output import say
 from comptroller.errors import InputError
+from comptroller.facts.site import Term
+from comptroller.launch import lines_of_manifest
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.offer.space import goal_of
 from comptroller.planning.planner import calibration_of
 from comptroller.planning.reasons.against import FleetComparison, compare
 from comptroller.planning.reasons.current_fleet import CurrentFleet, load_current
+from comptroller.planning.reasons.launch_fleet import LaunchPlace, fleet_of_lines
 from comptroller.work.workload import Workload
 
 
@@ -27,6 +34,68 @@ def todays_fleet(file: Path | None, moving_usd: float | None) -> CurrentFleet | 
         return None
     today = load_current(file)
     return today if moving_usd is None else today.with_moving_usd(moving_usd)
+
+
+def fleet_from_launch(asked: LaunchOptions, workload: Workload, moving_usd: float | None) -> CurrentFleet:
+    """The fleet that lines start; how they were read is said beside. moving_usd: of a move, beside rent.
+
+    Raises:
+        InputError: a line cannot be read, or it is not known where it runs.
+    """
+    terms = ", ".join(get_args(Term))
+    if asked.term not in get_args(Term):
+        raise InputError(f"--launch-term {asked.term}: allowed are {terms}")
+    allowed = workload.allow.accelerators
+    on = asked.on or (allowed[0] if len(allowed) == 1 else "")
+    at = asked.at or next(iter(workload.allow.sites), "")
+    if not at:
+        raise InputError("a launch line does not say where it runs: --launch-at SITE")
+    place = LaunchPlace(on, at, cast(Term, asked.term), asked.replicas)
+    reading = fleet_of_lines(_lines(asked.lines, asked.replicas), place)
+    for remark in reading.remarks:
+        say(remark)
+    return reading.fleet if moving_usd is None else reading.fleet.with_moving_usd(moving_usd)
+
+
+def _lines(text: str, replicas: int) -> list[tuple[str, int, str, str]]:
+    """Lines of a text: its own, those of a file, or those of manifests.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    path = Path(text)
+    if " " in text or not path.suffix:
+        return [("", replicas, "", text)]
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--from-launch {text}: {error}") from error
+    if path.suffix in {".yaml", ".yml", ".json"}:
+        return lines_of_manifest(_documents(path, content))
+    joined = content.replace("\\\n", " ")
+    lines = [line for line in joined.splitlines() if line.strip() and not line.lstrip().startswith(("#", ":", "["))]
+    return [(path.stem, replicas, "", line) for line in lines]
+
+
+def _documents(path: Path, content: str) -> list[Any]:
+    """The objects of a manifest.
+
+    Raises:
+        InputError: it is not readable, or YAML without a reader of it.
+    """
+    if path.suffix == ".json":
+        try:
+            return [json.loads(content)]
+        except ValueError as error:
+            raise InputError(f"{path}: {error}") from error
+    try:
+        import yaml
+    except ImportError as error:
+        raise InputError(f"{path}: pip install pyyaml, or name what `kubectl get -o json` writes") from error
+    try:
+        return list(yaml.safe_load_all(content))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: {' '.join(str(error).split())}") from error
 
 
 def comparison_with_today(asked: Workload, fleet_plan: Plan, today: CurrentFleet) -> FleetComparison:

@@ -1,4 +1,4 @@
-"""`comptroller measure`: what formats cost a real model on a text, and how fast products run on a device."""
+"""`comptroller measure`: what formats cost a model, how fast products run, and what a running engine takes."""
 
 from __future__ import annotations
 
@@ -10,23 +10,34 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from comptroller.cli._measurement import MeasureCommandOptions, kernels, quality
+from comptroller.cli._calibration import server_statement
+from comptroller.cli._measure_serving import MeasureServingOptions, measure_serving, measure_serving_options
+from comptroller.cli._measurement import MeasureCommandOptions, host, kernels, quality
+from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, write
 from comptroller.errors import InputError, UnknownIdError
+from comptroller.measure.run_observations import ServerStatement
 from comptroller.report.terminal import console, print_sheet
 
-SUBJECTS = {"quality": quality, "kernels": kernels}
-"""What can be measured, and the function that does it."""
+SERVING = "serving"
+SUBJECTS = {"quality": quality, "kernels": kernels, "host": host}
+"""What can be measured here, and the function that does it; `serving` measures what runs at an address."""
 
 File = Path | None
 
 
+@with_shared_options
 def run(
-    subject: Annotated[str, typer.Argument(help="quality or kernels.", show_default=False)],
+    subject: Annotated[str, typer.Argument(help="quality, kernels, host or serving.", show_default=False)],
     what: Annotated[
         str,
-        typer.Argument(help="A model (.gguf, or a folder of safetensors); a device (cpu, cuda).", show_default=False),
+        typer.Argument(
+            help="A model (.gguf, or a folder of safetensors); a device (cpu, cuda); an engine's URL.",
+            show_default=False,
+        ),
     ],
+    serving: Annotated[MeasureServingOptions, SharedOptions(measure_serving_options)],
+    server: Annotated[ServerStatement, SharedOptions(server_statement)],
     formats: Annotated[
         list[str] | None,
         typer.Argument(help="Quality: weights, weights/activations or weights/activations/cache.", show_default=False),
@@ -48,24 +59,35 @@ def run(
         list[str] | None, typer.Option(help="Kernels: your own, FILE.py:FUNCTION=FORMAT.", show_default=False)
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    png: Annotated[File, typer.Option(help="Quality: write a picture.", show_default=False)] = None,
+    png: Annotated[File, typer.Option(help="Quality, serving: write a picture.", show_default=False)] = None,
     html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
-    out: Annotated[File, typer.Option(help="Kernels: write the calibration, TOML.", show_default=False)] = None,
+    out: Annotated[
+        File,
+        typer.Option(
+            help="Kernels: write the calibration; host: the accelerator; serving: a folder.", show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """Measure what formats cost a real model on a text, or how fast products run on a device."""
-    if subject not in SUBJECTS:
-        raise UnknownIdError("subject", subject, SUBJECTS)
-    for path_to_write in filter(None, (png, html, out)):
+    """Measure what formats cost a real model, how fast products run here, or what a running engine takes."""
+    if subject not in {*SUBJECTS, SERVING}:
+        raise UnknownIdError("subject", subject, {*SUBJECTS, SERVING})
+    words = Console(stderr=True, highlight=False, emoji=False)
+    files = {"png": png, "html": html} | ({} if subject == SERVING else {"out": out})
+    for path_to_write in filter(None, files.values()):
         check(path_to_write)
-    options = MeasureCommandOptions(
-        what, tuple(formats or ()), text, (tokens, window), (probe, bits), tuple(shape or ()), tuple(kernel or ())
-    )
-    measured = SUBJECTS[subject](options, Console(stderr=True, highlight=False, emoji=False))
-    for path, make in ((png, measured.picture), (html, measured.page), (out, measured.calibration)):
-        if path and make is None:
-            raise InputError(f"measure {subject}: nothing to write to {path}")
-        if path and make:
+    if subject == SERVING:
+        measured = measure_serving(what, serving.on(server), out, words)
+    else:
+        options = MeasureCommandOptions(
+            what, tuple(formats or ()), text, (tokens, window), (probe, bits), tuple(shape or ()), tuple(kernel or ())
+        )
+        measured = SUBJECTS[subject](options, words)
+    makers = {"png": measured.picture, "html": measured.page, "out": measured.calibration}
+    for name, path in files.items():
+        if path and (make := makers[name]):
             write(path, make())
+        elif path:
+            raise InputError(f"measure {subject}: nothing to write to {path}")
     if json:
         tables = {sheet.title.partition(":")[0]: sheet.records() for sheet in measured.sheets}
         typer.echo(documents.dumps({"about": measured.about, **tables}, indent=2, ensure_ascii=False))

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from comptroller.cli._export_help import HELP
+from comptroller.cli._launch_options import LaunchOptions, launch_options
+from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check
 from comptroller.errors import InputError
 from comptroller.planning.ground.executor import EXECUTORS
@@ -15,8 +17,10 @@ from comptroller.planning.ground.executor import EXECUTORS
 File = Path | None
 
 
+@with_shared_options
 def run(
     workload: Annotated[Path, typer.Argument(help="The workload, a TOML file.", show_default=False)],
+    launched: Annotated[LaunchOptions, SharedOptions(launch_options)],
     json: Annotated[
         bool, typer.Option("--json", help="Print the whole plan as JSON; with --against, {plan, against}.")
     ] = False,
@@ -64,23 +68,30 @@ def run(
     paths = {"json": out, "html": html, "png": png}
     for path in filter(None, paths.values()):
         check(path)
-    if explain and any((*paths.values(), against, export, quick)):
+    if explain and any((*paths.values(), against, launched.lines, export, quick)):
         raise InputError("--explain answers alone: leave out --out, --html, --png, --against, --export and --quick")
+    if launched.lines and against:
+        raise InputError("--from-launch reads the fleet of today, --against too: name one")
     if (html or png) and quick:
         raise InputError("--quick leaves out the frontier that --html and --png draw: leave out one of them")
     from comptroller.work.workload import load
 
     changed = {"calibration": calibration and str(calibration), "skip_bad": skip_bad, "what_if": what_if}
     changed["trust_predicted_speed"] = trust_predicted_speed
-    if export or against or moving_usd is not None:
+    moving_of_file = None if launched.lines else moving_usd
+    if export or against or moving_of_file is not None:
         from comptroller.cli._plan_work import things_beside
 
-        exports, today = things_beside(export, against, moving_usd)
+        exports, today = things_beside(export, against, moving_of_file)
     else:
         exports, today = [], None
     loaded = load(workload).model_copy(update={name: value for name, value in changed.items() if value})
     if measured_only:
         loaded = loaded.model_copy(update={"allow": loaded.allow.model_copy(update={"measured_only": True})})
+    if launched.lines:
+        from comptroller.cli._today import fleet_from_launch
+
+        today = fleet_from_launch(launched, loaded, moving_usd)
     from comptroller.cli._plan_work import PlanOutput, explain_choices, tell_plan
 
     if explain:

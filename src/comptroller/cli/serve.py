@@ -16,7 +16,11 @@ ALONE = True
 
 def run(
     config: Annotated[
-        Path | None, typer.Argument(help="The gateway's configuration, a TOML file.", show_default=False)
+        Path | None,
+        typer.Argument(
+            help="The gateway's configuration, a TOML file; or a plan, JSON, whose engines run here.",
+            show_default=False,
+        ),
     ] = None,
     plan: Annotated[
         Path | None, typer.Option(help="Serve a plan, written by `comptroller plan --out`.", show_default=False)
@@ -42,10 +46,14 @@ def run(
         from msgspec.structs import replace
 
         from comptroller.gateway.config import read, single_service_config
+        from comptroller.gateway.planned_engines import planned_config
         from comptroller.gateway.server import serve
     except ImportError as error:
         raise InputError(f"{error.name} is not installed: pip install 'comptroller[serve]'") from error
-    gateway = read(config) if config else single_service_config(backend, model)
+    if config is not None and config.suffix == ".json":
+        gateway = planned_config(config)
+    else:
+        gateway = read(config) if config else single_service_config(backend, model)
     texts = {"plan": str(plan or ""), "calibration": str(calibration or ""), "books": books, "host": host}
     changed: dict[str, str | int] = {name: value for name, value in texts.items() if value}
     if port >= 0:

@@ -9,6 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isnan, nan
 
+CORE_W = (3.8, 12.0, 23.8)
+"""Watts of a busy core: least, any, most of Green Algorithms' table (data/latest/TDP_cpu.csv, thermal design power by
+core; "Any" is 12.0). No meter is at hand in a virtual machine, so joules are a prediction with this interval."""
+
 
 @dataclass(frozen=True, slots=True)
 class CallEnergy:

@@ -51,6 +51,13 @@ class ServiceLaunch:
         return [*shlex.split(self.service.launch), "--host", "0.0.0.0", "--port", str(PORT)]
 
     @property
+    def model_name(self) -> str:
+        """The model as its engine calls it: what follows the option that names it, or the third word."""
+        words = self.words
+        named = next((words.index(flag) for flag in ("--model-path", "--model") if flag in words), None)
+        return words[2] if named is None else words[named + 1]
+
+    @property
     def line(self) -> str:
         """The command as a shell line; over several nodes it reads the node's $RANK and the first one's $LEADER.
 
@@ -65,9 +72,9 @@ class ServiceLaunch:
         """The engine's container image for the device.
 
         Raises:
-            UnsupportedError: none is known, or the weights have to be made first, on a machine's own disk.
+            UnsupportedError: none of its version is known, or the weights have to be made first.
         """
-        container = launch.image(self.engine, self.device)
+        container = launch.image(self.engine, self.device, self.service.deployment.engine.version)
         self.require_repository()
         return container
 

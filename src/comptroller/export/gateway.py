@@ -27,17 +27,11 @@ def _own(plan: Plan) -> Iterator[str]:
     for run in service_launches(plan) if plan.services else ():
         settings = {
             "url": f"http://{run.name}:{PORT}/v1",
-            "model": _engine_model_name(run.words),
+            "model": run.model_name,
             "context_tokens": run.service.deployment.engine.context_tokens,
             "max_in_flight": run.pool.replicas * run.service.deployment.engine.max_batch,
         }
         yield _table(run.service.id, settings)
-
-
-def _engine_model_name(words: list[str]) -> str:
-    """The model as its engine calls it: what follows the option that names it, or the first word that is not one."""
-    named = next((words.index(flag) for flag in ("--model-path", "--model") if flag in words), None)
-    return words[2] if named is None else words[named + 1]
 
 
 def _offer_table(offer: OfferService) -> str:

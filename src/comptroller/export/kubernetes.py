@@ -43,21 +43,22 @@ def files(plan: Plan) -> dict[str, str]:
 def _objects(run: ServiceLaunch) -> Iterator[Json]:
     chosen = {"app": run.name}
     if run.nodes == 1:
-        yield _service(run.name, chosen)
+        yield address_of(run.name, chosen)
         yield _workload("Deployment", run, run.name, {"replicas": run.pool.replicas})
         return
-    yield _service(run.name, {**chosen, INDEX: "0"})
+    yield address_of(run.name, {**chosen, INDEX: "0"})
     for number in range(run.pool.replicas):
         name = f"{run.name}-{number}"
         labels = {"replica": name}
-        yield _service(f"{name}-nodes", labels) | {"spec": _headless(labels)}
+        yield address_of(f"{name}-nodes", labels) | {"spec": _headless(labels)}
         spec = {
             "serviceName": f"{name}-nodes", "replicas": run.nodes, "podManagementPolicy": "Parallel",
         }  # fmt: skip
         yield _workload("StatefulSet", run, name, spec)
 
 
-def _service(name: str, chosen: Mapping[str, str]) -> Json:
+def address_of(name: str, chosen: Mapping[str, str]) -> Json:
+    """The Service before pods with these labels."""
     ports = [{"name": "http", "port": PORT, "targetPort": PORT}]
     return {
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
@@ -77,12 +78,13 @@ def _workload(kind: str, run: ServiceLaunch, name: str, spec: Json) -> Json:
         "metadata": {"name": name, "labels": labels, "annotations": about},
         "spec": {
             **spec, "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": _pod(run, name)},
+            "template": {"metadata": {"labels": labels}, "spec": pod_of(run, name)},
         },
     }  # fmt: skip
 
 
-def _pod(run: ServiceLaunch, name: str) -> Json:
+def pod_of(run: ServiceLaunch, name: str) -> Json:
+    """The pod that runs a replica, or one of its nodes."""
     return {
         "nodeSelector": {"comptroller/accelerator": run.device.id},
         "containers": [_container(run, name)],

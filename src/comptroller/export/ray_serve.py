@@ -46,7 +46,9 @@ def files(plan: Plan) -> dict[str, str]:
             }
         ],
     }
-    return {f"{name}.yaml": _yaml.document(document, (f"{plan.name}: serve deploy {name}.yaml",))}
+    versions = sorted({run.service.deployment.engine.version for run in service_launches(plan)})
+    says = (f"{plan.name}: serve deploy {name}.yaml", f"Nodes need vllm {' and '.join(versions)}, as planned.")
+    return {f"{name}.yaml": _yaml.document(document, says)}
 
 
 def _model(run: ServiceLaunch) -> dict[str, Any]:

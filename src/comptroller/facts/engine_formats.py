@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from comptroller.errors import FactError, UnsupportedError
+from comptroller.facts.format import format_
 from comptroller.facts.reader import FactSource, entry_of, fact_of
 
 _STRICT = ConfigDict(extra="forbid")
@@ -137,7 +138,9 @@ class EngineFormats:
         held = sorted({f"{name} alone" for row in self.rows if family in row.families and format in row.formats
                        for name in row.parts})  # fmt: skip
         known = ", ".join(sorted({name for row in self.rows if family in row.families for name in row.formats}))
-        return told[0] if told else f"it holds {held[0]} so" if held else f"known there: {known or 'nothing'}"
+        why = told[0] if told else f"it holds {held[0]} so" if held else f"known there: {known or 'nothing'}"
+        claims = [str(claim) for claim in format_(format).published if family in claim.families]
+        return f"{why}; published, not measured here: {'; '.join(claims)}" if claims else why
 
 
 def in_range(version: str, since: str, before: str) -> bool:

@@ -63,6 +63,28 @@ class DequantisationKernel:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class PublishedSpeed:
+    """What the publishers of a kernel say of its speed: their evidence, never a measurement of this package.
+
+    ratio: least and most, times as fast as `over`; empty where a source claims something else, which `note` says.
+    runs_in: who can run it.
+    """
+
+    method: str
+    families: tuple[str, ...]
+    source: str
+    runs_in: str
+    ratio: tuple[float, ...] = ()
+    over: str = ""
+    note: str = ""
+
+    def __str__(self) -> str:
+        told = " to ".join(f"{value:g}" for value in self.ratio)
+        speed = f"{told} x {self.over}" if self.ratio else "no ratio"
+        return f"{self.method} ({self.runs_in}): {speed}{f', {self.note}' if self.note else ''}"
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Format:
     """A number format.
 
@@ -70,7 +92,7 @@ class Format:
     native_families: accelerator families whose units take the format itself (empty: every accelerator with a
     rate for `arithmetic`).  keep, of: N:M sparsity (keep of every `of` elements are stored, with an index).
     ties: how elements half way between two values are rounded.  coded_with: elements are coded with the scale as
-    stored, or with the exact one before it is rounded (llama.cpp).
+    stored, or with the exact one before it is rounded (llama.cpp).  published: speeds that papers claim of it.
     """
 
     id: str
@@ -82,6 +104,7 @@ class Format:
     arithmetic: str | None = None
     native_families: tuple[str, ...] = ()
     kernels: tuple[DequantisationKernel, ...] = ()
+    published: tuple[PublishedSpeed, ...] = ()
     roles: tuple[Literal["weights", "activations", "kv"], ...] = ("weights",)
     rotation: Literal["none", "hadamard"] = "none"
     ties: Literal["even", "away", "up"] = "even"

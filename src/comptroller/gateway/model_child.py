@@ -20,6 +20,10 @@ def main() -> None:
     params.n_ctx = settings["context_tokens"] * settings["slots"]
     params.n_parallel = settings["slots"]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
+    if settings["chunk_tokens"]:
+        params.n_batch = settings["chunk_tokens"]
+    if settings["cache"]:
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type[f"GGML_TYPE_{settings['cache'].upper()}"]
     params.api_keys = [os.environ["MODEL_KEY"]]
     params.port = 0
     params.warmup = params.fit_params = params.ui = False

@@ -7,17 +7,21 @@ from enum import StrEnum
 from importlib import import_module, resources
 from types import ModuleType
 
-from comptroller.costs.deployment import EngineSettings, ModelReplica, PrecisionRecipe
+from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.errors import UnknownIdError, UnsupportedError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.engine import EngineFacts
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import Model
 from comptroller.launch._checkpoint import CheckpointConversion, LaunchCheckpoint, as_launched, checkpoint_of
+from comptroller.launch._parse import LaunchStatement, lines_of_manifest, read_line, without_shell
+from comptroller.launch._statement import LaunchedReplica, launched_replica, model_of_path
+from comptroller.launch._version import program_version, require_planned, stands_for
 
 __all__ = [
-    "WHAT_IF", "CheckpointConversion", "LaunchCheckpoint", "ServingPhase", "checkpoint", "command", "engines", "image",
-    "launchable", "line", "speculation_words", "splits", "spread",
+    "WHAT_IF", "CheckpointConversion", "LaunchCheckpoint", "LaunchStatement", "LaunchedReplica", "ServingPhase",
+    "checkpoint", "command", "engines", "image", "launchable", "launched_replica", "layout_problem", "line",
+    "lines_of_manifest", "model_of_path", "require_version", "speculation_words", "splits", "spread", "statement",
 ]  # fmt: skip
 
 
@@ -82,6 +86,8 @@ def command(replica: ModelReplica, context_tokens: int, phase: ServingPhase = Se
             hand caches on.
     """
     program = _file(replica.engine.launched_as)
+    if problem := layout_problem(replica.engine.launched_as, replica.layout):
+        raise UnsupportedError(problem)
     words = program.words(replica, checkpoint(replica), context_tokens)
     more = (*speculation_words(replica.engine), *_phase_words(replica.engine.launched_as, phase))
     return shlex.join(str(word) for word in (*words, *more))
@@ -117,6 +123,18 @@ def _phase_words(engine: str, phase: ServingPhase) -> tuple[str, ...]:
     return found
 
 
+def statement(text: str) -> LaunchStatement:
+    """What a launch line states: the reverse of `command`.
+
+    Raises:
+        InputError: it cannot be read; names the flag, and what is known.
+
+    >>> statement("vllm serve meta-llama/Llama-3.1-8B -tp 2 --max-num-seqs=64").values
+    {'tp': '2', 'max_batch': '64'}
+    """
+    return read_line(without_shell(text), {engine: _file(engine).FLAGS for engine in engines()})
+
+
 def line(replica: ModelReplica, context_tokens: int, phase: ServingPhase = ServingPhase.MIXED) -> str:
     """The command, or a comment that says why there is none: what was planned is then a what-if.
 
@@ -129,19 +147,22 @@ def line(replica: ModelReplica, context_tokens: int, phase: ServingPhase = Servi
         return f"{WHAT_IF}{error}"
 
 
-def image(engine: str, device: Accelerator) -> str:
-    """The engine's own container image for a device's family, or for its vendor.
+def image(engine: str, device: Accelerator, planned: str) -> str:
+    """The engine's own container image for a device's family, or for its vendor, of a version that was planned.
 
     Raises:
         UnknownIdError: no file for the engine.
-        UnsupportedError: the engine publishes no image for the device that we know of.
+        UnsupportedError: the engine publishes no image for the device, or none of that version, that we know of.
     """
     images: dict[str, str] = getattr(_file(engine), "IMAGES", {})
-    container = images.get(device.family, images.get(device.vendor))
-    if container is None:
+    key = device.family if device.family in images else device.vendor
+    if key not in images:
         known = ", ".join(sorted(images)) or "none"
         raise UnsupportedError(f"no container image of {engine} is known for {device.id}; known: {known}")
-    return container
+    first = key in getattr(_file(engine), "FIRST_IMAGES", ())
+    if not stands_for(images[key], planned, first):
+        raise UnsupportedError(f"the plan is for {engine} {planned}; the image that is known is {images[key]}")
+    return images[key]
 
 
 def spread(engine: str, nodes: int) -> str:
@@ -157,6 +178,32 @@ def spread(engine: str, nodes: int) -> str:
             f"{engine}: how a replica spans {nodes} nodes is not known; use one node's devices, or vllm"
         )
     return flags.format(nodes=nodes)
+
+
+def layout_problem(engine: str, layout: ParallelLayout) -> str:
+    """Why an engine's command cannot set a layout; empty where it can, or where nothing launches the engine.
+
+    >>> layout_problem("trtllm", ParallelLayout(tp=4)), layout_problem("trtllm", ParallelLayout(dp=8))
+    ('', 'the command of trtllm sets ep, pp, tp, and no dp')
+    """
+    if engine not in engines():
+        return ""
+    known: frozenset[str] = _file(engine).DEGREES
+    wide = {name for name in ("tp", "pp", "dp", "ep") if getattr(layout, name) > 1}
+    if wide - known:
+        return f"the command of {engine} sets {', '.join(sorted(known))}, and no {min(wide - known)}"
+    together = len(wide) > 1 and not _file(engine).TOGETHER
+    return f"the command of {engine} sets one of {' and '.join(sorted(wide))}, and not both" if together else ""
+
+
+def require_version(engine: str, planned: str) -> None:
+    """Refuse an engine that is not installed on this machine in the version that a plan was made for.
+
+    Raises:
+        UnknownIdError: no file for the engine.
+        InputError: it is not there, or of another version; says both.
+    """
+    require_planned(engine, planned, program_version(_file(engine).VERSION))
 
 
 def _file(engine: str) -> ModuleType:

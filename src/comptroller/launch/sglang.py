@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comptroller.costs.deployment import ModelReplica, SpeculativeDecoding
 from comptroller.launch._checkpoint import LaunchCheckpoint
+from comptroller.launch._parse import LaunchFlags
 
 IMAGES = {
     "NVIDIA": "lmsysorg/sglang:v0.5.18",
@@ -20,6 +21,33 @@ PHASES = {
 
 SPREAD = '--nnodes {nodes} --node-rank "$RANK" --dist-init-addr "$LEADER:20000"'
 """Arguments of a node, in shell; the first one listens."""
+
+DEGREES = frozenset({"tp", "pp", "dp", "ep"})
+"""Degrees that the command sets."""
+
+TOGETHER = True
+"""Whether it sets several of them at once."""
+
+VERSION = ("python", "-c", "import importlib.metadata as m; print(m.version('sglang'))")
+"""What prints the version that is installed."""
+
+FLAGS = LaunchFlags(
+    start=(("python", "-m", "sglang.launch_server"), ("sglang", "serve")),
+    model=("--model-path", "--model"),
+    setting={
+        "--model-path": "model", "--model": "model", "--tp-size": "ranks", "--tensor-parallel-size": "ranks",
+        "--tp": "ranks", "--pp-size": "pp", "--pipeline-parallel-size": "pp", "--dp-size": "dp", "--dp": "dp",
+        "--data-parallel-size": "dp", "--enable-dp-attention": "attention_ranks", "--ep-size": "ep", "--ep": "ep",
+        "--expert-parallel-size": "ep", "--dtype": "dtype", "--quantization": "quantization",
+        "--kv-cache-dtype": "cache", "--context-length": "context_tokens", "--max-running-requests": "max_batch",
+        "--chunked-prefill-size": "chunk_tokens", "--mem-fraction-static": "memory_fraction",
+    },
+    bare=frozenset({"--enable-dp-attention"}),
+    passed=frozenset(
+        {"--load-format", "--tokenizer-path", "--flashinfer-mxfp4-moe-precision", "--device", "--attention-backend"}
+    ),
+)  # fmt: skip
+"""How a line is read; what stands in `passed` follows from the format and the device."""
 
 
 def words(replica: ModelReplica, files: LaunchCheckpoint, context_tokens: int) -> list[str | int | float]:

@@ -8,6 +8,7 @@ from comptroller.costs.deployment import ModelReplica, SpeculativeDecoding
 from comptroller.errors import UnsupportedError
 from comptroller.facts.engine_formats import in_range
 from comptroller.launch._checkpoint import LaunchCheckpoint
+from comptroller.launch._parse import LaunchFlags
 
 IMAGES = {"NVIDIA": "vllm/vllm-openai:v0.12.0", "AMD": "vllm/vllm-openai-rocm:v0.14.0"}
 """hub.docker.com/u/vllm; there is none for AMD before 0.14."""
@@ -17,9 +18,35 @@ PHASES = {
     "decode": ("--kv-transfer-config", '{"kv_connector":"NixlConnector","kv_role":"kv_consumer"}'),
 }
 """docs.vllm.ai/en/v0.12.0/features/nixl_connector_usage; a proxy in front sends a request to one of each."""
+FIRST_IMAGES = frozenset({"AMD"})
+"""Vendors whose image is the first that there is, and so stands in for an older version."""
 
 SPREAD = '--nnodes {nodes} --node-rank "$RANK" --master-addr "$LEADER" $([ "$RANK" = 0 ] || echo --headless)'
 """Arguments of a node, in shell; the first one listens."""
+
+DEGREES = frozenset({"tp", "pp", "dp", "ep"})
+"""Degrees that the command sets."""
+
+TOGETHER = True
+"""Whether it sets several of them at once."""
+
+VERSION = ("vllm", "--version")
+"""What prints the version that is installed."""
+
+FLAGS = LaunchFlags(
+    start=(("vllm", "serve"), ("python", "-m", "vllm.entrypoints.openai.api_server")),
+    model=("--model",),
+    setting={
+        "--model": "model", "--tensor-parallel-size": "tp", "-tp": "tp", "--pipeline-parallel-size": "pp", "-pp": "pp",
+        "--data-parallel-size": "dp", "-dp": "dp", "--enable-expert-parallel": "experts_apart", "--dtype": "dtype",
+        "--quantization": "quantization", "-q": "quantization", "--kv-cache-dtype": "cache",
+        "--max-model-len": "context_tokens", "--max-num-seqs": "max_batch", "--max-num-batched-tokens": "chunk_tokens",
+        "--gpu-memory-utilization": "memory_fraction",
+    },
+    bare=frozenset({"--enable-expert-parallel", "--enable-prefix-caching", "--enable-chunked-prefill"}),
+    passed=frozenset({"--enable-prefix-caching", "--enable-chunked-prefill"}),
+)  # fmt: skip
+"""How a line is read; prefix caching and chunked prefill are on in any case since 0.11."""
 
 
 def words(replica: ModelReplica, files: LaunchCheckpoint, context_tokens: int) -> list[str | int | float]:

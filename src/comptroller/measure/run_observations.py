@@ -14,6 +14,7 @@ from comptroller.facts.accelerator import Accelerator, accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import EngineFacts, engine_facts
 from comptroller.facts.format import format_
+from comptroller.facts.library import FactLibrary
 from comptroller.facts.model import Model
 from comptroller.measure.log_replay import windows_of
 from comptroller.measure.observations import ExclusionReport, RunObservation
@@ -33,6 +34,11 @@ class FactLookup:
     model: Callable[[str], Model] = model
     accelerator: Callable[[str], Accelerator] = accelerator
     engine: Callable[[str], EngineFacts] = engine_facts
+
+    @classmethod
+    def of(cls, library: FactLibrary) -> FactLookup:
+        """Facts as a library has them: those that travel in a plan."""
+        return cls(library.model, library.accelerator, library.engine)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from comptroller.errors import InputError
+from comptroller.measure.host import HostMeasurement
 from comptroller.measure.kernels_run import GemmFit, GemmTiming
 from comptroller.measure.quality import BootstrapMean, QuantisationLoss
 from comptroller.measure.quality_mix import FormatAssignment, LayerPart
@@ -110,6 +111,13 @@ KERNEL_FITS: SheetColumns[GemmFit] = (
 def timings(found: Sequence[GemmTiming], subject: str) -> ReportSheet:
     """One row per product timed."""
     return ReportSheet.of(f"Products timed on {subject}", TIMINGS, found)
+
+
+def host(found: HostMeasurement) -> ReportSheet:
+    """One core of a machine."""
+    rates = ("memory, GB", found.memory_bytes / 1e9), ("reads, GB/s", found.bytes_per_s / 1e9)
+    rows = (*rates, ("fp32, Gflop/s", found.flops_per_s / 1e9))
+    return ReportSheet(f"One core of {found.name}", (left("what"), right("measured")), rows)
 
 
 def kernel_fits(found: Sequence[GemmFit]) -> ReportSheet:

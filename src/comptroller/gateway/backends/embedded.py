@@ -20,7 +20,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from comptroller.costs.carbon import CallEnergy
+from comptroller.costs.carbon import CORE_W, CallEnergy
 from comptroller.errors import InputError
 from comptroller.gateway.backends import CallEnergyMeter
 from comptroller.gateway.backends.openai import OpenaiBackend
@@ -36,15 +36,13 @@ START_S = 60.0
 At twice it a start that hangs is reported a minute later."""
 CONTEXT_TOKENS = 2048
 """Of each slot; the cache of all slots is allocated at the start, so that twice it takes twice the memory."""
-CORE_W = (3.8, 12.0, 23.8)
-"""Watts of a busy core: least, any, most of Green Algorithms' table (data/latest/TDP_cpu.csv, thermal design power by
-core; "Any" is 12.0). No meter is at hand in a virtual machine, so joules are a prediction with this interval."""
-SETTINGS = {"format", "threads", "slots", "file"}
+SETTINGS = {"format", "threads", "slots", "file", "context_tokens", "chunk_tokens", "cache"}
 
 
 class EmbeddedBackend(OpenaiBackend):
     """settings: `format`, q8_0 if it was made (`python -m comptroller.gateway.weights`) or q4_1 as shipped; `threads`;
-    `slots`, generations side by side; `file`, other weights in GGUF."""
+    `slots`, generations side by side; `file`, other weights in GGUF; `context_tokens` of a slot; `chunk_tokens` of a
+    step; `cache`, its type in llama.cpp's words."""
 
     reuses_streams = False  # its server hangs up after a stream without a word, and the next call would break off
 
@@ -63,7 +61,8 @@ class EmbeddedBackend(OpenaiBackend):
     @staticmethod
     def filled(config: ServiceConfig) -> ServiceConfig:
         """What holds of this engine whatever the configuration says."""
-        settled = {"single_choice": True, "running_usage": True, "prefill": True, "context_tokens": CONTEXT_TOKENS}
+        context_tokens = int(config.settings.get("context_tokens", CONTEXT_TOKENS))
+        settled = {"single_choice": True, "running_usage": True, "prefill": True, "context_tokens": context_tokens}
         return replace(config, **settled, endpoints=("chat", "completions"), dialect="llamacpp")
 
     def secret(self) -> str:
@@ -94,7 +93,9 @@ class EmbeddedBackend(OpenaiBackend):
             "name": self.name,
             "threads": self.threads,
             "slots": self.slots,
-            "context_tokens": CONTEXT_TOKENS,
+            "context_tokens": self.config.context_tokens,
+            "chunk_tokens": self.config.settings.get("chunk_tokens"),
+            "cache": self.config.settings.get("cache"),
         }
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-I", str(CHILD), json.dumps(settings),

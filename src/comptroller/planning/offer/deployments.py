@@ -26,7 +26,7 @@ from comptroller.facts.format import Format
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
 from comptroller.facts.site import COMPANIES, EVERYBODY, AcceleratorOffer, SellerAllowlist, Site, Term
-from comptroller.launch import launchable, speculation_words
+from comptroller.launch import launchable, layout_problem, speculation_words
 from comptroller.planning.ground.nouns import Deployment
 from comptroller.planning.offer.split_groups import split_groups, split_refusal
 
@@ -180,6 +180,9 @@ def _on_device(
             if layout.pp > 1 and fitted and layout.devices > device.node_devices:
                 continue
             replica = ModelReplica(model, device, recipe, layout, EngineSettings.default(facts), space.library)
+            if not space.what_if and (problem := layout_problem(facts.launched_as, layout)):
+                rejected.add("cannot be launched", f"{model.id} on {device.id}: {problem}")
+                continue
             try:
                 _memory_of(replica)
             except InsufficientMemoryError as error:

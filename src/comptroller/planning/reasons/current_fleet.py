@@ -55,6 +55,8 @@ class CurrentService:
     activations: str = "bf16"
     kv: str = "bf16"
     max_batch: int | None = None
+    chunk_tokens: int | None = None
+    memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     usd_per_device_h: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     provider: str = ""
 
@@ -134,8 +136,8 @@ def deployment_of(running: CurrentService, library: FactLibrary) -> Deployment:
     """
     place, facts = library.site(running.site), library.engine(running.engine)
     engine = EngineSettings.default(facts)
-    if running.max_batch:
-        engine = replace(engine, max_batch=running.max_batch)
+    said = {name: getattr(running, name) for name in ("max_batch", "chunk_tokens", "memory_fraction")}
+    engine = replace(engine, **{name: value for name, value in said.items() if value})
     replica = ModelReplica(
         library.model(running.model),
         library.accelerator(running.accelerator),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from comptroller.costs.own_calibration import OwnCalibration
+from comptroller.launch import WHAT_IF, checkpoint
 from comptroller.planning.offer.intervals import is_timed
 from comptroller.planning.offer.step_factors import planned_factor
 from comptroller.planning.prove.services import ModelServices
@@ -19,6 +20,7 @@ def deployment_notes(problem: PlanningProblem, own: ModelServices) -> Iterator[s
     """All that a reader has to know of the deployments of one model."""
     yield from unchecked_architecture_notes(own)
     yield from borrowed_efficiency_notes(problem, own)
+    yield from untimed_kernel_notes(problem, own)
     yield from rental_notes(own)
     yield from checkpoint_notes(own)
     yield from lever_notes(own)
@@ -60,6 +62,21 @@ def borrowed_efficiency_notes(problem: PlanningProblem, own: ModelServices) -> I
             yield (
                 f"{device}: no kernel of its family was timed; its efficiency is pooled from other families "
                 f"and its intervals are wider for it; {taken}; measure it before you rely on the choice"
+            )
+
+
+def untimed_kernel_notes(problem: PlanningProblem, own: ModelServices) -> Iterator[str]:
+    """Kernels of the plan that nobody timed on their device's family, where others were timed on it."""
+    for service, deployment in zip(own.services, own.deployments, strict=True):
+        replica = deployment.replica
+        if service.launch.startswith(WHAT_IF) or not is_timed(replica, problem.calibration):
+            continue
+        found = checkpoint(replica)
+        if found.evidence != "timed":
+            known = "has published speeds alone" if found.evidence == "published" else "was never timed"
+            yield (
+                f"{service.id}: the kernel of {replica.recipe.experts} on {replica.device.family} ({found.kernel}) "
+                f"{known}; its efficiency is that of like formats; measure it before you rely on the choice"
             )
 
 

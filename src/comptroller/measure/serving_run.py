@@ -1,0 +1,270 @@
+"""Requests sent to a running engine by OpenAI's API: a closed loop at a few loads, streamed, every token's time kept.
+
+Threads and the standard library alone: a client of one machine reads a few hundred streams, and timing them takes
+nothing that is installed beside an engine.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import nan
+from queue import Empty, SimpleQueue
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from comptroller.errors import InputError
+from comptroller.measure.run_rows import RunRow
+
+Json = dict[str, Any]
+
+WORDS = (
+    "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state",
+    "family", "student", "group", "country", "problem", "hand", "part", "place", "case", "week", "company",
+    "system", "program", "question", "work", "night", "point", "home", "water", "room", "mother", "area", "money",
+    "story",
+)  # fmt: skip
+"""Of prompts: nouns of one token each in the vocabularies of today, so that a prompt is nearly as long as asked."""
+
+SPREAD = 0.5
+"""Prompts and outputs are from half to half again as long as asked: requests of one length would prefill and end
+together, which no traffic does. At twice this some would be empty."""
+
+ROUNDS = 2
+"""Over all loads, half of the requests each: a machine that slows down for a minute then slows all of them, not one."""
+
+CHARACTERS = 200
+"""Of an engine's own words on an error: two lines of a terminal."""
+
+READ_S = 600.0
+"""Longest between two events of a stream; an engine that needs more for a token is not one that serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServingTarget:
+    """Where requests go. url: up to /v1.  model: its name there.  key: sent as a bearer; empty where none is needed."""
+
+    url: str
+    model: str
+    key: str = ""
+
+    @classmethod
+    def of(cls, url: str, model: str = "", key: str = "") -> ServingTarget:
+        """The engine at an address; without a name, the first model that it lists.
+
+        Raises:
+            InputError: it is no address, nothing answers, or it lists no model.
+        """
+        if not url.startswith(("http://", "https://")):
+            raise InputError(f"measure serving {url}: is no address; write http://HOST:PORT/v1")
+        base = url.rstrip("/")
+        found = cls(base if base.endswith("/v1") else f"{base}/v1", model, key)
+        if model:
+            return found
+        with found.open("models") as reply:
+            listed = [str(item.get("id", "")) for item in json.load(reply).get("data", ())]
+        if not listed:
+            raise InputError(f"{found.url}/models lists no model; --served-model says which to ask")
+        return cls(found.url, listed[0], key)
+
+    def open(self, path: str, body: Json | None = None) -> Any:
+        """A reply to be read.
+
+        Raises:
+            InputError: nothing answers, or the request is refused; says what the engine said.
+        """
+        headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {self.key}"} if self.key else {})
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            return urllib.request.urlopen(urllib.request.Request(f"{self.url}/{path}", data, headers), timeout=READ_S)
+        except urllib.error.HTTPError as error:
+            said = error.read().decode(errors="replace")[:CHARACTERS]
+            raise InputError(f"{self.url}/{path} answered {error.code}: {said}") from error
+        except OSError as error:
+            raise InputError(f"{self.url} does not answer: {getattr(error, 'reason', error)}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ServingLoad:
+    """What is sent: so many requests at each number of clients, of so many tokens. replicas: that share the clients."""
+
+    requests: int
+    clients: tuple[int, ...]
+    input_tokens: int
+    output_tokens: int
+    seed: int = 0
+    replicas: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured.
+
+        Raises:
+            InputError: no load, or a load with less than two requests a client, which are no steady state.
+        """
+        if not self.clients or min(self.clients) < 1:
+            raise InputError("measure serving: --clients 1 or more; again for other loads")
+        if min(self.input_tokens, self.output_tokens) < 2:
+            raise InputError("measure serving: prompts and outputs have 2 tokens or more")
+        least = 2 * max(self.clients) * len(self.clients)
+        if self.requests < least:
+            raise InputError(
+                f"measure serving: {self.requests} requests over {len(self.clients)} loads are less than two for each "
+                f"of {max(self.clients)} clients; --requests {least} or more, or fewer --clients"
+            )
+
+    @property
+    def each(self) -> int:
+        """Requests at one load."""
+        return self.requests // len(self.clients)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTiming:
+    """One streamed request, by the engine's own count of tokens. last_s - first_s: of the tokens after the first."""
+
+    input_tokens: int
+    output_tokens: int
+    ttft_s: float
+    going_s: float
+
+
+def loads_up_to(most: int) -> tuple[int, ...]:
+    """Numbers of clients from one to the most, at most four and evenly spaced as logarithms.
+
+    >>> loads_up_to(4), loads_up_to(64)
+    ((1, 2, 3, 4), (1, 4, 16, 64))
+    """
+    return tuple(sorted({max(1, round(most ** (third / 3))) for third in range(4)}))
+
+
+def measure(target: ServingTarget, load: ServingLoad, tell: Callable[[int, int], None]) -> list[RunRow]:
+    """Closed loops, each load as a steady run, in rounds over all loads; a request before them warms the engine up.
+
+    Raises:
+        InputError: a request fails, or the engine does not count its tokens.
+    """
+    rng, done = np.random.default_rng(load.seed), 0
+    _timings(target, [(load.input_tokens, 2)], 1, rng)
+    timings: dict[int, list[StreamTiming]] = {clients: [] for clients in load.clients}
+    for turn in range(ROUNDS):
+        for clients, kept in timings.items():
+            sizes = [_lengths(load, rng) for _ in range(turn, load.each, ROUNDS)]
+            kept.extend(_timings(target, sizes, clients, rng))
+            done += len(sizes)
+            tell(done, load.each * len(load.clients))
+    return [_row(number, clients / load.replicas, kept) for number, (clients, kept) in enumerate(timings.items(), 1)]
+
+
+def _lengths(load: ServingLoad, rng: np.random.Generator) -> tuple[int, int]:
+    """Tokens of a prompt and of an output."""
+    shares = rng.uniform(1 - SPREAD, 1 + SPREAD, 2)
+    return max(1, round(load.input_tokens * shares[0])), max(2, round(load.output_tokens * shares[1]))
+
+
+def _timings(
+    target: ServingTarget, sizes: Sequence[tuple[int, int]], clients: int, rng: np.random.Generator
+) -> list[StreamTiming]:
+    """Requests by so many clients, each of which sends its next one as soon as the last one ended.
+
+    While the last of them are answered, clients that are done send further ones, which do not count and are cut at the
+    end: as many are in flight as before.
+    """
+    prompts = [" ".join(rng.choice(WORDS, size)) for size, _ in sizes]
+    jobs = SimpleQueue[tuple[str, int]]()
+    for prompt, (_, output) in zip(prompts, sizes, strict=True):
+        jobs.put((prompt, output))
+    found, over = list[StreamTiming](), Event()
+
+    def work() -> None:
+        try:
+            while (job := _next(jobs)) is not None:
+                found.append(stream_timing(target, *job, lambda: False))
+                if len(found) == len(sizes):
+                    over.set()
+            while not over.is_set():
+                stream_timing(target, prompts[0], sizes[0][1], over.is_set)
+        finally:
+            over.set()
+
+    with ThreadPoolExecutor(clients) as threads:
+        for client in [threads.submit(work) for _ in range(clients)]:
+            client.result()
+    return found
+
+
+def _next(jobs: SimpleQueue[tuple[str, int]]) -> tuple[str, int] | None:
+    """The next job of a queue that nobody fills any more."""
+    try:
+        return jobs.get_nowait()
+    except Empty:
+        return None
+
+
+def stream_timing(
+    target: ServingTarget, prompt: str, output_tokens: int, is_over: Callable[[], bool] = lambda: False
+) -> StreamTiming:
+    """Send one request and time its stream; is_over: whether it is cut, then with the tokens that came.
+
+    Raises:
+        InputError: it fails, has no token, or the engine does not count its tokens.
+    """
+    body = {
+        "model": target.model, "prompt": prompt, "max_tokens": output_tokens, "stream": True, "temperature": 0,
+        "ignore_eos": True, "stream_options": {"include_usage": True},
+    }  # fmt: skip
+    begun, moments, usage = time.perf_counter(), list[float](), Json()
+    with target.open("completions", body) as reply:
+        for line in reply:
+            event = _event(line)
+            usage = event.get("usage") or usage
+            if any(choice.get("text") for choice in event.get("choices", ())):
+                moments.append(time.perf_counter())
+            if is_over():
+                return StreamTiming(0, len(moments), nan, nan)
+    read, made = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not isinstance(read, int) or not isinstance(made, int) or not moments:
+        said = usage or "nothing"
+        raise InputError(f"{target.url}: the stream of a request has no tokens or no usage; it says {said}")
+    return StreamTiming(read, made, moments[0] - begun, moments[-1] - moments[0])
+
+
+def _event(line: bytes) -> Json:
+    """The object of a line of a stream; empty where it holds none."""
+    text = line.strip().removeprefix(b"data:").strip()
+    if not text.startswith(b"{"):
+        return {}
+    found = json.loads(text)
+    return found if isinstance(found, dict) else {}
+
+
+def _row(number: int, clients: float, timings: Sequence[StreamTiming]) -> RunRow:
+    """A load as a steady run: means over its requests, the time per token over all tokens."""
+    later = sum(timing.output_tokens - 1 for timing in timings)
+    return RunRow(
+        number,
+        {},
+        float(np.mean([timing.input_tokens for timing in timings])),
+        float(np.mean([timing.output_tokens for timing in timings])),
+        clients,
+        float(np.mean([timing.ttft_s for timing in timings])),
+        sum(timing.going_s for timing in timings) / later if later else nan,
+    )
+
+
+def table_of(rows: Sequence[RunRow]) -> str:
+    """Runs as the table that `fit calibration` reads."""
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    names = ("input_tokens", "output_tokens", "clients", "ttft_s", "tpot_s")
+    out.writerow(names)
+    out.writerows([f"{getattr(row, name):.6g}" for name in names] for row in rows)
+    return text.getvalue()

@@ -1,0 +1,195 @@
+"""From a plan to an engine that runs here, and back: what is served, measured, calibrated and refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import threading
+import time
+from collections.abc import Iterator
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comptroller.cli import main
+from comptroller.costs.own_calibration import OwnCalibration
+from comptroller.errors import InputError, UnsupportedError
+from comptroller.export import service_launches
+from comptroller.facts.accelerator import accelerator
+from comptroller.gateway.planned_engines import planned_config
+from comptroller.launch import require_version
+from comptroller.measure.host import FAMILIES, HostMeasurement
+from comptroller.measure.serving_run import ServingLoad, ServingTarget, stream_timing
+from comptroller.planning.ground.plan_document import Plan
+from export_plans import GOLDEN, WIDE, plan_of, served
+
+PACE_S = 0.002
+SERVER = ("--model", "llama_3_1_8b", "--accelerator", "h100_sxm", "--engine", "vllm")
+
+
+class PacedEngine(BaseHTTPRequestHandler):
+    """An engine that says a word every `PACE_S`, as OpenAI's API streams it."""
+
+    protocol_version = "HTTP/1.0"
+
+    def log_message(self, *_: Any) -> None:
+        return
+
+    def do_GET(self) -> None:
+        self._reply(json.dumps({"data": [{"id": "paced"}]}).encode())
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if body["model"] != "paced":
+            self.send_error(404, "no such model")
+            return
+        self.send_response(200)
+        self.end_headers()
+        for _ in range(body["max_tokens"]):
+            time.sleep(PACE_S)
+            self._event({"choices": [{"text": "word"}]})
+        usage = {"prompt_tokens": len(body["prompt"].split()), "completion_tokens": body["max_tokens"]}
+        self._event({"choices": [], "usage": usage})
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def _event(self, document: Any) -> None:
+        self.wfile.write(b"data: " + json.dumps(document).encode() + b"\n\n")
+
+    def _reply(self, data: bytes) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), PacedEngine)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+
+
+def run(*words: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    return int(ended.value.code or 0)
+
+
+def test_a_running_engine_is_measured_into_a_calibration(engine: str, tmp_path: Path) -> None:
+    out = tmp_path / "own"
+    loads = ("--requests", "24", "--load", "1", "--load", "3", "--input-tokens", "30", "--output-tokens", "10")
+    assert run("measure", "serving", engine, *SERVER, "--out", out, *loads, "--html", tmp_path / "page.html") == 0
+    with (out / "runs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["clients"]) for row in rows] == [1.0, 3.0]
+    for row in rows:
+        assert 15 <= float(row["input_tokens"]) <= 45 and 5 <= float(row["output_tokens"]) <= 15
+        assert float(row["tpot_s"]) >= PACE_S and float(row["ttft_s"]) >= PACE_S
+    assert "under vllm" in OwnCalibration.of_folder(out).scope()
+    assert "predicted after" in (tmp_path / "page.html").read_text()
+
+
+def test_a_stream_is_timed_by_the_engines_own_count(engine: str) -> None:
+    timing = stream_timing(ServingTarget.of(engine), "one two three", 5)
+    assert (timing.input_tokens, timing.output_tokens) == (3, 5)
+    assert timing.going_s >= 4 * PACE_S and timing.ttft_s >= PACE_S
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("127.0.0.1:9", *SERVER, "--out", "x"), "is no address"),
+        (("http://127.0.0.1:9", *SERVER, "--out", "x"), "does not answer"),
+        (("ENGINE", *SERVER), "--out FOLDER"),
+        (("ENGINE", "--out", "x"), "give --model --accelerator --engine"),
+        (("ENGINE", *SERVER, "--out", "x", "--requests", "10", "--load", "8"), "--requests 16 or more"),
+        (("ENGINE", *SERVER, "--out", "x", "--served-model", "other"), "answered 404"),
+        (("ENGINE", *SERVER, "--out", "x", "--key-env", "NO_SUCH_KEY_HERE"), "is not set"),
+    ],
+)
+def test_what_cannot_be_measured_says_why(
+    words: tuple[str, ...], says: str, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert run("measure", "serving", *(engine if word == "ENGINE" else word for word in words)) == 2
+    assert says in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_load_is_two_requests_for_each_client_or_more() -> None:
+    assert ServingLoad(60, (1, 2, 4), 64, 32).each == 20
+    with pytest.raises(InputError, match="--clients 1 or more"):
+        ServingLoad(60, (), 64, 32)
+
+
+def test_a_core_of_a_machine_is_an_accelerator(tmp_path: Path) -> None:
+    measured = HostMeasurement('a "core"', "Intel", FAMILIES["x86_64"], 8, 4e9, 1.25e10, 9e10)
+    file = tmp_path / "host.toml"
+    file.write_text(measured.as_toml("comptroller measure host cpu", date(2026, 11, 28)))
+    found = accelerator(str(file))
+    assert (found.kind, found.family, found.node_devices) == ("cpu", "x86", 8)
+    assert found.peak("bf16") == found.peak("fp32") == 9e10 and found.memory_bytes_per_s == 1.25e10
+
+
+def test_only_the_cpu_is_measured_as_a_host(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("measure", "host", "cuda") == 2
+    assert "cpu is measured" in capsys.readouterr().err
+
+
+# a plan served on this machine
+
+
+def saved(plan: Plan, folder: Path) -> Path:
+    path = folder / "plan.json"
+    path.write_text(plan.to_json())
+    return path
+
+
+def program(folder: Path, name: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program of an engine's name that prints a version, first on the path."""
+    file = folder / name
+    file.write_text(f"#!/bin/sh\necho '{says}'\n")
+    file.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_an_engine_that_is_not_installed_is_said_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert run("serve", saved(plan_of(served("vllm", tp=4, replicas=1)), tmp_path)) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the plan is for vllm 0.12, which is not installed here" in said and "serving" not in said
+
+
+def test_another_version_than_the_planned_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path, "vllm", "vllm 0.16.1", monkeypatch)
+    with pytest.raises(InputError, match=r"the plan is for vllm 0\.12, and 0\.16\.1 is installed"):
+        planned_config(saved(plan_of(served("vllm", tp=4, replicas=1)), tmp_path))
+
+
+def test_the_planned_version_is_started_with_the_plans_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path, "vllm", "0.12.3", monkeypatch)
+    plan = plan_of(served("vllm", tp=4, replicas=1))
+    (service,) = planned_config(saved(plan, tmp_path)).services.values()
+    (launched,) = service_launches(plan)
+    assert (
+        service.backend == "command" and launched.words[: len(service.settings["words"])] == service.settings["words"]
+    )
+    require_version("vllm", "0.12")
+
+
+@pytest.mark.parametrize(
+    ("plan", "says"), [(GOLDEN, "replicas, and one is started here|not installed"), (plan_of(WIDE["vllm"]), "spans 2")]
+)
+def test_a_plan_for_more_than_this_machine_is_exported_instead(
+    plan: Plan, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path, "vllm", "0.12.0", monkeypatch)
+    with pytest.raises((InputError, UnsupportedError), match=says):
+        planned_config(saved(plan, tmp_path))
