@@ -20,7 +20,7 @@ from comptroller.facts.engine import engine_facts
 from comptroller.launch import engines, line
 from comptroller.planning.ground.plan_calibration import replica_of_pool
 from comptroller.planning.ground.plan_document import Plan
-from comptroller.planning.ground.service_document import DeploymentDocument, ServiceDocument
+from comptroller.planning.ground.service_document import DeploymentDocument, ServiceDocument, SpeculationDocument
 from export_plans import GOLDEN, SIXTEEN_BIT, plan_of
 
 OTHER: dict[str, tuple[Any, ...]] = {
@@ -35,6 +35,9 @@ OTHER: dict[str, tuple[Any, ...]] = {
     "engine.chunk_tokens": (3333,),
     "engine.memory_fraction": (0.77,),
     "engine.context_tokens": (7777,),
+    "engine.speculation.tokens": (3,),
+    "engine.speculation.draft": ("qwen3_0_6b",),
+    "engine.speculation.acceptance": (),
     "pools.phase": ("prefill",),
     "pools.accelerator": ("a100_80_sxm",),
     "pools.tp": (4,),
@@ -50,6 +53,7 @@ OTHER: dict[str, tuple[Any, ...]] = {
 
 NO_LEVER = {
     "engine.id": "an engine is a column of this suite",
+    "engine.speculation.acceptance": "what is expected of drafts",
     "pools.usd_per_device_h": "what is paid",
     "policies": "the gateway's, which gets the plan itself",
     "site": "where it runs, which the reader of an export chooses",
@@ -81,6 +85,9 @@ def with_value(document: DeploymentDocument, name: str, value: Any) -> Deploymen
         return document.model_copy(update={"pools": tuple(x.model_copy(update={leaf: value}) for x in document.pools)})
     if not part:
         return document.model_copy(update={leaf: value})
+    if part == "engine.speculation":
+        drafts = SpeculationDocument(tokens=2, acceptance=0.7).model_copy(update={leaf: value})
+        return document.model_copy(update={"engine": document.engine.model_copy(update={"speculation": drafts})})
     update = {leaf: value}
     if leaf in {"weights", "experts"}:
         update |= {"weights": value, "experts": value, "activations": value}
