@@ -50,7 +50,7 @@ def about(rows: int) -> ServingFacts:
 def fitted(data: Path) -> CalibrationFit:
     """The calibration on all aggregated rows."""
     runs, _ = silicon(data)
-    return with_intervals(runs, fit_bank(runs, start(runs.engines, None)))
+    return with_intervals(runs, fit_bank(runs, start(runs, None)))
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ def test_the_shipped_file_names_unit_error_prior_and_source_of_every_parameter()
     assert names == set(PRIORS) and {f"time.{group}" for group in GROUPS} <= names
     for p in facts.parameters:
         assert p.error <= p.prior_error * 1.001, f"{p.name} {p.engine}: the data widened a prior"
-        assert p.unit == PRIORS[p.name].unit
+        assert p.unit == prior_of(p.name).unit
 
 
 def test_an_engine_never_measured_takes_the_mean_of_the_others() -> None:
@@ -101,8 +101,8 @@ def test_the_fit_and_the_cost_model_are_the_same_equations(
         for i, (isl, osl, clients) in enumerate(loads)
     ]
     found = bank(observed, ExclusionReport())
-    belief = start(found.engines, serving_facts())
-    fitted = RunLatencyModel.of(found.features, found.engines, belief.layout)
+    belief = start(found, serving_facts())
+    fitted = RunLatencyModel.of(found, belief.layout)
     inputs, outputs, clients = (np.array(column) for column in zip(*loads, strict=True))
     loop = closed_loop(
         replica_timer(replica, FittedCalibration.shipped()), memory(replica), UniformRequests(inputs, outputs), clients

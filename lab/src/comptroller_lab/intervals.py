@@ -50,7 +50,7 @@ def _on_new_models(runs: FeatureBank) -> tuple[Array, Array]:
     """Log errors of TPOT and TTFT on models left out: there the residual is silent, only the parameters count."""
     parts = []
     for train, test in _folds(runs, lambda identity: identity.architecture):
-        belief = fit_parameters(runs.take(train), start(runs.engines, None))
+        belief = fit_parameters(runs.take(train), start(runs, None))
         parts.append(left_over(runs.take(test), belief))
     return _join_errors(parts)
 
@@ -60,7 +60,7 @@ def _on_other_accelerators(runs: FeatureBank) -> tuple[Array, Array]:
     parts = []
     for train, test in _folds(runs, lambda identity: identity.accelerator):
         part = runs.take(test)
-        fitted = fit_bank(runs.take(train), start(runs.engines, None))
+        fitted = fit_bank(runs.take(train), start(runs, None))
         predicted = fitted.predict(part)
         known = predicted.novelty == "related"
         first = np.where(part.features.ttft_s <= OVERLOAD_S, part.features.ttft_s, np.nan)
