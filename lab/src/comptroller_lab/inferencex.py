@@ -21,6 +21,11 @@ DRAWN = 0.9
 """Mean share of the stated lengths: they are drawn evenly from 80-100 % of them (`random_range_ratio` of the flags)."""
 
 
+FOREIGN = 0.1
+"""Log standard deviation beyond that of a cell. Above 0: these runs move the effects of their vendor and family, not
+the parameters that the timed kernels of other vendors share (`calibrate.fit_parameters`)."""
+
+
 def read_inferencex(path: Path) -> tuple[list[RunObservation], ExclusionReport]:
     """The runs, and why others are left out."""
     report, kept, flags, lookup = ExclusionReport(), list[RunObservation](), LaunchFlags.beside(path), FactLookup()
@@ -56,6 +61,7 @@ def _observation(number: int, row: dict[str, str], flags: LaunchFlags, lookup: F
         ttft_s=nan,
         tpot_s=float(row["median_tpot_s"] or nan),
         source="inferencex",
+        spread=FOREIGN,
         group=f"inferencex {row['median_ttft_s']} {row['median_tpot_s']}",
         measured=when,
     )

@@ -1,7 +1,7 @@
 """Reader of published measurements (`published_known.csv`): closed loops, static batches, single streams, offline runs.
 
-Every exclusion is a rule on input columns. A source's rows share its faults: `RunObservation.source` names it, and a fit
-weighs by it.
+Every exclusion is a rule on input columns. A source's rows share its faults: `RunObservation.source` names it, and a
+fit weighs by it.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ OLD = {"vllm": "0.6", "trtllm": "0.12"}
 """Version of an engine in 2024, for sources of 2024 that state none."""
 
 WAVES = 2
-"""Batches' worth of requests below which an offline run never reaches a steady state: it is judged, and no fit uses it."""
+"""Batches' worth of requests below which an offline run never reaches a steady state: no fit uses it."""
 
 UNSTATED = 0.3
 """Log standard deviation of what the flags that a source does not state do to a configuration: repeats of one
-configuration under one recorded version differ by a median factor of 1.44 in the dated measurements. At half of this the
-parameters that all runs share follow old builds."""
+configuration under one recorded version differ by a median factor of 1.44 in the dated measurements. At half of this
+the parameters that all runs share follow old builds."""
 
 Row = Mapping[str, str]
 
@@ -79,23 +79,22 @@ def read_published(path: Path) -> tuple[list[RunObservation], ExclusionReport]:
 
 
 def _problem(row: Row) -> str | None:
-    if row["engine"] not in ENGINES:
-        return f"engine {row['engine'] or 'not stated'}"
-    if row["mode"] == "open-loop":
-        return "open loop: the requests in flight are not stated"
-    if "disagg" in row["note"].lower() or "disagg" in row["source"].lower() or "comparison/p" in row["source"]:
-        return "prefill and decode in pools apart"
-    if not row["tp"] and row["devices"] not in {"", "1"} and row["engine"] != "llama_cpp":
-        return "several devices, their layout is not stated"
-    if row["eager"] == "1":
-        return "without captured graphs"
-    if not (_number(row["input_tokens"]) >= 1 and _number(row["output_tokens"]) >= 2):
-        return "lengths are not stated"
-    if not (isfinite(_number(row["tpot_ms"])) or isfinite(_rate(row))):
-        return "neither a time per token nor an output rate"
-    if not _number(row["clients_or_batch"]) >= 1 and row["mode"] != "offline-max":
-        return "clients are not stated"
-    return None
+    """Why a row is left out: the first rule that applies."""
+    apart = "disagg" in f"{row['note']} {row['source']}".lower() or "comparison/p" in row["source"]
+    several = not row["tp"] and row["devices"] not in {"", "1"} and row["engine"] != "llama_cpp"
+    lengths = _number(row["input_tokens"]) >= 1 and _number(row["output_tokens"]) >= 2
+    figure = isfinite(_number(row["tpot_ms"])) or isfinite(_rate(row))
+    rules = (
+        (row["engine"] not in ENGINES, f"engine {row['engine'] or 'not stated'}"),
+        (row["mode"] == "open-loop", "open loop: the requests in flight are not stated"),
+        (apart, "prefill and decode in pools apart"),
+        (several, "several devices, their layout is not stated"),
+        (row["eager"] == "1", "without captured graphs"),
+        (not lengths, "lengths are not stated"),
+        (not figure, "neither a time per token nor an output rate"),
+        (row["mode"] != "offline-max" and not _number(row["clients_or_batch"]) >= 1, "clients are not stated"),
+    )
+    return next((words for applies, words in rules if applies), None)
 
 
 def _rate(row: Row) -> float:
@@ -181,8 +180,8 @@ def recipe(row: Row, whole: Model, family: str) -> PrecisionRecipe:
     return PrecisionRecipe(weights, experts, activations, kv)
 
 
-MX_FAMILIES = ("blackwell", "blackwell_ultra", "blackwell_rtx", "cdna4")
-"""Families that multiply MXFP8 (`native_families` of the format)."""
+MX_FAMILIES = ("blackwell", "blackwell_ultra")
+"""Families with a published kernel of MXFP4 by MXFP8 (`kernels` of the format)."""
 
 
 def _number(text: str) -> float:

@@ -1,4 +1,4 @@
-"""Causes of what servers do beyond their kernels: the effects that a fit shares between replicas, and to which they apply.
+"""Causes of what servers do beyond their kernels: effects that a fit shares between replicas, and whose they are.
 
 An effect is a factor near 1, named QUANTITY.CAUSE: `pace` scales the time of kernels between devices' memories and
 units, `wire` that of collectives, `work` what a step takes outside kernels, `outside` what a server adds before the
@@ -36,6 +36,14 @@ def effects(replica: ModelReplica) -> tuple[EffectName, ...]:
     timed = families_timed(), engines_timed()
     known = device.family in timed[0], engine.launched_as in timed[1]
     return _effects((engine.launched_as, engine.generation), (kind, link), (device.family, device.vendor), known)
+
+
+FOREIGN = (".vendor.", ".family.", ".build.", ".generation.")
+
+
+def is_foreign(replica: ModelReplica) -> bool:
+    """Whether a replica is another vendor's, of a family or an engine that nobody timed, or of an older generation."""
+    return any(mark in name for name, _ in effects(replica) for mark in FOREIGN)
 
 
 def _link(replica: ModelReplica) -> str:

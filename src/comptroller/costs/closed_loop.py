@@ -1,8 +1,8 @@
 """A closed loop of clients on one replica: what they wait for, by the equations of `costs.serving_time`.
 
 In flight are the B = min(C, what fits) requests that hold a place in the cache; per step the other B - 1 bring
-phi (B - 1) / O prompts; a prompt waits for those that came together with it, and the other C - B for a place. Those that
-wait for a place take no time from those that are served, so the throughput of a full server does not depend on how
+phi (B - 1) / O prompts; a prompt waits for those that came together with it, and the other C - B for a place. Those
+that wait for a place take no time from those that are served, so the throughput of a full server does not depend on how
 many wait.
 """
 

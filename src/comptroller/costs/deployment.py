@@ -148,7 +148,7 @@ class EngineSettings:
             facts.logit_bytes,
             facts.graph_sizes,
             facts.program,
-            facts.poll_steps,
+            poll_steps=facts.poll_steps,
         )
 
     @classmethod

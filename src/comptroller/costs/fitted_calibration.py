@@ -23,6 +23,9 @@ MEASURED_UNDER = {
 elementwise rows are an unfused quantisation; vLLM's int4 expert rows are not its Marlin path of 2026; its
 block-scaled GEMM rows were timed outside a CUDA graph and show the host's latency."""
 
+TIMED_WITH = {("moe", "mxfp4", "fp8"): "mxfp4_mxfp8"}
+"""(kind, format, arithmetic) -> the format under which the tables timed it: MXFP4 weights by MXFP8 activations."""
+
 GROUPS = (
     "gemm_16bit",
     "gemm_8bit",
@@ -81,7 +84,8 @@ class KernelPriors:
         """The fitted shares and latencies of the kernel on the device under the engine."""
         kind = STAND_IN.get(kernel.kind, kernel.kind)
         engine = MEASURED_UNDER.get((kind, kernel.format, replica.engine.launched_as), replica.engine.launched_as)
-        prior = kernel_prior(kind, replica.device, engine, kernel.format)
+        stored = TIMED_WITH.get((kind, kernel.format, kernel.arithmetic), kernel.format)
+        prior = kernel_prior(kind, replica.device, engine, stored)
         return KernelEfficiency(
             flops=prior.eff_flops,
             bytes=prior.eff_bytes,
@@ -146,7 +150,8 @@ class FittedCalibration:
         engine, outside = replica.engine.launched_as, self.effect(replica, "outside")
         names = ("interference", "host", "client", "prefill", "wait_steps", "burst", "crowd")
         known = ServingOverheads(*(self.facts.value(name, engine) for name in names))
-        late = self.facts.value("poll", engine) * (replica.engine.poll_steps - 1)
+        seldom = replica.engine.poll_steps - 1
+        late = seldom * self.facts.value("poll", engine) if seldom else 0.0
         return dataclass_replace(
             known, host_s=outside * known.host_s, client_s=outside * known.client_s, steps=known.steps + late
         )

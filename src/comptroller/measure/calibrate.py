@@ -153,7 +153,8 @@ def start(runs: FeatureBank, believed: ServingFacts | None) -> ParameterBelief:
         table = believed.table
         for i, (name, engine) in enumerate(layout.names):
             known = table.get((name, engine))
-            centre[i] = np.log(believed.value(name, engine)) if known or name in PRIORS else 0.0
+            elsewhere = name in PRIORS and any(p.name == name for p in believed.parameters)
+            centre[i] = np.log(believed.value(name, engine)) if known or elsewhere else np.log(prior_of(name).centre)
             spread[i] = known.error if known else prior_of(name).spread
     return ParameterBelief(layout, centre, spread, centre.copy(), spread.copy())
 
@@ -164,16 +165,30 @@ def fit_parameters(runs: FeatureBank, belief: ParameterBelief) -> ParameterBelie
     Published points (`RunObservation.spread` above 0) move the effects, and the parameters of engines that no other run
     shows; what the stated runs say of the rest is not theirs to change.
     """
-    stated = np.array([o.spread == 0.0 for o in runs.observations])
-    everything = np.ones(len(belief.logs), dtype=bool)
-    if stated.all() or not stated.any():
-        return _fit_stage(runs, belief, everything)
-    known = runs.take(np.flatnonzero(stated))
-    after = _fit_stage(known, belief, everything)
+    return fit_effects(runs, fit_stated(runs, belief))
+
+
+def fit_stated(runs: FeatureBank, belief: ParameterBelief) -> ParameterBelief:
+    """Fit all parameters to the runs whose settings are stated; to all runs, where none are."""
+    return _fit_stage(stated_runs(runs), belief, np.ones(len(belief.logs), dtype=bool))
+
+
+def fit_effects(runs: FeatureBank, belief: ParameterBelief) -> ParameterBelief:
+    """Fit the effects, and engines that no stated run shows, to the other runs, from what the stated ones say."""
+    known, after = stated_runs(runs), belief
+    others = np.flatnonzero([o.spread > 0.0 for o in runs.observations])
+    if len(known.observations) == len(runs.observations):
+        return after
     engines = {*known.engines, ANY}
     moving = np.array([name not in PRIORS or engine not in engines for name, engine in belief.layout.names])
-    second = _fit_stage(runs.take(np.flatnonzero(~stated)), replace(after, centre=after.logs, prior=after.spread), moving)
+    second = _fit_stage(runs.take(others), replace(after, centre=after.logs, prior=after.spread), moving)
     return replace(second, centre=belief.centre, prior=belief.prior)
+
+
+def stated_runs(runs: FeatureBank) -> FeatureBank:
+    """The runs whose settings their source states; all, where none does."""
+    index = np.flatnonzero([o.spread == 0.0 for o in runs.observations])
+    return runs.take(index) if len(index) else runs
 
 
 def _fit_stage(runs: FeatureBank, belief: ParameterBelief, moving: npt.NDArray[np.bool_]) -> ParameterBelief:
@@ -190,7 +205,7 @@ def _fit_stage(runs: FeatureBank, belief: ParameterBelief, moving: npt.NDArray[n
             continue
         target = _target(runs, usable, seconds)
         prior = robust.FitPrior(np.where(free, belief.centre, logs), belief.prior, free)
-        found = robust.fit(_SubsetPredictor(predict, usable), target, prior, how)
+        found = robust.fit(_SubsetPredictor(predict, usable), target, prior, how, logs)
         logs, spread = np.where(free, found.logs, logs), np.where(free, found.spread, spread)
     return replace(belief, logs=logs, spread=spread)
 
@@ -208,13 +223,17 @@ def fit_bank(
     older: Sequence[ResidualAnchor] = (),
     believed: ServingFacts | None = None,
 ) -> CalibrationFit:
-    """Fit the parameters, then the residual over what they leave; `older` anchors stay beside the new runs."""
+    """Fit the parameters, then the residual over what they leave of the runs whose settings are stated.
+
+    `older` anchors stay beside the new runs.
+    """
     after = fit_parameters(runs, belief)
     kernels = (believed.tpot_kernel, believed.ttft_kernel) if believed else (TPOT_KERNEL, TTFT_KERNEL)
     trained = []
-    for kernel, weight, residual in zip(kernels, WEIGHTS, left_over(runs, after), strict=True):
+    stated = stated_runs(runs)
+    for kernel, weight, residual in zip(kernels, WEIGHTS, left_over(stated, after), strict=True):
         olds = points_from_anchors(kernel, older, [getattr(anchor, weight) for anchor in older])
-        trained.append(train(kernel, _join_points(olds, runs, residual)))
+        trained.append(train(kernel, _join_points(olds, stated, residual)))
     return CalibrationFit(after, trained[0], trained[1], len(runs.observations))
 
 

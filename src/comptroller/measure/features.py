@@ -32,7 +32,7 @@ class RunFeatures:
 
     decode, chunk, mixed: seconds by group at the kernels' priors, work first and least times after, of a decode
     step, of a chunk of a prompt alone, and of a step with both.  batch: what runs at once.
-    chunks: steps a prompt takes.  poll: steps between two looks at the queue.
+    chunks: steps a prompt takes.  stages: of the pipeline.  poll: steps between two looks at the queue.
     own: 1 where the time per token is the batch's over its output rate, so that it holds the request's own prompt.
     tpot_s, ttft_s: as measured.  place: coordinates of the residual.
     """
@@ -42,6 +42,7 @@ class RunFeatures:
     mixed: Array
     layers: Array
     chunks: Array
+    stages: Array
     ranks: Array
     clients: Array
     batch: Array
@@ -165,6 +166,7 @@ def _row(observation: RunObservation, ready: dict[Hashable, PricedReplica]) -> l
     remainder = (
         replica.model.layers,
         chunks,
+        replica.layout.pp,
         replica.layout.dp,
         clients[0],
         batch[0],

@@ -76,12 +76,20 @@ def _huber(residual: Array, scale: Array | float) -> Array:
     return np.asarray(np.minimum(1.0, scale / size))
 
 
-def fit(predict: Callable[[Array], Array], target: FitTarget, prior: FitPrior, settings: FitSettings) -> FitPosterior:
+def fit(
+    predict: Callable[[Array], Array],
+    target: FitTarget,
+    prior: FitPrior,
+    settings: FitSettings,
+    initial: Array | None = None,
+) -> FitPosterior:
     """Gauss-Newton on Huber weights (of residuals and of cell effects) with Gaussian priors.
+
+    initial: logs to start from; the prior's centre, where none are given.
 
     minimise sum_i w_i rho((y_i - f_i(p) - b_cell) / error) + sum_c rho(b_c / cell) + sum_k ((p_k - m_k) / s_k)^2
     """
-    logs, spread = prior.centre.copy(), prior.spread.copy()
+    logs, spread = (prior.centre if initial is None else initial).copy(), prior.spread.copy()
     moving = np.flatnonzero(prior.free)
     cells = np.zeros(int(target.cell.max()) + 1)
     weights, width = target.weights(settings.most), np.hypot(settings.cell, target.spread)

@@ -196,7 +196,7 @@ class RunLatencyModel:
         loaded, empty = (over.total_s(runs.layers, batch, runs.ranks) for batch in (runs.batch, 0.0))
         decode, mixed = ((kernels * full).sum(axis=1) + loaded for kernels in (runs.decode, runs.mixed))
         solo = ((runs.chunk * full).sum(axis=1) + empty) * runs.chunks
-        marginal = marginal_prompt_s(mixed, decode, runs.chunks)
+        marginal = marginal_prompt_s(mixed, decode, runs.chunks, runs.stages)
         others = closed_prompts_per_step(runs.batch, runs.output_tokens, self._own(values, "interference"))
         others = others + runs.own / np.maximum(runs.output_tokens, 1)
         return RunLatency(solo, marginal, token_time_s(decode, others, marginal))
