@@ -44,6 +44,7 @@ def test_what_is_no_deployment_is_refused(text: str, error: type[Exception]) -> 
 
 
 def test_the_command_prints_the_same_as_json() -> None:
-    found = CliRunner().invoke(application(), ["show", "calibration", "vllm/h100_sxm/llama_3_1_8b/tp1", "--json"])
+    words = ["show", "calibration", "vllm/h100_sxm/llama_3_1_8b/tp1", "--json"]
+    found = CliRunner().invoke(application(words), words)
     assert found.exit_code == 0
     assert len(json.loads(found.stdout)["values"]) == 4

@@ -18,10 +18,6 @@ SOURCE_MOST = 20.0
 fit, however many it prints: rows of one source share its faults. At twice this one table of
 2,700 rows has as much weight as a third of the dated serving measurements."""
 
-HARNESS = {"silicon, dated": 1.0, "silicon, undated": 0.3}
-"""Share of the runs of the dated measurements, and of those without a date, which come from another harness whose flags
-nobody states. At 1 for both the constants of the first token lie between two harnesses."""
-
 READERS = {
     "silicon": ("silicon_known.csv", read_silicon),
     "inferencex": ("inferencex_dsr1_known.csv", read_inferencex),
@@ -49,7 +45,10 @@ def weighed(runs: FeatureBank) -> FeatureBank:
     for observation, cell in zip(runs.observations, runs.cells, strict=True):
         if observation.weight:
             cells[observation.source].add(cell)
-    shares = {source: HARNESS.get(source, min(1.0, SOURCE_MOST / len(names))) for source, names in cells.items()}
+    shares = {
+        source: 1.0 if source.startswith("silicon") else min(1.0, SOURCE_MOST / len(names))
+        for source, names in cells.items()
+    }
     return replace(
         runs, observations=tuple(replace(o, weight=o.weight * shares.get(o.source, 1.0)) for o in runs.observations)
     )

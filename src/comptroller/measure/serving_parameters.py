@@ -46,8 +46,8 @@ PRIORS: Mapping[str, ParameterPrior] = {
     "sequence": ParameterPrior(1e-5, 0.4, "s"),
     "ranks": ParameterPrior(3e-4, 1.0, "s"),
     "interference": ParameterPrior(1.0, 0.15),
-    "host": ParameterPrior(0.1, 0.5, "s"),
-    "client": ParameterPrior(1e-3, 0.5, "s"),
+    "host": ParameterPrior(0.06, 0.5, "s"),
+    "client": ParameterPrior(5e-4, 0.5, "s"),
     "prefill": ParameterPrior(1.2, 0.3),
     "wait_steps": ParameterPrior(1.0, 0.3),
     "burst": ParameterPrior(0.4, 0.5),
@@ -55,7 +55,7 @@ PRIORS: Mapping[str, ParameterPrior] = {
     "poll": ParameterPrior(0.8, 0.3),
 }
 """Scales of kernel times stand at the kernel tables' own values; the others at orders of magnitude that public
-engine logs and profiles show (a decode step's host part is near a millisecond, an HTTP request near 0.1 s)."""
+engine logs and profiles show (a decode step's host part is near a millisecond, an HTTP request below 0.1 s)."""
 
 SHARED = (*(f"time.{group}" for group in GROUPS), "ranks", "crowd", "poll")
 """Parameters that are one for all engines."""
