@@ -44,11 +44,13 @@ ROOM_LINES = {
     "strategies": 4_750,
     # the event engine as one kernel, compiled or not, and every policy
     "serving": 4_450,
-    # tables of a line per column, one chart, one page; every part of the memory of a replica
-    "report": 4_770,
+    # tables of a line per column, one chart, one page; every part of the memory of a replica; what stands
+    # behind a prediction
+    "report": 4_910,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
-    # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers
-    "costs": 4_950,
+    # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
+    # causes that a fit shares between replicas
+    "costs": 5_060,
     # ledger, holds, budgets, reports, migrations, two databases
     "books": 3_070,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
@@ -56,8 +58,9 @@ ROOM_LINES = {
     # what engines can load and what converts checkpoints, a table each
     "facts": 4_760,
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration from the files of ten
-    # tools, a reader of 60 to 100 lines each, with its errors before and after
-    "measure": 4_000,
+    # tools, a reader of 60 to 100 lines each, with its errors before and after; runs by source,
+    # and the effects of causes
+    "measure": 4_110,
     # a file per command (eleven), most of it options and their help; `new` asks
     "cli": 2_700,
     # what each number format loses, in closed form and on samples
