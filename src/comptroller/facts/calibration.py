@@ -182,12 +182,12 @@ def families_timed() -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def engines_timed() -> frozenset[str]:
-    """Engines whose kernels were timed one by one.
+    """Engines whose matrix kernels were timed one by one.
 
     >>> sorted(engines_timed())
     ['sglang', 'trtllm', 'vllm']
     """
-    return frozenset(row.engine for row in _kernel_table().kernels if row.engine != ANY)
+    return frozenset(row.engine for row in _kernel_table().kernels if row.engine != ANY and row.op == "gemm")
 
 
 PRIORS_KEPT = 4096
