@@ -204,8 +204,8 @@ def test_first_tokens_come_later_after_longer_prompts(server: str, engine: str, 
 def test_the_shipped_predictions_are_those_of_the_fit(
     server: str, engine: str, tpot_s: list[float], ttft_s: list[float]
 ) -> None:
-    """Figures of the predictor as they were when its constants and its residual were fitted (2026-11-28), with the wait for a
-    place of the same day."""
+    """Figures of the predictor as they were when its constants and its residual were fitted (2026-11-28), with the wait
+    for a place of the same day."""
     inputs, outputs, clients = np.array([1024.0, 8192.0, 20_000.0]), np.array([512.0, 1024.0, 100.0]), (1, 64, 3000)
     found = ReplicaPredictor.shipped().predict(
         ready(server, engine).replica, ClosedLoopLoad(inputs, outputs, np.array(clients, float))
