@@ -165,7 +165,7 @@ def nearest(runs: FeatureBank, fold: Fold, roofline: Array, measured: Array, nei
 def fitted_on(runs: FeatureBank, train: Index) -> CalibrationFit:
     """A calibration fitted to some rows, from the first priors: nothing of the shipped fit enters."""
     part = runs.take(train)
-    return fit_bank(part, start(runs.engines, None))
+    return fit_bank(part, start(part, None))
 
 
 @dataclass

@@ -128,7 +128,9 @@ def held_out(path: Path) -> dict[str, tuple[Errors, Errors]]:
         for pair in np.unique(phase.pair):
             train, test = _part(phase, phase.pair != pair), _part(phase, phase.pair == pair)
             cell = np.unique(train.pair, return_inverse=True)[1].astype(np.int64)
-            target = robust.FitTarget(np.log(train.seconds), cell, np.arange(len(cell)))
+            target = robust.FitTarget(
+                np.log(train.seconds), cell, np.arange(len(cell)), np.ones(len(cell)), np.zeros(int(cell.max()) + 1)
+            )
             settings = robust.FitSettings(error=0.1, cell=0.02, most=20.0, rounds=30)
             fitted = robust.fit(lambda p, part=train: predict(p, part), target, prior, settings)
             logs[phase.pair == pair] = predict(fitted.logs, test)

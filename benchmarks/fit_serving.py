@@ -12,12 +12,14 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from accuracy_data import data_folder, silicon
+from accuracy_data import data_folder
 from comptroller.facts.reader import FactSource, folder
 from comptroller.facts.serving import PredictionErrorBands, ServingFacts
 from comptroller.measure.calibrate import CalibrationFit, fit_bank, start
 from comptroller.measure.calibration_text import anchors_text, constants_text
+from comptroller.measure.features import FeatureBank
 from comptroller.measure.residuals import TPOT_KERNEL, TTFT_KERNEL
+from comptroller_lab.calibration_runs import calibration_banks, weighed
 from comptroller_lab.intervals import with_intervals
 
 SOURCES = {
@@ -26,7 +28,20 @@ SOURCES = {
         url="https://github.com/ai-dynamo/aiconfigurator",
         date=date(2026, 11, 21),
         licence="Apache-2.0",
-    )
+    ),
+    "inferencex": FactSource(
+        title="InferenceX, DeepSeek-R1 on MI300X and MI355X (test fixtures of InferenceX-app, figures only)",
+        url="https://github.com/SemiAnalysisAI/InferenceX-app",
+        date=date(2026, 11, 28),
+        licence="GPL-3.0",
+    ),
+    "published": FactSource(
+        title="published measurements of 20 repositories and pages, each weighed alike: LLM-Inference-Bench, "
+        "TensorRT-LLM's performance overviews, dstack, AccelMark, gpustack and the SGLang cookbook",
+        url="https://github.com/argonne-lcf/LLM-Inference-Bench",
+        date=date(2026, 11, 28),
+        licence="as each states",
+    ),
 }
 EMPTY = PredictionErrorBands((-1.0, 1.0), (-1.0, 1.0), (-1.0, 1.0))
 
@@ -34,9 +49,10 @@ EMPTY = PredictionErrorBands((-1.0, 1.0), (-1.0, 1.0), (-1.0, 1.0))
 def about(rows: int) -> ServingFacts:
     """What the files say of themselves."""
     return ServingFacts(
-        date=date(2026, 11, 21),
+        date=date(2026, 11, 28),
         command="python benchmarks/fit_serving.py",
-        data="aggregated steady-state runs on H100, H200, B200 and GB200 under vLLM, SGLang and TensorRT-LLM",
+        data="steady-state runs on H100, H200, B200 and GB200 under vLLM, SGLang and TensorRT-LLM; effects of other "
+        "causes from InferenceX on AMD and from published points, weighed by source",
         rows=rows,
         parameters=(),
         tpot=EMPTY,
@@ -48,9 +64,9 @@ def about(rows: int) -> ServingFacts:
 
 
 def fitted(data: Path) -> CalibrationFit:
-    """The calibration on all aggregated rows."""
-    runs, _ = silicon(data)
-    return with_intervals(runs, fit_bank(runs, start(runs.engines, None)))
+    """The calibration on all measured runs."""
+    runs = weighed(FeatureBank.joined([runs for runs, _ in calibration_banks(data).values()]))
+    return with_intervals(runs, fit_bank(runs, start(runs, None)))
 
 
 def main() -> None:

@@ -48,11 +48,12 @@ ROOM_LINES = {
     # once and played by the engine, call by call as live
     "serving": 4_990,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
-    # a measured engine beside its predictions
-    "report": 4_880,
+    # a measured engine beside its predictions; what stands behind a prediction
+    "report": 5_030,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
-    # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers
-    "costs": 4_950,
+    # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
+    # causes that a fit shares between replicas
+    "costs": 5_080,
     # ledger, holds, budgets, reports, migrations, two databases; names of services, invoices of four providers
     "books": 3_520,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
@@ -61,8 +62,8 @@ ROOM_LINES = {
     "facts": 4_840,
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration from the files of ten
     # tools, a reader of 60 to 100 lines each, with its errors before and after
-    # a core of this machine, a closed loop of requests at a running engine
-    "measure": 4_460,
+    # a core of this machine, a closed loop of requests at a running engine; runs by source, and the effects of causes
+    "measure": 4_580,
     # a file per command (eleven), most of it options and their help; `new` asks
     # a fleet read from launch lines; a running engine measured from a plan
     "cli": 3_120,

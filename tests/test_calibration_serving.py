@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from comptroller.costs.causes import QUANTITIES, effects, is_foreign
 from comptroller.costs.closed_loop import closed_loop
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.fitted_calibration import GROUPS, FittedCalibration
@@ -27,7 +28,7 @@ from comptroller.measure.features import bank
 from comptroller.measure.observations import ExclusionReport, RunObservation, groups
 from comptroller.measure.residuals import ResidualPoints, points_from_anchors, train
 from comptroller.measure.run_observations import read_runs
-from comptroller.measure.serving_parameters import PRIORS, RunLatencyModel
+from comptroller.measure.serving_parameters import PRIORS, RunLatencyModel, prior_of
 
 TODAY = date(2026, 11, 21)
 LAYOUTS = (ParallelLayout(2), ParallelLayout(4), ParallelLayout(8))
@@ -66,17 +67,17 @@ def runs(
 def test_the_shipped_file_names_unit_error_prior_and_source_of_every_parameter() -> None:
     facts = serving_facts()
     assert facts.command and facts.data and facts.sources and facts.rows > 1000
-    names = {p.name for p in facts.parameters}
+    names = {p.name for p in facts.parameters if not p.name.startswith(tuple(f"{q}." for q in QUANTITIES))}
     assert names == set(PRIORS) and {f"time.{group}" for group in GROUPS} <= names
     for p in facts.parameters:
         assert p.error <= p.prior_error * 1.001, f"{p.name} {p.engine}: the data widened a prior"
-        assert p.unit == PRIORS[p.name].unit
+        assert p.unit == prior_of(p.name).unit
 
 
 def test_an_engine_never_measured_takes_the_mean_of_the_others() -> None:
     facts = serving_facts()
     known = [p.value for p in facts.parameters if p.name == "host"]
-    assert facts.value("host", "llama_cpp") == pytest.approx(np.exp(np.mean(np.log(known))))
+    assert facts.value("host", "an_own_engine") == pytest.approx(np.exp(np.mean(np.log(known))))
 
 
 @pytest.mark.parametrize(
@@ -101,14 +102,64 @@ def test_the_fit_and_the_cost_model_are_the_same_equations(
         for i, (isl, osl, clients) in enumerate(loads)
     ]
     found = bank(observed, ExclusionReport())
-    belief = start(found.engines, serving_facts())
-    fitted = RunLatencyModel.of(found.features, found.engines, belief.layout)
+    belief = start(found, serving_facts())
+    fitted = RunLatencyModel.of(found, belief.layout)
     inputs, outputs, clients = (np.array(column) for column in zip(*loads, strict=True))
     loop = closed_loop(
         replica_timer(replica, FittedCalibration.shipped()), memory(replica), UniformRequests(inputs, outputs), clients
     )
     assert np.exp(fitted.tpot(belief.logs)) == pytest.approx(loop.tpot_s, rel=1e-9)
     assert np.exp(fitted.ttft(belief.logs)) == pytest.approx(loop.ttft_s, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "device", "layout"),
+    [
+        ("vllm", "0.6.1", "mi300x", ParallelLayout(4)),
+        ("trtllm", "0.14", "a100_80_sxm", ParallelLayout(2, 4)),
+        ("vllm", "", "rtx_4090", ParallelLayout(8)),
+        ("llama_cpp", "", "mi300x", ParallelLayout(1, 8)),
+    ],
+)
+def test_the_effects_of_causes_are_the_same_in_the_fit_and_in_the_cost_model(
+    engine: str, version: str, device: str, layout: ParallelLayout
+) -> None:
+    settings = replace(EngineSettings.at_version(engine_facts(engine), version), poll_steps=10)
+    replica = ModelReplica(model("llama_3_1_8b"), accelerator(device), PrecisionRecipe(), layout, settings)
+    found = bank([RunObservation(1, replica, 1024, 512, 16, 1.0, 0.01, "x", "x1")], ExclusionReport())
+    belief = start(found, serving_facts())
+    fitted = RunLatencyModel.of(found, belief.layout)
+    requests = UniformRequests(np.array([1024.0]), np.array([512.0]))
+    loop = closed_loop(replica_timer(replica, FittedCalibration.shipped()), memory(replica), requests, np.array([16.0]))
+    assert effects(replica) and is_foreign(replica) == (device != "rtx_4090")
+    assert np.exp(fitted.tpot(belief.logs)) == pytest.approx(loop.tpot_s, rel=1e-9)
+    assert np.exp(fitted.ttft(belief.logs)) == pytest.approx(loop.ttft_s, rel=1e-9)
+
+
+def test_runs_that_state_no_settings_move_effects_and_not_what_all_servers_share() -> None:
+    stated = runs(1.0)
+    other = server("llama_3_1_8b", "mi300x", ParallelLayout(1))
+    slow = ReplicaPredictor.shipped().predict(other, load(4, 32)).loop.tpot_s * 3.0
+    foreign = [
+        RunObservation(90 + i, other, 1024, 512, c, np.nan, slow[i], "table", f"t{i}", spread=0.3)
+        for i, c in enumerate((4, 32))
+    ]
+    alone, both = fit(stated, "", TODAY, "").facts.table, fit([*stated, *foreign], "", TODAY, "").facts.table
+    for key, parameter in alone.items():
+        if "." not in key[0] or key[0].startswith("time."):
+            assert both[key].value == pytest.approx(parameter.value, rel=1e-6), key
+    assert both["pace.vendor.amd", "vllm"].value > 1.02
+
+
+def test_a_run_that_states_an_output_rate_alone_holds_its_own_prompt() -> None:
+    replica = server(layout=ParallelLayout(8))
+    rate = RunObservation(1, replica, 4096, 64, 8, np.nan, np.nan, "x", "x1", tokens_per_s=1000.0)
+    token = replace(rate, number=2, group="x2", tpot_s=0.008)
+    found = bank([rate, token], ExclusionReport())
+    belief = start(found, serving_facts())
+    of_rate, of_token = RunLatencyModel.of(found, belief.layout).tpot(belief.logs)
+    assert found.features.tpot_s.tolist() == [0.008, 0.008]
+    assert of_rate > of_token
 
 
 def test_the_residual_is_silent_on_models_never_measured() -> None:
@@ -166,7 +217,7 @@ def test_a_few_runs_of_ones_own_correct_the_prediction_and_narrow_it(tmp_path: P
     before, after = ReplicaPredictor.shipped(), ReplicaPredictor.shipped(constants, learned)
     between = load(4, 16)
     old, new = (p.predict(server(layout=ParallelLayout(4)), between) for p in (before, after))
-    assert old.novelty == "new" and new.novelty == "seen"
+    assert old.novelty == "related" and new.novelty == "seen"
     assert new.tpot_s.value == pytest.approx(1.3 * old.tpot_s.value, rel=0.05)
     assert (new.tpot_s.high / new.tpot_s.low < old.tpot_s.high / old.tpot_s.low).all()
     other = after.predict(server("mistral_large_2411", layout=ParallelLayout(8)), between)

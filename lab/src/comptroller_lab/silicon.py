@@ -19,6 +19,7 @@ from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.model import LatentAttention, Model
 from comptroller.measure.observations import ExclusionReport, RunObservation, groups, latency_problem
 from comptroller.measure.run_observations import FactLookup
+from comptroller_lab.launch_flags import LaunchFlags
 
 COLUMNS = (
     "backend",
@@ -99,6 +100,7 @@ def read_silicon(path: Path, lookup: FactLookup | None = None) -> tuple[list[Run
     report = ExclusionReport()
     lookup = lookup or FactLookup()
     kept: list[RunObservation] = []
+    flags = LaunchFlags.beside(path)
     named = groups([_links(row) for row in rows])
     for number, (row, group) in enumerate(zip(rows, named, strict=True), start=2):
         problem = _problem(row)
@@ -106,7 +108,7 @@ def read_silicon(path: Path, lookup: FactLookup | None = None) -> tuple[list[Run
             report.add(number, problem)
             continue
         try:
-            kept.append(_observation(number, row, group, lookup))
+            kept.append(_observation(number, row, group, lookup, flags))
         except UnknownIdError as error:
             report.add(number, str(error).partition(";")[0])
     return kept, report
@@ -144,11 +146,13 @@ def _problem(row: Row) -> str | None:
     return None
 
 
-def _observation(number: int, row: Row, group: str, lookup: FactLookup) -> RunObservation:
+def _observation(number: int, row: Row, group: str, lookup: FactLookup, flags: LaunchFlags) -> RunObservation:
     prefix = "decode_" if _is_disaggregated(row) else ""
     whole, device = lookup.model(row["model_path"]), lookup.accelerator(row["system"])
-    engine = replace(EngineSettings.default(lookup.engine(row["backend"])), version=row["backend_version"])
     cut = _LayoutColumns.of(row, prefix)
+    when = date.fromisoformat(row["measured"]) if row["measured"] else None
+    engine = EngineSettings.at_version(lookup.engine(row["backend"]), row["backend_version"])
+    engine = replace(engine, poll_steps=_poll_steps(flags, row, whole, when, _number(row[prefix + "batch_size"])))
     replica = _with_operator_flags(
         ModelReplica(whole, device, _recipe(row, whole, device), cut.layout(whole), engine), row
     )
@@ -164,10 +168,22 @@ def _observation(number: int, row: Row, group: str, lookup: FactLookup) -> RunOb
         source="silicon, dated" if row["measured"] else "silicon, undated",
         group=group,
         version=row["backend_version"],
-        measured=date.fromisoformat(row["measured"]) if row["measured"] else None,
+        measured=when,
         prefill=apart,
         pools=(_count(row["prefill_num_workers"]), _count(row["decode_num_workers"])),
     )
+
+
+STEMS = ("DeepSeek-R1", "DeepSeek-V3", "Llama-3", "gpt-oss", "Qwen3.5", "GLM-5", "Kimi-K2.5", "MiniMax-M2.5")
+"""Stems of the models' names that the launch scripts know; V3 stands for R1, whose architecture it has."""
+
+
+def _poll_steps(flags: LaunchFlags, row: Row, whole: Model, when: date | None, clients: float) -> int:
+    named = f"{row['model_path']} {whole.id}"
+    stem = next((stem for stem in STEMS if stem.lower() in named.lower().replace("_", "-")), "")
+    stem = "DeepSeek-R1" if stem == "DeepSeek-V3" else stem
+    four = row["precision"] in {"fp4", "nvfp4"} or row["moe_quant_mode"] == "nvfp4"
+    return flags.poll_steps(stem, four, (row["backend"], row["system"]), when, clients) if stem else 1
 
 
 def _with_operator_flags(replica: ModelReplica, row: Row) -> ModelReplica:

@@ -15,6 +15,7 @@ from comptroller.cli._formats import FormatShowOptions, show_catalogue, show_com
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.planning.ground.plan_document import load_plan
 from comptroller.report import evidence
+from comptroller.report.calibration_rows import evidence_sheets, replica_of_text
 from comptroller.report.facts import LISTS, details
 from comptroller.report.installation import installation
 from comptroller.report.sheet import ReportSheet
@@ -37,7 +38,10 @@ def run(
     png: Annotated[Path | None, typer.Option(help="Formats: write a picture.", show_default=False)] = None,
     html: Annotated[Path | None, typer.Option(help="Formats: write a page.", show_default=False)] = None,
 ) -> None:
-    """Show facts (a whole table, or every value of one with its source), evidence, a plan, or the installation."""
+    """Show facts (a whole table, or every value of one with its source), evidence, a plan, or the installation.
+
+    Of a deployment, the measurements behind it: show calibration ENGINE/ACCELERATOR/MODEL[/LAYOUT[/FORMAT]].
+    """
     ids, options = list(names or ()), FormatShowOptions(on, json, png, html)
     if subject in {"formats", "format"} and not ids:
         show_catalogue(options)
@@ -72,6 +76,8 @@ def _sheets(subject: str, name: str) -> tuple[ReportSheet, ...]:
         return (installation(),)
     if subject == "evidence":
         return (evidence.formats(),)
+    if subject == "calibration" and "/" in name and not Path(name).is_file():
+        return evidence_sheets(replica_of_text(name))
     kind = subject if subject in LISTS else f"{subject}s"
     if kind not in LISTS:
         raise UnknownIdError("subject", subject, SUBJECTS)

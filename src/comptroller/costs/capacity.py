@@ -178,7 +178,8 @@ def prompts(ready: ReplicaTimer, load: SlicedLoad, batch: Array) -> PrefillOverh
         chunk_alone(ready.replica, per_slice.fresh_tokens, per_slice.cached_tokens),
     )
     mixed, alone, one_chunk = np.split(ready.step(steps).total_s, [len(wide), len(wide) + columns])
-    marginal = marginal_prompt_s(mixed, np.tile(alone, slices), prompt_chunks(ready.replica, repeated.fresh_tokens))
+    chunks, stages = prompt_chunks(ready.replica, repeated.fresh_tokens), float(ready.replica.layout.pp)
+    marginal = marginal_prompt_s(mixed, np.tile(alone, slices), chunks, stages)
     drafted = ready.draft_prompt_s(per_slice.fresh_tokens, per_slice.cached_tokens)
     solo = one_chunk * prompt_chunks(ready.replica, per_slice.fresh_tokens) + drafted
     marginal = marginal.reshape(slices, columns) + drafted[:, None]

@@ -1,7 +1,9 @@
 """A closed loop of clients on one replica: what they wait for, by the equations of `costs.serving_time`.
 
-In flight are the clients; per step the other B - 1 requests bring phi (B - 1) / O prompts; a prompt waits for those
-that came together with it, and where the cache holds fewer than all clients (B = min(C, what fits)) for a place in it.
+In flight are the B = min(C, what fits) requests that hold a place in the cache; per step the other B - 1 bring
+phi (B - 1) / O prompts; a prompt waits for those that came together with it, and the other C - B for a place. Those
+that wait for a place take no time from those that are served, so the throughput of a full server does not depend on how
+many wait.
 """
 
 from __future__ import annotations
@@ -74,16 +76,17 @@ def closed_first_token(
 ) -> FirstTokenLatency:
     """Parts of the time to the first token in a closed loop.
 
-    t_first = t_outside + t_solo + t_crowd + s t_token + t_place,   t_stay = t_first - t_place + O t_token
+    t_first = t_outside + t_solo + t_crowd + s t_token + t_place,   t_stay = t_first - t_place + (O - 1) t_token
 
     solo_s: t_solo, s, a prompt alone.  marginal_s: s, what it adds to the steps it shares.  token_s: t_token, s.
-    The parts are those of `serving_time.first_token`, `crowd_wait_s` and `place_wait_s`.
+    The parts are those of `serving_time.first_token`, `crowd_wait_s` and `place_wait_s`; N of t_outside is B. With
+    clients beyond B the throughput C O / (t_first + (O - 1) t_token) stays at B O / t_stay.
 
     >>> serving, load = ServingOverheads(), ClosedLoopDemand(np.array(3.0), np.array(1.0), np.array(10.0))
     >>> float(closed_first_token(serving, load, np.array(0.5), np.array(0.4), np.array(0.25)).total_s)
-    7.25
+    6.75
     """
     wait = crowd_wait_s(serving, load.batch, marginal_s)
-    served = first_token(serving, load.clients, solo_s, wait, token_s)
-    stay = served.total_s + load.output_tokens * token_s
+    served = first_token(serving, load.batch, solo_s, wait, token_s)
+    stay = served.total_s + np.maximum(load.output_tokens - 1, 0) * token_s
     return replace(served, queue_s=place_wait_s(load.clients, load.batch, stay))

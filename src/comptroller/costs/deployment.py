@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from comptroller.errors import InputError, UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator
@@ -102,6 +102,8 @@ class EngineSettings:
     prefix_block_tokens: of a block that calls with a common prefix share, 0 where they share none.
     logit_bytes: memory that sampling needs per logit of a full batch.  graph_sizes: batches that may be captured.
     speculation: speculative decoding, if it is used.
+    poll_steps: decode steps between two looks at the queue of new requests.  generation: of the program, empty for the
+    present one (`EngineFacts.generation_of`).
     """
 
     id: str
@@ -117,6 +119,8 @@ class EngineSettings:
     graph_sizes: tuple[int, ...] = ()
     program: str = ""
     speculation: SpeculativeDecoding | None = None
+    poll_steps: int = 1
+    generation: str = ""
 
     @property
     def verify_tokens(self) -> int:
@@ -144,7 +148,13 @@ class EngineSettings:
             facts.logit_bytes,
             facts.graph_sizes,
             facts.program,
+            poll_steps=facts.poll_steps,
         )
+
+    @classmethod
+    def at_version(cls, facts: EngineFacts, version: str) -> EngineSettings:
+        """An engine as a version of it starts without flags; of the facts' own version where none is stated."""
+        return replace(cls.default(facts), version=version, generation=facts.generation_of(version))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace as dataclass_replace
 
+from comptroller.costs.causes import effects
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.timing import COLLECTIVES, KernelEfficiency, KernelSignature, ServingOverheads, StepOverheads
 from comptroller.facts.calibration import kernel_prior
@@ -20,6 +22,9 @@ MEASURED_UNDER = {
 """(kind, format, engine) -> the engine under which the tables timed the kernel that serves there: SGLang's
 elementwise rows are an unfused quantisation; vLLM's int4 expert rows are not its Marlin path of 2026; its
 block-scaled GEMM rows were timed outside a CUDA graph and show the host's latency."""
+
+TIMED_WITH = {("moe", "mxfp4", "fp8"): "mxfp4_mxfp8"}
+"""(kind, format, arithmetic) -> the format under which the tables timed it: MXFP4 weights by MXFP8 activations."""
 
 GROUPS = (
     "gemm_16bit",
@@ -79,7 +84,8 @@ class KernelPriors:
         """The fitted shares and latencies of the kernel on the device under the engine."""
         kind = STAND_IN.get(kernel.kind, kernel.kind)
         engine = MEASURED_UNDER.get((kind, kernel.format, replica.engine.launched_as), replica.engine.launched_as)
-        prior = kernel_prior(kind, replica.device, engine, kernel.format)
+        stored = TIMED_WITH.get((kind, kernel.format, kernel.arithmetic), kernel.format)
+        prior = kernel_prior(kind, replica.device, engine, stored)
         return KernelEfficiency(
             flops=prior.eff_flops,
             bytes=prior.eff_bytes,
@@ -115,7 +121,8 @@ class FittedCalibration:
         """The prior, its time scaled by the kernel's group and its least time by the engine besides."""
         prior = KernelPriors().efficiency(replica, kernel)
         engine = replica.engine.launched_as
-        scale = self.facts.value(f"time.{group_of(kernel)}", engine)
+        pace = "wire" if kernel.kind in COLLECTIVES else "pace"
+        scale = self.facts.value(f"time.{group_of(kernel)}", engine) * self.effect(replica, pace)
         least = scale * self.facts.value("floor", engine)
         per_device = kernel.kind in COLLECTIVES
         return KernelEfficiency(
@@ -131,14 +138,28 @@ class FittedCalibration:
 
     def overheads(self, replica: ModelReplica) -> StepOverheads:
         """Per layer, per step (more with data-parallel ranks, which wait for each other) and per sequence."""
-        engine = replica.engine.launched_as
+        engine, work = replica.engine.launched_as, self.effect(replica, "work")
         step = self.facts.value("step", engine)
         if replica.layout.dp > 1:
             step += self.facts.value("ranks", engine)
-        return StepOverheads(self.facts.value("layer", engine), step, self.facts.value("sequence", engine))
+        layer, sequence = self.facts.value("layer", engine), self.facts.value("sequence", engine)
+        return StepOverheads(work * layer, work * step, work * sequence)
 
     def serving(self, replica: ModelReplica) -> ServingOverheads:
         """The engine's constants around its steps."""
-        engine = replica.engine.launched_as
+        engine, outside = replica.engine.launched_as, self.effect(replica, "outside")
         names = ("interference", "host", "client", "prefill", "wait_steps", "burst", "crowd")
-        return ServingOverheads(*(self.facts.value(name, engine) for name in names))
+        known = ServingOverheads(*(self.facts.value(name, engine) for name in names))
+        seldom = replica.engine.poll_steps - 1
+        late = seldom * self.facts.value("poll", engine) if seldom else 0.0
+        return dataclass_replace(
+            known, host_s=outside * known.host_s, client_s=outside * known.client_s, steps=known.steps + late
+        )
+
+    def effect(self, replica: ModelReplica, quantity: str) -> float:
+        """The product of the effects of a quantity that apply to a replica; an effect never fitted is 1."""
+        factor, start = 1.0, f"{quantity}."
+        for name in effects(replica):
+            if name[0].startswith(start) and name in self.facts.table:
+                factor *= self.facts.table[name].value
+        return factor

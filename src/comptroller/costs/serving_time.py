@@ -95,18 +95,19 @@ def prompts_within_per_s(decode_s: Array, marginal_s: Array, most_s: float) -> A
     return np.where(np.isfinite(most_s), room / np.maximum(marginal_s, 1e-12), np.inf)
 
 
-def marginal_prompt_s(mixed_s: Array, decode_s: Array, chunks: Array) -> Array:
+def marginal_prompt_s(mixed_s: Array, decode_s: Array, chunks: Array, stages: Array | float = 1.0) -> Array:
     """What one prompt adds to the steps it shares.
 
-    t_marginal = chunks max(t_mixed - t_decode, 0)
+    t_marginal = chunks max(t_mixed - t_decode, 0) / p
 
     mixed_s: t_mixed, s, a step with the batch and one chunk.  decode_s: t_decode, s, the batch alone.  chunks: steps
-    that the prompt takes at the engine's token budget.
+    that the prompt takes at the engine's token budget.  stages: p, of a pipeline: while one holds the prompt the others
+    go on with the batch's other parts, so that a turn of all parts is longer by one stage's share.
 
     >>> round(float(marginal_prompt_s(np.array(0.07), np.array(0.02), np.array(2.0))), 4)
     0.1
     """
-    return np.asarray(np.maximum(mixed_s - decode_s, 0.0) * chunks)
+    return np.asarray(np.maximum(mixed_s - decode_s, 0.0) * chunks / stages)
 
 
 def outside_s(serving: ServingOverheads, in_flight: Array | float, solo_s: Array) -> Array:

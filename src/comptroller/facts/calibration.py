@@ -170,6 +170,26 @@ def operations_known() -> tuple[str, ...]:
     return tuple(sorted({row.op for row in _kernel_table().kernels}))
 
 
+@lru_cache(maxsize=1)
+def families_timed() -> frozenset[str]:
+    """Families of accelerators whose matrix kernels were timed one by one.
+
+    >>> "hopper" in families_timed(), "cdna3" in families_timed()
+    (True, False)
+    """
+    return frozenset(row.where for row in _kernel_table().kernels if row.level == "family" and row.op == "gemm")
+
+
+@lru_cache(maxsize=1)
+def engines_timed() -> frozenset[str]:
+    """Engines whose matrix kernels were timed one by one.
+
+    >>> sorted(engines_timed())
+    ['sglang', 'trtllm', 'vllm']
+    """
+    return frozenset(row.engine for row in _kernel_table().kernels if row.engine != ANY and row.op == "gemm")
+
+
 PRIORS_KEPT = 4096
 """Priors in the cache. A plan of the examples asks 1,247 times for 92 of them; twice as many would help a process that
 uses more than 4,096 combinations of operation, accelerator, engine and format."""

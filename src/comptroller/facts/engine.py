@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
@@ -26,6 +28,8 @@ class EngineFacts:
     included; 0 where they are not.
     max_batch: most sequences in one step.  graph_bytes: memory that captured graphs take per device.
     program: the shipped engine that an own file is other settings of.
+    poll_steps: decode steps between two looks at the queue of new requests (SGLang's --scheduler-recv-interval).
+    generations: older generations of the program, oldest first: its name -> the first version that is none of it.
     graph_sizes: batches for which graphs are captured, as far as twice `max_batch`; empty where graph_bytes is fixed.
     logit_bytes: bytes per sequence and entry of the vocabulary that live at once while a full batch is sampled: logits,
     their fp32 copy and what the sampler makes of it. Where no source tells more, fp32 logits alone.
@@ -45,6 +49,8 @@ class EngineFacts:
     prefix_block_tokens: Annotated[int, Field(ge=0)] = 0
     graph_sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
     logit_bytes: Annotated[float, Field(ge=0)] = 4.0
+    poll_steps: Annotated[int, Field(ge=1)] = 1
+    generations: Mapping[str, str] = field(default_factory=dict)
     vendors: tuple[str, ...] = ()
     program: str = ""
     note: str = ""
@@ -53,6 +59,26 @@ class EngineFacts:
     def launched_as(self) -> str:
         """The id of the program that it is: what starts it, and under which it was measured."""
         return self.program or self.id
+
+    def generation_of(self, version: str) -> str:
+        """The older generation that a version belongs to; empty for the present one, or where no version is stated.
+
+        >>> engine_facts("vllm").generation_of("0.6.3.post1"), engine_facts("vllm").generation_of("0.11.0")
+        ('v0', '')
+        """
+        numbers = version_numbers(version)
+        olds = (name for name, first in self.generations.items() if numbers and numbers < version_numbers(first))
+        return next(olds, "")
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version, by which versions are ordered; none of a name that starts otherwise.
+
+    >>> version_numbers("0.6.3.post2.dev308"), version_numbers("nightly")
+    ((0, 6, 3), ())
+    """
+    numbers = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in numbers[0].split(".")) if numbers else ()
 
 
 def engine_facts(name: str) -> EngineFacts:

@@ -60,12 +60,14 @@ class PredictionErrorBands:
 
     new: neither the model under this engine nor the accelerator with it.  related: the model under this engine, but on
     another accelerator or in another format.  seen: engine, model, formats and accelerator; here of the residual
-    divided by its predicted standard deviation.
+    divided by its predicted standard deviation.  foreign: another vendor's device, a family or an engine whose kernels
+    nobody timed, or an older generation of an engine; from sources left out.
     """
 
     new: Band
     related: Band
     seen: Band
+    foreign: Band | None = None
 
 
 @strict(frozen=True, config=_STRICT)

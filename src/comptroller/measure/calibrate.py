@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.causes import EffectName
 from comptroller.costs.residual import OWN, ResidualIdentity
 from comptroller.errors import InputError
 from comptroller.facts.calibration_document import CalibrationDocument
-from comptroller.facts.serving import ResidualAnchor, ServingFacts, ServingParameter, anchors, serving_facts
+from comptroller.facts.serving import ANY, ResidualAnchor, ServingFacts, ServingParameter, anchors, serving_facts
 from comptroller.measure import robust
 from comptroller.measure.calibration_text import anchors_text, constants_text
 from comptroller.measure.features import FeatureBank, bank
@@ -27,7 +28,7 @@ from comptroller.measure.residuals import (
     points_from_anchors,
     train,
 )
-from comptroller.measure.serving_parameters import FIRST, PRIORS, ParameterLayout, RunLatencyModel
+from comptroller.measure.serving_parameters import PRIORS, ParameterLayout, RunLatencyModel, is_first, prior_of
 
 Array = npt.NDArray[np.float64]
 
@@ -62,7 +63,7 @@ class ParameterBelief:
             ServingParameter(
                 name=name,
                 engine=engine,
-                unit=PRIORS[name].unit,
+                unit=prior_of(name).unit,
                 value=float(np.exp(log)),
                 error=float(spread),
                 prior=float(np.exp(centre)),
@@ -93,13 +94,13 @@ class CalibrationFit:
 
     def physics(self, runs: FeatureBank) -> tuple[Array, Array]:
         """Logs of TPOT and TTFT without the residual; engines never fitted take the mean of the others."""
-        layout = ParameterLayout.of((*self.belief.layout.engines, *runs.engines))
+        layout = ParameterLayout.of((*self.belief.layout.engines, *runs.engines), _names(runs))
         facts = dict(zip(self.belief.layout.names, self.belief.logs, strict=True))
         by_name: dict[str, list[float]] = defaultdict(list)
         for (name, _), log in facts.items():
             by_name[name].append(float(log))
-        logs = np.array([facts.get(key, float(np.mean(by_name[key[0]]))) for key in layout.names])
-        model = RunLatencyModel.of(runs.features, runs.engines, layout)
+        logs = np.array([facts.get(key, _elsewhere(key[0], by_name)) for key in layout.names])
+        model = RunLatencyModel.of(runs, layout)
         return model.tpot(logs), model.ttft(logs)
 
     def predict(self, runs: FeatureBank) -> RunLatencyPrediction:
@@ -135,41 +136,83 @@ class CalibrationFit:
         return [anchor(identity, np.array(place), *residual_anchors[identity, place]) for identity, place in order]
 
 
-def start(engines: Sequence[str], believed: ServingFacts | None) -> ParameterBelief:
-    """What is believed before a fit: the shipped values with their error bars, or the first priors."""
-    layout = ParameterLayout.of(engines)
+def _elsewhere(name: str, by_name: Mapping[str, list[float]]) -> float:
+    """The log of a parameter of an engine never fitted: the mean of the others; an effect never fitted is none."""
+    return float(np.mean(by_name[name])) if name in PRIORS else 0.0
+
+
+def _names(runs: FeatureBank) -> set[EffectName]:
+    return {name for names in runs.effects for name in names}
+
+
+def start(runs: FeatureBank, believed: ServingFacts | None) -> ParameterBelief:
+    """What is believed before a fit to runs: the shipped values with their error bars, or the first priors."""
+    layout = ParameterLayout.of(runs.engines, _names(runs))
     centre, spread = layout.centre(), layout.spread()
     if believed is not None:
         table = believed.table
         for i, (name, engine) in enumerate(layout.names):
-            centre[i] = np.log(believed.value(name, engine))
             known = table.get((name, engine))
-            spread[i] = known.error if known else PRIORS[name].spread
+            elsewhere = name in PRIORS and any(p.name == name for p in believed.parameters)
+            centre[i] = np.log(believed.value(name, engine)) if known or elsewhere else np.log(prior_of(name).centre)
+            spread[i] = known.error if known else prior_of(name).spread
     return ParameterBelief(layout, centre, spread, centre.copy(), spread.copy())
 
 
 def fit_parameters(runs: FeatureBank, belief: ParameterBelief) -> ParameterBelief:
-    """Fit the parameters of the steps to TPOT, then those of the first token to TTFT."""
-    model = RunLatencyModel.of(runs.features, runs.engines, belief.layout)
-    first = np.array([name in FIRST for name, _ in belief.layout.names])
+    """Fit all parameters to runs whose settings are stated, then the effects of causes to the others.
+
+    Published points (`RunObservation.spread` above 0) move the effects, and the parameters of engines that no other run
+    shows; what the stated runs say of the rest is not theirs to change.
+    """
+    return fit_effects(runs, fit_stated(runs, belief))
+
+
+def fit_stated(runs: FeatureBank, belief: ParameterBelief) -> ParameterBelief:
+    """Fit all parameters to the runs whose settings are stated; to all runs, where none are."""
+    return _fit_stage(stated_runs(runs), belief, np.ones(len(belief.logs), dtype=bool))
+
+
+def fit_effects(runs: FeatureBank, belief: ParameterBelief) -> ParameterBelief:
+    """Fit the effects, and engines that no stated run shows, to the other runs, from what the stated ones say."""
+    known, after = stated_runs(runs), belief
+    others = np.flatnonzero([o.spread > 0.0 for o in runs.observations])
+    if len(known.observations) == len(runs.observations):
+        return after
+    engines = {*known.engines, ANY}
+    moving = np.array([name not in PRIORS or engine not in engines for name, engine in belief.layout.names])
+    second = _fit_stage(runs.take(others), replace(after, centre=after.logs, prior=after.spread), moving)
+    return replace(second, centre=belief.centre, prior=belief.prior)
+
+
+def stated_runs(runs: FeatureBank) -> FeatureBank:
+    """The runs whose settings their source states; all, where none does."""
+    index = np.flatnonzero([o.spread == 0.0 for o in runs.observations])
+    return runs.take(index) if len(index) else runs
+
+
+def _fit_stage(runs: FeatureBank, belief: ParameterBelief, moving: npt.NDArray[np.bool_]) -> ParameterBelief:
+    """Fit the parameters of the steps to TPOT, then those of the first token to TTFT, of those that may move."""
+    model = RunLatencyModel.of(runs, belief.layout)
+    first = np.array([is_first(name) for name, _ in belief.layout.names])
     logs, spread = belief.logs, belief.spread
     for predict, seconds, free, how in (
-        (model.tpot, runs.features.tpot_s, ~first, TPOT_SETTINGS),
-        (model.ttft, runs.features.ttft_s, first, TTFT_SETTINGS),
+        (model.tpot, runs.features.tpot_s, ~first & moving, TPOT_SETTINGS),
+        (model.ttft, runs.features.ttft_s, first & moving, TTFT_SETTINGS),
     ):
         usable = np.flatnonzero(np.isfinite(seconds) & (seconds <= OVERLOAD_S))
         if not len(usable):
             continue
         target = _target(runs, usable, seconds)
         prior = robust.FitPrior(np.where(free, belief.centre, logs), belief.prior, free)
-        found = robust.fit(_SubsetPredictor(predict, usable), target, prior, how)
+        found = robust.fit(_SubsetPredictor(predict, usable), target, prior, how, logs)
         logs, spread = np.where(free, found.logs, logs), np.where(free, found.spread, spread)
     return replace(belief, logs=logs, spread=spread)
 
 
 def left_over(runs: FeatureBank, belief: ParameterBelief) -> tuple[Array, Array]:
     """Log of measured over predicted TPOT and TTFT; unknown where not measured or overloaded."""
-    model = RunLatencyModel.of(runs.features, runs.engines, belief.layout)
+    model = RunLatencyModel.of(runs, belief.layout)
     first = np.where(runs.features.ttft_s <= OVERLOAD_S, runs.features.ttft_s, np.nan)
     return np.log(runs.features.tpot_s) - model.tpot(belief.logs), np.log(first) - model.ttft(belief.logs)
 
@@ -180,13 +223,17 @@ def fit_bank(
     older: Sequence[ResidualAnchor] = (),
     believed: ServingFacts | None = None,
 ) -> CalibrationFit:
-    """Fit the parameters, then the residual over what they leave; `older` anchors stay beside the new runs."""
+    """Fit the parameters, then the residual over what they leave of the runs whose settings are stated.
+
+    `older` anchors stay beside the new runs.
+    """
     after = fit_parameters(runs, belief)
     kernels = (believed.tpot_kernel, believed.ttft_kernel) if believed else (TPOT_KERNEL, TTFT_KERNEL)
     trained = []
-    for kernel, weight, residual in zip(kernels, WEIGHTS, left_over(runs, after), strict=True):
+    stated = stated_runs(runs)
+    for kernel, weight, residual in zip(kernels, WEIGHTS, left_over(stated, after), strict=True):
         olds = points_from_anchors(kernel, older, [getattr(anchor, weight) for anchor in older])
-        trained.append(train(kernel, _join_points(olds, runs, residual)))
+        trained.append(train(kernel, _join_points(olds, stated, residual)))
     return CalibrationFit(after, trained[0], trained[1], len(runs.observations))
 
 
@@ -204,7 +251,10 @@ class _SubsetPredictor:
 def _target(runs: FeatureBank, usable: npt.NDArray[np.int64], seconds: Array) -> robust.FitTarget:
     cells = np.unique([runs.cells[i] for i in usable], return_inverse=True)[1]
     groups = np.unique([runs.observations[i].group for i in usable], return_inverse=True)[1]
-    return robust.FitTarget(np.log(seconds[usable]), cells.astype(np.int64), groups.astype(np.int64))
+    share = np.array([runs.observations[i].weight for i in usable])
+    spread = np.zeros(int(cells.max()) + 1)
+    np.maximum.at(spread, cells, np.array([runs.observations[i].spread for i in usable]))
+    return robust.FitTarget(np.log(seconds[usable]), cells.astype(np.int64), groups.astype(np.int64), share, spread)
 
 
 def _bands_with_residual(
@@ -281,7 +331,7 @@ def fit(
     runs = _own(_plausible(bank(good, excluded), believed, excluded))
     if not runs.observations:
         raise InputError(f"no usable run: {'; '.join(excluded.lines()) or 'the data hold none'}")
-    fitted = fit_bank(runs, start(runs.engines, believed), older, believed)
+    fitted = fit_bank(runs, start(runs, believed), older, believed)
     about = replace(believed, date=today, command=command, data=data)
     return UserCalibration(fitted, _with_others(fitted.facts(about), believed), excluded, runs)
 
@@ -307,8 +357,8 @@ def _plausible(runs: FeatureBank, believed: ServingFacts, excluded: ExclusionRep
     """The runs within a factor of 100 of the shipped physics; others were written in another unit."""
     if not runs.observations:
         return runs
-    belief = start(runs.engines, believed)
-    model = RunLatencyModel.of(runs.features, runs.engines, belief.layout)
+    belief = start(runs, believed)
+    model = RunLatencyModel.of(runs, belief.layout)
     ttft = np.log(runs.features.ttft_s) - model.ttft(belief.logs)
     tpot = np.log(runs.features.tpot_s) - model.tpot(belief.logs)
     kept = []

@@ -159,7 +159,7 @@ def _held_out(runs: FeatureBank, folds: Sequence[Index], prior: CalibrationPrior
         others = np.setdiff1d(np.arange(len(runs.observations)), fold)
         known = np.sort(rng.permutation(others)[:size])
         train = runs.take(known)
-        found = fit_bank(train, start(train.engines, believed), prior.anchors, believed).predict(runs.take(fold))
+        found = fit_bank(train, start(train, believed), prior.anchors, believed).predict(runs.take(fold))
         predicted[:, fold] = np.exp(np.stack([found.tpot[0], found.ttft[0]]))
     return predicted
 

@@ -85,10 +85,8 @@ def _parameter(p: ServingParameter) -> str:
 
 
 def _bands(name: str, bands: PredictionErrorBands) -> list[str]:
-    rows = [
-        f"{key} = [{low:.4g}, {high:.4g}]"
-        for key, (low, high) in (("new", bands.new), ("related", bands.related), ("seen", bands.seen))
-    ]
+    known = {"new": bands.new, "related": bands.related, "seen": bands.seen, "foreign": bands.foreign}
+    rows = [f"{key} = [{band[0]:.4g}, {band[1]:.4g}]" for key, band in known.items() if band]
     return [f"[{name}]", *rows, ""]
 
 

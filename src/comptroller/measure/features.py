@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.causes import EffectName, effects
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.fitted_calibration import GROUPS, KernelPriors, group_of
 from comptroller.costs.memory import ReplicaMemory, memory
@@ -19,7 +20,7 @@ from comptroller.costs.residual import ResidualIdentity, places
 from comptroller.costs.steady import UniformRequests, batch_that_fits, chunk_alone, chunk_beside, prompt_chunks
 from comptroller.costs.step import ReplicaStep
 from comptroller.costs.timing import ReplicaTimer, kernel_of, part_arithmetic, replica_timer
-from comptroller.errors import InsufficientMemoryError, UnsupportedFormatError
+from comptroller.errors import InsufficientMemoryError, UnsupportedError
 from comptroller.measure.observations import ExclusionReport, RunObservation
 
 Array = npt.NDArray[np.float64]
@@ -31,7 +32,8 @@ class RunFeatures:
 
     decode, chunk, mixed: seconds by group at the kernels' priors, work first and least times after, of a decode
     step, of a chunk of a prompt alone, and of a step with both.  batch: what runs at once.
-    chunks: steps a prompt takes.
+    chunks: steps a prompt takes.  stages: of the pipeline.  poll: steps between two looks at the queue.
+    own: 1 where the time per token is the batch's over its output rate, so that it holds the request's own prompt.
     tpot_s, ttft_s: as measured.  place: coordinates of the residual.
     """
 
@@ -40,10 +42,13 @@ class RunFeatures:
     mixed: Array
     layers: Array
     chunks: Array
+    stages: Array
     ranks: Array
     clients: Array
     batch: Array
     output_tokens: Array
+    poll: Array
+    own: Array
     tpot_s: Array
     ttft_s: Array
     place: Array
@@ -72,6 +77,21 @@ class FeatureBank:
             tuple(self.identities[i] for i in index),
         )
 
+    @classmethod
+    def joined(cls, banks: Sequence[FeatureBank]) -> FeatureBank:
+        """The runs of several banks, in their order."""
+        columns = [np.concatenate([getattr(b.features, item.name) for b in banks]) for item in fields(RunFeatures)]
+        return cls(
+            tuple(o for b in banks for o in b.observations),
+            RunFeatures(*columns),
+            tuple(identity for b in banks for identity in b.identities),
+        )
+
+    @property
+    def effects(self) -> tuple[tuple[EffectName, ...], ...]:
+        """The effects of every run's causes."""
+        return tuple(effects(observation.replica) for observation in self.observations)
+
     @property
     def engines(self) -> tuple[str, ...]:
         """Engine of every run."""
@@ -97,7 +117,7 @@ def bank(observations: Sequence[RunObservation], report: ExclusionReport) -> Fea
     for observation in observations:
         try:
             rows.append(_row(observation, ready))
-        except (InsufficientMemoryError, UnsupportedFormatError) as error:
+        except (InsufficientMemoryError, UnsupportedError) as error:
             report.add(observation.number, str(error))
             continue
         kept.append(observation)
@@ -142,14 +162,18 @@ def _row(observation: RunObservation, ready: dict[Hashable, PricedReplica]) -> l
     )
     chunks = prompt_chunks(replica, requests.input_tokens)[0]
     place = places(replica, clients, requests.input_tokens, requests.output_tokens)[0]
+    own = not np.isfinite(observation.tpot_s)
     remainder = (
         replica.model.layers,
         chunks,
+        replica.layout.pp,
         replica.layout.dp,
         clients[0],
         batch[0],
         observation.output_tokens,
-        observation.tpot_s,
+        replica.engine.poll_steps,
+        own,
+        batch[0] / observation.tokens_per_s if own else observation.tpot_s,
         observation.ttft_s,
     )
     return [*(by_group(priced, group, step) for step in steps), *(np.asarray(float(x)) for x in remainder), place]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from math import isfinite, isnan
+from math import isfinite, isnan, nan
 
 from comptroller.costs.deployment import ModelReplica
 
@@ -22,6 +22,9 @@ class RunObservation:
     version, measured: of the engine and of the run, where known.  ttft_s, tpot_s: NaN where not measured.
     prefill: a replica of the prefill pool where the two phases are apart, `concurrency` then being what one
     decode replica holds; pools: how many replicas prefill and decode.
+    tokens_per_s: output tokens of the whole replica per second, of a run that states no time per token.
+    weight: of the run in a fit, below 1 where one source has many runs.
+    spread: log standard deviation that settings which its source does not state add to it.
     """
 
     number: int
@@ -37,6 +40,9 @@ class RunObservation:
     measured: date | None = None
     prefill: ModelReplica | None = None
     pools: tuple[int, int] = (0, 0)
+    tokens_per_s: float = nan
+    weight: float = 1.0
+    spread: float = 0.0
 
     @property
     def system(self) -> str:

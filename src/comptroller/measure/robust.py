@@ -26,18 +26,21 @@ SETTLED = 1e-3
 class FitTarget:
     """What is fitted: measured logs of some runs, and how they hang together.
 
-    cell: runs of one cell share an effect.  group: runs of one group count as one measurement.
+    cell: runs of one cell share an effect.  group: runs of one group count as one measurement.  share: of each run,
+    below 1 where its source has many.  spread: of each cell's effect beyond `FitSettings.cell`.
     """
 
     log_s: Array
     cell: Index
     group: Index
+    share: Array
+    spread: Array
 
     def weights(self, most: float) -> Array:
         """Weight of each run: 1 over its group's size, and no cell above `most` measurements."""
         alone = 1.0 / np.bincount(self.group)[self.group]
         in_cell = np.bincount(self.cell, weights=alone)[self.cell]
-        return np.asarray(alone * np.minimum(1.0, most / in_cell))
+        return np.asarray(self.share * alone * np.minimum(1.0, most / in_cell))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +71,28 @@ class FitPosterior:
     cells: Array
 
 
-def _huber(residual: Array, scale: float) -> Array:
+def _huber(residual: Array, scale: Array | float) -> Array:
     size = np.maximum(np.abs(residual), 1e-12)
     return np.asarray(np.minimum(1.0, scale / size))
 
 
-def fit(predict: Callable[[Array], Array], target: FitTarget, prior: FitPrior, settings: FitSettings) -> FitPosterior:
+def fit(
+    predict: Callable[[Array], Array],
+    target: FitTarget,
+    prior: FitPrior,
+    settings: FitSettings,
+    initial: Array | None = None,
+) -> FitPosterior:
     """Gauss-Newton on Huber weights (of residuals and of cell effects) with Gaussian priors.
+
+    initial: logs to start from; the prior's centre, where none are given.
 
     minimise sum_i w_i rho((y_i - f_i(p) - b_cell) / error) + sum_c rho(b_c / cell) + sum_k ((p_k - m_k) / s_k)^2
     """
-    logs, spread = prior.centre.copy(), prior.spread.copy()
+    logs, spread = (prior.centre if initial is None else initial).copy(), prior.spread.copy()
     moving = np.flatnonzero(prior.free)
     cells = np.zeros(int(target.cell.max()) + 1)
-    weights = target.weights(settings.most)
+    weights, width = target.weights(settings.most), np.hypot(settings.cell, target.spread)
     count = len(moving)
     for _ in range(settings.rounds):
         predicted = predict(logs)
@@ -92,7 +103,7 @@ def fit(predict: Callable[[Array], Array], target: FitTarget, prior: FitPrior, s
             slopes[:, column] = (predict(shifted) - predicted) / STEP
         residual = target.log_s - predicted - cells[target.cell]
         precision = weights * _huber(residual, settings.error) / settings.error**2
-        cell_precision = _huber(cells, settings.cell) / settings.cell**2
+        cell_precision = _huber(cells, width) / width**2
         move, effect, curvature = _solve(
             slopes, residual, precision, target.cell, cell_precision, (prior, logs, moving, cells)
         )
@@ -116,8 +127,8 @@ def _solve(
     prior, logs, moving, cells = state
     inverse = 1.0 / prior.spread[moving] ** 2
     cell_curvature = np.bincount(cell, weights=precision, minlength=len(cell_precision)) + cell_precision
-    mixed = np.zeros((len(cell_precision), slopes.shape[1]))
-    np.add.at(mixed, cell, slopes * precision[:, None])
+    loads = slopes * precision[:, None]
+    mixed = np.column_stack([np.bincount(cell, weights=column, minlength=len(cell_precision)) for column in loads.T])
     right_cell = np.bincount(cell, weights=precision * residual, minlength=len(cell_precision)) - cell_precision * cells
     dense = (slopes * precision[:, None]).T @ slopes + np.diag(inverse)
     right = slopes.T @ (precision * residual) - inverse * (logs - prior.centre)[moving]

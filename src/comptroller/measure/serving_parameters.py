@@ -5,21 +5,25 @@ The equations are those of `costs.serving_time`; here the constants become array
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.causes import QUANTITIES, EffectName
 from comptroller.costs.closed_loop import ClosedLoopDemand, closed_first_token
 from comptroller.costs.fitted_calibration import GROUPS
 from comptroller.costs.serving_time import closed_prompts_per_step, marginal_prompt_s, token_time_s
 from comptroller.costs.timing import ServingOverheads, StepOverheads
 from comptroller.facts.serving import ANY
-from comptroller.measure.features import RunFeatures
+from comptroller.measure.features import FeatureBank, RunFeatures
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
+
+WIRED = np.isin(GROUPS, ("all_reduce", "exchange"))
+"""Which groups of kernels are collectives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +46,52 @@ PRIORS: Mapping[str, ParameterPrior] = {
     "sequence": ParameterPrior(1e-5, 0.4, "s"),
     "ranks": ParameterPrior(3e-4, 1.0, "s"),
     "interference": ParameterPrior(1.0, 0.15),
-    "host": ParameterPrior(0.1, 0.5, "s"),
-    "client": ParameterPrior(1e-3, 0.5, "s"),
+    "host": ParameterPrior(0.06, 0.5, "s"),
+    "client": ParameterPrior(5e-4, 0.5, "s"),
     "prefill": ParameterPrior(1.2, 0.3),
     "wait_steps": ParameterPrior(1.0, 0.3),
     "burst": ParameterPrior(0.4, 0.5),
     "crowd": ParameterPrior(0.6, 0.2),
+    "poll": ParameterPrior(0.8, 0.3),
 }
 """Scales of kernel times stand at the kernel tables' own values; the others at orders of magnitude that public
-engine logs and profiles show (a decode step's host part is near a millisecond, an HTTP request near 0.1 s)."""
+engine logs and profiles show (a decode step's host part is near a millisecond, an HTTP request below 0.1 s)."""
 
-SHARED = (*(f"time.{group}" for group in GROUPS), "ranks", "crowd")
+SHARED = (*(f"time.{group}" for group in GROUPS), "ranks", "crowd", "poll")
 """Parameters that are one for all engines."""
 
-FIRST = frozenset(("host", "client", "prefill", "wait_steps", "burst", "crowd"))
-"""Parameters of the time to first token only."""
+FIRST = frozenset(("host", "client", "prefill", "wait_steps", "burst", "crowd", "poll"))
+"""Parameters of the time to first token only, with the effects that start with `outside`."""
+
+EFFECT_SPREADS: Mapping[str, float] = {
+    "pace.family": 0.3,
+    "pace.build": 0.3,
+    "pace.vendor": 0.3,
+    "pace.generation": 0.3,
+    "wire": 0.4,
+    "work.vendor": 1.0,
+    "work.generation": 1.0,
+    "outside": 0.4,
+}
+"""Log standard deviation of an effect before the fit, by the start of its name. Kernels that were timed have
+no effect of their own; those of another family or engine, of an older generation or of another vendor's build may take
+a factor. At twice these values a cause with one measured group takes that group's error for its own."""
+
+
+def prior_of(name: str) -> ParameterPrior:
+    """The prior of a parameter, or of an effect, which is 1 within the spread of its cause.
+
+    >>> prior_of("pace.family.cdna3")
+    ParameterPrior(centre=1.0, spread=0.3, unit='1')
+    """
+    if name in PRIORS:
+        return PRIORS[name]
+    return ParameterPrior(1.0, next(spread for start, spread in EFFECT_SPREADS.items() if name.startswith(start)))
+
+
+def is_first(name: str) -> bool:
+    """Whether a parameter or an effect is of the time to first token only."""
+    return name in FIRST or name.startswith("outside.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +102,12 @@ class ParameterLayout:
     engines: tuple[str, ...]
 
     @classmethod
-    def of(cls, engines: Sequence[str]) -> ParameterLayout:
-        """Parameters for these engines."""
+    def of(cls, engines: Sequence[str], effects: Iterable[EffectName] = ()) -> ParameterLayout:
+        """Parameters for these engines, and these effects after them."""
         engine_names = tuple(sorted(set(engines)))
         own = [name for name in PRIORS if name not in SHARED]
         names = [(name, ANY) for name in SHARED] + [(name, engine) for name in own for engine in engine_names]
-        return cls(tuple(names), engine_names)
+        return cls((*names, *sorted(set(effects))), engine_names)
 
     def columns(self, name: str) -> Index:
         """Index of a parameter, by engine or once."""
@@ -80,11 +115,19 @@ class ParameterLayout:
 
     def centre(self) -> Array:
         """Logarithms of the priors' centres."""
-        return np.log([PRIORS[name].centre for name, _ in self.names])
+        return np.log([prior_of(name).centre for name, _ in self.names])
 
     def spread(self) -> Array:
         """Log standard deviations of the priors."""
-        return np.array([PRIORS[name].spread for name, _ in self.names])
+        return np.array([prior_of(name).spread for name, _ in self.names])
+
+    def design(self, effects: Sequence[Sequence[EffectName]], quantity: str) -> Array:
+        """Which effects of a quantity apply to which runs, (runs, parameters) of 0 and 1."""
+        place = {name: i for i, name in enumerate(self.names) if name[0].startswith(f"{quantity}.")}
+        found = np.zeros((len(effects), len(self.names)))
+        for row, names in enumerate(effects):
+            found[row, [place[name] for name in names if name in place]] = 1.0
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +141,24 @@ class RunLatency:
 
 @dataclass(frozen=True, slots=True)
 class RunLatencyModel:
-    """The latency model over some runs: their features, the layout of parameters, and the engine of each run."""
+    """The latency model over some runs: their features, the layout of parameters, and the engine of each run.
+
+    designs: by quantity, which effects apply to which runs.
+    """
 
     features: RunFeatures
     layout: ParameterLayout
     engine: Index
+    designs: Mapping[str, Array]
 
     @classmethod
-    def of(cls, features: RunFeatures, engines: Sequence[str], layout: ParameterLayout) -> RunLatencyModel:
-        """For runs of these engines."""
-        return cls(features, layout, np.array([layout.engines.index(e) for e in engines], dtype=np.int64))
+    def of(cls, runs: FeatureBank, layout: ParameterLayout) -> RunLatencyModel:
+        """For these runs."""
+        engine = np.array([layout.engines.index(e) for e in runs.engines], dtype=np.int64)
+        return cls(runs.features, layout, engine, {name: layout.design(runs.effects, name) for name in QUANTITIES})
+
+    def _effect(self, values: Array, quantity: str) -> Array:
+        return np.asarray(np.exp(self.designs[quantity] @ np.log(values)))
 
     def _own(self, values: Array, name: str) -> Array:
         return np.asarray(values[self.layout.columns(name)][self.engine])
@@ -119,25 +170,35 @@ class RunLatencyModel:
         """What the engine of each run adds around its steps."""
         names = ("interference", "host", "client", "prefill", "wait_steps", "burst")
         own = ServingOverheads(*(self._own(values, name) for name in names))
-        return replace(own, crowd=self._one(values, "crowd"))
+        outside, late = self._effect(values, "outside"), self._one(values, "poll") * (self.features.poll - 1)
+        return replace(
+            own,
+            crowd=self._one(values, "crowd"),
+            host_s=outside * own.host_s,
+            client_s=outside * own.client_s,
+            steps=own.steps + late,
+        )
 
     def overheads(self, values: Array) -> StepOverheads:
         """What the engine of each run takes outside kernels."""
         step = self._own(values, "step") + np.where(self.features.ranks > 1, self._one(values, "ranks"), 0.0)
-        return StepOverheads(self._own(values, "layer"), step, self._own(values, "sequence"))
+        work = self._effect(values, "work")
+        return StepOverheads(work * self._own(values, "layer"), work * step, work * self._own(values, "sequence"))
 
     def times(self, logs: Array) -> RunLatency:
         """Times at parameters given as logarithms."""
         values, runs = np.exp(logs), self.features
         scale = np.array([self._one(values, f"time.{group}") for group in GROUPS])
         least = self._own(values, "floor")[:, None] * scale
-        full = np.concatenate([np.broadcast_to(scale, least.shape), least], axis=1)
+        pace = np.where(WIRED, self._effect(values, "wire")[:, None], self._effect(values, "pace")[:, None])
+        full = np.concatenate([pace * scale, pace * least], axis=1)
         over = self.overheads(values)
         loaded, empty = (over.total_s(runs.layers, batch, runs.ranks) for batch in (runs.batch, 0.0))
         decode, mixed = ((kernels * full).sum(axis=1) + loaded for kernels in (runs.decode, runs.mixed))
         solo = ((runs.chunk * full).sum(axis=1) + empty) * runs.chunks
-        marginal = marginal_prompt_s(mixed, decode, runs.chunks)
+        marginal = marginal_prompt_s(mixed, decode, runs.chunks, runs.stages)
         others = closed_prompts_per_step(runs.batch, runs.output_tokens, self._own(values, "interference"))
+        others = others + runs.own / np.maximum(runs.output_tokens, 1)
         return RunLatency(solo, marginal, token_time_s(decode, others, marginal))
 
     def tpot(self, logs: Array) -> Array:

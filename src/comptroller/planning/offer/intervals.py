@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.causes import is_foreign
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.costs.power import device_interval_w
@@ -91,9 +92,10 @@ class ReplicaIntervals:
         if isinstance(calibration, OwnCalibration) and calibration.covers(replica):
             tpot, ttft = calibration.tpot(replica), calibration.ttft(replica)
             return cls(_of_logs(tpot.band), _of_logs(ttft.band), watts)
+        foreign = is_foreign(replica)
         return cls(
-            _of_band(efficiency.facts.tpot, measured, unmeasured),
-            _of_band(efficiency.facts.ttft, measured, unmeasured),
+            _of_band(efficiency.facts.tpot, measured, unmeasured, foreign),
+            _of_band(efficiency.facts.ttft, measured, unmeasured, foreign),
             watts,
         )
 
@@ -125,8 +127,10 @@ def _of_logs(band: Band) -> RelativeInterval:
     return RelativeInterval(float(np.exp(band[0])), float(np.exp(band[1])))
 
 
-def _of_band(bands: PredictionErrorBands, measured: bool, error: float) -> RelativeInterval:
-    """The band, and where the device was never measured the two errors in quadrature."""
+def _of_band(bands: PredictionErrorBands, measured: bool, error: float, foreign: bool) -> RelativeInterval:
+    """The band of what was left out alike; without one, and the device never measured, the two errors in quadrature."""
+    if foreign and bands.foreign:
+        return _of_logs(bands.foreign)
     low, high = bands.related if measured else bands.new
     more = Z80 * error
     return RelativeInterval(float(np.exp(-np.hypot(low, more))), float(np.exp(np.hypot(high, more))))

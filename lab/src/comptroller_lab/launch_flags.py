@@ -1,0 +1,91 @@
+"""Launch flags of the InferenceX benchmark scripts (`inferencex_flags.csv`): what a run's engine was started with."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+FRAMEWORKS = {"sglang": "sglang", "vllm": "vllm", "trt": "trtllm"}
+HARDWARE = {"h100": "h100_sxm", "h200": "h200_sxm", "b200": "b200_sxm", "b300": "b300_sxm"}
+CONTINUOUS = re.compile(r"continuous decode steps (\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRow:
+    """The flags of a script while it held, for some loads. since, until: dates; `until` open where it still holds."""
+
+    model: str
+    precision: str
+    accelerator: str
+    engine: str
+    since: date
+    until: date
+    clients: tuple[float, ...]
+    poll_steps: int
+
+    def holds(self, when: date | None, clients: float) -> bool:
+        """Whether it holds on a day (any, where the run has no date) for so many clients.
+
+        The scripts were read at 4, 8, 16, 64 and 256 clients; another load has the flags of the next smaller one.
+        """
+        near = max((c for c in (4, 8, 16, 64, 256) if c <= clients), default=4)
+        return (when is None or self.since <= when <= self.until) and (not self.clients or near in self.clients)
+
+
+def launch_rows(path: Path) -> list[LaunchRow]:
+    """Scripts of aggregated runs without speculation."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = [r for r in csv.DictReader(stream) if r["serving"] == "aggregated" and r["spec_method"] == "none"]
+    computed = "computed at run time"
+    known = [r for r in rows if r["framework"] in FRAMEWORKS and r["scheduler_recv_interval"] != computed]
+    return [_launch_row(r) for r in known]
+
+
+def _launch_row(row: dict[str, str]) -> LaunchRow:
+    continuous = CONTINUOUS.search(",".join(row.values()))
+    polled = row["scheduler_recv_interval"]
+    steps = int(polled) if polled.isdigit() else int(continuous[1]) if continuous else 1
+    return LaunchRow(
+        row["model"],
+        row["precision"] or "bf16",
+        HARDWARE.get(row["hardware"], row["hardware"]),
+        FRAMEWORKS[row["framework"]],
+        date.fromisoformat(row["from_date"]),
+        date.fromisoformat(row["to_date"]) if row["to_date"] else date.max,
+        () if row["concurrency"] in {"all", ""} else tuple(float(c) for c in re.findall(r"\d+", row["concurrency"])),
+        max(steps, 1),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchFlags:
+    """The rows of the flags file."""
+
+    rows: tuple[LaunchRow, ...] = ()
+
+    @classmethod
+    def beside(cls, path: Path) -> LaunchFlags:
+        """Those in the folder of a file of measurements; none where there is no such file."""
+        flags = path.with_name("inferencex_flags.csv")
+        return cls(tuple(launch_rows(flags))) if flags.is_file() else cls()
+
+    def poll_steps(self, stem: str, four_bit: bool, where: tuple[str, str], when: date | None, clients: float) -> int:
+        """Decode steps between two looks at the queue; 1 where nothing is known of the run.
+
+        stem: of the model's name, such as "DeepSeek-R1".  where: engine and accelerator.
+        """
+        engine, accelerator = where
+        found = [
+            row
+            for row in self.rows
+            if row.engine == engine
+            and row.accelerator == accelerator
+            and stem in row.model
+            and (row.precision == "fp4") == four_bit
+            and row.holds(when, clients)
+        ]
+        later = max(found, key=lambda row: row.since, default=None)
+        return later.poll_steps if later else 1

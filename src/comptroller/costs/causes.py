@@ -1,0 +1,74 @@
+"""Causes of what servers do beyond their kernels: effects that a fit shares between replicas, and whose they are.
+
+An effect is a factor near 1, named QUANTITY.CAUSE: `pace` scales the time of kernels between devices' memories and
+units, `wire` that of collectives, `work` what a step takes outside kernels, `outside` what a server adds before the
+first token. A replica that was never measured has the effects of its causes (a family of accelerators or an
+engine whose kernels nobody timed, a vendor, a generation of the engine, a kind of link), never those of its name.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from comptroller.costs.deployment import ModelReplica
+from comptroller.facts.calibration import engines_timed, families_timed
+from comptroller.facts.serving import ANY
+
+EffectName = tuple[str, str]
+"""Name of an effect and its engine, `any` where all engines share it."""
+
+QUANTITIES = ("pace", "wire", "work", "outside")
+
+
+def effects(replica: ModelReplica) -> tuple[EffectName, ...]:
+    """The effects that apply to a replica.
+
+    >>> from comptroller.costs.deployment import EngineSettings, ParallelLayout, PrecisionRecipe
+    >>> from comptroller.facts.library import SHIPPED
+    >>> engine = EngineSettings.default(SHIPPED.engine("vllm"))
+    >>> model, device = SHIPPED.model("llama_3_1_8b"), SHIPPED.accelerator("mi300x")
+    >>> effects(ModelReplica(model, device, PrecisionRecipe(), ParallelLayout(), engine))[:2]
+    (('outside.dense', 'vllm'), ('pace.family.cdna3', 'any'))
+    """
+    engine, device = replica.engine, replica.device
+    link = "none" if replica.layout.stage_devices == 1 else _link(replica)
+    kind = "moe" if replica.model.is_moe else "dense"
+    timed = families_timed(), engines_timed()
+    known = device.family in timed[0], engine.launched_as in timed[1]
+    return _effects((engine.launched_as, engine.generation), (kind, link), (device.family, device.vendor), known)
+
+
+FOREIGN = (".vendor.", ".family.", ".build.", ".generation.")
+
+
+def is_foreign(replica: ModelReplica) -> bool:
+    """Whether a replica is another vendor's, of a family or an engine that nobody timed, or of an older generation."""
+    return any(mark in name for name, _ in effects(replica) for mark in FOREIGN)
+
+
+def _link(replica: ModelReplica) -> str:
+    """The kind of link that a stage's devices share: a fabric, PCIe, or a network between nodes."""
+    link = replica.device.scale_up
+    if link is None or link.name.lower().startswith("pcie"):
+        return "pcie"
+    return "fabric" if replica.layout.stage_devices <= link.devices else "nodes"
+
+
+@lru_cache(maxsize=1024)
+def _effects(
+    program: tuple[str, str], shape: tuple[str, str], device: tuple[str, str], timed: tuple[bool, bool]
+) -> tuple[EffectName, ...]:
+    (engine, generation), (kind, link), (family, vendor), (timed_family, timed_engine) = program, shape, device, timed
+    found = [(f"outside.{kind}", engine)]
+    if not timed_family:
+        found.append((f"pace.family.{family}", ANY))
+    if not timed_engine:
+        found.append((f"pace.build.{family}", engine))
+    if vendor != "NVIDIA":
+        build = ".".join(part for part in (vendor.lower(), generation) if part)
+        found += [(f"{name}.vendor.{build}", engine) for name in ("pace", "work", "outside")]
+    elif generation:
+        found += [(f"{name}.generation.{generation}", engine) for name in ("pace", "work", "outside")]
+    if link != "none":
+        found.append((f"wire.{link}", ANY))
+    return tuple(found)
