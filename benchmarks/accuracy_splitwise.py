@@ -23,8 +23,8 @@ import numpy.typing as npt
 from accuracy_folds import Errors
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.fitted_calibration import GROUPS
+from comptroller.costs.knee import smooth_max
 from comptroller.costs.step import ReplicaStep, causal_pairs
-from comptroller.costs.timing import smooth_max
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from comptroller.errors import FactError
 from comptroller.work.demand import demand, recorded_trace, requests
+from comptroller.work.objectives import CostObjective
 from comptroller.work.sizes import LengthHistogram
 from comptroller.work.trace import RequestTrace
 from comptroller.work.traces import read_trace
 from comptroller.work.traces.plain import write
-from comptroller.work.workload import CostObjective, load, parse
+from comptroller.work.workload import load, parse
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("COMPTROLLER_DATA", ROOT.parent / "shared" / "data"))

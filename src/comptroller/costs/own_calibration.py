@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import exp, hypot
@@ -79,6 +80,17 @@ class OwnCalibration:
     def covers(self, replica: ModelReplica) -> bool:
         """Whether it speaks of a replica."""
         return ResidualIdentity.of(replica) in self.covered
+
+    def require_covering(self, replicas: Iterable[ModelReplica], name: str) -> None:
+        """Checks that it speaks of any of the replicas that a workload of a name may choose.
+
+        Raises:
+            InputError: it does not; says what was measured.
+        """
+        if not any(map(self.covers, replicas)):
+            raise InputError(
+                f"the calibration speaks of nothing that {name!r} may choose; it was measured for {self.scope()}"
+            )
 
     def scope(self) -> str:
         """What was measured, in words."""

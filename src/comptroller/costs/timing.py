@@ -10,15 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.deployment import ModelReplica, arithmetic
+from comptroller.costs.knee import collective_s, smooth_max
 from comptroller.costs.operations import OperationMatrices, StepOperation, operations
 from comptroller.costs.speculation import draft_replica, tokens_per_step
 from comptroller.costs.step import ReplicaStep
 from comptroller.errors import UnsupportedError
 
 Array = npt.NDArray[np.float64]
-
-NORM = 4.0
-"""Exponent of the smooth maximum of the compute and the memory time of a kernel (a roofline's knee)."""
 
 COLLECTIVES = frozenset({"all_reduce", "all_to_all", "all_gather", "reduce_scatter", "send"})
 
@@ -259,35 +257,6 @@ class ReplicaTimer:
     @property
     def _link(self) -> tuple[Array, Array, Array]:
         return self.rates.bytes_per_s, self.rates.direct_bytes_per_s, self.rates.setup_s
-
-
-def collective_s(moved: Array, ring: Array, direct: Array, setup_s: Array) -> Array:
-    """Seconds on the wire of a message by the faster of a ring and a direct exchange.
-
-    t = (r^-4 + d^-4)^(-1/4), r = t_setup + B / b_ring, d = B / b_direct (smooth minimum; the kernel tables' form)
-
-    moved: bytes one device sends in a ring; direct: bytes/s at which a direct exchange disposes of them, 0: none.
-
-    >>> round(float(collective_s(*map(np.array, (1e6, 1e9, 1e9, 0.0)))) * 1e3, 4)
-    0.8409
-    """
-    inverse_ring = 1.0 / (setup_s + np.maximum(moved, 1e-9) / ring)
-    inverse_direct = direct / np.maximum(moved, 1e-9)
-    return np.asarray(1.0 / _norm(inverse_ring, inverse_direct))
-
-
-def _norm(a: Array, b: Array) -> Array:
-    square_a, square_b = a * a, b * b
-    return np.asarray(np.sqrt(np.sqrt(square_a * square_a + square_b * square_b)))
-
-
-def smooth_max(a: Array, b: Array) -> Array:
-    """(a^p + b^p)^(1/p) with p = 4, for a, b >= 0.
-
-    >>> round(float(smooth_max(np.array(1.0), np.array(1.0))), 4)
-    1.1892
-    """
-    return _norm(a, b)
 
 
 def replica_timer(replica: ModelReplica, calibration: TimingCalibration) -> ReplicaTimer:

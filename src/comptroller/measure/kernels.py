@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from comptroller.costs.timing import smooth_max
+from comptroller.costs.knee import smooth_max
 from comptroller.errors import UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator, accelerator
 from comptroller.facts.calibration import OpPrior, kernel_prior

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.reader import ids
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Site, Term, site
+from comptroller.work.policy_choice import PolicyChoice
 from comptroller.work.prefix_sharing import PrefixSharing
 from comptroller.work.serving_levers import PoolChoice, SpeculationChoice
 from comptroller.work.sizes import STRICT
@@ -97,8 +98,10 @@ class WorkloadLevers(BaseModel):
     """Levers of serving with settings of their own.
 
     speculation: speculative decoding that may be used.  prefix: what prompts have in common, without a trace.
+    policies: who decides in the fleet.
     """
 
     model_config = STRICT
     speculation: SpeculationChoice | None = None
     prefix: PrefixSharing | None = None
+    policies: PolicyChoice = PolicyChoice()

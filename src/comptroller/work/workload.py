@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +25,15 @@ from comptroller.work.fleet_limits import (
     WorkloadLevers,
 )
 from comptroller.work.hours import WorkloadDay, require_fitting
-from comptroller.work.policy_choice import PolicyChoice
+from comptroller.work.objectives import (
+    CarbonBound,
+    CostObjective,
+    LatencyObjectives,
+    NotNegative,
+    Positive,
+    PowerBound,
+    SpendRateBound,
+)
 from comptroller.work.quality import WorkloadQuality
 from comptroller.work.rows import TraceReadOptions
 from comptroller.work.sizes import STRICT, Sizes, checked_unit, conflict, in_si
@@ -42,14 +49,6 @@ MOST_CV = 100.0
 """Greatest coefficient of variation of the gaps. Bursts of 100 requests have about 10; a value in per cent, such as
 150, is refused. At twice this it would pass."""
 
-PERCENTILE = 95.0
-"""Per cent of the requests that a latency bound holds for, unless it states another. Twice this does not exist; 99
-would make the slowest hundredth decide the fleet instead of the slowest twentieth."""
-
-LEAST_PERCENTILE = 1.0
-"""Least per cent that a bound may be for. A value below one is a share that was meant as per cent (0.95). At twice this
-the 1st percentile is refused too, which nobody bounds."""
-
 PEAK_QUANTILE, PEAK_WINDOW_S = 0.95, 60.0
 """The rate of a trace to size for, unless the workload states another: that of all but the busiest 5 % of its minutes.
 Windows of two minutes average the rate over twice the time and so give a lower peak; twice the quantile does not exist,
@@ -59,96 +58,8 @@ LEAST_WINDOW_S = 1.0
 """Shortest window: in a shorter one a rate of 1/s is mostly 0 or several times itself. Twice this would refuse windows
 of a second, which suit traces of thousands of requests per second."""
 
-Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(strict=True, ge=LEAST_RATE, le=MOST_RATE)]
 Count = Annotated[int, Field(strict=True, ge=0)]
-
-
-class CostObjective(StrEnum):
-    """The quantity that the plan minimises: dollars, joules or grams of CO2e."""
-
-    USD = "usd"
-    J = "j"
-    GCO2E = "gco2e"
-
-
-class QuantityBound(BaseModel):
-    """An upper bound of a quantity, in any of its units."""
-
-    model_config = STRICT
-    max: Positive
-    unit: str
-
-    def in_si(self, suffix: str) -> float:
-        """The bound in SI units of the quantity with a field suffix (`w`).
-
-        Raises:
-            PydanticCustomError: the unit is not one of that quantity.
-        """
-        return in_si(self.max, self.unit, suffix)
-
-
-class LatencyPercentileBound(QuantityBound):
-    """An upper bound of the latency of `p` per cent of the requests."""
-
-    p: Annotated[float, Field(strict=True, gt=0, lt=100)] = PERCENTILE
-
-    @model_validator(mode="after")
-    def _time(self) -> LatencyPercentileBound:
-        checked_unit(self.unit, "s")
-        if self.p < LEAST_PERCENTILE:
-            meant = f"; did you mean {self.p * 100:g}?"
-            raise conflict(
-                "p", f"{self.p:g} is the fastest {self.p:g} per cent of the requests{meant}", "1 to below 100"
-            )
-        return self
-
-    @property
-    def max_s(self) -> float:
-        """The bound in seconds."""
-        return self.in_si("s")
-
-
-class SpendRateBound(QuantityBound):
-    """An upper bound of spending over time, such as USD/h."""
-
-    @model_validator(mode="after")
-    def _money(self) -> SpendRateBound:
-        checked_unit(self.unit, "usd_per_s")
-        return self
-
-    @property
-    def max_usd_per_s(self) -> float:
-        """The bound in dollars per second."""
-        return self.in_si("usd_per_s")
-
-
-class PowerBound(QuantityBound):
-    """An upper bound of power at the meter, with cooling and losses (PUE)."""
-
-    @model_validator(mode="after")
-    def _watts(self) -> PowerBound:
-        checked_unit(self.unit, "w")
-        return self
-
-
-class CarbonBound(QuantityBound):
-    """An upper bound of emissions over time, such as kgCO2e/h."""
-
-    @model_validator(mode="after")
-    def _grams(self) -> CarbonBound:
-        checked_unit(self.unit, "gco2e_per_s")
-        return self
-
-
-class LatencyObjectives(BaseModel):
-    """Bounds of time to first token (ttft), time per output token after it (tpot) and end-to-end latency (e2e)."""
-
-    model_config = STRICT
-    ttft: LatencyPercentileBound | None = None
-    tpot: LatencyPercentileBound | None = None
-    e2e: LatencyPercentileBound | None = None
 
 
 class PeakQuantile(BaseModel):
@@ -182,7 +93,6 @@ class Workload(WorkloadUsage, WorkloadLevers):
     (1: Poisson), or a `trace`, as it is, at `scale` times its rate or at a mean of `rate_per_s`; the rate to size for
     is then its `peak`. Lengths are those of the trace, or `lengths`. A trace without arrival times is read at
     `rate_per_s`. columns: what the trace's columns are called, where not as its format has them.
-    policies: who decides in the fleet.
     Rate, lengths and objectives may also come from a use case and its users (`WorkloadUsage`); levers of serving stand
     in `WorkloadLevers`.
     seed: of random draws.  spare_replicas: replicas of each deployment kept in reserve (1: N+1).  caps: most devices by
@@ -212,7 +122,6 @@ class Workload(WorkloadUsage, WorkloadLevers):
     part: TraceSlice | None = None
     skip_bad: Annotated[bool, Field(strict=True)] = False
     columns: TraceColumnNames = TraceColumnNames()
-    policies: PolicyChoice = PolicyChoice()
     seed: Count = 0
     peak: PeakQuantile | None = None
     lengths: Sizes | None = None

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.costs.timing import TimingCalibration
-from comptroller.errors import InputError
 from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, no_progress
 from comptroller.planning.ground.nouns import Goal
 from comptroller.planning.ground.risk_document import SelectionOptimism
@@ -68,23 +67,8 @@ def pose_problem(
     goal, rejected = goal_of(workload), RejectionTally()
     make = request_space if workload.quality is None else question_space
     space = make(workload, goal, planned_steps(workload, calibration), rejected, progress, executor)
-    goal = with_capacities(goal, (item for offers in space.offers.values() for item in offers.deployments))
-    problem = PlanningProblem(workload, goal, PlanSearch(space), rejected, calibration)
-    require_covered(problem, calibration)
-    return problem
-
-
-def require_covered(problem: PlanningProblem, calibration: TimingCalibration) -> None:
-    """Checks that an own calibration speaks of anything that may be chosen.
-
-    Raises:
-        InputError: it does not; says what was measured.
-    """
-    if not isinstance(calibration, OwnCalibration):
-        return
-    offers = problem.space.offers.values()
-    if not any(calibration.covers(deployment.replica) for offer in offers for deployment in offer.deployments):
-        raise InputError(
-            f"the calibration speaks of nothing that {problem.workload.name!r} may choose; it was measured for "
-            f"{calibration.scope()}"
-        )
+    deployments = [item for offers in space.offers.values() for item in offers.deployments]
+    if isinstance(calibration, OwnCalibration):
+        calibration.require_covering((item.replica for item in deployments), workload.name)
+    goal = with_capacities(goal, deployments)
+    return PlanningProblem(workload, goal, PlanSearch(space), rejected, calibration)
