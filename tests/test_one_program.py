@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from comptroller.planning.ground.nouns import OBJECTIVES, Demand, Floats, Goal, Market
+from comptroller.planning.ground.limit_names import OBJECTIVES
+from comptroller.planning.ground.nouns import Demand, Floats, Goal, Market
 from comptroller.planning.solve.case import OptionTable, ProgramCase
 from comptroller.planning.solve.cheapest import cheapest_day, optimum
 from comptroller.planning.solve.highs import EXACT, solve

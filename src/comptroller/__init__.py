@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from comptroller.facts.model import Model
     from comptroller.facts.site import Site
     from comptroller.gateway.solve import solve
-    from comptroller.planning.ground.deployment import Deployment
+    from comptroller.planning.ground.nouns import Deployment
     from comptroller.planning.ground.plan_document import Plan, load_plan
     from comptroller.planning.planner import plan
     from comptroller.planning.simulation import simulate_plan as simulate

@@ -12,9 +12,8 @@ from comptroller.costs.steady import UniformRequests
 from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.reader import ids
-from comptroller.planning.ground.deployment import Deployment
 from comptroller.planning.ground.executor import no_progress
-from comptroller.planning.ground.nouns import DeferrableLoad, Demand, Floats, Goal, Ints, Market
+from comptroller.planning.ground.nouns import DeferrableLoad, Demand, Deployment, Floats, Goal, Ints, Market
 from comptroller.planning.offer.deployments import RejectionTally
 from comptroller.planning.offer.dominance import dominated_rows
 from comptroller.planning.offer.evaluation import build_table

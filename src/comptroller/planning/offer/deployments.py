@@ -27,7 +27,7 @@ from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
 from comptroller.facts.site import COMPANIES, EVERYBODY, AcceleratorOffer, SellerAllowlist, Site, Term
 from comptroller.launch import launchable, layout_problem, speculation_words
-from comptroller.planning.ground.deployment import Deployment
+from comptroller.planning.ground.nouns import Deployment
 from comptroller.planning.offer.split_groups import split_groups, split_refusal
 
 NEAR_LOSSLESS = ("fp8_e4m3",)

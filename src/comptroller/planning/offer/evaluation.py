@@ -19,8 +19,8 @@ from comptroller.costs.serving_time import prompts_within_per_s
 from comptroller.costs.split_pools import SplitPools, split_curve
 from comptroller.costs.timing import ReplicaTimer, TimingCalibration, replica_timer
 from comptroller.errors import UnsupportedError, UnsupportedFormatError
-from comptroller.planning.ground.deployment import Deployment
 from comptroller.planning.ground.executor import HERE, Progress, gather, no_progress
+from comptroller.planning.ground.nouns import Deployment
 from comptroller.planning.offer.deployments import RejectionTally
 
 Array = npt.NDArray[np.float64]

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from comptroller.planning.ground.deployment import AVAILABLE, Deployment
-from comptroller.planning.ground.nouns import CAP, LIMITS, AxisValues, Bools, Floats, Goal, Ints, Market
+from comptroller.planning.ground.limit_names import AVAILABLE, CAP, LIMITS
+from comptroller.planning.ground.nouns import AxisValues, Bools, Deployment, Floats, Goal, Ints, Market
 from comptroller.planning.offer.dominance import dominated_rows
 from comptroller.planning.offer.evaluation import DeploymentTable, RentalUnits, units
 

@@ -15,9 +15,8 @@ from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import FactError, InfeasibleError, UnknownIdError
 from comptroller.facts.model import Model
 from comptroller.facts.reader import ids
-from comptroller.planning.ground.deployment import Deployment
 from comptroller.planning.ground.executor import Progress, SearchExecutor, gather
-from comptroller.planning.ground.nouns import Floats, Goal
+from comptroller.planning.ground.nouns import Deployment, Floats, Goal
 from comptroller.planning.ground.strategy_plays import PlaySet
 from comptroller.planning.offer.choices import CallBuckets, ChoiceSpace, cached_tokens, cells, options_of
 from comptroller.planning.offer.deployments import DeploymentSpace, RejectionTally

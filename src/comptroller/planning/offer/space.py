@@ -8,8 +8,8 @@ from comptroller.costs.capacity import LatencyTarget
 from comptroller.costs.deployment import SpeculativeDecoding
 from comptroller.costs.timing import TimingCalibration
 from comptroller.facts.reader import ids
-from comptroller.planning.ground.deployment import Deployment
-from comptroller.planning.ground.nouns import CAP, Goal
+from comptroller.planning.ground.limit_names import CAP
+from comptroller.planning.ground.nouns import Deployment, Goal
 from comptroller.planning.offer.deployments import DeploymentSpace, RejectionTally, enumerate_deployments
 from comptroller.planning.offer.intervals import is_timed
 from comptroller.work.fleet_limits import MOST_USE

@@ -16,8 +16,7 @@ import numpy as np
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.step_factor import StepFactorCalibration
 from comptroller.costs.timing import TimingCalibration
-from comptroller.planning.ground.deployment import Deployment
-from comptroller.planning.ground.nouns import Floats
+from comptroller.planning.ground.nouns import Deployment, Floats
 from comptroller.planning.offer.choices import ChoiceSpace
 from comptroller.planning.offer.evaluation import DeploymentTable
 from comptroller.planning.offer.intervals import ReplicaIntervals, is_timed

@@ -16,8 +16,7 @@ from comptroller.costs.operating import OperatingPoint, operating_point
 from comptroller.costs.split_pools import prompt_pool_replica
 from comptroller.costs.timing import TimingCalibration
 from comptroller.launch import ServingPhase, line
-from comptroller.planning.ground.deployment import Deployment
-from comptroller.planning.ground.nouns import Bools, Fleet, Floats, Goal, Ints
+from comptroller.planning.ground.nouns import Bools, Deployment, Fleet, Floats, Goal, Ints
 from comptroller.planning.ground.service_document import (
     DeploymentDocument,
     EngineDocument,

@@ -15,8 +15,7 @@ from math import sqrt
 import numpy as np
 
 from comptroller.errors import InfeasibleError
-from comptroller.planning.ground.deployment import Deployment
-from comptroller.planning.ground.nouns import Fleet
+from comptroller.planning.ground.nouns import Deployment, Fleet
 from comptroller.planning.ground.odds_document import BreakEvenFactor
 from comptroller.planning.offer.step_factors import planned_factor, space_at
 from comptroller.planning.reasons.explain import keep_only

@@ -16,7 +16,7 @@ from comptroller.errors import InputError, UnknownIdError
 from comptroller.facts.library import SHIPPED, FactLibrary, resolve
 from comptroller.facts.reader import FactEntry, build, parse_toml
 from comptroller.facts.site import COMPANIES, AcceleratorOffer, SellerAllowlist, Site, Term
-from comptroller.planning.ground.deployment import Deployment
+from comptroller.planning.ground.nouns import Deployment
 from comptroller.quantities import HOUR_S
 
 OVERLAP_H = 1.0

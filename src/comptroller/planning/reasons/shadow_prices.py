@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from comptroller.errors import InfeasibleError
-from comptroller.planning.ground.deployment import AVAILABLE
 from comptroller.planning.ground.executor import side_by_side
-from comptroller.planning.ground.nouns import LIMITS, Fleet, Goal
+from comptroller.planning.ground.limit_names import AVAILABLE, LIMITS
+from comptroller.planning.ground.nouns import Fleet, Goal
 from comptroller.planning.ground.plan_document import BreakpointDocument, ShadowPrice
 from comptroller.planning.reasons.proof_reader import STEADY, ProofReader
 from comptroller.planning.solve.description import describe_fleet

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtri
 
-from comptroller.planning.ground.deployment import Deployment
-from comptroller.planning.ground.nouns import Fleet, Floats, Goal
+from comptroller.planning.ground.nouns import Deployment, Fleet, Floats, Goal
 from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.planning.offer.intervals import RelativeInterval, ReplicaIntervals
 from comptroller.planning.offer.space import quality_targets

@@ -29,8 +29,7 @@ from functools import cached_property
 import numpy as np
 
 from comptroller.costs.deployment import ModelReplica
-from comptroller.planning.ground.deployment import Deployment
-from comptroller.planning.ground.nouns import Fleet, Floats, Goal
+from comptroller.planning.ground.nouns import Deployment, Fleet, Floats, Goal
 from comptroller.planning.offer.intervals import ReplicaIntervals, is_timed
 from comptroller.planning.offer.market import DeploymentOffers
 from comptroller.planning.offer.step_factors import table_at

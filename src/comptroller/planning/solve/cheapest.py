@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from comptroller.errors import InfeasibleError, UnsupportedError
-from comptroller.planning.ground.nouns import OBJECTIVES, Fleet, Floats, Ints
+from comptroller.planning.ground.limit_names import OBJECTIVES
+from comptroller.planning.ground.nouns import Fleet, Floats, Ints
 from comptroller.planning.solve.balance import balanced_columns, one_kind_units
 from comptroller.planning.solve.bound import MARGIN, DualBound
 from comptroller.planning.solve.case import CaseSubset, ProgramCase

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from comptroller.planning.ground.deployment import Deployment
-from comptroller.planning.ground.nouns import AxisValues, Fleet
+from comptroller.planning.ground.nouns import AxisValues, Deployment, Fleet
 from comptroller.planning.ground.odds_document import UntimedCaution
 from comptroller.planning.offer.intervals import is_timed
 from comptroller.planning.offer.step_factors import planned_factor, space_at
