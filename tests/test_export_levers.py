@@ -20,7 +20,12 @@ from comptroller.facts.engine import engine_facts
 from comptroller.launch import engines, line
 from comptroller.planning.ground.plan_calibration import replica_of_pool
 from comptroller.planning.ground.plan_document import Plan
-from comptroller.planning.ground.service_document import DeploymentDocument, ServiceDocument, SpeculationDocument
+from comptroller.planning.ground.service_document import (
+    AdapterDocument,
+    DeploymentDocument,
+    ServiceDocument,
+    SpeculationDocument,
+)
 from export_plans import GOLDEN, SIXTEEN_BIT, plan_of
 
 OTHER: dict[str, tuple[Any, ...]] = {
@@ -38,6 +43,10 @@ OTHER: dict[str, tuple[Any, ...]] = {
     "engine.speculation.tokens": (3,),
     "engine.speculation.draft": ("qwen3_0_6b",),
     "engine.speculation.acceptance": (),
+    "engine.adapters.count": (99,),
+    "engine.adapters.rank": (64,),
+    "engine.adapters.resident": (3,),
+    "engine.adapters.skew": (),
     "pools.phase": ("prefill",),
     "pools.accelerator": ("a100_80_sxm",),
     "pools.tp": (4,),
@@ -54,6 +63,7 @@ OTHER: dict[str, tuple[Any, ...]] = {
 NO_LEVER = {
     "engine.id": "an engine is a column of this suite",
     "engine.speculation.acceptance": "what is expected of drafts",
+    "engine.adapters.skew": "what is expected of requests",
     "pools.usd_per_device_h": "what is paid",
     "policies": "the gateway's, which gets the plan itself",
     "site": "where it runs, which the reader of an export chooses",
@@ -88,6 +98,9 @@ def with_value(document: DeploymentDocument, name: str, value: Any) -> Deploymen
     if part == "engine.speculation":
         drafts = SpeculationDocument(tokens=2, acceptance=0.7).model_copy(update={leaf: value})
         return document.model_copy(update={"engine": document.engine.model_copy(update={"speculation": drafts})})
+    if part == "engine.adapters":
+        served = AdapterDocument(count=8, rank=16, resident=4, skew=0.0).model_copy(update={leaf: value})
+        return document.model_copy(update={"engine": document.engine.model_copy(update={"adapters": served})})
     update = {leaf: value}
     if leaf in {"weights", "experts"}:
         update |= {"weights": value, "experts": value, "activations": value}

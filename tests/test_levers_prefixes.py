@@ -11,6 +11,7 @@ import pytest
 
 from comptroller.errors import FactError
 from comptroller.planning.offer.requests import load_of, traffic_of
+from comptroller.planning.planner import plan
 from comptroller.planning.prove.arrivals import block_bootstrap
 from comptroller.work.demand import demand_of, requests
 from comptroller.work.prefix_sharing import BLOCK_TOKENS, PrefixSharing, tokens_seen_before
@@ -89,6 +90,13 @@ def test_routing_is_chosen_among_those_allowed_and_told() -> None:
     assert all(dict(service.deployment.policies)["routing"] == chosen for service in several.services)
     assert several.notes[0].startswith(f"routing {chosen}, of the policies that were allowed")
     assert any("one of 400" in note for note in several.notes)
+
+
+def test_a_note_says_proven_only_of_what_was_simulated() -> None:
+    document = parse(asked(0.5, 4, routing=["least_request", "prefix_load"]))
+    told = plan(document, rehearsal=None, quick=True)
+    assert told.verification is None
+    assert "compared in the steady state" in told.notes[0] and "proven" not in told.notes[0]
 
 
 @pytest.mark.parametrize("wrong", [{"share": 1.0}, {"share": 0.0}, {"groups": 0, "share": 0.5}, {}])

@@ -94,6 +94,23 @@ class SpeculativeDecoding:
 
 
 @dataclass(frozen=True, slots=True)
+class AdapterSet:
+    """LoRA adapters that a replica serves beside its model.
+
+    count: of different ones.  rank: of each.  resident: slots in device memory, of which each holds one.  skew: s of
+    their popularity i^-s, 0 where all are asked for alike.
+    """
+
+    count: int
+    rank: int
+    resident: int
+    skew: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.resident} of {self.count} rank {self.rank}"
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSettings:
     """Settings of a serving engine.
 
@@ -101,7 +118,7 @@ class EngineSettings:
     memory_fraction: share of device memory it takes, of what `fraction_of` says (`facts.engine`).
     prefix_block_tokens: of a block that calls with a common prefix share, 0 where they share none.
     logit_bytes: memory that sampling needs per logit of a full batch.  graph_sizes: batches that may be captured.
-    speculation: speculative decoding, if it is used.
+    speculation: speculative decoding, if it is used.  adapters: that are served, if any.
     poll_steps: decode steps between two looks at the queue of new requests.  generation: of the program, empty for the
     present one (`EngineFacts.generation_of`).
     """
@@ -121,6 +138,7 @@ class EngineSettings:
     speculation: SpeculativeDecoding | None = None
     poll_steps: int = 1
     generation: str = ""
+    adapters: AdapterSet | None = None
 
     @property
     def verify_tokens(self) -> int:

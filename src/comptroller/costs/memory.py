@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.adapters import slot_bytes
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.operations import STATE_BYTES
 from comptroller.costs.reserve import around_bytes, expert_bytes, reserve_bytes
@@ -115,9 +116,9 @@ def weight_bytes(replica: ModelReplica) -> float:
 
 
 def loaded_bytes(replica: ModelReplica) -> float:
-    """Bytes of all weights on the fullest device, those of a draft model among them."""
+    """Bytes of all weights on the fullest device, those of a draft model and slots of adapters among them."""
     draft = draft_replica(replica)
-    return weight_bytes(replica) + (weight_bytes(draft) if draft else 0.0)
+    return weight_bytes(replica) + (weight_bytes(draft) if draft else 0.0) + slot_bytes(replica)
 
 
 def kv_bytes_per_token(replica: ModelReplica) -> float:

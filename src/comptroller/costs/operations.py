@@ -70,6 +70,19 @@ class OperationMatrices:
     byte_matrix: Array
     layout: ParallelLayout
 
+    @classmethod
+    def of(cls, rows: tuple[StepOperation, ...], layout: ParallelLayout) -> OperationMatrices:
+        """The matrices of rows, with the features that they use, in the order of their first use."""
+        used = (f for row in rows for part in (row.flops, row.bytes, row.items, row.depth, row.passes) for f in part)
+        features = tuple(dict.fromkeys(used))
+        flop_matrix = _matrix([row.flops for row in rows], features)
+        byte_matrix = _matrix([row.bytes for row in rows], features)
+        return cls(rows, features, np.array([row.count for row in rows]), flop_matrix, byte_matrix, layout)
+
+    def with_rows(self, more: tuple[StepOperation, ...]) -> OperationMatrices:
+        """The same with more rows; itself where there are none."""
+        return OperationMatrices.of((*self.rows, *more), self.layout) if more else self
+
     def values(self, step: ReplicaStep) -> Array:
         """The features of steps, of shape (features, points)."""
         shares = MicrobatchShares.of(step, self.layout.dp, self.layout.pp)
@@ -117,13 +130,7 @@ def operations(
     formats = RecipeFormats.of(recipe, library)
     cut = _Cut(model, formats, layout)
     rows = [row for block in model.blocks for row in cut.block(block)]
-    rows.extend(cut.ends())
-    used = (f for row in rows for part in (row.flops, row.bytes, row.items, row.depth, row.passes) for f in part)
-    features = tuple(dict.fromkeys(used))
-    flop_matrix = _matrix([row.flops for row in rows], features)
-    byte_matrix = _matrix([row.bytes for row in rows], features)
-    count = np.array([row.count for row in rows])
-    return OperationMatrices(tuple(rows), features, count, flop_matrix, byte_matrix, layout)
+    return OperationMatrices.of((*rows, *cut.ends()), layout)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,8 +41,8 @@ def speculation_refusal(replica: ModelReplica, speculation: SpeculativeDecoding)
     draft, model, layout = speculation.draft, replica.model, replica.layout
     if model.recurrent or (draft is not None and draft.recurrent):
         return f"{model.id}: how recurrent states are set back after refused tokens is not modelled"
-    if layout.pp > 1 or layout.dp > 1:
-        return f"{replica}: drafts with pipeline stages or data-parallel ranks are not modelled"
+    if layout.pp > 1 or layout.dp > 1 or replica.engine.adapters is not None:
+        return f"{replica}: drafts with pipeline stages, data-parallel ranks or adapters are not modelled"
     if draft is None:
         return ""
     if draft.vocabulary != model.vocabulary:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -66,18 +67,47 @@ def expected_experts(experts: int, chosen: int, tokens: npt.ArrayLike) -> Array:
     return np.asarray(experts * -np.expm1(np.asarray(tokens, float) * np.log1p(-min(chosen / experts, 1 - 1e-12))))
 
 
+@lru_cache(maxsize=64)
+def adapter_popularity(count: int, skew: float) -> Array:
+    """Shares of the requests that name each of `count` adapters: p_i = i^-s / sum (Zipf); s = 0: all alike.
+
+    >>> adapter_popularity(3, 1.0).round(3).tolist()
+    [0.545, 0.273, 0.182]
+    """
+    weight = np.arange(1.0, count + 1) ** -skew
+    return np.asarray(weight / weight.sum())
+
+
+def expected_adapters(count: int, skew: float, sequences: npt.ArrayLike) -> Array:
+    """Expected number of different adapters among sequences that name one each, independently.
+
+    sum over adapters of 1 - (1 - p_i)^n, as for experts
+
+    >>> round(float(expected_adapters(100, 0.0, 64)), 2), round(float(expected_adapters(100, 1.0, 64)), 2)
+    (47.44, 31.42)
+    """
+    asked = np.asarray(sequences, float)
+    every, place = np.unique(asked, return_inverse=True)
+    absent = np.log1p(-np.minimum(adapter_popularity(count, skew), 1 - 1e-12))
+    return np.asarray(-np.expm1(np.outer(every, absent)).sum(axis=1))[place].reshape(asked.shape)
+
+
 @dataclass(frozen=True, slots=True)
 class StepFeature:
-    """A quantity of a step that operations are linear in."""
+    """A quantity of a step that operations are linear in. skew: of the popularity of adapters."""
 
     name: str
     limit: int = 0
     experts: int = 0
+    skew: float = 0.0
 
     def value(self, shares: MicrobatchShares) -> Array:
         """Its value for a device's share of a step."""
         if self.name == "experts":
             return expected_experts(self.experts, self.limit, shares.plain["stage_tokens"])
+        if self.name == "adapters":
+            sequences = shares.plain["batch"] + shares.plain["prompts"]
+            return np.minimum(expected_adapters(self.experts, self.skew, sequences), self.limit)
         whole = shares.plain[self.name]
         if not self.limit:
             return whole

@@ -9,9 +9,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.adapters import adapter_operations, load_s_per_prompt
 from comptroller.costs.deployment import ModelReplica, arithmetic
 from comptroller.costs.knee import collective_s, smooth_max
-from comptroller.costs.operations import OperationMatrices, StepOperation, operations
+from comptroller.costs.operations import PROMPTS, OperationMatrices, StepOperation, operations
 from comptroller.costs.speculation import draft_replica, tokens_per_step
 from comptroller.costs.step import ReplicaStep
 from comptroller.errors import UnsupportedError
@@ -38,6 +39,9 @@ TERM_OF = {
     ),
     **dict.fromkeys(COLLECTIVES, "communication"),
 }
+WIDE_PARTS = frozenset({"head", "adapters"})
+"""Matrices that stay in 16 bit whatever the recipe says."""
+
 TERMS = ("linear", "experts", "attention", "communication", "overhead")
 
 
@@ -267,6 +271,7 @@ def replica_timer(replica: ModelReplica, calibration: TimingCalibration) -> Repl
         UnsupportedError: the layout needs a network that the accelerator's facts lack.
     """
     ops = operations(replica.model, replica.recipe, replica.layout, replica.library)
+    ops = ops.with_rows(adapter_operations(replica))
     parts = part_arithmetic(replica)
     columns = _Columns(replica, calibration, {}, ops)
     draft = draft_replica(replica)
@@ -288,6 +293,8 @@ def part_arithmetic(replica: ModelReplica) -> Mapping[str, str]:
     """
     formats, device = replica.formats, replica.device
     parts = {"weights": arithmetic(formats.weights, formats.activations, device), "head": _widest(replica)}
+    if replica.engine.adapters is not None:
+        parts["adapters"] = _widest(replica)
     if replica.model.is_moe:
         parts["experts"] = arithmetic(formats.experts, formats.activations, device)
     return parts
@@ -328,7 +335,11 @@ class _Columns:
         items, depth, passes = (self.ops.matrix(name) for name in ("items", "depth", "passes"))
         cost = np.array([(s.item_s, s.depth_s, s.passes) for s in shares])
         memory = self.replica.device.memory_bytes_per_s
-        return np.asarray(cost[:, :1] * items + cost[:, 1:2] * depth + cost[:, 2:] / memory * passes)
+        extra = np.asarray(cost[:, :1] * items + cost[:, 1:2] * depth + cost[:, 2:] / memory * passes)
+        if loads := load_s_per_prompt(self.replica):
+            first = next(i for i, row in enumerate(self.ops.rows) if row.part == "adapters")
+            extra[first, self.ops.features.index(PROMPTS)] += loads / self.ops.count[first]
+        return extra
 
     def _share(self, kernel: KernelSignature) -> KernelEfficiency:
         if kernel not in self.found:
@@ -344,7 +355,9 @@ def kernel_of(replica: ModelReplica, row: StepOperation, weights_arithmetic: str
     """
     formats = replica.formats
     if row.kind == "gemm":
-        return KernelSignature(row.kind, "bf16" if row.part == "head" else formats.weights.id, weights_arithmetic, 1)
+        return KernelSignature(
+            row.kind, "bf16" if row.part in WIDE_PARTS else formats.weights.id, weights_arithmetic, 1
+        )
     if row.kind == "moe":
         return KernelSignature(row.kind, formats.experts.id, weights_arithmetic, row.devices)
     if row.kind in COLLECTIVES:

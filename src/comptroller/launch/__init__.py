@@ -20,8 +20,9 @@ from comptroller.launch._version import program_version, require_planned, stands
 
 __all__ = [
     "WHAT_IF", "CheckpointConversion", "LaunchCheckpoint", "LaunchStatement", "LaunchedReplica", "ServingPhase",
-    "checkpoint", "command", "engines", "image", "launchable", "launched_replica", "layout_problem", "line",
-    "lines_of_manifest", "model_of_path", "require_version", "speculation_words", "splits", "spread", "statement",
+    "adapter_words", "checkpoint", "command", "engines", "image", "launchable", "launched_replica", "layout_problem",
+    "line", "lines_of_manifest", "model_of_path", "require_version", "speculation_words", "splits", "spread",
+    "statement",
 ]  # fmt: skip
 
 
@@ -89,7 +90,8 @@ def command(replica: ModelReplica, context_tokens: int, phase: ServingPhase = Se
     if problem := layout_problem(replica.engine.launched_as, replica.layout):
         raise UnsupportedError(problem)
     words = program.words(replica, checkpoint(replica), context_tokens)
-    more = (*speculation_words(replica.engine), *_phase_words(replica.engine.launched_as, phase))
+    settings = (*speculation_words(replica.engine), *adapter_words(replica.engine))
+    more = (*settings, *_phase_words(replica.engine.launched_as, phase))
     return shlex.join(str(word) for word in (*words, *more))
 
 
@@ -106,6 +108,24 @@ def speculation_words(engine: EngineSettings) -> list[str | int]:
     if words is None:
         raise UnsupportedError(f"{engine.id}: how it is told to draft is not known; vllm and sglang are")
     found: list[str | int] = words(engine.speculation, engine.version)
+    return found
+
+
+def adapter_words(engine: EngineSettings) -> list[str | int]:
+    """Arguments of an engine for its LoRA adapters; none where it serves none.
+
+    Raises:
+        UnknownIdError: no file for the engine.
+        UnsupportedError: the engine is not known to serve them by arguments of its command.
+    """
+    if engine.adapters is None:
+        return []
+    words = getattr(_file(engine.launched_as), "adapters", None)
+    if words is None:
+        raise UnsupportedError(
+            f"{engine.id}: how its command is told to serve many adapters is not known; vllm and sglang are"
+        )
+    found: list[str | int] = words(engine.adapters)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comptroller.costs.deployment import ModelReplica, SpeculativeDecoding
+from comptroller.costs.deployment import AdapterSet, ModelReplica, SpeculativeDecoding
 from comptroller.launch._checkpoint import LaunchCheckpoint
 from comptroller.launch._parse import LaunchFlags
 
@@ -78,3 +78,10 @@ def speculation(drafts: SpeculativeDecoding, version: str) -> list[str | int]:
     line += ["--speculative-draft-model-path", drafts.draft.repository or drafts.draft.id]
     line += ["--speculative-num-steps", drafts.tokens, "--speculative-eagle-topk", 1]
     return [*line, "--speculative-num-draft-tokens", drafts.tokens + 1]
+
+
+def adapters(served: AdapterSet) -> list[str | int]:
+    """docs.sglang.io, advanced_features/lora: slots of a batch, the greatest rank, adapters in the host's memory. Files
+    follow as `--lora-paths NAME=PATH`, or over `/load_lora_adapter`."""
+    line: list[str | int] = ["--enable-lora", "--max-loras-per-batch", served.resident, "--max-lora-rank", served.rank]
+    return [*line, "--max-loaded-loras", served.count, "--lora-target-modules", "all"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from comptroller.costs.deployment import ModelReplica, SpeculativeDecoding
+from comptroller.costs.deployment import AdapterSet, ModelReplica, SpeculativeDecoding
 from comptroller.errors import UnsupportedError
 from comptroller.facts.engine_formats import in_range
 from comptroller.launch._checkpoint import LaunchCheckpoint
@@ -81,3 +81,10 @@ def speculation(drafts: SpeculativeDecoding, version: str) -> list[str | int]:
             raise UnsupportedError(f"vllm {version} does not draft with a model; versions after 0.13 do, and sglang")
         config = {"method": "draft_model", "model": drafts.draft.repository or drafts.draft.id}
     return ["--speculative-config", json.dumps({**config, "num_speculative_tokens": drafts.tokens})]
+
+
+def adapters(served: AdapterSet) -> list[str | int]:
+    """docs.vllm.ai, features/lora and LoRAConfig (vllm/config/lora.py): slots of a batch, the greatest rank, adapters
+    in the host's memory. Files follow as `--lora-modules NAME=PATH`, or over `/v1/load_lora_adapter`."""
+    line: list[str | int] = ["--enable-lora", "--max-loras", served.resident, "--max-lora-rank", served.rank]
+    return [*line, "--max-cpu-loras", served.count]

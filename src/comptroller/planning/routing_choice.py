@@ -43,7 +43,9 @@ def best_of(choices: Sequence[Workload], planned: Callable[[Workload], Plan]) ->
     chosen = min(found, key=lambda name: _objective(found[name]))
     names = [str(choice.policies.routing) for choice in choices]
     each = ", ".join(f"{name} {_price_text(found.get(name))}" for name in names)
-    note = f"routing {chosen}, of the policies that were allowed and proven each: {each}"
+    how = "compared in the steady state, where routing makes no difference (nothing was simulated)"
+    how = how if found[chosen].verification is None else "proven each"
+    note = f"routing {chosen}, of the policies that were allowed and {how}: {each}"
     return found[chosen].model_copy(update={"notes": (note, *found[chosen].notes)})
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.reader import ids
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Site, Term, site
 from comptroller.work.policy_choice import PolicyChoice
 from comptroller.work.prefix_sharing import PrefixSharing
-from comptroller.work.serving_levers import PoolChoice, SpeculationChoice
-from comptroller.work.sizes import STRICT
+from comptroller.work.serving_levers import AdapterChoice, PoolChoice, SpeculationChoice
+from comptroller.work.sizes import STRICT, conflict
 
 LEAST_CONFIDENCE = 0.5
 """Least confidence that a further draw holds: a plan at less fails more often than not. Twice this is certainty, which
@@ -31,6 +31,12 @@ $75, for another image, benchmark and alarm. Twice as much bars mixes that save 
 LEAST_CHUNK, MOST_CHUNK = 16, 131_072
 """Tokens of a step that holds prompts: a block of cache at least, the longest context of common models at most. At half
 the least, or twice the most, engines refuse to start or gain nothing."""
+
+NO_EAGER = (
+    "eager steps are no choice: they launch the kernels of a captured step one by one, by how much slower nobody "
+    "measured here, and they save the memory of the graphs alone, some 0.5 GB of a device"
+)
+"""Why `allow.graphs` and `allow.eager` are refused: a fleet of eager replicas could be chosen but not proven."""
 
 ChunkTokens = Annotated[int, Field(strict=True, ge=LEAST_CHUNK, le=MOST_CHUNK)]
 Confidence = Annotated[float, Field(strict=True, ge=LEAST_CONFIDENCE, lt=1)]
@@ -62,6 +68,14 @@ class ResourceAllowlist(BaseModel):
     measured_only: Annotated[bool, Field(strict=True)] = False
     providers: tuple[str, ...] = ()
     kinds: tuple[ProviderKind, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_graphs(cls, given: Any) -> Any:
+        for name in ("graphs", "eager"):
+            if isinstance(given, dict) and name in given:
+                raise conflict(name, NO_EAGER, "no such key; steps are priced with captured graphs")
+        return given
 
     @property
     def unused_levers(self) -> set[str]:
@@ -98,10 +112,24 @@ class WorkloadLevers(BaseModel):
     """Levers of serving with settings of their own.
 
     speculation: speculative decoding that may be used.  prefix: what prompts have in common, without a trace.
-    policies: who decides in the fleet.
+    policies: who decides in the fleet.  adapters: LoRA adapters that requests name.
     """
 
     model_config = STRICT
     speculation: SpeculationChoice | None = None
     prefix: PrefixSharing | None = None
     policies: PolicyChoice = PolicyChoice()
+    adapters: AdapterChoice | None = None
+
+
+def require_requests_alone(given: Mapping[str, Any]) -> None:
+    """Checks that a plan for questions states nothing that only requests have.
+
+    Raises:
+        PydanticCustomError: lengths or prefixes, which the evidence has, or adapters.
+    """
+    said = dict.fromkeys(("lengths", "prefix"), "are already given by the evidence")
+    for name, value in given.items():
+        if value is not None:
+            problem = said.get(name, "are named by requests, not by recorded questions")
+            raise conflict(name, problem, "quality.lengths, or none" if name in said else "without quality")

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
-from comptroller.work.sizes import STRICT
+from comptroller.work.sizes import STRICT, conflict
 
 MOST_DRAFT = 16
 """Most tokens that are drafted in a step. With nine of ten kept a seventeenth comes one time in six; of twice as many
 the second half is hardly ever kept."""
+
+MOST_ADAPTERS = 2000
+"""Most adapters, as S-LoRA (arXiv 2311.03285) serves on one machine. Every step counts how many differ, in time
+proportional to it: at twice as many a plan takes noticeably longer."""
+
+MOST_SKEW = 4.0
+"""Greatest exponent of popularity: of two adapters the first then has 94 %, and the others are hardly asked for. At
+twice this it has 99.6 %."""
+
+AdapterCount = Annotated[int, Field(strict=True, ge=1, le=MOST_ADAPTERS)]
+AdapterRank = Literal[8, 16, 32, 64, 128, 256, 320, 512]
+"""Ranks that vLLM has room for (LoRAConfig.max_lora_rank, vllm/config/lora.py); others take the next."""
 
 DraftCount = Annotated[int, Field(strict=True, ge=1, le=MOST_DRAFT)]
 
@@ -35,3 +47,23 @@ class SpeculationChoice(BaseModel):
     tokens: Annotated[tuple[DraftCount, ...], Field(min_length=1)]
     acceptance: Annotated[float, Field(strict=True, gt=0, lt=1)]
     draft: Annotated[str, Field(min_length=1)] | None = None
+
+
+class AdapterChoice(BaseModel):
+    """LoRA adapters of all linear layers that requests name, one each.
+
+    count: of different adapters.  rank: the greatest of theirs.  resident: slots for them in the memory of a replica,
+    each a choice; none named: all, or as many halves of them as fit.  skew: s of their popularity i^-s.
+    """
+
+    model_config = STRICT
+    count: AdapterCount
+    rank: AdapterRank
+    resident: tuple[AdapterCount, ...] = ()
+    skew: Annotated[float, Field(strict=True, ge=0, le=MOST_SKEW)] = 0.0
+
+    @model_validator(mode="after")
+    def _slots(self) -> AdapterChoice:
+        if self.resident and max(self.resident) > self.count:
+            raise conflict("resident", f"{max(self.resident)} slots for {self.count} adapters", f"1 to {self.count}")
+        return self

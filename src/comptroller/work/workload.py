@@ -23,6 +23,7 @@ from comptroller.work.fleet_limits import (
     ResourceAllowlist,
     UseCeiling,
     WorkloadLevers,
+    require_requests_alone,
 )
 from comptroller.work.hours import WorkloadDay, require_fitting
 from comptroller.work.objectives import (
@@ -158,9 +159,8 @@ class Workload(WorkloadUsage, WorkloadLevers):
             require_fitting(self.hours, self.quality is not None)
         if self.quality is None and not self.models:
             raise conflict("models", "is missing", "a list that is not empty, or quality")
-        if self.quality is not None and (self.lengths is not None or self.prefix is not None):
-            name = "prefix" if self.lengths is None else "lengths"
-            raise conflict(name, "are already given by the evidence", "quality.lengths, or none")
+        if self.quality is not None:
+            require_requests_alone({name: getattr(self, name) for name in ("lengths", "prefix", "adapters")})
         if self.trace is None:
             if self.rate_per_s is None:
                 raise conflict("rate_per_s", "no arrivals", "rate_per_s, or trace")
@@ -198,7 +198,7 @@ class Workload(WorkloadUsage, WorkloadLevers):
         if quality and records:
             update["quality"] = quality.model_copy(update={"evidence": records.name})
         silent: dict[str, Any] = {
-            name: True for name in ("what_if", "speculation", "prefix") if not getattr(self, name)
+            name: True for name in ("what_if", "speculation", "prefix", "adapters") if not getattr(self, name)
         }
         silent |= {"calibration": True, "allow": self.allow.unused_levers}
         written = self.model_copy(update=update).model_dump_json(exclude=silent)

@@ -183,6 +183,11 @@ HEADINGS = (
                 "machines, at the price of one day), own. None named: all but marketplaces.",
                 '["cloud", "neocloud", "own", "marketplace"]',
             ),
+            "adapters": WorkloadKey(
+                "LoRA adapters that requests name: how many (a count), their greatest rank (8, 16, 32, ...), slots for "
+                "them in a replica's memory (counts, each a choice), and the exponent of their popularity (0: alike).",
+                "{ count = 100, rank = 16, resident = [32, 100], skew = 1.0 }",
+            ),
             "calibration": WorkloadKey(
                 "Own measurements of your servers: the folder that `comptroller fit calibration --out` wrote.", '"mine"'
             ),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from comptroller.costs.deployment import SpeculativeDecoding
+from comptroller.costs.deployment import AdapterSet, SpeculativeDecoding
 from comptroller.costs.split_pools import SplitPools
 
 MIXED = "mixed"
 """How prefill and decode share replicas that do both."""
 
 OWN, NONE = "own", "none"
-"""The engine's own budget of a step with prompts; no speculative decoding."""
+"""The engine's own budget of a step with prompts; no speculative decoding, no adapters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +19,25 @@ class DeploymentLevers:
     """Levers that a workload has to allow.
 
     pools: prefill and decode apart.  chunk_tokens: budget of a step with prompts.  drafts: speculative decoding.
+    adapters: LoRA adapters that are served.
     """
 
     pools: SplitPools | None
     chunk_tokens: int | None
     drafts: SpeculativeDecoding | None
+    adapters: AdapterSet | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether none is used."""
-        return self.pools is None and self.chunk_tokens is None and self.drafts is None
+        return all(lever is None for lever in (self.pools, self.chunk_tokens, self.drafts, self.adapters))
 
     @property
     def suffix(self) -> str:
         """For an id: a dot and a name for each in use."""
         parts = [f".{self.pools.ratio}".lower()] if self.pools else []
         parts += [f".{self.drafts}".replace(" ", "")] if self.drafts else []
+        parts += [f".lora{self.adapters.resident}of{self.adapters.count}r{self.adapters.rank}"] if self.adapters else []
         return "".join([*parts, *([f".c{self.chunk_tokens}"] if self.chunk_tokens else [])])
 
     @property
@@ -42,6 +45,7 @@ class DeploymentLevers:
         """For a line: a blank and words for each in use."""
         parts = [f" {self.pools.ratio}"] if self.pools else []
         parts += [f" drafts {self.drafts}"] if self.drafts else []
+        parts += [f" adapters {self.adapters}"] if self.adapters else []
         return "".join([*parts, *([f" chunks of {self.chunk_tokens}"] if self.chunk_tokens else [])])
 
     @property
@@ -50,5 +54,6 @@ class DeploymentLevers:
         return {
             "pools": str(self.pools.ratio) if self.pools else MIXED,
             "drafts": str(self.drafts or NONE),
+            "adapters": str(self.adapters or NONE),
             "chunk_tokens": str(self.chunk_tokens or OWN),
         }

@@ -140,7 +140,8 @@ class Deployment:
     @property
     def levers(self) -> DeploymentLevers:
         """What it does other than its engine starts by itself."""
-        return DeploymentLevers(self.pools, self.chunk_tokens, self.replica.engine.speculation)
+        engine = self.replica.engine
+        return DeploymentLevers(self.pools, self.chunk_tokens, engine.speculation, engine.adapters)
 
     @property
     def devices(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from comptroller.costs.closed_loop import ClosedLoop, closed_loop
 from comptroller.costs.deployment import (
+    AdapterSet,
     EngineSettings,
     ModelReplica,
     ParallelLayout,
@@ -48,6 +49,7 @@ def replica_of_pool(deployment: DeploymentDocument, pool: PoolDocument, library:
         chunk_tokens=settings.chunk_tokens,
         memory_fraction=settings.memory_fraction,
         speculation=_speculation(settings.speculation, library),
+        adapters=AdapterSet(**settings.adapters.model_dump()) if settings.adapters else None,
     )
     return ModelReplica(
         library.model(deployment.model),

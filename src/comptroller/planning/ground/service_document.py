@@ -51,6 +51,15 @@ class SpeculationDocument(DocumentPart):
     draft: str | None = None
 
 
+class AdapterDocument(DocumentPart):
+    """LoRA adapters: how many, their rank, slots of a replica, exponent of their popularity."""
+
+    count: int
+    rank: int
+    resident: int
+    skew: float
+
+
 class EngineDocument(DocumentPart):
     """Engine settings; context_tokens: longest prompt plus output it takes, the model's own where not given."""
 
@@ -61,6 +70,7 @@ class EngineDocument(DocumentPart):
     memory_fraction: float
     context_tokens: int | None = None
     speculation: SpeculationDocument | None = None
+    adapters: AdapterDocument | None = None
 
 
 class PoolDocument(DocumentPart):

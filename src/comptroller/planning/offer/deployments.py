@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from comptroller.costs.deployment import (
+    AdapterSet,
     EngineSettings,
     ModelReplica,
     ParallelLayout,
@@ -16,7 +17,6 @@ from comptroller.costs.deployment import (
     arithmetic,
 )
 from comptroller.costs.memory import ReplicaMemory, memory
-from comptroller.costs.speculation import speculation_refusal
 from comptroller.costs.split_pools import SplitPools
 from comptroller.errors import InsufficientMemoryError, UnsupportedError, UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator
@@ -26,8 +26,9 @@ from comptroller.facts.format import Format
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
 from comptroller.facts.site import COMPANIES, EVERYBODY, AcceleratorOffer, SellerAllowlist, Site, Term
-from comptroller.launch import launchable, layout_problem, speculation_words
+from comptroller.launch import adapter_words, launchable, layout_problem, speculation_words
 from comptroller.planning.ground.nouns import Deployment
+from comptroller.planning.offer.engine_choices import settings_refusal, with_adapters
 from comptroller.planning.offer.split_groups import split_groups, split_refusal
 
 NEAR_LOSSLESS = ("fp8_e4m3",)
@@ -46,7 +47,8 @@ class DeploymentSpace:
     library: of the formats.  what_if: also what no engine is known to launch.  mixed, split: whether replicas do both
     prefill and decode, or may do one of them.  drafts: speculative decoding that may be used.  chunk_tokens: budgets of
     a step with prompts, beside the engine's own.  kv_formats: of the cache, if named.
-    sellers: of whom may be rented.
+    sellers: of whom may be rented.  adapters: sets of which every replica serves one; without slots, in as many as
+    fit.
     """
 
     models: tuple[Model, ...]
@@ -64,6 +66,7 @@ class DeploymentSpace:
     chunk_tokens: tuple[int, ...] = ()
     kv_formats: tuple[str, ...] = ()
     sellers: SellerAllowlist = COMPANIES
+    adapters: tuple[AdapterSet, ...] = ()
 
 
 @dataclass(slots=True)
@@ -189,9 +192,9 @@ def _on_device(
                 rejected.add("does not fit", str(error), error.short_bytes)
                 continue
             fitted = True
-            for one in (replica, *_with_chunks(replica, space, rejected)):
-                yield one
-                yield from _with_drafts(one, space, rejected)
+            for plain in (replica, *_with_chunks(replica, space, rejected)):
+                for one in with_adapters(plain, space.adapters):
+                    yield from _with_drafts(one, space, rejected)
 
 
 def _with_chunks(replica: ModelReplica, space: DeploymentSpace, rejected: RejectionTally) -> Iterator[ModelReplica]:
@@ -209,22 +212,35 @@ def _with_chunks(replica: ModelReplica, space: DeploymentSpace, rejected: Reject
 
 
 def _with_drafts(replica: ModelReplica, space: DeploymentSpace, rejected: RejectionTally) -> Iterator[ModelReplica]:
-    """The replica with each kind of speculative decoding that it can be priced and launched with, and that fits."""
+    """The replica without and with each kind of speculative decoding that it can be priced and launched with."""
+    if not _is_ready(replica, space, rejected):
+        return
+    yield replica
     for drafts in space.drafts:
-        if reason := speculation_refusal(replica, drafts):
-            rejected.add("cannot draft", reason)
-            continue
         other = replace(replica, engine=replace(replica.engine, speculation=drafts))
-        try:
-            _memory_of(other)
-            if not space.what_if:
-                speculation_words(other.engine)
-        except InsufficientMemoryError as error:
-            rejected.add("does not fit", str(error), error.short_bytes)
-        except UnsupportedError as error:
-            rejected.add("cannot be launched", str(error))
-        else:
+        if _is_ready(other, space, rejected):
             yield other
+
+
+def _is_ready(replica: ModelReplica, space: DeploymentSpace, rejected: RejectionTally) -> bool:
+    """Whether a replica can be priced and launched with its settings, and fits with them."""
+    if refused := settings_refusal(replica):
+        rejected.add(*refused)
+        return False
+    engine = replica.engine
+    try:
+        _memory_of(replica)
+        if not space.what_if:
+            adapter_words(engine), speculation_words(engine)
+    except InsufficientMemoryError as error:
+        rejected.add(
+            "does not fit", f"{engine.adapters}: {error}" if engine.adapters else str(error), error.short_bytes
+        )
+        return False
+    except UnsupportedError as error:
+        rejected.add("cannot be launched", str(error))
+        return False
+    return True
 
 
 def _launchable_recipes(

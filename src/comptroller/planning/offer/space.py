@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from comptroller.costs.capacity import LatencyTarget
-from comptroller.costs.deployment import SpeculativeDecoding
+from comptroller.costs.deployment import AdapterSet, SpeculativeDecoding
 from comptroller.costs.timing import TimingCalibration
 from comptroller.facts.reader import ids
 from comptroller.planning.ground.limit_names import CAP
@@ -73,7 +73,16 @@ def space_of(workload: Workload) -> DeploymentSpace:
         chunk_tokens=allow.chunk_tokens,
         kv_formats=allow.kv_formats,
         sellers=allow.sellers,
+        adapters=adapters_of(workload),
     )
+
+
+def adapters_of(workload: Workload) -> tuple[AdapterSet, ...]:
+    """The adapters that are served, in each number of slots; 0 slots where none is stated."""
+    asked = workload.adapters
+    if asked is None:
+        return ()
+    return tuple(AdapterSet(asked.count, asked.rank, slots, asked.skew) for slots in asked.resident or (0,))
 
 
 def drafts_of(workload: Workload) -> tuple[SpeculativeDecoding, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import lcm
 from typing import Literal
 
@@ -18,6 +18,7 @@ from comptroller.costs.timing import TimingCalibration
 from comptroller.launch import ServingPhase, line
 from comptroller.planning.ground.nouns import Bools, Deployment, Fleet, Floats, Goal, Ints
 from comptroller.planning.ground.service_document import (
+    AdapterDocument,
     DeploymentDocument,
     EngineDocument,
     PoolDocument,
@@ -230,6 +231,7 @@ def _deployment_document(deployment: Deployment, replicas: int, context_tokens: 
             memory_fraction=short(engine.memory_fraction),
             context_tokens=context_tokens,
             speculation=_speculation_document(engine.speculation),
+            adapters=AdapterDocument(**asdict(engine.adapters)) if engine.adapters else None,
         ),
         pools=tuple(
             PoolDocument(

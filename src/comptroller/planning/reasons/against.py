@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from comptroller.costs.timing import TimingCalibration
-from comptroller.errors import InfeasibleError
+from comptroller.errors import InfeasibleError, UnsupportedError
 from comptroller.planning.ground.executor import no_progress
 from comptroller.planning.ground.nouns import Goal
 from comptroller.planning.ground.service_document import ServiceDocument
@@ -65,7 +65,12 @@ def compare(
     """Price today's fleet, at its own prices or today's offers, see what it carries and what a move from it costs.
 
     planned: the services of the plan.  usd_per_h: the plan's price.  problem: what must be carried.
+
+    Raises:
+        UnsupportedError: the plan serves adapters, which the file of today's fleet cannot state.
     """
+    if any(service.deployment.engine.adapters for service in planned):
+        raise UnsupportedError("today's fleet: its file states no adapters; a plan that serves some is no match")
     traffic, goal = problem
     deployments = [deployment_of(x, current.library) for x in current.services]
     counts = [x.replicas for x in current.services]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from comptroller.costs.deployment import SpeculativeDecoding
+from comptroller.costs.adapters import adapter_bytes, load_s, miss_share, slot_bytes
+from comptroller.costs.deployment import ModelReplica, SpeculativeDecoding
 from comptroller.costs.speculation import tokens_per_step
 from comptroller.planning.prove.services import ModelServices
 from comptroller.work.demand import TrafficDemand
@@ -25,6 +26,8 @@ def lever_notes(own: ModelServices) -> Iterator[str]:
                 "measured here"
             )
         yield from _draft_notes(service.id, deployment.replica.engine.speculation)
+        replicas = sum(pool.replicas for pool in service.deployment.pools)
+        yield from _adapter_notes(service.id, deployment.replica, service.rate_per_s / max(replicas, 1))
 
 
 def prefix_notes(workload: Workload, traffic: TrafficDemand) -> Iterator[str]:
@@ -54,4 +57,24 @@ def _draft_notes(name: str, drafts: SpeculativeDecoding | None) -> Iterator[str]
             f"{name}: speculative decoding drafts {drafts.tokens} tokens a step ({who}) and gets {made:.3g} at the "
             f"stated acceptance of {drafts.acceptance:g}, alike for all tokens; neither acceptance nor speed was "
             "measured here"
+        )
+
+
+def _adapter_notes(name: str, replica: ModelReplica, rate_per_s: float) -> Iterator[str]:
+    """rate_per_s: requests per second of one replica."""
+    served = replica.engine.adapters
+    if served is None:
+        return
+    yield (
+        f"{name}: {served.resident} of {served.count} adapters of rank {served.rank} have slots in each replica, "
+        f"{adapter_bytes(replica) / 1e6:.3g} MB each and {slot_bytes(replica) / 1e9:.3g} GB of a device together, "
+        "reserved beside weights; their products are priced as matrices of that size, and nobody measured them here"
+    )
+    if missed := miss_share(served):
+        host_gb = served.count * adapter_bytes(replica) * replica.layout.devices / 1e9
+        yield (
+            f"{name}: {missed:.1%} of the requests ({missed * rate_per_s:.3g}/s of a replica) are expected to find no "
+            f"slot with their adapter, which then takes {load_s(replica) * 1e3:.3g} ms from the host's memory by the "
+            f"datasheet's rate; the host keeps all {served.count} there ({host_gb:.3g} GB), popularity is as stated "
+            f"(skew {served.skew:g}), and routers that send an adapter's requests to one replica would miss less"
         )

@@ -1,0 +1,49 @@
+"""Settings of an engine that a replica may have: LoRA adapters in so many slots, speculative decoding, or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from comptroller.costs.adapters import adapter_refusal, most_sequences, slot_bytes
+from comptroller.costs.deployment import AdapterSet, ModelReplica
+from comptroller.costs.memory import cache_room_bytes
+from comptroller.costs.speculation import speculation_refusal
+
+MOST_OF_ROOM = 0.5
+"""Most of the memory left beside weights that slots take where their number is not stated. Caches carry the load, so
+that half of a replica is the least to leave; twice this leaves none."""
+
+
+def with_adapters(replica: ModelReplica, choices: Sequence[AdapterSet]) -> Iterator[ModelReplica]:
+    """The replica with each set of adapters, its batch no larger than slots serve; itself where there is none.
+
+    Of a set without slots (`resident` 0): one for each adapter, or half, a quarter ... as many, what first takes no
+    more than `MOST_OF_ROOM`; one at least.
+    """
+    if not choices:
+        yield replica
+    for served in dict.fromkeys(choices):
+        yield _serving(replica, served if served.resident else _fitting(replica, served))
+
+
+def _fitting(replica: ModelReplica, served: AdapterSet) -> AdapterSet:
+    room, served = cache_room_bytes(replica), replace(served, resident=served.count)
+    while served.resident > 1 and slot_bytes(_serving(replica, served)) > MOST_OF_ROOM * room:
+        served = replace(served, resident=-(-served.resident // 2))
+    return served
+
+
+def _serving(replica: ModelReplica, served: AdapterSet) -> ModelReplica:
+    batch = most_sequences(served, replica.engine.max_batch)
+    return replace(replica, engine=replace(replica.engine, adapters=served, max_batch=batch))
+
+
+def settings_refusal(replica: ModelReplica) -> tuple[str, str] | None:
+    """In a word and in a sentence why a replica cannot be priced with its settings; `None` if it can."""
+    engine = replica.engine
+    if engine.adapters is not None and (reason := adapter_refusal(replica)):
+        return "cannot serve adapters", reason
+    if engine.speculation is not None and (reason := speculation_refusal(replica, engine.speculation)):
+        return "cannot draft", reason
+    return None
