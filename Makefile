@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo demo-circle quick crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-right bench-books docs golden clean
+.PHONY: demo demo-circle quick test-slow test-export crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-right bench-books docs golden clean
 
 demo: .venv/demo.done
 	$(BIN)/comptroller plan examples/chat.toml --html out/chat.html --png out/chat.png --out out/chat.json
@@ -17,7 +17,12 @@ demo-circle: .venv/demo.done
 
 # One thread of linear algebra per worker: more of them fight over the cores.
 test: .venv/test.done lint
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -p no:cacheprovider
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -p no:cacheprovider -m "not slow"
+
+# Tests that plan several workloads whole, ten seconds to two minutes each: before a release, and after a change of the
+# search (about seven minutes).
+test-slow: .venv/test.done
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -p no:cacheprovider -m slow
 
 # Rules of the house, facts and strategies by their conformance suites, one plan from workload to document against its
 # golden figures, one request through a gateway to an upstream and into the books: under a minute on two cores.

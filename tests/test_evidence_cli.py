@@ -28,7 +28,8 @@ def ran(words, capsys):
     return code, out.out, out.err
 
 
-def test_showing_evidence_prints_coverage_cost_truncation_and_gaps(capsys):
+def test_showing_evidence_prints_coverage_cost_truncation_and_gaps(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")  # so that no sentence wraps
     code, out, _ = ran(["show", "evidence", measured(PRICES)], capsys)
     assert code == 0
     assert "5,107 questions, 8 models, 29,371 replies" in out

@@ -46,6 +46,7 @@ def test_the_chat_example_gives_the_golden_plan() -> None:
     assert numbers == pytest.approx(golden_numbers, rel=1e-4), "the figures moved; if that is meant: make golden"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in WORKLOADS if name != "chat"])
 def test_examples_with_public_traces_can_be_planned(name: str) -> None:
     try:

@@ -174,6 +174,7 @@ def asked(rate: float, tpot: float, **more: Any) -> dict[str, Any]:
 LEVER = {"draft": "llama_3_2_1b", "tokens": [2, 4], "acceptance": 0.8}
 
 
+@pytest.mark.slow
 def test_it_is_chosen_where_it_is_cheaper_and_stands_in_the_plan() -> None:
     plain, freed = (planned(asked(1.0, 9.0, **more)) for more in ({}, {"speculation": LEVER}))
     assert freed.totals.usd_per_h.value < 0.9 * plain.totals.usd_per_h.value

@@ -126,6 +126,7 @@ def test_a_line_for_each_pool(engine: str) -> None:
 LONG = (20.0, (3000.0, 300.0), 1500.0, 10.0)
 
 
+@pytest.mark.slow
 def test_pools_apart_are_chosen_where_they_are_cheaper() -> None:
     plain, freed = (planned(workload(*LONG, pools=pools)) for pools in (["mixed"], ["mixed", "split"]))
     assert freed.totals.usd_per_h.value < 0.9 * plain.totals.usd_per_h.value

@@ -80,6 +80,7 @@ def test_what_is_found_is_not_computed_and_makes_the_plan_cheaper() -> None:
     assert costs[2] < costs[0] and costs[0] >= costs[1] >= costs[2]
 
 
+@pytest.mark.slow
 def test_routing_is_chosen_among_those_allowed_and_told() -> None:
     """Many groups: who sends a group to the replica that knows it finds more."""
     several = planned(asked(0.9, 400, routing=["least_request", "prefix_load"]))

@@ -48,6 +48,7 @@ def test_a_service_of_bursts_is_planned_and_told_by_what_was_asked() -> None:
     assert found.verification is not None and found.verification.rounds[-1].holds
 
 
+@pytest.mark.slow
 def test_questions_in_bursts_are_planned() -> None:
     name = "llmrouter_nine_models.parquet"
     file = Path(__file__).parents[1] / "benchmarks" / "workloads" / "joint_open.toml"

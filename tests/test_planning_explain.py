@@ -95,4 +95,4 @@ def test_the_command_prints_a_table_or_json(tmp_path_factory: pytest.TempPathFac
     shown = CliRunner().invoke(application(given), given)
     assert shown.exit_code == 0 and "Why not?" in shown.output
     as_json = CliRunner().invoke(application(given), [*given, "--json"])
-    assert json.loads(as_json.output)[0]["axis"] == "accelerator"
+    assert json.loads(as_json.stdout)[0]["axis"] == "accelerator"

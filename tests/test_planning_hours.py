@@ -197,7 +197,7 @@ def test_the_example_gives_what_it_gave() -> None:
     assert workload.hours is not None
     space = day_space(replace(problem, workload=workload), workload.hours, shipped_calibration())
     costs = [step.day(step.demand).objective for step in itertools.islice(space.freedoms, 2)]
-    assert costs == pytest.approx([3266.11, 1973.76], rel=1e-3)
+    assert costs == pytest.approx([3336.50, 1996.25], rel=1e-3)
     (offers,) = space.offers.values()
     assert {"on_demand", "reserved", "spot"} == set(offers.terms) and len(offers.market.rows) == 6
 
@@ -274,6 +274,7 @@ def test_a_limit_may_forbid_the_peak_fleet_and_leave_a_day(planned: Plan) -> Non
     assert found.usd_per_day == pytest.approx(planned.hours.usd_per_day, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_spot_is_mixed_in_where_its_risk_is_known(planned: Plan) -> None:
     risky = plan(parse(with_hours(spot=RISK)), rehearsal=None).hours
     assert risky is not None and planned.hours is not None

@@ -117,6 +117,7 @@ def test_targets_by_task_hold_besides(recorded: Path) -> None:
     assert best.solved >= 0.4
 
 
+@pytest.mark.slow
 def test_the_document_adds_up_and_survives_its_file(recorded: Path, tmp_path: Path) -> None:
     found = planned(recorded)
     assert sum(each.share for each in found.classes) == pytest.approx(1.0, rel=1e-4)
@@ -155,6 +156,7 @@ def timely(recorded: Path) -> dict[str, Any]:
     return {**workload(recorded, quality={"routes": ["own"]}, objectives=OBJECTIVES), "rate_per_s": 2.0}
 
 
+@pytest.mark.slow
 def test_latency_is_simulated_with_the_calls_of_the_strategies(recorded: Path) -> None:
     found = plan(parse(timely(recorded)), rehearsal=FEW)
     assert found.verification is not None and found.verification.rounds[-1].holds

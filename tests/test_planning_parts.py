@@ -111,6 +111,7 @@ print(plan(parse({small}), rehearsal=RehearsalSettings(draws=3), quick=True).to_
 """
 
 
+@pytest.mark.slow
 def test_without_numba_the_answer_is_the_same_and_is_simulated() -> None:
     code = WITHOUT_NUMBA.format(small=repr(SMALL))
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ))

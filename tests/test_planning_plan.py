@@ -36,6 +36,7 @@ def planned() -> Plan:
     return plan(parse(WORKLOAD))
 
 
+@pytest.mark.slow
 def test_the_same_input_gives_the_same_bytes() -> None:
     assert planned().to_json() == plan(parse(WORKLOAD)).to_json()
 

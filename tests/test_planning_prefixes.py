@@ -161,11 +161,12 @@ def test_shared_prompts_are_cheaper_and_found_as_often_as_reckoned(document: dic
     assert found == pytest.approx(reckoned, abs=0.05)
 
 
+@pytest.mark.slow
 def test_the_plan_names_the_routing_that_was_simulated_and_is_exported(document: dict[str, Any]) -> None:
     found = plan(parse(document), rehearsal=RehearsalSettings(draws=2))
     assert found.verification is not None and found.classes[0].strategy == "sample_and_vote(n=4)"
     assert {dict(one.deployment.policies)["routing"] for one in found.services} == {SHARING}
-    assert all(export(target, found) for target in targets())
+    assert all(export(target, found) for target in targets() if target != "leader_worker_set")  # no replica spans nodes
     once = {**document["quality"], "strategies": ["once"], "solve": {"min": 40, "unit": "%"}}
     single = plan(parse({**document, "quality": once}), rehearsal=None)
     assert {dict(one.deployment.policies)["routing"] for one in single.services} == {"least_request"}

@@ -79,6 +79,7 @@ def cost(document: dict[str, Any]) -> float:
 RATES, FACTORS = st.floats(2.0, 30.0), st.floats(1.05, 2.0)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(RATES, FACTORS, st.sampled_from(["ttft", "tpot"]))
 def test_looser_objectives_cost_no_more(rate: float, factor: float, which: str) -> None:
@@ -87,12 +88,14 @@ def test_looser_objectives_cost_no_more(rate: float, factor: float, which: str) 
     assert cost(workload(rate, **looser)) <= cost(workload(rate, **asked)) * (1 + 1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(RATES, FACTORS)
 def test_less_demand_costs_no_more(rate: float, factor: float) -> None:
     assert cost(workload(rate)) <= cost(workload(rate * factor)) * (1 + 1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(RATES, st.lists(st.sampled_from(DEVICES), min_size=1, max_size=3, unique=True))
 def test_more_choice_costs_no_more(rate: float, devices: list[str]) -> None:
@@ -148,6 +151,7 @@ def test_why_not_agrees_with_the_plan() -> None:
     assert told.loses_on == "" and told.with_per_h == pytest.approx(planned().totals.usd_per_h.value, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_latency_breakpoints_come_true_when_planned_again() -> None:
     found, before = planned(), planned().totals.usd_per_h.value
     names = {"TTFT p95": "ttft", "TPOT p95": "tpot"}
@@ -196,6 +200,7 @@ def test_without_objectives_a_ceiling_on_use_is_kept_and_told() -> None:
     assert lower.totals.usd_per_h.value >= found.totals.usd_per_h.value
 
 
+@pytest.mark.slow
 def test_confidence_is_the_users_and_its_price_is_told() -> None:
     usual = planned()
     less, more = (plan(parse(workload(12.0, confidence=each)), rehearsal=FEW) for each in (0.6, 0.99))

@@ -172,6 +172,7 @@ def test_nested_draws_know_what_they_say(recorded: Path) -> None:
     assert losses_of(found, price).mean() == pytest.approx(loss.mean(), rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_document_says_what_is_uncertain_and_what_to_measure(recorded: Path) -> None:
     found = planned(recorded)
     assert found.quality is not None and found.quality.risk is not None
@@ -192,6 +193,7 @@ def test_the_document_says_what_is_uncertain_and_what_to_measure(recorded: Path)
         assert known.next[0].what in text and "Measure first" in text and "optimism" in text
 
 
+@pytest.mark.slow
 def test_the_same_workload_gives_the_same_bytes_and_old_plans_load(recorded: Path, tmp_path: Path) -> None:
     found = planned(recorded)
     assert plan(parse(workload(recorded, uncertainty=RANGES))).to_json() == found.to_json()
@@ -204,6 +206,7 @@ def test_the_same_workload_gives_the_same_bytes_and_old_plans_load(recorded: Pat
     assert not uncertainty(old).rows and not measurements(old).rows and page(old)
 
 
+@pytest.mark.slow
 def test_a_tight_budget_makes_it_less_likely_that_all_holds(recorded: Path) -> None:
     bare = planned(recorded)
     usd = bare.totals.usd_per_h.value
@@ -212,6 +215,7 @@ def test_a_tight_budget_makes_it_less_likely_that_all_holds(recorded: Path) -> N
     assert tight.quality.risk.chance_held < bare.quality.risk.chance_held
 
 
+@pytest.mark.slow
 def test_plans_that_do_not_minimise_dollars_are_not_weighed_in_dollars(recorded: Path) -> None:
     found = plan(parse(workload(recorded, objective="j")))
     assert found.quality is not None and found.quality.risk is not None

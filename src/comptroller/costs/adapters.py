@@ -8,7 +8,6 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 
 from comptroller.costs.deployment import AdapterSet, ModelReplica, ParallelLayout
 from comptroller.costs.operations import ONE, PROMPTS, TOKENS, StepOperation
@@ -173,9 +172,16 @@ def _miss_share(count: int, skew: float, resident: int) -> float:
     def excess(log_t: float) -> float:
         return float(-np.expm1(-popularity * np.exp(log_t)).sum() - resident)
 
-    longest = np.log(float(-np.log(LEAST_LEFT) / popularity.min()))
-    time = np.exp(brentq(excess, -1.0, longest))
-    return float((popularity * np.exp(-popularity * time)).sum())
+    low, high = -1.0, float(np.log(-np.log(LEAST_LEFT) / popularity.min()))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) < 0 else (low, middle)
+    return float((popularity * np.exp(-popularity * np.exp(high))).sum())
+
+
+HALVINGS = 60
+"""Of the interval of log T, a few tens wide: to the last digit of a double. scipy would be loaded by every
+gateway, which imports the costs; twice as many change nothing."""
 
 
 LEAST_LEFT = 1e-12

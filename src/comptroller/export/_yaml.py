@@ -48,7 +48,7 @@ def _key(name: str) -> str:
 
 
 def _entry(key: str, item: object) -> Iterator[str]:
-    if isinstance(item, str) and _reads_well(item):
+    if isinstance(item, str) and item.strip() and _reads_well(item):
         yield f"{key} |"
         yield from (f"  {line}" for line in item.splitlines())
     elif isinstance(item, Mapping | list | tuple) and item:

@@ -21,7 +21,15 @@ from comptroller.planning.ground.nouns import Bools, Fleet, Floats, Goal, Ints, 
 from comptroller.planning.offer.market import undominated_columns
 from comptroller.planning.prove.kind_table import EQUAL, LEAST_NEED, PAIRED, KindTable, likely_mixes, most_units
 from comptroller.planning.prove.proven_fleet import ProvenFleet, relaxed_limit_s
-from comptroller.planning.prove.shape_search import RAISES, ServiceFocus, grow_until_held, share_anew, take_out_units
+from comptroller.planning.prove.shape_search import (
+    RAISES,
+    ServiceFocus,
+    grow_until_held,
+    is_slow,
+    share_anew,
+    take_out_units,
+    without_spending_limits,
+)
 from comptroller.planning.prove.stage import FleetStage
 from comptroller.planning.solve.loading import FleetLoader
 from comptroller.planning.solve.search import KeepChoice, keep_everything
@@ -167,6 +175,9 @@ class _GoalSearch:
             self._count_kinds(KINDS)
         if self.best is None:
             grow_until_held(self)
+        if self.best is None and (free := without_spending_limits(self.goal)) != self.goal:
+            _GoalSearch(self.stage, free, self.keep, self.allowed, self.options).run()
+            self._try_known(self.is_kept)
         if self.best is None:
             raise InfeasibleError("what holds in simulation is beyond the limits or the most kinds of the workload")
         self._try_raised()
@@ -311,10 +322,10 @@ class _GoalSearch:
         aims = self._aims(row)
         high, low = len(aims) - 1, max(int(np.searchsorted(aims, 1.0 + 2 * EQUAL)) - 1, 0)
         first = self.trial(fleet, self.goal.aimed(float(aims[high])))
-        if not _is_slow(first) or low == high or count < LEAST_NEED * self._kinds.load[row]:
+        if not is_slow(first) or low == high or count < LEAST_NEED * self._kinds.load[row]:
             return first.holds
         second = self.trial(fleet, self.goal.aimed(float(aims[low])))
-        if second.holds or _is_slow(second) or high - low < 2:
+        if second.holds or is_slow(second) or high - low < 2:
             return second.holds
         return self.trial(fleet, self.goal.aimed(float(aims[(low + high) // 2]))).holds
 
@@ -391,8 +402,3 @@ class _GoalSearch:
         """What a kind is made of: others of the same add little to a mix with it, unless there are few of the one."""
         kind = self.stage.problem.space.offers[self._kinds.model].deployments[row]
         return kind.axes["accelerator"], kind.axes["layout"], kind.capacity if kind.offer.available else ""
-
-
-def _is_slow(trial: Trial) -> bool:
-    """Whether a fleet fails, and by its time per output token alone."""
-    return not trial.holds and all(item.holds or item.target.quantity == "tpot_s" for item in trial.seen)

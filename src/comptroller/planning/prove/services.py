@@ -174,7 +174,7 @@ def _utilisation(table: DeploymentTable, goal: Goal, row: int, rate: Floats, ser
     """Replicas that a service's calls fill; of split pools those of the fuller one."""
     per_replica, column = table.best(goal.targets)
     busy = float((rate[served] / per_replica[row, : len(rate)][served]).sum())
-    return max(busy, float((rate / table.prefill_per_s[row, :, column[row]]).sum()))
+    return max(busy, float((rate / table.prefill_per_s[row, : len(rate), column[row]]).sum()))
 
 
 def _phases(deployment: Deployment, replicas: int) -> tuple[tuple[Literal["mixed", "prefill", "decode"], int], ...]:
