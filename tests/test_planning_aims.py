@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from comptroller.costs.capacity import LatencyTarget
 from comptroller.facts.reader import parse_toml
 from comptroller.planning.planner import plan, shipped_calibration

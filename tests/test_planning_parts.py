@@ -9,6 +9,7 @@ import subprocess
 import sys
 from functools import cache
 
+import pytest
 from rich.console import Console
 
 from comptroller.planning.ground.plan_document import Plan
