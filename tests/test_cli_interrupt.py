@@ -46,7 +46,7 @@ def test_foreign_code_that_hears_no_signal_is_ended() -> None:
     assert running.returncode == INTERRUPTED and "Traceback" not in said
 
 
-@pytest.mark.parametrize("phase", ["evaluating deployments", "simulating fleets"])
+@pytest.mark.parametrize("phase", ["simulating fleets"])
 def test_a_plan_that_is_interrupted_ends_without_a_traceback(phase: str) -> None:
     with begun([sys.executable, "-m", "comptroller", "plan", str(CHAT)], phase, "stderr") as running:
         running.send_signal(signal.SIGINT)

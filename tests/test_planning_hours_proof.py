@@ -112,6 +112,7 @@ def planned() -> Plan:
     return plan(parse(with_hours(spot=RISK)), rehearsal=FEW)
 
 
+@pytest.mark.slow
 def test_every_hour_of_a_plan_is_simulated_and_holds_or_is_named(planned: Plan) -> None:
     day, most = planned.hours, 0.04
     assert day is not None and all(hour.tried is not None for hour in day.hours)
@@ -129,6 +130,7 @@ def test_every_hour_of_a_plan_is_simulated_and_holds_or_is_named(planned: Plan) 
     assert Plan.model_validate_json(planned.to_json()) == planned
 
 
+@pytest.mark.slow
 def test_what_hours_are_sized_for_is_told(planned: Plan) -> None:
     told_ = StringIO()
     print_plan(planned, Console(file=told_, width=140))
@@ -140,6 +142,7 @@ def test_what_hours_are_sized_for_is_told(planned: Plan) -> None:
     assert any("simulated at its own rate" in note for note in day.notes)
 
 
+@pytest.mark.slow
 def test_a_day_within_no_budget_is_still_refused(planned: Plan) -> None:
     document = {**with_hours(spot=RISK), "budget": {"max": 0.01, "unit": "USD/h"}}
     with pytest.raises(InfeasibleError):

@@ -98,6 +98,7 @@ def test_cheaper_never_when_more_must_be_solved(recorded: Path) -> None:
     assert costs == sorted(costs)
 
 
+@pytest.mark.slow
 def test_confidence_costs_more_and_is_held(recorded: Path) -> None:
     both = ({}, {"confidence": 0.9})
     bare, sure = (plan(parse(workload(recorded, 50.0, quality=more)), rehearsal=None) for more in both)
@@ -168,6 +169,7 @@ def test_latency_is_simulated_with_the_calls_of_the_strategies(recorded: Path) -
     )
 
 
+@pytest.mark.slow
 def test_the_objectives_hold_on_draws_that_were_not_seen(recorded: Path) -> None:
     problem = posed(timely(recorded))
     best = problem.search.solve(problem.goal)

@@ -151,6 +151,7 @@ def holds(of: ProgramCase, day: Fleet) -> None:
 targets = st.floats(0.4, 0.8)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     target=targets,
@@ -253,7 +254,8 @@ def asked_for(recorded: Path, **day: Any) -> dict[str, Any]:
 def chosen(document: dict[str, Any]) -> DaySpace:
     found = parse(document)
     assert found.hours is not None
-    return day_space(posed(document), found.hours, shipped_calibration())
+    problem = posed(document)
+    return day_space(problem, found.hours, problem.steps)
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +269,7 @@ def test_hours_that_nothing_joins_are_plans_of_their_demand(recorded: Path) -> N
     problem, found = posed(document), chosen(document)
     day = cheapest_day(found.case)
     for factor, usd in zip(found.case.demand.load.tolist(), day.total["usd"].tolist(), strict=True):
-        alone = problem.search.solve(replace(problem.goal, demand=factor))
+        alone = problem.search.solve(replace(problem.goal, demand=factor, most_use=1.0))
         assert usd == pytest.approx(alone.objective, rel=2e-3)
     assert any(units.any() for units in day.units.values())
 
@@ -360,11 +362,11 @@ def test_the_example_gives_what_it_gave() -> None:
         pytest.skip(f"the evidence is not here: {error}")
     problem = with_confidence(pose_problem(without_spot(asked), shipped_calibration()))
     assert asked.hours is not None
-    found = day_space(replace(problem, workload=asked), asked.hours, shipped_calibration())
+    found = day_space(replace(problem, workload=asked), asked.hours, problem.steps)
     steps = found.freedoms[:3]
     costs = [day.objective for _, day in solve_steps(steps)]
-    assert costs == pytest.approx([18977.7, 17321.3, 17143.5], rel=2e-3)
-    assert found.least == pytest.approx(15933.0, rel=1e-4)
+    assert costs == pytest.approx([19562.5, 18783.9, 17754.1], rel=2e-3)
+    assert found.least == pytest.approx(16101.7, rel=1e-4)
 
 
 @pytest.mark.parametrize(

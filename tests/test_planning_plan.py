@@ -41,6 +41,7 @@ def test_the_same_input_gives_the_same_bytes() -> None:
     assert planned().to_json() == plan(parse(WORKLOAD)).to_json()
 
 
+@pytest.mark.slow
 def test_a_plan_survives_its_file(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
     file.write_text(planned().to_json())

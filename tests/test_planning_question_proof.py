@@ -129,6 +129,7 @@ def test_every_hour_of_questions_is_simulated(recorded: Path) -> None:
     assert seen[0.25].holds and not seen[4.0].holds
 
 
+@pytest.mark.slow
 def test_a_day_of_questions_says_what_its_hours_showed(recorded: Path) -> None:
     document: dict[str, Any] = asked_for(recorded)
     document |= {"rate_per_s": 10.0, "allow": {**document["allow"], "terms": ["on_demand"]}}

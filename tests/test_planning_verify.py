@@ -92,6 +92,7 @@ def test_a_percentile_that_is_never_reached_is_not_within_any_bound() -> None:
     assert not seen.holds and seen.upper_s == np.inf
 
 
+@pytest.mark.slow
 def test_calls_are_sent_as_the_plan_shares_them() -> None:
     workload = parse(WORKLOAD | {"rate_per_s": 60.0, "caps": {"h100_sxm": 1}})
     found = plan(workload, rehearsal=None)

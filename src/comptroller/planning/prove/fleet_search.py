@@ -20,16 +20,8 @@ from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.nouns import Bools, Fleet, Floats, Goal, Ints, Trial
 from comptroller.planning.offer.market import undominated_columns
 from comptroller.planning.prove.kind_table import EQUAL, LEAST_NEED, PAIRED, KindTable, likely_mixes, most_units
-from comptroller.planning.prove.proven_fleet import ProvenFleet, relaxed_limit_s
-from comptroller.planning.prove.shape_search import (
-    RAISES,
-    ServiceFocus,
-    grow_until_held,
-    is_slow,
-    share_anew,
-    take_out_units,
-    without_spending_limits,
-)
+from comptroller.planning.prove.proven_fleet import ProvenFleet, is_slow, relaxed_limit_s, without_spending_limits
+from comptroller.planning.prove.shape_search import RAISES, ServiceFocus, grow_until_held, share_anew, take_out_units
 from comptroller.planning.prove.stage import FleetStage
 from comptroller.planning.solve.loading import FleetLoader
 from comptroller.planning.solve.search import KeepChoice, keep_everything

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from comptroller.planning.ground.limit_names import LIMITS
 from comptroller.planning.ground.nouns import Fleet, Goal, Trial
 from comptroller.planning.prove.arrivals import FAR, judge_draws, surely_beyond
 from comptroller.planning.prove.kind_table import EQUAL
@@ -46,3 +47,14 @@ def relaxed_limit_s(proof: ProvenFleet, stage: FleetStage, limit: tuple[Goal, in
         if all(item.holds for item in seen):
             least_s = min(least_s, seen[number].upper_s)
     return least_s if np.isfinite(least_s) else None
+
+
+def is_slow(trial: Trial) -> bool:
+    """Whether a fleet fails, and by its time per output token alone."""
+    return not trial.holds and all(item.holds or item.target.quantity == "tpot_s" for item in trial.seen)
+
+
+def without_spending_limits(goal: Goal) -> Goal:
+    """A goal with no limit of money, power or carbon: what holds without one may keep it, though steps on the way to it
+    need not."""
+    return replace(goal, limits=tuple(limit for limit in goal.limits if limit[0] not in LIMITS))

@@ -15,7 +15,6 @@ from typing import Protocol
 import numpy as np
 
 from comptroller.errors import InfeasibleError
-from comptroller.planning.ground.limit_names import LIMITS
 from comptroller.planning.ground.nouns import Fleet, Goal, Trial
 from comptroller.planning.prove.stage import FleetStage
 from comptroller.planning.solve.infeasible import target_name
@@ -160,14 +159,3 @@ def _trials_with_less(search: ShapeFloor, best: Trial) -> Iterator[Trial]:
         fleet = loader.fleet(best.fleet, less)
         if fleet is not None and fleet.key not in {trial.fleet.key for trial in search.tried}:
             yield search.trial(fleet, best.goal)
-
-
-def is_slow(trial: Trial) -> bool:
-    """Whether a fleet fails, and by its time per output token alone."""
-    return not trial.holds and all(item.holds or item.target.quantity == "tpot_s" for item in trial.seen)
-
-
-def without_spending_limits(goal: Goal) -> Goal:
-    """A goal with no limit of money, power or carbon: what holds without one may keep it, though steps on the way to it
-    need not."""
-    return replace(goal, limits=tuple(limit for limit in goal.limits if limit[0] not in LIMITS))
