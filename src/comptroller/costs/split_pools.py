@@ -32,7 +32,6 @@ from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.memory import ReplicaMemory
 from comptroller.costs.power import device_w as step_w
 from comptroller.costs.power import idle_w
-from comptroller.costs.queueing import allen_cunneen_wait_s
 from comptroller.costs.serving_time import first_token
 from comptroller.costs.steady import chunk_alone, prompt_chunks
 from comptroller.costs.step import ReplicaStep
@@ -135,14 +134,6 @@ class SplitSteadyState(MixtureSteadyState):
     def moved_per_token_s(self) -> Array:
         """(slices,): what the transfer adds to each token after the first."""
         return np.asarray(self.move_s / np.maximum(self.load.requests.output_tokens - 1, 1.0))
-
-    def wait_s(self, rate_per_s: Array) -> tuple[Array, Array]:
-        """Mean wait for a prefill replica, each with its share of the arrivals, and its utilisation."""
-        mean = self.load.weight @ self.prompts.marginal_s
-        square = self.load.weight @ self.prompts.marginal_s**2
-        spread = np.sqrt(np.maximum(square / np.maximum(mean, 1e-12) ** 2 - 1.0, 0.0))
-        used = self.prefill_share(rate_per_s)
-        return allen_cunneen_wait_s(used, mean, self.load.arrival_cv, spread), used
 
     def first_token_s(self, tpot_s: Array) -> Array:
         """TTFT of each slice without a wait; no step of tokens is under way. `late_s` counts transfers too."""
