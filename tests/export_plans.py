@@ -10,7 +10,7 @@ from comptroller.facts.engine import engine_facts
 from comptroller.facts.library import SHIPPED
 from comptroller.launch import ServingPhase, line
 from comptroller.planning.ground.plan_document import OfferService, Plan, load_plan
-from comptroller.planning.ground.service_document import PoolDocument, RecipeDocument, ServiceDocument
+from comptroller.planning.ground.service_document import RecipeDocument, ServiceDocument
 from comptroller.planning.prove.simulated_fleet import replica_of_pool as priced
 
 GOLDEN = load_plan(Path(__file__).parent / "golden" / "two_services.json")

@@ -21,8 +21,8 @@ from comptroller.launch._version import program_version, require_planned, stands
 __all__ = [
     "WHAT_IF", "CheckpointConversion", "LaunchCheckpoint", "LaunchStatement", "LaunchedReplica", "ServingPhase",
     "adapter_words", "checkpoint", "command", "engines", "image", "launchable", "launched_replica", "layout_problem",
-    "line", "lines_of_manifest", "listening", "model_of_path", "require_version", "speculation_words", "splits", "spread",
-    "statement",
+    "line", "lines_of_manifest", "listening", "model_of_path", "require_version", "speculation_words", "splits",
+    "spread", "statement",
 ]  # fmt: skip
 
 
