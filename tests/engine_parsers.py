@@ -73,7 +73,8 @@ def sglang() -> argparse.ArgumentParser:
             name, calls = node.target.id, [n for n in ast.walk(node.annotation) if isinstance(n, ast.Call)]
             told = {word.arg: word.value for call in calls for word in call.keywords}
             aliases = [x.value for x in getattr(told.get("aliases"), "elts", [])]
-            bare = isinstance(node.value, ast.Constant) and node.value.value is False
+            kinds = {n.id for n in ast.walk(node.annotation) if isinstance(n, ast.Name)}
+            bare = "bool" in kinds and isinstance(node.value, ast.Constant) and not node.value.value
             kept = told.get("choices")
             limits = known.get(kept.id) if isinstance(kept, ast.Name) else [x.value for x in getattr(kept, "elts", [])]
             more = {"action": "store_true"} if bare else {"choices": limits or None}

@@ -126,7 +126,7 @@ def arguments(engine: str, line: str) -> list[str]:
 def test_an_engine_takes_every_command(engine: str) -> None:
     parser = getattr(engine_parsers, engine)()
     distinct = {*lines(engine)}
-    assert len(distinct) > 20
+    assert len(distinct) >= 8, "an engine with one layout and no levers has a line for each of its formats"
     for line in distinct:
         parser.parse_args(arguments(engine, line))
     if getattr(import_module(f"comptroller.launch.{engine}"), "SPREAD", None):
