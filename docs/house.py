@@ -78,8 +78,8 @@ ROOM_LINES = {
     ".": 500,
     # command lines of engines, one file each; which files they load, and how those are made; words of pools apart,
     # drafts and adapters, or which engine has none; lines read back by a table of flags for each engine, versions that
-    # are installed
-    "launch": 1_170,
+    # are installed; a fifth engine, which listens by flags of its own
+    "launch": 1_200,
 }
 """Most lines of Python in each room. A room that passes its bound fails `make lint`: shrink it, or raise the bound here
 and say in DESIGN.md what the lines are for."""

@@ -63,10 +63,8 @@ class ServiceLaunch:
 
     @property
     def model_name(self) -> str:
-        """The model as its engine calls it: what follows the option that names it, or the third word."""
-        words = self.words
-        named = next((words.index(flag) for flag in ("--model-path", "--model") if flag in words), None)
-        return words[2] if named is None else words[named + 1]
+        """The model as its engine calls it, read off the command."""
+        return launch.statement(self.command).model
 
     @property
     def line(self) -> str:
