@@ -151,8 +151,8 @@ def judged_by(judged: JudgedRuns, held: Mapping[str, HeldErrors], split: str, qu
     """Whether each truth lies in the 80 % band of the other groups' errors (`comptroller_lab.intervals.shifted_band`).
 
     Bands are as a fit without the rows would ship them: by what makes a replica strange, from units of the split left
-    out (of accelerators each with each model); a group with fewer than two other units takes the band of all strange ones, or of all. Dates are judged by
-    models: a plan's band does not know of days to come.
+    out (of accelerators each with each model); a group with fewer than two other units takes the band of all strange
+    ones, or of all. Dates are judged by models: a plan's band does not know of days to come.
     """
     units = judged.labels["model" if split == "date" else split]
     if split == "accelerator":
@@ -312,6 +312,9 @@ HEAD = (
     "models (five folds), an accelerator, dates from March 2026 on, or a source of published points.",
     "Servers: end-to-end measurements of aiconfigurator-core (H100, H200, B200, GB200). Published: InferenceX on AMD,",
     "and points of some twenty other sources under engines of 2024 to 2026. No fit: kernels as timed one by one.",
+    "80 % bands: of the other groups' errors, with the shift that a new group brings (a random-effects interval over",
+    "models, accelerators with models, or sources), apart for other vendors, untimed engines and older generations;",
+    "`comptroller show calibration` says which of them judges a deployment.",
     "Roofline: the datasheet, every fifth row. Nearest neighbour: the ratio to the bare kernels of the three nearest",
     "configurations.",
 )

@@ -35,7 +35,8 @@ POINTS = 1_000
 def recorded_runs(data: Path) -> Iterator[str]:
     """Signed errors of means over the requests of each run, played by the simulator."""
     yield "\n## Recorded vLLM runs, before any calibration\n"
-    yield "Arrivals and lengths of 300 requests replayed; signed error of the mean. Must: TPOT, end to end 10 %, TTFT 20 %.\n"
+    yield "Arrivals and lengths of 300 requests replayed; signed error of the mean."
+    yield "Must: TPOT and end to end 10 %, TTFT 20 %.\n"
     yield "| run | TPOT | end to end | TTFT |"
     yield "|---|---:|---:|---:|"
     for path in sorted((data / "serving").glob("vllm_run_*.csv")):
@@ -64,7 +65,7 @@ def wide_experts() -> Iterator[str]:
 def answered(banks: Mapping[str, tuple[FeatureBank, ExclusionReport]]) -> Iterator[str]:
     """Rows that are answered, of all and of those whose facts are there."""
     yield "\n## Rows that are answered\n"
-    yield "| rows of | in all | settings stated and believable | of these named in the catalogue | answered | of the named |"
+    yield "| rows of | all | settings stated and believable | of these in the catalogue | answered | of the last |"
     yield "|---|---:|---:|---:|---:|---:|"
     for name, (runs, report) in banks.items():
         reasons, kept = [reason for _, reason in report.rows], len(runs.observations)

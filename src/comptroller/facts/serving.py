@@ -78,9 +78,9 @@ class PredictionErrorBands:
 
         group: as `costs.causes.strangeness` has it.  measured: whether the model was, under this engine.
         """
-        own: Band | None = getattr(self, group, None) or (None if group == "timed" else self.foreign)
-        name = group if own else "related" if measured else "new"
-        return name, own or (self.related if measured else self.new)
+        usual = "related" if measured else "new"
+        names = (usual,) if group == "timed" else (group, "foreign", usual)
+        return next((name, band) for name in names if (band := getattr(self, name)))
 
 
 @strict(frozen=True, config=_STRICT)
