@@ -218,7 +218,7 @@ def table(judged: JudgedRuns, held: Mapping[str, HeldErrors]) -> Iterator[str]:
                 own = GroupError.of(getattr(errors, quantity)["ours"][rows], errors.inside[quantity][rows])
                 if own is None or own.rows < 3:
                     continue
-                band = f"{own.coverage:.0f} %"
+                band = f"{own.coverage:.0f} %" if np.isfinite(own.coverage) else ""
                 rest = " | ".join(f"{cell.median:.1f}" if (cell := cells[p]) else "" for p in PREDICTORS[1:])
                 yield f"| {split} | {name} | {own.rows} | {own.median:.1f} | {own.bias:+.0f} | {band} | {rest} |"
 
