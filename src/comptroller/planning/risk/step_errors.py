@@ -63,8 +63,8 @@ def _parts(replica: ModelReplica, calibration: TimingCalibration) -> Iterator[tu
 
 
 def _borrowed_share(replica: ModelReplica, calibration: TimingCalibration) -> float:
-    """Share of the variance that comes of kernels of other families, engines or generations standing in for those of the
-    replica's own: what its band is wider by than that of models left out."""
+    """Share of the variance that comes of kernels of other families, engines or generations standing in for those of
+    the replica: what its band is wider by than that of models left out."""
     if isinstance(calibration, OwnCalibration) and calibration.covers(replica):
         return 0.0
     interval = ReplicaIntervals.of(replica, calibration).tpot
