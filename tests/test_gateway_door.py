@@ -230,7 +230,9 @@ def test_limits_of_tokens_and_dollars(up: Upstream, tmp_path: Path) -> None:
     asyncio.run(work())
 
 
-def test_limits_hold_for_calls_at_once_at_two_gateways_and_rows_have_users_and_tags(up: Upstream, tmp_path: Path) -> None:
+def test_limits_hold_for_calls_at_once_at_two_gateways_and_rows_have_users_and_tags(
+    up: Upstream, tmp_path: Path
+) -> None:
     with CallLedger.open(str(tmp_path / "books.sqlite")) as ledger:
         secret = ApiKeyStore(ledger).create("shop")
 

@@ -52,7 +52,7 @@ def _count_what_was_before(connection: Connection, budget: SpendBudget, number: 
     """The balance of a new limit in the period of now: rows since its beginning, and open calls, which count in it
     from now on."""
     rows = connection.execute(select(account)).mappings()
-    counts = _counted(budget)
+    counts = _condition_of(budget)
     accounts = {row["id"] for row in rows if counts(dict(row))}
     start_us, place = budget.start_us(at_us), (number, budget.span(at_us))
     if budget.period == "hour":  # sums are kept by day
@@ -73,7 +73,7 @@ def _count_what_was_before(connection: Connection, budget: SpendBudget, number: 
     connection.execute(schema.balance.insert().values(values))
 
 
-def _counted(budget: SpendBudget) -> Callable[[Words], bool]:
+def _condition_of(budget: SpendBudget) -> Callable[[Words], bool]:
     """Whether a budget is about an account."""
     if budget.scope == "all":
         return lambda words: True

@@ -52,7 +52,7 @@ class PreparedSql:
         elif rows:
             cursor = self._raw.cursor()
             try:
-                cursor.executemany(_spelled(sql, self.postgres), rows)
+                cursor.executemany(_driver_sql(sql, self.postgres), rows)
             except self._dialect.dbapi.Error as error:  # type: ignore[union-attr]
                 raise self._refused(sql, error) from error
 
@@ -74,7 +74,7 @@ class PreparedSql:
 
     def _execute(self, sql: str, values: Row) -> Any:
         try:
-            return self._raw.execute(_spelled(sql, self.postgres), values)
+            return self._raw.execute(_driver_sql(sql, self.postgres), values)
         except self._dialect.dbapi.Error as error:  # type: ignore[union-attr]
             raise self._refused(sql, error) from error
 
@@ -84,10 +84,10 @@ class PreparedSql:
 
 
 @lru_cache(maxsize=256)
-def _spelled(sql: str, postgres: bool) -> str:
+def _driver_sql(sql: str, postgres: bool) -> str:
     """A statement as the driver takes it.
 
-    >>> _spelled("DELETE FROM hold WHERE id AMONG ?", True), _spelled("DELETE FROM hold WHERE id AMONG ?", False)
+    >>> _driver_sql("DELETE FROM hold WHERE id AMONG ?", True), _driver_sql("DELETE FROM hold WHERE id AMONG ?", False)
     ('DELETE FROM hold WHERE id = ANY(%s)', 'DELETE FROM hold WHERE id IN (SELECT value FROM json_each(?))')
     """
     if postgres:

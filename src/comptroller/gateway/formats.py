@@ -71,6 +71,11 @@ class RequestOptions(Struct, forbid_unknown_fields=True, rename={"klass": "class
     question: Annotated[str, Meta(max_length=MOST_QUESTION)] = ""
     tags: Annotated[dict[Tag, Tag], Meta(max_length=MOST_TAGS)] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """The tags as the books keep them."""
+        return ";".join(f"{name}={value}" for name, value in sorted(self.tags.items()))
+
 
 class StreamOptions(Struct):
     """Of it, only this is read."""

@@ -218,8 +218,7 @@ class GatewayRuntime:
             talk = ClientConversation(asked.path, body, self.config.guard.reminder)
             body = body | {"messages": talk.opening(talk.question)}
         return UpstreamRequest(
-            asked.path, body, asked.size, self._call(asked),
-            asked.caller.permitted(with_fallbacks(service, self.services)),
+            asked.path, body, asked.size, self._call(asked), asked.caller.permitted(with_fallbacks(service, self.services)),
             bool(body.get("stream")), self._affinity(asked), _session(asked), self._estimate(asked.model), plan,
             **self._labels(asked),
         )  # fmt: skip
@@ -332,10 +331,8 @@ class GatewayRuntime:
 
     def _labels(self, asked: GatewayRequest) -> dict[str, Any]:
         """User, tags and limits of a request, as orders take them."""
-        user = asked.body.get("user") if self.config.book_users else ""
-        tags = ";".join(f"{name}={value}" for name, value in sorted(asked.options.tags.items()))
-        kept = user[:MOST_QUESTION] if isinstance(user, str) else ""
-        return {"user": kept, "tags": tags, "limits": self.config.limits_of(asked.caller.name)}
+        user = str(asked.body.get("user") or "")[:MOST_QUESTION] if self.config.book_users else ""
+        return {"user": user, "tags": asked.options.label, "limits": self.config.limits_of(asked.caller.name)}
 
     def _affinity(self, asked: GatewayRequest) -> str:
         """What requests that should meet the same cache have in common."""
