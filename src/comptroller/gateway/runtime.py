@@ -218,9 +218,9 @@ class GatewayRuntime:
             talk = ClientConversation(asked.path, body, self.config.guard.reminder)
             body = body | {"messages": talk.opening(talk.question)}
         return UpstreamRequest(
-            asked.path, body, asked.size, self._call(asked), asked.caller.permitted(with_fallbacks(service, self.services)),
-            bool(body.get("stream")), self._affinity(asked), _session(asked), self._estimate(asked.model), plan,
-            **self._labels(asked),
+            asked.path, body, asked.size, self._call(asked),
+            asked.caller.permitted(with_fallbacks(service, self.services)), bool(body.get("stream")),
+            self._affinity(asked), _session(asked), self._estimate(asked.model), plan, **self._labels(asked),
         )  # fmt: skip
 
     def run(self, asked: GatewayRequest, given: Strategy | None = None) -> LiveStrategyRun | None:
