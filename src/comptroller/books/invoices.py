@@ -65,8 +65,8 @@ KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """Kinds of tokens, and what names them in an invoice's line; the first that is found counts.
 
-Unverified: the words in AWS's usage types (`USE1-NAME-input-tokens`) and Azure's meters (`inp`, `outp`, `cchd`) were not
-held against an invoice of theirs; `invoice_names` of a service says which lines are its own.
+Unverified: the words in AWS's usage types (`USE1-NAME-input-tokens`) and Azure's meters (`inp`, `outp`, `cchd`) were
+not held against an invoice of theirs; `invoice_names` of a service says which lines are its own.
 """
 CATEGORIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("tax", ("tax",)),
