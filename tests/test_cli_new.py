@@ -81,7 +81,7 @@ def test_sellers_are_written_as_the_sites_name_them(tmp_path: Path, capsys: pyte
 
 
 def test_rate_lengths_and_limits_without_a_use_case(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["new", *SMALL, "--rate", "5", "--in", "3000", "--out", "400", "--ttft-ms", "2000", "--tpot-ms", "40"]
+    words = ["new", *SMALL, "--rate", "5", "--in", "3000", "--out", "400", "--ttft", "p99=2s", "--tpot", "40ms"]
     assert ends(words) == 0
     found = parse(tomllib.loads(capsys.readouterr().out))
     assert (found.rate_per_s, found.assumptions) == (5.0, ())

@@ -205,7 +205,7 @@ def test_an_interrupted_search_goes_on(tmp_path: Path) -> None:
         '[allow]\naccelerators = ["h100_sxm", "l40s", "l4"]\nsites = ["us_neocloud"]\n'
     )
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    words = [sys.executable, "-m", "comptroller", "plan", str(file), "--on", "processes", "--resume"]
+    words = [sys.executable, "-m", "comptroller", "plan", str(file), "--executor", "processes", "--resume"]
     pipe = subprocess.PIPE
     with subprocess.Popen(
         ["env", "--default-signal=INT", *words], env=env, stdout=pipe, stderr=pipe, start_new_session=True

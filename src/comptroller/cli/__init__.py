@@ -4,6 +4,7 @@ its `run` the function, or its `app` a group of functions. Only the command that
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -58,22 +59,36 @@ def _refuse(reason: str) -> NoReturn:
 
 
 def application(words: Sequence[str]) -> typer.Typer:
-    """The program with the command that the words name, or with all of them where they name none."""
+    """The program with the command that the words name, or with the summaries of all where they name none."""
     app = typer.Typer(
         help="Plans, runs and accounts for LLM compute.",
         no_args_is_help=True,
         add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
     )
     app.callback()(_program)
     asked = [name for name in commands() if name in words[:1]]
-    for name in asked or commands():
+    for name in () if asked else commands():
+        app.command(name, help=_summary(name))(_program)
+    for name in asked:
         module = import_module(f"{__name__}.{name}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:
             app.command(name, no_args_is_help=not getattr(module, "ALONE", False))(module.run)
     return app
+
+
+def _summary(command: str) -> str:
+    """What a command does, read from its source: importing all commands takes seconds."""
+    source = resources.files(__name__).joinpath(f"{command}.py").read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef) and node.name == "run":
+            return ast.get_docstring(node) or ""
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "app" and isinstance(node.value, ast.Call):
+            return next(ast.literal_eval(word.value) for word in node.value.keywords if word.arg == "help")
+    raise AssertionError(f"{command}: neither run nor app")
 
 
 def _print_version(asked: bool) -> None:

@@ -11,67 +11,37 @@ from typing import Annotated, Any
 
 import typer
 
+from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, say, write
+from comptroller.cli._workload_options import WorkloadOptions, listed_names, workload_options
 from comptroller.errors import FactError, InputError
 from comptroller.facts.reader import ids
-from comptroller.facts.site import PROVIDER_KINDS
 from comptroller.facts.use_case import use_case as use_case_of
 from comptroller.work.traces import read_trace
-from comptroller.work.workload import parse
+from comptroller.work.workload import Workload, parse
 from comptroller.work.workload_text import WorkloadAnswers, trace_remarks, workload_text
 
 ALONE = True
 """Run without arguments it asks."""
 
-TTFT_P, TPOT_P = 95, 95
-"""Per cent of the requests that a limit given by option holds for, as where a workload states none."""
-
 Ask = Callable[[str, str], str]
 """A question and what an empty answer means -> the answer."""
 
 
+@with_shared_options
 def run(
+    stated: Annotated[WorkloadOptions, SharedOptions(workload_options)],
     file: Annotated[Path | None, typer.Argument(help="The file to write; printed if left out.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="A model, by id or file. Again for others.")] = None,
-    use_case: Annotated[str, typer.Option(help=f"{', '.join(ids('use_cases'))}, or a file.", show_default=False)] = "",
-    users: Annotated[int | None, typer.Option(help="Users of the service.")] = None,
-    tokens_per_day: Annotated[float | None, typer.Option(help="Tokens of a day, in place of users.")] = None,
-    busiest_hour_share: Annotated[
-        float | None, typer.Option(help="Share of a day's requests in its busiest hour.")
-    ] = None,
-    rate: Annotated[float | None, typer.Option(help="Requests per second, in place of users.")] = None,
-    trace: Annotated[Path | None, typer.Option(help="Recorded requests, in place of users.")] = None,
-    tokens_in: Annotated[int | None, typer.Option("--in", help="Tokens of a prompt.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Models, by id or file, with commas or again.")] = None,
     tokens_out: Annotated[int | None, typer.Option("--out", help="Tokens of an answer.")] = None,
-    ttft_ms: Annotated[float | None, typer.Option(help="Longest time to the first token, ms, p95.")] = None,
-    tpot_ms: Annotated[float | None, typer.Option(help="Longest time per token after it, ms, p95.")] = None,
-    on: Annotated[list[str] | None, typer.Option(help="An accelerator that may be used. Again for others.")] = None,
-    at: Annotated[list[str] | None, typer.Option(help="A site that may be used. Again for others.")] = None,
-    provider: Annotated[list[str] | None, typer.Option(help="Whom to rent from. Again for others.")] = None,
-    provider_kind: Annotated[
-        list[str] | None, typer.Option(help=f"{', '.join(PROVIDER_KINDS)}: whom to rent from. Again for others.")
-    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a commented workload from users, tokens, a rate or a trace; asks on a terminal if nothing is given."""
-    given: dict[str, Any] = {
-        "models": model,
-        "use_case": use_case or None,
-        "users": users,
-        "tokens_per_day": tokens_per_day,
-        "busiest_hour_share": busiest_hour_share,
-        "rate_per_s": rate,
-        "trace": trace,
-        "lengths.input": None if tokens_in is None else {"fixed": tokens_in},
-        "lengths.output": None if tokens_out is None else {"fixed": tokens_out},
-        "objectives.ttft": _limit(ttft_ms, TTFT_P),
-        "objectives.tpot": _limit(tpot_ms, TPOT_P),
-        "allow.accelerators": on,
-        "allow.sites": at,
-        "allow.providers": provider,
-        "allow.kinds": provider_kind,
-    }
-    values = {key: value for key, value in given.items() if value is not None}
+    values = dict(stated.values)
+    if models := listed_names(model):
+        values["models"] = models
+    if tokens_out is not None:
+        values["lengths.output"] = {"fixed": tokens_out}
     if not values and sys.stdin.isatty():
         values = answers_of(lambda question, default: typer.prompt(question, default=default, err=True))
         file = file or Path(typer.prompt("File to write", default="workload.toml", err=True))
@@ -83,10 +53,6 @@ def run(
     check(file)
     write(file, checked_text(values, file))
     say(f"wrote {file}; next: comptroller plan {file}")
-
-
-def _limit(milliseconds: float | None, p: int) -> dict[str, Any] | None:
-    return None if milliseconds is None else {"p": p, "max": milliseconds, "unit": "ms"}
 
 
 def answers_of(ask: Ask) -> dict[str, Any]:
@@ -143,6 +109,16 @@ def checked_text(given: dict[str, Any], file: Path | None) -> str:
         raise InputError(f"{error}; see comptroller new --help") from error
     remarks |= {"use_case": found.assumptions} if found.assumptions else {}
     return workload_text(WorkloadAnswers(values, remarks))
+
+
+def workload_of(models: list[str], values: dict[str, Any]) -> Workload:
+    """The workload that options state, as if it had been written to a file here.
+
+    Raises:
+        InputError: something is missing or contradicts something else.
+    """
+    text = checked_text({"name": ", ".join(Path(model).stem for model in models), "models": models, **values}, None)
+    return parse(tomllib.loads(text), Path("workload.toml"))
 
 
 def _path_from(file: Path | None, trace: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,20 +11,34 @@ from comptroller.cli._export_help import HELP
 from comptroller.cli._launch_options import LaunchOptions, launch_options
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check
+from comptroller.cli._workload_options import WorkloadOptions, listed_names, workload_options
 from comptroller.errors import InputError
 from comptroller.planning.ground.executor import EXECUTORS
+
+if TYPE_CHECKING:
+    from comptroller.work.workload import Workload
 
 File = Path | None
 
 
 @with_shared_options
 def run(
-    workload: Annotated[Path, typer.Argument(help="The workload, a TOML file.", show_default=False)],
+    workload: Annotated[
+        str, typer.Argument(help="The workload: a TOML file, or a model (more with commas).", show_default=False)
+    ],
+    stated: Annotated[WorkloadOptions, SharedOptions(workload_options)],
     launched: Annotated[LaunchOptions, SharedOptions(launch_options)],
     json: Annotated[
         bool, typer.Option("--json", help="Print the whole plan as JSON; with --against, {plan, against}.")
     ] = False,
-    out: Annotated[File, typer.Option(help="Write the plan as JSON.", show_default=False)] = None,
+    out: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A file: write the plan there as JSON. A number: tokens of an answer. May be given for each.",
+            metavar="FILE|TOKENS",
+            show_default=False,
+        ),
+    ] = None,
     html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
     png: Annotated[File, typer.Option(help="Write a picture (needs matplotlib).", show_default=False)] = None,
     against: Annotated[
@@ -39,7 +53,7 @@ def run(
         typer.Option(help="Why not AXIS=VALUE? Again for others.", metavar="AXIS=VALUE", show_default=False),
     ] = None,
     export: Annotated[list[str] | None, typer.Option(help=HELP, metavar="TARGET=FOLDER")] = None,
-    on: Annotated[
+    executor: Annotated[
         str,
         typer.Option(
             help=f"Where choices are evaluated: {', '.join(EXECUTORS)}.", show_default="processes if it is much"
@@ -65,7 +79,8 @@ def run(
 ) -> None:
     """Find the cheapest accelerators, layouts and number formats that serve a workload."""
     # What is heavy is imported when it is needed, so that help and a mistake in the workload are told at once.
-    paths = {"json": out, "html": html, "png": png}
+    file, tokens_out = _file_and_tokens(out or [])
+    paths = {"json": file, "html": html, "png": png}
     for path in filter(None, paths.values()):
         check(path)
     if explain and any((*paths.values(), against, launched.lines, export, quick)):
@@ -74,8 +89,8 @@ def run(
         raise InputError("--from-launch reads the fleet of today, --against too: name one")
     if (html or png) and quick:
         raise InputError("--quick leaves out the frontier that --html and --png draw: leave out one of them")
-    from comptroller.work.workload import load
-
+    if tokens_out is not None:
+        stated.values["lengths.output"] = {"fixed": tokens_out}
     changed = {"calibration": calibration and str(calibration), "skip_bad": skip_bad, "what_if": what_if}
     changed["trust_predicted_speed"] = trust_predicted_speed
     moving_of_file = None if launched.lines else moving_usd
@@ -85,7 +100,7 @@ def run(
         exports, today = things_beside(export, against, moving_of_file)
     else:
         exports, today = [], None
-    loaded = load(workload).model_copy(update={name: value for name, value in changed.items() if value})
+    loaded = _workload_of(workload, stated).model_copy(update={name: value for name, value in changed.items() if value})
     if measured_only:
         loaded = loaded.model_copy(update={"allow": loaded.allow.model_copy(update={"measured_only": True})})
     if launched.lines:
@@ -97,4 +112,34 @@ def run(
     if explain:
         explain_choices(loaded, explain, json)
     else:
-        tell_plan(loaded, (on, resume), PlanOutput(json, quick, paths, today, exports))
+        tell_plan(loaded, (executor, resume), PlanOutput(json, quick, paths, today, exports))
+
+
+def _file_and_tokens(given: list[str]) -> tuple[File, int | None]:
+    """What --out states: where the plan is written, and tokens of an answer.
+
+    Raises:
+        InputError: one of them twice.
+    """
+    tokens, files = [text for text in given if text.isdecimal()], [text for text in given if not text.isdecimal()]
+    if max(len(tokens), len(files)) > 1:
+        raise InputError(f"--out: {', '.join(given)} are two of a kind (allowed: one file, and one number of tokens)")
+    return Path(files[0]) if files else None, int(tokens[0]) if tokens else None
+
+
+def _workload_of(text: str, stated: WorkloadOptions) -> Workload:
+    """The workload of a TOML file, or of a model with what options state.
+
+    Raises:
+        InputError: as `load` and `workload_of`; options beside a file.
+    """
+    path = Path(text)
+    if path.suffix == ".toml" or (path.is_file() and path.suffix != ".json"):
+        from comptroller.work.workload import load
+
+        if stated.values:
+            raise InputError(f"{text} states the workload: write {stated.words} there, or name a model in its place")
+        return load(path)
+    from comptroller.cli.new import workload_of
+
+    return workload_of(listed_names([text]) or [text], stated.values)

@@ -123,7 +123,7 @@ class ProcessExecutor:
                 yield places[done], done.result()
         except BrokenProcessPool as error:
             raise UnsupportedError(
-                "a worker process ended abruptly, perhaps for want of memory; try --on here"
+                "a worker process ended abruptly, perhaps for want of memory; try --executor here"
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
@@ -168,7 +168,7 @@ class RayExecutor:
         try:
             import ray
         except ImportError as error:
-            raise UnsupportedError("--on ray needs the package ray: pip install 'comptroller[ray]'") from error
+            raise UnsupportedError("--executor ray needs the package ray: pip install 'comptroller[ray]'") from error
         started = not ray.is_initialized()
         if started:
             package = {"py_modules": [str(Path(__file__).parents[2])]}

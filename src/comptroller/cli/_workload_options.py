@@ -1,0 +1,127 @@
+"""A workload by options, for `comptroller new`, which writes it, and for `comptroller plan MODEL`, which plans it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from comptroller.errors import InputError
+from comptroller.facts.reader import ids
+from comptroller.facts.site import PROVIDER_KINDS
+from comptroller.work.objectives import PERCENTILE
+
+SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86_400.0}
+"""Unit of a rate -> its seconds."""
+
+LIMIT = re.compile(r"(?:p(?P<p>\d+(?:\.\d+)?)=)?(?P<most>\d+(?:\.\d+)?)(?P<unit>ms|s)")
+RATE = re.compile(r"(?P<count>\d[\d_,]*(?:\.\d+)?(?:e\d+)?)(?:/(?P<unit>s|min|h|day))?")
+
+Names = list[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadOptions:
+    """What a workload states by options. values: by the dotted keys of a workload file, those that were given."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """The keys that were given, for a message."""
+        return ", ".join(self.values)
+
+
+def latency_limit(option: str, text: str) -> dict[str, Any] | None:
+    """The bound of a latency, as a workload states it; None for an empty text.
+
+    Raises:
+        InputError: it is none; says how one is written.
+
+    >>> latency_limit("--ttft", "p99=2s"), latency_limit("--tpot", "40ms")
+    ({'p': 99.0, 'max': 2.0, 'unit': 's'}, {'p': 95.0, 'max': 40.0, 'unit': 'ms'})
+    """
+    if not text:
+        return None
+    found = LIMIT.fullmatch(text.replace(" ", ""))
+    if found is None:
+        raise InputError(f"{option}: {text!r} is no limit (allowed: such as p95=500ms, p99=2s or 2s)")
+    return {"p": float(found["p"] or PERCENTILE), "max": float(found["most"]), "unit": found["unit"]}
+
+
+def rate_per_s(text: str) -> float | None:
+    """Requests per second of a rate in any of its units; None for an empty text.
+
+    Raises:
+        InputError: it is no rate; says how one is written.
+
+    >>> rate_per_s("5"), rate_per_s("432,000/day"), rate_per_s("90/min")
+    (5.0, 5.0, 1.5)
+    """
+    if not text:
+        return None
+    found = RATE.fullmatch(text.replace(" ", ""))
+    if found is None:
+        raise InputError(f"--rate: {text!r} is no rate (allowed: such as 5, 5/s, 300/min, 18000/h or 432000/day)")
+    return float(found["count"].replace(",", "").replace("_", "")) / SECONDS[found["unit"] or "s"]
+
+
+def listed_names(given: Sequence[str] | None) -> list[str] | None:
+    """Names given one by one or with commas between them; None where there are none.
+
+    >>> listed_names(["h100_sxm,h200_sxm", "l40s"]), listed_names(None)
+    (['h100_sxm', 'h200_sxm', 'l40s'], None)
+    """
+    return [name for text in given or () for name in text.split(",") if name] or None
+
+
+def workload_options(
+    use_case: Annotated[str, typer.Option(help=f"{', '.join(ids('use_cases'))}, or a file.", show_default=False)] = "",
+    users: Annotated[int | None, typer.Option(help="Users of the service.")] = None,
+    tokens_per_day: Annotated[float | None, typer.Option(help="Tokens of a day, in place of users.")] = None,
+    busiest_hour_share: Annotated[
+        float | None, typer.Option(help="Share of a day's requests in its busiest hour.")
+    ] = None,
+    rate: Annotated[
+        str, typer.Option(help="Requests, in place of users: 5 (a second), 300/min, 432000/day.", show_default=False)
+    ] = "",
+    trace: Annotated[Path | None, typer.Option(help="Recorded requests, in place of users.")] = None,
+    tokens_in: Annotated[int | None, typer.Option("--in", help="Tokens of a prompt.")] = None,
+    ttft: Annotated[
+        str, typer.Option(help="Most time to the first token: p99=2s, or 500ms (of 95 %).", show_default=False)
+    ] = "",
+    tpot: Annotated[str, typer.Option(help="Most time per token after it: p95=40ms.", show_default=False)] = "",
+    e2e: Annotated[str, typer.Option(help="Most time to the last token: p95=20s.", show_default=False)] = "",
+    on: Annotated[Names, typer.Option(help="Accelerators that may be used, with commas or again.")] = None,
+    at: Annotated[Names, typer.Option(help="Sites that may be used, with commas or again.")] = None,
+    provider: Annotated[Names, typer.Option(help="Whom to rent from, with commas or again.")] = None,
+    provider_kind: Annotated[
+        Names, typer.Option(help=f"{', '.join(PROVIDER_KINDS)}: whom to rent from, with commas or again.")
+    ] = None,
+) -> WorkloadOptions:
+    """The keys of a workload that options state.
+
+    Raises:
+        InputError: a limit or a rate cannot be read.
+    """
+    given: dict[str, Any] = {
+        "use_case": use_case or None,
+        "users": users,
+        "tokens_per_day": tokens_per_day,
+        "busiest_hour_share": busiest_hour_share,
+        "rate_per_s": rate_per_s(rate),
+        "trace": trace,
+        "lengths.input": None if tokens_in is None else {"fixed": tokens_in},
+        "objectives.ttft": latency_limit("--ttft", ttft),
+        "objectives.tpot": latency_limit("--tpot", tpot),
+        "objectives.e2e": latency_limit("--e2e", e2e),
+        "allow.accelerators": listed_names(on),
+        "allow.sites": listed_names(at),
+        "allow.providers": listed_names(provider),
+        "allow.kinds": listed_names(provider_kind),
+    }
+    return WorkloadOptions({key: value for key, value in given.items() if value is not None})
