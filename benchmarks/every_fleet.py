@@ -105,7 +105,9 @@ class EveryFleet:
                 usd = fixed + count * float(price[row])
                 if usd >= best * (1 - 1e-9) or not self._is_to_be_had(units):
                     continue
-                if sum(number * self.carried[kind] for kind, number in units.items()) < CARRIES or not self.holds(units):
+                if sum(number * self.carried[kind] for kind, number in units.items()) < CARRIES or not self.holds(
+                    units
+                ):
                     break
                 best, line = usd, self._line(units)
         return best, line

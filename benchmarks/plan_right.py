@@ -192,7 +192,10 @@ def main() -> None:
     rows: dict[str, Row] = {}
     for name, row in rows_of("plan_right", work, row_of, given.workers):
         rows[name] = row
-        told = row.get("infeasible") or f"{row.get('plan_usd_per_h', 0.0):.2f}, known {row.get('known_usd_per_h', 0.0):.2f}"
+        told = (
+            row.get("infeasible")
+            or f"{row.get('plan_usd_per_h', 0.0):.2f}, known {row.get('known_usd_per_h', 0.0):.2f}"
+        )
         print(f"{len(rows)}/{len(work)} {name}: {told}", flush=True)
     for name in asked.keys() & rows.keys():
         rows[name] |= rows.get(TOLD + name, {})
