@@ -1,9 +1,9 @@
 """Fleets of a workload that were tried without the planner's search: every equal one and every mix of two kinds.
 
 What holds is decided by the draws that the planner uses and the bound of a further draw at 95 %, written here again.
-Fleets that carry less than 80 % of the demand in the steady state are left out. Of a kind (of a pair: beside each count of
-the other) the most that cost less are tried first, and fewer only where those hold: each request of a draw then waits for
-no more others than with fewer replicas.
+Fleets that carry less than 80 % of the demand in the steady state are left out. Of a kind (of a pair: beside each count
+of the other) the most that cost less are tried first, and fewer only where those hold: more of a kind is taken to be
+late no more often on common draws, as the planner takes it. Steps are those of the plan (`PlanningProblem.steps`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
 
-from comptroller.costs.timing import TimingCalibration
 from comptroller.planning.ground.nouns import Goal
 from comptroller.planning.planner import REHEARSAL
 from comptroller.planning.prove.stage import RequestDraws
@@ -36,9 +35,9 @@ PAIRS = 8
 class EveryFleet:
     """Fleets of a problem tried without the planner's search: units by deployment, each with its batch cap."""
 
-    def __init__(self, problem: PlanningProblem, calibration: TimingCalibration) -> None:
+    def __init__(self, problem: PlanningProblem) -> None:
         self.problem = problem
-        self.draws = RequestDraws(problem, calibration, REHEARSAL)
+        self.draws = RequestDraws(problem, problem.steps, REHEARSAL)
         self.like = problem.search.solve(problem.goal)
         ((self.model, self.offers),) = problem.space.offers.items()
         self.most_s = np.array([target.most_s for target in problem.goal.targets])
@@ -66,7 +65,7 @@ class EveryFleet:
         return goal, replace(goal, targets=loose)
 
     def holds(self, units: Mapping[int, int]) -> bool:
-        """Whether units by deployment hold every objective at any batch caps, each given its share of what all carry."""
+        """Whether units by deployment hold every objective at any caps, each given its share of what all carry."""
         caps = {tuple(self.offers.table.best(goal.targets)[1][row] for row in units): goal for goal in self.goals}
         draws = (self.draws_of(units, goal) for goal in caps.values())
         return any(found is not None and self._holds(found) for found in draws)

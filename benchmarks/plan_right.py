@@ -10,9 +10,10 @@ all pairs of counts that cost less, each request to either kind by its share of 
 may cost more than one for more requests, for tighter objectives or with a shorter allow-list. All that some of the
 plans tell is planned again (`right_checks.py`): a breakpoint is right within 2 % of its place and 1 % of the cost.
 
-A row takes a minute or so, and what is told of it up to an hour; each is kept in COMPTROLLER_ROWS (~/.cache/comptroller/rows) and not made
-again while the sources stay as they are, so that a run can be stopped and begun again. --write writes the results of
-the rows that are kept, without making any; what is missing is said. --untold leaves out what is planned again.
+A row takes a minute or so, and what is told of it up to an hour; each is kept in COMPTROLLER_ROWS
+(~/.cache/comptroller/rows) and not made again while the sources stay as they are, so that a run can be stopped and
+begun again. --write writes the results of the rows that are kept, without making any; what is missing is said.
+--untold leaves out what is planned again.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ CENT = 1e-5
 
 
 def row_of(name: str) -> Row:
-    """A workload planned and searched beside the plan; of a name that begins with `TOLD`, planned again at what it tells."""
+    """A workload planned and searched beside the plan; after `TOLD` in its name, planned again at what it tells."""
     if name.startswith(TOLD):
         document = EVERY[name.removeprefix(TOLD)].document
         return {"checks": list(checks(document, plan(parse(document, CHAT))))}
@@ -51,7 +52,7 @@ def row_of(name: str) -> Row:
     except InfeasibleError as error:
         return {"name": name, "infeasible": str(error)}
     usd, proof = made.totals.usd_per_h.value, made.verification
-    every = EveryFleet(pose_problem(workload, shipped_calibration()), shipped_calibration())
+    every = EveryFleet(pose_problem(workload, shipped_calibration()))
     known, line = every.cheaper(usd)
     return {
         "name": name,
