@@ -33,7 +33,7 @@ QUICK := tests/test_house.py tests/test_rooms.py $(wildcard tests/test_facts_*.p
 quick: .venv/test.done
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -p no:cacheprovider $(QUICK)
 
-# Exports against the parsers of SkyPilot, Ray Serve, vLLM and SGLang, and a search on Ray: 2 GB, an environment
+# Exports against the parsers of SkyPilot, Ray Serve, vLLM, SGLang and LMDeploy, and a search on Ray: 2 GB, an environment
 # of its own.
 test-export: .venv-export/done
 	.venv-export/bin/python -m pytest -p no:cacheprovider -rs tests/test_export_tools.py tests/test_planning_scale.py
@@ -120,5 +120,5 @@ clean:
 .venv-export/done: .venv/python.done pyproject.toml
 	$(BIN)/python -m venv .venv-export
 	.venv-export/bin/pip install --quiet --editable '.[ray,test,tables,serve]' skypilot 'ray[serve]' pandas
-	.venv-export/bin/pip install --quiet --no-deps vllm==0.12.0 sglang==0.5.23
+	.venv-export/bin/pip install --quiet --no-deps vllm==0.12.0 sglang==0.5.23 lmdeploy==0.18.0
 	touch $@

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from accuracy_data import ROOT, data_folder
 from accuracy_folds import SPLIT_DATE, unfitted
-from comptroller.costs.causes import is_foreign
+from accuracy_runs import answered, recorded_runs, speed, wide_experts
+from comptroller.costs.causes import TIMED, strangeness
 from comptroller.costs.closed_loop import ClosedLoopDemand, closed_first_token
 from comptroller.costs.serving_time import closed_prompts_per_step, marginal_prompt_s, token_time_s
 from comptroller.costs.timing import ServingOverheads
@@ -28,6 +29,7 @@ from comptroller.measure.calibrate import OVERLOAD_S, ParameterBelief, fit_effec
 from comptroller.measure.features import FeatureBank
 from comptroller_lab.baseline import RooflineCalibration
 from comptroller_lab.calibration_runs import calibration_banks, weighed
+from comptroller_lab.intervals import shifted_band
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -84,6 +86,7 @@ class JudgedRuns:
             "source": lambda i: seen[i].source,
             "set": lambda i: "servers" if seen[i].source.startswith("silicon") else "published",
             "vendor": lambda i: seen[i].replica.device.vendor,
+            "strange": lambda i: strangeness(seen[i].replica),
         }
         return cls(runs, {name: np.array([of(i) for i in range(len(seen))]) for name, of in text.items()})
 
@@ -115,13 +118,13 @@ class HeldErrors:
 
     tpot: dict[str, Array]
     ttft: dict[str, Array]
-    inside: Array
+    inside: Mapping[str, Array] = field(default_factory=dict)
 
 
 def held_errors(
     judged: JudgedRuns, split: str, ideal: Mapping[str, tuple[Array, Array]], whole: ParameterBelief
 ) -> HeldErrors:
-    """Errors of every test row of a split, and whether the truth lies in the band of the training rows.
+    """Errors of every test row of a split.
 
     whole: the fit to all runs whose settings are stated; it stands where none of them is left out, and elsewhere the
     fits start from it, which saves rounds and moves no optimum.
@@ -131,8 +134,6 @@ def held_errors(
     first = np.where(runs.features.ttft_s <= OVERLOAD_S, runs.features.ttft_s, np.nan)
     truth = np.log(runs.features.tpot_s), np.log(first)
     found = [{name: np.full(count, np.nan) for name in PREDICTORS} for _ in truth]
-    inside = np.full(count, np.nan)
-    foreign = np.array([is_foreign(o.replica) for o in runs.observations])
     for train, test in judged.folds(split):
         part = runs.take(train)
         same = not (judged.labels["set"][test] == "servers").any()
@@ -143,15 +144,35 @@ def held_errors(
                 found[n][name][test] = (quantity - logs[n])[test]
             found[n]["nearest"][test] = quantity[test] - _nearest(runs, train, test, ideal["no fit"][n], quantity)
         print(f"{split}: {len(test)} rows of {judged.runs.observations[test[0]].replica.device.id} and others")
-    error = found[0]["ours"]
+    return HeldErrors(found[0], found[1])
+
+
+def judged_by(judged: JudgedRuns, held: Mapping[str, HeldErrors], split: str, quantity: str) -> Array:
+    """Whether each truth lies in the 80 % band of the other groups' errors (`comptroller_lab.intervals.shifted_band`).
+
+    Bands are as a fit without the rows would ship them: by what makes a replica strange, from units of the split left
+    out (of accelerators each with each model); a group with fewer than two other units takes the band of all strange
+    ones, or of all. Dates are judged by models: a plan's band does not know of days to come.
+    """
+    units = judged.labels["model" if split == "date" else split]
+    if split == "accelerator":
+        units = np.char.add(units, judged.labels["model"])
+    source = getattr(held["model" if split == "date" else split], quantity)["ours"]
+    errors, inside = getattr(held[split], quantity)["ours"], np.full(len(units), np.nan)
+    group, kind = judged.labels["strange"], judged.labels["set"]
     for _, test in judged.folds(split):
-        others = np.setdiff1d(np.arange(count), test)
-        for strange in (True, False):
-            rows, beside = test[foreign[test] == strange], others[foreign[others] == strange]
-            beside = beside if np.isfinite(error[beside]).sum() >= LEAST else test
-            low, high = np.nanquantile(error[beside], (0.1, 0.9))
-            inside[rows] = (error[rows] >= low) & (error[rows] <= high)
-    return HeldErrors(found[0], found[1], inside)
+        others = np.setdiff1d(np.arange(len(units)), test)
+        for strange, which in sorted({(str(group[i]), str(kind[i])) for i in test}):
+            rows = test[(group[test] == strange) & (kind[test] == which)]
+            near = (group[others] == strange) & (kind[others] == which)
+            apart = (group[others] != TIMED) == (strange != TIMED)
+            choices = (near, apart & (kind[others] == which), kind[others] == which, np.ones(len(others), dtype=bool))
+            bands = (shifted_band(source[others[some]], units[others[some]]) for some in choices)
+            low, high = next((band for band in bands if band), (np.nan, np.nan))
+            known = rows[np.isfinite(errors[rows])]
+            held_in = (errors[known] >= low) & (errors[known] <= high)
+            inside[known] = np.where(np.isnan(low), np.nan, held_in)
+    return inside
 
 
 def kernels_alone(runs: FeatureBank) -> tuple[Array, Array]:
@@ -194,10 +215,10 @@ def table(judged: JudgedRuns, held: Mapping[str, HeldErrors]) -> Iterator[str]:
         for split, errors in held.items():
             for name, rows in _groups(judged):
                 cells = {p: GroupError.of(getattr(errors, quantity)[p][rows]) for p in PREDICTORS}
-                own = GroupError.of(getattr(errors, quantity)["ours"][rows], errors.inside[rows])
+                own = GroupError.of(getattr(errors, quantity)["ours"][rows], errors.inside[quantity][rows])
                 if own is None or own.rows < 3:
                     continue
-                band = f"{own.coverage:.0f} %" if quantity == "tpot" else ""
+                band = f"{own.coverage:.0f} %" if np.isfinite(own.coverage) else ""
                 rest = " | ".join(f"{cell.median:.1f}" if (cell := cells[p]) else "" for p in PREDICTORS[1:])
                 yield f"| {split} | {name} | {own.rows} | {own.median:.1f} | {own.bias:+.0f} | {band} | {rest} |"
 
@@ -218,7 +239,7 @@ def breakdown(judged: JudgedRuns, errors: HeldErrors, by: str) -> Iterator[str]:
     yield "|---|---:|---:|---:|---:|"
     for value in np.unique(judged.labels[by]):
         rows = judged.labels[by] == value
-        found = GroupError.of(errors.tpot["ours"][rows], errors.inside[rows])
+        found = GroupError.of(errors.tpot["ours"][rows], errors.inside["tpot"][rows])
         if found:
             yield f"| {value} | {found.rows} | {found.median:.1f} | {found.bias:+.0f} | {found.coverage:.0f} % |"
 
@@ -244,6 +265,10 @@ def main() -> None:
     ideal = {"no fit": kernels_alone(judged.runs), "roofline": sampled_roofline(judged.runs)}
     whole = fit_stated(judged.runs, start(judged.runs, None))
     held = {split: held_errors(judged, split, ideal, whole) for split in ("model", "accelerator", "date", "source")}
+    held = {
+        split: replace(errors, inside={q: judged_by(judged, held, split, q) for q in ("tpot", "ttft")})
+        for split, errors in held.items()
+    }
     left_out = [f"- {name}: {line}" for name, (_, report) in banks.items() for line in report.lines()[:12]]
     lines = [
         *HEAD,
@@ -253,6 +278,10 @@ def main() -> None:
         *breakdown(judged, held["model"], "engine"),
         *breakdown(judged, held["source"], "source"),
         *worst(judged, held["source"]),
+        *recorded_runs(data),
+        *wide_experts(),
+        *answered(banks),
+        *speed(),
         *NOTES.read_text(encoding="utf-8").splitlines(),
         "\n## Left out, by rules on input columns\n",
         *left_out,
@@ -263,7 +292,7 @@ def main() -> None:
             quantity: {
                 name: asdict(found)
                 for name, rows in _groups(judged)
-                if (found := GroupError.of(getattr(errors, quantity)["ours"][rows], errors.inside[rows]))
+                if (found := GroupError.of(getattr(errors, quantity)["ours"][rows], errors.inside[quantity][rows]))
             }
             for quantity in ("tpot", "ttft")
         }
@@ -283,6 +312,9 @@ HEAD = (
     "models (five folds), an accelerator, dates from March 2026 on, or a source of published points.",
     "Servers: end-to-end measurements of aiconfigurator-core (H100, H200, B200, GB200). Published: InferenceX on AMD,",
     "and points of some twenty other sources under engines of 2024 to 2026. No fit: kernels as timed one by one.",
+    "80 % bands: of the other groups' errors, with the shift that a new group brings (a random-effects interval over",
+    "models, accelerators with models, or sources), apart for other vendors, untimed engines and older generations;",
+    "`comptroller show calibration` says which of them judges a deployment.",
     "Roofline: the datasheet, every fifth row. Nearest neighbour: the ratio to the bare kernels of the three nearest",
     "configurations.",
 )

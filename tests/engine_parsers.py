@@ -43,7 +43,7 @@ def vllm() -> argparse.ArgumentParser:
     (front,) = source("vllm", "entrypoints/openai/cli_args.py")
     flags = {flag for tree in (engine, front) for flag in _added(tree)} | {f"--{name}" for name in _fields(front)}
     for flag in sorted(flags):
-        bare = flag in {"--headless", "--enable-expert-parallel"}
+        bare = flag in {"--headless", "--enable-expert-parallel", "--enable-lora"}
         limits = {"choices": known[choices[flag[2:]]]} if flag[2:] in choices else {}
         parser.add_argument(flag, **({"action": "store_true"} if bare else limits))
     return parser
@@ -73,9 +73,33 @@ def sglang() -> argparse.ArgumentParser:
             name, calls = node.target.id, [n for n in ast.walk(node.annotation) if isinstance(n, ast.Call)]
             told = {word.arg: word.value for call in calls for word in call.keywords}
             aliases = [x.value for x in getattr(told.get("aliases"), "elts", [])]
-            bare = isinstance(node.value, ast.Constant) and node.value.value is False
+            kinds = {n.id for n in ast.walk(node.annotation) if isinstance(n, ast.Name)}
+            bare = "bool" in kinds and isinstance(node.value, ast.Constant) and not node.value.value
             kept = told.get("choices")
             limits = known.get(kept.id) if isinstance(kept, ast.Name) else [x.value for x in getattr(kept, "elts", [])]
             more = {"action": "store_true"} if bare else {"choices": limits or None}
             parser.add_argument(f"--{name.replace('_', '-')}", *aliases, **more)
+    return parser
+
+
+def lmdeploy() -> argparse.ArgumentParser:
+    """Flags of `lmdeploy serve api_server`: what its commands add, with choices, types and flags without a value."""
+    parser = argparse.ArgumentParser(prog="lmdeploy serve api_server", exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("model_path")
+    kinds: dict[str, type] = {"int": int, "float": float}
+    seen: set[str] = set()
+    for tree in source("lmdeploy", "cli/utils.py", "cli/serve.py"):
+        for node in (n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)):
+            names = [str(a.value) for a in node.args if isinstance(a, ast.Constant) and str(a.value).startswith("--")]
+            if node.func.attr != "add_argument" or not names or seen & set(names):
+                continue
+            seen |= set(names)
+            told = {word.arg: word.value for word in node.keywords}
+            if isinstance(told.get("action"), ast.Constant):
+                parser.add_argument(*names, action="store_true")
+                continue
+            kind, choices = told.get("type"), [x.value for x in getattr(told.get("choices"), "elts", [])]
+            limits = {"type": kinds[kind.id]} if isinstance(kind, ast.Name) and kind.id in kinds else {}
+            several = {"nargs": "*"} if "nargs" in told else {}
+            parser.add_argument(*names, **limits, **several, **({"choices": choices} if choices else {}))
     return parser

@@ -8,9 +8,9 @@ from comptroller.export import nodes_of
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.library import SHIPPED
-from comptroller.launch import line
+from comptroller.launch import ServingPhase, line
 from comptroller.planning.ground.plan_document import OfferService, Plan, load_plan
-from comptroller.planning.ground.service_document import PoolDocument, RecipeDocument, ServiceDocument
+from comptroller.planning.ground.service_document import RecipeDocument, ServiceDocument
 from comptroller.planning.prove.simulated_fleet import replica_of_pool as priced
 
 GOLDEN = load_plan(Path(__file__).parent / "golden" / "two_services.json")
@@ -41,12 +41,16 @@ def plan_of(*services: ServiceDocument, offers: tuple[OfferService, ...] = ()) -
     return GOLDEN.model_copy(update={"services": services, "offers": offers})
 
 
-def split() -> ServiceDocument:
-    """A service whose prefill and decode run apart."""
-    base = GOLDEN.services[0]
+def split(engine: str = "vllm", tp: int = 4) -> ServiceDocument:
+    """A service whose prefill and decode run apart: three replicas that compute prompts, two that go on."""
+    base = served(engine, tp=tp)
     (pool,) = base.deployment.pools
-    apart: tuple[PoolDocument, ...] = tuple(pool.model_copy(update={"phase": p}) for p in ("prefill", "decode"))
-    return base.model_copy(update={"deployment": base.deployment.model_copy(update={"pools": apart})})
+    prompts = pool.model_copy(update={"phase": "prefill", "replicas": 3})
+    deployment = base.deployment.model_copy(
+        update={"pools": (prompts, pool.model_copy(update={"phase": "decode", "replicas": 2}))}
+    )
+    commands = [line(priced(deployment, each, SHIPPED), 15050, ServingPhase(each.phase)) for each in deployment.pools]
+    return base.model_copy(update={"deployment": deployment, "launch": "\n".join(commands)})
 
 
 WIDE = {engine: served(engine, tp=8, pp=2, replicas=2) for engine in ("vllm", "sglang")}

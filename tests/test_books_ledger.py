@@ -20,6 +20,7 @@ from comptroller.books.keys import ApiKeyStore
 from comptroller.books.ledger import CallLedger, CallQuote
 from comptroller.books.postings import ReleasePosting, ReservationPosting, SettlementPosting
 from comptroller.books.query import in_force
+from comptroller.books.rates import RateClaim, RateExceededError
 from comptroller.books.schema import daily, entry
 from comptroller.books.verify import verify
 from comptroller.books.writer import LedgerWriter
@@ -172,7 +173,7 @@ def test_a_clock_that_goes_back_is_tolerated(where: str) -> None:  # noqa: F811
     now = [1_790_000_000_000_000]
     with CallLedger.open(where, lambda: now[0]) as books:
         ids = []
-        for back in (0, 5_000_000, 3_600_000_000):
+        for back in (0, 5_000_000, 59_000_000):
             now[0] = 1_790_000_000_000_000 - back
             call = made(books)
             ids.append(call.call)
@@ -183,6 +184,89 @@ def test_a_clock_that_goes_back_is_tolerated(where: str) -> None:  # noqa: F811
         assert times == sorted(times) and verify(books).faults == ()
     with CallLedger.open(where, lambda: now[0] - 10) as again:
         assert again.pen.at_us == times[-1]
+
+
+def test_a_clock_that_was_ahead_for_one_call_does_not_charge_tomorrow(where: str) -> None:  # noqa: F811
+    now = [1_790_000_000_000_000]
+    with CallLedger.open(where, lambda: now[0]) as books:
+        books.set_budget(SpendBudget("all", "", "day", 10))
+        for ahead in (0, 23 * 3_600_000_000, 0):
+            now[0] = 1_790_000_000_000_000 + ahead
+            call = made(books)
+            books.reserve(call, CallQuote(1))
+            books.settle(done(call), CallReceipt(1))
+        assert balance(books) == (2, 0) and verify(books).faults == ()
+
+
+def test_a_limit_counts_what_was_spent_in_its_period_before_it_was_set(ledger: CallLedger) -> None:
+    early, late = made(ledger), made(ledger)
+    for call in (early, late):
+        ledger.reserve(call, CallQuote(3 * PUSD))
+    ledger.settle(done(early), CallReceipt(PUSD))
+    for scope, name in (("key", "shop"), ("model", "p/m"), ("all", "")):
+        for period in ("hour", "month", "total"):
+            ledger.set_budget(SpendBudget(scope, name, period, 4 * PUSD))  # type: ignore[arg-type]
+    ledger.set_budget(SpendBudget("key", "other", "month", PUSD))
+    mine = [item for item in ledger.balances() if item.budget.name != "other"]
+    assert {(item.spent_pusd, item.held_pusd) for item in mine} == {(PUSD, 3 * PUSD)} and len(mine) == 9
+    assert (ledger.balances()[-1].spent_pusd, ledger.balances()[-1].held_pusd) == (0, 0)
+    with pytest.raises(BudgetExceededError, match=r"limit \$4.00, spent \$1.00, held by open calls \$3.00"):
+        ledger.reserve(made(ledger), CallQuote(1))
+    ledger.settle(done(late), CallReceipt(2 * PUSD))
+    assert {(item.spent_pusd, item.held_pusd) for item in ledger.balances()[:-1]} == {(3 * PUSD, 0)}
+
+
+def test_limits_by_user_and_tag(ledger: CallLedger) -> None:
+    ledger.set_budget(SpendBudget("user", "ann", "day", 2))
+    ledger.set_budget(SpendBudget("tag", "team=search", "day", 3))
+    ledger.reserve(made(ledger), CallQuote(2, user="ann", tags="env=prod;team=search"))
+    with pytest.raises(BudgetExceededError, match="user ann per day"):
+        ledger.reserve(made(ledger), CallQuote(1, user="ann"))
+    with pytest.raises(BudgetExceededError, match="tag team=search per day"):
+        ledger.reserve(made(ledger), CallQuote(2, user="bob", tags="team=search"))
+    ledger.reserve(made(ledger), CallQuote(9, user="bob", tags="team=shop"))
+
+
+def test_a_limit_per_minute_holds_for_all_writers_and_gives_back_what_was_not_taken(where: str) -> None:  # noqa: F811
+    now = [1_790_000_000_000_000]
+    with CallLedger.open(where, lambda: now[0]) as one, CallLedger.open(where, lambda: now[0]) as other:
+        claim = RateClaim("shop", "usd", 60.0, 25.0)
+        call = made(one)
+        one.reserve(call, CallQuote(1, claims=(claim,)))
+        other.reserve(made(other), CallQuote(1, claims=(claim,)))
+        with pytest.raises(RateExceededError, match="60 usd per minute") as refused:
+            one.reserve(made(one), CallQuote(1, claims=(claim,)))
+        assert refused.value.wait_s == pytest.approx(15.0, rel=1e-6)
+        given_back = replace(claim, amount=-20.0)
+        one.apply([SettlementPosting(done(call), CallReceipt(1), (given_back,))])
+        other.reserve(made(other), CallQuote(1, claims=(claim,)))
+        now[0] += 20_000_000
+        other.reserve(made(other), CallQuote(1, claims=(claim,)))
+
+
+def test_statements_of_a_request_at_one_connection(tmp_path: Path) -> None:
+    """The settlement before and the hold after it, with BEGIN and COMMIT: they were fourteen and two."""
+    with CallLedger.open(str(tmp_path / "books.sqlite")) as books:
+        seen: list[str] = []
+
+        def request(late: list[SettlementPosting]) -> list[SettlementPosting]:
+            call = replace(made(books), request=books.new_id())
+            assert all(isinstance(item, int) for item in books.apply([*late, ReservationPosting(call, CallQuote(1))]))
+            return [SettlementPosting(done(call), CallReceipt(1))]
+
+        late = request(request([]))
+        raw = books.engine.raw_connection()
+        raw.dbapi_connection.set_trace_callback(seen.append)  # type: ignore[union-attr]
+        raw.close()
+        late = request(late)
+        assert len(seen) == 8
+        books.set_budget(SpendBudget("key", "shop", "day", 10 * PUSD))
+        late = request(late)
+        del seen[:]
+        late = request(late)
+        assert len(seen) == 10
+        books.apply(late)
+        assert verify(books).faults == ()
 
 
 def test_one_bad_posting_does_not_spoil_the_others(ledger: CallLedger) -> None:

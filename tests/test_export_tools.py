@@ -1,4 +1,4 @@
-"""Exports against the tools' own parsers: SkyPilot's task, Ray Serve's schema, vLLM's and SGLang's arguments.
+"""Exports against the tools' own parsers: SkyPilot's task, Ray Serve's schema, arguments of engines.
 
 The packages are heavy: `make test-export` installs them into an environment of its own. Elsewhere these tests skip.
 """
@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
 from itertools import product
 
 import pytest
 import yaml
 
 import engine_parsers
-from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout
+from comptroller.costs.deployment import AdapterSet, EngineSettings, ModelReplica, ParallelLayout, SpeculativeDecoding
 from comptroller.errors import UnsupportedError
 from comptroller.export import export
 from comptroller.export.ray_serve import ACCELERATORS as RAY
@@ -22,7 +24,8 @@ from comptroller.export.skypilot import ACCELERATORS as SKY
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
-from comptroller.launch import command, launchable, spread
+from comptroller.facts.reader import ids
+from comptroller.launch import command, engines, launchable, listening, spread
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.deployments import RejectionTally, recipes
 from export_plans import PLANS, plan_of
@@ -74,45 +77,66 @@ def test_ray_knows_every_name_of_a_device() -> None:
     assert set(RAY.values()) <= {value for value in vars(known).values() if isinstance(value, str)}
 
 
-PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
-    "vllm": engine_parsers.vllm,
-    "sglang": engine_parsers.sglang,
-}
+PARSERS = [name for name in engines() if hasattr(engine_parsers, name)]
+"""Engines whose parser can be read from a package without a GPU: each a function of `engine_parsers`, by its name."""
+
+
+def families() -> Iterator[str]:
+    """A device of each family."""
+    seen: set[str] = set()
+    for name in ids("accelerators"):
+        if accelerator(name).family not in seen:
+            seen.add(accelerator(name).family)
+            yield name
 
 
 def lines(engine: str) -> Iterator[str]:
-    """Commands of every recipe that the planner would try, on several layouts."""
-    devices, models = ("h100_sxm", "b200_sxm", "mi300x"), ("llama_3_1_70b", "deepseek_r1", "gpt_oss_120b")
+    """Commands of every format of the catalogue on every family, on several layouts, with every lever of an engine."""
+    models = ("llama_3_1_70b", "deepseek_r1", "gpt_oss_120b")
     layouts = (
         ParallelLayout(tp=4),
         ParallelLayout(tp=8, pp=2),
         ParallelLayout(tp=8, ep=8),
         ParallelLayout(tp=1, dp=8, ep=8),
     )
-    formats = ("bf16", "fp8_e4m3", "fp8_block", "int8", "int4_awq_g128", "mxfp4", "nvfp4", "q4_k", "q8_0")
-    settings = EngineSettings.default(engine_facts(engine))
-    for device, who in product(map(accelerator, devices), map(model, models)):
-        for recipe, layout in product(recipes(who, device, formats, RejectionTally()), layouts):
+    plain = EngineSettings.default(engine_facts(engine))
+    drafts = SpeculativeDecoding(tokens=3, acceptance=0.7, draft=None)
+    levers = (plain, replace(plain, speculation=drafts), replace(plain, adapters=AdapterSet(8, 16, 4, 0.0)))
+    address = shlex.join(listening(engine, "0.0.0.0", 8000))
+    for device, who in product(map(accelerator, families()), map(model, models)):
+        for recipe, layout, settings in product(
+            recipes(who, device, ids("formats"), RejectionTally()), layouts, levers
+        ):
             try:
                 planned = launchable(settings, who, device, recipe)
+                line = command(ModelReplica(who, device, planned, layout, settings), 9000)
             except UnsupportedError:
                 continue  # the planner does not offer it either
-            yield f"{command(ModelReplica(who, device, planned, layout, settings), 9000)} --host 0.0.0.0 --port 8000"
+            yield f"{line} {address}"
+
+
+def arguments(engine: str, line: str) -> list[str]:
+    """The words of a line after the program that it starts."""
+    words = shlex.split(line)
+    start = next(s for s in import_module(f"comptroller.launch.{engine}").FLAGS.start if list(s) == words[: len(s)])
+    return words[len(start) :]
 
 
 @pytest.mark.parametrize("engine", PARSERS)
 def test_an_engine_takes_every_command(engine: str) -> None:
-    parser, skipped = PARSERS[engine](), {"vllm": 2, "sglang": 3}[engine]
-    several = spread(engine, 2).replace('$([ "$RANK" = 0 ] || echo --headless)', "--headless")
+    parser = getattr(engine_parsers, engine)()
     distinct = {*lines(engine)}
-    assert len(distinct) > 50
-    for line in (*distinct, f"{min(distinct)} {several}"):
-        parser.parse_args(shlex.split(line)[skipped:])
+    assert len(distinct) >= 8, "an engine with one layout and no levers has a line for each of its formats"
+    for line in distinct:
+        parser.parse_args(arguments(engine, line))
+    if getattr(import_module(f"comptroller.launch.{engine}"), "SPREAD", None):
+        several = spread(engine, 2).replace('$([ "$RANK" = 0 ] || echo --headless)', "--headless")
+        parser.parse_args(arguments(engine, f"{min(distinct)} {several}"))
 
 
 @pytest.mark.parametrize("engine", PARSERS)
 def test_the_parsers_that_were_read_refuse_what_is_wrong(engine: str) -> None:
-    parser = PARSERS[engine]()
-    for wrong in ("--no-such-flag 1", "--quantization fp9"):
+    parser, line = getattr(engine_parsers, engine)(), min(lines(engine))
+    for wrong in ("--no-such-flag 1", "--dtype fp9"):
         with pytest.raises((argparse.ArgumentError, SystemExit)):
-            parser.parse_args(["model", *shlex.split(wrong)] if engine == "vllm" else shlex.split(wrong))
+            parser.parse_args([*arguments(engine, line), *shlex.split(wrong)])

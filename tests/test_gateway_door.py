@@ -14,6 +14,7 @@ import pytest
 
 from comptroller.books.keys import ApiKeyStore
 from comptroller.books.ledger import CallLedger
+from comptroller.books.query import totals
 from gateway_houses import GUARD_S, House, config, rows, running, until
 from gateway_upstream import USAGE, WORDS, Upstream, upstream
 
@@ -222,12 +223,34 @@ def test_limits_of_tokens_and_dollars(up: Upstream, tmp_path: Path) -> None:
         async with running(config(tmp_path, up.url, "fine", key_limits=limits)) as house:
             for key, unit in ((tokens, "20 tokens"), (dollars, "3e-05 usd")):
                 client = house.client(key)
-                for _ in range(2):  # what a request takes is known after it: the second overdraws
-                    await client.chat.completions.create(model="fine", messages=ASK)
+                await client.chat.completions.create(model="fine", messages=ASK)  # more than a minute's: of a full one
                 with pytest.raises(openai.RateLimitError, match=f"{unit} per minute"):
                     await client.chat.completions.create(model="fine", messages=ASK)
 
     asyncio.run(work())
+
+
+def test_limits_hold_for_calls_at_once_at_two_gateways_and_rows_have_users_and_tags(
+    up: Upstream, tmp_path: Path
+) -> None:
+    with CallLedger.open(str(tmp_path / "books.sqlite")) as ledger:
+        secret = ApiKeyStore(ledger).create("shop")
+
+    async def work() -> None:
+        about = {"key_limits": {"shop": {"usd": 700e-6}}, "book_users": True}
+        document = config(tmp_path, up.url, "fine", **about)
+        async with running(document) as one, running(document) as other:
+            extra = {"user": "ann", "extra_body": {"comptroller": {"tags": {"team": "search", "env": "prod"}}}}
+            clients = [one.client(secret), other.client(secret)] * 30
+            asked = [client.chat.completions.create(model="fine", messages=ASK, **extra) for client in clients]
+            told = await asyncio.gather(*asked, return_exceptions=True)
+            assert all(isinstance(item, openai.RateLimitError) for item in told if isinstance(item, Exception))
+
+    asyncio.run(work())
+    with CallLedger.open(str(tmp_path / "books.sqlite")) as ledger:
+        (found,) = totals(ledger, ["user", "tags"])
+        assert found.group == ("ann", "env=prod;team=search")
+        assert 0 < found.usd < 2 * 700e-6  # a full minute's worth, and what comes in while the calls wait
 
 
 def test_a_full_queue_says_so_and_the_others_wait(up: Upstream, tmp_path: Path) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t as student
 
-from comptroller.costs.causes import is_foreign
+from comptroller.costs.causes import TIMED, strangeness
 from comptroller.costs.residual import ResidualIdentity
 from comptroller.facts.serving import Band, PredictionErrorBands
 from comptroller.measure.calibrate import (
-    OVERLOAD_S,
     CalibrationFit,
     fit_bank,
     fit_effects,
@@ -27,88 +27,135 @@ Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
 TAILS = (0.1, 0.9)
-LEAST = 30
-"""Fewer held-out errors than this give no band of their own; the residual's closed-form one stays."""
+FEWEST = 5
+"""Fewer rows than this make no unit of their own: their median says little."""
+
+
+def shifted_band(errors: Array, units: npt.NDArray[np.str_]) -> Band | None:
+    """The 80 % band of log errors on a unit (a model, an accelerator, a source) that was never seen; None below two.
+
+    band = m + q -/+ hypot(q, t s sqrt(1 + 1/G)),  each side by its own q
+
+    A new unit is off by a shift of its own: m, s: mean and standard deviation of the G units' medians, t: the 90th
+    percentile of Student's t with G - 1 degrees of freedom; q: mean 10th and 90th percentiles within a unit about its
+    median. Each unit counts alike, so the width falls with units and not with rows. Source: the prediction interval of
+    a random-effects model (Higgins et al. 2009, section 4).
+
+    >>> units = np.repeat(["a", "b", "c"], 9)
+    >>> [round(edge, 3) for edge in shifted_band(np.repeat([-0.1, 0.0, 0.1], 9), units)]
+    [-0.218, 0.218]
+    """
+    known = np.isfinite(errors)
+    names, counts = np.unique(units[known], return_counts=True)
+    parts = [errors[known & (units == name)] for name in names[counts >= FEWEST]]
+    if len(parts) < 2:
+        return None
+    middles = np.array([np.median(part) for part in parts])
+    shift = float(student.ppf(TAILS[1], len(parts) - 1) * middles.std(ddof=1) * np.sqrt(1 + 1 / len(parts)))
+    low, high = np.mean([np.quantile(part, TAILS) - np.median(part) for part in parts], axis=0)
+    return float(middles.mean() - np.hypot(low, shift)), float(middles.mean() + np.hypot(high, shift))
 
 
 def with_intervals(runs: FeatureBank, fitted: CalibrationFit) -> CalibrationFit:
-    """The fit with its bands rebuilt: `new` from leaving out each model, `related` from leaving out each accelerator.
+    """The fit with its bands rebuilt: `new` from leaving out each model, `related` from leaving out each accelerator,
+    those of other vendors, engines and generations from leaving out each source, all with the shift between units.
 
-    Split conformal prediction with whole models and accelerators as the exchangeable units (Vovk et al. 2005,
-    ch. 4): each is predicted by a fit on the other training runs alone, from the same prior.
+    Whole models, accelerators and sources are the exchangeable units (conformal prediction with groups, Vovk et al.
+    2005, ch. 4): each is predicted by a fit on the other training runs alone, from the same prior.
     """
     stated = runs.take(np.flatnonzero([o.spread == 0.0 for o in runs.observations]))
     new, related = _on_new_models(stated), _on_other_accelerators(stated)
-    foreign = _on_other_sources(runs)
+    strange = _on_other_sources(runs)
     return replace(
         fitted,
-        tpot=replace(fitted.tpot, bands=_bands(fitted.tpot.bands, new[0], related[0], foreign)),
-        ttft=replace(fitted.ttft, bands=_bands(fitted.ttft.bands, new[1], related[1], np.zeros(0))),
+        tpot=replace(fitted.tpot, bands=_bands(fitted.tpot.bands, new[0], related[0], strange[0])),
+        ttft=replace(fitted.ttft, bands=_bands(fitted.ttft.bands, new[1], related[1], strange[1])),
     )
 
 
-def _bands(quick: PredictionErrorBands, new: Array, related: Array, foreign: Array) -> PredictionErrorBands:
-    wide = _band(new) if len(new) >= LEAST else quick.new
-    kin = _band(related) if len(related) >= LEAST else quick.related
-    return PredictionErrorBands(wide, kin, quick.seen, _band(foreign) if len(foreign) >= LEAST else None)
+@dataclass(frozen=True)
+class HeldOutErrors:
+    """Log errors of runs that a fit did not see, and the unit that was left out with each."""
+
+    errors: Array
+    units: npt.NDArray[np.str_]
+
+    def band(self) -> Band | None:
+        """Of an unseen unit."""
+        return shifted_band(self.errors, self.units)
+
+    @classmethod
+    def joined(cls, parts: Sequence[HeldOutErrors]) -> HeldOutErrors:
+        """Of several folds."""
+        if not parts:
+            return cls(np.zeros(0), np.zeros(0, dtype=str))
+        return cls(np.concatenate([p.errors for p in parts]), np.concatenate([p.units for p in parts]))
 
 
-def _on_other_sources(runs: FeatureBank) -> Array:
-    """Log errors of TPOT on sources of published points left out, each source counted alike.
+def _bands(
+    quick: PredictionErrorBands, new: HeldOutErrors, related: HeldOutErrors, strange: Mapping[str, HeldOutErrors]
+) -> PredictionErrorBands:
+    apart = {group: found.band() for group, found in strange.items()}
+    every = HeldOutErrors.joined(list(strange.values())).band()
+    return PredictionErrorBands(new.band() or quick.new, related.band() or quick.related, quick.seen, every, **apart)
 
-    Only replicas that have an effect of a vendor, an untimed family or engine, or an older generation: those that the
-    band is for.
-    """
+
+def _on_other_sources(runs: FeatureBank) -> tuple[dict[str, HeldOutErrors], dict[str, HeldOutErrors]]:
+    """Log errors of TPOT and TTFT on sources of published points left out, by the group of the replica."""
     source = np.array([o.source for o in runs.observations])
-    outside = np.array([o.spread > 0.0 and is_foreign(o.replica) for o in runs.observations])
-    errors, after = [], fit_stated(runs, start(runs, None))
-    names, counts = np.unique(source[outside], return_counts=True)
-    for name in names[counts >= LEAST]:
-        test = np.flatnonzero(outside & (source == name))
+    group = np.array([strangeness(o.replica) if o.spread > 0.0 else TIMED for o in runs.observations])
+    found: list[dict[str, list[HeldOutErrors]]] = [{}, {}]
+    after = fit_stated(runs, start(runs, None))
+    names, counts = np.unique(source[group != TIMED], return_counts=True)
+    for name in names[counts >= FEWEST]:
+        test = np.flatnonzero((group != TIMED) & (source == name))
         belief = fit_effects(runs.take(np.flatnonzero(source != name)), after)
-        part, _ = left_over(runs.take(test), belief)
-        errors.append(np.quantile(part[np.isfinite(part)], np.linspace(0.05, 0.95, 10)))
-    return np.concatenate([np.zeros(0), *errors])
+        for into, errors in zip(found, left_over(runs.take(test), belief), strict=True):
+            for kind in np.unique(group[test]):
+                mine = group[test] == kind
+                into.setdefault(str(kind), []).append(HeldOutErrors(errors[mine], source[test][mine]))
+    tpot, ttft = ({kind: HeldOutErrors.joined(parts) for kind, parts in into.items()} for into in found)
+    return tpot, ttft
 
 
-def _band(errors: Array) -> Band:
-    low, high = np.quantile(errors, TAILS)
-    return float(low), float(high)
-
-
-def _on_new_models(runs: FeatureBank) -> tuple[Array, Array]:
+def _on_new_models(runs: FeatureBank) -> tuple[HeldOutErrors, HeldOutErrors]:
     """Log errors of TPOT and TTFT on models left out: there the residual is silent, only the parameters count."""
     parts = []
-    for train, test in _folds(runs, lambda identity: identity.architecture):
+    for name, train, test in _folds(runs, lambda identity: identity.architecture):
         belief = fit_parameters(runs.take(train), start(runs, None))
-        parts.append(left_over(runs.take(test), belief))
-    return _join_errors(parts)
+        parts.append((name, left_over(runs.take(test), belief)))
+    return _by_unit(parts)
 
 
-def _on_other_accelerators(runs: FeatureBank) -> tuple[Array, Array]:
-    """Log errors on accelerators left out, where the engine's residual for the model speaks from another one."""
+def _on_other_accelerators(runs: FeatureBank) -> tuple[HeldOutErrors, HeldOutErrors]:
+    """Log errors on accelerators left out, of models that the engine served on another one; each model on each is a
+    unit."""
     parts = []
-    for train, test in _folds(runs, lambda identity: identity.accelerator):
+    for name, train, test in _folds(runs, lambda identity: identity.accelerator):
         part = runs.take(test)
         fitted = fit_bank(runs.take(train), start(runs, None))
-        predicted = fitted.predict(part)
-        known = predicted.novelty == "related"
-        first = np.where(part.features.ttft_s <= OVERLOAD_S, part.features.ttft_s, np.nan)
-        errors = np.log(part.features.tpot_s) - predicted.tpot[0], np.log(first) - predicted.ttft[0]
-        parts.append((errors[0][known], errors[1][known]))
-    return _join_errors(parts)
+        known = fitted.predict(part).novelty == "related"
+        models = np.array([identity.architecture for identity in part.identities])
+        errors = left_over(part, fitted.belief)
+        parts += [
+            (f"{name} {model}", tuple(one[known & (models == model)] for one in errors))
+            for model in np.unique(models[known])
+        ]
+    return _by_unit(parts)
 
 
-def _join_errors(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
-    both = [np.concatenate([np.zeros(0), *column]) for column in zip(*parts, strict=True)] or [np.zeros(0)] * 2
-    return both[0][np.isfinite(both[0])], both[1][np.isfinite(both[1])]
+def _by_unit(parts: Sequence[tuple[str, tuple[Array, ...]]]) -> tuple[HeldOutErrors, HeldOutErrors]:
+    tpot, ttft = (
+        HeldOutErrors.joined([HeldOutErrors(x[n], np.full(len(x[n]), name)) for name, x in parts]) for n in (0, 1)
+    )
+    return tpot, ttft
 
 
-def _folds(runs: FeatureBank, label: Callable[[ResidualIdentity], str]) -> Iterator[tuple[Index, Index]]:
+def _folds(runs: FeatureBank, label: Callable[[ResidualIdentity], str]) -> Iterator[tuple[str, Index, Index]]:
     names = np.array([label(identity) for identity in runs.identities])
     groups = np.array([observation.group for observation in runs.observations])
     for name in np.unique(names):
         test = np.flatnonzero(names == name)
         train = np.flatnonzero((names != name) & ~np.isin(groups, groups[test]))
         if len(train):
-            yield train, test
+            yield str(name), train, test

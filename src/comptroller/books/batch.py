@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
-from sqlalchemy import BindParameter, Connection, Row, Select, Table, and_, bindparam, delete, or_, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection
 
 from comptroller.books import schema
-from comptroller.books.budgets import BudgetBalance, Place, SpendBudget, join_places, split_places
-from comptroller.books.chain import link, number_of
+from comptroller.books.batch_rows import BatchRows, LedgerSegmentCursor
+from comptroller.books.budgets import BudgetBalance, Place, join_places, split_places
+from comptroller.books.chain import account_number, link, number_of
 from comptroller.books.daily import DAY_US, DailySumChanges
+from comptroller.books.memory import WriterMemory
 from comptroller.books.postings import (
     CorrectionPosting,
     LossPosting,
@@ -27,135 +26,52 @@ from comptroller.books.postings import (
     kind_of,
     receipt_of,
 )
+from comptroller.books.rates import RateExceededError
+from comptroller.books.statements import PreparedSql
 from comptroller.costs.rating import CallReceipt
-from comptroller.errors import BudgetExceededError, DuplicateCallError, InputError
+from comptroller.errors import BudgetExceededError, ComptrollerError, DuplicateCallError, InputError
 from comptroller.facts.prices import ProviderPrice
 from comptroller.work.call import Call
 
-CHUNK = 500
-"""Ids per query. Builds of SQLite before 3.32 accept 999 parameters, so twice as many would fail there.
-
-From 250 to 2,000 the CPU time per booked row varies within the noise, 107 to 141 us (measured).
-"""
-
-
-@dataclass(slots=True)
-class LedgerSegmentCursor:
-    """Position of a writer in its segment: rows written, hash of the last, latest time (microseconds since 1970)."""
-
-    segment: int
-    rows: int
-    head: bytes
-    at_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerIdCache:
-    """Ids of accounts and prices that are known to be stored."""
-
-    accounts: set[int] = field(default_factory=set)
-    prices: set[str] = field(default_factory=set)
+Outcome = int | ComptrollerError
 
 
 class PostingBatch:
-    """One transaction of postings: `decide` each in order, then `write` the results.
-
-    accounts, prices: those to store, new to this ledger.
+    """One transaction of postings: `outcomes` decides each in order and writes the results; once it is committed,
+    `remember` keeps what the writer knows by it.
     """
 
-    def __init__(
-        self, connection: Connection, pen: LedgerSegmentCursor, postings: Sequence[Posting], known: LedgerIdCache
-    ) -> None:
-        self._to, self.pen = connection, pen
-        ids = sorted({posting.call.call for posting in postings})
-        self._holds = {row["id"]: row for row in self._rows(_HOLDS, ids)}
-        self._booked = self._rows_in_force(ids)
-        self._budgets = self._load_budgets(postings)
-        self._balances = self._lock_balances(postings)
-        self._seen = self._load_marks(postings)
+    def __init__(self, connection: Connection, pen: LedgerSegmentCursor, memory: WriterMemory) -> None:
+        self._to, self.pen, self._memory = PreparedSql(connection), pen, memory
+        self._rows: BatchRows
         self._fresh: dict[int, Values] = {}
         self._closed: list[int] = []
         self._new: list[Values] = []
-        self._known = known
         self._sums = DailySumChanges()
-        self.accounts: dict[int, Values] = {}
-        self.prices: dict[str, ProviderPrice] = {}
+        self._accounts: dict[int, Values] = {}
+        self._prices: dict[str, ProviderPrice] = {}
 
-    def _rows(self, query: Select[Any], ids: Sequence[int]) -> list[Values]:
-        rows: list[Values] = []
-        for start in range(0, len(ids), CHUNK):
-            rows += map(dict, self._to.execute(query, {"ids": ids[start : start + CHUNK]}).mappings())
-        return rows
+    def outcomes(self, postings: Sequence[Posting]) -> list[Outcome]:
+        """For each posting the picodollars held or charged, or why it is refused; nothing of that is written."""
+        unfit = [_refusal(posting) for posting in postings]
+        fit = [posting for posting, refusal in zip(postings, unfit, strict=True) if refusal is None]
+        self._rows = BatchRows(self._to, self._memory, fit, self.pen)
+        found = [refusal or self._outcome(posting) for posting, refusal in zip(postings, unfit, strict=True)]
+        self._write()
+        return found
 
-    def _rows_in_force(self, ids: Sequence[int]) -> dict[int, Values]:
-        """Call id -> its row in force: the last correction, or the row itself."""
-        in_force = {row["id"]: row for row in self._rows(_ENTRIES, ids)}
-        last = dict(in_force)
-        while last:
-            by_id = {row["id"]: call for call, row in last.items()}
-            newer = self._rows(_CORRECTIONS, list(by_id))
-            last = {by_id[row["corrects"]]: row for row in newer}
-            in_force |= last
-        return in_force
-
-    def _load_budgets(self, postings: Sequence[Posting]) -> dict[tuple[str, str], list[SpendBudget]]:
-        """(scope, name) -> budgets that new holds count against."""
-        calls = [posting.call for posting in postings if isinstance(posting, ReservationPosting)]
-        budgets: dict[tuple[str, str], list[SpendBudget]] = {}
-        if not calls:
-            return budgets
-        names = {"keys": sorted({call.key for call in calls} - {""})}
-        names["projects"] = sorted({call.project for call in calls} - {""})
-        for row in self._to.execute(_BUDGETS, names):
-            budgets.setdefault((row.scope, row.name), []).append(_budget(row))
-        return budgets
-
-    def _budgets_of(self, call: Call) -> list[SpendBudget]:
-        scopes = (("all", ""), ("key", call.key), ("project", call.project))
-        return [budget for scope in scopes for budget in self._budgets.get(scope, ())]
-
-    def _places(self, call: Call) -> list[Place]:
-        return [(budget.id, budget.span(self.pen.at_us)) for budget in self._budgets_of(call)]
-
-    def _lock_balances(self, postings: Sequence[Posting]) -> dict[Place, BudgetBalance]:
-        """The balances that the postings change, locked until the end of the transaction."""
-        new = {place for p in postings if isinstance(p, ReservationPosting) for place in self._places(p.call)}
-        self._add_missing(schema.balance, [_empty_balance(place) for place in sorted(new)])
-        wanted = new | {
-            p for row in (*self._holds.values(), *self._booked.values()) for p in split_places(row["budgets"])
-        }
-        if not wanted:
-            return {}
-        places = tuple_(schema.balance.c.budget, schema.balance.c.span)
-        query = (
-            select(schema.balance, schema.budget)
-            .join(schema.budget, schema.budget.c.id == schema.balance.c.budget)
-            .where(places.in_(sorted(wanted)))
-            .order_by(schema.balance.c.budget, schema.balance.c.span)
-            .with_for_update(of=schema.balance)
-        )
-        rows = self._to.execute(query).all()
-        return {
-            (row.budget, row.span): BudgetBalance(_budget(row), row.span, row.spent_pusd, row.held_pusd) for row in rows
-        }
+    def _outcome(self, posting: Posting) -> Outcome:
+        try:
+            return self._decide(posting)
+        except (BudgetExceededError, DuplicateCallError, InputError, RateExceededError) as refusal:
+            return refusal
 
     def _balances_of(self, row: Values) -> list[BudgetBalance]:
         """The balances that a hold or row counts in, without those of budgets removed since."""
-        return [self._balances[place] for place in split_places(row["budgets"]) if place in self._balances]
+        balances = self._rows.balances
+        return [balances[place] for place in split_places(row["budgets"]) if place in balances]
 
-    def _add_missing(self, table: Table, rows: list[Values]) -> None:
-        if not rows:
-            return
-        insert = postgresql.insert if self._to.dialect.name == "postgresql" else sqlite.insert
-        self._to.execute(insert(table).on_conflict_do_nothing(), rows)
-
-    def decide(self, posting: Posting) -> int:
-        """Decides a posting; returns the picodollars it holds or charges.
-
-        Raises:
-            BudgetExceededError, DuplicateCallError, InputError: the posting is refused; nothing of it is written.
-        """
-        check(posting)
+    def _decide(self, posting: Posting) -> int:
         if isinstance(posting, ReservationPosting):
             return self._reserve(posting)
         if isinstance(posting, CorrectionPosting):
@@ -164,49 +80,52 @@ class PostingBatch:
 
     def _reserve(self, posting: ReservationPosting) -> int:
         call, quote = posting.call, posting.quote
-        if call.call in self._booked:
-            row = self._booked[call.call]
+        if call.call in self._rows.booked:
+            row = self._rows.booked[call.call]
             raise DuplicateCallError(f"call {call.call} was booked before, as {row['kind']}: {row['finish'] or 'open'}")
-        if open_hold := self._fresh.get(call.call) or self._holds.get(call.call):
+        if open_hold := self._fresh.get(call.call) or self._rows.holds.get(call.call):
             return open_hold["worst_pusd"] or 0
-        places = self._places(call)
+        places = self._rows.places(posting)
+        self._rows.buckets.require(quote.claims)
         self._hold(places, quote.worst_pusd)
+        self._rows.buckets.take(quote.claims)
         self._fresh[call.call] = {
             **hold_columns(call, quote),
             "segment": self.pen.segment,
             "at_us": self.pen.at_us,
-            "account": self._account(call, quote.plan),
+            "account": self._account(posting),
             "budgets": join_places(places),
         }
         return quote.worst_pusd or 0
 
     def _hold(self, places: list[Place], worst_pusd: int | None) -> None:
         for place in places:
-            balance = self._balances[place]
+            balance = self._rows.balances[place]
             if worst_pusd is None or worst_pusd > balance.left_pusd:
                 raise BudgetExceededError(
                     str(balance.budget), balance.budget.limit_pusd, balance.spent_pusd, balance.held_pusd, worst_pusd
                 )
         for place in places:
-            self._balances[place].held_pusd += worst_pusd or 0
+            self._rows.balances[place].held_pusd += worst_pusd or 0
 
-    def _account(self, call: Call, plan: str) -> int:
-        words = (call.role, call.strategy, call.service, call.key, call.project, plan)
-        number = number_of(*words)
-        names = ("role", "strategy", "service", "key", "project", "plan")
-        if number not in self._known.accounts:
-            self.accounts[number] = {"id": number, **dict(zip(names, words, strict=True))}
+    def _account(self, posting: ReservationPosting) -> int:
+        call, quote = posting.call, posting.quote
+        words = (call.role, call.strategy, call.service, call.key, call.project, quote.plan, quote.user, quote.tags)
+        number = account_number(words)
+        if number not in self._memory.accounts:
+            self._accounts[number] = {"id": number, **dict(zip(schema.ACCOUNT, words, strict=True))}
         return number
 
     def _end(self, posting: SettlementPosting | ReleasePosting | LossPosting) -> int:
-        call, booked = posting.call, self._booked.get(posting.call.call)
-        hold = self._fresh.get(call.call) or self._holds.get(call.call)
+        call, booked = posting.call, self._rows.booked.get(posting.call.call)
+        hold = self._fresh.get(call.call) or self._rows.holds.get(call.call)
         if hold is None and booked is None:
             raise InputError(f"call {call.call} was never reserved")
         if hold is None or booked is not None:
             assert booked is not None
             late = booked["kind"] == "lost" and not isinstance(posting, LossPosting)
             return self._settle_lost(posting) if late else int(booked["charged_pusd"])
+        self._rows.buckets.take(posting.claims)
         receipt = receipt_of(posting)
         worst = hold["worst_pusd"] or 0
         charged = worst if receipt.pusd is None else receipt.pusd
@@ -221,20 +140,11 @@ class PostingBatch:
 
     def _firsts(self, call: Call) -> int:
         """Bits of `schema.FIRSTS` of a call, by the calls of its request that are booked already."""
-        seen = self._seen.setdefault(call.request, set())
+        seen = self._rows.marks.setdefault(call.request, set())
         marks = ("", f"service {call.service}", f"role {call.role}")
         bits = sum((mark not in seen) << bit for bit, mark in enumerate(marks))
         seen.update(marks)
         return bits
-
-    def _load_marks(self, postings: Sequence[Posting]) -> dict[int, set[str]]:
-        """Request -> marks of its services and roles that are booked already, as in `_firsts`."""
-        requests = sorted({p.call.request for p in postings if not isinstance(p, ReservationPosting)})
-        seen: dict[int, set[str]] = {}
-        for row in self._rows(_MARKS, requests):
-            marks = ("", f"service {row['service']}", f"role {row['role']}")
-            seen.setdefault(row["request"], set()).update(marks)
-        return seen
 
     def _settle_lost(self, posting: SettlementPosting | ReleasePosting | LossPosting) -> int:
         """Corrects the row of a call that was booked as lost but ended after all."""
@@ -246,7 +156,7 @@ class PostingBatch:
 
     def _correct(self, posting: CorrectionPosting) -> int:
         call, receipt = posting.call, posting.receipt
-        booked = self._booked.get(call.call)
+        booked = self._rows.booked.get(call.call)
         if booked is None:
             raise InputError(f"call {call.call} is not booked; only booked calls can be corrected")
         charged = booked["charged_pusd"] if receipt.pusd is None else receipt.pusd
@@ -272,75 +182,44 @@ class PostingBatch:
         }
         row["hash"] = pen.head = link(pen.head, row)
         pen.rows += 1
-        if receipt.price is not None and receipt.price.id not in self._known.prices:
-            self.prices[receipt.price.id] = receipt.price
+        if receipt.price is not None and receipt.price.id not in self._memory.prices:
+            self._prices[receipt.price.id] = receipt.price
         self._new.append(row)
         self._sums.add(row, 1)
-        self._booked[call.call] = row
+        self._rows.booked[call.call] = row
 
-    def write(self) -> None:
+    def _write(self) -> None:
         """Writes holds, rows, daily sums, balances and the position of the writer."""
-        self._add_missing(schema.account, list(self.accounts.values()))
-        prices = [{"id": price.id, "document": price.document} for price in self.prices.values()]
-        self._add_missing(schema.price, prices)
-        closed = set(self._closed)
-        if opened := [row for number, row in self._fresh.items() if number not in closed]:
-            schema.insert(self._to, schema.hold, opened)
-        if ended := [number for number in self._closed if number in self._holds]:
-            for start in range(0, len(ended), CHUNK):
-                self._to.execute(_DELETE_HOLDS, {"ids": ended[start : start + CHUNK]})
-        if self._new:
-            schema.insert(self._to, schema.entry, self._new)
-        self._sums.write(self._to)
-        if self._balances:
-            self._to.execute(_UPDATE_BALANCE, [_balance_values(balance) for balance in self._balances.values()])
-        pen = self.pen
-        position = {"of": pen.segment, "written": pen.rows, "last": pen.head, "at": pen.at_us}
-        self._to.execute(_UPDATE_SEGMENT, position)
-
-
-_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
-# another process that ends the same call waits, then finds it booked
-_HOLDS = select(schema.hold).where(schema.hold.c.id.in_(_IDS)).order_by(schema.hold.c.id).with_for_update()
-_ENTRIES = select(schema.entry).where(schema.entry.c.id.in_(_IDS)).order_by(schema.entry.c.id)
-_CORRECTIONS = select(schema.entry).where(schema.entry.c.corrects.in_(_IDS)).order_by(schema.entry.c.corrects)
-_DELETE_HOLDS = delete(schema.hold).where(schema.hold.c.id.in_(_IDS))
-_BUDGETS = (
-    select(schema.budget)
-    .where(
-        or_(
-            schema.budget.c.scope == "all",
-            and_(schema.budget.c.scope == "key", schema.budget.c.name.in_(bindparam("keys", expanding=True))),
-            and_(schema.budget.c.scope == "project", schema.budget.c.name.in_(bindparam("projects", expanding=True))),
+        to, pen, closed = self._to, self.pen, set(self._closed)
+        to.insert(schema.account, list(self._accounts.values()), _ONCE)
+        prices = [{"id": price.id, "document": price.document} for price in self._prices.values()]
+        to.insert(schema.price, prices, _ONCE)
+        opened = [row for number, row in self._fresh.items() if number not in closed]
+        self._rows.write(opened, self._closed, self._new)
+        self._sums.write(to)
+        to.run(
+            "UPDATE segment SET rows = ?, head = ?, at_us = ? WHERE id = ?", pen.rows, pen.head, pen.at_us, pen.segment
         )
-    )
-    .order_by(schema.budget.c.id)
-)
-_MARKS = (
-    select(schema.entry.c.request, schema.account.c.service, schema.account.c.role)
-    .join(schema.account, schema.account.c.id == schema.entry.c.account)
-    .where(schema.entry.c.request.in_(_IDS))
-    .distinct()
-)
-_UPDATE_SEGMENT = (
-    schema.segment.update()
-    .where(schema.segment.c.id == bindparam("of"))
-    .values(rows=bindparam("written"), head=bindparam("last"), at_us=bindparam("at"))
-)
-_UPDATE_BALANCE = (
-    schema.balance.update()
-    .where(schema.balance.c.budget == bindparam("of"), schema.balance.c.span == bindparam("within"))
-    .values(spent_pusd=bindparam("spent"), held_pusd=bindparam("held"))
-)
+
+    def remember(self) -> None:
+        """Keeps what the writer knows by what was committed."""
+        memory = self._memory
+        memory.accounts.update(self._accounts)
+        memory.prices.update(self._prices)
+        memory.holds.update(self._fresh)
+        for number in self._closed:
+            memory.holds.pop(number, None)
+        memory.mark(self._rows.marks)
+        memory.used((*self._fresh, *self._rows.marks))
 
 
-def _empty_balance(place: Place) -> Values:
-    return {"budget": place[0], "span": place[1], "spent_pusd": 0, "held_pusd": 0}
+_ONCE = "ON CONFLICT DO NOTHING"
 
 
-def _balance_values(balance: BudgetBalance) -> Values:
-    return {"of": balance.budget.id, "within": balance.span, "spent": balance.spent_pusd, "held": balance.held_pusd}
-
-
-def _budget(row: Row[Any]) -> SpendBudget:
-    return SpendBudget(row.scope, row.name, row.period, row.limit_pusd, row.id)
+def _refusal(posting: Posting) -> InputError | None:
+    """Why the books cannot keep a posting; None where they can."""
+    try:
+        check(posting)
+    except InputError as refusal:
+        return refusal
+    return None

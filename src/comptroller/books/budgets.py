@@ -1,15 +1,16 @@
-"""Budgets: limits on the spend of keys, projects or all calls in a period, in UTC."""
+"""Budgets: limits on the spend of keys, projects, models, users, tags or all calls in a period, in UTC."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Literal, get_args
 
 from comptroller.errors import InputError
 
-Scope = Literal["key", "project", "all"]
+Scope = Literal["key", "project", "model", "user", "tag", "all"]
 Period = Literal["hour", "day", "week", "month", "total"]
 MOST_PUSD = 9 * 10**18
 """The largest limit: 9 million dollars. Twice as many picodollars exceed a signed 64-bit integer (9.22e18)."""
@@ -20,7 +21,8 @@ _FORMATS = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "week": "%G-W%V", "month":
 
 @dataclass(frozen=True, slots=True)
 class SpendBudget:
-    """A limit on spend. name: of the key or project; empty for scope `all`.  id: in the books, 0 before it is stored.
+    """A limit on spend. name: of the key, project, service (scope `model`) or user, or NAME=VALUE of a tag; empty for
+    scope `all`.  id: in the books, 0 before it is stored.
 
     Raises:
         InputError: the scope, period, name or limit is not allowed.
@@ -37,7 +39,7 @@ class SpendBudget:
             allowed = f"{', '.join(get_args(Scope))}; period: {', '.join(get_args(Period))}"
             raise InputError(f"budget of {self.scope} per {self.period}: allowed are scope: {allowed}")
         if bool(self.name) == (self.scope == "all"):
-            raise InputError(f"budget of {self.scope} {self.name!r}: a key or project has a name, all has none")
+            raise InputError(f"budget of {self.scope} {self.name!r}: what is limited has a name, all has none")
         if not 0 <= self.limit_pusd <= MOST_PUSD:
             raise InputError(f"budget of {self}: the limit must be 0 to 9,000,000 dollars")
 
@@ -51,7 +53,24 @@ class SpendBudget:
         >>> SpendBudget("all", "", "week", 0).span(1_798_761_600_000_000), SpendBudget("all", "", "total", 0).span(0)
         ('2026-W53', '')
         """
-        return datetime.fromtimestamp(at_us // 10**6, UTC).strftime(_FORMATS[self.period])
+        return _span(self.period, at_us // 10**6)
+
+    def start_us(self, at_us: int) -> int:
+        """The beginning of the period of a time; both in microseconds since 1970, UTC.
+
+        >>> SpendBudget("all", "", "month", 0).start_us(1_798_761_600_000_000) == 1_798_761_600_000_000
+        True
+        """
+        if self.period == "total":
+            return 0
+        moment = datetime.fromtimestamp(at_us // 10**6, UTC).replace(minute=0, second=0, microsecond=0)
+        if self.period != "hour":
+            moment = moment.replace(hour=0)
+        if self.period == "week":
+            moment -= timedelta(days=moment.weekday())
+        if self.period == "month":
+            moment = moment.replace(day=1)
+        return int(moment.timestamp()) * 10**6
 
 
 @dataclass(slots=True)
@@ -67,6 +86,11 @@ class BudgetBalance:
     def left_pusd(self) -> int:
         """The most that a further call may cost."""
         return self.budget.limit_pusd - self.spent_pusd - self.held_pusd
+
+
+@lru_cache(maxsize=64)
+def _span(period: Period, at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime(_FORMATS[period])
 
 
 Place = tuple[int, str]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from comptroller.books.schema import entry
@@ -38,3 +39,14 @@ def number_of(*words: str) -> int:
     """
     digest = hashlib.sha256(_encode(words).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+@lru_cache(maxsize=10_000)
+def account_number(words: tuple[str, ...]) -> int:
+    """The id of an account by its words in the order of `schema.ACCOUNT`; without a user and tags it is that of books
+    that knew neither.
+
+    >>> account_number(("solver", "", "p/m", "", "", "", "", "")) == number_of("solver", "", "p/m", "", "", "")
+    True
+    """
+    return number_of(*(words if any(words[6:]) else words[:6]))

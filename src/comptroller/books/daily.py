@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection
-
-from comptroller.books.schema import FIRSTS, REAL_SUMS, SUMS, daily, insert
+from comptroller.books.schema import FIRSTS, REAL_SUMS, SUMS, daily
+from comptroller.books.statements import PreparedSql
 
 LONG = (1000, 3000, 5000)
 """Output lengths in tokens beyond which a call is counted as long, for the report `overflow`.
@@ -38,7 +37,7 @@ class DailySumChanges:
         for position, value in enumerate(amounts(row)):
             change[position] += sign * value
 
-    def write(self, to: Connection) -> None:
+    def write(self, to: PreparedSql) -> None:
         """Adds the changes to the stored sums."""
         if not self._changes:
             return
@@ -46,7 +45,7 @@ class DailySumChanges:
             {"day": day, "account": account, "finish": finish, **dict(zip(NAMES, change, strict=True))}
             for (day, account, finish), change in sorted(self._changes.items())
         ]
-        insert(to, daily, rows, _ADD)
+        to.insert(daily, rows, _ADD)
 
 
 def amounts(row: Mapping[str, Any]) -> tuple[float, ...]:

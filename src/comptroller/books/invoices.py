@@ -63,7 +63,11 @@ KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("output", ("output", "outp", "completion")),
     ("input", ("input", "inp", "prompt")),
 )
-"""Kinds of tokens, and what names them in an invoice's line; the first that is found counts."""
+"""Kinds of tokens, and what names them in an invoice's line; the first that is found counts.
+
+Unverified: the words in AWS's usage types (`USE1-NAME-input-tokens`) and Azure's meters (`inp`, `outp`, `cchd`) were
+not held against an invoice of theirs; `invoice_names` of a service says which lines are its own.
+"""
 CATEGORIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("tax", ("tax",)),
     ("credit", ("credit", "refund", "discount", "adjustment")),

@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy import or_, select
 
 from comptroller.books import schema
-from comptroller.books.ledger import CallLedger, now_us
+from comptroller.books.clock import now_us
+from comptroller.books.ledger import CallLedger
 from comptroller.errors import InputError
 
 PREFIX = "ck-"

@@ -7,20 +7,23 @@ SQLite they take turns. See docs/books.md.
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, select
 from sqlalchemy.exc import IntegrityError
 
 from comptroller.books import schema
-from comptroller.books.batch import LedgerIdCache, LedgerSegmentCursor, PostingBatch
+from comptroller.books.batch import Outcome, PostingBatch
+from comptroller.books.batch_rows import LedgerSegmentCursor
 from comptroller.books.budgets import BudgetBalance, SpendBudget
 from comptroller.books.chain import START
+from comptroller.books.clock import Clock, now_us
+from comptroller.books.limits import drop_limit, set_limit
 from comptroller.books.locks import WriterLock, announce, claim
+from comptroller.books.memory import StaleMemoryError, WriterMemory
 from comptroller.books.postings import (
     CallQuote,
     CorrectionPosting,
@@ -32,7 +35,7 @@ from comptroller.books.postings import (
     lost_calls,
 )
 from comptroller.costs.rating import CallReceipt
-from comptroller.errors import BudgetExceededError, ComptrollerError, DuplicateCallError, InputError, LedgerError
+from comptroller.errors import ComptrollerError, InputError, LedgerError
 from comptroller.work.call import Call
 
 __all__ = [
@@ -52,21 +55,14 @@ ID_BITS = 13
 
 13 bits separate 8,192 segments and leave 50 for microseconds, which last until 2055; 26 bits would leave 38 hours.
 """
-PATIENCE_US = 86_400_000_000
-"""How far a clock may be behind the latest time in the books and still be corrected: a day.
+PATIENCE_US = 60_000_000
+"""How far a clock may be behind the latest time in the books and still be corrected: a minute.
 
-A clock further behind is believed, so a wrong time in the books distorts one day at most; at twice the value two days.
+Clocks of machines differ by less; one further behind is believed, for the time in the books may be that of a clock
+which was wrong. At twice the value two minutes of calls may be charged to a period that has not begun.
 """
 GIVEN_UP_AT_ONCE = 1000
 """Open calls of a dead writer booked in one transaction: it bounds how long other writers wait."""
-
-Outcome = int | ComptrollerError
-Clock = Callable[[], int]
-
-
-def now_us() -> int:
-    """Microseconds since 1970, UTC, by the machine's clock."""
-    return time.time_ns() // 1000
 
 
 class CallLedger:
@@ -84,7 +80,7 @@ class CallLedger:
         self._pen: LedgerSegmentCursor | None = None
         self._alive: WriterLock | None = None
         self._stale = False
-        self._known = LedgerIdCache()
+        self._memory = WriterMemory()
 
     @classmethod
     def open(cls, where: str, clock: Clock = now_us) -> CallLedger:
@@ -139,6 +135,10 @@ class CallLedger:
         clock_us = self.clock()
         return last_us if clock_us < last_us < clock_us + PATIENCE_US else clock_us
 
+    def _now_us(self) -> int:
+        """The time of a row that would be written now."""
+        return self._not_before(self._pen.at_us) if self._pen else self.clock()
+
     def new_id(self) -> int:
         """An id for a call or a request: 63 bits, larger than the last, different from those of other writers."""
         pen = self._pen or self.pen
@@ -146,6 +146,7 @@ class CallLedger:
             tail = pen.segment & ((1 << ID_BITS) - 1)
             ticks = max(self.clock() - EPOCH_US, (self._last_id >> ID_BITS) + 1)
             self._last_id = ticks << ID_BITS | tail
+            self._memory.mint(self._last_id)
             return self._last_id
 
     def apply(self, postings: Sequence[Posting]) -> list[Outcome]:
@@ -159,20 +160,21 @@ class CallLedger:
         with self._lock, schema.refusals(self._name):
             try:
                 return self._commit(postings)
-            except IntegrityError:  # another writer booked the same call concurrently; its row is visible now
+            except (IntegrityError, StaleMemoryError):  # another writer booked the same call; its row is visible now
+                self._memory.forget()
                 return self._commit(postings)
 
     def _commit(self, postings: Sequence[Posting]) -> list[Outcome]:
+        if self._stale:
+            self._memory.forget()
         pen = self._current_cursor()
         with schema.writing(self.engine) as connection:
             announce(connection, pen.segment)
-            batch = PostingBatch(connection, pen, postings, self._known)
-            outcomes = [_outcome_of(batch, posting) for posting in postings]
-            batch.write()
+            batch = PostingBatch(connection, pen, self._memory)
+            outcomes = batch.outcomes(postings)
             self._stale = True  # until the commit has succeeded
         self._pen, self._stale = pen, False
-        self._known.accounts.update(batch.accounts)
-        self._known.prices.update(batch.prices)
+        batch.remember()
         return outcomes
 
     def _current_cursor(self) -> LedgerSegmentCursor:
@@ -260,14 +262,9 @@ class CallLedger:
             count += len(rows)
 
     def set_budget(self, budget: SpendBudget) -> None:
-        """Sets a limit, or changes that of the same scope, name and period."""
-        table = schema.budget
-        same = (table.c.scope == budget.scope, table.c.name == budget.name, table.c.period == budget.period)
-        values = {"limit_pusd": budget.limit_pusd, "at_us": self.clock()}
+        """Sets a limit, or changes that of the same scope, name and period; it counts what was spent in its period."""
         with schema.refusals(self._name), schema.writing(self.engine) as connection:
-            if not connection.execute(table.update().where(*same).values(values)).rowcount:
-                named = {"scope": budget.scope, "name": budget.name, "period": budget.period}
-                connection.execute(table.insert().values(named | values))
+            set_limit(connection, budget, self._now_us())
 
     def drop_budget(self, budget: SpendBudget) -> None:
         """Removes a limit; rows keep what was spent.
@@ -279,8 +276,7 @@ class CallLedger:
         if stored is None:
             raise InputError(f"there is no budget of {budget}")
         with schema.refusals(self._name), schema.writing(self.engine) as connection:
-            connection.execute(delete(schema.balance).where(schema.balance.c.budget == stored.id))
-            connection.execute(delete(schema.budget).where(schema.budget.c.id == stored.id))
+            drop_limit(connection, stored.id)
 
     def budgets(self) -> list[SpendBudget]:
         """All limits, in the order of their creation."""
@@ -290,7 +286,7 @@ class CallLedger:
 
     def balances(self) -> list[BudgetBalance]:
         """Spend and holds of every budget in the current period."""
-        at_us = self.clock()
+        at_us = self._now_us()
         with schema.refusals(self._name), self.engine.connect() as connection:
             rows = connection.execute(select(schema.balance)).all()
         amounts = {(row.budget, row.span): (row.spent_pusd, row.held_pusd) for row in rows}
@@ -310,10 +306,3 @@ class CallLedger:
             values = {"request": request, "score": float(score), "at_us": self.clock()}
             if not connection.execute(table.update().where(table.c.request == request).values(values)).rowcount:
                 connection.execute(table.insert().values(values))
-
-
-def _outcome_of(batch: PostingBatch, posting: Posting) -> Outcome:
-    try:
-        return batch.decide(posting)
-    except (BudgetExceededError, DuplicateCallError, InputError) as refusal:
-        return refusal

@@ -9,8 +9,11 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Engine, text
 
-_ALIVE, _WRITING = 0x436D7074, 0x436D7075
-"""First halves of the keys of our advisory locks in PostgreSQL: `Cmpt` and its successor; the second is the segment.
+from comptroller.books.statements import PreparedSql
+
+_ALIVE, _WRITING, _LIMITS = 0x436D7074, 0x436D7075, 0x436D7076
+"""First halves of the keys of our advisory locks in PostgreSQL: `Cmpt` and its successors; the second is the segment,
+or 0 for the limits.
 
 Other applications of the same database must not use them; any other two numbers would do.
 """
@@ -61,10 +64,17 @@ def claim(engine: Engine, segment: int) -> WriterLock | None:
 
 
 def announce(connection: Connection, segment: int) -> None:
-    """Marks a transaction of a segment as running (PostgreSQL); `claim` of the segment waits for its end."""
+    """Marks a transaction of a segment as running (PostgreSQL): `claim` of the segment waits for its end, and so does
+    who changes limits."""
     if connection.dialect.name == "postgresql":
-        values = {"kind": _WRITING, "id": segment}
-        connection.execute(text("SELECT pg_advisory_xact_lock_shared(:kind, :id)"), values)
+        sql = "SELECT pg_advisory_xact_lock_shared(?, ?), pg_advisory_xact_lock_shared(?, 0)"
+        PreparedSql(connection).rows(sql, _WRITING, segment, _LIMITS)
+
+
+def exclude_writers(connection: Connection) -> None:
+    """Lets no transaction of postings run beside this one, which changes limits. On SQLite none does."""
+    if connection.dialect.name == "postgresql":
+        PreparedSql(connection).rows("SELECT pg_advisory_xact_lock(?, 0)", _LIMITS)
 
 
 def _claim_file(path: Path) -> WriterLock | None:

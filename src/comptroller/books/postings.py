@@ -8,6 +8,7 @@ from math import isfinite, nan
 from operator import attrgetter
 from typing import Any
 
+from comptroller.books.rates import RateClaim
 from comptroller.costs.carbon import CallEnergy
 from comptroller.costs.rating import CallReceipt, TokenUsage
 from comptroller.errors import InputError
@@ -19,12 +20,16 @@ class CallQuote:
     """Cost of a call before it is made, in picodollars.
 
     worst_pusd: the most it may cost, None where no price is known.  estimate_pusd: the expected cost.  plan: digest of
-    the plan that the call belongs to.
+    the plan that the call belongs to.  user: whom the client serves with it.  tags: what it is for, as `tags_text`
+    makes it.  claims: what it may take of limits per minute.
     """
 
     worst_pusd: int | None
     estimate_pusd: int | None = None
     plan: str = ""
+    user: str = ""
+    tags: str = ""
+    claims: tuple[RateClaim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +39,36 @@ class ReservationPosting:
     call: Call
     quote: CallQuote
 
+    @property
+    def claims(self) -> tuple[RateClaim, ...]:
+        """What it takes of limits per minute."""
+        return self.quote.claims
+
+    @property
+    def scopes(self) -> list[tuple[str, str]]:
+        """Scope and name of the budgets that it counts against."""
+        call, quote = self.call, self.quote
+        named = (("key", call.key), ("project", call.project), ("model", call.service), ("user", quote.user))
+        tags = [("tag", tag) for tag in quote.tags.split(";")] if quote.tags else []
+        return [("all", ""), *(item for item in named if item[1]), *tags]
+
 
 @dataclass(frozen=True, slots=True)
 class SettlementPosting:
-    """A call that ended, with its receipt."""
+    """A call that ended, with its receipt. claims: what it took beyond its hold's, as a rule a negative amount."""
 
     call: Call
     receipt: CallReceipt
+    claims: tuple[RateClaim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ReleasePosting:
-    """A call that ended and cost nothing."""
+    """A call that ended and cost nothing. claims: as of `SettlementPosting`."""
 
     call: Call
     reason: str = ""
+    claims: tuple[RateClaim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +76,7 @@ class LossPosting:
     """An open call of a dead writer. It may have been billed, so it is charged at its worst case."""
 
     call: Call
+    claims: tuple[RateClaim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +87,7 @@ class CorrectionPosting:
     call: Call
     receipt: CallReceipt
     reason: str = ""
+    claims: tuple[RateClaim, ...] = ()
 
 
 Posting = ReservationPosting | SettlementPosting | ReleasePosting | LossPosting | CorrectionPosting
@@ -188,7 +210,7 @@ def unknown_settlement(posting: SettlementPosting | ReleasePosting, why: str) ->
     """The settlement of a call of which nothing is kept but that it ended: its worst case counts."""
     unknown: dict[str, Any] = dict.fromkeys(_COUNTS, -1) | {"usd": nan, "source": ""}
     note = _clean(f"booked as unknown: {why}")[:_NOTE]
-    return SettlementPosting(replace(posting.call, **unknown), CallReceipt.unknown(note))
+    return SettlementPosting(replace(posting.call, **unknown), CallReceipt.unknown(note), posting.claims)
 
 
 def _clean(text: str) -> str:
@@ -207,7 +229,7 @@ def check(posting: Posting) -> None:
     texts: tuple[str, ...] = _texts(call)
     money: tuple[int | None, ...] = ()
     if isinstance(posting, ReservationPosting):
-        texts += (posting.quote.plan,)
+        texts += (posting.quote.plan, posting.quote.user, posting.quote.tags)
         money = (posting.quote.worst_pusd, posting.quote.estimate_pusd)
     elif isinstance(posting, SettlementPosting | CorrectionPosting):
         receipt = posting.receipt

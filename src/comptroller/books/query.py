@@ -34,6 +34,8 @@ GROUPS: Mapping[str, ColumnElement[Any]] = {
     "strategy": account.c.strategy,
     "role": account.c.role,
     "plan": account.c.plan,
+    "user": account.c.end_user,
+    "tags": account.c.tags,
     "finish": daily.c.finish,
 }
 """Name of a group -> its column."""
@@ -151,7 +153,7 @@ def rows(ledger: CallLedger, scope: LedgerScope = EVERYTHING, *also: ColumnEleme
 
     also: further SQL conditions.
     """
-    names = [account.c[name] for name in ("role", "strategy", "service", "key", "project", "plan")]
+    names = [account.c[name] for name in schema.ACCOUNT]
     query = (
         select(entry, *names)
         .join(account, account.c.id == entry.c.account)

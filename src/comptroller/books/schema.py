@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import (
     URL,
@@ -34,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from comptroller.books.statements import PreparedSql
 from comptroller.errors import InputError, LedgerError
 
 BUSY_S = 10.0
@@ -69,13 +67,17 @@ segment = Table(
     *map(_int, ("after", "after_rows")),
     Column("head", LargeBinary, nullable=False),
     *map(_int, ("rows", "at_us")),
+    Column("archived", BigInteger, nullable=False, server_default="0"),
+    Column("archived_head", LargeBinary, nullable=True),
 )
 account = Table(
     "account",
     METADATA,
     Column("id", BigInteger, primary_key=True, autoincrement=False),
-    *map(_text, ("role", "strategy", "service", "key", "project", "plan")),
+    *map(_text, ("role", "strategy", "service", "key", "project", "plan", "end_user", "tags")),
 )
+ACCOUNT = ("role", "strategy", "service", "key", "project", "plan", "end_user", "tags")
+"""Names in an account."""
 hold = Table(
     "hold",
     METADATA,
@@ -156,7 +158,17 @@ balance = Table(
     *map(_int, ("budget",)),
     _text("span"),
     *map(_int, ("spent_pusd", "held_pusd")),
+    Column("before_pusd", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("budget", "span"),
+)
+revision = Table("revision", METADATA, Column("what", Text, primary_key=True), _int("number"))
+bucket = Table(
+    "bucket",
+    METADATA,
+    *map(_text, ("name", "unit")),
+    Column("level", Float(53), nullable=False),
+    _int("at_us"),
+    PrimaryKeyConstraint("name", "unit"),
 )
 alert = Table(
     "alert",
@@ -199,16 +211,33 @@ def _name_services(connection: Connection) -> None:
 
 
 def _limit_keys(connection: Connection) -> None:
-    """Columns of a key that books of an older version lack; in new ones they are there."""
-    there = {column["name"] for column in inspect(connection).get_columns("key")}
-    for name in {"models", "role"} - there:
-        connection.exec_driver_sql(f"ALTER TABLE key ADD COLUMN {name} TEXT NOT NULL DEFAULT ''")
+    _add_missing_columns(connection, key, "models", "role")
+
+
+def _add_missing_columns(connection: Connection, table: Table, *names: str) -> None:
+    """Columns that books of an older version lack; in new ones they are there."""
+    there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+    for name in names:
+        if name not in there:
+            kind = table.c[name].type.compile(connection.dialect)
+            default = "" if table.c[name].nullable else " NOT NULL DEFAULT " + ("''" if kind == "TEXT" else "0")
+            connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {name} {kind}{default}")
+
+
+def _tag_accounts(connection: Connection) -> None:
+    for table in (revision, bucket):
+        table.create(connection, checkfirst=True)
+    connection.execute(revision.insert().values(what="budgets", number=0))
+    _add_missing_columns(connection, account, "end_user", "tags")
+    _add_missing_columns(connection, balance, "before_pusd")
+    _add_missing_columns(connection, segment, "archived", "archived_head")
 
 
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0001_ledger", _create_ledger),
     ("0002_service_names", _name_services),
     ("0003_key_limits", _limit_keys),
+    ("0004_tags_rates_archive", _tag_accounts),
 )
 """Name and function of every migration, in order."""
 
@@ -259,7 +288,7 @@ def _sqlite_settings(raw: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
 
 def _sqlite_begin(connection: Connection) -> None:
     mode = "IMMEDIATE" if connection.get_execution_options().get("writes") else "DEFERRED"
-    connection.exec_driver_sql(f"BEGIN {mode}")
+    PreparedSql(connection).run(f"BEGIN {mode}")
 
 
 @contextmanager
@@ -267,27 +296,6 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """A writing transaction; on SQLite it takes the file's only write lock when it begins."""
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         yield connection
-
-
-def insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], clash: str = "") -> None:
-    """Inserts many rows at once, faster than row by row: as one JSON document into PostgreSQL, as tuples into SQLite.
-
-    clash: an `ON CONFLICT` clause, or empty.
-    """
-    columns = ", ".join(table.c.keys())
-    if connection.dialect.name == "postgresql":
-        document = json.dumps(rows, default=_as_bytea)
-        source = f"SELECT * FROM json_populate_recordset(NULL::{table.name}, %s::json)"
-        connection.exec_driver_sql(f"INSERT INTO {table.name} ({columns}) {source} {clash}", (document,))
-    else:
-        marks = ", ".join("?" * len(table.c))
-        values = list(map(itemgetter(*table.c.keys()), rows))
-        connection.exec_driver_sql(f"INSERT INTO {table.name} ({columns}) VALUES ({marks}) {clash}", values)
-
-
-def _as_bytea(value: bytes) -> str:
-    """Bytes in PostgreSQL's hexadecimal notation."""
-    return "\\x" + value.hex()
 
 
 def _migrate(connection: Connection, name: str) -> None:

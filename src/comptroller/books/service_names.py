@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from comptroller.books import schema
-from comptroller.books.ledger import CallLedger, now_us
+from comptroller.books.clock import now_us
+from comptroller.books.ledger import CallLedger
 from comptroller.books.schema import account, entry
 from comptroller.facts.prices import ProviderPrice
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, Table, func, select
 
 from comptroller.books import schema
 from comptroller.books.budgets import Place, split_places
-from comptroller.books.chain import START, link, number_of
+from comptroller.books.chain import START, account_number, link
 from comptroller.books.ledger import CallLedger
 from comptroller.books.query import exact_sum, in_force, whole
 from comptroller.errors import InputError
@@ -130,7 +130,7 @@ def _file_faults(connection: Connection) -> list[str]:
 
 def _account_faults(connection: Connection) -> list[str]:
     rows = connection.execute(select(schema.account)).all()
-    return [f"account {row.id}: was changed" for row in rows if number_of(*row[1:]) != row.id]
+    return [f"account {row.id}: was changed" for row in rows if account_number(tuple(row[1:])) != row.id]
 
 
 def _price_faults(connection: Connection) -> list[str]:
@@ -147,7 +147,7 @@ def _balance_faults(connection: Connection) -> list[str]:
         f"budget {row.budget} {row.span}: {name} is {stored}, the {what} sum to {sums[row.budget, row.span]}"
         for row in connection.execute(select(schema.balance))
         for name, stored, what, sums in (
-            ("spent", row.spent_pusd, "rows", spent),
+            ("spent", row.spent_pusd - row.before_pusd, "rows", spent),
             ("held", row.held_pusd, "open calls", held),
         )
         if stored != sums[row.budget, row.span]

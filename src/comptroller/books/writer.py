@@ -11,7 +11,8 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
-from comptroller.books.ledger import CallLedger, Outcome
+from comptroller.books.batch import Outcome
+from comptroller.books.ledger import CallLedger
 from comptroller.books.postings import CallQuote, Posting, ReleasePosting, ReservationPosting, SettlementPosting
 from comptroller.costs.rating import CallReceipt
 from comptroller.errors import ComptrollerError, LedgerError

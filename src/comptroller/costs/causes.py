@@ -38,12 +38,31 @@ def effects(replica: ModelReplica) -> tuple[EffectName, ...]:
     return _effects((engine.launched_as, engine.generation), (kind, link), (device.family, device.vendor), known)
 
 
-FOREIGN = (".vendor.", ".family.", ".build.", ".generation.")
-
-
 def is_foreign(replica: ModelReplica) -> bool:
     """Whether a replica is another vendor's, of a family or an engine that nobody timed, or of an older generation."""
-    return any(mark in name for name, _ in effects(replica) for mark in FOREIGN)
+    return strangeness(replica) != TIMED
+
+
+TIMED = "timed"
+"""What a replica is of whose engine, generation and family somebody timed kernels."""
+
+STRANGENESS = {".vendor.": "vendor", ".family.": "vendor", ".build.": "engine", ".generation.": "generation"}
+"""Cause in an effect's name -> the group whose held-out errors judge the replica, the farthest first."""
+
+
+def strangeness(replica: ModelReplica) -> str:
+    """The group of held-out errors that judges a replica: another vendor or family, an untimed engine, an older
+    generation of one, or `TIMED`.
+
+    >>> from comptroller.costs.deployment import EngineSettings, ParallelLayout, PrecisionRecipe
+    >>> from comptroller.facts.library import SHIPPED
+    >>> engine, model = EngineSettings.default(SHIPPED.engine("vllm")), SHIPPED.model("llama_3_1_8b")
+    >>> parts = PrecisionRecipe(), ParallelLayout(), engine
+    >>> [strangeness(ModelReplica(model, SHIPPED.accelerator(x), *parts)) for x in ("h100_sxm", "mi300x")]
+    ['timed', 'vendor']
+    """
+    names = " ".join(name for name, _ in effects(replica))
+    return next((group for mark, group in STRANGENESS.items() if mark in names), TIMED)
 
 
 def _link(replica: ModelReplica) -> str:

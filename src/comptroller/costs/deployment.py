@@ -29,6 +29,10 @@ class PrecisionRecipe:
         return f"w:{weights} a:{self.activations} kv:{self.kv}"
 
 
+GATHERING = 8
+"""Up to here data-parallel ranks gather and scatter all tokens; more exchange only what their experts need."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class ParallelLayout:
     """How one replica is cut: tensor x pipeline x data-parallel attention ranks; `ep` devices share the experts.
@@ -55,6 +59,12 @@ class ParallelLayout:
     def stage_devices(self) -> int:
         """Devices of one pipeline stage."""
         return self.tp * self.dp
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether data-parallel ranks exchange only the tokens that their experts need, in two halves that take turns:
+        with more devices than `GATHERING`."""
+        return self.dp > 1 and self.stage_devices > GATHERING
 
     @classmethod
     def of(cls, text: str) -> ParallelLayout:

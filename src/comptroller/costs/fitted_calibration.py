@@ -7,8 +7,9 @@ from dataclasses import replace as dataclass_replace
 
 from comptroller.costs.causes import effects
 from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.network import DEEPEP_SHARE, leaves_node, network_shares
 from comptroller.costs.timing import COLLECTIVES, KernelEfficiency, KernelSignature, ServingOverheads, StepOverheads
-from comptroller.facts.calibration import kernel_prior
+from comptroller.facts.calibration import OpPrior, kernel_prior
 from comptroller.facts.serving import ServingFacts, serving_facts
 
 STAND_IN = {"indexer": "attention_decode"}
@@ -86,6 +87,8 @@ class KernelPriors:
         engine = MEASURED_UNDER.get((kind, kernel.format, replica.engine.launched_as), replica.engine.launched_as)
         stored = TIMED_WITH.get((kind, kernel.format, kernel.arithmetic), kernel.format)
         prior = kernel_prior(kind, replica.device, engine, stored)
+        if kernel.kind in COLLECTIVES and leaves_node(replica, kernel.kind, kernel.devices):
+            return _over_network(replica, kernel, prior)
         return KernelEfficiency(
             flops=prior.eff_flops,
             bytes=prior.eff_bytes,
@@ -104,6 +107,14 @@ class KernelPriors:
     def serving(self, replica: ModelReplica) -> ServingOverheads:
         """Steps alone."""
         return ServingOverheads()
+
+
+def _over_network(replica: ModelReplica, kernel: KernelSignature, near: OpPrior) -> KernelEfficiency:
+    """A collective between nodes; the exchange of experts keeps the least time that engines take inside one."""
+    if kernel.kind == "all_to_all":
+        return KernelEfficiency(1.0, DEEPEP_SHARE, near.floor_s, near.item_s)
+    found = network_shares(replica.device, kernel.kind, kernel.devices)
+    return KernelEfficiency(1.0, found.wide, found.floor_s, direct=found.quick, setup_s=found.setup_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.deployment import ParallelLayout, PrecisionRecipe, RecipeFormats
+from comptroller.costs.deployment import GATHERING, ParallelLayout, PrecisionRecipe, RecipeFormats
+from comptroller.costs.network import nodes_reached
 from comptroller.costs.step import MicrobatchShares, ReplicaStep, StepFeature
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import (
@@ -29,8 +30,10 @@ from comptroller.facts.model import (
 
 Array = npt.NDArray[np.float64]
 
-NODE_DEVICES = 8
-"""Up to here data-parallel ranks gather and scatter all tokens; more exchange only what their experts need."""
+BUSIEST = 1.3
+"""Tokens of the busiest device over the mean, where each holds few experts: the step waits for it. CloudMatrix384 reads
+prompts at 5,655 tok/s a device and would at 6,688 with its experts in balance (arXiv 2506.12708), 1.18 times as many;
+experts take some 0.6 of such a step."""
 
 STATE_BYTES = 4.0
 """Recurrent states are kept in fp32 by the public kernels (flash-linear-attention, mamba_ssm)."""
@@ -117,9 +120,10 @@ QUANTISED = frozenset({"fp8_e4m3", "fp8_block", "nvfp4", "int8"})
 
 @lru_cache(maxsize=4096)
 def operations(
-    model: Model, recipe: PrecisionRecipe, layout: ParallelLayout, library: FactLibrary = SHIPPED
+    model: Model, recipe: PrecisionRecipe, layout: ParallelLayout, library: FactLibrary = SHIPPED, node: int = GATHERING
 ) -> OperationMatrices:
     """The operations of a model in a recipe, cut by a layout. library: where the recipe's formats are looked up.
+    node: devices that links faster than the network join.
 
     >>> from comptroller.facts.config import model
     >>> ops = operations(model("llama_3_1_8b"), PrecisionRecipe(), ParallelLayout())
@@ -128,7 +132,7 @@ def operations(
     15.01
     """
     formats = RecipeFormats.of(recipe, library)
-    cut = _Cut(model, formats, layout)
+    cut = _Cut(model, formats, layout, node)
     rows = [row for block in model.blocks for row in cut.block(block)]
     return OperationMatrices.of((*rows, *cut.ends()), layout)
 
@@ -140,6 +144,7 @@ class _Cut:
     model: Model
     formats: RecipeFormats
     layout: ParallelLayout
+    node: int
 
     @property
     def _wire_bytes(self) -> float:
@@ -297,12 +302,12 @@ class _Cut:
 
     def _experts(self, moe: MixtureOfExperts, count: int) -> list[StepOperation]:
         layout, hidden = self.layout, moe.latent or self.model.hidden
-        wide = layout.dp > 1 and layout.stage_devices > NODE_DEVICES
         matrix = moe.expert_elements(self.model.hidden)
         touched = StepFeature("experts", moe.chosen, moe.experts)
         weight_bytes = matrix * self.formats.experts.bytes_per_element / layout.stage_devices
-        flops = 2.0 * moe.chosen * matrix / layout.stage_devices
-        moved = 3.0 * moe.chosen * hidden * self._wire_bytes / layout.ep
+        load = BUSIEST if layout.is_wide else 1.0
+        flops = load * 2.0 * moe.chosen * matrix / layout.stage_devices
+        moved = load * 3.0 * moe.chosen * hidden * self._wire_bytes / layout.ep
         rows = [
             StepOperation(
                 "moe",
@@ -311,17 +316,31 @@ class _Cut:
                 {touched: weight_bytes, STAGE_TOKENS: moved},
                 part="experts",
                 devices=layout.ep,
-                passes={STAGE_TOKENS: 2.0 * moe.chosen * hidden / (layout.ep if wide else 1)},
+                passes={STAGE_TOKENS: load * 2.0 * moe.chosen * hidden / (layout.ep if layout.is_wide else 1)},
             )
         ]
         if layout.dp == 1:
             return rows + self._all_reduce(count)
-        if not wide:
+        if not layout.is_wide:
             return rows + self._gather(count)
-        reach = min(moe.chosen, layout.ep) * (layout.stage_devices - 1) / layout.stage_devices
+        return [*rows, self._exchange(moe, count)]
+
+    def _exchange(self, moe: MixtureOfExperts, count: int) -> StepOperation:
+        """Tokens go to the devices of their experts and come back.
+
+        Inside one fabric, and decoding over a network (DeepEP's low-latency kernels), each goes to every device that it
+        needs; tokens of prompts go to every other node once.
+        """
+        layout = self.layout
+        devices, nodes = layout.stage_devices, layout.stage_devices / self.node
         wire = (self.formats.activations.bytes_per_element + self._wire_bytes) / 2  # narrow there, 16 bit back
-        each = {TOKENS: reach * self.model.hidden * wire / layout.tp}
-        return [*rows, StepOperation("all_to_all", 2 * count, {}, each, devices=layout.stage_devices)]
+        each = self.model.hidden * wire / layout.tp
+        reach = min(moe.chosen, layout.ep) * (devices - 1) / devices
+        sent = {TOKENS: reach * each}
+        if nodes > 1:
+            alone = moe.chosen * (nodes - 1) / nodes
+            sent = {BATCH: alone * each, PREFILL_TOKENS: min(alone, nodes_reached(nodes, moe.chosen)) * each}
+        return StepOperation("all_to_all", 2 * count, {}, sent, devices=devices)
 
     def _gather(self, count: int) -> list[StepOperation]:
         """Ranks of one node show every token to every device and add up the parts afterwards."""

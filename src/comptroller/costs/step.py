@@ -46,6 +46,10 @@ class ReplicaStep:
         """The points of several steps, one after the other: to time them in one call."""
         return cls(*(np.concatenate([getattr(step, item.name) for step in steps]) for item in fields(cls)))
 
+    def times(self, share: float) -> ReplicaStep:
+        """So much of every sequence's work."""
+        return ReplicaStep(*(share * getattr(self, item.name) for item in fields(self)))
+
 
 def causal_pairs(new: Array, past: Array) -> Array:
     """Query-key pairs of `new` tokens after `past` cached ones: new * past + new * (new + 1) / 2.

@@ -55,7 +55,7 @@ class StepTable:
     footprint: memory of a sequence where it is not its tokens' blocks; then kv_capacity_tokens says how many tokens fit
     below every window.  gco2e_per_j: the wall factor included.  serving, in_flight: the server around the engine, and
     the requests that it holds on average; they add to latencies what `serving_time.outside_s` says, and nothing to
-    steps.
+    steps.  stages: of a pipeline, of which a prompt holds one at a time: a mixed step is longer by that share of it.
 
     Raises:
         InputError: shapes disagree, knots do not ascend from 0, or a time or energy is not positive.
@@ -85,6 +85,7 @@ class StepTable:
     serving: ServingOverheads = field(default_factory=ServingOverheads)
     in_flight: float = 0.0
     footprint: SequenceFootprint | None = None
+    stages: int = 1
 
     def __post_init__(self) -> None:
         rows = (self.max_batch + 1, self.kv_knots_tokens.size)
@@ -130,11 +131,13 @@ class StepTable:
         chunks = np.maximum(np.ceil(fresh_tokens / self.chunk_tokens), 1.0)
         pairs = causal_pairs(fresh_tokens, cached_tokens) / chunks
         linear = _line(self.token_knots, self.mixed_s, fresh_tokens / chunks)
-        return np.asarray(chunks * (linear + _line(self.pair_knots, self.pair_s, pairs)))
+        return np.asarray(self.stages * chunks * (linear + _line(self.pair_knots, self.pair_s, pairs)))
 
     def outside_s(self, fresh_tokens: Floats, cached_tokens: Floats) -> Floats:
-        """Seconds to the first token that the server takes outside of the engine's queue and steps."""
-        return outside_s(self.serving, self.in_flight, self.prompt_s(fresh_tokens, cached_tokens))
+        """Seconds to the first token that pass outside of the engine's queue and steps: the server's, and the way
+        through the other stages of a pipeline."""
+        solo = self.prompt_s(fresh_tokens, cached_tokens)
+        return np.asarray(outside_s(self.serving, self.in_flight, solo) + (1.0 - 1.0 / self.stages) * solo)
 
 
 def _at(knots: Floats, values: Floats, x: float) -> float:

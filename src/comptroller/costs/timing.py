@@ -12,7 +12,9 @@ import numpy.typing as npt
 from comptroller.costs.adapters import adapter_operations, load_s_per_prompt
 from comptroller.costs.deployment import ModelReplica, arithmetic
 from comptroller.costs.knee import collective_s, smooth_max
+from comptroller.costs.network import link_bytes_per_s, node_devices
 from comptroller.costs.operations import PROMPTS, OperationMatrices, StepOperation, operations
+from comptroller.costs.overlap import exposed_s
 from comptroller.costs.speculation import draft_replica, tokens_per_step
 from comptroller.costs.step import ReplicaStep
 from comptroller.errors import UnsupportedError
@@ -180,6 +182,12 @@ class StepTime:
         """Seconds of the step, shape (points,)."""
         return np.asarray(self.terms.sum(axis=0))
 
+    def faster(self, other: StepTime) -> StepTime:
+        """The shorter of two ways at every point."""
+        mine = self.total_s <= other.total_s
+        pairs = ((self.flops, other.flops), (self.bytes, other.bytes))
+        return StepTime(np.where(mine, self.terms, other.terms), *(np.where(mine, a, b) for a, b in pairs))
+
     def by_name(self) -> Mapping[str, Array]:
         """Seconds by the name of the term."""
         return dict(zip(TERMS, self.terms, strict=True))
@@ -233,8 +241,26 @@ class ReplicaTimer:
     def step(self, step: ReplicaStep) -> StepTime:
         """Time of steps: operations plus overhead.
 
-        t = sum over operations of `seconds` + `StepOverheads.total_s`
+        t = sum over operations of `seconds` + `StepOverheads.total_s`; of a wide layout the faster of that and of two
+        halves in turns, as engines decide by the tokens of a step.
         """
+        series = self._in_series(step)
+        exchange = np.array([row.kind == "all_to_all" for row in self.operations.rows])
+        return series.faster(self._in_turns(step, exchange)) if exchange.any() else series
+
+    def _in_turns(self, step: ReplicaStep, exchange: npt.NDArray[np.bool_]) -> StepTime:
+        """Two halves of a step, each of which reads the weights (`overlap.exposed_s`)."""
+        half = step.times(0.5)
+        seconds = self.seconds(half)[0]
+        alone, sent = self._in_series(half), seconds[exchange].sum(axis=0)
+        terms = 2.0 * alone.terms
+        prompts = half.prefill_tokens / np.maximum(half.prefill_tokens + half.batch, 1e-12)
+        attention = alone.terms[0] + alone.terms[2] + alone.terms[3] - sent
+        terms[3] += exposed_s(attention, alone.terms[1], sent, prompts) - 2.0 * sent
+        terms[-1] = self.overheads.total_s(self.replica.model.layers, step.batch, self.replica.layout.dp)
+        return StepTime(terms, 2.0 * alone.flops, 2.0 * alone.bytes)
+
+    def _in_series(self, step: ReplicaStep) -> StepTime:
         seconds, flops, moved = self.seconds(step)
         terms = (np.arange(len(TERMS))[:, None] == self.rates.term) @ seconds
         terms[-1] = self.overheads.total_s(self.replica.model.layers, step.batch, self.replica.layout.dp)
@@ -270,7 +296,7 @@ def replica_timer(replica: ModelReplica, calibration: TimingCalibration) -> Repl
         UnsupportedFormatError: the accelerator cannot run the recipe.
         UnsupportedError: the layout needs a network that the accelerator's facts lack.
     """
-    ops = operations(replica.model, replica.recipe, replica.layout, replica.library)
+    ops = operations(replica.model, replica.recipe, replica.layout, replica.library, node_devices(replica.device))
     ops = ops.with_rows(adapter_operations(replica))
     parts = part_arithmetic(replica)
     columns = _Columns(replica, calibration, {}, ops)
@@ -317,7 +343,7 @@ class _Columns:
         peaks, widths, direct = np.ones(len(rows)), np.ones(len(rows)), np.zeros(len(rows))
         for i, (row, kernel, share) in enumerate(zip(rows, kernels, shares, strict=True)):
             if row.kind in COLLECTIVES:
-                link = link_bytes_per_s(self.replica, row.devices)
+                link = link_bytes_per_s(self.replica, row.kind, row.devices)
                 widths[i], direct[i] = share.bytes * link, share.direct * link / row.direct
             else:
                 peaks[i] = share.flops * device.peak(kernel.arithmetic)
@@ -372,17 +398,3 @@ def _widest(replica: ModelReplica) -> str:
         if name in {str(rate) for rate in replica.device.peak_flops_per_s}:
             return name
     raise UnsupportedError(f"{replica.device.id} has no rate for attention in bf16, fp16 or fp32")
-
-
-def link_bytes_per_s(replica: ModelReplica, devices: int) -> float:
-    """Bytes per second in one direction of the link that joins `devices` devices.
-
-    Raises:
-        UnsupportedError: the accelerator's facts hold no such link.
-    """
-    device = replica.device
-    if device.scale_up and devices <= device.scale_up.devices:
-        return device.scale_up.one_way_bytes_per_s
-    if device.scale_out:
-        return device.scale_out.one_way_bytes_per_s
-    raise UnsupportedError(f"{device.id}: no known link joins {devices} devices")

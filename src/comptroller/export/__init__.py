@@ -28,13 +28,15 @@ LABEL_CHARACTERS = 40
 class ServiceLaunch:
     """A service as a tool starts it.
 
-    name: a DNS label, unique in the plan.  engine: the program that is started.  nodes: that one replica spans, each
-    with `devices` accelerators.  conversion: how its weights are made, where no repository has them.
+    name: a DNS label, unique in the plan.  engine: the program that is started.  command: what starts a replica of the
+    pool, as the plan has it.  nodes: that one replica spans, each with `devices` accelerators.  conversion: how its
+    weights are made, where no repository has them.
     """
 
     service: ServiceDocument
     name: str
     engine: str
+    command: str
     pool: PoolDocument
     device: Accelerator
     nodes: int
@@ -48,14 +50,21 @@ class ServiceLaunch:
     @property
     def words(self) -> list[str]:
         """The command of one replica."""
-        return [*shlex.split(self.service.launch), "--host", "0.0.0.0", "--port", str(PORT)]
+        return self.listening(PORT)
+
+    def listening(self, port: int) -> list[str]:
+        """The command of one replica that listens on a port of all addresses."""
+        return [*self.engine_words, *launch.listening(self.engine, "0.0.0.0", port)]
+
+    @property
+    def engine_words(self) -> list[str]:
+        """The command of one replica as the plan has it, without an address."""
+        return shlex.split(self.command)
 
     @property
     def model_name(self) -> str:
-        """The model as its engine calls it: what follows the option that names it, or the third word."""
-        words = self.words
-        named = next((words.index(flag) for flag in ("--model-path", "--model") if flag in words), None)
-        return words[2] if named is None else words[named + 1]
+        """The model as its engine calls it, read off the command."""
+        return launch.statement(self.command).model
 
     @property
     def line(self) -> str:
@@ -122,29 +131,43 @@ def service_launches(plan: Plan) -> tuple[ServiceLaunch, ...]:
     Raises:
         UnsupportedError: everything is bought from APIs, or a service splits prefill from decode.
     """
+    found = pool_launches(plan)
+    for first, *others in found:
+        if others:
+            raise UnsupportedError(
+                f"{first.service.id}: prefill and decode run in pools of their own, which need a router that passes "
+                "caches on; export it to llm_d or dynamo, which bring one"
+            )
+    return tuple(first for first, *_ in found)
+
+
+def pool_launches(plan: Plan) -> tuple[tuple[ServiceLaunch, ...], ...]:
+    """Each service of a plan on own accelerators, named, pool by pool: one, or prefill and decode apart.
+
+    Raises:
+        UnsupportedError: everything is bought from APIs, a service is a what-if, or has pools of one phase alone.
+    """
     if not plan.services:
         raise UnsupportedError(f"{plan.name}: all tokens are bought from APIs, there is nothing to start")
-    return tuple(_launches_of(plan))
-
-
-def _launches_of(plan: Plan) -> Iterator[ServiceLaunch]:
     names: Counter[str] = Counter()
-    for service in plan.services:
-        if len(service.deployment.pools) != 1 or service.deployment.pools[0].phase != "mixed":
-            raise UnsupportedError(
-                f"{service.id}: prefill and decode run in pools of their own, which need a router that passes caches "
-                "on; only services whose replicas do both are exported"
-            )
-        if service.launch.startswith(launch.WHAT_IF):
-            raise UnsupportedError(f"{service.id}: {service.launch.removeprefix('# ')}")
-        (pool,) = service.deployment.pools
-        device = plan.library.accelerator(pool.accelerator)
-        engine = plan.library.engine(service.deployment.engine.id).launched_as
-        base = slug(f"{service.deployment.model}-{pool.accelerator}")
-        names[base] += 1
-        name = base if names[base] == 1 else f"{base}-{names[base]}"
-        conversion = _conversion_of(service, pool, plan.library)
-        yield ServiceLaunch(service, name, engine, pool, device, nodes_of(pool, device), conversion)
+    return tuple(tuple(_launches_of(service, plan.library, names)) for service in plan.services)
+
+
+def _launches_of(service: ServiceDocument, library: FactLibrary, names: Counter[str]) -> Iterator[ServiceLaunch]:
+    pools, commands = service.deployment.pools, service.launch.splitlines()
+    for command in commands:
+        if command.startswith(launch.WHAT_IF):
+            raise UnsupportedError(f"{service.id}: {command.removeprefix('# ')}")
+    if [pool.phase for pool in pools] not in (["mixed"], ["prefill", "decode"]):
+        raise UnsupportedError(f"{service.id}: a service has one pool that does both, or prefill and decode")
+    base = slug(f"{service.deployment.model}-{pools[0].accelerator}")
+    names[base] += 1
+    name = base if names[base] == 1 else f"{base}-{names[base]}"
+    engine = library.engine(service.deployment.engine.id).launched_as
+    for pool, command in zip(pools, commands, strict=True):
+        device = library.accelerator(pool.accelerator)
+        conversion = _conversion_of(service, pool, library)
+        yield ServiceLaunch(service, name, engine, command, pool, device, nodes_of(pool, device), conversion)
 
 
 def _conversion_of(
@@ -152,7 +175,7 @@ def _conversion_of(
 ) -> launch.CheckpointConversion | None:
     """How the files are made that the plan's own command loads; none where it loads a repository."""
     found = launch.checkpoint(replica_of_pool(service.deployment, pool, library)).conversion
-    return found if found and found.path in shlex.split(service.launch) else None
+    return found if found and found.path in shlex.split(service.launch, comments=True) else None
 
 
 def slug(text: str) -> str:

@@ -60,14 +60,27 @@ class PredictionErrorBands:
 
     new: neither the model under this engine nor the accelerator with it.  related: the model under this engine, but on
     another accelerator or in another format.  seen: engine, model, formats and accelerator; here of the residual
-    divided by its predicted standard deviation.  foreign: another vendor's device, a family or an engine whose kernels
-    nobody timed, or an older generation of an engine; from sources left out.
+    divided by its predicted standard deviation.  vendor, engine, generation: another vendor's device or a family whose
+    kernels nobody timed, such an engine, an older generation of an engine; from sources left out.  foreign: these
+    together, for a group without a band of its own.
     """
 
     new: Band
     related: Band
     seen: Band
     foreign: Band | None = None
+    vendor: Band | None = None
+    engine: Band | None = None
+    generation: Band | None = None
+
+    def of_group(self, group: str, measured: bool) -> tuple[str, Band]:
+        """The group that judges a replica, and its band.
+
+        group: as `costs.causes.strangeness` has it.  measured: whether the model was, under this engine.
+        """
+        usual = "related" if measured else "new"
+        names = (usual,) if group == "timed" else (group, "foreign", usual)
+        return next((name, band) for name in names if (band := getattr(self, name)))
 
 
 @strict(frozen=True, config=_STRICT)

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Generic, Protocol, TypeVar
 
 from comptroller.books.keys import AUDITOR, PREFIX, ApiKey
+from comptroller.books.rates import RateLimitBucket
 from comptroller.gateway.config import GatewayConfig, RateLimits
 from comptroller.gateway.problems import GatewayError
 
@@ -20,7 +21,6 @@ each request asks the books again; at twice it the table takes twice the memory.
 FRESH_S = 5.0
 """How long a key is believed before the books are asked again: the longest that a revoked key lives on here.
 At twice it a revoked key lives on for ten seconds, and the books are asked half as often."""
-MINUTE_S = 60.0
 
 V = TypeVar("V")
 
@@ -57,38 +57,6 @@ class GatewayLruCache(Generic[V]):
 
     def __len__(self) -> int:
         return len(self._items)
-
-
-@dataclass(slots=True)
-class RateLimitBucket:
-    """A rate as a bucket that fills evenly and holds a minute's worth; it may be overdrawn by what was not foreseen.
-
-    >>> bucket = RateLimitBucket(60.0, at_s=0.0)
-    >>> bucket.take(60.0, 0.0); bucket.wait_s(0.0), bucket.wait_s(1.5)
-    (1.0, 0.0)
-    """
-
-    per_minute: float
-    level: float = -1.0
-    at_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.level = self.per_minute
-
-    def _fill(self, now_s: float) -> None:
-        gained = (now_s - self.at_s) * self.per_minute / MINUTE_S
-        self.level, self.at_s = min(self.per_minute, self.level + gained), now_s
-
-    def wait_s(self, now_s: float, amount: float = 1.0) -> float:
-        """Seconds until there is so much in it."""
-        self._fill(now_s)
-        amount = min(amount, self.per_minute)
-        return max(0.0, amount - self.level) * MINUTE_S / self.per_minute
-
-    def take(self, amount: float, now_s: float) -> None:
-        """Takes an amount out."""
-        self._fill(now_s)
-        self.level -= amount
 
 
 CREDENTIALS = ("authorization", "x-api-key", "api-key")
@@ -130,7 +98,10 @@ class GatewayCaller:
 
 
 class GatewayAdmissionController:
-    """Lets callers in by their key, and holds them to their limits. Limits are those of this process alone."""
+    """Lets callers in by their key, and refuses at once what passes their limits in this process alone.
+
+    Holds in the books keep the limits over all gateways (`books.rates`).
+    """
 
     def __init__(
         self, config: GatewayConfig, find: Callable[[str], ApiKey | None], any_key: Callable[[], bool]
@@ -174,7 +145,7 @@ class GatewayAdmissionController:
         return self._closed[1]
 
     def _limited(self, caller: GatewayCaller) -> GatewayCaller:
-        rates = self._config.key_limits.get(caller.name, self._config.limits)
+        rates = self._config.limits_of(caller.name)
         buckets = self._buckets.get(caller.name)
         if buckets is None:
             buckets = self._buckets.put(caller.name, _buckets(rates, caller.asked_s))

@@ -10,10 +10,11 @@ import logging
 import time
 from dataclasses import replace
 from decimal import Decimal
-from math import nan
+from math import inf, nan
 from typing import Any, Protocol
 
 from comptroller.books.postings import CallQuote, ReleasePosting, ReservationPosting, SettlementPosting
+from comptroller.books.rates import RateClaim, RateExceededError
 from comptroller.costs.rating import PUSD, CallReceipt, TokenUsage
 from comptroller.costs.usage import own_cost, require_region
 from comptroller.errors import BudgetExceededError, UnsupportedError
@@ -71,6 +72,7 @@ class CallAttempt:
         )
         self.body = order.body_for(service)
         self._worst_pusd = order.worst_pusd(service, self.body)
+        self._claims = order.claims(service, self.body, self._worst_pusd)
         self.receipt: CallReceipt | None = None
         self.usage: TokenUsage | None = None
         self.open = self._asked = False
@@ -94,7 +96,8 @@ class CallAttempt:
         self.open = True
         desk.open += 1
         try:
-            quote = CallQuote(self._worst_pusd, order.estimate_pusd, order.plan)
+            about = {"user": order.user, "tags": order.tags}
+            quote = CallQuote(self._worst_pusd, order.estimate_pusd, order.plan, **about, claims=self._claims)
             await self._hold(ReservationPosting(self.call, quote))
         except asyncio.CancelledError:
             if self._asked:
@@ -118,6 +121,9 @@ class CallAttempt:
             except BudgetExceededError as error:
                 if not error.passing:
                     raise
+            except RateExceededError as error:
+                if error.claim.unit == "requests":
+                    raise
             self._asked = False  # nothing of it is written
             await asyncio.sleep(pause_s)
         self._asked = True
@@ -140,7 +146,7 @@ class CallAttempt:
         call = replace(self.call, finish=finish, first_s=self.first_s, last_s=time.time())
         if not billable:
             self.receipt, self.call = CallReceipt(0, energy=energy), call
-            self.desk.settle(ReleasePosting(call, why), self)
+            self.desk.settle(ReleasePosting(call, why, self._given_back(0.0, 0.0)), self)
             return
         try:
             usage = usage_of(said, reading.counted if reading else 0)
@@ -165,7 +171,18 @@ class CallAttempt:
             gco2e=spent.energy.gco2e,
             source="priced" if spent.price else "metered" if spent.pusd is not None else "",
         )
-        self.desk.settle(SettlementPosting(self.call, spent), self)
+        taken = inf if self.usage is None else float(self.usage.prompt_tokens + self.usage.output_tokens)
+        usd = inf if spent.pusd is None else spent.pusd / PUSD
+        self.desk.settle(SettlementPosting(self.call, spent, self._given_back(taken, usd)), self)
+
+    def _given_back(self, tokens: float, usd: float) -> tuple[RateClaim, ...]:
+        """What it took beyond its claims: less than nothing; nothing where it is unknown (infinite)."""
+        taken = {"tokens": tokens, "usd": usd}
+        return tuple(
+            replace(claim, amount=taken[claim.unit] - claim.amount)
+            for claim in self._claims
+            if taken.get(claim.unit, inf) < inf
+        )
 
     def _require_permitted(self, usage: TokenUsage) -> None:
         """Holds what is reported against what the hold left room for.

@@ -147,6 +147,7 @@ class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):
     """The whole of it.
 
     require_key: no service without a key on loopback either.  strategies: a user's own that model ids may name.
+    book_users: whether the books keep the field `user` of requests, for budgets and reports by user.
     roles: role -> service where a request does not say.  key_limits: by the name of the key.
     calibration: folder of an own calibration, by which the plan's latencies are judged.
     hosts: further names by which clients call it, beside the loopback's and `host`.  origins: of the pages that may.
@@ -167,6 +168,7 @@ class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):
     strategies: tuple[str, ...] = ()
     roles: dict[str, str] = field(default_factory=dict)
     checkers: dict[str, CheckerConfig] = field(default_factory=dict)
+    book_users: bool = False
     limits: RateLimits = RateLimits()
     key_limits: dict[str, RateLimits] = field(default_factory=dict)
     guard: GuardConfig = GuardConfig()
@@ -180,6 +182,10 @@ class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):
     max_calls: Whole = 256
     send_s: Positive = 60.0
     drain_s: Positive = 30.0
+
+    def limits_of(self, key: str) -> RateLimits:
+        """The limits per minute of a key."""
+        return self.key_limits.get(key, self.limits)
 
     @property
     def loopback(self) -> bool:

@@ -22,6 +22,11 @@ Temperature = Annotated[float, Meta(ge=0, le=2)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Stop = str | Annotated[list[str], Meta(max_length=16)] | None
 Json = dict[str, Any]
+Tag = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[^;=\\s\\x00]+$")]
+"""A tag's name or value: without what separates them in the books."""
+MOST_TAGS = 8
+"""Tags of a request: team, environment, feature and customer, and as many again. Each set of them is an account in the
+books, of which twice as many tags may make the square."""
 MOST_QUESTION = 200
 """Characters of the label of a question in the books: an id or a title. At twice it rows may take twice the room."""
 
@@ -50,7 +55,8 @@ class RequestOptions(Struct, forbid_unknown_fields=True, rename={"klass": "class
     strategy: as in a model id.  budget: "2000 tokens, 0.01 usd, 5 j, 30 s".  answer: what is compared in votes:
     "text", "number", "letter", or a regex with one group.  roles: role -> service.  klass: class of the plan.
     session: requests of one session go to one replica.  stop_repetition: end a generation that repeats itself.
-    reminder: ask for a concise answer.  question: a label in the books.
+    reminder: ask for a concise answer.  question: a label in the books.  tags: what it is for, name -> value, for
+    budgets and reports.
     """
 
     strategy: str | None = None
@@ -63,6 +69,12 @@ class RequestOptions(Struct, forbid_unknown_fields=True, rename={"klass": "class
     stop_repetition: bool | None = None
     reminder: bool | None = None
     question: Annotated[str, Meta(max_length=MOST_QUESTION)] = ""
+    tags: Annotated[dict[Tag, Tag], Meta(max_length=MOST_TAGS)] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The tags as the books keep them."""
+        return ";".join(f"{name}={value}" for name, value in sorted(self.tags.items()))
 
 
 class StreamOptions(Struct):

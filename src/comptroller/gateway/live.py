@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from math import inf, nan
 from typing import Any
+
+from msgspec.structs import replace as changed
 
 from comptroller.costs.carbon import CallEnergy
 from comptroller.costs.rating import PUSD, TokenUsage
@@ -44,6 +46,7 @@ class LiveRunSettings:
     scored: whether samples are judged without being asked for.  logprobs: whether their likelihood is needed.
     affinity, session: what calls of the run have in common, see `UpstreamRequest`.
     plan: digest of the plan that the run belongs to.  most_calls: that a run may make.
+    labels: user, tags and limits of the request, as orders take them.
     """
 
     choose: Choose
@@ -58,6 +61,7 @@ class LiveRunSettings:
     session: str = ""
     plan: str = ""
     most_calls: int = 256
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
 
 def mentions(strategy: Any, word: str) -> bool:
@@ -181,8 +185,15 @@ class LiveWorld:
         grown = self.size + sum(len(reply.content) * 4 for reply in _replies(ask))
         return UpstreamRequest(
             self.talk.path, body | {"stream": True}, grown, call, services, stream=True, affinity=self.cast.affinity,
-            session=self.cast.session, plan=self.cast.plan, attempts=made,
+            session=self.cast.session, plan=self.cast.plan, attempts=made, **self._labels(),
         )  # fmt: skip
+
+    def _labels(self) -> dict[str, Any]:
+        """Those of an order: of limits, a request counts once however many calls it makes."""
+        labels = dict(self.cast.labels)
+        if self._asked > 1 and "limits" in labels:
+            labels["limits"] = changed(labels["limits"], requests=None)
+        return labels
 
     def pending(self) -> list[Cost]:
         """What running calls have taken for certain: the tokens that arrived, at their price."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from comptroller.books.rates import RateClaim
+from comptroller.costs.rating import PUSD
 from comptroller.errors import UnsupportedError
 from comptroller.gateway.body_fields import bounded_body
+from comptroller.gateway.config import RateLimits
 from comptroller.gateway.conversation import has_media, most_tokens, prompt_bound, with_token_cap
 from comptroller.gateway.problems import GatewayError
 from comptroller.gateway.replica_choice import RoutedPrompt
@@ -32,7 +35,8 @@ class UpstreamRequest:
     way.  size: bytes of the request, which bound its prompt.  call: who asks, and what for.  services: the first
     choice and the fallbacks.  affinity: the session, or how the prompt begins: what should meet the same cache.
     session: as the client named it, or the strategy's run.  estimate_pusd: what it is expected to cost.
-    plan: digest of the plan it belongs to.  attempts: every try that is over.
+    plan: digest of the plan it belongs to.  user, tags: as of `CallQuote`.  limits: of its key per minute.
+    attempts: every try that is over.
     """
 
     path: str
@@ -45,6 +49,9 @@ class UpstreamRequest:
     session: str = ""
     estimate_pusd: int | None = None
     plan: str = ""
+    user: str = ""
+    tags: str = ""
+    limits: RateLimits = field(default_factory=RateLimits)
     attempts: list[CallAttempt] = field(default_factory=list)
 
     @property
@@ -94,6 +101,22 @@ class UpstreamRequest:
             return service.tariff.worst_pusd(prompt, output, self.choices, HoldTerms(has_media(body), tier or ""))
         except UnsupportedError as error:
             raise GatewayError(400, f"service_tier: {error}", "invalid_value", "service_tier") from error
+
+    def claims(self, service: UpstreamService, body: Json, worst_pusd: int | None) -> tuple[RateClaim, ...]:
+        """What it may take there of its key's limits per minute; all of them where that has no end."""
+        name, limits, found = self.call.key, self.limits, []
+        if limits.requests is not None and not self.attempts:
+            found.append(RateClaim(name, "requests", limits.requests, 1.0))
+        if limits.tokens is not None:
+            context = service.config.context_tokens
+            prompt = prompt_bound(body, self.size, context)
+            output = 0 if self.path == "embeddings" else most_tokens(body) or context
+            most = limits.tokens if prompt is None or output is None else prompt + output * self.choices
+            found.append(RateClaim(name, "tokens", limits.tokens, most))
+        if limits.usd is not None:
+            most_usd = limits.usd if worst_pusd is None else worst_pusd / PUSD
+            found.append(RateClaim(name, "usd", limits.usd, most_usd))
+        return tuple(found)
 
     def permits(self, service: UpstreamService, body: Json) -> tuple[float, float]:
         """The most prompt and output tokens that a service may report and be believed: what its context and the hold

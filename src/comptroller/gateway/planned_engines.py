@@ -99,7 +99,7 @@ def _command_service(run: ServiceLaunch) -> ServiceConfig:
     return ServiceConfig(
         backend="command",
         model=run.model_name,
-        settings={"words": shlex.split(run.service.launch)},
+        settings={"words": run.engine_words, "engine": run.engine},
         context_tokens=engine.context_tokens,
         max_in_flight=engine.max_batch,
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from comptroller.books.rates import RateExceededError
 from comptroller.errors import (
     BudgetExceededError,
     ComptrollerError,
@@ -106,8 +107,8 @@ def problem_of(error: ComptrollerError) -> GatewayError:
     """
     if isinstance(error, GatewayError):
         return error
-    if isinstance(error, BudgetExceededError):
-        return _budget_problem(error)
+    if isinstance(error, BudgetExceededError | RateExceededError):
+        return _limit_problem(error)
     if isinstance(error, LedgerError):
         return GatewayError(503, f"the books cannot be written, so nothing is spent: {error}", "books", None, 5.0)
     if isinstance(error, DuplicateCallError):
@@ -117,8 +118,10 @@ def problem_of(error: ComptrollerError) -> GatewayError:
     return GatewayError(500, f"{type(error).__name__}: {error}", "internal")
 
 
-def _budget_problem(error: BudgetExceededError) -> GatewayError:
-    """A refusal for good, or until open calls have ended where they alone hold what is missing."""
+def _limit_problem(error: BudgetExceededError | RateExceededError) -> GatewayError:
+    """A refusal for good, or until open calls have ended or a minute's limit has room."""
+    if isinstance(error, RateExceededError):
+        return GatewayError(429, str(error), "rate_limit_exceeded", None, error.wait_s)
     if error.passing:
         return GatewayError(429, f"{error}; come again when they have ended", "budget_held", None, 1.0)
     return GatewayError(429, str(error), "budget_exceeded")

@@ -28,7 +28,7 @@ from comptroller.gateway.config import ConfiguredTokenPrice, GatewayConfig, Serv
 from comptroller.gateway.conversation import ClientConversation, text_of
 from comptroller.gateway.desk import UpstreamDispatcher
 from comptroller.gateway.forecast import RequestCostForecast
-from comptroller.gateway.formats import RequestOptions
+from comptroller.gateway.formats import MOST_QUESTION, RequestOptions
 from comptroller.gateway.live import LiveRunSettings, LiveWorld, mentions
 from comptroller.gateway.metrics import GatewayMetrics
 from comptroller.gateway.order import UpstreamRequest
@@ -219,8 +219,8 @@ class GatewayRuntime:
             body = body | {"messages": talk.opening(talk.question)}
         return UpstreamRequest(
             asked.path, body, asked.size, self._call(asked),
-            asked.caller.permitted(with_fallbacks(service, self.services)),
-            bool(body.get("stream")), self._affinity(asked), _session(asked), self._estimate(asked.model), plan,
+            asked.caller.permitted(with_fallbacks(service, self.services)), bool(body.get("stream")),
+            self._affinity(asked), _session(asked), self._estimate(asked.model), plan, **self._labels(asked),
         )  # fmt: skip
 
     def run(self, asked: GatewayRequest, given: Strategy | None = None) -> LiveStrategyRun | None:
@@ -258,7 +258,7 @@ class GatewayRuntime:
         cast = LiveRunSettings(
             choose, answer_of(asked.options.answer), checker, self.checkers, scored,
             mentions(strategy, "likelihood"), guard, asked.options.stop_repetition, self._affinity(asked),
-            _session(asked) or f"run {asked.id}", plan, self.config.max_calls,
+            _session(asked) or f"run {asked.id}", plan, self.config.max_calls, self._labels(asked),
         )  # fmt: skip
         choose("solver")
         call = replace(self._call(asked), strategy=spell(strategy))
@@ -328,6 +328,11 @@ class GatewayRuntime:
             arrival_s=asked.arrival_s, key=asked.caller.name, project=asked.caller.project,
             question=asked.options.question,
         )  # fmt: skip
+
+    def _labels(self, asked: GatewayRequest) -> dict[str, Any]:
+        """User, tags and limits of a request, as orders take them."""
+        user = str(asked.body.get("user") or "")[:MOST_QUESTION] if self.config.book_users else ""
+        return {"user": user, "tags": asked.options.label, "limits": self.config.limits_of(asked.caller.name)}
 
     def _affinity(self, asked: GatewayRequest) -> str:
         """What requests that should meet the same cache have in common."""

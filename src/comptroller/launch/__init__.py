@@ -21,8 +21,8 @@ from comptroller.launch._version import program_version, require_planned, stands
 __all__ = [
     "WHAT_IF", "CheckpointConversion", "LaunchCheckpoint", "LaunchStatement", "LaunchedReplica", "ServingPhase",
     "adapter_words", "checkpoint", "command", "engines", "image", "launchable", "launched_replica", "layout_problem",
-    "line", "lines_of_manifest", "model_of_path", "require_version", "speculation_words", "splits", "spread",
-    "statement",
+    "line", "lines_of_manifest", "listening", "model_of_path", "require_version", "speculation_words", "splits",
+    "spread", "statement",
 ]  # fmt: skip
 
 
@@ -183,6 +183,19 @@ def image(engine: str, device: Accelerator, planned: str) -> str:
     if not stands_for(images[key], planned, first):
         raise UnsupportedError(f"the plan is for {engine} {planned}; the image that is known is {images[key]}")
     return images[key]
+
+
+def listening(engine: str, host: str, port: int) -> list[str]:
+    """Arguments with which an engine listens on an address.
+
+    Raises:
+        UnknownIdError: no file for the engine.
+
+    >>> listening("vllm", "0.0.0.0", 8000)
+    ['--host', '0.0.0.0', '--port', '8000']
+    """
+    host_flag, port_flag = getattr(_file(engine), "ADDRESS", ("--host", "--port"))
+    return [host_flag, host, port_flag, str(port)]
 
 
 def spread(engine: str, nodes: int) -> str:

@@ -33,12 +33,15 @@ class LaunchFlags:
 
 @dataclass(frozen=True, slots=True)
 class LaunchStatement:
-    """What a line states. values: text by what it sets.  unread: flags with their values that no table knows."""
+    """What a line states. values: text by what it sets.  unread: flags with their values that no table knows.  flags:
+    what a value was set by, as it was written.
+    """
 
     engine: str
     model: str
     values: Mapping[str, str] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
+    flags: Mapping[str, str] = field(default_factory=dict)
 
     def count(self, name: str, usual: int = 1) -> int:
         """A whole number above 0.
@@ -48,7 +51,8 @@ class LaunchStatement:
         """
         text = self.values.get(name, str(usual))
         if not re.fullmatch(r"[1-9]\d*", text):
-            raise InputError(f"{self.engine}: {name} is {text!r}, a whole number above 0")
+            flag = self.flags.get(name, name)
+            raise InputError(f"{self.engine}: {flag} takes a whole number above 0, and has {text!r}")
         return int(text)
 
 
@@ -102,9 +106,11 @@ def _read_words(engine: str, flags: LaunchFlags, words: Sequence[str]) -> Launch
     values: dict[str, str] = {}
     unread: list[str] = []
     loose: list[str] = []
+    written: dict[str, str] = {}
     for flag, value in _pairs(engine, flags, words):
         if flag in flags.setting:
             values[flags.setting[flag]] = value or "1"
+            written[flags.setting[flag]] = flag
         elif not flag:
             loose.append(value)
         elif flag not in ADDRESSES | NODE | flags.passed:
@@ -115,7 +121,7 @@ def _read_words(engine: str, flags: LaunchFlags, words: Sequence[str]) -> Launch
             f"{engine}: the line names no model; it stands after {' or '.join(flags.model) or 'the start'}"
         )
     extra = [word for word in loose if word != model]
-    return LaunchStatement(engine, model, values, (*unread, *extra))
+    return LaunchStatement(engine, model, values, (*unread, *extra), written)
 
 
 def _pairs(engine: str, flags: LaunchFlags, words: Sequence[str]) -> Iterator[tuple[str, str]]:

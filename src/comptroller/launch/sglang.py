@@ -31,6 +31,9 @@ TOGETHER = True
 VERSION = ("python", "-c", "import importlib.metadata as m; print(m.version('sglang'))")
 """What prints the version that is installed."""
 
+WIDE = ("--moe-a2a-backend", "deepep", "--enable-two-batch-overlap")
+"""docs.sglang.ai, advanced_features/expert_parallelism: tokens go to their experts, halves of a batch take turns."""
+
 FLAGS = LaunchFlags(
     start=(("python", "-m", "sglang.launch_server"), ("sglang", "serve")),
     model=("--model-path", "--model"),
@@ -42,9 +45,12 @@ FLAGS = LaunchFlags(
         "--kv-cache-dtype": "cache", "--context-length": "context_tokens", "--max-running-requests": "max_batch",
         "--chunked-prefill-size": "chunk_tokens", "--mem-fraction-static": "memory_fraction",
     },
-    bare=frozenset({"--enable-dp-attention"}),
+    bare=frozenset({"--enable-dp-attention", "--enable-two-batch-overlap"}),
     passed=frozenset(
-        {"--load-format", "--tokenizer-path", "--flashinfer-mxfp4-moe-precision", "--device", "--attention-backend"}
+        {
+            *("--load-format", "--tokenizer-path", "--flashinfer-mxfp4-moe-precision", "--device"),
+            *("--attention-backend", "--moe-a2a-backend", "--enable-two-batch-overlap"),
+        }
     ),
 )  # fmt: skip
 """How a line is read; what stands in `passed` follows from the format and the device."""
@@ -61,6 +67,8 @@ def words(replica: ModelReplica, files: LaunchCheckpoint, context_tokens: int) -
         line += ["--dp-size", layout.dp, "--enable-dp-attention"]
     if layout.ep > 1:
         line += ["--ep-size", layout.ep]
+    if layout.is_wide:
+        line += WIDE
     if recipe.activations in {"bf16", "fp16"}:
         line += ["--dtype", {"bf16": "bfloat16", "fp16": "float16"}[recipe.activations]]
     line += files.flags

@@ -33,6 +33,10 @@ TOGETHER = True
 VERSION = ("vllm", "--version")
 """What prints the version that is installed."""
 
+WIDE = ("--all2all-backend", "deepep_high_throughput", "--enable-dbo")
+"""docs.vllm.ai, serving/expert_parallel_deployment and design/dbo: tokens go to their experts, two halves of a batch
+take turns."""
+
 FLAGS = LaunchFlags(
     start=(("vllm", "serve"), ("python", "-m", "vllm.entrypoints.openai.api_server")),
     model=("--model",),
@@ -43,8 +47,10 @@ FLAGS = LaunchFlags(
         "--max-model-len": "context_tokens", "--max-num-seqs": "max_batch", "--max-num-batched-tokens": "chunk_tokens",
         "--gpu-memory-utilization": "memory_fraction",
     },
-    bare=frozenset({"--enable-expert-parallel", "--enable-prefix-caching", "--enable-chunked-prefill"}),
-    passed=frozenset({"--enable-prefix-caching", "--enable-chunked-prefill"}),
+    bare=frozenset(
+        {"--enable-expert-parallel", "--enable-prefix-caching", "--enable-chunked-prefill", "--enable-dbo"}
+    ),
+    passed=frozenset({"--enable-prefix-caching", "--enable-chunked-prefill", "--all2all-backend", "--enable-dbo"}),
 )  # fmt: skip
 """How a line is read; prefix caching and chunked prefill are on in any case since 0.11."""
 
@@ -60,6 +66,8 @@ def words(replica: ModelReplica, files: LaunchCheckpoint, context_tokens: int) -
         line += ["--data-parallel-size", layout.dp]
     if layout.ep > 1:
         line += ["--enable-expert-parallel"]
+    if layout.is_wide:
+        line += WIDE
     if recipe.activations in {"bf16", "fp16"}:
         line += ["--dtype", {"bf16": "bfloat16", "fp16": "float16"}[recipe.activations]]
     line += files.flags

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 
 from comptroller.facts.serving import (
     ANCHOR_COLUMNS,
@@ -85,7 +86,7 @@ def _parameter(p: ServingParameter) -> str:
 
 
 def _bands(name: str, bands: PredictionErrorBands) -> list[str]:
-    known = {"new": bands.new, "related": bands.related, "seen": bands.seen, "foreign": bands.foreign}
+    known = {item.name: getattr(bands, item.name) for item in fields(bands)}
     rows = [f"{key} = [{band[0]:.4g}, {band[1]:.4g}]" for key, band in known.items() if band]
     return [f"[{name}]", *rows, ""]
 

@@ -25,6 +25,8 @@ from comptroller.measure.observations import ExclusionReport, RunObservation
 
 Array = npt.NDArray[np.float64]
 
+HIDDEN = "experts over more than eight devices: what computing hides of their exchange is not linear in the parameters"
+
 
 @dataclass(frozen=True, slots=True)
 class RunFeatures:
@@ -115,6 +117,9 @@ def bank(observations: Sequence[RunObservation], report: ExclusionReport) -> Fea
     rows: list[list[Array]] = []
     ready: dict[Hashable, PricedReplica] = {}
     for observation in observations:
+        if observation.replica.layout.is_wide:
+            report.add(observation.number, HIDDEN)
+            continue
         try:
             rows.append(_row(observation, ready))
         except (InsufficientMemoryError, UnsupportedError) as error:

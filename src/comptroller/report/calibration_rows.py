@@ -106,7 +106,8 @@ def kinship(replica: ModelReplica) -> tuple[MeasuredConfigurations, ...]:
 
 def _interval(replica: ModelReplica) -> ReportSheet:
     """The interval now, and with one more run at a time until it is half as wide."""
-    now = ReplicaIntervals.of(replica, FittedCalibration.shipped()).tpot
+    known = ReplicaIntervals.of(replica, FittedCalibration.shipped())
+    now, judged = known.tpot, known.judged_by
     wide, seen = np.log(now.high / now.low), serving_facts().tpot.seen
     columns = left("when", "time per token, 80 %"), right("low"), right("high"), left("measured", "runs at clients")
     rows: list[tuple[str, float, float, str | None]] = [("now", round(now.low, 3), round(now.high, 3), None)]
@@ -117,7 +118,8 @@ def _interval(replica: ModelReplica) -> ReportSheet:
         if spread * (seen[1] - seen[0]) <= wide / 2 or count == len(LOADS):
             rows.append((f"after {count} own runs", round(low, 3), round(high, 3), clients))
             break
-    return ReportSheet("Its interval, and the runs that halve it (comptroller measure, then fit calibration)", columns,
+    title = f"Its interval, judged by {judged}; and the runs that halve it (comptroller measure, then fit calibration)"
+    return ReportSheet(title, columns,
                        tuple(rows))  # fmt: skip
 
 

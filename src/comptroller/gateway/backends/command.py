@@ -11,6 +11,7 @@ import aiohttp
 from comptroller.errors import InputError
 from comptroller.gateway.backends.openai import OpenaiBackend
 from comptroller.gateway.config import ServiceConfig
+from comptroller.launch import listening
 
 LOADING_S = 3600.0
 """Longest until the engine is ready: it may fetch its weights first, 140 GB over 1 Gbit/s in twenty minutes."""
@@ -21,13 +22,15 @@ STOP_S = 30.0
 
 
 class CommandBackend(OpenaiBackend):
-    """settings: `words`, the command without its address; it takes --host and --port, and is well at /health."""
+    """settings: `words`, the command without its address, and `engine`, which says by which flags it takes one (--host
+    and --port without). It is well at /health."""
 
     def __init__(self, name: str, config: ServiceConfig, url: str) -> None:
-        if unknown := sorted(config.settings.keys() - {"words"}):
-            raise InputError(f"service {name}: no setting {unknown[0]!r}; there is words")
+        if unknown := sorted(config.settings.keys() - {"words", "engine"}):
+            raise InputError(f"service {name}: no setting {unknown[0]!r}; there are words, engine")
         super().__init__(name, config, "http://127.0.0.1")
         self.words: list[str] = [str(word) for word in config.settings.get("words", ())]
+        self.engine = str(config.settings.get("engine", "vllm"))
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -42,7 +45,7 @@ class CommandBackend(OpenaiBackend):
             port = str(free.getsockname()[1])
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *self.words, "--host", "127.0.0.1", "--port", port, start_new_session=True
+                *self.words, *listening(self.engine, "127.0.0.1", int(port)), start_new_session=True
             )
         except OSError as error:
             raise InputError(f"service {self.name}: {' '.join(self.words[:3])}: {error.strerror}") from error

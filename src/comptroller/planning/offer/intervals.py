@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.causes import is_foreign
+from comptroller.costs.causes import TIMED, strangeness
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.costs.power import device_interval_w
@@ -19,11 +19,22 @@ from comptroller.costs.step_factor import StepFactorCalibration
 from comptroller.costs.timing import TimingCalibration
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.calibration import kernel_prior
-from comptroller.facts.serving import Band, PredictionErrorBands, anchors
+from comptroller.facts.serving import Band, anchors
 from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.quantities import short
 
 Array = npt.NDArray[np.float64]
+
+OWN_RUNS = "own runs of this deployment"
+JUDGED_BY = {
+    "related": "this model under this engine, with the accelerator or the formats left out",
+    "new": "models left out",
+    "vendor": "other vendors and untimed families, with each source left out",
+    "engine": "engines whose kernels nobody timed, with each source left out",
+    "generation": "older generations of engines, with each source left out",
+    "foreign": "other vendors, untimed and older engines, with each source left out",
+}
+"""A band of a calibration -> whose held-out errors it holds."""
 
 Z80 = 1.2816
 """Standard deviations to the 90th percentile of a normal distribution."""
@@ -67,11 +78,12 @@ class RelativeInterval:
 class ReplicaIntervals:
     """Spreads of a replica's figures. Plans use the physics without the learned residual, so the bands are those
     of models measured elsewhere under the engine, or of ones never measured under it; an own calibration has the bands
-    of what it was measured for."""
+    of what it was measured for. judged_by: whose held-out errors they are, in words."""
 
     tpot: RelativeInterval
     ttft: RelativeInterval
     w: RelativeInterval
+    judged_by: str = OWN_RUNS
 
     def latency(self, quantity: str) -> RelativeInterval:
         """The spread of a latency; end to end is mostly decoding."""
@@ -83,7 +95,7 @@ class ReplicaIntervals:
         steps that are taken for longer, the same spreads around what they are taken for."""
         if isinstance(calibration, StepFactorCalibration):
             found, factor = cls.of(replica, calibration.base), calibration.factor(replica)
-            return cls(found.tpot.beside(factor), found.ttft.beside(factor), found.w)
+            return cls(found.tpot.beside(factor), found.ttft.beside(factor), found.w, found.judged_by)
         efficiency = ReplicaPredictor.shipped()
         measured = efficiency.tpot.novelty(ResidualIdentity.of(replica)) != "new"
         unmeasured = unmeasured_error(replica.device, replica.engine.launched_as)
@@ -92,12 +104,11 @@ class ReplicaIntervals:
         if isinstance(calibration, OwnCalibration) and calibration.covers(replica):
             tpot, ttft = calibration.tpot(replica), calibration.ttft(replica)
             return cls(_of_logs(tpot.band), _of_logs(ttft.band), watts)
-        foreign = is_foreign(replica)
-        return cls(
-            _of_band(efficiency.facts.tpot, measured, unmeasured, foreign),
-            _of_band(efficiency.facts.ttft, measured, unmeasured, foreign),
-            watts,
-        )
+        group = strangeness(replica)
+        name, band = efficiency.facts.tpot.of_group(group, measured)
+        first = efficiency.facts.ttft.of_group(group, measured)[1]
+        more = 0.0 if group != TIMED else unmeasured
+        return cls(_of_band(band, more), _of_band(first, more), watts, JUDGED_BY[name])
 
 
 def is_timed(replica: ModelReplica, calibration: TimingCalibration) -> bool:
@@ -127,10 +138,8 @@ def _of_logs(band: Band) -> RelativeInterval:
     return RelativeInterval(float(np.exp(band[0])), float(np.exp(band[1])))
 
 
-def _of_band(bands: PredictionErrorBands, measured: bool, error: float, foreign: bool) -> RelativeInterval:
-    """The band of what was left out alike; without one, and the device never measured, the two errors in quadrature."""
-    if foreign and bands.foreign:
-        return _of_logs(bands.foreign)
-    low, high = bands.related if measured else bands.new
+def _of_band(band: Band, error: float) -> RelativeInterval:
+    """The band of what was left out alike, and the error of a device that was never measured in quadrature."""
+    low, high = band
     more = Z80 * error
     return RelativeInterval(float(np.exp(-np.hypot(low, more))), float(np.exp(np.hypot(high, more))))

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.memory import ReplicaMemory
+from comptroller.costs.network import link_bytes_per_s
 from comptroller.costs.split_pools import PoolRatio, SplitPools
-from comptroller.costs.timing import link_bytes_per_s
 from comptroller.launch import splits
 
 RATIOS = tuple(map(PoolRatio.of, ("1P1D", "1P2D", "2P1D", "1P3D", "3P1D", "2P3D", "3P2D", "1P5D", "5P1D")))
@@ -35,5 +35,5 @@ def split_refusal(replica: ModelReplica) -> str:
 def split_groups(replica: ModelReplica, held: ReplicaMemory) -> Iterator[SplitPools]:
     """Groups to try. Caches are priced at the network's rate, as groups may stand on several nodes; every device sends
     its own part."""
-    token_s = held.token_bytes / link_bytes_per_s(replica, APART)
+    token_s = held.token_bytes / link_bytes_per_s(replica, "transfer", APART)
     return (SplitPools(ratio, token_s) for ratio in RATIOS)

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.memory import memory
+from comptroller.costs.network import link_bytes_per_s
 from comptroller.costs.steptable import StepTable
 from comptroller.costs.tabulate import SiteRates, tabulate
-from comptroller.costs.timing import TimingCalibration, link_bytes_per_s, replica_timer
+from comptroller.costs.timing import TimingCalibration, replica_timer
 from comptroller.errors import UnknownIdError
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.site import AcceleratorOffer
@@ -179,7 +180,8 @@ def _transfer_bytes_per_s(service: ServiceDocument, pool: PoolDocument, library:
         devices = NO_NODE
     ends = [pool, *(other for other in pools if other.phase == "decode")]
     rates = (
-        link_bytes_per_s(replica_of_pool(deployment, end, library), devices) * end.tp * end.pp * end.dp for end in ends
+        link_bytes_per_s(replica_of_pool(deployment, end, library), "transfer", devices) * end.tp * end.pp * end.dp
+        for end in ends
     )
     return min(rates)
 

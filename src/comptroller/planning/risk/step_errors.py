@@ -13,9 +13,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from comptroller.costs.causes import TIMED, strangeness
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.costs.timing import TimingCalibration
+from comptroller.facts.serving import serving_facts
 from comptroller.planning.ground.nouns import Floats
 from comptroller.planning.offer.intervals import Z80, ReplicaIntervals, unmeasured_error
 
@@ -61,9 +63,13 @@ def _parts(replica: ModelReplica, calibration: TimingCalibration) -> Iterator[tu
 
 
 def _borrowed_share(replica: ModelReplica, calibration: TimingCalibration) -> float:
-    """Share of the variance that comes of kernels of other families standing in for those of the replica's own."""
+    """Share of the variance that comes of kernels of other families, engines or generations standing in for those of
+    the replica: what its band is wider by than that of models left out."""
     if isinstance(calibration, OwnCalibration) and calibration.covers(replica):
         return 0.0
     interval = ReplicaIntervals.of(replica, calibration).tpot
     whole = float(np.log(interval.high / interval.low)) / (2.0 * Z80)
+    if strangeness(replica) != TIMED:
+        low, high = serving_facts().tpot.new
+        return max(1.0 - ((high - low) / (2.0 * Z80) / whole) ** 2, 0.0)
     return min((unmeasured_error(replica.device, replica.engine.launched_as) / whole) ** 2, 1.0)

@@ -1,0 +1,120 @@
+"""Messages between nodes: which collectives leave a node, over what link, and at which share of its rate.
+
+No table of collectives over a network ships with the timed kernels. Latencies and shares are those by which NCCL itself
+chooses its algorithms, and of DeepEP for the exchange of tokens between experts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from comptroller.costs.deployment import ModelReplica, ParallelLayout
+from comptroller.errors import UnsupportedError
+from comptroller.facts.accelerator import Accelerator
+
+TREE_LL = (6.8e-6, 0.6e-6, 5.0e-6)
+"""Seconds of a tree of small messages: base, a hop inside a node, a hop between nodes. NCCL, graph/tuning.cc,
+baseLat and hwLat, protocol LL."""
+TREE_LL128 = (14.0e-6, 1.25e-6, 8.5e-6)
+"""The same of protocol LL128, which larger messages take."""
+RING_LL = (6.6e-6, 0.6e-6, 2.7e-6)
+RING_LL128 = (14.0e-6, 1.9e-6, 4.0e-6)
+LL_TREE_SHARE, LL_RING_SHARE, LL128_SHARE = 1 / 3.8, 0.5, 0.92
+"""Of the bus rate that the protocols reach, for their flags take the rest (NCCL, graph/tuning.cc)."""
+
+DEEPEP_SHARE = 0.88
+"""Of a 400 Gbit/s network that DeepEP's exchange reaches: 43 to 47 of 50 GB/s with 16 to 64 devices, hidden 7,168, top
+8, dispatch in fp8 and combine in bf16 (README of github.com/deepseek-ai/DeepEP)."""
+
+TOGETHER = frozenset({"all_reduce", "all_gather", "reduce_scatter"})
+"""Collectives in which the devices of a node send through all its network cards at once."""
+
+
+def node_devices(device: Accelerator) -> int:
+    """Devices that links faster than the network join."""
+    return (device.scale_up.devices if device.scale_up else 0) or device.node_devices
+
+
+def reach(kind: str, devices: int, layout: ParallelLayout) -> int:
+    """Devices between the first and the last that a message of a kind passes: stages lie side by side.
+
+    >>> reach("send", 2, ParallelLayout(tp=8, pp=2)), reach("all_reduce", 8, ParallelLayout(tp=8, pp=2))
+    (16, 8)
+    """
+    return layout.devices if kind == "send" else devices
+
+
+def leaves_node(replica: ModelReplica, kind: str, devices: int) -> bool:
+    """Whether messages of a kind between so many devices cross the network."""
+    return reach(kind, devices, replica.layout) > node_devices(replica.device)
+
+
+def link_bytes_per_s(replica: ModelReplica, kind: str, devices: int) -> float:
+    """Bytes per second in one direction, per device, of the link that joins `devices` devices.
+
+    Over nodes a ring runs through all network cards of a node at once, and through its fabric between them.
+
+    Raises:
+        UnsupportedError: the accelerator's facts hold no such link.
+    """
+    device = replica.device
+    within = device.scale_up.one_way_bytes_per_s if device.scale_up else 0.0
+    if within and not leaves_node(replica, kind, devices):
+        return within
+    if device.scale_out is None:
+        raise UnsupportedError(f"{device.id}: no known link joins {reach(kind, devices, replica.layout)} devices")
+    card = device.scale_out.one_way_bytes_per_s
+    if kind not in TOGETHER:
+        return card
+    cards = min(devices, node_devices(device)) * card
+    return min(cards, within) if within else cards
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkShares:
+    """Of a collective between nodes: its least time and that of larger messages, s, and the shares of the link's rate
+    that those reach (`wide`) and small ones (`quick`), in the terms of `timing.KernelEfficiency`."""
+
+    floor_s: float
+    setup_s: float
+    wide: float
+    quick: float
+
+
+def network_shares(device: Accelerator, kind: str, devices: int) -> NetworkShares:
+    """Shares and latencies of a collective of NCCL between the nodes of `devices` devices.
+
+    Tree:  t = t_base + 2 ((n - 1) t_hop + log2(M) t_net);  ring:  t = t_base + (N - M) t_hop + (M - 1) t_net
+
+    n devices of each of M nodes, N = n M.  Source: NCCL, graph/tuning.cc, ncclTopoTuneModel. Small messages take
+    protocol LL, larger ones LL128.
+
+    >>> from comptroller.facts.accelerator import accelerator
+    >>> found = network_shares(accelerator("h100_sxm"), "all_reduce", 16)
+    >>> round(found.floor_s * 1e6, 1), round((found.floor_s + found.setup_s) * 1e6, 1)
+    (25.2, 48.5)
+    """
+    nodes = max(2, -(-devices // node_devices(device)))
+    local = max(1, devices // nodes)
+    if kind == "all_reduce":
+        times = [
+            base + 2 * ((local - 1) * hop + float(np.log2(nodes)) * net) for base, hop, net in (TREE_LL, TREE_LL128)
+        ]
+        return NetworkShares(times[0], times[1] - times[0], LL128_SHARE, LL_TREE_SHARE * devices / 2)
+    times = [base + (devices - nodes) * hop + (nodes - 1) * net for base, hop, net in (RING_LL, RING_LL128)]
+    return NetworkShares(times[0], times[1] - times[0], LL128_SHARE, LL_RING_SHARE)
+
+
+def nodes_reached(nodes: float, chosen: int) -> float:
+    """Other nodes that hold a token's experts, on average: to each of them it is sent once.
+
+    (M - 1) (1 - (1 - 1/M)^k), with M nodes and k experts a token
+
+    Source: DeepEP's normal kernels (one message to a node, forwarded inside it); balls in bins.
+
+    >>> round(nodes_reached(4, 8), 2)
+    2.7
+    """
+    return float((nodes - 1) * (1 - (1 - 1 / nodes) ** chosen))
