@@ -1,7 +1,9 @@
 """Fleets of a workload that were tried without the planner's search: every equal one and every mix of two kinds.
 
 What holds is decided by the draws that the planner uses and the bound of a further draw at 95 %, written here again.
-Fleets that carry less than 80 % of the demand in the steady state are left out.
+Fleets that carry less than 80 % of the demand in the steady state are left out. Of a kind (of a pair: beside each count
+of the other) the most that cost less are tried first, and fewer only where those hold: more of a kind is taken to be
+late no more often on common draws, as the planner takes it. Steps are those of the plan (`PlanningProblem.steps`).
 """
 
 from __future__ import annotations
@@ -9,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from itertools import combinations, islice
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
 
-from comptroller.costs.timing import TimingCalibration
 from comptroller.planning.ground.nouns import Goal
 from comptroller.planning.planner import REHEARSAL
 from comptroller.planning.prove.stage import RequestDraws
@@ -34,9 +35,9 @@ PAIRS = 8
 class EveryFleet:
     """Fleets of a problem tried without the planner's search: units by deployment, each with its batch cap."""
 
-    def __init__(self, problem: PlanningProblem, calibration: TimingCalibration) -> None:
+    def __init__(self, problem: PlanningProblem) -> None:
         self.problem = problem
-        self.draws = RequestDraws(problem, calibration, REHEARSAL)
+        self.draws = RequestDraws(problem, problem.steps, REHEARSAL)
         self.like = problem.search.solve(problem.goal)
         ((self.model, self.offers),) = problem.space.offers.items()
         self.most_s = np.array([target.most_s for target in problem.goal.targets])
@@ -63,10 +64,11 @@ class EveryFleet:
         loose = tuple(replace(target, aim=1e6) for target in goal.targets)
         return goal, replace(goal, targets=loose)
 
-    def holds(self, units: Mapping[int, int], goal: Goal) -> bool:
-        """Whether units by deployment hold every objective, each given its share of what all carry."""
-        draws = self.draws_of(units, goal)
-        return draws is not None and self._holds(draws)
+    def holds(self, units: Mapping[int, int]) -> bool:
+        """Whether units by deployment hold every objective at any caps, each given its share of what all carry."""
+        caps = {tuple(self.offers.table.best(goal.targets)[1][row] for row in units): goal for goal in self.goals}
+        draws = (self.draws_of(units, goal) for goal in caps.values())
+        return any(found is not None and self._holds(found) for found in draws)
 
     def draws_of(self, units: Mapping[int, int], goal: Goal) -> Iterator[Floats] | None:
         """The objectives' quantiles of a fleet, draw by draw; `None` where a kind cannot run all sizes."""
@@ -82,22 +84,30 @@ class EveryFleet:
         return self.draws.quantiles(fleet, goal)
 
     def _holds(self, draws: Iterator[Floats]) -> bool:
-        values = list(islice(draws, 2))
-        if (np.minimum(*values) > self.most_s).any():
-            return False
-        rows = np.stack([*values, *islice(draws, REHEARSAL.draws - 2)])
-        factor = float(student.ppf(REHEARSAL.confidence, len(rows) - 1)) * np.sqrt(1 + 1 / len(rows))
-        return bool((rows.mean(axis=0) + factor * rows.std(axis=0, ddof=1) <= self.most_s).all())
+        n, rows = REHEARSAL.draws, list[Floats]()
+        factor = float(student.ppf(REHEARSAL.confidence, n - 1)) * np.sqrt(1 + 1 / n)
+        for row in draws:
+            rows.append(row)
+            if (row * (1 + factor * np.sqrt(n)) / n > self.most_s).any():
+                return False
+        made = np.stack(rows)
+        return bool((made.mean(axis=0) + factor * made.std(axis=0, ddof=1) <= self.most_s).all())
 
     def cheaper(self, most: float) -> tuple[float, str]:
         """The cheapest fleet that holds for less than `most`, and its line; `most` itself where there is none."""
         best, line = most, ""
-        for usd, units in self._candidates(most):
-            if (
-                self._is_to_be_had(units)
-                and usd < best * (1 - 1e-9)
-                and any(self.holds(units, goal) for goal in self.goals)
-            ):
+        for row, others in self._groups(most):
+            price = self.offers.unit.usd_per_h
+            fixed = sum(number * float(price[other]) for other, number in others.items())
+            for count in range(int((most - fixed) / price[row]) + 1, 0, -1):
+                units = {**others, row: count}
+                usd = fixed + count * float(price[row])
+                if usd >= best * (1 - 1e-9) or not self._is_to_be_had(units):
+                    continue
+                if sum(number * self.carried[kind] for kind, number in units.items()) < CARRIES or not self.holds(
+                    units
+                ):
+                    break
                 best, line = usd, self._line(units)
         return best, line
 
@@ -115,19 +125,14 @@ class EveryFleet:
             count[row] = number
         return describe_units(self.offers, count)
 
-    def _candidates(self, most: float) -> list[tuple[float, dict[int, int]]]:
-        """Equal fleets and mixes of two kinds below a price, the cheapest first."""
+    def _groups(self, most: float) -> Iterator[tuple[int, dict[int, int]]]:
+        """Kinds, each with the units that stay beside it: none, or a count of another that costs less than `most`."""
         price = self.offers.unit.usd_per_h
-        found: list[tuple[float, dict[int, int]]] = []
         for row in np.flatnonzero(self.carried > 0).tolist():
-            counts = range(max(int(CARRIES / self.carried[row]), 1), int(most / price[row]) + 1)
-            found += [(float(count * price[row]), {row: count}) for count in counts]
+            yield row, {}
         for one, other in combinations(self._paired(price), 2):
             for first in range(1, int(most / price[one]) + 1):
-                for second in range(1, int((most - first * price[one]) / price[other]) + 1):
-                    if first * self.carried[one] + second * self.carried[other] >= CARRIES:
-                        found.append((float(first * price[one] + second * price[other]), {one: first, other: second}))
-        return sorted((pair for pair in found if pair[0] < most * (1 - 1e-9)), key=lambda pair: pair[0])
+                yield other, {one: first}
 
     def _paired(self, price: Floats) -> list[int]:
         rows = [row for row in np.argsort(price / self.carried).tolist() if np.isfinite(price[row] / self.carried[row])]

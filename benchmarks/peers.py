@@ -249,7 +249,7 @@ class FleetJudge:
     def __init__(self, service: CommonService) -> None:
         calibration = shipped_calibration()
         problem = pose_problem(service.workload, calibration)
-        self.every = EveryFleet(problem, calibration)
+        self.every = EveryFleet(problem)
         self.every.draws = RequestDraws(problem, calibration, RehearsalSettings(draws=UNSEEN, seed=UNSEEN_SEED))
 
     def judged(self, answer: PeerAnswer) -> tuple[str, float | None, float | None]:
