@@ -3,6 +3,7 @@
     ComptrollerError
     ├── InputError                   an argument or a file is wrong; the command line exits with 2
     │   ├── FactError                a fact file: which file, which field, what is allowed
+    │   │   └── DocumentFaultsError  several faults of one document
     │   ├── UnknownIdError           an id that no file carries; lists the nearest
     │   ├── DuplicateCallError       a call of this id was settled, released or given up before
     │   └── RecordError              rows of a trace, table or log: which rows, what is wrong
@@ -21,7 +22,7 @@ True
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 NEAREST_IDS = 5
 """Ids that an error suggests: one line of a terminal. Twice as many wrap onto a second line."""
@@ -51,6 +52,23 @@ class FactError(InputError):
     def __init__(self, file: str, field: str, problem: str, allowed: str = "") -> None:
         self.file, self.field, self.problem, self.allowed = file, field, problem, allowed
         super().__init__(f"{file}: {field}: {problem}" + (f" (allowed: {allowed})" if allowed else ""))
+
+
+class DocumentFaultsError(FactError):
+    """Several faults of one document, told together; file, field, problem and allowed are those of the first.
+
+    >>> both = [FactError("a.toml", "rate", "is missing"), FactError("a.toml", "cv", "'x' is not allowed", "a number")]
+    >>> print(DocumentFaultsError(both))
+    2 faults
+    a.toml: rate: is missing
+    a.toml: cv: 'x' is not allowed (allowed: a number)
+    """
+
+    def __init__(self, faults: Sequence[FactError]) -> None:
+        first = faults[0]
+        super().__init__(first.file, first.field, first.problem, first.allowed)
+        self.faults = tuple(faults)
+        self.args = ("\n".join([f"{len(faults)} faults", *map(str, faults)]),)
 
 
 KNOWN_IDS = 40

@@ -21,6 +21,9 @@ Values = float | npt.NDArray[np.float64]
 
 KWH_J = 3.6e6
 HOUR_S = 3600.0
+DAY_S = 24 * HOUR_S
+MONTH_S = 365.25 / 12 * DAY_S
+"""A twelfth of a mean year, 730.5 h, which clouds bill as 730 h."""
 
 FIGURE_DIGITS = 6
 """Significant digits of the figures in plans: a rounding of at most 5e-6. Linear programs are solved to 1e-7 (the
@@ -34,6 +37,7 @@ _BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
 def _units() -> dict[str, tuple[str, float]]:
     """Field suffix and factor to SI of each unit; a multiply-add counts as two flop."""
     table = {"1": ("1", 1.0), "%": ("1", 0.01), "USD/h": ("usd_per_s", 1 / HOUR_S), "USD": ("usd", 1.0)}
+    table |= {"USD/day": ("usd_per_s", 1 / DAY_S), "USD/month": ("usd_per_s", 1 / MONTH_S)}
     for prefix, scale in _PREFIX.items():
         table[prefix + "B"] = ("bytes", scale)
         table[prefix + "B/s"] = ("bytes_per_s", scale)

@@ -87,7 +87,7 @@ def _summary(command: str) -> str:
         if isinstance(node, ast.FunctionDef) and node.name == "run":
             return ast.get_docstring(node) or ""
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "app" and isinstance(node.value, ast.Call):
-            return next(ast.literal_eval(word.value) for word in node.value.keywords if word.arg == "help")
+            return str(next(ast.literal_eval(word.value) for word in node.value.keywords if word.arg == "help"))
     raise AssertionError(f"{command}: neither run nor app")
 
 

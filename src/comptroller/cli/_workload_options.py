@@ -13,9 +13,10 @@ import typer
 from comptroller.errors import InputError
 from comptroller.facts.reader import ids
 from comptroller.facts.site import PROVIDER_KINDS
+from comptroller.quantities import DAY_S, HOUR_S
 from comptroller.work.objectives import PERCENTILE
 
-SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86_400.0}
+SECONDS = {"s": 1.0, "min": 60.0, "h": HOUR_S, "day": DAY_S}
 """Unit of a rate -> its seconds."""
 
 LIMIT = re.compile(r"(?:p(?P<p>\d+(?:\.\d+)?)=)?(?P<most>\d+(?:\.\d+)?)(?P<unit>ms|s)")

@@ -11,6 +11,7 @@ from comptroller.cli._export_help import HELP
 from comptroller.cli._launch_options import LaunchOptions, launch_options
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check
+from comptroller.cli._workload_changes import WorkloadChanges, workload_changes
 from comptroller.cli._workload_options import WorkloadOptions, listed_names, workload_options
 from comptroller.errors import InputError
 from comptroller.planning.ground.executor import EXECUTORS
@@ -27,6 +28,7 @@ def run(
         str, typer.Argument(help="The workload: a TOML file, or a model (more with commas).", show_default=False)
     ],
     stated: Annotated[WorkloadOptions, SharedOptions(workload_options)],
+    changes: Annotated[WorkloadChanges, SharedOptions(workload_changes)],
     launched: Annotated[LaunchOptions, SharedOptions(launch_options)],
     json: Annotated[
         bool, typer.Option("--json", help="Print the whole plan as JSON; with --against, {plan, against}.")
@@ -59,23 +61,10 @@ def run(
             help=f"Where choices are evaluated: {', '.join(EXECUTORS)}.", show_default="processes if it is much"
         ),
     ] = "",
-    calibration: Annotated[
-        File, typer.Option(help="A folder that `fit calibration` wrote; else the workload's.", show_default=False)
-    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep finished parts; go on from those of a run that was cut short.")
     ] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows of a trace, counted.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="The proven answer alone, without its reasons.")] = False,
-    measured_only: Annotated[
-        bool, typer.Option("--measured-only", help="Only what somebody timed, kernels or whole servers.")
-    ] = False,
-    trust_predicted_speed: Annotated[
-        bool, typer.Option("--trust-predicted-speed", help="What nobody timed at its predicted speed.")
-    ] = False,
-    what_if: Annotated[
-        bool, typer.Option("--what-if", help="Also formats that no engine is known to launch, marked as such.")
-    ] = False,
 ) -> None:
     """Find the cheapest accelerators, layouts and number formats that serve a workload."""
     # What is heavy is imported when it is needed, so that help and a mistake in the workload are told at once.
@@ -91,8 +80,6 @@ def run(
         raise InputError("--quick leaves out the frontier that --html and --png draw: leave out one of them")
     if tokens_out is not None:
         stated.values["lengths.output"] = {"fixed": tokens_out}
-    changed = {"calibration": calibration and str(calibration), "skip_bad": skip_bad, "what_if": what_if}
-    changed["trust_predicted_speed"] = trust_predicted_speed
     moving_of_file = None if launched.lines else moving_usd
     if export or against or moving_of_file is not None:
         from comptroller.cli._plan_work import things_beside
@@ -100,9 +87,7 @@ def run(
         exports, today = things_beside(export, against, moving_of_file)
     else:
         exports, today = [], None
-    loaded = _workload_of(workload, stated).model_copy(update={name: value for name, value in changed.items() if value})
-    if measured_only:
-        loaded = loaded.model_copy(update={"allow": loaded.allow.model_copy(update={"measured_only": True})})
+    loaded = changes.of(_workload_of(workload, stated))
     if launched.lines:
         from comptroller.cli._today import fleet_from_launch
 

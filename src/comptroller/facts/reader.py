@@ -219,7 +219,7 @@ def read_json(path: Path) -> Any:
 
 def _parse(path: Path, parse: Callable[[str], Any], language: str) -> Any:
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        return parse(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise FactError(str(path), "file", error.strerror or "cannot be read") from error
     except ValueError as error:  # of either parser, or of the decoding

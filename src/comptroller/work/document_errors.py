@@ -7,10 +7,10 @@ import reprlib
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from comptroller.errors import FactError
+from comptroller.errors import DocumentFaultsError, FactError
 from comptroller.work.sizes import TAGS
 
 WORDS = {
@@ -27,8 +27,17 @@ WORDS = {
 """Type of a validation error -> what the field must be, in the terms of TOML."""
 
 
-def fact_error(error: ErrorDetails, file: str, document: type[BaseModel]) -> FactError:
-    """The error of a file's document, of class `document`: its field, the problem, and what is allowed there."""
+def fact_error(error: ValidationError, file: str, document: type[BaseModel]) -> FactError:
+    """All faults of a file's document, of class `document`: for each its field, the problem, and what is allowed."""
+    faults: dict[str, FactError] = {}
+    for each in error.errors():
+        fault = _fault(each, file, document)
+        faults.setdefault(fault.field, fault)
+    told = list(faults.values())
+    return told[0] if len(told) == 1 else DocumentFaultsError(told)
+
+
+def _fault(error: ErrorDetails, file: str, document: type[BaseModel]) -> FactError:
     context = error.get("ctx", {})
     where = [part for part in error["loc"] if part not in TAGS]
     problem, allowed = error["msg"], str(context.get("expected", ""))

@@ -235,7 +235,7 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
     try:
         workload = Workload.model_validate(with_own_use_case(document, file))
     except ValidationError as error:
-        raise fact_error(error.errors()[0], file.name, Workload) from error
+        raise fact_error(error, file.name, Workload) from error
     names = _WorkloadNames(workload, file)
     allow = workload.allow
     kinds = {kind: kind for kind in ("accelerators", "formats", "engines", "sites")} | {"kv_formats": "formats"}

@@ -108,7 +108,9 @@ HEADINGS = (
         "What it may cost and use",
         {
             "objective": WorkloadKey('What is least: "usd", "j" (energy) or "gco2e" (emissions).', '"usd"'),
-            "budget": WorkloadKey("Most that may be spent (unit: USD/h).", '{ max = 100.0, unit = "USD/h" }'),
+            "budget": WorkloadKey(
+                "Most that may be spent (unit: USD/h, USD/day or USD/month).", '{ max = 100.0, unit = "USD/h" }'
+            ),
             "power": WorkloadKey("Most power at the meter (unit: W, kW or MW).", '{ max = 50.0, unit = "kW" }'),
             "carbon": WorkloadKey("Most emissions (unit: gCO2e/h or kgCO2e/h).", '{ max = 10.0, unit = "kgCO2e/h" }'),
             "spare_replicas": WorkloadKey("Replicas of each deployment kept in reserve (a count; 1 is N+1).", "1"),

@@ -48,7 +48,7 @@ def reading_of(columns: Sequence[str], skip_bad: bool, rate_per_s: float | None)
     try:
         names = TraceColumnNames.model_validate(given)
     except ValidationError as error:
-        raise fact_error(error.errors()[0], "--column", TraceColumnNames) from error
+        raise fact_error(error, "--column", TraceColumnNames) from error
     return TraceReadOptions(skip_bad=skip_bad, columns=names, rate_per_s=rate_per_s)
 
 
