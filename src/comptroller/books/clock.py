@@ -35,7 +35,7 @@ class SteadyClock:
     >>> clock = SteadyClock(lambda: wall[0], lambda: steady[0])
     >>> wall[0] += 3600 * 10**6; steady[0] += 5; (clock() - 10**15, clock() - 10**15)
     (5, 5)
-    >>> steady[0] += BELIEF_US; clock() == wall[0]
+    >>> wall[0] += BELIEF_US; steady[0] += BELIEF_US; clock() == wall[0]
     True
     """
 

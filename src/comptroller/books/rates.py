@@ -23,7 +23,7 @@ class RateLimitBucket:
     """A rate as a bucket that fills evenly and holds a minute's worth; it may be overdrawn by what was not foreseen.
 
     >>> bucket = RateLimitBucket(60.0, at_s=0.0)
-    >>> bucket.take(60.0, 0.0); bucket.wait_s(0.0), bucket.wait_s(1.5)
+    >>> bucket.take(60.0, 0.0); round(bucket.wait_s(0.0), 3), bucket.wait_s(1.5)
     (1.0, 0.0)
     """
 
