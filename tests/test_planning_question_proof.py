@@ -57,6 +57,7 @@ def quarters_s(problem: PlanningProblem, fleet: Fleet, factor: float = 1.0) -> l
     ]
 
 
+@pytest.mark.slow
 def test_no_plan_is_dearer_than_a_fleet_of_its_pool_that_holds(recorded: Path) -> None:
     """Runners-up, explanations and breakpoints are simulated too; none of them is cheaper than the plan."""
     problem = posed(timely(recorded))
@@ -70,6 +71,7 @@ def test_no_plan_is_dearer_than_a_fleet_of_its_pool_that_holds(recorded: Path) -
         assert counts_for >= cost * (1 - 1e-9) or not verified.search.stage.trial(other, goal).holds
 
 
+@pytest.mark.slow
 def test_looser_objectives_and_less_demand_are_never_dearer(recorded: Path) -> None:
     """On one stage: what holds an objective holds a looser one."""
     problem = posed(timely(recorded))
