@@ -184,6 +184,19 @@ def kinetics(known: EvidenceCounts) -> list[Claim]:
     ]
 
 
+def vote_share(answers: npt.NDArray[np.int64], right: int, answers_in_all: int) -> float:
+    """Share of questions that a plain vote solves; answers that tie share the question, whichever is right.
+
+    answers: (questions, samples), numbers of answers.
+
+    >>> vote_share(np.array([[0, 1], [0, 0]]), 0, 2), vote_share(np.array([[0, 1], [0, 0]]), 1, 2)
+    (0.75, 0.25)
+    """
+    counts = (answers[:, :, None] == np.arange(answers_in_all)).sum(axis=1)
+    leads = counts == counts.max(axis=1, keepdims=True)
+    return float((leads[:, right] / leads.sum(axis=1)).mean())
+
+
 def verification() -> list[Claim]:
     """Where best-of-S with V verdicts passes a plain vote, for verifiers of declared rates."""
     rng, questions, most = np.random.default_rng(SEED), 400, 512
@@ -193,7 +206,7 @@ def verification() -> list[Claim]:
     chances = np.concatenate([p[:, None], (1 - p)[:, None] * spread], axis=1)
     answers = (rng.random((questions, most, 1)) > np.cumsum(chances, axis=1)[:, None, :-1]).sum(axis=2)
     sizes = [2**i for i in range(10)]
-    vote = {s: float(np.mean([np.bincount(row[:s]).argmax() == 0 for row in answers])) for s in sizes}
+    vote = {s: vote_share(answers[:, :s], 0, wrong + 1) for s in sizes}
     for tpr, fpr in ((0.7, 0.3), (0.9, 0.1)):
         likely = np.where(answers == 0, tpr, fpr)
         rates = rng.beta(2 * likely, 2 * (1 - likely))

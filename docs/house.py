@@ -37,8 +37,9 @@ ROOM_LINES = {
     # launch lines
     "planning": 13_950,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
-    # its columns, evidence of ten, laws and intervals over them; levers of serving with their limits, prefixes
-    "work": 7_850,
+    # its columns, evidence of ten and of any table by its columns, laws and intervals over them; levers of serving with
+    # their limits, prefixes
+    "work": 7_930,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -70,8 +71,9 @@ ROOM_LINES = {
     # a core of this machine, a closed loop of requests at a running engine; runs by source, and the effects of causes
     "measure": 4_620,
     # a file per command (eleven), most of it options and their help; `new` asks
-    # a fleet read from launch lines; a running engine measured from a plan; a workload by options, of `new` and `plan`
-    "cli": 3_290,
+    # a fleet read from launch lines; a running engine measured from a plan; a workload by options, of `new` and `plan`;
+    # columns of a table of evidence
+    "cli": 3_330,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,
     # targets of export, one file each; refusals of what-ifs and of weights that have to be made

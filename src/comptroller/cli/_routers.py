@@ -11,6 +11,7 @@ import numpy as np
 import typer
 from rich.markup import escape
 
+from comptroller.cli._evidence_options import EvidenceMap
 from comptroller.cli._output import check, say, write_all
 from comptroller.errors import InputError
 from comptroller.report import router_report as report
@@ -24,12 +25,16 @@ from comptroller.work.evidence_readers import read_evidence
 
 @dataclass(frozen=True)
 class RouterFitOptions:
-    """What to train: names of models, kinds (all that the evidence allows, if none), cost of each model."""
+    """What to train: names of models, kinds (all that the evidence allows, if none), cost of each model.
+
+    columns: of the evidence, where it is in no known format.
+    """
 
     models: Sequence[str]
     kinds: Sequence[str]
     cost: Sequence[float]
     seed: int
+    columns: EvidenceMap = None
 
 
 def fit_routers(
@@ -47,7 +52,7 @@ def fit_routers(
     if out and out.suffix != ".npz":
         raise InputError(f"--out {out}: a router ends in .npz")
     as_table = writer_of(files["table"]) if files["table"] else None
-    records = read_evidence(evidence)
+    records = read_evidence(evidence, wish.columns)
     if not isinstance(records, Evidence):
         raise InputError(f"{evidence}: holds counts; routers learn from replies to questions with texts or tasks")
     arms = [records.find(name) for name in wish.models]

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from comptroller.cli._calibration import CalibrationRequest, fit_calibration, server_statement
+from comptroller.cli._evidence_options import EvidenceMap, evidence_map
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, write_all
 from comptroller.cli._routers import RouterFitOptions, fit_routers
@@ -35,6 +36,7 @@ def run(
         typer.Argument(help="Replies or counts (a file, or `own`); or files of measured runs.", show_default=False),
     ],
     server: Annotated[ServerStatement, SharedOptions(server_statement)],
+    columns: Annotated[EvidenceMap, SharedOptions(evidence_map)],
     only: Annotated[
         list[str] | None, typer.Option("--law", help="Only this law; again for others.", show_default=False)
     ] = None,
@@ -86,19 +88,19 @@ def run(
         raise InputError(f"fit {subject}: one file of evidence, not {len(evidence)}")
     files = {"png": png, "html": html, "table": table}
     if subject == "routers":
-        fit_routers(evidence[0], RouterFitOptions(model or [], kind or [], cost or [], seed), out, files, json)
+        fit_routers(evidence[0], RouterFitOptions(model or [], kind or [], cost or [], seed, columns), out, files, json)
         return
-    _fit_laws(evidence[0], only or [], LawQuery(tuple(at or ()), beyond, margin, level, draws, seed), files, json)
+    records = read_evidence(evidence[0], columns)
+    _fit_laws(records, only or [], LawQuery(tuple(at or ()), beyond, margin, level, draws, seed), files, json)
 
 
 def _fit_laws(
-    evidence: str, only: list[str], asking: LawQuery, files: Mapping[str, Path | None], as_json: bool
+    evidence_read: Known, only: list[str], asking: LawQuery, files: Mapping[str, Path | None], as_json: bool
 ) -> None:
     """Fit the laws named, or all that the evidence supports; print them and write the files asked for."""
     for path in filter(None, files.values()):
         check(path)
     as_table = writer_of(files["table"]) if files["table"] else None
-    evidence_read = read_evidence(evidence)
     chosen = [law(name) for name in dict.fromkeys(only)] if only else list(laws())
     findings, refused = _findings_by_law(chosen, evidence_read, asking, strict=bool(only))
     if not any(findings.values()):

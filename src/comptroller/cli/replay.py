@@ -10,10 +10,11 @@ from math import nan
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.markup import escape
 
+from comptroller.cli._evidence_options import DEFAULT_SAMPLES, EvidenceMap, arms_of, evidence_map, records_of, roles_of
+from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, write_all
 from comptroller.costs.inference_units import ModelCostShape, TokenPrice
 from comptroller.errors import InputError
@@ -28,14 +29,8 @@ from comptroller.strategies.protocol import QuestionBudget
 from comptroller.strategies.replay import ModelledChecker, ServicePace
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import AMOUNTS, ReplayConditions, StrategyStudy, study
-from comptroller.work.evidence import Evidence, RecordedModel
-from comptroller.work.evidence_readers import read_evidence
 
 File = Path | None
-DEFAULT_SAMPLES = 100
-"""Samples drawn of each question where only counts are recorded; fewer where fewer were
-recorded of a question."""
-
 Rates = Annotated[str, typer.Option(help="The modelled checker's true and false positive rate.")]
 Prices = Annotated[
     str,
@@ -54,11 +49,15 @@ Paced = Annotated[
 ]
 
 
+@with_shared_options
 def run(
     strategy: Annotated[
         list[str], typer.Argument(help="One or more, as best_of_n(n=8) or best_of_n:n=8.", show_default=False)
     ],
-    evidence: Annotated[Path, typer.Option(help="Recorded replies, in any known format.", show_default=False)],
+    evidence: Annotated[
+        Path, typer.Option(help="Recorded replies, in any known format or with --map.", show_default=False)
+    ],
+    columns: Annotated[EvidenceMap, SharedOptions(evidence_map)],
     model: Annotated[
         list[str] | None, typer.Option(help="Only models of this name; again for others.", show_default=False)
     ] = None,
@@ -102,11 +101,11 @@ def run(
     for path in filter(None, (png, html, table)):
         check(path)
     as_table = writer_of(table) if table else None
-    records = records_of(evidence, samples, seed)
+    records = records_of(evidence, samples, seed, columns)
     conditions = replace(
         _declared_conditions(checker, price, joules, pace),
-        arms=_arms(records, model or []),
-        roles={name: arm_of(records, who) for name, who in map(_pair, role or [])},
+        arms=arms_of(records, model or []),
+        roles=roles_of(records, role or []),
         budget=QuestionBudget.parse(budget),
         tasks=tuple(task or ()),
         deal=deal,
@@ -146,32 +145,6 @@ def _print(replayed: StrategyStudy) -> None:
     print_sheet(replay_report.missing(replayed), to)
     for note in replayed.notes:
         to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
-
-
-def records_of(path: Path, samples: int, seed: int) -> Evidence:
-    """The evidence of a file; where only counts are recorded, so many samples drawn of each question."""
-    evidence = read_evidence(path)
-    if isinstance(evidence, Evidence):
-        return evidence
-    least_recorded = int(evidence.n[evidence.n > 0].min())
-    return evidence.evidence(min(samples, least_recorded), np.random.default_rng(seed))
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, who = text.partition("=")
-    if not (name and equals and who):
-        raise InputError(f"--role {text!r}: write it as ROLE=MODEL")
-    return name.strip(), who.strip()
-
-
-def arm_of(evidence: Evidence, who: str) -> RecordedModel:
-    """The one arm of a name; InputError where no arm or several have it."""
-    return evidence.find(who)
-
-
-def _arms(evidence: Evidence, names: list[str]) -> tuple[RecordedModel, ...]:
-    """All arms of the names."""
-    return tuple(dict.fromkeys(arm for name in names for arm in evidence.named(name) or (evidence.find(name),)))
 
 
 def _declared_conditions(checker: str, price: str, joules: str, pace: str) -> ReplayConditions:

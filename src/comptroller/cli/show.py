@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from comptroller.cli._evidence_options import EvidenceMap, evidence_map
 from comptroller.cli._export import wishes, write_exports
 from comptroller.cli._export_help import HELP
 from comptroller.cli._formats import FormatShowOptions, show_catalogue, show_comparison
+from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.planning.ground.plan_document import load_plan
 from comptroller.report import evidence
@@ -26,8 +28,10 @@ from comptroller.work.evidence_summary import summarise
 SUBJECTS = (*LISTS, "evidence", "plan", "installation")
 
 
+@with_shared_options
 def run(
     subject: Annotated[str, typer.Argument(help=f"One of {', '.join(SUBJECTS)}.", show_default=False)],
+    columns: Annotated[EvidenceMap, SharedOptions(evidence_map)],
     names: Annotated[
         list[str] | None,
         typer.Argument(help="An id or a file: every value of it. Formats: several, to compare.", show_default=False),
@@ -57,8 +61,10 @@ def run(
         return
     if export:
         raise InputError(f"--export writes a plan for a tool: comptroller show plan FILE, not show {subject}")
+    if columns and not (subject == "evidence" and name):
+        raise InputError(f"--map names the columns of a table: comptroller show evidence FILE, not show {subject}")
     if subject == "evidence" and name:
-        _evidence(name, json)
+        _evidence(name, columns, json)
         return
     sheets = _sheets(subject, name)
     if json:
@@ -84,8 +90,8 @@ def _sheets(subject: str, name: str) -> tuple[ReportSheet, ...]:
     return details(kind, name) if name else (LISTS[kind](),)
 
 
-def _evidence(name: str, json: bool) -> None:
-    summary = summarise(read_evidence(name))
+def _evidence(name: str, columns: EvidenceMap, json: bool) -> None:
+    summary = summarise(read_evidence(name, columns))
     sheets = evidence.summary_sheets(summary)
     if json:
         records = {sheet.title.lower(): sheet.records() for sheet in sheets}

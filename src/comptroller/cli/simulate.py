@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from comptroller.cli._evidence_options import DEFAULT_SAMPLES, arm_of, records_of
 from comptroller.cli._output import check, say, write_all
 from comptroller.cli._plan_calibration import plan_with_calibration
-from comptroller.cli.replay import DEFAULT_SAMPLES, arm_of, records_of
 from comptroller.errors import InputError
 from comptroller.planning.simulation import PlanSimulation, QuestionArrivals, TraceReplaySettings, simulate_plan
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto

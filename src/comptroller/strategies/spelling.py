@@ -66,6 +66,15 @@ def _strategy_class(name: str, module: Any, class_name: str) -> type[Any]:
     return strategy_class
 
 
+def asks_checker(spelled: str) -> bool:
+    """Whether a strategy asks a checker.
+
+    >>> asks_checker("repair(rounds=1)"), asks_checker("once")
+    (True, False)
+    """
+    return bool(getattr(parse(spelled), "checker", ""))
+
+
 def parse(text: str) -> Strategy:
     """The strategy of a text.
 

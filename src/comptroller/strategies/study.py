@@ -34,7 +34,8 @@ from comptroller.strategies.results import (
 from comptroller.strategies.routing import RoutingComparison, outcomes, references, routing_curve
 from comptroller.strategies.rules.once import OnceStrategy
 from comptroller.strategies.rules.route import RouteStrategy
-from comptroller.strategies.spelling import parse, settings, spell
+from comptroller.strategies.spelling import asks_checker, parse, settings, spell
+from comptroller.strategies.verdict_notes import break_even_notes
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.laws.caps import caps, flag_truncated
 
@@ -352,8 +353,10 @@ def _prefill_equivalents(one: ReplayResults, shape: ModelCostShape) -> float:
 def _notes(evidence: Evidence, conditions: ReplayConditions, compared: Sequence[ReplayedSetting]) -> list[str]:
     notes = list(conditions.told)
     checker = conditions.checker
-    if any("stop_on_success" in item.strategy or "repair" in item.strategy for item in compared):
+    if any(asks_checker(item.strategy) for item in compared):
         notes.append(f"modelled: the checker accepts {checker.tpr:.0%} of right and {checker.fpr:.0%} of wrong answers")
+        for item in compared:
+            notes += break_even_notes(evidence, item.strategy, item.models, item.results.question, checker.tpr)
     for label, declared in (("seconds", conditions.pace), ("dollars", conditions.price), ("joules", conditions.joules)):
         if declared is not None:
             notes.append(f"modelled: {label} from the declared {declared}")

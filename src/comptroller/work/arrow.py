@@ -18,7 +18,19 @@ def _pyarrow(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise UnsupportedError("Parquet needs the package pyarrow: pip install 'comptroller[tables]'") from error
+        needed = "Parquet and Zstandard need the package pyarrow: pip install 'comptroller[tables]'"
+        raise UnsupportedError(needed) from error
+
+
+def unpack_zstd(packed: bytes, size: int) -> bytes:
+    """The `size` bytes that a frame of Zstandard holds.
+
+    Raises:
+        ValueError, OSError: it is damaged.
+        UnsupportedError: pyarrow is not installed.
+    """
+    unpacked: bytes = _pyarrow("pyarrow").decompress(packed, size, "zstd", asbytes=True)
+    return unpacked
 
 
 def column_names(path: Path) -> frozenset[str]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, model_validator
 from comptroller.errors import InputError
 from comptroller.quantities import to_si
 from comptroller.work.evidence import Evidence, EvidenceCounts
+from comptroller.work.evidence_columns import EvidenceColumnNames
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.lengths import RequestSizeTable
 from comptroller.work.sizes import STRICT, Sizes, conflict
@@ -60,7 +61,8 @@ class WorkloadQuality(BaseModel):
     """The share of questions to solve, and the evidence of how strategies solve them.
 
     solve: over all questions.  each: by task, in addition.  mix: weight of each task in the traffic; by default as
-    recorded.  evidence: a file, or the name of one that ships.  tasks: by default all.  strategies: as spelled
+    recorded.  evidence: a file, or the name of one that ships.  map: its column by what it
+    holds, for a table in no known format.  tasks: by default all.  strategies: as spelled
     (`best_of_n(n=8)`); by default all that ship, at their grids.  checker: error rates of a checker, if there is one.
     models: id of the facts, by recorded name.  lengths: declared distribution for replies whose tokens are not
     recorded.
@@ -74,6 +76,7 @@ class WorkloadQuality(BaseModel):
     each: Mapping[str, RequiredSolveShare] = Field(default_factory=dict)
     mix: Mapping[str, Annotated[float, Field(strict=True, gt=0)]] = Field(default_factory=dict)
     evidence: Annotated[str, Field(min_length=1)]
+    map: Mapping[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
     tasks: tuple[str, ...] = ()
     strategies: tuple[str, ...] = ()
     checker: CheckerErrorRates | None = None
@@ -91,7 +94,7 @@ def records(quality: WorkloadQuality, seed: int) -> Evidence:
         FactError, RecordError, UnsupportedError: as `read_evidence`.
         InputError: a task is not in the evidence.
     """
-    recorded = read_evidence(quality.evidence)
+    recorded = read_evidence(quality.evidence, EvidenceColumnNames(quality.map) if quality.map else None)
     rng = np.random.default_rng(seed)
     evidence = recorded.evidence(quality.samples, rng) if isinstance(recorded, EvidenceCounts) else recorded
     tasks = {item.task for item in evidence.items}

@@ -214,15 +214,3 @@ def space_of_recorded(who: Model, recorded: RecordedModel, workload: Workload) -
 def _half(progress: Progress, number: int) -> Progress:
     """The first half of a work (0) or the second (1), as a part of the whole."""
     return lambda done, total: progress(number * total + done, 2 * total)
-
-
-def modelling_notes(quality: WorkloadQuality, strategies: set[str]) -> Iterator[str]:
-    """What of a plan is modelled rather than recorded.
-
-    strategies: the names of those in use.
-    """
-    if quality.lengths is not None:
-        yield "modelled: lengths of replies without recorded tokens, as quality.lengths declares"
-    if quality.checker and strategies & {"stop_on_success", "repair"}:
-        rates = quality.checker
-        yield f"modelled: a checker accepts {rates.tpr:.0%} of right and {rates.fpr:.0%} of wrong answers, at no cost"

@@ -13,6 +13,7 @@ from comptroller.errors import FactError
 from comptroller.work.arrow import column_names
 from comptroller.work.data_files import find_data
 from comptroller.work.evidence import Evidence, EvidenceCounts
+from comptroller.work.evidence_columns import EvidenceColumnNames
 from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader
 from comptroller.work.tabular import header, open_text
 
@@ -44,7 +45,8 @@ def reader_of(path: Path) -> EvidenceReader:
             return reader
     accepted = "; ".join(f"{reader.name}: {reader.looks_like}" for reader in readers())
     seen = ", ".join(sorted(preview.names)[:NAMED_COLUMNS]) or "nothing"
-    raise FactError(path.name, "file", f"not evidence in a known format ({preview.kind} with {seen})", accepted)
+    told = f"not evidence in a known format ({preview.kind} with {seen}); --map says which column holds what"
+    raise FactError(path.name, "file", told, accepted)
 
 
 def packaged_evidence() -> tuple[str, ...]:
@@ -52,8 +54,8 @@ def packaged_evidence() -> tuple[str, ...]:
     return tuple(sorted(item.stem for item in SHIPPED.glob("*.parquet")))
 
 
-def read_evidence(path: Path | str) -> Evidence | EvidenceCounts:
-    """The evidence of a file in any known format.
+def read_evidence(path: Path | str, columns: EvidenceColumnNames | None = None) -> Evidence | EvidenceCounts:
+    """The evidence of a file in any known format, or of any table whose columns are named.
 
     path: a path, the name of a file in a data folder, or the name of evidence that ships with the package.
 
@@ -67,6 +69,8 @@ def read_evidence(path: Path | str) -> Evidence | EvidenceCounts:
         path = SHIPPED / f"{path}.parquet"
     elif not path.exists() and not path.is_absolute():
         path = find_data("evidence", str(path), Path(path.name))
+    if columns is not None:
+        return columns.read(path, _preview(path).kind)
     return reader_of(path).read(path)
 
 

@@ -13,11 +13,13 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterator
+from copy import copy
 from math import nan
 from pathlib import Path
 from typing import Any
 
 from comptroller.errors import FactError
+from comptroller.work.arrow import unpack_zstd
 from comptroller.work.documents import Object, inside, last_message_text
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers.openai_log import table
@@ -36,6 +38,9 @@ FINISHED = {
 
 DAMAGE = (ValueError, KeyError, NotImplementedError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
 """Exceptions of `zipfile` and `json` on a damaged file."""
+
+ZSTANDARD = 93
+"""Compression method of a zip member (PKWARE APPNOTE 6.3.10, 4.4.5)."""
 
 CUT = ("context", "token", "message", "time", "working", "cost")
 """Types of inspect's limits that end a sample early."""
@@ -112,14 +117,28 @@ def _header_and_samples(path: Path) -> tuple[Object, list[Object]]:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
                 head = "header.json" if "header.json" in names else "_journal/start.json"
-                header: Object = json.loads(archive.read(head))
-                samples = [json.loads(archive.read(name)) for name in sorted(_sample_names(names))]
+                header: Object = json.loads(_member(archive, head))
+                samples = [json.loads(_member(archive, name)) for name in sorted(_sample_names(names))]
             return header, samples
         with open_text(path) as text:
             log: Object = json.load(text)
         return log, list(log.get("samples") or [])
     except DAMAGE as error:
         raise FactError(path.name, "file", f"not readable as a log of inspect_ai: {error}") from error
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """The bytes of a member, also of one that Python before 3.14 cannot unpack: inspect_ai writes Zstandard."""
+    info = archive.getinfo(name)
+    if info.compress_type != ZSTANDARD:
+        return archive.read(info)
+    stored = copy(info)
+    stored.compress_type, stored.file_size = zipfile.ZIP_STORED, info.compress_size
+    del stored.CRC  # that of what is packed
+    unpacked = unpack_zstd(archive.read(stored), info.file_size)
+    if zlib.crc32(unpacked) != info.CRC:
+        raise ValueError(f"{name}: another checksum than the archive's")
+    return unpacked
 
 
 def _sample_names(names: list[str]) -> Iterator[str]:

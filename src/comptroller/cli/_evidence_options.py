@@ -1,0 +1,67 @@
+"""Options of commands that read evidence: which column of a table holds what, whose replies, who plays which role."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from comptroller.errors import InputError
+from comptroller.work.evidence import Evidence, RecordedModel
+from comptroller.work.evidence_columns import EvidenceColumnNames
+from comptroller.work.evidence_readers import read_evidence
+
+DEFAULT_SAMPLES = 100
+"""Samples drawn of each question where only counts are recorded; fewer where fewer were
+recorded of a question."""
+
+
+def evidence_map(
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            help="Which column of the evidence holds what, as question=id,model=llm,score=correct,usd=cost; dotted "
+            "names look inside objects, latency_s=ms*0.001 changes the unit.",
+            show_default=False,
+        ),
+    ] = None,
+) -> EvidenceColumnNames | None:
+    """The columns that were named; None where none was."""
+    return EvidenceColumnNames.parse(columns) if columns else None
+
+
+EvidenceMap = EvidenceColumnNames | None
+
+
+def records_of(path: Path, samples: int, seed: int, columns: EvidenceMap = None) -> Evidence:
+    """The evidence of a file; where only counts are recorded, so many samples drawn of each question."""
+    evidence = read_evidence(path, columns)
+    if isinstance(evidence, Evidence):
+        return evidence
+    least_recorded = int(evidence.n[evidence.n > 0].min())
+    return evidence.evidence(min(samples, least_recorded), np.random.default_rng(seed))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, who = text.partition("=")
+    if not (name and equals and who):
+        raise InputError(f"--role {text!r}: write it as ROLE=MODEL")
+    return name.strip(), who.strip()
+
+
+def arm_of(evidence: Evidence, who: str) -> RecordedModel:
+    """The one arm of a name; InputError where no arm or several have it."""
+    return evidence.find(who)
+
+
+def arms_of(evidence: Evidence, names: list[str]) -> tuple[RecordedModel, ...]:
+    """All arms of the names."""
+    return tuple(dict.fromkeys(arm for name in names for arm in evidence.named(name) or (evidence.find(name),)))
+
+
+def roles_of(evidence: Evidence, texts: list[str]) -> dict[str, RecordedModel]:
+    """Who plays each role, of texts ROLE=MODEL; InputError where one is none, or no arm or several have the name."""
+    return {name: arm_of(evidence, who) for name, who in map(_pair, texts)}
