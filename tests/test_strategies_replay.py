@@ -56,6 +56,7 @@ ASKED = [
     "stop_on_success(cap=9,width=3,checker=verifier)",
     "repair(rounds=1,checker=verifier)",
     "cascade(threshold=0.8)",
+    "verdict_cascade(checker=verifier)",
     "route(spend=0.5)",
     "route(spend=0.3,by=mmlu_win)",
     "difficulty_gate(threshold=0.3)",
