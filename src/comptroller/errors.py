@@ -68,7 +68,9 @@ class DocumentFaultsError(FactError):
         first = faults[0]
         super().__init__(first.file, first.field, first.problem, first.allowed)
         self.faults = tuple(faults)
-        self.args = ("\n".join([f"{len(faults)} faults", *map(str, faults)]),)
+
+    def __str__(self) -> str:
+        return "\n".join([f"{len(self.faults)} faults", *map(str, self.faults)])
 
 
 KNOWN_IDS = 40

@@ -39,6 +39,7 @@ class BatchRows:
         self, to: PreparedSql, memory: WriterMemory, postings: Sequence[Posting], pen: LedgerSegmentCursor
     ) -> None:
         self._to, self._memory, self._at_us = to, memory, pen.at_us
+        self._gone: Collection[int] = ()
         memory.refresh(to)
         opened = {posting.call.call for posting in postings if isinstance(posting, ReservationPosting)}
         ended = {posting.call.call for posting in postings if not isinstance(posting, ReservationPosting)}
@@ -68,8 +69,6 @@ class BatchRows:
         if self._to.run("DELETE FROM hold WHERE id AMONG ?", self._to.listed(ids)) != len(ids):
             raise StaleMemoryError
         self._gone = set(ids)
-
-    _gone: Collection[int] = ()
 
     def _rows_in_force(self, ids: list[int]) -> dict[int, Values]:
         """Call id -> its row in force: the last correction, or the row itself."""

@@ -28,6 +28,7 @@ class PreparedSql:
         assert raw is not None
         self._raw: Any = raw
         self._dialect = connection.dialect
+        self._error: Any = connection.dialect.loaded_dbapi.Error
         self.postgres = connection.dialect.name == "postgresql"
 
     def rows(self, sql: str, *values: Any) -> list[Row]:
@@ -53,7 +54,7 @@ class PreparedSql:
             cursor = self._raw.cursor()
             try:
                 cursor.executemany(_driver_sql(sql, self.postgres), rows)
-            except self._dialect.dbapi.Error as error:  # type: ignore[union-attr]
+            except self._error as error:
                 raise self._refused(sql, error) from error
 
     def insert(self, table: Table, rows: Sequence[Mapping[str, Any]], clash: str = "") -> None:
@@ -75,12 +76,11 @@ class PreparedSql:
     def _execute(self, sql: str, values: Row) -> Any:
         try:
             return self._raw.execute(_driver_sql(sql, self.postgres), values)
-        except self._dialect.dbapi.Error as error:  # type: ignore[union-attr]
+        except self._error as error:
             raise self._refused(sql, error) from error
 
     def _refused(self, sql: str, error: Exception) -> Exception:
-        base: Any = self._dialect.dbapi.Error  # type: ignore[union-attr]
-        return DBAPIError.instance(sql, None, error, base, dialect=self._dialect)
+        return DBAPIError.instance(sql, None, error, self._error, dialect=self._dialect)
 
 
 @lru_cache(maxsize=256)

@@ -70,7 +70,7 @@ def application(words: Sequence[str]) -> typer.Typer:
     app.callback()(_program)
     asked = [name for name in commands() if name in words[:1]]
     for name in () if asked else commands():
-        app.command(name, help=_summary(name))(_program)
+        app.command(name, help=_summary(name))(_program)  # is never run: only help and unknown names come here
     for name in asked:
         module = import_module(f"{__name__}.{name}")
         if hasattr(module, "app"):

@@ -14,8 +14,7 @@ from comptroller.work.evidence_columns import EvidenceColumnNames
 from comptroller.work.evidence_readers import read_evidence
 
 DEFAULT_SAMPLES = 100
-"""Samples drawn of each question where only counts are recorded; fewer where fewer were
-recorded of a question."""
+"""Samples drawn of each question where only counts are recorded; fewer where fewer were recorded of a question."""
 
 
 def evidence_map(
@@ -52,11 +51,6 @@ def _pair(text: str) -> tuple[str, str]:
     return name.strip(), who.strip()
 
 
-def arm_of(evidence: Evidence, who: str) -> RecordedModel:
-    """The one arm of a name; InputError where no arm or several have it."""
-    return evidence.find(who)
-
-
 def arms_of(evidence: Evidence, names: list[str]) -> tuple[RecordedModel, ...]:
     """All arms of the names."""
     return tuple(dict.fromkeys(arm for name in names for arm in evidence.named(name) or (evidence.find(name),)))
@@ -64,4 +58,4 @@ def arms_of(evidence: Evidence, names: list[str]) -> tuple[RecordedModel, ...]:
 
 def roles_of(evidence: Evidence, texts: list[str]) -> dict[str, RecordedModel]:
     """Who plays each role, of texts ROLE=MODEL; InputError where one is none, or no arm or several have the name."""
-    return {name: arm_of(evidence, who) for name, who in map(_pair, texts)}
+    return {name: evidence.find(who) for name, who in map(_pair, texts)}

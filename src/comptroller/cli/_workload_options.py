@@ -31,6 +31,10 @@ class WorkloadOptions:
 
     values: dict[str, Any] = field(default_factory=dict)
 
+    def with_answers(self, tokens: int | None) -> WorkloadOptions:
+        """These with the length of answers, in tokens, where it is given; its option differs between commands."""
+        return self if tokens is None else WorkloadOptions({**self.values, "lengths.output": {"fixed": tokens}})
+
     @property
     def words(self) -> str:
         """The keys that were given, for a message."""

@@ -37,11 +37,9 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a commented workload from users, tokens, a rate or a trace; asks on a terminal if nothing is given."""
-    values = dict(stated.values)
+    values = dict(stated.with_answers(tokens_out).values)
     if models := listed_names(model):
         values["models"] = models
-    if tokens_out is not None:
-        values["lengths.output"] = {"fixed": tokens_out}
     if not values and sys.stdin.isatty():
         values = answers_of(lambda question, default: typer.prompt(question, default=default, err=True))
         file = file or Path(typer.prompt("File to write", default="workload.toml", err=True))

@@ -78,8 +78,6 @@ def run(
         raise InputError("--from-launch reads the fleet of today, --against too: name one")
     if (html or png) and quick:
         raise InputError("--quick leaves out the frontier that --html and --png draw: leave out one of them")
-    if tokens_out is not None:
-        stated.values["lengths.output"] = {"fixed": tokens_out}
     moving_of_file = None if launched.lines else moving_usd
     if export or against or moving_of_file is not None:
         from comptroller.cli._plan_work import things_beside
@@ -87,7 +85,7 @@ def run(
         exports, today = things_beside(export, against, moving_of_file)
     else:
         exports, today = [], None
-    loaded = changes.of(_workload_of(workload, stated))
+    loaded = changes.of(_workload_of(workload, stated.with_answers(tokens_out)))
     if launched.lines:
         from comptroller.cli._today import fleet_from_launch
 

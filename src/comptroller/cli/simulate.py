@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from comptroller.cli._evidence_options import DEFAULT_SAMPLES, arm_of, records_of
+from comptroller.cli._evidence_options import DEFAULT_SAMPLES, records_of
 from comptroller.cli._output import check, say, write_all
 from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.errors import InputError
@@ -135,7 +135,7 @@ def _questions(strategy: str, evidence: str, model: str, budget: str) -> Questio
     records = records_of(Path(evidence), DEFAULT_SAMPLES, 0)
     if not model and len(records.arms) > 1:
         raise InputError(f"--model: whose replies? recorded: {', '.join(map(str, records.arms))}")
-    service = RecordedService(arm_of(records, model) if model else records.arms[0])
+    service = RecordedService(records.find(model) if model else records.arms[0])
     roles: dict[str, RecordedService | ModelledChecker] = {
         "checker": ModelledChecker(),
         **dict.fromkeys(SOLVERS, service),

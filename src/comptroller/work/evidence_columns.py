@@ -22,7 +22,7 @@ from comptroller.work.tabular import chunks, columns_of
 NAMES = tuple(dict.fromkeys((*KNOWN, *COUNTED)))
 """What a column may hold."""
 
-SEEN = 24
+MOST_LISTED = 24
 """Columns of a file that an error lists: four lines of a terminal, and most tables have fewer."""
 
 Cells = Sequence[Any]
@@ -111,8 +111,8 @@ def _times(cell: Any, factor: float) -> Any:
 def _require(path: Path, wanted: Iterable[str], there: Sequence[str]) -> None:
     for column in wanted:
         if column not in there:
-            more = f" and {len(there) - SEEN} more" if len(there) > SEEN else ""
-            raise FactError(path.name, column, "no such column", ", ".join(there[:SEEN]) + more)
+            more = f" and {len(there) - MOST_LISTED} more" if len(there) > MOST_LISTED else ""
+            raise FactError(path.name, column, "no such column", ", ".join(there[:MOST_LISTED]) + more)
 
 
 def _of_csv(path: Path, wanted: Mapping[str, str]) -> tuple[list[int], dict[str, Cells]]:
