@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -62,6 +62,7 @@ numbers = st.floats(0.3, 2.5).map(lambda x: round(x, 2))
     all_day=st.tuples(st.booleans(), st.booleans()),
     by_hour=st.tuples(*[st.floats(0.1, 1.0).map(lambda x: round(x, 2))] * H),
 )
+@example(load=(2.5, 1.5), price=(1.0, 1.5), all_day=(False, True), by_hour=(0.1, 1.0, 1.0))
 def test_the_day_is_the_one_that_brute_force_finds(load: Any, price: Any, all_day: Any, by_hour: Any) -> None:
     of, asked = market(load, price, all_day), day_of(by_hour)
     assert cheapest(of, asked).objective == pytest.approx(brute_force(of, asked), rel=1e-3)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from comptroller.errors import InputError
-from comptroller.facts.reader import ids
-from comptroller.facts.site import PROVIDER_KINDS
-from comptroller.quantities import DAY_S, HOUR_S
-from comptroller.work.objectives import PERCENTILE
 
-SECONDS = {"s": 1.0, "min": 60.0, "h": HOUR_S, "day": DAY_S}
-"""Unit of a rate -> its seconds."""
+USE_CASES = sorted(
+    path.name[:-5]
+    for path in (resources.files("comptroller") / "facts" / "use_cases").iterdir()
+    if path.name.endswith(".toml")
+)
+"""Those that ship, known without importing facts, so that help is told at once."""
+
+SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86400.0}
+"""Unit of a rate -> its seconds; written out, for `quantities` imports NumPy, which help does without."""
 
 LIMIT = re.compile(r"(?:p(?P<p>\d+(?:\.\d+)?)=)?(?P<most>\d+(?:\.\d+)?)(?P<unit>ms|s)")
 RATE = re.compile(r"(?P<count>\d[\d_,]*(?:\.\d+)?(?:e\d+)?)(?:/(?P<unit>s|min|h|day))?")
@@ -42,20 +46,21 @@ class WorkloadOptions:
 
 
 def latency_limit(option: str, text: str) -> dict[str, Any] | None:
-    """The bound of a latency, as a workload states it; None for an empty text.
+    """The bound of a latency, as a workload states it, which knows its usual percentile; None for an empty text.
 
     Raises:
         InputError: it is none; says how one is written.
 
     >>> latency_limit("--ttft", "p99=2s"), latency_limit("--tpot", "40ms")
-    ({'p': 99.0, 'max': 2.0, 'unit': 's'}, {'p': 95.0, 'max': 40.0, 'unit': 'ms'})
+    ({'p': 99.0, 'max': 2.0, 'unit': 's'}, {'max': 40.0, 'unit': 'ms'})
     """
     if not text:
         return None
     found = LIMIT.fullmatch(text.replace(" ", ""))
     if found is None:
         raise InputError(f"{option}: {text!r} is no limit (allowed: such as p95=500ms, p99=2s or 2s)")
-    return {"p": float(found["p"] or PERCENTILE), "max": float(found["most"]), "unit": found["unit"]}
+    share = {"p": float(found["p"])} if found["p"] else {}
+    return {**share, "max": float(found["most"]), "unit": found["unit"]}
 
 
 def rate_per_s(text: str) -> float | None:
@@ -85,7 +90,7 @@ def listed_names(given: Sequence[str] | None) -> list[str] | None:
 
 
 def workload_options(
-    use_case: Annotated[str, typer.Option(help=f"{', '.join(ids('use_cases'))}, or a file.", show_default=False)] = "",
+    use_case: Annotated[str, typer.Option(help=f"{', '.join(USE_CASES)}, or a file.", show_default=False)] = "",
     users: Annotated[int | None, typer.Option(help="Users of the service.")] = None,
     tokens_per_day: Annotated[float | None, typer.Option(help="Tokens of a day, in place of users.")] = None,
     busiest_hour_share: Annotated[
@@ -105,7 +110,7 @@ def workload_options(
     at: Annotated[Names, typer.Option(help="Sites that may be used, with commas or again.")] = None,
     provider: Annotated[Names, typer.Option(help="Whom to rent from, with commas or again.")] = None,
     provider_kind: Annotated[
-        Names, typer.Option(help=f"{', '.join(PROVIDER_KINDS)}: whom to rent from, with commas or again.")
+        Names, typer.Option(help="Kinds of whom to rent from, such as cloud or neocloud, with commas or again.")
     ] = None,
 ) -> WorkloadOptions:
     """The keys of a workload that options state.
