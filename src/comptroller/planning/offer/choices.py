@@ -71,7 +71,8 @@ class ChoiceSpace:
 
     weight: (classes,), of each class of questions in the traffic.  offers: deployments by model that own devices may
     serve.  buckets: of their calls.  rate_per_s: of questions.  arrival_cv: of the gaps between them.  frequency:
-    (questions,), how often each counts; once each, if not given.
+    (questions,), how often each counts; once each, if not given.  own_weight: what a class shows of its own counts for
+    (`solve.shrinkage`).
     """
 
     plays: PlaySet
@@ -82,6 +83,7 @@ class ChoiceSpace:
     rate_per_s: float
     arrival_cv: float
     frequency: Floats | None = None
+    own_weight: float = 1.0
 
     @property
     def questions(self) -> int:
