@@ -1,0 +1,164 @@
+"""What a choice solves of questions that it was not made on, and how much freedom the evidence supports.
+
+The questions are cut into `FOLDS` parts, evenly over classes, `REPEATS` times. Without each part a choice is made for
+every freedom of ways and every aim (the share that it has to solve on the questions it is made on), from scores shrunk
+with a weight learned there (`solve.shrinkage`), in the program's relaxation: calls at their worth on the cheapest units
+(`solve.bound`). The part that was left out judges it. Of n questions with out-of-fold shares p_i,
+
+    solved = sum_c w_c mean_c(p),   variance = sum_c w_c^2 var_c(p) / n_c
+
+A share holds with confidence k in a further set of as many questions if  solved - z_k sqrt(2 variance + choice) >= it,
+choice the jackknife variance of what the choices solve of all questions (Efron and Stein, Annals of Statistics 9 (1981)
+586). Aims are tested from the highest down until one fails, so that the one that is taken needs no correction for how
+many were tried (fixed sequence; Angelopoulos et al., Learn then Test, arXiv 2110.01052).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtri
+
+from comptroller.planning.ground.nouns import Bools, Floats, Ints
+from comptroller.planning.ground.way_freedom import WayFreedom
+from comptroller.planning.solve.shrinkage import class_sums, own_weight, shrunk
+from comptroller.planning.solve.way_frontiers import WHOLE_CLASSES, WayTable, shares_at
+
+FOLDS = 10
+"""Parts of the questions: a choice without one is made on nine tenths of them, nearly as many as the plan's; twice as
+many parts take twice the time and make it nineteen twentieths."""
+
+REPEATS = 4
+"""How often the questions are cut anew: the mean of four cuts varies half as much as one does."""
+
+AIMS = 48
+"""Aims between the target and the most that anything solves: steps of a third of a point where that is 15 points away,
+finer than the evidence of a few thousand questions tells apart."""
+
+WORTH = 0.02
+"""Share of the cost by which more freedom has to be cheaper to be taken: less is lost in whole units."""
+
+
+@dataclass(frozen=True)
+class WayOutcomes:
+    """What every way did on every question. score, cost: (questions, ways); cost per hour as if all traffic were like
+    the question.  task: (questions,), its class.  weight: (classes,).  floor: (classes,), least share of each class."""
+
+    score: Floats
+    cost: Floats
+    task: Ints
+    weight: Floats
+    floor: Floats
+
+    @property
+    def whole_scores(self) -> Floats:
+        """(classes, ways): means over all questions."""
+        return np.stack([self.score[rows].mean(axis=0) for rows in self.rows_by_class(np.ones(len(self.task), bool))])
+
+    def rows_by_class(self, some: Bools) -> list[Ints]:
+        """Of some questions, those of each class."""
+        return [np.flatnonzero(some & (self.task == number)) for number in range(len(self.weight))]
+
+    def table(self, sums: tuple[Floats, Floats], counts: Floats, own: float) -> WayTable:
+        """The ways on some of the questions, their scores shrunk. sums: of scores and of costs, (classes, ways)."""
+        score, cost = (total / counts[:, None] for total in sums)
+        return WayTable(cost * self.weight[:, None], shrunk(score, self.weight, own), self.weight, self.floor)
+
+
+@dataclass(frozen=True)
+class OutOfFoldCurve:
+    """Of one freedom of ways, by aim: share solved of questions left out, its standard deviation in a further set of
+    as many, the cost there, and by class the shares solved. All (aims,), the last (aims, classes)."""
+
+    ways: WayFreedom
+    aims: Floats
+    solved: Floats
+    deviation: Floats
+    cost: Floats
+    by_class: Floats
+
+    def bound(self, confidence: float) -> Floats:
+        """(aims,): the share that holds with a confidence in a further set of as many questions."""
+        return np.asarray(self.solved - float(ndtri(confidence)) * self.deviation)
+
+    def lowest(self, confidence: float, least: float) -> int | None:
+        """The lowest aim whose bound, and that of all higher aims, is at least a share; `None` where none is."""
+        missed = np.flatnonzero(self.bound(confidence) < least - 1e-12)
+        place = int(missed[-1]) + 1 if len(missed) else 0
+        return place if place < len(self.aims) else None
+
+
+def curves_of(found: WayOutcomes, least: float, rng: np.random.Generator) -> list[OutOfFoldCurve]:
+    """Every freedom that the classes leave, the least first.
+
+    least: the target, and the lowest aim.
+    """
+    cuts = [folds_of(found.task, rng) for _ in range(REPEATS)]
+    choices = [list(_tables_without(found, fold)) for fold in cuts]
+    most = float(found.weight @ found.whole_scores.max(axis=1))
+    aims = np.linspace(least, max(most, least), AIMS)
+    return [_curve(found, cuts, choices, ways, aims) for ways in freedoms_of(len(found.weight), bool(found.floor.any()))]
+
+
+def freedoms_of(classes: int, floors: bool) -> list[WayFreedom]:
+    """The freedoms that differ, the least first. floors: classes have targets of their own."""
+    if classes == 1:
+        return [WayFreedom.ONE_WAY, WayFreedom.ONE_MIX]
+    few = classes <= WHOLE_CLASSES
+    return [ways for ways in WayFreedom if few or ways is not WayFreedom.WAY_EACH]
+
+
+def folds_of(task: Ints, rng: np.random.Generator) -> Ints:
+    """(questions,): the part of each, evenly over classes."""
+    order = rng.permutation(len(task))
+    ranked = order[np.argsort(task[order], kind="stable")]
+    fold = np.empty(len(task), np.int64)
+    fold[ranked] = np.arange(len(task)) % min(FOLDS, len(task))
+    return fold
+
+
+def _tables_without(found: WayOutcomes, fold: Ints) -> Iterator[WayTable]:
+    """The ways as the questions outside of each part show them."""
+    classes = len(found.weight)
+    score, counts = class_sums(found.score, found.task, fold, classes)
+    cost, _ = class_sums(found.cost, found.task, fold, classes)
+    for number in range(len(counts)):
+        out = fold != number
+        own = own_weight(found.score[out], found.task[out], found.weight, fold[out])
+        sums = score.sum(axis=0) - score[number], cost.sum(axis=0) - cost[number]
+        yield found.table(sums, counts.sum(axis=0) - counts[number], own)
+
+
+def _curve(
+    found: WayOutcomes, cuts: Sequence[Ints], choices: Sequence[Sequence[WayTable]], ways: WayFreedom, aims: Floats
+) -> OutOfFoldCurve:
+    solved, cost = np.zeros((2, len(aims), len(found.task)))
+    whole, jackknife = found.whole_scores, np.zeros(len(aims))
+    for fold, tables in zip(cuts, choices, strict=True):
+        shares = [shares_at(table, ways, aims) for table in tables]
+        for number, share in enumerate(shares):
+            for of_class, rows in enumerate(found.rows_by_class(fold == number)):
+                used = np.flatnonzero(share[:, of_class].any(axis=0))
+                solved[:, rows] += share[:, of_class, used] @ found.score[np.ix_(rows, used)].T
+                cost[:, rows] += share[:, of_class, used] @ found.cost[np.ix_(rows, used)].T
+        theirs = np.array([np.einsum("tco,co,c->t", share, whole, found.weight) for share in shares])
+        jackknife += (len(theirs) - 1) * theirs.var(axis=0) / len(cuts)
+    solved, cost = solved / len(cuts), cost / len(cuts)
+    rows_of = found.rows_by_class(np.ones(len(found.task), bool))
+    by_class = np.stack([solved[:, rows].mean(axis=1) for rows in rows_of], axis=1)
+    variance = np.stack([solved[:, rows].var(axis=1, ddof=1) / len(rows) for rows in rows_of], axis=1)
+    deviation = np.sqrt(2.0 * variance @ found.weight**2 + jackknife)
+    means = np.stack([cost[:, rows].mean(axis=1) for rows in rows_of], axis=1)
+    return OutOfFoldCurve(ways, aims, by_class @ found.weight, deviation, means @ found.weight, by_class)
+
+
+def cheapest_of(curves: Sequence[OutOfFoldCurve], confidence: float, least: float) -> tuple[OutOfFoldCurve, int] | None:
+    """The curve and the aim that cost least among those that hold a share; the least free of nearly equal ones."""
+    best: tuple[OutOfFoldCurve, int] | None = None
+    for curve in curves:
+        place = curve.lowest(confidence, least)
+        if place is not None and (best is None or curve.cost[place] < best[0].cost[best[1]] * (1 - WORTH)):
+            best = curve, place
+    return best
