@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import product
 
@@ -84,6 +84,13 @@ class ChoiceSpace:
     arrival_cv: float
     frequency: Floats | None = None
     own_weight: float = 1.0
+
+    def weighing(self, own_weight: float) -> ChoiceSpace:
+        """The same with another weight of what a class shows of its own; what was worked out is kept."""
+        made = replace(self, own_weight=own_weight)
+        named = {item.name for item in fields(self)}
+        vars(made).update({name: value for name, value in vars(self).items() if name not in named})
+        return made
 
     @property
     def questions(self) -> int:

@@ -9,14 +9,16 @@ with a weight learned there (`solve.shrinkage`), in the program's relaxation: ca
 
 A share holds with confidence k in a further set of as many questions if  solved - z_k sqrt(2 variance + choice) >= it,
 choice the jackknife variance of what the choices solve of all questions (Efron and Stein, Annals of Statistics 9 (1981)
-586). Aims are tested from the highest down until one fails, so that the one that is taken needs no correction for how
-many were tried (fixed sequence; Angelopoulos et al., Learn then Test, arXiv 2110.01052).
+586); so does each class's, where it has a target. Aims are tested from the highest down until one fails, so that the
+one that is taken needs no correction for how many were tried (fixed sequence; Angelopoulos et al., Learn then Test,
+arXiv 2110.01052).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.special import ndtri
@@ -37,8 +39,18 @@ AIMS = 48
 """Aims between the target and the most that anything solves: steps of a third of a point where that is 15 points away,
 finer than the evidence of a few thousand questions tells apart."""
 
+AIMS_BY_CLASS = 12
+"""The same where classes have targets, which rise with the aim: every aim is then a search of its own."""
+
+SAME = 1e-9
+"""Shares that differ by less are the same: rounding of means."""
+
 WORTH = 0.02
 """Share of the cost by which more freedom has to be cheaper to be taken: less is lost in whole units."""
+
+DOUBT = 1.0
+"""Standard errors of the difference to less freedom that are taken off more of it, as in the choice of a tree's size
+(Breiman et al., Classification and Regression Trees, 1984, 3.4.3)."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +64,15 @@ class WayOutcomes:
     weight: Floats
     floor: Floats
 
-    @property
+    @cached_property
     def whole_scores(self) -> Floats:
         """(classes, ways): means over all questions."""
         return np.stack([self.score[rows].mean(axis=0) for rows in self.rows_by_class(np.ones(len(self.task), bool))])
+
+    @property
+    def weights(self) -> Floats:
+        """(1 + classes, classes): what each class counts for in the share of all questions, and of each class."""
+        return np.concatenate([self.weight[None], np.eye(len(self.weight))])
 
     def rows_by_class(self, some: Bools) -> list[Ints]:
         """Of some questions, those of each class."""
@@ -69,23 +86,28 @@ class WayOutcomes:
 
 @dataclass(frozen=True)
 class OutOfFoldCurve:
-    """Of one freedom of ways, by aim: share solved of questions left out, its standard deviation in a further set of
-    as many, the cost there, and by class the shares solved. All (aims,), the last (aims, classes)."""
+    """Of one freedom of ways, by aim: shares solved of questions left out, their standard deviation in a further set
+    of as many, and the cost there.
+
+    aims, cost: (aims,).  solved, deviation: (aims, 1 + classes), of all questions and of each class.  each: (aims,
+    questions), what was solved of every question.
+    """
 
     ways: WayFreedom
     aims: Floats
+    each: Floats
     solved: Floats
     deviation: Floats
     cost: Floats
-    by_class: Floats
 
     def bound(self, confidence: float) -> Floats:
-        """(aims,): the share that holds with a confidence in a further set of as many questions."""
+        """(aims, 1 + classes): the shares that hold with a confidence in a further set of as many questions."""
         return np.asarray(self.solved - float(ndtri(confidence)) * self.deviation)
 
-    def lowest(self, confidence: float, least: float) -> int | None:
-        """The lowest aim whose bound, and that of all higher aims, is at least a share; `None` where none is."""
-        missed = np.flatnonzero(self.bound(confidence) < least - 1e-12)
+    def lowest(self, confidence: float, least: Floats, less: Floats | float = 0.0) -> int | None:
+        """The lowest aim whose bounds, and those of all higher aims, are at least what is asked; `None` where none's
+        are. least: (1 + classes,).  less: (aims, 1 + classes), taken off the bounds."""
+        missed = np.flatnonzero((self.bound(confidence) - less < least - SAME).any(axis=1))
         place = int(missed[-1]) + 1 if len(missed) else 0
         return place if place < len(self.aims) else None
 
@@ -98,12 +120,12 @@ def curves_of(found: WayOutcomes, least: float, rng: np.random.Generator) -> lis
     cuts = [folds_of(found.task, rng) for _ in range(REPEATS)]
     choices = [list(_tables_without(found, fold)) for fold in cuts]
     most = float(found.weight @ found.whole_scores.max(axis=1))
-    aims = np.linspace(least, max(most, least), AIMS)
-    return [_curve(found, cuts, choices, ways, aims) for ways in freedoms_of(len(found.weight), bool(found.floor.any()))]
+    aims = np.linspace(least, max(most, least), AIMS_BY_CLASS if found.floor.any() else AIMS)
+    return [_curve(found, (cuts, choices), ways, aims) for ways in freedoms_of(len(found.weight))]
 
 
-def freedoms_of(classes: int, floors: bool) -> list[WayFreedom]:
-    """The freedoms that differ, the least first. floors: classes have targets of their own."""
+def freedoms_of(classes: int) -> list[WayFreedom]:
+    """The freedoms that differ, the least first."""
     if classes == 1:
         return [WayFreedom.ONE_WAY, WayFreedom.ONE_MIX]
     few = classes <= WHOLE_CLASSES
@@ -131,34 +153,60 @@ def _tables_without(found: WayOutcomes, fold: Ints) -> Iterator[WayTable]:
         yield found.table(sums, counts.sum(axis=0) - counts[number], own)
 
 
+def shares_with_floors(table: WayTable, ways: WayFreedom, aims: Floats) -> Floats:
+    """As `shares_at`; targets of classes rise with the aim, from the first one on."""
+    if not table.floor.any():
+        return shares_at(table, ways, aims)
+    raised = (table.floor + (aim - aims[0]) * (table.floor > 0) for aim in aims)
+    pairs = zip(aims, raised, strict=True)
+    return np.concatenate([shares_at(replace(table, floor=floor), ways, np.array([aim])) for aim, floor in pairs])
+
+
 def _curve(
-    found: WayOutcomes, cuts: Sequence[Ints], choices: Sequence[Sequence[WayTable]], ways: WayFreedom, aims: Floats
+    found: WayOutcomes, without: tuple[Sequence[Ints], Sequence[Sequence[WayTable]]], ways: WayFreedom, aims: Floats
 ) -> OutOfFoldCurve:
+    """without: the parts of every cut, and the ways as the questions outside of each show them."""
     solved, cost = np.zeros((2, len(aims), len(found.task)))
-    whole, jackknife = found.whole_scores, np.zeros(len(aims))
-    for fold, tables in zip(cuts, choices, strict=True):
-        shares = [shares_at(table, ways, aims) for table in tables]
+    weights = found.weights
+    choice = np.zeros((len(aims), len(weights)))
+    for fold, tables in zip(*without, strict=True):
+        shares = [shares_with_floors(table, ways, aims) for table in tables]
         for number, share in enumerate(shares):
             for of_class, rows in enumerate(found.rows_by_class(fold == number)):
                 used = np.flatnonzero(share[:, of_class].any(axis=0))
                 solved[:, rows] += share[:, of_class, used] @ found.score[np.ix_(rows, used)].T
                 cost[:, rows] += share[:, of_class, used] @ found.cost[np.ix_(rows, used)].T
-        theirs = np.array([np.einsum("tco,co,c->t", share, whole, found.weight) for share in shares])
-        jackknife += (len(theirs) - 1) * theirs.var(axis=0) / len(cuts)
-    solved, cost = solved / len(cuts), cost / len(cuts)
+        theirs = np.array([np.einsum("tco,co->tc", share, found.whole_scores) @ weights.T for share in shares])
+        choice += (len(theirs) - 1) * theirs.var(axis=0) / len(without[0])
+    solved, cost = solved / len(without[0]), cost / len(without[0])
     rows_of = found.rows_by_class(np.ones(len(found.task), bool))
-    by_class = np.stack([solved[:, rows].mean(axis=1) for rows in rows_of], axis=1)
+    by_class, usd = (np.stack([of[:, rows].mean(axis=1) for rows in rows_of], axis=1) for of in (solved, cost))
     variance = np.stack([solved[:, rows].var(axis=1, ddof=1) / len(rows) for rows in rows_of], axis=1)
-    deviation = np.sqrt(2.0 * variance @ found.weight**2 + jackknife)
-    means = np.stack([cost[:, rows].mean(axis=1) for rows in rows_of], axis=1)
-    return OutOfFoldCurve(ways, aims, by_class @ found.weight, deviation, means @ found.weight, by_class)
+    deviation = np.sqrt(2.0 * variance @ weights.T**2 + choice)
+    return OutOfFoldCurve(ways, aims, solved, by_class @ weights.T, deviation, usd @ found.weight)
 
 
-def cheapest_of(curves: Sequence[OutOfFoldCurve], confidence: float, least: float) -> tuple[OutOfFoldCurve, int] | None:
-    """The curve and the aim that cost least among those that hold a share; the least free of nearly equal ones."""
+def cheapest_of(
+    found: WayOutcomes, curves: Sequence[OutOfFoldCurve], confidence: float, least: Floats
+) -> tuple[OutOfFoldCurve, int] | None:
+    """The curve and the aim that cost least among those that hold what is asked, from the least freedom on.
+
+    More freedom takes its place where it is cheaper by `WORTH` although `DOUBT` standard errors of what it solves more,
+    question by question, are taken off: the best of several is mostly the luckiest.  least: (1 + classes,), share asked
+    of all questions and of each class.
+    """
     best: tuple[OutOfFoldCurve, int] | None = None
     for curve in curves:
-        place = curve.lowest(confidence, least)
+        less = 0.0 if best is None else DOUBT * _errors_of_difference(found, curve, best[0].each[best[1]])
+        place = curve.lowest(confidence, least, less)
         if place is not None and (best is None or curve.cost[place] < best[0].cost[best[1]] * (1 - WORTH)):
             best = curve, place
     return best
+
+
+def _errors_of_difference(found: WayOutcomes, curve: OutOfFoldCurve, other: Floats) -> Floats:
+    """(aims, 1 + classes): standard errors of what a curve solves more than another choice, on the same questions."""
+    rows_of = found.rows_by_class(np.ones(len(found.task), bool))
+    apart = curve.each - other
+    variance = np.stack([apart[:, rows].var(axis=1, ddof=1) / len(rows) for rows in rows_of], axis=1)
+    return np.asarray(np.sqrt(variance @ found.weights.T**2))

@@ -32,8 +32,9 @@ def undominated_options(own: Sequence[frozenset[int]], table: OptionTable, left:
 def _minimal(models: frozenset[int], table: OptionTable, pool: Ints, same: bool) -> Ints:
     values = [_values(models, table, pool, number) for number in range(len(table.score))]
     if same:
-        return pool[~dominated_rows(np.concatenate(values, axis=1))]
-    return pool[~np.all([dominated_rows(of_class) for of_class in values], axis=0)]
+        values = [np.concatenate(values, axis=1)]
+    replaced = np.all([dominated_rows(of_class) for of_class in values], axis=0)
+    return np.asarray(pool[~replaced])
 
 
 def _values(models: frozenset[int], table: OptionTable, pool: Ints, number: int) -> Floats:

@@ -1,9 +1,10 @@
 """Scores of ways by class, drawn towards what way and class say without each other before a choice is made on them.
 
-s_co = w_c . s_o + d_c + own (s_co - w_c . s_o - d_c): the mean of a way over the classes, plus what a class differs by
-in the mean of all ways, plus part of what is left. Of many ways in small classes the best by class is mostly lucky; what
-is left counts for as much as it told of questions that it was not taken from (`own_weight`). Hierarchical shrinkage as
-in James and Stein, Proc. 4th Berkeley Symp. 1 (1961) 361, with the weight learned by folds in place of a variance.
+s_co = w_c . s_o + d_c + own (s_co - w_c . s_o - d_c): the mean of a way over the classes, plus what a class differs
+by in the mean of all ways, plus part of what is left. Of many ways in small classes the best by class is mostly lucky;
+what is left counts for as much as it told of questions that it was not taken from (`own_weight`). Hierarchical
+shrinkage as in James and Stein, Proc. 4th Berkeley Symp. 1 (1961) 361, with the weight learned by folds in place of a
+variance.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def shrunk(score: Floats, weight: Floats, own: float) -> Floats:
 def own_weight(score: Floats, task: Ints, weight: Floats, fold: Ints) -> float:
     """The part that what is left counts for, by least squares over questions left out.
 
-    score: (questions, ways).  task, fold: (questions,), class, and fold that each is left out with.  In every fold, what
-    is left of the others' scores is regressed on what is left of the fold's own.
+    score: (questions, ways).  task, fold: (questions,), class, and fold that each is left out with.  What is left of a
+    fold's own scores is regressed on what is left of the others'.
     """
     classes, top, bottom = len(weight), 0.0, 0.0
     sums, counts = class_sums(score, task, fold, classes)
