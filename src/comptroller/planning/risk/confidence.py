@@ -36,7 +36,7 @@ EVEN = 0.5
 """Where no confidence is asked for, targets hold on other questions in the mean."""
 
 FURTHER = np.sqrt(2.0)
-"""The share solved of a further set of as many questions differs from that of the recorded ones by the chance in both."""
+"""The share solved of as many further questions differs from that of the recorded ones by the chance in both."""
 
 
 def draws_meeting_targets(problem: PlanningProblem, solved: Iterable[Floats], optimism: Mapping[str, float]) -> Bools:

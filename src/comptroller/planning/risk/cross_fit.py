@@ -189,17 +189,20 @@ def _curve(
 def cheapest_of(
     found: WayOutcomes, curves: Sequence[OutOfFoldCurve], confidence: float, least: Floats
 ) -> tuple[OutOfFoldCurve, int] | None:
-    """The curve and the aim that cost least among those that hold what is asked, from the least freedom on.
+    """The curve and the aim that cost least among those that hold what is asked, the mix for all questions first.
 
-    More freedom takes its place where it is cheaper by `WORTH` although `DOUBT` standard errors of what it solves more,
-    question by question, are taken off: the best of several is mostly the luckiest.  least: (1 + classes,), share asked
-    of all questions and of each class.
+    Another takes its place where it is cheaper by `WORTH` although `DOUBT` standard errors of what it solves more,
+    question by question, are taken off: the best of several is mostly the luckiest. A mix for all has hardly more to be
+    lucky with than one way for all, and meets what is asked where that oversteps it.  least: (1 + classes,), share
+    asked of all questions and of each class.
     """
     best: tuple[OutOfFoldCurve, int] | None = None
-    for curve in curves:
+    for curve in sorted(curves, key=lambda one: one.ways is not WayFreedom.ONE_MIX):
         less = 0.0 if best is None else DOUBT * _errors_of_difference(found, curve, best[0].each[best[1]])
-        place = curve.lowest(confidence, least, less)
-        if place is not None and (best is None or curve.cost[place] < best[0].cost[best[1]] * (1 - WORTH)):
+        doubted, place = curve.lowest(confidence, least, less), curve.lowest(confidence, least)
+        if place is None or doubted is None:
+            continue
+        if best is None or curve.cost[doubted] < best[0].cost[best[1]] * (1 - WORTH):
             best = curve, place
     return best
 

@@ -47,7 +47,7 @@ class WayTable:
 
 
 def shares_at(table: WayTable, ways: WayFreedom, aims: Floats) -> Floats:
-    """(aims, classes, ways): the cheapest shares at every aim, ascending; where none reaches it those that solve most."""
+    """(aims, classes, ways): the cheapest shares at every aim, ascending; those that solve most where none reaches."""
     if ways.same:
         allowed = (table.score >= table.floor[:, None] - NOTHING).all(axis=0)
         some = np.flatnonzero(allowed) if allowed.any() else np.arange(table.score.shape[1])
