@@ -7,6 +7,9 @@ with a weight learned there (`solve.shrinkage`), in the program's relaxation: ca
 
     solved = sum_c w_c mean_c(p),   variance = sum_c w_c^2 var_c(p) / n_c
 
+with one question solved and one not taken as seen besides in var_c, for all classes together (Agresti and Coull, The
+American Statistician 52 (1998) 119): what solves all of a few questions is not certain to solve others.
+
 A share holds with confidence k in a further set of as many questions if  solved - z_k sqrt(2 variance + choice) >= it,
 choice the jackknife variance of what the choices solve of all questions (Efron and Stein, Annals of Statistics 9 (1981)
 586); so does each class's, where it has a target. Aims are tested from the highest down until one fails, so that the
@@ -181,7 +184,10 @@ def _curve(
     solved, cost = solved / len(without[0]), cost / len(without[0])
     rows_of = found.rows_by_class(np.ones(len(found.task), bool))
     by_class, usd = (np.stack([of[:, rows].mean(axis=1) for rows in rows_of], axis=1) for of in (solved, cost))
-    variance = np.stack([solved[:, rows].var(axis=1, ddof=1) / len(rows) for rows in rows_of], axis=1)
+    counts = np.array([len(rows) for rows in rows_of])
+    squares = np.stack([solved[:, rows].var(axis=1) for rows in rows_of], axis=1) * counts
+    unseen = found.weight * (by_class**2 + (1.0 - by_class) ** 2)
+    variance = (squares + unseen) / (counts + 2.0 * found.weight - 1.0) / counts
     deviation = np.sqrt(2.0 * variance @ weights.T**2 + choice)
     return OutOfFoldCurve(ways, aims, solved, by_class @ weights.T, deviation, usd @ found.weight)
 
