@@ -136,7 +136,7 @@ def text(found: list[Row]) -> str:
         f"{SPLITS} random splits of the questions, both ways round: {2 * SPLITS} plans of a kind, each made on one "
         "half and judged on the other, which is as large: a confidence is that of a further set of as many questions, "
         "so what is seen should be what was asked for. Halves of the same questions depend on each other, so a "
-        f"percentage of {2 * SPLITS} is uncertain by about 8 points. Cost is that on the half that the plan was made on.",
+        f"percentage of {2 * SPLITS} is uncertain by about 8 points. Cost is that on the half a plan was made on.",
         "",
         "Where not every half has a plan, those that have one are the easier halves, which leave the harder ones to "
         "judge on; no margin mends that. The evidence then does not support the target, and more of it is needed.",
