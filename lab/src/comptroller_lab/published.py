@@ -180,10 +180,8 @@ def recipe(row: Row, whole: Model, device: Accelerator) -> PrecisionRecipe:
         activations = "mxfp8" if device.family in MX_FAMILIES else "bf16"
     cached = FORMATS.get(row["kv_format"], row["kv_format"])
     kv = cached if cached in {"fp8_e4m3", "bf16"} else "kv_int8" if cached == "int8_wo" else "bf16"
-    found = weights, experts, activations, kv
-    if "bf16" not in device.peak_flops_per_s:
-        found = tuple("fp16" if name == "bf16" else name for name in found)
-    return PrecisionRecipe(*found)
+    wide = "bf16" if "bf16" in device.peak_flops_per_s else "fp16"
+    return PrecisionRecipe(*(wide if name == "bf16" else name for name in (weights, experts, activations, kv)))
 
 
 MX_FAMILIES = ("blackwell", "blackwell_ultra")
