@@ -95,11 +95,20 @@ def period_of(text: str) -> LedgerScope:
     return scope_of(since, until)
 
 
-def _day(text: str) -> date | None:
+def day_of(text: str) -> date:
+    """A day as it is written.
+
+    Raises:
+        InputError: it is none.
+    """
     try:
-        return date.fromisoformat(text) if text else None
+        return date.fromisoformat(text)
     except ValueError as error:
         raise InputError(f"{text!r} is no day; write it as {datetime.now(UTC).date()}") from error
+
+
+def _day(text: str) -> date | None:
+    return day_of(text) if text else None
 
 
 def _days(since: SinceOption = "", until: UntilOption = "") -> LedgerScope:

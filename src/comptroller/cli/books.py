@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as documents
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from comptroller.books import alerts as sending
+from comptroller.books import archive as archiving
 from comptroller.books import export as exporting
 from comptroller.books import insight, reconcile
 from comptroller.books import rerate as rerating
@@ -19,6 +21,7 @@ from comptroller.books.invoices import CurrencyRates, read_invoice
 from comptroller.books.keys import ApiKeyStore
 from comptroller.books.ledger import CallLedger
 from comptroller.books.meter_posting import post
+from comptroller.books.pseudonyms import PseudonymBook
 from comptroller.books.query import EVERYTHING, GROUPS, LedgerScope, totals
 from comptroller.cli._against import against
 from comptroller.cli._books_options import (
@@ -29,6 +32,8 @@ from comptroller.cli._books_options import (
     Rows,
     RowsOfDays,
     WhereArgument,
+    day_of,
+    open_books,
     period_of,
 )
 from comptroller.cli._meter_file import bill
@@ -49,6 +54,9 @@ from comptroller.report.terminal import console
 app = typer.Typer(help="What was spent, on what, and does it balance.", no_args_is_help=True)
 app.command()(against)
 
+AnonymisedOption = Annotated[
+    bool, typer.Option("--anonymised", help="Pseudonyms for keys, projects, users and tags; no texts.")
+]
 By = Annotated[str, typer.Option(help=f"Group by some of {', '.join(GROUPS)}; separated by commas.")]
 
 
@@ -165,13 +173,18 @@ def verify(
     ledger: OpenBooks,
     digest: Annotated[Path | None, typer.Option(help="A digest exported before.", show_default=False)] = None,
     public_key: Annotated[Path | None, typer.Option(help="Ed25519 key in PEM.", show_default=False)] = None,
+    archives: Annotated[
+        list[Path] | None,
+        typer.Option("--archive", help="Where rows went; again for more, the first first.", show_default=False),
+    ] = None,
 ) -> None:
     """Read every row, compute every hash again; exit 2 and name the first row that does not fit."""
     recorded = documents.loads(_read(digest)) if digest else None
     if recorded and public_key:
         verifying.check_signature(recorded, _read(public_key))
-    with ProgressBar("reading rows", "checking balances") as bar:
-        checked = verifying.verify(ledger, recorded, bar)
+    with ExitStack() as held, ProgressBar("reading rows", "checking balances") as bar:
+        moved = [held.enter_context(open_books(str(path))) for path in archives or ()]
+        checked = verifying.verify(ledger, recorded, bar, moved)
     if checked.faults:
         raise InputError(f"{where} does not fit: {'; '.join(checked.faults)}")
     console().print(f"[bold green]{checked.rows:,} rows fit[/]: chain, accounts, prices, budgets")
@@ -222,6 +235,7 @@ def export(
     out: Annotated[Path, typer.Option(help="Where to write it.", show_default=False)],
     as_: Annotated[str, typer.Option("--as", help="focus (CSV) or otel (OTLP JSON lines).")] = "focus",
     scope: Rows = EVERYTHING,
+    anonymised: AnonymisedOption = False,
 ) -> None:
     """Write the books for other tools: FOCUS 1.2, or OpenTelemetry GenAI spans."""
     writers = {"focus": exporting.focus, "otel": exporting.spans}
@@ -229,8 +243,25 @@ def export(
         raise InputError(f"--as {as_}: allowed are {', '.join(writers)}")
     check(out)
     with out.open("w", encoding="utf-8", newline="") as file:
-        count = writers[as_](ledger, file, scope)
+        count = writers[as_](ledger, file, scope, PseudonymBook() if anonymised else None)
     console().print(f"{count:,} {'charges' if as_ == 'focus' else 'spans'} in {escape(str(out))}")
+
+
+@shared_command(app, name="archive")
+def archive_rows(
+    ledger: OpenBooks,
+    before: Annotated[str, typer.Option(help="The first day (UTC) whose rows stay.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="New books that the rows move to.", show_default=False)] = None,
+    anonymised: AnonymisedOption = False,
+) -> None:
+    """Move old rows into books of their own; daily sums, limits and the chain stay. Without --out only say what would."""
+    day = day_of(before)
+    if out is None:
+        found, _ = archiving.archivable(ledger, day)
+    else:
+        check(out)
+        found = archiving.archive(ledger, day, out, anonymised)
+    console().print(escape(sheets.archive_sentence(found, out)), soft_wrap=True)
 
 
 @shared_command(app)

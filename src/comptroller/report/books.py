@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from math import isnan
+from pathlib import Path
 
+from comptroller.books.archive import LedgerArchive
 from comptroller.books.budgets import BudgetBalance
 from comptroller.books.insight import InefficiencyPattern, InefficiencyReport, PriceReversalReport
 from comptroller.books.keys import ApiKey
@@ -251,3 +253,10 @@ def rerating_sentence(rerated: RerateReport) -> str:
     missing = "".join(f"; {count:,} calls: {why}" for why, count in rerated.unpriced.most_common(3))
     before, after = (dollars(amount / 1e12) for amount in (rerated.before_pusd, rerated.after_pusd))
     return f"{rerated.changed:,} of {rerated.read:,} rows corrected, {before} to {after}{missing}"
+
+
+def archive_sentence(moved: LedgerArchive, to: Path | None) -> str:
+    """What an archive took, or would take, in a sentence."""
+    where = f"moved to {to}" if to else "would move; name a file with --out"
+    kept = f"; {moved.kept:,} older ones stay, for a row before them in their segment does" if moved.kept else ""
+    return f"{moved.rows:,} rows of {moved.first} to {moved.last} {where}{kept}"
