@@ -22,7 +22,7 @@ from comptroller.cli import main
 from comptroller.costs.rating import PUSD, CallReceipt
 from comptroller.errors import InputError
 from comptroller.work.call import Call
-from test_books_reports import NOW_US, Clock
+from test_books_reports import Clock
 
 DAY_US = 86_400_000_000
 CUT = date(2026, 9, 23)
@@ -117,7 +117,7 @@ def test_an_anonymised_archive_tells_calls_apart_and_nobody_who_made_them(ledger
     assert not any(word in written for word in (b"shop", b"ann", b"bob", b"search", b"who is it"))
     with ledger.engine.connect() as connection:
         names = set(connection.scalars(select(schema.account.c.end_user)))
-    assert names == {"", "ann"} and spent(ledger, "user")["ann",] == 8, "the correction that stays has its user"
+    assert names == {"", "ann"} and spent(ledger, "user")["ann",] == 8 + 5, "the correction that stays has its user"
     spend(ledger, 1, "bob")  # whose account this writer knew
     assert verify(ledger).faults == ()
 
@@ -161,5 +161,4 @@ def test_the_command_moves_verifies_and_exports_without_names(
     assert "moved to" in run("archive", file, "--before", "2026-09-22", "--out", old)
     assert "0 rows fit" in run("verify", file, "--archive", old)
     run("export", old, "--out", out)
-    assert [row["x_Key"] for row in csv.DictReader(Path(out).open())] == ["shop"]
-    assert NOW_US
+    assert [row["x_Key"] for row in csv.DictReader(Path(out).read_text().splitlines())] == ["shop"]

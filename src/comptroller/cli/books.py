@@ -254,7 +254,7 @@ def archive_rows(
     out: Annotated[Path | None, typer.Option(help="New books that the rows move to.", show_default=False)] = None,
     anonymised: AnonymisedOption = False,
 ) -> None:
-    """Move old rows into books of their own; daily sums, limits and the chain stay. Without --out only say what would."""
+    """Move old rows into books of their own; daily sums, limits and the chain stay. Without --out: what would move."""
     day = day_of(before)
     if out is None:
         found, _ = archiving.archivable(ledger, day)
