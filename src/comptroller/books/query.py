@@ -53,7 +53,9 @@ class LedgerScope:
 
     def limits(self, day: ColumnElement[int]) -> list[ColumnElement[bool]]:
         """The selection as SQL conditions; day: the column of days to compare."""
-        conditions = [GROUPS[name] == value for name, value in self.only.items()]
+        table = day.table
+        columns = {name: table.c.finish if name == "finish" else column for name, column in GROUPS.items()}
+        conditions = [columns[name] == value for name, value in self.only.items()]
         if self.since:
             conditions.append(day >= (self.since - DAY_0).days)
         if self.until:

@@ -17,15 +17,17 @@ from comptroller.books import insight, reconcile
 from comptroller.books import rerate as rerating
 from comptroller.books import verify as verifying
 from comptroller.books.budgets import SpendBudget
+from comptroller.books.grouping import DOLLARS, grouped_totals, zone_of
 from comptroller.books.invoices import CurrencyRates, read_invoice
 from comptroller.books.keys import ApiKeyStore
 from comptroller.books.ledger import CallLedger
 from comptroller.books.meter_posting import post
 from comptroller.books.pseudonyms import PseudonymBook
-from comptroller.books.query import EVERYTHING, GROUPS, LedgerScope, totals
+from comptroller.books.query import EVERYTHING, GROUPS, LedgerScope, LedgerTotals, totals
 from comptroller.cli._against import against
 from comptroller.cli._books_options import (
     TERMINAL,
+    InCurrency,
     OpenBooks,
     Printed,
     PrintedOrWritten,
@@ -47,7 +49,7 @@ from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model as model_facts
 from comptroller.facts.prices import PriceBook
 from comptroller.report import books as sheets
-from comptroller.report.books_page import page
+from comptroller.report.books_page import BooksSpending, page
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.terminal import console
 
@@ -58,36 +60,47 @@ AnonymisedOption = Annotated[
     bool, typer.Option("--anonymised", help="Pseudonyms for keys, projects, users and tags; no texts.")
 ]
 By = Annotated[str, typer.Option(help=f"Group by some of {', '.join(GROUPS)}; separated by commas.")]
+ByTimes = Annotated[
+    str, typer.Option(help=f"Group by some of {', '.join(GROUPS)}, hour, week, month, tag:NAME; separated by commas.")
+]
 
 
 @shared_command(app)
 def report(
     where: WhereArgument,
     ledger: OpenBooks,
-    by: By = "project,model",
+    by: ByTimes = "project,model",
     scope: Rows = EVERYTHING,
+    zone: Annotated[str, typer.Option(help="Time zone of hours, days and months, as Europe/Berlin.")] = "UTC",
+    money: InCurrency = DOLLARS,
     output: PrintedOrWritten = TERMINAL,
     html: Annotated[Path | None, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
 ) -> None:
     """Dollars, tokens by kind, FLOPs, joules and grams, per request and per solved request."""
-    names = _names(by)
+    names, where_in = _names(by), zone_of(zone)
     for path in filter(None, (output.table, html)):
         check(path)
-    spend = sheets.spend(totals(ledger, names, scope), names)
+
+    def summed(*by: str) -> list[LedgerTotals]:
+        return grouped_totals(ledger, by, scope, where_in, money)
+
+    groups, whole = summed(*names), summed()
+    spend = sheets.spend(groups, names)
+    printed = sheets.with_total(spend, whole, names)
     if html:
-        write(html, _page(ledger, where, names, scope))
-    output.show(spend)
-
-
-def _page(ledger: CallLedger, where: str, names: list[str], scope: LedgerScope) -> str:
-    total = totals(ledger, [], scope)
-    if not total:
-        raise InputError(f"{where}: no rows in that period")
-    groups, models = totals(ledger, names, scope), totals(ledger, ["model"], scope)
-    shown = [sheets.spend(groups, names), sheets.success(groups, names), _waste(ledger, scope)]
-    shown += [sheets.overflow(models, ["model"]), sheets.balances(ledger.balances())]
-    tables = [sheets.with_amounts(sheet) for sheet in shown]
-    return page(f"Books of {Path(where).name}", total[0], totals(ledger, ["day"], scope), groups, tables)
+        if not whole:
+            raise InputError(f"{where}: no rows in that period")
+        shown = [printed, sheets.success(groups, names)]
+        shown = [sheets.in_currency(sheet, money.code) for sheet in shown]
+        shown += [
+            _waste(ledger, scope),
+            sheets.overflow(summed("model"), ["model"]),
+            sheets.balances(ledger.balances()),
+        ]
+        tables = [sheets.with_amounts(sheet) for sheet in shown]
+        spending = BooksSpending(whole[0], summed("day"), groups, money.code, zone)
+        write(html, page(f"Books of {Path(where).name}", spending, tables))
+    output.show(sheets.in_currency(spend, money.code), sheets.in_currency(printed, money.code))
 
 
 def _waste(ledger: CallLedger, scope: LedgerScope) -> ReportSheet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from math import isnan
 from pathlib import Path
@@ -83,6 +84,34 @@ def _by(names: Sequence[str]) -> SheetColumns[LedgerTotals]:
 def spend(found: Sequence[LedgerTotals], by: Sequence[str]) -> ReportSheet:
     """Dollars, tokens by kind, FLOPs, joules and grams of groups, per request and per solved request."""
     return ReportSheet.of("Spend", (*_by(by), *SPEND), found)
+
+
+def with_total(sheet: ReportSheet, whole: Sequence[LedgerTotals], by: Sequence[str]) -> ReportSheet:
+    """A sheet of spend with a last row of the total, where it has several rows; requests of several groups count once.
+
+    whole: the totals by nothing.
+    """
+    if len(sheet.rows) < 2 or not by:
+        return sheet
+    total = ReportSheet.of("", SPEND, whole).rows[0]
+    return replace(sheet, rows=(*sheet.rows, ("total", *("",) * (len(by) - 1), *total)))
+
+
+def in_currency(sheet: ReportSheet, code: str) -> ReportSheet:
+    """A sheet whose money is in another currency, with its code in place of the dollar's.
+
+    >>> [column.heading for column in in_currency(ReportSheet("s", (right("usd", "$"),), ()), "EUR").columns]
+    ['EUR']
+    """
+    if code == "USD":
+        return sheet
+    columns = tuple(
+        column._replace(key=column.key.replace("usd", code.lower()), heading=column.heading.replace("$", code))
+        if "$" in column.heading
+        else column
+        for column in sheet.columns
+    )
+    return replace(sheet, columns=columns)
 
 
 def with_amounts(sheet: ReportSheet) -> ReportSheet:
