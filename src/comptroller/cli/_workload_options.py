@@ -25,6 +25,11 @@ SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86400.0}
 
 LIMIT = re.compile(r"(?:p(?P<p>\d+(?:\.\d+)?)=)?(?P<most>\d+(?:\.\d+)?)(?P<unit>ms|s)")
 RATE = re.compile(r"(?P<count>\d[\d_,]*(?:\.\d+)?(?:e\d+)?)(?:/(?P<unit>s|min|h|day))?")
+PRICE = re.compile(r"(?P<device>[^=]+)=\$?(?P<usd>\d+(?:\.\d+)?)")
+BOUND = re.compile(r"(?P<most>\d[\d,]*(?:\.\d+)?)(?P<unit>[A-Za-z/]+)")
+
+BUDGET_UNITS, POWER_UNITS = ("USD/h", "USD/day", "USD/month"), ("W", "kW", "MW")
+"""Units of what may be spent and used, as `quantities` has them."""
 
 Names = list[str] | None
 
@@ -80,6 +85,42 @@ def rate_per_s(text: str) -> float | None:
     return float(found["count"].replace(",", "").replace("_", "")) / SECONDS[found["unit"] or "s"]
 
 
+def device_prices(given: Sequence[str] | None) -> dict[str, float] | None:
+    """Dollars of a device and hour by accelerator; None where none is given.
+
+    Raises:
+        InputError: one is no price; says how one is written.
+
+    >>> device_prices(["h100_sxm=3.10,l40s=0.9"])
+    {'h100_sxm': 3.1, 'l40s': 0.9}
+    """
+    prices: dict[str, float] = {}
+    for text in listed_names(given) or ():
+        found = PRICE.fullmatch(text.replace(" ", ""))
+        if found is None or found["device"] in prices:
+            problem = "is given twice" if found else "is no price"
+            raise InputError(f"--price: {text!r} {problem} (allowed: such as h100_sxm=3.10, USD of a device and hour)")
+        prices[found["device"]] = float(found["usd"])
+    return prices or None
+
+
+def quantity_bound(option: str, text: str, units: Sequence[str]) -> dict[str, Any] | None:
+    """An upper bound with its unit, as a workload states it; None for an empty text.
+
+    Raises:
+        InputError: it is none; says how one is written.
+
+    >>> quantity_bound("--budget", "9,000 USD/month", ("USD/h", "USD/month")), quantity_bound("--power", "40kW", ("kW",))
+    ({'max': 9000.0, 'unit': 'USD/month'}, {'max': 40.0, 'unit': 'kW'})
+    """
+    if not text:
+        return None
+    found = BOUND.fullmatch(text.replace(" ", "").removeprefix("$"))
+    if found is None or found["unit"] not in units:
+        raise InputError(f"{option}: {text!r} is no bound (allowed: a number and {', '.join(units)})")
+    return {"max": float(found["most"].replace(",", "")), "unit": found["unit"]}
+
+
 def listed_names(given: Sequence[str] | None) -> list[str] | None:
     """Names given one by one or with commas between them; None where there are none.
 
@@ -108,6 +149,12 @@ def workload_options(
     e2e: Annotated[str, typer.Option(help="Most time to the last token: p95=20s.", show_default=False)] = "",
     on: Annotated[Names, typer.Option(help="Accelerators that may be used, with commas or again.")] = None,
     at: Annotated[Names, typer.Option(help="Sites that may be used, with commas or again.")] = None,
+    price: Annotated[
+        Names,
+        typer.Option(help="Your price, USD of a device and hour: h100_sxm=3.10, with commas or again.", metavar="ID=USD"),
+    ] = None,
+    budget: Annotated[str, typer.Option(help="Most to spend: '9000 USD/month', 12USD/h.", show_default=False)] = "",
+    power: Annotated[str, typer.Option(help="Most power at the meter: 40kW.", show_default=False)] = "",
     provider: Annotated[Names, typer.Option(help="Whom to rent from, with commas or again.")] = None,
     provider_kind: Annotated[
         Names, typer.Option(help="Kinds of whom to rent from, such as cloud or neocloud, with commas or again.")
@@ -129,6 +176,9 @@ def workload_options(
         "objectives.ttft": latency_limit("--ttft", ttft),
         "objectives.tpot": latency_limit("--tpot", tpot),
         "objectives.e2e": latency_limit("--e2e", e2e),
+        "budget": quantity_bound("--budget", budget, BUDGET_UNITS),
+        "power": quantity_bound("--power", power, POWER_UNITS),
+        "usd_per_device_h": device_prices(price),
         "allow.accelerators": listed_names(on),
         "allow.sites": listed_names(at),
         "allow.providers": listed_names(provider),
