@@ -79,7 +79,8 @@ def test_all_faults_of_a_file_at_once(tmp_path: Path, capsys: pytest.CaptureFixt
     assert fields == {"rate_per_s", "sede", "objectives.ttft.p", "lengths.input.fixed"}
     assert ends(["plan", str(file)]) == 2
     told = capsys.readouterr().err
-    assert "4 faults" in told and all(f"bad.toml: {field}: " in told for field in fields)
+    assert "4 faults" in told and all(f": {field}: " in told for field in fields)
+    assert "bad.toml:3: rate_per_s: " in told and "bad.toml:6: objectives.ttft.p: " in told
 
 
 def test_a_byte_order_mark_is_read(tmp_path: Path) -> None:

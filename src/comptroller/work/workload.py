@@ -11,11 +11,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from comptroller.errors import FactError, UnknownIdError
+from comptroller.facts.document_faults import fact_error
 from comptroller.facts.library import SHIPPED, FactLibrary, resolve
-from comptroller.facts.reader import CATALOGUE, FactEntry, ids, parse_toml
+from comptroller.facts.reader import CATALOGUE, FactEntry, ids, parse_toml, told_with_lines
 from comptroller.facts.stated_prices import STATED
 from comptroller.work.data_files import calibration_digest, find_calibration, find_data
-from comptroller.work.document_errors import fact_error
 from comptroller.work.evidence_readers import packaged_evidence
 from comptroller.work.fleet_limits import (
     KIND_USD_PER_H,
@@ -229,7 +229,8 @@ def load(path: Path | str) -> Workload:
         FactError: names the file, the field and what is allowed.
     """
     path = Path(path)
-    return parse(parse_toml(path), path)
+    with told_with_lines(path):
+        return parse(parse_toml(path), path)
 
 
 def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workload:

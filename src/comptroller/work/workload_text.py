@@ -126,7 +126,8 @@ HEADINGS = (
             ),
             "caps": WorkloadKey("Most devices of an accelerator (a count each).", "{ h100_sxm = 16 }"),
             "usd_per_device_h": WorkloadKey(
-                "Your price of a device (USD/h), by accelerator, in place of the on-demand offers of the allowed sites.",
+                "Your price of a device (USD/h), by accelerator, in place of the on-demand offers of the allowed "
+                "sites.",
                 "{ h100_sxm = 3.1 }",
             ),
             "allow.accelerators": WorkloadKey(
