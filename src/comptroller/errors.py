@@ -66,6 +66,7 @@ class FactError(InputError):
             FactError(each.file, each.field, each.problem, each.allowed, each.line or line_of(each.field))
             for each in self.faults
         ]
+        told.sort(key=lambda each: each.line or 0)  # what stands on no line is missing, and comes first
         return told[0] if len(told) == 1 else DocumentFaultsError(told)
 
 

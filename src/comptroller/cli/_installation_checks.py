@@ -1,4 +1,4 @@
-"""What `comptroller doctor` looks at: one function per thing, each a row of what it is, how it stands and what mends it."""
+"""What `comptroller doctor` looks at: one function per thing, a row of what it is, how it stands and what mends it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NEEDED_FOR = {
     "local": "serve --backend embedded, measure on a core of this machine",
     "quality": "measure quality",
     "kernels": "measure kernels",
-    "sign": "books digest --key",
+    "sign": "books digest --sign",
     "ray": "plan --executor ray",
 }
 """Extra -> the commands that need it."""
@@ -161,4 +161,3 @@ def port_check(port: int) -> InstallationCheck:
         except OSError:
             return InstallationCheck(f"port {port}", MISSING, "is taken", "comptroller serve --port 0")
     return InstallationCheck(f"port {port}", OK, "is free")
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -13,12 +13,29 @@ import typer
 
 from comptroller.errors import InputError
 
-USE_CASES = sorted(
-    path.name[:-5]
-    for path in (resources.files("comptroller") / "facts" / "use_cases").iterdir()
-    if path.name.endswith(".toml")
-)
-"""Those that ship, known without importing facts, so that help is told at once."""
+
+def shipped_ids(kind: str) -> list[str]:
+    """The ids of the facts of a kind that ship, found without importing facts, so that help and completion are told at
+    once.
+
+    >>> shipped_ids("engines")[-1]
+    'vllm'
+    """
+    folder = resources.files("comptroller") / "facts" / kind
+    return sorted(path.name[:-5] for path in folder.iterdir() if path.name.endswith(".toml"))
+
+
+def completion(kind: str) -> Callable[[str], list[str]]:
+    """What a shell completes to ids of a kind; of a list with commas, its last name."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        return [f"{before}{comma}{id}" for id in shipped_ids(kind) if id.startswith(last)]
+
+    return complete
+
+
+USE_CASES = shipped_ids("use_cases")
 
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86400.0}
 """Unit of a rate -> its seconds; written out, for `quantities` imports NumPy, which help does without."""
@@ -131,7 +148,12 @@ def listed_names(given: Sequence[str] | None) -> list[str] | None:
 
 
 def workload_options(
-    use_case: Annotated[str, typer.Option(help=f"{', '.join(USE_CASES)}, or a file.", show_default=False)] = "",
+    use_case: Annotated[
+        str,
+        typer.Option(
+            help=f"{', '.join(USE_CASES)}, or a file.", show_default=False, autocompletion=completion("use_cases")
+        ),
+    ] = "",
     users: Annotated[int | None, typer.Option(help="Users of the service.")] = None,
     tokens_per_day: Annotated[float | None, typer.Option(help="Tokens of a day, in place of users.")] = None,
     busiest_hour_share: Annotated[
@@ -147,8 +169,15 @@ def workload_options(
     ] = "",
     tpot: Annotated[str, typer.Option(help="Most time per token after it: p95=40ms.", show_default=False)] = "",
     e2e: Annotated[str, typer.Option(help="Most time to the last token: p95=20s.", show_default=False)] = "",
-    on: Annotated[Names, typer.Option(help="Accelerators that may be used, with commas or again.")] = None,
-    at: Annotated[Names, typer.Option(help="Sites that may be used, with commas or again.")] = None,
+    on: Annotated[
+        Names,
+        typer.Option(
+            help="Accelerators that may be used, with commas or again.", autocompletion=completion("accelerators")
+        ),
+    ] = None,
+    at: Annotated[
+        Names, typer.Option(help="Sites that may be used, with commas or again.", autocompletion=completion("sites"))
+    ] = None,
     price: Annotated[
         Names, typer.Option(help="Your price, USD of a device and hour, with commas or again.", metavar="h100_sxm=3.10")
     ] = None,

@@ -39,7 +39,8 @@ def fact_error(error: ValidationError, file: str, document: type, allowed: str =
     for each in error.errors():
         fault = _fault(each, file, document, allowed)
         faults.setdefault(fault.field, fault)
-    told = list(faults.values())
+    # A list counts as too short without those of its items that have faults, which are told themselves.
+    told = [fault for fault in faults.values() if not any(other.startswith(f"{fault.field}.") for other in faults)]
     return told[0] if len(told) == 1 else DocumentFaultsError(told)
 
 

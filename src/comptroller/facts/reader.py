@@ -245,7 +245,7 @@ def build(kind: type[T], document: Mapping[str, Any], file: str) -> T:
 
 
 @contextmanager
-def told_with_lines(path: Path) -> Iterator[None]:
+def fault_lines(path: Path) -> Iterator[None]:
     """Faults of a TOML file, found while it is open, get the lines on which they stand."""
     try:
         yield
@@ -262,7 +262,7 @@ def read(kind: type[T], path: Path) -> T:
     Raises:
         FactError: names file, line, field and what is allowed, for all faults.
     """
-    with told_with_lines(path):
+    with fault_lines(path):
         return _fact(kind, fact_content(path), path.stem, path.name)
 
 
@@ -279,7 +279,7 @@ def fact_of(kind: type[T], entry: FactEntry) -> T:
 
 @lru_cache(maxsize=FACTS_KEPT)
 def _cached_fact(kind: Any, entry: FactEntry) -> Any:
-    with told_with_lines(entry.path or Path(entry.file)):
+    with fault_lines(entry.path or Path(entry.file)):
         return _fact(kind, entry.content, entry.id, entry.file)
 
 

@@ -24,9 +24,9 @@ def line_of(text: str, field: str) -> int | None:
     wanted = [part for part in field.split(".") if part]
     best: tuple[int, int] | None = None
     for place, line in _places(text):
-        depth = len(place)
         dotted = ".".join(place).split(".")
-        if wanted[: len(dotted)] == dotted and (best is None or depth > best[0]):
+        depth = min(len(dotted), len(wanted))
+        if wanted[:depth] == dotted[:depth] and (best is None or depth > best[0]):
             best = depth, line
     return best[1] if best else None
 
@@ -41,14 +41,14 @@ def _places(text: str) -> Iterator[tuple[tuple[str, ...], int]]:
             inside = "" if inside in line else inside
             continue
         if header := _HEADER.match(line):
-            table = _numbered(_parts(header["name"]), counts, header["open"] == "[[")
+            table = _place_of_table(_parts(header["name"]), counts, header["open"] == "[[")
             yield table, number
         elif key := _KEY.match(line):
             yield (*table, *_parts(key["name"])), number
             inside = next((quote for quote in _LONG_QUOTES if line.count(quote) % 2), "")
 
 
-def _numbered(name: tuple[str, ...], counts: Counter[tuple[str, ...]], is_list: bool) -> tuple[str, ...]:
+def _place_of_table(name: tuple[str, ...], counts: Counter[tuple[str, ...]], is_list: bool) -> tuple[str, ...]:
     """The place of a table: behind the name of each list of tables stands which of its tables it is."""
     place: tuple[str, ...] = ()
     for part in name[:-1]:

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from comptroller.errors import FactError
-from comptroller.facts.reader import FACTS_KEPT, FactSource, build, entry_of, told_with_lines
+from comptroller.facts.reader import FACTS_KEPT, FactSource, build, entry_of, fault_lines
 
 _STRICT = ConfigDict(extra="forbid")
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -131,11 +131,11 @@ def use_case(name: str) -> UseCase:
     (322, 450.0)
     """
     entry = entry_of("use_cases", name)
-    with told_with_lines(entry.path or Path(entry.file)):
-        return _checked(build(UseCase, {**entry.content, "id": entry.id}, entry.file), entry.file)
+    with fault_lines(entry.path or Path(entry.file)):
+        return _require_sound(build(UseCase, {**entry.content, "id": entry.id}, entry.file), entry.file)
 
 
-def _checked(found: UseCase, file: str) -> UseCase:
+def _require_sound(found: UseCase, file: str) -> UseCase:
     """A use case whose sources are those of its file and whose busiest hour is a part of a day.
 
     Raises:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from comptroller.errors import DocumentFaultsError, FactError, InputError
-from comptroller.facts.reader import parse_toml, told_with_lines
+from comptroller.facts.reader import fault_lines, parse_toml
 from comptroller.gateway.body_fields import require_dialect
 from comptroller.gateway.formats import message_and_field
 
@@ -246,7 +246,7 @@ def read(path: Path) -> GatewayConfig:
         FactError: cannot be read, or a field is not what is allowed; names it.
         InputError: a name is used that stands for nothing.
     """
-    with told_with_lines(path):
+    with fault_lines(path):
         return config_from_document(parse_toml(path), path.name)
 
 

@@ -13,8 +13,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.document_faults import fact_error
 from comptroller.facts.library import SHIPPED, FactLibrary, resolve
-from comptroller.facts.reader import CATALOGUE, FactEntry, ids, parse_toml, told_with_lines
-from comptroller.facts.stated_prices import STATED
+from comptroller.facts.reader import CATALOGUE, FactEntry, fault_lines, ids, parse_toml
 from comptroller.work.data_files import calibration_digest, find_calibration, find_data
 from comptroller.work.evidence_readers import packaged_evidence
 from comptroller.work.fleet_limits import (
@@ -229,7 +228,7 @@ def load(path: Path | str) -> Workload:
         FactError: names the file, the field and what is allowed.
     """
     path = Path(path)
-    with told_with_lines(path):
+    with fault_lines(path):
         return parse(parse_toml(path), path)
 
 
@@ -276,15 +275,10 @@ def _with_stated_prices(workload: Workload, names: _WorkloadNames, file: Path) -
     Raises:
         FactError: an accelerator is unknown, or offers at stated prices are not allowed.
     """
-    priced, allow, field = workload.usd_per_device_h, workload.allow, "usd_per_device_h"
+    priced, field = workload.usd_per_device_h, "usd_per_device_h"
     prices = dict(zip(names.ids(field, "accelerators", priced), priced.values(), strict=True))
-    if "on_demand" not in allow.terms:
-        raise FactError(file.name, "allow.terms", f"{field} states prices on demand", '"on_demand" too')
-    if allow.kinds and "own" not in allow.kinds:
-        raise FactError(file.name, "allow.kinds", f"{field} states prices of your own", '"own" too, or none')
-    providers = (*allow.providers, STATED) if allow.providers else ()
-    update = {field: prices, "allow": allow.model_copy(update={"providers": providers})}
-    resolved = workload.model_copy(update=update)
+    allow = workload.allow.with_stated_prices(field, file.name)
+    resolved = workload.model_copy(update={field: prices, "allow": allow})
     resolved._library = names.library().with_prices(allow.sites or ids("sites"), prices, file.name)
     return resolved
 
