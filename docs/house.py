@@ -61,7 +61,8 @@ ROOM_LINES = {
     # ledger, holds, budgets, reports, migrations, two databases; names of services, invoices of four providers
     # plain SQL of the hot path and what a writer knows without asking (370 lines), limits that count what was before
     # them, limits per minute for all gateways, a clock that does not jump
-    "books": 4_050,
+    # archives that keep the chain, pseudonyms, reports by zone, tag and currency (600 lines)
+    "books": 4_680,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
@@ -74,6 +75,8 @@ ROOM_LINES = {
     # a file per command (eleven), most of it options and their help; `new` asks
     # a fleet read from launch lines; a running engine measured from a plan; a workload by options, of `new` and `plan`;
     # columns of a table of evidence; refusals as JSON, completion, what `doctor` looks at, schemas of documents
+    # columns of a table of evidence
+    # archives, zones and currencies of reports
     "cli": 4_100,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,

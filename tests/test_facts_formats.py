@@ -15,6 +15,7 @@ from comptroller.facts.reader import ids
 
 FAMILIES = {
     *("volta", "turing", "ampere", "ada", "hopper", "blackwell", "blackwell_ultra", "blackwell_rtx"),
+    *("cdna1", "cdna2", "rdna3_5", "xe2", "xe_hpc"),
     *("cdna3", "cdna4", "tpu_v5", "tpu_v6", "trainium", "gaudi", "ascend", "apple", "zen", "x86", "arm"),
 }
 ARITHMETIC = {"fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4", "int1"}
