@@ -34,8 +34,8 @@ ROOM_LINES = {
     # and what is given up before it is simulated to the end; 750 lines of the odds of a choice: errors that deployments
     # share, break-evens, what timing is worth, what nobody timed; offers by seller and capacity, marketplaces; shapes
     # of several services, hours of questions; levers: pools apart, drafts, routing, adapters; the fleet of today from
-    # launch lines
-    "planning": 13_950,
+    # launch lines; 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
+    "planning": 14_350,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten and of any table by its columns, laws and intervals over them; levers of serving with
     # their limits, prefixes
@@ -52,12 +52,8 @@ ROOM_LINES = {
     "serving": 4_990,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
-<<<<<<< HEAD
-    "report": 5_080,
-=======
     # a total of reports, their currency and axis of time
-    "report": 5_060,
->>>>>>> main
+    "report": 5_080,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas

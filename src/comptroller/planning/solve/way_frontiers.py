@@ -53,14 +53,14 @@ def shares_at(table: WayTable, ways: WayFreedom, aims: Floats) -> Floats:
         some = np.flatnonzero(allowed) if allowed.any() else np.arange(table.score.shape[1])
         alone = table.as_one_class
         alone = WayTable(alone.cost[:, some], alone.score[:, some], alone.weight, alone.floor)
-        found = _whole(alone, aims) if ways.whole else _mixed(alone, aims)
+        found = _whole_ways(alone, aims) if ways.whole else _mixes(alone, aims)
         shares = np.zeros((len(aims), *table.score.shape))
         shares[:, :, some] = found
         return shares
-    return _whole(table, aims) if ways.whole else _mixed(table, aims)
+    return _whole_ways(table, aims) if ways.whole else _mixes(table, aims)
 
 
-def _mixed(table: WayTable, aims: Floats) -> Floats:
+def _mixes(table: WayTable, aims: Floats) -> Floats:
     start = np.zeros(table.score.shape)
     edges = []
     for number in range(len(table.weight)):
@@ -138,7 +138,7 @@ def undominated_ways(cost: Floats, score: Floats) -> list[int]:
     return kept
 
 
-def _whole(table: WayTable, aims: Floats) -> Floats:
+def _whole_ways(table: WayTable, aims: Floats) -> Floats:
     sums, picked = np.zeros((1, 2)), np.zeros((1, 0), np.int64)
     for number in range(len(table.weight)):
         cost, score = table.cost[number], table.score[number]
