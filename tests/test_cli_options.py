@@ -105,3 +105,9 @@ def test_help_imports_no_library_of_numbers() -> None:
         )
         assert all(name in run.stdout for name in commands())
         assert not HEAVY & set(run.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_tells_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends([command, "--help"]) == 0
+    assert f"comptroller {command}" in capsys.readouterr().out
