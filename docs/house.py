@@ -64,7 +64,8 @@ ROOM_LINES = {
     "books": 4_050,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
-    # what engines can load and what converts checkpoints, a table each; sellers and their kinds; machines that nobody rents
+    # what engines can load and what converts checkpoints, a table each; sellers and their kinds;
+    # machines that nobody rents
     "facts": 4_930,
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration from the files of ten
     # tools, a reader of 60 to 100 lines each, with its errors before and after

@@ -93,7 +93,7 @@ class Accelerator:
     @model_validator(mode="after")
     def _named_as_what_it_is(self) -> Accelerator:
         if self.id.startswith(WHAT_IF) != (self.what_if is not None):
-            raise ValueError(f"what_if: the ids of what-ifs, and no others, begin with {WHAT_IF!r}; this is {self.id!r}")
+            raise ValueError(f"what_if: ids of what-ifs, and no others, begin with {WHAT_IF!r}; this is {self.id!r}")
         return self
 
     @property
