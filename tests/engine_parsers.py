@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -102,4 +105,57 @@ def lmdeploy() -> argparse.ArgumentParser:
             limits = {"type": kinds[kind.id]} if isinstance(kind, ast.Name) and kind.id in kinds else {}
             several = {"nargs": "*"} if "nargs" in told else {}
             parser.add_argument(*names, **limits, **several, **({"choices": choices} if choices else {}))
+    return parser
+
+
+KINDS: dict[str, type] = {"int": int, "float": float, "str": str}
+
+
+def trtllm() -> argparse.ArgumentParser:
+    """Options of `trtllm-serve serve` as `tests/parsers/trtllm.toml` records them."""
+    parser = argparse.ArgumentParser(prog="trtllm-serve serve", exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("model")
+    recorded = tomllib.loads((Path(__file__).parent / "parsers" / "trtllm.toml").read_text(encoding="utf-8"))
+    for name, kind in recorded["options"].items():
+        if kind == "flag":
+            parser.add_argument(name, action="store_true")
+        else:
+            parser.add_argument(name, **({"choices": kind} if isinstance(kind, list) else {"type": KINDS[kind]}))
+    return parser
+
+
+C_OPTION = re.compile(
+    r"common_arg\(\s*\{(?P<names>[^}]*)\},\s*(?P<between>.*?)"
+    r"\[\w*\]\(common_params &[^,)]*(?P<value>,[^)]*)?\)",
+    re.DOTALL,
+)
+"""An option of llama.cpp: names, a hint of its value and its help, and what its handler takes beside the settings."""
+
+
+def llama_cpp() -> argparse.ArgumentParser:
+    """Options of `llama-server` from `common/arg.cpp`, which `make test-export` lays beside the environment."""
+    file = Path(sys.prefix) / "llama.cpp" / "arg.cpp"
+    if not file.is_file():
+        pytest.skip("the source of llama.cpp is not there; make test-export lays it beside")
+    text = file.read_text(encoding="utf-8")
+    parser = argparse.ArgumentParser(prog="llama-server", exit_on_error=False, allow_abbrev=False, add_help=False)
+    caches = re.search(r"kv_cache_types = \{([^}]*)\}", text)
+    assert caches is not None
+    types = [name.lower() for name in re.findall(r"GGML_TYPE_(\w+)", caches[1])]
+    seen: set[str] = set()
+    for option in C_OPTION.finditer(text):
+        names = [name for name in re.findall(r'"(-[^"]+)"', option["names"]) if name not in seen]
+        seen |= set(names)
+        opposite = re.match(r"\s*\{([^}]*)\}", option["between"])
+        if not names:
+            continue
+        if opposite or not option["value"]:
+            no = [name for name in re.findall(r'"(-[^"]+)"', opposite[1] if opposite else "") if name not in seen]
+            seen |= set(no)
+            parser.add_argument(*names, *no, action="store_true", dest=names[-1])
+            continue
+        listed = re.match(r'\s*"\{([^}]*)\}"', option["between"])
+        choices = types if "--cache-type" in names[-1] else listed[1].split(",") if listed else None
+        kind = int if re.search(r"\bint\b", option["value"]) else str
+        parser.add_argument(*names, type=kind, choices=choices, dest=names[-1])
     return parser

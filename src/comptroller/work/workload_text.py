@@ -135,7 +135,7 @@ HEADINGS = (
             "allow.engines": WorkloadKey("Engines that may be used (`comptroller show engines`).", '["vllm"]'),
             "allow.formats": WorkloadKey("Number formats that may be used (`comptroller show formats`).", '["bf16"]'),
             "what_if": WorkloadKey(
-                "Also plan with number formats that no engine is known to launch, and machines of papers, marked as such "
+                "Also plan with formats that no engine is known to launch and machines of papers, marked as such "
                 "(true or false).",
                 "true",
             ),
