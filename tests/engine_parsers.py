@@ -44,7 +44,7 @@ def vllm() -> argparse.ArgumentParser:
     choices = {"quantization": "QuantizationMethods", "kv-cache-dtype": "CacheDType", "dtype": "ModelDType"}
     (engine,) = source("vllm", "engine/arg_utils.py")
     (front,) = source("vllm", "entrypoints/openai/cli_args.py")
-    flags = {flag for tree in (engine, front) for flag in _added(tree)} | {f"--{name}" for name in _fields(front)}
+    flags = {flag for tree in (engine, front) for flag in added_flags(tree)} | {f"--{name}" for name in _fields(front)}
     for flag in sorted(flags):
         bare = flag in {"--headless", "--enable-expert-parallel", "--enable-lora"}
         limits = {"choices": known[choices[flag[2:]]]} if flag[2:] in choices else {}
@@ -52,7 +52,13 @@ def vllm() -> argparse.ArgumentParser:
     return parser
 
 
-def _added(tree: ast.Module) -> Iterator[str]:
+def vllm_engine_flags() -> set[str]:
+    """Flags of vLLM's engine alone."""
+    return {flag for tree in source("vllm", "engine/arg_utils.py") for flag in added_flags(tree)}
+
+
+def added_flags(tree: ast.Module) -> Iterator[str]:
+    """Flags that a file adds to parsers."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
             yield from (a.value for a in node.args if isinstance(a, ast.Constant) and str(a.value).startswith("--"))

@@ -30,7 +30,7 @@ from comptroller.facts.reader import ids, real_ids
 from comptroller.launch import command, engines, launchable, listening, spread
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.deployments import RejectionTally, recipes
-from export_plans import PLANS, plan_of
+from export_plans import PLANS, plan_of, served, split
 
 WHY = "is not installed; make test-export installs it beside"
 
@@ -130,6 +130,18 @@ def arguments(engine: str, line: str) -> list[str]:
     words = shlex.split(line)
     start = next(s for s in import_module(f"comptroller.launch.{engine}").FLAGS.start if list(s) == words[: len(s)])
     return words[len(start) :]
+
+
+@pytest.mark.parametrize("plan", [plan_of(split()), plan_of(served("vllm", tp=4)), PLANS["wide_vllm"]])
+def test_a_worker_of_dynamo_takes_every_argument(plan: Plan) -> None:
+    """Its worker of vLLM reads flags of its own and those of vLLM's engine; a model has a flag there."""
+    own = engine_parsers.source("dynamo", "vllm/args.py")
+    known = {flag for tree in own for flag in engine_parsers.added_flags(tree)} | engine_parsers.vllm_engine_flags()
+    (graph,) = exported("dynamo", plan)
+    workers = [part for part in graph["spec"]["services"].values() if part["componentType"] == "worker"]
+    for worker in workers:
+        words = worker["extraPodSpec"]["mainContainer"]["args"]
+        assert words[0] == "--model" and {word for word in words if word.startswith("--")} <= known | {"--model"}
 
 
 @pytest.mark.parametrize("engine", PARSERS)
