@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as documents
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,25 +11,31 @@ import typer
 from rich.markup import escape
 
 from comptroller.books import alerts as sending
+from comptroller.books import archive as archiving
 from comptroller.books import export as exporting
 from comptroller.books import insight, reconcile
 from comptroller.books import rerate as rerating
 from comptroller.books import verify as verifying
 from comptroller.books.budgets import SpendBudget
+from comptroller.books.grouping import DOLLARS, grouped_totals, zone_of
 from comptroller.books.invoices import CurrencyRates, read_invoice
 from comptroller.books.keys import ApiKeyStore
 from comptroller.books.ledger import CallLedger
 from comptroller.books.meter_posting import post
-from comptroller.books.query import EVERYTHING, GROUPS, LedgerScope, totals
+from comptroller.books.pseudonyms import PseudonymBook
+from comptroller.books.query import EVERYTHING, GROUPS, LedgerScope, LedgerTotals, totals
 from comptroller.cli._against import against
 from comptroller.cli._books_options import (
     TERMINAL,
+    InCurrency,
     OpenBooks,
     Printed,
     PrintedOrWritten,
     Rows,
     RowsOfDays,
     WhereArgument,
+    day_of,
+    open_books,
     period_of,
 )
 from comptroller.cli._meter_file import bill
@@ -42,44 +49,58 @@ from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model as model_facts
 from comptroller.facts.prices import PriceBook
 from comptroller.report import books as sheets
-from comptroller.report.books_page import page
+from comptroller.report.books_page import BooksSpending, page
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.terminal import console
 
 app = typer.Typer(help="What was spent, on what, and does it balance.", no_args_is_help=True)
 app.command()(against)
 
+AnonymisedOption = Annotated[
+    bool, typer.Option("--anonymised", help="Pseudonyms for keys, projects, users and tags; no texts.")
+]
 By = Annotated[str, typer.Option(help=f"Group by some of {', '.join(GROUPS)}; separated by commas.")]
+ByTimes = Annotated[
+    str, typer.Option(help=f"Group by some of {', '.join(GROUPS)}, hour, week, month, tag:NAME; separated by commas.")
+]
 
 
 @shared_command(app)
 def report(
     where: WhereArgument,
     ledger: OpenBooks,
-    by: By = "project,model",
+    by: ByTimes = "project,model",
     scope: Rows = EVERYTHING,
+    zone: Annotated[str, typer.Option(help="Time zone of hours, days and months, as Europe/Berlin.")] = "UTC",
+    money: InCurrency = DOLLARS,
     output: PrintedOrWritten = TERMINAL,
     html: Annotated[Path | None, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
 ) -> None:
     """Dollars, tokens by kind, FLOPs, joules and grams, per request and per solved request."""
-    names = _names(by)
+    names, where_in = _names(by), zone_of(zone)
     for path in filter(None, (output.table, html)):
         check(path)
-    spend = sheets.spend(totals(ledger, names, scope), names)
+
+    def summed(*by: str) -> list[LedgerTotals]:
+        return grouped_totals(ledger, by, scope, where_in, money)
+
+    groups, whole = summed(*names), summed()
+    spend = sheets.spend(groups, names)
+    printed = sheets.with_total(spend, whole, names)
     if html:
-        write(html, _page(ledger, where, names, scope))
-    output.show(spend)
-
-
-def _page(ledger: CallLedger, where: str, names: list[str], scope: LedgerScope) -> str:
-    total = totals(ledger, [], scope)
-    if not total:
-        raise InputError(f"{where}: no rows in that period")
-    groups, models = totals(ledger, names, scope), totals(ledger, ["model"], scope)
-    shown = [sheets.spend(groups, names), sheets.success(groups, names), _waste(ledger, scope)]
-    shown += [sheets.overflow(models, ["model"]), sheets.balances(ledger.balances())]
-    tables = [sheets.with_amounts(sheet) for sheet in shown]
-    return page(f"Books of {Path(where).name}", total[0], totals(ledger, ["day"], scope), groups, tables)
+        if not whole:
+            raise InputError(f"{where}: no rows in that period")
+        shown = [printed, sheets.success(groups, names)]
+        shown = [sheets.in_currency(sheet, money.code) for sheet in shown]
+        shown += [
+            _waste(ledger, scope),
+            sheets.overflow(summed("model"), ["model"]),
+            sheets.balances(ledger.balances()),
+        ]
+        tables = [sheets.with_amounts(sheet) for sheet in shown]
+        spending = BooksSpending(whole[0], summed("day"), groups, money.code, zone)
+        write(html, page(f"Books of {Path(where).name}", spending, tables))
+    output.show(sheets.in_currency(spend, money.code), sheets.in_currency(printed, money.code))
 
 
 def _waste(ledger: CallLedger, scope: LedgerScope) -> ReportSheet:
@@ -165,13 +186,18 @@ def verify(
     ledger: OpenBooks,
     digest: Annotated[Path | None, typer.Option(help="A digest exported before.", show_default=False)] = None,
     public_key: Annotated[Path | None, typer.Option(help="Ed25519 key in PEM.", show_default=False)] = None,
+    archives: Annotated[
+        list[Path] | None,
+        typer.Option("--archive", help="Where rows went; again for more, the first first.", show_default=False),
+    ] = None,
 ) -> None:
     """Read every row, compute every hash again; exit 2 and name the first row that does not fit."""
     recorded = documents.loads(_read(digest)) if digest else None
     if recorded and public_key:
         verifying.check_signature(recorded, _read(public_key))
-    with ProgressBar("reading rows", "checking balances") as bar:
-        checked = verifying.verify(ledger, recorded, bar)
+    with ExitStack() as held, ProgressBar("reading rows", "checking balances") as bar:
+        moved = [held.enter_context(open_books(str(path))) for path in archives or ()]
+        checked = verifying.verify(ledger, recorded, bar, moved)
     if checked.faults:
         raise InputError(f"{where} does not fit: {'; '.join(checked.faults)}")
     console().print(f"[bold green]{checked.rows:,} rows fit[/]: chain, accounts, prices, budgets")
@@ -222,6 +248,7 @@ def export(
     out: Annotated[Path, typer.Option(help="Where to write it.", show_default=False)],
     as_: Annotated[str, typer.Option("--as", help="focus (CSV) or otel (OTLP JSON lines).")] = "focus",
     scope: Rows = EVERYTHING,
+    anonymised: AnonymisedOption = False,
 ) -> None:
     """Write the books for other tools: FOCUS 1.2, or OpenTelemetry GenAI spans."""
     writers = {"focus": exporting.focus, "otel": exporting.spans}
@@ -229,8 +256,25 @@ def export(
         raise InputError(f"--as {as_}: allowed are {', '.join(writers)}")
     check(out)
     with out.open("w", encoding="utf-8", newline="") as file:
-        count = writers[as_](ledger, file, scope)
+        count = writers[as_](ledger, file, scope, PseudonymBook() if anonymised else None)
     console().print(f"{count:,} {'charges' if as_ == 'focus' else 'spans'} in {escape(str(out))}")
+
+
+@shared_command(app, name="archive")
+def archive_rows(
+    ledger: OpenBooks,
+    before: Annotated[str, typer.Option(help="The first day (UTC) whose rows stay.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="New books that the rows move to.", show_default=False)] = None,
+    anonymised: AnonymisedOption = False,
+) -> None:
+    """Move old rows into books of their own; daily sums, limits and the chain stay. Without --out: what would move."""
+    day = day_of(before)
+    if out is None:
+        found, _ = archiving.archivable(ledger, day)
+    else:
+        check(out)
+        found = archiving.archive(ledger, day, out, anonymised)
+    console().print(escape(sheets.archive_sentence(found, out)), soft_wrap=True)
 
 
 @shared_command(app)

@@ -8,8 +8,9 @@ from typing import Literal
 from pydantic import ValidationError
 
 from comptroller.errors import FactError
+from comptroller.facts.document_faults import fact_error
 from comptroller.facts.library import FactLibrary
-from comptroller.facts.reader import FactEntry, document_error
+from comptroller.facts.reader import FactEntry
 from comptroller.planning.ground.day_document import DayPlan, DocumentPart
 from comptroller.planning.ground.odds_document import ChoiceOdds, PlannedLoad, UntimedCaution
 from comptroller.planning.ground.picture_document import AcceleratorChoice, ArrivalDrawDocument
@@ -299,4 +300,4 @@ def load_plan(path: Path) -> Plan:
     except (OSError, UnicodeDecodeError) as error:
         raise FactError(str(path), "file", str(error)) from error
     except ValidationError as error:
-        raise document_error(error, path.name, f"a plan of schema version {SCHEMA_VERSION}") from error
+        raise fact_error(error, path.name, Plan, f"a plan of schema version {SCHEMA_VERSION}") from error

@@ -15,6 +15,7 @@ from comptroller.planning.prove.arrivals import (
     QUARTERS,
     SPAN_S,
     DrawnOutcome,
+    DrawRecord,
     RehearsalSettings,
     block_bootstrap,
     observed_quantiles,
@@ -56,12 +57,12 @@ class QuestionDraws:
         self._players = QuestionPlayers(problem)
         self.requests = len(self._arrivals[0])
 
-    def quantiles(self, fleet: Fleet, goal: Goal) -> Iterator[Floats]:
+    def record(self, fleet: Fleet, goal: Goal) -> DrawRecord:
         """The objectives' quantiles, in seconds, draw by draw.
 
         TTFT and TPOT are those of calls on the fleets, end to end is from question to answer.
         """
-        return self.quantiles_of(self._load(fleet, goal), goal)
+        return DrawRecord(self.quantiles_of(self._load(fleet, goal), goal))
 
     def quantiles_of(self, load: QuestionLoad, goal: Goal, factor: float = 1.0) -> Iterator[Floats]:
         """The same of services that stand. factor: on the rate of the questions; of fewer, fewer arrive in a draw."""

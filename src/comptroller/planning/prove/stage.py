@@ -10,7 +10,7 @@ import numpy as np
 
 from comptroller.costs.timing import TimingCalibration
 from comptroller.planning.ground.executor import SILENT, PlanProgress
-from comptroller.planning.ground.nouns import Fleet, Floats, Goal, Trial
+from comptroller.planning.ground.nouns import Fleet, Goal, Trial
 from comptroller.planning.prove.arrivals import DrawnOutcome, DrawRecord, RehearsalSettings, judge_draws, surely_beyond
 from comptroller.planning.prove.question_draws import QuestionDraws
 from comptroller.planning.prove.request_draws import RequestDraws
@@ -44,7 +44,7 @@ class ArrivalDraws(Protocol):
 
     requests: int
 
-    def quantiles(self, fleet: Fleet, goal: Goal) -> Iterator[Floats]:
+    def record(self, fleet: Fleet, goal: Goal) -> DrawRecord:
         """The objectives' quantiles, in seconds, draw by draw as each is simulated."""
         ...
 
@@ -114,8 +114,8 @@ class FleetStage:
         key = self._key(fleet, goal)
         if key not in self.pool:
             self._progress.phase(f"simulating fleets: {len(self.pool) + 1}, now {self.line(fleet)}")
-            draws = self.draws.quantiles(_without_reserve(fleet, goal.spare), goal)
-            self.pool[key] = PooledFleet(fleet, goal, DrawRecord(draws))
+            record = self.draws.record(_without_reserve(fleet, goal.spare), goal)
+            self.pool[key] = PooledFleet(fleet, goal, record)
         return self.pool[key].record
 
     def headroom(self, trial: Trial) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -38,16 +38,21 @@ class FleetLoader:
             if shared is None:
                 return None
             calls[model] = shared[None]
-        total = {name: self._total(name, like, units, calls) for name in OBJECTIVES}
+        used = {model: np.flatnonzero(count[0]) for model, count in units.items()}
+        rented = [
+            (self.markets[model].only(columns), units[model][:, columns], calls[model][..., columns])
+            for model, columns in used.items()
+        ]
+        total = {name: self._total(name, like, rented) for name in OBJECTIVES}
         objective = float(total[self.goal.objective].sum())
         return replace(like, units=dict(units), calls_per_s=calls, total=total, objective=objective)
 
-    def _total(self, name: str, like: Fleet, units: Mapping[int, Ints], calls: Mapping[int, Floats]) -> Floats:
+    def _total(self, name: str, like: Fleet, rented: Iterable[tuple[Market, Ints, Floats]]) -> Floats:
+        """An objective by hour. rented: markets of what is in use alone, its units and calls."""
         total = like.bought.copy() if name == "usd" else np.zeros(1)
-        for model, market in self.markets.items():
-            if model in units:
-                added = market.added(name)[:, : market.buckets] * calls[model] / self.goal.sizing
-                total = total + (market.unit(name) * units[model]).sum(axis=1) + added.sum(axis=(1, 2))
+        for market, units, calls in rented:
+            added = market.added(name)[:, : market.buckets] * calls / self.goal.sizing
+            total = total + (market.unit(name) * units).sum(axis=1) + added.sum(axis=(1, 2))
         return np.asarray(total)
 
     def headroom(self, fleet: Fleet) -> float:
