@@ -47,6 +47,11 @@ def charts(plan: Plan) -> tuple[ReportChart, ...]:
     return tuple(chart for chart in every if chart is not None)
 
 
+def roof_charts(plan: Plan) -> tuple[ReportChart, ...]:
+    """The operations of the dearest services under the roof of their device."""
+    return roofline.charts(plan)
+
+
 @dataclass(frozen=True, slots=True)
 class NamedBar:
     """A bar of a picture: its name, its length with an interval, the words at its end and what is read out."""

@@ -10,7 +10,7 @@ from comptroller.planning.ground.day_document import DayPlan
 from comptroller.planning.ground.plan_document import FrontierPoint, Plan
 from comptroller.planning.ground.service_document import LatencyDocument
 from comptroller.planning.reasons.against import FleetComparison
-from comptroller.report import decision, drawing, hours, odds, plan_tables, roofline, solving
+from comptroller.report import decision, drawing, hours, odds, plan_tables, solving
 from comptroller.report.chart import (
     ChartAxis,
     ChartMark,
@@ -43,7 +43,7 @@ def page(plan: Plan, beside: FleetComparison | None = None) -> str:
 def charts(plan: Plan) -> tuple[ReportChart, ...]:
     """Every picture of a plan: what it was chosen against, its frontier, its services under their roofs."""
     frontier = _solved_charts(plan) if plan.quality else latency_charts(plan)
-    return (*decision.charts(plan), *frontier, *roofline.charts(plan))
+    return (*decision.charts(plan), *frontier, *decision.roof_charts(plan))
 
 
 def picture(plan: Plan, kind: str = "png") -> bytes:
@@ -220,7 +220,7 @@ def _pictures(plan: Plan) -> tuple[PageSection, ...]:
             "Under the roof",
             "Operations of a step by what they do with a byte that they read: filled marks read a prompt, open ones "
             "decode what is in flight. The dashed roof is what memory and arithmetic units allow at most.",
-            charts=roofline.charts(plan),
+            charts=decision.roof_charts(plan),
         ),
         PageSection(
             "Solved against cost",

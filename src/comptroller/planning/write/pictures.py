@@ -34,7 +34,7 @@ def picture_figures(problem: PlanningProblem, best: Fleet, verified: Verificatio
     if not best.units:
         return {}
     kinds = tuple(_accelerators(problem, best, None if verified is None else verified.search))
-    return {"accelerators": kinds, "drawn": None if verified is None else _drawn(problem, best, verified.search)}
+    return {"accelerators": kinds, "drawn": None if verified is None else _draw_figures(problem, best, verified.search)}
 
 
 def _accelerators(problem: PlanningProblem, best: Fleet, proofs: FleetSearch | None) -> Iterator[AcceleratorChoice]:
@@ -42,7 +42,7 @@ def _accelerators(problem: PlanningProblem, best: Fleet, proofs: FleetSearch | N
     steady = {name: fleet for name in known_values(problem)["accelerator"] if (fleet := _steady(problem, name))}
     order = sorted(steady, key=lambda name: (steady[name].objective, name))
     near = [name for name in order if steady[name].objective <= WITHIN * best.objective]
-    proven = dict(_proven(problem, order, near, proofs)) if proofs else {}
+    proven = dict(_proven_fleets(problem, order, near, proofs)) if proofs else {}
     odds = _odds(problem, {**steady, **proven}, proven)
     for name, fleet in sorted({**steady, **proven}.items(), key=lambda one: (one[1].objective, one[0])):
         value = short(fleet.objective)
@@ -61,7 +61,7 @@ def _steady(problem: PlanningProblem, accelerator: str) -> Fleet | None:
         return None
 
 
-def _proven(
+def _proven_fleets(
     problem: PlanningProblem, order: list[str], near: list[str], proofs: FleetSearch
 ) -> Iterator[tuple[str, Fleet]]:
     """The cheapest that holds: of what was simulated already, or, of requests, of what is simulated for the nearest."""
@@ -94,7 +94,7 @@ def _odds(
     return figures
 
 
-def _drawn(problem: PlanningProblem, best: Fleet, proofs: FleetSearch) -> ArrivalDrawDocument:
+def _draw_figures(problem: PlanningProblem, best: Fleet, proofs: FleetSearch) -> ArrivalDrawDocument:
     draw = proofs.stage.first_draw(best, problem.goal)
     outcome, count = draw.outcome, len(draw.arrival_s)
     asked, made = outcome.jobs.prompt, outcome.requests
