@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from comptroller.planning.ground.picture_document import AcceleratorChoice, ArrivalDrawDocument, LatencySpread
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import LatencyDocument, PredictedFigure
+from comptroller.report import roofline
 from comptroller.report.chart import BarSeries, ChartAxis, ChartMark, ChartNote, LineSeries, MarkSeries, ReportChart
 from comptroller.report.figures import dollars, interval, number, seconds, with_prefix
 from comptroller.report.plan_tables import objective_name
