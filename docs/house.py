@@ -53,7 +53,6 @@ ROOM_LINES = {
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
-    "report": 5_080,
     # pictures of a decision: bars with intervals, use of limits, waterfalls, spreads, operations under their roof
     # a total of reports, their currency and axis of time
     "report": 5_700,
