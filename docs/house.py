@@ -54,6 +54,9 @@ ROOM_LINES = {
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
     "report": 5_080,
+    # pictures of a decision: bars with intervals, use of limits, waterfalls, spreads, operations under their roof
+    # a total of reports, their currency and axis of time
+    "report": 5_700,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -67,16 +70,15 @@ ROOM_LINES = {
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
-    # states, the faults of any document with their lines
-    "facts": 5_200,
+    # states, the faults of any document with their lines; machines that nobody rents
+    "facts": 5_250,
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration from the files of ten
     # tools, a reader of 60 to 100 lines each, with its errors before and after
     # a core of this machine, a closed loop of requests at a running engine; runs by source, and the effects of causes
     "measure": 4_620,
     # a file per command (eleven), most of it options and their help; `new` asks
     # a fleet read from launch lines; a running engine measured from a plan; a workload by options, of `new` and `plan`;
-    # columns of a table of evidence; refusals as JSON, completion, what `doctor` looks at, schemas of documents
-    # columns of a table of evidence
+    # columns of a table of evidence; refusals as JSON, completion, what `doctor` looks at, schemas, the dashboard
     # archives, zones and currencies of reports
     "cli": 4_100,
     # what each number format loses, in closed form and on samples
