@@ -13,9 +13,8 @@ from comptroller.facts.library import FactLibrary
 from comptroller.facts.reader import FactEntry
 from comptroller.planning.ground.day_document import DayPlan, DocumentPart
 from comptroller.planning.ground.odds_document import ChoiceOdds, PlannedLoad, UntimedCaution
-from comptroller.planning.ground.risk_document import ChoiceSupport, RiskDocument, SelectionOptimism
 from comptroller.planning.ground.picture_document import AcceleratorChoice, ArrivalDrawDocument
-from comptroller.planning.ground.risk_document import RiskDocument, SelectionOptimism
+from comptroller.planning.ground.risk_document import ChoiceSupport, RiskDocument, SelectionOptimism
 from comptroller.planning.ground.service_document import LatencyDocument, PredictedFigure, ServiceDocument
 
 SCHEMA_VERSION = 1
