@@ -91,6 +91,7 @@ class FactEntry:
         return f"{self.id}.toml" if self.origin == CATALOGUE else self.origin
 
 
+@lru_cache(maxsize=64)
 def folder(kind: str) -> Path:
     """The package folder whose files are all facts of a kind (`accelerators`, `models`, ...)."""
     return Path(str(resources.files("comptroller.facts"))) / kind
