@@ -57,8 +57,9 @@ MEMORY = {
     "llm_foundry": (4.0, 14.0, 1.0, 0.0, False, 2.0, 1.1, 1.5e9, "as torchtitan: FSDP of PyTorch, eager cross-entropy"),
     "torchtitan": (
         4.0, 14.0, 0.46, 0.0, False, 2.0, 1.0, 1.0e9,
-        "logits in 16 bit, in 32 bit, their log-softmax and gradient in 32 bit; selective recomputation keeps the layer's "
-        "input, every second product of matrices and the output of attention: 63.5 of 139 kB a token of Llama 3.1 8B",
+        "logits in 16 bit, in 32 bit, their log-softmax and gradient in 32 bit; selective recomputation keeps the "
+        "layer's input, every second product of matrices and the output of attention: 63.5 of 139 kB a token of "
+        "Llama 3.1 8B",
     ),
 }  # fmt: skip
 FIELDS = ("gradients", "logit_bytes", "kept", "score_bytes", "dropout", "gathered", "slack", "base_bytes", "why")

@@ -56,11 +56,12 @@ CONSTANTS = {
 """Program -> its constants: of scores where attention is no fused kernel, of experts where there are some."""
 
 EFFECTS = {"matrices": 0.1, "narrow": 0.3, "attention": 0.3, "small": 0.3}
-"""Constants that may differ between families, whose kernels are written for each -> log standard deviation of the effect.
-Products in 16 bit are the best measured of all kernels."""
+"""Constants that may differ between families, whose kernels are written for each -> log standard deviation of the
+effect. Products in 16 bit are the best measured of all kernels."""
 
 LEAST_SPREAD, MOST_SPREAD = 0.04, 0.25
-"""Bounds of the residuals' scale: repeats of one configuration differ by some 4 %; beyond a quarter a row is no evidence."""
+"""Bounds of the residuals' scale: repeats of one configuration differ by some 4 %; beyond a quarter a row is no
+evidence."""
 
 ROUNDS = 3
 
@@ -128,9 +129,7 @@ def fit_pace(steps: Sequence[MeasuredStep], made: StepIngredients, constants: Se
     Families beside the commonest get effects on `EFFECTS`.
     """
     problem = _problem(steps, made, constants)
-    spreads = np.array([
-        (PRIORS[name].spread if family == "any" else EFFECTS[name]) for name, family in problem.names
-    ])
+    spreads = np.array([(PRIORS[name].spread if family == "any" else EFFECTS[name]) for name, family in problem.names])
     x, spread = np.zeros(len(spreads)), 0.1
     for _ in range(ROUNDS):
         solved = least_squares(_residuals(problem, spreads, spread), x)
@@ -168,9 +167,7 @@ def predict(fit: PaceFit, steps: Sequence[MeasuredStep], made: StepIngredients) 
     return found
 
 
-def predict_left_out(
-    steps: Sequence[MeasuredStep], constants: Sequence[str], folds: Sequence[str] = ()
-) -> Array:
+def predict_left_out(steps: Sequence[MeasuredStep], constants: Sequence[str], folds: Sequence[str] = ()) -> Array:
     """Seconds of every step by a fit to the other groups (or to the other folds, where they are given)."""
     made, found = ingredients(steps), np.zeros(len(steps))
     keys = np.array(folds or [step.group for step in steps])

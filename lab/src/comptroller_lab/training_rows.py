@@ -12,12 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.deployment import PrecisionRecipe
-from comptroller.costs.training_layout import (
-    ActivationRecompute,
-    LayoutGrid,
-    StateSharding,
-    TrainingLayout,
-)
+from comptroller.costs.training_layout import ActivationRecompute, LayoutGrid, StateSharding, TrainingLayout
 from comptroller.costs.training_time import StepIngredients, step_ingredients
 from comptroller.costs.training_work import ForwardTable, TrainingJob
 from comptroller.facts.accelerator import Accelerator, accelerator
@@ -141,8 +136,8 @@ def _vtrain(row: Row, group: str, recompute: ActivationRecompute) -> MeasuredSte
 
 
 def vtrain_multi(folder: Path) -> list[MeasuredStep]:
-    """vTrain's clusters; grouped by model size. The number format and recomputation are not stated: taken as 16 bit with
-    full recomputation, as Megatron-LM trained the same models (arXiv 2104.04473)."""
+    """vTrain's clusters; grouped by model size. The number format and recomputation are not stated: taken as 16 bit
+    with full recomputation, as Megatron-LM trained the same models (arXiv 2104.04473)."""
     rows = _rows(folder / "vtrain_multi.csv")
     return [_vtrain(row, row["params_b"], ActivationRecompute.FULL) for row in rows]
 

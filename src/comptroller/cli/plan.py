@@ -78,6 +78,12 @@ def run(
         raise InputError("--from-launch reads the fleet of today, --against too: name one")
     if (html or png) and quick:
         raise InputError("--quick leaves out the frontier that --html and --png draw: leave out one of them")
+    if _trains(workload):
+        from comptroller.cli._training import tell_training_plan
+
+        _refuse_serving_options(stated.with_answers(tokens_out), (explain, against, launched.lines, moving_usd))
+        tell_training_plan(Path(workload), json, paths, export)
+        return
     moving_of_file = None if launched.lines else moving_usd
     if export or against or moving_of_file is not None:
         from comptroller.cli._plan_work import things_beside
@@ -96,6 +102,29 @@ def run(
         explain_choices(loaded, explain, json)
     else:
         tell_plan(loaded, (executor, resume), PlanOutput(json, quick, paths, today, exports))
+
+
+def _trains(text: str) -> bool:
+    """Whether the workload is a file of training."""
+    path = Path(text)
+    if path.suffix != ".toml" or not path.is_file():
+        return False
+    import tomllib
+
+    # a file that is no TOML, or no text, is told by who reads it
+    return b"[training" in path.read_bytes() and "training" in tomllib.loads(path.read_text(encoding="utf-8-sig"))
+
+
+def _refuse_serving_options(stated: WorkloadOptions, beside: tuple[object, ...]) -> None:
+    """Options that say something of serving say nothing of training.
+
+    Raises:
+        InputError: one of them was given.
+    """
+    if stated.values or any(beside):
+        raise InputError(
+            "a workload of training takes --json, --out, --html, --png and --export alone: other options are of serving"
+        )
 
 
 def _file_and_tokens(given: list[str]) -> tuple[File, int | None]:

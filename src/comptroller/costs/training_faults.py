@@ -10,8 +10,8 @@ FAULT_DEVICE_S = 54 * 86400.0 * 16_384 / 419
 section 3.3.4), 51,000 hours. At twice this a run on 1,024 devices stops every four days in place of two."""
 
 RESTART_S = 900.0
-"""Seconds from a fault to training again: detection, isolation and restart within minutes, as C4 reports where collectives
-are watched (arXiv 2406.04594); without such a watch it takes hours, which a workload states."""
+"""Seconds from a fault to training again: detection, isolation and restart within minutes, as C4 reports where
+collectives are watched (arXiv 2406.04594); without such a watch it takes hours, which a workload states."""
 
 CHECKPOINT_BYTES = 14.0
 """Of a weight in a checkpoint: 16-bit weight, master weight and two moments."""

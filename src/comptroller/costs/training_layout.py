@@ -36,8 +36,8 @@ class ActivationRecompute(IntEnum):
 
 
 class PipelineSchedule(IntEnum):
-    """Order of forward and backward passes: one of each in turn (interleaved where a device has several chunks), or with
-    the weights' gradients moved into the bubble (zero bubble, ZB-H1)."""
+    """Order of forward and backward passes: one of each in turn (interleaved where a device has several chunks), or
+    with the weights' gradients moved into the bubble (zero bubble, ZB-H1)."""
 
     ONE_EACH = 0
     ZERO_BUBBLE = 1

@@ -102,7 +102,7 @@ def _mixer_bytes(block: LayerBlock, hidden: int, seq: int, habits: MemoryHabits)
         return 0.0
     if isinstance(mixer, SoftmaxAttention):
         value = mixer.value_dim or mixer.head_dim
-        inner = (mixer.heads + mixer.kv_heads) * mixer.head_dim + (mixer.kv_heads + mixer.heads) * value
+        inner = float((mixer.heads + mixer.kv_heads) * mixer.head_dim + (mixer.kv_heads + mixer.heads) * value)
         inner += habits.score_bytes / HALF * mixer.heads * min(seq, mixer.window_tokens or seq)
     elif isinstance(mixer, LatentAttention):
         width = mixer.nope_dim + mixer.rope_dim
@@ -122,7 +122,9 @@ def training_memory(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits = M
     weights, gradients, optimizer = _state_bytes(job, grid, habits)
     tokens = grid.micro_batch * job.seq / grid.cp
     layers = _layer_bytes(job, grid, habits) * tokens / grid.tp
-    flight = np.where(grid.pp > 1, grid.pp * np.where(grid.chunks > 1, 1 + (grid.pp - 1) / (grid.pp * grid.chunks), 1), 1)
+    flight = np.where(
+        grid.pp > 1, grid.pp * np.where(grid.chunks > 1, 1 + (grid.pp - 1) / (grid.pp * grid.chunks), 1), 1
+    )
     first = layers * np.maximum(flight, 1) / grid.pp
     last = layers * np.where(grid.chunks > 1, 1 + 1 / grid.chunks, 1) / grid.pp
     logits = tokens * job.model.vocabulary / grid.tp * habits.logit_bytes

@@ -37,20 +37,20 @@ OPTIMIZER_BYTES = 34.0
 16-bit weight (14), and the norm reads the gradient once more (4)."""
 
 ZERO_BUBBLE_SHARE = 1.0 / 3.0
-"""Of the bubble of 1F1B that ZB-H1 leaves where forward, backward of inputs and of weights take alike: (p - 1)(F + B - W)
-against (p - 1)(F + B + W) (arXiv 2401.10241, table 2)."""
+"""Of the bubble of 1F1B that ZB-H1 leaves where forward, backward of inputs and of weights take alike: (p - 1)(F + B -
+W) against (p - 1)(F + B + W) (arXiv 2401.10241, table 2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepIngredients:
     """What steps are made of, arrays of points; `work` and `passes` of shape (kinds, points).
 
-    work: seconds of a forward pass of one microbatch through all layers, by kind.  passes: forward passes' worth of each
-    kind in a step (forward, backward, recomputation).  layers, sparse: all layers of a stage and those with experts, times passes.  rounds: microbatches.
-    stages, chunks: of the pipeline.  headed: whether the last stage has the head beside its layers.  narrow: whether
-    matrices are multiplied in fewer than 16 bits.  bubble: what the schedule leaves of it.  send_s: of one boundary, both ways.  gather_s: collectives of every microbatch, once a step:
-    `reduce_s`.  optimizer_s: of the update.
-    """
+    work: seconds of a forward pass of one microbatch through all layers, by kind.  passes: forward passes' worth of
+    each kind in a step (forward, backward, recomputation).  layers, sparse: all layers of a stage and those with
+    experts, times passes.  rounds: microbatches. stages, chunks: of the pipeline.  headed: whether the last stage has
+    the head beside its layers.  narrow: whether matrices are multiplied in fewer than 16 bits.  bubble: what the
+    schedule leaves of it.  send_s: of one boundary, both ways.  gather_s: collectives of every microbatch, once a step:
+    `reduce_s`. optimizer_s: of the update."""
 
     work: Array
     passes: Array
@@ -81,10 +81,10 @@ class StepIngredients:
 class TrainingPace:
     """What a training program makes of the rates of single kernels: factors on seconds, and seconds of its own.
 
-    narrow: of matrices in fewer than 16 bits, besides.  matrices (and head), attention, experts, small, tensor, exchange (and ring), network: factors of that kind of work.
-    scores: of those that leave the chip, 0 where attention is one fused kernel.
-    layer_s, sparse_s: host time of one pass of a layer, and of a layer with experts besides; it hides behind the
-    device's.  step_s: of a step besides.
+    narrow: of matrices in fewer than 16 bits, besides.  matrices (and head), attention, experts, small, tensor,
+    exchange (and ring), network: factors of that kind of work. scores: of those that leave the chip, 0 where attention
+    is one fused kernel. layer_s, sparse_s: host time of one pass of a layer, and of a layer with experts besides; it
+    hides behind the device's.  step_s: of a step besides.
     hidden: share of the collectives of data parallelism that computing may hide.
     """
 
@@ -111,7 +111,8 @@ class TrainingPace:
 
 @dataclass(frozen=True, slots=True)
 class TrainingStepTime:
-    """Seconds of a step by part, arrays of points. kinds: busy seconds of the slowest stage, of shape (kinds, points)."""
+    """Seconds of a step by part, arrays of points. kinds: busy seconds of the slowest stage, of shape (kinds,
+    points)."""
 
     kinds: Array
     host_s: Array
@@ -226,10 +227,12 @@ def _send_s(job: TrainingJob, grid: LayoutGrid) -> Array:
     t = 2 x b s h x 2 bytes / (tp cp) / link
     """
     moved = 2.0 * grid.micro_batch * job.seq * job.model.hidden * WEIGHT_BYTES / (grid.tp * grid.cp)
-    near = np.array([
-        _rate(job, 2, int(stride)) if stages > 1 else np.inf
-        for stages, stride in zip(grid.pp, grid.dp * grid.cp * grid.tp, strict=True)
-    ])
+    near = np.array(
+        [
+            _rate(job, 2, int(stride)) if stages > 1 else np.inf
+            for stages, stride in zip(grid.pp, grid.dp * grid.cp * grid.tp, strict=True)
+        ]
+    )
     return np.asarray(moved / near)
 
 

@@ -19,7 +19,7 @@ from comptroller.costs.step import ReplicaStep
 from comptroller.costs.timing import ReplicaTimer, replica_timer
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.library import SHIPPED, FactLibrary
-from comptroller.facts.model import Model, SoftmaxAttention
+from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
 
 Array = npt.NDArray[np.float64]
 
@@ -36,8 +36,9 @@ _KIND_OF = {
 }
 
 BACKWARD = np.array([2.0, 2.5, 1.25, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 2.0])
-"""Backward over forward, by kind: two products of matrices for each one, five of attention's for its two (FlashAttention-2,
-arXiv 2307.08691, section 3.1.2), as many collectives, keys and values with their gradients around the ring."""
+"""Backward over forward, by kind: two products of matrices for each one, five of attention's for its two
+(FlashAttention-2, arXiv 2307.08691, section 3.1.2), as many collectives, keys and values with their gradients around
+the ring."""
 
 SCORE_BYTES = 16.0
 """Bytes that attention without a fused kernel moves per query-key pair of the whole square, forward: products written
@@ -52,6 +53,10 @@ ENGINE = EngineSettings("training", "", 1, 1, 1.0)
 """No serving engine: kernels pooled over all of them."""
 
 
+SIXTEEN_BIT_RECIPE = PrecisionRecipe()
+"""All in bf16."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingJob:
     """What is trained on which device. seq: tokens of a sequence.  recipe: formats in which matrices are multiplied."""
@@ -59,7 +64,7 @@ class TrainingJob:
     model: Model
     device: Accelerator
     seq: int
-    recipe: PrecisionRecipe = PrecisionRecipe()
+    recipe: PrecisionRecipe = SIXTEEN_BIT_RECIPE
     library: FactLibrary = SHIPPED
 
     def flops_per_token(self) -> float:
@@ -84,7 +89,7 @@ class TrainingJob:
             if isinstance(mixer, SoftmaxAttention):
                 width = mixer.heads * (mixer.head_dim + (mixer.value_dim or mixer.head_dim))
                 pairs += block.count * width * min(self.seq, mixer.window_tokens or self.seq)
-            elif mixer is not None and hasattr(mixer, "kv_rank"):
+            elif isinstance(mixer, LatentAttention):
                 width = mixer.heads * (mixer.nope_dim + mixer.rope_dim + mixer.value_dim)
                 pairs += block.count * width * self.seq
         return 6.0 * matrices + 6.0 * pairs
@@ -175,5 +180,7 @@ def score_s(job: TrainingJob, tp: int, cp: int, sequences: Array) -> Array:
 
     t = 16 bytes x heads b s^2 / (tp cp) / memory rate
     """
-    heads = sum(block.count * block.mixer.heads for block in job.model.blocks if isinstance(block.mixer, SoftmaxAttention))
+    heads = sum(
+        block.count * block.mixer.heads for block in job.model.blocks if isinstance(block.mixer, SoftmaxAttention)
+    )
     return np.asarray(SCORE_BYTES * heads * sequences * job.seq**2 / (tp * cp) / job.device.memory_bytes_per_s)

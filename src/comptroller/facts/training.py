@@ -26,7 +26,8 @@ ANY_FAMILY = "any"
 
 @dataclass(frozen=True, config=_STRICT)
 class TrainingConstant:
-    """A fitted constant of a program, with its log standard deviation. family: `any`, or of accelerators, as a factor."""
+    """A fitted constant of a program, with its log standard deviation. family: `any`, or of accelerators, as a
+    factor."""
 
     program: str
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -103,7 +104,8 @@ class StatedLayout(BaseModel):
 
     def filled(self) -> TrainingLayout:
         """The layout with 1 for what is left out."""
-        return TrainingLayout(**self.stated)
+        given: dict[str, Any] = dict(self.stated)
+        return replace(TrainingLayout(), **given)
 
 
 class TrainingAllowlist(BaseModel):

@@ -37,8 +37,9 @@ PROGRAMS = {
         (StateSharding.NONE, StateSharding.OPTIMIZER), (NONE, SELECTIVE, FULL), context=False
     ),
 }
-"""Program -> what it can do, by their documentation: Megatron-Bridge shares out optimiser states or all (FSDP), torchtitan
-is FSDP2 with tensor, pipeline and context parallelism and zero-bubble schedules, llm-foundry is FSDP alone."""
+"""Program -> what it can do, by their documentation: Megatron-Bridge shares out optimiser states or all (FSDP),
+torchtitan is FSDP2 with tensor, pipeline and context parallelism and zero-bubble schedules, llm-foundry is FSDP
+alone."""
 
 
 def reach_of(program: str) -> ProgramReach:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from comptroller.costs.network import node_devices
 from comptroller.costs.training_layout import (
-    ActivationRecompute,
     LayoutGrid,
     PipelineSchedule,
     StateSharding,
@@ -178,8 +177,3 @@ def least_memory_bytes(asked: LayoutQuestion, habits: MemoryHabits) -> float:
     """Bytes of the layout that needs least on a device; infinite where no layout divides."""
     grid = layouts(asked)
     return float(training_memory(asked.table.job, grid, habits).total_bytes.min()) if len(grid) else float("inf")
-
-
-def recomputes(layout: TrainingLayout) -> bool:
-    """Whether anything is computed again."""
-    return layout.recompute != ActivationRecompute.NONE

@@ -1,0 +1,190 @@
+"""The figures of one way to make a run: time, money, energy, emissions, memory, with intervals."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from comptroller.costs.deployment import RecipeFormats, arithmetic
+from comptroller.costs.money import carbon_g, electricity_usd, wall_j
+from comptroller.costs.network import node_devices
+from comptroller.costs.power import DeviceActivity, limit_s
+from comptroller.costs.training_faults import CHECKPOINT_BYTES, CheckpointSchedule, checkpoint_schedule
+from comptroller.costs.training_layout import ActivationRecompute, LayoutGrid, PipelineSchedule, StateSharding
+from comptroller.costs.training_pace import time_band
+from comptroller.costs.training_time import TrainingStepTime
+from comptroller.costs.training_work import KINDS, TrainingJob
+from comptroller.facts.model import Model
+from comptroller.facts.power import power_facts
+from comptroller.facts.training import training_calibration
+from comptroller.planning.ground.service_document import PredictedFigure
+from comptroller.quantities import HOUR_S
+from comptroller.training.document import TrainingRun, TrainingWorkload
+from comptroller.training.options import FaultRates, TrainingOption
+from comptroller.training.plan_document import CheckpointDocument, TrainingLayoutDocument, TrainingRunDocument
+from comptroller.work.scaling_law import CHINCHILLA
+
+COLLECTIVES = ("tensor", "crossing", "exchange", "ring")
+"""Kinds of work that travel over links."""
+
+DIGITS = 6
+"""Significant digits of figures, as in plans of serving."""
+
+
+def rounded(value: float) -> float:
+    """A figure to six significant digits.
+
+    >>> rounded(1234567.89)
+    1234570.0
+    """
+    return float(f"{value:.{DIGITS}g}")
+
+
+def run_tokens(run: TrainingRun, model: Model) -> tuple[float, str]:
+    """Tokens of a run, and where their number comes from.
+
+    Raises:
+        UnsupportedError: no number of tokens reaches the target loss.
+    """
+    if run.tokens is not None:
+        return run.tokens, "stated"
+    assert run.target_loss is not None
+    tokens = CHINCHILLA.tokens_for(run.target_loss, model.active_params)
+    return (
+        tokens,
+        f"a loss of {run.target_loss:g} by {CHINCHILLA.source}: fit a law of your own data before you rely on it",
+    )
+
+
+def document_of(option: TrainingOption, workload: TrainingWorkload, tokens: float) -> TrainingRunDocument:
+    """All figures of one way."""
+    run, choice, job = workload.training, option.choice, option.job
+    steps = math.ceil(tokens / (run.global_batch * run.seq))
+    schedule, stored = _checkpoints(option, run)
+    step_s = choice.step_s
+    wall_s = steps * step_s / schedule.goodput
+    program = training_calibration().program(run.program)
+    band = time_band(program, job.device.family)
+    rented = option.offer.rented(option.devices)
+    watts = device_watts(job, choice.time, option)
+    joules = float(wall_j(watts * option.devices * wall_s, option.devices * wall_s, option.site.pue))
+    usd_per_s = rented * option.offer.usd_per_s
+    usd = usd_per_s * wall_s
+    if option.offer.term == "owned":
+        usd += float(electricity_usd(joules, option.site.electricity_usd_per_j))
+    wide = _energy_band(band, job)
+    peak = job.device.peak(matrix_arithmetic(job))
+    flops = job.flops_per_token() * run.seq * run.global_batch / step_s / option.devices / peak
+    return TrainingRunDocument(
+        accelerator=job.device.id,
+        site=option.site.id,
+        provider=option.offer.provider,
+        term=option.offer.term,
+        devices=option.devices,
+        precision=option.precision,
+        layout=_layout(option, run),
+        steps=steps,
+        step_s=_figure(step_s, band),
+        step_parts_s=step_parts(choice.time),
+        tokens_per_s=rounded(run.global_batch * run.seq / step_s),
+        mfu=rounded(flops),
+        hfu=rounded(flops * executed_share(job, choice.layout.recompute)),
+        wall_s=_figure(wall_s, band),
+        usd=_figure(usd, band),
+        usd_per_h=rounded(usd_per_s * HOUR_S),
+        j=_figure(joules, wide),
+        gco2e=_figure(float(carbon_g(joules, option.site.grid_gco2e_per_j)), wide),
+        mean_device_w=rounded(watts),
+        memory_bytes={name: rounded(float(value[0])) for name, value in _memory_parts(option).items()},
+        memory_limit_bytes=rounded(option.memory_bytes),
+        checkpoints=CheckpointDocument(
+            interval_s=rounded(schedule.interval_s),
+            write_s=rounded(schedule.write_s),
+            bytes=rounded(stored),
+            faults_s=rounded(schedule.faults_s),
+            restart_s=FaultRates.of(run).restart_s,
+            goodput=rounded(schedule.goodput),
+        ),
+    )
+
+
+def _figure(value: float, band: tuple[float, float]) -> PredictedFigure:
+    return PredictedFigure(value=rounded(value), low=rounded(value * band[0]), high=rounded(value * band[1]))
+
+
+def _energy_band(band: tuple[float, float], job: TrainingJob) -> tuple[float, float]:
+    """The interval of times, widened by that of power where step times are predicted."""
+    known = power_facts()
+    half = known.spread.half(known.spread.predicted_steps, job.device.family in known.families)
+    low, high = (math.log(edge) for edge in band)
+    return math.exp(-math.hypot(low, half)), math.exp(math.hypot(high, half))
+
+
+def _memory_parts(option: TrainingOption) -> dict[str, np.ndarray]:
+    memory = option.choice.memory
+    names = ("weights", "gradients", "optimizer", "activations", "logits", "buffers", "slack")
+    return {name: getattr(memory, name) for name in names} | {"total": memory.total_bytes}
+
+
+def _layout(option: TrainingOption, run: TrainingRun) -> TrainingLayoutDocument:
+    layout = option.choice.layout
+    return TrainingLayoutDocument(
+        dp=layout.dp, tp=layout.tp, pp=layout.pp, cp=layout.cp, ep=layout.ep, chunks=layout.chunks,
+        micro_batch=layout.micro_batch,
+        accumulation=int(LayoutGrid.of([layout]).microbatches(run.global_batch)[0]),
+        sharding=StateSharding(layout.sharding).name.lower(),
+        recompute=ActivationRecompute(layout.recompute).name.lower(),
+        schedule=PipelineSchedule(layout.schedule).name.lower(),
+    )  # fmt: skip
+
+
+def step_parts(time: TrainingStepTime) -> dict[str, float]:
+    """Seconds of a step by part: kinds of work of the slowest stage, then what comes besides."""
+    parts = {kind: float(time.kinds[i, 0]) for i, kind in enumerate(KINDS)}
+    parts |= {"host": float(time.host_s[0]), "bubble": float(time.bubble_s[0]), "sends": float(time.send_s[0])}
+    parts |= {"data parallel": float(time.data_s[0]), "optimizer": float(time.optimizer_s[0])}
+    parts["program"] = float(time.step_s[0])
+    return {name: rounded(value) for name, value in parts.items() if value > 0}
+
+
+def matrix_arithmetic(job: TrainingJob) -> str:
+    """The arithmetic in which matrices are multiplied, against whose dense peak MFU and HFU count."""
+    formats = RecipeFormats.of(job.recipe, job.library)
+    return arithmetic(formats.weights, formats.activations, job.device)
+
+
+def executed_share(job: TrainingJob, recompute: int) -> float:
+    """FLOPs that the device executes over those of the model: HFU / MFU.
+
+    4/3 with full recomputation; of attention's share alone with that of its core.
+    """
+    if recompute == ActivationRecompute.NONE:
+        return 1.0
+    if recompute == ActivationRecompute.FULL:
+        return 4.0 / 3.0
+    whole = job.flops_per_token()
+    short = TrainingJob(job.model, job.device, 1, job.recipe, job.library).flops_per_token()
+    return 1.0 + (whole - short) / whole / 3.0
+
+
+def device_watts(job: TrainingJob, time: TrainingStepTime, option: TrainingOption) -> float:
+    """Mean watts of a device over a step, from what it does (`costs.power`)."""
+    wires = sum(time.kinds[KINDS.index(kind)] for kind in COLLECTIVES) + time.send_s + time.data_s
+    computing = time.kinds.sum(axis=0) - sum(time.kinds[KINDS.index(kind)] for kind in COLLECTIVES)
+    small = time.kinds[KINDS.index("small")] + time.optimizer_s
+    flops = job.flops_per_token() * job.seq * option.global_batch
+    matrix_s = flops / option.devices / job.device.peak(matrix_arithmetic(job))
+    doing = DeviceActivity(time.total_s, computing + time.optimizer_s, wires, np.zeros(1), small, np.array([matrix_s]))
+    known = power_facts()
+    share = limit_s(doing, known.shares, known.factor(job.device.family)) / doing.total_s
+    return float(job.device.tdp_w * share[0])
+
+
+def _checkpoints(option: TrainingOption, run: TrainingRun) -> tuple[CheckpointSchedule, float]:
+    """The schedule of checkpoints, and bytes of one: every node writes its part."""
+    faults = FaultRates.of(run)
+    stored = option.job.model.total_params * CHECKPOINT_BYTES
+    nodes = max(1, option.devices // min(node_devices(option.job.device), 8))
+    write_s = stored / nodes / faults.store_bytes_per_s
+    return checkpoint_schedule(write_s, faults.device_s / option.devices, faults.restart_s), stored
