@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from comptroller.cli import app
+from comptroller.cli import main
 from comptroller.errors import FactError, InfeasibleError, InputError, UnsupportedError
 from comptroller.report.training_page import training_page
 from comptroller.training.document import load_training, parse_training
@@ -51,7 +50,7 @@ def test_the_plan_keeps_its_deadline_and_every_rival_loses(example: TrainingPlan
 
 
 def test_a_shadow_price_comes_true_when_it_is_planned_again() -> None:
-    tight = plan_training(parse_training(document(deadline={"max": 5, "unit": "days"})))
+    tight = plan_training(parse_training(document(deadline={"max": 3, "unit": "days"})))
     price = next(one for one in tight.shadow_prices if one.limit == "deadline")
     loose = document(deadline={"max": price.at / 3600 * 1.0001, "unit": "h"})
     again = plan_training(parse_training(loose))
@@ -106,23 +105,37 @@ def test_faults_of_the_document_are_told_together() -> None:
 
 
 def test_what_cannot_be_had_is_refused_with_its_reason() -> None:
-    allow = {"accelerators": ["a100_80_sxm", "h100_sxm"], "sites": ["us_neocloud"], "devices": [8], "precisions": ["fp8"]}
+    allow = {
+        "accelerators": ["a100_80_sxm", "h100_sxm"],
+        "sites": ["us_neocloud"],
+        "devices": [8],
+        "precisions": ["fp8"],
+    }
     found = plan_training(parse_training(document(allow=allow, tokens=1e9)))
     assert found.run.accelerator == "h100_sxm"
     assert any("a100_80_sxm in fp8" in reason for reason in found.refused)
 
 
-def test_the_command_prints_writes_and_exits_as_other_plans_do(tmp_path: Path) -> None:
+def ends(words: list[str]) -> int | str | None:
+    """The exit code of a command."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return ended.value.code
+
+
+def test_the_command_prints_writes_and_exits_as_other_plans_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "run.toml"
     text = EXAMPLE.read_text(encoding="utf-8")
     allowed = 'accelerators = ["h100_sxm"]\ndevices = [256]'
     file.write_text(text.replace('accelerators = ["a100_80_sxm", "h100_sxm", "b200_sxm"]', allowed), encoding="utf-8")
     out = tmp_path / "plan.json"
-    shown = CliRunner().invoke(app, ["plan", str(file), "--out", str(out)])
-    assert shown.exit_code == 0 and "h100_sxm" in shown.output and "MFU" in shown.output
-    found = read_training_plan(out)
-    assert "By number of devices" in training_page(found)
-    printed = CliRunner().invoke(app, ["plan", str(file), "--json"])
-    assert json.loads(printed.output)["kind"] == "training"
-    refused = CliRunner().invoke(app, ["plan", str(file), "--rate", "5"])
-    assert refused.exit_code == 2
+    assert not ends(["plan", str(file), "--out", str(out)])
+    shown = capsys.readouterr().out
+    assert "h100_sxm" in shown and "MFU" in shown
+    assert "By number of devices" in training_page(read_training_plan(out))
+    assert not ends(["plan", str(file), "--json"])
+    assert json.loads(capsys.readouterr().out)["kind"] == "training"
+    assert ends(["plan", str(file), "--rate", "5"]) == 2
+    assert "other options are of serving" in capsys.readouterr().err

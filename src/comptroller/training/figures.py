@@ -6,39 +6,23 @@ import math
 
 import numpy as np
 
-from comptroller.costs.deployment import RecipeFormats, arithmetic
 from comptroller.costs.money import carbon_g, electricity_usd, wall_j
 from comptroller.costs.network import node_devices
-from comptroller.costs.power import DeviceActivity, limit_s
 from comptroller.costs.training_faults import CHECKPOINT_BYTES, CheckpointSchedule, checkpoint_schedule
 from comptroller.costs.training_layout import ActivationRecompute, LayoutGrid, PipelineSchedule, StateSharding
 from comptroller.costs.training_pace import time_band
-from comptroller.costs.training_time import TrainingStepTime
-from comptroller.costs.training_work import KINDS, TrainingJob
+from comptroller.costs.training_work import TrainingJob
 from comptroller.facts.model import Model
 from comptroller.facts.power import power_facts
 from comptroller.facts.training import training_calibration
 from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.quantities import HOUR_S
+from comptroller.training.activity import device_watts, executed_share, matrix_arithmetic, six_digits, step_parts
 from comptroller.training.document import TrainingRun, TrainingWorkload
-from comptroller.training.options import FaultRates, TrainingOption
+from comptroller.training.faults import FaultRates
+from comptroller.training.options import TrainingOption
 from comptroller.training.plan_document import CheckpointDocument, TrainingLayoutDocument, TrainingRunDocument
 from comptroller.work.scaling_law import CHINCHILLA
-
-COLLECTIVES = ("tensor", "crossing", "exchange", "ring")
-"""Kinds of work that travel over links."""
-
-DIGITS = 6
-"""Significant digits of figures, as in plans of serving."""
-
-
-def rounded(value: float) -> float:
-    """A figure to six significant digits.
-
-    >>> rounded(1234567.89)
-    1234570.0
-    """
-    return float(f"{value:.{DIGITS}g}")
 
 
 def run_tokens(run: TrainingRun, model: Model) -> tuple[float, str]:
@@ -87,30 +71,30 @@ def document_of(option: TrainingOption, workload: TrainingWorkload, tokens: floa
         steps=steps,
         step_s=_figure(step_s, band),
         step_parts_s=step_parts(choice.time),
-        tokens_per_s=rounded(run.global_batch * run.seq / step_s),
-        mfu=rounded(flops),
-        hfu=rounded(flops * executed_share(job, choice.layout.recompute)),
+        tokens_per_s=six_digits(run.global_batch * run.seq / step_s),
+        mfu=six_digits(flops),
+        hfu=six_digits(flops * executed_share(job, choice.layout.recompute)),
         wall_s=_figure(wall_s, band),
         usd=_figure(usd, band),
-        usd_per_h=rounded(usd_per_s * HOUR_S),
+        usd_per_h=six_digits(usd_per_s * HOUR_S),
         j=_figure(joules, wide),
         gco2e=_figure(float(carbon_g(joules, option.site.grid_gco2e_per_j)), wide),
-        mean_device_w=rounded(watts),
-        memory_bytes={name: rounded(float(value[0])) for name, value in _memory_parts(option).items()},
-        memory_limit_bytes=rounded(option.memory_bytes),
+        mean_device_w=six_digits(watts),
+        memory_bytes={name: six_digits(float(value[0])) for name, value in _memory_parts(option).items()},
+        memory_limit_bytes=six_digits(option.memory_bytes),
         checkpoints=CheckpointDocument(
-            interval_s=rounded(schedule.interval_s),
-            write_s=rounded(schedule.write_s),
-            bytes=rounded(stored),
-            faults_s=rounded(schedule.faults_s),
+            interval_s=six_digits(schedule.interval_s),
+            write_s=six_digits(schedule.write_s),
+            bytes=six_digits(stored),
+            faults_s=six_digits(schedule.faults_s),
             restart_s=FaultRates.of(run).restart_s,
-            goodput=rounded(schedule.goodput),
+            goodput=six_digits(schedule.goodput),
         ),
     )
 
 
 def _figure(value: float, band: tuple[float, float]) -> PredictedFigure:
-    return PredictedFigure(value=rounded(value), low=rounded(value * band[0]), high=rounded(value * band[1]))
+    return PredictedFigure(value=six_digits(value), low=six_digits(value * band[0]), high=six_digits(value * band[1]))
 
 
 def _energy_band(band: tuple[float, float], job: TrainingJob) -> tuple[float, float]:
@@ -137,48 +121,6 @@ def _layout(option: TrainingOption, run: TrainingRun) -> TrainingLayoutDocument:
         recompute=ActivationRecompute(layout.recompute).name.lower(),
         schedule=PipelineSchedule(layout.schedule).name.lower(),
     )  # fmt: skip
-
-
-def step_parts(time: TrainingStepTime) -> dict[str, float]:
-    """Seconds of a step by part: kinds of work of the slowest stage, then what comes besides."""
-    parts = {kind: float(time.kinds[i, 0]) for i, kind in enumerate(KINDS)}
-    parts |= {"host": float(time.host_s[0]), "bubble": float(time.bubble_s[0]), "sends": float(time.send_s[0])}
-    parts |= {"data parallel": float(time.data_s[0]), "optimizer": float(time.optimizer_s[0])}
-    parts["program"] = float(time.step_s[0])
-    return {name: rounded(value) for name, value in parts.items() if value > 0}
-
-
-def matrix_arithmetic(job: TrainingJob) -> str:
-    """The arithmetic in which matrices are multiplied, against whose dense peak MFU and HFU count."""
-    formats = RecipeFormats.of(job.recipe, job.library)
-    return arithmetic(formats.weights, formats.activations, job.device)
-
-
-def executed_share(job: TrainingJob, recompute: int) -> float:
-    """FLOPs that the device executes over those of the model: HFU / MFU.
-
-    4/3 with full recomputation; of attention's share alone with that of its core.
-    """
-    if recompute == ActivationRecompute.NONE:
-        return 1.0
-    if recompute == ActivationRecompute.FULL:
-        return 4.0 / 3.0
-    whole = job.flops_per_token()
-    short = TrainingJob(job.model, job.device, 1, job.recipe, job.library).flops_per_token()
-    return 1.0 + (whole - short) / whole / 3.0
-
-
-def device_watts(job: TrainingJob, time: TrainingStepTime, option: TrainingOption) -> float:
-    """Mean watts of a device over a step, from what it does (`costs.power`)."""
-    wires = sum(time.kinds[KINDS.index(kind)] for kind in COLLECTIVES) + time.send_s + time.data_s
-    computing = time.kinds.sum(axis=0) - sum(time.kinds[KINDS.index(kind)] for kind in COLLECTIVES)
-    small = time.kinds[KINDS.index("small")] + time.optimizer_s
-    flops = job.flops_per_token() * job.seq * option.global_batch
-    matrix_s = flops / option.devices / job.device.peak(matrix_arithmetic(job))
-    doing = DeviceActivity(time.total_s, computing + time.optimizer_s, wires, np.zeros(1), small, np.array([matrix_s]))
-    known = power_facts()
-    share = limit_s(doing, known.shares, known.factor(job.device.family)) / doing.total_s
-    return float(job.device.tdp_w * share[0])
 
 
 def _checkpoints(option: TrainingOption, run: TrainingRun) -> tuple[CheckpointSchedule, float]:

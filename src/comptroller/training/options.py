@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from comptroller.costs.deployment import PrecisionRecipe
 from comptroller.costs.network import node_devices
-from comptroller.costs.training_faults import FAULT_DEVICE_S, RESTART_S, STORE_BYTES_PER_S
 from comptroller.costs.training_layout import require_division
 from comptroller.costs.training_memory import MemoryHabits
 from comptroller.costs.training_pace import memory_habits, training_pace
@@ -17,7 +16,6 @@ from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.model import Model
 from comptroller.facts.reader import ids
 from comptroller.facts.site import AcceleratorOffer, Site
-from comptroller.quantities import HOUR_S
 from comptroller.training.document import MOST_DEVICES, PRECISIONS, TrainingRun, TrainingWorkload
 from comptroller.training.programs import reach_of
 from comptroller.training.search import LayoutChoice, LayoutQuestion, fastest, least_memory_bytes
@@ -25,25 +23,6 @@ from comptroller.training.search import LayoutChoice, LayoutQuestion, fastest, l
 MEMORY_SHARE = 0.95
 """Of a device's memory that training may take: the rest is the driver's, and fragments. torchtitan's fullest runs
 report 90.7 of 96 GB. At half the rest more layouts fit that run out of memory in practice."""
-
-
-@dataclass(frozen=True, slots=True)
-class FaultRates:
-    """Faults as a workload states them, else as published. device_s: of one device between two faults."""
-
-    device_s: float
-    restart_s: float
-    store_bytes_per_s: float
-
-    @classmethod
-    def of(cls, run: TrainingRun) -> FaultRates:
-        """Those of a run."""
-        known = run.faults
-        return cls(
-            known.device_hours * HOUR_S if known.device_hours else FAULT_DEVICE_S,
-            RESTART_S if known.restart_s is None else known.restart_s,
-            known.store_gb_per_s * 1e9 if known.store_gb_per_s else STORE_BYTES_PER_S,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +71,7 @@ def field_of(workload: TrainingWorkload) -> TrainingField:
             continue
         tried += sum(choice.tried for _, choice in found)
         fitting += sum(choice.fitting for _, choice in found)
-        here = [one for devices, choice in found for one in _placed(table, precision, (devices, choice), workload)]
+        here = [one for devices, choice in found for one in _offers(table, precision, (devices, choice), workload)]
         if not here:
             refused[_why_none(table, precision, workload, bool(found))] = None
         options += here
@@ -112,13 +91,13 @@ def require_stated(model: Model, run: TrainingRun) -> None:
 
 def _kinds(workload: TrainingWorkload) -> Iterator[tuple[Accelerator, str]]:
     allow = workload.training.allow
-    for name in allow.accelerators or _rented(workload):
+    for name in allow.accelerators or _rentable_ids(workload):
         device = workload.library.accelerator(name)
         for precision in allow.precisions:
             yield device, str(precision)
 
 
-def _rented(workload: TrainingWorkload) -> list[str]:
+def _rentable_ids(workload: TrainingWorkload) -> list[str]:
     """Accelerators that the allowed sites rent out."""
     places = map(workload.library.site, workload.training.allow.sites)
     offered = {item.accelerator for place in places for item in place.offers}
@@ -164,7 +143,7 @@ def counts(run: TrainingRun, device: Accelerator) -> list[int]:
     return sorted({*powers, *([whole] if device.id in run.caps and whole else [])})
 
 
-def _placed(
+def _offers(
     table: ForwardTable, precision: str, found: tuple[int, LayoutChoice], workload: TrainingWorkload
 ) -> Iterator[TrainingOption]:
     """A choice at every site that rents so many of the device, by the cheapest offer of each term."""

@@ -34,7 +34,7 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
     field = field_of(workload)
     if not field.options:
         raise InfeasibleError(f"{run.model}: nothing can train it: " + "; ".join(field.refused))
-    made = _refined([(one, document_of(one, workload, tokens)) for one in field.options], workload, tokens)
+    made = _with_finer_counts([(one, document_of(one, workload, tokens)) for one in field.options], workload, tokens)
     allowed = [pair for pair in made if meets(pair[1], workload)]
     if not allowed:
         raise InfeasibleError(_why_infeasible(made, workload))
@@ -81,7 +81,7 @@ def _order(document: TrainingRunDocument, workload: TrainingWorkload) -> tuple[f
     return (round(objective_of(document, workload), 2), document.devices, document.wall_s.value)
 
 
-def _refined(made: Sequence[Pair], workload: TrainingWorkload, tokens: float) -> list[Pair]:
+def _with_finer_counts(made: Sequence[Pair], workload: TrainingWorkload, tokens: float) -> list[Pair]:
     """The ways, with numbers of devices between two powers of two where the limits fall between them."""
     run = workload.training
     if run.allow.devices or (run.deadline is None and run.budget is None):

@@ -28,18 +28,18 @@ def deadline_prices(
     return tuple(found)
 
 
-def _spent(one: TrainingRunDocument, workload: TrainingWorkload) -> float:
+def _value(one: TrainingRunDocument, workload: TrainingWorkload) -> float:
     return float(getattr(one, str(workload.objective)).value)
 
 
 def _looser(
     made: Sequence[TrainingRunDocument], best: TrainingRunDocument, workload: TrainingWorkload, bound: float
 ) -> list[TrainingShadowPrice]:
-    cheaper = [one for one in made if one.wall_s.value > bound and _spent(one, workload) < _spent(best, workload)]
+    cheaper = [one for one in made if one.wall_s.value > bound and _value(one, workload) < _value(best, workload)]
     if not cheaper:
         return []
-    chosen = min(cheaper, key=lambda one: (one.wall_s.value, _spent(one, workload)))
-    saved = _spent(chosen, workload) - _spent(best, workload)
+    chosen = min(cheaper, key=lambda one: (one.wall_s.value, _value(one, workload)))
+    saved = _value(chosen, workload) - _value(best, workload)
     return [_price("deadline", bound, chosen, saved, workload, "more")]
 
 
@@ -49,8 +49,8 @@ def _tighter(
     sooner = [one for one in made if one.wall_s.value < best.wall_s.value]
     if not sooner:
         return []
-    chosen = min(sooner, key=lambda one: (_spent(one, workload), -one.wall_s.value))
-    return [_price("time", bound, chosen, _spent(chosen, workload) - _spent(best, workload), workload, "less")]
+    chosen = min(sooner, key=lambda one: (_value(one, workload), -one.wall_s.value))
+    return [_price("time", bound, chosen, _value(chosen, workload) - _value(best, workload), workload, "less")]
 
 
 def _price(

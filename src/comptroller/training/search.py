@@ -80,10 +80,10 @@ def _rows(asked: LayoutQuestion) -> Iterator[Row]:
         dp = asked.devices // (tp * cp * pp)
         if asked.stated.get("dp", dp) != dp or asked.global_batch % dp:
             continue
-        yield from _shared(asked, (dp, tp, pp, cp))
+        yield from _state_choices(asked, (dp, tp, pp, cp))
 
 
-def _shared(asked: LayoutQuestion, cut: tuple[int, int, int, int]) -> Iterator[Row]:
+def _state_choices(asked: LayoutQuestion, cut: tuple[int, int, int, int]) -> Iterator[Row]:
     dp, tp, pp, cp = cut
     for ep, micro, chunks in itertools.product(_experts(asked, dp * cp * tp), _micro(asked, dp), _chunks(asked, pp)):
         if chunks > 1 and (asked.global_batch // (dp * micro)) % pp:
