@@ -132,8 +132,8 @@ def group_bytes_per_s(device: Accelerator, ranks: int, stride: int) -> float:
 
     >>> from comptroller.facts.accelerator import accelerator
     >>> h100 = accelerator("h100_sxm")
-    >>> [group_bytes_per_s(h100, 8, 1) / 1e9, group_bytes_per_s(h100, 16, 8) / 1e9, group_bytes_per_s(h100, 16, 1) /
-    1e9] [450.0, 50.0, 400.0]
+    >>> [group_bytes_per_s(h100, ranks, stride) / 1e9 for ranks, stride in ((8, 1), (16, 8), (16, 1))]
+    [450.0, 50.0, 400.0]
     """
     within = device.scale_up.one_way_bytes_per_s if device.scale_up else 0.0
     if within and ranks * stride <= node_devices(device):

@@ -124,7 +124,7 @@ def nearest_divisor(number: int, wanted: int) -> int:
     """The divisor of a number that is nearest to the wanted one, the smaller of two.
 
     >>> nearest_divisor(126, 8), nearest_divisor(64, 48)
-    (7, 64)
+    (7, 32)
     """
     divisors = [d for d in range(1, number + 1) if number % d == 0]
     return min(divisors, key=lambda d: (abs(d - wanted), d))

@@ -12,7 +12,6 @@ from comptroller.costs.training_faults import CHECKPOINT_BYTES, CheckpointSchedu
 from comptroller.costs.training_layout import ActivationRecompute, LayoutGrid, PipelineSchedule, StateSharding
 from comptroller.costs.training_pace import time_band
 from comptroller.costs.training_work import TrainingJob
-from comptroller.facts.model import Model
 from comptroller.facts.power import power_facts
 from comptroller.facts.training import training_calibration
 from comptroller.planning.ground.service_document import PredictedFigure
@@ -22,23 +21,6 @@ from comptroller.training.document import TrainingRun, TrainingWorkload
 from comptroller.training.faults import FaultRates
 from comptroller.training.options import TrainingOption
 from comptroller.training.plan_document import CheckpointDocument, TrainingLayoutDocument, TrainingRunDocument
-from comptroller.work.scaling_law import CHINCHILLA
-
-
-def run_tokens(run: TrainingRun, model: Model) -> tuple[float, str]:
-    """Tokens of a run, and where their number comes from.
-
-    Raises:
-        UnsupportedError: no number of tokens reaches the target loss.
-    """
-    if run.tokens is not None:
-        return run.tokens, "stated"
-    assert run.target_loss is not None
-    tokens = CHINCHILLA.tokens_for(run.target_loss, model.active_params)
-    return (
-        tokens,
-        f"a loss of {run.target_loss:g} by {CHINCHILLA.source}: fit a law of your own data before you rely on it",
-    )
 
 
 def document_of(option: TrainingOption, workload: TrainingWorkload, tokens: float) -> TrainingRunDocument:

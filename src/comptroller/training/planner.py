@@ -8,10 +8,11 @@ from comptroller.errors import InfeasibleError
 from comptroller.facts.training import training_calibration
 from comptroller.quantities import DAY_S
 from comptroller.training.document import TrainingWorkload
-from comptroller.training.figures import document_of, run_tokens
+from comptroller.training.figures import document_of
 from comptroller.training.options import TrainingField, TrainingOption, field_of
 from comptroller.training.plan_document import TrainingPlan, TrainingRival, TrainingRunDocument
 from comptroller.training.prices import deadline_prices
+from comptroller.training.tokens import run_tokens
 from comptroller.work.documents import digest
 
 MOST_RIVALS = 6
