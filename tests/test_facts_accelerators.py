@@ -32,6 +32,8 @@ FAMILY_RATIOS = {
     "blackwell": {"fp32": 0.03},
     "blackwell_ultra": {"fp32": 0.033, "fp4": 6.0, "int8": 0.07},  # integers gave way to fp4
     "blackwell_rtx": {"fp32": 1 / 4},
+    "cdna1": {"fp32": 1 / 2, "fp16": 2.0},
+    "cdna2": {"fp32": 1 / 4, "int8": 1.0},
     "cdna3": {"fp32": 1 / 8},
     "cdna4": {"fp6": 4.0},  # at fp4's rate
     "tpu_v5": {"fp8": 1.0},  # no fp8 unit: "no faster than bf16"
@@ -39,6 +41,9 @@ FAMILY_RATIOS = {
     "trainium": {"fp32": 0.27, "tf32": 1.0},
     "gaudi": {"fp32": 0.0085, "tf32": 0.27, "fp16": 0.27, "fp8": 1.0},
     "ascend": {},
+    "rdna3_5": {},
+    "xe2": {"fp32": 1 / 8},
+    "xe_hpc": {"fp32": 1 / 16},
     "apple": {},
     "zen": {},
 }
@@ -46,8 +51,14 @@ FAMILY_RATIOS = {
 DEVICE_RATIOS = {
     "a10g": {"fp32": 0.45},  # GA102, not GA100: twice the vector units, a quarter of the matrix units
     "jetson_agx_orin_64": {"fp32": 1 / 8},  # GA10B
+    "rtx_a6000": {"fp32": 1 / 4},  # GA102, as the A40 and the RTX 3090
+    "a40": {"fp32": 1 / 4},
+    "rtx_3090": {"fp32": 0.5, "int8": 4.0},
+    "h20": {"fp32": 0.3},  # matrix units cut, vector units kept
+    "gaudi2": {"fp8": 2.0},
     # GeForce halves the rates with fp32 accumulation (bf16, fp16, fp8), not those of fp4 and integers
     "rtx_4090": {"fp32": 0.5, "int8": 4.0, "int4": 8.0},
+    "rtx_4080": {"fp32": 0.5, "int8": 4.0},
     "rtx_5090": {"fp32": 0.5, "fp4": 8.0},
 }
 TOLERANCE = 0.15
@@ -93,6 +104,9 @@ PUBLISHED_DENSE = [
     ("epyc_9654", "fp32", 5),
     ("ascend_910c", "bf16", 780),
     ("rtx_pro_6000", "bf16", 467.8),
+    ("strix_halo_8060s", "bf16", 59.4),
+    ("gaudi2", "bf16", 432),
+    ("mi350x", "bf16", 2309.6),
 ]
 PUBLISHED_MEMORY = [
     ("t4", 16e9, 320e9),

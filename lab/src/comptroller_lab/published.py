@@ -15,6 +15,7 @@ from pathlib import Path
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.errors import ComptrollerError
+from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.model import Model
 from comptroller.measure.observations import ExclusionReport, RunObservation
 from comptroller.measure.run_observations import FactLookup
@@ -45,6 +46,8 @@ MODELS = {
     "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-FP8": "nemotron_3_nano_30b_a3b",
     "lmsys/vicuna-7b-v1.5": "llama_2_7b",
     "huggyllama/llama-7b": "llama_2_7b",
+    "Qwen/Qwen2-7B": "qwen2_5_7b",
+    "Qwen/Qwen2-72B": "qwen2_5_72b",
 }
 """Quantised or tuned copy -> the model whose architecture it has."""
 
@@ -82,7 +85,7 @@ def _problem(row: Row) -> str | None:
     """Why a row is left out: the first rule that applies."""
     apart = "disagg" in f"{row['note']} {row['source']}".lower() or "comparison/p" in row["source"]
     several = not row["tp"] and row["devices"] not in {"", "1"} and row["engine"] != "llama_cpp"
-    lengths = _number(row["input_tokens"]) >= 1 and _number(row["output_tokens"]) >= 2
+    lengths = _number(row["input_tokens"]) >= 0 and _number(row["output_tokens"]) >= 2
     figure = isfinite(_number(row["tpot_ms"])) or isfinite(_rate(row))
     rules = (
         (row["engine"] not in ENGINES, f"engine {row['engine'] or 'not stated'}"),
@@ -120,8 +123,8 @@ def _observation(number: int, row: Row, lookup: FactLookup) -> RunObservation:
     tpot = nan if offline and isfinite(_rate(row)) else _number(row["tpot_ms"]) / 1e3
     return RunObservation(
         number=number,
-        replica=ModelReplica(whole, device, recipe(row, whole, device.family), _layout(row), settings),
-        input_tokens=_number(row["input_tokens"]),
+        replica=ModelReplica(whole, device, recipe(row, whole, device), _layout(row), settings),
+        input_tokens=max(_number(row["input_tokens"]), 1.0),
         output_tokens=_number(row["output_tokens"]),
         concurrency=clients,
         ttft_s=_number(row["ttft_ms"]) / 1e3 if row["mode"] == "closed-loop" and row["statistic"] == "mean" else nan,
@@ -158,11 +161,11 @@ def _layout(row: Row) -> ParallelLayout:
     return ParallelLayout(tp, max(pp, 1), max(dp, 1), ep if (tp * max(dp, 1)) % ep == 0 else 1)
 
 
-def recipe(row: Row, whole: Model, family: str) -> PrecisionRecipe:
+def recipe(row: Row, whole: Model, device: Accelerator) -> PrecisionRecipe:
     """Formats of a row; of the checkpoint where the row states none.
 
     4-bit floating checkpoints of mixtures of experts spare the rest; MXFP4 runs with 8-bit activations where the device
-    multiplies them, else in 16 bit.
+    multiplies them, else in 16 bit. A device without bf16 runs fp16.
     """
     stated = FORMATS.get(row["weights_format"], row["weights_format"])
     weights = experts = stated or whole.weights
@@ -174,10 +177,11 @@ def recipe(row: Row, whole: Model, family: str) -> PrecisionRecipe:
     if experts.startswith(SIXTEEN_BIT_ACTIVATIONS) and experts != "bf16":
         activations = "bf16"
     if experts == "mxfp4":
-        activations = "mxfp8" if family in MX_FAMILIES else "bf16"
+        activations = "mxfp8" if device.family in MX_FAMILIES else "bf16"
     cached = FORMATS.get(row["kv_format"], row["kv_format"])
     kv = cached if cached in {"fp8_e4m3", "bf16"} else "kv_int8" if cached == "int8_wo" else "bf16"
-    return PrecisionRecipe(weights, experts, activations, kv)
+    wide = "bf16" if "bf16" in device.peak_flops_per_s else "fp16"
+    return PrecisionRecipe(*(wide if name == "bf16" else name for name in (weights, experts, activations, kv)))
 
 
 MX_FAMILIES = ("blackwell", "blackwell_ultra")

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from typing import Any, TextIO
 
 from comptroller.books.ledger import CallLedger
+from comptroller.books.pseudonyms import PseudonymBook
 from comptroller.books.query import EVERYTHING, LedgerScope, rows, totals
 from comptroller.books.service_names import ServiceNames, service_names
 
@@ -33,10 +34,13 @@ FOCUS = (
 """Columns: the mandatory ones of FOCUS 1.2, then our own, whose names begin with x_ as it requires."""
 
 
-def focus(ledger: CallLedger, to: TextIO, scope: LedgerScope = EVERYTHING) -> int:
+def focus(
+    ledger: CallLedger, to: TextIO, scope: LedgerScope = EVERYTHING, pseudonyms: PseudonymBook | None = None
+) -> int:
     """Writes one charge per day, model, key and project as CSV; returns their number.
 
-    Costs are sums over priced calls; calls without a price are counted in x_UnpricedCalls.
+    Costs are sums over priced calls; calls without a price are counted in x_UnpricedCalls.  pseudonyms: in place of
+    keys, projects and billing accounts.
     """
     writer = csv.DictWriter(to, FOCUS, lineterminator="\n")
     writer.writeheader()
@@ -49,12 +53,14 @@ def focus(ledger: CallLedger, to: TextIO, scope: LedgerScope = EVERYTHING) -> in
         cost = f"{int(item['pusd']) // 10**12}.{int(item['pusd']) % 10**12:012d}"
         tokens = int(item["input_tokens"] + item["output_tokens"])
         of = names[model]
+        billed = of.account or project or "none"
+        if pseudonyms is not None:
+            billed, key = pseudonyms.of("account", billed), pseudonyms.of("key", key)
         line: dict[str, Any] = dict.fromkeys(("BilledCost", "ContractedCost", "EffectiveCost", "ListCost"), cost)
         line |= {"ProviderName": of.provider_name, "PublisherName": of.publisher_name}
         line |= {"InvoiceIssuerName": of.provider_name, "ServiceName": of.model or model}
         line |= dict.fromkeys(("PricingQuantity", "ConsumedQuantity"), tokens)
         line |= dict.fromkeys(("PricingUnit", "ConsumedUnit"), "Tokens")
-        billed = of.account or project or "none"
         line |= {"BillingAccountId": billed, "BillingAccountName": billed, "BillingCurrency": "USD"}
         # 32 days after its first day a month has always ended
         line |= {
@@ -107,10 +113,16 @@ at twice the spans 1.5 MB.
 """
 
 
-def spans(ledger: CallLedger, to: TextIO, scope: LedgerScope = EVERYTHING) -> int:
-    """Writes one span per call as lines of OTLP JSON for the collector's file receiver; returns their number."""
+def spans(
+    ledger: CallLedger, to: TextIO, scope: LedgerScope = EVERYTHING, pseudonyms: PseudonymBook | None = None
+) -> int:
+    """Writes one span per call as lines of OTLP JSON for the collector's file receiver; returns their number.
+
+    pseudonyms: in place of keys and projects; texts of errors are left out with them.
+    """
     count, names = 0, service_names(ledger)
-    for batch in _batches(rows(ledger, scope)):
+    found = rows(ledger, scope)
+    for batch in _batches(found if pseudonyms is None else map(pseudonyms.named, found)):
         resource = {"attributes": [_attribute("service.name", "comptroller")]}
         scoped = {"scope": {"name": "comptroller.books"}, "spans": [_span(row, names[row["service"]]) for row in batch]}
         to.write(json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [scoped]}]}) + "\n")

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from comptroller.books import schema
 from comptroller.books.ledger import CallLedger
-from comptroller.books.query import EVERYTHING, LedgerScope, in_force, totals
+from comptroller.books.query import EVERYTHING, LedgerScope, in_force, require_rows, totals
 from comptroller.books.reconcile import prices_charged
 from comptroller.books.schema import account, entry
 from comptroller.costs.inference_units import prefill_token_equivalents
@@ -205,5 +205,6 @@ def _trajectories(ledger: CallLedger, scope: LedgerScope) -> Iterator[Mapping[st
         .order_by(entry.c.request, entry.c.id)
     )
     with schema.refusals("patterns"), ledger.engine.connect() as connection:
+        require_rows(connection, scope)
         for row in connection.execution_options(yield_per=FETCHED).execute(query).mappings():
             yield dict(row)

@@ -32,7 +32,7 @@ def set_limit(connection: Connection, budget: SpendBudget, at_us: int) -> None:
         inserted = connection.execute(table.insert().values(named | values)).inserted_primary_key
         assert inserted is not None
         _count_what_was_before(connection, budget, inserted.id, at_us)
-    _tell_writers(connection)
+    tell_writers(connection)
 
 
 def drop_limit(connection: Connection, number: int) -> None:
@@ -40,10 +40,11 @@ def drop_limit(connection: Connection, number: int) -> None:
     exclude_writers(connection)
     connection.execute(delete(schema.balance).where(schema.balance.c.budget == number))
     connection.execute(delete(schema.budget).where(schema.budget.c.id == number))
-    _tell_writers(connection)
+    tell_writers(connection)
 
 
-def _tell_writers(connection: Connection) -> None:
+def tell_writers(connection: Connection) -> None:
+    """Lets writers read limits and accounts anew."""
     table = schema.revision
     connection.execute(table.update().where(table.c.what == "budgets").values(number=table.c.number + 1))
 

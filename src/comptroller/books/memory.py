@@ -69,6 +69,7 @@ class WriterMemory:
         if revision == self.revision:
             return
         self.holds.clear()
+        self.accounts.clear()  # an archive without users ends some
         self.budgets = {}
         for number, scope, name, period, limit in to.rows(
             "SELECT id, scope, name, period, limit_pusd FROM budget ORDER BY id"

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from math import nan
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from comptroller.books import schema
 from comptroller.books.daily import NAMES
@@ -53,7 +53,9 @@ class LedgerScope:
 
     def limits(self, day: ColumnElement[int]) -> list[ColumnElement[bool]]:
         """The selection as SQL conditions; day: the column of days to compare."""
-        conditions = [GROUPS[name] == value for name, value in self.only.items()]
+        table = day.table
+        columns = {name: table.c.finish if name == "finish" else column for name, column in GROUPS.items()}
+        conditions = [columns[name] == value for name, value in self.only.items()]
         if self.since:
             conditions.append(day >= (self.since - DAY_0).days)
         if self.until:
@@ -161,8 +163,25 @@ def rows(ledger: CallLedger, scope: LedgerScope = EVERYTHING, *also: ColumnEleme
         .order_by(entry.c.segment, entry.c.number)
     )
     with schema.refusals("rows"), ledger.engine.connect() as connection:
+        require_rows(connection, scope)
         for row in connection.execution_options(yield_per=FETCHED).execute(query).mappings():
             yield dict(row)
+
+
+def require_rows(connection: Connection, scope: LedgerScope) -> None:
+    """Refuses a selection whose rows are partly in an archive: they would be missing without a word.
+
+    Raises:
+        InputError: names the day from which rows are here, and the last archive.
+    """
+    last = connection.execute(
+        select(schema.archive).where(schema.archive.c.file != "").order_by(schema.archive.c.day.desc()).limit(1)
+    ).one_or_none()
+    if last is not None and (scope.since is None or (scope.since - DAY_0).days < last.day):
+        day = DAY_0 + timedelta(last.day)
+        raise InputError(
+            f"rows before {day} are in archives, the last of them {last.file}: --since {day}, or ask those"
+        )
 
 
 def in_force() -> ColumnElement[bool]:

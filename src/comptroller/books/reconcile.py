@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from comptroller.books import schema
 from comptroller.books.invoices import InvoiceCharge, Line
 from comptroller.books.ledger import CallLedger
-from comptroller.books.query import EVERYTHING, LedgerScope, LedgerTotals, totals
+from comptroller.books.query import EVERYTHING, LedgerScope, LedgerTotals, require_rows, totals
 from comptroller.books.schema import account, entry
 from comptroller.books.service_names import ServiceNames, model_key, service_names
 from comptroller.facts.prices import ProviderPrice
@@ -156,6 +156,7 @@ def prices_charged(ledger: CallLedger, scope: LedgerScope) -> dict[str, Provider
         .group_by(account.c.service, entry.c.price)
     )
     with schema.refusals("reconcile"), ledger.engine.connect() as connection:
+        require_rows(connection, scope)
         counted = sorted(connection.execute(query).all(), key=lambda row: row.rows)
         documents = {row.id: row.document for row in connection.execute(select(schema.price))}
     return {row.service: ProviderPrice.parse(documents[row.price]) for row in counted}

@@ -170,6 +170,23 @@ bucket = Table(
     _int("at_us"),
     PrimaryKeyConstraint("name", "unit"),
 )
+ARCHIVED_SUMS = ("calls", "pusd", "charged_pusd", "input_tokens", "output_tokens")
+"""Sums that are kept of rows which were moved away: those that `verify` holds daily sums against."""
+archived = Table(
+    "archived",
+    METADATA,
+    *map(_int, ("day", "account")),
+    _text("finish"),
+    *map(_int, ARCHIVED_SUMS),
+    PrimaryKeyConstraint("day", "account", "finish"),
+)
+archive = Table(
+    "archive",
+    METADATA,
+    Column("id", _Serial, primary_key=True),
+    *map(_int, ("at_us", "day", "rows", "anonymised")),
+    _text("file"),
+)
 alert = Table(
     "alert",
     METADATA,
@@ -233,11 +250,17 @@ def _tag_accounts(connection: Connection) -> None:
     _add_missing_columns(connection, segment, "archived", "archived_head")
 
 
+def _keep_archived_sums(connection: Connection) -> None:
+    for table in (archived, archive):
+        table.create(connection, checkfirst=True)
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0001_ledger", _create_ledger),
     ("0002_service_names", _name_services),
     ("0003_key_limits", _limit_keys),
     ("0004_tags_rates_archive", _tag_accounts),
+    ("0005_archives", _keep_archived_sums),
 )
 """Name and function of every migration, in order."""
 

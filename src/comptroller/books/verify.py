@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -38,29 +38,42 @@ class LedgerVerification:
 
 
 def verify(
-    ledger: CallLedger, digest: Mapping[str, Any] | None = None, progress: Progress = lambda *_: None
+    ledger: CallLedger,
+    digest: Mapping[str, Any] | None = None,
+    progress: Progress = lambda *_: None,
+    archives: Sequence[CallLedger] = (),
 ) -> LedgerVerification:
     """Reads every row, recomputes every hash and compares every stored sum.
 
     digest: an earlier result of `digest`, whose rows must be unchanged.  progress: called with rows read and in all.
+    archives: where rows went; they must fit, and these books begin where they end.
 
     Raises:
         LedgerError: the database cannot be read.
     """
     faults: list[str] = []
-    rows = 0
+    rows, earlier = 0, dict[tuple[int, int], bytes]()
+    for moved in archives:
+        faults += _archive_faults(moved, ledger, digest, earlier)
     with schema.refusals("verify"), _at_one_moment(ledger) as connection:
         faults += _file_faults(connection)
         total = connection.scalar(select(func.count()).select_from(schema.entry)) or 0
-        heads: dict[tuple[int, int], bytes] = {(0, 0): START}
+        heads: dict[tuple[int, int], bytes] = {(0, 0): START} | earlier
         in_digest = {(item["id"], item["rows"]): item["head"] for item in (digest or {}).get("segments", ())}
         wanted = {(s.after, s.after_rows) for s in connection.execute(select(schema.segment))} | in_digest.keys()
         for segment in connection.execute(select(schema.segment).order_by(schema.segment.c.id)).all():
             walk = _SegmentWalk(segment, heads.get((segment.after, segment.after_rows)), wanted)
             faults += walk.faults(connection, partial(_report_progress, progress, rows, total))
             heads |= walk.heads
-            rows += walk.number
-        changed = [place for place, head in in_digest.items() if heads.get(place, b"").hex() != head]
+            rows += walk.number - segment.archived
+        moved_to = {row.id: row.archived for row in connection.execute(select(schema.segment))}
+        away = {place for place in in_digest if place not in heads and place[1] < moved_to.get(place[0], 0)}
+        faults += [
+            f"segment {s}: its first {n} rows are in an archive: name it with --archive" for s, n in sorted(away)
+        ]
+        changed = [
+            place for place, head in in_digest.items() if place not in away and heads.get(place, b"").hex() != head
+        ]
         faults += [f"segment {s}: its first {n} rows are not those of the digest" for s, n in sorted(changed)]
         listed = {segment for segment, _ in heads}
         unlisted = connection.scalars(
@@ -84,17 +97,51 @@ def _report_progress(progress: Progress, before: int, total: int, read: int) -> 
     progress(before + read, total)
 
 
+def _archive_faults(
+    moved: CallLedger, ledger: CallLedger, digest: Mapping[str, Any] | None, heads: dict[tuple[int, int], bytes]
+) -> Iterator[str]:
+    """What does not fit in an archive, or at the place where these books go on. heads: gets the hashes of its ends, and
+    at the places of a digest."""
+    name = str(moved.engine.url.database)
+    yield from (f"{name}: {fault}" for fault in verify(moved).faults)
+    wanted = {(item["id"], item["rows"]) for item in (digest or {}).get("segments", ())}
+    with moved.engine.connect() as there, ledger.engine.connect() as here:
+        if there.scalar(select(func.max(schema.archive.c.anonymised))):
+            yield f"{name}: it is anonymised, and has a chain of its own: verify it by itself"
+            return
+        begins = {(row.id, row.archived): row.archived_head for row in here.execute(select(schema.segment))}
+        for row in there.execute(select(schema.segment)).all():
+            start, end = (row.id, row.archived), (row.id, row.rows)
+            if start in heads and heads[start] != bytes(row.archived_head):
+                yield f"{name}: its segment {row.id} does not begin where the archive before it ends"
+            if begins.get(end) is not None and bytes(begins[end]) != bytes(row.head):
+                yield f"{name}: its segment {row.id} does not end where these books go on"
+            heads[end] = bytes(row.head)
+        for segment, number in wanted:
+            place = (schema.entry.c.segment == segment, schema.entry.c.number == number - 1)
+            if (head := there.execute(select(schema.entry.c.hash).where(*place)).scalar()) is not None:
+                heads[segment, number] = bytes(head)
+
+
 class _SegmentWalk:
     """Walk over the rows of a segment. head: hash so far.  number: rows so far.  heads: hashes at wanted places."""
 
     def __init__(self, segment: Row[Any], head: bytes | None, wanted: set[tuple[int, int]]) -> None:
-        self.segment, self.head, self.number, self._wanted = segment, head, 0, wanted
+        self.segment, self.head, self.number, self._wanted = segment, head, segment.archived, wanted
         self.heads: dict[tuple[int, int], bytes] = {}
+        self._parted = False
+        if segment.archived_head is not None:
+            begun = bytes(segment.archived_head)
+            self._parted = head is not None and not segment.archived and head != begun
+            self.head = begun
 
     def faults(self, connection: Connection, progress: Callable[[int], None]) -> Iterator[str]:
         name = f"segment {self.segment.id}"
         if self.head is None:
             yield f"{name}: the {self.segment.after_rows} rows of segment {self.segment.after} that it follows are gone"
+            return
+        if self._parted:
+            yield f"{name}: it does not begin where segment {self.segment.after} was"
             return
         self._keep_head()
         table = schema.entry
@@ -117,7 +164,7 @@ class _SegmentWalk:
         place = (self.segment.id, self.number)
         if place in self._wanted and self.head is not None:
             self.heads[place] = self.head
-        elif self.number == 0:
+        elif self.number == self.segment.archived:
             self.heads[place] = self.head or START
 
 
@@ -141,7 +188,7 @@ def _price_faults(connection: Connection) -> list[str]:
 
 def _balance_faults(connection: Connection) -> list[str]:
     """Balances that differ from the sums of the rows in force and of the open holds."""
-    spent = _sums(connection, schema.entry.c.charged_pusd, in_force())
+    spent = charged_sums(connection, in_force())
     held = _sums(connection, schema.hold.c.worst_pusd, schema.hold.c.worst_pusd.isnot(None))
     return [
         f"budget {row.budget} {row.span}: {name} is {stored}, the {what} sum to {sums[row.budget, row.span]}"
@@ -154,7 +201,7 @@ def _balance_faults(connection: Connection) -> list[str]:
     ]
 
 
-_COMPARED = ("pusd", "charged_pusd", "input_tokens", "output_tokens")
+_COMPARED = schema.ARCHIVED_SUMS[1:]
 """Columns whose daily sums are compared beside the number of calls: money, and the tokens it depends on."""
 
 
@@ -163,19 +210,28 @@ def _daily_faults(connection: Connection) -> list[str]:
     daily, entry = schema.daily, schema.entry
     stored = _by_day(connection, daily, func.sum(daily.c.calls), daily.c.calls > 0)
     summed = _by_day(connection, entry, func.count(), in_force())
+    for place, moved in _by_day(connection, schema.archived, func.sum(schema.archived.c.calls)).items():
+        both = tuple(map(sum, zip(moved, summed.get(place, (0,) * len(moved)), strict=True)))
+        summed[place] = both
+    summed = {place: sums for place, sums in summed.items() if sums[0]}
     wrong = [place for place in sorted(stored.keys() | summed.keys()) if stored.get(place) != summed.get(place)]
     return [
         f"daily sums of {place}: {stored.get(place)}, the rows sum to {summed.get(place)}" for place in wrong[:SHOWN]
     ]
 
 
-def _by_day(connection: Connection, table: Table, calls: Any, where: Any) -> dict[tuple[Any, ...], tuple[int, ...]]:
+def _by_day(connection: Connection, table: Table, calls: Any, *where: Any) -> dict[tuple[Any, ...], tuple[int, ...]]:
     """(day, account, finish) -> number of calls and sums of the columns in `_COMPARED`."""
     place = [table.c[name] for name in ("day", "account", "finish")]
     sums = [part for name in _COMPARED for part in exact_sum(table.c[name])]
-    query = select(*place, calls, *sums).where(where).group_by(*place)
+    query = select(*place, calls, *sums).where(*where).group_by(*place)
     rows = (tuple(row) for row in connection.execute(query))
     return {row[:3]: (int(row[3]), *map(whole, row[4::2], row[5::2])) for row in rows}
+
+
+def charged_sums(connection: Connection, where: Any) -> Counter[Place]:
+    """What rows were charged, by budget and period."""
+    return _sums(connection, schema.entry.c.charged_pusd, where)
 
 
 def _sums(connection: Connection, column: Any, where: Any) -> Counter[Place]:

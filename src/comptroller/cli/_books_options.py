@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from comptroller.books.grouping import ReportMoney
+from comptroller.books.invoices import CurrencyRates
 from comptroller.books.ledger import CallLedger
 from comptroller.books.query import GROUPS, LedgerScope
 from comptroller.cli._option_groups import SharedOptions
@@ -33,6 +35,10 @@ TableOption = Annotated[
     Path | None, typer.Option(help="Write the table, .csv, .md, .tex or .parquet.", show_default=False)
 ]
 
+AnonymisedOption = Annotated[
+    bool, typer.Option("--anonymised", help="Pseudonyms for keys, projects, users and tags; no texts.")
+]
+
 
 @dataclass(frozen=True, slots=True)
 class SheetOutput:
@@ -41,15 +47,15 @@ class SheetOutput:
     json: bool = False
     table: Path | None = None
 
-    def show(self, sheet: ReportSheet) -> None:
-        """Print a table, and write it where a file was asked for."""
+    def show(self, sheet: ReportSheet, printed: ReportSheet | None = None) -> None:
+        """Print a table, and write it where a file was asked for. printed: the table as people read it."""
         if self.table:
             write(self.table, writer_of(self.table)(sheet))
         if self.json:
             typer.echo(documents.dumps(sheet.records(), indent=2, ensure_ascii=False))
             return
         screen = console()
-        print_sheet(sheets.with_amounts(sheet), screen)
+        print_sheet(sheets.with_amounts(printed or sheet), screen)
         if not sheet.rows:
             screen.print("[dim]no rows[/]")
 
@@ -83,6 +89,20 @@ def scope_of(since: SinceOption = "", until: UntilOption = "", only: OnlyOption 
     return LedgerScope(_day(since), _day(until), pairs)
 
 
+def money_of(
+    currency: Annotated[str, typer.Option(help="Of the report, as EUR; needs --rates.")] = "USD",
+    rates: Annotated[
+        Path | None, typer.Option(help="CSV: day, currency, usd (dollars per unit).", show_default=False)
+    ] = None,
+) -> ReportMoney:
+    """The currency of a report.
+
+    Raises:
+        RecordError: the rates cannot be read.
+    """
+    return ReportMoney(currency.upper(), CurrencyRates.read(rates) if rates else None)
+
+
 def period_of(text: str) -> LedgerScope:
     """The rows of a period as it is written, FIRST..END.
 
@@ -95,11 +115,20 @@ def period_of(text: str) -> LedgerScope:
     return scope_of(since, until)
 
 
-def _day(text: str) -> date | None:
+def day_of(text: str) -> date:
+    """A day as it is written.
+
+    Raises:
+        InputError: it is none.
+    """
     try:
-        return date.fromisoformat(text) if text else None
+        return date.fromisoformat(text)
     except ValueError as error:
         raise InputError(f"{text!r} is no day; write it as {datetime.now(UTC).date()}") from error
+
+
+def _day(text: str) -> date | None:
+    return day_of(text) if text else None
 
 
 def _days(since: SinceOption = "", until: UntilOption = "") -> LedgerScope:
@@ -115,6 +144,7 @@ def _sheet_output_with_table(json: JsonOption = False, table: TableOption = None
 
 
 OpenBooks = Annotated[CallLedger, SharedOptions(open_books)]
+InCurrency = Annotated[ReportMoney, SharedOptions(money_of)]
 Rows = Annotated[LedgerScope, SharedOptions(scope_of)]
 RowsOfDays = Annotated[LedgerScope, SharedOptions(_days)]
 Printed = Annotated[SheetOutput, SharedOptions(_sheet_output)]

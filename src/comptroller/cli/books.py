@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as documents
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,19 +9,20 @@ import typer
 from rich.markup import escape
 
 from comptroller.books import alerts as sending
-from comptroller.books import export as exporting
 from comptroller.books import insight, reconcile
 from comptroller.books import rerate as rerating
-from comptroller.books import verify as verifying
 from comptroller.books.budgets import SpendBudget
+from comptroller.books.grouping import DOLLARS, grouped_totals, zone_of
 from comptroller.books.invoices import CurrencyRates, read_invoice
 from comptroller.books.keys import ApiKeyStore
 from comptroller.books.ledger import CallLedger
 from comptroller.books.meter_posting import post
-from comptroller.books.query import EVERYTHING, GROUPS, LedgerScope, totals
+from comptroller.books.query import EVERYTHING, GROUPS, LedgerScope, LedgerTotals, totals
 from comptroller.cli._against import against
+from comptroller.cli._books_keeping import archive_rows, digest, export, verify
 from comptroller.cli._books_options import (
     TERMINAL,
+    InCurrency,
     OpenBooks,
     Printed,
     PrintedOrWritten,
@@ -34,7 +34,6 @@ from comptroller.cli._books_options import (
 from comptroller.cli._meter_file import bill
 from comptroller.cli._option_groups import shared_command
 from comptroller.cli._output import check, write
-from comptroller.cli._progress import ProgressBar
 from comptroller.costs.inference_units import ModelCostShape, prefill_gamma
 from comptroller.costs.rating import pusd
 from comptroller.errors import InputError
@@ -42,44 +41,59 @@ from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model as model_facts
 from comptroller.facts.prices import PriceBook
 from comptroller.report import books as sheets
-from comptroller.report.books_page import page
+from comptroller.report.books_page import BooksSpending, page
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.terminal import console
 
 app = typer.Typer(help="What was spent, on what, and does it balance.", no_args_is_help=True)
 app.command()(against)
+shared_command(app)(verify)
+shared_command(app)(digest)
+shared_command(app)(export)
+shared_command(app, "archive")(archive_rows)
 
 By = Annotated[str, typer.Option(help=f"Group by some of {', '.join(GROUPS)}; separated by commas.")]
+ByTimes = Annotated[
+    str, typer.Option(help=f"Group by some of {', '.join(GROUPS)}, hour, week, month, tag:NAME; separated by commas.")
+]
 
 
 @shared_command(app)
 def report(
     where: WhereArgument,
     ledger: OpenBooks,
-    by: By = "project,model",
+    by: ByTimes = "project,model",
     scope: Rows = EVERYTHING,
+    zone: Annotated[str, typer.Option(help="Time zone of hours, days and months, as Europe/Berlin.")] = "UTC",
+    money: InCurrency = DOLLARS,
     output: PrintedOrWritten = TERMINAL,
     html: Annotated[Path | None, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
 ) -> None:
     """Dollars, tokens by kind, FLOPs, joules and grams, per request and per solved request."""
-    names = _names(by)
+    names, where_in = _names(by), zone_of(zone)
     for path in filter(None, (output.table, html)):
         check(path)
-    spend = sheets.spend(totals(ledger, names, scope), names)
+
+    def summed(*by: str) -> list[LedgerTotals]:
+        return grouped_totals(ledger, by, scope, where_in, money)
+
+    groups, whole = summed(*names), summed()
+    spend = sheets.spend(groups, names)
+    printed = sheets.with_total(spend, whole, names)
     if html:
-        write(html, _page(ledger, where, names, scope))
-    output.show(spend)
-
-
-def _page(ledger: CallLedger, where: str, names: list[str], scope: LedgerScope) -> str:
-    total = totals(ledger, [], scope)
-    if not total:
-        raise InputError(f"{where}: no rows in that period")
-    groups, models = totals(ledger, names, scope), totals(ledger, ["model"], scope)
-    shown = [sheets.spend(groups, names), sheets.success(groups, names), _waste(ledger, scope)]
-    shown += [sheets.overflow(models, ["model"]), sheets.balances(ledger.balances())]
-    tables = [sheets.with_amounts(sheet) for sheet in shown]
-    return page(f"Books of {Path(where).name}", total[0], totals(ledger, ["day"], scope), groups, tables)
+        if not whole:
+            raise InputError(f"{where}: no rows in that period")
+        shown = [printed, sheets.success(groups, names)]
+        shown = [sheets.in_currency(sheet, money.code) for sheet in shown]
+        shown += [
+            _waste(ledger, scope),
+            sheets.overflow(summed("model"), ["model"]),
+            sheets.balances(ledger.balances()),
+        ]
+        tables = [sheets.with_amounts(sheet) for sheet in shown]
+        spending = BooksSpending(whole[0], summed("day"), groups, money.code, zone)
+        write(html, page(f"Books of {Path(where).name}", spending, tables))
+    output.show(sheets.in_currency(spend, money.code), sheets.in_currency(printed, money.code))
 
 
 def _waste(ledger: CallLedger, scope: LedgerScope) -> ReportSheet:
@@ -160,36 +174,6 @@ def change(
 
 
 @shared_command(app)
-def verify(
-    where: WhereArgument,
-    ledger: OpenBooks,
-    digest: Annotated[Path | None, typer.Option(help="A digest exported before.", show_default=False)] = None,
-    public_key: Annotated[Path | None, typer.Option(help="Ed25519 key in PEM.", show_default=False)] = None,
-) -> None:
-    """Read every row, compute every hash again; exit 2 and name the first row that does not fit."""
-    recorded = documents.loads(_read(digest)) if digest else None
-    if recorded and public_key:
-        verifying.check_signature(recorded, _read(public_key))
-    with ProgressBar("reading rows", "checking balances") as bar:
-        checked = verifying.verify(ledger, recorded, bar)
-    if checked.faults:
-        raise InputError(f"{where} does not fit: {'; '.join(checked.faults)}")
-    console().print(f"[bold green]{checked.rows:,} rows fit[/]: chain, accounts, prices, budgets")
-
-
-@shared_command(app)
-def digest(
-    ledger: OpenBooks,
-    out: Annotated[Path, typer.Option(help="Where to write it.", show_default=False)],
-    sign: Annotated[Path | None, typer.Option(help="Ed25519 private key in PEM.", show_default=False)] = None,
-) -> None:
-    """Write where every segment stands, signed if a key is given; `verify --digest` compares later."""
-    check(out)
-    segments = verifying.digest(ledger)
-    write(out, documents.dumps(verifying.sign(segments, _read(sign)) if sign else segments, indent=2) + "\n")
-
-
-@shared_command(app)
 def rerate(
     ledger: OpenBooks,
     prices: Annotated[list[Path] | None, typer.Option(help="A file of own prices.", show_default=False)] = None,
@@ -214,23 +198,6 @@ def attribute(
     """Attribute a meter's joules and a deployment's dollars to its calls; idle time gets a row of its own."""
     shares = post(ledger, service, bill(meter, (usd_per_h, idle_w), site, grid))
     TERMINAL.show(sheets.attribution_sheet(shares))
-
-
-@shared_command(app)
-def export(
-    ledger: OpenBooks,
-    out: Annotated[Path, typer.Option(help="Where to write it.", show_default=False)],
-    as_: Annotated[str, typer.Option("--as", help="focus (CSV) or otel (OTLP JSON lines).")] = "focus",
-    scope: Rows = EVERYTHING,
-) -> None:
-    """Write the books for other tools: FOCUS 1.2, or OpenTelemetry GenAI spans."""
-    writers = {"focus": exporting.focus, "otel": exporting.spans}
-    if as_ not in writers:
-        raise InputError(f"--as {as_}: allowed are {', '.join(writers)}")
-    check(out)
-    with out.open("w", encoding="utf-8", newline="") as file:
-        count = writers[as_](ledger, file, scope)
-    console().print(f"{count:,} {'charges' if as_ == 'focus' else 'spans'} in {escape(str(out))}")
 
 
 @shared_command(app)
@@ -296,10 +263,3 @@ def _budget(text: str, limit: int) -> SpendBudget:
     scope: Any = words[0]
     period: Any = words[-1]
     return SpendBudget(scope, " ".join(words[1:-2]), period, limit)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error

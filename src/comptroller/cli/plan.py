@@ -12,7 +12,7 @@ from comptroller.cli._launch_options import LaunchOptions, launch_options
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check
 from comptroller.cli._workload_changes import WorkloadChanges, workload_changes
-from comptroller.cli._workload_options import WorkloadOptions, listed_names, workload_options
+from comptroller.cli._workload_options import WorkloadOptions, completion, listed_names, workload_options
 from comptroller.errors import InputError
 from comptroller.planning.ground.executor import EXECUTORS
 
@@ -25,7 +25,12 @@ File = Path | None
 @with_shared_options
 def run(
     workload: Annotated[
-        str, typer.Argument(help="The workload: a TOML file, or a model (more with commas).", show_default=False)
+        str,
+        typer.Argument(
+            help="The workload: a TOML file, or a model (more with commas).",
+            show_default=False,
+            autocompletion=completion("models"),
+        ),
     ],
     stated: Annotated[WorkloadOptions, SharedOptions(workload_options)],
     changes: Annotated[WorkloadChanges, SharedOptions(workload_changes)],
@@ -42,7 +47,9 @@ def run(
         ),
     ] = None,
     html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
-    png: Annotated[File, typer.Option(help="Write a picture (needs matplotlib).", show_default=False)] = None,
+    png: Annotated[
+        File, typer.Option(help="Write all pictures, as SVG where it ends in .svg.", show_default=False)
+    ] = None,
     against: Annotated[
         File, typer.Option(help="Compare with the fleet of today, a TOML file.", show_default=False)
     ] = None,

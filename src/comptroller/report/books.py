@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from math import isnan
+from pathlib import Path
 
+from comptroller.books.archive import LedgerArchive
 from comptroller.books.budgets import BudgetBalance
 from comptroller.books.insight import InefficiencyPattern, InefficiencyReport, PriceReversalReport
 from comptroller.books.keys import ApiKey
@@ -81,6 +84,34 @@ def _by(names: Sequence[str]) -> SheetColumns[LedgerTotals]:
 def spend(found: Sequence[LedgerTotals], by: Sequence[str]) -> ReportSheet:
     """Dollars, tokens by kind, FLOPs, joules and grams of groups, per request and per solved request."""
     return ReportSheet.of("Spend", (*_by(by), *SPEND), found)
+
+
+def with_total(sheet: ReportSheet, whole: Sequence[LedgerTotals], by: Sequence[str]) -> ReportSheet:
+    """A sheet of spend with a last row of the total, where it has several rows; requests of several groups count once.
+
+    whole: the totals by nothing.
+    """
+    if len(sheet.rows) < 2 or not by:
+        return sheet
+    total = ReportSheet.of("", SPEND, whole).rows[0]
+    return replace(sheet, rows=(*sheet.rows, ("total", *("",) * (len(by) - 1), *total)))
+
+
+def in_currency(sheet: ReportSheet, code: str) -> ReportSheet:
+    """A sheet whose money is in another currency, with its code in place of the dollar's.
+
+    >>> [column.heading for column in in_currency(ReportSheet("s", (right("usd", "$"),), ()), "EUR").columns]
+    ['EUR']
+    """
+    if code == "USD":
+        return sheet
+    columns = tuple(
+        column._replace(key=column.key.replace("usd", code.lower()), heading=column.heading.replace("$", code))
+        if "$" in column.heading
+        else column
+        for column in sheet.columns
+    )
+    return replace(sheet, columns=columns)
 
 
 def with_amounts(sheet: ReportSheet) -> ReportSheet:
@@ -251,3 +282,10 @@ def rerating_sentence(rerated: RerateReport) -> str:
     missing = "".join(f"; {count:,} calls: {why}" for why, count in rerated.unpriced.most_common(3))
     before, after = (dollars(amount / 1e12) for amount in (rerated.before_pusd, rerated.after_pusd))
     return f"{rerated.changed:,} of {rerated.read:,} rows corrected, {before} to {after}{missing}"
+
+
+def archive_sentence(moved: LedgerArchive, to: Path | None) -> str:
+    """What an archive took, or would take, in a sentence."""
+    where = f"moved to {to}" if to else "would move; name a file with --out"
+    kept = f"; {moved.kept:,} older ones stay, for a row before them in their segment does" if moved.kept else ""
+    return f"{moved.rows:,} rows of {moved.first} to {moved.last} {where}{kept}"

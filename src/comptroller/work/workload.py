@@ -11,10 +11,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from comptroller.errors import FactError, UnknownIdError
+from comptroller.facts.document_faults import fact_error
 from comptroller.facts.library import SHIPPED, FactLibrary, resolve
-from comptroller.facts.reader import CATALOGUE, FactEntry, parse_toml
+from comptroller.facts.reader import CATALOGUE, FactEntry, fault_lines, ids, parse_toml
 from comptroller.work.data_files import calibration_digest, find_calibration, find_data
-from comptroller.work.document_errors import fact_error
 from comptroller.work.evidence_readers import packaged_evidence
 from comptroller.work.fleet_limits import (
     KIND_USD_PER_H,
@@ -59,8 +59,13 @@ LEAST_WINDOW_S = 1.0
 """Shortest window: in a shorter one a rate of 1/s is mostly 0 or several times itself. Twice this would refuse windows
 of a second, which suit traces of thousands of requests per second."""
 
+MOST_USD_PER_DEVICE_H = 1000.0
+"""Greatest price of a device and hour. The dearest that sites list is below 20; what was meant by the month or as the
+price of a node of many devices is refused at some thousand. Twice as much would let months of cheap devices pass."""
+
 Rate = Annotated[float, Field(strict=True, ge=LEAST_RATE, le=MOST_RATE)]
 Count = Annotated[int, Field(strict=True, ge=0)]
+DevicePrice = Annotated[float, Field(strict=True, gt=0, le=MOST_USD_PER_DEVICE_H)]
 
 
 class PeakQuantile(BaseModel):
@@ -143,6 +148,7 @@ class Workload(WorkloadUsage, WorkloadLevers):
     most_kinds: KindCount | None = None
     kind_usd_per_h: NotNegative = KIND_USD_PER_H
     caps: Mapping[str, Count] = Field(default_factory=dict)
+    usd_per_device_h: Mapping[str, DevicePrice] = Field(default_factory=dict)
     allow: ResourceAllowlist = ResourceAllowlist()
     _library: FactLibrary = PrivateAttr(default=SHIPPED)
 
@@ -201,6 +207,7 @@ class Workload(WorkloadUsage, WorkloadLevers):
             name: True for name in ("what_if", "speculation", "prefix", "adapters") if not getattr(self, name)
         }
         silent |= {"calibration": True, "allow": self.allow.unused_levers}
+        silent |= {} if self.usd_per_device_h else {"usd_per_device_h": True}
         written = self.model_copy(update=update).model_dump_json(exclude=silent)
         sha = hashlib.sha256(written.encode())
         for entry in self._library.entries:
@@ -221,7 +228,8 @@ def load(path: Path | str) -> Workload:
         FactError: names the file, the field and what is allowed.
     """
     path = Path(path)
-    return parse(parse_toml(path), path)
+    with fault_lines(path):
+        return parse(parse_toml(path), path)
 
 
 def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workload:
@@ -258,6 +266,20 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
         update["quality"] = _with_located_files(workload.quality, names, file)
     resolved = workload.model_copy(update=update)
     resolved._library = names.library()
+    return _with_stated_prices(resolved, names, file) if workload.usd_per_device_h else resolved
+
+
+def _with_stated_prices(workload: Workload, names: _WorkloadNames, file: Path) -> Workload:
+    """The workload whose sites rent devices out at the prices that it states.
+
+    Raises:
+        FactError: an accelerator is unknown, or offers at stated prices are not allowed.
+    """
+    priced, field = workload.usd_per_device_h, "usd_per_device_h"
+    prices = dict(zip(names.ids(field, "accelerators", priced), priced.values(), strict=True))
+    allow = workload.allow.with_stated_prices(field, file.name)
+    resolved = workload.model_copy(update={field: prices, "allow": allow})
+    resolved._library = names.library().with_prices(allow.sites or ids("sites"), prices, file.name)
     return resolved
 
 

@@ -125,6 +125,11 @@ HEADINGS = (
                 "What each further kind of deployment counts for in the choice, beside the bill (0.4 USD/h).", "1.0"
             ),
             "caps": WorkloadKey("Most devices of an accelerator (a count each).", "{ h100_sxm = 16 }"),
+            "usd_per_device_h": WorkloadKey(
+                "Your price of a device (USD/h), by accelerator, in place of the on-demand offers of the allowed "
+                "sites.",
+                "{ h100_sxm = 3.1 }",
+            ),
             "allow.accelerators": WorkloadKey(
                 "Accelerators that may be used, by id (`comptroller show accelerators`) or file; none named: all.",
                 '["h100_sxm", "l40s"]',
