@@ -12,11 +12,11 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 
 from comptroller.costs.training_layout import TrainingLayout
 from comptroller.errors import FactError, UnknownIdError
+from comptroller.facts.document_faults import fact_error
 from comptroller.facts.library import SHIPPED, FactLibrary, resolve
 from comptroller.facts.reader import CATALOGUE, FactEntry, ids, parse_toml
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Term
 from comptroller.facts.training import training_calibration
-from comptroller.work.document_errors import fact_error
 from comptroller.work.objectives import CostObjective, Positive, QuantityBound
 from comptroller.work.sizes import STRICT, checked_unit, conflict
 

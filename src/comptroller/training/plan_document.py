@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import ValidationError
 
 from comptroller.errors import FactError
-from comptroller.facts.reader import document_error, read_json
+from comptroller.facts.document_faults import fact_error
+from comptroller.facts.reader import read_json
 from comptroller.planning.ground.day_document import DocumentPart
 from comptroller.planning.ground.service_document import PredictedFigure
 
@@ -136,4 +137,4 @@ def read_training_plan(path: Path) -> TrainingPlan:
     try:
         return TrainingPlan.model_validate(document)
     except ValidationError as error:
-        raise document_error(error, path.name) from error
+        raise fact_error(error, path.name, TrainingPlan) from error
