@@ -52,6 +52,7 @@ ROOM_LINES = {
     "serving": 4_990,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
+    # a total of reports, their currency and axis of time
     # pictures of a decision: bars with intervals, use of limits, waterfalls, spreads, operations under their roof
     # a total of reports, their currency and axis of time
     "report": 5_880,
@@ -68,8 +69,8 @@ ROOM_LINES = {
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
-    # states, the faults of any document with their lines
-    "facts": 5_330,
+    # states, the faults of any document with their lines; machines that nobody rents
+    "facts": 5_380,
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration from the files of ten
     # tools, a reader of 60 to 100 lines each, with its errors before and after
     # a core of this machine, a closed loop of requests at a running engine; runs by source, and the effects of causes
@@ -78,7 +79,7 @@ ROOM_LINES = {
     # a fleet read from launch lines; a running engine measured from a plan; a workload by options, of `new` and `plan`;
     # columns of a table of evidence; refusals as JSON, completion, what `doctor` looks at, schemas, the dashboard
     # archives, zones and currencies of reports
-    "cli": 4_100,
+    "cli": 4_150,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,
     # a training run from its document to its plan: layouts searched, options by device, count and offer, figures with
