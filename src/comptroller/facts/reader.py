@@ -103,6 +103,19 @@ def ids(kind: str) -> list[str]:
     return list(_stems(place, place.stat().st_mtime_ns)) if place.is_dir() else []
 
 
+WHAT_IF = "what_if"
+"""How the ids of facts begin that are of no thing one can have: machines of papers, and the site that prices them."""
+
+
+def real_ids(kind: str) -> list[str]:
+    """The ids of a kind without what-ifs.
+
+    >>> [name for name in ids("sites") if name not in real_ids("sites")]
+    ['what_if']
+    """
+    return [name for name in ids(kind) if not name.startswith(WHAT_IF)]
+
+
 @lru_cache(maxsize=64)
 def _stems(place: Path, changed: int) -> tuple[str, ...]:
     """Stems of the files of a folder that was last changed then: asked thousands of times in one plan."""
