@@ -32,7 +32,8 @@ from comptroller.gateway.messages import PATH as MESSAGES
 from comptroller.gateway.messages import MessagesShape, messages_as_chat, messages_error
 from comptroller.gateway.order import UpstreamRequest
 from comptroller.gateway.problems import GatewayError, problem_of
-from comptroller.gateway.responses import ResponsesShape, as_chat
+from comptroller.gateway.responses import as_chat
+from comptroller.gateway.responses_shape import ResponsesShape
 from comptroller.gateway.runtime import GatewayRequest, GatewayRuntime, LiveStrategyRun
 from comptroller.gateway.shapes import (
     CompletionShape,

@@ -160,6 +160,12 @@ class ResponsesRequest(Struct, kw_only=True):
     reasoning: Json | None = None
     previous_response_id: str | None = None
     background: bool | None = None
+    include: list[str] | None = None
+    store: bool | None = None
+    truncation: str | None = None
+    stream_options: Json | None = None
+    max_tool_calls: Annotated[int, Meta(ge=0)] | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     user: str | None = None
     metadata: Json | None = None
     comptroller: RequestOptions | None = None
