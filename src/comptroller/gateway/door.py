@@ -29,7 +29,7 @@ from comptroller.gateway.formats import (
 from comptroller.gateway.guard import OverflowGuard
 from comptroller.gateway.live import run as play
 from comptroller.gateway.messages import PATH as MESSAGES
-from comptroller.gateway.messages import MessagesShape, messages_as_chat, messages_error
+from comptroller.gateway.messages import MessagesShape, messages_as_chat, messages_error, native_request
 from comptroller.gateway.order import UpstreamRequest
 from comptroller.gateway.problems import GatewayError, problem_of
 from comptroller.gateway.responses import as_chat
@@ -118,11 +118,13 @@ class EndpointApplication:
         kind, path = PATHS[visit.scope["path"]]
         request, body = parse(kind, data)
         shape: EndpointShape
+        native: Json | None = None
         if isinstance(request, ResponsesRequest):
             body = as_chat(request, body)
             convert(ChatRequest, body)
             shape = ResponsesShape(request)
         elif isinstance(request, MessagesRequest):
+            native = native_request(body)
             body = messages_as_chat(request)
             convert(ChatRequest, body)
             shape = MessagesShape(request)
@@ -133,7 +135,7 @@ class EndpointApplication:
             body.pop(name, None)
         visit.join_trace()
         options = _options(request.comptroller, visit.headers)
-        asked = GatewayRequest(path, body, len(data), options, caller, gateway.desk.books.new_id())
+        asked = GatewayRequest(path, body, len(data), options, caller, gateway.desk.books.new_id(), native)
         visit.watch()
         if (job := gateway.run(asked)) is not None:
             await _StrategyResponder(visit, asked, shape, job).serve()
