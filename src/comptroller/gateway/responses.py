@@ -121,7 +121,7 @@ def _add(turns: list[Json], item: Json, where: str) -> None:
     elif kind == "function_call_output" and "call_id" in item:
         turns.append({"role": "tool", "tool_call_id": item["call_id"], "content": _output_text(item.get("output"))})
     elif kind == "reasoning":
-        turns.append({"role": THOUGHT, "reasoning_content": _thought(item, where)})
+        turns.append({"role": THOUGHT, "reasoning_content": _words_of_thought(item, where)})
     else:
         raise GatewayError(
             400, f"{where}: a message, a function_call, a function_call_output or reasoning, as documented",
@@ -134,7 +134,7 @@ THOUGHT = "thought"
 """Role of a turn that holds thoughts until it is known what they led to."""
 
 
-def _thought(item: Json, where: str) -> str:
+def _words_of_thought(item: Json, where: str) -> str:
     """The thoughts of a reasoning item as it was told here."""
     content = item.get("content") or item.get("summary") or []
     if not isinstance(content, list):

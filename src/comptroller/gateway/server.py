@@ -23,7 +23,8 @@ from comptroller.gateway.admission import GatewayCaller, credential
 from comptroller.gateway.browsers import BrowserGate
 from comptroller.gateway.config import GatewayConfig
 from comptroller.gateway.connection import bounded_connection
-from comptroller.gateway.door import PATHS, EndpointApplication
+from comptroller.gateway.door import EndpointApplication
+from comptroller.gateway.endpoints import PATHS
 from comptroller.gateway.formats import schemas
 from comptroller.gateway.problems import GatewayError, problem_of
 from comptroller.gateway.runtime import GatewayRuntime
