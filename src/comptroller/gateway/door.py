@@ -12,11 +12,12 @@ from starlette.types import Receive, Scope, Send
 
 from comptroller.errors import ComptrollerError
 from comptroller.gateway.attempt import CallAttempt
-from comptroller.gateway.endpoints import MESSAGES, read_request
+from comptroller.gateway.endpoints import read_request
 from comptroller.gateway.events import UpstreamStreamReader
 from comptroller.gateway.formats import MOST_QUESTION, RequestOptions, too_deep
 from comptroller.gateway.guard import OverflowGuard
 from comptroller.gateway.live import run as play
+from comptroller.gateway.messages import PATH as MESSAGES
 from comptroller.gateway.messages import messages_error
 from comptroller.gateway.order import UpstreamRequest
 from comptroller.gateway.problems import GatewayError, problem_of

@@ -1,4 +1,4 @@
-"""The endpoints that spend something: what each reads, as the request that services get, and the shape of its answers."""
+"""The endpoints that spend something: what each reads, as services get it, and the shape of its answers."""
 
 from __future__ import annotations
 
