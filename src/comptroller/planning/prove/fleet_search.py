@@ -232,7 +232,8 @@ class _GoalSearch:
         kept = np.isin(np.arange(len(fits)), rows[undominated_columns(market.only(rows), self.goal)])
         need = least * (1.0 if self.goal.sizing > 1.0 else LEAST_NEED)
         price, most = market.unit(self.goal.objective)[0], most_units(market, self.goal)
-        return KindTable(model, rows, price, load, need, kept, most)
+        beside = self.loader.beside(self._service.like, model)
+        return KindTable(model, rows, price, beside, load, need, kept, most)
 
     def _count_kinds_of_services(self) -> None:
         """The least count of every kind of one service after the other, the others as they are in the best."""
@@ -283,11 +284,8 @@ class _GoalSearch:
         kinds, best = self._kinds, self.best
         if best is None:
             return None
-        one = self._alone(row, 1)
-        if one is None:
-            return 0
-        beside = one.objective - float(kinds.price[row]) * (1 + self.goal.spare)
-        room = (self.cost(best.fleet) * (1 + EQUAL * (1 if kinds.kept[row] else -1)) - beside) / float(kinds.price[row])
+        dearest = self.cost(best.fleet) * (1 + EQUAL * (1 if kinds.kept[row] else -1))
+        room = (dearest - float(kinds.beside[row])) / float(kinds.price[row])
         return int(min(np.floor(room), kinds.most[row])) - self.goal.spare
 
     def _alone(self, row: int, count: int) -> Fleet | None:

@@ -55,6 +55,16 @@ class FleetLoader:
             total = total + (market.unit(name) * units).sum(axis=1) + added.sum(axis=(1, 2))
         return np.asarray(total)
 
+    def beside(self, like: Fleet, model: int) -> Floats:
+        """(j,): what a fleet costs beside a model's units, when one kind of them takes all of the model's calls."""
+        others = {number: units for number, units in like.units.items() if number != model}
+        rest = replace(like, calls_per_s={number: like.calls_per_s[number] for number in others})
+        fixed = self.fleet(rest, others)
+        assert fixed is not None
+        market, calls = self.markets[model], like.calls_per_s[model][0].sum(axis=1) / self.goal.sizing
+        added = market.added(self.goal.objective)[0, : market.buckets]
+        return np.asarray(fixed.objective + calls @ added)
+
     def headroom(self, fleet: Fleet) -> float:
         """How many times its calls a fleet carries in the steady state, loaded as it is; inf if it gets none."""
         busy = 0.0
