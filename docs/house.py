@@ -52,10 +52,8 @@ ROOM_LINES = {
     "serving": 4_990,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
-=======
     # a total of reports, their currency and axis of time
     "report": 5_100,
->>>>>>> main
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
