@@ -53,7 +53,8 @@ ROOM_LINES = {
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
-    "report": 5_100,
+    # pictures of a decision: bars with intervals, use of limits, waterfalls, spreads, operations under their roof
+    "report": 5_700,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -75,8 +76,7 @@ ROOM_LINES = {
     "measure": 4_620,
     # a file per command (eleven), most of it options and their help; `new` asks
     # a fleet read from launch lines; a running engine measured from a plan; a workload by options, of `new` and `plan`;
-    # columns of a table of evidence; refusals as JSON, completion, what `doctor` looks at, schemas of documents
-    # columns of a table of evidence
+    # columns of a table of evidence; refusals as JSON, completion, what `doctor` looks at, schemas, the dashboard
     # archives, zones and currencies of reports
     "cli": 4_100,
     # what each number format loses, in closed form and on samples

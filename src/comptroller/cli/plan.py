@@ -47,7 +47,9 @@ def run(
         ),
     ] = None,
     html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
-    png: Annotated[File, typer.Option(help="Write a picture (needs matplotlib).", show_default=False)] = None,
+    png: Annotated[
+        File, typer.Option(help="Write all pictures, as SVG where it ends in .svg.", show_default=False)
+    ] = None,
     against: Annotated[
         File, typer.Option(help="Compare with the fleet of today, a TOML file.", show_default=False)
     ] = None,

@@ -58,14 +58,17 @@ class FleetSearch:
         Raises:
             InfeasibleError: nothing holds in the steady state, or nothing that was tried does in simulation.
         """
-        goal, space = goal.asked, self.stage.problem.space
-        kept = [np.array([keep(axes) for axes in values], bool) for values in space.axes.values()]
-        kept.append(np.array([keep(option.axes) for option in space.options], bool))
-        key = (goal, b"".join(part.tobytes() for part in kept))
+        goal, (allowed, options) = goal.asked, self._kept(keep)
+        key = (goal, b"".join(part.tobytes() for part in (*allowed.values(), options)))
         if key not in self._known:
-            allowed = dict(zip(space.axes, kept, strict=False))
-            self._known[key] = _GoalSearch(self.stage, goal, keep, allowed, kept[-1]).run()
+            self._known[key] = _GoalSearch(self.stage, goal, keep, allowed, options).run()
         return self._known[key]
+
+    def _kept(self, keep: KeepChoice) -> tuple[dict[int, Bools], Bools]:
+        """By model the deployments that may be used, and the options that may."""
+        space = self.stage.problem.space
+        allowed = {model: np.array([keep(axes) for axes in values], bool) for model, values in space.axes.items()}
+        return allowed, np.array([keep(option.axes) for option in space.options], bool)
 
     def judged_again(self, goal: Goal) -> ProvenFleet:
         """The same where fleets were simulated meanwhile, for whatever else: no plan is dearer than one of them."""
@@ -80,9 +83,9 @@ class FleetSearch:
         """The smallest limit of an objective, up to `reach` times as long, that a cheaper fleet of the pool keeps."""
         return relaxed_limit_s(self.proven_fleet(goal), self.stage, (goal, number), reach)
 
-    def cheapest_known(self, goal: Goal) -> Fleet | None:
+    def cheapest_known(self, goal: Goal, keep: KeepChoice = keep_everything) -> Fleet | None:
         """The cheapest fleet of the pool that holds a goal; nothing is sized for it, and no other fleet simulated."""
-        return _GoalSearch(self.stage, goal, keep_everything, {}, np.ones(0, bool)).known()
+        return _GoalSearch(self.stage, goal, keep, *self._kept(keep)).known()
 
 
 class _GoalSearch:
@@ -194,7 +197,7 @@ class _GoalSearch:
 
     def known(self) -> Fleet | None:
         """The cheapest of what the pool knows to hold."""
-        self._try_known(lambda fleet: True)
+        self._try_known(self.is_kept)
         return None if self.best is None else self.best.fleet
 
     def _try_known(self, is_kept: Callable[[Fleet], bool]) -> None:

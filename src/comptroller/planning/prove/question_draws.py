@@ -14,6 +14,7 @@ from comptroller.planning.prove.arrivals import (
     MOST,
     QUARTERS,
     SPAN_S,
+    DrawnOutcome,
     DrawRecord,
     RehearsalSettings,
     block_bootstrap,
@@ -80,6 +81,12 @@ class QuestionDraws:
         """What came of one draw: every call, and every question. factor: on the rate of the questions."""
         load = self._load(fleet, goal)
         return self._played(load, self._fleet(load), draw, factor)
+
+    def first(self, fleet: Fleet, goal: Goal) -> DrawnOutcome:
+        """The first draw on a fleet, question by question."""
+        outcome = self.played(fleet, goal, 0)
+        arrival_s = self._arrivals[0][: len(outcome.answer_s)]
+        return DrawnOutcome(arrival_s, partial(question_quantity, outcome), outcome.outcome)
 
     def _load(self, fleet: Fleet, goal: Goal) -> QuestionLoad:
         problem = replace(self._problem, goal=goal)

@@ -9,10 +9,20 @@ from comptroller.costs.timing import TimingCalibration
 from comptroller.planning.ground.nouns import Fleet, Goal
 from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.offer.requests import traffic_of
-from comptroller.planning.prove.arrivals import DrawRecord, RehearsalSettings, draw_quantiles, traces
+from comptroller.planning.prove.arrivals import (
+    DrawnOutcome,
+    DrawRecord,
+    RehearsalSettings,
+    draw_outcome,
+    draw_quantiles,
+    reader_of,
+    traces,
+)
 from comptroller.planning.prove.services import services_of
 from comptroller.planning.prove.simulated_fleet import StepTableCache, fleet_for_prefixes
 from comptroller.planning.solve.problem import PlanningProblem
+from comptroller.serving.fleet import SimulatedFleet
+from comptroller.serving.jobs import fleet_for_trace
 
 
 class RequestDraws:
@@ -27,12 +37,24 @@ class RequestDraws:
 
     def record(self, fleet: Fleet, goal: Goal) -> DrawRecord:
         """See `ArrivalDraws`. The same services, wherever they are rented, keep the same times and run once."""
-        services = [s for own in services_of(replace(self._problem, goal=goal), fleet).values() for s in own.services]
+        services = self._services(fleet, goal)
         key = (*((t.quantity, t.quantile) for t in goal.targets), *map(_what_runs, services))
         if key not in self._records:
-            ready = fleet_for_prefixes(services, self._tables, self.traces[0])
+            ready = self._ready(services)
             self._records[key] = DrawRecord(draw_quantiles(ready, services, self.traces, goal.targets, self._seed))
         return self._records[key]
+
+    def first(self, fleet: Fleet, goal: Goal) -> DrawnOutcome:
+        """See `ArrivalDraws`."""
+        services, draw = self._services(fleet, goal), self.traces[0]
+        outcome = draw_outcome(fleet_for_trace(self._ready(services), draw), services, draw, [self._seed, 0, 1])
+        return DrawnOutcome(draw.arrival_s, reader_of(outcome), outcome)
+
+    def _services(self, fleet: Fleet, goal: Goal) -> list[ServiceDocument]:
+        return [s for own in services_of(replace(self._problem, goal=goal), fleet).values() for s in own.services]
+
+    def _ready(self, services: list[ServiceDocument]) -> SimulatedFleet:
+        return fleet_for_prefixes(services, self._tables, self.traces[0])
 
 
 def _what_runs(service: ServiceDocument) -> Hashable:

@@ -11,7 +11,7 @@ import numpy as np
 from comptroller.costs.timing import TimingCalibration
 from comptroller.planning.ground.executor import SILENT, PlanProgress
 from comptroller.planning.ground.nouns import Fleet, Goal, Trial
-from comptroller.planning.prove.arrivals import DrawRecord, RehearsalSettings, judge_draws, surely_beyond
+from comptroller.planning.prove.arrivals import DrawnOutcome, DrawRecord, RehearsalSettings, judge_draws, surely_beyond
 from comptroller.planning.prove.question_draws import QuestionDraws
 from comptroller.planning.prove.request_draws import RequestDraws
 from comptroller.planning.solve.description import describe_fleet, usd_per_h
@@ -46,6 +46,10 @@ class ArrivalDraws(Protocol):
 
     def record(self, fleet: Fleet, goal: Goal) -> DrawRecord:
         """The objectives' quantiles, in seconds, draw by draw as each is simulated."""
+        ...
+
+    def first(self, fleet: Fleet, goal: Goal) -> DrawnOutcome:
+        """The first draw on a fleet, request by request."""
         ...
 
 
@@ -96,6 +100,10 @@ class FleetStage:
         """What simulating a fleet, less its units in reserve, showed of every objective of a goal."""
         seen = judge_draws(self.record(fleet, goal), goal.targets, self.settings)
         return Trial(goal, fleet, self.line(fleet), usd_per_h(self.problem.search, fleet), seen)
+
+    def first_draw(self, fleet: Fleet, goal: Goal) -> DrawnOutcome:
+        """The first draw of a fleet, less its units in reserve, request by request."""
+        return self.draws.first(_without_reserve(fleet, goal.spare), goal)
 
     def is_beyond(self, fleet: Fleet, goal: Goal, share: float) -> bool:
         """Whether few draws show that the bound of a fleet lies beyond a share of an objective of a goal."""
