@@ -1,20 +1,14 @@
-"""JSON Schema of every document that a user writes or reads, from the classes that read them.
-
-What a key means is taken from where it is said: the docstring of its class (`key: meaning.`), and of a workload the
-comments that `comptroller new` writes.
-"""
+"""JSON Schema of every document that a user writes or reads, from the classes that read them."""
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from comptroller.cli._key_meanings import Schema, describe_keys, describe_workload, tables_in
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.config import ModelFile
@@ -29,9 +23,7 @@ from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.reasons.current_fleet import CurrentFleetFile
 from comptroller.quantities import UNITS
 from comptroller.work.workload import Workload
-from comptroller.work.workload_text import HEADINGS
 
-Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -61,25 +53,20 @@ def document_schema(kind: str) -> Schema:
 def _plain(document: Any) -> Schema:
     """The schema of a class whose fields are the keys of its file."""
     schema = TypeAdapter(document).json_schema()
-    _describe_all(schema)
+    describe_keys(schema)
     return schema
 
 
 def _workload() -> Schema:
     schema = _without_own_keys(_plain(Workload))
-    for heading in HEADINGS:
-        for key, entry in heading.keys.items():
-            *place, name = key.split(".")
-            for table in _tables_of(schema, place):
-                if name in table["properties"]:
-                    table["properties"][name]["description"] = entry.says
+    describe_workload(schema)
     return schema
 
 
 def _fact(document: Any) -> Schema:
     """The schema of a fact file, in which a number with a dimension is a quantity with unit and source."""
     schema = _without_own_keys(_plain(document))
-    for table in _tables(schema):
+    for table in tables_in(schema):
         for name, value in table.get("properties", {}).items():
             if suffix := unit_suffix((name,)):
                 table["properties"][name] = _with_quantities(value, suffix)
@@ -135,7 +122,7 @@ def _gateway() -> Schema:
     schema = msgspec.json.schema(GatewayConfig)
     reference = schema.pop("$ref").rpartition("/")[2]
     schema |= schema["$defs"].pop(reference)
-    _describe_all(schema)
+    describe_keys(schema)
     return schema
 
 
@@ -179,64 +166,3 @@ DOCUMENTS: Mapping[str, DocumentKind] = {
     ),
 }
 """Kind of document -> what it is, and its schema."""
-
-
-def _tables(schema: Schema) -> Iterator[Schema]:
-    """The document's own table and those that it is made of."""
-    yield schema
-    yield from schema.get("$defs", {}).values()
-
-
-def _tables_of(schema: Schema, place: list[str]) -> Iterator[Schema]:
-    """The tables that may stand at a place."""
-    found = [schema]
-    for part in place:
-        found = [table for each in found for table in _references(each.get("properties", {}).get(part, {}), schema)]
-    return (table for table in found if "properties" in table)
-
-
-def _references(value: Any, schema: Schema) -> Iterator[Schema]:
-    """The tables that a field's schema refers to, those of other tables between them left out."""
-    if isinstance(value, dict):
-        if name := str(value.get("$ref", "")).removeprefix("#/$defs/"):
-            table = schema["$defs"][name]
-            yield table
-            if "properties" not in table:
-                yield from _references({key: inner for key, inner in table.items() if key != "$ref"}, schema)
-        for key, inner in value.items():
-            if key in {"anyOf", "oneOf", "items", "additionalProperties"}:
-                yield from _references(inner, schema)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _references(inner, schema)
-
-
-KEYED = re.compile(r"(?:^|(?<=\s))((?:\w+, )*\w+): ")
-"""Where a docstring begins to say what fields mean: their names, a colon and a blank."""
-
-
-def _describe_all(schema: Schema) -> None:
-    """Say of every key what it means, where anything does."""
-    for table in _tables(schema):
-        _describe(table)
-    meanings = tomllib.loads(resources.files(__package__).joinpath("key_meanings.toml").read_text(encoding="utf-8"))
-    for table in _tables(schema):
-        said = meanings["any"] | meanings.get(table.get("title", ""), {})
-        for name, field in table.get("properties", {}).items():
-            inner = (str(each.get("description", "")) for each in _references(field, schema))
-            if meaning := said.get(name) or next(filter(None, inner), ""):
-                field.setdefault("description", meaning)
-
-
-def _describe(table: Schema) -> None:
-    """Give each field of a table what the docstring of its class says of it, and the table the rest."""
-    text = re.sub(r"\s+", " ", str(table.get("description", ""))).strip()
-    fields = table.get("properties", {})
-    starts = [found for found in KEYED.finditer(text) if set(found[1].split(", ")) <= set(fields)]
-    ends = [found.start() for found in starts[1:]] + [len(text)]
-    for found, end in zip(starts, ends, strict=False):
-        for name in found[1].split(", "):
-            said = text[found.end() : end].strip()
-            fields[name].setdefault("description", said[:1].upper() + said[1:])
-    if text:
-        table["description"] = text[: starts[0].start()].strip() if starts else text
