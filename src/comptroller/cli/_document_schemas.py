@@ -8,11 +8,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from comptroller.cli._key_meanings import Schema, describe_keys, describe_workload, tables_in
+from comptroller.cli._key_meanings import Schema, describe_keys, describe_workload, tables_in, without_own_keys
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.config import ModelFile
-from comptroller.facts.document_faults import SET_BY_READER
 from comptroller.facts.engine import EngineFacts
 from comptroller.facts.format import Format
 from comptroller.facts.reader import QUANTITY, unit_suffix
@@ -58,25 +57,18 @@ def _plain(document: Any) -> Schema:
 
 
 def _workload() -> Schema:
-    schema = _without_own_keys(_plain(Workload))
+    schema = without_own_keys(_plain(Workload))
     describe_workload(schema)
     return schema
 
 
 def _fact(document: Any) -> Schema:
     """The schema of a fact file, in which a number with a dimension is a quantity with unit and source."""
-    schema = _without_own_keys(_plain(document))
+    schema = without_own_keys(_plain(document))
     for table in tables_in(schema):
         for name, value in table.get("properties", {}).items():
             if suffix := unit_suffix((name,)):
                 table["properties"][name] = _with_quantities(value, suffix)
-    return schema
-
-
-def _without_own_keys(schema: Schema) -> Schema:
-    """The schema without what a reader sets itself."""
-    schema["properties"] = {name: field for name, field in schema["properties"].items() if name not in SET_BY_READER}
-    schema["required"] = [name for name in schema.get("required", ()) if name not in SET_BY_READER]
     return schema
 
 
@@ -154,7 +146,7 @@ DOCUMENTS: Mapping[str, DocumentKind] = {
     "use_case": DocumentKind(
         "How much and how fast a kind of service is used.",
         "src/comptroller/facts/use_cases/chat.toml",
-        lambda: _without_own_keys(_plain(UseCase)),
+        lambda: without_own_keys(_plain(UseCase)),
     ),
     "calibration": DocumentKind(
         "Fitted constants: `serving.toml` of a folder that `comptroller fit calibration --out` wrote.",
