@@ -18,11 +18,11 @@ from comptroller.facts.reader import folder
 
 ROOT = Path(__file__).parents[1]
 FILES: dict[str, list[Path]] = {
-    "workload": sorted(path for path in (ROOT / "examples").glob("*.toml") if path.stem != "current"),
+    "workload": sorted(path for path in (ROOT / "examples").glob("*.toml") if path.stem not in ("current", "training")),
     "fleet": [ROOT / "examples" / "current.toml"],
     "gateway": [ROOT / "deploy" / "gateway.toml"],
     "calibration": [folder("calibration") / "serving.toml"],
-    "plan": sorted((ROOT / "tests" / "golden").glob("*.json")),
+    "plan": sorted(path for path in (ROOT / "tests" / "golden").glob("*.json") if path.stem != "training"),
     **{kind: sorted(folder(f"{kind}s").glob("*.toml")) for kind in DOCUMENTS if folder(f"{kind}s").is_dir()},
 }
 
