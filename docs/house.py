@@ -55,7 +55,6 @@ ROOM_LINES = {
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
     # pictures of a decision: bars with intervals, use of limits, waterfalls, spreads, operations under their roof
-    # a total of reports, their currency and axis of time
     "report": 5_880,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
