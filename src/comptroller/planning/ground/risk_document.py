@@ -40,9 +40,9 @@ class ChoiceSupport(DocumentPart):
 
     ways: taken, in words.  aim: share to solve on the evidence so that the target holds on other questions.
     solved: share of other questions that is solved.  deviation: its standard deviation in a further set of as many.
-    own_weight: what a class shows of its own counts for beside way and class.  questions: of the evidence.  folds: parts
-    that choices were made without.  tried: every freedom.  sentence: it in words.  needed: questions with which a target
-    that does not hold would, `None` where it holds or no number would.
+    own_weight: what a class shows of its own counts for beside way and class.  questions: of the evidence.
+    folds: parts that choices were made without.  tried: every freedom.  sentence: it in words.  needed: questions with
+    which a target that does not hold would, `None` where it holds or no number would.
     """
 
     ways: str
