@@ -94,12 +94,13 @@ def joint_headline() -> str:
     """The joint plan beside the cheapest single model that reaches the target, and both held out."""
     lines = {each["planner"]: each for each in figures("joint")[JOINT]["lines"] if each["target"] == TARGET}
     ours, single = lines["joint"], lines[RIVAL]
+    usd, less = f"${ours['usd_per_h']:,.0f} an hour", f"{single['saving'] * 100:.0f} % less"
     low, high = (f"{single[end] * 100:.0f}" for end in ("low", "high"))
     return (
-        f"For {TARGET * 100:.0f} % of recorded maths and science questions the joint plan costs ${ours['usd_per_h']:,.0f} "
-        f"an hour, {single['saving'] * 100:.0f} % less than the cheapest single model that reaches it (80 % interval {low} "
-        f"to {high}); chosen on one half of the questions and judged on the other it solves "
-        f"{ours['held_solved'] * 100:.1f} %, the single model {single['held_solved'] * 100:.1f} %"
+        f"For {TARGET * 100:.0f} % of recorded maths and science questions the joint plan costs {usd}, {less} than the "
+        f"cheapest single model that reaches it (80 % interval {low} to {high}); chosen on one half of the questions "
+        f"and judged on the other it solves {ours['held_solved'] * 100:.1f} %, the single model "
+        f"{single['held_solved'] * 100:.1f} %"
     )
 
 

@@ -1,4 +1,4 @@
-"""Hooks of the documentation site: files of the repository that pages link to, and the glossary at the first use of a term.
+"""Hooks of the documentation site: files of the repository that pages link to, the glossary at a term's first use.
 
 `mkdocs build --strict` calls them; a test calls them too, without mkdocs.
 """
