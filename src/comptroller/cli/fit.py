@@ -15,6 +15,7 @@ from comptroller.cli._evidence_options import EvidenceMap, evidence_map
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, write_all
 from comptroller.cli._routers import RouterFitOptions, fit_routers
+from comptroller.cli._scaling_laws import ScalingOptions, fit_losses, scaling_options
 from comptroller.errors import InputError, UnknownIdError, UnsupportedError
 from comptroller.measure.run_observations import ServerStatement
 from comptroller.report.evidence import all_findings, findings_sheet
@@ -23,6 +24,8 @@ from comptroller.report.tables import writer_of
 from comptroller.report.terminal import console, print_sheet
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery, law, laws
+from comptroller.work.loss_points import states_losses
+from comptroller.work.scaling_findings import ScalingQuery
 
 File = Path | None
 SUBJECTS = ("laws", "routers", "calibration")
@@ -37,6 +40,7 @@ def run(
     ],
     server: Annotated[ServerStatement, SharedOptions(server_statement)],
     columns: Annotated[EvidenceMap, SharedOptions(evidence_map)],
+    losses: Annotated[ScalingOptions, SharedOptions(scaling_options)],
     only: Annotated[
         list[str] | None, typer.Option("--law", help="Only this law; again for others.", show_default=False)
     ] = None,
@@ -90,6 +94,9 @@ def run(
     if subject == "routers":
         fit_routers(evidence[0], RouterFitOptions(model or [], kind or [], cost or [], seed, columns), out, files, json)
         return
+    if states_losses(Path(evidence[0])):
+        asked_of_losses = ScalingQuery(losses.flops, losses.drop_highest, beyond, level, draws, seed)
+        return fit_losses(Path(evidence[0]), asked_of_losses, files, json)
     records = read_evidence(evidence[0], columns)
     _fit_laws(records, only or [], LawQuery(tuple(at or ()), beyond, margin, level, draws, seed), files, json)
 

@@ -19,6 +19,9 @@ NEEDED = ("params", "loss")
 
 YES = {"1", "true", "yes"}
 
+SHOWN = 3
+"""Bad rows that an error shows; twice as many wrap onto a third line."""
+
 
 @dataclass(frozen=True, slots=True)
 class LossPoints:
@@ -62,23 +65,30 @@ def states_losses(path: Path) -> bool:
 
 
 def read_losses(path: Path) -> LossPoints:
-    """The runs of a CSV with columns `params`, `loss` and `tokens` or `flop`; `experiment` names families, and rows whose
-    `outlier` says so are left out.
+    """The runs of a CSV with columns `params`, `loss` and `tokens` or `flop`; `experiment` names families, and rows
+    whose `outlier` says so are left out.
 
     Raises:
         RecordError: a value is no positive number; says which row.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("outlier", "").lower() not in YES]
-    values = np.zeros((3, len(rows)))
-    for i, row in enumerate(rows):
-        try:
-            params, loss = float(row["params"]), float(row["loss"])
-            tokens = float(row["tokens"]) if row.get("tokens") else float(row["flop"]) / (6.0 * params)
-        except (ValueError, KeyError, ZeroDivisionError) as error:
-            raise RecordError(f"{path.name}: row {i + 2}: params, tokens or flop, and loss are not all numbers") from error
-        values[:, i] = params, tokens, loss
-    if not len(rows) or not (values > 0).all() or not np.isfinite(values).all():
-        bad = int(np.flatnonzero(~(values > 0).all(axis=0))[0]) + 2 if len(rows) else 1
-        raise RecordError(f"{path.name}: row {bad}: params, tokens and loss are positive numbers")
+    read = [_positive(row) for row in rows]
+    bad = [
+        (i + 2, "params, tokens or flop, and loss are positive numbers") for i, one in enumerate(read) if one is None
+    ]
+    if bad or not rows:
+        raise RecordError(path.name, bad[:SHOWN] or [(1, "there is no run")], max(len(bad), 1))
+    values = np.array(read, dtype=float).T
     return LossPoints(values[0], values[1], values[2], tuple(row.get("experiment") or path.stem for row in rows))
+
+
+def _positive(row: dict[str, str]) -> tuple[float, float, float] | None:
+    """Parameters, tokens and loss of a row; `None` where one is no positive number."""
+    try:
+        params, loss = float(row["params"]), float(row["loss"])
+        tokens = float(row["tokens"]) if row.get("tokens") else float(row["flop"]) / (6.0 * params)
+    except (ValueError, KeyError, ZeroDivisionError):
+        return None
+    found = (params, tokens, loss)
+    return found if all(0 < one < np.inf for one in found) else None

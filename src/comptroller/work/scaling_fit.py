@@ -1,8 +1,9 @@
-"""Fits L = E + A / N^alpha + B / D^beta to losses, with what the fit is worth: outliers, condition, resamples, hold-out.
+"""Fits L = E + A / N^alpha + B / D^beta to losses, with what the fit is worth: outliers, condition, resamples,
+hold-out.
 
-The objective is that of Hoffmann et al. (arXiv 2203.15556, section 3.3) as a sum, as Besiroglu et al. corrected it (arXiv
-2404.10102): the Huber loss of log L - log(exp(a - alpha log N) + exp(b - beta log D) + exp(e)). A mean instead of the sum
-stops the optimiser early and gave the published exponents.
+The objective is that of Hoffmann et al. (arXiv 2203.15556, section 3.3) as a sum, as Besiroglu et al. corrected it
+(arXiv 2404.10102): the Huber loss of log L - log(exp(a - alpha log N) + exp(b - beta log D) + exp(e)). A mean instead
+of the sum stops the optimiser early and gave the published exponents.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ SCALE = 1e3
 """Factor on the objective, so that the tolerance of L-BFGS-B (1e-9 of it) lies below the sum of a good fit, 1e-3."""
 
 STARTS = ((6.0, 7.5, 0.6, 0.35, 0.37), (10.0, 10.0, 0.5, 0.5, 0.5), (4.0, 4.0, -0.5, 0.25, 0.25))
-"""Starts (log A, log B, log E, alpha, beta): the first alone finds the optimum of a grid of 4,500 on Chinchilla's points;
-the others are there for other data."""
+"""Starts (log A, log B, log E, alpha, beta): the first alone finds the optimum of a grid of 4,500 on Chinchilla's
+points; the others are there for other data."""
 
 LEAST_POINTS = 12
-"""Fewest runs for five parameters: two for each and two to spare. Twice as many would refuse most of what people have."""
+"""Fewest runs for five parameters: two for each and two to spare. Twice as many would refuse most of what people
+have."""
 
 OUTLIER_SPREADS = 10.0
-"""Residuals beyond so many robust standard deviations are outliers, named and left out of the second fit. On the points of
-Chinchilla's figure these are runs of a few hundred million tokens; at twice this half of them stay."""
+"""Residuals beyond so many robust standard deviations are outliers, named and left out of the second fit. On the points
+of Chinchilla's figure these are runs of a few hundred million tokens; at twice this half of them stay."""
 
 HELD_SHARE = 0.2
 """Share of the runs, those of most compute, that the hold-out predicts from the others; at twice this the law is judged
@@ -56,8 +58,8 @@ class ScalingFit:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutCompute:
-    """Losses of the runs of most compute by a law of the others. ratio: greatest compute predicted over the greatest that
-    was fitted.  mean, worst: absolute errors as shares of the loss."""
+    """Losses of the runs of most compute by a law of the others. ratio: greatest compute predicted over the greatest
+    that was fitted.  mean, worst: absolute errors as shares of the loss."""
 
     runs: int
     ratio: float
@@ -79,9 +81,7 @@ def objective(x: Array, points: LossPoints) -> tuple[float, Array]:
     small = np.abs(miss) <= HUBER
     value = np.where(small, 0.5 * miss**2, HUBER * (np.abs(miss) - 0.5 * HUBER)).sum()
     slope = -np.clip(miss, -HUBER, HUBER) * weights / whole
-    gradient = np.array(
-        [slope[0].sum(), slope[1].sum(), slope[2].sum(), -(slope[0] * n).sum(), -(slope[1] * d).sum()]
-    )
+    gradient = np.array([slope[0].sum(), slope[1].sum(), slope[2].sum(), -(slope[0] * n).sum(), -(slope[1] * d).sum()])
     return SCALE * float(value), SCALE * gradient
 
 
