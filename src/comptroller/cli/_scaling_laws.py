@@ -15,7 +15,8 @@ from comptroller.errors import InputError
 from comptroller.report.scaling_sheets import family_sheet, scaling_sheets
 from comptroller.report.tables import writer_of
 from comptroller.report.terminal import console, print_sheet
-from comptroller.work.loss_points import read_losses
+from comptroller.work.laws import LawQuery
+from comptroller.work.loss_points import read_losses, states_losses
 from comptroller.work.scaling_findings import ScalingQuery, scaling_report
 
 
@@ -44,19 +45,29 @@ def scaling_options(
     return ScalingOptions(tuple(flops or ()), drop_highest)
 
 
-def fit_losses(path: Path, asked: ScalingQuery, files: Mapping[str, Path | None], as_json: bool) -> None:
-    """Fit a law to every family of runs of a table of losses, print and write."""
-    table = files.get("table")
+def fit_losses(
+    evidence: str, options: ScalingOptions, query: LawQuery, files: Mapping[str, Path | None], as_json: bool
+) -> bool:
+    """Fit a law to every family of runs, print and write, where the evidence is a table of losses; whether it is one.
+
+    Raises:
+        InputError: a picture or a page is asked for.
+    """
+    path, table = Path(evidence), files.get("table")
+    if not states_losses(path):
+        return False
     if any(files.get(name) for name in ("png", "html")):
         raise InputError("laws of the loss are tables: --table, or --json")
     if table:
         check(table)
+    asked = ScalingQuery(options.flops, options.drop_highest, query.beyond, query.level, query.draws, query.seed)
     reports = scaling_report(read_losses(path), asked)
     if table:
         make = writer_of(table)
         write_all({"table": table}, {"table": lambda: make(family_sheet(reports))})
     if as_json:
         typer.echo(documents.dumps([one.record for one in reports], indent=2))
-        return
+        return True
     for sheet in scaling_sheets(reports):
         print_sheet(sheet, console())
+    return True

@@ -24,8 +24,6 @@ from comptroller.report.tables import writer_of
 from comptroller.report.terminal import console, print_sheet
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery, law, laws
-from comptroller.work.loss_points import states_losses
-from comptroller.work.scaling_findings import ScalingQuery
 
 File = Path | None
 SUBJECTS = ("laws", "routers", "calibration")
@@ -94,9 +92,8 @@ def run(
     if subject == "routers":
         fit_routers(evidence[0], RouterFitOptions(model or [], kind or [], cost or [], seed, columns), out, files, json)
         return
-    if states_losses(Path(evidence[0])):
-        asked_of_losses = ScalingQuery(losses.flops, losses.drop_highest, beyond, level, draws, seed)
-        return fit_losses(Path(evidence[0]), asked_of_losses, files, json)
+    if fit_losses(evidence[0], losses, LawQuery((), beyond, margin, level, draws, seed), files, json):
+        return
     records = read_evidence(evidence[0], columns)
     _fit_laws(records, only or [], LawQuery(tuple(at or ()), beyond, margin, level, draws, seed), files, json)
 
