@@ -1,7 +1,7 @@
 """Causes of what servers do beyond their kernels: effects that a fit shares between replicas, and whose they are.
 
 An effect is a factor near 1, named QUANTITY.CAUSE, by what it slows: `pace` the arithmetic and traffic of kernels and
-`attention` that of attention besides, `launch` the least times of their calls, `wire` collectives, `work` what a step
+`arithmetic` the multiplications of decoding sequences, `attention` what attention takes besides, `launch` the least times of their calls, `wire` collectives, `work` what a step
 takes outside kernels and `sequence` that for each sequence, `outside` what a server adds before the first token. An old
 build that spends 0.2 ms of its host on each sequence is nine times too slow on a small model with 256 of them, and as
 fast as any on a large one: one factor on all of it is right for neither. A replica that was never measured has the
@@ -22,7 +22,7 @@ from comptroller.facts.serving import ANY
 EffectName = tuple[str, str]
 """Name of an effect and its engine, `any` where all engines share it."""
 
-QUANTITIES = ("pace", "attention", "launch", "wire", "work", "sequence", "outside")
+QUANTITIES = ("pace", "arithmetic", "attention", "launch", "wire", "work", "sequence", "outside")
 
 REACH = "pace.reach"
 """Effect on kernels of an engine that nobody timed for each doubling of the memory's rate: with so many requests under
@@ -62,7 +62,7 @@ def exposures(replica: ModelReplica) -> Mapping[EffectName, float]:
     >>> round(found["pace.reach", "llama_cpp"], 2), found["pace.build", "llama_cpp"]
     (1.03, 1.0)
     """
-    octaves = log2(replica.device.memory_bytes_per_s / REACH_BYTES_PER_S)
+    octaves = max(log2(replica.device.memory_bytes_per_s / REACH_BYTES_PER_S), 0.0)
     return {name: octaves if name[0] == REACH else 1.0 for name in effects(replica)}
 
 
@@ -74,7 +74,7 @@ def is_foreign(replica: ModelReplica) -> bool:
 TIMED = "timed"
 """What a replica is of whose engine, generation and family somebody timed kernels."""
 
-STRANGENESS = {".vendor.": "vendor", ".family.": "vendor", ".build": "engine", ".generation.": "generation"}
+STRANGENESS = {".maker.": "vendor", ".vendor.": "vendor", ".family.": "vendor", ".build": "engine", ".generation.": "generation"}
 """Cause in an effect's name -> the group whose held-out errors judge the replica, the farthest first."""
 
 
@@ -110,12 +110,11 @@ def _effects(
     if not timed_family:
         found.append((f"pace.family.{family}", ANY))
     if not timed_engine:
-        found += [("pace.build", engine), (REACH, engine)]
+        found += [(REACH, engine), *((f"{name}.build", engine) for name in BUILT)]
     if vendor != "NVIDIA":
-        maker = f"vendor.{vendor.lower()}"
-        found += [(f"{name}.{maker}", ANY) for name in SLOWED]
+        found += [(f"{name}.maker.{vendor.lower()}", ANY) for name in SLOWED]
         if generation:
-            found += [(f"{name}.{maker}.{generation}", engine) for name in SLOWED]
+            found += [(f"{name}.vendor.{vendor.lower()}.{generation}", engine) for name in SLOWED]
     if generation:
         found += [(f"{name}.generation.{generation}", engine) for name in SLOWED]
     if link != "none":
@@ -123,5 +122,8 @@ def _effects(
     return tuple(found)
 
 
-SLOWED = ("pace", "attention", "launch", "work", "sequence", "outside")
+BUILT = ("pace", "arithmetic", "attention", "launch", "sequence")
+"""What an engine whose kernels nobody timed may slow apart."""
+
+SLOWED = ("pace", "arithmetic", "attention", "launch", "work", "sequence", "outside")
 """What a vendor's build or an older generation may slow apart."""

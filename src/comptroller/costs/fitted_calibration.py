@@ -47,6 +47,9 @@ GROUPS = (
 ATTENTION = frozenset({"attention_decode", "attention_prefill", "linear_attention"})
 """Groups that an effect on attention scales besides."""
 
+MATRICES = frozenset({"gemm", "moe"})
+"""Kinds of kernels that multiply matrices, whose multiplications an effect may slow."""
+
 _GROUP_OF = {
     "elementwise": "elementwise",
     "attention_decode": "attention_decode",
@@ -71,7 +74,7 @@ def group_of(kernel: KernelSignature) -> str:
     >>> group_of(KernelSignature("moe", "mxfp4", "bf16", 1)), group_of(KernelSignature("gemm", "fp8_block", "fp8", 1))
     ('experts_dequantised', 'gemm_8bit')
     """
-    if kernel.kind not in {"gemm", "moe"}:
+    if kernel.kind not in MATRICES:
         return _GROUP_OF[kernel.kind]
     bits = _BITS.get(kernel.arithmetic, "16bit")
     if kernel.kind == "gemm":
@@ -149,6 +152,7 @@ class FittedCalibration:
             passes=prior.passes * scale,
             direct=prior.direct / scale,
             setup_s=prior.setup_s * scale,
+            skinny=self.effect(replica, "arithmetic") if kernel.kind in MATRICES else 1.0,
         )
 
     def overheads(self, replica: ModelReplica) -> StepOverheads:
