@@ -48,7 +48,9 @@ def effects(replica: ModelReplica) -> tuple[EffectName, ...]:
     kind = "moe" if replica.model.is_moe else "dense"
     timed = families_timed(), engines_timed()
     known = device.family in timed[0], engine.launched_as in timed[1]
-    return _effects((engine.launched_as, engine.generation), (kind, link), (device.family, device.vendor), known)
+    width = "16bit" if replica.recipe.weights in WIDE else "narrow"
+    shape = kind, link, width
+    return _effects((engine.launched_as, engine.generation), shape, (device.family, device.vendor), known)
 
 
 def exposures(replica: ModelReplica) -> Mapping[EffectName, float]:
@@ -103,9 +105,9 @@ def _link(replica: ModelReplica) -> str:
 
 @lru_cache(maxsize=1024)
 def _effects(
-    program: tuple[str, str], shape: tuple[str, str], device: tuple[str, str], timed: tuple[bool, bool]
+    program: tuple[str, str], shape: tuple[str, str, str], device: tuple[str, str], timed: tuple[bool, bool]
 ) -> tuple[EffectName, ...]:
-    (engine, generation), (kind, link), (family, vendor), (timed_family, timed_engine) = program, shape, device, timed
+    (engine, generation), (kind, link, width), (family, vendor), (timed_family, timed_engine) = program, shape, device, timed
     found = [(f"outside.{kind}", engine)]
     if not timed_family:
         found.append((f"pace.family.{family}", ANY))
@@ -114,13 +116,19 @@ def _effects(
     if vendor != "NVIDIA":
         found += [(f"{name}.maker.{vendor.lower()}", ANY) for name in SLOWED]
         if generation:
-            found += [(f"{name}.vendor.{vendor.lower()}.{generation}", engine) for name in SLOWED]
+            built = f"vendor.{vendor.lower()}.{generation}"
+            found += [(f"{name}.{built}", engine) for name in SLOWED if name != "arithmetic"]
+            found.append((f"arithmetic.{built}.{width}", engine))
     if generation:
         found += [(f"{name}.generation.{generation}", engine) for name in SLOWED]
     if link != "none":
         found.append((f"wire.{link}", ANY))
     return tuple(found)
 
+
+WIDE = ("bf16", "fp16")
+"""Formats of weights that every build multiplies; vLLM of 2024 multiplied narrower ones on AMD in the vendor's fork alone,
+whose kernels were tuned."""
 
 BUILT = ("pace", "arithmetic", "attention", "launch", "sequence")
 """What an engine whose kernels nobody timed may slow apart."""
