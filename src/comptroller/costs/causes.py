@@ -1,7 +1,7 @@
 """Causes of what servers do beyond their kernels: effects that a fit shares between replicas, and whose they are.
 
 An effect is a factor near 1, named QUANTITY.CAUSE, by what it slows: `pace` the arithmetic and traffic of kernels and
-`arithmetic` the multiplications of decoding sequences, `attention` what attention takes besides, `launch` the least times of their calls, `wire` collectives, `work` what a step
+`attention` that of attention besides, `launch` the least times of their calls, `wire` collectives, `work` what a step
 takes outside kernels and `sequence` that for each sequence, `outside` what a server adds before the first token. An old
 build that spends 0.2 ms of its host on each sequence is nine times too slow on a small model with 256 of them, and as
 fast as any on a large one: one factor on all of it is right for neither. A replica that was never measured has the
@@ -22,7 +22,7 @@ from comptroller.facts.serving import ANY
 EffectName = tuple[str, str]
 """Name of an effect and its engine, `any` where all engines share it."""
 
-QUANTITIES = ("pace", "arithmetic", "attention", "launch", "wire", "work", "sequence", "outside")
+QUANTITIES = ("pace", "attention", "launch", "wire", "work", "sequence", "outside")
 
 REACH = "pace.reach"
 """Effect on kernels of an engine that nobody timed for each doubling of the memory's rate: with so many requests under
@@ -48,9 +48,7 @@ def effects(replica: ModelReplica) -> tuple[EffectName, ...]:
     kind = "moe" if replica.model.is_moe else "dense"
     timed = families_timed(), engines_timed()
     known = device.family in timed[0], engine.launched_as in timed[1]
-    width = "16bit" if replica.recipe.weights in WIDE else "narrow"
-    shape = kind, link, width
-    return _effects((engine.launched_as, engine.generation), shape, (device.family, device.vendor), known)
+    return _effects((engine.launched_as, engine.generation), (kind, link), (device.family, device.vendor), known)
 
 
 def exposures(replica: ModelReplica) -> Mapping[EffectName, float]:
@@ -76,7 +74,7 @@ def is_foreign(replica: ModelReplica) -> bool:
 TIMED = "timed"
 """What a replica is of whose engine, generation and family somebody timed kernels."""
 
-STRANGENESS = {".maker.": "vendor", ".vendor.": "vendor", ".family.": "vendor", ".build": "engine", ".generation.": "generation"}
+STRANGENESS = {".vendor.": "vendor", ".family.": "vendor", ".build": "engine", ".generation.": "generation"}
 """Cause in an effect's name -> the group whose held-out errors judge the replica, the farthest first."""
 
 
@@ -105,20 +103,18 @@ def _link(replica: ModelReplica) -> str:
 
 @lru_cache(maxsize=1024)
 def _effects(
-    program: tuple[str, str], shape: tuple[str, str, str], device: tuple[str, str], timed: tuple[bool, bool]
+    program: tuple[str, str], shape: tuple[str, str], device: tuple[str, str], timed: tuple[bool, bool]
 ) -> tuple[EffectName, ...]:
-    (engine, generation), (kind, link, width), (family, vendor), (timed_family, timed_engine) = program, shape, device, timed
+    (engine, generation), (kind, link), (family, vendor), (timed_family, timed_engine) = program, shape, device, timed
     found = [(f"outside.{kind}", engine)]
     if not timed_family:
         found.append((f"pace.family.{family}", ANY))
     if not timed_engine:
         found += [(REACH, engine), *((f"{name}.build", engine) for name in BUILT)]
-    if vendor != "NVIDIA":
-        found += [(f"{name}.maker.{vendor.lower()}", ANY) for name in SLOWED]
-        if generation:
-            built = f"vendor.{vendor.lower()}.{generation}"
-            found += [(f"{name}.{built}", engine) for name in SLOWED if name != "arithmetic"]
-            found.append((f"arithmetic.{built}.{width}", engine))
+    if vendor != "NVIDIA" and generation:
+        found += [(f"{name}.vendor.{vendor.lower()}.{generation}", engine) for name in SLOWED]
+    elif vendor != "NVIDIA":
+        found += [(f"{name}.vendor.{vendor.lower()}", ANY if timed_engine else engine) for name in SLOWED]
     if generation:
         found += [(f"{name}.generation.{generation}", engine) for name in SLOWED]
     if link != "none":
@@ -126,12 +122,8 @@ def _effects(
     return tuple(found)
 
 
-WIDE = ("bf16", "fp16")
-"""Formats of weights that every build multiplies; vLLM of 2024 multiplied narrower ones on AMD in the vendor's fork alone,
-whose kernels were tuned."""
-
-BUILT = ("pace", "arithmetic", "attention", "launch", "sequence")
+BUILT = ("pace", "attention", "launch", "sequence")
 """What an engine whose kernels nobody timed may slow apart."""
 
-SLOWED = ("pace", "arithmetic", "attention", "launch", "work", "sequence", "outside")
+SLOWED = ("pace", "attention", "launch", "work", "sequence", "outside")
 """What a vendor's build or an older generation may slow apart."""

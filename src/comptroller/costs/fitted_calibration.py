@@ -47,9 +47,6 @@ GROUPS = (
 ATTENTION = frozenset({"attention_decode", "attention_prefill", "linear_attention"})
 """Groups that an effect on attention scales besides."""
 
-MATRICES = frozenset({"gemm", "moe"})
-"""Kinds of kernels that multiply matrices, whose multiplications an effect may slow."""
-
 _GROUP_OF = {
     "elementwise": "elementwise",
     "attention_decode": "attention_decode",
@@ -74,7 +71,7 @@ def group_of(kernel: KernelSignature) -> str:
     >>> group_of(KernelSignature("moe", "mxfp4", "bf16", 1)), group_of(KernelSignature("gemm", "fp8_block", "fp8", 1))
     ('experts_dequantised', 'gemm_8bit')
     """
-    if kernel.kind not in MATRICES:
+    if kernel.kind not in {"gemm", "moe"}:
         return _GROUP_OF[kernel.kind]
     bits = _BITS.get(kernel.arithmetic, "16bit")
     if kernel.kind == "gemm":
@@ -140,9 +137,9 @@ class FittedCalibration:
         engine, per_device = replica.engine.launched_as, kernel.kind in COLLECTIVES
         own = self.facts.value(f"time.{group}", engine)
         scale = own * self.effect(replica, "wire" if per_device else "pace")
+        least = scale * self.facts.value("floor", engine) * (1.0 if per_device else self.effect(replica, "launch"))
         if group in ATTENTION:
             scale *= self.effect(replica, "attention")
-        least = (scale if per_device else own * self.effect(replica, "launch")) * self.facts.value("floor", engine)
         return KernelEfficiency(
             flops=prior.flops / scale,
             bytes=prior.bytes / scale,
@@ -152,7 +149,6 @@ class FittedCalibration:
             passes=prior.passes * scale,
             direct=prior.direct / scale,
             setup_s=prior.setup_s * scale,
-            skinny=self.effect(replica, "arithmetic") if kernel.kind in MATRICES else 1.0,
         )
 
     def overheads(self, replica: ModelReplica) -> StepOverheads:

@@ -96,11 +96,6 @@ class OperationMatrices:
         values = self.values(step)
         return self.flop_matrix @ values, self.byte_matrix @ values
 
-    def decode_flops(self) -> Array:
-        """FLOPs per device, call and sequence that decodes, (operations,)."""
-        of_all = {TOKENS: 1.0, ROWS: 1.0, STAGE_TOKENS: float(self.layout.dp)}
-        return self.flop_matrix @ np.array([of_all.get(feature, 0.0) for feature in self.features])
-
     def matrix(self, name: str) -> Array:
         """Coefficients of `items`, `depth` or `passes`, of shape (operations, features)."""
         return _matrix([getattr(row, name) for row in self.rows], self.features)

@@ -13,7 +13,7 @@ from comptroller.costs.adapters import adapter_operations, load_s_per_prompt
 from comptroller.costs.deployment import ModelReplica, arithmetic
 from comptroller.costs.knee import collective_s, smooth_max
 from comptroller.costs.network import link_bytes_per_s, node_devices
-from comptroller.costs.operations import BATCH, PROMPTS, OperationMatrices, StepOperation, operations
+from comptroller.costs.operations import PROMPTS, OperationMatrices, StepOperation, operations
 from comptroller.costs.overlap import exposed_s
 from comptroller.costs.speculation import draft_replica, tokens_per_step
 from comptroller.costs.step import ReplicaStep
@@ -63,7 +63,6 @@ class KernelEfficiency:
 
     floor_s: a call at least.  item_s: per independent piece of work (collectives: per further device).
     depth_s: per unit of serial length.  passes: passes over the activations at the memory rate.
-    skinny: time of the FLOPs of decoding sequences over that of a prompt's, where above 1 the rest hides behind nothing.
     Collectives: `bytes` is the share of the link a ring reaches after `setup_s`, `direct` the share when every
     device sends to every other at once (0: only the ring is known); the faster way is taken.
     """
@@ -76,13 +75,11 @@ class KernelEfficiency:
     passes: float = 0.0
     direct: float = 0.0
     setup_s: float = 0.0
-    skinny: float = 1.0
 
     def times(self, factor: float) -> KernelEfficiency:
         """The same kernel where every call takes so many times as long."""
         longer = {name: getattr(self, name) * factor for name in ("floor_s", "item_s", "depth_s", "passes", "setup_s")}
-        shares = {name: getattr(self, name) / factor for name in ("flops", "bytes", "direct")}
-        return KernelEfficiency(skinny=self.skinny, **shares, **longer)
+        return KernelEfficiency(self.flops / factor, self.bytes / factor, direct=self.direct / factor, **longer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,21 +348,20 @@ class _Columns:
             else:
                 peaks[i] = share.flops * device.peak(kernel.arithmetic)
                 widths[i] = share.bytes * device.memory_bytes_per_s
-        others = [(k.devices - 1) * (k.kind in COLLECTIVES) for k in kernels]
-        floors = [s.floor_s + s.item_s * count for s, count in zip(shares, others, strict=True)]
-        extra = self._extra(shares, peaks)
+        floors = [
+            s.floor_s + s.item_s * (k.devices - 1) * (k.kind in COLLECTIVES)
+            for s, k in zip(shares, kernels, strict=True)
+        ]
+        extra = self._extra(shares)
         term = np.array([TERMS.index(TERM_OF[row.kind]) for row in rows])
         setup = np.array([share.setup_s for share in shares])
         return OperationRates(peaks, widths, direct, np.array(floors), setup, extra, term)
 
-    def _extra(self, shares: list[KernelEfficiency], peaks: Array) -> Array:
+    def _extra(self, shares: list[KernelEfficiency]) -> Array:
         items, depth, passes = (self.ops.matrix(name) for name in ("items", "depth", "passes"))
         cost = np.array([(s.item_s, s.depth_s, s.passes) for s in shares])
         memory = self.replica.device.memory_bytes_per_s
         extra = np.asarray(cost[:, :1] * items + cost[:, 1:2] * depth + cost[:, 2:] / memory * passes)
-        if any(s.skinny != 1.0 for s in shares) and BATCH in self.ops.features:
-            more = np.array([s.skinny - 1.0 for s in shares]) * self.ops.decode_flops() / peaks
-            extra[:, self.ops.features.index(BATCH)] += more
         if loads := load_s_per_prompt(self.replica):
             first = next(i for i, row in enumerate(self.ops.rows) if row.part == "adapters")
             extra[first, self.ops.features.index(PROMPTS)] += loads / self.ops.count[first]

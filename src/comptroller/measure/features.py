@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from comptroller.costs.causes import EffectName, exposures
 from comptroller.costs.deployment import ModelReplica
-from comptroller.costs.fitted_calibration import GROUPS, MATRICES, KernelPriors, group_of
+from comptroller.costs.fitted_calibration import GROUPS, KernelPriors, group_of
 from comptroller.costs.memory import ReplicaMemory, memory
 from comptroller.costs.residual import ResidualIdentity, places
 from comptroller.costs.steady import UniformRequests, batch_that_fits, chunk_alone, chunk_beside, prompt_chunks
@@ -34,7 +34,7 @@ class RunFeatures:
 
     decode, chunk, mixed: seconds by group at the kernels' priors, work first and least times after, of a decode
     step, of a chunk of a prompt alone, and of a step with both.  batch: what runs at once.
-    skinny: seconds by group that the FLOPs of decoding sequences take alone.  chunks: steps a prompt takes.  stages: of the pipeline.  poll: steps between two looks at the queue.
+    chunks: steps a prompt takes.  stages: of the pipeline.  poll: steps between two looks at the queue.
     own: 1 where the time per token is the batch's over its output rate, so that it holds the request's own prompt.
     tpot_s, ttft_s: as measured.  place: coordinates of the residual.
     """
@@ -42,7 +42,6 @@ class RunFeatures:
     decode: Array
     chunk: Array
     mixed: Array
-    skinny: Array
     layers: Array
     chunks: Array
     stages: Array
@@ -182,8 +181,7 @@ def _row(observation: RunObservation, ready: dict[Hashable, PricedReplica]) -> l
         batch[0] / observation.tokens_per_s if own else observation.tpot_s,
         observation.ttft_s,
     )
-    parts = *(by_group(priced, group, step) for step in steps), skinny_by_group(priced, group, steps[0])
-    return [*parts, *(np.asarray(float(x)) for x in remainder), place]
+    return [*(by_group(priced, group, step) for step in steps), *(np.asarray(float(x)) for x in remainder), place]
 
 
 def by_group(priced: ReplicaTimer, group: npt.NDArray[np.int64], step: ReplicaStep) -> Array:
@@ -193,12 +191,3 @@ def by_group(priced: ReplicaTimer, group: npt.NDArray[np.int64], step: ReplicaSt
     work = without.seconds(step)[0][:, 0]
     count = len(GROUPS)
     return np.concatenate([np.bincount(group, work, count), np.bincount(group, whole - work, count)])
-
-
-def skinny_by_group(priced: ReplicaTimer, group: npt.NDArray[np.int64], decode: ReplicaStep) -> Array:
-    """Seconds by group of matrices that the FLOPs of a decode step's sequences take alone; shape (groups,)."""
-    ops, matrices = priced.operations, np.array([row.kind in MATRICES for row in priced.operations.rows])
-    layout = priced.replica.layout
-    batch = float(decode.batch[0]) / (layout.dp * layout.pp)
-    seconds = np.where(matrices, ops.count * ops.decode_flops() * batch / priced.rates.flops_per_s, 0.0)
-    return np.bincount(group, seconds, len(GROUPS))

@@ -67,23 +67,14 @@ FIRST = frozenset(("host", "client", "prefill", "wait_steps", "burst", "crowd", 
 """Parameters of the time to first token only, with the effects that start with `outside`."""
 
 EFFECT_SPREADS: Mapping[str, float] = {
-    "pace.family": 0.15,
-    "pace.reach": 0.5,
-    "outside": 0.4,
-    "wire": 0.4,
-    "pace.maker": 0.15,
-    "attention.maker": 0.2,
-    "launch.maker": 0.3,
-    "work.maker": 0.5,
-    "sequence.maker": 0.5,
-    "arithmetic.maker": 0.3,
-    "arithmetic.vendor": 1.5,
-    "pace": 0.5,
-    "arithmetic": 0.7,
-    "attention": 0.7,
-    "launch": 0.7,
+    "pace.family": 0.2,
+    "pace": 0.3,
+    "attention": 0.5,
+    "launch": 0.3,
     "work": 1.0,
     "sequence": 1.5,
+    "wire": 0.4,
+    "outside": 0.4,
 }
 """Log standard deviation of an effect before the fit, by the start of its name. Kernels that were timed have
 no effect of their own; those of another family or engine, of an older generation or of another vendor's build may take
@@ -207,11 +198,10 @@ class RunLatencyModel:
             self._effect(values, name)[:, None] for name in ("wire", "pace", "attention", "launch")
         )
         kernels = np.where(WIRED, wire, pace * np.where(ATTENDING, attention, 1.0))
-        full = np.concatenate([kernels * scale, np.where(WIRED, wire, launch) * least], axis=1)
+        full = np.concatenate([kernels * scale, np.where(WIRED, wire, pace * launch) * least], axis=1)
         over = self.overheads(values)
         loaded, empty = (over.total_s(runs.layers, batch, runs.ranks) for batch in (runs.batch, 0.0))
-        slow = (runs.skinny * (kernels * scale)).sum(axis=1) * (self._effect(values, "arithmetic") - 1.0)
-        decode, mixed = ((step * full).sum(axis=1) + slow + loaded for step in (runs.decode, runs.mixed))
+        decode, mixed = ((step * full).sum(axis=1) + loaded for step in (runs.decode, runs.mixed))
         solo = ((runs.chunk * full).sum(axis=1) + empty) * runs.chunks
         marginal = marginal_prompt_s(mixed, decode, runs.chunks, runs.stages)
         others = closed_prompts_per_step(runs.batch, runs.output_tokens, self._own(values, "interference"))
