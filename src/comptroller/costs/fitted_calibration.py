@@ -7,6 +7,7 @@ from dataclasses import replace as dataclass_replace
 
 from comptroller.costs.causes import exposures
 from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.format_bounds import matrix_prior
 from comptroller.costs.network import DEEPEP_SHARE, leaves_node, network_shares
 from comptroller.costs.timing import COLLECTIVES, KernelEfficiency, KernelSignature, ServingOverheads, StepOverheads
 from comptroller.facts.calibration import OpPrior, kernel_prior
@@ -89,7 +90,9 @@ class KernelPriors:
         kind = STAND_IN.get(kernel.kind, kernel.kind)
         engine = MEASURED_UNDER.get((kind, kernel.format, replica.engine.launched_as), replica.engine.launched_as)
         stored = TIMED_WITH.get((kind, kernel.format, kernel.arithmetic), kernel.format)
-        prior = kernel_prior(kind, replica.device, engine, stored)
+        dense = kernel.kind == "gemm" and engine == replica.engine.launched_as
+        bounded = matrix_prior(replica, stored, kernel.arithmetic) if dense else None
+        prior = bounded or kernel_prior(kind, replica.device, engine, stored)
         if kernel.kind in COLLECTIVES and leaves_node(replica, kernel.kind, kernel.devices):
             return _over_network(replica, kernel, prior)
         return KernelEfficiency(

@@ -107,7 +107,7 @@ class ReplicaIntervals:
         group = strangeness(replica)
         name, band = efficiency.facts.tpot.of_group(group, measured)
         first = efficiency.facts.ttft.of_group(group, measured)[1]
-        more = 0.0 if group != TIMED else unmeasured
+        more = float(np.hypot(0.0 if group != TIMED else unmeasured, format_error(replica)))
         return cls(_of_band(band, more), _of_band(first, more), watts, JUDGED_BY[name])
 
 
