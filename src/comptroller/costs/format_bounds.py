@@ -1,7 +1,7 @@
 """Kernels of number formats, kept coherent: what nobody timed is bounded by timed neighbours of its kind.
 
-Two faults of kernel tables are mended here. A table timed outside a captured graph holds the launch of every call, 11 to
-24 us for 16-bit kernels of 4- and 8-bit weights, where quantised kernels in graphs take 6: engines capture both. And a
+Two faults of kernel tables are mended here. A table timed outside a captured graph holds the launch of every call, 11
+to 24 us for kernels of 4- and 8-bit weights, where quantised kernels in graphs take 6: engines capture both. And a
 format without a table of its own took the mean over all formats, which made 5 bits faster than 4.
 """
 
@@ -33,9 +33,9 @@ def matrix_prior(replica: ModelReplica, name: str, arithmetic: str) -> OpPrior:
     """The prior of a dense matrix kernel of a format, no faster than the next wider timed format of its kind.
 
     name: of the format whose table is read.  arithmetic: that it multiplies in. A format with a table keeps it, with
-    the least time of graphs. One without takes floor, multiplications and time per weight of the next wider one:
-    eff_bytes = e b / b_wider, so that a call takes as long however narrow its weights. Engines that nobody timed keep the
-    pooled guess, which whole servers under them have scaled.
+    the least time of graphs. One without takes the time of the next wider one: eff_bytes = e b / b_wider, so that
+    a call takes as long however narrow its weights. Engines that nobody timed keep the pooled guess, which whole
+    servers under them have scaled.
 
     >>> from comptroller.costs.deployment import EngineSettings, ParallelLayout, PrecisionRecipe
     >>> from comptroller.facts.library import SHIPPED

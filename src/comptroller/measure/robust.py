@@ -18,10 +18,6 @@ LONGEST = 0.5
 """Longest move of a parameter in one round, in a logarithm: a factor of 1.65. It damps Gauss-Newton steps that start
 far from the optimum, where the slopes hold for a short way only."""
 
-OPENED = 8.0
-"""How much wider the Huber scale stands in the first round; it halves with every round down to 1. What a bad start misses
-by a factor of three is then no outlier: with 1 the multiplications of an old build on AMD stayed where they started."""
-
 SETTLED = 1e-3
 """The fit ends where no parameter moves by more than 0.1 %."""
 
@@ -98,8 +94,7 @@ def fit(
     cells = np.zeros(int(target.cell.max()) + 1)
     weights, width = target.weights(settings.most), np.hypot(settings.cell, target.spread)
     count = len(moving)
-    for turn in range(settings.rounds):
-        opened = max(OPENED * 0.5**turn, 1.0)
+    for _ in range(settings.rounds):
         predicted = predict(logs)
         slopes = np.empty((len(predicted), count))
         for column, k in enumerate(moving):
@@ -107,14 +102,14 @@ def fit(
             shifted[k] += STEP
             slopes[:, column] = (predict(shifted) - predicted) / STEP
         residual = target.log_s - predicted - cells[target.cell]
-        precision = weights * _huber(residual, opened * settings.error) / settings.error**2
-        cell_precision = _huber(cells, opened * width) / width**2
+        precision = weights * _huber(residual, settings.error) / settings.error**2
+        cell_precision = _huber(cells, width) / width**2
         move, effect, curvature = _solve(
             slopes, residual, precision, target.cell, cell_precision, (prior, logs, moving, cells)
         )
         logs[moving] += np.clip(move, -LONGEST, LONGEST)
         cells = cells + effect
-        if opened == 1.0 and np.abs(move).max(initial=0.0) < SETTLED:
+        if np.abs(move).max(initial=0.0) < SETTLED:
             break
     spread[moving] = np.sqrt(np.diag(np.linalg.inv(curvature)))
     return FitPosterior(logs, spread, cells)

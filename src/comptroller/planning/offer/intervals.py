@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from comptroller.costs.causes import TIMED, strangeness
 from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.format_bounds import format_error
 from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.costs.power import device_interval_w
 from comptroller.costs.prediction import ReplicaPredictor
