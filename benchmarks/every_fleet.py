@@ -19,7 +19,7 @@ from scipy.stats import t as student
 
 from comptroller.planning.ground.nouns import Goal
 from comptroller.planning.planner import REHEARSAL
-from comptroller.planning.prove.stage import RequestDraws
+from comptroller.planning.prove.request_draws import RequestDraws
 from comptroller.planning.solve.description import describe_units
 from comptroller.planning.solve.problem import PlanningProblem
 
@@ -81,7 +81,8 @@ class EveryFleet:
             calls[0, :, row] = self.demand * number * self.carried[row] / whole
         fleet = replace(self.like, units={self.model: count}, calls_per_s={self.model: calls})
         self.tried += 1
-        return self.draws.quantiles(fleet, goal)
+        record = self.draws.record(fleet, goal)
+        return (record.first(number + 1)[-1] for number in range(REHEARSAL.draws))
 
     def _holds(self, draws: Iterator[Floats]) -> bool:
         n, rows = REHEARSAL.draws, list[Floats]()

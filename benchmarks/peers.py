@@ -41,7 +41,7 @@ from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.planner import plan, shipped_calibration
 from comptroller.planning.prove.arrivals import RehearsalSettings
-from comptroller.planning.prove.stage import RequestDraws
+from comptroller.planning.prove.request_draws import RequestDraws
 from comptroller.planning.solve.problem import pose_problem
 from comptroller.work.workload import Workload, parse
 from every_fleet import EveryFleet

@@ -295,7 +295,7 @@ def replace_plan(config: GatewayConfig, plan: Path) -> GatewayConfig:
     return GatewayConfig(config.services, plan=str(plan), calibration=config.calibration)
 
 
-@pytest.mark.parametrize(("text", "problem"), [("rows = 1", "Field required"), ("rows =", "not valid TOML")])
+@pytest.mark.parametrize(("text", "problem"), [("rows = 1", "is missing"), ("rows =", "not valid TOML")])
 def test_a_folder_that_is_no_calibration_is_refused(folder: Path, tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(FactError, match=r"serving\.toml: No such file"):
         OwnCalibration.of_folder(tmp_path)

@@ -307,9 +307,12 @@ def test_a_server_that_is_told_to_stop_lets_requests_end(up: Upstream, tmp_path:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("port = 'x'", "gateway.toml: port: Expected `int`, got `str`"),
+        ("port = 'x'", "gateway.toml:2: port: Expected `int`, got `str`"),
         ("[services.a]\nurl = 'ftp://x'", "service a: url must be http://"),
-        ("[services.a]\nurl = 'http://x'\ncolour = 1", "services[...]: Object contains unknown field `colour`"),
+        (
+            "[services.a]\nurl = 'http://x'\ncolour = 1",
+            "gateway.toml:4: services.a.colour: unknown field (allowed: backend, url",
+        ),
         ("[services.a]\nurl = 'http://x'\nfallback = ['b']", "services.a.fallback: no service 'b'; there are a"),
         ("[services.a]\nurl = 'http://x'\nkey_env = 'NO_SUCH_KEY'", "NO_SUCH_KEY is not set"),
         ("[services.a]\nbackend = 'vlm'", "unknown backend 'vlm'"),

@@ -183,6 +183,18 @@ def test_a_near_miss_gets_further_draws_and_a_far_one_none() -> None:
     assert not judge_draws(far, target, FEW)[0].holds and far.count == 1
 
 
+def test_what_runs_alike_at_two_sites_runs_once() -> None:
+    sites = {"sites": ["us_neocloud", "aws_us_east"], "accelerators": ["h100_sxm"], "engines": ["vllm"]}
+    problem, search = _posed(repr(workload(allow=sites)))
+    for site in sites["sites"]:
+        search.proven_fleet(problem.goal, lambda axes, site=site: site in axes.get("site", (site,)))
+    places = problem.space.offers[0].deployments
+    pairs = [(one, other) for one in search.stage.pool.values() for other in search.stage.pool.values()]
+    sited = [{places[row].site.id for row in np.flatnonzero(one.fleet.units[0][0])} for pair in pairs for one in pair]
+    shared = [one.record is other.record for one, other in pairs]
+    assert any(same and here != there for same, here, there in zip(shared, sited[::2], sited[1::2], strict=True))
+
+
 def test_queues_that_grow_are_seen() -> None:
     assert queue_growth(np.array([[0.1, 0.11], [0.1, 0.1], [0.12, 0.1]])).holds
     assert not queue_growth(np.array([[0.1, 0.2], [0.1, 0.3]])).holds

@@ -22,7 +22,7 @@ True
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 NEAREST_IDS = 5
 """Ids that an error suggests: one line of a terminal. Twice as many wrap onto a second line."""
@@ -44,14 +44,30 @@ class FactError(InputError):
     """A fact file, or another document of the user, is malformed.
 
     file, field: where.  problem: what is wrong.  allowed: the values or units that are accepted, if they can be listed.
+    line: of the file, from 1, where it is known.
 
-    >>> print(FactError("h100.toml", "tdp_w", "needs a unit", "W, kW"))
-    h100.toml: tdp_w: needs a unit (allowed: W, kW)
+    >>> print(FactError("h100.toml", "tdp_w", "needs a unit", "W, kW", line=7))
+    h100.toml:7: tdp_w: needs a unit (allowed: W, kW)
     """
 
-    def __init__(self, file: str, field: str, problem: str, allowed: str = "") -> None:
-        self.file, self.field, self.problem, self.allowed = file, field, problem, allowed
-        super().__init__(f"{file}: {field}: {problem}" + (f" (allowed: {allowed})" if allowed else ""))
+    def __init__(self, file: str, field: str, problem: str, allowed: str = "", line: int | None = None) -> None:
+        self.file, self.field, self.problem, self.allowed, self.line = file, field, problem, allowed, line
+        place = file if line is None else f"{file}:{line}"
+        super().__init__(f"{place}: {field}: {problem}" + (f" (allowed: {allowed})" if allowed else ""))
+
+    @property
+    def faults(self) -> tuple[FactError, ...]:
+        """Each fault by itself."""
+        return (self,)
+
+    def at_lines(self, line_of: Callable[[str], int | None]) -> FactError:
+        """The error with the line of each fault, by what tells the line of a field; known lines stay."""
+        told = [
+            FactError(each.file, each.field, each.problem, each.allowed, each.line or line_of(each.field))
+            for each in self.faults
+        ]
+        told.sort(key=lambda each: each.line or 0)  # what stands on no line is missing, and comes first
+        return one_error(told)
 
 
 class DocumentFaultsError(FactError):
@@ -66,11 +82,26 @@ class DocumentFaultsError(FactError):
 
     def __init__(self, faults: Sequence[FactError]) -> None:
         first = faults[0]
-        super().__init__(first.file, first.field, first.problem, first.allowed)
-        self.faults = tuple(faults)
+        super().__init__(first.file, first.field, first.problem, first.allowed, first.line)
+        self._faults = tuple(faults)
+
+    @property
+    def faults(self) -> tuple[FactError, ...]:
+        """Each fault by itself."""
+        return self._faults
 
     def __str__(self) -> str:
         return "\n".join([f"{len(self.faults)} faults", *map(str, self.faults)])
+
+
+def one_error(faults: Sequence[FactError]) -> FactError:
+    """A fault, or several of one document, as the error that is raised.
+
+    >>> fault = FactError("a.toml", "rate", "is missing")
+    >>> one_error([fault]) is fault, len(one_error([fault, fault]).faults)
+    (True, 2)
+    """
+    return faults[0] if len(faults) == 1 else DocumentFaultsError(faults)
 
 
 KNOWN_IDS = 40
@@ -90,7 +121,8 @@ class UnknownIdError(InputError):
 
     def __init__(self, kind: str, name: str, ids: Iterable[str], accepts: str = "") -> None:
         existing = sorted(ids)
-        near = difflib.get_close_matches(name, existing, n=NEAREST_IDS, cutoff=SIMILARITY)
+        similar = difflib.get_close_matches(name, existing, n=NEAREST_IDS, cutoff=SIMILARITY)
+        near = sorted(similar, key=lambda one: not one.startswith(name.lower()))  # what only lacks its end comes first
         more = f" and {len(existing) - KNOWN_IDS} more" if len(existing) > KNOWN_IDS else ""
         hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(existing[:KNOWN_IDS])}{more}"
         super().__init__(f"unknown {kind} {name!r}; {hint}{accepts and f'; accepted: {accepts}'}")

@@ -35,6 +35,10 @@ TableOption = Annotated[
     Path | None, typer.Option(help="Write the table, .csv, .md, .tex or .parquet.", show_default=False)
 ]
 
+AnonymisedOption = Annotated[
+    bool, typer.Option("--anonymised", help="Pseudonyms for keys, projects, users and tags; no texts.")
+]
+
 
 @dataclass(frozen=True, slots=True)
 class SheetOutput:

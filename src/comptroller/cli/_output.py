@@ -50,3 +50,8 @@ def write(path: Path, content: str | bytes) -> None:
         path.write_bytes(data)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def picture_kind(path: Path | None) -> str:
+    """What a picture is written as, by the suffix of its file: svg, or else png."""
+    return "svg" if path is not None and path.suffix.lower() == ".svg" else "png"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json as documents
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,20 +9,17 @@ import typer
 from rich.markup import escape
 
 from comptroller.books import alerts as sending
-from comptroller.books import archive as archiving
-from comptroller.books import export as exporting
 from comptroller.books import insight, reconcile
 from comptroller.books import rerate as rerating
-from comptroller.books import verify as verifying
 from comptroller.books.budgets import SpendBudget
 from comptroller.books.grouping import DOLLARS, grouped_totals, zone_of
 from comptroller.books.invoices import CurrencyRates, read_invoice
 from comptroller.books.keys import ApiKeyStore
 from comptroller.books.ledger import CallLedger
 from comptroller.books.meter_posting import post
-from comptroller.books.pseudonyms import PseudonymBook
 from comptroller.books.query import EVERYTHING, GROUPS, LedgerScope, LedgerTotals, totals
 from comptroller.cli._against import against
+from comptroller.cli._books_keeping import archive_rows, digest, export, verify
 from comptroller.cli._books_options import (
     TERMINAL,
     InCurrency,
@@ -34,14 +29,11 @@ from comptroller.cli._books_options import (
     Rows,
     RowsOfDays,
     WhereArgument,
-    day_of,
-    open_books,
     period_of,
 )
 from comptroller.cli._meter_file import bill
 from comptroller.cli._option_groups import shared_command
 from comptroller.cli._output import check, write
-from comptroller.cli._progress import ProgressBar
 from comptroller.costs.inference_units import ModelCostShape, prefill_gamma
 from comptroller.costs.rating import pusd
 from comptroller.errors import InputError
@@ -55,10 +47,11 @@ from comptroller.report.terminal import console
 
 app = typer.Typer(help="What was spent, on what, and does it balance.", no_args_is_help=True)
 app.command()(against)
+shared_command(app)(verify)
+shared_command(app)(digest)
+shared_command(app)(export)
+shared_command(app, "archive")(archive_rows)
 
-AnonymisedOption = Annotated[
-    bool, typer.Option("--anonymised", help="Pseudonyms for keys, projects, users and tags; no texts.")
-]
 By = Annotated[str, typer.Option(help=f"Group by some of {', '.join(GROUPS)}; separated by commas.")]
 ByTimes = Annotated[
     str, typer.Option(help=f"Group by some of {', '.join(GROUPS)}, hour, week, month, tag:NAME; separated by commas.")
@@ -181,41 +174,6 @@ def change(
 
 
 @shared_command(app)
-def verify(
-    where: WhereArgument,
-    ledger: OpenBooks,
-    digest: Annotated[Path | None, typer.Option(help="A digest exported before.", show_default=False)] = None,
-    public_key: Annotated[Path | None, typer.Option(help="Ed25519 key in PEM.", show_default=False)] = None,
-    archives: Annotated[
-        list[Path] | None,
-        typer.Option("--archive", help="Where rows went; again for more, the first first.", show_default=False),
-    ] = None,
-) -> None:
-    """Read every row, compute every hash again; exit 2 and name the first row that does not fit."""
-    recorded = documents.loads(_read(digest)) if digest else None
-    if recorded and public_key:
-        verifying.check_signature(recorded, _read(public_key))
-    with ExitStack() as held, ProgressBar("reading rows", "checking balances") as bar:
-        moved = [held.enter_context(open_books(str(path))) for path in archives or ()]
-        checked = verifying.verify(ledger, recorded, bar, moved)
-    if checked.faults:
-        raise InputError(f"{where} does not fit: {'; '.join(checked.faults)}")
-    console().print(f"[bold green]{checked.rows:,} rows fit[/]: chain, accounts, prices, budgets")
-
-
-@shared_command(app)
-def digest(
-    ledger: OpenBooks,
-    out: Annotated[Path, typer.Option(help="Where to write it.", show_default=False)],
-    sign: Annotated[Path | None, typer.Option(help="Ed25519 private key in PEM.", show_default=False)] = None,
-) -> None:
-    """Write where every segment stands, signed if a key is given; `verify --digest` compares later."""
-    check(out)
-    segments = verifying.digest(ledger)
-    write(out, documents.dumps(verifying.sign(segments, _read(sign)) if sign else segments, indent=2) + "\n")
-
-
-@shared_command(app)
 def rerate(
     ledger: OpenBooks,
     prices: Annotated[list[Path] | None, typer.Option(help="A file of own prices.", show_default=False)] = None,
@@ -240,41 +198,6 @@ def attribute(
     """Attribute a meter's joules and a deployment's dollars to its calls; idle time gets a row of its own."""
     shares = post(ledger, service, bill(meter, (usd_per_h, idle_w), site, grid))
     TERMINAL.show(sheets.attribution_sheet(shares))
-
-
-@shared_command(app)
-def export(
-    ledger: OpenBooks,
-    out: Annotated[Path, typer.Option(help="Where to write it.", show_default=False)],
-    as_: Annotated[str, typer.Option("--as", help="focus (CSV) or otel (OTLP JSON lines).")] = "focus",
-    scope: Rows = EVERYTHING,
-    anonymised: AnonymisedOption = False,
-) -> None:
-    """Write the books for other tools: FOCUS 1.2, or OpenTelemetry GenAI spans."""
-    writers = {"focus": exporting.focus, "otel": exporting.spans}
-    if as_ not in writers:
-        raise InputError(f"--as {as_}: allowed are {', '.join(writers)}")
-    check(out)
-    with out.open("w", encoding="utf-8", newline="") as file:
-        count = writers[as_](ledger, file, scope, PseudonymBook() if anonymised else None)
-    console().print(f"{count:,} {'charges' if as_ == 'focus' else 'spans'} in {escape(str(out))}")
-
-
-@shared_command(app, name="archive")
-def archive_rows(
-    ledger: OpenBooks,
-    before: Annotated[str, typer.Option(help="The first day (UTC) whose rows stay.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="New books that the rows move to.", show_default=False)] = None,
-    anonymised: AnonymisedOption = False,
-) -> None:
-    """Move old rows into books of their own; daily sums, limits and the chain stay. Without --out: what would move."""
-    day = day_of(before)
-    if out is None:
-        found, _ = archiving.archivable(ledger, day)
-    else:
-        check(out)
-        found = archiving.archive(ledger, day, out, anonymised)
-    console().print(escape(sheets.archive_sentence(found, out)), soft_wrap=True)
 
 
 @shared_command(app)
@@ -340,10 +263,3 @@ def _budget(text: str, limit: int) -> SpendBudget:
     scope: Any = words[0]
     period: Any = words[-1]
     return SpendBudget(scope, " ".join(words[1:-2]), period, limit)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error

@@ -13,7 +13,7 @@ import typer
 
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, say, write
-from comptroller.cli._workload_options import WorkloadOptions, listed_names, workload_options
+from comptroller.cli._workload_options import WorkloadOptions, completion, listed_names, workload_options
 from comptroller.errors import FactError, InputError
 from comptroller.facts.reader import ids
 from comptroller.facts.use_case import use_case as use_case_of
@@ -32,7 +32,10 @@ Ask = Callable[[str, str], str]
 def run(
     stated: Annotated[WorkloadOptions, SharedOptions(workload_options)],
     file: Annotated[Path | None, typer.Argument(help="The file to write; printed if left out.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="Models, by id or file, with commas or again.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Models, by id or file, with commas or again.", autocompletion=completion("models")),
+    ] = None,
     tokens_out: Annotated[int | None, typer.Option("--out", help="Tokens of an answer.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from comptroller.facts.format import Format
 from comptroller.facts.model import Model
 from comptroller.facts.reader import FactEntry, entry_of, fact_of, require_one_content
 from comptroller.facts.site import Site
+from comptroller.facts.stated_prices import with_stated_prices
 
 RESOLVERS: dict[str, Callable[[str, Path], FactEntry]] = {
     "models": model_entry,
@@ -71,6 +72,16 @@ class FactLibrary:
         for entry in entries:
             require_one_content(entry, known.setdefault((entry.kind, entry.id), entry))
         return FactLibrary(tuple(known.values()), self.complete)
+
+    def with_prices(self, sites: Iterable[str], usd_per_device_h: Mapping[str, float], place: str) -> FactLibrary:
+        """The library with prices that a document, `place`, states for devices at these sites.
+
+        Raises:
+            UnknownIdError: no such site.
+        """
+        stated = {name: with_stated_prices(self.entry("sites", name), usd_per_device_h, place) for name in sites}
+        others = (entry for entry in self.entries if entry.kind != "sites" or entry.id not in stated)
+        return FactLibrary((*others, *stated.values()), self.complete)
 
     def model(self, name: str) -> Model:
         """A model; raises as `entry`."""

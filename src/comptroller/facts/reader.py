@@ -15,18 +15,22 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field, fields, is_dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import field
 from datetime import date
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from comptroller.errors import FactError, UnknownIdError
+from comptroller.errors import FactError, UnknownIdError, one_error
+from comptroller.facts.document_faults import fact_error
+from comptroller.facts.toml_lines import line_of
 from comptroller.quantities import UNITS, to_si
 
 T = TypeVar("T")
@@ -65,6 +69,7 @@ class FactEntry:
 
     kind: the package folder of such facts (`models`, ...).  origin: `catalogue`, or the path as it was written.
     digest: SHA-256 of the content.  content: the document, JSON values only; entries of one digest have the same.
+    path: of the file it was read from on this machine, for messages; it is not kept.
     """
 
     kind: str
@@ -72,13 +77,14 @@ class FactEntry:
     origin: str
     digest: str
     content: Mapping[str, Any] = field(compare=False, repr=False)
+    path: Annotated[Path | None, Field(exclude=True)] = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def of(cls, kind: str, id: str, origin: str, content: Mapping[str, Any]) -> FactEntry:
+    def of(cls, kind: str, id: str, origin: str, content: Mapping[str, Any], path: Path | None = None) -> FactEntry:
         """An entry with the digest of its content."""
         plain = json.loads(json.dumps(content, default=str))
         digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-        return cls(kind, id, origin, digest, plain)
+        return cls(kind, id, origin, digest, plain, path)
 
     @property
     def file(self) -> str:
@@ -86,6 +92,7 @@ class FactEntry:
         return f"{self.id}.toml" if self.origin == CATALOGUE else self.origin
 
 
+@lru_cache(maxsize=64)
 def folder(kind: str) -> Path:
     """The package folder whose files are all facts of a kind (`accelerators`, `models`, ...)."""
     return Path(str(resources.files("comptroller.facts"))) / kind
@@ -95,6 +102,19 @@ def ids(kind: str) -> list[str]:
     """The ids of a kind, which are the stems of its files, sorted."""
     place = folder(kind)
     return list(_stems(place, place.stat().st_mtime_ns)) if place.is_dir() else []
+
+
+WHAT_IF = "what_if"
+"""How the ids of facts begin that are of no thing one can have: machines of papers, and the site that prices them."""
+
+
+def real_ids(kind: str) -> list[str]:
+    """The ids of a kind without what-ifs.
+
+    >>> [name for name in ids("sites") if name not in real_ids("sites")]
+    ['what_if']
+    """
+    return [name for name in ids(kind) if not name.startswith(WHAT_IF)]
 
 
 @lru_cache(maxsize=64)
@@ -129,7 +149,7 @@ def entry_of(kind: str, name: str, base: Path = Path()) -> FactEntry:
         FactError: the file is not TOML, or has the name of a fact that ships and other content.
     """
     if path := user_file(name, base):
-        own = FactEntry.of(kind, shipped_copy(kind, path) or path.stem, name, fact_content(path))
+        own = FactEntry.of(kind, shipped_copy(kind, path) or path.stem, name, fact_content(path), path)
         require_one_content(own, shipped_entry(kind, own.id) if own.id in ids(kind) else None)
         return own
     program, mark, version = name.partition("@") if kind == "engines" else (name, "", "")
@@ -244,34 +264,34 @@ def build(kind: type[T], document: Mapping[str, Any], file: str) -> T:
     """An instance of the (pydantic) dataclass `kind` from a document, validated.
 
     Raises:
-        FactError: names file, field and what is allowed.
+        FactError: names file, field and what is allowed, for all faults.
     """
     try:
         return TypeAdapter(kind).validate_python(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        unknown_field = first["type"] == "unexpected_keyword_argument" and len(first["loc"]) == 1
-        allowed = ", ".join(field.name for field in fields(kind)) if unknown_field and is_dataclass(kind) else ""
-        raise document_error(error, file, allowed) from error
+        raise fact_error(error, file, kind) from error
 
 
-def document_error(error: ValidationError, file: str, allowed: str = "") -> FactError:
-    """The first fault that pydantic found in a document, as an error that names file, field and what is allowed.
-
-    allowed: where empty, what the fault itself says was expected.
-    """
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"])) or "file"
-    return FactError(file, place, first["msg"], allowed or str(first.get("ctx", {}).get("expected", "")))
+@contextmanager
+def fault_lines(path: Path) -> Iterator[None]:
+    """Faults of a TOML file, found while it is open, get the lines on which they stand."""
+    try:
+        yield
+    except FactError as error:
+        if path.suffix != ".toml" or Path(error.file).name != path.name or not path.is_file():
+            raise
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        raise error.at_lines(lambda field: line_of(text, field)) from error
 
 
 def read(kind: type[T], path: Path) -> T:
     """An instance of the dataclass `kind` from its fact file, in SI units; its `id` is the file's stem.
 
     Raises:
-        FactError: names file, field and what is allowed.
+        FactError: names file, line, field and what is allowed, for all faults.
     """
-    return _fact(kind, fact_content(path), path.stem, path.name)
+    with fault_lines(path):
+        return _fact(kind, fact_content(path), path.stem, path.name)
 
 
 def fact_of(kind: type[T], entry: FactEntry) -> T:
@@ -287,33 +307,57 @@ def fact_of(kind: type[T], entry: FactEntry) -> T:
 
 @lru_cache(maxsize=FACTS_KEPT)
 def _cached_fact(kind: Any, entry: FactEntry) -> Any:
-    return _fact(kind, entry.content, entry.id, entry.file)
+    with fault_lines(entry.path or Path(entry.file)):
+        return _fact(kind, entry.content, entry.id, entry.file)
 
 
 def _fact(kind: type[T], document: Mapping[str, Any], id: str, file: str) -> T:
     sources = document.get("sources", {})
     if not isinstance(sources, dict):
         raise FactError(file, "sources", "must be a table", "[sources.key] with title, url, date")
-    provenance: dict[str, str] = {}
-    body = {
-        key: _resolve(value, file, (key,), sources, provenance) for key, value in document.items() if key != "sources"
-    }
-    return build(kind, {**body, "id": id, "sources": sources, "provenance": provenance}, file)
+    reading = _QuantityReading(file, sources, {}, [])
+    body = {key: reading.resolved(value, (key,)) for key, value in document.items() if key != "sources"}
+    try:
+        fact = build(kind, {**body, "id": id, "sources": sources, "provenance": reading.provenance}, file)
+    except FactError as error:
+        if not reading.faults:
+            raise
+        reading.faults.extend(error.faults)
+    if reading.faults:
+        raise one_error(reading.faults)
+    return fact
 
 
-def _resolve(
-    value: Any, file: str, where: tuple[str, ...], sources: Mapping[str, Any], provenance: dict[str, str]
-) -> Any:
-    """The value with every quantity inside it as a number in SI; adds the sources to `provenance`, by field."""
-    if isinstance(value, list):
-        return [_resolve(v, file, (*where, str(i)), sources, provenance) for i, v in enumerate(value)]
-    if isinstance(value, dict):
-        if "value" in value or ("unit" in value and value.keys() <= set(QUANTITY)):
-            return _quantity(value, file, where, sources, provenance)
-        return {k: _resolve(v, file, (*where, k), sources, provenance) for k, v in value.items()}
-    if isinstance(value, int | float) and _suffix(where):
-        raise FactError(file, ".".join(where), "needs value, unit and source", "{ value, unit, source }")
-    return value
+@plain_dataclass(frozen=True, slots=True)
+class _QuantityReading:
+    """The quantities of a file: their sources, by field, and the faults that were found."""
+
+    file: str
+    sources: Mapping[str, Any]
+    provenance: dict[str, str]
+    faults: list[FactError]
+
+    def resolved(self, value: Any, where: tuple[str, ...]) -> Any:
+        """The value with every quantity inside it as a number in SI; of one with a fault, a number that has none."""
+        if isinstance(value, list):
+            return [self.resolved(v, (*where, str(i))) for i, v in enumerate(value)]
+        try:
+            if isinstance(value, dict):
+                if "value" in value or ("unit" in value and value.keys() <= set(QUANTITY)):
+                    return _quantity(value, self.file, where, self.sources, self.provenance)
+                return {k: self.resolved(v, (*where, k)) for k, v in value.items()}
+            if isinstance(value, int | float) and _suffix(where):
+                allowed = "{ value, unit, source }"
+                raise FactError(self.file, ".".join(where), "needs value, unit and source", allowed)
+        except FactError as error:
+            self.faults.append(error)
+            return FAULTLESS
+        return value
+
+
+FAULTLESS = 1.0
+"""What stands for a quantity with a fault while the rest of its document is checked: positive, and a share of all.
+Twice as much would be no share."""
 
 
 def _suffix(where: tuple[str, ...]) -> str | None:

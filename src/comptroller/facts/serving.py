@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as strict
 
 from comptroller.errors import FactError, RecordError
-from comptroller.facts.reader import FactSource, build, folder, parse_toml
+from comptroller.facts.reader import FactSource, build, fault_lines, folder, parse_toml
 
 _STRICT = ConfigDict(extra="forbid")
 ANY = "any"
@@ -213,7 +213,8 @@ def serving_facts(path: Path | None = None) -> ServingFacts:
     True
     """
     path = path or folder("calibration") / "serving.toml"
-    return build(ServingFacts, parse_toml(path), path.name)
+    with fault_lines(path):
+        return build(ServingFacts, parse_toml(path), path.name)
 
 
 @lru_cache(maxsize=8)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from comptroller.errors import FactError
-from comptroller.facts.reader import FACTS_KEPT, FactSource, build, entry_of
+from comptroller.facts.reader import FACTS_KEPT, FactSource, build, entry_of, fault_lines
 
 _STRICT = ConfigDict(extra="forbid")
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -130,14 +131,20 @@ def use_case(name: str) -> UseCase:
     (322, 450.0)
     """
     entry = entry_of("use_cases", name)
-    found = build(UseCase, {**entry.content, "id": entry.id}, entry.file)
+    with fault_lines(entry.path or Path(entry.file)):
+        return _require_sound(build(UseCase, {**entry.content, "id": entry.id}, entry.file), entry.file)
+
+
+def _require_sound(found: UseCase, file: str) -> UseCase:
+    """A use case whose sources are those of its file and whose busiest hour is a part of a day.
+
+    Raises:
+        FactError: they are not.
+    """
     for place, origin in found.origins():
         if origin.source and origin.source not in found.sources:
-            raise FactError(
-                entry.file, place, f"source {origin.source!r} is not in [sources]", ", ".join(found.sources)
-            )
-    if found.busiest_hour_share.value > 1:
-        raise FactError(
-            entry.file, "busiest_hour_share", f"{found.busiest_hour_share.value:g} is more than a whole day"
-        )
+            raise FactError(file, place, f"source {origin.source!r} is not in [sources]", ", ".join(found.sources))
+    share = found.busiest_hour_share.value
+    if share > 1:
+        raise FactError(file, "busiest_hour_share", f"{share:g} is more than a whole day")
     return found

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import difflib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct, field
 
-from comptroller.errors import FactError, InputError
-from comptroller.facts.reader import parse_toml
+from comptroller.errors import FactError, InputError, one_error
+from comptroller.facts.reader import fault_lines, parse_toml
 from comptroller.gateway.body_fields import require_dialect
 from comptroller.gateway.formats import message_and_field
 
@@ -243,14 +246,15 @@ def read(path: Path) -> GatewayConfig:
         FactError: cannot be read, or a field is not what is allowed; names it.
         InputError: a name is used that stands for nothing.
     """
-    return config_from_document(parse_toml(path), path.name)
+    with fault_lines(path):
+        return config_from_document(parse_toml(path), path.name)
 
 
 def config_from_document(document: Mapping[str, Any], name: str = "configuration") -> GatewayConfig:
     """The configuration of a document.
 
     Raises:
-        FactError: a field is not what is allowed; names it.
+        FactError: fields are not what is allowed; names all of them.
         InputError: a name is used that stands for nothing.
 
     >>> config_from_document({"services": {"a": {"url": "http://127.0.0.1:9"}}}).services["a"].attempts
@@ -259,5 +263,61 @@ def config_from_document(document: Mapping[str, Any], name: str = "configuration
     try:
         return msgspec.convert(dict(document), GatewayConfig).checked()
     except msgspec.ValidationError as error:
-        what, at = message_and_field(str(error))
-        raise FactError(name, at or "file", what) from error
+        faults = list(_faults(document, name))
+        raise one_error(faults) from error
+
+
+MOST_FAULTS = 20
+"""Faults of a table that are told, a screen of them; whoever mends twenty runs it again."""
+
+TABLES_OF = {"services": ServiceConfig, "checkers": CheckerConfig, "key_limits": RateLimits}
+"""Tables of tables by name, which msgspec checks without telling the name."""
+
+
+def _faults(document: Mapping[str, Any], file: str) -> Iterator[FactError]:
+    """Each fault of a document."""
+    left = dict(document)
+    for key, kind in TABLES_OF.items():
+        if isinstance(tables := left.get(key), dict):
+            for name, table in tables.items():
+                yield from _faults_of(table, kind, f"{key}.{name}", file)
+            left[key] = {}
+    yield from _faults_of(left, GatewayConfig, "", file)
+
+
+def _faults_of(table: Any, kind: type, place: str, file: str) -> Iterator[FactError]:
+    """Each fault of a table: msgspec tells the first, so what has one is taken out before the next is looked for."""
+    left = copy.deepcopy(table)
+    for _ in range(MOST_FAULTS):
+        try:
+            msgspec.convert(left, kind)
+            return
+        except msgspec.ValidationError as error:
+            what, at = message_and_field(str(error))
+        named = NAMED_FIELD.search(what)
+        where = ".".join(filter(None, (at, named[2] if named else "")))
+        full = ".".join(filter(None, (place, where))) or "file"
+        if named and named[1] == "unknown" and not at:
+            names = [each.name for each in msgspec.structs.fields(kind)]
+            near = difflib.get_close_matches(named[2], names, n=1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            yield FactError(file, full, f"unknown field{hint}", ", ".join(names))
+        else:
+            yield FactError(file, full, "is missing" if named and named[1] == "required" else what)
+        if not _without(left, re.findall(r"[^.\[\]]+", where)):
+            return
+
+
+NAMED_FIELD = re.compile(r"(unknown|required) field `([^`]+)`")
+
+
+def _without(document: dict[str, Any], where: Sequence[str]) -> bool:
+    """Take what stands at a place out of a document, as far as there are tables on the way; whether anything went."""
+    inner: Any = document
+    for part in where[:-1]:
+        if not isinstance(inner, dict) or part not in inner:
+            break
+        if not isinstance(inner[part], dict):
+            return inner.pop(part) is not None
+        inner = inner[part]
+    return bool(where) and isinstance(inner, dict) and inner.pop(where[-1], None) is not None

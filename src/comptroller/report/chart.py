@@ -49,7 +49,8 @@ class LineSeries:
 
 @dataclass(frozen=True, slots=True)
 class ChartMark:
-    """A point that is read out: its place, its interval, its name and what it says; `label` is drawn beside it."""
+    """A point that is read out: its place, its interval, its name and what it says; `label` is drawn beside it, above
+    or under."""
 
     x: float
     y: float
@@ -59,6 +60,7 @@ class ChartMark:
     reading: str
     chosen: bool
     label: str = ""
+    under: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class BarSeries:
     """Bars at whole numbers, upright or sideways, each from its base on; `shade` is how dark they are, up to 1.
 
     labels: words at the end of each. readings: a name and words for each place, read out over the whole height.
+    ink: place of its colour, 0 the accent, 1 that of what was chosen; hollow: drawn as an outline, of what is known
+    less well. spans: low and high of each, drawn as a whisker; NaN where it has none.
     """
 
     name: str
@@ -82,9 +86,22 @@ class BarSeries:
     sideways: bool = False
     labels: tuple[str, ...] = ()
     readings: tuple[tuple[str, str], ...] = ()
+    ink: int = 0
+    hollow: bool = False
+    spans: tuple[tuple[float, float], ...] = ()
 
 
-ChartSeries = LineSeries | MarkSeries | BarSeries
+@dataclass(frozen=True, slots=True)
+class BandSeries:
+    """The space between two lines, such as an interval along a curve."""
+
+    name: str
+    x: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+ChartSeries = LineSeries | MarkSeries | BarSeries | BandSeries
 
 
 class ChartNote(NamedTuple):
@@ -124,10 +141,16 @@ class ReportChart:
         return sorted(found, key=lambda mark: mark.x)
 
     @property
+    def readings(self) -> list[tuple[str, str]]:
+        """The name of every mark and bar that is read out, and what it says."""
+        bars = [each for series in self.series if isinstance(series, BarSeries) for each in series.readings]
+        return [*((mark.name, mark.reading) for mark in self.marks), *bars]
+
+    @property
     def sheet(self) -> ReportSheet:
-        """The marks as a table."""
-        columns = (left("name", self.x.label), left("reading", "what it is"))
-        return ReportSheet.of(self.title, columns, self.marks)
+        """What is read out as a table."""
+        columns = (left("name", self.x.label or "name"), left("reading", "what it is"))
+        return ReportSheet(self.title, columns, tuple(self.readings))
 
 
 def round_values(low: float, high: float) -> list[float]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from comptroller.errors import InputError
 from comptroller.report.chart import (
+    BandSeries,
     BarSeries,
     ChartAxis,
     ChartNote,
@@ -58,7 +59,12 @@ def has_matplotlib() -> bool:
 
 
 def png(charts: Sequence[ReportChart], title: str) -> bytes:
-    """Charts side by side under a title, at most three in a row.
+    """A PNG of charts; see `sheet`."""
+    return sheet(charts, title)
+
+
+def sheet(charts: Sequence[ReportChart], title: str, kind: str = "png") -> bytes:
+    """A file of charts side by side under a title, at most three in a row. kind: png or svg.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -74,7 +80,7 @@ def png(charts: Sequence[ReportChart], title: str) -> bytes:
         axes = _draw(chart, place, chart.names)
         if chart.title != title:
             axes.set_title(chart.title, fontsize=9, parse_math=False)
-    return _file_bytes(canvas, "png")
+    return _file_bytes(canvas, kind)
 
 
 def svg(chart: ReportChart, place: int = 0) -> str:
@@ -137,7 +143,7 @@ def _draw(chart: ReportChart, place: FigureBase, names: Sequence[str]) -> Axes:
         lines += isinstance(series, LineSeries) and not series.reference
     _scale(axes, chart.x, chart.y)
     for mark in chart.marks:
-        _beside(axes, (mark.x, mark.y), mark.label, {"fontsize": 8, "color": SOFT})
+        _beside(axes, (mark.x, mark.y), mark.label, {"fontsize": 8, "color": SOFT}, -15 if mark.under else 7)
     for note in chart.notes:
         _note(note, axes)
     for number, name in enumerate(names, 1):
@@ -207,13 +213,41 @@ def _marks(series: MarkSeries, axes: Axes, _: int) -> None:
 
 
 def _bars(bars: BarSeries, axes: Axes, _: int) -> None:
-    """Bars that leave a sixth of their place free."""
+    """Bars that leave a sixth of their place free, with whiskers over those that have an interval."""
     draw = axes.barh if bars.sideways else axes.bar
-    base: dict[str, Any] = {"left" if bars.sideways else "bottom": bars.bases or 0.0}
-    places = range(len(bars.heights))
-    drawn = draw(places, bars.heights, 0.84, color=LINE, alpha=bars.shade, linewidth=0, label=bars.name or None, **base)
+    # a bar of no height that says nothing would be drawn as a line where it is an outline
+    kept = [at for at, height in enumerate(bars.heights) if height or (bars.labels and bars.labels[at])]
+    heights, bases = [bars.heights[at] for at in kept], [bars.bases[at] if bars.bases else 0.0 for at in kept]
+    ink = INKS[bars.ink % len(INKS)]
+    look: dict[str, Any] = {"color": ink, "alpha": bars.shade, "linewidth": 0}
+    if bars.hollow:
+        look = {"facecolor": "none", "edgecolor": ink, "linewidth": 1.2, "linestyle": DASHES[1]}
+    look["left" if bars.sideways else "bottom"] = bases
+    drawn = draw(kept, heights, 0.84, label=bars.name or None, **look)
     if bars.labels:
-        axes.bar_label(drawn, bars.labels, padding=4, fontsize=9, color=SOFT, parse_math=False)
+        words = axes.bar_label(
+            drawn, [bars.labels[at] for at in kept], padding=4, fontsize=9, color=SOFT, parse_math=False
+        )
+        for label, at in zip(words, kept, strict=True):
+            _clear_whisker(label, bars, at)
+    for place, (low, high) in enumerate(bars.spans):
+        if low < high:
+            along, across = [low, high], [place] * 2
+            if bars.sideways:
+                axes.plot(along, across, color=SOFT, linewidth=1.4, marker="|")
+            else:
+                axes.plot(across, along, color=SOFT, linewidth=1.4, marker="_")
+
+
+def _clear_whisker(label: Any, bars: BarSeries, place: int) -> None:
+    """Moves the words at the end of a bar beyond its whisker."""
+    high = bars.spans[place][1] if bars.spans else 0.0
+    if high > bars.heights[place]:
+        label.xy = (high, label.xy[1]) if bars.sideways else (label.xy[0], high)
+
+
+def _band(band: BandSeries, axes: Axes, _: int) -> None:
+    axes.fill_between(band.x, band.low, band.high, color=LINE, alpha=0.16, linewidth=0, label=band.name or None)
 
 
 def _note(note: ChartNote, axes: Axes) -> None:
@@ -223,17 +257,18 @@ def _note(note: ChartNote, axes: Axes) -> None:
     _beside(axes, (note.x, note.y), note.text, {"fontsize": 9, **ink})
 
 
-def _beside(axes: Axes, at: tuple[float, float], text: str, style: Mapping[str, Any]) -> None:
-    """Words above a place, on the side of it where there is more room."""
+def _beside(axes: Axes, at: tuple[float, float], text: str, style: Mapping[str, Any], up_pt: float = 7) -> None:
+    """Words above a place, or below it, on the side of it where there is more room."""
     share = axes.transAxes.inverted().transform(axes.transData.transform(at))[0]
     side, shift = ("right", -6) if share > 0.6 else ("left", 6)
-    axes.annotate(text, at, (shift, 7), textcoords="offset points", ha=side, parse_math=False, **style)
+    axes.annotate(text, at, (shift, up_pt), textcoords="offset points", ha=side, parse_math=False, **style)
 
 
 DRAWERS: Mapping[type[ChartSeries], Callable[[Any, Axes, int], None]] = {
     LineSeries: _line,
     MarkSeries: _marks,
     BarSeries: _bars,
+    BandSeries: _band,
 }
 
 
@@ -244,16 +279,23 @@ def _overlay(chart: ReportChart, axes: Axes, height: float) -> list[str]:
         right, up = axes.transData.transform((x, y))
         return float(right), height - float(up)
 
-    (left, top), (_, bottom) = (axes.transAxes.transform(corner) for corner in ((0, 1), (1, 0)))
+    (left, top), (right, bottom) = (axes.transAxes.transform(corner) for corner in ((0, 1), (1, 0)))
     parts = []
     for mark in chart.marks:
         x, y = at(mark.x, mark.y)
         circle = f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="{HIT_PT:g}"/>'
         parts.append(_point(mark.name, mark.reading, circle, mark.chosen))
     for bars in chart.series:
-        for place, (name, reading) in enumerate(bars.readings if isinstance(bars, BarSeries) else ()):
-            low, high = (at(place + side, 0)[0] for side in (-0.5, 0.5))
-            box = f'x="{low:.1f}" y="{height - top:.1f}" width="{high - low:.1f}" height="{top - bottom:.1f}"'
+        if not isinstance(bars, BarSeries):
+            continue
+        for place, (name, reading) in enumerate(bars.readings):
+            sides = [at(*((0, place + side) if bars.sideways else (place + side, 0))) for side in (-0.5, 0.5)]
+            if bars.sideways:
+                low, high = sorted(up for _, up in sides)
+                box = f'x="{left:.1f}" y="{low:.1f}" width="{right - left:.1f}" height="{high - low:.1f}"'
+            else:
+                low, high = (across for across, _ in sides)
+                box = f'x="{low:.1f}" y="{height - top:.1f}" width="{high - low:.1f}" height="{top - bottom:.1f}"'
             parts.append(_point(name, reading, f'<rect class="dot" {box}/>', False))
     if chart.moments:
         ends = f'x1="{left:.1f}" x2="{left:.1f}" y1="{height - top:.1f}" y2="{height - bottom:.1f}"'

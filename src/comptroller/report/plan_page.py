@@ -10,7 +10,7 @@ from comptroller.planning.ground.day_document import DayPlan
 from comptroller.planning.ground.plan_document import FrontierPoint, Plan
 from comptroller.planning.ground.service_document import LatencyDocument
 from comptroller.planning.reasons.against import FleetComparison
-from comptroller.report import drawing, hours, odds, plan_tables, solving
+from comptroller.report import decision, drawing, hours, odds, plan_tables, solving
 from comptroller.report.chart import (
     ChartAxis,
     ChartMark,
@@ -40,16 +40,22 @@ def page(plan: Plan, beside: FleetComparison | None = None) -> str:
     ).html()
 
 
-def picture(plan: Plan) -> bytes:
-    """A PNG of cost against each latency objective, or of the share solved against cost.
+def charts(plan: Plan) -> tuple[ReportChart, ...]:
+    """Every picture of a plan: what it was chosen against, its frontier, its services under their roofs."""
+    frontier = _solved_charts(plan) if plan.quality else latency_charts(plan)
+    return (*decision.charts(plan), *frontier, *decision.roof_charts(plan))
+
+
+def picture(plan: Plan, kind: str = "png") -> bytes:
+    """Every picture of a plan in one file. kind: png or svg.
 
     Raises:
-        InputError: matplotlib is not installed, or the plan has no frontier.
+        InputError: matplotlib is not installed, or there is nothing to draw.
     """
-    charts = _solved_charts(plan) if plan.quality else latency_charts(plan)
-    if not charts:
-        raise InputError(f"{plan.name}: no latency objective, so no frontier to draw")
-    return drawing.png(charts, f"{plan.name}: {plan_tables.headline(plan)}")
+    shown = charts(plan)
+    if not shown:
+        raise InputError(f"{plan.name}: nothing is rented and no objective is set, so there is nothing to draw")
+    return drawing.sheet(shown, f"{plan.name}: {plan_tables.headline(plan)}", kind)
 
 
 def latency_charts(plan: Plan) -> tuple[ReportChart, ...]:
@@ -80,7 +86,7 @@ def _latency_chart(entry: LatencyDocument, points: list[FrontierPoint], most_usd
     line = LineSeries("", [p.value for p in points], [p.usd_per_h for p in points], stepped=True)
     at = ((chosen.value, chosen.usd_per_h, f"chosen: {dollars(chosen.usd_per_h)}/h"),) if chosen else ()
     return ReportChart(
-        name,
+        f"Cost against {name}",
         # an eighth more than the range on either side, so that no mark stands on the edge
         ChartAxis(f"{name} objective", seconds, points[0].value / 1.12, points[-1].value * 1.12, log=True),
         ChartAxis("$ per hour", lambda usd: f"${usd:,g}", 0.0, most_usd * 1.15),
@@ -141,8 +147,9 @@ FLEET: tuple[TableDescription, ...] = (
         plan_tables.services,
     ),
     ("Latency objectives", "Predictions of the percentile that was asked for.", plan_tables.latency),
-    ("Price of tokens", "", plan_tables.prices),
 )
+
+PRICES: tuple[TableDescription, ...] = (("Price of tokens", "", plan_tables.prices),)
 
 REASONS: tuple[TableDescription, ...] = (
     (
@@ -185,14 +192,9 @@ def _sections(plan: Plan, beside: FleetComparison | None) -> tuple[PageSection, 
     return (
         *tables(QUESTIONS, {}),
         PageSection("Standing of the choice", texts=(solving.verdict(plan),)),
-        *tables(
-            FLEET,
-            {
-                "Latency objectives": plan_tables.verification_sentence(plan),
-                "Price of tokens": plan_tables.prices_sentence(plan),
-            },
-        ),
+        *tables(FLEET, {"Latency objectives": plan_tables.verification_sentence(plan)}),
         *_pictures(plan),
+        *tables(PRICES, {"Price of tokens": plan_tables.prices_sentence(plan)}),
         PageSection("Against today's fleet", "At the prices of today.", sheets=today),
         *tables(REASONS, {}),
         PageSection("Launch", commands=tuple(plan_tables.launches(plan))),
@@ -201,7 +203,25 @@ def _sections(plan: Plan, beside: FleetComparison | None) -> tuple[PageSection, 
 
 def _pictures(plan: Plan) -> tuple[PageSection, ...]:
     solved = _solved_charts(plan)
+    told = (
+        decision.beyond_sentence(plan),
+        decision.certainty_sentence(plan),
+        decision.chain_sentence(plan.drawn) if plan.drawn else "",
+    )
     return (
+        PageSection(
+            "The decision",
+            "What was chosen against what, how near the limits it runs, and where the energy goes. Whiskers are 80 % "
+            f"intervals. {POINTS}",
+            charts=decision.charts(plan),
+            texts=told,
+        ),
+        PageSection(
+            "Under the roof",
+            "Operations of a step by what they do with a byte that they read: filled marks read a prompt, open ones "
+            "decode what is in flight. The dashed roof is what memory and arithmetic units allow at most.",
+            charts=decision.roof_charts(plan),
+        ),
         PageSection(
             "Solved against cost",
             "The line joins the cheapest plans at every share solved; the other marks are one answer of each model "

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize, minimize_scalar
+import scipy  # its optimisers are imported when they are used
 from scipy.special import betaln, expit
 
 from comptroller.errors import InputError
@@ -91,7 +91,7 @@ def fit(outcomes: TrainingOutcomes) -> SuccessPredictor:
         gradient = np.concatenate([[slope.sum()], x.T @ slope + RIDGE * trial[1:]])
         return float(value + RIDGE / 2 * trial[1:] @ trial[1:]), gradient
 
-    parameters = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B").x
+    parameters = scipy.optimize.minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B").x
     part = SuccessPredictor(
         outcomes.signals,
         tuple(float(v) for v in centre),
@@ -113,7 +113,7 @@ def _precision(part: SuccessPredictor, outcomes: TrainingOutcomes) -> float:
         a, b = mean * np.exp(log_phi), (1 - mean) * np.exp(log_phi)
         return -float(np.sum(betaln(a + wins, b + losses) - betaln(a, b)))
 
-    return float(np.exp(minimize_scalar(loss, bounds=LOG_PRECISIONS, method="bounded").x))
+    return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=LOG_PRECISIONS, method="bounded").x))
 
 
 def cross_fitted(outcomes: TrainingOutcomes, rng: np.random.Generator, folds: int = FOLDS) -> Floats:

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, model_validator
 
 from comptroller.errors import FactError, UnknownIdError
-from comptroller.facts.reader import ids
+from comptroller.facts.reader import real_ids
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Site, Term, site
+from comptroller.facts.stated_prices import STATED
 from comptroller.work.policy_choice import PolicyChoice
 from comptroller.work.prefix_sharing import PrefixSharing
 from comptroller.work.serving_levers import AdapterChoice, PoolChoice, SpeculationChoice
@@ -88,6 +89,18 @@ class ResourceAllowlist(BaseModel):
         """Of whom may be rented."""
         return SellerAllowlist(self.providers, self.kinds)
 
+    def with_stated_prices(self, field: str, file: str) -> ResourceAllowlist:
+        """The same, where offers at the prices that a field of the workload states may be rented, too.
+
+        Raises:
+            FactError: terms or kinds leave them out.
+        """
+        if "on_demand" not in self.terms:
+            raise FactError(file, "allow.terms", f"{field} states prices on demand", '"on_demand" too')
+        if self.kinds and "own" not in self.kinds:
+            raise FactError(file, "allow.kinds", f"{field} states prices of your own", '"own" too, or none')
+        return self.model_copy(update={"providers": (*self.providers, STATED)}) if self.providers else self
+
     def known_providers(self, file: str, sites: Iterable[Site]) -> tuple[str, ...]:
         """The providers as sites write them, in any case; of all sites that ship where none is given.
 
@@ -96,7 +109,7 @@ class ResourceAllowlist(BaseModel):
         """
         if not self.providers:
             return ()
-        places = tuple(sites) or tuple(map(site, ids("sites")))
+        places = tuple(sites) or tuple(map(site, real_ids("sites")))
         known = {provider: place.kind_of(provider) for place in places for provider in place.providers}
         plain = {provider.casefold(): provider for provider in known}
         for name in (name for name in self.providers if name.strip().casefold() not in plain):

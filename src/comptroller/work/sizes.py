@@ -238,5 +238,3 @@ Sizes = Annotated[
     Annotated[LengthHistogram, Tag("<lengthhistogram>")] | Annotated[LengthDistributions, Tag("<lengthdistributions>")],
     Discriminator(_sizes_kind),
 ]
-TAGS = {"<fixedlength>", "<lognormallength>", "<lengthhistogram>", "<lengthdistributions>"}
-"""Discriminator tags. Validation errors have them in the location of the error; the file has no such key."""

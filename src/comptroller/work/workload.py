@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
-from comptroller.errors import FactError, UnknownIdError
-from comptroller.facts.library import SHIPPED, FactLibrary, resolve
-from comptroller.facts.reader import CATALOGUE, FactEntry, parse_toml
+from comptroller.errors import FactError
+from comptroller.facts.library import SHIPPED, FactLibrary
+from comptroller.facts.reader import fault_lines, ids, parse_toml
 from comptroller.work.data_files import calibration_digest, find_calibration, find_data
-from comptroller.work.document_errors import fact_error
 from comptroller.work.evidence_readers import packaged_evidence
 from comptroller.work.fleet_limits import (
     KIND_USD_PER_H,
@@ -41,6 +40,7 @@ from comptroller.work.sizes import STRICT, Sizes, checked_unit, conflict, in_si
 from comptroller.work.trace_columns import TraceColumnNames
 from comptroller.work.uncertainty import WorkloadUncertainty
 from comptroller.work.use_cases import WorkloadUsage, with_own_use_case
+from comptroller.work.workload_names import ALLOWED, WorkloadNames, document_model
 
 LEAST_RATE, MOST_RATE = 1e-6, 1e9
 """Range of rates in 1/s: one request in eleven days to a billion per second. Numbers outside it are in a wrong unit;
@@ -59,8 +59,13 @@ LEAST_WINDOW_S = 1.0
 """Shortest window: in a shorter one a rate of 1/s is mostly 0 or several times itself. Twice this would refuse windows
 of a second, which suit traces of thousands of requests per second."""
 
+MOST_USD_PER_DEVICE_H = 1000.0
+"""Greatest price of a device and hour. The dearest that sites list is below 20; what was meant by the month or as the
+price of a node of many devices is refused at some thousand. Twice as much would let months of cheap devices pass."""
+
 Rate = Annotated[float, Field(strict=True, ge=LEAST_RATE, le=MOST_RATE)]
 Count = Annotated[int, Field(strict=True, ge=0)]
+DevicePrice = Annotated[float, Field(strict=True, gt=0, le=MOST_USD_PER_DEVICE_H)]
 
 
 class PeakQuantile(BaseModel):
@@ -143,6 +148,7 @@ class Workload(WorkloadUsage, WorkloadLevers):
     most_kinds: KindCount | None = None
     kind_usd_per_h: NotNegative = KIND_USD_PER_H
     caps: Mapping[str, Count] = Field(default_factory=dict)
+    usd_per_device_h: Mapping[str, DevicePrice] = Field(default_factory=dict)
     allow: ResourceAllowlist = ResourceAllowlist()
     _library: FactLibrary = PrivateAttr(default=SHIPPED)
 
@@ -201,6 +207,7 @@ class Workload(WorkloadUsage, WorkloadLevers):
             name: True for name in ("what_if", "speculation", "prefix", "adapters") if not getattr(self, name)
         }
         silent |= {"calibration": True, "allow": self.allow.unused_levers}
+        silent |= {} if self.usd_per_device_h else {"usd_per_device_h": True}
         written = self.model_copy(update=update).model_dump_json(exclude=silent)
         sha = hashlib.sha256(written.encode())
         for entry in self._library.entries:
@@ -221,7 +228,8 @@ def load(path: Path | str) -> Workload:
         FactError: names the file, the field and what is allowed.
     """
     path = Path(path)
-    return parse(parse_toml(path), path)
+    with fault_lines(path):
+        return parse(parse_toml(path), path)
 
 
 def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workload:
@@ -232,14 +240,10 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
     """
     if document.get("assumptions"):
         raise FactError(file.name, "assumptions", "follow from use_case and users and cannot be stated")
-    try:
-        workload = Workload.model_validate(with_own_use_case(document, file))
-    except ValidationError as error:
-        raise fact_error(error, file.name, Workload) from error
-    names = _WorkloadNames(workload, file)
+    workload = document_model(Workload, with_own_use_case(document, file), file)
+    names = WorkloadNames(workload.library, file)
     allow = workload.allow
-    kinds = {kind: kind for kind in ("accelerators", "formats", "engines", "sites")} | {"kv_formats": "formats"}
-    allowed = {field: names.ids(f"allow.{field}", kind, getattr(allow, field)) for field, kind in kinds.items()}
+    allowed = {field: names.ids(f"allow.{field}", kind, getattr(allow, field)) for field, kind in ALLOWED.items()}
     allowed["providers"] = allow.known_providers(file.name, map(names.library().site, allowed["sites"]))
     update: dict[str, Any] = {
         "models": workload.models if workload.quality else names.ids("models", "models", workload.models),
@@ -258,43 +262,24 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
         update["quality"] = _with_located_files(workload.quality, names, file)
     resolved = workload.model_copy(update=update)
     resolved._library = names.library()
+    return _with_stated_prices(resolved, names, file) if workload.usd_per_device_h else resolved
+
+
+def _with_stated_prices(workload: Workload, names: WorkloadNames, file: Path) -> Workload:
+    """The workload whose sites rent devices out at the prices that it states.
+
+    Raises:
+        FactError: an accelerator is unknown, or offers at stated prices are not allowed.
+    """
+    priced, field = workload.usd_per_device_h, "usd_per_device_h"
+    prices = dict(zip(names.ids(field, "accelerators", priced), priced.values(), strict=True))
+    allow = workload.allow.with_stated_prices(field, file.name)
+    resolved = workload.model_copy(update={field: prices, "allow": allow})
+    resolved._library = names.library().with_prices(allow.sites or ids("sites"), prices, file.name)
     return resolved
 
 
-class _WorkloadNames:
-    """The names in a workload, resolved once: relative to its folder, by `facts.library.resolve`."""
-
-    def __init__(self, workload: Workload, file: Path) -> None:
-        self._file, self._entries = file, list[FactEntry]()
-        self._known = workload.library
-
-    def ids(self, field: str, kind: str, names: Iterable[str]) -> tuple[str, ...]:
-        """The ids that names stand for.
-
-        Raises:
-            FactError: one is neither an id, a repository nor a file.
-        """
-        return tuple(self._id(field, kind, name) for name in names)
-
-    def _id(self, field: str, kind: str, name: str) -> str:
-        try:
-            entry = resolve(kind, name, self._file.parent)
-        except UnknownIdError as error:
-            raise FactError(self._file.name, field, str(error)) from error
-        if entry.origin != CATALOGUE or entry.id != name:
-            self._entries.append(entry)
-        return entry.id
-
-    def library(self) -> FactLibrary:
-        """The facts of all names that are no plain ids.
-
-        Raises:
-            FactError: two of one kind and name have different content.
-        """
-        return self._known.with_entries(self._entries)
-
-
-def _with_located_files(quality: WorkloadQuality, names: _WorkloadNames, file: Path) -> WorkloadQuality:
+def _with_located_files(quality: WorkloadQuality, names: WorkloadNames, file: Path) -> WorkloadQuality:
     """The target with the path of its evidence and the names of its models resolved."""
     resolved = names.ids("quality.models", "models", quality.models.values())
     models = dict(zip(quality.models, resolved, strict=True))

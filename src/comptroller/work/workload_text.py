@@ -125,6 +125,11 @@ HEADINGS = (
                 "What each further kind of deployment counts for in the choice, beside the bill (0.4 USD/h).", "1.0"
             ),
             "caps": WorkloadKey("Most devices of an accelerator (a count each).", "{ h100_sxm = 16 }"),
+            "usd_per_device_h": WorkloadKey(
+                "Your price of a device (USD/h), by accelerator, in place of the on-demand offers of the allowed "
+                "sites.",
+                "{ h100_sxm = 3.1 }",
+            ),
             "allow.accelerators": WorkloadKey(
                 "Accelerators that may be used, by id (`comptroller show accelerators`) or file; none named: all.",
                 '["h100_sxm", "l40s"]',
@@ -135,7 +140,8 @@ HEADINGS = (
             "allow.engines": WorkloadKey("Engines that may be used (`comptroller show engines`).", '["vllm"]'),
             "allow.formats": WorkloadKey("Number formats that may be used (`comptroller show formats`).", '["bf16"]'),
             "what_if": WorkloadKey(
-                "Also plan with number formats that no engine is known to launch, marked as such (true or false).",
+                "Also plan with formats that no engine is known to launch and machines of papers, marked as such "
+                "(true or false).",
                 "true",
             ),
             "allow.measured_only": WorkloadKey(

@@ -122,7 +122,7 @@ class Demand:
         return replace(self, load=self.load[[h]], works=works, factor=self.sizing[[h]])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Deployment:
     """One way to serve: a replica (model, recipe, layout, engine, accelerator), its memory, its site and its price.
 
@@ -187,7 +187,7 @@ class Deployment:
         rented = devices if pack % devices == 0 else -(-devices // pack) * pack
         return self.offer.usd_per_s * 3600.0 * rented
 
-    @property
+    @cached_property
     def axes(self) -> dict[str, str]:
         """The value of this choice on every axis that a runner-up may differ in."""
         return {

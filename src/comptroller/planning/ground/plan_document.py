@@ -8,10 +8,12 @@ from typing import Literal
 from pydantic import ValidationError
 
 from comptroller.errors import FactError
+from comptroller.facts.document_faults import fact_error
 from comptroller.facts.library import FactLibrary
-from comptroller.facts.reader import FactEntry, document_error
+from comptroller.facts.reader import FactEntry
 from comptroller.planning.ground.day_document import DayPlan, DocumentPart
 from comptroller.planning.ground.odds_document import ChoiceOdds, PlannedLoad, UntimedCaution
+from comptroller.planning.ground.picture_document import AcceleratorChoice, ArrivalDrawDocument
 from comptroller.planning.ground.risk_document import RiskDocument, SelectionOptimism
 from comptroller.planning.ground.service_document import LatencyDocument, PredictedFigure, ServiceDocument
 
@@ -242,6 +244,7 @@ class Plan(DocumentPart):
     """The answer to a workload. The same input gives the same bytes.
 
     load: what a plan of requests is for.  odds: of its choice.  untimed: what the choice took slower than predicted.
+    accelerators: the best of each kind alone, by price.  drawn: one of the simulated draws, request by request.
     facts: what the ids in its services stand for, whatever the catalogue holds when the plan is read; and the
     calibration of a user's own that priced it, if one did.
     """
@@ -268,6 +271,8 @@ class Plan(DocumentPart):
     odds: ChoiceOdds | None = None
     untimed: UntimedCaution | None = None
     frontier: tuple[FrontierPoint, ...]
+    accelerators: tuple[AcceleratorChoice, ...] = ()
+    drawn: ArrivalDrawDocument | None = None
     candidates: int
     considered: int
     pruned: tuple[PrunedChoices, ...]
@@ -295,4 +300,4 @@ def load_plan(path: Path) -> Plan:
     except (OSError, UnicodeDecodeError) as error:
         raise FactError(str(path), "file", str(error)) from error
     except ValidationError as error:
-        raise document_error(error, path.name, f"a plan of schema version {SCHEMA_VERSION}") from error
+        raise fact_error(error, path.name, Plan, f"a plan of schema version {SCHEMA_VERSION}") from error

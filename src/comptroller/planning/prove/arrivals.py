@@ -178,8 +178,8 @@ def draw_quantiles(
     ready = fleet_for_trace(fleet, draws[0])
 
     def quantiles_of(row: int) -> Array:
-        calls = calls_of(services, draws[row], np.random.default_rng([seed, row, 1]))
-        return observed_quantiles(draws[row].arrival_s, targets, _of_outcome(simulate(ready, calls)))
+        outcome = draw_outcome(ready, services, draws[row], [seed, row, 1])
+        return observed_quantiles(draws[row].arrival_s, targets, reader_of(outcome))
 
     together = (os.cpu_count() or 1) if COMPILED else 1
     yield quantiles_of(0)
@@ -188,7 +188,24 @@ def draw_quantiles(
         yield from side_by_side(partial(quantiles_of, row) for row in rows)
 
 
-def _of_outcome(outcome: EngineOutcome) -> QuantityReader:
+@dataclass(frozen=True)
+class DrawnOutcome:
+    """One draw on a fleet: when each request or question arrived, how a quantity is read, and what came of it."""
+
+    arrival_s: Array
+    read: QuantityReader
+    outcome: EngineOutcome
+
+
+def draw_outcome(
+    ready: SimulatedFleet, services: Sequence[ServiceDocument], draw: RequestTrace, seed: Sequence[int]
+) -> EngineOutcome:
+    """What comes of one draw on a fleet; seed: of the services that its requests go to."""
+    return simulate(ready, calls_of(services, draw, np.random.default_rng(seed)))
+
+
+def reader_of(outcome: EngineOutcome) -> QuantityReader:
+    """Quantities of the requests of an outcome."""
     return lambda quantity, chosen: np.asarray(getattr(outcome, quantity)[chosen])
 
 

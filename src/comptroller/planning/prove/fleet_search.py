@@ -58,14 +58,17 @@ class FleetSearch:
         Raises:
             InfeasibleError: nothing holds in the steady state, or nothing that was tried does in simulation.
         """
-        goal, space = goal.asked, self.stage.problem.space
-        kept = [np.array([keep(axes) for axes in values], bool) for values in space.axes.values()]
-        kept.append(np.array([keep(option.axes) for option in space.options], bool))
-        key = (goal, b"".join(part.tobytes() for part in kept))
+        goal, (allowed, options) = goal.asked, self._kept(keep)
+        key = (goal, b"".join(part.tobytes() for part in (*allowed.values(), options)))
         if key not in self._known:
-            allowed = dict(zip(space.axes, kept, strict=False))
-            self._known[key] = _GoalSearch(self.stage, goal, keep, allowed, kept[-1]).run()
+            self._known[key] = _GoalSearch(self.stage, goal, keep, allowed, options).run()
         return self._known[key]
+
+    def _kept(self, keep: KeepChoice) -> tuple[dict[int, Bools], Bools]:
+        """By model the deployments that may be used, and the options that may."""
+        space = self.stage.problem.space
+        allowed = {model: np.array([keep(axes) for axes in values], bool) for model, values in space.axes.items()}
+        return allowed, np.array([keep(option.axes) for option in space.options], bool)
 
     def judged_again(self, goal: Goal) -> ProvenFleet:
         """The same where fleets were simulated meanwhile, for whatever else: no plan is dearer than one of them."""
@@ -80,9 +83,9 @@ class FleetSearch:
         """The smallest limit of an objective, up to `reach` times as long, that a cheaper fleet of the pool keeps."""
         return relaxed_limit_s(self.proven_fleet(goal), self.stage, (goal, number), reach)
 
-    def cheapest_known(self, goal: Goal) -> Fleet | None:
+    def cheapest_known(self, goal: Goal, keep: KeepChoice = keep_everything) -> Fleet | None:
         """The cheapest fleet of the pool that holds a goal; nothing is sized for it, and no other fleet simulated."""
-        return _GoalSearch(self.stage, goal, keep_everything, {}, np.ones(0, bool)).known()
+        return _GoalSearch(self.stage, goal, keep, *self._kept(keep)).known()
 
 
 class _GoalSearch:
@@ -194,7 +197,7 @@ class _GoalSearch:
 
     def known(self) -> Fleet | None:
         """The cheapest of what the pool knows to hold."""
-        self._try_known(lambda fleet: True)
+        self._try_known(self.is_kept)
         return None if self.best is None else self.best.fleet
 
     def _try_known(self, is_kept: Callable[[Fleet], bool]) -> None:
@@ -232,7 +235,8 @@ class _GoalSearch:
         kept = np.isin(np.arange(len(fits)), rows[undominated_columns(market.only(rows), self.goal)])
         need = least * (1.0 if self.goal.sizing > 1.0 else LEAST_NEED)
         price, most = market.unit(self.goal.objective)[0], most_units(market, self.goal)
-        return KindTable(model, rows, price, load, need, kept, most)
+        beside = self.loader.beside(self._service.like, model)
+        return KindTable(model, rows, price, beside, load, need, kept, most)
 
     def _count_kinds_of_services(self) -> None:
         """The least count of every kind of one service after the other, the others as they are in the best."""
@@ -283,11 +287,8 @@ class _GoalSearch:
         kinds, best = self._kinds, self.best
         if best is None:
             return None
-        one = self._alone(row, 1)
-        if one is None:
-            return 0
-        beside = one.objective - float(kinds.price[row]) * (1 + self.goal.spare)
-        room = (self.cost(best.fleet) * (1 + EQUAL * (1 if kinds.kept[row] else -1)) - beside) / float(kinds.price[row])
+        dearest = self.cost(best.fleet) * (1 + EQUAL * (1 if kinds.kept[row] else -1))
+        room = (dearest - float(kinds.beside[row])) / float(kinds.price[row])
         return int(min(np.floor(room), kinds.most[row])) - self.goal.spare
 
     def _alone(self, row: int, count: int) -> Fleet | None:

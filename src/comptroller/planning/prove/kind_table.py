@@ -31,13 +31,15 @@ Twice as many pair kinds that are dearer than the best alone."""
 class KindTable:
     """Kinds of deployments of one model that carry all sizes alone. rows: their places.
 
-    price: of a unit.  load: units that the steady state needs.  least: fewer than throughput alone needs, which hold in
-    no simulation.  kept: those that no other replaces.  most: units that the limits leave room for, inf for any number.
+    price: of a unit.  beside: what the fleet costs without its units.  load: units that the steady state needs.  least:
+    fewer than throughput alone needs, which hold in no simulation.  kept: those that no other replaces.  most: units
+    that the limits leave room for, inf for any number.
     """
 
     model: int
     rows: Ints
     price: Floats
+    beside: Floats
     load: Floats
     least: Floats
     kept: Bools

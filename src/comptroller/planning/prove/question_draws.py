@@ -14,6 +14,8 @@ from comptroller.planning.prove.arrivals import (
     MOST,
     QUARTERS,
     SPAN_S,
+    DrawnOutcome,
+    DrawRecord,
     RehearsalSettings,
     block_bootstrap,
     observed_quantiles,
@@ -55,12 +57,12 @@ class QuestionDraws:
         self._players = QuestionPlayers(problem)
         self.requests = len(self._arrivals[0])
 
-    def quantiles(self, fleet: Fleet, goal: Goal) -> Iterator[Floats]:
+    def record(self, fleet: Fleet, goal: Goal) -> DrawRecord:
         """The objectives' quantiles, in seconds, draw by draw.
 
         TTFT and TPOT are those of calls on the fleets, end to end is from question to answer.
         """
-        return self.quantiles_of(self._load(fleet, goal), goal)
+        return DrawRecord(self.quantiles_of(self._load(fleet, goal), goal))
 
     def quantiles_of(self, load: QuestionLoad, goal: Goal, factor: float = 1.0) -> Iterator[Floats]:
         """The same of services that stand. factor: on the rate of the questions; of fewer, fewer arrive in a draw."""
@@ -79,6 +81,12 @@ class QuestionDraws:
         """What came of one draw: every call, and every question. factor: on the rate of the questions."""
         load = self._load(fleet, goal)
         return self._played(load, self._fleet(load), draw, factor)
+
+    def first(self, fleet: Fleet, goal: Goal) -> DrawnOutcome:
+        """The first draw on a fleet, question by question."""
+        outcome = self.played(fleet, goal, 0)
+        arrival_s = self._arrivals[0][: len(outcome.answer_s)]
+        return DrawnOutcome(arrival_s, partial(question_quantity, outcome), outcome.outcome)
 
     def _load(self, fleet: Fleet, goal: Goal) -> QuestionLoad:
         problem = replace(self._problem, goal=goal)

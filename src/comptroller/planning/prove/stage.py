@@ -10,19 +10,10 @@ import numpy as np
 
 from comptroller.costs.timing import TimingCalibration
 from comptroller.planning.ground.executor import SILENT, PlanProgress
-from comptroller.planning.ground.nouns import Fleet, Floats, Goal, Trial
-from comptroller.planning.offer.requests import traffic_of
-from comptroller.planning.prove.arrivals import (
-    DrawRecord,
-    RehearsalSettings,
-    draw_quantiles,
-    judge_draws,
-    surely_beyond,
-    traces,
-)
+from comptroller.planning.ground.nouns import Fleet, Goal, Trial
+from comptroller.planning.prove.arrivals import DrawnOutcome, DrawRecord, RehearsalSettings, judge_draws, surely_beyond
 from comptroller.planning.prove.question_draws import QuestionDraws
-from comptroller.planning.prove.services import services_of
-from comptroller.planning.prove.simulated_fleet import StepTableCache, fleet_for_prefixes
+from comptroller.planning.prove.request_draws import RequestDraws
 from comptroller.planning.solve.description import describe_fleet, usd_per_h
 from comptroller.planning.solve.loading import FleetLoader
 from comptroller.planning.solve.problem import PlanningProblem
@@ -53,25 +44,13 @@ class ArrivalDraws(Protocol):
 
     requests: int
 
-    def quantiles(self, fleet: Fleet, goal: Goal) -> Iterator[Floats]:
+    def record(self, fleet: Fleet, goal: Goal) -> DrawRecord:
         """The objectives' quantiles, in seconds, draw by draw as each is simulated."""
         ...
 
-
-class RequestDraws:
-    """Draws of plain requests: each goes to the service that the plan names for its size."""
-
-    def __init__(self, problem: PlanningProblem, calibration: TimingCalibration, settings: RehearsalSettings) -> None:
-        self._problem, self._seed = problem, settings.seed
-        self._tables = StepTableCache(calibration, problem.workload.library)
-        self.traces = traces(problem.workload, traffic_of(problem.workload), settings)
-        self.requests = len(self.traces[0])
-
-    def quantiles(self, fleet: Fleet, goal: Goal) -> Iterator[Floats]:
-        """See `ArrivalDraws`."""
-        services = [s for own in services_of(replace(self._problem, goal=goal), fleet).values() for s in own.services]
-        ready = fleet_for_prefixes(services, self._tables, self.traces[0])
-        return draw_quantiles(ready, services, self.traces, goal.targets, self._seed)
+    def first(self, fleet: Fleet, goal: Goal) -> DrawnOutcome:
+        """The first draw on a fleet, request by request."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +101,10 @@ class FleetStage:
         seen = judge_draws(self.record(fleet, goal), goal.targets, self.settings)
         return Trial(goal, fleet, self.line(fleet), usd_per_h(self.problem.search, fleet), seen)
 
+    def first_draw(self, fleet: Fleet, goal: Goal) -> DrawnOutcome:
+        """The first draw of a fleet, less its units in reserve, request by request."""
+        return self.draws.first(_without_reserve(fleet, goal.spare), goal)
+
     def is_beyond(self, fleet: Fleet, goal: Goal, share: float) -> bool:
         """Whether few draws show that the bound of a fleet lies beyond a share of an objective of a goal."""
         return bool(goal.targets) and surely_beyond(self.record(fleet, goal), goal.targets, self.settings, share) > 0
@@ -131,8 +114,8 @@ class FleetStage:
         key = self._key(fleet, goal)
         if key not in self.pool:
             self._progress.phase(f"simulating fleets: {len(self.pool) + 1}, now {self.line(fleet)}")
-            draws = self.draws.quantiles(_without_reserve(fleet, goal.spare), goal)
-            self.pool[key] = PooledFleet(fleet, goal, DrawRecord(draws))
+            record = self.draws.record(_without_reserve(fleet, goal.spare), goal)
+            self.pool[key] = PooledFleet(fleet, goal, record)
         return self.pool[key].record
 
     def headroom(self, trial: Trial) -> float:

@@ -14,7 +14,7 @@ from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelL
 from comptroller.costs.memory import memory
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.facts.library import SHIPPED, FactLibrary, resolve
-from comptroller.facts.reader import FactEntry, build, parse_toml
+from comptroller.facts.reader import FactEntry, build, fault_lines, parse_toml
 from comptroller.facts.site import COMPANIES, AcceleratorOffer, SellerAllowlist, Site, Term
 from comptroller.planning.ground.nouns import Deployment
 from comptroller.quantities import HOUR_S
@@ -90,6 +90,11 @@ class CurrentFleet:
     library: FactLibrary
     moving: MovingTerms
 
+    def __post_init__(self) -> None:
+        for service in self.services:
+            if what_if := self.library.accelerator(service.accelerator).what_if:
+                raise InputError(f"a fleet of today does not run on {service.accelerator}: {what_if.why}")
+
     def with_moving_usd(self, usd: float) -> CurrentFleet:
         """The fleet, from which a move costs so many dollars beside the rent of the overlap.
 
@@ -108,7 +113,8 @@ def load_current(path: Path) -> CurrentFleet:
         FactError: names file, field and what is allowed.
         UnknownIdError: a name is neither an id, a repository nor a file.
     """
-    file = build(CurrentFleetFile, parse_toml(path), path.name)
+    with fault_lines(path):
+        file = build(CurrentFleetFile, parse_toml(path), path.name)
     entries: list[FactEntry] = []
 
     def id_of(kind: str, name: str) -> str:

@@ -35,6 +35,6 @@ class ProofReader(ChoiceSolver, Protocol):
         times as long."""
         ...
 
-    def cheapest_known(self, goal: Goal) -> Fleet | None:
+    def cheapest_known(self, goal: Goal, keep: KeepChoice = keep_everything) -> Fleet | None:
         """The cheapest fleet that was simulated and holds a goal."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -38,17 +38,32 @@ class FleetLoader:
             if shared is None:
                 return None
             calls[model] = shared[None]
-        total = {name: self._total(name, like, units, calls) for name in OBJECTIVES}
+        used = {model: np.flatnonzero(count[0]) for model, count in units.items()}
+        rented = [
+            (self.markets[model].only(columns), units[model][:, columns], calls[model][..., columns])
+            for model, columns in used.items()
+        ]
+        total = {name: self._total(name, like, rented) for name in OBJECTIVES}
         objective = float(total[self.goal.objective].sum())
         return replace(like, units=dict(units), calls_per_s=calls, total=total, objective=objective)
 
-    def _total(self, name: str, like: Fleet, units: Mapping[int, Ints], calls: Mapping[int, Floats]) -> Floats:
+    def _total(self, name: str, like: Fleet, rented: Iterable[tuple[Market, Ints, Floats]]) -> Floats:
+        """An objective by hour. rented: markets of what is in use alone, its units and calls."""
         total = like.bought.copy() if name == "usd" else np.zeros(1)
-        for model, market in self.markets.items():
-            if model in units:
-                added = market.added(name)[:, : market.buckets] * calls[model] / self.goal.sizing
-                total = total + (market.unit(name) * units[model]).sum(axis=1) + added.sum(axis=(1, 2))
+        for market, units, calls in rented:
+            added = market.added(name)[:, : market.buckets] * calls / self.goal.sizing
+            total = total + (market.unit(name) * units).sum(axis=1) + added.sum(axis=(1, 2))
         return np.asarray(total)
+
+    def beside(self, like: Fleet, model: int) -> Floats:
+        """(j,): what a fleet costs beside a model's units, when one kind of them takes all of the model's calls."""
+        others = {number: units for number, units in like.units.items() if number != model}
+        rest = replace(like, calls_per_s={number: like.calls_per_s[number] for number in others})
+        fixed = self.fleet(rest, others)
+        assert fixed is not None
+        market, calls = self.markets[model], like.calls_per_s[model][0].sum(axis=1) / self.goal.sizing
+        added = market.added(self.goal.objective)[0, : market.buckets]
+        return np.asarray(fixed.objective + calls @ added)
 
     def headroom(self, fleet: Fleet) -> float:
         """How many times its calls a fleet carries in the steady state, loaded as it is; inf if it gets none."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from comptroller.costs.own_calibration import OwnCalibration
+from comptroller.facts.stated_prices import STATED
 from comptroller.launch import WHAT_IF, checkpoint
 from comptroller.planning.offer.intervals import is_timed
 from comptroller.planning.offer.step_factors import planned_factor
@@ -40,11 +41,11 @@ def rental_notes(own: ModelServices) -> Iterator[str]:
         offer, devices = deployment.offer, deployment.devices
         kind = deployment.site.kind_of(offer.provider)
         few = "" if offer.available is None else f", {offer.available} available"
+        known = "as the workload states" if offer.provider == STATED else f"since {offer.since}"
         pack = f"; sold by {offer.devices} devices, a replica takes {devices}" if offer.devices > devices else ""
         yield (
             f"{offer.accelerator} at {deployment.site.id}: {deployment.seller} ({kind}), "
-            f"{offer.term.replace('_', '-')}, ${offer.usd_per_s * HOUR_S:.4g} a device and hour since {offer.since}"
-            f"{few}{pack}"
+            f"{offer.term.replace('_', '-')}, ${offer.usd_per_s * HOUR_S:.4g} a device and hour {known}{few}{pack}"
         )
 
 

@@ -18,6 +18,7 @@ from comptroller.planning.write.classes import api_offers, classes_of
 from comptroller.planning.write.facts import facts_of, input_digests
 from comptroller.planning.write.notes import notes_of, reason_notes
 from comptroller.planning.write.odds import ChoiceReasons, planned_load
+from comptroller.planning.write.pictures import picture_figures
 from comptroller.planning.write.prices import price_interval, token_prices
 from comptroller.planning.write.quality import quality_document, with_draws, with_rivals
 from comptroller.planning.write.totals import cost_basis, intervals_of_plan, latency_of, totals_of
@@ -104,7 +105,8 @@ def reasons_in_parts(
     yield plan
     plan = plan.model_copy(update={"shadow_prices": tuple(shadow_prices(search, proofs, goal, best))})
     yield plan
-    yield plan.model_copy(update={"frontier": tuple(frontier_of(search, goal, around, proofs))})
+    frontier = tuple(frontier_of(search, goal, around, proofs))
+    yield plan.model_copy(update={"frontier": frontier, **picture_figures(problem, best, verified)})
 
 
 def _candidates(problem: PlanningProblem) -> int:

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta as beta_distribution
-from scipy.stats import poisson
+from scipy.special import betaincinv, pdtrc
 
 from comptroller.work.evidence import SOLVER, Evidence, Floats
 from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery
@@ -73,7 +72,7 @@ def suspected_cap(lengths: npt.ArrayLike) -> LengthCap | None:
     hits = int((tokens == top).sum())
     width = max(1.0, np.floor(top / NEIGHBOURHOOD))
     near = int(((tokens >= top - width) & (tokens < top)).sum())
-    if hits < FEWEST or poisson.sf(hits - 1, max(near, 1) / width) > CHANCE:
+    if hits < FEWEST or pdtrc(hits - 1, max(near, 1) / width) > CHANCE:
         return None
     return LengthCap(int(top), hits, len(tokens))
 
@@ -104,8 +103,8 @@ def flag_truncated(evidence: Evidence) -> Evidence:
 def _share_interval(hits: int, count: int, level: float) -> tuple[float, float]:
     """Clopper-Pearson interval of hits / count."""
     side = (1 - level) / 2
-    low = float(beta_distribution.ppf(side, hits, count - hits + 1)) if hits else 0.0
-    high = float(beta_distribution.ppf(1 - side, hits + 1, count - hits)) if hits < count else 1.0
+    low = float(betaincinv(hits, count - hits + 1, side)) if hits else 0.0
+    high = float(betaincinv(hits + 1, count - hits, 1 - side)) if hits < count else 1.0
     return low, high
 
 

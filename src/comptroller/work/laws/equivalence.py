@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 from comptroller.errors import UnsupportedError
 from comptroller.work.evidence import SOLVER, Evidence
@@ -70,9 +70,9 @@ def tost(first: npt.ArrayLike, second: npt.ArrayLike, margin: float) -> Equivale
     if error == 0:
         below, above = float(mean <= -margin), float(mean >= margin)
     else:
-        below = float(student.sf((mean + margin) / error, free))
-        above = float(student.cdf((mean - margin) / error, free))
-    half = float(student.ppf(1 - SIGNIFICANCE, free)) * error
+        below = float(stdtr(free, -(mean + margin) / error))
+        above = float(stdtr(free, (mean - margin) / error))
+    half = float(stdtrit(free, 1 - SIGNIFICANCE)) * error
     return EquivalenceTest(mean, mean - half, mean + half, max(below, above), below, count)
 
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.special import betaln
-from scipy.stats import norm
+import scipy  # its optimisers are imported when they are used
+from scipy.special import betaln, ndtri
 
 from comptroller.errors import UnsupportedError
 from comptroller.work.evidence import Floats, Ints
@@ -118,7 +117,7 @@ def difficulty(n: Ints, correct: Ints) -> DifficultyDistribution:
         alpha, beta = np.exp(np.clip(log, -LOG_LIMIT, LOG_LIMIT))
         return float(-np.sum(betaln(alpha + correct, beta + n - correct) - betaln(alpha, beta)))
 
-    fits = [minimize(minus_log_likelihood, start, method="Nelder-Mead") for start in STARTS]
+    fits = [scipy.optimize.minimize(minus_log_likelihood, start, method="Nelder-Mead") for start in STARTS]
     alpha, beta = np.exp(np.clip(min(fits, key=lambda fit: fit.fun).x, -LOG_LIMIT, LOG_LIMIT))
     return DifficultyDistribution(float(alpha), float(beta))
 
@@ -162,7 +161,7 @@ def forecast(n: Ints, correct: Ints, k: int, rng: np.random.Generator, query: La
     law = power_law_of(n, correct)
     value = float(law.at(k))
     error = _thinning_error(n, correct, kept, rng)
-    wide = float(norm.ppf((1 + query.level) / 2)) * error
+    wide = float(ndtri((1 + query.level) / 2)) * error
     centre = np.log(law.a) - law.b * np.log(k)
     low, high = (float(np.exp(-np.exp(centre + side))) for side in (wide, -wide))
     beta = difficulty(n, correct).given(n, correct, k)

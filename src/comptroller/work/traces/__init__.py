@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from comptroller.errors import FactError
-from comptroller.work.document_errors import fact_error
+from comptroller.facts.document_faults import fact_error
 from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows, trace_of_rows
 from comptroller.work.tabular import open_text
 from comptroller.work.trace import RequestTrace

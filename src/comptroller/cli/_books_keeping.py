@@ -1,0 +1,96 @@
+"""Commands that keep the books or hand them on: `verify`, `digest`, `archive`, `export`."""
+
+from __future__ import annotations
+
+import json as documents
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from comptroller.books import archive as archiving
+from comptroller.books import export as exporting
+from comptroller.books import verify as verifying
+from comptroller.books.pseudonyms import PseudonymBook
+from comptroller.books.query import EVERYTHING
+from comptroller.cli._books_options import AnonymisedOption, OpenBooks, Rows, WhereArgument, day_of, open_books
+from comptroller.cli._output import check, write
+from comptroller.cli._progress import ProgressBar
+from comptroller.errors import InputError
+from comptroller.report import books as sheets
+from comptroller.report.terminal import console
+
+
+def verify(
+    where: WhereArgument,
+    ledger: OpenBooks,
+    digest: Annotated[Path | None, typer.Option(help="A digest exported before.", show_default=False)] = None,
+    public_key: Annotated[Path | None, typer.Option(help="Ed25519 key in PEM.", show_default=False)] = None,
+    archives: Annotated[
+        list[Path] | None,
+        typer.Option("--archive", help="Where rows went; again for more, the first first.", show_default=False),
+    ] = None,
+) -> None:
+    """Read every row, compute every hash again; exit 2 and name the first row that does not fit."""
+    recorded = documents.loads(_read(digest)) if digest else None
+    if recorded and public_key:
+        verifying.check_signature(recorded, _read(public_key))
+    with ExitStack() as held, ProgressBar("reading rows", "checking balances") as bar:
+        moved = [held.enter_context(open_books(str(path))) for path in archives or ()]
+        checked = verifying.verify(ledger, recorded, bar, moved)
+    if checked.faults:
+        raise InputError(f"{where} does not fit: {'; '.join(checked.faults)}")
+    console().print(f"[bold green]{checked.rows:,} rows fit[/]: chain, accounts, prices, budgets")
+
+
+def digest(
+    ledger: OpenBooks,
+    out: Annotated[Path, typer.Option(help="Where to write it.", show_default=False)],
+    sign: Annotated[Path | None, typer.Option(help="Ed25519 private key in PEM.", show_default=False)] = None,
+) -> None:
+    """Write where every segment stands, signed if a key is given; `verify --digest` compares later."""
+    check(out)
+    segments = verifying.digest(ledger)
+    write(out, documents.dumps(verifying.sign(segments, _read(sign)) if sign else segments, indent=2) + "\n")
+
+
+def archive_rows(
+    ledger: OpenBooks,
+    before: Annotated[str, typer.Option(help="The first day (UTC) whose rows stay.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="New books that the rows move to.", show_default=False)] = None,
+    anonymised: AnonymisedOption = False,
+) -> None:
+    """Move old rows into books of their own; daily sums, limits and the chain stay. Without --out: what would move."""
+    day = day_of(before)
+    if out is None:
+        found, _ = archiving.archivable(ledger, day)
+    else:
+        check(out)
+        found = archiving.archive(ledger, day, out, anonymised)
+    console().print(escape(sheets.archive_sentence(found, out)), soft_wrap=True)
+
+
+def export(
+    ledger: OpenBooks,
+    out: Annotated[Path, typer.Option(help="Where to write it.", show_default=False)],
+    as_: Annotated[str, typer.Option("--as", help="focus (CSV) or otel (OTLP JSON lines).")] = "focus",
+    scope: Rows = EVERYTHING,
+    anonymised: AnonymisedOption = False,
+) -> None:
+    """Write the books for other tools: FOCUS 1.2, or OpenTelemetry GenAI spans."""
+    writers = {"focus": exporting.focus, "otel": exporting.spans}
+    if as_ not in writers:
+        raise InputError(f"--as {as_}: allowed are {', '.join(writers)}")
+    check(out)
+    with out.open("w", encoding="utf-8", newline="") as file:
+        count = writers[as_](ledger, file, scope, PseudonymBook() if anonymised else None)
+    console().print(f"{count:,} {'charges' if as_ == 'focus' else 'spans'} in {escape(str(out))}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
