@@ -19,7 +19,7 @@ from comptroller.report.plan_page import charts, latency_charts, page, picture
 
 GOLDEN = Path(__file__).parent / "golden" / "two_services.json"
 CHAT = load_plan(GOLDEN)
-VOID = {"meta", "br", "line", "path", "circle", "rect"}
+VOID = {"meta", "link", "input", "br", "line", "path", "circle", "rect"}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 

@@ -68,7 +68,7 @@ def last_latencies(ledger: CallLedger, most: int = LAST) -> CallLatencies:
     last = last.order_by(entry.c.segment.desc(), entry.c.number.desc()).limit(most)
     with schema.refusals("latency"), ledger.engine.connect() as connection:
         rows = connection.execute(last).all()
-        names = dict(connection.execute(select(account.c.id, account.c.service)).tuples())
+        names = {row.id: row.service for row in connection.execute(select(account.c.id, account.c.service))}
     columns = [[row[place] for row in rows] for place in range(5)]
     arrival, started, first, end, made = (np.array(column, float).reshape(-1) for column in columns)
     after = np.where(made > 1, made - 1, np.nan)

@@ -27,6 +27,9 @@ SHARES = (1, 5, *range(10, 91, 5), 92, 94, 95, 96, 97, 98, 99)
 MOST_LINES = 4
 """Services with a line each: more dashes than `drawing.DASHES` has are not told apart."""
 
+MOST_SHARE = 3.0
+"""Of a prediction, at which a bar ends, with the true share at its end: beside one of six the others were dots."""
+
 MOST_CALLS = 20_000
 """Calls of the plan that are held against its predictions, the last ones: as many as latencies are read of."""
 
@@ -134,12 +137,15 @@ def drift_chart(monitor: PlanDriftMonitor) -> ReportChart | None:
         kept = [bad is which for bad in out]
         return BarSeries(
             name,
-            tuple(share if keep else 0.0 for share, keep in zip(shares, kept, strict=True)),
+            tuple(min(share, MOST_SHARE) if keep else 0.0 for share, keep in zip(shares, kept, strict=True)),
             sideways=True,
             labels=tuple(label if keep else "" for label, keep in zip(labels, kept, strict=True)),
             readings=readings if not which else (),
             ink=ink,
-            spans=tuple(span if keep else (0.0, 0.0) for span, keep in zip(spans, kept, strict=True)),
+            spans=tuple(
+                (span[0], min(span[1], MOST_SHARE)) if keep else (0.0, 0.0)
+                for span, keep in zip(spans, kept, strict=True)
+            ),
         )
 
     return ReportChart(
@@ -148,7 +154,7 @@ def drift_chart(monitor: PlanDriftMonitor) -> ReportChart | None:
             "share of the prediction; whiskers are its 80 % interval",
             lambda share: f"{share:.0%}",
             0.0,
-            1.25 * max(1.0, *shares, *(high for _, high in spans)),
+            1.25 * min(max(1.0, *shares, *(high for _, high in spans)), MOST_SHARE),
         ),
         ChartAxis("", low=places - 0.5, high=-0.5, ticks=tuple((i, figure_name(told[i][0])) for i in range(count))),
         (

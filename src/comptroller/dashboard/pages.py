@@ -25,7 +25,7 @@ from comptroller.dashboard.spending import (
 )
 from comptroller.dashboard.standing import frontier_panel, plan_panel, reasons_panel
 from comptroller.report import drawing
-from comptroller.report.chart import ReportChart
+from comptroller.report.chart import ChartAxis, LineSeries, ReportChart
 from comptroller.report.figures import dollars, number, seconds
 
 KEPT_S = 5.0
@@ -127,6 +127,15 @@ class DashboardRenderer:
         if len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
         return html
+
+    def sharpen(self) -> None:
+        """Draws something, so that the first panel need not wait until what draws is loaded."""
+        if drawing.has_matplotlib():
+            drawing.svg(ReportChart("", ChartAxis("x"), ChartAxis("y"), (LineSeries("", [0.0, 1.0], [0.0, 1.0]),)))
+
+    def alone(self, html: str) -> str:
+        """A panel or a what-if as a page of its own."""
+        return _environment().get_template("alone.html").render(name=self.sources.name, html=Markup(html))
 
     def failed_panel(self, panel: DashboardPanel, why: str) -> str:
         """A panel that could not be made, with the reason."""

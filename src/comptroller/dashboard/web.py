@@ -59,6 +59,7 @@ class DashboardApplication:
         self._renderer = DashboardRenderer(sources)
         self._pencil = ThreadPoolExecutor(1, "dashboard")
         self._panels = {panel.id: panel for panel in panels_of(sources)}
+        self._pencil.submit(self._renderer.sharpen)
 
     @property
     def routes(self) -> list[Route]:
@@ -124,7 +125,11 @@ class DashboardApplication:
             html = await self._draw(self._renderer.panel, panel, dict(request.query_params))
         except ComptrollerError as error:
             html = self._renderer.failed_panel(panel, str(error))
-        return HTMLResponse(html, headers=HEADERS)
+        return HTMLResponse(self._whole(request, html), headers=HEADERS)
+
+    def _whole(self, request: Request, html: str) -> str:
+        """A part of the page, as a page of its own for a browser that runs no scripts."""
+        return html if request.headers.get("hx-request") else self._renderer.alone(html)
 
     async def _asset(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -133,7 +138,7 @@ class DashboardApplication:
         return Response(asset(name), headers={**HEADERS, "cache-control": "max-age=3600"}, media_type=ASSETS[name])
 
     async def _what_if(self, request: Request, _: GatewayCaller) -> Response:
-        return HTMLResponse(await self._answered_form(request), headers=HEADERS)
+        return HTMLResponse(self._whole(request, await self._answered_form(request)), headers=HEADERS)
 
     async def _answered_form(self, request: Request) -> str:
         """The form as it was sent, with faults beside their fields or with what is known at once."""
@@ -175,16 +180,17 @@ class DashboardApplication:
         if form.faults:
             yield _event("end", f"<p class='note'>{escape('; '.join(form.faults))}</p>")
             return
-        last = "<p class='note'>Another question was asked meanwhile.</p>"
+        end = "<p class='note'>Another question was asked meanwhile.</p>"
         async for message in worker.ask(form.question, deep=True):
             if isinstance(message, PhaseMessage):
                 yield _event("phase", escape(message.text))
             elif isinstance(message, WhatIfAnswer):
-                last = self._renderer.answer(message, worker.base.standing)
-                yield _event("answer", last)
+                end = ""
+                yield _event("answer", self._renderer.answer(message, worker.base.standing))
             elif isinstance(message, RefusalMessage):
-                last = f"<p class='note'>{escape(message.text)}</p>"
-        yield _event("end", last)
+                end = f"<p class='note'>{escape(message.text)}</p>"
+        yield _event("phase", "done")
+        yield _event("end", end)
 
 
 def _empty_state() -> dict[str, Any]:
@@ -206,5 +212,5 @@ def _event(name: str, html: str) -> bytes:
     >>> _event("phase", "a\\nb")
     b'event: phase\\ndata: a\\ndata: b\\n\\n'
     """
-    data = "".join(f"data: {line}\n" for line in html.splitlines())
+    data = "".join(f"data: {line}\n" for line in html.splitlines() or [""])
     return f"event: {name}\n{data}\n".encode()

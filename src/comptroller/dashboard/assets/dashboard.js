@@ -30,9 +30,22 @@ document.addEventListener("click", (event) => {
   place.setAttribute("hx-ext", "sse");
   place.setAttribute("sse-connect", button.dataset.search);
   place.setAttribute("sse-close", "end");
-  place.innerHTML = '<p role="status">Searching and proving: <span sse-swap="phase">starting</span> …</p><div sse-swap="answer"></div><div class="found" sse-swap="end"></div>';
+  place.innerHTML = '<p role="status">Searching and proving: <span sse-swap="phase">starting</span> …</p><div sse-swap="answer"></div><div sse-swap="end"></div>';
   htmx.process(place);
 });
+// what could not be had is said where it was asked for, and asked for again
+for (const name of ["htmx:responseError", "htmx:sendError"]) {
+  document.addEventListener(name, (event) => {
+    const panel = event.detail.elt.closest("section");
+    if (!panel) return;
+    const status = event.detail.xhr && event.detail.xhr.status;
+    const note = panel.querySelector(".lost") || panel.insertBefore(document.createElement("p"), panel.children[2] || null);
+    note.className = "note lost";
+    note.setAttribute("role", "status");
+    note.textContent = status ? `The server answered ${status}; its log says why.` : "The server does not answer.";
+    panel.removeAttribute("aria-busy");
+  });
+}
 // nobody looks: ask for nothing; somebody reads a point or a table: leave the panel as it is
 document.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden) event.preventDefault(); });
 document.addEventListener("htmx:beforeSwap", (event) => {
