@@ -34,8 +34,8 @@ ROOM_LINES = {
     # and what is given up before it is simulated to the end; 750 lines of the odds of a choice: errors that deployments
     # share, break-evens, what timing is worth, what nobody timed; offers by seller and capacity, marketplaces; shapes
     # of several services, hours of questions; levers: pools apart, drafts, routing, adapters; the fleet of today from
-    # launch lines
-    "planning": 13_950,
+    # launch lines; what pictures show, and what the pool answers at once (220 lines)
+    "planning": 14_250,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten and of any table by its columns, laws and intervals over them; levers of serving with
     # their limits, prefixes
@@ -63,8 +63,9 @@ ROOM_LINES = {
     # ledger, holds, budgets, reports, migrations, two databases; names of services, invoices of four providers
     # plain SQL of the hot path and what a writer knows without asking (370 lines), limits that count what was before
     # them, limits per minute for all gateways, a clock that does not jump
+    # latencies of the last calls
     # archives that keep the chain, pseudonyms, reports by zone, tag and currency (600 lines)
-    "books": 4_680,
+    "books": 4_800,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
@@ -79,6 +80,8 @@ ROOM_LINES = {
     # columns of a table of evidence; refusals as JSON, completion, what `doctor` looks at, schemas, the dashboard
     # archives, zones and currencies of reports
     "cli": 4_100,
+    # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
+    "dashboard": 1_800,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,
     # targets of export, one file each; refusals of what-ifs and of weights that have to be made

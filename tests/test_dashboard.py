@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from multiprocessing import Pipe
 from pathlib import Path
 
+import aiohttp
 import numpy as np
 import pytest
 from sqlalchemy import event
@@ -22,7 +23,7 @@ from comptroller.dashboard.pages import panels_of
 from comptroller.dashboard.panels import DashboardSources
 from comptroller.dashboard.questions import WhatIfForm, WhatIfQuestion
 from comptroller.dashboard.replanning import Replanner
-from comptroller.dashboard.server import DashboardFiles
+from comptroller.dashboard.server import DashboardFiles, _apart, gateway_pages
 from comptroller.dashboard.web import COOKIE, DashboardApplication
 from comptroller.dashboard.worker import (
     FIRST,
@@ -41,6 +42,7 @@ from comptroller.planning.ground.plan_document import load_plan
 from comptroller.planning.planner import plan
 from comptroller.work.workload import Workload, load
 from dashboard_books import fill
+from gateway_houses import running
 from test_report_page import Reader
 
 HERE = Path(__file__).parent
@@ -306,3 +308,26 @@ def test_files_are_known_by_what_they_are(tmp_path: Path) -> None:
         DashboardFiles.named([str(tmp_path / "none.sqlite")], "127.0.0.1", 0).checked()
     with pytest.raises(InputError, match="a key is needed"):
         DashboardFiles.named(["a.json"], "0.0.0.0", 0).checked()
+
+
+def test_a_gateway_has_its_dashboard_at_the_root_with_live_queues(tmp_path: Path, workload: Path) -> None:
+    document = {"services": {"echo": {"backend": "echo"}}, "books": str(tmp_path / "books.sqlite"), "port": 0}
+    chat = {"model": "echo", "messages": [{"role": "user", "content": "two words"}]}
+
+    async def look() -> list[str]:
+        async with running(document, gateway_pages(workload)) as house, aiohttp.ClientSession(house.url) as browser:
+            async with browser.post("/v1/chat/completions", json=chat) as answered:
+                assert answered.status == 200
+            found = []
+            for path in ("/", "/dashboard/panel/latency"):
+                async with browser.get(path) as answer:
+                    found.append(await answer.text())
+            return found
+
+    page, queues = asyncio.run(look())
+    assert 'id="spend"' in page and 'id="what-if"' in page
+    assert "0 in flight" in queues and "0 wait in the queue" in queues
+
+
+def test_a_plan_of_another_workload_is_said_to_be_one(workload: Path) -> None:
+    assert "is not the workload" in _apart(CHAT, workload) and _apart(None, workload) == ""

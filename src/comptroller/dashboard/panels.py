@@ -25,7 +25,7 @@ class DashboardSources:
     """What a dashboard is of; what is not there has no panels.
 
     name: what it is called.  gateway: the one that serves it, whose queues are live.  worker: what plans the workload
-    again.
+    again.  apart: what to say where the plan was made from another workload.
     """
 
     name: str
@@ -33,6 +33,7 @@ class DashboardSources:
     plan: Plan | None = None
     gateway: GatewayRuntime | None = None
     worker: WhatIfWorker | None = None
+    apart: str = ""
 
 
 @dataclass(frozen=True, slots=True)

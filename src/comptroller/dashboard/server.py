@@ -22,7 +22,7 @@ from comptroller.gateway.browsers import BrowserGate
 from comptroller.gateway.config import GatewayConfig
 from comptroller.gateway.runtime import GatewayRuntime
 from comptroller.gateway.server import listen
-from comptroller.planning.ground.plan_document import load_plan
+from comptroller.planning.ground.plan_document import Plan, load_plan
 from comptroller.work.workload import load
 
 BOOKS_SUFFIXES = (".sqlite", ".sqlite3", ".db")
@@ -86,6 +86,17 @@ class DashboardFiles:
         return self
 
 
+def _apart(plan: Plan | None, workload: Path | None) -> str:
+    """What to say where a plan was made from another workload than what-ifs are about; empty where it was not.
+
+    Raises:
+        FactError: the workload cannot be read.
+    """
+    if plan is None or workload is None or load(workload).digest == plan.digests.workload:
+        return ""
+    return f"{workload.name} is not the workload that the plan was made from: what-ifs compare with its own plan."
+
+
 def gateway_pages(workload: Path | None) -> Callable[[GatewayRuntime], DashboardApplication]:
     """The dashboard of a gateway: its books, its plan, its queues, and what-ifs about a workload."""
 
@@ -95,7 +106,8 @@ def gateway_pages(workload: Path | None) -> Callable[[GatewayRuntime], Dashboard
         worker = None if workload is None else WhatIfWorker(workload)
         ledger = CallLedger.open(config.books) if config.books else None
         name = plan.name if plan else ", ".join(config.services)
-        return DashboardApplication(DashboardSources(name, ledger, plan, gateway, worker), gateway.admission)
+        sources = DashboardSources(name, ledger, plan, gateway, worker, _apart(plan, workload))
+        return DashboardApplication(sources, gateway.admission)
 
     return pages
 
@@ -133,4 +145,5 @@ def _application(files: DashboardFiles, config: GatewayConfig, held: AsyncExitSt
     else:
         keys = ApiKeyStore(ledger)
         admission = GatewayAdmissionController(config, keys.find, keys.ever)
-    return DashboardApplication(DashboardSources(files.name, ledger, plan, None, worker), admission)
+    sources = DashboardSources(files.name, ledger, plan, None, worker, _apart(plan, files.workload))
+    return DashboardApplication(sources, admission)

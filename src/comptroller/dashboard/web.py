@@ -142,7 +142,7 @@ class DashboardApplication:
 
     async def _answered_form(self, request: Request) -> str:
         """The form as it was sent, with faults beside their fields or with what is known at once."""
-        worker, state = self.sources.worker, _empty_state()
+        worker, state = self.sources.worker, _empty_state() | {"apart": self.sources.apart}
         if worker is None:
             return self._renderer.what_if(None, state)
         worker.start()
