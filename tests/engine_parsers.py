@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,7 +44,7 @@ def vllm() -> argparse.ArgumentParser:
     choices = {"quantization": "QuantizationMethods", "kv-cache-dtype": "CacheDType", "dtype": "ModelDType"}
     (engine,) = source("vllm", "engine/arg_utils.py")
     (front,) = source("vllm", "entrypoints/openai/cli_args.py")
-    flags = {flag for tree in (engine, front) for flag in _added(tree)} | {f"--{name}" for name in _fields(front)}
+    flags = {flag for tree in (engine, front) for flag in added_flags(tree)} | {f"--{name}" for name in _fields(front)}
     for flag in sorted(flags):
         bare = flag in {"--headless", "--enable-expert-parallel", "--enable-lora"}
         limits = {"choices": known[choices[flag[2:]]]} if flag[2:] in choices else {}
@@ -49,7 +52,13 @@ def vllm() -> argparse.ArgumentParser:
     return parser
 
 
-def _added(tree: ast.Module) -> Iterator[str]:
+def vllm_engine_flags() -> set[str]:
+    """Flags of vLLM's engine alone."""
+    return {flag for tree in source("vllm", "engine/arg_utils.py") for flag in added_flags(tree)}
+
+
+def added_flags(tree: ast.Module) -> Iterator[str]:
+    """Flags that a file adds to parsers."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
             yield from (a.value for a in node.args if isinstance(a, ast.Constant) and str(a.value).startswith("--"))
@@ -102,4 +111,57 @@ def lmdeploy() -> argparse.ArgumentParser:
             limits = {"type": kinds[kind.id]} if isinstance(kind, ast.Name) and kind.id in kinds else {}
             several = {"nargs": "*"} if "nargs" in told else {}
             parser.add_argument(*names, **limits, **several, **({"choices": choices} if choices else {}))
+    return parser
+
+
+KINDS: dict[str, type] = {"int": int, "float": float, "str": str}
+
+
+def trtllm() -> argparse.ArgumentParser:
+    """Options of `trtllm-serve serve` as `tests/parsers/trtllm.toml` records them."""
+    parser = argparse.ArgumentParser(prog="trtllm-serve serve", exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("model")
+    recorded = tomllib.loads((Path(__file__).parent / "parsers" / "trtllm.toml").read_text(encoding="utf-8"))
+    for name, kind in recorded["options"].items():
+        if kind == "flag":
+            parser.add_argument(name, action="store_true")
+        else:
+            parser.add_argument(name, **({"choices": kind} if isinstance(kind, list) else {"type": KINDS[kind]}))
+    return parser
+
+
+C_OPTION = re.compile(
+    r"common_arg\(\s*\{(?P<names>[^}]*)\},\s*(?P<between>.*?)"
+    r"\[\w*\]\(common_params &[^,)]*(?P<value>,[^)]*)?\)",
+    re.DOTALL,
+)
+"""An option of llama.cpp: names, a hint of its value and its help, and what its handler takes beside the settings."""
+
+
+def llama_cpp() -> argparse.ArgumentParser:
+    """Options of `llama-server` from `common/arg.cpp`, which `make test-export` lays beside the environment."""
+    file = Path(sys.prefix) / "llama.cpp" / "arg.cpp"
+    if not file.is_file():
+        pytest.skip("the source of llama.cpp is not there; make test-export lays it beside")
+    text = file.read_text(encoding="utf-8")
+    parser = argparse.ArgumentParser(prog="llama-server", exit_on_error=False, allow_abbrev=False, add_help=False)
+    caches = re.search(r"kv_cache_types = \{([^}]*)\}", text)
+    assert caches is not None
+    types = [name.lower() for name in re.findall(r"GGML_TYPE_(\w+)", caches[1])]
+    seen: set[str] = set()
+    for option in C_OPTION.finditer(text):
+        names = [name for name in re.findall(r'"(-[^"]+)"', option["names"]) if name not in seen]
+        seen |= set(names)
+        opposite = re.match(r"\s*\{([^}]*)\}", option["between"])
+        if not names:
+            continue
+        if opposite or not option["value"]:
+            no = [name for name in re.findall(r'"(-[^"]+)"', opposite[1] if opposite else "") if name not in seen]
+            seen |= set(no)
+            parser.add_argument(*names, *no, action="store_true", dest=names[-1])
+            continue
+        listed = re.match(r'\s*"\{([^}]*)\}"', option["between"])
+        choices = types if "--cache-type" in names[-1] else listed[1].split(",") if listed else None
+        kind = int if re.search(r"\bint\b", option["value"]) else str
+        parser.add_argument(*names, type=kind, choices=choices, dest=names[-1])
     return parser

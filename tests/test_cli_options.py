@@ -118,6 +118,12 @@ def test_help_imports_no_library_of_numbers() -> None:
         assert not HEAVY & set(run.stdout.splitlines()[-1].split())
 
 
+@pytest.mark.parametrize("command", commands())
+def test_every_command_tells_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends([command, "--help"]) == 0
+    assert f"comptroller {command}" in capsys.readouterr().out
+
+
 PRICED = (
     'name = "x"\nmodels = ["llama_3_1_8b"]\nrate_per_s = 5\n'
     "lengths = { input = { fixed = 9 }, output = { fixed = 9 } }\n"

@@ -5,9 +5,12 @@ Keys are those of the published values.yaml of llm-d-modelservice and of Dynamo'
 
 from __future__ import annotations
 
+import json
 import shlex
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -15,6 +18,7 @@ from comptroller.errors import UnsupportedError
 from comptroller.export import export
 from comptroller.launch import statement
 from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.ground.service_document import ServiceDocument
 from export_plans import PLANS, WIDE, plan_of, served, split
 
 CHART = {
@@ -59,6 +63,15 @@ def test_llm_d_starts_the_planned_line_of_each_pool() -> None:
         assert line == [*shlex.split(command), "--host", "0.0.0.0", "--port", str(port)]
         assert container["readinessProbe"]["httpGet"]["port"] == port
     assert values["modelArtifacts"]["uri"].removeprefix("hf://") in service.launch
+
+
+@pytest.mark.parametrize("service", [split(), served("vllm", tp=4, replicas=3), served("vllm", accelerator="mi300x")])
+def test_llm_d_writes_what_the_schema_of_its_chart_takes(service: ServiceDocument) -> None:
+    schema = json.loads((Path(__file__).parent / "parsers" / "llm_d_values.json").read_text(encoding="utf-8"))
+    (values,) = written("llm_d", plan_of(service))
+    jsonschema.validate(values, schema)
+    with pytest.raises(jsonschema.ValidationError, match="multiNode"):
+        jsonschema.validate({**values, "multiNode": True}, schema)
 
 
 def test_a_service_in_one_pool_needs_no_sidecar() -> None:

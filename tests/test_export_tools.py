@@ -9,6 +9,7 @@ import argparse
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from importlib import import_module
 from itertools import product
 
@@ -21,14 +22,15 @@ from comptroller.errors import UnsupportedError
 from comptroller.export import export
 from comptroller.export.ray_serve import ACCELERATORS as RAY
 from comptroller.export.skypilot import ACCELERATORS as SKY
-from comptroller.facts.accelerator import accelerator
+from comptroller.facts.accelerator import Accelerator, accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
-from comptroller.facts.reader import ids
+from comptroller.facts.model import Model
+from comptroller.facts.reader import ids, real_ids
 from comptroller.launch import command, engines, launchable, listening, spread
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.deployments import RejectionTally, recipes
-from export_plans import PLANS, plan_of
+from export_plans import PLANS, plan_of, served, split
 
 WHY = "is not installed; make test-export installs it beside"
 
@@ -81,18 +83,25 @@ PARSERS = [name for name in engines() if hasattr(engine_parsers, name)]
 """Engines whose parser can be read from a package without a GPU: each a function of `engine_parsers`, by its name."""
 
 
-def families() -> Iterator[str]:
-    """A device of each family."""
+def families(engine: str) -> Iterator[Accelerator]:
+    """A device of each family that an engine serves on."""
     seen: set[str] = set()
-    for name in ids("accelerators"):
-        if accelerator(name).family not in seen:
-            seen.add(accelerator(name).family)
-            yield name
+    for device in map(accelerator, real_ids("accelerators")):
+        if device.family not in seen and device.vendor in engine_facts(engine).vendors:
+            seen.add(device.family)
+            yield device
 
 
-def lines(engine: str) -> Iterator[str]:
+@lru_cache(maxsize=8)
+def lines(engine: str) -> frozenset[str]:
     """Commands of every format of the catalogue on every family, on several layouts, with every lever of an engine."""
     models = ("llama_3_1_70b", "deepseek_r1", "gpt_oss_120b")
+    return frozenset(
+        line for device, who in product(families(engine), map(model, models)) for line in on_device(engine, device, who)
+    )
+
+
+def on_device(engine: str, device: Accelerator, who: Model) -> Iterator[str]:
     layouts = (
         ParallelLayout(tp=4),
         ParallelLayout(tp=8, pp=2),
@@ -103,15 +112,16 @@ def lines(engine: str) -> Iterator[str]:
     drafts = SpeculativeDecoding(tokens=3, acceptance=0.7, draft=None)
     levers = (plain, replace(plain, speculation=drafts), replace(plain, adapters=AdapterSet(8, 16, 4, 0.0)))
     address = shlex.join(listening(engine, "0.0.0.0", 8000))
-    for device, who in product(map(accelerator, families()), map(model, models)):
-        for recipe, layout, settings in product(
-            recipes(who, device, ids("formats"), RejectionTally()), layouts, levers
-        ):
+    for recipe in recipes(who, device, ids("formats"), RejectionTally()):
+        try:
+            planned = launchable(plain, who, device, recipe)
+        except UnsupportedError:
+            continue  # the planner does not offer it either
+        for layout, settings in product(layouts, levers):
             try:
-                planned = launchable(settings, who, device, recipe)
                 line = command(ModelReplica(who, device, planned, layout, settings), 9000)
             except UnsupportedError:
-                continue  # the planner does not offer it either
+                continue
             yield f"{line} {address}"
 
 
@@ -122,10 +132,22 @@ def arguments(engine: str, line: str) -> list[str]:
     return words[len(start) :]
 
 
+@pytest.mark.parametrize("plan", [plan_of(split()), plan_of(served("vllm", tp=4)), PLANS["wide_vllm"]])
+def test_a_worker_of_dynamo_takes_every_argument(plan: Plan) -> None:
+    """Its worker of vLLM reads flags of its own and those of vLLM's engine; a model has a flag there."""
+    own = engine_parsers.source("dynamo", "vllm/args.py")
+    known = {flag for tree in own for flag in engine_parsers.added_flags(tree)} | engine_parsers.vllm_engine_flags()
+    (graph,) = exported("dynamo", plan)
+    workers = [part for part in graph["spec"]["services"].values() if part["componentType"] == "worker"]
+    for worker in workers:
+        words = worker["extraPodSpec"]["mainContainer"]["args"]
+        assert words[0] == "--model" and {word for word in words if word.startswith("--")} <= known | {"--model"}
+
+
 @pytest.mark.parametrize("engine", PARSERS)
 def test_an_engine_takes_every_command(engine: str) -> None:
     parser = getattr(engine_parsers, engine)()
-    distinct = {*lines(engine)}
+    distinct = lines(engine)
     assert len(distinct) >= 8, "an engine with one layout and no levers has a line for each of its formats"
     for line in distinct:
         parser.parse_args(arguments(engine, line))

@@ -89,7 +89,7 @@ def test_a_site_is_plausible(name: str) -> None:
         accelerator(entry.accelerator)
         assert 0.01 <= entry.usd_per_s * HOUR_S <= 25
         assert entry.devices <= 2 * accelerator(entry.accelerator).node_devices
-        assert entry.term in RENTED or name == "own_us"
+        assert entry.term in RENTED or name in {"own_us", "what_if"}
 
 
 @every
@@ -210,7 +210,7 @@ def test_an_instance_of_one_device_holds_no_replica_of_two() -> None:
 def test_every_provider_has_a_kind(name: str) -> None:
     here = site(name)
     assert set(here.kinds) == set(here.providers)
-    assert all(here.kind_of(provider) != "own" for provider in here.providers) == (name != "own_us")
+    assert all(here.kind_of(provider) != "own" for provider in here.providers) == (name not in {"own_us", "what_if"})
 
 
 def test_marketplaces_are_left_out_unless_they_are_asked_for() -> None:

@@ -17,7 +17,7 @@ from comptroller.export import export, service_launches
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
-from comptroller.facts.reader import ids
+from comptroller.facts.reader import ids, real_ids
 from comptroller.launch import command, engines, launchable, lines_of_manifest, spread, statement
 from comptroller.planning.offer.deployments import RejectionTally, layouts, recipes
 from comptroller.planning.reasons.current_fleet import CurrentService, deployment_of
@@ -31,7 +31,7 @@ AT = "us_neocloud"
 def devices() -> Iterator[str]:
     """A device of each family."""
     seen: set[str] = set()
-    for name in ids("accelerators"):
+    for name in real_ids("accelerators"):
         family = accelerator(name).family
         if family not in seen:
             seen.add(family)

@@ -19,7 +19,7 @@ from comptroller.facts.engine import engine_facts
 from comptroller.facts.engine_formats import EngineFormats, engine_formats, in_range
 from comptroller.facts.format import format_
 from comptroller.facts.model import Model
-from comptroller.facts.reader import FactEntry, fact_of, folder, ids, parse_toml
+from comptroller.facts.reader import FactEntry, fact_of, folder, ids, parse_toml, real_ids
 from comptroller.launch import WHAT_IF, checkpoint, command, engines, launchable, line
 from comptroller.measure.host import FAMILIES as HOST_FAMILIES
 from comptroller.planning.offer.deployments import RejectionTally, recipes
@@ -85,7 +85,7 @@ MADE = {"--quantization fp8": "fp8_e4m3", "--quantization bitsandbytes": "nf4_dq
 def families() -> dict[str, Accelerator]:
     """A device of each family, the first by id."""
     found: dict[str, Accelerator] = {}
-    for device in map(accelerator, ids("accelerators")):
+    for device in map(accelerator, real_ids("accelerators")):
         found.setdefault(device.family, device)
     return found
 

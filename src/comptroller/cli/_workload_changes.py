@@ -41,7 +41,7 @@ def workload_changes(
         bool, typer.Option("--trust-predicted-speed", help="What nobody timed at its predicted speed.")
     ] = False,
     what_if: Annotated[
-        bool, typer.Option("--what-if", help="Also formats that no engine is known to launch, marked as such.")
+        bool, typer.Option("--what-if", help="Also formats no engine launches and machines of papers, marked as such.")
     ] = False,
 ) -> WorkloadChanges:
     """The keys that options replace."""

@@ -44,7 +44,7 @@ def run(
 ) -> None:
     """Show facts (a whole table, or every value of one with its source), evidence, a plan, or the installation.
 
-    Of a deployment, the measurements behind it: show calibration ENGINE/ACCELERATOR/MODEL[/LAYOUT[/FORMAT]].
+    Of a deployment, the measurements behind it: show calibration ENGINE/ACCELERATOR/MODEL, then /LAYOUT, then /FORMAT.
     """
     ids, options = list(names or ()), FormatShowOptions(on, json, png, html)
     if subject in {"formats", "format"} and not ids:

@@ -240,17 +240,31 @@ class RecipeFormats:
         return cls(*formats)
 
 
+LOOK_UPS = (("lut1", 1.0), ("lut2", 2.0), ("lut4", 4.0))
+"""Arithmetics of units that look products up -> the widest integer weights that they take, in bits."""
+
+
+def _look_up(weights: Format, device: Accelerator) -> str | None:
+    """The arithmetic in which a device looks the products of weights up; none where it multiplies them."""
+    if weights.element.kind not in {"int", "ternary"}:
+        return None
+    rates = {str(rate) for rate in device.peak_flops_per_s}
+    return next((name for name, bits in LOOK_UPS if name in rates and weights.element.bits <= bits), None)
+
+
 def arithmetic(weights: Format, activations: Format, device: Accelerator) -> str:
     """The arithmetic that multiplies weights by activations on a device.
 
     Equal native arithmetic on both sides runs at its own rate. Matrices that a checkpoint keeps wider than the
     recipe's activations take them unquantised, in their own arithmetic. Otherwise the weights are widened by a
     published kernel to the arithmetic that it computes in, which must hold the activations; 16-bit kernels serve
-    both 16-bit types.
+    both 16-bit types. Units that look products up take integer weights of few bits by 16-bit activations.
 
     Raises:
         UnsupportedFormatError: the device has neither.
     """
+    if activations.arithmetic in SIXTEEN_BIT and (table := _look_up(weights, device)):
+        return table
     if weights.arithmetic == activations.arithmetic and weights.support(device) == "native":
         return str(weights.arithmetic)
     if activations.support(device) != "native":

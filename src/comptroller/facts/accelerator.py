@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from comptroller.errors import UnsupportedFormatError
-from comptroller.facts.reader import FactSource, entry_of, fact_of
+from comptroller.facts.reader import WHAT_IF, FactSource, entry_of, fact_of
 
-Arithmetic = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4", "int1"]
-"""Arithmetic a matrix unit offers; an accelerator without a rate for one cannot run it natively."""
+Arithmetic = Literal[
+    "fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4", "int1", "lut1", "lut2", "lut4"
+]  # fmt: skip
+"""Arithmetic a matrix unit offers; an accelerator without a rate for one cannot run it natively. `lut4` looks products
+of 16-bit activations and integer weights of at most four bits up in tables; only what-ifs have such units."""
 
 _STRICT = ConfigDict(extra="forbid")
 Rate = Annotated[float, Field(gt=0)]
@@ -40,6 +43,19 @@ class InterconnectLink:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class WhatIfMachine:
+    """Why an accelerator is no choice of a plan that is to run.
+
+    why: what is missing, in a sentence.  engine: whose costs around the kernels it is given.
+    never: why no language model can be served on it at all; empty where one could.
+    """
+
+    why: str
+    engine: str = ""
+    never: str = ""
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Accelerator:
     """A device and its node. A rate that the datasheet does not state is absent, never zero.
 
@@ -49,13 +65,14 @@ class Accelerator:
     node_devices: devices in one node, the unit of a parallel layout without scale-out traffic.
     reported_memory_bytes: what the driver reports as total; marketed gigabytes round it either way.
     kernels_of: the shipped accelerator whose timed kernels an own file takes for its own.
+    what_if: set where nobody can rent or launch it; its id begins with `what_if`, so that no table hides it.
     """
 
     id: str
     name: str
     vendor: str
     family: str
-    kind: Literal["gpu", "tpu", "npu", "soc", "cpu"]
+    kind: Literal["gpu", "tpu", "npu", "soc", "cpu", "mcu", "qpu"]
     released: date
     peak_flops_per_s: Mapping[Arithmetic, Rate]
     memory_bytes: Rate
@@ -70,7 +87,14 @@ class Accelerator:
     scale_out: InterconnectLink | None = None
     host: InterconnectLink | None = None
     kernels_of: str = ""
+    what_if: WhatIfMachine | None = None
     note: str = ""
+
+    @model_validator(mode="after")
+    def _named_as_what_it_is(self) -> Accelerator:
+        if self.id.startswith(WHAT_IF) != (self.what_if is not None):
+            raise ValueError(f"what_if: ids of what-ifs, and no others, begin with {WHAT_IF!r}; this is {self.id!r}")
+        return self
 
     @property
     def timed_as(self) -> str:

@@ -27,7 +27,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from comptroller.errors import DocumentFaultsError, FactError, UnknownIdError
+from comptroller.errors import FactError, UnknownIdError, one_error
 from comptroller.facts.document_faults import fact_error
 from comptroller.facts.toml_lines import line_of
 from comptroller.quantities import UNITS, to_si
@@ -91,6 +91,7 @@ class FactEntry:
         return f"{self.id}.toml" if self.origin == CATALOGUE else self.origin
 
 
+@lru_cache(maxsize=64)
 def folder(kind: str) -> Path:
     """The package folder whose files are all facts of a kind (`accelerators`, `models`, ...)."""
     return Path(str(resources.files("comptroller.facts"))) / kind
@@ -100,6 +101,19 @@ def ids(kind: str) -> list[str]:
     """The ids of a kind, which are the stems of its files, sorted."""
     place = folder(kind)
     return list(_stems(place, place.stat().st_mtime_ns)) if place.is_dir() else []
+
+
+WHAT_IF = "what_if"
+"""How the ids of facts begin that are of no thing one can have: machines of papers, and the site that prices them."""
+
+
+def real_ids(kind: str) -> list[str]:
+    """The ids of a kind without what-ifs.
+
+    >>> [name for name in ids("sites") if name not in real_ids("sites")]
+    ['what_if']
+    """
+    return [name for name in ids(kind) if not name.startswith(WHAT_IF)]
 
 
 @lru_cache(maxsize=64)
@@ -296,7 +310,7 @@ def _fact(kind: type[T], document: Mapping[str, Any], id: str, file: str) -> T:
             raise
         reading.faults.extend(error.faults)
     if reading.faults:
-        raise reading.faults[0] if len(reading.faults) == 1 else DocumentFaultsError(reading.faults)
+        raise one_error(reading.faults)
     return fact
 
 
@@ -318,7 +332,7 @@ class _QuantityReading:
                 if "value" in value or ("unit" in value and value.keys() <= set(QUANTITY)):
                     return _quantity(value, self.file, where, self.sources, self.provenance)
                 return {k: self.resolved(v, (*where, k)) for k, v in value.items()}
-            if isinstance(value, int | float) and _suffix(where):
+            if isinstance(value, int | float) and unit_suffix(where):
                 allowed = "{ value, unit, source }"
                 raise FactError(self.file, ".".join(where), "needs value, unit and source", allowed)
         except FactError as error:
@@ -332,7 +346,7 @@ FAULTLESS = 1.0
 Twice as much would be no share."""
 
 
-def _suffix(where: tuple[str, ...]) -> str | None:
+def unit_suffix(where: tuple[str, ...]) -> str | None:
     """The unit suffix that a field's name, or its table's name, ends in."""
     for name in reversed(where[-2:]):
         for suffix in SUFFIXES:
@@ -358,7 +372,7 @@ def _quantity(
     if not isinstance(source, str) or source not in sources:
         raise FactError(file, name, f"source {source!r} is not in [sources]", ", ".join(sources))
     result, suffix = to_si(number, unit)
-    expected = _suffix(where)
+    expected = unit_suffix(where)
     if expected is None:
         raise FactError(file, name, "takes a plain value: its name ends in no unit")
     if expected != suffix:

@@ -83,8 +83,9 @@ def as_launched(
     """The recipe with the activations that the engine's kernel takes.
 
     Raises:
-        UnsupportedError: the engine cannot hold it, or the device has no arithmetic for it.
+        UnsupportedError: the engine cannot hold it, the device has no arithmetic for it, or is a what-if.
     """
+    _require_machine(device)
     rows = rows_of(engine_formats(program), version, model, device.family, recipe)
     if rows.narrow.activations == "own" or recipe.activations in PLAIN:
         return recipe
@@ -103,8 +104,9 @@ def checkpoint_of(
     formats; else what a converter writes.
 
     Raises:
-        UnsupportedError: the engine cannot serve it so, or no files are known; says what and why.
+        UnsupportedError: the engine cannot serve it so, no files are known, or the device is a what-if; says why.
     """
+    _require_machine(device)
     rows = rows_of(engine_formats(program), version, model, device.family, recipe)
     _require_activations(program, rows, recipe, device)
     row = rows.narrow
@@ -123,6 +125,11 @@ def checkpoint_of(
         raise UnsupportedError(f"{program} wants {row.checkpoint} for {recipe.weights}; how to make one is not known")
     conversion = _conversion(converter(row.converter), model, recipe, row.checkpoint, library)
     return LaunchCheckpoint(conversion.path, flags, row.kernel, evidence, conversion)
+
+
+def _require_machine(device: Accelerator) -> None:
+    if device.what_if:
+        raise UnsupportedError(f"{device.id}: {device.what_if.why}")
 
 
 def _require_activations(program: str, rows: FormatRows, recipe: PrecisionRecipe, device: Accelerator) -> None:

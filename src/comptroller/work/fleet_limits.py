@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, model_validator
 
 from comptroller.errors import FactError, UnknownIdError
-from comptroller.facts.reader import ids
+from comptroller.facts.reader import real_ids
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Site, Term, site
 from comptroller.facts.stated_prices import STATED
 from comptroller.work.policy_choice import PolicyChoice
@@ -109,7 +109,7 @@ class ResourceAllowlist(BaseModel):
         """
         if not self.providers:
             return ()
-        places = tuple(sites) or tuple(map(site, ids("sites")))
+        places = tuple(sites) or tuple(map(site, real_ids("sites")))
         known = {provider: place.kind_of(provider) for place in places for provider in place.providers}
         plain = {provider.casefold(): provider for provider in known}
         for name in (name for name in self.providers if name.strip().casefold() not in plain):

@@ -140,7 +140,8 @@ HEADINGS = (
             "allow.engines": WorkloadKey("Engines that may be used (`comptroller show engines`).", '["vllm"]'),
             "allow.formats": WorkloadKey("Number formats that may be used (`comptroller show formats`).", '["bf16"]'),
             "what_if": WorkloadKey(
-                "Also plan with number formats that no engine is known to launch, marked as such (true or false).",
+                "Also plan with formats that no engine is known to launch and machines of papers, marked as such "
+                "(true or false).",
                 "true",
             ),
             "allow.measured_only": WorkloadKey(

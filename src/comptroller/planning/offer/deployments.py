@@ -99,8 +99,10 @@ def enumerate_deployments(space: DeploymentSpace, rejected: RejectionTally) -> I
     """Every deployment that has a price, runs its formats and fits its memory."""
     for device in space.accelerators:
         places = list(_places(space, device, rejected))
-        engines = [x for x in space.engines if device.vendor in x.vendors]
-        if places and not engines:
+        engines = [x for x in space.engines if serves(x, device)]
+        if places and not engines and device.what_if:
+            rejected.add("no engine", f"{device.id} is given the costs of {device.what_if.engine}: allow.engines")
+        elif places and not engines:
             rejected.add("no engine", f"no allowed engine serves on {device.vendor} devices ({device.id})")
         offers: dict[int, list[tuple[Site, AcceleratorOffer]]] = {}
         for facts in engines if places else ():
@@ -110,6 +112,11 @@ def enumerate_deployments(space: DeploymentSpace, rejected: RejectionTally) -> I
                     if count not in offers:
                         offers[count] = list(_offers(space, places, device, count, rejected))
                     yield from _at_offers(replica, facts, offers[count], _groups(replica, space, rejected))
+
+
+def serves(facts: EngineFacts, device: Accelerator) -> bool:
+    """Whether an engine serves on a device; a what-if is given the costs of the engine that it names."""
+    return facts.id == device.what_if.engine if device.what_if else device.vendor in facts.vendors
 
 
 def _at_offers(
@@ -138,6 +145,9 @@ def _groups(replica: ModelReplica, space: DeploymentSpace, rejected: RejectionTa
 
 def _places(space: DeploymentSpace, device: Accelerator, rejected: RejectionTally) -> Iterator[tuple[Site, Term]]:
     """Sites and terms with an offer of an accelerator."""
+    if device.what_if and device.what_if.never:
+        rejected.add("cannot serve", f"{device.id}: {device.what_if.never}")
+        return
     is_offered = False
     for site in space.sites:
         for term in space.terms:

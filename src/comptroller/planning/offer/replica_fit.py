@@ -29,7 +29,7 @@ from comptroller.facts.format import format_
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
 from comptroller.facts.reader import ids
 from comptroller.launch import launchable
-from comptroller.planning.offer.deployments import RejectionTally, layouts, recipes
+from comptroller.planning.offer.deployments import RejectionTally, layouts, recipes, serves
 
 USUAL_ENGINE = "vllm"
 """The engine that is asked about where none is named, on the devices that it serves."""
@@ -174,10 +174,14 @@ def replica_to_check(
         InputError: the model cannot be cut like that.
         UnsupportedError: no engine serves on the device, or the device cannot run the formats.
     """
+    if device.what_if and device.what_if.never:
+        raise UnsupportedError(f"{device.id}: {device.what_if.never}")
     facts = engine_facts(engine) if engine else _usual_engine(device)
     asked = _recipe(model, device, *formats)
     recipe = _as_launched(facts, model, device, asked) or asked
-    if device.vendor not in facts.vendors:
+    if not serves(facts, device):
+        if device.what_if:
+            raise UnsupportedError(f"{device.id} is given the costs of {device.what_if.engine}, not of {facts.id}")
         raise UnsupportedError(f"{facts.id} does not serve on {device.vendor} devices; on {', '.join(facts.vendors)}")
     heads = min((block.mixer.heads for block in model.blocks if isinstance(block.mixer, _WITH_HEADS)), default=0)
     if heads % layout.tp or layout.pp > model.layers or (layout.ep > 1 and not model.is_moe):
@@ -209,7 +213,7 @@ def check_fit(query: FitQuery, calibration: TimingCalibration) -> FitAnswer:
 
 
 def _usual_engine(device: Accelerator) -> EngineFacts:
-    serving = [facts for facts in map(engine_facts, ids("engines")) if device.vendor in facts.vendors]
+    serving = [facts for facts in map(engine_facts, ids("engines")) if serves(facts, device)]
     if not serving:
         raise UnsupportedError(f"no engine that is known serves on {device.vendor} devices ({device.id})")
     return next((facts for facts in serving if facts.id == USUAL_ENGINE), serving[0])

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from comptroller.costs.capacity import LatencyTarget
 from comptroller.costs.deployment import AdapterSet, SpeculativeDecoding
 from comptroller.costs.timing import TimingCalibration
-from comptroller.facts.reader import ids
+from comptroller.errors import InputError
+from comptroller.facts.accelerator import Accelerator
+from comptroller.facts.reader import ids, real_ids
 from comptroller.planning.ground.limit_names import CAP
 from comptroller.planning.ground.nouns import Deployment, Goal
 from comptroller.planning.offer.deployments import DeploymentSpace, RejectionTally, enumerate_deployments
@@ -56,13 +58,21 @@ def _limits(workload: Workload) -> Iterator[tuple[str, float]]:
 
 
 def space_of(workload: Workload) -> DeploymentSpace:
-    """What a workload allows; an empty list allows everything there is."""
-    allow, library = workload.allow, workload.library
+    """What a workload allows; an empty list allows everything there is, and what-ifs where it asks for them.
+
+    Raises:
+        InputError: it names a what-if and does not ask for them.
+    """
+    allow, library, known = workload.allow, workload.library, ids if workload.what_if else real_ids
+    devices = tuple(map(library.accelerator, allow.accelerators or known("accelerators")))
+    if not workload.what_if:
+        for device in devices:
+            require_real(device)
     return DeploymentSpace(
         models=() if workload.quality else tuple(map(library.model, workload.models)),
-        accelerators=tuple(map(library.accelerator, allow.accelerators or ids("accelerators"))),
+        accelerators=devices,
         engines=tuple(map(library.engine, allow.engines or ENGINES)),
-        sites=tuple(map(library.site, allow.sites or ids("sites"))),
+        sites=tuple(map(library.site, allow.sites or known("sites"))),
         terms=allow.terms,
         formats=allow.formats,
         library=library,
@@ -75,6 +85,16 @@ def space_of(workload: Workload) -> DeploymentSpace:
         sellers=allow.sellers,
         adapters=adapters_of(workload),
     )
+
+
+def require_real(device: Accelerator) -> None:
+    """Refuse a machine that nobody can rent or launch.
+
+    Raises:
+        InputError: it is a what-if; says why, and what plans it.
+    """
+    if device.what_if:
+        raise InputError(f"{device.id} is a what-if: {device.what_if.why}; --what-if plans with it, marked as such")
 
 
 def adapters_of(workload: Workload) -> tuple[AdapterSet, ...]:

@@ -90,6 +90,11 @@ class CurrentFleet:
     library: FactLibrary
     moving: MovingTerms
 
+    def __post_init__(self) -> None:
+        for service in self.services:
+            if what_if := self.library.accelerator(service.accelerator).what_if:
+                raise InputError(f"a fleet of today does not run on {service.accelerator}: {what_if.why}")
+
     def with_moving_usd(self, usd: float) -> CurrentFleet:
         """The fleet, from which a move costs so many dollars beside the rent of the overlap.
 
