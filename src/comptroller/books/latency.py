@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,21 +58,57 @@ def percentiles_s(values: Floats, percents: tuple[float, ...]) -> Mapping[float,
     return {percent: float(value) for percent, value in zip(percents, found, strict=True)}
 
 
-def last_latencies(ledger: CallLedger, most: int = LAST) -> CallLatencies:
-    """The latencies of the last calls that ended by themselves.
+MOMENTS = (
+    "request",
+    "finish",
+    "arrival_s",
+    "started_s",
+    "first_s",
+    "last_s",
+    "output_tokens",
+    "pusd",
+    "j_prefill",
+    "j_decode",
+)
+"""Columns of a call that its latencies and its cost are read from."""
+
+
+def last_calls(ledger: CallLedger, most: int = LAST) -> list[dict[str, Any]]:
+    """The last calls of the books, the latest first, with the names of their service and their plan.
+
+    They are read along the key of the rows, so that it does not matter how many came before. Corrections of older calls
+    are left out.
 
     Raises:
         LedgerError: the books cannot be read.
     """
-    moments = (entry.c.arrival_s, entry.c.started_s, entry.c.first_s, entry.c.last_s, entry.c.output_tokens)
-    last = select(*moments, entry.c.account).where(entry.c.kind != "correction", entry.c.finish.in_(("stop", "length")))
+    columns = (entry.c[name] for name in MOMENTS)
+    last = select(*columns, entry.c.account).where(entry.c.kind != "correction")
     last = last.order_by(entry.c.segment.desc(), entry.c.number.desc()).limit(most)
     with schema.refusals("latency"), ledger.engine.connect() as connection:
         rows = connection.execute(last).all()
-        names = {row.id: row.service for row in connection.execute(select(account.c.id, account.c.service))}
-    columns = [[row[place] for row in rows] for place in range(5)]
-    arrival, started, first, end, made = (np.array(column, float).reshape(-1) for column in columns)
+        accounts = connection.execute(select(account.c.id, account.c.service, account.c.plan))
+        names = {one.id: (one.service, one.plan) for one in accounts}
+    found = []
+    for row in rows:
+        service, plan = names[row.account]
+        found.append({**dict(zip(MOMENTS, row, strict=False)), "service": service, "plan": plan})
+    return found
+
+
+def last_latencies(ledger: CallLedger, most: int = LAST) -> CallLatencies:
+    """The latencies of those of the last calls that ended by themselves.
+
+    Raises:
+        LedgerError: the books cannot be read.
+    """
+    ended = [call for call in last_calls(ledger, most) if call["finish"] in ("stop", "length")]
+
+    def column(name: str) -> Floats:
+        return np.array([call[name] for call in ended], float)
+
+    arrival, started, first, end = (column(name) for name in ("arrival_s", "started_s", "first_s", "last_s"))
+    made = column("output_tokens")
     after = np.where(made > 1, made - 1, np.nan)
-    return CallLatencies(
-        tuple(names[row[5]] for row in rows), started - arrival, first - arrival, (end - first) / after, end - arrival
-    )
+    services = tuple(str(call["service"]) for call in ended)
+    return CallLatencies(services, started - arrival, first - arrival, (end - first) / after, end - arrival)

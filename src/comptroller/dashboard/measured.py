@@ -6,11 +6,8 @@ from collections.abc import Iterator
 from math import isnan
 
 import numpy as np
-from sqlalchemy import select
 
-from comptroller.books.latency import CallLatencies, last_latencies, percentiles_s
-from comptroller.books.query import EVERYTHING, rows
-from comptroller.books.schema import account, entry
+from comptroller.books.latency import CallLatencies, last_calls, last_latencies, percentiles_s
 from comptroller.dashboard.panels import Choice, DashboardSources, PanelContent
 from comptroller.gateway.plan_drift import MonitoredPrediction, PlanDriftMonitor, digest_of, from_books
 from comptroller.gateway.service import UpstreamService
@@ -29,9 +26,6 @@ MOST_LINES = 4
 
 MOST_SHARE = 3.0
 """Of a prediction, at which a bar ends, with the true share at its end: beside one of six the others were dots."""
-
-MOST_CALLS = 20_000
-"""Calls of the plan that are held against its predictions, the last ones: as many as latencies are read of."""
 
 
 def latency_panel(sources: DashboardSources, _: Choice) -> PanelContent:
@@ -106,18 +100,14 @@ def drift_panel(sources: DashboardSources, _: Choice) -> PanelContent:
 
 
 def monitor_of(sources: DashboardSources, plan: Plan) -> PlanDriftMonitor | None:
-    """What happened: as the gateway saw it, else by the last calls of the plan in the books."""
+    """What happened: as the gateway saw it, else by those of the last calls in the books that are of the plan."""
     live = sources.gateway.happened if sources.gateway else None
     if live is not None and live.requests:
         return live
     if sources.ledger is None:
         return None
-    of_plan = account.c.plan == digest_of(plan)
-    first = select(entry.c.at_us).join(account, account.c.id == entry.c.account).where(of_plan)
-    first = first.order_by(entry.c.segment.desc(), entry.c.number.desc()).offset(MOST_CALLS).limit(1)
-    with sources.ledger.engine.connect() as connection:
-        since_us = connection.execute(first).scalar() or 0
-    return from_books(plan, rows(sources.ledger, EVERYTHING, of_plan, entry.c.at_us >= since_us))
+    digest = digest_of(plan)
+    return from_books(plan, [call for call in reversed(last_calls(sources.ledger)) if call["plan"] == digest])
 
 
 def drift_chart(monitor: PlanDriftMonitor) -> ReportChart | None:
