@@ -84,7 +84,9 @@ def beside(folder: str) -> tuple[LoadComparison, ...]:
 def report(seconds: float) -> None:
     """The results as a page of figures and a picture."""
     first, second = beside("calibration"), beside("again")
-    (record.RESULTS / "circle.png").write_bytes(serving_circle.picture(second, "SmolLM2 135M, llama.cpp, one core"))
+    (record.RESULTS / "circle.png").write_bytes(
+        serving_circle.picture(second, "SmolLM2 135M, llama.cpp, one core").png()
+    )
     text = [
         "# The circle on a CPU",
         "SmolLM2 135M in Q8_0 on one core, llama.cpp: planned, started by `comptroller serve PLAN`, measured by "

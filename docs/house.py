@@ -36,12 +36,13 @@ ROOM_LINES = {
     # of several services, hours of questions; levers: pools apart, drafts, routing, adapters; the fleet of today from
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
-    "planning": 14_800,
+    # what pictures show, and what the pool answers at once (220 lines)
+    "planning": 15_050,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten and of any table by its columns, laws and intervals over them; levers of serving with
     # their limits, prefixes
-    # laws of the loss of pre-training, with what a fit is worth (400 lines)
     "work": 8_450,
+    # laws of the loss of pre-training, with what a fit is worth (400 lines)
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -66,8 +67,9 @@ ROOM_LINES = {
     # ledger, holds, budgets, reports, migrations, two databases; names of services, invoices of four providers
     # plain SQL of the hot path and what a writer knows without asking (370 lines), limits that count what was before
     # them, limits per minute for all gateways, a clock that does not jump
+    # latencies of the last calls
     # archives that keep the chain, pseudonyms, reports by zone, tag and currency (600 lines)
-    "books": 4_680,
+    "books": 4_800,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
@@ -82,6 +84,8 @@ ROOM_LINES = {
     # columns of a table of evidence; refusals as JSON, completion, what `doctor` looks at, schemas, the dashboard
     # archives, zones and currencies of reports
     "cli": 4_240,
+    # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
+    "dashboard": 1_800,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,
     # a training run from its document to its plan: layouts searched, options by device, count and offer, figures with

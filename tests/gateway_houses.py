@@ -22,7 +22,7 @@ from sqlalchemy import create_engine, select
 from comptroller.books import schema
 from comptroller.gateway.config import config_from_document
 from comptroller.gateway.runtime import GatewayRuntime
-from comptroller.gateway.server import listen, server_settings
+from comptroller.gateway.server import Pages, listen, server_settings
 
 PRICE = {"input": "1", "output": "2", "source": "test"}
 """Dollars per million tokens: an input token is a million picodollars, an output token two."""
@@ -60,13 +60,14 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def running(document: dict[str, Any]) -> AsyncIterator[House]:
-    """A gateway in this process, on a real socket."""
+async def running(document: dict[str, Any], pages: Pages | None = None) -> AsyncIterator[House]:
+    """A gateway in this process, on a real socket. pages: for browsers."""
     made = config_from_document(document)
     gateway = GatewayRuntime(made)
     with listen(made) as door:
         await gateway.start()
-        settings = server_settings(gateway)
+        shown = pages(gateway) if pages else None
+        settings = server_settings(gateway, shown.routes if shown else ())
         settings.timeout_graceful_shutdown = 2
         server = uvicorn.Server(settings)
         task = asyncio.create_task(server.serve(sockets=[door]))
@@ -75,6 +76,8 @@ async def running(document: dict[str, Any]) -> AsyncIterator[House]:
         finally:
             server.should_exit = True
             await task
+            if shown is not None:
+                await shown.stop()
             await gateway.stop()
 
 

@@ -19,7 +19,7 @@ from comptroller.report.chart import (
     frontier_chart,
     stacked_bars,
 )
-from comptroller.report.drawing import INKS, THEME, png, svg
+from comptroller.report.drawing import INKS, THEME, ChartPicture, svg
 from comptroller.report.page import PageSection, ReportPage
 from test_report_page import Reader
 
@@ -55,8 +55,8 @@ def test_every_chart_is_drawn_the_same_every_time_with_its_axes_named(name: str)
     assert drawn == svg(chart) and not reader.open
     assert {chart.x.label, chart.y.label} <= {*reader.words, ""}
     assert "url(" not in drawn and "http" not in drawn and "nan" not in drawn
-    image = png([chart, chart], "two $ of them")
-    assert image == png([chart, chart], "two $ of them") and image.startswith(b"\x89PNG")
+    image = ChartPicture([chart, chart], "two $ of them").png()
+    assert image == ChartPicture([chart, chart], "two $ of them").png() and image.startswith(b"\x89PNG")
 
 
 def test_marks_are_read_from_left_to_right_and_the_chosen_are_numbered() -> None:

@@ -105,4 +105,4 @@ def test_a_plan_without_figures_for_pictures_has_a_page_without_them() -> None:
 
 def test_all_pictures_are_one_file_of_either_kind() -> None:
     pytest.importorskip("matplotlib")
-    assert picture(CHAT).startswith(b"\x89PNG") and b"<svg" in picture(CHAT, "svg")[:600]
+    assert picture(CHAT).png().startswith(b"\x89PNG") and b"<svg" in picture(CHAT).svg()[:600]

@@ -19,7 +19,7 @@ from comptroller.report.plan_page import charts, latency_charts, page, picture
 
 GOLDEN = Path(__file__).parent / "golden" / "two_services.json"
 CHAT = load_plan(GOLDEN)
-VOID = {"meta", "br", "line", "path", "circle", "rect"}
+VOID = {"meta", "link", "input", "br", "line", "path", "circle", "rect"}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -119,10 +119,10 @@ def test_the_cost_axis_starts_at_zero_holds_the_cost_and_names_its_unit(most: fl
 
 def test_the_picture_is_a_png_and_the_same_every_time() -> None:
     pytest.importorskip("matplotlib")
-    first = picture(CHAT)
+    first = picture(CHAT).png()
     width, height = (int.from_bytes(first[at : at + 4], "big") for at in (16, 20))
     assert first.startswith(b"\x89PNG") and width > height > 400
-    assert picture(CHAT) == first
+    assert picture(CHAT).png() == first
 
 
 def test_without_matplotlib_the_error_says_what_to_install() -> None:
@@ -131,7 +131,7 @@ def test_without_matplotlib_the_error_says_what_to_install() -> None:
         "from pathlib import Path\nfrom comptroller.cli import main\n"
         "from comptroller.errors import InputError\nfrom comptroller.report.plan_page import page, picture\n"
         f"from comptroller.planning.ground.plan_document import load_plan\nplan = load_plan(Path({str(GOLDEN)!r}))\n"
-        "try:\n    picture(plan)\nexcept InputError as error:\n    print(error)\n"
+        "try:\n    picture(plan).png()\nexcept InputError as error:\n    print(error)\n"
         "print(page(plan))\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

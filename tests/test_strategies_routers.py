@@ -284,7 +284,7 @@ def test_the_table_the_page_and_the_picture_hold_every_curve():
     assert text.startswith("<!doctype html>") and [line.name for line in chart(found.curves).lines] == [
         row["router"] for row in rows
     ]
-    assert picture(found, "$ drawn")[:8] == b"\x89PNG\r\n\x1a\n"
+    assert picture(found, "$ drawn").png()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
 def run(*words):

@@ -219,7 +219,7 @@ def test_the_page_is_whole_and_lists_every_setting(shown):
 
 def test_the_picture_is_a_png_with_dollars_in_its_title(shown):
     assert "$" in report.headline(shown)
-    assert report.picture(shown)[:8] == b"\x89PNG\r\n\x1a\n"
+    assert report.picture(shown).png()[:8] == b"\x89PNG\r\n\x1a\n"
     with pytest.raises(InputError, match="there are none"):
         report.picture(replace(shown, settings=()))
 

@@ -20,7 +20,7 @@ from comptroller.cli._refusal import refuse
 from comptroller.errors import ComptrollerError
 from comptroller.own_code import own_fault
 
-PATIENT = ("serve", "measure", "books")
+PATIENT = ("serve", "measure", "books", "dashboard")
 """Commands that put away what they have begun before Ctrl-C ends them: requests, runs of real hardware, a ledger."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as documents
-from math import isnan
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +12,10 @@ from rich.markup import escape
 from comptroller.books.query import EVERYTHING, rows
 from comptroller.books.schema import account
 from comptroller.cli._books_options import JsonOption, WhereArgument, open_books
+from comptroller.dashboard.measured import drift_sheet
 from comptroller.errors import InputError
-from comptroller.gateway.plan_drift import PlanDriftMonitor, digest_of, from_books
+from comptroller.gateway.plan_drift import digest_of, from_books
 from comptroller.planning.ground.plan_document import load_plan
-from comptroller.report.sheet import ReportSheet, left, right
 from comptroller.report.terminal import console, print_sheet
 
 
@@ -34,25 +33,6 @@ def against(
     if json:
         typer.echo(documents.dumps(drift.document(), indent=2))
         return
-    print_sheet(sheet(served.name, drift), console())
+    print_sheet(drift_sheet(served.name, drift), console())
     for line in drift.drifted():
         console().print(f"[yellow]drift:[/] {escape(line)}", soft_wrap=True)
-
-
-def sheet(name: str, drift: PlanDriftMonitor) -> ReportSheet:
-    """Predictions and what came of them."""
-    columns = (
-        left("figure", "per request"), right("low"), right("predicted"),
-        right("high"), right("happened"),
-    )  # fmt: skip
-    lines = [
-        (
-            item.name if item.quantile is None else f"{item.name} p{item.quantile * 100:g}",
-            item.figure.low,
-            item.figure.value,
-            item.figure.high,
-            None if isnan(value := drift.figure(item)) else value,
-        )
-        for item in drift.predictions
-    ]
-    return ReportSheet(f"Plan {name}: {drift.requests} requests", columns, tuple(lines))

@@ -23,6 +23,7 @@ from comptroller.measure.quality import FormatTriple, ReferencePass, fitting, me
 from comptroller.measure.quality_mix import assign, assignment_loss, sensitivities
 from comptroller.measure.quality_weights import read_decoder
 from comptroller.report import quality as report
+from comptroller.report.drawing import ChartPicture
 from comptroller.report.sheet import ReportSheet
 
 
@@ -45,7 +46,7 @@ class MeasureCommandOutput:
 
     sheets: tuple[ReportSheet, ...]
     about: str
-    picture: Callable[[], bytes] | None = None
+    picture: Callable[[], ChartPicture] | None = None
     calibration: Callable[[], str] | None = None
     whole_page: Callable[[], str] | None = None
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich.console import Console
 from rich.markup import escape
 
 from comptroller.errors import InputError
+
+if TYPE_CHECKING:
+    from comptroller.report.drawing import ChartPicture
+
+FileContent: TypeAlias = "str | bytes | ChartPicture"
+"""What a file is written with."""
 
 
 def check(path: Path) -> None:
@@ -31,7 +38,7 @@ def say(text: str) -> None:
     Console(stderr=True, highlight=False, emoji=False).print(f"[dim]{escape(text)}[/]", soft_wrap=True)
 
 
-def write_all(files: Mapping[str, Path | None], make: Mapping[str, Callable[[], str | bytes]]) -> None:
+def write_all(files: Mapping[str, Path | None], make: Mapping[str, Callable[[], FileContent]]) -> None:
     """Write those files that have a path, each made as its name says, and tell where."""
     for name, path in files.items():
         if path is not None:
@@ -39,19 +46,16 @@ def write_all(files: Mapping[str, Path | None], make: Mapping[str, Callable[[], 
             say(f"wrote {path}")
 
 
-def write(path: Path, content: str | bytes) -> None:
-    """Write a file.
+def write(path: Path, content: FileContent) -> None:
+    """Write a file; a picture as SVG where its name ends in .svg, else as PNG.
 
     Raises:
-        InputError: it cannot be written; says why.
+        InputError: it cannot be written, or a picture cannot be drawn; says why.
     """
+    if not isinstance(content, str | bytes):
+        content = content.svg() if path.suffix.lower() == ".svg" else content.png()
     data = content if isinstance(content, bytes) else content.encode("utf-8")
     try:
         path.write_bytes(data)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def picture_kind(path: Path | None) -> str:
-    """What a picture is written as, by the suffix of its file: svg, or else png."""
-    return "svg" if path is not None and path.suffix.lower() == ".svg" else "png"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as documents
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import typer
 
 from comptroller.cli._executor import executor_of
 from comptroller.cli._export import wishes, write_exports
-from comptroller.cli._output import picture_kind, write_all
+from comptroller.cli._output import write_all
 from comptroller.cli._progress import ProgressBar
 from comptroller.cli._today import comparison_with_today, todays_fleet
 from comptroller.planning.ground.plan_document import Plan
@@ -88,12 +88,7 @@ def explain_choices(asked: Workload, wanted: list[str], json: bool) -> None:
 
 
 def _write_files(found: Plan, comparison: FleetComparison | None, paths: Mapping[str, Path | None]) -> None:
-    make: dict[str, Callable[[], str | bytes]] = {
-        "json": found.to_json,
-        "html": lambda: page(found, comparison),
-        "png": lambda: picture(found, picture_kind(paths["png"])),
-    }
-    write_all(paths, make)
+    write_all(paths, {"json": found.to_json, "html": lambda: page(found, comparison), "png": lambda: picture(found)})
 
 
 def _document(fleet_plan: Plan, comparison: FleetComparison | None) -> str:

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from comptroller.cli._evidence_options import EvidenceMap
-from comptroller.cli._output import check, say, write_all
+from comptroller.cli._output import FileContent, check, say, write_all
 from comptroller.errors import InputError
 from comptroller.report import router_report as report
 from comptroller.report.tables import writer_of
@@ -61,7 +61,7 @@ def fit_routers(
     shown = RoutingComparison(recorded.models, recorded.unit, (*(one.curve for one in lessons), *references(recorded)))
     setting = f"{len(recorded.questions):,} questions of {recorded.source}; held out, five folds by text"
     best = max(lessons, key=lambda one: one.curve.apgr if np.isfinite(one.curve.apgr) else one.curve.aiq)
-    make: dict[str, Callable[[], str | bytes]] = {
+    make: dict[str, Callable[[], FileContent]] = {
         "png": lambda: report.picture(shown, setting),
         "html": lambda: report.page(shown, setting),
     }

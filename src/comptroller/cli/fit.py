@@ -13,7 +13,7 @@ from rich.markup import escape
 from comptroller.cli._calibration import CalibrationRequest, fit_calibration, server_statement
 from comptroller.cli._evidence_options import EvidenceMap, evidence_map
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
-from comptroller.cli._output import check, write_all
+from comptroller.cli._output import FileContent, check, write_all
 from comptroller.cli._routers import RouterFitOptions, fit_routers
 from comptroller.cli._scaling_laws import ScalingOptions, fit_losses, scaling_options
 from comptroller.errors import InputError, UnknownIdError, UnsupportedError
@@ -68,7 +68,9 @@ def run(
         File, typer.Option(help="Calibration: refit this one, a folder, and keep its runs.", show_default=False)
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
-    png: Annotated[File, typer.Option(help="Write coverage and forecasts, a picture.", show_default=False)] = None,
+    png: Annotated[
+        File, typer.Option(help="Write coverage and forecasts, a picture, PNG or .svg.", show_default=False)
+    ] = None,
     html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
     out: Annotated[
         File, typer.Option(help="Folder for the files of a calibration; file for a router.", show_default=False)
@@ -111,7 +113,7 @@ def _fit_laws(
         raise InputError(f"{evidence_read.source}: nothing for {', '.join(one.name for one in chosen)} to be fitted to")
     every_finding = all_findings([one for each in findings.values() for one in each])
     sheets = [findings_sheet(one, findings[one.name]) for one in chosen if findings.get(one.name)]
-    make: dict[str, Callable[[], str | bytes]] = {
+    make: dict[str, Callable[[], FileContent]] = {
         "png": lambda: picture(evidence_read, asking),
         "html": lambda: page(evidence_read, asking, sheets, refused),
     }

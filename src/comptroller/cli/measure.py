@@ -59,7 +59,9 @@ def run(
         list[str] | None, typer.Option(help="Kernels: your own, FILE.py:FUNCTION=FORMAT.", show_default=False)
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    png: Annotated[File, typer.Option(help="Quality, serving: write a picture.", show_default=False)] = None,
+    png: Annotated[
+        File, typer.Option(help="Quality, serving: write a picture, PNG or .svg.", show_default=False)
+    ] = None,
     html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
     out: Annotated[
         File,

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from comptroller.cli._evidence_options import DEFAULT_SAMPLES, EvidenceMap, arms_of, evidence_map, records_of, roles_of
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
-from comptroller.cli._output import check, write_all
+from comptroller.cli._output import FileContent, check, write_all
 from comptroller.costs.inference_units import ModelCostShape, TokenPrice
 from comptroller.errors import InputError
 from comptroller.facts.config import model as model_of
@@ -90,7 +90,7 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the resampling of questions.", min=0)] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
-    png: Annotated[File, typer.Option(help="Write the frontier as a picture.", show_default=False)] = None,
+    png: Annotated[File, typer.Option(help="Write the frontier as a picture, PNG or .svg.", show_default=False)] = None,
     html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
     table: Annotated[
         File, typer.Option(help="Write the table, .csv, .md, .tex or .parquet.", show_default=False)
@@ -122,7 +122,7 @@ def run(
 
 
 def _write(replayed: StrategyStudy, files: Mapping[str, File], as_table: Callable[[ReportSheet], bytes] | None) -> None:
-    make: dict[str, Callable[[], str | bytes]] = {
+    make: dict[str, Callable[[], FileContent]] = {
         "png": lambda: replay_report.picture(replayed),
         "html": lambda: replay_report.page(replayed),
     }

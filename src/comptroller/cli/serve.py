@@ -25,6 +25,9 @@ def run(
     plan: Annotated[
         Path | None, typer.Option(help="Serve a plan, written by `comptroller plan --out`.", show_default=False)
     ] = None,
+    workload: Annotated[
+        Path | None, typer.Option(help="For what-ifs on the dashboard: what was planned, TOML.", show_default=False)
+    ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(help="With a plan: judge it by this, a folder of `fit calibration`.", show_default=False),
@@ -45,6 +48,7 @@ def run(
     try:
         from msgspec.structs import replace
 
+        from comptroller.dashboard.server import gateway_pages
         from comptroller.gateway.config import read, single_service_config
         from comptroller.gateway.planned_engines import planned_config
         from comptroller.gateway.server import serve
@@ -62,5 +66,6 @@ def run(
 
     def say_where(url: str) -> None:
         stderr.print(f"serving {', '.join(gateway.services)} at [bold]{url}/v1[/]", soft_wrap=True)
+        stderr.print(f"dashboard at [bold]{url}/[/]", soft_wrap=True)
 
-    serve(replace(gateway, **changed).checked(), say_where)
+    serve(replace(gateway, **changed).checked(), say_where, gateway_pages(workload))

@@ -39,7 +39,7 @@ def run(
     on: Annotated[Path | None, typer.Option(help="Formats: compare on these weights.", show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     export: Annotated[list[str] | None, typer.Option(help=f"Of a plan: {HELP}", metavar="TARGET=FOLDER")] = None,
-    png: Annotated[Path | None, typer.Option(help="Formats: write a picture.", show_default=False)] = None,
+    png: Annotated[Path | None, typer.Option(help="Formats: write a picture, PNG or .svg.", show_default=False)] = None,
     html: Annotated[Path | None, typer.Option(help="Formats: write a page.", show_default=False)] = None,
 ) -> None:
     """Show facts (a whole table, or every value of one with its source), evidence, a plan, or the installation.

@@ -13,6 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from comptroller.gateway.config import LOOPBACK, GatewayConfig
 from comptroller.gateway.problems import GatewayError
 
+OWN_FORMS = ("/dashboard/key",)
+"""Paths that forms of the gateway's own pages are sent to: a browser names the gateway itself as their origin."""
+
 PROBES = ("/health", "/ready")
 """Paths that spend and tell nothing: probes of an orchestrator call them by address."""
 
@@ -36,16 +39,18 @@ class BrowserGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, or refuses it."""
-        if scope["type"] == "http" and scope["path"] not in PROBES and (refusal := self._refusal(Headers(scope=scope))):
+        if scope["type"] == "http" and scope["path"] not in PROBES and (refusal := self._refusal(scope)):
             head = [(b"content-type", b"application/json"), (b"connection", b"close")]
             await send({"type": "http.response.start", "status": refusal.status, "headers": head})
             await send({"type": "http.response.body", "body": refusal.body})
             return
         await self._app(scope, receive, send)
 
-    def _refusal(self, headers: Headers) -> GatewayError | None:
+    def _refusal(self, scope: Scope) -> GatewayError | None:
+        headers = Headers(scope=scope)
         origin, host = headers.get("origin"), headers.get("host", "")
-        if origin is not None and origin not in self._origins:
+        own = scope["path"] in OWN_FORMS and origin == f"{scope['scheme']}://{host}"
+        if origin is not None and origin not in self._origins and not own:
             return GatewayError(
                 403, f"pages of {origin[:200]} may not call this gateway; allow them with origins = [...]",
                 "foreign_origin",

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 import uvicorn
 import uvloop
@@ -45,8 +45,25 @@ NAMES = {
 }
 
 
-def application(gateway: GatewayRuntime) -> BrowserGate:
-    """The endpoints of a gateway, which was started."""
+Pages = Callable[[GatewayRuntime], "GatewayPages"]
+"""What makes the pages for browsers that stand beside the endpoints, of a gateway that was started."""
+
+
+class GatewayPages(Protocol):
+    """Pages for browsers."""
+
+    @property
+    def routes(self) -> list[Route]:
+        """Their addresses."""
+        ...
+
+    async def stop(self) -> None:
+        """Ends what was started for them."""
+        ...
+
+
+def application(gateway: GatewayRuntime, pages: Sequence[Route] = ()) -> BrowserGate:
+    """The endpoints of a gateway, which was started, and pages beside them."""
     door = EndpointApplication(gateway)
     read = {
         "/v1/models": _models,
@@ -58,7 +75,7 @@ def application(gateway: GatewayRuntime) -> BrowserGate:
     routes = [Route(path, door, methods=["POST"]) for path in PATHS]
     routes += [Route(path, _endpoint_with_key(gateway, work), methods=["GET"]) for path, work in read.items()]
     routes += [Route(COUNT_TOKENS, TokenCounter(gateway), methods=["POST"])]
-    routes += [Route("/health", _health), Route("/ready", _ready(gateway))]
+    routes += [Route("/health", _health), Route("/ready", _ready(gateway)), *pages]
     handlers: dict[Any, Any] = {HTTPException: _answer_not_found, 500: _answer_internal_error}
     return BrowserGate(Starlette(routes=routes, exception_handlers=handlers), gateway.config)
 
@@ -188,20 +205,21 @@ def listen(config: GatewayConfig) -> socket.socket:
     return made
 
 
-def serve(config: GatewayConfig, told: Callable[[str], None] = lambda url: None) -> None:
+def serve(config: GatewayConfig, told: Callable[[str], None] = lambda url: None, pages: Pages | None = None) -> None:
     """Runs a gateway until it is told to stop; then requests under way may end. `told` hears its URL when it is ready.
+    pages: for browsers, beside the endpoints.
 
     Raises:
         ComptrollerError: it cannot start; names the fix.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config, told))
+        runner.run(_serve(config, told, pages))
 
 
-def server_settings(gateway: GatewayRuntime) -> uvicorn.Config:
+def server_settings(gateway: GatewayRuntime, pages: Sequence[Route] = ()) -> uvicorn.Config:
     """How a gateway, which was started, is served."""
     return uvicorn.Config(
-        application(gateway),
+        application(gateway, pages),
         http=bounded_connection(gateway.config),
         access_log=False,
         log_level="warning",
@@ -212,15 +230,18 @@ def server_settings(gateway: GatewayRuntime) -> uvicorn.Config:
     )
 
 
-async def _serve(config: GatewayConfig, told: Callable[[str], None]) -> None:
-    gateway = GatewayRuntime(config)
+async def _serve(config: GatewayConfig, told: Callable[[str], None], pages: Pages | None) -> None:
+    gateway, shown = GatewayRuntime(config), None
     with listen(config) as door:
         try:
             await gateway.start()
+            shown = pages(gateway) if pages else None
             host, port = door.getsockname()[:2]
             for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again at its end; the books come after
                 signal.signal(number, lambda *_: None)
             told(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-            await uvicorn.Server(server_settings(gateway)).serve(sockets=[door])
+            await uvicorn.Server(server_settings(gateway, shown.routes if shown else ())).serve(sockets=[door])
         finally:
+            if shown is not None:
+                await shown.stop()
             await gateway.stop()

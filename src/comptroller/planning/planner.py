@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from comptroller.costs.own_calibration import calibration_of_folder
@@ -94,17 +94,12 @@ def plan_in_parts(
 
         yield best_of(choices, whole)
         return
-    calibration = calibration or calibration_of(workload)
-    progress.phase("evaluating deployments")
-    problem = with_supported_ways(pose_problem(without_spot(workload), calibration, progress, executor))
-    problem = replace(problem, workload=workload)
-    progress.phase("choosing the mix")
-    fleet = solve_or_explain(problem.search, problem.goal)
-    simulated = _settings_of(problem, rehearsal)
-    problem, fleet, verified = rehearse(problem, fleet, problem.steps, simulated, progress)
+    found = proven_problem(workload, progress, calibration, rehearsal, executor)
+    problem, fleet, verified = found.problem, found.fleet, found.verified
     told = answer(problem, fleet, verified)
     yield told
     if workload.hours is not None:
+        simulated = _settings_of(problem, rehearsal)
         progress.phase("planning the hours of the day")
         told = told.model_copy(update={"hours": day_plan(_as_sized(problem, verified), problem.steps, simulated)})
         yield told
@@ -114,6 +109,36 @@ def plan_in_parts(
     for phase in REASONS[: len(REASONS) if depth is PlanDepth.FRONTIER else -1]:
         progress.phase(phase)
         yield next(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenProblem:
+    """A workload as it is searched, its fleet, and what was simulated on the way."""
+
+    problem: PlanningProblem
+    fleet: Fleet
+    verified: VerificationResult | None
+
+
+def proven_problem(
+    workload: Workload,
+    progress: PlanProgress = SILENT,
+    calibration: TimingCalibration | None = None,
+    rehearsal: RehearsalSettings | None = REHEARSAL,
+    executor: SearchExecutor = HERE,
+) -> ProvenProblem:
+    """The cheapest fleet of one routing, with the search that other questions can be asked of.
+
+    Raises:
+        InfeasibleError, InputError, UnsupportedError: as `plan`.
+    """
+    calibration = calibration or calibration_of(workload)
+    progress.phase("evaluating deployments")
+    problem = with_supported_ways(pose_problem(without_spot(workload), calibration, progress, executor))
+    problem = replace(problem, workload=workload)
+    progress.phase("choosing the mix")
+    fleet = solve_or_explain(problem.search, problem.goal)
+    return ProvenProblem(*rehearse(problem, fleet, problem.steps, _settings_of(problem, rehearsal), progress))
 
 
 def _settings_of(problem: PlanningProblem, rehearsal: RehearsalSettings | None) -> RehearsalSettings | None:

@@ -93,12 +93,13 @@ class BarSeries:
 
 @dataclass(frozen=True, slots=True)
 class BandSeries:
-    """The space between two lines, such as an interval along a curve."""
+    """The space between two lines, such as an interval along a curve. ink: place of its colour, that of its line."""
 
     name: str
     x: Sequence[float]
     low: Sequence[float]
     high: Sequence[float]
+    ink: int = 0
 
 
 ChartSeries = LineSeries | MarkSeries | BarSeries | BandSeries

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib.util import find_spec
 from textwrap import wrap
@@ -58,29 +59,37 @@ def has_matplotlib() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def png(charts: Sequence[ReportChart], title: str) -> bytes:
-    """A PNG of charts; see `sheet`."""
-    return sheet(charts, title)
+@dataclass(frozen=True, slots=True, eq=False)
+class ChartPicture:
+    """Charts side by side under a title, at most three in a row, as a file of either kind; the same bytes every time.
 
-
-def sheet(charts: Sequence[ReportChart], title: str, kind: str = "png") -> bytes:
-    """A file of charts side by side under a title, at most three in a row. kind: png or svg.
-
-    Raises:
-        InputError: matplotlib is not installed.
+    Both raise InputError where matplotlib is not installed.
     """
-    columns = 2 if len(charts) == 4 else min(3, len(charts))
-    rows = -(-len(charts) // columns)
-    width = PNG_IN[0] * columns
-    canvas = _figure((width, PNG_IN[1] * rows), DPI)
-    # 13 bold letters of this size to the inch
-    canvas.suptitle("\n".join(wrap(title, int(13 * width))), fontsize=10, fontweight="bold", parse_math=False)
-    places = canvas.subfigures(rows, columns, squeeze=False).ravel()
-    for chart, place in zip(charts, places, strict=False):
-        axes = _draw(chart, place, chart.names)
-        if chart.title != title:
-            axes.set_title(chart.title, fontsize=9, parse_math=False)
-    return _file_bytes(canvas, kind)
+
+    charts: Sequence[ReportChart]
+    title: str
+
+    def png(self) -> bytes:
+        """The picture in dots."""
+        return _file_bytes(self._canvas(), "png")
+
+    def svg(self) -> bytes:
+        """The picture in lines, with text as text."""
+        return _file_bytes(self._canvas(), "svg")
+
+    def _canvas(self) -> Any:
+        columns = 2 if len(self.charts) == 4 else min(3, len(self.charts))
+        rows = -(-len(self.charts) // columns)
+        width = PNG_IN[0] * columns
+        canvas = _figure((width, PNG_IN[1] * rows), DPI)
+        # 13 bold letters of this size to the inch
+        canvas.suptitle("\n".join(wrap(self.title, int(13 * width))), fontsize=10, fontweight="bold", parse_math=False)
+        places = canvas.subfigures(rows, columns, squeeze=False).ravel()
+        for chart, place in zip(self.charts, places, strict=False):
+            axes = _draw(chart, place, chart.names)
+            if chart.title != self.title:
+                axes.set_title(chart.title, fontsize=9, parse_math=False)
+        return canvas
 
 
 def svg(chart: ReportChart, place: int = 0) -> str:
@@ -247,7 +256,8 @@ def _clear_whisker(label: Any, bars: BarSeries, place: int) -> None:
 
 
 def _band(band: BandSeries, axes: Axes, _: int) -> None:
-    axes.fill_between(band.x, band.low, band.high, color=LINE, alpha=0.16, linewidth=0, label=band.name or None)
+    ink = INKS[band.ink % len(INKS)]
+    axes.fill_between(band.x, band.low, band.high, color=ink, alpha=0.16, linewidth=0, label=band.name or None)
 
 
 def _note(note: ChartNote, axes: Axes) -> None:

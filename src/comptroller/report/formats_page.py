@@ -67,13 +67,13 @@ def _steps(x: Floats, names: Sequence[str]) -> ReportChart:
     )
 
 
-def picture(tensors: Mapping[str, Floats], names: Sequence[str], subject: str) -> bytes:
-    """A PNG of both charts.
+def picture(tensors: Mapping[str, Floats], names: Sequence[str], subject: str) -> drawing.ChartPicture:
+    """Both charts.
 
     Raises:
-        InputError: matplotlib is not installed, or more formats than there are colours.
+        InputError: more formats than there are colours.
     """
-    return drawing.png(charts(tensors, names), subject)
+    return drawing.ChartPicture(charts(tensors, names), subject)
 
 
 def page(tensors: Mapping[str, Floats], names: Sequence[str], sheet: ReportSheet, left_out: Sequence[str]) -> str:

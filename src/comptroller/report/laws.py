@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.report import drawing
 from comptroller.report.chart import (
+    BandSeries,
     ChartAxis,
     ChartMark,
     LineSeries,
@@ -30,6 +32,9 @@ from comptroller.work.laws.forecast import LEAST, forecast
 MOST_PANELS = 6
 """Charts of a PNG: two rows of three; with twice as many, letters would be too small on a page's width."""
 
+MOST_TOGETHER = 4
+"""Arms up to which all coverage is one panel: as many as lines have dashes of their own."""
+
 POINTS = 12
 """Sample counts at which observed coverage is drawn: about four to a tenfold up to a thousand samples."""
 
@@ -41,14 +46,39 @@ def charts(known: Known, asking: LawQuery) -> list[ReportChart]:
     except UnsupportedError:
         return _frontiers(known, asking)
     by_arm = ((name, _coverage(counts, arm, asking)) for arm, name in enumerate(names(counts)))
-    return [_coverage_chart(name, marks) for name, marks in by_arm if marks] or _frontiers(known, asking)
+    arms = {name: marks for name, marks in by_arm if marks}
+    if 1 < len(arms) <= MOST_TOGETHER:
+        return [_coverage_together(arms)]
+    return [_coverage_chart(name, marks) for name, marks in arms.items()] or _frontiers(known, asking)
 
 
 def _coverage_chart(name: str, marks: Sequence[ChartMark]) -> ReportChart:
-    observed = [mark for mark in marks if mark.chosen]
-    line = LineSeries("", [mark.x for mark in observed], [mark.y for mark in observed])
+    """The curve of one arm within its band; beyond what was observed it is dashed."""
     axes = ChartAxis("samples of a question", log=True), share_axis("coverage")
-    return ReportChart(name, *axes, (line, MarkSeries(tuple(marks))))
+    return ReportChart(name, *axes, (*_curve("", marks, 0), MarkSeries(tuple(marks))))
+
+
+def _coverage_together(arms: Mapping[str, Sequence[ChartMark]]) -> ReportChart:
+    """The curves of several arms in one panel, each within its band; every point is read with the name of its arm."""
+    series: list[BandSeries | LineSeries | MarkSeries] = []
+    for place, (name, marks) in enumerate(arms.items()):
+        series += _curve(name, marks, place)
+    named = [replace(m, name=f"{name}, {m.name}", chosen=False) for name, marks in arms.items() for m in marks]
+    axes = ChartAxis("samples of a question", log=True), share_axis("coverage")
+    return ReportChart("Coverage, and what is forecast of it", *axes, (*series, MarkSeries(tuple(named))))
+
+
+def _curve(name: str, marks: Sequence[ChartMark], place: int) -> tuple[BandSeries | LineSeries, ...]:
+    """What was observed as a line, what is forecast as a dashed one, and the band of both; place: of the colour."""
+    order = sorted(marks, key=lambda mark: mark.x)
+    x, low, high = ([getattr(mark, end) for mark in order] for end in ("x", "low", "high"))
+    seen = [mark for mark in order if mark.chosen]
+    beyond = [seen[-1], *(mark for mark in order if not mark.chosen)] if seen else order
+    curves: list[BandSeries | LineSeries] = [BandSeries("", x, low, high, ink=place)]
+    curves.append(LineSeries(name, [mark.x for mark in seen], [mark.y for mark in seen]))
+    if len(beyond) > 1:
+        curves.append(LineSeries("", [mark.x for mark in beyond], [mark.y for mark in beyond], reference=True))
+    return tuple(curves)
 
 
 def _coverage(counts: EvidenceCounts, arm: int, asking: LawQuery) -> list[ChartMark]:
@@ -108,13 +138,13 @@ def page(known: Known, asking: LawQuery, sheets: Sequence[ReportSheet], refused:
     ).html()
 
 
-def picture(known: Known, asking: LawQuery) -> bytes:
-    """A PNG of the charts.
+def picture(known: Known, asking: LawQuery) -> drawing.ChartPicture:
+    """The charts.
 
     Raises:
-        InputError: matplotlib is not installed, or there is nothing to draw.
+        InputError: there is nothing to draw.
     """
     shown = charts(known, asking)[:MOST_PANELS]
     if not shown:
         raise InputError(f"{known.source}: neither repeated samples nor costs of several models, so nothing to draw")
-    return drawing.png(shown, known.source)
+    return drawing.ChartPicture(shown, known.source)

@@ -46,16 +46,16 @@ def charts(plan: Plan) -> tuple[ReportChart, ...]:
     return (*decision.charts(plan), *frontier, *decision.roof_charts(plan))
 
 
-def picture(plan: Plan, kind: str = "png") -> bytes:
-    """Every picture of a plan in one file. kind: png or svg.
+def picture(plan: Plan) -> drawing.ChartPicture:
+    """Every picture of a plan.
 
     Raises:
-        InputError: matplotlib is not installed, or there is nothing to draw.
+        InputError: there is nothing to draw.
     """
     shown = charts(plan)
     if not shown:
         raise InputError(f"{plan.name}: nothing is rented and no objective is set, so there is nothing to draw")
-    return drawing.sheet(shown, f"{plan.name}: {plan_tables.headline(plan)}", kind)
+    return drawing.ChartPicture(shown, f"{plan.name}: {plan_tables.headline(plan)}")
 
 
 def latency_charts(plan: Plan) -> tuple[ReportChart, ...]:

@@ -125,11 +125,11 @@ def kernel_fits(found: Sequence[GemmFit]) -> ReportSheet:
     return ReportSheet.of("Fitted: t = floor + bytes / rate + flops / rate", KERNEL_FITS, found)
 
 
-def picture(measured: Sequence[QuantisationLoss], subject: str) -> bytes:
-    """Divergence against QSNR of the outputs with intervals and the fitted line; a PNG.
+def picture(measured: Sequence[QuantisationLoss], subject: str) -> drawing.ChartPicture:
+    """Divergence against QSNR of the outputs with intervals and the fitted line.
 
     Raises:
-        InputError: matplotlib is not installed, or no recipe lost anything.
+        InputError: no recipe lost anything.
     """
     shown = [loss for loss in measured if math.isfinite(loss.output_db) and loss.kl.value > 0]
     if not shown:
@@ -147,7 +147,7 @@ def picture(measured: Sequence[QuantisationLoss], subject: str) -> bytes:
         ChartAxis("KL, nats per token", log=True),
         (line, MarkSeries(marks)),
     )
-    return drawing.png((chart,), subject)
+    return drawing.ChartPicture((chart,), subject)
 
 
 def page(about: str, sheets: Sequence[ReportSheet]) -> str:

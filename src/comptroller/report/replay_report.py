@@ -258,16 +258,16 @@ def _charts(study: StrategyStudy) -> tuple[ReportChart, ...]:
     return (frontier_chart("Share of the questions solved, with 95 % interval", shown, axes),) if shown else ()
 
 
-def picture(study: StrategyStudy) -> bytes:
-    """A PNG of the frontier.
+def picture(study: StrategyStudy) -> drawing.ChartPicture:
+    """The frontier.
 
     Raises:
-        InputError: matplotlib is not installed, or there is nothing to draw.
+        InputError: there is nothing to draw.
     """
     charts = _charts(study)
     if not charts:
         raise InputError("a picture needs settings that are both scored and priced; there are none")
-    return drawing.png(charts, headline(study))
+    return drawing.ChartPicture(charts, headline(study))
 
 
 def page(study: StrategyStudy) -> str:

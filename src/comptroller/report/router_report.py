@@ -74,10 +74,6 @@ def _line(curve: RoutingCurve) -> LineSeries:
     return LineSeries(curve.name, at.tolist(), np.interp(at, x, y).tolist())
 
 
-def picture(comparison: RoutingComparison, title: str) -> bytes:
-    """A PNG of the curves.
-
-    Raises:
-        InputError: matplotlib is not installed.
-    """
-    return drawing.png((chart(comparison.curves),), title)
+def picture(comparison: RoutingComparison, title: str) -> drawing.ChartPicture:
+    """The curves."""
+    return drawing.ChartPicture((chart(comparison.curves),), title)

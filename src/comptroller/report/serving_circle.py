@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from comptroller.measure.serving_comparison import LoadComparison, median_errors
 from comptroller.report.chart import ChartAxis, LineSeries, ReportChart
-from comptroller.report.drawing import png
+from comptroller.report.drawing import ChartPicture
 from comptroller.report.page import PageSection, ReportPage
 from comptroller.report.sheet import ReportSheet, SheetColumn, right
 
@@ -71,13 +71,9 @@ def charts(loads: Sequence[LoadComparison]) -> tuple[ReportChart, ...]:
     )
 
 
-def picture(loads: Sequence[LoadComparison], subject: str) -> bytes:
-    """Both charts, a PNG.
-
-    Raises:
-        InputError: matplotlib is not installed.
-    """
-    return png(charts(loads), f"{subject}: predicted before calibration and after it, and measured")
+def picture(loads: Sequence[LoadComparison], subject: str) -> ChartPicture:
+    """Both charts."""
+    return ChartPicture(charts(loads), f"{subject}: predicted before calibration and after it, and measured")
 
 
 def page(loads: Sequence[LoadComparison], subject: str, about: str) -> str:

@@ -28,9 +28,9 @@ def training_page(plan: TrainingPlan) -> str:
     ).html()
 
 
-def training_picture(plan: TrainingPlan) -> bytes:
-    """A PNG of days against dollars by number of devices."""
-    return drawing.png((counts_chart(plan),), f"{plan.name}: {headline(plan)}")
+def training_picture(plan: TrainingPlan) -> drawing.ChartPicture:
+    """Days against dollars by number of devices."""
+    return drawing.ChartPicture((counts_chart(plan),), f"{plan.name}: {headline(plan)}")
 
 
 def counts_chart(plan: TrainingPlan) -> ReportChart:

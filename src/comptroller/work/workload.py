@@ -184,6 +184,18 @@ class Workload(WorkloadUsage, WorkloadLevers):
                 raise conflict("scale", "the rate is given twice", "scale or rate_per_s")
         return self
 
+    def at_prices(self, usd_per_device_h: Mapping[str, float]) -> Workload:
+        """The same where devices, by id, are rented on demand at other prices.
+
+        Raises:
+            FactError: offers at stated prices are not allowed.
+        """
+        prices, field = {**self.usd_per_device_h, **usd_per_device_h}, "usd_per_device_h"
+        allow = self.allow.with_stated_prices(field, self.name)
+        made = self.model_copy(update={field: prices, "allow": allow})
+        made._library = self._library.with_prices(allow.sites or ids("sites"), prices, self.name)
+        return made
+
     @property
     def reading(self) -> TraceReadOptions:
         """The options of reading the trace."""

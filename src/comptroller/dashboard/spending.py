@@ -1,0 +1,243 @@
+"""Panels of the books: spend by day and by group, budgets, cost of what was solved, waste."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+
+from comptroller.books.grouping import TAG, grouped_totals
+from comptroller.books.ledger import CallLedger
+from comptroller.books.query import EVERYTHING, LedgerScope, LedgerTotals, totals
+from comptroller.dashboard.panels import Choice, DashboardSources, PanelContent, PanelSelect
+from comptroller.report import books as sheets
+from comptroller.report.chart import BarSeries, ChartAxis, ChartMark, LineSeries, ReportChart, frontier_chart
+from comptroller.report.figures import dollars, with_prefix
+from comptroller.report.page import PageTile
+
+GROUPS = (("model", "by model"), ("key", "by key"), ("project", "by project"), ("strategy", "by strategy"))
+PERIODS = (("30", "last 30 days"), ("7", "last 7 days"), ("90", "last 90 days"), ("all", "all days"))
+
+MOST_COLOURS = 6
+"""Groups with a colour of their own, the largest first; the others are one. `drawing.INKS` has seven."""
+
+MOST_ROWS = 20
+"""Groups in the table; `comptroller books report` has all."""
+
+MOST_TAGS = 6
+"""Names of tags that are offered as groups, the most used first."""
+
+
+class SpendMeasure(NamedTuple):
+    """What is counted: its name in the books, its label, how much of it is one unit shown, and how it is printed."""
+
+    name: str
+    label: str
+    scale: float
+    unit: str
+
+    def words(self, value: float) -> str:
+        """An amount in words."""
+        return dollars(value) if self.unit == "$" else with_prefix(value, self.unit)
+
+    def of(self, item: LedgerTotals) -> float:
+        """The amount of a group."""
+        return max(float(item[self.name]) * self.scale, 0.0)
+
+
+MEASURES = {
+    "usd": SpendMeasure("pusd", "dollars", 1e-12, "$"),
+    "output": SpendMeasure("output_tokens", "tokens out", 1.0, ""),
+    "input": SpendMeasure("input_tokens", "tokens in", 1.0, ""),
+    "j": SpendMeasure("j", "joules", 1.0, "J"),
+    "gco2e": SpendMeasure("gco2e", "gCO2e", 1.0, "g"),
+}
+
+
+def spend_selects(sources: DashboardSources) -> tuple[PanelSelect, ...]:
+    """What is counted, by what, over which days."""
+    assert sources.ledger is not None
+    tags = tuple((f"{TAG}{name}", f"by tag {name}") for name in _tag_names(sources.ledger))
+    return (
+        PanelSelect("measure", "Count", tuple((name, item.label) for name, item in MEASURES.items())),
+        PanelSelect("by", "Group", (*GROUPS, *tags)),
+        PanelSelect("days", "Period", PERIODS),
+    )
+
+
+def _tag_names(ledger: CallLedger) -> list[str]:
+    """Names of tags, the dearest first."""
+    found: dict[str, None] = {}
+    for item in totals(ledger, ["tags"]):
+        found |= {tag.partition("=")[0]: None for tag in item.group[0].split(";") if tag}
+    return list(found)[:MOST_TAGS]
+
+
+def scope_of(days: str) -> LedgerScope:
+    """The rows of the last so many days, today included."""
+    if days == "all":
+        return EVERYTHING
+    return LedgerScope(since=datetime.now(UTC).date() - timedelta(int(days) - 1))
+
+
+def spend_panel(sources: DashboardSources, chosen: Choice) -> PanelContent:
+    """Tiles of the whole, a stack of groups by day on a true axis of time, bars and a table of groups."""
+    assert sources.ledger is not None
+    ledger, scope, by = sources.ledger, scope_of(chosen["days"]), chosen["by"]
+    measure = MEASURES[chosen["measure"]]
+    whole = grouped_totals(ledger, (), scope)
+    if not whole:
+        return PanelContent(texts=("No call was booked in this period.",))
+    daily = grouped_totals(ledger, ("day", by), scope)
+    groups = sorted(grouped_totals(ledger, (by,), scope), key=lambda item: -measure.of(item))
+    table = sheets.spend(groups[:MOST_ROWS], (by.removeprefix(TAG),))
+    limits = [b for b in ledger.balances() if b.budget.scope == "all" and b.budget.period == "day"]
+    limit = min((b.budget.limit_pusd / 1e12 for b in limits), default=None) if measure.unit == "$" else None
+    charts = (_by_day(daily, [item.group[0] for item in groups], measure, limit), _by_group(groups, measure))
+    return PanelContent(_tiles(whole[0]), charts, sheets=(sheets.with_amounts(table),))
+
+
+def _tiles(whole: LedgerTotals) -> tuple[PageTile, ...]:
+    requests = max(whole.requests, 1)
+    return (
+        PageTile("Spend", dollars(whole.usd), f"{int(whole['unpriced']):,} calls of unknown cost"),
+        PageTile("Requests", f"{whole.requests:,}", f"{int(whole['calls']):,} calls"),
+        PageTile("Per request", dollars(whole.usd / requests), f"{whole.scored:,} requests scored"),
+        PageTile("Tokens out", with_prefix(whole["output_tokens"], ""), f"{with_prefix(whole['input_tokens'], '')} in"),
+        PageTile("Energy", with_prefix(whole["j"], "J"), f"{with_prefix(whole['j'] / requests, 'J')} per request"),
+        PageTile("Emissions", with_prefix(whole["gco2e"], "g"), "CO2e"),
+    )
+
+
+def _by_day(
+    daily: Sequence[LedgerTotals], order: Sequence[str], measure: SpendMeasure, limit_usd: float | None
+) -> ReportChart:
+    """Stacked bars, a place for every day between the first and the last; the rest of the groups as one."""
+    amounts: dict[tuple[date, str], float] = {}
+    top = list(order[:MOST_COLOURS])
+    for item in daily:
+        day, group = date.fromisoformat(item.group[0]), item.group[1]
+        key = (day, group if group in top else "others")
+        amounts[key] = amounts.get(key, 0.0) + measure.of(item)
+    first, last = min(day for day, _ in amounts), max(day for day, _ in amounts)
+    days = [first + timedelta(step) for step in range((last - first).days + 1)]
+    names = [*top, *(["others"] if any(group == "others" for _, group in amounts) else [])]
+    base, stacks = [0.0] * len(days), list[BarSeries]()
+    for place, name in enumerate(names):
+        heights = tuple(amounts.get((day, name), 0.0) for day in days)
+        stacks.append(BarSeries(name or "none", heights, tuple(base), ink=place))
+        base = [low + height for low, height in zip(base, heights, strict=True)]
+    readings = tuple((day.isoformat(), _day_text(amounts, day, names, measure)) for day in days)
+    stacks[-1] = _with_readings(stacks[-1], readings)
+    step = max(1, -(-len(days) // 4))
+    ticks = tuple((at, f"{days[at]:%b %d}") for at in range(0, len(days), step))
+    series: tuple[BarSeries | LineSeries, ...] = tuple(stacks)
+    if limit_usd is not None:
+        ends = [-0.5, len(days) - 0.5]
+        series = (*series, LineSeries(f"budget {dollars(limit_usd)}", ends, [limit_usd] * 2, reference=True))
+    return ReportChart(
+        f"{measure.label} a day",
+        ChartAxis("day, UTC", low=-0.5, high=max(len(days), 7) - 0.5, ticks=ticks),
+        ChartAxis(f"{measure.label} a day", measure.words, low=0.0),
+        series,
+    )
+
+
+def _with_readings(bars: BarSeries, readings: tuple[tuple[str, str], ...]) -> BarSeries:
+    return BarSeries(bars.name, bars.heights, bars.bases, readings=readings, ink=bars.ink)
+
+
+def _day_text(amounts: Mapping[tuple[date, str], float], day: date, names: Sequence[str], measure: SpendMeasure) -> str:
+    parts = [(name or "none", amounts.get((day, name), 0.0)) for name in names]
+    whole = measure.words(sum(amount for _, amount in parts))
+    shown = ", ".join(f"{name} {measure.words(amount)}" for name, amount in parts if amount > 0)
+    return f"{whole}: {shown}" if shown else whole
+
+
+def _by_group(groups: Sequence[LedgerTotals], measure: SpendMeasure) -> ReportChart:
+    """Sideways bars of the largest."""
+    shown = groups[: 2 * MOST_COLOURS]
+    names = [item.group[0] or "none" for item in shown]
+    values = tuple(measure.of(item) for item in shown)
+    words = tuple(measure.words(value) for value in values)
+    ticks = tuple((place, name[:24]) for place, name in enumerate(names))
+    return ReportChart(
+        f"{measure.label} in all",
+        ChartAxis(measure.label, measure.words, 0.0, 1.35 * max(values, default=0.0) or 1.0),
+        ChartAxis("", low=max(len(shown), 4) - 0.5, high=-0.5, ticks=ticks),
+        (BarSeries("", values, sideways=True, labels=words, readings=tuple(zip(names, words, strict=True))),),
+    )
+
+
+def budgets_panel(sources: DashboardSources, _: Choice) -> PanelContent:
+    """Every budget with how much of it is spent and held, the fullest first."""
+    assert sources.ledger is not None
+    found = [b for b in sources.ledger.balances() if b.budget.limit_pusd > 0]
+    used = sorted(found, key=lambda b: -(b.spent_pusd + b.held_pusd) / b.budget.limit_pusd)[:12]
+    if not used:
+        return PanelContent(texts=("No budget is set: comptroller books budgets BOOKS --set 'all per day 5.00'.",))
+    shares = tuple((b.spent_pusd + b.held_pusd) / b.budget.limit_pusd for b in used)
+    labels = tuple(f"{share:.0%}" for share in shares)
+    readings = tuple(
+        (
+            str(b.budget),
+            f"{dollars(b.spent_pusd / 1e12)} spent and {dollars(b.held_pusd / 1e12)} held of "
+            f"{dollars(b.budget.limit_pusd / 1e12)} in {b.span or 'all'}",
+        )
+        for b in used
+    )
+    places = max(len(used), 4)
+    chart = ReportChart(
+        "Use of every budget",
+        ChartAxis("share of the limit", lambda share: f"{share:.0%}", 0.0, 1.3 * max(1.0, *shares)),
+        ChartAxis("", low=places - 0.5, high=-0.5, ticks=tuple((i, str(b.budget)[:24]) for i, b in enumerate(used))),
+        (
+            BarSeries("", shares, sideways=True, labels=labels, readings=readings),
+            LineSeries("", [1.0, 1.0], [-0.5, places - 0.5], reference=True),
+        ),
+    )
+    full = tuple(f"{name}: {text}" for (name, text), share in zip(readings, shares, strict=True) if share >= 0.8)
+    return PanelContent(charts=(chart,), notes=full, sheets=(sheets.balances(used),))
+
+
+def waste_panel(sources: DashboardSources, chosen: Choice) -> PanelContent:
+    """What bought nothing."""
+    assert sources.ledger is not None
+    scope = scope_of(chosen["days"])
+    table = sheets.waste(totals(sources.ledger, ["finish"], scope), totals(sources.ledger, ["role"], scope))
+    lines = [(str(row[0]), float(row[2] or 0.0)) for row in table.rows]
+    lost = [(what, usd) for what, usd in lines if usd > 0]
+    text = (
+        ""
+        if lost
+        else "Nothing was wasted in this period: no call failed, was cut off, tried again or idled at a cost."
+    )
+    return PanelContent(texts=(text,), sheets=(table,) if lost else ())
+
+
+def success_panel(sources: DashboardSources, chosen: Choice) -> PanelContent:
+    """Dollars per request against the share solved, by strategy and model; the cheapest at each share are joined."""
+    assert sources.ledger is not None
+    found = totals(sources.ledger, ["strategy", "model"], scope_of(chosen["days"]))
+    scored = [item for item in found if item.scored and item.requests]
+    if not scored:
+        return PanelContent(
+            texts=("No request was scored yet: scores come from checkers, and from comptroller's own evaluations.",)
+        )
+    points = [(item.usd / item.requests, item.solved / item.scored, item) for item in scored]
+    marks = tuple(
+        ChartMark(
+            *(usd, share, share, share),
+            " · ".join(filter(None, item.group)),
+            f"{share:.1%} of {item.scored:,} scored requests solved at {dollars(usd)} each",
+            not any(u <= usd and s >= share and (u, s) != (usd, share) for u, s, _ in points),
+        )
+        for usd, share, item in points
+    )
+    chart = frontier_chart("Share solved against dollars per request", marks, ("dollars per request", "share solved"))
+    return PanelContent(charts=(chart,), sheets=(sheets.success(scored, ("strategy", "model")),))
+
+
+def period_select(_: DashboardSources) -> tuple[PanelSelect, ...]:
+    """The days that count."""
+    return (PanelSelect("days", "Period", PERIODS),)
