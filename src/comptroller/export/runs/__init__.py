@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from comptroller.errors import UnknownIdError
-from comptroller.export.runs.deepspeed import deepspeed_files
+from comptroller.export.runs.ds_config import deepspeed_files
 from comptroller.export.runs.jobs import kubernetes_files, skypilot_files, slurm_files
 from comptroller.export.runs.llm_foundry import llm_foundry_files
 from comptroller.export.runs.megatron import megatron_files

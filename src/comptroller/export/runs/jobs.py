@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from comptroller.export import _yaml, slug
-from comptroller.export.runs.deepspeed import deepspeed_files
+from comptroller.export.runs.ds_config import deepspeed_files
 from comptroller.export.runs.llm_foundry import llm_foundry_files
 from comptroller.export.runs.megatron import NODE_DEVICES, megatron_files
 from comptroller.export.runs.torchtitan import torchtitan_files
