@@ -351,6 +351,8 @@ class GatewayRuntime:
         for item in self.happened.predictions:
             self.metrics.plan(item.name, "predicted", item.figure.value)
             self.metrics.plan(item.name, "happened", self.happened.figure(item))
+            name = item.name if item.quantile is None else f"{item.name} p{item.quantile * 100:g}"
+            self.metrics.drift(name, self.happened.outside(item))
         if time.monotonic() - self._tell_drift > 60 and (drift := self.happened.drifted()):
             self._tell_drift = time.monotonic()
             for line in drift:
