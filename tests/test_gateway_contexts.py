@@ -1,4 +1,4 @@
-"""Sleep-time compute: notes are made when nobody asks, within a budget, used by later questions, and their saving told."""
+"""Sleep-time compute: notes are made when nobody asks, within a budget; questions use them, their saving is told."""
 
 from __future__ import annotations
 

@@ -45,21 +45,21 @@ class LedgerTraffic:
 def traffic(ledger: CallLedger, scope: LedgerScope = EVERYTHING, plan: str = "") -> LedgerTraffic:
     """The calls that made tokens. plan: only those of a plan, by its digest."""
     found = list(rows(ledger, scope, *([account.c.plan == plan] if plan else [])))
-    kept = [row for row in found if _counted(row)]
+    kept = [row for row in found if _has_counts(row)]
     calls: dict[str, list[Mapping[str, Any]]] = {}
     of_request: dict[int, list[Mapping[str, Any]]] = {}
     for row in kept:
         calls.setdefault(row["service"], []).append(row)
         of_request.setdefault(row["request"], []).append(row)
     scores = _scores(ledger)
-    single = [(each[0], scores[each[0]["request"]]) for each in of_request.values() if _scored_once(each, scores)]
-    unknown = sum(row["kind"] != "released" and row["finish"] != "failed" and not _counted(row) for row in found)
+    single = [(each[0], scores[each[0]["request"]]) for each in of_request.values() if _is_one_score(each, scores)]
+    unknown = sum(row["kind"] != "released" and row["finish"] != "failed" and not _has_counts(row) for row in found)
     answers = tuple(_answer(row, score) for row, score in single)
     logs = {name: _trace(each, "started_s", name) for name, each in sorted(calls.items())}
     return LedgerTraffic(_trace(kept, "arrival_s", "books"), logs, answers, len(of_request), unknown)
 
 
-def _counted(row: Mapping[str, Any]) -> bool:
+def _has_counts(row: Mapping[str, Any]) -> bool:
     lengths = min(row["input_tokens"] or 0, row["output_tokens"] or 0)
     return row["kind"] in GENERATES and lengths >= 1 and row["arrival_s"] is not None
 
@@ -69,7 +69,7 @@ def _scores(ledger: CallLedger) -> dict[int, float]:
         return {row.request: row.score for row in connection.execute(score.select())}
 
 
-def _scored_once(calls: Sequence[Mapping[str, Any]], scores: Mapping[int, float]) -> bool:
+def _is_one_score(calls: Sequence[Mapping[str, Any]], scores: Mapping[int, float]) -> bool:
     return len(calls) == 1 and calls[0]["request"] in scores and bool(calls[0]["question"])
 
 

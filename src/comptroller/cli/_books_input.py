@@ -25,33 +25,31 @@ class BooksOptions:
     until: date | None = None
 
 
-def books_options(
-    from_books: Annotated[
-        str,
-        typer.Option(
-            help="Books: their last month of calls in place of arrivals and lengths, scored answers as evidence.",
-            show_default=False,
-        ),
-    ] = "",
-    served: Annotated[
-        Path | None,
-        typer.Option(help="With --from-books: only calls of this plan, and calibrate by them.", show_default=False),
-    ] = None,
-    books_since: Annotated[
-        str, typer.Option(help="With --from-books: from this day on.", show_default="30 days ago")
-    ] = "",
-    books_until: Annotated[str, typer.Option(help="With --from-books: before this day.", show_default=False)] = "",
-    books_out: Annotated[Path, typer.Option(help="With --from-books: folder for what was read.")] = Path("from-books"),
-) -> BooksOptions:
-    """Where a plan's input comes from.
+FromBooks = Annotated[
+    str,
+    typer.Option(
+        help="Books: their last month of calls in place of arrivals and lengths, scored answers as evidence.",
+        show_default=False,
+    ),
+]
+Served = Annotated[
+    Path | None,
+    typer.Option(help="With --from-books: only calls of this plan, and calibrate by them.", show_default=False),
+]
+Since = Annotated[str, typer.Option(help="With --from-books: from this day on.", show_default="30 days ago")]
+Until = Annotated[str, typer.Option(help="With --from-books: before this day.", show_default=False)]
+Kept = Annotated[Path, typer.Option(help="With --from-books: folder for what was read.")]
+
+
+def books_options(where: str, served: Path | None, folder: Path, days: tuple[str, str]) -> BooksOptions:
+    """Where a plan's input comes from. days: the first, and the day after the last, as they are written.
 
     Raises:
         InputError: a day is none, or a plan is named without books.
     """
-    if served and not from_books:
+    if served and not where:
         raise InputError("--served names the plan whose calls stand in the books: name those, --from-books")
-    days = [_day(text) for text in (books_since, books_until)]
-    return BooksOptions(from_books, served, books_out, *days)
+    return BooksOptions(where, served, folder, *map(_day, days))
 
 
 def _day(text: str) -> date | None:

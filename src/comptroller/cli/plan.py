@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comptroller.cli._books_input import BooksOptions, books_options
 from comptroller.cli._export_help import HELP
 from comptroller.cli._launch_options import LaunchOptions, launch_options
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
@@ -37,7 +36,6 @@ def run(
     stated: Annotated[WorkloadOptions, SharedOptions(workload_options)],
     changes: Annotated[WorkloadChanges, SharedOptions(workload_changes)],
     launched: Annotated[LaunchOptions, SharedOptions(launch_options)],
-    booked: Annotated[BooksOptions, SharedOptions(books_options)],
     json: Annotated[
         bool, typer.Option("--json", help="Print the whole plan as JSON; with --against, {plan, against}.")
     ] = False,
@@ -93,10 +91,6 @@ def run(
         return _tell_training(Path(workload), beside, json, paths, export)
     exports, today = _things_beside(export, against, None if launched.lines else moving_usd)
     loaded = changes.of(_workload_of(workload, stated.with_answers(tokens_out)))
-    if booked.where:
-        from comptroller.cli._from_books import workload_from_books
-
-        loaded = workload_from_books(loaded, booked)
     if launched.lines:
         from comptroller.cli._today import fleet_from_launch
 

@@ -1,4 +1,4 @@
-"""Sleep-time compute, live: notes on a context are worked out in idle capacity under a budget; later questions use them.
+"""Sleep-time compute, live: notes on a context are made in idle capacity under a budget; later questions use them.
 
 After Lin et al., Sleep-time Compute (arXiv 2504.13171): what many questions on one context would work out again is
 worked out once, before they come. What it saves is measured: of the questions some are answered without the notes.
