@@ -22,7 +22,7 @@ class WorkloadChanges:
 
     keys: Mapping[str, Any]
     measured_only: bool
-    books: BooksOptions = BooksOptions()
+    books: BooksOptions
 
     def of(self, asked: Workload) -> Workload:
         """The workload with its keys replaced."""
