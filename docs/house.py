@@ -48,7 +48,8 @@ ROOM_LINES = {
     # foreign code; who may call what; a plan's engines started on this machine
     # users, tags and claims on limits per minute; all faults of a configuration, by name and line
     # Anthropic's API as a service, counting of tokens, responses whole (700 lines)
-    "gateway": 8_220,
+    # contexts: notes made in idle capacity
+    "gateway": 8_450,
     # 20 strategies at about 100 lines, their drive, replay and training
     "strategies": 4_750,
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
@@ -70,6 +71,8 @@ ROOM_LINES = {
     # latencies of the last calls
     # archives that keep the chain, pseudonyms, reports by zone, tag and currency (600 lines)
     "books": 4_800,
+    # calls as traces, logs and evidence of the next plan
+    "books": 4_790,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
@@ -86,6 +89,8 @@ ROOM_LINES = {
     "cli": 4_240,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
+    # the input of a plan from books
+    "cli": 4_430,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,
     # a training run from its document to its plan: layouts searched, options by device, count and offer, figures with
