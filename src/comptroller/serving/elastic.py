@@ -1,12 +1,12 @@
 """Replicas that come and go while calls are served: started cold, drained, or gone at once with the work on them.
 
-What a router may choose from is a list of the engine; it is rewritten between events, so that a fleet that never changes
-is simulated as before, at the same speed.
+What a router may choose from is a list of the engine; it is rewritten between events, so that a fleet that never
+changes is simulated as before, at the same speed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -33,7 +33,7 @@ class ReplicaPhase(IntEnum):
 
 
 class WorkAfterLoss(IntEnum):
-    """What becomes of calls on a replica that is gone: begun anew, or gone on with by computing what was cached again."""
+    """What becomes of calls on a replica that is gone: begun anew, or gone on with, what was cached computed again."""
 
     RESTART = 0
     RESUME = 1
@@ -156,11 +156,10 @@ class ElasticEngine:
         """
         if self.phases[replica] == ReplicaPhase.OPEN:
             self._require_others(replica)
-        moved = self._calls_on(replica)
         self._end(replica)
         self._offer()
-        for request in moved:
-            self._move(int(request), work)
+        for request, made in self._end_calls(replica):
+            self._send_again(request, made if work == WorkAfterLoss.RESUME else 0)
 
     def advance(self, until_s: float) -> None:
         """Move on to a moment, with the replicas that are ready or empty on the way, to the resolution of the calls."""
@@ -227,25 +226,36 @@ class ElasticEngine:
         if self.of(ReplicaPhase.OPEN) == [replica]:
             raise InputError(f"replica {replica} is the only one that takes calls; start another first")
 
-    def _calls_on(self, replica: int) -> npt.NDArray[np.int64]:
-        requests = self.engine._world.requests
-        alive = (requests.id >= 0) & (requests.state < RequestState.DONE) & (requests.token_rank == replica)
-        own = np.flatnonzero(alive)
-        own = own[self.engine._world.results.slot[requests.id[own]] == own]
-        return np.asarray(requests.id[own])
-
-    def _move(self, request: int, work: WorkAfterLoss) -> None:
-        """End a call where it is, and let it arrive again now."""
+    def _end_calls(self, replica: int) -> list[tuple[int, int]]:
+        """End the calls of a replica: each with the tokens that it had made, less those of a step under way."""
         world = self.engine._world
-        job, slot = world.jobs[request], int(world.results[request].slot)
-        kept = int(world.requests[slot].generated) if work == WorkAfterLoss.RESUME else 0
-        kept = min(kept, int(job.output) - 1)
+        requests = world.requests
+        alive = (requests.id >= 0) & (requests.state < RequestState.DONE) & (requests.token_rank == replica)
+        slots = [int(slot) for slot in np.flatnonzero(alive) if world.results[requests.id[slot]].slot == slot]
+        ended = [(slot, int(requests.id[slot]), int(requests.generated[slot])) for slot in slots]
+        at_work = {slot for slot in slots if requests.state[slot] == RequestState.DECODE}
+        for _, request, _ in ended:
+            self.engine.cancel(request)
+        self.engine.take_cancels()
+        found, world = [], self.engine._world
+        for slot, request, before in ended:
+            made = before
+            one = world.requests[slot]
+            if slot in at_work and one["id"] == request and one["state"] == RequestState.DECODE:
+                # What is cached now, beyond the prompt, and the token that is made but not cached yet.
+                made = int(one["base"]) + int(world.ranks[replica]["g"]) - int(one["prompt"]) + 1
+            found.append((request, made))
+        return found
+
+    def _send_again(self, request: int, made: int) -> None:
+        """Let a call arrive again now, whose first tokens, as many as were made, stand in its prompt."""
+        job = self.engine._world.jobs[request]
+        kept = min(made, int(job.output) - 1)
         again = EngineJob(
             arrival_s=self.now_s, priority=float(job.priority), session=int(job.session),
             prompt=int(job.prompt) + kept, output=int(job.output) - kept, predicted=max(int(job.predicted) - kept, 0),
             tenant=int(job.tenant), service=int(job.service), watched=0,
         )  # fmt: skip
-        self.engine.cancel(request)
         self.engine.ask([again])
         self.origin.append(self.origin[request])
 

@@ -45,7 +45,7 @@ class ScalingSettings:
             )
         if not (self.start_up_s >= 0 and 1 <= self.least <= self.first):
             raise InputError(
-                f"scaling: start-up {self.start_up_s:g} s, at least {self.least} of {self.first} replicas at the start; "
+                f"scaling: start-up {self.start_up_s:g} s, at least {self.least} replicas, {self.first} at the start; "
                 "allowed: from 0 s, from 1, at most those at the start"
             )
 
@@ -113,5 +113,5 @@ def _follow(engine: ElasticEngine, change: int, start_up_s: float) -> None:
     calls = engine.seen()[ACTIVE]
     opened = sorted(engine.of(ReplicaPhase.OPEN), key=lambda r: (calls[r], -r))
     newest = sorted(engine.of(ReplicaPhase.STARTING), key=lambda r: -engine.times[r].ready_s)
-    for replica in [*newest, *opened[: len(opened) - 1]][:-change or 0]:
+    for replica in [*newest, *opened[: len(opened) - 1]][: -change or 0]:
         engine.drain(replica)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from comptroller.serving.policies.scaling_view import Seconds, ScalingView, moving_mean, whole
+from comptroller.serving.policies.scaling_view import ScalingView, Seconds, moving_mean, whole
 
 EVERY_S = 10
 WINDOW_S = 30
 """The load is the mean rate of so many seconds: of calls that arrive, not of those in flight, which grow with delay."""
 UNDER, OVER = 9.0, 1.0
-"""Costs of a missing replica and of a spare one: with 9 to 1 the ninth decile is covered. Twice the ratio covers 95 %."""
+"""Costs of a missing replica and of a spare one: 9 to 1 covers the ninth decile. Twice the ratio covers 95 %."""
 
 
 def desired(view: ScalingView) -> int:

@@ -1,4 +1,4 @@
-"""KEDA as llm-d sets it up: by waiting calls and by cache in use, asked every half minute, then the pod autoscaler's rules.
+"""KEDA as llm-d sets it up: by waiting calls and by cache in use, every half minute, then the pod autoscaler's rules.
 
 Source: KEDA's defaults (polling 30 s, cooldown 300 s) and the thresholds of llm-d-autoscaling, issue 1517: 30 waiting
 calls a replica, 60 % of the cache.

@@ -20,7 +20,7 @@ DOWN = 2.0
 
 
 def desired(view: ScalingView) -> int:
-    """The stable window's wish; in panic, which ends a stable window after its cause, the larger one and never fewer."""
+    """The stable window's wish; in panic, which lasts a stable window, the larger of both and never fewer."""
     filled = view.target_calls * UTILISATION
     stable = whole(mean(view.in_flight, STABLE_S) / filled)
     short = np.ceil(moving_mean(view.in_flight, PANIC_S) / filled)
