@@ -131,12 +131,12 @@ def text_of(rows: list[ScalingRow], about: dict[str, dict[str, float]]) -> str:
         f"{x['per_s']:.2f} a second" for label, x in about.items()
     )  # fmt: skip
     return (
-        f"# Scaling policies on recorded load\n\nLlama 3.1 8B in fp8 on one L4 each, the shipped calibration: modelled. "
+        "# Scaling policies on recorded load\n\nLlama 3.1 8B in fp8 on one L4 each, the shipped calibration: modelled. "
         f"Arrivals and lengths are recorded (Azure 2023), in copies moved by up to {JITTER_S:g} s. Objectives: TTFT "
-        f"{TTFT_S:g} s, TPOT {TPOT_S:g} s; {START_UP_S:g} s from a decision until a replica takes calls. What share of a "
-        f"replica a policy fills is chosen on the first half: the cheapest of {', '.join(map(str, HEADROOMS))} that held "
-        f"{GOAL:.0%}, else the one that held most. `none` has {PEAK_REPLICAS} replicas, those of the busiest minute. "
-        f"{told}.\n\n{table(heads, cells)}"
+        f"{TTFT_S:g} s, TPOT {TPOT_S:g} s; {START_UP_S:g} s from a decision until a replica takes calls. What share of "
+        "a replica a policy fills is chosen on the first half: the cheapest of "
+        f"{', '.join(map(str, HEADROOMS))} that held {GOAL:.0%}, else the one that held most. `none` has "
+        f"{PEAK_REPLICAS} replicas, those of the busiest minute. {told}.\n\n{table(heads, cells)}"
     )
 
 

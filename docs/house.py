@@ -35,7 +35,8 @@ ROOM_LINES = {
     # share, break-evens, what timing is worth, what nobody timed; offers by seller and capacity, marketplaces; shapes
     # of several services, hours of questions; levers: pools apart, drafts, routing, adapters; the fleet of today from
     # launch lines
-    "planning": 13_950,
+    # a plan's service under scaling policies (130 lines)
+    "planning": 14_150,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten and of any table by its columns, laws and intervals over them; levers of serving with
     # their limits, prefixes
@@ -49,7 +50,8 @@ ROOM_LINES = {
     "strategies": 4_750,
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
-    "serving": 4_990,
+    # replicas that come and go (280 lines), scaling policies (260) and what they see
+    "serving": 5_720,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time

@@ -10,7 +10,7 @@ import numpy as np
 from comptroller.planning.scaled_simulation import ScaledSimulation
 from comptroller.quantities import short
 from comptroller.report.figures import dollars, seconds
-from comptroller.report.sheet import ReportSheet, left, right
+from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
 
 
 def _ttft_s(simulation: ScaledSimulation) -> float:
@@ -18,7 +18,7 @@ def _ttft_s(simulation: ScaledSimulation) -> float:
     return float(np.quantile(np.where(np.isfinite(values), values, np.inf), 0.95, method="higher"))
 
 
-SCALING = (
+SCALING: SheetColumns[ScaledSimulation] = (
     left("policy", None, lambda one: one.settings.policy),
     right("within", "within objectives", lambda one: f"{one.attainment:.2%}"),
     right("replica_h", "replica-hours", lambda one: f"{one.outcome.replica_hours:.2f}"),

@@ -24,6 +24,6 @@ def desired(view: ScalingView) -> int:
     filled = view.target_calls * UTILISATION
     stable = whole(mean(view.in_flight, STABLE_S) / filled)
     short = np.ceil(moving_mean(view.in_flight, PANIC_S) / filled)
-    alarms = recent(short >= PANIC * np.maximum(view.ready, 1), STABLE_S)
-    wish = max(stable, int(short[-1]), view.current) if alarms.any() else stable
+    alarms = recent(short - PANIC * np.maximum(view.ready, 1), STABLE_S)
+    wish = max(stable, int(short[-1]), view.current) if alarms.max() >= 0 else stable
     return max(wish, int(view.ready[-1] // DOWN))
