@@ -330,7 +330,7 @@ def rows_of(service: CommonService, peers: Mapping[str, PeerEnvironment]) -> lis
 UNANSWERED = (
     ("vllm-sr-sim", "which model, number format, layout and engine; TPOT; prices and sites; why not another"),
     ("aiconfigurator", "bursts and the spread of lengths, so tails; prices, sites and mixes; why not another"),
-    ("Comptroller", "prefill and decode on pools of their own, which aiconfigurator also plans"),
+    ("Comptroller", "prefill and decode on pools of their own, unless allow.pools asks for them; tables by operator"),
 )
 
 

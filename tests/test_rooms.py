@@ -13,7 +13,7 @@ import comptroller
 
 ROOMS = (
     "facts", "costs", "numerics", "work", "strategies", "serving",
-    "launch", "planning", "export", "books", "measure", "report", "gateway", "cli",
+    "launch", "planning", "training", "export", "books", "measure", "report", "gateway", "cli",
 )  # fmt: skip
 SHARED = {"errors", "quantities", "own_code", "__init__"}
 PACKAGE = Path(comptroller.__file__).parent

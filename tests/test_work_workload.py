@@ -293,3 +293,17 @@ def test_own_policies_are_looked_for_beside_the_workload(tmp_path: Path) -> None
     (tmp_path / "mine.py").write_text("def rank(call):\n    return 0.0\n")
     chosen = parse(changed(policies={"scheduling": "mine.py", "routing": "round_robin"}), tmp_path / "w.toml").policies
     assert chosen.by_decision == {"routing": "round_robin", "scheduling": str(tmp_path / "mine.py")}
+
+
+def test_unknown_names_are_told_with_the_faults_of_the_schema() -> None:
+    document = {
+        "name": "x",
+        "models": ["llama_3_1_8bb"],
+        "rate_per_s": -1.0,
+        "caps": {"h1": 3},
+        "allow": {"sites": ["uss"], "kv_formats": ["fp7"]},
+    }
+    with pytest.raises(FactError) as told:
+        parse(document)
+    fields = [fault.field for fault in told.value.faults]
+    assert {"models", "rate_per_s", "caps", "allow.sites", "allow.kv_formats"} <= set(fields)

@@ -67,7 +67,7 @@ class FactError(InputError):
             for each in self.faults
         ]
         told.sort(key=lambda each: each.line or 0)  # what stands on no line is missing, and comes first
-        return told[0] if len(told) == 1 else DocumentFaultsError(told)
+        return one_error(told)
 
 
 class DocumentFaultsError(FactError):
@@ -94,6 +94,16 @@ class DocumentFaultsError(FactError):
         return "\n".join([f"{len(self.faults)} faults", *map(str, self.faults)])
 
 
+def one_error(faults: Sequence[FactError]) -> FactError:
+    """A fault, or several of one document, as the error that is raised.
+
+    >>> fault = FactError("a.toml", "rate", "is missing")
+    >>> one_error([fault]) is fault, len(one_error([fault, fault]).faults)
+    (True, 2)
+    """
+    return faults[0] if len(faults) == 1 else DocumentFaultsError(faults)
+
+
 KNOWN_IDS = 40
 """Ids that an error lists where none is similar: all accelerators and engines, about five lines of a terminal. Twice as
 many would fill half of it and help nobody who has no similar name."""
@@ -111,7 +121,8 @@ class UnknownIdError(InputError):
 
     def __init__(self, kind: str, name: str, ids: Iterable[str], accepts: str = "") -> None:
         existing = sorted(ids)
-        near = difflib.get_close_matches(name, existing, n=NEAREST_IDS, cutoff=SIMILARITY)
+        similar = difflib.get_close_matches(name, existing, n=NEAREST_IDS, cutoff=SIMILARITY)
+        near = sorted(similar, key=lambda one: not one.startswith(name.lower()))  # what only lacks its end comes first
         more = f" and {len(existing) - KNOWN_IDS} more" if len(existing) > KNOWN_IDS else ""
         hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(existing[:KNOWN_IDS])}{more}"
         super().__init__(f"unknown {kind} {name!r}; {hint}{accepts and f'; accepted: {accepts}'}")

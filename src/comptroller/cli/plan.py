@@ -17,6 +17,7 @@ from comptroller.errors import InputError
 from comptroller.planning.ground.executor import EXECUTORS
 
 if TYPE_CHECKING:
+    from comptroller.planning.reasons.current_fleet import CurrentFleet
     from comptroller.work.workload import Workload
 
 File = Path | None
@@ -85,13 +86,10 @@ def run(
         raise InputError("--from-launch reads the fleet of today, --against too: name one")
     if (html or png) and quick:
         raise InputError("--quick leaves out the frontier that --html and --png draw: leave out one of them")
-    moving_of_file = None if launched.lines else moving_usd
-    if export or against or moving_of_file is not None:
-        from comptroller.cli._plan_work import things_beside
-
-        exports, today = things_beside(export, against, moving_of_file)
-    else:
-        exports, today = [], None
+    if _trains(workload):
+        beside = (explain, against, launched.lines, moving_usd, stated.with_answers(tokens_out).values)
+        return _tell_training(Path(workload), beside, json, paths, export)
+    exports, today = _things_beside(export, against, None if launched.lines else moving_usd)
     loaded = changes.of(_workload_of(workload, stated.with_answers(tokens_out)))
     if launched.lines:
         from comptroller.cli._today import fleet_from_launch
@@ -103,6 +101,47 @@ def run(
         explain_choices(loaded, explain, json)
     else:
         tell_plan(loaded, (executor, resume), PlanOutput(json, quick, paths, today, exports))
+
+
+def _things_beside(
+    export: list[str] | None, against: File, moving_usd: float | None
+) -> tuple[list[tuple[str, Path]], CurrentFleet | None]:
+    """As `_plan_work.things_beside`, which is imported where there is anything."""
+    if not export and against is None and moving_usd is None:
+        return [], None
+    from comptroller.cli._plan_work import things_beside
+
+    return things_beside(export, against, moving_usd)
+
+
+def _trains(text: str) -> bool:
+    """Whether the workload is a file of training."""
+    path = Path(text)
+    if path.suffix != ".toml" or not path.is_file():
+        return False
+    import tomllib
+
+    try:
+        return "training" in tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError:  # no TOML, or no text: told by who reads it
+        return False
+
+
+def _tell_training(
+    workload: Path, beside: tuple[object, ...], json: bool, paths: dict[str, File], export: list[str] | None
+) -> None:
+    """Plan a training run; `beside` are the options of serving alone.
+
+    Raises:
+        InputError: one of them was given.
+    """
+    from comptroller.cli._training import tell_training_plan
+
+    if any(beside):
+        raise InputError(
+            "a workload of training takes --json, --out, --html, --png and --export alone: other options are of serving"
+        )
+    tell_training_plan(workload, json, paths, export)
 
 
 def _file_and_tokens(given: list[str]) -> tuple[File, int | None]:

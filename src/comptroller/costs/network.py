@@ -118,3 +118,27 @@ def nodes_reached(nodes: float, chosen: int) -> float:
     2.7
     """
     return float((nodes - 1) * (1 - (1 - 1 / nodes) ** chosen))
+
+
+def group_bytes_per_s(device: Accelerator, ranks: int, stride: int) -> float:
+    """Bytes per second in one direction, per device, of a collective among `ranks` devices that lie `stride` apart.
+
+    min(own cards x card, fabric), own cards: devices of the group in a node, one at least
+
+    A group inside one domain has its fabric. One over several domains rings through the cards of its members in each.
+
+    Raises:
+        UnsupportedError: the accelerator's facts hold no such link.
+
+    >>> from comptroller.facts.accelerator import accelerator
+    >>> h100 = accelerator("h100_sxm")
+    >>> [group_bytes_per_s(h100, ranks, stride) / 1e9 for ranks, stride in ((8, 1), (16, 8), (16, 1))]
+    [450.0, 50.0, 400.0]
+    """
+    within = device.scale_up.one_way_bytes_per_s if device.scale_up else 0.0
+    if within and ranks * stride <= node_devices(device):
+        return within
+    if device.scale_out is None:
+        raise UnsupportedError(f"{device.id}: no known link joins {ranks * stride} devices")
+    cards = min(ranks, max(1, node_devices(device) // stride)) * device.scale_out.one_way_bytes_per_s
+    return min(cards, within) if within else cards

@@ -165,6 +165,7 @@ def _kernel_rows() -> Mapping[tuple[str, str, str, str, str], _KernelRow]:
     return {(r.op, r.level, r.where, r.engine, r.format): r for r in _kernel_table().kernels}
 
 
+@lru_cache(maxsize=1)
 def operations_known() -> tuple[str, ...]:
     """The kinds of operation that have priors, sorted."""
     return tuple(sorted({row.op for row in _kernel_table().kernels}))

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from comptroller.errors import DocumentFaultsError, FactError
+from comptroller.errors import FactError, one_error
 
 WORDS = {
     "model_type": "a table",
@@ -41,7 +41,7 @@ def fact_error(error: ValidationError, file: str, document: type, allowed: str =
         faults.setdefault(fault.field, fault)
     # A list counts as too short without those of its items that have faults, which are told themselves.
     told = [fault for fault in faults.values() if not any(other.startswith(f"{fault.field}.") for other in faults)]
-    return told[0] if len(told) == 1 else DocumentFaultsError(told)
+    return one_error(told)
 
 
 def _fault(error: ErrorDetails, file: str, document: type, always: str) -> FactError:

@@ -27,7 +27,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from comptroller.errors import DocumentFaultsError, FactError, UnknownIdError
+from comptroller.errors import FactError, UnknownIdError, one_error
 from comptroller.facts.document_faults import fact_error
 from comptroller.facts.toml_lines import line_of
 from comptroller.quantities import UNITS, to_si
@@ -91,6 +91,7 @@ class FactEntry:
         return f"{self.id}.toml" if self.origin == CATALOGUE else self.origin
 
 
+@lru_cache(maxsize=64)
 def folder(kind: str) -> Path:
     """The package folder whose files are all facts of a kind (`accelerators`, `models`, ...)."""
     return Path(str(resources.files("comptroller.facts"))) / kind
@@ -309,7 +310,7 @@ def _fact(kind: type[T], document: Mapping[str, Any], id: str, file: str) -> T:
             raise
         reading.faults.extend(error.faults)
     if reading.faults:
-        raise reading.faults[0] if len(reading.faults) == 1 else DocumentFaultsError(reading.faults)
+        raise one_error(reading.faults)
     return fact
 
 
@@ -331,7 +332,7 @@ class _QuantityReading:
                 if "value" in value or ("unit" in value and value.keys() <= set(QUANTITY)):
                     return _quantity(value, self.file, where, self.sources, self.provenance)
                 return {k: self.resolved(v, (*where, k)) for k, v in value.items()}
-            if isinstance(value, int | float) and _suffix(where):
+            if isinstance(value, int | float) and unit_suffix(where):
                 allowed = "{ value, unit, source }"
                 raise FactError(self.file, ".".join(where), "needs value, unit and source", allowed)
         except FactError as error:
@@ -345,7 +346,7 @@ FAULTLESS = 1.0
 Twice as much would be no share."""
 
 
-def _suffix(where: tuple[str, ...]) -> str | None:
+def unit_suffix(where: tuple[str, ...]) -> str | None:
     """The unit suffix that a field's name, or its table's name, ends in."""
     for name in reversed(where[-2:]):
         for suffix in SUFFIXES:
@@ -371,7 +372,7 @@ def _quantity(
     if not isinstance(source, str) or source not in sources:
         raise FactError(file, name, f"source {source!r} is not in [sources]", ", ".join(sources))
     result, suffix = to_si(number, unit)
-    expected = _suffix(where)
+    expected = unit_suffix(where)
     if expected is None:
         raise FactError(file, name, "takes a plain value: its name ends in no unit")
     if expected != suffix:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct, field
 
-from comptroller.errors import DocumentFaultsError, FactError, InputError
+from comptroller.errors import FactError, InputError, one_error
 from comptroller.facts.reader import fault_lines, parse_toml
 from comptroller.gateway.body_fields import require_dialect
 from comptroller.gateway.formats import message_and_field
@@ -264,7 +264,7 @@ def config_from_document(document: Mapping[str, Any], name: str = "configuration
         return msgspec.convert(dict(document), GatewayConfig).checked()
     except msgspec.ValidationError as error:
         faults = list(_faults(document, name))
-        raise (faults[0] if len(faults) == 1 else DocumentFaultsError(faults)) from error
+        raise one_error(faults) from error
 
 
 MOST_FAULTS = 20

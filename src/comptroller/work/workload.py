@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
-from comptroller.errors import FactError, UnknownIdError
-from comptroller.facts.document_faults import fact_error
-from comptroller.facts.library import SHIPPED, FactLibrary, resolve
-from comptroller.facts.reader import CATALOGUE, FactEntry, fault_lines, ids, parse_toml
+from comptroller.errors import FactError
+from comptroller.facts.library import SHIPPED, FactLibrary
+from comptroller.facts.reader import fault_lines, ids, parse_toml
 from comptroller.work.data_files import calibration_digest, find_calibration, find_data
 from comptroller.work.evidence_readers import packaged_evidence
 from comptroller.work.fleet_limits import (
@@ -37,10 +36,11 @@ from comptroller.work.objectives import (
 )
 from comptroller.work.quality import WorkloadQuality
 from comptroller.work.rows import TraceReadOptions
-from comptroller.work.sizes import STRICT, Sizes, checked_unit, conflict, in_si
+from comptroller.work.sizes import STRICT, Sizes, checked_unit, conflict, in_si, unit_schema
 from comptroller.work.trace_columns import TraceColumnNames
 from comptroller.work.uncertainty import WorkloadUncertainty
 from comptroller.work.use_cases import WorkloadUsage, with_own_use_case
+from comptroller.work.workload_names import ALLOWED, WorkloadNames, document_model
 
 LEAST_RATE, MOST_RATE = 1e-6, 1e9
 """Range of rates in 1/s: one request in eleven days to a billion per second. Numbers outside it are in a wrong unit;
@@ -82,7 +82,7 @@ class TraceSlice(BaseModel):
     model_config = STRICT
     start: NotNegative = 0.0
     end: Positive
-    unit: str
+    unit: Annotated[str, unit_schema("s")]
 
     @model_validator(mode="after")
     def _times(self) -> TraceSlice:
@@ -240,14 +240,10 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
     """
     if document.get("assumptions"):
         raise FactError(file.name, "assumptions", "follow from use_case and users and cannot be stated")
-    try:
-        workload = Workload.model_validate(with_own_use_case(document, file))
-    except ValidationError as error:
-        raise fact_error(error, file.name, Workload) from error
-    names = _WorkloadNames(workload, file)
+    workload = document_model(Workload, with_own_use_case(document, file), file)
+    names = WorkloadNames(workload.library, file)
     allow = workload.allow
-    kinds = {kind: kind for kind in ("accelerators", "formats", "engines", "sites")} | {"kv_formats": "formats"}
-    allowed = {field: names.ids(f"allow.{field}", kind, getattr(allow, field)) for field, kind in kinds.items()}
+    allowed = {field: names.ids(f"allow.{field}", kind, getattr(allow, field)) for field, kind in ALLOWED.items()}
     allowed["providers"] = allow.known_providers(file.name, map(names.library().site, allowed["sites"]))
     update: dict[str, Any] = {
         "models": workload.models if workload.quality else names.ids("models", "models", workload.models),
@@ -269,7 +265,7 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
     return _with_stated_prices(resolved, names, file) if workload.usd_per_device_h else resolved
 
 
-def _with_stated_prices(workload: Workload, names: _WorkloadNames, file: Path) -> Workload:
+def _with_stated_prices(workload: Workload, names: WorkloadNames, file: Path) -> Workload:
     """The workload whose sites rent devices out at the prices that it states.
 
     Raises:
@@ -283,40 +279,7 @@ def _with_stated_prices(workload: Workload, names: _WorkloadNames, file: Path) -
     return resolved
 
 
-class _WorkloadNames:
-    """The names in a workload, resolved once: relative to its folder, by `facts.library.resolve`."""
-
-    def __init__(self, workload: Workload, file: Path) -> None:
-        self._file, self._entries = file, list[FactEntry]()
-        self._known = workload.library
-
-    def ids(self, field: str, kind: str, names: Iterable[str]) -> tuple[str, ...]:
-        """The ids that names stand for.
-
-        Raises:
-            FactError: one is neither an id, a repository nor a file.
-        """
-        return tuple(self._id(field, kind, name) for name in names)
-
-    def _id(self, field: str, kind: str, name: str) -> str:
-        try:
-            entry = resolve(kind, name, self._file.parent)
-        except UnknownIdError as error:
-            raise FactError(self._file.name, field, str(error)) from error
-        if entry.origin != CATALOGUE or entry.id != name:
-            self._entries.append(entry)
-        return entry.id
-
-    def library(self) -> FactLibrary:
-        """The facts of all names that are no plain ids.
-
-        Raises:
-            FactError: two of one kind and name have different content.
-        """
-        return self._known.with_entries(self._entries)
-
-
-def _with_located_files(quality: WorkloadQuality, names: _WorkloadNames, file: Path) -> WorkloadQuality:
+def _with_located_files(quality: WorkloadQuality, names: WorkloadNames, file: Path) -> WorkloadQuality:
     """The target with the path of its evidence and the names of its models resolved."""
     resolved = names.ids("quality.models", "models", quality.models.values())
     models = dict(zip(quality.models, resolved, strict=True))

@@ -1,0 +1,70 @@
+"""What a device does during a step: seconds by part, watts, FLOPs that it executes beside those of the model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from comptroller.costs.deployment import RecipeFormats, arithmetic
+from comptroller.costs.power import DeviceActivity, limit_s
+from comptroller.costs.training_layout import ActivationRecompute
+from comptroller.costs.training_time import TrainingStepTime
+from comptroller.costs.training_work import KINDS, TrainingJob
+from comptroller.facts.power import power_facts
+from comptroller.training.options import TrainingOption
+
+COLLECTIVES = ("tensor", "crossing", "exchange", "ring")
+"""Kinds of work that travel over links."""
+
+DIGITS = 6
+"""Significant digits of figures, as in plans of serving."""
+
+
+def six_digits(value: float) -> float:
+    """A figure to six significant digits.
+
+    >>> six_digits(1234567.89)
+    1234570.0
+    """
+    return float(f"{value:.{DIGITS}g}")
+
+
+def step_parts(time: TrainingStepTime) -> dict[str, float]:
+    """Seconds of a step by part: kinds of work of the slowest stage, then what comes besides."""
+    parts = {kind: float(time.kinds[i, 0]) for i, kind in enumerate(KINDS)}
+    parts |= {"host": float(time.host_s[0]), "bubble": float(time.bubble_s[0]), "sends": float(time.send_s[0])}
+    parts |= {"data parallel": float(time.data_s[0]), "optimizer": float(time.optimizer_s[0])}
+    parts["program"] = float(time.step_s[0])
+    return {name: six_digits(value) for name, value in parts.items() if value > 0}
+
+
+def matrix_arithmetic(job: TrainingJob) -> str:
+    """The arithmetic in which matrices are multiplied, against whose dense peak MFU and HFU count."""
+    formats = RecipeFormats.of(job.recipe, job.library)
+    return arithmetic(formats.weights, formats.activations, job.device)
+
+
+def executed_share(job: TrainingJob, recompute: int) -> float:
+    """FLOPs that the device executes over those of the model: HFU / MFU.
+
+    4/3 with full recomputation; of attention's share alone with that of its core.
+    """
+    if recompute == ActivationRecompute.NONE:
+        return 1.0
+    if recompute == ActivationRecompute.FULL:
+        return 4.0 / 3.0
+    whole = job.flops_per_token()
+    short = TrainingJob(job.model, job.device, 1, job.recipe, job.library).flops_per_token()
+    return 1.0 + (whole - short) / whole / 3.0
+
+
+def device_watts(job: TrainingJob, time: TrainingStepTime, option: TrainingOption) -> float:
+    """Mean watts of a device over a step, from what it does (`costs.power`)."""
+    wires = sum(time.kinds[KINDS.index(kind)] for kind in COLLECTIVES) + time.send_s + time.data_s
+    computing = time.kinds.sum(axis=0) - sum(time.kinds[KINDS.index(kind)] for kind in COLLECTIVES)
+    small = time.kinds[KINDS.index("small")] + time.optimizer_s
+    flops = job.flops_per_token() * job.seq * option.global_batch
+    matrix_s = flops / option.devices / job.device.peak(matrix_arithmetic(job))
+    doing = DeviceActivity(time.total_s, computing + time.optimizer_s, wires, np.zeros(1), small, np.array([matrix_s]))
+    known = power_facts()
+    share = limit_s(doing, known.shares, known.factor(job.device.family)) / doing.total_s
+    return float(job.device.tdp_w * share[0])

@@ -1,0 +1,245 @@
+"""The workload of a training run: a document with a table `[training]`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
+
+from comptroller.costs.training_layout import TrainingLayout
+from comptroller.errors import FactError, UnknownIdError
+from comptroller.facts.document_faults import fact_error
+from comptroller.facts.library import SHIPPED, FactLibrary, resolve
+from comptroller.facts.reader import CATALOGUE, FactEntry, ids, parse_toml
+from comptroller.facts.site import ProviderKind, SellerAllowlist, Term
+from comptroller.facts.training import training_calibration
+from comptroller.work.objectives import CostObjective, Positive, QuantityBound
+from comptroller.work.sizes import STRICT, checked_unit, conflict
+
+TABLE = "training"
+"""The table that makes a workload one of training."""
+
+MOST_DEVICES = 16_384
+"""Most devices that are tried where no cap is stated: the largest run whose faults are published. At twice this the
+search takes one more count."""
+
+PRECISIONS = {
+    "bf16": ("bf16", "bf16"),
+    "fp8": ("fp8_e4m3", "fp8_e4m3"),
+    "mxfp8": ("mxfp8", "mxfp8"),
+    "nvfp4": ("nvfp4", "nvfp4"),
+}
+"""Recipe -> formats of weights and activations in the products of matrices; all else stays in 16 and 32 bit."""
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Loss = Annotated[float, Field(strict=True, gt=0, le=20)]
+
+
+class TrainingPrecision(StrEnum):
+    """In which format matrices are multiplied; states are kept as the program keeps them."""
+
+    BF16 = "bf16"
+    FP8 = "fp8"
+    MXFP8 = "mxfp8"
+    NVFP4 = "nvfp4"
+
+
+class RunDeadline(QuantityBound):
+    """Most time that the run may take."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _days(cls, given: Any) -> Any:
+        """Days and weeks are times that people state and that no unit of a fact has."""
+        factor = {"day": 24.0, "days": 24.0, "week": 168.0, "weeks": 168.0}
+        if isinstance(given, dict) and given.get("unit") in factor and isinstance(given.get("max"), int | float):
+            return {**given, "max": float(given["max"]) * factor[given["unit"]], "unit": "h"}
+        return given
+
+    @model_validator(mode="after")
+    def _time(self) -> RunDeadline:
+        checked_unit(self.unit, "s")
+        return self
+
+    @property
+    def max_s(self) -> float:
+        """The bound in seconds."""
+        return self.in_si("s")
+
+
+class RunBudget(QuantityBound):
+    """Most dollars of the run."""
+
+    @model_validator(mode="after")
+    def _money(self) -> RunBudget:
+        checked_unit(self.unit, "usd")
+        return self
+
+    @property
+    def max_usd(self) -> float:
+        """The bound in dollars."""
+        return self.in_si("usd")
+
+
+class StatedLayout(BaseModel):
+    """Degrees that are given; those that are left out are searched."""
+
+    model_config = STRICT
+    tp: Count | None = None
+    pp: Count | None = None
+    cp: Count | None = None
+    ep: Count | None = None
+    dp: Count | None = None
+    chunks: Count | None = None
+    micro_batch: Count | None = None
+
+    @property
+    def stated(self) -> dict[str, int]:
+        """Those that are given, by name."""
+        return {name: value for name, value in self.model_dump().items() if value is not None}
+
+    def filled(self) -> TrainingLayout:
+        """The layout with 1 for what is left out."""
+        given: dict[str, Any] = dict(self.stated)
+        return replace(TrainingLayout(), **given)
+
+
+class TrainingAllowlist(BaseModel):
+    """What may be used; an empty list allows all. devices: counts that are tried, else powers of two of nodes."""
+
+    model_config = STRICT
+    accelerators: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
+    terms: tuple[Term, ...] = ("on_demand",)
+    providers: tuple[str, ...] = ()
+    kinds: tuple[ProviderKind, ...] = ()
+    precisions: Annotated[tuple[TrainingPrecision, ...], Field(min_length=1)] = (TrainingPrecision.BF16,)
+    devices: tuple[Count, ...] = ()
+    zero_bubble: Annotated[bool, Field(strict=True)] = False
+
+    @property
+    def sellers(self) -> SellerAllowlist:
+        """Of whom may be rented."""
+        return SellerAllowlist(self.providers, self.kinds)
+
+
+class RunFaults(BaseModel):
+    """Faults of the run, where they are known better than by default. device_hours: of one device between two of them.
+    restart_s: from a fault to training again.  store_gb_per_s: that a node writes to the store of checkpoints."""
+
+    model_config = STRICT
+    device_hours: Positive | None = None
+    restart_s: Annotated[float, Field(strict=True, ge=0)] | None = None
+    store_gb_per_s: Positive | None = None
+
+
+class TrainingRun(BaseModel):
+    """What is trained. tokens: in all.  seq: tokens of a sequence.  global_batch: sequences of a step.
+
+    program: whose constants price the steps.  caps: most devices by accelerator.
+    """
+
+    model_config = STRICT
+    model: str
+    tokens: Annotated[float, Field(strict=True, gt=0, le=1e16)] | None = None
+    target_loss: Loss | None = None
+    seq: Count = 4096
+    global_batch: Count
+    program: str = "megatron_bridge"
+    deadline: RunDeadline | None = None
+    budget: RunBudget | None = None
+    layout: StatedLayout = StatedLayout()
+    allow: TrainingAllowlist = TrainingAllowlist()
+    caps: Mapping[str, Count] = Field(default_factory=dict)
+    faults: RunFaults = RunFaults()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainingRun:
+        if (self.tokens is None) == (self.target_loss is None):
+            raise conflict("tokens", "tokens or target_loss: state one of them", "tokens, or target_loss")
+        known = [one.id for one in training_calibration().programs]
+        if self.program not in known:
+            raise conflict("program", f"{self.program!r} was not measured", ", ".join(known))
+        return self
+
+
+class TrainingWorkload(BaseModel):
+    """A workload of training. objective: what is spent least of."""
+
+    model_config = STRICT
+    name: Annotated[str, Field(min_length=1)]
+    objective: CostObjective = CostObjective.USD
+    training: TrainingRun
+    _library: FactLibrary = PrivateAttr(default=SHIPPED)
+
+    @property
+    def library(self) -> FactLibrary:
+        """The facts that it brings, then the catalogue's."""
+        return self._library
+
+
+def states_training(document: Mapping[str, Any]) -> bool:
+    """Whether a workload's document is one of training."""
+    return TABLE in document
+
+
+def load_training(path: Path) -> TrainingWorkload:
+    """The training workload of a TOML file; raises as `parse_training`."""
+    return parse_training(parse_toml(path), path)
+
+
+def parse_training(document: Mapping[str, Any], file: Path = Path("workload")) -> TrainingWorkload:
+    """The training workload of a document, with its names resolved relative to the folder of `file`.
+
+    Raises:
+        FactError: names the file, the field and what is allowed.
+    """
+    try:
+        found = TrainingWorkload.model_validate(document)
+    except ValidationError as error:
+        raise fact_error(error, file.name, TrainingWorkload) from error
+    run, allow, names = found.training, found.training.allow, _TrainingNames(file)
+    (model,) = names.ids("training.model", "models", (run.model,))
+    devices = names.ids("training.allow.accelerators", "accelerators", allow.accelerators)
+    places = names.ids("training.allow.sites", "sites", allow.sites or ids("sites"))
+    caps = dict(zip(names.ids("training.caps", "accelerators", run.caps), run.caps.values(), strict=True))
+    update = {
+        "model": model,
+        "caps": caps,
+        "allow": allow.model_copy(update={"accelerators": devices, "sites": places}),
+    }
+    resolved = found.model_copy(update={"training": run.model_copy(update=update)})
+    resolved._library = names.library()
+    return resolved
+
+
+class _TrainingNames:
+    """The names in a training workload, resolved once."""
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._entries = file, list[FactEntry]()
+
+    def ids(self, field: str, kind: str, names: Iterable[str]) -> tuple[str, ...]:
+        """The ids that names stand for.
+
+        Raises:
+            FactError: one is neither an id, a repository nor a file.
+        """
+        return tuple(self._id(field, kind, name) for name in names)
+
+    def _id(self, field: str, kind: str, name: str) -> str:
+        try:
+            entry = resolve(kind, name, self._file.parent)
+        except UnknownIdError as error:
+            raise FactError(self._file.name, field, str(error)) from error
+        if entry.origin != CATALOGUE or entry.id != name:
+            self._entries.append(entry)
+        return entry.id
+
+    def library(self) -> FactLibrary:
+        """The facts of all names that are no plain ids."""
+        return FactLibrary().with_entries(self._entries)

@@ -1,0 +1,140 @@
+"""The plan of a training run: what was chosen, what it takes, why, and what would change it. Versioned JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from comptroller.errors import FactError
+from comptroller.facts.document_faults import fact_error
+from comptroller.facts.reader import read_json
+from comptroller.planning.ground.day_document import DocumentPart
+from comptroller.planning.ground.service_document import PredictedFigure
+
+
+class TrainingLayoutDocument(DocumentPart):
+    """How the run is cut; the names are `TrainingLayout`'s. accumulation: microbatches of a step."""
+
+    dp: int
+    tp: int
+    pp: int
+    cp: int
+    ep: int
+    chunks: int
+    micro_batch: int
+    accumulation: int
+    sharding: str
+    recompute: str
+    schedule: str
+
+
+class CheckpointDocument(DocumentPart):
+    """Checkpoints of the run. faults_s: between two faults.  goodput: share of the time in which training advances."""
+
+    interval_s: float
+    write_s: float
+    bytes: float
+    faults_s: float
+    restart_s: float
+    goodput: float
+
+
+class TrainingRunDocument(DocumentPart):
+    """One way to make the run. step_parts_s: seconds of a step by part.  memory_bytes: of the fullest device by part.
+
+    mfu: model FLOPs (6 N and attention over the whole square) over the dense peak of the arithmetic in which matrices
+    are multiplied.  hfu: the same with what is computed again.
+    """
+
+    accelerator: str
+    site: str
+    provider: str
+    term: str
+    devices: int
+    precision: str
+    layout: TrainingLayoutDocument
+    steps: int
+    step_s: PredictedFigure
+    step_parts_s: dict[str, float]
+    tokens_per_s: float
+    mfu: float
+    hfu: float
+    wall_s: PredictedFigure
+    usd: PredictedFigure
+    usd_per_h: float
+    j: PredictedFigure
+    gco2e: PredictedFigure
+    mean_device_w: float
+    memory_bytes: dict[str, float]
+    memory_limit_bytes: float
+    checkpoints: CheckpointDocument
+
+
+class TrainingRival(DocumentPart):
+    """Another way, and why it lost."""
+
+    run: TrainingRunDocument
+    why: str
+
+
+class TrainingShadowPrice(DocumentPart):
+    """What the next change of a limit saves, or costs. bound: the limit as it stands.  at: where the choice changes.
+    difference: of the objective, per unit of which is `per_unit`.  note: in words."""
+
+    limit: str
+    bound: float
+    at: float
+    difference: float
+    per_unit: float
+    unit: str
+    note: str
+
+
+class TrainingPlan(DocumentPart):
+    """The plan. tried: layouts that divide.  fitting: of them, those that fit into memory.  flops: of the run, by model
+    FLOPs.  refused: what could not be tried, and why."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["training"] = "training"
+    name: str
+    objective: str
+    model: str
+    parameters: float
+    active_parameters: float
+    tokens: float
+    tokens_source: str
+    seq: int
+    global_batch: int
+    program: str
+    program_error: float
+    flops: float
+    run: TrainingRunDocument
+    rivals: tuple[TrainingRival, ...]
+    by_count: tuple[TrainingRunDocument, ...]
+    shadow_prices: tuple[TrainingShadowPrice, ...]
+    refused: tuple[str, ...]
+    notes: tuple[str, ...]
+    tried: int
+    fitting: int
+    digests: dict[str, str]
+
+    def to_json(self) -> str:
+        """The document as text."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def read_training_plan(path: Path) -> TrainingPlan:
+    """A plan from its file.
+
+    Raises:
+        FactError: it is no training plan, or of another version; names file and field.
+    """
+    document = read_json(path)
+    if not isinstance(document, dict) or document.get("kind") != "training":
+        raise FactError(path.name, "kind", "is no plan of training", "training")
+    try:
+        return TrainingPlan.model_validate(document)
+    except ValidationError as error:
+        raise fact_error(error, path.name, TrainingPlan) from error

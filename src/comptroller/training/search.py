@@ -1,0 +1,179 @@
+"""Every layout of a model on so many devices: those that divide, fit and are fastest."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.costs.network import node_devices
+from comptroller.costs.training_layout import (
+    LayoutGrid,
+    PipelineSchedule,
+    StateSharding,
+    TrainingLayout,
+    expert_count,
+    stage_layers,
+    tensor_units,
+)
+from comptroller.costs.training_memory import MemoryHabits, TrainingMemory, training_memory
+from comptroller.costs.training_time import TrainingPace, TrainingStepTime, step_ingredients, training_step_time
+from comptroller.costs.training_work import ForwardTable
+from comptroller.training.programs import ProgramReach
+
+Array = npt.NDArray[np.float64]
+
+MOST_TENSOR, MOST_CONTEXT, MOST_CHUNKS, MOST_MICRO = 16, 16, 12, 32
+"""Greatest degrees that are tried: beyond them nothing that was measured gained."""
+
+LONG_TOKENS = 8192
+"""Tokens of a sequence of which each device keeps at least half with context parallelism: shorter parts move as many
+keys as they compute with."""
+
+Row = tuple[int, int, int, int, int, int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutQuestion:
+    """What is searched. table: forward passes of the job.  devices: of the run.  stated: degrees that are given.
+    memory_bytes: of a device that training may use."""
+
+    table: ForwardTable
+    devices: int
+    global_batch: int
+    reach: ProgramReach
+    stated: dict[str, int]
+    memory_bytes: float
+    zero_bubble: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutChoice:
+    """A layout with its step and memory, and how many layouts were tried and fit."""
+
+    layout: TrainingLayout
+    time: TrainingStepTime
+    memory: TrainingMemory
+    tried: int
+    fitting: int
+
+    @property
+    def step_s(self) -> float:
+        """Seconds of a step."""
+        return float(self.time.total_s[0])
+
+
+def layouts(asked: LayoutQuestion) -> LayoutGrid:
+    """All layouts of a question that divide devices, model and batch."""
+    rows = list(dict.fromkeys(_rows(asked)))
+    columns = np.array(rows, dtype=np.int64).reshape(len(rows), 10).T
+    return LayoutGrid(*columns)
+
+
+def _rows(asked: LayoutQuestion) -> Iterator[Row]:
+    for tp, cp, pp in itertools.product(_tensor(asked), _context(asked), _stages(asked)):
+        if asked.devices % (tp * cp * pp):
+            continue
+        dp = asked.devices // (tp * cp * pp)
+        if asked.stated.get("dp", dp) != dp or asked.global_batch % dp:
+            continue
+        yield from _state_choices(asked, (dp, tp, pp, cp))
+
+
+def _state_choices(asked: LayoutQuestion, cut: tuple[int, int, int, int]) -> Iterator[Row]:
+    dp, tp, pp, cp = cut
+    for ep, micro, chunks in itertools.product(_experts(asked, dp * cp * tp), _micro(asked, dp), _chunks(asked, pp)):
+        if chunks > 1 and (asked.global_batch // (dp * micro)) % pp:
+            continue
+        for sharding in asked.reach.sharded:
+            if sharding >= StateSharding.GRADIENTS and pp > 1 and not asked.reach.zero_bubble:
+                continue
+            for recompute in asked.reach.recompute:
+                yield (dp, tp, pp, cp, ep, chunks, micro, int(sharding), int(recompute), _schedule(asked, pp, chunks))
+
+
+def _schedule(asked: LayoutQuestion, pp: int, chunks: int) -> int:
+    bubbles = asked.zero_bubble and asked.reach.zero_bubble and pp > 1 and chunks == 1
+    return int(PipelineSchedule.ZERO_BUBBLE if bubbles else PipelineSchedule.ONE_EACH)
+
+
+def _powers(most: int) -> list[int]:
+    return [2**i for i in range(max(most, 1).bit_length()) if 2**i <= most]
+
+
+def _tensor(asked: LayoutQuestion) -> list[int]:
+    if "tp" in asked.stated:
+        return [asked.stated["tp"]]
+    if not asked.reach.split:
+        return [1]
+    most = min(MOST_TENSOR, node_devices(asked.table.job.device))
+    return [n for n in _powers(most) if tensor_units(asked.table.job.model) % n == 0]
+
+
+def _context(asked: LayoutQuestion) -> list[int]:
+    if "cp" in asked.stated:
+        return [asked.stated["cp"]]
+    seq = asked.table.job.seq
+    most = min(MOST_CONTEXT, seq // (LONG_TOKENS // 2)) if asked.reach.context else 1
+    return [n for n in _powers(most) if n == 1 or seq % (2 * n) == 0]
+
+
+def _stages(asked: LayoutQuestion) -> list[int]:
+    if "pp" in asked.stated:
+        return [asked.stated["pp"]]
+    if not asked.reach.split:
+        return [1]
+    own, ends = stage_layers(asked.table.job.model)
+    return [n for n in range(1, own + 1) if (own % n == 0 or ends % n == 0) and asked.devices % n == 0]
+
+
+def _experts(asked: LayoutQuestion, stage: int) -> list[int]:
+    if "ep" in asked.stated:
+        return [asked.stated["ep"]]
+    if not asked.reach.experts:
+        return [1]
+    experts = expert_count(asked.table.job.model)
+    return [n for n in _powers(min(experts, stage)) if experts % n == 0 and stage % n == 0]
+
+
+def _micro(asked: LayoutQuestion, dp: int) -> list[int]:
+    each = asked.global_batch // dp
+    if "micro_batch" in asked.stated:
+        return [asked.stated["micro_batch"]] if each % asked.stated["micro_batch"] == 0 else []
+    return [n for n in _powers(min(MOST_MICRO, each)) if each % n == 0]
+
+
+def _chunks(asked: LayoutQuestion, pp: int) -> list[int]:
+    if "chunks" in asked.stated:
+        return [asked.stated["chunks"]]
+    if pp == 1:
+        return [1]
+    own, ends = stage_layers(asked.table.job.model)
+    return [n for n in range(1, MOST_CHUNKS + 1) if own % (pp * n) == 0 or (own >= pp * n and ends % (pp * n) == 0)]
+
+
+def fastest(asked: LayoutQuestion, pace: TrainingPace, habits: MemoryHabits) -> LayoutChoice | None:
+    """The fastest layout that fits into memory; of equal ones the first; `None` where none fits."""
+    grid = layouts(asked)
+    if not len(grid):
+        return None
+    memory = training_memory(asked.table.job, grid, habits).total_bytes
+    fits = np.flatnonzero(memory <= asked.memory_bytes)
+    if not len(fits):
+        return None
+    kept = grid.take(fits)
+    times = training_step_time(step_ingredients(asked.table, kept, asked.global_batch), pace).total_s
+    best = int(np.argmin(np.round(times, 9)))
+    alone = kept.take([best])
+    time = training_step_time(step_ingredients(asked.table, alone, asked.global_batch), pace)
+    found = training_memory(asked.table.job, alone, habits)
+    return LayoutChoice(kept.row(best), time, found, len(grid), len(fits))
+
+
+def least_memory_bytes(asked: LayoutQuestion, habits: MemoryHabits) -> float:
+    """Bytes of the layout that needs least on a device; infinite where no layout divides."""
+    grid = layouts(asked)
+    return float(training_memory(asked.table.job, grid, habits).total_bytes.min()) if len(grid) else float("inf")
