@@ -82,7 +82,7 @@ ROOM_LINES = {
     # columns of a table of evidence; refusals as JSON, completion, what `doctor` looks at, schemas, the dashboard
     # archives, zones and currencies of reports
     # options of scaling, of simulate
-    "cli": 4_200,
+    "cli": 4_230,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,
     # a training run from its document to its plan: layouts searched, options by device, count and offer, figures with

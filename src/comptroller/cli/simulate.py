@@ -11,16 +11,14 @@ import typer
 from rich.markup import escape
 
 from comptroller.cli._evidence_options import DEFAULT_SAMPLES, records_of
+from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, say, write_all
 from comptroller.cli._plan_calibration import plan_with_calibration
-from comptroller.costs.timing import TimingCalibration
+from comptroller.cli._scaling import ScalingOptions, scaling_options
 from comptroller.errors import InputError
-from comptroller.planning.ground.plan_document import Plan
-from comptroller.planning.scaled_simulation import ScalingConditions, simulate_scaling
 from comptroller.planning.simulation import PlanSimulation, QuestionArrivals, TraceReplaySettings, simulate_plan
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
 from comptroller.report.requests import writer_of
-from comptroller.report.scaling_tables import scaling_records, scaling_sheet
 from comptroller.report.simulation_figures import record
 from comptroller.report.simulation_page import page
 from comptroller.report.simulation_tables import headline, routings, setting, sheets
@@ -31,12 +29,9 @@ from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import SOLVERS
 from comptroller.work.data_files import find_data
 from comptroller.work.laws.caps import flag_truncated
-from comptroller.work.trace import RequestTrace
 from comptroller.work.traces import read_trace, reading_of
 
 File = Path | None
-AS_IT_IS = "none"
-"""The scaling policy that leaves a fleet as it is."""
 SAMPLES = 240
 """Points of the time line over the span of the arrivals: one for six minutes of a day. Twice as many double the
 points that a page holds."""
@@ -55,9 +50,11 @@ Whose = Annotated[str, typer.Option(help="Whose replies, where the evidence has 
 Limits = Annotated[str, typer.Option(help="Per question, as '2000 tokens, 30 s'.", show_default=False)]
 
 
+@with_shared_options
 def run(
     plan: Annotated[Path, typer.Argument(help="The plan, as `comptroller plan --out` wrote it.", show_default=False)],
     trace: Annotated[str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)],
+    scaling: Annotated[ScalingOptions, SharedOptions(scaling_options)],
     scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
     routing: Annotated[
         list[str] | None,
@@ -73,20 +70,6 @@ def run(
     evidence: Recorded = "",
     model: Whose = "",
     budget: Limits = "",
-    scaling: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Let a policy start and drain replicas, by its id, its file or its dotted path; again for others to "
-            "compare. Ids: apa, dynamo, forecast, hpa, keda, kpa, none, ray_serve, sky_serve.",
-            show_default=False,
-        ),
-    ] = None,
-    start_up_s: Annotated[
-        float, typer.Option("--start-up", help="Scaling: seconds until a started replica takes calls.")
-    ] = 180.0,
-    most_replicas: Annotated[
-        int, typer.Option(help="Scaling: replicas that there may be.", show_default="twice the plan's")
-    ] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
     html: Annotated[File, typer.Option(help="Write the time line, a self-contained page.", show_default=False)] = None,
     perfetto_: Annotated[
@@ -126,8 +109,8 @@ def run(
         requests = requests.scaled(rate / requests.rate_per_s)
     for note in requests.notes:
         say(note)
-    if scaling:
-        _scaled(fleet_plan, requests, list(dict.fromkeys(scaling)), (start_up_s, most_replicas, scale), priced, json)
+    if scaling.policies:
+        scaling.show(fleet_plan, requests, scale, priced, json)
         return
     samples = SAMPLES if html or perfetto_ or json else 0
     questions = _questions(strategy, evidence, model, budget)
@@ -148,25 +131,6 @@ def run(
         typer.echo(_document(simulations), nl=False)
     else:
         _print(simulations)
-
-
-def _scaled(
-    plan: Plan,
-    trace: RequestTrace,
-    policies: list[str],
-    how: tuple[float, int, float],
-    priced: TimingCalibration,
-    json: bool,
-) -> None:
-    """Policies that scale the plan's service, side by side; the fleet as it is comes first."""
-    start_up_s, most, fast = how
-    conditions = ScalingConditions(start_up_s, most, fast)
-    names = [AS_IT_IS, *(name for name in policies if name != AS_IT_IS)]
-    found = simulate_scaling(plan, trace, names, conditions, priced)
-    if json:
-        typer.echo(documents.dumps({"name": plan.name, "scaling": scaling_records(found)}, indent=2))
-    else:
-        print_sheet(scaling_sheet(found), console())
 
 
 def _questions(strategy: str, evidence: str, model: str, budget: str) -> QuestionArrivals | None:

@@ -1,6 +1,6 @@
 """Policies: one file each, in `routing`, `batching`, `scheduling` and `scaling`; the folder is the registry.
 
-A file holds one function: `choose`, `budget`, `rank` or `desired`. The engine compiles it; the gateway, and the engine
+A file holds one function: `choose`, `budget`, `rank` or `wish`. The engine compiles it; the gateway, and the engine
 without numba, run it as it is. A user's own is named by the path to its file or by a dotted path; what numba cannot
 compile is called back as Python. Scaling is decided between events, in Python.
 
@@ -22,7 +22,7 @@ from typing import Any
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.own_code import own_module
 
-KINDS = {"routing": "choose", "batching": "budget", "scheduling": "rank", "scaling": "desired"}
+KINDS = {"routing": "choose", "batching": "budget", "scheduling": "rank", "scaling": "wish"}
 """Kind of policy -> the function its files define."""
 
 

@@ -15,7 +15,7 @@ TOLERANCE = 0.1
 RATE = 2.0
 
 
-def desired(view: ScalingView) -> int:
+def wish(view: ScalingView) -> int:
     """n times use over target, where that is outside of the tolerance."""
     ratio = mean(view.in_flight, WINDOW_S) / (view.target_calls * view.current)
     if ratio > 1 + TOLERANCE:

@@ -14,7 +14,7 @@ INTERVAL_S = 180
 HEADROOM = 0.8
 
 
-def desired(view: ScalingView) -> int:
+def wish(view: ScalingView) -> int:
     """One more, one fewer or as many, and no fewer than the throughput of the last whole interval asks for."""
     whole_intervals = view.arrivals.size // INTERVAL_S * INTERVAL_S
     last = view.arrivals[max(whole_intervals - INTERVAL_S, 0) : whole_intervals]

@@ -17,7 +17,7 @@ UNDER, OVER = 9.0, 1.0
 """Costs of a missing replica and of a spare one: 9 to 1 covers the ninth decile. Twice the ratio covers 95 %."""
 
 
-def desired(view: ScalingView) -> int:
+def wish(view: ScalingView) -> int:
     """The forecast over the rate of a replica, and the replicas that clear what waits within a start-up."""
     load = moving_mean(view.arrivals, WINDOW_S)
     ahead = int(view.start_up_s) + EVERY_S

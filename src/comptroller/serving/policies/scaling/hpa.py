@@ -14,7 +14,7 @@ STABILISATION_S = 300
 UP, UP_PODS = 2.0, 4
 
 
-def desired(view: ScalingView) -> int:
+def wish(view: ScalingView) -> int:
     """The wish of now if it is for more, else the largest of the stabilisation window."""
     return by_ratio(view, float(view.in_flight[-1]))
 

@@ -15,7 +15,7 @@ EVERY_S = 30
 WAITING, CACHE = 30.0, 0.6
 
 
-def desired(view: ScalingView) -> int:
+def wish(view: ScalingView) -> int:
     """The larger wish of the two triggers; fewer once no wish of the cooldown was for as many."""
     wishes = np.maximum(view.queued / WAITING, view.cache * view.ready / CACHE)
     now = whole(float(wishes[-1]))

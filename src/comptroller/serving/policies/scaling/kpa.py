@@ -19,11 +19,11 @@ DOWN = 2.0
 """At most divided by so much at once."""
 
 
-def desired(view: ScalingView) -> int:
+def wish(view: ScalingView) -> int:
     """The stable window's wish; in panic, which lasts a stable window, the larger of both and never fewer."""
     filled = view.target_calls * UTILISATION
     stable = whole(mean(view.in_flight, STABLE_S) / filled)
     short = np.ceil(moving_mean(view.in_flight, PANIC_S) / filled)
     alarms = recent(short - PANIC * np.maximum(view.ready, 1), STABLE_S)
-    wish = max(stable, int(short[-1]), view.current) if alarms.max() >= 0 else stable
-    return max(wish, int(view.ready[-1] // DOWN))
+    wanted = max(stable, int(short[-1]), view.current) if alarms.max() >= 0 else stable
+    return max(wanted, int(view.ready[-1] // DOWN))

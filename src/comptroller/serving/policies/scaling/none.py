@@ -8,6 +8,6 @@ EVERY_S = 60
 """Any will do: nothing is decided."""
 
 
-def desired(view: ScalingView) -> int:
+def wish(view: ScalingView) -> int:
     """As many as there are."""
     return view.current

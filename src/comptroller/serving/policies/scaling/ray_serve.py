@@ -13,7 +13,7 @@ EVERY_S = 10
 LOOK_BACK_S, UP_S, DOWN_S = 30, 30, 600
 
 
-def desired(view: ScalingView) -> int:
+def wish(view: ScalingView) -> int:
     """The latest wish where all of the delay were for more, or all for fewer."""
     wishes = np.ceil(moving_mean(view.in_flight, LOOK_BACK_S) / view.target_calls - 1e-9)
     up, down = recent(wishes, UP_S), recent(wishes, DOWN_S)

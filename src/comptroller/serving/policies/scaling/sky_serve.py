@@ -11,6 +11,6 @@ EVERY_S = 20
 WINDOW_S = 60
 
 
-def desired(view: ScalingView) -> int:
+def wish(view: ScalingView) -> int:
     """The rate over the rate of a replica."""
     return whole(mean(view.arrivals, WINDOW_S) / view.target_per_s)
