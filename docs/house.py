@@ -38,6 +38,8 @@ ROOM_LINES = {
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
     "planning": 15_050,
+    # a plan's service under scaling policies (130 lines)
+    "planning": 14_150,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten and of any table by its columns, laws and intervals over them; levers of serving with
     # their limits, prefixes
@@ -54,7 +56,8 @@ ROOM_LINES = {
     "strategies": 4_750,
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
-    "serving": 4_990,
+    # replicas that come and go (280 lines), scaling policies (260) and what they see
+    "serving": 5_720,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -91,6 +94,8 @@ ROOM_LINES = {
     "dashboard": 1_800,
     # the input of a plan from books
     "cli": 4_430,
+    # options of scaling, of simulate
+    "cli": 4_230,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,
     # a training run from its document to its plan: layouts searched, options by device, count and offer, figures with

@@ -11,8 +11,10 @@ import typer
 from rich.markup import escape
 
 from comptroller.cli._evidence_options import DEFAULT_SAMPLES, records_of
+from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, say, write_all
 from comptroller.cli._plan_calibration import plan_with_calibration
+from comptroller.cli._scaling import ScalingOptions, scaling_options
 from comptroller.errors import InputError
 from comptroller.planning.simulation import PlanSimulation, QuestionArrivals, TraceReplaySettings, simulate_plan
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
@@ -48,9 +50,11 @@ Whose = Annotated[str, typer.Option(help="Whose replies, where the evidence has 
 Limits = Annotated[str, typer.Option(help="Per question, as '2000 tokens, 30 s'.", show_default=False)]
 
 
+@with_shared_options
 def run(
     plan: Annotated[Path, typer.Argument(help="The plan, as `comptroller plan --out` wrote it.", show_default=False)],
     trace: Annotated[str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)],
+    scaling: Annotated[ScalingOptions, SharedOptions(scaling_options)],
     scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
     routing: Annotated[
         list[str] | None,
@@ -105,6 +109,9 @@ def run(
         requests = requests.scaled(rate / requests.rate_per_s)
     for note in requests.notes:
         say(note)
+    if scaling.policies:
+        scaling.show(fleet_plan, requests, scale, priced, json)
+        return
     samples = SAMPLES if html or perfetto_ or json else 0
     questions = _questions(strategy, evidence, model, budget)
     simulations = [
