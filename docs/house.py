@@ -80,7 +80,7 @@ ROOM_LINES = {
     # a fleet read from launch lines; a running engine measured from a plan; a workload by options, of `new` and `plan`;
     # columns of a table of evidence; refusals as JSON, completion, what `doctor` looks at, schemas, the dashboard
     # archives, zones and currencies of reports
-    "cli": 4_240,
+    "cli": 4_260,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,
     # a training run from its document to its plan: layouts searched, options by device, count and offer, figures with
