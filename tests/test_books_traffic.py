@@ -14,7 +14,7 @@ from comptroller.books.query import LedgerScope
 from comptroller.books.traffic import traffic
 from comptroller.cli import main
 from comptroller.cli._books_input import BooksOptions
-from comptroller.cli._from_books import workload_from_books
+from comptroller.cli._from_books import calibration_request, workload_from_books
 from comptroller.costs.rating import CallReceipt
 from comptroller.gateway.plan_drift import digest_of
 from comptroller.planning.ground.plan_document import load_plan
@@ -101,6 +101,18 @@ def test_a_workload_gets_the_calls_and_the_scored_answers(tmp_path: Path, capsys
     assert questions.quality is not None and questions.rate_per_s == pytest.approx(2.0, rel=0.2)
     arms = read_evidence(questions.quality.evidence).arms  # type: ignore[union-attr]
     assert {arm.model for arm in arms} == {served.services[0].id, "elsewhere"}
+
+
+@pytest.mark.slow
+def test_times_of_a_service_are_runs_of_its_deployment(tmp_path: Path) -> None:
+    served = load_plan(GOLDEN)
+    file, service = str(tmp_path / "books.sqlite"), served.services[0]
+    fill(file, service.id, digest_of(served), 60)
+    with CallLedger.open(file, Clock()) as books:
+        log = traffic(books).logs[service.id]
+    found = calibration_request(log, (served, service), tmp_path, None).read()
+    assert len(found.observations) == 2 and not found.left_out.lines()
+    assert {run.replica.accelerator.id for run in found.observations} == {"h100_sxm"}
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from comptroller.measure.run_observations import NOTHING_STATED, FactLookup
 from comptroller.planning.ground.plan_document import Plan, load_plan
 from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.report.terminal import note_console
+from comptroller.work.trace import RequestTrace
 from comptroller.work.trace_columns import TraceColumnNames
 from comptroller.work.traces.plain import write
 from comptroller.work.workload import Workload
@@ -93,7 +94,7 @@ def _write_answers(told: LedgerTraffic, file: Path) -> None:
         writer.writerows(told.answers)
 
 
-def _log_of(told: LedgerTraffic, service: ServiceDocument, say: Say) -> Any:
+def _log_of(told: LedgerTraffic, service: ServiceDocument, say: Say) -> RequestTrace | None:
     """The log of a service that is one replica, with enough times; which of several answered, the books do not say."""
     log, pools = told.logs.get(service.id), service.deployment.pools
     timed = 0 if log is None or log.measured is None else int(np.isfinite(log.measured.ttft_s).sum())
@@ -105,13 +106,19 @@ def _log_of(told: LedgerTraffic, service: ServiceDocument, say: Say) -> Any:
     return None
 
 
-def _calibration(log: Any, served: tuple[Plan, ServiceDocument], folder: Path, base: Path | None) -> Path:
-    """Folder of a calibration by a service's log, upon those of the services before it."""
+def calibration_request(
+    log: RequestTrace, served: tuple[Plan, ServiceDocument], folder: Path, base: Path | None
+) -> CalibrationRequest:
+    """What is fitted: the log of a service, written into a folder, under what its plan states of the server."""
     plan, service = served
     file = folder / f"{service.id.replace('/', '_')}.csv"
     write(log, file)
     statement = planned_statement(service, NOTHING_STATED)
+    return CalibrationRequest([file], "", statement, base, FactLookup.of(plan.library))
+
+
+def _calibration(log: RequestTrace, served: tuple[Plan, ServiceDocument], folder: Path, base: Path | None) -> Path:
+    """Folder of a calibration by a service's log, upon those of the services before it."""
     made = folder / "calibration"
-    request = CalibrationRequest([file], "", statement, base, FactLookup.of(plan.library))
-    fit_calibration(request, made, False, note_console())
+    fit_calibration(calibration_request(log, served, folder, base), made, False, note_console())
     return made
