@@ -39,7 +39,7 @@ ROOM_LINES = {
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten and of any table by its columns, laws and intervals over them; levers of serving with
     # their limits, prefixes
-    "work": 8_450,
+    "work": 8_470,
     # laws of the loss of pre-training, with what a fit is worth (400 lines)
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
