@@ -16,7 +16,7 @@ from rich.console import Console
 
 from comptroller.planning.ground.plan_document import load_plan
 from comptroller.report.decision import accelerator_chart
-from comptroller.report.drawing import sheet
+from comptroller.report.drawing import ChartPicture
 from comptroller.report.terminal import WIDTH, print_plan
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ def picture() -> bytes:
     """The decision of the example: the best plan of each accelerator alone."""
     chart = accelerator_chart(load_plan(GOLDEN))
     assert chart is not None
-    return sheet((chart,), "20 requests/s of Llama 3.1 70B", "svg")
+    return ChartPicture((chart,), "20 requests/s of Llama 3.1 70B").svg()
 
 
 def figures(name: str) -> Any:

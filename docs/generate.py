@@ -167,7 +167,9 @@ def licences_page() -> str:
     )
     return (
         f"{WRITTEN}# Licences\n\nThe package is under Apache-2.0 (`LICENSE`).\n\n## Packages that are installed\n\n"
-        f"| licence | packages |\n|---|---|\n{packages}\n\nNone of them is copied into the package.\n\n"
+        f"| licence | packages |\n|---|---|\n{packages}\n\nNone of them is copied into the package. "
+        "What is: htmx and its extension for server-sent events, both under 0BSD "
+        "(`src/comptroller/dashboard/assets/LICENSE-htmx.txt`).\n\n"
         "## Sources of facts\n\nFacts are single figures with their source. Each file names its sources with title, "
         "address, date and, where the source states one, licence; data sheets and price lists state none.\n\n"
         f"| licence | sources | for example |\n|---|---:|---|\n{sources}\n\n"
