@@ -35,7 +35,8 @@ ROOM_LINES = {
     # share, break-evens, what timing is worth, what nobody timed; offers by seller and capacity, marketplaces; shapes
     # of several services, hours of questions; levers: pools apart, drafts, routing, adapters; the fleet of today from
     # launch lines
-    "planning": 13_950,
+    # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
+    "planning": 14_800,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten and of any table by its columns, laws and intervals over them; levers of serving with
     # their limits, prefixes
