@@ -43,7 +43,6 @@ ROOM_LINES = {
     # its columns, evidence of ten and of any table by its columns, laws and intervals over them; levers of serving with
     # their limits, prefixes
     "work": 8_500,
-    "work": 8_470,
     # laws of the loss of pre-training, with what a fit is worth (400 lines)
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
