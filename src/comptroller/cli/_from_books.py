@@ -24,7 +24,6 @@ from comptroller.planning.ground.plan_document import Plan, load_plan
 from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.report.terminal import note_console
 from comptroller.work.trace import RequestTrace
-from comptroller.work.trace_columns import TraceColumnNames
 from comptroller.work.traces.plain import write
 from comptroller.work.workload import Workload
 
@@ -76,7 +75,7 @@ def _with_traffic(asked: Workload, told: LedgerTraffic, folder: Path, say: Say) 
     stated = ("use_case", "users", "requests_per_user_per_day", "tokens_per_day", "busiest_hour_share", "cv", "part")
     update: dict[str, Any] = dict.fromkeys(stated)
     if asked.quality is None:
-        update |= {"trace": str(file), "rate_per_s": None, "lengths": None, "columns": TraceColumnNames()}
+        update |= {"trace": str(file), "rate_per_s": None, "lengths": None, "columns": type(asked.columns)()}
         return asked.model_copy(update=update)
     update |= {"trace": None, "rate_per_s": told.requests_per_s}
     if told.answers:
