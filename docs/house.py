@@ -91,6 +91,8 @@ ROOM_LINES = {
     "cli": 4_600,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
+    # options of scaling, of simulate
+    "cli": 4_300,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,
     # a training run from its document to its plan: layouts searched, options by device, count and offer, figures with

@@ -20,7 +20,7 @@ AS_IT_IS = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class ScalingOptions:
+class ReplicaScalingOptions:
     """Policies that scale, none where nothing does, and their conditions."""
 
     policies: tuple[str, ...]
@@ -53,6 +53,6 @@ def scaling_options(
     most_replicas: Annotated[
         int, typer.Option(help="Scaling: replicas that there may be.", show_default="twice the plan's")
     ] = 0,
-) -> ScalingOptions:
+) -> ReplicaScalingOptions:
     """What the options say."""
-    return ScalingOptions(tuple(scaling or ()), start_up_s, most_replicas)
+    return ReplicaScalingOptions(tuple(scaling or ()), start_up_s, most_replicas)

@@ -14,7 +14,7 @@ from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, say, write_all
 from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._question_arrivals import question_arrivals
-from comptroller.cli._scaling import ScalingOptions, scaling_options
+from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
 from comptroller.planning.simulation import PlanSimulation, TraceReplaySettings, simulate_plan
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
 from comptroller.report.requests import writer_of
@@ -48,7 +48,7 @@ Limits = Annotated[str, typer.Option(help="Per question, as '2000 tokens, 30 s'.
 def run(
     plan: Annotated[Path, typer.Argument(help="The plan, as `comptroller plan --out` wrote it.", show_default=False)],
     trace: Annotated[str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)],
-    scaling: Annotated[ScalingOptions, SharedOptions(scaling_options)],
+    scaling: Annotated[ReplicaScalingOptions, SharedOptions(scaling_options)],
     scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
     routing: Annotated[
         list[str] | None,
