@@ -77,6 +77,7 @@ bench-simulate: .venv/test.done
 	$(BIN)/python benchmarks/splitwise.py
 	$(BIN)/python benchmarks/prefix_routing.py
 	$(BIN)/python benchmarks/herding.py
+	$(BIN)/python benchmarks/fleet_scaling.py
 	$(BIN)/python benchmarks/plan_holds.py
 
 # Plans against every cheaper fleet and against what they tell, whether queues grow, and other planners (a day; rows are

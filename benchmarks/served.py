@@ -22,11 +22,11 @@ NOWHERE = SiteRates(usd_per_s=0.0, pue=1.0, gco2e_per_j=0.0)
 WORDS = "Llama 3.1 8B in bf16 on one H100 SXM each, vLLM's settings, the shipped calibration"
 
 
-def step_table() -> StepTable:
+def step_table(device: str = "h100_sxm", recipe: PrecisionRecipe | None = None) -> StepTable:
     """The step table of one replica; requests beyond the model's context are refused."""
     whole = model("llama_3_1_8b")
     engine = EngineSettings.default(engine_facts("vllm"))
-    replica = ModelReplica(whole, accelerator("h100_sxm"), PrecisionRecipe(), ParallelLayout(), engine)
+    replica = ModelReplica(whole, accelerator(device), recipe or PrecisionRecipe(), ParallelLayout(), engine)
     held = memory(replica)
     context = min(whole.context_tokens, held.kv_capacity_tokens)
     return tabulate(replica_timer(replica, FittedCalibration.shipped()), held, NOWHERE, context)

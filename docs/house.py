@@ -35,41 +35,46 @@ ROOM_LINES = {
     # share, break-evens, what timing is worth, what nobody timed; offers by seller and capacity, marketplaces; shapes
     # of several services, hours of questions; levers: pools apart, drafts, routing, adapters; the fleet of today from
     # launch lines; what pictures show, and what the pool answers at once (220 lines)
-    "planning": 14_800,
+    "planning": 15_000,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
+    # what pictures show, and what the pool answers at once (220 lines)
+    # a plan's service under scaling policies (130 lines)
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten and of any table by its columns, laws and intervals over them; levers of serving with
     # their limits, prefixes
-    "work": 8_470,
+    "work": 8_500,
     # laws of the loss of pre-training, with what a fit is worth (400 lines)
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
     # users, tags and claims on limits per minute; all faults of a configuration, by name and line
     # Anthropic's API as a service, counting of tokens, responses whole (700 lines)
-    "gateway": 8_220,
+    # contexts: notes made in idle capacity
+    "gateway": 8_550,
     # 20 strategies at about 100 lines, their drive, replay and training
     "strategies": 4_750,
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
-    "serving": 4_990,
+    # replicas that come and go (280 lines), scaling policies (260) and what they see
+    "serving": 5_720,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
     # pictures of a decision: bars with intervals, use of limits, waterfalls, spreads, operations under their roof
-    "report": 5_960,
+    "report": 6_010,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
     # 250 lines of experts over several nodes: what crosses a network, and what computing hides of it
-    "costs": 6_520,
+    "costs": 6_640,
     # ledger, holds, budgets, reports, migrations, two databases; names of services, invoices of four providers
     # plain SQL of the hot path and what a writer knows without asking (370 lines), limits that count what was before
     # them, limits per minute for all gateways, a clock that does not jump
     # latencies of the last calls
     # archives that keep the chain, pseudonyms, reports by zone, tag and currency (600 lines)
-    "books": 4_800,
+    # calls as traces, logs and evidence of the next plan
+    "books": 4_950,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
@@ -83,7 +88,8 @@ ROOM_LINES = {
     # a fleet read from launch lines; a running engine measured from a plan; a workload by options, of `new` and `plan`;
     # columns of a table of evidence; refusals as JSON, completion, what `doctor` looks at, schemas, the dashboard
     # archives, zones and currencies of reports
-    "cli": 4_240,
+    # the input of a plan from books; options of scaling, of simulate
+    "cli": 4_600,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # what each number format loses, in closed form and on samples
@@ -93,7 +99,8 @@ ROOM_LINES = {
     "training": 1_420,
     # targets of export, one file each; refusals of what-ifs and of weights that have to be made
     # compose and LeaderWorkerSet; recipes for pools apart, llm-d and Dynamo, 125 lines each
-    "export": 1_060,
+    # training runs: configurations of four programs, three kinds of jobs (380 lines)
+    "export": 1_480,
     # errors, all of a document among them, quantities, a user's own code, the exported names
     ".": 560,
     # command lines of engines, one file each; which files they load, and how those are made; words of pools apart,

@@ -7,6 +7,7 @@ and energy. Memory is counted anew whenever it is asked for, and no steps are su
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -229,8 +230,13 @@ def line(curve: Any, x: float) -> list[float]:
     return [float(v[left] + (v[left + 1] - v[left]) / width * over) for v in (curve.seconds, curve.joules)]
 
 
-def reference(fleet: SimulatedFleet, calls: CallTable) -> EngineOutcome:
-    """What comes of the calls: within each tick steps end, then calls arrive, then steps start."""
+def reference(
+    fleet: SimulatedFleet, calls: CallTable, taking: Callable[[int], list[int]] | None = None
+) -> EngineOutcome:
+    """What comes of the calls: within each tick steps end, then calls arrive, then steps start.
+
+    taking: the ranks that may be sent a call at a tick; all where not given.
+    """
     jobs, policies, turns, now = records(JOB, len(calls)), fleet.policies, [0, 0], 0
     fill(jobs, calls, fleet)
     requests: list[Any] = [ReferenceRequest(n, job, calls.blocks(n).tolist()) for n, job in enumerate(jobs)]
@@ -243,9 +249,10 @@ def reference(fleet: SimulatedFleet, calls: CallTable) -> EngineOutcome:
         if phase == ARRIVE:
             request = coming.pop(0)
             view = np.array([rank.row(request) for rank in ranks])
+            who = np.arange(len(ranks)) if taking is None else np.array(taking(now))
             router = RouterState(turns[request.service], policies.seed, policies.bound, policies.overlap)
             turns[request.service] += 1
-            number = decision("routing", policies.routing)(view, np.arange(len(ranks)), request, router)
+            number = decision("routing", policies.routing)(view, who, request, router)
             request.key = decision("scheduling", policies.scheduling)(request)
             request.prompt_rank, request.token_rank, request.state = number, number, RequestState.QUEUED
             ranks[number].sent.append(request)

@@ -22,7 +22,7 @@ from comptroller.books.ledger import CallLedger
 from comptroller.dashboard.pages import panels_of
 from comptroller.dashboard.panels import DashboardSources
 from comptroller.dashboard.questions import WhatIfForm, WhatIfQuestion
-from comptroller.dashboard.replanning import Replanner
+from comptroller.dashboard.replanning import WhatIfPlanner
 from comptroller.dashboard.server import DashboardFiles, _apart, gateway_pages
 from comptroller.dashboard.web import COOKIE, DashboardApplication
 from comptroller.dashboard.worker import (
@@ -194,11 +194,11 @@ def small(workload: Path) -> Workload:
 
 
 @pytest.fixture(scope="module")
-def replanner(small: Workload) -> Replanner:
-    return Replanner(small, SILENT)
+def replanner(small: Workload) -> WhatIfPlanner:
+    return WhatIfPlanner(small, SILENT)
 
 
-def test_the_pool_answers_another_objective_as_the_search_would(replanner: Replanner, small: Workload) -> None:
+def test_the_pool_answers_another_objective_as_the_search_would(replanner: WhatIfPlanner, small: Workload) -> None:
     looser = WhatIfQuestion(latency_s={"TPOT p95": 0.2, "TTFT p95": 5.0})
     at_once = replanner.at_once(looser)
     (searched,) = replanner.searched(looser, SILENT)
@@ -208,7 +208,7 @@ def test_the_pool_answers_another_objective_as_the_search_would(replanner: Repla
     assert searched.usd_per_h == pytest.approx(plan(replanner.changed(looser), quick=True).totals.usd_per_h.value)
 
 
-def test_prices_and_carbon_change_what_the_pool_costs(replanner: Replanner) -> None:
+def test_prices_and_carbon_change_what_the_pool_costs(replanner: WhatIfPlanner) -> None:
     standing = replanner.at_once(WhatIfQuestion())
     assert standing.final and standing.usd_per_h == pytest.approx(replanner.standing.usd_per_h)
     used = next(name for name in replanner.base.usd_per_device_h if name in standing.fleet)
@@ -219,7 +219,7 @@ def test_prices_and_carbon_change_what_the_pool_costs(replanner: Replanner) -> N
     assert taxed.total_usd_per_h == taxed.usd_per_h + taxed.carbon_usd_per_h
 
 
-def test_other_accelerators_and_more_work_are_told_for_what_they_are(replanner: Replanner) -> None:
+def test_other_accelerators_and_more_work_are_told_for_what_they_are(replanner: WhatIfPlanner) -> None:
     more = replanner.at_once(WhatIfQuestion(rate_per_s=30.0))
     assert "steady state" in more.told and not more.latency and more.usd_per_h > replanner.standing.usd_per_h
     with pytest.raises(InfeasibleError, match="none of the"):
@@ -245,13 +245,13 @@ def test_other_accelerators_and_more_work_are_told_for_what_they_are(replanner: 
     ],
 )
 def test_what_cannot_be_meant_is_marked_beside_its_field(
-    replanner: Replanner, query: dict[str, str], fault: str
+    replanner: WhatIfPlanner, query: dict[str, str], fault: str
 ) -> None:
     form = WhatIfForm.of(replanner.base, {"sent": "1", **query}, list(replanner.base.usd_per_device_h))
     assert len(form.faults) == 1 and form.faults[0].startswith(fault)
 
 
-def test_devices_that_there_are_not_and_none_at_all_are_faults(replanner: Replanner) -> None:
+def test_devices_that_there_are_not_and_none_at_all_are_faults(replanner: WhatIfPlanner) -> None:
     assert WhatIfForm.of(replanner.base, {"sent": "1"}, []).faults == ["accelerators: tick at least one"]
     assert "not among" in WhatIfForm.of(replanner.base, {"sent": "1"}, ["tpu"]).faults[0]
     untouched = WhatIfForm.of(replanner.base, {}, [])

@@ -5,6 +5,8 @@ from datetime import date
 
 import pytest
 
+from comptroller.costs.deployment import EngineSettings
+from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import ids
@@ -57,3 +59,14 @@ def test_defaults_are_the_documented_ones(name: str, block: int, chunk: int, bat
     engine = engine_facts(name)
     assert (engine.kv_block_tokens, engine.chunk_tokens, engine.max_batch) == (block, chunk, batch)
     assert engine.fraction == fraction
+
+
+def test_an_engine_at_a_version_is_of_its_generation_and_its_program() -> None:
+    old, own = engine_facts("vllm@0.6.3"), EngineSettings.default(engine_facts("vllm@0.6.3"))
+    assert (own.id, own.version, own.launched_as, own.generation) == ("vllm@0.6.3", "0.6.3", "vllm", "v0")
+    assert old.kv_block_tokens == engine_facts("vllm").kv_block_tokens
+    assert EngineSettings.default(engine_facts("vllm@0.13")).generation == ""
+    with pytest.raises(FactError, match="starts with no number"):
+        engine_facts("vllm@new")
+    with pytest.raises(UnknownIdError, match="vllm"):
+        engine_facts("vlm@0.6")

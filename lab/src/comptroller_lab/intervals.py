@@ -27,6 +27,10 @@ Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
 TAILS = (0.1, 0.9)
+FEWEST_SOURCES = 3
+"""Fewer sources than this make no band of their own: of two, whose shift has one degree of freedom, the band of
+engines that nobody timed would be a factor of six either way, where all strange sources together say 1.7."""
+
 FEWEST = 5
 """Fewer rows than this make no unit of their own: their median says little."""
 
@@ -95,7 +99,8 @@ class HeldOutErrors:
 def _bands(
     quick: PredictionErrorBands, new: HeldOutErrors, related: HeldOutErrors, strange: Mapping[str, HeldOutErrors]
 ) -> PredictionErrorBands:
-    apart = {group: found.band() for group, found in strange.items()}
+    many = (found for found in strange.items() if len(np.unique(found[1].units)) >= FEWEST_SOURCES)
+    apart = {group: found.band() for group, found in many}
     every = HeldOutErrors.joined(list(strange.values())).band()
     return PredictionErrorBands(new.band() or quick.new, related.band() or quick.related, quick.seen, every, **apart)
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 from comptroller.books.query import EVERYTHING, rows
 from comptroller.books.schema import account
 from comptroller.cli._books_options import JsonOption, WhereArgument, open_books
-from comptroller.dashboard.measured import drift_sheet
+from comptroller.dashboard.measurements import drift_sheet
 from comptroller.errors import InputError
 from comptroller.gateway.plan_drift import digest_of, from_books
 from comptroller.planning.ground.plan_document import load_plan

@@ -104,7 +104,7 @@ def measure_serving(url: str, asked: MeasureServingOptions, out: Path | None, wo
     statement, lookup, planned = asked.statement, None, None
     if plan is not None:
         planned = _service_of(plan, asked.service)
-        statement, lookup = _statement_of(planned, asked.statement), FactLookup.of(plan.library)
+        statement, lookup = planned_statement(planned, asked.statement), FactLookup.of(plan.library)
     load = _load(asked, planned)
     require_statement(RunFile(out / RUNS, "measured", (RunRow(1, {}, clients=1.0),)), statement)
     target = ServingTarget.of(url, asked.served_model, _key(asked.key_env))
@@ -170,7 +170,7 @@ def _service_of(plan: Plan, service: str) -> ServiceDocument:
     return found
 
 
-def _statement_of(planned: ServiceDocument, said: ServerStatement) -> ServerStatement:
+def planned_statement(planned: ServiceDocument, said: ServerStatement) -> ServerStatement:
     """What a plan states of the server that it started; options beside it win."""
     deployment = planned.deployment
     (pool,), engine, recipe = deployment.pools, deployment.engine, deployment.recipe

@@ -21,7 +21,7 @@ from comptroller.work.scaling_findings import ScalingQuery, scaling_report
 
 
 @dataclass(frozen=True, slots=True)
-class ScalingOptions:
+class LossLawOptions:
     """Options of laws of the loss. flops: compute that is split.  drop_highest: runs of highest loss left out."""
 
     flops: tuple[float, ...] = ()
@@ -34,7 +34,7 @@ def scaling_options(
         typer.Option(help="Losses of runs: split this much compute; again for others.", show_default=False),
     ] = None,
     drop_highest: Annotated[int, typer.Option(help="Losses of runs: leave out so many of the highest.", min=0)] = 0,
-) -> ScalingOptions:
+) -> LossLawOptions:
     """The options of laws of the loss.
 
     Raises:
@@ -42,11 +42,11 @@ def scaling_options(
     """
     if any(not one > 0 for one in flops or ()):
         raise InputError("--flops: compute is a positive number of FLOP, such as 5.76e23")
-    return ScalingOptions(tuple(flops or ()), drop_highest)
+    return LossLawOptions(tuple(flops or ()), drop_highest)
 
 
 def fit_losses(
-    evidence: str, options: ScalingOptions, query: LawQuery, files: Mapping[str, Path | None], as_json: bool
+    evidence: str, options: LossLawOptions, query: LawQuery, files: Mapping[str, Path | None], as_json: bool
 ) -> bool:
     """Fit a law to every family of runs, print and write, where the evidence is a table of losses; whether it is one.
 

@@ -9,23 +9,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from comptroller.cli._books_input import BooksOptions, FromBooks, Kept, Served, Since, Until, books_options
+
 if TYPE_CHECKING:
     from comptroller.work.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
 class WorkloadChanges:
-    """Keys of a workload that options replace. keys: with their values, empty ones of no effect."""
+    """Keys of a workload that options replace. keys: with their values, empty ones of no effect.  books: whose calls
+    take the place of what it states."""
 
     keys: Mapping[str, Any]
     measured_only: bool
+    books: BooksOptions
 
     def of(self, asked: Workload) -> Workload:
         """The workload with its keys replaced."""
         update = {name: value for name, value in self.keys.items() if value}
         if self.measured_only:
             update["allow"] = asked.allow.model_copy(update={"measured_only": True})
-        return asked.model_copy(update=update)
+        changed = asked.model_copy(update=update)
+        if not self.books.where:
+            return changed
+        from comptroller.cli._from_books import workload_from_books
+
+        return workload_from_books(changed, self.books)
 
 
 def workload_changes(
@@ -43,7 +52,13 @@ def workload_changes(
     what_if: Annotated[
         bool, typer.Option("--what-if", help="Also formats no engine launches and machines of papers, marked as such.")
     ] = False,
+    from_books: FromBooks = "",
+    served: Served = None,
+    books_since: Since = "",
+    books_until: Until = "",
+    books_out: Kept = Path("from-books"),
 ) -> WorkloadChanges:
     """The keys that options replace."""
     keys = {"calibration": calibration and str(calibration), "skip_bad": skip_bad, "what_if": what_if}
-    return WorkloadChanges({**keys, "trust_predicted_speed": trust_predicted_speed}, measured_only)
+    books = books_options(from_books, served, books_out, (books_since, books_until))
+    return WorkloadChanges({**keys, "trust_predicted_speed": trust_predicted_speed}, measured_only, books)

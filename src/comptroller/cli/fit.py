@@ -15,7 +15,7 @@ from comptroller.cli._evidence_options import EvidenceMap, evidence_map
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import FileContent, check, write_all
 from comptroller.cli._routers import RouterFitOptions, fit_routers
-from comptroller.cli._scaling_laws import ScalingOptions, fit_losses, scaling_options
+from comptroller.cli._scaling_laws import LossLawOptions, fit_losses, scaling_options
 from comptroller.errors import InputError, UnknownIdError, UnsupportedError
 from comptroller.measure.run_observations import ServerStatement
 from comptroller.report.evidence import all_findings, findings_sheet
@@ -38,7 +38,7 @@ def run(
     ],
     server: Annotated[ServerStatement, SharedOptions(server_statement)],
     columns: Annotated[EvidenceMap, SharedOptions(evidence_map)],
-    losses: Annotated[ScalingOptions, SharedOptions(scaling_options)],
+    losses: Annotated[LossLawOptions, SharedOptions(scaling_options)],
     only: Annotated[
         list[str] | None, typer.Option("--law", help="Only this law; again for others.", show_default=False)
     ] = None,

@@ -10,23 +10,19 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from comptroller.cli._evidence_options import DEFAULT_SAMPLES, records_of
+from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, say, write_all
 from comptroller.cli._plan_calibration import plan_with_calibration
-from comptroller.errors import InputError
-from comptroller.planning.simulation import PlanSimulation, QuestionArrivals, TraceReplaySettings, simulate_plan
+from comptroller.cli._question_arrivals import question_arrivals
+from comptroller.cli._scaling import ScalingOptions, scaling_options
+from comptroller.planning.simulation import PlanSimulation, TraceReplaySettings, simulate_plan
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
 from comptroller.report.requests import writer_of
 from comptroller.report.simulation_figures import record
 from comptroller.report.simulation_page import page
 from comptroller.report.simulation_tables import headline, routings, setting, sheets
 from comptroller.report.terminal import console, print_sheet
-from comptroller.strategies.protocol import QuestionBudget
-from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
-from comptroller.strategies.spelling import parse
-from comptroller.strategies.study import SOLVERS
 from comptroller.work.data_files import find_data
-from comptroller.work.laws.caps import flag_truncated
 from comptroller.work.traces import read_trace, reading_of
 
 File = Path | None
@@ -48,9 +44,11 @@ Whose = Annotated[str, typer.Option(help="Whose replies, where the evidence has 
 Limits = Annotated[str, typer.Option(help="Per question, as '2000 tokens, 30 s'.", show_default=False)]
 
 
+@with_shared_options
 def run(
     plan: Annotated[Path, typer.Argument(help="The plan, as `comptroller plan --out` wrote it.", show_default=False)],
     trace: Annotated[str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)],
+    scaling: Annotated[ScalingOptions, SharedOptions(scaling_options)],
     scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
     routing: Annotated[
         list[str] | None,
@@ -105,8 +103,11 @@ def run(
         requests = requests.scaled(rate / requests.rate_per_s)
     for note in requests.notes:
         say(note)
+    if scaling.policies:
+        scaling.show(fleet_plan, requests, scale, priced, json)
+        return
     samples = SAMPLES if html or perfetto_ or json else 0
-    questions = _questions(strategy, evidence, model, budget)
+    questions = question_arrivals(strategy, evidence, model, budget)
     simulations = [
         simulate_plan(
             fleet_plan, requests, TraceReplaySettings(scale, name, batching, scheduling, samples), priced, questions
@@ -124,25 +125,6 @@ def run(
         typer.echo(_document(simulations), nl=False)
     else:
         _print(simulations)
-
-
-def _questions(strategy: str, evidence: str, model: str, budget: str) -> QuestionArrivals | None:
-    """The recorded questions and how they are solved, where they are asked for."""
-    if not strategy and not evidence:
-        return None
-    if not evidence or not strategy:
-        raise InputError("--strategy and --evidence go together: how questions are solved, and which")
-    records = records_of(Path(evidence), DEFAULT_SAMPLES, 0)
-    if not model and len(records.arms) > 1:
-        raise InputError(f"--model: whose replies? recorded: {', '.join(map(str, records.arms))}")
-    service = RecordedService(records.find(model) if model else records.arms[0])
-    roles: dict[str, RecordedService | ModelledChecker] = {
-        "checker": ModelledChecker(),
-        **dict.fromkeys(SOLVERS, service),
-    }
-    return QuestionArrivals(
-        parse(strategy), EvidenceReplay(flag_truncated(records), roles), QuestionBudget.parse(budget)
-    )
 
 
 def _document(simulations: Sequence[PlanSimulation]) -> str:

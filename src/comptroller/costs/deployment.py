@@ -162,7 +162,7 @@ class EngineSettings:
 
     @classmethod
     def default(cls, facts: EngineFacts) -> EngineSettings:
-        """An engine as it starts without flags."""
+        """An engine as it starts without flags, at the version that its facts state."""
         return cls(
             facts.id,
             facts.version,
@@ -177,6 +177,7 @@ class EngineSettings:
             facts.graph_sizes,
             facts.program,
             poll_steps=facts.poll_steps,
+            generation=facts.generation_of(facts.version),
         )
 
     @classmethod

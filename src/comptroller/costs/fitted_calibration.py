@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import replace as dataclass_replace
 
-from comptroller.costs.causes import effects
+from comptroller.costs.causes import exposures
 from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.format_bounds import matrix_prior
 from comptroller.costs.network import DEEPEP_SHARE, leaves_node, network_shares
 from comptroller.costs.timing import COLLECTIVES, KernelEfficiency, KernelSignature, ServingOverheads, StepOverheads
 from comptroller.facts.calibration import OpPrior, kernel_prior
@@ -43,6 +44,9 @@ GROUPS = (
     "exchange",
 )
 """Kinds of kernels whose time one parameter scales."""
+
+ATTENTION = frozenset({"attention_decode", "attention_prefill", "linear_attention"})
+"""Groups that an effect on attention scales besides."""
 
 _GROUP_OF = {
     "elementwise": "elementwise",
@@ -86,7 +90,9 @@ class KernelPriors:
         kind = STAND_IN.get(kernel.kind, kernel.kind)
         engine = MEASURED_UNDER.get((kind, kernel.format, replica.engine.launched_as), replica.engine.launched_as)
         stored = TIMED_WITH.get((kind, kernel.format, kernel.arithmetic), kernel.format)
-        prior = kernel_prior(kind, replica.device, engine, stored)
+        dense = kernel.kind == "gemm" and engine == replica.engine.launched_as
+        bounded = matrix_prior(replica, stored, kernel.arithmetic) if dense else None
+        prior = bounded or kernel_prior(kind, replica.device, engine, stored)
         if kernel.kind in COLLECTIVES and leaves_node(replica, kernel.kind, kernel.devices):
             return _over_network(replica, kernel, prior)
         return KernelEfficiency(
@@ -129,13 +135,14 @@ class FittedCalibration:
         return cls(serving_facts())
 
     def efficiency(self, replica: ModelReplica, kernel: KernelSignature) -> KernelEfficiency:
-        """The prior, its time scaled by the kernel's group and its least time by the engine besides."""
-        prior = KernelPriors().efficiency(replica, kernel)
-        engine = replica.engine.launched_as
-        pace = "wire" if kernel.kind in COLLECTIVES else "pace"
-        scale = self.facts.value(f"time.{group_of(kernel)}", engine) * self.effect(replica, pace)
-        least = scale * self.facts.value("floor", engine)
-        per_device = kernel.kind in COLLECTIVES
+        """The prior, its time and its least time scaled by the kernel's group, the engine and the effects of causes."""
+        prior, group = KernelPriors().efficiency(replica, kernel), group_of(kernel)
+        engine, per_device = replica.engine.launched_as, kernel.kind in COLLECTIVES
+        own = self.facts.value(f"time.{group}", engine)
+        scale = own * self.effect(replica, "wire" if per_device else "pace")
+        least = scale * self.facts.value("floor", engine) * (1.0 if per_device else self.effect(replica, "launch"))
+        if group in ATTENTION:
+            scale *= self.effect(replica, "attention")
         return KernelEfficiency(
             flops=prior.flops / scale,
             bytes=prior.bytes / scale,
@@ -149,12 +156,12 @@ class FittedCalibration:
 
     def overheads(self, replica: ModelReplica) -> StepOverheads:
         """Per layer, per step (more with data-parallel ranks, which wait for each other) and per sequence."""
-        engine, work = replica.engine.launched_as, self.effect(replica, "work")
+        engine, work, each = replica.engine.launched_as, self.effect(replica, "work"), self.effect(replica, "sequence")
         step = self.facts.value("step", engine)
         if replica.layout.dp > 1:
             step += self.facts.value("ranks", engine)
         layer, sequence = self.facts.value("layer", engine), self.facts.value("sequence", engine)
-        return StepOverheads(work * layer, work * step, work * sequence)
+        return StepOverheads(work * layer, work * step, each * sequence)
 
     def serving(self, replica: ModelReplica) -> ServingOverheads:
         """The engine's constants around its steps."""
@@ -170,7 +177,7 @@ class FittedCalibration:
     def effect(self, replica: ModelReplica, quantity: str) -> float:
         """The product of the effects of a quantity that apply to a replica; an effect never fitted is 1."""
         factor, start = 1.0, f"{quantity}."
-        for name in effects(replica):
+        for name, exposure in exposures(replica).items():
             if name[0].startswith(start) and name in self.facts.table:
-                factor *= self.facts.table[name].value
+                factor *= self.facts.table[name].value ** exposure
         return factor

@@ -11,7 +11,7 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from comptroller.dashboard.measured import drift_panel, latency_panel
+from comptroller.dashboard.measurements import drift_panel, latency_panel
 from comptroller.dashboard.panels import DashboardPanel, DashboardSources, PanelContent
 from comptroller.dashboard.questions import WhatIfForm
 from comptroller.dashboard.replanning import WhatIfAnswer

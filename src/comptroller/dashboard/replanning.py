@@ -44,7 +44,7 @@ class WhatIfAnswer:
         return self.usd_per_h + self.carbon_usd_per_h
 
 
-class Replanner:
+class WhatIfPlanner:
     """A workload that was planned and proven once, and answers what-ifs about it.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import isnan
 
-from comptroller.dashboard.measured import monitor_of
+from comptroller.dashboard.measurements import monitor_of
 from comptroller.dashboard.panels import Choice, DashboardSources, PanelContent
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.report import decision, odds, plan_tables, solving

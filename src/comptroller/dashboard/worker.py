@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from comptroller.dashboard.questions import WhatIfBase, WhatIfQuestion
-from comptroller.dashboard.replanning import Replanner, WhatIfAnswer
+from comptroller.dashboard.replanning import WhatIfAnswer, WhatIfPlanner
 from comptroller.errors import ComptrollerError
 from comptroller.work.workload import load
 
@@ -76,7 +76,7 @@ class _PhaseSender:
 def answer_questions(pipe: Connection, workload: str) -> None:
     """The process: plans a workload, then answers what comes through the pipe until it is closed."""
     try:
-        replanner = Replanner(load(Path(workload)), _PhaseSender(pipe, FIRST))
+        replanner = WhatIfPlanner(load(Path(workload)), _PhaseSender(pipe, FIRST))
     except ComptrollerError as error:
         pipe.send((FIRST, RefusalMessage(str(error))))
         return
@@ -89,7 +89,7 @@ def answer_questions(pipe: Connection, workload: str) -> None:
         _answer(pipe, replanner, number, (asked, deep))
 
 
-def _answer(pipe: Connection, replanner: Replanner, number: int, what: tuple[WhatIfQuestion, bool]) -> None:
+def _answer(pipe: Connection, replanner: WhatIfPlanner, number: int, what: tuple[WhatIfQuestion, bool]) -> None:
     """One question: what is known at once, or, if it was asked for, what a search finds."""
     asked, deep = what
     try:

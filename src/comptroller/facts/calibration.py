@@ -191,6 +191,17 @@ def engines_timed() -> frozenset[str]:
     return frozenset(row.engine for row in _kernel_table().kernels if row.engine != ANY and row.op == "gemm")
 
 
+@lru_cache(maxsize=8)
+def formats_timed(op: str) -> frozenset[str]:
+    """Formats that have timed kernels of an operation, and those that share them.
+
+    >>> "nvfp4" in formats_timed("gemm"), "int5" in formats_timed("gemm")
+    (True, False)
+    """
+    own = {row.format for row in _kernel_table().kernels if row.op == op and row.format != ANY}
+    return frozenset(own | {name for name, shared in FORMAT_ALIASES.items() if shared in own})
+
+
 PRIORS_KEPT = 4096
 """Priors in the cache. A plan of the examples asks 1,247 times for 92 of them; twice as many would help a process that
 uses more than 4,096 combinations of operation, accelerator, engine and format."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
@@ -105,4 +105,6 @@ def engine_of(entry: FactEntry) -> EngineFacts:
         raise FactError(
             entry.file, "program", "the engine that this file has other settings of", ", ".join(ids("engines"))
         )
+    if facts.program and not facts.generations:
+        return replace(facts, generations=fact_of(EngineFacts, entry_of("engines", facts.program)).generations)
     return facts

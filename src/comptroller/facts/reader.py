@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -141,7 +142,7 @@ def user_file(name: str, base: Path = Path()) -> Path | None:
 def entry_of(kind: str, name: str, base: Path = Path()) -> FactEntry:
     """The fact of an id or of a user's own TOML file, whose path is relative to a folder.
 
-    A file that is a copy of one that ships, byte for byte, is that fact.
+    A file that is a copy of one that ships, byte for byte, is that fact. An engine may be at a version: `vllm@0.6.3`.
 
     Raises:
         UnknownIdError: neither exists; lists the nearest ids.
@@ -151,10 +152,23 @@ def entry_of(kind: str, name: str, base: Path = Path()) -> FactEntry:
         own = FactEntry.of(kind, shipped_copy(kind, path) or path.stem, name, fact_content(path), path)
         require_one_content(own, shipped_entry(kind, own.id) if own.id in ids(kind) else None)
         return own
-    known = shipped_id(kind, name)
+    program, mark, version = name.partition("@") if kind == "engines" else (name, "", "")
+    known = shipped_id(kind, program)
     if known is None:
         raise unknown_fact(kind, name, ids(kind))
-    return shipped_entry(kind, known)
+    return _at_version(shipped_entry(kind, known), version) if mark else shipped_entry(kind, known)
+
+
+def _at_version(entry: FactEntry, version: str) -> FactEntry:
+    """An engine that ships, at another version of it.
+
+    >>> entry_of("engines", "vllm@0.6.3").id
+    'vllm@0.6.3'
+    """
+    if not re.match(r"\d+(\.\d+)*\S*$", version):
+        raise FactError(f"{entry.id}@{version}", "version", "starts with no number", f"such as {entry.id}@0.6.3")
+    content = {**entry.content, "program": entry.id, "version": version}
+    return FactEntry.of(entry.kind, f"{entry.id}@{version}", CATALOGUE, content)
 
 
 def unknown_fact(kind: str, name: str, known: Iterable[str]) -> UnknownIdError | FactError:

@@ -87,6 +87,7 @@ class EndpointApplication:
         asked = GatewayRequest(
             read.path, read.body, len(data), options, caller, gateway.desk.books.new_id(), read.native
         )
+        gateway.contexts.apply(asked)
         visit.watch()
         if (job := gateway.run(asked)) is not None:
             await _StrategyResponder(visit, asked, read.shape, job).serve()

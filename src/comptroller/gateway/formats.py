@@ -27,6 +27,8 @@ Tag = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[^;=\\s\\x00]+$
 MOST_TAGS = 8
 """Tags of a request: team, environment, feature and customer, and as many again. Each set of them is an account in the
 books, of which twice as many tags may make the square."""
+MOST_CONTEXT_ID = 40
+"""Characters of a context's id, which has twenty; longer ones are none of ours."""
 MOST_QUESTION = 200
 """Characters of the label of a question in the books: an id or a title. At twice it rows may take twice the room."""
 
@@ -56,7 +58,7 @@ class RequestOptions(Struct, forbid_unknown_fields=True, rename={"klass": "class
     "text", "number", "letter", or a regex with one group.  roles: role -> service.  klass: class of the plan.
     session: requests of one session go to one replica.  stop_repetition: end a generation that repeats itself.
     reminder: ask for a concise answer.  question: a label in the books.  tags: what it is for, name -> value, for
-    budgets and reports.
+    budgets and reports.  context: of /v1/contexts, put before the messages.
     """
 
     strategy: str | None = None
@@ -70,6 +72,7 @@ class RequestOptions(Struct, forbid_unknown_fields=True, rename={"klass": "class
     reminder: bool | None = None
     question: Annotated[str, Meta(max_length=MOST_QUESTION)] = ""
     tags: Annotated[dict[Tag, Tag], Meta(max_length=MOST_TAGS)] = field(default_factory=dict)
+    context: Annotated[str, Meta(max_length=MOST_CONTEXT_ID)] | None = None
 
     @property
     def label(self) -> str:

@@ -39,6 +39,9 @@ class GatewayMetrics:
         self._plan = Gauge(
             "comptroller_plan", "Predicted and observed means per request", ["figure", "what"], registry=own
         )
+        self._drift = Gauge(
+            "comptroller_plan_drift", "1 where what happened lies outside the plan's interval", ["figure"], registry=own
+        )
         self._settlements = Gauge(
             "comptroller_settlements",
             "Settlements that wait for the books (unwritten), were booked at their worst case since they could not be "
@@ -75,6 +78,10 @@ class GatewayMetrics:
     def plan(self, figure: str, what: str, value: float) -> None:
         """A prediction, or what came of it."""
         self._plan.labels(figure, what).set(value)
+
+    def drift(self, figure: str, outside: bool) -> None:
+        """Whether what happened lies outside what the plan predicts."""
+        self._drift.labels(figure).set(float(outside))
 
     def text(self, services: list[UpstreamService], desk: UpstreamDispatcher) -> bytes:
         """All of it, as Prometheus reads it."""

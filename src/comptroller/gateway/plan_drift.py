@@ -25,6 +25,10 @@ ENOUGH, LAST = 30, 1000
 the mean of thirty is within a fifth of its spread, and a thousand forget a drift that is over."""
 
 
+PLAN_AGAIN = "plan again (comptroller plan WORKLOAD --from-books BOOKS --served PLAN)"
+"""What to do about a drift: the command takes last month's calls, scores and times in place of what was assumed."""
+
+
 @dataclass(frozen=True)
 class MonitoredPrediction:
     """A figure of the plan: of the mean of requests, or of a quantile of their latency."""
@@ -73,17 +77,21 @@ class PlanDriftMonitor:
             return nan
         return fmean(seen) if item.quantile is None else float(np.quantile(seen, item.quantile))
 
+    def outside(self, item: MonitoredPrediction) -> bool:
+        """Whether what came of a prediction lies outside its interval, from thirty requests on."""
+        figure, count = item.figure, len(self._seen[item.name])
+        if count < ENOUGH or figure.low is None or figure.high is None:
+            return False
+        return not figure.low <= self.figure(item) <= figure.high
+
     def drifted(self) -> list[str]:
-        """What lies outside its predicted interval, in words, from thirty requests on."""
+        """What lies outside its predicted interval, in words."""
         lines = []
-        for item in self.predictions:
-            figure, value, count = item.figure, self.figure(item), len(self._seen[item.name])
-            if count < ENOUGH or figure.low is None or figure.high is None:
-                continue
-            if not figure.low <= value <= figure.high:
-                what = f"{item.name} per request" if item.quantile is None else f"{item.name} p{item.quantile * 100:g}"
-                interval = f"predicted {figure.value:.4g} ({figure.low:.4g} to {figure.high:.4g})"
-                lines.append(f"{what} is {value:.4g} over {count} requests, {interval}: plan again")
+        for item in filter(self.outside, self.predictions):
+            figure, count = item.figure, len(self._seen[item.name])
+            what = f"{item.name} per request" if item.quantile is None else f"{item.name} p{item.quantile * 100:g}"
+            interval = f"predicted {figure.value:.4g} ({figure.low:.4g} to {figure.high:.4g})"
+            lines.append(f"{what} is {self.figure(item):.4g} over {count} requests, {interval}: {PLAN_AGAIN}")
         return lines
 
     def document(self) -> dict[str, Any]:

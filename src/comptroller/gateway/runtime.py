@@ -24,6 +24,7 @@ from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.booking import LedgerBooks, NullBooks
 from comptroller.gateway.checking import CheckerPool, answer_of, require_verdicts, valid_checker
 from comptroller.gateway.config import GatewayConfig
+from comptroller.gateway.contexts import ContextNotes
 from comptroller.gateway.conversation import ClientConversation, text_of
 from comptroller.gateway.desk import UpstreamDispatcher
 from comptroller.gateway.forecast import RequestCostForecast
@@ -106,6 +107,7 @@ class GatewayRuntime:
         self.desk: UpstreamDispatcher
         self.admission: GatewayAdmissionController
         self.ready = False
+        self.contexts = ContextNotes(self)
         self._held = AsyncExitStack()
 
     async def start(self) -> None:
@@ -157,6 +159,7 @@ class GatewayRuntime:
     async def stop(self) -> None:
         """Writes what is not written, and lets go of everything."""
         self.ready = False
+        await self.contexts.stop()
         if hasattr(self, "desk") and not await self.desk.drained(self.config.drain_s):
             log_.error("the books could not be written; open holds count as lost at the next start")
         await self._held.aclose()
@@ -168,8 +171,14 @@ class GatewayRuntime:
         services = [name for name in self.services if caller is None or caller.may_call(name)]
         return [*services, *auto, *(PREFIX + name for name in (*names(), *sorted(self._allowed)))]
 
-    def order(self, asked: GatewayRequest) -> UpstreamRequest:
-        """A request that is answered as asked.
+    def request(
+        self, path: str, body: Json, size: int, options: RequestOptions, caller: GatewayCaller
+    ) -> GatewayRequest:
+        """A request of the gateway's own."""
+        return GatewayRequest(path, body, size, options, caller, self.desk.books.new_id())
+
+    def order(self, asked: GatewayRequest, role: str = "") -> UpstreamRequest:
+        """A request that is answered as asked. role: of its call in the books, else that of its endpoint.
 
         Raises:
             GatewayError: the model is unknown, or does not serve the endpoint.
@@ -199,7 +208,7 @@ class GatewayRuntime:
             talk = ClientConversation(asked.path, body, self.config.guard.reminder)
             body = body | {"messages": talk.opening(talk.question)}
         return UpstreamRequest(
-            asked.path, body, asked.size, self._call(asked),
+            asked.path, body, asked.size, self._call(asked, role),
             asked.caller.permitted(with_fallbacks(service, self.services)), bool(body.get("stream")),
             self._affinity(asked), _session(asked), self._estimate(asked.model), plan, native=asked.native,
             **self._labels(asked),
@@ -304,9 +313,9 @@ class GatewayRuntime:
             )  # fmt: skip
         return made
 
-    def _call(self, asked: GatewayRequest) -> Call:
+    def _call(self, asked: GatewayRequest, role: str = "") -> Call:
         return Call(
-            call=self.desk.books.new_id(), request=asked.id, role=ROLES.get(asked.path, SOLVER),
+            call=self.desk.books.new_id(), request=asked.id, role=role or ROLES.get(asked.path, SOLVER),
             arrival_s=asked.arrival_s, key=asked.caller.name, project=asked.caller.project,
             question=asked.options.question,
         )  # fmt: skip
@@ -345,12 +354,15 @@ class GatewayRuntime:
         usd = float(cost.usd)
         self.admission.spent(asked.caller, number_or_none(spent) or 0.0, number_or_none(usd) or 0.0)
         self.forecast.add(asked.model, cost)
+        self.contexts.ended(asked, cost)
         if self.happened is None or asked.model != PREFIX + AUTO or not attempts:
             return
         self.happened.add(usd=usd, j=float(cost.j), **_latencies(asked, attempts))
         for item in self.happened.predictions:
             self.metrics.plan(item.name, "predicted", item.figure.value)
             self.metrics.plan(item.name, "happened", self.happened.figure(item))
+            name = item.name if item.quantile is None else f"{item.name} p{item.quantile * 100:g}"
+            self.metrics.drift(name, self.happened.outside(item))
         if time.monotonic() - self._tell_drift > 60 and (drift := self.happened.drifted()):
             self._tell_drift = time.monotonic()
             for line in drift:

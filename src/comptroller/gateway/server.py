@@ -23,14 +23,16 @@ from comptroller.gateway.admission import GatewayCaller, credential
 from comptroller.gateway.browsers import BrowserGate
 from comptroller.gateway.config import GatewayConfig
 from comptroller.gateway.connection import bounded_connection
+from comptroller.gateway.contexts import ContextRequest
 from comptroller.gateway.door import EndpointApplication
 from comptroller.gateway.endpoints import PATHS
-from comptroller.gateway.formats import schemas
+from comptroller.gateway.formats import parse, schemas
 from comptroller.gateway.problems import GatewayError, problem_of
 from comptroller.gateway.runtime import GatewayRuntime
 from comptroller.gateway.shapes import encode
 from comptroller.gateway.token_count import PATH as COUNT_TOKENS
 from comptroller.gateway.token_count import TokenCounter
+from comptroller.gateway.visit import HttpExchange
 
 Json = dict[str, Any]
 log = logging.getLogger("comptroller.gateway")
@@ -74,6 +76,8 @@ def application(gateway: GatewayRuntime, pages: Sequence[Route] = ()) -> Browser
     }
     routes = [Route(path, door, methods=["POST"]) for path in PATHS]
     routes += [Route(path, _endpoint_with_key(gateway, work), methods=["GET"]) for path, work in read.items()]
+    routes += [Route("/v1/contexts", _new_context(gateway), methods=["POST"])]
+    routes += [Route("/v1/contexts/{name}", _endpoint_with_key(gateway, _context), methods=["GET"])]
     routes += [Route(COUNT_TOKENS, TokenCounter(gateway), methods=["POST"])]
     routes += [Route("/health", _health), Route("/ready", _ready(gateway)), *pages]
     handlers: dict[Any, Any] = {HTTPException: _answer_not_found, 500: _answer_internal_error}
@@ -127,6 +131,26 @@ def _plan(gateway: GatewayRuntime, _: Request, caller: GatewayCaller) -> Respons
     return _json({"plan": gateway.routes.plan.name, "digest": gateway.routes.digest} | gateway.happened.document())
 
 
+def _context(gateway: GatewayRuntime, request: Request, caller: GatewayCaller) -> Response:
+    return _json(gateway.contexts.get(caller, request.path_params["name"]).document)
+
+
+def _new_context(gateway: GatewayRuntime) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        try:
+            caller = await gateway.admission.caller(credential(request.headers))
+            visit = HttpExchange(gateway, request.scope, request.receive, request._send)
+            data = await visit.body()
+            gateway.admission.enter(caller)
+            asked, _ = parse(ContextRequest, data)
+            return _json(gateway.contexts.add(caller, asked).document, 201)
+        except ComptrollerError as error:
+            problem = problem_of(error)
+            return _json(problem.document, problem.status, problem.headers)
+
+    return endpoint
+
+
 def _openapi(gateway: GatewayRuntime, _: Request, caller: GatewayCaller) -> Response:
     return _json(description())
 
@@ -148,7 +172,9 @@ def _ready(gateway: GatewayRuntime) -> Endpoint:
 
 async def _answer_not_found(request: Request, error: HTTPException) -> Response:
     """Paths and methods that there are not."""
-    there = ", ".join([*PATHS, COUNT_TOKENS, "/v1/models", "/health", "/ready", "/metrics", "/openapi.json"])
+    there = ", ".join(
+        [*PATHS, COUNT_TOKENS, "/v1/contexts", "/v1/models", "/health", "/ready", "/metrics", "/openapi.json"]
+    )
     message = f"{request.method} {request.url.path}: {error.detail}; there are {there}"
     return _json(
         GatewayError(error.status_code, message, "not_found").document, error.status_code, dict(error.headers or {})

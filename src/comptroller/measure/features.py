@@ -6,13 +6,13 @@ kernels, the least times of their calls, and the overheads. These are computed o
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.causes import EffectName, effects
+from comptroller.costs.causes import EffectName, exposures
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.fitted_calibration import GROUPS, KernelPriors, group_of
 from comptroller.costs.memory import ReplicaMemory, memory
@@ -90,9 +90,9 @@ class FeatureBank:
         )
 
     @property
-    def effects(self) -> tuple[tuple[EffectName, ...], ...]:
-        """The effects of every run's causes."""
-        return tuple(effects(observation.replica) for observation in self.observations)
+    def effects(self) -> tuple[Mapping[EffectName, float], ...]:
+        """The effects of every run's causes, and how often each applies."""
+        return tuple(exposures(observation.replica) for observation in self.observations)
 
     @property
     def engines(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from comptroller.costs.causes import QUANTITIES, EffectName
 from comptroller.costs.closed_loop import ClosedLoopDemand, closed_first_token
-from comptroller.costs.fitted_calibration import GROUPS
+from comptroller.costs.fitted_calibration import ATTENTION, GROUPS
 from comptroller.costs.serving_time import closed_prompts_per_step, marginal_prompt_s, token_time_s
 from comptroller.costs.timing import ServingOverheads, StepOverheads
 from comptroller.facts.serving import ANY
@@ -24,6 +24,9 @@ Index = npt.NDArray[np.int64]
 
 WIRED = np.isin(GROUPS, ("all_reduce", "exchange"))
 """Which groups of kernels are collectives."""
+
+ATTENDING = np.isin(GROUPS, sorted(ATTENTION))
+"""Which are attention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +67,13 @@ FIRST = frozenset(("host", "client", "prefill", "wait_steps", "burst", "crowd", 
 """Parameters of the time to first token only, with the effects that start with `outside`."""
 
 EFFECT_SPREADS: Mapping[str, float] = {
-    "pace.family": 0.3,
-    "pace.build": 0.3,
-    "pace.vendor": 0.3,
-    "pace.generation": 0.3,
+    "pace.family": 0.2,
+    "pace": 0.3,
+    "attention": 0.5,
+    "launch": 0.3,
+    "work": 1.0,
+    "sequence": 1.5,
     "wire": 0.4,
-    "work.vendor": 1.0,
-    "work.generation": 1.0,
     "outside": 0.4,
 }
 """Log standard deviation of an effect before the fit, by the start of its name. Kernels that were timed have
@@ -121,12 +124,13 @@ class ParameterLayout:
         """Log standard deviations of the priors."""
         return np.array([prior_of(name).spread for name, _ in self.names])
 
-    def design(self, effects: Sequence[Sequence[EffectName]], quantity: str) -> Array:
-        """Which effects of a quantity apply to which runs, (runs, parameters) of 0 and 1."""
+    def design(self, effects: Sequence[Mapping[EffectName, float]], quantity: str) -> Array:
+        """How often the effects of a quantity apply to the runs, (runs, parameters)."""
         place = {name: i for i, name in enumerate(self.names) if name[0].startswith(f"{quantity}.")}
         found = np.zeros((len(effects), len(self.names)))
         for row, names in enumerate(effects):
-            found[row, [place[name] for name in names if name in place]] = 1.0
+            known = [name for name in names if name in place]
+            found[row, [place[name] for name in known]] = [names[name] for name in known]
         return found
 
 
@@ -182,19 +186,22 @@ class RunLatencyModel:
     def overheads(self, values: Array) -> StepOverheads:
         """What the engine of each run takes outside kernels."""
         step = self._own(values, "step") + np.where(self.features.ranks > 1, self._one(values, "ranks"), 0.0)
-        work = self._effect(values, "work")
-        return StepOverheads(work * self._own(values, "layer"), work * step, work * self._own(values, "sequence"))
+        work, each = self._effect(values, "work"), self._effect(values, "sequence")
+        return StepOverheads(work * self._own(values, "layer"), work * step, each * self._own(values, "sequence"))
 
     def times(self, logs: Array) -> RunLatency:
         """Times at parameters given as logarithms."""
         values, runs = np.exp(logs), self.features
         scale = np.array([self._one(values, f"time.{group}") for group in GROUPS])
         least = self._own(values, "floor")[:, None] * scale
-        pace = np.where(WIRED, self._effect(values, "wire")[:, None], self._effect(values, "pace")[:, None])
-        full = np.concatenate([pace * scale, pace * least], axis=1)
+        wire, pace, attention, launch = (
+            self._effect(values, name)[:, None] for name in ("wire", "pace", "attention", "launch")
+        )
+        kernels = np.where(WIRED, wire, pace * np.where(ATTENDING, attention, 1.0))
+        full = np.concatenate([kernels * scale, np.where(WIRED, wire, pace * launch) * least], axis=1)
         over = self.overheads(values)
         loaded, empty = (over.total_s(runs.layers, batch, runs.ranks) for batch in (runs.batch, 0.0))
-        decode, mixed = ((kernels * full).sum(axis=1) + loaded for kernels in (runs.decode, runs.mixed))
+        decode, mixed = ((step * full).sum(axis=1) + loaded for step in (runs.decode, runs.mixed))
         solo = ((runs.chunk * full).sum(axis=1) + empty) * runs.chunks
         marginal = marginal_prompt_s(mixed, decode, runs.chunks, runs.stages)
         others = closed_prompts_per_step(runs.batch, runs.output_tokens, self._own(values, "interference"))

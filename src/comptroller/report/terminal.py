@@ -27,6 +27,11 @@ def console() -> Console:
     return Console(highlight=False, emoji=False, width=WIDTH)
 
 
+def note_console() -> Console:
+    """Where remarks beside an answer go, so that the answer can be read by a program."""
+    return Console(stderr=True, highlight=False, emoji=False)
+
+
 def print_plan(plan: Plan, to: Console) -> None:
     """The whole plan: services, totals, latency, launch commands, then the reasons."""
     printer = PlanPrinter(to)

@@ -156,6 +156,10 @@ class EventEngine:
         if len(self._cancels) == CANCELS:
             self._kernel_to(-1)
 
+    def take_cancels(self) -> None:
+        """End what was cancelled where it waits, and let what runs go no further than the step under way."""
+        self._kernel_to(-1)
+
     def advance(self, until_s: float = math.inf) -> Ids:
         """Watched requests that ended first, all at one moment; empty when `until_s` is reached or nothing is
         left to happen."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from comptroller.costs.causes import TIMED, strangeness
 from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.format_bounds import format_error
 from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.costs.power import device_interval_w
 from comptroller.costs.prediction import ReplicaPredictor
@@ -107,7 +108,7 @@ class ReplicaIntervals:
         group = strangeness(replica)
         name, band = efficiency.facts.tpot.of_group(group, measured)
         first = efficiency.facts.ttft.of_group(group, measured)[1]
-        more = 0.0 if group != TIMED else unmeasured
+        more = float(np.hypot(0.0 if group != TIMED else unmeasured, format_error(replica)))
         return cls(_of_band(band, more), _of_band(first, more), watts, JUDGED_BY[name])
 
 

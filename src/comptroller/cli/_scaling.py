@@ -1,0 +1,58 @@
+"""Options of `comptroller simulate` that let policies scale a plan's service, and what they print."""
+
+from __future__ import annotations
+
+import json as documents
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from comptroller.costs.timing import TimingCalibration
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.scaled_simulation import ScalingConditions, simulate_scaling
+from comptroller.report.scaling_tables import scaling_records, scaling_sheet
+from comptroller.report.terminal import console, print_sheet
+from comptroller.work.trace import RequestTrace
+
+AS_IT_IS = "none"
+"""The scaling policy that leaves a fleet as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingOptions:
+    """Policies that scale, none where nothing does, and their conditions."""
+
+    policies: tuple[str, ...]
+    start_up_s: float
+    most: int
+
+    def show(self, plan: Plan, trace: RequestTrace, scale: float, priced: TimingCalibration, json: bool) -> None:
+        """The policies side by side, after the fleet as it is."""
+        names = [AS_IT_IS, *(name for name in dict.fromkeys(self.policies) if name != AS_IT_IS)]
+        conditions = ScalingConditions(self.start_up_s, self.most, scale)
+        found = simulate_scaling(plan, trace, names, conditions, priced)
+        if json:
+            typer.echo(documents.dumps({"name": plan.name, "scaling": scaling_records(found)}, indent=2))
+        else:
+            print_sheet(scaling_sheet(found), console())
+
+
+def scaling_options(
+    scaling: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Let a policy start and drain replicas, by its id, its file or its dotted path; again for others to "
+            "compare. Ids: apa, dynamo, forecast, hpa, keda, kpa, none, ray_serve, sky_serve.",
+            show_default=False,
+        ),
+    ] = None,
+    start_up_s: Annotated[
+        float, typer.Option("--start-up", help="Scaling: seconds until a started replica takes calls.")
+    ] = 180.0,
+    most_replicas: Annotated[
+        int, typer.Option(help="Scaling: replicas that there may be.", show_default="twice the plan's")
+    ] = 0,
+) -> ScalingOptions:
+    """What the options say."""
+    return ScalingOptions(tuple(scaling or ()), start_up_s, most_replicas)

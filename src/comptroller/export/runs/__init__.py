@@ -1,0 +1,36 @@
+"""A plan of training for the tools that run it: files by target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from comptroller.errors import UnknownIdError
+from comptroller.export.runs.ds_config import deepspeed_files
+from comptroller.export.runs.jobs import kubernetes_files, skypilot_files, slurm_files
+from comptroller.export.runs.llm_foundry import llm_foundry_files
+from comptroller.export.runs.megatron import megatron_files
+from comptroller.export.runs.torchtitan import torchtitan_files
+from comptroller.training.plan_document import TrainingPlan
+
+RUN_TARGETS: Mapping[str, Callable[[TrainingPlan], dict[str, str]]] = {
+    "deepspeed": deepspeed_files,
+    "kubernetes": kubernetes_files,
+    "llm_foundry": llm_foundry_files,
+    "megatron": megatron_files,
+    "skypilot": skypilot_files,
+    "slurm": slurm_files,
+    "torchtitan": torchtitan_files,
+}
+"""Target -> what makes its files: configurations of programs, and jobs around the command of the plan's program."""
+
+
+def export_run(target: str, plan: TrainingPlan) -> dict[str, str]:
+    """Files for a tool: text by name.
+
+    Raises:
+        UnknownIdError: there is no such target.
+        UnsupportedError: the tool cannot run what the plan asks for; says what.
+    """
+    if target not in RUN_TARGETS:
+        raise UnknownIdError("export target of training", target, RUN_TARGETS)
+    return RUN_TARGETS[target](plan)

@@ -1,0 +1,83 @@
+"""torchtitan: a job's TOML (torchtitan/models/*/train_configs) and the line that starts it."""
+
+from __future__ import annotations
+
+from comptroller.errors import UnsupportedError
+from comptroller.export.runs.megatron import save_steps, script, torchrun_words
+from comptroller.training.plan_document import TrainingPlan
+
+FLAVORS = {
+    "llama_3_8b": ("llama3", "8B"),
+    "llama_3_1_8b": ("llama3", "8B"),
+    "llama_3_70b": ("llama3", "70B"),
+    "llama_3_1_70b": ("llama3", "70B"),
+    "llama_3_1_405b": ("llama3", "405B"),
+}
+"""Models that torchtitan trains, by its name and flavor."""
+
+CONFIG = "train.toml"
+
+
+def torchtitan_files(plan: TrainingPlan) -> dict[str, str]:
+    """The configuration, and a script that starts one node.
+
+    Raises:
+        UnsupportedError: torchtitan does not train the model, shares out less than all, or lacks the precision.
+    """
+    words = [*torchrun_words(plan), "-m", "torchtitan.train", "--job.config_file", CONFIG]
+    return {CONFIG: torchtitan_config(plan), "train.sh": script(plan, words)}
+
+
+def torchtitan_config(plan: TrainingPlan) -> str:
+    """The text of the configuration; raises as `torchtitan_files`."""
+    run, layout = plan.run, plan.run.layout
+    if plan.model not in FLAVORS:
+        raise UnsupportedError(f"torchtitan: no flavor is known for {plan.model}; it has {', '.join(FLAVORS)}")
+    if layout.sharding != "full" and layout.dp > 1:
+        raise UnsupportedError('torchtitan: shares out weights too (FSDP); plan with program = "torchtitan"')
+    if run.precision not in {"bf16", "fp8", "mxfp8"}:
+        raise UnsupportedError(f"torchtitan: has no recipe in {run.precision}")
+    name, flavor = FLAVORS[plan.model]
+    tables: dict[str, dict[str, object]] = {
+        "job": {"description": plan.name, "dump_folder": "./outputs"},
+        "model": {"name": name, "flavor": flavor},
+        "training": {
+            "local_batch_size": plan.global_batch // layout.dp if layout.pp > 1 else layout.micro_batch,
+            "global_batch_size": plan.global_batch,
+            "seq_len": plan.seq,
+            "steps": run.steps,
+        },
+        "parallelism": _degrees(plan),
+        "checkpoint": {"enable": True, "interval": save_steps(plan)},
+        "activation_checkpoint": {"mode": layout.recompute},
+        **({"quantize.linear.float8": {"enable_fsdp_float8_all_gather": True}} if run.precision == "fp8" else {}),
+    }
+    return "\n".join(_table(title, rows) for title, rows in tables.items())
+
+
+def _table(title: str, rows: dict[str, object]) -> str:
+    return f"[{title}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in rows.items())
+
+
+def _degrees(plan: TrainingPlan) -> dict[str, object]:
+    layout = plan.run.layout
+    found: dict[str, object] = {
+        "data_parallel_replicate_degree": 1,
+        "data_parallel_shard_degree": layout.dp,
+        "tensor_parallel_degree": layout.tp,
+        "pipeline_parallel_degree": layout.pp,
+        "context_parallel_degree": layout.cp,
+    }
+    if layout.pp > 1:
+        bubbles = layout.schedule == "zero_bubble"
+        found["pipeline_parallel_schedule"] = (
+            "ZBVZeroBubble" if bubbles else "Interleaved1F1B" if layout.chunks > 1 else "1F1B"
+        )
+        found["pipeline_parallel_microbatch_size"] = layout.micro_batch
+    return found
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,0 +1,124 @@
+"""A plan's service under a trace while a policy starts and drains its replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.costs.timing import TimingCalibration
+from comptroller.errors import InputError, UnsupportedError
+from comptroller.planning.ground.plan_calibration import calibration_of_plan
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.ground.service_document import ServiceDocument
+from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
+from comptroller.serving.elastic import ElasticOutcome, ReplicaPhase
+from comptroller.serving.fleet import SimulatedFleet
+from comptroller.serving.scaling import START_UP_S, ScalingSettings, scale
+from comptroller.work.trace import RequestTrace
+
+MORE = 2
+"""Times the plan's replicas that a policy may have where nothing else is said: a plan is sized for its own demand, and
+twice it is what a policy can be wrong by."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingConditions:
+    """How a plan's service is scaled. start_up_s: until a replica takes calls.  most: replicas, 0 for `MORE` times the
+    plan's.  scale: times as fast as the trace was."""
+
+    start_up_s: float = START_UP_S
+    most: int = 0
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledSimulation:
+    """What came of a trace on replicas that a policy starts and drains."""
+
+    plan: Plan
+    trace: RequestTrace
+    settings: ScalingSettings
+    outcome: ElasticOutcome
+
+    @cached_property
+    def within(self) -> npt.NDArray[np.bool_]:
+        """Which calls were done within all the objectives."""
+        held = np.isfinite(self.outcome.latency_s("e2e_s"))
+        for entry in self.plan.latency:
+            values = self.outcome.latency_s(entry.quantity)
+            alone = ~np.isfinite(values) & (entry.quantity == "tpot_s")  # one token has no time for each further one
+            held &= (values <= entry.most_s) | alone
+        return np.asarray(held)
+
+    @property
+    def attainment(self) -> float:
+        """Share of the calls within all the objectives."""
+        return float(self.within.mean())
+
+    @property
+    def starts(self) -> int:
+        """How often a replica was started."""
+        return sum(event.phase == ReplicaPhase.STARTING for event in self.outcome.events)
+
+    @property
+    def most_paid(self) -> int:
+        """Most replicas paid for at once."""
+        paid = most = self.settings.first
+        for event in self.outcome.events:
+            change = {ReplicaPhase.STARTING: 1, ReplicaPhase.OFF: -1}.get(event.phase, 0)
+            paid += change
+            most = max(most, paid)
+        return most
+
+
+def replica_targets(service: ServiceDocument) -> tuple[float, float]:
+    """Calls a second that a replica takes within the objectives, by the plan's mix of sizes, and how many are then in
+    flight (Little's law at the predicted times)."""
+    rate = sum(part.rate_per_s * part.share for part in service.slices)
+    busy = sum(part.rate_per_s * part.share / part.capacity_per_replica_per_s for part in service.slices)
+    if not (rate > 0 and busy > 0):
+        raise InputError(f"{service.id} carries no calls, so that nothing says what a replica of it is to take")
+    tokens = sum(part.rate_per_s * part.share * part.output_tokens for part in service.slices) / rate
+    target_per_s = rate / busy
+    return target_per_s, target_per_s * (service.ttft_s.value + service.tpot_s.value * tokens)
+
+
+def simulate_scaling(
+    plan: Plan,
+    trace: RequestTrace,
+    policies: Sequence[str],
+    conditions: ScalingConditions | None = None,
+    calibration: TimingCalibration | None = None,
+) -> tuple[ScaledSimulation, ...]:
+    """Replay a trace on a plan's service under each of the policies, which begin with the plan's replicas.
+
+    Raises:
+        InputError: an unknown policy, fewer replicas allowed than the plan has, or requests that cannot be simulated.
+        UnsupportedError: the plan has not one service in one pool, or buys from an API.
+    """
+    how = conditions or ScalingConditions()
+    if plan.offers or len(plan.services) != 1 or len(plan.services[0].deployment.pools) != 1:
+        raise UnsupportedError(f"plan {plan.name!r}: what is scaled is one service of one pool, and no API beside it")
+    (service,) = plan.services
+    first = service.deployment.pools[0].replicas
+    most = how.most or MORE * first
+    if most < first:
+        raise InputError(f"at most {most} replicas are fewer than the {first} of the plan")
+    replayed = trace.scaled(how.scale) if how.scale != 1 else trace
+    fleet = _of_size(fleet_of(plan.services, calibration or calibration_of_plan(plan), plan.library, 0), most)
+    asked = calls_of(plan.services, replayed, np.random.default_rng(0))
+    per_s, in_flight = replica_targets(service)
+    settings = [
+        ScalingSettings(name, in_flight, per_s, first=first, most=most, start_up_s=how.start_up_s) for name in policies
+    ]
+    return tuple(ScaledSimulation(plan, replayed, one, scale(fleet, asked, one)) for one in settings)
+
+
+def _of_size(fleet: SimulatedFleet, replicas: int) -> SimulatedFleet:
+    """The fleet with so many of its one service's replicas."""
+    (service,) = fleet.services
+    return replace(fleet, services=(replace(service, replicas=(service.replicas[0],) * replicas),))

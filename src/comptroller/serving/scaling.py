@@ -1,0 +1,117 @@
+"""A scaling policy at work: every second is seen, and replicas are started and drained as it wishes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from comptroller.errors import InputError
+from comptroller.serving.elastic import ElasticEngine, ElasticOutcome, ReplicaPhase
+from comptroller.serving.fleet import SimulatedFleet
+from comptroller.serving.policies import decision, module
+from comptroller.serving.policies.scaling_view import ScalingView
+from comptroller.serving.policies.view import ACTIVE
+from comptroller.work.call import CallTable
+
+START_UP_S = 180.0
+"""From the decision for a replica until it takes calls: what llm-d reckons with for a pod (llm-d-autoscaling, issue
+1517). At half of it reactive policies are late for half as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingSettings:
+    """How a service is scaled. policy: its id, the path of its file or its dotted path.  first: replicas at the start.
+
+    target_calls: calls in flight that a replica is to have.  target_per_s: calls it is to take a second.  least, most:
+    replicas; `most` is bounded by the fleet.
+    """
+
+    policy: str
+    target_calls: float
+    target_per_s: float
+    first: int
+    least: int = 1
+    most: int = 0
+    start_up_s: float = START_UP_S
+
+    def __post_init__(self) -> None:
+        module("scaling", self.policy)
+        if not (self.target_calls > 0 and self.target_per_s > 0):
+            raise InputError(
+                f"scaling: {self.target_calls:g} calls in flight and {self.target_per_s:g} a second for a replica; "
+                "both have to be above 0"
+            )
+        if not (self.start_up_s >= 0 and 1 <= self.least <= self.first):
+            raise InputError(
+                f"scaling: start-up {self.start_up_s:g} s, at least {self.least} replicas, {self.first} at the start; "
+                "allowed: from 0 s, from 1, at most those at the start"
+            )
+
+
+class ServiceHistory:
+    """What was seen of a service, a value for every second of a span."""
+
+    NAMES = ("arrivals", "in_flight", "queued", "cache", "ready")
+
+    def __init__(self, seconds: int) -> None:
+        self.length = 0
+        self._values = {name: np.zeros(seconds) for name in self.NAMES}
+
+    def add(self, **values: float) -> None:
+        """The values of one more second."""
+        for name, value in values.items():
+            self._values[name][self.length] = value
+        self.length += 1
+
+    def so_far(self) -> dict[str, npt.NDArray[np.float64]]:
+        """All seconds that were seen."""
+        return {name: values[: self.length] for name, values in self._values.items()}
+
+
+def scale(fleet: SimulatedFleet, calls: CallTable, settings: ScalingSettings) -> ElasticOutcome:
+    """What comes of calls on a fleet of which a policy starts and drains replicas.
+
+    Replicas are those of the fleet; those beyond `first` are off at the start. Once the last call has arrived nothing
+    more is decided, and what runs is paid for until the last call has ended.
+
+    Raises:
+        InputError: a fleet or settings that cannot be scaled.
+    """
+    most = min(settings.most or len(fleet.replicas()), len(fleet.replicas()))
+    engine = ElasticEngine(fleet, calls, min(settings.first, most))
+    policy = decision("scaling", settings.policy)
+    every_s = int(module("scaling", settings.policy).EVERY_S)
+    arrivals = np.bincount(np.asarray(calls["arrival_s"], np.float64).astype(np.int64))
+    history = ServiceHistory(arrivals.size)
+    for second, arrived in enumerate(arrivals, 1):
+        engine.advance(float(second))
+        history.add(
+            arrivals=float(arrived),
+            in_flight=float(engine.seen()[ACTIVE].sum()),
+            queued=engine.queued(),
+            cache=engine.cache_share(),
+            ready=len(engine.of(ReplicaPhase.OPEN)),
+        )
+        if second % every_s == 0:
+            current = len(engine.of(ReplicaPhase.OPEN, ReplicaPhase.STARTING))
+            view = ScalingView(
+                **history.so_far(), current=current, target_calls=settings.target_calls,
+                target_per_s=settings.target_per_s, start_up_s=settings.start_up_s, least=settings.least, most=most,
+            )  # fmt: skip
+            _follow(engine, min(max(int(policy(view)), settings.least), most) - current, settings.start_up_s)
+    return engine.finish()
+
+
+def _follow(engine: ElasticEngine, change: int, start_up_s: float) -> None:
+    """Start so many more, or drain so many: first those that are starting, then those with the fewest calls."""
+    if change > 0:
+        for replica in engine.of(ReplicaPhase.OFF)[:change]:
+            engine.start(replica, start_up_s)
+        return
+    calls = engine.seen()[ACTIVE]
+    opened = sorted(engine.of(ReplicaPhase.OPEN), key=lambda r: (calls[r], -r))
+    newest = sorted(engine.of(ReplicaPhase.STARTING), key=lambda r: -engine.times[r].ready_s)
+    for replica in [*newest, *opened[: len(opened) - 1]][: -change or 0]:
+        engine.drain(replica)

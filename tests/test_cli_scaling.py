@@ -1,0 +1,75 @@
+"""Scaling policies from the command line: beside the fleet as it is, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from comptroller.cli import main
+from comptroller.planning.ground.plan_document import load_plan
+from comptroller.planning.scaled_simulation import replica_targets
+from export_plans import GOLDEN, OFFER, plan_of
+
+
+def ends(words: list[str]) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """The first service of the golden plan on two replicas, and a trace that is quiet, busy and quiet."""
+    place = tmp_path_factory.mktemp("scaling")
+    first = GOLDEN.services[0]
+    pools = (first.deployment.pools[0].model_copy(update={"replicas": 2}),)
+    service = first.model_copy(update={"deployment": first.deployment.model_copy(update={"pools": pools})})
+    (place / "plan.json").write_text(plan_of(service).model_dump_json(), encoding="utf-8")
+    per_s, _ = replica_targets(service)
+    rng = np.random.default_rng(0)
+    arrivals = np.sort(np.concatenate([rng.uniform(0, 120, int(24 * per_s)), rng.uniform(40, 60, int(60 * per_s))]))
+    rows = "".join(f"{second:.3f},400,100\n" for second in arrivals)
+    (place / "trace.csv").write_text(f"arrival_s,input_tokens,output_tokens\n{rows}", encoding="utf-8")
+    return str(place / "plan.json"), str(place / "trace.csv")
+
+
+def test_policies_stand_beside_the_fleet_as_it_is(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    plan, trace = files
+    words = ["simulate", plan, "--trace", trace, "--scaling", "hpa", "--scaling", "forecast", "--start-up", "10"]
+    assert ends([*words, "--most-replicas", "6", "--json"]) == 0
+    rows = {row["policy"]: row for row in json.loads(capsys.readouterr().out)["scaling"]}
+    assert list(rows) == ["none", "hpa", "forecast"] and rows["none"]["starts"] == 0 and rows["none"]["most"] == 2
+    assert rows["hpa"]["starts"] > 0 and 2 < rows["hpa"]["most"] <= 6 and rows["hpa"]["start_up_s"] == 10
+    assert all(0 <= row["within"] <= 1 and row["replica_h"] > 0 for row in rows.values())
+    paid = {row["policy"]: row["usd"] / row["replica_h"] for row in rows.values()}
+    assert paid["hpa"] == pytest.approx(paid["none"], rel=1e-4), "dollars are the same price an hour"
+    assert ends([*words, "--most-replicas", "6"]) == 0
+    assert "Scaling: 10 s from a decision" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--scaling", "kpaa"], "kpaa"),
+        (["--scaling", "kpa", "--most-replicas", "1"], "at most 1 replicas are fewer than the 2 of the plan"),
+        (["--scaling", "kpa", "--start-up", "-3"], "start-up -3 s"),
+    ],
+)
+def test_what_cannot_be_scaled_is_refused(
+    files: tuple[str, str], more: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ends(["simulate", files[0], "--trace", files[1], *more]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_plan_of_several_services_is_refused(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "two.json").write_text(
+        plan_of(load_plan(Path(files[0])).services[0], offers=(OFFER,)).model_dump_json()
+    )
+    assert ends(["simulate", str(tmp_path / "two.json"), "--trace", files[1], "--scaling", "kpa"]) == 2
+    assert "one service of one pool, and no API beside it" in capsys.readouterr().err

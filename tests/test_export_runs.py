@@ -1,0 +1,94 @@
+"""Exports of a plan of training: what each tool reads, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from comptroller.errors import UnknownIdError, UnsupportedError
+from comptroller.export.runs import RUN_TARGETS, export_run
+from comptroller.training.document import parse_training
+from comptroller.training.plan_document import TrainingPlan
+from comptroller.training.planner import plan_training
+
+
+def planned(**changes: object) -> TrainingPlan:
+    allow = {"accelerators": ["h100_sxm"], "sites": ["us_neocloud"], "devices": [32]}
+    run = {"model": "llama_3_1_8b", "tokens": 1e11, "seq": 8192, "global_batch": 256, "allow": allow, **changes}
+    return plan_training(parse_training({"name": "a run", "training": run}))
+
+
+@pytest.fixture(scope="module")
+def megatron() -> TrainingPlan:
+    return planned(layout={"tp": 2, "pp": 4, "chunks": 2, "micro_batch": 1})
+
+
+@pytest.fixture(scope="module")
+def titan() -> TrainingPlan:
+    return planned(program="torchtitan")
+
+
+def option(words: list[str], name: str) -> str:
+    return words[words.index(name) + 1]
+
+
+def test_megatron_gets_the_degrees_of_the_plan(megatron: TrainingPlan, tmp_path: Path) -> None:
+    text = export_run("megatron", megatron)["train.sh"]
+    (tmp_path / "train.sh").write_text(text, encoding="utf-8")
+    assert subprocess.run(["bash", "-n", str(tmp_path / "train.sh")], check=False).returncode == 0
+    words = shlex.split(text.replace("\\\n", " "), comments=True)
+    layout = megatron.run.layout
+    assert int(option(words, "--tensor-model-parallel-size")) == layout.tp == 2
+    assert int(option(words, "--pipeline-model-parallel-size")) == layout.pp
+    assert int(option(words, "--global-batch-size")) == layout.dp * layout.micro_batch * layout.accumulation
+    assert int(option(words, "--train-iters")) == megatron.run.steps
+    assert {"--nnodes=4", "--nproc-per-node=8", "--sequence-parallel", "--use-distributed-optimizer"} <= set(words)
+    assert (option(words, "--num-query-groups"), option(words, "--num-layers")) == ("8", "32")
+
+
+def test_torchtitan_reads_its_toml(titan: TrainingPlan) -> None:
+    config = tomllib.loads(export_run("torchtitan", titan)["train.toml"])
+    degrees, layout = config["parallelism"], titan.run.layout
+    assert degrees["data_parallel_shard_degree"] == layout.dp
+    assert config["training"]["steps"] == titan.run.steps and config["model"] == {"name": "llama3", "flavor": "8B"}
+    assert config["activation_checkpoint"]["mode"] == layout.recompute
+
+
+def test_deepspeed_and_llm_foundry_agree_with_the_batch() -> None:
+    plan = planned(program="llm_foundry")
+    config = json.loads(export_run("deepspeed", plan)["ds_config.json"])
+    each = config["train_micro_batch_size_per_gpu"] * config["gradient_accumulation_steps"] * plan.run.layout.dp
+    assert each == config["train_batch_size"] == 256
+    read = yaml.safe_load(export_run("llm_foundry", plan)["train.yaml"])
+    assert read["global_train_batch_size"] == 256 and read["max_duration"] == f"{plan.run.steps}ba"
+
+
+@pytest.mark.parametrize("target", ["slurm", "skypilot", "kubernetes"])
+def test_jobs_ask_for_the_nodes_of_the_plan(target: str, megatron: TrainingPlan) -> None:
+    files = export_run(target, megatron)
+    assert "train.sh" in files
+    if target == "slurm":
+        assert "#SBATCH --nodes=4" in files["job.sbatch"] and "--gpus-per-node=8" in files["job.sbatch"]
+        return
+    job = yaml.safe_load(files["job.yaml"])
+    if target == "skypilot":
+        assert job["num_nodes"] == 4 and job["resources"]["accelerators"]["H100"] == 8
+    else:
+        groups = job["spec"]["pytorchReplicaSpecs"]
+        assert groups["Master"]["replicas"] + groups["Worker"]["replicas"] == 4
+
+
+def test_what_a_tool_cannot_run_is_refused(megatron: TrainingPlan) -> None:
+    with pytest.raises(UnsupportedError, match="FSDP alone"):
+        export_run("llm_foundry", megatron)
+    with pytest.raises(UnsupportedError, match="shares out weights"):
+        export_run("torchtitan", megatron)
+    with pytest.raises(UnknownIdError, match="slurm"):
+        export_run("slurn", megatron)
+    assert len(RUN_TARGETS) == 7
