@@ -34,11 +34,12 @@ ROOM_LINES = {
     # and what is given up before it is simulated to the end; 750 lines of the odds of a choice: errors that deployments
     # share, break-evens, what timing is worth, what nobody timed; offers by seller and capacity, marketplaces; shapes
     # of several services, hours of questions; levers: pools apart, drafts, routing, adapters; the fleet of today from
+    # launch lines; what pictures show, and what the pool answers at once (220 lines)
+    "planning": 15_000,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
     # a plan's service under scaling policies (130 lines)
-    "planning": 15_000,
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten and of any table by its columns, laws and intervals over them; levers of serving with
     # their limits, prefixes

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from math import nan
 from typing import NamedTuple
 
+from sqlalchemy import select
+
+from comptroller.books import schema
+from comptroller.books.daily import NAMES
 from comptroller.books.grouping import TAG, grouped_totals
 from comptroller.books.ledger import CallLedger
 from comptroller.books.query import EVERYTHING, LedgerScope, LedgerTotals, totals
@@ -25,7 +30,7 @@ MOST_ROWS = 20
 """Groups in the table; `comptroller books report` has all."""
 
 MOST_TAGS = 6
-"""Names of tags that are offered as groups, the most used first."""
+"""Names of tags that are offered as groups."""
 
 
 class SpendMeasure(NamedTuple):
@@ -66,11 +71,11 @@ def spend_selects(sources: DashboardSources) -> tuple[PanelSelect, ...]:
 
 
 def _tag_names(ledger: CallLedger) -> list[str]:
-    """Names of tags, the dearest first."""
-    found: dict[str, None] = {}
-    for item in totals(ledger, ["tags"]):
-        found |= {tag.partition("=")[0]: None for tag in item.group[0].split(";") if tag}
-    return list(found)[:MOST_TAGS]
+    """Names of tags that calls were booked with."""
+    with schema.refusals("tags"), ledger.engine.connect() as connection:
+        told = connection.execute(select(schema.account.c.tags).distinct()).scalars().all()
+    names = {tag.partition("=")[0] for tags in told for tag in tags.split(";") if tag}
+    return sorted(names)[:MOST_TAGS]
 
 
 def scope_of(days: str) -> LedgerScope:
@@ -85,16 +90,34 @@ def spend_panel(sources: DashboardSources, chosen: Choice) -> PanelContent:
     assert sources.ledger is not None
     ledger, scope, by = sources.ledger, scope_of(chosen["days"]), chosen["by"]
     measure = MEASURES[chosen["measure"]]
-    whole = grouped_totals(ledger, (), scope)
-    if not whole:
-        return PanelContent(texts=("No call was booked in this period.",))
     daily = grouped_totals(ledger, ("day", by), scope)
-    groups = sorted(grouped_totals(ledger, (by,), scope), key=lambda item: -measure.of(item))
+    if not daily:
+        return PanelContent(texts=("No call was booked in this period.",))
+    groups = sorted(_summed(daily, lambda group: group[1:]), key=lambda item: -measure.of(item))
+    (whole,) = _summed(daily, lambda group: ())
     table = sheets.spend(groups[:MOST_ROWS], (by.removeprefix(TAG),))
     limits = [b for b in ledger.balances() if b.budget.scope == "all" and b.budget.period == "day"]
     limit = min((b.budget.limit_pusd / 1e12 for b in limits), default=None) if measure.unit == "$" else None
     charts = (_by_day(daily, [item.group[0] for item in groups], measure, limit), _by_group(groups, measure))
-    return PanelContent(_tiles(whole[0]), charts, sheets=(sheets.with_amounts(table),))
+    return PanelContent(_tiles(whole), charts, sheets=(sheets.with_amounts(table),))
+
+
+def _summed(found: Sequence[LedgerTotals], part: Callable[[tuple[str, ...]], tuple[str, ...]]) -> list[LedgerTotals]:
+    """Sums of groups that share a part of their names: the books are asked once for all that a panel shows.
+
+    Requests of the whole are counted by their first call, so that one with several models counts once.
+    """
+    by_part: dict[tuple[str, ...], list[LedgerTotals]] = {}
+    for item in found:
+        by_part.setdefault(part(item.group), []).append(item)
+    sums = []
+    for group, items in by_part.items():
+        amounts = {name: sum(item[name] for item in items) for name in NAMES}
+        requests = sum(item.requests for item in items) if group else int(amounts["requests"])
+        solved = sum(item.solved for item in items if item.scored)
+        scored = sum(item.scored for item in items)
+        sums.append(LedgerTotals(group, amounts, requests, solved if scored else nan, scored))
+    return sums
 
 
 def _tiles(whole: LedgerTotals) -> tuple[PageTile, ...]:
@@ -203,8 +226,8 @@ def budgets_panel(sources: DashboardSources, _: Choice) -> PanelContent:
 def waste_panel(sources: DashboardSources, chosen: Choice) -> PanelContent:
     """What bought nothing."""
     assert sources.ledger is not None
-    scope = scope_of(chosen["days"])
-    table = sheets.waste(totals(sources.ledger, ["finish"], scope), totals(sources.ledger, ["role"], scope))
+    both = totals(sources.ledger, ["finish", "role"], scope_of(chosen["days"]))
+    table = sheets.waste(_summed(both, lambda group: group[:1]), _summed(both, lambda group: group[1:]))
     lines = [(str(row[0]), float(row[2] or 0.0)) for row in table.rows]
     lost = [(what, usd) for what, usd in lines if usd > 0]
     text = (
