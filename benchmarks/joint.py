@@ -94,11 +94,9 @@ def lines(name: str, problem: PlanningProblem, about: JointWorkload) -> Iterator
         for target in (*about.targets, *(about.more if planner == "joint" else ())):
             found = list(judged(aimed(problem, target, None), rules, about.halves))
             if found:
-                usd, solved = np.mean([each[:2] for each in found], axis=0)
+                usd, solved = np.mean([each[:2] for each in found], axis=0).tolist()
                 ways = ", ".join(sorted({each[2] for each in found}))
-                line = HeldOutLine(
-                    name, planner, target, len(found), about.halves, float(usd), float(solved), ways=ways
-                )
+                line = HeldOutLine(name, planner, target, len(found), about.halves, usd, solved, ways=ways)
                 print(line, flush=True)
                 yield line
 

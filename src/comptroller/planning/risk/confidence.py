@@ -62,8 +62,8 @@ def with_supported_ways(
     """The problem kept to what the evidence supports: scores shrunk, ways as free, and targets as high, as it takes for
     the targets to hold on other questions, with the confidence asked for or in the mean.
 
-    freedoms: among which is chosen.  As it is for plain requests, where nothing can be served, and where a class has a single question: nothing of it is
-    left then when it is left out.
+    freedoms: among which is chosen.  As it is for plain requests, where nothing can be served, and where a class has a
+    single question: nothing of it is left then when it is left out.
 
     Raises:
         InfeasibleError: no choice holds the targets with the confidence asked for; says what share the evidence
