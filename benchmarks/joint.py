@@ -43,13 +43,15 @@ class JointWorkload:
 
 WORKLOADS: Mapping[str, JointWorkload] = {
     "joint_apis": JointWorkload(
-        "maths and science, eight models by API or on own devices", (0.85, 0.80), (0.76, 0.83, 0.87, 0.89), 12
+        "maths and science, eight models by API or on own devices", (0.85, 0.80), (0.76, 0.83, 0.87, 0.90), 10
     ),
-    "joint_mmlu": JointWorkload(
-        "MMLU, 57 subjects, a cheap and a dear API", (0.76, 0.72), (0.74, 0.78, 0.80), 4, "linear"
+    "joint_mmlu": JointWorkload("MMLU, 57 subjects, a cheap and a dear API", (0.76, 0.72), (0.78, 0.81), 4, "linear"),
+    "joint_swebench": JointWorkload(
+        "issues of SWE-bench Verified, tests decide", (0.66, 0.62), (0.58, 0.70, 0.74, 0.80), 16
     ),
-    "joint_swebench": JointWorkload("issues of SWE-bench Verified, tests decide", (0.72, 0.66), (0.62, 0.69, 0.74), 16),
-    "joint_pythia": JointWorkload("Pythia sizes that sample until a checker accepts", (0.15, 0.25), (0.12, 0.2), 12),
+    "joint_pythia": JointWorkload(
+        "Pythia sizes that sample until a checker accepts", (0.15, 0.25), (0.12, 0.2, 0.3, 0.36), 12
+    ),
 }
 
 

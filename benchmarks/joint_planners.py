@@ -30,6 +30,9 @@ SINGLE = ("once", "sample_and_vote", "stop_on_success")
 SPENDS = tuple(np.linspace(0.05, 0.95, 19).round(2).tolist())
 """Shares of calls of the dear model that a router is set to: steps of a twentieth."""
 
+ROUNDING = 1e-6
+"""Of a share solved, below the most that there is."""
+
 
 @dataclass(frozen=True)
 class FairPlanner:
@@ -39,7 +42,7 @@ class FairPlanner:
     may: Callable[[Option], bool]
 
     def plan(self, problem: PlanningProblem) -> tuple[PlanningProblem, Fleet]:
-        """The choice on a problem's questions.
+        """The choice on a problem's questions; a target beyond all that they support is lowered to that.
 
         Raises:
             InfeasibleError: there is none.
@@ -49,6 +52,9 @@ class FairPlanner:
         if not options:
             raise InfeasibleError("no such way is recorded")
         some = replace(problem, search=PlanSearch(replace(space, options=options)))
+        (_, least), *others = some.goal.quality
+        most = some.search.most_solved("", replace(some.goal, ways=self.freedoms[-1])) - ROUNDING
+        some = replace(some, goal=replace(some.goal, quality=(("", min(least, most)), *others)))
         asked = with_supported_ways(some, self.freedoms)
         return asked, asked.search.solve(asked.goal)
 
