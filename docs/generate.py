@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from comptroller.cli._document_schemas import DOCUMENTS, document_schema
+from comptroller.facts.reader import QUANTITY
 from comptroller.report.facts import LISTS
 from comptroller.strategies import protocol
 from comptroller_lab.strategy_tables import rules, spelling_with_defaults, strategies, trained_parts, trained_routers
@@ -21,7 +25,108 @@ WRITTEN = "<!-- written by docs/generate.py -->\n"
 def pages() -> dict[str, str]:
     """The text of every generated page by file name."""
     found = {f"{kind}.md": facts_page(kind) for kind in LISTS}
-    return {**found, "methodology.md": methodology(), "strategies.md": strategies_page()}
+    documents = {f"documents/{kind}.md": document_page(kind) for kind in DOCUMENTS}
+    return {**found, **documents, "methodology.md": methodology(), "strategies.md": strategies_page()}
+
+
+UNIT_OF = {"tokens": "tokens", "s": "s", "h": "h", "w": "W", "j": "J", "bytes": "B", "usd": "USD", "gco2e": "gCO2e"}
+"""Last part of a key's name -> the unit of its value, where it is a plain number."""
+
+UNIT_OF |= {name: name for name in ("requests", "calls", "questions", "output", "input")}
+
+QUANTITIES = """## Quantities
+
+A value with its unit and its source: `{ value = 80, unit = "GB", source = "sheet", note = "..." }`. `source` names a
+table of `[sources]`, `note` may be left out, `unit` is one of those in the column.
+"""
+
+EXAMPLE_LINES = 45
+"""Lines of an example: a screen. Twice as many bury the table under one file."""
+
+
+def document_page(kind: str) -> str:
+    """Every key of a kind of document with its unit, default and meaning, and an example."""
+    document, schema = DOCUMENTS[kind], document_schema(kind)
+    tables = [("", schema), *sorted(schema.get("$defs", {}).items())]
+    parts = [
+        f"{WRITTEN}# {kind.replace('_', ' ').capitalize()}\n",
+        f"{document.what}\n",
+        f"`comptroller schema {kind} --out {kind}.schema.json` writes its JSON Schema; with `#:schema "
+        f"{kind}.schema.json` as the first line of a TOML file editors complete and check its keys. A key without a "
+        "default is required.\n",
+    ]
+    for name, table in tables:
+        fields = table.get("properties", {})
+        required = [key for key in fields if key in table.get("required", ())]
+        if rows := [_key_row(key, fields[key], table, schema) for key in dict.fromkeys([*required, *fields])]:
+            said = table.get("description", "") if name else ""
+            heading = [f"## {name}\n", f"{_in_table(said)}\n"] if name else []
+            parts += [*heading, "| key | value | unit | default | meaning |", "|---|---|---|---|---|", *rows, ""]
+    if "[quantity](#quantities)" in "".join(parts):
+        parts += [QUANTITIES]
+    if document.example:
+        text = (HERE.parent / document.example).read_text(encoding="utf-8").splitlines()
+        more = [f"# ... {len(text) - EXAMPLE_LINES} lines more"] if len(text) > EXAMPLE_LINES else []
+        shown = "\n".join([*text[:EXAMPLE_LINES], *more])
+        parts += ["## Example\n", f"`{document.example}`:\n", f"```toml\n{shown}\n```", ""]
+    return "\n".join(parts)
+
+
+def _key_row(key: str, field: dict[str, Any], table: dict[str, Any], schema: dict[str, Any]) -> str:
+    default = field.get("default")
+    shown = "–" if default is None else "see there" if isinstance(default, dict) else f"`{json.dumps(default)}`"
+    units = _units_of(field) or [_unit(key)]
+    required = key in table.get("required", ())
+    cells = (f"`{key}`", _allowed(field, schema), ", ".join(units), "" if required else shown, field["description"])
+    return f"| {' | '.join(map(_in_table, cells))} |"
+
+
+def _units_of(field: dict[str, Any]) -> list[str]:
+    """The units of a quantity in a field, or in the table or the choices that it holds."""
+    found: list[str] = field.get("properties", {}).get("unit", {}).get("enum", [])
+    inner = [field.get("additionalProperties"), *field.get("anyOf", ())]
+    return found or next((units for each in inner if isinstance(each, dict) and (units := _units_of(each))), [])
+
+
+def _unit(key: str) -> str:
+    """The unit that a key's name ends in, of a plain number.
+
+    `usd_per_device_h` is in USD/device h, `overlap_h` in h.
+    """
+    left, per, right = key.partition("_per_")
+    return UNIT_OF.get(left.rpartition("_")[2], "") + (f"/{right.replace('_', ' ')}" if per else "")
+
+
+BOUNDS = ((">=", "minimum"), (">", "exclusiveMinimum"), ("<=", "maximum"), ("<", "exclusiveMaximum"))
+
+
+def _allowed(field: dict[str, Any], schema: dict[str, Any]) -> str:
+    """What a value may be: its type, its choices, its bounds."""
+    if reference := field.get("$ref"):
+        name = reference.rpartition("/")[2]
+        inner = schema["$defs"][name]
+        return f"[{name}](#{name.lower()})" if "properties" in inner else _allowed(inner, schema)
+    if choices := field.get("enum"):
+        return " ".join(f"`{choice}`" for choice in choices)
+    if several := field.get("anyOf") or field.get("oneOf"):
+        said = (_allowed(each, schema) for each in several if each.get("type") != "null")
+        return " or ".join(dict.fromkeys(filter(None, said)))
+    if set(field.get("properties", ())) == set(QUANTITY):
+        return "[quantity](#quantities)"
+    return _plain_allowed(field, schema)
+
+
+def _plain_allowed(field: dict[str, Any], schema: dict[str, Any]) -> str:
+    kind = str(field.get("type", "anything"))
+    inner = field.get("items" if kind == "array" else "additionalProperties")
+    of = f" of {_allowed(inner, schema)}" if isinstance(inner, dict) and inner else ""
+    name = {"array": "list", "object": "table"}.get(kind, kind)
+    bounds = ", ".join(f"{sign} {field[bound]:g}" for sign, bound in BOUNDS if bound in field)
+    return f"{name}{of} {bounds}".strip()
+
+
+def _in_table(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def facts_page(kind: str) -> str:
@@ -92,6 +197,7 @@ def _formulas(tree: ast.Module) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    (HERE / "documents").mkdir(exist_ok=True)
     for name, content in pages().items():
         (HERE / name).write_text(content, encoding="utf-8")
         print(f"wrote docs/{name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tomllib
@@ -52,8 +53,19 @@ def run(
     if file.exists() and not force:
         raise InputError(f"{file}: is there already; --force replaces it")
     check(file)
-    write(file, checked_text(values, file))
+    write(file, f"#:schema {SCHEMA_FILE}\n{checked_text(values, file)}")
+    _write_schema(file.parent / SCHEMA_FILE)
     say(f"wrote {file}; next: comptroller plan {file}")
+
+
+SCHEMA_FILE = "workload.schema.json"
+"""The schema beside a new workload, from which editors complete and check its keys."""
+
+
+def _write_schema(path: Path) -> None:
+    from comptroller.cli._document_schemas import document_schema
+
+    write(path, json.dumps(document_schema("workload"), indent=2, ensure_ascii=False) + "\n")
 
 
 def answers_of(ask: Ask) -> dict[str, Any]:

@@ -332,7 +332,7 @@ class _QuantityReading:
                 if "value" in value or ("unit" in value and value.keys() <= set(QUANTITY)):
                     return _quantity(value, self.file, where, self.sources, self.provenance)
                 return {k: self.resolved(v, (*where, k)) for k, v in value.items()}
-            if isinstance(value, int | float) and _suffix(where):
+            if isinstance(value, int | float) and unit_suffix(where):
                 allowed = "{ value, unit, source }"
                 raise FactError(self.file, ".".join(where), "needs value, unit and source", allowed)
         except FactError as error:
@@ -346,7 +346,7 @@ FAULTLESS = 1.0
 Twice as much would be no share."""
 
 
-def _suffix(where: tuple[str, ...]) -> str | None:
+def unit_suffix(where: tuple[str, ...]) -> str | None:
     """The unit suffix that a field's name, or its table's name, ends in."""
     for name in reversed(where[-2:]):
         for suffix in SUFFIXES:
@@ -372,7 +372,7 @@ def _quantity(
     if not isinstance(source, str) or source not in sources:
         raise FactError(file, name, f"source {source!r} is not in [sources]", ", ".join(sources))
     result, suffix = to_si(number, unit)
-    expected = _suffix(where)
+    expected = unit_suffix(where)
     if expected is None:
         raise FactError(file, name, "takes a plain value: its name ends in no unit")
     if expected != suffix:

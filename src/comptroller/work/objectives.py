@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, model_validator
 
-from comptroller.work.sizes import STRICT, checked_unit, conflict, in_si
+from comptroller.work.sizes import STRICT, checked_unit, conflict, in_si, unit_schema
 
 PERCENTILE = 95.0
 """Per cent of the requests that a latency bound holds for, unless it states another. Twice this does not exist; 99
@@ -48,6 +48,7 @@ class QuantityBound(BaseModel):
 class LatencyPercentileBound(QuantityBound):
     """An upper bound of the latency of `p` per cent of the requests."""
 
+    unit: Annotated[str, unit_schema("s")]
     p: Annotated[float, Field(strict=True, gt=0, lt=100)] = PERCENTILE
 
     @model_validator(mode="after")
@@ -69,6 +70,8 @@ class LatencyPercentileBound(QuantityBound):
 class SpendRateBound(QuantityBound):
     """An upper bound of spending over time, such as USD/h."""
 
+    unit: Annotated[str, unit_schema("usd_per_s")]
+
     @model_validator(mode="after")
     def _money(self) -> SpendRateBound:
         checked_unit(self.unit, "usd_per_s")
@@ -83,6 +86,8 @@ class SpendRateBound(QuantityBound):
 class PowerBound(QuantityBound):
     """An upper bound of power at the meter, with cooling and losses (PUE)."""
 
+    unit: Annotated[str, unit_schema("w")]
+
     @model_validator(mode="after")
     def _watts(self) -> PowerBound:
         checked_unit(self.unit, "w")
@@ -91,6 +96,8 @@ class PowerBound(QuantityBound):
 
 class CarbonBound(QuantityBound):
     """An upper bound of emissions over time, such as kgCO2e/h."""
+
+    unit: Annotated[str, unit_schema("gco2e_per_s")]
 
     @model_validator(mode="after")
     def _grams(self) -> CarbonBound:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import scipy  # its parts are imported when they are used
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from comptroller.quantities import UNITS, to_si
@@ -45,6 +45,13 @@ def checked_unit(unit: str, suffix: str) -> str:
     if unit not in fitting:
         raise conflict("unit", f"{unit!r} does not fit", ", ".join(fitting))
     return unit
+
+
+def unit_schema(suffix: str) -> WithJsonSchema:
+    """What the JSON Schema of a unit allows: those of a field suffix."""
+    return WithJsonSchema(
+        {"type": "string", "enum": [name for name, (belongs, _) in UNITS.items() if belongs == suffix]}
+    )
 
 
 def in_si(value: float, unit: str, suffix: str) -> float:

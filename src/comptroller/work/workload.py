@@ -36,7 +36,7 @@ from comptroller.work.objectives import (
 )
 from comptroller.work.quality import WorkloadQuality
 from comptroller.work.rows import TraceReadOptions
-from comptroller.work.sizes import STRICT, Sizes, checked_unit, conflict, in_si
+from comptroller.work.sizes import STRICT, Sizes, checked_unit, conflict, in_si, unit_schema
 from comptroller.work.trace_columns import TraceColumnNames
 from comptroller.work.uncertainty import WorkloadUncertainty
 from comptroller.work.use_cases import WorkloadUsage, with_own_use_case
@@ -82,7 +82,7 @@ class TraceSlice(BaseModel):
     model_config = STRICT
     start: NotNegative = 0.0
     end: Positive
-    unit: str
+    unit: Annotated[str, unit_schema("s")]
 
     @model_validator(mode="after")
     def _times(self) -> TraceSlice:
