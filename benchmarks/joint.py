@@ -4,8 +4,8 @@
 
 Writes results/joint.{json,md} and results/joint_headline.md. Every planner finds what to aim at by the same
 cross-fitting on the choosing half and sizes its fleet anew for the other. Costs are compared at equal share solved
-there: the joint plan is made for several targets, and its cost is read off, on a logarithmic scale, between the two
-whose shares lie around the rival's.
+there: the joint plan is also made for the shares that rivals came to solve, and its cost is read off, on a logarithmic
+scale, between the two plans whose shares lie around the rival's.
 """
 
 from __future__ import annotations
@@ -20,39 +20,36 @@ from comptroller.errors import InfeasibleError
 from comptroller.planning.planner import shipped_calibration
 from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.planning.solve.search import PlanSearch
+from comptroller.planning.solve.way_frontiers import WHOLE_CLASSES
 from comptroller.work.workload import load
 from confidence import aimed, halves, part_of
 from joint_planners import PLANNERS, FairPlanner, priced, with_router
 from record import table, write
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results"
+JOINT = "joint"
 
 
 @dataclass(frozen=True)
 class JointWorkload:
-    """targets: of all planners, the first the headline's.  more: of the joint plan alone, for shares that rivals
-    overstep to.  halves: that are chosen on.  router: trained on the questions' text, if any."""
+    """targets: of all planners, the first the headline's.  halves: that are chosen on.  router: trained on the
+    questions' text, if any."""
 
     title: str
     targets: tuple[float, ...]
-    more: tuple[float, ...]
     halves: int
     router: str = ""
 
 
 WORKLOADS: Mapping[str, JointWorkload] = {
-    "joint_apis": JointWorkload(
-        "maths and science, eight models by API or on own devices", (0.85, 0.80), (0.76, 0.83, 0.87, 0.90), 10
-    ),
-    "joint_mmlu": JointWorkload("MMLU, 57 subjects, a cheap and a dear API", (0.76, 0.72), (0.78, 0.81), 4, "linear"),
-    "joint_swebench": JointWorkload(
-        "issues of SWE-bench Verified, tests decide", (0.66, 0.62), (0.58, 0.70, 0.74, 0.80), 16
-    ),
-    "joint_pythia": JointWorkload(
-        "Pythia sizes that sample until a checker accepts", (0.15, 0.25), (0.12, 0.2, 0.3, 0.36), 12
-    ),
+    "joint_apis": JointWorkload("maths and science, eight models by API or on own devices", (0.85, 0.80), 10),
+    "joint_mmlu": JointWorkload("MMLU, 57 subjects, a cheap and a dear API", (0.76, 0.72), 4, "linear"),
+    "joint_swebench": JointWorkload("issues of SWE-bench Verified, tests decide", (0.66, 0.62), 16),
+    "joint_pythia": JointWorkload("Pythia sizes that sample until a checker accepts", (0.15, 0.25), 10),
 }
+
+BEYOND = 0.01
+"""The joint plan is also made for a share so much above the largest that a rival solves, so that it lies between two."""
 
 
 @dataclass(frozen=True)
@@ -89,28 +86,31 @@ def judged(problem: PlanningProblem, planner: FairPlanner, count: int) -> Iterat
 
 
 def lines(name: str, problem: PlanningProblem, about: JointWorkload) -> Iterator[HeldOutLine]:
-    """Every planner at every target."""
-    for planner, rules in PLANNERS.items():
-        if planner == "one way per task" and not 1 < len(problem.space.plays.tasks) <= 8:
+    """Every rival at every target; the joint plan at these, and at the shares that rivals came to solve."""
+    shares = set(about.targets)
+    for planner in sorted(PLANNERS, key=lambda one: one == JOINT):
+        if planner == "one way per task" and not 1 < len(problem.space.plays.tasks) <= WHOLE_CLASSES:
             continue
-        for target in (*about.targets, *(about.more if planner == "joint" else ())):
-            found = list(judged(aimed(problem, target, None), rules, about.halves))
+        targets = sorted(shares | {max(shares) + BEYOND}) if planner == JOINT else about.targets
+        for target in targets:
+            found = list(judged(aimed(problem, min(target, 1.0), None), PLANNERS[planner], about.halves))
             if found:
                 usd, solved = np.mean([each[:2] for each in found], axis=0).tolist()
                 ways = ", ".join(sorted({each[2] for each in found}))
                 line = HeldOutLine(name, planner, target, len(found), about.halves, usd, solved, ways=ways)
                 print(line, flush=True)
+                shares.add(round(solved, 3))
                 yield line
 
 
 def with_savings(found: list[HeldOutLine]) -> list[HeldOutLine]:
     """The lines with what the joint plan saves at each one's share."""
-    curve = sorted((line.solved, line.usd_per_h) for line in found if line.planner == "joint")
+    curve = sorted((line.solved, line.usd_per_h) for line in found if line.planner == JOINT)
     shares = np.array([share for share, _ in curve])
     cost = np.log([usd for _, usd in curve])
 
     def saving(line: HeldOutLine) -> float | None:
-        if line.planner == "joint" or not shares[0] <= line.solved <= shares[-1]:
+        if line.planner == JOINT or not shares[0] <= line.solved <= shares[-1]:
             return None
         return float(1.0 - np.exp(np.interp(line.solved, shares, cost)) / line.usd_per_h)
 
@@ -127,7 +127,7 @@ def row(line: HeldOutLine) -> list[str]:
     """The line of the table."""
     saved = "–" if line.saving is None else f"{line.saving:+.0%}"
     told = [f"{line.planner} at {line.target:.0%}", f"${line.usd_per_h:,.2f}", f"{line.solved:.1%}", saved]
-    return [*told, f"{line.made} of {line.halves}", line.ways if line.planner == "joint" else ""]
+    return [*told, f"{line.made} of {line.halves}", line.ways if line.planner == JOINT else ""]
 
 
 HEADS = ["planner at target", "$/h", "solved", "the joint plan saves", "halves with a plan", "ways"]
@@ -139,7 +139,7 @@ def headline(found: Mapping[str, list[HeldOutLine]]) -> str:
     for name, of in found.items():
         about = WORKLOADS[name]
         rival = best_rival(of, about.targets[0])
-        mine = next(line for line in of if line.planner == "joint" and line.target == about.targets[0])
+        mine = next(line for line in of if line.planner == JOINT and line.target == about.targets[0])
         told = "–" if rival is None else f"{rival.planner}, ${rival.usd_per_h:,.2f}/h for {rival.solved:.1%}"
         saved = "–" if rival is None or rival.saving is None else f"{rival.saving:+.0%}"
         ours = f"${mine.usd_per_h:,.2f}/h for {mine.solved:.1%}"
