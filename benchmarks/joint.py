@@ -4,8 +4,8 @@
 
 Writes results/joint.{json,md} and results/joint_headline.md. Every planner finds what to aim at by the same
 cross-fitting on the choosing half and sizes its fleet anew for the other. Costs are compared at equal share solved
-there: the joint plan is also made for the shares that rivals came to solve, and its cost is read off, on a logarithmic
-scale, between the two plans whose shares lie around the rival's.
+there: the joint plan is also made for the shares that rivals came to solve, and its cost is read off between the two
+plans whose shares lie around the rival's, in proportion, as a mix of the two would cost.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ BEYOND = 0.01
 class HeldOutLine:
     """A planner at a target, means over the halves that have a plan.
 
-    saving: of the joint plan at the same share solved; `None` beyond the shares that it was made for.
+    saving: of the joint plan at the same share solved; `None` beyond the shares that it was made for.  at_target: of the
+    joint plan made for the same target, whatever the two solve.
     """
 
     workload: str
@@ -67,6 +68,7 @@ class HeldOutLine:
     usd_per_h: float
     solved: float
     saving: float | None = None
+    at_target: float | None = None
     ways: str = ""
 
 
@@ -104,17 +106,19 @@ def lines(name: str, problem: PlanningProblem, about: JointWorkload) -> Iterator
 
 
 def with_savings(found: list[HeldOutLine]) -> list[HeldOutLine]:
-    """The lines with what the joint plan saves at each one's share."""
-    curve = sorted((line.solved, line.usd_per_h) for line in found if line.planner == JOINT)
-    shares = np.array([share for share, _ in curve])
-    cost = np.log([usd for _, usd in curve])
+    """The lines with what the joint plan saves at each one's share, and made for the same target."""
+    mine = {line.target: line for line in found if line.planner == JOINT}
+    curve = sorted((line.solved, line.usd_per_h) for line in mine.values())
+    shares, cost = np.array(curve).T
 
-    def saving(line: HeldOutLine) -> float | None:
-        if line.planner == JOINT or not shares[0] <= line.solved <= shares[-1]:
-            return None
-        return float(1.0 - np.exp(np.interp(line.solved, shares, cost)) / line.usd_per_h)
+    def told(line: HeldOutLine) -> HeldOutLine:
+        if line.planner == JOINT:
+            return line
+        within = shares[0] <= line.solved <= shares[-1]
+        saving = 1.0 - float(np.interp(line.solved, shares, cost)) / line.usd_per_h if within else None
+        return replace(line, saving=saving, at_target=1.0 - mine[line.target].usd_per_h / line.usd_per_h)
 
-    return [replace(line, saving=saving(line)) for line in found]
+    return [told(line) for line in found]
 
 
 def best_rival(found: list[HeldOutLine], target: float) -> HeldOutLine | None:
@@ -123,14 +127,27 @@ def best_rival(found: list[HeldOutLine], target: float) -> HeldOutLine | None:
     return min(at, key=lambda line: float(line.saving or 0.0), default=None)
 
 
+def signed(value: float | None) -> str:
+    """A saving, or a dash."""
+    return "–" if value is None else f"{value:+.0%}"
+
+
 def row(line: HeldOutLine) -> list[str]:
     """The line of the table."""
-    saved = "–" if line.saving is None else f"{line.saving:+.0%}"
-    told = [f"{line.planner} at {line.target:.0%}", f"${line.usd_per_h:,.2f}", f"{line.solved:.1%}", saved]
+    told = [f"{line.planner} at {line.target:.1%}", f"${line.usd_per_h:,.2f}", f"{line.solved:.1%}"]
+    told += [signed(line.saving), signed(line.at_target)]
     return [*told, f"{line.made} of {line.halves}", line.ways if line.planner == JOINT else ""]
 
 
-HEADS = ["planner at target", "$/h", "solved", "the joint plan saves", "halves with a plan", "ways"]
+HEADS = [
+    "planner at target",
+    "$/h",
+    "solved",
+    "joint saves at this share",
+    "joint saves at the target",
+    "halves",
+    "ways",
+]
 
 
 def headline(found: Mapping[str, list[HeldOutLine]]) -> str:
@@ -141,10 +158,11 @@ def headline(found: Mapping[str, list[HeldOutLine]]) -> str:
         rival = best_rival(of, about.targets[0])
         mine = next(line for line in of if line.planner == JOINT and line.target == about.targets[0])
         told = "–" if rival is None else f"{rival.planner}, ${rival.usd_per_h:,.2f}/h for {rival.solved:.1%}"
-        saved = "–" if rival is None or rival.saving is None else f"{rival.saving:+.0%}"
+        saved = ["–", "–"] if rival is None else [signed(rival.saving), signed(rival.at_target)]
         ours = f"${mine.usd_per_h:,.2f}/h for {mine.solved:.1%}"
-        rows.append([f"{about.title}, {about.targets[0]:.0%}", ours, told, saved])
-    return table(["workload and target", "joint plan, held out", "best rival, held out", "saved at its share"], rows)
+        rows.append([f"{about.title}, {about.targets[0]:.0%}", ours, told, *saved])
+    heads = ["workload and target", "joint plan", "best rival", "saved at the rival's share", "saved at the target"]
+    return table(heads, rows)
 
 
 def main() -> None:
