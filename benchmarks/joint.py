@@ -42,22 +42,22 @@ class JointWorkload:
 
 
 WORKLOADS: Mapping[str, JointWorkload] = {
-    "joint_apis": JointWorkload("maths and science, eight models by API or on own devices", (0.85, 0.80), 10),
-    "joint_mmlu": JointWorkload("MMLU, 57 subjects, a cheap and a dear API", (0.76, 0.72), 4, "linear"),
-    "joint_swebench": JointWorkload("issues of SWE-bench Verified, tests decide", (0.66, 0.62), 16),
-    "joint_pythia": JointWorkload("Pythia sizes that sample until a checker accepts", (0.15, 0.25), 10),
+    "joint_mmlu": JointWorkload("MMLU, 57 subjects, a cheap and a dear API", (0.76, 0.72), 2, "linear"),
+    "joint_swebench": JointWorkload("issues of SWE-bench Verified, tests decide", (0.66, 0.62), 12),
+    "joint_apis": JointWorkload("maths and science, eight models by API or on own devices", (0.85, 0.80), 8),
+    "joint_pythia": JointWorkload("Pythia sizes that sample until a checker accepts", (0.15, 0.25), 8),
 }
 
 BEYOND = 0.01
-"""The joint plan is also made for a share so much above the largest that a rival solves, so that it lies between two."""
+"""The joint plan is also made for a share so much above the largest that a rival solves: that lies between two."""
 
 
 @dataclass(frozen=True)
 class HeldOutLine:
     """A planner at a target, means over the halves that have a plan.
 
-    saving: of the joint plan at the same share solved; `None` beyond the shares that it was made for.  at_target: of the
-    joint plan made for the same target, whatever the two solve.
+    saving: of the joint plan at the same share solved; `None` beyond the shares that it was made for.
+    at_target: of the joint plan made for the same target, whatever the two solve.
     """
 
     workload: str
@@ -166,18 +166,28 @@ def headline(found: Mapping[str, list[HeldOutLine]]) -> str:
 
 
 def main() -> None:
-    """All workloads, planners and targets."""
+    """All workloads, planners and targets; what is measured is written after each workload."""
     about = " ".join((__doc__ or "").partition("Writes")[2].partition(".md.")[2].split())
-    text, found = ["# The joint plan against planners that choose less", about], {}
+    sections, found = list[str](), dict[str, list[HeldOutLine]]()
     for name, asked in WORKLOADS.items():
         problem = pose_problem(load(HERE / "workloads" / f"{name}.toml"), shipped_calibration())
         problem = with_router(problem, asked.router) if asked.router else problem
         found[name] = with_savings(list(lines(name, problem, asked)))
         size = f"{problem.space.questions:,} questions, {len(problem.space.plays.tasks)} classes"
-        text += [f"## {name}: {asked.title} ({size})", table(HEADS, [row(line) for line in found[name]])]
-    text.insert(2, headline(found))
-    write("joint", {name: [asdict(line) for line in of] for name, of in found.items()}, "\n\n".join(text))
-    print(write("joint_headline", {}, "# Headline\n\n" + headline(found)))
+        sections += [f"## {name}: {asked.title} ({size})", table(HEADS, [row(line) for line in found[name]])]
+        text = ["# The joint plan against planners that choose less", about, headline(found), rules(), *sections]
+        write("joint", {name: [asdict(line) for line in of] for name, of in found.items()}, "\n\n".join(text))
+        print(write("joint_headline", {}, "# Headline\n\n" + headline(found)))
+
+
+def rules() -> str:
+    """What each planner may choose from."""
+    told = (
+        f"- {name}: {' '.join((planner.may.__doc__ or '').split())} "
+        f"Freedom: {', '.join(ways.label for ways in planner.freedoms)}."
+        for name, planner in PLANNERS.items()
+    )
+    return "\n".join(told)
 
 
 if __name__ == "__main__":
