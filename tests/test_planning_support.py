@@ -196,5 +196,5 @@ def test_declared_prices_buy_what_is_recorded_without_dollars(recorded: Path) ->
     assert alone.usd(told.space.questions).sum() == pytest.approx(
         float((calls.input_tokens + 2.0 * calls.output_tokens).sum()) * 1e-6
     )
-    with pytest.raises(InputError, match="price of 'huge': .* has no such model; it has"):
+    with pytest.raises(InputError, match=r"price of 'huge': .* has no such model; it has"):
         posed(workload(recorded, 50.0, quality={"prices": {"huge": {"input": 1.0, "output": 2.0}}}))

@@ -36,8 +36,8 @@ Rates = Annotated[str, typer.Option(help="The modelled checker's true and false 
 Prices = Annotated[
     list[str] | None,
     typer.Option(
-        help="Dollars per million tokens, 'input,output'; or of a PROVIDER/MODEL, at a date with @2026-02-28; or of one "
-        "recorded model, NAME=input,output, again for others.",
+        help="Dollars per million tokens, 'input,output'; or of a PROVIDER/MODEL, at a date with @2026-02-28; or "
+        "of one recorded model, NAME=input,output, again for others.",
         show_default=False,
     ),
 ]
