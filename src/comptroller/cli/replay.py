@@ -25,6 +25,7 @@ from comptroller.report.router_report import router_sheet
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.tables import RAW, writer_of
 from comptroller.report.terminal import console, print_sheet
+from comptroller.strategies.deals import DEALS
 from comptroller.strategies.protocol import QuestionBudget
 from comptroller.strategies.replay import ModelledChecker, ServicePace
 from comptroller.strategies.spelling import parse
@@ -90,6 +91,7 @@ def run(
         int | None,
         typer.Option(help="Deal samples in the order of this seed, not as recorded.", min=0, show_default=False),
     ] = None,
+    deals: Annotated[int, typer.Option(help="Deals of the recorded samples to average over.", min=1)] = DEALS,
     seed: Annotated[int, typer.Option(help="Of the resampling of questions.", min=0)] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
     png: Annotated[File, typer.Option(help="Write the frontier as a picture.", show_default=False)] = None,
@@ -112,6 +114,7 @@ def run(
         budget=QuestionBudget.parse(budget),
         tasks=tuple(task or ()),
         deal=deal,
+        deals=deals,
         seed=seed,
         shape=ModelCostShape.of(model_of(shape)) if shape else None,
         spread=spread,
