@@ -1,6 +1,6 @@
 """The joint plan against planners that choose less, held out: made on one half of the questions, judged on the other.
 
-    python benchmarks/joint.py        (data at ../shared/data or COMPTROLLER_DATA)
+    python benchmarks/joint.py [WORKLOAD ...]        (data at ../shared/data or COMPTROLLER_DATA)
 
 Writes results/joint.{json,md} and results/joint_headline.md. Every planner finds what to aim at by the same
 cross-fitting on the choosing half and sizes its fleet anew for the other. Costs are compared at equal share solved
@@ -10,6 +10,8 @@ plans whose shares lie around the rival's, in proportion, as a mix of the two wo
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -43,9 +45,9 @@ class JointWorkload:
 
 WORKLOADS: Mapping[str, JointWorkload] = {
     "joint_mmlu": JointWorkload("MMLU, 57 subjects, a cheap and a dear API", (0.76, 0.72), 2, "linear"),
-    "joint_swebench": JointWorkload("issues of SWE-bench Verified, tests decide", (0.66, 0.62), 12),
-    "joint_apis": JointWorkload("maths and science, eight models by API or on own devices", (0.85, 0.80), 8),
-    "joint_pythia": JointWorkload("Pythia sizes that sample until a checker accepts", (0.15, 0.25), 8),
+    "joint_swebench": JointWorkload("issues of SWE-bench Verified, tests decide", (0.66, 0.62), 10),
+    "joint_apis": JointWorkload("maths and science, eight models by API or on own devices", (0.85, 0.80), 6),
+    "joint_pythia": JointWorkload("Pythia sizes that sample until a checker accepts", (0.15, 0.25), 6),
 }
 
 BEYOND = 0.01
@@ -165,18 +167,35 @@ def headline(found: Mapping[str, list[HeldOutLine]]) -> str:
     return table(heads, rows)
 
 
-def main() -> None:
-    """All workloads, planners and targets; what is measured is written after each workload."""
+def measured(name: str) -> list[HeldOutLine]:
+    """Every line of a workload."""
+    asked = WORKLOADS[name]
+    problem = pose_problem(load(HERE / "workloads" / f"{name}.toml"), shipped_calibration())
+    problem = with_router(problem, asked.router) if asked.router else problem
+    return with_savings(list(lines(name, problem, asked)))
+
+
+def kept() -> dict[str, list[HeldOutLine]]:
+    """The lines of workloads that were measured before."""
+    path = HERE / "results" / "joint.json"
+    told = json.loads(path.read_text(encoding="utf-8"))["figures"] if path.exists() else {}
+    return {
+        name: [HeldOutLine(**line) for line in told[name]] for name in WORKLOADS if isinstance(told.get(name), list)
+    }
+
+
+def main(names: list[str]) -> None:
+    """The named workloads, or all; the lines of others are kept. What is measured is written after each."""
     about = " ".join((__doc__ or "").partition("Writes")[2].partition(".md.")[2].split())
-    sections, found = list[str](), dict[str, list[HeldOutLine]]()
-    for name, asked in WORKLOADS.items():
-        problem = pose_problem(load(HERE / "workloads" / f"{name}.toml"), shipped_calibration())
-        problem = with_router(problem, asked.router) if asked.router else problem
-        found[name] = with_savings(list(lines(name, problem, asked)))
-        size = f"{problem.space.questions:,} questions, {len(problem.space.plays.tasks)} classes"
-        sections += [f"## {name}: {asked.title} ({size})", table(HEADS, [row(line) for line in found[name]])]
+    found = kept()
+    for name in names or WORKLOADS:
+        found[name] = measured(name)
+        found = {known: found[known] for known in WORKLOADS if known in found}
+        sections = []
+        for known, of in found.items():
+            sections += [f"## {known}: {WORKLOADS[known].title}", table(HEADS, [row(line) for line in of])]
         text = ["# The joint plan against planners that choose less", about, headline(found), rules(), *sections]
-        write("joint", {name: [asdict(line) for line in of] for name, of in found.items()}, "\n\n".join(text))
+        write("joint", {known: [asdict(line) for line in of] for known, of in found.items()}, "\n\n".join(text))
         print(write("joint_headline", {}, "# Headline\n\n" + headline(found)))
 
 
@@ -191,4 +210,4 @@ def rules() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
