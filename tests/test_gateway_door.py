@@ -305,7 +305,7 @@ def test_bodies_and_paths_that_are_not_ours(up: Upstream, tmp_path: Path) -> Non
 def test_beyond_loopback_every_request_needs_a_key(up: Upstream, tmp_path: Path) -> None:
     async def work() -> None:
         async with running(config(tmp_path, up.url, "fine", host="0.0.0.0")) as house:
-            with pytest.raises(openai.AuthenticationError, match="comptroller books keys --create"):
+            with pytest.raises(openai.AuthenticationError, match="comptroller books keys BOOKS --create"):
                 await house.client().chat.completions.create(model="fine", messages=ASK)
 
     asyncio.run(work())

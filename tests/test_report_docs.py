@@ -5,11 +5,17 @@ from __future__ import annotations
 import doctest
 import importlib.util
 import re
-from collections.abc import Callable
+import shlex
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import typer
+
+from comptroller.cli import application
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,20 +37,106 @@ def test_a_generated_page_is_what_the_package_says(name: str) -> None:
     assert written == PAGES[name], f"docs/{name} is behind the package: make docs"
 
 
-def test_every_page_is_linked_from_the_readme_and_every_link_leads_somewhere() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    links = set(re.findall(r"\]\(([^)#]+)\)", text))
-    assert {f"docs/{name}" for name in PAGES if "/" not in name} <= links
-    assert [link for link in links if not link.startswith("https://") and not (ROOT / link).exists()] == []
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([\w-]+))?\)")
 
 
-def test_the_figures_of_the_readme_are_those_of_the_results() -> None:
-    filled: Callable[[str], str] = loaded("benchmarks/readme.py").filled
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert text == filled(text), "the README is behind the results: make docs"
+def anchors(path: Path) -> set[str]:
+    """Anchors of a page's headings, as the site makes them."""
+    heads = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", head.lower()).strip()) for head in heads}
 
 
-def test_the_examples_of_the_readme_run(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", [README, *DOCS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        if target.startswith(("https://", "http://", "mailto:")):
+            continue
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        assert not anchor or path.suffix != ".md" or anchor in anchors(path), f"{target}#{anchor}"
+
+
+def test_every_page_stands_in_the_site_once() -> None:
+    listed = re.findall(r": ([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(str(path.relative_to(ROOT / "docs")) for path in DOCS)
+    assert set(PAGES) <= set(listed)
+
+
+def test_the_readme_is_one_screen() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 50
+
+
+def test_figures_of_readme_and_docs_are_those_of_the_results() -> None:
+    module = loaded("benchmarks/readme.py")
+    for page in module.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert text == module.filled(text), f"{page} is behind the results: make docs"
+    assert "$20.37" in module.PICTURE.read_text(encoding="utf-8"), "the picture is that of the golden plan"
+
+
+def test_terms_are_linked_where_prose_uses_them_first() -> None:
+    hooks = loaded("docs/site_hooks.py")
+    assert doctest.testmod(hooks).failed == 0
+    assert set(hooks.TERMS.values()) <= anchors(ROOT / "docs" / "glossary.md")
+    files = hooks.repository_files(DOCS)
+    assert files["repository/examples/chat.toml"] == (ROOT / "examples" / "chat.toml").read_bytes()
+
+
+COMMAND = re.compile(r"^(?: {4})?(comptroller [^\n]*?)(?:\s{2,}[^\n]*|\s+#[^\n]*)?$", re.MULTILINE)
+INLINE = re.compile(r"`(comptroller [^`\n]+)`")
+PLACEHOLDER = re.compile(r"\.\.\.|\b[A-Z]{2,}[A-Z_/|.=]*\b|\[")
+"""What stands for something of the reader's own, in a line of prose."""
+
+
+def command_lines() -> list[tuple[str, str]]:
+    """Every command line of README and docs that is written out, with its page; not where prose names a command."""
+    found = []
+    for page in (README, *DOCS):
+        text = page.read_text(encoding="utf-8")
+        inline = [line for line in INLINE.findall(text) if not PLACEHOLDER.search(line)]
+        whole = [line for line in inline if not line.split()[-1].startswith("--")]
+        told = [line for line in whole if not line.replace(" ", "").isalpha()]
+        found += [(line, page.name) for line in [*COMMAND.findall(text), *told]]
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(("line", "page"), command_lines())
+def test_every_command_line_is_one(line: str, page: str) -> None:
+    """Each word is a command, an option or an argument that is taken there; nothing is run."""
+    words = shlex.split(line)[1:]
+    group = typer.main.get_command(application(words))
+    context = group.make_context("comptroller", list(words), resilient_parsing=False)
+    rest = [*getattr(context, "_protected_args", ()), *context.args]
+    while rest:
+        name, command, rest = group.resolve_command(context, rest)
+        assert command is not None, f"{page}: {line}"
+        context = command.make_context(name, list(rest), parent=context)
+        rest = [*getattr(context, "_protected_args", ()), *context.args] if hasattr(command, "commands") else []
+        group = command
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in DOCS if ">>>" in page.read_text(encoding="utf-8")], ids=lambda x: x.name
+)
+def test_the_examples_of_the_docs_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "written by docs/generate.py" in page.read_text(encoding="utf-8"):
+        return  # docstrings, which the doctests of the package run
     monkeypatch.chdir(ROOT)
-    outcome = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
-    assert outcome.attempted >= 10 and outcome.failed == 0
+    outcome = doctest.testfile(str(page), module_relative=False)
+    assert outcome.attempted >= 1 and outcome.failed == 0
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda path: path.name)
+def test_every_block_of_toml_is_toml(page: Path) -> None:
+    for block in re.findall(r"^```toml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        tomllib.loads(block)
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("material")
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    assert "Time to the first token" in (tmp_path / "glossary" / "index.html").read_text(encoding="utf-8")

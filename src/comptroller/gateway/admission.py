@@ -124,7 +124,7 @@ class GatewayAdmissionController:
             if await self._needs_key(now):
                 raise GatewayError(
                     401, "send a key as `Authorization: Bearer ck-...`; the operator makes one with "
-                    "`comptroller books keys --create NAME`", "invalid_api_key",
+                    "`comptroller books keys BOOKS --create NAME`", "invalid_api_key",
                 )  # fmt: skip
             return self._limited(GatewayCaller(asked_s=now))
         account = self._callers.get(secret)

@@ -13,6 +13,9 @@ from comptroller.facts.reader import ids
 from comptroller.report.facts import LISTS
 from comptroller.report.sheet import ReportSheet, left
 
+DEVELOPMENT = ("test", "docs")
+"""Extras that no command needs."""
+
 
 def installation() -> ReportSheet:
     """Version of Comptroller, Python and every dependency, with the extra it belongs to; counts of facts."""
@@ -36,7 +39,7 @@ def dependencies() -> list[tuple[str, str]]:
         requirement, _, condition = line.partition(";")
         extra = condition.partition("extra ==")[2].strip(" '\"") or "core"
         name = re.split(r"[^\w.-]", requirement.strip(), maxsplit=1)[0]
-        if extra != "test":
+        if extra not in DEVELOPMENT:
             declared.append((name, extra))
     return declared
 
