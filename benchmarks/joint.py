@@ -2,10 +2,10 @@
 
     python benchmarks/joint.py [WORKLOAD ...]        (data at ../shared/data or COMPTROLLER_DATA)
 
-Writes results/joint.{json,md}; the lines of workloads that are not named are kept. Every planner finds what to aim at by the same
-cross-fitting on the choosing half and sizes its fleet anew for the other. Costs are compared at equal share solved
-there: the joint plan is also made for the shares that rivals came to solve, and its cost is read off between the two
-plans whose shares lie around the rival's, in proportion, as a mix of the two would cost.
+Writes results/joint.{json,md}; the lines of workloads that are not named are kept. Every planner finds what to aim at
+by the same cross-fitting on the choosing half and sizes its fleet anew for the other. Costs are compared at equal share
+solved there: the joint plan is also made for the shares that rivals came to solve, and its cost is read off between the
+two plans whose shares lie around the rival's, in proportion, as a mix of the two would cost.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def kept() -> dict[str, list[HeldOutLine]]:
 
 def main(names: list[str]) -> None:
     """The named workloads, or all; the lines of others are kept. What is measured is written after each."""
-    about = " ".join((__doc__ or "").partition("Writes")[2].partition(".md.")[2].split())
+    about = " ".join((__doc__ or "").partition("are kept.")[2].split())
     found = kept()
     for name in names or WORKLOADS:
         found[name] = measured(name)

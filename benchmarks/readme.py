@@ -107,8 +107,8 @@ def joint_headline() -> str:
             costs = f"{-best['saving'] * 100:+.0f} % at equal share, {-best['at_target'] * 100:+.0f} % at the target"
             told.append(f"{JOINT_TITLES[name]} {costs} ({best['planner']})")
     return (
-        "Chosen on half of the questions and judged on the other, the joint plan costs, beside the best of five planners "
-        f"tuned by the same folds: {'; '.join(told)}"
+        "Chosen on half of the questions and judged on the other, the joint plan costs, beside the best of five "
+        f"planners tuned by the same folds: {'; '.join(told)}"
     )
 
 
