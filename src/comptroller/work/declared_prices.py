@@ -18,7 +18,10 @@ Dollars = Annotated[float, Field(strict=True, ge=0)]
 
 
 class DeclaredTokenPrice(BaseModel):
-    """Dollars per million tokens of prompts, and of output, reasoning among it."""
+    """What a recorded model's tokens cost.
+
+    input: dollars per million tokens of prompts.  output: dollars per million tokens of replies, reasoning among them.
+    """
 
     model_config = STRICT
     input: Dollars
