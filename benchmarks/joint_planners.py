@@ -1,225 +1,152 @@
-"""Planners that move one lever, on the choice space of the joint planner, and what their choices cost.
+"""Planners that may choose less than the joint planner, on its choice space, and what their choices cost elsewhere.
 
-A planner chooses shares of the questions over options to answer them, and the hardware that may be rented for it; what
-a choice costs on any weighting of the questions (a half, a resample) is the same mixed-integer program for all.
+All find what to aim at by the same cross-fitting (`risk.confidence`), so that each is as well tuned to its evidence as
+the joint plan is; they differ in which ways, and in which freedom of ways, they choose from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InfeasibleError
-from comptroller.planning.ground.nouns import AxisValues, Demand, Goal, Market
+from comptroller.planning.ground.nouns import Demand, Fleet, Goal, Market, Option
+from comptroller.planning.ground.strategy_plays import OptionCalls, StrategyPlay
+from comptroller.planning.ground.way_freedom import WayFreedom
+from comptroller.planning.risk.confidence import with_supported_ways
 from comptroller.planning.solve.case import OptionTable, ProgramCase
 from comptroller.planning.solve.cheapest import optimum
-from comptroller.planning.solve.search import KeepChoice, PlanSearch, keep_everything
-from comptroller.strategies.replay import recorded_price
+from comptroller.planning.solve.problem import PlanningProblem
+from comptroller.planning.solve.search import PlanSearch
+from comptroller.strategies.router_training import held_out
+from comptroller.strategies.routing import outcomes
 
 Floats = npt.NDArray[np.float64]
 
-FIXED = "h100_sxm"
-"""The accelerator of a planner that does not choose one."""
+SINGLE = ("once", "sample_and_vote", "stop_on_success")
+SPENDS = tuple(np.linspace(0.05, 0.95, 19).round(2).tolist())
+"""Shares of calls of the dear model that a router is set to: steps of a twentieth."""
 
-FIXED_STRATEGIES = ("once", "once(greedy=False)", "stop_on_success(cap=64)")
-"""Strategies of a planner that does not choose one, the first that reaches the target: one answer, else up to 64."""
+ROUNDING = 1e-6
+"""Of a share solved, below the most that there is."""
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """share: (classes, options).  keep: what may be rented."""
+class FairPlanner:
+    """A planner. freedoms: of ways.  may: whether it may answer by an option."""
 
-    share: Floats
-    keep: KeepChoice = keep_everything
+    freedoms: tuple[WayFreedom, ...]
+    may: Callable[[Option], bool]
+
+    def plan(self, problem: PlanningProblem) -> tuple[PlanningProblem, Fleet]:
+        """The choice on a problem's questions; a target beyond all that they support is lowered to that.
+
+        Raises:
+            InfeasibleError: there is none.
+        """
+        space = problem.space
+        options = tuple(option for option in space.options if self.may(option))
+        if not options:
+            raise InfeasibleError("no such way is recorded")
+        some = replace(problem, search=PlanSearch(replace(space, options=options)))
+        (_, least), *others = some.goal.quality
+        most = some.search.most_solved("", replace(some.goal, ways=self.freedoms[-1])) - ROUNDING
+        some = replace(some, goal=replace(some.goal, quality=(("", min(least, most)), *others)))
+        asked = with_supported_ways(some, self.freedoms)
+        return asked, asked.search.solve(asked.goal)
 
 
-Planner = Callable[[PlanSearch, Goal], Chosen]
+def any_way(option: Option) -> bool:
+    """Every strategy, by anybody."""
+    return True
 
 
-def priced(search: PlanSearch, goal: Goal, chosen: Chosen) -> tuple[float, float]:
-    """Dollars per hour and share solved of a choice, its fleets sized anew for the questions that count.
+def single_model(option: Option) -> bool:
+    """One answer, or several of the same model."""
+    return option.play.name in SINGLE and len(option.play.models) == 1
+
+
+def routed(option: Option) -> bool:
+    """One answer of a model chosen before anything is generated, as RouteLLM does."""
+    return option.play.name in ("once", "route")
+
+
+def cascaded(option: Option) -> bool:
+    """One answer, and the next model where that is not trusted, as FrugalGPT does."""
+    return option.play.name in ("once", "cascade", "verdict_cascade")
+
+
+PLANNERS: Mapping[str, FairPlanner] = {
+    "joint": FairPlanner(tuple(WayFreedom), any_way),
+    "one way for all": FairPlanner((WayFreedom.ONE_WAY,), any_way),
+    "one way per task": FairPlanner((WayFreedom.WAY_EACH,), any_way),
+    "best single model": FairPlanner((WayFreedom.ONE_WAY,), single_model),
+    "a router (RouteLLM)": FairPlanner((WayFreedom.ONE_WAY,), routed),
+    "a cascade (FrugalGPT)": FairPlanner((WayFreedom.ONE_WAY,), cascaded),
+}
+
+
+def priced(search: PlanSearch, goal: Goal, share: Floats) -> tuple[float, float]:
+    """Dollars per hour and share solved of shares, (classes, options), fleets sized anew for the questions that count.
 
     Raises:
         InfeasibleError: nothing that may be rented carries it.
     """
-    space, table, share = search.space, search.table, chosen.share
+    space, table = search.space, search.table
     markets, calls = dict[int, Market](), dict[int, Floats]()
-    for model in space.offers:
+    for model, offers in space.offers.items():
         used = search.used(model)
         asked = np.einsum("co,cob->cb", share, table.calls[model][:, :, used])[:, None, :]
-        if not asked.any():
-            continue
-        allowed = np.array([chosen.keep(axes) for axes in space.axes[model]], bool)
-        market = space.market(model, goal, allowed, used)
-        if market is None:
-            raise InfeasibleError("nothing that may be rented meets the objectives")
-        markets[model], calls[model] = market, asked
+        if asked.any():
+            market = space.market(model, goal, np.ones(len(offers.deployments), bool), used)
+            if market is None:
+                raise InfeasibleError("nothing that may be rented meets the objectives")
+            markets[model], calls[model] = market, asked
     score = (share * table.score).sum(axis=1, keepdims=True)
     usd = np.nan_to_num(share * table.usd).sum(axis=1, keepdims=True)
-    demand = Demand(space.rate_per_s * goal.demand, space.plays.tasks, space.weight)
-    alone = replace(goal, demand=1.0, quality=())
-    best = optimum(ProgramCase(demand, OptionTable(score, usd, calls), markets, alone))
+    demand = Demand(space.rate_per_s * goal.sizing, space.plays.tasks, space.weight)
+    alone = replace(goal, demand=1.0, most_use=1.0, quality=(), ways=WayFreedom.MIX_EACH)
+    best = optimum(ProgramCase(demand, OptionTable(score, usd / goal.sizing, calls), markets, alone))
     if best is None:
         raise InfeasibleError("nothing that may be rented carries it")
     return best.objective, float(space.weight @ score[:, 0])
 
 
-def jointly(search: PlanSearch, goal: Goal) -> Chosen:
-    """Every lever at once."""
-    return Chosen(search.solve(goal).share[0])
+def with_router(problem: PlanningProblem, kind: str) -> PlanningProblem:
+    """The problem with ways that a router chooses by, trained for each fifth of the questions on the others.
 
-
-def one_answer(search: PlanSearch, goal: Goal) -> Chosen:
-    """A fixed strategy by one model, the cheapest that reaches the target, on its best devices or its offer."""
-    for strategy in FIXED_STRATEGIES:
-        if found := reaching(search, goal, strategy):
-            return cheapest(search, goal, [whole(search, number) for number in found])
-    raise InfeasibleError("no model reaches the target alone with a fixed strategy")
-
-
-def one_answer_each(search: PlanSearch, goal: Goal) -> Chosen:
-    """The same, models and devices mixed as the joint planner does it: only the strategy stands still."""
-    for strategy in FIXED_STRATEGIES:
-        same = {id(option.axes) for option in search.space.options if option.play.strategy == strategy}
-        try:
-            return Chosen(search.solve(goal, partial(_among, same)).share[0])
-        except InfeasibleError:
-            continue
-    raise InfeasibleError("no fixed strategy reaches the target")
-
-
-def _among(options: set[int], axes: AxisValues) -> bool:
-    """Whether a choice is one of the options, or hardware."""
-    return "strategy" not in axes or id(axes) in options
-
-
-def fewest_tokens(search: PlanSearch, goal: Goal) -> Chosen:
-    """Of all strategies and models that reach the target alone the one of fewest tokens, on H100 where it fits."""
-    found = some(reaching(search, goal))
-    options = search.space.options
-    play = options[min(found, key=lambda number: (tokens(search, number), number))].play
-    same = [n for n, option in enumerate(options) if option.play is play]
-    own = [n for n in same if "api" not in options[n].routes.values()]
-    fixed = [whole(search, number, only("accelerator", FIXED)) for number in own]
-    bought = [whole(search, number) for number in same if number not in own]
-    try:
-        return cheapest(search, goal, fixed)
-    except InfeasibleError:
-        return cheapest(search, goal, bought)
-
-
-def cheapest_listed(search: PlanSearch, goal: Goal) -> Chosen:
-    """What is cheapest by list among what reaches the target alone.
-
-    Offers: one answer of the model of least dollars per token.  Without offers: the smallest model with the strategy
-    of fewest tokens, on the accelerator whose replica is cheapest by the hour.
+    Two models, one answer each. Questions of the half that is judged are among those trained on, five parts apart: the
+    router is better off than one that knew the choosing half alone.
     """
-    options = search.space.options
-    offers = [n for n in reaching(search, goal, "once") if set(options[n].routes.values()) == {"api"}]
-    if offers:
-        return whole(search, min(offers, key=lambda number: (listed(search, number), number)))
-    found = some(reaching(search, goal))
-    best = min(found, key=lambda number: (size(search, number), tokens(search, number), number))
-    for name in by_the_hour(search, options[best].play.models[0]):
-        try:
-            return cheapest(search, goal, [whole(search, best, only("accelerator", name))])
-        except InfeasibleError:
-            continue
-    raise InfeasibleError("no accelerator carries it")
-
-
-PLANNERS: Mapping[str, Planner] = {
-    "joint": jointly,
-    "fixed strategy, one model, best devices": one_answer,
-    "fixed strategy, models and devices mixed": one_answer_each,
-    "fewest tokens, H100": fewest_tokens,
-    "cheapest by list": cheapest_listed,
-}
-
-
-def whole(search: PlanSearch, number: int, keep: KeepChoice = keep_everything) -> Chosen:
-    """Everything by one option."""
-    share = np.zeros(search.table.score.shape)
-    share[:, number] = 1.0
-    return Chosen(share, keep)
-
-
-def cheapest(search: PlanSearch, goal: Goal, choices: list[Chosen]) -> Chosen:
-    """The choice of least dollars.
-
-    Raises:
-        InfeasibleError: none can be had.
-    """
-    costs = []
-    for choice in choices:
-        try:
-            costs.append(priced(search, goal, choice)[0])
-        except InfeasibleError:
-            costs.append(np.inf)
-    if not costs or not np.isfinite(min(costs)):
-        raise InfeasibleError("no single model reaches the target")
-    return choices[int(np.argmin(costs))]
-
-
-def reaching(search: PlanSearch, goal: Goal, strategy: str = "") -> list[int]:
-    """Options that reach every target alone, of one strategy if one is named."""
-    tasks, weight, score = search.space.plays.tasks, search.space.weight, search.table.score
-    met = np.ones(score.shape[1], bool)
-    for task, least in goal.quality:
-        met &= (score[tasks.index(task)] if task else weight @ score) >= least - 1e-9
-    return [int(n) for n in np.flatnonzero(met) if strategy in ("", search.space.options[n].play.strategy)]
-
-
-def some(found: list[int]) -> list[int]:
-    """What was found.
-
-    Raises:
-        InfeasibleError: nothing was.
-    """
-    if not found:
-        raise InfeasibleError("no model reaches the target alone")
-    return found
-
-
-def only(axis: str, value: str) -> KeepChoice:
-    """KeepChoice nothing but a value, on what has the axis."""
-
-    def keep(axes: AxisValues) -> bool:
-        return value in axes.get(axis, (value,))
-
-    return keep
-
-
-def tokens(search: PlanSearch, number: int) -> float:
-    """Mean tokens of a question, prompts and replies, the questions as they count."""
-    calls = search.space.options[number].play.calls
-    each = np.bincount(calls.question, calls.input_tokens + calls.output_tokens, search.space.questions)
-    return float(search.space.weight @ search.mean @ each)
-
-
-def listed(search: PlanSearch, number: int) -> float:
-    """List price of an option's dearest model: dollars of a token in and one out."""
-    evidence = search.space.plays.evidence
+    space = problem.space
+    evidence = space.plays.evidence
     assert evidence is not None
-    prices = [recorded_price(evidence, model) for model in search.space.options[number].play.models]
-    return max(np.inf if price is None else price.input + price.output for price in prices)
+    once = {option.play.models[0]: option for option in space.options if option.play.name == "once"}
+    by_cost = sorted(once, key=lambda model: float(np.nanmean(once[model].usd(space.questions))))
+    known = outcomes(evidence, [space.plays.models[model] for model in by_cost])
+    place = {question.id: row for row, question in enumerate(known.questions)}
+    expected = held_out(kind, known, np.random.default_rng(0))
+    names = [evidence.items[number].id for number in space.plays.question.tolist()]
+    gain = np.array([expected[place[name], 1] - expected[place[name], 0] for name in names])
+    plays, options = [], []
+    for spend in SPENDS:
+        strong = gain > np.quantile(gain, 1.0 - spend)
+        play = _routed_play(f"route(spend={spend:g},by={kind})", by_cost, [once[m].play for m in by_cost], strong)
+        plays.append(play)
+        axes = {"strategy": frozenset(("route",)), "model": frozenset(map(str, by_cost)), "route": frozenset(("api",))}
+        options.append(Option(play, dict.fromkeys(by_cost, "api"), axes))
+    found = replace(space.plays, plays=(*space.plays.plays, *plays))
+    return replace(problem, search=PlanSearch(replace(space, plays=found, options=(*space.options, *options))))
 
 
-def size(search: PlanSearch, number: int) -> float:
-    """Weights of an option's largest model."""
-    models, offers = search.space.options[number].play.models, search.space.offers
-    return max(offers[model].deployments[0].replica.model.total_params for model in models)
-
-
-def by_the_hour(search: PlanSearch, model: int) -> Iterator[str]:
-    """Accelerators that a model may be served on, that of the cheapest replica by the hour first."""
-    offers = search.space.offers[model]
-    price: dict[str, float] = {}
-    for row, deployment in enumerate(offers.deployments):
-        name = deployment.replica.device.id
-        price[name] = min(price.get(name, np.inf), float(offers.unit.usd_per_h[row]))
-    yield from sorted(price, key=lambda name: (price[name], name))
+def _routed_play(
+    strategy: str, models: list[int], once: list[StrategyPlay], strong: npt.NDArray[np.bool_]
+) -> StrategyPlay:
+    calls = OptionCalls.together(
+        [once[0].calls.only(~strong[once[0].calls.question]), once[1].calls.only(strong[once[1].calls.question])]
+    )
+    roles = {"weak": models[0], "strong": models[1]}
+    return StrategyPlay(strategy, roles, roles, np.where(strong, once[1].score, once[0].score), calls)

@@ -18,6 +18,7 @@ from comptroller.strategies.protocol import UNLIMITED, Ask, Reply, StrategyQuest
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.results import nested_results, replay_strategy
 from comptroller.strategies.spelling import parse
+from comptroller.strategies.vote_odds import expected_vote
 from comptroller.work.evidence import Evidence, RecordedModel, RecordedQuestion, columns
 from comptroller_lab import closed_forms
 from record import table, write
@@ -114,7 +115,7 @@ def closed_form_times() -> dict[str, float]:
     tasks: dict[str, Callable[[], object]] = {
         "vote, n = 1..100": lambda: closed_forms.vote_path(samples),
         "vote, mean over 8 random orders, n = 1..100": lambda: closed_forms.shuffled_vote(samples, 8, rng),
-        "vote, mean over all choices, n = 1..8 of 16, four answers": lambda: closed_forms.expected_vote(
+        "vote, mean over all choices, n = 1..8 of 16, four answers": lambda: expected_vote(
             few, np.tile([1.0, 0.0, 0.0, 0.0], (QUESTIONS, 1)), np.arange(1, 9)
         ),
         "best of n by score, n = 1..100": lambda: closed_forms.best_path(samples, rated),

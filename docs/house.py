@@ -45,6 +45,8 @@ ROOM_LINES = {
     # their limits, prefixes
     "work": 8_500,
     # laws of the loss of pre-training, with what a fit is worth (400 lines)
+    # laws of the loss of pre-training, with what a fit is worth (400 lines); declared prices of recorded models
+    "work": 8_550,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -54,6 +56,9 @@ ROOM_LINES = {
     "gateway": 8_550,
     # 20 strategies at about 100 lines, their drive, replay and training
     "strategies": 4_750,
+    "gateway": 8_220,
+    # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
+    "strategies": 5_000,
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
     # replicas that come and go (280 lines), scaling policies (260) and what they see

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from comptroller.errors import InfeasibleError
+from comptroller.errors import InfeasibleError, InputError
 from comptroller.planning.ground.way_freedom import WayFreedom
 from comptroller.planning.risk.confidence import way_outcomes, with_supported_ways
 from comptroller.planning.risk.cross_fit import OutOfFoldCurve, WayOutcomes, cheapest_of, curves_of, folds_of
@@ -186,3 +186,15 @@ def test_calls_of_own_devices_cost_what_full_units_do(problem: PlanningProblem) 
         np.array([0.6]),
     )[0]
     assert (share * mean * found.weight[:, None]).sum() <= best.objective * (1 + 1e-6)
+
+
+def test_declared_prices_buy_what_is_recorded_without_dollars(recorded: Path) -> None:
+    prices = {"small": {"input": 1.0, "output": 2.0}}
+    told = posed(workload(recorded, 50.0, quality={"prices": prices, "routes": ["api"]}))
+    alone = next(o for o in told.space.options if o.play.strategy == "once" and o.axes["model"] == frozenset({"small"}))
+    calls = alone.play.calls
+    assert alone.usd(told.space.questions).sum() == pytest.approx(
+        float((calls.input_tokens + 2.0 * calls.output_tokens).sum()) * 1e-6
+    )
+    with pytest.raises(InputError, match=r"price of 'huge': .* has no such model; it has"):
+        posed(workload(recorded, 50.0, quality={"prices": {"huge": {"input": 1.0, "output": 2.0}}}))

@@ -31,8 +31,10 @@ from comptroller.strategies.results import (
 )
 from comptroller.strategies.rules.cascade import CascadeStrategy
 from comptroller.strategies.spelling import names, parse
+from comptroller.strategies.study import ReplayConditions, study
 from comptroller.strategies.success_prediction import reply_signals, success_predictor
-from comptroller.work.evidence import Evidence, RecordedModel, RecordedQuestion, columns
+from comptroller.strategies.vote_odds import expected_vote
+from comptroller.work.evidence import Evidence, RecordedAskKey, RecordedModel, RecordedQuestion, columns
 from comptroller_lab import closed_forms
 from comptroller_lab.baseline import BaselineCalibration
 from comptroller_lab.deployment_service import on_deployment
@@ -334,7 +336,7 @@ def test_expected_forms_are_means_over_all_choices(pairs, data):
         best.append(right[some][top].mean())
     counts = np.bincount(answers, minlength=3)[None]
     worth = np.array([[1.0, 0.0, 0.0]])
-    assert closed_forms.expected_vote(counts, worth, [size])[0, 0] == pytest.approx(np.mean(vote), abs=1e-9)
+    assert expected_vote(counts, worth, [size])[0, 0] == pytest.approx(np.mean(vote), abs=1e-9)
     assert closed_forms.expected_best(rated[None], right[None], [size])[0, 0] == pytest.approx(np.mean(best), abs=1e-9)
 
 
@@ -342,7 +344,7 @@ def test_votes_in_random_orders_come_to_the_expected_vote():
     rng = np.random.default_rng(0)
     answer = rng.integers(0, 4, (300, 9))
     counts = np.stack([(answer == label).sum(axis=1) for label in range(4)], axis=1)
-    expected = closed_forms.expected_vote(counts, np.tile([1.0, 0, 0, 0], (300, 1)), np.arange(1, 10))
+    expected = expected_vote(counts, np.tile([1.0, 0, 0, 0], (300, 1)), np.arange(1, 10))
     found = closed_forms.shuffled_vote(closed_forms.RecordedSamples(answer, (answer == 0).astype(float)), 64, rng)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found.mean(axis=0), expected.mean(axis=0), atol=0.02)
@@ -354,7 +356,7 @@ def test_the_expected_vote_is_the_mean_of_the_generator_over_deals():
     evidence = drawn(8, questions=4)
     samples, _ = samples_of(evidence)
     counts = np.stack([(samples.answer == label).sum(axis=1) for label in range(4)], axis=1)
-    expected = closed_forms.expected_vote(counts, np.tile([1.0, 0, 0, 0], (4, 1)), [3, 8])
+    expected = expected_vote(counts, np.tile([1.0, 0, 0, 0], (4, 1)), [3, 8])
     at_once = ServicePace(0.0, 0.0, 0.0)  # so that no answer is first for being short
     deals = [
         nested_results(parse("sample_and_vote"), bound(evidence, pace=at_once, seed=seed), [3, 8])
@@ -487,3 +489,29 @@ def test_a_long_prompt_is_priced_in_the_chunks_the_engine_makes():
     found = on_deployment(ARMS[0], table, 1, (3.0 * chunk, 40.0)).pace.input_token_s * 3 * chunk
     parts = [table.mixed_step_s(chunk, float(causal_pairs(chunk, past * chunk))) for past in range(3)]
     assert found == pytest.approx(sum(parts))
+
+
+def test_a_vote_is_the_mean_over_all_choices_of_its_samples_and_says_so():
+    rng, recorded, vote = np.random.default_rng(3), drawn(3, questions=12), parse("sample_and_vote(n=4)")
+    found = study(recorded, [vote], ReplayConditions(arms=(ARMS[0],), deals=3))
+    told = next(one for one in found.settings if one.strategy == "sample_and_vote(n=4)")
+    expected = []
+    for question in told.results.question.tolist():
+        pool = recorded.at(RecordedAskKey(question, recorded.arm(ARMS[0])))
+        scores = []
+        for _ in range(1500):
+            rows = rng.choice(pool, 4, replace=False)
+            given = [row for row in rows if recorded.rows.answer[row] is not None]
+            counts = [sum(recorded.rows.answer[row] == recorded.rows.answer[one] for one in given) for row in given]
+            most = [row for row, count in zip(given, counts, strict=True) if count == max(counts)] or list(rows[:1])
+            scores.append(float(recorded.rows.score[rng.choice(most)]))
+        expected.append(np.mean(scores))
+    assert told.score.value == pytest.approx(np.mean(expected), abs=0.012)
+    assert told.score.low < told.score.value < told.score.high and told.results.deals == 3
+    assert any("means over 3 deals" in note for note in found.notes)
+
+
+def test_deals_that_give_the_same_are_replayed_twice_and_no_more():
+    recorded = drawn(3)
+    once = study(recorded, [parse("once")], ReplayConditions(arms=(ARMS[0],), deals=16))
+    assert [one.results.deals for one in once.settings] == [1]

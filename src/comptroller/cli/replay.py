@@ -25,17 +25,20 @@ from comptroller.report.router_report import router_sheet
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.tables import RAW, writer_of
 from comptroller.report.terminal import console, print_sheet
+from comptroller.strategies.deals import DEALS
 from comptroller.strategies.protocol import QuestionBudget
 from comptroller.strategies.replay import ModelledChecker, ServicePace
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import AMOUNTS, ReplayConditions, StrategyStudy, study
+from comptroller.work.declared_prices import DeclaredTokenPrice, with_declared_prices
 
 File = Path | None
 Rates = Annotated[str, typer.Option(help="The modelled checker's true and false positive rate.")]
 Prices = Annotated[
-    str,
+    list[str] | None,
     typer.Option(
-        help="Dollars per million tokens, 'input,output'; or of a PROVIDER/MODEL, at a date with @2026-02-28.",
+        help="Dollars per million tokens, 'input,output'; or of a PROVIDER/MODEL, at a date with @2026-02-28; or "
+        "of one recorded model, NAME=input,output, again for others.",
         show_default=False,
     ),
 ]
@@ -76,7 +79,7 @@ def run(
         str, typer.Option(help="The frontier is over " + ", ".join(AMOUNTS) + ".", show_default=False)
     ] = "",
     checker: Rates = "1.0,0.0",
-    price: Prices = "",
+    price: Prices = None,
     joules: Joules = "",
     shape: Shaped = "",
     spread: Spreading = nan,
@@ -88,6 +91,7 @@ def run(
         int | None,
         typer.Option(help="Deal samples in the order of this seed, not as recorded.", min=0, show_default=False),
     ] = None,
+    deals: Annotated[int, typer.Option(help="Deals of the recorded samples to average over.", min=1)] = DEALS,
     seed: Annotated[int, typer.Option(help="Of the resampling of questions.", min=0)] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
     png: Annotated[File, typer.Option(help="Write the frontier as a picture, PNG or .svg.", show_default=False)] = None,
@@ -101,14 +105,16 @@ def run(
     for path in filter(None, (png, html, table)):
         check(path)
     as_table = writer_of(table) if table else None
-    records = records_of(evidence, samples, seed, columns)
+    by_model, for_all = _prices(price or [])
+    records = with_declared_prices(records_of(evidence, samples, seed, columns), by_model)
     conditions = replace(
-        _declared_conditions(checker, price, joules, pace),
+        _declared_conditions(checker, for_all, joules, pace),
         arms=arms_of(records, model or []),
         roles=roles_of(records, role or []),
         budget=QuestionBudget.parse(budget),
         tasks=tuple(task or ()),
         deal=deal,
+        deals=deals,
         seed=seed,
         shape=ModelCostShape.of(model_of(shape)) if shape else None,
         spread=spread,
@@ -158,6 +164,17 @@ def _declared_conditions(checker: str, price: str, joules: str, pace: str) -> Re
         joules=TokenPrice(*_numbers("joules", joules, 2)) if joules else None,
         told=price_note,
     )
+
+
+def _prices(texts: list[str]) -> tuple[dict[str, DeclaredTokenPrice], str]:
+    """The prices of recorded models by name, and the one for all, empty if there is none."""
+    for_all = [text for text in texts if "=" not in text]
+    if len(for_all) > 1:
+        raise InputError(
+            f"--price {for_all[1]!r}: one price for all is {for_all[0]!r}; name the model, NAME=input,output"
+        )
+    pairs = (text.partition("=") for text in texts if "=" in text)
+    return {name.strip(): DeclaredTokenPrice.parse(told) for name, _, told in pairs}, "".join(for_all)
 
 
 def _price(text: str) -> tuple[TokenPrice, tuple[str, ...]]:

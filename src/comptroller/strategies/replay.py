@@ -8,6 +8,7 @@ scorer knows truth (`ReplayWorld.score`); a strategy sees it only through a chec
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isnan, nan
@@ -38,18 +39,14 @@ class ServicePace:
 
 
 TICKS = ServicePace(0.0, 0.0, 1.0)
-"""One second per generated token, where neither latency nor pace is known.
+"""One second per generated token, where neither latency nor pace is known: it only orders parallel replies by length.
+Its seconds are not reported: twice the value changes nothing."""
 
-It only orders the replies of parallel calls by length. Its seconds are not reported: twice the value changes nothing.
-"""
 FEWEST_PRICED = 3
 """Replies from which a price per token is inferred. Two replies always fit two rates exactly, so they prove nothing."""
 RIGHT = 0.5
-"""Score from which a modelled checker treats a reply as right.
-
-Recorded scores in the shipped evidence are 0 or 1, where any value in (0, 1] decides alike. At 1 partial credit counts
-as wrong.
-"""
+"""Score from which a modelled checker treats a reply as right. Recorded scores that ship are 0 or 1, where any value in
+(0, 1] decides alike; at 1 partial credit counts as wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +168,12 @@ class EvidenceReplay:
         of_arms = np.isin(evidence.rows.arm, list(self._arms.values()))
         recorded = not np.isnan(evidence.rows.latency_s[of_arms]).any()
         self.timed = all(service.pace is not None for service in services) or recorded
+
+    def dealt_by(self, seed: int) -> EvidenceReplay:
+        """The same with another order of the recorded samples."""
+        other = copy(self)
+        other.seed, other.dealt = seed, {}
+        return other
 
     @cached_property
     def strong_roles(self) -> frozenset[str]:

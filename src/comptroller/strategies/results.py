@@ -40,7 +40,8 @@ class ReplayResults:
     question: indices into the evidence.  score: NaN where never scored.  cost: a `Cost` of arrays.  calls: replies,
     cut ones included.  elapsed_s: NaN where the replay has no latencies.  truncated: 1 if the answer is a truncated
     reply.  lost: replies that were truncated, failed or refused.  unanswered: 1 without an answer.  expired: 1 if the
-    budget ended the run.  strong_calls: asks of the solver's model, NaN where no other model is bound.
+    budget ended the run.  strong_calls: asks of the solver's model, NaN where no other model is bound.  deals: that the
+    columns are means over.  deal_deviation: standard deviation of the mean score from one deal to another.
     """
 
     strategy: str
@@ -54,6 +55,8 @@ class ReplayResults:
     unanswered: Floats
     expired: Floats
     strong_calls: Floats
+    deals: int = 1
+    deal_deviation: float = nan
 
     def column(self, name: str) -> Floats:
         """A column by name: a field, or a part of the cost, per question.

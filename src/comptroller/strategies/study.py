@@ -18,6 +18,7 @@ from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.strategies import routers, success_prediction
 from comptroller.strategies.choosing import DifficultyAllocation, spread
+from comptroller.strategies.deals import deal_notes, results_over_deals, with_exact_votes
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
 from comptroller.strategies.results import (
@@ -55,7 +56,7 @@ class ReplayConditions:
     declared rates of all services, in place of the record.  shape: of all models, for FLOPs and cache bytes.  spread:
     mean amount per question to allocate over the settings by predicted difficulty, NaN for none.  told: notes about the
     conditions, for the report.  tasks: domains to keep, empty for all.  deal: seed of the order of recorded samples,
-    None for the recorded order.  seed: of bootstrap resampling.
+    None for the recorded order.  deals: orders to average over, that one first.  seed: of bootstrap resampling.
     """
 
     roles: Mapping[str, RecordedModel] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class ReplayConditions:
     budget: QuestionBudget = UNLIMITED
     tasks: tuple[str, ...] = ()
     deal: int | None = None
+    deals: int = 1
     seed: int = 0
 
 
@@ -297,10 +299,12 @@ def _points(
 ) -> list[ReplayResults]:
     """The strategy, or every point of its grid, where the evidence supports it."""
     points = settings(strategy) if grid else [strategy]
-    return [
-        gather(spell(point), chosen, rows, replay)
-        for point, rows in grid_runs(points, replay, chosen, missing, conditions.budget)
-    ]
+
+    def dealt(again: EvidenceReplay) -> list[ReplayResults]:
+        runs = grid_runs(points, again, chosen, missing, conditions.budget)
+        return [gather(spell(point), chosen, rows, again) for point, rows in runs]
+
+    return with_exact_votes(replay, points, results_over_deals(replay, conditions.deals, dealt))
 
 
 def _results_or_gap(
@@ -311,7 +315,10 @@ def _results_or_gap(
     missing: list[tuple[str, str]],
 ) -> ReplayResults | None:
     try:
-        return replay_strategy(point, replay, chosen, conditions.budget)
+        (one,) = results_over_deals(
+            replay, conditions.deals, lambda again: [replay_strategy(point, again, chosen, conditions.budget)]
+        )
+        return one
     except UnsupportedError as gap:
         missing.append((spell(point), str(gap)))
         return None
@@ -351,7 +358,7 @@ def _prefill_equivalents(one: ReplayResults, shape: ModelCostShape) -> float:
 
 
 def _notes(evidence: Evidence, conditions: ReplayConditions, compared: Sequence[ReplayedSetting]) -> list[str]:
-    notes = list(conditions.told)
+    notes = [*conditions.told, *deal_notes(item.results for item in compared)]
     checker = conditions.checker
     if any(asks_checker(item.strategy) for item in compared):
         notes.append(f"modelled: the checker accepts {checker.tpr:.0%} of right and {checker.fpr:.0%} of wrong answers")

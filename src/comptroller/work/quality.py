@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from comptroller.errors import InputError
 from comptroller.quantities import to_si
+from comptroller.work.declared_prices import DeclaredTokenPrice, with_declared_prices
 from comptroller.work.evidence import Evidence, EvidenceCounts
 from comptroller.work.evidence_columns import EvidenceColumnNames
 from comptroller.work.evidence_readers import read_evidence
@@ -65,7 +66,7 @@ class WorkloadQuality(BaseModel):
     holds, for a table in no known format.  tasks: by default all.  strategies: as spelled
     (`best_of_n(n=8)`); by default all that ship, at their grids.  checker: error rates of a checker, if there is one.
     models: id of the facts, by recorded name.  lengths: declared distribution for replies whose tokens are not
-    recorded.
+    recorded.  prices: of a recorded model's tokens, by its name, in place of the dollars recorded.
     samples: replies drawn per question where only counts are recorded.  routes: `api` pays the recorded price per
     token, `own` rents devices.  confidence: that every target holds in a further set of as many questions; without it
     the targets hold on other questions in the mean.
@@ -82,6 +83,7 @@ class WorkloadQuality(BaseModel):
     checker: CheckerErrorRates | None = None
     models: Mapping[str, str] = Field(default_factory=dict)
     lengths: Sizes | None = None
+    prices: Mapping[str, DeclaredTokenPrice] = Field(default_factory=dict)
     samples: Annotated[int, Field(strict=True, ge=1)] = SAMPLES
     confidence: Annotated[float, Field(strict=True, ge=LEAST_CONFIDENCE, lt=1)] | None = None
     routes: tuple[Route, ...] = Field(default=("api", "own"), min_length=1)
@@ -92,7 +94,7 @@ def records(quality: WorkloadQuality, seed: int) -> Evidence:
 
     Raises:
         FactError, RecordError, UnsupportedError: as `read_evidence`.
-        InputError: a task is not in the evidence.
+        InputError: a task, or a model with a price, is not in the evidence.
     """
     recorded = read_evidence(quality.evidence, EvidenceColumnNames(quality.map) if quality.map else None)
     rng = np.random.default_rng(seed)
@@ -101,7 +103,9 @@ def records(quality: WorkloadQuality, seed: int) -> Evidence:
     named = (*quality.tasks, *quality.each, *quality.mix)
     if unknown := next((task for task in named if task not in tasks), None):
         raise InputError(f"{evidence.source}: no task {unknown!r}; it has {', '.join(sorted(filter(None, tasks)))}")
-    return evidence if quality.lengths is None else with_declared_lengths(evidence, quality.lengths.points(), rng)
+    if quality.lengths is not None:
+        evidence = with_declared_lengths(evidence, quality.lengths.points(), rng)
+    return with_declared_prices(evidence, quality.prices) if quality.prices else evidence
 
 
 def with_declared_lengths(evidence: Evidence, lengths: RequestSizeTable, rng: np.random.Generator) -> Evidence:

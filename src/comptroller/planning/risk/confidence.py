@@ -13,6 +13,7 @@ from scipy.special import ndtri
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.nouns import Bools, Floats, Goal
 from comptroller.planning.ground.risk_document import ChoiceSupport, SelectionOptimism, SupportedWays
+from comptroller.planning.ground.way_freedom import WayFreedom
 from comptroller.planning.offer.space import quality_targets
 from comptroller.planning.risk.cross_fit import (
     FOLDS,
@@ -55,12 +56,14 @@ def chance_met(problem: PlanningProblem, drawn: QuestionResamples, optimism: Map
     return float(draws_meeting_targets(problem, further, optimism).mean())
 
 
-def with_supported_ways(problem: PlanningProblem) -> PlanningProblem:
+def with_supported_ways(
+    problem: PlanningProblem, freedoms: Sequence[WayFreedom] = tuple(WayFreedom)
+) -> PlanningProblem:
     """The problem kept to what the evidence supports: scores shrunk, ways as free, and targets as high, as it takes for
     the targets to hold on other questions, with the confidence asked for or in the mean.
 
-    As it is for plain requests, where nothing can be served, and where a class has a single question: nothing of it is
-    left then when it is left out.
+    freedoms: among which is chosen.  As it is for plain requests, where nothing can be served, and where a class has a
+    single question: nothing of it is left then when it is left out.
 
     Raises:
         InfeasibleError: no choice holds the targets with the confidence asked for; says what share the evidence
@@ -69,7 +72,7 @@ def with_supported_ways(problem: PlanningProblem) -> PlanningProblem:
     found = None if problem.quality is None else way_outcomes(problem.search, problem.goal)
     if found is None or np.bincount(found.task).min() < 2:
         return problem
-    return _Support(problem, found).problem_of()
+    return _Support(problem, found, freedoms).problem_of()
 
 
 def way_outcomes(search: PlanSearch, goal: Goal) -> WayOutcomes | None:
@@ -107,6 +110,7 @@ class _Support:
 
     problem: PlanningProblem
     found: WayOutcomes
+    freedoms: Sequence[WayFreedom]
 
     @property
     def confidence(self) -> float:
@@ -123,7 +127,8 @@ class _Support:
         """See `with_supported_ways`."""
         found, problem = self.found, self.problem
         seed = problem.workload.seed
-        curves = curves_of(found, float(self.least[0]), np.random.default_rng([seed, 2]))
+        rng = np.random.default_rng([seed, 2])
+        curves = curves_of(found, float(self.least[0]), rng, self.freedoms)
         best = cheapest_of(found, curves, self.confidence, self.least)
         if best is None and problem.quality is not None and problem.quality.confidence is not None:
             raise InfeasibleError(self._beyond(curves))

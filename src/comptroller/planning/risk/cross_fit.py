@@ -115,8 +115,10 @@ class OutOfFoldCurve:
         return place if place < len(self.aims) else None
 
 
-def curves_of(found: WayOutcomes, least: float, rng: np.random.Generator) -> list[OutOfFoldCurve]:
-    """Every freedom that the classes leave, the least first.
+def curves_of(
+    found: WayOutcomes, least: float, rng: np.random.Generator, freedoms: Sequence[WayFreedom] = tuple(WayFreedom)
+) -> list[OutOfFoldCurve]:
+    """Of some freedoms those that differ with these classes, the least first.
 
     least: the target, and the lowest aim.
     """
@@ -124,15 +126,14 @@ def curves_of(found: WayOutcomes, least: float, rng: np.random.Generator) -> lis
     choices = [list(_tables_without(found, fold)) for fold in cuts]
     most = float(found.weight @ found.whole_scores.max(axis=1))
     aims = np.linspace(least, max(most, least), AIMS_BY_CLASS if found.floor.any() else AIMS)
-    return [_curve(found, (cuts, choices), ways, aims) for ways in freedoms_of(len(found.weight))]
+    return [_curve(found, (cuts, choices), ways, aims) for ways in freedoms_of(len(found.weight), freedoms)]
 
 
-def freedoms_of(classes: int) -> list[WayFreedom]:
-    """The freedoms that differ, the least first."""
-    if classes == 1:
-        return [WayFreedom.ONE_WAY, WayFreedom.ONE_MIX]
+def freedoms_of(classes: int, freedoms: Sequence[WayFreedom]) -> list[WayFreedom]:
+    """Of some freedoms those that differ with so many classes, the least first."""
     few = classes <= WHOLE_CLASSES
-    return [ways for ways in WayFreedom if few or ways is not WayFreedom.WAY_EACH]
+    differing = [ways for ways in freedoms if ways.same or classes > 1]
+    return [ways for ways in differing if few or ways is not WayFreedom.WAY_EACH]
 
 
 def folds_of(task: Ints, rng: np.random.Generator) -> Ints:
