@@ -88,7 +88,8 @@ ROOM_LINES = {
     # compose and LeaderWorkerSet; recipes for pools apart, llm-d and Dynamo, 125 lines each
     "export": 1_060,
     # errors, all of a document among them, quantities, a user's own code, the exported names
-    ".": 560,
+    # how results are shown in Python, beside them
+    ".": 650,
     # command lines of engines, one file each; which files they load, and how those are made; words of pools apart,
     # drafts and adapters, or which engine has none; lines read back by a table of flags for each engine, versions that
     # are installed; a fifth engine, which listens by flags of its own

@@ -16,6 +16,7 @@ from comptroller.planning.ground.plan_calibration import calibration_of_plan
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import LatencyDocument, ServiceDocument
 from comptroller.planning.prove.simulated_fleet import PlanCallRouter, calls_of, fleet_of
+from comptroller.result_views import ResultViews
 from comptroller.serving.engine import simulate
 from comptroller.serving.jobs import fleet_for_trace, require_columns
 from comptroller.serving.outcome import EngineOutcome
@@ -80,7 +81,7 @@ class ObjectiveAttainment:
 
 
 @dataclass(frozen=True, eq=False)
-class PlanSimulation:
+class PlanSimulation(ResultViews):
     """What came of a trace on a plan's fleet. `trace` is as replayed: scaled already.
 
     asked: one row per call; of a trace its requests, of questions what their strategy asked.  solved: what came of

@@ -258,8 +258,8 @@ def _charts(study: StrategyStudy) -> tuple[ReportChart, ...]:
     return (frontier_chart("Share of the questions solved, with 95 % interval", shown, axes),) if shown else ()
 
 
-def picture(study: StrategyStudy) -> bytes:
-    """A PNG of the frontier.
+def picture(study: StrategyStudy, kind: str = "png") -> bytes:
+    """The frontier. kind: png or svg.
 
     Raises:
         InputError: matplotlib is not installed, or there is nothing to draw.
@@ -267,7 +267,7 @@ def picture(study: StrategyStudy) -> bytes:
     charts = _charts(study)
     if not charts:
         raise InputError("a picture needs settings that are both scored and priced; there are none")
-    return drawing.png(charts, headline(study))
+    return drawing.sheet(charts, headline(study), kind)
 
 
 def page(study: StrategyStudy) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 
 from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, TokenPrice, elasticity
 from comptroller.errors import InputError, UnsupportedError
+from comptroller.result_views import ResultViews
 from comptroller.strategies import routers, success_prediction
 from comptroller.strategies.choosing import DifficultyAllocation, spread
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
@@ -104,7 +105,7 @@ class ReplayedSetting:
 
 
 @dataclass(frozen=True)
-class StrategyStudy:
+class StrategyStudy(ResultViews):
     """Settings of a comparison, with what was left out and why.
 
     source: name of the evidence.  missing: (strategy, reason).  notes: statements about the figures.  over: quantity of

@@ -16,6 +16,7 @@ from comptroller.planning.ground.odds_document import ChoiceOdds, PlannedLoad, U
 from comptroller.planning.ground.picture_document import AcceleratorChoice, ArrivalDrawDocument
 from comptroller.planning.ground.risk_document import RiskDocument, SelectionOptimism
 from comptroller.planning.ground.service_document import LatencyDocument, PredictedFigure, ServiceDocument
+from comptroller.result_views import ResultViews
 
 SCHEMA_VERSION = 1
 
@@ -240,7 +241,7 @@ class InputDigests(DocumentPart):
     calibration: str
 
 
-class Plan(DocumentPart):
+class Plan(ResultViews, DocumentPart):
     """The answer to a workload. The same input gives the same bytes.
 
     load: what a plan of requests is for.  odds: of its choice.  untimed: what the choice took slower than predicted.
