@@ -290,12 +290,13 @@ class Plan(ResultViews, DocumentPart):
         return self.model_dump_json(indent=2) + "\n"
 
 
-def load_plan(path: Path) -> Plan:
+def load_plan(path: Path | str) -> Plan:
     """A plan from its JSON file.
 
     Raises:
         FactError: not readable, not a plan, or of another schema version.
     """
+    path = Path(path)
     try:
         return Plan.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
