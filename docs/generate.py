@@ -142,7 +142,7 @@ def facts_page(kind: str) -> str:
     return f"{WRITTEN}# {heading}\n\n{text}{see}\n\n{sheet.markdown()}\n"
 
 
-ORDER = ("plan", "memory", "price", "read_plan", "replay", "cost", "facts", "fault")
+ORDER = ("plan", "memory", "price", "read_plan", "simulate", "replay", "cost", "facts", "fault")
 """Examples of Python in the order in which a newcomer meets them."""
 
 

@@ -14,6 +14,7 @@ from comptroller import load_plan, replay, simulate
 from comptroller.errors import InputError
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.strategies.spelling import parse
+from comptroller.strategies.study import StrategyStudy
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.trace import RequestTrace
 
@@ -32,36 +33,42 @@ def plan() -> Plan:
     return load_plan(GOLDEN)
 
 
+@pytest.fixture
+def frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pandas, and frames that keep the rows they were made of where polars would be."""
+    package = ModuleType("polars")
+    package.DataFrame = FrameOfRows  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    monkeypatch.setitem(sys.modules, "polars", package)
+
+
 def test_a_plan_in_a_notebook_is_its_page_apart(plan: Plan) -> None:
     page = plan._repr_html_()
     assert page.startswith('<iframe srcdoc="') and "b200_sxm" in page and page.count("<") == 2
 
 
-def test_a_plan_is_a_row_for_each_pool(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = ModuleType("pandas")
-    package.DataFrame = FrameOfRows  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pandas", package)
+@pytest.mark.usefixtures("frames")
+def test_a_plan_is_a_row_for_each_pool(plan: Plan) -> None:
     rows = plan.to_frame().rows
     assert sum(row["devices"] for row in rows) == plan.totals.devices
     assert rows[0]["accelerator"] == "b200_sxm" and rows[0]["ttft_s_low"] < rows[0]["ttft_s"] < rows[0]["ttft_s_high"]
 
 
-def test_a_simulation_is_a_row_for_each_request(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = ModuleType("pandas")
-    package.DataFrame = FrameOfRows  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pandas", package)
-    trace = RequestTrace(np.arange(40) / 20, np.full(40, 900), np.full(40, 60), source="x")
+@pytest.mark.usefixtures("frames")
+def test_a_simulation_is_a_row_for_each_request(plan: Plan) -> None:
+    trace = RequestTrace(np.arange(40) * 5.0, np.full(40, 900), np.full(40, 60), source="x")
     simulation = simulate(plan, trace)
     rows = simulation.to_frame().rows
-    assert len(rows) == 40 and {row["finish"] for row in rows} == {"stop"}
+    assert len(rows) == 40 and all(row["arrival_s"] < row["first_s"] <= row["last_s"] for row in rows)
     assert "<iframe" in simulation._repr_html_()
 
 
-def test_a_replay_is_a_row_for_each_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    package = ModuleType("pandas")
-    package.DataFrame = FrameOfRows  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pandas", package)
-    replayed = replay(read_evidence("own"), [parse("once")])
+@pytest.fixture(scope="module")
+def replayed() -> StrategyStudy:
+    return replay(read_evidence("own"), [parse("once")])
+
+
+def test_a_replay_is_a_row_for_each_setting(replayed: StrategyStudy, frames: None) -> None:
     rows = replayed.to_frame().rows
     assert len(rows) == 4 and {row["strategy"] for row in rows} == {"once"}
     assert all(0 < row["score_low"] < row["score"] < row["score_high"] < 1 for row in rows)

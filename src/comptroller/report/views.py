@@ -50,7 +50,7 @@ def _pool_rows(service: ServiceDocument) -> Iterator[dict[str, Any]]:
 
 def simulation_rows(simulation: PlanSimulation) -> list[dict[str, Any]]:
     """One row for each simulated call."""
-    table = {name: column.tolist() for name, column in columns(simulation.asked).items()}
+    table = {name: column.tolist() for name, column in columns(simulation.calls).items()}
     return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
 
 
