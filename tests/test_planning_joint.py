@@ -17,7 +17,6 @@ from comptroller.planning.ground.plan_document import Plan, load_plan
 from comptroller.planning.planner import plan, rehearse, shipped_calibration
 from comptroller.planning.prove.arrivals import RehearsalSettings
 from comptroller.planning.prove.stage import FleetStage
-from comptroller.planning.risk.confidence import held_out
 from comptroller.planning.solve.description import usd_per_h
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.solve.search import PlanSearch
@@ -105,7 +104,7 @@ def test_confidence_costs_more_and_is_held(recorded: Path) -> None:
     assert sure.quality is not None and bare.quality is not None
     assert sure.quality.chance_met >= 0.9 > bare.quality.chance_met
     assert sure.totals.usd_per_h.value > bare.totals.usd_per_h.value
-    with pytest.raises(InfeasibleError, match=r"12 questions support \d+% at most"):
+    with pytest.raises(InfeasibleError, match=r"12 questions support [\d.]+% at most.*questions"):
         plan(parse(workload(recorded, 60.0, quality={"confidence": 0.999, "strategies": ["once"]})))
 
 
@@ -122,7 +121,7 @@ def test_targets_by_task_hold_besides(recorded: Path) -> None:
 def test_the_document_adds_up_and_survives_its_file(recorded: Path, tmp_path: Path) -> None:
     found = planned(recorded)
     assert sum(each.share for each in found.classes) == pytest.approx(1.0, rel=1e-4)
-    assert found.quality is not None and found.quality.predicted.value >= 0.6 - 1e-4
+    assert found.quality is not None and found.quality.chance_met > 0.3
     bought = sum(offer.usd_per_h for offer in found.offers)
     rented = sum(service.usd_per_h for service in found.services)
     assert found.totals.usd_per_h.value == pytest.approx(bought + rented, rel=1e-4)
@@ -132,7 +131,8 @@ def test_the_document_adds_up_and_survives_its_file(recorded: Path, tmp_path: Pa
             assert {share.service for share in shares} <= known
             assert sum(share.share for share in shares) == pytest.approx(1.0, rel=1e-4)
     solved = sum(each.share * each.solved.value for each in found.classes if each.solved)
-    assert solved == pytest.approx(found.quality.predicted.value, rel=1e-4)
+    assert found.quality.support is not None and solved >= found.quality.support.aim - 1e-4
+    assert found.quality.predicted.value <= solved + 0.05
     assert [x.usd_per_h for x in found.frontier] == sorted(x.usd_per_h for x in found.frontier)
     assert all(rival.excess is None or rival.excess >= -1e-9 for rival in found.runners_up)
     file = tmp_path / "plan.json"
@@ -191,7 +191,8 @@ def test_only_what_may_be_used_is_used(recorded: Path) -> None:
     own = posed(workload(recorded, quality={"routes": ["own"]}))
     assert own.search.solve(own.goal).units
     assert all("own" in option.routes.values() for option in own.space.options)
-    least = plan(parse(workload(recorded)), rehearsal=None).totals.usd_per_h.value
+    both = posed(workload(recorded))
+    least = both.search.solve(both.goal).objective
     for one in (api, own):
         assert one.search.solve(one.goal).objective >= least * (1 - 1e-4)
 
@@ -217,12 +218,6 @@ def test_a_budget_that_is_too_small_says_what_is_needed(recorded: Path) -> None:
     document = {**workload(recorded), "budget": {"max": 0.01, "unit": "USD/h"}}
     with pytest.raises(InfeasibleError, match=r"budget \(at most 0.01 USD/h, needs [\d.]+\)"):
         plan(parse(document))
-
-
-def test_a_choice_on_half_the_questions_is_judged_on_the_other(recorded: Path) -> None:
-    problem = posed(workload(recorded, 40.0))
-    judged = held_out(problem)
-    assert judged is not None and 0.0 <= judged <= 1.0
 
 
 @pytest.mark.parametrize(

@@ -22,14 +22,6 @@ from comptroller.planning.ground.plan_document import Plan, load_plan
 from comptroller.planning.offer.intervals import RelativeInterval
 from comptroller.planning.planner import plan
 from comptroller.planning.reasons.runners_up import NeighbouringFleets
-from comptroller.planning.risk.confidence import (
-    SelectionBootstrap,
-    margin_of,
-    reachable,
-    supported_shares,
-    with_confidence,
-    with_raised_targets,
-)
 from comptroller.planning.risk.draws import ALONE, RiskSimulation, ends, outcome
 from comptroller.planning.risk.price_drift import drift
 from comptroller.planning.risk.uncertainty import demand_chance
@@ -234,42 +226,6 @@ def test_demand_of_a_trace_is_that_of_its_windows(recorded: Path, tmp_path: Path
     assert not chance.known and "windows of the trace" in chance.rests_on
     assert found.mean() == pytest.approx(1.0, abs=0.05) and 0 < found.std() < 0.1
     assert demand_chance(parse(workload(recorded)), None).known
-
-
-def test_a_choice_of_one_has_no_optimism_and_a_choice_on_noise_has(tmp_path: Path) -> None:
-    rng = np.random.default_rng(5)
-    lines = [
-        {"question": str(q), "model": f"m{m}", "sample": 0, "temperature": 0.0, "usd": 0.001 + 0.001 * m,
-         "score": float(rng.random() < 0.5), "answer": "x", "input_tokens": 100.0, "output_tokens": 10.0}
-        for q in range(60) for m in range(8)
-    ]  # fmt: skip
-    file = tmp_path / "noise.jsonl"
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    quality = {"strategies": ["once"], "routes": ["api"], "models": {}}
-
-    def of(least: float, **more: Any) -> PlanningProblem:
-        return posed(workload(file, least, quality={**quality, **more.pop("quality", {})}, **more))
-
-    alone = of(20.0, models=["m1"])
-    assert SelectionBootstrap(alone).optimism(alone.goal).solved == {"": 0.0}
-    most = supported_shares(of(20.0).search)[""] * 100
-    among = of(most - 1.0)
-    told = SelectionBootstrap(among).optimism(among.goal)
-    assert 0.01 < told.solved[""] < 0.2 and told.short > 0
-    sure = of(48.0, quality={"confidence": 0.6})
-    asked = with_confidence(sure)
-    assert asked.optimism is not None and asked.optimism.solved[""] > 0
-    bare = with_raised_targets(sure, margin_of(sure, {"": 0.0}))
-    assert asked.goal.quality[0][1] > bare.goal.quality[0][1] >= 0.48
-
-
-def test_targets_out_of_a_resample_are_lowered_to_what_it_supports(recorded: Path) -> None:
-    problem = posed(workload(recorded, 40.0, quality={"each": {"odd": {"min": 50.0, "unit": "%"}}}))
-    far = replace(problem.goal, quality=(("", 1.5), ("odd", 1.5)))
-    most = supported_shares(problem.search)
-    assert reachable(problem.search, problem.goal) == problem.goal
-    found = problem.search.solve(reachable(problem.search, far))
-    assert found.solved == pytest.approx(most[""], abs=1e-6)
 
 
 @pytest.mark.parametrize(

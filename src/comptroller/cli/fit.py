@@ -15,6 +15,7 @@ from comptroller.cli._evidence_options import EvidenceMap, evidence_map
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, write_all
 from comptroller.cli._routers import RouterFitOptions, fit_routers
+from comptroller.cli._scaling_laws import ScalingOptions, fit_losses, scaling_options
 from comptroller.errors import InputError, UnknownIdError, UnsupportedError
 from comptroller.measure.run_observations import ServerStatement
 from comptroller.report.evidence import all_findings, findings_sheet
@@ -37,6 +38,7 @@ def run(
     ],
     server: Annotated[ServerStatement, SharedOptions(server_statement)],
     columns: Annotated[EvidenceMap, SharedOptions(evidence_map)],
+    losses: Annotated[ScalingOptions, SharedOptions(scaling_options)],
     only: Annotated[
         list[str] | None, typer.Option("--law", help="Only this law; again for others.", show_default=False)
     ] = None,
@@ -89,6 +91,8 @@ def run(
     files = {"png": png, "html": html, "table": table}
     if subject == "routers":
         fit_routers(evidence[0], RouterFitOptions(model or [], kind or [], cost or [], seed, columns), out, files, json)
+        return
+    if fit_losses(evidence[0], losses, LawQuery((), beyond, margin, level, draws, seed), files, json):
         return
     records = read_evidence(evidence[0], columns)
     _fit_laws(records, only or [], LawQuery(tuple(at or ()), beyond, margin, level, draws, seed), files, json)

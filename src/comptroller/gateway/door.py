@@ -12,30 +12,17 @@ from starlette.types import Receive, Scope, Send
 
 from comptroller.errors import ComptrollerError
 from comptroller.gateway.attempt import CallAttempt
+from comptroller.gateway.endpoints import read_request
 from comptroller.gateway.events import UpstreamStreamReader
-from comptroller.gateway.formats import (
-    MOST_QUESTION,
-    ChatRequest,
-    CompletionRequest,
-    EmbeddingRequest,
-    GenerationRequest,
-    MessagesRequest,
-    RequestOptions,
-    ResponsesRequest,
-    convert,
-    parse,
-    too_deep,
-)
+from comptroller.gateway.formats import MOST_QUESTION, RequestOptions, too_deep
 from comptroller.gateway.guard import OverflowGuard
 from comptroller.gateway.live import run as play
 from comptroller.gateway.messages import PATH as MESSAGES
-from comptroller.gateway.messages import MessagesShape, messages_as_chat, messages_error
+from comptroller.gateway.messages import messages_error
 from comptroller.gateway.order import UpstreamRequest
 from comptroller.gateway.problems import GatewayError, problem_of
-from comptroller.gateway.responses import ResponsesShape, as_chat
 from comptroller.gateway.runtime import GatewayRequest, GatewayRuntime, LiveStrategyRun
 from comptroller.gateway.shapes import (
-    CompletionShape,
     EndpointShape,
     cost_document,
     cost_of,
@@ -50,28 +37,8 @@ from comptroller.gateway.visit import ClientDisconnectError, HttpExchange
 from comptroller.strategies.spelling import spell
 
 Json = dict[str, Any]
-Kind = (
-    type[ChatRequest]
-    | type[CompletionRequest]
-    | type[EmbeddingRequest]
-    | type[ResponsesRequest]
-    | type[MessagesRequest]
-)
 log = logging.getLogger("comptroller.gateway")
 
-PATHS: Mapping[str, tuple[Kind, str]] = {
-    "/v1/chat/completions": (ChatRequest, "chat/completions"),
-    "/v1/completions": (CompletionRequest, "completions"),
-    "/v1/responses": (ResponsesRequest, "chat/completions"),
-    "/v1/embeddings": (EmbeddingRequest, "embeddings"),
-    MESSAGES: (MessagesRequest, "chat/completions"),
-}
-FOREIGN = {
-    "chat/completions": ("prompt",),
-    "completions": ("messages", "max_completion_tokens"),
-    "embeddings": ("messages", "prompt", "n", "max_tokens", "max_completion_tokens", "stream"),
-}
-"""Fields of other endpoints, which mean nothing at these."""
 PROGRESS_S = 1.0
 """How often a stream that waits for a strategy says so: often enough for proxies that cut connections without traffic
 after some seconds, seldom enough to cost nothing."""
@@ -114,30 +81,17 @@ class EndpointApplication:
         caller = await gateway.admission.caller(visit.credential)
         data = await visit.body()
         gateway.admission.enter(caller)
-        kind, path = PATHS[visit.scope["path"]]
-        request, body = parse(kind, data)
-        shape: EndpointShape
-        if isinstance(request, ResponsesRequest):
-            body = as_chat(request, body)
-            convert(ChatRequest, body)
-            shape = ResponsesShape(request)
-        elif isinstance(request, MessagesRequest):
-            body = messages_as_chat(request)
-            convert(ChatRequest, body)
-            shape = MessagesShape(request)
-        else:
-            wanted = request.stream_options if isinstance(request, GenerationRequest) else None
-            shape = CompletionShape(bool(wanted and wanted.include_usage))
-        for name in FOREIGN[path]:
-            body.pop(name, None)
+        read = read_request(visit.scope["path"], data)
         visit.join_trace()
-        options = _options(request.comptroller, visit.headers)
-        asked = GatewayRequest(path, body, len(data), options, caller, gateway.desk.books.new_id())
+        options = _options(read.options, visit.headers)
+        asked = GatewayRequest(
+            read.path, read.body, len(data), options, caller, gateway.desk.books.new_id(), read.native
+        )
         visit.watch()
         if (job := gateway.run(asked)) is not None:
-            await _StrategyResponder(visit, asked, shape, job).serve()
+            await _StrategyResponder(visit, asked, read.shape, job).serve()
         else:
-            await _PassthroughResponder(visit, asked, shape, gateway.order(asked)).serve()
+            await _PassthroughResponder(visit, asked, read.shape, gateway.order(asked)).serve()
 
 
 def _options(given: RequestOptions | None, headers: Mapping[str, str]) -> RequestOptions:

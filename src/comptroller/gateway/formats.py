@@ -160,6 +160,12 @@ class ResponsesRequest(Struct, kw_only=True):
     reasoning: Json | None = None
     previous_response_id: str | None = None
     background: bool | None = None
+    include: list[str] | None = None
+    store: bool | None = None
+    truncation: str | None = None
+    stream_options: Json | None = None
+    max_tool_calls: Annotated[int, Meta(ge=0)] | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     user: str | None = None
     metadata: Json | None = None
     comptroller: RequestOptions | None = None
@@ -189,6 +195,8 @@ class MessagesRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     thinking: Json | None = None
     metadata: Json | None = None
     service_tier: str | None = None
+    output_config: Json | None = None
+    cache_control: Json | None = None
     comptroller: RequestOptions | None = None
 
 
@@ -240,6 +248,7 @@ class StreamChunk(Struct):
     error: Any = None
     timings: Json | None = None
     service_tier: Any = None
+    native: Json | None = None
 
 
 T = TypeVar("T", bound=Struct)
@@ -295,8 +304,8 @@ def _delta(raw: Json) -> MessageDelta:
     )
 
 
-def parse(kind: type[T], body: bytes) -> tuple[T, Json]:
-    """A request as checked and as it came.
+def parse(kind: type[T], body: bytes, unsaid: Json | None = None) -> tuple[T, Json]:
+    """A request as checked and as it came. unsaid: fields that it may leave out here.
 
     Raises:
         GatewayError: not JSON, or a field is not what is allowed; names it.
@@ -307,6 +316,8 @@ def parse(kind: type[T], body: bytes) -> tuple[T, Json]:
         raise GatewayError(400, f"the body is not JSON: {error}", "invalid_json") from error
     except RecursionError as error:
         raise too_deep() from error
+    if unsaid is not None and isinstance(raw, dict):
+        raw = unsaid | raw
     return convert(kind, raw), raw
 
 

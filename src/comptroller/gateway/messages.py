@@ -57,11 +57,32 @@ def messages_as_chat(request: MessagesRequest) -> Json:
         budget = request.thinking.get("budget_tokens")
         most = budget if isinstance(budget, int) else EFFORTS[1][0]
         body["reasoning_effort"] = next(effort for tokens, effort in EFFORTS if most <= tokens)
+    body |= _output_config(request.output_config or {})
     if request.tools:
         body["tools"] = [_tool(tool, f"tools[{at}]") for at, tool in enumerate(request.tools)]
     if request.tool_choice:
         body |= _choice(request.tool_choice)
     return body
+
+
+def _output_config(asked: Json) -> Json:
+    """Effort and format of an answer in a chat's words."""
+    for name in asked:
+        if name not in ("effort", "format"):
+            raise _refusal(f"output_config.{name}", "effort and format are read")
+    effort, form = asked.get("effort"), asked.get("format")
+    body: Json = {"reasoning_effort": effort} if effort else {}
+    if form is None:
+        return body
+    if not isinstance(form, dict) or form.get("type") != "json_schema" or not isinstance(form.get("schema"), dict):
+        raise _refusal("output_config.format", "a json_schema with its schema")
+    named = {"name": "answer", "schema": form["schema"], "strict": True}
+    return body | {"response_format": {"type": "json_schema", "json_schema": named}}
+
+
+def native_request(raw: Json) -> Json:
+    """A request as it came, for a service that speaks these words itself: all of it was checked."""
+    return {name: value for name, value in raw.items() if name != "comptroller" and value is not None}
 
 
 def _refusal(where: str, allowed: str) -> GatewayError:
@@ -168,13 +189,17 @@ class MessagesShape:
         self._tools: dict[int, int] = {}
         self._open = self._begun = False
         self._stop: str | None = None
+        self._sequence: str | None = None
 
     def _message(self, content: list[Json], usage: Json) -> Json:
         about = {"id": self._id, "type": "message", "role": "assistant", "model": self._model}
         return about | {"content": content, "stop_reason": self._stop, "stop_sequence": None, "usage": usage}
 
     def whole(self, reply: Json) -> Json:
-        """A chat's reply as a message."""
+        """A chat's reply as a message; a message itself, where the service speaks so."""
+        if native := reply.get("native"):
+            kept = {name: native.get(name) for name in ("content", "stop_reason", "stop_sequence", "usage")}
+            return self._message([], {}) | {"id": native.get("id") or self._id} | kept
         choice = reply["choices"][0]
         message = choice["message"]
         thought = message.get("reasoning_content") or message.get("reasoning")
@@ -188,8 +213,11 @@ class MessagesShape:
 
     def events(self, pieces: list[UpstreamEvent]) -> bytes:
         """What events of a chat are as events of a message."""
-        out = [self._beginning()] if not self._begun else []
+        out = [] if self._begun or pieces[0].chunk.native else [self._beginning()]
         for piece in pieces:
+            if piece.chunk.native:
+                out += self._native(piece.chunk.native)
+                continue
             for choice in piece.chunk.choices[:1]:
                 if choice.finish_reason:
                     self._stop = STOPS.get(choice.finish_reason, "end_turn")
@@ -202,6 +230,18 @@ class MessagesShape:
                 for call in choice.delta.tool_calls or ():
                     out += self._call(call)
         return b"".join(out)
+
+    def _native(self, event: Json) -> Iterator[bytes]:
+        """An event of a service that speaks so, but for the end, which tells the cost as well."""
+        kind = str(event.get("type"))
+        self._begun = True
+        if kind == "message_start" and isinstance(event.get("message"), dict):
+            event = event | {"message": event["message"] | {"model": self._model}}
+        if kind == "message_delta":
+            delta = event.get("delta") or {}
+            self._stop, self._sequence = delta.get("stop_reason"), delta.get("stop_sequence")
+        elif kind != "message_stop":
+            yield encode_named_event(kind, encode(event))
 
     def _beginning(self) -> bytes:
         self._begun = True
@@ -241,7 +281,7 @@ class MessagesShape:
         """The end of the last block, the reason and usage, with what it cost."""
         out = [self._beginning()] if not self._begun else []
         out += self._close()
-        delta = {"stop_reason": self._stop or "end_turn", "stop_sequence": None}
+        delta = {"stop_reason": self._stop or "end_turn", "stop_sequence": self._sequence}
         out += [_event("message_delta", delta=delta, usage=_usage(usage), comptroller=told), _event("message_stop")]
         return b"".join(out)
 

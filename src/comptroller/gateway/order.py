@@ -35,7 +35,8 @@ class UpstreamRequest:
     way.  size: bytes of the request, which bound its prompt.  call: who asks, and what for.  services: the first
     choice and the fallbacks.  affinity: the session, or how the prompt begins: what should meet the same cache.
     session: as the client named it, or the strategy's run.  estimate_pusd: what it is expected to cost.
-    plan: digest of the plan it belongs to.  user, tags: as of `CallQuote`.  limits: of its key per minute.
+    plan: digest of the plan it belongs to.  native: the request as it came to /v1/messages, for services that speak
+    so; its cap and model are those of `body`.  user, tags: as of `CallQuote`.  limits: of its key per minute.
     attempts: every try that is over.
     """
 
@@ -49,6 +50,7 @@ class UpstreamRequest:
     session: str = ""
     estimate_pusd: int | None = None
     plan: str = ""
+    native: Json | None = None
     user: str = ""
     tags: str = ""
     limits: RateLimits = field(default_factory=RateLimits)
@@ -77,6 +79,8 @@ class UpstreamRequest:
         if self.path == "embeddings":
             return body
         body = with_token_cap(body, config.max_output_tokens)
+        if self.native is not None and service.native:
+            body["native"] = self.native
         if self.stream and config.usage:
             body["stream_options"] = (body.get("stream_options") or {}) | {"include_usage": True}
             if config.running_usage:

@@ -1,18 +1,14 @@
-"""/v1/responses over chat: its items become turns, its events are made of chat's."""
+"""/v1/responses over chat: its items become turns. What a chat cannot do is refused by name."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from comptroller.gateway.conversation import text_of
-from comptroller.gateway.events import UpstreamEvent
 from comptroller.gateway.formats import ResponsesRequest
 from comptroller.gateway.problems import GatewayError
-from comptroller.gateway.sse import encode_named_event
 
 Json = dict[str, Any]
 encode = msgspec.json.encode
@@ -22,10 +18,16 @@ REFUSED = {
     "background": "every response is waited for",
     "conversation": "conversations are not stored; send the whole conversation as input",
     "prompt": "prompts are not stored; send the text",
+    "messages": "the conversation is input",
+    "n": "a response is one answer",
+    "max_tokens": "the longest answer is max_output_tokens",
+    "max_completion_tokens": "the longest answer is max_output_tokens",
 }
-PASSED = ("temperature", "top_p", "parallel_tool_calls", "user", "metadata", "seed", "prompt_cache_key")
-INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
-"""A chat's finish_reason -> why a response is not complete."""
+PASSED = ("temperature", "top_p", "parallel_tool_calls", "user", "metadata", "comptroller")
+"""Fields that are the same in a chat. Those that are not read here go on, too: the service takes or refuses them."""
+INCLUDED = ("reasoning.encrypted_content", "message.output_text.logprobs")
+"""What `include` may ask for; thoughts are told in the clear, so that nothing is encrypted."""
+REASONING = ("effort", "summary", "generate_summary")
 PARTS = {"input_text": "text", "output_text": "text", "text": "text"}
 
 
@@ -42,41 +44,102 @@ def as_chat(request: ResponsesRequest, raw: Json) -> Json:
     items = [{"role": "user", "content": request.input}] if isinstance(request.input, str) else request.input
     for at, item in enumerate(items):
         _add(turns, item, f"input[{at}]")
-    body: Json = {"model": request.model, "messages": turns}
-    body |= {name: raw[name] for name in PASSED if raw.get(name) is not None}
+    turns = [turn for turn in turns if turn["role"] != THOUGHT]
+    read = frozenset(ResponsesRequest.__struct_fields__) - frozenset(PASSED)
+    body = {name: value for name, value in raw.items() if name not in read | REFUSED.keys() and value is not None}
+    body |= {"model": request.model, "messages": turns}
     if request.max_output_tokens:
         body["max_tokens"] = request.max_output_tokens
     if request.stream:
         body["stream"] = True
-    if request.reasoning and request.reasoning.get("effort"):
-        body["reasoning_effort"] = request.reasoning["effort"]
     if request.tools:
         body["tools"] = [_tool(tool, f"tools[{at}]") for at, tool in enumerate(request.tools)]
     if request.tool_choice is not None:
         body["tool_choice"] = _choice(request.tool_choice)
-    if request.text and (asked := request.text.get("format")):
+    _require_none_beyond(request)
+    return body | _said_of_text(request) | _said_of_thoughts(request)
+
+
+def _require_none_beyond(request: ResponsesRequest) -> None:
+    """Refuses what is asked beyond what a chat can do.
+
+    Raises:
+        GatewayError: names the field, and what is allowed.
+    """
+    for name in request.include or ():
+        if name not in INCLUDED:
+            raise GatewayError(
+                400, f"include: {name} is not told; allowed are {', '.join(INCLUDED)}", "unsupported", "include"
+            )
+    if request.truncation not in (None, "disabled"):
+        raise GatewayError(400, "truncation: nothing is cut; leave it out, or disabled", "unsupported", "truncation")
+    if (request.stream_options or {}).get("include_obfuscation"):
+        where = "stream_options.include_obfuscation"
+        raise GatewayError(400, f"{where}: events are not padded; leave it out, or false", "unsupported", where)
+
+
+def _said_of_text(request: ResponsesRequest) -> Json:
+    """Format, verbosity and log-probabilities as a chat has them."""
+    body: Json = {}
+    for name in (text := request.text or {}):
+        if name not in ("format", "verbosity"):
+            raise GatewayError(400, f"text.{name}: format and verbosity are read", "unsupported", f"text.{name}")
+    if asked := text.get("format"):
         body["response_format"] = _format(asked)
+    if text.get("verbosity"):
+        body["verbosity"] = text["verbosity"]
+    if INCLUDED[1] in (request.include or ()) or request.top_logprobs:
+        body["logprobs"] = True
+    if request.top_logprobs:
+        body["top_logprobs"] = request.top_logprobs
     return body
 
 
+def _said_of_thoughts(request: ResponsesRequest) -> Json:
+    for name in (asked := request.reasoning or {}):
+        if name not in REASONING:
+            where = f"reasoning.{name}"
+            raise GatewayError(400, f"{where}: {', '.join(REASONING)} are read", "unsupported", where)
+    return {"reasoning_effort": asked["effort"]} if asked.get("effort") else {}
+
+
 def _add(turns: list[Json], item: Json, where: str) -> None:
-    """One input item as a turn."""
+    """One input item as a turn. Thoughts before the call of a tool go back to the model with it, for it goes on from
+    them; those before an answer that is over do not."""
     kind = item.get("type", "message")
+    thought = turns.pop()["reasoning_content"] if turns and turns[-1].get("role") == THOUGHT else ""
     if kind == "message" and item.get("role") in ("user", "assistant", "system", "developer"):
         turns.append({"role": item["role"], "content": _content(item.get("content"), where)})
     elif kind == "function_call" and {"call_id", "name"} <= item.keys():
-        function = {"name": item["name"], "arguments": item.get("arguments", "")}
+        function = {"name": str(item["name"]), "arguments": item.get("arguments", "")}
         call = {"id": item["call_id"], "type": "function", "function": function}
         if turns and turns[-1].get("tool_calls"):
             turns[-1]["tool_calls"].append(call)
         else:
-            turns.append({"role": "assistant", "content": None, "tool_calls": [call]})
+            told = {"reasoning_content": thought} if thought else {}
+            turns.append({"role": "assistant", "content": None, "tool_calls": [call]} | told)
     elif kind == "function_call_output" and "call_id" in item:
         turns.append({"role": "tool", "tool_call_id": item["call_id"], "content": _output_text(item.get("output"))})
-    elif kind != "reasoning":  # what a model thought before is not shown to it again
+    elif kind == "reasoning":
+        turns.append({"role": THOUGHT, "reasoning_content": _words_of_thought(item, where)})
+    else:
         raise GatewayError(
-            400, f"{where}: a message with a role, a function_call or a function_call_output", "invalid_value", where
+            400, f"{where}: a message, a function_call, a function_call_output or reasoning, as documented",
+            "invalid_value",
+            where,
         )  # fmt: skip
+
+
+THOUGHT = "thought"
+"""Role of a turn that holds thoughts until it is known what they led to."""
+
+
+def _words_of_thought(item: Json, where: str) -> str:
+    """The thoughts of a reasoning item as it was told here."""
+    content = item.get("content") or item.get("summary") or []
+    if not isinstance(content, list):
+        raise GatewayError(400, f"{where}.content: parts with a text", "invalid_value", f"{where}.content")
+    return text_of(content)
 
 
 def _output_text(output: Any) -> str:
@@ -110,9 +173,13 @@ def _tool(tool: Json, where: str) -> Json:
 
 
 def _choice(choice: str | Json) -> str | Json:
-    if isinstance(choice, dict) and choice.get("type") == "function":
+    if isinstance(choice, str):
+        return choice
+    if choice.get("type") == "function":
         return {"type": "function", "function": {"name": choice.get("name", "")}}
-    return choice
+    raise GatewayError(
+        400, "tool_choice: auto, required, none, or a function with a name", "unsupported", "tool_choice"
+    )
 
 
 def _format(asked: Any) -> Json:
@@ -121,154 +188,3 @@ def _format(asked: Any) -> Json:
     if asked["type"] != "json_schema":
         return {"type": asked["type"]}
     return {"type": "json_schema", "json_schema": {name: asked[name] for name in asked if name != "type"}}
-
-
-class ResponsesShape:
-    """The shape of /v1/responses."""
-
-    def __init__(self, request: ResponsesRequest) -> None:
-        self._request = request
-        self._id, self._item = f"resp_{time.time_ns():x}", f"msg_{time.time_ns():x}"
-        self._number = 0
-        self._text = ""
-        self._calls: dict[int, Json] = {}
-        self._status, self._why = "completed", ""
-
-    def _document(self, status: str, output: list[Json], usage: Json | None) -> Json:
-        asked = self._request
-        return {
-            "id": self._id,
-            "object": "response",
-            "created_at": int(self._id[5:], 16) // 10**9,
-            "status": status,
-            "model": asked.model,
-            "output": output,
-            "error": None,
-            "incomplete_details": {"reason": self._why} if status == "incomplete" else None,
-            "instructions": asked.instructions,
-            "max_output_tokens": asked.max_output_tokens,
-            "metadata": asked.metadata or {},
-            "parallel_tool_calls": asked.parallel_tool_calls is not False,
-            "temperature": asked.temperature,
-            "top_p": asked.top_p,
-            "tool_choice": asked.tool_choice or "auto",
-            "tools": asked.tools or [],
-            "usage": usage,
-        }
-
-    def _output(self) -> list[Json]:
-        """The items said so far."""
-        part = {"type": "output_text", "text": self._text, "annotations": []}
-        said = {"id": self._item, "type": "message", "role": "assistant", "status": self._status}
-        text = [said | {"content": [part]}] if self._text or not self._calls else []
-        return [*text, *(self._call(at) for at in sorted(self._calls))]
-
-    def _call(self, at: int) -> Json:
-        call = self._calls[at]
-        return {"id": f"fc_{self._id}_{at}", "type": "function_call", "status": "completed", **call}
-
-    def whole(self, reply: Json) -> Json:
-        """A chat's reply as a response."""
-        choice = reply["choices"][0]
-        self._text = text_of(choice["message"].get("content"))
-        self._take(choice["message"].get("tool_calls") or ())
-        self._ends(choice.get("finish_reason"))
-        return self._document(self._status, self._output(), _usage(reply.get("usage")))
-
-    def _take(self, calls: Any) -> Iterator[None]:
-        for at, call in enumerate(calls if isinstance(calls, list | tuple) else ()):
-            function = call.get("function") if isinstance(call, dict) else None
-            if not isinstance(function, dict):
-                continue
-            index = call.get("index")
-            place = index if type(index) is int else at
-            item = self._calls.setdefault(place, {"call_id": "", "name": "", "arguments": ""})
-            item["call_id"] = str(call.get("id") or item["call_id"])
-            item["name"] += str(function.get("name") or "")
-            item["arguments"] += str(function.get("arguments") or "")
-        return iter(())
-
-    def _ends(self, finish: str | None) -> None:
-        if finish in INCOMPLETE:
-            self._status, self._why = "incomplete", INCOMPLETE[finish]
-
-    def _event(self, kind: str, **about: Any) -> bytes:
-        document = {"type": kind, "sequence_number": self._number, **about}
-        self._number += 1
-        return encode_named_event(kind, encode(document))
-
-    def events(self, pieces: list[UpstreamEvent]) -> bytes:
-        """What events of a chat are as events of a response."""
-        out = self._opening() if not self._number else b""
-        for piece in pieces:
-            for choice in piece.chunk.choices[:1]:
-                self._ends(choice.finish_reason)
-                if choice.delta is None:
-                    continue
-                self._take(choice.delta.tool_calls or ())
-                if words := text_of(choice.delta.content):
-                    out += self._words(words)
-        return out
-
-    def _opening(self) -> bytes:
-        begun = self._document("in_progress", [], None)
-        return self._event("response.created", response=begun) + self._event("response.in_progress", response=begun)
-
-    def _words(self, words: str) -> bytes:
-        out, where = b"", {"item_id": self._item, "output_index": 0, "content_index": 0}
-        if not self._text:
-            item = {"id": self._item, "type": "message", "role": "assistant", "status": "in_progress", "content": []}
-            out += self._event("response.output_item.added", output_index=0, item=item)
-            part = {"type": "output_text", "text": "", "annotations": []}
-            out += self._event("response.content_part.added", **where, part=part)
-        self._text += words
-        return out + self._event("response.output_text.delta", **where, delta=words, logprobs=[])
-
-    def end(self, usage: Json | None, told: Json) -> bytes:
-        """All items as they are now, then the response with usage and cost."""
-        out = self._opening() if not self._number else b""
-        for at, item in enumerate(self._output()):
-            out += self._closing(at, item)
-        final = self._document(self._status, self._output(), _usage(usage)) | {"comptroller": told}
-        return out + self._event(f"response.{self._status}", response=final)
-
-    def _closing(self, at: int, item: Json) -> bytes:
-        out = b""
-        if item["type"] == "message":
-            where = {"item_id": self._item, "output_index": at, "content_index": 0}
-            part = item["content"][0]
-            if part["text"]:
-                out += self._event("response.output_text.done", **where, text=part["text"], logprobs=[])
-                out += self._event("response.content_part.done", **where, part=part)
-        else:
-            begun = item | {"status": "in_progress", "arguments": ""}
-            out += self._event("response.output_item.added", output_index=at, item=begun)
-            where = {"item_id": item["id"], "output_index": at}
-            out += self._event("response.function_call_arguments.delta", **where, delta=item["arguments"])
-            out += self._event(
-                "response.function_call_arguments.done", **where, arguments=item["arguments"], name=item["name"]
-            )
-        return out + self._event("response.output_item.done", output_index=at, item=item)
-
-    def failed(self, problem: GatewayError) -> bytes:
-        """The response as failed, with the reason."""
-        out = self._opening() if not self._number else b""
-        error = {"code": "server_error", "message": str(problem)}
-        failed = self._document("failed", self._output(), None) | {"error": error}
-        return out + self._event("response.failed", response=failed)
-
-
-def _usage(usage: Json | None) -> Json | None:
-    """Usage in the words of /v1/responses."""
-    if usage is None:
-        return None
-    prompt, output = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    reasoned = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
-    return {
-        "input_tokens": prompt,
-        "input_tokens_details": {"cached_tokens": cached},
-        "output_tokens": output,
-        "output_tokens_details": {"reasoning_tokens": reasoned},
-        "total_tokens": prompt + output,
-    }

@@ -119,6 +119,11 @@ class PlanRouter:
         sliced = {name: _rate_in_slice(self._slices.get(name, ()), nearest) for name in plain}
         return {name: weight for name, weight in sliced.items() if weight > 0} or plain
 
+    def tariff_of(self, name: str) -> PlannedDeploymentTariff | None:
+        """What a deployment of the plan costs; None of a service that it only buys from."""
+        planned = next((service for service in self.plan.services if service.id == name), None)
+        return None if planned is None else PlannedDeploymentTariff(planned, self.digest)
+
     def pick(self, chosen: GatewayRoute, role: str, key: str) -> str:
         """The service that plays a role for a key."""
         weights = chosen.roles.get(role) or next(iter(chosen.roles.values()))

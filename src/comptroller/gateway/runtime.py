@@ -19,12 +19,11 @@ from comptroller.books.ledger import CallLedger
 from comptroller.books.writer import LedgerWriter
 from comptroller.errors import InputError, LedgerError
 from comptroller.facts.prices import PriceBook
-from comptroller.facts.site import site
 from comptroller.gateway.admission import GatewayAdmissionController, GatewayCaller
 from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.booking import LedgerBooks, NullBooks
 from comptroller.gateway.checking import CheckerPool, answer_of, require_verdicts, valid_checker
-from comptroller.gateway.config import ConfiguredTokenPrice, GatewayConfig, ServiceConfig
+from comptroller.gateway.config import GatewayConfig
 from comptroller.gateway.conversation import ClientConversation, text_of
 from comptroller.gateway.desk import UpstreamDispatcher
 from comptroller.gateway.forecast import RequestCostForecast
@@ -34,16 +33,10 @@ from comptroller.gateway.metrics import GatewayMetrics
 from comptroller.gateway.order import UpstreamRequest
 from comptroller.gateway.plan_drift import PlanDriftMonitor, served_plan
 from comptroller.gateway.problems import GatewayError
-from comptroller.gateway.routing import (
-    GatewayRoute,
-    PlannedDeploymentTariff,
-    PlanRouter,
-    replica_routing,
-    with_fallbacks,
-)
+from comptroller.gateway.routing import GatewayRoute, PlanRouter, replica_routing, with_fallbacks
 from comptroller.gateway.service import UpstreamService
+from comptroller.gateway.service_tariffs import service_tariff
 from comptroller.gateway.shapes import number_or_none
-from comptroller.gateway.tariff import ElectricityTariff, PerTokenTariff, ServiceTariff, UnpricedTariff, fixed_price
 from comptroller.quantities import Cost
 from comptroller.strategies.drive import StrategyDriver
 from comptroller.strategies.protocol import QuestionBudget, Strategy, StrategyQuestion
@@ -66,7 +59,9 @@ _LOADS = re.compile(r":\s*[A-Z]|\.py\b|\.json\b|\.\.")
 
 @dataclass
 class GatewayRequest:
-    """A request that came in. body: as it will be sent on, in the form of chat, completions or embeddings."""
+    """A request that came in. body: as it will be sent on, in the form of chat, completions or embeddings.
+    native: as it came, where that was /v1/messages.
+    """
 
     path: str
     body: Json
@@ -74,6 +69,7 @@ class GatewayRequest:
     options: RequestOptions
     caller: GatewayCaller
     id: int
+    native: Json | None = None
     arrival_s: float = field(default_factory=time.time)
 
     @property
@@ -155,23 +151,8 @@ class GatewayRuntime:
     def _price(self) -> None:
         book = PriceBook.read(Path(file) for file in self.config.prices)
         for name, service in self.services.items():
-            service.tariff = self._tariff(name, service.config, book)
-
-    def _tariff(self, name: str, config: ServiceConfig, book: PriceBook) -> ServiceTariff:
-        if isinstance(config.price, ConfiguredTokenPrice):
-            return PerTokenTariff(fixed_price(name, config.price), book, config.tier)
-        if config.price is not None:
-            return PerTokenTariff(config.price, book, config.tier)
-        if self.routes is not None:
-            for planned in self.routes.plan.services:
-                if planned.id == name:
-                    return PlannedDeploymentTariff(planned, self.routes.digest)
-        worst_j = getattr(self.services[name].replicas[0].backend, "worst_j", None)
-        if worst_j is not None:
-            return ElectricityTariff(site(self.config.site), worst_j)
-        return UnpricedTariff(
-            f'service {name} has no price: set price = "provider/model" or dollars per million tokens'
-        )
+            planned = self.routes.tariff_of(name) if self.routes is not None else None
+            service.tariff = service_tariff(service, book, planned, self.config.site)
 
     async def stop(self) -> None:
         """Writes what is not written, and lets go of everything."""
@@ -220,7 +201,8 @@ class GatewayRuntime:
         return UpstreamRequest(
             asked.path, body, asked.size, self._call(asked),
             asked.caller.permitted(with_fallbacks(service, self.services)), bool(body.get("stream")),
-            self._affinity(asked), _session(asked), self._estimate(asked.model), plan, **self._labels(asked),
+            self._affinity(asked), _session(asked), self._estimate(asked.model), plan, native=asked.native,
+            **self._labels(asked),
         )  # fmt: skip
 
     def run(self, asked: GatewayRequest, given: Strategy | None = None) -> LiveStrategyRun | None:

@@ -23,11 +23,14 @@ from comptroller.gateway.admission import GatewayCaller, credential
 from comptroller.gateway.browsers import BrowserGate
 from comptroller.gateway.config import GatewayConfig
 from comptroller.gateway.connection import bounded_connection
-from comptroller.gateway.door import PATHS, EndpointApplication
+from comptroller.gateway.door import EndpointApplication
+from comptroller.gateway.endpoints import PATHS
 from comptroller.gateway.formats import schemas
 from comptroller.gateway.problems import GatewayError, problem_of
 from comptroller.gateway.runtime import GatewayRuntime
 from comptroller.gateway.shapes import encode
+from comptroller.gateway.token_count import PATH as COUNT_TOKENS
+from comptroller.gateway.token_count import TokenCounter
 
 Json = dict[str, Any]
 log = logging.getLogger("comptroller.gateway")
@@ -54,6 +57,7 @@ def application(gateway: GatewayRuntime) -> BrowserGate:
     }
     routes = [Route(path, door, methods=["POST"]) for path in PATHS]
     routes += [Route(path, _endpoint_with_key(gateway, work), methods=["GET"]) for path, work in read.items()]
+    routes += [Route(COUNT_TOKENS, TokenCounter(gateway), methods=["POST"])]
     routes += [Route("/health", _health), Route("/ready", _ready(gateway))]
     handlers: dict[Any, Any] = {HTTPException: _answer_not_found, 500: _answer_internal_error}
     return BrowserGate(Starlette(routes=routes, exception_handlers=handlers), gateway.config)
@@ -127,7 +131,7 @@ def _ready(gateway: GatewayRuntime) -> Endpoint:
 
 async def _answer_not_found(request: Request, error: HTTPException) -> Response:
     """Paths and methods that there are not."""
-    there = ", ".join([*PATHS, "/v1/models", "/health", "/ready", "/metrics", "/openapi.json"])
+    there = ", ".join([*PATHS, COUNT_TOKENS, "/v1/models", "/health", "/ready", "/metrics", "/openapi.json"])
     message = f"{request.method} {request.url.path}: {error.detail}; there are {there}"
     return _json(
         GatewayError(error.status_code, message, "not_found").document, error.status_code, dict(error.headers or {})

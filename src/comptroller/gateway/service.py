@@ -209,6 +209,7 @@ class UpstreamService:
         self.router = ReplicaRouter(name, routing or ReplicaRoutingSettings(), len(self.replicas))
         self._numbers = list(range(len(self.replicas)))
         self._doubted = False
+        self.native = bool(getattr(kind, "speaks_messages", False))
         self.tariff: ServiceTariff
 
     @property

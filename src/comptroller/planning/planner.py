@@ -16,7 +16,7 @@ from comptroller.planning.prove.arrivals import RehearsalSettings
 from comptroller.planning.prove.proof_document import VerificationResult, fleet_search, verification_of
 from comptroller.planning.reasons.explain import WhyNotExplanation, explain
 from comptroller.planning.reasons.runners_up import runners_up
-from comptroller.planning.risk.confidence import with_confidence
+from comptroller.planning.risk.confidence import with_supported_ways
 from comptroller.planning.routing_choice import best_of, routing_choices
 from comptroller.planning.solve.infeasible import solve_or_explain
 from comptroller.planning.solve.problem import PlanningProblem, pose_problem
@@ -96,7 +96,7 @@ def plan_in_parts(
         return
     calibration = calibration or calibration_of(workload)
     progress.phase("evaluating deployments")
-    problem = with_confidence(pose_problem(without_spot(workload), calibration, progress, executor))
+    problem = with_supported_ways(pose_problem(without_spot(workload), calibration, progress, executor))
     problem = replace(problem, workload=workload)
     progress.phase("choosing the mix")
     fleet = solve_or_explain(problem.search, problem.goal)
@@ -173,7 +173,7 @@ def why_not(
         InputError, UnknownIdError, InfeasibleError: as `explain`.
     """
     calibration = calibration or calibration_of(workload)
-    problem = with_confidence(pose_problem(without_spot(workload), calibration, progress))
+    problem = with_supported_ways(pose_problem(without_spot(workload), calibration, progress))
     best, settings = problem.search.solve(problem.goal), _settings_of(problem, rehearsal)
     _, _, verified = rehearse(problem, best, problem.steps, settings, progress)
     return explain(problem, wanted, verified.search if verified else None)

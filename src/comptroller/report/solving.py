@@ -12,7 +12,7 @@ from comptroller.planning.ground.plan_document import (
     QuestionClassDocument,
     RoleShareDocument,
 )
-from comptroller.planning.ground.risk_document import NextMeasurement, RiskSource, SelectionOptimism
+from comptroller.planning.ground.risk_document import ChoiceSupport, NextMeasurement, RiskSource, SelectionOptimism
 from comptroller.report.chart import ChartMark
 from comptroller.report.figures import dollars, interval, number
 from comptroller.report.sheet import UNKNOWN, ReportSheet, SheetColumns, left, right
@@ -30,25 +30,32 @@ def solving_sheet(plan: Plan) -> ReportSheet:
 def _solving_rows(plan: Plan, quality: QualityDocument) -> Iterator[tuple[str, str, str]]:
     share, price = quality.predicted, quality.usd_per_solved
     asked = f", {quality.confidence:.0%} asked for" if quality.confidence else ""
-    taken = ", less the optimism" if quality.optimism else ""
-    met = f"the targets hold in {quality.chance_met:.0%} of resamples of the questions{taken}{asked}"
+    met = f"the targets hold in a further set of as many questions with {quality.chance_met:.0%} confidence{asked}"
     yield f"target {quality.target:.1%}", f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}; {met}"
     for task, least in quality.each.items():
         yield f"target {task} {least:.1%}", _of_task(plan, task), ""
     yield "per solved question", dollars(price.value), interval(price, "$")
     if quality.held_out is not None:
-        yield "held out", f"{quality.held_out:.1%}", "chosen on one half of the questions, judged on the other"
+        yield "held out", f"{quality.held_out:.1%}", _held_out(quality.support)
+    for tried in quality.support.tried if quality.support else ():
+        short_of = "the target is out of its reach" if tried.aim is None else f"aimed at {tried.aim:.1%}"
+        yield tried.ways, f"{tried.solved:.1%}", f"{dollars(tried.usd_per_h)}/h of full units; {short_of}"
     if quality.optimism is not None:
         yield "optimism", f"{quality.optimism.solved[''] * 100:.1f} points", _optimism(quality.optimism)
     for model, (alone, usd) in sorted(quality.greedy.items(), key=lambda item: -item[1][0]):
         yield f"one answer of {model}", f"{alone:.1%}", "" if usd is None else f"{dollars(usd)}/h bought"
 
 
+def _held_out(support: ChoiceSupport | None) -> str:
+    """How the questions were left out, and which freedom of ways they support."""
+    if support is None:
+        return "chosen on one half of the questions, judged on the other"
+    return f"of each {1 / support.folds:.0%} of the questions by choices made without it. {support.sentence}"
+
+
 def _optimism(optimism: SelectionOptimism) -> str:
-    """What the optimism is, and which resamples it could not be seen on."""
-    missing = f"; {optimism.short} of them cannot reach the targets" if optimism.short else ""
-    closed = f"; the limits leave no choice on {optimism.closed}" if optimism.closed else ""
-    return f"of a choice judged on its own questions, by {optimism.resamples} resamples{missing}{closed}"
+    """What the optimism is."""
+    return f"of a choice judged on its own questions, by {optimism.resamples} choices without part of them"
 
 
 RISKS: SheetColumns[RiskSource] = (

@@ -67,8 +67,8 @@ class WorkloadQuality(BaseModel):
     models: id of the facts, by recorded name.  lengths: declared distribution for replies whose tokens are not
     recorded.
     samples: replies drawn per question where only counts are recorded.  routes: `api` pays the recorded price per
-    token, `own` rents devices.  confidence: probability, over resampled questions, that every target holds; without it
-    the targets hold on the questions as recorded.
+    token, `own` rents devices.  confidence: that every target holds in a further set of as many questions; without it
+    the targets hold on other questions in the mean.
     """
 
     model_config = STRICT

@@ -51,20 +51,38 @@ class OpenaiBackend:
 
     async def start(self) -> None:
         """Makes the pool; connects at the first call."""
-        headers = {"content-type": "application/json"}
-        if secret := self.secret():
-            headers["authorization"] = f"Bearer {secret}"
         self._session = aiohttp.ClientSession(
-            headers=headers,
+            headers=self.headers(),
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             read_bufsize=2**17,
         )
 
+    def headers(self) -> dict[str, str]:
+        """Headers of every call, its key among them."""
+        key = {"authorization": f"Bearer {secret}"} if (secret := self.secret()) else {}
+        return {"content-type": "application/json"} | key
+
     def secret(self) -> str:
         """The upstream's key."""
         return self.config.secret(self.name)
+
+    async def count_tokens(self, body: Json) -> int | None:
+        """Tokens of a prompt where the engine says them (vLLM, llama.cpp); None where it has no way to ask.
+
+        Raises:
+            UpstreamError: it refused, broke off or was not there.
+        """
+        asked: Json = {name: body[name] for name in ("model", "messages", "tools") if name in body}
+        if self.config.dialect == "vllm":
+            count = (await self.send("../tokenize", asked)).get("count")
+            return count if isinstance(count, int) else None
+        if self.config.dialect == "llamacpp":
+            prompt = (await self.send("../apply-template", asked)).get("prompt")
+            tokens = (await self.send("../tokenize", {"content": prompt, "add_special": True})).get("tokens")
+            return len(tokens) if isinstance(tokens, list) else None
+        return None
 
     async def stop(self) -> None:
         """Closes the pool."""
@@ -151,6 +169,8 @@ class OpenaiBackend:
                 document = None
         wait = retry_after_s(response.headers.get("retry-after", ""))
         message = f"{self.name} answered {response.status} {response.reason or ''}".strip()
+        if (secret := self.secret()) and secret in str(document):
+            document = None  # no text with our key in it leaves
         if response.status in OUR_KEY:
             return UpstreamError(502, f"{self.name} refused the key of the gateway ({response.status})", again=False)
         return UpstreamError(response.status, message, document if isinstance(document, dict) else None, wait)

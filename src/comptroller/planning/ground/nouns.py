@@ -1,8 +1,7 @@
 """The nouns of planning, each defined here and nowhere else.
 
-`Demand` is what arrives, `Goal` what is minimised and within what, `Deployment` one way to serve, `Option` one way to
-answer, `Market` what deployments carry and cost under the demand, `Fleet` the answer of the program, `Trial` a fleet
-that was simulated.
+`Demand` is what arrives, `Goal` what is minimised and within what, `Deployment` one way to serve, `Option` one to
+answer, `Market` what deployments carry and cost, `Fleet` the answer of the program, `Trial` a simulated fleet.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from comptroller.facts.site import AcceleratorOffer, Site
 from comptroller.planning.ground.deployment_levers import DeploymentLevers
 from comptroller.planning.ground.limit_names import AVAILABLE
 from comptroller.planning.ground.strategy_plays import StrategyPlay
+from comptroller.planning.ground.way_freedom import WayFreedom
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -42,7 +42,7 @@ class Goal:
     every hour.  over_day: most of an objective over all hours.  spare: units in reserve for each deployment in use.
     quality: least share of questions solved, by class; the empty name stands for all.  most_use: share of the time that
     a replica may be busy.  most_kinds: of deployments in a fleet, no limit if not given.  kind_usd_per_h: what every
-    further kind counts for in the choice of a fleet that costs dollars.
+    further kind counts for in the choice of a fleet that costs dollars.  ways: how freely they differ between classes.
     """
 
     objective: str
@@ -55,6 +55,7 @@ class Goal:
     most_use: float = 1.0
     most_kinds: int | None = None
     kind_usd_per_h: float = 0.0
+    ways: WayFreedom = WayFreedom.MIX_EACH
 
     @property
     def sizing(self) -> float:

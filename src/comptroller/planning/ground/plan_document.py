@@ -14,7 +14,7 @@ from comptroller.facts.reader import FactEntry
 from comptroller.planning.ground.day_document import DayPlan, DocumentPart
 from comptroller.planning.ground.odds_document import ChoiceOdds, PlannedLoad, UntimedCaution
 from comptroller.planning.ground.picture_document import AcceleratorChoice, ArrivalDrawDocument
-from comptroller.planning.ground.risk_document import RiskDocument, SelectionOptimism
+from comptroller.planning.ground.risk_document import ChoiceSupport, RiskDocument, SelectionOptimism
 from comptroller.planning.ground.service_document import LatencyDocument, PredictedFigure, ServiceDocument
 from comptroller.result_views import ResultViews
 
@@ -67,11 +67,11 @@ class OfferService(DocumentPart):
 class QualityDocument(DocumentPart):
     """What a plan solves beside its target, on the evidence.
 
-    confidence: asked for, of the targets to hold.  predicted: with the 80 % interval of resampled questions.
-    chance_met: share of resamples in which every target holds, less the optimism of having chosen on the same
-    questions.  held_out: what a choice made on one half of the questions solves on the other, mean of both ways
-    round.  next_dollar: what one more per hour buys, in words.  greedy: share solved, and dollars per hour bought, by
-    one answer of each recorded model.  risk: everything uncertain drawn together.
+    confidence: asked for, of the targets to hold.  predicted: less the optimism of having chosen on the same questions,
+    with the 80 % interval of resampled ones.  chance_met: that every target holds, so, in a further set of as many
+    questions.  held_out: what choices made without each part of the questions solve of it.  support: which freedom of
+    ways the evidence supports.  next_dollar: what one more per hour buys, in words.  greedy: share solved, and dollars
+    per hour bought, by one answer of each recorded model.  risk: everything uncertain drawn together.
     """
 
     target: float
@@ -86,6 +86,7 @@ class QualityDocument(DocumentPart):
     evidence: str
     greedy: dict[str, tuple[float, float | None]]
     optimism: SelectionOptimism | None = None
+    support: ChoiceSupport | None = None
     risk: RiskDocument | None = None
 
 

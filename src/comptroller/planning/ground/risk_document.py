@@ -8,16 +8,53 @@ from comptroller.planning.ground.day_document import DocumentPart
 class SelectionOptimism(DocumentPart):
     """By how much a share solved flatters, because the choice was made on the same questions.
 
-    solved: by task, the empty name for all; what a choice made on a resample of the questions solves there less
-    what it solves on all of them, the mean over resamples.  resamples: that were chosen on.  short: of these, that
-    cannot reach the targets and were chosen on for the most that they support.  closed: resamples on which the
-    limits leave no choice, which count for nothing.
+    solved: by task, the empty name for all; what the choice solves on its own questions less what choices made without
+    each part of them solve of that part.  resamples: choices that were made so.  short: of a plan of earlier versions,
+    resamples that could not reach the targets.  closed: of such a plan, resamples that had no choice.
     """
 
     solved: dict[str, float]
     resamples: int
-    short: int
+    short: int = 0
     closed: int = 0
+
+
+class SupportedWays(DocumentPart):
+    """One freedom of ways, on questions that choices were not made on.
+
+    ways: how freely ways may differ between classes, in words.  solved: share solved in the mean.  holds: share solved
+    with the confidence asked for in a further set of as many questions, 0.5 where none was.  usd_per_h: the objective
+    per hour there, in the steady state of full units.  aim: share that it has to solve on the questions it is chosen
+    on; `None` with the most that it supports, where the target is out of its reach.
+    """
+
+    ways: str
+    solved: float
+    holds: float
+    usd_per_h: float
+    aim: float | None
+
+
+class ChoiceSupport(DocumentPart):
+    """What the evidence supports: how freely ways may differ between classes, and what is to be aimed at.
+
+    ways: taken, in words.  aim: share to solve on the evidence so that the target holds on other questions.
+    solved: share of other questions that is solved.  deviation: its standard deviation in a further set of as many.
+    own_weight: what a class shows of its own counts for beside way and class.  questions: of the evidence.
+    folds: parts that choices were made without.  tried: every freedom.  sentence: it in words.  needed: questions with
+    which a target that does not hold would, `None` where it holds or no number would.
+    """
+
+    ways: str
+    aim: float
+    solved: float
+    deviation: float
+    own_weight: float
+    questions: int
+    folds: int
+    tried: tuple[SupportedWays, ...]
+    sentence: str
+    needed: int | None = None
 
 
 class RiskSource(DocumentPart):

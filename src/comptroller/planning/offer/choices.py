@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import product
 
@@ -71,7 +71,8 @@ class ChoiceSpace:
 
     weight: (classes,), of each class of questions in the traffic.  offers: deployments by model that own devices may
     serve.  buckets: of their calls.  rate_per_s: of questions.  arrival_cv: of the gaps between them.  frequency:
-    (questions,), how often each counts; once each, if not given.
+    (questions,), how often each counts; once each, if not given.  own_weight: what a class shows of its own counts for
+    (`solve.shrinkage`).
     """
 
     plays: PlaySet
@@ -82,6 +83,14 @@ class ChoiceSpace:
     rate_per_s: float
     arrival_cv: float
     frequency: Floats | None = None
+    own_weight: float = 1.0
+
+    def weighing(self, own_weight: float) -> ChoiceSpace:
+        """The same with another weight of what a class shows of its own; what was worked out is kept."""
+        made = replace(self, own_weight=own_weight)
+        named = {item.name for item in fields(self)}
+        vars(made).update({name: value for name, value in vars(self).items() if name not in named})
+        return made
 
     @property
     def questions(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from comptroller.planning.ground.limit_names import AVAILABLE, CAP, LIMITS
 from comptroller.planning.ground.nouns import AxisValues, Bools, Deployment, Floats, Goal, Ints, Market
+from comptroller.planning.ground.way_freedom import WayFreedom
 from comptroller.planning.offer.dominance import dominated_rows
 from comptroller.planning.offer.evaluation import DeploymentTable, RentalUnits, units
 
@@ -143,7 +144,7 @@ class MarketCache:
 
     def of(self, model: int, goal: Goal, allowed: Bools, used: Ints) -> Market | None:
         """Undominated deployments for the calls of some buckets; `None` where none meets the goal's targets."""
-        goal = replace(goal, demand=1.0, quality=(), spare=0)
+        goal = replace(goal, demand=1.0, quality=(), spare=0, ways=WayFreedom.MIX_EACH)
         key = (model, goal, allowed.tobytes(), used.tobytes())
         if key not in self._known:
             market = self._market(model, goal, allowed, used)

@@ -192,7 +192,7 @@ def frontier(search: PlanSearch, goal: Goal, best: Fleet) -> list[tuple[Frontier
     """
     goals: list[tuple[Goal, LatencyTarget | None]] = []
     if goal.quality:
-        top = float(search.space.weight @ search.table.score.max(axis=1))
+        top = search.most_solved("", goal)
         shares = np.linspace(min(0.5 * best.solved, top), top - 1e-9, SHARES).tolist()
         goals = [(replace(goal, quality=(("", least), *goal.quality[1:])), None) for least in shares]
     else:

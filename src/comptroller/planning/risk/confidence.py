@@ -1,194 +1,229 @@
-"""How far a share solved can be trusted: questions resampled, the choice's optimism, and halves held out."""
+"""Plans for questions that hold on other questions: which ways the evidence supports, and what has to be aimed at."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
+from scipy.sparse import csr_array, identity, kron
+from scipy.special import ndtri
 
 from comptroller.errors import InfeasibleError
-from comptroller.planning.ground.executor import side_by_side
-from comptroller.planning.ground.nouns import Bools, Fleet, Floats, Goal
-from comptroller.planning.ground.risk_document import SelectionOptimism
+from comptroller.planning.ground.nouns import Bools, Floats, Goal
+from comptroller.planning.ground.risk_document import ChoiceSupport, SelectionOptimism, SupportedWays
 from comptroller.planning.offer.space import quality_targets
-from comptroller.planning.risk.question_draws import QuestionResamples, counts_of, resample_fleet
-from comptroller.planning.solve.cheapest import SLACK
+from comptroller.planning.risk.cross_fit import (
+    FOLDS,
+    REPEATS,
+    SAME,
+    OutOfFoldCurve,
+    WayOutcomes,
+    cheapest_of,
+    curves_of,
+    folds_of,
+    shares_with_floors,
+)
+from comptroller.planning.risk.question_draws import QuestionResamples
+from comptroller.planning.solve.bound import CallWorth
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.solve.search import PlanSearch
+from comptroller.planning.solve.shrinkage import own_weight
 from comptroller.quantities import short
 
-CHOSEN_ON = 20
-"""Resamples of the questions that a choice is made on to see its optimism: each is a plan of its own, and the mean of
-20 is known to a fifth of their spread; 80 would make it a tenth at four times the time."""
+EVEN = 0.5
+"""Where no confidence is asked for, targets hold on other questions in the mean."""
 
-HALVINGS = 8
-"""Bisections of the margin that a confidence takes: to a 256th of the room, a few hundredths of a point."""
+FURTHER = np.sqrt(2.0)
+"""The share solved of as many further questions differs from that of the recorded ones by the chance in both."""
 
 
 def draws_meeting_targets(problem: PlanningProblem, solved: Iterable[Floats], optimism: Mapping[str, float]) -> Bools:
     """In which draws every target that was asked for holds: the shares solved of each, less the optimism."""
     pairs = zip(solved, quality_targets(problem.quality), strict=True)
-    held = [share - optimism[task] >= least - SLACK for share, (task, least) in pairs]
+    held = [share - optimism[task] >= least - SAME for share, (task, least) in pairs]
     return np.asarray(np.all(held, axis=0))
 
 
 def chance_met(problem: PlanningProblem, drawn: QuestionResamples, optimism: Mapping[str, float]) -> float:
-    """Share of the resamples in which every target holds."""
+    """The chance that every target holds in a further set of as many questions, by resamples of the recorded ones."""
     tasks = problem.space.plays.tasks
     names = (task for task, _ in quality_targets(problem.quality))
     solved = (drawn.by_task[:, tasks.index(task)] if task else drawn.solved for task in names)
-    return float(draws_meeting_targets(problem, solved, optimism).mean())
+    further = (share.mean() + FURTHER * (share - share.mean()) for share in solved)
+    return float(draws_meeting_targets(problem, further, optimism).mean())
 
 
-def with_confidence(problem: PlanningProblem) -> PlanningProblem:
-    """The problem with its targets raised by the least margin at which they hold with the confidence asked for.
+def with_supported_ways(problem: PlanningProblem) -> PlanningProblem:
+    """The problem kept to what the evidence supports: scores shrunk, ways as free, and targets as high, as it takes for
+    the targets to hold on other questions, with the confidence asked for or in the mean.
 
-    The optimism is that at the targets themselves, and where it is larger there, that at the margin.
+    As it is for plain requests, where nothing can be served, and where a class has a single question: nothing of it is
+    left then when it is left out.
 
     Raises:
-        InfeasibleError: no margin does; says what confidence the evidence supports at most.
+        InfeasibleError: no choice holds the targets with the confidence asked for; says what share the evidence
+            supports, and how many questions would do.
     """
-    if problem.quality is None or problem.quality.confidence is None:
+    found = None if problem.quality is None else way_outcomes(problem.search, problem.goal)
+    if found is None or np.bincount(found.task).min() < 2:
         return problem
-    selection = SelectionBootstrap(problem)
-    first = selection.optimism(problem.goal)
-    margin = margin_of(problem, first.solved)
-    there = selection.optimism(with_raised_targets(problem, margin).goal)
-    most = {task: max(value, there.solved[task]) for task, value in first.solved.items()}
-    optimism = there.model_copy(update={"solved": most})
-    return replace(with_raised_targets(problem, margin_of(problem, most)), optimism=optimism)
+    return _Support(problem, found).problem_of()
 
 
-def margin_of(problem: PlanningProblem, optimism: Mapping[str, float]) -> float:
-    """The least margin at which the targets hold with the confidence asked for, less an optimism by task.
+def way_outcomes(search: PlanSearch, goal: Goal) -> WayOutcomes | None:
+    """What every way that can be served or bought did, calls of own devices at their worth on the cheapest units.
 
-    Raises:
-        InfeasibleError: as `with_confidence`.
+    `None` where there is none, or a target beyond the recorded questions' own reach.
     """
-    assert problem.quality is not None
-    wanted = problem.quality.confidence or 0.0
-    if _chance(problem, 0.0, optimism) >= wanted:
-        return 0.0
-    low, high = 0.0, _room(problem)
-    if (most := _chance(problem, high, optimism)) < wanted:
-        raise InfeasibleError(
-            f"the targets do not hold with {wanted:.0%} confidence: {len(problem.space.plays.task):,} "
-            f"questions support {most:.0%} at most, {optimism['']:.1%} taken off for choosing on them; "
+    space, options = search.space, search.tried(goal)[0]
+    if not len(options):
+        return None
+    usd = np.nan_to_num(space.usd) * (3600.0 * space.rate_per_s * (goal.objective == "usd"))
+    cost = usd + sum((_worth_of_calls(search, goal, model) for model in space.offers), start=np.zeros(usd.shape))
+    floor = dict(goal.quality[1:])
+    floors = np.array([floor.get(task, 0.0) for task in space.plays.tasks])
+    return WayOutcomes(space.score[:, options], cost[:, options], space.plays.task, space.weight, floors)
+
+
+def _worth_of_calls(search: PlanSearch, goal: Goal, model: int) -> Floats:
+    """(questions, options): what the calls of a model are worth per hour, if all traffic were like the question."""
+    space, used = search.space, search.used(model)
+    everything = np.ones(len(space.offers[model].deployments), bool)
+    market, per_s = space.market(model, goal, everything, used), space.rate_per_s * goal.sizing
+    if market is None or not len(used):
+        return np.zeros(space.score.shape)
+    asked = search.table.calls[model][:, :, used] * (space.weight[:, None, None] * per_s)
+    worth = np.zeros(space.buckets[model].count)
+    worth[used] = CallWorth.of(market, goal.objective, asked).call
+    each = kron(identity(len(space.options), format="csr"), worth[:, None], format="csr")
+    return np.asarray((space.calls[model] @ csr_array(each)).toarray()) * per_s
+
+
+@dataclass(frozen=True)
+class _Support:
+    """What a problem's evidence supports, worked out of the outcomes of its ways."""
+
+    problem: PlanningProblem
+    found: WayOutcomes
+
+    @property
+    def confidence(self) -> float:
+        """Asked for, or that of the mean."""
+        quality = self.problem.quality
+        return EVEN if quality is None or quality.confidence is None else quality.confidence
+
+    @property
+    def least(self) -> Floats:
+        """(1 + classes,): the share asked of all questions and of each class."""
+        return np.concatenate([[self.problem.goal.quality[0][1]], self.found.floor])
+
+    def problem_of(self) -> PlanningProblem:
+        """See `with_supported_ways`."""
+        found, problem = self.found, self.problem
+        seed = problem.workload.seed
+        curves = curves_of(found, float(self.least[0]), np.random.default_rng([seed, 2]))
+        best = cheapest_of(found, curves, self.confidence, self.least)
+        if best is None and problem.quality is not None and problem.quality.confidence is not None:
+            raise InfeasibleError(self._beyond(curves))
+        curve, place = best or (max(curves, key=lambda one: float(one.solved[0, 0])), 0)
+        fold = folds_of(found.task, np.random.default_rng([seed, 3]))
+        own = own_weight(found.score, found.task, found.weight, fold)
+        raised = float(curve.aims[place] - self.least[0])
+        quality = tuple((task, share + raised) for task, share in problem.goal.quality)
+        goal = replace(problem.goal, quality=quality, ways=curve.ways)
+        return replace(
+            problem,
+            goal=goal,
+            search=PlanSearch(problem.space.weighing(own)),
+            optimism=self._optimism(curve, place, own),
+            support=self._document(curves, (curve, place), own, held=best is not None),
+        )
+
+    def _optimism(self, curve: OutOfFoldCurve, place: int, own: float) -> SelectionOptimism:
+        """What the choice solves on all questions less what choices solve of those left out."""
+        found = self.found
+        counts = np.bincount(found.task)[:, None]
+        sums = found.whole_scores * counts, np.stack([found.cost[r].sum(axis=0) for r in self._rows])
+        table = found.table(sums, counts[:, 0].astype(float), own)
+        share = shares_with_floors(table, curve.ways, curve.aims[: place + 1])[place]
+        by_class = (share * found.whole_scores).sum(axis=1)
+        told = np.concatenate([[found.weight @ by_class], by_class])
+        gained = np.maximum(told - curve.solved[place], 0.0)
+        tasks = ("", *self.problem.space.plays.tasks)
+        solved = {task: short(float(gained[tasks.index(task)])) for task, _ in self.problem.goal.quality}
+        return SelectionOptimism(solved=solved, resamples=FOLDS * REPEATS)
+
+    @property
+    def _rows(self) -> Sequence[np.ndarray]:
+        return self.found.rows_by_class(np.ones(len(self.found.task), bool))
+
+    def _document(
+        self, curves: Sequence[OutOfFoldCurve], taken: tuple[OutOfFoldCurve, int], own: float, held: bool
+    ) -> ChoiceSupport:
+        curve, place = taken
+        return ChoiceSupport(
+            ways=curve.ways.label,
+            aim=short(float(curve.aims[place])),
+            solved=short(float(curve.solved[place, 0])),
+            deviation=short(float(curve.deviation[place, 0])),
+            own_weight=short(own),
+            questions=len(self.found.task),
+            folds=FOLDS,
+            tried=tuple(self._tried(one) for one in curves),
+            sentence=self._sentence(curves, taken, held),
+            needed=None if held else self._needed(curves),
+        )
+
+    def _tried(self, curve: OutOfFoldCurve) -> SupportedWays:
+        place = curve.lowest(self.confidence, self.least)
+        bound = curve.bound(self.confidence)[:, 0]
+        at = int(bound.argmax()) if place is None else place
+        return SupportedWays(
+            ways=curve.ways.label,
+            solved=short(float(curve.solved[at, 0])),
+            holds=short(float(bound[at])),
+            usd_per_h=short(float(curve.cost[at])),
+            aim=None if place is None else short(float(curve.aims[at])),
+        )
+
+    def _sentence(self, curves: Sequence[OutOfFoldCurve], taken: tuple[OutOfFoldCurve, int], held: bool) -> str:
+        curve, place = taken
+        if not held:
+            more = f"; about {needed:,} questions would tell" if (needed := self._needed(curves)) else ""
+            return (
+                f"The target is met on the recorded questions alone: of questions left out at most "
+                f"{max(float(one.solved[:, 0].max()) for one in curves):.1%} are solved{more}"
+            )
+        others = [(one, one.lowest(self.confidence, self.least)) for one in curves if one.ways > curve.ways]
+        told = [f"{one.ways.label} {one.cost[at] / curve.cost[place] - 1:+.0%}" for one, at in others if at is not None]
+        beside = f"; more freedom costs, at the same share of questions left out: {', '.join(told)}" if told else ""
+        return f"The evidence supports {curve.ways.label}{beside}"
+
+    def _needed(self, curves: Sequence[OutOfFoldCurve]) -> int | None:
+        """Questions with which the bound of the choice that solves most would reach the target."""
+        z, least = float(ndtri(self.confidence)), float(self.least[0])
+        needed = []
+        for curve in curves:
+            place = int(curve.solved[:, 0].argmax())
+            room = float(curve.solved[place, 0]) - least
+            if room > 0 and z > 0:
+                needed.append(len(self.found.task) * (z * float(curve.deviation[place, 0]) / room) ** 2)
+        return ceil(min(needed)) if needed else None
+
+    def _beyond(self, curves: Sequence[OutOfFoldCurve]) -> str:
+        most = max(float(curve.bound(self.confidence)[:, 0].max()) for curve in curves)
+        needed = self._needed(curves)
+        would = f"about {needed:,} questions would support it" if needed else "no number of questions like these would"
+        return (
+            f"the targets do not hold with {self.confidence:.0%} confidence on other questions: "
+            f"{len(self.found.task):,} questions support {max(most, 0.0):.1%} at most; {would}; "
             "measure more questions or other models"
         )
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _chance(problem, middle, optimism) >= wanted else (middle, high)
-    return high
-
-
-def with_raised_targets(problem: PlanningProblem, margin: float) -> PlanningProblem:
-    """The problem with all its targets higher by a margin."""
-    quality = tuple((task, least + margin) for task, least in quality_targets(problem.quality))
-    return replace(problem, goal=replace(problem.goal, quality=quality))
-
-
-def _chance(problem: PlanningProblem, margin: float, optimism: Mapping[str, float]) -> float:
-    best = problem.search.solve(with_raised_targets(problem, margin).goal)
-    return chance_met(problem, resample_fleet(problem.search, best, problem.workload.seed), optimism)
-
-
-def _room(problem: PlanningProblem) -> float:
-    """The largest margin at which all targets can still be reached."""
-    most = supported_shares(problem.search)
-    return max(min(most[task] - least for task, least in quality_targets(problem.quality)) - SLACK, 0.0)
-
-
-def supported_shares(search: PlanSearch) -> dict[str, float]:
-    """The largest share solved that a search's questions support, by task and over all (the empty name)."""
-    best = search.table.score.max(axis=1)
-    by_task = dict(zip(search.space.plays.tasks, best.tolist(), strict=True))
-    return {**by_task, "": float(search.space.weight @ best)}
-
-
-class SelectionBootstrap:
-    """A choice made again on resamples of the questions, the same ones for every goal."""
-
-    def __init__(self, problem: PlanningProblem) -> None:
-        self._search, rng = problem.search, np.random.default_rng([problem.workload.seed, 3])
-        self._drawn = [PlanSearch(self._search.space, counts_of(self._search, rng)) for _ in range(CHOSEN_ON)]
-
-    def optimism(self, goal: Goal) -> SelectionOptimism:
-        """The mean over resamples of what a choice solves on the resample less what it solves on all questions.
-
-        The bootstrap estimate (Efron, JASA 78, 1983; Harrell, Lee and Mark, Statistics in Medicine 15, 1996). What
-        the choice on all questions happens to solve more on the same resample, which is 0 in the mean, is taken off:
-        the luck of the resample, not of choosing. An estimate below 0 counts as 0.
-        """
-        best = self._search.solve(goal)
-        gained = side_by_side(partial(self._gained, drawn, goal, best) for drawn in self._drawn)
-        return self._document([by_class for by_class in gained if by_class is not None], goal)
-
-    def _gained(self, drawn: PlanSearch, goal: Goal, best: Fleet) -> Floats | None:
-        """On one resample: by class; `None` where nothing holds the goal there."""
-        try:
-            chosen = drawn.solve(reachable(drawn, goal))
-        except InfeasibleError:
-            return None
-        return _more(drawn, self._search, chosen) - _more(drawn, self._search, best)
-
-    def _document(self, gained: Sequence[Floats], goal: Goal) -> SelectionOptimism:
-        search = self._search
-        mean = np.mean(gained, axis=0) if gained else np.zeros(len(search.space.plays.tasks))
-        solved = {"": float(search.space.weight @ mean)}
-        solved |= {task: float(mean[search.space.plays.tasks.index(task)]) for task, _ in goal.quality if task}
-        return SelectionOptimism(
-            solved={task: short(max(value, 0.0)) for task, value in solved.items()},
-            resamples=CHOSEN_ON,
-            short=sum(reachable(drawn, goal) != goal for drawn in self._drawn),
-            closed=CHOSEN_ON - len(gained),
-        )
-
-
-def reachable(search: PlanSearch, goal: Goal) -> Goal:
-    """The goal, with targets that a search's questions do not support lowered to what they support at most."""
-    most = supported_shares(search)
-    quality = tuple((task, min(least, most[task] - SLACK)) for task, least in goal.quality)
-    return replace(goal, quality=quality)
-
-
-def _more(drawn: PlanSearch, search: PlanSearch, chosen: Fleet) -> Floats:
-    """What a choice solves of each class on a resample less what it solves on all questions."""
-    return np.asarray(((drawn.table.score - search.table.score) * chosen.share[0]).sum(axis=1))
 
 
 def optimism_of(problem: PlanningProblem) -> SelectionOptimism:
-    """That of the problem's choice: as it was found with its confidence, or at its goal."""
-    return problem.optimism or SelectionBootstrap(problem).optimism(problem.goal)
-
-
-def halves(problem: PlanningProblem) -> Iterator[Floats]:
-    """Each question in one half of the questions or in the other, every class cut in two: 1 or 0, both ways round."""
-    plays = problem.space.plays
-    order = np.random.default_rng([problem.workload.seed, 2]).permutation(len(plays.task))
-    ranked = order[np.argsort(plays.task[order], kind="stable")]
-    half = np.zeros(len(plays.task))
-    half[ranked[::2]] = 1.0
-    yield half
-    yield 1.0 - half
-
-
-def held_out(problem: PlanningProblem) -> float | None:
-    """What a choice made on one half of the questions solves on the other half, mean of both ways round.
-
-    `None` where a half does not support the target, or lacks a class.
-    """
-    search, values = problem.search, []
-    found = search.space.plays
-    for half in halves(problem):
-        if len(np.unique(found.task[half > 0])) < len(found.tasks):
-            return None
-        try:
-            chosen = PlanSearch(search.space, half).solve(problem.goal)
-        except InfeasibleError:
-            return None
-        judged = PlanSearch(search.space, 1 - half)
-        values.append(float(search.space.weight @ (judged.table.score * chosen.share[0]).sum(axis=1)))
-    return short(float(np.mean(values)))
+    """That of the problem's choice; none where nothing could be left out."""
+    none = {task: 0.0 for task, _ in quality_targets(problem.quality)}
+    return problem.optimism or SelectionOptimism(solved=none, resamples=0)

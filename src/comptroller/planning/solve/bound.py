@@ -36,11 +36,13 @@ as many take twice its time and drop little more, half as many leave more to the
 
 @dataclass(frozen=True)
 class CallWorth:
-    """Of a model's calls. held: (j,), mu, what a unit can take over of their worth, objective per hour.
+    """Of a model's calls. call: (buckets,), pi, what one call per second is worth, objective per hour.
 
-    share: (classes, options), what the calls of an option are worth per hour, for the whole of a class.
+    held: (j,), mu, what a unit can take over of their worth.  share: (classes, options), what the calls of an option
+    are worth, for the whole of a class.
     """
 
+    call: Floats
     held: Floats
     share: Floats
 
@@ -55,7 +57,7 @@ class CallWorth:
         most = asked.max(axis=1).sum(axis=0)
         gained = np.where(fits, worth[:, None] - energy, 0.0)
         held = most_worth_per_unit(load * most[:, None], gained * most[:, None])
-        return cls(np.minimum(held, price), asked @ worth)
+        return cls(worth, np.minimum(held, price), asked @ worth)
 
 
 def most_worth_per_unit(load: Floats, worth: Floats) -> Floats:

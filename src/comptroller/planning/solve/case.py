@@ -64,6 +64,11 @@ class ProgramCase:
         return tuple((number(name) if name else None, least) for name, least in self.goal.quality)
 
     @property
+    def has_whole_ways(self) -> bool:
+        """Whether a class has one way. Not of a day: what evidence supports says nothing of hours."""
+        return self.goal.ways.whole and self.demand.hours == 1 and self.options.count > 1
+
+    @property
     def question_works(self) -> list[int]:
         """Numbers of the works that are questions: no model's market has them."""
         of_models = {name for market in self.markets.values() for name in market.works}

@@ -114,7 +114,7 @@ def fleet_of_units(case: ProgramCase, units: Units) -> Fleet | None:
     rented = {model: units[model][:, columns[model]] for model in subset.columns}
     posed = pose(subset.case)
     program = posed.fixed(rented)
-    if not program.whole.any() or not subset.case.goal.spare:
+    if not program.whole.any() or not (subset.case.goal.spare or subset.case.has_whole_ways):
         program = program.relaxation
     result = solve(program, EXACT)
     if result.values is None:
@@ -236,7 +236,7 @@ def read(case: ProgramCase, posed: PosedProgram, values: Floats, bound: float) -
     done = np.zeros((demand.hours, len(demand.works)))
     for k, columns in enumerate(posed.done):
         done[:, k] = values[columns].reshape(demand.hours, -1).sum(axis=1)
-    share = np.where(share < SLACK, 0.0, share)
+    share = np.rint(share) if case.has_whole_ways else np.where(share < SLACK, 0.0, share)
     answered = (share * load[:, None, None] * demand.weight[:, None]).sum(axis=0)
     return Fleet(
         share=share,

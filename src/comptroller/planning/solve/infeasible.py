@@ -45,9 +45,11 @@ def why_infeasible(case: ProgramCase, posed: PosedProgram) -> str:
 
 
 def _out_of_reach(case: ProgramCase) -> Iterator[str]:
-    best = case.options.score.max(axis=1)
+    score, weight = case.options.score, case.demand.weight
+    best = score.max(axis=1)
+    most = (weight @ score).max() if case.goal.ways.same else weight @ best
     for number, least in case.quality:
-        reached = float(case.demand.weight @ best if number is None else best[number])
+        reached = float(most if number is None else best[number])
         if reached < least - 1e-9:
             yield f"solving {least:.1%} in every hour is out of reach; the best supported is {reached:.1%}"
 

@@ -8,7 +8,7 @@ from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.costs.timing import TimingCalibration
 from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, no_progress
 from comptroller.planning.ground.nouns import Goal
-from comptroller.planning.ground.risk_document import SelectionOptimism
+from comptroller.planning.ground.risk_document import ChoiceSupport, SelectionOptimism
 from comptroller.planning.offer.choices import ChoiceSpace
 from comptroller.planning.offer.deployments import RejectionTally
 from comptroller.planning.offer.market import with_capacities
@@ -26,6 +26,7 @@ class PlanningProblem:
     """A workload ready to be solved.
 
     calibration: what priced the steps.  optimism: of choosing on the evidence, which the goal allows for.
+    support: what the evidence supports, which the goal keeps to.
     """
 
     workload: Workload
@@ -34,6 +35,7 @@ class PlanningProblem:
     rejected: RejectionTally
     calibration: TimingCalibration
     optimism: SelectionOptimism | None = None
+    support: ChoiceSupport | None = None
 
     @property
     def space(self) -> ChoiceSpace:

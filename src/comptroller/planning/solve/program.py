@@ -8,6 +8,7 @@ carry     L sum_b l_mbj (t_h y + v)_hmbj + works <= a_j u_hmj             (every
 hold      L sum_b l_mbj t_h y_hmbj <= u_hmj - g_hmj,  g_hmj >= lost_j u_hmj   (interrupted kinds, units in reserve)
 limit     sum_mj k_mj u_hmj <= most, for every limit of an hour; day: the objectives summed over the hours <= most
 kinds     u_hmj <= M k_hmj,  sum_mj k_hmj <= most kinds, where they are limited
+ways      x_hco = x_h0o for every class c where all are answered alike; x whole where each has one way (of one hour)
 
 x: share of class c (weight w, share solved q) in hour h that option o answers; d questions that waited, in parts of
 the busiest rate L; f the load of the hour; n calls of model m in bucket b, a API dollars; y, v calls on deployment j,
@@ -91,6 +92,10 @@ def pose(case: ProgramCase, stands: bool = False, below: float = np.inf) -> Pose
     chosen = builder.columns(np.zeros(len(demand.works)), 1.0)
     done = {k: builder.columns(np.zeros((demand.hours, 1))) for k in waiting}
     _ask(builder, case, (share, later, chosen), done)
+    if case.goal.ways.same and share.shape[1] > 1:
+        alike = builder.rows("ways", 0.0, 0.0, share[:, 1:].shape)
+        builder.put(alike, share[:, 1:], 1.0)
+        builder.put(alike, share[:, :1], -1.0)
     serving = {}
     for model, market in case.markets.items():
         serving[model] = columns = _serve(builder, case, model, (share, later))
@@ -116,7 +121,8 @@ def _share_columns(builder: ProgramBuilder, case: ProgramCase, price: Floats) ->
         most = np.where(options.shut, 0.0, most)
     if options.all_day:
         return np.broadcast_to(builder.columns(price * load.sum(), most), (len(load), *price.shape))
-    return builder.columns(load[:, None, None] * price, np.broadcast_to(most, (len(load), *price.shape)))
+    most = np.broadcast_to(most, (len(load), *price.shape))
+    return builder.columns(load[:, None, None] * price, most, whole=case.has_whole_ways)
 
 
 def _ask(

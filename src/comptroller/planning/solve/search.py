@@ -17,6 +17,7 @@ from comptroller.planning.solve.cheapest import SLACK, fleet_of_units, optimum, 
 from comptroller.planning.solve.infeasible import require_latency, why_infeasible
 from comptroller.planning.solve.option_dominance import undominated_options
 from comptroller.planning.solve.program import pose
+from comptroller.planning.solve.shrinkage import shrunk
 
 KeepChoice = Callable[[AxisValues], bool]
 """Whether a choice, given by its values on every axis, may be made."""
@@ -31,7 +32,8 @@ class PlanSearch:
     """The program of one hour over a choice space; what is asked again is not solved again.
 
     counts: how often each question counts, in a half or a resample of them; as often as in the space, if not given.
-    mean: (classes, questions), weights of the questions in the mean of each class.  table: all options.
+    mean: (classes, questions), weights of the questions in the mean of each class.  table: all options, their scores
+    shrunk as the space says.
     """
 
     def __init__(self, space: ChoiceSpace, counts: Floats | None = None) -> None:
@@ -41,11 +43,11 @@ class PlanSearch:
         for factor in (space.frequency, counts):
             of_class = of_class if factor is None else of_class * factor
         self.mean = of_class / of_class.sum(axis=1, keepdims=True)
-        score = self.mean @ space.score
+        score = shrunk(self.mean @ space.score, space.weight, space.own_weight)
         calls = {m: (self.mean @ calls).reshape(*score.shape, -1) for m, calls in space.calls.items()}
         self.table = OptionTable(score, self.mean @ space.usd, calls)
         self._fleets: dict[tuple[Any, ...], Fleet | None] = {}
-        self._undominated: dict[bytes, Ints] = {}
+        self._undominated: dict[tuple[bytes, bool], Ints] = {}
 
     def solve(self, goal: Goal, keep: KeepChoice = keep_everything) -> Fleet:
         """The cheapest fleet (`solve.program` states the program).
@@ -126,7 +128,7 @@ class PlanSearch:
         if options.any() and not served.any():
             require_latency(list(self.space.offers.values()), goal, list(allowed.values()))
         self._require_quality(goal, served)
-        left = self.undominated(served)
+        left = self.undominated(served, goal.ways.same)
         asked = frozenset[int]().union(*(self.space.own[option] for option in left.tolist()))
         kept = {model: market for model, market in markets.items() if market is not None and model in asked}
         calls = {model: self.table.calls[model][:, left][:, :, self.used(model)] for model in kept}
@@ -143,14 +145,14 @@ class PlanSearch:
         everything = {model: self._allowed(model, keep_everything) for model in self.space.offers}
         some = {m for m, allowed in everything.items() if self.space.market(m, goal, allowed, self.used(m))}
         options = self._served(some)
-        return np.flatnonzero(options), self.undominated(options)
+        return np.flatnonzero(options), self.undominated(options, goal.ways.same)
 
-    def undominated(self, options: Bools) -> Ints:
-        """The options of a mask that no other of them replaces."""
-        key = options.tobytes()
+    def undominated(self, options: Bools, same: bool = False) -> Ints:
+        """The options of a mask that no other of them replaces. same: where classes are answered alike."""
+        key = options.tobytes(), same
         if key not in self._undominated:
             left = np.flatnonzero(options)
-            self._undominated[key] = undominated_options(self.space.own, self.table, left)
+            self._undominated[key] = undominated_options(self.space.own, self.table, left, same)
         return self._undominated[key]
 
     def replaces(self, option: int, other: int, number: int) -> bool:
@@ -189,16 +191,22 @@ class PlanSearch:
     def _require_quality(self, goal: Goal, options: Bools) -> None:
         if not options.any():
             raise InfeasibleError("no way to answer is left")
-        best = np.where(options[None, :], self.table.score, -np.inf).max(axis=1)
         for name, least in goal.quality:
-            tasks = self.space.plays.tasks
-            reached = float(self.space.weight @ best) if not name else float(best[tasks.index(name)])
+            reached = self.most_solved(name, goal, options)
             if reached < least - SLACK:
                 of = f" of {name}" if name else ""
                 raise InfeasibleError(
                     f"solving {least:.1%}{of} is not supported by the evidence; the best supported is "
                     f"{reached:.1%}, {self._best_options(name, options)}; measure other models or more samples"
                 )
+
+    def most_solved(self, name: str, goal: Goal, options: Bools | None = None) -> float:
+        """The largest share of a class, or of all (the empty name), that the evidence supports, by some options."""
+        some = np.ones(len(self.space.options), bool) if options is None else options
+        if name:
+            return float(self.table.score[self.space.plays.tasks.index(name), some].max())
+        weight, score = self.space.weight, self.table.score[:, some]
+        return float((weight @ score).max() if goal.ways.same else weight @ score.max(axis=1))
 
     def _best_options(self, name: str, options: Bools) -> str:
         lines = []

@@ -36,7 +36,8 @@ def classes_of(
             if problem.goal.quality:
                 scores = option.play.score[of_task]
                 drawn = scores[rng.integers(0, len(scores), (RESAMPLES, len(scores)))].mean(axis=1)
-                solved = figure_of_draws(float(scores.mean()), drawn)
+                told = float(search.table.score[number, place])
+                solved = figure_of_draws(told, drawn + (told - scores.mean()))
                 bought = "api" in option.routes.values()
                 usd = short(search.table.usd[number, place]) if bought else 0.0
             yield QuestionClassDocument(

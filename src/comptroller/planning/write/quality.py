@@ -12,11 +12,11 @@ from comptroller.planning.ground.risk_document import RiskDocument, RiskSource, 
 from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.planning.offer.space import quality_targets
 from comptroller.planning.reasons.runners_up import NeighbouringFleets, greedy, next_dollar
-from comptroller.planning.risk.confidence import chance_met, draws_meeting_targets, held_out, optimism_of
+from comptroller.planning.risk.confidence import chance_met, draws_meeting_targets, optimism_of
 from comptroller.planning.risk.draws import ALONE, RiskSimulation, ends, figure_of_draws
-from comptroller.planning.risk.question_draws import RESAMPLES, resample_fleet
+from comptroller.planning.risk.question_draws import RESAMPLES, per_question, resample_fleet
 from comptroller.planning.risk.worth import NOTHING, losses_of, measurements, price_of
-from comptroller.planning.solve.description import describe_fleet, usd_per_h
+from comptroller.planning.solve.description import LEAST_SHARE, describe_fleet, usd_per_h
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.quantities import short
 
@@ -28,17 +28,19 @@ def quality_document(problem: PlanningProblem, best: Fleet, drawn: RiskSimulatio
     assert quality is not None
     search, optimism = problem.search, optimism_of(problem)
     plays = search.space.plays
-    evidence = resample_fleet(search, best, problem.workload.seed)
+    evidence, flatters = resample_fleet(search, best, problem.workload.seed), optimism.solved[""]
+    told = float(search.space.weight @ (search.mean @ per_question(search, best)[:, 0]))
     return QualityDocument(
         target=quality.solve.least,
         each=dict(quality_targets(quality)[1:]),
         confidence=quality.confidence,
-        predicted=figure_of_draws(best.solved, evidence.solved),
+        predicted=figure_of_draws(told - flatters, evidence.solved - flatters),
         chance_met=short(chance_met(problem, evidence, optimism.solved)),
-        held_out=held_out(problem),
+        held_out=None if problem.support is None else problem.support.solved,
         optimism=optimism,
+        support=problem.support,
         next_dollar="",
-        usd_per_solved=_usd_per_solved(problem, best, drawn),
+        usd_per_solved=_usd_per_solved(problem, best, drawn, told - flatters),
         questions=len(plays.task),
         evidence=plays.source,
         greedy=greedy(search),
@@ -52,16 +54,18 @@ def with_rivals(
     assert quality.optimism is not None
     update = {
         "next_dollar": next_dollar(problem.search, around.best, around.dearer),
-        "usd_per_solved": _usd_per_solved(problem, around.best, drawn),
+        "usd_per_solved": _usd_per_solved(problem, around.best, drawn, quality.predicted.value),
         "risk": risk(problem, around, drawn, quality.optimism),
     }
     return quality.model_copy(update=update)
 
 
-def _usd_per_solved(problem: PlanningProblem, best: Fleet, drawn: RiskSimulation) -> PredictedFigure:
+def _usd_per_solved(problem: PlanningProblem, best: Fleet, drawn: RiskSimulation, solved: float) -> PredictedFigure:
+    """solved: share predicted of other questions."""
     mine, asked_per_h = drawn.outcomes[0], problem.search.space.rate_per_s * 3600.0
-    per_solved = mine.usd_per_h / mine.demand / asked_per_h / mine.solved[0]
-    return figure_of_draws(usd_per_h(problem.search, best) / asked_per_h / best.solved, per_solved)
+    others = np.maximum(mine.solved[0] - optimism_of(problem).solved[""], LEAST_SHARE)
+    per_solved = mine.usd_per_h / mine.demand / asked_per_h / others
+    return figure_of_draws(usd_per_h(problem.search, best) / asked_per_h / max(solved, LEAST_SHARE), per_solved)
 
 
 def risk(

@@ -1,0 +1,221 @@
+"""What a choice solves of questions that it was not made on, and how much freedom the evidence supports.
+
+The questions are cut into `FOLDS` parts, evenly over classes, `REPEATS` times. Without each part a choice is made for
+every freedom of ways and every aim (the share that it has to solve on the questions it is made on), from scores shrunk
+with a weight learned there (`solve.shrinkage`), in the program's relaxation: calls at their worth on the cheapest units
+(`solve.bound`). The part that was left out judges it. Of n questions with out-of-fold shares p_i,
+
+    solved = sum_c w_c mean_c(p),   variance = sum_c w_c^2 var_c(p) / n_c
+
+with one question solved and one not taken as seen besides in var_c, for all classes together (Agresti and Coull, The
+American Statistician 52 (1998) 119): what solves all of a few questions is not certain to solve others.
+
+A share holds with confidence k in a further set of as many questions if  solved - z_k sqrt(2 variance + choice) >= it,
+choice the jackknife variance of what the choices solve of all questions (Efron and Stein, Annals of Statistics 9 (1981)
+586); so does each class's, where it has a target. Aims are tested from the highest down until one fails, so that the
+one that is taken needs no correction for how many were tried (fixed sequence; Angelopoulos et al., Learn then Test,
+arXiv 2110.01052).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.special import ndtri
+
+from comptroller.planning.ground.nouns import Bools, Floats, Ints
+from comptroller.planning.ground.way_freedom import WayFreedom
+from comptroller.planning.solve.shrinkage import class_sums, own_weight, shrunk
+from comptroller.planning.solve.way_frontiers import WHOLE_CLASSES, WayTable, shares_at
+
+FOLDS = 10
+"""Parts of the questions: a choice without one is made on nine tenths of them, nearly as many as the plan's; twice as
+many parts take twice the time and make it nineteen twentieths."""
+
+REPEATS = 4
+"""How often the questions are cut anew: the mean of four cuts varies half as much as one does."""
+
+AIMS = 48
+"""Aims between the target and the most that anything solves: steps of a third of a point where that is 15 points away,
+finer than the evidence of a few thousand questions tells apart."""
+
+AIMS_BY_CLASS = 12
+"""The same where classes have targets, which rise with the aim: every aim is then a search of its own."""
+
+SAME = 1e-9
+"""Shares that differ by less are the same: rounding of means."""
+
+WORTH = 0.02
+"""Share of the cost by which more freedom has to be cheaper to be taken: less is lost in whole units."""
+
+DOUBT = 1.0
+"""Standard errors of the difference to less freedom that are taken off more of it, as in the choice of a tree's size
+(Breiman et al., Classification and Regression Trees, 1984, 3.4.3)."""
+
+
+@dataclass(frozen=True)
+class WayOutcomes:
+    """What every way did on every question. score, cost: (questions, ways); cost per hour as if all traffic were like
+    the question.  task: (questions,), its class.  weight: (classes,).  floor: (classes,), least share of each class."""
+
+    score: Floats
+    cost: Floats
+    task: Ints
+    weight: Floats
+    floor: Floats
+
+    @cached_property
+    def whole_scores(self) -> Floats:
+        """(classes, ways): means over all questions."""
+        return np.stack([self.score[rows].mean(axis=0) for rows in self.rows_by_class(np.ones(len(self.task), bool))])
+
+    @property
+    def weights(self) -> Floats:
+        """(1 + classes, classes): what each class counts for in the share of all questions, and of each class."""
+        return np.concatenate([self.weight[None], np.eye(len(self.weight))])
+
+    def rows_by_class(self, some: Bools) -> list[Ints]:
+        """Of some questions, those of each class."""
+        return [np.flatnonzero(some & (self.task == number)) for number in range(len(self.weight))]
+
+    def table(self, sums: tuple[Floats, Floats], counts: Floats, own: float) -> WayTable:
+        """The ways on some of the questions, their scores shrunk. sums: of scores and of costs, (classes, ways)."""
+        score, cost = (total / counts[:, None] for total in sums)
+        return WayTable(cost * self.weight[:, None], shrunk(score, self.weight, own), self.weight, self.floor)
+
+
+@dataclass(frozen=True)
+class OutOfFoldCurve:
+    """Of one freedom of ways, by aim: shares solved of questions left out, their standard deviation in a further set
+    of as many, and the cost there.
+
+    aims, cost: (aims,).  solved, deviation: (aims, 1 + classes), of all questions and of each class.  each: (aims,
+    questions), what was solved of every question.
+    """
+
+    ways: WayFreedom
+    aims: Floats
+    each: Floats
+    solved: Floats
+    deviation: Floats
+    cost: Floats
+
+    def bound(self, confidence: float) -> Floats:
+        """(aims, 1 + classes): the shares that hold with a confidence in a further set of as many questions."""
+        return np.asarray(self.solved - float(ndtri(confidence)) * self.deviation)
+
+    def lowest(self, confidence: float, least: Floats, less: Floats | float = 0.0) -> int | None:
+        """The lowest aim whose bounds, and those of all higher aims, are at least what is asked; `None` where none's
+        are. least: (1 + classes,).  less: (aims, 1 + classes), taken off the bounds."""
+        missed = np.flatnonzero((self.bound(confidence) - less < least - SAME).any(axis=1))
+        place = int(missed[-1]) + 1 if len(missed) else 0
+        return place if place < len(self.aims) else None
+
+
+def curves_of(found: WayOutcomes, least: float, rng: np.random.Generator) -> list[OutOfFoldCurve]:
+    """Every freedom that the classes leave, the least first.
+
+    least: the target, and the lowest aim.
+    """
+    cuts = [folds_of(found.task, rng) for _ in range(REPEATS)]
+    choices = [list(_tables_without(found, fold)) for fold in cuts]
+    most = float(found.weight @ found.whole_scores.max(axis=1))
+    aims = np.linspace(least, max(most, least), AIMS_BY_CLASS if found.floor.any() else AIMS)
+    return [_curve(found, (cuts, choices), ways, aims) for ways in freedoms_of(len(found.weight))]
+
+
+def freedoms_of(classes: int) -> list[WayFreedom]:
+    """The freedoms that differ, the least first."""
+    if classes == 1:
+        return [WayFreedom.ONE_WAY, WayFreedom.ONE_MIX]
+    few = classes <= WHOLE_CLASSES
+    return [ways for ways in WayFreedom if few or ways is not WayFreedom.WAY_EACH]
+
+
+def folds_of(task: Ints, rng: np.random.Generator) -> Ints:
+    """(questions,): the part of each, evenly over classes."""
+    order = rng.permutation(len(task))
+    ranked = order[np.argsort(task[order], kind="stable")]
+    fold = np.empty(len(task), np.int64)
+    fold[ranked] = np.arange(len(task)) % min(FOLDS, len(task))
+    return fold
+
+
+def _tables_without(found: WayOutcomes, fold: Ints) -> Iterator[WayTable]:
+    """The ways as the questions outside of each part show them."""
+    classes = len(found.weight)
+    score, counts = class_sums(found.score, found.task, fold, classes)
+    cost, _ = class_sums(found.cost, found.task, fold, classes)
+    for number in range(len(counts)):
+        out = fold != number
+        own = own_weight(found.score[out], found.task[out], found.weight, fold[out])
+        sums = score.sum(axis=0) - score[number], cost.sum(axis=0) - cost[number]
+        yield found.table(sums, counts.sum(axis=0) - counts[number], own)
+
+
+def shares_with_floors(table: WayTable, ways: WayFreedom, aims: Floats) -> Floats:
+    """As `shares_at`; targets of classes rise with the aim, from the first one on."""
+    if not table.floor.any():
+        return shares_at(table, ways, aims)
+    raised = (table.floor + (aim - aims[0]) * (table.floor > 0) for aim in aims)
+    pairs = zip(aims, raised, strict=True)
+    return np.concatenate([shares_at(replace(table, floor=floor), ways, np.array([aim])) for aim, floor in pairs])
+
+
+def _curve(
+    found: WayOutcomes, without: tuple[Sequence[Ints], Sequence[Sequence[WayTable]]], ways: WayFreedom, aims: Floats
+) -> OutOfFoldCurve:
+    """without: the parts of every cut, and the ways as the questions outside of each show them."""
+    solved, cost = np.zeros((2, len(aims), len(found.task)))
+    weights = found.weights
+    choice = np.zeros((len(aims), len(weights)))
+    for fold, tables in zip(*without, strict=True):
+        shares = [shares_with_floors(table, ways, aims) for table in tables]
+        for number, share in enumerate(shares):
+            for of_class, rows in enumerate(found.rows_by_class(fold == number)):
+                used = np.flatnonzero(share[:, of_class].any(axis=0))
+                solved[:, rows] += share[:, of_class, used] @ found.score[np.ix_(rows, used)].T
+                cost[:, rows] += share[:, of_class, used] @ found.cost[np.ix_(rows, used)].T
+        theirs = np.array([np.einsum("tco,co->tc", share, found.whole_scores) @ weights.T for share in shares])
+        choice += (len(theirs) - 1) * theirs.var(axis=0) / len(without[0])
+    solved, cost = solved / len(without[0]), cost / len(without[0])
+    rows_of = found.rows_by_class(np.ones(len(found.task), bool))
+    by_class, usd = (np.stack([of[:, rows].mean(axis=1) for rows in rows_of], axis=1) for of in (solved, cost))
+    counts = np.array([len(rows) for rows in rows_of])
+    squares = np.stack([solved[:, rows].var(axis=1) for rows in rows_of], axis=1) * counts
+    unseen = found.weight * (by_class**2 + (1.0 - by_class) ** 2)
+    variance = (squares + unseen) / (counts + 2.0 * found.weight - 1.0) / counts
+    deviation = np.sqrt(2.0 * variance @ weights.T**2 + choice)
+    return OutOfFoldCurve(ways, aims, solved, by_class @ weights.T, deviation, usd @ found.weight)
+
+
+def cheapest_of(
+    found: WayOutcomes, curves: Sequence[OutOfFoldCurve], confidence: float, least: Floats
+) -> tuple[OutOfFoldCurve, int] | None:
+    """The curve and the aim that cost least among those that hold what is asked, the mix for all questions first.
+
+    Another takes its place where it is cheaper by `WORTH` although `DOUBT` standard errors of what it solves more,
+    question by question, are taken off: the best of several is mostly the luckiest. A mix for all has hardly more to be
+    lucky with than one way for all, and meets what is asked where that oversteps it.  least: (1 + classes,), share
+    asked of all questions and of each class.
+    """
+    best: tuple[OutOfFoldCurve, int] | None = None
+    for curve in sorted(curves, key=lambda one: one.ways is not WayFreedom.ONE_MIX):
+        less = 0.0 if best is None else DOUBT * _errors_of_difference(found, curve, best[0].each[best[1]])
+        doubted, place = curve.lowest(confidence, least, less), curve.lowest(confidence, least)
+        if place is None or doubted is None:
+            continue
+        if best is None or curve.cost[doubted] < best[0].cost[best[1]] * (1 - WORTH):
+            best = curve, place
+    return best
+
+
+def _errors_of_difference(found: WayOutcomes, curve: OutOfFoldCurve, other: Floats) -> Floats:
+    """(aims, 1 + classes): standard errors of what a curve solves more than another choice, on the same questions."""
+    rows_of = found.rows_by_class(np.ones(len(found.task), bool))
+    apart = curve.each - other
+    variance = np.stack([apart[:, rows].var(axis=1, ddof=1) / len(rows) for rows in rows_of], axis=1)
+    return np.asarray(np.sqrt(variance @ found.weights.T**2))
