@@ -16,14 +16,13 @@ from comptroller.planning.ground.plan_calibration import calibration_of_plan
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import LatencyDocument, ServiceDocument
 from comptroller.planning.prove.simulated_fleet import PlanCallRouter, calls_of, fleet_of
-from comptroller.result_views import ResultViews
 from comptroller.serving.engine import simulate
 from comptroller.serving.jobs import fleet_for_trace, require_columns
 from comptroller.serving.outcome import EngineOutcome
 from comptroller.serving.world import Place, QuestionStream, QuestionStreamOutcome, SimulatedStrategy, solve
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
 from comptroller.strategies.replay import EvidenceReplay
-from comptroller.strategies.results import uses
+from comptroller.strategies.results import ResultViews, uses
 from comptroller.work.call import CallTable
 from comptroller.work.trace import RequestTrace
 

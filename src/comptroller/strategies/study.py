@@ -16,7 +16,6 @@ import numpy as np
 
 from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, TokenPrice, elasticity
 from comptroller.errors import InputError, UnsupportedError
-from comptroller.result_views import ResultViews
 from comptroller.strategies import routers, success_prediction
 from comptroller.strategies.choosing import DifficultyAllocation, spread
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
@@ -24,6 +23,7 @@ from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, Recor
 from comptroller.strategies.results import (
     ReplayEstimate,
     ReplayResults,
+    ResultViews,
     gather,
     grid_runs,
     mean_interval,
