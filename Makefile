@@ -109,6 +109,7 @@ release-check: .venv/python.done
 # Golden outputs of the examples, after a change that is meant to change them.
 golden: .venv/test.done
 	$(BIN)/python tests/test_examples.py
+	$(BIN)/python tests/test_examples_python.py
 
 clean:
 	rm -rf .venv .venv-export .venv-litellm out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -27,7 +27,7 @@ def pages() -> dict[str, str]:
     """The text of every generated page by file name."""
     found = {f"{kind}.md": facts_page(kind) for kind in LISTS}
     documents = {f"documents/{kind}.md": document_page(kind) for kind in DOCUMENTS}
-    found["licences.md"] = licences_page()
+    found |= {"licences.md": licences_page(), "gallery.md": gallery_page()}
     return {**found, **documents, "methodology.md": methodology(), "strategies.md": strategies_page()}
 
 
@@ -140,6 +140,23 @@ def facts_page(kind: str) -> str:
     see = f"`comptroller show {kind} {one}` prints every value of one file with its unit, source and date."
     text = f"{legend[:1].upper()}{legend[1:]}.\n\n" if legend else ""
     return f"{WRITTEN}# {heading}\n\n{text}{see}\n\n{sheet.markdown()}\n"
+
+
+ORDER = ("plan", "memory", "price", "read_plan", "simulate", "replay", "cost", "facts", "fault")
+"""Examples of Python in the order in which a newcomer meets them."""
+
+
+def gallery_page() -> str:
+    """The examples in Python, each with what it prints."""
+    root, parts = HERE.parent, [f"{WRITTEN}# Gallery\n"]
+    parts.append("Scripts of `examples/python`, run from the root of the repository, and what each prints.\n")
+    for name in ORDER:
+        code = (root / "examples" / "python" / f"{name}.py").read_text(encoding="utf-8")
+        title = (ast.get_docstring(ast.parse(code)) or "").splitlines()[0].rstrip(".")
+        body = code.split('"""', 2)[2].strip()
+        output = (root / "tests" / "golden" / "python" / f"{name}.txt").read_text(encoding="utf-8").rstrip()
+        parts.append(f"## {title}\n\n```python\n{body}\n```\n\n```text\n{output}\n```\n")
+    return "\n".join(parts)
 
 
 DEPENDENCIES = {

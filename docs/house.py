@@ -43,7 +43,6 @@ ROOM_LINES = {
     # workloads, also from users and use cases and written with comments, traces of twelve formats and of any table by
     # its columns, evidence of ten and of any table by its columns, laws and intervals over them; levers of serving with
     # their limits, prefixes
-    "work": 8_500,
     # laws of the loss of pre-training, with what a fit is worth (400 lines)
     # laws of the loss of pre-training, with what a fit is worth (400 lines); declared prices of recorded models
     "work": 8_550,
@@ -55,8 +54,6 @@ ROOM_LINES = {
     # contexts: notes made in idle capacity
     "gateway": 8_550,
     # 20 strategies at about 100 lines, their drive, replay and training
-    "strategies": 4_750,
-    "gateway": 8_220,
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
     "strategies": 5_000,
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
@@ -67,7 +64,7 @@ ROOM_LINES = {
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
     # pictures of a decision: bars with intervals, use of limits, waterfalls, spreads, operations under their roof
-    "report": 6_010,
+    "report": 6_050,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -98,7 +95,6 @@ ROOM_LINES = {
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
-    "cli": 4_300,
     # what each number format loses, in closed form and on samples
     "numerics": 1_150,
     # a training run from its document to its plan: layouts searched, options by device, count and offer, figures with
@@ -109,7 +105,8 @@ ROOM_LINES = {
     # training runs: configurations of four programs, three kinds of jobs (380 lines)
     "export": 1_480,
     # errors, all of a document among them, quantities, a user's own code, the exported names
-    ".": 560,
+    # how results are shown in Python, beside them
+    ".": 650,
     # command lines of engines, one file each; which files they load, and how those are made; words of pools apart,
     # drafts and adapters, or which engine has none; lines read back by a table of flags for each engine, versions that
     # are installed; a fifth engine, which listens by flags of its own

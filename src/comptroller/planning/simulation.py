@@ -22,7 +22,7 @@ from comptroller.serving.outcome import EngineOutcome
 from comptroller.serving.world import Place, QuestionStream, QuestionStreamOutcome, SimulatedStrategy, solve
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
 from comptroller.strategies.replay import EvidenceReplay
-from comptroller.strategies.results import uses
+from comptroller.strategies.results import ResultViews, uses
 from comptroller.work.call import CallTable
 from comptroller.work.trace import RequestTrace
 
@@ -80,7 +80,7 @@ class ObjectiveAttainment:
 
 
 @dataclass(frozen=True, eq=False)
-class PlanSimulation:
+class PlanSimulation(ResultViews):
     """What came of a trace on a plan's fleet. `trace` is as replayed: scaled already.
 
     asked: one row per call; of a trace its requests, of questions what their strategy asked.  solved: what came of

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from comptroller.costs.inference_units import KINETICS_INTENSITY, per_solved
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
+from comptroller.result_views import ResultViews as ResultViews  # noqa: PLC0414 - what a result is, for the rooms to its right
 from comptroller.strategies.drive import FinishedRun, StrategyDriver, play
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Reply, Strategy
 from comptroller.strategies.replay import EvidenceReplay, ReplayWorld

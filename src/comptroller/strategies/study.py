@@ -24,6 +24,7 @@ from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, Recor
 from comptroller.strategies.results import (
     ReplayEstimate,
     ReplayResults,
+    ResultViews,
     gather,
     grid_runs,
     mean_interval,
@@ -106,7 +107,7 @@ class ReplayedSetting:
 
 
 @dataclass(frozen=True)
-class StrategyStudy:
+class StrategyStudy(ResultViews):
     """Settings of a comparison, with what was left out and why.
 
     source: name of the evidence.  missing: (strategy, reason).  notes: statements about the figures.  over: quantity of

@@ -16,6 +16,7 @@ from comptroller.planning.ground.odds_document import ChoiceOdds, PlannedLoad, U
 from comptroller.planning.ground.picture_document import AcceleratorChoice, ArrivalDrawDocument
 from comptroller.planning.ground.risk_document import ChoiceSupport, RiskDocument, SelectionOptimism
 from comptroller.planning.ground.service_document import LatencyDocument, PredictedFigure, ServiceDocument
+from comptroller.result_views import ResultViews
 
 SCHEMA_VERSION = 1
 
@@ -241,7 +242,7 @@ class InputDigests(DocumentPart):
     calibration: str
 
 
-class Plan(DocumentPart):
+class Plan(ResultViews, DocumentPart):
     """The answer to a workload. The same input gives the same bytes.
 
     load: what a plan of requests is for.  odds: of its choice.  untimed: what the choice took slower than predicted.
@@ -290,12 +291,13 @@ class Plan(DocumentPart):
         return self.model_dump_json(indent=2) + "\n"
 
 
-def load_plan(path: Path) -> Plan:
+def load_plan(path: Path | str) -> Plan:
     """A plan from its JSON file.
 
     Raises:
         FactError: not readable, not a plan, or of another schema version.
     """
+    path = Path(path)
     try:
         return Plan.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

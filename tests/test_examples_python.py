@@ -1,0 +1,40 @@
+"""The examples in Python print what they printed: tests/golden/python, rewritten by `make golden`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted((ROOT / "examples" / "python").glob("*.py"))
+GOLDEN = Path(__file__).parent / "golden" / "python"
+LONG = ("plan",)
+"""Scripts that plan: a minute and more."""
+
+
+def printed(script: Path) -> str:
+    """What a script prints."""
+    page = io.StringIO()
+    with contextlib.redirect_stdout(page):
+        runpy.run_path(str(script), run_name="__main__")
+    return page.getvalue()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(path, marks=[pytest.mark.slow] if path.stem in LONG else [], id=path.stem) for path in SCRIPTS],
+)
+def test_an_example_prints_what_it_printed(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    golden = (GOLDEN / f"{script.stem}.txt").read_text(encoding="utf-8")
+    assert printed(script) == golden, "if that is meant: make golden"
+
+
+if __name__ == "__main__":
+    for path in SCRIPTS:
+        if path.stem not in LONG:
+            (GOLDEN / f"{path.stem}.txt").write_text(printed(path), encoding="utf-8")
