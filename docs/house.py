@@ -64,7 +64,7 @@ ROOM_LINES = {
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
     # pictures of a decision: bars with intervals, use of limits, waterfalls, spreads, operations under their roof
-    "report": 6_050,
+    "report": 6_120,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
