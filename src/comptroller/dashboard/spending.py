@@ -93,8 +93,8 @@ def spend_panel(sources: DashboardSources, chosen: Choice) -> PanelContent:
     daily = grouped_totals(ledger, ("day", by), scope)
     if not daily:
         return PanelContent(texts=("No call was booked in this period.",))
-    groups = sorted(_summed(daily, lambda group: group[1:]), key=lambda item: -measure.of(item))
-    (whole,) = _summed(daily, lambda group: ())
+    groups = sorted(_sums_by(daily, lambda group: group[1:]), key=lambda item: -measure.of(item))
+    (whole,) = _sums_by(daily, lambda group: ())
     table = sheets.spend(groups[:MOST_ROWS], (by.removeprefix(TAG),))
     limits = [b for b in ledger.balances() if b.budget.scope == "all" and b.budget.period == "day"]
     limit = min((b.budget.limit_pusd / 1e12 for b in limits), default=None) if measure.unit == "$" else None
@@ -102,7 +102,7 @@ def spend_panel(sources: DashboardSources, chosen: Choice) -> PanelContent:
     return PanelContent(_tiles(whole), charts, sheets=(sheets.with_amounts(table),))
 
 
-def _summed(found: Sequence[LedgerTotals], part: Callable[[tuple[str, ...]], tuple[str, ...]]) -> list[LedgerTotals]:
+def _sums_by(found: Sequence[LedgerTotals], part: Callable[[tuple[str, ...]], tuple[str, ...]]) -> list[LedgerTotals]:
     """Sums of groups that share a part of their names: the books are asked once for all that a panel shows.
 
     Requests of the whole are counted by their first call, so that one with several models counts once.
@@ -227,7 +227,7 @@ def waste_panel(sources: DashboardSources, chosen: Choice) -> PanelContent:
     """What bought nothing."""
     assert sources.ledger is not None
     both = totals(sources.ledger, ["finish", "role"], scope_of(chosen["days"]))
-    table = sheets.waste(_summed(both, lambda group: group[:1]), _summed(both, lambda group: group[1:]))
+    table = sheets.waste(_sums_by(both, lambda group: group[:1]), _sums_by(both, lambda group: group[1:]))
     lines = [(str(row[0]), float(row[2] or 0.0)) for row in table.rows]
     lost = [(what, usd) for what, usd in lines if usd > 0]
     text = (
