@@ -9,12 +9,18 @@ import numpy as np
 import typer
 
 from comptroller.errors import InputError
+from comptroller.strategies.deals import DEALS
+from comptroller.work.declared_prices import DeclaredTokenPrice, with_declared_prices
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.evidence_columns import EvidenceColumnNames
 from comptroller.work.evidence_readers import read_evidence
 
 DEFAULT_SAMPLES = 100
 """Samples drawn of each question where only counts are recorded; fewer where fewer were recorded of a question."""
+
+
+DEFAULT_DEALS = DEALS
+"""Deals of the recorded samples that a replay averages over."""
 
 
 def evidence_map(
@@ -42,6 +48,22 @@ def records_of(path: Path, samples: int, seed: int, columns: EvidenceMap = None)
         return evidence
     least_recorded = int(evidence.n[evidence.n > 0].min())
     return evidence.evidence(min(samples, least_recorded), np.random.default_rng(seed))
+
+
+def records_at_prices(records: Evidence, texts: list[str]) -> tuple[Evidence, str]:
+    """The records with the prices that texts NAME=INPUT,OUTPUT declare, and the price for all, empty if there is none.
+
+    Raises:
+        InputError: several prices for all, or a recorded model that there is not.
+    """
+    for_all = [text for text in texts if "=" not in text]
+    if len(for_all) > 1:
+        raise InputError(
+            f"--price {for_all[1]!r}: one price for all is {for_all[0]!r}; name the model, NAME=input,output"
+        )
+    pairs = (text.partition("=") for text in texts if "=" in text)
+    by_model = {name.strip(): DeclaredTokenPrice.parse(told) for name, _, told in pairs}
+    return with_declared_prices(records, by_model), "".join(for_all)
 
 
 def _pair(text: str) -> tuple[str, str]:

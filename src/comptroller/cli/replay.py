@@ -13,7 +13,16 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from comptroller.cli._evidence_options import DEFAULT_SAMPLES, EvidenceMap, arms_of, evidence_map, records_of, roles_of
+from comptroller.cli._evidence_options import (
+    DEFAULT_DEALS,
+    DEFAULT_SAMPLES,
+    EvidenceMap,
+    arms_of,
+    evidence_map,
+    records_at_prices,
+    records_of,
+    roles_of,
+)
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import FileContent, check, write_all
 from comptroller.costs.inference_units import ModelCostShape, TokenPrice
@@ -25,12 +34,10 @@ from comptroller.report.router_report import router_sheet
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.tables import RAW, writer_of
 from comptroller.report.terminal import console, print_sheet
-from comptroller.strategies.deals import DEALS
 from comptroller.strategies.protocol import QuestionBudget
 from comptroller.strategies.replay import ModelledChecker, ServicePace
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import AMOUNTS, ReplayConditions, StrategyStudy, study
-from comptroller.work.declared_prices import DeclaredTokenPrice, with_declared_prices
 
 File = Path | None
 Rates = Annotated[str, typer.Option(help="The modelled checker's true and false positive rate.")]
@@ -91,7 +98,7 @@ def run(
         int | None,
         typer.Option(help="Deal samples in the order of this seed, not as recorded.", min=0, show_default=False),
     ] = None,
-    deals: Annotated[int, typer.Option(help="Deals of the recorded samples to average over.", min=1)] = DEALS,
+    deals: Annotated[int, typer.Option(help="Deals of the recorded samples to average over.", min=1)] = DEFAULT_DEALS,
     seed: Annotated[int, typer.Option(help="Of the resampling of questions.", min=0)] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
     png: Annotated[File, typer.Option(help="Write the frontier as a picture, PNG or .svg.", show_default=False)] = None,
@@ -105,8 +112,7 @@ def run(
     for path in filter(None, (png, html, table)):
         check(path)
     as_table = writer_of(table) if table else None
-    by_model, for_all = _prices(price or [])
-    records = with_declared_prices(records_of(evidence, samples, seed, columns), by_model)
+    records, for_all = records_at_prices(records_of(evidence, samples, seed, columns), price or [])
     conditions = replace(
         _declared_conditions(checker, for_all, joules, pace),
         arms=arms_of(records, model or []),
@@ -164,17 +170,6 @@ def _declared_conditions(checker: str, price: str, joules: str, pace: str) -> Re
         joules=TokenPrice(*_numbers("joules", joules, 2)) if joules else None,
         told=price_note,
     )
-
-
-def _prices(texts: list[str]) -> tuple[dict[str, DeclaredTokenPrice], str]:
-    """The prices of recorded models by name, and the one for all, empty if there is none."""
-    for_all = [text for text in texts if "=" not in text]
-    if len(for_all) > 1:
-        raise InputError(
-            f"--price {for_all[1]!r}: one price for all is {for_all[0]!r}; name the model, NAME=input,output"
-        )
-    pairs = (text.partition("=") for text in texts if "=" in text)
-    return {name.strip(): DeclaredTokenPrice.parse(told) for name, _, told in pairs}, "".join(for_all)
 
 
 def _price(text: str) -> tuple[TokenPrice, tuple[str, ...]]:

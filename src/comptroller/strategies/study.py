@@ -16,7 +16,7 @@ import numpy as np
 
 from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, TokenPrice, elasticity
 from comptroller.errors import InputError, UnsupportedError
-from comptroller.strategies import routers, success_prediction
+from comptroller.strategies import routers
 from comptroller.strategies.choosing import DifficultyAllocation, spread
 from comptroller.strategies.deals import deal_notes, results_over_deals, with_exact_votes
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
@@ -36,8 +36,8 @@ from comptroller.strategies.results import (
 from comptroller.strategies.routing import RoutingComparison, outcomes, references, routing_curve
 from comptroller.strategies.rules.once import OnceStrategy
 from comptroller.strategies.rules.route import RouteStrategy
-from comptroller.strategies.spelling import asks_checker, parse, settings, spell
-from comptroller.strategies.verdict_notes import break_even_notes
+from comptroller.strategies.spelling import settings, spell
+from comptroller.strategies.study_notes import checker_notes, trained_notes
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.laws.caps import caps, flag_truncated
 
@@ -360,11 +360,8 @@ def _prefill_equivalents(one: ReplayResults, shape: ModelCostShape) -> float:
 
 def _notes(evidence: Evidence, conditions: ReplayConditions, compared: Sequence[ReplayedSetting]) -> list[str]:
     notes = [*conditions.told, *deal_notes(item.results for item in compared)]
-    checker = conditions.checker
-    if any(asks_checker(item.strategy) for item in compared):
-        notes.append(f"modelled: the checker accepts {checker.tpr:.0%} of right and {checker.fpr:.0%} of wrong answers")
-        for item in compared:
-            notes += break_even_notes(evidence, item.strategy, item.models, item.results.question, checker.tpr)
+    asked = [(item.strategy, item.models, item.results.question) for item in compared]
+    notes += checker_notes(evidence, conditions.checker, asked)
     for label, declared in (("seconds", conditions.pace), ("dollars", conditions.price), ("joules", conditions.joules)):
         if declared is not None:
             notes.append(f"modelled: {label} from the declared {declared}")
@@ -375,22 +372,7 @@ def _notes(evidence: Evidence, conditions: ReplayConditions, compared: Sequence[
         for arm, cap in caps(evidence).items()
         if str(evidence.arms[arm]) in models
     ]
-    for name in dict.fromkeys(part for item in compared for part in _trained_parts(item.strategy)):
-        is_router = name in routers.names() or name.endswith(".npz")
-        part = routers.router(name) if is_router else success_prediction.success_predictor(name)
-        if part.about.get("data") == evidence.source:
-            notes.append(f"in sample: the trained part {name} was trained on {evidence.source}")
-        elif isinstance(part, routers.ModelRouter):
-            notes.append(f"{name} was trained on {part.about['data']}, for {' < '.join(part.models)}")
+    notes += trained_notes(evidence, (item.strategy for item in compared))
     if any(item.strategy == "once(greedy=False)" and item.baseline for item in compared):
         notes.append("no greedy reply is recorded; the baseline is one sample")
     return notes
-
-
-def _trained_parts(spelled: str) -> list[str]:
-    """Ids or paths of the predictors and routers that a strategy names in `by`."""
-    by = getattr(parse(spelled), "by", "")
-    shipped = (*success_prediction.names(), *routers.names())
-    return [
-        name for name in ((by,) if isinstance(by, str) else by) if name in shipped or name.endswith((".json", ".npz"))
-    ]
