@@ -97,7 +97,8 @@ def test_the_report_has_a_total_a_zone_and_a_currency(tmp_path: Path, capsys: Ca
         return ended.value.code or 0, told.out + told.err
 
     code, text = run("--by", "tag:team,day", "--zone", "Asia/Tokyo", "--table", table)
-    assert code == 0 and text.rstrip().splitlines()[-1].split()[:5] == ["total", "3", "3", "3", "1"]
+    totals = [line.split()[:5] for line in text.splitlines() if line.startswith("total")]
+    assert code == 0 and ["total", "3", "3", "3", "1"] in totals
     with Path(table).open() as written:
         assert len(list(csv.DictReader(written))) == 3, "a table that is read further has no row of the total"
     euro = ("--currency", "EUR", "--rates", str(rates))

@@ -67,6 +67,7 @@ def test_files_are_written_and_the_table_is_printed(
     assert all(str(path) in said.err for path in paths.values())
 
 
+@pytest.mark.slow
 def test_against_says_what_changes_and_what_it_saves(workload: Path, capsys: pytest.CaptureFixture[str]) -> None:
     today = ["--against", str(EXAMPLES / "current.toml")]
     assert ends(["plan", str(workload), *today, "--json"]) == 0

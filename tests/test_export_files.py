@@ -211,6 +211,7 @@ PLAIN = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,5}/[a-z]", fullmatch=True), PLAIN))
 def test_yaml_is_read_as_it_was_written(value: dict[str, Any]) -> None:
     assert yaml.safe_load(_yaml.document(value, ["a comment"])) == value

@@ -269,7 +269,9 @@ def test_questions_have_no_adapters() -> None:
 
 def test_a_workload_without_levers_is_digested_as_if_there_were_none() -> None:
     plain = load(ROOT / "examples" / "chat.toml")
-    hidden: dict[str, Any] = dict.fromkeys(("speculation", "prefix", "adapters", "what_if", "calibration"), True)
+    hidden: dict[str, Any] = dict.fromkeys(
+        ("speculation", "prefix", "adapters", "what_if", "calibration", "usd_per_device_h"), True
+    )
     hidden["allow"] = {"pools", "routing", "chunk_tokens", "kv_formats"}
     assert plain.digest == sha256(plain.model_dump_json(exclude=hidden).encode()).hexdigest()
     with_adapters = plain.model_copy(update={"adapters": parse(asked()).adapters})

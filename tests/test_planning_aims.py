@@ -41,6 +41,7 @@ BRIEF = RehearsalSettings(draws=3, bound=of_the_mean)
 FEW = RehearsalSettings(draws=4)
 
 
+@pytest.mark.slow
 def test_a_service_of_bursts_is_planned_and_told_by_what_was_asked() -> None:
     found = plan(parse(ALONE), rehearsal=FEW)
     ttft, e2e = found.latency

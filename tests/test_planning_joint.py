@@ -245,6 +245,7 @@ def test_a_workload_needs_models_or_a_target() -> None:
         parse({"name": "bare", "rate_per_s": 1.0})
 
 
+@pytest.mark.slow
 def test_the_example_reaches_its_target_for_less_than_any_model_alone() -> None:
     try:
         asked = load(EXAMPLE)

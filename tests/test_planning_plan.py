@@ -48,6 +48,7 @@ def test_a_plan_survives_its_file(tmp_path: Path) -> None:
     assert load_plan(file) == planned()
 
 
+@pytest.mark.slow
 def test_services_carry_the_whole_demand_and_add_up() -> None:
     found = planned()
     assert sum(s.rate_per_s for s in found.services) == pytest.approx(30.0, rel=1e-4)

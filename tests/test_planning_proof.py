@@ -102,6 +102,7 @@ def test_more_choice_costs_no_more(rate: float, devices: list[str]) -> None:
     assert cost(workload(rate)) <= cost(workload(rate, devices=tuple(devices))) * (1 + 1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(RATES, st.floats(15.0, 60.0))
 def test_no_cheaper_equal_fleet_holds(rate: float, tpot: float) -> None:
@@ -130,6 +131,7 @@ def planned() -> Plan:
     return plan(parse(workload(12.0)), rehearsal=FEW)
 
 
+@pytest.mark.slow
 def test_the_plan_is_no_dearer_than_any_fleet_that_was_seen_to_hold() -> None:
     found = planned()
     assert found.verification is not None
@@ -137,6 +139,7 @@ def test_the_plan_is_no_dearer_than_any_fleet_that_was_seen_to_hold() -> None:
     assert found.totals.usd_per_h.value == pytest.approx(min(held), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_runners_up_are_what_a_plan_without_the_value_costs() -> None:
     rivals = {(one.axis, one.without): one for one in planned().runners_up}
     (axis, device) = next(key for key in rivals if key[0] == "accelerator")

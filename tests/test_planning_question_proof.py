@@ -86,6 +86,7 @@ def test_looser_objectives_and_less_demand_are_never_dearer(recorded: Path) -> N
     assert less.proven_fleet(less.stage.problem.goal).fleet.objective <= search.proven_fleet(goal).fleet.objective
 
 
+@pytest.mark.slow
 def test_a_plan_without_latency_objectives_stands(recorded: Path) -> None:
     asked = {**workload(recorded, quality={"routes": ["own"]}), "rate_per_s": 4.0}
     found = plan(parse(asked), rehearsal=FEW)

@@ -196,6 +196,7 @@ def running(group: int) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on(tmp_path: Path) -> None:
     """Ctrl-C in the middle: exit code 130, no process left, parts kept and taken up again."""
     file = tmp_path / "wide.toml"

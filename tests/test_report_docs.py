@@ -117,8 +117,15 @@ def test_every_command_line_is_one(line: str, page: str) -> None:
         group = command
 
 
+EXAMPLES_OF = [page for page in DOCS if ">>>" in page.read_text(encoding="utf-8")]
+PLANNED = {"python.md"}
+"""Pages whose examples plan a whole workload: half a minute each."""
+
+
 @pytest.mark.parametrize(
-    "page", [page for page in DOCS if ">>>" in page.read_text(encoding="utf-8")], ids=lambda x: x.name
+    "page",
+    [pytest.param(page, marks=pytest.mark.slow) if page.name in PLANNED else page for page in EXAMPLES_OF],
+    ids=lambda page: page.name,
 )
 def test_the_examples_of_the_docs_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if "written by docs/generate.py" in page.read_text(encoding="utf-8"):

@@ -54,6 +54,10 @@ def compiled(kind: str, name: str) -> Any:
     return numba.njit(decision(kind, name))
 
 
+DECISIONS = {kind: function for kind, function in KINDS.items() if kind != "scaling"}
+"""Policies of the kernel; those of scaling decide between its events (tests/test_serving_elastic.py)."""
+
+
 @pytest.mark.parametrize("check", PROPERTIES, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", ROUTING, ids=lambda name: Path(name).stem)
 def test_routing(name: str, check: Callable[[Any], None]) -> None:
@@ -113,7 +117,7 @@ def test_scheduling_is_the_same_compiled(name: str, call: Any) -> None:
     assert compiled("scheduling", name)(call) == decision("scheduling", name)(call)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DECISIONS)
 def test_folder_is_the_registry(kind: str) -> None:
     for name in names(kind):
         assert module(kind, name).__doc__
@@ -141,7 +145,7 @@ def uncompiled() -> Iterator[UncompiledEngine]:
     engine.close()
 
 
-SHIPPED = [(kind, name) for kind in KINDS for name in names(kind)]
+SHIPPED = [(kind, name) for kind in DECISIONS for name in names(kind)]
 
 
 @pytest.mark.parametrize(("kind", "name"), SHIPPED)
@@ -183,7 +187,7 @@ def test_what_cannot_be_compiled_runs_as_python(
     )
 
 
-@pytest.mark.parametrize(("kind", "function"), KINDS.items())
+@pytest.mark.parametrize(("kind", "function"), DECISIONS.items())
 def test_an_error_of_a_policy_called_back_is_raised(kind: str, function: str, tmp_path: Path) -> None:
     path = tmp_path / f"broken_{kind}.py"
     path.write_text(f"def {function}(*given):\n{IMPORTS}    return json.loads('nothing')\n")

@@ -66,6 +66,7 @@ def test_the_fit_sees_no_latency_beyond_the_first_fifty(run: Run) -> None:
     assert replay_fit.fit(spoilt, 50).values == replay_fit.fit(run, 50).values
 
 
+@pytest.mark.slow
 @recorded_run
 def test_the_fit_finds_the_parameters_of_a_simulated_server(run: Run) -> None:
     true = (1.1, 0.95, 1.05, 1.0, 1.5e-3, 1.5e-5, 5e-3, 1e-2)

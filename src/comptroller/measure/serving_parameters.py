@@ -85,7 +85,7 @@ def prior_of(name: str) -> ParameterPrior:
     """The prior of a parameter, or of an effect, which is 1 within the spread of its cause.
 
     >>> prior_of("pace.family.cdna3")
-    ParameterPrior(centre=1.0, spread=0.3, unit='1')
+    ParameterPrior(centre=1.0, spread=0.2, unit='1')
     """
     if name in PRIORS:
         return PRIORS[name]
