@@ -17,8 +17,10 @@ demo-circle: .venv/demo.done
 	$(BIN)/python benchmarks/circle.py
 	@echo "Predicted and measured are in benchmarks/results/circle.md, the picture beside it, plans in out/circle."
 
-# One thread of linear algebra per worker: more of them fight over the cores.
-test: .venv/test.done lint
+# The event engine is compiled once, beside the linters, or every worker would compile it. One thread of linear algebra
+# per worker: more of them fight over the cores.
+test: .venv/test.done
+	$(BIN)/comptroller plan examples/chat.toml --quick >/dev/null & engine=$$!; $(MAKE) --no-print-directory lint && wait $$engine
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -p no:cacheprovider -m "not slow"
 
 # Tests that plan several workloads whole, ten seconds to two minutes each: before a release, and after a change of the

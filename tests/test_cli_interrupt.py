@@ -49,6 +49,7 @@ def test_foreign_code_that_hears_no_signal_is_ended() -> None:
     assert running.returncode == INTERRUPTED and "Traceback" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["simulating fleets"])
 def test_a_plan_that_is_interrupted_ends_without_a_traceback(phase: str) -> None:
     with begun([sys.executable, "-m", "comptroller", "plan", str(CHAT)], phase, "stderr") as running:

@@ -51,6 +51,7 @@ def test_json_is_the_whole_plan_and_nothing_else_is_on_stdout(
     assert capfd.readouterr().out == first
 
 
+@pytest.mark.slow
 def test_files_are_written_and_the_table_is_printed(
     workload: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,9 @@ MODULES = Path(os.environ.get("COMPTROLLER_BROWSER", ROOT / "out" / "browser")) 
 SCREENSHOTS = ROOT / "out" / "screenshots"
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     """What the browser saw at every width."""

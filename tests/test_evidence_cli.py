@@ -72,6 +72,7 @@ def test_a_law_that_cannot_be_fitted_is_said_and_the_others_are_shown(capsys):
     assert "equivalence" in out
 
 
+@pytest.mark.slow
 def test_fitting_writes_a_page_a_picture_and_tables(capsys, tmp_path):
     files = {name: tmp_path / f"laws{name}" for name in (".html", ".png", ".tex", ".parquet", ".md", ".csv")}
     words = ["fit", "laws", measured(PRICES), "--law", "frontier", "--law", "price_order", "--draws", 20]

@@ -70,6 +70,7 @@ def whole(case: ProgramCase) -> float:
 KINDS = ("usd", "energy", "limits", "spare")
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(KINDS))
 def test_the_bounded_optimum_is_that_of_the_whole_program(seed: int, kind: str) -> None:

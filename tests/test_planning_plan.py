@@ -65,6 +65,7 @@ def test_every_objective_is_predicted_and_met() -> None:
         assert latency.predicted_s.value <= latency.most_s
 
 
+@pytest.mark.slow
 def test_the_steady_answer_and_what_queueing_added_are_told() -> None:
     found = planned().verification
     assert found is not None

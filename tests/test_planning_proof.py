@@ -235,6 +235,7 @@ def test_kinds_are_limited_and_have_a_price() -> None:
     assert dear.kinds == 1 and dear.objective >= search.proven_fleet(problem.goal).fleet.objective - 1e-9
 
 
+@pytest.mark.slow
 def test_reserve_is_not_counted_on() -> None:
     none, one = (proven(workload(12.0, spare_replicas=spare)) for spare in (0, 1))
     assert none is not None and one is not None and one.fleet.objective > none.fleet.objective

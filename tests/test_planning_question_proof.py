@@ -101,6 +101,7 @@ def test_what_is_bought_alone_needs_no_simulation(recorded: Path) -> None:
     assert not found.services and found.verification is None
 
 
+@pytest.mark.slow
 def test_the_example_stands_by_quarters_and_a_growing_queue_is_seen() -> None:
     """No quarter is later than the first at the rate asked for; at twice the rate each is, more and more."""
     try:

@@ -219,6 +219,7 @@ def recorded(own: Evidence, row: int) -> Mapping[str, Any]:
     return {**named, **told, "answer": at.answer[row], "usd": usd}
 
 
+@pytest.mark.slow
 def test_greedy_is_the_plan_where_nothing_verifies(own: Evidence, tmp_path: Path) -> None:
     """Recorded answers of a small model: voting pays little at several times the price; a checker changes that."""
     file = lines(tmp_path / "direct.jsonl", solvers(own, ["direct"]))

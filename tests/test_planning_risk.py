@@ -96,6 +96,7 @@ def test_prices_change_as_their_own_entries_did() -> None:
     assert drift("reserved").of == "all terms" and len(drift("reserved").ratios) > len(changes.ratios)
 
 
+@pytest.mark.slow
 def test_a_draw_in_which_nothing_differs_is_the_plan(recorded: Path) -> None:
     for more in ({}, {"quality": {"routes": ["own"]}}, {"spare_replicas": 1, "quality": {"routes": ["own"]}}):
         problem = posed(workload(recorded, **more))

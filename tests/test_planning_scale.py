@@ -66,6 +66,7 @@ def planned() -> str:
     return plan(parse(WORKLOAD), rehearsal=None).to_json()
 
 
+@pytest.mark.slow
 def test_processes_find_the_same_bytes_and_end() -> None:
     assert plan(parse(WORKLOAD), rehearsal=None, executor=ProcessExecutor(2)).to_json() == planned()
     assert not active_children()
@@ -101,6 +102,7 @@ def long(folder: Path, number: int) -> bytes:
     return bytes(1 << 24)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", [counted, long])
 def test_what_is_called_off_leaves_no_process(work: Any, tmp_path: Path) -> None:
     """Not even in the middle of a result that takes a while to send; and what was not begun is not done."""

@@ -58,6 +58,7 @@ def test_fifty_requests_are_enough_to_predict_the_rest(run: Run) -> None:
         assert line.met, line
 
 
+@pytest.mark.slow
 @recorded_run
 def test_the_fit_sees_no_latency_beyond_the_first_fifty(run: Run) -> None:
     spoilt = replace(run, ttft_s=run.ttft_s.copy(), e2e_s=run.e2e_s.copy())

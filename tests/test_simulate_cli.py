@@ -73,6 +73,7 @@ def test_questions_cost_per_solved_question(trace: Path, tmp_path: Path, capsys:
     assert len(found["series"]["at_s"]) == len(found["series"]["w"]) > 100
 
 
+@pytest.mark.slow
 def test_files_are_written(trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     html, events, calls = (tmp_path / "new" / name for name in ("line.html", "trace.json", "calls.csv"))
     assert ends("--trace", trace, "--html", html, "--perfetto", events, "--calls", calls) == 0

@@ -367,6 +367,7 @@ def test_the_expected_vote_is_the_mean_of_the_generator_over_deals():
         np.testing.assert_allclose(mean, expected[:, at], atol=0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tpr", "fpr"), [(1.0, 0.0), (0.8, 0.3)])
 def test_stop_on_success_over_fresh_draws_is_its_closed_form(tpr, fpr):
     rng = np.random.default_rng(0)
