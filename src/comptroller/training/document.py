@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -11,14 +11,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from comptroller.costs.training_layout import TrainingLayout
-from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.document_faults import fact_error
-from comptroller.facts.library import SHIPPED, FactLibrary, resolve
-from comptroller.facts.reader import CATALOGUE, FactEntry, ids, parse_toml
+from comptroller.facts.library import SHIPPED, FactLibrary
+from comptroller.facts.reader import ids, parse_toml
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Term
 from comptroller.facts.training import training_calibration
 from comptroller.work.objectives import CostObjective, Positive, QuantityBound
 from comptroller.work.sizes import STRICT, checked_unit, conflict
+from comptroller.work.workload_names import WorkloadNames
 
 TABLE = "training"
 """The table that makes a workload one of training."""
@@ -202,7 +202,7 @@ def parse_training(document: Mapping[str, Any], file: Path = Path("workload")) -
         found = TrainingWorkload.model_validate(document)
     except ValidationError as error:
         raise fact_error(error, file.name, TrainingWorkload) from error
-    run, allow, names = found.training, found.training.allow, _TrainingNames(file)
+    run, allow, names = found.training, found.training.allow, WorkloadNames(FactLibrary(), file)
     (model,) = names.ids("training.model", "models", (run.model,))
     devices = names.ids("training.allow.accelerators", "accelerators", allow.accelerators)
     places = names.ids("training.allow.sites", "sites", allow.sites or ids("sites"))
@@ -215,31 +215,3 @@ def parse_training(document: Mapping[str, Any], file: Path = Path("workload")) -
     resolved = found.model_copy(update={"training": run.model_copy(update=update)})
     resolved._library = names.library()
     return resolved
-
-
-class _TrainingNames:
-    """The names in a training workload, resolved once."""
-
-    def __init__(self, file: Path) -> None:
-        self._file, self._entries = file, list[FactEntry]()
-
-    def ids(self, field: str, kind: str, names: Iterable[str]) -> tuple[str, ...]:
-        """The ids that names stand for.
-
-        Raises:
-            FactError: one is neither an id, a repository nor a file.
-        """
-        return tuple(self._id(field, kind, name) for name in names)
-
-    def _id(self, field: str, kind: str, name: str) -> str:
-        try:
-            entry = resolve(kind, name, self._file.parent)
-        except UnknownIdError as error:
-            raise FactError(self._file.name, field, str(error)) from error
-        if entry.origin != CATALOGUE or entry.id != name:
-            self._entries.append(entry)
-        return entry.id
-
-    def library(self) -> FactLibrary:
-        """The facts of all names that are no plain ids."""
-        return FactLibrary().with_entries(self._entries)
