@@ -108,11 +108,13 @@ def engine_check() -> InstallationCheck:
     if not COMPILED:
         slow = "plain Python: the event engine runs some 60 times slower, with equal results"
         return InstallationCheck("event engine", MISSING, slow, "pip install 'comptroller[sim]'")
+    from numba.core.errors import NumbaError
+
     from comptroller.serving.kernel.loop import SOURCES
 
     try:
         entry(_one_more, [Path(__file__)])(1)
-    except Exception as error:  # noqa: BLE001 - whatever a broken compiler raises is what this check is about
+    except (NumbaError, RuntimeError, OSError, ImportError) as error:  # of numba, of LLVM, of the cache on disk
         return InstallationCheck("event engine", WRONG, f"numba does not compile: {error}", "NUMBA_DISABLE_JIT=1")
     kept = any(cache_folder(SOURCES).rglob("*.nbi"))
     says = "compiled" if kept else "numba compiles; the engine is compiled at the first plan, in about half a minute"
