@@ -5,7 +5,6 @@ from __future__ import annotations
 import doctest
 import importlib.util
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
@@ -13,9 +12,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import typer
-
-from comptroller.cli import application
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,39 +78,6 @@ def test_terms_are_linked_where_prose_uses_them_first() -> None:
     assert set(hooks.TERMS.values()) <= anchors(ROOT / "docs" / "glossary.md")
     files = hooks.repository_files(DOCS)
     assert files["repository/examples/chat.toml"] == (ROOT / "examples" / "chat.toml").read_bytes()
-
-
-COMMAND = re.compile(r"^(?: {4})?(comptroller [^\n]*?)(?:\s{2,}[^\n]*|\s+#[^\n]*)?$", re.MULTILINE)
-INLINE = re.compile(r"`(comptroller [^`\n]+)`")
-PLACEHOLDER = re.compile(r"\.\.\.|\b[A-Z]{2,}[A-Z_/|.=]*\b|\[")
-"""What stands for something of the reader's own, in a line of prose."""
-
-
-def command_lines() -> list[tuple[str, str]]:
-    """Every command line of README and docs that is written out, with its page; not where prose names a command."""
-    found = []
-    for page in (README, *DOCS):
-        text = page.read_text(encoding="utf-8")
-        inline = [line for line in INLINE.findall(text) if not PLACEHOLDER.search(line)]
-        whole = [line for line in inline if not line.split()[-1].startswith("--")]
-        told = [line for line in whole if not line.replace(" ", "").isalpha()]
-        found += [(line, page.name) for line in [*COMMAND.findall(text), *told]]
-    return sorted(set(found))
-
-
-@pytest.mark.parametrize(("line", "page"), command_lines())
-def test_every_command_line_is_one(line: str, page: str) -> None:
-    """Each word is a command, an option or an argument that is taken there; nothing is run."""
-    words = shlex.split(line)[1:]
-    group = typer.main.get_command(application(words))
-    context = group.make_context("comptroller", list(words), resilient_parsing=False)
-    rest = [*getattr(context, "_protected_args", ()), *context.args]
-    while rest:
-        name, command, rest = group.resolve_command(context, rest)
-        assert command is not None, f"{page}: {line}"
-        context = command.make_context(name, list(rest), parent=context)
-        rest = [*getattr(context, "_protected_args", ()), *context.args] if hasattr(command, "commands") else []
-        group = command
 
 
 EXAMPLES_OF = [page for page in DOCS if ">>>" in page.read_text(encoding="utf-8")]
