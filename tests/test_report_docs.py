@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
+from xml.etree import ElementTree
 
 import pytest
 
@@ -78,6 +79,38 @@ def test_terms_are_linked_where_prose_uses_them_first() -> None:
     assert set(hooks.TERMS.values()) <= anchors(ROOT / "docs" / "glossary.md")
     files = hooks.repository_files(DOCS)
     assert files["repository/examples/chat.toml"] == (ROOT / "examples" / "chat.toml").read_bytes()
+
+
+def test_equations_are_drawn_and_lose_nothing() -> None:
+    formulas = loaded("docs/formulas.py")
+    assert doctest.testmod(formulas).failed == 0
+    text = PAGES["methodology.md"]
+    blocks = re.findall(r"^```text\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    stated = [equation for block in blocks for equation in formulas.equations(block)]
+    assert len(stated) >= 40
+    for equation in stated:
+        told = "".join(ElementTree.fromstring(formulas.drawn(equation)).itertext())
+        for number in re.findall(r"\d+(?:\.\d+)?", equation):
+            assert number in told, equation
+        for word in re.findall(r"[a-z]{4,}", re.sub("|".join(formulas.GREEK), "", equation)):
+            assert word in told or word == "sqrt", equation
+    assert formulas.with_equations(text).count("<math") == len(stated)
+
+
+@pytest.mark.parametrize(
+    ("plain", "drawn"),
+    [
+        ("t = 2 a / b c", "<mo>/</mo>"),  # over b, or over b c? The text does not say
+        ("t = 2 a / (b c)", "<mfrac><mrow><mn>2</mn>"),
+        ("t = a / b / c", "<mfrac><mrow><mfrac><mi>a</mi><mi>b</mi></mfrac></mrow><mi>c</mi></mfrac>"),
+        ("W = c_a^2", "<msubsup><mi>c</mi><mi>a</mi><mn>2</mn></msubsup>"),
+        ("t = max(a, x / 2)", "<mfrac><mi>x</mi><mn>2</mn></mfrac>"),
+        ("F = 3 x 2 y", "<mn>3</mn><mo>×</mo><mn>2</mn>"),
+        ("B_q = z sqrt(B)", "<msqrt><mrow><mi>B</mi></mrow></msqrt>"),
+    ],
+)
+def test_an_equation_means_what_its_text_means(plain: str, drawn: str) -> None:
+    assert drawn in loaded("docs/formulas.py").mathml(plain)
 
 
 EXAMPLES_OF = [page for page in DOCS if ">>>" in page.read_text(encoding="utf-8")]
