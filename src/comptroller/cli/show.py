@@ -14,6 +14,7 @@ from comptroller.cli._export import wishes, write_exports
 from comptroller.cli._export_help import HELP
 from comptroller.cli._formats import FormatShowOptions, show_catalogue, show_comparison
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
+from comptroller.cli._run_register import tell_register
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.planning.ground.plan_document import load_plan
 from comptroller.report import evidence
@@ -25,7 +26,7 @@ from comptroller.report.terminal import console, print_plan, print_sheet
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.evidence_summary import summarise
 
-SUBJECTS = (*LISTS, "evidence", "plan", "installation")
+SUBJECTS = (*LISTS, "evidence", "plan", "register", "installation")
 
 
 @with_shared_options
@@ -43,6 +44,8 @@ def run(
     html: Annotated[Path | None, typer.Option(help="Formats: write a page.", show_default=False)] = None,
 ) -> None:
     """Show facts (a whole table, or every value of one with its source), evidence, a plan, or the installation.
+
+    Of a register of training runs: FLOPs by both methods, and the rules that each meets.
 
     Of a deployment, the measurements behind it: show calibration ENGINE/ACCELERATOR/MODEL, then /LAYOUT, then /FORMAT.
     """
@@ -63,6 +66,9 @@ def run(
         raise InputError(f"--export writes a plan for a tool: comptroller show plan FILE, not show {subject}")
     if columns and not (subject == "evidence" and name):
         raise InputError(f"--map names the columns of a table: comptroller show evidence FILE, not show {subject}")
+    if subject == "register":
+        tell_register(name, json)
+        return
     if subject == "evidence" and name:
         _evidence(name, columns, json)
         return
