@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from comptroller.cli._evidence_options import EvidenceMap, evidence_map
 from comptroller.cli._export import wishes, write_exports
@@ -15,6 +14,7 @@ from comptroller.cli._export_help import HELP
 from comptroller.cli._formats import FormatShowOptions, show_catalogue, show_comparison
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._run_register import tell_register
+from comptroller.cli._show_evidence import tell_evidence
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.planning.ground.plan_document import load_plan
 from comptroller.report import evidence
@@ -23,8 +23,6 @@ from comptroller.report.facts import LISTS, details
 from comptroller.report.installation import installation
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.terminal import console, print_plan, print_sheet
-from comptroller.work.evidence_readers import read_evidence
-from comptroller.work.evidence_summary import summarise
 
 SUBJECTS = (*LISTS, "evidence", "plan", "register", "installation")
 
@@ -70,7 +68,7 @@ def run(
         tell_register(name, json)
         return
     if subject == "evidence" and name:
-        _evidence(name, columns, json)
+        tell_evidence(name, columns, json)
         return
     sheets = _sheets(subject, name)
     if json:
@@ -94,18 +92,6 @@ def _sheets(subject: str, name: str) -> tuple[ReportSheet, ...]:
     if kind not in LISTS:
         raise UnknownIdError("subject", subject, SUBJECTS)
     return details(kind, name) if name else (LISTS[kind](),)
-
-
-def _evidence(name: str, columns: EvidenceMap, json: bool) -> None:
-    summary = summarise(read_evidence(name, columns))
-    sheets = evidence.summary_sheets(summary)
-    if json:
-        records = {sheet.title.lower(): sheet.records() for sheet in sheets}
-        typer.echo(documents.dumps({"source": summary.source, **records}, indent=2, ensure_ascii=False))
-        return
-    console().print(f"[bold]{escape(evidence.headline(summary))}[/]\n")
-    for sheet in sheets:
-        print_sheet(sheet, console())
 
 
 def _plan(name: str, json: bool, export: list[str] | None) -> None:

@@ -20,11 +20,11 @@ RULES: SheetColumns[ComputeRule] = (
     left("jurisdiction"),
     left("name"),
     left("period", "applies"),
-    left("thresholds", None, lambda rule: ", ".join(_shown(rule))),
+    left("thresholds", None, lambda rule: ", ".join(_threshold_words(rule))),
 )
 
 
-def _shown(rule: ComputeRule) -> list[str]:
+def _threshold_words(rule: ComputeRule) -> list[str]:
     found = [f"{one.min_flops.value:.0e} FLOP" for one in rule.compute if one.min_flops]
     found += ["a third of the original" for one in rule.compute if one.min_share_of_base]
     found += [f"{one.min_flops_per_s.value:.0e} flop/s" for one in rule.cluster]

@@ -87,10 +87,10 @@ def registered_runs(path: Path) -> dict[str, ComputeRegister]:
         FactError: the file is malformed, a name is unknown or stands twice; all faults.
     """
     with fault_lines(path):
-        return _registered(path)
+        return _runs_of(path)
 
 
-def _registered(path: Path) -> dict[str, ComputeRegister]:
+def _runs_of(path: Path) -> dict[str, ComputeRegister]:
     try:
         found = RunRegister.model_validate(parse_toml(path))
     except ValidationError as error:
