@@ -108,6 +108,7 @@ class GatewayRuntime:
         self.admission: GatewayAdmissionController
         self.ready = False
         self.contexts = ContextNotes(self)
+        self._ledger: CallLedger | None = None
         self._held = AsyncExitStack()
 
     async def start(self) -> None:
@@ -123,6 +124,8 @@ class GatewayRuntime:
             await asyncio.to_thread(self._price)
         finally:
             await starting
+        if self._ledger is not None:
+            self.contexts.start(self._ledger)
         self.ready = True
 
     async def _open(self) -> None:
@@ -141,6 +144,7 @@ class GatewayRuntime:
             await asyncio.to_thread(service.tell_names, ledger)
         keys = ApiKeyStore(ledger)
         self.admission = GatewayAdmissionController(self.config, keys.find, keys.ever)
+        self._ledger = ledger
 
     async def _end_holds(self, ledger: CallLedger) -> None:
         """No hold outlives its process: what is open at the end counts as lost."""
