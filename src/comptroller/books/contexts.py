@@ -110,7 +110,7 @@ class ContextStore:
             return _context(connection.execute(query).mappings().one_or_none())
 
     def take(self, key: str, name: str) -> SleepContext | None:
-        """A context for one more question, counted: of questions at once each has its number, also at other gateways."""
+        """A context for one more question, counted: of questions at once each gets its number, at any gateway."""
         mine = context.update().where(context.c.id == name, context.c.key == key)
         counted = mine.values(used=context.c.used + 1, used_us=self._ledger.clock()).returning(context)
         with self._writing() as connection:

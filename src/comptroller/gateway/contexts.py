@@ -217,7 +217,8 @@ class ContextNotes:
 
     async def _make(self, context: SleepContext, caller: GatewayCaller) -> None:
         """Waits until nobody else wants the service, then makes the notes."""
-        status, told = FAILED, {}
+        status: str = FAILED
+        told: Json = {}
         try:
             order = self._order(context, caller)
             queue = order.services[0].queue

@@ -96,7 +96,7 @@ def _endpoint_with_key(
     async def endpoint(request: Request) -> Response:
         return work(gateway, request, await gateway.admission.caller(credential(request.headers)))
 
-    return _told(endpoint)
+    return _endpoint_of(endpoint)
 
 
 def _models(gateway: GatewayRuntime, _: Request, caller: GatewayCaller) -> Response:
@@ -136,7 +136,7 @@ def _context(gateway: GatewayRuntime) -> Endpoint:
             return _json({"id": name, "object": "context.deleted", "deleted": True})
         return _json(context_document(await gateway.contexts.get(caller, name)))
 
-    return _told(work)
+    return _endpoint_of(work)
 
 
 def _new_context(gateway: GatewayRuntime) -> Endpoint:
@@ -148,10 +148,10 @@ def _new_context(gateway: GatewayRuntime) -> Endpoint:
         asked, _ = parse(ContextRequest, data)
         return _json(context_document(await gateway.contexts.add(caller, asked)), 201)
 
-    return _told(work)
+    return _endpoint_of(work)
 
 
-def _told(work: Endpoint) -> Endpoint:
+def _endpoint_of(work: Endpoint) -> Endpoint:
     """An endpoint whose refusals are told in the door's shape."""
 
     async def endpoint(request: Request) -> Response:
