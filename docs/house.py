@@ -51,8 +51,8 @@ ROOM_LINES = {
     # foreign code; who may call what; a plan's engines started on this machine
     # users, tags and claims on limits per minute; all faults of a configuration, by name and line
     # Anthropic's API as a service, counting of tokens, responses whole (700 lines)
-    # contexts: notes made in idle capacity
-    "gateway": 8_550,
+    # contexts: notes made in idle capacity; hedged requests, with when and how often (170 lines)
+    "gateway": 8_850,
     # 20 strategies at about 100 lines, their drive, replay and training
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
     "strategies": 5_000,
@@ -78,7 +78,8 @@ ROOM_LINES = {
     # latencies of the last calls
     # archives that keep the chain, pseudonyms, reports by zone, tag and currency (600 lines)
     # calls as traces, logs and evidence of the next plan
-    "books": 4_950,
+    # contexts that all gateways know, and who makes their notes (180 lines)
+    "books": 5_150,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
