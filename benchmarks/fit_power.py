@@ -17,7 +17,7 @@ import numpy.typing as npt
 from comptroller.errors import ComptrollerError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.reader import folder
-from comptroller_lab.harness import nuisances
+from comptroller_lab.harness import NUISANCES
 from comptroller_lab.power_fit import (
     COVERAGE,
     PRIOR,
@@ -40,7 +40,7 @@ HEADER = """\
 #   + sequence t_sequence) / t_busy + memory u_mem + compute sqrt(u_matrix)))       (costs/power.py)
 # error: standard error, jackknifed over model families.  families: f of the measured device families.
 # spread: half-widths of 80 % intervals as log ratios, on model families left out.
-# serving: overheads of vLLM 0.11.1 and input lengths in the energy rows (comptroller_lab/harness.py); error of the log.
+# serving: effects of the generation of vLLM 0.11.1, and input lengths in the energy rows (comptroller_lab/harness.py).
 name = "Power of a device as shares of its limit, by what it does"
 
 [fit]
@@ -137,9 +137,7 @@ def _spread(found: EnergyData, held: HoldoutPredictions) -> str:
 def _serving(found: EnergyData, solution: LeastSquaresSolution) -> str:
     covariance = np.linalg.inv(solution.jacobian.T @ solution.jacobian)
     lines = []
-    for item, value, error in zip(
-        nuisances(found.bench.families()), np.exp(solution.values), np.sqrt(np.diag(covariance)), strict=True
-    ):
+    for item, value, error in zip(NUISANCES, np.exp(solution.values), np.sqrt(np.diag(covariance)), strict=True):
         unit = "tokens" if item.name.startswith("input") else "1"
         unit = "s" if item.name.endswith("_s") and "/" not in item.name else unit
         lines.append(

@@ -234,7 +234,8 @@ def methodology() -> str:
     parts = [
         f"{WRITTEN}# Methodology\n",
         "The formulas of `comptroller.costs`, taken from the code: symbols and units, the equation, its source,",
-        "and a number that the tests check. Symbols are in the glossary of `comptroller.quantities`.",
+        "and a number that the tests check. Symbols are in the glossary of `comptroller.quantities`. The site draws",
+        "the equations as mathematics, above the text that they are read from.",
     ]
     for path in sorted(COSTS.glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
