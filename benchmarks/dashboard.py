@@ -33,6 +33,7 @@ MODULES = Path(os.environ.get("COMPTROLLER_BROWSER", OUT / "browser")) / "node_m
 PLAN = ROOT / "tests" / "golden" / "chat.json"
 WIDTHS = (360, 390, 768, 1280, 1920)
 FEW, MILLION = 1_000, 1_000_000
+HEADINGS = ("books", "first paint, ms", "all panels, ms", "last panel", "its ms", "CPU of the server, ms")
 PAINT_MS, STANDING_MS = 1_000.0, 1_500.0
 """Targets: the first paint, and every panel over a million rows."""
 
@@ -131,7 +132,7 @@ def main() -> None:
         f"its own, is left out. Load of the machine before: {before:.1f} over {os.cpu_count()} cores; times are of "
         "the wall."
         f"\n\n{table(['what', 'seen', 'target', ''], judged)}\n\n"
-        f"{table(['books', 'first paint, ms', 'all panels, ms', 'last panel', 'its ms', 'CPU of the server, ms'], loaded)}\n"
+        f"{table(HEADINGS, loaded)}\n"
     )
     figures = {"load": before, "loads": {str(rows): found for rows, found in seen.items()}}
     print(f"wrote {write('dashboard', figures, text, ('starlette', 'matplotlib', 'sqlalchemy'))}")
