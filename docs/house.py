@@ -105,6 +105,7 @@ ROOM_LINES = {
     # a training run from its document to its plan: layouts searched, options by device, count and offer, figures with
     # intervals, faults, what limits cost
     # registers of runs and the rules that they meet (400 lines)
+    # controllers of reinforcement learning, replayed (450 lines)
     "training": 3_000,
     # targets of export, one file each; refusals of what-ifs and of weights that have to be made
     # compose and LeaderWorkerSet; recipes for pools apart, llm-d and Dynamo, 125 lines each
