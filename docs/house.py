@@ -110,14 +110,16 @@ ROOM_LINES = {
     # targets of export, one file each; refusals of what-ifs and of weights that have to be made
     # compose and LeaderWorkerSet; recipes for pools apart, llm-d and Dynamo, 125 lines each
     # training runs: configurations of four programs, three kinds of jobs (380 lines)
-    "export": 1_480,
+    # who chooses among replicas: the tool's own policy, the gateway's, or a refusal (100 lines)
+    "export": 1_620,
     # errors, all of a document among them, quantities, a user's own code, the exported names
     # how results are shown in Python, beside them
     ".": 650,
     # command lines of engines, one file each; which files they load, and how those are made; words of pools apart,
     # drafts and adapters, or which engine has none; lines read back by a table of flags for each engine, versions that
     # are installed; a fifth engine, which listens by flags of its own
-    "launch": 1_200,
+    # manifests with what of them was not read, whole lines of a shell; policies that an engine follows (210 lines)
+    "launch": 1_440,
 }
 """Most lines of Python in each room. A room that passes its bound fails `make lint`: shrink it, or raise the bound here
 and say in DESIGN.md what the lines are for."""
