@@ -87,8 +87,8 @@ class EndpointApplication:
         asked = GatewayRequest(
             read.path, read.body, len(data), options, caller, gateway.desk.books.new_id(), read.native
         )
-        gateway.contexts.apply(asked)
         visit.watch()
+        await gateway.contexts.apply(asked)
         if (job := gateway.run(asked)) is not None:
             await _StrategyResponder(visit, asked, read.shape, job).serve()
         else:
