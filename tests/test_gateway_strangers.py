@@ -170,7 +170,7 @@ def test_thoughts_are_no_longer_than_what_is_held(
 def test_thoughts_and_answer_of_qwen_are_bounded_together() -> None:
     body = {"model": "m", "messages": ASK, "enable_thinking": True, "thinking_budget": 3, "max_tokens": 50}
     sent = bounded_body("chat/completions", body, "qwen", (), "m")
-    assert sent["max_completion_tokens"] == 9 and "max_tokens" not in sent and sent["enable_thinking"] is True
+    assert sent["max_completion_tokens"] == 50 and "max_tokens" not in sent and sent["enable_thinking"] is True
     with pytest.raises(GatewayError, match='dialect = "qwen"'):
         bounded_body("chat/completions", body, "compatible", (), "m")
 
