@@ -54,6 +54,7 @@ def _units() -> dict[str, tuple[str, float]]:
         table[name] = ("j", joules)
         table["USD/" + name] = ("usd_per_j", 1 / joules)
         table["gCO2e/" + name] = ("gco2e_per_j", 1 / joules)
+    table |= {"m2": ("m2", 1.0), "mm2": ("m2", 1e-6)}
     table |= {"gCO2e/h": ("gco2e_per_s", 1 / HOUR_S), "kgCO2e/h": ("gco2e_per_s", 1e3 / HOUR_S)}
     return table
 

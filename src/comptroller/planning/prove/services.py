@@ -16,6 +16,7 @@ from comptroller.costs.operating import OperatingPoint, operating_point
 from comptroller.costs.split_pools import prompt_pool_replica
 from comptroller.costs.timing import TimingCalibration
 from comptroller.launch import ServingPhase, line
+from comptroller.launch import with_policies as launched_by
 from comptroller.planning.ground.nouns import Bools, Deployment, Fleet, Floats, Goal, Ints
 from comptroller.planning.ground.service_document import (
     AdapterDocument,
@@ -126,9 +127,14 @@ def cached_share_of(load: SlicedLoad, deployments: Sequence[Deployment], calls_p
 
 
 def with_policies(service: ServiceDocument, chosen: Mapping[str, str]) -> ServiceDocument:
-    """The service with some decisions made by other policies."""
+    """The service with some decisions made by other policies, and the lines that start it so.
+
+    A policy that its engine is not known to follow makes it a what-if.
+    """
     policies = tuple((decision, chosen.get(decision, name)) for decision, name in service.deployment.policies)
-    return service.model_copy(update={"deployment": service.deployment.model_copy(update={"policies": policies})})
+    deployment = service.deployment.model_copy(update={"policies": policies})
+    lines = launched_by(service.launch, dict(policies))
+    return service.model_copy(update={"deployment": deployment, "launch": lines})
 
 
 def service_of(what: ServiceLoad, row: int, units: int, goal: Goal) -> tuple[ServiceDocument, OperatingPoint]:
