@@ -17,7 +17,7 @@ from comptroller.books.ledger import CallLedger
 from comptroller.costs.usage import parse_usage
 from comptroller.gateway.body_fields import bounded_body
 from comptroller.gateway.connection import MOST_FIELDS
-from comptroller.gateway.problems import GatewayError, concealed
+from comptroller.gateway.problems import GatewayError, without_keys
 from gateway_houses import House, config, rows, running
 from gateway_upstream import USAGE, Upstream, upstream, whole
 
@@ -114,8 +114,8 @@ def test_no_text_of_a_service_shows_a_key(up: Upstream, tmp_path: Path) -> None:
     asyncio.run(work())
     assert all(KEY not in row["note"] for row in rows(tmp_path / "books.sqlite"))
     for text in ("AIzaSyA-0123456789abcdef", "xai-0123456789abcdef", "gsk_0123456789abcdef", "AKIA0123456789ABCDEF"):
-        assert concealed(f"of {text}, twice") == "of [key], twice"
-    assert concealed("the task-force of sk-8 risked it") == "the task-force of sk-8 risked it"
+        assert without_keys(f"of {text}, twice") == "of [key], twice"
+    assert without_keys("the task-force of sk-8 risked it") == "the task-force of sk-8 risked it"
 
 
 def test_a_redirect_is_not_followed_with_the_key(tmp_path: Path) -> None:

@@ -68,17 +68,17 @@ Fireworks, Google, AWS), or follows the scheme of one."""
 HIDDEN = "[key]"
 
 
-def concealed(said: Any) -> Any:
+def without_keys(said: Any) -> Any:
     """Text of a service, or a document of such texts, without anything that looks like a key.
 
-    >>> concealed({"error": {"message": "Incorrect API key provided: sk-proj-abcdef123456", "code": 401}})
+    >>> without_keys({"error": {"message": "Incorrect API key provided: sk-proj-abcdef123456", "code": 401}})
     {'error': {'message': 'Incorrect API key provided: [key]', 'code': 401}}
     """
     if isinstance(said, str):
         return KEYS.sub(HIDDEN, said)
     if isinstance(said, dict):
-        return {name: concealed(value) for name, value in said.items()}
-    return [concealed(value) for value in said] if isinstance(said, list) else said
+        return {name: without_keys(value) for name, value in said.items()}
+    return [without_keys(value) for value in said] if isinstance(said, list) else said
 
 
 class UpstreamError(GatewayError):
@@ -98,7 +98,7 @@ class UpstreamError(GatewayError):
         billable: bool = False,
         **about: bool,
     ) -> None:
-        super().__init__(status, concealed(message), "upstream_error", None, retry_after_s)
+        super().__init__(status, without_keys(message), "upstream_error", None, retry_after_s)
         self.said, self.billable, self.away = said, billable, about.get("away", False)
         self._again = about.get("again")
 
@@ -118,10 +118,10 @@ class UpstreamError(GatewayError):
         """What the service said, without anything that looks like a key, or our words where it said nothing."""
         error = self.said.get("error") if self.said else None
         if isinstance(error, str) and error:
-            return {"error": super().document["error"] | {"message": concealed(error)}}
+            return {"error": super().document["error"] | {"message": without_keys(error)}}
         if self.said is None or not isinstance(error, dict):
             return super().document
-        found: dict[str, Any] = concealed(self.said)
+        found: dict[str, Any] = without_keys(self.said)
         return found
 
 
