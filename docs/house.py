@@ -52,7 +52,8 @@ ROOM_LINES = {
     # users, tags and claims on limits per minute; all faults of a configuration, by name and line
     # Anthropic's API as a service, counting of tokens, responses whole (700 lines)
     # contexts: notes made in idle capacity; hedged requests, with when and how often (170 lines)
-    "gateway": 8_850,
+    # keys in texts, thoughts within what is held, replies in other words
+    "gateway": 9_000,
     # 20 strategies at about 100 lines, their drive, replay and training
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
     "strategies": 5_000,
