@@ -1,4 +1,4 @@
-"""The energy and power measurements, resolved under the shipped kernel calibration."""
+"""The energy and power measurements, resolved under the calibration that plans are priced with."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from comptroller.costs.fitted_calibration import KernelPriors
 from comptroller.measure.observations import ExclusionReport
 from comptroller_lab.energy import EnergyMeasurements, read_energy
-from comptroller_lab.harness import EnergyBench
+from comptroller_lab.harness import EnergyBench, plan_calibration
 from comptroller_lab.power_fit import PowerPoints, span_points
 from comptroller_lab.splitwise_power import read_splitwise_power, spans
 
@@ -36,6 +35,6 @@ def load(folder: Path) -> EnergyData:
     """Read both files of a data folder."""
     rows, left_out = read_energy(folder / ENERGY)
     readings, beside = read_splitwise_power(folder / SPLITWISE)
-    base = KernelPriors()
+    base = plan_calibration()
     a100 = span_points(spans(readings, base))
     return EnergyData(rows, EnergyBench.of(rows, base), a100, {ENERGY: left_out, SPLITWISE: beside})

@@ -1,6 +1,7 @@
 """Fits the shipped serving calibration: writes facts/calibration/serving.toml and residual.csv.
 
-    python benchmarks/fit_serving.py [DATA]        (default: COMPTROLLER_DATA or ../shared/data)
+    python benchmarks/fit_serving.py [DATA]                       (default: COMPTROLLER_DATA or ../shared/data)
+    python benchmarks/fit_serving.py [DATA] --only generation.v1  (these effects alone, from runs that have them)
 
 Starts from the first priors (`measure.serving_parameters.PRIORS`), not from the files it replaces. Anchors hold
 configurations and fitted weights, no measured value.
@@ -9,13 +10,17 @@ configurations and fitted weights, no measured value.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
+
 from accuracy_data import data_folder
+from comptroller.errors import InputError
 from comptroller.facts.reader import FactSource, folder
-from comptroller.facts.serving import PredictionErrorBands, ServingFacts
-from comptroller.measure.calibrate import CalibrationFit, fit_bank, start
+from comptroller.facts.serving import PredictionErrorBands, ServingFacts, serving_facts
+from comptroller.measure.calibrate import CalibrationFit, fit_bank, fit_some, start
 from comptroller.measure.calibration_text import anchors_text, constants_text
 from comptroller.measure.features import FeatureBank
 from comptroller.measure.residuals import TPOT_KERNEL, TTFT_KERNEL
@@ -34,6 +39,12 @@ SOURCES = {
         url="https://github.com/SemiAnalysisAI/InferenceX-app",
         date=date(2026, 11, 28),
         licence="GPL-3.0",
+    ),
+    "ml_energy": FactSource(
+        title="ML.ENERGY leaderboard v3, output rates of vLLM 0.11.1 on H100 and B200, tasks of text",
+        url="https://github.com/ml-energy/leaderboard",
+        date=date(2026, 2, 27),
+        licence="Apache-2.0 (dataset card of ml-energy/benchmark-v3)",
     ),
     "published": FactSource(
         title="published measurements of 20 repositories and pages, each weighed alike: LLM-Inference-Bench, "
@@ -69,9 +80,36 @@ def fitted(data: Path) -> CalibrationFit:
     return with_intervals(runs, fit_bank(runs, start(runs, None)))
 
 
+def fitted_alone(data: Path, mark: str) -> ServingFacts:
+    """The shipped calibration with the effects whose name holds `mark` fitted to the runs that have them.
+
+    Each source weighs alike (`weighed`); everything else stays, bit by bit.
+
+    Raises:
+        InputError: no run has such an effect.
+    """
+    runs = weighed(FeatureBank.joined([runs for runs, _ in calibration_banks(data).values()]))
+    own = np.flatnonzero([any(mark in name for name, _ in names) for names in runs.effects])
+    if not len(own):
+        raise InputError(f"no run has an effect named {mark!r}")
+    shipped = serving_facts()
+    kept = tuple(p for p in shipped.parameters if mark not in p.name)
+    believed = replace(shipped, parameters=kept)
+    chosen = runs.take(own)
+    found = fit_some(chosen, start(chosen, believed), mark).parameters()
+    merged = sorted((*kept, *(p for p in found if mark in p.name)), key=lambda p: (p.name, p.engine))
+    return replace(shipped, parameters=tuple(merged), sources={**shipped.sources, "ml_energy": SOURCES["ml_energy"]})
+
+
 def main() -> None:
     """Fit and write."""
-    data = data_folder(sys.argv[1:])
+    given = sys.argv[1:]
+    if "--only" in given:
+        place = given.index("--only")
+        some = fitted_alone(data_folder(given[:place]), given[place + 1])
+        (folder("calibration") / "serving.toml").write_text(constants_text(some), encoding="utf-8")
+        return
+    data = data_folder(given)
     found = fitted(data)
     facts = found.facts(about(found.rows))
     (folder("calibration") / "serving.toml").write_text(constants_text(facts), encoding="utf-8")

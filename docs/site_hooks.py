@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+from formulas import with_equations
 
 ROOT = Path(__file__).parents[1]
 TERMS = {
@@ -21,8 +25,13 @@ TERMS = {
     "decode": "decode",
     "runner-up": "runner-up",
     "PUE": "pue",
+    "E2E": "e2e",
+    **{axis: axis for axis in ("tp", "pp", "dp", "ep")},
 }
 """Term -> its anchor in the glossary."""
+
+FORMULAS = "methodology.md"
+"""The page whose equations are drawn."""
 
 OUTSIDE = re.compile(r"\]\(\.\./([^)#]+)(?:#[^)]*)?\)")
 """A link to a file beside docs."""
@@ -95,6 +104,8 @@ def repository_files(pages: Iterable[Path]) -> dict[str, bytes]:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Called by mkdocs with the text of a page."""
     where = page.file.src_uri
+    if where == FORMULAS:
+        markdown = with_equations(markdown)
     return with_outside_links(with_glossary(markdown, where), where)
 
 

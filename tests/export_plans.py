@@ -41,6 +41,14 @@ def plan_of(*services: ServiceDocument, offers: tuple[OfferService, ...] = ()) -
     return GOLDEN.model_copy(update={"services": services, "offers": offers})
 
 
+def routed(service: ServiceDocument, policy: str) -> ServiceDocument:
+    """The service whose replicas are chosen among by another policy."""
+    chosen = {**dict(service.deployment.policies), "routing": policy}
+    return service.model_copy(
+        update={"deployment": service.deployment.model_copy(update={"policies": tuple(chosen.items())})}
+    )
+
+
 def split(engine: str = "vllm", tp: int = 4) -> ServiceDocument:
     """A service whose prefill and decode run apart: three replicas that compute prompts, two that go on."""
     base = served(engine, tp=tp)

@@ -36,7 +36,8 @@ def event(document: Any) -> bytes:
 
 class Upstream:
     """seen: bodies by model.  stopped: streams whose client left before the end.  released: `slowly` may go on.
-    replies: model -> status and document of its whole reply.  events: model -> documents of its stream.
+    asleep: models that answer once they are released.  replies: model -> status and document of its whole reply.
+    events: model -> documents of its stream.
     """
 
     def __init__(self) -> None:
@@ -45,6 +46,7 @@ class Upstream:
         self.stopped: Counter[str] = Counter()
         self.tries: Counter[str] = Counter()
         self.released = threading.Event()
+        self.asleep: set[str] = set()
         self.replies: dict[str, tuple[int, Any]] = {}
         self.events: dict[str, list[Any]] = {}
         self.url = ""
@@ -83,6 +85,8 @@ class Upstream:
         if model == "too_long":
             error = {"message": "9000 tokens exceed the context of 8192", "code": "context_length_exceeded"}
             return web.json_response({"error": error}, status=400)
+        while model in self.asleep and not self.released.is_set():
+            await asyncio.sleep(0.01)
         if model == "hangs":
             await asyncio.sleep(3600)
         if model in self.replies:
@@ -226,7 +230,8 @@ def upstream() -> Iterator[Upstream]:
 
     async def start() -> web.AppRunner:
         application = web.Application(client_max_size=2**26)
-        application.router.add_post("/v1/chat/completions", made.chat)
+        for path in ("/v1/chat/completions", "/v1/messages"):
+            application.router.add_post(path, made.chat)
         application.router.add_post("/v1/completions", made.complete)
         application.router.add_post("/v1/embeddings", made.embed)
         runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)

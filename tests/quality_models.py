@@ -21,9 +21,9 @@ NAMES = {
 }  # fmt: skip
 
 
-def weights(seed: int = 0) -> list[dict[str, np.ndarray]]:
+def weights(seed: int = 0, heads: int = HEADS, kv_heads: int = KV_HEADS) -> list[dict[str, np.ndarray]]:
     rng = np.random.default_rng(seed)
-    kv = WIDTH // HEADS * KV_HEADS
+    kv = WIDTH // heads * kv_heads
     sizes = {"q": (WIDTH, WIDTH), "k": (kv, WIDTH), "v": (kv, WIDTH), "o": (WIDTH, WIDTH)}
     sizes |= {"gate": (INNER, WIDTH), "up": (INNER, WIDTH), "down": (WIDTH, INNER)}
     made = []
@@ -38,18 +38,18 @@ def halves(x: np.ndarray, heads: int) -> np.ndarray:
     return x.reshape(heads, -1, 2, x.shape[1]).transpose(0, 2, 1, 3).reshape(x.shape)
 
 
-def write_gguf(path: Path, architecture: str = "llama") -> Path:
+def write_gguf(path: Path, architecture: str = "llama", heads: int = HEADS, kv_heads: int = KV_HEADS) -> Path:
     writer = GGUFWriter(path, architecture)
-    for name, value in (("block_count", LAYERS), ("embedding_length", WIDTH), ("attention.head_count", HEADS)):
+    for name, value in (("block_count", LAYERS), ("embedding_length", WIDTH), ("attention.head_count", heads)):
         writer.add_uint32(f"{architecture}.{name}", value)
-    writer.add_uint32(f"{architecture}.attention.head_count_kv", KV_HEADS)
+    writer.add_uint32(f"{architecture}.attention.head_count_kv", kv_heads)
     writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", 1e-5)
     writer.add_float32(f"{architecture}.rope.freq_base", 10000.0)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(WORDS)
     writer.add_token_merges(MERGES)
-    for number, layer in enumerate(weights()):
+    for number, layer in enumerate(weights(heads=heads, kv_heads=kv_heads)):
         for name, value in layer.items():
             writer.add_tensor(f"blk.{number}.{NAMES[name][0]}.weight", value)
     for name, value in outer().items():

@@ -15,15 +15,15 @@ from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelL
 from comptroller.costs.fitted_calibration import GROUPS, FittedCalibration
 from comptroller.costs.memory import memory
 from comptroller.costs.prediction import ClosedLoopLoad, ReplicaPredictor
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.residual import GaussianProcessResidual, ResidualIdentity, places
 from comptroller.costs.steady import UniformRequests
-from comptroller.costs.timing import replica_timer
 from comptroller.errors import InputError, RecordError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.serving import anchors, read_anchors, serving_facts
-from comptroller.measure.calibrate import fit, start
+from comptroller.measure.calibrate import fit, fit_some, start
 from comptroller.measure.features import bank
 from comptroller.measure.observations import ExclusionReport, RunObservation, groups
 from comptroller.measure.residuals import ResidualPoints, points_from_anchors, train
@@ -303,6 +303,47 @@ def test_a_residual_file_with_other_columns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="columns must be engine"):
         read_anchors(path)
     assert read_anchors(tmp_path / "absent.csv") == ()
+
+
+def _step_s(device: str, version: str, calibration: FittedCalibration) -> float:
+    engine = EngineSettings.default(engine_facts("vllm"))
+    engine = replace(engine, version=version, generation=engine_facts("vllm").generation_of(version))
+    replica = ModelReplica(model("llama_3_1_8b"), accelerator(device), PrecisionRecipe(), ParallelLayout(1), engine)
+    timer = replica_timer(replica, calibration)
+    return float(timer.decode_s(np.array([64.0]), np.array([64.0 * 512]))[0])
+
+
+def test_a_build_that_waits_for_its_scheduler_is_slower_and_a_later_one_is_the_present_one() -> None:
+    shipped = FittedCalibration.shipped()
+    now, waiting, old = (_step_s("h100_sxm", version, shipped) for version in ("0.14.0", "0.11.1", "0.6.3"))
+    assert _step_s("h100_sxm", "0.12.0", shipped) == now
+    assert now < waiting < old
+
+
+def test_a_vendors_build_of_a_generation_nobody_measured_keeps_what_is_known_of_the_vendor() -> None:
+    shipped = FittedCalibration.shipped()
+    names = {name for name, _ in shipped.facts.table}
+    assert "pace.vendor.amd" in names
+    assert "pace.vendor.amd.v1" not in names
+    without = replace(shipped.facts, parameters=tuple(p for p in shipped.facts.parameters if ".vendor." not in p.name))
+    slower = _step_s("mi300x", "0.11.1", shipped) / _step_s("mi300x", "0.11.1", FittedCalibration(without))
+    assert slower == pytest.approx(
+        _step_s("mi300x", "", shipped) / _step_s("mi300x", "", FittedCalibration(without)), rel=0.1
+    )
+
+
+def test_effects_fitted_alone_leave_every_other_parameter_where_it_was() -> None:
+    engine = EngineSettings.at_version(engine_facts("vllm"), "0.11.1")
+    slow = [replace(run, replica=replace(run.replica, engine=engine), spread=0.3) for run in runs(1.5)]
+    seen = bank(slow, ExclusionReport())
+    facts = serving_facts()
+    neutral = replace(facts, parameters=tuple(p for p in facts.parameters if "generation.v1" not in p.name))
+    before = start(seen, neutral)
+    after = fit_some(seen, before, "generation.v1")
+    moved = np.array(["generation.v1" in name for name, _ in before.layout.names])
+    assert (after.logs[~moved] == before.logs[~moved]).all()
+    gap = RunLatencyModel.of(seen, before.layout).tpot(after.logs) - np.log(seen.features.tpot_s)
+    assert np.abs(gap).max() < 0.8 * np.log(1.5)
 
 
 def test_an_old_build_slows_a_small_model_more_than_a_large_one() -> None:

@@ -18,7 +18,9 @@ from comptroller.facts.reader import folder
 
 ROOT = Path(__file__).parents[1]
 FILES: dict[str, list[Path]] = {
-    "workload": sorted(path for path in (ROOT / "examples").glob("*.toml") if path.stem not in ("current", "training")),
+    "workload": sorted(
+        path for path in (ROOT / "examples").glob("*.toml") if path.stem not in ("current", "training", "register")
+    ),
     "fleet": [ROOT / "examples" / "current.toml"],
     "gateway": [ROOT / "deploy" / "gateway.toml"],
     "calibration": [folder("calibration") / "serving.toml"],

@@ -61,9 +61,10 @@ def test_manifests_ask_for_every_device_of_the_plan(name: str) -> None:
 def test_services_find_the_pods_that_listen(name: str) -> None:
     items = manifests(PLANS[name])
     labels = [
-        item["spec"]["template"]["metadata"]["labels"] | {"apps.kubernetes.io/pod-index": "0"}
+        item["spec"]["template"]["metadata"]["labels"] | {"apps.kubernetes.io/pod-index": str(number)}
         for item in items
         if item["kind"] != "Service"
+        for number in range(pods(item) if item["kind"] == "StatefulSet" else 1)
     ]
     for item in (item for item in items if item["kind"] == "Service"):
         wanted = item["spec"]["selector"].items()
@@ -111,7 +112,11 @@ def test_the_gateway_reads_its_configuration(name: str, tmp_path: Path) -> None:
     assert set(config.services) == {x.id for x in plan.services} | {x.id for x in plan.offers}
     assert load_plan(tmp_path / config.plan) == plan
     for run in service_launches(plan):
-        assert config.services[run.service.id].url == f"http://{run.name}:8000/v1"
+        replicas = range(run.pool.replicas)
+        several = tuple(f"http://{run.name}-r{number}:8000/v1" for number in replicas)
+        assert config.services[run.service.id].replicas == (
+            several if len(replicas) > 1 else (f"http://{run.name}:8000/v1",)
+        )
         assert config.services[run.service.id].model in run.words
 
 
@@ -225,7 +230,7 @@ def test_names_are_labels() -> None:
 def test_a_leader_worker_set_is_a_group_of_pods_for_each_replica(engine: str) -> None:
     plan = plan_of(WIDE[engine])
     (text,) = export("leader_worker_set", plan).values()
-    address, group = yaml.safe_load_all(text)
+    address, *each, group = yaml.safe_load_all(text)
     (pool,) = plan.services[0].deployment.pools
     template = group["spec"]["leaderWorkerTemplate"]
     pod = template["workerTemplate"]["spec"]
@@ -236,6 +241,9 @@ def test_a_leader_worker_set_is_a_group_of_pods_for_each_replica(engine: str) ->
     named = {item["name"]: item.get("value") for item in container["env"]}
     assert (named["RANK"], named["LEADER"]) == ("$(LWS_WORKER_INDEX)", "$(LWS_LEADER_ADDRESS)")
     assert "$RANK" in container["command"][-1] and address["kind"] == "Service"
+    assert len(each) == pool.replicas and group["metadata"]["name"] != address["metadata"]["name"]
+    index = [item["spec"]["selector"]["leaderworkerset.sigs.k8s.io/group-index"] for item in each]
+    assert index == ["0", "1"] and group["metadata"]["annotations"]["comptroller/routing"] == "least_request"
     kubernetes_validate.validate(address, VERSIONS[0], strict=True)
     bare = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod}
     kubernetes_validate.validate(bare, VERSIONS[0], strict=True)

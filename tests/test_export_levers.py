@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from comptroller.errors import UnsupportedError
 from comptroller.export import export, targets
 from comptroller.facts.engine import engine_facts
-from comptroller.launch import engines, line
+from comptroller.launch import engines, line, with_policies
 from comptroller.planning.ground.plan_calibration import replica_of_pool
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import (
@@ -55,7 +55,15 @@ OTHER: dict[str, tuple[Any, ...]] = {
     "pools.ep": (2,),
     "pools.replicas": (2,),
     "pools.usd_per_device_h": (),
-    "policies": (),
+    "pools.clock_mhz": (1200.0,),
+    "pools.power_limit_w": (400.0,),
+    "policies": (
+        {"routing": "round_robin"},
+        {"routing": "prefix_load"},
+        {"scheduling": "priority"},
+        {"scheduling": "shortest_job"},
+        {"batching": "prefill_first"},
+    ),
     "site": (),
 }
 """Field -> values unlike the base's; what changes no replica has none, for the reason below."""
@@ -65,9 +73,11 @@ NO_LEVER = {
     "engine.speculation.acceptance": "what is expected of drafts",
     "engine.adapters.skew": "what is expected of requests",
     "pools.usd_per_device_h": "what is paid",
-    "policies": "the gateway's, which gets the plan itself",
     "site": "where it runs, which the reader of an export chooses",
 }
+
+ROUTED = {"dynamo": "round_robin", "ray_serve": "power_of_two"}
+"""How a target routes, where it does not by the default of plans."""
 
 UNSET = {("llama_cpp", "engine.memory_fraction"): "it takes what it needs, and leaves a margin that no flag sets"}
 """(engine, field) that no plan varies: the planner keeps the engine's own value."""
@@ -93,6 +103,10 @@ def with_value(document: DeploymentDocument, name: str, value: Any) -> Deploymen
     part, _, leaf = name.rpartition(".")
     if part == "pools":
         return document.model_copy(update={"pools": tuple(x.model_copy(update={leaf: value}) for x in document.pools)})
+    if name == "policies":
+        chosen = {**dict(document.policies), **value}
+        pools = tuple(pool.model_copy(update={"replicas": 2}) for pool in document.pools)
+        return document.model_copy(update={"policies": tuple(chosen.items()), "pools": pools})
     if not part:
         return document.model_copy(update={leaf: value})
     if part == "engine.speculation":
@@ -111,6 +125,7 @@ def launched(document: DeploymentDocument) -> Plan:
     """A plan of a deployment with the command that starts it."""
     tokens = document.engine.context_tokens or 0
     command = line(replica_of_pool(document, document.pools[0], GOLDEN.library), tokens)
+    command = with_policies(command, dict(document.policies))
     return plan_of(GOLDEN.services[0].model_copy(update={"deployment": document, "launch": command}))
 
 
@@ -148,11 +163,14 @@ def test_every_lever_is_in_an_export_or_refused(target: str, engine: str) -> Non
         assert plain, "a refusal says why"
         return
     for name in LEVERS:
+        own = {"routing": ROUTED.get(target, "least_request")} if name == "policies" else None
+        if own:
+            plain = exported(target, with_value(base(engine), name, own))
         for value in OTHER[name]:
-            if (engine, name) in UNSET:
+            if (engine, name) in UNSET or (own and {**own, **value} == own):
                 continue
             try:
-                found = exported(target, with_value(base(engine), name, value))
+                found = exported(target, with_value(base(engine), name, {**own, **value} if own else value))
             except UnsupportedError as error:
                 found = str(error)
             assert found and found != plain, f"{target} of {engine} drops {name} = {value!r}"
@@ -163,3 +181,22 @@ def test_the_gateway_gets_the_plan_itself(engine: str) -> None:
     plan = launched(base(engine))
     if not plan.services[0].launch.startswith("#"):
         assert export("gateway", plan)["plan.json"] == plan.to_json()
+
+
+@pytest.mark.parametrize("engine", engines())
+@pytest.mark.parametrize("chosen", [{"scheduling": "shortest_job"}, {"batching": "decode_first"}])
+def test_a_policy_that_no_engine_follows_makes_a_what_if(engine: str, chosen: dict[str, str]) -> None:
+    plan = launched(with_value(base(engine), "policies", chosen))
+    (name,) = chosen.values()
+    assert plan.services[0].launch.startswith("# what-if: ")
+    with pytest.raises(UnsupportedError, match=f"{engine} is not known to follow|{name}"):
+        export("commands", plan)
+
+
+def test_a_line_without_the_policies_of_its_plan_is_refused() -> None:
+    document = with_value(base("vllm"), "policies", {"scheduling": "priority"})
+    told = launched(document).services[0]
+    assert "--scheduling-policy priority" in told.launch
+    stale = told.model_copy(update={"launch": told.launch.replace("--scheduling-policy priority", "")})
+    with pytest.raises(UnsupportedError, match="its line lacks --scheduling-policy priority of its policies"):
+        export("commands", plan_of(stale))

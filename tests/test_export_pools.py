@@ -19,7 +19,7 @@ from comptroller.export import export
 from comptroller.launch import statement
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import ServiceDocument
-from export_plans import PLANS, WIDE, plan_of, served, split
+from export_plans import PLANS, WIDE, plan_of, routed, served, split
 
 CHART = {
     "": {"fullnameOverride", "multinode", "accelerator", "modelArtifacts", "routing", "decode", "prefill"},
@@ -82,8 +82,9 @@ def test_a_service_in_one_pool_needs_no_sidecar() -> None:
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])
 def test_dynamo_has_a_worker_for_each_pool(engine: str) -> None:
-    service = split(engine)
+    service = routed(split(engine), "prefix_load")
     (graph,) = written("dynamo", plan_of(service))
+    assert graph["spec"]["services"]["Frontend"]["envs"] == [{"name": "DYN_ROUTER_MODE", "value": "kv"}]
     workers = graph["spec"]["services"]
     assert list(workers) == ["Frontend", "PrefillWorker", "DecodeWorker"]
     for name, command, pool in zip(
@@ -105,7 +106,7 @@ def test_dynamo_has_a_worker_for_each_pool(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", WIDE)
 def test_dynamo_gives_a_replica_its_nodes(engine: str) -> None:
-    (graph,) = written("dynamo", plan_of(WIDE[engine]))
+    (graph,) = written("dynamo", plan_of(routed(WIDE[engine], "round_robin")))
     worker = graph["spec"]["services"]["Worker"]
     assert worker["multinode"] == {"nodeCount": 2} and worker["resources"]["limits"]["gpu"] == "8"
 
@@ -116,6 +117,10 @@ def test_dynamo_gives_a_replica_its_nodes(engine: str) -> None:
         ("llm_d", plan_of(split("sglang")), "hands on caches of vllm, not of sglang"),
         ("llm_d", PLANS["wide_vllm"], "spans 2 nodes"),
         ("llm_d", plan_of(served("vllm", accelerator="ascend_910c")), "ascend_910c|vllm cannot hold"),
+        ("dynamo", plan_of(split()), "3 replicas by least_request.*routing = prefix_load or round_robin under"),
+        ("llm_d", plan_of(routed(split(), "weighted")), "3 replicas by weighted"),
+        ("ray_serve", plan_of(served("vllm", tp=4, replicas=2)), "by least_request.*power_of_two.*kubernetes and gate"),
+        ("skypilot", plan_of(routed(served("vllm", tp=4, replicas=2), "power_of_two")), "SkyServe does not choose"),
         ("dynamo", PLANS["trtllm"], "worker of trtllm does not take"),
         ("dynamo", plan_of(served("vllm", accelerator="mi300x", tp=4)), "for NVIDIA devices, not AMD's"),
     ],

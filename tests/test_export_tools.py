@@ -30,7 +30,7 @@ from comptroller.facts.reader import ids, real_ids
 from comptroller.launch import command, engines, launchable, listening, spread
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.deployments import RejectionTally, recipes
-from export_plans import PLANS, plan_of, served, split
+from export_plans import PLANS, plan_of, routed, split
 
 WHY = "is not installed; make test-export installs it beside"
 
@@ -64,7 +64,8 @@ def test_skypilot_names_are_those_that_it_tells_apart() -> None:
 def test_ray_serve_reads_the_config(name: str) -> None:
     schema = pytest.importorskip("ray.serve.schema", reason=f"ray[serve] {WHY}")
     configs = pytest.importorskip("ray.llm._internal.serve.core.configs.llm_config", reason=f"ray[serve] {WHY}")
-    plan = PLANS.get(name) or plan_of(PLANS["golden"].services[1])
+    services = PLANS[name].services if name in PLANS else PLANS["golden"].services[1:]
+    plan = plan_of(*(routed(service, "power_of_two") for service in services))
     (document,) = exported("ray_serve", plan)
     (application,) = schema.ServeDeploySchema.model_validate(document).applications
     for given, service in zip(application.args["llm_configs"], plan.services, strict=True):
@@ -132,7 +133,9 @@ def arguments(engine: str, line: str) -> list[str]:
     return words[len(start) :]
 
 
-@pytest.mark.parametrize("plan", [plan_of(split()), plan_of(served("vllm", tp=4)), PLANS["wide_vllm"]])
+@pytest.mark.parametrize(
+    "plan", [plan_of(routed(split(), "prefix_load")), plan_of(routed(PLANS["wide_vllm"].services[0], "round_robin"))]
+)
 def test_a_worker_of_dynamo_takes_every_argument(plan: Plan) -> None:
     """Its worker of vLLM reads flags of its own and those of vLLM's engine; a model has a flag there."""
     own = engine_parsers.source("dynamo", "vllm/args.py")

@@ -153,7 +153,8 @@ def test_every_number_has_a_dated_public_source(name: str) -> None:
     wanted |= {"reported_memory_bytes"} if device.reported_memory_bytes else set()
     wanted |= {f"peak_flops_per_s.{rate}" for rate in device.peak_flops_per_s}
     wanted |= {f"{key}.bytes_per_s" for key in ("scale_up", "scale_out", "host") if getattr(device, key)}
-    wanted |= {"idle_w"} if device.idle_w is not None else set()
+    wanted |= {"die_area_m2"} if device.die_area_m2 is not None else set()
+    wanted |= {name for name in ("idle_w", "clock_hz") if getattr(device, name) is not None}
     assert set(device.provenance) == wanted
     assert set(device.provenance.values()) == set(device.sources), "a source that nothing cites, or the reverse"
     for source in device.sources.values():

@@ -85,10 +85,15 @@ def test_what_a_command_starts_is_what_is_read_from_it(engine: str, name: str) -
     assert read or not offered
 
 
+@pytest.mark.parametrize("target", ["kubernetes", "leader_worker_set"])
 @pytest.mark.parametrize("name", PLANS)
-def test_kubernetes_manifests_are_read_back(name: str) -> None:
-    documents = [item for text in export("kubernetes", PLANS[name]).values() for item in yaml.safe_load_all(text)]
-    reading = fleet_of_lines(lines_of_manifest(documents), LaunchPlace("", AT))
+def test_kubernetes_manifests_are_read_back(name: str, target: str) -> None:
+    if target != "kubernetes" and not name.startswith("wide"):
+        return  # no service of it spans nodes
+    documents = [item for text in export(target, PLANS[name]).values() for item in yaml.safe_load_all(text)]
+    found = lines_of_manifest(documents)
+    reading = fleet_of_lines(found.lines, LaunchPlace("", AT))
+    assert not found.remarks
     wanted: dict[tuple[str, int, int], int] = {}
     for run in service_launches(PLANS[name]):
         key = (run.pool.accelerator, run.pool.tp, run.pool.pp)
@@ -104,6 +109,64 @@ def test_what_is_not_known_is_named_and_the_rest_is_read() -> None:
     assert (service.model, service.tp, service.replicas) == ("llama_3_1_8b", 2, 3)
     assert [r for r in reading.remarks if "not read" in r] == ["not read: --swap-space 4", "not read: --enforce-eager"]
     assert deployment_of(service, reading.fleet.library).replica.layout == ParallelLayout(2)
+
+
+@pytest.mark.parametrize(
+    ("line", "unread"),
+    [
+        ("cd /x && vllm serve MODEL --tensor-parallel-size 2 > log 2>&1 &", ["cd /x"]),
+        ("VLLM_USE_V1=0 HF_TOKEN=x vllm serve MODEL \\\n  -tp 2 --swap-space 4", ["--swap-space 4", "VLLM_USE_V1=0"]),
+        ("export NCCL_ALGO=Ring; exec vllm serve MODEL -tp 2 | tee log", ["NCCL_ALGO=Ring", "tee log"]),
+        ("docker run --gpus all -e VLLM_USE_V1=0 vllm/vllm-openai:v0.12.0 --model MODEL -tp 2", ["VLLM_USE_V1=0"]),
+        ("vllm serve MODEL -tp 2 --api-key '' 2> /dev/null", []),
+        ("docker run --gpus all lmsysorg/sglang:v0.5.18 python3 -m sglang.launch_server --model MODEL --tp 2", []),
+        ("vllm serve MODEL -tp 2 --speculative-config '{\"num\": 2}'", ['--speculative-config {"num": 2}']),
+    ],
+)  # fmt: skip
+def test_what_stands_around_a_command_is_named(line: str, unread: list[str]) -> None:
+    line = line.replace("MODEL", "meta-llama/Llama-3.1-8B")
+    reading = fleet_of_lines([("", 1, "", line)], LaunchPlace("h100_sxm", AT))
+    (service,) = reading.fleet.services
+    assert (service.model, service.tp) == ("llama_3_1_8b", 2)
+    assert [r.removeprefix("not read: ") for r in reading.remarks if r.startswith("not read")] == unread
+
+
+def test_layers_that_stay_on_the_host_and_lengths_are_named() -> None:
+    line = "llama-server -m /models/Llama-3.1-8B-Q4_K_M.gguf -c 8192 -np 4 -ngl 10"
+    remarks = fleet_of_lines([("", 1, "", line)], LaunchPlace("rtx_4090", AT)).remarks
+    assert any("-ngl 10; all 32 layers" in said for said in remarks) and any("-c 8192 limits" in x for x in remarks)
+
+
+def deployment(kind: str, replicas: object, *containers: dict[str, object]) -> dict[str, object]:
+    template = {"spec": {"containers": list(containers)}}
+    return {"kind": kind, "metadata": {"name": "x"}, "spec": {"replicas": replicas, "template": template}}
+
+
+VLLM = ["vllm", "serve", "meta-llama/Llama-3.1-8B"]
+
+
+def test_an_image_that_starts_its_engine_needs_no_command() -> None:
+    engine = {"image": "vllm/vllm-openai:v0.12.0", "args": ["--model", "meta-llama/Llama-3.1-8B"], "name": "a",
+              "env": [{"name": "VLLM_USE_V1", "value": "0"}]}  # fmt: skip
+    side = {"image": "nginx", "command": ["nginx"], "name": "proxy"}
+    found = lines_of_manifest([deployment("Deployment", 3, engine, side), {"kind": "Job", "metadata": {"name": "j"}}])
+    assert found.remarks == ("not read: container proxy of Deployment x: 'nginx'",
+                             "not read: Job j; read are Deployment, StatefulSet, LeaderWorkerSet")  # fmt: skip
+    reading = fleet_of_lines(found.lines, LaunchPlace("h100_sxm", AT))
+    assert reading.fleet.services[0].replicas == 3 and "x: not read: VLLM_USE_V1=0" in reading.remarks
+
+
+@pytest.mark.parametrize(("more", "replicas"), [([], 4), (["--nnodes", "4"], 1)])
+def test_pods_of_a_stateful_set_are_replicas_unless_one_spans_them(more: list[str], replicas: int) -> None:
+    (line,) = lines_of_manifest([deployment("StatefulSet", 4, {"command": [*VLLM, *more]})]).lines
+    assert line[1] == replicas
+
+
+def test_a_manifest_without_an_engine_says_what_it_has() -> None:
+    with pytest.raises(InputError, match=r"starts a known engine\..*container a of Deployment x"):
+        lines_of_manifest([deployment("Deployment", 1, {"name": "a", "command": ["sleep", "1"]})])
+    with pytest.raises(InputError, match=r"spec\.replicas is 'two'"):
+        lines_of_manifest([deployment("Deployment", "two", {"command": VLLM})])
 
 
 def test_ranks_of_a_dense_model_are_replicas_side_by_side() -> None:

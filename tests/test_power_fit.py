@@ -4,10 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comptroller.costs.fitted_calibration import KernelPriors
 from comptroller.facts.power import power_facts
 from comptroller_lab.energy import read_energy
-from comptroller_lab.harness import EnergyBench, nuisances, shipped_serving
+from comptroller_lab.harness import NUISANCES, EnergyBench, plan_calibration, shipped_serving
 from comptroller_lab.power_fit import (
     PRIOR,
     LeastSquaresSolution,
@@ -25,7 +24,7 @@ DATA = Path(os.environ.get("COMPTROLLER_DATA", Path(__file__).parents[2] / "shar
 ENERGY, SPLITWISE = DATA / "energy/ml_energy_known.csv", DATA / "serving/splitwise_known.csv"
 needs_data = pytest.mark.skipif(not ENERGY.is_file(), reason=f"no measured data at {DATA}")
 
-FITTED_ROWS = 610
+FITTED_ROWS = 711
 """Rows of the energy data that the shipped shares were fitted on (facts/calibration/power.toml)."""
 
 
@@ -41,12 +40,12 @@ fitted_data = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def bench():
-    return EnergyBench.of(read_energy(ENERGY)[0], KernelPriors())
+    return EnergyBench.of(read_energy(ENERGY)[0], plan_calibration())
 
 
 @pytest.fixture(scope="module")
 def a100():
-    return span_points(spans(read_splitwise_power(SPLITWISE)[0], KernelPriors()))
+    return span_points(spans(read_splitwise_power(SPLITWISE)[0], plan_calibration()))
 
 
 @needs_data
@@ -89,7 +88,7 @@ def test_a_refit_gives_the_shipped_numbers(bench, a100):
         assert value == pytest.approx(shipped.fraction, abs=shipped.error), name
     for name, value in zip(fitted.families, np.exp(fitted.values[len(PRIOR) :]), strict=True):
         assert value == pytest.approx(facts.families[name].fraction, abs=facts.families[name].error), name
-    names = [item.name for item in nuisances(bench.families())]
+    names = [item.name for item in NUISANCES]
     assert names == [item.name for item in facts.serving]
     for item, value in zip(facts.serving, solution.values, strict=True):
         assert value == pytest.approx(np.log(item.fitted), abs=max(item.error, 0.05)), item.name

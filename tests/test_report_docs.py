@@ -5,17 +5,14 @@ from __future__ import annotations
 import doctest
 import importlib.util
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
+from xml.etree import ElementTree
 
 import pytest
-import typer
-
-from comptroller.cli import application
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,13 +25,26 @@ def loaded(path: str) -> ModuleType:
     return module
 
 
-PAGES: dict[str, str] = loaded("docs/generate.py").pages()
+GENERATE = loaded("docs/generate.py")
+PAGES: dict[str, str] = GENERATE.pages()
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_generated_page_is_what_the_package_says(name: str) -> None:
     written = (ROOT / "docs" / name).read_text(encoding="utf-8")
     assert written == PAGES[name], f"docs/{name} is behind the package: make docs"
+
+
+def words_of(picture: str) -> list[str]:
+    """The words and figures of an SVG; its places follow from the fonts of the machine."""
+    return re.findall(r"<text[^>]*>([^<]+)</text>", picture)
+
+
+def test_the_pictures_of_the_gallery_are_of_these_results() -> None:
+    pytest.importorskip("matplotlib")
+    for name, drawn in GENERATE.pictures().items():
+        kept = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        assert words_of(drawn) and words_of(kept) == words_of(drawn), f"docs/{name} is behind: make docs"
 
 
 README = ROOT / "README.md"
@@ -84,37 +94,36 @@ def test_terms_are_linked_where_prose_uses_them_first() -> None:
     assert files["repository/examples/chat.toml"] == (ROOT / "examples" / "chat.toml").read_bytes()
 
 
-COMMAND = re.compile(r"^(?: {4})?(comptroller [^\n]*?)(?:\s{2,}[^\n]*|\s+#[^\n]*)?$", re.MULTILINE)
-INLINE = re.compile(r"`(comptroller [^`\n]+)`")
-PLACEHOLDER = re.compile(r"\.\.\.|\b[A-Z]{2,}[A-Z_/|.=]*\b|\[")
-"""What stands for something of the reader's own, in a line of prose."""
+def test_equations_are_drawn_and_lose_nothing() -> None:
+    formulas = loaded("docs/formulas.py")
+    assert doctest.testmod(formulas).failed == 0
+    text = PAGES["methodology.md"]
+    blocks = re.findall(r"^```text\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    stated = [equation for block in blocks for equation in formulas.equations(block)]
+    assert len(stated) >= 40
+    for equation in stated:
+        told = "".join(ElementTree.fromstring(formulas.drawn(equation)).itertext())
+        for number in re.findall(r"\d+(?:\.\d+)?", equation):
+            assert number in told, equation
+        for word in re.findall(r"[a-z]{4,}", re.sub("|".join(formulas.GREEK), "", equation)):
+            assert word in told or word == "sqrt", equation
+    assert formulas.with_equations(text).count("<math") == len(stated)
 
 
-def command_lines() -> list[tuple[str, str]]:
-    """Every command line of README and docs that is written out, with its page; not where prose names a command."""
-    found = []
-    for page in (README, *DOCS):
-        text = page.read_text(encoding="utf-8")
-        inline = [line for line in INLINE.findall(text) if not PLACEHOLDER.search(line)]
-        whole = [line for line in inline if not line.split()[-1].startswith("--")]
-        told = [line for line in whole if not line.replace(" ", "").isalpha()]
-        found += [(line, page.name) for line in [*COMMAND.findall(text), *told]]
-    return sorted(set(found))
-
-
-@pytest.mark.parametrize(("line", "page"), command_lines())
-def test_every_command_line_is_one(line: str, page: str) -> None:
-    """Each word is a command, an option or an argument that is taken there; nothing is run."""
-    words = shlex.split(line)[1:]
-    group = typer.main.get_command(application(words))
-    context = group.make_context("comptroller", list(words), resilient_parsing=False)
-    rest = [*getattr(context, "_protected_args", ()), *context.args]
-    while rest:
-        name, command, rest = group.resolve_command(context, rest)
-        assert command is not None, f"{page}: {line}"
-        context = command.make_context(name, list(rest), parent=context)
-        rest = [*getattr(context, "_protected_args", ()), *context.args] if hasattr(command, "commands") else []
-        group = command
+@pytest.mark.parametrize(
+    ("plain", "drawn"),
+    [
+        ("t = 2 a / b c", "<mo>/</mo>"),  # over b, or over b c? The text does not say
+        ("t = 2 a / (b c)", "<mfrac><mrow><mn>2</mn>"),
+        ("t = a / b / c", "<mfrac><mrow><mfrac><mi>a</mi><mi>b</mi></mfrac></mrow><mi>c</mi></mfrac>"),
+        ("W = c_a^2", "<msubsup><mi>c</mi><mi>a</mi><mn>2</mn></msubsup>"),
+        ("t = max(a, x / 2)", "<mfrac><mi>x</mi><mn>2</mn></mfrac>"),
+        ("F = 3 x 2 y", "<mn>3</mn><mo>×</mo><mn>2</mn>"),
+        ("B_q = z sqrt(B)", "<msqrt><mrow><mi>B</mi></mrow></msqrt>"),
+    ],
+)
+def test_an_equation_means_what_its_text_means(plain: str, drawn: str) -> None:
+    assert drawn in loaded("docs/formulas.py").mathml(plain)
 
 
 EXAMPLES_OF = [page for page in DOCS if ">>>" in page.read_text(encoding="utf-8")]

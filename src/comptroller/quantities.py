@@ -43,6 +43,7 @@ def _units() -> dict[str, tuple[str, float]]:
         table[prefix + "B/s"] = ("bytes_per_s", scale)
         table[prefix + "bit/s"] = ("bytes_per_s", scale / 8)
         table[prefix + "flop/s"] = ("flops_per_s", scale)
+        table[prefix + "Hz"] = ("hz", scale)
         table[prefix + "op/s"] = ("flops_per_s", scale)
         table[prefix + "W"] = ("w", scale)
         table[prefix + "params"] = ("params", scale)
@@ -54,6 +55,7 @@ def _units() -> dict[str, tuple[str, float]]:
         table[name] = ("j", joules)
         table["USD/" + name] = ("usd_per_j", 1 / joules)
         table["gCO2e/" + name] = ("gco2e_per_j", 1 / joules)
+    table |= {"m2": ("m2", 1.0), "mm2": ("m2", 1e-6)}
     table |= {"gCO2e/h": ("gco2e_per_s", 1 / HOUR_S), "kgCO2e/h": ("gco2e_per_s", 1e3 / HOUR_S)}
     return table
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from comptroller.measure.features import FeatureBank, bank
 from comptroller.measure.observations import ExclusionReport
+from comptroller_lab.energy_runs import read_energy_runs
 from comptroller_lab.inferencex import read_inferencex
 from comptroller_lab.published import read_published
 from comptroller_lab.silicon import read_silicon
@@ -19,9 +20,10 @@ fit, however many it prints: rows of one source share its faults. At twice this 
 2,700 rows has as much weight as a third of the dated serving measurements."""
 
 READERS = {
-    "silicon": ("silicon_known.csv", read_silicon),
-    "inferencex": ("inferencex_dsr1_known.csv", read_inferencex),
-    "published": ("published_known.csv", read_published),
+    "silicon": ("serving/silicon_known.csv", read_silicon),
+    "inferencex": ("serving/inferencex_dsr1_known.csv", read_inferencex),
+    "published": ("serving/published_known.csv", read_published),
+    "ml_energy": ("energy/ml_energy_known.csv", read_energy_runs),
 }
 
 
@@ -32,7 +34,7 @@ def calibration_banks(data: Path) -> Mapping[str, tuple[FeatureBank, ExclusionRe
     """
     found = {}
     for name, (file, read) in READERS.items():
-        observations, report = read(data / "serving" / file)
+        observations, report = read(data / file)
         if name == "inferencex":
             observations = [o for o in observations if o.replica.device.vendor != "NVIDIA"]
         found[name] = (bank([o for o in observations if o.prefill is None], report), report)

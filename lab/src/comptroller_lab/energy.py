@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
@@ -131,7 +131,7 @@ def replica_of(row: Row, numbers: Mapping[str, float]) -> ModelReplica:
     found = model(row["model_id"])
     devices, data = int(numbers["devices"]), int(numbers["data"])
     layout = ParallelLayout(tp=devices // data, dp=data, ep=devices if numbers["expert"] > 1 else 1)
-    engine = replace(EngineSettings.default(engine_facts("vllm")), version=ENGINE_VERSION)
+    engine = EngineSettings.at_version(engine_facts("vllm"), ENGINE_VERSION)
     device = accelerator(DEVICES[row["gpu_model"]])
     return ModelReplica(found, device, recipe(found, PRECISIONS[row["weight_precision"]]), layout, engine)
 

@@ -1,24 +1,27 @@
-"""Predicts the latencies of the energy rows: the cost model under one engine's serving overheads.
+"""Predicts the energy rows as plans would: the shipped serving calibration, and what is not known of the rows.
 
-The overheads and the tasks' input lengths are nuisances of that engine version and harness, fitted on
-training rows only, each a log-normal around a stated centre. A device family other than the reference
-deviates from it by factors that are log-normal around one, so that an unseen family gets the reference.
+Not known are the effects of the engine's generation (vLLM 0.11.1), the tasks' input lengths, and what preparing an
+image or a video takes. They are fitted on training rows only, each a log-normal around a stated centre.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.power import DeviceActivity, activity
+from comptroller.costs.fitted_calibration import FittedCalibration
+from comptroller.costs.power_demand import DeviceActivity
+from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.steady import SteadyState, UniformRequests, steady
-from comptroller.costs.timing import TERMS, ReplicaTimer, StepOverheads, TimingCalibration, replica_timer
-from comptroller.facts.model import MixtureOfExperts
+from comptroller.costs.timing import TERMS, ReplicaTimer, StepOverheads
+from comptroller.facts.engine import engine_facts
 from comptroller.facts.power import power_facts
-from comptroller_lab.energy import TASKS, EnergyMeasurements
+from comptroller.facts.serving import serving_facts
+from comptroller.measure.serving_parameters import EFFECT_SPREADS
+from comptroller_lab.energy import ENGINE_VERSION, TASKS, EnergyMeasurements
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -34,30 +37,14 @@ class NuisancePrior:
     spread: float
 
 
-SCALES = (
-    NuisancePrior("compute", 1.0, 0.2),
-    NuisancePrior("memory", 1.0, 0.1),
-    NuisancePrior("experts", 1.0, 0.5),
-    NuisancePrior("collective_latency", 1.0, 0.4),
-    NuisancePrior("collective_bandwidth", 1.0, 0.3),
-    NuisancePrior("kernel_floor", 1.0, 0.4),
+EFFECTS = tuple(
+    NuisancePrior(name, 1.0, EFFECT_SPREADS[name]) for name in ("pace", "attention", "launch", "work", "sequence")
 )
-"""Factors on what the latency calibration says; tight, as it was measured kernel by kernel."""
+"""What the engine's generation slows, as `costs.causes` has it: the only constants of a prediction that are fitted
+here, with the priors of the serving calibration. Everything else of a step is what plans are priced with."""
 
-OVERHEADS = (
-    NuisancePrior("step_s", 5e-4, 0.7),
-    NuisancePrior("layer_s", 1e-5, 0.7),
-    NuisancePrior("expert_layer_s", 3e-5, 0.7),
-    NuisancePrior("sequence_s", 5e-5, 0.7),
-)
-"""Seconds per step, per layer, further ones per layer with experts, and per sequence (sampling, output)."""
-
-REQUESTS = (
-    NuisancePrior("request_s", 1e-3, 1.0),
-    NuisancePrior("image_s", 1e-2, 1.5),
-    NuisancePrior("video_s", 3e-2, 1.5),
-)
-"""Seconds of host work that admitting a request costs the engine: text, image, video."""
+REQUESTS = (NuisancePrior("image_s", 1e-2, 1.5), NuisancePrior("video_s", 3e-2, 1.5))
+"""Seconds in which the engine prepares an image or a video, which no model of the product holds."""
 
 INPUTS = tuple(
     NuisancePrior(f"input {task}", tokens, 0.7)
@@ -65,31 +52,14 @@ INPUTS = tuple(
 )
 """Input tokens by task. Not recorded in the data; the centres are assumptions, and wide."""
 
-DEVIATIONS = (
-    NuisancePrior("compute", 1.0, 0.2),
-    NuisancePrior("memory", 1.0, 0.1),
-    NuisancePrior("experts", 1.0, 0.4),
-    NuisancePrior("step_s", 1.0, 0.7),
-    NuisancePrior("layer_s", 1.0, 0.7),
-    NuisancePrior("expert_layer_s", 1.0, 0.7),
-    NuisancePrior("sequence_s", 1.0, 0.3),
-    NuisancePrior("request_s", 1.0, 0.7),
-)
-"""What may differ on a device family other than the reference."""
-
-REFERENCE = "hopper"
 MODALITY = {"image-chat": "image_s", "video-chat": "video_s"}
 
 
 @dataclass(frozen=True, slots=True)
 class NuisanceValues:
-    """Values of the nuisances by name; `family/name` is a device family's factor on `name`."""
+    """Values of the nuisances by name."""
 
     values: Mapping[str, float]
-
-    def of(self, name: str, family: str) -> float:
-        """A value on a device family."""
-        return self.values[name] * self.values.get(f"{family}/{name}", 1.0)
 
 
 def shipped_serving() -> NuisanceValues:
@@ -97,14 +67,15 @@ def shipped_serving() -> NuisanceValues:
     return NuisanceValues({item.name: item.fitted for item in power_facts().serving})
 
 
-def nuisances(families: Sequence[str]) -> tuple[NuisancePrior, ...]:
-    """All nuisances where these device families were measured."""
-    deviations = [
-        replace(item, name=f"{family}/{item.name}")
-        for family in sorted(set(families) - {REFERENCE})
-        for item in DEVIATIONS
-    ]
-    return (*SCALES, *OVERHEADS, *REQUESTS, *INPUTS, *deviations)
+NUISANCES = (*EFFECTS, *REQUESTS, *INPUTS)
+"""All of them, in the order of the fit."""
+
+
+def plan_calibration() -> FittedCalibration:
+    """What plans are priced with, without the effects of the energy rows' engine generation, which are fitted here."""
+    facts = serving_facts()
+    mark = f".generation.{engine_facts('vllm').generation_of(ENGINE_VERSION)}"
+    return FittedCalibration(replace(facts, parameters=tuple(p for p in facts.parameters if mark not in p.name)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +108,6 @@ class EnergyBench:
         """Resolve every replica once."""
         return cls(data, tuple(replica_timer(replica, base) for replica in data.replicas))
 
-    def families(self) -> list[str]:
-        """Device families that were measured."""
-        return sorted({replica.device.family for replica in self.data.replicas})
-
     def latencies(self, serving: NuisanceValues, rows: Mask | None = None) -> tuple[Array, Array]:
         """Seconds per token and of the decode step; NaN for replicas without a row in `rows`."""
         token_s, decode_s = np.full((2, self.data.rows), np.nan)
@@ -160,9 +127,9 @@ class EnergyBench:
             later = np.maximum(output - 1, 0) / output
             token_s[member] = batch / (state.requests_per_s * output) + host_s
             decode_s[member] = state.decode.total_s
-            first = activity(tuned, state.prefill).times(batch / output)
+            first = tuned.activity(state.prefill).times(batch / output)
             left = np.maximum(token_s[member] - state.decode.total_s * later, 1e-9)
-            _store(decoding, member, activity(tuned, state.decode).times(later))
+            _store(decoding, member, tuned.activity(state.decode).times(later))
             _store(prefilling, member, first.within(left))
         return BenchPrediction(token_s, decode_s, DeviceActivity(*decoding), DeviceActivity(*prefilling))
 
@@ -174,35 +141,29 @@ class EnergyBench:
     def _state(
         self, ready: ReplicaTimer, member: Rows, serving: NuisanceValues
     ) -> tuple[ReplicaTimer, SteadyState, Array]:
-        data, family = self.data, ready.replica.device.family
-        names = [TASKS[task] for task in data.task[member]]
+        data, names = self.data, [TASKS[task] for task in self.data.task[member]]
         inputs = np.array([serving.values[f"input {name}"] for name in names])
-        shift = serving.values.get(f"{family}/request_s", 1.0)
-        admit = np.array([serving.values[MODALITY.get(name, "request_s")] for name in names]) * shift
+        admit = np.array([serving.values[MODALITY[name]] if name in MODALITY else 0.0 for name in names])
         output, batch = data.output_tokens[member], data.batch[member]
         tuned = retune_replica(ready, serving)
         return tuned, steady(tuned, UniformRequests(inputs, output), batch), batch / output * admit
 
 
 def retune_replica(ready: ReplicaTimer, serving: NuisanceValues) -> ReplicaTimer:
-    """A replica resolved under a base calibration, with the factors and overheads of a harness."""
-    family, rates = ready.replica.device.family, ready.rates
-    experts = rates.term == TERMS.index("experts")
-    memory = serving.of("memory", family) * np.where(experts, serving.of("experts", family), 1.0)
-    bandwidth = serving.of("collective_bandwidth", family)
-    latency = np.where(rates.wire, serving.of("collective_latency", family), serving.of("kernel_floor", family))
+    """A replica with the effects of a generation, as `FittedCalibration` applies them."""
+    rates, over, known = ready.rates, ready.overheads, serving.values
+    attention = np.where(rates.term == TERMS.index("attention"), known["attention"], 1.0)
+    slower = np.where(rates.wire, 1.0, known["pace"] * attention)
+    least = np.where(rates.wire, 1.0, known["pace"] * known["launch"])
     scaled = replace(
         rates,
-        flops_per_s=rates.flops_per_s * serving.of("compute", family),
-        bytes_per_s=rates.bytes_per_s * np.where(rates.wire, bandwidth, memory),
-        direct_bytes_per_s=rates.direct_bytes_per_s * bandwidth,
-        floor_s=rates.floor_s * latency,
-        setup_s=rates.setup_s * latency,
+        flops_per_s=rates.flops_per_s / slower,
+        bytes_per_s=rates.bytes_per_s / slower,
+        extra_s=rates.extra_s * slower[:, None],
+        floor_s=rates.floor_s * least,
     )
-    model = ready.replica.model
-    expert_layers = sum(block.count for block in model.blocks if isinstance(block.ffn, MixtureOfExperts))
-    layer_s = serving.of("layer_s", family) + serving.of("expert_layer_s", family) * expert_layers / model.layers
-    overheads = StepOverheads(layer_s, serving.of("step_s", family), serving.of("sequence_s", family))
+    work, each = known["work"], known["sequence"]
+    overheads = StepOverheads(over.layer_s * work, over.step_s * work, over.sequence_s * each)
     return replace(ready, rates=scaled, overheads=overheads)
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
 
-from comptroller.costs.power import DeviceActivity, limit_s
+from comptroller.costs.power_demand import DeviceActivity, limit_s
 from comptroller.facts.power import PowerShare, PowerShareTable
-from comptroller_lab.harness import BenchPrediction, EnergyBench, NuisancePrior, NuisanceValues, nuisances
+from comptroller_lab.harness import NUISANCES, BenchPrediction, EnergyBench, NuisanceValues
 from comptroller_lab.splitwise_power import PowerSpan
 
 Array = npt.NDArray[np.float64]
@@ -92,28 +92,27 @@ def huber(error: Array) -> Array:
     return np.asarray(np.sign(error) * np.where(size < 1, size, np.sqrt(2 * np.maximum(size, 1) - 1)))
 
 
-def serving_of(values: Array, table: tuple[NuisancePrior, ...]) -> NuisanceValues:
-    """Nuisances from their logarithms."""
-    return NuisanceValues(dict(zip((item.name for item in table), np.exp(values).tolist(), strict=True)))
+def serving_of(values: Array) -> NuisanceValues:
+    """Nuisances from their logarithms, in the order of `NUISANCES`."""
+    return NuisanceValues(dict(zip((item.name for item in NUISANCES), np.exp(values).tolist(), strict=True)))
 
 
 def fit_serving(bench: EnergyBench, rows: Mask) -> LeastSquaresSolution:
     """Nuisances (their logarithms) that explain times per token and decode steps of rows."""
-    table = nuisances(bench.families())
-    centre = np.log([item.centre for item in table])
-    spread = np.array([item.spread for item in table])
+    centre = np.log([item.centre for item in NUISANCES])
+    spread = np.array([item.spread for item in NUISANCES])
     data, weight = bench.data, CROWD_WEIGHT / np.sqrt(bench.data.crowd)
     chosen = np.flatnonzero(rows)
 
     def residuals(values: Array) -> Array:
-        token_s, decode_s = bench.latencies(serving_of(values, table), rows)
+        token_s, decode_s = bench.latencies(serving_of(values), rows)
         token = np.log(token_s[chosen] / data.token_s[chosen])
         decode = DECODE_WEIGHT * np.log(decode_s[chosen] / data.itl_s[chosen])
         error = np.concatenate([token, decode]) * np.tile(weight[chosen], 2) / LATENCY_SPREAD
         return np.concatenate([huber(error), (values - centre) / spread])
 
-    found = least_squares(residuals, centre, x_scale=spread, max_nfev=STEPS, diff_step=np.full(len(table), 1e-3))
-    row_of = np.concatenate([chosen, chosen, np.full(len(table), -1)])
+    found = least_squares(residuals, centre, x_scale=spread, max_nfev=STEPS, diff_step=np.full(len(NUISANCES), 1e-3))
+    row_of = np.concatenate([chosen, chosen, np.full(len(NUISANCES), -1)])
     return LeastSquaresSolution(np.asarray(found.x), np.asarray(found.jac), np.asarray(found.fun), row_of)
 
 
@@ -271,7 +270,7 @@ class _PowerPredictions:
 def _guess(bench: EnergyBench, values: Array, train: Mask, extra: Sequence[PowerPoints]) -> _PowerPredictions:
     """Everything about all rows, from nuisances and from shares fitted on training rows."""
     data = bench.data
-    predicted = bench.predict(serving_of(values, nuisances(bench.families())))
+    predicted = bench.predict(serving_of(values))
     known = bench_points(bench, predicted.measured_in(data.token_s))
     parts = ((known, train), *((part, np.ones(part.share.size, bool)) for part in extra))
     fitted = fit_shares(parts)

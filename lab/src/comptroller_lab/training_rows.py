@@ -101,7 +101,7 @@ class MeasuredStep:
 
     @property
     def mfu(self) -> float:
-        """Model FLOPs over the peak of the arithmetic in which matrices are multiplied."""
+        """Model FLOPs over the dense bf16 peak, in whatever arithmetic matrices are multiplied."""
         return model_flops_share(self, self.seconds)
 
 

@@ -210,6 +210,19 @@ service = Table(
     *map(_text, ("provider", "publisher", "model", "account", "aliases")),
     _int("at_us"),
 )
+context = Table(
+    "context",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    *map(_text, ("key", "model", "text", "budget", "status", "why", "notes")),
+    *map(_int, ("max_tokens", "keep")),
+    Column("compare", Float(53), nullable=False),
+    _int("pusd", null=True),
+    *map(_int, ("used", "begun", "maker", "created_us", "used_us")),
+    *map(_int, ("with_questions", "with_pusd", "without_questions", "without_pusd")),
+)
+Index("context_of", context.c.key, context.c.used_us)
+Index("context_status", context.c.status)
 score = Table(
     "score",
     METADATA,
@@ -255,12 +268,17 @@ def _keep_archived_sums(connection: Connection) -> None:
         table.create(connection, checkfirst=True)
 
 
+def _keep_contexts(connection: Connection) -> None:
+    context.create(connection, checkfirst=True)
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0001_ledger", _create_ledger),
     ("0002_service_names", _name_services),
     ("0003_key_limits", _limit_keys),
     ("0004_tags_rates_archive", _tag_accounts),
     ("0005_archives", _keep_archived_sums),
+    ("0006_contexts", _keep_contexts),
 )
 """Name and function of every migration, in order."""
 

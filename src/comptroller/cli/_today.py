@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -10,7 +11,7 @@ from comptroller.cli._launch_options import LaunchOptions
 from comptroller.cli._output import say
 from comptroller.errors import InputError
 from comptroller.facts.site import Term
-from comptroller.launch import lines_of_manifest
+from comptroller.launch import lines_of_manifest, starts
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.offer.space import goal_of
@@ -51,30 +52,34 @@ def fleet_from_launch(asked: LaunchOptions, workload: Workload, moving_usd: floa
     if not at:
         raise InputError("a launch line does not say where it runs: --launch-at SITE")
     place = LaunchPlace(on, at, cast(Term, asked.term), asked.replicas)
-    reading = fleet_of_lines(_lines(asked.lines, asked.replicas), place)
-    for remark in reading.remarks:
+    lines, unread = _lines(asked.lines, asked.replicas)
+    reading = fleet_of_lines(lines, place)
+    for remark in (*unread, *reading.remarks):
         say(remark)
     return reading.fleet if moving_usd is None else reading.fleet.with_moving_usd(moving_usd)
 
 
-def _lines(text: str, replicas: int) -> list[tuple[str, int, str, str]]:
-    """Lines of a text: its own, those of a file, or those of manifests.
+def _lines(text: str, replicas: int) -> tuple[Sequence[tuple[str, int, str, str]], Sequence[str]]:
+    """Lines of a text: its own, those of a file, or those of manifests; and what of them was not read.
 
     Raises:
         InputError: the file cannot be read.
     """
     path = Path(text)
     if " " in text or not path.suffix:
-        return [("", replicas, "", text)]
+        return [("", replicas, "", text)], ()
     try:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--from-launch {text}: {error}") from error
     if path.suffix in {".yaml", ".yml", ".json"}:
-        return lines_of_manifest(_documents(path, content))
+        found = lines_of_manifest(_documents(path, content))
+        return found.lines, found.remarks
     joined = content.replace("\\\n", " ")
-    lines = [line for line in joined.splitlines() if line.strip() and not line.lstrip().startswith(("#", ":", "["))]
-    return [(path.stem, replicas, "", line) for line in lines]
+    lines = [line for line in joined.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    known = [line for line in lines if starts(line)]
+    others = [f"not read: {line.strip()[:80]}" for line in lines if line not in known]
+    return [(path.stem, replicas, "", line) for line in known or lines[:1] or [""]], others if known else ()
 
 
 def _documents(path: Path, content: str) -> list[Any]:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from comptroller.cli._evidence_options import EvidenceMap, evidence_map
 from comptroller.cli._export import wishes, write_exports
 from comptroller.cli._export_help import HELP
 from comptroller.cli._formats import FormatShowOptions, show_catalogue, show_comparison
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
+from comptroller.cli._run_register import tell_register
+from comptroller.cli._show_evidence import tell_evidence
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.planning.ground.plan_document import load_plan
 from comptroller.report import evidence
@@ -22,10 +23,8 @@ from comptroller.report.facts import LISTS, details
 from comptroller.report.installation import installation
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.terminal import console, print_plan, print_sheet
-from comptroller.work.evidence_readers import read_evidence
-from comptroller.work.evidence_summary import summarise
 
-SUBJECTS = (*LISTS, "evidence", "plan", "installation")
+SUBJECTS = (*LISTS, "evidence", "plan", "register", "installation")
 
 
 @with_shared_options
@@ -43,6 +42,8 @@ def run(
     html: Annotated[Path | None, typer.Option(help="Formats: write a page.", show_default=False)] = None,
 ) -> None:
     """Show facts (a whole table, or every value of one with its source), evidence, a plan, or the installation.
+
+    Of a register of training runs: FLOPs by both methods, and the rules that each meets.
 
     Of a deployment, the measurements behind it: show calibration ENGINE/ACCELERATOR/MODEL, then /LAYOUT, then /FORMAT.
     """
@@ -63,8 +64,11 @@ def run(
         raise InputError(f"--export writes a plan for a tool: comptroller show plan FILE, not show {subject}")
     if columns and not (subject == "evidence" and name):
         raise InputError(f"--map names the columns of a table: comptroller show evidence FILE, not show {subject}")
+    if subject == "register":
+        tell_register(name, json)
+        return
     if subject == "evidence" and name:
-        _evidence(name, columns, json)
+        tell_evidence(name, columns, json)
         return
     sheets = _sheets(subject, name)
     if json:
@@ -88,18 +92,6 @@ def _sheets(subject: str, name: str) -> tuple[ReportSheet, ...]:
     if kind not in LISTS:
         raise UnknownIdError("subject", subject, SUBJECTS)
     return details(kind, name) if name else (LISTS[kind](),)
-
-
-def _evidence(name: str, columns: EvidenceMap, json: bool) -> None:
-    summary = summarise(read_evidence(name, columns))
-    sheets = evidence.summary_sheets(summary)
-    if json:
-        records = {sheet.title.lower(): sheet.records() for sheet in sheets}
-        typer.echo(documents.dumps({"source": summary.source, **records}, indent=2, ensure_ascii=False))
-        return
-    console().print(f"[bold]{escape(evidence.headline(summary))}[/]\n")
-    for sheet in sheets:
-        print_sheet(sheet, console())
 
 
 def _plan(name: str, json: bool, export: list[str] | None) -> None:

@@ -11,7 +11,7 @@ from comptroller.costs.format_bounds import matrix_prior
 from comptroller.costs.network import DEEPEP_SHARE, leaves_node, network_shares
 from comptroller.costs.timing import COLLECTIVES, KernelEfficiency, KernelSignature, ServingOverheads, StepOverheads
 from comptroller.facts.calibration import OpPrior, kernel_prior
-from comptroller.facts.serving import ServingFacts, serving_facts
+from comptroller.facts.serving import ANY, ServingFacts, serving_facts
 
 STAND_IN = {"indexer": "attention_decode"}
 """Operations without measurements of their own -> the kind whose shares they take."""
@@ -175,9 +175,15 @@ class FittedCalibration:
         )
 
     def effect(self, replica: ModelReplica, quantity: str) -> float:
-        """The product of the effects of a quantity that apply to a replica; an effect never fitted is 1."""
-        factor, start = 1.0, f"{quantity}."
+        """The product of the effects of a quantity that apply to a replica; an effect never fitted is 1.
+
+        A vendor's build of a generation that nobody measured has the vendor's effects, beside those of the generation.
+        """
+        factor, start, table = 1.0, f"{quantity}.", self.facts.table
         for name, exposure in exposures(replica).items():
-            if name[0].startswith(start) and name in self.facts.table:
-                factor *= self.facts.table[name].value ** exposure
+            if not name[0].startswith(start):
+                continue
+            known = name if name in table else (name[0].removesuffix(f".{replica.engine.generation}"), ANY)
+            if known in table:
+                factor *= table[known].value ** exposure
         return factor

@@ -15,8 +15,9 @@ from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelL
 from comptroller.costs.fitted_calibration import KernelPriors
 from comptroller.costs.network import group_bytes_per_s, node_devices
 from comptroller.costs.operations import BUSIEST
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.step import ReplicaStep
-from comptroller.costs.timing import ReplicaTimer, replica_timer
+from comptroller.costs.timing import ReplicaTimer
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
@@ -81,18 +82,45 @@ class TrainingJob:
         >>> round(job.flops_per_token() / 1e9, 2)
         57.91
         """
-        table = self.model.hidden * self.model.vocabulary
-        matrices = self.model.active_params - (0 if self.model.tied_embedding else table) - self.model.side_elements
-        pairs = 0.0
-        for block in self.model.blocks:
-            mixer = block.mixer
-            if isinstance(mixer, SoftmaxAttention):
-                width = mixer.heads * (mixer.head_dim + (mixer.value_dim or mixer.head_dim))
-                pairs += block.count * width * min(self.seq, mixer.window_tokens or self.seq)
-            elif isinstance(mixer, LatentAttention):
-                width = mixer.heads * (mixer.nope_dim + mixer.rope_dim + mixer.value_dim)
-                pairs += block.count * width * self.seq
-        return 6.0 * matrices + 6.0 * pairs
+        pairs = sum(width * window for width, window in attention_widths(self.model, self.seq))
+        return 6.0 * matrix_params(self.model) + 6.0 * pairs
+
+    def causal_flops_per_token(self) -> float:
+        """As `flops_per_token`, with the pairs alone that a causal kernel forms: w - w (w - 1) / (2 s) a token.
+
+        w: positions that a layer may look at, the sequence or its window.
+
+        >>> from comptroller.facts.config import model
+        >>> from comptroller.facts.accelerator import accelerator
+        >>> job = TrainingJob(model("llama_3_1_8b"), accelerator("h100_sxm"), 8192)
+        >>> round(job.causal_flops_per_token() / 1e9, 2)
+        51.47
+        """
+        pairs = sum(
+            width * (window - window * (window - 1) / (2 * self.seq))
+            for width, window in attention_widths(self.model, self.seq)
+        )
+        return 6.0 * matrix_params(self.model) + 6.0 * pairs
+
+
+def matrix_params(model: Model) -> float:
+    """Active weights that a token is multiplied by: all but a table of embeddings of its own."""
+    table = model.hidden * model.vocabulary
+    return float(model.active_params - (0 if model.tied_embedding else table) - model.side_elements)
+
+
+def attention_widths(model: Model, seq: int) -> list[tuple[float, int]]:
+    """Multiply-adds of a query-key pair, and positions that a query may look at, of every kind of layer."""
+    found: list[tuple[float, int]] = []
+    for block in model.blocks:
+        mixer = block.mixer
+        if isinstance(mixer, SoftmaxAttention):
+            width = mixer.heads * (mixer.head_dim + (mixer.value_dim or mixer.head_dim))
+            found.append((float(block.count * width), min(seq, mixer.window_tokens or seq)))
+        elif isinstance(mixer, LatentAttention):
+            width = mixer.heads * (mixer.nope_dim + mixer.rope_dim + mixer.value_dim)
+            found.append((float(block.count * width), seq))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

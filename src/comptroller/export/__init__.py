@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module, resources
 
@@ -100,6 +100,44 @@ class ServiceLaunch:
             )
 
     @property
+    def routing(self) -> str:
+        """The policy that chooses among the replicas; empty where there is one."""
+        chosen = dict(self.service.deployment.policies).get("routing", "")
+        return chosen if self.pool.replicas > 1 else ""
+
+    def routed_as(self, known: Mapping[str, str], tool: str) -> str:
+        """What a tool that chooses among the replicas calls the plan's policy; empty where there is one replica.
+
+        known: policies that the tool has, by id.
+
+        Raises:
+            UnsupportedError: it has no such policy.
+        """
+        if self.routing and self.routing not in known:
+            raise UnsupportedError(
+                f"{self.service.id}: {tool} does not choose among {self.pool.replicas} replicas by {self.routing}, for "
+                f"which the plan was proven; plan with routing = {' or '.join(sorted(known))} under [policies]"
+                f"{', or export to kubernetes and gateway' if self.pool.phase == 'mixed' else ''}"
+            )
+        return known.get(self.routing, "")
+
+    @property
+    def routing_says(self) -> tuple[str, ...]:
+        """Who chooses among the replicas, where the tool does not."""
+        if not self.routing:
+            return ()
+        first, *_, last = self.replica_names
+        return (
+            f"Among the replicas {first} to {last} the plan's {self.routing} chooses: comptroller serve gateway.toml, "
+            "which --export gateway=FOLDER writes.",
+        )
+
+    @property
+    def replica_names(self) -> tuple[str, ...]:
+        """Names of the replicas, under which the gateway finds them; `-2` at the end would be another service."""
+        return tuple(f"{self.name}-r{number}" for number in range(self.pool.replicas))
+
+    @property
     def price(self) -> str:
         """What the plan reckons with, in words."""
         paid = self.service.price
@@ -145,7 +183,8 @@ def pool_launches(plan: Plan) -> tuple[tuple[ServiceLaunch, ...], ...]:
     """Each service of a plan on own accelerators, named, pool by pool: one, or prefill and decode apart.
 
     Raises:
-        UnsupportedError: everything is bought from APIs, a service is a what-if, or has pools of one phase alone.
+        UnsupportedError: everything is bought from APIs, a service is a what-if, has pools of one phase alone, or
+            policies that its engine is not known to follow.
     """
     if not plan.services:
         raise UnsupportedError(f"{plan.name}: all tokens are bought from APIs, there is nothing to start")
@@ -160,14 +199,29 @@ def _launches_of(service: ServiceDocument, library: FactLibrary, names: Counter[
             raise UnsupportedError(f"{service.id}: {command.removeprefix('# ')}")
     if [pool.phase for pool in pools] not in (["mixed"], ["prefill", "decode"]):
         raise UnsupportedError(f"{service.id}: a service has one pool that does both, or prefill and decode")
+    for pool in pools:
+        if pool.clock_mhz or pool.power_limit_w:
+            raise UnsupportedError(
+                f"{service.id}: a locked clock or a power limit is set on nodes, which no export does; plan without "
+                "allow.clock_mhz and allow.power_limit_w, or set them by the note in the plan"
+            )
     base = slug(f"{service.deployment.model}-{pools[0].accelerator}")
     names[base] += 1
     name = base if names[base] == 1 else f"{base}-{names[base]}"
     engine = library.engine(service.deployment.engine.id).launched_as
+    _require_policies(service, engine, commands)
     for pool, command in zip(pools, commands, strict=True):
         device = library.accelerator(pool.accelerator)
         conversion = _conversion_of(service, pool, library)
         yield ServiceLaunch(service, name, engine, command, pool, device, nodes_of(pool, device), conversion)
+
+
+def _require_policies(service: ServiceDocument, engine: str, commands: list[str]) -> None:
+    """Refuse a service whose lines do not batch and schedule as it was planned."""
+    words = launch.policy_words(engine, dict(service.deployment.policies))
+    for command in commands:
+        if missing := [word for word in words if word not in shlex.split(command)]:
+            raise UnsupportedError(f"{service.id}: its line lacks {' '.join(missing)} of its policies; plan again")
 
 
 def _conversion_of(

@@ -19,6 +19,7 @@ def _script(run: ServiceLaunch) -> str:
         where = f"on each of {run.nodes} nodes with {run.devices} x {run.device.id}: RANK is the node's number from 0"
     lines = ["#!/bin/sh", f"# {run.service.id}: {run.pool.replicas} times, {where}"]
     lines.append(f"# planned for {run.engine} {run.service.deployment.engine.version}")
+    lines += [f"# {text}" for text in run.routing_says]
     if run.nodes > 1:
         lines.append(': "${RANK:?the number of this node}" "${LEADER:?the address of node 0}"')
     if made := run.conversion:

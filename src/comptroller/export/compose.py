@@ -28,6 +28,7 @@ def _says(run: ServiceLaunch) -> tuple[str, ...]:
     return (
         f"{run.service.id}: docker compose -f {run.name}.compose.yaml up, on a machine with {run.device.id}",
         f"{run.pool.replicas} replicas of {run.devices} devices each; ports count up from {PORT}.",
+        *run.routing_says,
     )
 
 
@@ -45,7 +46,7 @@ def _document(run: ServiceLaunch) -> dict[str, Any]:
             f"{run.service.id}: {run.pool.replicas} replicas of {run.devices} devices are more than the "
             f"{run.device.node_devices} of a machine; export to kubernetes or commands"
         )
-    return {"services": {f"{run.name}-{number}": _service(run, number) for number in range(run.pool.replicas)}}
+    return {"services": {name: _service(run, number) for number, name in enumerate(run.replica_names)}}
 
 
 def _service(run: ServiceLaunch, number: int) -> dict[str, Any]:

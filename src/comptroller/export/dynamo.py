@@ -45,6 +45,10 @@ RUNTIMES: Mapping[str, DynamoRuntime] = {
 by NIXL unless it is told otherwise; its SGLang worker takes SGLang's own arguments."""
 
 
+ROUTING: Mapping[str, str] = {"round_robin": "round-robin", "prefix_load": "kv"}
+"""Routing policy -> DYN_ROUTER_MODE of the front end (docs.nvidia.com/dynamo, router guide, of 0.8 and later)."""
+
+
 def files(plan: Plan) -> dict[str, str]:
     """One graph for each service."""
     return {f"{pools[0].name}.yaml": _yaml.document(_graph(pools), _says(pools)) for pools in pool_launches(plan)}
@@ -59,7 +63,11 @@ def _says(pools: tuple[ServiceLaunch, ...]) -> tuple[str, ...]:
 
 def _graph(pools: tuple[ServiceLaunch, ...]) -> dict[str, Any]:
     runtime = _runtime(pools[0])
-    frontend = {"componentType": "frontend", "replicas": 1, "extraPodSpec": {"mainContainer": {"image": runtime.image}}}
+    modes = {run.routed_as(ROUTING, "Dynamo's front end") for run in pools} - {""}
+    frontend = {
+        "componentType": "frontend", "replicas": 1, "extraPodSpec": {"mainContainer": {"image": runtime.image}},
+        **({"envs": [{"name": "DYN_ROUTER_MODE", "value": mode} for mode in modes]} if modes else {}),
+    }  # fmt: skip
     return {
         "apiVersion": "nvidia.com/v1alpha1", "kind": "DynamoGraphDeployment",
         "metadata": {"name": pools[0].name, "annotations": {"comptroller/service": pools[0].service.id}},

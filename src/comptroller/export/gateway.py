@@ -1,7 +1,7 @@
 """Comptroller's own gateway: the plan as it is, and a configuration that says where its services are.
 
-`comptroller serve gateway.toml`. Own services stand at the names that the Kubernetes manifests give them; the URL of
-an API, and the variable that holds its key, are the user's to fill in.
+`comptroller serve gateway.toml`. Own services stand at the names that Kubernetes manifests and Compose files give them,
+replica by replica; the URL of an API, and the variable that holds its key, are the user's to fill in.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from comptroller.export import PORT, service_launches
+from comptroller.export import PORT, ServiceLaunch, service_launches
 from comptroller.planning.ground.plan_document import OfferService, Plan
 
 
@@ -26,12 +26,19 @@ def files(plan: Plan) -> dict[str, str]:
 def _own(plan: Plan) -> Iterator[str]:
     for run in service_launches(plan) if plan.services else ():
         settings = {
-            "url": f"http://{run.name}:{PORT}/v1",
+            **_address(run),
             "model": run.model_name,
             "context_tokens": run.service.deployment.engine.context_tokens,
             "max_in_flight": run.pool.replicas * run.service.deployment.engine.max_batch,
         }
         yield _table(run.service.id, settings)
+
+
+def _address(run: ServiceLaunch) -> dict[str, Any]:
+    """One URL, or one for each replica: the gateway chooses among them by the plan's routing policy."""
+    if not run.routing:
+        return {"url": f"http://{run.name}:{PORT}/v1"}
+    return {"urls": [f"http://{name}:{PORT}/v1" for name in run.replica_names]}
 
 
 def _offer_table(offer: OfferService) -> str:

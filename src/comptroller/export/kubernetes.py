@@ -1,7 +1,9 @@
-"""Kubernetes: a Deployment for each service, or a StatefulSet for each replica that spans nodes; core APIs only.
+"""Kubernetes: a Deployment for a replica, a StatefulSet for several, or for each that spans nodes; core APIs only.
 
-Nodes are chosen by the label `comptroller/accelerator`. Where a replica spans nodes, a pod's rank is its index in
-the StatefulSet (a label since Kubernetes 1.28) and the first pod leads.
+Nodes are chosen by the label `comptroller/accelerator`. Every one of several replicas has a Service of its own, among
+which the gateway chooses by the plan's routing policy; the Service of all spreads connections without looking at load.
+Where a replica spans nodes, a pod's rank is its index in the StatefulSet (a label since Kubernetes 1.28) and the first
+pod leads.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def files(plan: Plan) -> dict[str, str]:
     says = (f"{plan.name}: kubectl apply -f .", "HF_TOKEN comes from the secret hf-token, if there is one.")
     return {
         f"{run.name}.yaml": "---\n".join(
-            _yaml.document(item, says if not number else ()) for number, item in enumerate(_objects(run))
+            _yaml.document(item, (*says, *run.routing_says) if not number else ())
+            for number, item in enumerate(_objects(run))
         )
         for run in service_launches(plan)
     }
@@ -44,17 +47,28 @@ def _objects(run: ServiceLaunch) -> Iterator[Json]:
     chosen = {"app": run.name}
     if run.nodes == 1:
         yield address_of(run.name, chosen)
-        yield _workload("Deployment", run, run.name, {"replicas": run.pool.replicas})
+        yield from _replicas(run, chosen) if run.routing else [_workload("Deployment", run, run.name, {"replicas": 1})]
         return
     yield address_of(run.name, {**chosen, INDEX: "0"})
-    for number in range(run.pool.replicas):
-        name = f"{run.name}-{number}"
+    for name in run.replica_names:
         labels = {"replica": name}
+        if run.routing:
+            yield address_of(name, {**labels, INDEX: "0"})
         yield address_of(f"{name}-nodes", labels) | {"spec": _headless(labels)}
         spec = {
             "serviceName": f"{name}-nodes", "replicas": run.nodes, "podManagementPolicy": "Parallel",
         }  # fmt: skip
         yield _workload("StatefulSet", run, name, spec)
+
+
+def _replicas(run: ServiceLaunch, chosen: Mapping[str, str]) -> Iterator[Json]:
+    """Replicas inside a node, each behind a Service of its own."""
+    for number, name in enumerate(run.replica_names):
+        yield address_of(name, {**chosen, INDEX: str(number)})
+    name = f"{run.name}-pods"
+    yield address_of(name, chosen) | {"spec": _headless(chosen)}
+    spec = {"serviceName": name, "replicas": run.pool.replicas, "podManagementPolicy": "Parallel"}
+    yield _workload("StatefulSet", run, run.name, spec)
 
 
 def address_of(name: str, chosen: Mapping[str, str]) -> Json:
@@ -72,7 +86,7 @@ def _headless(chosen: Mapping[str, str]) -> Json:
 
 def _workload(kind: str, run: ServiceLaunch, name: str, spec: Json) -> Json:
     labels = {"app": run.name} if run.nodes == 1 else {"app": run.name, "replica": name}
-    about = {"comptroller/service": run.service.id, "comptroller/price": run.price}
+    about = about_of(run)
     return {
         "apiVersion": "apps/v1", "kind": kind,
         "metadata": {"name": name, "labels": labels, "annotations": about},
@@ -81,6 +95,12 @@ def _workload(kind: str, run: ServiceLaunch, name: str, spec: Json) -> Json:
             "template": {"metadata": {"labels": labels}, "spec": pod_of(run, name)},
         },
     }  # fmt: skip
+
+
+def about_of(run: ServiceLaunch) -> Json:
+    """Annotations: the service of the plan, its price, and what chooses among replicas."""
+    routing = {"comptroller/routing": run.routing} if run.routing else {}
+    return {"comptroller/service": run.service.id, "comptroller/price": run.price, **routing}
 
 
 def pod_of(run: ServiceLaunch, name: str) -> Json:

@@ -11,6 +11,9 @@ from comptroller.errors import UnsupportedError
 from comptroller.export import PORT, ServiceLaunch, _yaml, kubernetes, service_launches
 from comptroller.planning.ground.plan_document import Plan
 
+LABEL = "leaderworkerset.sigs.k8s.io"
+"""Prefix of the labels that LeaderWorkerSet gives its pods: name, group-index, worker-index."""
+
 LEADER, RANK = "LWS_LEADER_ADDRESS", "LWS_WORKER_INDEX"
 """Variables that LeaderWorkerSet puts into every container of a group."""
 
@@ -30,9 +33,19 @@ def files(plan: Plan) -> dict[str, str]:
 
 
 def _manifest(run: ServiceLaunch) -> str:
-    group = {"leaderworkerset.sigs.k8s.io/name": run.name, "leaderworkerset.sigs.k8s.io/worker-index": "0"}
-    says = (f"{run.service.id}: needs LeaderWorkerSet, github.com/kubernetes-sigs/lws",)
-    return "---\n".join((_yaml.document(kubernetes.address_of(run.name, group), says), _yaml.document(_group(run))))
+    leaders = {f"{LABEL}/name": _set_name(run), f"{LABEL}/worker-index": "0"}
+    says = (f"{run.service.id}: needs LeaderWorkerSet, github.com/kubernetes-sigs/lws", *run.routing_says)
+    one_by_one = [
+        kubernetes.address_of(name, {**leaders, f"{LABEL}/group-index": str(number)})
+        for number, name in enumerate(run.replica_names if run.routing else ())
+    ]
+    objects = (kubernetes.address_of(run.name, leaders), *one_by_one, _group(run))
+    return "---\n".join(_yaml.document(item, () if number else says) for number, item in enumerate(objects))
+
+
+def _set_name(run: ServiceLaunch) -> str:
+    """Not the Service's: LeaderWorkerSet makes a headless one of the set's own name, by which leaders are found."""
+    return f"{run.name}-group"
 
 
 def _group(run: ServiceLaunch) -> dict[str, Any]:
@@ -41,10 +54,9 @@ def _group(run: ServiceLaunch) -> dict[str, Any]:
     (container,) = pod["containers"]
     ranks = [{"name": "RANK", "value": f"$({RANK})"}, {"name": "LEADER", "value": f"$({LEADER})"}]
     container["env"] = [item for item in container["env"] if item["name"] not in {"RANK", "LEADER"}] + ranks
-    about = {"comptroller/service": run.service.id, "comptroller/price": run.price}
     return {
         "apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet",
-        "metadata": {"name": run.name, "annotations": about},
+        "metadata": {"name": _set_name(run), "annotations": kubernetes.about_of(run)},
         "spec": {
             "replicas": run.pool.replicas,
             "leaderWorkerTemplate": {

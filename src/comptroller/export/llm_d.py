@@ -16,6 +16,14 @@ from comptroller.planning.ground.plan_document import Plan
 ACCELERATORS: Mapping[str, str] = {"NVIDIA": "nvidia", "AMD": "amd", "Google": "google", "Intel": "intel-gaudi"}
 """Vendor -> the chart's `accelerator.type`, which names the resource of a pod."""
 
+ROUTING: Mapping[str, str] = {
+    "least_request": "active-request-scorer",
+    "least_kv": "kv-cache-utilization-scorer",
+    "prefix_match": "prefix-cache-scorer",
+    "session_affinity": "session-affinity-scorer",
+}
+"""Routing policy -> scorer of the endpoint picker (docs/architecture.md of llm-d/llm-d-inference-scheduler)."""
+
 DECODER_PORT = 8200
 """Where a decoder listens behind its sidecar (`routing.proxy.targetPort`), which takes the port of the service."""
 
@@ -35,9 +43,11 @@ def files(plan: Plan) -> dict[str, str]:
 
 def _says(pools: tuple[ServiceLaunch, ...]) -> tuple[str, ...]:
     name = pools[0].name
+    routed = {f"{x.pool.phase}: {x.routing} is {x.routed_as(ROUTING, 'llm-d')}" for x in pools if x.routing}
     return (
         f"{pools[0].service.id}: helm install {name} llm-d-modelservice/llm-d-modelservice -f {name}.values.yaml",
         "In front: an InferencePool that selects llm-d.ai/model, with the profiles of guides/pd-disaggregation.",
+        *((f"Scorer of these profiles, as planned for pools: {'; '.join(sorted(routed))}.",) if routed else ()),
         f"Weights come with the token in the secret hf-token, key HF_TOKEN. The plan reckons with {pools[0].price}.",
         *(() if len(pools) == 1 else ("Caches are handed on by NIXL, which the image has to hold.",)),
     )

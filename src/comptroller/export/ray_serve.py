@@ -31,6 +31,10 @@ ACCELERATORS: Mapping[str, str] = {
 """`ray.util.accelerators`: what a node calls its devices."""
 
 
+ROUTING: Mapping[str, str] = {"power_of_two": "its own choice of the less loaded of two"}
+"""Routing policies that Ray Serve has; this is its default (docs.ray.io, serve/llm/architecture/routing-policies)."""
+
+
 def files(plan: Plan) -> dict[str, str]:
     """The config of one application."""
     models = [_model(run) for run in service_launches(plan)]
@@ -47,7 +51,9 @@ def files(plan: Plan) -> dict[str, str]:
         ],
     }
     versions = sorted({run.service.deployment.engine.version for run in service_launches(plan)})
-    says = (f"{plan.name}: serve deploy {name}.yaml", f"Nodes need vllm {' and '.join(versions)}, as planned.")
+    says = [f"{plan.name}: serve deploy {name}.yaml", f"Nodes need vllm {' and '.join(versions)}, as planned."]
+    routed = {run.routing: run.routed_as(ROUTING, "Ray Serve") for run in service_launches(plan) if run.routing}
+    says += [f"Among replicas Ray Serve routes by {policy}, {words}." for policy, words in routed.items()]
     return {f"{name}.yaml": _yaml.document(document, says)}
 
 
@@ -56,7 +62,7 @@ def _model(run: ServiceLaunch) -> dict[str, Any]:
 
     Raises:
         UnsupportedError: the engine is not vLLM, it has data-parallel ranks, Ray's name of the device is not known,
-            or no repository has its weights.
+            no repository has its weights, or Ray chooses otherwise among replicas.
     """
     if run.engine != "vllm":
         raise UnsupportedError(f"{run.service.id}: Ray Serve's LLM application runs vllm, not {run.engine}")
@@ -67,6 +73,7 @@ def _model(run: ServiceLaunch) -> dict[str, Any]:
     if run.device.id not in ACCELERATORS:
         raise UnsupportedError(f"{run.service.id}: Ray's name of {run.device.id} is not known")
     run.require_repository()
+    run.routed_as(ROUTING, "Ray Serve")
     return {
         "model_loading_config": {"model_id": run.name, "model_source": run.words[2]},
         "accelerator_type": ACCELERATORS[run.device.id],

@@ -34,6 +34,9 @@ CLOUDS: Mapping[str, str] = {
 }
 """Providers of the facts that SkyPilot rents from; with others it chooses among the clouds that are set up."""
 
+ROUTING: Mapping[str, str] = {"least_request": "least_load", "round_robin": "round_robin"}
+"""Routing policy -> `load_balancing_policy` of SkyServe (docs.skypilot.co, service YAML)."""
+
 LEAST_DISK_GB = 256
 LOADING_S = 3600
 """How long weights may take to load."""
@@ -52,12 +55,13 @@ def _says(run: ServiceLaunch) -> tuple[str, ...]:
 
 def _task(run: ServiceLaunch) -> dict[str, Any]:
     probe = {"path": "/health", "initial_delay_seconds": LOADING_S}
+    routing = {"load_balancing_policy": run.routed_as(ROUTING, "SkyServe") or "least_load"}
     return {
         "name": run.name,
         "num_nodes": run.nodes,
         "resources": _resources(run),
         "envs": {"HF_TOKEN": ""},
-        "service": {"readiness_probe": probe, "replicas": run.pool.replicas, "load_balancing_policy": "least_load"},
+        "service": {"readiness_probe": probe, "replicas": run.pool.replicas, **routing},
         "run": f"{RANKS if run.nodes > 1 else ''}exec {run.line}\n",
     }  # fmt: skip
 

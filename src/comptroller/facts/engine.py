@@ -63,7 +63,7 @@ class EngineFacts:
     def generation_of(self, version: str) -> str:
         """The older generation that a version belongs to; empty for the present one, or where no version is stated.
 
-        >>> engine_facts("vllm").generation_of("0.6.3.post1"), engine_facts("vllm").generation_of("0.11.0")
+        >>> engine_facts("vllm").generation_of("0.6.3.post1"), engine_facts("vllm").generation_of("0.12.0")
         ('v0', '')
         """
         numbers = version_numbers(version)

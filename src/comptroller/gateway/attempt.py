@@ -60,7 +60,7 @@ class SettlementDesk(Protocol):
 
 
 class CallAttempt:
-    """One try of an order at one replica: holds a place and a hold until it is closed."""
+    """One try of an order at one replica: holds a place and a hold until it is closed. begun: whether it was sent."""
 
     replica: UpstreamReplica
     load: RoutedLoad | None = None
@@ -75,11 +75,13 @@ class CallAttempt:
         self._claims = order.claims(service, self.body, self._worst_pusd)
         self.receipt: CallReceipt | None = None
         self.usage: TokenUsage | None = None
-        self.open = self._asked = False
+        self.open = self._asked = self.begun = False
         self.first_s = nan
 
-    async def reserve(self) -> None:
+    async def reserve(self, avoid: UpstreamReplica | None = None) -> None:
         """Takes the place that was waited for, chooses the replica, and writes the hold.
+
+        avoid: a replica that works on the same order; beside it no hold is waited for.
 
         Raises:
             CircuitOpenError: every replica fails.  BudgetExceededError, LedgerError: nothing may be spent.
@@ -87,7 +89,7 @@ class CallAttempt:
         order, desk, service = self.order, self.desk, self.service
         try:
             prompt = order.routed_prompt(service, self.body) if service.routed else None
-            self.replica, self.load = service.place(prompt, self.call.key)
+            self.replica, self.load = service.place(prompt, self.call.key, avoid)
         except BaseException:
             service.queue.leave()
             raise
@@ -98,7 +100,7 @@ class CallAttempt:
         try:
             about = {"user": order.user, "tags": order.tags}
             quote = CallQuote(self._worst_pusd, order.estimate_pusd, order.plan, **about, claims=self._claims)
-            await self._hold(ReservationPosting(self.call, quote))
+            await self._hold(ReservationPosting(self.call, quote), () if avoid else HELD_PAUSES_S)
         except asyncio.CancelledError:
             if self._asked:
                 self.close("cancelled", None, "called off before it was sent", billable=False)
@@ -111,9 +113,9 @@ class CallAttempt:
             self._leave()
             raise
 
-    async def _hold(self, posting: ReservationPosting) -> None:
+    async def _hold(self, posting: ReservationPosting, pauses_s: tuple[float, ...]) -> None:
         """Writes the hold; where open calls alone hold what is missing, waits for them first."""
-        for pause_s in HELD_PAUSES_S:
+        for pause_s in pauses_s:
             try:
                 self._asked = True
                 await asyncio.shield(self.desk.hold(posting))

@@ -44,9 +44,11 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
     routing: policy that chooses among the replicas, by id, path or dotted path; else the plan's, else bounded_hash.
     weights: of the replicas, for `weighted`.  kv_tokens: of each replica's cache; else the plan's.
     attempts: tries of a call.  fallback: services to try next.  first_s: longest to the first byte; idle_s:
-    between two; total_s: of a whole call.  single_choice: counts the tokens of one choice of n, so that n
-    choices are asked for one by one.  usage: takes stream_options.  running_usage: reports usage in each event
-    when asked (vLLM).  prefill: goes on from a last turn of the assistant.  endpoints: what it serves.
+    between two; total_s: of a whole call.  hedge: share of the calls that may get a second request at another
+    replica or fallback, when they take longer than all but that share did.
+    single_choice: counts the tokens of one choice of n, so that n choices are asked for one by one.  usage: takes
+    stream_options.  running_usage: reports usage in each event when asked (vLLM).  prefill: goes on from a last turn
+    of the assistant.  endpoints: what it serves.
     dialect: a row of gateway/body_fields.py: the fields it takes, and its one name of the longest generation.
     fields: others that the operator answers for: they neither lengthen, multiply nor make dearer what is generated.
     provider, publisher, billing_account, invoice_names: what the world calls it, in FOCUS, spans and invoices; the
@@ -75,6 +77,7 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
     first_s: Positive = 60.0
     idle_s: Positive = 60.0
     total_s: Positive = 600.0
+    hedge: Annotated[float, Meta(ge=0, le=0.5)] = 0.0
     single_choice: bool = False
     usage: bool = True
     running_usage: bool = False
@@ -212,6 +215,8 @@ class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):
                 raise InputError(
                     f"services.{name}.weights: {len(item.weights)} for {len(item.replicas)} urls; give one for each"
                 )
+            if item.hedge and len(item.replicas) < 2 and not item.fallback:
+                raise InputError(f"services.{name}.hedge: there is no second upstream; add to urls, or name a fallback")
         named |= {"roles": tuple(self.roles.values())}
         for where, services in named.items():
             for service in services:

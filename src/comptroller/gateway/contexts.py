@@ -2,6 +2,7 @@
 
 After Lin et al., Sleep-time Compute (arXiv 2504.13171): what many questions on one context would work out again is
 worked out once, before they come. What it saves is measured: of the questions some are answered without the notes.
+Contexts are kept in the books, so that all gateways that share them know them, and a gateway that is started again.
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
-from dataclasses import dataclass, field
-from math import isnan
 from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct
 
+from comptroller.books.contexts import FAILED, READY, WITH, WITHOUT, ContextStore, SleepContext
+from comptroller.books.keys import ApiKeyStore
+from comptroller.books.ledger import CallLedger
 from comptroller.costs.rating import PUSD
 from comptroller.errors import ComptrollerError
-from comptroller.gateway.admission import GatewayCaller, GatewayLruCache
+from comptroller.gateway.admission import GatewayCaller
 from comptroller.gateway.conversation import text_of
 from comptroller.gateway.formats import MOST_CONTEXT_ID, RequestOptions
 from comptroller.gateway.problems import GatewayError
@@ -41,8 +42,12 @@ INSTRUCTION = (
 )
 IDLE_S = 0.2
 """How often it is looked whether a service is idle. At twice it notes are ready 0.2 s later."""
-MOST = 1000
-"""Contexts that are kept; those unused for longest go. At twice it twice the memory."""
+ADOPT_S = 30.0
+"""How often it is looked whether another gateway died over the notes of a context. At twice it they are made 30 s
+later; questions are answered without them until then."""
+MOST_TEXT = 4_000_000
+"""Characters of a context: a million tokens, the longest prompt that services commonly take. At twice it the contexts
+of a key may take twice the room in the books."""
 NAMED = "notes"
 """Tag of a question on a context: `with` or `without` notes."""
 
@@ -54,169 +59,208 @@ class ContextRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """
 
     model: Annotated[str, Meta(min_length=1)]
-    context: Annotated[str, Meta(min_length=1)]
+    context: Annotated[str, Meta(min_length=1, max_length=MOST_TEXT, pattern="^[^\\x00]*$")]
     budget: Annotated[str, Meta(min_length=1)]
     max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 1024
     keep: bool = True
     compare: Annotated[float, Meta(ge=0, le=0.5)] = 0.1
 
 
-@dataclass(slots=True)
-class QuestionCosts:
-    """Dollars of questions whose cost is known, and how many."""
+def prefix_for(context: SleepContext) -> tuple[str, str]:
+    """What a question gets before it, and under which tag it is booked. context: as of `ContextStore.take`.
 
-    questions: int = 0
-    usd: float = 0.0
+    Of the questions a share of `compare`, evenly spread, gets the text without notes, and all do until there are any.
 
-    def add(self, cost: Cost) -> None:
-        """A question that was answered; of unknown cost it is left out."""
-        if not isnan(usd := float(cost.usd)):
-            self.questions, self.usd = self.questions + 1, self.usd + usd
+    >>> from dataclasses import replace
+    >>> made = SleepContext("ctx_1", "", "m", "text", "1 usd", 9, False, 0.5, READY, notes="notes")
+    >>> [prefix_for(replace(made, used=number)) for number in (1, 2, 3)]
+    [('notes', 'with'), ('text', 'without'), ('notes', 'with')]
+    """
+    compare = context.compare
+    bare = context.status != READY or int(context.used * compare) > int((context.used - 1) * compare)
+    if bare:
+        return context.text, WITHOUT
+    return f"{context.text}\n\n{context.notes}" if context.keep else context.notes, WITH
 
-    @property
-    def mean_usd(self) -> float | None:
-        """Of one question; None where there was none."""
-        return self.usd / self.questions if self.questions else None
 
-
-@dataclass(slots=True)
-class SleepContext:
-    """A context with its notes. status: pending, ready or failed.  why: of a failure.  used: questions so far."""
-
-    id: str
-    owner: GatewayCaller
-    asked: ContextRequest
-    status: str = "pending"
-    why: str = ""
-    notes: str = ""
-    made_usd: float | None = None
-    used: int = 0
-    created_s: float = field(default_factory=time.time)
-    costs: dict[str, QuestionCosts] = field(
-        default_factory=lambda: {"with": QuestionCosts(), "without": QuestionCosts()}
-    )
-
-    @property
-    def saved_usd(self) -> float | None:
-        """What the notes have saved beyond what they cost; None until questions of both kinds were answered."""
-        noted, bare = self.costs["with"], self.costs["without"]
-        if noted.mean_usd is None or bare.mean_usd is None or self.made_usd is None:
-            return None
-        return noted.questions * (bare.mean_usd - noted.mean_usd) - self.made_usd
-
-    def turn(self) -> tuple[str, str]:
-        """What the next question gets before it, and under which tag it is booked."""
-        self.used += 1
-        compare = self.asked.compare
-        bare = self.status != "ready" or (compare > 0 and int(self.used * compare) > int((self.used - 1) * compare))
-        if bare:
-            return self.asked.context, "without"
-        return f"{self.asked.context}\n\n{self.notes}" if self.asked.keep else self.notes, "with"
-
-    @property
-    def document(self) -> Json:
-        """The context as it is told, without its text."""
-        costs = {kind: {"questions": item.questions, "usd": item.usd} for kind, item in self.costs.items()}
-        return {
-            "id": self.id, "object": "context", "created": int(self.created_s), "model": self.asked.model,
-            "status": self.status, "error": self.why or None, "notes": self.notes or None, "usd": self.made_usd,
-            "questions": costs, "saved_usd": self.saved_usd,
-        }  # fmt: skip
+def context_document(context: SleepContext) -> Json:
+    """The context as it is told, without its text."""
+    costs = {
+        kind: {"questions": getattr(context, f"{kind}_questions"), "usd": getattr(context, f"{kind}_pusd") / PUSD}
+        for kind in (WITH, WITHOUT)
+    }
+    saved_pusd = context.saved_pusd
+    return {
+        "id": context.id, "object": "context", "created": context.created_us // 10**6, "model": context.model,
+        "status": context.status, "error": context.why or None, "notes": context.notes or None,
+        "usd": None if context.pusd is None else context.pusd / PUSD, "questions": costs,
+        "saved_usd": None if saved_pusd is None else saved_pusd / PUSD,
+    }  # fmt: skip
 
 
 class ContextNotes:
-    """The contexts of a gateway. They live in its memory: another gateway, and this one started again, know none."""
+    """What a gateway does with the contexts of its books. `start` comes first where there are any books."""
 
     def __init__(self, gateway: GatewayRuntime) -> None:
         self._gateway = gateway
-        self._kept: GatewayLruCache[SleepContext] = GatewayLruCache(MOST)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._kept: ContextStore | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._counts: set[asyncio.Task[Any]] = set()
 
-    def add(self, caller: GatewayCaller, asked: ContextRequest) -> SleepContext:
+    def start(self, ledger: CallLedger) -> None:
+        """Begins to make the notes that gateways which died have left."""
+        self._kept, self._keys = ContextStore(ledger), ApiKeyStore(ledger)
+        self._go(self._adopt_forever(), self._tasks)
+
+    async def add(self, caller: GatewayCaller, asked: ContextRequest) -> SleepContext:
         """A new context; its notes are made when its service is idle.
 
         Raises:
             GatewayError: the model may not be called, or the budget is not of dollars, or less than the notes may cost.
         """
-        made = SleepContext(f"ctx_{secrets.token_hex(8)}", caller, asked)
-        self._order(made)
-        self._kept.put(made.id, made)
-        task = asyncio.create_task(self._make(made))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return made
+        name = f"ctx_{secrets.token_hex(8)}"
+        made = SleepContext(
+            name, caller.name, asked.model, asked.context, asked.budget, asked.max_tokens, asked.keep, asked.compare
+        )
+        self._order(made, caller)
+        await asyncio.to_thread(self._store.add, made)
+        self._go(self._make(made, caller), self._tasks)
+        return await self.get(caller, name)
 
-    def get(self, caller: GatewayCaller, name: str) -> SleepContext:
+    async def get(self, caller: GatewayCaller, name: str) -> SleepContext:
         """A context of a caller.
 
         Raises:
             GatewayError: the caller has none of that id.
         """
-        found = self._kept.get(name)
-        if found is None or found.owner.name != caller.name:
-            raise GatewayError(
-                404, f"no context {name[:MOST_CONTEXT_ID]!r} of this key", "not_found", "comptroller.context"
-            )
-        return found
+        await asyncio.gather(*self._counts, return_exceptions=True)
+        return self._found(await asyncio.to_thread(self._store.find, caller.name, name), name)
 
-    def apply(self, asked: GatewayRequest) -> None:
+    async def remove(self, caller: GatewayCaller, name: str) -> None:
+        """Removes a context of a caller, text and notes. What they cost stays in the books.
+
+        Raises:
+            GatewayError: the caller has none of that id.
+        """
+        if not await asyncio.to_thread(self._store.remove, caller.name, name):
+            self._found(None, name)
+
+    async def apply(self, asked: GatewayRequest) -> None:
         """Puts the context that a request names before its messages.
 
         Raises:
             GatewayError: there is none of that id, or the request is no chat.
         """
-        if not asked.options.context:
+        if not (name := asked.options.context):
             return
-        context = self.get(asked.caller, asked.options.context)
         if asked.path != "chat/completions":
             raise GatewayError(400, "a context goes with a chat", "invalid_value", "comptroller.context")
-        text, tag = context.turn()
+        context = self._found(await asyncio.to_thread(self._store.take, asked.caller.name, name), name)
+        text, tag = prefix_for(context)
         asked.body = asked.body | {"messages": [{"role": "system", "content": text}, *asked.body["messages"]]}
         asked.size += len(text.encode())
         asked.native = None
         asked.options.tags = asked.options.tags | {"context": context.id, NAMED: tag}
 
     def ended(self, asked: GatewayRequest, cost: Cost) -> None:
-        """A question on a context was answered."""
-        found = self._kept.get(asked.options.context) if asked.options.context else None
-        if found is not None:
-            found.costs[asked.options.tags[NAMED]].add(cost)
+        """A question on a context was answered; one of unknown cost is left out."""
+        name, usd = asked.options.context, number_or_none(float(cost.usd))
+        if name and usd is not None:
+            counted = asyncio.to_thread(self._store.answered, name, asked.options.tags[NAMED], round(usd * PUSD))
+            self._go(_told_if_lost(counted, f"context {name} lacks a question"), self._counts)
 
     async def stop(self) -> None:
-        """Gives up what is not made yet."""
+        """Gives up what is not made yet: the next gateway of the books makes it."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._counts, return_exceptions=True)
 
-    def _order(self, context: SleepContext) -> Any:
-        """The call that makes the notes, within its budget."""
-        budget = QuestionBudget.parse(context.asked.budget)
-        gateway, asked = self._gateway, context.asked
-        turns = [{"role": "system", "content": asked.context}, {"role": "user", "content": INSTRUCTION}]
-        body = {"model": asked.model, "messages": turns, "max_tokens": asked.max_tokens}
+    @property
+    def _store(self) -> ContextStore:
+        if self._kept is None:
+            raise GatewayError(400, "contexts are kept in the books, and this gateway has none", "unsupported")
+        return self._kept
+
+    @staticmethod
+    def _go(work: Any, into: set[asyncio.Task[Any]]) -> None:
+        task = asyncio.create_task(work)
+        into.add(task)
+        task.add_done_callback(into.discard)
+
+    @staticmethod
+    def _found(context: SleepContext | None, name: str) -> SleepContext:
+        if context is None:
+            raise GatewayError(
+                404, f"no context {name[:MOST_CONTEXT_ID]!r} of this key", "not_found", "comptroller.context"
+            )
+        return context
+
+    def _order(self, context: SleepContext, caller: GatewayCaller) -> Any:
+        """The call that makes the notes, within what is left of its budget: a call that a gateway died over counts."""
+        budget = QuestionBudget.parse(context.budget)
+        gateway = self._gateway
+        turns = [{"role": "system", "content": context.text}, {"role": "user", "content": INSTRUCTION}]
+        body = {"model": context.model, "messages": turns, "max_tokens": context.max_tokens}
         options = RequestOptions(tags={"context": context.id})
-        size = len(asked.context.encode()) + len(INSTRUCTION)
-        order = gateway.order(gateway.request("chat/completions", body, size, options, context.owner), role=ROLE)
+        size = len(context.text.encode()) + len(INSTRUCTION)
+        order = gateway.order(gateway.request("chat/completions", body, size, options, caller), role=ROLE)
         service = order.services[0]
         worst_pusd = order.worst_pusd(service, order.body_for(service))
-        if worst_pusd is None or worst_pusd > budget.usd * PUSD or budget.usd == float("inf"):
-            may = "have no known end or price" if worst_pusd is None else f"may cost ${worst_pusd / PUSD:.6g}"
+        calls = context.begun + 1
+        if worst_pusd is None or calls * worst_pusd > budget.usd * PUSD or budget.usd == float("inf"):
+            may = "have no known end or price" if worst_pusd is None else f"may cost ${calls * worst_pusd / PUSD:.6g}"
+            again = f", with {context.begun} calls that were broken off" if context.begun else ""
             raise GatewayError(
-                400, f"budget: such notes {may}; allow as much, as '0.02 usd'", "invalid_value", "budget"
+                400, f"budget: such notes {may}{again}; allow as much, as '0.02 usd'", "invalid_value", "budget"
             )
         return order
 
-    async def _make(self, context: SleepContext) -> None:
+    async def _make(self, context: SleepContext, caller: GatewayCaller) -> None:
         """Waits until nobody else wants the service, then makes the notes."""
+        status: str = FAILED
+        told: Json = {}
         try:
-            order = self._order(context)
+            order = self._order(context, caller)
             queue = order.services[0].queue
             while queue.busy or queue.waiting:
                 await asyncio.sleep(IDLE_S)
+            if not await asyncio.to_thread(self._store.begin, context.id):
+                return  # removed, or somebody else's
             reply, _ = await self._gateway.desk.whole(order)
-            context.notes = text_of(reply["choices"][0]["message"].get("content"))
-            context.made_usd = number_or_none(float(cost_of(order.attempts).usd))
-            context.status, context.why = ("ready", "") if context.notes else ("failed", "the model wrote nothing")
+            notes = text_of(reply["choices"][0]["message"].get("content"))
+            usd = number_or_none(float(cost_of(order.attempts).usd))
+            told = {"notes": notes, "pusd": None if usd is None else round(usd * PUSD)}
+            status, told["why"] = (READY, "") if notes else (FAILED, "the model wrote nothing")
         except ComptrollerError as error:
-            context.status, context.why = "failed", str(error)
+            told = {"why": str(error)}
             log.warning("context %s has no notes: %s", context.id, error)
+        ended = asyncio.to_thread(self._store.end, context.id, status, **told)
+        await _told_if_lost(ended, f"context {context.id} lacks what came of it")
+
+    async def _adopt_forever(self) -> None:
+        """Takes over what gateways that died have left, again and again."""
+        while True:
+            try:
+                for context in await asyncio.to_thread(self._store.adopt):
+                    await self._adopt(context)
+            except ComptrollerError as error:
+                log.warning("contexts of other gateways: %s", error)
+            await asyncio.sleep(ADOPT_S)
+
+    async def _adopt(self, context: SleepContext) -> None:
+        caller = GatewayCaller()
+        if context.key:
+            valid = {key.name: key for key in await asyncio.to_thread(self._keys.all)}
+            if (key := valid.get(context.key)) is None:
+                await asyncio.to_thread(self._store.end, context.id, FAILED, "its key is revoked or expired")
+                return
+            caller = GatewayCaller(key.name, key.project, key.models, key.role)
+        self._go(self._make(context, caller), self._tasks)
+
+
+async def _told_if_lost(work: Any, what: str) -> None:
+    """Work in the books whose failure nobody waits for; it is logged."""
+    try:
+        await work
+    except ComptrollerError as error:
+        log.error("%s: %s", what, error)

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from itertools import count
 from typing import Any, TypeVar
 
 from comptroller.books.postings import (
@@ -26,10 +27,11 @@ from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.booking import GatewayBooks
 from comptroller.gateway.conversation import most_tokens
 from comptroller.gateway.events import FINISH, UpstreamEvent, UpstreamStreamReader
+from comptroller.gateway.hedging import CALLED_OFF, first_of
 from comptroller.gateway.order import UpstreamRequest
 from comptroller.gateway.problems import UpstreamError
 from comptroller.gateway.replies import choices_of, require_reply, says_something
-from comptroller.gateway.service import CircuitOpenError, UpstreamService
+from comptroller.gateway.service import CircuitOpenError, UpstreamReplica, UpstreamService
 from comptroller.strategies.protocol import Finish
 
 __all__ = ["CallAttempt", "UpstreamDispatcher", "UpstreamStream"]
@@ -54,7 +56,7 @@ class UpstreamStream:
 
     def __init__(self, attempt: CallAttempt, events: AsyncIterator[list[bytes]]) -> None:
         self.attempt, self._events = attempt, events
-        self.reading = UpstreamStreamReader()
+        self.reading = UpstreamStreamReader(attempt.service.native)
         self._first: list[UpstreamEvent] | None = None
         load = attempt.load
         self._grows = load.grow if load is not None and attempt.service.router.keeps_kv else None
@@ -194,6 +196,8 @@ class UpstreamDispatcher:
 
         async def work(attempt: CallAttempt) -> Json:
             reply = await attempt.replica.backend.send(order.path, attempt.body)
+            if not attempt.service.native:
+                reply.pop("native", None)
             require_reply(order.path, reply, attempt.service.id)
             _settle_whole(attempt, reply)
             return reply
@@ -216,13 +220,13 @@ class UpstreamDispatcher:
     async def _tried(
         self, order: UpstreamRequest, work: Callable[[CallAttempt], Awaitable[T]]
     ) -> tuple[T, CallAttempt]:
-        number, last = 0, None
+        numbers, last = count(), None
         for service in order.services:
             for turn in range(service.config.attempts):
                 try:
-                    return await self._try(order, service, number, work)
+                    return await self._try(order, service, numbers, work)
                 except UpstreamError as error:
-                    number, last = number + 1, error
+                    last = error
                     if not error.transient:
                         raise
                     if isinstance(error, CircuitOpenError) or turn + 1 >= min(service.config.attempts, error.tries):
@@ -233,23 +237,78 @@ class UpstreamDispatcher:
         raise last
 
     async def _try(
-        self, order: UpstreamRequest, service: UpstreamService, number: int, work: Callable[[CallAttempt], Awaitable[T]]
+        self,
+        order: UpstreamRequest,
+        service: UpstreamService,
+        numbers: Iterator[int],
+        work: Callable[[CallAttempt], Awaitable[T]],
     ) -> tuple[T, CallAttempt]:
+        """One attempt, beside which a second one goes out where it takes long and its service is hedged."""
         service.healthy(order.call.key)  # or it would wait for a place in vain
-        attempt = CallAttempt(self, order, service, number)
+        attempt = CallAttempt(self, order, service, next(numbers))
         await service.queue.enter(order.call.key)
         await attempt.reserve()
+        timer, streamed = service.hedges, order.stream
+        delay_s = timer.delay_s(streamed) if order.hedge else None
+        if delay_s is None:
+            return await self._carry(attempt, work)
+        timer.began()
+
+        def second() -> Coroutine[Any, Any, tuple[T, CallAttempt]] | None:
+            other = service.beside(order.services, attempt.replica, order.call.key)
+            if other is None or not timer.take():
+                return None
+            return self._beside(order.beside(), other, next(numbers), attempt.replica, work)
+
         try:
-            return await work(attempt), attempt
+            found, won = await first_of(self._carry(attempt, work), delay_s, second, _drop)
+        finally:  # what was called off before its first step
+            if attempt.open and not attempt.begun:
+                attempt.close("cancelled", None, "called off before it was sent", billable=False)
+        timer.counts.won += won
+        return found
+
+    async def _beside(
+        self,
+        order: UpstreamRequest,
+        service: UpstreamService,
+        number: int,
+        avoid: UpstreamReplica,
+        work: Callable[[CallAttempt], Awaitable[T]],
+    ) -> tuple[T, CallAttempt]:
+        """A second request, with a hold of its own, for which nothing else waits."""
+        attempt = CallAttempt(self, order, service, number)
+        await service.queue.enter(order.call.key)
+        await attempt.reserve(avoid)
+        return await self._carry(attempt, work)
+
+    @staticmethod
+    async def _carry(attempt: CallAttempt, work: Callable[[CallAttempt], Awaitable[T]]) -> tuple[T, CallAttempt]:
+        """An attempt that has its hold, to its answer or its end."""
+        timer, streamed, started_s = attempt.service.hedges, attempt.order.stream, attempt.call.started_s
+        attempt.begun = True
+        try:
+            found = await work(attempt), attempt
+            timer.record(streamed, attempt.first_s - started_s)
+            return found
         except UpstreamError as error:
             attempt.failed(error)
             raise
-        except asyncio.CancelledError:
-            attempt.close("cancelled", None, "called off while it ran")
+        except asyncio.CancelledError as error:
+            why = str(error) or "called off while it ran"
+            if why == CALLED_OFF:
+                timer.record(streamed, time.time() - started_s)
+            attempt.close("cancelled", None, why)
             raise
         except BaseException as error:
             attempt.close("failed", None, f"{type(error).__name__} while its reply was read")
             raise
+
+
+async def _drop(found: tuple[Any, CallAttempt]) -> None:
+    """Lets go of a reply that came second; a whole one is booked as what it cost."""
+    if isinstance(found[0], UpstreamStream):
+        await found[0].close("cancelled", CALLED_OFF)
 
 
 async def _pause_before_retry(turn: int, retry_after_s: float) -> bool:

@@ -35,6 +35,9 @@ class GatewayMetrics:
         self._whole = Histogram("comptroller_call_seconds", "Whole calls", ["service"], buckets=SECONDS, registry=own)
         self._busy = Gauge("comptroller_in_flight", "Calls at a service", ["service"], registry=own)
         self._waiting = Gauge("comptroller_waiting", "Calls in its queue", ["service"], registry=own)
+        self._hedges = Gauge(
+            "comptroller_hedges", "Second requests that were sent, and won", ["service", "state"], registry=own
+        )
         self._guarded = Counter("comptroller_guarded", "Overflows found", ["kind"], registry=own)
         self._plan = Gauge(
             "comptroller_plan", "Predicted and observed means per request", ["figure", "what"], registry=own
@@ -88,6 +91,9 @@ class GatewayMetrics:
         for service in services:
             self._busy.labels(service.id).set(service.queue.busy)
             self._waiting.labels(service.id).set(service.queue.waiting)
+            if service.config.hedge:
+                for state in ("hedged", "won"):
+                    self._hedges.labels(service.id, state).set(getattr(service.hedges.counts, state))
         for state in ("unwritten", "unknown", "unbooked", "doubted"):
             self._settlements.labels(state).set(getattr(desk, state))
         return generate_latest(self.registry)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace as changed
 
 from comptroller.books.rates import RateClaim
 from comptroller.costs.rating import PUSD
 from comptroller.errors import UnsupportedError
-from comptroller.gateway.body_fields import bounded_body
+from comptroller.gateway.body_fields import bounded_body, require_thoughts_within
 from comptroller.gateway.config import RateLimits
 from comptroller.gateway.conversation import has_media, most_tokens, prompt_bound, with_token_cap
 from comptroller.gateway.problems import GatewayError
@@ -37,6 +39,7 @@ class UpstreamRequest:
     session: as the client named it, or the strategy's run.  estimate_pusd: what it is expected to cost.
     plan: digest of the plan it belongs to.  native: the request as it came to /v1/messages, for services that speak
     so; its cap and model are those of `body`.  user, tags: as of `CallQuote`.  limits: of its key per minute.
+    hedge: whether a second request may go out beside it, where the service is hedged.
     attempts: every try that is over.
     """
 
@@ -54,7 +57,12 @@ class UpstreamRequest:
     user: str = ""
     tags: str = ""
     limits: RateLimits = field(default_factory=RateLimits)
+    hedge: bool = False
     attempts: list[CallAttempt] = field(default_factory=list)
+
+    def beside(self) -> UpstreamRequest:
+        """The same for a second request beside the first: of limits per minute, it is no request of its own."""
+        return replace(self, limits=changed(self.limits, requests=None))
 
     @property
     def choices(self) -> int:
@@ -79,6 +87,7 @@ class UpstreamRequest:
         if self.path == "embeddings":
             return body
         body = with_token_cap(body, config.max_output_tokens)
+        require_thoughts_within(body, most_tokens(body), service.id)
         if self.native is not None and service.native:
             body["native"] = self.native
         if self.stream and config.usage:

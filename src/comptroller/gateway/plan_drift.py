@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from comptroller.gateway.config import GatewayConfig
 from comptroller.planning.ground.plan_calibration import under_own_calibration
 from comptroller.planning.ground.plan_document import Plan, load_plan
 from comptroller.planning.ground.service_document import PredictedFigure
+
+if TYPE_CHECKING:
+    from comptroller.gateway.attempt import CallAttempt
 
 ENOUGH, LAST = 30, 1000
 """Requests before a prediction is held against them, and how many are looked at:
@@ -136,3 +140,15 @@ def _request(calls: list[Mapping[str, Any]]) -> dict[str, float]:
         "tpot_s": going_s / made if made > 0 and going_s > 0 else nan,
         "e2e_s": max(read("last_s")) - arrival_s,
     }
+
+
+def request_latencies(arrival_s: float, attempts: Sequence[CallAttempt]) -> dict[str, float]:
+    """Seconds of a request to its first event, between tokens of its last call, to its end; those that are known."""
+    heard = [item for item in attempts if not isnan(item.first_s)]
+    ends = {"e2e_s": time.time() - arrival_s}
+    if not heard:
+        return ends
+    last = heard[-1]
+    made = 0 if last.usage is None else last.usage.output_tokens
+    ends["ttft_s"] = min(item.first_s for item in heard) - arrival_s
+    return ends | ({"tpot_s": (last.call.last_s - last.first_s) / (made - 1)} if made > 1 and last.order.stream else {})

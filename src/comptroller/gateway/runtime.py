@@ -32,10 +32,10 @@ from comptroller.gateway.formats import MOST_QUESTION, RequestOptions
 from comptroller.gateway.live import LiveRunSettings, LiveWorld, mentions
 from comptroller.gateway.metrics import GatewayMetrics
 from comptroller.gateway.order import UpstreamRequest
-from comptroller.gateway.plan_drift import PlanDriftMonitor, served_plan
+from comptroller.gateway.plan_drift import PlanDriftMonitor, request_latencies, served_plan
 from comptroller.gateway.problems import GatewayError
 from comptroller.gateway.routing import GatewayRoute, PlanRouter, replica_routing, with_fallbacks
-from comptroller.gateway.service import UpstreamService
+from comptroller.gateway.service import UpstreamService, recall_times
 from comptroller.gateway.service_tariffs import service_tariff
 from comptroller.gateway.shapes import number_or_none
 from comptroller.quantities import Cost
@@ -108,6 +108,7 @@ class GatewayRuntime:
         self.admission: GatewayAdmissionController
         self.ready = False
         self.contexts = ContextNotes(self)
+        self._ledger: CallLedger | None = None
         self._held = AsyncExitStack()
 
     async def start(self) -> None:
@@ -123,6 +124,8 @@ class GatewayRuntime:
             await asyncio.to_thread(self._price)
         finally:
             await starting
+        if self._ledger is not None:
+            self.contexts.start(self._ledger)
         self.ready = True
 
     async def _open(self) -> None:
@@ -139,8 +142,10 @@ class GatewayRuntime:
         self.desk = UpstreamDispatcher(LedgerBooks(ledger, writer), self.metrics.call)
         for service in self.services.values():
             await asyncio.to_thread(service.tell_names, ledger)
+        await asyncio.to_thread(recall_times, self.services, ledger)
         keys = ApiKeyStore(ledger)
         self.admission = GatewayAdmissionController(self.config, keys.find, keys.ever)
+        self._ledger = ledger
 
     async def _end_holds(self, ledger: CallLedger) -> None:
         """No hold outlives its process: what is open at the end counts as lost."""
@@ -207,11 +212,12 @@ class GatewayRuntime:
         if asked.options.reminder and asked.path == "chat/completions":
             talk = ClientConversation(asked.path, body, self.config.guard.reminder)
             body = body | {"messages": talk.opening(talk.question)}
+            asked.size += len(self.config.guard.reminder.encode())
         return UpstreamRequest(
             asked.path, body, asked.size, self._call(asked, role),
             asked.caller.permitted(with_fallbacks(service, self.services)), bool(body.get("stream")),
             self._affinity(asked), _session(asked), self._estimate(asked.model), plan, native=asked.native,
-            **self._labels(asked),
+            hedge=not role, **self._labels(asked),
         )  # fmt: skip
 
     def run(self, asked: GatewayRequest, given: Strategy | None = None) -> LiveStrategyRun | None:
@@ -357,7 +363,7 @@ class GatewayRuntime:
         self.contexts.ended(asked, cost)
         if self.happened is None or asked.model != PREFIX + AUTO or not attempts:
             return
-        self.happened.add(usd=usd, j=float(cost.j), **_latencies(asked, attempts))
+        self.happened.add(usd=usd, j=float(cost.j), **request_latencies(asked.arrival_s, attempts))
         for item in self.happened.predictions:
             self.metrics.plan(item.name, "predicted", item.figure.value)
             self.metrics.plan(item.name, "happened", self.happened.figure(item))
@@ -384,11 +390,3 @@ def _largest(strategy: Any) -> int:
         return strategy if type(strategy) is int else 0
     names = (item.name for item in fields(strategy) if item.name != "limit" and not item.name.endswith("tokens"))
     return max((_largest(getattr(strategy, name)) for name in names), default=0)
-
-
-def _latencies(asked: GatewayRequest, attempts: list[CallAttempt]) -> dict[str, float]:
-    """Of a request: to its first event, between tokens of its last call, to its end."""
-    last = attempts[-1]
-    made = 0 if last.usage is None else last.usage.output_tokens
-    ends = {"ttft_s": min(item.first_s for item in attempts) - asked.arrival_s, "e2e_s": time.time() - asked.arrival_s}
-    return ends | ({"tpot_s": (last.call.last_s - last.first_s) / (made - 1)} if made > 1 and last.order.stream else {})

@@ -23,7 +23,7 @@ from comptroller.gateway.admission import GatewayCaller, credential
 from comptroller.gateway.browsers import BrowserGate
 from comptroller.gateway.config import GatewayConfig
 from comptroller.gateway.connection import bounded_connection
-from comptroller.gateway.contexts import ContextRequest
+from comptroller.gateway.contexts import ContextRequest, context_document
 from comptroller.gateway.door import EndpointApplication
 from comptroller.gateway.endpoints import PATHS
 from comptroller.gateway.formats import parse, schemas
@@ -32,7 +32,7 @@ from comptroller.gateway.runtime import GatewayRuntime
 from comptroller.gateway.shapes import encode
 from comptroller.gateway.token_count import PATH as COUNT_TOKENS
 from comptroller.gateway.token_count import TokenCounter
-from comptroller.gateway.visit import HttpExchange
+from comptroller.gateway.visit import ClientDisconnectError, HttpExchange
 
 Json = dict[str, Any]
 log = logging.getLogger("comptroller.gateway")
@@ -77,7 +77,7 @@ def application(gateway: GatewayRuntime, pages: Sequence[Route] = ()) -> Browser
     routes = [Route(path, door, methods=["POST"]) for path in PATHS]
     routes += [Route(path, _endpoint_with_key(gateway, work), methods=["GET"]) for path, work in read.items()]
     routes += [Route("/v1/contexts", _new_context(gateway), methods=["POST"])]
-    routes += [Route("/v1/contexts/{name}", _endpoint_with_key(gateway, _context), methods=["GET"])]
+    routes += [Route("/v1/contexts/{name}", _context(gateway), methods=["GET", "DELETE"])]
     routes += [Route(COUNT_TOKENS, TokenCounter(gateway), methods=["POST"])]
     routes += [Route("/health", _health), Route("/ready", _ready(gateway)), *pages]
     handlers: dict[Any, Any] = {HTTPException: _answer_not_found, 500: _answer_internal_error}
@@ -94,13 +94,9 @@ def _endpoint_with_key(
     """An endpoint that reads, for those who may come in."""
 
     async def endpoint(request: Request) -> Response:
-        try:
-            return work(gateway, request, await gateway.admission.caller(credential(request.headers)))
-        except ComptrollerError as error:
-            problem = problem_of(error)
-            return _json(problem.document, problem.status, problem.headers)
+        return work(gateway, request, await gateway.admission.caller(credential(request.headers)))
 
-    return endpoint
+    return _endpoint_of(endpoint)
 
 
 def _models(gateway: GatewayRuntime, _: Request, caller: GatewayCaller) -> Response:
@@ -131,22 +127,41 @@ def _plan(gateway: GatewayRuntime, _: Request, caller: GatewayCaller) -> Respons
     return _json({"plan": gateway.routes.plan.name, "digest": gateway.routes.digest} | gateway.happened.document())
 
 
-def _context(gateway: GatewayRuntime, request: Request, caller: GatewayCaller) -> Response:
-    return _json(gateway.contexts.get(caller, request.path_params["name"]).document)
+def _context(gateway: GatewayRuntime) -> Endpoint:
+    async def work(request: Request) -> Response:
+        caller = await gateway.admission.caller(credential(request.headers))
+        name = request.path_params["name"]
+        if request.method == "DELETE":
+            await gateway.contexts.remove(caller, name)
+            return _json({"id": name, "object": "context.deleted", "deleted": True})
+        return _json(context_document(await gateway.contexts.get(caller, name)))
+
+    return _endpoint_of(work)
 
 
 def _new_context(gateway: GatewayRuntime) -> Endpoint:
+    async def work(request: Request) -> Response:
+        caller = await gateway.admission.caller(credential(request.headers))
+        visit = HttpExchange(gateway, request.scope, request.receive, request._send)
+        data = await visit.body()
+        gateway.admission.enter(caller)
+        asked, _ = parse(ContextRequest, data)
+        return _json(context_document(await gateway.contexts.add(caller, asked)), 201)
+
+    return _endpoint_of(work)
+
+
+def _endpoint_of(work: Endpoint) -> Endpoint:
+    """An endpoint whose refusals are told in the door's shape."""
+
     async def endpoint(request: Request) -> Response:
         try:
-            caller = await gateway.admission.caller(credential(request.headers))
-            visit = HttpExchange(gateway, request.scope, request.receive, request._send)
-            data = await visit.body()
-            gateway.admission.enter(caller)
-            asked, _ = parse(ContextRequest, data)
-            return _json(gateway.contexts.add(caller, asked).document, 201)
+            return await work(request)
         except ComptrollerError as error:
             problem = problem_of(error)
             return _json(problem.document, problem.status, problem.headers)
+        except ClientDisconnectError:
+            return Response(status_code=499)
 
     return endpoint
 

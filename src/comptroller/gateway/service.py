@@ -6,13 +6,16 @@ import asyncio
 import random
 import time
 from collections import deque
+from collections.abc import Mapping
 from hashlib import blake2b
 from math import log
 
+from comptroller.books.latency import last_calls
 from comptroller.books.ledger import CallLedger
 from comptroller.books.service_names import ServiceNames, put_names
 from comptroller.gateway.backends import GatewayBackend, backend
 from comptroller.gateway.config import ServiceConfig
+from comptroller.gateway.hedging import HedgeTimer, record_calls
 from comptroller.gateway.problems import GatewayError, UpstreamError
 from comptroller.gateway.replica_choice import ReplicaRouter, ReplicaRoutingSettings, RoutedLoad, RoutedPrompt
 from comptroller.gateway.tariff import ServiceTariff
@@ -124,7 +127,7 @@ class UpstreamQueue:
         Raises:
             GatewayError: the queue is full, or none came free in time.
         """
-        if self.busy < self._most and not self.waiting:
+        if self.free:
             self.busy += 1
             return
         if self.waiting >= self._room:
@@ -144,6 +147,11 @@ class UpstreamQueue:
             if isinstance(error, TimeoutError):
                 raise self._full(f"no place at {self.name} came free within {self._wait_s:g} s") from error
             raise
+
+    @property
+    def free(self) -> bool:
+        """Whether a call would get a place at once."""
+        return self.busy < self._most and not self.waiting
 
     def leave(self) -> None:
         """Gives the place to the next caller in turn, of whose calls to the one that has waited longest."""
@@ -204,6 +212,7 @@ class UpstreamService:
         config = kind.filled(config)
         self.id, self.config = name, config
         self.model = config.model or name
+        self.hedges = HedgeTimer(config.hedge)
         self.queue = UpstreamQueue(name, config.max_in_flight, config.max_waiting, config.wait_s)
         self.replicas = [UpstreamReplica(kind, name, config, url) for url in config.replicas or ("",)]
         self.router = ReplicaRouter(name, routing or ReplicaRoutingSettings(), len(self.replicas))
@@ -254,16 +263,37 @@ class UpstreamService:
             raise CircuitOpenError(503, f"{self.id} failed {FAILURES} times in a row and is left alone", None, rest_s)
         return numbers
 
-    def place(self, prompt: RoutedPrompt | None, caller: str = "") -> tuple[UpstreamReplica, RoutedLoad | None]:
+    def beside(
+        self, services: tuple[UpstreamService, ...], replica: UpstreamReplica, caller: str
+    ) -> UpstreamService | None:
+        """Which service takes a second request beside one at a replica of this one: itself where another replica is
+        well, else the next that may be called; None where there is none, or where calls wait for a place."""
+        after = services[services.index(self) + 1 :]
+        for service in (self, *after) if self.routed else after:
+            try:
+                numbers = service.healthy(caller)
+            except CircuitOpenError:
+                continue
+            if any(service.replicas[number] is not replica for number in numbers) and service.queue.free:
+                return service
+        return None
+
+    def place(
+        self, prompt: RoutedPrompt | None, caller: str = "", avoid: UpstreamReplica | None = None
+    ) -> tuple[UpstreamReplica, RoutedLoad | None]:
         """The replica that takes a call now, as the routing policy chooses, and what it is counted as there.
 
-        prompt: None where there is no choice.
+        prompt: None where there is no choice.  avoid: a replica that shall not be it.
 
         Raises:
             CircuitOpenError: every replica fails.
             GatewayError: the policy chose none of the healthy ones.
         """
         numbers = self.healthy(caller)
+        if avoid is not None:
+            numbers = [number for number in numbers if self.replicas[number] is not avoid]
+            if not numbers:
+                raise CircuitOpenError(503, f"{self.id} has no other replica", None, REST_S)
         load = None if prompt is None else self.router.place(numbers, prompt)
         replica = self.replicas[0 if load is None else load.rank]
         if self._doubted:
@@ -277,6 +307,13 @@ class UpstreamService:
         self._doubted = True
         if replica.breaker.tripped and not before:
             self.router.forget(self.replicas.index(replica))
+
+
+def recall_times(services: Mapping[str, UpstreamService], ledger: CallLedger) -> None:
+    """Takes note of what the last calls in the books took, for services that are hedged."""
+    timers = {name: service.hedges for name, service in services.items() if service.config.hedge}
+    if timers:
+        record_calls(timers, last_calls(ledger))
 
 
 def rank(affinity: str, name: str, weight: float = 1.0) -> float:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from importlib import import_module, resources
 from types import ModuleType
+from typing import Any
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.errors import UnknownIdError, UnsupportedError
@@ -14,15 +16,18 @@ from comptroller.facts.engine import EngineFacts
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import Model
 from comptroller.launch._checkpoint import CheckpointConversion, LaunchCheckpoint, as_launched, checkpoint_of
-from comptroller.launch._parse import LaunchStatement, lines_of_manifest, read_line, without_shell
+from comptroller.launch._manifest import ManifestReading
+from comptroller.launch._manifest import lines_of_manifest as manifest_lines
+from comptroller.launch._parse import LaunchFlags, LaunchStatement, read_line, starts_engine, without_shell
 from comptroller.launch._statement import LaunchedReplica, launched_replica, model_of_path
 from comptroller.launch._version import program_version, require_planned, stands_for
 
 __all__ = [
-    "WHAT_IF", "CheckpointConversion", "LaunchCheckpoint", "LaunchStatement", "LaunchedReplica", "ServingPhase",
-    "adapter_words", "checkpoint", "command", "engines", "image", "launchable", "launched_replica", "layout_problem",
-    "line", "lines_of_manifest", "listening", "model_of_path", "require_version", "speculation_words", "splits",
-    "spread", "statement",
+    "WHAT_IF", "CheckpointConversion", "LaunchCheckpoint", "LaunchStatement", "LaunchedReplica",
+    "ManifestReading", "ServingPhase", "adapter_words", "checkpoint", "command", "engines", "image",
+    "launchable", "launched_replica", "layout_problem", "line", "lines_of_manifest", "listening",
+    "model_of_path", "policy_words", "require_version", "speculation_words", "splits", "spread", "starts",
+    "statement", "with_policies",
 ]  # fmt: skip
 
 
@@ -129,6 +134,42 @@ def adapter_words(engine: EngineSettings) -> list[str | int]:
     return found
 
 
+def policy_words(engine: str, policies: Mapping[str, str]) -> tuple[str, ...]:
+    """Arguments with which the replicas of an engine batch and schedule by policies, decision -> id.
+
+    Raises:
+        UnknownIdError: no file for the engine.
+        UnsupportedError: the engine is not known to follow one of them; says which it does.
+
+    >>> policy_words("vllm", {"batching": "chunked", "routing": "least_request", "scheduling": "priority"})
+    ('--scheduling-policy', 'priority')
+    """
+    words: list[str] = []
+    for decision, rows in _file(engine).POLICIES.items():
+        name = policies.get(decision, next(iter(rows)))
+        if name not in rows:
+            raise UnsupportedError(f"{engine} is not known to follow {decision} {name}; known: {', '.join(rows)}")
+        words += rows[name]
+    return tuple(words)
+
+
+def with_policies(lines: str, policies: Mapping[str, str]) -> str:
+    """Lines of a service whose replicas batch and schedule by policies, or comments that say why there are none.
+
+    >>> with_policies("vllm serve m", {"scheduling": "shortest_job"})
+    '# what-if: vllm is not known to follow scheduling shortest_job; known: fcfs, priority'
+    """
+    return "\n".join(text if text.startswith(WHAT_IF) else _with(text, policies) for text in lines.splitlines())
+
+
+def _with(text: str, policies: Mapping[str, str]) -> str:
+    try:
+        words = policy_words(statement(text).engine, policies)
+    except UnsupportedError as error:
+        return f"{WHAT_IF}{error}"
+    return shlex.join([*shlex.split(text), *(() if set(words) <= set(shlex.split(text)) else words)])
+
+
 def splits(engine: str) -> bool:
     """Whether an engine is known to run prefill and decode apart."""
     return engine in engines() and bool(getattr(_file(engine), "PHASES", {}))
@@ -152,7 +193,29 @@ def statement(text: str) -> LaunchStatement:
     >>> statement("vllm serve meta-llama/Llama-3.1-8B -tp 2 --max-num-seqs=64").values
     {'tp': '2', 'max_batch': '64'}
     """
-    return read_line(without_shell(text), {engine: _file(engine).FLAGS for engine in engines()})
+    return read_line(without_shell(text), _tables())
+
+
+def starts(text: str) -> bool:
+    """Whether a line starts an engine that is known.
+
+    >>> starts("exec vllm serve m"), starts("nginx -g 'daemon off;'")
+    (True, False)
+    """
+    return starts_engine(without_shell(text), _tables())
+
+
+def lines_of_manifest(documents: Sequence[Any]) -> ManifestReading:
+    """What the containers of Kubernetes manifests start, and what of them was not read.
+
+    Raises:
+        InputError: none of them starts an engine that is known.
+    """
+    return manifest_lines(documents, starts)
+
+
+def _tables() -> dict[str, LaunchFlags]:
+    return {engine: _file(engine).FLAGS for engine in engines()}
 
 
 def line(replica: ModelReplica, context_tokens: int, phase: ServingPhase = ServingPhase.MIXED) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from itertools import pairwise, takewhile
 
 from comptroller.errors import InputError
 
@@ -21,7 +21,8 @@ class LaunchFlags:
 
     start: sequences of words of which one begins the line.  setting: flag -> what it sets, of `LaunchStatement.values`;
     one without a value sets 1.  bare: flags without a value.  passed: flags that plans do not hold: names, addresses,
-    logs.  model: flags before the model; empty where it is the first word after the start.
+    logs.  model: flags before the model; empty where it is the first word after the start.  images: how names of
+    container images begin that start the engine by themselves.
     """
 
     start: tuple[tuple[str, ...], ...]
@@ -29,12 +30,13 @@ class LaunchFlags:
     model: tuple[str, ...] = ()
     bare: frozenset[str] = frozenset()
     passed: frozenset[str] = frozenset()
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchStatement:
-    """What a line states. values: text by what it sets.  unread: flags with their values that no table knows.  flags:
-    what a value was set by, as it was written.
+    """What a line states. values: text by what it sets.  unread: flags with their values that no table knows, variables
+    and other commands of the line.  flags: what a value was set by, as it was written.
     """
 
     engine: str
@@ -73,6 +75,18 @@ NODE = frozenset({"--nnodes", "--node-rank", "--master-addr", "--dist-init-addr"
 
 _VARIABLE = re.compile(r"[A-Za-z_]\w*=.*", re.S)
 
+WRAPPERS = frozenset({"exec", "env", "export", "sudo", "nohup", "{", "}", "time"})
+"""Words before a program that change nothing of it."""
+
+VARIABLES = re.compile(
+    r"(CUDA|HIP|ROCR|NVIDIA)_VISIBLE_DEVICES|HF_\w+|HUGGING_FACE_HUB_TOKEN|TRANSFORMERS_\w+|RANK|LEADER|PATH|HOME|"
+    r"VLLM_(API_KEY|PORT|HOST_IP|LOGGING_LEVEL|NIXL_SIDE_CHANNEL_\w+)|NCCL_DEBUG"
+)
+"""Variables that change neither what a replica holds nor how fast it is."""
+
+CONTAINERS = frozenset({"docker", "podman", "nerdctl"})
+"""Programs that start a container, with the image's own start before the words after its name."""
+
 
 def read_line(text: str, tables: Mapping[str, LaunchFlags]) -> LaunchStatement:
     """What a launch line states.
@@ -82,18 +96,75 @@ def read_line(text: str, tables: Mapping[str, LaunchFlags]) -> LaunchStatement:
     Raises:
         InputError: it is no shell line, starts no engine that is known, names no model, or a flag has no value.
     """
+    segments = [_without_wrappers(words) for words in _commands(text)]
+    for number, (words, variables) in enumerate(segments):
+        for engine, flags in tables.items():
+            if (rest := _after_start(words, flags)) is not None:
+                said = _read_words(engine, flags, rest)
+                others = [shlex.join(each) for place, (each, _) in enumerate(segments) if place != number and each]
+                set_before = [name for _, names in segments[:number] for name in names]
+                told = [name for name in (*set_before, *variables) if not VARIABLES.fullmatch(name.partition("=")[0])]
+                return replace(said, unread=(*said.unread, *told, *others))
+    known = "; ".join(" ".join(start) for flags in tables.values() for start in flags.start)
+    first = next((words for words, _ in segments if words), [])
+    raise InputError(f"launch line {' '.join(first[:3])!r} starts no engine that is known; known: {known}")
+
+
+def starts_engine(text: str, tables: Mapping[str, LaunchFlags]) -> bool:
+    """Whether one of a line's commands starts an engine."""
+    commands = [_without_wrappers(words)[0] for words in _commands(text)]
+    return any(_after_start(words, flags) is not None for words in commands for flags in tables.values())
+
+
+def _commands(text: str) -> list[list[str]]:
+    """Words of each command of a line, without where its output goes.
+
+    >>> _commands("cd /x && vllm serve m --tp 2 > log 2>&1 &")
+    [['cd', '/x'], ['vllm', 'serve', 'm', '--tp', '2']]
+
+    Raises:
+        InputError: it is no line of a shell.
+    """
+    joined = re.sub(r"(?<=\s)\d(?=[<>])", "", text.replace("\\\n", " "))
+    lexer = shlex.shlex(joined, posix=True, punctuation_chars=";<>|&\n")
+    lexer.whitespace, lexer.whitespace_split = " \t\r", True
+    found: list[list[str]] = [[]]
     try:
-        words = shlex.split(text, comments=True)
+        for word in lexer:
+            if word and set(word) <= set(";|&\n"):
+                found.append([])
+            else:
+                found[-1].append(word)
     except ValueError as error:
         raise InputError(f"launch line {text[:60]!r}: {error}") from error
-    while words and (_VARIABLE.fullmatch(words[0]) or words[0] in {"exec", "env", "sudo", "nohup"}):
-        words = words[1:]
-    for engine, flags in tables.items():
-        for start in flags.start:
-            if _begins(words, start):
-                return _read_words(engine, flags, words[len(start) :])
-    known = "; ".join(" ".join(start) for flags in tables.values() for start in flags.start)
-    raise InputError(f"launch line {' '.join(words[:3])!r} starts no engine that is known; known: {known}")
+    return [list(takewhile(lambda word: not word or not set(word) <= set("<>&"), words)) for words in found if words]
+
+
+def _without_wrappers(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The program and its words, and the variables that are set for it."""
+    place = 0
+    while place < len(words) and (_VARIABLE.fullmatch(words[place]) or words[place] in WRAPPERS):
+        place += 1
+    rest, names = list(words[place:]), [word for word in words[:place] if _VARIABLE.fullmatch(word)]
+    if rest and rest[0].rpartition("/")[2] in CONTAINERS:
+        names += [after for word, after in pairwise(rest) if word in {"-e", "--env"} and _VARIABLE.fullmatch(after)]
+    return rest, names
+
+
+def _after_start(words: Sequence[str], flags: LaunchFlags) -> list[str] | None:
+    """The words after an engine's start, or after an image that starts it by itself; none where they do neither."""
+    for start in flags.start:
+        if _begins(words, start):
+            return list(words[len(start) :])
+    if not words or words[0].rpartition("/")[2] not in CONTAINERS:
+        return None
+    for place, word in enumerate(words):
+        if flags.images and word.startswith(flags.images):
+            inner = list(words[place + 1 :])
+            return _after_start(inner, replace(flags, images=())) or inner
+        if any(_begins(words[place:], start) for start in flags.start):
+            return _after_start(words[place:], flags)
+    return None
 
 
 def _begins(words: Sequence[str], start: Sequence[str]) -> bool:
@@ -151,44 +222,6 @@ def _pairs(engine: str, flags: LaunchFlags, words: Sequence[str]) -> Iterator[tu
 
 def _is_number(word: str) -> bool:
     return re.fullmatch(r"-?\d+(\.\d+)?", word) is not None
-
-
-def lines_of_manifest(documents: Sequence[Any]) -> list[tuple[str, int, str, str]]:
-    """Of every Deployment and StatefulSet of Kubernetes manifests: its name, replicas, device label and launch line.
-
-    Raises:
-        InputError: no object of them starts a container by a command.
-    """
-    found = []
-    for document in _objects(documents):
-        if document.get("kind") not in {"Deployment", "StatefulSet"}:
-            continue
-        spec = document.get("spec") or {}
-        pod = ((spec.get("template") or {}).get("spec")) or {}
-        for container in pod.get("containers") or ():
-            line = _container_line(container)
-            if line:
-                label = str((pod.get("nodeSelector") or {}).get("comptroller/accelerator", ""))
-                whole = 1 if document["kind"] == "StatefulSet" else int(spec.get("replicas", 1))
-                found.append((str((document.get("metadata") or {}).get("name", "")), whole, label, line))
-    if not found:
-        raise InputError("the manifest has no Deployment or StatefulSet whose container has a command")
-    return found
-
-
-def _objects(documents: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
-    """Objects, those inside a list of `kubectl get -o json` among them."""
-    for document in documents:
-        if isinstance(document, dict):
-            yield from _objects(document["items"]) if isinstance(document.get("items"), list) else (document,)
-
-
-def _container_line(container: Mapping[str, Any]) -> str:
-    """The line that a container starts; empty where its image decides alone."""
-    words = [str(word) for word in (*(container.get("command") or ()), *(container.get("args") or ()))]
-    if len(words) == 3 and words[0].rpartition("/")[2] in {"sh", "bash"} and words[1].startswith("-"):
-        return words[2]
-    return shlex.join(words)
 
 
 def without_shell(line: str) -> str:

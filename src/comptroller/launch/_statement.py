@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from comptroller.costs.deployment import SIXTEEN_BIT, ParallelLayout, PrecisionRecipe
@@ -48,6 +49,7 @@ def launched_replica(said: LaunchStatement, model: Model, files: str, device: Ac
         UnsupportedError: the engine has no row for such weights on the device.
     """
     table, remarks = engine_formats(said.engine), [f"not read: {word}" for word in said.unread]
+    remarks += _not_compared(said, model, device)
     wide = _dtype(said, model, device)
     own = tuple(wide if name in SIXTEEN_BIT else name for name in (model.weights, model.experts))
     weights, experts = own if model.is_moe else (own[0], own[0])
@@ -62,6 +64,16 @@ def launched_replica(said: LaunchStatement, model: Model, files: str, device: Ac
     recipe = PrecisionRecipe(weights, experts, narrow if takes_own else wide, _cache(table, said, wide))
     layout, groups = _layout(said, model)
     return LaunchedReplica(model.id, recipe, layout, tuple(remarks), groups)
+
+
+def _not_compared(said: LaunchStatement, model: Model, device: Accelerator) -> Iterator[str]:
+    """What a line states and a fleet of today has no place for."""
+    for name in {"context_tokens", "context_of_slots"} & set(said.values):
+        flag, limit = said.flags[name], said.values[name]
+        yield f"{flag} {limit} limits requests; the workload's lengths are compared, whether it lets them in or not"
+    layers = said.values.get("gpu_layers", "")
+    if layers.isdigit() and int(layers) < model.layers and device.kind != "cpu":
+        yield f"not read: {said.flags['gpu_layers']} {layers}; all {model.layers} layers are taken to be on {device.id}"
 
 
 def model_of_path(path: str, engine: str) -> tuple[str, str, str]:

@@ -15,6 +15,9 @@ TOGETHER = False
 VERSION = ("llama-server", "--version")
 """What prints the version that is installed."""
 
+POLICIES = {"batching": {"chunked": ()}, "scheduling": {"fcfs": ()}}
+"""Policies of a replica that it follows, with their arguments: prompts fill what is left of a batch (server.cpp)."""
+
 FLAGS = LaunchFlags(
     start=(("llama-server",),),
     model=("--model", "-m", "--hf-repo", "-hf"),
@@ -24,6 +27,7 @@ FLAGS = LaunchFlags(
         "-ctk": "cache", "--batch-size": "chunk_tokens", "-b": "chunk_tokens", "--n-gpu-layers": "gpu_layers",
         "-ngl": "gpu_layers", "--split-mode": "split", "-sm": "split", "--tensor-split": "shares", "-ts": "shares",
     },
+    images=("ghcr.io/ggml-org/llama.cpp:server", "ghcr.io/ggerganov/llama.cpp:server"),
     bare=frozenset({"--cont-batching", "-cb"}),
     passed=frozenset({"--cont-batching", "-cb", "--cache-type-v", "-ctv"}),
 )  # fmt: skip

@@ -18,6 +18,9 @@ TOGETHER = True
 VERSION = ("python", "-c", "import importlib.metadata as m; print(m.version('lmdeploy'))")
 """What prints the version that is installed."""
 
+POLICIES = {"batching": {"chunked": ()}, "scheduling": {"fcfs": ()}}
+"""Policies of a replica that it follows, with their arguments: TurboMind cuts prompts by --max-prefill-token-num."""
+
 FLAGS = LaunchFlags(
     start=(("lmdeploy", "serve", "api_server"),),
     setting={

@@ -34,6 +34,10 @@ VERSION = ("python", "-c", "import importlib.metadata as m; print(m.version('sgl
 WIDE = ("--moe-a2a-backend", "deepep", "--enable-two-batch-overlap")
 """docs.sglang.ai, advanced_features/expert_parallelism: tokens go to their experts, halves of a batch take turns."""
 
+POLICIES = {"batching": {"chunked": ()}, "scheduling": {"fcfs": (), "priority": ("--enable-priority-scheduling",)}}
+"""Policies of a replica that it follows, with their arguments (server arguments of 0.5). Its steps were timed under its
+own mixing of prompts and decodes (`--enable-mixed-chunk` off), which stands for `chunked`."""
+
 FLAGS = LaunchFlags(
     start=(("python", "-m", "sglang.launch_server"), ("sglang", "serve")),
     model=("--model-path", "--model"),

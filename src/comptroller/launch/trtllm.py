@@ -17,6 +17,9 @@ TOGETHER = True
 VERSION = ("python", "-c", "import importlib.metadata as m; print(m.version('tensorrt_llm'))")
 """What prints the version that is installed."""
 
+POLICIES = {"batching": {"chunked": ()}, "scheduling": {"fcfs": ()}}
+"""Policies of a replica that it follows, with their arguments; others stand in a file of options, if at all."""
+
 FLAGS = LaunchFlags(
     start=(("trtllm-serve", "serve"), ("trtllm-serve",)),
     setting={

@@ -37,6 +37,10 @@ WIDE = ("--all2all-backend", "deepep_high_throughput", "--enable-dbo")
 """docs.vllm.ai, serving/expert_parallel_deployment and design/dbo: tokens go to their experts, two halves of a batch
 take turns."""
 
+POLICIES = {"batching": {"chunked": ()}, "scheduling": {"fcfs": (), "priority": ("--scheduling-policy", "priority")}}
+"""Policies of a replica that it follows, with their arguments (vllm/config/scheduler.py of 0.12). Of `priority` in a
+request lower numbers go first, where a trace's larger ones do: send the negative."""
+
 FLAGS = LaunchFlags(
     start=(("vllm", "serve"), ("python", "-m", "vllm.entrypoints.openai.api_server")),
     model=("--model",),
@@ -50,6 +54,7 @@ FLAGS = LaunchFlags(
     bare=frozenset(
         {"--enable-expert-parallel", "--enable-prefix-caching", "--enable-chunked-prefill", "--enable-dbo"}
     ),
+    images=("vllm/vllm-openai", "docker.io/vllm/vllm-openai", "rocm/vllm"),
     passed=frozenset({"--enable-prefix-caching", "--enable-chunked-prefill", "--all2all-backend", "--enable-dbo"}),
 )  # fmt: skip
 """How a line is read; prefix caching and chunked prefill are on in any case since 0.11."""

@@ -185,6 +185,12 @@ def fit_effects(runs: FeatureBank, belief: ParameterBelief) -> ParameterBelief:
     return replace(second, centre=belief.centre, prior=belief.prior)
 
 
+def fit_some(runs: FeatureBank, belief: ParameterBelief, mark: str) -> ParameterBelief:
+    """Fit the parameters whose name holds `mark` to runs, all others as they are believed."""
+    moving = np.array([mark in name for name, _ in belief.layout.names])
+    return _fit_stage(runs, belief, moving)
+
+
 def stated_runs(runs: FeatureBank) -> FeatureBank:
     """The runs whose settings their source states; all, where none does."""
     index = np.flatnonzero([o.spread == 0.0 for o in runs.observations])

@@ -9,6 +9,7 @@ from typing import Any
 
 from comptroller.errors import UnknownIdError
 from comptroller.facts.accelerator import Accelerator, accelerator
+from comptroller.facts.compute_rule import compute_rule
 from comptroller.facts.config import model, model_of
 from comptroller.facts.engine import EngineFacts, engine_facts
 from comptroller.facts.format import Format, format_
@@ -17,6 +18,7 @@ from comptroller.facts.model import LatentAttention, MixtureOfExperts, Model, So
 from comptroller.facts.reader import FactEntry, entry_of, fact_of, folder, ids, parse_toml
 from comptroller.facts.site import Site, site
 from comptroller.quantities import KWH_J
+from comptroller.report.register_tables import RULES
 from comptroller.report.sheet import Cell, Item, ReportSheet, SheetColumns, left, right
 
 
@@ -159,6 +161,7 @@ LISTS: dict[str, Callable[[], ReportSheet]] = {
         _calibration_file,
         CALIBRATION,
     ),
+    "rules": partial(_list, "rules", "Rules that speak of compute", compute_rule, RULES),
 }
 """Kinds of facts and the table of all of a kind."""
 

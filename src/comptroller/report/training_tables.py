@@ -5,6 +5,7 @@ from __future__ import annotations
 from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.quantities import DAY_S, HOUR_S, KWH_J
 from comptroller.report.figures import dollars, number
+from comptroller.report.register_tables import register_sheets
 from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
 from comptroller.training.plan_document import (
     TrainingLayoutDocument,
@@ -155,7 +156,8 @@ def prices_sheet(plan: TrainingPlan) -> ReportSheet:
 def sheets(plan: TrainingPlan) -> tuple[ReportSheet, ...]:
     """All tables of a plan, in the order of reading."""
     made = (totals, step_sheet, memory_sheet, counts_sheet, rivals_sheet, prices_sheet)
-    return tuple(sheet for sheet in (make(plan) for make in made) if sheet.rows)
+    rules = register_sheets(plan.compute) if plan.compute else ()
+    return tuple(sheet for sheet in (*(make(plan) for make in made), *rules) if sheet.rows)
 
 
 def error_sentence(plan: TrainingPlan) -> str:

@@ -10,12 +10,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
+from comptroller.costs.deployment import PrecisionRecipe
 from comptroller.costs.training_layout import TrainingLayout
 from comptroller.facts.document_faults import fact_error
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.reader import ids, parse_toml
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Term
 from comptroller.facts.training import training_calibration
+from comptroller.training.stated_compute import StatedCompute
 from comptroller.work.objectives import CostObjective, Positive, QuantityBound
 from comptroller.work.sizes import STRICT, checked_unit, conflict
 from comptroller.work.workload_names import WorkloadNames
@@ -34,6 +36,17 @@ PRECISIONS = {
     "nvfp4": ("nvfp4", "nvfp4"),
 }
 """Recipe -> formats of weights and activations in the products of matrices; all else stays in 16 and 32 bit."""
+
+
+def precision_recipe(precision: str) -> PrecisionRecipe:
+    """The formats of a precision; states stay as the program keeps them.
+
+    >>> precision_recipe("fp8").weights
+    'fp8_e4m3'
+    """
+    weights, activations = PRECISIONS[precision]
+    return PrecisionRecipe(weights, weights, activations, "bf16")
+
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 Loss = Annotated[float, Field(strict=True, gt=0, le=20)]
@@ -140,7 +153,7 @@ class RunFaults(BaseModel):
 class TrainingRun(BaseModel):
     """What is trained. tokens: in all.  seq: tokens of a sequence.  global_batch: sequences of a step.
 
-    program: whose constants price the steps.  caps: most devices by accelerator.
+    program: whose constants price the steps.  caps: most devices by accelerator.  compute: what rules count beside it.
     """
 
     model_config = STRICT
@@ -156,6 +169,7 @@ class TrainingRun(BaseModel):
     allow: TrainingAllowlist = TrainingAllowlist()
     caps: Mapping[str, Count] = Field(default_factory=dict)
     faults: RunFaults = RunFaults()
+    compute: StatedCompute = StatedCompute()
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingRun:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from comptroller.costs.deployment import PrecisionRecipe
 from comptroller.costs.network import node_devices
 from comptroller.costs.training_layout import require_division
 from comptroller.costs.training_memory import MemoryHabits
@@ -16,7 +15,7 @@ from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.model import Model
 from comptroller.facts.reader import ids
 from comptroller.facts.site import AcceleratorOffer, Site
-from comptroller.training.document import MOST_DEVICES, PRECISIONS, TrainingRun, TrainingWorkload
+from comptroller.training.document import MOST_DEVICES, TrainingRun, TrainingWorkload, precision_recipe
 from comptroller.training.programs import reach_of
 from comptroller.training.search import LayoutChoice, LayoutQuestion, fastest, least_memory_bytes
 
@@ -63,7 +62,7 @@ def field_of(workload: TrainingWorkload) -> TrainingField:
     refused: dict[str, None] = {}
     tried = fitting = 0
     for device, precision in _kinds(workload):
-        table = ForwardTable(TrainingJob(model, device, run.seq, _recipe(precision), library))
+        table = ForwardTable(TrainingJob(model, device, run.seq, precision_recipe(precision), library))
         try:
             found = list(_counts(table, precision, workload))
         except UnsupportedError as error:
@@ -102,11 +101,6 @@ def _rentable_ids(workload: TrainingWorkload) -> list[str]:
     places = map(workload.library.site, workload.training.allow.sites)
     offered = {item.accelerator for place in places for item in place.offers}
     return [name for name in ids("accelerators") if name in offered]
-
-
-def _recipe(precision: str) -> PrecisionRecipe:
-    weights, activations = PRECISIONS[precision]
-    return PrecisionRecipe(weights, weights, activations, "bf16")
 
 
 def _counts(table: ForwardTable, precision: str, workload: TrainingWorkload) -> Iterator[tuple[int, LayoutChoice]]:

@@ -12,6 +12,7 @@ from comptroller.facts.document_faults import fact_error
 from comptroller.facts.reader import read_json
 from comptroller.planning.ground.day_document import DocumentPart
 from comptroller.planning.ground.service_document import PredictedFigure
+from comptroller.training.register_document import ComputeRegister
 
 
 class TrainingLayoutDocument(DocumentPart):
@@ -119,6 +120,7 @@ class TrainingPlan(DocumentPart):
     tried: int
     fitting: int
     digests: dict[str, str]
+    compute: ComputeRegister | None = None
 
     def to_json(self) -> str:
         """The document as text."""

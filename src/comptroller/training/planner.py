@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from comptroller.errors import InfeasibleError
 from comptroller.facts.training import training_calibration
 from comptroller.quantities import DAY_S
+from comptroller.training.compute_register import RegisteredRun, compute_register
 from comptroller.training.document import TrainingWorkload
 from comptroller.training.figures import document_of
 from comptroller.training.options import TrainingField, TrainingOption, field_of
 from comptroller.training.plan_document import TrainingPlan, TrainingRival, TrainingRunDocument
 from comptroller.training.prices import deadline_prices
+from comptroller.training.register_document import ComputeRegister
 from comptroller.training.tokens import run_tokens
 from comptroller.work.documents import digest
 
@@ -63,7 +65,15 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
         tried=field.tried,
         fitting=field.fitting,
         digests=_digests(workload, best[0]),
+        compute=_compute(best, workload, tokens),
     )
+
+
+def _compute(best: Pair, workload: TrainingWorkload, tokens: float) -> ComputeRegister:
+    option, document = best
+    device_s = document.devices * document.wall_s.value
+    stated = workload.training.compute
+    return compute_register(RegisteredRun(option.job, tokens, document.devices, device_s, stated))
 
 
 def objective_of(document: TrainingRunDocument, workload: TrainingWorkload) -> float:

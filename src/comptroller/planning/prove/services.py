@@ -10,12 +10,13 @@ from typing import Literal
 import numpy as np
 
 from comptroller.costs.capacity import SlicedLoad
-from comptroller.costs.deployment import SpeculativeDecoding
+from comptroller.costs.deployment import ClockSetting, SpeculativeDecoding
 from comptroller.costs.money import carbon_g
 from comptroller.costs.operating import OperatingPoint, operating_point
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.split_pools import prompt_pool_replica
-from comptroller.costs.timing import TimingCalibration
 from comptroller.launch import ServingPhase, line
+from comptroller.launch import with_policies as launched_by
 from comptroller.planning.ground.nouns import Bools, Deployment, Fleet, Floats, Goal, Ints
 from comptroller.planning.ground.service_document import (
     AdapterDocument,
@@ -126,9 +127,14 @@ def cached_share_of(load: SlicedLoad, deployments: Sequence[Deployment], calls_p
 
 
 def with_policies(service: ServiceDocument, chosen: Mapping[str, str]) -> ServiceDocument:
-    """The service with some decisions made by other policies."""
+    """The service with some decisions made by other policies, and the lines that start it so.
+
+    A policy that its engine is not known to follow makes it a what-if.
+    """
     policies = tuple((decision, chosen.get(decision, name)) for decision, name in service.deployment.policies)
-    return service.model_copy(update={"deployment": service.deployment.model_copy(update={"policies": policies})})
+    deployment = service.deployment.model_copy(update={"policies": policies})
+    lines = launched_by(service.launch, dict(policies))
+    return service.model_copy(update={"deployment": deployment, "launch": lines})
 
 
 def service_of(what: ServiceLoad, row: int, units: int, goal: Goal) -> tuple[ServiceDocument, OperatingPoint]:
@@ -218,6 +224,7 @@ def _slices(load: SlicedLoad, rate: Floats, capacity: Floats) -> Iterator[SliceD
 def _deployment_document(deployment: Deployment, replicas: int, context_tokens: int) -> DeploymentDocument:
     replica = deployment.replica
     recipe, engine, layout = replica.recipe, replica.engine, replica.layout
+    setting = replica.clock or ClockSetting()
     return DeploymentDocument(
         model=replica.model.id,
         recipe=RecipeDocument(
@@ -242,6 +249,8 @@ def _deployment_document(deployment: Deployment, replicas: int, context_tokens: 
                 dp=layout.dp,
                 ep=layout.ep,
                 replicas=count,
+                clock_mhz=setting.clock_hz and short(setting.clock_hz / 1e6),
+                power_limit_w=setting.limit_w,
             )
             for phase, count in _phases(deployment, replicas)
         ),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from comptroller.errors import UnsupportedError
-from comptroller.launch import checkpoint
+from comptroller.launch import WHAT_IF, checkpoint
 from comptroller.planning.prove.services import ModelServices
 from comptroller.quantities import HOUR_S
 
@@ -13,11 +12,10 @@ from comptroller.quantities import HOUR_S
 def checkpoint_notes(own: ModelServices) -> Iterator[str]:
     """Services that are what-ifs, and those whose weights have to be made or come from a listed repository."""
     for service, deployment in zip(own.services, own.deployments, strict=True):
-        try:
-            files = checkpoint(deployment.replica)
-        except UnsupportedError as error:
-            yield f"{service.id} is a what-if, not a plan to run: {error}"
+        if reasons := [x.removeprefix(WHAT_IF) for x in service.launch.splitlines() if x.startswith(WHAT_IF)]:
+            yield f"{service.id} is a what-if, not a plan to run: {reasons[0]}"
             continue
+        files = checkpoint(deployment.replica)
         if files.listed:
             yield f"{service.id}: the weights are those of {files.path}"
         if made := files.conversion:

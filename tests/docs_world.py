@@ -1,0 +1,121 @@
+"""The folder of somebody who follows the docs: every file that their command lines name, small."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from comptroller.planning.ground.plan_document import load_plan
+from comptroller.work.traces import plain
+from dashboard_books import fill
+from docs_commands import ROOT, python_snippets
+from quality_models import TEXT, write_gguf
+from simulate_worlds import stream
+
+WORKLOAD = """name = "chat"
+models = ["llama_3_1_8b"]
+rate_per_s = 5
+lengths = { input = { fixed = 300 }, output = { fixed = 50 } }
+objectives.ttft = { p = 95, max = 2, unit = "s" }
+[allow]
+accelerators = ["l40s", "h100_sxm"]
+sites = ["us_neocloud"]
+engines = ["vllm"]
+"""
+CURRENT = """[[services]]
+model = "llama_3_1_8b"
+accelerator = "l40s"
+site = "us_neocloud"
+engine = "vllm"
+term = "on_demand"
+replicas = 3
+"""
+OWN_STRATEGY = """from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comptroller.strategies.rules.once import OnceStrategy
+
+
+@dataclass(frozen=True)
+class Mine(OnceStrategy):
+    note: str = "mine"
+"""
+LOADS = """model,accelerator,engine,input_tokens,output_tokens,clients,ttft_ms,tpot_ms
+llama_3_1_8b,h100_sxm,vllm,1024,512,8,120,9.1
+llama_3_1_8b,h100_sxm,vllm,1024,512,32,180,11.5
+"""
+QUESTIONS, SAMPLES = 120, 9
+PUT_AWAY, COMPARED = datetime(2026, 6, 30, 18, tzinfo=UTC), datetime(2026, 10, 2, 18, tzinfo=UTC)
+"""Last days in the books: of those that go into an archive, and of those around the month that `books change` compares;
+others end today, for what reads the last thirty days."""
+
+
+def made(folder: Path) -> Path:
+    """Every file that the pages name, but what takes a command to make."""
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    golden = ROOT / "tests" / "golden" / "chat.json"
+    for name in ("chat.json", "plan.json"):
+        shutil.copy(golden, folder / name)
+    (folder / "chat.toml").write_text(WORKLOAD)
+    (folder / "workload.toml").write_text(WORKLOAD.replace('"l40s", ', "") + 'formats = ["bf16"]\n')
+    (folder / "current.toml").write_text(CURRENT)
+    (folder / "mine.py").write_text(OWN_STRATEGY)
+    (folder / "result.json").write_text(LOADS)
+    for last, days in ((PUT_AWAY, 2), (COMPARED, 4), (datetime.now(UTC), 1)):
+        fill(folder / "books.sqlite", load_plan(golden), days=days, now_us=int(last.timestamp() * 1e6))
+    _traces(folder)
+    _answers(folder)
+    _weights(folder)
+    return folder
+
+
+def _traces(folder: Path) -> None:
+    for name in ("trace.csv", "day.csv", "azure_2023_code.csv"):
+        plain.write(stream(60), folder / name)
+    shutil.copy(ROOT / "tests" / "traces" / "azure.csv", folder / "azure_2023_conv.csv")
+    shutil.copy(ROOT / "tests" / "traces" / "mooncake.jsonl", folder / "mooncake_conversation.jsonl")
+    head = "arrival_s,input_tokens,output_tokens,when,prompt,reply"
+    rows = [f"{n},{100 + n},{20 + n},2026-10-01T08:00:{n:02d}Z,{100 + n},{20 + n}" for n in range(40)]
+    (folder / "requests.csv").write_text("\n".join([head, *rows]) + "\n")
+
+
+def _answers(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    right = {"small": rng.beta(1, 2, QUESTIONS), "large": rng.beta(2, 1, QUESTIONS)}
+    rows, counts = [], []
+    for model, solved in right.items():
+        for question, share in enumerate(solved):
+            usd = {"small": 0.001, "large": 0.01}[model]
+            told = f"q{question},add {question} and {question % 7},{model}"
+            counts.append(f"q{question},{model},200,{rng.binomial(200, share)}")
+            for sample, score in enumerate(rng.random(SAMPLES) < share):
+                answer = 42 if score else int(rng.integers(100))
+                rows.append(f"{told},{sample},{float(sample > 0)},{int(score)},{answer},{100 + sample},{usd},stop")
+    head = "question,text,model,sample,temperature,score,answer,output_tokens,usd,finish"
+    (folder / "answers.csv").write_text("\n".join([head, *rows]) + "\n")
+    (folder / "counts.csv").write_text("\n".join(["question,model,n,correct", *counts]) + "\n")
+    _logs(folder)
+
+
+def _logs(folder: Path) -> None:
+    logged = {"global_index": 1, "llm_selected": "small", "evaluation_result": {"score": 1.0}}
+    (folder / "log.jsonl").write_text(json.dumps(logged) + "\n")
+    (folder / "runs.csv").write_text("id,llm,correct,cost,ms\nq1,small,1,0.001,250\nq2,small,0,0.002,900\n")
+    sizes, tokens = np.geomspace(1e8, 1e10, 6), np.geomspace(1e9, 1e11, 6)
+    losses = [f"{n},{d},{1.7 + 400 / n**0.34 + 410 / d**0.28}" for n in sizes for d in tokens]
+    (folder / "losses.csv").write_text("\n".join(["params,tokens,loss", *losses]) + "\n")
+
+
+def _weights(folder: Path) -> None:
+    write_gguf(folder / "model.gguf", heads=2, kv_heads=1)
+    (folder / "wiki.txt").write_text(TEXT)
+    tensor = np.random.default_rng(0).standard_normal((64, 128)).astype(np.float32)
+    save_file({"dense": tensor}, folder / "model.safetensors")
+    (policy,) = python_snippets(ROOT / "docs" / "simulator.md")
+    (folder / "prefix_unless_busy.py").write_text(policy)
