@@ -75,6 +75,7 @@ bench: bench-speed docs
 
 bench-speed: .venv/test.done
 	$(BIN)/python benchmarks/plan_speed.py
+	$(BIN)/python benchmarks/plan_process.py
 
 # The simulator against recorded runs, split clusters, routing by prefix, herding, and whether plans hold on unseen
 # arrivals; needs ../shared/data.
