@@ -153,7 +153,13 @@ def load_current(path: Path) -> CurrentFleet:
         return entries[-1].id
 
     services = tuple(
-        replace(service, **{field: id_of(kind, getattr(service, field)) for field, kind in NAMED.items()})
+        replace(
+            service,
+            model=id_of("models", service.model),
+            accelerator=id_of("accelerators", service.accelerator),
+            engine=id_of("engines", service.engine),
+            site=id_of("sites", service.site),
+        )
         for service in file.services
     )
     return CurrentFleet(services, SHIPPED.with_entries(entries), file.moving)
