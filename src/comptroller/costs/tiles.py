@@ -23,4 +23,4 @@ def tile_vectors(vectors: npt.ArrayLike, width: int) -> Array:
     3.0
     """
     count = np.asarray(vectors, dtype=float)
-    return np.maximum(count, np.where(count > 1, np.minimum(width, 1 + (width - 1) * (count - 1)), 0.0))
+    return np.asarray(np.maximum(count, np.where(count > 1, np.minimum(width, 1 + (width - 1) * (count - 1)), 0.0)))
