@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.operations import OperationMatrices
+
 Array = npt.NDArray[np.float64]
+
+MATRICES = frozenset({"gemm"})
+"""Operations that are one matrix times some vectors; experts have kernels of their own."""
 
 
 def tile_vectors(vectors: npt.ArrayLike, width: int) -> Array:
@@ -24,3 +30,14 @@ def tile_vectors(vectors: npt.ArrayLike, width: int) -> Array:
     """
     count = np.asarray(vectors, dtype=float)
     return np.asarray(np.maximum(count, np.where(count > 1, np.minimum(width, 1 + (width - 1) * (count - 1)), 0.0)))
+
+
+def flops_in_tiles(replica: ModelReplica, operations: OperationMatrices, flops: Array) -> Array:
+    """FLOPs that operations take, (operations, points): more than there are where a CPU fills up tiles."""
+    width = replica.engine.tile_vectors if replica.device.kind == "cpu" else 1
+    if width == 1:
+        return flops
+    each = operations.flop_matrix.sum(axis=1)[:, None]
+    vectors = flops / np.maximum(each, 1e-300)
+    matrices = np.array([[row.kind in MATRICES] for row in operations.rows])
+    return np.where(matrices, each * tile_vectors(vectors, width), flops)

@@ -17,7 +17,7 @@ from comptroller.costs.operations import PROMPTS, OperationMatrices, StepOperati
 from comptroller.costs.overlap import exposed_s
 from comptroller.costs.speculation import draft_replica, tokens_per_step
 from comptroller.costs.step import ReplicaStep
-from comptroller.costs.tiles import tile_vectors
+from comptroller.costs.tiles import flops_in_tiles
 from comptroller.errors import UnsupportedError
 
 Array = npt.NDArray[np.float64]
@@ -44,9 +44,6 @@ TERM_OF = {
 }
 WIDE_PARTS = frozenset({"head", "adapters"})
 """Matrices that stay in 16 bit whatever the recipe says."""
-
-MATRICES = frozenset({"gemm"})
-"""Operations that are one matrix times some vectors, with the kernels of `tiles`; experts have kernels of their own."""
 
 TERMS = ("linear", "experts", "attention", "communication", "overhead")
 
@@ -281,22 +278,12 @@ class ReplicaTimer:
         flops, moved = self.operations.flop_matrix @ values, self.operations.byte_matrix @ values
         rates, wire = self.rates, self.rates.wire
         busy = np.empty(flops.shape)
-        compute, memory = self._in_tiles(flops)[~wire], moved[~wire]
+        compute, memory = flops_in_tiles(self.replica, self.operations, flops)[~wire], moved[~wire]
         busy[~wire] = smooth_max(compute / rates.flops_per_s[~wire, None], memory / rates.bytes_per_s[~wire, None])
         busy[wire] = collective_s(moved[wire], *(rate[wire, None] for rate in self._link))
         fixed = rates.floor_s[:, None] + rates.extra_s @ values
         seconds = self.operations.count[:, None] * np.where(flops + moved > 0, fixed + busy, 0.0)
         return seconds, flops, moved
-
-    def _in_tiles(self, flops: Array) -> Array:
-        """The FLOPs that matrices take, more than there are where a CPU fills up tiles (`tiles.tile_vectors`)."""
-        width = self.replica.engine.tile_vectors if self.replica.device.kind == "cpu" else 1
-        if width == 1:
-            return flops
-        each = self.operations.flop_matrix.sum(axis=1)[:, None]
-        vectors = flops / np.maximum(each, 1e-300)
-        matrices = np.array([[row.kind in MATRICES] for row in self.operations.rows])
-        return np.where(matrices, each * tile_vectors(vectors, width), flops)
 
     @property
     def _link(self) -> tuple[Array, Array, Array]:

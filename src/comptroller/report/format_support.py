@@ -36,7 +36,7 @@ def engines_that_hold(name: str) -> str:
     ('sglang, trtllm, vllm', '')
     """
     tables = [engine_formats(engine) for engine in ids("engine_formats")]
-    return ", ".join(table.id for table in tables if any(name in formats for formats in _held_formats(table)))
+    return ", ".join(table.id for table in tables if any(name in formats for formats in _formats_with_rows(table)))
 
 
 def _answers(table: EngineFormats, name: str) -> Iterator[Row]:
@@ -44,28 +44,28 @@ def _answers(table: EngineFormats, name: str) -> Iterator[Row]:
     yield from found or [(name, table.id, "", "", "", "", "", "no row: not launched", "", "")]
 
 
-def _held_formats(table: EngineFormats) -> list[tuple[str, ...]]:
+def _formats_with_rows(table: EngineFormats) -> list[tuple[str, ...]]:
     return [*(row.formats for row in table.rows), *(row.formats for row in table.caches)]
 
 
 def _formats(table: EngineFormats) -> list[str]:
     refused = [gap.formats for gap in table.cannot]
-    return sorted({name for formats in (*_held_formats(table), *refused) for name in formats})
+    return sorted({name for formats in (*_formats_with_rows(table), *refused) for name in formats})
 
 
 def _rows(table: EngineFormats, name: str) -> Iterator[Row]:
     for row in table.rows:
         if name in row.formats:
-            yield _held(table, name, row)
+            yield _row_of_support(table, name, row)
     for cache in table.caches:
         if name in cache.formats:
-            yield _cached(table, name, cache)
+            yield _row_of_cache(table, name, cache)
     for gap in table.cannot:
         if name in gap.formats:
-            yield _refused(table, name, gap)
+            yield _row_of_gap(table, name, gap)
 
 
-def _held(table: EngineFormats, name: str, row: FormatSupport) -> Row:
+def _row_of_support(table: EngineFormats, name: str, row: FormatSupport) -> Row:
     known = [(word, [x for x in row.families if row.evidence(x) == word]) for word in ("timed", "published")]
     speed = "; ".join(f"{word} on {', '.join(on)}" for word, on in known if on) or "none known"
     flags = " ".join((*row.while_loading, *row.flags))
@@ -75,13 +75,13 @@ def _held(table: EngineFormats, name: str, row: FormatSupport) -> Row:
     )  # fmt: skip
 
 
-def _cached(table: EngineFormats, name: str, row: CacheSupport) -> Row:
+def _row_of_cache(table: EngineFormats, name: str, row: CacheSupport) -> Row:
     versions = _versions(row.since or table.since, row.before or table.before)
     kernel, flags = "cache", " ".join(row.flags)
     return (name, table.id, versions, ", ".join(row.families), kernel, "", flags, "", *_source(table, row.source))
 
 
-def _refused(table: EngineFormats, name: str, gap: FormatGap) -> Row:
+def _row_of_gap(table: EngineFormats, name: str, gap: FormatGap) -> Row:
     on = ", ".join(gap.families)
     return (name, table.id, "", on, f"cannot: {gap.why}", "", "", "", *_source(table, gap.source))
 
