@@ -6,7 +6,7 @@ WORKERS ?= 2
 # llama.cpp whose options `make test-export` reads: the package carries its source.
 LLAMA_CPP := 11434.0.0
 
-.PHONY: demo demo-circle quick test-slow test-export crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-right bench-books docs site release-check golden clean
+.PHONY: demo demo-circle quick test-slow test-export crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-right bench-books docs site notebooks release-check golden clean
 
 demo: .venv/demo.done
 	$(BIN)/comptroller plan examples/chat.toml --html out/chat.html --png out/chat.png --out out/chat.json
@@ -102,6 +102,10 @@ docs: .venv/test.done
 site: .venv/site.done
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# The notebooks of the examples, each run whole by a kernel of Jupyter.
+notebooks: .venv/notebooks.done
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider -m slow tests/test_notebooks.py
+
 # A release as a newcomer gets it: versions agree; the wheel, in an empty environment and without make, plans, serves one
 # answer and its books balance (about five minutes).
 release-check: .venv/python.done
@@ -134,6 +138,10 @@ clean:
 
 .venv/site.done: .venv/test.done
 	$(BIN)/pip install --quiet --editable '.[docs]'
+	touch $@
+
+.venv/notebooks.done: .venv/test.done
+	$(BIN)/pip install --quiet --editable '.[notebooks]'
 	touch $@
 
 .venv-export/done: .venv/python.done pyproject.toml

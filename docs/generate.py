@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
+import runpy
 import tomllib
 from collections.abc import Iterator
+from contextlib import chdir, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -142,20 +145,40 @@ def facts_page(kind: str) -> str:
     return f"{WRITTEN}# {heading}\n\n{text}{see}\n\n{sheet.markdown()}\n"
 
 
-ORDER = ("plan", "memory", "price", "read_plan", "simulate", "replay", "cost", "facts", "fault")
+ORDER = ("plan", "memory", "price", "read_plan", "simulate", "fleet_study", "replay", "cost", "facts", "fault")
 """Examples of Python in the order in which a newcomer meets them."""
 
 
+PICTURED = {"read_plan": "plan", "simulate": "outcome", "replay": "study"}
+"""Script -> its result whose `plot()` stands in the gallery."""
+
+
+def pictures() -> dict[str, str]:
+    """The pictures of the gallery by file name, drawn anew from what the scripts come to; needs matplotlib."""
+    found = {}
+    with chdir(HERE.parent), redirect_stdout(io.StringIO()):
+        for script, name in PICTURED.items():
+            made = runpy.run_path(f"examples/python/{script}.py")
+            found[f"pictures/{script}.svg"] = str(made[name].plot())
+    return found
+
+
 def gallery_page() -> str:
-    """The examples in Python, each with what it prints."""
+    """The examples in Python, each with what it prints and, where its result has one, the picture."""
     root, parts = HERE.parent, [f"{WRITTEN}# Gallery\n"]
-    parts.append("Scripts of `examples/python`, run from the root of the repository, and what each prints.\n")
+    parts.append(
+        "Scripts of `examples/python`, run from the root of the repository, and what each prints. Two notebooks stand "
+        "beside them: [a fleet before it is rented](../examples/notebooks/fleet.ipynb), [more solved for a "
+        "dollar](../examples/notebooks/strategies.ipynb).\n"
+    )
     for name in ORDER:
         code = (root / "examples" / "python" / f"{name}.py").read_text(encoding="utf-8")
         title = (ast.get_docstring(ast.parse(code)) or "").splitlines()[0].rstrip(".")
         body = code.split('"""', 2)[2].strip()
         output = (root / "tests" / "golden" / "python" / f"{name}.txt").read_text(encoding="utf-8").rstrip()
         parts.append(f"## {title}\n\n```python\n{body}\n```\n\n```text\n{output}\n```\n")
+        if name in PICTURED:
+            parts.append(f"`{PICTURED[name]}.plot()`:\n\n![{title}](pictures/{name}.svg)\n")
     return "\n".join(parts)
 
 
@@ -256,6 +279,6 @@ def _formulas(tree: ast.Module) -> Iterator[str]:
 
 if __name__ == "__main__":
     (HERE / "documents").mkdir(exist_ok=True)
-    for name, content in pages().items():
+    for name, content in {**pages(), **pictures()}.items():
         (HERE / name).write_text(content, encoding="utf-8")
         print(f"wrote docs/{name}")

@@ -107,6 +107,7 @@ STANDING_FOR = {
 FILES = {
     "fit laws FILE --law forecast": "counts.csv",
     "fit calibration": "result.json",
+    "plan FILE": "chat.toml",
     "plan": "current.toml",
     "new": "new.toml",
 }

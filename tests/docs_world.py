@@ -51,8 +51,9 @@ llama_3_1_8b,h100_sxm,vllm,1024,512,8,120,9.1
 llama_3_1_8b,h100_sxm,vllm,1024,512,32,180,11.5
 """
 QUESTIONS, SAMPLES = 120, 9
-LAST_DAYS = (datetime(2026, 6, 30, 18, tzinfo=UTC), datetime(2026, 10, 2, 18, tzinfo=UTC))
-"""The days of the books end here: some to put away, some on either side of the month that `books change` compares."""
+PUT_AWAY, COMPARED = datetime(2026, 6, 30, 18, tzinfo=UTC), datetime(2026, 10, 2, 18, tzinfo=UTC)
+"""Last days in the books: of those that go into an archive, and of those around the month that `books change` compares;
+others end today, for what reads the last thirty days."""
 
 
 def made(folder: Path) -> Path:
@@ -62,11 +63,11 @@ def made(folder: Path) -> Path:
     for name in ("chat.json", "plan.json"):
         shutil.copy(golden, folder / name)
     (folder / "chat.toml").write_text(WORKLOAD)
-    (folder / "workload.toml").write_text(WORKLOAD.replace('"l40s", ', ""))
+    (folder / "workload.toml").write_text(WORKLOAD.replace('"l40s", ', "") + 'formats = ["bf16"]\n')
     (folder / "current.toml").write_text(CURRENT)
     (folder / "mine.py").write_text(OWN_STRATEGY)
     (folder / "result.json").write_text(LOADS)
-    for last, days in zip(LAST_DAYS, (2, 4), strict=True):
+    for last, days in ((PUT_AWAY, 2), (COMPARED, 4), (datetime.now(UTC), 1)):
         fill(folder / "books.sqlite", load_plan(golden), days=days, now_us=int(last.timestamp() * 1e6))
     _traces(folder)
     _answers(folder)

@@ -230,7 +230,8 @@ def upstream() -> Iterator[Upstream]:
 
     async def start() -> web.AppRunner:
         application = web.Application(client_max_size=2**26)
-        application.router.add_post("/v1/chat/completions", made.chat)
+        for path in ("/v1/chat/completions", "/v1/messages"):
+            application.router.add_post(path, made.chat)
         application.router.add_post("/v1/completions", made.complete)
         application.router.add_post("/v1/embeddings", made.embed)
         runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)

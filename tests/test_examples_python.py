@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,9 +20,13 @@ LONG = ("plan",)
 
 def printed(script: Path) -> str:
     """What a script prints."""
-    page = io.StringIO()
-    with contextlib.redirect_stdout(page):
-        runpy.run_path(str(script), run_name="__main__")
+    page, given = io.StringIO(), sys.argv
+    try:
+        sys.argv = [str(script)]
+        with contextlib.redirect_stdout(page):
+            runpy.run_path(str(script), run_name="__main__")
+    finally:
+        sys.argv = given
     return page.getvalue()
 
 
@@ -32,6 +38,18 @@ def test_an_example_prints_what_it_printed(script: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(ROOT)
     golden = (GOLDEN / f"{script.stem}.txt").read_text(encoding="utf-8")
     assert printed(script) == golden, "if that is meant: make golden"
+
+
+def test_the_fleet_study_reads_the_trace_of_azure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample of it; the whole hour is not shipped."""
+    monkeypatch.chdir(ROOT)
+    words = [sys.executable, "examples/python/fleet_study.py", "tests/traces/azure.csv"]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("azure.csv: ") and said.count(" x B200, ") == 9
+
+
+def test_there_are_ten() -> None:
+    assert len(SCRIPTS) == 10 and sorted(path.stem for path in GOLDEN.glob("*.txt")) == [each.stem for each in SCRIPTS]
 
 
 if __name__ == "__main__":

@@ -25,13 +25,26 @@ def loaded(path: str) -> ModuleType:
     return module
 
 
-PAGES: dict[str, str] = loaded("docs/generate.py").pages()
+GENERATE = loaded("docs/generate.py")
+PAGES: dict[str, str] = GENERATE.pages()
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_generated_page_is_what_the_package_says(name: str) -> None:
     written = (ROOT / "docs" / name).read_text(encoding="utf-8")
     assert written == PAGES[name], f"docs/{name} is behind the package: make docs"
+
+
+def words_of(picture: str) -> list[str]:
+    """The words and figures of an SVG; its places follow from the fonts of the machine."""
+    return re.findall(r"<text[^>]*>([^<]+)</text>", picture)
+
+
+def test_the_pictures_of_the_gallery_are_of_these_results() -> None:
+    pytest.importorskip("matplotlib")
+    for name, drawn in GENERATE.pictures().items():
+        kept = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        assert words_of(drawn) and words_of(kept) == words_of(drawn), f"docs/{name} is behind: make docs"
 
 
 README = ROOT / "README.md"

@@ -180,6 +180,13 @@ def recorded_workload(folder: Path, trace: RequestTrace, **fields: Any) -> Workl
     return parse(document, folder / "w.toml")
 
 
+def test_a_trace_too_sparse_for_its_windows_is_refused() -> None:
+    hours = 3600.0 * np.arange(24, dtype=np.float64)
+    with pytest.raises(FactError, match="of the windows of 60 s hold no request"):
+        demand_of(RequestTrace(hours, np.full(24, 9), np.full(24, 9), source="sparse"))
+    assert demand_of(RequestTrace(hours, np.full(24, 9), np.full(24, 9)), PeakQuantile(quantile=1.0)).rate_per_s > 0
+
+
 def test_a_trace_is_replayed_scaled_cut_and_begun_again(tmp_path: Path) -> None:
     trace = trace_of(np.arange(11) * 2.0)
     plain = recorded_workload(tmp_path, trace)

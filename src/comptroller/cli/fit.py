@@ -1,4 +1,4 @@
-"""`comptroller fit`: laws that evidence obeys, routers among models, and the calibration from measured runs."""
+"""`comptroller fit`: laws that evidence obeys, routers among models, rollouts, the calibration from measured runs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from comptroller.cli._calibration import CalibrationRequest, fit_calibration, se
 from comptroller.cli._evidence_options import EvidenceMap, evidence_map
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import FileContent, check, write_all
+from comptroller.cli._rollouts import fit_rollouts
 from comptroller.cli._routers import RouterFitOptions, fit_routers
 from comptroller.cli._scaling_laws import LossLawOptions, fit_losses, scaling_options
 from comptroller.errors import InputError, UnknownIdError, UnsupportedError
@@ -26,12 +27,12 @@ from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery, law, laws
 
 File = Path | None
-SUBJECTS = ("laws", "routers", "calibration")
+SUBJECTS = ("laws", "routers", "rollouts", "calibration")
 
 
 @with_shared_options
 def run(
-    subject: Annotated[str, typer.Argument(help="What to fit: laws, routers or calibration.", show_default=False)],
+    subject: Annotated[str, typer.Argument(help="What: laws, routers, rollouts or calibration.", show_default=False)],
     evidence: Annotated[
         list[str],
         typer.Argument(help="Replies or counts (a file, or `own`); or files of measured runs.", show_default=False),
@@ -43,7 +44,8 @@ def run(
         list[str] | None, typer.Option("--law", help="Only this law; again for others.", show_default=False)
     ] = None,
     at: Annotated[
-        list[int] | None, typer.Option(help="Answer for this many samples; again for others.", show_default=False)
+        list[int] | None,
+        typer.Option(help="Answer for so many samples, or rollouts; again for others.", show_default=False),
     ] = None,
     beyond: Annotated[
         bool, typer.Option("--beyond", help="Extrapolate past the range in which the error could be measured.")
@@ -69,7 +71,11 @@ def run(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
     png: Annotated[
-        File, typer.Option(help="Write coverage and forecasts, a picture, PNG or .svg.", show_default=False)
+        File,
+        typer.Option(
+            help="Write a picture, PNG or .svg: coverage and forecasts; of a calibration, predicted against measured.",
+            show_default=False,
+        ),
     ] = None,
     html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
     out: Annotated[
@@ -86,7 +92,7 @@ def run(
         if len(model or ()) > 1:
             raise InputError("fit calibration: one --model, that of all the files")
         asked = CalibrationRequest([Path(file) for file in evidence], "".join(model or ()), server, calibration)
-        fit_calibration(asked, out, json, console())
+        fit_calibration(asked, out, json, console(), {"png": png, "html": html})
         return
     if len(evidence) > 1:
         raise InputError(f"fit {subject}: one file of evidence, not {len(evidence)}")
@@ -94,10 +100,14 @@ def run(
     if subject == "routers":
         fit_routers(evidence[0], RouterFitOptions(model or [], kind or [], cost or [], seed, columns), out, files, json)
         return
-    if fit_losses(evidence[0], losses, LawQuery((), beyond, margin, level, draws, seed), files, json):
+    query = LawQuery(tuple(at or ()), beyond, margin, level, draws, seed)
+    if subject == "rollouts":
+        fit_rollouts((evidence[0], columns), model or [], query, files, json)
+        return
+    if fit_losses(evidence[0], losses, query, files, json):
         return
     records = read_evidence(evidence[0], columns)
-    _fit_laws(records, only or [], LawQuery(tuple(at or ()), beyond, margin, level, draws, seed), files, json)
+    _fit_laws(records, only or [], query, files, json)
 
 
 def _fit_laws(

@@ -13,7 +13,7 @@ from comptroller.facts.reader import ids
 from comptroller.report.facts import LISTS
 from comptroller.report.sheet import ReportSheet, left
 
-DEVELOPMENT = ("test", "docs")
+DEVELOPMENT = ("test", "docs", "notebooks")
 """Extras that no command needs."""
 
 

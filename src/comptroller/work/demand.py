@@ -175,15 +175,23 @@ def demand(workload: Workload, grid: tuple[int, int] = GRID) -> TrafficDemand:
 
 
 def demand_of(trace: RequestTrace, peak: PeakQuantile = DEFAULT_PEAK, grid: tuple[int, int] = GRID) -> TrafficDemand:
-    """The demand of a trace; the rate to size for is a quantile of its rate over windows."""
+    """The demand of a trace; the rate to size for is a quantile of its rate over windows.
+
+    Raises:
+        FactError: so few windows hold a request that the quantile is 0.
+    """
     rates = window_rates(trace.arrival_s, peak.window_s)
+    rate_per_s = float(np.quantile(rates, peak.quantile))
+    if rate_per_s <= 0:
+        idle = f"{(rates == 0).mean():.1%} of the windows of {peak.window_s:g} s hold no request, so there is no rate"
+        raise FactError(trace.source, "peak", f"{idle} to size for", "a wider window_s, or a higher quantile")
     sizes = points(trace.input_tokens, trace.output_tokens)
     edges = edges_of(sizes, grid)
     cached = None
     if trace.blocks is not None:
         cached = bucketed_means(tokens_seen_before(trace), trace.input_tokens, trace.output_tokens, edges)
     return TrafficDemand(
-        rate_per_s=float(np.quantile(rates, peak.quantile)),
+        rate_per_s=rate_per_s,
         mean_rate_per_s=trace.rate_per_s,
         busiest_rate_per_s=float(rates.max()),
         cv=trace.cv,

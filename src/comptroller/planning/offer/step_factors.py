@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.step_factor import StepFactorCalibration
-from comptroller.costs.timing import TimingCalibration
 from comptroller.planning.ground.nouns import Deployment, Floats
 from comptroller.planning.offer.choices import ChoiceSpace
 from comptroller.planning.offer.evaluation import DeploymentTable

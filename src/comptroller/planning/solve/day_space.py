@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import FactError, InfeasibleError
 from comptroller.planning.ground.nouns import AxisValues, Bools, Demand, Floats, Goal, Ints
 from comptroller.planning.offer.day_market import (

@@ -52,6 +52,11 @@ def coverage(n: Ints, correct: npt.ArrayLike, ks: npt.ArrayLike) -> Floats:
     return np.asarray(pass_at_k(n[:, None], np.asarray(correct)[:, None], sizes[None, :]).mean(axis=0))
 
 
+def right_counts(evidence: Known) -> EvidenceCounts:
+    """Samples and right ones of each question and model; raises UnsupportedError where scores are not 0 or 1."""
+    return whole_counts(evidence)
+
+
 def _coverage_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
     counts = whole_counts(evidence)
     findings: list[LawFinding] = []
