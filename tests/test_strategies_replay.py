@@ -251,6 +251,8 @@ NESTED = [
     "adaptive_consistency(threshold=0.9)",
     "adaptive_consistency(threshold=0.75,rule=share,doubling=true)",
     "stop_on_success(checker=verifier)",
+    "generative_verification(v=2)",
+    "generative_verification(v=1,pick=vote)",
 ]
 
 

@@ -81,7 +81,7 @@ def space_at(space: ChoiceSpace, factor: Callable[[Deployment], float]) -> Choic
         model: DeploymentOffers(table_at(of_model.table, factors_of(of_model.deployments, factor)))
         for model, of_model in space.offers.items()
     }
-    return replace(space, offers=offers)
+    return space.offering(offers)
 
 
 def factors_of(deployments: Iterable[Deployment], factor: Callable[[Deployment], float]) -> Floats:
