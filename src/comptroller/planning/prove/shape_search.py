@@ -144,10 +144,21 @@ def try_named_fleets(search: ShapeFloor) -> None:
 
 
 def try_caps(search: ShapeFloor, fleet: Fleet) -> None:
-    """A fleet at the batch caps of the objectives, and at those of less of them while decoding alone is too slow."""
+    """A fleet at the batch caps of the objectives and, while decoding alone is too slow, at those of less of them that
+    its kinds keep."""
     for share in AIMS[:3]:
-        if not is_slow(search.trial(fleet, search.goal.aimed(share))):
+        goal = search.goal.aimed(share)
+        if not (_is_kept(search, fleet, goal) and is_slow(search.trial(fleet, goal))):
             return
+
+
+def _is_kept(search: ShapeFloor, fleet: Fleet, goal: Goal) -> bool:
+    """Whether every kind of a fleet has a batch cap at which it serves the calls that it gets."""
+    offers = search.stage.problem.space.offers
+    return all(
+        (offers[model].table.best(goal.targets)[0].T[: calls.shape[1]][calls[0] > 0] > 0).all()
+        for model, calls in fleet.calls_per_s.items()
+    )
 
 
 def share_anew(search: ShapeFloor) -> None:
