@@ -16,10 +16,10 @@ from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelL
 from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.memory import memory
 from comptroller.costs.prediction import ClosedLoopLoad, ReplicaPredictor
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.residual import ResidualIdentity, places
 from comptroller.costs.steady import UniformRequests, prefill_time
 from comptroller.costs.step import ReplicaStep
-from comptroller.costs.timing import replica_timer
 from comptroller.errors import UnsupportedError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model

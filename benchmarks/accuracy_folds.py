@@ -12,8 +12,8 @@ import numpy.typing as npt
 from comptroller.costs.closed_loop import closed_loop
 from comptroller.costs.fitted_calibration import KernelPriors
 from comptroller.costs.memory import memory
+from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.steady import UniformRequests
-from comptroller.costs.timing import TimingCalibration, replica_timer
 from comptroller.measure.calibrate import OVERLOAD_S, CalibrationFit, fit_bank, start
 from comptroller.measure.features import FeatureBank
 from comptroller_lab.baseline import BaselineCalibration, RooflineCalibration

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from comptroller.cli import main as comptroller
 from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.own_calibration import OwnCalibration
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.measure.log_replay import replay
 from comptroller.measure.request_log import RequestLog
 from record import write

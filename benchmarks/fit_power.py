@@ -17,6 +17,7 @@ import numpy.typing as npt
 from comptroller.errors import ComptrollerError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.reader import folder
+from comptroller_lab.clock_points import fit_voltage
 from comptroller_lab.harness import NUISANCES
 from comptroller_lab.power_fit import (
     COVERAGE,
@@ -58,6 +59,12 @@ title = "SplitwiseSim, mean power of Llama-2-70B and BLOOM-176B batches on A100 
 url = "https://github.com/Mutinifni/splitwise-sim"
 date = 2026-11-21
 licence = "MIT"
+
+[sources.perseus]
+title = "Perseus, time and energy of pipeline stages at locked clocks on A100 SXM and A40"
+url = "https://github.com/ml-energy/zeus/tree/38cb3f90c30d9041d4b141cfe5c922dba55baa45/sosp24_data/emulation/stage_profile"
+date = 2024-10-07
+licence = "Apache-2.0"
 
 [sources.idle]
 title = "Idle shares of H200 (its file: {h200:.3f}) and A100 (lowest mean power in SplitwiseSim: {ampere:.3f})"
@@ -118,6 +125,10 @@ def document(found: EnergyData, fit: tuple[LeastSquaresSolution, PowerShareFit],
         parts.append(_draw(f"families.{name}", factor, factor * error, own or found.a100.share.size, source))
     parts.append(_draw("idle", idle.mean(), idle.std(ddof=1), idle.size, "idle"))
     parts.append(_spread(found, held))
+    voltage = fit_voltage()
+    for name in ("floor", "knee"):
+        share = getattr(voltage, name)
+        parts.append(_draw(f"clocks.{name}", share.fraction, max(share.error, 1e-3), share.rows, "perseus"))
     parts.append('\n[host]\nnode_w = { value = 1.2, unit = "kW", source = "ecologits" }\n')
     parts.append(_serving(found, solution))
     return "".join(parts)

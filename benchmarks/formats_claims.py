@@ -19,8 +19,8 @@ from scipy.optimize import brentq
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.fitted_calibration import KernelPriors
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.step import ReplicaStep
-from comptroller.costs.timing import replica_timer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.capacity import LatencyTarget
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InfeasibleError
 from comptroller.facts.reader import parse_toml
 from comptroller.planning.planner import shipped_calibration

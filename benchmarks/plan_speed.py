@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.step import ReplicaStep
-from comptroller.costs.timing import ReplicaTimer, replica_timer
+from comptroller.costs.timing import ReplicaTimer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts

@@ -10,13 +10,8 @@ from scipy.optimize import least_squares
 
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.fitted_calibration import KernelPriors, group_of
-from comptroller.costs.timing import (
-    KernelEfficiency,
-    KernelSignature,
-    ServingOverheads,
-    StepOverheads,
-    TimingCalibration,
-)
+from comptroller.costs.replica_timer import TimingCalibration
+from comptroller.costs.timing import KernelEfficiency, KernelSignature, ServingOverheads, StepOverheads
 from comptroller.measure.log_replay import step_table
 from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import SimulatedFleet, SimulatedService

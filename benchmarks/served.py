@@ -8,9 +8,9 @@ from pathlib import Path
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.memory import memory
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.steptable import StepTable
 from comptroller.costs.tabulate import SiteRates, tabulate
-from comptroller.costs.timing import replica_timer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.fitted_calibration import FittedCalibration, KernelPriors
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import ComptrollerError
 from comptroller.measure.log_replay import step_table
 from comptroller_lab.baseline import BaselineCalibration, RooflineCalibration

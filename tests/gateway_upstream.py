@@ -222,15 +222,16 @@ class Upstream:
 
 
 @contextmanager
-def upstream() -> Iterator[Upstream]:
+def upstream(service: Upstream | None = None) -> Iterator[Upstream]:
     """A server in a thread of its own."""
-    made = Upstream()
+    made = service or Upstream()
     loop = asyncio.new_event_loop()
     ready = threading.Event()
 
     async def start() -> web.AppRunner:
         application = web.Application(client_max_size=2**26)
-        application.router.add_post("/v1/chat/completions", made.chat)
+        for path in ("/v1/chat/completions", "/v1/messages"):
+            application.router.add_post(path, made.chat)
         application.router.add_post("/v1/completions", made.complete)
         application.router.add_post("/v1/embeddings", made.embed)
         runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)

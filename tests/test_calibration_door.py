@@ -19,8 +19,8 @@ from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.memory import memory
 from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.costs.prediction import ClosedLoopLoad, ReplicaPredictor
+from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.steady import UniformRequests
-from comptroller.costs.timing import TimingCalibration, replica_timer
 from comptroller.errors import FactError, InputError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.calibration_document import CalibrationDocument

@@ -15,9 +15,9 @@ from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelL
 from comptroller.costs.fitted_calibration import GROUPS, FittedCalibration
 from comptroller.costs.memory import memory
 from comptroller.costs.prediction import ClosedLoopLoad, ReplicaPredictor
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.residual import GaussianProcessResidual, ResidualIdentity, places
 from comptroller.costs.steady import UniformRequests
-from comptroller.costs.timing import replica_timer
 from comptroller.errors import InputError, RecordError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model

@@ -39,3 +39,22 @@ def test_missing_columns_and_a_missing_folder_are_clear(tmp_path: Path, capsys: 
     assert "no column" in capsys.readouterr().err
     assert run(str(data)) == 2
     assert "--out" in capsys.readouterr().err
+
+
+def test_predicted_is_drawn_against_measured(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    more = "llama_3_1_8b,h100_sxm,vllm,2048,256,16,240,10.9\nllama_3_1_8b,h100_sxm,vllm,256,256,16,60,9.6\n"
+    data, svg, page = tmp_path / "own.csv", tmp_path / "c.svg", tmp_path / "c.html"
+    data.write_text(ROWS.replace(",0,240", ",64,240") + more)
+    assert run(str(data), "--out", str(tmp_path / "fitted"), "--png", str(svg), "--html", str(page)) == 0
+    for text in (svg.read_text(), page.read_text()):
+        for words in ("Time per token", "Time to the first token", "measured, ms", "fitted, held out", "equal"):
+            assert words in text
+
+
+def test_too_few_runs_are_drawn_under_the_shipped_calibration_alone(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    data, svg = tmp_path / "own.csv", tmp_path / "c.svg"
+    data.write_text(ROWS)
+    assert run(str(data), "--out", str(tmp_path / "fitted"), "--png", str(svg)) == 0
+    assert "shipped calibration" in svg.read_text() and "held out" not in svg.read_text()

@@ -6,7 +6,7 @@ import pytest
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.format_bounds import format_error, is_timed_format
-from comptroller.costs.timing import replica_timer
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts

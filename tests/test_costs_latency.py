@@ -18,10 +18,11 @@ from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.memory import memory
 from comptroller.costs.operating import operating_point
 from comptroller.costs.prediction import ClosedLoopLoad, ReplicaPredictor
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.serving_time import FirstTokenLatency
 from comptroller.costs.steady import UniformRequests
 from comptroller.costs.tabulate import SiteRates, tabulate
-from comptroller.costs.timing import ReplicaTimer, replica_timer
+from comptroller.costs.timing import ReplicaTimer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts

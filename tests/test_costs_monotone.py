@@ -11,8 +11,8 @@ from comptroller.costs.closed_loop import closed_loop
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.memory import memory
+from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.steady import UniformRequests
-from comptroller.costs.timing import TimingCalibration, replica_timer
 from comptroller.facts.library import SHIPPED
 from comptroller_lab.baseline import RooflineCalibration
 
@@ -74,7 +74,7 @@ def test_a_queue_is_looked_at_later_by_an_engine_that_polls_less_often() -> None
 
 def test_an_old_generation_of_an_engine_is_slower_and_its_version_says_so() -> None:
     facts = SHIPPED.engine("vllm")
-    old, new = EngineSettings.at_version(facts, "0.6.3"), EngineSettings.at_version(facts, "0.11.0")
+    old, new = EngineSettings.at_version(facts, "0.6.3"), EngineSettings.at_version(facts, "0.12.0")
     assert (old.generation, new.generation) == ("v0", "")
     replica = replica_of(SERVERS[1])
     slow, fast = (loop_of(replace(replica, engine=e), (512, 512), FittedCalibration.shipped()) for e in (old, new))

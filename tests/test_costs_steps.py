@@ -14,9 +14,9 @@ from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelL
 from comptroller.costs.fitted_calibration import GROUPS, FittedCalibration, KernelPriors, group_of
 from comptroller.costs.memory import memory, weight_bytes
 from comptroller.costs.operations import operations
+from comptroller.costs.replica_timer import TimingCalibration, kernel_of, part_arithmetic, replica_timer
 from comptroller.costs.steady import UniformRequests, batch_that_fits, prefill_time, steady
 from comptroller.costs.step import ReplicaStep, causal_pairs, expected_experts
-from comptroller.costs.timing import TimingCalibration, kernel_of, part_arithmetic, replica_timer
 from comptroller.errors import UnsupportedFormatError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model

@@ -9,9 +9,10 @@ from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelL
 from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.memory import memory
 from comptroller.costs.network import link_bytes_per_s, network_shares
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.step import ReplicaStep
 from comptroller.costs.tabulate import SiteRates, table_error, tabulate
-from comptroller.costs.timing import ReplicaTimer, replica_timer
+from comptroller.costs.timing import ReplicaTimer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts

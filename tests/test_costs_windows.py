@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.memory import ReplicaMemory, SlidingCache, memory
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.reserve import graph_bytes, peak_bytes, reserve_bytes
 from comptroller.costs.steady import UniformRequests, batch_that_fits
 from comptroller.costs.steptable import StepTable
 from comptroller.costs.tabulate import SiteRates, footprint, tabulate
-from comptroller.costs.timing import replica_timer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts

@@ -55,6 +55,8 @@ OTHER: dict[str, tuple[Any, ...]] = {
     "pools.ep": (2,),
     "pools.replicas": (2,),
     "pools.usd_per_device_h": (),
+    "pools.clock_mhz": (1200.0,),
+    "pools.power_limit_w": (400.0,),
     "policies": (
         {"routing": "round_robin"},
         {"routing": "prefix_load"},

@@ -154,7 +154,7 @@ def test_every_number_has_a_dated_public_source(name: str) -> None:
     wanted |= {f"peak_flops_per_s.{rate}" for rate in device.peak_flops_per_s}
     wanted |= {f"{key}.bytes_per_s" for key in ("scale_up", "scale_out", "host") if getattr(device, key)}
     wanted |= {"die_area_m2"} if device.die_area_m2 is not None else set()
-    wanted |= {"idle_w"} if device.idle_w is not None else set()
+    wanted |= {name for name in ("idle_w", "clock_hz") if getattr(device, name) is not None}
     assert set(device.provenance) == wanted
     assert set(device.provenance.values()) == set(device.sources), "a source that nothing cites, or the reverse"
     for source in device.sources.values():

@@ -50,6 +50,54 @@ BODIES = some.recursive(
     max_leaves=20,
 )
 
+ODD: Any = (
+    JSON
+    | some.just({"function": 5})
+    | some.lists(
+        some.dictionaries(
+            some.sampled_from(["id", "index", "type", "function", "name", "arguments", "logprob", "token", "text"]),
+            JSON,
+            max_size=4,
+        ),
+        max_size=2,
+    )
+)
+"""Values that a field of a reply may have: anything, and what is nearly right."""
+
+
+def _odd(fields: str, **right: Any) -> Any:
+    """Documents of which some fields are right and others have any shape."""
+    names = some.sampled_from([*fields.split(), *right])
+    return some.dictionaries(names, ODD, max_size=3).map(lambda odd: right | odd)
+
+
+_SAID = "tool_calls function_call reasoning_content reasoning refusal audio annotations name"
+MESSAGES = _odd(_SAID, role="assistant", content="x")
+USAGES = _odd(
+    "prompt_tokens_details completion_tokens_details input_tokens output_tokens cost server_tool_use",
+    prompt_tokens=5, completion_tokens=3, total_tokens=8,
+)  # fmt: skip
+CHOICES = some.tuples(_odd("logprobs delta text", index=0, finish_reason="stop"), MESSAGES).map(
+    lambda parts: parts[0] | {"message": parts[1]}
+)
+ODD_REPLIES = some.tuples(_odd("id native service_tier timings system_fingerprint"), CHOICES, USAGES).map(
+    lambda parts: {"choices": [parts[1]], "usage": parts[2]} | parts[0]
+)
+ODD_EVENTS = some.tuples(
+    _odd("id native service_tier timings error usage"), _odd("logprobs text", index=0), MESSAGES
+).map(lambda parts: {"choices": [parts[1] | {"delta": parts[2]}]} | parts[0])
+"""Replies and events that are right but for some fields, at each depth."""
+BLOCKS = _odd("id name input tool_use_id signature", type="text", text="x", thinking="x")
+ODD_NATIVE = some.tuples(_odd("id model stop_reason stop_sequence usage", type="message"), some.lists(BLOCKS)).map(
+    lambda parts: {"content": parts[1], "usage": {"input_tokens": 5, "output_tokens": 3}} | parts[0]
+)
+NATIVE_EVENTS = some.tuples(
+    some.sampled_from(["message_start", "content_block_start", "content_block_delta", "content_block_stop",
+                       "message_delta", "message_stop", "ping", "error"]),
+    _odd("message content_block delta usage index error"),
+).map(lambda parts: parts[1] | {"type": parts[0]})  # fmt: skip
+"""The same of Anthropic's API."""
+
 
 @given(PAYLOADS, some.data(), some.sampled_from([b"\n", b"\r\n", b"\r"]))
 def test_events_come_out_however_their_bytes_are_cut(payloads: list[bytes], data: some.DataObject, end: bytes) -> None:
@@ -154,14 +202,16 @@ def test_replies_of_any_shape_are_passed_on_or_502(up: Upstream, tmp_path: Path)
     """What a service answers, whole and as events, is passed on as it is or named as its fault, on every endpoint."""
     whole = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "x"}}]}
     end = {"index": 0, "finish_reason": "stop", "delta": {"content": "x"}}
+    turns = [{"role": "user", "content": "x"}]
     asks: list[tuple[str, dict[str, Any]]] = [
-        ("chat/completions", {"messages": [{"role": "user", "content": "x"}]}), ("responses", {"input": "x"}),
+        ("chat/completions", {"messages": turns}), ("responses", {"input": "x"}),
+        ("messages", {"messages": turns, "max_tokens": 9}),
     ]  # fmt: skip
 
     @settings(max_examples=10 * EXAMPLES, deadline=None)
-    @given(some.sampled_from(asks), some.booleans(), BODIES, some.lists(BODIES, max_size=3))
-    def check(ask: tuple[str, dict[str, Any]], over: bool, body: Any, events: list[Any]) -> None:
-        up.replies["odd"] = (200, whole | body if over and isinstance(body, dict) else body)
+    @given(some.sampled_from(asks), ODD_REPLIES | BODIES, some.lists(ODD_EVENTS | BODIES, max_size=3))
+    def check(ask: tuple[str, dict[str, Any]], body: Any, events: list[Any]) -> None:
+        up.replies["odd"] = (200, body)
         up.events["odd_stream"] = events
         for model in ("odd", "odd_stream"):
             asyncio.run(post(ask[0], ask[1] | {"model": model, "stream": model != "odd"}))
@@ -176,6 +226,32 @@ def test_replies_of_any_shape_are_passed_on_or_502(up: Upstream, tmp_path: Path)
             assert "the gateway failed" not in text and reply.status != 503, (path, body, text)
 
     about = config(tmp_path, up.url, "odd", "odd_stream") | {"drain_s": 1.0}
+    with in_a_thread(about) as url:
+        check()
+
+
+def test_replies_of_any_shape_in_anthropics_words_are_passed_on_or_502(up: Upstream, tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "x"}]
+    asks = [("chat/completions", {"messages": turns}), ("messages", {"messages": turns, "max_tokens": 9})]
+    right: dict[str, Any] = {"type": "message", "content": [{"type": "text", "text": "x"}], "stop_reason": "end_turn"}
+    right |= {"usage": {"input_tokens": 5, "output_tokens": 3}}
+    ends = [{"type": "message_start"}, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}]
+
+    @settings(max_examples=10 * EXAMPLES, deadline=None)
+    @given(some.sampled_from(asks), ODD_NATIVE | BODIES, some.lists(NATIVE_EVENTS | BODIES, max_size=4))
+    def check(ask: tuple[str, dict[str, Any]], body: Any, events: list[Any]) -> None:
+        for reply, told in ((body, events), (right, ends)):
+            up.replies["odd"], up.events["odd_stream"] = (200, reply), told
+            for model in ("odd", "odd_stream"):
+                asyncio.run(post(ask[0], ask[1] | {"model": model, "stream": model != "odd"}))
+
+    async def post(path: str, body: Any) -> None:
+        async with aiohttp.ClientSession() as session, session.post(f"{url}/v1/{path}", json=body) as reply:
+            text = await reply.text()
+            assert "the gateway failed" not in text and reply.status != 503, (path, body, text)
+
+    of = {"backend": "anthropic"}
+    about = config(tmp_path, up.url, "odd", "odd_stream", odd=of, odd_stream=of) | {"drain_s": 1.0}
     with in_a_thread(about) as url:
         check()
 

@@ -23,9 +23,9 @@ from comptroller.costs.adapters import (
 )
 from comptroller.costs.deployment import AdapterSet, EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.memory import memory, weight_bytes
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.step import ReplicaStep, adapter_popularity, expected_adapters
 from comptroller.costs.tabulate import SiteRates, tabulate
-from comptroller.costs.timing import replica_timer
 from comptroller.errors import FactError, InfeasibleError, UnsupportedError
 from comptroller.export import export
 from comptroller.facts.accelerator import accelerator
@@ -272,7 +272,7 @@ def test_a_workload_without_levers_is_digested_as_if_there_were_none() -> None:
     hidden: dict[str, Any] = dict.fromkeys(
         ("speculation", "prefix", "adapters", "what_if", "calibration", "usd_per_device_h"), True
     )
-    hidden["allow"] = {"pools", "routing", "chunk_tokens", "kv_formats"}
+    hidden["allow"] = {"pools", "routing", "chunk_tokens", "kv_formats", "clock_mhz", "power_limit_w"}
     assert plain.digest == sha256(plain.model_dump_json(exclude=hidden).encode()).hexdigest()
     with_adapters = plain.model_copy(update={"adapters": parse(asked()).adapters})
     assert with_adapters.digest != plain.digest

@@ -19,11 +19,12 @@ from comptroller.costs.deployment import (
     SpeculativeDecoding,
 )
 from comptroller.costs.memory import memory
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.speculation import speculation_refusal, tokens_per_step
 from comptroller.costs.steady import UniformRequests
 from comptroller.costs.step import ReplicaStep
 from comptroller.costs.tabulate import SiteRates, tabulate
-from comptroller.costs.timing import ReplicaTimer, replica_timer
+from comptroller.costs.timing import ReplicaTimer
 from comptroller.errors import FactError, UnsupportedError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model

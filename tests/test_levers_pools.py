@@ -13,6 +13,7 @@ from comptroller.costs.capacity import LatencyTarget, SlicedLoad
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.memory import kv_bytes_per_token, memory
 from comptroller.costs.operating import operating_point
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.split_pools import (
     PoolRatio,
     SplitPools,
@@ -23,7 +24,7 @@ from comptroller.costs.split_pools import (
 )
 from comptroller.costs.steady import UniformRequests, prefill_time
 from comptroller.costs.step import ReplicaStep
-from comptroller.costs.timing import ReplicaTimer, replica_timer
+from comptroller.costs.timing import ReplicaTimer
 from comptroller.errors import FactError, InputError, UnsupportedError
 from comptroller.export import export
 from comptroller.facts.accelerator import accelerator

@@ -12,8 +12,9 @@ from comptroller.costs.capacity import LatencyTarget, MixtureSteadyState, Sliced
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.memory import memory
 from comptroller.costs.operating import operating_point
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.steady import UniformRequests
-from comptroller.costs.timing import ReplicaTimer, replica_timer
+from comptroller.costs.timing import ReplicaTimer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from comptroller.costs.capacity import SlicedLoad, prompts
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.steady import UniformRequests
-from comptroller.costs.timing import replica_timer
 from comptroller.export import export, targets
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model

@@ -8,22 +8,12 @@ from hypothesis import strategies as st
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.fitted_calibration import KernelPriors
 from comptroller.costs.money import host_w, wall_j, wall_w
-from comptroller.costs.power import (
-    DeviceActivity,
-    activity,
-    device_interval_w,
-    device_w,
-    energy_interval_j,
-    idle,
-    idle_w,
-    limit_s,
-    request_j,
-    soft_power_cap,
-    step_j,
-)
+from comptroller.costs.power import device_interval_w, device_w, energy_interval_j, idle, idle_w, request_j, step_j
+from comptroller.costs.power_demand import DeviceActivity, limit_s, soft_power_cap
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.steady import UniformRequests, steady
 from comptroller.costs.step import ReplicaStep
-from comptroller.costs.timing import ReplicaTimer, StepOverheads, replica_timer
+from comptroller.costs.timing import ReplicaTimer, StepOverheads
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
@@ -151,7 +141,7 @@ def test_energy_per_token_falls_with_the_batch():
 def test_work_per_sequence_counts_as_running_and_the_rest_of_the_overhead_as_waiting():
     served = ready()
     time = served.step(ReplicaStep.decode(100, 100 * 600))
-    found = activity(served, time)
+    found = served.activity(time)
     assert float(found.sequence_s[0]) == pytest.approx(100 * 5e-5)
     waiting = float((found.total_s - found.busy_s)[0])
     assert waiting == pytest.approx(32 * 1e-5 + 5e-4)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from comptroller.report.chart import (
+    MOST_NAMED,
     BarSeries,
     ChartAxis,
     ChartMark,
@@ -65,7 +66,7 @@ def test_marks_are_read_from_left_to_right_and_the_chosen_are_numbered() -> None
     points = reader.having("class", "point")
     assert [point["data-head"] for point in points] == ["m1", "m2", "m4"]
     assert [point["data-words"] for point in points] == ["<reads 1>", "<reads 2>", "<reads 4>"]
-    assert chart.names == ("m1", "m2") and {"1", "2"} <= set(reader.words)
+    assert chart.names == ("m1", "m2", "m4") and {"1", "2", "3"} <= set(reader.words)
     assert [row[0] for row in chart.sheet.rows] == ["m1", "m2", "m4"]
 
 
@@ -123,3 +124,20 @@ def test_series_differ_to_all_eyes_and_stand_out_in_light_and_dark(theme: int) -
     for eye in EYES.values():
         seen = [lab(np.clip(np.array(eye) @ linear(ink), 0, 1)) for ink in inks]
         assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) >= 30
+
+
+def test_every_mark_of_a_frontier_has_a_number_and_a_name() -> None:
+    near = ChartMark(4.01, 0.5, 0.4, 0.6, "m4 again", "reads", False)
+    chart = frontier_chart("Cheapest", (*MARKS, near), ("$ per hour", "share solved"))
+    assert chart.names == ("m1", "m2", "m4", "m4 again"), "the chosen first"
+    told = [part for mark in chart.marks for part in mark.label.split(", ") if part]
+    assert sorted(told) == ["1", "2", "3", "4"] and "3, 4" in {mark.label for mark in chart.marks}
+    assert {mark.under for mark in chart.marks if mark.chosen} == {False}
+    drawn = ChartPicture((chart,), "Cheapest").svg().decode()
+    assert all(f"{number}  {name}" in drawn for number, name in enumerate(chart.names, 1))
+
+
+def test_of_too_many_marks_only_the_chosen_are_named() -> None:
+    many = [ChartMark(1.0 + x, 0.5, 0.4, 0.6, f"m{x}", "reads", x == 7) for x in range(MOST_NAMED + 1)]
+    chart = frontier_chart("Cheapest", many, ("$ per hour", "share solved"))
+    assert chart.names == ("m7",) and len(chart.marks) == len(many)

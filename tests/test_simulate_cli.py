@@ -139,3 +139,12 @@ def test_what_is_not_a_plan_is_refused(trace: Path, capsys: pytest.CaptureFixtur
         main(["simulate", str(trace), "--trace", str(trace)])
     assert ended.value.code == 2
     assert "a plan of schema version 1" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_time_line_is_drawn_as_svg_and_png(trace: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    svg, png = tmp_path / "line.svg", tmp_path / "line.png"
+    assert ends("--trace", trace, "--png", svg) == 0 and ends("--trace", trace, "--png", png) == 0
+    assert png.read_bytes().startswith(b"\x89PNG")
+    for title in ("Requests waiting", "KV cache in use", "Power at the meter", "Time to first token, p95 by arrival"):
+        assert title in svg.read_text()

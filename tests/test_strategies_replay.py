@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.inference_units import ModelCostShape, TokenPrice
 from comptroller.costs.memory import memory
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.step import causal_pairs
 from comptroller.costs.tabulate import SiteRates, tabulate
-from comptroller.costs.timing import replica_timer
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
@@ -251,6 +251,8 @@ NESTED = [
     "adaptive_consistency(threshold=0.9)",
     "adaptive_consistency(threshold=0.75,rule=share,doubling=true)",
     "stop_on_success(checker=verifier)",
+    "generative_verification(v=2)",
+    "generative_verification(v=1,pick=vote)",
 ]
 
 

@@ -181,7 +181,7 @@ def recorded_workload(folder: Path, trace: RequestTrace, **fields: Any) -> Workl
 
 
 def test_a_trace_too_sparse_for_its_windows_is_refused() -> None:
-    hours = np.arange(24) * 3600.0
+    hours = 3600.0 * np.arange(24, dtype=np.float64)
     with pytest.raises(FactError, match="of the windows of 60 s hold no request"):
         demand_of(RequestTrace(hours, np.full(24, 9), np.full(24, 9), source="sparse"))
     assert demand_of(RequestTrace(hours, np.full(24, 9), np.full(24, 9)), PeakQuantile(quantile=1.0)).rate_per_s > 0

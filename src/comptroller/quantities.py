@@ -43,6 +43,7 @@ def _units() -> dict[str, tuple[str, float]]:
         table[prefix + "B/s"] = ("bytes_per_s", scale)
         table[prefix + "bit/s"] = ("bytes_per_s", scale / 8)
         table[prefix + "flop/s"] = ("flops_per_s", scale)
+        table[prefix + "Hz"] = ("hz", scale)
         table[prefix + "op/s"] = ("flops_per_s", scale)
         table[prefix + "W"] = ("w", scale)
         table[prefix + "params"] = ("params", scale)

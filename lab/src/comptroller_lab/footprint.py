@@ -12,8 +12,8 @@ from comptroller.costs.memory import memory
 from comptroller.costs.money import carbon_g, wall_j
 from comptroller.costs.power import energy_interval_j, request_j
 from comptroller.costs.prediction import ClosedLoopLoad, ReplicaPredictor
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.steady import UniformRequests
-from comptroller.costs.timing import replica_timer
 from comptroller.facts.site import Site
 
 

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.fitted_calibration import FittedCalibration
-from comptroller.costs.power import DeviceActivity, activity
+from comptroller.costs.power_demand import DeviceActivity
+from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.steady import SteadyState, UniformRequests, steady
-from comptroller.costs.timing import TERMS, ReplicaTimer, StepOverheads, TimingCalibration, replica_timer
+from comptroller.costs.timing import TERMS, ReplicaTimer, StepOverheads
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.power import power_facts
 from comptroller.facts.serving import serving_facts
@@ -126,9 +127,9 @@ class EnergyBench:
             later = np.maximum(output - 1, 0) / output
             token_s[member] = batch / (state.requests_per_s * output) + host_s
             decode_s[member] = state.decode.total_s
-            first = activity(tuned, state.prefill).times(batch / output)
+            first = tuned.activity(state.prefill).times(batch / output)
             left = np.maximum(token_s[member] - state.decode.total_s * later, 1e-9)
-            _store(decoding, member, activity(tuned, state.decode).times(later))
+            _store(decoding, member, tuned.activity(state.decode).times(later))
             _store(prefilling, member, first.within(left))
         return BenchPrediction(token_s, decode_s, DeviceActivity(*decoding), DeviceActivity(*prefilling))
 

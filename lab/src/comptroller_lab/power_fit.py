@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
 
-from comptroller.costs.power import DeviceActivity, limit_s
+from comptroller.costs.power_demand import DeviceActivity, limit_s
 from comptroller.facts.power import PowerShare, PowerShareTable
 from comptroller_lab.harness import NUISANCES, BenchPrediction, EnergyBench, NuisanceValues
 from comptroller_lab.splitwise_power import PowerSpan

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
-from comptroller.costs.power import DeviceActivity, activity
+from comptroller.costs.power_demand import DeviceActivity
+from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.step import ReplicaStep
-from comptroller.costs.timing import TimingCalibration, replica_timer
 from comptroller.errors import InputError, RecordError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
@@ -84,8 +84,8 @@ def spans(readings: list[SplitwiseReading], calibration: TimingCalibration) -> l
     for reading in readings:
         ready = replica_timer(reading.replica, calibration)
         batch, context = reading.batch, reading.input_tokens + reading.output_tokens / 2
-        decode = activity(ready, ready.step(ReplicaStep.decode(batch, batch * context)))
-        prompt = activity(ready, ready.step(ReplicaStep.prefill(reading.input_tokens, 0.0, batch)))
+        decode = ready.activity(ready.step(ReplicaStep.decode(batch, batch * context)))
+        prompt = ready.activity(ready.step(ReplicaStep.prefill(reading.input_tokens, 0.0, batch)))
         prompt = prompt.within(np.array([reading.prompt_s]))
         steps = decode.within(np.array([reading.token_s])).times(reading.output_tokens - 1)
         made.append(PowerSpan((prompt, steps), reading.share, reading.replica.device.family))

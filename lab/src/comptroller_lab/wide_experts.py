@@ -12,8 +12,9 @@ from comptroller.costs.deployment import (
     PrecisionRecipe,
     SpeculativeDecoding,
 )
+from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.step import ReplicaStep
-from comptroller.costs.timing import ReplicaTimer, TimingCalibration, replica_timer
+from comptroller.costs.timing import ReplicaTimer
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts

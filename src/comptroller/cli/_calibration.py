@@ -14,13 +14,16 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from comptroller.cli._output import check, write
+from comptroller.cli._output import check, write, write_all
 from comptroller.errors import InputError
 from comptroller.facts.calibration_document import CalibrationDocument
 from comptroller.facts.serving import ANY
 from comptroller.measure.calibrate import UserCalibration, fit
 from comptroller.measure.calibration_accuracy import QUANTITIES, CalibrationAccuracy, accuracy
 from comptroller.measure.run_observations import FactLookup, RunData, ServerStatement, read_runs
+from comptroller.report.predicted_runs import page, picture
+
+NOTHING: Mapping[str, Path | None] = {}
 
 
 def server_statement(
@@ -96,8 +99,16 @@ class CalibrationRequest:
         )
 
 
-def fit_calibration(asked: CalibrationRequest, out: Path | None, as_json: bool, words: Console) -> None:
+def fit_calibration(
+    asked: CalibrationRequest,
+    out: Path | None,
+    as_json: bool,
+    words: Console,
+    pictures: Mapping[str, Path | None] = NOTHING,
+) -> None:
     """Fit, say what was left out, how far predictions were and are, and write the two files into a folder.
+
+    pictures: where predicted against measured is drawn, `png` and `html`.
 
     Raises:
         InputError: no folder to write to, no usable run, or something of the server that nobody states.
@@ -106,7 +117,8 @@ def fit_calibration(asked: CalibrationRequest, out: Path | None, as_json: bool, 
     if out is None:
         raise InputError("fit calibration: --out FOLDER says where serving.toml and residual.csv are written")
     out.mkdir(parents=True, exist_ok=True)
-    check(out / "serving.toml")
+    for path in (out / "serving.toml", *filter(None, pictures.values())):
+        check(path)
     data = asked.read()
     if not data.observations:
         raise InputError(f"no usable run: {'; '.join(data.left_out.lines()) or 'the files hold none'}")
@@ -116,6 +128,8 @@ def fit_calibration(asked: CalibrationRequest, out: Path | None, as_json: bool, 
     found = accuracy(fitted.runs, base)
     for name, text in fitted.document.content.items():
         write(out / name, text)
+    subject = f"{names}: {_runs(found.rows)}, predicted against measured"
+    write_all(pictures, {"png": lambda: picture(found, subject), "html": lambda: page(found, subject)})
     if as_json:
         typer.echo(json.dumps(_document(data, fitted, found), indent=2, ensure_ascii=False))
         return

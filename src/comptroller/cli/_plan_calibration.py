@@ -6,7 +6,7 @@ from pathlib import Path
 
 from comptroller.cli._output import say
 from comptroller.costs.own_calibration import OwnCalibration
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.facts.digests import facts_digest
 from comptroller.planning.ground.plan_calibration import calibration_of_plan, other_calibration, require_scope
 from comptroller.planning.ground.plan_document import Plan, load_plan

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.scaled_simulation import ScalingConditions, simulate_scaling
 from comptroller.report.scaling_tables import scaling_records, scaling_sheet

@@ -33,7 +33,7 @@ from comptroller.cli._books_options import (
 )
 from comptroller.cli._meter_file import bill
 from comptroller.cli._option_groups import shared_command
-from comptroller.cli._output import check, write
+from comptroller.cli._output import check, write_all
 from comptroller.costs.inference_units import ModelCostShape, prefill_gamma
 from comptroller.costs.rating import pusd
 from comptroller.errors import InputError
@@ -41,7 +41,7 @@ from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model as model_facts
 from comptroller.facts.prices import PriceBook
 from comptroller.report import books as sheets
-from comptroller.report.books_page import BooksSpending, page
+from comptroller.report.books_page import BooksSpending, page, picture
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.terminal import console
 
@@ -68,10 +68,13 @@ def report(
     money: InCurrency = DOLLARS,
     output: PrintedOrWritten = TERMINAL,
     html: Annotated[Path | None, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Write spend by day and by group, a picture, PNG or .svg.", show_default=False)
+    ] = None,
 ) -> None:
     """Dollars, tokens by kind, FLOPs, joules and grams, per request and per solved request."""
     names, where_in = _names(by), zone_of(zone)
-    for path in filter(None, (output.table, html)):
+    for path in filter(None, (output.table, html, png)):
         check(path)
 
     def summed(*by: str) -> list[LedgerTotals]:
@@ -80,19 +83,20 @@ def report(
     groups, whole = summed(*names), summed()
     spend = sheets.spend(groups, names)
     printed = sheets.with_total(spend, whole, names)
-    if html:
+    if html or png:
         if not whole:
             raise InputError(f"{where}: no rows in that period")
-        shown = [printed, sheets.success(groups, names)]
-        shown = [sheets.in_currency(sheet, money.code) for sheet in shown]
-        shown += [
-            _waste(ledger, scope),
-            sheets.overflow(summed("model"), ["model"]),
-            sheets.balances(ledger.balances()),
-        ]
-        tables = [sheets.with_amounts(sheet) for sheet in shown]
-        spending = BooksSpending(whole[0], summed("day"), groups, money.code, zone)
-        write(html, page(f"Books of {Path(where).name}", spending, tables))
+        limit = sheets.usd_of_a_day(ledger.balances()) if money.code == "USD" else None
+        spending = BooksSpending(whole[0], summed("day", "model"), groups, money.code, zone, limit)
+        title = f"Books of {Path(where).name}"
+
+        def as_page() -> str:
+            shown = [printed, sheets.success(groups, names)]
+            shown = [sheets.in_currency(sheet, money.code) for sheet in shown]
+            shown += [_waste(ledger, scope), sheets.overflow(summed("model"), ["model"])]
+            return page(title, spending, [sheets.with_amounts(x) for x in (*shown, sheets.balances(ledger.balances()))])
+
+        write_all({"html": html, "png": png}, {"html": as_page, "png": lambda: picture(title, spending)})
     output.show(sheets.in_currency(spend, money.code), sheets.in_currency(printed, money.code))
 
 

@@ -71,7 +71,11 @@ def run(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
     png: Annotated[
-        File, typer.Option(help="Write coverage and forecasts, a picture, PNG or .svg.", show_default=False)
+        File,
+        typer.Option(
+            help="Write a picture, PNG or .svg: coverage and forecasts; of a calibration, predicted against measured.",
+            show_default=False,
+        ),
     ] = None,
     html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
     out: Annotated[
@@ -88,7 +92,7 @@ def run(
         if len(model or ()) > 1:
             raise InputError("fit calibration: one --model, that of all the files")
         asked = CalibrationRequest([Path(file) for file in evidence], "".join(model or ()), server, calibration)
-        fit_calibration(asked, out, json, console())
+        fit_calibration(asked, out, json, console(), {"png": png, "html": html})
         return
     if len(evidence) > 1:
         raise InputError(f"fit {subject}: one file of evidence, not {len(evidence)}")

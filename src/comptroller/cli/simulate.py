@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
-from comptroller.cli._output import check, say, write_all
+from comptroller.cli._output import FileContent, check, say, write_all
 from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._question_arrivals import question_arrivals
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
@@ -19,9 +19,10 @@ from comptroller.planning.simulation import PlanSimulation, TraceReplaySettings,
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
 from comptroller.report.requests import writer_of
 from comptroller.report.simulation_figures import record
-from comptroller.report.simulation_page import page
+from comptroller.report.simulation_page import page, picture
 from comptroller.report.simulation_tables import headline, routings, setting, sheets
 from comptroller.report.terminal import console, print_sheet
+from comptroller.work.call import CallTable
 from comptroller.work.data_files import find_data
 from comptroller.work.traces import read_trace, reading_of
 
@@ -66,6 +67,7 @@ def run(
     budget: Limits = "",
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
     html: Annotated[File, typer.Option(help="Write the time line, a self-contained page.", show_default=False)] = None,
+    png: Annotated[File, typer.Option(help="Write the time line, PNG or .svg.", show_default=False)] = None,
     perfetto_: Annotated[
         File, typer.Option("--perfetto", help="Write a trace for ui.perfetto.dev.", show_default=False)
     ] = None,
@@ -91,7 +93,7 @@ def run(
     ] = None,
 ) -> None:
     """Simulate a plan under a trace: latencies, objectives, dollars, joules and emissions, request by request."""
-    paths = {"html": html, "perfetto": perfetto_, "calls": calls}
+    paths = {"html": html, "png": png, "perfetto": perfetto_, "calls": calls}
     for path in filter(None, paths.values()):
         check(path)
     as_calls = writer_of(calls) if calls else None
@@ -106,7 +108,7 @@ def run(
     if scaling.policies:
         scaling.show(fleet_plan, requests, scale, priced, json)
         return
-    samples = SAMPLES if html or perfetto_ or json else 0
+    samples = SAMPLES if html or png or perfetto_ or json else 0
     questions = question_arrivals(strategy, evidence, model, budget)
     simulations = [
         simulate_plan(
@@ -114,13 +116,7 @@ def run(
         )
         for name in dict.fromkeys(routing or [""])
     ]
-    make: dict[str, Callable[[], str | bytes]] = {
-        "html": lambda: page(simulations[0], simulations[1:]),
-        "perfetto": lambda: perfetto(simulations[0]),
-    }
-    if as_calls:
-        make["calls"] = lambda: as_calls(simulations[0].calls)
-    _files(simulations[0], paths, make)
+    _files(simulations, paths, as_calls)
     if json:
         typer.echo(_document(simulations), nl=False)
     else:
@@ -141,7 +137,17 @@ def _print(simulations: Sequence[PlanSimulation]) -> None:
         print_sheet(sheet, to)
 
 
-def _files(first: PlanSimulation, paths: Mapping[str, File], make: Mapping[str, Callable[[], str | bytes]]) -> None:
+def _files(
+    simulations: Sequence[PlanSimulation], paths: Mapping[str, File], as_calls: Callable[[CallTable], bytes] | None
+) -> None:
+    first = simulations[0]
+    make: dict[str, Callable[[], FileContent]] = {
+        "html": lambda: page(first, simulations[1:]),
+        "png": lambda: picture(first),
+        "perfetto": lambda: perfetto(first),
+    }
+    if as_calls:
+        make["calls"] = lambda: as_calls(first.calls)
     write_all(paths, make)
     if paths["perfetto"] and len(first.asked) > MOST_REQUESTS:
         say(f"{paths['perfetto']}: the first {MOST_REQUESTS:,} of {len(first.asked):,} requests")

@@ -186,9 +186,33 @@ class EngineSettings:
         return replace(cls.default(facts), version=version, generation=facts.generation_of(version))
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class ClockSetting:
+    """What a node's owner sets on every device: a locked clock of the cores, a power limit, or both.
+
+    clock_hz: `nvidia-smi --lock-gpu-clocks`.  limit_w: `nvidia-smi --power-limit`.
+    """
+
+    clock_hz: float | None = None
+    limit_w: float | None = None
+
+    def clock_share(self, device: Accelerator) -> float:
+        """The locked clock as a share of the device's highest; 1 without one."""
+        return self.clock_hz / device.clock_hz if self.clock_hz and device.clock_hz else 1.0
+
+    def limit_share(self, device: Accelerator) -> float:
+        """The limit as a share of the device's own; 1 without one."""
+        return self.limit_w / device.tdp_w if self.limit_w else 1.0
+
+    def __str__(self) -> str:
+        parts = [f"{self.clock_hz / 1e6:.0f} MHz"] if self.clock_hz else []
+        return " ".join([*parts, *([f"{self.limit_w:.0f} W"] if self.limit_w else [])])
+
+
 @dataclass(frozen=True, slots=True)
 class ModelReplica:
-    """One replica with its facts resolved: what the cost functions take. library: where its formats are looked up."""
+    """One replica with its facts resolved: what the cost functions take. library: where its formats are looked up.
+    clock: what is set on its devices, where they do not run as they are delivered."""
 
     model: Model
     device: Accelerator
@@ -196,6 +220,7 @@ class ModelReplica:
     layout: ParallelLayout
     engine: EngineSettings
     library: FactLibrary = field(default=SHIPPED, repr=False, compare=False)
+    clock: ClockSetting | None = None
     formats: RecipeFormats = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -13,14 +13,9 @@ import numpy.typing as npt
 
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.fitted_calibration import FittedCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.residual import OWN, GaussianProcessResidual, ResidualCorrection, ResidualIdentity, places
-from comptroller.costs.timing import (
-    KernelEfficiency,
-    KernelSignature,
-    ServingOverheads,
-    StepOverheads,
-    TimingCalibration,
-)
+from comptroller.costs.timing import KernelEfficiency, KernelSignature, ServingOverheads, StepOverheads
 from comptroller.errors import InputError
 from comptroller.facts.calibration_document import CalibrationDocument
 from comptroller.facts.serving import Band, PredictionErrorBands, ResidualAnchor, ResidualKernel

@@ -6,6 +6,9 @@ while it waits for the host it draws the floor:
     P / TDP = gap f floor + busy cap(f (floor + (active t_kernel + communication t_collective
               + sequence t_sequence) / t_busy + memory u_mem + compute sqrt(u_matrix)))
 
+At a locked clock or under a power cap all but memory and the idle part of the floor is worth `core_power` of it
+(`costs/power_demand.py`).
+
 f is a factor of the device family, near 1 (1 for a family that was not measured). gap and busy are shares of
 the step's time, u_mem and u_matrix shares of the peak rates while busy. The root stands for what measured
 kernels show: matrix units far below their peak already draw much of their power.
@@ -14,67 +17,19 @@ Energy adds over phases by construction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.deployment import arithmetic
+from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.power_demand import CoreClock, clocked_limit_s, core_power, limit_s
 from comptroller.costs.steady import SteadyState
-from comptroller.costs.step import ReplicaStep
-from comptroller.costs.timing import COLLECTIVES, TERMS, ReplicaTimer, StepTime, kernel_of
+from comptroller.costs.timing import ReplicaTimer, StepTime
 from comptroller.facts.accelerator import Accelerator
-from comptroller.facts.power import PowerFacts, PowerShareTable, power_facts
+from comptroller.facts.power import PowerFacts, power_facts
 
 Array = npt.NDArray[np.float64]
-
-CAP_NORM = 8.0
-"""Exponent of the smooth minimum of demand and power limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceActivity:
-    """Seconds of one device by what it does; arrays of points.
-
-    total_s: the span.  kernel_s, collective_s, sequence_s: something of that kind runs; the rest it waits.
-    memory_s, matrix_s: how long the same work takes memory and matrix units at their peak rates.
-    """
-
-    total_s: Array
-    kernel_s: Array
-    collective_s: Array
-    sequence_s: Array
-    memory_s: Array
-    matrix_s: Array
-
-    @classmethod
-    def stack(cls, parts: Sequence[DeviceActivity]) -> DeviceActivity:
-        """Several one after the other, their points in one array."""
-        return cls(
-            *(np.concatenate([np.atleast_1d(getattr(part, each.name)) for part in parts]) for each in fields(cls))
-        )
-
-    @property
-    def busy_s(self) -> Array:
-        """Seconds in which anything runs."""
-        return np.asarray(self.kernel_s + self.collective_s + self.sequence_s)
-
-    def within(self, total_s: Array) -> DeviceActivity:
-        """The same work in another span: more of it waiting, or everything squeezed where it is shorter."""
-        squeeze = np.minimum(1.0, total_s / np.maximum(self.busy_s, 1e-12))
-        return DeviceActivity(
-            np.asarray(total_s),
-            self.kernel_s * squeeze,
-            self.collective_s * squeeze,
-            self.sequence_s * squeeze,
-            self.memory_s,
-            self.matrix_s,
-        )
-
-    def times(self, factor: Array | float) -> DeviceActivity:
-        """Repeated `factor` times."""
-        return DeviceActivity(*(getattr(self, each.name) * factor for each in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,61 +54,18 @@ class RequestEnergy:
         return np.asarray(self.prefill_j + self.decode_j)
 
 
-def soft_power_cap(demand: npt.ArrayLike) -> Array:
-    """A demand as a share of the power limit, held below it: d / (1 + d^p)^(1/p) with p = 8.
-
-    >>> round(float(soft_power_cap(0.5)), 3), round(float(soft_power_cap(2.0)), 3)
-    (0.5, 1.0)
-    """
-    wanted = np.asarray(demand, float)
-    return np.asarray(wanted / (1.0 + wanted**CAP_NORM) ** (1.0 / CAP_NORM))
-
-
-def limit_s(activity: DeviceActivity, shares: PowerShareTable, factor: Array | float = 1.0) -> Array:
-    """Seconds at the power limit that an activity's energy is worth: E / TDP; `factor` scales all shares.
-
-    >>> from comptroller.facts.power import power_facts
-    >>> waiting = DeviceActivity(*(np.array(x) for x in (2.0, 0.0, 0.0, 0.0, 0.0, 0.0)))
-    >>> shares = power_facts().shares
-    >>> bool(limit_s(waiting, shares) == 2.0 * shares.floor.fraction)
-    True
-    """
-    busy = activity.busy_s
-    span = np.maximum(busy, 1e-12)
-    demand = (
-        shares.floor.fraction
-        + shares.active.fraction * activity.kernel_s / span
-        + shares.communication.fraction * activity.collective_s / span
-        + shares.sequence.fraction * activity.sequence_s / span
-        + shares.memory.fraction * np.minimum(activity.memory_s / span, 1.0)
-        + shares.compute.fraction * np.sqrt(np.minimum(activity.matrix_s / span, 1.0))
-    )
-    waiting = np.maximum(activity.total_s - busy, 0.0)
-    return np.asarray(busy * soft_power_cap(factor * demand) + waiting * factor * shares.floor.fraction)
-
-
-def activity(ready: ReplicaTimer, time: StepTime) -> DeviceActivity:
-    """What one device does during steps; a layer's overhead and the step's own count as waiting."""
-    overheads, layers = ready.overheads, ready.replica.model.layers
-    overhead = time.terms[TERMS.index("overhead")]
-    sequence = np.maximum(overhead - layers * overheads.layer_s - overheads.step_s, 0.0)
-    collective = time.terms[TERMS.index("communication")]
-    return DeviceActivity(
-        time.total_s,
-        time.total_s - overhead - collective,
-        collective,
-        np.where(overheads.sequence_s > 0, sequence, 0.0),
-        time.bytes / ready.replica.device.memory_bytes_per_s,
-        time.flops / matrix_flops_per_s(ready),
-    )
-
-
 def device_w(ready: ReplicaTimer, time: StepTime, facts: PowerFacts | None = None) -> Array:
     """Mean watts of one device over steps, shape (points,); never above the power limit."""
     known, device = facts or power_facts(), ready.replica.device
-    doing = activity(ready, time)
-    share = limit_s(doing, known.shares, known.factor(device.family)) / np.maximum(doing.total_s, 1e-12)
-    return np.asarray(device.tdp_w * share)
+    doing = ready.activity(time)
+    setting, factor = ready.replica.clock, known.factor(device.family)
+    if setting is None:
+        worth_s = limit_s(doing, known.shares, factor)
+    else:
+        cores = core_power(time.clock, known.clocks)
+        at = CoreClock(cores, time.pace, setting.limit_share(device), known.idle.fraction)
+        worth_s = clocked_limit_s(doing, known.shares, factor, at)
+    return np.asarray(device.tdp_w * worth_s / np.maximum(doing.total_s, 1e-12))
 
 
 def device_interval_w(watts: Array, device: Accelerator, facts: PowerFacts | None = None) -> tuple[Array, Array]:
@@ -207,16 +119,27 @@ def idle_w(device: Accelerator) -> float:
     return idle(device).w
 
 
-def matrix_flops_per_s(ready: ReplicaTimer) -> float:
-    """Peak rate over the arithmetics a replica computes in, weighted by the FLOPs of one decoded token."""
-    replica = ready.replica
-    formats, device = replica.formats, replica.device
-    flops, _ = ready.operations.work(ReplicaStep.decode(1.0, 1.0))
-    work = ready.operations.count * flops[:, 0]
-    seconds = 0.0
-    for done, row in zip(work, ready.operations.rows, strict=True):
-        if done > 0 and row.kind not in COLLECTIVES:
-            weights = formats.experts if row.part == "experts" else formats.weights
-            own = arithmetic(weights, formats.activations, device) if row.kind in {"gemm", "moe"} else ""
-            seconds += done / device.peak(kernel_of(replica, row, own).arithmetic)
-    return float(work.sum() / seconds)
+def clock_refusal(replica: ModelReplica) -> str:
+    """Why a replica cannot be priced with its clock or power limit; empty if it can."""
+    setting, device = replica.clock, replica.device
+    if setting is None:
+        return ""
+    if setting.clock_hz is not None:
+        if device.clock_hz is None:
+            return f"{device.id}: its facts state no clock"
+        if not LEAST_LOCK * device.clock_hz <= setting.clock_hz <= device.clock_hz:
+            ends = f"{LEAST_LOCK * device.clock_hz / 1e6:,.0f} to {device.clock_hz / 1e6:,.0f} MHz"
+            return f"{device.id}: a clock of {setting.clock_hz / 1e6:,.0f} MHz is outside of what is known, {ends}"
+    if setting.limit_w is not None and not LEAST_LIMIT * device.tdp_w <= setting.limit_w <= device.tdp_w:
+        ends = f"{LEAST_LIMIT * device.tdp_w:,.0f} to {device.tdp_w:,.0f} W"
+        return f"{device.id}: a power limit of {setting.limit_w:,.0f} W is outside of what is known, {ends}"
+    return ""
+
+
+LEAST_LOCK = 0.5
+"""Lowest locked clock, as a share of the highest: stages were timed down to 0.49 of it (A40) and 0.61 (A100). At half
+of this caches and memory, whose clocks follow that of the cores, would slow what is read too."""
+
+LEAST_LIMIT = 0.4
+"""Lowest power limit, as a share of the device's own: the lowest at which epochs were timed (V100, 100 of 250 W). At
+half of this a device draws as much idle."""

@@ -13,9 +13,9 @@ from comptroller.costs.closed_loop import ClosedLoop, closed_loop
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.memory import memory
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.residual import GaussianProcessResidual, Novelty, ResidualCorrection, ResidualIdentity, places
 from comptroller.costs.steady import UniformRequests
-from comptroller.costs.timing import replica_timer
 from comptroller.facts.serving import PredictionErrorBands, ServingFacts, anchors, serving_facts
 
 Array = npt.NDArray[np.float64]

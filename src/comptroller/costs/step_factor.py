@@ -6,13 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from comptroller.costs.deployment import ModelReplica
-from comptroller.costs.timing import (
-    KernelEfficiency,
-    KernelSignature,
-    ServingOverheads,
-    StepOverheads,
-    TimingCalibration,
-)
+from comptroller.costs.replica_timer import TimingCalibration
+from comptroller.costs.timing import KernelEfficiency, KernelSignature, ServingOverheads, StepOverheads
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.adapters import adapter_operations, load_s_per_prompt
-from comptroller.costs.deployment import ModelReplica, arithmetic
+from comptroller.costs.deployment import ClockSetting, ModelReplica
 from comptroller.costs.knee import collective_s, smooth_max
-from comptroller.costs.network import link_bytes_per_s, node_devices
-from comptroller.costs.operations import PROMPTS, OperationMatrices, StepOperation, operations
+from comptroller.costs.operations import OperationMatrices
 from comptroller.costs.overlap import exposed_s
-from comptroller.costs.speculation import draft_replica, tokens_per_step
+from comptroller.costs.power_demand import CoreClock, DeviceActivity, clock_within
+from comptroller.costs.speculation import tokens_per_step
 from comptroller.costs.step import ReplicaStep
-from comptroller.errors import UnsupportedError
+from comptroller.facts.power import power_facts
 
 Array = npt.NDArray[np.float64]
 
@@ -41,8 +39,8 @@ TERM_OF = {
     ),
     **dict.fromkeys(COLLECTIVES, "communication"),
 }
-WIDE_PARTS = frozenset({"head", "adapters"})
-"""Matrices that stay in 16 bit whatever the recipe says."""
+CLOCK_ROUNDS = 8
+"""Rounds in which the clock that a power limit leaves is found: each halves what is left to find, to 0.4 % in all."""
 
 TERMS = ("linear", "experts", "attention", "communication", "overhead")
 
@@ -127,22 +125,6 @@ class ServingOverheads:
     crowd: Array | float = 1.0
 
 
-class TimingCalibration(Protocol):
-    """What turns datasheet rates into times; `facts.calibration` holds the shipped ones."""
-
-    def efficiency(self, replica: ModelReplica, kernel: KernelSignature) -> KernelEfficiency:
-        """Efficiency of a kernel of the replica's engine on its device."""
-        ...
-
-    def overheads(self, replica: ModelReplica) -> StepOverheads:
-        """Launch and host overheads of the replica's engine."""
-        ...
-
-    def serving(self, replica: ModelReplica) -> ServingOverheads:
-        """What the replica's engine adds around its steps."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class OperationRates:
     """Reachable rates per row of a replica's operations.
@@ -171,11 +153,15 @@ class StepTime:
     """Seconds of a step by term (linear, experts, attention, communication, overhead), and what was done.
 
     terms: (5, points).  flops, bytes: per device, all layers, (points,); bytes exclude the wire.
+    clock: of the cores, as a share of the highest, where a clock or a power limit is set.  pace: share that it leaves
+    of their speed without a setting.
     """
 
     terms: Array
     flops: Array
     bytes: Array
+    clock: Array | float = 1.0
+    pace: Array | float = 1.0
 
     @property
     def total_s(self) -> Array:
@@ -195,7 +181,11 @@ class StepTime:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaTimer:
-    """A replica made ready to be timed: operations, rates and overheads resolved once."""
+    """A replica made ready to be timed: operations, rates and overheads resolved once.
+
+    matrix_flops_per_s: peak over the arithmetics that it computes in, weighted by the FLOPs of one decoded token.
+    pace: share of their speed at which cores run; memory and links keep theirs.
+    """
 
     replica: ModelReplica
     operations: OperationMatrices
@@ -203,6 +193,8 @@ class ReplicaTimer:
     overheads: StepOverheads
     serving: ServingOverheads = ServingOverheads()
     draft: ReplicaTimer | None = None
+    matrix_flops_per_s: float = float("nan")
+    pace: Array | float = 1.0
 
     def decode(self, batch: Array, kv_tokens: Array) -> StepTime:
         """A decode step of `batch` sequences with so many cached tokens; with drafts their verification alone.
@@ -244,6 +236,45 @@ class ReplicaTimer:
         t = sum over operations of `seconds` + `StepOverheads.total_s`; of a wide layout the faster of that and of two
         halves in turns, as engines decide by the tokens of a step.
         """
+        free = self._freely(step)
+        return free if self.replica.clock is None else self._clocked(self.replica.clock, step, free)
+
+    def _clocked(self, setting: ClockSetting, step: ReplicaStep, free: StepTime) -> StepTime:
+        """A step at a locked clock or within a power limit.
+
+        Without a setting cores run at the clock x_0 that the device's own limit leaves them; with one at
+        x = min(x_0, locked, what the limit leaves), and what cores do takes x_0 / x as long. The work of a step in its
+        longer time asks for less power, so x is found in a few rounds.
+        """
+        device, known = self.replica.device, power_facts()
+        own = CoreClock(idle=known.idle.fraction)
+        parts = known.shares, known.clocks, known.factor(device.family)
+        natural = clock_within(self.activity(free), *parts, own)
+        most = np.minimum(natural, setting.clock_share(device))
+        clock, time = most, free
+        for _ in range(CLOCK_ROUNDS):
+            pace = clock / natural
+            time = replace(replace(self, pace=pace)._freely(step), clock=clock, pace=pace)
+            at = replace(own, pace=pace, limit=setting.limit_share(device))
+            clock = np.minimum(most, (clock + clock_within(self.activity(time), *parts, at)) / 2)
+        return time
+
+    def activity(self, time: StepTime) -> DeviceActivity:
+        """What one device does during steps; a layer's overhead and the step's own count as waiting."""
+        overheads, layers = self.overheads, self.replica.model.layers
+        overhead = time.terms[TERMS.index("overhead")]
+        sequence = np.maximum(overhead - layers * overheads.layer_s - overheads.step_s, 0.0)
+        collective = time.terms[TERMS.index("communication")]
+        return DeviceActivity(
+            time.total_s,
+            time.total_s - overhead - collective,
+            collective,
+            np.where(overheads.sequence_s > 0, sequence, 0.0),
+            time.bytes / self.replica.device.memory_bytes_per_s,
+            time.flops / self.matrix_flops_per_s,
+        )
+
+    def _freely(self, step: ReplicaStep) -> StepTime:
         series = self._in_series(step)
         exchange = np.array([row.kind == "all_to_all" for row in self.operations.rows])
         return series.faster(self._in_turns(step, exchange)) if exchange.any() else series
@@ -271,130 +302,23 @@ class ReplicaTimer:
     def seconds(self, step: ReplicaStep) -> tuple[Array, Array, Array]:
         """Seconds of every operation, all its calls, and FLOPs and bytes of one call; (operations, points).
 
-        t = count * (floor + extra + ((F / f)^p + (B / b)^p)^(1/p)), nothing where there is no work
+        t = count * ((floor + extra) / s + ((F / (f s))^p + (B / b)^p)^(1/p)), nothing where there is no work
+
+        s: the pace of the cores, 1 of collectives.
         """
         values = self.operations.values(step)
         flops, moved = self.operations.flop_matrix @ values, self.operations.byte_matrix @ values
         rates, wire = self.rates, self.rates.wire
         busy = np.empty(flops.shape)
         compute, memory = flops[~wire], moved[~wire]
-        busy[~wire] = smooth_max(compute / rates.flops_per_s[~wire, None], memory / rates.bytes_per_s[~wire, None])
+        computing_s = compute / rates.flops_per_s[~wire, None] / self.pace
+        busy[~wire] = smooth_max(computing_s, memory / rates.bytes_per_s[~wire, None])
         busy[wire] = collective_s(moved[wire], *(rate[wire, None] for rate in self._link))
         fixed = rates.floor_s[:, None] + rates.extra_s @ values
+        fixed[~wire] /= self.pace
         seconds = self.operations.count[:, None] * np.where(flops + moved > 0, fixed + busy, 0.0)
         return seconds, flops, moved
 
     @property
     def _link(self) -> tuple[Array, Array, Array]:
         return self.rates.bytes_per_s, self.rates.direct_bytes_per_s, self.rates.setup_s
-
-
-def replica_timer(replica: ModelReplica, calibration: TimingCalibration) -> ReplicaTimer:
-    """Resolve a replica for timing.
-
-    Raises:
-        UnsupportedFormatError: the accelerator cannot run the recipe.
-        UnsupportedError: the layout needs a network that the accelerator's facts lack.
-    """
-    ops = operations(replica.model, replica.recipe, replica.layout, replica.library, node_devices(replica.device))
-    ops = ops.with_rows(adapter_operations(replica))
-    parts = part_arithmetic(replica)
-    columns = _Columns(replica, calibration, {}, ops)
-    draft = draft_replica(replica)
-    return ReplicaTimer(
-        replica,
-        ops,
-        columns.rates(parts),
-        calibration.overheads(replica),
-        calibration.serving(replica),
-        replica_timer(draft, calibration) if draft else None,
-    )
-
-
-def part_arithmetic(replica: ModelReplica) -> Mapping[str, str]:
-    """The arithmetic of a replica's matrices: dense ones, experts, output head.
-
-    Raises:
-        UnsupportedFormatError: the accelerator cannot run the recipe.
-    """
-    formats, device = replica.formats, replica.device
-    parts = {"weights": arithmetic(formats.weights, formats.activations, device), "head": _widest(replica)}
-    if replica.engine.adapters is not None:
-        parts["adapters"] = _widest(replica)
-    if replica.model.is_moe:
-        parts["experts"] = arithmetic(formats.experts, formats.activations, device)
-    return parts
-
-
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """Looks up and scales the efficiency of every row once per kernel."""
-
-    replica: ModelReplica
-    calibration: TimingCalibration
-    found: dict[KernelSignature, KernelEfficiency]
-    ops: OperationMatrices
-
-    def rates(self, parts: Mapping[str, str]) -> OperationRates:
-        rows = self.ops.rows
-        kernels = [kernel_of(self.replica, row, parts[row.part]) for row in rows]
-        shares = [self._share(kernel) for kernel in kernels]
-        device = self.replica.device
-        peaks, widths, direct = np.ones(len(rows)), np.ones(len(rows)), np.zeros(len(rows))
-        for i, (row, kernel, share) in enumerate(zip(rows, kernels, shares, strict=True)):
-            if row.kind in COLLECTIVES:
-                link = link_bytes_per_s(self.replica, row.kind, row.devices)
-                widths[i], direct[i] = share.bytes * link, share.direct * link / row.direct
-            else:
-                peaks[i] = share.flops * device.peak(kernel.arithmetic)
-                widths[i] = share.bytes * device.memory_bytes_per_s
-        floors = [
-            s.floor_s + s.item_s * (k.devices - 1) * (k.kind in COLLECTIVES)
-            for s, k in zip(shares, kernels, strict=True)
-        ]
-        extra = self._extra(shares)
-        term = np.array([TERMS.index(TERM_OF[row.kind]) for row in rows])
-        setup = np.array([share.setup_s for share in shares])
-        return OperationRates(peaks, widths, direct, np.array(floors), setup, extra, term)
-
-    def _extra(self, shares: list[KernelEfficiency]) -> Array:
-        items, depth, passes = (self.ops.matrix(name) for name in ("items", "depth", "passes"))
-        cost = np.array([(s.item_s, s.depth_s, s.passes) for s in shares])
-        memory = self.replica.device.memory_bytes_per_s
-        extra = np.asarray(cost[:, :1] * items + cost[:, 1:2] * depth + cost[:, 2:] / memory * passes)
-        if loads := load_s_per_prompt(self.replica):
-            first = next(i for i, row in enumerate(self.ops.rows) if row.part == "adapters")
-            extra[first, self.ops.features.index(PROMPTS)] += loads / self.ops.count[first]
-        return extra
-
-    def _share(self, kernel: KernelSignature) -> KernelEfficiency:
-        if kernel not in self.found:
-            self.found[kernel] = self.calibration.efficiency(self.replica, kernel)
-        return self.found[kernel]
-
-
-def kernel_of(replica: ModelReplica, row: StepOperation, weights_arithmetic: str) -> KernelSignature:
-    """The kernel that runs an operation: matrices in their own arithmetic, everything else in 16 bit.
-
-    Raises:
-        UnsupportedError: the device has no 16- or 32-bit rate for attention.
-    """
-    formats = replica.formats
-    if row.kind == "gemm":
-        return KernelSignature(
-            row.kind, "bf16" if row.part in WIDE_PARTS else formats.weights.id, weights_arithmetic, 1
-        )
-    if row.kind == "moe":
-        return KernelSignature(row.kind, formats.experts.id, weights_arithmetic, row.devices)
-    if row.kind in COLLECTIVES:
-        return KernelSignature(row.kind, "bf16", "bf16", row.devices)
-    cached = row.kind not in {"elementwise", "linear_attention_decode", "linear_attention_prefill"}
-    return KernelSignature(row.kind, formats.kv.id if cached else "bf16", _widest(replica), 1)
-
-
-def _widest(replica: ModelReplica) -> str:
-    """Attention and the output head run in 16 bit whatever is stored, on the widest 16-bit unit there is."""
-    for name in ("bf16", "fp16", "fp32"):
-        if name in {str(rate) for rate in replica.device.peak_flops_per_s}:
-            return name
-    raise UnsupportedError(f"{replica.device.id} has no rate for attention in bf16, fp16 or fp32")

@@ -15,8 +15,9 @@ from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelL
 from comptroller.costs.fitted_calibration import KernelPriors
 from comptroller.costs.network import group_bytes_per_s, node_devices
 from comptroller.costs.operations import BUSIEST
+from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.step import ReplicaStep
-from comptroller.costs.timing import ReplicaTimer, replica_timer
+from comptroller.costs.timing import ReplicaTimer
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention

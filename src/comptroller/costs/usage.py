@@ -83,11 +83,12 @@ CHAT = UsageDialect(
         "prompt_tokens_details.cache_write_tokens",
     ),
     reasoning=("completion_tokens_details.reasoning_tokens", "reasoning_tokens"),
-    counts=_details("prompt_tokens_details", "completion_tokens_details"),
+    counts=_details("prompt_tokens_details", "completion_tokens_details")
+    | {"server_tool_use.web_search_requests": "web_searches", "num_sources_used": "web_sources"},
 )  # fmt: skip
 """OpenAI's chat and those who follow it: DeepSeek (`prompt_cache_hit_tokens`), Moonshot (`cached_tokens`), OpenRouter
-(`cache_write_tokens`), xAI (reasoning beside the completion, seen by the total), Gemini (thoughts in the
-total alone)."""
+(`cache_write_tokens`, `server_tool_use`), xAI (reasoning beside the completion, seen by the total; sources of a live
+search, which are sold apart), Gemini (thoughts in the total alone)."""
 RESPONSES = UsageDialect(
     mark=("input_tokens_details", "output_tokens_details", "total_tokens"),
     input="input_tokens",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from math import nan
 from typing import NamedTuple
@@ -17,14 +17,15 @@ from comptroller.books.query import EVERYTHING, LedgerScope, LedgerTotals, total
 from comptroller.dashboard.panels import Choice, DashboardSources, PanelContent, PanelSelect
 from comptroller.report import books as sheets
 from comptroller.report.chart import BarSeries, ChartAxis, ChartMark, LineSeries, ReportChart, frontier_chart
+from comptroller.report.day_stacks import DayStacks
 from comptroller.report.figures import dollars, with_prefix
 from comptroller.report.page import PageTile
 
 GROUPS = (("model", "by model"), ("key", "by key"), ("project", "by project"), ("strategy", "by strategy"))
 PERIODS = (("30", "last 30 days"), ("7", "last 7 days"), ("90", "last 90 days"), ("all", "all days"))
 
-MOST_COLOURS = 6
-"""Groups with a colour of their own, the largest first; the others are one. `drawing.INKS` has seven."""
+MOST_BARS = 12
+"""Groups with a bar, the largest first: as many names as the height of a chart holds; the table has more."""
 
 MOST_ROWS = 20
 """Groups in the table; `comptroller books report` has all."""
@@ -96,9 +97,8 @@ def spend_panel(sources: DashboardSources, chosen: Choice) -> PanelContent:
     groups = sorted(_sums_by(daily, lambda group: group[1:]), key=lambda item: -measure.of(item))
     (whole,) = _sums_by(daily, lambda group: ())
     table = sheets.spend(groups[:MOST_ROWS], (by.removeprefix(TAG),))
-    limits = [b for b in ledger.balances() if b.budget.scope == "all" and b.budget.period == "day"]
-    limit = min((b.budget.limit_pusd / 1e12 for b in limits), default=None) if measure.unit == "$" else None
-    charts = (_by_day(daily, [item.group[0] for item in groups], measure, limit), _by_group(groups, measure))
+    limit = sheets.usd_of_a_day(ledger.balances()) if measure.unit == "$" else None
+    charts = (_by_day(daily, measure, limit), _by_group(groups, measure))
     return PanelContent(_tiles(whole), charts, sheets=(sheets.with_amounts(table),))
 
 
@@ -132,54 +132,15 @@ def _tiles(whole: LedgerTotals) -> tuple[PageTile, ...]:
     )
 
 
-def _by_day(
-    daily: Sequence[LedgerTotals], order: Sequence[str], measure: SpendMeasure, limit_usd: float | None
-) -> ReportChart:
-    """Stacked bars, a place for every day between the first and the last; the rest of the groups as one."""
-    amounts: dict[tuple[date, str], float] = {}
-    top = list(order[:MOST_COLOURS])
-    for item in daily:
-        day, group = date.fromisoformat(item.group[0]), item.group[1]
-        key = (day, group if group in top else "others")
-        amounts[key] = amounts.get(key, 0.0) + measure.of(item)
-    first, last = min(day for day, _ in amounts), max(day for day, _ in amounts)
-    days = [first + timedelta(step) for step in range((last - first).days + 1)]
-    names = [*top, *(["others"] if any(group == "others" for _, group in amounts) else [])]
-    base, stacks = [0.0] * len(days), list[BarSeries]()
-    for place, name in enumerate(names):
-        heights = tuple(amounts.get((day, name), 0.0) for day in days)
-        stacks.append(BarSeries(name or "none", heights, tuple(base), ink=place))
-        base = [low + height for low, height in zip(base, heights, strict=True)]
-    readings = tuple((day.isoformat(), _day_text(amounts, day, names, measure)) for day in days)
-    stacks[-1] = _with_readings(stacks[-1], readings)
-    step = max(1, -(-len(days) // 4))
-    ticks = tuple((at, f"{days[at]:%b %d}") for at in range(0, len(days), step))
-    series: tuple[BarSeries | LineSeries, ...] = tuple(stacks)
-    if limit_usd is not None:
-        ends = [-0.5, len(days) - 0.5]
-        series = (*series, LineSeries(f"budget {dollars(limit_usd)}", ends, [limit_usd] * 2, reference=True))
-    return ReportChart(
-        f"{measure.label} a day",
-        ChartAxis("day, UTC", low=-0.5, high=max(len(days), 7) - 0.5, ticks=ticks),
-        ChartAxis(f"{measure.label} a day", measure.words, low=0.0),
-        series,
-    )
-
-
-def _with_readings(bars: BarSeries, readings: tuple[tuple[str, str], ...]) -> BarSeries:
-    return BarSeries(bars.name, bars.heights, bars.bases, readings=readings, ink=bars.ink)
-
-
-def _day_text(amounts: Mapping[tuple[date, str], float], day: date, names: Sequence[str], measure: SpendMeasure) -> str:
-    parts = [(name or "none", amounts.get((day, name), 0.0)) for name in names]
-    whole = measure.words(sum(amount for _, amount in parts))
-    shown = ", ".join(f"{name} {measure.words(amount)}" for name, amount in parts if amount > 0)
-    return f"{whole}: {shown}" if shown else whole
+def _by_day(daily: Sequence[LedgerTotals], measure: SpendMeasure, limit_usd: float | None) -> ReportChart:
+    """Stacked bars, a place for every day between the first and the last."""
+    amounts = {(date.fromisoformat(item.group[0]), item.group[1]): measure.of(item) for item in daily}
+    return DayStacks(amounts, measure.label, measure.words, limit=limit_usd).chart()
 
 
 def _by_group(groups: Sequence[LedgerTotals], measure: SpendMeasure) -> ReportChart:
     """Sideways bars of the largest."""
-    shown = groups[: 2 * MOST_COLOURS]
+    shown = groups[:MOST_BARS]
     names = [item.group[0] or "none" for item in shown]
     values = tuple(measure.of(item) for item in shown)
     words = tuple(measure.words(value) for value in values)

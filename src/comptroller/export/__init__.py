@@ -199,6 +199,12 @@ def _launches_of(service: ServiceDocument, library: FactLibrary, names: Counter[
             raise UnsupportedError(f"{service.id}: {command.removeprefix('# ')}")
     if [pool.phase for pool in pools] not in (["mixed"], ["prefill", "decode"]):
         raise UnsupportedError(f"{service.id}: a service has one pool that does both, or prefill and decode")
+    for pool in pools:
+        if pool.clock_mhz or pool.power_limit_w:
+            raise UnsupportedError(
+                f"{service.id}: a locked clock or a power limit is set on nodes, which no export does; plan without "
+                "allow.clock_mhz and allow.power_limit_w, or set them by the note in the plan"
+            )
     base = slug(f"{service.deployment.model}-{pools[0].accelerator}")
     names[base] += 1
     name = base if names[base] == 1 else f"{base}-{names[base]}"

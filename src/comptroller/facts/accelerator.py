@@ -64,6 +64,7 @@ class Accelerator:
     scale_out: the node's network, per device.  host: the link to the host's memory, for swapping.
     node_devices: devices in one node, the unit of a parallel layout without scale-out traffic.
     reported_memory_bytes: what the driver reports as total; marketed gigabytes round it either way.
+    clock_hz: the highest clock of its cores.
     die_area_m2: of the dies that compute, where export controls depend on it.
     kernels_of: the shipped accelerator whose timed kernels an own file takes for its own.
     what_if: set where nobody can rent or launch it; its id begins with `what_if`, so that no table hides it.
@@ -83,6 +84,7 @@ class Accelerator:
     sources: Mapping[str, FactSource]
     provenance: Mapping[str, str]
     idle_w: float | None = None
+    clock_hz: Rate | None = None
     reported_memory_bytes: Rate | None = None
     scale_up: InterconnectLink | None = None
     scale_out: InterconnectLink | None = None

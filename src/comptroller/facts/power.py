@@ -91,12 +91,23 @@ class PowerShareTable:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class ClockVoltage:
+    """Voltage of the cores by their clock, both as shares of the highest.
+
+    floor: the least voltage.  knee: the clock at which it is reached.
+    """
+
+    floor: PowerShare
+    knee: PowerShare
+
+
+@dataclass(frozen=True, config=_STRICT)
 class PowerFacts:
     """The fitted power model.
 
     families: factor on the shares, by device family that was measured.  idle: share of a device without load, for
-    devices whose file has no `idle_w`.  spread: interval widths.  serving: nuisance parameters of the energy rows,
-    which no prediction uses.
+    devices whose file has no `idle_w`.  spread: interval widths.  clocks: voltage by clock.  serving: nuisance
+    parameters of the energy rows, which no prediction uses.
     """
 
     id: str
@@ -106,6 +117,7 @@ class PowerFacts:
     idle: PowerShare
     spread: PowerIntervalWidths
     host: HostPower
+    clocks: ClockVoltage
     fit: PowerFitRecord
     sources: Mapping[str, FactSource]
     provenance: Mapping[str, str]

@@ -17,11 +17,20 @@ Json = dict[str, Any]
 
 LENGTHS = ("max_completion_tokens", "max_tokens")
 """Names of the longest generation; one of them goes upstream, never two: engines differ in which they obey."""
-INSTEAD: Mapping[str, str] = dict.fromkeys(
+INSTEAD: dict[str, str] = dict.fromkeys(
     ("n_predict", "num_predict", "max_new_tokens", "max_length", "max_gen_len", "max_output_tokens", "options"),
     "max_tokens",
 ) | dict.fromkeys(("best_of", "use_beam_search", "num_return_sequences", "candidate_count"), "n")
+INSTEAD |= dict.fromkeys(("enable_thinking", "thinking_budget"), 'reasoning_effort, or dialect = "qwen" of the service')
 """Fields that lengthen or multiply -> the field that the hold is made for."""
+
+THOUGHTS = (
+    ("thinking", "budget_tokens"),
+    ("reasoning", "max_tokens"),
+    ("thinking_budget",),
+    ("thinking_token_budget",),
+)
+"""Places of budgets of thinking, which is part of a generation (Anthropic, OpenRouter, Qwen, vLLM)."""
 
 _SHARED = "frequency_penalty logit_bias logprobs metadata model presence_penalty seed stop stream stream_options"
 _SHARED += " temperature top_p user"
@@ -41,8 +50,7 @@ _LLAMA = "cache_prompt dry_allowed_length dry_base dry_multiplier dry_penalty_la
 _LLAMA += " dynatemp_exponent dynatemp_range grammar id_slot json_schema min_keep mirostat mirostat_eta mirostat_tau"
 _LLAMA += " n_keep n_probs post_sampling_probs reasoning_format repeat_last_n repeat_penalty return_tokens samplers"
 _LLAMA += " timings_per_token typical_p xtc_probability xtc_threshold"
-_PROVIDERS = "enable_thinking prompt_mode random_seed reasoning reasoning_format reasoning_split safe_prompt thinking"
-_PROVIDERS += " thinking_budget top_a top_k"
+_PROVIDERS = "prompt_mode random_seed reasoning reasoning_format reasoning_split safe_prompt thinking top_a top_k"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +78,17 @@ DIALECTS: Mapping[str, BodyDialect] = {
     "gemini": _dialect("", "max_tokens"),
     "deepseek": _dialect("thinking", "max_tokens"),
     "mistral": _dialect("prompt_mode random_seed safe_prompt", "max_tokens"),
+    "qwen": _dialect("enable_thinking thinking_budget top_k", "max_completion_tokens"),
     "openrouter": _dialect(_PROVIDERS + " repetition_penalty min_p", "max_tokens"),
     "compatible": _dialect(f"{_ENGINE} {_VLLM} {_SGLANG} {_LLAMA} {_PROVIDERS}"),
 }
 """From each engine's own request model (vLLM and SGLang `protocol.py`, llama.cpp's server README) and each provider's
-API reference. Left out on purpose: `chat_template` (a loop in it lengthens the prompt), `prediction` (tokens that are
-rejected are billed beside the cap), `web_search_options`, `search_parameters` and `plugins` (billed by the search),
-`models`, `route` and `provider` (another model at another price), `extra_body`, `vllm_xargs`."""
+API reference. Qwen's thinking has a row of its own: there `max_tokens` may bound the answer alone, and
+`max_completion_tokens` bounds thoughts and answer together (alibabacloud.com/help/en/model-studio,
+api-compatibility-upgrade-notice of 2026-11-02).
+Left out on purpose: `chat_template` (a loop in it lengthens the prompt), `prediction` (tokens that are rejected are
+billed beside the cap), `web_search_options`, `search_parameters` and `plugins` (billed by the search), `models`,
+`route` and `provider` (another model at another price), `extra_body`, `vllm_xargs`."""
 _ENDPOINTS: Mapping[str, frozenset[str]] = {
     "chat/completions": frozenset(f"{_SHARED} {_CHAT}".split()),
     "completions": frozenset(f"{_SHARED} {_TEXT}".split()),
@@ -113,6 +125,25 @@ def _refusal_of(name: str, service: str) -> GatewayError:
     fix = f"use {INSTEAD[name]}" if name in INSTEAD else f"leave it out, or allow it with services.{service}.fields"
     why = "it may make more, or dearer, than what is held" if name in INSTEAD else "it is no field that is known there"
     return GatewayError(400, f"{shown}: not sent to {service}, for {why}; {fix}", "unsupported", shown)
+
+
+def require_thoughts_within(body: Json, most: int | None, service: str) -> None:
+    """Refuses a budget of thinking that is longer than the generation that is held for. most: its cap, if any.
+
+    Raises:
+        GatewayError: one is; names it.
+    """
+    for *path, name in THOUGHTS:
+        inner: Any = body
+        for part in path:
+            inner = inner.get(part) if isinstance(inner, dict) else None
+        asked = inner.get(name) if isinstance(inner, dict) else None
+        if most is not None and isinstance(asked, int | float) and asked > most:
+            where = ".".join((*path, name))
+            raise GatewayError(
+                400, f"{where}: {asked:g} is more than the {most} tokens that a generation of {service} may have; ask "
+                "for less, or for a longer max_tokens where the service allows it", "invalid_value", where,
+            )  # fmt: skip
 
 
 def _one_length(path: str, body: Json, dialect: str) -> Json:

@@ -32,7 +32,7 @@ class BrowserGate:
         self._hosts = frozenset(named) if config.loopback or config.hosts else None
         if config.origins:
             app = CORSMiddleware(
-                app, allow_origins=config.origins, allow_methods=["GET", "POST"], allow_headers=["*"],
+                app, allow_origins=config.origins, allow_methods=["GET", "POST", "DELETE"], allow_headers=["*"],
                 expose_headers=["*"],
             )  # fmt: skip
         self._app = app

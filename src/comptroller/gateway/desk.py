@@ -56,7 +56,7 @@ class UpstreamStream:
 
     def __init__(self, attempt: CallAttempt, events: AsyncIterator[list[bytes]]) -> None:
         self.attempt, self._events = attempt, events
-        self.reading = UpstreamStreamReader()
+        self.reading = UpstreamStreamReader(attempt.service.native)
         self._first: list[UpstreamEvent] | None = None
         load = attempt.load
         self._grows = load.grow if load is not None and attempt.service.router.keeps_kv else None
@@ -196,6 +196,8 @@ class UpstreamDispatcher:
 
         async def work(attempt: CallAttempt) -> Json:
             reply = await attempt.replica.backend.send(order.path, attempt.body)
+            if not attempt.service.native:
+                reply.pop("native", None)
             require_reply(order.path, reply, attempt.service.id)
             _settle_whole(attempt, reply)
             return reply

@@ -188,9 +188,16 @@ class _PassthroughResponder(_Responder):
             await self.whole(await self._one_by_one())
         else:
             reply, attempt = await self.gateway.desk.whole(self.order)
-            if attempt.usage is None and "usage" in reply:
-                reply["usage"] = None
+            if "usage" in reply:
+                reply["usage"] = self._usage(attempt, reply["usage"])
             await self.whole(reply)
+
+    def _usage(self, attempt: CallAttempt, said: Json | None) -> Json | None:
+        """Usage as the client is told it: null where it is not believed; as the service said it, or, where the answer
+        is put in other words than the service's, as it was understood."""
+        if attempt.usage is None:
+            return None
+        return usage_document([attempt]) if self.shape.translates else said
 
     async def _one_by_one(self) -> Json:
         """n choices as n calls, for services that count the tokens of one."""
@@ -228,7 +235,7 @@ class _PassthroughResponder(_Responder):
         finally:
             await stream.close("length" if cut else "cancelled", guard.found)
         self.found = [guard.found] if guard.found else []
-        usage = stream.reading.usage if stream.attempt.usage is not None else None
+        usage = self._usage(stream.attempt, stream.reading.usage)
         await self.visit.write(self.shape.end(usage, self.told()), more=False)
 
 

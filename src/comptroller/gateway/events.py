@@ -28,12 +28,14 @@ class UpstreamStreamReader:
     """What a stream has told so far.
 
     counted: events that brought a token or more.  usage: the last that was reported.  finish: empty while it runs.
-    tier: the service tier that it says it was served in.
+    tier: the service tier that it says it was served in.  native: whether the service's own events come with a chat's;
+    a field of that name in another service's event is nobody's.
     """
 
-    __slots__ = ("counted", "finish", "reasoned", "tier", "timings", "usage")
+    __slots__ = ("_native", "counted", "finish", "reasoned", "tier", "timings", "usage")
 
-    def __init__(self) -> None:
+    def __init__(self, native: bool = False) -> None:
+        self._native = native
         self.counted = self.reasoned = 0
         self.usage: Json | None = None
         self.timings: Json | None = None
@@ -62,6 +64,8 @@ class UpstreamStreamReader:
         if chunk.usage is not None:
             self.usage = chunk.usage
         self.tier = chunk.service_tier or self.tier
+        if not self._native:
+            chunk.native = None
         return UpstreamEvent(data, chunk)
 
     def _count(self, choice: Any) -> None:

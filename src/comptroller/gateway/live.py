@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from math import inf, nan
 from typing import Any
 
+from msgspec.json import encode as encode_json
 from msgspec.structs import replace as changed
 
 from comptroller.costs.carbon import CallEnergy
@@ -182,9 +183,9 @@ class LiveWorld:
         if self.cast.logprobs:
             body["logprobs"] = True if self.talk.path != "completions" else 1
         call = replace(self.call, call=self.desk.books.new_id(), role=ask.role, arrival_s=time.time())
-        grown = self.size + sum(len(reply.content) * 4 for reply in _replies(ask))
+        size = max(self.size, len(encode_json(body)))
         return UpstreamRequest(
-            self.talk.path, body | {"stream": True}, grown, call, services, stream=True, affinity=self.cast.affinity,
+            self.talk.path, body | {"stream": True}, size, call, services, stream=True, affinity=self.cast.affinity,
             session=self.cast.session, plan=self.cast.plan, attempts=made, **self._labels(),
         )  # fmt: skip
 
@@ -198,14 +199,6 @@ class LiveWorld:
     def pending(self) -> list[Cost]:
         """What running calls have taken for certain: the tokens that arrived, at their price."""
         return [_least(stream) for stream in self.streams.values()]
-
-
-def _replies(ask: Ask) -> list[Reply]:
-    replies, at = [], ask.after
-    while at is not None:
-        replies.append(at)
-        at = at.ask.after
-    return replies
 
 
 def _least(stream: UpstreamStream) -> Cost:

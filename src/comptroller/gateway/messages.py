@@ -183,6 +183,8 @@ def messages_error(problem: GatewayError) -> bytes:
 class MessagesShape:
     """The shape of /v1/messages. Blocks follow each other; the usage is told at the end, for it is known then."""
 
+    translates = True
+
     def __init__(self, request: MessagesRequest) -> None:
         self._model, self._id = request.model, f"msg_{time.time_ns():x}"
         self._blocks: list[str] = []
@@ -238,7 +240,7 @@ class MessagesShape:
         if kind == "message_start" and isinstance(event.get("message"), dict):
             event = event | {"message": event["message"] | {"model": self._model}}
         if kind == "message_delta":
-            delta = event.get("delta") or {}
+            delta = event["delta"] if isinstance(event.get("delta"), dict) else {}
             self._stop, self._sequence = delta.get("stop_reason"), delta.get("stop_sequence")
         elif kind != "message_stop":
             yield encode_named_event(kind, encode(event))

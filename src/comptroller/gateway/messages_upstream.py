@@ -146,7 +146,7 @@ def _add(turns: list[Json], role: str, blocks: list[Json]) -> None:
 def _calls(message: Json, where: str) -> list[Json]:
     made = []
     for call in message.get("tool_calls") or ():
-        function = call.get("function") or {}
+        function = _object(call.get("function"))
         try:
             given = msgspec.json.decode(str(function.get("arguments") or "{}"))
         except msgspec.DecodeError as error:

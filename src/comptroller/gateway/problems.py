@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -61,6 +62,25 @@ NEVER = {501, 505, 511}
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
+KEYS = re.compile(r"(?i)(?:\b(?:sk|rk|pk|xai|gsk|csk|nvapi|hf|r8|fw)[-_]|\bAIza|\bAKIA|\bbearer\s+)[\w.*~+/=-]{8,}")
+"""What looks like the key of a provider (OpenAI, Anthropic, xAI, Groq, Cerebras, NVIDIA, Hugging Face, Replicate,
+Fireworks, Google, AWS), or follows the scheme of one."""
+HIDDEN = "[key]"
+
+
+def without_keys(said: Any) -> Any:
+    """Text of a service, or a document of such texts, without anything that looks like a key.
+
+    >>> without_keys({"error": {"message": "Incorrect API key provided: sk-proj-abcdef123456", "code": 401}})
+    {'error': {'message': 'Incorrect API key provided: [key]', 'code': 401}}
+    """
+    if isinstance(said, str):
+        return KEYS.sub(HIDDEN, said)
+    if isinstance(said, dict):
+        return {name: without_keys(value) for name, value in said.items()}
+    return [without_keys(value) for value in said] if isinstance(said, list) else said
+
+
 class UpstreamError(GatewayError):
     """A service refused, broke off or was not there.
 
@@ -78,7 +98,7 @@ class UpstreamError(GatewayError):
         billable: bool = False,
         **about: bool,
     ) -> None:
-        super().__init__(status, message, "upstream_error", None, retry_after_s)
+        super().__init__(status, without_keys(message), "upstream_error", None, retry_after_s)
         self.said, self.billable, self.away = said, billable, about.get("away", False)
         self._again = about.get("again")
 
@@ -95,8 +115,14 @@ class UpstreamError(GatewayError):
 
     @property
     def document(self) -> dict[str, Any]:
-        """What the service said, or our words where it said nothing."""
-        return self.said if self.said and "error" in self.said else super().document
+        """What the service said, without anything that looks like a key, or our words where it said nothing."""
+        error = self.said.get("error") if self.said else None
+        if isinstance(error, str) and error:
+            return {"error": super().document["error"] | {"message": without_keys(error)}}
+        if self.said is None or not isinstance(error, dict):
+            return super().document
+        found: dict[str, Any] = without_keys(self.said)
+        return found
 
 
 def problem_of(error: ComptrollerError) -> GatewayError:

@@ -24,6 +24,8 @@ INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 class ResponsesShape:
     """The shape of /v1/responses."""
 
+    translates = True
+
     def __init__(self, request: ResponsesRequest) -> None:
         self._request = request
         self._id, self._item = f"resp_{time.time_ns():x}", f"msg_{time.time_ns():x}"
@@ -114,8 +116,8 @@ class ResponsesShape:
             item["arguments"] += str(function.get("arguments") or "")
         return iter(())
 
-    def _ends(self, finish: str | None) -> None:
-        if finish in INCOMPLETE:
+    def _ends(self, finish: Any) -> None:
+        if isinstance(finish, str) and finish in INCOMPLETE:
             self._status, self._why = "incomplete", INCOMPLETE[finish]
 
     def _event(self, kind: str, **about: Any) -> bytes:

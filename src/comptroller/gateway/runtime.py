@@ -212,6 +212,7 @@ class GatewayRuntime:
         if asked.options.reminder and asked.path == "chat/completions":
             talk = ClientConversation(asked.path, body, self.config.guard.reminder)
             body = body | {"messages": talk.opening(talk.question)}
+            asked.size += len(self.config.guard.reminder.encode())
         return UpstreamRequest(
             asked.path, body, asked.size, self._call(asked, role),
             asked.caller.permitted(with_fallbacks(service, self.services)), bool(body.get("stream")),

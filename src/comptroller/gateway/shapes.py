@@ -21,7 +21,9 @@ encode = msgspec.json.encode
 
 
 class EndpointShape(Protocol):
-    """One endpoint's way to put an answer."""
+    """One endpoint's way to put an answer. translates: whether it says in its own words what a chat said."""
+
+    translates: bool
 
     def whole(self, reply: Json) -> Json:
         """A whole answer."""
@@ -46,6 +48,8 @@ class CompletionShape:
     apart: the client asked for usage, so it stands in a chunk of its own without choices, as OpenAI sends it; else
     in the last chunk that has choices, since clients that did not ask for it read `choices[0]` of every chunk.
     """
+
+    translates = False
 
     def __init__(self, apart: bool) -> None:
         self._apart = apart
@@ -100,11 +104,15 @@ def usage_document(attempts: Sequence[CallAttempt]) -> Json | None:
         return None
     usage = [item for item in used if item is not None]
     prompt, output = sum(item.prompt_tokens for item in usage), sum(item.output_tokens for item in usage)
+    written = sum(item.cache_write + item.cache_write_1h for item in usage)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": output,
         "total_tokens": prompt + output,
-        "prompt_tokens_details": {"cached_tokens": sum(item.cached for item in usage)},
+        "prompt_tokens_details": {
+            "cached_tokens": sum(item.cached for item in usage),
+            **({"cache_write_tokens": written} if written else {}),
+        },
         "completion_tokens_details": {"reasoning_tokens": sum(item.reasoning for item in usage)},
     }
 

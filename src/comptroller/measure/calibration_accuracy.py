@@ -61,17 +61,36 @@ class LatencyErrors:
 
 
 @dataclass(frozen=True, slots=True)
+class PredictedRun:
+    """Seconds of TPOT and TTFT of one run: measured, predicted by the shipped calibration, and after the fit from the
+    other runs (None with too few). NaN where nothing was measured."""
+
+    measured_s: tuple[float, ...]
+    before_s: tuple[float, ...]
+    after_s: tuple[float, ...] | None
+
+    @classmethod
+    def all_of(cls, runs: FeatureBank, before: Array, after: Array | None) -> tuple[PredictedRun, ...]:
+        """Of arrays of shape (2, runs)."""
+        seen = np.stack([runs.features.tpot_s, runs.features.ttft_s]).T.tolist()
+        fitted = [None] * len(seen) if after is None else [tuple(pair) for pair in after.T.tolist()]
+        rows = zip(seen, before.T.tolist(), fitted, strict=True)
+        return tuple(cls(tuple(found), tuple(shipped), own) for found, shipped, own in rows)
+
+
+@dataclass(frozen=True, slots=True)
 class CalibrationAccuracy:
     """Errors on runs held out.
 
     before: of the shipped calibration, over all runs.  after: each fold predicted from the others; None with too few
-    rows.  curve: by number of rows learnt from.
+    rows.  curve: by number of rows learnt from.  runs: what each run was predicted and seen to take.
     """
 
     rows: int
     before: LatencyErrors
     after: LatencyErrors | None
     curve: tuple[tuple[int, LatencyErrors], ...]
+    runs: tuple[PredictedRun, ...] = ()
 
     def advice(self) -> str:
         """Whether more rows of the same kind would help, from the last doubling of the learning curve."""
@@ -110,16 +129,18 @@ def accuracy(runs: FeatureBank, base: CalibrationDocument | None = None) -> Cali
     """
     count = len(runs.observations)
     everything = np.arange(count)
-    before = LatencyErrors.of(shipped_prediction(runs), runs, everything)
+    shipped = shipped_prediction(runs)
+    before = LatencyErrors.of(shipped, runs, everything)
     if count < LEAST_ROWS:
-        return CalibrationAccuracy(count, before, None, ())
+        return CalibrationAccuracy(count, before, None, (), PredictedRun.all_of(runs, shipped, None))
     folds = [everything[everything % min(FOLDS, count) == part] for part in range(min(FOLDS, count))]
     prior = CalibrationPrior(*((base.facts, base.anchors) if base else (serving_facts(), anchors()))).near(runs)
     after = _held_out(runs, folds, prior, count, 0)
     most = count - max(len(fold) for fold in folds)
     learnt = LatencyErrors.of(after, runs, everything)
     curve = [(size, _at_size(runs, folds, prior, size)) for size in _halvings(most)]
-    return CalibrationAccuracy(count, before, learnt, (*curve, (most, learnt)))
+    told = PredictedRun.all_of(runs, shipped, after)
+    return CalibrationAccuracy(count, before, learnt, (*curve, (most, learnt)), told)
 
 
 def _halvings(most: int) -> list[int]:

@@ -16,10 +16,11 @@ from comptroller.costs.causes import EffectName, exposures
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.fitted_calibration import GROUPS, KernelPriors, group_of
 from comptroller.costs.memory import ReplicaMemory, memory
+from comptroller.costs.replica_timer import kernel_of, part_arithmetic, replica_timer
 from comptroller.costs.residual import ResidualIdentity, places
 from comptroller.costs.steady import UniformRequests, batch_that_fits, chunk_alone, chunk_beside, prompt_chunks
 from comptroller.costs.step import ReplicaStep
-from comptroller.costs.timing import ReplicaTimer, kernel_of, part_arithmetic, replica_timer
+from comptroller.costs.timing import ReplicaTimer
 from comptroller.errors import InsufficientMemoryError, UnsupportedError
 from comptroller.measure.observations import ExclusionReport, RunObservation
 

@@ -17,9 +17,9 @@ from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.memory import memory
 from comptroller.costs.prediction import ClosedLoopLoad, ReplicaPredictor
+from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.steptable import StepTable
 from comptroller.costs.tabulate import SiteRates, tabulate
-from comptroller.costs.timing import TimingCalibration, replica_timer
 from comptroller.measure.request_log import RequestLog, mean_count, time_per_token_s
 from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import SimulatedFleet, SimulatedReplica, SimulatedService

@@ -10,8 +10,8 @@ import numpy as np
 
 from comptroller.costs.closed_loop import closed_loop
 from comptroller.costs.memory import memory
+from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.steady import UniformRequests
-from comptroller.costs.timing import TimingCalibration, replica_timer
 from comptroller.measure.observations import RunObservation
 
 

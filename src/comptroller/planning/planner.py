@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from comptroller.costs.own_calibration import calibration_of_folder
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.planning.ground.executor import HERE, SILENT, PlanProgress, SearchExecutor
 from comptroller.planning.ground.nouns import Fleet
 from comptroller.planning.ground.plan_document import Plan

@@ -267,6 +267,12 @@ KEYS: SheetColumns[ApiKey] = (
 )
 
 
+def usd_of_a_day(found: Sequence[BudgetBalance]) -> float | None:
+    """The least of the budgets that all spending of a day is under, in dollars; None where there is none."""
+    limits = (each.budget for each in found if each.budget.scope == "all" and each.budget.period == "day")
+    return min((budget.limit_pusd / 1e12 for budget in limits), default=None)
+
+
 def balances(found: Iterable[BudgetBalance]) -> ReportSheet:
     """Budgets with what they have spent and hold."""
     return ReportSheet.of("Budgets", BALANCES, found)

@@ -14,6 +14,16 @@ MOST_DECADES = 4
 """Decades up to which a logarithmic axis is ticked at 1, 2 and 5, beyond at powers of ten: more labels would touch."""
 
 
+MOST_NAMED = 24
+"""Marks up to which each has a number and a name under the chart, in two columns of a picture; at twice as many the
+numbers of neighbours touch."""
+
+
+NEAR = 0.05
+"""Share of a chart's width, and twice that of its height, within which the numbers of marks would lie on each other: a
+number of two figures is 5 % as wide as a panel and 10 % as high."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChartAxis:
     """An axis: its label with the unit, its ends (from the data where None), and how its values are printed.
@@ -183,16 +193,38 @@ def share_axis(label: str, marks: Iterable[ChartMark] = ()) -> ChartAxis:
 
 
 def frontier_chart(title: str, marks: Sequence[ChartMark], axes: tuple[str, str]) -> ReportChart:
-    """Cost (logarithmic, unless it may be 0) against a share: the chosen marks joined and numbered, the rest apart."""
+    """Cost (logarithmic, unless it may be 0) against a share: the chosen marks joined, the rest apart, all numbered for
+    their names; of the rest none where all would be more than a reader finds."""
     chosen = sorted((mark for mark in marks if mark.chosen), key=lambda mark: mark.x)
     line = LineSeries("", [mark.x for mark in chosen], [mark.y for mark in chosen])
-    numbered = (replace(mark, label=str(place)) for place, mark in enumerate(chosen, 1))
-    apart = (mark for mark in marks if not mark.chosen)
+    apart = sorted((mark for mark in marks if not mark.chosen), key=lambda mark: (mark.x, mark.name))
+    named = [*chosen, *apart] if len(marks) <= MOST_NAMED else chosen
     log = min(mark.x for mark in marks) > 0
+    numbered = _with_numbers(named, log)
     return ReportChart(
         title,
         ChartAxis(axes[0], low=None if log else 0.0, log=log),
         share_axis(axes[1], marks),
-        (line, MarkSeries((*apart, *numbered))),
-        names=tuple(mark.name for mark in chosen),
+        (line, MarkSeries((*(() if len(numbered) == len(marks) else apart), *numbered))),
+        names=tuple(mark.name for mark in named),
     )
+
+
+def _with_numbers(marks: Sequence[ChartMark], log: bool) -> list[ChartMark]:
+    """Marks with their numbers, those of the chosen above; marks that all but touch share the numbers of the first."""
+    places = [((math.log(mark.x) if log else mark.x), mark.y) for mark in marks]
+    wide, high = (max(side) - min(side) or 1.0 for side in zip(*places, strict=True))
+    labels: dict[int, list[int]] = {}
+    for at, (x, y) in enumerate(places):
+        alike = (
+            first
+            for first in labels
+            if marks[first].chosen == marks[at].chosen
+            and abs(places[first][0] - x) < NEAR * wide
+            and abs(places[first][1] - y) < 2 * NEAR * high
+        )
+        labels.setdefault(next(alike, at), []).append(at + 1)
+    return [
+        replace(mark, label=", ".join(map(str, labels.get(at, ()))), under=not mark.chosen)
+        for at, mark in enumerate(marks)
+    ]

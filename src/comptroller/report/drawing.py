@@ -50,6 +50,12 @@ PNG_IN = (5.2, 3.8)
 DPI = 160
 """Dots per inch of a PNG: 832 a panel, sharp at the width of a page; twice as many make files four times as large."""
 
+FREE_NAMES, NAME_IN = 4, 0.19
+"""Names under a chart that leave it high enough, and inches that a panel grows by for each row beyond."""
+
+SHORT_NAME = 24
+"""Letters of a name of which two stand side by side in a panel."""
+
 HIT_PT = 7.0
 """Radius of what reacts to pointing at a mark: 19 px across, above the mark's 8; twice it would cover neighbours."""
 
@@ -81,7 +87,8 @@ class ChartPicture:
         columns = 2 if len(self.charts) == 4 else min(3, len(self.charts))
         rows = -(-len(self.charts) // columns)
         width = PNG_IN[0] * columns
-        canvas = _figure((width, PNG_IN[1] * rows), DPI)
+        lines = max((_legend_rows(chart.names) for chart in self.charts), default=0)
+        canvas = _figure((width, (PNG_IN[1] + NAME_IN * max(0, lines - FREE_NAMES)) * rows), DPI)
         # 13 bold letters of this size to the inch
         canvas.suptitle("\n".join(wrap(self.title, int(13 * width))), fontsize=10, fontweight="bold", parse_math=False)
         places = canvas.subfigures(rows, columns, squeeze=False).ravel()
@@ -159,13 +166,29 @@ def _draw(chart: ReportChart, place: FigureBase, names: Sequence[str]) -> Axes:
         axes.plot([], [], " ", label="\n".join(wrap(f"{number}  {name}", 80)))
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) > 1:
-        columns = 1 if names or max(map(len, labels)) > 24 else 2 if max(map(len, labels)) > 10 else 3
-        legend = place.legend(handles, labels, loc="outside lower left", ncols=columns, fontsize=9, frameon=False)
+        legend_columns = _name_columns(names) if names else _label_columns(labels)
+        legend = place.legend(
+            handles, labels, loc="outside lower left", ncols=legend_columns, fontsize=9, frameon=False
+        )
         for text in legend.get_texts():
             text.set(color=SOFT, parse_math=False)
     for artist in axes.findobj(lambda artist: hasattr(artist, "set_clip_on")):
         artist.set_clip_on(False)
     return axes
+
+
+def _name_columns(names: Sequence[str]) -> int:
+    """Columns of a legend of names: two where they are short enough."""
+    return 2 if len(names) > FREE_NAMES and max(map(len, names)) <= SHORT_NAME else 1
+
+
+def _label_columns(labels: Sequence[str]) -> int:
+    longest = max(map(len, labels))
+    return 1 if longest > 24 else 2 if longest > 10 else 3
+
+
+def _legend_rows(names: Sequence[str]) -> int:
+    return -(-len(names) // _name_columns(names))
 
 
 def _scale(axes: Axes, x: ChartAxis, y: ChartAxis) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from comptroller.costs.replica_timer import part_arithmetic, replica_timer
 from comptroller.costs.step import ReplicaStep
-from comptroller.costs.timing import ReplicaTimer, part_arithmetic, replica_timer
+from comptroller.costs.timing import ReplicaTimer
 from comptroller.planning.ground.plan_calibration import calibration_of_plan, replica_of_pool
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import PoolDocument, ServiceDocument

@@ -14,11 +14,15 @@ from comptroller.errors import InputError
 from comptroller.planning.simulation import PlanSimulation
 from comptroller.report import simulation_tables
 from comptroller.report.chart import ChartAxis, LineSeries, ReportChart
+from comptroller.report.drawing import ChartPicture
 from comptroller.report.figures import dollars, number, seconds, with_prefix
 from comptroller.report.page import PageSection, PageTile, ReportPage
 from comptroller.report.perfetto import power_w, rank_tables
 
 Floats = npt.NDArray[np.float64]
+
+LEAST_SAMPLES = 2
+"""Samples that a line over time needs; twice as many would refuse what can be drawn."""
 
 MOST_LINES = 6
 """Services up to which each has a line of its own; `drawing.INKS` has colours for seven."""
@@ -36,7 +40,7 @@ def page(simulation: PlanSimulation, beside: Sequence[PlanSimulation] = ()) -> s
     Raises:
         InputError: the simulation was not sampled.
     """
-    if len(simulation.outcome.series) < 2:
+    if len(simulation.outcome.series) < LEAST_SAMPLES:
         raise InputError("the time line needs at least two samples of the simulation")
     headline = simulation_tables.headline(simulation)
     return ReportPage(
@@ -48,6 +52,17 @@ def page(simulation: PlanSimulation, beside: Sequence[PlanSimulation] = ()) -> s
         sections=_sections(simulation, beside),
         footer=_footer(simulation),
     ).html()
+
+
+def picture(simulation: PlanSimulation) -> ChartPicture:
+    """What is drawn over time, as a file.
+
+    Raises:
+        InputError: the simulation was not sampled.
+    """
+    if len(simulation.outcome.series) < LEAST_SAMPLES:
+        raise InputError("a picture over time needs samples: simulate(plan, trace, TraceReplaySettings(samples=200))")
+    return ChartPicture(charts(simulation), simulation_tables.headline(simulation))
 
 
 def _sections(simulation: PlanSimulation, beside: Sequence[PlanSimulation]) -> tuple[PageSection, ...]:

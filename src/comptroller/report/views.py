@@ -9,18 +9,14 @@ from typing import Any
 
 from rich.console import Console
 
-from comptroller.errors import InputError
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import PredictedFigure, ServiceDocument
 from comptroller.planning.simulation import PlanSimulation
-from comptroller.report import drawing, plan_page, replay_report, simulation_page, simulation_tables
+from comptroller.report import plan_page, replay_report, simulation_page, simulation_tables
 from comptroller.report.requests import columns
 from comptroller.report.terminal import WIDTH, print_sheet
 from comptroller.result_views import ResultViewer
 from comptroller.strategies.study import StrategyStudy
-
-LEAST_SAMPLES = 2
-"""Samples that a line over time needs; twice as many would refuse what can be drawn."""
 
 PREDICTED = ("ttft_s", "tpot_s", "w")
 """Figures of a service that have an interval."""
@@ -65,7 +61,7 @@ def simulation_rows(simulation: PlanSimulation) -> list[dict[str, Any]]:
 
 def simulation_page_of(simulation: PlanSimulation) -> str:
     """Its page; of a simulation that was not sampled over time the tables alone."""
-    if len(simulation.outcome.series) >= LEAST_SAMPLES:
+    if len(simulation.outcome.series) >= simulation_page.LEAST_SAMPLES:
         return simulation_page.page(simulation)
     text = io.StringIO()
     to = Console(file=text, width=WIDTH, highlight=False, emoji=False)
@@ -74,20 +70,11 @@ def simulation_page_of(simulation: PlanSimulation) -> str:
     return f"<h2>{escape(simulation_tables.headline(simulation))}</h2><pre>{escape(text.getvalue())}</pre>"
 
 
-def _simulation_svg(simulation: PlanSimulation) -> bytes:
-    """Its time lines.
-
-    Raises:
-        InputError: it was not sampled, or matplotlib is not installed.
-    """
-    if len(simulation.outcome.series) < LEAST_SAMPLES:
-        raise InputError("a picture over time needs samples: simulate(plan, trace, TraceReplaySettings(samples=200))")
-    return drawing.ChartPicture(simulation_page.charts(simulation), simulation_tables.headline(simulation)).svg()
-
-
 VIEWERS: Mapping[type, ResultViewer] = {
     Plan: ResultViewer(plan_page.page, plan_rows, lambda plan: plan_page.picture(plan).svg()),
-    PlanSimulation: ResultViewer(simulation_page_of, simulation_rows, _simulation_svg),
+    PlanSimulation: ResultViewer(
+        simulation_page_of, simulation_rows, lambda simulation: simulation_page.picture(simulation).svg()
+    ),
     StrategyStudy: ResultViewer(
         replay_report.page,
         lambda study: replay_report.figures(study).records(),

@@ -16,7 +16,7 @@ from comptroller.quantities import Cost, TokenCounts
 from comptroller.result_views import ResultViews as ResultViews  # noqa: PLC0414 - what a result is, for the rooms to its right
 from comptroller.strategies.drive import FinishedRun, StrategyDriver, play
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Reply, Strategy
-from comptroller.strategies.replay import EvidenceReplay, ReplayWorld
+from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, ReplayWorld
 from comptroller.strategies.spelling import spell
 
 Floats = npt.NDArray[np.float64]
@@ -218,7 +218,7 @@ def nested_runs(
         roots = [reply.ask for reply in _in_asking_order(run) if reply.ask.after is None]
         for size, size_rows in zip(sizes, rows, strict=True):
             first_roots = set(roots[:size])
-            replies = tuple(reply for reply in order if _root(reply) in first_roots)
+            replies = _moved_earlier(order, tuple(reply for reply in order if _root(reply) in first_roots))
             elapsed_s = max((reply.done_s for reply in replies), default=0.0)
             prefix = FinishedRun(run.question, choose(replies), replies, elapsed_s, False)
             size_rows.append((world.score(prefix.answer), prefix))
@@ -240,7 +240,7 @@ def grid_runs(
     point_rows: list[tuple[Strategy, list[tuple[float, FinishedRun]]]] = []
     for point in points:
         name = getattr(point, "nested", "") if len(points) > 1 and budget == UNLIMITED else ""
-        if name:
+        if name and not _is_drawn(point, replay):
             families.setdefault(replace(point, **{name: 1}), []).append(getattr(point, name))  # type: ignore[type-var]
             continue
         try:
@@ -250,6 +250,11 @@ def grid_runs(
     for family, sizes in families.items():
         point_rows += _supported_sizes(family, sizes, replay, questions, missing)
     return point_rows
+
+
+def _is_drawn(point: Strategy, replay: EvidenceReplay) -> bool:
+    """Whether a role of a strategy is played by a modelled checker, whose verdicts are drawn in the order of asking."""
+    return any(isinstance(replay.roles.get(role), ModelledChecker) for role in uses(point))
 
 
 def _supported_sizes(
@@ -263,6 +268,23 @@ def _supported_sizes(
         except UnsupportedError as gap:
             missing.append((spell(replace(family, **{family.nested: sizes[count - 1]})), str(gap)))
     return []
+
+
+def _moved_earlier(whole: Sequence[Reply], part: tuple[Reply, ...]) -> tuple[Reply, ...]:
+    """Replies to some of the first asks, at the times of a run of these alone.
+
+    What continues replies and was asked when the last of the first asks was answered is asked that much earlier where
+    the last of fewer is waited for. Everything else began when it would have begun.
+    """
+    if all(reply.ask.after is None for reply in part):
+        return part
+    last, sooner = (max(reply.done_s for reply in those if reply.ask.after is None) for those in (whole, part))
+    return tuple(
+        replace(reply, started_s=reply.started_s - (last - sooner), done_s=reply.done_s - (last - sooner))
+        if reply.ask.after is not None and reply.started_s == last
+        else reply
+        for reply in part
+    )
 
 
 def _in_asking_order(run: FinishedRun) -> list[Reply]:

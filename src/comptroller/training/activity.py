@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from comptroller.costs.deployment import RecipeFormats, arithmetic
-from comptroller.costs.power import DeviceActivity, limit_s
+from comptroller.costs.power_demand import DeviceActivity, limit_s
 from comptroller.costs.training_layout import ActivationRecompute
 from comptroller.costs.training_time import TrainingStepTime
 from comptroller.costs.training_work import KINDS, TrainingJob

@@ -119,13 +119,13 @@ def _marginals(model: LifetimeModel, best: LifetimeChoice) -> Iterator[MarginalD
     for stage, (params, tokens, rollouts, note) in moves.items():
         if stage == "rollouts" and not best.rollouts:
             continue
-        up, down = (_moved(model, best, (sign * params, sign * tokens, sign * rollouts)) for sign in (1.0, -1.0))
+        up, down = (_life_beside(model, best, (sign * params, sign * tokens, sign * rollouts)) for sign in (1.0, -1.0))
         yield _marginal(stage, up, down, False, note)
     yield from _answer_marginals(model, best)
     yield from _way_marginals(model, best)
 
 
-def _moved(model: LifetimeModel, best: LifetimeChoice, by: tuple[float, float, float]) -> LifetimeChoice:
+def _life_beside(model: LifetimeModel, best: LifetimeChoice, by: tuple[float, float, float]) -> LifetimeChoice:
     point = tuple(
         np.array([value * (1 + step)])
         for value, step in zip((best.params, best.tokens, best.rollouts), by, strict=True)

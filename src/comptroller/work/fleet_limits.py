@@ -41,6 +41,7 @@ NO_EAGER = (
 
 ChunkTokens = Annotated[int, Field(strict=True, ge=LEAST_CHUNK, le=MOST_CHUNK)]
 Confidence = Annotated[float, Field(strict=True, ge=LEAST_CONFIDENCE, lt=1)]
+PositiveNumber = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 UseCeiling = Annotated[float, Field(strict=True, gt=0, le=1)]
 KindCount = Annotated[int, Field(strict=True, ge=1)]
 
@@ -51,6 +52,7 @@ class ResourceAllowlist(BaseModel):
     pools: whether replicas do both prefill and decode, or may do one of them.  routing: policies that are compared.
     chunk_tokens: budgets of a step with prompts, beside the engine's own.  kv_formats: of the cache; where none is
     named, the 16-bit one and, of `formats`, those of eight bits.
+    clock_mhz, power_limit_w: locked clocks and power limits of every device, tried beside those as they are delivered.
     measured_only: only deployments whose kernels or end-to-end speed somebody timed.
     providers, kinds: of whom may be rented, as `SellerAllowlist` has it: without either, of all that a company can
     rent from.
@@ -66,6 +68,8 @@ class ResourceAllowlist(BaseModel):
     routing: tuple[str, ...] = ()
     chunk_tokens: tuple[ChunkTokens, ...] = ()
     kv_formats: tuple[str, ...] = ()
+    clock_mhz: tuple[PositiveNumber, ...] = ()
+    power_limit_w: tuple[PositiveNumber, ...] = ()
     measured_only: Annotated[bool, Field(strict=True)] = False
     providers: tuple[str, ...] = ()
     kinds: tuple[ProviderKind, ...] = ()
@@ -82,6 +86,7 @@ class ResourceAllowlist(BaseModel):
     def unused_levers(self) -> set[str]:
         """Fields of levers that allow no more than an engine's own way: they change no plan."""
         usual = {"pools": (PoolChoice.MIXED,), "routing": (), "chunk_tokens": (), "kv_formats": ()}
+        usual |= {"clock_mhz": (), "power_limit_w": ()}
         return {name for name, value in usual.items() if getattr(self, name) == value}
 
     @property

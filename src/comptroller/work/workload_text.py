@@ -173,6 +173,13 @@ HEADINGS = (
                 "Formats of the cache that may be used; none named: 16 bit, and those of eight bits in allow.formats.",
                 '["bf16", "fp8_e4m3"]',
             ),
+            "allow.clock_mhz": WorkloadKey(
+                "Locked clocks of the devices' cores that are tried beside devices as they are delivered (MHz).",
+                "[1200, 1500]",
+            ),
+            "allow.power_limit_w": WorkloadKey(
+                "Power limits of each device that are tried beside devices as they are delivered (W).", "[400, 550]"
+            ),
             "allow.routing": WorkloadKey(
                 "Routing policies that are compared, by id: the plan is proven under each, the cheapest is kept.",
                 '["least_request", "prefix_load"]',

@@ -149,14 +149,16 @@ class OpenaiBackend:
         headers = {**TRACE.get(), **(HANG_UP if longest is not None and not self.reuses_streams else {})}
         data = msgspec.json.encode(body)
         try:
-            response = await self._session.post(self.url + path, data=data, timeout=timeout, headers=headers)
+            response = await self._session.post(
+                self.url + path, data=data, timeout=timeout, headers=headers, allow_redirects=False
+            )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise UpstreamError(
                 503, f"{self.name} is not there: {error.strerror if hasattr(error, 'strerror') else error}", away=True
             ) from error
         except aiohttp.ClientError as error:
             raise self._broken(error) from error
-        if response.status >= 400:
+        if response.status >= 300:  # whoever is pointed to elsewhere is not sent the key
             raise await self._refused(response)
         return response
 
@@ -171,6 +173,8 @@ class OpenaiBackend:
         message = f"{self.name} answered {response.status} {response.reason or ''}".strip()
         if (secret := self.secret()) and secret in str(document):
             document = None  # no text with our key in it leaves
+        if response.status < 400:
+            raise UpstreamError(502, f"{message}: it moved; set its url to where it is now", again=False)
         if response.status in OUR_KEY:
             return UpstreamError(502, f"{self.name} refused the key of the gateway ({response.status})", again=False)
         return UpstreamError(response.status, message, document if isinstance(document, dict) else None, wait)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from comptroller.costs.deployment import AdapterSet, SpeculativeDecoding
+from comptroller.costs.deployment import AdapterSet, ClockSetting, SpeculativeDecoding
 from comptroller.costs.split_pools import SplitPools
 
 MIXED = "mixed"
 """How prefill and decode share replicas that do both."""
 
 OWN, NONE = "own", "none"
-"""The engine's own budget of a step with prompts; no speculative decoding, no adapters."""
+"""The engine's own budget of a step with prompts, the device's own clock; no speculative decoding, no adapters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,18 +19,19 @@ class DeploymentLevers:
     """Levers that a workload has to allow.
 
     pools: prefill and decode apart.  chunk_tokens: budget of a step with prompts.  drafts: speculative decoding.
-    adapters: LoRA adapters that are served.
+    adapters: LoRA adapters that are served.  clock: a locked clock or a power limit of the devices.
     """
 
     pools: SplitPools | None
     chunk_tokens: int | None
     drafts: SpeculativeDecoding | None
     adapters: AdapterSet | None = None
+    clock: ClockSetting | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether none is used."""
-        return all(lever is None for lever in (self.pools, self.chunk_tokens, self.drafts, self.adapters))
+        return all(lever is None for lever in (self.pools, self.chunk_tokens, self.drafts, self.adapters, self.clock))
 
     @property
     def suffix(self) -> str:
@@ -38,7 +39,8 @@ class DeploymentLevers:
         parts = [f".{self.pools.ratio}".lower()] if self.pools else []
         parts += [f".{self.drafts}".replace(" ", "")] if self.drafts else []
         parts += [f".lora{self.adapters.resident}of{self.adapters.count}r{self.adapters.rank}"] if self.adapters else []
-        return "".join([*parts, *([f".c{self.chunk_tokens}"] if self.chunk_tokens else [])])
+        parts += [f".c{self.chunk_tokens}"] if self.chunk_tokens else []
+        return "".join([*parts, *([f".{self.clock}".replace(" ", "").lower()] if self.clock else [])])
 
     @property
     def label(self) -> str:
@@ -46,7 +48,8 @@ class DeploymentLevers:
         parts = [f" {self.pools.ratio}"] if self.pools else []
         parts += [f" drafts {self.drafts}"] if self.drafts else []
         parts += [f" adapters {self.adapters}"] if self.adapters else []
-        return "".join([*parts, *([f" chunks of {self.chunk_tokens}"] if self.chunk_tokens else [])])
+        parts += [f" chunks of {self.chunk_tokens}"] if self.chunk_tokens else []
+        return "".join([*parts, *([f" at {self.clock}"] if self.clock else [])])
 
     @property
     def axes(self) -> dict[str, str]:
@@ -56,4 +59,5 @@ class DeploymentLevers:
             "drafts": str(self.drafts or NONE),
             "adapters": str(self.adapters or NONE),
             "chunk_tokens": str(self.chunk_tokens or OWN),
+            "clock": str(self.clock or OWN),
         }

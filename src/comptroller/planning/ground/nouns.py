@@ -142,7 +142,7 @@ class Deployment:
     def levers(self) -> DeploymentLevers:
         """What it does other than its engine starts by itself."""
         engine = self.replica.engine
-        return DeploymentLevers(self.pools, self.chunk_tokens, engine.speculation, engine.adapters)
+        return DeploymentLevers(self.pools, self.chunk_tokens, engine.speculation, engine.adapters, self.replica.clock)
 
     @property
     def devices(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from comptroller.costs.closed_loop import ClosedLoop, closed_loop
 from comptroller.costs.deployment import (
     AdapterSet,
+    ClockSetting,
     EngineSettings,
     ModelReplica,
     ParallelLayout,
@@ -19,8 +20,8 @@ from comptroller.costs.deployment import (
 from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.memory import memory
 from comptroller.costs.own_calibration import MeasuredFactor, OwnCalibration
+from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.steady import UniformRequests
-from comptroller.costs.timing import TimingCalibration, replica_timer
 from comptroller.errors import InputError
 from comptroller.facts.calibration_document import CalibrationDocument
 from comptroller.facts.library import FactLibrary
@@ -58,7 +59,13 @@ def replica_of_pool(deployment: DeploymentDocument, pool: PoolDocument, library:
         ParallelLayout(pool.tp, pool.pp, pool.dp, pool.ep),
         engine,
         library,
+        _clock(pool),
     )
+
+
+def _clock(pool: PoolDocument) -> ClockSetting | None:
+    setting = ClockSetting(pool.clock_mhz and pool.clock_mhz * 1e6, pool.power_limit_w)
+    return None if setting == ClockSetting() else setting
 
 
 def _speculation(settings: SpeculationDocument | None, library: FactLibrary) -> SpeculativeDecoding | None:

@@ -74,7 +74,10 @@ class EngineDocument(DocumentPart):
 
 
 class PoolDocument(DocumentPart):
-    """Equal replicas of one phase; usd_per_device_h where it is not the service's."""
+    """Equal replicas of one phase; usd_per_device_h where it is not the service's.
+
+    clock_mhz, power_limit_w: set on every device, where they do not run as they are delivered.
+    """
 
     phase: Literal["mixed", "prefill", "decode"]
     accelerator: str
@@ -84,6 +87,8 @@ class PoolDocument(DocumentPart):
     ep: int
     replicas: int
     usd_per_device_h: float | None = None
+    clock_mhz: float | None = None
+    power_limit_w: float | None = None
 
     @property
     def devices(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import product
@@ -65,6 +65,10 @@ def cells(edges: tuple[Floats, Floats], inputs: Floats, outputs: Floats, cached:
     return np.asarray(row * (len(edges[1]) + 1) + column + (cached > 0) * half, np.int64)
 
 
+OF_OPTIONS = ("score", "usd", "own", "calls")
+"""What follows from options and buckets of their calls alone."""
+
+
 @dataclass(frozen=True)
 class ChoiceSpace:
     """What a plan may choose from.
@@ -87,9 +91,15 @@ class ChoiceSpace:
 
     def weighing(self, own_weight: float) -> ChoiceSpace:
         """The same with another weight of what a class shows of its own; what was worked out is kept."""
-        made = replace(self, own_weight=own_weight)
         named = {item.name for item in fields(self)}
-        vars(made).update({name: value for name, value in vars(self).items() if name not in named})
+        return self._known_too(replace(self, own_weight=own_weight), vars(self).keys() - named)
+
+    def offering(self, offers: Mapping[int, DeploymentOffers]) -> ChoiceSpace:
+        """The same with other deployments of the same models; what options solve and ask is not worked out again."""
+        return self._known_too(replace(self, offers=offers), OF_OPTIONS if offers.keys() == self.offers.keys() else ())
+
+    def _known_too(self, made: ChoiceSpace, names: Iterable[str]) -> ChoiceSpace:
+        vars(made).update({name: vars(self)[name] for name in names if name in vars(self)})
         return made
 
     @property

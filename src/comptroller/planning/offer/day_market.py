@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from comptroller.costs.capacity import SlicedLoad
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.steady import UniformRequests
-from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import FactError, UnknownIdError
 from comptroller.facts.reader import ids
 from comptroller.planning.ground.executor import no_progress

@@ -9,6 +9,7 @@ from datetime import date
 
 from comptroller.costs.deployment import (
     AdapterSet,
+    ClockSetting,
     EngineSettings,
     ModelReplica,
     ParallelLayout,
@@ -28,7 +29,7 @@ from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
 from comptroller.facts.site import COMPANIES, EVERYBODY, AcceleratorOffer, SellerAllowlist, Site, Term
 from comptroller.launch import adapter_words, launchable, layout_problem, speculation_words
 from comptroller.planning.ground.nouns import Deployment
-from comptroller.planning.offer.engine_choices import settings_refusal, with_adapters
+from comptroller.planning.offer.engine_choices import settings_refusal, with_adapters, with_clocks
 from comptroller.planning.offer.split_groups import split_groups, split_refusal
 
 NEAR_LOSSLESS = ("fp8_e4m3",)
@@ -48,7 +49,7 @@ class DeploymentSpace:
     prefill and decode, or may do one of them.  drafts: speculative decoding that may be used.  chunk_tokens: budgets of
     a step with prompts, beside the engine's own.  kv_formats: of the cache, if named.
     sellers: of whom may be rented.  adapters: sets of which every replica serves one; without slots, in as many as
-    fit.
+    fit.  clocks: locked clocks and power limits that are tried beside devices as they are delivered.
     """
 
     models: tuple[Model, ...]
@@ -67,6 +68,7 @@ class DeploymentSpace:
     kv_formats: tuple[str, ...] = ()
     sellers: SellerAllowlist = COMPANIES
     adapters: tuple[AdapterSet, ...] = ()
+    clocks: tuple[ClockSetting, ...] = ()
 
 
 @dataclass(slots=True)
@@ -204,7 +206,8 @@ def _on_device(
             fitted = True
             for plain in (replica, *_with_chunks(replica, space, rejected)):
                 for one in with_adapters(plain, space.adapters):
-                    yield from _with_drafts(one, space, rejected)
+                    for clocked in with_clocks(one, space.clocks):
+                        yield from _with_drafts(clocked, space, rejected)
 
 
 def _with_chunks(replica: ModelReplica, space: DeploymentSpace, rejected: RejectionTally) -> Iterator[ModelReplica]:

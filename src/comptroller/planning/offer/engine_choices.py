@@ -1,4 +1,4 @@
-"""Settings of an engine that a replica may have: LoRA adapters in so many slots, speculative decoding, or neither."""
+"""Settings that a replica may have: LoRA adapters in so many slots, speculative decoding, clocks and power limits."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from comptroller.costs.adapters import adapter_refusal, most_sequences, slot_bytes
-from comptroller.costs.deployment import AdapterSet, ModelReplica
+from comptroller.costs.deployment import AdapterSet, ClockSetting, ModelReplica
 from comptroller.costs.memory import cache_room_bytes
+from comptroller.costs.power import clock_refusal
 from comptroller.costs.speculation import speculation_refusal
 
 MOST_OF_ROOM = 0.5
@@ -25,6 +26,12 @@ def with_adapters(replica: ModelReplica, choices: Sequence[AdapterSet]) -> Itera
         yield replica
     for served in dict.fromkeys(choices):
         yield _serving(replica, served if served.resident else _fitting(replica, served))
+
+
+def with_clocks(replica: ModelReplica, choices: Sequence[ClockSetting]) -> Iterator[ModelReplica]:
+    """The replica as its devices are delivered, and at each clock and power limit."""
+    yield replica
+    yield from (replace(replica, clock=setting) for setting in dict.fromkeys(choices))
 
 
 def _fitting(replica: ModelReplica, served: AdapterSet) -> AdapterSet:
@@ -46,4 +53,6 @@ def settings_refusal(replica: ModelReplica) -> tuple[str, str] | None:
         return "cannot serve adapters", reason
     if engine.speculation is not None and (reason := speculation_refusal(replica, engine.speculation)):
         return "cannot draft", reason
+    if reason := clock_refusal(replica):
+        return "cannot be clocked", reason
     return None

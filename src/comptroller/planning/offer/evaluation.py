@@ -15,9 +15,10 @@ from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.memory import ReplicaMemory
 from comptroller.costs.money import host_w
 from comptroller.costs.power import idle_w
+from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.serving_time import prompts_within_per_s
 from comptroller.costs.split_pools import SplitPools, split_curve
-from comptroller.costs.timing import ReplicaTimer, TimingCalibration, replica_timer
+from comptroller.costs.timing import ReplicaTimer
 from comptroller.errors import UnsupportedError, UnsupportedFormatError
 from comptroller.planning.ground.executor import HERE, Progress, gather, no_progress
 from comptroller.planning.ground.nouns import Deployment

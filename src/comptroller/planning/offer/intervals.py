@@ -15,9 +15,9 @@ from comptroller.costs.format_bounds import format_error
 from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.costs.power import device_interval_w
 from comptroller.costs.prediction import ReplicaPredictor
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.residual import ResidualIdentity
 from comptroller.costs.step_factor import StepFactorCalibration
-from comptroller.costs.timing import TimingCalibration
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.calibration import kernel_prior
 from comptroller.facts.serving import Band, anchors

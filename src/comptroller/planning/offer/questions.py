@@ -10,8 +10,8 @@ from math import lcm
 import numpy as np
 
 from comptroller.costs.capacity import LatencyTarget, SlicedLoad
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.steady import UniformRequests
-from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import FactError, InfeasibleError, UnknownIdError
 from comptroller.facts.model import Model
 from comptroller.facts.reader import ids

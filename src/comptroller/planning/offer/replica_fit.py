@@ -19,9 +19,9 @@ from comptroller.costs.memory import (
     total_bytes,
     weight_bytes,
 )
+from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.reserve import around_bytes, graph_bytes, peak_bytes
 from comptroller.costs.steady import UniformRequests, batch_that_fits
-from comptroller.costs.timing import TimingCalibration, replica_timer
 from comptroller.errors import InputError, InsufficientMemoryError, UnsupportedError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.engine import EngineFacts, engine_facts

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from comptroller.costs.capacity import SlicedLoad
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.steady import UniformRequests
-from comptroller.costs.timing import TimingCalibration
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.executor import Progress, SearchExecutor, gather
 from comptroller.planning.ground.nouns import Goal, Option

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from comptroller.costs.capacity import LatencyTarget
-from comptroller.costs.deployment import AdapterSet, SpeculativeDecoding
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.deployment import AdapterSet, ClockSetting, SpeculativeDecoding
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.reader import ids, real_ids
@@ -84,6 +84,7 @@ def space_of(workload: Workload) -> DeploymentSpace:
         kv_formats=allow.kv_formats,
         sellers=allow.sellers,
         adapters=adapters_of(workload),
+        clocks=clocks_of(workload),
     )
 
 
@@ -103,6 +104,13 @@ def adapters_of(workload: Workload) -> tuple[AdapterSet, ...]:
     if asked is None:
         return ()
     return tuple(AdapterSet(asked.count, asked.rank, slots, asked.skew) for slots in asked.resident or (0,))
+
+
+def clocks_of(workload: Workload) -> tuple[ClockSetting, ...]:
+    """The locked clocks and the power limits that may be set, each by itself."""
+    allow = workload.allow
+    locked = [ClockSetting(clock_hz=mhz * 1e6) for mhz in allow.clock_mhz]
+    return tuple(dict.fromkeys([*locked, *(ClockSetting(limit_w=watts) for watts in allow.power_limit_w)]))
 
 
 def drafts_of(workload: Workload) -> tuple[SpeculativeDecoding, ...]:

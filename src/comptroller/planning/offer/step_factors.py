@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.step_factor import StepFactorCalibration
-from comptroller.costs.timing import TimingCalibration
 from comptroller.planning.ground.nouns import Deployment, Floats
 from comptroller.planning.offer.choices import ChoiceSpace
 from comptroller.planning.offer.evaluation import DeploymentTable
@@ -81,7 +81,7 @@ def space_at(space: ChoiceSpace, factor: Callable[[Deployment], float]) -> Choic
         model: DeploymentOffers(table_at(of_model.table, factors_of(of_model.deployments, factor)))
         for model, of_model in space.offers.items()
     }
-    return replace(space, offers=offers)
+    return space.offering(offers)
 
 
 def factors_of(deployments: Iterable[Deployment], factor: Callable[[Deployment], float]) -> Floats:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from comptroller.costs.capacity import LatencyTarget
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.planning.ground.executor import side_by_side
 from comptroller.planning.ground.nouns import SimulatedQuantile

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.day_document import HourTrial
 from comptroller.planning.ground.nouns import Demand, Fleet, Floats, Ints, Market, SimulatedQuantile

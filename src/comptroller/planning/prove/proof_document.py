@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.planning.ground.executor import SILENT, PlanProgress
 from comptroller.planning.ground.nouns import Fleet, Goal, SimulatedQuantile, Trial
 from comptroller.planning.ground.plan_document import RehearsalRound, VerificationDocument

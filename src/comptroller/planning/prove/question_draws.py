@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.planning.ground.nouns import Fleet, Floats, Goal
 from comptroller.planning.prove.arrivals import (
     MOST,

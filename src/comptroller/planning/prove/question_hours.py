@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.planning.ground.nouns import Demand, Fleet, Floats, Ints, SimulatedQuantile
 from comptroller.planning.prove.arrivals import DrawRecord, RehearsalSettings, judge_draws
 from comptroller.planning.prove.hour_rehearsal import dependable_units, headroom_factor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.planning.ground.nouns import Fleet, Goal
 from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.offer.requests import traffic_of

@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 
 from comptroller.costs.capacity import SlicedLoad
-from comptroller.costs.deployment import SpeculativeDecoding
+from comptroller.costs.deployment import ClockSetting, SpeculativeDecoding
 from comptroller.costs.money import carbon_g
 from comptroller.costs.operating import OperatingPoint, operating_point
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.split_pools import prompt_pool_replica
-from comptroller.costs.timing import TimingCalibration
 from comptroller.launch import ServingPhase, line
 from comptroller.launch import with_policies as launched_by
 from comptroller.planning.ground.nouns import Bools, Deployment, Fleet, Floats, Goal, Ints
@@ -224,6 +224,7 @@ def _slices(load: SlicedLoad, rate: Floats, capacity: Floats) -> Iterator[SliceD
 def _deployment_document(deployment: Deployment, replicas: int, context_tokens: int) -> DeploymentDocument:
     replica = deployment.replica
     recipe, engine, layout = replica.recipe, replica.engine, replica.layout
+    setting = replica.clock or ClockSetting()
     return DeploymentDocument(
         model=replica.model.id,
         recipe=RecipeDocument(
@@ -248,6 +249,8 @@ def _deployment_document(deployment: Deployment, replicas: int, context_tokens: 
                 dp=layout.dp,
                 ep=layout.ep,
                 replicas=count,
+                clock_mhz=setting.clock_hz and short(setting.clock_hz / 1e6),
+                power_limit_w=setting.limit_w,
             )
             for phase, count in _phases(deployment, replicas)
         ),

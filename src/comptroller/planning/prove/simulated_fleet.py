@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from comptroller.costs.memory import memory
 from comptroller.costs.network import link_bytes_per_s
+from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.steptable import StepTable
 from comptroller.costs.tabulate import SiteRates, tabulate
-from comptroller.costs.timing import TimingCalibration, replica_timer
 from comptroller.errors import UnknownIdError
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.site import AcceleratorOffer

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.planning.ground.executor import SILENT, PlanProgress
 from comptroller.planning.ground.nouns import Fleet, Goal, Trial
 from comptroller.planning.prove.arrivals import DrawnOutcome, DrawRecord, RehearsalSettings, judge_draws, surely_beyond

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InfeasibleError, UnsupportedError
 from comptroller.planning.ground.executor import no_progress
 from comptroller.planning.ground.nouns import Goal

@@ -32,7 +32,7 @@ def marketplace_notes(problem: PlanningProblem) -> Iterator[str]:
     if not any(len(table.candidates) for table in added.values()):
         return
     offers = {m: DeploymentOffers(of.table.beside(added[m])) for m, of in problem.space.offers.items()}
-    search = PlanSearch(replace(problem.space, offers=offers))
+    search = PlanSearch(problem.space.offering(offers))
     wider = with_capacities(goal, (item for of in offers.values() for item in of.deployments))
     try:
         now, then = problem.search.solve(goal), search.solve(wider)

@@ -16,7 +16,7 @@ import numpy as np
 from comptroller.costs.causes import TIMED, strangeness
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.own_calibration import OwnCalibration
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.facts.serving import serving_facts
 from comptroller.planning.ground.nouns import Floats
 from comptroller.planning.offer.intervals import Z80, ReplicaIntervals, unmeasured_error

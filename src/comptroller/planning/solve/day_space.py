@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import FactError, InfeasibleError
 from comptroller.planning.ground.nouns import AxisValues, Bools, Demand, Floats, Goal, Ints
 from comptroller.planning.offer.day_market import (
@@ -188,7 +188,7 @@ def _fleets_by_term(whole: DaySpace) -> Iterator[tuple[Floats, Mapping[int, Bool
     """Shares, and units by model, of the cheapest fleets of each term alone at several loads: whole units."""
     problem, load = whole.problem, whole.case.demand.load
     offers = {model: day.offers for model, day in whole.offers.items()}
-    search = PlanSearch(replace(problem.space, offers=offers))
+    search = PlanSearch(problem.space.offering(offers))
     goal = replace(problem.goal, limits=())
     busy = load[load > 0]
     on_top = [2 * float(busy.max())] if whole.case.demand.works else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from comptroller.costs.own_calibration import OwnCalibration
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, no_progress
 from comptroller.planning.ground.nouns import Goal
 from comptroller.planning.ground.risk_document import ChoiceSupport, SelectionOptimism

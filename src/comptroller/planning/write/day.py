@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.day_document import (
     ApiPurchase,

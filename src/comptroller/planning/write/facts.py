@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from comptroller.costs.own_calibration import OwnCalibration
-from comptroller.costs.timing import TimingCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.facts.digests import facts_digest
 from comptroller.facts.library import FactLibrary
 from comptroller.facts.reader import FactEntry

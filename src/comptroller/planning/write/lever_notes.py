@@ -25,6 +25,7 @@ def lever_notes(own: ModelServices) -> Iterator[str]:
                 f"prompt of {mean:,.0f} tokens takes {moved_s * 1e3:.3g} ms at the datasheet's rate, which nobody "
                 "measured here"
             )
+        yield from _clock_notes(service.id, deployment.replica)
         yield from _draft_notes(service.id, deployment.replica.engine.speculation)
         replicas = sum(pool.replicas for pool in service.deployment.pools)
         yield from _adapter_notes(service.id, deployment.replica, service.rate_per_s / max(replicas, 1))
@@ -58,6 +59,19 @@ def _draft_notes(name: str, drafts: SpeculativeDecoding | None) -> Iterator[str]
             f"stated acceptance of {drafts.acceptance:g}, alike for all tokens; neither acceptance nor speed was "
             "measured here"
         )
+
+
+def _clock_notes(name: str, replica: ModelReplica) -> Iterator[str]:
+    setting = replica.clock
+    if setting is None:
+        return
+    options = [f"--lock-gpu-clocks=0,{setting.clock_hz / 1e6:.0f}"] if setting.clock_hz else []
+    options += [f"--power-limit={setting.limit_w:.0f}"] if setting.limit_w else []
+    how = f" (`nvidia-smi {' '.join(options)}` on each node)" if replica.device.vendor == "NVIDIA" else ""
+    yield (
+        f"{name}: devices run at {setting}{how}; what that costs in time and saves in watts follows from a law of "
+        "clock and voltage that was fitted to stages of training on A100 and A40; nobody measured it for serving here"
+    )
 
 
 def _adapter_notes(name: str, replica: ModelReplica, rate_per_s: float) -> Iterator[str]:

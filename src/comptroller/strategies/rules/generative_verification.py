@@ -31,6 +31,7 @@ class GenerativeVerificationStrategy:
     # both double: at s = 16 and v = 8 a question takes 16 solutions and 128 verdicts, twice as much with either doubled
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"s": (1, 2, 4, 8, 16), "v": (1, 2, 4, 8)}
     uses: ClassVar[tuple[str, ...]] = ("verifier",)
+    nested: ClassVar[str] = "s"
     s: int = 4
     v: int = 4
     pick: str = "best"
@@ -43,12 +44,20 @@ class GenerativeVerificationStrategy:
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """Asks for all solutions, then for all verdicts, and chooses."""
         replies = yield All(*Ask(content=question.content).times(self.s))
-        solutions = [reply for reply in replies if reply.answer is not None]
-        if not self.v or not solutions:
-            return vote(replies)
+        solutions = [reply for reply in replies if reply.answer is not None] if self.v else []
+        if not solutions:
+            return self.choose(replies)
         asks = [ask for reply in solutions for ask in Ask("verifier", after=reply, content=PROMPT).times(self.v)]
+        return self.choose((*replies, *(yield All(*asks))))
+
+    def choose(self, replies: Sequence[Reply]) -> Answer:
+        """The best of solutions by the verdicts that continue them; a plain vote where no verdict is asked."""
+        made = [reply for reply in replies if reply.ask.after is None]
+        solutions = [reply for reply in made if reply.answer is not None]
+        if not self.v or not solutions:
+            return vote(made)
         verdicts: dict[Reply, list[float]] = {reply: [] for reply in solutions}
-        for verdict in (yield All(*asks)):
+        for verdict in replies:
             if verdict.ask.after is not None and not isnan(verdict.score):
                 verdicts[verdict.ask.after].append(verdict.score)
         scores = {reply: sum(given) / len(given) if given else 0.0 for reply, given in verdicts.items()}
