@@ -8,19 +8,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
 from comptroller.costs.deployment import PrecisionRecipe
 from comptroller.costs.training_layout import TrainingLayout
-from comptroller.facts.document_faults import fact_error
 from comptroller.facts.library import SHIPPED, FactLibrary
-from comptroller.facts.reader import ids, parse_toml
+from comptroller.facts.reader import fault_lines, ids, parse_toml
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Term
 from comptroller.facts.training import training_calibration
 from comptroller.training.stated_compute import StatedCompute
 from comptroller.work.objectives import CostObjective, Positive, QuantityBound
 from comptroller.work.sizes import STRICT, checked_unit, conflict
-from comptroller.work.workload_names import WorkloadNames
+from comptroller.work.workload_names import WorkloadNames, document_model
 
 TABLE = "training"
 """The table that makes a workload one of training."""
@@ -215,19 +214,17 @@ def states_training(document: Mapping[str, Any]) -> bool:
 
 def load_training(path: Path) -> TrainingWorkload:
     """The training workload of a TOML file; raises as `parse_training`."""
-    return parse_training(parse_toml(path), path)
+    with fault_lines(path):
+        return parse_training(parse_toml(path), path)
 
 
 def parse_training(document: Mapping[str, Any], file: Path = Path("workload")) -> TrainingWorkload:
     """The training workload of a document, with its names resolved relative to the folder of `file`.
 
     Raises:
-        FactError: names the file, the field and what is allowed.
+        FactError: names the file and every field that is wrong, with what is allowed there.
     """
-    try:
-        found = TrainingWorkload.model_validate(document)
-    except ValidationError as error:
-        raise fact_error(error, file.name, TrainingWorkload) from error
+    found = document_model(TrainingWorkload, document, file)
     run, allow, names = found.training, found.training.allow, WorkloadNames(FactLibrary(), file)
     (model,) = names.ids("training.model", "models", (run.model,))
     devices = names.ids("training.allow.accelerators", "accelerators", allow.accelerators)
