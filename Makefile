@@ -6,7 +6,7 @@ WORKERS ?= 2
 # llama.cpp whose options `make test-export` reads: the package carries its source.
 LLAMA_CPP := 11434.0.0
 
-.PHONY: demo demo-circle quick test-slow test-export crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-right bench-books docs site notebooks release-check golden clean
+.PHONY: demo demo-circle quick test-slow test-export test-clients crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-right bench-books docs site notebooks release-check golden clean
 
 demo: .venv/demo.done
 	$(BIN)/comptroller plan examples/chat.toml --html out/chat.html --png out/chat.png --out out/chat.json
@@ -41,6 +41,11 @@ quick: .venv/test.done
 # its options, of a build that is published) and Dynamo's worker, and a search on Ray: 2 GB, an environment of its own.
 test-export: .venv-export/done
 	.venv-export/bin/python -m pytest -p no:cacheprovider -rs tests/test_export_tools.py tests/test_planning_scale.py
+
+# Ten client libraries, the newest of each, against a gateway of this version: environments of their own (1 GB; needs node
+# and npm). uv finds a set of versions that fits in seconds, where pip takes many minutes.
+test-clients: .venv/test.done .venv-clients/done
+	$(BIN)/python benchmarks/clients.py
 
 lint: .venv/test.done
 	$(BIN)/ruff check .
@@ -118,8 +123,16 @@ golden: .venv/test.done
 	$(BIN)/python tests/test_examples.py
 	$(BIN)/python tests/test_examples_python.py
 
+.venv-clients/done:
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/pip install --quiet uv
+	.venv-clients/bin/uv pip install --quiet --python .venv-clients/bin/python openai anthropic langchain-openai litellm \
+	  'pydantic-ai-slim[openai]' openai-agents llama-index-llms-openai-like llama-index-embeddings-openai-like llm
+	npm install --silent --no-audit --no-fund --prefix .venv-clients/npm openai ai @ai-sdk/openai-compatible @ai-sdk/openai zod
+	touch $@
+
 clean:
-	rm -rf .venv .venv-export .venv-litellm out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-export .venv-clients .venv-litellm out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/python.done:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

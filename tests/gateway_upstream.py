@@ -222,9 +222,9 @@ class Upstream:
 
 
 @contextmanager
-def upstream() -> Iterator[Upstream]:
+def upstream(service: Upstream | None = None) -> Iterator[Upstream]:
     """A server in a thread of its own."""
-    made = Upstream()
+    made = service or Upstream()
     loop = asyncio.new_event_loop()
     ready = threading.Event()
 
