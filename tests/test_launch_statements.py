@@ -19,7 +19,8 @@ from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.reader import ids, real_ids
 from comptroller.launch import command, engines, launchable, lines_of_manifest, spread, statement
-from comptroller.planning.offer.deployments import RejectionTally, layouts, recipes
+from comptroller.planning.offer.deployments import RejectionTally, recipes
+from comptroller.planning.offer.layouts import layouts
 from comptroller.planning.reasons.current_fleet import CurrentService, deployment_of
 from comptroller.planning.reasons.launch_fleet import LaunchPlace, fleet_of_lines
 from export_plans import PLANS

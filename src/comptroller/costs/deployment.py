@@ -130,7 +130,7 @@ class EngineSettings:
     logit_bytes: memory that sampling needs per logit of a full batch.  graph_sizes: batches that may be captured.
     speculation: speculative decoding, if it is used.  adapters: that are served, if any.
     poll_steps: decode steps between two looks at the queue of new requests.  generation: of the program, empty for the
-    present one (`EngineFacts.generation_of`).
+    present one (`EngineFacts.generation_of`).  tile_vectors: vectors of a tile on a CPU (`costs.tiles`).
     """
 
     id: str
@@ -149,6 +149,7 @@ class EngineSettings:
     poll_steps: int = 1
     generation: str = ""
     adapters: AdapterSet | None = None
+    tile_vectors: int = 1
 
     @property
     def verify_tokens(self) -> int:
@@ -178,6 +179,7 @@ class EngineSettings:
             facts.program,
             poll_steps=facts.poll_steps,
             generation=facts.generation_of(facts.version),
+            tile_vectors=facts.tile_vectors,
         )
 
     @classmethod

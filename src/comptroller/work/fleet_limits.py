@@ -29,6 +29,10 @@ KIND_USD_PER_H = 0.4
 """What a further kind of deployment in a fleet counts for in the choice: about four hours a month of an engineer at
 $75, for another image, benchmark and alarm. Twice as much bars mixes that save $7,000 a year."""
 
+LEAST_SPREAD, MOST_SPREAD = 9, 512
+"""Devices over which experts are spread: more than show each other whole tokens, and at most twice the 256 experts of
+the largest published models, with a copy of each. Twice as many would leave devices without an expert."""
+
 LEAST_CHUNK, MOST_CHUNK = 16, 131_072
 """Tokens of a step that holds prompts: a block of cache at least, the longest context of common models at most. At half
 the least, or twice the most, engines refuse to start or gain nothing."""
@@ -41,6 +45,7 @@ NO_EAGER = (
 
 ChunkTokens = Annotated[int, Field(strict=True, ge=LEAST_CHUNK, le=MOST_CHUNK)]
 Confidence = Annotated[float, Field(strict=True, ge=LEAST_CONFIDENCE, lt=1)]
+SpreadCount = Annotated[int, Field(strict=True, ge=LEAST_SPREAD, le=MOST_SPREAD)]
 PositiveNumber = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 UseCeiling = Annotated[float, Field(strict=True, gt=0, le=1)]
 KindCount = Annotated[int, Field(strict=True, ge=1)]
@@ -53,6 +58,7 @@ class ResourceAllowlist(BaseModel):
     chunk_tokens: budgets of a step with prompts, beside the engine's own.  kv_formats: of the cache; where none is
     named, the 16-bit one and, of `formats`, those of eight bits.
     clock_mhz, power_limit_w: locked clocks and power limits of every device, tried beside those as they are delivered.
+    expert_devices: numbers of devices over which the experts of one replica may be spread, beside those of a node.
     measured_only: only deployments whose kernels or end-to-end speed somebody timed.
     providers, kinds: of whom may be rented, as `SellerAllowlist` has it: without either, of all that a company can
     rent from.
@@ -70,6 +76,7 @@ class ResourceAllowlist(BaseModel):
     kv_formats: tuple[str, ...] = ()
     clock_mhz: tuple[PositiveNumber, ...] = ()
     power_limit_w: tuple[PositiveNumber, ...] = ()
+    expert_devices: tuple[SpreadCount, ...] = ()
     measured_only: Annotated[bool, Field(strict=True)] = False
     providers: tuple[str, ...] = ()
     kinds: tuple[ProviderKind, ...] = ()
@@ -86,7 +93,7 @@ class ResourceAllowlist(BaseModel):
     def unused_levers(self) -> set[str]:
         """Fields of levers that allow no more than an engine's own way: they change no plan."""
         usual = {"pools": (PoolChoice.MIXED,), "routing": (), "chunk_tokens": (), "kv_formats": ()}
-        usual |= {"clock_mhz": (), "power_limit_w": ()}
+        usual |= {"clock_mhz": (), "power_limit_w": (), "expert_devices": ()}
         return {name for name, value in usual.items() if getattr(self, name) == value}
 
     @property

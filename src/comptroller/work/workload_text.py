@@ -173,6 +173,11 @@ HEADINGS = (
                 "Formats of the cache that may be used; none named: 16 bit, and those of eight bits in allow.formats.",
                 '["bf16", "fp8_e4m3"]',
             ),
+            "allow.expert_devices": WorkloadKey(
+                "Numbers of devices over which the experts of one replica may be spread, beside those of a node: whole "
+                "nodes, with a network in their facts.",
+                "[16, 32]",
+            ),
             "allow.clock_mhz": WorkloadKey(
                 "Locked clocks of the devices' cores that are tried beside devices as they are delivered (MHz).",
                 "[1200, 1500]",

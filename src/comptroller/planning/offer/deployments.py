@@ -12,33 +12,28 @@ from comptroller.costs.deployment import (
     ClockSetting,
     EngineSettings,
     ModelReplica,
-    ParallelLayout,
     PrecisionRecipe,
     SpeculativeDecoding,
     arithmetic,
 )
 from comptroller.costs.memory import ReplicaMemory, memory
-from comptroller.costs.split_pools import SplitPools
 from comptroller.errors import InsufficientMemoryError, UnsupportedError, UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.config import listed_checkpoints
 from comptroller.facts.engine import EngineFacts
 from comptroller.facts.format import Format
 from comptroller.facts.library import SHIPPED, FactLibrary
-from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
+from comptroller.facts.model import Model
 from comptroller.facts.site import COMPANIES, EVERYBODY, AcceleratorOffer, SellerAllowlist, Site, Term
 from comptroller.launch import adapter_words, launchable, layout_problem, speculation_words
 from comptroller.planning.ground.nouns import Deployment
 from comptroller.planning.offer.engine_choices import settings_refusal, with_adapters, with_clocks
-from comptroller.planning.offer.split_groups import split_groups, split_refusal
+from comptroller.planning.offer.layouts import layouts, spread_refusal, wide_layouts
+from comptroller.planning.offer.split_groups import PoolGroups, split_groups, split_refusal
 
 NEAR_LOSSLESS = ("fp8_e4m3",)
 """Formats tried when the workload names none, beside those of the checkpoint and the device's 16-bit one: what
 fewer bits lose on a given model has to be measured, not assumed."""
-
-
-SLOW_BYTES_PER_S = 100e9
-"""Links below this (PCIe) make pipeline stages inside a node worth trying; NVLink's first generation has 150e9."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +45,7 @@ class DeploymentSpace:
     a step with prompts, beside the engine's own.  kv_formats: of the cache, if named.
     sellers: of whom may be rented.  adapters: sets of which every replica serves one; without slots, in as many as
     fit.  clocks: locked clocks and power limits that are tried beside devices as they are delivered.
+    expert_devices: numbers of devices over which experts may be spread.
     """
 
     models: tuple[Model, ...]
@@ -69,6 +65,7 @@ class DeploymentSpace:
     sellers: SellerAllowlist = COMPANIES
     adapters: tuple[AdapterSet, ...] = ()
     clocks: tuple[ClockSetting, ...] = ()
+    expert_devices: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -122,10 +119,7 @@ def serves(facts: EngineFacts, device: Accelerator) -> bool:
 
 
 def _at_offers(
-    replica: ModelReplica,
-    facts: EngineFacts,
-    offers: Sequence[tuple[Site, AcceleratorOffer]],
-    groups: Sequence[SplitPools | None],
+    replica: ModelReplica, facts: EngineFacts, offers: Sequence[tuple[Site, AcceleratorOffer]], groups: PoolGroups
 ) -> Iterator[Deployment]:
     """A replica, or groups of it, at every offer."""
     engine, held = replica.engine, _memory_of(replica)
@@ -134,9 +128,9 @@ def _at_offers(
         yield from (Deployment(replica, held, site, offer, group, chunk) for group in groups)
 
 
-def _groups(replica: ModelReplica, space: DeploymentSpace, rejected: RejectionTally) -> list[SplitPools | None]:
+def _groups(replica: ModelReplica, space: DeploymentSpace, rejected: RejectionTally) -> PoolGroups:
     """The ways in which prefill and decode may share replicas: `None` where each does both."""
-    mixed: list[SplitPools | None] = [None] if space.mixed else []
+    mixed: PoolGroups = [None] if space.mixed else []
     if replica.engine.speculation is not None or not space.split:
         return mixed
     if reason := split_refusal(replica):
@@ -189,9 +183,13 @@ def _memory_of(replica: ModelReplica) -> ReplicaMemory:
 def _on_device(
     model: Model, device: Accelerator, facts: EngineFacts, space: DeploymentSpace, rejected: RejectionTally
 ) -> Iterator[ModelReplica]:
+    for count in space.expert_devices:
+        if reason := spread_refusal(model, device, count):
+            rejected.add("cannot be spread", reason)
+    cuts = (*layouts(model, device), *wide_layouts(model, device, space.expert_devices))
     for recipe in _launchable_recipes(model, device, facts, space, rejected):
         fitted = False
-        for layout in layouts(model, device):
+        for layout in cuts:
             if layout.pp > 1 and fitted and layout.devices > device.node_devices:
                 continue
             replica = ModelReplica(model, device, recipe, layout, EngineSettings.default(facts), space.library)
@@ -325,37 +323,3 @@ def _is_eight_bit(entry: Format) -> bool:
 def _activations(weights: Format, device: Accelerator, wide: str) -> str:
     native = "activations" in weights.roles and weights.support(device) == "native"
     return weights.id if native else wide
-
-
-def layouts(model: Model, device: Accelerator) -> tuple[ParallelLayout, ...]:
-    """Layouts worth trying, smallest first.
-
-    Tensor parallel degrees are powers of two that divide the heads, inside a node; pipeline stages in powers of
-    two inside a node where links are slow, or over nodes; experts kept whole or cut over all devices; latent
-    attention also as data-parallel ranks with the experts spread over all of them.
-    """
-    candidates: list[ParallelLayout] = []
-    heads = _heads(model)
-    slow = device.scale_up is None or device.scale_up.one_way_bytes_per_s < SLOW_BYTES_PER_S
-    for tp in _powers(device.node_devices):
-        if heads % tp:
-            continue
-        candidates.append(ParallelLayout(tp=tp))
-        if model.is_moe and tp > 1:
-            candidates.append(ParallelLayout(tp=tp, ep=tp))
-            if any(isinstance(block.mixer, LatentAttention) for block in model.blocks):
-                candidates.append(ParallelLayout(tp=1, dp=tp, ep=tp))
-        stages = _powers(device.node_devices // tp)[1:] if slow else []
-        candidates.extend(ParallelLayout(tp=tp, pp=pp) for pp in stages if model.layers >= pp)
-    if device.scale_out and heads % device.node_devices == 0:
-        candidates.extend(ParallelLayout(tp=device.node_devices, pp=pp) for pp in (2, 4) if model.layers >= pp)
-    return tuple(dict.fromkeys(sorted(candidates, key=lambda x: (x.devices, x.pp, x.dp, x.ep))))
-
-
-def _heads(model: Model) -> int:
-    heads = [b.mixer.heads for b in model.blocks if isinstance(b.mixer, SoftmaxAttention | LatentAttention)]
-    return min(heads, default=1)
-
-
-def _powers(most: int) -> list[int]:
-    return [2**i for i in range(max(most, 1).bit_length()) if 2**i <= most]

@@ -29,7 +29,8 @@ from comptroller.facts.format import format_
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
 from comptroller.facts.reader import ids
 from comptroller.launch import launchable
-from comptroller.planning.offer.deployments import RejectionTally, layouts, recipes, serves
+from comptroller.planning.offer.deployments import RejectionTally, recipes, serves
+from comptroller.planning.offer.layouts import layouts
 
 USUAL_ENGINE = "vllm"
 """The engine that is asked about where none is named, on the devices that it serves."""

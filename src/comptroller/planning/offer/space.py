@@ -85,6 +85,7 @@ def space_of(workload: Workload) -> DeploymentSpace:
         sellers=allow.sellers,
         adapters=adapters_of(workload),
         clocks=clocks_of(workload),
+        expert_devices=allow.expert_devices,
     )
 
 

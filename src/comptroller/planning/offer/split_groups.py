@@ -17,6 +17,9 @@ twice as many name groups of eight replicas and more, which whole units round up
 APART = 1 << 30
 """More devices than any node joins: pools stand anywhere, and caches cross the network."""
 
+PoolGroups = list[SplitPools | None]
+"""Ways in which prefill and decode may share replicas: `None` where each does both."""
+
 
 def split_refusal(replica: ModelReplica) -> str:
     """Why prefill and decode cannot run on replicas of their own; empty if they can."""

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from comptroller.costs.adapters import adapter_bytes, load_s, miss_share, slot_bytes
 from comptroller.costs.deployment import ModelReplica, SpeculativeDecoding
+from comptroller.costs.network import node_devices
+from comptroller.costs.operations import BUSIEST
 from comptroller.costs.speculation import tokens_per_step
 from comptroller.planning.prove.services import ModelServices
 from comptroller.work.demand import TrafficDemand
@@ -26,6 +28,7 @@ def lever_notes(own: ModelServices) -> Iterator[str]:
                 "measured here"
             )
         yield from _clock_notes(service.id, deployment.replica)
+        yield from _spread_notes(service.id, deployment.replica)
         yield from _draft_notes(service.id, deployment.replica.engine.speculation)
         replicas = sum(pool.replicas for pool in service.deployment.pools)
         yield from _adapter_notes(service.id, deployment.replica, service.rate_per_s / max(replicas, 1))
@@ -58,6 +61,17 @@ def _draft_notes(name: str, drafts: SpeculativeDecoding | None) -> Iterator[str]
             f"{name}: speculative decoding drafts {drafts.tokens} tokens a step ({who}) and gets {made:.3g} at the "
             f"stated acceptance of {drafts.acceptance:g}, alike for all tokens; neither acceptance nor speed was "
             "measured here"
+        )
+
+
+def _spread_notes(name: str, replica: ModelReplica) -> Iterator[str]:
+    layout = replica.layout
+    if layout.is_wide:
+        nodes = -(-layout.stage_devices // node_devices(replica.device))
+        yield (
+            f"{name}: experts are spread over {layout.stage_devices} devices ({nodes} nodes), which exchange tokens in "
+            f"two halves that take turns; the busiest device is taken to have {BUSIEST:g} times its share, links are "
+            "those of the datasheet, and published rates of such systems are met within a quarter (docs/accuracy.md)"
         )
 
 
