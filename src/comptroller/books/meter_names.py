@@ -27,10 +27,10 @@ AZURE_KINDS: tuple[tuple[str, frozenset[str]], ...] = (
     ("input", frozenset({"inp", "inpt", "input", "in"})),
 )
 """Kind of tokens -> the words of a meter that name it; the first that is found counts."""
-AZURE_PLACES = frozenset(
-    ("dzone", "dz", "dzn", "datazone", "data", "zone", "glbl", "global", "gl", "regnl", "rgnl", "regional")
-    + ("batch", "pp", "std", "longco", "shortco")
-)
+AZURE_PLACES = frozenset({
+    *("dzone", "dz", "dzn", "datazone", "data", "zone", "glbl", "global", "gl", "regnl", "rgnl", "regional"),
+    *("batch", "pp", "std", "longco", "shortco"),
+})  # fmt: skip
 """Words of a meter that name where, when and how it was served."""
 AZURE_UNITS = frozenset({"tokens", "token", "tkn", "1m", "1k", "unit", "units"})
 _REGION = re.compile(r"^[A-Z]{2,4}\d?-")
@@ -82,7 +82,7 @@ def azure_line(meter: str, subcategory: str = "") -> tuple[str, str]:
     """
     words = [word for word in re.split(r"[\s_-]+", meter.strip().lower()) if word]
     there = set(words)
-    kind = next((kind for kind, names in AZURE_KINDS if names & there), "") or _glued(words)
+    kind = next((kind for kind, names in AZURE_KINDS if names & there), "") or _direction_at_end(words)
     if not kind and "embedding" in there:
         kind = "input"
     told = AZURE_PLACES | AZURE_UNITS | frozenset().union(*(names for _, names in AZURE_KINDS))
@@ -92,7 +92,7 @@ def azure_line(meter: str, subcategory: str = "") -> tuple[str, str]:
     return _MONTH_DAY.sub("", model) or meter, kind
 
 
-def _glued(words: list[str]) -> str:
+def _direction_at_end(words: list[str]) -> str:
     """The direction of a meter whose words were written as one: `BatchOutp`, `realtimePrvwAudInp`."""
     return next(
         (kind for kind, end in (("output", "outp"), ("input", "inp")) for word in words if word.endswith(end)), ""
