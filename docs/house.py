@@ -82,8 +82,8 @@ ROOM_LINES = {
     # latencies of the last calls
     # archives that keep the chain, pseudonyms, reports by zone, tag and currency (600 lines)
     # calls as traces, logs and evidence of the next plan
-    # contexts that all gateways know, and who makes their notes (180 lines)
-    "books": 5_150,
+    # contexts that all gateways know, and who makes their notes (180 lines); names of meters (100)
+    "books": 5_300,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
