@@ -153,12 +153,16 @@ class TrainingRun(BaseModel):
     """What is trained. tokens: in all.  seq: tokens of a sequence.  global_batch: sequences of a step.
 
     program: whose constants price the steps.  caps: most devices by accelerator.  compute: what rules count beside it.
+    law: file of the law that turns a loss into tokens (`fit laws --out`), else Chinchilla's.  beyond: also where its
+    hold-out does not reach.
     """
 
     model_config = STRICT
     model: str
     tokens: Annotated[float, Field(strict=True, gt=0, le=1e16)] | None = None
     target_loss: Loss | None = None
+    law: str = ""
+    beyond: Annotated[bool, Field(strict=True)] = False
     seq: Count = 4096
     global_batch: Count
     program: str = "megatron_bridge"
@@ -174,6 +178,8 @@ class TrainingRun(BaseModel):
     def _consistent(self) -> TrainingRun:
         if (self.tokens is None) == (self.target_loss is None):
             raise conflict("tokens", "tokens or target_loss: state one of them", "tokens, or target_loss")
+        if self.tokens is not None and (self.law or self.beyond):
+            raise conflict("law", "tokens are stated: no law is asked", "a law beside target_loss")
         known = [one.id for one in training_calibration().programs]
         if self.program not in known:
             raise conflict("program", f"{self.program!r} was not measured", ", ".join(known))
@@ -188,11 +194,17 @@ class TrainingWorkload(BaseModel):
     objective: CostObjective = CostObjective.USD
     training: TrainingRun
     _library: FactLibrary = PrivateAttr(default=SHIPPED)
+    _base: Path = PrivateAttr(default=Path())
 
     @property
     def library(self) -> FactLibrary:
         """The facts that it brings, then the catalogue's."""
         return self._library
+
+    @property
+    def base(self) -> Path:
+        """The folder that names of files are relative to."""
+        return self._base
 
 
 def states_training(document: Mapping[str, Any]) -> bool:
@@ -224,5 +236,5 @@ def parse_training(document: Mapping[str, Any], file: Path = Path("workload")) -
         "allow": allow.model_copy(update={"accelerators": devices, "sites": places}),
     }
     resolved = found.model_copy(update={"training": run.model_copy(update=update)})
-    resolved._library = names.library()
+    resolved._library, resolved._base = names.library(), file.parent
     return resolved
