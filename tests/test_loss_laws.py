@@ -31,7 +31,7 @@ TRUE: dict[str, Mapping[str, float]] = {
     "ensembles": loss_law("ensembles").published,
     "average_params": CHINCHILLA,
     "precision": {**CHINCHILLA, "gamma": 1.0, "forward": 2.6, "backward": 1.0},
-    "quantised": loss_law("quantised").values(np.array(loss_law("quantised").starts[0])),
+    "quantisation": loss_law("quantisation").values(np.array(loss_law("quantisation").starts[0])),
     "filtering": {"a": 40.0, "b": 0.2, "floor": 1.5, "half_life": 4.0},
     "routing": {"a": -0.08, "b": -0.1, "c": 0.004, "d": 2.6, "least": 1.5, "span": 300.0},
 }
@@ -113,7 +113,7 @@ def test_what_a_table_does_not_support_is_refused() -> None:
     with pytest.raises(UnsupportedError, match="needs a column experts"):
         compare_laws(made_runs("chinchilla"), ["routing"])
     with pytest.raises(UnsupportedError, match="32 runs at least"):
-        fit_law(loss_law("quantised"), made_runs("quantised").take(np.arange(20)))
+        fit_law(loss_law("quantisation"), made_runs("quantisation").take(np.arange(20)))
 
 
 def test_further_columns_are_read_and_held_to_be_numbers(tmp_path: Path) -> None:

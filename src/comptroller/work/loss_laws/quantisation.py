@@ -35,7 +35,7 @@ def _log_loss(x: Array, runs: Columns) -> Array:
 
 
 LAW = LossLaw(
-    "quantised",
+    "quantisation",
     "E + A / N^alpha + B / D^beta + t 2^(-k P) + p 2^(-c P) / (N^f S_q^o) + l 2^(-m P) / (N^n S_f^x S_q^r)",
     "arXiv 2509.22935",
     ("a", "b", "floor", "alpha", "beta", "t", "k", "p", "c", "f", "o", "l", "m", "n", "x", "r"),
