@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from comptroller.cli._key_meanings import Schema, describe_keys, describe_workload, tables_in, without_own_keys
+from comptroller.cli._training_documents import TRAINING_DOCUMENTS
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.config import ModelFile
@@ -21,10 +23,6 @@ from comptroller.facts.use_case import UseCase
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.reasons.current_fleet import CurrentFleetFile
 from comptroller.quantities import UNITS
-from comptroller.training.document import TrainingWorkload
-from comptroller.training.lifetime_document import LifetimeWorkload
-from comptroller.training.plan_document import TrainingPlan
-from comptroller.training.run_register import RunRegister
 from comptroller.work.workload import Workload
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -130,19 +128,6 @@ DOCUMENTS: Mapping[str, DocumentKind] = {
         lambda: _plain(CurrentFleetFile),
     ),
     "gateway": DocumentKind("Services, limits and books: `comptroller serve FILE`.", "deploy/gateway.toml", _gateway),
-    "training": DocumentKind(
-        "A training run to plan: `comptroller plan FILE`.", "examples/training.toml", lambda: _plain(TrainingWorkload)
-    ),
-    "lifetime": DocumentKind(
-        "A model's whole life, training and answers: `comptroller plan FILE`.",
-        "examples/lifetime.toml",
-        lambda: _plain(LifetimeWorkload),
-    ),
-    "register": DocumentKind(
-        "Training runs whose compute is counted: `comptroller show register FILE`.",
-        "examples/register.toml",
-        lambda: _plain(RunRegister),
-    ),
     "site": DocumentKind(
         "Where it runs and what things cost there.", "src/comptroller/facts/sites/own_us.toml", lambda: _fact(Site)
     ),
@@ -173,10 +158,9 @@ DOCUMENTS: Mapping[str, DocumentKind] = {
     "plan": DocumentKind(
         "What was chosen, what it costs and why: `comptroller plan ... --out FILE`.", "", lambda: _plain(Plan)
     ),
-    "training_plan": DocumentKind(
-        "How a run is trained, what it takes and why: `comptroller plan TRAINING --out FILE`.",
-        "",
-        lambda: _plain(TrainingPlan),
-    ),
+    **{
+        kind: DocumentKind(what, example, partial(_plain, document))
+        for kind, (what, example, document) in TRAINING_DOCUMENTS.items()
+    },
 }
 """Kind of document -> what it is, and its schema."""
